@@ -1,0 +1,49 @@
+// Package dlist reads and writes the data syntax of Cyrus replication
+// (imap/dlist.c): the argument of GET and APPLY and the untagged replies.
+package dlist
+
+// Kind is the type of a Value as it stands on the wire. Numbers, dates, guids
+// and plain strings are all scalars there: the reader of a field knows which it wants.
+type Kind uint8
+
+const (
+	Nil    Kind = iota // NIL, unquoted
+	String             // atom, quoted string or literal
+	Flag               // \Seen: begins with a backslash, printed as it is
+	List               // ( … )
+	KVList             // %( … )
+	File               // %{partition guid size} and its bytes; only File.Size etc. are kept here
+)
+
+// Value is one dlist value, held in memory. Message bodies never are: the
+// Decoder hands them out as streams.
+type Value struct {
+	Kind  Kind
+	Str   string  // String: the bytes; Flag: with its backslash
+	Items []Value // List
+	Pairs []Pair  // KVList, in wire order, repetitions kept
+	File  FileInfo
+}
+
+// Pair is one key and value of a kvlist.
+type Pair struct {
+	Key   string
+	Value Value
+}
+
+// FileInfo is the head of a file literal.
+type FileInfo struct {
+	Partition string
+	GUID      string // 40 hex digits as sent
+	Size      uint64 // bytes
+}
+
+// Get returns the first value with this key, as Cyrus's dlist_getchild does.
+func (v Value) Get(key string) (Value, bool) {
+	for _, p := range v.Pairs {
+		if p.Key == key {
+			return p.Value, true
+		}
+	}
+	return Value{}, false
+}
