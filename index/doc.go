@@ -1,0 +1,25 @@
+// Package index is the local cache of what the buckets hold: it makes GET and
+// RESERVE fast, may be deleted at any time, and is never the truth. It is one
+// Badger database, owned by one process. Callers get transactions over typed
+// keys, not Badger; values belong to package partitions.
+//
+// Keys, version 1. <b> is the number of a backup in this index (8 bytes, big
+// endian), <p> the name of a partition followed by a zero byte; uid and seq are
+// big endian, so that ranges come in order.
+//
+//	key                                   value
+//	v                                     format version of the index
+//	p <p>                                 id of the partition's repository
+//	n                                     number of the next backup
+//	B <path>                              a backup: partition, number, newest commit (JSON)
+//	m <b> <uniqueid>                      mailbox state (JSON, as in a checkpoint)
+//	q <b> <seq>                           uniqueid of the mailbox, in order of creation
+//	N <b> <name>                          uniqueid of the live mailbox with this name
+//	r <b> <uniqueid> 0 <uid>              record state (JSON, as in a checkpoint)
+//	g <b> <guid>                          message state: size, chunks, inline or not (JSON)
+//	i <b> <kind> 0 <A> 0 <B> 0 <C>        subscription, seen state, script, quota, annotation (JSON)
+//	x <b> <uniqueid>                      when the client was last asked for missing bodies (JSON)
+//	U <uniqueid> 0 <path>                 the mailbox lives in this backup (empty)
+//	G <p> <guid>                          a message that lies in packs: size, chunks (binary)
+//	C <p> <chunk>                         where a chunk lies: pack, entry, frames (binary)
+package index

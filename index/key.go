@@ -1,0 +1,124 @@
+package index
+
+import "encoding/binary"
+
+// Key is a key of the table in the package comment. Only the functions below make one.
+type Key []byte
+
+// The prefixes of the key table.
+const (
+	prefixVersion    = 'v'
+	prefixRepository = 'p'
+	prefixNextBackup = 'n'
+	prefixBackup     = 'B'
+	prefixMailbox    = 'm'
+	prefixSeq        = 'q'
+	prefixName       = 'N'
+	prefixRecord     = 'r'
+	prefixMessage    = 'g'
+	prefixItem       = 'i'
+	prefixAsked      = 'x'
+	prefixUniqueID   = 'U'
+	prefixShared     = 'G'
+	prefixChunk      = 'C'
+)
+
+// RepositoryKey is where the id of a partition's repository stands.
+func RepositoryKey(partition string) Key {
+	return Key(string(rune(prefixRepository)) + partition + "\x00")
+}
+
+// NextBackupKey is where the number of the next new backup stands.
+func NextBackupKey() Key { return Key{prefixNextBackup} }
+
+// BackupKey is the entry of the backup with this path ("user/anne").
+func BackupKey(path string) Key { return Key(string(rune(prefixBackup)) + path) }
+
+// BackupPrefix begins every BackupKey.
+func BackupPrefix() Key { return Key{prefixBackup} }
+
+// PathOf is the path in a BackupKey.
+func PathOf(k Key) string { return string(k[1:]) }
+
+func ofBackup(prefix byte, b uint64, extra int) Key {
+	k := make(Key, 0, 9+extra)
+	k = append(k, prefix)
+	return binary.BigEndian.AppendUint64(k, b)
+}
+
+// MailboxKey is a mailbox of backup b; with uniqueid "" the prefix of them all.
+func MailboxKey(b uint64, uniqueid string) Key {
+	return append(ofBackup(prefixMailbox, b, len(uniqueid)), uniqueid...)
+}
+
+// SeqPrefix begins every SeqKey of backup b.
+func SeqPrefix(b uint64) Key { return ofBackup(prefixSeq, b, 0) }
+
+// SeqKey is the seq-th mailbox that was created in backup b.
+func SeqKey(b, seq uint64) Key {
+	return binary.BigEndian.AppendUint64(ofBackup(prefixSeq, b, 8), seq)
+}
+
+// NameKey is the live mailbox with this name.
+func NameKey(b uint64, name string) Key {
+	return append(ofBackup(prefixName, b, len(name)), name...)
+}
+
+// RecordPrefix begins the records of a mailbox.
+func RecordPrefix(b uint64, uniqueid string) Key {
+	k := ofBackup(prefixRecord, b, len(uniqueid)+5)
+	return append(append(k, uniqueid...), 0)
+}
+
+// RecordKey is the record with this uid.
+func RecordKey(b uint64, uniqueid string, uid uint32) Key {
+	return binary.BigEndian.AppendUint32(RecordPrefix(b, uniqueid), uid)
+}
+
+// MessageKey is a message that backup b knows; guid nil gives the prefix of them all.
+func MessageKey(b uint64, guid []byte) Key {
+	return append(ofBackup(prefixMessage, b, len(guid)), guid...)
+}
+
+// ItemPrefix begins the items of a kind.
+func ItemPrefix(b uint64, kind string) Key {
+	k := ofBackup(prefixItem, b, len(kind)+1)
+	return append(append(k, kind...), 0)
+}
+
+// ItemKey is an item that is neither mailbox, record nor message.
+func ItemKey(b uint64, kind, x, y, z string) Key {
+	k := ItemPrefix(b, kind)
+	k = append(append(k, x...), 0)
+	k = append(append(k, y...), 0)
+	return append(k, z...)
+}
+
+// AskedKey is when the source was last asked for the missing bodies of a mailbox.
+func AskedKey(b uint64, uniqueid string) Key {
+	return append(ofBackup(prefixAsked, b, len(uniqueid)), uniqueid...)
+}
+
+// UniqueIDPrefix begins the keys of the backups in which a mailbox lives.
+func UniqueIDPrefix(uniqueid string) Key {
+	return Key(string(rune(prefixUniqueID)) + uniqueid + "\x00")
+}
+
+// UniqueIDKey says that the mailbox lives in the backup with this path.
+func UniqueIDKey(uniqueid, path string) Key { return append(UniqueIDPrefix(uniqueid), path...) }
+
+// SharedKey is a message that lies in packs of a partition.
+func SharedKey(partition string, guid []byte) Key {
+	return append(Key(string(rune(prefixShared))+partition+"\x00"), guid...)
+}
+
+// ChunkKey is where a chunk lies in a partition.
+func ChunkKey(partition string, chunk []byte) Key {
+	return append(Key(string(rune(prefixChunk))+partition+"\x00"), chunk...)
+}
+
+// backupPrefixes are the prefixes whose keys belong to one backup.
+var backupPrefixes = [...]byte{prefixMailbox, prefixSeq, prefixName, prefixRecord, prefixMessage, prefixItem, prefixAsked}
+
+// partitionPrefixes are the prefixes whose keys belong to one partition.
+var partitionPrefixes = [...]byte{prefixShared, prefixChunk}

@@ -1,0 +1,172 @@
+package index
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// Txn is a transaction: it sees the index as of its beginning and its own writes.
+// It is used by one goroutine, inside of View, Update or UpdateLong.
+type Txn struct {
+	x    *Index
+	txn  *badger.Txn
+	long bool // may be committed in parts
+}
+
+// View runs fn over a snapshot.
+func (x *Index) View(fn func(*Txn) error) error {
+	t := &Txn{x: x, txn: x.db.NewTransaction(false)}
+	defer func() { t.txn.Discard() }()
+	return fn(t)
+}
+
+// Update runs fn in one atomic transaction; after nil it is durable. A transaction
+// that is too large fails with an error and changes nothing.
+func (x *Index) Update(fn func(*Txn) error) error { return x.update(fn, false) }
+
+// UpdateLong is Update for any amount: it is committed in parts as it grows, so a
+// crash or an error can leave a part of it. The caller marks that it is under way
+// beforehand, and can repeat it.
+func (x *Index) UpdateLong(fn func(*Txn) error) error { return x.update(fn, true) }
+
+func (x *Index) update(fn func(*Txn) error, long bool) error {
+	t := &Txn{x: x, txn: x.db.NewTransaction(true), long: long}
+	defer func() { t.txn.Discard() }()
+	if err := fn(t); err != nil {
+		return err
+	}
+	return wrap("commit", nil, t.txn.Commit())
+}
+
+func wrap(op string, k Key, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, badger.ErrKeyNotFound):
+		return ErrNotFound
+	}
+	return fmt.Errorf("index: %s %q: %w", op, []byte(k), err)
+}
+
+// Get returns the value, a copy; ErrNotFound when there is none.
+func (t *Txn) Get(k Key) ([]byte, error) {
+	i, err := t.txn.Get(k)
+	if err != nil {
+		return nil, wrap("get", k, err)
+	}
+	v, err := i.ValueCopy(nil)
+	return v, wrap("get", k, err)
+}
+
+// Has says whether the key exists.
+func (t *Txn) Has(k Key) (bool, error) {
+	_, err := t.txn.Get(k)
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return false, nil
+	}
+	return err == nil, wrap("get", k, err)
+}
+
+// Set writes the value; both slices belong to the transaction afterwards.
+func (t *Txn) Set(k Key, v []byte) error {
+	return t.write("set", k, func() error { return t.txn.Set(k, v) })
+}
+
+// Delete removes the key; an absent one is no error.
+func (t *Txn) Delete(k Key) error {
+	return t.write("delete", k, func() error { return t.txn.Delete(k) })
+}
+
+func (t *Txn) write(op string, k Key, do func() error) error {
+	err := do()
+	if errors.Is(err, badger.ErrTxnTooBig) && t.long {
+		if err := t.txn.Commit(); err != nil {
+			return wrap("commit", k, err)
+		}
+		t.txn = t.x.db.NewTransaction(true)
+		err = do()
+	}
+	return wrap(op, k, err)
+}
+
+// Entry is a key and its value, copies.
+type Entry struct {
+	Key   Key
+	Value []byte
+}
+
+// batch is how much Scan reads before it hands it out. Entries are handed out with
+// no iterator open, so that the caller may write, and a long transaction be committed, meanwhile.
+const batch = 512
+
+// Scan yields the entries under prefix in order of their keys, from the key
+// `from` on (nil: from the first).
+func (t *Txn) Scan(prefix, from Key) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		for {
+			part, err := t.read(prefix, from, batch, true)
+			if err != nil {
+				yield(Entry{}, err)
+				return
+			}
+			for _, e := range part {
+				if !yield(e, nil) {
+					return
+				}
+			}
+			if len(part) < batch {
+				return
+			}
+			from = append(slices.Clone(part[len(part)-1].Key), 0)
+		}
+	}
+}
+
+// Keys yields at most n keys under prefix, those after the key `after`.
+func (t *Txn) Keys(prefix, after Key, n int) iter.Seq2[Key, error] {
+	return func(yield func(Key, error) bool) {
+		if after != nil {
+			after = append(slices.Clone(after), 0)
+		}
+		part, err := t.read(prefix, after, n, false)
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		for _, e := range part {
+			if !yield(e.Key, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (t *Txn) read(prefix, from Key, n int, values bool) ([]Entry, error) {
+	o := badger.DefaultIteratorOptions
+	o.Prefix = prefix
+	o.PrefetchValues = values
+	o.PrefetchSize = min(n, 128)
+	it := t.txn.NewIterator(o)
+	defer it.Close()
+	if from == nil || bytes.Compare(from, prefix) < 0 {
+		from = prefix
+	}
+	var out []Entry
+	for it.Seek(from); it.Valid() && len(out) < n; it.Next() {
+		e := Entry{Key: it.Item().KeyCopy(nil)}
+		if values {
+			v, err := it.Item().ValueCopy(nil)
+			if err != nil {
+				return nil, wrap("scan", e.Key, err)
+			}
+			e.Value = v
+		}
+		out = append(out, e)
+	}
+	return out, nil
+}
