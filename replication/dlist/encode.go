@@ -1,0 +1,144 @@
+package dlist
+
+import "strconv"
+
+// S is a string value.
+func S(s string) Value { return Value{Kind: String, Str: s} }
+
+// N is a number, as unsigned decimal.
+func N(n uint64) Value { return Value{Kind: String, Str: strconv.FormatUint(n, 10)} }
+
+// Hex64 is a number as 16 hex digits (imap/dlist.c, dlist_sethex64).
+func Hex64(n uint64) Value {
+	const digits = "0123456789abcdef"
+	var b [16]byte
+	for i := range b {
+		b[i] = digits[n>>(60-4*i)&15]
+	}
+	return Value{Kind: String, Str: string(b[:])}
+}
+
+// F is a message flag: \Seen as it is, a user flag as the atom that it is.
+func F(flag string) Value {
+	if isFlag(flag) {
+		return Value{Kind: Flag, Str: flag}
+	}
+	return Value{Kind: String, Str: flag}
+}
+
+// L is a list.
+func L(items ...Value) Value { return Value{Kind: List, Items: items} }
+
+// KV is a kvlist.
+func KV(pairs ...Pair) Value { return Value{Kind: KVList, Pairs: pairs} }
+
+// P is a pair of a kvlist.
+func P(key string, v Value) Pair { return Pair{Key: key, Value: v} }
+
+// maxPlain is the length from which a string is a literal (lib/prot.c, MAXQSTRING).
+const maxPlain = 1024
+
+// Append appends v as Cyrus prints it (imap/dlist.c, dlist_print). plus makes
+// literals {N+}, for a client. Of a File only the head is appended, up to and
+// with its line end; its bytes have to follow.
+func Append(dst []byte, v Value, plus bool) []byte {
+	switch v.Kind {
+	case String:
+		return AppendString(dst, v.Str, plus)
+	case Flag:
+		if !isFlag(v.Str) {
+			return AppendString(dst, v.Str, plus)
+		}
+		return append(dst, v.Str...)
+	case List:
+		dst = append(dst, '(')
+		for i, it := range v.Items {
+			if i > 0 {
+				dst = append(dst, ' ')
+			}
+			dst = Append(dst, it, plus)
+		}
+		return append(dst, ')')
+	case KVList:
+		dst = append(dst, "%("...)
+		for i, p := range v.Pairs {
+			if i > 0 {
+				dst = append(dst, ' ')
+			}
+			dst = AppendPair(dst, p, plus)
+		}
+		return append(dst, ')')
+	case File:
+		return AppendFileHead(dst, v.File, plus)
+	default:
+		return append(dst, "NIL"...)
+	}
+}
+
+// AppendPair appends a key, a space and a value: a member of a kvlist, or the
+// argument of a command.
+func AppendPair(dst []byte, p Pair, plus bool) []byte {
+	dst = AppendString(dst, p.Key, plus)
+	dst = append(dst, ' ')
+	return Append(dst, p.Value, plus)
+}
+
+// AppendFileHead appends %{partition guid size} and CR LF; the size bytes of
+// the file have to follow.
+func AppendFileHead(dst []byte, f FileInfo, plus bool) []byte {
+	dst = append(dst, "%{"...)
+	dst = AppendString(dst, f.Partition, plus)
+	dst = append(dst, ' ')
+	dst = append(dst, f.GUID...)
+	dst = append(dst, ' ')
+	dst = strconv.AppendUint(dst, f.Size, 10)
+	return append(dst, "}\r\n"...)
+}
+
+// AppendString appends a string in the form that Cyrus chooses for it: bare,
+// quoted or literal (lib/prot.c, prot_printamap; lib/imparse.c, imparse_isnatom).
+func AppendString(dst []byte, s string, plus bool) []byte {
+	if s == "" {
+		return append(dst, `""`...)
+	}
+	atom, quoted := true, true
+	if len(s) >= maxPlain {
+		atom, quoted = false, false
+	}
+	for i := 0; quoted && i < len(s); i++ {
+		switch c := s[i]; {
+		case c >= 0x80, c == 0, c == '\r', c == '\n', c == '"', c == '%', c == '\\':
+			atom, quoted = false, false
+		case c < 0x1f, c == 0x7f, c == ' ', c == '{', c == '(', c == ')', c == '*':
+			atom = false
+		}
+	}
+	switch {
+	case atom && s != "NIL":
+		return append(dst, s...)
+	case quoted:
+		dst = append(dst, '"')
+		dst = append(dst, s...)
+		return append(dst, '"')
+	}
+	dst = append(dst, '{')
+	dst = strconv.AppendInt(dst, int64(len(s)), 10)
+	if plus {
+		dst = append(dst, '+')
+	}
+	dst = append(dst, "}\r\n"...)
+	return append(dst, s...)
+}
+
+// isFlag says whether s may stand raw and be read as a flag again.
+func isFlag(s string) bool {
+	if s == "" || s[0] != '\\' {
+		return false
+	}
+	for i := 1; i < len(s); i++ {
+		if delimits(s[i]) {
+			return false
+		}
+	}
+	return true
+}

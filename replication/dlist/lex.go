@@ -1,0 +1,281 @@
+package dlist
+
+import (
+	"errors"
+	"io"
+)
+
+// delimits says that c ends an atom or a word (imap/imapparse.c, getword and
+// getxstring: white space, parentheses, double quote).
+func delimits(c byte) bool {
+	return c == ' ' || c == ')' || c == '(' || c == '"' || (c >= '\t' && c <= '\r')
+}
+
+func isSpace(c byte) bool { return c == ' ' || (c >= '\t' && c <= '\r') }
+
+// lost translates the end of the stream inside a command.
+func lost(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// syntax makes the error and remembers that nesting is no longer known.
+func (d *Decoder) syntax(msg string) error {
+	d.broken = true
+	return &SyntaxError{Msg: msg, Offset: d.off}
+}
+
+// drain drops what the caller left of a body.
+func (d *Decoder) drain() error {
+	for d.pending > 0 {
+		n, err := d.r.Discard(int(min(d.pending, 1<<30)))
+		d.pending -= int64(n)
+		d.off += int64(n)
+		if err != nil {
+			return lost(err)
+		}
+	}
+	return nil
+}
+
+// peek returns the next byte without taking it.
+func (d *Decoder) peek() (byte, error) {
+	if d.pending > 0 {
+		if err := d.drain(); err != nil {
+			return 0, err
+		}
+	}
+	b, err := d.r.Peek(1)
+	if err != nil {
+		return 0, lost(err)
+	}
+	return b[0], nil
+}
+
+// take drops n bytes that were peeked at.
+func (d *Decoder) take(n int) {
+	// Discard of bytes that Peek returned cannot fail.
+	_, _ = d.r.Discard(n)
+	d.off += int64(n)
+}
+
+// window returns everything that is buffered, at least one byte.
+func (d *Decoder) window() ([]byte, error) {
+	if d.r.Buffered() == 0 {
+		if _, err := d.r.Peek(1); err != nil {
+			return nil, lost(err)
+		}
+	}
+	return d.r.Peek(d.r.Buffered())
+}
+
+// space skips white space, line ends included, and returns the byte after it, not taken.
+func (d *Decoder) space() (byte, error) {
+	for {
+		c, err := d.peek()
+		if err != nil || !isSpace(c) {
+			return c, err
+		}
+		d.take(1)
+	}
+}
+
+// word reads up to the next delimiter, which is not taken. The bytes are valid
+// until the next read.
+func (d *Decoder) word() ([]byte, error) {
+	d.scratch = d.scratch[:0]
+	for {
+		w, err := d.window()
+		if err != nil {
+			return nil, err
+		}
+		n := 0
+		for n < len(w) && !delimits(w[n]) {
+			n++
+		}
+		if len(d.scratch)+n > d.lim.MaxWord {
+			d.take(d.lim.MaxWord - len(d.scratch))
+			d.inWord = true
+			return nil, d.syntax("word too long")
+		}
+		d.take(n)
+		if n < len(w) {
+			if len(d.scratch) == 0 {
+				return w[:n], nil
+			}
+			d.scratch = append(d.scratch, w[:n]...)
+			return d.scratch, nil
+		}
+		d.scratch = append(d.scratch, w...)
+	}
+}
+
+// quoted reads a quoted string; the opening quote is next.
+func (d *Decoder) quoted() ([]byte, error) {
+	d.take(1)
+	d.scratch = d.scratch[:0]
+	for {
+		w, err := d.window()
+		if err != nil {
+			return nil, err
+		}
+		n := 0
+		for n < len(w) && w[n] != '"' && w[n] != '\\' && w[n] != '\r' && w[n] != '\n' {
+			n++
+		}
+		if len(d.scratch)+n > d.lim.MaxQuoted {
+			d.take(d.lim.MaxQuoted - len(d.scratch))
+			d.inQuoted = true
+			return nil, d.syntax("quoted string too long")
+		}
+		d.take(n)
+		if n == len(w) {
+			d.scratch = append(d.scratch, w...)
+			continue
+		}
+		switch w[n] {
+		case '"':
+			d.take(1)
+			if len(d.scratch) == 0 {
+				return w[:n], nil
+			}
+			d.scratch = append(d.scratch, w[:n]...)
+			return d.scratch, nil
+		case '\\':
+			d.scratch = append(d.scratch, w[:n]...)
+			d.take(1)
+			c, err := d.peek()
+			if err != nil {
+				return nil, err
+			}
+			if c == '\r' || c == '\n' {
+				return nil, d.syntax("line end in quoted string")
+			}
+			d.take(1)
+			d.scratch = append(d.scratch, c)
+		default:
+			return nil, d.syntax("line end in quoted string")
+		}
+	}
+}
+
+// number reads decimal digits, at least one, below 2^63.
+func (d *Decoder) number() (int64, error) {
+	var n int64
+	for digits := 0; ; digits++ {
+		c, err := d.peek()
+		if err != nil {
+			return 0, err
+		}
+		if c < '0' || c > '9' {
+			if digits == 0 {
+				return 0, d.syntax("number expected")
+			}
+			return n, nil
+		}
+		if n > (1<<63-10)/10 {
+			return 0, d.syntax("number too large")
+		}
+		d.take(1)
+		n = n*10 + int64(c-'0')
+	}
+}
+
+// literalHead reads {N} or {N+} and its line end; the brace is next.
+func (d *Decoder) literalHead() (int64, error) {
+	d.take(1)
+	n, err := d.number()
+	if err != nil {
+		return 0, err
+	}
+	c, err := d.peek()
+	if err != nil {
+		return 0, err
+	}
+	if c == '+' {
+		d.take(1)
+	}
+	if err := d.headEnd(); err != nil {
+		return 0, err
+	}
+	return n, nil
+}
+
+// headEnd reads the } CR? LF of a literal's head.
+func (d *Decoder) headEnd() error {
+	c, err := d.peek()
+	if err != nil {
+		return err
+	}
+	if c != '}' {
+		return d.syntax("} expected after the size of a literal")
+	}
+	d.take(1)
+	if c, err = d.peek(); err != nil {
+		return err
+	}
+	if c == '\r' {
+		d.take(1)
+		if c, err = d.peek(); err != nil {
+			return err
+		}
+	}
+	if c != '\n' {
+		return d.syntax("line end expected after the head of a literal")
+	}
+	d.take(1)
+	return nil
+}
+
+// literal reads a literal into memory. One that is too large is an error and is
+// skipped by the next read.
+func (d *Decoder) literal() ([]byte, error) {
+	n, err := d.literalHead()
+	if err != nil {
+		return nil, err
+	}
+	if n > d.lim.MaxLiteral {
+		// It can be skipped and the lists around it are known: not d.syntax.
+		d.pending = n
+		return nil, &SyntaxError{Msg: "literal too large", Offset: d.off}
+	}
+	if n <= int64(d.r.Buffered()) {
+		w, err := d.r.Peek(int(n))
+		if err != nil {
+			return nil, lost(err)
+		}
+		d.take(int(n))
+		return w, nil
+	}
+	d.scratch = d.scratch[:0]
+	// Memory follows the bytes that arrive, not the number that was announced.
+	for int64(len(d.scratch)) < n {
+		w, err := d.window()
+		if err != nil {
+			return nil, err
+		}
+		w = w[:min(int64(len(w)), n-int64(len(d.scratch)))]
+		d.scratch = append(d.scratch, w...)
+		d.take(len(w))
+	}
+	return d.scratch, nil
+}
+
+// astring reads an atom, quoted string or literal. The bytes are valid until the next read.
+func (d *Decoder) astring() ([]byte, error) {
+	c, err := d.peek()
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case c == '"':
+		return d.quoted()
+	case c == '{':
+		return d.literal()
+	case delimits(c):
+		return nil, d.syntax("value expected")
+	}
+	return d.word()
+}
