@@ -1,0 +1,156 @@
+package master
+
+import (
+	"errors"
+	"log/slog"
+	"net"
+	"os"
+	"runtime/debug"
+	"syscall"
+	"time"
+)
+
+// Pauses after an accept that failed for want of descriptors or memory.
+const (
+	acceptPauseMin = 20 * time.Millisecond
+	acceptPauseMax = time.Second
+)
+
+// acceptor accepts on one listener until stop is closed or the socket is of no more
+// use. Two acceptors of a process may overshoot MaxConns by one: each waits for room
+// before it accepts, for with a place reserved in advance a silent address would keep
+// the last place from a busy one.
+type acceptor struct {
+	p    *Process
+	l    net.Listener
+	stop <-chan struct{}
+}
+
+// deadliner is the part of *net.TCPListener and *net.UnixListener that interrupts Accept.
+type deadliner interface{ SetDeadline(time.Time) error }
+
+func (a *acceptor) run() {
+	pause := acceptPauseMin
+	for a.waitRoom() {
+		c, err := a.l.Accept()
+		if err == nil {
+			pause = acceptPauseMin
+			a.accepted(c)
+			continue
+		}
+		switch verdict(err) {
+		case acceptStop:
+			return
+		case acceptRetry:
+		case acceptWait:
+			a.p.log.Error("accept", slog.Any("err", err))
+			select {
+			case <-time.After(pause):
+			case <-a.stop:
+				return
+			}
+			pause = min(2*pause, acceptPauseMax)
+		case acceptRemoved:
+			a.p.request(end{code: ExitOK, recycle: true, removed: true, reason: "master has taken the socket away"})
+			return
+		case acceptBroken:
+			a.p.log.Error("accept", slog.Any("err", err))
+			a.p.request(end{code: ExitOSErr, recycle: true, reason: "accept failed"})
+			return
+		}
+	}
+}
+
+// waitRoom waits until the process may take another connection: master knows nothing
+// of the limit, the kernel's backlog holds the callers meanwhile.
+func (a *acceptor) waitRoom() bool {
+	for {
+		a.p.mu.Lock()
+		changed, room, used := a.p.changed, a.p.roomLocked(), a.p.usedUpLocked()
+		a.p.mu.Unlock()
+		select {
+		case <-a.stop:
+			return false
+		default:
+		}
+		if used {
+			return false
+		}
+		if room {
+			return true
+		}
+		select {
+		case <-a.stop:
+			return false
+		case <-changed:
+		}
+	}
+}
+
+func (a *acceptor) accepted(nc net.Conn) {
+	p := a.p
+	p.mu.Lock()
+	p.conns++
+	keepAlive := p.limits.KeepAlive
+	p.broadcastLocked()
+	p.mu.Unlock()
+	p.cfg.Status.Connection()
+	c := &Conn{Conn: nc, Options: p.cfg.Options}
+	c.Kind, c.Peer = kindOf(nc), PeerName(nc)
+	if tcp, ok := nc.(*net.TCPConn); ok {
+		// Either fails only on a connection that is already gone, which serve will see.
+		_ = tcp.SetNoDelay(true)
+		_ = tcp.SetKeepAliveConfig(keepAlive)
+	}
+	p.use()
+	go p.serve(c)
+}
+
+// serve runs the session. The recover is the last guard: one connection's fault must
+// not take the others and the index down with it.
+func (p *Process) serve(c *Conn) {
+	defer p.leave()
+	defer c.Close()
+	defer func() {
+		if r := recover(); r != nil {
+			p.log.Error("session ended by a fault in this program", slog.String("peer", c.Peer),
+				slog.Any("err", r), slog.String("stack", string(debug.Stack())))
+		}
+	}()
+	p.cb.Serve(p.ctx, c)
+}
+
+type acceptVerdict int
+
+const (
+	acceptBroken acceptVerdict = iota
+	acceptStop
+	acceptRetry
+	acceptWait
+	acceptRemoved
+)
+
+// verdict sorts accept's errors as master/service.c's main does: the network's are
+// retried; EINVAL is a socket that master has shut down, which it does when the service
+// is gone from cyrus.conf. Unlike there, want of resources is waited out: this process
+// has other connections, whose end will mend it.
+func verdict(err error) acceptVerdict {
+	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, net.ErrClosed) {
+		return acceptStop
+	}
+	var errno syscall.Errno
+	if !errors.As(err, &errno) {
+		return acceptBroken
+	}
+	switch errno {
+	case syscall.EINTR, syscall.ENETDOWN, syscall.EPROTO, syscall.ENOPROTOOPT, syscall.EHOSTDOWN,
+		syscall.ENONET, syscall.EHOSTUNREACH, syscall.EOPNOTSUPP, syscall.ENETUNREACH,
+		syscall.ECONNABORTED, syscall.EAGAIN, syscall.EPERM: // EPERM: a firewall rule, accept(2)
+		return acceptRetry
+	case syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM:
+		return acceptWait
+	case syscall.EINVAL:
+		return acceptRemoved
+	}
+	return acceptBroken
+}

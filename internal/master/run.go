@@ -1,0 +1,225 @@
+package master
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// abandonAfter is how long sessions whose context was cancelled may take to return.
+const abandonAfter = 5 * time.Second
+
+// end is a reason to end.
+type end struct {
+	code    int
+	reason  string
+	recycle bool // sessions may go on by themselves for a DrainTimeout first
+	removed bool // the service is gone: master shall start no successor
+}
+
+// Run accepts and serves until the process has to end, and returns the exit status,
+// one of the Exit constants, when no session is left.
+//
+// SIGTERM, SIGINT and SIGQUIT, and ctx: no more connections, Draining is closed,
+// ExitTempFail. Another signal, a second or more later, kills. Recycling - -U reached, the program file changed,
+// ErrRecycle, the socket gone: no more connections, a successor may start, sessions may
+// end by themselves within DrainTimeout, then Draining is closed, ExitOK. Either way, what
+// is still there a DrainTimeout after Draining was closed has its context cancelled.
+// Idle, counted from the end of the last connection and only once there was one: ExitOK.
+func (p *Process) Run(ctx context.Context, cb Callbacks) int {
+	return p.run(ctx, cb, nil)
+}
+
+// RunOne is Run for the one connection c: when it has ended the process recycles, so
+// that connections it was handed meanwhile get their time.
+func (p *Process) RunOne(ctx context.Context, c *Conn, cb Callbacks) int {
+	return p.run(ctx, cb, c)
+}
+
+func (p *Process) run(ctx context.Context, cb Callbacks, one *Conn) int {
+	// Sessions outlive ctx: it asks for the end, it does not cut commands off.
+	sessions, abandon := context.WithCancel(context.WithoutCancel(ctx))
+	defer abandon()
+	p.cb, p.ctx = cb, sessions
+	close(p.started)
+	if one != nil {
+		p.serveOne(one)
+	}
+	e := p.accept(ctx)
+	p.log.Info("ending", slog.String("reason", e.reason), slog.Int("status", e.code))
+	for _, l := range p.cfg.Listeners {
+		l.Close()
+	}
+	if !e.removed {
+		p.cfg.Status.Unavailable()
+	}
+	p.mu.Lock()
+	p.stopping = true
+	p.broadcastLocked()
+	p.mu.Unlock()
+	if cb.Retire != nil {
+		cb.Retire()
+	}
+	return p.drain(e, abandon)
+}
+
+func (p *Process) serveOne(c *Conn) {
+	p.mu.Lock()
+	p.conns++
+	p.mu.Unlock()
+	p.use()
+	go func() {
+		p.serve(c)
+		p.recycle("the connection has ended")
+	}()
+}
+
+// accept is the process's ordinary life. It returns when that is over, with no
+// acceptor running.
+func (p *Process) accept(ctx context.Context) end {
+	stop := p.startAcceptors()
+	defer func() { stop() }()
+	for {
+		idle, changed := p.idleTimer()
+		var e end
+		select {
+		case <-changed:
+			continue
+		case <-idle:
+			// A connection may have come in at this moment: it is served, not drained.
+			stop()
+			if p.Conns() == 0 {
+				return end{code: ExitOK, reason: "idle for as long as -T allows"}
+			}
+			stop = p.startAcceptors()
+			continue
+		case sig := <-p.cfg.Signals.channel():
+			if sig == syscall.SIGHUP {
+				p.reload(ctx)
+				continue
+			}
+			e = p.signalled(sig)
+		case e = <-p.ends:
+		case <-ctx.Done():
+			e = end{code: ExitTempFail, reason: "asked to"}
+		}
+		return e
+	}
+}
+
+// idleTimer returns a channel that fires when the process has been idle for long
+// enough, if it is idle now, and one that is closed when that may have changed.
+func (p *Process) idleTimer() (<-chan time.Time, <-chan struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cfg.Idle > 0 && p.conns == 0 && p.taken > 0 {
+		return time.After(p.cfg.Idle), p.changed
+	}
+	return nil, p.changed
+}
+
+// startAcceptors returns a function that stops them and waits until none runs. It may
+// be called again, to no effect.
+func (p *Process) startAcceptors() (stop func()) {
+	done := make(chan struct{})
+	for _, l := range p.cfg.Listeners {
+		if d, ok := l.(deadliner); ok {
+			_ = d.SetDeadline(time.Time{})
+		}
+		p.loops.Go((&acceptor{p: p, l: l, stop: done}).run)
+	}
+	return sync.OnceFunc(func() {
+		close(done)
+		for _, l := range p.cfg.Listeners {
+			if d, ok := l.(deadliner); ok {
+				_ = d.SetDeadline(time.Unix(1, 0))
+			}
+		}
+		p.loops.Wait()
+	})
+}
+
+func (p *Process) signalled(sig os.Signal) end {
+	p.cfg.Signals.lastWarning()
+	return end{code: ExitTempFail, reason: "got " + sig.String()}
+}
+
+func (p *Process) reload(ctx context.Context) {
+	p.log.Info("reloading the configuration")
+	if p.cb.Reload != nil {
+		err := p.cb.Reload(ctx)
+		switch {
+		case errors.Is(err, ErrRecycle):
+			p.recycle(err.Error())
+		case err != nil:
+			p.log.Error("the configuration stays as it was", slog.Any("err", err))
+		}
+	}
+	if p.cfg.Binary.Changed() {
+		p.recycle("the program file has changed")
+	}
+}
+
+func (p *Process) recycle(reason string) {
+	p.request(end{code: ExitOK, recycle: true, reason: reason})
+}
+
+// request leaves e for accept to find. One that is already there is reason enough.
+func (p *Process) request(e end) {
+	select {
+	case p.ends <- e:
+	default:
+	}
+}
+
+// drain waits for the sessions to end, with growing insistence.
+func (p *Process) drain(e end, abandon func()) int {
+	p.mu.Lock()
+	timeout := p.limits.DrainTimeout
+	p.mu.Unlock()
+	if e.recycle {
+		p.waitEmpty(timeout, func(sig os.Signal) (stop bool) {
+			e = p.signalled(sig)
+			return true
+		})
+	}
+	close(p.draining)
+	p.waitEmpty(timeout, func(sig os.Signal) (stop bool) {
+		e = p.signalled(sig)
+		return false
+	})
+	if n := p.Conns(); n > 0 {
+		p.log.Warn("sessions cut off", slog.Int("sessions", n))
+		abandon()
+		p.waitEmpty(abandonAfter, func(os.Signal) bool { return false })
+	}
+	return e.code
+}
+
+// waitEmpty waits until there is no connection, for at most d, and tells signalled of
+// signals that ask for the end; SIGHUP has nothing left to reload for.
+func (p *Process) waitEmpty(d time.Duration, signalled func(os.Signal) (stop bool)) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	for {
+		p.mu.Lock()
+		conns, changed := p.conns, p.changed
+		p.mu.Unlock()
+		if conns == 0 {
+			return
+		}
+		select {
+		case <-changed:
+		case <-timer.C:
+			return
+		case sig := <-p.cfg.Signals.channel():
+			if sig != syscall.SIGHUP && signalled(sig) {
+				return
+			}
+		}
+	}
+}
