@@ -1,0 +1,61 @@
+package imapconf
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Origin is where an option was set. The zero value means: nowhere, the default holds.
+type Origin struct {
+	File string
+	Line int    // of the line's last piece, if it was continued, as Cyrus counts
+	Key  string // as written, in lower case: with the service prefix or the old name
+}
+
+// String is "file:line", or "default".
+func (o Origin) String() string {
+	if o.File == "" {
+		return "default"
+	}
+	return fmt.Sprintf("%s:%d", o.File, o.Line)
+}
+
+// Error is one fault in the configuration. Load returns them joined (errors.Join).
+type Error struct {
+	Origin
+	Value   string // the wrong value; empty if the fault is not one of value
+	Problem string // what is wrong
+	Allowed string // what would be right; may be empty
+}
+
+// Error names file, line, option, value and what is allowed.
+func (e *Error) Error() string {
+	var b strings.Builder
+	if e.File != "" {
+		b.WriteString(e.Origin.String())
+		b.WriteString(": ")
+	}
+	if e.Key != "" {
+		b.WriteString(e.Key)
+		b.WriteString(": ")
+	}
+	if e.Value != "" {
+		fmt.Fprintf(&b, "%q: ", e.Value)
+	}
+	b.WriteString(e.Problem)
+	if e.Allowed != "" {
+		b.WriteString("; allowed: ")
+		b.WriteString(e.Allowed)
+	}
+	return b.String()
+}
+
+// Errorf makes an error about an option's value that only the user of the option could
+// find, with the same shape as those that Load returns.
+func (f *File) Errorf(option, format string, args ...any) error {
+	o := f.Origin(option)
+	if o.Key == "" {
+		o.Key = option
+	}
+	return &Error{Origin: o, Problem: fmt.Sprintf(format, args...)}
+}

@@ -1,0 +1,18 @@
+package imapconf
+
+import (
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+)
+
+// memory opens the one file that it was given.
+func memory(name, text string) func(string) (io.ReadCloser, error) {
+	return func(want string) (io.ReadCloser, error) {
+		if want != name {
+			return nil, fmt.Errorf("%s: %w", want, fs.ErrNotExist)
+		}
+		return io.NopCloser(strings.NewReader(text)), nil
+	}
+}

@@ -1,0 +1,89 @@
+package imapconf
+
+// The tables follow lib/imapoptions of Cyrus 3.10 in names, types, defaults and units,
+// with the meaning that they have here. An Enum's or List's default is always given.
+
+func identityOptions() []Option {
+	return []Option{
+		{Name: "configdirectory", Type: String,
+			Doc: "Directory of the Cyrus configuration: sockets, process registry, logs and our index live below it. Required; an absolute path."},
+		{Name: "servername", Type: String,
+			Doc: "Host name in greetings and for SASL. Default: the name of the host."},
+		{Name: "virtdomains", Type: Enum, Default: "off", Words: []string{"off", "userid", "on"},
+			Doc: "Whether user names may carry a domain (user@domain). Our server treats on like userid: it derives no domain from its own address."},
+		{Name: "defaultdomain", Type: String, Default: "internal",
+			Doc: "The domain that is left out of user and mailbox names if virtdomains is not off."},
+		{Name: "username_tolower", Type: Switch, Default: "1",
+			Doc: "Convert user names to lower case before login."},
+		{Name: "unixhierarchysep", Type: Switch, Default: "1",
+			Doc: "The tools show and take mailbox names with / instead of . between levels."},
+		{Name: "altnamespace", Type: Switch, Default: "1",
+			Doc: "The tools show and take personal mailbox names without INBOX in front."},
+		{Name: "deletedprefix", Type: String, Default: "DELETED",
+			Doc: "First component of the names of deleted mailboxes, by which their owner is found."},
+		{Name: "delete_mode", Type: Enum, Default: "delayed", Words: []string{"immediate", "delayed"},
+			Doc: "Whether the source renames mailboxes below deletedprefix (delayed) when they are deleted."},
+	}
+}
+
+func loginOptions() []Option {
+	return []Option{
+		{Name: "admins", Type: String,
+			Doc: "Who may use the server: user names, and group:NAME for the members of a system group, separated by blanks."},
+		{Name: "unix_group_enable", Type: Switch, Default: "1",
+			Doc: "Look up system groups for group: entries of admins."},
+		{Name: "loginrealms", Type: String,
+			Doc: "Realms whose users may log in as user@realm, separated by blanks."},
+		{Name: "allowplaintext", Type: Switch, Default: "0",
+			Doc: "Offer PLAIN and LOGIN on connections without encryption too."},
+		{Name: "failedloginpause", Type: Duration, Default: "3s",
+			Doc: "How long a failed login is made to wait for its answer."},
+		{Name: "sasl_mech_list", Type: String,
+			Doc: "The mechanisms to offer, separated by blanks, of PLAIN, LOGIN, SCRAM-SHA-1 and SCRAM-SHA-256. Others are passed over. Default: all that are possible."},
+		{Name: "sasl_pwcheck_method", Type: String, Default: "auxprop",
+			Doc: "Where PLAIN and LOGIN check passwords, in order: auxprop is backup_credentials_path, saslauthd asks saslauthd(8)."},
+		{Name: "sasl_saslauthd_path", Type: String, Default: "/run/saslauthd/mux",
+			Doc: "The socket of saslauthd(8)."},
+		{Name: "sasl_minimum_layer", Type: Int, Default: "0",
+			Doc: "The least strength of encryption, in bits, with which a login is allowed; TLS or the option -p have to give it."},
+		{Name: "sasl_maximum_layer", Type: Int, Default: "256",
+			Doc: "Accepted for Cyrus's sake. Our mechanisms bring no layer of their own."},
+		{Name: "backup_credentials_path", Type: String, Default: "{configdirectory}/backup-credentials.db",
+			Doc: "File with the SCRAM credentials that ctl_backups passwd writes. SCRAM mechanisms are offered only if it exists."},
+	}
+}
+
+func tlsOptions() []Option {
+	const absent = " The value disabled turns TLS off."
+	return []Option{
+		{Name: "tls_server_cert", Type: String,
+			Doc: "PEM file with the server's certificate and its chain; two files, such as RSA and ECDSA, are separated by a comma. Read anew when it changes." + absent},
+		{Name: "tls_server_key", Type: String,
+			Doc: "PEM file with the private key; two as in tls_server_cert. Default: in the file of the certificate." + absent},
+		{Name: "tls_client_ca_file", Type: String,
+			Doc: "PEM file with the authorities that client certificates are checked against."},
+		{Name: "tls_client_ca_dir", Type: String,
+			Doc: "Directory of PEM files with the authorities that client certificates are checked against."},
+		{Name: "tls_client_certs", Type: Enum, Default: "optional", Words: []string{"off", "optional", "require"},
+			Doc: "Whether client certificates are ignored, checked if given, or required."},
+		{Name: "tls_versions", Type: String, Default: "tls1_0 tls1_1 tls1_2 tls1_3",
+			Doc: "The TLS versions to allow, of tls1_0, tls1_1, tls1_2 and tls1_3, separated by blanks."},
+		{Name: "tls_ciphers", Type: String, Default: "DEFAULT",
+			Doc: "OpenSSL's list of ciphers for TLS up to 1.2. Cipher names are honoured; of keywords only DEFAULT, HIGH, ALL and those that exclude what Go does not have."},
+		{Name: "tls_prefer_server_ciphers", Type: Switch, Default: "0",
+			Doc: "Accepted for Cyrus's sake. The order is always Go's own."},
+		{Name: "tls_eccurve", Type: String, Default: "prime256v1",
+			Doc: "Accepted for Cyrus's sake. The curves are Go's own."},
+		{Name: "tls_required", Type: Switch, Default: "0",
+			Doc: "Offer no login before TLS is active."},
+		{Name: "allowstarttls", Type: Switch, Default: "1",
+			Doc: "Offer STARTTLS if a certificate is set. Cyrus 3.10.2 and later have no as default; we offer it, as Cyrus's backupd did."},
+		{Name: "tls_session_timeout", Type: Duration, Default: "24h", Unit: 'm',
+			Doc: "0 turns session resumption off; any other value leaves it to Go."},
+		{Name: "tls_cert_file", Type: String, ReplacedBy: "tls_server_cert"},
+		{Name: "tls_key_file", Type: String, ReplacedBy: "tls_server_key"},
+		{Name: "tls_ca_file", Type: String, ReplacedBy: "tls_client_ca_file"},
+		{Name: "tls_ca_path", Type: String, ReplacedBy: "tls_client_ca_dir"},
+		{Name: "tls_cipher_list", Type: String, Default: "DEFAULT", ReplacedBy: "tls_ciphers"},
+	}
+}

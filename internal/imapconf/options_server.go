@@ -1,0 +1,72 @@
+package imapconf
+
+func protocolOptions() []Option {
+	return []Option{
+		{Name: "sync_timeout", Type: Duration, Default: "30m", Floor: 3,
+			Doc: "How long a connection may be silent. At least 3 seconds."},
+		{Name: "maxword", Type: Size, Default: "128K",
+			Doc: "Longest word that is accepted; 0 means a large limit of our own."},
+		{Name: "maxquoted", Type: Size, Default: "128K",
+			Doc: "Longest quoted string that is accepted; 0 means a large limit of our own."},
+		{Name: "maxliteral", Type: Size, Default: "128K",
+			Doc: "Longest literal that is accepted inside data; 0 means a large limit of our own. Messages are limited by backup_max_literal only."},
+		{Name: "tcp_keepalive", Type: Switch, Default: "0",
+			Doc: "Enable keepalive on TCP connections."},
+		{Name: "tcp_keepalive_cnt", Type: Int, Default: "0",
+			Doc: "Keepalive probes before a connection counts as dead; 0: the system's default."},
+		{Name: "tcp_keepalive_idle", Type: Duration, Default: "0",
+			Doc: "Silence before the first keepalive probe; 0: the system's default."},
+		{Name: "tcp_keepalive_intvl", Type: Duration, Default: "0",
+			Doc: "Time between keepalive probes; 0: the system's default."},
+		{Name: "telemetry_bysessionid", Type: Switch, Default: "0",
+			Doc: "Name telemetry logs after the session instead of the process."},
+		{Name: "serverinfo", Type: Enum, Default: "on", Words: []string{"off", "min", "on"},
+			Doc: "How much of our name and version the greeting tells."},
+	}
+}
+
+func processOptions() []Option {
+	return []Option{
+		{Name: "cyrus_user", Type: String, Default: "cyrus",
+			Doc: "The account that owns the files. CYRUS_USER in the environment wins."},
+		{Name: "cyrus_group", Type: String,
+			Doc: "The group of the account. Default: its primary group. CYRUS_GROUP in the environment wins."},
+		{Name: "proc_path", Type: String, Default: "{configdirectory}/proc",
+			Doc: "Directory of the process registry that cyr_info proc reads."},
+		{Name: "temp_path", Type: String, Default: "/tmp",
+			Doc: "Directory for temporary files."},
+		{Name: "umask", Type: String, Default: "077",
+			Doc: "Mode bits, in octal, that new files do not get."},
+		{Name: "syslog_prefix", Type: String,
+			Doc: "What stands before the program's name in syslog: prefix/name. CYRUS_SYSLOG_PREFIX in the environment wins."},
+		{Name: "syslog_facility", Type: String,
+			Doc: "Facility in syslog: DAEMON, MAIL (the default), NEWS, USER, LOCAL0 to LOCAL7."},
+		{Name: "debug", Type: Switch, Default: "0",
+			Doc: "Log debug messages too."},
+		{Name: "debug_command", Type: String,
+			Doc: "Command to run at start with the option -D; a C format with program, process id and service."},
+	}
+}
+
+// cyrusBackupOptions are those of Cyrus Backups (3.0 to 3.10).
+func cyrusBackupOptions() []Option {
+	return []Option{
+		{Name: "backuppartition-", Family: true, Type: String,
+			Doc: "backuppartition-NAME: where partition NAME keeps its backups: a directory, s3://bucket/prefix?region=…&endpoint=…&profile=…, or minio://host:port/bucket/prefix?tls=…. At least one is needed; new users are spread over all."},
+		{Name: "backup_retention", Type: Duration, Default: "7d", Unit: 'd',
+			Doc: "How long to keep content after it has been deleted from the source. 0 or less: for ever."},
+		{Name: "backup_retention_days", Type: Duration, Unit: 'd', ReplacedBy: "backup_retention"},
+		{Name: "backup_compact_minsize", Type: Size, Default: "0", Unit: 'K',
+			Doc: "Compaction joins objects smaller than this. 0 or less: the default of the storage."},
+		{Name: "backup_compact_maxsize", Type: Size, Default: "0", Unit: 'K',
+			Doc: "Compaction makes no object larger than this. 0 or less: the default of the storage."},
+		{Name: "backup_compact_work_threshold", Type: Int, Default: "1", Floor: 1,
+			Doc: "How many objects must be in need of compaction before it starts."},
+		{Name: "backup_keep_previous", Type: Switch, Default: "0",
+			Doc: "Let ctl_backups compact and reindex keep what they replace."},
+		{Name: "backup_staging_path", Type: String, Default: "{temp_path}/backup",
+			Doc: "Directory for messages that have come in and are not stored yet, where they do not fit in memory."},
+		{Name: "backup_db_path", Type: String, Default: "{configdirectory}/backups.db",
+			Doc: "The list of backups of Cyrus's own backupd; read when old backups are taken over."},
+	}
+}
