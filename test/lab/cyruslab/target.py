@@ -1,0 +1,174 @@
+"""The server under test: our backupd below a real master, and the stores it keeps mail in."""
+import json
+import os
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import threading
+
+from . import instance
+from .host import PATH, as_cyrus, cmdline, die, free_port, mkdirs, need_root, wait_for
+from .imap import PASSWORD
+
+TOOLS = ("backupd", "cyr_backup", "ctl_backups")
+
+
+class Minio:
+    """A MinIO server of our own, on a directory of our own."""
+
+    USER, SECRET, BUCKET = "backup-lab", "backup-lab-secret", "mail"
+
+    def __init__(self, binary, path):
+        self.binary, self.path, self.port, self.proc = binary, path, free_port(), None
+        # the bucket: in MinIO's single-drive layout a directory is one
+        os.makedirs(os.path.join(path, self.BUCKET), exist_ok=True)
+        self.start()
+
+    def start(self):
+        env = {"PATH": PATH, "HOME": self.path, "MINIO_ROOT_USER": self.USER,
+               "MINIO_ROOT_PASSWORD": self.SECRET, "MINIO_BROWSER": "off",
+               "MINIO_UPDATE": "off", "MINIO_CALLHOME_ENABLE": "off"}
+        log = open(self.path + ".log", "ab")
+        self.proc = subprocess.Popen([self.binary, "server", "--quiet", "--address",
+                                      "127.0.0.1:%d" % self.port, self.path], env=env, cwd="/",
+                                     stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        log.close()
+        wait_for(self.healthy, 30, "MinIO (see %s.log)" % self.path)
+
+    def healthy(self):
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), 2) as s:
+                s.sendall(b"GET /minio/health/live HTTP/1.0\r\n\r\n")
+                return b" 200 " in s.recv(100)
+        except OSError:
+            return False
+
+    def stop(self):
+        self.proc.kill()
+        self.proc.wait()
+
+    def freeze(self):
+        self.proc.send_signal(signal.SIGSTOP)
+
+    def thaw(self):
+        self.proc.send_signal(signal.SIGCONT)
+
+    @property
+    def location(self):
+        return "minio://127.0.0.1:%d/%s/backups?tls=off" % (self.port, self.BUCKET)
+
+    @property
+    def env(self):
+        return {"AWS_ACCESS_KEY_ID": self.USER, "AWS_SECRET_ACCESS_KEY": self.SECRET}
+
+
+class Saslauthd:
+    """Stands in for saslauthd(8): the same socket and the same four counted strings
+    (user, password, service, realm), one password for everybody."""
+
+    def __init__(self, path):
+        mkdirs(path)
+        self.path, self.asked = path, []
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.bind(path + "/mux")
+        os.chmod(path + "/mux", 0o777)
+        self.sock.listen(16)
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        while True:
+            try:
+                c, _ = self.sock.accept()
+            except OSError:
+                return
+            with c, c.makefile("rb") as f:
+                user, password, service, realm = (
+                    f.read(struct.unpack(">H", f.read(2))[0]).decode() for _ in range(4))
+                self.asked.append((user, service, realm))
+                answer = b"OK" if password == PASSWORD else b"NO"
+                c.sendall(struct.pack(">H", len(answer)) + answer)
+
+    def stop(self):
+        self.sock.close()
+
+
+def backup_server(lab, bindir, store="dir", minio=None, name="backup", sets=None, env=None,
+                  args="", listen=None, service_opts="prefork=0", tls=False, passwd=True,
+                  strace=None, start=True):
+    """Starts (or replaces) the instance that runs the binaries of bindir below master."""
+    need_root()
+    base = lab.path(name)
+    if name in lab.state["instances"]:
+        instance.stop_master(lab.inst(name))
+    mkdirs(base, base + "/bin", base + "/store")
+    for t in TOOLS:
+        given = os.path.join(bindir, t)
+        if not os.path.isfile(given):
+            die("%s: no such program" % given)
+        # copied, so that the cyrus user can certainly execute it
+        shutil.copy(given, "%s/bin/%s.new" % (base, t))
+        os.chmod("%s/bin/%s.new" % (base, t), 0o755)
+        os.replace("%s/bin/%s.new" % (base, t), "%s/bin/%s" % (base, t))
+    conf = {"backuppartition-default": minio.location if store == "minio" else base + "/store",
+            "sasl_mech_list": "PLAIN LOGIN SCRAM-SHA-1 SCRAM-SHA-256"}
+    for k in ("altnamespace", "unixhierarchysep", "virtdomains", "defaultdomain"):
+        v = lab.inst("src")["config"].get(k)
+        if v is not None:
+            conf[k] = v
+    if tls:
+        key, crt = instance.tls_files(base)
+        conf.update({"tls_server_cert": crt, "tls_server_key": key})
+    inst = instance.make_instance(lab, name, [instance.Service(
+        "backupd", "%s/bin/backupd -C %%C%s" % (base, " " + args if args else ""), listen,
+        service_opts)], conf, {**unset_sasldb(), **(sets or {})}, sasldb=False)
+    inst.update(kind="backupd", env={**(minio.env if store == "minio" else {}), **(env or {})})
+    lab.save()
+    if passwd:
+        r = tool(lab, "ctl_backups", "passwd", instance.REPL, name=name, input=PASSWORD.encode())
+        if r.returncode:
+            die("ctl_backups passwd: rc %d: %s" % (r.returncode, r.stderr.decode()))
+    if start:
+        instance.start_master(inst, env=inst["env"], strace=strace)
+        lab.save()
+    return inst
+
+
+def unset_sasldb():
+    # an empty value leaves the option out: backupd has its own credentials file
+    return {"sasl_pwcheck_method": "", "sasl_auxprop_plugin": "", "sasl_sasldb_path": ""}
+
+
+def tool(lab, program, *args, name="backup", input=None, timeout=120):
+    """Runs one of our tools with the instance's configuration, as the cyrus user."""
+    i = lab.inst(name)
+    return subprocess.run(["%s/bin/%s" % (i["base"], program), "-C", i["conf"], *args],
+                          input=input, stdin=None if input is not None else subprocess.DEVNULL,
+                          capture_output=True, cwd="/", timeout=timeout,
+                          env={"PATH": PATH, **i.get("env", {})}, **as_cyrus())
+
+
+def ndjson(lab, *args, name="backup"):
+    r = tool(lab, "cyr_backup", *args, name=name)
+    if r.returncode:
+        die("cyr_backup %s: rc %d: %s" % (" ".join(args), r.returncode, r.stderr.decode("utf-8", "replace")[-600:]))
+    return [json.loads(l) for l in r.stdout.splitlines() if l.strip()]
+
+
+def processes(inst):
+    """Ids of the backupd processes of an instance."""
+    out = []
+    for p in os.listdir("/proc"):
+        if p.isdigit() and cmdline(int(p)).startswith(inst["base"] + "/bin/backupd "):
+            out.append(int(p))
+    return out
+
+
+def end_processes(inst, sig=signal.SIGTERM, wait=20):
+    """Signals the instance's backupd processes and waits until they are gone."""
+    pids = processes(inst)
+    for p in pids:
+        os.kill(p, sig)
+    wait_for(lambda: not set(pids) & set(processes(inst)), wait, "backupd to end")
+    return pids
