@@ -1,0 +1,186 @@
+package handover
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"syscall"
+	"time"
+
+	"backupd/internal/master"
+)
+
+// Pass gives c to the receiver, if that is another process, and reports whether it
+// did: c is closed then, without the client noticing. Otherwise c is as it was and this
+// process serves it. c must be a socket of which nothing has been read or written.
+//
+// It waits as long as the receiver has no room. If ctx ends, or nobody answers for
+// some seconds, c stays here.
+func (r *Role) Pass(ctx context.Context, c *master.Conn) bool {
+	sc, ok := c.Conn.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	last, pause := time.Now(), pauseMin
+	for {
+		kept, keeps := r.kept()
+		if kept {
+			return false
+		}
+		heard, err := r.handOver(ctx, sc, c.Options)
+		if err == nil {
+			c.Close()
+			return true
+		}
+		var conflict *ConflictError
+		if errors.As(err, &conflict) {
+			r.cfg.Conflict(err)
+			return false
+		}
+		if heard {
+			last, pause = time.Now(), pauseMin
+		}
+		if ctx.Err() != nil {
+			return false
+		}
+		if time.Since(last) > patience {
+			r.log.Warn("nobody takes the connection, it waits here", slog.String("peer", c.Peer), slog.Any("err", err))
+			return false
+		}
+		select {
+		case <-keeps:
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, pauseMax)
+	}
+}
+
+// handOver tries once; nil means that the receiver has the connection. heard says that
+// there was a receiver, even if it went away later.
+func (r *Role) handOver(ctx context.Context, sc syscall.Conn, o master.Options) (heard bool, err error) {
+	u, err := r.greet(ctx, purposePass)
+	if err != nil {
+		return false, err
+	}
+	defer u.Close()
+	// How long the receiver has no room is not limited, except by ctx.
+	if err := u.SetDeadline(time.Time{}); err != nil {
+		return true, err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = u.SetDeadline(time.Unix(1, 0)) })
+	err = expect(u, wordReady)
+	if !stop() {
+		return true, ctx.Err()
+	}
+	if err != nil {
+		return true, err
+	}
+	if err := u.SetDeadline(time.Now().Add(answerLimit)); err != nil {
+		return true, err
+	}
+	if err := sendDescriptor(u, sc, pass{o}); err != nil {
+		return true, fmt.Errorf("pass the connection: %w", err)
+	}
+	return true, awaitTaken(u)
+}
+
+// awaitTaken settles whose the connection is. If there is no answer in time, our side
+// is shut for reading: from then on the receiver's "taken" fails with EPIPE and it drops
+// the connection; one that was sent before still waits to be read. (Linux,
+// net/unix/af_unix.c: unix_stream_sendmsg looks at the shutdown and queues under one lock.)
+func awaitTaken(u *net.UnixConn) error {
+	err := expect(u, wordTaken)
+	if err == nil {
+		return nil
+	}
+	if errShut := u.CloseRead(); errShut != nil && !errors.Is(errShut, syscall.ENOTCONN) {
+		return err
+	}
+	if errTime := u.SetDeadline(time.Now().Add(answerLimit)); errTime != nil {
+		return err
+	}
+	if expect(u, wordTaken) == nil {
+		return nil
+	}
+	return err
+}
+
+func sendDescriptor(u *net.UnixConn, sc syscall.Conn, p pass) error {
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var sendErr error
+	if err := raw.Control(func(fd uintptr) { sendErr = send(u, p, int(fd)) }); err != nil {
+		return err
+	}
+	return sendErr
+}
+
+func expect(u *net.UnixConn, want string) error {
+	var w word
+	files, err := receive(u, &w)
+	closeAll(files)
+	if err != nil {
+		return fmt.Errorf("wait for %q: %w", want, err)
+	}
+	if w.Word != want {
+		return fmt.Errorf("got %q instead of %q", w.Word, want)
+	}
+	return nil
+}
+
+// greet opens a socket to the receiver and compares fingerprints.
+func (r *Role) greet(ctx context.Context, purpose string) (*net.UnixConn, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerLimit)
+	defer cancel()
+	u, err := r.sock.dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.introduce(u, purpose); err != nil {
+		u.Close()
+		return nil, err
+	}
+	return u, nil
+}
+
+func (r *Role) introduce(u *net.UnixConn, purpose string) error {
+	if err := u.SetDeadline(time.Now().Add(answerLimit)); err != nil {
+		return err
+	}
+	h := hello{Version: version, PID: os.Getpid(), Purpose: purpose, Fingerprint: r.cfg.Fingerprint}
+	if err := send(u, h); err != nil {
+		return fmt.Errorf("greet the receiver: %w", err)
+	}
+	var w welcome
+	files, err := receive(u, &w)
+	closeAll(files)
+	if err != nil {
+		return fmt.Errorf("greet the receiver: %w", err)
+	}
+	if w.Refused || w.Version != version || w.Fingerprint != r.cfg.Fingerprint {
+		return &ConflictError{Index: r.cfg.Index, PID: w.PID, Version: w.Version, Theirs: w.Fingerprint, Ours: r.cfg.Fingerprint}
+	}
+	return nil
+}
+
+// watch joins the receiver there is and returns when it has gone.
+func (r *Role) watch() (heard bool, err error) {
+	u, err := r.greet(r.ctx, purposeWait)
+	if err != nil {
+		return false, err
+	}
+	defer u.Close()
+	stop := context.AfterFunc(r.ctx, func() { u.Close() })
+	defer stop()
+	if err := u.SetDeadline(time.Time{}); err != nil {
+		return true, err
+	}
+	r.settle(nil)
+	return true, expect(u, wordReady)
+}

@@ -1,0 +1,66 @@
+package handover
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+)
+
+// network keeps packets apart and tells of the other side's end.
+const network = "unixpacket"
+
+// socketPath is a UNIX socket's path by way of a descriptor of its directory: the
+// kernel takes at most 107 bytes of path, and index directories can lie deep.
+type socketPath struct {
+	dir  *os.File
+	path string // short form, valid while dir is open
+}
+
+func openSocketPath(path string) (*socketPath, error) {
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return nil, err
+	}
+	return &socketPath{dir, fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), filepath.Base(path))}, nil
+}
+
+func (s *socketPath) close() error { return s.dir.Close() }
+
+// listen replaces what a killed process has left at the path. The caller holds the
+// receiver's lock, so nobody listens there.
+func (s *socketPath) listen() (*net.UnixListener, error) {
+	if err := os.Remove(s.path); err != nil && !os.IsNotExist(err) {
+		return nil, err
+	}
+	l, err := net.ListenUnix(network, &net.UnixAddr{Name: s.path, Net: network})
+	if err != nil {
+		return nil, err
+	}
+	l.SetUnlinkOnClose(false) // remove does, while the lock is still held
+	if err := os.Chmod(s.path, 0o600); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+func (s *socketPath) remove() error { return os.Remove(s.path) }
+
+func (s *socketPath) dial(ctx context.Context) (*net.UnixConn, error) {
+	c, err := (&net.Dialer{}).DialContext(ctx, network, s.path)
+	if err != nil {
+		return nil, err
+	}
+	u, ok := c.(*net.UnixConn)
+	if !ok {
+		c.Close()
+		return nil, fmt.Errorf("dial %s: %T", network, c)
+	}
+	if err := peerIsUs(u); err != nil {
+		u.Close()
+		return nil, err
+	}
+	return u, nil
+}
