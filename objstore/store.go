@@ -17,7 +17,9 @@ import (
 // another. Every method may be called from many goroutines. An object is written
 // whole or not at all: after a nil error from Put it is durable and readable by
 // everybody; after an error it may be there or not (an unclear answer), never in
-// part. All errors are *Error and match the sentinels below with errors.Is.
+// part. All errors are *Error and match the sentinels below with errors.Is, or
+// context.Canceled and context.DeadlineExceeded when the caller's context ended.
+// Keys keep to CheckKey.
 type Store interface {
 	// Put writes the object. With opt.IfAbsent it fails with ErrExist when the key
 	// is taken; with opt.IfMatch it fails with ErrPrecondition when the object's
@@ -25,21 +27,26 @@ type Store interface {
 	Put(ctx context.Context, key string, body Body, opt PutOptions) (Info, error)
 	// Get returns n bytes from off; n < 0 means to the end; off < 0 means the last
 	// -off bytes (the whole object when it is shorter; n is then ignored). An offset
-	// at or past the end is ErrRange. A short tail is returned as it is: fewer than n
-	// bytes. The caller closes the Object. Info in it describes the whole object.
+	// at or past the end is ErrRange, but offset 0 of an empty object is an empty read.
+	// A short tail is returned as it is: fewer than n bytes. The caller closes the
+	// Object. Info in it describes the whole object. An error in the middle of the body
+	// is an *Error too.
 	Get(ctx context.Context, key string, off, n int64) (*Object, error)
-	// Stat describes the object without its bytes; ErrNotExist when it is absent.
+	// Stat describes the object without its bytes; ErrNotExist when it is absent. A
+	// missing bucket may look like that too: the answer to HEAD has no body to tell.
 	Stat(ctx context.Context, key string) (Info, error)
 	// List yields the objects whose key begins with prefix, in byte order of the
 	// keys, only those after startAfter (a full key, "" for all). It holds at most
-	// one page in memory. After an error the sequence ends.
+	// one page in memory. After an error the sequence ends; the Info beside an error
+	// is zero. An object that is put or deleted meanwhile is listed or not.
 	List(ctx context.Context, prefix, startAfter string) iter.Seq2[Info, error]
 	// Delete removes the object; an absent one is no error.
 	Delete(ctx context.Context, key string) error
 }
 
 // Body is what Put writes: rewindable, so that a retry can send it again, and of
-// known length, so that no store has to buffer it. *bytes.Reader is one.
+// known length, so that no store has to buffer it. *bytes.Reader is one. Drivers
+// read it by ReadAt from offset 0, so its position neither matters nor moves.
 type Body interface {
 	io.ReadSeeker
 	io.ReaderAt
@@ -81,6 +88,10 @@ var (
 	ErrNoBucket     = errors.New("bucket or directory does not exist")
 	// ErrUnsupported: the store said that it does not know the operation (501).
 	ErrUnsupported = errors.New("operation not supported by the store")
+	// ErrNoSpace: a full disk, a quota. Temporary: room is made by somebody else.
+	ErrNoSpace = errors.New("no space left in the store")
+	// ErrKey: the key breaks the rules of CheckKey; nothing was asked of the store.
+	ErrKey = errors.New("key not allowed")
 )
 
 // Error is an operation on a key that failed. Err wraps one of the sentinels or

@@ -1,0 +1,202 @@
+package awsstore
+
+import (
+	"context"
+	"crypto/md5"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go"
+	"github.com/aws/smithy-go/middleware"
+
+	"backupd/objstore"
+	"backupd/objstore/internal/s3wire"
+)
+
+// Put sends the object in one request.
+func (s *Store) Put(ctx context.Context, key string, body objstore.Body, opt objstore.PutOptions) (objstore.Info, error) {
+	if err := objstore.CheckKey(key); err != nil {
+		return objstore.Info{}, &objstore.Error{Op: "put", Key: key, Err: err}
+	}
+	in := &s3.PutObjectInput{
+		Bucket:        &s.bucket,
+		Key:           &key,
+		Body:          io.NewSectionReader(body, 0, body.Size()),
+		ContentLength: aws.Int64(body.Size()),
+		ContentType:   aws.String("application/octet-stream"),
+	}
+	if s.md5 {
+		sum := md5.New()
+		if _, err := io.Copy(sum, io.NewSectionReader(body, 0, body.Size())); err != nil {
+			return objstore.Info{}, &objstore.Error{Op: "put", Key: key, Err: fmt.Errorf("body: %w", err)}
+		}
+		in.ContentMD5 = aws.String(base64.StdEncoding.EncodeToString(sum.Sum(nil)))
+	}
+	switch {
+	case opt.IfAbsent:
+		in.IfNoneMatch = aws.String("*")
+	case opt.IfMatch != "":
+		in.IfMatch = aws.String(`"` + opt.IfMatch + `"`)
+	}
+	out, err := s.client.PutObject(ctx, in)
+	if err != nil {
+		return objstore.Info{}, failed(ctx, "put", key, opt, err)
+	}
+	date := serverTime(out.ResultMetadata)
+	return objstore.Info{Key: key, Size: body.Size(), ETag: bare(out.ETag), Modified: date, StoreTime: date}, nil
+}
+
+// Get opens a range in one request; only what a Range header cannot say costs a Stat.
+func (s *Store) Get(ctx context.Context, key string, off, n int64) (*objstore.Object, error) {
+	if err := objstore.CheckKey(key); err != nil {
+		return nil, &objstore.Error{Op: "get", Key: key, Err: err}
+	}
+	if n == 0 && off >= 0 {
+		return s.getNothing(ctx, key, off)
+	}
+	in := &s3.GetObjectInput{Bucket: &s.bucket, Key: &key}
+	if r := s3wire.Range(off, n); r != "" {
+		in.Range = &r
+	}
+	out, err := s.client.GetObject(ctx, in)
+	if err != nil {
+		err = failed(ctx, "get", key, objstore.PutOptions{}, err)
+		if errors.Is(err, objstore.ErrRange) && off <= 0 {
+			return s.getNothing(ctx, key, 0) // an empty object has no range at all
+		}
+		return nil, err
+	}
+	date := serverTime(out.ResultMetadata)
+	size, err := s3wire.CheckRange(off, n, aws.ToString(out.ContentRange), aws.ToInt64(out.ContentLength))
+	if err != nil {
+		return nil, &objstore.Error{Op: "get", Key: key, StoreTime: date, Err: errors.Join(err, out.Body.Close())}
+	}
+	return &objstore.Object{
+		ReadCloser: &s3wire.Body{Ctx: ctx, Key: key, ReadCloser: out.Body},
+		Info: objstore.Info{Key: key, Size: size, ETag: bare(out.ETag),
+			Modified: aws.ToTime(out.LastModified), StoreTime: date},
+	}, nil
+}
+
+// getNothing answers a Get of no bytes from off.
+func (s *Store) getNothing(ctx context.Context, key string, off int64) (*objstore.Object, error) {
+	info, err := s.stat(ctx, "get", key)
+	if err != nil {
+		return nil, err
+	}
+	if _, _, err := objstore.Span(off, 0, info.Size); err != nil {
+		return nil, &objstore.Error{Op: "get", Key: key, StoreTime: info.StoreTime, Err: err}
+	}
+	return &objstore.Object{ReadCloser: s3wire.Empty(), Info: info}, nil
+}
+
+// Stat sends a HEAD.
+func (s *Store) Stat(ctx context.Context, key string) (objstore.Info, error) {
+	if err := objstore.CheckKey(key); err != nil {
+		return objstore.Info{}, &objstore.Error{Op: "stat", Key: key, Err: err}
+	}
+	return s.stat(ctx, "stat", key)
+}
+
+func (s *Store) stat(ctx context.Context, op, key string) (objstore.Info, error) {
+	out, err := s.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &s.bucket, Key: &key})
+	if err != nil {
+		return objstore.Info{}, failed(ctx, op, key, objstore.PutOptions{}, err)
+	}
+	return objstore.Info{Key: key, Size: aws.ToInt64(out.ContentLength), ETag: bare(out.ETag),
+		Modified: aws.ToTime(out.LastModified), StoreTime: serverTime(out.ResultMetadata)}, nil
+}
+
+// Delete removes the object; in a versioned bucket it leaves a delete marker.
+func (s *Store) Delete(ctx context.Context, key string) error {
+	if err := objstore.CheckKey(key); err != nil {
+		return &objstore.Error{Op: "delete", Key: key, Err: err}
+	}
+	_, err := s.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &s.bucket, Key: &key})
+	if err == nil {
+		return nil
+	}
+	if err = failed(ctx, "delete", key, objstore.PutOptions{}, err); errors.Is(err, objstore.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// List asks for page after page, each when the one before it has been consumed.
+func (s *Store) List(ctx context.Context, prefix, startAfter string) iter.Seq2[objstore.Info, error] {
+	return s3wire.InOrder(prefix, func(yield func(objstore.Info, error) bool) {
+		after, nothing := s3wire.ListStart(prefix, startAfter)
+		if nothing {
+			return
+		}
+		in := &s3.ListObjectsV2Input{Bucket: &s.bucket, Prefix: &prefix}
+		if after != "" {
+			in.StartAfter = &after
+		}
+		if s.page > 0 {
+			in.MaxKeys = &s.page
+		}
+		for {
+			out, err := s.client.ListObjectsV2(ctx, in)
+			if err != nil {
+				yield(objstore.Info{}, failed(ctx, "list", prefix, objstore.PutOptions{}, err))
+				return
+			}
+			date := serverTime(out.ResultMetadata)
+			for _, o := range out.Contents {
+				info := objstore.Info{Key: aws.ToString(o.Key), Size: aws.ToInt64(o.Size), ETag: bare(o.ETag),
+					Modified: aws.ToTime(o.LastModified), StoreTime: date}
+				if !yield(info, nil) {
+					return
+				}
+			}
+			if !aws.ToBool(out.IsTruncated) {
+				return
+			}
+			if aws.ToString(out.NextContinuationToken) == "" {
+				yield(objstore.Info{}, &objstore.Error{Op: "list", Key: prefix, StoreTime: date,
+					Err: errors.New("store says that there is more but not how to go on")})
+				return
+			}
+			in.ContinuationToken = out.NextContinuationToken
+		}
+	})
+}
+
+// failed translates an SDK error.
+func failed(ctx context.Context, op, key string, opt objstore.PutOptions, err error) error {
+	f := s3wire.Failure{Op: op, Key: key, Put: opt, Err: err}
+	var creds *credentialsError
+	f.Credentials = errors.As(err, &creds)
+	var resp *awshttp.ResponseError
+	if errors.As(err, &resp) && resp.HTTPResponse() != nil && resp.HTTPResponse().Response != nil {
+		// A 200 here is an answer that broke off or was not understood: no answer.
+		if status := resp.HTTPStatusCode(); status >= 300 {
+			f.Status = status
+		}
+		f.Date, _ = http.ParseTime(resp.HTTPResponse().Header.Get("Date"))
+	}
+	var api smithy.APIError
+	if errors.As(err, &api) {
+		f.Code, f.Message = api.ErrorCode(), api.ErrorMessage()
+	}
+	return f.Error(ctx)
+}
+
+func serverTime(m middleware.Metadata) time.Time {
+	t, _ := awsmiddleware.GetServerTime(m)
+	return t
+}
+
+// bare takes the quotes off an ETag, which not every store sends.
+func bare(etag *string) string { return strings.Trim(aws.ToString(etag), `"`) }

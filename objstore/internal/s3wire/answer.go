@@ -1,0 +1,134 @@
+// Package s3wire is what the two S3 drivers share: what an answer means, ranges,
+// paging and the HTTP transport. It knows no SDK.
+package s3wire
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"backupd/objstore"
+)
+
+// Failure is a request that did not succeed, as a driver has taken it from its SDK.
+type Failure struct {
+	Op, Key string
+	Put     objstore.PutOptions
+	Status  int       // 0 when there was no answer
+	Code    string    // S3's error code, where the answer had a body
+	Message string    // S3's words
+	Date    time.Time // of the answer
+	Err     error     // the SDK's error
+	// Credentials: the request was not sent because no credentials were to be had.
+	Credentials bool
+}
+
+// Error gives the *objstore.Error of a failure.
+func (f Failure) Error(ctx context.Context) error {
+	e := &objstore.Error{Op: f.Op, Key: f.Key, StoreTime: f.Date}
+	if f.Status == 0 {
+		e.Err, e.Temporary = f.unanswered(ctx)
+		return e
+	}
+	sentinel, temporary := f.meaning()
+	e.Temporary = temporary
+	text := strings.TrimSpace(fmt.Sprintf("%d %s", f.Status, f.Code))
+	if f.Message != "" {
+		text += ": " + f.Message
+	}
+	if sentinel == nil {
+		e.Err = errors.New(text)
+	} else {
+		e.Err = fmt.Errorf("%w (%s)", sentinel, text)
+	}
+	return e
+}
+
+// unanswered judges an error without a response. All of them are taken for
+// temporary, but those that only a person can mend.
+func (f Failure) unanswered(ctx context.Context) (err error, temporary bool) {
+	if cause := ctx.Err(); cause != nil {
+		return cause, false
+	}
+	if f.Credentials {
+		// Temporary, since a role's credentials come over a network as well.
+		return fmt.Errorf("%w: %w", objstore.ErrDenied, f.Err), true
+	}
+	var (
+		verify *tls.CertificateVerificationError
+		record tls.RecordHeaderError
+		ca     x509.UnknownAuthorityError
+		host   x509.HostnameError
+	)
+	person := errors.As(f.Err, &verify) || errors.As(f.Err, &record) || errors.As(f.Err, &ca) ||
+		errors.As(f.Err, &host) || errors.Is(f.Err, http.ErrSchemeMismatch)
+	return f.Err, !person
+}
+
+// meaning translates status and code. Codes come first: stores agree on them more
+// than on the status they send with them.
+func (f Failure) meaning() (sentinel error, temporary bool) {
+	if sentinel, temporary, ok := byCode(f.Code); ok {
+		return sentinel, temporary
+	}
+	switch {
+	case f.Status == http.StatusPreconditionFailed, f.Op == "put" && f.Status == http.StatusNotModified:
+		return f.lost(), false
+	case f.Status == http.StatusNotFound:
+		return f.notFound(), false
+	case f.Status == http.StatusRequestedRangeNotSatisfiable:
+		return objstore.ErrRange, false
+	case f.Status == http.StatusUnauthorized, f.Status == http.StatusForbidden:
+		return objstore.ErrDenied, false
+	case f.Status == http.StatusNotImplemented:
+		return objstore.ErrUnsupported, false
+	case f.Status == http.StatusInsufficientStorage:
+		return objstore.ErrNoSpace, true
+	case f.Status == http.StatusRequestTimeout, f.Status == http.StatusTooManyRequests, f.Status >= 500:
+		return nil, true
+	}
+	return nil, false
+}
+
+func byCode(code string) (sentinel error, temporary, ok bool) {
+	switch code {
+	case "NoSuchBucket":
+		return objstore.ErrNoBucket, false, true
+	case "NotImplemented":
+		return objstore.ErrUnsupported, false, true
+	case "ExpiredToken", "TokenRefreshRequired":
+		return objstore.ErrDenied, true, true // the next try may carry a new token
+	case "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", "QuotaExceeded":
+		return objstore.ErrNoSpace, true, true
+	case "ConditionalRequestConflict", "OperationAborted", // 409 while another write is under way
+		"RequestTimeout", "IncompleteBody", "BadDigest", "XAmzContentSHA256Mismatch", // damaged on the way
+		"RequestTimeTooSkewed", // aws-sdk learns the offset from this answer
+		"SlowDown", "SlowDownRead", "SlowDownWrite", "InternalError", "ServiceUnavailable",
+		"Throttling", "ThrottlingException", "TooManyRequests", "RequestLimitExceeded":
+		return nil, true, true
+	}
+	return nil, false, false
+}
+
+// lost is what a failed condition means.
+func (f Failure) lost() error {
+	if f.Put.IfAbsent {
+		return objstore.ErrExist
+	}
+	return objstore.ErrPrecondition
+}
+
+func (f Failure) notFound() error {
+	switch {
+	case f.Op == "put" && f.Put.IfMatch != "":
+		return objstore.ErrPrecondition // gone
+	case f.Op == "put" || f.Op == "list":
+		return objstore.ErrNoBucket
+	}
+	return objstore.ErrNotExist
+}

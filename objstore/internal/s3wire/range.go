@@ -1,0 +1,83 @@
+package s3wire
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math"
+	"strconv"
+	"strings"
+
+	"backupd/objstore"
+)
+
+// Range is the Range header for the off and n of Get; "" asks for the whole object.
+// n = 0 cannot be asked for.
+func Range(off, n int64) string {
+	switch {
+	case off == math.MinInt64:
+		return fmt.Sprintf("bytes=-%d", int64(math.MaxInt64))
+	case off < 0:
+		return fmt.Sprintf("bytes=-%d", -off)
+	case off == 0 && n < 0:
+		return ""
+	case n < 0 || off > math.MaxInt64-n:
+		return fmt.Sprintf("bytes=%d-", off)
+	}
+	return fmt.Sprintf("bytes=%d-%d", off, off+n-1)
+}
+
+// CheckRange compares what was answered with what was asked for, and returns the
+// size of the whole object. contentRange is the answer's header, length its
+// Content-Length. A store that ignored the range is an error, except where the whole
+// object is the right answer.
+func CheckRange(off, n int64, contentRange string, length int64) (size int64, err error) {
+	if Range(off, n) == "" {
+		return length, nil
+	}
+	size, start := length, int64(0)
+	if contentRange != "" {
+		if start, size, err = parseContentRange(contentRange); err != nil {
+			return 0, err
+		}
+	}
+	wantStart, wantLength, err := objstore.Span(off, n, size)
+	if err != nil {
+		return 0, err
+	}
+	if start != wantStart || length != wantLength {
+		return 0, fmt.Errorf("%w: %d bytes from %d where %s was asked for", objstore.ErrUnsupported, length, start, Range(off, n))
+	}
+	return size, nil
+}
+
+// parseContentRange reads "bytes 10-19/100".
+func parseContentRange(s string) (start, size int64, err error) {
+	r, total, ok := strings.Cut(strings.TrimPrefix(s, "bytes "), "/")
+	first, _, ok2 := strings.Cut(r, "-")
+	start, err1 := strconv.ParseInt(first, 10, 64)
+	size, err2 := strconv.ParseInt(total, 10, 64)
+	if !ok || !ok2 || err1 != nil || err2 != nil || start < 0 || size <= start {
+		return 0, 0, fmt.Errorf("content-range %q not understood", s)
+	}
+	return start, size, nil
+}
+
+// Body translates the errors in the middle of a body.
+type Body struct {
+	Ctx context.Context // the request's: its end is the body's
+	Key string
+	io.ReadCloser
+}
+
+// Read reads; an error other than io.EOF is an *objstore.Error.
+func (b *Body) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && err != io.EOF {
+		err = Failure{Op: "get", Key: b.Key, Err: err}.Error(b.Ctx)
+	}
+	return n, err
+}
+
+// Empty is the body of an object of which nothing was asked for.
+func Empty() io.ReadCloser { return io.NopCloser(strings.NewReader("")) }

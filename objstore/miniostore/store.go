@@ -1,0 +1,157 @@
+package miniostore
+
+import (
+	"context"
+	"errors"
+	"io"
+	"iter"
+	"time"
+
+	"github.com/minio/minio-go/v7"
+
+	"backupd/objstore"
+	"backupd/objstore/internal/s3wire"
+)
+
+// Put sends the object in one request. Over TLS the payload is unsigned, over plain
+// HTTP each chunk of it is signed.
+func (s *Store) Put(ctx context.Context, key string, body objstore.Body, opt objstore.PutOptions) (objstore.Info, error) {
+	if err := objstore.CheckKey(key); err != nil {
+		return objstore.Info{}, &objstore.Error{Op: "put", Key: key, Err: err}
+	}
+	o := minio.PutObjectOptions{
+		ContentType:          "application/octet-stream",
+		SendContentMd5:       s.md5,
+		DisableContentSha256: s.tls,
+		DisableMultipart:     true,
+	}
+	switch {
+	case opt.IfAbsent:
+		o.SetMatchETagExcept("*")
+	case opt.IfMatch != "":
+		o.SetMatchETag(opt.IfMatch)
+	}
+	ctx, date := s3wire.WithDate(ctx)
+	r := io.NewSectionReader(body, 0, body.Size())
+	out, err := s.core.Client.PutObject(ctx, s.bucket, key, r, body.Size(), o)
+	if err != nil {
+		return objstore.Info{}, failed(ctx, "put", key, opt, date.Get(), err)
+	}
+	return objstore.Info{Key: key, Size: body.Size(), ETag: out.ETag, Modified: date.Get(), StoreTime: date.Get()}, nil
+}
+
+// Get opens a range in one request; only what a Range header cannot say costs a Stat.
+func (s *Store) Get(ctx context.Context, key string, off, n int64) (*objstore.Object, error) {
+	if err := objstore.CheckKey(key); err != nil {
+		return nil, &objstore.Error{Op: "get", Key: key, Err: err}
+	}
+	if n == 0 && off >= 0 {
+		return s.getNothing(ctx, key, off)
+	}
+	var o minio.GetObjectOptions
+	if r := s3wire.Range(off, n); r != "" {
+		o.Set("Range", r)
+	}
+	dated, date := s3wire.WithDate(ctx)
+	body, info, header, err := s.core.GetObject(dated, s.bucket, key, o)
+	if err != nil {
+		err = failed(ctx, "get", key, objstore.PutOptions{}, date.Get(), err)
+		if errors.Is(err, objstore.ErrRange) && off <= 0 {
+			return s.getNothing(ctx, key, 0) // an empty object has no range at all
+		}
+		return nil, err
+	}
+	size, err := s3wire.CheckRange(off, n, header.Get("Content-Range"), info.Size)
+	if err != nil {
+		return nil, &objstore.Error{Op: "get", Key: key, StoreTime: date.Get(), Err: errors.Join(err, body.Close())}
+	}
+	return &objstore.Object{
+		ReadCloser: &s3wire.Body{Ctx: ctx, Key: key, ReadCloser: body},
+		Info:       objstore.Info{Key: key, Size: size, ETag: info.ETag, Modified: info.LastModified, StoreTime: date.Get()},
+	}, nil
+}
+
+// getNothing answers a Get of no bytes from off.
+func (s *Store) getNothing(ctx context.Context, key string, off int64) (*objstore.Object, error) {
+	info, err := s.stat(ctx, "get", key)
+	if err != nil {
+		return nil, err
+	}
+	if _, _, err := objstore.Span(off, 0, info.Size); err != nil {
+		return nil, &objstore.Error{Op: "get", Key: key, StoreTime: info.StoreTime, Err: err}
+	}
+	return &objstore.Object{ReadCloser: s3wire.Empty(), Info: info}, nil
+}
+
+// Stat sends a HEAD.
+func (s *Store) Stat(ctx context.Context, key string) (objstore.Info, error) {
+	if err := objstore.CheckKey(key); err != nil {
+		return objstore.Info{}, &objstore.Error{Op: "stat", Key: key, Err: err}
+	}
+	return s.stat(ctx, "stat", key)
+}
+
+func (s *Store) stat(ctx context.Context, op, key string) (objstore.Info, error) {
+	ctx, date := s3wire.WithDate(ctx)
+	info, err := s.core.Client.StatObject(ctx, s.bucket, key, minio.StatObjectOptions{})
+	if err != nil {
+		return objstore.Info{}, failed(ctx, op, key, objstore.PutOptions{}, date.Get(), err)
+	}
+	return objstore.Info{Key: key, Size: info.Size, ETag: info.ETag, Modified: info.LastModified, StoreTime: date.Get()}, nil
+}
+
+// Delete removes the object; in a versioned bucket it leaves a delete marker.
+func (s *Store) Delete(ctx context.Context, key string) error {
+	if err := objstore.CheckKey(key); err != nil {
+		return &objstore.Error{Op: "delete", Key: key, Err: err}
+	}
+	ctx, date := s3wire.WithDate(ctx)
+	err := s.core.RemoveObject(ctx, s.bucket, key, minio.RemoveObjectOptions{})
+	if err == nil {
+		return nil
+	}
+	if err = failed(ctx, "delete", key, objstore.PutOptions{}, date.Get(), err); errors.Is(err, objstore.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// List asks for page after page, each when the one before it has been consumed.
+func (s *Store) List(ctx context.Context, prefix, startAfter string) iter.Seq2[objstore.Info, error] {
+	return s3wire.InOrder(prefix, func(yield func(objstore.Info, error) bool) {
+		after, nothing := s3wire.ListStart(prefix, startAfter)
+		if nothing {
+			return
+		}
+		owner := false
+		dated, date := s3wire.WithDate(ctx)
+		objects := s.core.ListObjectsIter(dated, s.bucket, minio.ListObjectsOptions{
+			Prefix: prefix, Recursive: true, StartAfter: after, MaxKeys: s.page, FetchOwner: &owner,
+		})
+		for o := range objects {
+			if o.Err != nil {
+				yield(objstore.Info{}, failed(ctx, "list", prefix, objstore.PutOptions{}, date.Get(), o.Err))
+				return
+			}
+			info := objstore.Info{Key: o.Key, Size: o.Size, ETag: o.ETag, Modified: o.LastModified, StoreTime: date.Get()}
+			if !yield(info, nil) {
+				return
+			}
+		}
+		// The SDK ends the sequence silently when the context has ended.
+		if err := ctx.Err(); err != nil {
+			yield(objstore.Info{}, &objstore.Error{Op: "list", Key: prefix, Err: err})
+		}
+	})
+}
+
+// failed translates an SDK error. The SDK makes a status up for requests that it
+// refuses by itself; that does no harm here.
+func failed(ctx context.Context, op, key string, opt objstore.PutOptions, date time.Time, err error) error {
+	f := s3wire.Failure{Op: op, Key: key, Put: opt, Date: date, Err: err}
+	var resp minio.ErrorResponse
+	if errors.As(err, &resp) && resp.StatusCode >= 300 {
+		f.Status, f.Code, f.Message = resp.StatusCode, resp.Code, resp.Message
+	}
+	return f.Error(ctx)
+}

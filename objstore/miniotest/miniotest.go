@@ -1,0 +1,148 @@
+// Package miniotest runs a real MinIO for tests. There is one server for each test
+// process, started by the first test that asks and stopped when the process ends,
+// however it ends. A missing binary fails the test: no test is skipped for want of it.
+package miniotest
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/credentials"
+
+	"backupd/objstore"
+)
+
+// Server is a running MinIO.
+type Server struct {
+	Endpoint  string // host:port
+	AccessKey string
+	SecretKey string
+	CAFile    string // PEM; "" over plain HTTP
+}
+
+// The servers of this process: the one kind of state that has to be shared by all
+// tests, since a start takes a second and 200 MB.
+var (
+	plain  = sync.OnceValues(func() (*Server, error) { return start(false) })
+	secure = sync.OnceValues(func() (*Server, error) { return start(true) })
+)
+
+// Start returns the process's MinIO over plain HTTP.
+func Start(tb testing.TB) *Server { return get(tb, plain) }
+
+// StartTLS returns the process's MinIO over TLS, with a certificate of CAFile.
+func StartTLS(tb testing.TB) *Server { return get(tb, secure) }
+
+func get(tb testing.TB, once func() (*Server, error)) *Server {
+	tb.Helper()
+	s, err := once()
+	if err != nil {
+		tb.Fatalf("start MinIO: %v", err)
+	}
+	return s
+}
+
+// Env is what a program needs to find the credentials, in the form of os.Environ.
+func (s *Server) Env() []string {
+	return []string{"AWS_ACCESS_KEY_ID=" + s.AccessKey, "AWS_SECRET_ACCESS_KEY=" + s.SecretKey, "AWS_REGION=us-east-1"}
+}
+
+// URL is the endpoint with its scheme.
+func (s *Server) URL() string {
+	if s.CAFile != "" {
+		return "https://" + s.Endpoint
+	}
+	return "http://" + s.Endpoint
+}
+
+// Credentials are the root user's.
+func (s *Server) Credentials() *objstore.Credentials {
+	return &objstore.Credentials{AccessKey: s.AccessKey, SecretKey: objstore.Secret(s.SecretKey)}
+}
+
+// Location is a bucket as a minio:// location.
+func (s *Server) Location(bucket string) objstore.Location {
+	return objstore.Location{Scheme: objstore.MinIO, Endpoint: s.Endpoint, Bucket: bucket, TLS: s.CAFile != "", CAFile: s.CAFile}
+}
+
+// S3Location is a bucket as an s3:// location.
+func (s *Server) S3Location(bucket string) objstore.Location {
+	return objstore.Location{Scheme: objstore.S3, Endpoint: s.URL(), Bucket: bucket, Region: "us-east-1", PathStyle: true, CAFile: s.CAFile}
+}
+
+// NewBucket makes an empty bucket with a name of its own.
+func (s *Server) NewBucket(tb testing.TB) string {
+	tb.Helper()
+	client, err := minio.New(s.Endpoint, &minio.Options{
+		Creds:     credentials.NewStaticV4(s.AccessKey, s.SecretKey, ""),
+		Secure:    s.CAFile != "",
+		Transport: s.transport(),
+		Region:    "us-east-1",
+	})
+	if err != nil {
+		tb.Fatalf("make bucket: %v", err)
+	}
+	name, err := random(6)
+	if err == nil {
+		err = client.MakeBucket(tb.Context(), "test-"+name, minio.MakeBucketOptions{})
+	}
+	if err != nil {
+		tb.Fatalf("make bucket: %v", err)
+	}
+	return "test-" + name
+}
+
+func random(n int) (string, error) {
+	b := make([]byte, n)
+	if _, err := rand.Read(b); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(b), nil
+}
+
+// binary finds MinIO: $MINIO_BIN, then the repository's cache, then PATH.
+func binary() (string, error) {
+	if bin := os.Getenv("MINIO_BIN"); bin != "" {
+		return exec.LookPath(bin)
+	}
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for ; ; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			break
+		}
+		if dir == filepath.Dir(dir) {
+			break
+		}
+	}
+	if bin, err := exec.LookPath(filepath.Join(dir, ".cache", "bin", "minio")); err == nil {
+		return bin, nil
+	}
+	if bin, err := exec.LookPath("minio"); err == nil {
+		return bin, nil
+	}
+	return "", fmt.Errorf("no MinIO binary in $MINIO_BIN, .cache/bin of the repository or PATH; install it with: %s", installHint)
+}
+
+const installHint = "make minio"
+
+// environ is the process's environment without settings that would change a MinIO.
+func environ() []string {
+	var env []string
+	for _, kv := range os.Environ() {
+		if !strings.HasPrefix(kv, "MINIO_") {
+			env = append(env, kv)
+		}
+	}
+	return env
+}

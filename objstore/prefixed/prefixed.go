@@ -1,0 +1,79 @@
+// Package prefixed puts the keys of a store under a prefix, so that one bucket holds
+// many partitions and no driver has to know.
+package prefixed
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"strings"
+
+	"backupd/objstore"
+)
+
+type store struct {
+	under objstore.Store
+	at    string // ends with a slash
+}
+
+// New returns a view of the objects of s below prefix/, under keys relative to it.
+// The prefix has no slash at its ends; "" gives s itself.
+func New(s objstore.Store, prefix string) objstore.Store {
+	if prefix == "" {
+		return s
+	}
+	return &store{under: s, at: prefix + "/"}
+}
+
+func (s *store) Put(ctx context.Context, key string, body objstore.Body, opt objstore.PutOptions) (objstore.Info, error) {
+	info, err := s.under.Put(ctx, s.at+key, body, opt)
+	return s.info(info), s.err(err)
+}
+
+func (s *store) Get(ctx context.Context, key string, off, n int64) (*objstore.Object, error) {
+	obj, err := s.under.Get(ctx, s.at+key, off, n)
+	if err != nil {
+		return nil, s.err(err)
+	}
+	obj.Info = s.info(obj.Info)
+	return obj, nil
+}
+
+func (s *store) Stat(ctx context.Context, key string) (objstore.Info, error) {
+	info, err := s.under.Stat(ctx, s.at+key)
+	return s.info(info), s.err(err)
+}
+
+func (s *store) Delete(ctx context.Context, key string) error {
+	return s.err(s.under.Delete(ctx, s.at+key))
+}
+
+func (s *store) List(ctx context.Context, prefix, startAfter string) iter.Seq2[objstore.Info, error] {
+	if startAfter != "" {
+		startAfter = s.at + startAfter
+	}
+	return func(yield func(objstore.Info, error) bool) {
+		for info, err := range s.under.List(ctx, s.at+prefix, startAfter) {
+			if !yield(s.info(info), s.err(err)) {
+				return
+			}
+		}
+	}
+}
+
+func (s *store) info(i objstore.Info) objstore.Info {
+	i.Key = strings.TrimPrefix(i.Key, s.at)
+	return i
+}
+
+// err gives the error the key that the caller used; the whole one would name a place
+// that this view does not have.
+func (s *store) err(err error) error {
+	var e *objstore.Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	relative := *e
+	relative.Key = strings.TrimPrefix(e.Key, s.at)
+	return &relative
+}

@@ -1,0 +1,28 @@
+package objstore
+
+import (
+	"fmt"
+	"log/slog"
+)
+
+// Secret is a string that no format verb, log line or JSON encoder shows.
+// string(s) gets it out.
+type Secret string
+
+const redacted = "[redacted]"
+
+// Format writes a placeholder, whatever the verb.
+func (s Secret) Format(f fmt.State, _ rune) { _, _ = fmt.Fprint(f, redacted) }
+
+// LogValue is the placeholder.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// MarshalText gives the placeholder.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// Credentials are a key pair handed to a driver instead of its own search.
+type Credentials struct {
+	AccessKey    string
+	SecretKey    Secret
+	SessionToken Secret // "" for a long-lived pair
+}
