@@ -26,6 +26,8 @@ func ParseGUID(s string) (GUID, error) {
 
 func (g GUID) String() string { return hex.EncodeToString(g[:]) }
 
+func (g GUID) appendHex(dst []byte) []byte { return hex.AppendEncode(dst, g[:]) }
+
 // Mailbox is the head of APPLY MAILBOX: everything but RECORD and the SINCE_
 // fields. Fields holds every field as it was sent, unknown ones included, in
 // order; the typed members repeat those that decisions are made on.

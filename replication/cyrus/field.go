@@ -1,0 +1,147 @@
+package cyrus
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"backupd/replication/dlist"
+)
+
+// bad makes ErrBadParameters of an error about a field and says what the field
+// belongs to. Errors of the stream and its syntax pass unchanged.
+func bad(what string, err error) error {
+	if err == nil || !errors.Is(err, dlist.ErrField) || errors.Is(err, ErrBadParameters) {
+		return err
+	}
+	return fmt.Errorf("%s: %w: %w", what, ErrBadParameters, err)
+}
+
+// fields reads the members of a kvlist and keeps the first error.
+type fields struct {
+	v   dlist.Value
+	err error
+}
+
+func fieldsOf(what string, v dlist.Value) *fields {
+	f := &fields{v: v}
+	if v.Kind != dlist.KVList {
+		f.err = &dlist.FieldError{Key: what, Msg: "want a kvlist, have a " + v.Kind.String()}
+	}
+	return f
+}
+
+// text is a mandatory string. NIL satisfies it (imap/dlist.c, dlist_getatom).
+func (f *fields) text(key string) string {
+	s, ok, err := f.v.Text(key)
+	f.check(key, ok, err)
+	return s
+}
+
+// buf is a mandatory binary string or NIL.
+func (f *fields) buf(key string) *string {
+	s, ok, err := f.v.Buf(key)
+	f.check(key, ok, err)
+	return s
+}
+
+func (f *fields) num32(key string) uint32 {
+	n, ok, err := f.v.Num32(key)
+	f.check(key, ok, err)
+	return n
+}
+
+func (f *fields) num64(key string) uint64 {
+	n, ok, err := f.v.Num64(key)
+	f.check(key, ok, err)
+	return n
+}
+
+func (f *fields) date(key string) int64 {
+	n, ok, err := f.v.Date(key)
+	f.check(key, ok, err)
+	return n
+}
+
+func (f *fields) guid(key string) GUID {
+	g, ok, err := f.v.GUID(key)
+	f.check(key, ok, err)
+	return g
+}
+
+func (f *fields) list(key string) []dlist.Value {
+	l, ok, err := f.v.List(key)
+	f.check(key, ok, err)
+	return l
+}
+
+// name is a mandatory string that is not empty.
+func (f *fields) name(key string) string {
+	s := f.text(key)
+	if s == "" && f.err == nil {
+		f.err = &dlist.FieldError{Key: key, Msg: "is empty"}
+	}
+	return s
+}
+
+// texts is a mandatory list of strings.
+func (f *fields) texts(key string) []string {
+	items := f.list(key)
+	out := make([]string, 0, len(items))
+	for _, it := range items {
+		s, err := it.Scalar(key)
+		f.check(key, true, err)
+		out = append(out, s)
+	}
+	return out
+}
+
+func (f *fields) check(key string, present bool, err error) {
+	switch {
+	case f.err != nil:
+	case err != nil:
+		f.err = err
+	case !present:
+		f.err = &dlist.FieldError{Key: key, Msg: "is missing"}
+	}
+}
+
+// without returns the pairs whose key is none of keys. A second pair with such a
+// key is kept: the first is the one that counts.
+func without(pairs []dlist.Pair, keys ...string) []dlist.Pair {
+	var out []dlist.Pair
+	seen := make(map[string]bool, len(keys))
+	for _, p := range pairs {
+		if known(keys, p.Key) && !seen[p.Key] {
+			seen[p.Key] = true
+			continue
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+func known(keys []string, key string) bool {
+	for _, k := range keys {
+		if k == key {
+			return true
+		}
+	}
+	return false
+}
+
+// hasFlag compares as the receiver does, without case (imap/sync_support.c, sync_getflags).
+func hasFlag(flags []string, flag string) bool {
+	for _, f := range flags {
+		if len(f) == len(flag) && strings.EqualFold(f, flag) {
+			return true
+		}
+	}
+	return false
+}
+
+// hasTypeFlag looks for a flag letter behind the type letter
+// (imap/mboxlist.c, mboxlist_string_to_mbtype).
+func hasTypeFlag(mbtype string, flag byte) bool {
+	return len(mbtype) > 1 && strings.IndexByte(mbtype[1:], flag) >= 0
+}

@@ -1,0 +1,197 @@
+package cyrus
+
+import (
+	"fmt"
+	"strconv"
+
+	"backupd/replication/dlist"
+)
+
+const (
+	recUID = 1 << iota
+	recModSeq
+	recLastUpdated
+	recFlags
+	recInternalDate
+	recSize
+	recGUID
+	recAnnotations
+)
+
+// recordKey returns the bit of a key of RECORD; 0 for an unknown one.
+func recordKey(key string) int {
+	switch key {
+	case "UID":
+		return recUID
+	case "MODSEQ":
+		return recModSeq
+	case "LAST_UPDATED":
+		return recLastUpdated
+	case "FLAGS":
+		return recFlags
+	case "INTERNALDATE":
+		return recInternalDate
+	case "SIZE":
+		return recSize
+	case "GUID":
+		return recGUID
+	case "ANNOTATIONS":
+		return recAnnotations
+	}
+	return 0
+}
+
+// ReadRecord reads one member of a RECORD list from the stream. All keys but
+// ANNOTATIONS are mandatory (imap/sync_support.c, parse_upload); of a repeated
+// key the first counts and the others go to Extra, like unknown ones. An error
+// about a field wraps ErrBadParameters and names the uid if it was read.
+func ReadRecord(d *dlist.Decoder) (*Record, error) {
+	r := new(Record)
+	have := 0
+	err := d.KVList(func(key string) error {
+		bit := recordKey(key)
+		if bit == 0 || have&bit != 0 {
+			return appendExtra(d, key, &r.Extra)
+		}
+		have |= bit
+		return r.read(d, bit)
+	})
+	if err == nil {
+		err = missingKey(have)
+	}
+	if err != nil {
+		return nil, bad("RECORD uid "+strconv.FormatUint(uint64(r.UID), 10), err)
+	}
+	return r, nil
+}
+
+func (r *Record) read(d *dlist.Decoder, bit int) (err error) {
+	switch bit {
+	case recUID:
+		r.UID, err = d.Num32()
+	case recModSeq:
+		r.ModSeq, err = d.Num64()
+	case recLastUpdated:
+		r.LastUpdated, err = d.Date()
+	case recFlags:
+		r.Flags, err = readFlags(d)
+	case recInternalDate:
+		r.InternalDate, err = d.Date()
+	case recSize:
+		r.Size, err = d.Num32()
+	case recGUID:
+		r.GUID, err = d.GUID()
+	case recAnnotations:
+		r.Annotations, err = readAnnotations(d)
+	}
+	return err
+}
+
+func missingKey(have int) error {
+	for _, key := range [...]string{"UID", "MODSEQ", "LAST_UPDATED", "FLAGS", "INTERNALDATE", "SIZE", "GUID"} {
+		if have&recordKey(key) == 0 {
+			return &dlist.FieldError{Key: key, Msg: "is missing"}
+		}
+	}
+	return nil
+}
+
+func readFlags(d *dlist.Decoder) ([]string, error) {
+	var few [16]string
+	flags := few[:0]
+	err := d.List(func() error {
+		f, null, err := d.Name()
+		if err == nil && (null || f == "") {
+			err = &dlist.FieldError{Key: "FLAGS", Msg: "contains an empty flag"}
+		}
+		flags = append(flags, f)
+		return err
+	})
+	if err != nil || len(flags) == 0 {
+		return nil, err
+	}
+	return append(make([]string, 0, len(flags)), flags...), nil
+}
+
+func appendExtra(d *dlist.Decoder, key string, extra *[]dlist.Pair) error {
+	v, err := d.Value()
+	if err != nil {
+		return err
+	}
+	*extra = append(*extra, dlist.P(key, v))
+	return nil
+}
+
+// DList returns r as a member of a RECORD list, keys in Cyrus's order.
+func (r *Record) DList() dlist.Value {
+	flags := make([]dlist.Value, len(r.Flags))
+	for i, f := range r.Flags {
+		flags[i] = dlist.F(f)
+	}
+	pairs := make([]dlist.Pair, 0, 8+len(r.Extra))
+	pairs = append(pairs,
+		dlist.P("UID", dlist.N(uint64(r.UID))),
+		dlist.P("MODSEQ", dlist.N(r.ModSeq)),
+		dlist.P("LAST_UPDATED", dlist.N(uint64(r.LastUpdated))),
+		dlist.P("FLAGS", dlist.Value{Kind: dlist.List, Items: flags}),
+		dlist.P("INTERNALDATE", dlist.N(uint64(r.InternalDate))),
+		dlist.P("SIZE", dlist.N(uint64(r.Size))),
+		dlist.P("GUID", dlist.S(r.GUID.String())))
+	if len(r.Annotations) > 0 {
+		anns := make([]dlist.Value, len(r.Annotations))
+		for i := range r.Annotations {
+			anns[i] = r.Annotations[i].DList()
+		}
+		pairs = append(pairs, dlist.P("ANNOTATIONS", dlist.L(anns...)))
+	}
+	return dlist.KV(append(pairs, r.Extra...)...)
+}
+
+// AppendWire appends what dlist.Append would of DList, without building it. plus
+// as there: true for a client.
+func (r *Record) AppendWire(dst []byte, plus bool) []byte {
+	dst = append(dst, "%(UID "...)
+	dst = strconv.AppendUint(dst, uint64(r.UID), 10)
+	dst = append(dst, " MODSEQ "...)
+	dst = strconv.AppendUint(dst, r.ModSeq, 10)
+	dst = append(dst, " LAST_UPDATED "...)
+	dst = strconv.AppendUint(dst, uint64(r.LastUpdated), 10)
+	dst = append(dst, " FLAGS ("...)
+	for i, f := range r.Flags {
+		if i > 0 {
+			dst = append(dst, ' ')
+		}
+		dst = dlist.Append(dst, dlist.F(f), plus)
+	}
+	dst = append(dst, ") INTERNALDATE "...)
+	dst = strconv.AppendUint(dst, uint64(r.InternalDate), 10)
+	dst = append(dst, " SIZE "...)
+	dst = strconv.AppendUint(dst, uint64(r.Size), 10)
+	dst = append(dst, " GUID "...)
+	dst = r.GUID.appendHex(dst)
+	if len(r.Annotations) > 0 {
+		dst = append(dst, " ANNOTATIONS ("...)
+		for i := range r.Annotations {
+			if i > 0 {
+				dst = append(dst, ' ')
+			}
+			dst = r.Annotations[i].appendWire(dst, plus)
+		}
+		dst = append(dst, ')')
+	}
+	return appendExtraWire(dst, r.Extra, plus)
+}
+
+// appendExtraWire appends the unknown fields and closes the kvlist.
+func appendExtraWire(dst []byte, extra []dlist.Pair, plus bool) []byte {
+	for _, p := range extra {
+		dst = append(dst, ' ')
+		dst = dlist.AppendPair(dst, p, plus)
+	}
+	return append(dst, ')')
+}
+
+// String names the record in messages.
+func (r *Record) String() string {
+	return fmt.Sprintf("uid %d modseq %d guid %s", r.UID, r.ModSeq, r.GUID)
+}
