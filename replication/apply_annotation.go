@@ -1,0 +1,25 @@
+package replication
+
+import (
+	"context"
+
+	"backupd/replication/cyrus"
+	"backupd/replication/dlist"
+)
+
+// applyAnnotation is APPLY ANNOTATION: an annotation of a mailbox, or with no
+// MBOXNAME of the server.
+func applyAnnotation(v dlist.Value) (action, error) {
+	a, err := cyrus.ParseMailboxAnnotation(v)
+	return action{a.Mailbox, func(ctx context.Context, _ *conn, s Session) error {
+		return s.ApplyAnnotation(ctx, a)
+	}}, err
+}
+
+// applyUnannotation is APPLY UNANNOTATION.
+func applyUnannotation(v dlist.Value) (action, error) {
+	mailbox, entry, userid, err := cyrus.ParseUnannotation(v)
+	return action{mailbox, func(ctx context.Context, _ *conn, s Session) error {
+		return s.ApplyUnannotation(ctx, mailbox, entry, userid)
+	}}, err
+}

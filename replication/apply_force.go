@@ -1,0 +1,15 @@
+package replication
+
+import (
+	"context"
+
+	"backupd/replication/dlist"
+)
+
+// applyForce is APPLY FORCE %(), sent by sync_client -O before anything else.
+// It holds for the rest of the connection.
+func applyForce(dlist.Value) (action, error) {
+	return action{"", func(ctx context.Context, _ *conn, s Session) error {
+		return s.ApplyForce(ctx)
+	}}, nil
+}

@@ -1,0 +1,208 @@
+package replication
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+
+	"backupd/replication/cyrus"
+	"backupd/replication/dlist"
+)
+
+// maxHeadFields bounds the fields of APPLY MAILBOX beside RECORD; Cyrus has 31.
+const maxHeadFields = 1024
+
+// applyMailbox is APPLY MAILBOX %(… RECORD (…)). All records of a first upload
+// come in one line, hundreds of megabytes for a large mailbox, so they are
+// handed on one by one as they arrive. Cyrus sends RECORD last
+// (imap/sync_support.c, sync_prepare_dlists) and an intermediate mailbox has
+// none; fields behind it are taken too, except SINCE_*, which must be known
+// before the first record.
+func (c *conn) applyMailbox(ctx context.Context) error {
+	s, err := c.open(ctx)
+	if err != nil {
+		return err
+	}
+	st := &mailboxStream{dec: c.dec}
+	next, stop := iter.Pull2(st.parts)
+	defer stop()
+	st.next = next
+	if err := st.readHead(); err != nil {
+		return err
+	}
+	mb, since, err := cyrus.ParseMailbox(st.fields)
+	if err != nil {
+		return err
+	}
+	if !st.atRecords && !mb.Intermediate() && !mb.Deleted() {
+		return fmt.Errorf("MAILBOX %s: %w: RECORD is missing", mb.Name, cyrus.ErrBadParameters)
+	}
+	c.subject = mb.Name
+	st.mailbox = mb
+	err = s.ApplyMailbox(ctx, mb, since, st.records)
+	if err == nil {
+		// A Session need not look at what an intermediate mailbox has not.
+		err = st.finish()
+	}
+	if st.err != nil {
+		return st.err
+	}
+	return fromSession(err)
+}
+
+// part is what comes next in the kvlist of APPLY MAILBOX: a field, the beginning
+// of RECORD, or a record.
+type part struct {
+	field  dlist.Pair
+	record *cyrus.Record
+	begin  bool
+}
+
+// mailboxStream reads APPLY MAILBOX. The Decoder calls back for what it finds
+// and the Session asks for what it wants; iter.Pull2 joins the two.
+type mailboxStream struct {
+	dec       *dlist.Decoder
+	next      func() (part, error, bool)
+	fields    []dlist.Pair
+	mailbox   *cyrus.Mailbox
+	atRecords bool
+	done      bool
+	err       error // of the wire, or of what was said on it
+}
+
+// errStopReading ends a callback whose caller wants no more.
+var errStopReading = errors.New("not read to its end")
+
+// parts yields the parts of the kvlist and reads the line end behind it.
+func (st *mailboxStream) parts(yield func(part, error) bool) {
+	give := func(p part) error {
+		if !yield(p, nil) {
+			return errStopReading
+		}
+		return nil
+	}
+	err := st.dec.KVList(func(key string) error {
+		if key != "RECORD" || st.atRecords {
+			v, err := st.dec.Value()
+			if err != nil {
+				return err
+			}
+			return give(part{field: dlist.P(key, v)})
+		}
+		if err := give(part{begin: true}); err != nil {
+			return err
+		}
+		return st.dec.List(func() error {
+			r, err := cyrus.ReadRecord(st.dec)
+			if err != nil {
+				return err
+			}
+			return give(part{record: r})
+		})
+	})
+	if err == nil {
+		err = st.dec.End()
+	}
+	if err != nil && !errors.Is(err, errStopReading) {
+		yield(part{}, err)
+	}
+}
+
+// pull returns the next part; ok is false at the end and after an error, which is in st.err.
+func (st *mailboxStream) pull() (p part, ok bool) {
+	if st.done {
+		return part{}, false
+	}
+	p, err, ok := st.next()
+	if err != nil || !ok {
+		st.done, st.err = true, err
+		return part{}, false
+	}
+	return p, true
+}
+
+// readHead collects the fields that stand before RECORD.
+func (st *mailboxStream) readHead() error {
+	for {
+		p, ok := st.pull()
+		switch {
+		case !ok:
+			return st.err
+		case p.begin:
+			st.atRecords = true
+			return nil
+		}
+		if err := st.addField(p.field); err != nil {
+			return err
+		}
+	}
+}
+
+func (st *mailboxStream) addField(f dlist.Pair) error {
+	if len(st.fields) >= maxHeadFields {
+		return fmt.Errorf("MAILBOX: %w: more than %d fields", cyrus.ErrBadParameters, maxHeadFields)
+	}
+	st.fields = append(st.fields, f)
+	return nil
+}
+
+// records yields the records, and then reads the fields and the line end behind
+// them: only when it has ended without an error is the command complete, and
+// mb may be relied on.
+func (st *mailboxStream) records(yield func(*cyrus.Record, error) bool) {
+	for {
+		p, ok := st.pull()
+		if !ok {
+			break
+		}
+		if p.record == nil {
+			if st.err = st.addLate(p.field); st.err != nil {
+				break
+			}
+			continue
+		}
+		if !yield(p.record, nil) {
+			return
+		}
+	}
+	if st.err == nil {
+		st.err = st.refreshHead()
+	}
+	if st.err != nil {
+		st.done = true
+		yield(nil, st.err)
+	}
+}
+
+// addLate takes a field that stands behind RECORD.
+func (st *mailboxStream) addLate(f dlist.Pair) error {
+	switch f.Key {
+	case "SINCE_MODSEQ", "SINCE_CRC", "SINCE_CRC_ANNOT":
+		return fmt.Errorf("MAILBOX: %w: %s behind RECORD", cyrus.ErrBadParameters, f.Key)
+	}
+	return st.addField(f)
+}
+
+// refreshHead parses the head again if fields stood behind RECORD.
+func (st *mailboxStream) refreshHead() error {
+	if len(st.fields) == len(st.mailbox.Fields) {
+		return nil
+	}
+	mb, _, err := cyrus.ParseMailbox(st.fields)
+	if err != nil {
+		return err
+	}
+	*st.mailbox = *mb
+	return nil
+}
+
+// finish reads what the Session has left.
+func (st *mailboxStream) finish() error {
+	for _, err := range iter.Seq2[*cyrus.Record, error](st.records) {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

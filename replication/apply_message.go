@@ -1,0 +1,63 @@
+package replication
+
+import (
+	"context"
+	"fmt"
+
+	"backupd/replication/cyrus"
+	"backupd/replication/dlist"
+)
+
+// applyMessage is APPLY MESSAGE (%{partition guid size} … NIL …): up to 1024
+// files in one command, each of which goes to the Session as it arrives. NIL
+// stands for a file that the client could not read (imap/dlist.c, printfile).
+//
+// After a failure the rest of the list is read over and the command is answered
+// once; what was staged before stays staged, which does no harm.
+func (c *conn) applyMessage(ctx context.Context) error {
+	s, failed := c.open(ctx)
+	err := c.dec.List(func() error {
+		if failed != nil {
+			return c.dec.Skip()
+		}
+		var err error
+		failed, err = c.message(ctx, s)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if err := c.end(); err != nil {
+		return err
+	}
+	return failed
+}
+
+// message hands on one member of the list. failed is what to answer once the
+// list has been read, err ends the reading.
+func (c *conn) message(ctx context.Context, s Session) (failed, err error) {
+	switch kind, err := c.dec.Peek(); {
+	case err != nil:
+		return nil, err
+	case kind == dlist.Nil:
+		if err := c.dec.Skip(); err != nil {
+			return nil, err
+		}
+		return fromSession(s.MessageUnreadable(ctx)), nil
+	case kind != dlist.File:
+		return fmt.Errorf("MESSAGE: %w: want a file, have a %v", cyrus.ErrProtocol, kind), c.dec.Skip()
+	}
+	f, body, err := c.dec.File()
+	if err != nil {
+		return nil, err
+	}
+	guid, err := cyrus.ParseGUID(f.GUID)
+	if err != nil {
+		return err, nil
+	}
+	c.subject = f.GUID
+	if err := s.Message(ctx, f.Partition, guid, int64(f.Size), body); err != nil {
+		return fromSession(fmt.Errorf("message %s, %d bytes: %w", f.GUID, f.Size, err)), nil
+	}
+	return nil, nil
+}

@@ -1,0 +1,17 @@
+package replication
+
+import (
+	"context"
+
+	"backupd/replication/cyrus"
+	"backupd/replication/dlist"
+)
+
+// applyRename is APPLY RENAME, of a mailbox or, with both names the same, of its
+// partition only. A delayed delete comes as a rename into DELETED.
+func applyRename(v dlist.Value) (action, error) {
+	r, err := cyrus.ParseRename(v)
+	return action{r.Old, func(ctx context.Context, _ *conn, s Session) error {
+		return s.ApplyRename(ctx, r)
+	}}, err
+}

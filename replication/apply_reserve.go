@@ -1,0 +1,117 @@
+package replication
+
+import (
+	"context"
+	"fmt"
+
+	"backupd/replication/cyrus"
+	"backupd/replication/dlist"
+)
+
+// maxReserve bounds the GUIDs of one RESERVE. Cyrus asks for 8193 at most
+// (imap/sync_support.c, sync_reserve_partition).
+const maxReserve = 100000
+
+// applyReserve is APPLY RESERVE: which of these messages have to be sent? It is
+// answered by one MISSING, and by nothing but OK if all are held.
+func (c *conn) applyReserve(ctx context.Context) error {
+	var r reserve
+	if err := r.read(c.dec); err != nil {
+		return err
+	}
+	if err := c.end(); err != nil {
+		return err
+	}
+	if err := r.check(); err != nil {
+		return err
+	}
+	c.subject = first(r.names)
+	s, err := c.open(ctx)
+	if err != nil {
+		return err
+	}
+	missing, err := s.Reserve(ctx, r.partition, r.names, r.guids)
+	if err != nil {
+		return fromSession(err)
+	}
+	return c.missing(missing)
+}
+
+// missing writes "* MISSING (guid …)".
+func (c *conn) missing(guids []cyrus.GUID) error {
+	if len(guids) == 0 {
+		return nil
+	}
+	line := append(c.scratch[:0], "* MISSING ("...)
+	for i, g := range guids {
+		if i > 0 {
+			line = append(line, ' ')
+		}
+		line = append(line, g.String()...)
+		if len(line) >= outputBuffer {
+			if err := c.write(line); err != nil {
+				return err
+			}
+			line = line[:0]
+		}
+	}
+	c.scratch = append(line, ")\r\n"...)
+	return c.write(c.scratch)
+}
+
+// reserve is the argument of APPLY RESERVE. It is read as a stream, since a
+// GUID takes twenty bytes and a dlist value of one six times as much.
+type reserve struct {
+	partition string
+	names     []string
+	guids     []cyrus.GUID
+	have      map[string]bool
+}
+
+func (r *reserve) read(d *dlist.Decoder) error {
+	r.have = make(map[string]bool)
+	return d.KVList(func(key string) error {
+		if r.have[key] {
+			return d.Skip() // the first counts (imap/dlist.c, dlist_getchild)
+		}
+		r.have[key] = true
+		switch key {
+		case "PARTITION":
+			s, _, err := d.Text()
+			r.partition = s
+			return err
+		case "MBOXNAME":
+			return d.List(func() error { return r.readName(d) })
+		case "GUID":
+			return d.List(func() error { return r.readGUID(d) })
+		}
+		return d.Skip()
+	})
+}
+
+func (r *reserve) readName(d *dlist.Decoder) error {
+	if len(r.names) >= maxReserve {
+		return fmt.Errorf("RESERVE: %w: more than %d names", cyrus.ErrBadParameters, maxReserve)
+	}
+	s, _, err := d.Text()
+	r.names = append(r.names, s)
+	return err
+}
+
+func (r *reserve) readGUID(d *dlist.Decoder) error {
+	if len(r.guids) >= maxReserve {
+		return fmt.Errorf("RESERVE: %w: more than %d guids", cyrus.ErrBadParameters, maxReserve)
+	}
+	g, err := d.GUID()
+	r.guids = append(r.guids, g)
+	return err
+}
+
+func (r *reserve) check() error {
+	for _, key := range []string{"PARTITION", "MBOXNAME", "GUID"} {
+		if !r.have[key] {
+			return fmt.Errorf("RESERVE: %w: %s is missing", cyrus.ErrBadParameters, key)
+		}
+	}
+	return nil
+}

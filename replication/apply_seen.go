@@ -1,0 +1,16 @@
+package replication
+
+import (
+	"context"
+
+	"backupd/replication/cyrus"
+	"backupd/replication/dlist"
+)
+
+// applySeen is APPLY SEEN: a user's seen state of a mailbox that keeps it per user.
+func applySeen(v dlist.Value) (action, error) {
+	seen, err := cyrus.ParseSeen(v)
+	return action{seen.UserID, func(ctx context.Context, _ *conn, s Session) error {
+		return s.ApplySeen(ctx, seen)
+	}}, err
+}

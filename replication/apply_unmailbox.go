@@ -1,0 +1,15 @@
+package replication
+
+import (
+	"context"
+
+	"backupd/replication/dlist"
+)
+
+// applyUnmailbox is APPLY UNMAILBOX name: the mailbox is gone for good.
+func applyUnmailbox(v dlist.Value) (action, error) {
+	mailbox, err := name("UNMAILBOX", v)
+	return action{mailbox, func(ctx context.Context, _ *conn, s Session) error {
+		return s.ApplyUnmailbox(ctx, mailbox)
+	}}, err
+}

@@ -1,0 +1,15 @@
+package replication
+
+import (
+	"context"
+
+	"backupd/replication/dlist"
+)
+
+// applyUnuser is APPLY UNUSER userid.
+func applyUnuser(v dlist.Value) (action, error) {
+	userid, err := name("UNUSER", v)
+	return action{userid, func(ctx context.Context, _ *conn, s Session) error {
+		return s.ApplyUnuser(ctx, userid)
+	}}, err
+}

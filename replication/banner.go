@@ -1,0 +1,45 @@
+package replication
+
+import "strings"
+
+// product is what the banner calls this server; a client looks only at "* OK"
+// (imap/backend.c, ask_capability).
+const product = "Cyrus backup server"
+
+// banner says what can be done here and ends in "* OK" (backup/backupd.c,
+// dobanner). Nothing is offered that is not implemented; SIEVE-MAILBOX is not,
+// so scripts come by APPLY SIEVE (replication-protocol.md 1.2).
+func (c *conn) banner() error {
+	if c.user == "" {
+		if mechs := c.mechanisms(); len(mechs) > 0 {
+			if err := c.reply("* SASL " + strings.Join(mechs, " ")); err != nil {
+				return err
+			}
+		}
+		if c.tlsConfig != nil && !c.tls {
+			if err := c.reply("* STARTTLS"); err != nil {
+				return err
+			}
+		}
+		if c.offersCompress() {
+			if err := c.reply("* COMPRESS DEFLATE"); err != nil {
+				return err
+			}
+		}
+	}
+	err := c.reply("* OK " + c.srv.opt.ServerName + " " + product + " " + c.srv.opt.Version)
+	if err != nil {
+		return err
+	}
+	return c.flush()
+}
+
+// offersCompress: on a fast network compression costs the client twenty times
+// the CPU (lab/BASELINE.md), hence a choice.
+func (c *conn) offersCompress() bool {
+	if c.compressed || c.tls {
+		return false
+	}
+	f := c.srv.opt.OfferCompress
+	return f == nil || f(c.transport.conn.RemoteAddr())
+}

@@ -1,0 +1,299 @@
+package replication
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"runtime/debug"
+	"time"
+
+	"backupd/replication/dlist"
+)
+
+// Buffers of one connection. Bodies pass through, so more buys nothing.
+const (
+	inputBuffer  = 32 << 10
+	outputBuffer = 16 << 10
+)
+
+// ConnOptions are the facts of one connection that its listener knows.
+type ConnOptions struct {
+	Service     string // name in cyrus.conf; "backupd" if empty
+	Addr        string // of the peer, as Cyrus writes it: "name [ip]", "[ip]" or "[unix socket]"
+	ImplicitTLS bool   // TLS begins with the first byte
+	// Unix: the peer is at the other end of a UNIX socket and counts as logged
+	// in, as an admin (backup/backupd.c, service_main).
+	Unix     bool
+	UnixUser string // what the peer of a UNIX socket is called; "cyrus" if empty
+	// NoPassword: every password is right (option -N). For test beds.
+	NoPassword bool
+	// SSF is the strength of a protection outside of this program, such as a
+	// tunnel (option -p).
+	SSF int
+	// Draining, when closed, ends the connection as the end of the context does,
+	// but leaves a running command all the time it needs. nil = never.
+	Draining <-chan struct{}
+}
+
+// conn is one connection. Everything but transport.stop is for one goroutine.
+type conn struct {
+	srv       *Server
+	opt       ConnOptions
+	id        string
+	transport transport
+	tap       tap
+	in        *bufio.Reader
+	out       *bufio.Writer
+	dec       *dlist.Decoder
+	deflate   *deflater // nil = not compressed
+	tlsConfig *tls.Config
+
+	user       string // "" = not logged in
+	admin      bool
+	tls        bool
+	compressed bool
+
+	session Session // nil until the first command that needs one
+	force   bool
+	subject string // whom the current command is about, for slowdown and logs
+	scratch []byte // for one reply line
+
+	commands context.Context // of what the Session does
+}
+
+// ServeConn serves one connection and closes it. It returns nil when the client
+// took its leave (EXIT, or a close between two commands) or was told BYE, and
+// otherwise an error that says what ended the connection; it is for the caller to log.
+//
+// When ctx ends or opt.Draining is closed, a command that runs is finished, the
+// client is told BYE at the command boundary, and the connection is closed:
+// client-behaviour.md 3d, nothing is lost at the client.
+func (s *Server) ServeConn(ctx context.Context, nc net.Conn, opt ConnOptions) (err error) {
+	c := s.newConn(nc, opt)
+	commands, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	c.commands = commands
+	defer func() {
+		if p := recover(); p != nil {
+			s.log.Error("panic", "conn", c.id, "panic", p, "stack", string(debug.Stack()))
+			err = fmt.Errorf("panic: %v", p)
+		}
+		err = errors.Join(err, c.close(nc))
+		cancel()
+	}()
+	defer c.watch(ctx, nc, cancel)()
+	return c.serve(ctx)
+}
+
+func (s *Server) newConn(nc net.Conn, opt ConnOptions) *conn {
+	if opt.Service == "" {
+		opt.Service = "backupd"
+	}
+	if opt.UnixUser == "" {
+		opt.UnixUser = "cyrus"
+	}
+	if opt.Addr == "" {
+		opt.Addr = addrText(nc.RemoteAddr())
+	}
+	c := &conn{srv: s, opt: opt, id: s.sessionID(), tlsConfig: s.opt.tlsConfig()}
+	c.transport = transport{
+		conn:       nc,
+		beforeRead: c.flush,
+		readLimit:  s.opt.SyncTimeout,
+		writeLimit: s.opt.WriteTimeout,
+		stopped:    make(chan struct{}),
+	}
+	if opt.Unix {
+		c.user, c.admin = opt.UnixUser, true
+	}
+	c.layer(&c.transport, &c.transport)
+	return c
+}
+
+// addrText writes a as Cyrus does when there is no name for it.
+func addrText(a net.Addr) string {
+	if a == nil || a.Network() == "unix" {
+		return "[unix socket]"
+	}
+	host, _, err := net.SplitHostPort(a.String())
+	if err != nil {
+		host = a.String()
+	}
+	return "[" + host + "]"
+}
+
+// layer makes new buffers above r and w; what the old ones held is left to the caller.
+func (c *conn) layer(r io.Reader, w io.Writer) {
+	c.in = bufio.NewReaderSize(tapReader{&c.tap, r}, inputBuffer)
+	c.out = bufio.NewWriterSize(tapWriter{&c.tap, w}, outputBuffer)
+	c.dec = dlist.NewDecoder(c.in, c.srv.opt.Limits)
+}
+
+// watch waits for the server to stop, until the function that it returns is called.
+func (c *conn) watch(ctx context.Context, nc net.Conn, cancel context.CancelFunc) (unwatch func()) {
+	done := make(chan struct{})
+	finished := make(chan struct{})
+	go func() {
+		defer close(finished)
+		select {
+		case <-ctx.Done():
+		case <-c.opt.Draining:
+			c.transport.stop()
+			select {
+			case <-ctx.Done():
+			case <-done:
+				return
+			}
+		case <-done:
+			return
+		}
+		c.transport.stop()
+		grace := time.NewTimer(c.srv.opt.StopGrace)
+		defer grace.Stop()
+		select {
+		case <-grace.C:
+			cancel()
+			// Ends a read or write that would wait for the client.
+			_ = nc.SetDeadline(time.Unix(1, 0))
+			_ = nc.Close()
+		case <-done:
+		}
+	}()
+	return func() {
+		close(done)
+		<-finished
+	}
+}
+
+// serve greets and runs commands until one of them, or the connection, ends it.
+func (c *conn) serve(ctx context.Context) error {
+	if c.opt.ImplicitTLS {
+		if err := c.handshake(ctx); err != nil {
+			return err
+		}
+	}
+	c.state(false)
+	if c.opt.Unix {
+		c.startTelemetry()
+	}
+	if msg, down := c.shutdown(); down {
+		return c.bye(msg)
+	}
+	if err := c.banner(); err != nil {
+		return err
+	}
+	for {
+		err := c.next()
+		switch {
+		case err == nil:
+		case errors.Is(err, errStopping):
+			return c.bye("shutting down")
+		case errors.Is(err, errExit):
+			return c.flush()
+		default:
+			return err
+		}
+	}
+}
+
+// errExit is returned by a command after which nothing is wrong and nothing is
+// left to be done but to flush and close.
+var errExit = errors.New("exit")
+
+// next waits for a command and runs it.
+func (c *conn) next() error {
+	if err := c.transport.wait(true); err != nil {
+		return err
+	}
+	_, err := c.in.Peek(1)
+	_ = c.transport.wait(false) // only true fails
+	if errors.Is(err, io.EOF) {
+		return errExit
+	}
+	if err != nil {
+		return fmt.Errorf("wait for a command: %w", err)
+	}
+	c.dec.Begin()
+	c.subject = ""
+	if msg, down := c.shutdown(); down {
+		if err := c.dec.SkipLine(); err != nil {
+			return err
+		}
+		return c.bye(msg)
+	}
+	return c.command(c.commands)
+}
+
+// shutdown asks for the message of the shutdown file.
+func (c *conn) shutdown() (string, bool) {
+	if c.srv.opt.ShutdownMessage == nil {
+		return "", false
+	}
+	msg, down := c.srv.opt.ShutdownMessage()
+	if msg == "" {
+		msg = "shutting down"
+	}
+	return printable(msg), down
+}
+
+// bye takes leave of the client. The connection must be closed after it: a
+// client that reads BYE and can go on loses log entries (client-behaviour.md 3f).
+func (c *conn) bye(text string) error {
+	if err := c.reply("BYE " + text); err != nil {
+		return err
+	}
+	return c.flush()
+}
+
+// close ends the Session and the connection.
+func (c *conn) close(nc net.Conn) error {
+	var errs []error
+	if c.session != nil {
+		if err := c.session.Close(); err != nil {
+			errs = append(errs, fmt.Errorf("close session: %w", err))
+		}
+	}
+	if c.tls {
+		// Says close_notify; that the peer has gone already is nothing to report.
+		_ = c.transport.conn.Close()
+	}
+	if err := nc.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+		errs = append(errs, err)
+	}
+	c.tap.close()
+	c.state(true)
+	return errors.Join(errs...)
+}
+
+func (c *conn) state(ended bool) {
+	if f := c.srv.opt.OnState; f != nil {
+		f(ConnState{ID: c.id, Service: c.opt.Service, Addr: c.opt.Addr, User: c.user, Ended: ended})
+	}
+}
+
+// ctx is the context of what is done for this connection.
+func (c *conn) ctx() context.Context { return c.commands }
+
+// log returns a logger that names the connection.
+func (c *conn) log() *slog.Logger { return c.srv.log.With("conn", c.id) }
+
+// open returns the connection's Session and makes it when it is first needed:
+// the client waits 10 s for the login but 30 minutes for an answer
+// (client-behaviour.md 4), so whatever takes time is left until then.
+func (c *conn) open(ctx context.Context) (Session, error) {
+	if c.session != nil {
+		return c.session, nil
+	}
+	s, err := c.srv.opt.Backend.NewSession(ctx, Peer{
+		ID: c.id, Service: c.opt.Service, Addr: c.opt.Addr, User: c.user,
+	})
+	if err != nil {
+		return nil, &sessionError{fmt.Errorf("open session: %w", err)}
+	}
+	c.session = s
+	return s, nil
+}

@@ -1,0 +1,15 @@
+package replication
+
+import (
+	"context"
+
+	"backupd/replication/dlist"
+)
+
+// getAnnotation is GET ANNOTATION mailbox; "" stands for the server's own.
+func getAnnotation(v dlist.Value) (action, error) {
+	mailbox, err := v.Scalar("ANNOTATION")
+	return action{mailbox, func(ctx context.Context, c *conn, s Session) error {
+		return s.GetAnnotation(ctx, mailbox, c.untagged)
+	}}, err
+}

@@ -1,0 +1,44 @@
+package replication
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"backupd/replication/cyrus"
+	"backupd/replication/dlist"
+)
+
+// getFetch is GET FETCH: one message, as a file literal. The partition is the
+// client's and is echoed: the client asserts that it has it
+// (replication-protocol.md 4.1).
+func getFetch(v dlist.Value) (action, error) {
+	f, err := cyrus.ParseFetch(v)
+	return action{f.Name, func(ctx context.Context, c *conn, s Session) error {
+		size, body, err := s.GetFetch(ctx, f)
+		if err != nil {
+			return err
+		}
+		err = c.sendFile(f, size, body)
+		return errors.Join(err, body.Close())
+	}}, err
+}
+
+// sendFile writes the file. Once its size is out there is no way back: a body
+// that is short closes the connection.
+func (c *conn) sendFile(f cyrus.Fetch, size int64, body io.Reader) error {
+	head := append(c.scratch[:0], "* MESSAGE "...)
+	head = dlist.AppendFileHead(head, dlist.FileInfo{
+		Partition: f.Partition, GUID: f.GUID.String(), Size: uint64(size),
+	}, false)
+	c.scratch = head
+	if err := c.write(head); err != nil {
+		return err
+	}
+	n, err := io.CopyN(c.out, body, size)
+	if err != nil {
+		return fmt.Errorf("send %s, %d of %d bytes: %w: %w", f.GUID, n, size, cyrus.ErrClose, err)
+	}
+	return c.reply("")
+}

@@ -1,0 +1,15 @@
+package replication
+
+import (
+	"context"
+
+	"backupd/replication/dlist"
+)
+
+// getMeta is GET META userid: what GET USER says of the user beside mailboxes and quota.
+func getMeta(v dlist.Value) (action, error) {
+	userid, err := name("META", v)
+	return action{userid, func(ctx context.Context, c *conn, s Session) error {
+		return s.GetMeta(ctx, userid, c.untagged)
+	}}, err
+}

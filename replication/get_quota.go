@@ -1,0 +1,15 @@
+package replication
+
+import (
+	"context"
+
+	"backupd/replication/dlist"
+)
+
+// getQuota is GET QUOTA root.
+func getQuota(v dlist.Value) (action, error) {
+	root, err := name("QUOTA", v)
+	return action{root, func(ctx context.Context, c *conn, s Session) error {
+		return s.GetQuota(ctx, root, c.untagged)
+	}}, err
+}

@@ -1,0 +1,15 @@
+package replication
+
+import (
+	"context"
+
+	"backupd/replication/dlist"
+)
+
+// getUniqueIDs is GET UNIQUEIDS (id …), answered like GET MAILBOXES.
+func getUniqueIDs(v dlist.Value) (action, error) {
+	ids, err := names("UNIQUEIDS", v)
+	return action{first(ids), func(ctx context.Context, c *conn, s Session) error {
+		return s.GetUniqueIDs(ctx, ids, c.untagged)
+	}}, err
+}

@@ -1,0 +1,134 @@
+package replication
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"backupd/replication/cyrus"
+	"backupd/replication/dlist"
+)
+
+// request is what may follow GET or APPLY.
+type request struct {
+	policy failurePolicy
+	// run reads the argument up to and with the line end, and does what is
+	// asked. On an error the rest of the command is still to be read.
+	run func(c *conn, ctx context.Context) error
+}
+
+// action is a request whose argument has been read.
+type action struct {
+	subject string // whom it is about, for logs and for slowdown
+	do      func(ctx context.Context, c *conn, s Session) error
+}
+
+// whole makes the run of a request whose argument is read into memory (within
+// Limits) before anything is done. parse must not keep v's slices beyond do.
+func whole(parse func(v dlist.Value) (action, error)) func(*conn, context.Context) error {
+	return func(c *conn, ctx context.Context) error {
+		v, err := c.dec.Value()
+		if err != nil {
+			return err
+		}
+		if err := c.end(); err != nil {
+			return err
+		}
+		a, err := parse(v)
+		if err != nil {
+			return badParameters(err)
+		}
+		c.subject = a.subject
+		s, err := c.open(ctx)
+		if err != nil {
+			return err
+		}
+		return fromSession(a.do(ctx, c, s))
+	}
+}
+
+// badParameters makes sure that an error about an argument is answered as one.
+func badParameters(err error) error {
+	if _, ok := refusal(err); ok {
+		return err
+	}
+	return errors.Join(cyrus.ErrBadParameters, err)
+}
+
+// errExtraArgs says that a dlist was followed by something else than a line end.
+var errExtraArgs = errors.New("unexpected extra arguments")
+
+// end reads the line end of a GET or APPLY.
+func (c *conn) end() error {
+	err := c.dec.End()
+	var syntax *dlist.SyntaxError
+	if errors.As(err, &syntax) {
+		return errors.Join(errExtraArgs, err)
+	}
+	return err
+}
+
+// dispatch reads the name of a request and runs it from table. The name is
+// taken in any case: sync_server folds it for both verbs, backupd for GET only.
+func (c *conn) dispatch(ctx context.Context, verb string, table map[string]request) error {
+	b, err := c.in.Peek(1)
+	if err != nil {
+		return lost(err)
+	}
+	if b[0] != ' ' && b[0] != '\t' {
+		return c.refuseLine("BAD Missing required argument to " + verb)
+	}
+	key, err := c.dec.Key()
+	if err != nil {
+		return c.answer(ctx, strings.ToUpper(verb), promotable, err)
+	}
+	key = strings.ToUpper(key)
+	what := strings.ToUpper(verb) + " " + key
+	r, ok := table[key]
+	if !ok {
+		c.log().Warn("unknown request", "command", printable(what))
+		// A value that cannot be parsed is told from one that is not wanted.
+		if err := c.skipArgument(); err != nil {
+			return c.answer(ctx, strings.ToUpper(verb), promotable, err)
+		}
+		return c.refuse(ctx, printable(what), "NO IMAP_PROTOCOL_ERROR Protocol error")
+	}
+	err = r.run(c, ctx)
+	if errors.Is(err, errExtraArgs) {
+		return c.refuseLine("BAD Unexpected extra arguments to " + verb)
+	}
+	return c.answer(ctx, what, r.policy, err)
+}
+
+// skipArgument reads over a value and the line end.
+func (c *conn) skipArgument() error {
+	if err := c.dec.Skip(); err != nil {
+		return err
+	}
+	return c.dec.End()
+}
+
+// name is the parse of an argument that is one string which must not be empty.
+func name(key string, v dlist.Value) (string, error) {
+	s, err := v.Scalar(key)
+	if err == nil && s == "" {
+		err = &dlist.FieldError{Key: key, Msg: "is empty"}
+	}
+	return s, err
+}
+
+// names is the parse of an argument that is a list of strings.
+func names(key string, v dlist.Value) ([]string, error) {
+	if v.Kind != dlist.List {
+		return nil, &dlist.FieldError{Key: key, Msg: "want a list, have a " + v.Kind.String()}
+	}
+	out := make([]string, 0, len(v.Items))
+	for _, it := range v.Items {
+		s, err := it.Scalar(key)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, s)
+	}
+	return out, nil
+}

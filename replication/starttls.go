@@ -1,0 +1,60 @@
+package replication
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"time"
+)
+
+// handshakeLimit is what Cyrus gives a handshake (imap/sync_server.c, cmd_starttls).
+const handshakeLimit = 3 * time.Minute
+
+// starttls is STARTTLS. After the handshake comes a fresh banner, which the
+// client waits for.
+func (c *conn) starttls(ctx context.Context, verb string) error {
+	if done, err := c.endOfLine(verb); !done {
+		return err
+	}
+	switch {
+	case c.tls:
+		return c.reply("BAD Already did a successful Starttls")
+	case c.user != "":
+		return c.reply("BAD Can't Starttls after authentication")
+	case c.compressed:
+		// Cyrus would run TLS inside the compression, which no client expects.
+		return c.reply("BAD Can't Starttls after Compress")
+	case c.tlsConfig == nil:
+		return c.reply("NO Error initializing TLS")
+	}
+	if err := c.reply("OK Begin TLS negotiation now"); err != nil {
+		return err
+	}
+	if err := c.flush(); err != nil {
+		return err
+	}
+	// What is in the buffer was sent in the clear, by whomever: it must not
+	// count as said under TLS (CVE-2011-0411). The handshake drops the buffer.
+	if err := c.handshake(ctx); err != nil {
+		return err
+	}
+	return c.banner()
+}
+
+// handshake starts TLS on the connection and replaces the layers above it.
+func (c *conn) handshake(ctx context.Context) error {
+	if c.tlsConfig == nil {
+		return fmt.Errorf("tls handshake: no certificate is configured")
+	}
+	ctx, cancel := context.WithTimeout(ctx, handshakeLimit)
+	defer cancel()
+	tc := tls.Server(c.transport.conn, c.tlsConfig)
+	if err := tc.HandshakeContext(ctx); err != nil {
+		c.srv.notice(c, "STARTTLS failed: "+c.opt.Addr)
+		return fmt.Errorf("tls handshake: %w", err)
+	}
+	c.tls = true
+	c.transport.setConn(tc)
+	c.layer(&c.transport, &c.transport)
+	return nil
+}

@@ -1,0 +1,120 @@
+package replication
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// tap copies the dialogue, as it is between the layers below (TLS, deflate) and
+// the commands, to a telemetry file once one is open (imap/telemetry.c).
+type tap struct {
+	file *os.File // nil = nothing is copied
+	now  func() time.Time
+	err  func(error) // hears why copying has ended
+}
+
+type tapReader struct {
+	t *tap
+	r io.Reader
+}
+
+func (r tapReader) Read(p []byte) (int, error) {
+	n, err := r.r.Read(p)
+	if n > 0 {
+		r.t.copy('<', p[:n])
+	}
+	return n, err
+}
+
+type tapWriter struct {
+	t *tap
+	w io.Writer
+}
+
+func (w tapWriter) Write(p []byte) (int, error) {
+	w.t.copy('>', p)
+	return w.w.Write(p)
+}
+
+// copy writes a mark with the time and the bytes (lib/prot.c, prot_fill and prot_flush_log).
+func (t *tap) copy(direction byte, p []byte) {
+	if t.file == nil {
+		return
+	}
+	if direction == '<' {
+		p = maskAuthenticate(p)
+	}
+	mark := fmt.Appendf(nil, "%c%d%c", direction, t.now().Unix(), direction)
+	// One write, so that connections that share the file do not cut into each other.
+	if _, err := t.file.Write(append(mark, p...)); err != nil {
+		t.err(err)
+		t.close()
+	}
+}
+
+func (t *tap) close() {
+	if t.file != nil {
+		// Nothing is lost by it: all has been written, or an error has been told.
+		_ = t.file.Close()
+		t.file = nil
+	}
+}
+
+// maskAuthenticate hides the credentials of an AUTHENTICATE that comes after the
+// login, for it is refused, but a file is no place for it. It looks at the
+// beginning of a chunk, where a client's command stands.
+func maskAuthenticate(p []byte) []byte {
+	const verb = "AUTHENTICATE "
+	if len(p) < len(verb) || !bytes.EqualFold(p[:len(verb)], []byte(verb)) {
+		return p
+	}
+	end := bytes.IndexAny(p, "\r\n")
+	if end < 0 {
+		end = len(p)
+	}
+	mech := bytes.IndexByte(p[len(verb):end], ' ')
+	if mech < 0 {
+		return p
+	}
+	masked := append([]byte(nil), p[:len(verb)+mech+1]...)
+	masked = append(masked, "********"...)
+	return append(masked, p[end:]...)
+}
+
+// startTelemetry opens the telemetry file of the user, if its directory exists.
+// All connections of a user share one file unless BySessionID is set, since they
+// share a process.
+func (c *conn) startTelemetry() {
+	opt := c.srv.opt.Telemetry
+	if opt.Dir == "" || !plainName(c.user) || !plainName(c.opt.Service) {
+		return
+	}
+	id := fmt.Sprint(os.Getpid())
+	if opt.BySessionID {
+		id = c.id
+	}
+	path := filepath.Join(opt.Dir, c.user, c.opt.Service+"-"+id)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644&^opt.Umask)
+	if err != nil {
+		if !os.IsNotExist(err) {
+			c.log().Error("open telemetry log", "err", err)
+		}
+		return
+	}
+	now := c.srv.opt.Clock.Now
+	// ctime(3) ends in a line end of its own.
+	if _, err := fmt.Fprintf(f, "---------- %s %s\n\n", c.user, now().Format(time.ANSIC)); err != nil {
+		c.log().Error("write telemetry log", "err", err)
+	}
+	c.tap = tap{file: f, now: now, err: func(err error) { c.log().Error("write telemetry log", "err", err) }}
+}
+
+// plainName says that s names one file and not a path.
+func plainName(s string) bool {
+	return s != "" && s != "." && s != ".." && !strings.ContainsAny(s, "/\x00")
+}
