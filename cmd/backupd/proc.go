@@ -1,0 +1,47 @@
+package main
+
+import (
+	"log/slog"
+	"os"
+
+	"backupd/internal/procfile"
+)
+
+// procFile is the process registry's entry, if there can be one.
+type procFile struct {
+	log  *slog.Logger
+	file *procfile.File // nil: there is none
+}
+
+func openProcFile(log *slog.Logger, dir, service string) *procFile {
+	f, err := procfile.New(dir, os.Getpid(), service)
+	if err != nil {
+		log.Warn("this process will not be listed", slog.Any("err", err))
+		return &procFile{log: log}
+	}
+	return &procFile{log: log, file: f}
+}
+
+func (p *procFile) observe(s session) {
+	if p.file == nil {
+		return
+	}
+	var err error
+	if s.ended {
+		err = p.file.End(s.id)
+	} else {
+		err = p.file.Set(s.id, procfile.Session{Host: s.host, User: s.user})
+	}
+	if err != nil {
+		p.log.Debug("process registry", slog.Any("err", err))
+	}
+}
+
+func (p *procFile) remove() {
+	if p.file == nil {
+		return
+	}
+	if err := p.file.Remove(); err != nil {
+		p.log.Warn("process registry", slog.Any("err", err))
+	}
+}

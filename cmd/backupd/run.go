@@ -1,0 +1,96 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+
+	"backupd/internal/imapconf"
+	"backupd/internal/master"
+)
+
+// program is backupd with what it takes from outside.
+type program struct {
+	args   []string
+	getenv func(string) string
+	stderr io.Writer
+	euid   int
+	logger func(service string, conf *imapconf.File) *slog.Logger
+	build  func(environment) (service, error)
+}
+
+// run is the whole program; it returns the exit status.
+func (p program) run(ctx context.Context) int {
+	inherited, inheritErr := master.Inherit(p.getenv) // first: nothing may inherit master's descriptors
+	opt, err := parseOptions(p.args[1:])
+	if err != nil {
+		fmt.Fprintf(p.stderr, "backupd: %v\n%s", err, usageText)
+		return master.ExitUsage
+	}
+	signals := master.Notify()
+	log := p.logger(inherited.Service, nil)
+	if p.euid == 0 {
+		// As backup/backupd.c, service_init: files of root's would lock the cyrus user out.
+		return p.refuse(log, master.ExitUsage, errors.New("must not run as root: start it as the cyrus user, or let master(8) do so"))
+	}
+	if errors.Is(inheritErr, master.ErrDaemon) {
+		return p.refuse(log, master.ExitConfig, inheritErr)
+	}
+	if inheritErr != nil {
+		return p.refuse(log, master.ExitSoftware, inheritErr)
+	}
+	conf, err := imapconf.Load(opt.config, inherited.Service)
+	if err != nil {
+		return p.refuse(log, master.ExitConfig, err)
+	}
+	log = p.logger(inherited.Service, conf)
+	if err := p.prepare(ctx, log, opt, conf, inherited); err != nil {
+		return p.refuse(log, master.ExitConfig, err)
+	}
+	r := &running{
+		opt: opt, log: log, signals: signals, inherited: inherited,
+		proc: openProcFile(log, conf.String("proc_path"), inherited.Service),
+	}
+	defer r.proc.remove()
+	r.svc, err = p.build(environment{name: inherited.Service, conf: conf, log: log, observe: r.proc.observe})
+	if err != nil {
+		return p.refuse(log, master.ExitConfig, err)
+	}
+	if err := r.join(ctx, conf); err != nil {
+		return p.refuse(log, master.ExitConfig, err)
+	}
+	return r.live(ctx)
+}
+
+// prepare does what comes between the configuration and the first connection.
+func (p program) prepare(ctx context.Context, log *slog.Logger, opt options, conf *imapconf.File, in *master.Inherited) error {
+	if err := setUmask(conf); err != nil {
+		return err
+	}
+	for _, w := range conf.Warnings() {
+		log.Warn(w)
+	}
+	if opt.noAuth {
+		log.Error("-N: NO PASSWORD IS CHECKED: whoever reaches this service can read and change every backup")
+	}
+	format := conf.String("debug_command")
+	if !opt.debug || format == "" {
+		return nil
+	}
+	command, err := debugCommand(format, p.args[0], os.Getpid(), in.Service)
+	if err != nil {
+		return err
+	}
+	runDebugger(ctx, log, command)
+	return nil
+}
+
+// refuse says why this process does not serve, to both who may be listening.
+func (p program) refuse(log *slog.Logger, code int, err error) int {
+	log.Error("not started", slog.Any("err", err), slog.Int("status", code))
+	fmt.Fprintf(p.stderr, "backupd: %v\n", err)
+	return code
+}

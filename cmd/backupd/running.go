@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+
+	"backupd/internal/handover"
+	"backupd/internal/imapconf"
+	"backupd/internal/master"
+)
+
+// running is the process once it has a configuration.
+type running struct {
+	opt       options
+	log       *slog.Logger
+	signals   *master.Signals
+	inherited *master.Inherited
+	svc       service
+	proc      *procFile
+	process   *master.Process
+	role      *handover.Role
+	index     *lateIndex
+}
+
+// join sets up the process's life and finds its part among those with the same index.
+func (r *running) join(ctx context.Context, conf *imapconf.File) (err error) {
+	r.process = master.New(master.Config{
+		Listeners: r.inherited.Listeners,
+		Status:    r.inherited.Status,
+		Options:   r.connOptions(),
+		Uses:      r.opt.uses,
+		Idle:      r.opt.idle,
+		Binary:    r.binary(),
+		Signals:   r.signals,
+		Logger:    r.log,
+	}, limits(conf))
+	r.role, err = handover.Join(ctx, handover.Config{
+		Index:       r.svc.Index(),
+		Fingerprint: r.svc.Fingerprint(),
+		Reserve:     r.process.Reserve,
+		Conflict: func(err error) {
+			r.log.Error("cannot go on", slog.Any("err", err))
+			r.process.Exit(master.ExitConfig, "another process has the index, with other settings")
+		},
+		Logger: r.log,
+	})
+	return err
+}
+
+func (r *running) connOptions() master.Options {
+	return master.Options{Service: r.inherited.Service, TLS: r.opt.tls, NoAuth: r.opt.noAuth, SSF: r.opt.ssf}
+}
+
+// binary watches the program file; that it cannot be looked at is no reason not to serve.
+func (r *running) binary() *master.Binary {
+	path, err := os.Executable()
+	if err == nil {
+		var b *master.Binary
+		if b, err = master.WatchBinary(path); err == nil {
+			return b
+		}
+	}
+	r.log.Warn("upgrades of the program will not be noticed", slog.Any("err", err))
+	return nil
+}
+
+// live serves until the end and gives the index up last.
+func (r *running) live(ctx context.Context) int {
+	r.index = openLate(ctx, r.role, r.svc.Open, r.process.Draining(), func(err error) {
+		r.log.Error("open the index", slog.Any("err", err))
+		r.process.Exit(master.ExitConfig, "the index cannot be opened")
+	})
+	callbacks := master.Callbacks{Serve: r.serve, Reload: r.reload, Retire: r.role.Retire}
+	var code int
+	if len(r.inherited.Listeners) > 0 {
+		code = r.process.Run(ctx, callbacks)
+	} else {
+		code = r.liveOnStdio(ctx, callbacks)
+	}
+	opened := r.index.stop()
+	var err error
+	if opened {
+		err = r.svc.Close()
+	}
+	if err = errors.Join(err, r.role.Release()); err != nil {
+		r.log.Error("end", slog.Any("err", err))
+	}
+	return code
+}
+
+func (r *running) liveOnStdio(ctx context.Context, cb master.Callbacks) int {
+	s, err := openStdio(r.connOptions())
+	if err != nil {
+		r.log.Error("standard input", slog.Any("err", err))
+		return master.ExitSoftware
+	}
+	cb.Serve = func(ctx context.Context, c *master.Conn) {
+		if c == s.conn && r.role.Pass(ctx, c) {
+			s.wait(ctx)
+			return
+		}
+		r.svc.Serve(ctx, c, r.index.wait, r.process.Draining())
+	}
+	code := r.process.RunOne(ctx, s.conn, cb)
+	s.flush()
+	return code
+}
+
+func (r *running) serve(ctx context.Context, c *master.Conn) {
+	if r.role.Pass(ctx, c) {
+		return
+	}
+	r.svc.Serve(ctx, c, r.index.wait, r.process.Draining())
+}
+
+// reload is SIGHUP: the new configuration as a whole, or the old one.
+func (r *running) reload(ctx context.Context) error {
+	conf, err := imapconf.Load(r.opt.config, r.inherited.Service)
+	if err != nil {
+		return err
+	}
+	if err := r.svc.Reload(ctx, conf); err != nil {
+		return err
+	}
+	r.process.SetLimits(limits(conf))
+	return nil
+}

@@ -1,0 +1,131 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"backupd/internal/master"
+)
+
+// flushLimit is how long the last output may take to leave by standard output.
+const flushLimit = 5 * time.Second
+
+// stdio is the connection on standard input and output.
+type stdio struct {
+	conn    *master.Conn
+	drained chan struct{} // closed when everything for standard output is out
+}
+
+// openStdio makes the connection. A socket (inetd) is used as it is. Anything else,
+// pipes from ssh or a terminal, is joined to one end of a socket pair: the server needs
+// time limits, which a terminal does not have, and another process can be handed a
+// socket, but not two pipes.
+func openStdio(o master.Options) (*stdio, error) {
+	s := &stdio{drained: make(chan struct{})}
+	nc, err := net.FileConn(os.Stdin)
+	if err == nil {
+		close(s.drained)
+		if err := hideSocket(); err != nil {
+			nc.Close()
+			return nil, err
+		}
+		o.Kind, o.Peer = master.KindStdio, master.PeerName(nc)
+		if _, ok := nc.(*net.TCPConn); ok {
+			o.Kind = master.KindTCP
+		}
+		s.conn = &master.Conn{Conn: nc, Options: o}
+		return s, nil
+	}
+	server, relay, err := socketPair()
+	if err != nil {
+		return nil, err
+	}
+	go func() {
+		// Whatever ends the input, the server sees the end of its input.
+		_, _ = io.Copy(relay, os.Stdin)
+		_ = relay.CloseWrite()
+	}()
+	go func() {
+		defer close(s.drained)
+		// A client that has gone ends the session, by way of a failing write here.
+		_, _ = io.Copy(os.Stdout, relay)
+		relay.Close()
+	}()
+	o.Kind, o.Peer = master.KindStdio, "[stdin]"
+	s.conn = &master.Conn{Conn: server, Options: o}
+	return s, nil
+}
+
+// wait waits until the session's output is out, or ctx ends: a session that another
+// process serves lives as long as this relay.
+func (s *stdio) wait(ctx context.Context) {
+	select {
+	case <-s.drained:
+	case <-ctx.Done():
+	}
+}
+
+// flush is wait for a session that has ended.
+func (s *stdio) flush() {
+	ctx, cancel := context.WithTimeout(context.Background(), flushLimit)
+	defer cancel()
+	s.wait(ctx)
+}
+
+// hideSocket puts /dev/null where inetd has put the socket, so that closing the
+// connection reaches the client and nothing that is printed does.
+func hideSocket() error {
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer null.Close()
+	for fd := 0; fd <= 2; fd++ {
+		var st unix.Stat_t
+		if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFSOCK {
+			continue
+		}
+		if err := unix.Dup3(int(null.Fd()), fd, 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func socketPair() (server, relay *net.UnixConn, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("socket pair: %w", err)
+	}
+	server, err = unixConn(fds[0])
+	if err != nil {
+		return nil, nil, errors.Join(err, unix.Close(fds[1]))
+	}
+	relay, err = unixConn(fds[1])
+	if err != nil {
+		return nil, nil, errors.Join(err, server.Close())
+	}
+	return server, relay, nil
+}
+
+// unixConn takes fd over.
+func unixConn(fd int) (*net.UnixConn, error) {
+	f := os.NewFile(uintptr(fd), "stdio")
+	defer f.Close()
+	c, err := net.FileConn(f)
+	if err != nil {
+		return nil, err
+	}
+	u, ok := c.(*net.UnixConn)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("descriptor %d: %T", fd, c), c.Close())
+	}
+	return u, nil
+}
