@@ -1,0 +1,71 @@
+package sasl
+
+import (
+	"errors"
+	"os/user"
+	"slices"
+	"strings"
+)
+
+// Admins is the option admins: user names and group:NAME entries.
+type Admins struct {
+	// Words are the entries. "anyone" is everybody, as in Cyrus (lib/auth_unix.c: mymemberof).
+	Words []string
+	// ToLower compares user names in lower case (username_tolower).
+	ToLower bool
+	// Groups returns the names of a user's groups. nil: nobody is in any
+	// (unix_group_enable: no). See SystemGroups.
+	Groups func(user string) ([]string, error)
+}
+
+// Contains tells whether the user, whose name is canonical, is an admin. The error is
+// that of Groups, which is asked only if it can matter.
+func (a Admins) Contains(user string) (bool, error) {
+	var wanted []string
+	for _, word := range a.Words {
+		group, isGroup := strings.CutPrefix(word, "group:")
+		switch {
+		case isGroup:
+			wanted = append(wanted, group)
+		case word == "anyone", word == user, a.ToLower && lower(word) == user:
+			return true, nil
+		}
+	}
+	if len(wanted) == 0 || a.Groups == nil {
+		return false, nil
+	}
+	groups, err := a.Groups(user)
+	for _, g := range groups {
+		if slices.Contains(wanted, g) {
+			return true, nil
+		}
+	}
+	return false, err
+}
+
+// noGroup stands for the primary group of a user that has no account.
+const noGroup = "4294967295"
+
+// SystemGroups are the groups of the system that name is in; no account is needed, as
+// for getgrouplist(3), by which Cyrus asks. Without cgo only /etc/group is looked at.
+func SystemGroups(name string) ([]string, error) {
+	account, err := user.Lookup(name)
+	if unknown := user.UnknownUserError(""); errors.As(err, &unknown) {
+		account, err = &user.User{Username: name, Gid: noGroup}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	ids, err := account.GroupIds()
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, id := range ids {
+		// A group that has a number only cannot be named in admins.
+		if g, err := user.LookupGroupId(id); err == nil && id != noGroup {
+			names = append(names, g.Name)
+		}
+	}
+	return names, nil
+}

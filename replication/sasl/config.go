@@ -1,0 +1,53 @@
+package sasl
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"backupd/internal/imapconf"
+)
+
+// FromConfig takes the policy from imapd.conf. Warnings are for the log: what is set but
+// cannot be done here. The error is about a value that makes no sense.
+func FromConfig(conf *imapconf.File) (opt Options, warnings []string, err error) {
+	opt = Options{
+		Mechanisms:     strings.Fields(strings.ToUpper(conf.String("sasl_mech_list"))),
+		AllowPlaintext: conf.Switch("allowplaintext"),
+		TLSRequired:    conf.Switch("tls_required"),
+		MinimumLayer:   conf.Int("sasl_minimum_layer"),
+		Users: UserNames{
+			ToLower:       conf.Switch("username_tolower"),
+			Domains:       conf.Word("virtdomains") != "off",
+			DefaultDomain: conf.String("defaultdomain"),
+		},
+		LoginRealms: conf.Words("loginrealms"),
+		Admins:      Admins{Words: conf.Words("admins"), ToLower: conf.Switch("username_tolower")},
+		Credentials: OpenCredentials(conf.String("backup_credentials_path")),
+	}
+	if conf.Switch("unix_group_enable") {
+		opt.Admins.Groups = SystemGroups
+	}
+	for _, m := range opt.Mechanisms {
+		if !slices.Contains(names(), m) {
+			warnings = append(warnings, fmt.Sprintf("%s: sasl_mech_list: %s is not offered here", conf.Origin("sasl_mech_list"), m))
+		}
+	}
+	if len(opt.Admins.Words) == 0 {
+		warnings = append(warnings, "admins is not set: nobody can use the server over TCP")
+	}
+	for _, method := range conf.Words("sasl_pwcheck_method") {
+		switch method {
+		case "auxprop":
+			opt.Passwords = append(opt.Passwords, opt.Credentials)
+		case "saslauthd":
+			opt.Passwords = append(opt.Passwords, &Saslauthd{Path: conf.String("sasl_saslauthd_path")})
+		default:
+			return Options{}, nil, conf.Errorf("sasl_pwcheck_method", "%q is not known; allowed: auxprop, saslauthd", method)
+		}
+	}
+	if !opt.Credentials.Exists() && !slices.Contains(conf.Words("sasl_pwcheck_method"), "saslauthd") {
+		warnings = append(warnings, fmt.Sprintf("no mechanism to log in with: %s does not exist (see ctl_backups passwd) and sasl_pwcheck_method has no saslauthd", conf.String("backup_credentials_path")))
+	}
+	return opt, warnings, nil
+}

@@ -1,0 +1,173 @@
+package sasl
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/xdg-go/scram"
+)
+
+// Credentials is the file of SCRAM credentials (option backup_credentials_path), which
+// ctl_backups passwd writes: no password can be read from it, but who has it can play
+// the server and guess at leisure. It is read anew when it has changed. The nil pointer
+// is a file that does not exist. Safe for concurrent use.
+type Credentials struct {
+	path string
+
+	mu    sync.Mutex
+	stamp fileStamp
+	file  *credentialFile
+}
+
+// OpenCredentials names the file. It need not exist yet.
+func OpenCredentials(path string) *Credentials { return &Credentials{path: path} }
+
+// Exists tells whether there is such a file.
+func (c *Credentials) Exists() bool {
+	if c == nil {
+		return false
+	}
+	_, err := os.Stat(c.path)
+	return err == nil
+}
+
+// Has tells whether the file has the user, whose name is canonical.
+func (c *Credentials) Has(user string) (bool, error) {
+	file, err := c.read()
+	if err != nil {
+		return false, err
+	}
+	_, ok := file.Users[user]
+	return ok, nil
+}
+
+// CheckPassword compares with the keys of SCRAM-SHA-256. It takes as long for a user
+// that does not exist.
+func (c *Credentials) CheckPassword(_ context.Context, user, password string) (bool, error) {
+	file, err := c.read()
+	if err != nil {
+		return false, err
+	}
+	held, known := file.Users[user]
+	want := held.SHA256
+	if !known {
+		want = file.decoy(ScramSHA256, user)
+	}
+	got, err := derive(ScramSHA256, password, want.Salt, want.Iterations)
+	if err != nil {
+		return false, err
+	}
+	return subtle.ConstantTimeCompare(got.StoredKey, want.StoredKey) == 1 && known, nil
+}
+
+// scram returns what a SCRAM server needs. A user that does not exist gets a salt that is
+// always the same and keys that no proof fits, so that the client learns nothing.
+func (c *Credentials) scram(mechanism, user string) (scram.StoredCredentials, error) {
+	file, err := c.read()
+	if err != nil {
+		return scram.StoredCredentials{}, err
+	}
+	k := file.decoy(mechanism, user)
+	if held, ok := file.Users[user]; ok {
+		k = held.keys(mechanism)
+	}
+	return scram.StoredCredentials{
+		KeyFactors: scram.KeyFactors{Salt: string(k.Salt), Iters: k.Iterations},
+		StoredKey:  k.StoredKey,
+		ServerKey:  k.ServerKey,
+	}, nil
+}
+
+// decoy makes keys for a user that does not exist, with an iteration count that some
+// real user has.
+func (f *credentialFile) decoy(mechanism, user string) scramKeys {
+	mac := hmac.New(sha256.New, f.Decoy)
+	fmt.Fprintf(mac, "%s\x00%s", mechanism, user)
+	sum := mac.Sum(nil)
+	k := scramKeys{Salt: sum[:saltSize], Iterations: iterations}
+	if n := uint64(len(f.Users)); n > 0 {
+		some := slices.Sorted(maps.Keys(f.Users))[binary.BigEndian.Uint64(sum[saltSize:])%n]
+		k.Iterations = f.Users[some].keys(mechanism).Iterations
+	}
+	k.StoredKey = make([]byte, keySize(mechanism))
+	k.ServerKey = make([]byte, keySize(mechanism))
+	rand.Read(k.StoredKey)
+	rand.Read(k.ServerKey)
+	return k
+}
+
+// fileStamp tells one state of a file from another.
+type fileStamp struct {
+	info  fs.FileInfo
+	mtime time.Time
+	size  int64
+}
+
+func (s fileStamp) same(info fs.FileInfo) bool {
+	return s.info != nil && os.SameFile(s.info, info) && s.mtime.Equal(info.ModTime()) && s.size == info.Size()
+}
+
+// read returns the file's content, which is not to be changed.
+func (c *Credentials) read() (*credentialFile, error) {
+	if c == nil {
+		return nil, errors.New("no credentials file")
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	info, err := os.Stat(c.path)
+	if err != nil {
+		return nil, fmt.Errorf("read credentials: %w", err)
+	}
+	if c.file != nil && c.stamp.same(info) {
+		return c.file, nil
+	}
+	file, info, err := readCredentials(c.path)
+	if err != nil {
+		return nil, err
+	}
+	c.file, c.stamp = file, fileStamp{info: info, mtime: info.ModTime(), size: info.Size()}
+	return file, nil
+}
+
+// maxCredentials bounds the file; a user takes about 500 bytes.
+const maxCredentials = 16 << 20
+
+func readCredentials(path string) (*credentialFile, fs.FileInfo, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read credentials: %w", err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, nil, fmt.Errorf("read credentials: %w", err)
+	}
+	if mode := info.Mode().Perm(); mode&0o027 != 0 {
+		return nil, nil, fmt.Errorf("read credentials: %s has mode %04o; others may have no access, the group may not write", path, mode)
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxCredentials+1))
+	switch {
+	case err != nil:
+		return nil, nil, fmt.Errorf("read credentials: %w", err)
+	case len(data) > maxCredentials:
+		return nil, nil, fmt.Errorf("read credentials: %s is larger than %d bytes", path, maxCredentials)
+	}
+	file, err := decodeCredentials(data)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read credentials: %s: %w", path, err)
+	}
+	return file, info, nil
+}

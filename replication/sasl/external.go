@@ -1,0 +1,20 @@
+package sasl
+
+import "context"
+
+// externalMech is EXTERNAL (RFC 4422, appendix A): the certificate says who the client
+// is, the response whom it wants to act as.
+type externalMech struct {
+	user    string
+	authzid string
+}
+
+func (m *externalMech) claim() (string, string) { return m.user, m.authzid }
+
+func (m *externalMech) next(_ context.Context, response []byte) ([]byte, bool, error) {
+	if response == nil {
+		return []byte{}, false, nil
+	}
+	m.authzid = string(response)
+	return nil, true, nil
+}
