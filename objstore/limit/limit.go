@@ -1,0 +1,171 @@
+// Package limit holds a store's use to a number of requests at once and to bytes a
+// second.
+package limit
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"iter"
+
+	"golang.org/x/time/rate"
+
+	"backupd/objstore"
+)
+
+// Options are the limits; zero is none.
+type Options struct {
+	Requests int   // at once. A Get counts until it is answered, not while its body is read
+	Upload   int64 // bytes a second
+	Download int64 // bytes a second
+}
+
+// minBurst is how many bytes may pass at once even under a low limit.
+const minBurst = 64 << 10
+
+type store struct {
+	under    objstore.Store
+	slots    chan struct{} // nil without a limit
+	up, down *rate.Limiter // nil without a limit
+}
+
+// New returns s under limits, which all users of the returned store share. Waiting
+// ends with the context. A body is paid for before it is sent, as a whole: its bytes
+// then go at full speed, and the limit holds on average.
+func New(s objstore.Store, o Options) objstore.Store {
+	l := &store{under: s, up: limiter(o.Upload), down: limiter(o.Download)}
+	if o.Requests > 0 {
+		l.slots = make(chan struct{}, o.Requests)
+	}
+	return l
+}
+
+func limiter(bytes int64) *rate.Limiter {
+	if bytes <= 0 {
+		return nil
+	}
+	return rate.NewLimiter(rate.Limit(bytes), int(max(minBurst, min(bytes/4, 4<<20))))
+}
+
+func (s *store) Put(ctx context.Context, key string, body objstore.Body, opt objstore.PutOptions) (objstore.Info, error) {
+	if err := pay(ctx, s.up, body.Size()); err != nil {
+		return objstore.Info{}, &objstore.Error{Op: "put", Key: key, Err: err}
+	}
+	if err := s.enter(ctx); err != nil {
+		return objstore.Info{}, &objstore.Error{Op: "put", Key: key, Err: err}
+	}
+	defer s.leave()
+	return s.under.Put(ctx, key, body, opt)
+}
+
+func (s *store) Get(ctx context.Context, key string, off, n int64) (*objstore.Object, error) {
+	if err := s.enter(ctx); err != nil {
+		return nil, &objstore.Error{Op: "get", Key: key, Err: err}
+	}
+	defer s.leave()
+	obj, err := s.under.Get(ctx, key, off, n)
+	if err != nil || s.down == nil {
+		return obj, err
+	}
+	obj.ReadCloser = &body{ctx: ctx, key: key, limit: s.down, ReadCloser: obj.ReadCloser}
+	return obj, nil
+}
+
+func (s *store) Stat(ctx context.Context, key string) (objstore.Info, error) {
+	if err := s.enter(ctx); err != nil {
+		return objstore.Info{}, &objstore.Error{Op: "stat", Key: key, Err: err}
+	}
+	defer s.leave()
+	return s.under.Stat(ctx, key)
+}
+
+func (s *store) Delete(ctx context.Context, key string) error {
+	if err := s.enter(ctx); err != nil {
+		return &objstore.Error{Op: "delete", Key: key, Err: err}
+	}
+	defer s.leave()
+	return s.under.Delete(ctx, key)
+}
+
+// List holds a slot only while the store works: the consumer may use the store itself.
+func (s *store) List(ctx context.Context, prefix, startAfter string) iter.Seq2[objstore.Info, error] {
+	return func(yield func(objstore.Info, error) bool) {
+		if err := s.enter(ctx); err != nil {
+			yield(objstore.Info{}, &objstore.Error{Op: "list", Key: prefix, Err: err})
+			return
+		}
+		held := true
+		defer func() {
+			if held {
+				s.leave()
+			}
+		}()
+		for info, err := range s.under.List(ctx, prefix, startAfter) {
+			s.leave()
+			held = false
+			if !yield(info, err) || err != nil {
+				return
+			}
+			if err := s.enter(ctx); err != nil {
+				yield(objstore.Info{}, &objstore.Error{Op: "list", Key: prefix, Err: err})
+				return
+			}
+			held = true
+		}
+	}
+}
+
+func (s *store) enter(ctx context.Context) error {
+	if s.slots == nil {
+		return nil
+	}
+	select {
+	case s.slots <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (s *store) leave() {
+	if s.slots != nil {
+		<-s.slots
+	}
+}
+
+// pay waits until n bytes may pass.
+func pay(ctx context.Context, l *rate.Limiter, n int64) error {
+	if l == nil {
+		return nil
+	}
+	for n > 0 {
+		part := min(n, int64(l.Burst()))
+		if err := l.WaitN(ctx, int(part)); err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			// The limiter refuses at once what would come after the deadline.
+			return fmt.Errorf("%w: %v", context.DeadlineExceeded, err)
+		}
+		n -= part
+	}
+	return nil
+}
+
+type body struct {
+	ctx   context.Context // the Get's
+	key   string
+	limit *rate.Limiter
+	io.ReadCloser
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	if burst := b.limit.Burst(); len(p) > burst {
+		p = p[:burst]
+	}
+	n, err := b.ReadCloser.Read(p)
+	if e := pay(b.ctx, b.limit, int64(n)); e != nil {
+		return n, &objstore.Error{Op: "get", Key: b.key, Err: e}
+	}
+	return n, err
+}

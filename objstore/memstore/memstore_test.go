@@ -1,0 +1,49 @@
+package memstore_test
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+	"time"
+
+	"backupd/objstore"
+	"backupd/objstore/memstore"
+	"backupd/objstore/objstoretest"
+)
+
+func TestConformance(t *testing.T) {
+	objstoretest.Run(t, func(testing.TB) objstore.Store { return memstore.New(nil) })
+}
+
+func TestFaults(t *testing.T) {
+	at := time.Unix(1000, 0)
+	s := memstore.New(func() time.Time { return at })
+	puts := func(op, _ string) bool { return op == "put" }
+	put := func(key string) error {
+		_, err := s.Put(t.Context(), key, bytes.NewReader([]byte("x")), objstore.PutOptions{IfAbsent: true})
+		return err
+	}
+
+	s.SetFaults(memstore.Nth(2, puts), nil)
+	if err := put("a"); err != nil {
+		t.Errorf("first put: %v", err)
+	}
+	if err := put("b"); !errors.Is(err, memstore.ErrInjected) || !objstore.IsTemporary(err) {
+		t.Errorf("second put: %v, want a temporary fault", err)
+	}
+	if _, err := s.Stat(t.Context(), "b"); !errors.Is(err, objstore.ErrNotExist) {
+		t.Errorf("stat: %v, want that the put did nothing", err)
+	}
+
+	s.SetFaults(nil, memstore.Nth(1, puts))
+	if err := put("b"); !errors.Is(err, memstore.ErrInjected) {
+		t.Errorf("put: %v, want a fault", err)
+	}
+	info, err := s.Stat(t.Context(), "b")
+	if err != nil || !info.Modified.Equal(at) || !info.StoreTime.Equal(at) {
+		t.Errorf("stat: %+v, %v, want that the put took effect at %v", info, err, at)
+	}
+	if err := put("b"); !errors.Is(err, objstore.ErrExist) {
+		t.Errorf("put again: %v", err)
+	}
+}

@@ -1,0 +1,254 @@
+// Package probe finds out what a store can do by trying it and reading back: stores
+// that answer 200 to a condition and ignore it are real (StorageGRID, older Ceph).
+package probe
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"backupd/objstore"
+)
+
+// Dir is where the probe's objects lie, below the prefix of the store. Nothing else
+// may lie there: leftovers of probes that were cut off are removed after a day.
+const Dir = "probe"
+
+const (
+	cleanupTime = time.Minute
+	leftoverAge = 24 * time.Hour
+)
+
+// Capabilities are what was seen. The JSON form stands in repository.json.
+type Capabilities struct {
+	// IfAbsent: a put with IfAbsent is refused when the key is taken, and the bytes
+	// that were there stay. False: a repository needs to have a single writer.
+	IfAbsent bool `json:"if_absent"`
+	// IfAbsentRace: of writers at the same moment exactly one wins, and its bytes are kept.
+	IfAbsentRace bool `json:"if_absent_race"`
+	IfMatch      bool `json:"if_match"`   // a stale ETag is refused, the bytes stay
+	Range        bool `json:"range"`      // the middle of an object can be read
+	Suffix       bool `json:"suffix"`     // the end of an object can be read without its size
+	ListOrder    bool `json:"list_order"` // keys come in byte order, and only those after startAfter
+	StoreTime    bool `json:"store_time"` // answers state the store's clock, and it does not stand still in the past
+	// ClockSkew is the store's clock minus this host's, to about a second; zero without StoreTime.
+	ClockSkew time.Duration `json:"clock_skew"`
+	// Notes say in words what was seen where something is missing.
+	Notes []string `json:"notes,omitempty"`
+}
+
+// Run tries the store, with a few dozen small requests, and removes what it wrote,
+// also after an error or when ctx has ended. now is the host's clock. An error means
+// that plain put, get, list or delete do not work, in words that name the step; what
+// is merely missing is in the Capabilities.
+func Run(ctx context.Context, s objstore.Store, now func() time.Time) (c Capabilities, err error) {
+	id := make([]byte, 8)
+	if _, err := rand.Read(id); err != nil {
+		return c, err
+	}
+	p := &prober{s: s, at: Dir + "/" + hex.EncodeToString(id) + "-", now: now, c: &c}
+	defer func() { err = errors.Join(err, p.cleanup(ctx)) }()
+	for _, step := range []struct {
+		name string
+		run  func(context.Context) error
+	}{
+		{"read back what was written", p.roundTrip},
+		{"read a part", p.ranges},
+		{"create only if absent", p.ifAbsent},
+		{"create from several writers at once", p.race},
+		{"replace only if unchanged", p.ifMatch},
+		{"list", p.list},
+	} {
+		if err := step.run(ctx); err != nil {
+			return c, fmt.Errorf("probe: %s: %w", step.name, err)
+		}
+	}
+	return c, nil
+}
+
+type prober struct {
+	s    objstore.Store
+	at   string // begins every key of this run
+	now  func() time.Time
+	c    *Capabilities
+	keys []string // written, to be removed
+}
+
+// key names an object of this run, which cleanup will remove.
+func (p *prober) key(name string) string {
+	key := p.at + name
+	p.keys = append(p.keys, key)
+	return key
+}
+
+func (p *prober) note(format string, args ...any) {
+	p.c.Notes = append(p.c.Notes, fmt.Sprintf(format, args...))
+}
+
+func (p *prober) put(ctx context.Context, key, text string, opt objstore.PutOptions) (objstore.Info, error) {
+	return p.s.Put(ctx, key, bytes.NewReader([]byte(text)), opt)
+}
+
+func (p *prober) get(ctx context.Context, key string, off, n int64) (string, objstore.Info, error) {
+	obj, err := p.s.Get(ctx, key, off, n)
+	if err != nil {
+		return "", objstore.Info{}, err
+	}
+	text, err := io.ReadAll(io.LimitReader(obj, 1<<20))
+	return string(text), obj.Info, errors.Join(err, obj.Close())
+}
+
+// expect reads the whole object and compares.
+func (p *prober) expect(ctx context.Context, key, want string) (same bool, err error) {
+	got, _, err := p.get(ctx, key, 0, -1)
+	return got == want, err
+}
+
+// roundTrip is what everything else needs. It takes the time as well.
+func (p *prober) roundTrip(ctx context.Context) error {
+	key := p.key("plain")
+	if _, _, err := p.get(ctx, key, 0, -1); !errors.Is(err, objstore.ErrNotExist) {
+		return fmt.Errorf("an object that was never written: %w", orNil(err))
+	}
+	before := p.now()
+	info, err := p.put(ctx, key, alphabet, objstore.PutOptions{})
+	if err != nil {
+		return err
+	}
+	p.time(before, p.now(), info.StoreTime)
+	switch same, err := p.expect(ctx, key, alphabet); {
+	case err != nil:
+		return err
+	case !same:
+		return errors.New("other bytes came back")
+	}
+	stat, err := p.s.Stat(ctx, key)
+	if err != nil {
+		return err
+	}
+	if stat.Size != int64(len(alphabet)) {
+		return fmt.Errorf("size %d came back for %d", stat.Size, len(alphabet))
+	}
+	if err := p.s.Delete(ctx, key); err != nil {
+		return err
+	}
+	if _, err := p.s.Stat(ctx, key); !errors.Is(err, objstore.ErrNotExist) {
+		return fmt.Errorf("an object that was deleted: %w", orNil(err))
+	}
+	return nil
+}
+
+var errNoError = errors.New("is there")
+
+func orNil(err error) error {
+	if err == nil {
+		return errNoError
+	}
+	return err
+}
+
+const alphabet = "abcdefghijklmnopqrstuvwxyz"
+
+// time compares the clocks: HTTP dates are whole seconds, so that a store's time
+// counts as the middle of its second.
+func (p *prober) time(before, after, store time.Time) {
+	if store.IsZero() {
+		p.note("the store states no time")
+		return
+	}
+	p.c.StoreTime = true
+	if store.Nanosecond() == 0 {
+		store = store.Add(500 * time.Millisecond)
+	}
+	p.c.ClockSkew = store.Sub(before.Add(after.Sub(before) / 2)).Round(time.Millisecond)
+}
+
+func (p *prober) ranges(ctx context.Context) error {
+	key := p.key("range")
+	if _, err := p.put(ctx, key, alphabet, objstore.PutOptions{}); err != nil {
+		return err
+	}
+	part, info, err := p.get(ctx, key, 3, 4)
+	p.c.Range = err == nil && part == "defg" && info.Size == int64(len(alphabet))
+	if !p.c.Range {
+		p.note("range: %d bytes of %q came for 4 from 3 (%v)", len(part), part, err)
+	}
+	end, _, err := p.get(ctx, key, -5, 0)
+	p.c.Suffix = err == nil && end == "vwxyz"
+	if !p.c.Suffix {
+		p.note("suffix: %d bytes came for the last 5 (%v)", len(end), err)
+	}
+	if _, _, err := p.get(ctx, key, 100, 1); !errors.Is(err, objstore.ErrRange) {
+		p.c.Range = false
+		p.note("range: an offset past the end was not refused (%v)", err)
+	}
+	return ctx.Err()
+}
+
+func (p *prober) list(ctx context.Context) error {
+	want := []string{"l-a", "l.b", "l/c", "l0", "l=d", "lé"} // in byte order; a tree walk would take l/ first or last
+	for _, i := range []int{4, 1, 5, 0, 3, 2} {
+		if _, err := p.put(ctx, p.key(want[i]), "x", objstore.PutOptions{}); err != nil {
+			return err
+		}
+	}
+	all, err := p.names(ctx, "l", "")
+	if err != nil {
+		return err
+	}
+	if got := strings.Join(all, " "); got != strings.Join(want, " ") {
+		p.note("list: %q came for %q", got, strings.Join(want, " "))
+		return nil
+	}
+	rest, err := p.names(ctx, "l", p.at+want[2])
+	if err != nil {
+		return err
+	}
+	p.c.ListOrder = strings.Join(rest, " ") == strings.Join(want[3:], " ")
+	if !p.c.ListOrder {
+		p.note("list: %q came after %q", strings.Join(rest, " "), want[2])
+	}
+	return nil
+}
+
+func (p *prober) names(ctx context.Context, prefix, after string) ([]string, error) {
+	var names []string
+	for info, err := range p.s.List(ctx, p.at+prefix, after) {
+		if errors.Is(err, objstore.ErrUnsupported) {
+			return append(names, err.Error()), nil // no order
+		}
+		if err != nil {
+			return nil, err
+		}
+		names = append(names, strings.TrimPrefix(info.Key, p.at))
+	}
+	return names, nil
+}
+
+// cleanup removes this run's objects, and those of runs that had no chance to.
+func (p *prober) cleanup(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
+	defer cancel()
+	var errs []error
+	for _, key := range p.keys {
+		errs = append(errs, p.s.Delete(ctx, key))
+	}
+	for info, err := range p.s.List(ctx, Dir+"/", "") {
+		if err != nil {
+			break // the run has said what is wrong with lists
+		}
+		if !info.StoreTime.IsZero() && info.StoreTime.Sub(info.Modified) > leftoverAge {
+			errs = append(errs, p.s.Delete(ctx, info.Key))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("probe: clean up: %w", err)
+	}
+	return nil
+}

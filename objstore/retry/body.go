@@ -1,0 +1,83 @@
+package retry
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math"
+
+	"backupd/objstore"
+)
+
+func (s *store) Get(ctx context.Context, key string, off, n int64) (*objstore.Object, error) {
+	obj, err := do(ctx, s, func() (*objstore.Object, error) { return s.under.Get(ctx, key, off, n) })
+	if err != nil {
+		return nil, err
+	}
+	start, length, err := objstore.Span(off, n, obj.Size)
+	if err != nil { // the store has answered what it should have refused
+		_ = obj.Close() // nothing was written
+		return nil, &objstore.Error{Op: "get", Key: key, StoreTime: obj.StoreTime, Err: err}
+	}
+	b := &body{ctx: ctx, s: s, info: obj.Info, at: start, left: length, ReadCloser: obj.ReadCloser}
+	return &objstore.Object{Info: obj.Info, ReadCloser: b}, nil
+}
+
+// body reads an object on after its connection was lost.
+type body struct {
+	ctx  context.Context // the Get's
+	s    *store
+	info objstore.Info
+	at   int64 // where the next byte stands in the object
+	left int64 // bytes that are still to come
+	t    *try  // since the last byte
+	io.ReadCloser
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	for {
+		n, err := b.ReadCloser.Read(p)
+		b.at, b.left = b.at+int64(n), b.left-int64(n)
+		if n > 0 {
+			b.t = nil
+		}
+		switch {
+		case b.left <= 0 && (err == io.EOF || objstore.IsTemporary(err)):
+			return n, io.EOF // everything has come, whatever became of the connection
+		case err == io.EOF:
+			err = &objstore.Error{Op: "get", Key: b.info.Key, Temporary: true, Err: io.ErrUnexpectedEOF}
+		case !objstore.IsTemporary(err): // nil, too
+			return n, err
+		}
+		if n > 0 { // the error comes again, or the next Read finds it gone
+			return n, nil
+		}
+		if err := b.reopen(err); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// reopen waits and gets the rest, if the object is still the one that we began to read.
+func (b *body) reopen(err error) error {
+	if b.t == nil {
+		b.t = b.s.newTry()
+	}
+	for {
+		if err := b.t.again(b.ctx, err); err != nil {
+			return err
+		}
+		var obj *objstore.Object
+		if obj, err = b.s.under.Get(b.ctx, b.info.Key, b.at, min(b.left, math.MaxInt64-b.at)); err != nil {
+			continue
+		}
+		if obj.ETag != b.info.ETag || obj.Size != b.info.Size {
+			_ = obj.Close() // nothing was written
+			return &objstore.Error{Op: "get", Key: b.info.Key, StoreTime: obj.StoreTime,
+				Err: fmt.Errorf("%w while it was read", objstore.ErrPrecondition)}
+		}
+		_ = b.ReadCloser.Close() // it is broken
+		b.ReadCloser = obj.ReadCloser
+		return nil
+	}
+}
