@@ -8,22 +8,30 @@ import (
 	"backupd/replication/dlist"
 )
 
-// State is what Fold applies events to, for one backup. Get methods return nil
-// (or ok=false) for an absent item. Values handed to Put belong to the State.
+// State is what Fold applies events to, for one backup. Get methods return nil for
+// an absent item. Values that it returns are read-only: change a copy and put that.
+// Values handed to Put belong to the State. It may be changed while one of its
+// sequences is ranged over: what was there at the start and still is, is yielded
+// once, as it was or as it is; what was added or dropped meanwhile may be or not.
 type State interface {
 	Mailbox(uniqueid string) (*MailboxState, error)
 	MailboxByName(name string) (*MailboxState, error) // live ones only
 	Mailboxes() iter.Seq2[*MailboxState, error]       // live and deleted, in order of creation (Seq)
 	PutMailbox(m *MailboxState) error
 	Record(uniqueid string, uid uint32) (*RecordState, error)
-	Records(uniqueid string, from uint32) iter.Seq2[*RecordState, error] // ascending; the State may be changed while ranging
+	Records(uniqueid string, from uint32) iter.Seq2[*RecordState, error] // ascending, from this uid on
 	PutRecord(uniqueid string, r *RecordState) error
 	Message(g cyrus.GUID) (*MessageState, error)
 	PutMessage(m *MessageState) error
 	Item(k ItemKey) (*ItemState, error)
 	Items(kind string) iter.Seq2[*ItemState, error]
 	PutItem(i *ItemState) error
-	PutNextSeq(n uint64) error // order of creation of mailboxes
+	// What prune needs. Dropping what is absent is no error.
+	DropMailbox(uniqueid string) error // with its records
+	DropRecord(uniqueid string, uid uint32) error
+	DropItem(k ItemKey) error
+	KeepMessages(keep func(*MessageState) bool) error // drops the others
+	PutNextSeq(n uint64) error                        // order of creation of mailboxes
 	NextSeq() (uint64, error)
 }
 
@@ -37,7 +45,8 @@ type MailboxState struct {
 	// What Fold keeps count of over the records.
 	Records int       `json:"records"` // all, expunged ones included
 	Live    int       `json:"live"`
-	CRC     cyrus.CRC `json:"crc"` // recomputed over the live records
+	TopUID  uint32    `json:"top_uid"` // highest uid that ever was in it: above it no record need be looked up
+	CRC     cyrus.CRC `json:"crc"`     // recomputed over the live records
 	// Deleted is when it was deleted or moved away here; zero = it lives.
 	Deleted time.Time `json:"deleted,omitzero"`
 	MovedTo string    `json:"moved_to,omitempty"` // backup that adopted it
@@ -56,7 +65,7 @@ type RecordState struct {
 type MessageState struct {
 	Message
 	Commit uint64 // that made it known
-	Inline bool   // its body lies in that commit's object (entry <guid>.eml or parts)
+	Inline bool   // an index's note that its body lies in a commit's object; Fold leaves it false
 }
 
 // ItemKey names an item that is neither mailbox, record nor message.

@@ -1,0 +1,137 @@
+package history
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/klauspost/compress/zstd"
+
+	"backupd/objstore"
+	"backupd/objstore/pack"
+)
+
+// The kinds of blocks: the suffix of their entries.
+const (
+	recordBlocks  = "records"
+	messageBlocks = "messages"
+	placeBlocks   = "places"
+)
+
+// readAhead is what is read at once when the blocks of an object are read in order.
+const readAhead = 4 << 20
+
+// blockSource reads blocks, and keeps those that are not in the store yet compressed.
+// Not safe for concurrent use.
+type blockSource struct {
+	objects *Objects
+	enc     *zstd.Encoder
+	dec     *zstd.Decoder
+	window  window
+}
+
+// window is a part of one object that was read ahead.
+type window struct {
+	key  string
+	off  int64
+	data []byte
+	next int64 // where the last request ended
+}
+
+func newBlockSource(s objstore.Store) (*blockSource, error) {
+	enc, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(1<<20))
+	if err != nil {
+		return nil, err
+	}
+	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxBlockSize))
+	if err != nil {
+		return nil, err
+	}
+	return &blockSource{objects: NewObjects(s, 16), enc: enc, dec: dec}, nil
+}
+
+// compress packs the bytes of a block for keeping in memory.
+func (b *blockSource) compress(raw []byte) []byte { return slices.Clip(b.enc.EncodeAll(raw, nil)) }
+
+func (b *blockSource) decompress(packed []byte) ([]byte, error) { return b.dec.DecodeAll(packed, nil) }
+
+// read returns the bytes of a block that is in the store, and checks its hash.
+func (b *blockSource) read(ctx context.Context, kind string, ref BlockRef) ([]byte, error) {
+	raw, err := b.fetch(ctx, ref.SHA256+"."+kind, ref.Object)
+	if err == nil && hashOf(raw) != ref.SHA256 {
+		err = fmt.Errorf("%w: the hash of its bytes is another one", ErrCorrupt)
+	}
+	if err != nil {
+		return nil, inObject(ref.Object, fmt.Errorf("block %s.%s: %w", ref.SHA256, kind, err))
+	}
+	return raw, nil
+}
+
+func (b *blockSource) fetch(ctx context.Context, name, object string) ([]byte, error) {
+	dir, err := b.objects.Directory(ctx, object)
+	if err != nil {
+		return nil, err
+	}
+	e, ok := dir.Lookup(name)
+	if !ok {
+		return nil, fmt.Errorf("%w: no such entry", ErrCorrupt)
+	}
+	if e.Size > maxBlockSize {
+		return nil, fmt.Errorf("%w: %d bytes", ErrCorrupt, e.Size)
+	}
+	frames, err := b.frames(ctx, object, e.Off, e.Len)
+	if err != nil {
+		return nil, err
+	}
+	body := pack.OpenEntry(e, frames)
+	raw, err := readAll(body, e.Size)
+	return raw, closeAfter(frames, closeAfter(body, err))
+}
+
+// frames reads ahead once it is asked for what follows its last answer.
+func (b *blockSource) frames(ctx context.Context, key string, off, n int64) (io.ReadCloser, error) {
+	w := &b.window
+	if end := w.off + int64(len(w.data)); w.key == key && off >= w.off && off+n <= end {
+		w.next = off + n
+		return io.NopCloser(bytes.NewReader(w.data[off-w.off:][:n])), nil
+	}
+	ahead := w.key == key && off == w.next && n < readAhead
+	*w = window{key: key, off: off, next: off + n}
+	if !ahead {
+		return b.objects.Frames(ctx, key, off, n)
+	}
+	r, err := b.objects.store.Get(ctx, key, off, readAhead)
+	if err != nil {
+		return nil, err
+	}
+	w.data, err = readAll(io.LimitReader(r, readAhead), readAhead)
+	if err = closeAfter(r, err); err != nil {
+		return nil, err
+	}
+	if int64(len(w.data)) < n {
+		return nil, io.ErrUnexpectedEOF
+	}
+	return io.NopCloser(bytes.NewReader(w.data[:n])), nil
+}
+
+// readAll reads to the end. The size is somebody's claim: no more than a megabyte is
+// taken for it beforehand.
+func readAll(r io.Reader, size int64) ([]byte, error) {
+	buf := make([]byte, 0, min(size, 1<<20)+1)
+	for {
+		n, err := r.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		if errors.Is(err, io.EOF) {
+			return buf, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if len(buf) == cap(buf) {
+			buf = slices.Grow(buf, len(buf))
+		}
+	}
+}

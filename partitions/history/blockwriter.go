@@ -1,0 +1,137 @@
+package history
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"fmt"
+
+	"backupd/objstore"
+	"backupd/objstore/pack"
+	"backupd/replication/cyrus"
+)
+
+// blockObjectSize is about how large an object with blocks becomes: large enough that
+// a big mailbox is few requests, small enough for a buffer.
+const blockObjectSize = 8 << 20
+
+// blockPacker puts blocks into objects of a backup, several small ones in one.
+type blockPacker struct {
+	store   objstore.Store
+	backup  string
+	options pack.Options
+	w       *pack.Writer
+	buf     []byte
+	pending []string          // hashes of the blocks in w
+	object  map[string]string // hash → key of the object that holds the block, once put
+	bytes   int64             // put so far
+}
+
+func newBlockPacker(s objstore.Store, backup string, o pack.Options) *blockPacker {
+	return &blockPacker{store: s, backup: backup, options: o, object: make(map[string]string)}
+}
+
+// add takes a block; it is in the store after the next flush.
+func (p *blockPacker) add(ctx context.Context, kind, sum string, raw []byte) error {
+	if _, ok := p.object[sum]; ok {
+		return nil // two mailboxes with the same records
+	}
+	if p.w == nil {
+		p.w = pack.NewWriter(p.buf, p.options)
+	}
+	if err := p.w.Add(sum+"."+kind, raw); err != nil {
+		return err
+	}
+	p.pending = append(p.pending, sum)
+	p.object[sum] = ""
+	if p.w.Len() >= blockObjectSize {
+		return p.flush(ctx)
+	}
+	return nil
+}
+
+// flush puts what is pending. The key is the hash of the bytes, so the put needs no
+// condition: whoever writes the key writes the same.
+func (p *blockPacker) flush(ctx context.Context) error {
+	if len(p.pending) == 0 {
+		return nil
+	}
+	object, _, err := p.w.Finish()
+	if err != nil {
+		return err
+	}
+	key := RecordsKey(p.backup, sha256.Sum256(object))
+	if _, err := p.store.Put(ctx, key, bytes.NewReader(object), objstore.PutOptions{}); err != nil {
+		return err
+	}
+	p.bytes += int64(len(object))
+	for _, sum := range p.pending {
+		p.object[sum] = key
+	}
+	p.w, p.buf, p.pending = nil, object[:0], p.pending[:0]
+	return nil
+}
+
+// RecordBlockWriter writes the records of one mailbox as blocks, before the commit
+// whose RecordBlocksEvent names them. Not safe for concurrent use.
+type RecordBlockWriter struct {
+	packer *blockPacker
+	refs   []BlockRef
+	raw    []byte
+	last   uint32
+}
+
+// NewRecordBlockWriter writes to the records/ objects of the backup.
+func NewRecordBlockWriter(s objstore.Store, backup string, o pack.Options) *RecordBlockWriter {
+	return &RecordBlockWriter{packer: newBlockPacker(s, backup, o)}
+}
+
+// Add takes a record; uids ascend. It puts an object now and then.
+func (w *RecordBlockWriter) Add(ctx context.Context, r *cyrus.Record) error {
+	if r.UID <= w.last {
+		return fmt.Errorf("record block: uid %d after uid %d", r.UID, w.last)
+	}
+	w.last = r.UID
+	block := r.UID >> blockShift
+	if n := len(w.refs); n == 0 || w.refs[n-1].Block != block {
+		if err := w.end(ctx); err != nil {
+			return err
+		}
+		w.refs = append(w.refs, BlockRef{Block: block})
+	}
+	line, err := (&RecordState{Record: *r}).append(w.raw)
+	if err != nil {
+		return err
+	}
+	if len(line)-len(w.raw) > maxLine || len(line) > maxBlockSize {
+		return fmt.Errorf("%w: record %d of %d bytes, in a block of %d", ErrTooLarge, r.UID, len(line)-len(w.raw), len(line))
+	}
+	w.raw = append(line, '\n')
+	w.refs[len(w.refs)-1].Count++
+	return nil
+}
+
+func (w *RecordBlockWriter) end(ctx context.Context) error {
+	if len(w.raw) == 0 {
+		return nil
+	}
+	ref := &w.refs[len(w.refs)-1]
+	ref.SHA256 = hashOf(w.raw)
+	err := w.packer.add(ctx, recordBlocks, ref.SHA256, w.raw)
+	w.raw = w.raw[:0]
+	return err
+}
+
+// Finish puts the rest and returns the blocks for the event.
+func (w *RecordBlockWriter) Finish(ctx context.Context) ([]BlockRef, error) {
+	if err := w.end(ctx); err != nil {
+		return nil, err
+	}
+	if err := w.packer.flush(ctx); err != nil {
+		return nil, err
+	}
+	for i := range w.refs {
+		w.refs[i].Object = w.packer.object[w.refs[i].SHA256]
+	}
+	return w.refs, nil
+}

@@ -1,0 +1,186 @@
+package history
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+
+	"backupd/objstore/pack"
+	"backupd/replication/cyrus"
+	"backupd/replication/dlist"
+)
+
+// The entries of a commit's object.
+const (
+	commitEntry = "commit.ndjson"
+	placesEntry = "places.ndjson"
+)
+
+// Builder gathers what one commit holds and makes its object. Its memory is that of
+// the events as JSON; bodies are kept by reference. Not safe for concurrent use.
+type Builder struct {
+	header  Header
+	options pack.Options
+	events  []byte
+	line    recordsLine // a records event that is still open
+	places  []byte
+	bodies  []inlineBody
+}
+
+type inlineBody struct {
+	entry string
+	body  []byte
+}
+
+type recordsLine struct {
+	uniqueid string
+	start    int // offset in events
+	records  int // 0 = no line is open
+	last     uint32
+}
+
+// NewBuilder begins a commit. h.Random is made up when it is empty; h.Version is set.
+func NewBuilder(h Header, o pack.Options) *Builder {
+	b := &Builder{options: o}
+	b.Reheader(h)
+	return b
+}
+
+// Reheader gives the same events, places and bodies another header, after a race
+// for the number was lost.
+func (b *Builder) Reheader(h Header) {
+	h.Version = Version
+	if h.Random == "" {
+		h.Random = NewRandom()
+	}
+	b.header = h
+}
+
+// Header is the header that Finish writes.
+func (b *Builder) Header() Header { return b.header }
+
+// Event appends an event. After an error the builder is as it was before.
+func (b *Builder) Event(e Event) error {
+	switch e := e.(type) {
+	case *RecordsEvent:
+		if len(e.Records) > MaxRecordsPerEvent {
+			return fmt.Errorf("%w: records event with %d records", ErrTooLarge, len(e.Records))
+		}
+	case *MessagesEvent:
+		if len(e.Messages) > MaxMessagesPerEvent {
+			return fmt.Errorf("%w: messages event with %d messages", ErrTooLarge, len(e.Messages))
+		}
+	}
+	b.closeLine()
+	start := len(b.events)
+	events, err := AppendEvent(b.events, e)
+	if err == nil && len(events)-start > maxLine {
+		err = fmt.Errorf("%w: %s event of %d bytes", ErrTooLarge, e.Kind(), len(events)-start)
+	}
+	if err == nil && len(events) > maxCommitSize-maxLine {
+		err = fmt.Errorf("%w: commit of %d bytes", ErrTooLarge, len(events))
+	}
+	if err != nil {
+		b.events = events[:start]
+		return err
+	}
+	b.events = events
+	return nil
+}
+
+// Record appends one record of a mailbox, without a slice of them in between:
+// consecutive ones share a RecordsEvent as long as they ascend and it has room.
+func (b *Builder) Record(uniqueid string, r *cyrus.Record) error {
+	l := &b.line
+	if l.records > 0 && (l.uniqueid != uniqueid || l.records == MaxRecordsPerEvent ||
+		r.UID <= l.last || len(b.events)-l.start > lineTarget) {
+		b.closeLine()
+	}
+	before := len(b.events)
+	if l.records == 0 {
+		*l = recordsLine{uniqueid: uniqueid, start: before}
+		b.events = append(b.events, `{"event":"records","uniqueid":`...)
+		b.events = dlist.AppendJSONString(b.events, uniqueid)
+		b.events = append(b.events, `,"records":[`...)
+	} else {
+		b.events = append(b.events, ',')
+	}
+	events, err := appendRecord(b.events, r)
+	if err == nil && len(events)-l.start > maxLine {
+		err = fmt.Errorf("%w: record %d of mailbox %s has %d bytes", ErrTooLarge, r.UID, uniqueid, len(events)-before)
+	}
+	if err == nil && len(events) > maxCommitSize-maxLine {
+		err = fmt.Errorf("%w: commit of %d bytes", ErrTooLarge, len(events))
+	}
+	if err != nil {
+		b.events = events[:before]
+		return err
+	}
+	b.events = events
+	l.records++
+	l.last = r.UID
+	return nil
+}
+
+func (b *Builder) closeLine() {
+	if b.line.records > 0 {
+		b.events = append(b.events, "]}\n"...)
+		b.line.records = 0
+	}
+}
+
+// Place says where a chunk that the events name lies.
+func (b *Builder) Place(p Place) { b.places = p.append(b.places) }
+
+// Inline adds a body to the object itself, under the entry name that a Place with
+// object "." gives: <guid>.eml for a whole message, <chunk>.part for a piece. body
+// must not change until the last Finish.
+func (b *Builder) Inline(entry string, body []byte) {
+	b.bodies = append(b.bodies, inlineBody{entry, body})
+}
+
+// Size is the length of the events so far, in bytes as JSON.
+func (b *Builder) Size() int64 { return int64(len(b.events)) }
+
+// Empty says that there is no event.
+func (b *Builder) Empty() bool { return len(b.events) == 0 }
+
+// Finish makes the object. It appends to buf[:0], so that callers can pool it. The
+// hash is that of the uncompressed commit.ndjson: the next commit's Prev. The builder
+// stays as it is: Reheader and Finish can follow.
+func (b *Builder) Finish(buf []byte) (object []byte, hash [32]byte, dir *pack.Directory, err error) {
+	b.closeLine()
+	if b.header.Number == 0 || b.header.Number > maxNumber || b.header.Backup == "" {
+		return nil, hash, nil, fmt.Errorf("commit %d of %q: %w", b.header.Number, b.header.Backup, errHeader)
+	}
+	first, err := b.header.append(nil)
+	if err != nil {
+		return nil, hash, nil, fmt.Errorf("header of commit %d: %w", b.header.Number, err)
+	}
+	sum := sha256.New()
+	sum.Write(first)
+	sum.Write(b.events)
+	sum.Sum(hash[:0])
+
+	w := pack.NewWriter(buf, b.options)
+	err = w.AddReader(commitEntry, int64(len(first)+len(b.events)), io.MultiReader(bytes.NewReader(first), bytes.NewReader(b.events)))
+	if err == nil && len(b.places) > 0 {
+		err = w.Add(placesEntry, b.places)
+	}
+	for _, i := range b.bodies {
+		if err == nil {
+			err = w.Add(i.entry, i.body)
+		}
+	}
+	if err == nil {
+		object, dir, err = w.Finish()
+	}
+	if err != nil {
+		return nil, hash, nil, fmt.Errorf("commit %d of %s: %w", b.header.Number, b.header.Backup, err)
+	}
+	return object, hash, dir, nil
+}
+
+var errHeader = errors.New("header without a backup, or with a number out of range")

@@ -1,0 +1,156 @@
+package history
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+
+	"backupd/objstore"
+	"backupd/objstore/pack"
+)
+
+const (
+	dueObjects = 256
+	maxObjects = 2048
+)
+
+// Due says whether a checkpoint should be written: behind the last one lie objects of
+// the log with logBytes bytes in all, and it would write rewriteBytes.
+func Due(objects int, logBytes, rewriteBytes int64) bool {
+	return objects >= maxObjects || objects >= dueObjects || (objects > 0 && logBytes > rewriteBytes)
+}
+
+// Checkpoint describes a checkpoint that was written.
+type Checkpoint struct {
+	Key    string
+	Number uint64
+	Hash   string // SHA-256 of its state.ndjson
+	Bytes  int64  // of all objects that were put
+}
+
+// WriteCheckpoint writes the state as of the last commit: first the blocks that no
+// object holds yet, at last the checkpoint itself, which names only what is there.
+// Written again without a commit in between it holds the same state, and the places
+// as they are now. What a failed call has put is of no harm and used by nobody.
+func (m *Mem) WriteCheckpoint(ctx context.Context, o pack.Options) (Checkpoint, error) {
+	c, err := m.writeCheckpoint(ctx, o)
+	if err != nil {
+		return Checkpoint{}, fmt.Errorf("checkpoint %d of %s: %w", m.tip.Number, m.backup, err)
+	}
+	return c, nil
+}
+
+func (m *Mem) writeCheckpoint(ctx context.Context, o pack.Options) (Checkpoint, error) {
+	if m.broken != nil {
+		return Checkpoint{}, m.broken
+	}
+	if m.tip.Number == 0 {
+		return Checkpoint{}, ErrBeforeFirst
+	}
+	if err := m.sweepPlaces(); err != nil {
+		return Checkpoint{}, err
+	}
+	packer := newBlockPacker(m.store, m.backup, o)
+	if err := m.putBlocks(ctx, packer); err != nil {
+		return Checkpoint{}, err
+	}
+	previous := m.base.hash
+	if m.base.number == m.tip.Number {
+		previous = m.base.previous
+	}
+	state, err := m.state(previous)
+	if err != nil {
+		return Checkpoint{}, err
+	}
+	places, err := m.blockPlaces()
+	if err != nil {
+		return Checkpoint{}, err
+	}
+	w := pack.NewWriter(nil, o)
+	if err = w.AddReader(stateEntry, int64(len(state)), bytes.NewReader(state)); err == nil {
+		err = w.AddReader(placesEntry, int64(len(places)), bytes.NewReader(places))
+	}
+	if err != nil {
+		return Checkpoint{}, err
+	}
+	object, _, err := w.Finish()
+	if err != nil {
+		return Checkpoint{}, err
+	}
+	c := Checkpoint{Key: CheckpointKey(m.backup, m.tip.Number), Number: m.tip.Number, Hash: hashOf(state), Bytes: packer.bytes + int64(len(object))}
+	// No condition: two hosts that fold the same log write the same state, each beside
+	// blocks that it has put itself.
+	if _, err := m.store.Put(ctx, c.Key, bytes.NewReader(object), objstore.PutOptions{}); err != nil {
+		return Checkpoint{}, err
+	}
+	m.base = checkpointInfo{number: c.Number, hash: c.Hash, previous: previous}
+	return c, nil
+}
+
+// putBlocks puts the blocks that no object holds, and notes where they lie now.
+func (m *Mem) putBlocks(ctx context.Context, p *blockPacker) error {
+	for _, b := range m.order {
+		for _, block := range b.blocks {
+			if err := m.putRecordBlock(ctx, p, block); err != nil {
+				return err
+			}
+		}
+	}
+	if err := putLines(ctx, p, &m.messages); err != nil {
+		return err
+	}
+	if err := putLines(ctx, p, &m.places); err != nil {
+		return err
+	}
+	if err := p.flush(ctx); err != nil {
+		return err
+	}
+	for _, b := range m.order {
+		for _, block := range b.blocks {
+			if block.ref.Object == "" {
+				block.ref.Object, block.packed = p.object[block.ref.SHA256], nil
+			}
+		}
+	}
+	noteLines(p, &m.messages)
+	noteLines(p, &m.places)
+	return nil
+}
+
+func (m *Mem) putRecordBlock(ctx context.Context, p *blockPacker, b *memBlock) error {
+	raw, err := m.cache.seal(b)
+	if err != nil || b.ref.Object != "" {
+		return err
+	}
+	if raw == nil {
+		if raw, err = m.source.decompress(b.packed); err != nil {
+			return err
+		}
+	}
+	return p.add(ctx, recordBlocks, b.ref.SHA256, raw)
+}
+
+func putLines[T any](ctx context.Context, p *blockPacker, l *lineBlocks[T]) error {
+	for _, b := range l.blocks {
+		l.seal(b)
+		if b.ref.Object != "" {
+			continue
+		}
+		raw, err := l.bytes(b)
+		if err == nil {
+			err = p.add(ctx, l.kind, b.ref.SHA256, raw)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func noteLines[T any](p *blockPacker, l *lineBlocks[T]) {
+	for _, b := range l.blocks {
+		if b.ref.Object == "" {
+			b.ref.Object, b.packed = p.object[b.ref.SHA256], nil
+		}
+	}
+}

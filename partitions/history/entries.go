@@ -1,0 +1,55 @@
+package history
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"strings"
+
+	"backupd/objstore"
+	"backupd/objstore/pack"
+)
+
+// entry is one entry of an object that is read as a stream; body is valid until the next one.
+type entry struct {
+	name string
+	size int64
+	body io.Reader
+}
+
+var errStop = errors.New("the reader has stopped")
+
+// entriesOf reads an object from its start. Every error names the object.
+func entriesOf(ctx context.Context, s objstore.Store, key string) iter.Seq2[entry, error] {
+	return func(yield func(entry, error) bool) {
+		obj, err := s.Get(ctx, key, 0, -1)
+		if err != nil {
+			yield(entry{}, err)
+			return
+		}
+		defer obj.Close()
+		err = pack.Scan(obj, func(name string, size int64, body io.Reader) error {
+			if !yield(entry{name, size, body}, nil) {
+				return errStop
+			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, errStop) {
+			yield(entry{}, inObject(key, err))
+		}
+	}
+}
+
+// inObject adds the object to an error, unless it is there already, and marks what
+// package pack has found as damage.
+func inObject(key string, err error) error {
+	if err == nil || strings.Contains(err.Error(), key) {
+		return err
+	}
+	if errors.Is(err, pack.ErrCorrupt) && !errors.Is(err, ErrCorrupt) {
+		return fmt.Errorf("%s: %w: %w", key, ErrCorrupt, err)
+	}
+	return fmt.Errorf("%s: %w", key, err)
+}

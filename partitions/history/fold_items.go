@@ -1,0 +1,104 @@
+package history
+
+import (
+	"fmt"
+	"time"
+)
+
+// The kinds of ItemKey.
+const (
+	ItemSub         = "sub"
+	ItemSeen        = "seen"
+	ItemSieve       = "sieve"
+	ItemSieveActive = "sieve-active"
+	ItemQuota       = "quota"
+	ItemAnnotation  = "annotation"
+	ItemSealed      = "sealed" // the log has ended: its Event is the *SealedEvent
+)
+
+// ItemKinds returns every kind, in the order of a checkpoint.
+func ItemKinds() []string {
+	return []string{ItemSub, ItemSeen, ItemSieve, ItemSieveActive, ItemQuota, ItemAnnotation, ItemSealed}
+}
+
+// zeroTime means: it lives.
+var zeroTime time.Time
+
+// ItemOf is the item that an event puts or removes. ok is false for events about
+// mailboxes, records and messages.
+func ItemOf(e Event) (key ItemKey, removed, ok bool) {
+	switch e := e.(type) {
+	case *SubEvent:
+		return ItemKey{Kind: ItemSub, A: e.User, B: e.Name}, !e.Subscribed, true
+	case *SeenEvent:
+		return ItemKey{Kind: ItemSeen, A: e.User, B: e.UniqueID}, false, true
+	case *SieveEvent:
+		return ItemKey{Kind: ItemSieve, A: e.User, B: e.Filename}, false, true
+	case *UnsieveEvent:
+		return ItemKey{Kind: ItemSieve, A: e.User, B: e.Filename}, true, true
+	case *SieveActiveEvent:
+		return ItemKey{Kind: ItemSieveActive, A: e.User}, e.Filename == "", true
+	case *QuotaEvent:
+		return ItemKey{Kind: ItemQuota, A: e.Root}, false, true
+	case *UnquotaEvent:
+		return ItemKey{Kind: ItemQuota, A: e.Root}, true, true
+	case *AnnotationEvent:
+		return ItemKey{Kind: ItemAnnotation, A: e.Name, B: e.Entry, C: e.UserID}, e.Value == nil, true
+	case *SealedEvent:
+		return ItemKey{Kind: ItemSealed}, false, true
+	}
+	return ItemKey{}, false, false
+}
+
+// item puts the event as the item's state. A removal keeps the event that was there
+// last, so that a tombstone still tells what was lost; of what never was nothing is kept.
+func (f *Folder) item(h *Header, e Event) error {
+	key, removed, ok := ItemOf(e)
+	if !ok {
+		return fmt.Errorf("%w: an event of this kind has no meaning here", ErrCorrupt)
+	}
+	if !removed {
+		return f.State.PutItem(&ItemState{Key: key, Event: e, Commit: h.Number})
+	}
+	old, err := f.State.Item(key)
+	if err != nil || old == nil {
+		return err
+	}
+	return f.buryItem(h, old)
+}
+
+func (f *Folder) buryItem(h *Header, old *ItemState) error {
+	if !old.Deleted.IsZero() {
+		return nil
+	}
+	n := *old
+	n.Commit, n.Deleted = h.Number, h.Time
+	return f.State.PutItem(&n)
+}
+
+// unuser buries all that belongs to the account. Annotations of the server are not
+// an account's.
+func (f *Folder) unuser(h *Header) error {
+	for m, err := range f.State.Mailboxes() {
+		if err != nil {
+			return err
+		}
+		if !m.Deleted.IsZero() {
+			continue
+		}
+		if err := f.change(h, m.UniqueID, func(m *MailboxState) { m.bury(h) }); err != nil {
+			return err
+		}
+	}
+	for _, kind := range []string{ItemSub, ItemSeen, ItemSieve, ItemSieveActive, ItemQuota} {
+		for i, err := range f.State.Items(kind) {
+			if err != nil {
+				return err
+			}
+			if err := f.buryItem(h, i); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,81 @@
+package history
+
+import (
+	"slices"
+	"time"
+)
+
+// prune drops tombstones and expunged records from before e.Before, and then the
+// messages that no record names any more.
+func (f *Folder) prune(e *PruneEvent) error {
+	named := &prefixSet{}
+	for m, err := range f.State.Mailboxes() {
+		if err != nil {
+			return err
+		}
+		if dead(m.Deleted, e.Before) {
+			err = f.State.DropMailbox(m.UniqueID)
+		} else {
+			err = f.pruneRecords(m, e.Before, named)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for _, kind := range ItemKinds() {
+		for i, err := range f.State.Items(kind) {
+			if err != nil {
+				return err
+			}
+			if !dead(i.Deleted, e.Before) {
+				continue
+			}
+			if err := f.State.DropItem(i.Key); err != nil {
+				return err
+			}
+		}
+	}
+	named.sort()
+	return f.State.KeepMessages(func(m *MessageState) bool { return named.has(guidPrefix(m.GUID)) })
+}
+
+func dead(deleted, before time.Time) bool { return !deleted.IsZero() && deleted.Before(before) }
+
+// pruneRecords drops expunged records of one mailbox and notes the messages of the others.
+func (f *Folder) pruneRecords(old *MailboxState, before time.Time, named *prefixSet) error {
+	m := *old
+	for r, err := range f.State.Records(m.UniqueID, 0) {
+		if err != nil {
+			return err
+		}
+		if r.Expunged == 0 || r.Expunged >= before.Unix() {
+			named.add(guidPrefix(r.GUID))
+			continue
+		}
+		if err := f.State.DropRecord(m.UniqueID, r.UID); err != nil {
+			return err
+		}
+		m.count(r, -1)
+	}
+	if m.Records == old.Records {
+		return nil
+	}
+	return f.State.PutMailbox(&m)
+}
+
+// prefixSet holds the first eight bytes of hashes, 8 bytes for each of maybe
+// millions. Two that begin alike only keep something too long, in every fold.
+type prefixSet struct{ prefixes []uint64 }
+
+func (s *prefixSet) add(p uint64) { s.prefixes = append(s.prefixes, p) }
+
+// sort ends the adding.
+func (s *prefixSet) sort() {
+	slices.Sort(s.prefixes)
+	s.prefixes = slices.Compact(s.prefixes)
+}
+
+func (s *prefixSet) has(p uint64) bool {
+	_, ok := slices.BinarySearch(s.prefixes, p)
+	return ok
+}

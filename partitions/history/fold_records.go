@@ -1,0 +1,169 @@
+package history
+
+import (
+	"fmt"
+	"slices"
+
+	"backupd/replication/cyrus"
+)
+
+const flagExpunged = `\Expunged`
+
+func (f *Folder) records(h *Header, e *RecordsEvent) error {
+	m, err := f.known(e.UniqueID)
+	if err != nil {
+		return err
+	}
+	for _, r := range e.Records {
+		if err := f.upsert(h, m, r); err != nil {
+			return err
+		}
+	}
+	m.Commit = h.Number
+	return f.State.PutMailbox(m)
+}
+
+func (f *Folder) recordBlocks(h *Header, e *RecordBlocksEvent) error {
+	m, err := f.known(e.UniqueID)
+	if err != nil {
+		return err
+	}
+	if f.Blocks == nil {
+		return fmt.Errorf("%w: record blocks cannot be read here", ErrCorrupt)
+	}
+	for _, ref := range e.Blocks {
+		for r, err := range f.Blocks(ref) {
+			if err != nil {
+				return err
+			}
+			if err := f.upsert(h, m, r); err != nil {
+				return err
+			}
+		}
+	}
+	m.Commit = h.Number
+	return f.State.PutMailbox(m)
+}
+
+// upsert puts one record and keeps the counts of m, which the caller puts. A uid
+// above all that the mailbox ever had is not looked up: a first upload costs no reads.
+func (f *Folder) upsert(h *Header, m *MailboxState, r *cyrus.Record) error {
+	if r.UID == 0 {
+		return fmt.Errorf("%w: record with uid 0", ErrCorrupt)
+	}
+	var old *RecordState
+	if r.UID <= m.TopUID {
+		var err error
+		if old, err = f.State.Record(m.UniqueID, r.UID); err != nil {
+			return err
+		}
+	}
+	n := &RecordState{Record: *r, Commit: h.Number}
+	if r.Expunged() {
+		n.Expunged = expungedAt(h)
+		if old != nil && old.Expunged != 0 {
+			n.Expunged = old.Expunged
+		}
+	}
+	m.TopUID = max(m.TopUID, r.UID)
+	m.count(old, -1)
+	m.count(n, +1)
+	return f.State.PutRecord(m.UniqueID, n)
+}
+
+// expungedAt is the commit's time for RecordState.Expunged, where 0 means live.
+func expungedAt(h *Header) int64 { return max(h.Time.Unix(), 1) }
+
+// count adds (+1) or takes away (-1) a record; nil is no record.
+func (m *MailboxState) count(r *RecordState, sign int) {
+	if r == nil {
+		return
+	}
+	m.Records += sign
+	if r.Expunged != 0 {
+		return
+	}
+	m.Live += sign
+	if sign > 0 {
+		m.CRC.Add(&r.Record)
+	} else {
+		m.CRC.Remove(&r.Record)
+	}
+}
+
+// expungeRecord marks a live record as expunged by this commit.
+func (f *Folder) expungeRecord(h *Header, m *MailboxState, old *RecordState, gone bool) error {
+	n := *old
+	n.Flags = append(slices.Clip(old.Flags), flagExpunged)
+	n.Commit, n.Expunged, n.Gone = h.Number, expungedAt(h), gone
+	m.count(old, -1)
+	m.count(&n, +1)
+	return f.State.PutRecord(m.UniqueID, &n)
+}
+
+// complete sweeps what a complete set lacked: records that this commit did not
+// write and that still live.
+func (f *Folder) complete(h *Header, e *CompleteEvent) error {
+	m, err := f.known(e.UniqueID)
+	if err != nil {
+		return err
+	}
+	for r, err := range f.State.Records(e.UniqueID, 0) {
+		if err != nil {
+			return err
+		}
+		if r.Commit == h.Number || r.Expunged != 0 {
+			continue
+		}
+		if err := f.expungeRecord(h, m, r, true); err != nil {
+			return err
+		}
+	}
+	m.Commit = h.Number
+	return f.State.PutMailbox(m)
+}
+
+// expunge marks records; uids that are not there, or expunged already, are left.
+func (f *Folder) expunge(h *Header, e *ExpungeEvent) error {
+	m, err := f.known(e.UniqueID)
+	if err != nil {
+		return err
+	}
+	for _, uid := range e.UIDs {
+		r, err := f.State.Record(e.UniqueID, uid)
+		if err != nil {
+			return err
+		}
+		if r == nil || r.Expunged != 0 {
+			continue
+		}
+		if err := f.expungeRecord(h, m, r, false); err != nil {
+			return err
+		}
+	}
+	m.Commit = h.Number
+	return f.State.PutMailbox(m)
+}
+
+// Recount computes from its records what Fold keeps count of: Records, Live, CRC and
+// TopUID of the returned copy are new, all else is as in the state. A TopUID above
+// the last record is no error: records are pruned, the number is not lowered.
+func Recount(s State, uniqueid string) (*MailboxState, error) {
+	old, err := s.Mailbox(uniqueid)
+	if err != nil {
+		return nil, err
+	}
+	if old == nil {
+		return nil, fmt.Errorf("mailbox %q is not in the state", uniqueid)
+	}
+	m := *old
+	m.Records, m.Live, m.CRC, m.TopUID = 0, 0, cyrus.NewCRC(), 0
+	for r, err := range s.Records(uniqueid, 0) {
+		if err != nil {
+			return nil, err
+		}
+		m.count(r, +1)
+		m.TopUID = r.UID
+	}
+	return &m, nil
+}

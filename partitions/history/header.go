@@ -1,0 +1,70 @@
+package history
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"unicode/utf8"
+)
+
+// NewRandom returns fresh bytes for Header.Random.
+func NewRandom() string {
+	var b [16]byte
+	rand.Read(b[:]) // never fails (crypto/rand)
+	return hex.EncodeToString(b[:])
+}
+
+func (h *Header) append(dst []byte) ([]byte, error) {
+	dst, err := appendFields(append(dst, '{'), reflect.ValueOf(h).Elem(), false)
+	return append(dst, '}', '\n'), err
+}
+
+// parseHeader reads the first line of a commit.ndjson.
+func parseHeader(line []byte) (Header, error) {
+	var h Header
+	if err := checkVersion(line); err != nil {
+		return h, err
+	}
+	d := json.NewDecoder(bytes.NewReader(line))
+	err := eachKey(d, func(key string) error { return decodeField(d, reflect.ValueOf(&h).Elem(), key) })
+	if err != nil {
+		return h, fmt.Errorf("%w: header: %w", ErrCorrupt, err)
+	}
+	if h.Number == 0 || h.Number > maxNumber {
+		return h, fmt.Errorf("%w: header: number %d", ErrCorrupt, h.Number)
+	}
+	return h, nil
+}
+
+// checkVersion refuses a first line of another version before its other keys are
+// looked at: only "version" keeps its meaning for ever.
+func checkVersion(line []byte) error {
+	if !utf8.Valid(line) {
+		return fmt.Errorf("%w: first line is not UTF-8", ErrCorrupt)
+	}
+	var v struct {
+		Version *int `json:"version"`
+	}
+	if err := json.Unmarshal(line, &v); err != nil {
+		return fmt.Errorf("%w: first line: %w", ErrCorrupt, err)
+	}
+	if v.Version == nil {
+		return fmt.Errorf("%w: first line has no version", ErrCorrupt)
+	}
+	if *v.Version != Version {
+		return fmt.Errorf("%w: written in format version %d, this program reads version %d: use a newer one",
+			ErrVersion, *v.Version, Version)
+	}
+	return nil
+}
+
+// check compares the header with the key that it was found under.
+func (h *Header) check(backup string, number uint64) error {
+	if h.Backup != backup || h.Number != number {
+		return fmt.Errorf("%w: it is commit %d of %s, not commit %d of %s", ErrCorrupt, h.Number, h.Backup, number, backup)
+	}
+	return nil
+}

@@ -1,0 +1,92 @@
+package history
+
+import (
+	"encoding/hex"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// Every object of a backup but backup.json is a container with this suffix.
+const objectSuffix = ".tar.zst"
+
+// maxNumber is the largest commit number that a key can hold.
+const maxNumber = 9_999_999_999_999_999
+
+// LogPrefix begins the keys of the commits and segments of a backup ("user/anne").
+func LogPrefix(backup string) string { return "backups/" + backup + "/log/" }
+
+// LogKey is the key of commit n.
+func LogKey(backup string, n uint64) string {
+	return fmt.Sprintf("%s%016d%s", LogPrefix(backup), n, objectSuffix)
+}
+
+// SegmentKey is the key of the segment that holds commits from … to.
+func SegmentKey(backup string, from, to uint64) string {
+	return fmt.Sprintf("%s%016d-%016d%s", LogPrefix(backup), from, to, objectSuffix)
+}
+
+// CheckpointPrefix begins the keys of the checkpoints of a backup.
+func CheckpointPrefix(backup string) string { return "backups/" + backup + "/checkpoints/" }
+
+// CheckpointKey is the key of the checkpoint whose last commit is n.
+func CheckpointKey(backup string, n uint64) string {
+	return fmt.Sprintf("%s%016d%s", CheckpointPrefix(backup), n, objectSuffix)
+}
+
+// RecordsPrefix begins the keys of the objects with the blocks of a backup.
+func RecordsPrefix(backup string) string { return "backups/" + backup + "/records/" }
+
+// RecordsKey is the key of an object with blocks; sum is the SHA-256 of its bytes.
+func RecordsKey(backup string, sum [32]byte) string {
+	return RecordsPrefix(backup) + hex.EncodeToString(sum[:]) + objectSuffix
+}
+
+// ParseLogKey says which commits the log object with this key holds: from == to for
+// a commit, a range for a segment. ok is false for any other key.
+func ParseLogKey(backup, key string) (from, to uint64, ok bool) {
+	name, found := strings.CutPrefix(key, LogPrefix(backup))
+	if !found {
+		return 0, 0, false
+	}
+	if name, found = strings.CutSuffix(name, objectSuffix); !found {
+		return 0, 0, false
+	}
+	first, last, segment := strings.Cut(name, "-")
+	if from, ok = parseNumber(first); !ok {
+		return 0, 0, false
+	}
+	if !segment {
+		return from, from, true
+	}
+	if to, ok = parseNumber(last); !ok || to < from {
+		return 0, 0, false
+	}
+	return from, to, true
+}
+
+// ParseCheckpointKey is the number in a CheckpointKey.
+func ParseCheckpointKey(backup, key string) (n uint64, ok bool) {
+	name, found := strings.CutPrefix(key, CheckpointPrefix(backup))
+	if !found {
+		return 0, false
+	}
+	if name, found = strings.CutSuffix(name, objectSuffix); !found {
+		return 0, false
+	}
+	return parseNumber(name)
+}
+
+// parseNumber reads exactly 16 decimal digits that are not all zero.
+func parseNumber(s string) (uint64, bool) {
+	if len(s) != 16 {
+		return 0, false
+	}
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return 0, false
+		}
+	}
+	n, err := strconv.ParseUint(s, 10, 64)
+	return n, err == nil && n > 0
+}

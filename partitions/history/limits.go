@@ -1,0 +1,21 @@
+package history
+
+const (
+	// MaxRecordsPerEvent bounds the records of a RecordsEvent.
+	MaxRecordsPerEvent = 512
+	// MaxMessagesPerEvent bounds the messages of a MessagesEvent.
+	MaxMessagesPerEvent = 512
+	// MaxRecordsPerCommit is how many records a commit should hold; more of them go as
+	// record blocks before it (RecordBlocksEvent).
+	MaxRecordsPerCommit = 65_536
+	// RecordsPerBlock is how many consecutive UIDs share a record block.
+	RecordsPerBlock = 1 << blockShift
+
+	blockShift = 12
+
+	maxLine       = 64 << 20  // bytes of a line, anywhere
+	maxCommitSize = 256 << 20 // bytes of a commit.ndjson
+	maxBlockSize  = 512 << 20 // bytes of a block: 4,096 lines of 128 KiB
+	maxStateSize  = 4 << 30   // bytes of a state.ndjson
+	lineTarget    = 1 << 20   // Builder.Record begins another line after so many bytes
+)

@@ -1,0 +1,66 @@
+package history
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"unicode/utf8"
+)
+
+// lines reads the lines of an entry, each at most maxLine bytes.
+type lines struct {
+	r   *bufio.Reader
+	buf []byte // of a line that is longer than r's buffer
+	n   int    // lines so far
+}
+
+func newLines(r io.Reader) *lines { return &lines{r: bufio.NewReaderSize(r, 64<<10)} }
+
+// next returns the next line without its newline, valid until the call after it;
+// io.EOF after the last one.
+func (l *lines) next() ([]byte, error) {
+	part, err := l.r.ReadSlice('\n')
+	if err == nil {
+		l.n++
+		return part[:len(part)-1], nil
+	}
+	l.buf = l.buf[:0]
+	for errors.Is(err, bufio.ErrBufferFull) {
+		l.buf = append(l.buf, part...)
+		if len(l.buf) > maxLine {
+			return nil, fmt.Errorf("%w: line %d is longer than %d bytes", ErrCorrupt, l.n+1, maxLine)
+		}
+		part, err = l.r.ReadSlice('\n')
+	}
+	switch {
+	case err == nil:
+		l.n++
+		l.buf = append(l.buf, part...)
+		return l.buf[:len(l.buf)-1], nil
+	case errors.Is(err, io.EOF) && len(part)+len(l.buf) == 0:
+		return nil, io.EOF
+	case errors.Is(err, io.EOF):
+		return nil, fmt.Errorf("%w: line %d does not end", ErrCorrupt, l.n+1)
+	}
+	return nil, err
+}
+
+// each calls fn for each line. Its errors name the line.
+func (l *lines) each(fn func(line []byte) error) error {
+	for {
+		line, err := l.next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if !utf8.Valid(line) {
+			return fmt.Errorf("%w: line %d is not UTF-8", ErrCorrupt, l.n)
+		}
+		if err := fn(line); err != nil {
+			return fmt.Errorf("line %d: %w", l.n, err)
+		}
+	}
+}

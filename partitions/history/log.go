@@ -1,0 +1,235 @@
+package history
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	"backupd/objstore"
+)
+
+// Log is the log of one backup, read from a partition.
+type Log struct {
+	Store  objstore.Store
+	Backup string // path, as "user/anne"
+}
+
+// Tip is a point of a log: a commit, by what the next one must fit.
+type Tip struct {
+	Number uint64
+	Hash   string    // of its commit.ndjson, hex; "" = not known, so not compared
+	Time   time.Time // its store time; zero = not known
+}
+
+// Commits yields commits from … to, both included, out of single objects and
+// segments, and checks that each fits the one before it: hash, number, time. The
+// hash of the first is not compared with anything unless from is 1. Events that the
+// loop leaves are skipped. A number that no object holds is ErrAbsent.
+func (l *Log) Commits(ctx context.Context, from, to uint64) iter.Seq2[*CommitReader, error] {
+	return l.CommitsAfter(ctx, Tip{Number: max(from, 1) - 1}, to)
+}
+
+// CommitsAfter is Commits from the commit after tip, which it must fit.
+func (l *Log) CommitsAfter(ctx context.Context, tip Tip, to uint64) iter.Seq2[*CommitReader, error] {
+	return func(yield func(*CommitReader, error) bool) {
+		w := walk{log: l, tip: tip, yield: yield}
+		for w.tip.Number < to && !w.stopped {
+			if err := w.step(ctx, to); err != nil {
+				yield(nil, err)
+				return
+			}
+		}
+	}
+}
+
+// walk is a way along a log.
+type walk struct {
+	log      *Log
+	tip      Tip
+	yield    func(*CommitReader, error) bool
+	stopped  bool // by the loop
+	visited  int  // commits
+	segments *segmentList
+}
+
+// step visits the commit after the tip, or the rest of the segment that holds it.
+func (w *walk) step(ctx context.Context, to uint64) error {
+	n, visited := w.tip.Number+1, w.visited
+	err := ReadCommit(ctx, w.log.Store, w.log.Backup, n, w.visit)
+	// Whoever merges segments puts the larger one first: what the last LIST found can
+	// be gone, but then another LIST finds more.
+	for fresh := false; errors.Is(err, objstore.ErrNotExist) && w.visited == visited && !fresh; {
+		if w.segments == nil || !w.segments.covers(n) {
+			if w.segments, err = w.log.segments(ctx); err != nil {
+				return err
+			}
+			fresh = true
+		}
+		if err = w.segment(ctx, n, to); errors.Is(err, objstore.ErrNotExist) && !fresh {
+			w.segments = nil
+		}
+	}
+	return err
+}
+
+// segment visits the commits n … to of the segment that holds n.
+func (w *walk) segment(ctx context.Context, n, to uint64) error {
+	seg, ok := w.segments.find(n)
+	if !ok {
+		return fmt.Errorf("commit %d of %s: %w: neither %s nor a segment holds it", n, w.log.Backup, ErrAbsent, LogKey(w.log.Backup, n))
+	}
+	for c, err := range readSegment(ctx, w.log.Store, w.log.Backup, seg.from, seg.to, n) {
+		if err != nil {
+			return err
+		}
+		if c.Header().Number > to {
+			return nil
+		}
+		if err := w.visit(c); err != nil || w.stopped {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *walk) visit(c *CommitReader) error {
+	if err := w.tip.follow(c); err != nil {
+		return err
+	}
+	w.visited++
+	if !w.yield(c, nil) {
+		w.stopped = true
+		return nil
+	}
+	return w.tip.advance(c)
+}
+
+// follow checks that c can come after t.
+func (t *Tip) follow(c *CommitReader) error {
+	h := c.Header()
+	var err error
+	switch {
+	case t.Number == 0 && h.Prev != "":
+		err = fmt.Errorf("%w: commit 1 names a commit before it", ErrCorrupt)
+	case t.Hash != "" && h.Prev != t.Hash:
+		err = fmt.Errorf("%w: commit %d follows a commit with hash %.16q…, commit %d has %.16q…", ErrCorrupt, h.Number, h.Prev, t.Number, t.Hash)
+	case h.Time.Before(t.Time):
+		err = fmt.Errorf("%w: commit %d is of %s, before commit %d of %s", ErrCorrupt,
+			h.Number, h.Time.Format(time.RFC3339Nano), t.Number, t.Time.Format(time.RFC3339Nano))
+	}
+	return inObject(c.Key(), err)
+}
+
+// advance makes c the tip, once its events are read.
+func (t *Tip) advance(c *CommitReader) error {
+	sum, err := c.Hash()
+	if err != nil {
+		return err
+	}
+	h := c.Header()
+	*t = Tip{Number: h.Number, Hash: sum, Time: h.Time}
+	return nil
+}
+
+type segmentRange struct{ from, to uint64 }
+
+// segmentList is what one LIST found from a number on.
+type segmentList struct {
+	ranges []segmentRange // segments, by key
+	newest uint64         // highest number of any object
+}
+
+func (s *segmentList) find(n uint64) (segmentRange, bool) {
+	var best segmentRange
+	for _, r := range s.ranges {
+		// Two segments can hold n while one is being merged into a larger one.
+		if r.from <= n && n <= r.to && r.to > best.to {
+			best = r
+		}
+	}
+	return best, best.to > 0
+}
+
+func (s *segmentList) covers(n uint64) bool {
+	_, ok := s.find(n)
+	return ok
+}
+
+// segments lists the log.
+func (l *Log) segments(ctx context.Context) (*segmentList, error) {
+	list := &segmentList{}
+	for info, err := range l.Store.List(ctx, LogPrefix(l.Backup), "") {
+		if err != nil {
+			return nil, err
+		}
+		from, to, ok := ParseLogKey(l.Backup, info.Key)
+		if !ok {
+			continue
+		}
+		if from != to || info.Key != LogKey(l.Backup, from) {
+			list.ranges = append(list.ranges, segmentRange{from, to})
+		}
+		list.newest = max(list.newest, to)
+	}
+	return list, nil
+}
+
+// Newest is the number of the newest commit, 0 for an empty log, found by HEADs of
+// single objects from a number that is known to have been used (0 = none is known).
+// It relies on promise 6 of the design: the numbers that exist are one run, and the
+// newest is a single object. Only when from itself has been merged or removed
+// meanwhile does it list the log.
+func (l *Log) Newest(ctx context.Context, from uint64) (uint64, error) {
+	found, err := l.exists(ctx, from+1)
+	if err != nil {
+		return 0, err
+	}
+	if !found {
+		if from > 0 {
+			if found, err = l.exists(ctx, from); err != nil || found {
+				return from, err
+			}
+		}
+		list, err := l.segments(ctx)
+		if err != nil {
+			return 0, err
+		}
+		if list.newest < from {
+			return 0, fmt.Errorf("commit %d of %s: %w: the log ends with %d", from, l.Backup, ErrAbsent, list.newest)
+		}
+		return list.newest, nil
+	}
+	low, step := from+1, uint64(1) // low exists
+	for {
+		if found, err = l.exists(ctx, low+step); err != nil {
+			return 0, err
+		}
+		if !found {
+			break
+		}
+		low += step
+		step *= 2
+	}
+	for high := low + step; high-low > 1; { // high does not exist
+		mid := low + (high-low)/2
+		if found, err = l.exists(ctx, mid); err != nil {
+			return 0, err
+		}
+		if found {
+			low = mid
+		} else {
+			high = mid
+		}
+	}
+	return low, nil
+}
+
+func (l *Log) exists(ctx context.Context, n uint64) (bool, error) {
+	_, err := l.Store.Stat(ctx, LogKey(l.Backup, n))
+	if errors.Is(err, objstore.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}

@@ -1,0 +1,250 @@
+package history
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"iter"
+	"slices"
+	"time"
+
+	"backupd/objstore"
+	"backupd/replication/cyrus"
+)
+
+// Mem is a State in memory, for reading at a moment and for folding checkpoints.
+// Mailboxes and items are held; records, messages and places lie in blocks that are
+// read from the store when they are asked for. A bounded number of them is held
+// decoded, changed ones compressed, so that a mailbox of a million messages fits.
+// Not safe for concurrent use.
+type Mem struct {
+	// ctx is for the requests of the State methods, which take none; it was given for
+	// the whole life of the Mem.
+	ctx     context.Context
+	store   objstore.Store
+	backup  string
+	source  *blockSource
+	tip     Tip
+	base    checkpointInfo
+	broken  error // of a commit that was applied in part
+	nextSeq uint64
+
+	mailboxes map[string]*memMailbox // by uniqueid
+	order     []*memMailbox          // by Seq
+	names     map[string]string      // name → uniqueid, of the live ones
+	items     map[ItemKey]*ItemState
+	cache     recordCache
+	messages  lineBlocks[*MessageState]
+	places    lineBlocks[Place]
+	pruned    bool // messages were dropped since places were swept
+}
+
+type memMailbox struct {
+	*MailboxState
+	blocks []*memBlock // by number
+}
+
+// checkpointInfo is what the next checkpoint has to know of the one before it.
+type checkpointInfo struct {
+	number   uint64
+	hash     string // of its state.ndjson
+	previous string // the hash that it names itself
+}
+
+var _ State = (*Mem)(nil)
+
+// NewMem returns the state before the first commit of the backup. ctx must hold as
+// long as the Mem is used.
+func NewMem(ctx context.Context, s objstore.Store, backup string) (*Mem, error) {
+	source, err := newBlockSource(s)
+	if err != nil {
+		return nil, err
+	}
+	m := &Mem{
+		ctx: ctx, store: s, backup: backup, source: source, nextSeq: 1,
+		mailboxes: make(map[string]*memMailbox),
+		names:     make(map[string]string),
+		items:     make(map[ItemKey]*ItemState),
+	}
+	m.cache = recordCache{ctx: ctx, source: source, max: cachedRecords}
+	m.messages = lineBlocks[*MessageState]{ctx: ctx, source: source, kind: messageBlocks,
+		parse: parseMessageLine, prefix: func(s *MessageState) uint64 { return guidPrefix(s.GUID) }}
+	m.places = lineBlocks[Place]{ctx: ctx, source: source, kind: placeBlocks,
+		parse: parsePlace, prefix: func(p Place) uint64 { return chunkPrefix(p.Chunk) }}
+	return m, nil
+}
+
+// Tip is the last commit that the state contains.
+func (m *Mem) Tip() Tip { return m.tip }
+
+// Time is the store time of that commit: the moment that the state describes.
+func (m *Mem) Time() time.Time { return m.tip.Time }
+
+// Backup is the path of the backup.
+func (m *Mem) Backup() string { return m.backup }
+
+// Apply folds the next commit: its events and its places. After an error the Mem is
+// of no more use.
+func (m *Mem) Apply(c *CommitReader) error {
+	if m.broken != nil {
+		return m.broken
+	}
+	if err := m.apply(c); err != nil {
+		m.broken = err
+		return err
+	}
+	return nil
+}
+
+func (m *Mem) apply(c *CommitReader) error {
+	h := c.Header()
+	if h.Backup != m.backup || h.Number != m.tip.Number+1 {
+		return fmt.Errorf("%s: commit %d of %s does not follow commit %d of %s", c.Key(), h.Number, h.Backup, m.tip.Number, m.backup)
+	}
+	if err := m.tip.follow(c); err != nil {
+		return err
+	}
+	if i, _ := m.Item(ItemKey{Kind: ItemSealed}); i != nil {
+		return inObject(c.Key(), fmt.Errorf("%w: commit %d had ended the log", ErrCorrupt, i.Commit))
+	}
+	f := Folder{State: m, Blocks: m.readRecords}
+	for e, err := range c.Events() {
+		if err != nil {
+			return err
+		}
+		if err := f.Fold(h, e); err != nil {
+			return inObject(c.Key(), err)
+		}
+	}
+	for p, err := range c.Places() {
+		if err != nil {
+			return err
+		}
+		if err := m.AddPlace(p); err != nil {
+			return err
+		}
+	}
+	return m.tip.advance(c)
+}
+
+// Mailbox implements State.
+func (m *Mem) Mailbox(uniqueid string) (*MailboxState, error) {
+	if b, ok := m.mailboxes[uniqueid]; ok {
+		return b.MailboxState, nil
+	}
+	return nil, nil
+}
+
+// MailboxByName implements State.
+func (m *Mem) MailboxByName(name string) (*MailboxState, error) {
+	uniqueid, ok := m.names[name]
+	if !ok {
+		return nil, nil
+	}
+	return m.Mailbox(uniqueid)
+}
+
+// Mailboxes implements State.
+func (m *Mem) Mailboxes() iter.Seq2[*MailboxState, error] {
+	return func(yield func(*MailboxState, error) bool) {
+		for _, b := range slices.Clone(m.order) {
+			if m.mailboxes[b.UniqueID] == b && !yield(b.MailboxState, nil) {
+				return
+			}
+		}
+	}
+}
+
+// PutMailbox implements State.
+func (m *Mem) PutMailbox(s *MailboxState) error {
+	b, ok := m.mailboxes[s.UniqueID]
+	if !ok {
+		b = &memMailbox{}
+		m.mailboxes[s.UniqueID] = b
+		i, _ := slices.BinarySearchFunc(m.order, s.Seq, bySeq)
+		m.order = slices.Insert(m.order, i, b)
+	} else if m.names[b.Name] == s.UniqueID {
+		delete(m.names, b.Name)
+	}
+	b.MailboxState = s
+	if s.Deleted.IsZero() {
+		m.names[s.Name] = s.UniqueID
+	}
+	return nil
+}
+
+func bySeq(b *memMailbox, seq uint64) int { return cmp.Compare(b.Seq, seq) }
+
+// DropMailbox implements State.
+func (m *Mem) DropMailbox(uniqueid string) error {
+	b, ok := m.mailboxes[uniqueid]
+	if !ok {
+		return nil
+	}
+	for _, block := range b.blocks {
+		m.cache.forget(block)
+	}
+	if m.names[b.Name] == uniqueid {
+		delete(m.names, b.Name)
+	}
+	delete(m.mailboxes, uniqueid)
+	m.order = slices.DeleteFunc(m.order, func(o *memMailbox) bool { return o == b })
+	return nil
+}
+
+// NextSeq implements State.
+func (m *Mem) NextSeq() (uint64, error) { return m.nextSeq, nil }
+
+// PutNextSeq implements State.
+func (m *Mem) PutNextSeq(n uint64) error {
+	m.nextSeq = n
+	return nil
+}
+
+// Item implements State.
+func (m *Mem) Item(k ItemKey) (*ItemState, error) { return m.items[k], nil }
+
+// Items implements State: in order of the key.
+func (m *Mem) Items(kind string) iter.Seq2[*ItemState, error] {
+	return func(yield func(*ItemState, error) bool) {
+		var keys []ItemKey
+		for k := range m.items {
+			if k.Kind == kind {
+				keys = append(keys, k)
+			}
+		}
+		slices.SortFunc(keys, func(a, b ItemKey) int {
+			return cmp.Or(cmp.Compare(a.A, b.A), cmp.Compare(a.B, b.B), cmp.Compare(a.C, b.C))
+		})
+		for _, k := range keys {
+			if i, ok := m.items[k]; ok && !yield(i, nil) {
+				return
+			}
+		}
+	}
+}
+
+// PutItem implements State.
+func (m *Mem) PutItem(i *ItemState) error {
+	m.items[i.Key] = i
+	return nil
+}
+
+// DropItem implements State.
+func (m *Mem) DropItem(k ItemKey) error {
+	delete(m.items, k)
+	return nil
+}
+
+// Message implements State.
+func (m *Mem) Message(g cyrus.GUID) (*MessageState, error) {
+	for s, err := range m.messages.find(guidPrefix(g)) {
+		if err != nil {
+			return nil, err
+		}
+		if s.GUID == g {
+			return s, nil
+		}
+	}
+	return nil, nil
+}

@@ -1,0 +1,267 @@
+package history
+
+import (
+	"bytes"
+	"cmp"
+	"container/list"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+
+	"backupd/replication/cyrus"
+)
+
+// cachedRecords bounds the records that are held decoded: about 60 MiB.
+const cachedRecords = 64 << 10
+
+// memBlock is the block number ref.Block of one mailbox. It is either as ref says, in
+// the store or in packed; or changed, and then decoded.
+type memBlock struct {
+	ref     BlockRef
+	packed  []byte         // compressed bytes of a block that is in no object yet
+	recs    []*RecordState // ascending; nil when it is not decoded
+	changed bool           // recs are newer than ref and packed
+	used    *list.Element  // in the cache, while it is decoded
+}
+
+// recordCache holds blocks decoded, the last used ones.
+type recordCache struct {
+	ctx    context.Context // of the Mem
+	source *blockSource
+	used   list.List // of *memBlock, latest first
+	count  int       // records in them
+	max    int
+}
+
+// load makes b decoded and the last one to be given up.
+func (c *recordCache) load(b *memBlock) error {
+	if b.used != nil {
+		c.used.MoveToFront(b.used)
+		return nil
+	}
+	raw, err := c.raw(b)
+	if err != nil {
+		return err
+	}
+	if b.recs, err = parseBlock(raw, b.ref); err != nil {
+		b.recs = nil
+		return inObject(b.ref.Object, err)
+	}
+	c.keep(b)
+	return c.shrink()
+}
+
+// raw returns the bytes of a block that is not changed.
+func (c *recordCache) raw(b *memBlock) ([]byte, error) {
+	switch {
+	case b.ref.Object != "":
+		return c.source.read(c.ctx, recordBlocks, b.ref)
+	case b.packed != nil:
+		return c.source.decompress(b.packed)
+	}
+	return nil, nil // a new one
+}
+
+func (c *recordCache) keep(b *memBlock) {
+	b.used = c.used.PushFront(b)
+	c.count += len(b.recs)
+}
+
+// shrink gives up decoded blocks but the one that was used last.
+func (c *recordCache) shrink() error {
+	for c.count > c.max && c.used.Len() > 1 {
+		b := c.used.Back().Value.(*memBlock)
+		if _, err := c.seal(b); err != nil {
+			return err
+		}
+		c.forget(b)
+	}
+	return nil
+}
+
+// forget takes a block out of the cache; its ref must be true, or never asked for again.
+func (c *recordCache) forget(b *memBlock) {
+	if b.used == nil {
+		return
+	}
+	c.used.Remove(b.used)
+	c.count -= len(b.recs)
+	b.used, b.recs = nil, nil
+}
+
+// seal makes ref and packed true again, and returns the bytes if it had to make them.
+func (c *recordCache) seal(b *memBlock) ([]byte, error) {
+	if !b.changed {
+		return nil, nil
+	}
+	raw, err := encodeBlock(b.recs)
+	if err != nil {
+		return nil, err
+	}
+	b.ref = BlockRef{Block: b.ref.Block, Count: len(b.recs), SHA256: hashOf(raw)}
+	b.packed, b.changed = c.source.compress(raw), false
+	return raw, nil
+}
+
+// encodeBlock is the one spelling of a block: same records, same bytes.
+func encodeBlock(recs []*RecordState) ([]byte, error) {
+	raw := make([]byte, 0, 384*len(recs))
+	var err error
+	for _, r := range recs {
+		if raw, err = r.append(raw); err != nil {
+			return nil, err
+		}
+		raw = append(raw, '\n')
+	}
+	return raw, nil
+}
+
+// eachRecord reads the lines of a record block and checks that they are what ref says.
+func eachRecord(raw []byte, ref BlockRef, fn func(*RecordState) error) error {
+	var last uint32
+	count := 0
+	err := newLines(bytes.NewReader(raw)).each(func(line []byte) error {
+		r := new(RecordState)
+		if err := r.UnmarshalJSON(line); err != nil {
+			return fmt.Errorf("%w: %w", ErrCorrupt, err)
+		}
+		if r.UID>>blockShift != ref.Block || r.UID <= last {
+			return fmt.Errorf("%w: uid %d after %d in block %d", ErrCorrupt, r.UID, last, ref.Block)
+		}
+		last = r.UID
+		count++
+		return fn(r)
+	})
+	if err == nil && count != ref.Count {
+		err = fmt.Errorf("%w: %d records, want %d", ErrCorrupt, count, ref.Count)
+	}
+	return err
+}
+
+func parseBlock(raw []byte, ref BlockRef) ([]*RecordState, error) {
+	recs := make([]*RecordState, 0, min(ref.Count, RecordsPerBlock))
+	err := eachRecord(raw, ref, func(r *RecordState) error {
+		recs = append(recs, r)
+		return nil
+	})
+	return recs, err
+}
+
+// readRecords is the BlockReader of a fold.
+func (m *Mem) readRecords(ref BlockRef) iter.Seq2[*cyrus.Record, error] {
+	return func(yield func(*cyrus.Record, error) bool) {
+		raw, err := m.source.read(m.ctx, recordBlocks, ref)
+		if err == nil {
+			err = eachRecord(raw, ref, func(r *RecordState) error {
+				if !yield(&r.Record, nil) {
+					return errStop
+				}
+				return nil
+			})
+		}
+		if err != nil && !errors.Is(err, errStop) {
+			yield(nil, inObject(ref.Object, err))
+		}
+	}
+}
+
+func byBlock(b *memBlock, n uint32) int       { return cmp.Compare(b.ref.Block, n) }
+func byUID(r *RecordState, uid uint32) int    { return cmp.Compare(r.UID, uid) }
+func (b *memMailbox) at(n uint32) (int, bool) { return slices.BinarySearchFunc(b.blocks, n, byBlock) }
+func (b *memBlock) at(uid uint32) (int, bool) { return slices.BinarySearchFunc(b.recs, uid, byUID) }
+
+// Record implements State.
+func (m *Mem) Record(uniqueid string, uid uint32) (*RecordState, error) {
+	b, ok := m.mailboxes[uniqueid]
+	if !ok {
+		return nil, nil
+	}
+	i, ok := b.at(uid >> blockShift)
+	if !ok {
+		return nil, nil
+	}
+	if err := m.cache.load(b.blocks[i]); err != nil {
+		return nil, err
+	}
+	j, ok := b.blocks[i].at(uid)
+	if !ok {
+		return nil, nil
+	}
+	return b.blocks[i].recs[j], nil
+}
+
+// Records implements State. One block is held for it beside the cache.
+func (m *Mem) Records(uniqueid string, from uint32) iter.Seq2[*RecordState, error] {
+	return func(yield func(*RecordState, error) bool) {
+		b, ok := m.mailboxes[uniqueid]
+		if !ok {
+			return
+		}
+		for next := uint64(from >> blockShift); ; { // a number, for the loop may add blocks and drop them
+			i, _ := b.at(uint32(next))
+			if i == len(b.blocks) {
+				return
+			}
+			block := b.blocks[i]
+			if err := m.cache.load(block); err != nil {
+				yield(nil, err)
+				return
+			}
+			for _, r := range slices.Clone(block.recs) {
+				if r.UID >= from && !yield(r, nil) {
+					return
+				}
+			}
+			if next = uint64(block.ref.Block) + 1; next > 1<<(32-blockShift)-1 {
+				return
+			}
+		}
+	}
+}
+
+// PutRecord implements State.
+func (m *Mem) PutRecord(uniqueid string, r *RecordState) error {
+	b, ok := m.mailboxes[uniqueid]
+	if !ok {
+		return fmt.Errorf("record %d of a mailbox %q that is not in the state", r.UID, uniqueid)
+	}
+	i, ok := b.at(r.UID >> blockShift)
+	if !ok {
+		b.blocks = slices.Insert(b.blocks, i, &memBlock{ref: BlockRef{Block: r.UID >> blockShift}})
+	}
+	block := b.blocks[i]
+	if err := m.cache.load(block); err != nil {
+		return err
+	}
+	block.changed, block.packed = true, nil
+	j, ok := block.at(r.UID)
+	if ok {
+		block.recs[j] = r
+		return nil
+	}
+	block.recs = slices.Insert(block.recs, j, r)
+	m.cache.count++
+	return m.cache.shrink()
+}
+
+// DropRecord implements State.
+func (m *Mem) DropRecord(uniqueid string, uid uint32) error {
+	old, err := m.Record(uniqueid, uid)
+	if err != nil || old == nil {
+		return err
+	}
+	b := m.mailboxes[uniqueid]
+	i, _ := b.at(uid >> blockShift)
+	block := b.blocks[i]
+	j, _ := block.at(uid)
+	block.changed, block.packed = true, nil
+	block.recs = slices.Delete(block.recs, j, j+1)
+	m.cache.count--
+	if len(block.recs) == 0 {
+		m.cache.forget(block)
+		b.blocks = slices.Delete(b.blocks, i, i+1)
+	}
+	return nil
+}

@@ -1,0 +1,165 @@
+package history
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"strconv"
+
+	"backupd/replication/cyrus"
+)
+
+// ParseChunkID reads 64 hex digits.
+func ParseChunkID(s string) (ChunkID, error) {
+	var c ChunkID
+	return c, c.UnmarshalText([]byte(s))
+}
+
+func (c ChunkID) String() string { return hex.EncodeToString(c[:]) }
+
+// MarshalText is String.
+func (c ChunkID) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, c[:]), nil }
+
+// UnmarshalText reads 64 lower-case hex digits.
+func (c *ChunkID) UnmarshalText(b []byte) error { return parseHex(c[:], b) }
+
+// parseHex fills dst from exactly as many lower-case hex digits as it needs: one
+// value has one spelling, so that bytes that fold to the same state are the same.
+func parseHex(dst, src []byte) error {
+	if len(src) != 2*len(dst) || bytes.ContainsAny(src, "ABCDEF") {
+		return fmt.Errorf("%.80q: want %d lower-case hex digits", src, 2*len(dst))
+	}
+	_, err := hex.Decode(dst, src)
+	return err
+}
+
+func decodeHex(d *json.Decoder, dst []byte) error {
+	var s string
+	if err := d.Decode(&s); err != nil {
+		return err
+	}
+	return parseHex(dst, []byte(s))
+}
+
+func appendHex(dst, b []byte) []byte {
+	dst = append(dst, '"')
+	dst = hex.AppendEncode(dst, b)
+	return append(dst, '"')
+}
+
+// append appends m as a JSON object, without its last brace unless closed is set.
+func (m *Message) append(dst []byte, closed bool) []byte {
+	dst = append(dst, `{"guid":`...)
+	dst = appendHex(dst, m.GUID[:])
+	dst = append(dst, `,"size":`...)
+	dst = strconv.AppendInt(dst, m.Size, 10)
+	dst = append(dst, `,"chunks":[`...)
+	for i, c := range m.Chunks {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = appendHex(dst, c[:])
+	}
+	dst = append(dst, ']')
+	if m.Missing {
+		dst = append(dst, `,"missing":true`...)
+	}
+	if closed {
+		dst = append(dst, '}')
+	}
+	return dst
+}
+
+// MarshalJSON writes {"guid":"…","size":…,"chunks":["…"]}, and "missing":true where it is.
+func (m Message) MarshalJSON() ([]byte, error) { return m.append(nil, true), nil }
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (m *Message) UnmarshalJSON(b []byte) error {
+	var s MessageState
+	err := s.UnmarshalJSON(b)
+	if err == nil && (s.Commit != 0 || s.Inline) {
+		err = errors.New("a message of an event has no commit")
+	}
+	*m = s.Message
+	return err
+}
+
+// MarshalJSON is Message's form with "commit", and "inline":true where it is.
+func (m MessageState) MarshalJSON() ([]byte, error) { return m.append(nil), nil }
+
+func (m *MessageState) append(dst []byte) []byte {
+	dst = m.Message.append(dst, false)
+	dst = append(dst, `,"commit":`...)
+	dst = strconv.AppendUint(dst, m.Commit, 10)
+	if m.Inline {
+		dst = append(dst, `,"inline":true`...)
+	}
+	return append(dst, '}')
+}
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (m *MessageState) UnmarshalJSON(b []byte) error {
+	*m = MessageState{}
+	if m.scan(b) {
+		return m.check()
+	}
+	*m = MessageState{}
+	d := json.NewDecoder(bytes.NewReader(b))
+	err := eachKey(d, func(key string) error {
+		switch key {
+		case "commit":
+			return d.Decode(&m.Commit)
+		case "inline":
+			return d.Decode(&m.Inline)
+		}
+		return decodeField(d, reflect.ValueOf(&m.Message).Elem(), key)
+	})
+	if err != nil {
+		return err
+	}
+	return m.check()
+}
+
+func (m *MessageState) check() error {
+	switch {
+	case m.GUID == cyrus.GUID{}:
+		return errors.New("message without a guid")
+	case m.Size < 0:
+		return fmt.Errorf("message %s: size %d", m.GUID, m.Size)
+	case m.Missing != (len(m.Chunks) == 0):
+		return fmt.Errorf("message %s: %d chunks, missing %t", m.GUID, len(m.Chunks), m.Missing)
+	}
+	return nil
+}
+
+// scan reads the exact bytes that append writes, many times faster than
+// encoding/json: a backup has a line for each of its messages. false means that
+// the line is written in another way, or wrong.
+func (m *MessageState) scan(b []byte) bool {
+	s := scanner{b: b, ok: true}
+	s.want(`{"guid":"`)
+	s.hex(m.GUID[:])
+	s.want(`","size":`)
+	m.Size = int64(s.number())
+	s.want(`,"chunks":[`)
+	for s.ok && !s.has(`]`) {
+		if len(m.Chunks) > 0 {
+			s.want(`,`)
+		}
+		var c ChunkID
+		s.want(`"`)
+		s.hex(c[:])
+		s.want(`"`)
+		m.Chunks = append(m.Chunks, c)
+	}
+	m.Missing = s.has(`,"missing":true`)
+	if s.has(`,"commit":`) {
+		m.Commit = s.number()
+	}
+	m.Inline = s.has(`,"inline":true`)
+	s.want(`}`)
+	return s.ok && len(s.b) == 0
+}

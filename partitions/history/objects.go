@@ -1,0 +1,135 @@
+package history
+
+import (
+	"bytes"
+	"container/list"
+	"context"
+	"io"
+	"sync"
+
+	"backupd/objstore"
+	"backupd/objstore/pack"
+)
+
+const (
+	// directoryTail is how much of an object's end is asked for with its directory: it
+	// holds that of a usual pack, and a small object as a whole.
+	directoryTail = 64 << 10
+	// wholeObject is the size up to which an object is kept whole beside its directory.
+	wholeObject = directoryTail
+)
+
+// Objects opens entries of the objects of a store and remembers their directories, so
+// that many entries of one object cost one request for its directory. Its methods may
+// be called from many goroutines.
+type Objects struct {
+	store objstore.Store
+	max   int
+
+	mu    sync.Mutex
+	byKey map[string]*list.Element // of *object
+	used  list.List                // latest first
+}
+
+type object struct {
+	key   string
+	dir   *pack.Directory
+	whole []byte // nil for a larger one
+}
+
+// NewObjects remembers the directories of the last max objects; max < 1 is 64.
+func NewObjects(s objstore.Store, max int) *Objects {
+	if max < 1 {
+		max = 64
+	}
+	return &Objects{store: s, max: max, byKey: make(map[string]*list.Element)}
+}
+
+// Directory is the directory of the object with this key.
+func (o *Objects) Directory(ctx context.Context, key string) (*pack.Directory, error) {
+	obj, err := o.object(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	return obj.dir, nil
+}
+
+// Frames reads n bytes of the object from off. It makes a request unless the object is
+// so small that it came whole with its directory.
+func (o *Objects) Frames(ctx context.Context, key string, off, n int64) (io.ReadCloser, error) {
+	obj, err := o.object(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	if end := int64(len(obj.whole)); off >= 0 && n >= 0 && off <= end && n <= end-off {
+		return io.NopCloser(bytes.NewReader(obj.whole[off : off+n])), nil
+	}
+	return o.store.Get(ctx, key, off, n)
+}
+
+func (o *Objects) object(ctx context.Context, key string) (*object, error) {
+	o.mu.Lock()
+	if e, ok := o.byKey[key]; ok {
+		o.used.MoveToFront(e)
+		o.mu.Unlock()
+		return e.Value.(*object), nil
+	}
+	o.mu.Unlock()
+	obj, err := readObject(ctx, o.store, key)
+	if err != nil {
+		return nil, inObject(key, err)
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if e, ok := o.byKey[key]; ok {
+		return e.Value.(*object), nil
+	}
+	o.byKey[key] = o.used.PushFront(obj)
+	for o.used.Len() > o.max {
+		last := o.used.Back()
+		delete(o.byKey, last.Value.(*object).key)
+		o.used.Remove(last)
+	}
+	return obj, nil
+}
+
+// readObject reads the directory with one request for the object's end, or two when
+// it is longer than that.
+func readObject(ctx context.Context, s objstore.Store, key string) (*object, error) {
+	got, err := s.Get(ctx, key, -directoryTail, 0)
+	if err != nil {
+		return nil, err
+	}
+	size := got.Size
+	tail, err := io.ReadAll(io.LimitReader(got, directoryTail))
+	if err = closeAfter(got, err); err != nil {
+		return nil, err
+	}
+	start := size - int64(len(tail)) // offset of tail in the object
+	dir, err := pack.ReadDirectory(func(off, n int64) (io.ReadCloser, error) {
+		if off < 0 {
+			off = max(size+off, 0)
+			n = size - off
+		}
+		if off >= start && n >= 0 && off+n <= size {
+			return io.NopCloser(bytes.NewReader(tail[off-start : off-start+n])), nil
+		}
+		return s.Get(ctx, key, off, n)
+	}, size)
+	if err != nil {
+		return nil, err
+	}
+	obj := &object{key: key, dir: dir}
+	if start == 0 && size <= wholeObject {
+		obj.whole = tail
+	}
+	return obj, nil
+}
+
+// closeAfter closes c and returns the first error.
+func closeAfter(c io.Closer, err error) error {
+	if cerr := c.Close(); err == nil {
+		return cerr
+	}
+	return err
+}

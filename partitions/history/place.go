@@ -1,0 +1,73 @@
+package history
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strings"
+
+	"backupd/replication/dlist"
+)
+
+func (p *Place) append(dst []byte) []byte {
+	dst = append(dst, `{"chunk":`...)
+	dst = appendHex(dst, p.Chunk[:])
+	dst = append(dst, `,"object":`...)
+	dst = dlist.AppendJSONString(dst, p.Object)
+	dst = append(dst, `,"entry":`...)
+	dst = dlist.AppendJSONString(dst, p.Entry)
+	return append(dst, '}', '\n')
+}
+
+// parsePlace reads a line of places.ndjson.
+func parsePlace(line []byte) (Place, error) {
+	p, ok := scanPlace(line)
+	if !ok {
+		p = Place{}
+		d := json.NewDecoder(bytes.NewReader(line))
+		err := eachKey(d, func(key string) error {
+			if key == "chunk" {
+				return decodeHex(d, p.Chunk[:])
+			}
+			return decodeField(d, reflect.ValueOf(&p).Elem(), key)
+		})
+		if err != nil {
+			return p, fmt.Errorf("%w: place: %w", ErrCorrupt, err)
+		}
+	}
+	return p, p.check()
+}
+
+// scanPlace reads the exact bytes that append writes.
+func scanPlace(line []byte) (p Place, ok bool) {
+	s := scanner{b: line, ok: true}
+	s.want(`{"chunk":"`)
+	s.hex(p.Chunk[:])
+	s.want(`","object":`)
+	p.Object = string(s.text())
+	s.want(`,"entry":`)
+	p.Entry = string(s.text())
+	s.want(`}`)
+	return p, s.ok && len(s.b) == 0
+}
+
+// check refuses a place that is not in a pack or a log: whoever can write a place
+// must not make a reader open any other key.
+func (p *Place) check() error {
+	if !safeKey(p.Object) && p.Object != "." {
+		return fmt.Errorf("%w: place of chunk %s in object %q", ErrCorrupt, p.Chunk, p.Object)
+	}
+	if strings.ContainsAny(p.Entry, "/\x00") || !(strings.HasSuffix(p.Entry, ".eml") || strings.HasSuffix(p.Entry, ".part")) {
+		return fmt.Errorf("%w: place of chunk %s in entry %q", ErrCorrupt, p.Chunk, p.Entry)
+	}
+	return nil
+}
+
+// safeKey says whether a place may name this key.
+func safeKey(key string) bool {
+	if strings.Contains(key, "//") || strings.Contains(key, "/../") || strings.Contains(key, "/./") || !strings.HasSuffix(key, objectSuffix) {
+		return false
+	}
+	return strings.HasPrefix(key, "packs/") || (strings.HasPrefix(key, "backups/") && strings.Contains(key, "/log/"))
+}

@@ -1,0 +1,105 @@
+package history
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"backupd/replication/cyrus"
+)
+
+func appendRecord(dst []byte, r *cyrus.Record) ([]byte, error) {
+	return cyrus.AppendJSON(dst, r), nil
+}
+
+// decodeRecords reads the records of an event, at most MaxRecordsPerEvent.
+func decodeRecords(d *json.Decoder, out *[]*cyrus.Record) error {
+	if t, err := d.Token(); err != nil || t != json.Delim('[') {
+		return errors.Join(errors.New("want an array of records"), err)
+	}
+	for d.More() {
+		if len(*out) == MaxRecordsPerEvent {
+			return fmt.Errorf("more than %d records", MaxRecordsPerEvent)
+		}
+		r := new(cyrus.Record)
+		if err := d.Decode(r); err != nil {
+			return err
+		}
+		*out = append(*out, r)
+	}
+	_, err := d.Token()
+	return err
+}
+
+// append appends the record as a line of a block, without a newline: what is zero is
+// left out, so that a block that is written before its commit holds the record alone.
+func (r *RecordState) append(dst []byte) ([]byte, error) {
+	dst = append(dst, '{')
+	if r.Commit != 0 {
+		dst = append(dst, `"commit":`...)
+		dst = strconv.AppendUint(dst, r.Commit, 10)
+		dst = append(dst, ',')
+	}
+	if r.Expunged != 0 {
+		dst = append(dst, `"expunged":`...)
+		dst = strconv.AppendInt(dst, r.Expunged, 10)
+		dst = append(dst, ',')
+	}
+	if r.Gone {
+		dst = append(dst, `"gone":true,`...)
+	}
+	dst = append(dst, `"record":`...)
+	dst, err := appendRecord(dst, &r.Record)
+	return append(dst, '}'), err
+}
+
+// MarshalJSON writes {"commit":…,"expunged":…,"gone":true,"record":{…}}, without what is zero.
+func (r RecordState) MarshalJSON() ([]byte, error) { return r.append(nil) }
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (r *RecordState) UnmarshalJSON(b []byte) error {
+	*r = RecordState{}
+	s := scanner{b: b, ok: true}
+	s.want(`{`)
+	if s.has(`"commit":`) {
+		r.Commit = s.number()
+		s.want(`,`)
+	}
+	if s.has(`"expunged":`) {
+		r.Expunged = int64(s.number())
+		s.want(`,`)
+	}
+	r.Gone = s.has(`"gone":true,`)
+	s.want(`"record":`)
+	if s.ok && len(s.b) > 0 && s.b[len(s.b)-1] == '}' {
+		return r.Record.UnmarshalJSON(s.b[:len(s.b)-1])
+	}
+	return r.unmarshal(b)
+}
+
+// unmarshal reads a line that is spelled in another way.
+func (r *RecordState) unmarshal(b []byte) error {
+	*r = RecordState{}
+	have := false
+	d := json.NewDecoder(bytes.NewReader(b))
+	err := eachKey(d, func(key string) error {
+		switch key {
+		case "commit":
+			return d.Decode(&r.Commit)
+		case "expunged":
+			return d.Decode(&r.Expunged)
+		case "gone":
+			return d.Decode(&r.Gone)
+		case "record":
+			have = true
+			return d.Decode(&r.Record)
+		}
+		return errors.New("unknown key")
+	})
+	if err == nil && !have {
+		err = errors.New("no record in it")
+	}
+	return err
+}

@@ -1,0 +1,62 @@
+package history
+
+import "bytes"
+
+// scanner reads JSON that is spelled exactly as this package spells it. After the
+// first thing that is not, ok is false and nothing moves on.
+type scanner struct {
+	b  []byte
+	ok bool
+}
+
+// has consumes s when it is what comes next.
+func (s *scanner) has(text string) bool {
+	if !s.ok || len(s.b) < len(text) || string(s.b[:len(text)]) != text {
+		return false
+	}
+	s.b = s.b[len(text):]
+	return true
+}
+
+func (s *scanner) want(text string) { s.ok = s.has(text) }
+
+// number reads canonical digits, up to 18 of them.
+func (s *scanner) number() uint64 {
+	var n uint64
+	i := 0
+	for i < len(s.b) && '0' <= s.b[i] && s.b[i] <= '9' {
+		n = n*10 + uint64(s.b[i]-'0')
+		i++
+	}
+	if !s.ok || i == 0 || i > 18 || (i > 1 && s.b[0] == '0') {
+		s.ok = false
+		return 0
+	}
+	s.b = s.b[i:]
+	return n
+}
+
+func (s *scanner) hex(dst []byte) {
+	n := 2 * len(dst)
+	if !s.ok || len(s.b) < n || parseHex(dst, s.b[:n]) != nil {
+		s.ok = false
+		return
+	}
+	s.b = s.b[n:]
+}
+
+// text reads a string without escapes, in quotes.
+func (s *scanner) text() []byte {
+	if !s.has(`"`) {
+		s.ok = false
+		return nil
+	}
+	end := bytes.IndexByte(s.b, '"')
+	if end < 0 || bytes.IndexByte(s.b[:end], '\\') >= 0 {
+		s.ok = false
+		return nil
+	}
+	t := s.b[:end]
+	s.b = s.b[end+1:]
+	return t
+}

@@ -1,0 +1,302 @@
+package history
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"time"
+)
+
+// stateEntry is the entry of a checkpoint that holds the state; its placesEntry says
+// in which objects the blocks lie.
+const stateEntry = "state.ndjson"
+
+// stateHeader is the first line of a state.ndjson.
+type stateHeader struct {
+	Version   int       `json:"version"`
+	Backup    string    `json:"backup"`
+	Number    uint64    `json:"number"`   // of the last commit in it
+	Hash      string    `json:"hash"`     // of that commit
+	Time      time.Time `json:"time"`     // of that commit
+	Previous  string    `json:"previous"` // SHA-256 of the state.ndjson of the checkpoint before; "" = none
+	NextSeq   uint64    `json:"next_seq"`
+	Arrivals  uint64    `json:"arrivals"` // messages that ever became known
+	Mailboxes int       `json:"mailboxes"`
+	Records   int       `json:"records"`
+	Messages  int       `json:"messages"`
+	Items     int       `json:"items"`
+	Blocks    int       `json:"blocks"` // of records and of messages
+}
+
+// stateLine is any further line: exactly one of its members is there.
+type stateLine struct {
+	Mailbox  *MailboxState `json:"mailbox"`
+	Records  *stateBlock   `json:"records"` // a block of the mailbox above it
+	Messages *stateBlock   `json:"messages"`
+	Item     *ItemState    `json:"item"`
+}
+
+// stateBlock is a BlockRef without its object.
+type stateBlock struct {
+	Block  uint32 `json:"block"`
+	Count  int    `json:"count"`
+	SHA256 string `json:"sha256"`
+}
+
+// blockPlace is a line of a checkpoint's places.ndjson: where a block lies. Count
+// stands beside those that the state does not name: blocks of places, in order.
+type blockPlace struct {
+	Block    string `json:"block,omitempty"`  // SHA-256 of a block of records or messages
+	Places   string `json:"places,omitempty"` // SHA-256 of a block of places
+	Number   uint32 `json:"number,omitempty"`
+	Count    int    `json:"count,omitempty"`
+	Arrivals uint64 `json:"arrivals,omitempty"` // of places; in the last line alone
+	Object   string `json:"object,omitempty"`
+}
+
+// state returns the bytes of the state.ndjson, which all blocks must be sealed for.
+func (m *Mem) state(previous string) ([]byte, error) {
+	h := stateHeader{
+		Version: Version, Backup: m.backup, Number: m.tip.Number, Hash: m.tip.Hash, Time: m.tip.Time, Previous: previous,
+		NextSeq: m.nextSeq, Arrivals: m.messages.arrivals, Mailboxes: len(m.order), Items: len(m.items), Blocks: len(m.messages.blocks),
+	}
+	for _, b := range m.order {
+		h.Records += b.Records
+		h.Blocks += len(b.blocks)
+	}
+	for _, b := range m.messages.blocks {
+		h.Messages += b.ref.Count
+	}
+	dst, err := appendFields([]byte{'{'}, reflect.ValueOf(h), false)
+	if err != nil {
+		return nil, err
+	}
+	dst = append(dst, '}', '\n')
+	for _, b := range m.order {
+		if dst, err = appendLine(dst, "mailbox", b.MailboxState); err != nil {
+			return nil, err
+		}
+		for _, block := range b.blocks {
+			if dst, err = appendLine(dst, "records", newStateBlock(block.ref)); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for _, b := range m.messages.blocks {
+		if dst, err = appendLine(dst, "messages", newStateBlock(b.ref)); err != nil {
+			return nil, err
+		}
+	}
+	for _, kind := range ItemKinds() {
+		for i := range m.Items(kind) {
+			if dst, err = appendLine(dst, "item", i); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return dst, nil
+}
+
+func newStateBlock(r BlockRef) stateBlock { return stateBlock{r.Block, r.Count, r.SHA256} }
+
+func appendLine(dst []byte, key string, v any) ([]byte, error) {
+	b, err := marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	dst = append(dst, '{', '"')
+	dst = append(dst, key...)
+	dst = append(dst, '"', ':')
+	dst = append(dst, b...)
+	return append(dst, '}', '\n'), nil
+}
+
+// marshal is json.Marshal without its detour over compaction and HTML escapes, which
+// would spell our own strings in another way.
+func marshal(v any) ([]byte, error) {
+	if m, ok := v.(json.Marshaler); ok {
+		return m.MarshalJSON()
+	}
+	return json.Marshal(v)
+}
+
+// blockPlaces returns the bytes of the checkpoint's places.ndjson.
+func (m *Mem) blockPlaces() ([]byte, error) {
+	var buf bytes.Buffer
+	e := json.NewEncoder(&buf)
+	e.SetEscapeHTML(false)
+	seen := make(map[string]bool)
+	put := func(r BlockRef) error {
+		if seen[r.SHA256] {
+			return nil
+		}
+		seen[r.SHA256] = true
+		return e.Encode(blockPlace{Block: r.SHA256, Object: r.Object})
+	}
+	for _, b := range m.order {
+		for _, block := range b.blocks {
+			if err := put(block.ref); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for _, b := range m.messages.blocks {
+		if err := put(b.ref); err != nil {
+			return nil, err
+		}
+	}
+	for _, b := range m.places.blocks {
+		p := blockPlace{Places: b.ref.SHA256, Number: b.ref.Block, Count: b.ref.Count, Object: b.ref.Object}
+		if err := e.Encode(p); err != nil {
+			return nil, err
+		}
+	}
+	err := e.Encode(blockPlace{Arrivals: m.places.arrivals})
+	return buf.Bytes(), err
+}
+
+// readState fills an empty Mem from a state.ndjson and returns its header.
+func (m *Mem) readState(r io.Reader) (stateHeader, error) {
+	var h stateHeader
+	l := newLines(r)
+	line, err := l.next()
+	if err != nil {
+		return h, fmt.Errorf("%w: no first line: %w", ErrCorrupt, err)
+	}
+	if h, err = parseStateHeader(line); err != nil {
+		return h, err
+	}
+	m.nextSeq, m.messages.arrivals = h.NextSeq, h.Arrivals
+	m.tip = Tip{Number: h.Number, Hash: h.Hash, Time: h.Time}
+	var current *memMailbox
+	blocks := 0
+	err = l.each(func(line []byte) error {
+		var s stateLine
+		d := json.NewDecoder(bytes.NewReader(line))
+		d.DisallowUnknownFields()
+		if err := d.Decode(&s); err != nil {
+			return fmt.Errorf("%w: %w", ErrCorrupt, err)
+		}
+		switch {
+		case s.Mailbox != nil:
+			if err := m.PutMailbox(s.Mailbox); err != nil {
+				return err
+			}
+			current = m.mailboxes[s.Mailbox.UniqueID]
+		case s.Records != nil && current != nil:
+			blocks++
+			current.blocks = append(current.blocks, &memBlock{ref: s.Records.ref()})
+		case s.Messages != nil:
+			blocks++
+			m.messages.blocks = append(m.messages.blocks, &lineBlock{ref: s.Messages.ref()})
+		case s.Item != nil:
+			m.items[s.Item.Key] = s.Item
+		default:
+			return fmt.Errorf("%w: a line of no known kind", ErrCorrupt)
+		}
+		return nil
+	})
+	if err == nil && blocks != h.Blocks {
+		err = fmt.Errorf("%w: %d blocks, want %d", ErrCorrupt, blocks, h.Blocks)
+	}
+	if err == nil {
+		err = m.checkCounts(h)
+	}
+	return h, err
+}
+
+func (s *stateBlock) ref() BlockRef {
+	return BlockRef{Block: s.Block, Count: s.Count, SHA256: s.SHA256}
+}
+
+func parseStateHeader(line []byte) (stateHeader, error) {
+	var h stateHeader
+	if err := checkVersion(line); err != nil {
+		return h, err
+	}
+	d := json.NewDecoder(bytes.NewReader(line))
+	err := eachKey(d, func(key string) error { return decodeField(d, reflect.ValueOf(&h).Elem(), key) })
+	if err == nil && (h.Number == 0 || h.NextSeq == 0) {
+		err = errors.New("number or next_seq is 0")
+	}
+	if err != nil {
+		return h, fmt.Errorf("%w: first line: %w", ErrCorrupt, err)
+	}
+	return h, nil
+}
+
+// checkCounts compares what was read with what its header and its parts promise.
+func (m *Mem) checkCounts(h stateHeader) error {
+	records, messages := 0, 0
+	for _, b := range m.order {
+		own, after := 0, int64(-1)
+		for _, block := range b.blocks {
+			own += block.ref.Count
+			if int64(block.ref.Block) <= after {
+				return fmt.Errorf("%w: blocks of mailbox %q are not in order", ErrCorrupt, b.UniqueID)
+			}
+			after = int64(block.ref.Block)
+		}
+		if own != b.Records {
+			return fmt.Errorf("%w: mailbox %q has %d records in its blocks, want %d", ErrCorrupt, b.UniqueID, own, b.Records)
+		}
+		records += own
+	}
+	for _, b := range m.messages.blocks {
+		messages += b.ref.Count
+	}
+	if records != h.Records || messages != h.Messages || len(m.order) != h.Mailboxes || len(m.items) != h.Items {
+		return fmt.Errorf("%w: it holds %d mailboxes, %d records, %d messages, %d items; want %d, %d, %d, %d", ErrCorrupt,
+			len(m.order), records, messages, len(m.items), h.Mailboxes, h.Records, h.Messages, h.Items)
+	}
+	return nil
+}
+
+// readBlockPlaces reads the checkpoint's places.ndjson after its state.
+func (m *Mem) readBlockPlaces(r io.Reader) error {
+	object := make(map[string]string)
+	ended := false
+	err := newLines(r).each(func(line []byte) error {
+		var p blockPlace
+		d := json.NewDecoder(bytes.NewReader(line))
+		d.DisallowUnknownFields()
+		if err := d.Decode(&p); err != nil {
+			return fmt.Errorf("%w: %w", ErrCorrupt, err)
+		}
+		switch {
+		case ended:
+			return fmt.Errorf("%w: a line after the last", ErrCorrupt)
+		case p.Object == "":
+			ended = true
+			m.places.arrivals = p.Arrivals
+		case p.Block != "":
+			object[p.Block] = p.Object
+		case p.Places != "":
+			m.places.blocks = append(m.places.blocks, &lineBlock{ref: BlockRef{Block: p.Number, Count: p.Count, SHA256: p.Places, Object: p.Object}})
+		}
+		return nil
+	})
+	if err == nil && !ended {
+		err = fmt.Errorf("%w: its last line is missing", ErrCorrupt)
+	}
+	if err != nil {
+		return err
+	}
+	settle := func(ref *BlockRef) {
+		if ref.Object = object[ref.SHA256]; ref.Object == "" {
+			err = fmt.Errorf("%w: no object for block %s", ErrCorrupt, ref.SHA256)
+		}
+	}
+	for _, b := range m.order {
+		for _, block := range b.blocks {
+			settle(&block.ref)
+		}
+	}
+	for _, b := range m.messages.blocks {
+		settle(&b.ref)
+	}
+	return err
+}
