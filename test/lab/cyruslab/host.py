@@ -192,15 +192,16 @@ def start_sink(sock="/dev/log", logfile=SINK):
 
 
 def ensure_sink():
-    """Machines without a syslog daemon get a small one, shared by all labs."""
+    """Machines without a syslog daemon get a small one, shared by all labs. True: just started."""
     os.makedirs(RUN, exist_ok=True)
     with open(RUN + "/lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if sink_pid() or syslog_is_foreign():
-            return
+            return False
         p = start_sink()
         with open(RUN + "/sink.pid", "w") as h:
             h.write(str(p.pid))
+        return True
 
 
 def own_syslog():

@@ -137,9 +137,11 @@ class Source:
             if v[1:2] != [b"METADATA"] or not v[2]:
                 continue
             ext, ann = text(v[2]), {text(k): text(x) for k, x in plist(v[3]) if x is not None}
-            if UNIQUEID not in ann:
+            # timsieved keeps its scripts in a mailbox too; those are compared as scripts
+            if UNIQUEID not in ann or "#sieve" in ext:
                 continue
-            m = out.setdefault(ann[UNIQUEID], {"ext": ext, "name": self.names.internal(ext)})
+            m = out[ann[UNIQUEID]] = {"uniqueid": ann[UNIQUEID], "ext": ext,
+                                      "name": self.names.internal(ext)}
             m["owner"], _, m["deleted"] = self.names.owner(m["name"])
             m["crcs"] = [int(n) for n in ann[SYNCCRCS].split()]
         return out
@@ -222,7 +224,7 @@ class Source:
 
     def hash_bodies(self, c, m):
         """SHA-1 of every message's bytes; a UID's bytes never change, so each is read once."""
-        key = m["name"], m["uidvalidity"]
+        key = m["uniqueid"], m["uidvalidity"]
         need = [u for u in m["messages"] if (key, u) not in self.bodies]
         for i in range(0, len(need), 100):
             for l in c.cmd("UID FETCH %s (UID BODY.PEEK[])" % ",".join(map(str, need[i:i + 100]))):

@@ -1,4 +1,5 @@
 """The server under test: our backupd below a real master, and the stores it keeps mail in."""
+import http.client
 import json
 import os
 import shutil
@@ -38,12 +39,14 @@ class Minio:
         wait_for(self.healthy, 30, "MinIO (see %s.log)" % self.path)
 
     def healthy(self):
+        c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)
         try:
-            with socket.create_connection(("127.0.0.1", self.port), 2) as s:
-                s.sendall(b"GET /minio/health/live HTTP/1.0\r\n\r\n")
-                return b" 200 " in s.recv(100)
+            c.request("GET", "/minio/health/cluster")
+            return c.getresponse().status == 200
         except OSError:
             return False
+        finally:
+            c.close()
 
     def stop(self):
         self.proc.kill()
@@ -57,7 +60,7 @@ class Minio:
 
     @property
     def location(self):
-        return "minio://127.0.0.1:%d/%s/backups?tls=off" % (self.port, self.BUCKET)
+        return "minio://127.0.0.1:%d/%s/backups?tls=no" % (self.port, self.BUCKET)
 
     @property
     def env(self):

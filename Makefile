@@ -1,0 +1,56 @@
+# make demo   a backup without Cyrus, read back with zstd and tar alone
+# make test   every test, on a real Cyrus and a real MinIO; installs what is missing
+
+GO     ?= go
+PREFIX ?= /usr/local
+CACHE  := $(CURDIR)/.cache/bin
+
+MINIO_VERSION       := v0.0.0-20260212201848-7aac2a2c5b7c
+STATICCHECK_VERSION := v0.8.2
+
+.PHONY: build test unit lint deps minio staticcheck demo bench install clean
+
+build:
+	$(GO) build -o bin/ ./cmd/...
+
+test: deps minio lint
+	$(GO) test -race -shuffle=on -timeout 20m ./...
+
+# without the real Cyrus and MinIO: seconds instead of minutes
+unit:
+	$(GO) test -shuffle=on -short $$($(GO) list ./... | grep -v -e /test/e2e -e /miniostore -e /awsstore)
+
+lint: staticcheck
+	$(GO) vet ./...
+	$(CACHE)/staticcheck ./...
+
+deps:
+	@test/deps.sh test
+
+minio: $(CACHE)/.minio-$(MINIO_VERSION)
+
+$(CACHE)/.minio-$(MINIO_VERSION):
+	GOBIN=$(CACHE) $(GO) install github.com/minio/minio@$(MINIO_VERSION)
+	@touch $@
+
+staticcheck: $(CACHE)/.staticcheck-$(STATICCHECK_VERSION)
+
+$(CACHE)/.staticcheck-$(STATICCHECK_VERSION):
+	GOBIN=$(CACHE) $(GO) install honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION)
+	@touch $@
+
+demo:
+	@test/deps.sh demo
+	@$(MAKE) --no-print-directory build
+	@test/demo.sh
+
+bench: deps minio build
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+# Not into Cyrus's own directory: Debian's cyrus-common has a backupd there.
+install: build
+	install -d $(DESTDIR)$(PREFIX)/sbin
+	install -m 755 bin/* $(DESTDIR)$(PREFIX)/sbin/
+
+clean:
+	rm -rf bin demo

@@ -1,0 +1,191 @@
+// Package e2e runs our backupd below a real Cyrus master, fed by the real sync_client of a
+// real Cyrus, on every kind of store. The scenarios are in test/lab; this runs them.
+package e2e
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// Two scenarios at a time: each is several processes that wait for one another.
+const atOnce = 2
+
+const root = "../.."
+
+type scenario struct {
+	Name   string   `json:"name"`
+	Stores []string `json:"stores"`
+	About  string   `json:"about"`
+}
+
+type result struct {
+	Scenario string   `json:"scenario"`
+	Failures []string `json:"failures"`
+	Seconds  float64  `json:"seconds"`
+}
+
+// needed is what a scenario cannot do without; "make deps minio" installs it.
+func needed() error {
+	var missing []string
+	for _, p := range []string{"python3", "openssl", "unshare", "/usr/sbin/saslpasswd2",
+		"/usr/lib/cyrus/bin/master", "/usr/lib/cyrus/bin/imapd", "/usr/lib/cyrus/bin/sync_client"} {
+		if _, err := exec.LookPath(p); err != nil {
+			missing = append(missing, p)
+		}
+	}
+	if _, err := minio(); err != nil {
+		missing = append(missing, "minio")
+	}
+	if len(missing) > 0 {
+		return fmt.Errorf("missing: %s; install with: make deps minio", strings.Join(missing, ", "))
+	}
+	if os.Geteuid() != 0 {
+		return errors.New("Cyrus's master changes its user: run this as root")
+	}
+	return nil
+}
+
+func minio() (string, error) {
+	if p := os.Getenv("MINIO_BIN"); p != "" {
+		return exec.LookPath(p)
+	}
+	p, err := filepath.Abs(filepath.Join(root, ".cache/bin/minio"))
+	if err != nil {
+		return "", err
+	}
+	if p, err = exec.LookPath(p); err != nil {
+		return exec.LookPath("minio")
+	}
+	return p, nil
+}
+
+func TestScenarios(t *testing.T) {
+	if err := needed(); err != nil {
+		t.Fatal(err)
+	}
+	server, err := minio()
+	if err != nil {
+		t.Fatal(err)
+	}
+	bin := build(t)
+	// Short paths: Cyrus has UNIX sockets below its directory, and its user must get there.
+	work, err := os.MkdirTemp("/tmp", "e2e-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(work); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := os.Chmod(work, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if string(bytes.TrimSpace(lab(t, "cyrus-lab", "sink", "start"))) == "started" {
+		t.Cleanup(func() { lab(t, "cyrus-lab", "sink", "stop") })
+	}
+
+	var scenarios []scenario
+	if err := json.Unmarshal(lab(t, "run.py", "--list"), &scenarios); err != nil {
+		t.Fatal(err)
+	}
+	slots := make(chan struct{}, atOnce)
+	for _, store := range []string{"dir", "minio"} {
+		for _, s := range scenarios {
+			if !slices.Contains(s.Stores, store) {
+				continue
+			}
+			t.Run(store+"/"+s.Name, func(t *testing.T) {
+				t.Parallel()
+				slots <- struct{}{}
+				defer func() { <-slots }()
+				out := filepath.Join(work, "out-"+store+"-"+s.Name)
+				cmd := exec.CommandContext(t.Context(), "python3", filepath.Join(root, "test/lab/run.py"),
+					"--bin", bin, "--minio", server, "--store", store, "--work", work, "--out", out, s.Name)
+				said, err := cmd.CombinedOutput()
+				report(t, filepath.Join(out, "results-"+store+".json"), said, err)
+			})
+		}
+	}
+}
+
+// report turns what the runner found into the test's result.
+func report(t *testing.T, file string, said []byte, runErr error) {
+	t.Helper()
+	var results []result
+	b, err := os.ReadFile(file)
+	if err == nil {
+		err = json.Unmarshal(b, &results)
+	}
+	if err != nil || len(results) != 1 {
+		t.Fatalf("no result: %v, %v\n%s", runErr, err, said)
+	}
+	for _, f := range results[0].Failures {
+		t.Error(f)
+	}
+	if runErr != nil || t.Failed() {
+		t.Errorf("%v; the run:\n%s", runErr, said)
+		logs(t, filepath.Dir(file))
+		return
+	}
+	t.Logf("%.1f s", results[0].Seconds)
+}
+
+// logs shows what backupd and master said in a scenario that failed.
+func logs(t *testing.T, dir string) {
+	t.Helper()
+	for _, name := range []string{"syslog", "master.out"} {
+		files, err := filepath.Glob(filepath.Join(dir, "*", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range files {
+			b, err := os.ReadFile(f)
+			if err != nil {
+				t.Error(err)
+			}
+			lines := bytes.Split(bytes.TrimSpace(b), []byte("\n"))
+			lines = slices.DeleteFunc(lines, func(l []byte) bool {
+				return name == "syslog" && !bytes.Contains(l, []byte("-backup/"))
+			})
+			t.Logf("%s:\n%s", name, bytes.Join(lines[max(0, len(lines)-40):], []byte("\n")))
+		}
+	}
+}
+
+// build makes the programs once, with the race detector if this test has it.
+func build(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	args := []string{"build", "-o", dir + "/"}
+	if raceEnabled {
+		args = append(args, "-race")
+	}
+	cmd := exec.CommandContext(t.Context(), "go", append(args, "./cmd/...")...)
+	cmd.Dir = root
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	return dir
+}
+
+func lab(t *testing.T, tool string, args ...string) []byte {
+	t.Helper()
+	var complaint bytes.Buffer
+	// not t.Context(): clean-ups run after it has ended
+	cmd := exec.Command("python3", append([]string{filepath.Join(root, "test/lab", tool)}, args...)...)
+	cmd.Stderr = &complaint
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s", tool, strings.Join(args, " "), err, complaint.Bytes())
+	}
+	return out
+}

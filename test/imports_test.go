@@ -1,0 +1,101 @@
+// Package test holds checks of the source tree itself.
+package test
+
+import (
+	"bytes"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "backupd/"
+
+// A rule says what the packages below one path must not reach, directly or through others
+// (docs/design.md, "Who may import whom"). Paths name a package and everything below it.
+type rule struct {
+	from   string
+	not    []string
+	except []string // below a path in not, but allowed
+}
+
+var rules = []rule{
+	// wire code never sees a bucket
+	{from: "replication", not: []string{"objstore", "index", "partitions", "cmd"}},
+	// storage code never sees a socket
+	{from: "partitions", not: []string{"replication", "cmd"},
+		except: []string{"replication/cyrus", "replication/dlist"}},
+	{from: "index", not: []string{"objstore", "partitions", "replication", "internal", "cmd"},
+		except: []string{"replication/cyrus", "replication/dlist"}},
+	{from: "objstore", not: []string{"index", "partitions", "replication", "internal", "cmd"}},
+	{from: "objstore/pack", not: []string{"objstore"}},
+	{from: "internal", not: []string{"objstore", "index", "partitions", "replication", "cmd"}},
+	// values and syntax stand on their own
+	{from: "replication/dlist", not: []string{"replication", "internal"}},
+	{from: "replication/cyrus", not: []string{"replication", "internal"}, except: []string{"replication/dlist"}},
+	// only a program names the drivers that it is built with
+	{from: "partitions", not: drivers},
+	{from: "index", not: drivers},
+	{from: "replication", not: drivers},
+}
+
+var drivers = []string{"objstore/dirstore", "objstore/awsstore", "objstore/miniostore"}
+
+// SDKs stay behind the one package that speaks to them.
+var libraries = map[string][]string{
+	"github.com/dgraph-io/badger":  {"index", "cmd"},
+	"github.com/aws/aws-sdk-go-v2": {"objstore", "cmd"},
+	"github.com/minio/minio-go":    {"objstore", "cmd"},
+}
+
+func below(pkg, path string) bool { return pkg == path || strings.HasPrefix(pkg, path+"/") }
+
+func anyBelow(pkg string, paths []string) bool {
+	return slices.ContainsFunc(paths, func(p string) bool { return below(pkg, p) })
+}
+
+func TestImports(t *testing.T) {
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-f",
+		`{{.ImportPath}} {{join .Deps " "}}|{{join .Imports " "}}`, module+"...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v\n%s", err, stderr(err))
+	}
+	for line := range strings.Lines(string(out)) {
+		all, direct, _ := strings.Cut(strings.TrimSpace(line), "|")
+		pkg, deps, _ := strings.Cut(all, " ")
+		pkg = strings.TrimPrefix(pkg, module)
+		for dep := range strings.FieldsSeq(deps) {
+			dep, ours := strings.CutPrefix(dep, module)
+			for _, r := range rules {
+				if ours && below(pkg, r.from) && anyBelow(dep, r.not) &&
+					!anyBelow(dep, r.except) && !below(dep, r.from) {
+					t.Errorf("%s reaches %s", pkg, dep)
+				}
+			}
+		}
+		for dep := range strings.FieldsSeq(direct) {
+			for lib, users := range libraries {
+				if strings.HasPrefix(dep, lib) && !anyBelow(pkg, users) {
+					t.Errorf("%s imports %s", pkg, dep)
+				}
+			}
+		}
+	}
+}
+
+func TestGofmt(t *testing.T) {
+	out, err := exec.CommandContext(t.Context(), "gofmt", "-l", "..").Output()
+	if err != nil {
+		t.Fatalf("gofmt: %v\n%s", err, stderr(err))
+	}
+	if len(bytes.TrimSpace(out)) > 0 {
+		t.Errorf("gofmt -w is due for:\n%s", out)
+	}
+}
+
+func stderr(err error) []byte {
+	if e, ok := err.(*exec.ExitError); ok {
+		return e.Stderr
+	}
+	return nil
+}
