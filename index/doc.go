@@ -18,6 +18,8 @@
 //	r <b> <uniqueid> 0 <uid>              record state (JSON, as in a checkpoint)
 //	g <b> <guid>                          message state: size, chunks, inline or not (JSON)
 //	i <b> <kind> 0 <A> 0 <B> 0 <C>        subscription, seen state, script, quota, annotation (JSON)
+//	c <b> <chunk>                         where a chunk lies that is in the log itself (JSON)
+//	s <b>                                 order of the next new mailbox (JSON)
 //	x <b> <uniqueid>                      when the client was last asked for missing bodies (JSON)
 //	U <uniqueid> 0 <path>                 the mailbox lives in this backup (empty)
 //	G <p> <guid>                          a message that lies in packs: size, chunks (binary)

@@ -18,6 +18,8 @@ const (
 	prefixMessage    = 'g'
 	prefixItem       = 'i'
 	prefixAsked      = 'x'
+	prefixNextSeq    = 's'
+	prefixInline     = 'c'
 	prefixUniqueID   = 'U'
 	prefixShared     = 'G'
 	prefixChunk      = 'C'
@@ -118,7 +120,15 @@ func ChunkKey(partition string, chunk []byte) Key {
 }
 
 // backupPrefixes are the prefixes whose keys belong to one backup.
-var backupPrefixes = [...]byte{prefixMailbox, prefixSeq, prefixName, prefixRecord, prefixMessage, prefixItem, prefixAsked}
+var backupPrefixes = [...]byte{prefixMailbox, prefixSeq, prefixName, prefixRecord, prefixMessage, prefixItem, prefixAsked, prefixNextSeq, prefixInline}
 
 // partitionPrefixes are the prefixes whose keys belong to one partition.
 var partitionPrefixes = [...]byte{prefixShared, prefixChunk}
+
+// NextSeqKey is where the order of the next new mailbox of backup b stands.
+func NextSeqKey(b uint64) Key { return ofBackup(prefixNextSeq, b, 0) }
+
+// InlineKey is where a chunk lies that only backup b may refer to.
+func InlineKey(b uint64, chunk []byte) Key {
+	return append(ofBackup(prefixInline, b, len(chunk)), chunk...)
+}

@@ -1,9 +1,296 @@
 package main
 
-import "errors"
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"runtime/debug"
+	"sort"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
 
-// newService makes the service from the configuration: checks all of it, opens nothing.
-// An error is one that a person has to mend.
-func newService(environment) (service, error) {
-	return nil, errors.New("no storage is built in yet")
+	"backupd/cmd/internal/stores"
+	"backupd/index"
+	"backupd/internal/imapconf"
+	"backupd/internal/master"
+	"backupd/internal/tlsconf"
+	"backupd/internal/version"
+	"backupd/objstore/pack"
+	"backupd/partitions"
+	"backupd/replication"
+	"backupd/replication/cyrus"
+	"backupd/replication/dlist"
+	"backupd/replication/sasl"
+)
+
+// backups is the real service: replication in front, partitions and index behind.
+type backups struct {
+	env    environment
+	policy atomic.Pointer[policy]
+
+	// What Open opened.
+	index  *index.Index
+	stores io.Closer
+	set    *partitions.Set
+}
+
+// policy is what SIGHUP exchanges: it holds for new connections and new logins.
+type policy struct {
+	conf *imapconf.File
+	auth *sasl.Authenticator
+	tls  *tlsconf.Server
+
+	mu      sync.Mutex
+	servers map[string]*replication.Server // by service, which names the shutdown file
+}
+
+// newService checks all of the configuration and opens nothing.
+func newService(env environment) (service, error) {
+	b := &backups{env: env}
+	p, err := b.newPolicy(env.conf)
+	if err != nil {
+		return nil, err
+	}
+	b.policy.Store(p)
+	if _, _, err := stores.Locations(env.conf); err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+func (b *backups) newPolicy(conf *imapconf.File) (*policy, error) {
+	opt, warnings, err := sasl.FromConfig(conf)
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range warnings {
+		b.env.log.Warn(w)
+	}
+	auth, err := sasl.New(opt)
+	if err != nil {
+		return nil, err
+	}
+	t, err := tlsconf.Load(conf, b.env.log)
+	if err != nil {
+		return nil, err
+	}
+	return &policy{conf: conf, auth: auth, tls: t, servers: map[string]*replication.Server{}}, nil
+}
+
+// Index is the directory of the index.
+func (b *backups) Index() string { return b.env.conf.String("backup_index_path") }
+
+// Fingerprint names the partitions and the index.
+func (b *backups) Fingerprint() string { return fingerprint(b.env.conf) }
+
+func fingerprint(conf *imapconf.File) string {
+	names, at, err := stores.Locations(conf)
+	if err != nil {
+		return err.Error()
+	}
+	sort.Strings(names)
+	parts := []string{"index=" + filepath.Clean(conf.String("backup_index_path"))}
+	for _, n := range names {
+		parts = append(parts, n+"="+at[n].String())
+	}
+	return strings.Join(parts, " ")
+}
+
+// Open opens the index and the stores.
+func (b *backups) Open(ctx context.Context) error {
+	conf := b.env.conf
+	limitMemory(conf.Size("backup_memory_limit"))
+	configs, closer, err := stores.Open(ctx, conf, stores.Options{
+		Logger: b.env.log, Requests: conf.Int("backup_upload_concurrency") * 4,
+	})
+	if err != nil {
+		return err
+	}
+	x, err := index.Open(b.Index(), index.Options{Logger: b.env.log})
+	if err != nil {
+		return errors.Join(err, closer.Close())
+	}
+	opt, err := partitionOptions(conf)
+	if err == nil {
+		opt.Partitions, opt.Index, opt.Logger = configs, x, b.env.log
+		b.set, err = partitions.Open(opt)
+	}
+	if err != nil {
+		return errors.Join(err, x.Close(), closer.Close())
+	}
+	b.index, b.stores = x, closer
+	return nil
+}
+
+// limitMemory makes Go's collector work harder before the limit is reached. Half of
+// the growth that it would allow by default keeps the peak near what is in use.
+func limitMemory(n int64) {
+	debug.SetMemoryLimit(n)
+	debug.SetGCPercent(50)
+}
+
+func partitionOptions(conf *imapconf.File) (partitions.Options, error) {
+	level, err := pack.ParseLevel(conf.Word("backup_compression"))
+	if err != nil {
+		return partitions.Options{}, conf.Errorf("backup_compression", "%v", err)
+	}
+	host, err := conf.ServerName()
+	if err != nil {
+		return partitions.Options{}, err
+	}
+	return partitions.Options{
+		DefaultDomain:  conf.String("defaultdomain"),
+		DeletedPrefix:  conf.String("deletedprefix"),
+		Pack:           pack.Options{Level: level},
+		PackSize:       conf.Size("backup_pack_size"),
+		PackBuffers:    conf.Int("backup_pack_buffers"),
+		InlineLimit:    conf.Size("backup_inline_limit"),
+		ChunkThreshold: conf.Size("backup_chunk_threshold"),
+		MemoryLimit:    conf.Size("backup_memory_limit") / 2,
+		OutageWait:     conf.Duration("backup_outage_wait"),
+		MissingRetry:   conf.Duration("backup_missing_retry"),
+		Exclusive:      conf.Switch("backup_exclusive"),
+		DedupPerBackup: conf.Word("backup_dedup") == "backup",
+		Host:           host,
+		Software:       version.Software(),
+	}, nil
+}
+
+// Close closes what Open opened.
+func (b *backups) Close() error {
+	return errors.Join(b.set.Close(), b.index.Close(), b.stores.Close())
+}
+
+// Reload takes on logins, TLS and the settings of connections. What the storage was
+// opened with takes a new process.
+func (b *backups) Reload(_ context.Context, conf *imapconf.File) error {
+	p, err := b.newPolicy(conf)
+	if err != nil {
+		return err
+	}
+	was, is := b.env.conf, conf
+	a, errA := partitionOptions(was)
+	c, errC := partitionOptions(is)
+	if err := errors.Join(errA, errC); err != nil {
+		return err
+	}
+	if fingerprint(was) != fingerprint(is) || fmt.Sprint(a) != fmt.Sprint(c) {
+		return master.ErrRecycle
+	}
+	b.policy.Store(p)
+	return nil
+}
+
+// Serve serves one connection.
+func (b *backups) Serve(ctx context.Context, c *master.Conn, ready func(context.Context) error, draining <-chan struct{}) {
+	srv, err := b.server(c.Service, ready)
+	if err != nil {
+		b.env.log.Error("connection refused", "peer", c.Peer, "err", err)
+		c.Close()
+		return
+	}
+	err = srv.ServeConn(ctx, c, replication.ConnOptions{
+		Service: c.Service, Addr: c.Peer, ImplicitTLS: c.TLS, NoPassword: c.NoAuth, SSF: c.SSF,
+		Unix: c.Kind == master.KindUnix, Draining: draining,
+	})
+	if err != nil {
+		b.env.log.Info("connection ended", "peer", c.Peer, "err", err)
+	}
+}
+
+// server is the one server of a service: what it knows of refusals is about all its connections.
+func (b *backups) server(service string, ready func(context.Context) error) (*replication.Server, error) {
+	p := b.policy.Load()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if s := p.servers[service]; s != nil {
+		return s, nil
+	}
+	s, err := replication.NewServer(b.serverOptions(p.conf, service, ready))
+	if err == nil {
+		p.servers[service] = s
+	}
+	return s, err
+}
+
+func (b *backups) serverOptions(conf *imapconf.File, service string, ready func(context.Context) error) replication.Options {
+	name, err := conf.ServerName()
+	if err != nil {
+		name = "localhost"
+	}
+	return replication.Options{
+		ServerName: name, Version: version.Number(),
+		SyncTimeout:      conf.Duration("sync_timeout"),
+		FailedLoginPause: conf.Duration("failedloginpause"),
+		TLS:              func() *tls.Config { return b.policy.Load().tls.Config() },
+		Authenticator:    func() *sasl.Authenticator { return b.policy.Load().auth },
+		OfferCompress:    offerCompress(conf.Word("backup_offer_compress")),
+		Limits: dlist.Limits{
+			MaxWord: conf.Int("maxword"), MaxQuoted: conf.Int("maxquoted"), MaxLiteral: conf.Size("backup_max_literal"),
+		},
+		Telemetry: replication.Telemetry{
+			Dir:         filepath.Join(conf.String("configdirectory"), "log"),
+			Umask:       umaskOf(conf),
+			BySessionID: conf.Switch("telemetry_bysessionid"),
+		},
+		SessionPrefix:   conf.String("syslog_prefix"),
+		ShutdownMessage: func() (string, bool) { return master.ShutdownMessage(conf.String("configdirectory"), service) },
+		OnState: func(s replication.ConnState) {
+			b.env.observe(session{id: s.ID, host: s.Addr, user: s.User, ended: s.Ended})
+		},
+		Logger:  b.env.log,
+		Backend: backend{b, ready},
+	}
+}
+
+// offerCompress: auto is for clients that are neither on this host nor on a private
+// network: there it makes the client twenty times dearer and the sync slower.
+func offerCompress(word string) func(net.Addr) bool {
+	return func(a net.Addr) bool {
+		if word != "auto" {
+			return word == "yes"
+		}
+		if a == nil {
+			return false
+		}
+		ap, err := netip.ParseAddrPort(a.String())
+		if err != nil {
+			return false
+		}
+		ip := ap.Addr().Unmap()
+		return !ip.IsLoopback() && !ip.IsPrivate() && !ip.IsLinkLocalUnicast()
+	}
+}
+
+// backend gives sessions once the index is open.
+type backend struct {
+	b     *backups
+	ready func(context.Context) error
+}
+
+// NewSession waits for the index: until this process has it, the client waits.
+func (k backend) NewSession(ctx context.Context, peer replication.Peer) (replication.Session, error) {
+	if err := k.ready(ctx); err != nil {
+		return nil, fmt.Errorf("wait for the index: %w: %w", cyrus.ErrClose, err)
+	}
+	return k.b.set.NewSession(partitions.Who{Connection: peer.ID, Client: strings.TrimSpace(peer.User + " " + peer.Addr)}), nil
+}
+
+var _ replication.Session = (*partitions.Session)(nil)
+
+// umaskOf is option umask, which was checked at start.
+func umaskOf(conf *imapconf.File) fs.FileMode {
+	mask, err := strconv.ParseUint(conf.String("umask"), 8, 12)
+	if err != nil {
+		return 0o077
+	}
+	return fs.FileMode(mask)
 }

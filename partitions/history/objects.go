@@ -23,8 +23,9 @@ const (
 // that many entries of one object cost one request for its directory. Its methods may
 // be called from many goroutines.
 type Objects struct {
-	store objstore.Store
-	max   int
+	store    objstore.Store
+	max      int
+	resolver resolver
 
 	mu    sync.Mutex
 	byKey map[string]*list.Element // of *object
@@ -42,7 +43,7 @@ func NewObjects(s objstore.Store, max int) *Objects {
 	if max < 1 {
 		max = 64
 	}
-	return &Objects{store: s, max: max, byKey: make(map[string]*list.Element)}
+	return &Objects{store: s, max: max, resolver: resolver{store: s}, byKey: make(map[string]*list.Element)}
 }
 
 // Directory is the directory of the object with this key.

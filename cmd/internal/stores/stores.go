@@ -1,0 +1,116 @@
+// Package stores opens the partitions that imapd.conf names: the one place, for all
+// programs, that knows the concrete drivers.
+package stores
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"backupd/internal/imapconf"
+	"backupd/objstore"
+	"backupd/objstore/awsstore"
+	"backupd/objstore/dirstore"
+	"backupd/objstore/limit"
+	"backupd/objstore/miniostore"
+	"backupd/objstore/observe"
+	"backupd/objstore/prefixed"
+	"backupd/objstore/retry"
+	"backupd/partitions"
+)
+
+const prefix = "backuppartition-"
+
+// Options of Open.
+type Options struct {
+	Logger *slog.Logger
+	// Patience is how long one request is repeated (never a conditional put); callers
+	// that wait by themselves keep it short. 0: 5 s.
+	Patience time.Duration
+	Requests int              // at once in each partition; 0: no limit
+	Metrics  *observe.Metrics // nil: none
+}
+
+// Locations are the configured partitions and where they lie; the error names file,
+// line and option of every value that is not a location.
+func Locations(conf *imapconf.File) (names []string, at map[string]objstore.Location, err error) {
+	at = map[string]objstore.Location{}
+	var errs []error
+	for _, name := range conf.Keys(prefix) {
+		value, _ := conf.Lookup(prefix + name)
+		l, err := objstore.ParseLocation(value)
+		if err != nil {
+			errs = append(errs, conf.Errorf(prefix+name, "%v", err))
+			continue
+		}
+		names = append(names, name)
+		at[name] = l
+	}
+	if len(names) == 0 && len(errs) == 0 {
+		errs = append(errs, fmt.Errorf("%s: no %sNAME is set: say where backups go, as in %sdefault: /var/spool/backup", conf.Path(), prefix, prefix))
+	}
+	return names, at, errors.Join(errs...)
+}
+
+// Open opens every partition's store, without asking any of them anything but the
+// directories. The closer closes them.
+func Open(ctx context.Context, conf *imapconf.File, o Options) ([]partitions.Config, io.Closer, error) {
+	names, at, err := Locations(conf)
+	if err != nil {
+		return nil, nil, err
+	}
+	if o.Patience == 0 {
+		o.Patience = 5 * time.Second
+	}
+	var out []partitions.Config
+	var open closers
+	for _, name := range names {
+		s, err := openStore(ctx, at[name])
+		if err != nil {
+			return nil, nil, errors.Join(conf.Errorf(prefix+name, "%v", err), open.Close())
+		}
+		if c, ok := s.(io.Closer); ok {
+			open = append(open, c)
+		}
+		out = append(out, partitions.Config{Name: name, Location: at[name].String(), Store: decorate(s, name, at[name], o)})
+	}
+	return out, open, nil
+}
+
+func openStore(ctx context.Context, l objstore.Location) (objstore.Store, error) {
+	switch l.Scheme {
+	case objstore.Dir:
+		return dirstore.Open(l.Path)
+	case objstore.S3:
+		return awsstore.Open(ctx, l, awsstore.Options{})
+	case objstore.MinIO:
+		return miniostore.Open(l, miniostore.Options{})
+	}
+	return nil, fmt.Errorf("no driver for %s", l)
+}
+
+// decorate: observation sees each try, limits hold for each try, retry is outermost.
+func decorate(s objstore.Store, name string, l objstore.Location, o Options) objstore.Store {
+	if o.Metrics != nil {
+		s = observe.New(s, o.Metrics.Hooks(name))
+	}
+	s = limit.New(prefixed.New(s, l.Prefix), limit.Options{Requests: o.Requests})
+	return retry.New(s, retry.Options{MaxElapsed: o.Patience, Notify: func(err error, pause time.Duration) {
+		if o.Logger != nil {
+			o.Logger.Warn("the store did not answer as it should; trying again", "partition", name, "pause", pause.Round(time.Millisecond).String(), "err", err)
+		}
+	}})
+}
+
+type closers []io.Closer
+
+func (cs closers) Close() error {
+	var errs []error
+	for _, c := range cs {
+		errs = append(errs, c.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,249 @@
+package partitions
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+
+	"backupd/index"
+	"backupd/partitions/history"
+	"backupd/replication/cyrus"
+)
+
+// moveMailbox renames a mailbox into another backup, in steps that can be repeated:
+// its bodies become readable there, the whole mailbox is committed there (adopted),
+// and then it ends here (moved-away). Its past stays with the old backup.
+func (x *Session) moveMailbox(ctx context.Context, from, to Name, r cyrus.Rename) error {
+	old, _, err := x.open(ctx, from)
+	if err != nil {
+		return err
+	}
+	var m *history.MailboxState
+	err = old.read(ctx, func(st *indexState) (err error) {
+		m, err = st.MailboxByName(r.Old)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if m == nil {
+		_, err := existing(nil, r.Old)
+		return err
+	}
+	if err := x.adopt(ctx, old, to, m, r); err != nil {
+		return err
+	}
+	return x.moveAway(ctx, from, m.UniqueID, to)
+}
+
+// moveAway ends a mailbox that lives in another backup now.
+func (x *Session) moveAway(ctx context.Context, from Name, uniqueid string, to Name) error {
+	return x.apply(ctx, from, func(st *indexState) ([]history.Event, error) {
+		if st == nil {
+			return nil, nil
+		}
+		m, err := st.Mailbox(uniqueid)
+		if err != nil || m == nil || !m.Deleted.IsZero() {
+			return nil, err
+		}
+		return []history.Event{&history.MovedAwayEvent{UniqueID: uniqueid, To: to.Path()}}, nil
+	})
+}
+
+// adopt commits the mailbox, as it is in the old backup, to the new one.
+func (x *Session) adopt(ctx context.Context, old *Backup, to Name, m *history.MailboxState, r cyrus.Rename) error {
+	b, h, err := x.open(ctx, to)
+	if err != nil {
+		return err
+	}
+	if err := b.begin(ctx); err != nil {
+		return err
+	}
+	defer b.end()
+	if err := b.create(ctx, old.part); err != nil {
+		return x.set.errf(b, err)
+	}
+	mb, err := renamedHead(m, r)
+	if err != nil {
+		return x.set.errf(b, err)
+	}
+	u := &mailboxUpdate{x: x, b: b, held: h, mb: mb, from: old, complete: true}
+	if err := u.adopt(ctx, m); err != nil {
+		h.fresh = false
+		return x.set.errf(b, fmt.Errorf("adopt %s from the backup of %s: %w", r.New, old.name, err))
+	}
+	return nil
+}
+
+// renamedHead is the head of the mailbox under its new name.
+func renamedHead(m *history.MailboxState, r cyrus.Rename) (*cyrus.Mailbox, error) {
+	fields := setField(m.Fields, "MBOXNAME", r.New)
+	if r.Partition != "" {
+		fields = setField(fields, "PARTITION", r.Partition)
+	}
+	if r.UIDValidity != 0 {
+		fields = setField(fields, "UIDVALIDITY", fmt.Sprint(r.UIDValidity))
+	}
+	mb, _, err := cyrus.ParseMailbox(fields)
+	return mb, err
+}
+
+func (u *mailboxUpdate) adopt(ctx context.Context, m *history.MailboxState) error {
+	err := u.b.viewOrNone(func(st *indexState) (err error) {
+		if st != nil {
+			u.was, err = st.Mailbox(m.UniqueID)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	d := newDraft(u)
+	if err := d.bld.Event(&history.AdoptedEvent{UniqueID: m.UniqueID, From: u.from.path, Number: u.from.entry.Number}); err != nil {
+		return err
+	}
+	if err := d.gather(ctx, u.from.records(m.UniqueID)); err != nil {
+		return err
+	}
+	if u.unchanged(d) {
+		return nil // a move that was cut off after this step
+	}
+	if err := d.commit(ctx); err != nil {
+		return err
+	}
+	u.report()
+	return u.noteMissing()
+}
+
+// records yields what a mailbox holds, expunged records included. The session holds
+// the backup: nobody changes it meanwhile.
+func (b *Backup) records(uniqueid string) iter.Seq2[*cyrus.Record, error] {
+	return func(yield func(*cyrus.Record, error) bool) {
+		err := b.view(func(st *indexState) error {
+			for r, err := range st.Records(uniqueid, 0) {
+				if err != nil {
+					return err
+				}
+				if !yield(&r.Record, nil) {
+					return errStop
+				}
+			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, errStop) {
+			yield(nil, err)
+		}
+	}
+}
+
+// leaveOthers ends a mailbox in backups that still show it, now that the source has
+// sent it as another one's: the user was renamed and no RENAME told us. It is tidying
+// up; whatever stands in its way is only logged.
+func (x *Session) leaveOthers(ctx context.Context, b *Backup, uniqueid string) {
+	names, err := x.set.backupsOf(uniqueid)
+	if err != nil {
+		x.log.Warn("look for other backups of a mailbox", "uniqueid", uniqueid, "err", err)
+		return
+	}
+	for _, n := range names {
+		if n == b.name {
+			continue
+		}
+		other := x.set.backup(n)
+		if x.held[other] == nil {
+			if _, free := other.hold.try(x); !free {
+				continue // its holder is at work; the next change of the mailbox comes here again
+			}
+			other.hold.release(x)
+		}
+		if err := x.moveAway(ctx, n, uniqueid, b.name); err != nil {
+			x.log.Warn("a mailbox lives in another backup now, and could not be ended here", "backup", n.Path(), "uniqueid", uniqueid, "err", err)
+		}
+	}
+	x.last = b
+}
+
+// elsewhere finds a message that the backup may not refer to where it lies: in the
+// backup that a mailbox comes from, or in another partition. It is copied.
+func (d *draft) elsewhere(ctx context.Context, g cyrus.GUID) (*found, error) {
+	x, part := d.u.x, d.u.b.part
+	if d.u.from != nil {
+		if m, err := d.fromOld(ctx, g); m != nil || err != nil {
+			return m, err
+		}
+	}
+	if m := x.staging.msgs[g]; m != nil && m.part != part {
+		if err := x.staging.flush(ctx, []*stagedMessage{m}); err != nil {
+			return nil, err
+		}
+	}
+	for _, p := range x.set.parts {
+		if p == part {
+			continue
+		}
+		var m shared
+		var ok bool
+		places := map[history.ChunkID]history.Place{}
+		err := x.set.index.View(func(t *index.Txn) (err error) {
+			if m, ok, err = p.lookupShared(t, g); err != nil || !ok {
+				return err
+			}
+			for _, c := range m.chunks {
+				if places[c], ok, err = p.lookupChunk(t, c); err != nil || !ok {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			continue
+		}
+		body, err := history.OpenMessage(ctx, p.store, &history.Message{GUID: g, Size: m.size, Chunks: m.chunks},
+			func(c history.ChunkID) (history.Place, error) { return places[c], nil })
+		if err != nil {
+			return nil, err
+		}
+		return x.copyMessage(ctx, part, g, m.size, body)
+	}
+	return nil, nil
+}
+
+// fromOld copies a message of the backup that the mailbox comes from.
+func (d *draft) fromOld(ctx context.Context, g cyrus.GUID) (*found, error) {
+	var m *history.MessageState
+	err := d.u.from.view(func(st *indexState) (err error) {
+		m, err = st.Message(g)
+		return err
+	})
+	if err != nil || m == nil {
+		return nil, err
+	}
+	if m.Missing {
+		return &found{size: m.Size, missing: true}, nil
+	}
+	body, err := d.u.from.openMessage(ctx, &m.Message)
+	if err != nil {
+		return nil, err
+	}
+	return d.u.x.copyMessage(ctx, d.u.b.part, g, m.Size, body)
+}
+
+// copyMessage stages a message that was read from a bucket.
+func (x *Session) copyMessage(ctx context.Context, part *Partition, g cyrus.GUID, size int64, body io.ReadCloser) (*found, error) {
+	defer body.Close()
+	delete(x.staging.msgs, g)
+	m := &stagedMessage{guid: g, size: size, part: part}
+	stage := x.stageWhole
+	if size > x.set.opt.ChunkThreshold {
+		stage = x.stagePieces
+	}
+	if err := stage(ctx, m, body); err != nil {
+		return nil, fmt.Errorf("copy message %s: %w", g, err)
+	}
+	return &found{size: size, chunks: m.chunks, staged: m}, nil
+}

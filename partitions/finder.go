@@ -1,0 +1,71 @@
+package partitions
+
+import (
+	"context"
+
+	"backupd/index"
+	"backupd/partitions/history"
+	"backupd/replication/cyrus"
+)
+
+// finder looks a message up where a backup may refer to it: in what the connection
+// has staged, in the backup itself, and in the packs of the partition.
+type finder struct {
+	x    *Session
+	t    *index.Txn
+	st   *indexState // the backup; nil while it is nowhere
+	part *Partition
+}
+
+// found is a message that can be referred to.
+type found struct {
+	size    int64
+	chunks  []history.ChunkID
+	staged  *stagedMessage        // it has to be made durable, or put inline
+	ours    *history.MessageState // the backup knows it already
+	missing bool                  // the backup knows it, but has no body
+}
+
+// find returns nil for a message that is nowhere.
+func (f *finder) find(ctx context.Context, g cyrus.GUID) (*found, error) {
+	if m := f.x.staging.msgs[g]; m != nil && (m.inMem || m.part == f.part) {
+		m.part = f.part // what is in memory goes where it is wanted
+		return &found{size: m.size, chunks: m.chunks, staged: m}, nil
+	}
+	var missing *found
+	if f.st != nil {
+		m, err := f.st.Message(g)
+		if err != nil {
+			return nil, err
+		}
+		if m != nil && !m.Missing {
+			return &found{size: m.Size, chunks: m.Chunks, ours: m}, nil
+		}
+		if m != nil {
+			missing = &found{size: m.Size, ours: m, missing: true}
+		}
+	}
+	if f.part.private() {
+		return missing, nil
+	}
+	m, ok, err := f.part.lookupShared(f.t, g)
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return missing, nil
+	}
+	for _, c := range m.chunks {
+		p, ok, err := f.part.lookupChunk(f.t, c)
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			return missing, nil
+		}
+		if dead, err := f.part.condemned(ctx, p.Object); err != nil || dead {
+			return missing, err
+		}
+	}
+	return &found{size: m.size, chunks: m.chunks}, nil
+}

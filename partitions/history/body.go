@@ -1,0 +1,217 @@
+package history
+
+import (
+	"context"
+	"crypto/sha1"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+
+	"backupd/objstore"
+	"backupd/objstore/pack"
+	"backupd/replication/cyrus"
+)
+
+// maxGap is what is read and thrown away rather than asked for in another request.
+const maxGap = 64 << 10
+
+// located is a chunk and where its frames lie.
+type located struct {
+	chunk  ChunkID
+	object string
+	entry  pack.Entry
+}
+
+// OpenMessage opens the body of a message. places returns where a chunk may lie, the
+// likeliest first (Mem.Places); objects that have moved since are looked for. Chunks
+// that lie one after the other in an object are one request. The reader ends with
+// io.EOF only after each chunk had its SHA-256 and the whole its size and its GUID:
+// until then its bytes are not to be trusted. A message whose body never came is
+// ErrMissing, a chunk that no place is known for ErrNoPlace.
+func OpenMessage(ctx context.Context, o *Objects, m *MessageState, places func(ChunkID) ([]Place, error)) (io.ReadCloser, error) {
+	if m.Missing {
+		return nil, fmt.Errorf("message %s: %w", m.GUID, ErrMissing)
+	}
+	b := &body{ctx: ctx, objects: o, guid: m.GUID, left: m.Size, whole: sha1.New()}
+	for _, c := range m.Chunks {
+		l, err := locate(ctx, o, c, places)
+		if err != nil {
+			return nil, fmt.Errorf("message %s: %w", m.GUID, err)
+		}
+		b.chunks = append(b.chunks, l)
+	}
+	return b, nil
+}
+
+// locate finds the first place of a chunk that exists.
+func locate(ctx context.Context, o *Objects, c ChunkID, places func(ChunkID) ([]Place, error)) (located, error) {
+	list, err := places(c)
+	if err != nil {
+		return located{}, err
+	}
+	if len(list) == 0 {
+		return located{}, fmt.Errorf("chunk %s: %w", c, ErrNoPlace)
+	}
+	var first error // of the likeliest place
+	for _, p := range list {
+		l, err := locateIn(ctx, o, p)
+		if errors.Is(err, objstore.ErrNotExist) {
+			if p, err = o.resolver.resolve(ctx, p); err == nil {
+				l, err = locateIn(ctx, o, p)
+			}
+		}
+		if err == nil {
+			return l, nil
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	return located{}, first
+}
+
+func locateIn(ctx context.Context, o *Objects, p Place) (located, error) {
+	dir, err := o.Directory(ctx, p.Object)
+	if err != nil {
+		return located{}, err
+	}
+	e, ok := dir.Lookup(p.Entry)
+	if !ok {
+		return located{}, fmt.Errorf("%s: %w: no entry %s for chunk %s", p.Object, ErrCorrupt, p.Entry, p.Chunk)
+	}
+	return located{chunk: p.Chunk, object: p.Object, entry: e}, nil
+}
+
+// body reads chunk after chunk.
+type body struct {
+	ctx     context.Context // of OpenMessage: a body ends with the call that opened it
+	objects *Objects
+	guid    cyrus.GUID
+	chunks  []located // not begun yet
+	left    int64     // bytes of the message not read yet
+	whole   hash.Hash
+	err     error
+
+	run   io.ReadCloser // the current request
+	at    int64         // its offset in the object
+	until int64         // where it ends
+	inRun string        // its object
+
+	chunk   io.ReadCloser // the current chunk, nil between two
+	current located
+	sum     *hashingReader
+}
+
+// Read implements io.Reader.
+func (b *body) Read(p []byte) (int, error) {
+	for b.err == nil {
+		if b.chunk == nil {
+			if b.err = b.next(); b.err != nil {
+				break
+			}
+		}
+		n, err := b.sum.Read(p)
+		b.whole.Write(p[:n])
+		b.left -= int64(n)
+		if err != nil {
+			b.err = b.endChunk(err)
+		}
+		if b.left < 0 && b.err == nil {
+			b.err = b.damaged("it is longer than its size")
+		}
+		if n > 0 {
+			return n, nil
+		}
+	}
+	return 0, b.err
+}
+
+// next begins a chunk, or ends the message.
+func (b *body) next() error {
+	if len(b.chunks) == 0 {
+		if b.left != 0 {
+			return b.damaged("it is shorter than its size")
+		}
+		if cyrus.GUID(b.whole.Sum(nil)) != b.guid {
+			return b.damaged("the SHA-1 of its bytes is another one")
+		}
+		return io.EOF
+	}
+	l := b.chunks[0]
+	if err := b.seek(l); err != nil {
+		return inObject(l.object, err)
+	}
+	b.chunks, b.current = b.chunks[1:], l
+	b.chunk = pack.OpenEntry(l.entry, io.LimitReader(b.run, l.entry.Len))
+	b.sum = newHashingReader(b.chunk)
+	return nil
+}
+
+func (b *body) damaged(what string) error {
+	return fmt.Errorf("%s: message %s: %w: %s", b.current.object, b.guid, ErrCorrupt, what)
+}
+
+// endChunk closes the chunk and checks its hash.
+func (b *body) endChunk(err error) error {
+	closed := b.chunk.Close()
+	b.chunk = nil
+	b.at += b.current.entry.Len
+	switch {
+	case !errors.Is(err, io.EOF):
+		err = fmt.Errorf("chunk %s: %w", b.current.chunk, err)
+	case b.sum.hex() != b.current.chunk.String():
+		err = fmt.Errorf("chunk %s: %w: the SHA-256 of its bytes is another one", b.current.chunk, ErrCorrupt)
+	default:
+		err = closed
+	}
+	return inObject(b.current.object, err)
+}
+
+// seek brings the current request to the frames of l, or makes another one for them
+// and for the chunks that follow in the same object.
+func (b *body) seek(l located) error {
+	if b.run != nil && b.inRun == l.object && l.entry.Off >= b.at && l.entry.Off+l.entry.Len <= b.until {
+		n, err := io.CopyN(io.Discard, b.run, l.entry.Off-b.at)
+		b.at += n
+		return err
+	}
+	if err := b.closeRun(); err != nil {
+		return err
+	}
+	end := l.entry.Off + l.entry.Len
+	for _, next := range b.chunks[1:] {
+		if next.object != l.object || next.entry.Off < end || next.entry.Off > end+maxGap {
+			break
+		}
+		end = next.entry.Off + next.entry.Len
+	}
+	run, err := b.objects.Frames(b.ctx, l.object, l.entry.Off, end-l.entry.Off)
+	if err != nil {
+		return err
+	}
+	b.run, b.inRun, b.at, b.until = run, l.object, l.entry.Off, end
+	return nil
+}
+
+func (b *body) closeRun() error {
+	if b.run == nil {
+		return nil
+	}
+	err := b.run.Close()
+	b.run = nil
+	return err
+}
+
+// Close ends the requests.
+func (b *body) Close() error {
+	if b.err == nil {
+		b.err = errors.New("read after close")
+	}
+	var err error
+	if b.chunk != nil {
+		err = b.chunk.Close()
+		b.chunk = nil
+	}
+	return errors.Join(err, b.closeRun())
+}

@@ -1,0 +1,128 @@
+package history
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"backupd/objstore"
+)
+
+// ResolvePlace says where an entry is now whose object p.Object was found absent: a
+// rewritten pack has left a note in moved/, and a commit may have been merged into a
+// segment, whose places say where its bodies went. It goes one level, for what moves
+// again is noted anew under its first name. ErrNoPlace when nothing is known.
+func ResolvePlace(ctx context.Context, s objstore.Store, p Place) (Place, error) {
+	return (&resolver{store: s}).resolve(ctx, p)
+}
+
+// resolvedObjects is how many notes and segments a resolver remembers.
+const resolvedObjects = 8
+
+// resolver is ResolvePlace with a memory, so that a thousand messages of one moved
+// pack read its note once.
+type resolver struct {
+	store objstore.Store
+
+	mu     sync.Mutex
+	moved  map[string]*Moved            // by key of the pack
+	merged map[string]map[ChunkID]Place // by key of the segment
+	lists  map[string]*segmentList      // by backup
+}
+
+func (r *resolver) resolve(ctx context.Context, p Place) (Place, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, ok := MovedKey(p.Object); ok {
+		return r.fromMoved(ctx, p)
+	}
+	if backup, n, ok := parseAnyLogKey(p.Object); ok {
+		return r.fromSegment(ctx, p, backup, n)
+	}
+	return Place{}, noPlace(p)
+}
+
+func noPlace(p Place) error {
+	return fmt.Errorf("chunk %s: %w since %s is absent", p.Chunk, ErrNoPlace, p.Object)
+}
+
+func (r *resolver) fromMoved(ctx context.Context, p Place) (Place, error) {
+	m, ok := r.moved[p.Object]
+	if !ok {
+		var err error
+		m, err = ReadMoved(ctx, r.store, p.Object)
+		if errors.Is(err, objstore.ErrNotExist) {
+			return Place{}, noPlace(p)
+		}
+		if err != nil {
+			return Place{}, err
+		}
+		r.moved = remember(r.moved, p.Object, m)
+	}
+	object, ok := m.Entries[p.Entry]
+	if !ok {
+		return Place{}, fmt.Errorf("chunk %s: %w: %s was dropped when %s was rewritten", p.Chunk, ErrNoPlace, p.Entry, p.Object)
+	}
+	n := Place{Chunk: p.Chunk, Object: object, Entry: p.Entry}
+	key, _ := MovedKey(p.Object)
+	return n, inObject(key, n.check())
+}
+
+func remember[V any](m map[string]V, key string, v V) map[string]V {
+	if m == nil || len(m) >= resolvedObjects {
+		m = make(map[string]V)
+	}
+	m[key] = v
+	return m
+}
+
+// parseAnyLogKey finds backup and first number in the key of a commit or segment.
+func parseAnyLogKey(key string) (backup string, n uint64, ok bool) {
+	i := strings.LastIndex(key, "/log/")
+	backup, found := strings.CutPrefix(key[:max(i, 0)], "backups/")
+	if !found {
+		return "", 0, false
+	}
+	n, _, ok = ParseLogKey(backup, key)
+	return backup, n, ok
+}
+
+// fromSegment looks for the chunk in the segment that holds commit n now.
+func (r *resolver) fromSegment(ctx context.Context, p Place, backup string, n uint64) (Place, error) {
+	list, ok := r.lists[backup]
+	if !ok || !list.covers(n) {
+		var err error
+		if list, err = (&Log{Store: r.store, Backup: backup}).segments(ctx); err != nil {
+			return Place{}, err
+		}
+		r.lists = remember(r.lists, backup, list)
+	}
+	seg, ok := list.find(n)
+	if !ok || SegmentKey(backup, seg.from, seg.to) == p.Object {
+		return Place{}, noPlace(p)
+	}
+	key := SegmentKey(backup, seg.from, seg.to)
+	places, ok := r.merged[key]
+	if !ok {
+		places = make(map[ChunkID]Place)
+		for c, err := range readSegment(ctx, r.store, backup, seg.from, seg.to, seg.from) {
+			if err != nil {
+				return Place{}, err
+			}
+			for now, err := range c.Places() {
+				if err != nil {
+					return Place{}, err
+				}
+				places[now.Chunk] = now
+			}
+		}
+		r.merged = remember(r.merged, key, places)
+	}
+	now, ok := places[p.Chunk]
+	if !ok {
+		return Place{}, fmt.Errorf("chunk %s: %w in %s", p.Chunk, ErrNoPlace, key)
+	}
+	return now, nil
+}

@@ -1,0 +1,113 @@
+package partitions
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"backupd/objstore"
+)
+
+// BackupInfo is backup.json: put before commit 1, never changed, never removed.
+type BackupInfo struct {
+	Version int       `json:"version"`
+	Name    string    `json:"name"` // full name
+	Kind    string    `json:"kind"`
+	Created time.Time `json:"created"` // store time
+	ID      string    `json:"id"`      // 16 random bytes, hex
+}
+
+func backupPrefix(path string) string { return "backups/" + path + "/" }
+
+func backupInfoKey(path string) string { return backupPrefix(path) + "backup.json" }
+
+// locate looks for the backup in every partition. nil without an error means that
+// none holds it; a partition that cannot be asked is an error, for what it may hold
+// must not be created elsewhere.
+func (s *Set) locate(ctx context.Context, n Name) (*Partition, error) {
+	hits := make([]bool, len(s.parts))
+	g, gctx := errgroup.WithContext(ctx)
+	for i, p := range s.parts {
+		g.Go(func() error {
+			repo, err := p.repository(gctx, false)
+			if err != nil || repo == nil {
+				return err
+			}
+			info, err := await(gctx, func() (*BackupInfo, error) { return readBackupInfo(gctx, p.store, n.Path()) })
+			if errors.Is(err, objstore.ErrNotExist) {
+				return nil
+			}
+			if err != nil {
+				return fmt.Errorf("partition %s: %w", p.name, err)
+			}
+			hits[i] = true
+			return info.check(n)
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	var found *Partition
+	for i, hit := range hits {
+		switch {
+		case !hit:
+		case found != nil:
+			return nil, fmt.Errorf("the backup of %s is in two partitions, %s (%s) and %s (%s): one of them has to go, see ctl_backups(8)",
+				n, found.name, found.location, s.parts[i].name, s.parts[i].location)
+		default:
+			found = s.parts[i]
+		}
+	}
+	return found, nil
+}
+
+func readBackupInfo(ctx context.Context, s objstore.Store, path string) (*BackupInfo, error) {
+	b, _, err := readSmall(ctx, s, backupInfoKey(path))
+	if err != nil {
+		return nil, err
+	}
+	var i BackupInfo
+	if err := json.Unmarshal(b, &i); err != nil {
+		return nil, fmt.Errorf("read %s: %w", backupInfoKey(path), err)
+	}
+	if i.Version != repositoryVersion {
+		return nil, fmt.Errorf("%s has version %d; this program knows version %d: use a newer one", backupInfoKey(path), i.Version, repositoryVersion)
+	}
+	return &i, nil
+}
+
+// check refuses a backup that stands under this path but is another one's: two
+// names whose encodings were cut can only meet if SHA-256 does.
+func (i *BackupInfo) check(n Name) error {
+	if i.Kind != n.Kind || i.Name != n.Full {
+		return fmt.Errorf("%s is the backup of %s %s, not of %s", backupInfoKey(n.Path()), i.Kind, i.Name, n)
+	}
+	return nil
+}
+
+// createInfo writes backup.json; another host may have done it a moment ago.
+func (p *Partition) createInfo(ctx context.Context, n Name) error {
+	if _, err := p.repository(ctx, true); err != nil {
+		return err
+	}
+	b, err := json.MarshalIndent(BackupInfo{
+		Version: repositoryVersion, Name: n.Full, Kind: n.Kind,
+		Created: p.clock.now(p.set.opt.Now()).UTC(), ID: randomHex(),
+	}, "", "  ")
+	if err != nil {
+		return err
+	}
+	err = p.putIfAbsent(ctx, backupInfoKey(n.Path()), append(b, '\n'))
+	if !errors.Is(err, objstore.ErrExist) {
+		return err
+	}
+	info, err := await(ctx, func() (*BackupInfo, error) { return readBackupInfo(ctx, p.store, n.Path()) })
+	if err != nil {
+		return err
+	}
+	return info.check(n)
+}

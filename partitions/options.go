@@ -1,0 +1,88 @@
+package partitions
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"backupd/index"
+	"backupd/objstore"
+	"backupd/objstore/pack"
+)
+
+// Config is one configured partition.
+type Config struct {
+	Name     string         // NAME of backuppartition-NAME
+	Location string         // for messages; holds no secret
+	Store    objstore.Store // retried and observed as the caller wishes; conditional puts not repeated
+}
+
+// Options are the settings of Open. Zero values get the defaults named.
+type Options struct {
+	Partitions []Config
+	Index      *index.Index
+	Logger     *slog.Logger // nil discards
+
+	DefaultDomain string // of user and mailbox names without one
+	DeletedPrefix string // "DELETED"
+
+	Pack             pack.Options
+	PackSize         int64         // bytes of an object; 12 MiB
+	PackBuffers      int           // packs in memory, of each partition, those being put included; 3
+	InlineLimit      int64         // messages of less than this go into their commit; 1 MiB
+	ChunkThreshold   int64         // messages above are cut by their content; 1 MiB
+	MemoryLimit      int64         // bytes that all connections may hold besides the packs; 96 MiB
+	OutageWait       time.Duration // transient trouble is waited out for so long; 10 min
+	PatientWait      time.Duration // the same for commands that must not be refused; 25 min
+	MissingRetry     time.Duration // bodies that the client could not read are asked for again after; 24 h
+	Exclusive        bool          // no other host writes: a store without conditional puts will do
+	DedupPerBackup   bool          // repositories made now share messages only within a backup
+	Host             string        // name of this host in commits
+	Software         string        // name and version in repository.json
+	Now              func() time.Time
+	NoCheckpoints    bool // tests only look at the log
+	CheckpointObject int  // commits behind a checkpoint before the next; 256
+}
+
+func (o *Options) defaults() error {
+	if len(o.Partitions) == 0 {
+		return errors.New("no backuppartition-NAME is configured: at least one is needed")
+	}
+	if o.Index == nil {
+		return errors.New("no index given")
+	}
+	seen := map[string]bool{}
+	for _, c := range o.Partitions {
+		if seen[c.Name] {
+			return fmt.Errorf("partition %s is configured twice", c.Name)
+		}
+		seen[c.Name] = true
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.DeletedPrefix == "" {
+		o.DeletedPrefix = "DELETED"
+	}
+	orDefault(&o.PackSize, 12<<20)
+	orDefault(&o.PackBuffers, 3)
+	orDefault(&o.InlineLimit, 1<<20)
+	orDefault(&o.ChunkThreshold, 1<<20)
+	orDefault(&o.MemoryLimit, 96<<20)
+	orDefault(&o.OutageWait, 10*time.Minute)
+	orDefault(&o.PatientWait, 25*time.Minute)
+	orDefault(&o.MissingRetry, 24*time.Hour)
+	orDefault(&o.CheckpointObject, 256)
+	return nil
+}
+
+func orDefault[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
+}

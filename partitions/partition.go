@@ -1,0 +1,167 @@
+package partitions
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"backupd/objstore"
+)
+
+// Partition is one configured partition: a whole repository.
+type Partition struct {
+	name     string
+	location string
+	store    objstore.Store
+	set      *Set
+	clock    storeClock
+	pool     *packPool
+
+	mu   sync.Mutex // guards what follows
+	repo *Repository
+	dead condemnedList
+}
+
+// Name is NAME of backuppartition-NAME.
+func (p *Partition) Name() string { return p.name }
+
+// Location is what imapd.conf says, without secrets.
+func (p *Partition) Location() string { return p.location }
+
+// Store gives tools the partition's objects.
+func (p *Partition) Store() objstore.Store { return p.store }
+
+// repository returns what repository.json says, from memory after the first time.
+// It is made, with the README for people, when create is set and it does not exist;
+// otherwise its absence is nil without an error: the partition holds nothing yet.
+func (p *Partition) repository(ctx context.Context, create bool) (*Repository, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.repo != nil {
+		return p.repo, nil
+	}
+	r, err := await(ctx, func() (*Repository, error) { return readRepository(ctx, p.store) })
+	if errors.Is(err, objstore.ErrNotExist) {
+		if !create {
+			return nil, nil
+		}
+		r, err = createRepository(ctx, p)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("partition %s (%s): %w", p.name, p.location, err)
+	}
+	if c := r.Capabilities; !p.set.opt.Exclusive && !(c.IfAbsent && c.IfAbsentRace) {
+		return nil, fmt.Errorf("partition %s (%s): %w", p.name, p.location, errCondition)
+	}
+	if err := p.adoptIndex(r); err != nil {
+		return nil, err
+	}
+	p.repo = r
+	return r, nil
+}
+
+// adoptIndex drops what the index holds of another repository under this name.
+func (p *Partition) adoptIndex(r *Repository) error {
+	known, err := p.set.indexedRepository(p.name)
+	if err != nil || known == r.ID {
+		return err
+	}
+	if known != "" {
+		p.set.log.Warn("the index knows another repository under this partition's name: it is forgotten",
+			"partition", p.name, "was", known, "is", r.ID)
+	}
+	return p.set.forgetPartition(p.name, r.ID)
+}
+
+// private says that backups of this partition share no messages.
+func (p *Partition) private() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.repo == nil {
+		return p.set.opt.DedupPerBackup
+	}
+	return p.repo.Dedup == "backup"
+}
+
+// condemnedList is condemned.json as last read.
+type condemnedList struct {
+	packs map[string]struct{} // keys of objects
+	read  time.Time           // monotonic; zero = never
+}
+
+// condemnedFor is how long condemned.json may be believed (design.md 5, Collection).
+const condemnedFor = 10 * time.Minute
+
+// condemned says whether the pack with this key is about to be deleted, so that
+// nothing new may refer to it.
+func (p *Partition) condemned(ctx context.Context, key string) (bool, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.dead.read.IsZero() || p.set.opt.Now().Sub(p.dead.read) > condemnedFor {
+		packs, err := await(ctx, func() (map[string]struct{}, error) { return readCondemned(ctx, p.store) })
+		if err != nil {
+			return false, err
+		}
+		p.dead = condemnedList{packs, p.set.opt.Now()}
+	}
+	_, dead := p.dead.packs[key]
+	return dead, nil
+}
+
+func readCondemned(ctx context.Context, s objstore.Store) (map[string]struct{}, error) {
+	const most = 64 << 20
+	o, err := s.Get(ctx, "condemned.json", 0, -1)
+	if errors.Is(err, objstore.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer o.Close()
+	var list struct {
+		Version int                  `json:"version"`
+		Packs   map[string]time.Time `json:"packs"`
+	}
+	if err := json.NewDecoder(io.LimitReader(o, most)).Decode(&list); err != nil {
+		return nil, fmt.Errorf("read condemned.json: %w", err)
+	}
+	if list.Version != 1 {
+		return nil, fmt.Errorf("condemned.json has version %d; this program knows version 1", list.Version)
+	}
+	packs := make(map[string]struct{}, len(list.Packs))
+	for k := range list.Packs {
+		packs[k] = struct{}{}
+	}
+	return packs, nil
+}
+
+// storeClock estimates the store's clock between its answers: the last stated time
+// plus what has passed here since.
+type storeClock struct {
+	mu     sync.Mutex
+	stated time.Time
+	at     time.Time // here, with its monotonic reading
+}
+
+func (c *storeClock) saw(t, here time.Time) {
+	if t.IsZero() {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stated, c.at = t, here
+}
+
+// now is the store's time as far as known; here itself while the store has said nothing.
+func (c *storeClock) now(here time.Time) time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.stated.IsZero() {
+		return here
+	}
+	return c.stated.Add(here.Sub(c.at))
+}

@@ -1,0 +1,78 @@
+package partitions
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"strings"
+
+	"backupd/replication/cyrus"
+)
+
+// The kinds of backup, the first element of a path.
+const (
+	KindUser   = "user"
+	KindShared = "shared"
+	KindServer = "server"
+)
+
+// Name is what one backup is for: a user, a shared top-level mailbox, or the
+// server's own annotations.
+type Name struct {
+	Kind string
+	// Full is the userid, the [domain!]top-level mailbox, or "annotations".
+	Full string
+}
+
+// UserName is the backup of a user.
+func UserName(userid string) Name { return Name{KindUser, userid} }
+
+// ServerName is the backup of the server's own annotations.
+func ServerName() Name { return Name{KindServer, "annotations"} }
+
+// NameOf is the backup that the mailbox with this internal name belongs to; the
+// empty name is the server itself.
+func (s *Set) NameOf(mailbox string) Name {
+	if mailbox == "" {
+		return ServerName()
+	}
+	if userid, top := cyrus.Owner(mailbox, s.opt.DefaultDomain, s.opt.DeletedPrefix); userid != "" {
+		return UserName(userid)
+	} else {
+		return Name{KindShared, top}
+	}
+}
+
+// Path is where the backup lies below backups/ (design.md 5): <kind>/<enc>.
+func (n Name) Path() string { return n.Kind + "/" + encode(n.Full) }
+
+func (n Name) String() string { return n.Kind + " " + n.Full }
+
+const (
+	maxEncoded  = 180 // bytes; above, the name is cut and its hash added
+	keptEncoded = 120
+)
+
+// encode makes one path element of any name: bytes outside A-Za-z0-9._@- and a
+// leading dot become =XX; what is too long is cut, and told apart by its SHA-256.
+func encode(name string) string {
+	const hexDigits = "0123456789ABCDEF"
+	var b strings.Builder
+	for i := range len(name) {
+		c := name[i]
+		plain := c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' || c >= '0' && c <= '9' ||
+			c == '_' || c == '@' || c == '-' || c == '.' && i > 0
+		if plain {
+			b.WriteByte(c)
+			continue
+		}
+		b.WriteByte('=')
+		b.WriteByte(hexDigits[c>>4])
+		b.WriteByte(hexDigits[c&15])
+	}
+	enc := b.String()
+	if len(enc) <= maxEncoded {
+		return enc
+	}
+	sum := sha256.Sum256([]byte(name))
+	return enc[:keptEncoded] + "=~" + hex.EncodeToString(sum[:])
+}

@@ -1,0 +1,66 @@
+package partitions
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"backupd/objstore"
+	"backupd/replication/cyrus"
+)
+
+// patience says how long transient trouble of a store is waited out. A delayed
+// answer harms nobody (client-behaviour.md 4); a refusal of the wrong command makes the client spin.
+type patience struct {
+	wait time.Duration
+	// spent is what comes when it is over: ErrLocked where the client defers, ErrClose elsewhere.
+	spent error
+}
+
+type patienceKey struct{}
+
+func withPatience(ctx context.Context, p patience) context.Context {
+	return context.WithValue(ctx, patienceKey{}, p)
+}
+
+// brief is for the commands that may hear LOCKED (design.md, promise 10).
+func (s *Set) brief(ctx context.Context) context.Context {
+	return withPatience(ctx, patience{s.opt.OutageWait, cyrus.ErrLocked})
+}
+
+// patient is for all others: they wait longer, and then lose the connection.
+func (s *Set) patient(ctx context.Context) context.Context {
+	return withPatience(ctx, patience{s.opt.PatientWait, cyrus.ErrClose})
+}
+
+// await calls fn until it succeeds, fails for good, or the patience of ctx is spent.
+// Trouble that may pass is what objstore.IsTemporary says. fn must be safe to repeat.
+func await[T any](ctx context.Context, fn func() (T, error)) (T, error) {
+	p, _ := ctx.Value(patienceKey{}).(patience)
+	bo := backoff.NewExponentialBackOff()
+	bo.InitialInterval = 50 * time.Millisecond
+	bo.MaxInterval = 5 * time.Second
+	v, err := backoff.Retry(ctx, func() (T, error) {
+		v, err := fn()
+		if err != nil && !objstore.IsTemporary(err) {
+			return v, backoff.Permanent(err)
+		}
+		return v, err
+	}, backoff.WithBackOff(bo), backoff.WithMaxElapsedTime(max(p.wait, time.Millisecond)))
+	if permanent := (*backoff.PermanentError)(nil); errors.As(err, &permanent) {
+		err = permanent.Unwrap()
+	}
+	if err != nil && p.spent != nil && objstore.IsTemporary(err) {
+		err = fmt.Errorf("%w: %w", p.spent, err)
+	}
+	return v, err
+}
+
+// await0 is await for calls without a result.
+func await0(ctx context.Context, fn func() error) error {
+	_, err := await(ctx, func() (struct{}, error) { return struct{}{}, fn() })
+	return err
+}

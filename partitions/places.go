@@ -1,0 +1,147 @@
+package partitions
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+
+	"backupd/index"
+	"backupd/partitions/history"
+	"backupd/replication/cyrus"
+)
+
+// What the index knows of the packs of a partition: which messages lie in them
+// (SharedKey) and where each chunk lies (ChunkKey). Both are written when a pack is
+// durable, before any commit names it: they are true of the bucket all the same.
+
+// shared is a message that any backup of the partition may refer to.
+type shared struct {
+	size   int64
+	chunks []history.ChunkID
+}
+
+func (m shared) encode() []byte {
+	b := binary.AppendUvarint(nil, uint64(m.size))
+	for _, c := range m.chunks {
+		b = append(b, c[:]...)
+	}
+	return b
+}
+
+func decodeShared(b []byte) (shared, error) {
+	size, n := binary.Uvarint(b)
+	if n <= 0 || (len(b)-n)%32 != 0 {
+		return shared{}, errors.New("index: bad entry of a shared message")
+	}
+	m := shared{size: int64(size)}
+	for b = b[n:]; len(b) > 0; b = b[32:] {
+		m.chunks = append(m.chunks, history.ChunkID(b[:32]))
+	}
+	return m, nil
+}
+
+// chunkPlace is a place in a pack: the pack's hash, and the guid of a whole message
+// or none for a piece, whose entry is named by the chunk.
+type chunkPlace struct {
+	pack  [32]byte
+	guid  cyrus.GUID
+	whole bool
+}
+
+func (p chunkPlace) encode() []byte {
+	b := append(make([]byte, 0, 52), p.pack[:]...)
+	if p.whole {
+		b = append(b, p.guid[:]...)
+	}
+	return b
+}
+
+func decodeChunkPlace(b []byte) (chunkPlace, error) {
+	switch len(b) {
+	case 32:
+		return chunkPlace{pack: [32]byte(b)}, nil
+	case 52:
+		return chunkPlace{pack: [32]byte(b[:32]), guid: cyrus.GUID(b[32:]), whole: true}, nil
+	}
+	return chunkPlace{}, errors.New("index: bad place of a chunk")
+}
+
+func (p chunkPlace) place(c history.ChunkID) history.Place {
+	e := packedChunk{id: c, guid: p.guid, whole: p.whole}
+	return history.Place{Chunk: c, Object: packKey(p.pack), Entry: e.entry()}
+}
+
+// parsePlace is the inverse for places as they stand in a log. ok is false for
+// what lies in a commit, a segment or a rewritten pack: those are found through the log.
+func parsePlace(pl history.Place) (chunkPlace, bool) {
+	var p chunkPlace
+	const pre, post = "packs/xx/", ".tar.zst"
+	if len(pl.Object) != len(pre)+64+len(post) || pl.Object[:6] != "packs/" {
+		return p, false
+	}
+	if _, err := hex.Decode(p.pack[:], []byte(pl.Object[len(pre):len(pre)+64])); err != nil {
+		return p, false
+	}
+	if len(pl.Entry) == 44 {
+		g, err := cyrus.ParseGUID(pl.Entry[:40])
+		if err != nil {
+			return p, false
+		}
+		p.guid, p.whole = g, true
+	}
+	return p, true
+}
+
+// indexPack shows a durable pack in the index.
+func (p *Partition) indexPack(key string, chunks []packedChunk) error {
+	pl, ok := parsePlace(history.Place{Object: key})
+	if !ok {
+		return fmt.Errorf("index %s: not the key of a pack", key)
+	}
+	return p.set.index.UpdateLong(func(t *index.Txn) error {
+		for _, c := range chunks {
+			at := chunkPlace{pack: pl.pack, guid: c.guid, whole: c.whole}
+			if err := t.Set(index.ChunkKey(p.name, c.id[:]), at.encode()); err != nil {
+				return err
+			}
+			if !c.whole || c.private {
+				continue
+			}
+			m := shared{c.size, []history.ChunkID{c.id}}
+			if err := t.Set(index.SharedKey(p.name, c.guid[:]), m.encode()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// indexShared shows a message whose pieces all lie in durable packs.
+func (p *Partition) indexShared(t *index.Txn, g cyrus.GUID, m shared) error {
+	return t.Set(index.SharedKey(p.name, g[:]), m.encode())
+}
+
+func (p *Partition) lookupShared(t *index.Txn, g cyrus.GUID) (shared, bool, error) {
+	b, err := t.Get(index.SharedKey(p.name, g[:]))
+	if errors.Is(err, index.ErrNotFound) {
+		return shared{}, false, nil
+	}
+	if err != nil {
+		return shared{}, false, err
+	}
+	m, err := decodeShared(b)
+	return m, err == nil, err
+}
+
+func (p *Partition) lookupChunk(t *index.Txn, c history.ChunkID) (history.Place, bool, error) {
+	b, err := t.Get(index.ChunkKey(p.name, c[:]))
+	if errors.Is(err, index.ErrNotFound) {
+		return history.Place{}, false, nil
+	}
+	if err != nil {
+		return history.Place{}, false, err
+	}
+	at, err := decodeChunkPlace(b)
+	return at.place(c), err == nil, err
+}

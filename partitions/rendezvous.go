@@ -1,0 +1,21 @@
+package partitions
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+)
+
+// choose picks the partition of a new backup by rendezvous hashing: every host that
+// has the same partitions configured computes the same one, and adding a partition
+// moves nobody's choice but those that it wins.
+func choose(parts []*Partition, path string) *Partition {
+	var best *Partition
+	var high uint64
+	for _, p := range parts {
+		sum := sha256.Sum256([]byte(p.name + "\x00" + path))
+		if w := binary.BigEndian.Uint64(sum[:8]); best == nil || w > high {
+			best, high = p, w
+		}
+	}
+	return best
+}

@@ -1,0 +1,167 @@
+package partitions
+
+import (
+	"strconv"
+	"strings"
+
+	"backupd/partitions/history"
+	"backupd/replication/dlist"
+)
+
+// How the state is told to a client: the exact lines after which it sends nothing
+// (client-behaviour.md 5).
+
+// reportMailbox tells a live mailbox, unless it is in resync, or bodies of it are
+// missing and it is time to ask for them: what is not reported is sent whole.
+func (x *Session) reportMailbox(st *indexState, h *heldBackup, m *history.MailboxState, out emit) error {
+	if !m.Deleted.IsZero() || m.Resync != "" {
+		return nil
+	}
+	if ask, err := x.askAgain(st, m); err != nil || ask {
+		return err
+	}
+	h.reported[m.UniqueID] = modSeqOf(m)
+	return out("MAILBOX", dlist.KV(mailboxFields(m)...))
+}
+
+// unreported are counters that the client would merge into its own: the backup must
+// never change the source (design.md, promise 9).
+var unreported = map[string]bool{"FOLDERMODSEQ": true, "RACLMODSEQ": true}
+
+// mandatory are the fields that a client insists on in a reply (imap/sync_support.c:
+// sync_kl_parse); an intermediate mailbox was sent with few of them.
+var mandatory = [...]struct{ key, value string }{
+	{"LAST_UID", "0"}, {"HIGHESTMODSEQ", "0"}, {"RECENTUID", "0"}, {"RECENTTIME", "0"}, {"LAST_APPENDDATE", "0"},
+	{"POP3_LAST_LOGIN", "0"}, {"POP3_SHOW_AFTER", "0"}, {"UIDVALIDITY", "0"}, {"PARTITION", ""}, {"ACL", ""}, {"OPTIONS", ""},
+}
+
+// mailboxFields are the fields of a mailbox as they go on the wire: as the client
+// sent them, with the CRCs of what is held.
+func mailboxFields(m *history.MailboxState) []dlist.Pair {
+	out := make([]dlist.Pair, 0, len(m.Fields)+len(mandatory))
+	has := map[string]bool{}
+	basic, annot := reportedCRC(m)
+	for _, f := range m.Fields {
+		has[f.Key] = true
+		switch {
+		case unreported[f.Key]:
+			continue
+		case f.Key == "SYNC_CRC":
+			f.Value = dlist.N(uint64(basic))
+		case f.Key == "SYNC_CRC_ANNOT":
+			f.Value = dlist.N(uint64(annot))
+		}
+		out = append(out, f)
+	}
+	for _, f := range mandatory {
+		if !has[f.key] {
+			out = append(out, dlist.P(f.key, dlist.S(f.value)))
+		}
+	}
+	return out
+}
+
+// reportedCRC are the CRCs of what is held. The annotation CRC has two forms; the
+// client's own release counts one of them (replication-protocol.md 8).
+func reportedCRC(m *history.MailboxState) (basic, annot uint32) {
+	if uint32(number(m.Fields, "SYNC_CRC_ANNOT")) == m.CRC.AnnotPadded || number(m.Fields, "VERSION") >= 20 {
+		return m.CRC.Basic, m.CRC.AnnotPadded
+	}
+	return m.CRC.Basic, m.CRC.Annot
+}
+
+func reportQuotas(st *indexState, out emit) error {
+	for i, err := range st.Items("quota") {
+		if err != nil {
+			return err
+		}
+		if !i.Deleted.IsZero() {
+			continue
+		}
+		if err := reportQuota(i, out); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func reportQuota(i *history.ItemState, out emit) error {
+	e, ok := i.Event.(*history.QuotaEvent)
+	if !ok {
+		return nil
+	}
+	return out("QUOTA", dlist.KV(e.Fields...))
+}
+
+// reportMeta tells seen state, subscriptions and scripts.
+func reportMeta(st *indexState, userid string, out emit) error {
+	for i, err := range st.Items("seen") {
+		if err != nil {
+			return err
+		}
+		if e, ok := i.Event.(*history.SeenEvent); ok && i.Deleted.IsZero() {
+			if err := out("SEEN", dlist.KV(e.Fields...)); err != nil {
+				return err
+			}
+		}
+	}
+	if err := reportSubs(st, out); err != nil {
+		return err
+	}
+	return reportSieve(st, userid, out)
+}
+
+// subsPerLine bounds an LSUB line; the client adds several up.
+const subsPerLine = 1000
+
+func reportSubs(st *indexState, out emit) error {
+	var names []dlist.Value
+	for i, err := range st.Items("sub") {
+		if err != nil {
+			return err
+		}
+		e, ok := i.Event.(*history.SubEvent)
+		if !ok || !i.Deleted.IsZero() || !e.Subscribed {
+			continue
+		}
+		if names = append(names, dlist.S(e.Name)); len(names) == subsPerLine {
+			if err := out("LSUB", dlist.L(names...)); err != nil {
+				return err
+			}
+			names = nil
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	return out("LSUB", dlist.L(names...))
+}
+
+// reportSieve tells each script, and the active one once more as its compiled file,
+// without a GUID: only so does the client not activate it anew each time
+// (imap/sync_support.c: list_gen_cb).
+func reportSieve(st *indexState, userid string, out emit) error {
+	for i, err := range st.Items("sieve") {
+		if err != nil {
+			return err
+		}
+		e, ok := i.Event.(*history.SieveEvent)
+		if !ok || !i.Deleted.IsZero() {
+			continue
+		}
+		if err := out("SIEVE", sieveLine(e.Filename, e.LastUpdate, e.GUID.String(), "0")); err != nil {
+			return err
+		}
+	}
+	active, err := activeScript(st, userid)
+	if err != nil || active == "" {
+		return err
+	}
+	return out("SIEVE", sieveLine(active, 0, strings.Repeat("0", 40), "1"))
+}
+
+func sieveLine(filename string, update int64, guid, active string) dlist.Value {
+	return dlist.KV(
+		dlist.P("FILENAME", dlist.S(filename)), dlist.P("LAST_UPDATE", dlist.S(strconv.FormatInt(update, 10))),
+		dlist.P("GUID", dlist.S(guid)), dlist.P("ISACTIVE", dlist.S(active)))
+}

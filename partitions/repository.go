@@ -1,0 +1,125 @@
+package partitions
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	_ "embed"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"backupd/objstore"
+	"backupd/objstore/probe"
+)
+
+// repositoryVersion is the layout that this program reads and writes.
+const repositoryVersion = 1
+
+const repositoryKey = "repository.json"
+
+// Repository is repository.json: what holds for the whole partition.
+type Repository struct {
+	Version      int                `json:"version"`
+	ID           string             `json:"id"` // 16 random bytes, hex
+	Created      time.Time          `json:"created"`
+	Software     string             `json:"software"`
+	Dedup        string             `json:"dedup"` // partition or backup: who shares messages
+	Chunker      string             `json:"chunker"`
+	Capabilities probe.Capabilities `json:"capabilities"`
+}
+
+// readme is README.txt: the essence of docs/bucket-restore.md.
+//
+//go:embed README.bucket.txt
+var readme []byte
+
+func readRepository(ctx context.Context, s objstore.Store) (*Repository, error) {
+	b, _, err := readSmall(ctx, s, repositoryKey)
+	if err != nil {
+		return nil, err
+	}
+	var r Repository
+	if err := json.Unmarshal(b, &r); err != nil {
+		return nil, fmt.Errorf("read %s: %w", repositoryKey, err)
+	}
+	if r.Version != repositoryVersion {
+		return nil, fmt.Errorf("%s has version %d; this program knows version %d: use a newer one", repositoryKey, r.Version, repositoryVersion)
+	}
+	return &r, nil
+}
+
+// createRepository probes the store and writes README.txt and repository.json. Two
+// hosts may do it at once: the first one's repository.json holds.
+func createRepository(ctx context.Context, p *Partition) (*Repository, error) {
+	caps, err := await(ctx, func() (probe.Capabilities, error) { return probe.Run(ctx, p.store, p.set.opt.Now) })
+	if err != nil {
+		return nil, fmt.Errorf("probe the store: %w", err)
+	}
+	r := &Repository{
+		Version: repositoryVersion, ID: randomHex(), Created: p.clock.now(p.set.opt.Now()).UTC(),
+		Software: p.set.opt.Software, Dedup: "partition", Chunker: chunkerName, Capabilities: caps,
+	}
+	if p.set.opt.DedupPerBackup {
+		r.Dedup = "backup"
+	}
+	if err := p.putIfAbsent(ctx, "README.txt", readme); err != nil && !errors.Is(err, objstore.ErrExist) {
+		return nil, err
+	}
+	b, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	if err := p.putIfAbsent(ctx, repositoryKey, append(b, '\n')); err != nil && !errors.Is(err, objstore.ErrExist) {
+		return nil, err
+	}
+	// Whoever won, and whatever came of an unclear answer: what is there holds.
+	return await(ctx, func() (*Repository, error) { return readRepository(ctx, p.store) })
+}
+
+// errCondition: a store on which two writers could overwrite each other.
+var errCondition = errors.New("the store does not honour conditional puts (If-None-Match), so two writers could overwrite each other: " +
+	"set backup_exclusive: yes in imapd.conf if this host is, and stays, the only one that writes to it")
+
+// putIfAbsent puts a small object once; ErrExist when there is one already, which
+// after an unclear answer may be our own.
+func (p *Partition) putIfAbsent(ctx context.Context, key string, b []byte) error {
+	return await0(ctx, func() error {
+		if p.set.opt.Exclusive {
+			if _, err := p.store.Stat(ctx, key); err == nil {
+				return &objstore.Error{Op: "put", Key: key, Err: objstore.ErrExist}
+			} else if !errors.Is(err, objstore.ErrNotExist) {
+				return err
+			}
+		}
+		_, err := p.store.Put(ctx, key, bytes.NewReader(b), objstore.PutOptions{IfAbsent: !p.set.opt.Exclusive})
+		return err
+	})
+}
+
+// readSmall reads an object that is never large (JSON for the whole of something).
+func readSmall(ctx context.Context, s objstore.Store, key string) ([]byte, objstore.Info, error) {
+	const most = 1 << 20
+	o, err := s.Get(ctx, key, 0, -1)
+	if err != nil {
+		return nil, objstore.Info{}, err
+	}
+	defer o.Close()
+	b, err := io.ReadAll(io.LimitReader(o, most+1))
+	if err != nil {
+		return nil, o.Info, fmt.Errorf("read %s: %w", key, err)
+	}
+	if len(b) > most {
+		return nil, o.Info, fmt.Errorf("read %s: larger than %d bytes: it is not what this program wrote", key, most)
+	}
+	return b, o.Info, nil
+}
+
+func randomHex() string {
+	var b [16]byte
+	rand.Read(b[:]) // never fails (crypto/rand, Go 1.24)
+	return hex.EncodeToString(b[:])
+}

@@ -1,0 +1,242 @@
+package partitions
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"backupd/index"
+	"backupd/partitions/history"
+	"backupd/replication/cyrus"
+)
+
+// Who is at the other end of a session, for the log and the history.
+type Who struct {
+	Connection string // unique in this process's life
+	Client     string // address and authenticated user
+}
+
+// Session is one connection's work: what it has sent and nothing refers to yet, what
+// it was told, and which backups it holds. It is used by one goroutine.
+type Session struct {
+	set *Set
+	who author
+	log *slog.Logger
+
+	force   bool
+	last    *Backup // opened last: its partition gets the messages
+	held    map[*Backup]*heldBackup
+	staging staging
+
+	unreadable int // files that the client gave up in this unit of work
+
+	since atomic.Int64 // unix nanoseconds since when it is between commands; 0 = in one
+	lostM sync.Mutex
+	taken map[*holding]bool // backups that another session took from this idle one
+}
+
+// heldBackup is what a session knows of a backup that it holds.
+type heldBackup struct {
+	fresh    bool              // brought up to the bucket in this unit of work
+	reported map[string]uint64 // uniqueid → HIGHESTMODSEQ that it was told; absent = told nothing
+}
+
+// NewSession begins the work of a connection.
+func (s *Set) NewSession(w Who) *Session {
+	x := &Session{
+		set: s, who: author{w.Connection, w.Client}, log: s.log.With("conn", w.Connection),
+		held: map[*Backup]*heldBackup{}, taken: map[*holding]bool{},
+	}
+	x.staging.init(x)
+	x.since.Store(s.opt.Now().UnixNano())
+	return x
+}
+
+// enter marks the session as busy until the function it returns is called.
+func (x *Session) enter() func() {
+	x.since.Store(0)
+	return func() { x.since.Store(x.set.opt.Now().UnixNano()) }
+}
+
+func (x *Session) idleFor() time.Duration {
+	at := x.since.Load()
+	if at == 0 {
+		return 0
+	}
+	return x.set.opt.Now().Sub(time.Unix(0, at))
+}
+
+// lost notes that another session took a backup from this one. It is called with the holding's lock.
+func (x *Session) lost(h *holding) {
+	x.lostM.Lock()
+	defer x.lostM.Unlock()
+	x.taken[h] = true
+}
+
+func (x *Session) lostOne(h *holding) bool {
+	x.lostM.Lock()
+	defer x.lostM.Unlock()
+	lost := x.taken[h]
+	delete(x.taken, h)
+	return lost
+}
+
+// secondLock is how long a session that holds a backup already waits for one more:
+// two that wait for each other must not do so for long.
+const secondLock = 10 * time.Second
+
+// open takes the backup and brings it up to the bucket, once in a unit of work. The
+// turn is not held afterwards. A backup that no partition holds is opened too.
+func (x *Session) open(ctx context.Context, n Name) (*Backup, *heldBackup, error) {
+	b := x.set.backup(n)
+	h := x.held[b]
+	if h != nil && x.lostOne(&b.hold) {
+		delete(x.held, b)
+		return nil, nil, fmt.Errorf("this connection was idle and another one works on %s: %w", n, cyrus.ErrLocked)
+	}
+	if h == nil {
+		wait := x.set.opt.OutageWait
+		if len(x.held) > 0 {
+			wait = min(wait, secondLock)
+		}
+		if err := b.hold.take(ctx, x, wait); err != nil {
+			return nil, nil, x.set.errf(b, err)
+		}
+		h = &heldBackup{reported: map[string]uint64{}}
+		x.held[b] = h
+	}
+	if !h.fresh {
+		if err := b.begin(ctx); err != nil {
+			return nil, nil, err
+		}
+		err := b.refresh(ctx)
+		b.end()
+		if err != nil {
+			return nil, nil, x.set.errf(b, err)
+		}
+		h.fresh = true
+	}
+	x.last = b
+	return b, h, nil
+}
+
+// keepOnly gives up the backups that are not named: the client has gone on to others.
+func (x *Session) keepOnly(names map[Name]bool) {
+	for b := range x.held {
+		if !names[b.name] {
+			x.giveUp(b)
+		}
+	}
+}
+
+func (x *Session) giveUp(b *Backup) {
+	delete(x.held, b)
+	x.lostOne(&b.hold)
+	b.hold.release(x)
+}
+
+// Restart ends the unit of work: staging and backups are given up.
+func (x *Session) Restart(context.Context) {
+	defer x.enter()()
+	for b := range x.held {
+		x.giveUp(b)
+	}
+	x.last = nil
+	x.unreadable = 0
+	x.staging.drop()
+}
+
+// Close is Restart at the end of the connection.
+func (x *Session) Close() error {
+	x.Restart(context.Background())
+	return nil
+}
+
+// ApplyForce makes the checks of this connection lenient. All that they refuse leads
+// to a resync, which sets matters right by itself: there is nothing more to force.
+func (x *Session) ApplyForce(context.Context) error {
+	x.force = true
+	return nil
+}
+
+// view reads the state of a backup; a backup that is nowhere gives no call.
+func (b *Backup) view(fn func(st *indexState) error) error {
+	if b.entry == nil {
+		return nil
+	}
+	return b.set.index.View(func(t *index.Txn) error {
+		return fn(&indexState{set: b.set, t: t, id: b.entry.ID, path: b.path, part: b.part})
+	})
+}
+
+// read is view for commands: it takes the backup's turn.
+func (b *Backup) read(ctx context.Context, fn func(st *indexState) error) error {
+	if err := b.begin(ctx); err != nil {
+		return err
+	}
+	defer b.end()
+	return b.set.errf(b, b.view(fn))
+}
+
+// change is what a small command does to a backup: it looks at the state (nil while the
+// backup is nowhere) and returns the events to commit, none when nothing changes.
+// It is called again when another writer was faster.
+type change func(st *indexState) ([]history.Event, error)
+
+// apply opens the backup, making it where needed, and commits the change.
+func (x *Session) apply(ctx context.Context, n Name, c change) error {
+	b, h, err := x.open(ctx, n)
+	if err != nil {
+		return err
+	}
+	if err := b.begin(ctx); err != nil {
+		return err
+	}
+	defer b.end()
+	err = x.set.errf(b, x.commitChange(ctx, b, c))
+	if err != nil {
+		h.fresh = false // look again next time: another writer may be about
+	}
+	return err
+}
+
+func (x *Session) commitChange(ctx context.Context, b *Backup, c change) error {
+	for {
+		var events []history.Event
+		err := b.viewOrNone(func(st *indexState) (err error) {
+			events, err = c(st)
+			return err
+		})
+		if err != nil || len(events) == 0 {
+			return err
+		}
+		if err := b.create(ctx, nil); err != nil {
+			return err
+		}
+		bld := history.NewBuilder(history.Header{}, x.set.opt.Pack)
+		for _, e := range events {
+			if err := bld.Event(e); err != nil {
+				return err
+			}
+		}
+		err = b.commit(ctx, x.who, bld, func() error { return errAgain })
+		if !errors.Is(err, errAgain) {
+			return err
+		}
+	}
+}
+
+// errAgain: other commits came first; the change is thought out anew.
+var errAgain = errors.New("other commits came first")
+
+// viewOrNone is view, but fn is called with nil while the backup is nowhere.
+func (b *Backup) viewOrNone(fn func(st *indexState) error) error {
+	if b.entry == nil {
+		return fn(nil)
+	}
+	return b.view(fn)
+}

@@ -1,0 +1,233 @@
+package partitions
+
+import (
+	"context"
+	"crypto/sha1"
+	"fmt"
+	"slices"
+
+	"backupd/partitions/history"
+	"backupd/replication/cyrus"
+	"backupd/replication/dlist"
+)
+
+// one is a change of one event, which is dropped when the item has that value already.
+func one(k history.ItemKey, e history.Event, same func(old history.Event) bool) change {
+	return func(st *indexState) ([]history.Event, error) {
+		if st == nil {
+			return []history.Event{e}, nil
+		}
+		old, err := st.Item(k)
+		if err != nil {
+			return nil, err
+		}
+		if old != nil && old.Deleted.IsZero() && same(old.Event) {
+			return nil, nil
+		}
+		return []history.Event{e}, nil
+	}
+}
+
+// removal is a change that removes an item, where there is one.
+func removal(k history.ItemKey, e history.Event) change {
+	return func(st *indexState) ([]history.Event, error) {
+		if st == nil {
+			return nil, nil
+		}
+		old, err := st.Item(k)
+		if err != nil || old == nil || !old.Deleted.IsZero() {
+			return nil, err
+		}
+		return []history.Event{e}, nil
+	}
+}
+
+func samePairs(a, b []dlist.Pair) bool {
+	return slices.EqualFunc(a, b, func(x, y dlist.Pair) bool { return x.Key == y.Key && x.Value.Equal(y.Value) })
+}
+
+// ApplySeen stores a user's seen state of one mailbox.
+func (x *Session) ApplySeen(ctx context.Context, s cyrus.Seen) error {
+	defer x.enter()()
+	return x.apply(x.set.patient(ctx), UserName(s.UserID), one(
+		history.ItemKey{Kind: "seen", A: s.UserID, B: s.UniqueID},
+		&history.SeenEvent{User: s.UserID, UniqueID: s.UniqueID, Fields: s.Fields},
+		func(old history.Event) bool {
+			e, ok := old.(*history.SeenEvent)
+			return ok && samePairs(e.Fields, s.Fields)
+		}))
+}
+
+// ApplySub subscribes a user to a mailbox, or ends that.
+func (x *Session) ApplySub(ctx context.Context, userid, mailbox string, subscribe bool) error {
+	defer x.enter()()
+	k := history.ItemKey{Kind: "sub", A: userid, B: mailbox}
+	e := &history.SubEvent{User: userid, Name: mailbox, Subscribed: subscribe}
+	c := removal(k, e)
+	if subscribe {
+		c = one(k, e, func(history.Event) bool { return true })
+	}
+	return x.apply(x.set.patient(ctx), UserName(userid), c)
+}
+
+// ApplySieve stores a script.
+func (x *Session) ApplySieve(ctx context.Context, s cyrus.Sieve) error {
+	defer x.enter()()
+	e := &history.SieveEvent{
+		User: s.UserID, Filename: s.Filename, LastUpdate: s.LastUpdate,
+		GUID: sha1.Sum([]byte(s.Content)), Content: s.Content, Extra: s.Extra,
+	}
+	return x.apply(x.set.patient(ctx), UserName(s.UserID), one(
+		history.ItemKey{Kind: "sieve", A: s.UserID, B: s.Filename}, e,
+		func(old history.Event) bool {
+			o, ok := old.(*history.SieveEvent)
+			return ok && o.GUID == e.GUID && o.LastUpdate == e.LastUpdate && samePairs(o.Extra, e.Extra)
+		}))
+}
+
+// ApplyUnsieve removes a script; the client names the compiled form of the active one
+// when it deactivates it (imap/sync_support.c: sync_do_user_sieve).
+func (x *Session) ApplyUnsieve(ctx context.Context, userid, filename string) error {
+	defer x.enter()()
+	return x.apply(x.set.patient(ctx), UserName(userid), func(st *indexState) ([]history.Event, error) {
+		if st == nil {
+			return nil, nil
+		}
+		var events []history.Event
+		script, err := st.Item(history.ItemKey{Kind: "sieve", A: userid, B: filename})
+		if err != nil {
+			return nil, err
+		}
+		if script != nil && script.Deleted.IsZero() {
+			events = append(events, &history.UnsieveEvent{User: userid, Filename: filename})
+		}
+		active, err := activeScript(st, userid)
+		if err != nil {
+			return nil, err
+		}
+		if active == filename {
+			events = append(events, &history.SieveActiveEvent{User: userid})
+		}
+		return events, nil
+	})
+}
+
+func activeScript(st *indexState, userid string) (string, error) {
+	i, err := st.Item(history.ItemKey{Kind: "sieve-active", A: userid})
+	if err != nil || i == nil || !i.Deleted.IsZero() {
+		return "", err
+	}
+	e, ok := i.Event.(*history.SieveActiveEvent)
+	if !ok {
+		return "", fmt.Errorf("index: active script of %s is a %s event", userid, i.Event.Kind())
+	}
+	return e.Filename, nil
+}
+
+// ApplyActivateSieve makes a script the active one.
+func (x *Session) ApplyActivateSieve(ctx context.Context, userid, filename string) error {
+	return x.activate(ctx, userid, filename)
+}
+
+// ApplyUnactivateSieve leaves no script active.
+func (x *Session) ApplyUnactivateSieve(ctx context.Context, userid string) error {
+	return x.activate(ctx, userid, "")
+}
+
+func (x *Session) activate(ctx context.Context, userid, filename string) error {
+	defer x.enter()()
+	return x.apply(x.set.patient(ctx), UserName(userid), func(st *indexState) ([]history.Event, error) {
+		var active string
+		if st != nil {
+			var err error
+			if active, err = activeScript(st, userid); err != nil {
+				return nil, err
+			}
+		}
+		if active == filename {
+			return nil, nil
+		}
+		return []history.Event{&history.SieveActiveEvent{User: userid, Filename: filename}}, nil
+	})
+}
+
+// ApplyQuota stores the limits of a quota root.
+func (x *Session) ApplyQuota(ctx context.Context, q cyrus.Quota) error {
+	defer x.enter()()
+	return x.apply(x.set.patient(ctx), x.set.NameOf(q.Root), one(
+		history.ItemKey{Kind: "quota", A: q.Root}, &history.QuotaEvent{Root: q.Root, Fields: q.Fields},
+		func(old history.Event) bool {
+			e, ok := old.(*history.QuotaEvent)
+			return ok && samePairs(e.Fields, q.Fields)
+		}))
+}
+
+// ApplyUnquota removes a quota root.
+func (x *Session) ApplyUnquota(ctx context.Context, root string) error {
+	defer x.enter()()
+	return x.apply(x.set.patient(ctx), x.set.NameOf(root),
+		removal(history.ItemKey{Kind: "quota", A: root}, &history.UnquotaEvent{Root: root}))
+}
+
+// ApplyAnnotation stores an annotation of a mailbox or of the server.
+func (x *Session) ApplyAnnotation(ctx context.Context, a cyrus.MailboxAnnotation) error {
+	defer x.enter()()
+	if a.Value == nil {
+		return x.unannotate(ctx, a.Mailbox, a.Entry, a.UserID)
+	}
+	return x.apply(x.set.patient(ctx), x.set.NameOf(a.Mailbox), one(annotationKey(a.Mailbox, a.Entry, a.UserID),
+		&history.AnnotationEvent{Name: a.Mailbox, Entry: a.Entry, UserID: a.UserID, Value: a.Value},
+		func(old history.Event) bool {
+			e, ok := old.(*history.AnnotationEvent)
+			return ok && e.Value != nil && *e.Value == *a.Value
+		}))
+}
+
+// ApplyUnannotation removes an annotation.
+func (x *Session) ApplyUnannotation(ctx context.Context, mailbox, entry, userid string) error {
+	defer x.enter()()
+	return x.unannotate(ctx, mailbox, entry, userid)
+}
+
+func (x *Session) unannotate(ctx context.Context, mailbox, entry, userid string) error {
+	return x.apply(x.set.patient(ctx), x.set.NameOf(mailbox), removal(annotationKey(mailbox, entry, userid),
+		&history.AnnotationEvent{Name: mailbox, Entry: entry, UserID: userid}))
+}
+
+func annotationKey(mailbox, entry, userid string) history.ItemKey {
+	return history.ItemKey{Kind: "annotation", A: mailbox, B: entry, C: userid}
+}
+
+// ApplyUnuser notes that the account was deleted; everything stays in the history.
+func (x *Session) ApplyUnuser(ctx context.Context, userid string) error {
+	defer x.enter()()
+	return x.apply(x.set.patient(ctx), UserName(userid), func(st *indexState) ([]history.Event, error) {
+		if st == nil {
+			return nil, nil
+		}
+		alive, err := st.anythingAlive()
+		if err != nil || !alive {
+			return nil, err
+		}
+		return []history.Event{&history.UnuserEvent{User: userid}}, nil
+	})
+}
+
+// itemKinds are the kinds of items that a state holds.
+var itemKinds = [...]string{"sub", "seen", "sieve", "sieve-active", "quota", "annotation"}
+
+func (s *indexState) anythingAlive() (bool, error) {
+	for m, err := range s.Mailboxes() {
+		if err != nil || m.Deleted.IsZero() {
+			return err == nil, err
+		}
+	}
+	for _, kind := range itemKinds {
+		for i, err := range s.Items(kind) {
+			if err != nil || i.Deleted.IsZero() {
+				return err == nil, err
+			}
+		}
+	}
+	return false, nil
+}

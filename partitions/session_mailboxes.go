@@ -1,0 +1,101 @@
+package partitions
+
+import (
+	"context"
+	"fmt"
+
+	"backupd/partitions/history"
+	"backupd/replication/cyrus"
+)
+
+// ApplyRename renames a mailbox, from one backup to another where the owner changes
+// (the user was renamed, a shared mailbox was given to a user).
+func (x *Session) ApplyRename(ctx context.Context, r cyrus.Rename) error {
+	defer x.enter()()
+	ctx = x.set.patient(ctx)
+	from, to := x.set.NameOf(r.Old), x.set.NameOf(r.New)
+	if from != to {
+		return x.moveMailbox(ctx, from, to, r)
+	}
+	return x.apply(ctx, from, func(st *indexState) ([]history.Event, error) {
+		m, err := existing(st, r.Old)
+		if err != nil {
+			return nil, err
+		}
+		events, err := makeRoom(st, r.New, m.UniqueID)
+		if err != nil {
+			return nil, err
+		}
+		return append(events, &history.RenameEvent{
+			UniqueID: m.UniqueID, Old: r.Old, New: r.New, Partition: r.Partition, UIDValidity: r.UIDValidity,
+		}), nil
+	})
+}
+
+// existing is the live mailbox with this name, or ErrNonexistent.
+func existing(st *indexState, name string) (*history.MailboxState, error) {
+	if st != nil {
+		if m, err := st.MailboxByName(name); m != nil || err != nil {
+			return m, err
+		}
+	}
+	return nil, fmt.Errorf("%s: %w", name, cyrus.ErrNonexistent)
+}
+
+// makeRoom deletes another live mailbox that has the name. The client orders its
+// renames so that names are free; where ours is not, the source has deleted that
+// mailbox and we have not heard of it. It stays in the history.
+func makeRoom(st *indexState, name, uniqueid string) ([]history.Event, error) {
+	if st == nil {
+		return nil, nil
+	}
+	other, err := st.MailboxByName(name)
+	if err != nil || other == nil || other.UniqueID == uniqueid {
+		return nil, err
+	}
+	return []history.Event{&history.UnmailboxEvent{UniqueID: other.UniqueID, Name: other.Name}}, nil
+}
+
+// ApplyUnmailbox deletes a mailbox; an unknown one is deleted already.
+func (x *Session) ApplyUnmailbox(ctx context.Context, name string) error {
+	defer x.enter()()
+	return x.apply(x.set.patient(ctx), x.set.NameOf(name), func(st *indexState) ([]history.Event, error) {
+		if st == nil {
+			return nil, nil
+		}
+		m, err := st.MailboxByName(name)
+		if err != nil || m == nil {
+			return nil, err
+		}
+		return []history.Event{&history.UnmailboxEvent{UniqueID: m.UniqueID, Name: name}}, nil
+	})
+}
+
+// ApplyExpunge marks records expunged that the source has cleaned up already. It
+// comes after GET FULLMAILBOX (client-behaviour.md f10).
+func (x *Session) ApplyExpunge(ctx context.Context, name, uniqueid string, uids []uint32) error {
+	defer x.enter()()
+	return x.apply(x.set.patient(ctx), x.set.NameOf(name), func(st *indexState) ([]history.Event, error) {
+		m, err := existing(st, name)
+		if err != nil {
+			return nil, err
+		}
+		if m.UniqueID != uniqueid {
+			return nil, fmt.Errorf("%s has uniqueid %s, not %s: %w", name, m.UniqueID, uniqueid, cyrus.ErrMoved)
+		}
+		var gone []uint32
+		for _, uid := range uids {
+			r, err := st.Record(uniqueid, uid)
+			if err != nil {
+				return nil, err
+			}
+			if r != nil && r.Expunged == 0 {
+				gone = append(gone, uid)
+			}
+		}
+		if len(gone) == 0 {
+			return nil, nil
+		}
+		return []history.Event{&history.ExpungeEvent{UniqueID: uniqueid, UIDs: gone}}, nil
+	})
+}

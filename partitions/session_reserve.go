@@ -1,0 +1,40 @@
+package partitions
+
+import (
+	"context"
+
+	"backupd/index"
+	"backupd/replication/cyrus"
+)
+
+// Reserve says which messages the client has to upload.
+func (x *Session) Reserve(ctx context.Context, _ string, names []string, guids []cyrus.GUID) ([]cyrus.GUID, error) {
+	defer x.enter()()
+	ctx = x.set.brief(ctx)
+	if len(names) > 0 {
+		if _, _, err := x.open(ctx, x.set.NameOf(names[0])); err != nil {
+			return nil, err
+		}
+	}
+	if err := x.staging.settle(); err != nil {
+		return nil, err
+	}
+	var missing []cyrus.GUID
+	err := x.set.index.View(func(t *index.Txn) error {
+		f := finder{x: x, t: t, part: x.messagePartition()}
+		if b := x.last; b != nil && b.entry != nil {
+			f.st = &indexState{set: x.set, t: t, id: b.entry.ID, path: b.path, part: b.part}
+		}
+		for _, g := range guids {
+			m, err := f.find(ctx, g)
+			if err != nil {
+				return err
+			}
+			if m == nil || m.missing {
+				missing = append(missing, g)
+			}
+		}
+		return nil
+	})
+	return missing, err
+}

@@ -1,0 +1,157 @@
+package partitions
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"backupd/index"
+	"backupd/objstore"
+)
+
+// Set is all partitions of one daemon with their common index. Its methods may be
+// called from many goroutines.
+type Set struct {
+	opt    Options
+	log    *slog.Logger
+	index  *index.Index
+	parts  []*Partition
+	memory *semaphore.Weighted // bytes of bodies that connections hold outside of packs
+
+	// life ends with Close: puts of packs and checkpoints that nobody waits for.
+	life context.Context
+	end  context.CancelFunc
+	work sync.WaitGroup
+
+	checkpoints chan *Backup // due ones; one is written at a time
+
+	mu      sync.Mutex
+	backups map[string]*Backup // by path, those in use in this process's life
+}
+
+// Open makes a Set. It does not ask the stores anything: a bucket that is away is
+// waited for by the first command that needs it. The index stays the caller's to close, after Close.
+func Open(opt Options) (*Set, error) {
+	if err := opt.defaults(); err != nil {
+		return nil, err
+	}
+	s := &Set{
+		opt: opt, log: opt.Logger, index: opt.Index,
+		memory:      semaphore.NewWeighted(opt.MemoryLimit),
+		backups:     map[string]*Backup{},
+		checkpoints: make(chan *Backup, 1024),
+	}
+	s.life, s.end = context.WithCancel(context.Background())
+	for _, c := range opt.Partitions {
+		p := &Partition{name: c.Name, location: c.Location, set: s}
+		p.store = timed{Store: c.Store, clock: &p.clock, now: opt.Now}
+		p.pool = newPackPool(p)
+		s.parts = append(s.parts, p)
+	}
+	s.work.Go(s.writeCheckpoints)
+	return s, nil
+}
+
+// Close ends background work. Sessions must have been closed before.
+func (s *Set) Close() error {
+	s.end()
+	s.work.Wait()
+	return nil
+}
+
+// Partitions are the configured ones, in the order of the configuration.
+func (s *Set) Partitions() []*Partition { return s.parts }
+
+func (s *Set) partition(name string) *Partition {
+	for _, p := range s.parts {
+		if p.name == name {
+			return p
+		}
+	}
+	return nil
+}
+
+func (s *Set) indexedRepository(partition string) (id string, err error) {
+	err = s.index.View(func(t *index.Txn) error {
+		b, err := t.Get(index.RepositoryKey(partition))
+		if errors.Is(err, index.ErrNotFound) {
+			return nil
+		}
+		id = string(b)
+		return err
+	})
+	return id, err
+}
+
+// forgetPartition drops everything that the index knows of a partition, and of the
+// backups in it, and notes which repository stands there now.
+func (s *Set) forgetPartition(partition, id string) error {
+	entries, err := s.entries()
+	if err != nil {
+		return err
+	}
+	for path, e := range entries {
+		if e.Partition != partition {
+			continue
+		}
+		if err := s.dropBackup(path, e.ID); err != nil {
+			return err
+		}
+	}
+	if err := s.index.DropPartition(partition); err != nil {
+		return err
+	}
+	return s.index.Update(func(t *index.Txn) error { return t.Set(index.RepositoryKey(partition), []byte(id)) })
+}
+
+// timed notes what every answer of a store says of its clock.
+type timed struct {
+	objstore.Store
+	clock *storeClock
+	now   func() time.Time
+}
+
+func (t timed) note(i objstore.Info, err error) {
+	if err != nil {
+		t.clock.saw(objstore.StoreTimeOf(err), t.now())
+		return
+	}
+	t.clock.saw(i.StoreTime, t.now())
+}
+
+func (t timed) Put(ctx context.Context, key string, body objstore.Body, o objstore.PutOptions) (objstore.Info, error) {
+	i, err := t.Store.Put(ctx, key, body, o)
+	t.note(i, err)
+	return i, err
+}
+
+func (t timed) Stat(ctx context.Context, key string) (objstore.Info, error) {
+	i, err := t.Store.Stat(ctx, key)
+	t.note(i, err)
+	return i, err
+}
+
+// backup returns the handle for a name; one for each path, for as long as the process lives.
+func (s *Set) backup(n Name) *Backup {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	path := n.Path()
+	b := s.backups[path]
+	if b == nil {
+		b = newBackup(s, n)
+		s.backups[path] = b
+	}
+	return b
+}
+
+func (s *Set) errf(b *Backup, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("backup of %s: %w", b.name, err)
+}

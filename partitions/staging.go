@@ -1,0 +1,162 @@
+package partitions
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"backupd/index"
+	"backupd/partitions/history"
+	"backupd/replication/cyrus"
+)
+
+// staging is what a connection has sent and nothing refers to yet. Small messages
+// are held as they are, up to the size that a commit takes inline; when more comes
+// they all go to the packs. Once a pack is durable the index knows its messages, and
+// staging forgets them: its size is bounded, however much is sent.
+type staging struct {
+	x      *Session
+	msgs   map[cyrus.GUID]*stagedMessage
+	inline int64            // bytes of bodies held
+	packed []*stagedMessage // those in packs, oldest first
+}
+
+// stagedMessage lies in body, or in packs of part.
+type stagedMessage struct {
+	guid   cyrus.GUID
+	size   int64
+	chunks []history.ChunkID
+	body   []byte // nil: in packs
+	inMem  bool
+	part   *Partition
+	packs  []*openPack // without repetition
+	// suspicious: its SHA-1 shows a collision attack; it is shared with nobody.
+	suspicious bool
+}
+
+func (g *staging) init(x *Session) {
+	g.x = x
+	g.msgs = map[cyrus.GUID]*stagedMessage{}
+}
+
+// drop forgets everything; what is in packs stays there, unreferenced.
+func (g *staging) drop() {
+	for _, m := range g.msgs {
+		g.forget(m)
+	}
+	clear(g.msgs)
+	g.packed = nil
+}
+
+// forget gives back the memory of a message.
+func (g *staging) forget(m *stagedMessage) {
+	if m.inMem {
+		g.inline -= m.size
+		g.x.set.memory.Release(m.size)
+		m.body, m.inMem = nil, false
+	}
+	delete(g.msgs, m.guid)
+}
+
+// hold keeps a small message in memory, if it and its like still fit a commit.
+func (g *staging) hold(m *stagedMessage, body []byte) bool {
+	if g.inline+m.size >= g.x.set.opt.InlineLimit || !g.x.set.memory.TryAcquire(m.size) {
+		return false
+	}
+	m.body, m.inMem = body, true
+	g.inline += m.size
+	g.msgs[m.guid] = m
+	return true
+}
+
+// spill moves what is held in memory to the packs: it will not fit a commit any more.
+func (g *staging) spill(ctx context.Context) error {
+	for _, m := range g.msgs {
+		if !m.inMem {
+			continue
+		}
+		p, err := m.part.pool.add(ctx, m.whole(), m.body)
+		if err != nil {
+			return err
+		}
+		g.forget(m)
+		m.packs = []*openPack{p}
+		g.add(m)
+	}
+	return nil
+}
+
+// whole describes a message of one chunk as an entry of a pack. A suspicious one has
+// no guid to be named by: another message may have the same.
+func (m *stagedMessage) whole() packedChunk {
+	return packedChunk{id: m.chunks[0], guid: m.guid, whole: !m.suspicious, size: m.size, private: m.suspicious}
+}
+
+// add notes a message that lies in packs.
+func (g *staging) add(m *stagedMessage) {
+	g.msgs[m.guid] = m
+	g.packed = append(g.packed, m)
+}
+
+// settle forgets the oldest messages whose packs are durable: the index knows them.
+func (g *staging) settle() error {
+	for len(g.packed) > 0 {
+		m := g.packed[0]
+		for _, p := range m.packs {
+			if !p.isDone() {
+				return nil
+			}
+		}
+		g.packed = g.packed[1:]
+		if err := g.settleOne(m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// settleOne shows a message in the index whose packs are done. One that could not
+// be stored is forgotten: the client is asked for it again.
+func (g *staging) settleOne(m *stagedMessage) error {
+	if m.suspicious || m.part.private() {
+		return nil // stays in staging: the index shows only what backups share
+	}
+	for _, p := range m.packs {
+		if p.err != nil {
+			g.forget(m)
+			return nil
+		}
+	}
+	if len(m.chunks) > 1 {
+		err := g.x.set.index.Update(func(t *index.Txn) error {
+			return m.part.indexShared(t, m.guid, shared{m.size, m.chunks})
+		})
+		if err != nil {
+			return err
+		}
+	}
+	g.forget(m)
+	return nil
+}
+
+// errLost: a message was staged and could not be stored.
+var errLost = errors.New("staged mail could not be stored")
+
+// flush makes the packs durable in which the named messages lie.
+func (g *staging) flush(ctx context.Context, msgs []*stagedMessage) error {
+	packs := map[*openPack]struct{}{}
+	for _, m := range msgs {
+		for _, p := range m.packs {
+			packs[p] = struct{}{}
+		}
+	}
+	for p := range packs {
+		if err := p.flush(ctx); err != nil {
+			if ctx.Err() != nil {
+				return fmt.Errorf("wait for a pack: %w: %w", cyrus.ErrLocked, err)
+			}
+			return fmt.Errorf("%w: %w: %w", errLost, cyrus.ErrLocked, err)
+		}
+	}
+	return g.settle()
+}

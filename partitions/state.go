@@ -1,0 +1,229 @@
+package partitions
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+
+	"backupd/index"
+	"backupd/partitions/history"
+	"backupd/replication/cyrus"
+)
+
+// indexState is a backup's state in the index, as history.Fold and the answers to
+// GET see it: one transaction.
+type indexState struct {
+	set    *Set
+	t      *index.Txn
+	id     uint64 // of the backup
+	path   string
+	part   *Partition
+	sealed bool // a seal has been folded
+}
+
+var _ history.State = (*indexState)(nil)
+
+// get decodes the value of a key into v; false when there is none.
+func (s *indexState) get(k index.Key, v any) (bool, error) {
+	b, err := s.t.Get(k)
+	if errors.Is(err, index.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if err := json.Unmarshal(b, v); err != nil {
+		return false, fmt.Errorf("index key %q of %s: %w", []byte(k), s.path, err)
+	}
+	return true, nil
+}
+
+func (s *indexState) put(k index.Key, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return s.t.Set(k, b)
+}
+
+func (s *indexState) Mailbox(uniqueid string) (*history.MailboxState, error) {
+	m := new(history.MailboxState)
+	if ok, err := s.get(index.MailboxKey(s.id, uniqueid), m); !ok {
+		return nil, err
+	}
+	return m, nil
+}
+
+func (s *indexState) MailboxByName(name string) (*history.MailboxState, error) {
+	u, err := s.t.Get(index.NameKey(s.id, name))
+	if errors.Is(err, index.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s.Mailbox(string(u))
+}
+
+func (s *indexState) Mailboxes() iter.Seq2[*history.MailboxState, error] {
+	return func(yield func(*history.MailboxState, error) bool) {
+		for kv, err := range s.t.Scan(index.SeqPrefix(s.id), nil) {
+			var m *history.MailboxState
+			if err == nil {
+				m, err = s.Mailbox(string(kv.Value))
+			}
+			if err == nil && m == nil {
+				err = fmt.Errorf("index of %s: mailbox %s has an order but no state", s.path, kv.Value)
+			}
+			if !yield(m, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// PutMailbox keeps the order of creation, the live names and the uniqueids in step.
+func (s *indexState) PutMailbox(m *history.MailboxState) error {
+	old, err := s.Mailbox(m.UniqueID)
+	if err != nil {
+		return err
+	}
+	if old == nil {
+		if err := s.t.Set(index.SeqKey(s.id, m.Seq), []byte(m.UniqueID)); err != nil {
+			return err
+		}
+	}
+	live := m.Deleted.IsZero()
+	if old != nil && (old.Name != m.Name || !live) {
+		if err := s.dropName(old); err != nil {
+			return err
+		}
+	}
+	if live {
+		if err := s.t.Set(index.NameKey(s.id, m.Name), []byte(m.UniqueID)); err != nil {
+			return err
+		}
+		if err := s.t.Set(index.UniqueIDKey(m.UniqueID, s.path), nil); err != nil {
+			return err
+		}
+	} else if err := s.t.Delete(index.UniqueIDKey(m.UniqueID, s.path)); err != nil {
+		return err
+	}
+	return s.put(index.MailboxKey(s.id, m.UniqueID), m)
+}
+
+// dropName removes the name of a mailbox, unless another one has taken it.
+func (s *indexState) dropName(m *history.MailboxState) error {
+	k := index.NameKey(s.id, m.Name)
+	u, err := s.t.Get(k)
+	if errors.Is(err, index.ErrNotFound) || err == nil && string(u) != m.UniqueID {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return s.t.Delete(k)
+}
+
+func (s *indexState) Record(uniqueid string, uid uint32) (*history.RecordState, error) {
+	r := new(history.RecordState)
+	if ok, err := s.get(index.RecordKey(s.id, uniqueid, uid), r); !ok {
+		return nil, err
+	}
+	return r, nil
+}
+
+func (s *indexState) Records(uniqueid string, from uint32) iter.Seq2[*history.RecordState, error] {
+	return func(yield func(*history.RecordState, error) bool) {
+		prefix := index.RecordPrefix(s.id, uniqueid)
+		for kv, err := range s.t.Scan(prefix, binary.BigEndian.AppendUint32(prefix[:len(prefix):len(prefix)], from)) {
+			r := new(history.RecordState)
+			if err == nil {
+				err = json.Unmarshal(kv.Value, r)
+			}
+			if !yield(r, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+func (s *indexState) PutRecord(uniqueid string, r *history.RecordState) error {
+	return s.put(index.RecordKey(s.id, uniqueid, r.UID), r)
+}
+
+func (s *indexState) Message(g cyrus.GUID) (*history.MessageState, error) {
+	m := new(history.MessageState)
+	if ok, err := s.get(index.MessageKey(s.id, g[:]), m); !ok {
+		return nil, err
+	}
+	return m, nil
+}
+
+func (s *indexState) PutMessage(m *history.MessageState) error {
+	return s.put(index.MessageKey(s.id, m.GUID[:]), m)
+}
+
+// putPlace notes where a chunk lies: in a pack for the whole partition, in the log of
+// the backup for the backup alone.
+func (s *indexState) putPlace(p history.Place) error {
+	at, ok := parsePlace(p)
+	if !ok {
+		return s.put(index.InlineKey(s.id, p.Chunk[:]), p)
+	}
+	k := index.ChunkKey(s.part.name, p.Chunk[:])
+	if has, err := s.t.Has(k); has || err != nil {
+		return err
+	}
+	return s.t.Set(k, at.encode())
+}
+
+// place is where the backup finds a chunk.
+func (s *indexState) place(c history.ChunkID) (history.Place, error) {
+	if p, ok, err := s.part.lookupChunk(s.t, c); ok || err != nil {
+		return p, err
+	}
+	var p history.Place
+	ok, err := s.get(index.InlineKey(s.id, c[:]), &p)
+	if err == nil && !ok {
+		err = fmt.Errorf("chunk %s: %w", c, history.ErrNoPlace)
+	}
+	return p, err
+}
+
+func (s *indexState) Item(k history.ItemKey) (*history.ItemState, error) {
+	i := new(history.ItemState)
+	if ok, err := s.get(index.ItemKey(s.id, k.Kind, k.A, k.B, k.C), i); !ok {
+		return nil, err
+	}
+	return i, nil
+}
+
+func (s *indexState) Items(kind string) iter.Seq2[*history.ItemState, error] {
+	return func(yield func(*history.ItemState, error) bool) {
+		for kv, err := range s.t.Scan(index.ItemPrefix(s.id, kind), nil) {
+			i := new(history.ItemState)
+			if err == nil {
+				err = json.Unmarshal(kv.Value, i)
+			}
+			if !yield(i, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+func (s *indexState) PutItem(i *history.ItemState) error {
+	k := i.Key
+	return s.put(index.ItemKey(s.id, k.Kind, k.A, k.B, k.C), i)
+}
+
+func (s *indexState) NextSeq() (uint64, error) {
+	var n uint64
+	_, err := s.get(index.NextSeqKey(s.id), &n)
+	return n, err
+}
+
+func (s *indexState) PutNextSeq(n uint64) error { return s.put(index.NextSeqKey(s.id), n) }
