@@ -33,9 +33,11 @@ func (c *CRC) Add(r *Record) {
 	if r.Expunged() {
 		return
 	}
-	c.Basic ^= r.basicCRC()
+	// One buffer for all: what goes to crc32 is on the heap.
+	buf := make([]byte, 0, 256)
+	c.Basic ^= r.basicCRC(buf)
 	for i := range r.Annotations {
-		plain, padded := r.Annotations[i].crc(r.UID)
+		plain, padded := r.Annotations[i].crc(buf, r.UID)
 		c.Annot ^= plain
 		c.AnnotPadded ^= padded
 	}
@@ -53,15 +55,15 @@ func (c CRC) Equal(basic, annot uint32) bool {
 func crcEqual(a, b uint32) bool { return a == 0 || b == 0 || a == b }
 
 // basicCRC is the checksum of "uid modseq last_updated (flagcrc) internaldate guid".
-func (r *Record) basicCRC() uint32 {
-	var buf [160]byte
+func (r *Record) basicCRC(buf []byte) uint32 {
+	flags := flagCRC(buf, r.Flags)
 	b := strconv.AppendUint(buf[:0], uint64(r.UID), 10)
 	b = append(b, ' ')
 	b = strconv.AppendUint(b, r.ModSeq, 10)
 	b = append(b, ' ')
 	b = strconv.AppendUint(b, uint64(r.LastUpdated), 10)
 	b = append(b, " ("...)
-	b = strconv.AppendUint(b, uint64(flagCRC(r.Flags)), 10)
+	b = strconv.AppendUint(b, uint64(flags), 10)
 	b = append(b, ") "...)
 	b = strconv.AppendUint(b, uint64(r.InternalDate), 10)
 	b = append(b, ' ')
@@ -71,9 +73,8 @@ func (r *Record) basicCRC() uint32 {
 
 // flagCRC is the XOR of the checksums of the flags in ASCII lower case.
 // \Expunged never counts.
-func flagCRC(flags []string) uint32 {
+func flagCRC(buf []byte, flags []string) uint32 {
 	var sum uint32
-	var buf [64]byte
 	for _, f := range flags {
 		b := append(buf[:0], f...)
 		for i, c := range b {
@@ -90,11 +91,10 @@ func flagCRC(flags []string) uint32 {
 
 // crc is the checksum of "uid entry userid value", with both forms of thrid. An
 // empty value is not counted, as by Cyrus's incremental update.
-func (a *Annotation) crc(uid uint32) (plain, padded uint32) {
+func (a *Annotation) crc(buf []byte, uid uint32) (plain, padded uint32) {
 	if a.Value == nil || *a.Value == "" {
 		return 0, 0
 	}
-	var buf [256]byte
 	b := strconv.AppendUint(buf[:0], uint64(uid), 10)
 	b = append(b, ' ')
 	b = append(b, a.Entry...)

@@ -29,18 +29,18 @@ func TestCRCVectors(t *testing.T) {
 	both := NewCRC()
 	both.Add(one)
 	both.Add(two)
-	thridOld, thridNew := one.Annotations[0].crc(1)
-	created, _ := one.Annotations[1].crc(1)
-	comment, _ := two.Annotations[0].crc(2)
+	thridOld, thridNew := one.Annotations[0].crc(nil, 1)
+	created, _ := one.Annotations[1].crc(nil, 1)
+	comment, _ := two.Annotations[0].crc(nil, 2)
 	for _, c := range []struct {
 		what      string
 		got, want uint32
 	}{
-		{`\seen`, flagCRC([]string{`\SEEN`}), 3201761491},
-		{"$label1", flagCRC([]string{"$Label1"}), 979321343},
-		{"flags", flagCRC([]string{`\Seen`, `\Expunged`, "$Label1"}), 2223522092},
-		{"record 1", one.basicCRC(), 1933141338},
-		{"record 2", two.basicCRC(), 80345612},
+		{`\seen`, flagCRC(nil, []string{`\SEEN`}), 3201761491},
+		{"$label1", flagCRC(nil, []string{"$Label1"}), 979321343},
+		{"flags", flagCRC(nil, []string{`\Seen`, `\Expunged`, "$Label1"}), 2223522092},
+		{"record 1", one.basicCRC(nil), 1933141338},
+		{"record 2", two.basicCRC(nil), 80345612},
 		{"basic", both.Basic, 2012258134},
 		{"thrid", thridOld, 1121645622},
 		{"thrid padded", thridNew, 2387562494},

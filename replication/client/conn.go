@@ -1,0 +1,224 @@
+package client
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/klauspost/compress/flate"
+
+	"backupd/replication/cyrus"
+	"backupd/replication/dlist"
+)
+
+const bufSize = 64 << 10
+
+// maxLine bounds a banner or status line.
+const maxLine = 8 << 10
+
+// Client is one connection to a csync server. Not for concurrent use.
+type Client struct {
+	conn    io.ReadWriteCloser
+	r       *bufio.Reader
+	d       *dlist.Decoder
+	out     *bufio.Writer // to conn
+	w       *bufio.Writer // what commands write to; out, or before the compressor
+	deflate *flate.Writer // nil = not compressed
+	banner  Banner
+	err     error // why the connection is broken
+	// staged holds what this unit of work has uploaded, so that a message in
+	// several mailboxes is sent once (imap/sync_support.c, sync_msgid_lookup).
+	staged map[cyrus.GUID]struct{}
+}
+
+func newClient(conn io.ReadWriteCloser) *Client {
+	c := &Client{conn: conn, staged: make(map[cyrus.GUID]struct{})}
+	c.transport(bufio.NewReaderSize(conn, bufSize), bufio.NewWriterSize(conn, bufSize))
+	return c
+}
+
+func (c *Client) transport(r *bufio.Reader, out *bufio.Writer) {
+	c.r, c.out, c.w = r, out, out
+	c.d = dlist.NewDecoder(r, dlist.Limits{})
+}
+
+// Banner returns what the server announced, of the last banner.
+func (c *Client) Banner() Banner { return c.banner }
+
+// Close closes the connection without a word; see Exit.
+func (c *Client) Close() error { return c.conn.Close() }
+
+// guard makes the end of ctx end whatever the connection is doing.
+func (c *Client) guard(ctx context.Context) (stop func() bool) {
+	return context.AfterFunc(ctx, func() {
+		if dl, ok := c.conn.(interface{ SetDeadline(time.Time) error }); ok {
+			_ = dl.SetDeadline(time.Unix(1, 0))
+			return
+		}
+		_ = c.conn.Close()
+	})
+}
+
+func (c *Client) flush() error {
+	if err := c.w.Flush(); err != nil {
+		return err
+	}
+	if c.deflate == nil {
+		return nil
+	}
+	if err := c.deflate.Flush(); err != nil {
+		return err
+	}
+	return c.out.Flush()
+}
+
+// untagged reads one untagged value of a reply from d, exactly one value.
+type untagged func(key string, d *dlist.Decoder) error
+
+// command writes a command, whose line write completes but for its line end, and
+// reads the reply. what names it in errors.
+func (c *Client) command(ctx context.Context, what string, write func(w *bufio.Writer) error, on untagged) error {
+	if c.err != nil {
+		return fmt.Errorf("%s: %w", what, c.err)
+	}
+	stop := c.guard(ctx)
+	err := c.exchange(what, write, on)
+	if !stop() {
+		err = errors.Join(context.Cause(ctx), err)
+		c.err = err
+	}
+	var r *Refusal
+	var unwanted *unwantedError
+	switch {
+	case err == nil, errors.As(err, &unwanted):
+	case errors.As(err, &r):
+		if r.Status == "BYE" {
+			c.err = err
+		}
+		return err
+	default:
+		c.err = err
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return nil
+}
+
+func (c *Client) exchange(what string, write func(w *bufio.Writer) error, on untagged) error {
+	if err := write(c.w); err != nil {
+		return err
+	}
+	if _, err := c.w.WriteString("\r\n"); err != nil {
+		return err
+	}
+	if err := c.flush(); err != nil {
+		return err
+	}
+	return c.reply(what, on)
+}
+
+// unwantedError is about a reply that was read to its end: the connection lives.
+type unwantedError struct{ err error }
+
+func (e *unwantedError) Error() string { return e.err.Error() }
+func (e *unwantedError) Unwrap() error { return e.err }
+
+// reply reads untagged lines up to the status line.
+func (c *Client) reply(what string, on untagged) error {
+	var unwanted error
+	for {
+		word, err := c.d.Word()
+		if err != nil {
+			if errors.Is(err, io.EOF) {
+				err = io.ErrUnexpectedEOF
+			}
+			return err
+		}
+		if word != "*" {
+			status := strings.ToUpper(word)
+			text, err := c.restOfLine()
+			switch {
+			case err != nil:
+				return err
+			case status == "OK" && unwanted != nil:
+				return &unwantedError{unwanted}
+			case status == "OK":
+				return nil
+			case status == "NO" || status == "BAD" || status == "BYE":
+				return refusal(what, status, text)
+			}
+			return fmt.Errorf("reply %.40q is no status", word+" "+text)
+		}
+		if err := c.untagged(on); err != nil {
+			var syntax *dlist.SyntaxError
+			var lost *connError
+			if errors.As(err, &lost) || errors.As(err, &syntax) {
+				return err
+			}
+			if unwanted == nil {
+				unwanted = err
+			}
+			if err := c.d.SkipLine(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// connError is an error of the connection, where another would be about a value.
+type connError struct{ err error }
+
+func (e *connError) Error() string { return e.err.Error() }
+func (e *connError) Unwrap() error { return e.err }
+
+// untagged reads one untagged line behind its star.
+func (c *Client) untagged(on untagged) error {
+	key, err := c.d.Key()
+	if err != nil {
+		return err
+	}
+	// "* Fatal error: text" is followed by the end of the connection.
+	if key == "Fatal" {
+		text, err := c.restOfLine()
+		if err != nil {
+			return &connError{err}
+		}
+		return &connError{errors.New("server: Fatal " + text)}
+	}
+	if on == nil {
+		err = c.d.Skip() // ignored, as by sync_client
+	} else {
+		err = on(key, c.d)
+	}
+	if err != nil {
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			return &connError{err}
+		}
+		return fmt.Errorf("reply %s: %w", key, err)
+	}
+	return c.d.End()
+}
+
+// restOfLine reads text up to CR? LF, without it and the space before.
+func (c *Client) restOfLine() (string, error) {
+	var sb strings.Builder
+	for sb.Len() < maxLine {
+		b, err := c.r.ReadByte()
+		if err != nil {
+			if errors.Is(err, io.EOF) {
+				err = io.ErrUnexpectedEOF
+			}
+			return "", err
+		}
+		if b == '\n' {
+			return strings.Trim(sb.String(), " \r"), nil
+		}
+		sb.WriteByte(b)
+	}
+	return "", errors.New("line too long")
+}

@@ -1,0 +1,71 @@
+package client
+
+import (
+	"errors"
+	"strings"
+
+	"backupd/replication/cyrus"
+)
+
+// What a refusal may mean besides the sentinels of package cyrus
+// (imap/sync_support.c, sync_parse_response).
+var (
+	ErrInvalidUser  = errors.New("no such user")
+	ErrChecksum     = errors.New("checksum failure")
+	ErrNotSupported = errors.New("operation is not supported on mailbox")
+	ErrBadSieve     = errors.New("sieve script does not compile")
+	ErrPermission   = errors.New("permission denied")
+	ErrBye          = errors.New("server is closing")
+)
+
+// Refusal is an answer other than OK. errors.Is finds the sentinel that its
+// token stands for.
+type Refusal struct {
+	Command string // what was refused: "APPLY MAILBOX"
+	Status  string // NO, BAD or BYE
+	Token   string // IMAP_MAILBOX_LOCKED; "" when there is none
+	Text    string // what follows the status, token included
+}
+
+func (e *Refusal) Error() string { return e.Command + ": " + e.Status + " " + e.Text }
+
+// Is matches the sentinel of the token or status.
+func (e *Refusal) Is(target error) bool {
+	if e.Status == "BYE" {
+		return target == ErrBye
+	}
+	switch e.Token {
+	case "IMAP_INVALID_USER":
+		return target == ErrInvalidUser
+	case "IMAP_MAILBOX_NONEXISTENT":
+		return target == cyrus.ErrNonexistent
+	case "IMAP_MAILBOX_LOCKED":
+		return target == cyrus.ErrLocked
+	case "IMAP_MAILBOX_MOVED":
+		return target == cyrus.ErrMoved
+	case "IMAP_MAILBOX_NOTSUPPORTED":
+		return target == ErrNotSupported
+	case "IMAP_SYNC_CHECKSUM":
+		return target == ErrChecksum
+	case "IMAP_SYNC_CHANGED":
+		return target == cyrus.ErrSyncChanged
+	case "IMAP_SYNC_BADSIEVE":
+		return target == ErrBadSieve
+	case "IMAP_PROTOCOL_ERROR":
+		return target == cyrus.ErrProtocol
+	case "IMAP_PROTOCOL_BAD_PARAMETERS":
+		return target == cyrus.ErrBadParameters
+	case "IMAP_PERMISSION_DENIED":
+		return target == ErrPermission
+	}
+	return false
+}
+
+// refusal makes the error of a status line other than OK.
+func refusal(command, status, text string) *Refusal {
+	e := &Refusal{Command: command, Status: status, Text: text}
+	if first, _, _ := strings.Cut(text, " "); strings.HasPrefix(first, "IMAP_") {
+		e.Token = first
+	}
+	return e
+}

@@ -1,0 +1,216 @@
+// Package fakeserver is a csync server that keeps everything in memory, or, as
+// a null server, nothing at all. It is what package client is tested against and
+// what backup_replay measures itself against. It is no model for a real one:
+// nothing is durable and little is checked.
+package fakeserver
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"sync"
+
+	"github.com/klauspost/compress/flate"
+
+	"backupd/replication/cyrus"
+	"backupd/replication/dlist"
+)
+
+// Server serves any number of connections. Set the fields before the first.
+type Server struct {
+	Null      bool              // accept everything, keep nothing, answer MISSING to all
+	Passwords map[string]string // who may log in; nil = nobody has to, and everybody may with PLAIN
+	TLS       *tls.Config       // offers STARTTLS
+	Compress  bool              // offers COMPRESS DEFLATE
+	// Refuse may answer a command in place of the server: "NO …", or "" to let it pass.
+	// It is called once the whole command was read.
+	Refuse func(verb, key string) string
+
+	mu        sync.Mutex
+	mailboxes map[string]*mailbox // by uniqueid
+	bodies    map[cyrus.GUID][]byte
+	subs      map[string][]string // by userid
+	stats     Stats
+}
+
+// Stats counts what a Server has seen.
+type Stats struct {
+	Connections, Commands, Messages, Nils, Records int
+	Bytes                                          int64    // of message bodies
+	Log                                            []string // "APPLY MAILBOX", in order, of a server that is not null
+}
+
+type mailbox struct {
+	head    cyrus.Mailbox
+	records []*cyrus.Record // ascending uid
+}
+
+// Stats returns the counts so far.
+func (s *Server) Stats() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := s.stats
+	st.Log = append([]string(nil), st.Log...)
+	return st
+}
+
+// Body returns an uploaded message.
+func (s *Server) Body(g cyrus.GUID) ([]byte, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b, ok := s.bodies[g]
+	return b, ok
+}
+
+// Serve accepts connections until ctx ends or l fails, and waits for them to end.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer context.AfterFunc(ctx, func() { _ = l.Close() })()
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		wg.Go(func() {
+			defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
+			// What a client does to its connection is the client's business.
+			_ = s.ServeConn(conn)
+		})
+	}
+}
+
+// conn is one connection.
+type conn struct {
+	s       *Server
+	rw      io.ReadWriteCloser
+	r       *bufio.Reader
+	d       *dlist.Decoder
+	out     *bufio.Writer
+	w       *bufio.Writer
+	deflate *flate.Writer
+	tls     bool
+	verb    string
+	key     string
+}
+
+var errExit = errors.New("exit")
+
+// ServeConn serves one connection to its end and closes it. EXIT and the end of
+// the stream between commands are no error.
+func (s *Server) ServeConn(rw io.ReadWriteCloser) error {
+	s.mu.Lock()
+	s.stats.Connections++
+	if s.mailboxes == nil {
+		s.mailboxes, s.bodies, s.subs = map[string]*mailbox{}, map[cyrus.GUID][]byte{}, map[string][]string{}
+	}
+	s.mu.Unlock()
+	c := &conn{s: s, rw: rw}
+	defer func() { _ = c.rw.Close() }()
+	c.transport(bufio.NewReaderSize(rw, 64<<10), rw)
+	err := c.greet()
+	for err == nil {
+		err = c.next()
+	}
+	if errors.Is(err, errExit) || errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
+
+func (c *conn) transport(r *bufio.Reader, w io.Writer) {
+	c.r, c.d = r, dlist.NewDecoder(r, dlist.Limits{})
+	c.out = bufio.NewWriterSize(w, 64<<10)
+	c.w = c.out
+}
+
+func (c *conn) greet() error {
+	var b strings.Builder
+	if c.s.Passwords != nil {
+		b.WriteString("* SASL PLAIN SCRAM-SHA-256\r\n")
+	} else {
+		b.WriteString("* SASL PLAIN\r\n")
+	}
+	if c.s.TLS != nil && !c.tls {
+		b.WriteString("* STARTTLS\r\n")
+	}
+	if c.s.Compress && !c.tls {
+		b.WriteString("* COMPRESS DEFLATE\r\n")
+	}
+	b.WriteString("* OK fake.example fakeserver 1")
+	return c.line(b.String())
+}
+
+// line writes a line and everything before it.
+func (c *conn) line(s string) error {
+	if _, err := c.w.WriteString(s + "\r\n"); err != nil {
+		return err
+	}
+	if err := c.w.Flush(); err != nil || c.deflate == nil {
+		return err
+	}
+	if err := c.deflate.Flush(); err != nil {
+		return err
+	}
+	return c.out.Flush()
+}
+
+// next reads one command and answers it.
+func (c *conn) next() error {
+	verb, err := c.d.Word()
+	if err != nil {
+		return err
+	}
+	c.verb, c.key = strings.ToUpper(verb), ""
+	status, err := c.dispatch()
+	if err != nil {
+		var syntax *dlist.SyntaxError
+		switch {
+		case errors.As(err, &syntax):
+			status = "BAD IMAP_PROTOCOL_ERROR " + syntax.Error()
+		case errors.Is(err, cyrus.ErrBadParameters), errors.Is(err, dlist.ErrField):
+			status = "NO IMAP_PROTOCOL_BAD_PARAMETERS " + err.Error()
+		case errors.Is(err, cyrus.ErrSyncChanged):
+			status = "NO IMAP_SYNC_CHANGED Changed since last sync"
+		case errors.Is(err, cyrus.ErrNonexistent):
+			status = "NO IMAP_MAILBOX_NONEXISTENT No Such Mailbox"
+		default:
+			return err
+		}
+		if err := c.d.SkipLine(); err != nil {
+			return err
+		}
+	}
+	c.count()
+	if c.s.Refuse != nil {
+		if r := c.s.Refuse(c.verb, c.key); r != "" {
+			status = r
+		}
+	}
+	if status == "" {
+		return nil // answered
+	}
+	if err := c.line(status); err != nil {
+		return err
+	}
+	if c.verb == "EXIT" {
+		return errExit
+	}
+	return nil
+}
+
+func (c *conn) count() {
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	c.s.stats.Commands++
+	if !c.s.Null {
+		c.s.stats.Log = append(c.s.stats.Log, strings.TrimSpace(c.verb+" "+c.key))
+	}
+}
