@@ -67,6 +67,7 @@ type mailboxStream struct {
 	fields    []dlist.Pair
 	mailbox   *cyrus.Mailbox
 	atRecords bool
+	late      bool // fields stood behind RECORD
 	done      bool
 	err       error // of the wire, or of what was said on it
 }
@@ -181,12 +182,13 @@ func (st *mailboxStream) addLate(f dlist.Pair) error {
 	case "SINCE_MODSEQ", "SINCE_CRC", "SINCE_CRC_ANNOT":
 		return fmt.Errorf("MAILBOX: %w: %s behind RECORD", cyrus.ErrBadParameters, f.Key)
 	}
+	st.late = true
 	return st.addField(f)
 }
 
 // refreshHead parses the head again if fields stood behind RECORD.
 func (st *mailboxStream) refreshHead() error {
-	if len(st.fields) == len(st.mailbox.Fields) {
+	if !st.late {
 		return nil
 	}
 	mb, _, err := cyrus.ParseMailbox(st.fields)

@@ -59,9 +59,8 @@ type conn struct {
 	compressed bool
 
 	session Session // nil until the first command that needs one
-	force   bool
-	subject string // whom the current command is about, for slowdown and logs
-	scratch []byte // for one reply line
+	subject string  // whom the current command is about, for slowdown and logs
+	scratch []byte  // for one reply line
 
 	commands context.Context // of what the Session does
 }
