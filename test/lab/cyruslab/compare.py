@@ -124,6 +124,10 @@ def mailboxes(src, bucket, exactly=True):
     if exactly:
         for u in sorted(set(have) - set(src)):
             out.append("%s (%s) lives in the bucket, not at the source" % (have[u]["name"], u))
+        roots = {r for m in src.values() for r in m["quota"]}
+        for o in bucket.of("quota"):
+            if o["root"] not in roots:
+                out.append("quota of %s is in the bucket, not at the source" % o["root"])
     for u, m in src.items():
         if u not in have:
             out.append("%s (%s) is not in the bucket" % (m["name"], u))

@@ -211,7 +211,7 @@ def own_syslog():
     mine = os.environ.pop("CYRUSLAB_SYSLOG", None)
     if mine:                                            # the second start: inside the namespace
         p = start_sink(mine + ".sock", mine)
-        atexit.register(p.terminate)
+        atexit.register(lambda: (p.terminate(), p.wait(), os.unlink(mine)))
         subprocess.run(["mount", "--bind", mine + ".sock", "/dev/log"], check=True)
         return mine
     if not syslog_is_foreign():

@@ -89,8 +89,8 @@ def dual_stack(x):
     x.sync("7-after-rolling", "-u", *users[1:3], quiet=True)
 
 
-def spool_file(x, user, uid):
-    (f,) = glob.glob("%s/spool/**/user/%s/%d." % (x.lab.inst("src")["base"], user, uid), recursive=True)
+def spool_file(x, uid):
+    (f,) = glob.glob("%s/spool/**/%d." % (x.lab.inst("src")["base"], uid), recursive=True)
     return f
 
 
@@ -100,7 +100,7 @@ def unreadable_file(x):
     x.user("ursula")
     c = x.imap("ursula")
     c.append("INBOX", [(msg("u%d" % i, b"body of message number %d\r\n" % i), [], None) for i in range(1, 4)])
-    f = spool_file(x, "ursula", 2)
+    f = spool_file(x, 2)
     with open(f, "rb") as h:
         good = h.read()
     with open(f, "r+b") as h:
