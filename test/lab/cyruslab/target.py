@@ -11,6 +11,7 @@ import threading
 
 from . import instance
 from .host import PATH, as_cyrus, cmdline, die, free_port, mkdirs, need_root, wait_for
+from .host import tool as cyrus_tool
 from .imap import PASSWORD
 
 TOOLS = ("backupd", "cyr_backup", "ctl_backups")
@@ -135,6 +136,21 @@ def backup_server(lab, bindir, store="dir", minio=None, name="backup", sets=None
     if start:
         instance.start_master(inst, env=inst["env"], strace=strace)
         lab.save()
+    return inst
+
+
+def reference_server(lab, name="reference", sets=None, service_opts="prefork=0"):
+    """Debian's own backupd (Cyrus Backups), to compare with."""
+    base = lab.path(name)
+    mkdirs(base, base + "/store", base + "/spool")
+    inst = instance.make_instance(lab, name, [instance.Service(
+        "backupd", cyrus_tool("backupd") + " -C %C", None, service_opts)], {
+            "backuppartition-default": base + "/store", "defaultpartition": "default",
+            # it insists on an ordinary partition, too
+            "partition-default": base + "/spool"}, sets or {})
+    inst["kind"] = "reference"
+    instance.start_master(inst)
+    lab.save()
     return inst
 
 

@@ -126,6 +126,42 @@ def unreadable_file(x):
     x.settle("3-repaired", "-u", "ursula")
 
 
+def objects(x):
+    """Every object of the directory store: {key: size}."""
+    top = x.backup["base"] + "/store"
+    return {os.path.relpath(os.path.join(d, f), top): os.path.getsize(os.path.join(d, f))
+            for d, _, files in os.walk(top) for f in files}
+
+
+@scenario("objects", stores=("dir",))
+def few_objects(x):
+    "how many objects a sync writes: large ones for much mail, exactly one for a new message"
+    x.user("oskar", "olga")
+    x.load("oskar", "gen:2000:5000:oskar")
+    x.sync("0-other", "-u", "olga")
+    before = objects(x)
+    x.sync("1-initial", "-u", "oskar")
+    new = {k: n for k, n in objects(x).items() if k not in before}
+    packs = [k for k in new if k.startswith("packs/")]
+    x.expect("1-initial", 1 <= len(packs) <= 1 + 2000 * 5000 // (8 << 20),
+             "%d packs for 10 MB: %s" % (len(packs), packs))
+    applies = len(x.sent("1-initial", b"APPLY MAILBOX"))
+    rest = [k for k in new if k not in packs and not k.endswith("/backup.json")]
+    x.expect("1-initial", len(rest) <= 2 * applies, "%d further objects for %d APPLY MAILBOX: %s" % (
+        len(rest), applies, rest))
+    h = x.start("2-rolling", "-R")
+    time.sleep(1)
+    before = objects(x)
+    x.imap("oskar").append("INBOX", [(msg("one new message"), [], None)])
+    time.sleep(3)
+    after = objects(x)
+    new = [k for k in after if k not in before]
+    x.expect("2-rolling", len(new) == 1 and "/log/" in new[0], "new objects for one message: %s" % new)
+    x.expect("2-rolling", all(after.get(k) == n for k, n in before.items()), "objects were replaced or removed")
+    x.stop_rolling("2-rolling", h)
+    x.sync("3-after", "-u", "oskar", quiet=True)
+
+
 @scenario("index")
 def index_lost(x):
     "the index is removed between two syncs: the next sends nothing new"
