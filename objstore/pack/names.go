@@ -1,0 +1,142 @@
+package pack
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"strings"
+)
+
+// kind is a row of the table of names. Its value stands in directories: never reuse one.
+type kind struct {
+	code byte
+	id   int    // bytes of the hash before text, written as lower-case hex; 0 = none
+	text string // the name, or what follows the hash
+	// numbered: in a segment the name follows the number of its commit, 16 digits and a slash.
+	numbered bool
+}
+
+// kinds is the fixed list of names (docs/format.md 1.3).
+var kinds = [...]kind{
+	{1, 0, "commit.ndjson", true},
+	{2, 0, "places.ndjson", true},
+	{3, 0, "state.ndjson", false},
+	{4, 0, "state.json", false},
+	{5, 0, "backup.json", false},
+	{6, 0, "directory.json", false},
+	{16, 20, ".eml", true},
+	{17, 32, ".part", true},
+	{18, 32, ".records", false},
+	{19, 32, ".messages", false},
+	{20, 32, ".places", false},
+}
+
+// The byte before each entry of a directory: a kind and flags.
+const (
+	kindMask = 0x1f
+	flagNum  = 0x20 // the number of a commit follows
+	flagDict = 0x40 // reserved
+	flagKey  = 0x80 // reserved
+
+	numberDigits = 16
+	maxNumber    = 9_999_999_999_999_999
+)
+
+// CheckName says whether an entry may have this name: nil or ErrName.
+func CheckName(name string) error {
+	var buf [64]byte
+	_, err := appendName(buf[:0], name)
+	return err
+}
+
+// appendName appends the name as directories hold it: kind, number, hash.
+func appendName(b []byte, name string) ([]byte, error) {
+	rest, number, numbered := name, uint64(0), false
+	if len(name) > numberDigits && name[numberDigits] == '/' {
+		if number, numbered = parseNumber(name[:numberDigits]); !numbered {
+			return b, fmt.Errorf("%w: %q", ErrName, name)
+		}
+		rest = name[numberDigits+1:]
+	}
+	for _, k := range kinds {
+		hash, ok := strings.CutSuffix(rest, k.text)
+		if !ok || len(hash) != 2*k.id || !lowerHex(hash) || numbered && !k.numbered {
+			continue
+		}
+		if numbered {
+			b = binary.AppendUvarint(append(b, k.code|flagNum), number)
+		} else {
+			b = append(b, k.code)
+		}
+		return hex.AppendDecode(b, []byte(hash))
+	}
+	return b, fmt.Errorf("%w: %q", ErrName, name)
+}
+
+// cutName takes a name off the front of b.
+func cutName(b []byte) (name string, rest []byte, err error) {
+	if len(b) == 0 {
+		return "", nil, corrupt("directory ends before an entry")
+	}
+	head := b[0]
+	b = b[1:]
+	if head&(flagDict|flagKey) != 0 {
+		return "", nil, fmt.Errorf("%w: entry is encrypted or compressed with a dictionary", ErrVersion)
+	}
+	k, ok := kindOf(head & kindMask)
+	if !ok {
+		return "", nil, fmt.Errorf("%w: entry of unknown kind %d", ErrVersion, head&kindMask)
+	}
+	var prefix string
+	if head&flagNum != 0 {
+		var number uint64
+		if number, b, err = cutUvarint(b, maxNumber); err != nil {
+			return "", nil, err
+		}
+		if !k.numbered {
+			return "", nil, corrupt("directory: number before %q", k.text)
+		}
+		prefix = fmt.Sprintf("%0*d/", numberDigits, number)
+	}
+	if len(b) < k.id {
+		return "", nil, corrupt("directory ends within a name")
+	}
+	return prefix + hex.EncodeToString(b[:k.id]) + k.text, b[k.id:], nil
+}
+
+func kindOf(code byte) (kind, bool) {
+	for _, k := range kinds {
+		if k.code == code {
+			return k, true
+		}
+	}
+	return kind{}, false
+}
+
+func parseNumber(s string) (n uint64, ok bool) {
+	for _, c := range []byte(s) {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = n*10 + uint64(c-'0')
+	}
+	return n, true
+}
+
+func lowerHex(s string) bool {
+	for _, c := range []byte(s) {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
+}
+
+// cutUvarint takes a number from 0 to limit off the front of b.
+func cutUvarint(b []byte, limit uint64) (uint64, []byte, error) {
+	v, n := binary.Uvarint(b)
+	if n <= 0 || v > limit {
+		return 0, nil, corrupt("directory: number missing or over %d", limit)
+	}
+	return v, b[n:], nil
+}
