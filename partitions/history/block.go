@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"slices"
 
 	"github.com/klauspost/compress/zstd"
 
 	"backupd/objstore"
 	"backupd/objstore/pack"
+	"backupd/replication/cyrus"
 )
 
 // The kinds of blocks: the suffix of their entries.
@@ -51,6 +53,34 @@ func newBlockSource(s objstore.Store) (*blockSource, error) {
 		return nil, err
 	}
 	return &blockSource{objects: NewObjects(s, 16), enc: enc, dec: dec}, nil
+}
+
+func (b *blockSource) close() error {
+	b.dec.Close()
+	return b.enc.Close()
+}
+
+// ReadBlock reads the records of a block that a RecordBlocksEvent names.
+func ReadBlock(ctx context.Context, s objstore.Store, ref BlockRef) iter.Seq2[*cyrus.Record, error] {
+	b := blockSource{objects: NewObjects(s, 1)}
+	return b.records(ctx, ref)
+}
+
+func (b *blockSource) records(ctx context.Context, ref BlockRef) iter.Seq2[*cyrus.Record, error] {
+	return func(yield func(*cyrus.Record, error) bool) {
+		raw, err := b.read(ctx, recordBlocks, ref)
+		if err == nil {
+			err = eachRecord(raw, ref, func(r *RecordState) error {
+				if !yield(&r.Record, nil) {
+					return errStop
+				}
+				return nil
+			})
+		}
+		if err != nil && !errors.Is(err, errStop) {
+			yield(nil, inObject(ref.Object, err))
+		}
+	}
 }
 
 // compress packs the bytes of a block for keeping in memory.

@@ -1,6 +1,7 @@
 package history
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha1"
 	"errors"
@@ -35,7 +36,7 @@ func OpenMessage(ctx context.Context, o *Objects, m *MessageState, places func(C
 	}
 	b := &body{ctx: ctx, objects: o, guid: m.GUID, left: m.Size, whole: sha1.New()}
 	for _, c := range m.Chunks {
-		l, err := locate(ctx, o, c, places)
+		l, err := o.locate(ctx, c, places)
 		if err != nil {
 			return nil, fmt.Errorf("message %s: %w", m.GUID, err)
 		}
@@ -45,7 +46,7 @@ func OpenMessage(ctx context.Context, o *Objects, m *MessageState, places func(C
 }
 
 // locate finds the first place of a chunk that exists.
-func locate(ctx context.Context, o *Objects, c ChunkID, places func(ChunkID) ([]Place, error)) (located, error) {
+func (o *Objects) locate(ctx context.Context, c ChunkID, places func(ChunkID) ([]Place, error)) (located, error) {
 	list, err := places(c)
 	if err != nil {
 		return located{}, err
@@ -55,10 +56,10 @@ func locate(ctx context.Context, o *Objects, c ChunkID, places func(ChunkID) ([]
 	}
 	var first error // of the likeliest place
 	for _, p := range list {
-		l, err := locateIn(ctx, o, p)
+		l, err := o.locateIn(ctx, p)
 		if errors.Is(err, objstore.ErrNotExist) {
 			if p, err = o.resolver.resolve(ctx, p); err == nil {
-				l, err = locateIn(ctx, o, p)
+				l, err = o.locateIn(ctx, p)
 			}
 		}
 		if err == nil {
@@ -71,7 +72,7 @@ func locate(ctx context.Context, o *Objects, c ChunkID, places func(ChunkID) ([]
 	return located{}, first
 }
 
-func locateIn(ctx context.Context, o *Objects, p Place) (located, error) {
+func (o *Objects) locateIn(ctx context.Context, p Place) (located, error) {
 	dir, err := o.Directory(ctx, p.Object)
 	if err != nil {
 		return located{}, err
@@ -99,6 +100,7 @@ type body struct {
 	inRun string        // its object
 
 	chunk   io.ReadCloser // the current chunk, nil between two
+	frames  io.Reader     // what is left of its frames
 	current located
 	sum     *hashingReader
 }
@@ -143,7 +145,8 @@ func (b *body) next() error {
 		return inObject(l.object, err)
 	}
 	b.chunks, b.current = b.chunks[1:], l
-	b.chunk = pack.OpenEntry(l.entry, io.LimitReader(b.run, l.entry.Len))
+	b.frames = io.LimitReader(b.run, l.entry.Len)
+	b.chunk = pack.OpenEntry(l.entry, b.frames)
 	b.sum = newHashingReader(b.chunk)
 	return nil
 }
@@ -163,7 +166,9 @@ func (b *body) endChunk(err error) error {
 	case b.sum.hex() != b.current.chunk.String():
 		err = fmt.Errorf("chunk %s: %w: the SHA-256 of its bytes is another one", b.current.chunk, ErrCorrupt)
 	default:
-		err = closed
+		// Whatever of the frames was not needed stands before the next chunk.
+		_, err = io.Copy(io.Discard, b.frames)
+		err = cmp.Or(closed, err)
 	}
 	return inObject(b.current.object, err)
 }

@@ -20,13 +20,17 @@ func Due(objects int, logBytes, rewriteBytes int64) bool {
 	return objects >= maxObjects || objects >= dueObjects || (objects > 0 && logBytes > rewriteBytes)
 }
 
-// Checkpoint describes a checkpoint that was written.
+// Checkpoint describes a checkpoint that was read or written.
 type Checkpoint struct {
-	Key    string
-	Number uint64
-	Hash   string // SHA-256 of its state.ndjson
-	Bytes  int64  // of all objects that were put
+	Number   uint64
+	Hash     string // SHA-256 of its state.ndjson, hex
+	Previous string // the same of the checkpoint before it; "" = there was none
+	Bytes    int64  // of all objects that were put for it; 0 when it was read
 }
+
+// Checkpoint is the last checkpoint that the state came from or went to; zero when
+// there is none.
+func (m *Mem) Checkpoint() Checkpoint { return m.base }
 
 // WriteCheckpoint writes the state as of the last commit: first the blocks that no
 // object holds yet, at last the checkpoint itself, which names only what is there.
@@ -37,10 +41,12 @@ func (m *Mem) WriteCheckpoint(ctx context.Context, o pack.Options) (Checkpoint, 
 	if err != nil {
 		return Checkpoint{}, fmt.Errorf("checkpoint %d of %s: %w", m.tip.Number, m.backup, err)
 	}
+	m.base = c
 	return c, nil
 }
 
 func (m *Mem) writeCheckpoint(ctx context.Context, o pack.Options) (Checkpoint, error) {
+	s := m.source.objects.store
 	if m.broken != nil {
 		return Checkpoint{}, m.broken
 	}
@@ -50,13 +56,13 @@ func (m *Mem) writeCheckpoint(ctx context.Context, o pack.Options) (Checkpoint, 
 	if err := m.sweepPlaces(); err != nil {
 		return Checkpoint{}, err
 	}
-	packer := newBlockPacker(m.store, m.backup, o)
+	packer := newBlockPacker(s, m.backup, o)
 	if err := m.putBlocks(ctx, packer); err != nil {
 		return Checkpoint{}, err
 	}
-	previous := m.base.hash
-	if m.base.number == m.tip.Number {
-		previous = m.base.previous
+	previous := m.base.Hash
+	if m.base.Number == m.tip.Number {
+		previous = m.base.Previous
 	}
 	state, err := m.state(previous)
 	if err != nil {
@@ -77,14 +83,12 @@ func (m *Mem) writeCheckpoint(ctx context.Context, o pack.Options) (Checkpoint, 
 	if err != nil {
 		return Checkpoint{}, err
 	}
-	c := Checkpoint{Key: CheckpointKey(m.backup, m.tip.Number), Number: m.tip.Number, Hash: hashOf(state), Bytes: packer.bytes + int64(len(object))}
 	// No condition: two hosts that fold the same log write the same state, each beside
 	// blocks that it has put itself.
-	if _, err := m.store.Put(ctx, c.Key, bytes.NewReader(object), objstore.PutOptions{}); err != nil {
+	if _, err := s.Put(ctx, CheckpointKey(m.backup, m.tip.Number), bytes.NewReader(object), objstore.PutOptions{}); err != nil {
 		return Checkpoint{}, err
 	}
-	m.base = checkpointInfo{number: c.Number, hash: c.Hash, previous: previous}
-	return c, nil
+	return Checkpoint{m.tip.Number, hashOf(state), previous, packer.bytes + int64(len(object))}, nil
 }
 
 // putBlocks puts the blocks that no object holds, and notes where they lie now.

@@ -86,6 +86,9 @@ func ParseEvent(line []byte) (Event, error) {
 	if !utf8.Valid(line) {
 		return nil, fmt.Errorf("%w: event is not UTF-8", ErrCorrupt)
 	}
+	if e := scanRecords(line); e != nil {
+		return e, nil
+	}
 	d := json.NewDecoder(bytes.NewReader(line))
 	var kind string
 	var e Event

@@ -1,6 +1,7 @@
 package history
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -9,6 +10,7 @@ import (
 	"hash"
 	"io"
 	"iter"
+	"slices"
 
 	"backupd/objstore"
 )
@@ -18,7 +20,8 @@ import (
 type CommitReader struct {
 	header Header
 	key    string // of the object, for errors
-	own    string // key that the place "." stands for
+	first  []byte // the header's line, with its newline
+	size   int64  // bytes of commit.ndjson
 	lines  *lines
 	sum    hash.Hash
 	err    error // ends the events: io.EOF after the last one
@@ -31,13 +34,14 @@ func newCommitReader(key, backup string, number uint64, e entry, places func() (
 	if e.size > maxCommitSize {
 		return nil, inObject(key, fmt.Errorf("%w: %s of %d bytes", ErrCorrupt, e.name, e.size))
 	}
-	c := &CommitReader{key: key, sum: sha256.New(), places: places}
+	c := &CommitReader{key: key, size: e.size, sum: sha256.New(), places: places}
 	c.lines = newLines(io.TeeReader(e.body, c.sum))
 	line, err := c.lines.next()
 	if errors.Is(err, io.EOF) {
 		err = fmt.Errorf("%w: %s is empty", ErrCorrupt, e.name)
 	}
 	if err == nil {
+		c.first = append(slices.Clone(line), '\n')
 		c.header, err = parseHeader(line)
 	}
 	if err == nil {
@@ -54,6 +58,15 @@ func (c *CommitReader) Header() Header { return c.header }
 
 // Key is the object that the commit was read from: its own or a segment.
 func (c *CommitReader) Key() string { return c.key }
+
+// Size is the length of the uncompressed commit.ndjson.
+func (c *CommitReader) Size() int64 { return c.size }
+
+// raw reads the uncompressed commit.ndjson as it is. Afterwards the events are at their end.
+func (c *CommitReader) raw() io.Reader {
+	c.err = io.EOF
+	return io.MultiReader(bytes.NewReader(c.first), c.lines.r)
+}
 
 // Events yields the events in order. It can be ranged over once; what is left goes
 // on in another range. An error ends it and names the object.
@@ -163,4 +176,14 @@ func ReadCommit(ctx context.Context, s objstore.Store, backup string, number uin
 		return err
 	}
 	return fn(c)
+}
+
+// ReadHeader reads the header of a commit alone, from its own object.
+func ReadHeader(ctx context.Context, s objstore.Store, backup string, number uint64) (Header, error) {
+	var h Header
+	err := ReadCommit(ctx, s, backup, number, func(c *CommitReader) error {
+		h = c.Header()
+		return nil
+	})
+	return h, err
 }

@@ -48,8 +48,11 @@ func inObject(key string, err error) error {
 	if err == nil || strings.Contains(err.Error(), key) {
 		return err
 	}
-	if errors.Is(err, pack.ErrCorrupt) && !errors.Is(err, ErrCorrupt) {
+	switch {
+	case errors.Is(err, pack.ErrCorrupt) && !errors.Is(err, ErrCorrupt):
 		return fmt.Errorf("%s: %w: %w", key, ErrCorrupt, err)
+	case errors.Is(err, pack.ErrVersion) && !errors.Is(err, ErrVersion):
+		return fmt.Errorf("%s: %w: %w", key, ErrVersion, err)
 	}
 	return fmt.Errorf("%s: %w", key, err)
 }

@@ -136,18 +136,18 @@ func (f *Folder) rename(h *Header, e *RenameEvent) error {
 		return err
 	}
 	m.Name, m.Commit = e.New, h.Number
-	m.Fields = setField(m.Fields, "MBOXNAME", e.New)
+	m.Fields = SetField(m.Fields, "MBOXNAME", e.New)
 	if e.Partition != "" {
-		m.Fields = setField(m.Fields, "PARTITION", e.Partition)
+		m.Fields = SetField(m.Fields, "PARTITION", e.Partition)
 	}
 	if e.UIDValidity != 0 {
-		m.Fields = setField(m.Fields, "UIDVALIDITY", fmt.Sprint(e.UIDValidity))
+		m.Fields = SetField(m.Fields, "UIDVALIDITY", fmt.Sprint(e.UIDValidity))
 	}
 	return f.State.PutMailbox(m)
 }
 
-// setField returns a copy of fields in which the first one with this key has the value.
-func setField(fields []dlist.Pair, key, value string) []dlist.Pair {
+// SetField returns a copy of fields in which the first one with this key has the value.
+func SetField(fields []dlist.Pair, key, value string) []dlist.Pair {
 	out := make([]dlist.Pair, 0, len(fields)+1)
 	p := dlist.Pair{Key: key, Value: dlist.Value{Kind: dlist.String, Str: value}}
 	found := false

@@ -139,7 +139,7 @@ func ReadCheckpoint(ctx context.Context, s objstore.Store, backup string, n uint
 	if err != nil {
 		return nil, inObject(key, fmt.Errorf("%s: %w", stateEntry, err))
 	}
-	m.base = checkpointInfo{number: n, hash: sum.hex(), previous: h.Previous}
+	m.base = Checkpoint{Number: n, Hash: sum.hex(), Previous: h.Previous}
 	if e, err = wantEntry(next, placesEntry); err == nil {
 		err = m.readBlockPlaces(e.body)
 	}
@@ -161,4 +161,17 @@ func wantEntry(next func() (entry, error, bool), name string) (entry, error) {
 		err = fmt.Errorf("%w: %s of %d bytes", ErrCorrupt, name, e.size)
 	}
 	return e, err
+}
+
+// LoadCheckpoint reads the newest checkpoint; objstore.ErrNotExist when there is none.
+// It lists the checkpoints. ctx must hold as long as the Mem is used.
+func LoadCheckpoint(ctx context.Context, s objstore.Store, backup string) (*Mem, error) {
+	numbers, err := (&Log{Store: s, Backup: backup}).Checkpoints(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if len(numbers) == 0 {
+		return nil, fmt.Errorf("checkpoints of %s: %w", backup, objstore.ErrNotExist)
+	}
+	return ReadCheckpoint(ctx, s, backup, numbers[0])
 }

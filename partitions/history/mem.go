@@ -21,11 +21,10 @@ type Mem struct {
 	// ctx is for the requests of the State methods, which take none; it was given for
 	// the whole life of the Mem.
 	ctx     context.Context
-	store   objstore.Store
 	backup  string
 	source  *blockSource
 	tip     Tip
-	base    checkpointInfo
+	base    Checkpoint
 	broken  error // of a commit that was applied in part
 	nextSeq uint64
 
@@ -44,13 +43,6 @@ type memMailbox struct {
 	blocks []*memBlock // by number
 }
 
-// checkpointInfo is what the next checkpoint has to know of the one before it.
-type checkpointInfo struct {
-	number   uint64
-	hash     string // of its state.ndjson
-	previous string // the hash that it names itself
-}
-
 var _ State = (*Mem)(nil)
 
 // NewMem returns the state before the first commit of the backup. ctx must hold as
@@ -61,7 +53,7 @@ func NewMem(ctx context.Context, s objstore.Store, backup string) (*Mem, error) 
 		return nil, err
 	}
 	m := &Mem{
-		ctx: ctx, store: s, backup: backup, source: source, nextSeq: 1,
+		ctx: ctx, backup: backup, source: source, nextSeq: 1,
 		mailboxes: make(map[string]*memMailbox),
 		names:     make(map[string]string),
 		items:     make(map[ItemKey]*ItemState),
@@ -73,6 +65,9 @@ func NewMem(ctx context.Context, s objstore.Store, backup string) (*Mem, error) 
 		parse: parsePlace, prefix: func(p Place) uint64 { return chunkPrefix(p.Chunk) }}
 	return m, nil
 }
+
+// Close gives up what the Mem holds beside memory.
+func (m *Mem) Close() error { return m.source.close() }
 
 // Tip is the last commit that the state contains.
 func (m *Mem) Tip() Tip { return m.tip }
@@ -107,7 +102,7 @@ func (m *Mem) apply(c *CommitReader) error {
 	if i, _ := m.Item(ItemKey{Kind: ItemSealed}); i != nil {
 		return inObject(c.Key(), fmt.Errorf("%w: commit %d had ended the log", ErrCorrupt, i.Commit))
 	}
-	f := Folder{State: m, Blocks: m.readRecords}
+	f := Folder{State: m, Blocks: m.readBlock}
 	for e, err := range c.Events() {
 		if err != nil {
 			return err
@@ -125,6 +120,10 @@ func (m *Mem) apply(c *CommitReader) error {
 		}
 	}
 	return m.tip.advance(c)
+}
+
+func (m *Mem) readBlock(ref BlockRef) iter.Seq2[*cyrus.Record, error] {
+	return m.source.records(m.ctx, ref)
 }
 
 // Mailbox implements State.

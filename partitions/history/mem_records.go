@@ -5,12 +5,9 @@ import (
 	"cmp"
 	"container/list"
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"slices"
-
-	"backupd/replication/cyrus"
 )
 
 // cachedRecords bounds the records that are held decoded: about 60 MiB.
@@ -147,24 +144,6 @@ func parseBlock(raw []byte, ref BlockRef) ([]*RecordState, error) {
 		return nil
 	})
 	return recs, err
-}
-
-// readRecords is the BlockReader of a fold.
-func (m *Mem) readRecords(ref BlockRef) iter.Seq2[*cyrus.Record, error] {
-	return func(yield func(*cyrus.Record, error) bool) {
-		raw, err := m.source.read(m.ctx, recordBlocks, ref)
-		if err == nil {
-			err = eachRecord(raw, ref, func(r *RecordState) error {
-				if !yield(&r.Record, nil) {
-					return errStop
-				}
-				return nil
-			})
-		}
-		if err != nil && !errors.Is(err, errStop) {
-			yield(nil, inObject(ref.Object, err))
-		}
-	}
 }
 
 func byBlock(b *memBlock, n uint32) int       { return cmp.Compare(b.ref.Block, n) }

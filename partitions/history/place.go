@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"strings"
 
+	"backupd/objstore/pack"
 	"backupd/replication/dlist"
 )
 
@@ -58,7 +59,7 @@ func (p *Place) check() error {
 	if !safeKey(p.Object) && p.Object != "." {
 		return fmt.Errorf("%w: place of chunk %s in object %q", ErrCorrupt, p.Chunk, p.Object)
 	}
-	if strings.ContainsAny(p.Entry, "/\x00") || !(strings.HasSuffix(p.Entry, ".eml") || strings.HasSuffix(p.Entry, ".part")) {
+	if pack.CheckName(p.Entry) != nil || !(strings.HasSuffix(p.Entry, ".eml") || strings.HasSuffix(p.Entry, ".part")) {
 		return fmt.Errorf("%w: place of chunk %s in entry %q", ErrCorrupt, p.Chunk, p.Entry)
 	}
 	return nil

@@ -60,3 +60,30 @@ func (s *scanner) text() []byte {
 	s.b = s.b[end+1:]
 	return t
 }
+
+// object returns the bytes of the object that comes next, by its braces alone.
+func (s *scanner) object() []byte {
+	depth, quoted := 0, false
+	for i := 0; i < len(s.b); i++ {
+		switch c := s.b[i]; {
+		case c == '"':
+			quoted = !quoted
+		case c == '\\' && quoted:
+			i++
+		case quoted:
+		case c == '{':
+			depth++
+		case c == '}':
+			if depth--; depth == 0 {
+				raw := s.b[:i+1]
+				s.b = s.b[i+1:]
+				return raw
+			}
+		}
+		if depth == 0 {
+			break
+		}
+	}
+	s.ok = false
+	return nil
+}

@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"strings"
 
 	"backupd/objstore"
+	"backupd/objstore/pack"
 )
 
 // segmentEntry is the name of an entry of commit n in a segment.
-func segmentEntry(n uint64, name string) string { return fmt.Sprintf("%016d.%s", n, name) }
+func segmentEntry(n uint64, name string) string { return fmt.Sprintf("%016d/%s", n, name) }
 
 // readSegment yields the commits of a segment in order, those below from skipped.
 func readSegment(ctx context.Context, s objstore.Store, backup string, first, last, from uint64) iter.Seq2[*CommitReader, error] {
@@ -45,9 +47,77 @@ func readSegment(ctx context.Context, s objstore.Store, backup string, first, la
 					return
 				}
 			}
-			if r, _ := ahead(); r != nil && err == nil {
+			// Bodies that came with the commit lie behind its places.
+			_, _ = ahead()
+			for err == nil && ok && strings.HasPrefix(e.name, segmentEntry(n, "")) {
 				e, err, ok = next()
 			}
 		}
 	}
+}
+
+// SegmentBuilder merges consecutive commits into one object. Their commit.ndjson stay
+// as they are, byte for byte. Not safe for concurrent use.
+type SegmentBuilder struct {
+	backup string
+	w      *pack.Writer
+	first  uint64
+	tip    Tip
+}
+
+// NewSegmentBuilder begins a segment of the backup.
+func NewSegmentBuilder(backup string, o pack.Options) *SegmentBuilder {
+	return &SegmentBuilder{backup: backup, w: pack.NewWriter(nil, o)}
+}
+
+// Add takes the next commit, none of whose events has been read. place says where a
+// chunk lies by now; nil keeps the places as they are. A body that would still lie in
+// the commit's own object is an error: it has to be packed first, for that object
+// goes.
+func (b *SegmentBuilder) Add(c *CommitReader, place func(Place) (Place, error)) error {
+	n := c.Header().Number
+	if b.first == 0 {
+		b.first, b.tip.Number = n, n-1
+	}
+	if c.Header().Backup != b.backup || n != b.tip.Number+1 {
+		return fmt.Errorf("segment of %s: commit %d of %s after commit %d", b.backup, n, c.Header().Backup, b.tip.Number)
+	}
+	if err := b.tip.follow(c); err != nil {
+		return err
+	}
+	if err := b.w.AddReader(segmentEntry(n, commitEntry), c.Size(), c.raw()); err != nil {
+		return inObject(c.Key(), err)
+	}
+	var places []byte
+	for p, err := range c.Places() {
+		if err == nil && place != nil {
+			p, err = place(p)
+		}
+		if err == nil && p.Object == c.Key() {
+			err = fmt.Errorf("%s: the body of chunk %s still lies in it", c.Key(), p.Chunk)
+		}
+		if err != nil {
+			return err
+		}
+		places = p.append(places)
+	}
+	if len(places) > 0 {
+		if err := b.w.Add(segmentEntry(n, placesEntry), places); err != nil {
+			return err
+		}
+	}
+	return b.tip.advance(c)
+}
+
+// Len is the size of the object so far, in bytes.
+func (b *SegmentBuilder) Len() int { return b.w.Len() }
+
+// Finish returns the object and its key. Once it is put, the commits' own objects can
+// be deleted, in ascending order.
+func (b *SegmentBuilder) Finish() (key string, object []byte, err error) {
+	if b.first == 0 {
+		return "", nil, fmt.Errorf("segment of %s without commits", b.backup)
+	}
+	object, _, err = b.w.Finish()
+	return SegmentKey(b.backup, b.first, b.tip.Number), object, err
 }
