@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -26,6 +27,9 @@ type Server struct {
 	AccessKey string
 	SecretKey string
 	CAFile    string // PEM; "" over plain HTTP
+
+	// alive is the supervisor's standard input; were it collected, the server would stop.
+	alive io.Closer
 }
 
 // The servers of this process: the one kind of state that has to be shared by all

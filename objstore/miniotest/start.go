@@ -66,8 +66,7 @@ func startIn(bin, dir string, withTLS bool) (*Server, error) {
 	cmd.Env = append(environ(), "HOME="+dir, "MINIO_ROOT_USER="+s.AccessKey, "MINIO_ROOT_PASSWORD="+s.SecretKey,
 		"MINIO_BROWSER=off", "MINIO_UPDATE=off",
 		"MINIO_API_DELETE_CLEANUP_INTERVAL=5s") // its trash is emptied every 5 minutes otherwise
-	alive, err := cmd.StdinPipe() // stays open as long as this process
-	if err != nil {
+	if s.alive, err = cmd.StdinPipe(); err != nil {
 		return nil, err
 	}
 	if err := cmd.Start(); err != nil {
@@ -75,7 +74,7 @@ func startIn(bin, dir string, withTLS bool) (*Server, error) {
 	}
 	if err := s.await(); err != nil {
 		log, _ := os.ReadFile(filepath.Join(dir, "minio.log"))
-		_ = alive.Close()
+		_ = s.alive.Close()
 		_ = cmd.Wait() // the supervisor's status says nothing
 		return nil, fmt.Errorf("%w; its log: %s", err, bytes.TrimSpace(log))
 	}

@@ -51,13 +51,13 @@ func CheckRange(off, n int64, contentRange string, length int64) (size int64, er
 	return size, nil
 }
 
-// parseContentRange reads "bytes 10-19/100".
+// parseContentRange reads "bytes 10-19/100". Of an empty object MinIO says "bytes 0--1/0".
 func parseContentRange(s string) (start, size int64, err error) {
 	r, total, ok := strings.Cut(strings.TrimPrefix(s, "bytes "), "/")
 	first, _, ok2 := strings.Cut(r, "-")
 	start, err1 := strconv.ParseInt(first, 10, 64)
 	size, err2 := strconv.ParseInt(total, 10, 64)
-	if !ok || !ok2 || err1 != nil || err2 != nil || start < 0 || size <= start {
+	if !ok || !ok2 || err1 != nil || err2 != nil || start < 0 || size < 0 || size <= start && size > 0 {
 		return 0, 0, fmt.Errorf("content-range %q not understood", s)
 	}
 	return start, size, nil
