@@ -32,7 +32,8 @@ type Client struct {
 	err     error // why the connection is broken
 	// staged holds what this unit of work has uploaded, so that a message in
 	// several mailboxes is sent once (imap/sync_support.c, sync_msgid_lookup).
-	staged map[cyrus.GUID]struct{}
+	staged  map[cyrus.GUID]struct{}
+	observe func(command string, total, wait time.Duration)
 }
 
 func newClient(conn io.ReadWriteCloser) *Client {
@@ -110,6 +111,7 @@ func (c *Client) command(ctx context.Context, what string, write func(w *bufio.W
 }
 
 func (c *Client) exchange(what string, write func(w *bufio.Writer) error, on untagged) error {
+	begun := time.Now()
 	if err := write(c.w); err != nil {
 		return err
 	}
@@ -119,7 +121,12 @@ func (c *Client) exchange(what string, write func(w *bufio.Writer) error, on unt
 	if err := c.flush(); err != nil {
 		return err
 	}
-	return c.reply(what, on)
+	sent := time.Now()
+	err := c.reply(what, on)
+	if c.observe != nil {
+		c.observe(what, time.Since(begun), time.Since(sent))
+	}
+	return err
 }
 
 // unwantedError is about a reply that was read to its end: the connection lives.

@@ -21,6 +21,9 @@ type Options struct {
 	Compress bool        // COMPRESS DEFLATE if it is offered
 	// DialTimeout limits connecting, TLS and login together; 0 = 10 s, as sync_client's client_timeout.
 	DialTimeout time.Duration
+	// Observe, if set, is told of each command that was answered: how long it took
+	// from its first byte, and from its last, which is what the server took.
+	Observe func(command string, total, wait time.Duration)
 }
 
 // Secret is a password, which no log shows.
@@ -62,6 +65,7 @@ func Dial(ctx context.Context, addr string, o Options) (*Client, error) {
 // and output. On an error it closes conn.
 func New(ctx context.Context, conn io.ReadWriteCloser, o Options) (*Client, error) {
 	c := newClient(conn)
+	c.observe = o.Observe
 	stop := c.guard(ctx)
 	err := c.start(ctx, o)
 	stop()

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"time"
 
 	"backupd/replication/cyrus"
 	"backupd/replication/dlist"
@@ -27,7 +26,6 @@ type Result struct {
 	Reserved  int  // GUIDs asked about
 	Records   int  // records sent
 	Uploaded
-	MessageTime, MailboxTime time.Duration // spent in APPLY MESSAGE and APPLY MAILBOX
 }
 
 // SyncMailbox brings a server's copy of a mailbox up to date, as sync_client
@@ -58,14 +56,11 @@ func (c *Client) SyncMailbox(ctx context.Context, m *Mailbox, reported *cyrus.Ma
 	if err != nil {
 		return res, err
 	}
-	start := time.Now()
 	res.Uploaded, err = c.ApplyMessages(ctx, toUpload(m, head.Partition, have, missing))
-	res.MessageTime = time.Since(start)
 	if err != nil {
 		return res, err
 	}
 	since := cyrus.Since{Set: have.HighestModSeq > 0, ModSeq: have.HighestModSeq, CRC: have.SyncCRC, CRCAnnot: have.SyncCRCAnnot}
-	start = time.Now()
 	err = c.ApplyMailbox(ctx, m.Fields, since, func(yield func(*cyrus.Record, error) bool) {
 		for r, err := range m.Records {
 			if err == nil && r.ModSeq <= have.HighestModSeq {
@@ -77,7 +72,6 @@ func (c *Client) SyncMailbox(ctx context.Context, m *Mailbox, reported *cyrus.Ma
 			}
 		}
 	})
-	res.MailboxTime = time.Since(start)
 	if err != nil {
 		return res, fmt.Errorf("%s: %w", head.Name, err)
 	}

@@ -1,0 +1,128 @@
+// Package source reads mail from where people keep it (a Maildir, an mbox, a
+// folder of .eml files) or makes it up, as messages whose GUIDs are known. The
+// order of messages is that of their names, so a second run sees the same.
+package source
+
+import (
+	"crypto/sha1"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"backupd/replication/cyrus"
+)
+
+// Folder is the messages of one mailbox.
+type Folder struct {
+	Path     []string // below the top, in modified UTF-7; empty = the top itself
+	Messages []Message
+	// Open opens the body of Messages[i]: with CR LF line ends, Size bytes.
+	Open func(i int) (io.ReadCloser, error)
+}
+
+// Message is what is known of a message besides its body.
+type Message struct {
+	GUID  cyrus.GUID
+	Size  uint32   // bytes on the wire
+	Date  int64    // INTERNALDATE
+	Flags []string // as Cyrus names them
+}
+
+// Read reads a source of files: a Maildir (a directory with cur or new), an mbox
+// (a file) or a directory of .eml files. All of it is read once, for the GUIDs.
+func Read(path string) ([]Folder, error) {
+	st, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	var folders []Folder
+	switch {
+	case !st.IsDir():
+		folders, err = readMbox(path)
+	case isMaildir(path):
+		folders, err = readMaildir(path)
+	default:
+		folders, err = readEML(path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if len(folders) == 0 {
+		return nil, fmt.Errorf("%s: no messages found", path)
+	}
+	return folders, nil
+}
+
+// errTooLarge says that Cyrus could not name the message's size.
+var errTooLarge = errors.New("message of 4 GiB or more")
+
+// measure reads a body for its GUID and size.
+func measure(open func() (io.ReadCloser, error)) (m Message, err error) {
+	body, err := open()
+	if err != nil {
+		return m, err
+	}
+	defer func() { err = errors.Join(err, body.Close()) }()
+	h := sha1.New()
+	n, err := io.Copy(h, body)
+	if err != nil {
+		return m, err
+	}
+	if n >= 1<<32 {
+		return m, errTooLarge
+	}
+	h.Sum(m.GUID[:0])
+	m.Size = uint32(n)
+	return m, nil
+}
+
+// openFile opens a message file.
+func openFile(path string) (io.ReadCloser, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	return &body{Reader: newWireReader(f, false), Closer: f}, nil
+}
+
+type body struct {
+	io.Reader
+	io.Closer
+}
+
+// fileFolder makes a folder of message files.
+func fileFolder(path []string, files []string, describe func(file string) (date int64, flags []string, err error)) (Folder, error) {
+	f := Folder{Path: path, Open: func(i int) (io.ReadCloser, error) { return openFile(files[i]) }}
+	for i, file := range files {
+		m, err := measure(func() (io.ReadCloser, error) { return f.Open(i) })
+		if err != nil {
+			return f, fmt.Errorf("%s: %w", file, err)
+		}
+		if m.Date, m.Flags, err = describe(file); err != nil {
+			return f, err
+		}
+		f.Messages = append(f.Messages, m)
+	}
+	return f, nil
+}
+
+// modTime is the date of a file that says nothing better.
+func modTime(path string) (int64, error) {
+	st, err := os.Stat(path)
+	if err != nil {
+		return 0, err
+	}
+	return max(st.ModTime().Unix(), 0), nil
+}
+
+// below returns the components of dir under top.
+func below(top, dir string) []string {
+	rel, err := filepath.Rel(top, dir)
+	if err != nil || rel == "." {
+		return nil
+	}
+	return strings.Split(rel, string(filepath.Separator))
+}

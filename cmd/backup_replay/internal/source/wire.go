@@ -1,0 +1,67 @@
+package source
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io"
+)
+
+// wireReader turns line ends into CR LF, as a message has them in Cyrus, and
+// takes the quoting of mboxrd away.
+type wireReader struct {
+	r       *bufio.Reader
+	unquote bool
+	start   bool // a line begins
+	cr      bool // the last byte was CR
+	out     []byte
+	buf     []byte // behind out
+	err     error
+}
+
+func newWireReader(r io.Reader, unquote bool) *wireReader {
+	return &wireReader{r: bufio.NewReaderSize(r, 32<<10), unquote: unquote, start: true}
+}
+
+func (w *wireReader) Read(p []byte) (int, error) {
+	for len(w.out) == 0 {
+		if w.err != nil {
+			return 0, w.err
+		}
+		w.fill()
+	}
+	n := copy(p, w.out)
+	w.out = w.out[n:]
+	return n, nil
+}
+
+// fill converts some lines, or a part of a long one.
+func (w *wireReader) fill() {
+	w.buf = w.buf[:0]
+	for len(w.buf) < 16<<10 {
+		line, err := w.r.ReadSlice('\n')
+		if w.start && w.unquote && quotedFrom(line) {
+			line = line[1:]
+		}
+		if n := len(line); n > 0 {
+			w.start = line[n-1] == '\n'
+			if w.start && !(n > 1 && line[n-2] == '\r' || n == 1 && w.cr) {
+				w.buf = append(append(w.buf, line[:n-1]...), '\r', '\n')
+			} else {
+				w.buf = append(w.buf, line...)
+			}
+			w.cr = line[n-1] == '\r'
+		}
+		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
+			w.err = err
+			break
+		}
+	}
+	w.out = w.buf
+}
+
+// quotedFrom matches >From , >>From , …
+func quotedFrom(line []byte) bool {
+	rest := bytes.TrimLeft(line, ">")
+	return len(rest) < len(line) && bytes.HasPrefix(rest, []byte("From "))
+}

@@ -1,0 +1,190 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"backupd/replication/client/fakeserver"
+)
+
+// asServer makes the test binary a server on standard input and output, for --exec.
+const asServer = "BACKUP_REPLAY_TEST_SERVER"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asServer) == "" {
+		os.Exit(m.Run())
+	}
+	s := new(fakeserver.Server)
+	if err := s.ServeConn(stdio{os.Stdin, os.Stdout}); err != nil {
+		os.Exit(1)
+	}
+}
+
+type stdio struct {
+	io.Reader
+	io.WriteCloser
+}
+
+func startServer(t *testing.T, s *fakeserver.Server) string {
+	t.Helper()
+	addr := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ctx, l) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return addr
+}
+
+// run runs the program and returns its summary and exit status.
+func run(t *testing.T, args ...string) (Summary, int, error) {
+	t.Helper()
+	cmd := command()
+	var out bytes.Buffer
+	cmd.SetOut(&out)
+	cmd.SetArgs(append([]string{"--json"}, args...))
+	err := cmd.ExecuteContext(t.Context())
+	status := 0
+	var e *exitError
+	if errors.As(err, &e) {
+		status = e.status
+	} else if err != nil {
+		status = exitUsage
+	}
+	var s Summary
+	if out.Len() > 0 {
+		if err := json.Unmarshal(out.Bytes(), &s); err != nil {
+			t.Fatalf("%s: %v", out.String(), err)
+		}
+	}
+	return s, status, err
+}
+
+func TestSecondRunFindsNothingToDo(t *testing.T) {
+	s := &fakeserver.Server{Passwords: map[string]string{"repl": "secret"}, Compress: true}
+	addr := startServer(t, s)
+	t.Setenv(passwordEnv, "secret")
+	args := []string{"--server", addr, "--auth", "repl", "--compress", "--user", "anne", "--users", "3", "--connections", "2", "gen:20:2k:5"}
+	sum, status, err := run(t, args...)
+	if err != nil || status != 0 {
+		t.Fatal(status, err)
+	}
+	if r := sum.Rounds[0]; r.Messages != 60 || r.Bytes != 60*2048 || r.Records != 60 || r.Mailboxes != 3 || r.Subs != 3 || r.nothingToDo() {
+		t.Errorf("%+v", r)
+	}
+	if st := s.Stats(); st.Messages != 60 || st.Connections != 2 {
+		t.Errorf("%+v", st)
+	}
+	sum, _, err = run(t, args...)
+	if err != nil || !sum.Rounds[0].nothingToDo() {
+		t.Errorf("second run: %+v, %v", sum.Rounds[0], err)
+	}
+	var text strings.Builder
+	if err := sum.writeText(&text); err != nil || !strings.Contains(text.String(), "nothing to do: the server has all 3 mailboxes") {
+		t.Errorf("%s, %v", text.String(), err)
+	}
+}
+
+func TestRoundsThatGrow(t *testing.T) {
+	addr := startServer(t, new(fakeserver.Server))
+	sum, status, err := run(t, "--server", addr, "--rounds", "3", "--grow", "4", "gen:10:500")
+	if err != nil || status != 0 || len(sum.Rounds) != 3 {
+		t.Fatal(status, err)
+	}
+	for i, want := range []int{10, 4, 4} {
+		if r := sum.Rounds[i]; r.Messages != want || r.Records != want {
+			t.Errorf("round %d: %+v", i, r)
+		}
+	}
+	if r := sum.Rounds[1]; r.Reserved != 4 || r.Commands["APPLY MESSAGE"].Count != 1 {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestFiles(t *testing.T) {
+	top := t.TempDir()
+	for name, body := range map[string]string{"cur/1.a:2,S": "a\n", ".Sent.2024/cur/2.b:2,": "b\n", ".Empty/new/none": ""} {
+		path := filepath.Join(top, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if body != "" {
+			if err := os.WriteFile(path, []byte(body), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	addr := startServer(t, new(fakeserver.Server))
+	for _, nothing := range []bool{false, true} {
+		sum, status, err := run(t, "--server", addr, "--folder", "Old mail/x.y", top)
+		if err != nil || status != 0 {
+			t.Fatal(status, err)
+		}
+		if r := sum.Rounds[0]; r.Mailboxes != 3 || r.nothingToDo() != nothing {
+			t.Errorf("%+v", r)
+		}
+	}
+	if got := mailboxName("a.b@c", []string{"x.y"}, []string{"z"}); got != "c!user.a^b.x^y.z" {
+		t.Error(got)
+	}
+}
+
+func TestNullAndExec(t *testing.T) {
+	sum, status, err := run(t, "--null", "--users", "2", "--connections", "2", "gen:50:1k")
+	if err != nil || status != 0 || sum.Rounds[0].Messages != 100 {
+		t.Errorf("%+v, %d, %v", sum, status, err)
+	}
+	t.Setenv(asServer, "1")
+	sum, status, err = run(t, "--exec", "gen:50:1k", "--", os.Args[0])
+	if err != nil || status != 0 || sum.Rounds[0].Messages != 50 {
+		t.Errorf("%+v, %d, %v", sum, status, err)
+	}
+}
+
+func TestExitStatus(t *testing.T) {
+	addr := startServer(t, &fakeserver.Server{Refuse: func(_, key string) string {
+		if key == "MAILBOX" {
+			return "NO IMAP_MAILBOX_LOCKED Mailbox locked"
+		}
+		return ""
+	}})
+	sum, status, _ := run(t, "--server", addr, "--users", "2", "gen:1:1")
+	if status != exitFailed || len(sum.Rounds[0].Failed) != 2 || !strings.Contains(sum.Rounds[0].Failed[0], "IMAP_MAILBOX_LOCKED") {
+		t.Errorf("refused: %d, %+v", status, sum.Rounds)
+	}
+	for _, c := range []struct {
+		status int
+		args   []string
+	}{
+		{exitUsage, nil},
+		{exitUsage, []string{"gen:1:1"}},
+		{exitUsage, []string{"--null", "--server", "x", "gen:1:1"}},
+		{exitUsage, []string{"--null", "gen:1"}},
+		{exitUsage, []string{"--null", "--users", "0", "gen:1:1"}},
+		{exitUsage, []string{"--null", "--nonsense", "gen:1:1"}},
+		{exitUsage, []string{"--exec", "gen:1:1"}},
+		{exitUsage, []string{"--server", addr, "--auth", "x", "--password-file", filepath.Join(t.TempDir(), "none"), "gen:1:1"}},
+		{exitSource, []string{"--null", filepath.Join(t.TempDir(), "none")}},
+		{exitFailed, []string{"--server", filepath.Join(t.TempDir(), "none"), "gen:1:1"}},
+	} {
+		if _, status, err := run(t, c.args...); status != c.status || err == nil {
+			t.Errorf("%v: %d, %v", c.args, status, err)
+		}
+	}
+}
