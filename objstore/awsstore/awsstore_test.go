@@ -1,10 +1,17 @@
 package awsstore_test
 
 import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"backupd/objstore"
 	"backupd/objstore/awsstore"
+	"backupd/objstore/internal/s3test"
 	"backupd/objstore/miniotest"
 	"backupd/objstore/objstoretest"
 )
@@ -33,4 +40,74 @@ func TestConformanceTLS(t *testing.T) {
 		loc.ContentMD5 = true
 		return open(t, loc, awsstore.Options{Credentials: srv.Credentials(), PageSize: 90})
 	})
+}
+
+func openStub(t testing.TB, hostPort string, stall time.Duration) objstore.Store {
+	loc := objstore.Location{Scheme: objstore.S3, Bucket: "bucket", Endpoint: "http://" + hostPort, Region: "r", PathStyle: true}
+	return open(t, loc, awsstore.Options{Stall: stall, Credentials: &objstore.Credentials{AccessKey: "a", SecretKey: "s"}})
+}
+
+func TestAnswers(t *testing.T) { s3test.RunAnswers(t, openStub) }
+
+func TestBroken(t *testing.T) { s3test.RunBroken(t, openStub) }
+
+// TestCredentials looks for them where AWS's tools do.
+func TestCredentials(t *testing.T) {
+	srv := miniotest.Start(t)
+	loc := srv.S3Location(srv.NewBucket(t))
+	isolate(t)
+	stat := func(loc objstore.Location) error {
+		_, err := open(t, loc, awsstore.Options{}).Stat(t.Context(), "absent")
+		return err
+	}
+	if err := stat(loc); !errors.Is(err, objstore.ErrDenied) {
+		t.Errorf("without credentials: %v, want denied", err)
+	}
+	profiles := filepath.Join(t.TempDir(), "credentials")
+	text := fmt.Sprintf("[backup]\naws_access_key_id = %s\naws_secret_access_key = %s\n", srv.AccessKey, srv.SecretKey)
+	if err := os.WriteFile(profiles, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", profiles)
+	named := loc
+	named.Profile = "backup"
+	if err := stat(named); !errors.Is(err, objstore.ErrNotExist) {
+		t.Errorf("with a profile: %v", err)
+	}
+	t.Setenv("AWS_ACCESS_KEY_ID", srv.AccessKey)
+	t.Setenv("AWS_SECRET_ACCESS_KEY", srv.SecretKey)
+	if err := stat(loc); !errors.Is(err, objstore.ErrNotExist) {
+		t.Errorf("with the environment: %v", err)
+	}
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+	if err := stat(loc); !errors.Is(err, objstore.ErrDenied) || strings.Contains(err.Error(), "wrong") {
+		t.Errorf("with a wrong secret: %v, want denied", err)
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	isolate(t)
+	for name, loc := range map[string]objstore.Location{
+		"another scheme": {Scheme: objstore.Dir, Path: "/x"},
+		"no region":      {Scheme: objstore.S3, Bucket: "bucket"},
+		"no profile":     {Scheme: objstore.S3, Bucket: "bucket", Region: "r", Profile: "none"},
+		"no CA":          {Scheme: objstore.S3, Bucket: "bucket", Region: "r", CAFile: "/does/not/exist"},
+	} {
+		if _, err := awsstore.Open(t.Context(), loc, awsstore.Options{}); err == nil {
+			t.Errorf("%s: opened", name)
+		}
+	}
+}
+
+// isolate hides the credentials and settings of whoever runs the test.
+func isolate(t *testing.T) {
+	for _, kv := range os.Environ() {
+		if name, _, _ := strings.Cut(kv, "="); strings.HasPrefix(name, "AWS_") {
+			t.Setenv(name, "")
+		}
+	}
+	none := filepath.Join(t.TempDir(), "none")
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", none)
+	t.Setenv("AWS_CONFIG_FILE", none)
+	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
 }

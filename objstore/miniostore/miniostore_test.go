@@ -1,9 +1,16 @@
 package miniostore_test
 
 import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"backupd/objstore"
+	"backupd/objstore/internal/s3test"
 	"backupd/objstore/miniostore"
 	"backupd/objstore/miniotest"
 	"backupd/objstore/objstoretest"
@@ -34,4 +41,74 @@ func TestConformanceTLS(t *testing.T) {
 		loc.ContentMD5 = true
 		return open(t, loc, miniostore.Options{Credentials: srv.Credentials(), PageSize: 90})
 	})
+}
+
+func openStub(t testing.TB, hostPort string, stall time.Duration) objstore.Store {
+	loc := objstore.Location{Scheme: objstore.MinIO, Bucket: "bucket", Endpoint: hostPort}
+	return open(t, loc, miniostore.Options{Stall: stall, Credentials: &objstore.Credentials{AccessKey: "a", SecretKey: "s"}})
+}
+
+func TestAnswers(t *testing.T) { s3test.RunAnswers(t, openStub) }
+
+func TestBroken(t *testing.T) { s3test.RunBroken(t, openStub) }
+
+func TestCredentials(t *testing.T) {
+	srv := miniotest.Start(t)
+	loc := srv.Location(srv.NewBucket(t))
+	isolate(t)
+	if _, err := miniostore.Open(loc, miniostore.Options{}); err == nil {
+		t.Error("opened without credentials")
+	}
+	stat := func(loc objstore.Location) error {
+		_, err := open(t, loc, miniostore.Options{}).Stat(t.Context(), "absent")
+		return err
+	}
+	profiles := filepath.Join(t.TempDir(), "credentials")
+	text := fmt.Sprintf("[backup]\naws_access_key_id = %s\naws_secret_access_key = %s\n", srv.AccessKey, srv.SecretKey)
+	if err := os.WriteFile(profiles, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", profiles)
+	named := loc
+	named.Profile = "backup"
+	if err := stat(named); !errors.Is(err, objstore.ErrNotExist) {
+		t.Errorf("with a profile: %v", err)
+	}
+	named.Profile = "another"
+	if _, err := miniostore.Open(named, miniostore.Options{}); err == nil {
+		t.Error("opened with a profile that does not exist")
+	}
+	t.Setenv("MINIO_ROOT_USER", srv.AccessKey)
+	t.Setenv("MINIO_ROOT_PASSWORD", srv.SecretKey)
+	if err := stat(loc); !errors.Is(err, objstore.ErrNotExist) {
+		t.Errorf("with MINIO_*: %v", err)
+	}
+	t.Setenv("AWS_ACCESS_KEY_ID", srv.AccessKey)
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+	if err := stat(loc); !errors.Is(err, objstore.ErrDenied) || strings.Contains(err.Error(), "wrong") {
+		t.Errorf("with a wrong secret in AWS_*: %v, want denied", err)
+	}
+}
+
+// isolate hides the credentials and settings of whoever runs the test.
+func isolate(t *testing.T) {
+	for _, kv := range os.Environ() {
+		if name, _, _ := strings.Cut(kv, "="); strings.HasPrefix(name, "AWS_") || strings.HasPrefix(name, "MINIO_") {
+			t.Setenv(name, "")
+		}
+	}
+	none := filepath.Join(t.TempDir(), "none")
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", none)
+	t.Setenv("AWS_CONFIG_FILE", none)
+}
+
+// TestTrust: a server whose certificate nobody vouches for is an error for a person.
+func TestTrust(t *testing.T) {
+	srv := miniotest.StartTLS(t)
+	loc := srv.Location("bucket")
+	loc.CAFile = ""
+	_, err := open(t, loc, miniostore.Options{Credentials: srv.Credentials()}).Stat(t.Context(), "x")
+	if err == nil || objstore.IsTemporary(err) || !strings.Contains(err.Error(), "certificate") {
+		t.Errorf("stat: %v, want a permanent error about the certificate", err)
+	}
 }

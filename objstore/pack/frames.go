@@ -47,12 +47,10 @@ func (f *frameReader) next() ([]byte, error) {
 // header reads the header of a frame into s.comp, and holds it to the format's bounds.
 func (f *frameReader) header() (h zstd.Header, err error) {
 	head, err := f.s.br.Peek(zstd.HeaderMaxSize)
-	if err != nil && err != io.EOF {
+	if err != nil && (err != io.EOF || len(head) == 0) {
 		return h, err
 	}
-	if len(head) == 0 {
-		return h, io.EOF
-	}
+	err = nil // the last frame may be shorter than that
 	if err := h.Decode(head); err != nil {
 		return h, within(f.off, corrupt("%v", err))
 	}

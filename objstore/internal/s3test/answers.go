@@ -1,0 +1,136 @@
+// Package s3test holds the S3 drivers to what no healthy server answers: errors,
+// stalls and broken connections, each with exactly one request.
+package s3test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"backupd/objstore"
+)
+
+// Open makes a driver for bucket "bucket" of the server at host:port, over HTTP, that
+// gives a silent connection up after stall.
+type Open func(t testing.TB, hostPort string, stall time.Duration) objstore.Store
+
+// RunAnswers checks what each answer of a store means.
+func RunAnswers(t *testing.T, open Open) {
+	absent, match := objstore.PutOptions{IfAbsent: true}, objstore.PutOptions{IfMatch: "etag"}
+	none := objstore.PutOptions{}
+	for _, c := range []struct {
+		op        string
+		opt       objstore.PutOptions
+		status    int
+		code      string // "" for an answer without a body
+		want      error  // nil: none of the sentinels
+		temporary bool
+	}{
+		{"put", absent, 412, "PreconditionFailed", objstore.ErrExist, false},
+		{"put", match, 412, "PreconditionFailed", objstore.ErrPrecondition, false},
+		{"put", match, 404, "NoSuchKey", objstore.ErrPrecondition, false},
+		{"put", match, 404, "NoSuchBucket", objstore.ErrNoBucket, false},
+		{"put", absent, 409, "ConditionalRequestConflict", nil, true},
+		{"put", none, 409, "OperationAborted", nil, true},
+		{"put", none, 409, "ObjectParentIsFile", nil, false},
+		{"put", none, 403, "AccessDenied", objstore.ErrDenied, false},
+		{"put", none, 403, "SignatureDoesNotMatch", objstore.ErrDenied, false},
+		{"put", none, 403, "RequestTimeTooSkewed", nil, true},
+		{"put", none, 400, "ExpiredToken", objstore.ErrDenied, true},
+		{"put", none, 400, "BadDigest", nil, true},
+		{"put", none, 400, "InvalidRequest", nil, false},
+		{"put", absent, 501, "NotImplemented", objstore.ErrUnsupported, false},
+		{"put", absent, 400, "NotImplemented", objstore.ErrUnsupported, false},
+		{"put", none, 507, "XMinioStorageFull", objstore.ErrNoSpace, true},
+		{"put", none, 503, "SlowDown", nil, true},
+		{"put", absent, 503, "SlowDown", nil, true},
+		{"put", none, 500, "InternalError", nil, true},
+		{"put", none, 429, "TooManyRequests", nil, true},
+		{"put", none, 502, "", nil, true},
+		{"put", none, 408, "RequestTimeout", nil, true},
+		{"get", none, 404, "NoSuchKey", objstore.ErrNotExist, false},
+		{"get", none, 404, "NoSuchBucket", objstore.ErrNoBucket, false},
+		{"get", none, 403, "AccessDenied", objstore.ErrDenied, false},
+		{"get", none, 416, "InvalidRange", objstore.ErrRange, false},
+		{"get", none, 503, "", nil, true},
+		{"stat", none, 404, "", objstore.ErrNotExist, false},
+		{"stat", none, 403, "", objstore.ErrDenied, false},
+		{"stat", none, 500, "", nil, true},
+		{"list", none, 404, "NoSuchBucket", objstore.ErrNoBucket, false},
+		{"list", none, 503, "ServiceUnavailable", nil, true},
+		{"delete", none, 404, "NoSuchBucket", objstore.ErrNoBucket, false},
+		{"delete", none, 403, "AccessDenied", objstore.ErrDenied, false},
+	} {
+		t.Run(fmt.Sprintf("%s %d %s", c.op, c.status, c.code), func(t *testing.T) {
+			at := time.Date(2020, 2, 3, 4, 5, 6, 0, time.UTC)
+			srv, requests := answer(t, c.status, c.code, at)
+			err := call(t, open(t, srv, time.Minute), c.op, c.opt)
+			check(t, err, c.op, c.want, c.temporary)
+			if got := objstore.StoreTimeOf(err); !got.Equal(at) {
+				t.Errorf("store time %v, want %v", got, at)
+			}
+			if n := requests.Load(); n != 1 {
+				t.Errorf("%d requests, want 1", n)
+			}
+		})
+	}
+}
+
+func answer(t *testing.T, status int, code string, at time.Time) (hostPort string, requests *atomic.Int64) {
+	requests = new(atomic.Int64)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		requests.Add(1)
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.Header().Set("Date", at.Format(http.TimeFormat))
+		w.Header().Set("Content-Type", "application/xml")
+		w.WriteHeader(status)
+		if code != "" {
+			_, _ = fmt.Fprintf(w, `<?xml version="1.0" encoding="UTF-8"?><Error><Code>%s</Code><Message>words of the store</Message></Error>`, code)
+		}
+	}))
+	t.Cleanup(srv.Close)
+	return srv.Listener.Addr().String(), requests
+}
+
+func call(t *testing.T, s objstore.Store, op string, opt objstore.PutOptions) error {
+	t.Helper()
+	var err error
+	switch op {
+	case "put":
+		_, err = s.Put(t.Context(), "key", bytes.NewReader([]byte("body")), opt)
+	case "get":
+		_, err = s.Get(t.Context(), "key", 5, 5)
+	case "stat":
+		_, err = s.Stat(t.Context(), "key")
+	case "delete":
+		err = s.Delete(t.Context(), "key")
+	case "list":
+		for _, e := range s.List(t.Context(), "key", "") {
+			err = e
+		}
+	}
+	return err
+}
+
+func check(t *testing.T, err error, op string, want error, temporary bool) {
+	t.Helper()
+	var e *objstore.Error
+	if !errors.As(err, &e) || e.Op != op || e.Key != "key" {
+		t.Fatalf("got %#v, want an *objstore.Error of %s key", err, op)
+	}
+	if e.Temporary != temporary {
+		t.Errorf("%v: temporary %v, want %v", err, e.Temporary, temporary)
+	}
+	for _, sentinel := range []error{objstore.ErrNotExist, objstore.ErrExist, objstore.ErrPrecondition, objstore.ErrRange,
+		objstore.ErrDenied, objstore.ErrNoBucket, objstore.ErrUnsupported, objstore.ErrNoSpace, objstore.ErrKey} {
+		if is := errors.Is(err, sentinel); is != (sentinel == want) {
+			t.Errorf("%v: errors.Is %q: %v", err, sentinel, is)
+		}
+	}
+}
