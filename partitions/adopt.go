@@ -79,12 +79,12 @@ func (x *Session) adopt(ctx context.Context, old *Backup, to Name, m *history.Ma
 
 // renamedHead is the head of the mailbox under its new name.
 func renamedHead(m *history.MailboxState, r cyrus.Rename) (*cyrus.Mailbox, error) {
-	fields := setField(m.Fields, "MBOXNAME", r.New)
+	fields := history.SetField(m.Fields, "MBOXNAME", r.New)
 	if r.Partition != "" {
-		fields = setField(fields, "PARTITION", r.Partition)
+		fields = history.SetField(fields, "PARTITION", r.Partition)
 	}
 	if r.UIDValidity != 0 {
-		fields = setField(fields, "UIDVALIDITY", fmt.Sprint(r.UIDValidity))
+		fields = history.SetField(fields, "UIDVALIDITY", fmt.Sprint(r.UIDValidity))
 	}
 	mb, _, err := cyrus.ParseMailbox(fields)
 	return mb, err
@@ -203,8 +203,7 @@ func (d *draft) elsewhere(ctx context.Context, g cyrus.GUID) (*found, error) {
 		if !ok {
 			continue
 		}
-		body, err := history.OpenMessage(ctx, p.store, &history.Message{GUID: g, Size: m.size, Chunks: m.chunks},
-			func(c history.ChunkID) (history.Place, error) { return places[c], nil })
+		body, err := p.openMessage(ctx, &history.MessageState{Message: history.Message{GUID: g, Size: m.size, Chunks: m.chunks}}, places)
 		if err != nil {
 			return nil, err
 		}
@@ -226,7 +225,7 @@ func (d *draft) fromOld(ctx context.Context, g cyrus.GUID) (*found, error) {
 	if m.Missing {
 		return &found{size: m.Size, missing: true}, nil
 	}
-	body, err := d.u.from.openMessage(ctx, &m.Message)
+	body, err := d.u.from.openMessage(ctx, m)
 	if err != nil {
 		return nil, err
 	}

@@ -87,7 +87,9 @@ func (b *Backup) apply(ctx context.Context, c *history.CommitReader, size int64,
 		}
 		next.Number, next.Hash, next.Time, next.Applying = h.Number, hash, h.Time, 0
 		next.LogBytes += size
-		next.Sealed = st.sealed
+		if next.Sealed, err = st.sealed(); err != nil {
+			return err
+		}
 		return writeEntry(t, b.path, &next)
 	})
 	if err != nil {
@@ -113,8 +115,6 @@ func (b *Backup) foldAll(ctx context.Context, st *indexState, c *history.CommitR
 			touched[e.UniqueID] = struct{}{}
 		case *history.MessagesEvent:
 			messages = append(messages, e.Messages...)
-		case *history.SealedEvent:
-			st.sealed = true
 		}
 	}
 	if err := st.share(c, messages); err != nil {
@@ -138,7 +138,6 @@ func (b *Backup) foldAll(ctx context.Context, st *indexState, c *history.CommitR
 // share notes the places of a commit, and shows the partition those of its messages
 // that lie in packs: any backup may refer to them.
 func (s *indexState) share(c *history.CommitReader, messages []history.Message) error {
-	packed := map[history.ChunkID]bool{} // as a whole message or as a piece
 	for p, err := range c.Places() {
 		if err != nil {
 			return err
@@ -146,40 +145,34 @@ func (s *indexState) share(c *history.CommitReader, messages []history.Message) 
 		if err := s.putPlace(p); err != nil {
 			return err
 		}
-		if at, ok := parsePlace(p); ok {
-			packed[p.Chunk] = at.whole
-		}
-	}
-	if s.part.private() {
-		return nil
 	}
 	for _, m := range messages {
-		if !shareable(m, packed) {
-			continue
-		}
-		if _, known, err := s.part.lookupShared(s.t, m.GUID); known || err != nil {
-			if err != nil {
-				return err
-			}
-			continue
-		}
-		if err := s.part.indexShared(s.t, m.GUID, shared{m.Size, m.Chunks}); err != nil {
+		if err := s.shareKnown(m); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// shareable: all chunks lie in packs, and one that is a whole message is named by its
-// guid there: it is not when the guid was suspicious.
-func shareable(m history.Message, packed map[history.ChunkID]bool) bool {
+// shareKnown shows the partition a message of this backup, if all its chunks lie in
+// packs, and it is named by its guid there: it is not when the guid was suspicious.
+func (s *indexState) shareKnown(m history.Message) error {
+	if s.part.private() || m.Missing {
+		return nil
+	}
+	if _, known, err := s.part.lookupShared(s.t, m.GUID); known || err != nil {
+		return err
+	}
 	for _, c := range m.Chunks {
-		whole, ok := packed[c]
-		if !ok || len(m.Chunks) == 1 && !whole {
-			return false
+		p, ok, err := s.part.lookupChunk(s.t, c)
+		if err != nil || !ok {
+			return err
+		}
+		if at, _ := parsePlace(p); len(m.Chunks) == 1 && !at.whole {
+			return nil
 		}
 	}
-	return len(m.Chunks) > 0
+	return s.part.indexShared(s.t, m.GUID, shared{m.Size, m.Chunks})
 }
 
 // blocks reads the record blocks that a commit names.
@@ -210,7 +203,8 @@ func (b *Backup) rebuild(ctx context.Context) error {
 		return err
 	}
 	if cp != nil {
-		if err := b.importCheckpoint(ctx, cp); err != nil {
+		defer cp.Close()
+		if err := b.importCheckpoint(cp); err != nil {
 			return fmt.Errorf("rebuild the index of %s: %w", b.path, err)
 		}
 	}

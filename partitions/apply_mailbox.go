@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 
 	"backupd/partitions/history"
 	"backupd/replication/cyrus"
@@ -206,7 +207,7 @@ func modSeqOf(m *history.MailboxState) uint64 { return number(m.Fields, "HIGHEST
 func number(fields []dlist.Pair, key string) uint64 {
 	for _, f := range fields {
 		if f.Key == key {
-			n, err := f.Value.Uint64()
+			n, err := dlist.ParseNum(key, f.Value.Str, math.MaxUint64)
 			if err != nil {
 				return 0
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"backupd/index"
 	"backupd/partitions/history"
 )
 
@@ -60,7 +61,7 @@ func (b *Backup) writeCheckpoint(ctx context.Context) error {
 		return err
 	}
 	defer m.Close()
-	if err := m.WriteCheckpoint(ctx, part.store, b.set.opt.Pack); err != nil {
+	if _, err := m.WriteCheckpoint(ctx, b.set.opt.Pack); err != nil {
 		return err
 	}
 	if err := b.begin(ctx); err != nil {
@@ -75,7 +76,75 @@ func (b *Backup) writeCheckpoint(ctx context.Context) error {
 }
 
 // importCheckpoint fills the empty index of the backup with a state that was read
-// from a checkpoint.
-func (b *Backup) importCheckpoint(ctx context.Context, m *history.Mem) error {
+// from a checkpoint. It is marked as unfinished until its end: cut off, it begins anew.
+func (b *Backup) importCheckpoint(m *history.Mem) error {
+	return b.set.index.UpdateLong(func(t *index.Txn) error {
+		st := &indexState{set: b.set, t: t, id: b.entry.ID, path: b.path, part: b.part}
+		for mb, err := range m.Mailboxes() {
+			if err != nil {
+				return err
+			}
+			if err := st.PutMailbox(mb); err != nil {
+				return err
+			}
+			for r, err := range m.Records(mb.UniqueID, 0) {
+				if err != nil {
+					return err
+				}
+				if err := st.PutRecord(mb.UniqueID, r); err != nil {
+					return err
+				}
+			}
+		}
+		for _, kind := range history.ItemKinds() {
+			for i, err := range m.Items(kind) {
+				if err != nil {
+					return err
+				}
+				if err := st.PutItem(i); err != nil {
+					return err
+				}
+			}
+		}
+		if err := st.importMessages(m); err != nil {
+			return err
+		}
+		seq, err := m.NextSeq()
+		if err != nil {
+			return err
+		}
+		if err := st.PutNextSeq(seq); err != nil {
+			return err
+		}
+		tip := m.Tip()
+		b.entry.Number, b.entry.Hash, b.entry.Time, b.entry.Checkpoint = tip.Number, tip.Hash, tip.Time, tip.Number
+		if b.entry.Sealed, err = st.sealed(); err != nil {
+			return err
+		}
+		return writeEntry(t, b.path, b.entry)
+	})
+}
+
+// importMessages takes the messages of a checkpoint with their places.
+func (s *indexState) importMessages(m *history.Mem) error {
+	for p, err := range m.AllPlaces() {
+		if err != nil {
+			return err
+		}
+		if err := s.putPlace(p); err != nil {
+			return err
+		}
+	}
+	for msg, err := range m.Messages() {
+		if err != nil {
+			return err
+		}
+		if err := s.PutMessage(msg); err != nil {
+			return err
+		}
+		if err := s.shareKnown(msg.Message); err != nil {
+			return err
+		}
+	}
 	return nil
 }

@@ -15,7 +15,7 @@ import (
 type draft struct {
 	u      *mailboxUpdate
 	bld    *history.Builder
-	spool  *history.BlockWriter // takes the records that are too many for a commit
+	spool  *history.RecordBlockWriter // takes the records that are too many for a commit
 	count  int
 	news   []history.Message       // messages that the commit makes known, at most maxCommitRecords
 	known  map[cyrus.GUID]struct{} // their guids
@@ -99,7 +99,7 @@ func (d *draft) record(ctx context.Context, f *finder, r *cyrus.Record) error {
 		return d.bld.Record(d.u.mb.UniqueID, r)
 	}
 	if d.spool == nil {
-		d.spool = history.NewBlockWriter(d.u.b.part.store, d.u.b.path, d.u.x.set.opt.Pack)
+		d.spool = history.NewRecordBlockWriter(d.u.b.part.store, d.u.b.path, d.u.x.set.opt.Pack)
 	}
 	return d.spool.Add(ctx, r)
 }

@@ -15,7 +15,7 @@ import (
 func (d *draft) commit(ctx context.Context) error {
 	u := d.u
 	if d.spool != nil {
-		blocks, err := d.spool.Close(ctx)
+		blocks, err := d.spool.Finish(ctx)
 		if err != nil {
 			return fmt.Errorf("put record blocks: %w", err)
 		}
@@ -91,7 +91,9 @@ func (d *draft) bodies(ctx context.Context, bld *history.Builder) error {
 	for _, m := range d.staged {
 		if m.inMem {
 			inline[m.guid] = struct{}{}
-			bld.Inline(m.chunks[0], m.whole().entry(), m.body)
+			entry := m.whole().entry()
+			bld.Inline(entry, m.body)
+			bld.Place(history.Place{Chunk: m.chunks[0], Object: ".", Entry: entry})
 		}
 	}
 	return d.u.b.set.index.View(func(t *index.Txn) error { return d.places(t, bld, inline) })

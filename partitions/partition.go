@@ -2,14 +2,13 @@ package partitions
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"sync"
 	"time"
 
 	"backupd/objstore"
+	"backupd/partitions/history"
 )
 
 // Partition is one configured partition: a whole repository.
@@ -20,6 +19,7 @@ type Partition struct {
 	set      *Set
 	clock    storeClock
 	pool     *packPool
+	objects  *history.Objects
 
 	mu   sync.Mutex // guards what follows
 	repo *Repository
@@ -89,8 +89,8 @@ func (p *Partition) private() bool {
 
 // condemnedList is condemned.json as last read.
 type condemnedList struct {
-	packs map[string]struct{} // keys of objects
-	read  time.Time           // monotonic; zero = never
+	list *history.Condemned
+	read time.Time // monotonic; zero = never
 }
 
 // condemnedFor is how long condemned.json may be believed (design.md 5, Collection).
@@ -102,41 +102,16 @@ func (p *Partition) condemned(ctx context.Context, key string) (bool, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.dead.read.IsZero() || p.set.opt.Now().Sub(p.dead.read) > condemnedFor {
-		packs, err := await(ctx, func() (map[string]struct{}, error) { return readCondemned(ctx, p.store) })
+		list, err := await(ctx, func() (*history.Condemned, error) {
+			c, _, err := history.ReadCondemned(ctx, p.store)
+			return c, err
+		})
 		if err != nil {
 			return false, err
 		}
-		p.dead = condemnedList{packs, p.set.opt.Now()}
+		p.dead = condemnedList{list, p.set.opt.Now()}
 	}
-	_, dead := p.dead.packs[key]
-	return dead, nil
-}
-
-func readCondemned(ctx context.Context, s objstore.Store) (map[string]struct{}, error) {
-	const most = 64 << 20
-	o, err := s.Get(ctx, "condemned.json", 0, -1)
-	if errors.Is(err, objstore.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer o.Close()
-	var list struct {
-		Version int                  `json:"version"`
-		Packs   map[string]time.Time `json:"packs"`
-	}
-	if err := json.NewDecoder(io.LimitReader(o, most)).Decode(&list); err != nil {
-		return nil, fmt.Errorf("read condemned.json: %w", err)
-	}
-	if list.Version != 1 {
-		return nil, fmt.Errorf("condemned.json has version %d; this program knows version 1", list.Version)
-	}
-	packs := make(map[string]struct{}, len(list.Packs))
-	for k := range list.Packs {
-		packs[k] = struct{}{}
-	}
-	return packs, nil
+	return p.dead.list.Has(key), nil
 }
 
 // storeClock estimates the store's clock between its answers: the last stated time

@@ -241,12 +241,12 @@ func (x *Session) GetFetch(ctx context.Context, f cyrus.Fetch) (int64, io.ReadCl
 	if m == nil || m.Missing {
 		return 0, nil, fmt.Errorf("message %s of %s: %w", f.GUID, f.Name, cyrus.ErrNonexistent)
 	}
-	body, err := b.openMessage(ctx, &m.Message)
+	body, err := b.openMessage(ctx, m)
 	return m.Size, body, err
 }
 
 // openMessage streams a message that the backup knows.
-func (b *Backup) openMessage(ctx context.Context, m *history.Message) (io.ReadCloser, error) {
+func (b *Backup) openMessage(ctx context.Context, m *history.MessageState) (io.ReadCloser, error) {
 	places := map[history.ChunkID]history.Place{}
 	err := b.read(ctx, func(st *indexState) error {
 		for _, c := range m.Chunks {
@@ -261,7 +261,18 @@ func (b *Backup) openMessage(ctx context.Context, m *history.Message) (io.ReadCl
 	if err != nil {
 		return nil, err
 	}
-	return history.OpenMessage(ctx, b.part.store, m, func(c history.ChunkID) (history.Place, error) { return places[c], nil })
+	return b.part.openMessage(ctx, m, places)
+}
+
+// openMessage streams a message whose chunks lie at these places.
+func (p *Partition) openMessage(ctx context.Context, m *history.MessageState, places map[history.ChunkID]history.Place) (io.ReadCloser, error) {
+	return history.OpenMessage(ctx, p.objects, m, func(c history.ChunkID) ([]history.Place, error) {
+		at, ok := places[c]
+		if !ok {
+			return nil, nil
+		}
+		return []history.Place{at}, nil
+	})
 }
 
 // GetFetchSieve reports a script with its content.

@@ -1,10 +1,10 @@
 package partitions
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha1"
 	"fmt"
-	"slices"
 
 	"backupd/partitions/history"
 	"backupd/replication/cyrus"
@@ -43,7 +43,7 @@ func removal(k history.ItemKey, e history.Event) change {
 }
 
 func samePairs(a, b []dlist.Pair) bool {
-	return slices.EqualFunc(a, b, func(x, y dlist.Pair) bool { return x.Key == y.Key && x.Value.Equal(y.Value) })
+	return bytes.Equal(dlist.Append(nil, dlist.KV(a...), true), dlist.Append(nil, dlist.KV(b...), true))
 }
 
 // ApplySeen stores a user's seen state of one mailbox.
@@ -213,16 +213,16 @@ func (x *Session) ApplyUnuser(ctx context.Context, userid string) error {
 	})
 }
 
-// itemKinds are the kinds of items that a state holds.
-var itemKinds = [...]string{"sub", "seen", "sieve", "sieve-active", "quota", "annotation"}
-
 func (s *indexState) anythingAlive() (bool, error) {
 	for m, err := range s.Mailboxes() {
 		if err != nil || m.Deleted.IsZero() {
 			return err == nil, err
 		}
 	}
-	for _, kind := range itemKinds {
+	for _, kind := range history.ItemKinds() {
+		if kind == history.ItemSealed {
+			continue
+		}
 		for i, err := range s.Items(kind) {
 			if err != nil || i.Deleted.IsZero() {
 				return err == nil, err

@@ -12,6 +12,7 @@ import (
 
 	"backupd/index"
 	"backupd/objstore"
+	"backupd/partitions/history"
 )
 
 // Set is all partitions of one daemon with their common index. Its methods may be
@@ -51,6 +52,7 @@ func Open(opt Options) (*Set, error) {
 		p := &Partition{name: c.Name, location: c.Location, set: s}
 		p.store = timed{Store: c.Store, clock: &p.clock, now: opt.Now}
 		p.pool = newPackPool(p)
+		p.objects = history.NewObjects(p.store, 64)
 		s.parts = append(s.parts, p)
 	}
 	s.work.Go(s.writeCheckpoints)

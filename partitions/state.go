@@ -15,12 +15,11 @@ import (
 // indexState is a backup's state in the index, as history.Fold and the answers to
 // GET see it: one transaction.
 type indexState struct {
-	set    *Set
-	t      *index.Txn
-	id     uint64 // of the backup
-	path   string
-	part   *Partition
-	sealed bool // a seal has been folded
+	set  *Set
+	t    *index.Txn
+	id   uint64 // of the backup
+	path string
+	part *Partition
 }
 
 var _ history.State = (*indexState)(nil)
@@ -221,9 +220,69 @@ func (s *indexState) PutItem(i *history.ItemState) error {
 }
 
 func (s *indexState) NextSeq() (uint64, error) {
-	var n uint64
+	n := uint64(1) // as in every State (history.NewMem)
 	_, err := s.get(index.NextSeqKey(s.id), &n)
 	return n, err
 }
 
 func (s *indexState) PutNextSeq(n uint64) error { return s.put(index.NextSeqKey(s.id), n) }
+
+func (s *indexState) sealed() (bool, error) {
+	i, err := s.Item(history.ItemKey{Kind: history.ItemSealed})
+	return i != nil, err
+}
+
+// DropMailbox removes a mailbox, its records included: a prune event says so.
+func (s *indexState) DropMailbox(uniqueid string) error {
+	m, err := s.Mailbox(uniqueid)
+	if err != nil || m == nil {
+		return err
+	}
+	for kv, err := range s.t.Scan(index.RecordPrefix(s.id, uniqueid), nil) {
+		if err != nil {
+			return err
+		}
+		if err := s.t.Delete(kv.Key); err != nil {
+			return err
+		}
+	}
+	if err := s.dropName(m); err != nil {
+		return err
+	}
+	for _, k := range []index.Key{
+		index.UniqueIDKey(uniqueid, s.path), index.SeqKey(s.id, m.Seq),
+		index.AskedKey(s.id, uniqueid), index.MailboxKey(s.id, uniqueid),
+	} {
+		if err := s.t.Delete(k); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *indexState) DropRecord(uniqueid string, uid uint32) error {
+	return s.t.Delete(index.RecordKey(s.id, uniqueid, uid))
+}
+
+func (s *indexState) DropItem(k history.ItemKey) error {
+	return s.t.Delete(index.ItemKey(s.id, k.Kind, k.A, k.B, k.C))
+}
+
+func (s *indexState) KeepMessages(keep func(*history.MessageState) bool) error {
+	for kv, err := range s.t.Scan(index.MessageKey(s.id, nil), nil) {
+		if err != nil {
+			return err
+		}
+		var m history.MessageState
+		if err := m.UnmarshalJSON(kv.Value); err != nil {
+			return err
+		}
+		if keep(&m) {
+			continue
+		}
+		if err := s.t.Delete(kv.Key); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -196,7 +196,7 @@ func field(key, value string) dlist.Pair {
 }
 
 // dump writes all of a state as text that a person can compare.
-func dump(t testing.TB, s State, messages func(func(*MessageState) error) error) string {
+func dump(t failer, s State, messages func(func(*MessageState) error) error) string {
 	t.Helper()
 	var b strings.Builder
 	put := func(indent string, v any) {
@@ -236,7 +236,7 @@ func dump(t testing.TB, s State, messages func(func(*MessageState) error) error)
 	return b.String()
 }
 
-func dumpMem(t testing.TB, m *Mem) string {
+func dumpMem(t failer, m *Mem) string {
 	t.Helper()
 	return dump(t, m, func(fn func(*MessageState) error) error {
 		for s, err := range m.Messages() {
@@ -251,11 +251,17 @@ func dumpMem(t testing.TB, m *Mem) string {
 	})
 }
 
-func toJSON(t testing.TB, v any) string {
+func toJSON(t failer, v any) string {
 	t.Helper()
 	b, err := json.Marshal(v)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return string(b)
+}
+
+// failer is what *testing.T and *rapid.T have in common.
+type failer interface {
+	Helper()
+	Fatal(args ...any)
 }
