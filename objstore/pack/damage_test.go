@@ -15,11 +15,11 @@ import (
 // sample is a small object with everything in it: several frames, a large entry.
 func sample(t testing.TB) ([]byte, *Directory, []file) {
 	files := []file{
-		{"commit.ndjson", text(1, 900)},
+		{"commit.ndjson", text(1, 400)},
 		{fmt.Sprintf("%040x.eml", 1), nil},
-		{fmt.Sprintf("%064x.part", 2), text(2, 9000)},
-		{fmt.Sprintf("%040x.eml", 3), text(3, 1500)},
-		{fmt.Sprintf("%040x.eml", 4), text(4, 3500)},
+		{fmt.Sprintf("%064x.part", 2), text(2, 4600)},
+		{fmt.Sprintf("%040x.eml", 3), text(3, 700)},
+		{fmt.Sprintf("%040x.eml", 4), text(4, 3000)},
 	}
 	obj, d := build(t, Options{FrameSize: 4 << 10}, files)
 	return obj, d, files

@@ -1,0 +1,134 @@
+package miniotest
+
+import (
+	"io"
+	"net"
+	"sync"
+	"testing"
+)
+
+// Proxy stands between a client and a Server and breaks connections at will.
+type Proxy struct {
+	Server        // the same, with the proxy's Endpoint
+	target string // of the real one
+
+	mu    sync.Mutex
+	lose  int
+	down  bool
+	conns map[net.Conn]struct{}
+}
+
+// NewProxy starts a proxy before s; it ends with the test.
+func (s *Server) NewProxy(tb testing.TB) *Proxy {
+	tb.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatalf("start proxy: %v", err)
+	}
+	p := &Proxy{Server: *s, target: s.Endpoint, conns: make(map[net.Conn]struct{})}
+	p.Endpoint = l.Addr().String()
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() { p.serve(conn) })
+		}
+	})
+	tb.Cleanup(func() {
+		_ = l.Close()
+		p.SetDown(true)
+		wg.Wait()
+	})
+	return p
+}
+
+// LoseAnswers lets the next n answers of the server be lost: what it did is done, and
+// the client's connection breaks. n = 0 ends that.
+func (p *Proxy) LoseAnswers(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.lose = n
+}
+
+// SetDown breaks all connections, and new ones at once, until it is set to false.
+func (p *Proxy) SetDown(down bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.down = down
+	if down {
+		for conn := range p.conns {
+			_ = conn.Close()
+		}
+	}
+}
+
+// enter notes a pair of connections; false when the proxy is down.
+func (p *Proxy) enter(conns ...net.Conn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, conn := range conns {
+		p.conns[conn] = struct{}{}
+	}
+	return !p.down
+}
+
+func (p *Proxy) leave(conns ...net.Conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, conn := range conns {
+		delete(p.conns, conn)
+		_ = conn.Close()
+	}
+}
+
+func (p *Proxy) serve(client net.Conn) {
+	server, err := net.Dial("tcp", p.target)
+	if err != nil {
+		_ = client.Close()
+		return
+	}
+	defer p.leave(client, server)
+	if !p.enter(client, server) {
+		return
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		_, _ = io.Copy(server, client)
+		_ = server.Close()
+	})
+	p.answers(client, server)
+	_ = client.Close()
+	_ = server.Close()
+	wg.Wait()
+}
+
+// answers passes what the server says on, unless it is to be lost.
+func (p *Proxy) answers(client io.Writer, server io.Reader) {
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := server.Read(buf)
+		if n > 0 && p.loses(buf[:n]) {
+			return
+		}
+		if _, e := client.Write(buf[:n]); e != nil || err != nil {
+			return
+		}
+	}
+}
+
+// loses says whether bytes of an answer are to be lost. "100 Continue" is no answer.
+func (p *Proxy) loses(b []byte) bool {
+	if len(b) >= 12 && string(b[9:12]) == "100" {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.lose == 0 {
+		return false
+	}
+	p.lose--
+	return true
+}

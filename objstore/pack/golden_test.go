@@ -1,0 +1,80 @@
+package pack
+
+import (
+	"bytes"
+	"encoding/hex"
+	"flag"
+	"fmt"
+	"os"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "write testdata/v1.tar.zst; only before version 1 is released")
+
+const golden = "testdata/v1.tar.zst"
+
+// goldenFiles are the entries of the golden object.
+func goldenFiles() []file {
+	guid := func(i int) string { return fmt.Sprintf("%040x.eml", i) }
+	return []file{
+		{"commit.ndjson", text(1, 2000)},
+		{"places.ndjson", nil},
+		{"state.ndjson", text(2, 5000)},
+		{fmt.Sprintf("%064x.records", 0xfeed), text(3, 70_000)},
+		{guid(1), text(4, 40_000)},
+		{guid(2), bytes.Repeat([]byte("large\r\n"), 1_000_000)}, // two frames
+		{fmt.Sprintf("%064x.part", 1), text(6, 70_000)},
+		{"0000000000000042/commit.ndjson", text(7, 512)},
+		{"0000000000000042/" + guid(3), text(8, 1)},
+	}
+}
+
+// The golden object must be readable for ever, whatever the compressor makes of the
+// same bytes by then.
+func TestGolden(t *testing.T) {
+	files := goldenFiles()
+	made, d := build(t, Options{FrameSize: 64 << 10}, files)
+	if *update {
+		if err := os.WriteFile(golden, made, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	obj, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old, err := ReadDirectory(fetchFrom(obj), int64(len(obj)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, e := range old.Entries {
+		if n := d.Entries[i]; n.Name != e.Name || n.Skip != e.Skip || n.Raw != e.Raw {
+			t.Errorf("laid out as %+v, now as %+v", e, n)
+		}
+	}
+	checkObject(t, obj, old, files)
+}
+
+// The directory that docs/format.md shows.
+func TestDirectoryBytes(t *testing.T) {
+	names, err := appendEntry(nil, "commit.ndjson", 700)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names, err = appendEntry(names, "da39a3ee5e6b4b0d3255bfef95601890afd80709.eml", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	random := [16]byte([]byte("0123456789abcdef"))
+	got := appendDirectory(nil, random, []frame{{900, 7 * 512}}, 2, names)
+	const want = "" +
+		"5b2a4d18" + "47000000" + // skippable frame of 71 bytes
+		"01" + "30313233343536373839616263646566" + "00" + "00" + // version, random, features, extension
+		"01" + "8407" + "07" + // one frame: 900 bytes, 7 blocks
+		"02" + "01" + "bc05" + // two entries: commit.ndjson, 700 bytes
+		"10" + "da39a3ee5e6b4b0d3255bfef95601890afd80709" + "00" + // <guid>.eml, 0 bytes
+		"4f000000" + "0000000000000000" + "626b75706469720a" // 79 bytes in all, checksum, magic
+	if hex.EncodeToString(got) != want {
+		t.Errorf("got  %x\nwant %s", got, want)
+	}
+}

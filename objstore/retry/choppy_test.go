@@ -1,0 +1,59 @@
+package retry_test
+
+import (
+	"context"
+	"io"
+	"iter"
+
+	"backupd/objstore"
+	"backupd/objstore/memstore"
+)
+
+// choppy breaks each body off after five bytes and each list after one key.
+type choppy struct {
+	objstore.Store
+	eof bool // bodies end as if that were all
+}
+
+func broken(op, key string) error {
+	return &objstore.Error{Op: op, Key: key, Temporary: true, Err: memstore.ErrInjected}
+}
+
+func (c *choppy) List(ctx context.Context, prefix, after string) iter.Seq2[objstore.Info, error] {
+	return func(yield func(objstore.Info, error) bool) {
+		for info, err := range c.Store.List(ctx, prefix, after) {
+			if yield(info, err) {
+				yield(objstore.Info{}, broken("list", prefix))
+			}
+			return
+		}
+	}
+}
+
+func (c *choppy) Get(ctx context.Context, key string, off, n int64) (*objstore.Object, error) {
+	obj, err := c.Store.Get(ctx, key, off, n)
+	if err != nil {
+		return nil, err
+	}
+	obj.ReadCloser = &choppyBody{ReadCloser: obj.ReadCloser, key: key, left: 5, eof: c.eof}
+	return obj, nil
+}
+
+type choppyBody struct {
+	io.ReadCloser
+	key  string
+	left int
+	eof  bool
+}
+
+func (b *choppyBody) Read(p []byte) (int, error) {
+	if b.left == 0 && b.eof {
+		return 0, io.EOF
+	}
+	if b.left == 0 {
+		return 0, broken("get", b.key)
+	}
+	n, err := b.ReadCloser.Read(p[:min(len(p), b.left)])
+	b.left -= n
+	return n, err
+}
