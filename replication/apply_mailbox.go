@@ -24,7 +24,7 @@ func (c *conn) applyMailbox(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	st := &mailboxStream{dec: c.dec}
+	st := &mailboxStream{dec: c.dec, end: c.end}
 	next, stop := iter.Pull2(st.parts)
 	defer stop()
 	st.next = next
@@ -63,6 +63,7 @@ type part struct {
 // and the Session asks for what it wants; iter.Pull2 joins the two.
 type mailboxStream struct {
 	dec       *dlist.Decoder
+	end       func() error // reads the line end
 	next      func() (part, error, bool)
 	fields    []dlist.Pair
 	mailbox   *cyrus.Mailbox
@@ -103,7 +104,7 @@ func (st *mailboxStream) parts(yield func(part, error) bool) {
 		})
 	})
 	if err == nil {
-		err = st.dec.End()
+		err = st.end()
 	}
 	if err != nil && !errors.Is(err, errStopReading) {
 		yield(part{}, err)

@@ -117,17 +117,27 @@ func (c *conn) refuseLine(line string) error {
 	return c.reply(line)
 }
 
-// arg reads a space and the word behind it, which may be empty.
+// arg reads a space and the word behind it, which may be empty. A literal is no
+// word, and is left for refuseLine to skip.
 func (c *conn) arg() (word string, present bool, err error) {
+	// Behind a space there is at least a line end, so asking for two bytes waits
+	// for none that need not come.
 	b, err := c.in.Peek(1)
+	if err == nil && b[0] == ' ' {
+		b, err = c.in.Peek(2)
+	}
 	if err != nil {
 		return "", false, lost(err)
 	}
 	if b[0] != ' ' {
 		return "", false, nil
 	}
+	literal := b[1] == '{'
 	// Peek has shown that the byte is there.
 	_, _ = c.in.Discard(1)
+	if literal {
+		return "", true, nil
+	}
 	word, err = c.dec.Word()
 	if err != nil {
 		return "", false, c.fatal(err)

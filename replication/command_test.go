@@ -29,13 +29,13 @@ func TestAnswers(t *testing.T) {
 		{"", "BAD Null command"},
 		{" NOOP", "BAD Null command"},
 		{"NOOP now", "BAD Unexpected extra arguments to Noop"},
-		{"RESTART (a\r\nb)", "BAD Unexpected extra arguments to Restart"},
+		{"RESTART (a {3+}\r\n)\r\nb)", "BAD Unexpected extra arguments to Restart"},
 		{"NOOP {5+}\r\na\r\nbc", "BAD Unexpected extra arguments to Noop"},
 		{"FROBNICATE", "BAD IMAP_PROTOCOL_ERROR Unrecognized command"},
 		{"FROBNICATE {4+}\r\nEXIT x", "BAD IMAP_PROTOCOL_ERROR Unrecognized command"},
 		{"AUTHENTICATE PLAIN AA==", "BAD Already authenticated"},
 		{"AUTHENTICATE", "BAD Missing required argument to Authenticate"},
-		{"AUTHENTICATE {3}", "BAD Invalid mechanism"},
+		{"AUTHENTICATE {3}\r\nabc", "BAD Invalid mechanism"},
 		{"STARTTLS", "BAD Can't Starttls after authentication"},
 		{"COMPRESS", "BAD Missing required argument to Compress"},
 		{"COMPRESS LZ4", "NO Unknown compression algorithm: LZ4"},
@@ -123,7 +123,7 @@ func TestBeforeLogin(t *testing.T) {
 	b := dial(t, newServer(t, replicationtest.NewStore(), nil), replication.ConnOptions{})
 	const login = "NO Please authenticate first"
 	b.want("GET USER anne", login)
-	b.want("APPLY MESSAGE (%{p "+guidHello+" 8}\r\n)\r\nEXIT\r\n)", login)
+	b.want("APPLY MESSAGE (%{p "+guidHello+" 9}\r\n)\r\nEXIT\r\n)", login)
 	b.want("APPLY SUB %(USERID {3+}\r\na\r\n MBOXNAME m)", login)
 	b.want("RESTORE MAILBOX %()", login)
 	b.want("RESTART", "OK Restarting")

@@ -142,3 +142,6 @@ func literalAtEnd(line string) (int64, bool) {
 	n, err := dlist.ParseNum("", strings.TrimSuffix(words[len(words)-1], "+"), 1<<40)
 	return int64(n), err == nil
 }
+
+// Wrap returns a Client on a connection whose banner has been read.
+func Wrap(nc net.Conn) *Client { return &Client{Conn: nc, r: bufio.NewReader(nc)} }

@@ -1,0 +1,154 @@
+package replication_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"backupd/replication"
+	"backupd/replication/replicationtest"
+)
+
+// logLines returns an option that logs to a buffer, messages only.
+func logLines() (*bytes.Buffer, func(*replication.Options)) {
+	buf := new(bytes.Buffer)
+	h := slog.NewTextHandler(buf, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey {
+			return slog.Attr{}
+		}
+		return a
+	}})
+	return buf, func(o *replication.Options) { o.Logger = slog.New(h) }
+}
+
+func b64(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
+
+func TestBanner(t *testing.T) {
+	srv := newServer(t, replicationtest.NewStore(), nil)
+	tcp := "[* SASL PLAIN LOGIN * COMPRESS DEFLATE * OK backup.example.com Cyrus backup server 1.0]"
+	if got := fmt.Sprint(dial(t, srv, replication.ConnOptions{}).banner); got != tcp {
+		t.Errorf("TCP: %s", got)
+	}
+	unix := "[* OK backup.example.com Cyrus backup server 1.0]"
+	if got := fmt.Sprint(dial(t, srv, replication.ConnOptions{Unix: true}).banner); got != unix {
+		t.Errorf("UNIX socket: %s", got)
+	}
+}
+
+// The steps of a login, as imap/saslserver.c has them.
+func TestAuthenticate(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		lines []string // "C: …" is sent, "S: …" is expected
+	}{
+		{"initial response", []string{
+			"C: AUTHENTICATE PLAIN " + b64("\x00repl\x00secret"), "S: OK Success (no protection)", "C: GET USER anne", "S: OK Success"}},
+		{"lower case", []string{"C: authenticate plain " + b64("\x00repl\x00secret"), "S: OK Success (no protection)"}},
+		{"challenge", []string{
+			"C: AUTHENTICATE PLAIN", "S: + ", "C: " + b64("\x00repl\x00secret"), "S: OK Success (no protection)"}},
+		{"login", []string{
+			"C: AUTHENTICATE LOGIN", "S: + " + b64("Username:"), "C: " + b64("repl"),
+			"S: + " + b64("Password:"), "C: " + b64("secret"), "S: OK Success (no protection)"}},
+		{"cancel", []string{
+			"C: AUTHENTICATE PLAIN", "S: + ", "C: *", "S: BAD Client canceled authentication",
+			"C: AUTHENTICATE PLAIN " + b64("\x00repl\x00secret"), "S: OK Success (no protection)"}},
+		{"wrong, then right", []string{
+			"C: AUTHENTICATE PLAIN " + b64("\x00repl\x00wrong"), "S: NO authentication failure",
+			"C: AUTHENTICATE PLAIN " + b64("\x00repl\x00secret"), "S: OK Success (no protection)"}},
+		{"empty initial response", []string{"C: AUTHENTICATE PLAIN =", "S: NO bad protocol / cancel"}},
+		{"not base64", []string{"C: AUTHENTICATE PLAIN !!!", "S: NO bad protocol / cancel", "C: NOOP", "S: OK Noop completed"}},
+		{"long line", []string{
+			"C: AUTHENTICATE PLAIN", "S: + ", "C: " + strings.Repeat("A", 40000),
+			"S: NO Error reading client response: line too long", "C: NOOP", "S: OK Noop completed"}},
+		{"no such mechanism", []string{"C: AUTHENTICATE GSSAPI", "S: NO no mechanism available"}},
+		{"extra arguments", []string{"C: AUTHENTICATE PLAIN AAAA AAAA", "S: BAD Unexpected extra arguments to Authenticate"}},
+		{"twice", []string{
+			"C: AUTHENTICATE PLAIN " + b64("\x00repl\x00secret"), "S: OK Success (no protection)",
+			"C: AUTHENTICATE PLAIN " + b64("\x00repl\x00secret"), "S: BAD Already authenticated"}},
+		{"not an admin", []string{
+			"C: AUTHENTICATE PLAIN " + b64("\x00guest\x00secret"), "S: OK Success (no protection)",
+			"C: GET USER anne", "S: NO Permission denied",
+			"C: APPLY MESSAGE (%{p " + guidHello + " 5}\r\nhello)", "S: NO Permission denied",
+			"C: NOOP", "S: NO Permission denied", "C: RESTART", "S: NO Permission denied",
+			"C: NONSENSE", "S: NO Permission denied", "C: EXIT", "S: OK Finished"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := dial(t, newServer(t, replicationtest.NewStore(), nil), replication.ConnOptions{})
+			for _, line := range tt.lines {
+				if said, ok := strings.CutPrefix(line, "C: "); ok {
+					go func() { _, _ = b.Conn.Write([]byte(said + "\r\n")) }()
+					continue
+				}
+				got, err := b.Line()
+				if "S: "+got != line || err != nil {
+					t.Fatalf("got %q %v, want %q", got, err, line)
+				}
+			}
+		})
+	}
+}
+
+// The log lines are those that others look for; a failure is answered late.
+func TestLoginLog(t *testing.T) {
+	clock := newClock()
+	buf, logged := logLines()
+	srv := newServer(t, replicationtest.NewStore(), func(o *replication.Options) {
+		logged(o)
+		o.Clock, o.FailedLoginPause = clock, 3*time.Second
+	})
+	b := dial(t, srv, replication.ConnOptions{})
+	b.want("AUTHENTICATE PLAIN "+b64("\x00repl\x00wrong"), "NO authentication failure")
+	if w := clock.takeWaited(); len(w) != 1 || w[0] != 3*time.Second {
+		t.Errorf("waited %v", w)
+	}
+	b.want("AUTHENTICATE PLAIN "+b64("\x00repl\x00secret"), "OK Success (no protection)")
+	b.want("EXIT", "OK Finished")
+	<-b.ended
+	for _, want := range []string{
+		`level=INFO+2 msg="badlogin: client.example.com [192.0.2.1] PLAIN [`,
+		`level=INFO+2 msg="login: client.example.com [192.0.2.1] repl PLAIN User logged in"` + "\n",
+	} {
+		if !strings.Contains(buf.String(), want) {
+			t.Errorf("no line %s in:\n%s", want, buf)
+		}
+	}
+	if strings.Contains(buf.String(), "wrong") && strings.Contains(buf.String(), "secret") {
+		t.Errorf("a password is in the log:\n%s", buf)
+	}
+}
+
+func TestIMAPProbe(t *testing.T) {
+	for command, want := range map[string]string{
+		"C01 CAPABILITY":     "C01 BAD not IMAP",
+		"Q01 LOGOUT":         "Q01 BAD not IMAP",
+		"a capability":       "a BAD not IMAP",
+		"C01 CAPABILITY now": "C01 BAD not IMAP",
+	} {
+		b := dial(t, newServer(t, replicationtest.NewStore(), nil), replication.ConnOptions{})
+		b.want(command, want)
+		if _, err := b.Line(); err == nil {
+			t.Errorf("%s: not closed", command)
+		}
+		if err := <-b.ended; err != nil {
+			t.Errorf("%s: ServeConn: %v", command, err)
+		}
+	}
+}
+
+func TestOnState(t *testing.T) {
+	var states []replication.ConnState
+	srv := newServer(t, replicationtest.NewStore(), func(o *replication.Options) {
+		o.OnState = func(s replication.ConnState) { states = append(states, s) }
+	})
+	b := dial(t, srv, replication.ConnOptions{Service: "backupd2"})
+	b.do("AUTHENTICATE PLAIN " + b64("\x00repl\x00secret"))
+	b.do("EXIT")
+	<-b.ended
+	if len(states) != 3 || states[0].User != "" || states[1].User != "repl" || !states[2].Ended || states[0].Service != "backupd2" {
+		t.Errorf("%+v", states)
+	}
+}
