@@ -10,14 +10,15 @@ import (
 )
 
 const (
-	dueObjects = 256
-	maxObjects = 2048
+	dueObjects    = 256  // behind the last checkpoint
+	alwaysObjects = 2048 // a log is never read further than this
 )
 
 // Due says whether a checkpoint should be written: behind the last one lie objects of
-// the log with logBytes bytes in all, and it would write rewriteBytes.
+// the log with logBytes bytes in all, and it would write rewriteBytes. One that costs
+// more than the log it spares waits, but not for ever.
 func Due(objects int, logBytes, rewriteBytes int64) bool {
-	return objects >= maxObjects || objects >= dueObjects || (objects > 0 && logBytes > rewriteBytes)
+	return objects >= alwaysObjects || (objects >= dueObjects && logBytes >= rewriteBytes)
 }
 
 // Checkpoint describes a checkpoint that was read or written.

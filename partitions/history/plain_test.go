@@ -52,7 +52,9 @@ func (p *plainState) PutMailbox(m *MailboxState) error {
 	return nil
 }
 
-func (p *plainState) Record(u string, uid uint32) (*RecordState, error) { return p.records[u][uid], nil }
+func (p *plainState) Record(u string, uid uint32) (*RecordState, error) {
+	return p.records[u][uid], nil
+}
 
 func (p *plainState) Records(u string, from uint32) iter.Seq2[*RecordState, error] {
 	list := slices.SortedFunc(maps.Values(p.records[u]), func(a, b *RecordState) int { return cmp.Compare(a.UID, b.UID) })
