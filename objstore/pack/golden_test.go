@@ -66,14 +66,14 @@ func TestDirectoryBytes(t *testing.T) {
 		t.Fatal(err)
 	}
 	random := [16]byte([]byte("0123456789abcdef"))
-	got := appendDirectory(nil, random, []frame{{900, 7 * 512}}, 2, names)
+	got := appendDirectory(nil, random, []frame{{900, 6 * 512}}, 2, names)
 	const want = "" +
-		"5b2a4d18" + "47000000" + // skippable frame of 71 bytes
+		"5b2a4d18" + "45000000" + // skippable frame of 69 bytes
 		"01" + "30313233343536373839616263646566" + "00" + "00" + // version, random, features, extension
-		"01" + "8407" + "07" + // one frame: 900 bytes, 7 blocks
+		"01" + "8407" + "06" + // one frame: 900 bytes, 6 blocks
 		"02" + "01" + "bc05" + // two entries: commit.ndjson, 700 bytes
 		"10" + "da39a3ee5e6b4b0d3255bfef95601890afd80709" + "00" + // <guid>.eml, 0 bytes
-		"4f000000" + "0000000000000000" + "626b75706469720a" // 79 bytes in all, checksum, magic
+		"4d000000" + "8d3bf0eb5a4a6a50" + "626b75706469720a" // 77 bytes in all, checksum, magic
 	if hex.EncodeToString(got) != want {
 		t.Errorf("got  %x\nwant %s", got, want)
 	}

@@ -107,8 +107,8 @@ func TestBrokenBodies(t *testing.T) {
 	for i, size := range []int64{1, 1000, 300 << 10, 5 << 20, 9 << 20} {
 		name := fmt.Sprintf("%040x.eml", i)
 		body := text(uint64(i), int(size))
-		for have := range []int64{0, 1, size / 2, size - 1} {
-			if err := w.AddReader(name, size, io.MultiReader(bytes.NewReader(body[:have]), iotest.ErrReader(lost))); !errors.Is(err, lost) && int64(have) < size {
+		for _, have := range []int64{0, size / 2, size - 1} {
+			if err := w.AddReader(name, size, io.MultiReader(bytes.NewReader(body[:have]), iotest.ErrReader(lost))); !errors.Is(err, lost) {
 				t.Errorf("%d of %d bytes: %v", have, size, err)
 			}
 			if err := w.AddReader(name, size+1, bytes.NewReader(body)); !errors.Is(err, io.ErrUnexpectedEOF) {
