@@ -131,7 +131,9 @@ var (
 )
 
 func (l *Location) setBucket(bucket, prefix string) error {
-	if strings.ContainsAny(bucket, "@:") {
+	// Secrets may hold slashes, so that s3://id:secret@bucket may look like a prefix. A
+	// prefix with an @ is written with %40.
+	if strings.ContainsAny(bucket, "@:") || strings.Contains(prefix, "@") {
 		return errSecret
 	}
 	if !bucketName.MatchString(bucket) {
@@ -226,7 +228,7 @@ func (l Location) String() string {
 	}
 	b.WriteString(l.Bucket)
 	if l.Prefix != "" {
-		b.WriteString("/" + (&url.URL{Path: l.Prefix}).EscapedPath())
+		b.WriteString("/" + strings.ReplaceAll((&url.URL{Path: l.Prefix}).EscapedPath(), "@", "%40"))
 	}
 	q := url.Values{}
 	set := func(key, value string) {

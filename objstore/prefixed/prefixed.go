@@ -5,6 +5,7 @@ package prefixed
 import (
 	"context"
 	"errors"
+	"io"
 	"iter"
 	"strings"
 
@@ -36,6 +37,7 @@ func (s *store) Get(ctx context.Context, key string, off, n int64) (*objstore.Ob
 		return nil, s.err(err)
 	}
 	obj.Info = s.info(obj.Info)
+	obj.ReadCloser = &body{obj.ReadCloser, s}
 	return obj, nil
 }
 
@@ -76,4 +78,17 @@ func (s *store) err(err error) error {
 	relative := *e
 	relative.Key = strings.TrimPrefix(e.Key, s.at)
 	return &relative
+}
+
+type body struct {
+	io.ReadCloser
+	s *store
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && err != io.EOF {
+		err = b.s.err(err)
+	}
+	return n, err
 }

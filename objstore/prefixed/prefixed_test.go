@@ -1,0 +1,31 @@
+package prefixed_test
+
+import (
+	"bytes"
+	"testing"
+
+	"backupd/objstore"
+	"backupd/objstore/memstore"
+	"backupd/objstore/objstoretest"
+	"backupd/objstore/prefixed"
+)
+
+// TestConformance has neighbours that sort before, within and behind the prefix.
+func TestConformance(t *testing.T) {
+	objstoretest.Run(t, func(t testing.TB) objstore.Store {
+		m := memstore.New(nil)
+		for _, key := range []string{"a", "mail/backup-2/a", "mail/backup.json", "mail/backup0/b", "z"} {
+			if _, err := m.Put(t.Context(), key, bytes.NewReader(nil), objstore.PutOptions{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return prefixed.New(m, "mail/backup")
+	})
+}
+
+func TestNoPrefix(t *testing.T) {
+	m := memstore.New(nil)
+	if prefixed.New(m, "") != objstore.Store(m) {
+		t.Error("a store without a prefix is wrapped")
+	}
+}
