@@ -120,7 +120,7 @@ Exit status: 0 done, 1 a user failed, 2 usage, 3 source unreadable.`,
 	f.IntVar(&s.connections, "connections", 1, "connections at a time")
 	f.StringVar(&s.folder, "folder", "", "mailbox below INBOX for the source's top, components joined by /")
 	f.IntVar(&s.rounds, "rounds", 1, "push that many times")
-	f.IntVar(&s.grow, "grow", 0, "messages that gen: adds to each mailbox with each further round")
+	f.IntVar(&s.grow, "grow", 0, "messages that gen: adds to each mailbox with each further round; a later run must not begin with fewer")
 	f.BoolVar(&s.json, "json", false, "print the summary as JSON")
 	cmd.AddCommand(serveNullCommand())
 	return cmd

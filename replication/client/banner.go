@@ -1,14 +1,13 @@
 package client
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"strings"
-
-	"bufio"
 
 	"github.com/klauspost/compress/flate"
 )

@@ -1,0 +1,117 @@
+package dlist
+
+import "io"
+
+// File reads the head of a file literal and returns a reader of its bytes,
+// valid until the next call of any other method. What is left unread is skipped
+// by that call. The reader yields exactly Size bytes, or an error.
+func (d *Decoder) File() (FileInfo, io.Reader, error) {
+	k, err := d.Peek()
+	if err != nil {
+		return FileInfo{}, nil, err
+	}
+	if k != File {
+		return FileInfo{}, nil, d.field("want a file, have a " + k.String())
+	}
+	f, err := d.fileHead()
+	if err != nil {
+		return FileInfo{}, nil, err
+	}
+	return f, &d.body, nil
+}
+
+// fileHead reads %{partition guid size} CR? LF and leaves the body pending.
+func (d *Decoder) fileHead() (FileInfo, error) {
+	d.take(2)
+	w, err := d.astring()
+	if err != nil {
+		return FileInfo{}, err
+	}
+	f := FileInfo{Partition: d.intern(w)}
+	if err := d.one(' '); err != nil {
+		return f, err
+	}
+	if w, err = d.astring(); err != nil {
+		return f, err
+	}
+	f.GUID = string(w)
+	badGUID := !isHex40(w)
+	if err := d.one(' '); err != nil {
+		return f, err
+	}
+	n, err := d.number()
+	if err != nil {
+		return f, err
+	}
+	if err := d.headEnd(); err != nil {
+		return f, err
+	}
+	f.Size, d.pending = uint64(n), n
+	if badGUID {
+		// imap/dlist.c gives up here and would take the body for commands;
+		// its size is known, so it is skipped.
+		return f, d.field("guid of 40 hex digits expected")
+	}
+	return f, nil
+}
+
+// one takes a byte that must come next.
+func (d *Decoder) one(want byte) error {
+	c, err := d.peek()
+	if err != nil {
+		return err
+	}
+	if c != want {
+		return d.syntax("unexpected character in the head of a file")
+	}
+	d.take(1)
+	return nil
+}
+
+func isHex40(b []byte) bool {
+	if len(b) != 40 {
+		return false
+	}
+	for _, c := range b {
+		if c < '0' || c > '9' && c < 'A' || c > 'F' && c < 'a' || c > 'f' {
+			return false
+		}
+	}
+	return true
+}
+
+// fileBody reads the bytes of the file literal that its Decoder stands at.
+type fileBody struct{ d *Decoder }
+
+func (b *fileBody) Read(p []byte) (int, error) {
+	if b.d.pending == 0 {
+		return 0, io.EOF
+	}
+	if int64(len(p)) > b.d.pending {
+		p = p[:b.d.pending]
+	}
+	n, err := b.d.r.Read(p)
+	b.d.pending -= int64(n)
+	b.d.off += int64(n)
+	return n, lost(err)
+}
+
+// WriteTo hands the stream's own buffer to w, which spares io.Copy a buffer.
+func (b *fileBody) WriteTo(w io.Writer) (int64, error) {
+	var sum int64
+	for b.d.pending > 0 {
+		buf, err := b.d.window()
+		if err != nil {
+			return sum, err
+		}
+		buf = buf[:min(int64(len(buf)), b.d.pending)]
+		n, err := w.Write(buf)
+		sum += int64(n)
+		b.d.pending -= int64(n)
+		b.d.take(n)
+		if err != nil {
+			return sum, err
+		}
+	}
+	return sum, nil
+}
