@@ -1,6 +1,7 @@
 package imapconf
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -26,6 +27,8 @@ type Error struct {
 	Value   string // the wrong value; empty if the fault is not one of value
 	Problem string // what is wrong
 	Allowed string // what would be right; may be empty
+
+	err error // behind Problem; may be nil
 }
 
 // Error names file, line, option, value and what is allowed.
@@ -50,12 +53,16 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
+// Unwrap is what Errorf wrapped.
+func (e *Error) Unwrap() error { return e.err }
+
 // Errorf makes an error about an option's value that only the user of the option could
-// find, with the same shape as those that Load returns.
+// find, with the same shape as those that Load returns. %w wraps.
 func (f *File) Errorf(option, format string, args ...any) error {
 	o := f.Origin(option)
 	if o.Key == "" {
 		o.Key = option
 	}
-	return &Error{Origin: o, Problem: fmt.Sprintf(format, args...)}
+	err := fmt.Errorf(format, args...)
+	return &Error{Origin: o, Problem: err.Error(), err: errors.Unwrap(err)}
 }

@@ -54,8 +54,8 @@ func (a *Authenticator) offers(name string, l Layer) bool {
 
 // strength counts TLS as 128 bits if no more is said: Go has no weaker cipher switched on.
 func (l Layer) strength() int {
-	if l.TLS {
-		return max(l.SSF, 128)
+	if l.TLS && l.SSF <= 1 {
+		return 128
 	}
 	return l.SSF
 }
