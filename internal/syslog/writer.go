@@ -1,0 +1,167 @@
+package syslog
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unicode/utf8"
+)
+
+// maxMessage is what rsyslog takes of a message if nothing else is configured.
+const maxMessage = 8 << 10
+
+// fullTimeout is how long a message waits while the socket is known to be full.
+const fullTimeout = time.Millisecond
+
+// writer writes to the log daemon's socket, or else to the fallback.
+type writer struct {
+	tag      string // ident[pid]:
+	facility Facility
+	path     string
+	fallback io.Writer
+	timeout  time.Duration
+	dropped  atomic.Uint64
+
+	mu     sync.Mutex
+	conn   net.Conn
+	stream bool
+	full   bool   // the last write timed out
+	lost   uint64 // dropped since the last message that went through
+}
+
+func newWriter(opt Options) *writer {
+	w := &writer{
+		tag:      opt.Ident + "[" + strconv.Itoa(os.Getpid()) + "]: ",
+		facility: opt.Facility,
+		path:     opt.Path,
+		fallback: opt.Fallback,
+		timeout:  opt.Timeout,
+	}
+	if w.path == "" {
+		w.path = "/dev/log"
+	}
+	if w.fallback == nil {
+		w.fallback = os.Stderr
+	}
+	if w.timeout <= 0 {
+		w.timeout = 100 * time.Millisecond
+	}
+	return w
+}
+
+func (w *writer) close() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.closeLocked()
+}
+
+func (w *writer) closeLocked() error {
+	if w.conn == nil {
+		return nil
+	}
+	conn := w.conn
+	w.conn = nil
+	return conn.Close()
+}
+
+// write sends one message, or drops it if the socket stays full.
+func (w *writer) write(severity int, text string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	text = cut(text, maxMessage)
+	err := w.sendLocked(severity, text)
+	switch {
+	case err == nil:
+		w.full = false
+		w.reportLocked()
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		w.full = true
+		w.lost++
+		w.dropped.Add(1)
+	default:
+		if _, err := fmt.Fprintf(w.fallback, "%s%s\n", w.tag, text); err != nil {
+			w.dropped.Add(1)
+		}
+	}
+}
+
+// reportLocked says how many messages were dropped before the one that has just gone
+// through.
+func (w *writer) reportLocked() {
+	if w.lost == 0 {
+		return
+	}
+	if w.sendLocked(4, fmt.Sprintf("messages were lost because the log was full count=%d", w.lost)) == nil {
+		w.lost = 0
+	}
+}
+
+// sendLocked connects anew, once, if the daemon has been restarted.
+func (w *writer) sendLocked(severity int, text string) error {
+	if w.conn != nil {
+		err := w.putLocked(severity, text)
+		if err == nil || errors.Is(err, os.ErrDeadlineExceeded) && !w.stream {
+			return err
+		}
+		// A part of a message may be on its way in a stream: it cannot go on.
+		_ = w.closeLocked()
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return err
+		}
+	}
+	if err := w.dialLocked(); err != nil {
+		return err
+	}
+	return w.putLocked(severity, text)
+}
+
+// dialLocked: the socket of most daemons takes datagrams, that of some a stream.
+func (w *writer) dialLocked() error {
+	conn, err := net.DialTimeout("unixgram", w.path, w.timeout)
+	w.stream = err != nil
+	if err != nil {
+		conn, err = net.DialTimeout("unix", w.path, w.timeout)
+	}
+	if err != nil {
+		return err
+	}
+	w.conn = conn
+	return nil
+}
+
+func (w *writer) putLocked(severity int, text string) error {
+	timeout := w.timeout
+	if w.full {
+		timeout = fullTimeout
+	}
+	now := time.Now()
+	if err := w.conn.SetWriteDeadline(now.Add(timeout)); err != nil {
+		return err
+	}
+	// As the C library writes it: the daemon adds the host.
+	m := fmt.Appendf(nil, "<%d>%s %s%s", int(w.facility)|severity, now.Format(time.Stamp), w.tag, text)
+	if w.stream {
+		m = append(m, 0)
+	}
+	_, err := w.conn.Write(m)
+	return err
+}
+
+// cut shortens s to n bytes at most, at the edge of a character.
+func cut(s string, n int) string {
+	const mark = " [...]"
+	if len(s) <= n {
+		return s
+	}
+	n -= len(mark)
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n] + mark
+}
