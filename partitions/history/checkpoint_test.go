@@ -255,20 +255,13 @@ func TestDamageIsSeen(t *testing.T) {
 	w.commit(&RecordBlocksEvent{UniqueID: "large", Blocks: refs})
 	w.commit(&CompleteEvent{UniqueID: "large"})
 	w.merge(1, 4, nil)
-	places := func(m *Mem) (out string) {
-		for p, err := range m.AllPlaces() {
-			w.must(err)
-			out += string(p.append(nil))
-		}
-		return out
-	}
-	want := dumpMem(t, w.load(Moment{}))
-	wantPlaces := places(w.load(Moment{}))
+	want, err := tryDump(t, w, Moment{})
+	w.must(err)
 	for _, at := range []Moment{{}, {FromLog: true}} {
 		seen := map[string]int{}
 		for _, key := range w.keys() {
 			good := w.get(key)
-			for i := 0; i < len(good); i += 1 + len(good)/60 {
+			for i := 0; i < len(good); i += 1 + len(good)/25 {
 				for _, bad := range [][]byte{flip(good, i), good[:i]} {
 					w.put(key, bad)
 					got, err := tryDump(t, w, at)
@@ -277,7 +270,7 @@ func TestDamageIsSeen(t *testing.T) {
 						if !strings.Contains(err.Error(), key) {
 							t.Errorf("%s, %s damaged at %d: the error does not name it: %v", at, key, i, err)
 						}
-					} else if got != want && got != wantPlaces {
+					} else if got != want {
 						t.Errorf("%s, %s damaged at %d of %d: a wrong state, and no error", at, key, i, len(good))
 					}
 				}
@@ -302,9 +295,12 @@ func tryDump(t *testing.T, w *writer, at Moment) (out string, err error) {
 	if err != nil {
 		return "", err
 	}
-	for _, err := range m.AllPlaces() {
+	for p, err := range m.AllPlaces() {
 		if err != nil {
 			return "", err
+		}
+		if strings.HasPrefix(p.Object, "packs/") { // a commit's own key changes when it is merged
+			out += string(p.append(nil))
 		}
 	}
 	for _, err := range m.Messages() {
@@ -322,5 +318,5 @@ func tryDump(t *testing.T, w *writer, at Moment) (out string, err error) {
 			}
 		}
 	}
-	return dumpMem(t, m), nil
+	return out + dumpMem(t, m), nil
 }
