@@ -16,8 +16,9 @@ import (
 // maxMessage is what rsyslog takes of a message if nothing else is configured.
 const maxMessage = 8 << 10
 
-// fullTimeout is how long a message waits while the socket is known to be full.
-const fullTimeout = time.Millisecond
+// fullTimeout is how long a message waits while the socket is known to be full. Much
+// less, and on a busy host it would be over before the write was tried.
+const fullTimeout = 10 * time.Millisecond
 
 // writer writes to the log daemon's socket, or else to the fallback.
 type writer struct {
@@ -136,18 +137,17 @@ func (w *writer) dialLocked() error {
 }
 
 func (w *writer) putLocked(severity int, text string) error {
-	timeout := w.timeout
-	if w.full {
-		timeout = fullTimeout
-	}
-	now := time.Now()
-	if err := w.conn.SetWriteDeadline(now.Add(timeout)); err != nil {
-		return err
-	}
 	// As the C library writes it: the daemon adds the host.
-	m := fmt.Appendf(nil, "<%d>%s %s%s", int(w.facility)|severity, now.Format(time.Stamp), w.tag, text)
+	m := fmt.Appendf(nil, "<%d>%s %s%s", int(w.facility)|severity, time.Now().Format(time.Stamp), w.tag, text)
 	if w.stream {
 		m = append(m, 0)
+	}
+	timeout := w.timeout
+	if w.full {
+		timeout = min(timeout, fullTimeout)
+	}
+	if err := w.conn.SetWriteDeadline(time.Now().Add(timeout)); err != nil {
+		return err
 	}
 	_, err := w.conn.Write(m)
 	return err

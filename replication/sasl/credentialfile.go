@@ -40,7 +40,7 @@ const (
 	// libsasl's client takes 4096 to 65536 iterations (plugins/scram.c).
 	minIterations = 4096
 	maxIterations = 65536
-	iterations    = 32768 // about 10 ms of the client's time per connection
+	iterations    = 16384 // some milliseconds of the client's time per connection
 )
 
 func (u scramUser) keys(mechanism string) scramKeys {

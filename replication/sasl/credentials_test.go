@@ -110,7 +110,7 @@ func TestBadCredentials(t *testing.T) {
 		{"group writes", "", "", 0o620, "has mode 0620"},
 		{"cut", "}", "", 0o600, "unexpected EOF"},
 		{"version", `"version": 1`, `"version": 2`, 0o600, "version 2 is not known"},
-		{"iterations", "32768", "1", 0o600, "iterations are not between"},
+		{"iterations", "16384", "1", 0o600, "iterations are not between"},
 		{"keys", `"stored_key": "`, `"stored_key": "AAAA`, 0o600, "keys are not"},
 		{"salt", `"salt"`, `"pepper"`, 0o600, "salt is shorter"},
 		{"decoy", `"decoy"`, `"decay"`, 0o600, "decoy is shorter"},
