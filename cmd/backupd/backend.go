@@ -19,6 +19,7 @@ import (
 
 	"backupd/cmd/internal/stores"
 	"backupd/index"
+	"backupd/internal/control"
 	"backupd/internal/imapconf"
 	"backupd/internal/master"
 	"backupd/internal/tlsconf"
@@ -40,6 +41,7 @@ type backups struct {
 	index  *index.Index
 	stores io.Closer
 	set    *partitions.Set
+	ctl    *control.Server
 }
 
 // policy is what SIGHUP exchanges: it holds for new connections and new logins.
@@ -127,6 +129,9 @@ func (b *backups) Open(ctx context.Context) error {
 		return errors.Join(err, x.Close(), closer.Close())
 	}
 	b.index, b.stores = x, closer
+	if b.ctl, err = control.Listen(conf.String("backup_control_socket"), b.env.log, b.control); err != nil {
+		return errors.Join(err, b.closeStorage())
+	}
 	return nil
 }
 
@@ -147,8 +152,7 @@ func partitionOptions(conf *imapconf.File) (partitions.Options, error) {
 		return partitions.Options{}, err
 	}
 	return partitions.Options{
-		DefaultDomain:  conf.String("defaultdomain"),
-		DeletedPrefix:  conf.String("deletedprefix"),
+		Names:          stores.Names(conf),
 		Pack:           pack.Options{Level: level},
 		PackSize:       conf.Size("backup_pack_size"),
 		PackBuffers:    conf.Int("backup_pack_buffers"),
@@ -165,8 +169,24 @@ func partitionOptions(conf *imapconf.File) (partitions.Options, error) {
 }
 
 // Close closes what Open opened.
-func (b *backups) Close() error {
+func (b *backups) Close() error { return errors.Join(b.ctl.Close(), b.closeStorage()) }
+
+func (b *backups) closeStorage() error {
 	return errors.Join(b.set.Close(), b.index.Close(), b.stores.Close())
+}
+
+// control answers the tools.
+func (b *backups) control(ctx context.Context, r control.Request) control.Reply {
+	switch r.Op {
+	case "ping":
+		return control.Reply{}
+	case "reindex":
+		if err := b.set.ReindexPath(ctx, r.Path); err != nil {
+			return control.Reply{Error: err.Error()}
+		}
+		return control.Reply{}
+	}
+	return control.Reply{Error: fmt.Sprintf("%q is not known to this daemon", r.Op)}
 }
 
 // Reload takes on logins, TLS and the settings of connections. What the storage was

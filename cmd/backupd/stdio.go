@@ -29,9 +29,13 @@ type stdio struct {
 // socket, but not two pipes.
 func openStdio(o master.Options) (*stdio, error) {
 	s := &stdio{drained: make(chan struct{})}
-	nc, err := net.FileConn(os.Stdin)
-	if err == nil {
+	// Not by trying: net.FileConn makes a pipe non-blocking before it finds out.
+	if isSocket(0) {
 		close(s.drained)
+		nc, err := net.FileConn(os.Stdin)
+		if err != nil {
+			return nil, err
+		}
 		if err := hideSocket(); err != nil {
 			nc.Close()
 			return nil, err
@@ -88,8 +92,7 @@ func hideSocket() error {
 	}
 	defer null.Close()
 	for fd := 0; fd <= 2; fd++ {
-		var st unix.Stat_t
-		if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFSOCK {
+		if !isSocket(fd) {
 			continue
 		}
 		if err := unix.Dup3(int(null.Fd()), fd, 0); err != nil {
@@ -97,6 +100,11 @@ func hideSocket() error {
 		}
 	}
 	return nil
+}
+
+func isSocket(fd int) bool {
+	var st unix.Stat_t
+	return unix.Fstat(fd, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFSOCK
 }
 
 func socketPair() (server, relay *net.UnixConn, err error) {
