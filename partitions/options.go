@@ -24,8 +24,7 @@ type Options struct {
 	Index      *index.Index
 	Logger     *slog.Logger // nil discards
 
-	DefaultDomain string // of user and mailbox names without one
-	DeletedPrefix string // "DELETED"
+	Names Names // DeletedPrefix: "DELETED"
 
 	Pack             pack.Options
 	PackSize         int64         // bytes of an object; 12 MiB
@@ -65,8 +64,8 @@ func (o *Options) defaults() error {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	if o.DeletedPrefix == "" {
-		o.DeletedPrefix = "DELETED"
+	if o.Names.DeletedPrefix == "" {
+		o.Names.DeletedPrefix = "DELETED"
 	}
 	orDefault(&o.PackSize, 12<<20)
 	orDefault(&o.PackBuffers, 3)

@@ -29,18 +29,27 @@ func UserName(userid string) Name { return Name{KindUser, userid} }
 // ServerName is the backup of the server's own annotations.
 func ServerName() Name { return Name{KindServer, "annotations"} }
 
-// NameOf is the backup that the mailbox with this internal name belongs to; the
-// empty name is the server itself.
-func (s *Set) NameOf(mailbox string) Name {
+// Names tells to which backup a mailbox belongs.
+type Names struct {
+	DefaultDomain string // of names without one (option defaultdomain)
+	DeletedPrefix string // of deleted mailboxes (option deletedprefix)
+}
+
+// Of is the backup of the mailbox with this internal name; the empty name is the
+// server itself.
+func (n Names) Of(mailbox string) Name {
 	if mailbox == "" {
 		return ServerName()
 	}
-	if userid, top := cyrus.Owner(mailbox, s.opt.DefaultDomain, s.opt.DeletedPrefix); userid != "" {
+	userid, top := cyrus.Owner(mailbox, n.DefaultDomain, n.DeletedPrefix)
+	if userid != "" {
 		return UserName(userid)
-	} else {
-		return Name{KindShared, top}
 	}
+	return Name{KindShared, top}
 }
+
+// NameOf is Names.Of with the settings of the Set.
+func (s *Set) NameOf(mailbox string) Name { return s.opt.Names.Of(mailbox) }
 
 // Path is where the backup lies below backups/ (design.md 5): <kind>/<enc>.
 func (n Name) Path() string { return n.Kind + "/" + encode(n.Full) }

@@ -113,7 +113,7 @@ func TestSameLogSameState(t *testing.T) {
 // After a small change only the blocks that it touched are written.
 func TestACheckpointRewritesLittle(t *testing.T) {
 	w := newWriter(t)
-	w.fill(20000)
+	w.fill(9000)
 	first := w.checkpoint().Checkpoint()
 	before := w.keys()
 	r := record(777, message(text(776, 10)).GUID, `\Seen`, `\Flagged`)
@@ -125,7 +125,7 @@ func TestACheckpointRewritesLittle(t *testing.T) {
 			fresh = append(fresh, k)
 		}
 	}
-	if len(fresh) != 3 || second.Bytes*3 > first.Bytes {
+	if len(fresh) != 3 || second.Bytes*2 > first.Bytes {
 		t.Errorf("%d bytes after %d, new objects: %v", second.Bytes, first.Bytes, fresh)
 	}
 	// Once more without a change: the same state, no block.
@@ -141,9 +141,9 @@ func TestACheckpointRewritesLittle(t *testing.T) {
 // a Mem that can be written again.
 func TestEveryStoreCallOfACheckpointFailsOnce(t *testing.T) {
 	w := newWriter(t)
-	w.fill(20000)
+	w.fill(9000)
 	w.checkpoint()
-	w.commit(&ExpungeEvent{UniqueID: "large", UIDs: []uint32{5, 6000, 12000}}, &CompleteEvent{UniqueID: "small1"}, mailbox("new", "user.anne.new"))
+	w.commit(&ExpungeEvent{UniqueID: "large", UIDs: []uint32{5, 4500, 8500}}, &CompleteEvent{UniqueID: "small1"}, mailbox("new", "user.anne.new"))
 	want := dumpMem(t, w.load(Moment{FromLog: true}))
 	fails := func(n int, lost bool) (failed bool) {
 		m := w.load(Moment{})
@@ -244,7 +244,7 @@ func TestDue(t *testing.T) {
 // Flip or cut any object at many places: an error that names it, or the right state.
 func TestDamageIsSeen(t *testing.T) {
 	w := newWriter(t)
-	w.fill(600)
+	w.fill(100)
 	w.checkpoint()
 	b := NewRecordBlockWriter(w.store, anne, w.options())
 	for uid := range uint32(20) {
@@ -261,7 +261,7 @@ func TestDamageIsSeen(t *testing.T) {
 		seen := map[string]int{}
 		for _, key := range w.keys() {
 			good := w.get(key)
-			for i := 0; i < len(good); i += 1 + len(good)/25 {
+			for i := 0; i < len(good); i += 1 + len(good)/12 {
 				for _, bad := range [][]byte{flip(good, i), good[:i]} {
 					w.put(key, bad)
 					got, err := tryDump(t, w, at)

@@ -20,6 +20,7 @@ import (
 	"backupd/objstore/prefixed"
 	"backupd/objstore/retry"
 	"backupd/partitions"
+	"backupd/replication/cyrus"
 )
 
 const prefix = "backuppartition-"
@@ -113,4 +114,19 @@ func (cs closers) Close() error {
 		errs = append(errs, c.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// Names are the settings that tell to which backup a mailbox belongs.
+func Names(conf *imapconf.File) partitions.Names {
+	return partitions.Names{DefaultDomain: conf.String("defaultdomain"), DeletedPrefix: conf.String("deletedprefix")}
+}
+
+// AdminForm is how mailbox names are written on the command line: as an administrator
+// sees them over IMAP.
+func AdminForm(conf *imapconf.File) cyrus.AdminForm {
+	return cyrus.AdminForm{
+		UnixHierarchySep: conf.Switch("unixhierarchysep"),
+		DefaultDomain:    conf.String("defaultdomain"),
+		VirtDomains:      conf.Word("virtdomains") != "off",
+	}
 }

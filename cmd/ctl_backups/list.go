@@ -1,0 +1,69 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"backupd/objstore"
+	"backupd/partitions"
+	"backupd/partitions/history"
+)
+
+// list shows when each backup last changed and how large it is.
+func list(c *command) error {
+	return c.each(func(f *partitions.Found) error {
+		last, size, err := c.measure(f)
+		if err != nil {
+			return fmt.Errorf("%s: %w", label(f), err)
+		}
+		if c.stale >= 0 && time.Since(last) < time.Duration(c.stale)*time.Hour {
+			return nil
+		}
+		return c.printListed(f, last, size)
+	})
+}
+
+// measure walks the keys of a backup: the time of its newest commit, by the store's
+// clock, and the bytes of its log, checkpoints and blocks (not of packs, which
+// backups share).
+func (c *command) measure(f *partitions.Found) (last time.Time, size int64, err error) {
+	var newest objstore.Info
+	for info, err := range f.Partition.Store.List(c.ctx, "backups/"+f.Path+"/", "") {
+		if err != nil {
+			return last, size, err
+		}
+		size += info.Size
+		if _, _, ok := history.ParseLogKey(f.Path, info.Key); ok {
+			newest = info
+		}
+	}
+	return newest.Modified, size, nil
+}
+
+func (c *command) printListed(f *partitions.Found, last time.Time, size int64) error {
+	when := "[unknown]"
+	if !last.IsZero() {
+		when = last.Local().Format(time.DateTime)
+	}
+	at := f.Partition.Name + ":" + f.Path
+	if !c.json {
+		_, err := fmt.Fprintf(c.out, "%s\t%d\t%s\t%s\n", when, size, label(f), at)
+		return err
+	}
+	o := struct {
+		Timestamp  string `json:"timestamp"`
+		Compressed int64  `json:"compressed"`
+		UserID     string `json:"userid,omitempty"`
+		Path       string `json:"fname"`
+	}{when, size, "", at}
+	if f.Info.Kind == partitions.KindUser {
+		o.UserID = f.Info.Name
+	}
+	b, err := json.MarshalIndent(o, "", "  ")
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(c.out, "%s\n", b)
+	return err
+}

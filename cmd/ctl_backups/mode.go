@@ -1,0 +1,151 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+	"strings"
+
+	"backupd/cmd/internal/cli"
+	"backupd/partitions"
+)
+
+// mode is how names on the command line choose backups.
+type mode byte
+
+const (
+	modeUsers     mode = 'u'
+	modeAll       mode = 'A'
+	modeDomains   mode = 'D'
+	modePrefixes  mode = 'P'
+	modePaths     mode = 'f'
+	modeMailboxes mode = 'm'
+)
+
+func allModes() []mode {
+	return []mode{modeUsers, modeAll, modeDomains, modePrefixes, modePaths, modeMailboxes}
+}
+
+func (m mode) short() string { return string(rune(m)) }
+
+func (m mode) long() string {
+	return map[mode]string{modeUsers: "userids", modeAll: "all", modeDomains: "domains",
+		modePrefixes: "prefixes", modePaths: "filenames", modeMailboxes: "mailboxes"}[m]
+}
+
+func (c *command) setMode(given map[mode]*bool) error {
+	c.mode = modeUsers
+	n := 0
+	for _, m := range allModes() {
+		if *given[m] {
+			c.mode = m
+			n++
+		}
+	}
+	if n > 1 {
+		return cli.Usagef("only one mode can be given")
+	}
+	return nil
+}
+
+// chosen yields the backups that the command line chooses. A name that fits none is
+// reported, and makes the exit status 75 at the end.
+func (c *command) chosen() iter.Seq2[*partitions.Found, error] {
+	switch c.mode {
+	case modeAll, modeDomains, modePrefixes:
+		return c.browsed()
+	}
+	return func(yield func(*partitions.Found, error) bool) {
+		for _, name := range c.args {
+			f, err := c.bucket.Find(c.ctx, c.single(), name)
+			if errors.Is(err, partitions.ErrNoBackup) {
+				err = fmt.Errorf("%s: not found: %w", name, err)
+			}
+			if !yield(f, err) {
+				return
+			}
+		}
+	}
+}
+
+func (c *command) single() cli.Mode {
+	switch c.mode {
+	case modeMailboxes:
+		return cli.ByMailbox
+	case modePaths:
+		return cli.ByPath
+	}
+	return cli.ByUser
+}
+
+func (c *command) browsed() iter.Seq2[*partitions.Found, error] {
+	return func(yield func(*partitions.Found, error) bool) {
+		for _, p := range c.bucket.Partitions {
+			for f, err := range partitions.Browse(c.ctx, p) {
+				if err == nil && !c.fits(f) {
+					continue
+				}
+				if !yield(f, err) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// fits says whether a backup is chosen by -A, -D or -P.
+func (c *command) fits(f *partitions.Found) bool {
+	if c.mode == modeAll {
+		return true
+	}
+	if f.Info.Kind != partitions.KindUser {
+		return false
+	}
+	for _, a := range c.args {
+		switch c.mode {
+		case modePrefixes:
+			if strings.HasPrefix(f.Info.Name, a) {
+				return true
+			}
+		case modeDomains:
+			_, domain, has := strings.Cut(f.Info.Name, "@")
+			if has && domain == a || !has && a == c.bucket.Conf.String("defaultdomain") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// each calls fn for each chosen backup and reports what fails on standard error.
+func (c *command) each(fn func(*partitions.Found) error) error {
+	failed := false
+	for f, err := range c.chosen() {
+		if err == nil {
+			err = fn(f)
+		}
+		if err == nil {
+			continue
+		}
+		if c.ctx.Err() != nil {
+			return c.ctx.Err()
+		}
+		failed = true
+		fmt.Fprintf(c.err, "ctl_backups: %v\n", err)
+		if c.stop {
+			break
+		}
+	}
+	if failed {
+		return cli.ErrReported
+	}
+	return nil
+}
+
+// label names a backup in output: the userid, or what it is for.
+func label(f *partitions.Found) string {
+	if f.Info.Kind == partitions.KindUser {
+		return f.Info.Name
+	}
+	return f.Path
+}

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+
+	"backupd/index"
+	"backupd/internal/control"
+	"backupd/partitions"
+)
+
+// reindex makes the index anew from the bucket: by the daemon where one runs, since
+// it alone has the index open, otherwise here.
+func reindex(c *command) error {
+	do, end, err := c.reindexer()
+	if err != nil {
+		return err
+	}
+	defer end()
+	return c.each(func(f *partitions.Found) error {
+		err := do(f)
+		if perr := c.status("reindex", f, err); perr != nil {
+			return perr
+		}
+		return err
+	})
+}
+
+func (c *command) reindexer() (do func(*partitions.Found) error, end func(), err error) {
+	socket := c.bucket.Conf.String("backup_control_socket")
+	ask := func(f *partitions.Found) error {
+		r, err := control.Ask(c.ctx, socket, control.Request{Op: "reindex", Path: f.Path})
+		if err == nil && r.Error != "" {
+			err = errors.New(r.Error)
+		}
+		return err
+	}
+	if _, err := control.Ask(c.ctx, socket, control.Request{Op: "ping"}); err == nil {
+		return ask, func() {}, nil
+	} else if !errors.Is(err, control.ErrNoDaemon) {
+		return nil, nil, err
+	}
+	if os.Geteuid() == 0 {
+		return nil, nil, errors.New("no backupd is running here, and files that root makes in the index would lock the cyrus user out: run this as the cyrus user")
+	}
+	x, err := index.Open(c.bucket.Conf.String("backup_index_path"), index.Options{})
+	if err != nil {
+		return nil, nil, err
+	}
+	set, err := partitions.Open(partitions.Options{Partitions: c.bucket.Partitions, Index: x, NoCheckpoints: true,
+		Exclusive: c.bucket.Conf.Switch("backup_exclusive")})
+	if err != nil {
+		return nil, nil, errors.Join(err, x.Close())
+	}
+	here := func(f *partitions.Found) error { return set.Reindex(c.ctx, f.Name()) }
+	return here, func() {
+		if err := errors.Join(set.Close(), x.Close()); err != nil {
+			fmt.Fprintf(c.err, "ctl_backups: close the index: %v\n", err)
+		}
+	}, nil
+}
+
+// status prints what came of a command for one backup, as the original does.
+func (c *command) status(verb string, f *partitions.Found, err error) error {
+	word := "ok"
+	if err != nil {
+		word = fmt.Sprintf("failed (%v)", err)
+	}
+	if !c.json {
+		_, err := fmt.Fprintf(c.out, "%s %s: %s\n", verb, label(f), word)
+		return err
+	}
+	o := struct {
+		Command string `json:"command"`
+		UserID  string `json:"userid,omitempty"`
+		Path    string `json:"fname"`
+		Status  string `json:"status"`
+	}{verb, "", f.Partition.Name + ":" + f.Path, word}
+	if f.Info.Kind == partitions.KindUser {
+		o.UserID = f.Info.Name
+	}
+	b, err := json.MarshalIndent(o, "", "  ")
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(c.out, "%s\n", b)
+	return err
+}

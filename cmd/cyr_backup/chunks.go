@@ -1,0 +1,207 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+	"time"
+
+	"backupd/cmd/internal/cli"
+	"backupd/objstore"
+	"backupd/partitions/history"
+)
+
+// chunk is a commit as the list of chunks shows it.
+type chunk struct {
+	ID     uint64  `json:"id"`
+	Offset int64   `json:"offset"` // bytes of the log's objects before it
+	Length int64   `json:"length"` // bytes of the commit's events
+	Ratio  float64 `json:"ratio"`  // percent that they take compressed
+	Start  string  `json:"start time"`
+	End    string  `json:"end time"`
+}
+
+// chunks walks the log. A commit happens at one moment: its start and end are the same.
+func (c *command) chunks(fn func(chunk) error) error {
+	sizes := map[string]int64{}
+	for info, err := range c.found.Partition.Store.List(c.ctx, history.LogPrefix(c.found.Path), "") {
+		if err != nil {
+			return err
+		}
+		sizes[info.Key] = info.Size
+	}
+	log := c.found.Log()
+	first, err := firstCommit(c)
+	if err != nil {
+		return err
+	}
+	var offset int64
+	for r, err := range log.Commits(c.ctx, first, c.mem.Tip().Number) {
+		if err != nil {
+			return err
+		}
+		h := r.Header()
+		t := h.Time.Local().Format("2006-01-02 15:04:05")
+		if _, err := r.Hash(); err != nil {
+			return err
+		}
+		one := chunk{ID: h.Number, Offset: offset, Length: r.Size(), Start: t, End: t}
+		if size := sizes[r.Key()]; one.Length > 0 {
+			one.Ratio = 100 * float64(size) / float64(one.Length)
+			offset += size
+		}
+		if err := fn(one); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// firstCommit is the first one that is kept.
+func firstCommit(c *command) (uint64, error) {
+	for info, err := range c.found.Partition.Store.List(c.ctx, history.LogPrefix(c.found.Path), "") {
+		if err != nil {
+			return 0, err
+		}
+		if from, _, ok := history.ParseLogKey(c.found.Path, info.Key); ok {
+			return from, nil
+		}
+	}
+	return 1, nil
+}
+
+func listChunks(c *command) error {
+	c.printf("     id offset\tlength\tratio%%\tstart time           end time\n")
+	return c.chunks(func(k chunk) error {
+		_, err := fmt.Fprintf(c.out, "%7d %d\t%d\t%6.1f\t%s  %s\n", k.ID, k.Offset, k.Length, k.Ratio, k.Start, k.End)
+		return err
+	})
+}
+
+func jsonChunks(c *command) error {
+	return array(c.out, func(add func(any) error) error {
+		return c.chunks(func(k chunk) error { return add(k) })
+	})
+}
+
+// showChunks says in words what commits did.
+func showChunks(c *command) error {
+	for _, name := range c.names {
+		n, err := number(name)
+		if err != nil {
+			return err
+		}
+		err = c.commit(n, func(r *history.CommitReader) error {
+			h := r.Header()
+			c.printf("chunk:\t%d\ntime:\t%s\nby:\t%s %s %s\n", h.Number, h.Time.Local().Format(time.DateTime), h.Host, h.Connection, h.Client)
+			for e, err := range r.Events() {
+				if err != nil {
+					return err
+				}
+				c.printf("\t%s\n", describe(e))
+			}
+			c.printf("\n")
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func describe(e history.Event) string {
+	switch e := e.(type) {
+	case *history.MailboxEvent:
+		return fmt.Sprintf("mailbox %s (%s)", e.Name, e.UniqueID)
+	case *history.RecordsEvent:
+		return fmt.Sprintf("%d records of %s, uid %d to %d", len(e.Records), e.UniqueID, e.Records[0].UID, e.Records[len(e.Records)-1].UID)
+	case *history.MessagesEvent:
+		return fmt.Sprintf("%d new messages", len(e.Messages))
+	}
+	line, err := history.AppendEvent(nil, e)
+	if err != nil {
+		return e.Kind()
+	}
+	const most = 300
+	if len(line) > most {
+		return string(line[:most]) + "…"
+	}
+	return string(line[:len(line)-1])
+}
+
+// dumpChunk writes a commit's events as they stand in the bucket.
+func dumpChunk(c *command) error {
+	n, err := number(c.names[0])
+	if err != nil {
+		return err
+	}
+	return c.commit(n, func(r *history.CommitReader) error {
+		head, err := json.Marshal(r.Header())
+		if err != nil {
+			return err
+		}
+		c.printf("%s\n", head)
+		for e, err := range r.Events() {
+			if err != nil {
+				return err
+			}
+			line, err := history.AppendEvent(nil, e)
+			if err != nil {
+				return err
+			}
+			if _, err := c.out.Write(line); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// commit reads one commit, from wherever it lies in the log.
+func (c *command) commit(n uint64, fn func(*history.CommitReader) error) error {
+	if n > c.mem.Tip().Number {
+		return fmt.Errorf("chunk %d: %w: the newest is %d", n, objstore.ErrNotExist, c.mem.Tip().Number)
+	}
+	for r, err := range c.found.Log().Commits(c.ctx, n, n) {
+		if err != nil {
+			return err
+		}
+		return fn(r)
+	}
+	return nil
+}
+
+func number(s string) (uint64, error) {
+	n, err := strconv.ParseUint(s, 10, 64)
+	if err != nil || n == 0 {
+		return 0, cli.Usagef("%q is not the number of a chunk", s)
+	}
+	return n, nil
+}
+
+func timeOf(sec int64) time.Time { return time.Unix(sec, 0) }
+
+// array writes a JSON array item by item, in the layout of Cyrus's tools.
+func array(w io.Writer, fill func(add func(any) error) error) error {
+	sep := "[\n"
+	err := fill(func(v any) error {
+		b, err := json.MarshalIndent(v, "  ", "  ")
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(w, "%s  %s", sep, b)
+		sep = ",\n"
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if sep == "[\n" {
+		_, err = io.WriteString(w, "[]\n")
+	} else {
+		_, err = io.WriteString(w, "\n]\n")
+	}
+	return err
+}

@@ -1,0 +1,138 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"backupd/cmd/internal/stores"
+	"backupd/partitions/history"
+	"backupd/replication/dlist"
+)
+
+func listMailboxes(c *command) error {
+	c.printf("%-36s  %-19s  %s\n", "uniqueid", "last append date", "mboxname")
+	for m, err := range c.mem.Mailboxes() {
+		if err != nil {
+			return err
+		}
+		c.printf("%-36s  %-19s  %s\n", m.UniqueID, local(appendDate(m)), m.Name)
+	}
+	return nil
+}
+
+func appendDate(m *history.MailboxState) int64 {
+	v, ok := dlist.KV(m.Fields...).Get("LAST_APPENDDATE")
+	if !ok {
+		return 0
+	}
+	n, err := dlist.ParseNum("LAST_APPENDDATE", v.Str, 1<<62)
+	if err != nil {
+		return 0
+	}
+	return int64(n)
+}
+
+// find looks a mailbox up by uniqueid, then by name; deleted ones are found by their
+// last name, the latest first.
+func (c *command) find(name string) (*history.MailboxState, error) {
+	if isUniqueID(name) {
+		if m, err := c.mem.Mailbox(name); m != nil || err != nil {
+			return m, err
+		}
+	}
+	internal := stores.AdminForm(c.bucket.Conf).Internal(name)
+	for _, n := range []string{internal, name} {
+		if m, err := c.mem.MailboxByName(n); m != nil || err != nil {
+			return m, err
+		}
+	}
+	var latest *history.MailboxState
+	for m, err := range c.mem.Mailboxes() {
+		if err != nil {
+			return nil, err
+		}
+		if m.Name == internal || m.Name == name {
+			latest = m
+		}
+	}
+	return latest, nil
+}
+
+func showMailboxes(c *command) error {
+	for _, name := range c.names {
+		m, err := c.find(name)
+		if err != nil {
+			return err
+		}
+		if m == nil {
+			fmt.Fprintf(c.err, "cyr_backup: %s: no such mailbox in the backup of %s\n", name, c.found.Name())
+			continue
+		}
+		if err := c.showMailbox(m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *command) showMailbox(m *history.MailboxState) error {
+	c.printf("mboxname: %s\nuniqueid: %s\n", m.Name, m.UniqueID)
+	if !m.Deleted.IsZero() {
+		c.printf("deleted:  %s\n", m.Deleted.Local().Format(time.DateTime))
+	}
+	if m.MovedTo != "" {
+		c.printf("moved to: %s\n", m.MovedTo)
+	}
+	if m.Resync != "" {
+		c.printf("resync:   %s\n", m.Resync)
+	}
+	c.printf("messages:\n       uid  expunged time        guid\n")
+	for r, err := range c.mem.Records(m.UniqueID, 0) {
+		if err != nil {
+			return err
+		}
+		expunged := ""
+		if r.Expunged != 0 {
+			expunged = local(r.Expunged)
+		}
+		c.printf("%10d  %-19s  %s\n", r.UID, expunged, r.GUID)
+	}
+	c.printf("\n")
+	return nil
+}
+
+func jsonMailboxes(c *command) error {
+	type message struct {
+		UID      uint32 `json:"uid"`
+		GUID     string `json:"guid"`
+		Expunged string `json:"expunged,omitempty"`
+	}
+	type mailbox struct {
+		UniqueID   string    `json:"uniqueid"`
+		Name       string    `json:"mboxname"`
+		LastAppend string    `json:"last_appenddate"`
+		Messages   []message `json:"messages,omitempty"`
+	}
+	return array(c.out, func(add func(any) error) error {
+		for m, err := range c.mem.Mailboxes() {
+			if err != nil {
+				return err
+			}
+			one := mailbox{UniqueID: m.UniqueID, Name: m.Name, LastAppend: local(appendDate(m))}
+			for r, err := range c.mem.Records(m.UniqueID, 0) {
+				if err != nil {
+					return err
+				}
+				x := message{UID: r.UID, GUID: r.GUID.String()}
+				if r.Expunged != 0 {
+					x.Expunged = local(r.Expunged)
+				}
+				one.Messages = append(one.Messages, x)
+			}
+			if err := add(one); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}

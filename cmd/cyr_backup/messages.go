@@ -1,0 +1,237 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/textproto"
+	"strings"
+
+	"backupd/cmd/internal/cli"
+	"backupd/partitions/history"
+	"backupd/replication/cyrus"
+)
+
+func listMessages(c *command) error {
+	for m, err := range c.mem.Messages() {
+		if err != nil {
+			return err
+		}
+		c.printf("%s\n", m.GUID)
+	}
+	return nil
+}
+
+func listAll(c *command) error {
+	for _, part := range []struct {
+		heading string
+		list    func(*command) error
+	}{{"listing chunks:", listChunks}, {"listing mailboxes:", listMailboxes}, {"listing messages:", listMessages}} {
+		fmt.Fprintln(c.err, part.heading)
+		if err := part.list(c); err != nil {
+			return err
+		}
+		c.printf("\n")
+	}
+	return nil
+}
+
+// where finds the mailboxes in which messages stand, in one walk over all records.
+func (c *command) where(wanted func(cyrus.GUID) bool) (map[cyrus.GUID][]*history.MailboxState, error) {
+	in := map[cyrus.GUID][]*history.MailboxState{}
+	for m, err := range c.mem.Mailboxes() {
+		if err != nil {
+			return nil, err
+		}
+		for r, err := range c.mem.Records(m.UniqueID, 0) {
+			if err != nil {
+				return nil, err
+			}
+			if l := in[r.GUID]; wanted(r.GUID) && (len(l) == 0 || l[len(l)-1] != m) {
+				in[r.GUID] = append(l, m)
+			}
+		}
+	}
+	return in, nil
+}
+
+func showMessages(c *command) error {
+	guids, err := c.guids()
+	if err != nil {
+		return err
+	}
+	in, err := c.where(func(g cyrus.GUID) bool { return guids[g] })
+	if err != nil {
+		return err
+	}
+	objects := history.NewObjects(c.found.Partition.Store, 0)
+	for _, name := range c.names {
+		g, err := cyrus.ParseGUID(name)
+		if err != nil {
+			return err
+		}
+		m, err := c.mem.Message(g)
+		if err != nil {
+			return err
+		}
+		if m == nil {
+			fmt.Fprintf(c.err, "cyr_backup: %s: no such message in the backup of %s\n", g, c.found.Name())
+			continue
+		}
+		c.printf("guid:\t%s\nmailboxes:\n", g)
+		for _, mb := range in[g] {
+			c.printf("\t%s\t%s\n", mb.UniqueID, mb.Name)
+		}
+		c.printf("headers:\n")
+		if err := c.copyHeader(objects, m); err != nil {
+			return err
+		}
+		c.printf("\n")
+	}
+	return nil
+}
+
+// guids are the names as GUIDs.
+func (c *command) guids() (map[cyrus.GUID]bool, error) {
+	out := map[cyrus.GUID]bool{}
+	for _, n := range c.names {
+		g, err := cyrus.ParseGUID(n)
+		if err != nil {
+			return nil, cli.Usagef("%q is not a GUID: 40 hex digits", n)
+		}
+		out[g] = true
+	}
+	return out, nil
+}
+
+func (c *command) open(o *history.Objects, m *history.MessageState) (io.ReadCloser, error) {
+	return history.OpenMessage(c.ctx, o, m, c.mem.Places)
+}
+
+// copyHeader writes the header of a message as it is.
+func (c *command) copyHeader(o *history.Objects, m *history.MessageState) error {
+	body, err := c.open(o, m)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	r := bufio.NewReader(body)
+	for {
+		line, err := r.ReadSlice('\n')
+		if len(strings.TrimRight(string(line), "\r\n")) == 0 && err == nil || len(line) == 0 && errors.Is(err, io.EOF) {
+			return nil
+		}
+		if _, werr := c.out.Write(line); werr != nil {
+			return werr
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
+			return err
+		}
+	}
+}
+
+func dumpMessage(c *command) error {
+	g, err := cyrus.ParseGUID(c.names[0])
+	if err != nil {
+		return cli.Usagef("%q is not a GUID: 40 hex digits", c.names[0])
+	}
+	m, err := c.mem.Message(g)
+	if err != nil {
+		return err
+	}
+	if m == nil {
+		return fmt.Errorf("%s: no such message in the backup of %s", g, c.found.Name())
+	}
+	body, err := c.open(history.NewObjects(c.found.Partition.Store, 0), m)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	_, err = io.Copy(c.out, body)
+	return err
+}
+
+func jsonMessages(c *command) error {
+	type mailbox struct {
+		UniqueID string `json:"uniqueid"`
+		Name     string `json:"mboxname"`
+	}
+	type message struct {
+		GUID      string    `json:"guid"`
+		Mailboxes []mailbox `json:"mailboxes"`
+	}
+	in, err := c.where(func(cyrus.GUID) bool { return true })
+	if err != nil {
+		return err
+	}
+	return array(c.out, func(add func(any) error) error {
+		for m, err := range c.mem.Messages() {
+			if err != nil {
+				return err
+			}
+			one := message{GUID: m.GUID.String(), Mailboxes: []mailbox{}}
+			for _, mb := range in[m.GUID] {
+				one.Mailboxes = append(one.Mailboxes, mailbox{mb.UniqueID, mb.Name})
+			}
+			if err := add(one); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// jsonHeaders maps each GUID to its header fields, unfolded, by the names as written.
+func jsonHeaders(c *command) error {
+	out := map[string]map[string][]string{}
+	objects := history.NewObjects(c.found.Partition.Store, 0)
+	guids, err := c.guids()
+	if err != nil {
+		return err
+	}
+	for g := range guids {
+		m, err := c.mem.Message(g)
+		if err != nil {
+			return err
+		}
+		if m == nil {
+			return fmt.Errorf("%s: no such message in the backup of %s", g, c.found.Name())
+		}
+		fields, err := c.header(objects, m)
+		if err != nil {
+			return err
+		}
+		out[g.String()] = fields
+	}
+	enc := json.NewEncoder(c.out)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(out)
+}
+
+func (c *command) header(o *history.Objects, m *history.MessageState) (map[string][]string, error) {
+	body, err := c.open(o, m)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	fields := map[string][]string{}
+	r := textproto.NewReader(bufio.NewReader(body))
+	for {
+		line, err := r.ReadContinuedLine()
+		if errors.Is(err, io.EOF) || err == nil && line == "" {
+			return fields, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if name, value, ok := strings.Cut(line, ":"); ok {
+			fields[name] = append(fields[name], strings.TrimSpace(value))
+		}
+	}
+}

@@ -1,0 +1,179 @@
+package main
+
+import (
+	"crypto/sha1"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	"backupd/partitions/history"
+	"backupd/replication/cyrus"
+	"backupd/replication/dlist"
+)
+
+// jsonState writes everything that the backup holds, one JSON object a line: for
+// programs that compare, convert or search.
+func jsonState(c *command) error {
+	w := &lines{w: c.out}
+	for m, err := range c.mem.Mailboxes() {
+		if err != nil {
+			return err
+		}
+		w.line(map[string]any{
+			"type": "mailbox", "uniqueid": text(m.UniqueID), "name": text(m.Name), "fields": object(m.Fields),
+			"deleted": moment(m.Deleted), "moved_to": m.MovedTo, "resync": m.Resync, "live": m.Live, "records": m.Records,
+		})
+		for r, err := range c.mem.Records(m.UniqueID, 0) {
+			if err != nil {
+				return err
+			}
+			if err := c.record(w, m, r); err != nil {
+				return err
+			}
+		}
+	}
+	for _, kind := range history.ItemKinds() {
+		for i, err := range c.mem.Items(kind) {
+			if err != nil {
+				return err
+			}
+			if i.Deleted.IsZero() {
+				w.item(i.Event)
+			}
+		}
+	}
+	return w.err
+}
+
+func (c *command) record(w *lines, m *history.MailboxState, r *history.RecordState) error {
+	msg, err := c.mem.Message(r.GUID)
+	if err != nil {
+		return err
+	}
+	annotations := []map[string]any{}
+	for _, a := range r.Annotations {
+		var v any
+		if a.Value != nil {
+			v = text(*a.Value)
+		}
+		annotations = append(annotations, map[string]any{"entry": text(a.Entry), "userid": text(a.UserID), "value": v})
+	}
+	var expunged any
+	if r.Expunged != 0 {
+		expunged = timeOf(r.Expunged).UTC().Format(time.RFC3339)
+	}
+	flags := []dlist.JSONString{}
+	for _, f := range r.Flags {
+		flags = append(flags, text(f))
+	}
+	w.line(map[string]any{
+		"type": "record", "uniqueid": text(m.UniqueID), "uid": r.UID, "modseq": fmt.Sprint(r.ModSeq),
+		"last_updated": r.LastUpdated, "flags": flags, "internaldate": r.InternalDate, "size": r.Size,
+		"guid": r.GUID.String(), "annotations": annotations, "expunged": expunged,
+		"missing": msg == nil || msg.Missing,
+	})
+	return nil
+}
+
+// lines writes objects until the first error.
+type lines struct {
+	w   io.Writer
+	err error
+}
+
+func (l *lines) line(v any) {
+	if l.err != nil {
+		return
+	}
+	b, err := json.Marshal(v)
+	if err == nil {
+		_, err = l.w.Write(append(b, '\n'))
+	}
+	l.err = err
+}
+
+func (l *lines) item(e history.Event) {
+	switch e := e.(type) {
+	case *history.SubEvent:
+		l.line(map[string]any{"type": "sub", "user": text(e.User), "name": text(e.Name)})
+	case *history.SeenEvent:
+		l.line(map[string]any{"type": "seen", "user": text(e.User), "uniqueid": text(e.UniqueID), "fields": object(e.Fields)})
+	case *history.SieveEvent:
+		l.line(map[string]any{"type": "sieve", "user": text(e.User), "filename": text(e.Filename), "content": text(e.Content), "guid": e.GUID.String(), "last_update": e.LastUpdate})
+	case *history.SieveActiveEvent:
+		l.line(map[string]any{"type": "sieve-active", "user": text(e.User), "filename": text(e.Filename)})
+	case *history.QuotaEvent:
+		l.line(map[string]any{"type": "quota", "root": text(e.Root), "fields": object(e.Fields)})
+	case *history.AnnotationEvent:
+		if e.Value != nil {
+			l.line(map[string]any{"type": "annotation", "name": text(e.Name), "entry": text(e.Entry), "userid": text(e.UserID), "value": text(*e.Value)})
+		}
+	}
+}
+
+// text is a string that JSON may not be able to hold.
+func text(s string) dlist.JSONString { return dlist.JSONString(s) }
+
+// object is a list of fields as a JSON object; the first of a name counts.
+func object(fields []dlist.Pair) map[string]dlist.Value {
+	out := map[string]dlist.Value{}
+	for _, f := range fields {
+		if _, twice := out[f.Key]; !twice {
+			out[f.Key] = f.Value
+		}
+	}
+	return out
+}
+
+func moment(t time.Time) any {
+	if t.IsZero() {
+		return nil
+	}
+	return t.UTC().Format(time.RFC3339Nano)
+}
+
+// jsonBodies reads every live message out of the bucket and says what it found.
+func jsonBodies(c *command) error {
+	w := &lines{w: c.out}
+	done := map[cyrus.GUID]bool{}
+	objects := history.NewObjects(c.found.Partition.Store, 0)
+	for m, err := range c.mem.Mailboxes() {
+		if err != nil {
+			return err
+		}
+		for r, err := range c.mem.Records(m.UniqueID, 0) {
+			if err != nil {
+				return err
+			}
+			if r.Expunged != 0 || !m.Deleted.IsZero() || done[r.GUID] {
+				continue
+			}
+			done[r.GUID] = true
+			if err := c.body(w, objects, r.GUID); err != nil {
+				return err
+			}
+		}
+	}
+	return w.err
+}
+
+func (c *command) body(w *lines, o *history.Objects, g cyrus.GUID) error {
+	m, err := c.mem.Message(g)
+	if err != nil || m == nil || m.Missing {
+		return err
+	}
+	body, err := c.open(o, m)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	sum := sha1.New()
+	n, err := io.Copy(sum, body)
+	if err != nil {
+		return err
+	}
+	w.line(map[string]any{"guid": g.String(), "size": n, "sha1": hex.EncodeToString(sum.Sum(nil))})
+	return nil
+}

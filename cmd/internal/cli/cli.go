@@ -1,0 +1,124 @@
+// Package cli is what the administrator's tools have in common: how they end and how
+// they name a backup.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"backupd/cmd/internal/stores"
+	"backupd/internal/imapconf"
+	"backupd/partitions"
+)
+
+// Exit codes, as Cyrus's tools have them (sysexits.h).
+const (
+	ExitOK          = 0
+	ExitUsage       = 64 // the command line makes no sense
+	ExitTemporary   = 75 // something could not be done; the text says what
+	ExitConfig      = 78 // imapd.conf has to be mended
+	ExitInterrupted = 130
+)
+
+// UsageError is a command line that makes no sense.
+type UsageError struct{ Text string }
+
+func (e *UsageError) Error() string { return e.Text }
+
+// Usagef makes a UsageError.
+func Usagef(format string, args ...any) error { return &UsageError{fmt.Sprintf(format, args...)} }
+
+// ConfigError is an imapd.conf that has to be mended.
+type ConfigError struct{ Err error }
+
+func (e *ConfigError) Error() string { return e.Err.Error() }
+func (e *ConfigError) Unwrap() error { return e.Err }
+
+// ErrReported ends a program whose error has been written already.
+var ErrReported = errors.New("reported")
+
+// Main runs a tool and returns its exit status. The context ends with SIGINT and SIGTERM.
+func Main(name, usage string, stderr io.Writer, run func(context.Context) error) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := run(ctx)
+	var u *UsageError
+	var c *ConfigError
+	switch {
+	case err == nil:
+		return ExitOK
+	case errors.As(err, &u):
+		fmt.Fprintf(stderr, "%s: %v\n%s", name, err, usage)
+		return ExitUsage
+	case errors.Is(err, ErrReported):
+		return ExitTemporary
+	case ctx.Err() != nil:
+		fmt.Fprintf(stderr, "%s: interrupted\n", name)
+		return ExitInterrupted
+	}
+	fmt.Fprintf(stderr, "%s: %v\n", name, err)
+	if errors.As(err, &c) {
+		return ExitConfig
+	}
+	return ExitTemporary
+}
+
+// Bucket is the configured partitions, opened for reading by a tool.
+type Bucket struct {
+	Conf       *imapconf.File
+	Partitions []partitions.Config
+	closer     io.Closer
+}
+
+// Open reads imapd.conf and opens its partitions.
+func Open(ctx context.Context, config, tool string) (*Bucket, error) {
+	conf, err := imapconf.Load(config, tool)
+	if err != nil {
+		return nil, &ConfigError{err}
+	}
+	parts, closer, err := stores.Open(ctx, conf, stores.Options{})
+	if err != nil {
+		return nil, &ConfigError{err}
+	}
+	return &Bucket{conf, parts, closer}, nil
+}
+
+// Close closes the partitions.
+func (b *Bucket) Close() error { return b.closer.Close() }
+
+// Mode is how an argument names a backup.
+type Mode int
+
+// The modes of Cyrus Backups that name one backup.
+const (
+	ByUser    Mode = iota // -u: a userid
+	ByMailbox             // -m: a mailbox, as an administrator writes it
+	ByPath                // -f: the path below backups/, as user/anne
+)
+
+// Find looks a backup up by an argument.
+func (b *Bucket) Find(ctx context.Context, m Mode, arg string) (*partitions.Found, error) {
+	switch m {
+	case ByMailbox:
+		name := stores.AdminForm(b.Conf).Internal(arg)
+		return partitions.Find(ctx, b.Partitions, stores.Names(b.Conf).Of(name))
+	case ByPath:
+		return b.findPath(ctx, arg)
+	}
+	return partitions.Find(ctx, b.Partitions, partitions.UserName(arg))
+}
+
+func (b *Bucket) findPath(ctx context.Context, path string) (*partitions.Found, error) {
+	for _, p := range b.Partitions {
+		f, err := partitions.FindPath(ctx, p, path)
+		if !errors.Is(err, partitions.ErrNoBackup) {
+			return f, err
+		}
+	}
+	return nil, fmt.Errorf("backups/%s: %w", path, partitions.ErrNoBackup)
+}

@@ -1,0 +1,157 @@
+// Package control is how the tools ask a running daemon for what only it can do: it
+// alone has the index open. One request and one answer per connection, JSON lines
+// over a UNIX socket that only the daemon's own user and root may use.
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrNoDaemon: nothing listens at the socket.
+var ErrNoDaemon = errors.New("no backupd is running here")
+
+// Request is what a tool asks.
+type Request struct {
+	Op   string `json:"op"`   // reindex
+	Path string `json:"path"` // backup, as user/anne
+}
+
+// Reply is the daemon's answer. Error is empty when it was done.
+type Reply struct {
+	Error string `json:"error,omitempty"`
+}
+
+// maxRequest bounds a request, in bytes.
+const maxRequest = 64 << 10
+
+// Server answers requests.
+type Server struct {
+	listener *net.UnixListener
+	handle   func(context.Context, Request) Reply
+	log      *slog.Logger
+	ctx      context.Context
+	cancel   context.CancelFunc
+	work     sync.WaitGroup
+}
+
+// Listen begins to answer at the path, replacing a socket that an earlier daemon left:
+// the caller owns the index, so no other daemon is using it.
+func Listen(path string, log *slog.Logger, handle func(context.Context, Request) Reply) (*Server, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, errors.Join(fmt.Errorf("control socket: %w", err), l.Close())
+	}
+	s := &Server{listener: l, handle: handle, log: log}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.work.Go(s.accept)
+	return s, nil
+}
+
+// Close ends the server; requests under way are cancelled and waited for.
+func (s *Server) Close() error {
+	err := s.listener.Close()
+	s.cancel()
+	s.work.Wait()
+	return err
+}
+
+func (s *Server) accept() {
+	for {
+		c, err := s.listener.AcceptUnix()
+		if err != nil {
+			if s.ctx.Err() == nil {
+				s.log.Error("control socket", "err", err)
+			}
+			return
+		}
+		s.work.Go(func() { s.serve(c) })
+	}
+}
+
+func (s *Server) serve(c *net.UnixConn) {
+	defer c.Close()
+	defer context.AfterFunc(s.ctx, func() { c.Close() })()
+	if err := checkPeer(c); err != nil {
+		s.log.Warn("control socket: refused", "err", err)
+		return
+	}
+	if err := c.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		return
+	}
+	var r Request
+	reply := Reply{Error: "the request is not understood"}
+	if err := json.NewDecoder(io.LimitReader(c, maxRequest)).Decode(&r); err == nil {
+		reply = s.handle(s.ctx, r)
+	}
+	if err := json.NewEncoder(c).Encode(reply); err != nil {
+		s.log.Info("control socket: the tool has gone", "err", err)
+	}
+}
+
+// checkPeer lets in the daemon's own user and root.
+func checkPeer(c *net.UnixConn) error {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var cred *unix.Ucred
+	var credErr error
+	if err := raw.Control(func(fd uintptr) {
+		cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	}); err != nil {
+		return err
+	}
+	if credErr != nil {
+		return credErr
+	}
+	if cred.Uid != 0 && int(cred.Uid) != os.Geteuid() {
+		return fmt.Errorf("uid %d may not use it", cred.Uid)
+	}
+	return nil
+}
+
+// Ask sends a request to the daemon and waits for its answer; ErrNoDaemon when there is none.
+func Ask(ctx context.Context, path string, r Request) (Reply, error) {
+	var d net.Dialer
+	c, err := d.DialContext(ctx, "unix", path)
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ECONNREFUSED) {
+		return Reply{}, fmt.Errorf("%w (%s)", ErrNoDaemon, path)
+	}
+	if err != nil {
+		return Reply{}, fmt.Errorf("control socket: %w", err)
+	}
+	defer c.Close()
+	defer context.AfterFunc(ctx, func() { c.Close() })()
+	if err := json.NewEncoder(c).Encode(r); err != nil {
+		return Reply{}, fmt.Errorf("control socket: %w", err)
+	}
+	var reply Reply
+	if err := json.NewDecoder(c).Decode(&reply); err != nil {
+		if ctx.Err() != nil {
+			return Reply{}, ctx.Err()
+		}
+		return Reply{}, fmt.Errorf("control socket: the daemon ended without an answer: %w", err)
+	}
+	return reply, nil
+}

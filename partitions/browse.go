@@ -1,0 +1,115 @@
+package partitions
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"strings"
+
+	"backupd/objstore"
+	"backupd/partitions/history"
+)
+
+// What tools read: the bucket itself, without an index, on any host that has its keys.
+
+// ErrNoBackup: no partition holds the backup.
+var ErrNoBackup = errors.New("no such backup")
+
+// Found is a backup in a partition.
+type Found struct {
+	Partition Config
+	Path      string // below backups/
+	Info      BackupInfo
+}
+
+// Name is what the backup is for.
+func (f *Found) Name() Name { return Name{f.Info.Kind, f.Info.Name} }
+
+// Load reads the state of the backup at a moment.
+func (f *Found) Load(ctx context.Context, at history.Moment) (*history.Mem, error) {
+	return history.Load(ctx, f.Partition.Store, f.Path, at)
+}
+
+// Log is the backup's log.
+func (f *Found) Log() *history.Log { return &history.Log{Store: f.Partition.Store, Backup: f.Path} }
+
+// Find looks for a backup in the partitions; ErrNoBackup names those that were asked.
+func Find(ctx context.Context, parts []Config, n Name) (*Found, error) {
+	var found *Found
+	var asked []string
+	for _, p := range parts {
+		asked = append(asked, p.Name+" ("+p.Location+")")
+		info, err := readBackupInfo(ctx, p.Store, n.Path())
+		if errors.Is(err, objstore.ErrNotExist) {
+			continue
+		}
+		if err == nil {
+			err = info.check(n)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("partition %s: %w", p.Name, err)
+		}
+		if found != nil {
+			return nil, fmt.Errorf("the backup of %s is in two partitions, %s and %s", n, found.Partition.Name, p.Name)
+		}
+		found = &Found{Partition: p, Path: n.Path(), Info: *info}
+	}
+	if found == nil {
+		return nil, fmt.Errorf("%s: %w in %s", n, ErrNoBackup, strings.Join(asked, ", "))
+	}
+	return found, nil
+}
+
+// Browse yields the backups of a partition in order of their paths. It skips from one
+// backup to the next: a list request or two for each, however long their logs are.
+func Browse(ctx context.Context, p Config) iter.Seq2[*Found, error] {
+	return func(yield func(*Found, error) bool) {
+		after := ""
+		for {
+			path, err := nextBackup(ctx, p.Store, after)
+			if err == nil && path == "" {
+				return
+			}
+			var info *BackupInfo
+			if err == nil {
+				info, err = readBackupInfo(ctx, p.Store, path)
+			}
+			if err != nil {
+				yield(nil, fmt.Errorf("partition %s: %w", p.Name, err))
+				return
+			}
+			if !yield(&Found{Partition: p, Path: path, Info: *info}, nil) {
+				return
+			}
+			after = backupPrefix(path) + "~" // behind every name in a backup
+		}
+	}
+}
+
+// nextBackup is the path of the first backup behind a key, "" at the end.
+func nextBackup(ctx context.Context, s objstore.Store, after string) (string, error) {
+	for info, err := range s.List(ctx, "backups/", after) {
+		if err != nil {
+			return "", err
+		}
+		parts := strings.SplitN(info.Key, "/", 4)
+		if len(parts) < 4 {
+			continue // not ours
+		}
+		return parts[1] + "/" + parts[2], nil
+	}
+	return "", nil
+}
+
+// FindPath looks for the backup with this path ("user/anne") in one partition.
+func FindPath(ctx context.Context, p Config, path string) (*Found, error) {
+	info, err := readBackupInfo(ctx, p.Store, path)
+	if errors.Is(err, objstore.ErrNotExist) {
+		return nil, fmt.Errorf("%s: %w in partition %s (%s)", path, ErrNoBackup, p.Name, p.Location)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("partition %s: %w", p.Name, err)
+	}
+	return &Found{Partition: p, Path: path, Info: *info}, nil
+}

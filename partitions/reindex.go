@@ -1,0 +1,40 @@
+package partitions
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// Reindex makes the index of one backup anew from the bucket. ErrNoBackup when no
+// partition holds it.
+func (s *Set) Reindex(ctx context.Context, n Name) error {
+	b := s.backup(n)
+	if err := b.begin(ctx); err != nil {
+		return err
+	}
+	defer b.end()
+	p, err := s.locate(ctx, n)
+	if err != nil {
+		return s.errf(b, err)
+	}
+	if p == nil {
+		return s.errf(b, ErrNoBackup)
+	}
+	b.part = p
+	return s.errf(b, b.rebuild(ctx))
+}
+
+// ReindexPath is Reindex by the path of a backup, as user/anne.
+func (s *Set) ReindexPath(ctx context.Context, path string) error {
+	for _, p := range s.parts {
+		f, err := FindPath(ctx, Config{Name: p.name, Location: p.location, Store: p.store}, path)
+		switch {
+		case err == nil:
+			return s.Reindex(ctx, f.Name())
+		case !errors.Is(err, ErrNoBackup):
+			return err
+		}
+	}
+	return fmt.Errorf("%s: %w", path, ErrNoBackup)
+}
