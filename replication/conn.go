@@ -220,9 +220,12 @@ func (c *conn) next() error {
 	c.subject = ""
 	if msg, down := c.shutdown(); down {
 		if err := c.dec.SkipLine(); err != nil {
+			return lost(err)
+		}
+		if err := c.bye(msg); err != nil {
 			return err
 		}
-		return c.bye(msg)
+		return errExit
 	}
 	return c.command(c.commands)
 }

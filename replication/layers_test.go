@@ -75,6 +75,9 @@ func TestStartTLS(t *testing.T) {
 	b.want("COMPRESS DEFLATE", "NO COMPRESS is not available over TLS")
 	b.want("GET USER anne", "OK Success")
 	b.want("EXIT", "OK Finished")
+	if line, err := b.Line(); err != io.EOF {
+		t.Errorf("after EXIT: %q %v", line, err)
+	}
 	if err := <-b.ended; err != nil {
 		t.Errorf("ServeConn: %v", err)
 	}
@@ -99,6 +102,10 @@ func TestStartTLSInjection(t *testing.T) {
 	}
 	b.Client = c
 	b.want("COMPRESS X", "NO Unknown compression algorithm: X") // and not "OK Noop completed"
+	b.want("EXIT", "OK Finished")
+	if line, err := b.Line(); err != io.EOF {
+		t.Errorf("after EXIT: %q %v", line, err)
+	}
 }
 
 func TestImplicitTLS(t *testing.T) {
@@ -110,7 +117,10 @@ func TestImplicitTLS(t *testing.T) {
 		t.Fatalf("%v %v", banner, err)
 	}
 	b.Client = c
-	b.want("NOOP", "OK Noop completed")
+	b.want("EXIT", "OK Finished")
+	if line, err := b.Line(); err != io.EOF {
+		t.Errorf("after EXIT: %q %v", line, err)
+	}
 }
 
 // deflated is the client's end of a compressed connection.
