@@ -74,9 +74,9 @@ func newEncoder(l Level) (*zstd.Encoder, error) {
 // than this distance within a frame.
 const encoderWindow = 1 << 20
 
-// decodeFrame decompresses the one frame that comp is into dst[:0]; size is what its
-// header says. The result has been compared with the frame's checksum.
-func decodeFrame(dst, comp []byte, size int) ([]byte, error) {
+// decodeFrame decompresses the one frame that comp is into dst, which is as long as
+// the frame's header says. What is in dst then has been compared with its checksum.
+func decodeFrame(dst, comp []byte) error {
 	dec, ok := decoders.Get().(*zstd.Decoder)
 	if !ok {
 		var err error
@@ -87,19 +87,16 @@ func decodeFrame(dst, comp []byte, size int) ([]byte, error) {
 			zstd.WithDecoderMaxWindow(maxWindow),
 			zstd.WithDecodeAllCapLimit(true))
 		if err != nil {
-			return nil, err
+			return err
 		}
 	}
-	if cap(dst) < size {
-		dst = make([]byte, size)
-	}
-	raw, err := dec.DecodeAll(comp, dst[:0:size])
+	raw, err := dec.DecodeAll(comp, dst[:0:len(dst)])
 	decoders.Put(dec)
 	if err != nil {
-		return dst[:0], corrupt("%v", err)
+		return corrupt("%v", err)
 	}
-	if len(raw) != size {
-		return dst[:0], corrupt("frame holds %d bytes and says %d", len(raw), size)
+	if len(raw) != len(dst) {
+		return corrupt("frame holds %d bytes and says %d", len(raw), len(dst))
 	}
-	return raw, nil
+	return nil
 }

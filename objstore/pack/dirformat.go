@@ -51,11 +51,19 @@ func appendEntry(b []byte, name string, size int64) ([]byte, error) {
 // appendTrailer completes the skippable frame that begins at start.
 func appendTrailer(b []byte, start int) []byte {
 	length := len(b) - start + trailerSize
-	skippableHeader(b[start:], length-skippableHead)
+	head := directoryHead(length)
+	copy(b[start:], head[:])
 	b = binary.LittleEndian.AppendUint32(b, uint32(length))
 	sum := sha256.Sum256(b[start:])
 	b = append(b, sum[:trailerChecksum]...)
 	return append(b, trailerMagic...)
+}
+
+// directoryHead is the head of a directory frame of so many bytes, as zstd reads it.
+func directoryHead(length int) (h [skippableHead]byte) {
+	binary.LittleEndian.PutUint32(h[:], skippableMagic|directoryID)
+	binary.LittleEndian.PutUint32(h[4:], uint32(length-skippableHead))
+	return h
 }
 
 // directoryLength reads the trailer at the end of tail, the last bytes of an object of
@@ -74,12 +82,11 @@ func directoryLength(tail []byte, size int64) (int64, error) {
 
 // parseDirectory reads the whole directory frame of an object whose data is so long.
 func parseDirectory(b []byte, data int64) (*Directory, error) {
-	body := b[:len(b)-trailerSize]
-	want := appendTrailer(bytes.Clone(body), 0)
-	if !bytes.Equal(b, want) {
+	head, signed := directoryHead(len(b)), b[:len(b)-trailerChecksum-len(trailerMagic)]
+	if sum := sha256.Sum256(signed); !bytes.HasPrefix(b, head[:]) || !bytes.Equal(sum[:trailerChecksum], b[len(signed):][:trailerChecksum]) {
 		return nil, corrupt("directory does not match its checksum")
 	}
-	body = body[skippableHead:]
+	body := b[skippableHead : len(b)-trailerSize]
 	d := &Directory{}
 	if len(body) < 1+len(d.Random) {
 		return nil, corrupt("directory is too short")

@@ -1,7 +1,6 @@
 package pack
 
 import (
-	"encoding/binary"
 	"errors"
 	"io"
 	"slices"
@@ -37,8 +36,9 @@ func (f *frameReader) next() ([]byte, error) {
 		return nil, within(at, err)
 	}
 	f.off += int64(len(f.s.comp))
-	f.s.raw, err = decodeFrame(f.s.raw, f.s.comp, int(h.FrameContentSize))
-	if err != nil {
+	n := int(h.FrameContentSize)
+	f.s.raw = slices.Grow(f.s.raw[:0], n)[:n]
+	if err := decodeFrame(f.s.raw, f.s.comp); err != nil {
 		return nil, within(at, err)
 	}
 	return f.s.raw, nil
@@ -130,9 +130,4 @@ func readFull(r io.Reader, b []byte) error {
 		}
 	}
 	return nil
-}
-
-func skippableHeader(b []byte, content int) {
-	binary.LittleEndian.PutUint32(b, skippableMagic|directoryID)
-	binary.LittleEndian.PutUint32(b[4:], uint32(content))
 }

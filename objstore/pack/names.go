@@ -87,7 +87,8 @@ func cutName(b []byte) (name string, rest []byte, err error) {
 	if !ok {
 		return "", nil, fmt.Errorf("%w: entry of unknown kind %d", ErrVersion, head&kindMask)
 	}
-	var prefix string
+	var buf [128]byte
+	text := buf[:0]
 	if head&flagNum != 0 {
 		var number uint64
 		if number, b, err = cutUvarint(b, maxNumber); err != nil {
@@ -96,12 +97,13 @@ func cutName(b []byte) (name string, rest []byte, err error) {
 		if !k.numbered {
 			return "", nil, corrupt("directory: number before %q", k.text)
 		}
-		prefix = fmt.Sprintf("%0*d/", numberDigits, number)
+		text = fmt.Appendf(text, "%0*d/", numberDigits, number)
 	}
 	if len(b) < k.id {
 		return "", nil, corrupt("directory ends within a name")
 	}
-	return prefix + hex.EncodeToString(b[:k.id]) + k.text, b[k.id:], nil
+	text = append(hex.AppendEncode(text, b[:k.id]), k.text...)
+	return string(text), b[k.id:], nil
 }
 
 func kindOf(code byte) (kind, bool) {

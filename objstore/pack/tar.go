@@ -3,7 +3,6 @@ package pack
 import (
 	"bytes"
 	"encoding/binary"
-	"fmt"
 )
 
 const (
@@ -18,16 +17,26 @@ const (
 func tarHeader(name string, size int64) (h [tarBlock]byte) {
 	copy(h[0:100], name) // the longest allowed name has 86 bytes
 	copy(h[100:], "0000644\x000000000\x000000000\x00")
-	copy(h[124:], fmt.Appendf(nil, "%011o\x0000000000000\x00", size))
+	octal(h[124:135], size)
+	octal(h[136:147], 0)
 	copy(h[148:], "        0")
 	copy(h[257:], "ustar\x0000")
 	copy(h[329:], "0000000\x000000000\x00")
-	sum := 0
+	var sum int64
 	for _, c := range h {
-		sum += int(c)
+		sum += int64(c)
 	}
-	copy(h[148:], fmt.Appendf(nil, "%06o\x00 ", sum))
+	octal(h[148:154], sum)
+	h[154] = 0 // and the space after it stays
 	return h
+}
+
+// octal writes v over all of b.
+func octal(b []byte, v int64) {
+	for i := len(b) - 1; i >= 0; i-- {
+		b[i] = '0' + byte(v&7)
+		v >>= 3
+	}
 }
 
 // parseTarHeader reads a header and refuses any that tarHeader would not have made.
