@@ -67,7 +67,7 @@ func checkDamaged(t rapid.TB, obj []byte, d *Directory, files []file, what strin
 func TestFlippedBits(t *testing.T) {
 	obj, d, files := sample(t)
 	for i := range obj {
-		for bit := range 8 {
+		for _, bit := range []int{i % 4, i%4 + 4} {
 			obj[i] ^= 1 << bit
 			checkDamaged(t, obj, d, files, fmt.Sprintf("bit %d of byte %d flipped", bit, i))
 			obj[i] ^= 1 << bit
