@@ -158,7 +158,7 @@ func TestMessagesThatAreDamaged(t *testing.T) {
 		}
 	}
 	good := w.get(key)
-	for i := 7; i < len(good); i += len(good) / 20 {
+	for i := len(good) / 20; i < len(good); i += len(good) / 20 {
 		w.put(key, flip(good, i))
 		if _, err := w.read(NewObjects(w.store, 0), m, in(key, order...)); err == nil || !strings.Contains(err.Error(), key) {
 			t.Errorf("flipped at %d of %d: %v", i, len(good), err)
