@@ -22,6 +22,7 @@ import (
 	"backupd/internal/control"
 	"backupd/internal/imapconf"
 	"backupd/internal/master"
+	"backupd/internal/syslog"
 	"backupd/internal/tlsconf"
 	"backupd/internal/version"
 	"backupd/objstore/pack"
@@ -63,6 +64,12 @@ func newService(env environment) (service, error) {
 	}
 	b.policy.Store(p)
 	if _, _, err := stores.Locations(env.conf); err != nil {
+		return nil, err
+	}
+	if _, err := partitionOptions(env.conf); err != nil {
+		return nil, err
+	}
+	if _, err := syslog.FromConfig(env.conf, env.name, ""); err != nil {
 		return nil, err
 	}
 	return b, nil
@@ -254,7 +261,7 @@ func (b *backups) serverOptions(conf *imapconf.File, service string, ready func(
 		Authenticator:    func() *sasl.Authenticator { return b.policy.Load().auth },
 		OfferCompress:    offerCompress(conf.Word("backup_offer_compress")),
 		Limits: dlist.Limits{
-			MaxWord: conf.Int("maxword"), MaxQuoted: conf.Int("maxquoted"), MaxLiteral: conf.Size("backup_max_literal"),
+			MaxWord: int(conf.Size("maxword")), MaxQuoted: int(conf.Size("maxquoted")), MaxLiteral: conf.Size("backup_max_literal"),
 		},
 		Telemetry: replication.Telemetry{
 			Dir:         filepath.Join(conf.String("configdirectory"), "log"),

@@ -5,13 +5,19 @@ import (
 	"os"
 
 	"backupd/internal/imapconf"
+	"backupd/internal/syslog"
 )
 
-// newLogger returns where service logs to. conf is nil before the configuration is read.
+// newLogger returns where service logs to: syslog, and standard error where there is
+// none. conf is nil before the configuration is read; a facility in it that is not
+// one was refused by newService or will be.
 func newLogger(service string, conf *imapconf.File) *slog.Logger {
-	level := slog.LevelInfo
-	if conf != nil && conf.Switch("debug") {
-		level = slog.LevelDebug
+	prefix := os.Getenv("CYRUS_SYSLOG_PREFIX")
+	opt := syslog.Early(service, prefix)
+	if conf != nil {
+		if o, err := syslog.FromConfig(conf, service, prefix); err == nil {
+			opt = o
+		}
 	}
-	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})).With(slog.String("service", service))
+	return slog.New(syslog.New(opt))
 }

@@ -22,6 +22,10 @@ func passwd(c *command) error {
 		return &cli.ConfigError{Err: err}
 	}
 	path := conf.String("backup_credentials_path")
+	policy, _, err := sasl.FromConfig(conf)
+	if err != nil {
+		return &cli.ConfigError{Err: err}
+	}
 	switch {
 	case c.list && len(c.args) == 0:
 		users, err := sasl.Users(path)
@@ -31,10 +35,16 @@ func passwd(c *command) error {
 		return err
 	case len(c.args) != 1:
 		return cli.Usagef("passwd needs one user")
-	case c.remove:
-		found, err := sasl.RemoveUser(path, c.args[0])
+	}
+	// Under the name that a login is compared with.
+	user, err := policy.Users.Canonical(c.args[0])
+	if err != nil {
+		return err
+	}
+	if c.remove {
+		found, err := sasl.RemoveUser(path, user)
 		if err == nil && !found {
-			err = fmt.Errorf("%s is not in %s", c.args[0], path)
+			err = fmt.Errorf("%s is not in %s", user, path)
 		}
 		return err
 	}
@@ -42,7 +52,7 @@ func passwd(c *command) error {
 	if err != nil {
 		return err
 	}
-	return sasl.SetPassword(path, c.args[0], password)
+	return sasl.SetPassword(path, user, password)
 }
 
 // readPassword reads a line: unseen and twice from a terminal, as it comes from elsewhere.

@@ -70,8 +70,8 @@ func Listen(path string, log *slog.Logger, handle func(context.Context, Request)
 
 // Close ends the server; requests under way are cancelled and waited for.
 func (s *Server) Close() error {
-	err := s.listener.Close()
 	s.cancel()
+	err := s.listener.Close()
 	s.work.Wait()
 	return err
 }

@@ -31,7 +31,7 @@ func storageOptions() []Option {
 			Doc: "Nothing younger than this is merged or removed from a backup's log. All writers of a partition need the same value."},
 		{Name: "backup_outage_wait", Type: Duration, Default: "10m", Max: 7 * 86400,
 			Doc: "How long a command waits for a store that is away before the client is told to come again. Keep it well below the sync_timeout of the clients."},
-		{Name: "backup_missing_retry", Type: Duration, Default: "1d", Min: 60,
+		{Name: "backup_missing_retry", Type: Duration, Default: "1d", Min: 1,
 			Doc: "How often a client is asked again for a message that it could not read."},
 	}
 }

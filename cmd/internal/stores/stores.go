@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 	"time"
 
 	"backupd/internal/imapconf"
@@ -40,11 +41,12 @@ type Options struct {
 func Locations(conf *imapconf.File) (names []string, at map[string]objstore.Location, err error) {
 	at = map[string]objstore.Location{}
 	var errs []error
-	for _, name := range conf.Keys(prefix) {
-		value, _ := conf.Lookup(prefix + name)
+	for _, key := range conf.Keys(prefix) {
+		name := strings.TrimPrefix(key, prefix)
+		value, _ := conf.Lookup(key)
 		l, err := objstore.ParseLocation(value)
 		if err != nil {
-			errs = append(errs, conf.Errorf(prefix+name, "%v", err))
+			errs = append(errs, conf.Errorf(key, "%v", err))
 			continue
 		}
 		names = append(names, name)
