@@ -162,17 +162,22 @@ func (r *Role) Retire() {
 	r.waits.Wait()
 }
 
-// Release gives the index up, too. The caller has closed it.
+// Release gives the index up, too. The caller has closed it, and passes no connection
+// any more. Only the first call does something.
 func (r *Role) Release() error {
 	r.Retire()
 	r.mu.Lock()
-	owner := r.owner
-	r.owner = nil
+	owner, sock := r.owner, r.sock
+	r.owner, r.sock = nil, nil
 	r.mu.Unlock()
-	if owner == nil {
-		return r.sock.close()
+	var err error
+	if owner != nil {
+		err = owner.unlock()
 	}
-	return errors.Join(owner.unlock(), r.sock.close())
+	if sock != nil {
+		err = errors.Join(err, sock.close())
+	}
+	return err
 }
 
 // run tries to be the receiver and otherwise watches the one there is, until Retire.
