@@ -35,7 +35,7 @@ func TestConformance(t *testing.T) {
 func TestSmallPages(t *testing.T) {
 	objstoretest.Run(t, func(t testing.TB) objstore.Store {
 		s := newStore(t)
-		s.page = 3
+		s.page = 40
 		return s
 	})
 }
