@@ -53,7 +53,7 @@ func ParseLocation(s string) (Location, error) {
 	case ok && Scheme(scheme) == MinIO:
 		return parseMinIO(rest)
 	}
-	return Location{}, errors.New("location must be /path, s3://bucket/prefix?… or minio://host:port/bucket/prefix?…")
+	return Location{}, errors.New("location must be /path, s3://bucket/prefix?key=value or minio://host:port/bucket/prefix?key=value")
 }
 
 func parseDir(s string) (Location, error) {

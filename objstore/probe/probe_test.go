@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -228,17 +229,19 @@ func TestClockSkew(t *testing.T) {
 func TestTrouble(t *testing.T) {
 	for n := 1; ; n++ {
 		m := memstore.New(nil)
-		failed := false
+		var failed atomic.Bool // the probe's racers call from goroutines of their own
 		nth := memstore.Nth(n, nil)
 		m.SetFaults(func(op, key string) error {
 			err := nth(op, key)
-			failed = failed || err != nil
+			if err != nil {
+				failed.Store(true)
+			}
 			return err
 		}, nil)
 		ctx, cancel := context.WithCancel(t.Context())
 		_, err := probe.Run(ctx, m, time.Now)
 		cancel()
-		if !failed {
+		if !failed.Load() {
 			break // fewer than n calls
 		}
 		m.SetFaults(nil, nil)

@@ -73,7 +73,7 @@ func (f Failure) unanswered(ctx context.Context) (err error, temporary bool) {
 // meaning translates status and code. Codes come first: stores agree on them more
 // than on the status they send with them.
 func (f Failure) meaning() (sentinel error, temporary bool) {
-	if sentinel, temporary, ok := byCode(f.Code); ok {
+	if known, temporary, sentinel := byCode(f.Code); known {
 		return sentinel, temporary
 	}
 	switch {
@@ -95,24 +95,24 @@ func (f Failure) meaning() (sentinel error, temporary bool) {
 	return nil, false
 }
 
-func byCode(code string) (sentinel error, temporary, ok bool) {
+func byCode(code string) (known, temporary bool, sentinel error) {
 	switch code {
 	case "NoSuchBucket":
-		return objstore.ErrNoBucket, false, true
+		return true, false, objstore.ErrNoBucket
 	case "NotImplemented":
-		return objstore.ErrUnsupported, false, true
+		return true, false, objstore.ErrUnsupported
 	case "ExpiredToken", "TokenRefreshRequired":
-		return objstore.ErrDenied, true, true // the next try may carry a new token
+		return true, true, objstore.ErrDenied // the next try may carry a new token
 	case "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", "QuotaExceeded":
-		return objstore.ErrNoSpace, true, true
+		return true, true, objstore.ErrNoSpace
 	case "ConditionalRequestConflict", "OperationAborted", // 409 while another write is under way
 		"RequestTimeout", "IncompleteBody", "BadDigest", "XAmzContentSHA256Mismatch", // damaged on the way
 		"RequestTimeTooSkewed", // aws-sdk learns the offset from this answer
 		"SlowDown", "SlowDownRead", "SlowDownWrite", "InternalError", "ServiceUnavailable",
 		"Throttling", "ThrottlingException", "TooManyRequests", "RequestLimitExceeded":
-		return nil, true, true
+		return true, true, nil
 	}
-	return nil, false, false
+	return false, false, nil
 }
 
 // lost is what a failed condition means.
