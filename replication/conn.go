@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net"
 	"runtime/debug"
-	"time"
 
 	"backupd/replication/dlist"
 )
@@ -20,25 +19,6 @@ const (
 	inputBuffer  = 32 << 10
 	outputBuffer = 16 << 10
 )
-
-// ConnOptions are the facts of one connection that its listener knows.
-type ConnOptions struct {
-	Service     string // name in cyrus.conf; "backupd" if empty
-	Addr        string // of the peer, as Cyrus writes it: "name [ip]", "[ip]" or "[unix socket]"
-	ImplicitTLS bool   // TLS begins with the first byte
-	// Unix: the peer is at the other end of a UNIX socket and counts as logged
-	// in, as an admin (backup/backupd.c, service_main).
-	Unix     bool
-	UnixUser string // what the peer of a UNIX socket is called; "cyrus" if empty
-	// NoPassword: every password is right (option -N). For test beds.
-	NoPassword bool
-	// SSF is the strength of a protection outside of this program, such as a
-	// tunnel (option -p).
-	SSF int
-	// Draining, when closed, ends the connection as the end of the context does,
-	// but leaves a running command all the time it needs. nil = never.
-	Draining <-chan struct{}
-}
 
 // conn is one connection. Everything but transport.stop is for one goroutine.
 type conn struct {
@@ -113,59 +93,11 @@ func (s *Server) newConn(nc net.Conn, opt ConnOptions) *conn {
 	return c
 }
 
-// addrText writes a as Cyrus does when there is no name for it.
-func addrText(a net.Addr) string {
-	if a == nil || a.Network() == "unix" {
-		return "[unix socket]"
-	}
-	host, _, err := net.SplitHostPort(a.String())
-	if err != nil {
-		host = a.String()
-	}
-	return "[" + host + "]"
-}
-
 // layer makes new buffers above r and w; what the old ones held is left to the caller.
 func (c *conn) layer(r io.Reader, w io.Writer) {
 	c.in = bufio.NewReaderSize(tapReader{&c.tap, r}, inputBuffer)
 	c.out = bufio.NewWriterSize(tapWriter{&c.tap, w}, outputBuffer)
 	c.dec = dlist.NewDecoder(c.in, c.srv.opt.Limits)
-}
-
-// watch waits for the server to stop, until the function that it returns is called.
-func (c *conn) watch(ctx context.Context, nc net.Conn, cancel context.CancelFunc) (unwatch func()) {
-	done := make(chan struct{})
-	finished := make(chan struct{})
-	go func() {
-		defer close(finished)
-		select {
-		case <-ctx.Done():
-		case <-c.opt.Draining:
-			c.transport.stop()
-			select {
-			case <-ctx.Done():
-			case <-done:
-				return
-			}
-		case <-done:
-			return
-		}
-		c.transport.stop()
-		grace := time.NewTimer(c.srv.opt.StopGrace)
-		defer grace.Stop()
-		select {
-		case <-grace.C:
-			cancel()
-			// Ends a read or write that would wait for the client.
-			_ = nc.SetDeadline(time.Unix(1, 0))
-			_ = nc.Close()
-		case <-done:
-		}
-	}()
-	return func() {
-		close(done)
-		<-finished
-	}
 }
 
 // serve greets and runs commands until one of them, or the connection, ends it.
@@ -228,27 +160,6 @@ func (c *conn) next() error {
 		return errExit
 	}
 	return c.command(c.commands)
-}
-
-// shutdown asks for the message of the shutdown file.
-func (c *conn) shutdown() (string, bool) {
-	if c.srv.opt.ShutdownMessage == nil {
-		return "", false
-	}
-	msg, down := c.srv.opt.ShutdownMessage()
-	if msg == "" {
-		msg = "shutting down"
-	}
-	return printable(msg), down
-}
-
-// bye takes leave of the client. The connection must be closed after it: a
-// client that reads BYE and can go on loses log entries (client-behaviour.md 3f).
-func (c *conn) bye(text string) error {
-	if err := c.reply("BYE " + text); err != nil {
-		return err
-	}
-	return c.flush()
 }
 
 // close ends the Session and the connection.
