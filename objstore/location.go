@@ -145,7 +145,7 @@ func (l *Location) setBucket(bucket, prefix string) error {
 		return errors.New("location: bad %-escape in the prefix")
 	}
 	if prefix != "" && CheckKey(prefix) != nil {
-		return errors.New("location: prefix must be a clean path of visible characters, without empty parts, . or ..")
+		return errors.New("location: prefix must be a path of visible characters without empty, . and .. components")
 	}
 	l.Prefix = prefix
 	return nil
