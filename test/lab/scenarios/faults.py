@@ -189,7 +189,7 @@ def killed(x):
     x.load("kurt", "gen:500:20000:kurt")
     h = x.start("2-killed", "-u", "kurt")
     x.wait_for_upload("2-killed", 3 << 20)
-    target.end_processes(x.backup, signal.SIGKILL)
+    x.killed += target.end_processes(x.backup, signal.SIGKILL)
     r = x.finish("2-killed", ["-u", "kurt"], h)
     x.expect("2-killed", r["rc"] != 0, "sync_client ended with 0 though backupd was killed")
     x.sync("3-resumed", "-u", "kurt")

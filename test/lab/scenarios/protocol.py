@@ -355,7 +355,7 @@ def saslauthd(x):
             "sasl_pwcheck_method": "saslauthd", "sasl_saslauthd_path": daemon.path + "/mux",
             "sasl_mech_list": "PLAIN LOGIN"})
         x.sync("k11-saslauthd", "-u", "kai")
-        x.expect("k11-saslauthd", (instance.REPL, "backupd") in [(u, s) for u, s, _ in daemon.asked],
+        x.expect("k11-saslauthd", (instance.REPL, "csync") in [(u, s) for u, s, _ in daemon.asked],
                  "saslauthd was asked %s" % daemon.asked)
         x.sync("k12-wrong", "-u", "kai", rc="bad", timeout=5, sets={"backup_sync_password": "wrong"})
     finally:
