@@ -31,8 +31,6 @@ type Emit func(key string, v dlist.Value) error
 // changes state means durable (design.md, promise 1). Errors that match a sentinel
 // of package cyrus become the client's answer; any other is logged and becomes
 // "NO Unknown error" or a closed connection.
-//
-// force says that APPLY FORCE was received; local that the LOCAL_ form was used.
 type Session interface {
 	GetUser(ctx context.Context, userid string, emit func(string, dlist.Value) error) error
 	GetMeta(ctx context.Context, userid string, emit func(string, dlist.Value) error) error

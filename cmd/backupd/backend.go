@@ -43,6 +43,7 @@ type backups struct {
 	stores io.Closer
 	set    *partitions.Set
 	ctl    *control.Server
+	meter  *metrics
 }
 
 // policy is what SIGHUP exchanges: it holds for new connections and new logins.
@@ -117,15 +118,19 @@ func fingerprint(conf *imapconf.File) string {
 func (b *backups) Open(ctx context.Context) error {
 	conf := b.env.conf
 	limitMemory(conf.Size("backup_memory_limit"))
+	var err error
+	if b.meter, err = newMetrics(conf.String("backup_metrics_listen"), b.env.log); err != nil {
+		return err
+	}
 	configs, closer, err := stores.Open(ctx, conf, stores.Options{
-		Logger: b.env.log, Requests: conf.Int("backup_upload_concurrency") * 4,
+		Logger: b.env.log, Requests: conf.Int("backup_upload_concurrency") * 4, Metrics: b.meter.stores,
 	})
 	if err != nil {
-		return err
+		return errors.Join(err, b.meter.close())
 	}
 	x, err := index.Open(b.Index(), index.Options{Logger: b.env.log})
 	if err != nil {
-		return errors.Join(err, closer.Close())
+		return errors.Join(err, closer.Close(), b.meter.close())
 	}
 	opt, err := partitionOptions(conf)
 	if err == nil {
@@ -133,7 +138,7 @@ func (b *backups) Open(ctx context.Context) error {
 		b.set, err = partitions.Open(opt)
 	}
 	if err != nil {
-		return errors.Join(err, x.Close(), closer.Close())
+		return errors.Join(err, x.Close(), closer.Close(), b.meter.close())
 	}
 	b.index, b.stores = x, closer
 	if b.ctl, err = control.Listen(conf.String("backup_control_socket"), b.env.log, b.control); err != nil {
@@ -179,7 +184,7 @@ func partitionOptions(conf *imapconf.File) (partitions.Options, error) {
 func (b *backups) Close() error { return errors.Join(b.ctl.Close(), b.closeStorage()) }
 
 func (b *backups) closeStorage() error {
-	return errors.Join(b.set.Close(), b.index.Close(), b.stores.Close())
+	return errors.Join(b.set.Close(), b.index.Close(), b.stores.Close(), b.meter.close())
 }
 
 // control answers the tools.

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"backupd/objstore/observe"
+)
+
+// metrics are what Prometheus can ask for at backup_metrics_listen.
+type metrics struct {
+	registry *prometheus.Registry
+	stores   *observe.Metrics
+	server   *http.Server // nil: nobody asked for them
+}
+
+// newMetrics registers what is measured; at is host:port, the absolute path of a
+// socket, or "" for nowhere.
+func newMetrics(at string, log *slog.Logger) (*metrics, error) {
+	m := &metrics{registry: prometheus.NewRegistry(), stores: observe.NewMetrics("cyrus_backupd")}
+	err := errors.Join(
+		m.registry.Register(m.stores),
+		m.registry.Register(collectors.NewGoCollector()),
+		m.registry.Register(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})),
+	)
+	if err != nil || at == "" {
+		return m, err
+	}
+	l, err := listenMetrics(at)
+	if err != nil {
+		return nil, fmt.Errorf("backup_metrics_listen: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{Registry: m.registry}))
+	m.server = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	go func() {
+		if err := m.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			log.Error("metrics are no longer served", "err", err)
+		}
+	}()
+	return m, nil
+}
+
+func listenMetrics(at string) (net.Listener, error) {
+	if !strings.HasPrefix(at, "/") {
+		return net.Listen("tcp", at)
+	}
+	// What an earlier process left behind: this one has the index, so nobody else serves it.
+	if err := os.Remove(at); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	return net.Listen("unix", at)
+}
+
+func (m *metrics) close() error {
+	if m.server == nil {
+		return nil
+	}
+	return m.server.Close()
+}
