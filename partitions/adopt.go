@@ -175,27 +175,17 @@ func (d *draft) elsewhere(ctx context.Context, g cyrus.GUID) (*found, error) {
 		}
 	}
 	if m := x.staging.msgs[g]; m != nil && m.part != part {
-		if err := x.staging.flush(ctx, []*stagedMessage{m}); err != nil {
-			return nil, err
-		}
+		return d.restage(ctx, m)
 	}
 	for _, p := range x.set.parts {
-		if p == part {
+		if p == part || p.private() {
 			continue
 		}
 		var m shared
 		var ok bool
-		places := map[history.ChunkID]history.Place{}
 		err := x.set.index.View(func(t *index.Txn) (err error) {
-			if m, ok, err = p.lookupShared(t, g); err != nil || !ok {
-				return err
-			}
-			for _, c := range m.chunks {
-				if places[c], ok, err = p.lookupChunk(t, c); err != nil || !ok {
-					return err
-				}
-			}
-			return nil
+			m, ok, err = p.lookupShared(t, g)
+			return err
 		})
 		if err != nil {
 			return nil, err
@@ -203,13 +193,50 @@ func (d *draft) elsewhere(ctx context.Context, g cyrus.GUID) (*found, error) {
 		if !ok {
 			continue
 		}
-		body, err := p.openMessage(ctx, &history.MessageState{Message: history.Message{GUID: g, Size: m.size, Chunks: m.chunks}}, places)
-		if err != nil {
+		open, err := p.opener(g, m)
+		if err != nil || open == nil {
 			return nil, err
 		}
-		return x.copyMessage(ctx, part, g, m.size, body)
+		return x.copyMessage(ctx, part, g, m.size, open)
 	}
 	return nil, nil
+}
+
+// restage copies a message that was staged for another partition. It need not be one
+// that backups share: it is found by its chunks.
+func (d *draft) restage(ctx context.Context, m *stagedMessage) (*found, error) {
+	x, part := d.u.x, d.u.b.part
+	if err := x.staging.flush(ctx, []*stagedMessage{m}); err != nil {
+		return nil, err
+	}
+	open, err := m.part.opener(m.guid, shared{m.size, m.chunks})
+	if err != nil || open == nil {
+		return nil, err
+	}
+	return x.copyMessage(ctx, part, m.guid, m.size, open)
+}
+
+// opener opens a message by the places that the index knows of its chunks; nil when
+// it does not know them all.
+func (p *Partition) opener(g cyrus.GUID, m shared) (open func(context.Context) (io.ReadCloser, error), err error) {
+	places := map[history.ChunkID]history.Place{}
+	all := true
+	err = p.set.index.View(func(t *index.Txn) error {
+		for _, c := range m.chunks {
+			at, ok, err := p.lookupChunk(t, c)
+			if err != nil {
+				return err
+			}
+			places[c] = at
+			all = all && ok
+		}
+		return nil
+	})
+	if err != nil || !all {
+		return nil, err
+	}
+	state := &history.MessageState{Message: history.Message{GUID: g, Size: m.size, Chunks: m.chunks}}
+	return func(ctx context.Context) (io.ReadCloser, error) { return p.openMessage(ctx, state, places) }, nil
 }
 
 // fromOld copies a message of the backup that the mailbox comes from.
@@ -225,23 +252,27 @@ func (d *draft) fromOld(ctx context.Context, g cyrus.GUID) (*found, error) {
 	if m.Missing {
 		return &found{size: m.Size, missing: true}, nil
 	}
-	body, err := d.u.from.openMessage(ctx, m)
-	if err != nil {
-		return nil, err
-	}
-	return d.u.x.copyMessage(ctx, d.u.b.part, g, m.Size, body)
+	return d.u.x.copyMessage(ctx, d.u.b.part, g, m.Size, func(ctx context.Context) (io.ReadCloser, error) {
+		return d.u.from.openMessage(ctx, m)
+	})
 }
 
-// copyMessage stages a message that was read from a bucket.
-func (x *Session) copyMessage(ctx context.Context, part *Partition, g cyrus.GUID, size int64, body io.ReadCloser) (*found, error) {
-	defer body.Close()
-	delete(x.staging.msgs, g)
-	m := &stagedMessage{guid: g, size: size, part: part}
+// copyMessage stages a message that is read from a bucket.
+func (x *Session) copyMessage(ctx context.Context, part *Partition, g cyrus.GUID, size int64, open func(context.Context) (io.ReadCloser, error)) (*found, error) {
 	stage := x.stageWhole
 	if size > x.set.opt.ChunkThreshold {
 		stage = x.stagePieces
 	}
-	if err := stage(ctx, m, body); err != nil {
+	m, err := await(ctx, func() (*stagedMessage, error) {
+		body, err := open(ctx)
+		if err != nil {
+			return nil, err
+		}
+		defer body.Close()
+		m := &stagedMessage{guid: g, size: size, part: part}
+		return m, stage(ctx, m, body)
+	})
+	if err != nil {
 		return nil, fmt.Errorf("copy message %s: %w", g, err)
 	}
 	return &found{size: size, chunks: m.chunks, staged: m}, nil

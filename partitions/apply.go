@@ -15,10 +15,10 @@ import (
 )
 
 // applyFromBucket reads commit n and shows it in the index. size is that of its object.
-func (b *Backup) applyFromBucket(ctx context.Context, n uint64, size int64, redo bool) error {
+func (b *Backup) applyFromBucket(ctx context.Context, n uint64, size int64) error {
 	return await0(ctx, func() error {
 		return history.ReadCommit(ctx, b.part.store, b.path, n, func(c *history.CommitReader) error {
-			return b.apply(ctx, c, size, redo)
+			return b.apply(ctx, c, size)
 		})
 	})
 }
@@ -26,8 +26,10 @@ func (b *Backup) applyFromBucket(ctx context.Context, n uint64, size int64, redo
 // applyBytes shows a commit in the index that has just been put.
 func (b *Backup) applyBytes(ctx context.Context, n uint64, obj []byte) error {
 	s := justPut{b.part.store, history.LogKey(b.path, n), obj}
-	return history.ReadCommit(ctx, s, b.path, n, func(c *history.CommitReader) error {
-		return b.apply(ctx, c, int64(len(obj)), false)
+	return await0(ctx, func() error { // it may name record blocks, which are read from the store
+		return history.ReadCommit(ctx, s, b.path, n, func(c *history.CommitReader) error {
+			return b.apply(ctx, c, int64(len(obj)))
+		})
 	})
 }
 
@@ -51,32 +53,30 @@ func (s justPut) Get(ctx context.Context, key string, off, n int64) (*objstore.O
 // redo applies a commit again that a crash left half applied.
 func (b *Backup) redo(ctx context.Context) error {
 	b.set.log.Info("a commit was being applied when the daemon ended: it is applied again", "backup", b.path, "number", b.entry.Applying)
-	return b.applyFromBucket(ctx, b.entry.Applying, 0, true)
+	return b.applyFromBucket(ctx, b.entry.Applying, 0)
 }
 
-// longCommit is the size of an object from which on its application is marked, since
-// it may not fit one transaction. Smaller ones always do: 256 KiB hold a few thousand records.
-const longCommit = 128 << 10
+// errOtherHistory: what is in the bucket does not continue what the index knows.
+var errOtherHistory = errors.New("another history was put in its place")
 
-// apply folds one commit into the index. A large one is marked as being applied, and
-// the mark goes with its last part; applied again after a crash (redo), what Fold counts is counted anew.
-func (b *Backup) apply(ctx context.Context, c *history.CommitReader, size int64, redo bool) error {
+// apply folds one commit into the index. It need not fit one transaction, and its
+// size does not tell: a complete set of one record can sweep a hundred thousand. The
+// first write marks it as being applied, the last one takes the mark away: in one
+// transaction nobody sees the mark; of several it is in the first. What was cut off is
+// applied again, and then what Fold counts is counted anew.
+func (b *Backup) apply(ctx context.Context, c *history.CommitReader, size int64) error {
 	h := c.Header()
 	if h.Number != b.entry.Number+1 || h.Prev != b.entry.Hash {
-		return fmt.Errorf("commit %d of %s does not continue commit %d (its prev is %.12s…, want %.12s…): another history was put in its place",
-			h.Number, b.path, b.entry.Number, h.Prev, b.entry.Hash)
+		return fmt.Errorf("commit %d of %s does not continue commit %d (its prev is %.12s…, want %.12s…): %w",
+			h.Number, b.path, b.entry.Number, h.Prev, b.entry.Hash, errOtherHistory)
 	}
+	redo := b.entry.Applying == h.Number
+	b.entry.Applying = h.Number
 	next := *b.entry
-	update := b.set.index.Update
-	if size >= longCommit || redo {
-		update = b.set.index.UpdateLong
-		next.Applying = h.Number
-		if err := b.set.index.Update(func(t *index.Txn) error { return writeEntry(t, b.path, &next) }); err != nil {
+	err := b.set.index.UpdateLong(func(t *index.Txn) error {
+		if err := writeEntry(t, b.path, &next); err != nil {
 			return err
 		}
-		*b.entry = next
-	}
-	err := update(func(t *index.Txn) error {
 		st := &indexState{set: b.set, t: t, id: b.entry.ID, path: b.path, part: b.part}
 		if err := b.foldAll(ctx, st, c, redo); err != nil {
 			return err
@@ -85,7 +85,7 @@ func (b *Backup) apply(ctx context.Context, c *history.CommitReader, size int64,
 		if err != nil {
 			return err
 		}
-		next.Number, next.Hash, next.Time, next.Applying = h.Number, hash, h.Time, 0
+		next.Number, next.Hash, next.Time, next.Random, next.Applying = h.Number, hash, h.Time, h.Random, 0
 		next.LogBytes += size
 		if next.Sealed, err = st.sealed(); err != nil {
 			return err
@@ -101,7 +101,6 @@ func (b *Backup) apply(ctx context.Context, c *history.CommitReader, size int64,
 
 func (b *Backup) foldAll(ctx context.Context, st *indexState, c *history.CommitReader, redo bool) error {
 	f := history.Folder{State: st, Blocks: b.blocks(ctx)}
-	touched := map[string]struct{}{}
 	var messages []history.Message
 	for e, err := range c.Events() {
 		if err != nil {
@@ -110,10 +109,7 @@ func (b *Backup) foldAll(ctx context.Context, st *indexState, c *history.CommitR
 		if err := f.Fold(c.Header(), e); err != nil {
 			return err
 		}
-		switch e := e.(type) {
-		case *history.MailboxEvent:
-			touched[e.UniqueID] = struct{}{}
-		case *history.MessagesEvent:
+		if e, ok := e.(*history.MessagesEvent); ok {
 			messages = append(messages, e.Messages...)
 		}
 	}
@@ -123,12 +119,22 @@ func (b *Backup) foldAll(ctx context.Context, st *indexState, c *history.CommitR
 	if !redo {
 		return nil
 	}
-	for u := range touched {
-		m, err := history.Recount(st, u)
+	return st.recount()
+}
+
+// recount computes anew what Fold keeps count of: folded over a part of its own work,
+// it has counted that part twice.
+func (s *indexState) recount() error {
+	for old, err := range s.Mailboxes() {
 		if err != nil {
 			return err
 		}
-		if err := st.PutMailbox(m); err != nil {
+		m, err := history.Recount(s, old.UniqueID)
+		if err != nil {
+			return err
+		}
+		m.TopUID = max(m.TopUID, old.TopUID) // the record may have been pruned
+		if err := s.PutMailbox(m); err != nil {
 			return err
 		}
 	}
@@ -183,33 +189,54 @@ func (b *Backup) blocks(ctx context.Context) history.BlockReader {
 }
 
 // rebuild makes the index of this backup from the bucket alone: the newest
-// checkpoint, and the commits behind it. part is known; the turn is held.
+// checkpoint, and the commits behind it. part is known; the turn is held. Until its
+// end the entry is marked: a part of the state must not pass for the whole.
 func (b *Backup) rebuild(ctx context.Context) error {
-	if old, err := b.set.readEntry(b.path); err != nil {
+	if err := b.drop(); err != nil {
 		return err
-	} else if old != nil {
-		if err := b.set.dropBackup(b.path, old.ID); err != nil {
-			return err
-		}
 	}
+	b.epoch = b.part.epoch.Load()
+	if err := b.newEntry(true); err != nil {
+		return err
+	}
+	err := b.refill(ctx)
+	if err == nil {
+		b.entry.Rebuilding = false
+		err = b.saveEntry()
+	}
+	if err != nil {
+		b.entry = nil // it is begun anew
+		return fmt.Errorf("rebuild the index of %s: %w", b.path, err)
+	}
+	return nil
+}
+
+// drop removes the backup from the index.
+func (b *Backup) drop() error {
 	b.entry = nil
+	old, err := b.set.readEntry(b.path)
+	if err != nil || old == nil {
+		return err
+	}
+	return b.set.dropBackup(b.path, old.ID)
+}
+
+func (b *Backup) refill(ctx context.Context) error {
 	cp, err := await(ctx, func() (*history.Mem, error) {
 		return history.LoadCheckpoint(ctx, b.part.store, b.path)
 	})
 	if err != nil && !errors.Is(err, objstore.ErrNotExist) {
-		return fmt.Errorf("rebuild the index of %s: %w", b.path, err)
-	}
-	if err := b.newEntry(); err != nil {
 		return err
 	}
 	if cp != nil {
 		defer cp.Close()
-		if err := b.importCheckpoint(cp); err != nil {
-			return fmt.Errorf("rebuild the index of %s: %w", b.path, err)
+		// Its blocks are read as they are asked for: all of it is safe to repeat.
+		if err := await0(ctx, func() error { return b.importCheckpoint(cp) }); err != nil {
+			return err
 		}
 	}
 	if err := b.replay(ctx); err != nil {
-		return fmt.Errorf("rebuild the index of %s: %w", b.path, err)
+		return err
 	}
 	if err := b.catchUp(ctx); err != nil {
 		return err
@@ -230,7 +257,7 @@ func (b *Backup) replay(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			if err := b.apply(ctx, c, longCommit, false); err != nil {
+			if err := b.apply(ctx, c, c.Size()); err != nil {
 				return err
 			}
 		}

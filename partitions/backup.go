@@ -28,6 +28,7 @@ type Backup struct {
 	// What follows is guarded by turn.
 	part  *Partition // nil: not known, or nowhere yet
 	entry *entry     // nil: not known, or nowhere yet
+	epoch uint64     // of part, when entry was made known
 
 	mu      sync.Mutex
 	pending bool // a checkpoint is asked for
@@ -42,9 +43,12 @@ type entry struct {
 	// Number and Hash are of the newest commit that the index shows; 0 = none.
 	Number uint64    `json:"number"`
 	Hash   string    `json:"hash"`
-	Time   time.Time `json:"time"` // store time in that commit
+	Time   time.Time `json:"time"`             // store time in that commit
+	Random string    `json:"random,omitempty"` // in that commit: tells it from another one with its number
 	// Applying is the commit that is being applied in parts; 0 = none.
 	Applying uint64 `json:"applying,omitempty"`
+	// Rebuilding: what is there is a part of the state, of no use.
+	Rebuilding bool `json:"rebuilding,omitempty"`
 	// Proven is the store time at which Number was known to be the newest.
 	Proven time.Time `json:"proven"`
 	// What lies behind the newest checkpoint.
@@ -78,6 +82,17 @@ var errSealed = errors.New("the backup is sealed: it was moved or erased, see ct
 // commit, or is nil because no partition holds the backup. The turn is held.
 // Steady state: one HEAD, of the commit that would be next.
 func (b *Backup) refresh(ctx context.Context) error {
+	err := b.advance(ctx)
+	if errors.Is(err, errOtherHistory) {
+		err = b.restart(ctx, err)
+	}
+	if err == nil && b.entry != nil && b.entry.Sealed {
+		err = errSealed
+	}
+	return err
+}
+
+func (b *Backup) advance(ctx context.Context) error {
 	if err := b.find(ctx); err != nil || b.entry == nil {
 		return err
 	}
@@ -86,25 +101,97 @@ func (b *Backup) refresh(ctx context.Context) error {
 			return err
 		}
 	}
-	now := b.part.clock.now(b.set.opt.Now())
-	if b.entry.Number > 0 && now.Sub(b.entry.Proven) > provenFor {
-		if there, _, err := b.exists(ctx, b.entry.Number); err != nil {
-			return err
-		} else if !there {
-			b.set.log.Warn("the bucket lacks the newest commit that the index knows: the index of this backup is rebuilt",
-				"backup", b.path, "number", b.entry.Number)
-			if err := b.rebuild(ctx); err != nil {
-				return err
-			}
-		}
-	}
-	if err := b.catchUp(ctx); err != nil {
+	if err := b.prove(ctx); err != nil {
 		return err
 	}
-	if b.entry.Sealed {
-		return errSealed
+	return b.catchUp(ctx)
+}
+
+// prove makes sure that the newest commit that the index knows is in the bucket, if
+// that was not seen of late. Otherwise it may have been merged into a segment, or the
+// bucket is not the one that we know any more (errOtherHistory).
+func (b *Backup) prove(ctx context.Context) error {
+	if b.part.clock.now(b.set.opt.Now()).Sub(b.entry.Proven) <= provenFor {
+		return nil
+	}
+	if b.entry.Number == 0 {
+		// That there is no commit 1 proves nothing: it may have been merged.
+		log := history.Log{Store: b.part.store, Backup: b.path}
+		newest, err := await(ctx, func() (uint64, error) { return log.Newest(ctx, 0) })
+		if err == nil && newest > 0 {
+			err = fmt.Errorf("its log goes to %d, the index knows of none: %w", newest, errOtherHistory)
+		}
+		return err
+	}
+	h, err := await(ctx, func() (history.Header, error) {
+		return history.ReadHeader(ctx, b.part.store, b.path, b.entry.Number)
+	})
+	switch {
+	case errors.Is(err, objstore.ErrNotExist):
+		return fmt.Errorf("the bucket lacks commit %d, the newest that the index knows: %w", b.entry.Number, errOtherHistory)
+	case err != nil:
+		return err
+	case h.Random != b.entry.Random:
+		return fmt.Errorf("commit %d in the bucket is another one than the index knows: %w", b.entry.Number, errOtherHistory)
 	}
 	return nil
+}
+
+// restart makes the index of the backup anew, after something in the bucket was not
+// as the index has it: the bucket is right. Where the bucket turns out to lack a
+// commit that was in it, it was restored to an older state, and may lack packs too:
+// then nothing that the index knows of the whole partition is believed any longer.
+func (b *Backup) restart(ctx context.Context, why error) error {
+	b.set.log.Warn("the index of this backup is made anew from the bucket", "backup", b.path, "err", why)
+	was := *b.entry
+	if err := b.drop(); err != nil {
+		return err
+	}
+	b.part.forgetRepository()
+	if err := b.find(ctx); err != nil {
+		return err
+	}
+	if b.entry != nil {
+		same, err := b.continues(ctx, was)
+		if same || err != nil {
+			return err
+		}
+	}
+	p := b.set.partition(was.Partition)
+	b.set.log.Error("the bucket lacks commits that were in it: everything that the index knows of its partition is read anew",
+		"backup", b.path, "partition", was.Partition, "number", was.Number)
+	if err := p.distrust(); err != nil {
+		return err
+	}
+	if b.entry == nil {
+		return nil
+	}
+	return b.rebuild(ctx)
+}
+
+// continues says whether the log still has the commit that an older entry knew.
+func (b *Backup) continues(ctx context.Context, was entry) (bool, error) {
+	switch {
+	case was.Number == 0:
+		return true, nil
+	case was.Number >= b.entry.Number:
+		return was.Number == b.entry.Number && was.Hash == b.entry.Hash, nil
+	}
+	var next history.Header
+	err := await0(ctx, func() error {
+		log := history.Log{Store: b.part.store, Backup: b.path}
+		for c, err := range log.Commits(ctx, was.Number+1, was.Number+1) {
+			if err != nil {
+				return err
+			}
+			next = c.Header()
+		}
+		return nil
+	})
+	if errors.Is(err, history.ErrAbsent) {
+		return true, nil // removed by age: nothing younger than 48 h is
+	}
+	return next.Prev == was.Hash, err
 }
 
 // provenFor is how long (store time) a view of the log may be believed to begin at
@@ -131,7 +218,7 @@ func (b *Backup) catchUp(ctx context.Context) error {
 			b.entry.Proven = b.part.clock.now(b.set.opt.Now())
 			return nil
 		}
-		if err := b.applyFromBucket(ctx, b.entry.Number+1, size, false); err != nil {
+		if err := b.applyFromBucket(ctx, b.entry.Number+1, size); err != nil {
 			return err
 		}
 	}
@@ -139,34 +226,50 @@ func (b *Backup) catchUp(ctx context.Context) error {
 
 // find makes part and entry known, from the index or from the buckets.
 func (b *Backup) find(ctx context.Context) error {
-	if b.entry != nil {
+	if b.entry != nil && b.epoch == b.part.epoch.Load() {
 		return nil
 	}
-	e, err := b.set.readEntry(b.path)
-	if err != nil {
-		return err
-	}
-	if e != nil {
-		if p := b.set.partition(e.Partition); p != nil {
-			// The index is believed only for the repository that it was made from.
-			if _, err := p.repository(ctx, false); err != nil {
-				return err
-			}
-			if e, err = b.set.readEntry(b.path); err != nil {
-				return err
-			}
-			if e != nil {
-				b.part, b.entry = p, e
-				return nil
-			}
+	if b.entry != nil { // what the index knew of the partition is not believed any more
+		if err := b.drop(); err != nil {
+			return err
 		}
 	}
-	p, err := b.set.locate(ctx, b.name)
+	p, err := b.indexed(ctx)
+	if err != nil || p != nil {
+		return err
+	}
+	p, err = b.set.locate(ctx, b.name)
 	if err != nil || p == nil {
 		return err
 	}
 	b.part = p
 	return b.rebuild(ctx)
+}
+
+// indexed believes the index, for the repository that it was made from: nil when it
+// says nothing that is of use.
+func (b *Backup) indexed(ctx context.Context) (*Partition, error) {
+	e, err := b.set.readEntry(b.path)
+	if err != nil || e == nil || e.Rebuilding {
+		return nil, err
+	}
+	p := b.set.partition(e.Partition)
+	if p == nil {
+		return nil, nil
+	}
+	repo, err := p.repository(ctx, false)
+	if err != nil {
+		return nil, err
+	}
+	if repo == nil { // the bucket is empty: so is the index of it
+		return nil, b.set.forgetPartition(p.name, "")
+	}
+	if e, err = b.set.readEntry(b.path); err != nil || e == nil {
+		return nil, err
+	}
+	e.Proven = time.Time{} // by another life of the daemon: the bucket may have been restored since
+	b.part, b.entry, b.epoch = p, e, p.epoch.Load()
+	return p, nil
 }
 
 // create makes the backup where no partition holds it. in is the partition that it
@@ -181,17 +284,21 @@ func (b *Backup) create(ctx context.Context, in *Partition) error {
 	if err := in.createInfo(ctx, b.name); err != nil {
 		return err
 	}
-	b.part = in
-	return b.newEntry()
+	b.part, b.epoch = in, in.epoch.Load()
+	if err := b.newEntry(false); err != nil {
+		return err
+	}
+	b.entry.Proven = in.clock.now(b.set.opt.Now()) // that it was nowhere has just been seen
+	return nil
 }
 
 // newEntry begins an empty state in the index.
-func (b *Backup) newEntry() error {
+func (b *Backup) newEntry(rebuilding bool) error {
 	id, err := b.set.nextID()
 	if err != nil {
 		return err
 	}
-	e := &entry{Partition: b.part.name, Kind: b.name.Kind, Name: b.name.Full, ID: id}
+	e := &entry{Partition: b.part.name, Kind: b.name.Kind, Name: b.name.Full, ID: id, Rebuilding: rebuilding}
 	if err := b.set.index.Update(func(t *index.Txn) error { return writeEntry(t, b.path, e) }); err != nil {
 		return err
 	}

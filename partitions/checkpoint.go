@@ -54,6 +54,10 @@ func (b *Backup) writeCheckpoint(ctx context.Context) error {
 	if err := b.begin(ctx); err != nil {
 		return err
 	}
+	if b.entry == nil {
+		b.end()
+		return nil // its index is being made anew, or the backup is gone
+	}
 	number, part := b.entry.Number, b.part
 	b.end()
 	m, err := history.Load(ctx, part.store, b.path, history.Moment{Number: number})
@@ -68,7 +72,7 @@ func (b *Backup) writeCheckpoint(ctx context.Context) error {
 		return err
 	}
 	defer b.end()
-	if b.entry.Checkpoint >= number {
+	if b.entry == nil || b.entry.Checkpoint >= number {
 		return nil
 	}
 	b.entry.Checkpoint, b.entry.LogBytes = number, 0
@@ -76,7 +80,7 @@ func (b *Backup) writeCheckpoint(ctx context.Context) error {
 }
 
 // importCheckpoint fills the empty index of the backup with a state that was read
-// from a checkpoint. It is marked as unfinished until its end: cut off, it begins anew.
+// from a checkpoint.
 func (b *Backup) importCheckpoint(m *history.Mem) error {
 	return b.set.index.UpdateLong(func(t *index.Txn) error {
 		st := &indexState{set: b.set, t: t, id: b.entry.ID, path: b.path, part: b.part}

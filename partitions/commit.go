@@ -27,6 +27,10 @@ func (b *Backup) commit(ctx context.Context, who author, bld *history.Builder, r
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTime)
 	defer cancel()
 	for range commitTries {
+		// The view may have grown old since the backup was opened: an upload takes its time.
+		if err := b.prove(ctx); err != nil {
+			return err
+		}
 		h := b.header(who)
 		bld.Reheader(h)
 		obj, _, _, err := bld.Finish(nil)

@@ -6,7 +6,6 @@ import (
 	"iter"
 	"reflect"
 
-	"backupd/index"
 	"backupd/partitions/history"
 	"backupd/replication/cyrus"
 )
@@ -21,6 +20,8 @@ type draft struct {
 	known  map[cyrus.GUID]struct{} // their guids
 	staged []*stagedMessage        // those of them that the connection has sent
 
+	begun   bool // the events before the records are written
+	stale   bool // messages were committed: the view of the index lacks them
 	changes bool // some record is not as we have it
 	live    int  // live records in the set
 	lastUID uint32
@@ -37,25 +38,42 @@ func newDraft(u *mailboxUpdate) *draft {
 	}
 }
 
-// gather reads the records to their end and finds the message of each.
+// gather reads the records to their end and finds the message of each. Where it had
+// to commit messages on the way it goes on over a new view of the index, that shows them.
 func (d *draft) gather(ctx context.Context, records iter.Seq2[*cyrus.Record, error]) error {
-	u := d.u
-	return u.b.set.index.View(func(t *index.Txn) error {
-		st := &indexState{set: u.b.set, t: t, id: u.b.entry.ID, path: u.b.path, part: u.b.part}
-		if err := d.head(st); err != nil {
+	next, stop := iter.Pull2(records)
+	defer stop()
+	for more := true; more; {
+		err := d.u.b.view(func(st *indexState) (err error) {
+			more, err = d.part(ctx, st, next)
+			return err
+		})
+		if err != nil {
 			return err
 		}
-		f := &finder{x: u.x, t: t, st: st, part: u.b.part}
-		for r, err := range records {
-			if err != nil {
-				return err
-			}
-			if err := d.record(ctx, f, r); err != nil {
-				return fmt.Errorf("uid %d: %w", r.UID, err)
-			}
+	}
+	return nil
+}
+
+// part reads records as long as the view of the index holds. more is false at their end.
+func (d *draft) part(ctx context.Context, st *indexState, next func() (*cyrus.Record, error, bool)) (more bool, err error) {
+	if !d.begun {
+		d.begun = true
+		if err := d.head(st); err != nil {
+			return false, err
 		}
-		return nil
-	})
+	}
+	f := &finder{x: d.u.x, t: st.t, st: st, part: d.u.b.part}
+	for d.stale = false; !d.stale; {
+		r, err, ok := next()
+		if err != nil || !ok {
+			return false, err
+		}
+		if err := d.record(ctx, f, r); err != nil {
+			return false, fmt.Errorf("uid %d: %w", r.UID, err)
+		}
+	}
+	return true, nil
 }
 
 // head writes the events that come before the records.
@@ -99,7 +117,7 @@ func (d *draft) record(ctx context.Context, f *finder, r *cyrus.Record) error {
 		return d.bld.Record(d.u.mb.UniqueID, r)
 	}
 	if d.spool == nil {
-		d.spool = history.NewRecordBlockWriter(d.u.b.part.store, d.u.b.path, d.u.x.set.opt.Pack)
+		d.spool = history.NewRecordBlockWriter(patientPuts{d.u.b.part.store}, d.u.b.path, d.u.x.set.opt.Pack)
 	}
 	return d.spool.Add(ctx, r)
 }

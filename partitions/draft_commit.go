@@ -36,12 +36,14 @@ func (d *draft) commit(ctx context.Context) error {
 	if err := d.bodies(ctx, d.bld); err != nil {
 		return err
 	}
-	if err := u.b.commit(ctx, u.x.who, d.bld, func() error { return u.b.viewOrNone(u.stillStands) }); err != nil {
+	if err := u.b.commit(ctx, u.x.who, d.bld, d.recheck); err != nil {
 		return err
 	}
 	d.unstage()
 	return nil
 }
+
+func (d *draft) recheck() error { return d.u.b.viewOrNone(d.u.stillStands) }
 
 // stillStands is asked when another writer's commits came first.
 func (u *mailboxUpdate) stillStands(st *indexState) error {
@@ -62,11 +64,13 @@ func (d *draft) commitMessages(ctx context.Context) error {
 	if err := d.bodies(ctx, bld); err != nil {
 		return err
 	}
-	// Whatever others commit meanwhile, that these messages exist stays true.
-	if err := d.u.b.commit(ctx, d.u.x.who, bld, func() error { return nil }); err != nil {
+	// That these messages exist stays true whatever others commit meanwhile; what the
+	// records are a delta of may not.
+	if err := d.u.b.commit(ctx, d.u.x.who, bld, d.recheck); err != nil {
 		return err
 	}
 	d.unstage()
+	d.stale = true
 	return nil
 }
 

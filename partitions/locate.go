@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"backupd/objstore"
+	"backupd/replication/cyrus"
 )
 
 // BackupInfo is backup.json: put before commit 1, never changed, never removed.
@@ -35,14 +36,14 @@ func (s *Set) locate(ctx context.Context, n Name) (*Partition, error) {
 		g.Go(func() error {
 			repo, err := p.repository(gctx, false)
 			if err != nil || repo == nil {
-				return err
+				return deferred(err)
 			}
 			info, err := await(gctx, func() (*BackupInfo, error) { return readBackupInfo(gctx, p.store, n.Path()) })
 			if errors.Is(err, objstore.ErrNotExist) {
 				return nil
 			}
 			if err != nil {
-				return fmt.Errorf("partition %s: %w", p.name, err)
+				return deferred(fmt.Errorf("partition %s: %w", p.name, err))
 			}
 			hits[i] = true
 			return info.check(n)
@@ -63,6 +64,15 @@ func (s *Set) locate(ctx context.Context, n Name) (*Partition, error) {
 		}
 	}
 	return found, nil
+}
+
+// deferred makes an error of a store, of whatever kind, one that defers the client: an
+// administrator who mends the partition shall find nothing refused and nothing created.
+func deferred(err error) error {
+	if e := (*objstore.Error)(nil); errors.As(err, &e) {
+		return fmt.Errorf("%w: %w", cyrus.ErrLocked, err)
+	}
+	return err
 }
 
 func readBackupInfo(ctx context.Context, s objstore.Store, path string) (*BackupInfo, error) {

@@ -9,6 +9,7 @@ import (
 	"backupd/index"
 	"backupd/objstore"
 	"backupd/objstore/pack"
+	"backupd/objstore/pack/cdc"
 )
 
 // Config is one configured partition.
@@ -76,6 +77,9 @@ func (o *Options) defaults() error {
 	orDefault(&o.PatientWait, 25*time.Minute)
 	orDefault(&o.MissingRetry, 24*time.Hour)
 	orDefault(&o.CheckpointObject, 256)
+	if least := 2 * max(o.ChunkThreshold, cdc.MaxSize); o.MemoryLimit < least {
+		return fmt.Errorf("the memory limit is %d bytes: at least %d are needed, for one message to be received", o.MemoryLimit, least)
+	}
 	return nil
 }
 

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"backupd/index"
 	"backupd/objstore"
 	"backupd/partitions/history"
 )
@@ -20,6 +22,9 @@ type Partition struct {
 	clock    storeClock
 	pool     *packPool
 	objects  *history.Objects
+	// epoch goes up when what the index knows of the partition is not to be believed any
+	// more; each backup compares it with the one that its own index is of.
+	epoch atomic.Uint64
 
 	mu   sync.Mutex // guards what follows
 	repo *Repository
@@ -62,6 +67,23 @@ func (p *Partition) repository(ctx context.Context, create bool) (*Repository, e
 	}
 	p.repo = r
 	return r, nil
+}
+
+// forgetRepository makes the next command read repository.json again.
+func (p *Partition) forgetRepository() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.repo, p.dead = nil, condemnedList{}
+}
+
+// distrust forgets which packs there are, and makes every backup of the partition be
+// read anew before it is used; in a later life of the daemon, too.
+func (p *Partition) distrust() error {
+	p.epoch.Add(1)
+	if err := p.set.index.Update(func(t *index.Txn) error { return t.Delete(index.RepositoryKey(p.name)) }); err != nil {
+		return err
+	}
+	return p.set.index.DropPartition(p.name)
 }
 
 // adoptIndex drops what the index holds of another repository under this name.

@@ -64,3 +64,30 @@ func await0(ctx context.Context, fn func() error) error {
 	_, err := await(ctx, func() (struct{}, error) { return struct{}{}, fn() })
 	return err
 }
+
+// limited bounds a wait for something else than an answer of a store by the patience
+// of ctx: for a pack of other connections to be put, for memory.
+func limited(ctx context.Context) (context.Context, context.CancelFunc) {
+	p, _ := ctx.Value(patienceKey{}).(patience)
+	if p.wait <= 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, p.wait)
+}
+
+// givenUp is the error of such a wait: what spent patience answers, or the end of ctx itself.
+func givenUp(ctx context.Context, err error) error {
+	p, _ := ctx.Value(patienceKey{}).(patience)
+	if ctx.Err() == nil && p.spent != nil && errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("%w: %w", p.spent, err)
+	}
+	return err
+}
+
+// patientPuts is a store whose puts wait trouble out: for objects that are named by
+// their bytes, which may be put again.
+type patientPuts struct{ objstore.Store }
+
+func (s patientPuts) Put(ctx context.Context, key string, body objstore.Body, o objstore.PutOptions) (objstore.Info, error) {
+	return await(ctx, func() (objstore.Info, error) { return s.Store.Put(ctx, key, body, o) })
+}

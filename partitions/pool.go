@@ -22,8 +22,9 @@ type packPool struct {
 	part  *Partition
 	slots chan []byte // a token for each pack in memory, with a buffer to fill
 
-	mu   sync.Mutex
-	open []*openPack
+	mu     sync.Mutex
+	open   []*openPack
+	opened chan struct{} // closed when open gets one more, and made anew
 }
 
 // openPack is a pack in memory: first filled, then put, then done.
@@ -59,7 +60,7 @@ func (c packedChunk) entry() string {
 }
 
 func newPackPool(p *Partition) *packPool {
-	pp := &packPool{part: p, slots: make(chan []byte, p.set.opt.PackBuffers)}
+	pp := &packPool{part: p, slots: make(chan []byte, p.set.opt.PackBuffers), opened: make(chan struct{})}
 	for range p.set.opt.PackBuffers {
 		pp.slots <- nil
 	}
@@ -98,28 +99,35 @@ func (pp *packPool) add(ctx context.Context, c packedChunk, body []byte) (*openP
 // pick returns a locked pack that is being filled, preferring one that nobody is
 // filling right now: compression of several connections runs side by side.
 func (pp *packPool) pick(ctx context.Context) (*openPack, error) {
-	pp.mu.Lock()
-	for _, p := range pp.open {
-		if p.mu.TryLock() {
-			pp.mu.Unlock()
-			return p, nil
+	limit, stop := limited(ctx)
+	defer stop()
+	for {
+		pp.mu.Lock()
+		for _, p := range pp.open {
+			if p.mu.TryLock() {
+				pp.mu.Unlock()
+				return p, nil
+			}
 		}
-	}
-	var first *openPack
-	// Half of the packs may be filled at a time: the others are being put meanwhile.
-	if len(pp.open) > 0 && len(pp.open) >= (cap(pp.slots)+1)/2 {
-		first = pp.open[0]
-	}
-	pp.mu.Unlock()
-	if first != nil {
-		first.mu.Lock()
-		return first, nil
-	}
-	select {
-	case buf := <-pp.slots:
-		return pp.fresh(buf), nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
+		var first *openPack
+		// Half of the packs may be filled at a time: the others are being put meanwhile.
+		if len(pp.open) > 0 && len(pp.open) >= (cap(pp.slots)+1)/2 {
+			first = pp.open[0]
+		}
+		opened := pp.opened
+		pp.mu.Unlock()
+		if first != nil {
+			first.mu.Lock()
+			return first, nil
+		}
+		select {
+		case buf := <-pp.slots:
+			return pp.fresh(buf), nil
+		case <-opened:
+			// Somebody else got a buffer: who fills it may rest for long, so it is shared.
+		case <-limit.Done():
+			return nil, fmt.Errorf("wait for a pack to be put: %w", givenUp(ctx, limit.Err()))
+		}
 	}
 }
 
@@ -131,6 +139,8 @@ func (pp *packPool) fresh(buf []byte) *openPack {
 	p.mu.Lock()
 	pp.mu.Lock()
 	pp.open = append(pp.open, p)
+	close(pp.opened)
+	pp.opened = make(chan struct{})
 	pp.mu.Unlock()
 	return p
 }

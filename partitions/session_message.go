@@ -30,47 +30,71 @@ func (x *Session) MessageUnreadable(context.Context) error {
 func (x *Session) Message(ctx context.Context, _ string, guid cyrus.GUID, size int64, body io.Reader) error {
 	defer x.enter()()
 	ctx = x.set.brief(ctx)
-	part := x.messagePartition()
+	s, err := x.scope(ctx)
+	if err != nil {
+		return err
+	}
 	if err := x.staging.settle(); err != nil {
 		return err
 	}
-	if known, err := x.holds(ctx, part, guid, size); err != nil {
+	if known, err := x.holds(ctx, s, guid, size); err != nil {
 		return err
 	} else if known {
 		return verifyOnly(guid, body)
 	}
-	m := &stagedMessage{guid: guid, size: size, part: part}
+	m := &stagedMessage{guid: guid, size: size, part: s.part}
 	if size <= x.set.opt.ChunkThreshold {
 		return x.stageWhole(ctx, m, body)
 	}
 	return x.stagePieces(ctx, m, body)
 }
 
-// messagePartition is where messages go that name neither user nor mailbox.
-func (x *Session) messagePartition() *Partition {
-	switch {
-	case x.last == nil:
-		return x.set.parts[0]
-	case x.last.part != nil:
-		return x.last.part
+// scope is where a command that names no mailbox looks messages up: the backup that
+// was opened last, and its partition.
+type scope struct {
+	part   *Partition
+	path   string
+	id     uint64
+	exists bool // the backup does
+}
+
+// scope takes the turn of the backup: others may be making its index anew.
+func (x *Session) scope(ctx context.Context) (scope, error) {
+	b := x.last
+	if b == nil {
+		return scope{part: x.set.parts[0]}, nil
 	}
-	return choose(x.set.parts, x.last.path)
+	if err := b.begin(ctx); err != nil {
+		return scope{}, err
+	}
+	defer b.end()
+	switch {
+	case b.entry != nil:
+		return scope{b.part, b.path, b.entry.ID, true}, nil
+	case b.part != nil:
+		return scope{part: b.part}, nil
+	}
+	return scope{part: choose(x.set.parts, b.path)}, nil
+}
+
+// finder looks up over one view of the index.
+func (x *Session) finder(t *index.Txn, s scope) *finder {
+	f := &finder{x: x, t: t, part: s.part}
+	if s.exists {
+		f.st = &indexState{set: x.set, t: t, id: s.id, path: s.path, part: s.part}
+	}
+	return f
 }
 
 // holds says whether the message need not be stored again: it is staged, or in the
 // partition, or in the backup that was opened last.
-func (x *Session) holds(ctx context.Context, part *Partition, g cyrus.GUID, size int64) (bool, error) {
+func (x *Session) holds(ctx context.Context, s scope, g cyrus.GUID, size int64) (bool, error) {
 	if m := x.staging.msgs[g]; m != nil {
-		return m.part == part && m.size == size && !m.suspicious, nil
+		return m.part == s.part && m.size == size && !m.suspicious, nil
 	}
 	var held bool
 	err := x.set.index.View(func(t *index.Txn) error {
-		var st *indexState
-		if x.last != nil && x.last.entry != nil {
-			st = &indexState{set: x.set, t: t, id: x.last.entry.ID, path: x.last.path, part: x.last.part}
-		}
-		f := finder{x: x, t: t, st: st, part: part}
-		m, err := f.find(ctx, g)
+		m, err := x.finder(t, s).find(ctx, g)
 		held = m != nil && m.size == size && !m.missing
 		return err
 	})
@@ -93,12 +117,22 @@ func errWrongGUID(said, is cyrus.GUID) error {
 	return fmt.Errorf("message %s: the SHA-1 of its bytes is %s: %w", said, is, cyrus.ErrBadParameters)
 }
 
+// memory waits for memory to work in, which others give back with their commands.
+func (x *Session) memory(ctx context.Context, n int64) error {
+	limit, stop := limited(ctx)
+	defer stop()
+	if err := x.set.working.Acquire(limit, n); err != nil {
+		return fmt.Errorf("wait for memory: %w", givenUp(ctx, err))
+	}
+	return nil
+}
+
 // stageWhole stages a message that is one chunk.
 func (x *Session) stageWhole(ctx context.Context, m *stagedMessage, body io.Reader) error {
-	if err := x.set.memory.Acquire(ctx, m.size); err != nil {
-		return fmt.Errorf("wait for memory: %w: %w", cyrus.ErrLocked, err)
+	if err := x.memory(ctx, m.size); err != nil {
+		return err
 	}
-	defer x.set.memory.Release(m.size)
+	defer x.set.working.Release(m.size)
 	buf := make([]byte, m.size)
 	if _, err := io.ReadFull(body, buf); err != nil {
 		return err
@@ -130,10 +164,10 @@ func (x *Session) stagePieces(ctx context.Context, m *stagedMessage, body io.Rea
 	if err := x.staging.spill(ctx); err != nil {
 		return err
 	}
-	if err := x.set.memory.Acquire(ctx, cdc.MaxSize); err != nil {
-		return fmt.Errorf("wait for memory: %w: %w", cyrus.ErrLocked, err)
+	if err := x.memory(ctx, cdc.MaxSize); err != nil {
+		return err
 	}
-	defer x.set.memory.Release(cdc.MaxSize)
+	defer x.set.working.Release(cdc.MaxSize)
 	sum := newGUIDHash()
 	packs := map[*openPack]struct{}{}
 	err := cdc.Cut(io.TeeReader(body, sum), func(piece []byte) error {

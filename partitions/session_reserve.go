@@ -19,12 +19,13 @@ func (x *Session) Reserve(ctx context.Context, _ string, names []string, guids [
 	if err := x.staging.settle(); err != nil {
 		return nil, err
 	}
+	s, err := x.scope(ctx)
+	if err != nil {
+		return nil, err
+	}
 	var missing []cyrus.GUID
-	err := x.set.index.View(func(t *index.Txn) error {
-		f := finder{x: x, t: t, part: x.messagePartition()}
-		if b := x.last; b != nil && b.entry != nil {
-			f.st = &indexState{set: x.set, t: t, id: b.entry.ID, path: b.path, part: b.part}
-		}
+	err = x.set.index.View(func(t *index.Txn) error {
+		f := x.finder(t, s)
 		for _, g := range guids {
 			m, err := f.find(ctx, g)
 			if err != nil {

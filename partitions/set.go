@@ -18,11 +18,14 @@ import (
 // Set is all partitions of one daemon with their common index. Its methods may be
 // called from many goroutines.
 type Set struct {
-	opt    Options
-	log    *slog.Logger
-	index  *index.Index
-	parts  []*Partition
-	memory *semaphore.Weighted // bytes of bodies that connections hold outside of packs
+	opt   Options
+	log   *slog.Logger
+	index *index.Index
+	parts []*Partition
+	// Bytes of bodies outside of packs, half of the limit each: those that a command is
+	// working on, for which it waits; and those staged for a commit, which keep their
+	// memory until the client goes on, so that nobody may wait for it.
+	working, staged *semaphore.Weighted
 
 	// life ends with Close: puts of packs and checkpoints that nobody waits for.
 	life context.Context
@@ -43,7 +46,8 @@ func Open(opt Options) (*Set, error) {
 	}
 	s := &Set{
 		opt: opt, log: opt.Logger, index: opt.Index,
-		memory:      semaphore.NewWeighted(opt.MemoryLimit),
+		working:     semaphore.NewWeighted(opt.MemoryLimit - opt.MemoryLimit/2),
+		staged:      semaphore.NewWeighted(opt.MemoryLimit / 2),
 		backups:     map[string]*Backup{},
 		checkpoints: make(chan *Backup, 1024),
 	}
@@ -93,6 +97,9 @@ func (s *Set) indexedRepository(partition string) (id string, err error) {
 // forgetPartition drops everything that the index knows of a partition, and of the
 // backups in it, and notes which repository stands there now.
 func (s *Set) forgetPartition(partition, id string) error {
+	if p := s.partition(partition); p != nil {
+		p.epoch.Add(1)
+	}
 	entries, err := s.entries()
 	if err != nil {
 		return err

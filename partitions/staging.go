@@ -52,20 +52,30 @@ func (g *staging) drop() {
 func (g *staging) forget(m *stagedMessage) {
 	if m.inMem {
 		g.inline -= m.size
-		g.x.set.memory.Release(m.size)
+		g.x.set.staged.Release(m.size)
 		m.body, m.inMem = nil, false
 	}
-	delete(g.msgs, m.guid)
+	if g.msgs[m.guid] == m {
+		delete(g.msgs, m.guid)
+	}
+}
+
+// put makes m the staged message with its guid.
+func (g *staging) put(m *stagedMessage) {
+	if old := g.msgs[m.guid]; old != nil && old != m {
+		g.forget(old)
+	}
+	g.msgs[m.guid] = m
 }
 
 // hold keeps a small message in memory, if it and its like still fit a commit.
 func (g *staging) hold(m *stagedMessage, body []byte) bool {
-	if g.inline+m.size >= g.x.set.opt.InlineLimit || !g.x.set.memory.TryAcquire(m.size) {
+	if g.inline+m.size >= g.x.set.opt.InlineLimit || !g.x.set.staged.TryAcquire(m.size) {
 		return false
 	}
 	m.body, m.inMem = body, true
 	g.inline += m.size
-	g.msgs[m.guid] = m
+	g.put(m)
 	return true
 }
 
@@ -94,7 +104,7 @@ func (m *stagedMessage) whole() packedChunk {
 
 // add notes a message that lies in packs.
 func (g *staging) add(m *stagedMessage) {
-	g.msgs[m.guid] = m
+	g.put(m)
 	g.packed = append(g.packed, m)
 }
 
@@ -118,14 +128,14 @@ func (g *staging) settle() error {
 // settleOne shows a message in the index whose packs are done. One that could not
 // be stored is forgotten: the client is asked for it again.
 func (g *staging) settleOne(m *stagedMessage) error {
-	if m.suspicious || m.part.private() {
-		return nil // stays in staging: the index shows only what backups share
-	}
 	for _, p := range m.packs {
 		if p.err != nil {
 			g.forget(m)
 			return nil
 		}
+	}
+	if m.suspicious || m.part.private() {
+		return nil // stays in staging: the index shows only what backups share
 	}
 	if len(m.chunks) > 1 {
 		err := g.x.set.index.Update(func(t *index.Txn) error {
@@ -150,12 +160,14 @@ func (g *staging) flush(ctx context.Context, msgs []*stagedMessage) error {
 			packs[p] = struct{}{}
 		}
 	}
+	limit, stop := limited(ctx)
+	defer stop()
 	for p := range packs {
-		if err := p.flush(ctx); err != nil {
-			if ctx.Err() != nil {
-				return fmt.Errorf("wait for a pack: %w: %w", cyrus.ErrLocked, err)
+		if err := p.flush(limit); err != nil {
+			if limit.Err() != nil {
+				return fmt.Errorf("wait for a pack to be put: %w", givenUp(ctx, err))
 			}
-			return fmt.Errorf("%w: %w: %w", errLost, cyrus.ErrLocked, err)
+			return errors.Join(fmt.Errorf("%w: %w: %w", errLost, cyrus.ErrLocked, err), g.settle())
 		}
 	}
 	return g.settle()

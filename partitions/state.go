@@ -84,15 +84,12 @@ func (s *indexState) Mailboxes() iter.Seq2[*history.MailboxState, error] {
 }
 
 // PutMailbox keeps the order of creation, the live names and the uniqueids in step.
+// A long transaction can be cut between any two writes: done again, it has to come to
+// the same, so the old name goes first, and nothing points to a mailbox that is not there.
 func (s *indexState) PutMailbox(m *history.MailboxState) error {
 	old, err := s.Mailbox(m.UniqueID)
 	if err != nil {
 		return err
-	}
-	if old == nil {
-		if err := s.t.Set(index.SeqKey(s.id, m.Seq), []byte(m.UniqueID)); err != nil {
-			return err
-		}
 	}
 	live := m.Deleted.IsZero()
 	if old != nil && (old.Name != m.Name || !live) {
@@ -100,17 +97,19 @@ func (s *indexState) PutMailbox(m *history.MailboxState) error {
 			return err
 		}
 	}
-	if live {
-		if err := s.t.Set(index.NameKey(s.id, m.Name), []byte(m.UniqueID)); err != nil {
-			return err
-		}
-		if err := s.t.Set(index.UniqueIDKey(m.UniqueID, s.path), nil); err != nil {
-			return err
-		}
-	} else if err := s.t.Delete(index.UniqueIDKey(m.UniqueID, s.path)); err != nil {
+	if err := s.put(index.MailboxKey(s.id, m.UniqueID), m); err != nil {
 		return err
 	}
-	return s.put(index.MailboxKey(s.id, m.UniqueID), m)
+	if err := s.t.Set(index.SeqKey(s.id, m.Seq), []byte(m.UniqueID)); err != nil {
+		return err
+	}
+	if !live {
+		return s.t.Delete(index.UniqueIDKey(m.UniqueID, s.path))
+	}
+	if err := s.t.Set(index.NameKey(s.id, m.Name), []byte(m.UniqueID)); err != nil {
+		return err
+	}
+	return s.t.Set(index.UniqueIDKey(m.UniqueID, s.path), nil)
 }
 
 // dropName removes the name of a mailbox, unless another one has taken it.
