@@ -149,6 +149,32 @@ func TestNewcomerGreetsWhileTheOwnerDrains(t *testing.T) {
 	}
 }
 
+func TestWaitingSessionsOutliveTheUsesOfTheirProcess(t *testing.T) {
+	h := newHost(t)
+	m := h.service(0)
+	owner := h.start(m)
+	busy := dial(t, m)
+	busy.hello()
+	busy.ask("LITERAL", "+ go on")
+	owner.Signal(syscall.SIGTERM)
+	mastertest.Eventually(t, "the owner drains", func() bool { return len(m.Messages()) == 2 })
+	successor := h.start(m, "-U2")
+	waiting := []*client{dial(t, m), dial(t, m)}
+	for _, c := range waiting {
+		c.hello()
+		c.send("INDEX")
+	}
+	mastertest.Eventually(t, "the successor has reached -U", func() bool { return len(m.Messages()) == 5 })
+	busy.ask("the literal", "OK stored")
+	for _, c := range waiting {
+		c.want(fmt.Sprintf("OK %d", successor.PID))
+		c.send("EXIT")
+	}
+	if code := successor.Status(); code != master.ExitOK {
+		t.Errorf("status %d", code)
+	}
+}
+
 func TestOwnerThatReachesItsUsesIsFollowed(t *testing.T) {
 	h := newHost(t)
 	m := h.service(0)

@@ -24,7 +24,7 @@ func (r *Role) receive(l *lock) error {
 	defer stop()
 	r.setKeeps(true)
 	defer r.setKeeps(false)
-	r.waits.Go(r.waitIndex)
+	r.wait()
 	r.settle(nil)
 	for {
 		c, err := ln.AcceptUnix()

@@ -64,8 +64,10 @@ type Role struct {
 	log  *slog.Logger
 	sock *socketPath
 
-	ctx    context.Context // ended by Retire; bounds this Role's own goroutines
+	ctx    context.Context // ended by Retire; bounds being the receiver
 	retire context.CancelFunc
+	hope   context.Context // ended when this process will not have the index any more
+	giveUp context.CancelFunc
 	runs   sync.WaitGroup // the goroutine of run
 	waits  sync.WaitGroup // the one that waits for the index
 	owned  chan struct{}
@@ -73,6 +75,7 @@ type Role struct {
 	join   sync.Once
 
 	mu       sync.Mutex
+	waiting  bool          // waitIndex was started
 	keeps    bool          // this process serves what it accepts
 	received chan struct{} // closed when keeps becomes true
 	owner    *lock
@@ -100,6 +103,7 @@ func Join(ctx context.Context, cfg Config) (*Role, error) {
 		received: make(chan struct{}),
 	}
 	r.ctx, r.retire = context.WithCancel(context.WithoutCancel(ctx))
+	r.hope, r.giveUp = context.WithCancel(context.WithoutCancel(ctx))
 	r.runs.Go(r.run)
 	select {
 	case err = <-r.joined:
@@ -136,7 +140,7 @@ func (r *Role) fail(err error) {
 func (r *Role) Owned() <-chan struct{} { return r.owned }
 
 // Become waits until this process may open the index. It fails with ErrRetired when the
-// process ends first, or with ctx.
+// process will not have it, or with ctx.
 func (r *Role) Become(ctx context.Context) error {
 	select {
 	case <-r.owned:
@@ -146,7 +150,7 @@ func (r *Role) Become(ctx context.Context) error {
 	select {
 	case <-r.owned:
 		return nil
-	case <-r.ctx.Done():
+	case <-r.hope.Done():
 		return ErrRetired
 	case <-ctx.Done():
 		return ctx.Err()
@@ -154,18 +158,25 @@ func (r *Role) Become(ctx context.Context) error {
 }
 
 // Retire gives up being the receiver: no connection is taken any more, and another
-// process becomes the receiver. The index, if this process has it, stays its own until
-// Release. It may be called more than once.
+// process becomes the receiver. The index stays this process's own until Release. A
+// receiver that still waits for it goes on waiting, for the sessions that it has. It may
+// be called more than once.
 func (r *Role) Retire() {
 	r.retire()
 	r.runs.Wait()
-	r.waits.Wait()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.waiting {
+		r.giveUp()
+	}
 }
 
 // Release gives the index up, too. The caller has closed it, and passes no connection
 // any more. Only the first call does something.
 func (r *Role) Release() error {
 	r.Retire()
+	r.giveUp()
+	r.waits.Wait()
 	r.mu.Lock()
 	owner, sock := r.owner, r.sock
 	r.owner, r.sock = nil, nil
@@ -216,6 +227,16 @@ func isFatal(err error) bool {
 		errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.ENOTDIR)
 }
 
+// wait starts the wait for the index, of which there is one.
+func (r *Role) wait() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.waiting {
+		r.waiting = true
+		r.waits.Go(r.waitIndex)
+	}
+}
+
 // setKeeps says whether this process serves what it accepts.
 func (r *Role) setKeeps(on bool) {
 	r.mu.Lock()
@@ -259,7 +280,7 @@ func (r *Role) waitIndex() {
 			r.log.Info("waiting for the index", slog.String("index", r.cfg.Index), slog.Any("err", err))
 		}
 		select {
-		case <-r.ctx.Done():
+		case <-r.hope.Done():
 			return
 		case <-time.After(ownerPoll):
 		}
