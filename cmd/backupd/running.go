@@ -72,7 +72,7 @@ func (r *running) live(ctx context.Context) int {
 		r.log.Error("open the index", slog.Any("err", err))
 		r.process.Exit(master.ExitConfig, "the index cannot be opened")
 	})
-	callbacks := master.Callbacks{Serve: r.serve, Reload: r.reload, Retire: r.role.Retire}
+	callbacks := master.Callbacks{Serve: r.serve, Reload: r.reload, Settled: r.role.Settled, Retire: r.role.Retire}
 	var code int
 	if len(r.inherited.Listeners) > 0 {
 		code = r.process.Run(ctx, callbacks)

@@ -162,9 +162,17 @@ func TestWaitingSessionsOutliveTheUsesOfTheirProcess(t *testing.T) {
 	waiting := []*client{dial(t, m), dial(t, m)}
 	for _, c := range waiting {
 		c.hello()
-		c.send("INDEX")
 	}
 	mastertest.Eventually(t, "the successor has reached -U", func() bool { return len(m.Messages()) == 5 })
+	// The next process passes to it all the same: two that wait might get in each other's way.
+	h.start(m)
+	waiting = append(waiting, dial(t, m))
+	if pid := waiting[2].hello(); pid != successor.PID {
+		t.Errorf("third connection served by %d", pid)
+	}
+	for _, c := range waiting {
+		c.send("INDEX")
+	}
 	busy.ask("the literal", "OK stored")
 	for _, c := range waiting {
 		c.want(fmt.Sprintf("OK %d", successor.PID))

@@ -24,7 +24,7 @@ func (r *Role) receive(l *lock) error {
 	defer stop()
 	r.setKeeps(true)
 	defer r.setKeeps(false)
-	r.wait()
+	r.waits.Go(r.waitIndex)
 	r.settle(nil)
 	for {
 		c, err := ln.AcceptUnix()

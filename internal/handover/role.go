@@ -64,10 +64,8 @@ type Role struct {
 	log  *slog.Logger
 	sock *socketPath
 
-	ctx    context.Context // ended by Retire; bounds being the receiver
+	ctx    context.Context // ended by Retire; bounds this Role's own goroutines
 	retire context.CancelFunc
-	hope   context.Context // ended when this process will not have the index any more
-	giveUp context.CancelFunc
 	runs   sync.WaitGroup // the goroutine of run
 	waits  sync.WaitGroup // the one that waits for the index
 	owned  chan struct{}
@@ -75,7 +73,6 @@ type Role struct {
 	join   sync.Once
 
 	mu       sync.Mutex
-	waiting  bool          // waitIndex was started
 	keeps    bool          // this process serves what it accepts
 	received chan struct{} // closed when keeps becomes true
 	owner    *lock
@@ -103,7 +100,6 @@ func Join(ctx context.Context, cfg Config) (*Role, error) {
 		received: make(chan struct{}),
 	}
 	r.ctx, r.retire = context.WithCancel(context.WithoutCancel(ctx))
-	r.hope, r.giveUp = context.WithCancel(context.WithoutCancel(ctx))
 	r.runs.Go(r.run)
 	select {
 	case err = <-r.joined:
@@ -139,8 +135,22 @@ func (r *Role) fail(err error) {
 // Owned is closed when this process has the index to itself and may open it.
 func (r *Role) Owned() <-chan struct{} { return r.owned }
 
+// Settled is closed when this process may retire without letting down sessions that
+// wait for the index: at once, except for the receiver, which has to have the index first.
+// Were it to retire before, the next receiver would wait beside it and might be first.
+func (r *Role) Settled() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.keeps {
+		return r.owned
+	}
+	settled := make(chan struct{})
+	close(settled)
+	return settled
+}
+
 // Become waits until this process may open the index. It fails with ErrRetired when the
-// process will not have it, or with ctx.
+// process ends first, or with ctx.
 func (r *Role) Become(ctx context.Context) error {
 	select {
 	case <-r.owned:
@@ -150,7 +160,7 @@ func (r *Role) Become(ctx context.Context) error {
 	select {
 	case <-r.owned:
 		return nil
-	case <-r.hope.Done():
+	case <-r.ctx.Done():
 		return ErrRetired
 	case <-ctx.Done():
 		return ctx.Err()
@@ -158,25 +168,18 @@ func (r *Role) Become(ctx context.Context) error {
 }
 
 // Retire gives up being the receiver: no connection is taken any more, and another
-// process becomes the receiver. The index stays this process's own until Release. A
-// receiver that still waits for it goes on waiting, for the sessions that it has. It may
-// be called more than once.
+// process becomes the receiver. The index, if this process has it, stays its own until
+// Release. It may be called more than once.
 func (r *Role) Retire() {
 	r.retire()
 	r.runs.Wait()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if !r.waiting {
-		r.giveUp()
-	}
+	r.waits.Wait()
 }
 
 // Release gives the index up, too. The caller has closed it, and passes no connection
 // any more. Only the first call does something.
 func (r *Role) Release() error {
 	r.Retire()
-	r.giveUp()
-	r.waits.Wait()
 	r.mu.Lock()
 	owner, sock := r.owner, r.sock
 	r.owner, r.sock = nil, nil
@@ -227,16 +230,6 @@ func isFatal(err error) bool {
 		errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.ENOTDIR)
 }
 
-// wait starts the wait for the index, of which there is one.
-func (r *Role) wait() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if !r.waiting {
-		r.waiting = true
-		r.waits.Go(r.waitIndex)
-	}
-}
-
 // setKeeps says whether this process serves what it accepts.
 func (r *Role) setKeeps(on bool) {
 	r.mu.Lock()
@@ -280,7 +273,7 @@ func (r *Role) waitIndex() {
 			r.log.Info("waiting for the index", slog.String("index", r.cfg.Index), slog.Any("err", err))
 		}
 		select {
-		case <-r.hope.Done():
+		case <-r.ctx.Done():
 			return
 		case <-time.After(ownerPoll):
 		}

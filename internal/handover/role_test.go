@@ -170,7 +170,7 @@ func TestDifferentSettingsAreRefusedInWords(t *testing.T) {
 	}
 }
 
-func TestEndedBeforeItHasTheIndex(t *testing.T) {
+func TestRetiredBeforeItHasTheIndex(t *testing.T) {
 	index := filepath.Join(t.TempDir(), "index")
 	a := mustJoin(t, index, "a")
 	become(t, a)
@@ -178,9 +178,7 @@ func TestEndedBeforeItHasTheIndex(t *testing.T) {
 	b := mustJoin(t, index, "b")
 	waited := make(chan error, 1)
 	go func() { waited <- b.role.Become(context.Background()) }()
-	if err := b.role.Release(); err != nil {
-		t.Fatal(err)
-	}
+	b.role.Retire()
 	if err := <-waited; !errors.Is(err, ErrRetired) {
 		t.Errorf("got %v", err)
 	}
@@ -188,29 +186,6 @@ func TestEndedBeforeItHasTheIndex(t *testing.T) {
 		t.Fatal(err)
 	}
 	become(t, mustJoin(t, index, "c"))
-}
-
-func TestRetiredProcessGetsTheIndexForItsSessions(t *testing.T) {
-	index := filepath.Join(t.TempDir(), "index")
-	a := mustJoin(t, index, "a")
-	become(t, a)
-	a.role.Retire()
-	b := mustJoin(t, index, "b")
-	b.role.Retire()
-	if err := a.role.Release(); err != nil {
-		t.Fatal(err)
-	}
-	become(t, b)
-}
-
-func TestRetiredProcessThatNeverWasReceiver(t *testing.T) {
-	index := filepath.Join(t.TempDir(), "index")
-	become(t, mustJoin(t, index, "a"))
-	b := mustJoin(t, index, "b")
-	b.role.Retire()
-	if err := b.role.Become(t.Context()); !errors.Is(err, ErrRetired) {
-		t.Errorf("got %v", err)
-	}
 }
 
 func TestDeepIndexDirectory(t *testing.T) {

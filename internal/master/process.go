@@ -41,6 +41,10 @@ type Callbacks struct {
 	// was and is logged; ErrRecycle means that only a new process can take the new
 	// configuration on. nil: nothing to reload.
 	Reload func(ctx context.Context) error
+	// Settled returns a channel that is closed when the process may recycle: until then
+	// it accepts no more, but takes what is passed to it. Signals do not wait for it, and
+	// without a connection there is nothing to wait for. nil: always.
+	Settled func() <-chan struct{}
 	// Retire is called once, when the process has stopped accepting for good and before
 	// it waits for its sessions. nil: nothing to do.
 	Retire func()

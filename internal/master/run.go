@@ -26,8 +26,8 @@ type end struct {
 //
 // SIGTERM, SIGINT and SIGQUIT, and ctx: no more connections, Draining is closed,
 // ExitTempFail. Another signal, a second or more later, kills. Recycling - -U reached, the program file changed,
-// ErrRecycle, the socket gone: no more connections, a successor may start, sessions may
-// end by themselves within DrainTimeout, then Draining is closed, ExitOK. Either way, what
+// ErrRecycle, the socket gone: no more connections, a successor may start, and, once
+// Settled, sessions may end by themselves within DrainTimeout, then Draining is closed, ExitOK. Either way, what
 // is still there a DrainTimeout after Draining was closed has its context cancelled.
 // Idle, counted from the end of the last connection and only once there was one: ExitOK.
 func (p *Process) Run(ctx context.Context, cb Callbacks) int {
@@ -56,6 +56,9 @@ func (p *Process) run(ctx context.Context, cb Callbacks, one *Conn) int {
 	}
 	if !e.removed {
 		p.cfg.Status.Unavailable()
+	}
+	if e.recycle && cb.Settled != nil {
+		e = p.settle(ctx, e, cb.Settled())
 	}
 	p.mu.Lock()
 	p.stopping = true
@@ -173,6 +176,34 @@ func (p *Process) request(e end) {
 	select {
 	case p.ends <- e:
 	default:
+	}
+}
+
+// settle waits until a process that recycles, for the reason e, may go on with that, and
+// returns the reason that it has then.
+func (p *Process) settle(ctx context.Context, e end, settled <-chan struct{}) end {
+	for {
+		p.mu.Lock()
+		conns, changed := p.conns, p.changed
+		p.mu.Unlock()
+		if conns == 0 {
+			return e
+		}
+		select {
+		case <-settled:
+			return e
+		case <-changed:
+		case again := <-p.ends:
+			if !again.recycle {
+				return again
+			}
+		case sig := <-p.cfg.Signals.channel():
+			if sig != syscall.SIGHUP {
+				return p.signalled(sig)
+			}
+		case <-ctx.Done():
+			return end{code: ExitTempFail, reason: "asked to"}
+		}
 	}
 }
 
