@@ -74,7 +74,7 @@ func firstCommit(c *command) (uint64, error) {
 func listChunks(c *command) error {
 	c.printf("     id offset\tlength\tratio%%\tstart time           end time\n")
 	return c.chunks(func(k chunk) error {
-		_, err := fmt.Fprintf(c.out, "%7d %d\t%d\t%6.1f\t%s  %s\n", k.ID, k.Offset, k.Length, k.Ratio, k.Start, k.End)
+		_, err := fmt.Fprintf(c.out, "%7d %s\t%s\t%6.1f\t%s  %s\n", k.ID, c.size(k.Offset), c.size(k.Length), k.Ratio, k.Start, k.End)
 		return err
 	})
 }

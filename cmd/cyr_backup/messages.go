@@ -221,7 +221,8 @@ func (c *command) header(o *history.Objects, m *history.MessageState) (map[strin
 	}
 	defer body.Close()
 	fields := map[string][]string{}
-	r := textproto.NewReader(bufio.NewReader(body))
+	const most = 1 << 20 // bytes of a header; what is behind is body, or meant to harm
+	r := textproto.NewReader(bufio.NewReader(io.LimitReader(body, most)))
 	for {
 		line, err := r.ReadContinuedLine()
 		if errors.Is(err, io.EOF) || err == nil && line == "" {

@@ -88,8 +88,16 @@ func Open(ctx context.Context, config, tool string) (*Bucket, error) {
 	return &Bucket{conf, parts, closer}, nil
 }
 
-// Close closes the partitions.
-func (b *Bucket) Close() error { return b.closer.Close() }
+// Close closes the partitions that Open opened.
+func (b *Bucket) Close() error {
+	if b.closer == nil {
+		return nil
+	}
+	return b.closer.Close()
+}
+
+// Opener is Open, or what a test puts in its place.
+type Opener func(ctx context.Context, config, tool string) (*Bucket, error)
 
 // Mode is how an argument names a backup.
 type Mode int

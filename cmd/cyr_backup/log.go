@@ -1,0 +1,382 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"iter"
+	"slices"
+	"strings"
+	"time"
+
+	"backupd/cmd/internal/stores"
+	"backupd/partitions/history"
+	"backupd/replication/cyrus"
+)
+
+// showLog says what each commit changed, one line a commit, the oldest first. It folds
+// the log as it goes, so that a record is compared with what it was.
+func showLog(c *command) error {
+	l, err := c.startLog()
+	if err != nil {
+		return err
+	}
+	defer l.state.Close()
+	log := c.found.Log()
+	newest, err := log.Newest(c.ctx, l.state.Tip().Number)
+	if err != nil {
+		return err
+	}
+	for r, err := range log.CommitsAfter(c.ctx, l.state.Tip(), newest) {
+		if err != nil {
+			return err
+		}
+		if !c.until.IsZero() && r.Header().Time.After(c.until) {
+			break
+		}
+		if err := l.commit(r); err != nil {
+			return enough(err)
+		}
+	}
+	return nil
+}
+
+// logWalk is a way along the log.
+type logWalk struct {
+	c      *command
+	state  *history.Mem // as of the commit before
+	folder history.Folder
+	only   []string // names and uniqueids of the one mailbox that is asked for; nil = all
+	shown  int
+}
+
+// startLog loads the state before the first commit that is to be shown.
+func (c *command) startLog() (*logWalk, error) {
+	var m *history.Mem
+	var err error
+	if !c.since.IsZero() {
+		if m, err = c.loadAt(history.Moment{Time: c.since.Add(-1)}); err != nil {
+			return nil, err
+		}
+	}
+	if m == nil {
+		first, err := firstCommit(c)
+		if err != nil {
+			return nil, err
+		}
+		if first > 1 { // what came before was given up by retention
+			m, err = c.found.Load(c.ctx, history.Moment{Number: first - 1})
+		} else {
+			m, err = history.NewMem(c.ctx, c.found.Partition.Store, c.found.Path)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	l := &logWalk{c: c, state: m, folder: history.Folder{State: m, Blocks: c.blocks()}}
+	if len(c.names) == 1 {
+		l.only = []string{c.names[0], stores.AdminForm(c.bucket.Conf).Internal(c.names[0])}
+	}
+	return l, nil
+}
+
+func (c *command) blocks() history.BlockReader {
+	return func(ref history.BlockRef) iter.Seq2[*cyrus.Record, error] {
+		return history.ReadBlock(context.WithoutCancel(c.ctx), c.found.Partition.Store, ref)
+	}
+}
+
+// tally is what a commit did to one mailbox.
+type tally struct {
+	UniqueID    string   `json:"uniqueid"`
+	Name        string   `json:"mboxname"`
+	Arrived     int      `json:"arrived,omitempty"`
+	Expunged    int      `json:"expunged,omitempty"`
+	Flags       int      `json:"flags,omitempty"`
+	Annotations int      `json:"annotations,omitempty"`
+	Notes       []string `json:"notes,omitempty"` // created, renamed from …, ACL … -> …
+
+	details []string
+}
+
+// entry is a line of the log.
+type entry struct {
+	Number     uint64    `json:"number"`
+	Time       time.Time `json:"time"`
+	Host       string    `json:"host"`
+	Connection string    `json:"connection"`
+	Client     string    `json:"client"`
+	Mailboxes  []*tally  `json:"mailboxes,omitempty"`
+	Items      []string  `json:"items,omitempty"`
+}
+
+func (l *logWalk) commit(r *history.CommitReader) error {
+	h := r.Header()
+	e := &entry{Number: h.Number, Time: h.Time, Host: h.Host, Connection: h.Connection, Client: h.Client}
+	for ev, err := range r.Events() {
+		if err != nil {
+			return err
+		}
+		if err := l.event(e, h, ev); err != nil {
+			return err
+		}
+		if err := l.folder.Fold(h, ev); err != nil {
+			return err
+		}
+	}
+	if l.only != nil && !e.keep(l.only) {
+		return nil
+	}
+	if l.c.max > 0 && l.shown == l.c.max {
+		return errEnough
+	}
+	l.shown++
+	if l.c.json {
+		w := lines{w: l.c.out}
+		w.line(e)
+		return w.err
+	}
+	return e.print(l.c.out, l.c.verbose)
+}
+
+// of is the tally of a mailbox.
+func (l *logWalk) of(e *entry, uniqueid string) (*tally, error) {
+	for _, t := range e.Mailboxes {
+		if t.UniqueID == uniqueid {
+			return t, nil
+		}
+	}
+	t := &tally{UniqueID: uniqueid}
+	m, err := l.state.Mailbox(uniqueid)
+	if err != nil {
+		return nil, err
+	}
+	if m != nil {
+		t.Name = m.Name
+	}
+	e.Mailboxes = append(e.Mailboxes, t)
+	return t, nil
+}
+
+// event adds to the entry what the event changes. The state is the one before it.
+func (l *logWalk) event(e *entry, h history.Header, ev history.Event) error {
+	id, ok := mailboxOf(ev)
+	if !ok {
+		switch ev.(type) {
+		case *history.MessagesEvent: // the records that name them say it
+		case *history.UnuserEvent, *history.PruneEvent, *history.RetainedEvent, *history.SealedEvent:
+			e.Items = append(e.Items, describe(ev))
+		default:
+			e.Items = append(e.Items, itemText(ev))
+		}
+		return nil
+	}
+	t, err := l.of(e, id)
+	if err != nil {
+		return err
+	}
+	was, err := l.state.Mailbox(id)
+	if err != nil {
+		return err
+	}
+	switch ev := ev.(type) {
+	case *history.MailboxEvent:
+		t.head(was, ev)
+	case *history.RecordsEvent:
+		for _, r := range ev.Records {
+			if err := l.record(t, r); err != nil {
+				return err
+			}
+		}
+	case *history.RecordBlocksEvent:
+		return l.spooled(t, ev)
+	case *history.CompleteEvent:
+		return l.swept(t, h)
+	case *history.ExpungeEvent:
+		t.Expunged += len(ev.UIDs)
+	case *history.RenameEvent:
+		t.Name = ev.New
+		t.note("renamed from %s", ev.Old)
+	case *history.UnmailboxEvent:
+		t.note("deleted")
+	case *history.ResyncEvent:
+		t.note("resync: %s", orDone(ev.Reason))
+	case *history.AdoptedEvent:
+		t.note("came from the backup %s", ev.From)
+	case *history.MovedAwayEvent:
+		t.note("moved to the backup %s", ev.To)
+	}
+	return nil
+}
+
+func orDone(reason string) string {
+	if reason == "" {
+		return "done"
+	}
+	return reason
+}
+
+// mailboxOf is the uniqueid of an event that is about one mailbox.
+func mailboxOf(e history.Event) (string, bool) {
+	switch e := e.(type) {
+	case *history.MailboxEvent:
+		return e.UniqueID, true
+	case *history.RecordsEvent:
+		return e.UniqueID, true
+	case *history.RecordBlocksEvent:
+		return e.UniqueID, true
+	case *history.CompleteEvent:
+		return e.UniqueID, true
+	case *history.ExpungeEvent:
+		return e.UniqueID, true
+	case *history.RenameEvent:
+		return e.UniqueID, true
+	case *history.UnmailboxEvent:
+		return e.UniqueID, true
+	case *history.ResyncEvent:
+		return e.UniqueID, true
+	case *history.AdoptedEvent:
+		return e.UniqueID, true
+	case *history.MovedAwayEvent:
+		return e.UniqueID, true
+	}
+	return "", false
+}
+
+func (t *tally) note(format string, args ...any) {
+	t.Notes = append(t.Notes, oneLine(fmt.Sprintf(format, args...)))
+}
+
+func (t *tally) head(was *history.MailboxState, now *history.MailboxEvent) {
+	switch {
+	case was == nil:
+		t.note("created")
+	case !was.Deleted.IsZero():
+		t.note("there again")
+	case was.Name != now.Name:
+		t.note("renamed from %s", was.Name)
+	}
+	t.Name = now.Name
+	if was != nil {
+		t.Notes = append(t.Notes, settings(was.Fields, now.Fields)...)
+	}
+}
+
+func (l *logWalk) record(t *tally, r *cyrus.Record) error {
+	old, err := l.state.Record(t.UniqueID, r.UID)
+	if err != nil {
+		return err
+	}
+	now := &history.RecordState{Record: *r}
+	if r.Expunged() {
+		now.Expunged = 1
+	}
+	s := stepOf(old, now)
+	switch s.what {
+	case "arrived":
+		t.Arrived++
+	case "expunged":
+		t.Expunged++
+	case "flags":
+		t.Flags++
+	case "annotations":
+		t.Annotations++
+	}
+	if s.what != "" && l.c.verbose {
+		t.details = append(t.details, fmt.Sprintf("%s uid %d %s %s", s.what, r.UID, r.GUID, flagSteps(s)))
+	}
+	return nil
+}
+
+func flagSteps(s step) string {
+	var out []string
+	for _, f := range s.added {
+		out = append(out, "+"+f)
+	}
+	for _, f := range s.removed {
+		out = append(out, "-"+f)
+	}
+	return strings.Join(out, " ")
+}
+
+func (l *logWalk) spooled(t *tally, ev *history.RecordBlocksEvent) error {
+	for _, ref := range ev.Blocks {
+		for r, err := range l.folder.Blocks(ref) {
+			if err != nil {
+				return err
+			}
+			if err := l.record(t, r); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// swept counts the records that a complete set lacked.
+func (l *logWalk) swept(t *tally, h history.Header) error {
+	for r, err := range l.state.Records(t.UniqueID, 0) {
+		if err != nil {
+			return err
+		}
+		if r.Expunged == 0 && r.Commit != h.Number {
+			t.Expunged++
+		}
+	}
+	return nil
+}
+
+// keep leaves of the entry what is about the mailbox, and says whether there is anything.
+func (e *entry) keep(names []string) bool {
+	e.Mailboxes = slices.DeleteFunc(e.Mailboxes, func(t *tally) bool {
+		if slices.Contains(names, t.UniqueID) || slices.Contains(names, t.Name) {
+			return false
+		}
+		return !slices.ContainsFunc(names, func(n string) bool { return slices.Contains(t.Notes, "renamed from "+n) })
+	})
+	e.Items = slices.DeleteFunc(e.Items, func(i string) bool {
+		return !slices.ContainsFunc(names, func(n string) bool { return slices.Contains(strings.Fields(i), n) })
+	})
+	return len(e.Mailboxes)+len(e.Items) > 0
+}
+
+func (e *entry) print(w io.Writer, verbose bool) error {
+	var parts []string
+	for _, t := range e.Mailboxes {
+		parts = append(parts, t.Name+": "+t.summary())
+	}
+	parts = append(parts, e.Items...)
+	if len(parts) == 0 {
+		parts = append(parts, "nothing that shows")
+	}
+	_, err := fmt.Fprintf(w, "%7d  %s  %s  (%s)\n", e.Number, e.Time.Local().Format(time.DateTime), strings.Join(parts, "; "), e.by())
+	if !verbose {
+		return err
+	}
+	for _, t := range e.Mailboxes {
+		for _, d := range t.details {
+			fmt.Fprintf(w, "         %s: %s\n", t.Name, strings.TrimSpace(d))
+		}
+	}
+	return err
+}
+
+func (e *entry) by() string {
+	return strings.Join(strings.Fields(strings.Join([]string{e.Client, e.Connection, "on", e.Host}, " ")), " ")
+}
+
+func (t *tally) summary() string {
+	parts := slices.Clone(t.Notes)
+	for _, n := range []struct {
+		n    int
+		text string
+	}{{t.Arrived, "arrived"}, {t.Expunged, "expunged"}, {t.Flags, "with other flags"}, {t.Annotations, "with other annotations"}} {
+		if n.n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n.n, n.text))
+		}
+	}
+	if len(parts) == 0 {
+		return "counters"
+	}
+	return strings.Join(parts, ", ")
+}

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"backupd/cmd/internal/cli"
+	"backupd/internal/when"
+	"backupd/partitions/history"
+)
+
+// options takes on the options that some commands have and others have not.
+func (c *command) options(v verb, f *pflag.FlagSet, g *given) error {
+	if err := c.applies(v, f); err != nil {
+		return err
+	}
+	c.at.Number = g.commit
+	for _, o := range []struct {
+		name, text string
+		at         *time.Time
+	}{{"at", g.at, &c.at.Time}, {"since", g.since, &c.since}, {"until", g.until, &c.until}, {"from", g.from, &c.from}, {"to", g.to, &c.to}} {
+		if !f.Changed(o.name) {
+			continue
+		}
+		t, err := when.Parse(o.text, c.now)
+		if err != nil {
+			return cli.Usagef("--%s: %v", o.name, err)
+		}
+		*o.at = t
+	}
+	return nil
+}
+
+// applies refuses an option that would be left aside.
+func (c *command) applies(v verb, f *pflag.FlagSet) error {
+	log, diff := v.name == "log", v.name == "diff"
+	lines := log || diff || v.name == "find"
+	takes := map[string]bool{
+		"at": v.loads, "commit": v.loads, "since": log, "until": log, "from": diff, "to": diff, "max": lines, "json": lines,
+	}
+	names := []string{"at", "commit", "since", "until", "from", "to", "max", "json"}
+	for _, n := range names {
+		if f.Changed(n) && !takes[n] {
+			return cli.Usagef("--%s does not go with this command", n)
+		}
+	}
+	switch {
+	case f.Changed("at") && f.Changed("commit"):
+		return cli.Usagef("only one of --at and --commit can be given")
+	case f.Changed("commit") && f.Lookup("commit").Value.String() == "0":
+		return cli.Usagef("--commit: commits are numbered from 1")
+	case diff && !f.Changed("from"):
+		return cli.Usagef("diff needs --from TIME")
+	case c.max < 0:
+		return cli.Usagef("--max must not be negative")
+	}
+	return nil
+}
+
+// explain says what to do about a moment that there is no state of.
+func (c *command) explain(err error) error {
+	if !errors.Is(err, history.ErrBeforeFirst) {
+		return err
+	}
+	first, ferr := c.firstHeader()
+	if ferr != nil {
+		return errors.Join(err, ferr)
+	}
+	return fmt.Errorf("%w: the history of %s begins with commit %d of %s", err, c.found.Name(), first.Number, first.Time.Local().Format(time.DateTime))
+}
+
+// firstHeader is that of the first commit that is kept.
+func (c *command) firstHeader() (history.Header, error) {
+	n, err := firstCommit(c)
+	if err != nil {
+		return history.Header{}, err
+	}
+	for r, err := range c.found.Log().Commits(c.ctx, n, n) {
+		if err != nil {
+			return history.Header{}, err
+		}
+		return r.Header(), nil
+	}
+	return history.Header{}, nil
+}
+
+// loadAt reads the state of a moment; nil for one before the first commit.
+func (c *command) loadAt(at history.Moment) (*history.Mem, error) {
+	m, err := c.found.Load(c.ctx, at)
+	if errors.Is(err, history.ErrBeforeFirst) {
+		return nil, nil
+	}
+	return m, err
+}
+
+// errEnough ends a command that has shown --max lines.
+var errEnough = errors.New("enough")
+
+// enough turns errEnough into the end of the command.
+func enough(err error) error {
+	if errors.Is(err, errEnough) {
+		return nil
+	}
+	return err
+}
+
+// difference is what b has that a has not.
+func difference(a, b []string) []string {
+	var out []string
+	for _, s := range b {
+		if !slices.Contains(a, s) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
