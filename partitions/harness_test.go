@@ -36,11 +36,20 @@ func newStore() *memstore.Store { return memstore.New(time.Now) }
 
 func newHost(t *testing.T, stores ...objstore.Store) *host {
 	t.Helper()
+	return newHostWith(t, nil, stores...)
+}
+
+// newHostWith is newHost with some options set.
+func newHostWith(t *testing.T, set func(*partitions.Options), stores ...objstore.Store) *host {
+	t.Helper()
 	h := &host{t: t, dir: filepath.Join(t.TempDir(), "index"), opt: partitions.Options{
 		OutageWait: 50 * time.Millisecond, PatientWait: 100 * time.Millisecond, Host: "host", Software: "test",
 	}}
 	for i, s := range stores {
 		h.opt.Partitions = append(h.opt.Partitions, partitions.Config{Name: fmt.Sprintf("p%d", i), Location: "memory", Store: s})
+	}
+	if set != nil {
+		set(&h.opt)
 	}
 	h.start()
 	t.Cleanup(h.stop)

@@ -175,16 +175,26 @@ func (p *prober) ranges(ctx context.Context) error {
 		return err
 	}
 	part, info, err := p.get(ctx, key, 3, 4)
+	if objstore.IsTemporary(err) {
+		return err // trouble says nothing of what the store can do
+	}
 	p.c.Range = err == nil && part == "defg" && info.Size == int64(len(alphabet))
 	if !p.c.Range {
 		p.note("range: %d bytes of %q came for 4 from 3 (%v)", len(part), part, err)
 	}
 	end, _, err := p.get(ctx, key, -5, 0)
+	if objstore.IsTemporary(err) {
+		return err
+	}
 	p.c.Suffix = err == nil && end == "vwxyz"
 	if !p.c.Suffix {
 		p.note("suffix: %d bytes came for the last 5 (%v)", len(end), err)
 	}
-	if _, _, err := p.get(ctx, key, 100, 1); !errors.Is(err, objstore.ErrRange) {
+	_, _, err = p.get(ctx, key, 100, 1)
+	if objstore.IsTemporary(err) {
+		return err
+	}
+	if !errors.Is(err, objstore.ErrRange) {
 		p.c.Range = false
 		p.note("range: an offset past the end was not refused (%v)", err)
 	}
