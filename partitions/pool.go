@@ -69,7 +69,11 @@ func newPackPool(p *Partition) *packPool {
 
 // add compresses the chunk into one of the packs that are being filled. The chunk is
 // durable when flush of the pack returns nil. It waits while all packs are being put.
+// The repository comes before its packs: the index forgets the packs of any other.
 func (pp *packPool) add(ctx context.Context, c packedChunk, body []byte) (*openPack, error) {
+	if _, err := pp.part.repository(ctx, true); err != nil {
+		return nil, err
+	}
 	for {
 		p, err := pp.pick(ctx)
 		if err != nil {

@@ -74,7 +74,7 @@ func TestOneMessageIsOnePut(t *testing.T) {
 
 func TestManyMessagesFewPuts(t *testing.T) {
 	s, n := counted(newStore())
-	h := newHost(t, s)
+	h := newHostWith(t, patient, s)
 	inbox := newSource("user.anne")
 	total := 0
 	for i := range 4000 {
