@@ -26,11 +26,11 @@ const commitTime = 30 * time.Minute
 func (b *Backup) commit(ctx context.Context, who author, bld *history.Builder, recheck func() error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTime)
 	defer cancel()
+	// The view may have grown old since the backup was opened: an upload takes its time.
+	if err := b.again(ctx, b.prove, recheck); err != nil {
+		return err
+	}
 	for range commitTries {
-		// The view may have grown old since the backup was opened: an upload takes its time.
-		if err := b.prove(ctx); err != nil {
-			return err
-		}
 		h := b.header(who)
 		bld.Reheader(h)
 		obj, _, _, err := bld.Finish(nil)
@@ -45,17 +45,43 @@ func (b *Backup) commit(ctx context.Context, who author, bld *history.Builder, r
 			return b.committed(ctx, h, obj)
 		}
 		b.set.log.Info("another writer took the number of a commit", "backup", b.path, "number", h.Number)
-		if err := b.catchUp(ctx); err != nil {
-			return err
-		}
-		if b.entry.Sealed {
-			return errSealed
-		}
-		if err := recheck(); err != nil {
+		if err := b.again(ctx, b.catchUp, recheck); err != nil {
 			return err
 		}
 	}
 	return fmt.Errorf("%d numbers were taken by other writers: %w", commitTries, cyrus.ErrLocked)
+}
+
+// again looks at the bucket, with prove or catchUp, and asks recheck if that changed
+// what the index shows.
+func (b *Backup) again(ctx context.Context, look func(context.Context) error, recheck func() error) error {
+	was := *b.entry
+	err := look(ctx)
+	if errors.Is(err, errOtherHistory) {
+		err = b.resume(ctx, err)
+	}
+	switch {
+	case err != nil:
+		return err
+	case b.entry.Sealed:
+		return errSealed
+	case b.entry.ID == was.ID && b.entry.Number == was.Number:
+		return nil
+	}
+	return recheck()
+}
+
+// resume goes on in mid-commit after the index had to be made anew. What the commit
+// says of packs stands only as long as the partition is trusted.
+func (b *Backup) resume(ctx context.Context, why error) error {
+	epoch := b.epoch
+	if err := b.restart(ctx, why); err != nil {
+		return err
+	}
+	if b.entry == nil || b.epoch != epoch {
+		return fmt.Errorf("%w: %w", why, cyrus.ErrLocked)
+	}
+	return nil
 }
 
 // author is who a commit is from.
