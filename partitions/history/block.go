@@ -9,8 +9,6 @@ import (
 	"iter"
 	"slices"
 
-	"github.com/klauspost/compress/zstd"
-
 	"backupd/objstore"
 	"backupd/objstore/pack"
 	"backupd/replication/cyrus"
@@ -30,8 +28,7 @@ const readAhead = 4 << 20
 // Not safe for concurrent use.
 type blockSource struct {
 	objects *Objects
-	enc     *zstd.Encoder
-	dec     *zstd.Decoder
+	spill   *spill
 	window  window
 }
 
@@ -44,20 +41,12 @@ type window struct {
 }
 
 func newBlockSource(s objstore.Store) (*blockSource, error) {
-	enc, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(1<<20))
-	if err != nil {
-		return nil, err
-	}
-	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxBlockSize))
-	if err != nil {
-		return nil, err
-	}
-	return &blockSource{objects: NewObjects(s, 16), enc: enc, dec: dec}, nil
+	spill, err := newSpill()
+	return &blockSource{objects: NewObjects(s, 16), spill: spill}, err
 }
 
 func (b *blockSource) close() error {
-	b.dec.Close()
-	return b.enc.Close()
+	return b.spill.close()
 }
 
 // ReadBlock reads the records of a block that a RecordBlocksEvent names.
@@ -82,11 +71,6 @@ func (b *blockSource) records(ctx context.Context, ref BlockRef) iter.Seq2[*cyru
 		}
 	}
 }
-
-// compress packs the bytes of a block for keeping in memory.
-func (b *blockSource) compress(raw []byte) []byte { return slices.Clip(b.enc.EncodeAll(raw, nil)) }
-
-func (b *blockSource) decompress(packed []byte) ([]byte, error) { return b.dec.DecodeAll(packed, nil) }
 
 // read returns the bytes of a block that is in the store, and checks its hash.
 func (b *blockSource) read(ctx context.Context, kind string, ref BlockRef) ([]byte, error) {

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"testing/iotest"
 
+	"golang.org/x/sync/errgroup"
+
 	"backupd/objstore"
 	"backupd/objstore/pack"
 )
@@ -256,4 +258,37 @@ func TestCondemned(t *testing.T) {
 	if _, err := ReadMoved(t.Context(), w.store, "packs/ab/ab.tar.zst"); !errors.Is(err, objstore.ErrNotExist) {
 		t.Error(err)
 	}
+}
+
+// One Objects serves all sessions of a process.
+func TestObjectsAreShared(t *testing.T) {
+	w := newWriter(t)
+	var keys []string
+	var messages []Message
+	for n := range 6 {
+		m := message(text(n, 200))
+		messages = append(messages, m)
+		entry := m.GUID.String() + ".eml"
+		keys = append(keys, w.packOf(map[string][]byte{entry: text(n, 200)}, entry))
+	}
+	o := NewObjects(w.store, 2) // fewer than there are
+	var g errgroup.Group
+	for i := range 8 {
+		g.Go(func() error {
+			for n := range 30 {
+				k := (i + n) % len(keys)
+				m := messages[k]
+				r, err := OpenMessage(t.Context(), o, &MessageState{Message: m}, in(keys[k], m.GUID.String()+".eml"))
+				if err != nil {
+					return err
+				}
+				_, err = io.Copy(io.Discard, r)
+				if err := closeAfter(r, err); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	w.must(g.Wait())
 }

@@ -113,13 +113,14 @@ func (m *Mem) putBlocks(ctx context.Context, p *blockPacker) error {
 	for _, b := range m.order {
 		for _, block := range b.blocks {
 			if block.ref.Object == "" {
+				m.source.spill.drop(block.packed)
 				block.ref.Object, block.packed = p.object[block.ref.SHA256], nil
 			}
 		}
 	}
 	noteLines(p, &m.messages)
 	noteLines(p, &m.places)
-	return nil
+	return m.source.spill.reset()
 }
 
 func (m *Mem) putRecordBlock(ctx context.Context, p *blockPacker, b *memBlock) error {
@@ -128,7 +129,7 @@ func (m *Mem) putRecordBlock(ctx context.Context, p *blockPacker, b *memBlock) e
 		return err
 	}
 	if raw == nil {
-		if raw, err = m.source.decompress(b.packed); err != nil {
+		if raw, err = m.source.spill.get(b.packed); err != nil {
 			return err
 		}
 	}
@@ -137,7 +138,9 @@ func (m *Mem) putRecordBlock(ctx context.Context, p *blockPacker, b *memBlock) e
 
 func putLines[T any](ctx context.Context, p *blockPacker, l *lineBlocks[T]) error {
 	for _, b := range l.blocks {
-		l.seal(b)
+		if err := l.seal(b); err != nil {
+			return err
+		}
 		if b.ref.Object != "" {
 			continue
 		}
@@ -155,6 +158,7 @@ func putLines[T any](ctx context.Context, p *blockPacker, l *lineBlocks[T]) erro
 func noteLines[T any](p *blockPacker, l *lineBlocks[T]) {
 	for _, b := range l.blocks {
 		if b.ref.Object == "" {
+			l.source.spill.drop(b.packed)
 			b.ref.Object, b.packed = p.object[b.ref.SHA256], nil
 		}
 	}

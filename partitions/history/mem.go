@@ -182,6 +182,7 @@ func (m *Mem) DropMailbox(uniqueid string) error {
 	}
 	for _, block := range b.blocks {
 		m.cache.forget(block)
+		m.source.spill.drop(block.packed)
 	}
 	if m.names[b.Name] == uniqueid {
 		delete(m.names, b.Name)

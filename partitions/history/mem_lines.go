@@ -38,10 +38,10 @@ type lineBlocks[T any] struct {
 
 // lineBlock is either as ref says, in the store or in packed; or open, in raw.
 type lineBlock struct {
-	ref    BlockRef // Block is arrivals / linesPerBlock
-	packed []byte   // compressed, of a block that is in no object yet
-	raw    []byte   // of the last block, which grows
-	open   bool     // raw is newer than ref and packed
+	ref    BlockRef     // Block is arrivals / linesPerBlock
+	packed *packedBlock // of a block that is in no object yet
+	raw    []byte       // of the last block, which grows
+	open   bool         // raw is newer than ref and packed
 }
 
 type indexed struct {
@@ -66,7 +66,8 @@ func (l *lineBlocks[T]) add(prefix uint64, line []byte) error {
 	}
 	b.raw = append(b.raw, line...)
 	b.ref = BlockRef{Block: n, Count: b.ref.Count + 1}
-	b.open, b.packed = true, nil
+	b.open = true
+	l.source.spill.drop(b.packed)
 	l.undecode(b)
 	l.arrivals++
 	if l.built {
@@ -74,10 +75,10 @@ func (l *lineBlocks[T]) add(prefix uint64, line []byte) error {
 		l.sorted = false
 	}
 	if l.arrivals%linesPerBlock == 0 {
-		l.seal(b)
+		err = l.seal(b)
 		b.raw = nil
 	}
-	return nil
+	return err
 }
 
 // last returns block n, the one that grows, with its bytes in raw.
@@ -97,12 +98,14 @@ func (l *lineBlocks[T]) last(n uint32) (*lineBlock, error) {
 }
 
 // seal makes ref and packed true.
-func (l *lineBlocks[T]) seal(b *lineBlock) {
+func (l *lineBlocks[T]) seal(b *lineBlock) (err error) {
 	if !b.open {
-		return
+		return nil
 	}
 	b.ref.SHA256, b.ref.Object = hashOf(b.raw), ""
-	b.packed, b.open = l.source.compress(b.raw), false
+	b.packed, err = l.source.spill.put(b.packed, b.raw)
+	b.open = err != nil
+	return err
 }
 
 func (l *lineBlocks[T]) bytes(b *lineBlock) ([]byte, error) {
@@ -110,7 +113,7 @@ func (l *lineBlocks[T]) bytes(b *lineBlock) ([]byte, error) {
 	case b.open || b.raw != nil:
 		return b.raw, nil
 	case b.packed != nil:
-		return l.source.decompress(b.packed)
+		return l.source.spill.get(b.packed)
 	}
 	return l.source.read(l.ctx, l.kind, b.ref)
 }
@@ -262,7 +265,10 @@ func (l *lineBlocks[T]) keep(keep func(T) bool) (dropped bool, err error) {
 		dropped = true
 		last := b.raw != nil
 		b.raw, b.open, b.ref = left, true, BlockRef{Block: b.ref.Block, Count: count}
-		if l.seal(b); !last {
+		if err := l.seal(b); err != nil {
+			return dropped, err
+		}
+		if !last {
 			b.raw = nil
 		}
 	}

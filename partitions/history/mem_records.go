@@ -17,7 +17,7 @@ const cachedRecords = 64 << 10
 // the store or in packed; or changed, and then decoded.
 type memBlock struct {
 	ref     BlockRef
-	packed  []byte         // compressed bytes of a block that is in no object yet
+	packed  *packedBlock   // of a block that is in no object yet
 	recs    []*RecordState // ascending; nil when it is not decoded
 	changed bool           // recs are newer than ref and packed
 	used    *list.Element  // in the cache, while it is decoded
@@ -56,7 +56,7 @@ func (c *recordCache) raw(b *memBlock) ([]byte, error) {
 	case b.ref.Object != "":
 		return c.source.read(c.ctx, recordBlocks, b.ref)
 	case b.packed != nil:
-		return c.source.decompress(b.packed)
+		return c.source.spill.get(b.packed)
 	}
 	return nil, nil // a new one
 }
@@ -98,8 +98,9 @@ func (c *recordCache) seal(b *memBlock) ([]byte, error) {
 		return nil, err
 	}
 	b.ref = BlockRef{Block: b.ref.Block, Count: len(b.recs), SHA256: hashOf(raw)}
-	b.packed, b.changed = c.source.compress(raw), false
-	return raw, nil
+	b.packed, err = c.source.spill.put(b.packed, raw)
+	b.changed = err != nil
+	return raw, err
 }
 
 // encodeBlock is the one spelling of a block: same records, same bytes.
@@ -214,7 +215,7 @@ func (m *Mem) PutRecord(uniqueid string, r *RecordState) error {
 	if err := m.cache.load(block); err != nil {
 		return err
 	}
-	block.changed, block.packed = true, nil
+	m.change(block)
 	j, ok := block.at(r.UID)
 	if ok {
 		block.recs[j] = r
@@ -223,6 +224,12 @@ func (m *Mem) PutRecord(uniqueid string, r *RecordState) error {
 	block.recs = slices.Insert(block.recs, j, r)
 	m.cache.count++
 	return m.cache.shrink()
+}
+
+// change makes recs what counts from now on.
+func (m *Mem) change(b *memBlock) {
+	b.changed = true
+	m.source.spill.drop(b.packed)
 }
 
 // DropRecord implements State.
@@ -235,7 +242,7 @@ func (m *Mem) DropRecord(uniqueid string, uid uint32) error {
 	i, _ := b.at(uid >> blockShift)
 	block := b.blocks[i]
 	j, _ := block.at(uid)
-	block.changed, block.packed = true, nil
+	m.change(block)
 	block.recs = slices.Delete(block.recs, j, j+1)
 	m.cache.count--
 	if len(block.recs) == 0 {

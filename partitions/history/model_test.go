@@ -107,6 +107,7 @@ func TestMemIsLikeAPlainState(t *testing.T) {
 		}
 		for range rapid.IntRange(1, 12).Draw(rt, "commits") {
 			m.cache.max = rapid.IntRange(1, 8).Draw(rt, "cache")
+			m.source.spill.max = rapid.Int64Range(0, 2000).Draw(rt, "held")
 			var events []Event
 			f := Folder{State: want, Blocks: m.readBlock}
 			h := w.header()

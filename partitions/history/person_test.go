@@ -3,6 +3,7 @@ package history
 import (
 	"bytes"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -96,5 +97,29 @@ func TestAPersonCanReadIt(t *testing.T) {
 		done`)
 	if got != "right" {
 		t.Errorf("the inline message: %q", got)
+	}
+}
+
+// The commands of docs/format.md 6.1 are run as they stand there.
+func TestCommandsOfTheFormat(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/format.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(doc), "### 6.1")
+	section, _, _ = strings.Cut(section, "\n### ")
+	var script []string
+	for line := range strings.Lines(section) {
+		if command, ok := strings.CutPrefix(line, "    "); ok {
+			script = append(script, command)
+		}
+	}
+	m := readTree(t, golden).load(Moment{Number: 6})
+	block := m.mailboxes["inbox-id"].blocks[1].ref.SHA256
+	out := shell(t, "block="+block+"\n"+strings.Join(script, ""))
+	for _, want := range []string{"user.anne 3 inbox-id\n", `{"uid":5000,`, readHash(readTree(t, golden), 7), `"event":"rename"`} {
+		if !strings.Contains(out, want) {
+			t.Errorf("nothing of %q in\n%s", want, out)
+		}
 	}
 }

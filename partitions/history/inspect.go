@@ -1,0 +1,125 @@
+package history
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"backupd/objstore"
+	"backupd/objstore/pack"
+)
+
+// What verify needs beside reading.
+
+// IsDamage tells what is wrong with the bytes in a bucket from trouble in asking for them.
+func IsDamage(err error) bool {
+	for _, e := range []error{ErrCorrupt, ErrVersion, ErrAbsent, ErrNoPlace, ErrTooLarge, pack.ErrCorrupt, pack.ErrVersion, objstore.ErrNotExist} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// Difference compares two states as of the same commit: "" when they are equal,
+// otherwise the first line of the state that is not the same in both.
+func (m *Mem) Difference(o *Mem) (string, error) {
+	a, err := m.sealedState()
+	if err != nil {
+		return "", err
+	}
+	b, err := o.sealedState()
+	if err != nil {
+		return "", err
+	}
+	for n := 1; len(a) > 0 || len(b) > 0; n++ {
+		x, restA, _ := bytes.Cut(a, []byte{'\n'})
+		y, restB, _ := bytes.Cut(b, []byte{'\n'})
+		if !bytes.Equal(x, y) {
+			const most = 200
+			return fmt.Sprintf("line %d: %.*s, not %.*s", n, most, x, most, y), nil
+		}
+		a, b = restA, restB
+	}
+	return "", nil
+}
+
+func (m *Mem) sealedState() ([]byte, error) {
+	for _, b := range m.order {
+		for _, block := range b.blocks {
+			if _, err := m.cache.seal(block); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for _, block := range m.messages.blocks {
+		if err := m.messages.seal(block); err != nil {
+			return nil, err
+		}
+	}
+	return m.state("")
+}
+
+// CheckBlocks reads every block that lies in the store and compares it with its hash.
+// Those in seen are passed over, the others are added. bad is told of each that is damaged.
+func (m *Mem) CheckBlocks(ctx context.Context, seen map[string]bool, bad func(object string, err error)) error {
+	check := func(kind string, ref BlockRef) error {
+		if ref.Object == "" || seen[ref.SHA256] {
+			return nil
+		}
+		seen[ref.SHA256] = true
+		_, err := m.source.read(ctx, kind, ref)
+		if err != nil && IsDamage(err) {
+			bad(ref.Object, err)
+			return nil
+		}
+		return err
+	}
+	for _, b := range m.order {
+		for _, block := range b.blocks {
+			if err := check(recordBlocks, block.ref); err != nil {
+				return err
+			}
+		}
+	}
+	for _, block := range m.messages.blocks {
+		if err := check(messageBlocks, block.ref); err != nil {
+			return err
+		}
+	}
+	for _, block := range m.places.blocks {
+		if err := check(placeBlocks, block.ref); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// CheckObject reads a container whole: every frame by its checksum, every entry by its
+// name, and the directory that must list the same entries.
+func CheckObject(ctx context.Context, s objstore.Store, key string) error {
+	obj, err := readObject(ctx, s, key)
+	if err != nil {
+		return inObject(key, err)
+	}
+	n := 0
+	for e, err := range entriesOf(ctx, s, key) {
+		if err != nil {
+			return err
+		}
+		listed, ok := obj.dir.Lookup(e.name)
+		if !ok || listed.Size != e.size {
+			return inObject(key, fmt.Errorf("%w: its directory does not list entry %s of %d bytes", ErrCorrupt, e.name, e.size))
+		}
+		if _, err := io.Copy(io.Discard, e.body); err != nil {
+			return inObject(key, err)
+		}
+		n++
+	}
+	if n != len(obj.dir.Entries) {
+		return inObject(key, fmt.Errorf("%w: %d entries, its directory lists %d", ErrCorrupt, n, len(obj.dir.Entries)))
+	}
+	return nil
+}

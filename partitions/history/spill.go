@@ -1,0 +1,121 @@
+package history
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// heldPacked is how many bytes of compressed blocks are held in memory; more of them
+// go to a temporary file, so that a first upload of any size can be folded.
+const heldPacked = 32 << 20
+
+// packedBlock is a block that is in no object yet, compressed.
+type packedBlock struct {
+	held []byte // nil when it lies in the file
+	off  int64
+	n    int
+	room int // bytes from off on that are its own
+}
+
+// spill keeps compressed blocks. Its file has no name and ends with it.
+type spill struct {
+	enc  *zstd.Encoder
+	dec  *zstd.Decoder
+	max  int64 // bytes to hold in memory
+	held int64
+	file *os.File
+	size int64
+	buf  []byte
+}
+
+func newSpill() (*spill, error) {
+	// Hashes are most of what does not repeat: as literals in hex they would take twice the room.
+	enc, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest),
+		zstd.WithWindowSize(1<<20), zstd.WithAllLitEntropyCompression(true))
+	if err != nil {
+		return nil, err
+	}
+	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxBlockSize))
+	if err != nil {
+		return nil, err
+	}
+	return &spill{enc: enc, dec: dec, max: heldPacked}, nil
+}
+
+func (s *spill) close() error {
+	s.dec.Close()
+	err := s.enc.Close()
+	if s.file != nil {
+		err = errors.Join(err, s.file.Close())
+	}
+	return err
+}
+
+// put keeps a block in place of old, which may be nil.
+func (s *spill) put(old *packedBlock, raw []byte) (*packedBlock, error) {
+	s.drop(old)
+	s.buf = s.enc.EncodeAll(raw, s.buf[:0])
+	n := len(s.buf)
+	if s.held+int64(n) <= s.max && (old == nil || old.room == 0) {
+		s.held += int64(n)
+		return &packedBlock{held: append(make([]byte, 0, n), s.buf...), n: n}, nil
+	}
+	p := &packedBlock{off: s.size, n: n, room: n + n/8} // it may grow
+	if old != nil && old.room >= n {
+		p.off, p.room = old.off, old.room
+	}
+	if err := s.write(p); err != nil {
+		return nil, fmt.Errorf("keep a block in a temporary file: %w", err)
+	}
+	return p, nil
+}
+
+func (s *spill) write(p *packedBlock) error {
+	if s.file == nil {
+		f, err := os.CreateTemp("", "backupd-blocks-")
+		if err != nil {
+			return err
+		}
+		s.file = f
+		if err := os.Remove(f.Name()); err != nil {
+			return err
+		}
+	}
+	if _, err := s.file.WriteAt(s.buf, p.off); err != nil {
+		return err
+	}
+	s.size = max(s.size, p.off+int64(p.room))
+	return nil
+}
+
+// get returns the bytes of a block.
+func (s *spill) get(p *packedBlock) ([]byte, error) {
+	if p.held != nil {
+		return s.dec.DecodeAll(p.held, nil)
+	}
+	b := make([]byte, p.n)
+	if _, err := s.file.ReadAt(b, p.off); err != nil {
+		return nil, fmt.Errorf("read a block in a temporary file: %w", err)
+	}
+	return s.dec.DecodeAll(b, nil)
+}
+
+// drop gives up the memory of a block; its room in the file is free for put alone.
+func (s *spill) drop(p *packedBlock) {
+	if p != nil {
+		s.held -= int64(len(p.held))
+		p.held = nil
+	}
+}
+
+// reset empties the file, when no block is in it any more.
+func (s *spill) reset() error {
+	if s.file == nil {
+		return nil
+	}
+	s.size = 0
+	return s.file.Truncate(0)
+}
