@@ -1,0 +1,176 @@
+// Command restore brings mail back from a backup: into a Cyrus server, into any IMAP
+// server, or into files.
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"golang.org/x/time/rate"
+
+	"backupd/cmd/internal/cli"
+	"backupd/cmd/internal/stores"
+	"backupd/internal/restore"
+	"backupd/internal/version"
+	"backupd/partitions/history"
+)
+
+func main() {
+	os.Exit(cli.Main("restore", usage, os.Stderr, func(ctx context.Context) error {
+		return run(ctx, os.Args[1:], stdio{os.Stdin, os.Stdout, os.Stderr})
+	}))
+}
+
+type stdio struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// destination is where a restore goes.
+type destination interface {
+	Restore(ctx context.Context, folders []*restore.Folder, account *restore.Account) error
+}
+
+func run(ctx context.Context, argv []string, std stdio) error {
+	o, err := parse(argv, std.in, time.Now())
+	if err != nil {
+		return err
+	}
+	switch {
+	case o.help:
+		_, err := io.WriteString(std.out, usage+help)
+		return err
+	case o.version:
+		_, err := fmt.Fprintln(std.out, "restore", version.Number())
+		return err
+	}
+	if err := sleep(ctx, o.sleep); err != nil {
+		return err
+	}
+	b, err := cli.Open(ctx, o.config, "restore")
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	found, err := b.Find(ctx, o.mode, o.backup)
+	if err != nil {
+		return err
+	}
+	mem, err := found.Load(ctx, o.moment)
+	if err != nil {
+		return explainMoment(err, o)
+	}
+	defer mem.Close()
+	src := restore.NewSource(mem, history.NewObjects(found.Partition.Store, 0))
+	if o.rate > 0 {
+		src.Limit = rate.NewLimiter(rate.Limit(o.rate), int(min(o.rate, 1<<20)))
+	}
+	o.selection.DeletedPrefix = b.Conf.String("deletedprefix")
+	o.selection.AdminForm = stores.AdminForm(b.Conf)
+	if o.selection.Into != "" {
+		o.selection.Into = o.selection.AdminForm.Internal(o.selection.Into)
+	}
+	return (&job{options: o, bucket: b, src: src, std: std, asOf: mem.Time()}).run(ctx)
+}
+
+// explainMoment says what to do about a moment that the backup does not have.
+func explainMoment(err error, o *options) error {
+	if errors.Is(err, history.ErrBeforeFirst) {
+		return fmt.Errorf("nothing of the backup is as old as %s: cyr_backup %s list chunks shows what there is (%w)", o.moment, o.backup, err)
+	}
+	return err
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return nil
+	}
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// job is one restore.
+type job struct {
+	*options
+	bucket *cli.Bucket
+	src    *restore.Source
+	std    stdio
+	asOf   time.Time
+}
+
+func (j *job) run(ctx context.Context) error {
+	sel, err := j.src.Select(j.selection)
+	if err != nil {
+		return err
+	}
+	bar := newProgress(j.options, j.std.err)
+	rep := &restore.Report{Progress: bar, Problem: func(err error) { bar.line(j.std.err, "restore: "+err.Error()) }}
+	if j.verbose > 0 || j.dryRun {
+		rep.Line = func(s string) { bar.line(j.std.out, s) }
+	}
+	for _, err := range sel.Unknown {
+		rep.Fail(err)
+	}
+	for _, err := range sel.NotHeld {
+		rep.Fail(err)
+	}
+	if len(sel.Folders) == 0 && !sel.Account {
+		if len(sel.Unknown) > 0 {
+			return cli.ErrReported
+		}
+		return restore.ErrNothing
+	}
+	bar.Total(sel.Messages())
+	var account *restore.Account
+	if sel.Account {
+		if account, err = j.src.Account(); err != nil {
+			return err
+		}
+	}
+	to, err := j.destination(rep)
+	if err != nil {
+		return err
+	}
+	err = to.Restore(ctx, sel.Folders, account)
+	bar.end()
+	j.summary(rep.Sums())
+	if err == nil && rep.Sums().Problems > 0 {
+		err = cli.ErrReported
+	}
+	return err
+}
+
+// summary is the last line, for a person.
+func (j *job) summary(s restore.Sums) {
+	if j.verbose == 0 && !j.dryRun && !bufferIsTerminal(j.std.out) {
+		return
+	}
+	did := "restored"
+	if j.dryRun {
+		did = "would be looked at; nothing was changed"
+	}
+	fmt.Fprintf(j.std.out, "%d mailboxes %s as of %s: %d messages added (%s), %d were there, %d problems\n",
+		s.Folders, did, j.asOf.Local().Format(time.DateTime), s.Added, humanize.IBytes(uint64(s.Bytes)), s.There, s.Problems)
+}
+
+// lines reads the objects of -F: one a line, without comments and empty lines.
+func lines(r io.Reader) ([]string, error) {
+	var out []string
+	sc := bufio.NewScanner(r)
+	for sc.Scan() {
+		if t := sc.Text(); t != "" && t[0] != '#' {
+			out = append(out, t)
+		}
+	}
+	return out, sc.Err()
+}

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+
+	"backupd/cmd/internal/cli"
+	"backupd/internal/imapconf"
+	"backupd/internal/restore"
+	"backupd/internal/restore/csync"
+	"backupd/partitions/history"
+	"backupd/replication/client"
+)
+
+func (j *job) destination(rep *restore.Report) (destination, error) {
+	return j.cyrus(rep)
+}
+
+func (j *job) cyrus(rep *restore.Report) (destination, error) {
+	dial, err := dialer(j.bucket.Conf, j.server, j.compress)
+	if err != nil {
+		return nil, err
+	}
+	return csync.New(j.src, rep, csync.Options{
+		Dial: dial, Parallel: j.parallel, Partition: j.partition, ACL: j.acl, KeepUIDs: j.keepUIDs,
+		Undelete: j.moment == history.Moment{}, Local: j.local, NewestFirst: j.newestFirst,
+		DryRun: j.dryRun, Verbose: j.verbose,
+		DeletedPrefix: j.selection.DeletedPrefix, DefaultDomain: j.bucket.Conf.String("defaultdomain"),
+	}), nil
+}
+
+// csyncPort is used where /etc/services does not know csync.
+const csyncPort = "2005"
+
+// dialer connects as imapd.conf says: the restore_ options, else those of sync_client.
+func dialer(conf *imapconf.File, server string, compress bool) (func(context.Context) (*client.Client, error), error) {
+	pick := func(option string) string {
+		if v := conf.String("restore_" + option); v != "" {
+			return v
+		}
+		return conf.String("sync_" + option)
+	}
+	o := client.Options{
+		User: pick("authname"), Password: client.Secret(pick("password")),
+		Mech: conf.String("force_sasl_client_mech"), Compress: compress, DialTimeout: conf.Duration("client_timeout"),
+	}
+	if realm := pick("realm"); realm != "" && !strings.Contains(o.User, "@") {
+		o.User += "@" + realm
+	}
+	server, tlsFirst := strings.CutSuffix(server, "/tls")
+	addr, err := address(server, conf.String("sync_port"))
+	if err != nil {
+		return nil, err
+	}
+	if strings.HasPrefix(addr, "/") {
+		o.User, o.Password = "", "" // whoever may open the socket is trusted
+	} else if o.User == "" {
+		return nil, &cli.ConfigError{Err: fmt.Errorf("%s: restore_authname (or sync_authname) is not set: whom to log in as at %s?", conf.Path(), server)}
+	}
+	secure, err := tlsConfig(conf)
+	if err != nil {
+		return nil, &cli.ConfigError{Err: err}
+	}
+	if tlsFirst {
+		o.TLS = secure
+	}
+	return func(ctx context.Context) (*client.Client, error) {
+		c, err := client.Dial(ctx, addr, o)
+		if err != nil && !tlsFirst && strings.Contains(err.Error(), "no usable SASL mechanism") {
+			// Passwords only over TLS: so be it, as sync_client does.
+			o := o
+			o.TLS, o.StartTLS = secure, true
+			c, err = client.Dial(ctx, addr, o)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("cannot restore to %s: %w", server, err)
+		}
+		if compress && !c.Banner().Compress {
+			_ = c.Close()
+			return nil, fmt.Errorf("%s does not offer compression, which -z demands", server)
+		}
+		return c, nil
+	}, nil
+}
+
+// address is host:port, or the path of a socket.
+func address(server, port string) (string, error) {
+	if strings.HasPrefix(server, "/") {
+		return server, nil
+	}
+	host, p, err := net.SplitHostPort(server)
+	if err != nil {
+		host, p = strings.Trim(server, "[]"), port
+	}
+	if p == "" || p == "csync" {
+		p = csyncPort
+		if n, err := net.LookupPort("tcp", "csync"); err == nil {
+			p = fmt.Sprint(n)
+		}
+	}
+	if host == "" {
+		return "", cli.Usagef("%q is no server: write host, host:port or the path of a socket", server)
+	}
+	return net.JoinHostPort(host, p), nil
+}
+
+func tlsConfig(conf *imapconf.File) (*tls.Config, error) {
+	t := &tls.Config{MinVersion: tls.VersionTLS12}
+	if ca := conf.String("tls_server_ca_file"); ca != "" {
+		pem, err := os.ReadFile(ca)
+		if err != nil {
+			return nil, err
+		}
+		t.RootCAs = x509.NewCertPool()
+		if !t.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("%s: no certificate in it", ca)
+		}
+	}
+	cert, key := conf.String("tls_client_cert"), conf.String("tls_client_key")
+	if cert != "" && cert != "disabled" {
+		pair, err := tls.LoadX509KeyPair(cert, key)
+		if err != nil {
+			return nil, err
+		}
+		t.Certificates = []tls.Certificate{pair}
+	}
+	return t, nil
+}

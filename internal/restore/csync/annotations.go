@@ -1,0 +1,62 @@
+package csync
+
+import (
+	"context"
+
+	"backupd/replication/cyrus"
+	"backupd/replication/dlist"
+)
+
+type annotationKey struct{ entry, userid string }
+
+// annotationsOf are the mailbox annotations among the fields of a mailbox.
+func annotationsOf(fields []dlist.Pair) map[annotationKey]bool {
+	out := map[annotationKey]bool{}
+	list, err := (&cyrus.Mailbox{Fields: fields}).Annotations()
+	if err != nil {
+		return out
+	}
+	for _, a := range list {
+		out[annotationKey{a.Entry, a.UserID}] = true
+	}
+	return out
+}
+
+// annotations sets those of the backup that are not there.
+func (w *work) annotations(ctx context.Context) error {
+	list, err := (&cyrus.Mailbox{Fields: w.f.From.Fields}).Annotations()
+	if err != nil {
+		return err
+	}
+	for _, a := range list {
+		if a.Value == nil || w.annotated[annotationKey{a.Entry, a.UserID}] {
+			continue
+		}
+		err := w.c.ApplyAnnotation(ctx, cyrus.MailboxAnnotation{Mailbox: w.f.Name, Entry: a.Entry, UserID: a.UserID, Value: a.Value})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mergeAnnotations makes the annotations of a head those of the mailbox there, and
+// what of the backup they lack: APPLY MAILBOX replaces them all.
+func (w *work) mergeAnnotations(head *[]dlist.Pair) {
+	var items []dlist.Value
+	if v, ok := get(w.there.Fields, "ANNOTATIONS"); ok {
+		items = append(items, v.Items...)
+	}
+	ours, err := (&cyrus.Mailbox{Fields: w.f.From.Fields}).Annotations()
+	if err == nil {
+		for _, a := range ours {
+			if !w.annotated[annotationKey{a.Entry, a.UserID}] {
+				items = append(items, a.DList())
+			}
+		}
+	}
+	*head = without(*head, "ANNOTATIONS")
+	if len(items) > 0 {
+		*head = append(*head, dlist.P("ANNOTATIONS", dlist.L(items...)))
+	}
+}

@@ -1,0 +1,153 @@
+package csync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"golang.org/x/sync/errgroup"
+
+	"backupd/internal/restore"
+	"backupd/replication/client"
+	"backupd/replication/cyrus"
+)
+
+// Options say how a destination is reached and what becomes of mailboxes there.
+type Options struct {
+	Dial      func(context.Context) (*client.Client, error)
+	Parallel  int     // connections; 0 = 1
+	Partition string  // of new mailboxes; "" = that of the source
+	ACL       *string // of new mailboxes; nil = that of the source, "" = the server's default
+	KeepUIDs  bool    // uniqueid, uidvalidity, uids and modseqs
+	// Undelete lets a deleted mailbox with the wanted uniqueid be renamed back, when
+	// KeepUIDs needs its uniqueid.
+	Undelete      bool
+	Local         bool // RESTORE LOCAL_MAILBOX
+	NewestFirst   bool
+	DryRun        bool
+	Verbose       int
+	DeletedPrefix string
+	DefaultDomain string
+}
+
+// Destination is a Cyrus server.
+type Destination struct {
+	opt Options
+	src *restore.Source
+	rep *restore.Report
+	*survey
+}
+
+// New returns a destination for what src holds.
+func New(src *restore.Source, rep *restore.Report, o Options) *Destination {
+	return &Destination{opt: o, src: src, rep: rep}
+}
+
+// Restore brings the folders, then what belongs to no mailbox (nil: nothing). What
+// concerns one folder is told to the Report and ends neither the others nor Restore.
+func (d *Destination) Restore(ctx context.Context, folders []*restore.Folder, account *restore.Account) error {
+	c, err := d.opt.Dial(ctx)
+	if err != nil {
+		return err
+	}
+	first := &conn{Client: c}
+	defer first.close()
+	if d.survey, err = look(ctx, c, folders, account, &d.opt); err != nil {
+		return err
+	}
+	if err := d.folders(ctx, first, folders); err != nil || account == nil {
+		return err
+	}
+	return d.account(ctx, first, account)
+}
+
+// folders spreads them over the connections.
+func (d *Destination) folders(ctx context.Context, first *conn, folders []*restore.Folder) error {
+	queue := make(chan *restore.Folder)
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		defer close(queue)
+		for _, f := range folders {
+			select {
+			case queue <- f:
+			case <-gctx.Done():
+				return gctx.Err()
+			}
+		}
+		return nil
+	})
+	for i := range max(1, min(d.opt.Parallel, len(folders))) {
+		g.Go(func() error {
+			c := first
+			if i > 0 {
+				more, err := d.opt.Dial(gctx)
+				if err != nil {
+					return err
+				}
+				c = &conn{Client: more}
+				defer c.close()
+			}
+			for f := range queue {
+				if err := d.one(gctx, c, f); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// one restores a folder. An error is one of the connection.
+func (d *Destination) one(ctx context.Context, c *conn, f *restore.Folder) error {
+	err := d.folder(ctx, c, f)
+	var refused *client.Refusal
+	switch {
+	case err == nil:
+		d.rep.Folder()
+		return nil
+	case errors.As(err, &refused) && !errors.Is(err, client.ErrBye) && !errors.Is(err, client.ErrPermission):
+		d.rep.Fail(fmt.Errorf("%s: %w", f.Name, d.explain(err)))
+		// What was uploaded for it is of no use any more.
+		c.fresh()
+		return c.Restart(ctx)
+	}
+	return fmt.Errorf("%s: %w", f.Name, d.explain(err))
+}
+
+// explain says what to do about an answer that says little.
+func (d *Destination) explain(err error) error {
+	var refused *client.Refusal
+	if !errors.As(err, &refused) {
+		return err
+	}
+	switch {
+	case errors.Is(err, client.ErrPermission):
+		return fmt.Errorf("%w: the account that logs in there has to be in admins of its imapd.conf", err)
+	case errors.Is(err, cyrus.ErrLocked):
+		return fmt.Errorf("%w: somebody works on it; run the restore again", err)
+	case refused.Token == "" && d.opt.Partition == "":
+		return fmt.Errorf("%w (the server's log says why). If it has no partition of this name, say with -P which one to use", err)
+	case refused.Token == "":
+		return fmt.Errorf("%w (the server's log says why). Is %s a partition of the server?", err, d.opt.Partition)
+	}
+	return err
+}
+
+// conn is a connection and what this unit of work has uploaded over it.
+type conn struct {
+	*client.Client
+	// What was uploaded, or reserved, in this unit of work, and for which partition.
+	uploaded  map[cyrus.GUID]bool
+	partition string
+	size      int64 // bytes of it
+}
+
+func (c *conn) fresh() { c.uploaded, c.size = nil, 0 }
+
+// close says goodbye; whether the server hears it no longer matters.
+func (c *conn) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), exitPatience)
+	defer cancel()
+	_ = c.Exit(ctx)
+}

@@ -1,0 +1,131 @@
+package csync
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"iter"
+
+	"backupd/internal/restore"
+	"backupd/replication/cyrus"
+	"backupd/replication/dlist"
+)
+
+// exact brings a mailbox as a replica gets it, a batch at a time. LAST_UID says after
+// each how far it is, so that a restore that was cut goes on from there.
+func (w *work) exact(ctx context.Context) error {
+	head := w.exactHead()
+	batches := w.batches()
+	crc, counts := cyrus.NewCRC(), w.there == nil
+	for i := 0; i < max(1, len(batches)); i++ {
+		var batch []restore.Ref
+		if i < len(batches) {
+			batch = batches[i]
+		}
+		msgs, err := w.upload(ctx, batch)
+		if err != nil {
+			return err
+		}
+		counts = counts && len(msgs) == len(batch)
+		for _, m := range msgs {
+			crc.Add(&m.Record)
+		}
+		fields := head
+		if i < len(batches)-1 {
+			fields = with(head, dlist.P("LAST_UID", dlist.N(uint64(batch[len(batch)-1].UID))))
+		} else if counts {
+			fields = with(head, dlist.P("SYNC_CRC", dlist.N(uint64(crc.Basic))), dlist.P("SYNC_CRC_ANNOT", dlist.N(uint64(crc.Annot))))
+		}
+		err = w.apply(ctx, fields, msgs)
+		if errors.Is(err, cyrus.ErrMoved) && w.there == nil && i == 0 {
+			if err = w.create(ctx, fields); err == nil {
+				err = w.apply(ctx, fields, msgs)
+			}
+		}
+		if err != nil {
+			return err
+		}
+		w.done(msgs)
+	}
+	return w.arrived(ctx)
+}
+
+func (w *work) apply(ctx context.Context, fields []dlist.Pair, msgs []*restore.Message) error {
+	if w.d.opt.Local {
+		return w.c.ApplyLocalMailbox(ctx, fields, cyrus.Since{}, records(msgs))
+	}
+	return w.c.ApplyMailbox(ctx, fields, cyrus.Since{}, records(msgs))
+}
+
+// create makes the mailbox by an empty RESTORE, which does not mind that the uniqueid
+// is that of a mailbox which was deleted and removed: APPLY MAILBOX takes the entry
+// that the mailbox list keeps of it for a mailbox with another name.
+func (w *work) create(ctx context.Context, head []dlist.Pair) error {
+	return w.c.RestoreMailbox(ctx, without(head, "ANNOTATIONS", "LAST_UID"), records(nil), w.d.opt.Local)
+}
+
+// exactHead are the fields of the mailbox. The CRCs are left out, which means that
+// they are not compared: they are known only when all records are there.
+func (w *work) exactHead() []dlist.Pair {
+	head := with(w.f.From.Fields,
+		dlist.P("MBOXNAME", dlist.S(w.f.Name)),
+		dlist.P("PARTITION", dlist.S(w.partition)),
+		dlist.P("SYNC_CRC", dlist.N(0)), dlist.P("SYNC_CRC_ANNOT", dlist.N(0)))
+	if w.there == nil {
+		// Another mailbox has the uniqueid: this one gets its own.
+		if other := w.d.holder(w.f.From.UniqueID); other != nil {
+			w.d.rep.Say("%s: gets a new uniqueid, for %s has %s there", w.f.Name, other.Name, other.UniqueID)
+			head = with(head, dlist.P("UNIQUEID", dlist.S(newUniqueID())))
+		}
+		return head
+	}
+	// Nothing that the mailbox has there is taken back.
+	w.mergeAnnotations(&head)
+	return with(head,
+		dlist.P("ACL", dlist.S(text(w.there.Fields, "ACL"))),
+		dlist.P("OPTIONS", dlist.S(text(w.there.Fields, "OPTIONS"))),
+		dlist.P("HIGHESTMODSEQ", dlist.N(max(w.there.HighestModSeq, num(head, "HIGHESTMODSEQ")))))
+}
+
+// newUniqueID is a random UUID, as Cyrus makes them.
+func newUniqueID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // it never fails
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	s := hex.EncodeToString(b[:])
+	return s[:8] + "-" + s[8:12] + "-" + s[12:16] + "-" + s[16:20] + "-" + s[20:]
+}
+
+func records(msgs []*restore.Message) iter.Seq2[*cyrus.Record, error] {
+	return func(yield func(*cyrus.Record, error) bool) {
+		for _, m := range msgs {
+			if !yield(&m.Record, nil) {
+				return
+			}
+		}
+	}
+}
+
+// arrived learns what the server has made of the mailbox.
+func (w *work) arrived(ctx context.Context) error {
+	boxes, err := w.c.GetMailboxes(ctx, []string{w.f.Name})
+	if err != nil {
+		return err
+	}
+	for _, m := range boxes {
+		w.d.know(m)
+		w.there = m
+		w.annotated = annotationsOf(m.Fields)
+	}
+	return nil
+}
+
+// intermediate brings a mailbox that is but a part of its children's names. With new
+// uniqueids the server makes it by itself.
+func (w *work) intermediate(ctx context.Context) error {
+	if w.there != nil || !w.d.opt.KeepUIDs || w.d.opt.DryRun || w.d.holder(w.f.From.UniqueID) != nil {
+		return nil
+	}
+	return w.c.ApplyIntermediate(ctx, with(w.f.From.Fields, dlist.P("MBOXNAME", dlist.S(w.f.Name))))
+}

@@ -1,0 +1,44 @@
+package csync
+
+import (
+	"slices"
+	"strconv"
+	"time"
+
+	"backupd/replication/dlist"
+)
+
+func get(fields []dlist.Pair, key string) (dlist.Value, bool) { return dlist.KV(fields...).Get(key) }
+
+func text(fields []dlist.Pair, key string) string {
+	v, _ := get(fields, key)
+	return v.Str
+}
+
+func num(fields []dlist.Pair, key string) uint64 {
+	n, err := strconv.ParseUint(text(fields, key), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// with returns fields with others in their place, or behind them.
+func with(fields []dlist.Pair, others ...dlist.Pair) []dlist.Pair {
+	out := slices.Clone(fields)
+	for _, o := range others {
+		i := slices.IndexFunc(out, func(p dlist.Pair) bool { return p.Key == o.Key })
+		if i < 0 {
+			out = append(out, o)
+			continue
+		}
+		out[i] = o
+	}
+	return out
+}
+
+func without(fields []dlist.Pair, keys ...string) []dlist.Pair {
+	return slices.DeleteFunc(slices.Clone(fields), func(p dlist.Pair) bool { return slices.Contains(keys, p.Key) })
+}
+
+func date(sec int64) string { return time.Unix(sec, 0).Format(time.DateTime) }

@@ -1,0 +1,188 @@
+package csync
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"backupd/internal/restore"
+	"backupd/replication/cyrus"
+)
+
+// folder decides how a folder comes back, and brings it.
+func (d *Destination) folder(ctx context.Context, c *conn, f *restore.Folder) error {
+	there, err := d.existing(ctx, c, f)
+	if err != nil {
+		return err
+	}
+	w := &work{d: d, c: c, f: f, there: there, list: f.Messages}
+	if head := (cyrus.Mailbox{Type: text(f.From.Fields, "MBOXTYPE")}); head.Intermediate() {
+		return w.intermediate(ctx)
+	}
+	if there != nil {
+		if err := w.compare(ctx); err != nil {
+			return err
+		}
+	}
+	w.partition = d.partition(w)
+	exact := d.opt.KeepUIDs && !f.Merged && (there == nil || w.continues)
+	w.announce(exact)
+	if d.opt.DryRun {
+		return nil
+	}
+	if exact {
+		err = w.exact(ctx)
+	} else {
+		err = w.append(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	return w.annotations(ctx)
+}
+
+// existing is the destination's mailbox for a folder. One that was deleted there and
+// has the uniqueid that is to be kept is renamed back: nothing of it has to be sent.
+func (d *Destination) existing(ctx context.Context, c *conn, f *restore.Folder) (*cyrus.Mailbox, error) {
+	there := d.named(f.Name)
+	if there != nil || !d.opt.KeepUIDs || f.Merged {
+		return there, nil
+	}
+	m := d.holder(f.From.UniqueID)
+	if m == nil || !d.opt.Undelete || m.Deleted() || !cyrus.IsDeleted(m.Name, d.opt.DeletedPrefix) {
+		return nil, nil
+	}
+	d.rep.Say("%s: renamed back from %s", f.Name, m.Name)
+	if !d.opt.DryRun {
+		err := c.ApplyRename(ctx, cyrus.Rename{Old: m.Name, New: f.Name, Partition: m.Partition, UIDValidity: m.UIDValidity})
+		if err != nil {
+			return nil, err
+		}
+		boxes, err := c.GetMailboxes(ctx, []string{f.Name})
+		if err != nil {
+			return nil, err
+		}
+		if len(boxes) != 1 {
+			return nil, fmt.Errorf("%s is not there after it was renamed back from %s", f.Name, m.Name)
+		}
+		d.renamed(m, f.Name)
+		d.know(boxes[0])
+		return boxes[0], nil
+	}
+	return m, nil
+}
+
+// partition is where messages have to be uploaded to: the mailbox's own partition
+// there, for messages are linked, not copied (imap/sync_support.c, sync_append_copyfile).
+func (d *Destination) partition(w *work) string {
+	switch {
+	case w.there != nil:
+		return w.there.Partition
+	case d.opt.Partition != "":
+		return d.opt.Partition
+	}
+	return text(w.f.From.Fields, "PARTITION")
+}
+
+// work is one folder on its way.
+type work struct {
+	d         *Destination
+	c         *conn
+	f         *restore.Folder
+	there     *cyrus.Mailbox // nil = not yet
+	partition string
+	list      []restore.Ref // what is to be sent
+	known     int           // messages that are there already
+	// continues: what is there is the beginning of the folder, uid for uid, so that the
+	// rest can follow with its uids.
+	continues bool
+	// annotated are the entries of mailbox annotations that are there.
+	annotated map[annotationKey]bool
+}
+
+// compare asks what is in the mailbox and leaves out what is there already, by GUID
+// and as often as it is there.
+func (w *work) compare(ctx context.Context) error {
+	have := map[cyrus.GUID]int{}
+	at := map[uint32]cyrus.GUID{}
+	fields, err := w.c.GetFullMailbox(ctx, w.there.Name, func(r *cyrus.Record) error {
+		if !r.Expunged() {
+			have[r.GUID]++
+		}
+		at[r.UID] = r.GUID
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if head, err := cyrus.ParseReply(fields); err == nil {
+		w.there = head
+	}
+	w.annotated = annotationsOf(fields)
+	var rest []restore.Ref
+	var known, knownSize int64
+	w.continues = w.f.From.UniqueID == w.there.UniqueID && num(w.f.From.Fields, "UIDVALIDITY") == uint64(w.there.UIDValidity)
+	for _, ref := range w.list {
+		m, err := w.d.src.Message(ref)
+		if err != nil {
+			return err
+		}
+		if have[m.GUID] > 0 {
+			have[m.GUID]--
+			known++
+			knownSize += int64(m.Size)
+			if at[ref.UID] != m.GUID {
+				w.continues = false
+			}
+			continue
+		}
+		if ref.UID <= w.there.LastUID {
+			w.continues = false // its uid is taken, or was: no uid is used twice
+		}
+		rest = append(rest, ref)
+	}
+	w.list, w.known = rest, int(known)
+	w.d.rep.There(int(known), knownSize)
+	return nil
+}
+
+// announce says what is done, or would be.
+func (w *work) announce(exact bool) {
+	var size int64
+	for _, ref := range w.list {
+		if m, err := w.d.src.Message(ref); err == nil {
+			size += int64(m.Size)
+			if w.d.opt.Verbose > 1 || w.d.opt.DryRun && w.d.opt.Verbose > 0 {
+				defer w.d.rep.Say("  + uid %d %s, %d bytes, %s", m.UID, m.GUID, m.Size, date(m.InternalDate))
+			}
+		}
+	}
+	how := ""
+	switch {
+	case w.there == nil && exact:
+		how = "created with its uids: "
+	case w.there == nil:
+		how = "created: "
+	case len(w.list) == 0:
+		w.d.rep.Say("%s: nothing to do, %d messages are there", w.f.Name, w.known)
+		return
+	}
+	w.d.rep.Say("%s: %s%d messages added (%d bytes), %d are there", w.f.Name, how, len(w.list), size, w.known)
+}
+
+// batches cuts the list into runs that one command carries.
+func (w *work) batches() [][]restore.Ref {
+	var out [][]restore.Ref
+	for b := range slices.Chunk(w.list, perBatch) {
+		out = append(out, b)
+	}
+	if w.d.opt.NewestFirst {
+		out = out[:0]
+		for rest := w.list; len(rest) > 0; {
+			n := max(0, len(rest)-perBatch)
+			out = append(out, rest[n:])
+			rest = rest[:n]
+		}
+	}
+	return out
+}

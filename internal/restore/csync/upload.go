@@ -1,0 +1,125 @@
+package csync
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"backupd/internal/restore"
+	"backupd/replication/client"
+	"backupd/replication/cyrus"
+)
+
+const (
+	// perBatch is what one MESSAGE carries (imap/sync_support.c, update_mailbox_once),
+	// and one MAILBOX after it: what is lost when a restore is cut.
+	perBatch = 1024
+	// perUnit bounds what a server keeps staged for us before it is told to let go.
+	perUnit = 256 << 20
+)
+
+// upload makes the server have the messages of a batch, and returns those that it
+// has: what cannot be read from the bucket is reported and left out.
+func (w *work) upload(ctx context.Context, batch []restore.Ref) ([]*restore.Message, error) {
+	// What is uploaded is for one partition: the same message for another comes anew.
+	if w.c.size > perUnit || w.c.uploaded != nil && w.c.partition != w.partition {
+		w.c.fresh()
+		if err := w.c.Restart(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if w.c.uploaded == nil {
+		w.c.uploaded, w.c.partition = map[cyrus.GUID]bool{}, w.partition
+	}
+	var msgs []*restore.Message
+	var want []cyrus.GUID
+	asked := map[cyrus.GUID]bool{}
+	for _, ref := range batch {
+		m, err := w.d.src.Message(ref)
+		if err != nil {
+			return nil, err
+		}
+		msgs = append(msgs, m)
+		if !asked[m.GUID] && !w.c.uploaded[m.GUID] {
+			asked[m.GUID] = true
+			want = append(want, m.GUID)
+		}
+	}
+	missing, err := w.reserve(ctx, want)
+	if err != nil {
+		return nil, err
+	}
+	bad, err := w.send(ctx, missing)
+	if err != nil {
+		return nil, err
+	}
+	return w.readable(msgs, bad), nil
+}
+
+// reserve asks which messages have to be sent: all of them, where there is no mailbox
+// that could hold any.
+func (w *work) reserve(ctx context.Context, guids []cyrus.GUID) ([]cyrus.GUID, error) {
+	names := w.d.names()
+	if len(names) == 0 || len(guids) == 0 {
+		return guids, nil
+	}
+	missing, err := w.c.Reserve(ctx, w.partition, names, guids)
+	if err != nil {
+		return nil, err
+	}
+	for _, g := range guids {
+		w.c.uploaded[g] = true
+	}
+	for _, g := range missing {
+		delete(w.c.uploaded, g)
+	}
+	return missing, nil
+}
+
+// send uploads messages; bad are those that could not be read.
+func (w *work) send(ctx context.Context, guids []cyrus.GUID) (bad map[cyrus.GUID]error, err error) {
+	if len(guids) == 0 {
+		return nil, nil
+	}
+	bad = map[cyrus.GUID]error{}
+	_, err = w.c.ApplyMessages(ctx, func(yield func(client.Message, error) bool) {
+		for l := range w.d.src.LoadAll(ctx, guids) {
+			if l.Err != nil {
+				bad[l.GUID] = l.Err
+				continue
+			}
+			more := yield(client.Message{Partition: w.partition, GUID: l.GUID, Size: l.Body.Size,
+				Open: func() (io.ReadCloser, error) { return l.Body, nil }}, nil)
+			if err := l.Body.Close(); err != nil {
+				bad[l.GUID] = err
+			}
+			w.c.uploaded[l.GUID] = true
+			w.c.size += l.Body.Size
+			if !more {
+				return
+			}
+		}
+	})
+	return bad, err
+}
+
+func (w *work) readable(msgs []*restore.Message, bad map[cyrus.GUID]error) []*restore.Message {
+	out := msgs[:0]
+	for _, m := range msgs {
+		if err := bad[m.GUID]; err != nil {
+			w.d.rep.Fail(fmt.Errorf("%s: uid %d: %w", w.f.Name, m.UID, err))
+			continue
+		}
+		out = append(out, m)
+	}
+	return out
+}
+
+// done counts a batch that the server has acknowledged.
+func (w *work) done(msgs []*restore.Message) {
+	var size int64
+	for _, m := range msgs {
+		size += int64(m.Size)
+	}
+	w.d.rep.Added(len(msgs), size)
+}

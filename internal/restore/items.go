@@ -1,0 +1,63 @@
+package restore
+
+import (
+	"strings"
+
+	"backupd/partitions/history"
+)
+
+// Account is what a backup holds besides mailboxes.
+type Account struct {
+	Subs        []*history.SubEvent
+	Seen        []*history.SeenEvent
+	Scripts     []*history.SieveEvent
+	Active      []*history.SieveActiveEvent
+	Quotas      []*history.QuotaEvent
+	Annotations []*history.AnnotationEvent // of the server, and those that came by themselves
+}
+
+// Account reads it.
+func (s *Source) Account() (*Account, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a := new(Account)
+	for _, kind := range history.ItemKinds() {
+		for i, err := range s.mem.Items(kind) {
+			if err != nil {
+				return nil, err
+			}
+			if i.Deleted.IsZero() {
+				a.add(i.Event)
+			}
+		}
+	}
+	return a, nil
+}
+
+func (a *Account) add(e history.Event) {
+	switch e := e.(type) {
+	case *history.SubEvent:
+		if e.Subscribed {
+			a.Subs = append(a.Subs, e)
+		}
+	case *history.SeenEvent:
+		a.Seen = append(a.Seen, e)
+	case *history.SieveEvent:
+		a.Scripts = append(a.Scripts, e)
+	case *history.SieveActiveEvent:
+		if e.Filename != "" {
+			a.Active = append(a.Active, e)
+		}
+	case *history.QuotaEvent:
+		a.Quotas = append(a.Quotas, e)
+	case *history.AnnotationEvent:
+		if e.Value != nil {
+			a.Annotations = append(a.Annotations, e)
+		}
+	}
+}
+
+// ScriptName is the name of a script, as its owner knows it.
+func ScriptName(filename string) string {
+	return strings.TrimSuffix(strings.TrimSuffix(filename, ".script"), ".bc")
+}

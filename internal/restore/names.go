@@ -1,0 +1,50 @@
+package restore
+
+import (
+	"regexp"
+	"strings"
+
+	"backupd/replication/cyrus"
+)
+
+func equalFold(a, b string) bool { return strings.EqualFold(a, b) }
+
+// kind is what an object on the command line is.
+type kind int
+
+const (
+	isName kind = iota
+	isUniqueID
+	isGUID
+)
+
+var (
+	legacyUniqueID = regexp.MustCompile(`^[0-9a-z]{24}$`)
+	uuid           = regexp.MustCompile(`^[0-9a-z-]{36}$`)
+	guid           = regexp.MustCompile(`^[0-9a-fA-F]{40}$`)
+)
+
+// recognise tells what a word is, in the order of Cyrus's restore (backup/restore.c).
+func recognise(s string) kind {
+	switch {
+	case legacyUniqueID.MatchString(s), uuid.MatchString(s):
+		return isUniqueID
+	case guid.MatchString(s):
+		return isGUID
+	}
+	return isName
+}
+
+// target is the name at the destination.
+func (o *Options) target(name string) string {
+	if o.Into != "" {
+		return o.Into
+	}
+	if !o.KeepDeletedPrefix {
+		name, _ = cyrus.Undeleted(name, o.DeletedPrefix)
+	}
+	return name
+}
+
+// isBelow says that name is a child of parent, at any depth.
+func isBelow(name, parent string) bool { return strings.HasPrefix(name, parent+".") }

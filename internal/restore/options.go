@@ -1,0 +1,68 @@
+package restore
+
+import (
+	"time"
+
+	"backupd/replication/cyrus"
+)
+
+// Deleted says which messages and mailboxes are chosen that had been deleted.
+type Deleted int
+
+// What had been deleted and is still kept comes back as if it had never been.
+const (
+	// ByObject: messages asked for by GUID and mailboxes asked for by name bring what
+	// was expunged too, everything else does not.
+	ByObject Deleted = iota
+	Without          // never (-X)
+	Only             // nothing else (-x)
+)
+
+// Options of a Selection.
+type Options struct {
+	All       bool     // every mailbox
+	Objects   []string // names, uniqueids, GUIDs
+	Recursive bool     // and what is below the mailboxes named
+	Deleted   Deleted
+	// AsItWas: a mailbox named brings what lived in it at the moment, and no expunged
+	// messages. For -U, and when a moment was asked for.
+	AsItWas           bool
+	KeepDeletedPrefix bool      // -D
+	Into              string    // -M: everything into this mailbox; "" = each into its own
+	Since, Until      time.Time // delivered or deleted between the two; zero = no bound
+	DeletedPrefix     string
+	AdminForm         cyrus.AdminForm // of names on the command line
+}
+
+// windowed says that a window of time was asked for.
+func (o *Options) windowed() bool { return !o.Since.IsZero() || !o.Until.IsZero() }
+
+// within says that a time, in seconds since the epoch, is in the window.
+func (o *Options) within(sec int64) bool {
+	t := time.Unix(sec, 0)
+	return (o.Since.IsZero() || !t.Before(o.Since)) && (o.Until.IsZero() || t.Before(o.Until))
+}
+
+// wants says whether a message is chosen. byGUID: it was asked for by itself.
+// named: its mailbox was. gone: when its mailbox was deleted, 0 = it lives.
+func (o *Options) wants(m *Message, byGUID, named bool, gone int64) bool {
+	deleted := m.Deleted
+	switch o.Deleted {
+	case Without:
+		if deleted {
+			return false
+		}
+	case Only:
+		if !deleted && gone == 0 {
+			return false
+		}
+	default:
+		if deleted && !byGUID && !o.windowed() && (o.AsItWas || !named) {
+			return false
+		}
+	}
+	if byGUID || !o.windowed() {
+		return true
+	}
+	return o.within(m.InternalDate) || deleted && o.within(m.Expunged) || gone != 0 && o.within(gone)
+}

@@ -1,0 +1,57 @@
+package restore
+
+import (
+	"context"
+	"iter"
+
+	"backupd/replication/cyrus"
+)
+
+// ahead is how many messages are read from the bucket before they are wanted.
+const ahead = 8
+
+// Loaded is a message that was read, or what hindered it.
+type Loaded struct {
+	GUID cyrus.GUID
+	Body *Body
+	Err  error
+}
+
+// LoadAll yields the messages in order and reads the next ones meanwhile. The caller
+// closes each Body.
+func (s *Source) LoadAll(ctx context.Context, guids []cyrus.GUID) iter.Seq[Loaded] {
+	return func(yield func(Loaded) bool) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		queue := make(chan chan Loaded, ahead)
+		go func() {
+			defer close(queue)
+			for _, g := range guids {
+				one := make(chan Loaded, 1)
+				select {
+				case queue <- one:
+				case <-ctx.Done():
+					return
+				}
+				go func() {
+					b, err := s.Load(ctx, g)
+					one <- Loaded{g, b, err}
+				}()
+			}
+		}()
+		stopped := false
+		for one := range queue {
+			l := <-one
+			if stopped {
+				if l.Body != nil {
+					_ = l.Body.Close()
+				}
+				continue
+			}
+			if !yield(l) {
+				stopped = true
+				cancel()
+			}
+		}
+	}
+}

@@ -1,0 +1,305 @@
+package restore
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"backupd/partitions/history"
+	"backupd/replication/cyrus"
+)
+
+// Selection is what is to be restored.
+type Selection struct {
+	Folders []*Folder
+	// Unknown names objects that the backup does not have, each in a line for a person.
+	Unknown []error
+	// NotHeld counts messages that were chosen and whose body is not in the backup.
+	NotHeld []error
+	// Account says that all of the backup was asked for, so that what belongs to no
+	// mailbox (subscriptions, scripts, quota) comes back too.
+	Account bool
+}
+
+// Messages is the number of messages and of their bytes.
+func (s *Selection) Messages() (n int, size int64) {
+	for _, f := range s.Folders {
+		n += len(f.Messages)
+		size += f.Bytes
+	}
+	return n, size
+}
+
+// chosen is a mailbox that is chosen, or some messages of it.
+type chosen struct {
+	state *history.MailboxState
+	named bool                // by an object
+	guids map[cyrus.GUID]bool // only these; nil = all
+}
+
+// Select reads the state and chooses. It reads every record of the mailboxes chosen.
+func (s *Source) Select(o Options) (*Selection, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := &chooser{src: s, opt: &o, sel: &Selection{Account: o.All && !o.windowed() && o.Deleted != Only && o.Into == ""}}
+	for m, err := range s.mem.Mailboxes() {
+		if err != nil {
+			return nil, err
+		}
+		c.boxes = append(c.boxes, m)
+	}
+	if o.All {
+		c.all()
+	}
+	if err := c.objects(); err != nil {
+		return nil, err
+	}
+	return c.sel, c.folders()
+}
+
+type chooser struct {
+	src   *Source
+	opt   *Options
+	sel   *Selection
+	boxes []*history.MailboxState // in order of creation
+	list  []*chosen
+}
+
+// gone says that a mailbox does not live: it was deleted, at once or with delay.
+func (c *chooser) gone(m *history.MailboxState) bool {
+	return !m.Deleted.IsZero() || cyrus.IsDeleted(m.Name, c.opt.DeletedPrefix)
+}
+
+// goneAt is when a mailbox was deleted, in seconds since the epoch; 0 = it lives.
+func (c *chooser) goneAt(m *history.MailboxState) int64 {
+	if !m.Deleted.IsZero() {
+		return m.Deleted.Unix()
+	}
+	if !cyrus.IsDeleted(m.Name, c.opt.DeletedPrefix) {
+		return 0
+	}
+	// The last component is the time in hex (imap/mboxname.c, mboxname_todeleted).
+	sec, err := strconv.ParseInt(m.Name[strings.LastIndexByte(m.Name, '.')+1:], 16, 64)
+	if err != nil || sec == 0 {
+		return 1
+	}
+	return sec
+}
+
+func (c *chooser) all() {
+	for _, m := range c.boxes {
+		moved := m.MovedTo != ""
+		tombstone := !m.Deleted.IsZero()
+		switch {
+		case moved, c.gone(m) && !tombstone && !c.opt.KeepDeletedPrefix && c.opt.Deleted != Only && !c.opt.windowed(),
+			tombstone && c.opt.Deleted != Only && !c.opt.windowed():
+			continue
+		case c.gone(m) && c.opt.Deleted == Without:
+			continue
+		}
+		c.list = append(c.list, &chosen{state: m})
+	}
+}
+
+func (c *chooser) objects() error {
+	guids := map[cyrus.GUID]bool{}
+	for _, word := range c.opt.Objects {
+		switch recognise(word) {
+		case isGUID:
+			g, err := cyrus.ParseGUID(word)
+			if err != nil {
+				return err
+			}
+			guids[g] = false
+			continue
+		case isUniqueID:
+			i := slices.IndexFunc(c.boxes, func(m *history.MailboxState) bool { return m.UniqueID == word })
+			if i >= 0 {
+				c.add(c.boxes[i])
+				c.below(c.opt.target(c.boxes[i].Name))
+				continue
+			}
+		}
+		if !c.name(word) {
+			c.sel.Unknown = append(c.sel.Unknown, fmt.Errorf("%s: the backup of this moment has no such mailbox, uniqueid or message", word))
+		}
+	}
+	if len(guids) == 0 {
+		return nil
+	}
+	return c.guids(guids)
+}
+
+func (c *chooser) add(m *history.MailboxState) {
+	if !slices.ContainsFunc(c.list, func(h *chosen) bool { return h.state == m && h.guids == nil }) {
+		c.list = append(c.list, &chosen{state: m, named: true})
+	}
+}
+
+// name chooses by a mailbox's name: the one that lives, or else the latest deleted one.
+func (c *chooser) name(word string) bool {
+	plain := *c.opt
+	plain.Into = ""
+	for _, name := range []string{c.opt.AdminForm.Internal(word), word} {
+		m := c.latest(func(m *history.MailboxState) bool { return m.Name == name }, false)
+		if m == nil {
+			m = c.latest(func(m *history.MailboxState) bool { return m.Name == name || plain.target(m.Name) == name }, true)
+		}
+		if m != nil {
+			c.add(m)
+		}
+		if c.below(name) || m != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// latest is the mailbox that was created last of those that live, or that do not.
+func (c *chooser) latest(match func(*history.MailboxState) bool, gone bool) *history.MailboxState {
+	for _, m := range slices.Backward(c.boxes) {
+		if c.gone(m) == gone && match(m) {
+			return m
+		}
+	}
+	return nil
+}
+
+// below chooses, with -r, what is below a mailbox: children that live, and of those
+// that do not the ones whose name nobody has taken.
+func (c *chooser) below(parent string) bool {
+	if !c.opt.Recursive {
+		return false
+	}
+	taken := map[string]bool{}
+	for _, gone := range []bool{false, true} {
+		for _, m := range slices.Backward(c.boxes) {
+			name := m.Name
+			if gone && !c.opt.KeepDeletedPrefix {
+				name, _ = cyrus.Undeleted(name, c.opt.DeletedPrefix)
+			}
+			if c.gone(m) == gone && isBelow(name, parent) && !taken[name] && m.MovedTo == "" {
+				taken[name] = true
+				c.add(m)
+			}
+		}
+	}
+	return len(taken) > 0
+}
+
+// guids finds the mailboxes in which messages stand: those that live, if there are any.
+func (c *chooser) guids(wanted map[cyrus.GUID]bool) error {
+	in := map[*history.MailboxState]map[cyrus.GUID]bool{}
+	for _, gone := range []bool{false, true} {
+		found := map[cyrus.GUID]bool{}
+		for _, m := range c.boxes {
+			if c.gone(m) != gone {
+				continue
+			}
+			for r, err := range c.src.mem.Records(m.UniqueID, 0) {
+				if err != nil {
+					return err
+				}
+				done, want := wanted[r.GUID]
+				if !want || done {
+					continue
+				}
+				if in[m] == nil {
+					in[m] = map[cyrus.GUID]bool{}
+				}
+				in[m][r.GUID], found[r.GUID] = true, true
+			}
+		}
+		for g := range found {
+			wanted[g] = true
+		}
+	}
+	for g, found := range wanted {
+		if !found {
+			c.sel.Unknown = append(c.sel.Unknown, fmt.Errorf("%s: no message of the backup of this moment has this GUID", g))
+		}
+	}
+	for _, m := range c.boxes {
+		if in[m] != nil {
+			c.list = append(c.list, &chosen{state: m, guids: in[m]})
+		}
+	}
+	return nil
+}
+
+// folders makes folders of what was chosen.
+func (c *chooser) folders() error {
+	byName := map[string]*Folder{}
+	taken := map[Ref]bool{}
+	for _, h := range c.list {
+		if head := (cyrus.Mailbox{Type: textField(h.state, "MBOXTYPE")}); head.Deleted() {
+			continue
+		}
+		name := c.opt.target(h.state.Name)
+		f := byName[name]
+		if f == nil {
+			f = &Folder{Name: name, From: h.state, Whole: h.guids == nil && !c.opt.windowed() && c.opt.Deleted != Only}
+			byName[name] = f
+			c.sel.Folders = append(c.sel.Folders, f)
+		} else if f.From != h.state {
+			f.Merged = true
+		}
+		if err := c.messages(f, h, taken); err != nil {
+			return err
+		}
+	}
+	// A parent comes before its children; otherwise the order of creation holds.
+	slices.SortStableFunc(c.sel.Folders, func(a, b *Folder) int { return strings.Count(a.Name, ".") - strings.Count(b.Name, ".") })
+	if c.opt.windowed() || c.opt.Deleted == Only {
+		c.sel.Folders = slices.DeleteFunc(c.sel.Folders, func(f *Folder) bool { return len(f.Messages) == 0 })
+	}
+	return nil
+}
+
+func (c *chooser) messages(f *Folder, h *chosen, taken map[Ref]bool) error {
+	gone := c.goneAt(h.state)
+	for r, err := range c.src.mem.Records(h.state.UniqueID, 0) {
+		if err != nil {
+			return err
+		}
+		ref := Ref{h.state.UniqueID, r.UID}
+		if h.guids != nil && !h.guids[r.GUID] || taken[ref] {
+			continue
+		}
+		m := message(r)
+		if !c.opt.wants(m, h.guids != nil, h.named, gone) {
+			continue
+		}
+		if m.Deleted {
+			f.Whole = false
+		}
+		held, err := c.src.mem.Message(r.GUID)
+		if err != nil {
+			return err
+		}
+		if held == nil || held.Missing {
+			if !m.Deleted { // of an expunged one nobody promised a body
+				c.sel.NotHeld = append(c.sel.NotHeld, fmt.Errorf("%s uid %d (message %s): %w", h.state.Name, r.UID, r.GUID, ErrNotHeld))
+			}
+			continue
+		}
+		taken[ref] = true
+		f.Messages = append(f.Messages, ref)
+		f.Bytes += held.Size
+	}
+	return nil
+}
+
+// ErrNothing: nothing of the backup fits what was asked for.
+var ErrNothing = errors.New("nothing in the backup fits what was asked for")
+
+func textField(m *history.MailboxState, key string) string {
+	for _, p := range m.Fields {
+		if p.Key == key {
+			return p.Value.Str
+		}
+	}
+	return ""
+}

@@ -1,0 +1,185 @@
+package restore
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+
+	"golang.org/x/time/rate"
+
+	"backupd/partitions/history"
+	"backupd/replication/cyrus"
+)
+
+// inMemory is the size up to which a message is held in memory between bucket and
+// destination; a larger one goes through a temporary file.
+const inMemory = 4 << 20
+
+// Source is a backup as of a moment. Its methods may be called from many goroutines.
+type Source struct {
+	Objects *history.Objects
+	Limit   *rate.Limiter // of message bytes per second; nil = none
+
+	mu  sync.Mutex
+	mem *history.Mem
+}
+
+// NewSource reads the backup that mem is the state of.
+func NewSource(mem *history.Mem, objects *history.Objects) *Source {
+	return &Source{Objects: objects, mem: mem}
+}
+
+// Message is a message of a mailbox, as it is to come back.
+type Message struct {
+	cyrus.Record       // as it was, without \Expunged
+	Deleted      bool  // it had been expunged
+	Expunged     int64 // when, in seconds since the epoch; 0 = it lived
+}
+
+// Message reads the record that a reference stands for.
+func (s *Source) Message(r Ref) (*Message, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	rec, err := s.mem.Record(r.UniqueID, r.UID)
+	if err != nil {
+		return nil, err
+	}
+	if rec == nil {
+		return nil, fmt.Errorf("mailbox %s has no uid %d", r.UniqueID, r.UID)
+	}
+	return message(rec), nil
+}
+
+func message(rec *history.RecordState) *Message {
+	m := &Message{Record: rec.Record, Deleted: rec.Expunged != 0 || rec.Record.Expunged(), Expunged: rec.Expunged}
+	if rec.Record.Expunged() {
+		m.Flags = nil
+		for _, f := range rec.Flags {
+			if !equalFold(f, `\Expunged`) {
+				m.Flags = append(m.Flags, f)
+			}
+		}
+	}
+	return m
+}
+
+// ErrNotHeld is about a message whose body never came into the backup.
+var ErrNotHeld = errors.New("its body is not in the backup")
+
+// Held says whether the backup has the body of a message, and its size.
+func (s *Source) Held(g cyrus.GUID) (size int64, err error) {
+	m, err := s.state(g)
+	if err != nil {
+		return 0, err
+	}
+	return m.Size, nil
+}
+
+func (s *Source) state(g cyrus.GUID) (*history.MessageState, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m, err := s.mem.Message(g)
+	if err != nil {
+		return nil, err
+	}
+	if m == nil || m.Missing {
+		return nil, fmt.Errorf("message %s: %w", g, ErrNotHeld)
+	}
+	return m, nil
+}
+
+func (s *Source) places(c history.ChunkID) ([]history.Place, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mem.Places(c)
+}
+
+// Body is a message whose bytes are known to be those of its GUID.
+type Body struct {
+	io.ReadSeeker
+	Size int64
+	file *os.File
+}
+
+// Close gives up what the body takes.
+func (b *Body) Close() error {
+	if b.file == nil {
+		return nil
+	}
+	return b.file.Close()
+}
+
+// Load reads a message, checks it, and keeps it until the Body is closed.
+func (s *Source) Load(ctx context.Context, g cyrus.GUID) (*Body, error) {
+	m, err := s.state(g)
+	if err != nil {
+		return nil, err
+	}
+	r, err := history.OpenMessage(ctx, s.Objects, m, s.places)
+	if err != nil {
+		return nil, err
+	}
+	b, err := s.fill(ctx, r, m.Size)
+	if closed := r.Close(); err == nil && closed != nil {
+		err = errors.Join(closed, b.Close())
+	}
+	if err != nil {
+		return nil, fmt.Errorf("message %s: %w", g, err)
+	}
+	return b, nil
+}
+
+func (s *Source) fill(ctx context.Context, r io.Reader, size int64) (*Body, error) {
+	r = s.limited(ctx, r)
+	if size <= inMemory {
+		buf := bytes.NewBuffer(make([]byte, 0, size+bytes.MinRead))
+		if _, err := buf.ReadFrom(r); err != nil {
+			return nil, err
+		}
+		return &Body{ReadSeeker: bytes.NewReader(buf.Bytes()), Size: size}, nil
+	}
+	f, err := os.CreateTemp("", "restore-*.eml")
+	if err != nil {
+		return nil, err
+	}
+	// It has no name from here on: however the program ends, nothing is left behind.
+	err = os.Remove(f.Name())
+	if err == nil {
+		_, err = io.Copy(f, r)
+	}
+	if err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return &Body{ReadSeeker: f, Size: size, file: f}, nil
+}
+
+// limited holds a reader to the rate.
+func (s *Source) limited(ctx context.Context, r io.Reader) io.Reader {
+	if s.Limit == nil {
+		return r
+	}
+	return &limitedReader{ctx, r, s.Limit}
+}
+
+type limitedReader struct {
+	ctx   context.Context
+	r     io.Reader
+	limit *rate.Limiter
+}
+
+func (l *limitedReader) Read(p []byte) (int, error) {
+	n, err := l.r.Read(p[:min(len(p), l.limit.Burst())])
+	if n > 0 {
+		if werr := l.limit.WaitN(l.ctx, n); werr != nil {
+			return n, werr
+		}
+	}
+	return n, err
+}
