@@ -1,0 +1,100 @@
+package history
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+)
+
+// blockPlace is a line of a checkpoint's places.ndjson: where a block lies. Count
+// stands beside those that the state does not name: blocks of places, in order.
+type blockPlace struct {
+	Block    string `json:"block,omitempty"`  // SHA-256 of a block of records or messages
+	Places   string `json:"places,omitempty"` // SHA-256 of a block of places
+	Number   uint32 `json:"number,omitempty"`
+	Count    int    `json:"count,omitempty"`
+	Arrivals uint64 `json:"arrivals,omitempty"` // of places; in the last line alone
+	Object   string `json:"object,omitempty"`
+}
+
+// blockPlaces returns the bytes of the checkpoint's places.ndjson.
+func (m *Mem) blockPlaces() ([]byte, error) {
+	var buf bytes.Buffer
+	e := json.NewEncoder(&buf)
+	e.SetEscapeHTML(false)
+	seen := make(map[string]bool)
+	put := func(r BlockRef) error {
+		if seen[r.SHA256] {
+			return nil
+		}
+		seen[r.SHA256] = true
+		return e.Encode(blockPlace{Block: r.SHA256, Object: r.Object})
+	}
+	for _, b := range m.order {
+		for _, block := range b.blocks {
+			if err := put(block.ref); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for _, b := range m.messages.blocks {
+		if err := put(b.ref); err != nil {
+			return nil, err
+		}
+	}
+	for _, b := range m.places.blocks {
+		p := blockPlace{Places: b.ref.SHA256, Number: b.ref.Block, Count: b.ref.Count, Object: b.ref.Object}
+		if err := e.Encode(p); err != nil {
+			return nil, err
+		}
+	}
+	err := e.Encode(blockPlace{Arrivals: m.places.arrivals})
+	return buf.Bytes(), err
+}
+
+// readBlockPlaces reads the checkpoint's places.ndjson after its state.
+func (m *Mem) readBlockPlaces(r io.Reader) error {
+	object := make(map[string]string)
+	ended := false
+	err := newLines(r).each(func(line []byte) error {
+		var p blockPlace
+		d := json.NewDecoder(bytes.NewReader(line))
+		d.DisallowUnknownFields()
+		if err := d.Decode(&p); err != nil {
+			return fmt.Errorf("%w: %w", ErrCorrupt, err)
+		}
+		switch {
+		case ended:
+			return fmt.Errorf("%w: a line after the last", ErrCorrupt)
+		case p.Object == "":
+			ended = true
+			m.places.arrivals = p.Arrivals
+		case p.Block != "":
+			object[p.Block] = p.Object
+		case p.Places != "":
+			m.places.blocks = append(m.places.blocks, &lineBlock{ref: BlockRef{Block: p.Number, Count: p.Count, SHA256: p.Places, Object: p.Object}})
+		}
+		return nil
+	})
+	if err == nil && !ended {
+		err = fmt.Errorf("%w: its last line is missing", ErrCorrupt)
+	}
+	if err != nil {
+		return err
+	}
+	settle := func(ref *BlockRef) {
+		if ref.Object = object[ref.SHA256]; ref.Object == "" {
+			err = fmt.Errorf("%w: no object for block %s", ErrCorrupt, ref.SHA256)
+		}
+	}
+	for _, b := range m.order {
+		for _, block := range b.blocks {
+			settle(&block.ref)
+		}
+	}
+	for _, b := range m.messages.blocks {
+		settle(&b.ref)
+	}
+	return err
+}
