@@ -186,9 +186,9 @@ def killed(x):
     x.user("kurt")
     x.load("kurt", "gen:50:3000:first")
     x.sync("1-initial", "-u", "kurt")
-    x.load("kurt", "gen:500:20000:kurt")
+    x.load("kurt", "gen:250:20000:kurt")
     h = x.start("2-killed", "-u", "kurt")
-    x.wait_for_upload("2-killed", 3 << 20)
+    x.wait_for_upload("2-killed", 2 << 20)
     x.killed += target.end_processes(x.backup, signal.SIGKILL)
     r = x.finish("2-killed", ["-u", "kurt"], h)
     x.expect("2-killed", r["rc"] != 0, "sync_client ended with 0 though backupd was killed")
@@ -199,9 +199,9 @@ def killed(x):
 def terminated(x):
     "SIGTERM during a sync: a command under way is answered, nothing is lost"
     x.user("theo")
-    x.load("theo", "gen:500:20000:theo")
+    x.load("theo", "gen:250:20000:theo")
     h = x.start("1-terminated", "-u", "theo")
-    x.wait_for_upload("1-terminated", 3 << 20)
+    x.wait_for_upload("1-terminated", 2 << 20)
     pids = target.processes(x.backup)
     target.end_processes(x.backup, signal.SIGTERM, wait=40)
     x.finish("1-terminated", ["-u", "theo"], h)
@@ -213,9 +213,9 @@ def terminated(x):
 def reloaded(x):
     "SIGHUP between and during syncs changes nothing"
     x.user("hugo")
-    x.load("hugo", "gen:300:20000:hugo")
+    x.load("hugo", "gen:200:20000:hugo")
     h = x.start("1-hup", "-u", "hugo")
-    x.wait_for_upload("1-hup", 2 << 20)
+    x.wait_for_upload("1-hup", 1 << 20)
     for p in target.processes(x.backup):
         os.kill(p, signal.SIGHUP)
     r = x.finish("1-hup", ["-u", "hugo"], h)
@@ -229,7 +229,7 @@ def short_outage(x):
     x.user("otto")
     x.load("otto", "gen:50:3000:first")
     x.sync("1-initial", "-u", "otto")
-    x.load("otto", "gen:600:20000:otto")
+    x.load("otto", "gen:250:20000:otto")
     h = x.start("2-frozen", "-u", "otto")
     x.wait_for_upload("2-frozen", 1 << 20)
     x.minio.freeze()
@@ -238,7 +238,7 @@ def short_outage(x):
     r = x.finish("2-frozen", ["-u", "otto"], h)
     x.expect("2-frozen", r["rc"] == 0, "sync_client ended with %s" % r["rc"])
     x.sync("3-after", "-u", "otto", quiet=True)
-    x.load("otto", "gen:200:20000:more")
+    x.load("otto", "gen:150:20000:more")
     h = x.start("4-restarted", "-u", "otto")
     x.wait_for_upload("4-restarted", 1 << 20)
     x.minio.stop()

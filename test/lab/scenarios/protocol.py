@@ -414,7 +414,7 @@ def at_once(x):
     "two clients at once for one user, and one for another"
     x.user("max", "mia")
     for u in ("max", "mia"):
-        x.load(u, "gen:400:4000:" + u)
+        x.load(u, "gen:300:4000:" + u)
     runs = []
     for step, u in (("m1-first", "max"), ("m1-second", "max"), ("m1-other", "mia")):
         runs.append((step, u, x.start(step, "-u", u)))
@@ -433,7 +433,7 @@ def interrupted(x):
     x.load("olga", "gen:60:20000:olga")
     x.sync("o1-cut-in-upload", "-u", "olga", kill_after=400000, timeout=60, rc=1)
     x.sync("o2-resume", "-u", "olga")
-    x.load("olga", "gen:600:20000:more")
+    x.load("olga", "gen:300:20000:more")
     h = x.start("o4-client-killed", "-u", "olga")
     x.wait_for_upload("o4-client-killed", 2 << 20)
     h.kill()

@@ -1,0 +1,401 @@
+// Package bucketrestore holds the test of docs/bucket-restore.sh: what backupd wrote
+// comes back, byte for byte, with zstd, tar, jq and the system's basic commands alone.
+package bucketrestore
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"backupd/index"
+	"backupd/objstore"
+	"backupd/objstore/dirstore"
+	"backupd/objstore/miniostore"
+	"backupd/objstore/miniotest"
+	"backupd/objstore/prefixed"
+	"backupd/partitions"
+	"backupd/partitions/history"
+	"backupd/replication/cyrus"
+)
+
+// script is the absolute path of the script under test.
+func script(t *testing.T) string {
+	t.Helper()
+	p, err := filepath.Abs("../../docs/bucket-restore.sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// tools is a directory for PATH that has what docs/bucket-restore.md asks for, and
+// nothing else.
+func tools(t *testing.T, more ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	coreutils := strings.Fields("cat cp cut head join ls mkdir mktemp printf rm sha1sum sort tee touch tr uniq")
+	for _, name := range slices.Concat([]string{"sh", "zstd", "tar", "jq"}, coreutils, more) {
+		path, err := exec.LookPath(name)
+		if err != nil {
+			t.Fatalf("%v: test/deps.sh installs it", err)
+		}
+		if err := os.Symlink(path, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// person is somebody at a shell.
+type person struct {
+	t     *testing.T
+	store string // STORE of the script
+	env   []string
+}
+
+// run runs the script.
+func (p *person) run(args ...string) (stdout, stderr string, err error) {
+	p.t.Helper()
+	c := exec.CommandContext(p.t.Context(), "sh", append([]string{script(p.t), p.store}, args...)...)
+	c.Env = p.env
+	var out, diag bytes.Buffer
+	c.Stdout, c.Stderr = &out, &diag
+	err = c.Run()
+	return out.String(), diag.String(), err
+}
+
+func (p *person) must(args ...string) string {
+	p.t.Helper()
+	out, diag, err := p.run(args...)
+	if err != nil {
+		p.t.Fatalf("bucket-restore.sh %q: %v\n%s", args, err, diag)
+	}
+	return out
+}
+
+// restore restores and returns the files, by their path in the Maildir.
+func (p *person) restore(args ...string) map[string]string {
+	p.t.Helper()
+	dir := filepath.Join(p.t.TempDir(), "Maildir")
+	p.must(slices.Insert(slices.Clone(args), 2, dir)...)
+	files := map[string]string{}
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		rel, _ := filepath.Rel(dir, path)
+		files[rel] = string(b)
+		return err
+	})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return files
+}
+
+// host is a backup host on one store.
+type host struct {
+	t     *testing.T
+	store objstore.Store
+	set   *partitions.Set
+	stop  func()
+}
+
+func newHost(t *testing.T, s objstore.Store, checkpointEvery int) *host {
+	t.Helper()
+	x, err := index.Open(filepath.Join(t.TempDir(), "index"), index.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := partitions.Open(partitions.Options{
+		Partitions: []partitions.Config{{Name: "default", Location: "test", Store: s}},
+		Index:      x, Host: "host", Software: "test",
+		NoCheckpoints: checkpointEvery == 0, CheckpointObject: checkpointEvery,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &host{t: t, store: s, set: set}
+	h.stop = func() {
+		if err := set.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := x.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	return h
+}
+
+// do runs fn on a session of its own.
+func (h *host) do(fn func(ctx context.Context, s *partitions.Session) error) {
+	h.t.Helper()
+	s := h.set.NewSession(partitions.Who{Connection: "c1", Client: "repl [127.0.0.1]"})
+	defer s.Close()
+	if err := fn(h.t.Context(), s); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// moment is the time of the newest commit of a backup.
+func (h *host) moment(backup string) string {
+	h.t.Helper()
+	m, err := history.Load(h.t.Context(), h.store, backup, history.Moment{})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer m.Close()
+	return m.Tip().Time.UTC().Format(time.RFC3339Nano)
+}
+
+// waitForCheckpoint waits until a checkpoint of a backup is there.
+func (h *host) waitForCheckpoint(backup string) {
+	h.t.Helper()
+	for {
+		n, err := (&history.Log{Store: h.store, Backup: backup}).Checkpoints(h.t.Context())
+		if err == nil && len(n) > 0 {
+			return
+		}
+		select {
+		case <-h.t.Context().Done():
+			h.t.Fatalf("no checkpoint of %s: %v", backup, err)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// story is what happens to a user's mail, with what the source had at four moments.
+type story struct {
+	moments []string // RFC 3339; the last is now
+	want    []map[string]string
+}
+
+// tell makes the history of user anne.
+func tell(h *host) *story {
+	t := h.t
+	inbox, sent, work := newBox("user.anne"), newBox("user.anne.Sent"), newBox("user.anne.Work.Entw&APw-rfe 1")
+	gone := newBox("user.anne.Gone")
+	boxes := []*box{inbox, sent, work, gone}
+	st := &story{}
+	note := func(live ...*box) {
+		st.moments = append(st.moments, h.moment("user/anne"))
+		st.want = append(st.want, maildir(live...))
+	}
+
+	for i := range 25 {
+		inbox.deliver(mail(i, 3000))
+	}
+	attachment := noise(7, 3<<20)
+	inbox.deliver(slices.Concat(mail(50, 400), attachment)) // cut into pieces
+	sent.deliver(mail(3, 3000))                             // also in the INBOX
+	inbox.deliver(nil)                                      // empty
+	inbox.flag(3, `\Seen`, "$Label1")
+	inbox.flag(4, `\Answered`, `\Flagged`, `\Draft`, `\Deleted`, `\Seen`)
+	for i := range 500 {
+		work.deliver(mail(1000+i, 4000)) // more than fits into a commit: packs
+	}
+	gone.deliver(mail(60, 700))
+	for _, b := range boxes {
+		h.do(b.sync)
+	}
+	note(boxes...)
+
+	// Flags change, messages are expunged, new mail comes.
+	inbox.flag(5, `\Seen`)
+	inbox.expunge(1, 2, 26)
+	inbox.deliver(slices.Concat(mail(51, 900), attachment)) // shares pieces
+	sent.deliver(mail(61, 800))
+	h.do(inbox.sync)
+	h.do(sent.sync)
+	note(boxes...)
+
+	// A mailbox is renamed, one is deleted, one takes the name of another.
+	rename := func(b *box, name string) {
+		h.do(func(ctx context.Context, s *partitions.Session) error {
+			return s.ApplyRename(ctx, cyrus.Rename{Old: b.name, New: name, Partition: "default", UIDValidity: 1700000000})
+		})
+		b.name = name
+	}
+	rename(work, "user.anne.Archive")
+	h.do(func(ctx context.Context, s *partitions.Session) error { return s.ApplyUnmailbox(ctx, gone.name) })
+	again := newBox("user.anne.Gone")
+	again.id = "againagainagainagainagai"
+	again.deliver(mail(62, 600))
+	h.do(again.sync)
+	note(inbox, sent, work, again)
+
+	// The whole set of records replaces what was there.
+	sent.expungeUnheard(1)
+	h.do(sent.syncAll)
+	work.deliver(mail(63, 500))
+	h.do(work.sync)
+	note(inbox, sent, work, again)
+
+	other := newBox("shared.info")
+	other.deliver(mail(70, 500))
+	h.do(other.sync)
+	if t.Failed() {
+		t.FailNow()
+	}
+	return st
+}
+
+// checkStory restores the user as of each moment.
+func checkStory(t *testing.T, p *person, st *story) {
+	if got, want := p.must("list"), "user/anne\nshared/shared\n"; got != want {
+		t.Errorf("list: %q, want %q", got, want)
+	}
+	for i, want := range st.want {
+		got := p.restore("restore", "user/anne", "", st.moments[i])
+		compare(t, fmt.Sprintf("as of moment %d (%s)", i, st.moments[i]), got, want)
+	}
+	now := st.want[len(st.want)-1]
+	compare(t, "now", p.restore("restore", "user/anne"), now)
+	one := map[string]string{}
+	for name, body := range now {
+		if strings.HasPrefix(name, ".Archive/") {
+			one[name] = body
+		}
+	}
+	compare(t, "one mailbox", p.restore("restore", "user/anne", "user.anne.Archive"), one)
+	if got := p.restore("restore", "shared/shared"); len(got) != 1 {
+		t.Errorf("the shared mailbox: %v", slices.Collect(maps.Keys(got)))
+	}
+	got := p.must("mailboxes", "user/anne", st.moments[0])
+	if !strings.Contains(got, "user.anne.Work.Entw&APw-rfe 1\t") || strings.Contains(got, "Archive") {
+		t.Errorf("mailboxes as of the first moment:\n%s", got)
+	}
+}
+
+func compare(t *testing.T, what string, got, want map[string]string) {
+	t.Helper()
+	for _, name := range slices.Sorted(maps.Keys(want)) {
+		body, ok := got[name]
+		switch {
+		case !ok:
+			t.Errorf("%s: %s is missing", what, name)
+		case body != want[name]:
+			t.Errorf("%s: %s has other bytes: %d, want %d", what, name, len(body), len(want[name]))
+		}
+	}
+	for name := range got {
+		if _, ok := want[name]; !ok {
+			t.Errorf("%s: %s should not be there", what, name)
+		}
+	}
+}
+
+// checkpoints runs fn with a repository that has no checkpoint, and with one that has.
+func checkpoints(t *testing.T, fn func(t *testing.T, every int)) {
+	for _, every := range []int{0, 3} {
+		t.Run(fmt.Sprintf("checkpoint every %d", every), func(t *testing.T) { fn(t, every) })
+	}
+}
+
+func TestDirectory(t *testing.T) {
+	checkpoints(t, func(t *testing.T, every int) {
+		dir := t.TempDir()
+		s, err := dirstore.Open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := newHost(t, s, every)
+		st := tell(h)
+		if every > 0 {
+			h.waitForCheckpoint("user/anne")
+		}
+		h.stop()
+		p := &person{t, dir, []string{"PATH=" + tools(t), "TMPDIR=" + t.TempDir()}}
+		checkStory(t, p, st)
+		checkErrors(t, p, dir, st)
+	})
+}
+
+func TestRclone(t *testing.T) {
+	minio := miniotest.Start(t)
+	checkpoints(t, func(t *testing.T, every int) {
+		bucket := minio.NewBucket(t)
+		s, err := miniostore.Open(minio.Location(bucket), miniostore.Options{Credentials: minio.Credentials()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := newHost(t, prefixed.New(s, "mail/site1"), every)
+		st := tell(h)
+		if every > 0 {
+			h.waitForCheckpoint("user/anne")
+		}
+		h.stop()
+		p := &person{t, "rclone:bucket:" + bucket + "/mail/site1", append(minio.Env(),
+			"PATH="+tools(t, "rclone"), "TMPDIR="+t.TempDir(), "HOME="+t.TempDir(), "RCLONE_CONFIG=/dev/null",
+			"RCLONE_CONFIG_BUCKET_TYPE=s3", "RCLONE_CONFIG_BUCKET_PROVIDER=Minio", "RCLONE_CONFIG_BUCKET_ENV_AUTH=true",
+			"RCLONE_CONFIG_BUCKET_ENDPOINT="+minio.URL())}
+		checkStory(t, p, st)
+	})
+}
+
+// checkErrors: what cannot be restored is said, and the status is not 0.
+func checkErrors(t *testing.T, p *person, dir string, st *story) {
+	for _, c := range []struct {
+		args []string
+		want string
+		code int
+	}{
+		{[]string{"restore", "user/nobody", filepath.Join(t.TempDir(), "m")}, "no such backup", 75},
+		{[]string{"restore", "user/anne", filepath.Join(t.TempDir(), "m"), "user.anne.Nothing"}, "no mailbox", 75},
+		{[]string{"restore", "user/anne", filepath.Join(t.TempDir(), "m"), "", "2001-01-01T00:00:00Z"}, "no mailbox", 75},
+		{[]string{"restore", "user/anne", t.TempDir()}, "new directory", 75},
+		{[]string{"mailboxes", "user/anne", "yesterday"}, "usage", 64},
+		{[]string{"list", "more"}, "usage", 64},
+	} {
+		_, diag, err := p.run(c.args...)
+		var code int
+		if e, ok := err.(*exec.ExitError); ok {
+			code = e.ExitCode()
+		}
+		if code != c.code || !strings.Contains(diag, c.want) {
+			t.Errorf("%q: status %d, %q; want %d, %q", c.args, code, diag, c.code, c.want)
+		}
+	}
+	packs, err := filepath.Glob(filepath.Join(dir, "packs/*/*"))
+	if err != nil || len(packs) == 0 {
+		t.Fatal("no packs", err)
+	}
+	if err := os.Truncate(packs[0], 1000); err != nil {
+		t.Fatal(err)
+	}
+	if _, diag, err := p.run("restore", "user/anne", filepath.Join(t.TempDir(), "m"), "", st.moments[0]); err == nil || !strings.Contains(diag, "cannot read") {
+		t.Errorf("a pack that is cut off: %v, %s", err, diag)
+	}
+}
+
+// The golden repository of version 1 has what is not written yet: segments, packs that
+// have been rewritten, blocks named by commits.
+func TestGolden(t *testing.T) {
+	golden, err := filepath.Abs("../../partitions/history/testdata/golden/v1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &person{t, golden, []string{"PATH=" + tools(t), "TMPDIR=" + t.TempDir()}}
+	s, err := dirstore.Open(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, moment := range []string{"2026-03-01T12:05:30Z", "2026-03-01T12:06:00Z"} {
+		compare(t, moment, p.restore("restore", "user/anne", "", moment), fromHistory(t, s, moment))
+	}
+	// Later there is a message that the source itself could not read.
+	_, diag, err := p.run("restore", "user/anne", filepath.Join(t.TempDir(), "m"), "", "2026-03-01T12:08:30Z")
+	if err == nil || !strings.Contains(diag, "no body") {
+		t.Errorf("a missing body: %v, %s", err, diag)
+	}
+}
