@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -17,7 +16,7 @@ func list(c *command) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", label(f), err)
 		}
-		if c.stale >= 0 && time.Since(last) < time.Duration(c.stale)*time.Hour {
+		if c.stale >= 0 && c.now.Sub(last) < time.Duration(c.stale)*time.Hour {
 			return nil
 		}
 		return c.printListed(f, last, size)
@@ -46,24 +45,14 @@ func (c *command) printListed(f *partitions.Found, last time.Time, size int64) e
 	if !last.IsZero() {
 		when = last.Local().Format(time.DateTime)
 	}
-	at := f.Partition.Name + ":" + f.Path
-	if !c.json {
-		_, err := fmt.Fprintf(c.out, "%s\t%d\t%s\t%s\n", when, size, label(f), at)
+	if !c.structured() {
+		_, err := fmt.Fprintf(c.out, "%s\t%s\t%s\t%s\n", when, c.size(size), label(f), place(f))
 		return err
 	}
-	o := struct {
+	return c.object(struct {
 		Timestamp  string `json:"timestamp"`
 		Compressed int64  `json:"compressed"`
 		UserID     string `json:"userid,omitempty"`
 		Path       string `json:"fname"`
-	}{when, size, "", at}
-	if f.Info.Kind == partitions.KindUser {
-		o.UserID = f.Info.Name
-	}
-	b, err := json.MarshalIndent(o, "", "  ")
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(c.out, "%s\n", b)
-	return err
+	}{when, size, userID(f), place(f)})
 }

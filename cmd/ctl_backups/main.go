@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -17,6 +18,8 @@ import (
 
 const usage = `usage: ctl_backups [options] list [-t[hours]] [[mode] backup...]
        ctl_backups [options] reindex [mode] backup...
+       ctl_backups [options] stat [mode] backup...
+       ctl_backups [options] verify [--quick] [mode] backup...
        ctl_backups [options] passwd USER          (the password is read from standard input)
        ctl_backups [options] passwd --delete USER | --list
 modes:  -A, --all      every backup (the default of list)
@@ -24,12 +27,17 @@ modes:  -A, --all      every backup (the default of list)
         -m, --mailboxes, -f, --filenames (paths in the bucket, as user/anne)
         -D, --domains, -P, --prefixes (of userids)
 options: -C, --config file   imapd.conf (default /etc/imapd.conf)
-         -j, --json          one JSON object for each backup
+         -h, --human         sizes as 1.2 MB
+         -j, --json          one JSON object for each backup; --ndjson: each in one line
+         -q, --quick         verify: only the newest checkpoint and commits, no messages
          -S, --stop-on-error stop at the first backup that fails
          -t, --stale[=hours] list: only backups without a change for so long (24)
-         -v, --verbose
+         -v, --verbose       say more
+         --help, --version
 Examples:
   ctl_backups list -t48 -A       who has not been backed up for two days
+  ctl_backups stat -h anne       what anne's backup takes, and how much of it is still wanted
+  ctl_backups verify -v -A       read everything, and compare it with what it should be
   ctl_backups reindex -A         make the local index anew from the bucket
   echo secret | ctl_backups passwd repl
 `
@@ -37,7 +45,8 @@ Examples:
 func main() {
 	out := bufio.NewWriter(os.Stdout)
 	code := cli.Main("ctl_backups", usage, os.Stderr, func(ctx context.Context) error {
-		err := run(ctx, os.Args[1:], os.Stdin, out, os.Stderr)
+		c := &command{ctx: ctx, open: cli.Open, now: time.Now(), in: os.Stdin, out: out, err: os.Stderr}
+		err := c.run(os.Args[1:])
 		if flushed := out.Flush(); err == nil {
 			err = flushed
 		}
@@ -49,7 +58,9 @@ func main() {
 // command is a run of the program.
 type command struct {
 	ctx    context.Context
+	open   cli.Opener
 	bucket *cli.Bucket
+	now    time.Time
 	in     io.Reader
 	out    io.Writer
 	err    io.Writer
@@ -58,6 +69,9 @@ type command struct {
 	config  string
 	mode    mode
 	json    bool
+	ndjson  bool
+	human   bool
+	quick   bool
 	stop    bool
 	stale   int // hours; -1 = all
 	verbose int
@@ -65,12 +79,14 @@ type command struct {
 	list    bool
 }
 
-func run(ctx context.Context, argv []string, in io.Reader, out, stderr io.Writer) error {
-	c := &command{ctx: ctx, in: in, out: out, err: stderr}
+func (c *command) run(argv []string) error {
 	f := pflag.NewFlagSet("ctl_backups", pflag.ContinueOnError)
 	f.SetOutput(io.Discard)
 	f.StringVarP(&c.config, "config", "C", "/etc/imapd.conf", "")
 	f.BoolVarP(&c.json, "json", "j", false, "")
+	f.BoolVar(&c.ndjson, "ndjson", false, "")
+	f.BoolVarP(&c.human, "human", "h", false, "")
+	f.BoolVarP(&c.quick, "quick", "q", false, "")
 	f.BoolVarP(&c.stop, "stop-on-error", "S", false, "")
 	f.CountVarP(&c.verbose, "verbose", "v", "")
 	f.IntVarP(&c.stale, "stale", "t", -1, "")
@@ -81,21 +97,21 @@ func run(ctx context.Context, argv []string, in io.Reader, out, stderr io.Writer
 	for _, m := range allModes() {
 		modes[m] = f.BoolP(m.long(), m.short(), false, "")
 	}
-	help := f.BoolP("help", "h", false, "")
+	help := f.Bool("help", false, "")
 	showVersion := f.Bool("version", false, "")
-	if err := f.Parse(argv); err != nil {
+	if err := f.Parse(glued(argv)); err != nil {
 		return cli.Usagef("%v", err)
 	}
 	switch {
 	case *help:
-		_, err := io.WriteString(out, usage)
+		_, err := io.WriteString(c.out, usage)
 		return err
 	case *showVersion:
-		_, err := fmt.Fprintln(out, "ctl_backups", version.Number())
+		_, err := fmt.Fprintln(c.out, "ctl_backups", version.Number())
 		return err
 	case f.NArg() == 0:
 		return cli.Usagef("a command is needed")
-	case c.json && c.verbose > 0:
+	case c.structured() && c.verbose > 0:
 		return cli.Usagef("-j and -v cannot be used together")
 	}
 	if err := c.setMode(modes); err != nil {
@@ -106,7 +122,7 @@ func run(ctx context.Context, argv []string, in io.Reader, out, stderr io.Writer
 }
 
 func (c *command) do(verb string) error {
-	table := map[string]func(*command) error{"list": list, "reindex": reindex, "passwd": passwd}
+	table := map[string]func(*command) error{"list": list, "reindex": reindex, "stat": stat, "verify": verify, "passwd": passwd}
 	do, ok := table[verb]
 	if !ok {
 		return cli.Usagef("%q is not a command", verb)
@@ -116,7 +132,7 @@ func (c *command) do(verb string) error {
 			return err
 		}
 		var err error
-		if c.bucket, err = cli.Open(c.ctx, c.config, "ctl_backups"); err != nil {
+		if c.bucket, err = c.open(c.ctx, c.config, "ctl_backups"); err != nil {
 			return err
 		}
 		defer c.bucket.Close()
@@ -134,4 +150,24 @@ func (c *command) checkNames(verb string) error {
 		return cli.Usagef("%s needs a backup, or -A for all", verb)
 	}
 	return nil
+}
+
+// glued reads -t48, as getopt does for an option whose value may be left out.
+func glued(argv []string) []string {
+	var out []string
+	for i, a := range argv {
+		if a == "--" {
+			return append(out, argv[i:]...)
+		}
+		before, hours, ok := strings.Cut(a, "t")
+		if !ok || hours == "" || strings.Trim(hours, "0123456789") != "" || !strings.HasPrefix(before, "-") || strings.HasPrefix(before, "--") {
+			out = append(out, a)
+			continue
+		}
+		if before != "-" {
+			out = append(out, before)
+		}
+		out = append(out, "--stale="+hours)
+	}
+	return out
 }

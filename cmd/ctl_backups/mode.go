@@ -131,7 +131,9 @@ func (c *command) each(fn func(*partitions.Found) error) error {
 			return c.ctx.Err()
 		}
 		failed = true
-		fmt.Fprintf(c.err, "ctl_backups: %v\n", err)
+		if !errors.Is(err, cli.ErrReported) {
+			fmt.Fprintf(c.err, "ctl_backups: %v\n", err)
+		}
 		if c.stop {
 			break
 		}
@@ -140,12 +142,4 @@ func (c *command) each(fn func(*partitions.Found) error) error {
 		return cli.ErrReported
 	}
 	return nil
-}
-
-// label names a backup in output: the userid, or what it is for.
-func label(f *partitions.Found) string {
-	if f.Info.Kind == partitions.KindUser {
-		return f.Info.Name
-	}
-	return f.Path
 }

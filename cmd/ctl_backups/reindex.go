@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -60,31 +59,4 @@ func (c *command) reindexer() (do func(*partitions.Found) error, end func(), err
 			fmt.Fprintf(c.err, "ctl_backups: close the index: %v\n", err)
 		}
 	}, nil
-}
-
-// status prints what came of a command for one backup, as the original does.
-func (c *command) status(verb string, f *partitions.Found, err error) error {
-	word := "ok"
-	if err != nil {
-		word = fmt.Sprintf("failed (%v)", err)
-	}
-	if !c.json {
-		_, err := fmt.Fprintf(c.out, "%s %s: %s\n", verb, label(f), word)
-		return err
-	}
-	o := struct {
-		Command string `json:"command"`
-		UserID  string `json:"userid,omitempty"`
-		Path    string `json:"fname"`
-		Status  string `json:"status"`
-	}{verb, "", f.Partition.Name + ":" + f.Path, word}
-	if f.Info.Kind == partitions.KindUser {
-		o.UserID = f.Info.Name
-	}
-	b, err := json.MarshalIndent(o, "", "  ")
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(c.out, "%s\n", b)
-	return err
 }

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"backupd/cmd/internal/cli"
+	"backupd/cmd/internal/tooltest"
+)
+
+func TestMain(m *testing.M) {
+	time.Local = time.UTC // times are printed in the local zone
+	flag.Bool("update", false, "write the golden files anew")
+	flag.Parse()
+	os.Exit(m.Run())
+}
+
+// two makes backups of two users: bob's mail is older than a day when the tool runs.
+func two(t *testing.T) *tooltest.World {
+	w := tooltest.New(t, "default")
+	day := time.Date(2026, 10, 1, 8, 0, 0, 0, time.UTC)
+	for _, user := range []string{"bob", "anne@example.org"} {
+		m := tooltest.NewMailbox("user." + user)
+		if local, domain, ok := strings.Cut(user, "@"); ok {
+			m = tooltest.NewMailbox(domain + "!user." + local)
+		}
+		for i := range 10 {
+			m.Deliver(tooltest.Mail(fmt.Sprintf("%s %d", user, i), "carol@example.org", 3000), day)
+		}
+		w.Sync(m)
+		m.Expunge(3)
+		w.Sync(m)
+		w.Now = w.Now.Add(30 * time.Hour)
+	}
+	return w
+}
+
+// tool runs ctl_backups; what it wrote to standard error follows its output.
+func tool(t *testing.T, w *tooltest.World, argv ...string) (string, error) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	open := func(context.Context, string, string) (*cli.Bucket, error) {
+		return w.Bucket("backup_retention: 1d\n"), nil
+	}
+	c := &command{ctx: t.Context(), open: open, now: w.Now, in: strings.NewReader(""), out: &out, err: &errs}
+	err := c.run(argv)
+	if errs.Len() > 0 {
+		fmt.Fprintf(&out, "stderr: %s", errs.String())
+	}
+	return out.String(), err
+}
+
+// golden compares with testdata/NAME.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if flag.Lookup("update").Value.String() == "true" {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s: got\n%s\nwant\n%s", path, got, want)
+	}
+}
+
+func TestGolden(t *testing.T) {
+	w := two(t)
+	for name, argv := range map[string]string{
+		"list.txt":           "list",
+		"list-stale.txt":     "list -t48",
+		"list-domain.json":   "list -j -D example.org",
+		"list.ndjson":        "list --ndjson",
+		"stat.json":          "stat -j bob",
+		"stat-human.txt":     "stat -h -A",
+		"stat-prefix.ndjson": "--ndjson stat -P bo",
+		"verify.txt":         "verify -A",
+		"verify-verbose.txt": "verify -v bob",
+		"verify-quick.json":  "verify -jq -f user/bob",
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := tool(t, w, strings.Fields(argv)...)
+			if err != nil {
+				t.Fatalf("%s: %v", argv, err)
+			}
+			golden(t, name, got)
+		})
+	}
+}
+
+func TestVerifyTellsDamage(t *testing.T) {
+	w := two(t)
+	for key := range w.Keys("backups/user/bob/log/") {
+		w.Damage(key)
+	}
+	out, err := tool(t, w, "verify", "-A")
+	if !errors.Is(err, cli.ErrReported) {
+		t.Errorf("%v", err)
+	}
+	for _, want := range []string{"bob: backups/user/bob/log/0000000000000001.tar.zst: ", "verify bob: failed (", "verify anne@example.org: ok\n"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+}
+
+func TestNotFound(t *testing.T) {
+	out, err := tool(t, two(t), "stat", "nobody", "bob")
+	if !errors.Is(err, cli.ErrReported) || !strings.Contains(out, "nobody: not found") || !strings.Contains(out, "bob\t") {
+		t.Errorf("%v: %s", err, out)
+	}
+}

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/dustin/go-humanize"
+
+	"backupd/partitions"
+	"backupd/replication/cyrus"
+)
+
+// structured says that output is for programs.
+func (c *command) structured() bool { return c.json || c.ndjson }
+
+// object writes one JSON object: over several lines as the original, or in one.
+func (c *command) object(v any) error {
+	b, err := json.MarshalIndent(v, "", "  ")
+	if c.ndjson {
+		b, err = json.Marshal(v)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(c.out, "%s\n", b)
+	return err
+}
+
+// size is a number of bytes, for a person with -h.
+func (c *command) size(n int64) string {
+	if c.human && n >= 0 {
+		return humanize.Bytes(uint64(n))
+	}
+	return fmt.Sprint(n)
+}
+
+// label names a backup in output: the userid, or what it is for.
+func label(f *partitions.Found) string {
+	if f.Info.Kind == partitions.KindUser {
+		return f.Info.Name
+	}
+	return f.Path
+}
+
+// userID is the user whose backup it is; "" = it is no user's.
+func userID(f *partitions.Found) string {
+	if f.Info.Kind == partitions.KindUser {
+		return f.Info.Name
+	}
+	return ""
+}
+
+// place says where a backup lies.
+func place(f *partitions.Found) string { return f.Partition.Name + ":" + f.Path }
+
+// status prints what came of a command for one backup, as the original does.
+func (c *command) status(verb string, f *partitions.Found, err error) error {
+	word := "ok"
+	switch {
+	case errors.Is(err, cyrus.ErrLocked):
+		word = "locked"
+	case err != nil:
+		word = fmt.Sprintf("failed (%v)", err)
+	}
+	if !c.structured() {
+		_, err := fmt.Fprintf(c.out, "%s %s: %s\n", verb, label(f), word)
+		return err
+	}
+	return c.object(struct {
+		Command string `json:"command"`
+		UserID  string `json:"userid,omitempty"`
+		Path    string `json:"fname"`
+		Status  string `json:"status"`
+	}{verb, userID(f), place(f), word})
+}

@@ -1,0 +1,51 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"backupd/partitions"
+)
+
+// stat says how large backups are, and how much of that is still wanted.
+func stat(c *command) error {
+	retention := c.bucket.Conf.Duration("backup_retention")
+	return c.each(func(f *partitions.Found) error {
+		m, err := f.Measure(c.ctx, c.now, retention)
+		if err != nil {
+			return fmt.Errorf("%s: %w", label(f), err)
+		}
+		return c.printStat(f, m)
+	})
+}
+
+func (c *command) printStat(f *partitions.Found, m partitions.Measured) error {
+	ratio, utilisation := percent(m.Compressed, m.Uncompressed), percent(m.Compactable, m.Uncompressed)
+	when := "[unknown]"
+	if !m.Time.IsZero() {
+		when = m.Time.Local().Format(time.DateTime)
+	}
+	if !c.structured() {
+		_, err := fmt.Fprintf(c.out, "%s\t%s\t%s\t%s\t%6.1f%%\t%6.1f%%\t%21s\t%21s\n", label(f),
+			c.size(m.Compressed), c.size(m.Uncompressed), c.size(m.Compactable), ratio, utilisation, when, when)
+		return err
+	}
+	return c.object(struct {
+		UserID       string  `json:"userid,omitempty"`
+		Path         string  `json:"fname"`
+		Compressed   int64   `json:"compressed"`
+		Uncompressed int64   `json:"uncompressed"`
+		Compactable  int64   `json:"compactable"`
+		Ratio        float64 `json:"compression_ratio"`
+		Utilisation  float64 `json:"utilisation_ratio"`
+		Start        string  `json:"last_start_time"`
+		End          string  `json:"last_end_time"`
+	}{userID(f), place(f), m.Compressed, m.Uncompressed, m.Compactable, ratio, utilisation, when, when})
+}
+
+func percent(part, whole int64) float64 {
+	if whole == 0 {
+		return 0
+	}
+	return 100 * float64(part) / float64(whole)
+}

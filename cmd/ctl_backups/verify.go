@@ -1,0 +1,48 @@
+package main
+
+import (
+	"fmt"
+
+	"backupd/cmd/internal/cli"
+	"backupd/partitions"
+)
+
+// verify compares backups with what is in the bucket. Every problem is a line of its
+// own; a body that the source could not read is told, but is no damage.
+func verify(c *command) error {
+	return c.each(func(f *partitions.Found) error {
+		done, err := f.Verify(c.ctx, partitions.Verification{
+			Quick:  c.quick,
+			Report: func(p partitions.Problem) { c.problem(f, p) },
+			Step: func(what string) {
+				if c.verbose > 0 {
+					fmt.Fprintf(c.out, "%s: %s...\n", label(f), what)
+				}
+			},
+		})
+		if c.verbose > 0 {
+			fmt.Fprintf(c.out, "%s: %d objects, %d commits, %d checkpoints, %d mailboxes, %d messages (%s), %d problems, %d missing bodies\n", label(f),
+				done.Objects, done.Commits, done.Checkpoints, done.Mailboxes, done.Messages, c.size(done.Bytes), done.Damaged, done.Missing)
+		}
+		damaged := err == nil && done.Damaged > 0
+		if damaged {
+			err = fmt.Errorf("%d problems", done.Damaged)
+		}
+		if perr := c.status("verify", f, err); perr != nil {
+			return perr
+		}
+		if damaged {
+			return cli.ErrReported
+		}
+		return err
+	})
+}
+
+// problem writes a problem: with -j to standard error, where it does not break the JSON.
+func (c *command) problem(f *partitions.Found, p partitions.Problem) {
+	w := c.out
+	if c.structured() {
+		w = c.err
+	}
+	fmt.Fprintf(w, "%s: %s\n", label(f), p)
+}

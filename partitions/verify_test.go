@@ -1,0 +1,231 @@
+package partitions_test
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+
+	"backupd/objstore"
+	"backupd/objstore/memstore"
+	"backupd/objstore/pack"
+	"backupd/partitions"
+	"backupd/partitions/history"
+)
+
+// checked is a repository with every kind of object: commits with inline bodies, packs,
+// two checkpoints and their blocks.
+func checked(t *testing.T) *memstore.Store {
+	store := newStore()
+	h := newHost(t, store)
+	inbox, sent := newSource("user.anne"), newSource("user.anne.Sent")
+	for n := range 20 {
+		inbox.deliver(mail(n, 60_000))
+	}
+	h.sync("anne", inbox)
+	sent.deliver(mail(100, 500))
+	h.sync("anne", inbox, sent)
+	checkpoint(t, store)
+	inbox.flag(inbox.records[0], `\Seen`)
+	inbox.deliver(mail(101, 700))
+	h.sync("anne", inbox, sent)
+	checkpoint(t, store)
+	inbox.deliver(mail(102, 900))
+	h.sync("anne", inbox, sent)
+	return store
+}
+
+func checkpoint(t *testing.T, s objstore.Store) {
+	t.Helper()
+	m, err := history.Load(t.Context(), s, "user/anne", history.Moment{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	if _, err := m.WriteCheckpoint(t.Context(), pack.Options{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func verify(t *testing.T, s objstore.Store, quick bool) ([]string, partitions.Verified) {
+	t.Helper()
+	f, err := partitions.FindPath(t.Context(), partitions.Config{Name: "p0", Store: s}, "user/anne")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var problems []string
+	done, err := f.Verify(t.Context(), partitions.Verification{Quick: quick, Report: func(p partitions.Problem) { problems = append(problems, p.String()) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return problems, done
+}
+
+func TestVerifySound(t *testing.T) {
+	s := checked(t)
+	for _, quick := range []bool{true, false} {
+		problems, done := verify(t, s, quick)
+		if len(problems) > 0 {
+			t.Errorf("quick %v: %q", quick, problems)
+		}
+		if !quick && (done.Commits != 4 || done.Checkpoints != 2 || done.Mailboxes != 2 || done.Messages != 23) {
+			t.Errorf("looked at %+v", done)
+		}
+	}
+}
+
+func body(t *testing.T, s objstore.Store, key string) []byte {
+	t.Helper()
+	o, err := s.Get(t.Context(), key, 0, -1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer o.Close()
+	b, err := io.ReadAll(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func replace(t *testing.T, s objstore.Store, key string, b []byte) {
+	t.Helper()
+	if _, err := s.Put(t.Context(), key, bytes.NewReader(b), objstore.PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func containers(t *testing.T, s objstore.Store) []string {
+	t.Helper()
+	var out []string
+	for i, err := range s.List(t.Context(), "", "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasSuffix(i.Key, ".tar.zst") {
+			out = append(out, i.Key)
+		}
+	}
+	return out
+}
+
+// kindOf is the part of the layout that an object is in.
+func kindOf(key string) string {
+	for _, k := range []string{"packs/", "/log/", "/checkpoints/", "/records/"} {
+		if strings.Contains(key, k) {
+			return k
+		}
+	}
+	return key
+}
+
+// A flipped bit in any object is found, wherever in it, and the object is named.
+func TestVerifyFindsFlippedBits(t *testing.T) {
+	s := checked(t)
+	kinds := map[string]bool{}
+	for _, key := range containers(t, s) {
+		kinds[kindOf(key)] = true
+		whole := body(t, s, key)
+		step := max(len(whole)/7, 1)
+		for at := 3; at < len(whole); at += step {
+			b := bytes.Clone(whole)
+			b[at] ^= 0x10
+			replace(t, s, key, b)
+			problems, _ := verify(t, s, false)
+			if !strings.Contains(strings.Join(problems, "\n"), key) {
+				t.Errorf("%s, byte %d of %d: %q", key, at, len(whole), problems)
+			}
+		}
+		replace(t, s, key, whole)
+	}
+	if len(kinds) < 4 {
+		t.Errorf("only these kinds of objects were looked at: %v", kinds)
+	}
+}
+
+func TestVerifyFindsLostObjects(t *testing.T) {
+	s := checked(t)
+	for _, key := range containers(t, s) {
+		if strings.Contains(key, "/checkpoints/") || strings.HasSuffix(key, "/log/0000000000000004.tar.zst") {
+			continue // without it the log tells the same; without the newest commit it is a shorter history
+		}
+		whole := body(t, s, key)
+		if err := s.Delete(t.Context(), key); err != nil {
+			t.Fatal(err)
+		}
+		if problems, _ := verify(t, s, false); !strings.Contains(strings.Join(problems, "\n"), key) {
+			t.Errorf("%s was deleted: %q", key, problems)
+		}
+		replace(t, s, key, whole)
+	}
+}
+
+// A checkpoint that is whole but tells another state than the log is found.
+func TestVerifyFindsAWrongCheckpoint(t *testing.T) {
+	s := checked(t)
+	m, err := history.Load(t.Context(), s, "user/anne", history.Moment{Number: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	for box, err := range m.Mailboxes() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := m.Record(box.UniqueID, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		other := *r
+		other.Flags = []string{`\Draft`}
+		if err := m.PutRecord(box.UniqueID, &other); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := m.WriteCheckpoint(t.Context(), pack.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	problems, _ := verify(t, s, false)
+	text := strings.Join(problems, "\n")
+	for _, want := range []string{"checkpoints/0000000000000003.tar.zst: it is not the state that the log folds to", "user.anne: it has 22 records, 22 of them live, with CRC"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+}
+
+// What the source could not read is told, and is no damage.
+func TestVerifyListsMissingBodies(t *testing.T) {
+	store := newStore()
+	h := newHost(t, store)
+	inbox := newSource("user.anne")
+	r := inbox.deliver(mail(1, 500))
+	inbox.deliver(mail(2, 500))
+	delete(inbox.bodies, r.GUID)
+	h.sync("anne", inbox)
+	problems, done := verify(t, store, false)
+	want := fmt.Sprintf("[user.anne: uid 1: message %s: its body is missing: the source could not read it]", r.GUID)
+	if fmt.Sprint(problems) != want || done.Damaged != 0 || done.Missing != 1 {
+		t.Errorf("%v, %+v; want %s", problems, done, want)
+	}
+}
+
+// A store that is away is an error, not damage.
+func TestVerifyOverAnOutage(t *testing.T) {
+	s := checked(t)
+	f, err := partitions.FindPath(t.Context(), partitions.Config{Name: "p0", Store: s}, "user/anne")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.SetFaults(func(op, key string) error {
+		if strings.HasPrefix(key, "packs/") {
+			return &objstore.Error{Op: op, Key: key, Temporary: true, Err: fmt.Errorf("503")}
+		}
+		return nil
+	}, nil)
+	_, err = f.Verify(t.Context(), partitions.Verification{Report: func(p partitions.Problem) { t.Errorf("reported: %s", p) }})
+	if !objstore.IsTemporary(err) {
+		t.Errorf("%v, want a temporary error", err)
+	}
+}
