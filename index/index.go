@@ -30,6 +30,9 @@ type Options struct {
 	Logger *slog.Logger // nil discards
 	// GCInterval is the time between two collections of Badger's value log; 0 = 10 minutes.
 	GCInterval time.Duration
+	// BeforeCommit is called before a transaction is committed, and before each part of a
+	// long one: tests let the process die there.
+	BeforeCommit func()
 }
 
 // Index is an open index. Its methods may be called from many goroutines.
@@ -38,6 +41,8 @@ type Index struct {
 	log  *slog.Logger
 	stop chan struct{}
 	done sync.WaitGroup
+
+	beforeCommit func()
 }
 
 // Open opens the index in dir, making it where it is missing. One that cannot be
@@ -78,7 +83,7 @@ func open(dir string, o Options) (*Index, error) {
 		}
 		return nil, fmt.Errorf("open index %s: %w", dir, err)
 	}
-	x := &Index{db: db, log: o.Logger, stop: make(chan struct{})}
+	x := &Index{db: db, log: o.Logger, stop: make(chan struct{}), beforeCommit: o.BeforeCommit}
 	if err := x.checkVersion(); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}

@@ -40,6 +40,13 @@ func (x *Index) update(fn func(*Txn) error, long bool) error {
 	if err := fn(t); err != nil {
 		return err
 	}
+	return t.commit()
+}
+
+func (t *Txn) commit() error {
+	if t.x.beforeCommit != nil {
+		t.x.beforeCommit()
+	}
 	return wrap("commit", nil, t.txn.Commit())
 }
 
@@ -85,8 +92,8 @@ func (t *Txn) Delete(k Key) error {
 func (t *Txn) write(op string, k Key, do func() error) error {
 	err := do()
 	if errors.Is(err, badger.ErrTxnTooBig) && t.long {
-		if err := t.txn.Commit(); err != nil {
-			return wrap("commit", k, err)
+		if err := t.commit(); err != nil {
+			return err
 		}
 		t.txn = t.x.db.NewTransaction(true)
 		err = do()

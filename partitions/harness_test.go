@@ -29,6 +29,8 @@ type host struct {
 	opt   partitions.Options
 	index *index.Index
 	set   *partitions.Set
+
+	beforeCommit func() // of the index
 }
 
 // newStore is a store of an S3 kind in memory.
@@ -58,7 +60,7 @@ func newHostWith(t *testing.T, set func(*partitions.Options), stores ...objstore
 
 func (h *host) start() {
 	h.t.Helper()
-	x, err := index.Open(h.dir, index.Options{})
+	x, err := index.Open(h.dir, index.Options{BeforeCommit: h.beforeCommit})
 	if err != nil {
 		h.t.Fatal(err)
 	}

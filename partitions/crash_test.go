@@ -1,0 +1,293 @@
+package partitions_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"backupd/objstore/memstore"
+)
+
+// crash is a moment at which the process dies: what is on its disk, and in the bucket.
+type crash struct {
+	what  string
+	dir   string // a copy of the index
+	store *memstore.Store
+	story *story
+	step  int       // the one under way
+	log   io.Writer // of the next life; may be nil
+}
+
+// copyIndex copies the files of an index that is in use: what a process finds that is
+// started after the other one was killed. Files of a database are mostly holes.
+func copyIndex(t *testing.T, from, to string) {
+	t.Helper()
+	if err := os.MkdirAll(to, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	files, err := os.ReadDir(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if f.Name() == "LOCK" {
+			continue // the system drops it with the process
+		}
+		err := copySparse(filepath.Join(from, f.Name()), filepath.Join(to, f.Name()))
+		if err != nil && !errors.Is(err, os.ErrNotExist) { // removed meanwhile
+			t.Fatal(err)
+		}
+	}
+}
+
+func copySparse(from, to string) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.Create(to)
+	if err != nil {
+		return err
+	}
+	var size int64
+	buf, zeros := make([]byte, 64<<10), make([]byte, 64<<10)
+	for {
+		n, rerr := io.ReadFull(in, buf)
+		if !bytes.Equal(buf[:n], zeros[:n]) {
+			if _, err := out.WriteAt(buf[:n], size); err != nil {
+				return errors.Join(err, out.Close())
+			}
+		}
+		size += int64(n)
+		if errors.Is(rerr, io.EOF) || errors.Is(rerr, io.ErrUnexpectedEOF) {
+			return errors.Join(out.Truncate(size), out.Close())
+		}
+		if rerr != nil {
+			return errors.Join(rerr, out.Close())
+		}
+	}
+}
+
+func (s *story) clone() *story {
+	c := *s
+	for _, b := range []**source{&c.inbox, &c.work, &c.big, &c.bert, &c.cora} {
+		*b = (*b).clone()
+	}
+	return &c
+}
+
+// reopen is a host whose index is the directory, which begins another life.
+func reopen(t *testing.T, c crash) *host {
+	t.Helper()
+	h := storyHost(t, time.Second, c.store)
+	h.stop()
+	h.dir = c.dir
+	if c.log != nil {
+		h.opt.Logger = slog.New(slog.NewTextHandler(c.log, nil))
+	}
+	h.start()
+	return h
+}
+
+// The process dies at its storage calls, before and after they take effect, and
+// before and after its index transactions. Opened again, everything that was answered
+// OK is there, and the client goes on.
+func TestDiesAnywhere(t *testing.T) {
+	t.Parallel()
+	store := withRepository(t)
+	h := storyHost(t, time.Second, store)
+	h.stop()
+	s := newStory(1)
+	dir := t.TempDir()
+	step := 0
+	var mu sync.Mutex
+	inside := false
+	var crashes []crash
+	events := 0
+	die := func(what string) {
+		mu.Lock()
+		defer mu.Unlock()
+		if inside {
+			return
+		}
+		if events++; events%6 != 0 {
+			return
+		}
+		inside = true
+		c := crash{what, filepath.Join(dir, fmt.Sprint(events)), newStore(), s.clone(), step, nil}
+		mu.Unlock()
+		copyIndex(t, h.dir, c.dir)
+		copyStore(t, store, c.store, nil) // afterwards: what the index shows is in the bucket, not the other way round
+		mu.Lock()
+		inside = false
+		crashes = append(crashes, c)
+	}
+	h.beforeCommit = func() { die("index") }
+	h.start()
+	hook := func(when string) memstore.Fault {
+		return func(op, key string) error { die(when + " " + op + " " + key); return nil }
+	}
+	store.SetFaults(hook("before"), hook("after"))
+	for ; step < len(steps); step++ {
+		steps[step].change(s)
+		if err := s.tell(h, step); err != nil {
+			t.Fatal(err)
+		}
+	}
+	store.SetFaults(nil, nil)
+	h.stop()
+	if len(crashes) < 10 {
+		t.Fatalf("%d events only", events)
+	}
+	for _, c := range crashes {
+		h := reopen(t, c)
+		if err := c.story.tell(h, c.step); err != nil {
+			t.Fatalf("%s in step %s: the client comes again: %v", c.what, steps[c.step].name, err)
+		}
+		if _, err := c.story.run(h, c.step+1); err != nil {
+			t.Fatalf("%s in step %s: %v", c.what, steps[c.step].name, err)
+		}
+		c.story.check(h, c.store, len(steps))
+		h.stop()
+		if err := os.RemoveAll(c.dir); err != nil {
+			t.Fatal(err)
+		}
+		if t.Failed() {
+			t.Fatalf("died at %s in step %s", c.what, steps[c.step].name)
+		}
+	}
+}
+
+// many is a mailbox with n records of few messages: it is large for the index, not
+// for the bucket.
+func many(name string, n int) *source {
+	m := newSource(name)
+	for i := range n {
+		m.deliver(mail(i%40, 300))
+	}
+	return m
+}
+
+// A commit is larger than a transaction of the index, and the process dies between two
+// parts: it is applied again, and the counts are right.
+func TestDiesInALargeCommit(t *testing.T) {
+	t.Parallel()
+	const n = 20_000 // a transaction takes about 8,000 records
+	store := withRepository(t)
+	h := storyHost(t, time.Second, store)
+	h.sync("somebody", newSource("user.somebody")) // the index knows the repository
+	dir := t.TempDir()
+	all := many("user.anne", n)
+	flagged := all.clone()
+	for i, r := range flagged.records {
+		c := *r
+		c.ModSeq, c.Flags = flagged.modseq+1, []string{`\Seen`}
+		flagged.records[i] = &c
+	}
+	flagged.modseq++
+	// The source was restored from nothing: a complete set of one record, a tiny commit,
+	// sweeps all that was there.
+	swept := newSource("user.anne")
+	swept.deliver(mail(0, 300))
+	for i, box := range []*source{all, flagged, swept} {
+		var at string
+		h.stop()
+		parts := 0
+		h.beforeCommit = func() {
+			// The first state comes after the number and the entry of a new backup, and a pack.
+			if parts++; parts == [...]int{5, 3, 3}[i] {
+				at = filepath.Join(dir, fmt.Sprint(i))
+				copyIndex(t, h.dir, at)
+			}
+		}
+		h.start()
+		for range 2 { // swept: it is noticed, and then sent whole
+			parts = 0
+			c := h.client()
+			if _, err := c.sync("anne", box); err != nil {
+				t.Fatal(err)
+			}
+			c.s.Close()
+		}
+		h.checkIndex("anne", box)
+		h.expectSame("anne", box)
+		if err := box.differs(load(t, store, "user/anne")); err != nil {
+			t.Fatal(err)
+		}
+		h.stop()
+		if at == "" {
+			t.Fatalf("state %d: the commit was applied in %d transactions: the test shows nothing", i, parts)
+		}
+		var log bytes.Buffer
+		h2 := reopen(t, crash{dir: at, store: store, log: &log})
+		h2.checkIndex("anne", box)
+		h2.expectSame("anne", box)
+		h2.stop()
+		if !strings.Contains(log.String(), "it is applied again") {
+			t.Fatalf("state %d: the copy of the index was not in the middle of a commit:\n%s", i, &log)
+		}
+	}
+}
+
+// The process dies while it makes the index anew.
+func TestDiesInARebuild(t *testing.T) {
+	t.Parallel()
+	store := withRepository(t)
+	h := storyHost(t, time.Second, store)
+	box, other := many("user.anne", 12_000), newSource("user.anne.Other")
+	h.sync("anne", box, other)
+	for i := range 4 {
+		other.deliver(mail(100+i, 400))
+		h.sync("anne", box, other)
+	}
+	m := load(t, store, "user/anne")
+	if _, err := m.WriteCheckpoint(t.Context(), h.opt.Pack); err != nil {
+		t.Fatal(err)
+	}
+	// The first commits are gone, as after retention: the checkpoint is all there is of them.
+	for n := uint64(1); n <= 3; n++ {
+		if err := store.Delete(t.Context(), "backups/user/anne/log/"+fmt.Sprintf("%016d.tar.zst", n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dir := t.TempDir()
+	h.stop()
+	if err := os.RemoveAll(h.dir); err != nil {
+		t.Fatal(err)
+	}
+	var dirs []string
+	h.beforeCommit = func() {
+		d := filepath.Join(dir, fmt.Sprint(len(dirs)))
+		copyIndex(t, h.dir, d)
+		dirs = append(dirs, d)
+	}
+	h.start()
+	h.checkIndex("anne", box, other)
+	h.stop()
+	if len(dirs) < 5 {
+		t.Fatalf("the rebuild took %d transactions only", len(dirs))
+	}
+	for i, d := range dirs {
+		if len(dirs) > 12 && i%2 == 1 {
+			continue
+		}
+		h := reopen(t, crash{dir: d, store: store})
+		h.expectSame("anne", box, other)
+		if i == len(dirs)/2 {
+			h.checkIndex("anne", box, other)
+		}
+		h.stop()
+		if t.Failed() {
+			t.Fatalf("before transaction %d of the rebuild", i)
+		}
+	}
+}
