@@ -1,0 +1,190 @@
+package partitions_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"backupd/objstore/memstore"
+	"backupd/partitions"
+	"backupd/partitions/history"
+)
+
+// What an index may turn out to be: the bucket is right, whatever it says.
+
+// saveIndex copies the index of a host that is stopped for it.
+func (h *host) saveIndex() (dir string) {
+	h.t.Helper()
+	dir = filepath.Join(h.t.TempDir(), "saved")
+	h.stop()
+	copyIndex(h.t, h.dir, dir)
+	h.start()
+	return dir
+}
+
+// restoreIndex puts an older copy in its place.
+func (h *host) restoreIndex(dir string) {
+	h.t.Helper()
+	h.stop()
+	if err := os.RemoveAll(h.dir); err != nil {
+		h.t.Fatal(err)
+	}
+	copyIndex(h.t, dir, h.dir)
+	h.start()
+}
+
+func TestIndexOlderThanTheBucket(t *testing.T) {
+	t.Parallel()
+	store := withRepository(t)
+	h := storyHost(t, time.Second, store)
+	s := newStory(1)
+	var saved []string
+	for i := range steps {
+		saved = append(saved, h.saveIndex())
+		steps[i].change(s)
+		if err := s.tell(h, i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, dir := range saved {
+		h.restoreIndex(dir)
+		s.check(h, store, len(steps))
+		s.bert.deliver(s.mail(900, 800))
+		h.sync(s.user("berti"), s.bert)
+	}
+	h.removeIndex()
+	s.check(h, store, len(steps))
+}
+
+// The partition's name stands for another bucket now.
+func TestIndexOfAnotherBucket(t *testing.T) {
+	t.Parallel()
+	one, two := withRepository(t), withRepository(t)
+	h := storyHost(t, time.Second, one)
+	s := newStory(1)
+	if _, err := s.run(h, 0); err != nil {
+		t.Fatal(err)
+	}
+	for _, store := range []*memstore.Store{two, newStore()} { // another repository, and an empty bucket
+		h.stop()
+		h.opt.Partitions[0].Store = store
+		h.start()
+		s := newStory(1) // the same mail: nothing that the index knows of the other bucket may be referred to
+		if _, err := s.run(h, 0); err != nil {
+			t.Fatal(err)
+		}
+		s.check(h, store, len(steps))
+	}
+}
+
+// The bucket was restored to an older state: commits and packs that the index knows
+// are not there any more.
+func TestBucketGoesBack(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		alive bool // the daemon runs on, and only notices after an hour
+		wrote bool // another host has written since
+	}{
+		{"daemon started anew", false, false},
+		{"daemon running", true, false},
+		{"another host wrote since", false, true},
+		{"another host wrote since, daemon running", true, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			store, old := withRepository(t), newStore()
+			var ahead time.Duration
+			h := newHostWith(t, func(o *partitions.Options) {
+				o.InlineLimit, o.PackSize, o.NoCheckpoints = 8<<10, 64<<10, true
+				o.Now = func() time.Time { return time.Now().Add(ahead) }
+			}, store)
+			a, b := newSource("user.anne"), newSource("user.bert")
+			for i := range 12 {
+				a.deliver(mail(i, 3000))
+				b.deliver(mail(50+i, 3000))
+			}
+			h.sync("anne", a)
+			h.sync("bert", b)
+			copyStore(t, store, old, nil)
+			aOld := a.clone()
+			for i := range 12 {
+				a.deliver(mail(100+i, 3000))
+			}
+			h.sync("anne", a)
+			if !c.alive {
+				h.stop()
+			}
+			for _, k := range objects(t, store, "") {
+				if _, err := old.Stat(t.Context(), k); err != nil {
+					if err := store.Delete(t.Context(), k); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			if c.wrote {
+				other := newHost(t, store)
+				aOld.flag(aOld.records[0], `\Flagged`)
+				other.sync("anne", aOld)
+				a.flag(a.records[0], `\Flagged`)
+				a.records[0].ModSeq = aOld.records[0].ModSeq
+			}
+			ahead = 2 * time.Hour
+			if !c.alive {
+				h.start()
+			}
+			for range 3 {
+				x := h.client()
+				_, err := x.sync("anne", a)
+				x.s.Close()
+				deferredOnly(t, err)
+			}
+			// What bert gets now lay in packs that are gone: it may not be referred to.
+			for i := range 12 {
+				b.deliver(mail(100+i, 3000))
+			}
+			h.sync("bert", b)
+			for user, box := range map[string]*source{"anne": a, "bert": b} {
+				checkLog(t, store, "user/"+user)
+				checkBodies(t, store, "user/"+user)
+				if err := box.differs(load(t, store, "user/"+user)); err != nil {
+					t.Error(err)
+				}
+				h.checkIndex(user, box)
+				h.expectSame(user, box)
+			}
+			h.stop()
+			h.start()
+			h.expectSame("anne", a)
+			h.expectSame("bert", b)
+		})
+	}
+}
+
+// The bucket was emptied while the daemon runs: a repository is made anew, complete.
+func TestBucketIsEmptied(t *testing.T) {
+	t.Parallel()
+	store := newStore()
+	var ahead time.Duration
+	h := newHostWith(t, func(o *partitions.Options) { o.Now = func() time.Time { return time.Now().Add(ahead) } }, store)
+	a := newSource("user.anne")
+	a.deliver(mail(1, 500))
+	h.sync("anne", a)
+	for _, k := range objects(t, store, "") {
+		if err := store.Delete(t.Context(), k); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ahead = 2 * time.Hour
+	a.deliver(mail(2, 500))
+	h.sync("anne", a)
+	keys := strings.Join(objects(t, store, ""), " ")
+	for _, k := range []string{"README.txt", "repository.json", "backups/user/anne/backup.json", history.LogKey("user/anne", 1)} {
+		if !strings.Contains(keys, k) {
+			t.Errorf("%s is missing: %s", k, keys)
+		}
+	}
+	h.expectSame("anne", a)
+	checkBucket(t, store, "user/anne", a)
+}
