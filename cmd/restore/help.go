@@ -31,6 +31,12 @@ Where to
                         imapd.conf (else sync_authname, sync_password) log in there.
   --to WHERE            maildir:DIR, mbox:FILE, eml:DIR, tar:FILE (compressed if it ends in
                         .zst), imap://USER@HOST[:PORT]/ or imaps://…, sync://HOST[:PORT]
+                        An IMAP account's password comes from RESTORE_IMAP_PASSWORD in the
+                        environment, or with --password-file FILE. imap:// means STARTTLS;
+                        ?tls=no at its end does without, ?authuser=ADMIN logs in as another.
+                        maildir is Maildir++ (.Archive.2023 beside cur); mbox is a directory
+                        of mboxrd files if there is more than one mailbox; eml and tar have
+                        Archive/2023/UID-GUID.eml with messages.ndjson for the flags.
   -A, --override-acl[=ACL] ACL of new mailboxes; without a value the server's default
   -D, --keep-deletedprefix deleted mailboxes come back as DELETED.…
   -L, --local-only      do not tell a murder

@@ -36,6 +36,7 @@ type options struct {
 	parallel      int
 	rate          int64
 	progress      string
+	passwordFile  string
 	verbose       int
 	sleep         time.Duration
 }
@@ -78,6 +79,7 @@ func parse(argv []string, stdin io.Reader, now time.Time) (*options, error) {
 	f.BoolVar(&o.newestFirst, "newest-first", false, "")
 	f.IntVar(&o.parallel, "parallel", 1, "")
 	limit := f.String("rate", "", "")
+	f.StringVar(&o.passwordFile, "password-file", "", "")
 	f.StringVar(&o.progress, "progress", "auto", "")
 	if err := f.Parse(attachedACL(argv)); err != nil {
 		return nil, cli.Usagef("%v", err)

@@ -13,12 +13,51 @@ import (
 	"backupd/internal/imapconf"
 	"backupd/internal/restore"
 	"backupd/internal/restore/csync"
+	"backupd/internal/restore/files"
+	"backupd/internal/restore/imapdest"
 	"backupd/partitions/history"
 	"backupd/replication/client"
 )
 
 func (j *job) destination(rep *restore.Report) (destination, error) {
-	return j.cyrus(rep)
+	domain := j.bucket.Conf.String("defaultdomain")
+	switch j.toFiles {
+	case "":
+		return j.cyrus(rep)
+	case "imap":
+		at, err := imapdest.ParseLocation(j.server)
+		if err != nil {
+			return nil, cli.Usagef("--to: %v", err)
+		}
+		secure, err := tlsConfig(j.bucket.Conf)
+		if err != nil {
+			return nil, &cli.ConfigError{Err: err}
+		}
+		secure.ServerName, _, _ = net.SplitHostPort(at.Addr)
+		password, err := j.password()
+		if err != nil {
+			return nil, err
+		}
+		return imapdest.New(j.src, rep, at, imapdest.Options{Password: password, TLS: secure, Parallel: j.parallel,
+			NewestFirst: j.newestFirst, DryRun: j.dryRun, Verbose: j.verbose,
+			Path: func(name string) []string { return restore.Path(name, domain, j.selection.DeletedPrefix) }}), nil
+	}
+	return files.New(j.src, rep, files.Options{Kind: j.toFiles, Path: j.server, DryRun: j.dryRun, Verbose: j.verbose,
+		DefaultDomain: domain, DeletedPrefix: j.selection.DeletedPrefix}), nil
+}
+
+// password is that of an IMAP account: from a file or the environment, which other
+// users of the host do not see.
+func (j *job) password() (string, error) {
+	if j.passwordFile != "" {
+		b, err := os.ReadFile(j.passwordFile)
+		line, _, _ := strings.Cut(string(b), "\n")
+		return strings.TrimSuffix(line, "\r"), err
+	}
+	if p, ok := os.LookupEnv("RESTORE_IMAP_PASSWORD"); ok {
+		return p, nil
+	}
+	return "", cli.Usagef("the password is missing: RESTORE_IMAP_PASSWORD in the environment, or --password-file")
 }
 
 func (j *job) cyrus(rep *restore.Report) (destination, error) {

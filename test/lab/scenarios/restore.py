@@ -1,7 +1,12 @@
 """restore: what our backup holds, into the emptied source and into a fresh Cyrus."""
+import glob
+import hashlib
+import mailbox
 import os
 import shutil
 import subprocess
+import tarfile
+import time
 
 from cyruslab import client, compare, host, instance, target
 from cyruslab.imap import ADMIN, PASSWORD, q
@@ -174,3 +179,158 @@ def lose(x, user, purge):
         x.expect("cyr_expire", r.returncode == 0, "%s" % r.stderr[-300:])
         left = [l for l in a.cmd('LIST "" "*"') if b"DELETED" in l and user.encode() in l]
         x.expect("cyr_expire", not left, "left: %r" % left[:3])
+
+
+@scenario("r2", conf=LOGIN)
+def moments(x):
+    "restore --at: before a folder was renamed, before messages were expunged, before flags were changed"
+    x.user("mona")
+    c = x.imap("mona")
+    c.cmd("CREATE Plans")
+    c.append("INBOX", [(msg("m%d" % i), [["\\Seen"], [], ["\\Flagged", "$Todo"]][i % 3], None) for i in range(30)])
+    c.append("Plans", [(msg("p%d" % i), [], None) for i in range(5)])
+    scope, past = {("user", "mona")}, []
+
+    def keep(step):
+        x.sync(step, "-u", "mona", again=False, check=False)
+        past.append((step, x.source.look(scope, whole=True), time.time()))
+        time.sleep(2.1)             # store time of a directory counts in full seconds
+    keep("r2-start")
+    c.cmd("RENAME Plans Done")
+    keep("r2-renamed")
+    c.cmd("SELECT INBOX")
+    c.cmd("STORE 5:14 +FLAGS (\\Deleted)")
+    c.cmd("EXPUNGE")
+    keep("r2-expunged")
+    c.cmd("STORE 1:* +FLAGS (\\Seen)")
+    c.cmd("UNSELECT")
+    keep("r2-flags")
+    for n, (step, want, when) in enumerate(past):
+        name = "past%d" % n
+        s = fresh(x, name, users=("mona",))
+        try:
+            at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(when + 1))
+            restore(x, step + "-U", "-v", "-U", "--at", at, csync(x, name), "-u", "mona", "-a")
+            equal(x, step + "-U", want, s.look(scope, whole=True))
+            instance.down(x.lab, name, wipe=True)
+            s.close()
+            s = fresh(x, name, users=("mona",))
+            restore(x, step, "-v", "--at", at, csync(x, name), "-u", "mona", "-a")
+            equal(x, step, want, s.look(scope, whole=True), uids=False, ids=False)
+        finally:
+            s.close()
+            instance.down(x.lab, name, wipe=True)
+    # flags alone, into the source itself
+    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(past[2][2] + 1))
+    restore(x, "r2-flags-only", "-v", "--flags-only", "--at", at, csync(x, "src"), "mona", "user/mona")
+    now = x.source.look(scope, whole=True)
+    for u, m in past[2][1].items():
+        for uid, was in m["messages"].items():
+            x.expect("r2-flags-only", now[u]["messages"][uid]["flags"] == was["flags"],
+                     "%s uid %d: flags were %s, are %s" % (m["name"], uid, was["flags"], now[u]["messages"][uid]["flags"]))
+    x.sync("r2-flags-backup", "-u", "mona")
+    # what was expunged comes back, visible, and only that
+    said = restore(x, "r2-bring-back", "-v", csync(x, "src"), "mona", "user/mona")
+    x.expect("r2-bring-back", "10 messages added" in said, said)
+    said = restore(x, "r2-bring-back-again", "-v", csync(x, "src"), "mona", "user/mona")
+    x.expect("r2-bring-back-again", " 0 messages added" in said, said)
+    now = next(m for m in x.source.look(scope, whole=True).values() if m["name"] == "user.mona")
+    x.expect("r2-bring-back", len(now["messages"]) == 30, "%d messages, not 30" % len(now["messages"]))
+    for what, args, rc in (("r2-before", ("--at", "2001-01-01", csync(x, "src"), "mona", "-a"), 75),
+                           ("r2-nobody", (csync(x, "src"), "nobody", "-a"), 75),
+                           ("r2-no-mailbox", (csync(x, "src"), "mona", "user/mona/Nothing"), 75),
+                           ("r2-no-server", ("127.0.0.1:1", "mona", "-a"), 75),
+                           ("r2-usage", (csync(x, "src"), "mona"), 64)):
+        said = restore(x, what, *args, rc=rc)
+        x.expect(what, rc == 64 or len(said.strip().splitlines()) == 1, "not one line: %s" % said)
+
+
+@scenario("r3", conf=LOGIN)
+def cut(x):
+    "restore killed again and again, with and without -U: complete in the end, and nothing twice"
+    x.user("kim")
+    c = x.imap("kim")
+    for n in range(6):
+        c.append("INBOX", [(msg("k%d-%d" % (n, i), b"x" * 2000 + b"\r\n"), ["\\Seen"][:i % 2], None) for i in range(500)])
+    c.append("INBOX", [(msg("k0-1", b"x" * 2000 + b"\r\n"), [], None)])         # the same message again
+    c.cmd("CREATE More")
+    c.append("More", [(msg("more%d" % i), [], None) for i in range(300)])
+    scope = {("user", "kim")}
+    x.sync("r3-backup", "-u", "kim", again=False, check=False)
+    want = x.source.look(scope, whole=True)
+    for keep in (True, False):
+        name, step = "cutu" if keep else "cut", "r3-cut-U" if keep else "r3-cut"
+        s = fresh(x, name, users=("kim",))
+        try:
+            args = ["-C", x.backup["conf"], "-v"] + (["-U"] if keep else []) + [csync(x, name), "-u", "kim", "-a"]
+            kills, after = 0, 0.15
+            while kills < 40:
+                p = subprocess.Popen([program(x), *args], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                     stderr=subprocess.DEVNULL, cwd="/", env={"PATH": host.PATH}, **host.as_cyrus())
+                try:
+                    p.wait(after)
+                    break
+                except subprocess.TimeoutExpired:
+                    p.kill()
+                    p.wait()
+                kills, after = kills + 1, after + 0.05
+            print("    killed %d times" % kills)
+            x.expect(step, kills > 1, "it was never killed")
+            time.sleep(1)           # what was cut may still be at work there
+            restore(x, step, *args[2:])
+            equal(x, step, want, s.look(scope, whole=True), uids=keep, ids=keep)
+        finally:
+            s.close()
+            instance.down(x.lab, name, wipe=True)
+
+
+@scenario("r4", conf=LOGIN, src={"allowapop": "no"})
+def elsewhere(x):
+    "restore --to: IMAP, Maildir, mbox, eml and tar have every byte, flag and date"
+    everything(x)
+    x.sync("r4-backup", "-u", "berta", again=False, check=False)
+    scope = {("user", "berta")}
+    want = {m["name"]: m for m in x.source.look(scope, whole=True).values()}
+    every = sorted(v["guid"] for m in want.values() for v in m["messages"].values())
+    out = x.lab.path("out")
+    host.mkdirs(out)
+    for twice in ("", "-again"):
+        for kind, to in (("maildir", "maildir:%s/md" % out), ("eml", "eml:%s/eml" % out), ("mbox", "mbox:%s/mbox" % out),
+                         ("tar", "tar:%s/x.tar" % out), ("zst", "tar:%s/x.tar.zst" % out)):
+            restore(x, "r4-%s%s" % (kind, twice), "-v", "--to", to, "-u", "berta", "-a")
+        for kind, found in (("maildir", [f for d in ("/md/*/cur/*", "/md/.*/cur/*", "/md/cur/*") for f in glob.glob(out + d)]),
+                            ("eml", glob.glob(out + "/eml/**/*.eml", recursive=True))):
+            have = sorted(hashlib.sha1(open(f, "rb").read()).hexdigest() for f in set(found))
+            x.expect("r4-" + kind, have == every, "%d files, wanted %d, or other bytes" % (len(have), len(every)))
+        with tarfile.open(out + "/x.tar") as t:
+            have = sorted(hashlib.sha1(t.extractfile(m).read()).hexdigest() for m in t if m.name.endswith(".eml"))
+        x.expect("r4-tar", have == every, "%d messages, wanted %d, or other bytes" % (len(have), len(every)))
+        n = sum(len(mailbox.mbox(f)) for f in glob.glob(out + "/mbox/**/*.mbox", recursive=True))
+        x.expect("r4-mbox", n == len(every), "%d messages in mboxes, wanted %d" % (n, len(every)))
+    box = mailbox.Maildir(out + "/md", create=False)
+    for key in box.keys():
+        f = box.get_message(key)
+        guid = key.split(".")[1].split("_")[0]
+        was = next(v for v in want["user.berta"]["messages"].values() if v["guid"] == guid)
+        flags = "".join(sorted(l for l, n in zip("DFRST", ("\\Draft", "\\Flagged", "\\Answered", "\\Seen", "\\Deleted"))
+                               if n in was["flags"]))
+        x.expect("r4-flags", "".join(l for l in f.get_flags() if l.isupper()) == flags, "%s: %s, wanted %s" % (key, f.get_flags(), flags))
+        x.expect("r4-date", f.get_date() == was["internaldate"], "%s: %s, wanted %s" % (key, f.get_date(), was["internaldate"]))
+
+    s = fresh(x, "imap", users=("berta",))
+    try:
+        a = instance.connect(x.lab, ADMIN, "imap")
+        a.cmd("CREATE user/berta")
+        a.close()
+        env = x.backup["env"]
+        x.backup["env"] = {**env, "RESTORE_IMAP_PASSWORD": PASSWORD}
+        to = "imap://berta@127.0.0.1:%d/?tls=no" % x.lab.inst("imap")["ports"]["imap"]
+        restore(x, "r4-imap", "-v", "--to", to, "-u", "berta", "-a")
+        said = restore(x, "r4-imap-again", "-v", "--to", to, "-u", "berta", "-a")
+        x.expect("r4-imap-again", " 0 messages added" in said, said)
+        got = {m["name"]: m for m in s.look(scope, whole=True).values()}
+        for n, m in want.items():
+            bag = [sorted((v["guid"], v["internaldate"], v["flags"]) for v in b.get(n, {"messages": {}})["messages"].values()) for b in (want, got)]
+            x.expect("r4-imap", bag[0] == bag[1], "%s: %r, wanted %r" % (n, bag[1][:3], bag[0][:3]))
+    finally:
+        s.close()

@@ -1,0 +1,156 @@
+package imapdest
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/emersion/go-imap/v2"
+	"github.com/emersion/go-imap/v2/imapclient"
+	"golang.org/x/sync/errgroup"
+
+	"backupd/internal/restore"
+)
+
+// Options of a destination.
+type Options struct {
+	Password    string
+	TLS         *tls.Config // nil = the system's authorities
+	Parallel    int         // connections; 0 = 1
+	NewestFirst bool
+	DryRun      bool
+	Verbose     int
+	// Path is a mailbox's name below the INBOX, in components as people write them.
+	Path func(name string) []string
+}
+
+// Destination is an account of an IMAP server.
+type Destination struct {
+	at  *Location
+	opt Options
+	src *restore.Source
+	rep *restore.Report
+}
+
+// New returns a destination for what src holds.
+func New(src *restore.Source, rep *restore.Report, at *Location, o Options) *Destination {
+	return &Destination{at: at, opt: o, src: src, rep: rep}
+}
+
+// Restore brings the folders and, of what belongs to none, the subscriptions: IMAP
+// knows no more. What concerns one message is told to the Report.
+func (d *Destination) Restore(ctx context.Context, folders []*restore.Folder, account *restore.Account) error {
+	queue := make(chan *restore.Folder)
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		defer close(queue)
+		for _, f := range folders {
+			select {
+			case queue <- f:
+			case <-gctx.Done():
+				return gctx.Err()
+			}
+		}
+		return nil
+	})
+	for range max(1, min(d.opt.Parallel, len(folders))) {
+		g.Go(func() error {
+			return d.session(gctx, func(s *session) error {
+				for f := range queue {
+					if err := s.folder(gctx, f); err != nil {
+						return fmt.Errorf("%s: %w", f.Name, err)
+					}
+					d.rep.Folder()
+				}
+				return nil
+			})
+		})
+	}
+	if err := g.Wait(); err != nil || account == nil || d.opt.DryRun {
+		return err
+	}
+	return d.session(ctx, func(s *session) error { return s.subscribe(account) })
+}
+
+// session is a connection and what its server calls things.
+type session struct {
+	*Destination
+	c      *imapclient.Client
+	delim  string
+	prefix string // of the user's own folders
+}
+
+func (d *Destination) session(ctx context.Context, do func(*session) error) error {
+	c, err := d.at.connect(d.opt.Password, d.opt.TLS)
+	if err != nil {
+		return err
+	}
+	defer context.AfterFunc(ctx, func() { _ = c.Close() })()
+	s := &session{Destination: d, c: c, delim: "/"}
+	err = s.names()
+	if err == nil {
+		err = do(s)
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		return errors.Join(err, c.Close())
+	}
+	return errors.Join(c.Logout().Wait(), c.Close())
+}
+
+// names asks for the delimiter and for where the user's own folders are.
+func (s *session) names() error {
+	list, err := s.c.List("", "", nil).Collect()
+	if err != nil {
+		return err
+	}
+	if len(list) > 0 && list[0].Delim != 0 {
+		s.delim = string(list[0].Delim)
+	}
+	if !s.c.Caps().Has(imap.CapNamespace) {
+		return nil
+	}
+	ns, err := s.c.Namespace().Wait()
+	if err != nil {
+		return err
+	}
+	if len(ns.Personal) > 0 {
+		s.prefix = ns.Personal[0].Prefix
+	}
+	return nil
+}
+
+// create makes the folder unless it is there.
+func (s *session) create(name string) (exists bool, err error) {
+	list, err := s.c.List("", name, nil).Collect()
+	if err != nil {
+		return false, err
+	}
+	for _, l := range list {
+		if l.Mailbox == name && !slices.Contains(l.Attrs, imap.MailboxAttrNoSelect) && !slices.Contains(l.Attrs, imap.MailboxAttrNonExistent) {
+			return true, nil
+		}
+	}
+	if s.opt.DryRun {
+		return false, nil
+	}
+	return false, s.c.Create(name, nil).Wait()
+}
+
+func (s *session) subscribe(a *restore.Account) error {
+	for _, e := range a.Subs {
+		name := s.name(e.Name)
+		if err := s.c.Subscribe(name).Wait(); err != nil {
+			var refused *imap.Error
+			if !errors.As(err, &refused) {
+				return err
+			}
+			s.rep.Fail(fmt.Errorf("subscribe to %s: %w", name, err))
+		}
+	}
+	return nil
+}
