@@ -109,6 +109,7 @@ func (b *Backup) foldAll(ctx context.Context, st *indexState, c *history.CommitR
 		if err := f.Fold(c.Header(), e); err != nil {
 			return err
 		}
+		b.noteLock(e)
 		if e, ok := e.(*history.MessagesEvent); ok {
 			messages = append(messages, e.Messages...)
 		}
@@ -161,21 +162,17 @@ func (s *indexState) share(c *history.CommitReader, messages []history.Message) 
 }
 
 // shareKnown shows the partition a message of this backup, if all its chunks lie in
-// packs, and it is named by its guid there: it is not when the guid was suspicious.
+// packs.
 func (s *indexState) shareKnown(m history.Message) error {
-	if s.part.private() || m.Missing {
+	if s.part.private() || m.Missing || m.Private {
 		return nil
 	}
 	if _, known, err := s.part.lookupShared(s.t, m.GUID); known || err != nil {
 		return err
 	}
 	for _, c := range m.Chunks {
-		p, ok, err := s.part.lookupChunk(s.t, c)
-		if err != nil || !ok {
+		if _, ok, err := s.part.lookupChunk(s.t, c); err != nil || !ok {
 			return err
-		}
-		if at, _ := parsePlace(p); len(m.Chunks) == 1 && !at.whole {
-			return nil
 		}
 	}
 	return s.part.indexShared(s.t, m.GUID, shared{m.Size, m.Chunks})

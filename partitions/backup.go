@@ -29,6 +29,7 @@ type Backup struct {
 	part  *Partition // nil: not known, or nowhere yet
 	entry *entry     // nil: not known, or nowhere yet
 	epoch uint64     // of part, when entry was made known
+	lock  lockView
 
 	mu      sync.Mutex
 	pending bool // a checkpoint is asked for
@@ -88,6 +89,9 @@ func (b *Backup) refresh(ctx context.Context) error {
 	}
 	if err == nil && b.entry != nil && b.entry.Sealed {
 		err = errSealed
+	}
+	if err == nil {
+		err = b.checkLock(ctx)
 	}
 	return err
 }
@@ -289,6 +293,7 @@ func (b *Backup) create(ctx context.Context, in *Partition) error {
 		return err
 	}
 	b.entry.Proven = in.clock.now(b.set.opt.Now()) // that it was nowhere has just been seen
+	b.lock = lockNone
 	return nil
 }
 
@@ -302,7 +307,7 @@ func (b *Backup) newEntry(rebuilding bool) error {
 	if err := b.set.index.Update(func(t *index.Txn) error { return writeEntry(t, b.path, e) }); err != nil {
 		return err
 	}
-	b.entry = e
+	b.entry, b.lock = e, lockUnknown
 	return nil
 }
 

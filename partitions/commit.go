@@ -68,6 +68,9 @@ func (b *Backup) again(ctx context.Context, look func(context.Context) error, re
 	case b.entry.ID == was.ID && b.entry.Number == was.Number:
 		return nil
 	}
+	if err := b.checkLock(ctx); err != nil {
+		return err
+	}
 	return recheck()
 }
 

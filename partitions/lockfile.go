@@ -1,4 +1,114 @@
 package partitions
 
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"backupd/objstore"
+	"backupd/partitions/history"
+	"backupd/replication/cyrus"
+)
+
+// ErrHeld: somebody holds the lock of the backup. It is a cyrus.ErrLocked.
+var ErrHeld error = heldError{}
+
+type heldError struct{}
+
+// Error is the text that Cyrus's tools have, and that scripts look for.
+func (heldError) Error() string { return "Mailbox is locked" }
+func (heldError) Unwrap() error { return cyrus.ErrLocked }
+
+// lockVersion is the version of lock.json.
+const lockVersion = 1
+
 // lockKey is the key of a backup's lock object.
 func lockKey(path string) string { return backupPrefix(path) + "lock.json" }
+
+// lockFile is lock.json: a lease by the store's clock.
+type lockFile struct {
+	Version int       `json:"version"`
+	ID      string    `json:"id"`    // 16 random bytes, hex
+	Owner   string    `json:"owner"` // for people
+	Since   time.Time `json:"since"`
+	// Expires is when it ends unless it is renewed; zero = it was given back.
+	Expires time.Time `json:"expires"`
+}
+
+// holds says whether the lock holds at a moment of the store's clock.
+func (l *lockFile) holds(now time.Time) bool { return l.Expires.After(now) }
+
+func (l *lockFile) held() error {
+	return fmt.Errorf("%w (by %s since %s)", ErrHeld, l.Owner, l.Since.Local().Format(time.DateTime))
+}
+
+// readLock reads lock.json; nil where there is none.
+func readLock(ctx context.Context, s objstore.Store, path string) (*lockFile, objstore.Info, error) {
+	b, info, err := readSmall(ctx, s, lockKey(path))
+	if errors.Is(err, objstore.ErrNotExist) {
+		return nil, objstore.Info{StoreTime: objstore.StoreTimeOf(err)}, nil
+	}
+	if err != nil {
+		return nil, info, err
+	}
+	var l lockFile
+	if err := json.Unmarshal(b, &l); err != nil {
+		return nil, info, fmt.Errorf("read %s: %w", lockKey(path), err)
+	}
+	if l.Version != lockVersion {
+		return nil, info, fmt.Errorf("%s has version %d; this program knows version %d: use a newer one", lockKey(path), l.Version, lockVersion)
+	}
+	return &l, info, nil
+}
+
+func (l *lockFile) put(ctx context.Context, s objstore.Store, path string, o objstore.PutOptions) (objstore.Info, error) {
+	b, err := json.Marshal(l)
+	if err != nil {
+		return objstore.Info{}, err
+	}
+	return s.Put(ctx, lockKey(path), bytes.NewReader(append(b, '\n')), o)
+}
+
+// lockView is what a daemon knows of the lock of a backup. A lock shows itself in the
+// log, so that in steady state nobody asks for it.
+type lockView byte
+
+const (
+	lockUnknown lockView = iota // not looked at in this process's life
+	lockNone                    // there is none unless a LockedEvent says so
+	lockMaybe                   // there was one
+)
+
+// noteLock sees a lock announced.
+func (b *Backup) noteLock(e history.Event) {
+	if _, ok := e.(*history.LockedEvent); ok {
+		b.lock = lockMaybe
+	}
+}
+
+// checkLock waits for a lock to end as long as the patience of ctx, then it is
+// ErrLocked. It asks the store only where there may be one. The turn is held.
+func (b *Backup) checkLock(ctx context.Context) error {
+	if b.entry == nil || b.lock == lockNone {
+		return nil
+	}
+	return await0(ctx, func() error {
+		l, info, err := readLock(ctx, b.part.store, b.path)
+		if err != nil {
+			return err
+		}
+		now := info.StoreTime
+		if now.IsZero() {
+			now = b.part.clock.now(b.set.opt.Now())
+		}
+		if l != nil && l.holds(now) {
+			b.lock = lockMaybe
+			return &objstore.Error{Op: "get", Key: lockKey(b.path), Temporary: true, Err: l.held()}
+		}
+		b.lock = lockNone
+		return nil
+	})
+}

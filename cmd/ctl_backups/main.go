@@ -14,9 +14,11 @@ import (
 
 	"backupd/cmd/internal/cli"
 	"backupd/internal/version"
+	"backupd/partitions"
 )
 
 const usage = `usage: ctl_backups [options] list [-t[hours]] [[mode] backup...]
+       ctl_backups [options] lock [-c] [-p | -x command] [mode] backup
        ctl_backups [options] reindex [mode] backup...
        ctl_backups [options] stat [mode] backup...
        ctl_backups [options] verify [--quick] [mode] backup...
@@ -30,6 +32,10 @@ options: -C, --config file   imapd.conf (default /etc/imapd.conf)
          -h, --human         sizes as 1.2 MB
          -j, --json          one JSON object for each backup; --ndjson: each in one line
          -q, --quick         verify: only the newest checkpoint and commits, no messages
+         -w, --wait-for-locks  wait for a lock that somebody else holds
+         -p, --pause         lock: until standard input ends (the default)
+         -x, --execute=cmd   lock: while /bin/sh runs the command
+         -c, --create        lock: make the backup, which must not be there yet
          -S, --stop-on-error stop at the first backup that fails
          -t, --stale[=hours] list: only backups without a change for so long (24)
          -v, --verbose       say more
@@ -38,6 +44,7 @@ Examples:
   ctl_backups list -t48 -A       who has not been backed up for two days
   ctl_backups stat -h anne       what anne's backup takes, and how much of it is still wanted
   ctl_backups verify -v -A       read everything, and compare it with what it should be
+  ctl_backups lock anne -x "rclone sync /var/spool/backup remote:copy"
   ctl_backups reindex -A         make the local index anew from the bucket
   echo secret | ctl_backups passwd repl
 `
@@ -61,16 +68,24 @@ type command struct {
 	open   cli.Opener
 	bucket *cli.Bucket
 	now    time.Time
-	in     io.Reader
-	out    io.Writer
-	err    io.Writer
-	args   []string
+	clock  func() time.Time // nil: the real one
+	// setOptions are what tests set of a Set that is opened here.
+	setOptions partitions.Options
+	host       string // of commits that are made here
+	in         io.Reader
+	out        io.Writer
+	err        io.Writer
+	args       []string
 
 	config  string
 	mode    mode
 	json    bool
 	ndjson  bool
 	human   bool
+	wait    bool
+	create  bool
+	pause   bool
+	execute string
 	quick   bool
 	stop    bool
 	stale   int // hours; -1 = all
@@ -87,6 +102,10 @@ func (c *command) run(argv []string) error {
 	f.BoolVar(&c.ndjson, "ndjson", false, "")
 	f.BoolVarP(&c.human, "human", "h", false, "")
 	f.BoolVarP(&c.quick, "quick", "q", false, "")
+	f.BoolVarP(&c.wait, "wait-for-locks", "w", false, "")
+	f.BoolVarP(&c.create, "create", "c", false, "")
+	f.BoolVarP(&c.pause, "pause", "p", false, "")
+	f.StringVarP(&c.execute, "execute", "x", "", "")
 	f.BoolVarP(&c.stop, "stop-on-error", "S", false, "")
 	f.CountVarP(&c.verbose, "verbose", "v", "")
 	f.IntVarP(&c.stale, "stale", "t", -1, "")
@@ -122,7 +141,7 @@ func (c *command) run(argv []string) error {
 }
 
 func (c *command) do(verb string) error {
-	table := map[string]func(*command) error{"list": list, "reindex": reindex, "stat": stat, "verify": verify, "passwd": passwd}
+	table := map[string]func(*command) error{"list": list, "reindex": reindex, "stat": stat, "verify": verify, "passwd": passwd, "lock": lock}
 	do, ok := table[verb]
 	if !ok {
 		return cli.Usagef("%q is not a command", verb)
@@ -136,12 +155,21 @@ func (c *command) do(verb string) error {
 			return err
 		}
 		defer c.bucket.Close()
+		if c.host, err = c.bucket.Conf.ServerName(); err != nil {
+			return err
+		}
 	}
 	return do(c)
 }
 
 func (c *command) checkNames(verb string) error {
 	switch {
+	case verb == "lock" && (len(c.args) != 1 || c.mode == modeAll || c.mode == modeDomains || c.mode == modePrefixes):
+		return cli.Usagef("lock takes exactly one backup")
+	case c.pause && c.execute != "":
+		return cli.Usagef("only one of -p and -x can be given")
+	case verb != "lock" && (c.pause || c.create || c.execute != ""):
+		return cli.Usagef("-c, -p and -x go with lock alone")
 	case c.mode == modeAll && len(c.args) > 0:
 		return cli.Usagef("-A takes no names, and %q was given", strings.Join(c.args, " "))
 	case c.mode != modeAll && len(c.args) == 0 && verb == "list":

@@ -62,6 +62,8 @@ func newEvent(kind string) Event {
 		return new(PruneEvent)
 	case "retained":
 		return new(RetainedEvent)
+	case "locked":
+		return new(LockedEvent)
 	case "sealed":
 		return new(SealedEvent)
 	}

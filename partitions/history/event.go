@@ -148,6 +148,12 @@ type (
 		From uint64 `json:"from"`
 		To   uint64 `json:"to"`
 	}
+	// LockedEvent announces a lock: lock.json says whether it still holds. Whoever wants
+	// to write the next commit has read this one.
+	LockedEvent struct {
+		ID    string `json:"id"` // of the lock
+		Owner string `json:"owner"`
+	}
 	// SealedEvent ends the log for good (erase, move).
 	SealedEvent struct {
 		Reason string `json:"reason"`
@@ -161,6 +167,7 @@ type Message struct {
 	Size    int64      `json:"size"`              // bytes
 	Chunks  []ChunkID  `json:"chunks"`            // in order; JSON: hex strings
 	Missing bool       `json:"missing,omitempty"` // the client could not read its file: no chunks
+	Private bool       `json:"private,omitempty"` // its bytes were made to collide with others of this guid: no other backup may refer to it
 }
 
 // ChunkID is the SHA-256 of a chunk's bytes.

@@ -55,7 +55,7 @@ func (f *Folder) fold(h *Header, e Event) error {
 		return f.unuser(h)
 	case *PruneEvent:
 		return f.prune(e)
-	case *AdoptedEvent, *RetainedEvent:
+	case *AdoptedEvent, *RetainedEvent, *LockedEvent:
 		return nil // notes for people: the events after them say what has changed
 	}
 	return f.item(h, e)

@@ -103,7 +103,7 @@ func anyMessage() *rapid.Generator[Message] {
 
 var kinds = []string{"mailbox", "records", "recordblocks", "complete", "expunge", "messages", "rename", "unmailbox", "resync",
 	"sub", "seen", "sieve", "unsieve", "sieve-active", "quota", "unquota", "annotation", "unuser", "adopted", "moved-away",
-	"prune", "retained", "sealed"}
+	"prune", "retained", "locked", "sealed"}
 
 func anyEvent() *rapid.Generator[Event] {
 	return rapid.Custom(func(t *rapid.T) Event {

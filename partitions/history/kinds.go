@@ -23,4 +23,5 @@ func (*AdoptedEvent) Kind() string      { return "adopted" }
 func (*MovedAwayEvent) Kind() string    { return "moved-away" }
 func (*PruneEvent) Kind() string        { return "prune" }
 func (*RetainedEvent) Kind() string     { return "retained" }
+func (*LockedEvent) Kind() string       { return "locked" }
 func (*SealedEvent) Kind() string       { return "sealed" }

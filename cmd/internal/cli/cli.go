@@ -111,14 +111,25 @@ const (
 
 // Find looks a backup up by an argument.
 func (b *Bucket) Find(ctx context.Context, m Mode, arg string) (*partitions.Found, error) {
-	switch m {
-	case ByMailbox:
-		name := stores.AdminForm(b.Conf).Internal(arg)
-		return partitions.Find(ctx, b.Partitions, stores.Names(b.Conf).Of(name))
-	case ByPath:
+	if m == ByPath {
 		return b.findPath(ctx, arg)
 	}
-	return partitions.Find(ctx, b.Partitions, partitions.UserName(arg))
+	n, err := b.Name(m, arg)
+	if err != nil {
+		return nil, err
+	}
+	return partitions.Find(ctx, b.Partitions, n)
+}
+
+// Name is what a backup is for that an argument names. A path names only one that is there.
+func (b *Bucket) Name(m Mode, arg string) (partitions.Name, error) {
+	switch m {
+	case ByMailbox:
+		return stores.Names(b.Conf).Of(stores.AdminForm(b.Conf).Internal(arg)), nil
+	case ByPath:
+		return partitions.Name{}, Usagef("%s: a backup is made for a userid or a mailbox, not for a path", arg)
+	}
+	return partitions.UserName(arg), nil
 }
 
 func (b *Bucket) findPath(ctx context.Context, path string) (*partitions.Found, error) {

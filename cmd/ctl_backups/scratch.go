@@ -1,0 +1,31 @@
+package main
+
+import (
+	"errors"
+	"os"
+
+	"backupd/index"
+	"backupd/partitions"
+)
+
+// scratchSet opens the partitions with an index of its own, which is thrown away: for
+// what writes to the bucket beside a running daemon, as another host would.
+func (c *command) scratchSet() (*partitions.Set, func() error, error) {
+	dir, err := os.MkdirTemp("", "ctl_backups")
+	if err != nil {
+		return nil, nil, err
+	}
+	x, err := index.Open(dir, index.Options{})
+	if err != nil {
+		return nil, nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	o := c.setOptions
+	o.Partitions, o.Index, o.NoCheckpoints, o.Host = c.bucket.Partitions, x, true, c.host
+	o.Exclusive = c.bucket.Conf.Switch("backup_exclusive")
+	o.DedupPerBackup = c.bucket.Conf.Word("backup_dedup") == "backup"
+	set, err := partitions.Open(o)
+	if err != nil {
+		return nil, nil, errors.Join(err, x.Close(), os.RemoveAll(dir))
+	}
+	return set, func() error { return errors.Join(set.Close(), x.Close(), os.RemoveAll(dir)) }, nil
+}

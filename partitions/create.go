@@ -1,0 +1,28 @@
+package partitions
+
+import (
+	"context"
+	"fmt"
+
+	"backupd/objstore"
+)
+
+// Create makes an empty backup, in the partition that hashing chooses. One that is
+// there already is objstore.ErrExist.
+func (s *Set) Create(ctx context.Context, n Name) (*Found, error) {
+	b := s.backup(n)
+	if err := b.begin(ctx); err != nil {
+		return nil, err
+	}
+	defer b.end()
+	if err := b.refresh(ctx); err != nil {
+		return nil, s.errf(b, err)
+	}
+	if b.entry != nil {
+		return nil, s.errf(b, fmt.Errorf("in partition %s: %w", b.part.name, objstore.ErrExist))
+	}
+	if err := b.create(ctx, nil); err != nil {
+		return nil, s.errf(b, err)
+	}
+	return FindPath(ctx, Config{Name: b.part.name, Location: b.part.location, Store: b.part.store}, b.path)
+}

@@ -1,0 +1,266 @@
+package partitions
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"backupd/objstore"
+	"backupd/objstore/pack"
+	"backupd/partitions/history"
+)
+
+// lockLease is how long a lock outlives the program that took it; it renews it three
+// times as often.
+const lockLease = 2 * time.Minute
+
+// LockOptions say how to take a lock.
+type LockOptions struct {
+	Owner string        // who takes it, for people
+	Host  string        // of the commit that announces it
+	Wait  bool          // for a lock that somebody else holds
+	Lease time.Duration // 0: two minutes
+	Now   func() time.Time
+}
+
+// Lock keeps every writer off a backup, on this host and on others, until Release.
+type Lock struct {
+	found *Found
+	opt   LockOptions
+	file  lockFile
+	etag  string
+	lost  context.Context // ends when the lock is lost or given back
+	end   context.CancelCauseFunc
+	done  chan struct{} // the renewal has ended
+}
+
+// errNoLocks: two lockers could overwrite each other.
+var errNoLocks = errors.New("the store does not honour conditional puts, so that no lock can be kept in it: stop backupd instead")
+
+// Lock takes the lock of the backup: first lock.json, a lease by the store's clock, and
+// then the next number of its log. No daemon can commit anything without having read
+// that commit, and then it asks for lock.json. ErrHeld when somebody else holds it.
+func (f *Found) Lock(ctx context.Context, o LockOptions) (*Lock, error) {
+	if o.Lease == 0 {
+		o.Lease = lockLease
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	repo, err := readRepository(ctx, f.Partition.Store)
+	if err != nil {
+		return nil, err
+	}
+	if !repo.Capabilities.IfAbsent || !repo.Capabilities.IfMatch {
+		return nil, fmt.Errorf("partition %s (%s): %w", f.Partition.Name, f.Partition.Location, errNoLocks)
+	}
+	l := &Lock{found: f, opt: o, file: lockFile{Version: lockVersion, ID: randomHex(), Owner: o.Owner}, done: make(chan struct{})}
+	for {
+		err := l.take(ctx)
+		if err == nil {
+			break
+		}
+		if !o.Wait || !errors.Is(err, ErrHeld) {
+			return nil, err
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	l.lost, l.end = context.WithCancelCause(context.WithoutCancel(ctx))
+	go l.renew()
+	if err := l.announce(ctx); err != nil {
+		return nil, errors.Join(err, l.Release(context.WithoutCancel(ctx)))
+	}
+	return l, nil
+}
+
+// take puts lock.json where there is none that holds.
+func (l *Lock) take(ctx context.Context) error {
+	s, path := l.found.Partition.Store, l.found.Path
+	old, info, err := readLock(ctx, s, path)
+	if err != nil {
+		return err
+	}
+	now := l.storeTime(info)
+	if old != nil && old.holds(now) {
+		return old.held()
+	}
+	o := objstore.PutOptions{IfAbsent: true}
+	if old != nil {
+		o = objstore.PutOptions{IfMatch: info.ETag}
+	}
+	l.file.Since, l.file.Expires = now.UTC(), now.Add(l.opt.Lease).UTC()
+	return l.put(ctx, o)
+}
+
+func (l *Lock) storeTime(i objstore.Info) time.Time {
+	if i.StoreTime.IsZero() {
+		return l.opt.Now()
+	}
+	return i.StoreTime
+}
+
+// put puts lock.json over what was there, and reads it back after an unclear answer.
+func (l *Lock) put(ctx context.Context, o objstore.PutOptions) error {
+	s, path := l.found.Partition.Store, l.found.Path
+	info, putErr := l.file.put(ctx, s, path, o)
+	if putErr == nil {
+		l.etag = info.ETag
+		return nil
+	}
+	there, info, err := readLock(ctx, s, path)
+	switch {
+	case err != nil:
+		return errors.Join(putErr, err)
+	case there != nil && there.ID == l.file.ID && there.Expires.Equal(l.file.Expires):
+		l.etag = info.ETag
+		return nil
+	case there != nil && there.ID != l.file.ID && there.holds(l.storeTime(info)):
+		return there.held()
+	}
+	return putErr
+}
+
+// renew keeps the lease from ending. When it ended all the same, the lock is lost.
+func (l *Lock) renew() {
+	defer close(l.done)
+	every := l.opt.Lease / 3
+	t := time.NewTicker(every)
+	defer t.Stop()
+	last := time.Now() // monotonic: when it was renewed
+	for {
+		select {
+		case <-l.lost.Done():
+			return
+		case <-t.C:
+		}
+		ctx, cancel := context.WithTimeout(l.lost, every)
+		was := l.file.Expires
+		l.file.Expires = was.Add(time.Since(last))
+		begun := time.Now()
+		err := l.put(ctx, objstore.PutOptions{IfMatch: l.etag})
+		cancel()
+		switch {
+		case err == nil:
+			last = begun
+		case errors.Is(err, ErrHeld), errors.Is(err, objstore.ErrPrecondition), time.Since(last) > l.opt.Lease:
+			l.end(fmt.Errorf("the lock of %s was lost: %w", l.found.Name(), err))
+			return
+		default:
+			l.file.Expires = was // try again with the next tick
+		}
+	}
+}
+
+// Lost ends when the lock does not hold any longer; its cause says why.
+func (l *Lock) Lost() context.Context { return l.lost }
+
+// Release gives the lock back. The error of a lock that was lost says so.
+func (l *Lock) Release(ctx context.Context) error {
+	if cause := context.Cause(l.lost); cause != nil {
+		return cause
+	}
+	l.end(nil)
+	<-l.done
+	if cause := context.Cause(l.lost); cause != nil && !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	l.file.Expires = time.Time{}
+	if err := l.put(ctx, objstore.PutOptions{IfMatch: l.etag}); err != nil {
+		return fmt.Errorf("give back the lock of %s: %w", l.found.Name(), err)
+	}
+	return nil
+}
+
+// announceTries is how many numbers of the log it tries to win.
+const announceTries = 50
+
+// announce puts a LockedEvent as the next commit.
+func (l *Lock) announce(ctx context.Context) error {
+	f := l.found
+	var newest uint64
+	for range announceTries {
+		tip, err := f.tip(ctx, newest)
+		if err != nil {
+			return err
+		}
+		newest = tip.Number
+		won, err := l.commit(ctx, tip)
+		if won || err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("announce the lock of %s: %d numbers of its log were taken by others", f.Name(), announceTries)
+}
+
+// tip is the newest commit, from a number that is known to be used.
+func (f *Found) tip(ctx context.Context, known uint64) (history.Tip, error) {
+	log := f.Log()
+	newest, err := log.Newest(ctx, known)
+	if err != nil || newest == 0 {
+		return history.Tip{}, err
+	}
+	tip := history.Tip{Number: newest}
+	for c, err := range log.Commits(ctx, newest, newest) {
+		if err != nil {
+			return tip, err
+		}
+		for e, err := range c.Events() {
+			if err != nil {
+				return tip, err
+			}
+			if _, sealed := e.(*history.SealedEvent); sealed {
+				return tip, fmt.Errorf("backup of %s: %w", f.Name(), errSealed)
+			}
+		}
+		tip.Time = c.Header().Time
+		if tip.Hash, err = c.Hash(); err != nil {
+			return tip, err
+		}
+	}
+	return tip, nil
+}
+
+func (l *Lock) commit(ctx context.Context, tip history.Tip) (won bool, err error) {
+	f := l.found
+	h := history.Header{
+		Version: history.Version, Backup: f.Path, Number: tip.Number + 1, Prev: tip.Hash, Time: l.file.Since,
+		Host: l.opt.Host, Clock: l.opt.Now().UTC().Round(0), Connection: "lock", Client: l.opt.Owner, Random: history.NewRandom(),
+	}
+	if h.Time.Before(tip.Time) {
+		h.Time = tip.Time
+	}
+	return f.putNext(ctx, h, &history.LockedEvent{ID: l.file.ID, Owner: l.opt.Owner})
+}
+
+// putNext puts a commit of these events under its number. false: another writer has it.
+func (f *Found) putNext(ctx context.Context, h history.Header, events ...history.Event) (won bool, err error) {
+	bld := history.NewBuilder(h, pack.Options{})
+	for _, e := range events {
+		if err := bld.Event(e); err != nil {
+			return false, err
+		}
+	}
+	obj, _, _, err := bld.Finish(nil)
+	if err != nil {
+		return false, err
+	}
+	s, key := f.Partition.Store, history.LogKey(f.Path, h.Number)
+	_, putErr := s.Put(ctx, key, bytes.NewReader(obj), objstore.PutOptions{IfAbsent: true})
+	if putErr == nil {
+		return true, nil
+	}
+	there, err := history.ReadHeader(ctx, s, f.Path, h.Number)
+	switch {
+	case err == nil:
+		return there.Random == h.Random, nil
+	case errors.Is(err, objstore.ErrNotExist):
+		return false, putErr
+	}
+	return false, errors.Join(putErr, err)
+}

@@ -1,0 +1,185 @@
+package partitions_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"backupd/objstore"
+	"backupd/objstore/memstore"
+	"backupd/partitions"
+	"backupd/replication/cyrus"
+)
+
+func found(t *testing.T, s objstore.Store) *partitions.Found {
+	t.Helper()
+	f, err := partitions.FindPath(t.Context(), partitions.Config{Name: "p0", Store: s}, "user/anne")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func lock(t *testing.T, f *partitions.Found, o partitions.LockOptions) *partitions.Lock {
+	t.Helper()
+	o.Owner = "test"
+	l, err := f.Lock(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// A lock keeps daemons off: one that has the backup open, one on another host, and one
+// in the middle of its unit of work. Afterwards all go on.
+func TestLockKeepsWritersOff(t *testing.T) {
+	store := newStore()
+	a, b := newHost(t, store), newHost(t, store)
+	inbox := newSource("user.anne")
+	inbox.deliver(mail(1, 500))
+	a.sync("anne", inbox)
+	b.expectSame("anne", inbox)
+	middle := a.client() // has been told the state, and will send a delta
+	if _, _, err := middle.getUser("anne"); err != nil {
+		t.Fatal(err)
+	}
+	inbox.deliver(mail(2, 500))
+	there, _, err := middle.getUser("anne")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := lock(t, found(t, store), partitions.LockOptions{})
+	if _, err := middle.update(t.Context(), inbox, there, nil, map[cyrus.GUID]bool{}); !errors.Is(err, cyrus.ErrLocked) {
+		t.Errorf("in mid-work: %v, want ErrLocked", err)
+	}
+	middle.s.Restart(t.Context())
+	for name, h := range map[string]*host{"this host": a, "the other host": b, "a new host": newHost(t, store)} {
+		c := h.client()
+		if _, err := c.sync("anne", inbox); !errors.Is(err, cyrus.ErrLocked) {
+			t.Errorf("%s: %v, want ErrLocked", name, err)
+		}
+		if err := c.s.ApplySub(t.Context(), "anne", "user.anne.x", true); !errors.Is(err, cyrus.ErrClose) {
+			t.Errorf("%s, a command that must not be refused: %v, want ErrClose", name, err)
+		}
+		c.s.Close()
+	}
+	if err := l.Release(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	a.sync("anne", inbox)
+	b.expectSame("anne", inbox)
+	checkBucket(t, store, "user/anne", inbox)
+}
+
+func TestLockExcludesLocks(t *testing.T) {
+	store := newStore()
+	h := newHost(t, store)
+	h.sync("anne", newSource("user.anne"))
+	f := found(t, store)
+	l := lock(t, f, partitions.LockOptions{})
+	if _, err := f.Lock(t.Context(), partitions.LockOptions{Owner: "another"}); !errors.Is(err, partitions.ErrHeld) {
+		t.Errorf("a second lock: %v, want ErrHeld", err)
+	}
+	got := make(chan error)
+	go func() {
+		second, err := f.Lock(t.Context(), partitions.LockOptions{Owner: "patient", Wait: true})
+		if err == nil {
+			err = second.Release(t.Context())
+		}
+		got <- err
+	}()
+	if err := l.Release(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-got; err != nil {
+		t.Errorf("a lock that waits: %v", err)
+	}
+}
+
+// A lock whose holder was killed ends by the store's clock, which a daemon obeys.
+func TestLockOfADeadHolderEnds(t *testing.T) {
+	var shift atomic.Int64
+	store := memstore.New(func() time.Time { return time.Now().Add(time.Duration(shift.Load())) })
+	h := newHost(t, store)
+	inbox := newSource("user.anne")
+	h.sync("anne", inbox)
+	l := lock(t, found(t, store), partitions.LockOptions{Lease: time.Hour})
+	inbox.deliver(mail(1, 500))
+	c := h.client()
+	if _, err := c.sync("anne", inbox); !errors.Is(err, cyrus.ErrLocked) {
+		t.Fatalf("%v, want ErrLocked", err)
+	}
+	c.s.Close()
+	shift.Store(int64(61 * time.Minute))
+	h.sync("anne", inbox)
+	second := lock(t, found(t, store), partitions.LockOptions{})
+	if err := l.Release(t.Context()); err == nil {
+		t.Error("a lock that was lost was given back")
+	}
+	if err := second.Release(t.Context()); err != nil {
+		t.Errorf("the second lock: %v", err)
+	}
+}
+
+func TestLockIsRenewed(t *testing.T) {
+	store := newStore()
+	newHost(t, store).sync("anne", newSource("user.anne"))
+	l := lock(t, found(t, store), partitions.LockOptions{Lease: 60 * time.Millisecond})
+	select {
+	case <-l.Lost().Done():
+		t.Fatal("it was lost")
+	case <-time.After(300 * time.Millisecond):
+	}
+	if _, err := found(t, store).Lock(t.Context(), partitions.LockOptions{Owner: "another"}); !errors.Is(err, partitions.ErrHeld) {
+		t.Errorf("after five leases: %v, want ErrHeld", err)
+	}
+	if err := l.Release(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// Steady state is one HEAD, before there was a lock and after one has ended.
+func TestLockCostsNothingLater(t *testing.T) {
+	under := newStore()
+	store, count := counted(under)
+	h := newHost(t, store)
+	inbox := newSource("user.anne")
+	h.sync("anne", inbox)
+	steady := func(when string) {
+		t.Helper()
+		count.Reset()
+		h.expectSame("anne", inbox)
+		n := count.Snapshot()
+		if n["stat"].Requests != 1 || n["get"].Requests != 0 || n["list"].Requests != 0 {
+			t.Errorf("%s: %+v", when, n)
+		}
+	}
+	steady("before")
+	if err := lock(t, found(t, under), partitions.LockOptions{}).Release(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	h.expectSame("anne", inbox) // reads of the lock, and that it is over
+	steady("after")
+	o, err := under.Get(t.Context(), "backups/user/anne/lock.json", 0, -1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer o.Close()
+	if b, err := io.ReadAll(o); err != nil || !bytes.Contains(b, []byte(`"expires":"0001-01-01T00:00:00Z"`)) {
+		t.Errorf("%s, %v", b, err)
+	}
+}
+
+// Without conditional puts no lock is sure, and none is given.
+func TestLockNeedsConditions(t *testing.T) {
+	store := newStore()
+	newHost(t, store).sync("anne", newSource("user.anne"))
+	b := bytes.Replace(body(t, store, "repository.json"), []byte(`"if_match": true`), []byte(`"if_match": false`), 1)
+	replace(t, store, "repository.json", b)
+	if _, err := found(t, store).Lock(t.Context(), partitions.LockOptions{Owner: "test"}); err == nil {
+		t.Errorf("it was given; repository.json is %s", b)
+	}
+}
