@@ -192,6 +192,7 @@ func (d *draft) tell(ctx context.Context, m history.Message, staged *stagedMessa
 	}
 	d.changes = true
 	d.known[m.GUID] = struct{}{}
+	m.Private = staged != nil && staged.suspicious
 	d.news = append(d.news, m)
 	if staged != nil {
 		d.staged = append(d.staged, staged)

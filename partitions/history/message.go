@@ -67,13 +67,17 @@ func (m *Message) append(dst []byte, closed bool) []byte {
 	if m.Missing {
 		dst = append(dst, `,"missing":true`...)
 	}
+	if m.Private {
+		dst = append(dst, `,"private":true`...)
+	}
 	if closed {
 		dst = append(dst, '}')
 	}
 	return dst
 }
 
-// MarshalJSON writes {"guid":"…","size":…,"chunks":["…"]}, and "missing":true where it is.
+// MarshalJSON writes {"guid":"…","size":…,"chunks":["…"]}, and "missing":true and
+// "private":true where it is.
 func (m Message) MarshalJSON() ([]byte, error) { return m.append(nil, true), nil }
 
 // UnmarshalJSON reads what MarshalJSON writes.
@@ -156,6 +160,7 @@ func (m *MessageState) scan(b []byte) bool {
 		m.Chunks = append(m.Chunks, c)
 	}
 	m.Missing = s.has(`,"missing":true`)
+	m.Private = s.has(`,"private":true`)
 	if s.has(`,"commit":`) {
 		m.Commit = s.number()
 	}

@@ -1,0 +1,330 @@
+package partitions_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha1"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"backupd/objstore"
+	"backupd/partitions"
+	"backupd/partitions/history"
+	"backupd/replication/cyrus"
+)
+
+// More records than a commit holds: they go as record blocks, and their messages as
+// commits before it, whether they lie in packs or not; and messages that occur again
+// after those commits are known.
+func TestMoreRecordsThanACommitHolds(t *testing.T) {
+	t.Parallel()
+	const n = 70_000
+	store := newStore()
+	h := newHostWith(t, func(o *partitions.Options) { o.OutageWait = time.Minute }, store)
+	box := newSource("user.anne")
+	body := bytes.Repeat([]byte("x"), 16) // small ones are what the source has so many of
+	var first []byte
+	for i := range n {
+		b := fmt.Appendf(nil, "%s%07d", body, i)
+		if i == 0 {
+			first = b
+		}
+		box.deliver(b)
+	}
+	box.deliver(first)
+	h.sync("anne", box)
+	if got := checkLog(t, store, "user/anne"); got < 2 {
+		t.Errorf("%d records went into %d commits", n, got)
+	}
+	if len(objects(t, store, "backups/user/anne/records/")) == 0 {
+		t.Error("there are no record blocks")
+	}
+	if err := box.differs(load(t, store, "user/anne")); err != nil {
+		t.Error(err)
+	}
+	h.expectSame("anne", box)
+	h.removeIndex()
+	h.expectSame("anne", box)
+	h.checkIndex("anne", box)
+	box.flag(box.records[n-1], `\Seen`)
+	h.sync("anne", box)
+	h.expectSame("anne", box)
+}
+
+// Mail of any size goes through staging without staying in it.
+func TestStagingIsBounded(t *testing.T) {
+	store := newStore()
+	h := newHostWith(t, func(o *partitions.Options) { o.PackSize, o.MemoryLimit, o.PackBuffers = 2<<20, 8<<20, 2 }, discarding{store})
+	c := h.client()
+	if _, _, err := c.getUser("anne"); err != nil {
+		t.Fatal(err)
+	}
+	var before, after runtime.MemStats
+	send := func(seed uint64, n int) {
+		t.Helper()
+		sum := sha1.New()
+		if _, err := io.Copy(sum, endless(seed, n)); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.s.Message(t.Context(), "default", cyrus.GUID(sum.Sum(nil)), int64(n), endless(seed, n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	send(1, 4<<20)
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	send(2, 64<<20)
+	for i := range 200 {
+		send(uint64(10+i), 200<<10)
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 24<<20 {
+		t.Errorf("100 MiB of messages made the heap grow by %d MiB", grown>>20)
+	}
+}
+
+// discarding keeps no packs.
+type discarding struct{ objstore.Store }
+
+func (d discarding) Put(ctx context.Context, key string, b objstore.Body, o objstore.PutOptions) (objstore.Info, error) {
+	if strings.HasPrefix(key, "packs/") {
+		return objstore.Info{Key: key, Size: b.Size()}, nil
+	}
+	return d.Store.Put(ctx, key, b, o)
+}
+
+// endless is n bytes of noise, never held as a whole.
+func endless(seed uint64, n int) io.Reader {
+	return io.LimitReader(&noiseReader{x: seed*2654435761 + 1}, int64(n))
+}
+
+type noiseReader struct{ x uint64 }
+
+func (r *noiseReader) Read(p []byte) (int, error) {
+	for i := range p {
+		r.x ^= r.x << 13
+		r.x ^= r.x >> 7
+		r.x ^= r.x << 17
+		p[i] = byte(r.x)
+	}
+	return len(p), nil
+}
+
+// Many connections share one pack buffer, and memory for few messages: nobody waits
+// for ever, though every one keeps staged mail while others want memory.
+func TestManySessionsLittleMemory(t *testing.T) {
+	t.Parallel()
+	store := newStore()
+	h := newHostWith(t, func(o *partitions.Options) {
+		o.PackBuffers, o.PackSize, o.MemoryLimit, o.InlineLimit = 1, 256<<10, 2<<20, 1<<20
+		o.OutageWait, o.PatientWait = time.Minute, time.Minute
+	}, store)
+	const sessions = 12
+	var staged, wg sync.WaitGroup
+	staged.Add(sessions)
+	for i := range sessions {
+		wg.Go(func() {
+			c := &client{t, h.set.NewSession(partitions.Who{Connection: fmt.Sprint("c", i)})}
+			defer c.s.Close()
+			user := fmt.Sprint("u", i)
+			box := newSource("user." + user)
+			_, _, err := c.getUser(user)
+			for j := range 5 {
+				r := box.deliver(noise(uint64(100*i+j+1), 150<<10))
+				err = errors.Join(err, c.upload(t.Context(), box, r))
+			}
+			staged.Done()
+			staged.Wait() // every session holds what it has sent
+			big := box.deliver(noise(uint64(100*i+50), 1100<<10))
+			err = errors.Join(err, c.upload(t.Context(), box, big), c.s.ApplyMailbox(t.Context(), box.head(), cyrus.Since{}, seq(box.records)))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if err := box.differs(load(t, store, "user/"+user)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// A connection that filled a part of the only pack rests. Others go on with that pack.
+func TestRestingSessionBlocksNobody(t *testing.T) {
+	store := newStore()
+	h := newHostWith(t, func(o *partitions.Options) { o.PackBuffers, o.InlineLimit = 1, 1<<10 }, store)
+	resting := h.client()
+	box := newSource("user.anne")
+	if err := resting.upload(t.Context(), box, box.deliver(mail(1, 5000))); err != nil {
+		t.Fatal(err)
+	}
+	other := newSource("user.bert")
+	for i := range 5 {
+		other.deliver(mail(10+i, 5000))
+	}
+	h.sync("bert", other)
+	resting.mustSync("anne", box)
+}
+
+// While the bucket is away the packs in memory fill up. Who waits for one is deferred
+// in time, and nothing is lost when the bucket comes back.
+func TestBucketAwayWithFullPacks(t *testing.T) {
+	store := withRepository(t)
+	h := newHostWith(t, func(o *partitions.Options) {
+		o.PackBuffers, o.PackSize, o.InlineLimit, o.OutageWait = 1, 64<<10, 1<<10, 30*time.Millisecond
+	}, store)
+	box := newSource("user.anne")
+	h.sync("anne", box)
+	store.SetFaults(func(op, key string) error {
+		if strings.HasPrefix(key, "packs/") {
+			return errors.New("away")
+		}
+		return nil
+	}, nil)
+	for i := range 20 {
+		box.deliver(noise(uint64(i+1), 9000))
+	}
+	c := h.client()
+	_, err := c.sync("anne", box)
+	if !errors.Is(err, cyrus.ErrLocked) {
+		t.Fatalf("packs cannot be put: %v, want ErrLocked", err)
+	}
+	c.s.Close()
+	store.SetFaults(nil, nil)
+	waitFor(t, func() bool {
+		c := h.client()
+		defer c.s.Close()
+		_, err := c.sync("anne", box)
+		if err != nil {
+			deferredOnly(t, err)
+		}
+		return err == nil
+	})
+	h.expectSame("anne", box)
+	checkBucket(t, store, "user/anne", box)
+}
+
+// A session that rests for longer than 30 s loses its backup to another one that wants
+// it, and is told.
+func TestIdleHolderLosesItsBackup(t *testing.T) {
+	var ahead atomic.Int64
+	h := newHostWith(t, func(o *partitions.Options) {
+		o.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	}, newStore())
+	box := newSource("user.anne")
+	box.deliver(mail(1, 500))
+	resting, eager := h.client(), h.client()
+	resting.mustSync("anne", box)
+	if _, err := eager.sync("anne", box); !errors.Is(err, cyrus.ErrLocked) {
+		t.Fatalf("while another connection works on it: %v, want ErrLocked", err)
+	}
+	ahead.Store(int64(31 * time.Second))
+	box.deliver(mail(2, 500))
+	eager.mustSync("anne", box)
+	if err := resting.s.ApplyMailbox(t.Context(), box.head(), cyrus.Since{}, seq(nil)); !errors.Is(err, cyrus.ErrLocked) {
+		t.Fatalf("the connection that rested: %v, want ErrLocked", err)
+	}
+	eager.s.Restart(t.Context())
+	resting.s.Restart(t.Context())
+	if n := resting.mustSync("anne", box); n != 0 {
+		t.Errorf("the next unit of work sent %d commands, want none", n)
+	}
+}
+
+// The beginning of the two files of shattered.io: whatever follows, both have the same
+// SHA-1. (The blocks that differ are the fourth and the fifth.)
+const shatteredHead = "255044462d312e330a25e2e3cfd30a0a0a312030206f626a0a3c3c2f57696474682032203020522f4865696768742033203020522f547970652034203020522f537562747970652035203020522f46696c7465722036203020522f436f6c6f7253706163652037203020522f4c656e6774682038203020522f42697473506572436f6d706f6e656e7420383e3e0a73747265616d0affd8fffe00245348412d3120697320646561642121212121852fec092339759c39b1a1c63c4c97e1fffe01"
+
+var shatteredBlocks = [2]string{
+	"7f46dc93a6b67e013b029aaa1db2560b45ca67d688c7f84b8c4c791fe02b3df614f86db1690901c56b45c1530afedfb76038e972722fe7ad728f0e4904e046c230570fe9d41398abe12ef5bc942be33542a4802d98b5d70f2a332ec37fac3514e74ddc0f2cc1a874cd0c78305a21566461309789606bd0bf3f98cda8044629a1",
+	"7346dc9166b67e118f029ab621b2560ff9ca67cca8c7f85ba84c79030c2b3de218f86db3a90901d5df45c14f26fedfb3dc38e96ac22fe7bd728f0e45bce046d23c570feb141398bb552ef5a0a82be331fea48037b8b5d71f0e332edf93ac3500eb4ddc0decc1a864790c782c76215660dd309791d06bd0af3f98cda4bc4629b1",
+}
+
+func colliding(t *testing.T, which int, tail []byte) []byte {
+	t.Helper()
+	b, err := hex.DecodeString(shatteredHead + shatteredBlocks[which])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(b, tail...)
+}
+
+// Two messages with the same SHA-1 stay apart: a GUID that was made to collide is
+// shared with nobody, before and after the index is made anew, at every size.
+func TestCollidingMessagesAreNotShared(t *testing.T) {
+	for _, tail := range [][]byte{[]byte("tail"), noise(3, 9000), noise(4, 1300<<10)} {
+		one, two := colliding(t, 0, tail), colliding(t, 1, tail)
+		if sha1.Sum(one) != sha1.Sum(two) || bytes.Equal(one, two) {
+			t.Fatal("the two do not collide")
+		}
+		store := newStore()
+		h := newHostWith(t, func(o *partitions.Options) { o.InlineLimit = 8 << 10 }, store)
+		a, b, c := newSource("user.anne"), newSource("user.bert"), newSource("user.cora")
+		a.deliver(one)
+		b.deliver(two)
+		c.deliver(two)
+		h.sync("anne", a)
+		h.sync("bert", b)
+		checkBucket(t, store, "user/anne", a)
+		checkBucket(t, store, "user/bert", b)
+		h.removeIndex()
+		h.expectSame("anne", a)
+		h.expectSame("bert", b)
+		h.sync("cora", c)
+		checkBucket(t, store, "user/cora", c)
+		checkBucket(t, store, "user/anne", a)
+		// Sent again in the same unit of work, it is staged once.
+		x := h.client()
+		for range 3 {
+			r := c.records[0]
+			if err := x.upload(t.Context(), c, r); err != nil {
+				t.Fatal(err)
+			}
+		}
+		x.s.Close()
+	}
+}
+
+// Checkpoints are written while sessions work.
+func TestCheckpointsWhileWorking(t *testing.T) {
+	store := newStore()
+	h := newHostWith(t, func(o *partitions.Options) { o.CheckpointObject = 3 }, store)
+	var wg sync.WaitGroup
+	for i := range 3 {
+		wg.Go(func() {
+			user := fmt.Sprint("u", i)
+			box := newSource("user." + user)
+			for j := range 15 {
+				box.deliver(mail(100*i+j, 700))
+				c := &client{t, h.set.NewSession(partitions.Who{Connection: user})}
+				_, err := c.sync(user, box)
+				c.s.Close()
+				if err != nil {
+					t.Error(err)
+				}
+				if j == 7 {
+					if err := h.set.Reindex(t.Context(), partitions.UserName(user)); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+			if err := box.differs(load(t, store, "user/"+user)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	waitFor(t, func() bool {
+		n, err := (&history.Log{Store: store, Backup: "user/u0"}).Checkpoints(t.Context())
+		return err == nil && len(n) > 0
+	})
+}
