@@ -122,7 +122,7 @@ func parse(argv []string, stdin io.Reader, now time.Time) (*options, error) {
 			return nil, err
 		}
 	}
-	o.selection.AsItWas = o.keepUIDs || o.moment != history.Moment{}
+	o.selection.AsItWas = o.keepUIDs || o.flagsOnly || o.moment != history.Moment{}
 	return o, o.check()
 }
 
@@ -251,6 +251,8 @@ func (o *options) check() error {
 		return cli.Usagef("say what to restore: mailboxes, uniqueids or GUIDs of messages, or -a for all of it")
 	case o.keepUIDs && (o.acl != nil || s.Into != "" || o.partition != ""):
 		return cli.Usagef("-U brings mailboxes as they were: it excludes -A, -M and -P")
+	case o.flagsOnly && (o.keepUIDs || o.acl != nil || s.Into != "" || s.Deleted == restore.Only):
+		return cli.Usagef("--flags-only changes messages that are there: it excludes -A, -M, -U and -x")
 	case o.keepUIDs && o.newestFirst:
 		return cli.Usagef("--newest-first gives messages new uids: it excludes -U")
 	case !s.Since.IsZero() && !s.Until.IsZero() && !s.Since.Before(s.Until):

@@ -68,7 +68,7 @@ func (j *job) cyrus(rep *restore.Report) (destination, error) {
 	return csync.New(j.src, rep, csync.Options{
 		Dial: dial, Parallel: j.parallel, Partition: j.partition, ACL: j.acl, KeepUIDs: j.keepUIDs,
 		Undelete: j.moment == history.Moment{}, Local: j.local, NewestFirst: j.newestFirst,
-		DryRun: j.dryRun, Verbose: j.verbose,
+		FlagsOnly: j.flagsOnly, DryRun: j.dryRun, Verbose: j.verbose,
 		DeletedPrefix: j.selection.DeletedPrefix, DefaultDomain: j.bucket.Conf.String("defaultdomain"),
 	}), nil
 }

@@ -24,6 +24,7 @@ type Options struct {
 	Undelete      bool
 	Local         bool // RESTORE LOCAL_MAILBOX
 	NewestFirst   bool
+	FlagsOnly     bool // set flags of what is there back, bring nothing
 	DryRun        bool
 	Verbose       int
 	DeletedPrefix string
@@ -55,7 +56,7 @@ func (d *Destination) Restore(ctx context.Context, folders []*restore.Folder, ac
 	if d.survey, err = look(ctx, c, folders, account, &d.opt); err != nil {
 		return err
 	}
-	if err := d.folders(ctx, first, folders); err != nil || account == nil {
+	if err := d.folders(ctx, first, folders); err != nil || account == nil || d.opt.FlagsOnly {
 		return err
 	}
 	return d.account(ctx, first, account)
@@ -100,11 +101,18 @@ func (d *Destination) folders(ctx context.Context, first *conn, folders []*resto
 
 // one restores a folder. An error is one of the connection.
 func (d *Destination) one(ctx context.Context, c *conn, f *restore.Folder) error {
-	err := d.folder(ctx, c, f)
+	do := d.folder
+	if d.opt.FlagsOnly {
+		do = d.flags
+	}
+	err := do(ctx, c, f)
 	var refused *client.Refusal
 	switch {
 	case err == nil:
 		d.rep.Folder()
+		return nil
+	case errors.Is(err, errAbsent):
+		d.rep.Fail(err)
 		return nil
 	case errors.As(err, &refused) && !errors.Is(err, client.ErrBye) && !errors.Is(err, client.ErrPermission):
 		d.rep.Fail(fmt.Errorf("%s: %w", f.Name, d.explain(err)))
