@@ -97,6 +97,9 @@ func (u *mailboxUpdate) look(st *indexState) error {
 		}
 		u.was = m
 	}
+	if u.x.past {
+		return nil
+	}
 	told, reported := u.held.reported[u.mb.UniqueID]
 	u.complete = !u.since.Set && (!reported || told == 0)
 	if u.since.Set {
@@ -129,7 +132,7 @@ func crcEqual(a, b uint32) bool { return a == 0 || b == 0 || a == b }
 // goesBack says why the client's mailbox is older than ours, "" when it is not. A
 // complete set replaces whatever is here and cannot go back.
 func (u *mailboxUpdate) goesBack() string {
-	if u.complete || u.was == nil || u.mb.Intermediate() {
+	if u.complete || u.was == nil || u.mb.Intermediate() || u.x.past {
 		return ""
 	}
 	for _, c := range []struct {
@@ -173,7 +176,7 @@ func (u *mailboxUpdate) unchanged(d *draft) bool {
 
 // compareCRC holds what we hold now against what the client said that it holds.
 func (u *mailboxUpdate) compareCRC(ctx context.Context) error {
-	if u.mb.Intermediate() {
+	if u.mb.Intermediate() || u.x.past {
 		return nil
 	}
 	var is *history.MailboxState

@@ -88,11 +88,17 @@ func (b *Backup) resume(ctx context.Context, why error) error {
 }
 
 // author is who a commit is from.
-type author struct{ connection, client string }
+type author struct {
+	connection, client string
+	at                 time.Time // when it happened, if that is long ago; zero = now
+}
 
 func (b *Backup) header(who author) history.Header {
 	here := b.set.opt.Now()
 	t := b.part.clock.now(here).UTC()
+	if !who.at.IsZero() {
+		t = who.at.UTC()
+	}
 	if t.Before(b.entry.Time) {
 		t = b.entry.Time
 	}

@@ -28,6 +28,7 @@ type Session struct {
 	log *slog.Logger
 
 	force   bool
+	past    bool    // it replays what another backup server was told: see NewReplay
 	last    *Backup // opened last: its partition gets the messages
 	held    map[*Backup]*heldBackup
 	staging staging
@@ -48,7 +49,7 @@ type heldBackup struct {
 // NewSession begins the work of a connection.
 func (s *Set) NewSession(w Who) *Session {
 	x := &Session{
-		set: s, who: author{w.Connection, w.Client}, log: s.log.With("conn", w.Connection),
+		set: s, who: author{connection: w.Connection, client: w.Client}, log: s.log.With("conn", w.Connection),
 		held: map[*Backup]*heldBackup{}, taken: map[*holding]bool{},
 	}
 	x.staging.init(x)

@@ -22,6 +22,7 @@ const usage = `usage: ctl_backups [options] list [-t[hours]] [[mode] backup...]
        ctl_backups [options] reindex [mode] backup...
        ctl_backups [options] stat [mode] backup...
        ctl_backups [options] verify [--quick] [mode] backup...
+       ctl_backups [options] import FILE|DIRECTORY...   (data files of Cyrus Backups, with their history)
        ctl_backups [options] passwd USER          (the password is read from standard input)
        ctl_backups [options] passwd --delete USER | --list
 modes:  -A, --all      every backup (the default of list)
@@ -45,6 +46,7 @@ Examples:
   ctl_backups stat -h anne       what anne's backup takes, and how much of it is still wanted
   ctl_backups verify -v -A       read everything, and compare it with what it should be
   ctl_backups lock anne -x "rclone sync /var/spool/backup remote:copy"
+  ctl_backups import /var/spool/cyrus/backup       before the first sync of those users
   ctl_backups reindex -A         make the local index anew from the bucket
   echo secret | ctl_backups passwd repl
 `
@@ -141,7 +143,7 @@ func (c *command) run(argv []string) error {
 }
 
 func (c *command) do(verb string) error {
-	table := map[string]func(*command) error{"list": list, "reindex": reindex, "stat": stat, "verify": verify, "passwd": passwd, "lock": lock}
+	table := map[string]func(*command) error{"list": list, "reindex": reindex, "stat": stat, "verify": verify, "passwd": passwd, "lock": lock, "import": importFiles}
 	do, ok := table[verb]
 	if !ok {
 		return cli.Usagef("%q is not a command", verb)
@@ -164,6 +166,8 @@ func (c *command) do(verb string) error {
 
 func (c *command) checkNames(verb string) error {
 	switch {
+	case verb == "import" && (c.mode != modeUsers || len(c.args) == 0):
+		return cli.Usagef("import takes files and directories, and no mode")
 	case verb == "lock" && (len(c.args) != 1 || c.mode == modeAll || c.mode == modeDomains || c.mode == modePrefixes):
 		return cli.Usagef("lock takes exactly one backup")
 	case c.pause && c.execute != "":

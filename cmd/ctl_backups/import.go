@@ -1,0 +1,123 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+
+	"backupd/cmd/ctl_backups/internal/cyrusdata"
+	"backupd/cmd/internal/cli"
+	"backupd/partitions"
+)
+
+// importFiles makes backups out of data files of Cyrus Backups, with the times of then.
+func importFiles(c *command) error {
+	files, err := dataFiles(c.args)
+	if err != nil {
+		return err
+	}
+	failed := false
+	for _, path := range files {
+		lines, err := c.importFile(path)
+		word := "ok"
+		if err != nil {
+			word, failed = fmt.Sprintf("failed (%v)", err), true
+		}
+		if c.structured() {
+			err = c.object(struct {
+				Command string `json:"command"`
+				Path    string `json:"fname"`
+				Lines   int    `json:"lines"`
+				Status  string `json:"status"`
+			}{"import", path, lines, word})
+		} else {
+			_, err = fmt.Fprintf(c.out, "import %s: %s\n", path, word)
+		}
+		if err != nil {
+			return err
+		}
+		if c.ctx.Err() != nil {
+			return c.ctx.Err()
+		}
+		if failed && c.stop {
+			break
+		}
+	}
+	if failed {
+		return cli.ErrReported
+	}
+	return nil
+}
+
+// dataName is USERID_XXXXXX: neither an index, nor what compaction keeps or leaves.
+var dataName = regexp.MustCompile(`^.+_[A-Za-z0-9]{6}$`)
+
+// dataFiles are the files themselves, and the data files below directories.
+func dataFiles(args []string) ([]string, error) {
+	var out []string
+	for _, a := range args {
+		info, err := os.Stat(a)
+		if err != nil {
+			return nil, err
+		}
+		if !info.IsDir() {
+			out = append(out, a)
+			continue
+		}
+		err = filepath.WalkDir(a, func(path string, d fs.DirEntry, err error) error {
+			if err == nil && d.Type().IsRegular() && dataName.MatchString(d.Name()) {
+				out = append(out, path)
+			}
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	if len(out) == 0 {
+		return nil, errors.New("no data files were found (USERID_XXXXXX)")
+	}
+	return out, nil
+}
+
+// importFile replays one file, on an index of its own.
+func (c *command) importFile(path string) (lines int, err error) {
+	in, err := os.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	defer in.Close()
+	set, end, err := c.scratchSet()
+	if err != nil {
+		return 0, err
+	}
+	lines, err = c.replayFile(set, filepath.Base(path), in)
+	return lines, errors.Join(err, end())
+}
+
+func (c *command) replayFile(set *partitions.Set, name string, in *os.File) (lines int, err error) {
+	r, err := startReplay(c.ctx, set, "data file "+name)
+	if err != nil {
+		return 0, err
+	}
+	refused := 0
+	err = cyrusdata.Read(in, func(l cyrusdata.Line) error {
+		why, err := r.apply(l)
+		if err != nil {
+			return err
+		}
+		lines++
+		if why != "" {
+			refused++
+			fmt.Fprintf(c.err, "%s: line %d was not taken: %s\n", name, l.Number, why)
+		}
+		return nil
+	})
+	if err == nil && refused > 0 {
+		err = fmt.Errorf("%d of %d lines were not taken", refused, lines)
+	}
+	return lines, errors.Join(err, r.close())
+}

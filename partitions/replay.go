@@ -1,0 +1,66 @@
+package partitions
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"backupd/objstore"
+	"backupd/partitions/history"
+)
+
+// A replay makes a backup out of what another backup server was told, command by
+// command, with the times of then. It differs from a connection in this: records are a
+// delta over what there is, whatever was reported; nothing is compared with what a
+// client believes; a live record whose message never came is kept without a body.
+
+// replayed begins Header.Connection of the commits of a replay; the line follows.
+const replayed = "import:"
+
+// NewReplay begins a replay of what source names.
+func (s *Set) NewReplay(source string) *Session {
+	x := s.NewSession(Who{Connection: replayed + "0", Client: source})
+	x.past = true
+	x.unreadable = 1
+	return x
+}
+
+// ReplayAt says which line comes next, and when it was given. Commits carry that time,
+// never going back; their Clock is that of the replay.
+func (x *Session) ReplayAt(line int, t time.Time) {
+	x.who.connection, x.who.at = replayed+strconv.Itoa(line), t
+}
+
+// ErrNotReplayed: somebody else has written to the backup, whose past can no longer change.
+var ErrNotReplayed = errors.New("it has a history of its own: what was before can be imported only before the first sync")
+
+// Replayed is the last line of a source that the backup has already; 0 when there is
+// no backup yet. A backup that was written to in another way is ErrNotReplayed.
+func (x *Session) Replayed(ctx context.Context, n Name) (line int, err error) {
+	defer x.enter()()
+	b, _, err := x.open(ctx, n)
+	if err != nil {
+		return 0, err
+	}
+	if err := b.begin(ctx); err != nil {
+		return 0, err
+	}
+	defer b.end()
+	if b.entry == nil || b.entry.Number == 0 {
+		return 0, nil
+	}
+	h, err := history.ReadHeader(ctx, b.part.store, b.path, b.entry.Number)
+	if err != nil && !errors.Is(err, objstore.ErrNotExist) {
+		return 0, x.set.errf(b, err)
+	}
+	text, ok := strings.CutPrefix(h.Connection, replayed)
+	if ok && h.Client == x.who.client {
+		if line, err = strconv.Atoi(text); err == nil {
+			return line, nil
+		}
+	}
+	return 0, x.set.errf(b, fmt.Errorf("in partition %s: %w", b.part.name, ErrNotReplayed))
+}
