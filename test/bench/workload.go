@@ -30,6 +30,7 @@ var workloads = []workload{
 	{name: "big", users: 1, connections: 1, phases: []phase{{"500 x 1 MB", "gen:500:1M"}}},
 	{name: "users", users: 8, connections: 8, phases: []phase{{"8 users x 1000 x 5 KB at once", "gen:1000:5k"}}},
 	{name: "sample", users: 1, connections: 1, mail: true, phases: []phase{{"sample mail", ""}}},
+	{name: "heavy", users: 64, connections: 64, phases: []phase{{"64 x 50 MB at once", "gen:1:50M"}}},
 	{name: "compressed", users: 1, connections: 1, compress: true, phases: []phase{{"5,000 x 5 KB, COMPRESS", "gen:5000:5k"}}},
 }
 

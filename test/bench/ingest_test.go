@@ -1,0 +1,201 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha1"
+	"encoding/base64"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"backupd/index"
+	"backupd/objstore"
+	"backupd/objstore/dirstore"
+	"backupd/objstore/memstore"
+	"backupd/objstore/miniostore"
+	"backupd/objstore/miniotest"
+	"backupd/objstore/observe"
+	"backupd/partitions"
+	"backupd/replication/cyrus"
+	"backupd/replication/dlist"
+)
+
+// BenchmarkIngest is what a message costs from the session to the bucket: hashes,
+// compression, packs, commits and the index, but no wire.
+func BenchmarkIngest(b *testing.B) {
+	for _, store := range []struct {
+		name string
+		open func(*testing.B) objstore.Store
+	}{{"memory", memory}, {"directory", directory}, {"minio", bucketOfMinio}} {
+		b.Run(store.name, func(b *testing.B) {
+			b.Run("5KB", func(b *testing.B) { ingest(b, store.open(b), newText(5000), 1000) })
+			b.Run("1MB", func(b *testing.B) { ingest(b, store.open(b), newAttachment(1000_000), 50) })
+		})
+	}
+}
+
+func memory(*testing.B) objstore.Store { return memstore.New(time.Now) }
+
+func directory(b *testing.B) objstore.Store {
+	s, err := dirstore.Open(b.TempDir())
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { s.Close() })
+	return s
+}
+
+func bucketOfMinio(b *testing.B) objstore.Store {
+	m := miniotest.Start(b)
+	s, err := miniostore.Open(m.Location(m.NewBucket(b)), miniostore.Options{Credentials: m.Credentials()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return s
+}
+
+// ingest pushes one message an iteration, and commits after every batch of them.
+func ingest(b *testing.B, under objstore.Store, mail func(i int) []byte, batch int) {
+	counter := new(observe.Counter)
+	set := openSet(b, observe.New(under, counter.Hooks()))
+	s := set.NewSession(partitions.Who{Connection: "bench", Client: "bench"})
+	ctx := b.Context()
+	if err := s.GetUser(ctx, "anne", func(string, dlist.Value) error { return nil }); err != nil {
+		b.Fatal(err)
+	}
+	box := &mailbox{name: "user.anne", crc: cyrus.NewCRC()}
+	b.ReportAllocs()
+	total := 0
+	for b.Loop() {
+		body := mail(total)
+		if err := box.deliver(ctx, s, body); err != nil {
+			b.Fatal(err)
+		}
+		if total++; total%batch == 0 {
+			if err := box.commit(ctx, s); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.SetBytes(int64(len(body)))
+	}
+	if err := box.commit(ctx, s); err != nil {
+		b.Fatal(err)
+	}
+	requests := 0
+	for _, n := range counter.Snapshot() {
+		requests += n.Requests
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "messages/s")
+	b.ReportMetric(float64(requests)*1000/float64(b.N), "requests/1000messages")
+	if err := s.Close(); err != nil {
+		b.Fatal(err)
+	}
+}
+
+func openSet(b *testing.B, s objstore.Store) *partitions.Set {
+	x, err := index.Open(filepath.Join(b.TempDir(), "index"), index.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	set, err := partitions.Open(partitions.Options{
+		Index: x, Host: "bench", Software: "bench",
+		Partitions: []partitions.Config{{Name: "default", Location: "bench", Store: s}},
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := set.Close(); err != nil {
+			b.Error(err)
+		}
+		if err := x.Close(); err != nil {
+			b.Error(err)
+		}
+	})
+	return set
+}
+
+// mailbox grows as the source's would.
+type mailbox struct {
+	name   string
+	uid    uint32
+	told   uint64 // HIGHESTMODSEQ that the server has
+	was    cyrus.CRC
+	crc    cyrus.CRC
+	unsent []*cyrus.Record
+}
+
+func (m *mailbox) deliver(ctx context.Context, s *partitions.Session, body []byte) error {
+	m.uid++
+	r := &cyrus.Record{
+		UID: m.uid, ModSeq: uint64(m.uid), LastUpdated: 1700000000, InternalDate: 1700000000,
+		Flags: []string{`\Seen`}, Size: uint32(len(body)), GUID: sha1.Sum(body),
+	}
+	m.crc.Add(r)
+	m.unsent = append(m.unsent, r)
+	return s.Message(ctx, "default", r.GUID, int64(len(body)), bytes.NewReader(body))
+}
+
+func (m *mailbox) commit(ctx context.Context, s *partitions.Session) error {
+	if len(m.unsent) == 0 {
+		return nil
+	}
+	head, _, err := cyrus.ParseMailbox([]dlist.Pair{
+		dlist.P("UNIQUEID", dlist.S("b1")), dlist.P("MBOXNAME", dlist.S(m.name)),
+		dlist.P("SYNC_CRC", dlist.N(uint64(m.crc.Basic))), dlist.P("SYNC_CRC_ANNOT", dlist.N(uint64(m.crc.Annot))),
+		dlist.P("LAST_UID", dlist.N(uint64(m.uid))), dlist.P("HIGHESTMODSEQ", dlist.N(uint64(m.uid))),
+		dlist.P("RECENTUID", dlist.N(0)), dlist.P("RECENTTIME", dlist.N(0)), dlist.P("LAST_APPENDDATE", dlist.N(0)),
+		dlist.P("POP3_LAST_LOGIN", dlist.N(0)), dlist.P("POP3_SHOW_AFTER", dlist.N(0)), dlist.P("UIDVALIDITY", dlist.N(1)),
+		dlist.P("PARTITION", dlist.S("default")), dlist.P("ACL", dlist.S("anne\tlrs\t")), dlist.P("OPTIONS", dlist.S("")),
+	})
+	if err != nil {
+		return err
+	}
+	since := cyrus.Since{Set: m.told > 0, ModSeq: m.told, CRC: m.was.Basic, CRCAnnot: m.was.Annot}
+	err = s.ApplyMailbox(ctx, head, since, func(yield func(*cyrus.Record, error) bool) {
+		for _, r := range m.unsent {
+			if !yield(r, nil) {
+				return
+			}
+		}
+	})
+	m.unsent, m.told, m.was = nil, uint64(m.uid), m.crc
+	return err
+}
+
+// newText gives messages of words, each with lines of its own.
+func newText(size int) func(int) []byte {
+	words := make([]byte, 0, 16<<20)
+	rnd := rand.New(rand.NewPCG(1, 2))
+	for len(words) < 16<<20-16 {
+		for range 1 + rnd.IntN(9) {
+			words = append(words, "etaoinshrdlucmfwypvbgkjqxz"[rnd.IntN(1+rnd.IntN(26))])
+		}
+		words = append(words, ' ')
+	}
+	body := make([]byte, 0, size)
+	return func(i int) []byte {
+		body = fmt.Appendf(body[:0], "From: a@example.org\r\nMessage-ID: <%d@example.org>\r\n\r\n", i)
+		at := rnd.IntN(len(words) - size)
+		return append(body, words[at:at+size-len(body)]...)
+	}
+}
+
+// newAttachment gives messages of noise in base64.
+func newAttachment(size int) func(int) []byte {
+	rnd := rand.NewChaCha8([32]byte{1})
+	raw := make([]byte, size*57/78/57*57)
+	return func(i int) []byte {
+		body := make([]byte, 0, size)
+		body = fmt.Appendf(body, "From: a@example.org\r\nMessage-ID: <%d@example.org>\r\n\r\n", i)
+		rnd.Read(raw)
+		for line := raw; len(line) > 0; line = line[57:] {
+			body = base64.StdEncoding.AppendEncode(body, line[:57])
+			body = append(body, '\r', '\n')
+		}
+		return body
+	}
+}
