@@ -135,7 +135,15 @@ func (pp *packPool) pick(ctx context.Context) (*openPack, error) {
 	}
 }
 
+// packSlack is what a pack may be longer than its target size, mostly: its last chunk
+// and its directory.
+const packSlack = 2 << 20
+
 func (pp *packPool) fresh(buf []byte) *openPack {
+	if buf == nil {
+		// At once: one that grows copies what it holds, and leaves its former selves behind.
+		buf = make([]byte, 0, pp.part.set.opt.PackSize+packSlack)
+	}
 	p := &openPack{
 		pool: pp, names: map[string]struct{}{}, done: make(chan struct{}),
 		w: pack.NewWriter(buf[:0], pp.part.set.opt.Pack),

@@ -9,8 +9,8 @@ const (
 // storageOptions are our own ones about what is put into the store.
 func storageOptions() []Option {
 	return []Option{
-		{Name: "backup_compression", Type: Enum, Default: "default", Words: []string{"fastest", "default", "better"},
-			Doc: "How hard to compress: better costs processor time, fastest space."},
+		{Name: "backup_compression", Type: Enum, Default: "fastest", Words: []string{"fastest", "default", "better"},
+			Doc: "How hard to compress: default and better cost processor time and save space."},
 		{Name: "backup_inline_limit", Type: Size, Default: "1M", Max: 8 * mib,
 			Doc: "Messages that add up to less than this are stored together with the change that brings them, in one request; more goes into packs."},
 		{Name: "backup_chunk_threshold", Type: Size, Default: "1M", Min: 256 * kib, Max: gib,
