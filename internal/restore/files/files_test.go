@@ -1,0 +1,219 @@
+package files_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+
+	"backupd/internal/restore"
+	"backupd/internal/restore/files"
+	"backupd/internal/restore/restoretest"
+)
+
+func source(t *testing.T) *restore.Source {
+	b := restoretest.New(t, "anne")
+	inbox := b.Box("user.anne")
+	inbox.Deliver(restoretest.Mail("one"), 1600000000, `\Seen`, `\Answered`, "$Label1")
+	inbox.Deliver(restoretest.Mail("one"), 1600000001)
+	inbox.Deliver("Subject: quoted\r\n\r\n>From a\r\nFrom b\r\nfrom c\r\nno end", 1600000002, `\Flagged`, `\Deleted`, `\Draft`)
+	b.Box("user.anne.Entw&APw-rfe.a^b").Deliver(restoretest.Mail("two"), 1600000003)
+	b.Box("user.anne.a/b")
+	b.Sync()
+	return b.Source(time.Time{})
+}
+
+func run(t *testing.T, src *restore.Source, kind, path string, objects ...string) (restore.Sums, error) {
+	t.Helper()
+	sel, err := src.Select(restore.Options{All: objects == nil, Objects: objects, DeletedPrefix: "DELETED"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rep := restoretest.Report(t)
+	d := files.New(src, rep, files.Options{Kind: kind, Path: path, DefaultDomain: "internal", DeletedPrefix: "DELETED"})
+	err = d.Restore(t.Context(), sel.Folders, nil)
+	return rep.Sums(), err
+}
+
+// listing is every file below a directory, without what is no message's.
+func listing(t *testing.T, dir string) []string {
+	var out []string
+	err := filepath.WalkDir(dir, func(p string, e fs.DirEntry, err error) error {
+		if err == nil && !e.IsDir() {
+			rel, _ := filepath.Rel(dir, p)
+			out = append(out, rel)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+const one = "/cur/1600000000."
+
+func TestMaildir(t *testing.T) {
+	src, dir := source(t), t.TempDir()
+	for turn, want := range []restore.Sums{{Added: 4, Folders: 3}, {There: 4, Folders: 3}} {
+		got, err := run(t, src, "maildir", dir)
+		if got.Bytes = 0; err != nil || got != want {
+			t.Fatalf("turn %d: %+v, %v, want %+v", turn, got, err, want)
+		}
+		var names []string
+		for _, f := range listing(t, dir) {
+			if i := strings.Index(f, "cur/"); i >= 0 {
+				_, info, _ := strings.Cut(f, ":")
+				names = append(names, f[:i+4]+f[i+4:i+14]+":"+info)
+			}
+		}
+		wantNames := []string{".Entw&APw-rfe.a^b/cur/1600000003:2,", "cur/1600000000:2,RSa", "cur/1600000001:2,", "cur/1600000002:2,DFT"}
+		if !slices.Equal(names, wantNames) {
+			t.Fatalf("turn %d: %q", turn, names)
+		}
+	}
+	b, err := os.ReadFile(filepath.Join(dir, "dovecot-keywords"))
+	if err != nil || string(b) != "0 $Label1\n" {
+		t.Errorf("keywords: %q, %v", b, err)
+	}
+	matches, err := filepath.Glob(dir + one + "*")
+	if err != nil || len(matches) != 1 {
+		t.Fatal(matches, err)
+	}
+	info, err := os.Stat(matches[0])
+	if err != nil || info.ModTime().Unix() != 1600000000 {
+		t.Errorf("time %v, %v", info.ModTime(), err)
+	}
+	// A file that a power cut has left short is written again.
+	if err := os.Truncate(matches[0], 3); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := run(t, src, "maildir", dir); err != nil || got.Added != 1 || got.There != 3 {
+		t.Errorf("after a cut: %+v, %v", got, err)
+	}
+}
+
+func TestMbox(t *testing.T) {
+	src, dir := source(t), t.TempDir()
+	for range 2 { // the second time the very same file is there
+		if _, err := run(t, src, "mbox", dir+"/in.mbox", "user.anne"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b, err := os.ReadFile(dir + "/in.mbox")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "\nFrom MAILER-DAEMON Sun Sep 13 12:26:42 2020\nStatus: O\nX-Status: FTD\nSubject: quoted\n\n>>From a\n>From b\nfrom c\nno end\n\n"
+	if got := string(b); !strings.HasSuffix(got, want) || !strings.Contains(got, "Status: RO\nX-Status: A\nX-Keywords: $Label1\n") ||
+		strings.Count("\n"+got, "\nFrom MAILER-DAEMON ") != 3 {
+		t.Errorf("%s", got)
+	}
+	if err := os.WriteFile(dir+"/in.mbox", []byte("another"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := run(t, src, "mbox", dir+"/in.mbox", "user.anne"); !errors.Is(err, files.ErrExists) {
+		t.Errorf("over another file: %v", err)
+	}
+	if _, err := run(t, src, "mbox", dir+"/many"); err != nil {
+		t.Fatal(err)
+	}
+	if got := listing(t, dir); !slices.Equal(got, []string{"in.mbox", "many/Entwürfe/a.b.mbox", "many/INBOX.mbox", "many/a%2Fb.mbox"}) {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestEMLAndTar(t *testing.T) {
+	src, dir := source(t), t.TempDir()
+	if _, err := run(t, src, "eml", dir+"/eml"); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := run(t, src, "eml", dir+"/eml"); err != nil || got.There != 4 || got.Added != 0 {
+		t.Errorf("again: %+v, %v", got, err)
+	}
+	for _, name := range []string{"x.tar", "x.tar.zst"} {
+		for range 2 {
+			if _, err := run(t, src, "tar", filepath.Join(dir, name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got := untar(t, filepath.Join(dir, name))
+		for _, f := range listing(t, dir+"/eml") {
+			b, err := os.ReadFile(filepath.Join(dir, "eml", f))
+			if err != nil || !bytes.Equal(b, got[f]) {
+				t.Errorf("%s: %s in the tar is %.200q, in the directory %.200q, %v", name, f, got[f], b, err)
+			}
+			delete(got, f)
+		}
+		if len(got) > 0 {
+			t.Errorf("%s: only there: %v", name, got)
+		}
+	}
+	b, err := os.ReadFile(dir + "/eml/INBOX/messages.ndjson")
+	if err != nil || !strings.Contains(string(b), `"internaldate":"2020-09-13T12:26:40Z","flags":["\\Seen","\\Answered","$Label1"]`) {
+		t.Errorf("%s, %v", b, err)
+	}
+}
+
+func untar(t *testing.T, name string) map[string][]byte {
+	f, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var r io.Reader = f
+	if strings.HasSuffix(name, ".zst") {
+		z, err := zstd.NewReader(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer z.Close()
+		r = z
+	}
+	out := map[string][]byte{}
+	for tr := tar.NewReader(r); ; {
+		h, err := tr.Next()
+		if errors.Is(err, io.EOF) {
+			return out
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(tr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if h.Typeflag == tar.TypeReg {
+			out[h.Name] = b
+		}
+	}
+}
+
+func TestNamesStayBelow(t *testing.T) {
+	b := restoretest.New(t, "anne")
+	for _, n := range []string{"user.anne.^^", "user.anne.^^.x", "user.anne." + strings.Repeat("long", 100)} {
+		b.Box(n).Deliver(restoretest.Mail(fmt.Sprint(len(n))), 1600000000)
+	}
+	b.Sync()
+	src, dir := b.Source(time.Time{}), t.TempDir()
+	// Not as Maildir++: no file system takes so long a name as one component.
+	for _, kind := range []string{"eml", "mbox"} {
+		if _, err := run(t, src, kind, filepath.Join(dir, "in", kind)); err != nil {
+			t.Errorf("%s: %v", kind, err)
+		}
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != 1 {
+		t.Errorf("outside of the destination: %v, %v", entries, err)
+	}
+}

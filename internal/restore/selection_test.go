@@ -1,0 +1,108 @@
+package restore_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"backupd/internal/restore"
+	"backupd/internal/restore/restoretest"
+	"backupd/replication/cyrus"
+)
+
+// anne has three messages in INBOX, one of them expunged, a folder with children, a
+// deleted folder, and one message in two folders.
+func anne(t *testing.T) (*restoretest.Backup, map[string]*restoretest.Box) {
+	b := restoretest.New(t, "anne")
+	boxes := map[string]*restoretest.Box{}
+	for _, n := range []string{"user.anne", "user.anne.Work", "user.anne.Work.2026", "user.anne.Workshop", "DELETED.user.anne.Old.65550A1B"} {
+		boxes[n] = b.Box(n)
+	}
+	for i := range 3 {
+		boxes["user.anne"].Deliver(restoretest.Mail(fmt.Sprint("m", i)), 1700000000+int64(i)*3600, `\Seen`)
+	}
+	boxes["user.anne.Work"].Deliver(restoretest.Mail("m0"), 1700000000)
+	boxes["user.anne.Work.2026"].Deliver(restoretest.Mail("w"), 1700000000)
+	boxes["DELETED.user.anne.Old.65550A1B"].Deliver(restoretest.Mail("old"), 1700000000)
+	b.Sync()
+	boxes["user.anne"].Set(2, `\Seen`, `\Expunged`)
+	b.Sync()
+	return b, boxes
+}
+
+// chosen is a selection in a line.
+func chosen(t *testing.T, s *restore.Source, o restore.Options) string {
+	t.Helper()
+	o.DeletedPrefix = "DELETED"
+	o.AdminForm = cyrus.AdminForm{UnixHierarchySep: true}
+	sel, err := s.Select(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, f := range sel.Folders {
+		var uids []string
+		for _, r := range f.Messages {
+			uids = append(uids, fmt.Sprint(r.UID))
+		}
+		out = append(out, strings.TrimPrefix(f.Name, "user.anne")+":"+strings.Join(uids, ","))
+	}
+	slices.Sort(out)
+	for range sel.Unknown {
+		out = append(out, "unknown")
+	}
+	return strings.Join(out, " ")
+}
+
+func TestSelect(t *testing.T) {
+	b, boxes := anne(t)
+	s := b.Source(time.Time{})
+	expunged := boxes["user.anne"].Records[1].GUID.String()
+	twice := boxes["user.anne"].Records[0].GUID.String()
+	deleted := boxes["DELETED.user.anne.Old.65550A1B"].Records[0].GUID.String()
+	for _, c := range []struct {
+		about string
+		o     restore.Options
+		want  string
+	}{
+		{"all that lives", restore.Options{All: true}, ".Work.2026:1 .Work:1 .Workshop: :1,3"},
+		{"all, deleted ones under their names", restore.Options{All: true, KeepDeletedPrefix: true}, ".Work.2026:1 .Work:1 .Workshop: :1,3 DELETED.user.anne.Old.65550A1B:1"},
+		{"all that does not", restore.Options{All: true, Deleted: restore.Only}, ".Old:1 :2"},
+		{"a mailbox, with what was expunged", restore.Options{Objects: []string{"user/anne"}}, ":1,2,3"},
+		{"the same in its internal form", restore.Options{Objects: []string{"user.anne"}}, ":1,2,3"},
+		{"without", restore.Options{Objects: []string{"user/anne"}, Deleted: restore.Without}, ":1,3"},
+		{"only", restore.Options{Objects: []string{"user/anne"}, Deleted: restore.Only}, ":2"},
+		{"as it was", restore.Options{Objects: []string{"user/anne"}, AsItWas: true}, ":1,3"},
+		{"recursive", restore.Options{Objects: []string{"user/anne/Work"}, Recursive: true}, ".Work.2026:1 .Work:1"},
+		{"recursive over all", restore.Options{Objects: []string{"user/anne"}, Recursive: true, AsItWas: true}, ".Old:1 .Work.2026:1 .Work:1 .Workshop: :1,3"},
+		{"a deleted folder by its name", restore.Options{Objects: []string{"user/anne/Old"}}, ".Old:1"},
+		{"and by the other", restore.Options{Objects: []string{"DELETED/user/anne/Old/65550A1B"}}, ".Old:1"},
+		{"by uniqueid", restore.Options{Objects: []string{boxes["user.anne.Work"].UniqueID}}, ".Work:1"},
+		{"an expunged message by GUID", restore.Options{Objects: []string{expunged}}, ":2"},
+		{"and not", restore.Options{Objects: []string{expunged}, Deleted: restore.Without}, ":"},
+		{"a message in two mailboxes", restore.Options{Objects: []string{strings.ToUpper(twice)}}, ".Work:1 :1"},
+		{"into one", restore.Options{Objects: []string{twice, "user/anne"}, Into: "user.anne.X"}, ".X:1,2,3,1"},
+		{"of a deleted folder", restore.Options{Objects: []string{deleted}}, ".Old:1"},
+		{"what is not there", restore.Options{Objects: []string{"user/anne/None", strings.Repeat("0", 40), strings.Repeat("a", 24)}}, "unknown unknown unknown"},
+		{"a window of delivery", restore.Options{All: true, Since: time.Unix(1700007000, 0), Until: time.Unix(1700008000, 0)}, ":3"},
+		{"a window of deletion", restore.Options{All: true, Since: time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC)}, ":2"},
+		{"a folder deleted in it", restore.Options{All: true, Since: time.Unix(0x65550A1B, 0), Until: time.Unix(0x65550A1B+1, 0)}, ".Old:1"},
+	} {
+		if got := chosen(t, s, c.o); got != c.want {
+			t.Errorf("%s: %q, want %q", c.about, got, c.want)
+		}
+	}
+}
+
+func TestSelectDropsExpunged(t *testing.T) {
+	b, _ := anne(t)
+	m, err := b.Source(time.Time{}).Message(restore.Ref{UniqueID: b.Boxes[0].UniqueID, UID: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !m.Deleted || m.Expunged == 0 || !slices.Equal(m.Flags, []string{`\Seen`}) {
+		t.Errorf("deleted %v at %d, flags %v", m.Deleted, m.Expunged, m.Flags)
+	}
+}
