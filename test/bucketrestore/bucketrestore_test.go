@@ -176,7 +176,7 @@ func (h *host) waitForCheckpoint(backup string) {
 
 // story is what happens to a user's mail, with what the source had at four moments.
 type story struct {
-	moments []string // RFC 3339; the last is now
+	moments []string // RFC 3339; at the last, the source is as it is now
 	want    []map[string]string
 }
 
@@ -201,8 +201,8 @@ func tell(h *host) *story {
 	inbox.deliver(nil)                                      // empty
 	inbox.flag(3, `\Seen`, "$Label1")
 	inbox.flag(4, `\Answered`, `\Flagged`, `\Draft`, `\Deleted`, `\Seen`)
-	for i := range 500 {
-		work.deliver(mail(1000+i, 4000)) // more than fits into a commit: packs
+	for i := range 30 {
+		work.deliver(mail(1000+i, 60000)) // more than fits into a commit: packs
 	}
 	gone.deliver(mail(60, 700))
 	for _, b := range boxes {
@@ -370,8 +370,10 @@ func checkErrors(t *testing.T, p *person, dir string, st *story) {
 	if err != nil || len(packs) == 0 {
 		t.Fatal("no packs", err)
 	}
-	if err := os.Truncate(packs[0], 1000); err != nil {
-		t.Fatal(err)
+	for _, p := range packs {
+		if err := os.Truncate(p, 1000); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if _, diag, err := p.run("restore", "user/anne", filepath.Join(t.TempDir(), "m"), "", st.moments[0]); err == nil || !strings.Contains(diag, "cannot read") {
 		t.Errorf("a pack that is cut off: %v, %s", err, diag)

@@ -36,13 +36,13 @@ class Imap:
         self.n += 1
         tag = b"L%d" % self.n
         parts = text if isinstance(text, list) else [text]
-        buf = tag + b" "
+        buf = [tag, b" "]
         for p in parts:
             if isinstance(p, tuple):
-                buf += b"{%d+}\r\n" % len(p[0]) + p[0]
+                buf += [b"{%d+}\r\n" % len(p[0]), p[0]]
             else:
-                buf += p.encode() if isinstance(p, str) else p
-        self.s.sendall(buf + b"\r\n")
+                buf.append(p.encode() if isinstance(p, str) else p)
+        self.s.sendall(b"".join(buf) + b"\r\n")
         lines = []
         while True:
             l = self.line()
