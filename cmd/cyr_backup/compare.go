@@ -171,6 +171,8 @@ func itemText(e history.Event) string {
 		return "quota of " + e.Root + " removed"
 	case *history.AnnotationEvent:
 		return annotationText(e)
+	case *history.LockedEvent:
+		return "locked by " + oneLine(e.Owner)
 	}
 	return e.Kind()
 }
