@@ -46,6 +46,7 @@ demo:
 
 bench: deps minio build
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+	$(GO) run ./test/bench --bin bin --minio $(CACHE)/minio --mail testdata/mail
 	test/lab/bench.py --bin bin --minio $(CACHE)/minio --mail testdata/mail
 
 # Not into Cyrus's own directory: Debian's cyrus-common has a backupd there.

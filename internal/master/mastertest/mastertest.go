@@ -115,6 +115,9 @@ func (m *Master) Remove() {
 	}
 }
 
+// Addr is where the service listens.
+func (m *Master) Addr() string { return m.addr.String() }
+
 // Dial connects to the service; the test's end closes the connection.
 func (m *Master) Dial() net.Conn {
 	m.t.Helper()

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// mostMemory is what the daemon may take at most, with its default settings.
+const mostMemory = 256 << 20
+
+// What is measured is the program as it is installed: built without the race detector.
+func TestMemoryIsBounded(t *testing.T) {
+	bin := t.TempDir()
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", bin+"/", "backupd/cmd/backupd", "backupd/cmd/backup_replay")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	for _, c := range []struct {
+		name, users, source string
+		atMost              time.Duration // 0: to its end
+	}{
+		{"a large mailbox", "1", "gen:20000:5k", 0},
+		// Not to their end: the client makes its mail first, and then every buffer is in use.
+		{"many large messages", "64", "gen:1:50M", 25 * time.Second},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := newHost(t)
+			h.configure("admins: repl\nallowplaintext: yes\nsasl_mech_list: PLAIN")
+			program, err := os.ReadFile(filepath.Join(bin, "backupd"))
+			if err == nil {
+				err = os.WriteFile(h.path("real"), program, 0o755)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			socket := h.service(1)
+			child := socket.Start(h.path("real"), "-C", h.path("imapd.conf"), "-N")
+			push(t, bin, socket.Addr(), c.users, c.source, c.atMost)
+			if peak := peakOf(t, child.PID); peak > mostMemory {
+				t.Errorf("it took %d MiB, want at most %d", peak>>20, mostMemory>>20)
+			} else {
+				t.Logf("%d MiB", peak>>20)
+			}
+		})
+	}
+}
+
+// push lets the replay tool push mail, for some time.
+func push(t *testing.T, bin, addr, users, source string, atMost time.Duration) {
+	t.Helper()
+	ctx, stop := t.Context(), context.CancelFunc(func() {})
+	if atMost > 0 {
+		ctx, stop = context.WithTimeout(ctx, atMost)
+	}
+	defer stop()
+	cmd := exec.CommandContext(ctx, filepath.Join(bin, "backup_replay"), "--server", addr,
+		"--auth", "repl", "--mech", "PLAIN", "--users", users, "--connections", users, source)
+	cmd.Env = append(os.Environ(), "BACKUP_REPLAY_PASSWORD=any")
+	out, err := cmd.CombinedOutput()
+	if err != nil && !(atMost > 0 && errors.Is(ctx.Err(), context.DeadlineExceeded)) {
+		t.Fatalf("backup_replay: %v\n%s", err, out)
+	}
+}
+
+// peakOf is the most that a process ever had in memory.
+func peakOf(t *testing.T, pid int) int64 {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(b), "VmHWM:")
+	line, _, _ := strings.Cut(rest, "kB")
+	kib, err := strconv.ParseInt(strings.TrimSpace(line), 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kib << 10
+}
