@@ -30,9 +30,11 @@ func (d *Destination) folder(ctx context.Context, c *conn, f *restore.Folder) er
 	if d.opt.DryRun {
 		return nil
 	}
-	if exact {
+	switch {
+	case there != nil && len(w.list) == 0 && (!w.continues || uint64(w.there.LastUID) >= num(f.From.Fields, "LAST_UID")):
+	case exact:
 		err = w.exact(ctx)
-	} else {
+	default:
 		err = w.append(ctx)
 	}
 	if err != nil {
@@ -148,12 +150,17 @@ func (w *work) compare(ctx context.Context) error {
 
 // announce says what is done, or would be.
 func (w *work) announce(exact bool) {
+	if w.there != nil && len(w.list) == 0 {
+		w.d.rep.Say("%s: nothing to do, %d messages are there", w.f.Name, w.known)
+		return
+	}
 	var size int64
+	var each []*restore.Message
 	for _, ref := range w.list {
 		if m, err := w.d.src.Message(ref); err == nil {
 			size += int64(m.Size)
 			if w.d.opt.Verbose > 1 || w.d.opt.DryRun && w.d.opt.Verbose > 0 {
-				defer w.d.rep.Say("  + uid %d %s, %d bytes, %s", m.UID, m.GUID, m.Size, date(m.InternalDate))
+				each = append(each, m)
 			}
 		}
 	}
@@ -163,11 +170,11 @@ func (w *work) announce(exact bool) {
 		how = "created with its uids: "
 	case w.there == nil:
 		how = "created: "
-	case len(w.list) == 0:
-		w.d.rep.Say("%s: nothing to do, %d messages are there", w.f.Name, w.known)
-		return
 	}
 	w.d.rep.Say("%s: %s%d messages added (%d bytes), %d are there", w.f.Name, how, len(w.list), size, w.known)
+	for _, m := range each {
+		w.d.rep.Say("  + uid %d %s, %d bytes, %s", m.UID, m.GUID, m.Size, date(m.InternalDate))
+	}
 }
 
 // batches cuts the list into runs that one command carries.

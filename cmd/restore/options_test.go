@@ -1,0 +1,80 @@
+package main
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"backupd/cmd/internal/cli"
+	"backupd/internal/restore"
+)
+
+func TestParse(t *testing.T) {
+	now := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
+	acl := func(o *options) string {
+		if o.acl == nil {
+			return "none"
+		}
+		return *o.acl
+	}
+	for _, c := range []struct {
+		argv  string
+		check func(o *options) bool
+	}{
+		{"srv anne user/anne", func(o *options) bool {
+			return o.server == "srv" && o.backup == "anne" && slices.Equal(o.selection.Objects, []string{"user/anne"}) && !o.selection.AsItWas
+		}},
+		{"-a srv -u anne", func(o *options) bool { return o.backup == "anne" && o.selection.All }},
+		{"srv -m shared.news -a", func(o *options) bool { return o.mode == cli.ByMailbox && o.backup == "shared.news" }},
+		{"srv --file user/anne -a", func(o *options) bool { return o.mode == cli.ByPath && o.backup == "user/anne" }},
+		{"-Alrs srv anne x", func(o *options) bool { return acl(o) == "lrs" }},
+		{"-A srv anne x", func(o *options) bool { return acl(o) == "" && o.server == "srv" }},
+		{"--override-acl=lr srv anne x", func(o *options) bool { return acl(o) == "lr" }},
+		{"srv anne x", func(o *options) bool { return acl(o) == "none" }},
+		{"-rvvnL -P fast -M user.x srv anne x", func(o *options) bool {
+			return o.selection.Recursive && o.verbose == 2 && o.dryRun && o.local && o.partition == "fast" && o.selection.Into == "user.x"
+		}},
+		{"-DUz srv anne -a", func(o *options) bool {
+			return o.selection.KeepDeletedPrefix && o.keepUIDs && o.compress && o.selection.AsItWas
+		}},
+		{"-X srv anne x", func(o *options) bool { return o.selection.Deleted == restore.Without }},
+		{"-x srv anne x", func(o *options) bool { return o.selection.Deleted == restore.Only }},
+		{"--commit 7 srv anne -a", func(o *options) bool { return o.moment.Number == 7 && o.selection.AsItWas }},
+		{"--at 2026-11-20T14:05:00Z srv anne -a", func(o *options) bool { return o.moment.Time.Hour() == 14 }},
+		{"--rate 10MB srv anne x", func(o *options) bool { return o.rate == 10e6 }},
+		{"--to maildir:/tmp/x anne -a", func(o *options) bool { return o.toFiles == "maildir" && o.server == "/tmp/x" && o.backup == "anne" }},
+		{"--to sync://srv:2006 anne -a", func(o *options) bool { return o.toFiles == "" && o.server == "srv:2006" }},
+		{"--to imaps://anne@srv/ anne -a", func(o *options) bool { return o.toFiles == "imap" && o.server == "imaps://anne@srv/" }},
+		{"-F - srv anne", func(o *options) bool { return slices.Equal(o.selection.Objects, []string{"user.a", "user.b"}) }},
+	} {
+		o, err := parse(strings.Fields(c.argv), strings.NewReader("# two\n\nuser.a\nuser.b\n"), now)
+		if err != nil || !c.check(o) {
+			t.Errorf("%s: %+v, %v", c.argv, o, err)
+		}
+	}
+	for _, argv := range []string{
+		"", "srv", "srv anne", "srv -u anne -m x -a", "-X -x srv anne x", "-a srv anne x", "-U -P x srv anne x", "-U -A srv anne x",
+		"-U -M x srv anne x", "-U --newest-first srv anne -a", "-a -F - srv anne", "-F - srv anne x", "-F /nowhere/at/all srv anne",
+		"--at sometime srv anne -a", "--at now --commit 3 srv anne -a", "--rate fast srv anne -a", "--parallel 0 srv anne -a",
+		"--progress loud srv anne -a", "--to maildir:/x -U anne -a", "--to maildir: anne -a", "--since now --until yesterday srv anne -a",
+		"--flags-only -M x srv anne x", "--nonsense",
+	} {
+		_, err := parse(strings.Fields(argv), strings.NewReader(""), now)
+		var u *cli.UsageError
+		if !errors.As(err, &u) {
+			t.Errorf("%s: %v, want a usage error", argv, err)
+		}
+	}
+}
+
+func TestAddress(t *testing.T) {
+	for in, want := range map[string]string{
+		"srv": "srv:2005", "srv:csync": "srv:2005", "srv:99": "srv:99", "[::1]:99": "[::1]:99", "::1": "[::1]:2005", "/run/sock": "/run/sock",
+	} {
+		if got, err := address(in, "2005"); err != nil || got != want {
+			t.Errorf("%s: %s, %v, want %s", in, got, err, want)
+		}
+	}
+}

@@ -1,0 +1,315 @@
+package csync_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"backupd/internal/restore"
+	"backupd/internal/restore/csync"
+	"backupd/internal/restore/restoretest"
+	"backupd/replication/client"
+	"backupd/replication/cyrus"
+	"backupd/replication/dlist"
+)
+
+func annotation(entry, value string) dlist.Pair {
+	return dlist.P("ANNOTATIONS", dlist.L(dlist.KV(dlist.P("ENTRY", dlist.S(entry)), dlist.P("USERID", dlist.S("")),
+		dlist.P("MODSEQ", dlist.N(0)), dlist.P("VALUE", dlist.S(value)))))
+}
+
+func backup(t *testing.T) *restoretest.Backup {
+	b := restoretest.New(t, "anne")
+	inbox := b.Box("user.anne")
+	inbox.Extra = []dlist.Pair{annotation("/comment", "note")}
+	for i := range 5 {
+		inbox.Deliver(restoretest.Mail(fmt.Sprint("m", i%4)), 1600000000+int64(i), []string{`\Seen`, "$Label1"}[:i%3]...)
+	}
+	b.Box("user.anne.Sent").Deliver(restoretest.Mail("m0"), 1600000000)
+	b.Sync()
+	return b
+}
+
+type setup struct {
+	t   *testing.T
+	r   *replica
+	opt csync.Options
+	sel restore.Options
+}
+
+func (s *setup) run(src *restore.Source) (restore.Sums, error) {
+	s.t.Helper()
+	s.sel.DeletedPrefix = "DELETED"
+	if s.sel.Objects == nil {
+		s.sel.All = true
+	}
+	sel, err := src.Select(s.sel)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	var account *restore.Account
+	if sel.Account {
+		if account, err = src.Account(); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	if s.opt.Dial == nil {
+		s.opt.Dial = s.r.dial(s.t)
+	}
+	s.opt.DeletedPrefix = "DELETED"
+	rep := restoretest.Report(s.t)
+	err = csync.New(src, rep, s.opt).Restore(s.t.Context(), sel.Folders, account)
+	return rep.Sums(), err
+}
+
+func newReplica() *replica { return &replica{boxes: map[string]*box{}} }
+
+// same compares a mailbox of the replica with one of the source.
+func same(t *testing.T, r *replica, x *restoretest.Box, uids bool) {
+	t.Helper()
+	b := r.boxes[x.Name]
+	if b == nil {
+		t.Fatalf("%s is not there", x.Name)
+	}
+	var got, want []string
+	line := func(r *cyrus.Record) string {
+		if uids {
+			return fmt.Sprint(r, r.Flags, r.InternalDate)
+		}
+		return fmt.Sprint(r.GUID, r.Flags, r.InternalDate)
+	}
+	for _, r := range b.records {
+		got = append(got, line(r))
+	}
+	for _, r := range x.Live() {
+		want = append(want, line(r))
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("%s:\n%s\nwant\n%s", x.Name, strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+func TestKeepUIDs(t *testing.T) {
+	b := backup(t)
+	s := &setup{t: t, r: newReplica(), opt: csync.Options{KeepUIDs: true, Undelete: true}}
+	for turn, want := range []restore.Sums{{Added: 6, Folders: 2}, {There: 6, Folders: 2}} {
+		got, err := s.run(b.Source(time.Time{}))
+		if got.Bytes = 0; err != nil || got != want {
+			t.Fatalf("turn %d: %+v, %v", turn, got, err)
+		}
+		for _, x := range b.Boxes {
+			same(t, s.r, x, true)
+			f := s.r.boxes[x.Name].fields
+			if field(f, "UNIQUEID") != x.UniqueID || field(f, "LAST_UID") != fmt.Sprint(x.LastUID) || field(f, "UIDVALIDITY") != "1700000000" {
+				t.Errorf("%s: %v", x.Name, f)
+			}
+		}
+	}
+	if s.r.uploads != 4 {
+		t.Errorf("%d uploads, want each message once: 4", s.r.uploads)
+	}
+}
+
+func TestNewUIDs(t *testing.T) {
+	b := backup(t)
+	s := &setup{t: t, r: newReplica()}
+	for range 2 {
+		if _, err := s.run(b.Source(time.Time{})); err != nil {
+			t.Fatal(err)
+		}
+		for _, x := range b.Boxes {
+			same(t, s.r, x, false)
+		}
+	}
+	if a, _ := dlist.KV(s.r.boxes["user.anne"].fields...).Get("ANNOTATIONS"); len(a.Items) != 1 {
+		t.Errorf("annotations: %v", a)
+	}
+}
+
+func TestOtherPartition(t *testing.T) {
+	b := backup(t)
+	s := &setup{t: t, r: newReplica(), opt: csync.Options{Partition: "fast"}}
+	if _, err := s.run(b.Source(time.Time{})); err != nil {
+		t.Fatal(err)
+	}
+	s.r.boxes["user.anne"].set("PARTITION", "slow") // it was moved meanwhile
+	s.r.boxes["user.anne"].records = s.r.boxes["user.anne"].records[:1]
+	if _, err := s.run(b.Source(time.Time{})); err != nil {
+		t.Fatal(err)
+	}
+	same(t, s.r, b.Boxes[0], false)
+}
+
+// What is there is neither sent again nor changed, and what was expunged there since
+// comes back with a new uid.
+func TestAdditive(t *testing.T) {
+	b := backup(t)
+	s := &setup{t: t, r: newReplica(), opt: csync.Options{KeepUIDs: true}}
+	if _, err := s.run(b.Source(time.Time{})); err != nil {
+		t.Fatal(err)
+	}
+	inbox := s.r.boxes["user.anne"]
+	lost := inbox.records[1]
+	inbox.records = slices.Delete(inbox.records, 1, 2)
+	inbox.records[0].Flags = []string{`\Flagged`}
+	inbox.set("ACL", "anne\tlr\t")
+	got, err := s.run(b.Source(time.Time{}))
+	if err != nil || got.Added != 1 || got.There != 5 {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	last := inbox.records[len(inbox.records)-1]
+	if last.GUID != lost.GUID || last.UID != 6 || !slices.Equal(inbox.records[0].Flags, []string{`\Flagged`}) || field(inbox.fields, "ACL") != "anne\tlr\t" {
+		t.Errorf("%v, first flags %v, ACL %q", last, inbox.records[0].Flags, field(inbox.fields, "ACL"))
+	}
+}
+
+// A restore that is cut at any upload ends complete, without duplicates.
+func TestCut(t *testing.T) {
+	b := restoretest.New(t, "anne")
+	inbox := b.Box("user.anne")
+	for i := range 2600 { // three batches
+		inbox.Deliver(restoretest.Mail(fmt.Sprint("m", i%2500)), 1600000000)
+	}
+	b.Sync()
+	src := b.Source(time.Time{})
+	for _, keep := range []bool{true, false} {
+		s := &setup{t: t, r: newReplica(), opt: csync.Options{KeepUIDs: keep}}
+		cuts := 0
+		for s.r.dieAfter = 1500; ; cuts++ {
+			if _, err := s.run(src); err == nil {
+				break
+			}
+			if cuts > 20 {
+				t.Fatal("it never ends")
+			}
+		}
+		if cuts == 0 {
+			t.Error("it was never cut")
+		}
+		same(t, s.r, inbox, keep)
+	}
+}
+
+func TestUndelete(t *testing.T) {
+	b := backup(t)
+	s := &setup{t: t, r: newReplica(), opt: csync.Options{KeepUIDs: true, Undelete: true}}
+	if _, err := s.run(b.Source(time.Time{})); err != nil {
+		t.Fatal(err)
+	}
+	const gone = "DELETED.user.anne.Sent.65550A1B"
+	s.r.boxes[gone] = s.r.boxes["user.anne.Sent"]
+	s.r.boxes[gone].set("MBOXNAME", gone)
+	delete(s.r.boxes, "user.anne.Sent")
+	if got, err := s.run(b.Source(time.Time{})); err != nil || got.Added != 0 {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	same(t, s.r, b.Boxes[1], true)
+	// As of a moment it is made anew, and the deleted one stays.
+	s.r.boxes[gone] = s.r.boxes["user.anne.Sent"]
+	s.r.boxes[gone].set("MBOXNAME", gone)
+	delete(s.r.boxes, "user.anne.Sent")
+	s.opt.Undelete = false
+	if _, err := s.run(b.Source(time.Time{})); err != nil {
+		t.Fatal(err)
+	}
+	same(t, s.r, b.Boxes[1], true)
+	if s.r.boxes[gone] == nil || field(s.r.boxes["user.anne.Sent"].fields, "UNIQUEID") == b.Boxes[1].UniqueID {
+		t.Error("the deleted mailbox is gone, or two have one uniqueid")
+	}
+}
+
+func TestFlagsOnly(t *testing.T) {
+	b := backup(t)
+	s := &setup{t: t, r: newReplica(), opt: csync.Options{KeepUIDs: true}}
+	if _, err := s.run(b.Source(time.Time{})); err != nil {
+		t.Fatal(err)
+	}
+	inbox := s.r.boxes["user.anne"]
+	for _, r := range inbox.records {
+		r.Flags = []string{`\Seen`}
+	}
+	s.opt, s.sel = csync.Options{FlagsOnly: true}, restore.Options{Objects: []string{"user.anne"}}
+	if _, err := s.run(b.Source(time.Time{})); err != nil {
+		t.Fatal(err)
+	}
+	for i, r := range s.r.boxes["user.anne"].records {
+		want := b.Boxes[0].Records[i]
+		if !slices.Equal(r.Flags, want.Flags) || r.UID != want.UID {
+			t.Errorf("uid %d: %v, want %v", r.UID, r.Flags, want.Flags)
+		}
+	}
+	if got := s.r.boxes["user.anne"].num("HIGHESTMODSEQ"); got != b.Boxes[0].ModSeq+1 {
+		t.Errorf("modseq %d, want %d", got, b.Boxes[0].ModSeq+1)
+	}
+}
+
+func TestAccount(t *testing.T) {
+	b := backup(t)
+	ctx := t.Context()
+	ses := b.Session()
+	for _, err := range []error{
+		ses.ApplySub(ctx, "anne", "user.anne.Sent", true), ses.ApplySub(ctx, "anne", "user.anne", true),
+		ses.ApplySieve(ctx, cyrus.Sieve{UserID: "anne", Filename: "main.script", LastUpdate: 1, Content: "keep;"}),
+		ses.ApplyQuota(ctx, cyrus.Quota{Root: "user.anne", Fields: []dlist.Pair{dlist.P("ROOT", dlist.S("user.anne")), dlist.P("LIMIT", dlist.N(5))}}),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := &setup{t: t, r: newReplica(), opt: csync.Options{KeepUIDs: true}}
+	s.r.users = map[string][]dlist.Pair{"anne": {dlist.P("LSUB", dlist.L(dlist.S("user.anne")))}}
+	if _, err := s.run(b.Source(time.Time{})); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"SUB %(USERID anne MBOXNAME user.anne.Sent)",
+		"SIEVE %(USERID anne FILENAME main.script LAST_UPDATE 1 CONTENT keep;)", "QUOTA %(ROOT user.anne LIMIT 5)"}
+	if !slices.Equal(s.r.items, want) {
+		t.Errorf("%q, want %q", s.r.items, want)
+	}
+}
+
+func TestDryRun(t *testing.T) {
+	b := backup(t)
+	s := &setup{t: t, r: newReplica(), opt: csync.Options{KeepUIDs: true, DryRun: true}}
+	if _, err := s.run(b.Source(time.Time{})); err != nil {
+		t.Fatal(err)
+	}
+	if i := slices.IndexFunc(s.r.log, func(l string) bool { return !strings.HasPrefix(l, "GET ") }); i >= 0 {
+		t.Errorf("a dry run sent %s", s.r.log[i])
+	}
+}
+
+func TestParallelNewestFirst(t *testing.T) {
+	b := restoretest.New(t, "anne")
+	for n := range 4 {
+		x := b.Box(fmt.Sprint("user.anne.f", n))
+		for i := range 1500 {
+			x.Deliver(restoretest.Mail(fmt.Sprint(n, "-", i)), 1600000000+int64(i))
+		}
+	}
+	b.Sync()
+	s := &setup{t: t, r: newReplica(), opt: csync.Options{Parallel: 3, NewestFirst: true}}
+	if _, err := s.run(b.Source(time.Time{})); err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range b.Boxes {
+		same(t, s.r, x, false)
+		if first := s.r.boxes[x.Name].records[0]; first.InternalDate != 1600000000+1500-1024 {
+			t.Errorf("%s begins with the message of %d", x.Name, first.InternalDate-1600000000)
+		}
+	}
+}
+
+func TestUnreachable(t *testing.T) {
+	b := backup(t)
+	want := fmt.Errorf("no server")
+	s := &setup{t: t, r: newReplica(), opt: csync.Options{Dial: func(context.Context) (*client.Client, error) { return nil, want }}}
+	if _, err := s.run(b.Source(time.Time{})); err != want {
+		t.Errorf("%v", err)
+	}
+}

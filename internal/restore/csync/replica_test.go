@@ -1,0 +1,340 @@
+package csync_test
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha1"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"sync"
+	"testing"
+
+	"backupd/replication/client"
+	"backupd/replication/cyrus"
+	"backupd/replication/dlist"
+)
+
+// replica does to a restore what sync_server 3.6 does: RESTORE gives new uids, dies of
+// mailbox annotations and wants uploads for its own partition; APPLY MAILBOX refuses a
+// uniqueid that another name has, and checks the CRC.
+type replica struct {
+	mu       sync.Mutex
+	boxes    map[string]*box // by name
+	items    []string        // APPLY lines about no mailbox
+	log      []string
+	uploads  int
+	dieAfter int // uploads until connections are cut; 0 = never
+	users    map[string][]dlist.Pair
+}
+
+type box struct {
+	fields  []dlist.Pair
+	records []*cyrus.Record
+}
+
+func field(f []dlist.Pair, key string) string {
+	v, _ := dlist.KV(f...).Get(key)
+	return v.Str
+}
+
+func (b *box) set(key, value string) {
+	i := slices.IndexFunc(b.fields, func(p dlist.Pair) bool { return p.Key == key })
+	if i < 0 {
+		b.fields = append(b.fields, dlist.P(key, dlist.S(value)))
+		return
+	}
+	b.fields[i].Value = dlist.S(value)
+}
+
+func (b *box) num(key string) uint64 {
+	n, _, _ := dlist.KV(b.fields...).Num64(key)
+	return n
+}
+
+// dial is a connection to the replica.
+func (r *replica) dial(t *testing.T) func(context.Context) (*client.Client, error) {
+	return func(ctx context.Context) (*client.Client, error) {
+		ours, theirs := net.Pipe()
+		s := &serving{r: r, conn: theirs, staged: map[string]bool{}}
+		s.in = bufio.NewReader(theirs)
+		s.d = dlist.NewDecoder(s.in, dlist.Limits{})
+		go s.serve()
+		t.Cleanup(func() { _ = theirs.Close() })
+		return client.New(ctx, ours, client.Options{})
+	}
+}
+
+type serving struct {
+	r      *replica
+	conn   net.Conn
+	in     *bufio.Reader
+	d      *dlist.Decoder
+	out    []byte
+	staged map[string]bool // partition and GUID
+}
+
+var errDied = errors.New("died")
+
+func (s *serving) serve() {
+	defer s.conn.Close()
+	if _, err := io.WriteString(s.conn, "* OK test Cyrus sync server\r\n"); err != nil {
+		return
+	}
+	for {
+		s.d.Begin()
+		verb, err := s.d.Word()
+		if err != nil {
+			return
+		}
+		answer := "OK success"
+		s.out = nil
+		switch verb {
+		case "GET", "APPLY", "RESTORE":
+			key, kerr := s.d.Key()
+			if kerr != nil {
+				return
+			}
+			s.r.mu.Lock()
+			s.r.log = append(s.r.log, verb+" "+key)
+			answer, err = s.command(verb, key)
+			s.r.mu.Unlock()
+		default:
+			err = s.d.SkipLine()
+			if verb == "RESTART" {
+				clear(s.staged)
+			}
+		}
+		if err != nil {
+			return
+		}
+		if _, err := s.conn.Write(append(s.out, answer+"\r\n"...)); err != nil || verb == "EXIT" {
+			return
+		}
+	}
+}
+
+func (s *serving) emit(key string, v dlist.Value) {
+	s.out = append(dlist.AppendPair(append(s.out, "* "...), dlist.P(key, v), false), "\r\n"...)
+}
+
+func (s *serving) command(verb, key string) (string, error) {
+	switch {
+	case key == "MESSAGE":
+		return s.message()
+	case key == "MAILBOX" || key == "LOCAL_MAILBOX":
+		return s.mailbox(verb)
+	}
+	v, err := s.d.Value()
+	if err == nil {
+		err = s.d.End()
+	}
+	if err != nil {
+		return "", err
+	}
+	if verb == "GET" {
+		return s.get(key, v), nil
+	}
+	switch key {
+	case "RESERVE":
+		return s.reserve(v), nil
+	case "RENAME":
+		b := s.r.boxes[field(v.Pairs, "OLDMBOXNAME")]
+		delete(s.r.boxes, field(v.Pairs, "OLDMBOXNAME"))
+		b.set("MBOXNAME", field(v.Pairs, "NEWMBOXNAME"))
+		s.r.boxes[field(v.Pairs, "NEWMBOXNAME")] = b
+	case "ANNOTATION":
+		if b := s.r.boxes[field(v.Pairs, "MBOXNAME")]; b != nil {
+			list, _ := dlist.KV(b.fields...).Get("ANNOTATIONS")
+			value, _ := v.Get("VALUE")
+			one := dlist.KV(dlist.P("ENTRY", dlist.S(field(v.Pairs, "ENTRY"))), dlist.P("USERID", dlist.S(field(v.Pairs, "USERID"))),
+				dlist.P("MODSEQ", dlist.N(0)), dlist.P("VALUE", value))
+			b.fields = slices.DeleteFunc(b.fields, func(p dlist.Pair) bool { return p.Key == "ANNOTATIONS" })
+			b.fields = append(b.fields, dlist.P("ANNOTATIONS", dlist.L(append(list.Items, one)...)))
+		}
+	}
+	s.r.items = append(s.r.items, key+" "+string(dlist.Append(nil, v, false)))
+	return "OK success", nil
+}
+
+func (s *serving) get(key string, v dlist.Value) string {
+	for _, b := range s.r.boxes {
+		wants := func(what string) bool {
+			return slices.ContainsFunc(v.Items, func(i dlist.Value) bool { return i.Str == field(b.fields, what) })
+		}
+		switch {
+		case key == "MAILBOXES" && wants("MBOXNAME"), key == "UNIQUEIDS" && wants("UNIQUEID"):
+			s.emit("MAILBOX", dlist.KV(b.fields...))
+		case key == "FULLMAILBOX" && field(b.fields, "MBOXNAME") == v.Str:
+			var list []dlist.Value
+			for _, r := range b.records {
+				list = append(list, r.DList())
+			}
+			s.emit("MAILBOX", dlist.KV(append(slices.Clone(b.fields), dlist.P("RECORD", dlist.L(list...)))...))
+		}
+	}
+	if key == "USER" {
+		for _, p := range s.r.users[v.Str] {
+			s.emit(p.Key, p.Value)
+		}
+	}
+	return "OK success"
+}
+
+func (s *serving) reserve(v dlist.Value) string {
+	partition, names, guids, err := cyrus.ParseReserve(v)
+	if err != nil {
+		return "BAD " + err.Error()
+	}
+	list := dlist.L()
+	for _, g := range guids {
+		found := false
+		for _, n := range names {
+			if b := s.r.boxes[n]; b != nil && field(b.fields, "PARTITION") == partition {
+				found = found || slices.ContainsFunc(b.records, func(r *cyrus.Record) bool { return r.GUID == g })
+			}
+		}
+		if found {
+			s.staged[partition+g.String()] = true
+		} else {
+			list.Items = append(list.Items, dlist.S(g.String()))
+		}
+	}
+	if len(list.Items) > 0 {
+		s.emit("MISSING", list)
+	}
+	return "OK success"
+}
+
+func (s *serving) message() (string, error) {
+	err := s.d.List(func() error {
+		f, body, err := s.d.File()
+		if err != nil {
+			return err
+		}
+		sum := sha1.New()
+		if _, err := io.Copy(sum, body); err != nil {
+			return err
+		}
+		if fmt.Sprintf("%x", sum.Sum(nil)) != f.GUID {
+			return errors.New("another SHA-1")
+		}
+		s.staged[f.Partition+f.GUID] = true
+		if s.r.uploads++; s.r.dieAfter > 0 && s.r.uploads%s.r.dieAfter == 0 {
+			return errDied
+		}
+		return nil
+	})
+	if err == nil {
+		err = s.d.End()
+	}
+	return "OK success", err
+}
+
+func (s *serving) mailbox(verb string) (string, error) {
+	in := &box{}
+	have := false
+	err := s.d.KVList(func(key string) error {
+		if key != "RECORD" {
+			v, err := s.d.Value()
+			in.fields = append(in.fields, dlist.P(key, v))
+			return err
+		}
+		have = true
+		return s.d.List(func() error {
+			r, err := cyrus.ReadRecord(s.d)
+			in.records = append(in.records, r)
+			return err
+		})
+	})
+	if err == nil {
+		err = s.d.End()
+	}
+	if err == nil && !have {
+		err = errDied
+	}
+	if err != nil {
+		return "", err
+	}
+	last := uint32(0)
+	for _, r := range in.records {
+		if r.UID <= last {
+			return "", errDied
+		}
+		last = r.UID
+	}
+	if verb == "RESTORE" {
+		return s.restore(in)
+	}
+	return s.apply(in), nil
+}
+
+func (s *serving) restore(in *box) (string, error) {
+	if _, ok := dlist.KV(in.fields...).Get("ANNOTATIONS"); ok {
+		return "", errDied // user_isnamespacelocked
+	}
+	name := field(in.fields, "MBOXNAME")
+	b := s.r.boxes[name]
+	if b == nil {
+		b = &box{fields: in.fields}
+		b.set("MBOXNAME", name)
+		if in.num("HIGHESTMODSEQ") == 0 || in.num("UIDVALIDITY") == 0 || field(in.fields, "UNIQUEID") == "" {
+			b.set("UNIQUEID", fmt.Sprintf("new%021d", len(s.r.boxes)))
+			b.set("UIDVALIDITY", "1800000000")
+			b.set("HIGHESTMODSEQ", "1")
+		}
+		for _, k := range []string{"LAST_UID", "RECENTUID", "RECENTTIME", "POP3_LAST_LOGIN", "LAST_APPENDDATE"} {
+			b.set(k, "0")
+		}
+		s.r.boxes[name] = b
+	}
+	for _, r := range in.records {
+		if !s.staged[field(b.fields, "PARTITION")+r.GUID.String()] {
+			return "NO Unknown error", nil
+		}
+		b.set("LAST_UID", fmt.Sprint(b.num("LAST_UID")+1))
+		r.UID = uint32(b.num("LAST_UID"))
+		b.records = append(b.records, r)
+	}
+	return "OK success", nil
+}
+
+func (s *serving) apply(in *box) string {
+	name := field(in.fields, "MBOXNAME")
+	b := s.r.boxes[name]
+	for n, o := range s.r.boxes {
+		if n != name && field(o.fields, "UNIQUEID") == field(in.fields, "UNIQUEID") {
+			return "NO IMAP_MAILBOX_MOVED Mailbox exists with another name or uniqueid"
+		}
+	}
+	if b == nil {
+		b = &box{}
+	} else if since := in.num("SINCE_MODSEQ"); since != 0 && since != b.num("HIGHESTMODSEQ") {
+		return "NO IMAP_SYNC_CHANGED Changed since last sync"
+	}
+	records := slices.Clone(b.records)
+	for _, r := range in.records {
+		i := slices.IndexFunc(records, func(o *cyrus.Record) bool { return o.UID == r.UID })
+		switch {
+		case i >= 0:
+			records[i] = r
+		case !s.staged[field(in.fields, "PARTITION")+r.GUID.String()]:
+			return "NO Unknown error"
+		default:
+			records = append(records, r)
+		}
+	}
+	crc := cyrus.NewCRC()
+	for _, r := range records {
+		crc.Add(r)
+	}
+	if !crc.Equal(uint32(in.num("SYNC_CRC")), uint32(in.num("SYNC_CRC_ANNOT"))) {
+		return "NO IMAP_SYNC_CHECKSUM Checksum Failure"
+	}
+	b.fields = slices.DeleteFunc(in.fields, func(p dlist.Pair) bool { return len(p.Key) > 6 && p.Key[:6] == "SINCE_" })
+	b.records = records
+	s.r.boxes[name] = b
+	return "OK success"
+}
