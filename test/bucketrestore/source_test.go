@@ -24,7 +24,6 @@ type box struct {
 	name, id string
 	lastUID  uint32
 	modseq   uint64
-	heard    uint64 // modseq up to which the server has it
 	records  []*cyrus.Record
 	bodies   map[cyrus.GUID][]byte
 }
