@@ -18,6 +18,7 @@ import (
 	"backupd/cmd/internal/stores"
 	"backupd/internal/restore"
 	"backupd/internal/version"
+	"backupd/objstore/reread"
 	"backupd/partitions/history"
 )
 
@@ -26,6 +27,10 @@ func main() {
 		return run(ctx, os.Args[1:], stdio{os.Stdin, os.Stdout, os.Stderr})
 	}))
 }
+
+// framesKept is what is kept of frames that hold many messages: a restore reads them
+// one after the other.
+const framesKept = 32 << 20
 
 type stdio struct {
 	in       io.Reader
@@ -67,7 +72,7 @@ func run(ctx context.Context, argv []string, std stdio) error {
 		return explainMoment(err, o)
 	}
 	defer mem.Close()
-	src := restore.NewSource(mem, history.NewObjects(found.Partition.Store, 0))
+	src := restore.NewSource(mem, history.NewObjects(reread.New(found.Partition.Store, framesKept), 0))
 	if o.rate > 0 {
 		src.Limit = rate.NewLimiter(rate.Limit(o.rate), int(min(o.rate, 1<<20)))
 	}
@@ -155,12 +160,11 @@ func (j *job) summary(s restore.Sums) {
 	if j.verbose == 0 && !j.dryRun && !bufferIsTerminal(j.std.out) {
 		return
 	}
-	did := "restored"
+	form := "%d mailboxes restored as of %s: %d messages added (%s), %d were there, %d problems\n"
 	if j.dryRun {
-		did = "would be looked at; nothing was changed"
+		form = "dry run, nothing was changed: %d mailboxes as of %s: %d messages would be added (%s), %d are there, %d problems\n"
 	}
-	fmt.Fprintf(j.std.out, "%d mailboxes %s as of %s: %d messages added (%s), %d were there, %d problems\n",
-		s.Folders, did, j.asOf.Local().Format(time.DateTime), s.Added, humanize.IBytes(uint64(s.Bytes)), s.There, s.Problems)
+	fmt.Fprintf(j.std.out, form, s.Folders, j.asOf.Local().Format(time.DateTime), s.Added, humanize.IBytes(uint64(s.Bytes)), s.There, s.Problems)
 }
 
 // lines reads the objects of -F: one a line, without comments and empty lines.

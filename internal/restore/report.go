@@ -26,7 +26,8 @@ type Report struct {
 	problems int
 }
 
-// Added counts messages that the destination has now and had not before.
+// Added counts messages that the destination has now and had not before; in a dry
+// run, that it would have.
 func (r *Report) Added(messages int, bytes int64) {
 	r.mu.Lock()
 	r.added += messages

@@ -172,6 +172,9 @@ func (w *work) announce(exact bool) {
 		how = "created: "
 	}
 	w.d.rep.Say("%s: %s%d messages added (%d bytes), %d are there", w.f.Name, how, len(w.list), size, w.known)
+	if w.d.opt.DryRun {
+		w.d.rep.Added(len(w.list), size)
+	}
 	for _, m := range each {
 		w.d.rep.Say("  + uid %d %s, %d bytes, %s", m.UID, m.GUID, m.Size, date(m.InternalDate))
 	}

@@ -91,6 +91,8 @@ func (d *Destination) sink(folders int) (sink, error) {
 func (d *Destination) dry(folders []*restore.Folder) error {
 	for _, f := range folders {
 		d.rep.Say("%s: %d messages would be written (%d bytes) unless they are there", f.Name, len(f.Messages), f.Bytes)
+		d.rep.Added(len(f.Messages), f.Bytes)
+		d.rep.Folder()
 	}
 	return nil
 }

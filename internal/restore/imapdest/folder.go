@@ -47,6 +47,7 @@ func (s *session) folder(ctx context.Context, f *restore.Folder) error {
 	}
 	if s.opt.DryRun {
 		s.rep.Say("%s: %d messages would be appended (%d bytes) to %s unless they are among its %d", f.Name, len(f.Messages), f.Bytes, name, have.count())
+		s.rep.Added(len(f.Messages), f.Bytes)
 		return nil
 	}
 	refs := slices.Clone(f.Messages)
