@@ -172,7 +172,7 @@ func build(t *testing.T) string {
 	}
 	for _, args := range [][]string{
 		append(server, "./cmd/backupd"),
-		{"build", "-o", dir + "/", "./cmd/cyr_backup", "./cmd/ctl_backups"},
+		{"build", "-o", dir + "/", "./cmd/cyr_backup", "./cmd/ctl_backups", "./cmd/restore"},
 	} {
 		cmd := exec.CommandContext(t.Context(), "go", args...)
 		cmd.Dir = root
