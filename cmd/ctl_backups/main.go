@@ -1,4 +1,4 @@
-// Command ctl_backups administers backups: docs/man/ctl_backups.8.
+// Command ctl_backups administers backups.
 package main
 
 import (
