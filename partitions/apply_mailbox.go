@@ -70,7 +70,8 @@ func (u *mailboxUpdate) run(ctx context.Context, records iter.Seq2[*cyrus.Record
 	}
 	if u.unchanged(d) {
 		u.report()
-		return nil
+		// The same head may have been committed before, and the resync that it called for not.
+		return u.compareCRC(ctx)
 	}
 	if err := d.commit(ctx); err != nil {
 		return err

@@ -392,3 +392,37 @@ func TestRefusedLeavesNothing(t *testing.T) {
 		}
 	}
 }
+
+// The CRC of what was committed is not the client's, and the resync that this calls
+// for cannot be committed: the client comes with the same head again, and then it is.
+func TestResyncThatWasRefused(t *testing.T) {
+	store := withRepository(t)
+	h := newHost(t, store)
+	inbox := newSource("user.anne")
+	inbox.deliver(mail(1, 500))
+	h.sync("anne", inbox)
+	inbox.deliver(mail(2, 500))
+	lost := inbox.clone() // a record is lost on the way
+	lost.records = lost.records[:1]
+	store.SetFaults(func(op, key string) error {
+		if op == "put" && key == history.LogKey("user/anne", 3) {
+			return errDenied
+		}
+		return nil
+	}, nil)
+	c := h.client()
+	if _, _, err := c.getUser("anne"); err != nil {
+		t.Fatal(err)
+	}
+	crc := lost.crc()
+	since := cyrus.Since{Set: true, ModSeq: lost.modseq - 1, CRC: crc.Basic, CRCAnnot: crc.Annot}
+	if err := c.s.ApplyMailbox(t.Context(), inbox.head(), since, seq(nil)); err == nil {
+		t.Fatal("the resync was not denied")
+	}
+	store.SetFaults(nil, nil)
+	c.s.Close()
+	h.sync("anne", inbox)
+	h.sync("anne", inbox)
+	h.expectSame("anne", inbox)
+	checkBucket(t, store, "user/anne", inbox)
+}

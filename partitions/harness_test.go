@@ -102,6 +102,7 @@ type source struct {
 	records        []*cyrus.Record
 	bodies         map[cyrus.GUID][]byte
 	extra          []dlist.Pair
+	deletedModSeq  uint64 // highest of the records that were cleaned up
 }
 
 func newSource(name string) *source {

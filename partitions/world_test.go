@@ -3,6 +3,7 @@ package partitions_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha1"
 	"errors"
 	"fmt"
 	"maps"
@@ -149,36 +150,42 @@ func checkReadable(t testing.TB, m *history.Mem, o *history.Objects, r *cyrus.Re
 // checkIndex compares what a host answers from its index with the source.
 func (h *host) checkIndex(user string, boxes ...*source) {
 	h.t.Helper()
+	if err := h.indexDiffers(user, boxes...); err != nil {
+		h.t.Error(err)
+	}
+}
+
+func (h *host) indexDiffers(user string, boxes ...*source) error {
 	c := h.client()
 	defer c.s.Close()
 	there, _, err := c.getUser(user)
 	if err != nil {
-		h.t.Fatal(err)
+		return err
 	}
 	if len(there) != len(boxes) {
-		h.t.Errorf("%s: the index shows %d mailboxes, want %d", user, len(there), len(boxes))
+		return fmt.Errorf("%s: the index shows %d mailboxes, want %d", user, len(there), len(boxes))
 	}
 	for _, m := range boxes {
 		v, ok := there[m.uniqueid]
 		crc := m.crc()
 		if !ok || number(v, "SYNC_CRC") != uint64(crc.Basic) || number(v, "SYNC_CRC_ANNOT") != uint64(crc.Annot) {
-			h.t.Errorf("%s: the index shows %v (%v), want CRC %+v", m.name, v, ok, crc)
+			return fmt.Errorf("%s: the index shows %v (%v), want CRC %+v", m.name, v, ok, crc)
 		}
 		got, err := c.full(h.t.Context(), m.name)
 		if err != nil {
-			h.t.Fatal(err)
+			return err
 		}
 		live := m.live()
 		if len(got) != len(live) {
-			h.t.Errorf("%s: the index shows %d live records, want %d", m.name, len(got), len(live))
-			continue
+			return fmt.Errorf("%s: the index shows %d live records, want %d", m.name, len(got), len(live))
 		}
 		for _, r := range live {
 			if a, b := cyrus.AppendJSON(nil, got[r.UID]), cyrus.AppendJSON(nil, r); !bytes.Equal(a, b) {
-				h.t.Errorf("%s uid %d: the index shows %s, want %s", m.name, r.UID, a, b)
+				return fmt.Errorf("%s uid %d: the index shows %s, want %s", m.name, r.UID, a, b)
 			}
 		}
 	}
+	return nil
 }
 
 // full are the live records of GET FULLMAILBOX.
@@ -255,3 +262,5 @@ func seenOf(user, uniqueid, uids string) cyrus.Seen {
 		dlist.P("UNIQUEID", dlist.S(uniqueid)), dlist.P("LASTREAD", dlist.N(1)), dlist.P("SEENUIDS", dlist.S(uids)),
 	}}
 }
+
+func sha1Of(s string) [20]byte { return sha1.Sum([]byte(s)) }
