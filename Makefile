@@ -46,7 +46,7 @@ demo:
 
 bench: deps minio build
 	$(GO) test -run '^$$' -bench . -benchmem ./...
-	$(GO) run ./test/bench --bin bin --minio $(CACHE)/minio --mail testdata/mail
+	$(GO) run ./test/bench --bin bin --minio $(CACHE)/minio --mail testdata/mail --workloads small,big,users,sample,compressed
 	test/lab/bench.py --bin bin --minio $(CACHE)/minio --mail testdata/mail
 
 # Not into Cyrus's own directory: Debian's cyrus-common has a backupd there.

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"crypto/sha1"
+	"fmt"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"backupd/index"
+	"backupd/objstore/memstore"
+	"backupd/partitions"
+	"backupd/replication/cyrus"
+	"backupd/replication/dlist"
+)
+
+// BenchmarkReserve asks which of 8,192 messages are held, of a partition whose index
+// knows a million; every other one is.
+func BenchmarkReserve(b *testing.B) {
+	const known, asked = 1_000_000, 8192
+	set, x := openWithIndex(b)
+	s := set.NewSession(partitions.Who{Connection: "bench"})
+	ctx := b.Context()
+	box := &mailbox{name: "user.anne", crc: cyrus.NewCRC()}
+	// The first commit makes the repository, which drops what the index knew of another.
+	if err := s.GetUser(ctx, "anne", func(string, dlist.Value) error { return nil }); err != nil {
+		b.Fatal(err)
+	}
+	if err := box.deliver(ctx, s, []byte("Subject: first\r\n\r\n")); err != nil {
+		b.Fatal(err)
+	}
+	if err := box.commit(ctx, s); err != nil {
+		b.Fatal(err)
+	}
+	fill(b, x, known)
+	guids := make([]cyrus.GUID, asked)
+	for i := range guids {
+		guids[i] = guidOf(i * 2 * known / asked)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		missing, err := s.Reserve(ctx, "default", []string{box.name}, guids)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if len(missing) != asked/2 {
+			b.Fatalf("%d are missing, want %d", len(missing), asked/2)
+		}
+	}
+	b.ReportMetric(asked*float64(b.N)/b.Elapsed().Seconds(), "guids/s")
+}
+
+func guidOf(i int) cyrus.GUID { return sha1.Sum(fmt.Append(nil, i)) }
+
+// fill shows messages in the index as the put of their packs would.
+func fill(b *testing.B, x *index.Index, n int) {
+	b.Helper()
+	pack := make([]byte, 32)
+	err := x.UpdateLong(func(t *index.Txn) error {
+		for i := range n {
+			g := guidOf(i)
+			chunk := append(g[:], make([]byte, 12)...)
+			if err := t.Set(index.SharedKey("default", g[:]), append([]byte{100}, chunk...)); err != nil {
+				return err
+			}
+			if err := t.Set(index.ChunkKey("default", chunk), append(pack[:32:32], g[:]...)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+}
+
+// BenchmarkGetUser reports a user with 1,000 mailboxes.
+func BenchmarkGetUser(b *testing.B) {
+	const mailboxes = 1000
+	set, _ := openWithIndex(b)
+	s := set.NewSession(partitions.Who{Connection: "bench"})
+	ctx := b.Context()
+	for i := range mailboxes {
+		box := &mailbox{name: fmt.Sprintf("user.anne.box%04d", i), uniqueid: fmt.Sprintf("box%021d", i), crc: cyrus.NewCRC()}
+		if err := box.deliver(ctx, s, fmt.Appendf(nil, "Subject: %d\r\n\r\n", i)); err != nil {
+			b.Fatal(err)
+		}
+		if err := box.commit(ctx, s); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		n := 0
+		err := s.GetUser(ctx, "anne", func(key string, v dlist.Value) error {
+			n++
+			return nil
+		})
+		if err != nil || n != mailboxes {
+			b.Fatalf("%d mailboxes, %v", n, err)
+		}
+	}
+	b.ReportMetric(mailboxes*float64(b.N)/b.Elapsed().Seconds(), "mailboxes/s")
+}
+
+// openWithIndex is a Set over a bucket in memory, with its index.
+func openWithIndex(b *testing.B) (*partitions.Set, *index.Index) {
+	b.Helper()
+	x, err := index.Open(filepath.Join(b.TempDir(), "index"), index.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	set, err := partitions.Open(partitions.Options{
+		Index: x, Host: "bench", Software: "bench", NoCheckpoints: true,
+		Partitions: []partitions.Config{{Name: "default", Location: "bench", Store: memstore.New(time.Now)}},
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := set.Close(); err != nil {
+			b.Error(err)
+		}
+		if err := x.Close(); err != nil {
+			b.Error(err)
+		}
+	})
+	return set, x
+}
