@@ -16,7 +16,7 @@ type draft struct {
 	bld    *history.Builder
 	spool  *history.RecordBlockWriter // takes the records that are too many for a commit
 	count  int
-	news   []history.Message       // messages that the commit makes known, at most maxCommitRecords
+	news   []history.Message       // messages that the commit makes known, at most Options.CommitRecords
 	known  map[cyrus.GUID]struct{} // their guids
 	staged []*stagedMessage        // those of them that the connection has sent
 
@@ -26,10 +26,6 @@ type draft struct {
 	live    int  // live records in the set
 	lastUID uint32
 }
-
-// maxCommitRecords is how many records a commit holds itself; more go as record
-// blocks before it, so that it stays one small put.
-const maxCommitRecords = history.MaxRecordsPerCommit
 
 func newDraft(u *mailboxUpdate) *draft {
 	return &draft{
@@ -113,7 +109,8 @@ func (d *draft) record(ctx context.Context, f *finder, r *cyrus.Record) error {
 		return err
 	}
 	d.count++
-	if d.count <= maxCommitRecords {
+	// More go as record blocks before the commit, so that it stays one small put.
+	if d.count <= d.u.x.set.opt.CommitRecords {
 		return d.bld.Record(d.u.mb.UniqueID, r)
 	}
 	if d.spool == nil {
@@ -185,7 +182,7 @@ func (d *draft) lack(ctx context.Context, r *cyrus.Record, m *found) error {
 
 // tell makes a message known to the backup with the next commit.
 func (d *draft) tell(ctx context.Context, m history.Message, staged *stagedMessage) error {
-	if len(d.news) >= maxCommitRecords {
+	if len(d.news) >= d.u.x.set.opt.CommitRecords {
 		if err := d.commitMessages(ctx); err != nil {
 			return err
 		}

@@ -41,11 +41,16 @@ func newHost(t *testing.T, stores ...objstore.Store) *host {
 	return newHostWith(t, nil, stores...)
 }
 
+// shortWait is for hosts that shall refuse soon.
+func shortWait(o *partitions.Options) {
+	o.OutageWait, o.PatientWait = 50*time.Millisecond, 100*time.Millisecond
+}
+
 // newHostWith is newHost with some options set.
 func newHostWith(t *testing.T, set func(*partitions.Options), stores ...objstore.Store) *host {
 	t.Helper()
 	h := &host{t: t, dir: filepath.Join(t.TempDir(), "index"), opt: partitions.Options{
-		OutageWait: 50 * time.Millisecond, PatientWait: 100 * time.Millisecond, Host: "host", Software: "test",
+		OutageWait: 10 * time.Second, PatientWait: 10 * time.Second, Host: "host", Software: "test",
 	}}
 	for i, s := range stores {
 		h.opt.Partitions = append(h.opt.Partitions, partitions.Config{Name: fmt.Sprintf("p%d", i), Location: "memory", Store: s})

@@ -26,9 +26,9 @@ import (
 // after those commits are known.
 func TestMoreRecordsThanACommitHolds(t *testing.T) {
 	t.Parallel()
-	const n = 70_000
+	const n = 3_000
 	store := newStore()
-	h := newHostWith(t, func(o *partitions.Options) { o.OutageWait = time.Minute }, store)
+	h := newHostWith(t, func(o *partitions.Options) { o.CommitRecords, o.InlineLimit = 2_500, 8<<10 }, store)
 	box := newSource("user.anne")
 	body := bytes.Repeat([]byte("x"), 16) // small ones are what the source has so many of
 	var first []byte
@@ -219,6 +219,7 @@ func TestIdleHolderLosesItsBackup(t *testing.T) {
 	var ahead atomic.Int64
 	h := newHostWith(t, func(o *partitions.Options) {
 		o.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+		o.OutageWait = 50 * time.Millisecond
 	}, newStore())
 	box := newSource("user.anne")
 	box.deliver(mail(1, 500))

@@ -37,7 +37,7 @@ func lock(t *testing.T, f *partitions.Found, o partitions.LockOptions) *partitio
 // in the middle of its unit of work. Afterwards all go on.
 func TestLockKeepsWritersOff(t *testing.T) {
 	store := newStore()
-	a, b := newHost(t, store), newHost(t, store)
+	a, b := newHostWith(t, shortWait, store), newHostWith(t, shortWait, store)
 	inbox := newSource("user.anne")
 	inbox.deliver(mail(1, 500))
 	a.sync("anne", inbox)
@@ -56,7 +56,7 @@ func TestLockKeepsWritersOff(t *testing.T) {
 		t.Errorf("in mid-work: %v, want ErrLocked", err)
 	}
 	middle.s.Restart(t.Context())
-	for name, h := range map[string]*host{"this host": a, "the other host": b, "a new host": newHost(t, store)} {
+	for name, h := range map[string]*host{"this host": a, "the other host": b, "a new host": newHostWith(t, shortWait, store)} {
 		c := h.client()
 		if _, err := c.sync("anne", inbox); !errors.Is(err, cyrus.ErrLocked) {
 			t.Errorf("%s: %v, want ErrLocked", name, err)
@@ -76,7 +76,7 @@ func TestLockKeepsWritersOff(t *testing.T) {
 
 func TestLockExcludesLocks(t *testing.T) {
 	store := newStore()
-	h := newHost(t, store)
+	h := newHostWith(t, shortWait, store)
 	h.sync("anne", newSource("user.anne"))
 	f := found(t, store)
 	l := lock(t, f, partitions.LockOptions{})
@@ -103,7 +103,7 @@ func TestLockExcludesLocks(t *testing.T) {
 func TestLockOfADeadHolderEnds(t *testing.T) {
 	var shift atomic.Int64
 	store := memstore.New(func() time.Time { return time.Now().Add(time.Duration(shift.Load())) })
-	h := newHost(t, store)
+	h := newHostWith(t, shortWait, store)
 	inbox := newSource("user.anne")
 	h.sync("anne", inbox)
 	l := lock(t, found(t, store), partitions.LockOptions{Lease: time.Hour})
@@ -126,7 +126,7 @@ func TestLockOfADeadHolderEnds(t *testing.T) {
 
 func TestLockIsRenewed(t *testing.T) {
 	store := newStore()
-	newHost(t, store).sync("anne", newSource("user.anne"))
+	newHostWith(t, shortWait, store).sync("anne", newSource("user.anne"))
 	l := lock(t, found(t, store), partitions.LockOptions{Lease: 60 * time.Millisecond})
 	select {
 	case <-l.Lost().Done():
@@ -145,7 +145,7 @@ func TestLockIsRenewed(t *testing.T) {
 func TestLockCostsNothingLater(t *testing.T) {
 	under := newStore()
 	store, count := counted(under)
-	h := newHost(t, store)
+	h := newHostWith(t, shortWait, store)
 	inbox := newSource("user.anne")
 	h.sync("anne", inbox)
 	steady := func(when string) {
@@ -176,7 +176,7 @@ func TestLockCostsNothingLater(t *testing.T) {
 // Without conditional puts no lock is sure, and none is given.
 func TestLockNeedsConditions(t *testing.T) {
 	store := newStore()
-	newHost(t, store).sync("anne", newSource("user.anne"))
+	newHostWith(t, shortWait, store).sync("anne", newSource("user.anne"))
 	b := bytes.Replace(body(t, store, "repository.json"), []byte(`"if_match": true`), []byte(`"if_match": false`), 1)
 	replace(t, store, "repository.json", b)
 	if _, err := found(t, store).Lock(t.Context(), partitions.LockOptions{Owner: "test"}); err == nil {

@@ -10,6 +10,7 @@ import (
 	"backupd/objstore"
 	"backupd/objstore/pack"
 	"backupd/objstore/pack/cdc"
+	"backupd/partitions/history"
 )
 
 // Config is one configured partition.
@@ -43,6 +44,7 @@ type Options struct {
 	Now              func() time.Time
 	NoCheckpoints    bool // tests only look at the log
 	CheckpointObject int  // commits behind a checkpoint before the next; 256
+	CommitRecords    int  // records that a commit holds itself, and messages; history.MaxRecordsPerCommit
 }
 
 func (o *Options) defaults() error {
@@ -77,6 +79,7 @@ func (o *Options) defaults() error {
 	orDefault(&o.PatientWait, 25*time.Minute)
 	orDefault(&o.MissingRetry, 24*time.Hour)
 	orDefault(&o.CheckpointObject, 256)
+	orDefault(&o.CommitRecords, history.MaxRecordsPerCommit)
 	if least := 2 * max(o.ChunkThreshold, cdc.MaxSize); o.MemoryLimit < least {
 		return fmt.Errorf("the memory limit is %d bytes: at least %d are needed, for one message to be received", o.MemoryLimit, least)
 	}

@@ -123,7 +123,7 @@ func TestBackupInTwoPartitions(t *testing.T) {
 func TestPartitionThatCannotBeAsked(t *testing.T) {
 	for _, injected := range []error{memstore.ErrInjected, errDenied, &objstore.Error{Op: "get", Err: objstore.ErrNoBucket}} {
 		one, two := withRepository(t), withRepository(t)
-		h := newHost(t, one, two)
+		h := newHostWith(t, func(o *partitions.Options) { o.OutageWait, o.PatientWait = time.Millisecond, time.Millisecond }, one, two)
 		before := len(objects(t, one, ""))
 		two.SetFaults(func(string, string) error { return injected }, nil)
 		for i := range 4 {
