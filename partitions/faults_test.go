@@ -239,7 +239,7 @@ func tryStory(h *host, store *memstore.Store, id, n, k int, after bool, injected
 		if err == nil {
 			break
 		}
-		if refusals++; refusals > k+3 {
+		if refusals++; refusals > k+20 {
 			t.Fatalf("step %s fails for ever: %v", steps[failed].name, err)
 		}
 		if k == 1 && h.opt.OutageWait > time.Second && objstore.IsTemporary(err) {
@@ -264,7 +264,7 @@ func tryStory(h *host, store *memstore.Store, id, n, k int, after bool, injected
 		// The client comes again, with the same news.
 		if err := s.tell(h, failed); err != nil {
 			for i := 0; err != nil; i++ {
-				if i > k+3 {
+				if i > k+20 {
 					t.Fatalf("step %s fails for ever: %v", steps[failed].name, err)
 				}
 				err = s.tell(h, failed)
@@ -315,7 +315,7 @@ func TestOutages(t *testing.T) {
 		t.Run(fmt.Sprintf("answers lost %v", after), func(t *testing.T) {
 			t.Parallel()
 			store := withRepository(t)
-			h := storyHost(t, time.Millisecond, store)
+			h := storyHost(t, 40*time.Millisecond, store)
 			for n := 1; tryStory(h, store, n, n, 4, after, memstore.ErrInjected); n += 3 {
 				if t.Failed() {
 					t.Fatalf("calls from %d on", n)

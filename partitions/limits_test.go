@@ -81,14 +81,14 @@ func TestStagingIsBounded(t *testing.T) {
 	send(1, 4<<20)
 	runtime.GC()
 	runtime.ReadMemStats(&before)
-	send(2, 64<<20)
-	for i := range 200 {
+	send(2, 32<<20)
+	for i := range 100 {
 		send(uint64(10+i), 200<<10)
 	}
 	runtime.GC()
 	runtime.ReadMemStats(&after)
-	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 24<<20 {
-		t.Errorf("100 MiB of messages made the heap grow by %d MiB", grown>>20)
+	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 16<<20 {
+		t.Errorf("50 MiB of messages made the heap grow by %d MiB", grown>>20)
 	}
 }
 

@@ -254,7 +254,7 @@ func (w *model) sync(t *rapid.T, user string) {
 	quiet := false
 	var sent []string
 	for try := 0; !quiet; try++ {
-		if try > 8 {
+		if try > 30 {
 			t.Fatalf("%s is never up to date:\n%s", user, strings.Join(sent, "\n"))
 		}
 		if try > 2 {
@@ -519,14 +519,14 @@ func (w *model) checkPast(t *rapid.T) {
 // history tells every former state.
 func TestModel(t *testing.T) {
 	if f := flag.Lookup("rapid.checks"); f != nil && f.Value.String() == f.DefValue {
-		if err := flag.Set("rapid.checks", "20"); err != nil {
+		if err := flag.Set("rapid.checks", "8"); err != nil {
 			t.Fatal(err)
 		}
 	}
 	stores := [2]*memstore.Store{newStore(), newStore()}
 	set := func(o *partitions.Options) {
 		o.InlineLimit, o.PackSize, o.CheckpointObject = 8<<10, 64<<10, 6
-		o.OutageWait, o.PatientWait = time.Millisecond, time.Millisecond
+		o.OutageWait, o.PatientWait = 40*time.Millisecond, 40*time.Millisecond
 	}
 	hosts := [2]*host{newHostWith(t, set, stores[0], stores[1]), newHostWith(t, set, stores[0], stores[1])}
 	for i := range 2 {
