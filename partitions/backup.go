@@ -54,8 +54,10 @@ type entry struct {
 	Proven time.Time `json:"proven"`
 	// What lies behind the newest checkpoint.
 	Checkpoint uint64 `json:"checkpoint,omitempty"`
-	LogBytes   int64  `json:"log_bytes"`
-	Sealed     bool   `json:"sealed,omitempty"`
+	// CheckpointBytes is what that one put: about what the next one will; 0 = not known.
+	CheckpointBytes int64 `json:"checkpoint_bytes,omitempty"`
+	LogBytes        int64 `json:"log_bytes"`
+	Sealed          bool  `json:"sealed,omitempty"`
 }
 
 func newBackup(s *Set, n Name) *Backup {

@@ -13,7 +13,7 @@ import (
 // without checkpoints is only slower to read.
 func (s *Set) checkpointDue(b *Backup) {
 	behind := int(b.entry.Number - b.entry.Checkpoint)
-	if s.opt.NoCheckpoints || behind < s.opt.CheckpointObject && b.entry.LogBytes < checkpointBytes {
+	if s.opt.NoCheckpoints || !history.Due(behind, s.opt.CheckpointObject, b.entry.LogBytes, b.entry.CheckpointBytes) {
 		return
 	}
 	b.mu.Lock()
@@ -27,9 +27,6 @@ func (s *Set) checkpointDue(b *Backup) {
 	default: // many are due; the next commit asks again
 	}
 }
-
-// checkpointBytes of log are worth a checkpoint even when they are few commits.
-const checkpointBytes = 64 << 20
 
 // writeCheckpoints writes those that are due, one after another.
 func (s *Set) writeCheckpoints() {
@@ -65,7 +62,8 @@ func (b *Backup) writeCheckpoint(ctx context.Context) error {
 		return err
 	}
 	defer m.Close()
-	if _, err := m.WriteCheckpoint(ctx, b.set.opt.Pack); err != nil {
+	written, err := m.WriteCheckpoint(ctx, b.set.opt.Pack)
+	if err != nil {
 		return err
 	}
 	if err := b.begin(ctx); err != nil {
@@ -75,7 +73,7 @@ func (b *Backup) writeCheckpoint(ctx context.Context) error {
 	if b.entry == nil || b.entry.Checkpoint >= number {
 		return nil
 	}
-	b.entry.Checkpoint, b.entry.LogBytes = number, 0
+	b.entry.Checkpoint, b.entry.CheckpointBytes, b.entry.LogBytes = number, written.Bytes, 0
 	return b.saveEntry()
 }
 

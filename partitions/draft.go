@@ -40,8 +40,13 @@ func (d *draft) gather(ctx context.Context, records iter.Seq2[*cyrus.Record, err
 	next, stop := iter.Pull2(records)
 	defer stop()
 	for more := true; more; {
-		err := d.u.b.view(func(st *indexState) (err error) {
-			more, err = d.part(ctx, st, next)
+		dead, err := d.u.b.part.condemned(ctx)
+		if err != nil {
+			return err
+		}
+		err = d.u.b.view(func(st *indexState) (err error) {
+			f := &finder{x: d.u.x, t: st.t, st: st, part: d.u.b.part, dead: dead}
+			more, err = d.part(ctx, f, next)
 			return err
 		})
 		if err != nil {
@@ -52,14 +57,13 @@ func (d *draft) gather(ctx context.Context, records iter.Seq2[*cyrus.Record, err
 }
 
 // part reads records as long as the view of the index holds. more is false at their end.
-func (d *draft) part(ctx context.Context, st *indexState, next func() (*cyrus.Record, error, bool)) (more bool, err error) {
+func (d *draft) part(ctx context.Context, f *finder, next func() (*cyrus.Record, error, bool)) (more bool, err error) {
 	if !d.begun {
 		d.begun = true
-		if err := d.head(st); err != nil {
+		if err := d.head(f.st); err != nil {
 			return false, err
 		}
 	}
-	f := &finder{x: d.u.x, t: st.t, st: st, part: d.u.b.part}
 	for d.stale = false; !d.stale; {
 		r, err, ok := next()
 		if err != nil || !ok {
@@ -142,7 +146,7 @@ func (d *draft) message(ctx context.Context, f *finder, r *cyrus.Record) error {
 	if _, done := d.known[r.GUID]; done {
 		return nil
 	}
-	m, err := f.find(ctx, r.GUID)
+	m, err := f.find(r.GUID)
 	if err != nil {
 		return err
 	}

@@ -1,8 +1,6 @@
 package partitions
 
 import (
-	"context"
-
 	"backupd/index"
 	"backupd/partitions/history"
 	"backupd/replication/cyrus"
@@ -15,6 +13,7 @@ type finder struct {
 	t    *index.Txn
 	st   *indexState // the backup; nil while it is nowhere
 	part *Partition
+	dead *history.Condemned // packs of it that may not be referred to any more
 }
 
 // found is a message that can be referred to.
@@ -27,7 +26,7 @@ type found struct {
 }
 
 // find returns nil for a message that is nowhere.
-func (f *finder) find(ctx context.Context, g cyrus.GUID) (*found, error) {
+func (f *finder) find(g cyrus.GUID) (*found, error) {
 	if m := f.x.staging.msgs[g]; m != nil && (m.inMem || m.part == f.part) {
 		m.part = f.part // what is in memory goes where it is wanted
 		return &found{size: m.size, chunks: m.chunks, staged: m}, nil
@@ -56,14 +55,7 @@ func (f *finder) find(ctx context.Context, g cyrus.GUID) (*found, error) {
 		return missing, nil
 	}
 	for _, c := range m.chunks {
-		p, ok, err := f.part.lookupChunk(f.t, c)
-		if err != nil {
-			return nil, err
-		}
-		if !ok {
-			return missing, nil
-		}
-		if dead, err := f.part.condemned(ctx, p.Object); err != nil || dead {
+		if ok, err := f.part.lives(f.t, f.dead, c); err != nil || !ok {
 			return missing, err
 		}
 	}

@@ -26,9 +26,12 @@ type Partition struct {
 	// more; each backup compares it with the one that its own index is of.
 	epoch atomic.Uint64
 
-	mu   sync.Mutex // guards what follows
-	repo *Repository
-	dead condemnedList
+	// asking is held while the store is asked for what follows, so that it is asked once. A
+	// channel, so that waiting can be given up.
+	asking chan struct{}
+	mu     sync.Mutex // guards what follows
+	repo   *Repository
+	dead   condemnedList
 }
 
 // Name is NAME of backuppartition-NAME.
@@ -44,10 +47,16 @@ func (p *Partition) Store() objstore.Store { return p.store }
 // It is made, with the README for people, when create is set and it does not exist;
 // otherwise its absence is nil without an error: the partition holds nothing yet.
 func (p *Partition) repository(ctx context.Context, create bool) (*Repository, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.repo != nil {
-		return p.repo, nil
+	if r := p.known(); r != nil {
+		return r, nil
+	}
+	end, err := p.ask(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	if r := p.known(); r != nil {
+		return r, nil // somebody else has asked meanwhile
 	}
 	r, err := await(ctx, func() (*Repository, error) { return readRepository(ctx, p.store) })
 	if errors.Is(err, objstore.ErrNotExist) {
@@ -65,8 +74,27 @@ func (p *Partition) repository(ctx context.Context, create bool) (*Repository, e
 	if err := p.adoptIndex(r); err != nil {
 		return nil, err
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.repo = r
 	return r, nil
+}
+
+// known is repository.json as it was read; nil while it was not.
+func (p *Partition) known() *Repository {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.repo
+}
+
+// ask takes the right to ask the store; end gives it back.
+func (p *Partition) ask(ctx context.Context) (end func(), err error) {
+	select {
+	case p.asking <- struct{}{}:
+		return func() { <-p.asking }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // forgetRepository makes the next command read repository.json again.
@@ -101,39 +129,57 @@ func (p *Partition) adoptIndex(r *Repository) error {
 
 // private says that backups of this partition share no messages.
 func (p *Partition) private() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.repo == nil {
+	r := p.known()
+	if r == nil {
 		return p.set.opt.DedupPerBackup
 	}
-	return p.repo.Dedup == "backup"
+	return r.Dedup == "backup"
 }
 
 // condemnedList is condemned.json as last read.
 type condemnedList struct {
-	list *history.Condemned
-	read time.Time // monotonic; zero = never
+	list *history.Condemned // nil = never
+	read time.Time          // monotonic
 }
 
 // condemnedFor is how long condemned.json may be believed (design.md 5, Collection).
 const condemnedFor = 10 * time.Minute
 
-// condemned says whether the pack with this key is about to be deleted, so that
-// nothing new may refer to it.
-func (p *Partition) condemned(ctx context.Context, key string) (bool, error) {
+// condemned are the packs about to be deleted, to which nothing new may refer. It is
+// asked for before the index is looked at: no view is held over a request.
+func (p *Partition) condemned(ctx context.Context) (*history.Condemned, error) {
+	if c := p.believed(); c != nil {
+		return c, nil
+	}
+	end, err := p.ask(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	if c := p.believed(); c != nil {
+		return c, nil
+	}
+	list, err := await(ctx, func() (*history.Condemned, error) {
+		c, _, err := history.ReadCondemned(ctx, p.store)
+		return c, err
+	})
+	if err != nil {
+		return nil, err
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.dead.read.IsZero() || p.set.opt.Now().Sub(p.dead.read) > condemnedFor {
-		list, err := await(ctx, func() (*history.Condemned, error) {
-			c, _, err := history.ReadCondemned(ctx, p.store)
-			return c, err
-		})
-		if err != nil {
-			return false, err
-		}
-		p.dead = condemnedList{list, p.set.opt.Now()}
+	p.dead = condemnedList{list, p.set.opt.Now()}
+	return list, nil
+}
+
+// believed is condemned.json as last read, nil when that is too long ago.
+func (p *Partition) believed() *history.Condemned {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.dead.list == nil || p.set.opt.Now().Sub(p.dead.read) > condemnedFor {
+		return nil
 	}
-	return p.dead.list.Has(key), nil
+	return p.dead.list
 }
 
 // storeClock estimates the store's clock between its answers: the last stated time

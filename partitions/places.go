@@ -145,3 +145,12 @@ func (p *Partition) lookupChunk(t *index.Txn, c history.ChunkID) (history.Place,
 	at, err := decodeChunkPlace(b)
 	return at.place(c), err == nil, err
 }
+
+// lives says whether a chunk lies in a pack that may be referred to.
+func (p *Partition) lives(t *index.Txn, dead *history.Condemned, c history.ChunkID) (bool, error) {
+	if len(dead.Packs) == 0 {
+		return t.Has(index.ChunkKey(p.name, c[:]))
+	}
+	at, ok, err := p.lookupChunk(t, c)
+	return ok && !dead.Has(at.Object), err
+}

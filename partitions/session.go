@@ -157,8 +157,8 @@ func (x *Session) Close() error {
 	return nil
 }
 
-// ApplyForce makes the checks of this connection lenient. All that they refuse leads
-// to a resync, which sets matters right by itself: there is nothing more to force.
+// ApplyForce makes this connection's CRCs in SINCE_* count for nothing: a state that
+// differs is committed over, and what then still differs leads to a resync.
 func (x *Session) ApplyForce(context.Context) error {
 	x.force = true
 	return nil

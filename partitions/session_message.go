@@ -37,7 +37,7 @@ func (x *Session) Message(ctx context.Context, _ string, guid cyrus.GUID, size i
 	if err := x.staging.settle(); err != nil {
 		return err
 	}
-	if known, err := x.holds(ctx, s, guid, size); err != nil {
+	if known, err := x.holds(s, guid, size); err != nil {
 		return err
 	} else if known {
 		return verifyOnly(guid, body)
@@ -56,30 +56,37 @@ type scope struct {
 	path   string
 	id     uint64
 	exists bool // the backup does
+	dead   *history.Condemned
 }
 
 // scope takes the turn of the backup: others may be making its index anew.
 func (x *Session) scope(ctx context.Context) (scope, error) {
-	b := x.last
-	if b == nil {
-		return scope{part: x.set.parts[0]}, nil
+	s := scope{part: x.set.parts[0]}
+	if b := x.last; b != nil {
+		if err := b.begin(ctx); err != nil {
+			return scope{}, err
+		}
+		s = b.scope()
+		b.end()
 	}
-	if err := b.begin(ctx); err != nil {
-		return scope{}, err
-	}
-	defer b.end()
+	var err error
+	s.dead, err = s.part.condemned(ctx)
+	return s, err
+}
+
+func (b *Backup) scope() scope {
 	switch {
 	case b.entry != nil:
-		return scope{b.part, b.path, b.entry.ID, true}, nil
+		return scope{part: b.part, path: b.path, id: b.entry.ID, exists: true}
 	case b.part != nil:
-		return scope{part: b.part}, nil
+		return scope{part: b.part}
 	}
-	return scope{part: choose(x.set.parts, b.path)}, nil
+	return scope{part: choose(b.set.parts, b.path)}
 }
 
 // finder looks up over one view of the index.
 func (x *Session) finder(t *index.Txn, s scope) *finder {
-	f := &finder{x: x, t: t, part: s.part}
+	f := &finder{x: x, t: t, part: s.part, dead: s.dead}
 	if s.exists {
 		f.st = &indexState{set: x.set, t: t, id: s.id, path: s.path, part: s.part}
 	}
@@ -88,13 +95,13 @@ func (x *Session) finder(t *index.Txn, s scope) *finder {
 
 // holds says whether the message need not be stored again: it is staged, or in the
 // partition, or in the backup that was opened last.
-func (x *Session) holds(ctx context.Context, s scope, g cyrus.GUID, size int64) (bool, error) {
+func (x *Session) holds(s scope, g cyrus.GUID, size int64) (bool, error) {
 	if m := x.staging.msgs[g]; m != nil {
 		return m.part == s.part && m.size == size && !m.suspicious, nil
 	}
 	var held bool
 	err := x.set.index.View(func(t *index.Txn) error {
-		m, err := x.finder(t, s).find(ctx, g)
+		m, err := x.finder(t, s).find(g)
 		held = m != nil && m.size == size && !m.missing
 		return err
 	})
@@ -168,12 +175,16 @@ func (x *Session) stagePieces(ctx context.Context, m *stagedMessage, body io.Rea
 		return err
 	}
 	defer x.set.working.Release(cdc.MaxSize)
+	dead, err := m.part.condemned(ctx)
+	if err != nil {
+		return err
+	}
 	sum := newGUIDHash()
 	packs := map[*openPack]struct{}{}
-	err := cdc.Cut(io.TeeReader(body, sum), func(piece []byte) error {
+	err = cdc.Cut(io.TeeReader(body, sum), func(piece []byte) error {
 		id := history.ChunkID(sha256.Sum256(piece))
 		m.chunks = append(m.chunks, id)
-		if known, err := x.holdsChunk(ctx, m.part, id); known || err != nil {
+		if known, err := x.holdsChunk(m.part, dead, id); known || err != nil {
 			return err
 		}
 		p, err := m.part.pool.add(ctx, packedChunk{id: id, size: int64(len(piece))}, piece)
@@ -196,17 +207,12 @@ func (x *Session) stagePieces(ctx context.Context, m *stagedMessage, body io.Rea
 	return nil
 }
 
-func (x *Session) holdsChunk(ctx context.Context, part *Partition, id history.ChunkID) (held bool, err error) {
+func (x *Session) holdsChunk(part *Partition, dead *history.Condemned, id history.ChunkID) (held bool, err error) {
 	if part.private() {
 		return false, nil
 	}
 	err = x.set.index.View(func(t *index.Txn) error {
-		p, ok, err := part.lookupChunk(t, id)
-		if err != nil || !ok {
-			return err
-		}
-		dead, err := part.condemned(ctx, p.Object)
-		held = !dead
+		held, err = part.lives(t, dead, id)
 		return err
 	})
 	return held, err

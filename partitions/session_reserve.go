@@ -27,7 +27,7 @@ func (x *Session) Reserve(ctx context.Context, _ string, names []string, guids [
 	err = x.set.index.View(func(t *index.Txn) error {
 		f := x.finder(t, s)
 		for _, g := range guids {
-			m, err := f.find(ctx, g)
+			m, err := f.find(g)
 			if err != nil {
 				return err
 			}

@@ -53,7 +53,7 @@ func Open(opt Options) (*Set, error) {
 	}
 	s.life, s.end = context.WithCancel(context.Background())
 	for _, c := range opt.Partitions {
-		p := &Partition{name: c.Name, location: c.Location, set: s}
+		p := &Partition{name: c.Name, location: c.Location, set: s, asking: make(chan struct{}, 1)}
 		p.store = timed{Store: c.Store, clock: &p.clock, now: opt.Now}
 		p.pool = newPackPool(p)
 		p.objects = history.NewObjects(p.store, 64)

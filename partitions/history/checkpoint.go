@@ -9,16 +9,13 @@ import (
 	"backupd/objstore/pack"
 )
 
-const (
-	dueObjects    = 256  // behind the last checkpoint
-	alwaysObjects = 2048 // a log is never read further than this
-)
+const alwaysObjects = 2048 // a log is never read further than this
 
 // Due says whether a checkpoint should be written: behind the last one lie objects of
-// the log with logBytes bytes in all, and it would write rewriteBytes. One that costs
-// more than the log it spares waits, but not for ever.
-func Due(objects int, logBytes, rewriteBytes int64) bool {
-	return objects >= alwaysObjects || (objects >= dueObjects && logBytes >= rewriteBytes)
+// the log with logBytes bytes in all, at least `least` are worth one, and it would write
+// rewriteBytes. One that costs more than the log it spares waits, but not for ever.
+func Due(objects, least int, logBytes, rewriteBytes int64) bool {
+	return objects >= alwaysObjects || (objects >= least && logBytes >= rewriteBytes)
 }
 
 // Checkpoint describes a checkpoint that was read or written.

@@ -235,7 +235,7 @@ func TestDue(t *testing.T) {
 		log, rewrites int64
 		want          bool
 	}{{0, 0, 0, false}, {1, 10, 100, false}, {255, 101, 100, false}, {256, 99, 100, false}, {256, 100, 100, true}, {2047, 5, 1 << 40, false}, {2048, 0, 1 << 40, true}} {
-		if got := Due(tt.objects, tt.log, tt.rewrites); got != tt.want {
+		if got := Due(tt.objects, 256, tt.log, tt.rewrites); got != tt.want {
 			t.Errorf("%+v: %t", tt, got)
 		}
 	}

@@ -1,0 +1,65 @@
+package partitions_test
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	"backupd/objstore"
+	"backupd/partitions"
+	"backupd/partitions/history"
+)
+
+// What lies in a pack that is about to be deleted is not referred to anew: the client
+// is asked for it, and it is stored once more.
+func TestCondemnedPacksAreNotReferredTo(t *testing.T) {
+	s := newStore()
+	now := time.Now()
+	h := newHostWith(t, func(o *partitions.Options) { o.Now = func() time.Time { return now } }, s)
+	a, b := newSource("user.anne"), newSource("user.bert")
+	for i := range 400 { // more than a commit takes inline
+		a.deliver(mail(i, 5000))
+		b.deliver(mail(i, 5000))
+	}
+	large := noise(3, 3<<20)
+	a.deliver(large)
+	b.deliver(large)
+	h.sync("anne", a)
+	dead := packsOf(t, s)
+	if len(dead) == 0 {
+		t.Fatal("no pack was put: this test no longer shows what it should")
+	}
+	list := &history.Condemned{Version: history.Version}
+	for _, key := range dead {
+		list.Packs = append(list.Packs, history.CondemnedPack{Key: key, Since: now})
+	}
+	bytesOf, err := list.Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Put(t.Context(), history.CondemnedKey, bytes.NewReader(bytesOf), objstore.PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	now = now.Add(11 * time.Minute) // longer than the list may be believed
+	h.sync("bert", b)
+	for _, key := range dead {
+		if err := s.Delete(t.Context(), key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	checkBucket(t, s, "user/bert", b)
+}
+
+func packsOf(t *testing.T, s objstore.Store) (keys []string) {
+	t.Helper()
+	for info, err := range s.List(t.Context(), "packs/", "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasSuffix(info.Key, ".tar.zst") {
+			keys = append(keys, info.Key)
+		}
+	}
+	return keys
+}
