@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -72,25 +71,6 @@ func tool(t *testing.T, w *tooltest.World, argv ...string) (string, error) {
 	return out.String(), err
 }
 
-// golden compares with testdata/NAME.
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if flag.Lookup("update").Value.String() == "true" {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("%s: got\n%s\nwant\n%s", path, got, want)
-	}
-}
-
 func TestGolden(t *testing.T) {
 	w := story(t)
 	for name, argv := range map[string]string{
@@ -124,7 +104,7 @@ func TestGolden(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%v: %v", words, err)
 			}
-			golden(t, name, got)
+			tooltest.Golden(t, name, got)
 		})
 	}
 }

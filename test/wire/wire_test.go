@@ -43,7 +43,7 @@ func newHost(t *testing.T) *host {
 	h := &host{t: t, store: memstore.New(time.Now)}
 	h.set, err = partitions.Open(partitions.Options{
 		Partitions: []partitions.Config{{Name: "default", Location: "memory", Store: h.store}},
-		Index:      x, OutageWait: time.Second, PatientWait: time.Second, Names: partitions.Names{DefaultDomain: "lab.test"},
+		Index:      x, OutageWait: 30 * time.Second, PatientWait: 30 * time.Second, Names: partitions.Names{DefaultDomain: "lab.test"},
 	})
 	if err != nil {
 		t.Fatal(err)

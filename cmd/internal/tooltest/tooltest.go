@@ -51,7 +51,7 @@ func New(t *testing.T, names ...string) *World {
 	}
 	w.Set, err = partitions.Open(partitions.Options{
 		Partitions: w.Parts, Index: x, Host: "backup1", Software: "test", Now: clock,
-		OutageWait: 50 * time.Millisecond, PatientWait: 100 * time.Millisecond, NoCheckpoints: true, InlineLimit: 4 << 10,
+		OutageWait: 10 * time.Second, PatientWait: 10 * time.Second, NoCheckpoints: true, InlineLimit: 4 << 10,
 	})
 	if err != nil {
 		t.Fatal(err)
