@@ -1,0 +1,132 @@
+package partitions_test
+
+import (
+	"errors"
+	"testing"
+
+	"backupd/partitions/history"
+	"backupd/replication/cyrus"
+)
+
+func TestRenameWithinAndUnmailbox(t *testing.T) {
+	s := newStore()
+	h := newHost(t, s)
+	a := newSource("user.anne.A")
+	a.deliver(mail(1, 500))
+	c := h.client()
+	c.mustSync("anne", a)
+	if err := c.s.ApplyRename(t.Context(), cyrus.Rename{Old: "user.anne.A", New: "user.anne.B", Partition: "default", UIDValidity: a.validity}); err != nil {
+		t.Fatal(err)
+	}
+	a.name = "user.anne.B"
+	c.mustSync("anne", a)
+	c.s.Close()
+	h.expectSame("anne", a)
+	c = h.client()
+	if err := c.s.ApplyUnmailbox(t.Context(), "user.anne.B"); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.s.ApplyUnmailbox(t.Context(), "user.anne.B"); err != nil {
+		t.Fatal("a repetition:", err)
+	}
+	if st, _, err := c.getUser("anne"); err != nil || len(st) != 0 {
+		t.Fatal(st, err)
+	}
+	m, err := history.Load(t.Context(), s, "user/anne", history.Moment{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if mb, err := m.Mailbox(a.uniqueid); err != nil || mb == nil || mb.Deleted.IsZero() || mb.Live != 1 {
+		t.Errorf("the deleted mailbox is %+v, %v; want a tombstone with its record", mb, err)
+	}
+}
+
+// A user is renamed: the mailbox moves to the new name's backup, with its mail, and
+// its past stays where it was.
+func TestRenameAcrossUsers(t *testing.T) {
+	for _, size := range []int{500, 2 << 20} {
+		s := newStore()
+		h := newHost(t, s)
+		a := newSource("user.bert")
+		a.deliver(mail(1, size))
+		gone := a.deliver(mail(2, 500))
+		c := h.client()
+		c.mustSync("bert", a)
+		a.flag(gone, `\Expunged`)
+		c.mustSync("bert", a)
+		r := cyrus.Rename{Old: "user.bert", New: "user.berti", Partition: "default", UIDValidity: a.validity}
+		if err := c.s.ApplyRename(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.s.ApplyRename(t.Context(), r); !errors.Is(err, cyrus.ErrNonexistent) {
+			t.Fatalf("the old name after the rename: %v, want ErrNonexistent", err)
+		}
+		c.s.Close()
+		a.name = "user.berti"
+		h.expectSame("berti", a)
+		if st, _, err := h.client().getUser("bert"); err != nil || len(st) != 0 {
+			t.Fatalf("the old user still has %v, %v", st, err)
+		}
+		a.records = a.records[:1]
+		checkBucket(t, s, "user/berti", a)
+	}
+}
+
+// The new name's mail is sent without a RENAME: the old backup gives the mailbox up.
+func TestUserRenamedUnseen(t *testing.T) {
+	s := newStore()
+	h := newHost(t, s)
+	a := newSource("user.bert")
+	for i := range 300 {
+		a.deliver(mail(i, 5000))
+	}
+	c := h.client()
+	c.mustSync("bert", a)
+	c.s.Close()
+	a.name = "user.berti"
+	c = h.client()
+	c.mustSync("berti", a)
+	c.s.Close()
+	h.expectSame("berti", a)
+	if st, _, err := h.client().getUser("bert"); err != nil || len(st) != 0 {
+		t.Errorf("the old user still has %v, %v", st, err)
+	}
+	checkBucket(t, s, "user/berti", a)
+}
+
+func TestUnuser(t *testing.T) {
+	h := newHost(t, newStore())
+	a := newSource("user.anne")
+	a.deliver(mail(1, 500))
+	c := h.client()
+	c.mustSync("anne", a)
+	for range 2 {
+		if err := c.s.ApplyUnuser(t.Context(), "anne"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if st, lines, err := c.getUser("anne"); err != nil || len(st) != 0 || len(lines) != 0 {
+		t.Fatal(lines, err)
+	}
+	// The account is made anew under the same name.
+	b := newSource("user.anne")
+	b.uniqueid = "another"
+	b.deliver(mail(2, 500))
+	c.mustSync("anne", b)
+	c.s.Close()
+	h.expectSame("anne", b)
+}
+
+func TestRecreatedMailboxReplacesTheOld(t *testing.T) {
+	s := newStore()
+	h := newHost(t, s)
+	a := newSource("user.anne.A")
+	a.deliver(mail(1, 500))
+	h.sync("anne", a)
+	b := newSource("user.anne.A")
+	b.uniqueid = "recreated"
+	b.deliver(mail(2, 500))
+	h.sync("anne", b)
+	h.expectSame("anne", b)
+	checkBucket(t, s, "user/anne", b)
+}

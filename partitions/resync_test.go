@@ -1,0 +1,133 @@
+package partitions_test
+
+import (
+	"errors"
+	"slices"
+	"testing"
+
+	"backupd/partitions/history"
+	"backupd/replication/cyrus"
+)
+
+func TestSinceIsChecked(t *testing.T) {
+	h := newHost(t, newStore())
+	inbox := newSource("user.anne")
+	inbox.deliver(mail(1, 500))
+	c := h.client()
+	c.mustSync("anne", inbox)
+	r := inbox.deliver(mail(2, 500))
+	if err := c.upload(t.Context(), inbox, r); err != nil {
+		t.Fatal(err)
+	}
+	err := c.s.ApplyMailbox(t.Context(), inbox.head(), cyrus.Since{Set: true, ModSeq: 1}, seq(inbox.records[1:]))
+	if !errors.Is(err, cyrus.ErrSyncChanged) {
+		t.Fatalf("a delta over another state: %v, want ErrSyncChanged", err)
+	}
+	c.mustSync("anne", inbox)
+	c.s.Close()
+	h.expectSame("anne", inbox)
+}
+
+// The source was restored to an older state: it is not asked to change, and ends up
+// here as it is; what it was before is in the history.
+func TestSourceGoesBack(t *testing.T) {
+	s := newStore()
+	h := newHost(t, s)
+	inbox := newSource("user.anne")
+	for i := range 3 {
+		inbox.deliver(mail(i, 500))
+	}
+	old := *inbox
+	old.records = slices.Clone(inbox.records)
+	inbox.deliver(mail(10, 500))
+	inbox.deliver(mail(11, 500))
+	h.sync("anne", inbox)
+	before, err := history.Load(t.Context(), s, "user/anne", history.Moment{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.sync("anne", &old) // notices
+	h.sync("anne", &old) // sends it whole
+	h.expectSame("anne", &old)
+	old.deliver(mail(20, 500)) // the uid of another message in the former state
+	h.sync("anne", &old)
+	h.expectSame("anne", &old)
+	checkBucket(t, s, "user/anne", &old)
+	then, err := history.Load(t.Context(), s, "user/anne", history.Moment{Number: before.Tip().Number})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m, err := then.Mailbox(inbox.uniqueid); err != nil || m.Live != 5 {
+		t.Errorf("the former state has %+v, %v; want 5 live records", m, err)
+	}
+}
+
+func TestWrongCRCLeadsToResync(t *testing.T) {
+	h := newHost(t, newStore())
+	inbox := newSource("user.anne")
+	inbox.deliver(mail(1, 500))
+	c := h.client()
+	c.mustSync("anne", inbox)
+	inbox.deliver(mail(2, 500))
+	mb := inbox.head()
+	mb.SyncCRC ^= 1 // as if a record had been lost on the way
+	if err := c.upload(t.Context(), inbox, inbox.records[1]); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.s.ApplyMailbox(t.Context(), mb, cyrus.Since{Set: true, ModSeq: 2}, seq(inbox.records[1:])); err != nil {
+		t.Fatal(err)
+	}
+	if st, _, err := c.getUser("anne"); err != nil || len(st) != 0 {
+		t.Fatalf("a mailbox in resync is reported: %v, %v", st, err)
+	}
+	if _, _, err := c.s.GetFullMailbox(t.Context(), "user.anne"); !errors.Is(err, cyrus.ErrNonexistent) {
+		t.Fatalf("GET FULLMAILBOX of a mailbox in resync: %v, want ErrNonexistent", err)
+	}
+	c.mustSync("anne", inbox)
+	c.s.Close()
+	h.expectSame("anne", inbox)
+}
+
+// The backup was away while mail was expunged and cleaned up (client-behaviour.md f10).
+func TestFullMailboxAndExpunge(t *testing.T) {
+	s := newStore()
+	h := newHost(t, s)
+	inbox := newSource("user.anne")
+	for i := range 5 {
+		inbox.deliver(mail(i, 500))
+	}
+	c := h.client()
+	c.mustSync("anne", inbox)
+	if _, _, err := c.getUser("anne"); err != nil {
+		t.Fatal(err)
+	}
+	_, records, err := c.s.GetFullMailbox(t.Context(), "user.anne")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, err := range records {
+		if err != nil {
+			t.Fatal(err)
+		}
+		n++
+	}
+	if n != 5 {
+		t.Fatalf("GET FULLMAILBOX gave %d records, want 5", n)
+	}
+	if err := c.s.ApplyExpunge(t.Context(), "user.anne", inbox.uniqueid, []uint32{1, 3}); err != nil {
+		t.Fatal(err)
+	}
+	inbox.records = slices.DeleteFunc(inbox.records, func(r *cyrus.Record) bool { return r.UID == 1 || r.UID == 3 })
+	inbox.modseq += 2
+	if _, _, err := c.getUser("anne"); err != nil {
+		t.Fatal(err)
+	}
+	// No SINCE_*, and no record: a delta all the same.
+	if err := c.s.ApplyMailbox(t.Context(), inbox.head(), cyrus.Since{}, seq(nil)); err != nil {
+		t.Fatal(err)
+	}
+	c.s.Close()
+	h.expectSame("anne", inbox)
+	checkBucket(t, s, "user/anne", inbox)
+}
