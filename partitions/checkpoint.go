@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"backupd/index"
+	"backupd/objstore"
 	"backupd/partitions/history"
 )
 
@@ -55,9 +56,9 @@ func (b *Backup) writeCheckpoint(ctx context.Context) error {
 		b.end()
 		return nil // its index is being made anew, or the backup is gone
 	}
-	number, part := b.entry.Number, b.part
+	number, last, part := b.entry.Number, b.entry.Checkpoint, b.part
 	b.end()
-	m, err := history.Load(ctx, part.store, b.path, history.Moment{Number: number})
+	m, err := part.fold(ctx, b.path, last, number)
 	if err != nil {
 		return err
 	}
@@ -75,6 +76,38 @@ func (b *Backup) writeCheckpoint(ctx context.Context) error {
 	}
 	b.entry.Checkpoint, b.entry.CheckpointBytes, b.entry.LogBytes = number, written.Bytes, 0
 	return b.saveEntry()
+}
+
+// fold makes the state as of a commit from the checkpoint before it (0: from the first
+// commit) and the log behind that. What the index knows is where to begin, which spares a
+// LIST; where that is gone from the bucket, the newest checkpoint is looked for.
+func (p *Partition) fold(ctx context.Context, path string, checkpoint, number uint64) (*history.Mem, error) {
+	m, err := p.foldFrom(ctx, path, checkpoint, number)
+	if errors.Is(err, objstore.ErrNotExist) || errors.Is(err, history.ErrAbsent) {
+		return history.Load(ctx, p.store, path, history.Moment{Number: number})
+	}
+	return m, err
+}
+
+func (p *Partition) foldFrom(ctx context.Context, path string, checkpoint, number uint64) (m *history.Mem, err error) {
+	if checkpoint == 0 {
+		m, err = history.NewMem(ctx, p.store, path)
+	} else {
+		m, err = history.ReadCheckpoint(ctx, p.store, path, checkpoint)
+	}
+	if err != nil {
+		return nil, err
+	}
+	log := history.Log{Store: p.store, Backup: path}
+	for c, err := range log.CommitsAfter(ctx, m.Tip(), number) {
+		if err == nil {
+			err = m.Apply(c)
+		}
+		if err != nil {
+			return nil, errors.Join(err, m.Close())
+		}
+	}
+	return m, nil
 }
 
 // importCheckpoint fills the empty index of the backup with a state that was read
