@@ -68,7 +68,7 @@ func Listen(path string, log *slog.Logger, handle func(context.Context, Request)
 	return s, nil
 }
 
-// Close ends the server; requests under way are cancelled and waited for.
+// Close ends the server; requests under way are cancelled, waited for, and answered.
 func (s *Server) Close() error {
 	s.cancel()
 	err := s.listener.Close()
@@ -91,7 +91,6 @@ func (s *Server) accept() {
 
 func (s *Server) serve(c *net.UnixConn) {
 	defer c.Close()
-	defer context.AfterFunc(s.ctx, func() { c.Close() })()
 	if err := checkPeer(c); err != nil {
 		s.log.Warn("control socket: refused", "err", err)
 		return
@@ -99,6 +98,8 @@ func (s *Server) serve(c *net.UnixConn) {
 	if err := c.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
 		return
 	}
+	// Ends the wait for a request only: a handler that was cancelled says so in its answer.
+	defer context.AfterFunc(s.ctx, func() { _ = c.SetReadDeadline(time.Now()) })()
 	var r Request
 	reply := Reply{Error: "the request is not understood"}
 	if err := json.NewDecoder(io.LimitReader(c, maxRequest)).Decode(&r); err == nil {

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"backupd/internal/control"
 )
@@ -39,21 +41,51 @@ func TestCloseCancelsARequest(t *testing.T) {
 	s, err := control.Listen(path, slog.New(slog.DiscardHandler), func(ctx context.Context, _ control.Request) control.Reply {
 		close(started)
 		<-ctx.Done()
-		return control.Reply{}
+		return control.Reply{Error: ctx.Err().Error()}
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	done := make(chan error, 1)
+	type answer struct {
+		reply control.Reply
+		err   error
+	}
+	done := make(chan answer, 1)
 	go func() {
-		_, err := control.Ask(context.WithoutCancel(t.Context()), path, control.Request{})
-		done <- err
+		r, err := control.Ask(context.WithoutCancel(t.Context()), path, control.Request{})
+		done <- answer{r, err}
 	}()
 	<-started
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := <-done; err == nil {
-		t.Fatal("a request that was cut off was answered as done")
+	if a := <-done; a.err != nil || a.reply.Error != context.Canceled.Error() {
+		t.Fatalf("a request that was cut off was answered %+v, %v", a.reply, a.err)
+	}
+}
+
+func TestCloseDoesNotWaitForASilentTool(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "control")
+	s, err := control.Listen(path, slog.New(slog.DiscardHandler), func(context.Context, control.Request) control.Reply {
+		t.Error("there was no request")
+		return control.Reply{}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	closed := make(chan error, 1)
+	go func() { closed <- s.Close() }()
+	select {
+	case err := <-closed:
+		if err != nil {
+			t.Fatal(err)
+		}
+	case <-time.After(8 * time.Second): // the deadline of a request is 10 s
+		t.Fatal("Close waits for a tool that sends nothing")
 	}
 }
