@@ -57,7 +57,8 @@ type entry struct {
 	// CheckpointBytes is what that one put: about what the next one will; 0 = not known.
 	CheckpointBytes int64 `json:"checkpoint_bytes,omitempty"`
 	LogBytes        int64 `json:"log_bytes"`
-	Sealed          bool  `json:"sealed,omitempty"`
+	// Sealed: the log goes on in that repository alone.
+	Sealed *history.SealedEvent `json:"sealed,omitempty"`
 }
 
 func newBackup(s *Set, n Name) *Backup {
@@ -78,9 +79,6 @@ func (b *Backup) begin(ctx context.Context) error {
 
 func (b *Backup) end() { <-b.turn }
 
-// errSealed: the log of the backup has ended.
-var errSealed = errors.New("the backup is sealed: it was moved or erased, see ctl_backups(8)")
-
 // refresh brings the index up to the bucket: after nil, entry shows the newest
 // commit, or is nil because no partition holds the backup. The turn is held.
 // Steady state: one HEAD, of the commit that would be next.
@@ -89,13 +87,17 @@ func (b *Backup) refresh(ctx context.Context) error {
 	if errors.Is(err, errOtherHistory) {
 		err = b.restart(ctx, err)
 	}
-	if err == nil && b.entry != nil && b.entry.Sealed {
-		err = errSealed
+	if err != nil {
+		return err
 	}
-	if err == nil {
-		err = b.checkLock(ctx)
+	waited, err := b.outwaitLock(ctx)
+	if err == nil && waited {
+		err = b.advance(ctx)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return b.follow(ctx)
 }
 
 func (b *Backup) advance(ctx context.Context) error {

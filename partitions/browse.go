@@ -35,11 +35,26 @@ func (f *Found) Load(ctx context.Context, at history.Moment) (*history.Mem, erro
 func (f *Found) Log() *history.Log { return &history.Log{Store: f.Partition.Store, Backup: f.Path} }
 
 // Find looks for a backup in the partitions; ErrNoBackup names those that were asked.
+// Of one that was moved it is the partition that it lives in.
 func Find(ctx context.Context, parts []Config, n Name) (*Found, error) {
-	var found *Found
-	var asked []string
+	copies, err := copiesOf(ctx, parts, n)
+	if err != nil {
+		return nil, err
+	}
+	if len(copies) == 0 {
+		var asked []string
+		for _, p := range parts {
+			asked = append(asked, p.Name+" ("+p.Location+")")
+		}
+		return nil, fmt.Errorf("%s: %w in %s", n, ErrNoBackup, strings.Join(asked, ", "))
+	}
+	return living(ctx, copies)
+}
+
+// copiesOf are the partitions' backups of that name: more than one after a move.
+func copiesOf(ctx context.Context, parts []Config, n Name) ([]*Found, error) {
+	var out []*Found
 	for _, p := range parts {
-		asked = append(asked, p.Name+" ("+p.Location+")")
 		info, err := readBackupInfo(ctx, p.Store, n.Path())
 		if errors.Is(err, objstore.ErrNotExist) {
 			continue
@@ -50,15 +65,38 @@ func Find(ctx context.Context, parts []Config, n Name) (*Found, error) {
 		if err != nil {
 			return nil, fmt.Errorf("partition %s: %w", p.Name, err)
 		}
-		if found != nil {
-			return nil, fmt.Errorf("the backup of %s is in two partitions, %s and %s", n, found.Partition.Name, p.Name)
+		out = append(out, &Found{Partition: p, Path: n.Path(), Info: *info})
+	}
+	return out, nil
+}
+
+// BrowseAll yields the backups of all partitions, one partition after the other. What
+// lives in another of them since a move is passed over.
+func BrowseAll(ctx context.Context, parts []Config) iter.Seq2[*Found, error] {
+	return func(yield func(*Found, error) bool) {
+		for _, p := range parts {
+			for f, err := range Browse(ctx, p) {
+				if err == nil && len(parts) > 1 {
+					var here bool
+					if here, err = f.livesHere(ctx, parts); err == nil && !here {
+						continue
+					}
+				}
+				if !yield(f, err) {
+					return
+				}
+			}
 		}
-		found = &Found{Partition: p, Path: n.Path(), Info: *info}
 	}
-	if found == nil {
-		return nil, fmt.Errorf("%s: %w in %s", n, ErrNoBackup, strings.Join(asked, ", "))
+}
+
+func (f *Found) livesHere(ctx context.Context, parts []Config) (bool, error) {
+	copies, err := copiesOf(ctx, parts, f.Name())
+	if err != nil {
+		return false, err
 	}
-	return found, nil
+	at, err := living(ctx, copies)
+	return at != nil && at.Partition.Name == f.Partition.Name, err
 }
 
 // Browse yields the backups of a partition in order of their paths. It skips from one

@@ -63,10 +63,11 @@ func (b *Backup) again(ctx context.Context, look func(context.Context) error, re
 	switch {
 	case err != nil:
 		return err
-	case b.entry.Sealed:
-		return errSealed
 	case b.entry.ID == was.ID && b.entry.Number == was.Number:
 		return nil
+	}
+	if ended, err := b.ended(ctx); ended || err != nil {
+		return errors.Join(err, b.goneFromHere())
 	}
 	if err := b.checkLock(ctx); err != nil {
 		return err

@@ -24,5 +24,5 @@ func (s *Set) Create(ctx context.Context, n Name) (*Found, error) {
 	if err := b.create(ctx, nil); err != nil {
 		return nil, s.errf(b, err)
 	}
-	return FindPath(ctx, Config{Name: b.part.name, Location: b.part.location, Store: b.part.store}, b.path)
+	return FindPath(ctx, b.part.config(), b.path)
 }

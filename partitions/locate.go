@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -30,7 +31,7 @@ func backupInfoKey(path string) string { return backupPrefix(path) + "backup.jso
 // none holds it; a partition that cannot be asked is an error, for what it may hold
 // must not be created elsewhere.
 func (s *Set) locate(ctx context.Context, n Name) (*Partition, error) {
-	hits := make([]bool, len(s.parts))
+	hits := make([]*Found, len(s.parts))
 	g, gctx := errgroup.WithContext(ctx)
 	for i, p := range s.parts {
 		g.Go(func() error {
@@ -45,25 +46,20 @@ func (s *Set) locate(ctx context.Context, n Name) (*Partition, error) {
 			if err != nil {
 				return deferred(fmt.Errorf("partition %s: %w", p.name, err))
 			}
-			hits[i] = true
+			hits[i] = &Found{Partition: p.config(), Path: n.Path(), Info: *info}
 			return info.check(n)
 		})
 	}
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	var found *Partition
-	for i, hit := range hits {
-		switch {
-		case !hit:
-		case found != nil:
-			return nil, fmt.Errorf("the backup of %s is in two partitions, %s (%s) and %s (%s): one of them has to go, see ctl_backups(8)",
-				n, found.name, found.location, s.parts[i].name, s.parts[i].location)
-		default:
-			found = s.parts[i]
-		}
+	found, err := await(ctx, func() (*Found, error) {
+		return living(ctx, slices.DeleteFunc(slices.Clone(hits), func(f *Found) bool { return f == nil }))
+	})
+	if err != nil || found == nil {
+		return nil, deferred(err)
 	}
-	return found, nil
+	return s.partition(found.Partition.Name), nil
 }
 
 // deferred makes an error of a store, of whatever kind, one that defers the client: an

@@ -25,6 +25,15 @@ type LockOptions struct {
 	Now   func() time.Time
 }
 
+func (o *LockOptions) defaults() {
+	if o.Lease == 0 {
+		o.Lease = lockLease
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+}
+
 // Lock keeps every writer off a backup, on this host and on others, until Release.
 type Lock struct {
 	found *Found
@@ -43,12 +52,7 @@ var errNoLocks = errors.New("the store does not honour conditional puts, so that
 // then the next number of its log. No daemon can commit anything without having read
 // that commit, and then it asks for lock.json. ErrHeld when somebody else holds it.
 func (f *Found) Lock(ctx context.Context, o LockOptions) (*Lock, error) {
-	if o.Lease == 0 {
-		o.Lease = lockLease
-	}
-	if o.Now == nil {
-		o.Now = time.Now
-	}
+	o.defaults()
 	repo, err := readRepository(ctx, f.Partition.Store)
 	if err != nil {
 		return nil, err
@@ -103,6 +107,12 @@ func (l *Lock) storeTime(i objstore.Info) time.Time {
 		return l.opt.Now()
 	}
 	return i.StoreTime
+}
+
+// now is the store's time.
+func (l *Lock) now(ctx context.Context) (time.Time, error) {
+	info, err := l.found.Partition.Store.Stat(ctx, lockKey(l.found.Path))
+	return l.storeTime(info), err
 }
 
 // put puts lock.json over what was there, and reads it back after an unclear answer.
@@ -185,7 +195,7 @@ func (l *Lock) announce(ctx context.Context) error {
 	f := l.found
 	var newest uint64
 	for range announceTries {
-		tip, err := f.tip(ctx, newest)
+		tip, err := f.openTip(ctx, newest)
 		if err != nil {
 			return err
 		}
@@ -198,44 +208,61 @@ func (l *Lock) announce(ctx context.Context) error {
 	return fmt.Errorf("announce the lock of %s: %d numbers of its log were taken by others", f.Name(), announceTries)
 }
 
-// tip is the newest commit, from a number that is known to be used.
-func (f *Found) tip(ctx context.Context, known uint64) (history.Tip, error) {
+// openTip is tip, of a log that goes on here.
+func (f *Found) openTip(ctx context.Context, known uint64) (history.Tip, error) {
+	tip, seal, err := f.tip(ctx, known)
+	if err != nil || seal == nil {
+		return tip, err
+	}
+	repo, err := readRepository(ctx, f.Partition.Store)
+	if err == nil && seal.To != repo.ID {
+		err = fmt.Errorf("backup of %s: %w", f.Name(), errSealed)
+	}
+	return tip, err
+}
+
+// tip is the newest commit, from a number that is known to be used, and the seal in it.
+func (f *Found) tip(ctx context.Context, known uint64) (tip history.Tip, seal *history.SealedEvent, err error) {
 	log := f.Log()
 	newest, err := log.Newest(ctx, known)
 	if err != nil || newest == 0 {
-		return history.Tip{}, err
+		return history.Tip{}, nil, err
 	}
-	tip := history.Tip{Number: newest}
+	tip.Number = newest
 	for c, err := range log.Commits(ctx, newest, newest) {
 		if err != nil {
-			return tip, err
+			return tip, nil, err
 		}
 		for e, err := range c.Events() {
 			if err != nil {
-				return tip, err
+				return tip, nil, err
 			}
-			if _, sealed := e.(*history.SealedEvent); sealed {
-				return tip, fmt.Errorf("backup of %s: %w", f.Name(), errSealed)
+			if e, ok := e.(*history.SealedEvent); ok {
+				seal = e
 			}
 		}
 		tip.Time = c.Header().Time
 		if tip.Hash, err = c.Hash(); err != nil {
-			return tip, err
+			return tip, nil, err
 		}
 	}
-	return tip, nil
+	return tip, seal, nil
 }
 
 func (l *Lock) commit(ctx context.Context, tip history.Tip) (won bool, err error) {
-	f := l.found
-	h := history.Header{
-		Version: history.Version, Backup: f.Path, Number: tip.Number + 1, Prev: tip.Hash, Time: l.file.Since,
-		Host: l.opt.Host, Clock: l.opt.Now().UTC().Round(0), Connection: "lock", Client: l.opt.Owner, Random: history.NewRandom(),
+	h := l.opt.header(l.found, tip, l.file.Since)
+	return l.found.putNext(ctx, h, &history.LockedEvent{ID: l.file.ID, Owner: l.opt.Owner})
+}
+
+// header is that of the commit after tip, at the store's time.
+func (o *LockOptions) header(f *Found, tip history.Tip, at time.Time) history.Header {
+	if at.Before(tip.Time) {
+		at = tip.Time
 	}
-	if h.Time.Before(tip.Time) {
-		h.Time = tip.Time
+	return history.Header{
+		Version: history.Version, Backup: f.Path, Number: tip.Number + 1, Prev: tip.Hash, Time: at.UTC(),
+		Host: o.Host, Clock: o.Now().UTC().Round(0), Connection: "lock", Client: o.Owner, Random: history.NewRandom(),
 	}
-	return f.putNext(ctx, h, &history.LockedEvent{ID: l.file.ID, Owner: l.opt.Owner})
 }
 
 // putNext puts a commit of these events under its number. false: another writer has it.

@@ -92,10 +92,17 @@ func (b *Backup) noteLock(e history.Event) {
 // checkLock waits for a lock to end as long as the patience of ctx, then it is
 // ErrLocked. It asks the store only where there may be one. The turn is held.
 func (b *Backup) checkLock(ctx context.Context) error {
+	_, err := b.outwaitLock(ctx)
+	return err
+}
+
+// outwaitLock is checkLock; waited says that there was a lock: whoever held it may have
+// written to the log.
+func (b *Backup) outwaitLock(ctx context.Context) (waited bool, err error) {
 	if b.entry == nil || b.lock == lockNone {
-		return nil
+		return false, nil
 	}
-	return await0(ctx, func() error {
+	err = await0(ctx, func() error {
 		l, info, err := readLock(ctx, b.part.store, b.path)
 		if err != nil {
 			return err
@@ -105,10 +112,11 @@ func (b *Backup) checkLock(ctx context.Context) error {
 			now = b.part.clock.now(b.set.opt.Now())
 		}
 		if l != nil && l.holds(now) {
-			b.lock = lockMaybe
+			b.lock, waited = lockMaybe, true
 			return &objstore.Error{Op: "get", Key: lockKey(b.path), Temporary: true, Err: l.held()}
 		}
 		b.lock = lockNone
 		return nil
 	})
+	return waited, err
 }

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"backupd/objstore"
 	"backupd/partitions/history"
 	"backupd/replication/cyrus"
 )
@@ -107,16 +106,12 @@ func packedSize(ctx context.Context, o *history.Objects, m *history.Mem, c histo
 	if err != nil || len(places) == 0 || !strings.HasPrefix(places[0].Object, "packs/") {
 		return 0, err
 	}
-	dir, err := o.Directory(ctx, places[0].Object)
-	if errors.Is(err, objstore.ErrNotExist) {
-		return 0, nil // it was rewritten meanwhile
+	_, e, err := o.Entry(ctx, places[0])
+	if history.IsDamage(err) {
+		return 0, nil // for verify to tell
 	}
-	if err != nil {
-		return 0, err
-	}
-	e, ok := dir.Lookup(places[0].Entry)
-	if !ok || e.Raw <= 0 {
-		return e.Len, nil
+	if err != nil || e.Raw <= 0 {
+		return e.Len, err
 	}
 	return e.Len * min(e.Size, e.Raw) / e.Raw, nil
 }

@@ -40,6 +40,10 @@ func (p *Partition) Name() string { return p.name }
 // Location is what imapd.conf says, without secrets.
 func (p *Partition) Location() string { return p.location }
 
+func (p *Partition) config() Config {
+	return Config{Name: p.name, Location: p.location, Store: p.store}
+}
+
 // Store gives tools the partition's objects.
 func (p *Partition) Store() objstore.Store { return p.store }
 

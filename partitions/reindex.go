@@ -28,7 +28,7 @@ func (s *Set) Reindex(ctx context.Context, n Name) error {
 // ReindexPath is Reindex by the path of a backup, as user/anne.
 func (s *Set) ReindexPath(ctx context.Context, path string) error {
 	for _, p := range s.parts {
-		f, err := FindPath(ctx, Config{Name: p.name, Location: p.location, Store: p.store}, path)
+		f, err := FindPath(ctx, p.config(), path)
 		switch {
 		case err == nil:
 			return s.Reindex(ctx, f.Name())

@@ -226,9 +226,8 @@ func (s *indexState) NextSeq() (uint64, error) {
 
 func (s *indexState) PutNextSeq(n uint64) error { return s.put(index.NextSeqKey(s.id), n) }
 
-func (s *indexState) sealed() (bool, error) {
-	i, err := s.Item(history.ItemKey{Kind: history.ItemSealed})
-	return i != nil, err
+func (s *indexState) sealed() (*history.SealedEvent, error) {
+	return sealedIn(s)
 }
 
 // DropMailbox removes a mailbox, its records included: a prune event says so.

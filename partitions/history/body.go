@@ -56,12 +56,7 @@ func (o *Objects) locate(ctx context.Context, c ChunkID, places func(ChunkID) ([
 	}
 	var first error // of the likeliest place
 	for _, p := range list {
-		l, err := o.locateIn(ctx, p)
-		if errors.Is(err, objstore.ErrNotExist) {
-			if p, err = o.resolver.resolve(ctx, p); err == nil {
-				l, err = o.locateIn(ctx, p)
-			}
-		}
+		l, err := o.follow(ctx, p)
 		if err == nil {
 			return l, nil
 		}
@@ -70,6 +65,23 @@ func (o *Objects) locate(ctx context.Context, c ChunkID, places func(ChunkID) ([
 		}
 	}
 	return located{}, first
+}
+
+// follow is locateIn, also where the place's object is gone: what has moved is looked for.
+func (o *Objects) follow(ctx context.Context, p Place) (located, error) {
+	l, err := o.locateIn(ctx, p)
+	if errors.Is(err, objstore.ErrNotExist) {
+		if p, err = o.resolver.resolve(ctx, p); err == nil {
+			l, err = o.locateIn(ctx, p)
+		}
+	}
+	return l, err
+}
+
+// Entry is the object and the entry in it that a place leads to by now.
+func (o *Objects) Entry(ctx context.Context, p Place) (object string, e pack.Entry, err error) {
+	l, err := o.follow(ctx, p)
+	return l.object, l.entry, err
 }
 
 func (o *Objects) locateIn(ctx context.Context, p Place) (located, error) {

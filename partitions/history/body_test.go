@@ -255,7 +255,7 @@ func TestCondemned(t *testing.T) {
 		}
 	}
 	w.delete(CondemnedKey)
-	if _, err := ReadMoved(t.Context(), w.store, "packs/ab/ab.tar.zst"); !errors.Is(err, objstore.ErrNotExist) {
+	if _, _, err := ReadMoved(t.Context(), w.store, "packs/ab/ab.tar.zst"); !errors.Is(err, objstore.ErrNotExist) {
 		t.Error(err)
 	}
 }

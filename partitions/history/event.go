@@ -154,10 +154,11 @@ type (
 		ID    string `json:"id"` // of the lock
 		Owner string `json:"owner"`
 	}
-	// SealedEvent ends the log for good (erase, move).
+	// SealedEvent ends the log: for good, or where it stands in another repository than
+	// To, in which it goes on (a move).
 	SealedEvent struct {
 		Reason string `json:"reason"`
-		To     string `json:"to,omitempty"`
+		To     string `json:"to,omitempty"` // id of a repository; "" = the log goes on nowhere
 	}
 )
 

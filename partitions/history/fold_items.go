@@ -13,7 +13,7 @@ const (
 	ItemSieveActive = "sieve-active"
 	ItemQuota       = "quota"
 	ItemAnnotation  = "annotation"
-	ItemSealed      = "sealed" // the log has ended: its Event is the *SealedEvent
+	ItemSealed      = "sealed" // the log has ended, or goes on elsewhere: its Event is the *SealedEvent
 )
 
 // ItemKinds returns every kind, in the order of a checkpoint.

@@ -90,3 +90,14 @@ func parseNumber(s string) (uint64, bool) {
 	n, err := strconv.ParseUint(s, 10, 64)
 	return n, err == nil && n > 0
 }
+
+// IsRecordsKey says whether a key is that of an object with blocks of the backup.
+func IsRecordsKey(backup, key string) bool {
+	name, found := strings.CutPrefix(key, RecordsPrefix(backup))
+	if !found {
+		return false
+	}
+	name, found = strings.CutSuffix(name, objectSuffix)
+	sum, err := hex.DecodeString(name)
+	return found && err == nil && len(sum) == 32
+}

@@ -99,7 +99,7 @@ func (m *Mem) apply(c *CommitReader) error {
 	if err := m.tip.follow(c); err != nil {
 		return err
 	}
-	if i, _ := m.Item(ItemKey{Kind: ItemSealed}); i != nil {
+	if i, _ := m.Item(ItemKey{Kind: ItemSealed}); i != nil && i.Event.(*SealedEvent).To == "" {
 		return inObject(c.Key(), fmt.Errorf("%w: commit %d had ended the log", ErrCorrupt, i.Commit))
 	}
 	f := Folder{State: m, Blocks: m.readBlock}

@@ -42,20 +42,21 @@ func MovedKey(pack string) (key string, ok bool) {
 // Append appends the bytes of the object, ending in a newline.
 func (m *Moved) Append(dst []byte) ([]byte, error) { return appendNotes(dst, m) }
 
-// ReadMoved reads the note about a pack; objstore.ErrNotExist when there is none.
-func ReadMoved(ctx context.Context, s objstore.Store, pack string) (*Moved, error) {
+// ReadMoved reads the note about a pack; objstore.ErrNotExist when there is none. info's
+// ETag is what a replacement has to match.
+func ReadMoved(ctx context.Context, s objstore.Store, pack string) (m *Moved, info objstore.Info, err error) {
 	key, ok := MovedKey(pack)
 	if !ok {
-		return nil, fmt.Errorf("%s: not the key of a pack", pack)
+		return nil, info, fmt.Errorf("%s: not the key of a pack", pack)
 	}
-	m := new(Moved)
-	if _, err := readNotes(ctx, s, key, m); err != nil {
-		return nil, err
+	m = new(Moved)
+	if info, err = readNotes(ctx, s, key, m); err != nil {
+		return nil, info, err
 	}
 	if m.Pack != pack {
-		return nil, fmt.Errorf("%s: %w: it is about %s", key, ErrCorrupt, m.Pack)
+		return nil, info, fmt.Errorf("%s: %w: it is about %s", key, ErrCorrupt, m.Pack)
 	}
-	return m, nil
+	return m, info, nil
 }
 
 // Condemned lists packs that are to be deleted.

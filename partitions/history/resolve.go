@@ -52,7 +52,7 @@ func (r *resolver) fromMoved(ctx context.Context, p Place) (Place, error) {
 	m, ok := r.moved[p.Object]
 	if !ok {
 		var err error
-		m, err = ReadMoved(ctx, r.store, p.Object)
+		m, _, err = ReadMoved(ctx, r.store, p.Object)
 		if errors.Is(err, objstore.ErrNotExist) {
 			return Place{}, noPlace(p)
 		}

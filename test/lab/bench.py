@@ -18,7 +18,7 @@ import tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from cyruslab import client, host, instance, target         # noqa: E402
-from cyruslab.mail import load                              # noqa: E402
+from cyruslab.mail import load, load_odd                    # noqa: E402
 
 HZ = os.sysconf("SC_CLK_TCK")
 
@@ -103,11 +103,10 @@ def main():
         users.append(("sample", os.path.abspath(opt.mail)))
     figures = {}
     try:
-        sizes = {}
         for u, src in users:
             instance.add_user(lab, u)
-            sizes[u] = load(lambda: instance.connect(lab, u), src)
-            print("%s: %d messages, %.1f MB" % (u, sizes[u][0], sizes[u][1] / 1e6), flush=True)
+            count, size, *refused = (load_odd if u == "sample" else load)(lambda: instance.connect(lab, u), src)
+            print("%s: %d messages, %.1f MB%s" % (u, count, size / 1e6, ", %d refused by Cyrus" % refused[0] if refused else ""), flush=True)
         servers = Servers(lab, opt)
         for rep in range(opt.reps):
             for name in servers.names:

@@ -6,7 +6,7 @@ import os
 import random
 import re
 
-from .host import die
+from .host import LabError, die
 from .imap import q
 
 WORDS = ("the of and a to in is you that it he was for on are as with his they at be this have from "
@@ -88,6 +88,27 @@ def source_messages(src):
     if not got:
         die("%s holds no files" % src)
 
+
+def load_odd(connect, source, folder="INBOX"):
+    """load() of odd mail, one by one: what Cyrus refuses (NULs, bare newlines, nothing at
+    all) is passed over. Returns the number and bytes of the others, and how many were refused."""
+    n = size = refused = 0
+    c = connect()
+    for m in source_messages(source):
+        if not m[0]:
+            refused += 1
+            continue
+        try:
+            c.append(folder, [m])
+        except LabError:
+            refused += 1
+            c.close()
+            c = connect()
+            continue
+        n += 1
+        size += len(m[0])
+    c.close()
+    return n, size, refused
 
 
 def load(connect, source, folder="INBOX"):

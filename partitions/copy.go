@@ -1,0 +1,264 @@
+package partitions
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"os"
+
+	"golang.org/x/sync/errgroup"
+
+	"backupd/objstore"
+	"backupd/partitions/history"
+)
+
+// Copied is what was put into the other partition.
+type Copied struct {
+	Objects int   // of the log, checkpoints and blocks, copied as they are
+	Chunks  int   // messages and pieces of them, in packs of their own
+	Bytes   int64 // of both, as stored
+}
+
+// copier copies a backup into another partition. What lies below backups/ is copied byte
+// for byte; of packs, which backups share, only what this backup names: it goes into new
+// packs, and notes in moved/ say so. It can be cut off at any point and done again.
+type copier struct {
+	from   *Found
+	to     *Partition
+	packs  *packCopier
+	done   Copied
+	Report func(Copied) // nil: nobody listens
+}
+
+func newCopier(from *Found, to *Partition, report func(Copied)) *copier {
+	c := &copier{from: from, to: to, Report: report}
+	c.packs = newPackCopier(from, to, &c.done)
+	return c
+}
+
+// copyAhead is how many objects are copied at once where nobody reads yet.
+const copyAhead = 8
+
+// upTo copies the log to commit n, and all that goes with it.
+func (c *copier) upTo(ctx context.Context, n uint64) error {
+	if err := c.sameHistory(ctx, n); err != nil {
+		return err
+	}
+	// Durable before referenced: the packs come first.
+	for _, prefix := range []string{history.RecordsPrefix(c.from.Path), history.LogPrefix(c.from.Path)} {
+		for info, err := range c.lacking(ctx, prefix, n) {
+			if err != nil {
+				return err
+			}
+			if err := c.packs.namedIn(ctx, info.Key); err != nil {
+				return err
+			}
+			c.report()
+		}
+	}
+	if err := c.packs.flush(ctx); err != nil {
+		return err
+	}
+	if err := c.checkAbsent(ctx, n); err != nil {
+		return err
+	}
+	for prefix, ahead := range c.prefixes() {
+		if err := c.objects(ctx, prefix, n, ahead); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// prefixes are those of a backup, blocks before the log and the log before checkpoints,
+// which name them; the log in its order, since it may be read meanwhile.
+func (c *copier) prefixes() iter.Seq2[string, int] {
+	return func(yield func(string, int) bool) {
+		_ = yield(history.RecordsPrefix(c.from.Path), copyAhead) &&
+			yield(history.LogPrefix(c.from.Path), 1) &&
+			yield(history.CheckpointPrefix(c.from.Path), copyAhead)
+	}
+}
+
+func (c *copier) report() {
+	if c.Report != nil {
+		c.Report(c.done)
+	}
+}
+
+// sameHistory refuses to continue a log that is another one: under its path can lie what
+// an earlier copy left, and nothing else.
+func (c *copier) sameHistory(ctx context.Context, n uint64) error {
+	log := history.Log{Store: c.to.store, Backup: c.from.Path}
+	there, err := log.Newest(ctx, 0)
+	if err != nil || there == 0 {
+		return err
+	}
+	if there <= n {
+		ours, err := c.from.headerOf(ctx, c.from.Log(), there)
+		if err != nil {
+			return err
+		}
+		theirs, err := c.from.headerOf(ctx, &log, there)
+		if err != nil || ours.Random == theirs.Random {
+			return err
+		}
+	}
+	return fmt.Errorf("partition %s (%s) has another history under backups/%s, up to commit %d: take it away, if nobody needs it, and try again",
+		c.to.name, c.to.location, c.from.Path, there)
+}
+
+func (f *Found) headerOf(ctx context.Context, log *history.Log, n uint64) (h history.Header, err error) {
+	for c, err := range log.Commits(ctx, n, n) {
+		if err != nil {
+			return h, err
+		}
+		h = c.Header()
+	}
+	return h, nil
+}
+
+// lacking yields the objects of the backup with a prefix that the other partition does
+// not have, up to commit n. Both are listed side by side.
+func (c *copier) lacking(ctx context.Context, prefix string, n uint64) iter.Seq2[objstore.Info, error] {
+	return func(yield func(objstore.Info, error) bool) {
+		next, stop := iter.Pull2(c.to.store.List(ctx, prefix, ""))
+		defer stop()
+		there, err, ok := next()
+		for info, lerr := range c.from.Partition.Store.List(ctx, prefix, "") {
+			for lerr == nil && err == nil && ok && there.Key < info.Key {
+				there, err, ok = next()
+			}
+			if err = errors.Join(lerr, err); err != nil {
+				yield(objstore.Info{}, err)
+				return
+			}
+			if ok && there.Key == info.Key || !c.wanted(info.Key, n) {
+				continue
+			}
+			if !yield(info, nil) {
+				return
+			}
+		}
+	}
+}
+
+// wanted says whether a key is one of the backup's, of what was there at commit n.
+func (c *copier) wanted(key string, n uint64) bool {
+	if _, to, ok := history.ParseLogKey(c.from.Path, key); ok {
+		return to <= n
+	}
+	if at, ok := history.ParseCheckpointKey(c.from.Path, key); ok {
+		return at <= n
+	}
+	return history.IsRecordsKey(c.from.Path, key)
+}
+
+func (c *copier) objects(ctx context.Context, prefix string, n uint64, ahead int) error {
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(ahead)
+	for info, err := range c.lacking(gctx, prefix, n) {
+		if err != nil {
+			return errors.Join(g.Wait(), err)
+		}
+		g.Go(func() error { return await0(gctx, func() error { return c.object(gctx, info) }) })
+		c.done.Objects++
+		c.done.Bytes += info.Size
+		c.report()
+	}
+	return g.Wait()
+}
+
+// object copies one as it is.
+func (c *copier) object(ctx context.Context, info objstore.Info) error {
+	body, drop, err := held(ctx, c.from.Partition.Store, info)
+	if err != nil {
+		return err
+	}
+	defer drop()
+	_, err = c.to.store.Put(ctx, info.Key, body, objstore.PutOptions{IfAbsent: !c.to.set.opt.Exclusive})
+	if errors.Is(err, objstore.ErrExist) {
+		return nil // an unclear answer: what is copied never changes
+	}
+	return err
+}
+
+// heldInMemory is the size up to which an object is not written to a temporary file.
+const heldInMemory = 16 << 20
+
+// held reads an object, to be put. drop ends it.
+func held(ctx context.Context, s objstore.Store, info objstore.Info) (body objstore.Body, drop func(), err error) {
+	o, err := s.Get(ctx, info.Key, 0, -1)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer o.Close()
+	if o.Size <= heldInMemory {
+		b, err := io.ReadAll(o)
+		return bytes.NewReader(b), func() {}, err
+	}
+	f, err := os.CreateTemp("", "backupd-copy-")
+	if err != nil {
+		return nil, nil, err
+	}
+	drop = func() { _ = f.Close() }
+	size, err := io.Copy(f, o)
+	if err = errors.Join(err, os.Remove(f.Name())); err != nil {
+		drop()
+		return nil, nil, err
+	}
+	return io.NewSectionReader(f, 0, size), drop, nil
+}
+
+// checkAbsent sees that no message of the newest state is among what could not be found:
+// what retention has let go may be named by the log for longer.
+func (c *copier) checkAbsent(ctx context.Context, n uint64) error {
+	if len(c.packs.absent) == 0 {
+		return nil
+	}
+	m, err := c.from.Load(ctx, history.Moment{Number: n})
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	for msg, err := range m.Messages() {
+		if err != nil {
+			return err
+		}
+		for _, chunk := range msg.Chunks {
+			if err := c.packs.absent[chunk]; err != nil {
+				return fmt.Errorf("message %s cannot be copied (ctl_backups verify tells what is damaged): %w", msg.GUID, err)
+			}
+		}
+	}
+	return nil
+}
+
+// putInfo makes the copy visible: backup.json is the same as in the old partition.
+func (c *copier) putInfo(ctx context.Context) error {
+	key := backupInfoKey(c.from.Path)
+	b, _, err := readSmall(ctx, c.from.Partition.Store, key)
+	if err != nil {
+		return err
+	}
+	err = c.to.putIfAbsent(ctx, key, b)
+	if errors.Is(err, objstore.ErrExist) {
+		return c.sameBackup(ctx)
+	}
+	return err
+}
+
+// sameBackup refuses to copy over a backup that only has the same name.
+func (c *copier) sameBackup(ctx context.Context) error {
+	there, err := readBackupInfo(ctx, c.to.store, c.from.Path)
+	if errors.Is(err, objstore.ErrNotExist) {
+		return nil
+	}
+	if err == nil && there.ID != c.from.Info.ID {
+		err = fmt.Errorf("partition %s (%s) has another backup of %s, made on %s", c.to.name, c.to.location, c.from.Name(), there.Created.Format("2006-01-02"))
+	}
+	return err
+}

@@ -1,0 +1,277 @@
+package partitions
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"backupd/objstore"
+	"backupd/objstore/pack"
+	"backupd/objstore/reread"
+	"backupd/partitions/history"
+)
+
+// packCopier copies what a backup names in packs. Places keep the names of the old
+// packs; for each of them a note in moved/ says where its entries are in the new partition.
+type packCopier struct {
+	store   objstore.Store // of the old partition
+	objects *history.Objects
+	to      *Partition
+	done    *Copied
+	batch   []history.Place
+
+	w     *pack.Writer
+	in    map[string]history.ChunkID   // entries of w
+	waits map[string][]string          // by old pack: entries that are in w
+	there map[string]bool              // by old pack: the new partition has it itself
+	notes map[string]map[string]string // by old pack: entries of its note, those read last
+
+	absent map[history.ChunkID]error // chunks that are nowhere
+}
+
+func newPackCopier(from *Found, to *Partition, done *Copied) *packCopier {
+	s := reread.New(from.Partition.Store, 16<<20)
+	p := &packCopier{store: s, objects: history.NewObjects(s, 0), to: to, done: done,
+		there: map[string]bool{}, notes: map[string]map[string]string{}, absent: map[history.ChunkID]error{}}
+	p.begin()
+	return p
+}
+
+func (p *packCopier) begin() {
+	p.w = pack.NewWriter(nil, p.to.set.opt.Pack)
+	p.in, p.waits = map[string]history.ChunkID{}, map[string][]string{}
+}
+
+// batchPlaces bounds the places that are held at once, to be read in the order of packs.
+const batchPlaces = 1 << 14
+
+// namedIn copies what an object of the log, or one of blocks, names.
+func (p *packCopier) namedIn(ctx context.Context, key string) error {
+	for place, err := range history.ObjectPlaces(ctx, p.store, key) {
+		if err != nil {
+			return err
+		}
+		if !strings.HasPrefix(place.Object, "packs/") {
+			continue // in the log, which is copied as it is
+		}
+		if p.batch = append(p.batch, place); len(p.batch) == batchPlaces {
+			if err := p.copyBatch(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return p.copyBatch(ctx)
+}
+
+func (p *packCopier) copyBatch(ctx context.Context) error {
+	slices.SortFunc(p.batch, func(a, b history.Place) int { return cmp.Compare(a.Object, b.Object) })
+	for rest := p.batch; len(rest) > 0; {
+		n := 1
+		for n < len(rest) && rest[n].Object == rest[0].Object {
+			n++
+		}
+		if err := p.copyFrom(ctx, rest[0].Object, rest[:n]); err != nil {
+			return err
+		}
+		rest = rest[n:]
+	}
+	p.batch = p.batch[:0]
+	return nil
+}
+
+// copyFrom copies entries of one old pack that the new partition does not have yet.
+func (p *packCopier) copyFrom(ctx context.Context, old string, places []history.Place) error {
+	if there, err := p.has(ctx, old); there || err != nil {
+		return err
+	}
+	note, err := p.note(ctx, old)
+	if err != nil {
+		return err
+	}
+	var list []source
+	for _, place := range places {
+		if note[place.Entry] != "" || slices.Contains(p.waits[old], place.Entry) {
+			continue
+		}
+		object, e, err := p.objects.Entry(ctx, place)
+		if errors.Is(err, history.ErrNoPlace) {
+			p.absent[place.Chunk] = err
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		list = append(list, source{place, object, e})
+	}
+	slices.SortFunc(list, func(a, b source) int {
+		return cmp.Or(cmp.Compare(a.object, b.object), cmp.Compare(a.entry.Off, b.entry.Off), cmp.Compare(a.entry.Skip, b.entry.Skip))
+	})
+	for _, s := range list {
+		if err := p.add(ctx, old, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// source is where an entry is read from.
+type source struct {
+	place  history.Place
+	object string
+	entry  pack.Entry
+}
+
+// has says whether the new partition has the old pack itself, to stay: an earlier life
+// of the backup there has left it.
+func (p *packCopier) has(ctx context.Context, old string) (bool, error) {
+	if there, known := p.there[old]; known {
+		return there, nil
+	}
+	condemned, err := p.to.condemned(ctx)
+	if err != nil {
+		return false, err
+	}
+	_, err = await(ctx, func() (objstore.Info, error) { return p.to.store.Stat(ctx, old) })
+	if err != nil && !errors.Is(err, objstore.ErrNotExist) {
+		return false, err
+	}
+	p.there[old] = err == nil && !condemned.Has(old)
+	return p.there[old], nil
+}
+
+// heldNotes is how many notes are remembered.
+const heldNotes = 8
+
+func (p *packCopier) note(ctx context.Context, old string) (map[string]string, error) {
+	if n, ok := p.notes[old]; ok {
+		return n, nil
+	}
+	m, _, err := history.ReadMoved(ctx, p.to.store, old)
+	if errors.Is(err, objstore.ErrNotExist) {
+		m, err = &history.Moved{}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if len(p.notes) >= heldNotes {
+		clear(p.notes)
+	}
+	p.notes[old] = m.Entries
+	return m.Entries, nil
+}
+
+// add reads an entry, sees that it is what it should be, and compresses it into the new pack.
+func (p *packCopier) add(ctx context.Context, old string, s source) error {
+	if chunk, taken := p.in[s.place.Entry]; taken {
+		if chunk == s.place.Chunk {
+			p.waits[old] = append(p.waits[old], s.place.Entry)
+			return nil
+		}
+		// Two bodies with one GUID: they cannot share a pack.
+		if err := p.flush(ctx); err != nil {
+			return err
+		}
+	}
+	body, err := await(ctx, func() ([]byte, error) { return p.read(ctx, s) })
+	if err != nil {
+		return err
+	}
+	if err := p.w.Add(s.place.Entry, body); err != nil {
+		return fmt.Errorf("pack %s: %w", s.place.Entry, err)
+	}
+	p.in[s.place.Entry] = s.place.Chunk
+	p.waits[old] = append(p.waits[old], s.place.Entry)
+	if int64(p.w.Len()) >= p.to.set.opt.PackSize {
+		return p.flush(ctx)
+	}
+	return nil
+}
+
+func (p *packCopier) read(ctx context.Context, s source) ([]byte, error) {
+	frames, err := p.objects.Frames(ctx, s.object, s.entry.Off, s.entry.Len)
+	if err != nil {
+		return nil, err
+	}
+	defer frames.Close()
+	r := pack.OpenEntry(s.entry, frames)
+	body := make([]byte, s.entry.Size)
+	_, err = io.ReadFull(r, body)
+	if err = errors.Join(err, r.Close()); err == nil && history.ChunkID(sha256.Sum256(body)) != s.place.Chunk {
+		err = fmt.Errorf("%w: its SHA-256 is not that of chunk %s", history.ErrCorrupt, s.place.Chunk)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: entry %s cannot be copied (ctl_backups verify tells what is damaged): %w", s.object, s.place.Entry, err)
+	}
+	return body, nil
+}
+
+// flush puts the new pack, and then the notes that lead to it.
+func (p *packCopier) flush(ctx context.Context) error {
+	if len(p.in) == 0 {
+		return nil
+	}
+	obj, _, err := p.w.Finish()
+	if err != nil {
+		return err
+	}
+	key := packKey(sha256.Sum256(obj))
+	err = await0(ctx, func() error {
+		_, err := p.to.store.Put(ctx, key, bytes.NewReader(obj), objstore.PutOptions{})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, old := range slices.Sorted(maps.Keys(p.waits)) {
+		if err := p.noteMoved(ctx, old, p.waits[old], key); err != nil {
+			return err
+		}
+	}
+	p.done.Chunks += len(p.in)
+	p.done.Bytes += int64(len(obj))
+	p.begin()
+	return nil
+}
+
+// noteTries is how often others may change a note in between.
+const noteTries = 50
+
+// noteMoved notes under the name of an old pack that these entries of it are in another one.
+func (p *packCopier) noteMoved(ctx context.Context, old string, entries []string, now string) error {
+	delete(p.notes, old)
+	key, _ := history.MovedKey(old)
+	for range noteTries {
+		m, info, err := history.ReadMoved(ctx, p.to.store, old)
+		o := objstore.PutOptions{IfMatch: info.ETag}
+		if errors.Is(err, objstore.ErrNotExist) {
+			m, err = &history.Moved{Version: history.Version, Pack: old, Entries: map[string]string{}}, nil
+			o = objstore.PutOptions{IfAbsent: true}
+		}
+		if err != nil {
+			return err
+		}
+		if p.to.set.opt.Exclusive {
+			o = objstore.PutOptions{}
+		}
+		m.Time = p.to.clock.now(p.to.set.opt.Now()).UTC()
+		for _, e := range entries {
+			m.Entries[e] = now
+		}
+		b, err := m.Append(nil)
+		if err != nil {
+			return err
+		}
+		_, err = p.to.store.Put(ctx, key, bytes.NewReader(b), o)
+		if !errors.Is(err, objstore.ErrPrecondition) && !errors.Is(err, objstore.ErrExist) {
+			return err
+		}
+	}
+	return fmt.Errorf("%s: others have changed it %d times in between", key, noteTries)
+}

@@ -1,0 +1,217 @@
+package partitions
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"backupd/objstore"
+	"backupd/partitions/history"
+)
+
+// ErrThere: the backup is where it should be moved to.
+var ErrThere = errors.New("it is in that partition already")
+
+// Move moves a backup with all its history to another partition of the set. Writers are
+// kept off with a lock meanwhile. The seal in the old log is the point from which on it
+// lives in the other; a move that was cut off is finished by doing it again. What is in
+// the old partition stays there, for collection. A daemon that has the backup open
+// follows it by itself.
+func (s *Set) Move(ctx context.Context, n Name, to string, o LockOptions, report func(Copied)) (Copied, error) {
+	dest := s.partition(to)
+	if dest == nil {
+		return Copied{}, fmt.Errorf("no partition %s is configured (backuppartition-%s)", to, to)
+	}
+	repo, err := dest.repository(ctx, true)
+	if err != nil {
+		return Copied{}, err
+	}
+	var parts []Config
+	for _, p := range s.parts {
+		parts = append(parts, p.config())
+	}
+	end, err := moving(ctx, parts, n, repo.ID)
+	if err != nil {
+		return Copied{}, err
+	}
+	if end.repo == repo.ID {
+		return Copied{}, ErrThere
+	}
+	c := newCopier(end.found, dest, report)
+	if err := c.sameBackup(ctx); err != nil {
+		return c.done, err
+	}
+	if end.sealed() {
+		return c.done, c.finish(ctx)
+	}
+	return c.done, c.locked(ctx, o, func(ctx context.Context, l *Lock) error {
+		if err := c.seal(ctx, l, repo.ID); err != nil {
+			return err
+		}
+		return c.finish(ctx)
+	})
+}
+
+// moving is the copy that shall be moved into a repository: that in which the backup
+// lives, or the one that it has left for that repository in a move that was cut off.
+func moving(ctx context.Context, parts []Config, n Name, repo string) (logEnd, error) {
+	copies, err := copiesOf(ctx, parts, n)
+	if err != nil {
+		return logEnd{}, err
+	}
+	at, err := living(ctx, copies)
+	switch {
+	case errors.Is(err, errHalfMoved):
+		return leaving(ctx, copies, repo)
+	case err != nil:
+		return logEnd{}, err
+	case at == nil:
+		return logEnd{}, fmt.Errorf("%s: %w", n, ErrNoBackup)
+	}
+	end, err := at.logEnd(ctx)
+	if err == nil && end.sealed() {
+		return leaving(ctx, copies, repo)
+	}
+	return end, err
+}
+
+// leaving is the copy whose log ends with a seal for the repository.
+func leaving(ctx context.Context, copies []*Found, repo string) (logEnd, error) {
+	for _, f := range copies {
+		end, err := f.logEnd(ctx)
+		if err != nil || end.sealed() && end.seal.To == repo {
+			return end, err
+		}
+	}
+	return logEnd{}, fmt.Errorf("the backup of %s is half moved to another partition than this one, or was moved to one that is not configured here", copies[0].Name())
+}
+
+// sealTries is how often a daemon may win the number that the seal wants, before it has
+// read of the lock.
+const sealTries = 10
+
+// locked does something while every writer is kept off. A daemon that waits for the end
+// of the lock finds the backup whole, wherever it is then.
+func (c *copier) locked(ctx context.Context, o LockOptions, do func(context.Context, *Lock) error) (err error) {
+	l, err := c.from.Lock(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, l.Release(context.WithoutCancel(ctx))) }()
+	during, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(l.Lost(), cancel)()
+	return do(during, l)
+}
+
+// seal copies what there is, and then ends the log in the old partition.
+func (c *copier) seal(ctx context.Context, l *Lock, repo string) error {
+	for range sealTries {
+		tip, err := c.from.openTip(ctx, 0)
+		if err != nil {
+			return err
+		}
+		if err := c.upTo(ctx, tip.Number); err != nil {
+			return err
+		}
+		at, err := l.now(ctx)
+		if err != nil {
+			return err
+		}
+		h := l.opt.header(c.from, tip, at)
+		h.Connection = "move"
+		won, err := c.from.putNext(ctx, h, &history.SealedEvent{Reason: "moved", To: repo})
+		if won || err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("seal the log of %s: %d numbers of it were taken by others", c.from.Name(), sealTries)
+}
+
+// finish copies the sealed log to its end, and makes the backup visible.
+func (c *copier) finish(ctx context.Context) error {
+	tip, _, err := c.from.tip(ctx, 0)
+	if err != nil {
+		return err
+	}
+	if err := c.upTo(ctx, tip.Number); err != nil {
+		return err
+	}
+	return c.putInfo(ctx)
+}
+
+// CopyTo copies a backup, of whatever partition, into one of the set, as it is now: to
+// export it. Done again it adds what is new. The copy is read by the tools like any
+// other; what is to be written to has to be imported.
+func (s *Set) CopyTo(ctx context.Context, f *Found, to string, report func(Copied)) (Copied, error) {
+	dest := s.partition(to)
+	if dest == nil {
+		return Copied{}, fmt.Errorf("no partition %s is configured", to)
+	}
+	if _, err := dest.repository(ctx, true); err != nil {
+		return Copied{}, err
+	}
+	c := newCopier(f, dest, report)
+	if err := c.sameBackup(ctx); err != nil {
+		return c.done, err
+	}
+	return c.done, c.finish(ctx)
+}
+
+// Import copies a backup out of a repository that is none of the set's, as CopyTo has
+// made it, and makes it one that can be written to. A backup of that name that is there
+// already is objstore.ErrExist.
+func (s *Set) Import(ctx context.Context, f *Found, o LockOptions, report func(Copied)) (Copied, error) {
+	there, err := s.locate(ctx, f.Name())
+	if err != nil {
+		return Copied{}, err
+	}
+	if there != nil {
+		return Copied{}, fmt.Errorf("the backup of %s in partition %s: %w", f.Name(), there.name, objstore.ErrExist)
+	}
+	dest := choose(s.parts, f.Path)
+	repo, err := dest.repository(ctx, true)
+	if err != nil {
+		return Copied{}, err
+	}
+	c := newCopier(f, dest, report)
+	now := &Found{Partition: dest.config(), Path: f.Path, Info: f.Info}
+	end, err := now.logEnd(ctx)
+	if err != nil {
+		return c.done, err
+	}
+	if end.seal == nil || end.sealed() { // else an import was cut off after this step
+		if err := c.takeOver(ctx, now, repo.ID, o); err != nil {
+			return c.done, err
+		}
+	}
+	return c.done, c.putInfo(ctx)
+}
+
+// takeOver copies the log, and lets it go on here if it says that it goes on elsewhere.
+func (c *copier) takeOver(ctx context.Context, now *Found, repo string, o LockOptions) error {
+	tip, _, err := c.from.tip(ctx, 0)
+	if err != nil || tip.Number == 0 {
+		return err
+	}
+	if err := c.upTo(ctx, tip.Number); err != nil {
+		return err
+	}
+	m, err := now.Load(ctx, history.Moment{})
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	seal, err := sealedIn(m)
+	if err != nil || seal == nil || seal.To == repo {
+		return err
+	}
+	o.defaults()
+	h := o.header(now, tip, c.to.clock.now(o.Now()))
+	h.Connection = "import"
+	won, err := now.putNext(ctx, h, &history.SealedEvent{Reason: "imported", To: repo})
+	if err == nil && !won {
+		err = fmt.Errorf("commit %d of %s was put by somebody else meanwhile", h.Number, now.Name())
+	}
+	return err
+}
