@@ -33,11 +33,18 @@ func (m mode) long() string {
 		modePrefixes: "prefixes", modePaths: "filenames", modeMailboxes: "mailboxes"}[m]
 }
 
-func (c *command) setMode(given map[mode]*bool) error {
+// text is what --help says about it.
+func (m mode) text() string {
+	return map[mode]string{modeUsers: "userids; this is the default", modeAll: "every backup, and no names",
+		modeDomains: "domains: the backups of all their users", modePrefixes: "beginnings of userids",
+		modePaths: "paths in the bucket below backups/, as user/anne", modeMailboxes: "mailboxes: the backups that they are in"}[m]
+}
+
+func (c *command) setMode() error {
 	c.mode = modeUsers
 	n := 0
 	for _, m := range allModes() {
-		if *given[m] {
+		if *c.modes[m] {
 			c.mode = m
 			n++
 		}

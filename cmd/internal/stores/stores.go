@@ -34,6 +34,8 @@ type Options struct {
 	Patience time.Duration
 	Requests int              // at once in each partition; 0: no limit
 	Metrics  *observe.Metrics // nil: none
+	// Only says which partitions to open; nil: all.
+	Only func(objstore.Location) bool
 }
 
 // Locations are the configured partitions and where they lie; the error names file,
@@ -71,6 +73,9 @@ func Open(ctx context.Context, conf *imapconf.File, o Options) ([]partitions.Con
 	var out []partitions.Config
 	var open closers
 	for _, name := range names {
+		if o.Only != nil && !o.Only(at[name]) {
+			continue
+		}
 		s, err := openStore(ctx, at[name])
 		if err != nil {
 			return nil, nil, errors.Join(conf.Errorf(prefix+name, "%v", err), open.Close())

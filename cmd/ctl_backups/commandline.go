@@ -1,0 +1,134 @@
+package main
+
+import (
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"backupd/cmd/internal/cli"
+	"backupd/cmd/internal/cmdline"
+	"backupd/internal/imapconf"
+)
+
+// verb is a command of the program, and what it does.
+type verb struct {
+	cmdline.Verb
+	do func(*command) error
+}
+
+func verbs() []verb {
+	return []verb{
+		{cmdline.Verb{Name: "list", Args: "[-t[HOURS]] [[MODE] BACKUP...]",
+			Text: "when each backup last changed, its size, whose it is and where it lies; without names, all of them"}, list},
+		{cmdline.Verb{Name: "stat", Args: "MODE BACKUP...",
+			Text: "what backups take: compressed, uncompressed, how much of that is still wanted, and when they last changed"}, stat},
+		{cmdline.Verb{Name: "verify", Args: "[-q] MODE BACKUP...",
+			Text: "read backups and compare every commit, checkpoint and message with what it should be; each problem is a line"}, verify},
+		{cmdline.Verb{Name: "lock", Args: "[-c] [-p | -x COMMAND] [MODE] BACKUP",
+			Text: "keep every backupd off one backup, while a command runs or until standard input ends"}, lock},
+		{cmdline.Verb{Name: "reindex", Args: "MODE BACKUP...",
+			Text: "make the local index anew from the bucket; a running backupd is asked to do it"}, reindex},
+		{cmdline.Verb{Name: "import", Args: "FILE|DIRECTORY...",
+			Text: "take over data files of Cyrus Backups, with their history, before the first sync of those users"}, importFiles},
+		{cmdline.Verb{Name: "passwd", Args: "USER | --delete USER | --list",
+			Text: "set the password that a mail server logs in with, read from standard input; remove it; list who has one"}, passwd},
+	}
+}
+
+// commandLine describes the command line; parsing it fills c in.
+func (c *command) commandLine() *cmdline.Program {
+	p := cmdline.New("ctl_backups", "[OPTION...] COMMAND [MODE] [BACKUP...]")
+	for _, v := range verbs() {
+		p.Verbs = append(p.Verbs, v.Verb)
+	}
+	p.Group("Modes, which say what the names are", func(f *pflag.FlagSet) {
+		c.modes = map[mode]*bool{}
+		for _, m := range allModes() {
+			c.modes[m] = f.BoolP(m.long(), m.short(), false, m.text())
+		}
+	})
+	p.Group("Options of commands", func(f *pflag.FlagSet) {
+		f.IntVarP(&c.stale, "stale", "t", -1, "list: only backups without a change for `HOURS` (24, if none are given: -t, -t48, --stale=48)")
+		f.Lookup("stale").NoOptDefVal = "24"
+		f.BoolVarP(&c.quick, "quick", "q", false, "verify: only the newest checkpoint and commits, no messages")
+		f.BoolVarP(&c.pause, "pause", "p", false, "lock: until standard input ends, which is what it does without -x")
+		f.StringVarP(&c.execute, "execute", "x", "", "lock: while /bin/sh runs `COMMAND`")
+		f.BoolVarP(&c.create, "create", "c", false, "lock: make the backup, which must not be there yet")
+		f.BoolVarP(&c.wait, "wait-for-locks", "w", false, "wait for a lock that somebody else holds")
+		f.BoolVar(&c.remove, "delete", false, "passwd: remove the user")
+		f.BoolVar(&c.list, "list", false, "passwd: list the users")
+	})
+	p.Group("Output", func(f *pflag.FlagSet) {
+		f.BoolVarP(&c.human, "human", "h", false, "sizes as 1.2 MB")
+		f.BoolVarP(&c.json, "json", "j", false, "one JSON object for each backup")
+		f.BoolVar(&c.ndjson, "ndjson", false, "the same, each in one line")
+		f.CountVarP(&c.verbose, "verbose", "v", "say more")
+	})
+	p.Group("General", func(f *pflag.FlagSet) {
+		f.StringVarP(&c.config, "config", "C", imapconf.DefaultPath, "read `FILE` instead of the usual imapd.conf")
+		f.BoolVarP(&c.stop, "stop-on-error", "S", false, "stop at the first backup that fails")
+		p.About(f)
+	})
+	p.Examples = []string{
+		"ctl_backups list -t48 -A       # who has not been backed up for two days",
+		"ctl_backups stat -h anne       # what anne's backup takes",
+		"ctl_backups verify -v -A       # read everything, and compare it",
+		`ctl_backups lock anne -x "rclone sync /var/spool/backup remote:copy"`,
+		"ctl_backups import /var/spool/cyrus/backup",
+		"ctl_backups reindex -A",
+		"echo secret | ctl_backups passwd repl",
+	}
+	p.Arguments = c.propose
+	return p
+}
+
+// propose completes an argument: a command, then what that takes.
+func (c *command) propose(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+	switch {
+	case len(args) == 0:
+		var words []string
+		for _, v := range verbs() {
+			words = append(words, cobra.CompletionWithDesc(v.Name, v.Text))
+		}
+		return cmdline.Words(words...)(cmd, args, begun)
+	case args[0] == "import":
+		return nil, cobra.ShellCompDirectiveDefault
+	case args[0] == "passwd":
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	case *c.modes[modePaths]:
+		return cli.ProposeBackups(cmd.Context(), c.config, cli.ByPath, begun)
+	case *c.modes[modeUsers] || !c.anyMode():
+		return cli.ProposeBackups(cmd.Context(), c.config, cli.ByUser, begun)
+	}
+	return nil, cobra.ShellCompDirectiveNoFileComp
+}
+
+func (c *command) anyMode() bool {
+	for _, given := range c.modes {
+		if *given {
+			return true
+		}
+	}
+	return false
+}
+
+// glued reads -t48, as getopt does for an option whose value may be left out.
+func glued(argv []string) []string {
+	var out []string
+	for i, a := range argv {
+		if a == "--" {
+			return append(out, argv[i:]...)
+		}
+		before, hours, ok := strings.Cut(a, "t")
+		if !ok || hours == "" || strings.Trim(hours, "0123456789") != "" || !strings.HasPrefix(before, "-") || strings.HasPrefix(before, "--") {
+			out = append(out, a)
+			continue
+		}
+		if before != "-" {
+			out = append(out, before)
+		}
+		out = append(out, "--stale="+hours)
+	}
+	return out
+}

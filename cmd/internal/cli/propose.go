@@ -1,0 +1,75 @@
+package cli
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"backupd/cmd/internal/stores"
+	"backupd/internal/imapconf"
+	"backupd/objstore"
+	"backupd/partitions"
+)
+
+// What completion of backups' names may take: nobody waits longer for a TAB, or reads more.
+const (
+	proposeTime = time.Second
+	proposeMost = 500
+)
+
+// ProposeBackups completes the name of a backup. Only partitions that are directories
+// are looked into: a key on the keyboard makes no request to a store, and needs no keys
+// of one.
+func ProposeBackups(ctx context.Context, config string, m Mode, begun string) ([]string, cobra.ShellCompDirective) {
+	ctx, cancel := context.WithTimeout(ctx, proposeTime)
+	defer cancel()
+	names, err := backupNames(ctx, config, m, begun)
+	if err != nil && len(names) == 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveError
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+func backupNames(ctx context.Context, config string, m Mode, begun string) ([]string, error) {
+	conf, err := imapconf.Load(config, "")
+	if err != nil {
+		return nil, err
+	}
+	parts, closer, err := stores.Open(ctx, conf, stores.Options{Only: inUse})
+	if err != nil {
+		return nil, err
+	}
+	defer closer.Close()
+	var out []string
+	for _, p := range parts {
+		for f, err := range partitions.Browse(ctx, p) {
+			if err != nil || len(out) == proposeMost {
+				return out, err
+			}
+			name := f.Info.Name
+			if m == ByPath {
+				name = f.Path
+			} else if f.Info.Kind != partitions.KindUser {
+				continue
+			}
+			if strings.HasPrefix(name, begun) {
+				out = append(out, name)
+			}
+		}
+	}
+	return out, nil
+}
+
+// inUse says whether a partition is a directory with backups: opening another one would
+// make it, for whoever happens to press the key.
+func inUse(l objstore.Location) bool {
+	if l.Scheme != objstore.Dir {
+		return false
+	}
+	_, err := os.Stat(filepath.Join(l.Path, "backups"))
+	return err == nil
+}

@@ -1,0 +1,67 @@
+package cmdline
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// Words proposes always the same words.
+func Words(words ...string) cobra.CompletionFunc {
+	return cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)
+}
+
+// script writes what a shell has to read before it completes command lines. The script
+// asks the program itself, by a command that cobra calls __complete.
+func (p *Program) script(shell string, out io.Writer) error {
+	switch shell {
+	case "bash":
+		return p.command().GenBashCompletionV2(out, true)
+	case "zsh":
+		return p.command().GenZshCompletion(out)
+	case "fish":
+		return p.command().GenFishCompletion(out, true)
+	}
+	return fmt.Errorf("--completion %s: bash, zsh or fish", shell)
+}
+
+// complete answers a script's question.
+func (p *Program) complete(ctx context.Context, argv []string, out io.Writer) error {
+	cmd := p.command()
+	cmd.SetArgs(argv)
+	cmd.SetOut(out)
+	cmd.SetErr(io.Discard)
+	return cmd.ExecuteContext(ctx)
+}
+
+// command is the program as cobra sees it, for completion alone.
+func (p *Program) command() *cobra.Command {
+	cmd := &cobra.Command{Use: p.Name, ValidArgsFunction: p.Arguments, Run: func(*cobra.Command, []string) {}}
+	p.flags.VisitAll(func(f *pflag.Flag) {
+		shown := *f
+		shown.Usage = describe(f).Text
+		cmd.Flags().AddFlag(&shown)
+		if propose := p.proposer(f); propose != nil {
+			// The only errors are that the option has one already, or is not there.
+			_ = cmd.RegisterFlagCompletionFunc(f.Name, propose)
+		}
+	})
+	return cmd
+}
+
+// proposer is what proposes the values of an option; nil: files.
+func (p *Program) proposer(f *pflag.Flag) cobra.CompletionFunc {
+	value := describe(f).Value
+	switch propose, ok := p.Values[f.Name]; {
+	case ok:
+		return propose
+	case f.Name == "completion":
+		return Words("bash", "zsh", "fish")
+	case value == "FILE" || value == "DIR":
+		return nil
+	}
+	return cobra.NoFileCompletions
+}
