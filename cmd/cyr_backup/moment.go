@@ -6,16 +6,15 @@ import (
 	"slices"
 	"time"
 
-	"github.com/spf13/pflag"
-
 	"backupd/cmd/internal/cli"
+	"backupd/cmd/internal/cmdline"
 	"backupd/internal/when"
 	"backupd/partitions/history"
 )
 
 // options takes on the options that some commands have and others have not.
-func (c *command) options(v verb, f *pflag.FlagSet, g *given) error {
-	if err := c.applies(v, f); err != nil {
+func (c *command) options(v verb, p *cmdline.Program, g *given) error {
+	if err := c.applies(v, p, g); err != nil {
 		return err
 	}
 	c.at.Number = g.commit
@@ -23,7 +22,7 @@ func (c *command) options(v verb, f *pflag.FlagSet, g *given) error {
 		name, text string
 		at         *time.Time
 	}{{"at", g.at, &c.at.Time}, {"since", g.since, &c.since}, {"until", g.until, &c.until}, {"from", g.from, &c.from}, {"to", g.to, &c.to}} {
-		if !f.Changed(o.name) {
+		if !p.Changed(o.name) {
 			continue
 		}
 		t, err := when.Parse(o.text, c.now)
@@ -36,24 +35,24 @@ func (c *command) options(v verb, f *pflag.FlagSet, g *given) error {
 }
 
 // applies refuses an option that would be left aside.
-func (c *command) applies(v verb, f *pflag.FlagSet) error {
-	log, diff := v.name == "log", v.name == "diff"
-	lines := log || diff || v.name == "find"
+func (c *command) applies(v verb, p *cmdline.Program, g *given) error {
+	log, diff := v.Name == "log", v.Name == "diff"
+	lines := log || diff || v.Name == "find"
 	takes := map[string]bool{
 		"at": v.loads, "commit": v.loads, "since": log, "until": log, "from": diff, "to": diff, "max": lines, "json": lines,
 	}
 	names := []string{"at", "commit", "since", "until", "from", "to", "max", "json"}
 	for _, n := range names {
-		if f.Changed(n) && !takes[n] {
+		if p.Changed(n) && !takes[n] {
 			return cli.Usagef("--%s does not go with this command", n)
 		}
 	}
 	switch {
-	case f.Changed("at") && f.Changed("commit"):
+	case p.Changed("at") && p.Changed("commit"):
 		return cli.Usagef("only one of --at and --commit can be given")
-	case f.Changed("commit") && f.Lookup("commit").Value.String() == "0":
+	case p.Changed("commit") && g.commit == 0:
 		return cli.Usagef("--commit: commits are numbered from 1")
-	case diff && !f.Changed("from"):
+	case diff && !p.Changed("from"):
 		return cli.Usagef("diff needs --from TIME")
 	case c.max < 0:
 		return cli.Usagef("--max must not be negative")

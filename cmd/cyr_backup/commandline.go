@@ -1,0 +1,157 @@
+package main
+
+import (
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"backupd/cmd/internal/cli"
+	"backupd/cmd/internal/cmdline"
+	"backupd/internal/imapconf"
+	"backupd/internal/when"
+)
+
+// verb is a command, and what it does.
+type verb struct {
+	cmdline.Verb
+	least, most int  // names that it takes
+	loads       bool // it looks at the state of one moment: --at and --commit
+	do          func(*command) error
+}
+
+const many = 1 << 30
+
+func verbs() []verb {
+	v := func(name, args, text string) cmdline.Verb { return cmdline.Verb{Name: name, Args: args, Text: text} }
+	return []verb{
+		{v("list mailboxes", "", "uniqueid, date of the last message and name of each mailbox"), 0, 0, true, listMailboxes},
+		{v("list messages", "", "the GUID of each message"), 0, 0, true, listMessages},
+		{v("list chunks", "", "number, size and time of each commit, which is what one change of the mail server brought"), 0, 0, true, listChunks},
+		{v("list all", "", "all three"), 0, 0, true, listAll},
+		{v("show mailboxes", "NAME|UNIQUEID...", "the state of mailboxes and their messages, expunged ones with the time"), 1, many, true, showMailboxes},
+		{v("show messages", "GUID...", "which mailboxes messages are in, and their headers"), 1, many, true, showMessages},
+		{v("show chunks", "NUMBER...", "when commits were made, by which connection, and what they did"), 1, many, true, showChunks},
+		{v("dump message", "GUID", "the message itself, byte for byte"), 1, 1, true, dumpMessage},
+		{v("dump chunk", "NUMBER", "what a commit brought, as it stands in the bucket"), 1, 1, true, dumpChunk},
+		{v("log", "[--since TIME] [--until TIME] [MAILBOX]", "what changed when, and by which connection"), 0, 1, false, showLog},
+		{v("diff", "--from TIME [--to TIME]", "what is different between two moments"), 0, 0, false, showDiff},
+		{v("find", "CRITERION...", "messages by their headers, expunged ones too; all must hold of subject:TEXT, from:TEXT, "+
+			"to:TEXT (Cc and Bcc too), mailbox:NAME (% and * as in IMAP), before:TIME, since:TIME (when it was received), "+
+			"larger:SIZE, smaller:SIZE"), 1, many, true, findMessages},
+		{v("json mailboxes", "", "as list, for programs"), 0, 0, true, jsonMailboxes},
+		{v("json messages", "", "as list, for programs"), 0, 0, true, jsonMessages},
+		{v("json chunks", "", "as list, for programs"), 0, 0, true, jsonChunks},
+		{v("json headers", "GUID...", "the header fields of messages"), 1, many, true, jsonHeaders},
+		{v("json state", "", "everything that the backup holds but for the messages, one object a line"), 0, 0, true, jsonState},
+		{v("json bodies", "", "read every live message and say for each what was found"), 0, 0, true, jsonBodies},
+	}
+}
+
+// lookup finds the command in the words after the backup's name; the names are what follows it.
+func lookup(words []string) (verb, []string, error) {
+	for _, v := range verbs() {
+		n := len(strings.Fields(v.Name))
+		if len(words) < n || strings.Join(words[:n], " ") != v.Name {
+			continue
+		}
+		names := words[n:]
+		switch {
+		case len(names) < v.least:
+			return v, nil, cli.Usagef("%s needs a name", v.Name)
+		case len(names) > v.most:
+			return v, nil, cli.Usagef("%s takes no more than %d names", v.Name, v.most)
+		}
+		return v, names, nil
+	}
+	return verb{}, nil, cli.Usagef("%q is not a command", strings.Join(words[:min(2, len(words))], " "))
+}
+
+// given is the command line.
+type given struct {
+	config                     string
+	user, mailbox, path        bool
+	at, since, until, from, to string
+	commit                     uint64
+	verbose                    int
+}
+
+// commandLine describes the command line; parsing it fills g and c in.
+func commandLine(g *given, c *command) *cmdline.Program {
+	p := cmdline.New("cyr_backup", "[OPTION...] BACKUP COMMAND [NAME...]")
+	for _, v := range verbs() {
+		p.Verbs = append(p.Verbs, v.Verb)
+	}
+	p.Group("What BACKUP is", func(f *pflag.FlagSet) {
+		f.BoolVarP(&g.user, "userid", "u", false, "a userid; this is the default")
+		f.BoolVarP(&g.mailbox, "mailbox", "m", false, "a mailbox: the backup that it is in")
+		f.BoolVarP(&g.path, "filename", "f", false, "a path in the bucket below backups/, as user/anne")
+	})
+	p.Group("Which moment", func(f *pflag.FlagSet) {
+		f.StringVar(&g.at, "at", "", "list, show, dump, json, find: as it was at `TIME`")
+		f.Uint64Var(&g.commit, "commit", 0, "the same, after commit `N` (see log)")
+		f.StringVar(&g.since, "since", "", "log: from `TIME` on")
+		f.StringVar(&g.until, "until", "", "log: up to `TIME`")
+		f.StringVar(&g.from, "from", "", "diff: the earlier `TIME`")
+		f.StringVar(&g.to, "to", "", "diff: the later `TIME`, which is now if it is not given")
+	})
+	p.Group("Output", func(f *pflag.FlagSet) {
+		f.IntVar(&c.max, "max", 0, "log, diff, find: stop after `N` lines")
+		f.BoolVar(&c.json, "json", false, "log, diff, find: one JSON object a line")
+		f.BoolVarP(&c.human, "human", "h", false, "sizes as 1.2 MB")
+		f.CountVarP(&g.verbose, "verbose", "v", "say more; log: each message")
+	})
+	p.Group("General", func(f *pflag.FlagSet) {
+		f.StringVarP(&g.config, "config", "C", imapconf.DefaultPath, "read `FILE` instead of the usual imapd.conf")
+		p.About(f)
+	})
+	p.Notes = "TIME is one of " + strings.Replace(when.Forms, `"last`, "\n"+`"last`, 1) + "\n"
+	p.Examples = []string{
+		"cyr_backup anne list mailboxes",
+		"cyr_backup anne show mailboxes user/anne/Sent",
+		"cyr_backup anne log --since yesterday user/anne",
+		`cyr_backup anne diff --from "2026-11-20 14:05" --to "3h ago"`,
+		"cyr_backup anne find from:bob subject:invoice since:2026-10-01 --max 10",
+		`cyr_backup anne --at "last tuesday 14:05" json mailboxes`,
+		"cyr_backup anne dump message 67f117aa6c06fb91b94f331d2e7ec5a686ae2227 > m.eml",
+	}
+	p.Arguments = g.propose
+	return p
+}
+
+// propose completes an argument: the backup, then the words of a command.
+func (g *given) propose(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return proposeVerb(args[1:])
+	}
+	switch {
+	case g.mailbox:
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	case g.path:
+		return cli.ProposeBackups(cmd.Context(), g.config, cli.ByPath, begun)
+	}
+	return cli.ProposeBackups(cmd.Context(), g.config, cli.ByUser, begun)
+}
+
+// proposeVerb completes the next word of a command: with what it does, where it is the last.
+func proposeVerb(words []string) ([]string, cobra.ShellCompDirective) {
+	var out []string
+	seen := map[string]bool{}
+	for _, v := range verbs() {
+		parts := strings.Fields(v.Name)
+		n := len(words)
+		if n >= len(parts) || strings.Join(parts[:n], " ") != strings.Join(words, " ") || seen[parts[n]] {
+			continue
+		}
+		seen[parts[n]] = true
+		word := parts[n]
+		if n == len(parts)-1 {
+			word = cobra.CompletionWithDesc(word, v.Text)
+		}
+		out = append(out, word)
+	}
+	if len(out) == 0 && len(words) == 1 && words[0] == "find" {
+		return []string{"subject:", "from:", "to:", "mailbox:", "before:", "since:", "larger:", "smaller:"}, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
+	}
+	return out, cobra.ShellCompDirectiveNoFileComp
+}
