@@ -44,7 +44,7 @@ func verbs() []verb {
 		{v("json chunks", "", "as list, for programs"), 0, 0, true, jsonChunks},
 		{v("json headers", "GUID...", "the header fields of messages"), 1, many, true, jsonHeaders},
 		{v("json state", "", "everything that the backup holds but for the messages, one object a line"), 0, 0, true, jsonState},
-		{v("json bodies", "", "read every live message and say for each what was found"), 0, 0, true, jsonBodies},
+		{v("json bodies", "", "read every live message: its GUID, size and SHA-1 as read"), 0, 0, true, jsonBodies},
 	}
 }
 
