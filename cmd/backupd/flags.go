@@ -1,27 +1,18 @@
 package main
 
 import (
-	"errors"
+	"context"
 	"fmt"
 	"io"
 	"time"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"backupd/cmd/internal/cmdline"
 	"backupd/internal/imapconf"
+	"backupd/internal/master"
 )
-
-const usageText = `usage: backupd [-C config-file] [-U uses] [-T timeout] [-D] [-s] [-N] [-p ssf]
-  -C config-file  read this instead of /etc/imapd.conf
-  -U uses         end after this many connections; 0 (the default): no limit
-  -T timeout      end after this many idle seconds (default 60); 0: never
-  -D              run debug_command of imapd.conf before serving
-  -s              TLS from the first byte on
-  -N              check no passwords: for tests
-  -p ssf          strength in bits of a protection outside of backupd
-Cyrus master(8) starts it from the SERVICES section of cyrus.conf. Started otherwise,
-it serves systemd's sockets or one connection on standard input and output.
-`
 
 // defaultIdle is -T's default (master/service.c, REUSE_TIMEOUT).
 const defaultIdle = 60
@@ -41,38 +32,55 @@ type options struct {
 	ssf    int
 }
 
-// parseOptions reads the arguments behind the program's name. Values may be attached
-// to their letter (-U5) or not. The error is for stderr, followed by usageText.
-func parseOptions(args []string) (options, error) {
-	var o options
-	var idle int
-	fs := pflag.NewFlagSet("backupd", pflag.ContinueOnError)
-	fs.SetOutput(io.Discard)
-	fs.Usage = func() {}
-	fs.StringVarP(&o.config, "config-file", "C", imapconf.DefaultPath, "")
-	fs.IntVarP(&o.uses, "uses", "U", 0, "")
-	fs.IntVarP(&idle, "timeout", "T", defaultIdle, "")
-	fs.BoolVarP(&o.debug, "debug", "D", false, "")
-	fs.BoolVarP(&o.tls, "tls", "s", false, "")
-	fs.BoolVarP(&o.noAuth, "no-auth", "N", false, "")
-	fs.IntVarP(&o.ssf, "ssf", "p", 0, "")
-	if err := fs.Parse(args); err != nil {
-		if errors.Is(err, pflag.ErrHelp) {
-			return o, errors.New("help")
-		}
-		return o, err
+// commandLine describes the command line; parsing it fills o in, and idle. Values may be
+// attached to their letter (-U5) or not.
+func (o *options) commandLine(idle *int) *cmdline.Program {
+	p := cmdline.New("backupd", "[OPTION...]")
+	p.Group("Options", func(f *pflag.FlagSet) {
+		f.StringVarP(&o.config, "config-file", "C", imapconf.DefaultPath, "read `FILE` instead of the usual imapd.conf")
+		f.IntVarP(&o.uses, "uses", "U", 0, "end after `N` connections; 0: no limit")
+		f.IntVarP(idle, "timeout", "T", defaultIdle, "end after so many `SECONDS` without a connection; 0: never")
+		f.BoolVarP(&o.debug, "debug", "D", false, "run debug_command of imapd.conf before serving")
+		f.BoolVarP(&o.tls, "tls", "s", false, "TLS from the first byte on")
+		f.BoolVarP(&o.noAuth, "no-auth", "N", false, "check no passwords: for tests")
+		f.IntVarP(&o.ssf, "ssf", "p", 0, "a protection outside of backupd has a strength of so many `BITS`")
+		p.About(f)
+	})
+	p.Notes = `Cyrus master(8) starts it from the SERVICES section of cyrus.conf. Started
+otherwise, it serves systemd's sockets or one connection on standard input and
+output.
+`
+	p.Exit = []cmdline.Status{
+		{Code: master.ExitOK, Text: "ended as it should: idle, or replaced"},
+		{Code: master.ExitUsage, Text: "the command line makes no sense, or it was started as root"},
+		{Code: master.ExitSoftware, Text: "what master gives a service is not there"},
+		{Code: master.ExitOSErr, Text: "connections could not be accepted any more"},
+		{Code: master.ExitTempFail, Text: "ended by SIGTERM, SIGINT or SIGQUIT"},
+		{Code: master.ExitConfig, Text: "imapd.conf has to be mended, or something else that only a person can mend"},
 	}
-	if fs.NArg() > 0 {
-		return o, fmt.Errorf("unexpected argument %q", fs.Arg(0))
+	p.Arguments = cobra.NoFileCompletions
+	return p
+}
+
+// parseOptions reads the arguments behind the program's name. It is done where they ask
+// for --help or the like, which has been written to out.
+func parseOptions(ctx context.Context, args []string, out io.Writer) (o options, done bool, err error) {
+	var idle int
+	p := o.commandLine(&idle)
+	if done, err := p.Parse(ctx, args, out); done || err != nil {
+		return o, done, err
+	}
+	if len(p.Args()) > 0 {
+		return o, false, fmt.Errorf("unexpected argument %q", p.Args()[0])
 	}
 	for _, n := range []struct {
 		letter string
 		value  int
 	}{{"-U", o.uses}, {"-T", idle}, {"-p", o.ssf}} {
 		if n.value < 0 || n.value > maxNumber {
-			return o, fmt.Errorf("%s %d: a number from 0 to %d is allowed", n.letter, n.value, maxNumber)
+			return o, false, fmt.Errorf("%s %d: a number from 0 to %d is allowed", n.letter, n.value, maxNumber)
 		}
 	}
 	o.idle = time.Duration(idle) * time.Second
-	return o, nil
+	return o, false, nil
 }

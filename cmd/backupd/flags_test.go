@@ -20,13 +20,13 @@ func TestParseOptions(t *testing.T) {
 		{[]string{"-sp71"}, with(func(o *options) { o.tls, o.ssf = true, 71 })},
 	}
 	for _, tt := range tests {
-		got, err := parseOptions(tt.args)
-		if err != nil || got != tt.want {
+		got, done, err := parseOptions(t.Context(), tt.args, nil)
+		if err != nil || done || got != tt.want {
 			t.Errorf("%v: %+v, %v; want %+v", tt.args, got, err, tt.want)
 		}
 	}
 	for _, bad := range [][]string{{"-q"}, {"-U"}, {"-Ux"}, {"-p", "-1"}, {"-T", "9999999999"}, {"-s", "x"}} {
-		if o, err := parseOptions(bad); err == nil {
+		if o, _, err := parseOptions(t.Context(), bad, nil); err == nil {
 			t.Errorf("%v: %+v", bad, o)
 		}
 	}

@@ -11,6 +11,7 @@ func main() {
 	p := program{
 		args:   os.Args,
 		getenv: os.Getenv,
+		stdout: os.Stdout,
 		stderr: os.Stderr,
 		euid:   os.Geteuid(),
 		logger: newLogger,

@@ -16,6 +16,7 @@ import (
 type program struct {
 	args   []string
 	getenv func(string) string
+	stdout io.Writer // of --help; not of a connection
 	stderr io.Writer
 	euid   int
 	logger func(service string, conf *imapconf.File) *slog.Logger
@@ -25,10 +26,15 @@ type program struct {
 // run is the whole program; it returns the exit status.
 func (p program) run(ctx context.Context) int {
 	inherited, inheritErr := master.Inherit(p.getenv) // first: nothing may inherit master's descriptors
-	opt, err := parseOptions(p.args[1:])
-	if err != nil {
-		fmt.Fprintf(p.stderr, "backupd: %v\n%s", err, usageText)
+	opt, done, err := parseOptions(ctx, p.args[1:], p.stdout)
+	switch {
+	case err != nil:
+		fmt.Fprintf(p.stderr, "backupd: %v\n%s", err, new(options).commandLine(new(int)).Usage())
 		return master.ExitUsage
+	case done && p.getenv("CYRUS_SERVICE") != "":
+		return master.ExitUsage // master would start it again and again after a 0
+	case done:
+		return master.ExitOK
 	}
 	signals := master.Notify()
 	log := p.logger(inherited.Service, nil)

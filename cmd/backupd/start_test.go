@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -75,6 +76,18 @@ func TestRootIsRefused(t *testing.T) {
 	p := program{args: []string{"backupd"}, getenv: func(string) string { return "" }, stderr: &said, euid: 0, logger: stderrLogger, build: newEcho}
 	if code := p.run(t.Context()); code != master.ExitUsage || !strings.Contains(said.String(), "root") {
 		t.Errorf("status %d, %q", code, said.String())
+	}
+}
+
+// A 0 before the first connection would have master start it again without end.
+func TestHelpIsNoService(t *testing.T) {
+	for service, want := range map[string]int{"": master.ExitOK, "backupd": master.ExitUsage} {
+		var out strings.Builder
+		getenv := func(name string) string { return map[string]string{"CYRUS_SERVICE": service}[name] }
+		p := program{args: []string{"backupd", "--help"}, getenv: getenv, stdout: &out, stderr: io.Discard, euid: 0, logger: stderrLogger, build: newEcho}
+		if code := p.run(t.Context()); code != want || !strings.Contains(out.String(), "-T, --timeout SECONDS") {
+			t.Errorf("CYRUS_SERVICE=%s: status %d, %q", service, code, out.String())
+		}
 	}
 }
 

@@ -70,6 +70,7 @@ func (c *command) commandLine() *cmdline.Program {
 		f.BoolVarP(&c.stop, "stop-on-error", "S", false, "stop at the first backup that fails")
 		p.About(f)
 	})
+	p.Exit = cli.Statuses()
 	p.Examples = []string{
 		"ctl_backups list -t48 -A       # who has not been backed up for two days",
 		"ctl_backups stat -h anne       # what anne's backup takes",

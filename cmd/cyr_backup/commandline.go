@@ -106,6 +106,7 @@ func commandLine(g *given, c *command) *cmdline.Program {
 		p.About(f)
 	})
 	p.Notes = "TIME is one of " + strings.Replace(when.Forms, `"last`, "\n"+`"last`, 1) + "\n"
+	p.Exit = cli.Statuses()
 	p.Examples = []string{
 		"cyr_backup anne list mailboxes",
 		"cyr_backup anne show mailboxes user/anne/Sent",

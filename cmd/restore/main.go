@@ -17,13 +17,12 @@ import (
 	"backupd/cmd/internal/cli"
 	"backupd/cmd/internal/stores"
 	"backupd/internal/restore"
-	"backupd/internal/version"
 	"backupd/objstore/reread"
 	"backupd/partitions/history"
 )
 
 func main() {
-	os.Exit(cli.Main("restore", usage, os.Stderr, func(ctx context.Context) error {
+	os.Exit(cli.Main("restore", (&given{options: &options{}}).commandLine().Usage(), os.Stderr, func(ctx context.Context) error {
 		return run(ctx, os.Args[1:], stdio{os.Stdin, os.Stdout, os.Stderr})
 	}))
 }
@@ -43,16 +42,8 @@ type destination interface {
 }
 
 func run(ctx context.Context, argv []string, std stdio) error {
-	o, err := parse(argv, std.in, time.Now())
-	if err != nil {
-		return err
-	}
-	switch {
-	case o.help:
-		_, err := io.WriteString(std.out, usage+help)
-		return err
-	case o.version:
-		_, err := fmt.Fprintln(std.out, "restore", version.Number())
+	o, err := parse(ctx, argv, std, time.Now())
+	if err != nil || o == nil {
 		return err
 	}
 	if err := sleep(ctx, o.sleep); err != nil {

@@ -1,13 +1,13 @@
 package main
 
 import (
+	"context"
 	"io"
 	"os"
 	"strings"
 	"time"
 
 	"github.com/dustin/go-humanize"
-	"github.com/spf13/pflag"
 
 	"backupd/cmd/internal/cli"
 	"backupd/internal/restore"
@@ -17,113 +17,82 @@ import (
 
 // options is a command line that makes sense.
 type options struct {
-	help, version bool
-	config        string
-	server        string // or what --to says
-	toFiles       string // maildir, mbox, eml, tar, imap: --to's kind; "" = Cyrus
-	mode          cli.Mode
-	backup        string
-	selection     restore.Options
-	moment        history.Moment
-	acl           *string
-	partition     string
-	local         bool
-	keepUIDs      bool
-	compress      bool
-	dryRun        bool
-	flagsOnly     bool
-	newestFirst   bool
-	parallel      int
-	rate          int64
-	progress      string
-	passwordFile  string
-	verbose       int
-	sleep         time.Duration
+	config       string
+	server       string // or what --to says
+	toFiles      string // maildir, mbox, eml, tar, imap: --to's kind; "" = Cyrus
+	mode         cli.Mode
+	backup       string
+	selection    restore.Options
+	moment       history.Moment
+	acl          *string
+	partition    string
+	local        bool
+	keepUIDs     bool
+	compress     bool
+	dryRun       bool
+	flagsOnly    bool
+	newestFirst  bool
+	parallel     int
+	rate         int64
+	progress     string
+	passwordFile string
+	verbose      int
+	sleep        time.Duration
 }
 
-// noACL stands for -A without a value: pflag wants something there.
-const noACL = "\x00"
-
-func parse(argv []string, stdin io.Reader, now time.Time) (*options, error) {
-	o := &options{}
-	f := pflag.NewFlagSet("restore", pflag.ContinueOnError)
-	f.SetOutput(io.Discard)
-	f.StringVarP(&o.config, "config", "C", "/etc/imapd.conf", "")
-	f.BoolVarP(&o.help, "help", "h", false, "")
-	f.BoolVar(&o.version, "version", false, "")
-	acl := f.StringP("override-acl", "A", "", "")
-	f.Lookup("override-acl").NoOptDefVal = noACL
-	f.BoolVarP(&o.selection.KeepDeletedPrefix, "keep-deletedprefix", "D", false, "")
-	file := f.StringP("input-file", "F", "", "")
-	f.BoolVarP(&o.local, "local-only", "L", false, "")
-	f.StringVarP(&o.selection.Into, "dest-mailbox", "M", "", "")
-	f.StringVarP(&o.partition, "dest-partition", "P", "", "")
-	f.BoolVarP(&o.keepUIDs, "keep-uidvalidity", "U", false, "")
-	skip := f.BoolP("skip-expunged", "X", false, "")
-	only := f.BoolP("only-expunged", "x", false, "")
-	f.BoolVarP(&o.selection.All, "all-mailboxes", "a", false, "")
-	f.BoolVarP(&o.dryRun, "dry-run", "n", false, "")
-	f.BoolVarP(&o.selection.Recursive, "recursive", "r", false, "")
-	f.CountVarP(&o.verbose, "verbose", "v", "")
-	wait := f.IntP("delay", "w", 0, "")
-	f.BoolVarP(&o.compress, "require-compression", "z", false, "")
-	byFile := f.StringP("file", "f", "", "")
-	byMailbox := f.StringP("mailbox", "m", "", "")
-	byUser := f.StringP("userid", "u", "", "")
-	to := f.String("to", "", "")
-	at := f.String("at", "", "")
-	f.Uint64Var(&o.moment.Number, "commit", 0, "")
-	since := f.String("since", "", "")
-	until := f.String("until", "", "")
-	f.BoolVar(&o.flagsOnly, "flags-only", false, "")
-	f.BoolVar(&o.newestFirst, "newest-first", false, "")
-	f.IntVar(&o.parallel, "parallel", 1, "")
-	limit := f.String("rate", "", "")
-	f.StringVar(&o.passwordFile, "password-file", "", "")
-	f.StringVar(&o.progress, "progress", "auto", "")
-	if err := f.Parse(attachedACL(argv)); err != nil {
+// parse reads a command line. There are no options where it only asks for --help or the
+// like, which has been written then.
+func parse(ctx context.Context, argv []string, std stdio, now time.Time) (*options, error) {
+	g := &given{options: &options{}}
+	p := g.commandLine()
+	if done, err := p.Parse(ctx, attachedACL(argv), std.out); done {
+		return nil, err
+	} else if err != nil {
 		return nil, cli.Usagef("%v", err)
 	}
-	if o.help || o.version {
-		return o, nil
-	}
-	if f.Changed("override-acl") {
-		o.acl = acl
-		if *acl == noACL {
-			o.acl = new(string)
+	if p.Changed("override-acl") {
+		g.options.acl = &g.acl
+		if g.acl == noACL {
+			g.options.acl = new(string)
 		}
 	}
-	o.sleep = time.Duration(*wait) * time.Second
+	return g.options, g.settle(p.Args(), std.in, now)
+}
+
+// settle makes options of what is given.
+func (g *given) settle(args []string, stdin io.Reader, now time.Time) error {
+	o := g.options
+	o.sleep = time.Duration(g.delay) * time.Second
 	var err error
-	if err = o.times(*at, *since, *until, now); err != nil {
-		return nil, err
+	if err = o.times(g.atText, g.since, g.until, now); err != nil {
+		return err
 	}
-	if o.rate, err = parseRate(*limit); err != nil {
-		return nil, err
+	if o.rate, err = parseRate(g.rateText); err != nil {
+		return err
 	}
 	switch {
-	case *skip && *only:
-		return nil, cli.Usagef("-X and -x exclude each other")
-	case *skip:
+	case g.skip && g.only:
+		return cli.Usagef("-X and -x exclude each other")
+	case g.skip:
 		o.selection.Deleted = restore.Without
-	case *only:
+	case g.only:
 		o.selection.Deleted = restore.Only
 	}
-	rest, err := o.where(*to, f.Args())
+	rest, err := o.where(g.to, args)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if rest, err = o.which(map[cli.Mode]string{cli.ByPath: *byFile, cli.ByMailbox: *byMailbox, cli.ByUser: *byUser}, rest); err != nil {
-		return nil, err
+	if rest, err = o.which(map[cli.Mode]string{cli.ByPath: g.path, cli.ByMailbox: g.mailbox, cli.ByUser: g.user}, rest); err != nil {
+		return err
 	}
 	o.selection.Objects = rest
-	if *file != "" {
-		if err := o.fromFile(*file, stdin); err != nil {
-			return nil, err
+	if g.input != "" {
+		if err := o.fromFile(g.input, stdin); err != nil {
+			return err
 		}
 	}
 	o.selection.AsItWas = o.keepUIDs || o.flagsOnly || o.moment != history.Moment{}
-	return o, o.check()
+	return o.check()
 }
 
 // attachedACL lets -A have its value attached, as in Cyrus's restore: pflag would

@@ -49,7 +49,7 @@ func TestParse(t *testing.T) {
 		{"--to imaps://anne@srv/ anne -a", func(o *options) bool { return o.toFiles == "imap" && o.server == "imaps://anne@srv/" }},
 		{"-F - srv anne", func(o *options) bool { return slices.Equal(o.selection.Objects, []string{"user.a", "user.b"}) }},
 	} {
-		o, err := parse(strings.Fields(c.argv), strings.NewReader("# two\n\nuser.a\nuser.b\n"), now)
+		o, err := parse(t.Context(), strings.Fields(c.argv), stdio{in: strings.NewReader("# two\n\nuser.a\nuser.b\n")}, now)
 		if err != nil || !c.check(o) {
 			t.Errorf("%s: %+v, %v", c.argv, o, err)
 		}
@@ -61,7 +61,7 @@ func TestParse(t *testing.T) {
 		"--progress loud srv anne -a", "--to maildir:/x -U anne -a", "--to maildir: anne -a", "--since now --until yesterday srv anne -a",
 		"--flags-only -M x srv anne x", "--nonsense",
 	} {
-		_, err := parse(strings.Fields(argv), strings.NewReader(""), now)
+		_, err := parse(t.Context(), strings.Fields(argv), stdio{in: strings.NewReader("")}, now)
 		var u *cli.UsageError
 		if !errors.As(err, &u) {
 			t.Errorf("%s: %v, want a usage error", argv, err)

@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"backupd/cmd/internal/cmdline"
 	"backupd/cmd/internal/stores"
 	"backupd/internal/imapconf"
 	"backupd/partitions"
@@ -24,6 +25,17 @@ const (
 	ExitConfig      = 78 // imapd.conf has to be mended
 	ExitInterrupted = 130
 )
+
+// Statuses tells of the exit codes.
+func Statuses() []cmdline.Status {
+	return []cmdline.Status{
+		{Code: ExitOK, Text: "all was done"},
+		{Code: ExitUsage, Text: "the command line makes no sense; nothing was done"},
+		{Code: ExitTemporary, Text: "something could not be done, was locked or was not found: each thing has a line on standard error"},
+		{Code: ExitConfig, Text: "imapd.conf has to be mended: the line names file, line and option"},
+		{Code: ExitInterrupted, Text: "interrupted by SIGINT or SIGTERM"},
+	}
+}
 
 // UsageError is a command line that makes no sense.
 type UsageError struct{ Text string }

@@ -19,6 +19,7 @@ type Program struct {
 	Synopsis []string // the ways to call it: what stands behind the name
 	Verbs    []Verb   // its commands, if it has any
 	Notes    string   // lines that --help has behind the options
+	Exit     []Status
 	Examples []string // whole command lines
 	// Arguments proposes what can stand behind the arguments; nil: files.
 	Arguments cobra.CompletionFunc
@@ -37,6 +38,12 @@ type Verb struct {
 	Name string
 	Args string // as in a synopsis
 	Text string // a sentence without its full stop
+}
+
+// Status is what the program's exit status says.
+type Status struct {
+	Code int
+	Text string
 }
 
 // group is a set of options under a title.

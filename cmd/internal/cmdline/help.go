@@ -94,6 +94,12 @@ func (p *Program) Help() string {
 	if p.Notes != "" {
 		sb.WriteString("\n" + p.Notes)
 	}
+	if len(p.Exit) > 0 {
+		sb.WriteString("\nExit status:\n")
+	}
+	for _, e := range p.Exit {
+		entry(&sb, fmt.Sprint(e.Code), e.Text)
+	}
 	if len(p.Examples) > 0 {
 		sb.WriteString("\nExamples:\n")
 	}
