@@ -1,22 +1,17 @@
 // Command backup_replay pushes mail to any csync server, as sync_client would:
 // to try one, to fill one, to measure one.
-//
-// Exit status: 0 everything was pushed, or the server had it already; 1 a user
-// failed (the summary says which, and why); 2 the command line is wrong; 3 the
-// source cannot be read.
 package main
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"strings"
 	"syscall"
 	"time"
-
-	"github.com/spf13/cobra"
 
 	"backupd/cmd/backup_replay/internal/source"
 	"backupd/replication/client"
@@ -44,7 +39,7 @@ func (e *exitError) Error() string {
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	err := command().ExecuteContext(ctx)
+	err := run(ctx, os.Args[1:], os.Stdout)
 	if err == nil {
 		return
 	}
@@ -60,70 +55,29 @@ func main() {
 	os.Exit(status)
 }
 
-// settings are the flags of a push.
-type settings struct {
-	connection
-	useExec     bool
-	null        bool
-	user        string
-	users       int
-	connections int
-	folder      string
-	rounds      int
-	grow        int
-	json        bool
-}
-
-func command() *cobra.Command {
+// run is the program without its exit status: an error that is no exitError is a command
+// line that makes no sense.
+func run(ctx context.Context, argv []string, out io.Writer) error {
 	var s settings
-	cmd := &cobra.Command{
-		Use:   "backup_replay [flags] SOURCE [-- PROGRAM ARGS…]",
-		Short: "push mail to a csync server",
-		Long: `SOURCE is a Maildir (with the folders below it), an mbox (mboxrd), a directory of .eml files, or
-gen:COUNT:SIZE[:SEED], which makes COUNT messages of about SIZE bytes (k, M).
-
-The same source gives the same mailboxes at every run: the second finds nothing to do.
-Exit status: 0 done, 1 a user failed, 2 usage, 3 source unreadable.`,
-		Example: `  backup_replay --server localhost:2005 --auth repl --password-file pw --user anne gen:1000:5k
-  backup_replay --server /run/csync --users 10 --connections 4 ~/Maildir
-  backup_replay --user anne --exec mail.mbox -- backupd -C imapd.conf
-  backup_replay --null --connections 4 --users 4 gen:10000:5k`,
-		Args:          cobra.MinimumNArgs(1),
-		SilenceErrors: true,
-		SilenceUsage:  true,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			dash := cmd.ArgsLenAtDash()
-			if dash >= 0 {
-				s.program = args[dash:]
-				args = args[:dash]
-			}
-			if err := s.validate(args); err != nil {
-				return err
-			}
-			return s.run(cmd, args[0])
-		},
+	p := s.commandLine()
+	if done, err := p.Parse(ctx, argv, out); done || err != nil {
+		return err
 	}
-	f := cmd.Flags()
-	f.StringVar(&s.server, "server", "", "host:port, or the path of a UNIX socket")
-	f.BoolVar(&s.useExec, "exec", false, "run what stands behind -- for each connection and speak to its standard input and output")
-	f.BoolVar(&s.null, "null", false, "push to a null server in this process: what this program can do at most")
-	f.StringVar(&s.auth, "auth", "", "log in as this user; the password is in --password-file or in "+passwordEnv)
-	f.StringVar(&s.passwordFile, "password-file", "", "file with the password")
-	f.StringVar(&s.mech, "mech", "", "SASL mechanism: PLAIN or SCRAM-SHA-256 (the stronger one offered)")
-	f.BoolVar(&s.compress, "compress", false, "COMPRESS DEFLATE, if it is offered")
-	f.BoolVar(&s.tls, "tls", false, "TLS from the first byte")
-	f.BoolVar(&s.startTLS, "starttls", false, "STARTTLS")
-	f.StringVar(&s.caFile, "ca", "", "file with the certificates to trust")
-	f.BoolVar(&s.insecure, "insecure", false, "trust any certificate")
-	f.StringVar(&s.user, "user", "replay", "user whose mail it is")
-	f.IntVar(&s.users, "users", 1, "push for that many users, USER1, USER2, …; generated mail differs among them")
-	f.IntVar(&s.connections, "connections", 1, "connections at a time")
-	f.StringVar(&s.folder, "folder", "", "mailbox below INBOX for the source's top, components joined by /")
-	f.IntVar(&s.rounds, "rounds", 1, "push that many times")
-	f.IntVar(&s.grow, "grow", 0, "messages that gen: adds to each mailbox with each further round; a later run must not begin with fewer")
-	f.BoolVar(&s.json, "json", false, "print the summary as JSON")
-	cmd.AddCommand(serveNullCommand())
-	return cmd
+	args := p.Args()
+	if len(args) > 0 && args[0] == serveNull {
+		if len(args) != 2 || p.Changed("server") || s.useExec || s.null {
+			return errors.New("serve-null wants one LISTEN")
+		}
+		return listenAndServe(ctx, args[1], s.compress, out)
+	}
+	if dash := p.ArgsLenAtDash(); dash >= 0 {
+		s.program = args[dash:]
+		args = args[:dash]
+	}
+	if err := s.validate(args); err != nil {
+		return err
+	}
+	return s.run(ctx, args[0], out)
 }
 
 func (s *settings) validate(args []string) error {
@@ -149,7 +103,7 @@ func (s *settings) validate(args []string) error {
 	return errors.Join(faults...)
 }
 
-func (s *settings) run(cmd *cobra.Command, src string) (err error) {
+func (s *settings) run(ctx context.Context, src string, out io.Writer) (err error) {
 	o, err := s.options()
 	if err != nil {
 		return err
@@ -161,7 +115,7 @@ func (s *settings) run(cmd *cobra.Command, src string) (err error) {
 	}
 	sum := &Summary{Server: s.name(), Users: s.users, Connections: min(s.connections, s.users), PrepareSeconds: time.Since(start).Seconds()}
 	if s.null {
-		addr, stop, err := startNull(cmd.Context())
+		addr, stop, err := startNull(ctx)
 		if err != nil {
 			return &exitError{exitFailed, err}
 		}
@@ -172,13 +126,13 @@ func (s *settings) run(cmd *cobra.Command, src string) (err error) {
 		return s.dial(ctx, o, observe)
 	}
 	for i := range s.rounds {
-		sum.Rounds = append(sum.Rounds, p.round(cmd.Context(), i))
+		sum.Rounds = append(sum.Rounds, p.round(ctx, i))
 	}
 	write := sum.writeText
 	if s.json {
 		write = sum.writeJSON
 	}
-	if err := write(cmd.OutOrStdout()); err != nil {
+	if err := write(out); err != nil {
 		return &exitError{exitFailed, err}
 	}
 	if sum.failed() {

@@ -52,14 +52,11 @@ func startServer(t *testing.T, s *fakeserver.Server) string {
 	return addr
 }
 
-// run runs the program and returns its summary and exit status.
-func run(t *testing.T, args ...string) (Summary, int, error) {
+// replay runs the program and returns its summary and exit status.
+func replay(t *testing.T, args ...string) (Summary, int, error) {
 	t.Helper()
-	cmd := command()
 	var out bytes.Buffer
-	cmd.SetOut(&out)
-	cmd.SetArgs(append([]string{"--json"}, args...))
-	err := cmd.ExecuteContext(t.Context())
+	err := run(t.Context(), append([]string{"--json"}, args...), &out)
 	status := 0
 	var e *exitError
 	if errors.As(err, &e) {
@@ -81,7 +78,7 @@ func TestSecondRunFindsNothingToDo(t *testing.T) {
 	addr := startServer(t, s)
 	t.Setenv(passwordEnv, "secret")
 	args := []string{"--server", addr, "--auth", "repl", "--compress", "--user", "anne", "--users", "3", "--connections", "2", "gen:20:2k:5"}
-	sum, status, err := run(t, args...)
+	sum, status, err := replay(t, args...)
 	if err != nil || status != 0 {
 		t.Fatal(status, err)
 	}
@@ -91,7 +88,7 @@ func TestSecondRunFindsNothingToDo(t *testing.T) {
 	if st := s.Stats(); st.Messages != 60 || st.Connections != 2 {
 		t.Errorf("%+v", st)
 	}
-	sum, _, err = run(t, args...)
+	sum, _, err = replay(t, args...)
 	if err != nil || !sum.Rounds[0].nothingToDo() {
 		t.Errorf("second run: %+v, %v", sum.Rounds[0], err)
 	}
@@ -103,7 +100,7 @@ func TestSecondRunFindsNothingToDo(t *testing.T) {
 
 func TestRoundsThatGrow(t *testing.T) {
 	addr := startServer(t, new(fakeserver.Server))
-	sum, status, err := run(t, "--server", addr, "--rounds", "3", "--grow", "4", "gen:10:500")
+	sum, status, err := replay(t, "--server", addr, "--rounds", "3", "--grow", "4", "gen:10:500")
 	if err != nil || status != 0 || len(sum.Rounds) != 3 {
 		t.Fatal(status, err)
 	}
@@ -132,7 +129,7 @@ func TestFiles(t *testing.T) {
 	}
 	addr := startServer(t, new(fakeserver.Server))
 	for _, nothing := range []bool{false, true} {
-		sum, status, err := run(t, "--server", addr, "--folder", "Old mail/x.y", top)
+		sum, status, err := replay(t, "--server", addr, "--folder", "Old mail/x.y", top)
 		if err != nil || status != 0 {
 			t.Fatal(status, err)
 		}
@@ -146,12 +143,12 @@ func TestFiles(t *testing.T) {
 }
 
 func TestNullAndExec(t *testing.T) {
-	sum, status, err := run(t, "--null", "--users", "2", "--connections", "2", "gen:50:1k")
+	sum, status, err := replay(t, "--null", "--users", "2", "--connections", "2", "gen:50:1k")
 	if err != nil || status != 0 || sum.Rounds[0].Messages != 100 {
 		t.Errorf("%+v, %d, %v", sum, status, err)
 	}
 	t.Setenv(asServer, "1")
-	sum, status, err = run(t, "--exec", "gen:50:1k", "--", os.Args[0])
+	sum, status, err = replay(t, "--exec", "gen:50:1k", "--", os.Args[0])
 	if err != nil || status != 0 || sum.Rounds[0].Messages != 50 {
 		t.Errorf("%+v, %d, %v", sum, status, err)
 	}
@@ -164,7 +161,7 @@ func TestExitStatus(t *testing.T) {
 		}
 		return ""
 	}})
-	sum, status, _ := run(t, "--server", addr, "--users", "2", "gen:1:1")
+	sum, status, _ := replay(t, "--server", addr, "--users", "2", "gen:1:1")
 	if status != exitFailed || len(sum.Rounds[0].Failed) != 2 || !strings.Contains(sum.Rounds[0].Failed[0], "IMAP_MAILBOX_LOCKED") {
 		t.Errorf("refused: %d, %+v", status, sum.Rounds)
 	}
@@ -176,6 +173,9 @@ func TestExitStatus(t *testing.T) {
 		{exitUsage, []string{"gen:1:1"}},
 		{exitUsage, []string{"--null", "--server", "x", "gen:1:1"}},
 		{exitUsage, []string{"--null", "gen:1"}},
+		{exitUsage, []string{"serve-null"}},
+		{exitUsage, []string{"serve-null", "--null", "127.0.0.1:0"}},
+		{exitFailed, []string{"serve-null", "/nowhere/at/all"}},
 		{exitUsage, []string{"--null", "--users", "0", "gen:1:1"}},
 		{exitUsage, []string{"--null", "--nonsense", "gen:1:1"}},
 		{exitUsage, []string{"--exec", "gen:1:1"}},
@@ -183,7 +183,7 @@ func TestExitStatus(t *testing.T) {
 		{exitSource, []string{"--null", filepath.Join(t.TempDir(), "none")}},
 		{exitFailed, []string{"--server", filepath.Join(t.TempDir(), "none"), "gen:1:1"}},
 	} {
-		if _, status, err := run(t, c.args...); status != c.status || err == nil {
+		if _, status, err := replay(t, c.args...); status != c.status || err == nil {
 			t.Errorf("%v: %d, %v", c.args, status, err)
 		}
 	}

@@ -3,12 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
-
-	"github.com/spf13/cobra"
 
 	"backupd/replication/client/fakeserver"
 )
@@ -20,33 +19,23 @@ func listen(addr string) (net.Listener, error) {
 	return net.Listen("tcp", addr)
 }
 
-func serveNullCommand() *cobra.Command {
-	var compress bool
-	cmd := &cobra.Command{
-		Use:   "serve-null LISTEN",
-		Short: "accept everything and store nothing, at host:port or the UNIX socket /path",
-		Long: "A csync server that reads every command, answers OK, reports no mailboxes and lacks every message. Pushing to it\n" +
-			"measures what this program and the connection can do. Any user and password are accepted. It ends on SIGINT or SIGTERM.",
-		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			l, err := listen(args[0])
-			if err != nil {
-				return err
-			}
-			if _, err := fmt.Fprintf(cmd.OutOrStdout(), "listening at %s\n", l.Addr()); err != nil {
-				return err
-			}
-			s := &fakeserver.Server{Null: true, Compress: compress}
-			if err := s.Serve(cmd.Context(), l); err != nil {
-				return err
-			}
-			st := s.Stats()
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d connections, %d commands, %d messages, %d bytes, %d records\n", st.Connections, st.Commands, st.Messages, st.Bytes, st.Records)
-			return err
-		},
+// listenAndServe is serve-null: a csync server that reads every command, answers OK,
+// reports no mailboxes and lacks every message, until the context ends.
+func listenAndServe(ctx context.Context, addr string, compress bool, out io.Writer) error {
+	l, err := listen(addr)
+	if err != nil {
+		return &exitError{exitFailed, err}
 	}
-	cmd.Flags().BoolVar(&compress, "compress", false, "offer COMPRESS DEFLATE")
-	return cmd
+	if _, err := fmt.Fprintf(out, "listening at %s\n", l.Addr()); err != nil {
+		return &exitError{exitFailed, err}
+	}
+	s := &fakeserver.Server{Null: true, Compress: compress}
+	if err := s.Serve(ctx, l); err != nil {
+		return &exitError{exitFailed, err}
+	}
+	st := s.Stats()
+	_, err = fmt.Fprintf(out, "%d connections, %d commands, %d messages, %d bytes, %d records\n", st.Connections, st.Commands, st.Messages, st.Bytes, st.Records)
+	return err
 }
 
 // startNull starts a null server in this process and returns its socket.
