@@ -11,7 +11,7 @@ import (
 
 // A backup that was moved is in two partitions: the log of the old one ends with a seal
 // that names the repository in which it goes on, and the new one's begins with all of
-// the old one's, the seal included (docs/format.md 2.2).
+// the old one's, the seal included (docs/format.md 2.1).
 
 // errSealed: the log of the backup has ended here.
 var errSealed = errors.New("the backup is sealed: it was moved or erased, see ctl_backups(8)")

@@ -29,8 +29,12 @@ func verbs() []verb {
 			Text: "keep every backupd off one backup, while a command runs or until standard input ends"}, lock},
 		{cmdline.Verb{Name: "reindex", Args: "MODE BACKUP...",
 			Text: "make the local index anew from the bucket; a running backupd is asked to do it"}, reindex},
-		{cmdline.Verb{Name: "import", Args: "FILE|DIRECTORY...",
-			Text: "take over data files of Cyrus Backups, with their history, before the first sync of those users"}, importFiles},
+		{cmdline.Verb{Name: "move", Args: "MODE BACKUP... PARTITION",
+			Text: "move backups with all their history to another partition; every backupd follows by itself"}, move},
+		{cmdline.Verb{Name: "export", Args: "MODE BACKUP... LOCATION",
+			Text: "copy backups, and nothing of others, into a repository of their own: a directory or a bucket; again: add what is new"}, export},
+		{cmdline.Verb{Name: "import", Args: "FILE|LOCATION...",
+			Text: "take over what export has made, or data files of Cyrus Backups, with their history, before the first sync of those users"}, importAll},
 		{cmdline.Verb{Name: "passwd", Args: "USER | --delete USER | --list",
 			Text: "set the password that a mail server logs in with, read from standard input; remove it; list who has one"}, passwd},
 	}
@@ -77,6 +81,8 @@ func (c *command) commandLine() *cmdline.Program {
 		"ctl_backups verify -v -A       # read everything, and compare it",
 		`ctl_backups lock anne -x "rclone sync /var/spool/backup remote:copy"`,
 		"ctl_backups import /var/spool/cyrus/backup",
+		"ctl_backups move -P a cold     # everybody whose userid begins with a",
+		"ctl_backups export anne /srv/for-anne",
 		"ctl_backups reindex -A",
 		"echo secret | ctl_backups passwd repl",
 	}

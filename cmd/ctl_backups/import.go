@@ -13,9 +13,39 @@ import (
 	"backupd/partitions"
 )
 
+// importAll takes over what is named: repositories that export has made, and data files
+// of Cyrus Backups.
+func importAll(c *command) error {
+	var files []string
+	failed := false
+	for _, arg := range c.args {
+		l, ours := repositoryAt(arg)
+		if !ours {
+			files = append(files, arg)
+			continue
+		}
+		if err := c.importRepository(l); errors.Is(err, cli.ErrReported) && !c.stop {
+			failed = true
+		} else if err != nil {
+			return err
+		}
+	}
+	if len(files) > 0 {
+		if err := c.importFiles(files); errors.Is(err, cli.ErrReported) {
+			failed = true
+		} else if err != nil {
+			return err
+		}
+	}
+	if failed {
+		return cli.ErrReported
+	}
+	return nil
+}
+
 // importFiles makes backups out of data files of Cyrus Backups, with the times of then.
-func importFiles(c *command) error {
-	files, err := dataFiles(c.args)
+func (c *command) importFiles(args []string) error {
+	files, err := dataFiles(args)
 	if err != nil {
 		return err
 	}
@@ -78,7 +108,7 @@ func dataFiles(args []string) ([]string, error) {
 		}
 	}
 	if len(out) == 0 {
-		return nil, errors.New("no data files were found (USERID_XXXXXX)")
+		return nil, errors.New("neither a repository (repository.json) nor data files of Cyrus Backups (USERID_XXXXXX) were found")
 	}
 	return out, nil
 }

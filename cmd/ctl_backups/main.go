@@ -41,6 +41,7 @@ type command struct {
 	out        io.Writer
 	err        io.Writer
 	args       []string
+	target     string // of move and export
 
 	config  string
 	mode    mode
@@ -105,10 +106,17 @@ func (c *command) do(name string) error {
 }
 
 func (c *command) checkNames(verb string) error {
+	if verb == "move" || verb == "export" {
+		if len(c.args) == 0 {
+			return cli.Usagef("%s needs backups, and where they shall go", verb)
+		}
+		c.target = c.args[len(c.args)-1]
+		c.args = c.args[:len(c.args)-1]
+	}
 	switch {
 	case verb == "import" && (c.mode != modeUsers || len(c.args) == 0):
-		return cli.Usagef("import takes files and directories, and no mode")
-	case verb == "lock" && (len(c.args) != 1 || c.mode == modeAll || c.mode == modeDomains || c.mode == modePrefixes):
+		return cli.Usagef("import takes files, directories and locations, and no mode")
+	case verb == "lock" && (len(c.args) != 1 || c.many()):
 		return cli.Usagef("lock takes exactly one backup")
 	case c.pause && c.execute != "":
 		return cli.Usagef("only one of -p and -x can be given")

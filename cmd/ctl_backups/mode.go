@@ -58,8 +58,7 @@ func (c *command) setMode() error {
 // chosen yields the backups that the command line chooses. A name that fits none is
 // reported, and makes the exit status 75 at the end.
 func (c *command) chosen() iter.Seq2[*partitions.Found, error] {
-	switch c.mode {
-	case modeAll, modeDomains, modePrefixes:
+	if c.many() {
 		return c.browsed()
 	}
 	return func(yield func(*partitions.Found, error) bool) {
@@ -75,6 +74,11 @@ func (c *command) chosen() iter.Seq2[*partitions.Found, error] {
 	}
 }
 
+// many says that the mode does not name single backups.
+func (c *command) many() bool {
+	return c.mode == modeAll || c.mode == modeDomains || c.mode == modePrefixes
+}
+
 func (c *command) single() cli.Mode {
 	switch c.mode {
 	case modeMailboxes:
@@ -87,14 +91,12 @@ func (c *command) single() cli.Mode {
 
 func (c *command) browsed() iter.Seq2[*partitions.Found, error] {
 	return func(yield func(*partitions.Found, error) bool) {
-		for _, p := range c.bucket.Partitions {
-			for f, err := range partitions.Browse(c.ctx, p) {
-				if err == nil && !c.fits(f) {
-					continue
-				}
-				if !yield(f, err) {
-					return
-				}
+		for f, err := range partitions.BrowseAll(c.ctx, c.bucket.Partitions) {
+			if err == nil && !c.fits(f) {
+				continue
+			}
+			if !yield(f, err) {
+				return
 			}
 		}
 	}
@@ -125,9 +127,11 @@ func (c *command) fits(f *partitions.Found) bool {
 }
 
 // each calls fn for each chosen backup and reports what fails on standard error.
-func (c *command) each(fn func(*partitions.Found) error) error {
+func (c *command) each(fn func(*partitions.Found) error) error { return c.eachOf(c.chosen(), fn) }
+
+func (c *command) eachOf(backups iter.Seq2[*partitions.Found, error], fn func(*partitions.Found) error) error {
 	failed := false
-	for f, err := range c.chosen() {
+	for f, err := range backups {
 		if err == nil {
 			err = fn(f)
 		}

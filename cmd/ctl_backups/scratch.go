@@ -11,6 +11,10 @@ import (
 // scratchSet opens the partitions with an index of its own, which is thrown away: for
 // what writes to the bucket beside a running daemon, as another host would.
 func (c *command) scratchSet() (*partitions.Set, func() error, error) {
+	return c.scratchSetOf(c.bucket.Partitions)
+}
+
+func (c *command) scratchSetOf(parts []partitions.Config) (*partitions.Set, func() error, error) {
 	dir, err := os.MkdirTemp("", "ctl_backups")
 	if err != nil {
 		return nil, nil, err
@@ -20,7 +24,7 @@ func (c *command) scratchSet() (*partitions.Set, func() error, error) {
 		return nil, nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	o := c.setOptions
-	o.Partitions, o.Index, o.NoCheckpoints, o.Host = c.bucket.Partitions, x, true, c.host
+	o.Partitions, o.Index, o.NoCheckpoints, o.Host = parts, x, true, c.host
 	o.Exclusive = c.bucket.Conf.Switch("backup_exclusive")
 	o.DedupPerBackup = c.bucket.Conf.Word("backup_dedup") == "backup"
 	set, err := partitions.Open(o)

@@ -321,6 +321,37 @@ func testDirectory(t *testing.T, every int) {
 	checkErrors(t, p, dir, st)
 }
 
+// An export has packs of its own, and notes that lead to them.
+func TestExported(t *testing.T) {
+	from, err := dirstore.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := newHost(t, from, 3)
+	st := tell(h)
+	h.waitForCheckpoint("user/anne")
+	h.stop()
+	dir := t.TempDir()
+	to, err := dirstore.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := newHost(t, to, 0)
+	for f, err := range partitions.Browse(t.Context(), partitions.Config{Name: "from", Store: from}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := out.set.CopyTo(t.Context(), f, "default", nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out.stop()
+	if notes, err := filepath.Glob(filepath.Join(dir, "moved/*/*.json")); err != nil || len(notes) == 0 {
+		t.Fatalf("no notes in moved/: %v", err)
+	}
+	checkStory(t, &person{t, dir, []string{"PATH=" + tools(t), "TMPDIR=" + t.TempDir()}}, st)
+}
+
 func TestRclone(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs MinIO and rclone")

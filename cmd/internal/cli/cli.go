@@ -147,8 +147,12 @@ func (b *Bucket) Name(m Mode, arg string) (partitions.Name, error) {
 func (b *Bucket) findPath(ctx context.Context, path string) (*partitions.Found, error) {
 	for _, p := range b.Partitions {
 		f, err := partitions.FindPath(ctx, p, path)
-		if !errors.Is(err, partitions.ErrNoBackup) {
-			return f, err
+		switch {
+		case errors.Is(err, partitions.ErrNoBackup):
+		case err != nil:
+			return nil, err
+		default: // in one of the partitions, if it was moved
+			return partitions.Find(ctx, b.Partitions, f.Name())
 		}
 	}
 	return nil, fmt.Errorf("backups/%s: %w", path, partitions.ErrNoBackup)

@@ -88,6 +88,22 @@ func Open(ctx context.Context, conf *imapconf.File, o Options) ([]partitions.Con
 	return out, open, nil
 }
 
+// OpenOne opens a store that imapd.conf does not name, as a partition of this name.
+func OpenOne(ctx context.Context, name string, l objstore.Location, o Options) (partitions.Config, io.Closer, error) {
+	if o.Patience == 0 {
+		o.Patience = 5 * time.Second
+	}
+	s, err := openStore(ctx, l)
+	if err != nil {
+		return partitions.Config{}, nil, err
+	}
+	var open closers
+	if c, ok := s.(io.Closer); ok {
+		open = append(open, c)
+	}
+	return partitions.Config{Name: name, Location: l.String(), Store: decorate(s, name, l, o)}, open, nil
+}
+
 func openStore(ctx context.Context, l objstore.Location) (objstore.Store, error) {
 	switch l.Scheme {
 	case objstore.Dir:

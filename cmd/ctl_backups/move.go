@@ -1,0 +1,106 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+	"os"
+
+	"backupd/cmd/internal/cli"
+	"backupd/partitions"
+)
+
+// move moves backups to another of the configured partitions.
+func move(c *command) error {
+	set, end, err := c.scratchSet()
+	if err != nil {
+		return err
+	}
+	err = c.eachOf(c.toMove(), func(f *partitions.Found) error {
+		done, err := set.Move(c.ctx, f.Name(), c.target, c.lockOptions("move"), c.progress("move", f))
+		if errors.Is(err, partitions.ErrThere) && c.many() {
+			return nil
+		}
+		return c.copied("move", f, done, err)
+	})
+	return errors.Join(err, end())
+}
+
+// toMove yields what lies in the other partitions, whether it lives there or was left
+// behind by a move: one that was cut off is no obstacle to its repetition.
+func (c *command) toMove() iter.Seq2[*partitions.Found, error] {
+	return func(yield func(*partitions.Found, error) bool) {
+		if !c.many() {
+			for _, name := range c.args {
+				if !yield(c.anywhere(name)) {
+					return
+				}
+			}
+			return
+		}
+		for _, p := range c.bucket.Partitions {
+			if p.Name == c.target {
+				continue
+			}
+			for f, err := range partitions.Browse(c.ctx, p) {
+				if err == nil && !c.fits(f) {
+					continue
+				}
+				if !yield(f, err) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// anywhere finds a backup in the first partition that has something of it.
+func (c *command) anywhere(name string) (*partitions.Found, error) {
+	path := name
+	if c.mode != modePaths {
+		n, err := c.bucket.Name(c.single(), name)
+		if err != nil {
+			return nil, err
+		}
+		path = n.Path()
+	}
+	for _, p := range c.bucket.Partitions {
+		f, err := partitions.FindPath(c.ctx, p, path)
+		if !errors.Is(err, partitions.ErrNoBackup) {
+			return f, err
+		}
+	}
+	return nil, fmt.Errorf("%s: not found: %w", name, partitions.ErrNoBackup)
+}
+
+// lockOptions are those of a verb that writes to the logs of backups.
+func (c *command) lockOptions(verb string) partitions.LockOptions {
+	return partitions.LockOptions{
+		Owner: fmt.Sprintf("ctl_backups %s, process %d on %s", verb, os.Getpid(), c.host), Host: c.host, Now: c.clock, Wait: c.wait,
+	}
+}
+
+// progress tells what was copied so far, on standard error, with -vv.
+func (c *command) progress(verb string, f *partitions.Found) func(partitions.Copied) {
+	if c.verbose < 2 {
+		return nil
+	}
+	return func(d partitions.Copied) {
+		fmt.Fprintf(c.err, "%s %s: %d objects, %d messages and pieces, %s bytes\n", verb, label(f), d.Objects, d.Chunks, c.size(d.Bytes))
+	}
+}
+
+// copied says what came of a backup, and with -v what was copied.
+func (c *command) copied(verb string, f *partitions.Found, d partitions.Copied, err error) error {
+	if printed := c.status(verb, f, err); printed != nil {
+		return printed
+	}
+	if err != nil {
+		return errors.Join(cli.ErrReported, c.ctx.Err())
+	}
+	if c.verbose == 0 {
+		return nil
+	}
+	_, err = fmt.Fprintf(c.out, "  %d objects, %d messages and pieces, %s bytes\n", d.Objects, d.Chunks, c.size(d.Bytes))
+	return err
+}
