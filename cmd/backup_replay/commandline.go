@@ -75,6 +75,9 @@ to do.
 		"backup_replay --user anne --exec mail.mbox -- backupd -C imapd.conf",
 		"backup_replay --null --connections 4 --users 4 gen:10000:5k",
 	}
+	p.Arguments = func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return []string{"gen:", serveNull}, cobra.ShellCompDirectiveDefault // or a file
+	}
 	p.Values = map[string]cobra.CompletionFunc{"mech": cmdline.Words("PLAIN", "SCRAM-SHA-256")}
 	return p
 }

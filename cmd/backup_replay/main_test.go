@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"io"
 	"net"
 	"os"
@@ -20,6 +21,8 @@ const asServer = "BACKUP_REPLAY_TEST_SERVER"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asServer) == "" {
+		flag.Bool("update", false, "write the manual page anew")
+		flag.Parse()
 		os.Exit(m.Run())
 	}
 	s := new(fakeserver.Server)

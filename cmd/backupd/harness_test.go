@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -21,6 +22,8 @@ const childVariable = "BACKUPD_TEST_AS_SERVICE"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(childVariable) == "" {
+		flag.Bool("update", false, "write the manual page anew")
+		flag.Parse()
 		os.Exit(m.Run())
 	}
 	p := program{args: os.Args, getenv: os.Getenv, stderr: os.Stderr, euid: os.Geteuid(), logger: stderrLogger, build: newEcho}

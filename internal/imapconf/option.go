@@ -45,6 +45,9 @@ type Option struct {
 	Floor int64
 	// ReplacedBy makes this a deprecated name of another option of the same type.
 	ReplacedBy string
+	// NoEffect: it is checked, and nothing comes of it: it is another program's, or is for
+	// what is not built yet.
+	NoEffect bool
 	// Doc is the text for the manual page.
 	Doc string
 }

@@ -27,7 +27,7 @@ func storageOptions() []Option {
 			Doc: "Whether equal messages are stored once per partition, or once per backup so that no user's data depends on another's. Fixed when a partition is created."},
 		{Name: "backup_exclusive", Type: Switch, Default: "0",
 			Doc: "Promise that this host is the only writer of its partitions. Needed for a store that cannot put an object only if it is absent."},
-		{Name: "backup_log_min_age", Type: Duration, Default: "48h", Min: 3600,
+		{Name: "backup_log_min_age", Type: Duration, Default: "48h", Min: 3600, NoEffect: true,
 			Doc: "Nothing younger than this is merged or removed from a backup's log. All writers of a partition need the same value."},
 		{Name: "backup_outage_wait", Type: Duration, Default: "10m", Max: 7 * 86400,
 			Doc: "How long a command waits for a store that is away before the client is told to come again. Keep it well below the sync_timeout of the clients."},
@@ -59,7 +59,7 @@ func serviceOptions() []Option {
 // clientOptions are what the restore tool needs to log in to a Cyrus server.
 func clientOptions() []Option {
 	return []Option{
-		{Name: "sync_host", Type: String, Doc: "The server to restore to."},
+		{Name: "sync_host", Type: String, NoEffect: true, Doc: "The server of sync_client(8). The command line of restore names its own."},
 		{Name: "sync_port", Type: String, Default: "csync", Doc: "Its port: a service name or a number."},
 		{Name: "sync_authname", Type: String, Doc: "User name for the login there."},
 		{Name: "sync_password", Type: String, Doc: "Password for the login there."},
@@ -69,11 +69,11 @@ func clientOptions() []Option {
 		{Name: "restore_realm", Type: String, Doc: "Realm for the login there; wins over sync_realm."},
 		{Name: "force_sasl_client_mech", Type: String, Doc: "The mechanism to log in with."},
 		{Name: "client_timeout", Type: Duration, Default: "10s", Doc: "How long to wait for a connection."},
-		{Name: "client_bind", Type: Switch, Default: "0", Doc: "Connect from a given address: client_bind_name, or servername."},
-		{Name: "client_bind_name", Type: String, Doc: "The address to connect from if client_bind is on."},
+		{Name: "client_bind", Type: Switch, Default: "0", NoEffect: true, Doc: "Connect from a given address: client_bind_name, or servername."},
+		{Name: "client_bind_name", Type: String, NoEffect: true, Doc: "The address to connect from if client_bind is on."},
 		{Name: "tls_client_cert", Type: String, Doc: "PEM file with the certificate that is shown to servers. disabled: none."},
 		{Name: "tls_client_key", Type: String, Doc: "PEM file with the key of tls_client_cert."},
 		{Name: "tls_server_ca_file", Type: String, Doc: "PEM file with the authorities that servers' certificates are checked against."},
-		{Name: "tls_server_ca_dir", Type: String, Doc: "Directory with the authorities that servers' certificates are checked against."},
+		{Name: "tls_server_ca_dir", Type: String, NoEffect: true, Doc: "Directory with the authorities that servers' certificates are checked against."},
 	}
 }

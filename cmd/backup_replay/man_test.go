@@ -1,0 +1,9 @@
+package main
+
+import (
+	"testing"
+
+	"backupd/cmd/internal/manpage"
+)
+
+func TestManPage(t *testing.T) { manpage.Program(t, "backup_replay.1", new(settings).commandLine()) }

@@ -1,0 +1,11 @@
+package main
+
+import (
+	"testing"
+
+	"backupd/cmd/internal/manpage"
+)
+
+func TestManPage(t *testing.T) {
+	manpage.Program(t, "cyr_backup.8", commandLine(new(given), new(command)))
+}

@@ -1,0 +1,57 @@
+package manpage
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"backupd/cmd/internal/cmdline"
+)
+
+// Program compares the page of a program, as backupd.8, with what its source and the
+// program say, or writes it anew where the test was called with -update.
+func Program(t *testing.T, page string, p *cmdline.Program) {
+	t.Helper()
+	Golden(t, filepath.Join("../../docs/man", page), OfProgram(p))
+	roff, err := os.ReadFile(filepath.Join("../../docs/man", page))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range p.Groups() {
+		for _, o := range g.Options {
+			if name := strings.ReplaceAll("--"+o.Long, "-", `\-`); !bytes.Contains(roff, []byte(name)) {
+				t.Errorf("%s does not have --%s", page, o.Long)
+			}
+		}
+	}
+}
+
+// Golden compares the page at path with what its source, path.md, and the parts say. The
+// flag -update is one that each package with a page defines for its tests.
+func Golden(t *testing.T, path string, parts Parts) {
+	t.Helper()
+	source, err := os.ReadFile(path + ".md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := Render(string(source), parts)
+	if err != nil {
+		t.Fatalf("%s.md: %v", path, err)
+	}
+	if flag.Lookup("update").Value.String() == "true" {
+		if err := os.WriteFile(path, want, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	got, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s is not what %s.md and the program say: make man", path, path)
+	}
+}

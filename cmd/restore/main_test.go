@@ -1,0 +1,13 @@
+package main
+
+import (
+	"flag"
+	"os"
+	"testing"
+)
+
+func TestMain(m *testing.M) {
+	flag.Bool("update", false, "write the manual page anew")
+	flag.Parse()
+	os.Exit(m.Run())
+}
