@@ -3,12 +3,15 @@
 
 GO     ?= go
 PREFIX ?= /usr/local
+SHARE   = $(DESTDIR)$(PREFIX)/share
 CACHE  := $(CURDIR)/.cache/bin
+
+PROGRAMS := backupd ctl_backups cyr_backup restore backup_replay
 
 MINIO_VERSION       := v0.0.0-20260212201848-7aac2a2c5b7c
 STATICCHECK_VERSION := v0.8.2
 
-.PHONY: build test unit lint deps minio staticcheck demo bench install clean
+.PHONY: build test unit lint deps minio staticcheck demo bench man install clean
 
 build:
 	$(GO) build -o bin/ ./cmd/...
@@ -49,10 +52,21 @@ bench: deps minio build
 	$(GO) run ./test/bench --bin bin --minio $(CACHE)/minio --mail testdata/mail --workloads small,big,users,sample,compressed
 	test/lab/bench.py --bin bin --minio $(CACHE)/minio --mail testdata/mail
 
+# the manual pages: their tests write what they otherwise compare with
+man:
+	$(GO) test -run '^TestManPage$$' $(addprefix ./cmd/,$(PROGRAMS) internal/manpage) -update
+
 # Not into Cyrus's own directory: Debian's cyrus-common has a backupd there.
 install: build
-	install -d $(DESTDIR)$(PREFIX)/sbin
-	install -m 755 bin/* $(DESTDIR)$(PREFIX)/sbin/
+	install -d $(DESTDIR)$(PREFIX)/sbin $(addprefix $(SHARE)/,man/man1 man/man5 man/man8 \
+		bash-completion/completions zsh/site-functions fish/vendor_completions.d)
+	for p in $(PROGRAMS); do \
+		install -m 755 bin/$$p $(DESTDIR)$(PREFIX)/sbin/ && \
+		bin/$$p --completion bash >$(SHARE)/bash-completion/completions/$$p && \
+		bin/$$p --completion zsh >$(SHARE)/zsh/site-functions/_$$p && \
+		bin/$$p --completion fish >$(SHARE)/fish/vendor_completions.d/$$p.fish || exit 1; \
+	done
+	for s in 1 5 8; do install -m 644 docs/man/*.$$s $(SHARE)/man/man$$s/ || exit 1; done
 
 clean:
 	rm -rf bin demo

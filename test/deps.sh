@@ -7,7 +7,8 @@ case ${1:-} in
 demo) want="zstd jq" ;;
 test) want="zstd jq rclone python3 openssl ca-certificates gcc libc6-dev strace
 	cyrus-common cyrus-imapd cyrus-replication cyrus-admin cyrus-clients
-	sasl2-bin libsasl2-modules libsasl2-modules-db" ;;
+	sasl2-bin libsasl2-modules libsasl2-modules-db
+	mandoc groff bash-completion zsh fish" ;;
 *) echo "usage: $0 demo|test" >&2; exit 64 ;;
 esac
 

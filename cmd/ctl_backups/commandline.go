@@ -99,7 +99,7 @@ func (c *command) propose(cmd *cobra.Command, args []string, begun string) ([]st
 			words = append(words, cobra.CompletionWithDesc(v.Name, v.Text))
 		}
 		return cmdline.Words(words...)(cmd, args, begun)
-	case args[0] == "import":
+	case args[0] == "import", args[0] == "export" && len(args) > 1:
 		return nil, cobra.ShellCompDirectiveDefault
 	case args[0] == "passwd":
 		return nil, cobra.ShellCompDirectiveNoFileComp
