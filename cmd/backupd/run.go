@@ -27,12 +27,13 @@ type program struct {
 func (p program) run(ctx context.Context) int {
 	inherited, inheritErr := master.Inherit(p.getenv) // first: nothing may inherit master's descriptors
 	opt, done, err := parseOptions(ctx, p.args[1:], p.stdout)
+	if done && p.getenv("CYRUS_SERVICE") != "" { // master would start it again and again after a 0
+		err = errors.New("this is no way to start a service")
+	}
 	switch {
 	case err != nil:
 		fmt.Fprintf(p.stderr, "backupd: %v\n%s", err, new(options).commandLine(new(int)).Usage())
 		return master.ExitUsage
-	case done && p.getenv("CYRUS_SERVICE") != "":
-		return master.ExitUsage // master would start it again and again after a 0
 	case done:
 		return master.ExitOK
 	}
