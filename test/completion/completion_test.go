@@ -72,6 +72,9 @@ words=("$@") CURRENT=$#
 }
 
 func TestShells(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds all programs")
+	}
 	dir := programs(t)
 	for _, s := range shells() {
 		t.Run(s.name, func(t *testing.T) {
