@@ -28,16 +28,20 @@ type two struct {
 func inTwo(t *testing.T) (*two, *host) {
 	stores := []*memstore.Store{newStore(), newStore()}
 	a := newHostWith(t, func(o *partitions.Options) { o.NoCheckpoints = true }, stores[0], stores[1])
-	return backedUp(a, stores, "anne"), a
+	return backedUp(a, stores, "anne", noise(7, 1200<<10)), a
 }
 
-func backedUp(a *host, stores []*memstore.Store, who string) *two {
+// backedUp is a user with mail in packs and in the log, a checkpoint, and a large message
+// if that is given.
+func backedUp(a *host, stores []*memstore.Store, who string, large ...[]byte) *two {
 	w := &two{t: a.t, stores: stores, who: who}
 	inbox, sent, other := newSource("user."+who), newSource("user."+who+".Sent"), newSource("user.with"+who)
 	for n := range 12 {
 		inbox.deliver(mail(n, 3000))
 	}
-	inbox.deliver(noise(7, 1200<<10))
+	for _, b := range large {
+		inbox.deliver(b)
+	}
 	for n := range 6 {
 		other.deliver(mail(n, 3000)) // the same mail
 		other.deliver(mail(1000+n, 3000))
@@ -144,24 +148,31 @@ func (w *two) mustMove(to string) {
 // check sees that the backup lives in a partition, whole, and as of an earlier moment.
 func (w *two) check(in string) {
 	w.t.Helper()
-	f := w.home()
-	if f.Partition.Name != in {
-		w.t.Fatalf("it lives in %s, want %s", f.Partition.Name, in)
-	}
+	f := w.sound(in)
 	checkBucket(w.t, f.Partition.Store, w.path(), w.boxes...).Close()
-	v, err := f.Verify(w.t.Context(), partitions.Verification{Report: func(p partitions.Problem) { w.t.Errorf("verify: %s", p) }})
-	if err != nil || v.Damaged > 0 {
-		w.t.Errorf("verify: %+v, %v", v, err)
-	}
 	first, err := f.Load(w.t.Context(), history.Moment{Number: 1})
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	defer first.Close()
 	objects := history.NewObjects(f.Partition.Store, 0)
-	for _, r := range w.boxes[0].records[:13] {
+	for _, r := range w.boxes[0].records {
 		checkBody(w.t, first, objects, r.GUID, w.boxes[0].bodies[r.GUID])
 	}
+}
+
+// sound sees that the backup lives in a partition, and that all that it names is there.
+func (w *two) sound(in string) *partitions.Found {
+	w.t.Helper()
+	f := w.home()
+	if f.Partition.Name != in {
+		w.t.Fatalf("it lives in %s, want %s", f.Partition.Name, in)
+	}
+	v, err := f.Verify(w.t.Context(), partitions.Verification{Report: func(p partitions.Problem) { w.t.Errorf("verify: %s", p) }})
+	if err != nil || v.Damaged > 0 {
+		w.t.Errorf("verify: %+v, %v", v, err)
+	}
+	return f
 }
 
 func TestMove(t *testing.T) {
@@ -226,24 +237,30 @@ func TestMoveTakesNothingOfOthers(t *testing.T) {
 // Each storage call of a move fails once, or its answer is lost. A daemon may meet the
 // backup half moved: it defers the client. Done again, the move is whole.
 func TestMoveCutOff(t *testing.T) {
-	for name, after := range map[string]bool{"fails": false, "answer lost": true} {
-		for _, back := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s, back=%v", name, back), func(t *testing.T) {
-				t.Parallel()
-				c := cutMoves{t: t, after: after, back: back, stores: []*memstore.Store{newStore(), newStore()}}
-				c.a = newHostWith(t, func(o *partitions.Options) { o.NoCheckpoints = true }, c.stores[0], c.stores[1])
-				c.mover = newMover(t, c.stores)
-				n := 1
-				for ; c.at(n); n++ {
-					if t.Failed() {
-						t.Fatalf("call %d", n)
-					}
+	for name, c := range map[string]cutMoves{
+		"fails":           {},
+		"answer lost":     {after: true},
+		"on the way back": {back: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c.t, c.stores = t, []*memstore.Store{newStore(), newStore()}
+			c.a = newHostWith(t, func(o *partitions.Options) { o.NoCheckpoints = true }, c.stores[0], c.stores[1])
+			c.mover = newMover(t, c.stores)
+			c.late = newHostWith(t, func(o *partitions.Options) {
+				shortWait(o)
+				o.NoCheckpoints = true
+			}, c.stores[0], c.stores[1])
+			n := 1
+			for ; c.at(n); n++ {
+				if t.Failed() {
+					t.Fatalf("call %d", n)
 				}
-				if n < 20 {
-					t.Errorf("a move has %d calls only", n-1)
-				}
-			})
-		}
+			}
+			if n < 20 {
+				t.Errorf("a move has %d calls only", n-1)
+			}
+		})
 	}
 }
 
@@ -253,6 +270,7 @@ type cutMoves struct {
 	after, back bool
 	stores      []*memstore.Store
 	a, mover    *host
+	late        *host // meets each backup half moved for the first time
 }
 
 func (c *cutMoves) at(n int) (reached bool) {
@@ -280,18 +298,15 @@ func (c *cutMoves) at(n int) (reached bool) {
 		s.SetFaults(nil, nil)
 	}
 	if err != nil {
-		late := newHostWith(t, shortWait, w.stores[0], w.stores[1])
-		w.between(late)
-		late.stop()
+		w.between(c.late)
 		w.between(c.a)
 		if err := w.moveWith(c.mover, to); err != nil && !errors.Is(err, partitions.ErrThere) {
 			t.Fatalf("done again: %v", err)
 		}
 	}
-	w.check(to)
 	c.a.expectSame(w.who, w.boxes...)
 	w.news(c.a)
-	w.check(to)
+	w.sound(to)
 	return reached
 }
 

@@ -16,7 +16,7 @@ func (c *conn) banner() error {
 				return err
 			}
 		}
-		if c.tlsConfig != nil && !c.tls {
+		if c.tlsConfig != nil && !c.tls && !c.srv.opt.NoStartTLS {
 			if err := c.reply("* STARTTLS"); err != nil {
 				return err
 			}

@@ -88,6 +88,19 @@ func TestStartTLSNotConfigured(t *testing.T) {
 	b.want("STARTTLS", "NO Error initializing TLS")
 }
 
+// allowstarttls: no
+func TestStartTLSSwitchedOff(t *testing.T) {
+	tls := withTLS(t)
+	b := dial(t, newServer(t, replicationtest.NewStore(), func(o *replication.Options) {
+		tls(o)
+		o.NoStartTLS = true
+	}), replication.ConnOptions{})
+	if got := fmt.Sprint(b.banner); strings.Contains(got, "STARTTLS") {
+		t.Errorf("banner %s", got)
+	}
+	b.want("STARTTLS", "NO STARTTLS is switched off")
+}
+
 // What was sent in the clear behind STARTTLS is not run under TLS.
 func TestStartTLSInjection(t *testing.T) {
 	store := replicationtest.NewStore()

@@ -34,6 +34,8 @@ type Options struct {
 	// with TLS; nil, or a nil result, means that there is no TLS. It is asked
 	// anew for each connection, so that certificates can be changed.
 	TLS func() *tls.Config
+	// NoStartTLS keeps TLS for listeners that begin with it.
+	NoStartTLS bool
 	// Authenticator returns what checks logins and says who is an admin. It is
 	// asked anew for each login, so that the policy can be changed. The peer of a
 	// UNIX socket is not asked to log in. Required.

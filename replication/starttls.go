@@ -24,6 +24,8 @@ func (c *conn) starttls(ctx context.Context, verb string) error {
 	case c.compressed:
 		// Cyrus would run TLS inside the compression, which no client expects.
 		return c.reply("BAD Can't Starttls after Compress")
+	case c.srv.opt.NoStartTLS:
+		return c.reply("NO STARTTLS is switched off")
 	case c.tlsConfig == nil:
 		return c.reply("NO Error initializing TLS")
 	}

@@ -263,6 +263,7 @@ func (b *backups) serverOptions(conf *imapconf.File, service string, ready func(
 		SyncTimeout:      conf.Duration("sync_timeout"),
 		FailedLoginPause: conf.Duration("failedloginpause"),
 		TLS:              func() *tls.Config { return b.policy.Load().tls.Config() },
+		NoStartTLS:       !conf.Switch("allowstarttls"),
 		Authenticator:    func() *sasl.Authenticator { return b.policy.Load().auth },
 		OfferCompress:    offerCompress(conf.Word("backup_offer_compress")),
 		Limits: dlist.Limits{
