@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,11 +26,11 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 	for _, c := range []struct {
 		name, users, source string
-		atMost              time.Duration // 0: to its end
+		enough              int64 // bytes in the bucket; 0: to its end
 	}{
 		{"a large mailbox", "1", "gen:20000:5k", 0},
-		// Not to their end: the client makes its mail first, and then every buffer is in use.
-		{"many large messages", "64", "gen:1:50M", 25 * time.Second},
+		// Not to their end: by then every buffer was in use many times.
+		{"many large messages", "64", "gen:1:50M", 400 << 20},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := newHost(t)
@@ -43,7 +44,7 @@ func TestMemoryIsBounded(t *testing.T) {
 			}
 			socket := h.service(1)
 			child := socket.Start(h.path("real"), "-C", h.path("imapd.conf"), "-N")
-			push(t, bin, socket.Addr(), c.users, c.source, c.atMost)
+			push(t, bin, socket.Addr(), c.users, c.source, h.path("store"), c.enough)
 			if peak := peakOf(t, child.PID); peak > mostMemory {
 				t.Errorf("it took %d MiB, want at most %d", peak>>20, mostMemory>>20)
 			} else {
@@ -53,21 +54,47 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 }
 
-// push lets the replay tool push mail, for some time.
-func push(t *testing.T, bin, addr, users, source string, atMost time.Duration) {
+// push lets the replay tool push mail until there is enough in the bucket, or to its end.
+func push(t *testing.T, bin, addr, users, source, bucket string, enough int64) {
 	t.Helper()
-	ctx, stop := t.Context(), context.CancelFunc(func() {})
-	if atMost > 0 {
-		ctx, stop = context.WithTimeout(ctx, atMost)
+	ctx, stop := context.WithCancelCause(t.Context())
+	defer stop(nil)
+	if enough > 0 {
+		go func() {
+			for ctx.Err() == nil {
+				if stored(bucket) >= enough {
+					stop(errEnough)
+				}
+				time.Sleep(200 * time.Millisecond)
+			}
+		}()
 	}
-	defer stop()
 	cmd := exec.CommandContext(ctx, filepath.Join(bin, "backup_replay"), "--server", addr,
 		"--auth", "repl", "--mech", "PLAIN", "--users", users, "--connections", users, source)
 	cmd.Env = append(os.Environ(), "BACKUP_REPLAY_PASSWORD=any")
 	out, err := cmd.CombinedOutput()
-	if err != nil && !(atMost > 0 && errors.Is(ctx.Err(), context.DeadlineExceeded)) {
+	if err != nil && !errors.Is(context.Cause(ctx), errEnough) {
 		t.Fatalf("backup_replay: %v\n%s", err, out)
 	}
+	if n := stored(bucket); n < enough {
+		t.Fatalf("only %d MiB came to the bucket", n>>20)
+	}
+}
+
+var errEnough = errors.New("enough was stored")
+
+// stored is how much lies in a directory.
+func stored(dir string) (n int64) {
+	_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return nil // it may be gone, or not there yet
+		}
+		if i, err := d.Info(); err == nil {
+			n += i.Size()
+		}
+		return nil
+	})
+	return n
 }
 
 // peakOf is the most that a process ever had in memory.
