@@ -52,8 +52,11 @@ type policy struct {
 	auth *sasl.Authenticator
 	tls  *tlsconf.Server
 
-	mu      sync.Mutex
-	servers map[string]*replication.Server // by service, which names the shutdown file
+	mu     sync.Mutex
+	server *replication.Server // nil until the first connection
+	// others are of services whose connections other processes hand over: in imapd.conf
+	// each has options of its own.
+	others map[string]*policy
 }
 
 // newService checks all of the configuration and opens nothing.
@@ -92,7 +95,30 @@ func (b *backups) newPolicy(conf *imapconf.File) (*policy, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &policy{conf: conf, auth: auth, tls: t, servers: map[string]*replication.Server{}}, nil
+	return &policy{conf: conf, auth: auth, tls: t, others: map[string]*policy{}}, nil
+}
+
+// policyOf is the policy of a service.
+func (b *backups) policyOf(service string) (*policy, error) {
+	own := b.policy.Load()
+	if service == b.env.name {
+		return own, nil
+	}
+	own.mu.Lock()
+	defer own.mu.Unlock()
+	if p := own.others[service]; p != nil {
+		return p, nil
+	}
+	conf, err := imapconf.Load(own.conf.Path(), service)
+	if err != nil {
+		return nil, err
+	}
+	p, err := b.newPolicy(conf)
+	if err != nil {
+		return nil, err
+	}
+	own.others[service] = p
+	return p, nil
 }
 
 // Index is the directory of the index.
@@ -240,20 +266,28 @@ func (b *backups) Serve(ctx context.Context, c *master.Conn, ready func(context.
 
 // server is the one server of a service: what it knows of refusals is about all its connections.
 func (b *backups) server(service string, ready func(context.Context) error) (*replication.Server, error) {
-	p := b.policy.Load()
+	p, err := b.policyOf(service)
+	if err != nil {
+		return nil, err
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if s := p.servers[service]; s != nil {
-		return s, nil
+	if p.server != nil {
+		return p.server, nil
 	}
-	s, err := replication.NewServer(b.serverOptions(p.conf, service, ready))
-	if err == nil {
-		p.servers[service] = s
-	}
-	return s, err
+	p.server, err = replication.NewServer(b.serverOptions(p, service, ready))
+	return p.server, err
 }
 
-func (b *backups) serverOptions(conf *imapconf.File, service string, ready func(context.Context) error) replication.Options {
+// serverOptions: what a connection asks for anew is of the newest policy.
+func (b *backups) serverOptions(was *policy, service string, ready func(context.Context) error) replication.Options {
+	conf := was.conf
+	newest := func() *policy {
+		if p, err := b.policyOf(service); err == nil {
+			return p
+		}
+		return was
+	}
 	name, err := conf.ServerName()
 	if err != nil {
 		name = "localhost"
@@ -262,9 +296,9 @@ func (b *backups) serverOptions(conf *imapconf.File, service string, ready func(
 		ServerName: name, Version: version.Number(),
 		SyncTimeout:      conf.Duration("sync_timeout"),
 		FailedLoginPause: conf.Duration("failedloginpause"),
-		TLS:              func() *tls.Config { return b.policy.Load().tls.Config() },
+		TLS:              func() *tls.Config { return newest().tls.Config() },
 		NoStartTLS:       !conf.Switch("allowstarttls"),
-		Authenticator:    func() *sasl.Authenticator { return b.policy.Load().auth },
+		Authenticator:    func() *sasl.Authenticator { return newest().auth },
 		OfferCompress:    offerCompress(conf.Word("backup_offer_compress")),
 		Limits: dlist.Limits{
 			MaxWord: int(conf.Size("maxword")), MaxQuoted: int(conf.Size("maxquoted")), MaxLiteral: conf.Size("backup_max_literal"),

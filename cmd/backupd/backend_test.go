@@ -1,16 +1,19 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"backupd/internal/imapconf"
+	"backupd/replication"
 )
 
 // Every option is asked for by a type that it has: a mistake would end connections.
@@ -36,6 +39,73 @@ func TestEveryOptionIsReadByItsType(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// A connection that another process has handed over is served by the options of its own
+// service, also after a reload.
+func TestEachServiceHasItsOptions(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "imapd.conf")
+	write := func(lines string) *imapconf.File {
+		t.Helper()
+		err := os.WriteFile(path, []byte("configdirectory: "+t.TempDir()+"\nbackuppartition-default: "+t.TempDir()+"/store\n"+
+			"allowplaintext: yes\nsasl_mech_list: PLAIN LOGIN\n"+lines), 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conf, err := imapconf.Load(path, "backupd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return conf
+	}
+	s, err := newService(environment{name: "backupd", conf: write("other_sasl_mech_list: LOGIN\n"), log: slog.New(slog.DiscardHandler), observe: func(session) {}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := s.(*backups)
+	wantMechanisms(t, b, "backupd", "* SASL PLAIN LOGIN")
+	wantMechanisms(t, b, "other", "* SASL LOGIN")
+	wantMechanisms(t, b, "third", "* SASL PLAIN LOGIN")
+
+	p, err := b.newPolicy(write("other_sasl_mech_list: PLAIN\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.policy.Store(p)
+	wantMechanisms(t, b, "other", "* SASL PLAIN")
+	write("other_sasl_mech_list: PLAIN\nother_allowplaintext: perhaps\n")
+	b.policy.Store(mustPolicy(t, b, p.conf))
+	if _, err := b.server("other", nil); err == nil || !strings.Contains(err.Error(), "other_allowplaintext") {
+		t.Errorf("a wrong value: %v, want an error that names it", err)
+	}
+}
+
+func mustPolicy(t *testing.T, b *backups, conf *imapconf.File) *policy {
+	t.Helper()
+	p, err := b.newPolicy(conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func wantMechanisms(t *testing.T, b *backups, service, want string) {
+	t.Helper()
+	srv, err := b.server(service, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	near, far := net.Pipe()
+	done := make(chan error, 1)
+	go func() {
+		done <- srv.ServeConn(t.Context(), far, replication.ConnOptions{Service: service, Addr: "[127.0.0.1]", NoPassword: true})
+	}()
+	line, err := bufio.NewReader(near).ReadString('\n')
+	if got := strings.TrimSpace(line); err != nil || got != want {
+		t.Errorf("service %s: %q, %v; want %q", service, got, err, want)
+	}
+	near.Close()
+	<-done
 }
 
 func askMetrics(t *testing.T, socket string) string {
