@@ -87,17 +87,29 @@ func (b *Backup) refresh(ctx context.Context) error {
 	if errors.Is(err, errOtherHistory) {
 		err = b.restart(ctx, err)
 	}
-	if err != nil {
+	if err != nil || b.entry == nil {
 		return err
 	}
+	ended, err := b.ended(ctx)
+	if err == nil && !ended {
+		ended, err = b.afterLock(ctx)
+	}
+	if err == nil && ended {
+		err = b.follow(ctx)
+	}
+	return err
+}
+
+// afterLock waits for a lock to end; ended says that its holder has moved the backup away.
+func (b *Backup) afterLock(ctx context.Context) (ended bool, err error) {
 	waited, err := b.outwaitLock(ctx)
-	if err == nil && waited {
-		err = b.advance(ctx)
+	if err != nil || !waited {
+		return false, err
 	}
-	if err != nil {
-		return err
+	if err := b.advance(ctx); err != nil || b.entry == nil {
+		return false, err
 	}
-	return b.follow(ctx)
+	return b.ended(ctx)
 }
 
 func (b *Backup) advance(ctx context.Context) error {

@@ -38,15 +38,24 @@ func (b *Backup) ended(ctx context.Context) (bool, error) {
 	return seal.To != repo.ID, nil
 }
 
-// follow goes after a backup that lives in another partition by now.
+// follow goes after a backup whose log has ended here. While somebody is at work on a
+// move, as the lock that it holds in the old partition says, its end is waited for.
 func (b *Backup) follow(ctx context.Context) error {
-	if b.entry == nil {
-		return nil
-	}
-	if ended, err := b.ended(ctx); !ended || err != nil {
+	old := b.part
+	err := b.relocate(ctx)
+	if !errors.Is(err, errHalfMoved) {
 		return err
 	}
-	b.set.log.Info("the backup has left its partition: it is looked for in the others", "backup", b.path, "partition", b.part.name)
+	waited, lockErr := old.outwaitLock(ctx, b.path)
+	if lockErr != nil || !waited {
+		return errors.Join(err, lockErr)
+	}
+	return b.relocate(ctx)
+}
+
+// relocate looks for the backup in all partitions.
+func (b *Backup) relocate(ctx context.Context) error {
+	b.set.log.Info("the backup has left its partition: it is looked for in the others", "backup", b.path)
 	if err := b.drop(); err != nil {
 		return err
 	}
@@ -69,7 +78,7 @@ func (b *Backup) goneFromHere() error {
 	if b.entry.Sealed.To == "" {
 		return errSealed
 	}
-	return fmt.Errorf("it is being moved out of partition %s, and is not yet whole where it goes (ctl_backups move finishes it): %w", b.part.name, cyrus.ErrLocked)
+	return fmt.Errorf("it has left partition %s and %w", b.part.name, errHalfMoved)
 }
 
 // living is the one of a backup's copies in which it goes on; nil when there are none. A

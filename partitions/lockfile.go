@@ -102,20 +102,31 @@ func (b *Backup) outwaitLock(ctx context.Context) (waited bool, err error) {
 	if b.entry == nil || b.lock == lockNone {
 		return false, nil
 	}
+	waited, err = b.part.outwaitLock(ctx, b.path)
+	switch {
+	case err == nil:
+		b.lock = lockNone
+	case waited:
+		b.lock = lockMaybe
+	}
+	return waited, err
+}
+
+// outwaitLock waits for the lock of a backup to end.
+func (p *Partition) outwaitLock(ctx context.Context, path string) (waited bool, err error) {
 	err = await0(ctx, func() error {
-		l, info, err := readLock(ctx, b.part.store, b.path)
+		l, info, err := readLock(ctx, p.store, path)
 		if err != nil {
 			return err
 		}
 		now := info.StoreTime
 		if now.IsZero() {
-			now = b.part.clock.now(b.set.opt.Now())
+			now = p.clock.now(p.set.opt.Now())
 		}
 		if l != nil && l.holds(now) {
-			b.lock, waited = lockMaybe, true
-			return &objstore.Error{Op: "get", Key: lockKey(b.path), Temporary: true, Err: l.held()}
+			waited = true
+			return &objstore.Error{Op: "get", Key: lockKey(path), Temporary: true, Err: l.held()}
 		}
-		b.lock = lockNone
 		return nil
 	})
 	return waited, err

@@ -310,6 +310,49 @@ func (c *cutMoves) at(n int) (reached bool) {
 	return reached
 }
 
+// A mover that is killed after its seal leaves a lock behind, in the old partition. Once
+// the move was done again nobody waits for the end of that.
+func TestMoveKilledAfterItsSeal(t *testing.T) {
+	stores := []*memstore.Store{newStore(), newStore()}
+	a := newHostWith(t, func(o *partitions.Options) { o.OutageWait, o.PatientWait = time.Second, time.Second }, stores[0], stores[1])
+	w := backedUp(a, stores, "anne")
+	to := w.other()
+	sealed := false
+	for _, s := range stores {
+		s.SetFaults(func(op, key string) error {
+			if op == "put" && strings.HasSuffix(key, "backup.json") {
+				sealed = true
+			}
+			if sealed {
+				return errDenied
+			}
+			return nil
+		}, nil)
+	}
+	mover := newMover(t, stores)
+	move := func() error {
+		_, err := mover.set.Move(t.Context(), partitions.UserName("anne"), to, partitions.LockOptions{Owner: "test", Host: "mover"}, nil)
+		return err
+	}
+	if err := move(); err == nil || !sealed {
+		t.Fatalf("%v, sealed %v", err, sealed)
+	}
+	for _, s := range stores {
+		s.SetFaults(nil, nil)
+	}
+	c := a.client()
+	if _, err := c.sync("anne", w.boxes...); !errors.Is(err, cyrus.ErrLocked) {
+		t.Errorf("half moved: %v, want ErrLocked", err)
+	}
+	c.s.Close()
+	if err := move(); err != nil {
+		t.Fatal(err)
+	}
+	a.expectSame("anne", w.boxes...)
+	w.news(a)
+	w.check(to)
+}
+
 // between is a sync after a move was cut off: done, or deferred.
 func (w *two) between(h *host) {
 	w.t.Helper()
