@@ -3,7 +3,9 @@ import glob
 import hashlib
 import mailbox
 import os
+import random
 import shutil
+import signal
 import subprocess
 import tarfile
 import time
@@ -13,7 +15,7 @@ from cyruslab.imap import ADMIN, PASSWORD, q
 from cyruslab.source import Source
 
 from .base import scenario
-from .material import SCRIPT, msg, odd_names, populate_b
+from .material import SCRIPT, msg, odd_names, populate_b, shared
 
 LOGIN = {"restore_authname": instance.REPL, "restore_password": PASSWORD}
 
@@ -334,3 +336,151 @@ def elsewhere(x):
             x.expect("r4-imap", bag[0] == bag[1], "%s: %r, wanted %r" % (n, bag[1][:3], bag[0][:3]))
     finally:
         s.close()
+
+
+def begin(x, *args):
+    """A restore that goes on while the scenario does other things."""
+    return subprocess.Popen([program(x), "-C", x.backup["conf"], *args], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                            stderr=subprocess.PIPE, cwd="/", env={"PATH": host.PATH, **x.backup.get("env", {})}, **host.as_cyrus())
+
+
+def ended(x, step, p):
+    """How it ended: done, or as documented, with few words."""
+    said = p.communicate(timeout=60)[1].decode("utf-8", "replace").strip()
+    x.steps.append({"step": step, "rc": p.returncode, "said": said.splitlines()[-6:]})
+    print("    rc=%-3s %s" % (p.returncode, said[:150]), flush=True)
+    x.expect(step, p.returncode in (0, 75), "restore ended with %s: %s" % (p.returncode, said[-1500:]))
+    x.expect(step, p.returncode == 0 or said.startswith("restore: "), "it does not say why: %s" % said[-500:])
+    x.expect(step, len(said.splitlines()) <= 3, "it says too much: %s" % said[-1500:])
+    return p.returncode
+
+
+def grown(x, user):
+    """A user whose restore takes a while: 6 MB in two mailboxes, some messages twice."""
+    x.user(user)
+    c = x.imap(user)
+    x.load(user, "gen:450:10000:" + user)
+    x.load(user, "gen:5:10000:" + user)
+    c.cmd("CREATE More")
+    x.load(user, "gen:150:10000:more", "More")
+    x.load(user, "gen:5:10000:" + user, "More")
+    c.cmd("SELECT INBOX")
+    c.cmd("STORE 1:* +FLAGS (\\Seen)")
+    c.cmd("STORE 7,9,300 +FLAGS ($Todo \\Flagged)")
+    c.cmd("UNSELECT")
+    x.sync("backup", "-u", user, again=False, check=False)
+    return x.source.look({("user", user)}, whole=True)
+
+
+def crash(inst):
+    """kill -9 of all of a Cyrus, master first."""
+    pids = [p for p in map(int, filter(str.isdigit, os.listdir("/proc"))) if ("-C " + inst["conf"]) in host.cmdline(p)]
+    for p in sorted(pids, key=lambda p: p != instance.master_pid(inst)):
+        try:
+            os.kill(p, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    host.wait_for(lambda: not any(map(host.alive, pids)), 10, "the crashed Cyrus to be gone")
+
+
+@scenario("r5", conf=LOGIN)
+def destination_killed(x):
+    "restore, and the destination is killed and started again and again: complete in the end, and nothing twice"
+    want = grown(x, "kurt")
+    rng = random.Random(5)
+    for keep in (True, False):
+        name, step = "deadu" if keep else "dead", "r5-U" if keep else "r5"
+        s = fresh(x, name, users=("kurt",))
+        try:
+            args = ["-v"] + (["-U"] if keep else []) + [csync(x, name), "-u", "kurt", "-a"]
+            failed = 0
+            for _ in range(4):
+                p = begin(x, "--rate", "3MB", *args[1:])
+                time.sleep(rng.uniform(0.2, 2.2))
+                s.close()
+                crash(x.lab.inst(name))
+                failed += ended(x, step, p) != 0
+                instance.start_master(x.lab.inst(name))
+            x.expect(step, failed > 1, "it never noticed")
+            restore(x, step, *args)
+            equal(x, step, want, s.look({("user", "kurt")}, whole=True), uids=keep, ids=keep, modseqs=keep)
+            said = restore(x, step + "-again", *args)
+            x.expect(step + "-again", " 0 messages added" in said, said)
+        finally:
+            s.close()
+            instance.down(x.lab, name, wipe=True)
+
+
+@scenario("r6", stores=("minio",), conf=LOGIN)
+def bucket_killed(x):
+    "restore, and MinIO is killed: started again at once nobody notices; away for longer, restore says so and can be run again"
+    want = grown(x, "kira")
+    rng = random.Random(6)
+    for keep in (True, False):
+        name, step = "storeu" if keep else "store", "r6-U" if keep else "r6"
+        s = fresh(x, name, users=("kira",))
+        try:
+            args = ["-v"] + (["-U"] if keep else []) + [csync(x, name), "-u", "kira", "-a"]
+            for away in (True, False) if keep else (True,):
+                p = begin(x, "--rate", "3MB", *args[1:])
+                time.sleep(rng.uniform(0.3, 1.2))
+                x.minio.stop()
+                if away:
+                    x.expect(step, ended(x, step, p) == 75, "it does without a bucket")
+                x.minio.start()
+                if not away:
+                    x.expect(step, ended(x, step, p) == 0, "it does not bridge a restart of the bucket")
+            restore(x, step, *args)
+            equal(x, step, want, s.look({("user", "kira")}, whole=True), uids=keep, ids=keep, modseqs=keep)
+            said = restore(x, step + "-again", *args)
+            x.expect(step + "-again", " 0 messages added" in said, said)
+        finally:
+            s.close()
+            instance.down(x.lab, name, wipe=True)
+
+
+@scenario("r7", conf=LOGIN, src={"virtdomains": "userid", "defaultdomain": "lab.test"})
+def shared_and_domains(x):
+    "restore of shared mailboxes, and of users and shared mailboxes of virtual domains"
+    shared(x)
+    a = x.imap(ADMIN)
+    for m in ("club@example.com", "club/news@example.com"):
+        a.cmd("CREATE " + m)
+        a.cmd("SETACL %s anyone lrswip" % m)
+        a.cmd("SETACL %s %s lrswipkxtecda" % (m, ADMIN))
+        a.append(m, [(msg("shared " + m), [], None)])
+    # no annotation: imapd 3.6 dies of SETMETADATA on a shared mailbox. No quota: sync_client -m sends none
+    joes = ("joe@example.com", "joe")       # two users
+    for u in joes:
+        x.user(u)
+        c = x.imap(u)
+        c.append("INBOX", [(msg("for " + u), ["\\Flagged"], None)])
+        c.cmd("CREATE Sent")
+        c.append("Sent", [(msg("by " + u), ["\\Seen"], None)])
+        c.cmd("SUBSCRIBE Sent")
+        x.with_sieve(u, lambda s: (s.put("main", SCRIPT), s.cmd('SETACTIVE "main"')))
+    x.sync("r7-users", "-u", *joes, again=False, check=False)
+    tops = {"projects": ("projects", "projects/apollo"), "club@example.com": ("club@example.com", "club/news@example.com")}
+    for top, boxes in tops.items():
+        x.sync("r7-" + top, "-m", *boxes, again=False, check=False)
+    for keep in (True, False):
+        name, step = "doms" if keep else "domsnew", "r7-U" if keep else "r7"
+        s = fresh(x, name, users=joes)
+        same = dict(uids=keep, ids=keep, modseqs=keep)
+        how = ["-v"] + (["-U"] if keep else [])
+        try:
+            for u in joes:
+                restore(x, "%s-%s" % (step, u), *how, csync(x, name), "-u", u, "-a")
+                equal(x, "%s-%s" % (step, u), x.source.look({("user", u)}, whole=True), s.look({("user", u)}, whole=True), **same)
+                was, got = x.source.account(u), s.account(u)
+                for k in ("subs", "scripts", "active"):
+                    x.expect("%s-%s" % (step, u), got[k] == was[k], "%s were %r, are %r" % (k, was[k], got[k]))
+            for top, boxes in tops.items():
+                scope = {("mailbox", b) for b in boxes}
+                restore(x, "%s-%s" % (step, top), *how, csync(x, name), "-m", top, "-a")
+                equal(x, "%s-%s" % (step, top), x.source.look(scope, whole=True), s.look(scope, whole=True), **same)
+                said = restore(x, "%s-%s-again" % (step, top), *how, "-r", csync(x, name), "-m", boxes[1], top)
+                x.expect("%s-%s-again" % (step, top), " 0 messages added" in said and "2 mailboxes" in said, said)
+        finally:
+            s.close()
+            instance.down(x.lab, name, wipe=True)
