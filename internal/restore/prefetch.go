@@ -2,8 +2,10 @@ package restore
 
 import (
 	"context"
+	"errors"
 	"iter"
 
+	"backupd/objstore"
 	"backupd/replication/cyrus"
 )
 
@@ -15,6 +17,13 @@ type Loaded struct {
 	GUID cyrus.GUID
 	Body *Body
 	Err  error
+}
+
+// Ends says that the store itself is away, or closed to us: no other message could be
+// read either. Any other Err is of this message alone.
+func (l *Loaded) Ends() bool {
+	return objstore.IsTemporary(l.Err) || errors.Is(l.Err, objstore.ErrDenied) || errors.Is(l.Err, objstore.ErrNoBucket) ||
+		errors.Is(l.Err, context.Canceled) || errors.Is(l.Err, context.DeadlineExceeded)
 }
 
 // LoadAll yields the messages in order and reads the next ones meanwhile. The caller

@@ -2,6 +2,7 @@ package csync_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"backupd/internal/restore"
 	"backupd/internal/restore/csync"
 	"backupd/internal/restore/restoretest"
+	"backupd/objstore"
 	"backupd/replication/client"
 	"backupd/replication/cyrus"
 	"backupd/replication/dlist"
@@ -311,5 +313,28 @@ func TestUnreachable(t *testing.T) {
 	s := &setup{t: t, r: newReplica(), opt: csync.Options{Dial: func(context.Context) (*client.Client, error) { return nil, want }}}
 	if _, err := s.run(b.Source(time.Time{})); err != want {
 		t.Errorf("%v", err)
+	}
+}
+
+// A store that is away ends a restore at once, in one error: it must not be asked for
+// each message in turn.
+func TestStoreAway(t *testing.T) {
+	b := backup(t)
+	src := b.Source(time.Time{})
+	b.Fault(func(op, key string) error {
+		return &objstore.Error{Op: op, Key: key, Temporary: true, Err: errors.New("connection refused")}
+	})
+	r := newReplica()
+	s := &setup{t: t, r: r}
+	sums, err := s.run(src)
+	if !objstore.IsTemporary(err) || sums.Problems != 0 {
+		t.Errorf("%v, %d problems", err, sums.Problems)
+	}
+	b.Fault(nil)
+	if _, err := s.run(src); err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range b.Boxes {
+		same(t, r, x, false)
 	}
 }

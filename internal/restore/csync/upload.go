@@ -84,6 +84,10 @@ func (w *work) send(ctx context.Context, guids []cyrus.GUID) (bad map[cyrus.GUID
 	bad = map[cyrus.GUID]error{}
 	_, err = w.c.ApplyMessages(ctx, func(yield func(client.Message, error) bool) {
 		for l := range w.d.src.LoadAll(ctx, guids) {
+			if l.Err != nil && l.Ends() {
+				yield(client.Message{}, fmt.Errorf("reading the backup: %w", l.Err))
+				return
+			}
 			if l.Err != nil {
 				bad[l.GUID] = l.Err
 				continue

@@ -157,8 +157,8 @@ func (d *Destination) write(ctx context.Context, s sink, f *restore.Folder, msgs
 		m := msgs[i]
 		i++
 		if l.Err != nil {
-			if ctx.Err() != nil {
-				return n, ctx.Err()
+			if l.Ends() {
+				return n, fmt.Errorf("reading the backup: %w", l.Err)
 			}
 			d.rep.Fail(fmt.Errorf("%s: uid %d: %w", f.Name, m.UID, l.Err))
 			continue

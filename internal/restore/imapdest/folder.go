@@ -81,8 +81,8 @@ func (s *session) batch(ctx context.Context, name string, refs []restore.Ref, ha
 		m := msgs[i]
 		i++
 		if l.Err != nil {
-			if ctx.Err() != nil {
-				return added, ctx.Err()
+			if l.Ends() {
+				return added, fmt.Errorf("reading the backup: %w", l.Err)
 			}
 			s.rep.Fail(fmt.Errorf("%s: uid %d: %w", name, m.UID, l.Err))
 			continue

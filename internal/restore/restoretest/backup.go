@@ -145,6 +145,9 @@ func (b *Backup) Sync() time.Time {
 	return b.now
 }
 
+// Fault makes the store fail, or no longer with nil.
+func (b *Backup) Fault(f memstore.Fault) { b.store.SetFaults(f, nil) }
+
 // Session is the connection that Sync uses, for what is no mailbox.
 func (b *Backup) Session() *partitions.Session { return b.s }
 
