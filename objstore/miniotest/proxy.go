@@ -1,6 +1,7 @@
 package miniotest
 
 import (
+	"bytes"
 	"io"
 	"net"
 	"sync"
@@ -12,10 +13,17 @@ type Proxy struct {
 	Server        // the same, with the proxy's Endpoint
 	target string // of the real one
 
-	mu    sync.Mutex
-	lose  int
-	down  bool
-	conns map[net.Conn]struct{}
+	mu      sync.Mutex
+	traffic Traffic
+	lose    int
+	down    bool
+	conns   map[net.Conn]struct{}
+}
+
+// Traffic is what went through a Proxy.
+type Traffic struct {
+	Answered int64 // bytes that the server sent, headers included
+	Requests int   // answers, over plain HTTP
 }
 
 // NewProxy starts a proxy before s; it ends with the test.
@@ -63,6 +71,13 @@ func (p *Proxy) SetDown(down bool) {
 			_ = conn.Close()
 		}
 	}
+}
+
+// Traffic is what went through so far.
+func (p *Proxy) Traffic() Traffic {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.traffic
 }
 
 // enter notes a pair of connections; false when the proxy is down.
@@ -121,11 +136,15 @@ func (p *Proxy) answers(client io.Writer, server io.Reader) {
 
 // loses says whether bytes of an answer are to be lost. "100 Continue" is no answer.
 func (p *Proxy) loses(b []byte) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.traffic.Answered += int64(len(b))
 	if len(b) >= 12 && string(b[9:12]) == "100" {
 		return false
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	if bytes.HasPrefix(b, []byte("HTTP/1.1 ")) {
+		p.traffic.Requests++ // over plain HTTP, where an answer begins a piece
+	}
 	if p.lose == 0 {
 		return false
 	}
