@@ -51,6 +51,7 @@ bench: deps minio build
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 	$(GO) run ./test/bench --bin bin --minio $(CACHE)/minio --mail testdata/mail --workloads small,big,users,sample,compressed
 	test/lab/bench.py --bin bin --minio $(CACHE)/minio --mail testdata/mail
+	test/lab/bench_restore.py --bin bin --minio $(CACHE)/minio
 
 # the manual pages: their tests write what they otherwise compare with
 man:
