@@ -353,8 +353,42 @@ func TestExported(t *testing.T) {
 }
 
 func TestRclone(t *testing.T) {
+	bucket := tellToMinIO(t)
+	checkStory(t, &person{t, "rclone:bucket:" + bucket.name, append(bucket.server.Env(),
+		"PATH="+tools(t, "rclone"), "TMPDIR="+t.TempDir(), "HOME="+t.TempDir(), "RCLONE_CONFIG=/dev/null",
+		"RCLONE_CONFIG_BUCKET_TYPE=s3", "RCLONE_CONFIG_BUCKET_PROVIDER=Minio", "RCLONE_CONFIG_BUCKET_ENV_AUTH=true",
+		"RCLONE_CONFIG_BUCKET_ENDPOINT="+bucket.server.URL())}, bucket.story)
+}
+
+// Once only: each object is a call of a program that takes a second to start.
+func TestAWS(t *testing.T) {
+	bucket := tellToMinIO(t)
+	dir := tools(t)
+	// Debian 12's does not know AWS_ENDPOINT_URL yet.
+	wrapper := fmt.Sprintf("#!/bin/sh\nexec /usr/bin/aws --endpoint-url %s \"$@\"\n", bucket.server.URL())
+	if err := os.WriteFile(filepath.Join(dir, "aws"), []byte(wrapper), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	p := &person{t, "aws:s3://" + bucket.name, append(bucket.server.Env(),
+		"PATH="+dir, "TMPDIR="+t.TempDir(), "HOME="+t.TempDir(), "AWS_DEFAULT_REGION=us-east-1")}
+	if got, want := p.must("list"), "user/anne\nshared/shared\n"; got != want {
+		t.Errorf("list: %q, want %q", got, want)
+	}
+	st := bucket.story
+	compare(t, "now", p.restore("restore", "user/anne"), st.want[len(st.want)-1])
+}
+
+// told is a story that lies in a bucket.
+type told struct {
+	server *miniotest.Server
+	name   string // with the prefix
+	story  *story
+}
+
+func tellToMinIO(t *testing.T) told {
+	t.Helper()
 	if testing.Short() {
-		t.Skip("needs MinIO and rclone")
+		t.Skip("needs MinIO and a tool for buckets")
 	}
 	minio := miniotest.Start(t)
 	bucket := minio.NewBucket(t)
@@ -367,11 +401,7 @@ func TestRclone(t *testing.T) {
 	st := tell(h)
 	h.waitForCheckpoint("user/anne")
 	h.stop()
-	p := &person{t, "rclone:bucket:" + bucket + "/mail/site1", append(minio.Env(),
-		"PATH="+tools(t, "rclone"), "TMPDIR="+t.TempDir(), "HOME="+t.TempDir(), "RCLONE_CONFIG=/dev/null",
-		"RCLONE_CONFIG_BUCKET_TYPE=s3", "RCLONE_CONFIG_BUCKET_PROVIDER=Minio", "RCLONE_CONFIG_BUCKET_ENV_AUTH=true",
-		"RCLONE_CONFIG_BUCKET_ENDPOINT="+minio.URL())}
-	checkStory(t, p, st)
+	return told{minio, bucket + "/mail/site1", st}
 }
 
 // checkErrors: what cannot be restored is said, and the status is not 0.
