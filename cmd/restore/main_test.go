@@ -7,6 +7,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+	}
 	flag.Bool("update", false, "write the manual page anew")
 	flag.Parse()
 	os.Exit(m.Run())

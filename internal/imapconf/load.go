@@ -50,7 +50,9 @@ func build(s *scanner, path, service string) (*File, error) {
 	for name, set := range service0 {
 		f.known[name] = set
 	}
-	errs = append(errs, f.finish()...)
+	if len(s.entries) > 0 || len(errs) == 0 { // of a file that cannot be read, nothing is missing besides
+		errs = append(errs, f.finish()...)
+	}
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
