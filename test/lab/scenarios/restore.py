@@ -394,7 +394,7 @@ def destination_killed(x):
         try:
             args = ["-v"] + (["-U"] if keep else []) + [csync(x, name), "-u", "kurt", "-a"]
             failed = 0
-            for _ in range(4):
+            for _ in range(3):
                 p = begin(x, "--rate", "3MB", *args[1:])
                 time.sleep(rng.uniform(0.2, 2.2))
                 s.close()
