@@ -117,6 +117,35 @@ def unchanged(a, b):
     return out
 
 
+def looks(want, got, uids=True, ids=True, modseqs=True):
+    """Two looks at a source, before and after a restore: the same mailboxes with the same messages?"""
+    key = (lambda m: m["uniqueid"]) if ids else (lambda m: m["name"])
+    a, b = {key(m): m for m in want.values()}, {key(m): m for m in got.values()}
+    out = ["%s is missing" % a[k]["name"] for k in sorted(set(a) - set(b))]
+    out += ["%s is there too" % b[k]["name"] for k in sorted(set(b) - set(a))]
+    heads = ["name", "acl", "quota", "annotations"] + (["uidvalidity", "uidnext", "crcs"] if uids else [])
+    if modseqs:
+        heads.append("highestmodseq")
+    for k in sorted(set(a) & set(b)):
+        m, n = a[k], b[k]
+        for h in heads:
+            if m.get(h) != n.get(h):
+                out.append("%s: %s was %r, is %r" % (m["name"], h, m.get(h), n.get(h)))
+        if "messages" not in m:
+            continue
+        if uids:
+            p, r = m["messages"], n.get("messages", {})
+        else:
+            def bag(o):
+                return sorted((v["guid"], v["flags"], v["internaldate"], sorted(v["annotations"].items()))
+                              for v in o.get("messages", {}).values())
+            p, r = dict(enumerate(bag(m))), dict(enumerate(bag(n)))
+        for uid in sorted(set(p) | set(r)):
+            if p.get(uid) != r.get(uid):
+                out.append("%s: uid %s was %r, is %r" % (m["name"], uid, p.get(uid), r.get(uid)))
+    return out
+
+
 def mailboxes(src, bucket, exactly=True):
     """src: Source.look(whole=True). exactly: the bucket has no other live mailbox."""
     out = []

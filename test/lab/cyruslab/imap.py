@@ -102,11 +102,11 @@ def utf7(s):
 
 
 class Sieve:
-    def __init__(self, port, user, authcid=ADMIN):
-        self.s = socket.create_connection(("127.0.0.1", port), 30)
+    def __init__(self, port, user, authcid=ADMIN, host="127.0.0.1", password=PASSWORD):
+        self.s = socket.create_connection((host, port), 30)
         self.f = self.s.makefile("rb")
         self.read()
-        tok = base64.b64encode(("%s\0%s\0%s" % (user, authcid, PASSWORD)).encode()).decode()
+        tok = base64.b64encode(("%s\0%s\0%s" % (user, authcid, password)).encode()).decode()
         self.cmd('AUTHENTICATE "PLAIN" {%d+}\r\n%s' % (len(tok), tok))
 
     def read(self):

@@ -11,7 +11,7 @@ import time
 
 from .host import (PATH, alive, cmdline, cyrus_ids, die, ensure_sink, free_port, listening,
                    mkdirs, need_root, tool, wait_for, write)
-from .imap import ADMIN, PASSWORD, Imap, q
+from .imap import ADMIN, PASSWORD, Imap, Sieve, q
 
 REPL = "repl"                   # what sync_client logs in as (an admin of the servers)
 
@@ -294,9 +294,15 @@ def replica_server(lab, name="replica", sets=None, args="", tls=False):
 
 
 def connect(lab, user, inst="src"):
-    c = Imap(lab.inst(inst)["ports"]["imap"])
-    c.auth(user)
+    i = lab.inst(inst)
+    c = Imap(i["ports"]["imap"], i.get("host", "127.0.0.1"))
+    c.auth(user, password=i.get("password", PASSWORD))
     return c
+
+
+def sieve(lab, user, inst="src"):
+    i = lab.inst(inst)
+    return Sieve(i["ports"]["sieve"], user, host=i.get("host", "127.0.0.1"), password=i.get("password", PASSWORD))
 
 
 def user_inbox(cfg, name):

@@ -5,7 +5,7 @@ import re
 
 from . import instance
 from .host import die
-from .imap import ADMIN, Sieve, q
+from .imap import ADMIN, q
 
 UNIQUEID = "/shared/vendor/cmu/cyrus-imapd/uniqueid"
 SYNCCRCS = "/shared/vendor/cmu/cyrus-imapd/synccrcs"
@@ -244,7 +244,7 @@ class Source:
             v = values(l)
             if v[1:2] == [b"LSUB"]:
                 out["subs"].add(self.names.from_view(user, text(v[4])))
-        s = Sieve(self.lab.inst(self.inst)["ports"]["sieve"], user)
+        s = instance.sieve(self.lab, user, self.inst)
         try:
             for l in s.cmd("LISTSCRIPTS"):
                 g = re.match(rb'"([^"]*)"( ACTIVE)?', l)

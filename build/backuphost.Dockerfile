@@ -1,0 +1,28 @@
+# The backup host. Three images can be made of this:
+#   build       the compiler
+#   tools       our programs and nothing else
+#   backuphost  Debian's Cyrus with its master(8), and our programs
+ARG GO_IMAGE=golang:1.26-bookworm
+ARG BASE_IMAGE=debian:bookworm-slim
+
+FROM ${GO_IMAGE} AS build
+ARG GOPROXY
+ARG GOSUMDB
+WORKDIR /src
+COPY go.mod go.sum ./
+RUN go mod download
+COPY . .
+RUN build/one-program /out
+
+FROM scratch AS tools
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
+COPY --from=build /out/ /usr/local/sbin/
+ENV PATH=/usr/local/sbin
+
+FROM ${BASE_IMAGE} AS backuphost
+# busybox: its syslogd, for Cyrus says what it does in syslog only
+RUN apt-get update -q \
+	&& DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends \
+		cyrus-common cyrus-imapd ca-certificates busybox \
+	&& rm -rf /var/lib/apt/lists/*
+COPY --from=tools /usr/local/sbin/ /usr/local/sbin/

@@ -1,0 +1,8 @@
+# The mail host: Cyrus IMAP as Debian has it, and nothing of ours.
+ARG BASE_IMAGE=debian:bookworm-slim
+FROM ${BASE_IMAGE}
+RUN apt-get update -q \
+	&& DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends \
+		cyrus-common cyrus-imapd cyrus-replication cyrus-clients busybox \
+		sasl2-bin libsasl2-modules libsasl2-modules-db \
+	&& rm -rf /var/lib/apt/lists/*

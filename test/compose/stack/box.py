@@ -1,0 +1,69 @@
+"""box.py FILE.json: becomes one service in the namespaces that it was started in.
+
+A container by hand: the machine's own file system below an overlay, so that nothing of it
+is changed; what the compose file mounts mounted there; a /dev, /proc and host name of its own;
+the user and the capabilities of the compose file. Then the service's command, as process 1.
+"""
+import json
+import os
+import subprocess
+import sys
+
+
+def mount(*args):
+    subprocess.run(["mount", *args], check=True)
+
+
+def root(d):
+    """An overlay over /, whose upper side is memory."""
+    mount("--make-rprivate", "/")
+    mount("-t", "tmpfs", "-o", "mode=755", "box", d)
+    for sub in ("upper", "work", "root"):
+        os.mkdir(os.path.join(d, sub), 0o755)
+    new = os.path.join(d, "root")
+    mount("-t", "overlay", "-o", "lowerdir=/,upperdir=%s/upper,workdir=%s/work" % (d, d), "box", new)
+    for fs, mode in (("dev", "755"), ("run", "755"), ("tmp", "1777")):
+        mount("-t", "tmpfs", "-o", "mode=" + mode, "box", "%s/%s" % (new, fs))
+    for name in ("null", "zero", "random", "urandom", "tty"):
+        os.mknod("%s/dev/%s" % (new, name), 0o20666, os.stat("/dev/" + name).st_rdev)
+        os.chmod("%s/dev/%s" % (new, name), 0o666)
+    os.mkdir(new + "/dev/shm", 0o1777)
+    os.symlink("/proc/self/fd", new + "/dev/fd")
+    mount("-t", "proc", "proc", new + "/proc")
+    mount("-t", "sysfs", "-o", "ro", "sysfs", new + "/sys")
+    return new
+
+
+def bind(source, target):
+    if os.path.isdir(source):
+        os.makedirs(target, exist_ok=True)
+    else:
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        if not os.path.exists(target):
+            open(target, "w").close()
+    mount("--bind", source, target)
+
+
+def main():
+    with open(sys.argv[1]) as h:
+        s = json.load(h)
+    subprocess.run(["hostname", s["hostname"]], check=True)
+    new = root(s["dir"])
+    for source, target in s["binds"]:
+        bind(source, new + target)
+    for path, to in s["links"]:
+        if not os.path.lexists(new + path):
+            os.symlink(to, new + path)
+    os.chroot(new)
+    os.chdir("/")
+    argv = ["setpriv"]
+    if s["capabilities"] is not None:
+        argv.append("--bounding-set=" + ",".join(["-all"] + ["+" + c.lower() for c in s["capabilities"]]))
+    if s["user"]:
+        uid, gid = s["user"].split(":")
+        argv += ["--reuid", uid, "--regid", gid, "--clear-groups", "--inh-caps=-all"]
+    os.execvpe("setpriv", argv + ["--", *s["command"]], s["environment"])
+
+
+if __name__ == "__main__":
+    main()

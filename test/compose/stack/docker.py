@@ -1,0 +1,97 @@
+"""The services of docker-compose.yml, by Docker: Compose 1.29 (docker-compose) or 2 (docker compose)."""
+import os
+import shutil
+import socket
+import subprocess
+import time
+
+from . import composefile
+
+PORTS = {("mailhost", 1143): "IMAP_PORT", ("mailhost", 2003): "LMTP_PORT", ("mailhost", 4190): "SIEVE_PORT",
+         ("backuphost", 2005): "BACKUP_PORT", ("minio", 9000): "MINIO_PORT",
+         ("backuphost2", 2005): "BACKUP2_PORT", ("backuphost-s3", 2005): "BACKUP_S3_PORT"}
+PROFILES = "two-hosts,s3,tools"
+
+
+def compose():
+    """The command that is Compose here."""
+    if shutil.which("docker") and subprocess.run(["docker", "compose", "version"], capture_output=True).returncode == 0:
+        return ["docker", "compose"]
+    if shutil.which("docker-compose"):
+        return ["docker-compose"]
+    raise SystemExit("Compose is missing: apt-get install docker-compose, or Docker's own docker-compose-plugin")
+
+
+def answers():
+    """Does a Docker daemon answer?"""
+    return bool(shutil.which("docker")) and subprocess.run(["docker", "info"], capture_output=True).returncode == 0
+
+
+def free_ports(n):
+    """Ports that nobody has: the project that someone may have running keeps its own."""
+    held = [socket.socket() for _ in range(n)]
+    for s in held:
+        s.bind(("127.0.0.1", 0))
+    ports = [s.getsockname()[1] for s in held]
+    for s in held:
+        s.close()
+    return ports
+
+
+class Docker:
+    about = "by Docker"
+
+    def __init__(self, env, name="backupd-try"):
+        self.compose, self.project, self.name = compose(), composefile.project(), name
+        self.ports = dict(zip(PORTS, free_ports(len(PORTS))))
+        self.env = {**os.environ, "COMPOSE_PROFILES": PROFILES, **{PORTS[k]: str(p) for k, p in self.ports.items()}, **env}
+        self.call("down", "-v", check=False)
+
+    def call(self, *argv, check=True, quiet=True, **kw):
+        r = subprocess.run([*self.compose, "-p", self.name, *argv], cwd=self.project, env=self.env,
+                           capture_output=quiet, **kw)
+        if check and r.returncode:
+            said = (r.stdout + r.stderr).decode("utf-8", "replace") if quiet else ""
+            raise SystemExit("%s %s: status %d\n%s" % (" ".join(self.compose), " ".join(argv), r.returncode, said[-3000:]))
+        return r
+
+    def build(self, say):
+        say("building the images (the first time takes some minutes)")
+        self.call("build", quiet=False, stdout=subprocess.DEVNULL)
+
+    def up(self, *names, env=None):
+        """Starts services, after those that they depend on, and waits until they are well.
+        env: other values than those of .env; a running service whose own change is made anew."""
+        self.env.update(env or {})
+        self.call("up", "-d", *names)
+        end = time.time() + 180
+        for n in names:
+            while self.health(n) != "healthy":
+                if time.time() > end:
+                    raise SystemExit("%s is not well after three minutes:\n%s" % (n, self.log(n)))
+                time.sleep(0.5)
+
+    def health(self, name):
+        ident = self.call("ps", "-q", name).stdout.decode().strip()
+        r = subprocess.run(["docker", "inspect", "-f", "{{.State.Health.Status}}", ident], capture_output=True)
+        return r.stdout.decode().strip()
+
+    def exec(self, name, *argv, user="cyrus", input=None, timeout=120):
+        return self.call("exec", "-T", *(["--user", user] if user else []), name, *argv, check=False,
+                         timeout=timeout, input=input or b"")
+
+    def kill(self, *names):
+        self.call("kill", *names)
+
+    def address(self, service, port):
+        return "127.0.0.1", self.ports[service, port]
+
+    def log(self, name, lines=60):
+        return self.call("logs", "--tail", str(lines), name, check=False).stdout.decode("utf-8", "replace")
+
+    def sizes(self):
+        r = subprocess.run(["docker", "images", "--format", "{{.Repository}}: {{.Size}}"], capture_output=True, check=True)
+        return sorted(l for l in r.stdout.decode().splitlines() if l.startswith("backupd/"))
+
+    def down(self):
+        self.call("down", "-v", check=False)

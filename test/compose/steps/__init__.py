@@ -1,0 +1,1 @@
+"""What is done with the services, in words and with proof."""
