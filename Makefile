@@ -1,5 +1,6 @@
 # make demo   a backup without Cyrus, read back with zstd and tar alone
 # make test   every test, on a real Cyrus and a real MinIO; installs what is missing
+# make compose-demo   the whole service in Docker, from nothing to a restored message
 
 GO     ?= go
 PREFIX ?= /usr/local
@@ -8,7 +9,7 @@ CACHE  := $(CURDIR)/.cache/bin
 
 PROGRAMS := backupd ctl_backups cyr_backup restore backup_replay
 
-MINIO_VERSION       := v0.0.0-20260212201848-7aac2a2c5b7c
+MINIO_VERSION       := $(shell sed -n 's/^ARG MINIO_VERSION=//p' build/minio.Dockerfile)
 STATICCHECK_VERSION := v0.8.2
 
 .PHONY: build test unit lint deps minio staticcheck demo bench man install clean
@@ -46,6 +47,21 @@ demo:
 	@test/deps.sh demo
 	@$(MAKE) --no-print-directory build
 	@test/demo.sh
+
+# passwords for docker-compose.yml; git ignores it
+.env:
+	@build/make-env $@
+
+compose-demo: .env
+	@test/compose/run.py --by docker demo
+
+# by Docker where a daemon answers; TEST_COMPOSE_DOCKER=1 installs and starts one
+test-compose: .env
+	@test/compose/test
+
+# debian:bookworm-slim and golang:1.26-bookworm, where no registry is reached
+base-image:
+	@build/base-image
 
 bench: deps minio build
 	$(GO) test -run '^$$' -bench . -benchmem ./...

@@ -24,5 +24,5 @@ FROM ${BASE_IMAGE} AS backuphost
 RUN apt-get update -q \
 	&& DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends \
 		cyrus-common cyrus-imapd ca-certificates busybox \
-	&& rm -rf /var/lib/apt/lists/*
+	&& apt-get clean && rm -rf /var/lib/apt/lists/*
 COPY --from=tools /usr/local/sbin/ /usr/local/sbin/

@@ -5,4 +5,4 @@ RUN apt-get update -q \
 	&& DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends \
 		cyrus-common cyrus-imapd cyrus-replication cyrus-clients busybox \
 		sasl2-bin libsasl2-modules libsasl2-modules-db \
-	&& rm -rf /var/lib/apt/lists/*
+	&& apt-get clean && rm -rf /var/lib/apt/lists/*

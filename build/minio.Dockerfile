@@ -13,6 +13,6 @@ RUN CGO_ENABLED=0 GOBIN=/out go install -trimpath -ldflags="-s -w" github.com/mi
 FROM ${BASE_IMAGE}
 RUN apt-get update -q \
 	&& DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends rclone ca-certificates \
-	&& rm -rf /var/lib/apt/lists/* \
+	&& apt-get clean && rm -rf /var/lib/apt/lists/* \
 	&& install -d -o 65534 -g 65534 /data
 COPY --from=build /out/minio /usr/local/bin/minio

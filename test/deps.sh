@@ -5,7 +5,7 @@ set -eu
 
 case ${1:-} in
 demo) want="zstd jq" ;;
-test) want="zstd jq rclone awscli python3 openssl ca-certificates gcc libc6-dev strace
+test) want="zstd jq rclone awscli python3 python3-yaml busybox iproute2 openssl ca-certificates gcc libc6-dev strace
 	cyrus-common cyrus-imapd cyrus-replication cyrus-admin cyrus-clients
 	sasl2-bin libsasl2-modules libsasl2-modules-db
 	mandoc groff bash-completion zsh fish" ;;
