@@ -12,7 +12,7 @@ PROGRAMS := backupd ctl_backups cyr_backup restore backup_replay
 MINIO_VERSION       := $(shell sed -n 's/^ARG MINIO_VERSION=//p' build/minio.Dockerfile)
 STATICCHECK_VERSION := v0.8.2
 
-.PHONY: build test unit lint deps minio staticcheck demo bench man install clean
+.PHONY: build test unit lint deps minio staticcheck demo compose-demo test-compose base-image bench man install clean
 
 build:
 	$(GO) build -o bin/ ./cmd/...
