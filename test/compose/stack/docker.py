@@ -41,11 +41,10 @@ def free_ports(n):
 class Docker:
     about = "by Docker"
 
-    def __init__(self, env, name="backupd-try"):
-        self.compose, self.project, self.name = compose(), composefile.project(), name
+    def __init__(self, env):
+        self.compose, self.project, self.name = compose(), composefile.project(), "backupd-try-%d" % os.getpid()
         self.ports = dict(zip(PORTS, free_ports(len(PORTS))))
         self.env = {**os.environ, "COMPOSE_PROFILES": PROFILES, **{PORTS[k]: str(p) for k, p in self.ports.items()}, **env}
-        self.call("down", "-v", check=False)
 
     def call(self, *argv, check=True, quiet=True, **kw):
         r = subprocess.run([*self.compose, "-p", self.name, *argv], cwd=self.project, env=self.env,
@@ -57,7 +56,7 @@ class Docker:
 
     def build(self, say):
         say("building the images (the first time takes some minutes)")
-        self.call("build", quiet=False, stdout=subprocess.DEVNULL)
+        self.call("build")
 
     def up(self, *names, env=None):
         """Starts services, after those that they depend on, and waits until they are well.
