@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/klauspost/compress/zstd"
 
 	"backupd/objstore"
 	"backupd/objstore/memstore"
@@ -133,7 +136,7 @@ func TestVerifyFindsFlippedBits(t *testing.T) {
 			b[at] ^= 0x10
 			replace(t, s, key, b)
 			problems, _ := verify(t, s, false)
-			if !strings.Contains(strings.Join(problems, "\n"), key) {
+			if !strings.Contains(strings.Join(problems, "\n"), key) && !sameContent(t, whole, b) {
 				t.Errorf("%s, byte %d of %d: %q", key, at, len(whole), problems)
 			}
 		}
@@ -142,6 +145,33 @@ func TestVerifyFindsFlippedBits(t *testing.T) {
 	if len(kinds) < 4 {
 		t.Errorf("only these kinds of objects were looked at: %v", kinds)
 	}
+}
+
+// sameContent says that a flipped bit changed nothing: a frame's header has one that
+// decoders ignore, and some that only ask for a larger window.
+func sameContent(t *testing.T, a, b []byte) bool {
+	t.Helper()
+	read := func(object []byte) (content []byte, dir *pack.Directory, err error) {
+		dec, err := zstd.NewReader(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer dec.Close()
+		if content, err = dec.DecodeAll(object, nil); err != nil {
+			return nil, nil, err
+		}
+		dir, err = pack.ReadDirectory(func(off, n int64) (io.ReadCloser, error) {
+			start, n, err := objstore.Span(off, n, int64(len(object)))
+			return io.NopCloser(bytes.NewReader(object[start : start+n])), err
+		}, int64(len(object)))
+		return content, dir, err
+	}
+	wantContent, wantDir, err := read(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content, dir, err := read(b)
+	return err == nil && bytes.Equal(content, wantContent) && slices.Equal(dir.Entries, wantDir.Entries)
 }
 
 func TestVerifyFindsLostObjects(t *testing.T) {

@@ -34,7 +34,12 @@ func (l *Log) Commits(ctx context.Context, from, to uint64) iter.Seq2[*CommitRea
 // CommitsAfter is Commits from the commit after tip, which it must fit.
 func (l *Log) CommitsAfter(ctx context.Context, tip Tip, to uint64) iter.Seq2[*CommitReader, error] {
 	return func(yield func(*CommitReader, error) bool) {
-		w := walk{log: l, tip: tip, yield: yield}
+		w := walk{log: l, store: l.Store, tip: tip, yield: yield}
+		if to > tip.Number+1 {
+			w.ahead = newAhead(ctx, l.Store, l.Backup, tip.Number+1, to)
+			w.store = w.ahead
+			defer w.ahead.close()
+		}
 		for w.tip.Number < to && !w.stopped {
 			if err := w.step(ctx, to); err != nil {
 				yield(nil, err)
@@ -47,6 +52,8 @@ func (l *Log) CommitsAfter(ctx context.Context, tip Tip, to uint64) iter.Seq2[*C
 // walk is a way along a log.
 type walk struct {
 	log      *Log
+	store    objstore.Store // of single commits
+	ahead    *ahead         // the same, if there is more than one
 	tip      Tip
 	yield    func(*CommitReader, error) bool
 	stopped  bool // by the loop
@@ -57,7 +64,13 @@ type walk struct {
 // step visits the commit after the tip, or the rest of the segment that holds it.
 func (w *walk) step(ctx context.Context, to uint64) error {
 	n, visited := w.tip.Number+1, w.visited
-	err := ReadCommit(ctx, w.log.Store, w.log.Backup, n, w.visit)
+	if w.ahead != nil {
+		w.ahead.at(n)
+	}
+	err := ReadCommit(ctx, w.store, w.log.Backup, n, w.visit)
+	if w.ahead != nil {
+		w.ahead.found(!errors.Is(err, objstore.ErrNotExist))
+	}
 	// Whoever merges segments puts the larger one first: what the last LIST found can
 	// be gone, but then another LIST finds more.
 	for fresh := false; errors.Is(err, objstore.ErrNotExist) && w.visited == visited && !fresh; {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -13,8 +14,11 @@ import (
 
 // trace notes the calls that a store is asked for.
 func trace(w *writer) *[]string {
+	var mu sync.Mutex // commits are read ahead
 	var calls []string
 	w.store.(*memstore.Store).SetFaults(func(op, key string) error {
+		mu.Lock()
+		defer mu.Unlock()
 		calls = append(calls, op+" "+strings.TrimPrefix(key, "backups/user/anne/"))
 		return nil
 	}, nil)
