@@ -46,11 +46,11 @@ class Docker:
         self.ports = dict(zip(PORTS, free_ports(len(PORTS))))
         self.env = {**os.environ, "COMPOSE_PROFILES": PROFILES, **{PORTS[k]: str(p) for k, p in self.ports.items()}, **env}
 
-    def call(self, *argv, check=True, quiet=True, **kw):
+    def call(self, *argv, check=True, **kw):
         r = subprocess.run([*self.compose, "-p", self.name, *argv], cwd=self.project, env=self.env,
-                           capture_output=quiet, **kw)
+                           capture_output=True, **kw)
         if check and r.returncode:
-            said = (r.stdout + r.stderr).decode("utf-8", "replace") if quiet else ""
+            said = (r.stdout + r.stderr).decode("utf-8", "replace")
             raise SystemExit("%s %s: status %d\n%s" % (" ".join(self.compose), " ".join(argv), r.returncode, said[-3000:]))
         return r
 
