@@ -15,8 +15,8 @@ import (
 	"testing"
 )
 
-// Two scenarios at a time: each is several processes that wait for one another.
-const atOnce = 2
+// Three scenarios at a time: each is several processes that mostly wait for one another.
+const atOnce = 3
 
 const root = "../.."
 
