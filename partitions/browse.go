@@ -151,3 +151,15 @@ func FindPath(ctx context.Context, p Config, path string) (*Found, error) {
 	}
 	return &Found{Partition: p, Path: path, Info: *info}, nil
 }
+
+// FindAny is FindPath in the first partition that has something of the backup: it may live
+// in another one since a move.
+func FindAny(ctx context.Context, parts []Config, path string) (*Found, error) {
+	for _, p := range parts {
+		f, err := FindPath(ctx, p, path)
+		if !errors.Is(err, ErrNoBackup) {
+			return f, err
+		}
+	}
+	return nil, fmt.Errorf("backups/%s: %w", path, ErrNoBackup)
+}

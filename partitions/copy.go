@@ -26,15 +26,15 @@ type Copied struct {
 // for byte; of packs, which backups share, only what this backup names: it goes into new
 // packs, and notes in moved/ say so. It can be cut off at any point and done again.
 type copier struct {
-	from   *Found
-	to     *Partition
-	packs  *packCopier
-	done   Copied
-	Report func(Copied) // nil: nobody listens
+	from  *Found
+	to    *Partition
+	packs *packCopier
+	done  Copied
+	tell  func(Copied) // nil: nobody listens
 }
 
 func newCopier(from *Found, to *Partition, report func(Copied)) *copier {
-	c := &copier{from: from, to: to, Report: report}
+	c := &copier{from: from, to: to, tell: report}
 	c.packs = newPackCopier(from, to, &c.done)
 	return c
 }
@@ -84,8 +84,8 @@ func (c *copier) prefixes() iter.Seq2[string, int] {
 }
 
 func (c *copier) report() {
-	if c.Report != nil {
-		c.Report(c.done)
+	if c.tell != nil {
+		c.tell(c.done)
 	}
 }
 
@@ -98,11 +98,11 @@ func (c *copier) sameHistory(ctx context.Context, n uint64) error {
 		return err
 	}
 	if there <= n {
-		ours, err := c.from.headerOf(ctx, c.from.Log(), there)
+		ours, err := headerOf(ctx, c.from.Log(), there)
 		if err != nil {
 			return err
 		}
-		theirs, err := c.from.headerOf(ctx, &log, there)
+		theirs, err := headerOf(ctx, &log, there)
 		if err != nil || ours.Random == theirs.Random {
 			return err
 		}
@@ -111,7 +111,7 @@ func (c *copier) sameHistory(ctx context.Context, n uint64) error {
 		c.to.name, c.to.location, c.from.Path, there)
 }
 
-func (f *Found) headerOf(ctx context.Context, log *history.Log, n uint64) (h history.Header, err error) {
+func headerOf(ctx context.Context, log *history.Log, n uint64) (h history.Header, err error) {
 	for c, err := range log.Commits(ctx, n, n) {
 		if err != nil {
 			return h, err

@@ -29,7 +29,7 @@ type packCopier struct {
 
 	w     *pack.Writer
 	in    map[string]history.ChunkID   // entries of w
-	waits map[string][]string          // by old pack: entries that are in w
+	waits map[string]map[string]bool   // by old pack: entries that are in w
 	there map[string]bool              // by old pack: the new partition has it itself
 	notes map[string]map[string]string // by old pack: entries of its note, those read last
 
@@ -46,7 +46,7 @@ func newPackCopier(from *Found, to *Partition, done *Copied) *packCopier {
 
 func (p *packCopier) begin() {
 	p.w = pack.NewWriter(nil, p.to.set.opt.Pack)
-	p.in, p.waits = map[string]history.ChunkID{}, map[string][]string{}
+	p.in, p.waits = map[string]history.ChunkID{}, map[string]map[string]bool{}
 }
 
 // batchPlaces bounds the places that are held at once, to be read in the order of packs.
@@ -97,7 +97,7 @@ func (p *packCopier) copyFrom(ctx context.Context, old string, places []history.
 	}
 	var list []source
 	for _, place := range places {
-		if note[place.Entry] != "" || slices.Contains(p.waits[old], place.Entry) {
+		if note[place.Entry] != "" || p.waits[old][place.Entry] {
 			continue
 		}
 		object, e, err := p.objects.Entry(ctx, place)
@@ -113,6 +113,8 @@ func (p *packCopier) copyFrom(ctx context.Context, old string, places []history.
 	slices.SortFunc(list, func(a, b source) int {
 		return cmp.Or(cmp.Compare(a.object, b.object), cmp.Compare(a.entry.Off, b.entry.Off), cmp.Compare(a.entry.Skip, b.entry.Skip))
 	})
+	// Two commits can name the same place.
+	list = slices.CompactFunc(list, func(a, b source) bool { return a.place == b.place })
 	for _, s := range list {
 		if err := p.add(ctx, old, s); err != nil {
 			return err
@@ -171,7 +173,7 @@ func (p *packCopier) note(ctx context.Context, old string) (map[string]string, e
 func (p *packCopier) add(ctx context.Context, old string, s source) error {
 	if chunk, taken := p.in[s.place.Entry]; taken {
 		if chunk == s.place.Chunk {
-			p.waits[old] = append(p.waits[old], s.place.Entry)
+			p.wait(old, s.place.Entry)
 			return nil
 		}
 		// Two bodies with one GUID: they cannot share a pack.
@@ -187,11 +189,19 @@ func (p *packCopier) add(ctx context.Context, old string, s source) error {
 		return fmt.Errorf("pack %s: %w", s.place.Entry, err)
 	}
 	p.in[s.place.Entry] = s.place.Chunk
-	p.waits[old] = append(p.waits[old], s.place.Entry)
+	p.wait(old, s.place.Entry)
 	if int64(p.w.Len()) >= p.to.set.opt.PackSize {
 		return p.flush(ctx)
 	}
 	return nil
+}
+
+// wait notes that an entry of an old pack is in the new one, which is not put yet.
+func (p *packCopier) wait(old, entry string) {
+	if p.waits[old] == nil {
+		p.waits[old] = map[string]bool{}
+	}
+	p.waits[old][entry] = true
 }
 
 func (p *packCopier) read(ctx context.Context, s source) ([]byte, error) {
@@ -244,7 +254,7 @@ func (p *packCopier) flush(ctx context.Context) error {
 const noteTries = 50
 
 // noteMoved notes under the name of an old pack that these entries of it are in another one.
-func (p *packCopier) noteMoved(ctx context.Context, old string, entries []string, now string) error {
+func (p *packCopier) noteMoved(ctx context.Context, old string, entries map[string]bool, now string) error {
 	delete(p.notes, old)
 	key, _ := history.MovedKey(old)
 	for range noteTries {
@@ -261,7 +271,7 @@ func (p *packCopier) noteMoved(ctx context.Context, old string, entries []string
 			o = objstore.PutOptions{}
 		}
 		m.Time = p.to.clock.now(p.to.set.opt.Now()).UTC()
-		for _, e := range entries {
+		for e := range entries {
 			m.Entries[e] = now
 		}
 		b, err := m.Append(nil)

@@ -26,11 +26,7 @@ func (s *Set) Move(ctx context.Context, n Name, to string, o LockOptions, report
 	if err != nil {
 		return Copied{}, err
 	}
-	var parts []Config
-	for _, p := range s.parts {
-		parts = append(parts, p.config())
-	}
-	end, err := moving(ctx, parts, n, repo.ID)
+	end, err := moving(ctx, s.configs(), n, repo.ID)
 	if err != nil {
 		return Copied{}, err
 	}

@@ -1,10 +1,6 @@
 package partitions
 
-import (
-	"context"
-	"errors"
-	"fmt"
-)
+import "context"
 
 // Reindex makes the index of one backup anew from the bucket. ErrNoBackup when no
 // partition holds it.
@@ -27,14 +23,9 @@ func (s *Set) Reindex(ctx context.Context, n Name) error {
 
 // ReindexPath is Reindex by the path of a backup, as user/anne.
 func (s *Set) ReindexPath(ctx context.Context, path string) error {
-	for _, p := range s.parts {
-		f, err := FindPath(ctx, p.config(), path)
-		switch {
-		case err == nil:
-			return s.Reindex(ctx, f.Name())
-		case !errors.Is(err, ErrNoBackup):
-			return err
-		}
+	f, err := FindAny(ctx, s.configs(), path)
+	if err != nil {
+		return err
 	}
-	return fmt.Errorf("%s: %w", path, ErrNoBackup)
+	return s.Reindex(ctx, f.Name())
 }

@@ -73,6 +73,13 @@ func (s *Set) Close() error {
 // Partitions are the configured ones, in the order of the configuration.
 func (s *Set) Partitions() []*Partition { return s.parts }
 
+func (s *Set) configs() (out []Config) {
+	for _, p := range s.parts {
+		out = append(out, p.config())
+	}
+	return out
+}
+
 func (s *Set) partition(name string) *Partition {
 	for _, p := range s.parts {
 		if p.name == name {

@@ -53,9 +53,7 @@ func (c *command) obtain(name string) (*partitions.Found, *partitions.Lock, erro
 	if err != nil {
 		return nil, nil, err
 	}
-	l, err := f.Lock(c.ctx, partitions.LockOptions{
-		Owner: fmt.Sprintf("ctl_backups lock, process %d on %s", os.Getpid(), c.host), Host: c.host, Now: c.clock, Wait: c.wait,
-	})
+	l, err := f.Lock(c.ctx, c.lockOptions("lock"))
 	return f, l, err
 }
 

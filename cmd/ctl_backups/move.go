@@ -64,13 +64,7 @@ func (c *command) anywhere(name string) (*partitions.Found, error) {
 		}
 		path = n.Path()
 	}
-	for _, p := range c.bucket.Partitions {
-		f, err := partitions.FindPath(c.ctx, p, path)
-		if !errors.Is(err, partitions.ErrNoBackup) {
-			return f, err
-		}
-	}
-	return nil, fmt.Errorf("%s: not found: %w", name, partitions.ErrNoBackup)
+	return partitions.FindAny(c.ctx, c.bucket.Partitions, path)
 }
 
 // lockOptions are those of a verb that writes to the logs of backups.

@@ -145,15 +145,9 @@ func (b *Bucket) Name(m Mode, arg string) (partitions.Name, error) {
 }
 
 func (b *Bucket) findPath(ctx context.Context, path string) (*partitions.Found, error) {
-	for _, p := range b.Partitions {
-		f, err := partitions.FindPath(ctx, p, path)
-		switch {
-		case errors.Is(err, partitions.ErrNoBackup):
-		case err != nil:
-			return nil, err
-		default: // in one of the partitions, if it was moved
-			return partitions.Find(ctx, b.Partitions, f.Name())
-		}
+	f, err := partitions.FindAny(ctx, b.Partitions, path)
+	if err != nil {
+		return nil, err
 	}
-	return nil, fmt.Errorf("backups/%s: %w", path, partitions.ErrNoBackup)
+	return partitions.Find(ctx, b.Partitions, f.Name())
 }

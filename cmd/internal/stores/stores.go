@@ -67,28 +67,23 @@ func Open(ctx context.Context, conf *imapconf.File, o Options) ([]partitions.Con
 	if err != nil {
 		return nil, nil, err
 	}
-	if o.Patience == 0 {
-		o.Patience = 5 * time.Second
-	}
 	var out []partitions.Config
 	var open closers
 	for _, name := range names {
 		if o.Only != nil && !o.Only(at[name]) {
 			continue
 		}
-		s, err := openStore(ctx, at[name])
+		p, c, err := OpenOne(ctx, name, at[name], o)
 		if err != nil {
 			return nil, nil, errors.Join(conf.Errorf(prefix+name, "%v", err), open.Close())
 		}
-		if c, ok := s.(io.Closer); ok {
-			open = append(open, c)
-		}
-		out = append(out, partitions.Config{Name: name, Location: at[name].String(), Store: decorate(s, name, at[name], o)})
+		open = append(open, c)
+		out = append(out, p)
 	}
 	return out, open, nil
 }
 
-// OpenOne opens a store that imapd.conf does not name, as a partition of this name.
+// OpenOne opens a store, which imapd.conf need not name, as a partition of this name.
 func OpenOne(ctx context.Context, name string, l objstore.Location, o Options) (partitions.Config, io.Closer, error) {
 	if o.Patience == 0 {
 		o.Patience = 5 * time.Second
