@@ -170,6 +170,58 @@ func TestAdditive(t *testing.T) {
 	}
 }
 
+// A few messages for a large mailbox come without a list of it, unless one of them may be
+// there.
+func TestAFewIntoALargeMailbox(t *testing.T) {
+	b := restoretest.New(t, "anne")
+	inbox := b.Box("user.anne")
+	for i := range 40 {
+		inbox.Deliver(restoretest.Mail(fmt.Sprint("m", i)), 1600000000)
+	}
+	b.Sync()
+	src := b.Source(time.Time{})
+	for _, c := range []struct {
+		name    string
+		keep    bool
+		uid     uint32 // what is lost and comes back
+		lastUID string // as the destination has it then
+		comesAs uint32
+	}{
+		{"old, new uids", false, 7, "40", 41},
+		{"old, its uid is taken", true, 7, "40", 41},
+		{"newest, its uid is free", true, 40, "39", 40},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := &setup{t: t, r: newReplica(), opt: csync.Options{KeepUIDs: c.keep}}
+			if _, err := s.run(src); err != nil {
+				t.Fatal(err)
+			}
+			box := s.r.boxes["user.anne"]
+			lost := box.records[c.uid-1]
+			box.records = slices.Delete(box.records, int(c.uid)-1, int(c.uid))
+			box.set("LAST_UID", c.lastUID)
+			s.sel = restore.Options{Objects: []string{lost.GUID.String()}}
+			s.r.log = nil
+			if got, err := s.run(src); err != nil || got.Added != 1 || got.There != 0 {
+				t.Fatalf("%+v, %v", got, err)
+			}
+			if slices.Contains(s.r.log, "GET FULLMAILBOX") {
+				t.Errorf("the mailbox was listed: %q", s.r.log)
+			}
+			box = s.r.boxes["user.anne"]
+			if last := box.records[len(box.records)-1]; last.GUID != lost.GUID || last.UID != c.comesAs || len(box.records) != 40 {
+				t.Errorf("%v came back as the last of %d, want uid %d", last, len(box.records), c.comesAs)
+			}
+			if got, err := s.run(src); err != nil || got.Added != 0 || got.There != 1 {
+				t.Errorf("once more: %+v, %v", got, err)
+			}
+			if !slices.Contains(s.r.log, "GET FULLMAILBOX") {
+				t.Errorf("what is there was not compared: %q", s.r.log)
+			}
+		})
+	}
+}
+
 // A restore that is cut at any upload ends complete, without duplicates.
 func TestCut(t *testing.T) {
 	b := restoretest.New(t, "anne")

@@ -20,7 +20,7 @@ func (d *Destination) folder(ctx context.Context, c *conn, f *restore.Folder) er
 		return w.intermediate(ctx)
 	}
 	if there != nil {
-		if err := w.compare(ctx); err != nil {
+		if err := w.leaveOut(ctx); err != nil {
 			return err
 		}
 	}
@@ -100,52 +100,6 @@ type work struct {
 	continues bool
 	// annotated are the entries of mailbox annotations that are there.
 	annotated map[annotationKey]bool
-}
-
-// compare asks what is in the mailbox and leaves out what is there already, by GUID
-// and as often as it is there.
-func (w *work) compare(ctx context.Context) error {
-	have := map[cyrus.GUID]int{}
-	at := map[uint32]cyrus.GUID{}
-	fields, err := w.c.GetFullMailbox(ctx, w.there.Name, func(r *cyrus.Record) error {
-		if !r.Expunged() {
-			have[r.GUID]++
-		}
-		at[r.UID] = r.GUID
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	if head, err := cyrus.ParseReply(fields); err == nil {
-		w.there = head
-	}
-	w.annotated = annotationsOf(fields)
-	var rest []restore.Ref
-	var known, knownSize int64
-	w.continues = w.f.From.UniqueID == w.there.UniqueID && num(w.f.From.Fields, "UIDVALIDITY") == uint64(w.there.UIDValidity)
-	for _, ref := range w.list {
-		m, err := w.d.src.Message(ref)
-		if err != nil {
-			return err
-		}
-		if have[m.GUID] > 0 {
-			have[m.GUID]--
-			known++
-			knownSize += int64(m.Size)
-			if at[ref.UID] != m.GUID {
-				w.continues = false
-			}
-			continue
-		}
-		if ref.UID <= w.there.LastUID {
-			w.continues = false // its uid is taken, or was: no uid is used twice
-		}
-		rest = append(rest, ref)
-	}
-	w.list, w.known = rest, int(known)
-	w.d.rep.There(int(known), knownSize)
-	return nil
 }
 
 // announce says what is done, or would be.
