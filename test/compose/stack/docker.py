@@ -11,6 +11,7 @@ PORTS = {("mailhost", 1143): "IMAP_PORT", ("mailhost", 2003): "LMTP_PORT", ("mai
          ("backuphost", 2005): "BACKUP_PORT", ("minio", 9000): "MINIO_PORT",
          ("backuphost2", 2005): "BACKUP2_PORT", ("backuphost-s3", 2005): "BACKUP_S3_PORT"}
 PROFILES = "two-hosts,s3,tools"
+IMAGES = ("backuphost", "tools", "mailhost", "minio")       # a service of each; the other services have one of these
 
 
 def compose():
@@ -55,8 +56,11 @@ class Docker:
         return r
 
     def build(self, say):
-        say("building the images (the first time takes some minutes)")
-        self.call("build")
+        say("building the images (the first time takes many minutes: MinIO is compiled)")
+        for name in IMAGES:
+            start = time.time()
+            self.call("build", name)
+            say("built the image of %s in %d s" % (name, time.time() - start))
 
     def up(self, *names, env=None):
         """Starts services, after those that they depend on, and waits until they are well.
@@ -78,6 +82,10 @@ class Docker:
     def exec(self, name, *argv, user="cyrus", input=None, timeout=120):
         return self.call("exec", "-T", *(["--user", user] if user else []), name, *argv, check=False,
                          timeout=timeout, input=input or b"")
+
+    def once(self, name, *argv, timeout=120):
+        """A container for one command."""
+        return self.call("run", "--rm", "-T", name, *argv, check=False, timeout=timeout, stdin=subprocess.DEVNULL)
 
     def kill(self, *names):
         self.call("kill", *names)

@@ -85,7 +85,7 @@ class Processes:
         if not os.access(minio, os.X_OK):
             raise SystemExit("MinIO's server is missing: make minio")
 
-    def describe(self, service):
+    def describe(self, service, command=None):
         """What box.py is told."""
         s, binds = self.services[service], [[self.dir + "/hosts", "/etc/hosts"]]
         for v in s["volumes"]:
@@ -101,14 +101,14 @@ class Processes:
         links = []
         if service == "minio":
             binds.append([os.path.join(self.project, ".cache/bin/minio"), "/usr/local/bin/minio"])
-        elif service.startswith("backuphost"):
+        elif service != "mailhost":
             binds.append([self.programs + "/backup-programs", "/usr/local/sbin/backup-programs"])
             links = [["/usr/local/sbin/" + n, "backup-programs"] for n in os.listdir(self.programs)]
         box = os.path.join(self.dir, "box", service)
         os.makedirs(box, exist_ok=True)
         return {"hostname": s.get("hostname", service), "dir": box, "binds": binds, "links": links,
                 "capabilities": s.get("cap_add", []) if s.get("cap_drop") == ["ALL"] else None,
-                "user": s.get("user"), "command": s["command"], "environment": self.environment(service)}
+                "user": s.get("user"), "command": command or s["command"], "environment": self.environment(service)}
 
     def environment(self, service):
         return {"PATH": PATH, **{k: str(v) for k, v in self.services[service].get("environment", {}).items()}}
@@ -127,15 +127,18 @@ class Processes:
             self.start(name)
             self.wait(name)
 
-    def start(self, name):
-        told = self.describe(name)
+    def box(self, name, told):
+        """The command that is a service in its namespaces."""
         file = os.path.join(self.dir, name + ".json")
         with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as h:
             json.dump(told, h)
+        return ["ip", "netns", "exec", self.ns(name), "unshare", "--mount", "--uts", "--ipc", "--pid", "--fork",
+                "--kill-child", sys.executable, os.path.join(os.path.dirname(__file__), "box.py"), file]
+
+    def start(self, name):
+        told = self.describe(name)
         log = open(self.logfile(name), "ab")
-        p = subprocess.Popen(["ip", "netns", "exec", self.ns(name), "unshare", "--mount", "--uts", "--ipc", "--pid",
-                              "--fork", "--kill-child", sys.executable, os.path.join(os.path.dirname(__file__), "box.py"),
-                              file], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+        p = subprocess.Popen(self.box(name, told), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         log.close()
         end, first = time.time() + 10, ""
         while not first and time.time() < end and p.poll() is None:
@@ -168,6 +171,10 @@ class Processes:
         return subprocess.run(["nsenter", "--target", str(self.running[name][1]), "--mount", "--uts", "--ipc", "--net",
                                "--pid", "--root", "--wd", *become, *argv], env=self.environment(name), timeout=timeout,
                               input=input, stdin=None if input is not None else subprocess.DEVNULL, capture_output=True)
+
+    def once(self, name, *argv, timeout=120):
+        """A service for one command."""
+        return subprocess.run(self.box(name, self.describe(name, argv)), stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout)
 
     def kill(self, *names):
         """As a power cut: process 1 of each is killed, and the kernel kills the others."""

@@ -10,6 +10,7 @@ def run(t):
     try:
         for n, host in enumerate(("backuphost", "backuphost2", "backuphost", "backuphost-s3", "backuphost2")):
             point(t, host, n)
+        alone(t)
     finally:
         t.stack.up("mailhost", env={"BACKUP_HOST": "backuphost"})
 
@@ -28,3 +29,13 @@ def point(t, host, n):
         t.expect(not diffs, "read by %s: %s" % (h, diffs[:5]))
     t.say("sync_client sent %d messages to %s; all hosts see the same %d commits, and all mail" % (
         MESSAGES, host, len(logs[host].splitlines())))
+
+
+def alone(t):
+    """The tools need the bucket and nothing else: no index, no Cyrus, no shell."""
+    for tool in (["cyr_backup", "-u", USER, "log"], ["ctl_backups", "stat", "-u", USER], ["ctl_backups", "verify", "-u", USER]):
+        r = t.stack.once("tools", *tool)
+        t.expect(r.returncode == 0, "%s in the container tools: status %d: %s" % (" ".join(tool), r.returncode, r.stderr.decode()))
+        here = t.tool(*tool)
+        t.expect(r.stdout.decode() == here, "%s in the container tools:\n%s\non backuphost:\n%s" % (" ".join(tool), r.stdout.decode(), here))
+    t.say("A container with our programs and nothing else (profile tools) reads the same out of the bucket")
