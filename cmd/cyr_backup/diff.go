@@ -3,16 +3,12 @@ package main
 import (
 	"fmt"
 	"strings"
-	"time"
 
 	"backupd/partitions/history"
 )
 
 // showDiff says what is different between two moments, one line a thing.
 func showDiff(c *command) error {
-	if !c.to.IsZero() && c.to.Before(c.from) {
-		return fmt.Errorf("--to %s is before --from %s", c.to.Format(time.RFC3339), c.from.Format(time.RFC3339))
-	}
 	d := &diff{c: c}
 	var err error
 	if d.a, err = c.loadAt(history.Moment{Time: c.from}); err != nil {

@@ -21,15 +21,30 @@ func (c *command) options(v verb, p *cmdline.Program, g *given) error {
 	for _, o := range []struct {
 		name, text string
 		at         *time.Time
-	}{{"at", g.at, &c.at.Time}, {"since", g.since, &c.since}, {"until", g.until, &c.until}, {"from", g.from, &c.from}, {"to", g.to, &c.to}} {
+		ends       bool // what is told ends there
+	}{{"at", g.at, &c.at.Time, true}, {"since", g.since, &c.since, false}, {"until", g.until, &c.until, true},
+		{"from", g.from, &c.from, true}, {"to", g.to, &c.to, true}} {
 		if !p.Changed(o.name) {
 			continue
 		}
-		t, err := when.Parse(o.text, c.now)
+		read := when.Past
+		if o.name == "until" || o.name == "to" {
+			read = when.Parse // up to a moment to come is up to now
+		}
+		t, err := read(o.text, c.now)
 		if err != nil {
 			return cli.Usagef("--%s: %v", o.name, err)
 		}
+		if o.ends {
+			t = when.Through(t)
+		}
 		*o.at = t
+	}
+	switch {
+	case !c.to.IsZero() && c.to.Before(c.from):
+		return cli.Usagef("--to is before --from")
+	case !c.until.IsZero() && c.until.Before(c.since):
+		return cli.Usagef("--until is before --since")
 	}
 	return nil
 }

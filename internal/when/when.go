@@ -17,7 +17,7 @@ const Forms = `2026-11-20T14:05:00Z, "2026-11-20 14:05", 2026-11-20, 14:05, "yes
 // days and weeks by the calendar, all others by the clock.
 func Parse(text string, now time.Time) (time.Time, error) {
 	s := strings.Join(strings.Fields(text), " ")
-	if t, err := time.Parse(time.RFC3339Nano, strings.Replace(s, " ", "T", 1)); err == nil {
+	if t, ok := zoned(s); ok {
 		return t, nil
 	}
 	for _, form := range []func(string, time.Time) (time.Time, bool){epoch, ago, daily} {
@@ -26,6 +26,21 @@ func Parse(text string, now time.Time) (time.Time, error) {
 		}
 	}
 	return time.Time{}, fmt.Errorf("%q is not a point in time; write it as %s", text, Forms)
+}
+
+// zoned reads a time with its offset from UTC: RFC 3339, with a space in place of the T
+// and before the offset, and without seconds, as people write it.
+func zoned(s string) (time.Time, bool) {
+	s = strings.ToUpper(s)
+	if day, clock, ok := strings.Cut(s, " "); ok {
+		s = day + "T" + strings.ReplaceAll(clock, " ", "")
+	}
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04Z07:00", "2006-01-02T15:04:05Z0700", "2006-01-02T15:04Z0700"} {
+		if t, err := time.Parse(layout, s); err == nil {
+			return t, true
+		}
+	}
+	return time.Time{}, false
 }
 
 // epoch reads @SECONDS.
