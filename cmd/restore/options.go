@@ -50,6 +50,9 @@ func parse(ctx context.Context, argv []string, std stdio, now time.Time) (*optio
 	} else if err != nil {
 		return nil, cli.Usagef("%v", err)
 	}
+	if err := g.filled(p); err != nil {
+		return nil, err
+	}
 	if p.Changed("override-acl") {
 		g.options.acl = &g.acl
 		if g.acl == noACL {
@@ -116,13 +119,17 @@ func (o *options) times(at, since, until string, now time.Time) error {
 	for _, t := range []struct {
 		option, value string
 		to            *time.Time
-	}{{"--at", at, &o.moment.Time}, {"--since", since, &o.selection.Since}, {"--until", until, &o.selection.Until}} {
+		read          func(string, time.Time) (time.Time, error)
+	}{{"--at", at, &o.moment.Time, when.Past}, {"--since", since, &o.selection.Since, when.Past}, {"--until", until, &o.selection.Until, when.Parse}} {
 		if t.value == "" {
 			continue
 		}
-		v, err := when.Parse(t.value, now)
+		v, err := t.read(t.value, now)
 		if err != nil {
 			return cli.Usagef("%s: %v", t.option, err)
+		}
+		if t.option != "--since" {
+			v = when.Through(v)
 		}
 		*t.to = v
 	}
@@ -155,6 +162,9 @@ func (o *options) where(to string, args []string) ([]string, error) {
 		case "sync":
 			o.server = strings.TrimSuffix(strings.TrimPrefix(rest, "//"), "/")
 		default:
+			if err := isServer(to); err != nil {
+				return nil, err
+			}
 			o.server = to
 		}
 		if o.server == "" {
@@ -220,8 +230,8 @@ func (o *options) check() error {
 		return cli.Usagef("say what to restore: mailboxes, uniqueids or GUIDs of messages, or -a for all of it")
 	case o.keepUIDs && (o.acl != nil || s.Into != "" || o.partition != ""):
 		return cli.Usagef("-U brings mailboxes as they were: it excludes -A, -M and -P")
-	case o.flagsOnly && (o.keepUIDs || o.acl != nil || s.Into != "" || s.Deleted == restore.Only):
-		return cli.Usagef("--flags-only changes messages that are there: it excludes -A, -M, -U and -x")
+	case o.flagsOnly && (o.keepUIDs || o.acl != nil || s.Into != "" || s.Deleted == restore.Only || o.partition != "" || o.local || o.newestFirst):
+		return cli.Usagef("--flags-only changes messages that are there: it excludes -A, -L, -M, -P, -U, -x and --newest-first")
 	case o.keepUIDs && o.newestFirst:
 		return cli.Usagef("--newest-first gives messages new uids: it excludes -U")
 	case !s.Since.IsZero() && !s.Until.IsZero() && !s.Since.Before(s.Until):
@@ -232,6 +242,10 @@ func (o *options) check() error {
 		return cli.Usagef("--progress: auto, bar, json or none")
 	case o.toFiles != "" && (o.local || o.keepUIDs || o.acl != nil || o.partition != "" || o.compress || o.flagsOnly):
 		return cli.Usagef("-A, -L, -P, -U, -z and --flags-only are for Cyrus servers, not for --to %s", o.toFiles)
+	case o.toFiles != "" && o.toFiles != "imap" && (o.newestFirst || o.parallel > 1):
+		return cli.Usagef("--newest-first and --parallel are for servers, not for --to %s", o.toFiles)
+	case o.passwordFile != "" && o.toFiles != "imap":
+		return cli.Usagef("--password-file is for --to imap://...; for a Cyrus server set restore_password in imapd.conf")
 	}
 	return nil
 }

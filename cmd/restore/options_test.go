@@ -43,6 +43,9 @@ func TestParse(t *testing.T) {
 		{"-x srv anne x", func(o *options) bool { return o.selection.Deleted == restore.Only }},
 		{"--commit 7 srv anne -a", func(o *options) bool { return o.moment.Number == 7 && o.selection.AsItWas }},
 		{"--at 2026-11-20T14:05:00Z srv anne -a", func(o *options) bool { return o.moment.Time.Hour() == 14 }},
+		{"--at 2026-11-24T11:05:07Z srv anne -a", func(o *options) bool { return o.moment.Time.Nanosecond() == 999_999_999 }},
+		{"--until 2027-01-01 srv anne -a", func(o *options) bool { return !o.selection.Until.IsZero() }},
+		{"--to srv:2005/tls anne -a", func(o *options) bool { return o.server == "srv:2005/tls" }},
 		{"--rate 10MB srv anne x", func(o *options) bool { return o.rate == 10e6 }},
 		{"--to maildir:/tmp/x anne -a", func(o *options) bool { return o.toFiles == "maildir" && o.server == "/tmp/x" && o.backup == "anne" }},
 		{"--to sync://srv:2006 anne -a", func(o *options) bool { return o.toFiles == "" && o.server == "srv:2006" }},
@@ -59,7 +62,10 @@ func TestParse(t *testing.T) {
 		"-U -M x srv anne x", "-U --newest-first srv anne -a", "-a -F - srv anne", "-F - srv anne x", "-F /nowhere/at/all srv anne",
 		"--at sometime srv anne -a", "--at now --commit 3 srv anne -a", "--rate fast srv anne -a", "--parallel 0 srv anne -a",
 		"--progress loud srv anne -a", "--to maildir:/x -U anne -a", "--to maildir: anne -a", "--since now --until yesterday srv anne -a",
-		"--flags-only -M x srv anne x", "--nonsense",
+		"--flags-only -M x srv anne x", "--nonsense", "--at 23:00 srv anne -a", "--since 2027-01-01 srv anne -a", "--at= srv anne -a",
+		"--commit 0 srv anne -a", "--dest-mailbox= srv anne -a", "--rate= srv anne -a", "--since= srv anne -a", "--flags-only -P x srv anne x",
+		"--to maildir:/x --parallel 2 anne -a", "--to tar:/x --newest-first anne -a", "--password-file x srv anne -a",
+		"--to maildri:/x anne -a", "--to /tmp anne -a", "--to tmp/anne anne -a",
 	} {
 		_, err := parse(t.Context(), strings.Fields(argv), stdio{in: strings.NewReader("")}, now)
 		var u *cli.UsageError

@@ -1,0 +1,42 @@
+package main
+
+import (
+	"os"
+	"strings"
+
+	"backupd/cmd/internal/cli"
+	"backupd/cmd/internal/cmdline"
+)
+
+// filled refuses options whose value is empty, as that of a variable which a script has
+// forgotten to set: what they would have narrowed down would come back whole.
+func (g *given) filled(p *cmdline.Program) error {
+	for _, o := range []struct{ name, value string }{
+		{"userid", g.user}, {"mailbox", g.mailbox}, {"file", g.path}, {"input-file", g.input}, {"at", g.atText}, {"since", g.since},
+		{"until", g.until}, {"to", g.to}, {"password-file", g.passwordFile}, {"dest-mailbox", g.selection.Into},
+		{"dest-partition", g.partition}, {"rate", g.rateText},
+	} {
+		if p.Changed(o.name) && o.value == "" {
+			return cli.Usagef("--%s: its value is empty", o.name)
+		}
+	}
+	if p.Changed("commit") && g.moment.Number == 0 {
+		return cli.Usagef("--commit: commits are numbered from 1")
+	}
+	return nil
+}
+
+// isServer refuses what was meant for files and would be taken for a Cyrus server.
+func isServer(to string) error {
+	const kinds = "write maildir:DIR, mbox:FILE, eml:DIR, tar:FILE, imap://USER@HOST/ or sync://HOST"
+	if strings.HasPrefix(to, "/") {
+		if info, err := os.Stat(to); err == nil && info.Mode()&os.ModeSocket == 0 {
+			return cli.Usagef("--to %s: it is no socket of a server; %s", to, kinds)
+		}
+		return nil
+	}
+	if strings.Contains(strings.TrimSuffix(to, "/tls"), "/") {
+		return cli.Usagef("--to %s: it is neither a server nor a kind of files; %s", to, kinds)
+	}
+	return nil
+}
