@@ -15,6 +15,7 @@ import (
 
 	"backupd/cmd/backup_replay/internal/source"
 	"backupd/replication/client"
+	"backupd/replication/cyrus"
 )
 
 const (
@@ -146,7 +147,7 @@ func (s *settings) plan(src string) (*plan, error) {
 	p := &plan{connections: s.connections, part: func(f source.Folder, _ int) int { return len(f.Messages) }}
 	for part := range strings.SplitSeq(s.folder, "/") {
 		if part != "" {
-			p.top = append(p.top, source.UTF7(part))
+			p.top = append(p.top, cyrus.UTF7(part))
 		}
 	}
 	if !strings.HasPrefix(src, "gen:") {

@@ -6,6 +6,7 @@ import (
 	"iter"
 	"slices"
 	"strings"
+	"unicode"
 
 	"backupd/partitions/history"
 	"backupd/replication/cyrus"
@@ -54,7 +55,7 @@ func spelled(fields []dlist.Pair, key string) string {
 // oneLine spells out what would break a line or a terminal.
 func oneLine(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
+		if unicode.IsControl(r) {
 			return '·'
 		}
 		return r
@@ -157,7 +158,7 @@ func itemText(e history.Event) string {
 	case *history.SeenEvent:
 		return fmt.Sprintf("seen state of %s in %s", e.User, e.UniqueID)
 	case *history.SieveEvent:
-		return fmt.Sprintf("script %s (%d bytes)", e.Filename, len(e.Content))
+		return fmt.Sprintf("script %s (%d bytes)", oneLine(e.Filename), len(e.Content))
 	case *history.UnsieveEvent:
 		return "script " + e.Filename + " removed"
 	case *history.SieveActiveEvent:
@@ -166,7 +167,7 @@ func itemText(e history.Event) string {
 		}
 		return "active script " + e.Filename
 	case *history.QuotaEvent:
-		return "quota of " + e.Root + ": " + oneLine(string(dlist.Append(nil, dlist.KV(e.Fields...), false)))
+		return "quota of " + e.Root + ": " + quotaText(e.Fields)
 	case *history.UnquotaEvent:
 		return "quota of " + e.Root + " removed"
 	case *history.AnnotationEvent:

@@ -5,14 +5,16 @@ import (
 	"io"
 	"mime"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/dustin/go-humanize"
+	"golang.org/x/text/encoding/charmap"
 	"golang.org/x/text/encoding/htmlindex"
 
 	"backupd/cmd/internal/cli"
-	"backupd/cmd/internal/stores"
 	"backupd/internal/when"
 	"backupd/objstore/reread"
 	"backupd/partitions/history"
@@ -33,7 +35,7 @@ func findMessages(c *command) error {
 		if err != nil {
 			return err
 		}
-		if q.mailbox != nil && !q.mailbox.MatchString(m.Name) {
+		if !q.in(m.Name) {
 			continue
 		}
 		for r, err := range c.mem.Records(m.UniqueID, 0) {
@@ -55,7 +57,7 @@ func findMessages(c *command) error {
 // query is what is looked for.
 type query struct {
 	header          []headerTerm
-	mailbox         *regexp.Regexp // over internal names; nil = all
+	mailboxes       []*regexp.Regexp // over internal names, one of which has to fit; nil = all
 	before, since   time.Time
 	larger, smaller uint64 // 0 = any
 }
@@ -87,7 +89,7 @@ func (q *query) add(c *command, key, value string) (err error) {
 	case "to":
 		q.header = append(q.header, headerTerm{[]string{"to", "cc", "bcc"}, strings.ToLower(value)})
 	case "mailbox":
-		q.mailbox, err = pattern(stores.AdminForm(c.bucket.Conf).Internal(value))
+		err = q.addMailbox(c.meant(value))
 	case "before":
 		q.before, err = when.Parse(value, c.now)
 	case "since":
@@ -103,6 +105,23 @@ func (q *query) add(c *command, key, value string) (err error) {
 		return cli.Usagef("%s: %v", key, err)
 	}
 	return nil
+}
+
+// addMailbox takes the names that were meant.
+func (q *query) addMailbox(names []string) error {
+	for _, n := range names {
+		p, err := pattern(n)
+		if err != nil {
+			return err
+		}
+		q.mailboxes = append(q.mailboxes, p)
+	}
+	return nil
+}
+
+// in says whether a mailbox is looked into.
+func (q *query) in(name string) bool {
+	return q.mailboxes == nil || slices.ContainsFunc(q.mailboxes, func(p *regexp.Regexp) bool { return p.MatchString(name) })
 }
 
 // pattern reads the wildcards of IMAP's LIST: % is anything within a level, * anything.
@@ -198,8 +217,12 @@ func (t headerTerm) in(fields map[string][]string) bool {
 }
 
 // decoded reads the encoded words of a header field (RFC 2047); what is wrong in them
-// stays as it is.
+// stays as it is. Bytes that are no UTF-8 are what old programs wrote without saying so:
+// Latin-1 in most cases.
 func decoded(v string) string {
+	if !utf8.ValidString(v) {
+		v, _ = charmap.Windows1252.NewDecoder().String(v) // which knows every byte
+	}
 	d := mime.WordDecoder{CharsetReader: func(charset string, in io.Reader) (io.Reader, error) {
 		e, err := htmlindex.Get(charset)
 		if err != nil {

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"backupd/cmd/internal/stores"
 	"backupd/partitions/history"
 	"backupd/replication/cyrus"
 )
@@ -38,7 +37,21 @@ func showLog(c *command) error {
 			return enough(err)
 		}
 	}
-	return nil
+	return l.unknown()
+}
+
+// unknown says that there is no such mailbox as the one that is asked for, rather than
+// that nothing has happened to it.
+func (l *logWalk) unknown() error {
+	if l.only == nil || l.shown > 0 {
+		return nil
+	}
+	for m, err := range l.state.Mailboxes() {
+		if err != nil || slices.Contains(l.only, m.Name) || slices.Contains(l.only, m.UniqueID) {
+			return err
+		}
+	}
+	return fmt.Errorf("%s: no such mailbox in the backup of %s at that time", l.c.names[0], l.c.found.Name())
 }
 
 // logWalk is a way along the log.
@@ -75,7 +88,7 @@ func (c *command) startLog() (*logWalk, error) {
 	}
 	l := &logWalk{c: c, state: m, folder: history.Folder{State: m, Blocks: c.blocks()}}
 	if len(c.names) == 1 {
-		l.only = []string{c.names[0], stores.AdminForm(c.bucket.Conf).Internal(c.names[0])}
+		l.only = append(c.meant(c.names[0]), c.names[0])
 	}
 	return l, nil
 }
@@ -108,6 +121,8 @@ type entry struct {
 	Client     string    `json:"client"`
 	Mailboxes  []*tally  `json:"mailboxes,omitempty"`
 	Items      []string  `json:"items,omitempty"`
+
+	about [][]string // of each item: names and uniqueids of the mailboxes that it concerns
 }
 
 func (l *logWalk) commit(r *history.CommitReader) error {
@@ -165,9 +180,9 @@ func (l *logWalk) event(e *entry, h history.Header, ev history.Event) error {
 		switch ev.(type) {
 		case *history.MessagesEvent: // the records that name them say it
 		case *history.UnuserEvent, *history.PruneEvent, *history.RetainedEvent, *history.SealedEvent:
-			e.Items = append(e.Items, describe(ev))
+			return l.item(e, ev, describe(ev))
 		default:
-			e.Items = append(e.Items, itemText(ev))
+			return l.item(e, ev, itemText(ev))
 		}
 		return nil
 	}
@@ -205,6 +220,39 @@ func (l *logWalk) event(e *entry, h history.Header, ev history.Event) error {
 		t.note("came from the backup %s", ev.From)
 	case *history.MovedAwayEvent:
 		t.note("moved to the backup %s", ev.To)
+	}
+	return nil
+}
+
+// item adds what concerns no mailbox's messages.
+func (l *logWalk) item(e *entry, ev history.Event, text string) error {
+	about := concerns(ev)
+	if seen, ok := ev.(*history.SeenEvent); ok {
+		m, err := l.state.Mailbox(seen.UniqueID)
+		if err != nil {
+			return err
+		}
+		if m != nil {
+			about = append(about, m.Name)
+		}
+	}
+	e.Items, e.about = append(e.Items, text), append(e.about, about)
+	return nil
+}
+
+// concerns are names and uniqueids of the mailboxes that an item is about.
+func concerns(e history.Event) []string {
+	switch e := e.(type) {
+	case *history.SubEvent:
+		return []string{e.Name}
+	case *history.SeenEvent:
+		return []string{e.UniqueID}
+	case *history.QuotaEvent:
+		return []string{e.Root}
+	case *history.UnquotaEvent:
+		return []string{e.Root}
+	case *history.AnnotationEvent:
+		return []string{e.Name}
 	}
 	return nil
 }
@@ -334,9 +382,13 @@ func (e *entry) keep(names []string) bool {
 		}
 		return !slices.ContainsFunc(names, func(n string) bool { return slices.Contains(t.Notes, "renamed from "+n) })
 	})
-	e.Items = slices.DeleteFunc(e.Items, func(i string) bool {
-		return !slices.ContainsFunc(names, func(n string) bool { return slices.Contains(strings.Fields(i), n) })
-	})
+	var items []string
+	for i, text := range e.Items {
+		if slices.ContainsFunc(names, func(n string) bool { return slices.Contains(e.about[i], n) }) {
+			items = append(items, text)
+		}
+	}
+	e.Items = items
 	return len(e.Mailboxes)+len(e.Items) > 0
 }
 

@@ -2,20 +2,30 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
+	"backupd/cmd/internal/cli"
 	"backupd/cmd/internal/stores"
 	"backupd/partitions/history"
+	"backupd/replication/cyrus"
 	"backupd/replication/dlist"
 )
 
+// listMailboxes prints internal names, as the original does: programs read them, and every
+// command takes them. With -v the name follows as a person writes it.
 func listMailboxes(c *command) error {
 	c.printf("%-36s  %-19s  %s\n", "uniqueid", "last append date", "mboxname")
+	form := stores.AdminForm(c.bucket.Conf)
 	for m, err := range c.mem.Mailboxes() {
 		if err != nil {
 			return err
 		}
-		c.printf("%-36s  %-19s  %s\n", m.UniqueID, local(appendDate(m)), m.Name)
+		c.printf("%-36s  %-19s  %s", m.UniqueID, local(appendDate(m)), m.Name)
+		if c.verbose {
+			c.printf("  %s", oneLine(cyrus.FromUTF7(form.External(m.Name))))
+		}
+		c.printf("\n")
 	}
 	return nil
 }
@@ -40,8 +50,7 @@ func (c *command) find(name string) (*history.MailboxState, error) {
 			return m, err
 		}
 	}
-	internal := stores.AdminForm(c.bucket.Conf).Internal(name)
-	for _, n := range []string{internal, name} {
+	for _, n := range c.meant(name) {
 		if m, err := c.mem.MailboxByName(n); m != nil || err != nil {
 			return m, err
 		}
@@ -51,14 +60,18 @@ func (c *command) find(name string) (*history.MailboxState, error) {
 		if err != nil {
 			return nil, err
 		}
-		if m.Name == internal || m.Name == name {
+		if slices.Contains(c.meant(name), m.Name) {
 			latest = m
 		}
 	}
 	return latest, nil
 }
 
+// meant are the internal names that a word can stand for.
+func (c *command) meant(word string) []string { return stores.AdminForm(c.bucket.Conf).Meant(word) }
+
 func showMailboxes(c *command) error {
+	var failed error
 	for _, name := range c.names {
 		m, err := c.find(name)
 		if err != nil {
@@ -66,13 +79,14 @@ func showMailboxes(c *command) error {
 		}
 		if m == nil {
 			fmt.Fprintf(c.err, "cyr_backup: %s: no such mailbox in the backup of %s\n", name, c.found.Name())
+			failed = cli.ErrReported
 			continue
 		}
 		if err := c.showMailbox(m); err != nil {
 			return err
 		}
 	}
-	return nil
+	return failed
 }
 
 func (c *command) showMailbox(m *history.MailboxState) error {

@@ -67,6 +67,7 @@ func showMessages(c *command) error {
 		return err
 	}
 	objects := history.NewObjects(c.found.Partition.Store, 0)
+	var failed error
 	for _, name := range c.names {
 		g, err := cyrus.ParseGUID(name)
 		if err != nil {
@@ -78,6 +79,7 @@ func showMessages(c *command) error {
 		}
 		if m == nil {
 			fmt.Fprintf(c.err, "cyr_backup: %s: no such message in the backup of %s\n", g, c.found.Name())
+			failed = cli.ErrReported
 			continue
 		}
 		c.printf("guid:\t%s\nmailboxes:\n", g)
@@ -86,11 +88,15 @@ func showMessages(c *command) error {
 		}
 		c.printf("headers:\n")
 		if err := c.copyHeader(objects, m); err != nil {
-			return err
+			if c.ctx.Err() != nil {
+				return err
+			}
+			fmt.Fprintf(c.err, "cyr_backup: %s: %v\n", g, err)
+			failed = cli.ErrReported
 		}
 		c.printf("\n")
 	}
-	return nil
+	return failed
 }
 
 // guids are the names as GUIDs.

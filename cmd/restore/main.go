@@ -70,7 +70,7 @@ func run(ctx context.Context, argv []string, std stdio) error {
 	o.selection.DeletedPrefix = b.Conf.String("deletedprefix")
 	o.selection.AdminForm = stores.AdminForm(b.Conf)
 	if o.selection.Into != "" {
-		o.selection.Into = o.selection.AdminForm.Internal(o.selection.Into)
+		o.selection.Into = o.selection.AdminForm.Meant(o.selection.Into)[0]
 	}
 	return (&job{options: o, bucket: b, src: src, std: std, asOf: mem.Time()}).run(ctx)
 }

@@ -46,5 +46,15 @@ func (o *Options) target(name string) string {
 	return name
 }
 
+// own are the options for a mailbox's own name, wherever its messages go.
+func (o *Options) own() *Options {
+	own := *o
+	own.Into = ""
+	return &own
+}
+
+// example is a name as it is written on the command line.
+func (o *Options) example() string { return o.AdminForm.External("user.anne.Sent") }
+
 // isBelow says that name is a child of parent, at any depth.
 func isBelow(name, parent string) bool { return strings.HasPrefix(name, parent+".") }

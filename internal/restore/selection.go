@@ -118,12 +118,12 @@ func (c *chooser) objects() error {
 			i := slices.IndexFunc(c.boxes, func(m *history.MailboxState) bool { return m.UniqueID == word })
 			if i >= 0 {
 				c.add(c.boxes[i])
-				c.below(c.opt.target(c.boxes[i].Name))
+				c.below(c.opt.own().target(c.boxes[i].Name))
 				continue
 			}
 		}
 		if !c.name(word) {
-			c.sel.Unknown = append(c.sel.Unknown, fmt.Errorf("%s: the backup of this moment has no such mailbox, uniqueid or message", word))
+			c.sel.Unknown = append(c.sel.Unknown, fmt.Errorf("%s: the backup of this moment has no such mailbox, uniqueid or message (mailboxes are named as %s; cyr_backup list mailboxes shows them)", word, c.opt.example()))
 		}
 	}
 	if len(guids) == 0 {
@@ -140,9 +140,8 @@ func (c *chooser) add(m *history.MailboxState) {
 
 // name chooses by a mailbox's name: the one that lives, or else the latest deleted one.
 func (c *chooser) name(word string) bool {
-	plain := *c.opt
-	plain.Into = ""
-	for _, name := range []string{c.opt.AdminForm.Internal(word), word} {
+	plain := c.opt.own()
+	for _, name := range c.opt.AdminForm.Meant(word) {
 		m := c.latest(func(m *history.MailboxState) bool { return m.Name == name }, false)
 		if m == nil {
 			m = c.latest(func(m *history.MailboxState) bool { return m.Name == name || plain.target(m.Name) == name }, true)

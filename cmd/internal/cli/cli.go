@@ -123,8 +123,14 @@ const (
 
 // Find looks a backup up by an argument.
 func (b *Bucket) Find(ctx context.Context, m Mode, arg string) (*partitions.Found, error) {
-	if m == ByPath {
+	if arg == "" {
+		return nil, Usagef("the name of a backup is empty")
+	}
+	switch m {
+	case ByPath:
 		return b.findPath(ctx, arg)
+	case ByMailbox:
+		return b.findMailbox(ctx, arg)
 	}
 	n, err := b.Name(m, arg)
 	if err != nil {
@@ -133,21 +139,29 @@ func (b *Bucket) Find(ctx context.Context, m Mode, arg string) (*partitions.Foun
 	return partitions.Find(ctx, b.Partitions, n)
 }
 
+// findMailbox finds the backup of the first of the mailboxes that may be meant. If there
+// is none, the likeliest is what is told about.
+func (b *Bucket) findMailbox(ctx context.Context, arg string) (*partitions.Found, error) {
+	var none error
+	for _, name := range stores.AdminForm(b.Conf).Meant(arg) {
+		f, err := partitions.Find(ctx, b.Partitions, stores.Names(b.Conf).Of(name))
+		if !errors.Is(err, partitions.ErrNoBackup) {
+			return f, err
+		}
+		if none == nil {
+			none = err
+		}
+	}
+	return nil, none
+}
+
 // Name is what a backup is for that an argument names. A path names only one that is there.
 func (b *Bucket) Name(m Mode, arg string) (partitions.Name, error) {
 	switch m {
 	case ByMailbox:
-		return stores.Names(b.Conf).Of(stores.AdminForm(b.Conf).Internal(arg)), nil
+		return stores.Names(b.Conf).Of(stores.AdminForm(b.Conf).Meant(arg)[0]), nil
 	case ByPath:
 		return partitions.Name{}, Usagef("%s: a backup is made for a userid or a mailbox, not for a path", arg)
 	}
 	return partitions.UserName(arg), nil
-}
-
-func (b *Bucket) findPath(ctx context.Context, path string) (*partitions.Found, error) {
-	f, err := partitions.FindAny(ctx, b.Partitions, path)
-	if err != nil {
-		return nil, err
-	}
-	return partitions.Find(ctx, b.Partitions, f.Name())
 }
