@@ -106,3 +106,30 @@ func TestSelectDropsExpunged(t *testing.T) {
 		t.Errorf("deleted %v at %d, flags %v", m.Deleted, m.Expunged, m.Flags)
 	}
 }
+
+// With -M the children of a mailbox are those of its own name, however it was named.
+func TestSelectBelowIntoOne(t *testing.T) {
+	b, boxes := anne(t)
+	for _, word := range []string{"user/anne/Work", boxes["user.anne.Work"].UniqueID} {
+		o := restore.Options{Objects: []string{word}, Recursive: true, Into: "user.anne.X"}
+		if got, want := chosen(t, b.Source(time.Time{}), o), ".X:1,1"; got != want {
+			t.Errorf("%s: %q, want %q", word, got, want)
+		}
+	}
+}
+
+// Names are taken as they are printed, and as people read them.
+func TestSelectOddNames(t *testing.T) {
+	b := restoretest.New(t, "anne")
+	for _, n := range []string{"user.anne.Entw&APw-rfe", "user.anne.R&-D"} {
+		b.Box(n).Deliver(restoretest.Mail(n), 1700000000)
+	}
+	b.Sync()
+	for word, want := range map[string]string{
+		"user/anne/Entwürfe": ".Entw&APw-rfe:1", "user.anne.Entw&APw-rfe": ".Entw&APw-rfe:1", "user/anne/R&D": ".R&-D:1",
+	} {
+		if got := chosen(t, b.Source(time.Time{}), restore.Options{Objects: []string{word}}); got != want {
+			t.Errorf("%s: %q, want %q", word, got, want)
+		}
+	}
+}
