@@ -1,8 +1,6 @@
 package main
 
 import (
-	"strings"
-
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -103,12 +101,35 @@ func (c *command) propose(cmd *cobra.Command, args []string, begun string) ([]st
 		return nil, cobra.ShellCompDirectiveDefault
 	case args[0] == "passwd":
 		return nil, cobra.ShellCompDirectiveNoFileComp
+	case args[0] == "move":
+		return c.proposeToMove(cmd, args[1:], begun)
+	}
+	return c.proposeBackups(cmd, begun)
+}
+
+// proposeBackups completes a name by the mode.
+func (c *command) proposeBackups(cmd *cobra.Command, begun string) ([]string, cobra.ShellCompDirective) {
+	switch {
 	case *c.modes[modePaths]:
 		return cli.ProposeBackups(cmd.Context(), c.config, cli.ByPath, begun)
 	case *c.modes[modeUsers] || !c.anyMode():
 		return cli.ProposeBackups(cmd.Context(), c.config, cli.ByUser, begun)
 	}
 	return nil, cobra.ShellCompDirectiveNoFileComp
+}
+
+// proposeToMove completes backups and, where one has been named or -A was given, the
+// partitions they may go to.
+func (c *command) proposeToMove(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+	if *c.modes[modeAll] {
+		return cli.ProposePartitions(c.config, begun)
+	}
+	names, directive := c.proposeBackups(cmd, begun)
+	if len(args) == 0 {
+		return names, directive
+	}
+	parts, _ := cli.ProposePartitions(c.config, begun)
+	return append(parts, names...), directive
 }
 
 func (c *command) anyMode() bool {
@@ -118,24 +139,4 @@ func (c *command) anyMode() bool {
 		}
 	}
 	return false
-}
-
-// glued reads -t48, as getopt does for an option whose value may be left out.
-func glued(argv []string) []string {
-	var out []string
-	for i, a := range argv {
-		if a == "--" {
-			return append(out, argv[i:]...)
-		}
-		before, hours, ok := strings.Cut(a, "t")
-		if !ok || hours == "" || strings.Trim(hours, "0123456789") != "" || !strings.HasPrefix(before, "-") || strings.HasPrefix(before, "--") {
-			out = append(out, a)
-			continue
-		}
-		if before != "-" {
-			out = append(out, before)
-		}
-		out = append(out, "--stale="+hours)
-	}
-	return out
 }

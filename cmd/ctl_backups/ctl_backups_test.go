@@ -118,6 +118,27 @@ func TestNotFound(t *testing.T) {
 	}
 }
 
+// A domain or a beginning that is misspelt is no success.
+func TestNothingFits(t *testing.T) {
+	w := two(t)
+	for _, argv := range []string{"verify -D example.com", "stat -P bo x", "list -P x"} {
+		out, err := tool(t, w, strings.Fields(argv)...)
+		if !errors.Is(err, cli.ErrReported) || strings.Count(out, "no userid fits") != 1 {
+			t.Errorf("%s: %q, %v", argv, out, err)
+		}
+	}
+}
+
+// list prints the path behind its partition: it can be given back like that.
+func TestPathsAsPrinted(t *testing.T) {
+	w := two(t)
+	for _, path := range []string{"default:user/bob", "user/bob", "backups/user/bob/"} {
+		if out, err := tool(t, w, "list", "-f", path); err != nil || !strings.Contains(out, "\tbob\t") {
+			t.Errorf("%s: %q, %v", path, out, err)
+		}
+	}
+}
+
 func TestLock(t *testing.T) {
 	w := two(t)
 	out, err := tool(t, w, "lock", "bob", "-x", "echo $ctl_backups_lock_data_fname")
@@ -172,7 +193,9 @@ func TestLockCreates(t *testing.T) {
 
 func TestLockUsage(t *testing.T) {
 	w := two(t)
-	for _, argv := range []string{"lock", "lock a b", "lock -A", "lock -D example.org", "lock -p -x true bob", "list -p", "stat"} {
+	for _, argv := range []string{"lock", "lock a b", "lock -A", "lock -D example.org", "lock -p -x true bob", "list -p", "stat",
+		"verify -t5 bob", "list -q", "list --delete", "stat --list bob", "passwd -A --list", "passwd --list --delete bob", "passwd --list bob",
+		"passwd -j --list", "lock bob --execute=", "list --stale=-1"} {
 		_, err := tool(t, w, strings.Fields(argv)...)
 		var u *cli.UsageError
 		if !errors.As(err, &u) {

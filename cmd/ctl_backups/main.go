@@ -41,7 +41,8 @@ type command struct {
 	out        io.Writer
 	err        io.Writer
 	args       []string
-	target     string // of move and export
+	matched    map[int]bool // of args, with -D and -P: those that a backup fitted
+	target     string       // of move and export
 
 	config  string
 	mode    mode
@@ -63,12 +64,12 @@ type command struct {
 
 func (c *command) run(argv []string) error {
 	p := c.commandLine()
-	if done, err := p.Parse(c.ctx, glued(argv), c.out); done {
+	if done, err := p.Parse(c.ctx, hours(argv), c.out); done {
 		return err
 	} else if err != nil {
 		return cli.Usagef("%v", err)
 	}
-	c.args = p.Args()
+	c.args, c.matched = p.Args(), map[int]bool{}
 	switch {
 	case len(c.args) == 0:
 		return cli.Usagef("a command is needed")
@@ -80,6 +81,9 @@ func (c *command) run(argv []string) error {
 	}
 	name := c.args[0]
 	c.args = c.args[1:]
+	if err := c.applies(p, name); err != nil {
+		return err
+	}
 	return c.do(name)
 }
 
@@ -120,8 +124,6 @@ func (c *command) checkNames(verb string) error {
 		return cli.Usagef("lock takes exactly one backup")
 	case c.pause && c.execute != "":
 		return cli.Usagef("only one of -p and -x can be given")
-	case verb != "lock" && (c.pause || c.create || c.execute != ""):
-		return cli.Usagef("-c, -p and -x go with lock alone")
 	case c.mode == modeAll && len(c.args) > 0:
 		return cli.Usagef("-A takes no names, and %q was given", strings.Join(c.args, " "))
 	case c.mode != modeAll && len(c.args) == 0 && verb == "list":

@@ -99,6 +99,11 @@ func (c *command) browsed() iter.Seq2[*partitions.Found, error] {
 				return
 			}
 		}
+		for err := range c.idle() {
+			if !yield(nil, err) {
+				return
+			}
+		}
 	}
 }
 
@@ -107,23 +112,34 @@ func (c *command) fits(f *partitions.Found) bool {
 	if c.mode == modeAll {
 		return true
 	}
-	if f.Info.Kind != partitions.KindUser {
-		return false
+	fits := false
+	for i, a := range c.args {
+		if f.Info.Kind == partitions.KindUser && c.fitsName(f.Info.Name, a) {
+			c.matched[i], fits = true, true
+		}
 	}
-	for _, a := range c.args {
-		switch c.mode {
-		case modePrefixes:
-			if strings.HasPrefix(f.Info.Name, a) {
-				return true
-			}
-		case modeDomains:
-			_, domain, has := strings.Cut(f.Info.Name, "@")
-			if has && domain == a || !has && a == c.bucket.Conf.String("defaultdomain") {
-				return true
+	return fits
+}
+
+// fitsName says whether a userid is in a domain, or has a beginning.
+func (c *command) fitsName(userid, arg string) bool {
+	if c.mode == modePrefixes {
+		return strings.HasPrefix(userid, arg)
+	}
+	_, domain, has := strings.Cut(userid, "@")
+	return has && domain == arg || !has && arg == c.bucket.Conf.String("defaultdomain")
+}
+
+// idle is an error for each domain or beginning that no backup had, as one that is
+// misspelt: otherwise all would seem to be well with it.
+func (c *command) idle() iter.Seq[error] {
+	return func(yield func(error) bool) {
+		for i, a := range c.args {
+			if c.many() && !c.matched[i] && !yield(fmt.Errorf("%s: not found: no userid fits", a)) {
+				return
 			}
 		}
 	}
-	return false
 }
 
 // each calls fn for each chosen backup and reports what fails on standard error.

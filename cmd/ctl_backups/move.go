@@ -39,16 +39,22 @@ func (c *command) toMove() iter.Seq2[*partitions.Found, error] {
 			return
 		}
 		for _, p := range c.bucket.Partitions {
-			if p.Name == c.target {
+			if p.Name == c.target && c.mode == modeAll {
 				continue
 			}
 			for f, err := range partitions.Browse(c.ctx, p) {
-				if err == nil && !c.fits(f) {
+				// What is there already fits the names, too.
+				if err == nil && (!c.fits(f) || p.Name == c.target) {
 					continue
 				}
 				if !yield(f, err) {
 					return
 				}
+			}
+		}
+		for err := range c.idle() {
+			if !yield(nil, err) {
+				return
 			}
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -78,6 +79,7 @@ func TestMove(t *testing.T) {
 		mustTool(t, w, "verify "+user+": ok\n", "verify", user)
 	}
 	mustTool(t, w, "", "move", "-A", from)
+	mustTool(t, w, "", "move", "-P", "an", "bo", from)
 }
 
 func TestExportAndImport(t *testing.T) {
@@ -119,6 +121,24 @@ func TestWhereToIsMissing(t *testing.T) {
 		var usage *cli.UsageError
 		if out, err := tool(t, w, strings.Fields(argv)...); !errors.As(err, &usage) {
 			t.Errorf("%s: %q, %v; want a usage error", argv, out, err)
+		}
+	}
+}
+
+// Behind a backup a partition can follow.
+func TestCompletionOfPartitions(t *testing.T) {
+	config := filepath.Join(t.TempDir(), "imapd.conf")
+	if err := os.WriteFile(config, []byte("configdirectory: /nowhere\nbackuppartition-warm: /nowhere/warm\nbackuppartition-cold: /nowhere/cold\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for argv, want := range map[string]string{"move anne ": "warm\ncold\n", "move anne co": "cold\n", "move -A ": "warm\ncold\n", "move ": "", "export anne ": ""} {
+		out, err := tool(t, tooltest.New(t, "one"), append([]string{"__complete", "-C", config}, strings.Split(argv, " ")...)...)
+		got := strings.Split(out[:strings.LastIndexByte(out, ':')], "\n")
+		wanted := strings.Split(want, "\n")
+		slices.Sort(got)
+		slices.Sort(wanted)
+		if err != nil || !slices.Equal(got, wanted) {
+			t.Errorf("%q: %q, %v; want %q", argv, got, err, wanted)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -72,4 +73,18 @@ func inUse(l objstore.Location) bool {
 	}
 	_, err := os.Stat(filepath.Join(l.Path, "backups"))
 	return err == nil
+}
+
+// ProposePartitions completes the name of a partition.
+func ProposePartitions(config, begun string) ([]string, cobra.ShellCompDirective) {
+	conf, err := imapconf.Load(config, "")
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveError
+	}
+	names, _, err := stores.Locations(conf)
+	if err != nil && len(names) == 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveError
+	}
+	names = slices.DeleteFunc(names, func(n string) bool { return !strings.HasPrefix(n, begun) })
+	return names, cobra.ShellCompDirectiveNoFileComp
 }

@@ -3,6 +3,7 @@ package cli
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -69,5 +70,17 @@ func TestProposeBackups(t *testing.T) {
 	}
 	if got, directive := ProposeBackups(t.Context(), "/nowhere/at/all", ByUser, ""); got != nil || directive&cobra.ShellCompDirectiveError == 0 {
 		t.Error(got, directive)
+	}
+}
+
+func TestProposePartitions(t *testing.T) {
+	_, config := host(t)
+	for begun, want := range map[string][]string{"": {"near", "new", "far"}, "ne": {"near", "new"}, "x": {}} {
+		got, _ := ProposePartitions(config, begun)
+		slices.Sort(got)
+		slices.Sort(want)
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("%q: %s", begun, d)
+		}
 	}
 }
