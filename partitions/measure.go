@@ -15,7 +15,8 @@ type Measured struct {
 	Compressed   int64     // bytes in the bucket: its own objects, and its part of packs
 	Uncompressed int64     // bytes of the messages that are held
 	Compactable  int64     // of these, the bytes of those that are still wanted
-	Time         time.Time // store time of the newest commit; zero = there is none
+	Newest       uint64    // number of the newest commit; 0 = there is none
+	Time         time.Time // its store time
 }
 
 // Measure measures a backup from its bucket. Messages that were expunged more than
@@ -37,7 +38,7 @@ func (f *Found) Measure(ctx context.Context, now time.Time, retention time.Durat
 		return out, err
 	}
 	defer m.Close()
-	out.Time = m.Time()
+	out.Time, out.Newest = m.Time(), m.Tip().Number
 	wanted, err := wantedMessages(m, now, retention)
 	if err != nil {
 		return out, err

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"time"
 
-	"backupd/objstore"
 	"backupd/partitions"
 	"backupd/partitions/history"
 )
@@ -23,21 +22,21 @@ func list(c *command) error {
 	})
 }
 
-// measure walks the keys of a backup: the time of its newest commit, by the store's
-// clock, and the bytes of its log, checkpoints and blocks (not of packs, which
-// backups share).
+// measure walks the keys of a backup: the bytes of its log, checkpoints and blocks (not
+// of packs, which backups share), and the time of its last change.
 func (c *command) measure(f *partitions.Found) (last time.Time, size int64, err error) {
-	var newest objstore.Info
+	var newest uint64
 	for info, err := range f.Partition.Store.List(c.ctx, "backups/"+f.Path+"/", "") {
 		if err != nil {
 			return last, size, err
 		}
 		size += info.Size
-		if _, _, ok := history.ParseLogKey(f.Path, info.Key); ok {
-			newest = info
+		if _, to, ok := history.ParseLogKey(f.Path, info.Key); ok {
+			newest = max(newest, to)
 		}
 	}
-	return newest.Modified, size, nil
+	last, err = c.lastChange(f, newest)
+	return last, size, err
 }
 
 func (c *command) printListed(f *partitions.Found, last time.Time, size int64) error {

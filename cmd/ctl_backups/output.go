@@ -14,17 +14,15 @@ import (
 // structured says that output is for programs.
 func (c *command) structured() bool { return c.json || c.ndjson }
 
-// object writes one JSON object: over several lines as the original, or in one.
+// object writes one JSON object: over several lines as the original, or in one; and, as
+// the original, without escapes that JSON does not demand.
 func (c *command) object(v any) error {
-	b, err := json.MarshalIndent(v, "", "  ")
-	if c.ndjson {
-		b, err = json.Marshal(v)
+	enc := json.NewEncoder(c.out)
+	enc.SetEscapeHTML(false)
+	if !c.ndjson {
+		enc.SetIndent("", "  ")
 	}
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(c.out, "%s\n", b)
-	return err
+	return enc.Encode(v)
 }
 
 // size is a number of bytes, for a person with -h.

@@ -15,6 +15,9 @@ func stat(c *command) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", label(f), err)
 		}
+		if m.Time, err = c.lastChange(f, m.Newest); err != nil {
+			return fmt.Errorf("%s: %w", label(f), err)
+		}
 		return c.printStat(f, m)
 	})
 }

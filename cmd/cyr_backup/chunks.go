@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -187,11 +188,14 @@ func timeOf(sec int64) time.Time { return time.Unix(sec, 0) }
 func array(w io.Writer, fill func(add func(any) error) error) error {
 	sep := "[\n"
 	err := fill(func(v any) error {
-		b, err := json.MarshalIndent(v, "  ", "  ")
-		if err != nil {
+		var b bytes.Buffer
+		enc := json.NewEncoder(&b)
+		enc.SetEscapeHTML(false) // which would make something else of names in UTF-7
+		enc.SetIndent("  ", "  ")
+		if err := enc.Encode(v); err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(w, "%s  %s", sep, b)
+		_, err := fmt.Fprintf(w, "%s  %s", sep, bytes.TrimSuffix(b.Bytes(), []byte("\n")))
 		sep = ",\n"
 		return err
 	})

@@ -87,11 +87,9 @@ func (l *lines) line(v any) {
 	if l.err != nil {
 		return
 	}
-	b, err := json.Marshal(v)
-	if err == nil {
-		_, err = l.w.Write(append(b, '\n'))
-	}
-	l.err = err
+	enc := json.NewEncoder(l.w)
+	enc.SetEscapeHTML(false)
+	l.err = enc.Encode(v)
 }
 
 func (l *lines) item(e history.Event) {

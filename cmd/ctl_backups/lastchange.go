@@ -1,0 +1,45 @@
+package main
+
+import (
+	"time"
+
+	"backupd/partitions"
+	"backupd/partitions/history"
+)
+
+// lookedBack is how many commits of tools are passed over in search of one that a mail
+// server has brought.
+const lookedBack = 100
+
+// lastChange is the store time of the newest commit, up to a number, with which something
+// came from a mail server; zero where there is none. Locks and moves write commits, too:
+// who has every backup locked nightly, to copy it, still wants to know which have not
+// been sent to.
+func (c *command) lastChange(f *partitions.Found, newest uint64) (time.Time, error) {
+	for n := newest; n > 0 && newest-n < lookedBack; n-- {
+		for r, err := range f.Log().Commits(c.ctx, n, n) {
+			if err != nil {
+				return time.Time{}, err
+			}
+			if toolsOnly, err := ofTools(r); err != nil || !toolsOnly {
+				return r.Header().Time, err
+			}
+		}
+	}
+	return time.Time{}, nil
+}
+
+// ofTools says that nothing of a commit came from a mail server.
+func ofTools(r *history.CommitReader) (bool, error) {
+	for e, err := range r.Events() {
+		if err != nil {
+			return false, err
+		}
+		switch e.(type) {
+		case *history.LockedEvent, *history.SealedEvent, *history.RetainedEvent, *history.PruneEvent:
+		default:
+			return false, nil
+		}
+	}
+	return true, nil
+}
