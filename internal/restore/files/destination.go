@@ -88,15 +88,6 @@ func (d *Destination) sink(folders int) (sink, error) {
 	return nil, fmt.Errorf("%q is no kind of files", d.opt.Kind)
 }
 
-func (d *Destination) dry(folders []*restore.Folder) error {
-	for _, f := range folders {
-		d.rep.Say("%s: %d messages would be written (%d bytes) unless they are there", f.Name, len(f.Messages), f.Bytes)
-		d.rep.Added(len(f.Messages), f.Bytes)
-		d.rep.Folder()
-	}
-	return nil
-}
-
 func (d *Destination) all(ctx context.Context, s sink, folders []*restore.Folder, account *restore.Account) error {
 	for _, f := range folders {
 		if err := d.one(ctx, s, f); err != nil {
@@ -110,14 +101,18 @@ func (d *Destination) all(ctx context.Context, s sink, folders []*restore.Folder
 	return s.account(account)
 }
 
+func (d *Destination) mailbox(f *restore.Folder) mailbox {
+	return mailbox{
+		internal: restore.InternalPath(f.Name, d.opt.DefaultDomain, d.opt.DeletedPrefix),
+		parts:    restore.Path(f.Name, d.opt.DefaultDomain, d.opt.DeletedPrefix),
+	}
+}
+
 // perRead is how many messages are looked up before they are read.
 const perRead = 1024
 
 func (d *Destination) one(ctx context.Context, s sink, f *restore.Folder) error {
-	have, err := s.folder(mailbox{
-		internal: restore.InternalPath(f.Name, d.opt.DefaultDomain, d.opt.DeletedPrefix),
-		parts:    restore.Path(f.Name, d.opt.DefaultDomain, d.opt.DeletedPrefix),
-	})
+	have, err := s.folder(d.mailbox(f))
 	if err != nil {
 		return err
 	}

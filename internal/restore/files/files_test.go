@@ -35,12 +35,18 @@ func source(t *testing.T) *restore.Source {
 
 func run(t *testing.T, src *restore.Source, kind, path string, objects ...string) (restore.Sums, error) {
 	t.Helper()
+	return runWith(t, src, files.Options{Kind: kind, Path: path}, objects...)
+}
+
+func runWith(t *testing.T, src *restore.Source, o files.Options, objects ...string) (restore.Sums, error) {
+	t.Helper()
 	sel, err := src.Select(restore.Options{All: objects == nil, Objects: objects, DeletedPrefix: "DELETED"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	rep := restoretest.Report(t)
-	d := files.New(src, rep, files.Options{Kind: kind, Path: path, DefaultDomain: "internal", DeletedPrefix: "DELETED"})
+	o.DefaultDomain, o.DeletedPrefix = "internal", "DELETED"
+	d := files.New(src, rep, o)
 	err = d.Restore(t.Context(), sel.Folders, nil)
 	return rep.Sums(), err
 }
@@ -215,5 +221,60 @@ func TestNamesStayBelow(t *testing.T) {
 	entries, err := os.ReadDir(dir)
 	if err != nil || len(entries) != 1 {
 		t.Errorf("outside of the destination: %v, %v", entries, err)
+	}
+}
+
+// A dry run says what a run would do, whatever is there, and touches nothing.
+func TestDryRun(t *testing.T) {
+	src := source(t)
+	for _, kind := range []string{"maildir", "eml", "mbox", "tar"} {
+		dir := filepath.Join(t.TempDir(), kind)
+		o := files.Options{Kind: kind, Path: dir, DryRun: true}
+		if got, err := runWith(t, src, o); err != nil || got.Added != 4 || got.Folders != 3 {
+			t.Errorf("%s, nothing is there: %+v, %v", kind, got, err)
+		}
+		if _, err := os.Stat(dir); err == nil {
+			t.Errorf("%s: the dry run has made something", kind)
+		}
+		if kind == "mbox" || kind == "tar" { // which are written whole
+			continue
+		}
+		if _, err := run(t, src, kind, dir, "user.anne"); err != nil {
+			t.Fatal(err)
+		}
+		cut := listing(t, dir)
+		for _, f := range cut {
+			if strings.Contains(f, "160000000") && kind == "maildir" || strings.HasPrefix(f, "INBOX/0000000001-") {
+				if err := os.Truncate(filepath.Join(dir, f), 1); err != nil {
+					t.Fatal(err)
+				}
+				break
+			}
+		}
+		if got, err := runWith(t, src, o); err != nil || got.Added != 2 || got.There != 2 {
+			t.Errorf("%s, some are there: %+v, %v", kind, got, err)
+		}
+		if !slices.Equal(listing(t, dir), cut) {
+			t.Errorf("%s: the dry run has changed something", kind)
+		}
+	}
+}
+
+// A folder of the name INBOX below the INBOX is another one.
+func TestInboxBelowInbox(t *testing.T) {
+	b := restoretest.New(t, "anne")
+	for i, n := range []string{"user.anne", "user.anne.INBOX", "user.anne.Inbox.x"} {
+		b.Box(n).Deliver(restoretest.Mail(fmt.Sprint(i)), 1600000000)
+	}
+	b.Sync()
+	src, dir := b.Source(time.Time{}), t.TempDir()
+	for _, kind := range []string{"eml", "mbox", "tar"} {
+		if got, err := run(t, src, kind, filepath.Join(dir, kind)); err != nil || got.Added != 3 {
+			t.Errorf("%s: %+v, %v", kind, got, err)
+		}
+	}
+	got := listing(t, filepath.Join(dir, "mbox"))
+	if !slices.Equal(got, []string{"%49NBOX.mbox", "%49nbox/x.mbox", "INBOX.mbox"}) {
+		t.Errorf("%q", got)
 	}
 }

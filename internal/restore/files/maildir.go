@@ -24,6 +24,7 @@ import (
 type maildir struct {
 	root  string
 	dir   string // of the mailbox being written
+	dry   bool   // nothing is touched
 	words []string
 	known int // of words, those in the file
 	count map[cyrus.GUID]int
@@ -37,10 +38,7 @@ func newMaildir(root string) (sink, error) {
 var ours = regexp.MustCompile(`^\d+\.([0-9a-f]{40})_(\d+)\.restore,S=(\d+)(:|$)`)
 
 func (d *maildir) folder(name mailbox) (map[cyrus.GUID]int, error) {
-	d.dir = d.root
-	if len(name.internal) > 0 {
-		d.dir = filepath.Join(d.root, strings.ReplaceAll("."+strings.Join(name.internal, "."), "/", "%2F"))
-	}
+	d.dir = d.at(name)
 	for _, sub := range []string{"tmp", "new", "cur"} {
 		if err := os.MkdirAll(filepath.Join(d.dir, sub), dirMode); err != nil {
 			return nil, err
@@ -55,11 +53,30 @@ func (d *maildir) folder(name mailbox) (map[cyrus.GUID]int, error) {
 	if err := d.readKeywords(); err != nil {
 		return nil, err
 	}
+	return d.held()
+}
+
+// at is the directory of a mailbox.
+func (d *maildir) at(name mailbox) string {
+	if len(name.internal) == 0 {
+		return d.root
+	}
+	return filepath.Join(d.root, strings.ReplaceAll("."+strings.Join(name.internal, "."), "/", "%2F"))
+}
+
+// peek is what folder returns, without making anything.
+func (d *maildir) peek(name mailbox) (map[cyrus.GUID]int, error) {
+	d.dir, d.dry = d.at(name), true
+	return d.held()
+}
+
+// held counts the messages that earlier runs have written.
+func (d *maildir) held() (map[cyrus.GUID]int, error) {
 	d.count = map[cyrus.GUID]int{}
 	have := map[cyrus.GUID]int{}
 	for _, sub := range []string{"new", "cur"} {
 		entries, err := os.ReadDir(filepath.Join(d.dir, sub))
-		if err != nil {
+		if err != nil && !(d.dry && errors.Is(err, os.ErrNotExist)) {
 			return nil, err
 		}
 		for _, e := range entries {
@@ -86,6 +103,9 @@ func (d *maildir) see(sub string, e os.DirEntry, have map[cyrus.GUID]int) error 
 		return err
 	}
 	if strconv.FormatInt(info.Size(), 10) != m[3] {
+		if d.dry {
+			return nil
+		}
 		return os.Remove(filepath.Join(d.dir, sub, e.Name()))
 	}
 	n, err := strconv.Atoi(m[2])

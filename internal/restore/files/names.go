@@ -1,6 +1,9 @@
 package files
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
 
 // fileName makes a component that a file system takes, and that stays below its parent.
 func fileName(part string) string {
@@ -29,6 +32,10 @@ func directory(parts []string) string {
 	out := make([]string, len(parts))
 	for i, p := range parts {
 		out[i] = fileName(p)
+	}
+	// INBOX is the mailbox above this one, whatever the case on some file systems.
+	if first := out[0]; strings.EqualFold(first, "INBOX") {
+		out[0] = fmt.Sprintf("%%%02X%s", first[0], first[1:])
 	}
 	return strings.Join(out, "/")
 }

@@ -29,15 +29,25 @@ func newTree(root string) (sink, error) { return &tree{root: root}, os.MkdirAll(
 var emlName = regexp.MustCompile(`^\d{10}-([0-9a-f]{40})\.eml$`)
 
 func (t *tree) folder(name mailbox) (map[cyrus.GUID]int, error) {
-	t.dir = filepath.Join(t.root, filepath.FromSlash(directory(name.parts)))
-	if err := os.MkdirAll(t.dir, dirMode); err != nil {
+	if err := os.MkdirAll(t.at(name), dirMode); err != nil {
 		return nil, err
 	}
+	return t.peek(name)
+}
+
+// at is the directory of a mailbox.
+func (t *tree) at(name mailbox) string {
+	return filepath.Join(t.root, filepath.FromSlash(directory(name.parts)))
+}
+
+// peek counts the messages that earlier runs have written.
+func (t *tree) peek(name mailbox) (map[cyrus.GUID]int, error) {
+	t.dir = t.at(name)
 	if err := t.readIndex(); err != nil {
 		return nil, err
 	}
 	files, err := os.ReadDir(t.dir)
-	if err != nil {
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
 	have := map[cyrus.GUID]int{}

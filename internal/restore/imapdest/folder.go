@@ -45,11 +45,6 @@ func (s *session) folder(ctx context.Context, f *restore.Folder) error {
 			return err
 		}
 	}
-	if s.opt.DryRun {
-		s.rep.Say("%s: %d messages would be appended (%d bytes) to %s unless they are among its %d", f.Name, len(f.Messages), f.Bytes, name, have.count())
-		s.rep.Added(len(f.Messages), f.Bytes)
-		return nil
-	}
 	refs := slices.Clone(f.Messages)
 	if s.opt.NewestFirst {
 		slices.Reverse(refs)
@@ -62,6 +57,10 @@ func (s *session) folder(ctx context.Context, f *restore.Folder) error {
 			return err
 		}
 	}
+	if s.opt.DryRun {
+		s.rep.Say("%s: %d messages would be appended to %s, %d are there", f.Name, added, name, len(refs)-added)
+		return nil
+	}
 	s.rep.Say("%s: %d messages appended to %s, %d were there", f.Name, added, name, len(refs)-added)
 	return nil
 }
@@ -73,6 +72,11 @@ func (s *session) batch(ctx context.Context, name string, refs []restore.Ref, ha
 		m, err := s.src.Message(ref)
 		if err != nil {
 			return 0, err
+		}
+		if s.opt.DryRun && len(have) == 0 { // nothing to compare with
+			s.rep.Added(1, int64(m.Size))
+			added++
+			continue
 		}
 		msgs, guids = append(msgs, m), append(guids, m.GUID)
 	}
@@ -110,6 +114,10 @@ func (s *session) one(name string, m *restore.Message, b *restore.Body, have the
 	if have.take(id, b.Size, m.InternalDate) {
 		s.rep.There(1, b.Size)
 		return false, nil
+	}
+	if s.opt.DryRun {
+		s.rep.Added(1, b.Size)
+		return true, nil
 	}
 	flags := flagsOf(m.Flags)
 	err = s.append(name, m, b, flags)

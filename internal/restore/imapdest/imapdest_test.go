@@ -58,9 +58,9 @@ func TestRestore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for turn, added := range []int{4, 0} {
+	for turn, added := range []int{4, 4, 0, 0} { // a dry run says what the run behind it does
 		rep := restoretest.Report(t)
-		d := imapdest.New(src, rep, at, imapdest.Options{Password: "secret",
+		d := imapdest.New(src, rep, at, imapdest.Options{Password: "secret", DryRun: turn%2 == 0,
 			Path: func(n string) []string { return restore.Path(n, "internal", "DELETED") }})
 		if err := d.Restore(t.Context(), sel.Folders, nil); err != nil {
 			t.Fatal(err)

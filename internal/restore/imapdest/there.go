@@ -30,13 +30,6 @@ func keyOf(id string, size, date int64) key {
 	return key{id, size, date}
 }
 
-func (t there) count() (n int) {
-	for _, c := range t {
-		n += c
-	}
-	return n
-}
-
 // take says whether a message is there, and counts it off.
 func (t there) take(id string, size, date int64) bool {
 	k := keyOf(id, size, date)
