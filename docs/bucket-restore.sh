@@ -6,7 +6,7 @@ TIME: RFC 3339 in UTC, 2026-11-20T14:05:00Z; without it the newest state' >&2; e
 set -eu; export LC_ALL=C; [ $# -ge 2 ] || usage
 store=${1%/}; at=${store#*:}; verb=$2; b=backups/${3:-}; out=; mailbox=; time=; tab=$(printf '\t')
 case $verb:$# in list:2) ;; mailboxes:[34]) time=${4:-} ;; restore:[456]) out=$4 mailbox=${5:-} time=${6:-} ;; *) usage ;; esac
-case $time in ''|????-??-??T??:??:??Z|????-??-??T??:??:??.*Z) ;; *) usage ;; esac
+case $time in ''|????-??-??T??:??:??.*Z) ;; ????-??-??T??:??:??Z) time=${time%Z}.999999999Z ;; *) usage ;; esac # all of that second
 fail() { echo "bucket-restore: $*" >&2; exit 75; }
 tmp=$(mktemp -d); trap 'rm -rf "$tmp"' EXIT; trap 'exit 130' INT TERM; mkdir "$tmp/b" "$tmp/m"
 names() { st=0; case $store in # what lies right below a key
@@ -20,9 +20,8 @@ get() { case $store in rclone:*) rclone copyto --retries 1 "$at/$1" "$tmp/o" ;; 
 unpack() { get "$1" && zstd -dcq "$tmp/o" | tar -xf - -C "$2" || fail "cannot read $1"; }
 fresh() { rm -rf "$tmp/x"; mkdir "$tmp/x"; unpack "$1" "$tmp/x"; }
 late() { [ -n "$time" ] && [ "$(head -n 1 "$1" | jq --arg t "${time%Z}" '(.time|rtrimstr("Z")) > $t')" = true ]; }
-number() { n=${1%%.*}; n=${n#"${n%%[!0]*}"}; }
+number() { n=${1%%.*}; n=${n#"${n%%[!0]*}"}; }; next=1; : >"$tmp/events"; : >"$tmp/places"
 if [ "$verb" = list ]; then for k in user shared server; do names backups/$k; while read -r n; do echo "$k/$n"; done <"$tmp/names"; done; exit 0; fi
-next=1; : >"$tmp/events"; : >"$tmp/places"
 names "$b/checkpoints"; for c in $(sort -r "$tmp/names"); do # the newest that is not past the moment, as events
 	fresh "$b/checkpoints/$c"; late "$tmp/x/state.ndjson" && continue
 	number "$c"; next=$((n + 1)); p=$tmp/x/places.ndjson; [ -e "$p" ] || : >"$p"
@@ -39,8 +38,9 @@ names "$b/log"; [ -s "$tmp/names" ] || fail "$3: no such backup"; while read -r 
 	fresh "$b/log/$f"; for p in "$tmp"/x/places.ndjson "$tmp"/x/*/places.ndjson; do
 		[ ! -e "$p" ] || { echo "{\"in\":\"$b/log/$f\"}"; cat "$p"; } >>"$tmp/places"; done
 	while [ "$next" -le "$to" ]; do d=$tmp/x; case $f in *-*) d=$tmp/x/$(printf %016d "$next") ;; esac
-		late "$d/commit.ndjson" && break 2; cat "$d/commit.ndjson" >>"$tmp/events"; next=$((next + 1)); done
-done <"$tmp/names"
+		late "$d/commit.ndjson" && break 2; tee "$tmp/last" <"$d/commit.ndjson" >>"$tmp/events"; next=$((next + 1)); done
+done <"$tmp/names"; [ "$next" -gt 1 ] || fail "$3: there was nothing yet at that time"; to=$(jq -r 'select(.event=="sealed").to // empty' "$tmp/last" 2>/dev/null || :)
+[ -z "$to" ] || { get repository.json; [ "$(jq -r .id "$tmp/o")" = "$to" ] || echo "bucket-restore: warning: $3 was moved to repository $to; what came since is there" >&2; }
 defs='def s: if type=="object" then .b64|@base64d else . end; def has($f): map(s|ascii_downcase)|index($f);
 def dir: if test("^([^!]*!)?user[.]") then sub("^([^!]*!)?user[.][^.]*"; "") else "."+. end | gsub("/";"_") | if test("^[.]+$") then "_" else . end;
 def each: foreach inputs as $e ({n:0}; if $e.number then .n=$e.number else . end; $e+{n:.n});'

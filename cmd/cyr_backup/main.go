@@ -86,6 +86,9 @@ func run(ctx context.Context, open cli.Opener, argv []string, out, stderr io.Wri
 			return c.explain(err)
 		}
 		defer c.mem.Close()
+		if err := c.found.Elsewhere(ctx, c.mem); err != nil {
+			fmt.Fprintf(stderr, "cyr_backup: warning: %v\n", err)
+		}
 	}
 	return v.do(c)
 }

@@ -130,3 +130,25 @@ func TestMomentsAsPrinted(t *testing.T) {
 		}
 	}
 }
+
+// Who looks into the partition that a backup has left is told so.
+func TestOldPartition(t *testing.T) {
+	w := tooltest.New(t, "one", "two")
+	w.Sync(tooltest.NewMailbox("user.anne"))
+	from := 0
+	for i, p := range w.Parts {
+		if f, err := partitions.FindPath(t.Context(), p, "user/anne"); err == nil && f != nil {
+			from = i
+		}
+	}
+	if _, err := w.Set.Move(t.Context(), partitions.UserName("anne"), w.Parts[1-from].Name, partitions.LockOptions{Owner: "the test", Now: func() time.Time { return w.Now }}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := tool(t, w, "anne", "list", "mailboxes"); err != nil || strings.Contains(out, "stderr") {
+		t.Errorf("%q, %v", out, err)
+	}
+	w.Parts = w.Parts[from : from+1]
+	if out, err := tool(t, w, "anne", "list", "mailboxes"); err != nil || !strings.Contains(out, "stderr: cyr_backup: warning: the backup of user anne was moved out of partition "+w.Parts[0].Name) {
+		t.Errorf("%q, %v", out, err)
+	}
+}

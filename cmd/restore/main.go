@@ -63,6 +63,9 @@ func run(ctx context.Context, argv []string, std stdio) error {
 		return explainMoment(err, o)
 	}
 	defer mem.Close()
+	if err := found.Elsewhere(ctx, mem); err != nil {
+		fmt.Fprintf(std.err, "restore: warning: %v\n", err)
+	}
 	src := restore.NewSource(mem, history.NewObjects(reread.New(found.Partition.Store, framesKept), 0))
 	if o.rate > 0 {
 		src.Limit = rate.NewLimiter(rate.Limit(o.rate), int(min(o.rate, 1<<20)))

@@ -413,7 +413,8 @@ func checkErrors(t *testing.T, p *person, dir string, st *story) {
 	}{
 		{[]string{"restore", "user/nobody", filepath.Join(t.TempDir(), "m")}, "no such backup", 75},
 		{[]string{"restore", "user/anne", filepath.Join(t.TempDir(), "m"), "user.anne.Nothing"}, "no mailbox", 75},
-		{[]string{"restore", "user/anne", filepath.Join(t.TempDir(), "m"), "", "2001-01-01T00:00:00Z"}, "no mailbox", 75},
+		{[]string{"restore", "user/anne", filepath.Join(t.TempDir(), "m"), "", "2001-01-01T00:00:00Z"}, "nothing yet at that time", 75},
+		{[]string{"mailboxes", "user/anne", "2001-01-01T00:00:00Z"}, "nothing yet at that time", 75},
 		{[]string{"restore", "user/anne", t.TempDir()}, "new directory", 75},
 		{[]string{"mailboxes", "user/anne", "yesterday"}, "usage", 64},
 		{[]string{"list", "more"}, "usage", 64},
@@ -426,6 +427,12 @@ func checkErrors(t *testing.T, p *person, dir string, st *story) {
 		if code != c.code || !strings.Contains(diag, c.want) {
 			t.Errorf("%q: status %d, %q; want %d, %q", c.args, code, diag, c.code, c.want)
 		}
+	}
+	// The second in which the last commit was made has all of it.
+	last := st.moments[len(st.moments)-1]
+	exact, diag, err := p.run("mailboxes", "user/anne", last)
+	if whole, diag2, err2 := p.run("mailboxes", "user/anne", last[:len("2006-01-02T15:04:05")]+"Z"); err != nil || err2 != nil || whole != exact {
+		t.Errorf("at %s: %q, %v, %s; in that second: %q, %v, %s", last, exact, err, diag, whole, err2, diag2)
 	}
 	packs, err := filepath.Glob(filepath.Join(dir, "packs/*/*"))
 	if err != nil || len(packs) == 0 {
