@@ -96,12 +96,15 @@ func (c *command) whileLocked(f *partitions.Found, l *partitions.Lock) error {
 		select {
 		case err := <-ended:
 			return err
-		case <-ctx.Done():
+		case <-ctx.Done(): // Release says whether the lock was lost
 			return c.ctx.Err()
 		}
 	}
 	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", c.execute)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = c.in, c.out, c.err
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = c.in, c.direct, c.err
+	if c.direct == nil {
+		cmd.Stdout = c.out
+	}
 	cmd.Env = append(os.Environ(),
 		"ctl_backups_lock_data_fname="+f.Partition.Location+"/backups/"+f.Path,
 		"ctl_backups_lock_index_fname="+c.bucket.Conf.String("backup_index_path"))

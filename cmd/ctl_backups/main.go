@@ -17,7 +17,7 @@ import (
 func main() {
 	out := bufio.NewWriter(os.Stdout)
 	code := cli.Main("ctl_backups", new(command).commandLine().Usage(), os.Stderr, func(ctx context.Context) error {
-		c := &command{ctx: ctx, open: cli.Open, now: time.Now(), in: os.Stdin, out: out, err: os.Stderr}
+		c := &command{ctx: ctx, open: cli.Open, now: time.Now(), in: os.Stdin, out: out, direct: os.Stdout, err: os.Stderr}
 		err := c.run(os.Args[1:])
 		if flushed := out.Flush(); err == nil {
 			err = flushed
@@ -39,6 +39,7 @@ type command struct {
 	host       string // of commits that are made here
 	in         io.Reader
 	out        io.Writer
+	direct     *os.File // what out ends in: for commands that are run, which shall be seen at once and know a terminal
 	err        io.Writer
 	args       []string
 	matched    map[int]bool // of args, with -D and -P: those that a backup fitted

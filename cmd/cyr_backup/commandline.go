@@ -99,7 +99,7 @@ func commandLine(g *given, c *command) *cmdline.Program {
 		f.IntVar(&c.max, "max", 0, "log, diff, find: stop after `N` lines")
 		f.BoolVar(&c.json, "json", false, "log, diff, find: one JSON object a line")
 		f.BoolVarP(&c.human, "human", "h", false, "sizes as 1.2 MB")
-		f.CountVarP(&g.verbose, "verbose", "v", "say more; log: each message")
+		f.CountVarP(&g.verbose, "verbose", "v", "say more; list mailboxes: their names as an administrator writes them; log: each message")
 	})
 	p.Group("General", func(f *pflag.FlagSet) {
 		f.StringVarP(&g.config, "config", "C", imapconf.DefaultPath, "read `FILE` instead of the usual imapd.conf")

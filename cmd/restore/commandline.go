@@ -98,7 +98,8 @@ A mailbox that is named brings what lives in it, and what was expunged from it
 and is still kept, as live messages. With -a, -U, --at or --commit it brings
 what lived in it then. A message named by its GUID comes back whether it was
 expunged or not. A name that no mailbox has any more means the one of that name
-that was deleted last.
+that was deleted last. Names are as an administrator sees them (user/anne/Sent)
+or internal (user.anne.Sent); user/anne/Entwürfe can be typed as it is.
 
 imap:// means STARTTLS; ?tls=no at its end does without, ?authuser=ADMIN logs in
 as another. maildir is Maildir++ (.Archive.2023 beside cur); mbox is a directory
