@@ -2,6 +2,7 @@ package main
 
 import (
 	"slices"
+	"strings"
 
 	"backupd/cmd/internal/cli"
 	"backupd/cmd/internal/cmdline"
@@ -15,6 +16,7 @@ func (c *command) applies(p *cmdline.Program, verb string) error {
 	}{
 		{"stale", []string{"list"}},
 		{"quick", []string{"verify"}},
+		{"no-verify", []string{"list", "stat"}},
 		{"pause", []string{"lock"}},
 		{"execute", []string{"lock"}},
 		{"create", []string{"lock"}},
@@ -22,7 +24,7 @@ func (c *command) applies(p *cmdline.Program, verb string) error {
 		{"list", []string{"passwd"}},
 	} {
 		if p.Changed(o.option) && !slices.Contains(o.verbs, verb) {
-			return cli.Usagef("--%s does not go with %s, but with %s", o.option, verb, o.verbs[0])
+			return cli.Usagef("--%s does not go with %s, but with %s", o.option, verb, strings.Join(o.verbs, " and "))
 		}
 	}
 	switch {

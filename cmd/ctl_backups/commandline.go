@@ -54,6 +54,7 @@ func (c *command) commandLine() *cmdline.Program {
 		f.IntVarP(&c.stale, "stale", "t", -1, "list: only backups without a change for `HOURS` (24, if none are given: -t, -t48, --stale=48)")
 		f.Lookup("stale").NoOptDefVal = "24"
 		f.BoolVarP(&c.quick, "quick", "q", false, "verify: only the newest checkpoint and commits, no messages")
+		f.BoolP("no-verify", "V", false, "list, stat: for scripts that know Cyrus's; these verify nothing")
 		f.BoolVarP(&c.pause, "pause", "p", false, "lock: until standard input ends, which is what it does without -x")
 		f.StringVarP(&c.execute, "execute", "x", "", "lock: while /bin/sh runs `COMMAND`")
 		f.BoolVarP(&c.create, "create", "c", false, "lock: make the backup, which must not be there yet")

@@ -77,7 +77,7 @@ func TestGolden(t *testing.T) {
 		"list.txt":           "list",
 		"list-stale.txt":     "list -t48",
 		"list-domain.json":   "list -j -D example.org",
-		"list.ndjson":        "list --ndjson",
+		"list.ndjson":        "list -V --ndjson",
 		"stat.json":          "stat -j bob",
 		"stat-human.txt":     "stat -h -A",
 		"stat-prefix.ndjson": "--ndjson stat -P bo",
@@ -194,7 +194,7 @@ func TestLockCreates(t *testing.T) {
 func TestLockUsage(t *testing.T) {
 	w := two(t)
 	for _, argv := range []string{"lock", "lock a b", "lock -A", "lock -D example.org", "lock -p -x true bob", "list -p", "stat",
-		"verify -t5 bob", "list -q", "list --delete", "stat --list bob", "passwd -A --list", "passwd --list --delete bob", "passwd --list bob",
+		"verify -t5 bob", "list -q", "verify -V bob", "list --delete", "stat --list bob", "passwd -A --list", "passwd --list --delete bob", "passwd --list bob",
 		"passwd -j --list", "lock bob --execute=", "list --stale=-1"} {
 		_, err := tool(t, w, strings.Fields(argv)...)
 		var u *cli.UsageError

@@ -54,10 +54,11 @@ func parse(ctx context.Context, argv []string, std stdio, now time.Time) (*optio
 		return nil, err
 	}
 	if p.Changed("override-acl") {
-		g.options.acl = &g.acl
-		if g.acl == noACL {
-			g.options.acl = new(string)
+		acl, err := parseACL(g.acl)
+		if err != nil {
+			return nil, err
 		}
+		g.options.acl = &acl
 	}
 	return g.options, g.settle(p.Args(), std.in, now)
 }

@@ -29,9 +29,9 @@ func TestParse(t *testing.T) {
 		{"-a srv -u anne", func(o *options) bool { return o.backup == "anne" && o.selection.All }},
 		{"srv -m shared.news -a", func(o *options) bool { return o.mode == cli.ByMailbox && o.backup == "shared.news" }},
 		{"srv --file user/anne -a", func(o *options) bool { return o.mode == cli.ByPath && o.backup == "user/anne" }},
-		{"-Alrs srv anne x", func(o *options) bool { return acl(o) == "lrs" }},
+		{"-Aanne\u00a0lrs srv anne x", func(o *options) bool { return acl(o) == "anne\tlrs\t" }},
 		{"-A srv anne x", func(o *options) bool { return acl(o) == "" && o.server == "srv" }},
-		{"--override-acl=lr srv anne x", func(o *options) bool { return acl(o) == "lr" }},
+		{"--override-acl=anne\u00a0lr\u00a0anyone\u00a0r srv anne x", func(o *options) bool { return acl(o) == "anne\tlr\tanyone\tr\t" }},
 		{"srv anne x", func(o *options) bool { return acl(o) == "none" }},
 		{"-rvvnL -P fast -M user.x srv anne x", func(o *options) bool {
 			return o.selection.Recursive && o.verbose == 2 && o.dryRun && o.local && o.partition == "fast" && o.selection.Into == "user.x"
@@ -52,7 +52,11 @@ func TestParse(t *testing.T) {
 		{"--to imaps://anne@srv/ anne -a", func(o *options) bool { return o.toFiles == "imap" && o.server == "imaps://anne@srv/" }},
 		{"-F - srv anne", func(o *options) bool { return slices.Equal(o.selection.Objects, []string{"user.a", "user.b"}) }},
 	} {
-		o, err := parse(t.Context(), strings.Fields(c.argv), stdio{in: strings.NewReader("# two\n\nuser.a\nuser.b\n")}, now)
+		argv := strings.Split(c.argv, " ")
+		for i := range argv { // a space within a word
+			argv[i] = strings.ReplaceAll(argv[i], "\u00a0", " ")
+		}
+		o, err := parse(t.Context(), argv, stdio{in: strings.NewReader("# two\n\nuser.a\nuser.b\n")}, now)
 		if err != nil || !c.check(o) {
 			t.Errorf("%s: %+v, %v", c.argv, o, err)
 		}
@@ -63,7 +67,7 @@ func TestParse(t *testing.T) {
 		"--at sometime srv anne -a", "--at now --commit 3 srv anne -a", "--rate fast srv anne -a", "--parallel 0 srv anne -a",
 		"--progress loud srv anne -a", "--to maildir:/x -U anne -a", "--to maildir: anne -a", "--since now --until yesterday srv anne -a",
 		"--flags-only -M x srv anne x", "--nonsense", "--at 23:00 srv anne -a", "--since 2027-01-01 srv anne -a", "--at= srv anne -a",
-		"--commit 0 srv anne -a", "--dest-mailbox= srv anne -a", "--rate= srv anne -a", "--since= srv anne -a", "--flags-only -P x srv anne x",
+		"--commit 0 srv anne -a", "-Alrs srv anne x", "--dest-mailbox= srv anne -a", "--rate= srv anne -a", "--since= srv anne -a", "--flags-only -P x srv anne x",
 		"--to maildir:/x --parallel 2 anne -a", "--to tar:/x --newest-first anne -a", "--password-file x srv anne -a",
 		"--to maildri:/x anne -a", "--to /tmp anne -a", "--to tmp/anne anne -a",
 	} {

@@ -40,7 +40,7 @@ func (j *job) destination(rep *restore.Report) (destination, error) {
 		}
 		return imapdest.New(j.src, rep, at, imapdest.Options{Password: password, TLS: secure, Parallel: j.parallel,
 			NewestFirst: j.newestFirst, DryRun: j.dryRun, Verbose: j.verbose,
-			Path: func(name string) []string { return restore.Path(name, domain, j.selection.DeletedPrefix) }}), nil
+			DefaultDomain: domain, DeletedPrefix: j.selection.DeletedPrefix}), nil
 	}
 	return files.New(j.src, rep, files.Options{Kind: j.toFiles, Path: j.server, DryRun: j.dryRun, Verbose: j.verbose,
 		DefaultDomain: domain, DeletedPrefix: j.selection.DeletedPrefix}), nil

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"backupd/partitions/history"
+	"backupd/replication/cyrus"
 )
 
 // Account is what a backup holds besides mailboxes.
@@ -55,6 +56,19 @@ func (a *Account) add(e history.Event) {
 			a.Annotations = append(a.Annotations, e)
 		}
 	}
+}
+
+// OwnSubs are the names of those mailboxes of the user's own that are subscribed to. Of
+// others there is nothing in files or in an IMAP account: their names below the user's
+// would be those of other mailboxes.
+func (a *Account) OwnSubs(defaultDomain, deletedPrefix string) []string {
+	var out []string
+	for _, s := range a.Subs {
+		if userid, _ := cyrus.Owner(s.Name, defaultDomain, deletedPrefix); userid == s.User {
+			out = append(out, s.Name)
+		}
+	}
+	return out
 }
 
 // ScriptName is the name of a script, as its owner knows it.

@@ -77,7 +77,7 @@ func (d *Destination) Restore(ctx context.Context, folders []*restore.Folder, ac
 func (d *Destination) sink(folders int) (sink, error) {
 	switch d.opt.Kind {
 	case "maildir":
-		return newMaildir(d.opt.Path)
+		return newMaildir(&d.opt)
 	case "mbox":
 		return newMboxes(d.opt.Path, folders > 1)
 	case "eml":

@@ -22,16 +22,18 @@ import (
 // other mailbox in .A.B beside it, named in modified UTF-7, user's own flags by the
 // letters of Dovecot's dovecot-keywords. A dot in a name is ^, as within Cyrus.
 type maildir struct {
-	root  string
-	dir   string // of the mailbox being written
-	dry   bool   // nothing is touched
-	words []string
-	known int // of words, those in the file
-	count map[cyrus.GUID]int
+	root string
+	dir  string // of the mailbox being written
+	dry  bool   // nothing is touched
+	// of the names of mailboxes
+	domain, deleted string
+	words           []string
+	known           int // of words, those in the file
+	count           map[cyrus.GUID]int
 }
 
-func newMaildir(root string) (sink, error) {
-	return &maildir{root: root}, os.MkdirAll(root, dirMode)
+func newMaildir(o *Options) (sink, error) {
+	return &maildir{root: o.Path, domain: o.DefaultDomain, deleted: o.DeletedPrefix}, os.MkdirAll(o.Path, dirMode)
 }
 
 // ours is a file that an earlier restore has written: TIME.GUID_N.restore,S=SIZE:2,FLAGS
@@ -173,8 +175,8 @@ func (d *maildir) endFolder() error {
 // account: subscriptions as Dovecot keeps them, and the scripts.
 func (d *maildir) account(a *restore.Account) error {
 	var subs bytes.Buffer
-	for _, s := range a.Subs {
-		if p := restore.InternalPath(s.Name, "", ""); len(p) > 0 {
+	for _, name := range a.OwnSubs(d.domain, d.deleted) {
+		if p := restore.InternalPath(name, d.domain, d.deleted); len(p) > 0 {
 			subs.WriteString(strings.Join(p, ".") + "\n")
 		} else {
 			subs.WriteString("INBOX\n")

@@ -22,8 +22,8 @@ type Options struct {
 	NewestFirst bool
 	DryRun      bool
 	Verbose     int
-	// Path is a mailbox's name below the INBOX, in components as people write them.
-	Path func(name string) []string
+	// Of the names of mailboxes in the backup.
+	DefaultDomain, DeletedPrefix string
 }
 
 // Destination is an account of an IMAP server.
@@ -142,8 +142,8 @@ func (s *session) create(name string) (exists bool, err error) {
 }
 
 func (s *session) subscribe(a *restore.Account) error {
-	for _, e := range a.Subs {
-		name := s.name(e.Name)
+	for _, own := range a.OwnSubs(s.opt.DefaultDomain, s.opt.DeletedPrefix) {
+		name := s.name(own)
 		if err := s.c.Subscribe(name).Wait(); err != nil {
 			var refused *imap.Error
 			if !errors.As(err, &refused) {

@@ -17,7 +17,7 @@ import (
 
 // name is a mailbox's name at the server.
 func (s *session) name(internal string) string {
-	parts := s.opt.Path(internal)
+	parts := restore.Path(internal, s.opt.DefaultDomain, s.opt.DeletedPrefix)
 	if s.at.Folder != "" {
 		parts = append(strings.Split(s.at.Folder, "/"), parts...)
 	}

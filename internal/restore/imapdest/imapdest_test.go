@@ -61,7 +61,7 @@ func TestRestore(t *testing.T) {
 	for turn, added := range []int{4, 4, 0, 0} { // a dry run says what the run behind it does
 		rep := restoretest.Report(t)
 		d := imapdest.New(src, rep, at, imapdest.Options{Password: "secret", DryRun: turn%2 == 0,
-			Path: func(n string) []string { return restore.Path(n, "internal", "DELETED") }})
+			DefaultDomain: "internal", DeletedPrefix: "DELETED"})
 		if err := d.Restore(t.Context(), sel.Folders, nil); err != nil {
 			t.Fatal(err)
 		}
