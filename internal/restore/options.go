@@ -27,11 +27,12 @@ type Options struct {
 	// AsItWas: a mailbox named brings what lived in it at the moment, and no expunged
 	// messages. For -U, and when a moment was asked for.
 	AsItWas           bool
-	KeepDeletedPrefix bool      // -D
-	Into              string    // -M: everything into this mailbox; "" = each into its own
-	Since, Until      time.Time // delivered or deleted between the two; zero = no bound
-	DeletedPrefix     string
-	AdminForm         cyrus.AdminForm // of names on the command line
+	KeepDeletedPrefix bool   // -D
+	Into              string // -M: everything into this mailbox; "" = each into its own
+	// Delivered or deleted between the two, with Deleted: Only deleted; zero = no bound.
+	Since, Until  time.Time
+	DeletedPrefix string
+	AdminForm     cyrus.AdminForm // of names on the command line
 }
 
 // windowed says that a window of time was asked for.
@@ -64,5 +65,8 @@ func (o *Options) wants(m *Message, byGUID, named bool, gone int64) bool {
 	if byGUID || !o.windowed() {
 		return true
 	}
-	return o.within(m.InternalDate) || deleted && o.within(m.Expunged) || gone != 0 && o.within(gone)
+	if deleted { // what was expunged before its mailbox went did not go with it
+		gone = m.Expunged
+	}
+	return gone != 0 && o.within(gone) || o.Deleted != Only && o.within(m.InternalDate)
 }

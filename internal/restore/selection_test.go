@@ -88,6 +88,7 @@ func TestSelect(t *testing.T) {
 		{"what is not there", restore.Options{Objects: []string{"user/anne/None", strings.Repeat("0", 40), strings.Repeat("a", 24)}}, "unknown unknown unknown"},
 		{"a window of delivery", restore.Options{All: true, Since: time.Unix(1700007000, 0), Until: time.Unix(1700008000, 0)}, ":3"},
 		{"a window of deletion", restore.Options{All: true, Since: time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC)}, ":2"},
+		{"deleted in it, not delivered", restore.Options{All: true, Deleted: restore.Only, Until: time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC)}, ".Old:1"},
 		{"a folder deleted in it", restore.Options{All: true, Since: time.Unix(0x65550A1B, 0), Until: time.Unix(0x65550A1B+1, 0)}, ".Old:1"},
 	} {
 		if got := chosen(t, s, c.o); got != c.want {
@@ -130,6 +131,23 @@ func TestSelectOddNames(t *testing.T) {
 	} {
 		if got := chosen(t, b.Source(time.Time{}), restore.Options{Objects: []string{word}}); got != want {
 			t.Errorf("%s: %q, want %q", word, got, want)
+		}
+	}
+}
+
+// What was expunged before its folder was deleted does not come back with the folder.
+func TestWindowOfAFolder(t *testing.T) {
+	b := restoretest.New(t, "anne")
+	box := b.Box("DELETED.user.anne.Old." + fmt.Sprintf("%X", time.Date(2026, 11, 25, 0, 0, 0, 0, time.UTC).Unix()))
+	box.Deliver(restoretest.Mail("kept"), 1700000000)
+	box.Deliver(restoretest.Mail("expunged"), 1700000000)
+	b.Sync()
+	box.Set(2, `\Expunged`)
+	b.Sync()
+	for _, deleted := range []restore.Deleted{restore.ByObject, restore.Only} {
+		o := restore.Options{All: true, Deleted: deleted, Since: time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC)}
+		if got := chosen(t, b.Source(time.Time{}), o); got != ".Old:1" {
+			t.Errorf("%d: %q", deleted, got)
 		}
 	}
 }
