@@ -4,6 +4,7 @@ package cmdline
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -95,8 +96,10 @@ func (p *Program) Parse(ctx context.Context, argv []string, out io.Writer) (done
 		_, err = io.WriteString(out, p.Help())
 	case p.showVersion:
 		_, err = fmt.Fprintln(out, p.Name, version.Number())
-	case p.completion != "":
+	case p.flags.Changed("completion"):
 		err = p.script(p.completion, out)
+		done := !errors.Is(err, errShell)
+		return done, err
 	default:
 		return false, nil
 	}

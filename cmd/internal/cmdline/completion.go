@@ -2,6 +2,7 @@ package cmdline
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -14,6 +15,9 @@ func Words(words ...string) cobra.CompletionFunc {
 	return cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)
 }
 
+// errShell is about a shell that there is no script for.
+var errShell = errors.New("there are bash, zsh and fish")
+
 // script writes what a shell has to read before it completes command lines. The script
 // asks the program itself, by a command that cobra calls __complete.
 func (p *Program) script(shell string, out io.Writer) error {
@@ -25,7 +29,7 @@ func (p *Program) script(shell string, out io.Writer) error {
 	case "fish":
 		return p.command().GenFishCompletion(out, true)
 	}
-	return fmt.Errorf("--completion %s: bash, zsh or fish", shell)
+	return fmt.Errorf("--completion %s: %w", shell, errShell)
 }
 
 // complete answers a script's question.
