@@ -32,7 +32,7 @@ func (c *command) toMove() iter.Seq2[*partitions.Found, error] {
 	return func(yield func(*partitions.Found, error) bool) {
 		if !c.many() {
 			for _, name := range c.args {
-				if !yield(c.anywhere(name)) {
+				if !yield(c.bucket.Leftover(c.ctx, c.single(), name)) {
 					return
 				}
 			}
@@ -58,19 +58,6 @@ func (c *command) toMove() iter.Seq2[*partitions.Found, error] {
 			}
 		}
 	}
-}
-
-// anywhere finds a backup in the first partition that has something of it.
-func (c *command) anywhere(name string) (*partitions.Found, error) {
-	path := name
-	if c.mode != modePaths {
-		n, err := c.bucket.Name(c.single(), name)
-		if err != nil {
-			return nil, err
-		}
-		path = n.Path()
-	}
-	return partitions.FindAny(c.ctx, c.bucket.Partitions, path)
 }
 
 // lockOptions are those of a verb that writes to the logs of backups.

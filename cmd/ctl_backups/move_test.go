@@ -80,6 +80,8 @@ func TestMove(t *testing.T) {
 	}
 	mustTool(t, w, "", "move", "-A", from)
 	mustTool(t, w, "", "move", "-P", "an", "bo", from)
+	mustTool(t, w, "move anne: ok\n", "move", "-f", from+":user/anne", to)
+	mustTool(t, w, "move anne: ok\n", "move", "-m", "user.anne.Sent", from)
 }
 
 func TestExportAndImport(t *testing.T) {

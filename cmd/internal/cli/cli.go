@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"backupd/cmd/internal/cmdline"
@@ -143,8 +144,8 @@ func (b *Bucket) Find(ctx context.Context, m Mode, arg string) (*partitions.Foun
 // is none, the likeliest is what is told about.
 func (b *Bucket) findMailbox(ctx context.Context, arg string) (*partitions.Found, error) {
 	var none error
-	for _, name := range stores.AdminForm(b.Conf).Meant(arg) {
-		f, err := partitions.Find(ctx, b.Partitions, stores.Names(b.Conf).Of(name))
+	for _, n := range b.ofMailbox(arg) {
+		f, err := partitions.Find(ctx, b.Partitions, n)
 		if !errors.Is(err, partitions.ErrNoBackup) {
 			return f, err
 		}
@@ -155,11 +156,44 @@ func (b *Bucket) findMailbox(ctx context.Context, arg string) (*partitions.Found
 	return nil, none
 }
 
+// ofMailbox are the backups of the mailboxes that may be meant, the likeliest first.
+func (b *Bucket) ofMailbox(arg string) []partitions.Name {
+	var out []partitions.Name
+	for _, name := range stores.AdminForm(b.Conf).Meant(arg) {
+		if n := stores.Names(b.Conf).Of(name); !slices.Contains(out, n) {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// Leftover is Find for what a move may have left behind: the backup in the first partition
+// that has something of it.
+func (b *Bucket) Leftover(ctx context.Context, m Mode, arg string) (*partitions.Found, error) {
+	if arg == "" {
+		return nil, Usagef("the name of a backup is empty")
+	}
+	parts, path := b.Partitions, ""
+	switch m {
+	case ByPath:
+		parts, path = b.Path(arg)
+	case ByMailbox:
+		f, err := b.findMailbox(ctx, arg)
+		if err == nil {
+			return f, nil
+		}
+		path = b.ofMailbox(arg)[0].Path()
+	default:
+		path = partitions.UserName(arg).Path()
+	}
+	return partitions.FindAny(ctx, parts, path)
+}
+
 // Name is what a backup is for that an argument names. A path names only one that is there.
 func (b *Bucket) Name(m Mode, arg string) (partitions.Name, error) {
 	switch m {
 	case ByMailbox:
-		return stores.Names(b.Conf).Of(stores.AdminForm(b.Conf).Meant(arg)[0]), nil
+		return b.ofMailbox(arg)[0], nil
 	case ByPath:
 		return partitions.Name{}, Usagef("%s: a backup is made for a userid or a mailbox, not for a path", arg)
 	}

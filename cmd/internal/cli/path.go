@@ -7,24 +7,30 @@ import (
 	"backupd/partitions"
 )
 
-// findPath finds a backup by its path, alone or as ctl_backups list shows it, behind its
-// partition: which then is the one that is looked into, even if the backup has moved.
+// findPath finds a backup by its path. Behind the name of a partition that is the one
+// which is looked into, even if the backup has moved.
 func (b *Bucket) findPath(ctx context.Context, arg string) (*partitions.Found, error) {
-	if name, path, ok := strings.Cut(arg, ":"); ok {
+	parts, path := b.Path(arg)
+	f, err := partitions.FindAny(ctx, parts, path)
+	if err != nil || len(parts) < len(b.Partitions) {
+		return f, err
+	}
+	return partitions.Find(ctx, parts, f.Name())
+}
+
+// Path takes a backup's path as it was given: alone, as in a listing of the bucket, or as
+// ctl_backups list shows it, behind its partition. in are the partitions it may be in.
+func (b *Bucket) Path(arg string) (in []partitions.Config, path string) {
+	if name, rest, ok := strings.Cut(arg, ":"); ok {
 		for _, p := range b.Partitions {
 			if p.Name == name {
-				return partitions.FindPath(ctx, p, inner(path))
+				return []partitions.Config{p}, inner(rest)
 			}
 		}
 	}
-	f, err := partitions.FindAny(ctx, b.Partitions, inner(arg))
-	if err != nil {
-		return nil, err
-	}
-	return partitions.Find(ctx, b.Partitions, f.Name())
+	return b.Partitions, inner(arg)
 }
 
-// inner is a path below backups/, of one that was copied from a listing of the bucket.
 func inner(path string) string {
 	return strings.Trim(strings.TrimPrefix(strings.TrimPrefix(path, "/"), "backups/"), "/")
 }
