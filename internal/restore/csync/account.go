@@ -143,6 +143,7 @@ func (d *Destination) quota(ctx context.Context, c *conn, e *history.QuotaEvent)
 		return err
 	}
 	if err == nil && len(lines) > 0 {
+		d.rep.Say("%s: has a quota, which stays", e.Root)
 		return nil
 	}
 	d.rep.Say("%s: quota", e.Root)
