@@ -106,14 +106,14 @@ func ParseReserve(v dlist.Value) (partition string, names []string, guids []GUID
 // ParseMailboxAnnotation reads APPLY ANNOTATION (sync_apply_annotation).
 func ParseMailboxAnnotation(v dlist.Value) (MailboxAnnotation, error) {
 	f := fieldsOf("ANNOTATION", v)
-	a := MailboxAnnotation{Mailbox: f.text("MBOXNAME"), Entry: f.name("ENTRY"), UserID: f.text("USERID"), Value: f.buf("VALUE")}
+	a := MailboxAnnotation{Mailbox: f.nameOrEmpty("MBOXNAME"), Entry: f.name("ENTRY"), UserID: f.nameOrEmpty("USERID"), Value: f.buf("VALUE")}
 	return a, bad("ANNOTATION", f.err)
 }
 
 // ParseUnannotation reads APPLY UNANNOTATION (sync_apply_unannotation).
 func ParseUnannotation(v dlist.Value) (mailbox, entry, userid string, err error) {
 	f := fieldsOf("UNANNOTATION", v)
-	mailbox, entry, userid = f.text("MBOXNAME"), f.name("ENTRY"), f.text("USERID")
+	mailbox, entry, userid = f.nameOrEmpty("MBOXNAME"), f.name("ENTRY"), f.nameOrEmpty("USERID")
 	return mailbox, entry, userid, bad("UNANNOTATION", f.err)
 }
 

@@ -75,11 +75,28 @@ func (f *fields) list(key string) []dlist.Value {
 	return l
 }
 
-// name is a mandatory string that is not empty.
+// maxName bounds what names something. Cyrus's longest, a mailbox with its path, has
+// 4,096 bytes; who keeps the name in a key can take only so much.
+const maxName = 4096
+
+// name is a mandatory string that names something.
 func (f *fields) name(key string) string {
-	s := f.text(key)
+	s := f.nameOrEmpty(key)
 	if s == "" && f.err == nil {
 		f.err = &dlist.FieldError{Key: key, Msg: "is empty"}
+	}
+	return s
+}
+
+// nameOrEmpty is name where "" has a meaning: the server, everybody.
+func (f *fields) nameOrEmpty(key string) string {
+	s := f.text(key)
+	switch {
+	case f.err != nil:
+	case len(s) > maxName:
+		f.err = &dlist.FieldError{Key: key, Msg: fmt.Sprintf("is longer than %d bytes", maxName)}
+	case strings.IndexByte(s, 0) >= 0:
+		f.err = &dlist.FieldError{Key: key, Msg: "has a zero byte in it"}
 	}
 	return s
 }
