@@ -178,7 +178,7 @@ func (d *draft) lack(ctx context.Context, r *cyrus.Record, m *found) error {
 	d.u.missing++
 	d.u.x.log.Error("SYNCERROR: the source cannot read a message: the backup lacks its body",
 		"mailbox", d.u.mb.Name, "uid", r.UID, "guid", r.GUID.String())
-	if m != nil {
+	if m != nil && m.ours != nil {
 		return nil
 	}
 	return d.tell(ctx, history.Message{GUID: r.GUID, Size: int64(r.Size), Missing: true}, nil)

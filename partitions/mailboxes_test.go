@@ -130,3 +130,28 @@ func TestRecreatedMailboxReplacesTheOld(t *testing.T) {
 	h.expectSame("anne", b)
 	checkBucket(t, s, "user/anne", b)
 }
+
+// A mailbox with a message that the source cannot read moves to another backup, where
+// the message is known as missing too: its flags can go on changing.
+func TestRenameOfWhatLacksABody(t *testing.T) {
+	s := newStore()
+	h := newHost(t, s)
+	box := newSource("user.anne.Box")
+	bad := box.deliver(mail(1, 500))
+	box.deliver(mail(2, 500))
+	delete(box.bodies, bad.GUID)
+	h.sync("anne", box)
+	c := h.client()
+	if err := c.s.ApplyRename(t.Context(), cyrus.Rename{Old: box.name, New: "user.bert.Box"}); err != nil {
+		t.Fatal(err)
+	}
+	c.s.Close()
+	box.name = "user.bert.Box"
+	box.flag(bad, `\Seen`)
+	h.sync("bert", box)
+	h.expectSame("bert", box)
+	m := checkBucket(t, s, "user/bert", box)
+	if msg, err := m.Message(bad.GUID); err != nil || msg == nil || !msg.Missing {
+		t.Errorf("the message in the new backup: %+v, %v; want it known as missing", msg, err)
+	}
+}
