@@ -172,26 +172,42 @@ func (c *client) getUser(user string) (state, []string, error) {
 	st, lines := state{}, []string{}
 	err := c.s.GetUser(c.t.Context(), user, func(key string, v dlist.Value) error {
 		lines = append(lines, key+" "+string(dlist.Append(nil, v, false)))
-		if key == "MAILBOX" {
-			id, _, err := v.Text("UNIQUEID")
-			if err != nil {
-				return err
-			}
-			st[id] = v
-		}
-		return nil
+		return st.add(key, v)
 	})
 	return st, lines, err
+}
+
+func (c *client) getMailboxes(boxes ...*source) (state, error) {
+	st, names := state{}, []string{}
+	for _, m := range boxes {
+		names = append(names, m.name)
+	}
+	return st, c.s.GetMailboxes(c.t.Context(), names, st.add)
+}
+
+// add takes a line of an answer.
+func (st state) add(key string, v dlist.Value) error {
+	if key != "MAILBOX" {
+		return nil
+	}
+	id, _, err := v.Text("UNIQUEID")
+	st[id] = v
+	return err
 }
 
 // sync brings mailboxes of a user up to date as sync_client -u does, and returns how
 // many APPLY commands that took.
 func (c *client) sync(user string, boxes ...*source) (applies int, err error) {
-	ctx := c.t.Context()
 	there, _, err := c.getUser(user)
 	if err != nil {
 		return 0, err
 	}
+	return c.updateAll(there, boxes...)
+}
+
+// updateAll sends what differs from an answer to GET.
+func (c *client) updateAll(there state, boxes ...*source) (applies int, err error) {
+	ctx := c.t.Context()
 	missing, err := c.reserve(ctx, there, boxes)
 	if err != nil {
 		return 0, err

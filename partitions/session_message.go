@@ -50,12 +50,13 @@ func (x *Session) Message(ctx context.Context, _ string, guid cyrus.GUID, size i
 }
 
 // scope is where a command that names no mailbox looks messages up: the backup that
-// was opened last, and its partition.
+// was opened last, and its partition. Of several backups at work any may be the one that
+// will name the message, so only what all of them may refer to counts.
 type scope struct {
 	part   *Partition
 	path   string
 	id     uint64
-	exists bool // the backup does
+	exists bool // the backup does, and is the only one
 	dead   *history.Condemned
 }
 
@@ -68,6 +69,7 @@ func (x *Session) scope(ctx context.Context) (scope, error) {
 		}
 		s = b.scope()
 		b.end()
+		s.exists = s.exists && len(x.held) <= 1
 	}
 	var err error
 	s.dead, err = s.part.condemned(ctx)

@@ -261,3 +261,28 @@ func TestUnreadableMessage(t *testing.T) {
 	checkBucket(t, s, "user/anne", inbox)
 	h.expectSame("anne", inbox)
 }
+
+// sync_client -m asks for the mailboxes of several users at once, and by one RESERVE for
+// their mail: what lies inline in the backup of one is not another's to refer to.
+func TestMailboxesOfSeveralUsers(t *testing.T) {
+	s := newStore()
+	h := newHost(t, s)
+	a, b := newSource("user.anne"), newSource("user.bert")
+	b.deliver(mail(2, 500))
+	h.sync("bert", b)
+	a.deliver(mail(1, 500))
+	h.sync("anne", a)
+	b.deliver(mail(1, 500))
+	c := h.client()
+	there, err := c.getMailboxes(a, b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.updateAll(there, a, b); err != nil {
+		t.Fatal(err)
+	}
+	c.s.Close()
+	checkBucket(t, s, "user/bert", b)
+	h.expectSame("bert", b)
+	h.expectSame("anne", a)
+}
