@@ -150,9 +150,13 @@ func (d *draft) message(ctx context.Context, f *finder, r *cyrus.Record) error {
 	if err != nil {
 		return err
 	}
-	if m == nil && !r.Expunged() {
-		if m, err = d.elsewhere(ctx, r.GUID); err != nil {
+	if (m == nil || m.missing) && !r.Expunged() {
+		other, err := d.elsewhere(ctx, r.GUID)
+		if err != nil {
 			return err
+		}
+		if m == nil || other != nil && !other.missing {
+			m = other
 		}
 	}
 	switch {

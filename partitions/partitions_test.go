@@ -315,3 +315,37 @@ func TestBodyThatEnds(t *testing.T) {
 	c.s.Close()
 	h.expectSame("anne", box)
 }
+
+// The body that was missing arrives while a backup in another partition is the one that
+// was opened last: it is taken from there.
+func TestMissingBodyForAnotherPartition(t *testing.T) {
+	stores := [2]*memstore.Store{newStore(), newStore()}
+	h := newHostWith(t, func(o *partitions.Options) { o.MissingRetry = 1 }, stores[0], stores[1])
+	users := placed(t, h, stores)
+	other, box := newSource("user."+users[0]+".Box"), newSource("user."+users[1]+".Box")
+	h.sync(users[0], other)
+	bad := box.deliver(mail(1, 7000))
+	body := box.bodies[bad.GUID]
+	delete(box.bodies, bad.GUID)
+	h.sync(users[1], box)
+	box.bodies[bad.GUID] = body
+	h.stop()
+	h.opt.InlineLimit = 4 << 10 // it goes to a pack
+	h.start()
+	c := h.client()
+	there, err := c.getMailboxes(box, other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(there) != 1 {
+		t.Fatalf("reported: %v, want the mailbox without a missing body alone", there)
+	}
+	if _, err := c.updateAll(there, other, box); err != nil {
+		t.Fatal(err)
+	}
+	c.s.Close()
+	m := checkBucket(t, stores[1], "user/"+users[1], box)
+	if msg, err := m.Message(bad.GUID); err != nil || msg.Missing {
+		t.Errorf("the message: %+v, %v; want its body", msg, err)
+	}
+}
