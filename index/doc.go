@@ -20,7 +20,7 @@
 //	i <b> <kind> 0 <A> 0 <B> 0 <C>        subscription, seen state, script, quota, annotation (JSON)
 //	c <b> <chunk>                         where a chunk lies that is in the log itself (JSON)
 //	s <b>                                 order of the next new mailbox (JSON)
-//	x <b> <uniqueid>                      when the client was last asked for missing bodies (JSON)
+//	x <b> <uniqueid>                      when the client was last made to send the mailbox whole, and why (JSON)
 //	U <uniqueid> 0 <path>                 the mailbox lives in this backup (empty)
 //	G <p> <guid>                          a message that lies in packs: size, chunks (binary)
 //	C <p> <chunk>                         where a chunk lies: pack, entry, frames (binary)

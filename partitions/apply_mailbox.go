@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"math"
+	"time"
 
 	"backupd/partitions/history"
 	"backupd/replication/cyrus"
@@ -70,6 +71,11 @@ func (u *mailboxUpdate) run(ctx context.Context, records iter.Seq2[*cyrus.Record
 	}
 	if u.unchanged(d) {
 		u.report()
+		if u.complete {
+			if err := u.noteMissing(); err != nil {
+				return err
+			}
+		}
 		// The same head may have been committed before, and the resync that it called for not.
 		return u.compareCRC(ctx)
 	}
@@ -175,24 +181,42 @@ func (u *mailboxUpdate) unchanged(d *draft) bool {
 		(!u.complete || d.live == u.was.Live) && samePairs(u.was.Fields, u.mb.Fields)
 }
 
-// compareCRC holds what we hold now against what the client said that it holds.
+// compareCRC holds what we hold now against what the client said that it holds. Where
+// the mailbox was sent whole because of that and they still differ, the source's own CRCs
+// are wrong: for some time it is believed all the same, or every sync would send it whole.
 func (u *mailboxUpdate) compareCRC(ctx context.Context) error {
 	if u.mb.Intermediate() || u.x.past {
 		return nil
 	}
 	var is *history.MailboxState
+	var a asked
 	err := u.b.view(func(st *indexState) (err error) {
-		is, err = st.Mailbox(u.mb.UniqueID)
+		if is, err = st.Mailbox(u.mb.UniqueID); err != nil {
+			return err
+		}
+		a, err = st.asked(u.mb.UniqueID)
 		return err
 	})
 	if err != nil || is == nil {
 		return err
 	}
 	if is.CRC.Equal(u.mb.SyncCRC, u.mb.SyncCRCAnnot) {
-		return nil
+		if a.Unequal.IsZero() {
+			return nil
+		}
+		return u.note(func(a *asked) { a.Unequal = time.Time{} })
 	}
 	basic, annot := reportedCRC(is)
-	return u.resync(ctx, fmt.Sprintf("the CRCs of what is held are %d/%d, the source has %d/%d", basic, annot, u.mb.SyncCRC, u.mb.SyncCRCAnnot))
+	reason := fmt.Sprintf("the CRCs of what is held are %d/%d, the source has %d/%d", basic, annot, u.mb.SyncCRC, u.mb.SyncCRCAnnot)
+	now := u.b.set.opt.Now()
+	if now.Sub(a.Unequal) < u.b.set.opt.MissingRetry {
+		u.x.log.Info("mailbox stays as the source has sent it", "mailbox", u.mb.Name, "uniqueid", u.mb.UniqueID, "reason", reason)
+		return nil
+	}
+	if err := u.resync(ctx, reason); err != nil {
+		return err
+	}
+	return u.note(func(a *asked) { a.Unequal = now })
 }
 
 // drain reads records that are not wanted: the command has to be read to its end.

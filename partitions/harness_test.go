@@ -108,6 +108,7 @@ type source struct {
 	bodies         map[cyrus.GUID][]byte
 	extra          []dlist.Pair
 	deletedModSeq  uint64 // highest of the records that were cleaned up
+	wrongCRC       uint32 // bits by which its own count is wrong
 }
 
 func newSource(name string) *source {
@@ -143,6 +144,7 @@ func (m *source) crc() cyrus.CRC {
 	for _, r := range m.records {
 		c.Add(r)
 	}
+	c.Basic ^= m.wrongCRC
 	return c
 }
 

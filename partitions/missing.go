@@ -8,38 +8,54 @@ import (
 	"backupd/replication/cyrus"
 )
 
-// asked is what the index keeps under AskedKey, for a mailbox that lacks bodies
-// because the source could not read them.
+// asked is what the index keeps under AskedKey: of a mailbox that lacks bodies because
+// the source could not read them, or whose CRCs are not the source's, when the client was
+// last made to send it whole.
 type asked struct {
-	Missing int       `json:"missing"`
-	At      time.Time `json:"at"` // when the client was last made to send the mailbox whole
+	Missing int       `json:"missing"`          // bodies
+	At      time.Time `json:"at"`               // for these
+	Unequal time.Time `json:"unequal,omitzero"` // for the CRCs; zero = they are equal
+}
+
+func (s *indexState) asked(uniqueid string) (a asked, err error) {
+	_, err = s.get(index.AskedKey(s.id, uniqueid), &a)
+	return a, err
+}
+
+func (s *indexState) putAsked(uniqueid string, a asked) error {
+	k := index.AskedKey(s.id, uniqueid)
+	if a.Missing == 0 && a.Unequal.IsZero() {
+		return s.t.Delete(k)
+	}
+	return s.put(k, a)
+}
+
+// note changes what the index keeps under AskedKey.
+func (u *mailboxUpdate) note(change func(*asked)) error {
+	return u.b.set.index.Update(func(t *index.Txn) error {
+		st := &indexState{set: u.b.set, t: t, id: u.b.entry.ID, path: u.b.path, part: u.b.part}
+		was, err := st.asked(u.mb.UniqueID)
+		if err != nil {
+			return err
+		}
+		is := was
+		if change(&is); is == was {
+			return nil
+		}
+		return st.putAsked(u.mb.UniqueID, is)
+	})
 }
 
 // noteMissing notes how many bodies the mailbox lacks after this update.
 func (u *mailboxUpdate) noteMissing() error {
-	return u.b.set.index.Update(func(t *index.Txn) error {
-		st := &indexState{set: u.b.set, t: t, id: u.b.entry.ID, path: u.b.path, part: u.b.part}
-		k := index.AskedKey(st.id, u.mb.UniqueID)
-		var a asked
-		had, err := st.get(k, &a)
-		if err != nil {
-			return err
-		}
-		switch {
-		case u.complete && u.missing == 0 && had:
-			return t.Delete(k)
-		case u.missing == 0:
-			return nil
-		}
-		if u.complete {
-			a.Missing = u.missing
-		} else {
-			a.Missing += u.missing
-		}
-		if !had {
+	return u.note(func(a *asked) {
+		if a.Missing == 0 && u.missing > 0 {
 			a.At = u.b.set.opt.Now()
 		}
-		return st.put(k, a)
+		if u.complete {
+			a.Missing = 0
+		}
+		a.Missing += u.missing
 	})
 }
 
@@ -47,16 +63,14 @@ func (u *mailboxUpdate) noteMissing() error {
 // that the client tries to send them once more. Once in MissingRetry is enough: the
 // whole mailbox comes with them.
 func (x *Session) askAgain(st *indexState, m *history.MailboxState) (bool, error) {
-	var a asked
-	k := index.AskedKey(st.id, m.UniqueID)
-	had, err := st.get(k, &a)
+	a, err := st.asked(m.UniqueID)
 	now := x.set.opt.Now()
-	if err != nil || !had || now.Sub(a.At) < x.set.opt.MissingRetry {
+	if err != nil || a.Missing == 0 || now.Sub(a.At) < x.set.opt.MissingRetry {
 		return false, err
 	}
 	a.At = now
 	return true, x.set.index.Update(func(t *index.Txn) error {
-		return (&indexState{set: x.set, t: t, id: st.id, path: st.path, part: st.part}).put(k, a)
+		return (&indexState{set: x.set, t: t, id: st.id, path: st.path, part: st.part}).putAsked(m.UniqueID, a)
 	})
 }
 
@@ -89,7 +103,7 @@ func (b *Backup) findMissing() error {
 	return b.set.index.Update(func(t *index.Txn) error {
 		st := &indexState{set: b.set, t: t, id: b.entry.ID, path: b.path, part: b.part}
 		for u, n := range lacking {
-			if err := st.put(index.AskedKey(st.id, u), asked{Missing: n}); err != nil {
+			if err := st.putAsked(u, asked{Missing: n}); err != nil {
 				return err
 			}
 		}

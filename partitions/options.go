@@ -36,7 +36,7 @@ type Options struct {
 	MemoryLimit      int64         // bytes that all connections may hold besides the packs; 96 MiB
 	OutageWait       time.Duration // transient trouble is waited out for so long; 10 min
 	PatientWait      time.Duration // the same for commands that must not be refused; 25 min
-	MissingRetry     time.Duration // bodies that the client could not read are asked for again after; 24 h
+	MissingRetry     time.Duration // bodies that the client could not read are asked for again after, and CRCs that differ; 24 h
 	Exclusive        bool          // no other host writes: a store without conditional puts will do
 	DedupPerBackup   bool          // repositories made now share messages only within a backup
 	Host             string        // name of this host in commits

@@ -88,6 +88,43 @@ func TestWrongCRCLeadsToResync(t *testing.T) {
 	h.expectSame("anne", inbox)
 }
 
+// The source's own CRC is wrong: it is made to send the mailbox whole once, not with every
+// sync; and a record that gets lost after the CRC was mended is noticed at once.
+func TestSourceWithAWrongCRC(t *testing.T) {
+	s := newStore()
+	h := newHost(t, s)
+	inbox := newSource("user.anne")
+	inbox.deliver(mail(1, 500))
+	inbox.wrongCRC = 1
+	sent := []int{}
+	for range 4 {
+		c := h.client()
+		sent = append(sent, c.mustSync("anne", inbox))
+		c.s.Close()
+	}
+	if want := []int{2, 2, 1, 1}; !slices.Equal(sent, want) { // the message as long as nothing is reported
+		t.Errorf("commands sent: %v, want %v", sent, want)
+	}
+	m := checkBucket(t, s, "user/anne", inbox)
+	if mb, err := m.Mailbox(inbox.uniqueid); err != nil || mb.Resync != "" {
+		t.Errorf("the mailbox: %+v, %v; want no resync", mb, err)
+	}
+	if n := m.Tip().Number; n != 3 { // the mailbox, its resync, the mailbox
+		t.Errorf("the log has %d commits, want 3", n)
+	}
+	inbox.wrongCRC = 0
+	inbox.deliver(mail(2, 500))
+	h.sync("anne", inbox)
+	h.expectSame("anne", inbox)
+	inbox.wrongCRC = 1
+	inbox.deliver(mail(3, 500))
+	h.sync("anne", inbox)
+	inbox.wrongCRC = 0
+	if st, _, err := h.client().getUser("anne"); err != nil || len(st) != 0 {
+		t.Errorf("a mailbox in resync is reported: %v, %v", st, err)
+	}
+}
+
 // The backup was away while mail was expunged and cleaned up (client-behaviour.md f10).
 func TestFullMailboxAndExpunge(t *testing.T) {
 	s := newStore()
