@@ -62,6 +62,15 @@ func (x *Session) adopt(ctx context.Context, old *Backup, to Name, m *history.Ma
 		return err
 	}
 	defer b.end()
+	// Its index may be made anew at any time, and shows a part of it until that has ended.
+	// Who holds two turns holds both backups, so that nobody waits for the other two.
+	if err := old.begin(ctx); err != nil {
+		return err
+	}
+	defer old.end()
+	if old.entry == nil {
+		return fmt.Errorf("the backup of %s is being looked for: %w", old.name, cyrus.ErrLocked)
+	}
 	if err := b.create(ctx, old.part); err != nil {
 		return x.set.errf(b, err)
 	}
@@ -117,8 +126,7 @@ func (u *mailboxUpdate) adopt(ctx context.Context, m *history.MailboxState) erro
 	return u.noteMissing()
 }
 
-// records yields what a mailbox holds, expunged records included. The session holds
-// the backup: nobody changes it meanwhile.
+// records yields what a mailbox holds, expunged records included. The turn is held.
 func (b *Backup) records(uniqueid string) iter.Seq2[*cyrus.Record, error] {
 	return func(yield func(*cyrus.Record, error) bool) {
 		err := b.view(func(st *indexState) error {
@@ -239,7 +247,7 @@ func (p *Partition) opener(g cyrus.GUID, m shared) (open func(context.Context) (
 	return func(ctx context.Context) (io.ReadCloser, error) { return p.openMessage(ctx, state, places) }, nil
 }
 
-// fromOld copies a message of the backup that the mailbox comes from.
+// fromOld copies a message of the backup that the mailbox comes from, whose turn is held.
 func (d *draft) fromOld(ctx context.Context, g cyrus.GUID) (*found, error) {
 	var m *history.MessageState
 	err := d.u.from.view(func(st *indexState) (err error) {
@@ -252,8 +260,12 @@ func (d *draft) fromOld(ctx context.Context, g cyrus.GUID) (*found, error) {
 	if m.Missing {
 		return &found{size: m.Size, missing: true}, nil
 	}
+	places, err := d.u.from.places(m)
+	if err != nil {
+		return nil, err
+	}
 	return d.u.x.copyMessage(ctx, d.u.b.part, g, m.Size, func(ctx context.Context) (io.ReadCloser, error) {
-		return d.u.from.openMessage(ctx, m)
+		return d.u.from.part.openMessage(ctx, m, places)
 	})
 }
 

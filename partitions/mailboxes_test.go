@@ -1,9 +1,13 @@
 package partitions_test
 
 import (
+	"context"
 	"errors"
+	"sync"
 	"testing"
+	"time"
 
+	"backupd/objstore"
 	"backupd/partitions/history"
 	"backupd/replication/cyrus"
 )
@@ -154,4 +158,55 @@ func TestRenameOfWhatLacksABody(t *testing.T) {
 	if msg, err := m.Message(bad.GUID); err != nil || msg == nil || !msg.Missing {
 		t.Errorf("the message in the new backup: %+v, %v; want it known as missing", msg, err)
 	}
+}
+
+// asking is a store that calls a function before each Get.
+type asking struct {
+	objstore.Store
+	get func(key string)
+}
+
+func (s asking) Get(ctx context.Context, key string, off, n int64) (*objstore.Object, error) {
+	s.get(key)
+	return s.Store.Get(ctx, key, off, n)
+}
+
+// A mailbox moves to another backup while the index of its own is made anew, and shows a
+// part of it: what is adopted is the whole.
+func TestRenameAcrossUsersWhileReindexing(t *testing.T) {
+	mem := newStore()
+	var h *host
+	var begin, read sync.Once
+	begun, reindexed := make(chan struct{}), make(chan error, 1)
+	armed := false
+	h = newHost(t, asking{mem, func(key string) {
+		switch {
+		case !armed:
+		case key == "backups/user/berti/backup.json": // after the old backup was looked at
+			begin.Do(func() {
+				go func() { reindexed <- h.set.ReindexPath(context.Background(), "user/bert") }()
+				<-begun
+			})
+		case key == history.LogKey("user/bert", 1):
+			read.Do(func() {
+				close(begun)
+				time.Sleep(100 * time.Millisecond)
+			})
+		}
+	}})
+	box := newSource("user.bert")
+	for i := range 5 {
+		box.deliver(mail(i, 500))
+	}
+	c := h.client()
+	c.mustSync("bert", box)
+	armed = true
+	r := cyrus.Rename{Old: "user.bert", New: "user.berti", Partition: "default", UIDValidity: box.validity}
+	if err := errors.Join(c.s.ApplyRename(t.Context(), r), <-reindexed); err != nil {
+		t.Fatal(err)
+	}
+	c.s.Close()
+	box.name = "user.berti"
+	checkBucket(t, mem, "user/berti", box)
+	h.expectSame("berti", box)
 }

@@ -247,8 +247,21 @@ func (x *Session) GetFetch(ctx context.Context, f cyrus.Fetch) (int64, io.ReadCl
 
 // openMessage streams a message that the backup knows.
 func (b *Backup) openMessage(ctx context.Context, m *history.MessageState) (io.ReadCloser, error) {
+	if err := b.begin(ctx); err != nil {
+		return nil, err
+	}
+	places, err := b.places(m)
+	b.end()
+	if err != nil {
+		return nil, b.set.errf(b, err)
+	}
+	return b.part.openMessage(ctx, m, places)
+}
+
+// places is where the chunks of a message lie. The turn is held.
+func (b *Backup) places(m *history.MessageState) (map[history.ChunkID]history.Place, error) {
 	places := map[history.ChunkID]history.Place{}
-	err := b.read(ctx, func(st *indexState) error {
+	err := b.view(func(st *indexState) error {
 		for _, c := range m.Chunks {
 			p, err := st.place(c)
 			if err != nil {
@@ -258,10 +271,7 @@ func (b *Backup) openMessage(ctx context.Context, m *history.MessageState) (io.R
 		}
 		return nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	return b.part.openMessage(ctx, m, places)
+	return places, err
 }
 
 // openMessage streams a message whose chunks lie at these places.
