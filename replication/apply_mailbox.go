@@ -10,8 +10,12 @@ import (
 	"backupd/replication/dlist"
 )
 
-// maxHeadFields bounds the fields of APPLY MAILBOX beside RECORD; Cyrus has 31.
-const maxHeadFields = 1024
+// What bounds the fields of APPLY MAILBOX beside RECORD; Cyrus has 31, of a few hundred
+// bytes in all.
+const (
+	maxHeadFields = 1024
+	maxHeadBytes  = 32 << 20
+)
 
 // applyMailbox is APPLY MAILBOX %(… RECORD (…)). All records of a first upload
 // come in one line, hundreds of megabytes for a large mailbox, so they are
@@ -66,6 +70,7 @@ type mailboxStream struct {
 	end       func() error // reads the line end
 	next      func() (part, error, bool)
 	fields    []dlist.Pair
+	headBytes int64 // that these took on the wire
 	mailbox   *cyrus.Mailbox
 	atRecords bool
 	late      bool // fields stood behind RECORD
@@ -86,7 +91,7 @@ func (st *mailboxStream) parts(yield func(part, error) bool) {
 	}
 	err := st.dec.KVList(func(key string) error {
 		if key != "RECORD" || st.atRecords {
-			v, err := st.dec.Value()
+			v, err := st.value()
 			if err != nil {
 				return err
 			}
@@ -109,6 +114,16 @@ func (st *mailboxStream) parts(yield func(part, error) bool) {
 	if err != nil && !errors.Is(err, errStopReading) {
 		yield(part{}, err)
 	}
+}
+
+// value reads the value of a field.
+func (st *mailboxStream) value() (dlist.Value, error) {
+	from := st.dec.Offset()
+	v, err := st.dec.Value()
+	if st.headBytes += st.dec.Offset() - from; err == nil && st.headBytes > maxHeadBytes {
+		err = fmt.Errorf("MAILBOX: %w: fields of more than %d bytes", cyrus.ErrBadParameters, maxHeadBytes)
+	}
+	return v, err
 }
 
 // pull returns the next part; ok is false at the end and after an error, which is in st.err.

@@ -1,6 +1,7 @@
 package replication_test
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 
@@ -115,6 +116,14 @@ func TestAnswers(t *testing.T) {
 			b.want("NOOP", "OK Noop completed")
 		})
 	}
+}
+
+// Fields are held in memory until the head is complete: all together are bounded.
+func TestMailboxFieldsAreBounded(t *testing.T) {
+	b := open(t, replicationtest.NewStore())
+	field := " X-NEW {" + strconv.Itoa(4<<20) + "+}\r\n" + strings.Repeat("x", 4<<20)
+	b.want("APPLY MAILBOX "+box+strings.Repeat(field, 9)+" RECORD ())", "NO IMAP_PROTOCOL_BAD_PARAMETERS Bad parameters")
+	b.want("NOOP", "OK Noop completed")
 }
 
 // Before the login nothing is read but what may be said then, and everything is

@@ -22,13 +22,16 @@ const (
 )
 
 // readAnnotations reads an ANNOTATIONS list from the stream.
-func readAnnotations(d *dlist.Decoder) ([]Annotation, error) {
+func readAnnotations(d *dlist.Decoder, end int64) ([]Annotation, error) {
 	var few [8]rawAnnotation // the usual record has two to four
 	raw := few[:0]
 	err := d.List(func() error {
+		if err := within(d, end); err != nil {
+			return err
+		}
 		raw = append(raw, rawAnnotation{})
 		a := &raw[len(raw)-1]
-		if err := d.KVList(func(key string) error { return a.read(d, key) }); err != nil {
+		if err := d.KVList(func(key string) error { return a.read(d, key, end) }); err != nil {
 			return err
 		}
 		return a.complete()
@@ -51,7 +54,7 @@ func finish(raw []rawAnnotation) []Annotation {
 	return anns
 }
 
-func (a *rawAnnotation) read(d *dlist.Decoder, key string) (err error) {
+func (a *rawAnnotation) read(d *dlist.Decoder, key string, end int64) (err error) {
 	var bit uint8
 	switch key {
 	case "ENTRY":
@@ -64,7 +67,7 @@ func (a *rawAnnotation) read(d *dlist.Decoder, key string) (err error) {
 		bit = hasValue
 	}
 	if bit == 0 || a.has&bit != 0 {
-		return appendExtra(d, key, &a.Extra)
+		return appendExtra(d, key, &a.Extra, end)
 	}
 	a.has |= bit
 	switch bit {

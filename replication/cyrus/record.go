@@ -41,6 +41,10 @@ func recordKey(key string) int {
 	return 0
 }
 
+// maxRecord bounds what a record may take on the wire: it is held in memory whole,
+// however many flags and annotations it has. Cyrus's are a few hundred bytes.
+const maxRecord = 32 << 20
+
 // ReadRecord reads one member of a RECORD list from the stream. All keys but
 // ANNOTATIONS are mandatory (imap/sync_support.c, parse_upload); of a repeated
 // key the first counts and the others go to Extra, like unknown ones. An error
@@ -48,13 +52,14 @@ func recordKey(key string) int {
 func ReadRecord(d *dlist.Decoder) (*Record, error) {
 	r := new(Record)
 	have := 0
+	end := d.Offset() + maxRecord
 	err := d.KVList(func(key string) error {
 		bit := recordKey(key)
 		if bit == 0 || have&bit != 0 {
-			return appendExtra(d, key, &r.Extra)
+			return appendExtra(d, key, &r.Extra, end)
 		}
 		have |= bit
-		return r.read(d, bit)
+		return r.read(d, bit, end)
 	})
 	if err == nil {
 		err = missingKey(have)
@@ -65,7 +70,7 @@ func ReadRecord(d *dlist.Decoder) (*Record, error) {
 	return r, nil
 }
 
-func (r *Record) read(d *dlist.Decoder, bit int) (err error) {
+func (r *Record) read(d *dlist.Decoder, bit int, end int64) (err error) {
 	switch bit {
 	case recUID:
 		r.UID, err = d.Num32()
@@ -74,7 +79,7 @@ func (r *Record) read(d *dlist.Decoder, bit int) (err error) {
 	case recLastUpdated:
 		r.LastUpdated, err = d.Date()
 	case recFlags:
-		r.Flags, err = readFlags(d)
+		r.Flags, err = readFlags(d, end)
 	case recInternalDate:
 		r.InternalDate, err = d.Date()
 	case recSize:
@@ -82,7 +87,7 @@ func (r *Record) read(d *dlist.Decoder, bit int) (err error) {
 	case recGUID:
 		r.GUID, err = d.GUID()
 	case recAnnotations:
-		r.Annotations, err = readAnnotations(d)
+		r.Annotations, err = readAnnotations(d, end)
 	}
 	return err
 }
@@ -96,10 +101,21 @@ func missingKey(have int) error {
 	return nil
 }
 
-func readFlags(d *dlist.Decoder) ([]string, error) {
+// within refuses to go on with a record that has reached its end.
+func within(d *dlist.Decoder, end int64) error {
+	if d.Offset() <= end {
+		return nil
+	}
+	return &dlist.FieldError{Key: "RECORD", Msg: fmt.Sprintf("is longer than %d bytes", maxRecord)}
+}
+
+func readFlags(d *dlist.Decoder, end int64) ([]string, error) {
 	var few [16]string
 	flags := few[:0]
 	err := d.List(func() error {
+		if err := within(d, end); err != nil {
+			return err
+		}
 		f, null, err := d.Name()
 		if err == nil && (null || f == "") {
 			err = &dlist.FieldError{Key: "FLAGS", Msg: "contains an empty flag"}
@@ -113,7 +129,10 @@ func readFlags(d *dlist.Decoder) ([]string, error) {
 	return append(make([]string, 0, len(flags)), flags...), nil
 }
 
-func appendExtra(d *dlist.Decoder, key string, extra *[]dlist.Pair) error {
+func appendExtra(d *dlist.Decoder, key string, extra *[]dlist.Pair, end int64) error {
+	if err := within(d, end); err != nil {
+		return err
+	}
 	v, err := d.Value()
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package cyrus
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -186,4 +187,34 @@ func BenchmarkRecordJSON(b *testing.B) {
 			c.Add(r)
 		}
 	})
+}
+
+// endlessly is a record that never ends.
+type endlessly struct {
+	head, more string
+	read       int64
+}
+
+func (e *endlessly) Read(b []byte) (int, error) {
+	n := copy(b, e.head)
+	if e.head = e.head[n:]; e.head == "" {
+		e.head = e.more
+	}
+	e.read += int64(n)
+	return n, nil
+}
+
+func TestReadRecordIsBounded(t *testing.T) {
+	long := strings.Repeat("x", 64<<10)
+	for what, e := range map[string]*endlessly{
+		"fields":               {head: "%(UID 1 ", more: "NEW " + long + " "},
+		"flags":                {head: "%(UID 1 FLAGS (", more: long + " "},
+		"annotations":          {head: "%(UID 1 ANNOTATIONS (", more: `%(ENTRY /comment USERID "" VALUE ` + long + ") "},
+		"fields of annotation": {head: "%(UID 1 ANNOTATIONS (%(", more: "NEW " + long + " "},
+	} {
+		_, err := ReadRecord(dlist.NewDecoder(bufio.NewReader(e), dlist.Limits{}))
+		if !errors.Is(err, ErrBadParameters) || e.read > maxRecord+(1<<20) {
+			t.Errorf("endless %s: %v after %d bytes", what, err, e.read)
+		}
+	}
 }

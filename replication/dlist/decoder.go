@@ -39,6 +39,10 @@ func (d *Decoder) Begin() {
 	d.key = ""
 }
 
+// Offset is how many bytes of the command have been read: for those who bound what they
+// gather of a list.
+func (d *Decoder) Offset() int64 { return d.off }
+
 // Word begins a new command and reads its verb, which may be empty: up to white
 // space, a parenthesis or a double quote, which is not taken (imap/imapparse.c,
 // getword). The end of the stream before its first byte is io.EOF.
