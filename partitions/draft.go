@@ -27,6 +27,10 @@ type draft struct {
 	lastUID uint32
 }
 
+// commitBytes is how large the events of a commit become before records go into blocks.
+// 65,536 ordinary records are less; with long annotations they would pass what a reader takes.
+const commitBytes = 32 << 20
+
 func newDraft(u *mailboxUpdate) *draft {
 	return &draft{
 		u: u, bld: history.NewBuilder(history.Header{}, u.x.set.opt.Pack),
@@ -114,7 +118,7 @@ func (d *draft) record(ctx context.Context, f *finder, r *cyrus.Record) error {
 	}
 	d.count++
 	// More go as record blocks before the commit, so that it stays one small put.
-	if d.count <= d.u.x.set.opt.CommitRecords {
+	if d.spool == nil && d.count <= d.u.x.set.opt.CommitRecords && d.bld.Size() < commitBytes {
 		return d.bld.Record(d.u.mb.UniqueID, r)
 	}
 	if d.spool == nil {

@@ -329,3 +329,24 @@ func TestCheckpointsWhileWorking(t *testing.T) {
 		return err == nil && len(n) > 0
 	})
 }
+
+// Records can be long: a commit does not become larger than its reader takes because
+// they are few.
+func TestLongRecordsGoIntoBlocks(t *testing.T) {
+	store := newStore()
+	h := newHost(t, store)
+	box := newSource("user.anne")
+	long := strings.Repeat("annotation ", 400_000)
+	for i := range 10 {
+		r := box.deliver(mail(i, 100))
+		r.Annotations = append(r.Annotations, cyrus.Annotation{Entry: "/comment", Value: ptr(fmt.Sprint(i, long))})
+	}
+	h.sync("anne", box)
+	if len(objects(t, store, "backups/user/anne/records/")) == 0 {
+		t.Error("there are no record blocks")
+	}
+	h.expectSame("anne", box)
+	if err := box.differs(load(t, store, "user/anne")); err != nil {
+		t.Error(err)
+	}
+}
