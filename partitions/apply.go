@@ -53,7 +53,12 @@ func (s justPut) Get(ctx context.Context, key string, off, n int64) (*objstore.O
 // redo applies a commit again that a crash left half applied.
 func (b *Backup) redo(ctx context.Context) error {
 	b.set.log.Info("a commit was being applied when the daemon ended: it is applied again", "backup", b.path, "number", b.entry.Applying)
-	return b.applyFromBucket(ctx, b.entry.Applying, 0)
+	err := b.applyFromBucket(ctx, b.entry.Applying, 0)
+	if errors.Is(err, objstore.ErrNotExist) {
+		// It was merged since, or the bucket was restored: the index has a part of it, of no use.
+		err = fmt.Errorf("the bucket lacks commit %d, of which the index has a part: %w", b.entry.Applying, errOtherHistory)
+	}
+	return err
 }
 
 // errOtherHistory: what is in the bucket does not continue what the index knows.

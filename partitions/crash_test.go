@@ -327,3 +327,43 @@ func TestDiesInARebuild(t *testing.T) {
 		}
 	}
 }
+
+// The process died in the middle of a commit, and the bucket was restored to the state
+// before it: the index is made anew, not read for ever in vain.
+func TestDiesInACommitThatIsGone(t *testing.T) {
+	t.Parallel()
+	store := withRepository(t)
+	h := storyHost(t, time.Second, store)
+	box := newSource("user.anne")
+	box.deliver(mail(0, 300))
+	h.sync("anne", box)
+	old := box.clone()
+	h.stop()
+	var at string
+	parts := 0
+	h.beforeCommit = func() {
+		if parts++; parts == 3 {
+			at = filepath.Join(t.TempDir(), "index")
+			copyIndex(t, h.dir, at)
+		}
+	}
+	h.start()
+	for i := range 20_000 {
+		box.deliver(mail(i%40, 300))
+	}
+	parts = 0
+	h.sync("anne", box)
+	h.stop()
+	gone := objects(t, store, "backups/user/anne/log/")[1:]
+	for _, key := range gone {
+		if err := store.Delete(t.Context(), key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var log bytes.Buffer
+	h2 := reopen(t, crash{dir: at, store: store, log: &log})
+	h2.expectSame("anne", old)
+	if !strings.Contains(log.String(), "it is applied again") {
+		t.Errorf("the copy of the index was not in the middle of a commit:\n%s", &log)
+	}
+}
