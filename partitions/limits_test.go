@@ -350,3 +350,16 @@ func TestLongRecordsGoIntoBlocks(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What the log takes, the index takes too: a script of angle brackets is no longer there.
+func TestLargeItemsFitTheIndex(t *testing.T) {
+	h := newHost(t, newStore())
+	c := h.client()
+	script := cyrus.Sieve{UserID: "anne", Filename: "a.script", LastUpdate: 1, Content: strings.Repeat("<", 12<<20)}
+	if err := c.s.ApplySieve(t.Context(), script); err != nil {
+		t.Fatal(len(err.Error()))
+	}
+	if err := c.s.ApplySub(t.Context(), "anne", "user.anne", true); err != nil {
+		t.Fatal(len(err.Error()))
+	}
+}

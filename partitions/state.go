@@ -39,8 +39,10 @@ func (s *indexState) get(k index.Key, v any) (bool, error) {
 	return true, nil
 }
 
+// put does without the HTML escapes of json.Marshal: they make a value up to six times as
+// long as it is in the log, and the index takes only so much.
 func (s *indexState) put(k index.Key, v any) error {
-	b, err := json.Marshal(v)
+	b, err := history.MarshalState(v)
 	if err != nil {
 		return err
 	}

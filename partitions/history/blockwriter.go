@@ -103,7 +103,7 @@ func (w *RecordBlockWriter) Add(ctx context.Context, r *cyrus.Record) error {
 	if err != nil {
 		return err
 	}
-	if len(line)-len(w.raw) > maxLine || len(line) > maxBlockSize {
+	if len(line)-len(w.raw) > maxEvent || len(line) > maxBlockSize {
 		return fmt.Errorf("%w: record %d of %d bytes, in a block of %d", ErrTooLarge, r.UID, len(line)-len(w.raw), len(line))
 	}
 	w.raw = append(line, '\n')

@@ -76,7 +76,7 @@ func (b *Builder) Event(e Event) error {
 	b.closeLine()
 	start := len(b.events)
 	events, err := AppendEvent(b.events, e)
-	if err == nil && len(events)-start > maxLine {
+	if err == nil && len(events)-start > maxEvent {
 		err = fmt.Errorf("%w: %s event of %d bytes", ErrTooLarge, e.Kind(), len(events)-start)
 	}
 	if err == nil && len(events) > maxCommitSize-maxLine {
@@ -108,7 +108,7 @@ func (b *Builder) Record(uniqueid string, r *cyrus.Record) error {
 		b.events = append(b.events, ',')
 	}
 	events, err := appendRecord(b.events, r)
-	if err == nil && len(events)-l.start > maxLine {
+	if err == nil && len(events)-l.start > maxEvent {
 		err = fmt.Errorf("%w: record %d of mailbox %s has %d bytes", ErrTooLarge, r.UID, uniqueid, len(events)-before)
 	}
 	if err == nil && len(events) > maxCommitSize-maxLine {

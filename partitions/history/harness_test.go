@@ -200,7 +200,7 @@ func dump(t failer, s State, messages func(func(*MessageState) error) error) str
 	t.Helper()
 	var b strings.Builder
 	put := func(indent string, v any) {
-		line, err := marshal(v)
+		line, err := MarshalState(v)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -13,9 +13,10 @@ const (
 
 	blockShift = 12
 
-	maxLine       = 64 << 20  // bytes of a line, anywhere
-	maxCommitSize = 256 << 20 // bytes of a commit.ndjson
-	maxBlockSize  = 512 << 20 // bytes of a block: 4,096 lines of 128 KiB
-	maxStateSize  = 4 << 30   // bytes of a state.ndjson
-	lineTarget    = 1 << 20   // Builder.Record begins another line after so many bytes
+	maxLine       = 64 << 20         // bytes of a line, anywhere
+	maxEvent      = maxLine - 64<<10 // bytes of an event: a state that keeps it is a line as well, and a little longer
+	maxCommitSize = 256 << 20        // bytes of a commit.ndjson
+	maxBlockSize  = 512 << 20        // bytes of a block: 4,096 lines of 128 KiB
+	maxStateSize  = 4 << 30          // bytes of a state.ndjson
+	lineTarget    = 1 << 20          // Builder.Record begins another line after so many bytes
 )

@@ -92,7 +92,7 @@ func (m *Mem) state(previous string) ([]byte, error) {
 func newStateBlock(r BlockRef) stateBlock { return stateBlock{r.Block, r.Count, r.SHA256} }
 
 func appendLine(dst []byte, key string, v any) ([]byte, error) {
-	b, err := marshal(v)
+	b, err := MarshalState(v)
 	if err != nil {
 		return nil, err
 	}
@@ -103,9 +103,9 @@ func appendLine(dst []byte, key string, v any) ([]byte, error) {
 	return append(dst, '}', '\n'), nil
 }
 
-// marshal is json.Marshal without its detour over compaction and HTML escapes, which
+// MarshalState is json.Marshal without its detour over compaction and HTML escapes, which
 // would spell our own strings in another way.
-func marshal(v any) ([]byte, error) {
+func MarshalState(v any) ([]byte, error) {
 	if m, ok := v.(json.Marshaler); ok {
 		return m.MarshalJSON()
 	}
