@@ -21,6 +21,7 @@ type draft struct {
 	staged []*stagedMessage        // those of them that the connection has sent
 
 	begun   bool // the events before the records are written
+	fields  int  // of the mailbox, that these have
 	stale   bool // messages were committed: the view of the index lacks them
 	changes bool // some record is not as we have it
 	live    int  // live records in the set
@@ -57,7 +58,16 @@ func (d *draft) gather(ctx context.Context, records iter.Seq2[*cyrus.Record, err
 			return err
 		}
 	}
-	return nil
+	return d.lateFields()
+}
+
+// lateFields writes the head once more where the client sent fields behind the records.
+func (d *draft) lateFields() error {
+	mb := d.u.mb
+	if len(mb.Fields) == d.fields {
+		return nil
+	}
+	return d.bld.Event(&history.MailboxEvent{UniqueID: mb.UniqueID, Name: mb.Name, Fields: mb.Fields})
 }
 
 // part reads records as long as the view of the index holds. more is false at their end.
@@ -83,6 +93,7 @@ func (d *draft) part(ctx context.Context, f *finder, next func() (*cyrus.Record,
 // head writes the events that come before the records.
 func (d *draft) head(st *indexState) error {
 	mb := d.u.mb
+	d.fields = len(mb.Fields)
 	events, err := makeRoom(st, mb.Name, mb.UniqueID)
 	if err != nil {
 		return err

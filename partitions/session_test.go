@@ -9,6 +9,7 @@ import (
 
 	"backupd/partitions/history"
 	"backupd/replication/cyrus"
+	"backupd/replication/dlist"
 )
 
 func TestFirstSyncThenNothing(t *testing.T) {
@@ -285,4 +286,34 @@ func TestMailboxesOfSeveralUsers(t *testing.T) {
 	checkBucket(t, s, "user/bert", b)
 	h.expectSame("bert", b)
 	h.expectSame("anne", a)
+}
+
+// Fields can stand behind the records; then the head is complete when these have ended.
+func TestFieldsBehindTheRecords(t *testing.T) {
+	s := newStore()
+	h := newHost(t, s)
+	inbox := newSource("user.anne")
+	inbox.deliver(mail(1, 500))
+	inbox.extra = []dlist.Pair{dlist.P("X-LATE", dlist.S("here"))}
+	whole := inbox.head()
+	mb := *whole
+	mb.Fields = whole.Fields[:len(whole.Fields)-1]
+	c := h.client()
+	if err := c.upload(t.Context(), inbox, inbox.records[0]); err != nil {
+		t.Fatal(err)
+	}
+	records := func(yield func(*cyrus.Record, error) bool) {
+		if yield(inbox.records[0], nil) {
+			mb = *whole
+		}
+	}
+	if err := c.s.ApplyMailbox(t.Context(), &mb, cyrus.Since{}, records); err != nil {
+		t.Fatal(err)
+	}
+	c.s.Close()
+	m := checkBucket(t, s, "user/anne", inbox)
+	if got, err := m.Mailbox(inbox.uniqueid); err != nil || len(got.Fields) != len(whole.Fields) {
+		t.Errorf("the mailbox has %d fields, %v; want %d", len(got.Fields), err, len(whole.Fields))
+	}
+	h.expectSame("anne", inbox)
 }
