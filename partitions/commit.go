@@ -114,14 +114,15 @@ func (b *Backup) header(who author) history.Header {
 // unclear answer is made clear by reading the number back (design.md, promise 5).
 func (b *Backup) putCommit(ctx context.Context, h history.Header, obj []byte) (won bool, err error) {
 	key := history.LogKey(b.path, h.Number)
+	o := objstore.PutOptions{IfAbsent: b.part.conditional()}
 	return await(ctx, func() (bool, error) {
-		if b.set.opt.Exclusive {
-			_, err := b.part.store.Put(ctx, key, bytes.NewReader(obj), objstore.PutOptions{})
-			return err == nil, err
+		_, putErr := b.part.store.Put(ctx, key, bytes.NewReader(obj), o)
+		if b.set.opt.Exclusive && errors.Is(putErr, objstore.ErrUnsupported) && o.IfAbsent {
+			o.IfAbsent = false // the bucket has gone to another store since it was probed
+			_, putErr = b.part.store.Put(ctx, key, bytes.NewReader(obj), o)
 		}
-		_, putErr := b.part.store.Put(ctx, key, bytes.NewReader(obj), objstore.PutOptions{IfAbsent: true})
-		if putErr == nil {
-			return true, nil
+		if putErr == nil || !o.IfAbsent {
+			return putErr == nil, putErr
 		}
 		if errors.Is(putErr, objstore.ErrDenied) || errors.Is(putErr, objstore.ErrNoBucket) {
 			return false, putErr

@@ -183,3 +183,31 @@ func TestLockNeedsConditions(t *testing.T) {
 		t.Errorf("it was given; repository.json is %s", b)
 	}
 }
+
+// The only writer does not overwrite the commit by which a lock is announced.
+func TestLockKeepsTheOnlyWriterOff(t *testing.T) {
+	store := newStore()
+	h := newHostWith(t, func(o *partitions.Options) { shortWait(o); o.Exclusive = true }, store)
+	inbox := newSource("user.anne")
+	inbox.deliver(mail(1, 500))
+	h.sync("anne", inbox)
+	c := h.client()
+	inbox.deliver(mail(2, 500))
+	there, _, err := c.getUser("anne")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := lock(t, found(t, store), partitions.LockOptions{})
+	if _, err := c.update(t.Context(), inbox, there, nil, map[cyrus.GUID]bool{}); !errors.Is(err, cyrus.ErrLocked) {
+		t.Errorf("while it is locked: %v, want ErrLocked", err)
+	}
+	c.s.Close()
+	if err := l.Release(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	h.sync("anne", inbox)
+	if n := checkLog(t, store, "user/anne"); n != 3 {
+		t.Errorf("the log has %d commits, want the mailbox, the lock and the mailbox", n)
+	}
+	checkBucket(t, store, "user/anne", inbox)
+}

@@ -140,6 +140,16 @@ func (p *Partition) private() bool {
 	return r.Dedup == "backup"
 }
 
+// conditional says that a commit may not overwrite another one. The only writer of a store
+// that honours that puts its commits so too: ctl_backups takes numbers for its locks.
+func (p *Partition) conditional() bool {
+	if !p.set.opt.Exclusive {
+		return true
+	}
+	r := p.known()
+	return r != nil && r.Capabilities.IfAbsent && r.Capabilities.IfAbsentRace
+}
+
 // condemnedList is condemned.json as last read.
 type condemnedList struct {
 	list *history.Condemned // nil = never
