@@ -173,7 +173,10 @@ func (u *mailboxUpdate) resync(ctx context.Context, reason string) error {
 }
 
 // report remembers that the client knows our state: it has just sent it.
-func (u *mailboxUpdate) report() { u.held.reported[u.mb.UniqueID] = u.mb.HighestModSeq }
+func (u *mailboxUpdate) report() {
+	u.held.reported[u.mb.UniqueID] = u.mb.HighestModSeq
+	delete(u.held.asked, u.mb.UniqueID)
+}
 
 // unchanged says that a commit would change nothing.
 func (u *mailboxUpdate) unchanged(d *draft) bool {

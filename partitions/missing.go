@@ -61,14 +61,19 @@ func (u *mailboxUpdate) noteMissing() error {
 
 // askAgain says whether a mailbox that lacks bodies is to be left out of an answer, so
 // that the client tries to send them once more. Once in MissingRetry is enough: the
-// whole mailbox comes with them.
-func (x *Session) askAgain(st *indexState, m *history.MailboxState) (bool, error) {
+// whole mailbox comes with them. Until it does it is left out of every answer: a client
+// of 3.12 asks for all mailboxes twice, and believes the second answer.
+func (x *Session) askAgain(st *indexState, h *heldBackup, m *history.MailboxState) (bool, error) {
+	if h.asked[m.UniqueID] {
+		return true, nil
+	}
 	a, err := st.asked(m.UniqueID)
 	now := x.set.opt.Now()
 	if err != nil || a.Missing == 0 || now.Sub(a.At) < x.set.opt.MissingRetry {
 		return false, err
 	}
 	a.At = now
+	h.asked[m.UniqueID] = true
 	return true, x.set.index.Update(func(t *index.Txn) error {
 		return (&indexState{set: x.set, t: t, id: st.id, path: st.path, part: st.part}).putAsked(m.UniqueID, a)
 	})

@@ -17,7 +17,7 @@ func (x *Session) reportMailbox(st *indexState, h *heldBackup, m *history.Mailbo
 	if !m.Deleted.IsZero() || m.Resync != "" {
 		return nil
 	}
-	if ask, err := x.askAgain(st, m); err != nil || ask {
+	if ask, err := x.askAgain(st, h, m); err != nil || ask {
 		return err
 	}
 	h.reported[m.UniqueID] = modSeqOf(m)

@@ -44,6 +44,7 @@ type Session struct {
 type heldBackup struct {
 	fresh    bool              // brought up to the bucket in this unit of work
 	reported map[string]uint64 // uniqueid → HIGHESTMODSEQ that it was told; absent = told nothing
+	asked    map[string]bool   // uniqueids that were left out, to be sent whole; until they are
 }
 
 // NewSession begins the work of a connection.
@@ -107,7 +108,7 @@ func (x *Session) open(ctx context.Context, n Name) (*Backup, *heldBackup, error
 		if err := b.hold.take(ctx, x, wait); err != nil {
 			return nil, nil, x.set.errf(b, err)
 		}
-		h = &heldBackup{reported: map[string]uint64{}}
+		h = &heldBackup{reported: map[string]uint64{}, asked: map[string]bool{}}
 		x.held[b] = h
 	}
 	if !h.fresh {

@@ -6,7 +6,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"backupd/partitions"
 	"backupd/partitions/history"
 	"backupd/replication/cyrus"
 	"backupd/replication/dlist"
@@ -261,6 +263,43 @@ func TestUnreadableMessage(t *testing.T) {
 	h.sync("anne", inbox)
 	checkBucket(t, s, "user/anne", inbox)
 	h.expectSame("anne", inbox)
+}
+
+// A client of 3.12 asks for the user's mailboxes twice: the one that lacks a body is left
+// out both times, and then sent whole.
+func TestUnreadableMessageIsAskedForTwice(t *testing.T) {
+	s := newStore()
+	var ahead time.Duration
+	h := newHostWith(t, func(o *partitions.Options) {
+		o.Now = func() time.Time { return time.Now().Add(ahead) }
+	}, s)
+	inbox := newSource("user.anne")
+	bad := inbox.deliver(mail(1, 500))
+	body := inbox.bodies[bad.GUID]
+	delete(inbox.bodies, bad.GUID)
+	h.sync("anne", inbox)
+	inbox.bodies[bad.GUID] = body
+	h.expectSame("anne", inbox)
+	ahead = 25 * time.Hour
+	c := h.client()
+	if _, _, err := c.getUser("anne"); err != nil {
+		t.Fatal(err)
+	}
+	there, err := c.getMailboxes(inbox)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.updateAll(there, inbox); err != nil {
+		t.Fatal(err)
+	}
+	if there, err = c.getMailboxes(inbox); err != nil || len(there) != 1 {
+		t.Errorf("once it was sent: %v, %v; want it reported", there, err)
+	}
+	c.s.Close()
+	m := checkBucket(t, s, "user/anne", inbox)
+	if msg, err := m.Message(bad.GUID); err != nil || msg.Missing {
+		t.Errorf("the message: %+v, %v; want its body", msg, err)
+	}
 }
 
 // sync_client -m asks for the mailboxes of several users at once, and by one RESERVE for
