@@ -116,13 +116,18 @@ func (u *mailboxUpdate) adopt(ctx context.Context, m *history.MailboxState) erro
 	if err := d.gather(ctx, u.from.records(m.UniqueID)); err != nil {
 		return err
 	}
+	if m.Resync != "" {
+		d.resync = m.Resync // what was known not to be the source's is no more so here
+	}
 	if u.unchanged(d) {
 		return nil // a move that was cut off after this step
 	}
 	if err := d.commit(ctx); err != nil {
 		return err
 	}
-	u.report()
+	if m.Resync == "" {
+		u.report()
+	}
 	return u.noteMissing()
 }
 

@@ -26,6 +26,8 @@ type draft struct {
 	changes bool // some record is not as we have it
 	live    int  // live records in the set
 	lastUID uint32
+
+	resync string // why the mailbox is in resync after this
 }
 
 // commitBytes is how large the events of a commit become before records go into blocks.

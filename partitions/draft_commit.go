@@ -28,8 +28,8 @@ func (d *draft) commit(ctx context.Context) error {
 			return err
 		}
 	}
-	if u.was != nil && u.was.Resync != "" {
-		if err := d.bld.Event(&history.ResyncEvent{UniqueID: u.mb.UniqueID}); err != nil {
+	if d.resync != "" || u.was != nil && u.was.Resync != "" {
+		if err := d.bld.Event(&history.ResyncEvent{UniqueID: u.mb.UniqueID, Reason: d.resync}); err != nil {
 			return err
 		}
 	}

@@ -210,3 +210,28 @@ func TestRenameAcrossUsersWhileReindexing(t *testing.T) {
 	checkBucket(t, mem, "user/berti", box)
 	h.expectSame("berti", box)
 }
+
+// A mailbox that is not the source's is none either once it has moved to another backup.
+func TestRenameInResync(t *testing.T) {
+	s := newStore()
+	h := newHost(t, s)
+	box := newSource("user.anne.Box")
+	box.deliver(mail(1, 500))
+	box.wrongCRC = 1
+	h.sync("anne", box)
+	box.wrongCRC = 0
+	c := h.client()
+	if err := c.s.ApplyRename(t.Context(), cyrus.Rename{Old: box.name, New: "user.bert.Box"}); err != nil {
+		t.Fatal(err)
+	}
+	c.s.Close()
+	c = h.client()
+	if st, _, err := c.getUser("bert"); err != nil || len(st) != 0 {
+		t.Fatalf("a mailbox in resync is reported: %v, %v", st, err)
+	}
+	c.s.Close()
+	box.name = "user.bert.Box"
+	h.sync("bert", box)
+	h.expectSame("bert", box)
+	checkBucket(t, s, "user/bert", box)
+}
