@@ -14,6 +14,7 @@ import (
 // reportMailbox tells a live mailbox, unless it is in resync, or bodies of it are
 // missing and it is time to ask for them: what is not reported is sent whole.
 func (x *Session) reportMailbox(st *indexState, h *heldBackup, m *history.MailboxState, out emit) error {
+	delete(h.reported, m.UniqueID) // the last answer is what the client believes
 	if !m.Deleted.IsZero() || m.Resync != "" {
 		return nil
 	}

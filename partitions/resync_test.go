@@ -125,6 +125,40 @@ func TestSourceWithAWrongCRC(t *testing.T) {
 	}
 }
 
+// A mailbox goes into resync, by way of another host, after the client was told of it: the
+// next answer is without it, and what comes then is the complete set.
+func TestResyncBetweenTwoAnswers(t *testing.T) {
+	s := newStore()
+	h, other := newHost(t, s), newHost(t, s)
+	inbox := newSource("user.anne")
+	inbox.deliver(mail(1, 500))
+	inbox.deliver(mail(2, 500))
+	h.sync("anne", inbox)
+	c := h.client()
+	there, err := c.getMailboxes(inbox)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inbox.deliver(mail(3, 500))
+	inbox.wrongCRC = 1
+	other.sync("anne", inbox)
+	inbox.wrongCRC = 0
+	if _, err := c.updateAll(there, inbox); !errors.Is(err, cyrus.ErrSyncChanged) {
+		t.Fatalf("a delta after another host's commits: %v, want ErrSyncChanged", err)
+	}
+	inbox.records = inbox.records[1:] // expunged, and cleaned up
+	inbox.modseq++
+	if there, err = c.getMailboxes(inbox); err != nil || len(there) != 0 {
+		t.Fatalf("reported: %v, %v; want nothing", there, err)
+	}
+	if _, err := c.updateAll(there, inbox); err != nil {
+		t.Fatal(err)
+	}
+	c.s.Close()
+	checkBucket(t, s, "user/anne", inbox)
+	h.expectSame("anne", inbox)
+}
+
 // The backup was away while mail was expunged and cleaned up (client-behaviour.md f10).
 func TestFullMailboxAndExpunge(t *testing.T) {
 	s := newStore()
