@@ -91,12 +91,8 @@ func (f *fields) name(key string) string {
 // nameOrEmpty is name where "" has a meaning: the server, everybody.
 func (f *fields) nameOrEmpty(key string) string {
 	s := f.text(key)
-	switch {
-	case f.err != nil:
-	case len(s) > maxName:
+	if len(s) > maxName && f.err == nil {
 		f.err = &dlist.FieldError{Key: key, Msg: fmt.Sprintf("is longer than %d bytes", maxName)}
-	case strings.IndexByte(s, 0) >= 0:
-		f.err = &dlist.FieldError{Key: key, Msg: "has a zero byte in it"}
 	}
 	return s
 }
