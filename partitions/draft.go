@@ -163,6 +163,9 @@ func (d *draft) message(ctx context.Context, f *finder, r *cyrus.Record) error {
 	if _, done := d.known[r.GUID]; done {
 		return nil
 	}
+	if r.GUID == (cyrus.GUID{}) && !r.Expunged() {
+		return fmt.Errorf("it has no GUID: %w", cyrus.ErrBadParameters)
+	}
 	m, err := f.find(r.GUID)
 	if err != nil {
 		return err

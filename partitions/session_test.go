@@ -356,3 +356,21 @@ func TestFieldsBehindTheRecords(t *testing.T) {
 	}
 	h.expectSame("anne", inbox)
 }
+
+// No message has a GUID of zeros. A record with one, of a message that the source cannot
+// read, is refused; it does not become a commit that nobody can read.
+func TestRecordWithoutAGUID(t *testing.T) {
+	h := newHost(t, newStore())
+	inbox := newSource("user.anne")
+	inbox.deliver(mail(1, 500)).GUID = cyrus.GUID{}
+	c := h.client()
+	if err := c.s.MessageUnreadable(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.s.ApplyMailbox(t.Context(), inbox.head(), cyrus.Since{}, seq(inbox.records)); !errors.Is(err, cyrus.ErrBadParameters) {
+		t.Errorf("a record without a GUID: %v, want ErrBadParameters", err)
+	}
+	if err := c.s.ApplySub(t.Context(), "anne", "user.anne", true); err != nil {
+		t.Errorf("the next command: %v", err)
+	}
+}

@@ -72,6 +72,12 @@ func (b *Builder) Event(e Event) error {
 		if len(e.Messages) > MaxMessagesPerEvent {
 			return fmt.Errorf("%w: messages event with %d messages", ErrTooLarge, len(e.Messages))
 		}
+		// No reader takes a line with one that is wrong, nor the log from there on.
+		for i := range e.Messages {
+			if err := (&MessageState{Message: e.Messages[i]}).check(); err != nil {
+				return err
+			}
+		}
 	}
 	b.closeLine()
 	start := len(b.events)

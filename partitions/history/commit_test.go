@@ -142,6 +142,9 @@ func TestABuilderRefuses(t *testing.T) {
 	if err := b.Event(&MessagesEvent{Messages: make([]Message, MaxMessagesPerEvent+1)}); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("too many messages: %v", err)
 	}
+	if err := b.Event(&MessagesEvent{Messages: []Message{{Missing: true}}}); err == nil {
+		t.Error("a message without a guid was taken: no reader does that")
+	}
 	if err := b.Event(&AnnotationEvent{Name: strings.Repeat("a", maxLine)}); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("a line of %d bytes: %v", maxLine, err)
 	}
