@@ -26,7 +26,8 @@ func getFetch(v dlist.Value) (action, error) {
 }
 
 // sendFile writes the file. Once its size is out there is no way back: a body
-// that is short closes the connection.
+// that is short closes the connection, and so does one that turns out at its end to be
+// another message's, before the client has read that the file is complete.
 func (c *conn) sendFile(f cyrus.Fetch, size int64, body io.Reader) error {
 	head := append(c.scratch[:0], "* MESSAGE "...)
 	head = dlist.AppendFileHead(head, dlist.FileInfo{
@@ -37,8 +38,24 @@ func (c *conn) sendFile(f cyrus.Fetch, size int64, body io.Reader) error {
 		return err
 	}
 	n, err := io.CopyN(c.out, body, size)
+	if err == nil {
+		err = atEnd(body)
+	}
 	if err != nil {
 		return fmt.Errorf("send %s, %d of %d bytes: %w: %w", f.GUID, n, size, cyrus.ErrClose, err)
 	}
 	return c.reply("")
+}
+
+// atEnd reads the end of a body, where it is compared with its hash.
+func atEnd(body io.Reader) error {
+	var more [1]byte
+	_, err := io.ReadFull(body, more[:])
+	switch {
+	case errors.Is(err, io.EOF):
+		return nil
+	case err == nil:
+		return errors.New("there is more than its size")
+	}
+	return err
 }

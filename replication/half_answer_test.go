@@ -7,6 +7,7 @@ import (
 	"iter"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"backupd/replication"
 	"backupd/replication/cyrus"
@@ -26,8 +27,12 @@ func (half) GetFullMailbox(context.Context, string) ([]dlist.Pair, iter.Seq2[*cy
 	}, nil
 }
 
-func (half) GetFetch(context.Context, cyrus.Fetch) (int64, io.ReadCloser, error) {
-	return 6, io.NopCloser(strings.NewReader("hello")), nil
+func (half) GetFetch(_ context.Context, f cyrus.Fetch) (int64, io.ReadCloser, error) {
+	hello := strings.NewReader("hello")
+	if f.UID == 1 {
+		return 6, io.NopCloser(hello), nil
+	}
+	return 5, io.NopCloser(io.MultiReader(hello, iotest.ErrReader(errors.New("its hash is another one")))), nil
 }
 
 func (half) Close() error { return nil }
@@ -38,10 +43,11 @@ func TestHalfAnswer(t *testing.T) {
 	for _, command := range []string{
 		"GET FULLMAILBOX user.anne",
 		"GET FETCH %(MBOXNAME m PARTITION p UNIQUEID u GUID " + guidHello + " UID 1)",
+		"GET FETCH %(MBOXNAME m PARTITION p UNIQUEID u GUID " + guidHello + " UID 2)",
 	} {
 		b := dial(t, newServer(t, half{}, nil), replication.ConnOptions{Unix: true})
 		if got := b.do(command); !strings.HasPrefix(got, "closed") {
-			t.Errorf("%s: %q", command, got)
+			t.Fatalf("%s: %q", command, got)
 		}
 		if err := <-b.ended; err == nil {
 			t.Errorf("%s: ServeConn returned nil", command)
