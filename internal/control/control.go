@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"backupd/internal/peercred"
 )
 
 // ErrNoDaemon: nothing listens at the socket.
@@ -112,19 +114,9 @@ func (s *Server) serve(c *net.UnixConn) {
 
 // checkPeer lets in the daemon's own user and root.
 func checkPeer(c *net.UnixConn) error {
-	raw, err := c.SyscallConn()
+	cred, err := peercred.Get(c)
 	if err != nil {
 		return err
-	}
-	var cred *unix.Ucred
-	var credErr error
-	if err := raw.Control(func(fd uintptr) {
-		cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
-	}); err != nil {
-		return err
-	}
-	if credErr != nil {
-		return credErr
 	}
 	if cred.Uid != 0 && int(cred.Uid) != os.Geteuid() {
 		return fmt.Errorf("uid %d may not use it", cred.Uid)

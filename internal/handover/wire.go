@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"backupd/internal/master"
+	"backupd/internal/peercred"
 )
 
 const (
@@ -123,19 +124,9 @@ func closeAll(files []*os.File) {
 // peerIsUs checks that the other end is a process of our own user: options are believed
 // and descriptors taken.
 func peerIsUs(c *net.UnixConn) error {
-	raw, err := c.SyscallConn()
+	cred, err := peercred.Get(c)
 	if err != nil {
 		return err
-	}
-	var cred *unix.Ucred
-	var credErr error
-	if err := raw.Control(func(fd uintptr) {
-		cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
-	}); err != nil {
-		return err
-	}
-	if credErr != nil {
-		return credErr
 	}
 	if int(cred.Uid) != os.Geteuid() {
 		return fmt.Errorf("process %d of user %d is at the other end", cred.Pid, cred.Uid)

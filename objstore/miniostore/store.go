@@ -77,10 +77,7 @@ func (s *Store) getNothing(ctx context.Context, key string, off int64) (*objstor
 	if err != nil {
 		return nil, err
 	}
-	if _, _, err := objstore.Span(off, 0, info.Size); err != nil {
-		return nil, &objstore.Error{Op: "get", Key: key, StoreTime: info.StoreTime, Err: err}
-	}
-	return &objstore.Object{ReadCloser: s3wire.Empty(), Info: info}, nil
+	return s3wire.Nothing(off, info)
 }
 
 // Stat sends a HEAD.

@@ -79,5 +79,10 @@ func (b *Body) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Empty is the body of an object of which nothing was asked for.
-func Empty() io.ReadCloser { return io.NopCloser(strings.NewReader("")) }
+// Nothing is the answer to a Get of no bytes from off, of an object that Stat knows.
+func Nothing(off int64, info objstore.Info) (*objstore.Object, error) {
+	if _, _, err := objstore.Span(off, 0, info.Size); err != nil {
+		return nil, &objstore.Error{Op: "get", Key: info.Key, StoreTime: info.StoreTime, Err: err}
+	}
+	return &objstore.Object{ReadCloser: io.NopCloser(strings.NewReader("")), Info: info}, nil
+}
