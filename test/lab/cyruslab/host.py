@@ -116,12 +116,15 @@ def cmdline(pid):
 
 
 def write(path, text, mode=0o640, own=True):
-    with open(path, "w") as h:
+    """The file appears whole: a shutdown file is removed by its reader as soon as it is seen."""
+    new = path + ".NEW"
+    with open(new, "w") as h:
         h.write(text)
-    os.chmod(path, mode)
+    os.chmod(new, mode)
     if own and os.geteuid() == 0:
         uid, gid, _ = cyrus_ids()
-        os.chown(path, uid, gid)
+        os.chown(new, uid, gid)
+    os.rename(new, path)
 
 
 def mkdirs(*paths):
