@@ -67,6 +67,25 @@ func message(rec *history.RecordState) *Message {
 	return m
 }
 
+// EachLive calls fn with every record of a mailbox that is not expunged; fn must not use
+// the Source.
+func (s *Source) EachLive(uniqueid string, fn func(*cyrus.Record) error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for rec, err := range s.mem.Records(uniqueid, 0) {
+		if err != nil {
+			return err
+		}
+		if rec.Expunged != 0 || rec.Record.Expunged() {
+			continue
+		}
+		if err := fn(&rec.Record); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // ErrNotHeld is about a message whose body never came into the backup.
 var ErrNotHeld = errors.New("its body is not in the backup")
 
