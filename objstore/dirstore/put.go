@@ -22,8 +22,10 @@ var errBelow = fmt.Errorf("%w: other keys lie below it", objstore.ErrKey)
 // Put writes a temporary file, syncs it, and gives it its name: by link when the key
 // must be free (link never replaces), else by rename under the root's lock.
 func (s *Store) Put(ctx context.Context, key string, body objstore.Body, opt objstore.PutOptions) (objstore.Info, error) {
+	info, err := s.put(ctx, key, body, opt, s.now())
+	// The time of the answer, not of the question: whoever was held up in between, by a
+	// server that hung or by sleep, has to see that it was.
 	now := s.now()
-	info, err := s.put(ctx, key, body, opt, now)
 	if err != nil {
 		return objstore.Info{}, failed("put", key, now, err)
 	}
