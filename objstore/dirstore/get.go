@@ -57,13 +57,13 @@ func openSpan(ctx context.Context, f *os.File, key string, off, n int64) (*objst
 	return &objstore.Object{Info: info, ReadCloser: &fileBody{r, f}}, nil
 }
 
-// Stat looks at the file's inode.
+// Stat looks at the file's inode, behind a symbolic link too, as Get does.
 func (s *Store) Stat(ctx context.Context, key string) (objstore.Info, error) {
 	now := s.now()
 	if err := s.check(ctx, key); err != nil {
 		return objstore.Info{}, failed("stat", key, now, err)
 	}
-	st, err := os.Lstat(s.path(key))
+	st, err := os.Stat(s.path(key))
 	switch {
 	case absent(err), err == nil && !st.Mode().IsRegular():
 		err = s.missing()

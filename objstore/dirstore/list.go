@@ -81,7 +81,7 @@ func (w *walk) entry(key string) (more bool, err error) {
 	if strings.HasSuffix(key, "/") {
 		return w.dir(key)
 	}
-	st, err := os.Lstat(w.s.path(key))
+	st, err := os.Stat(w.s.path(key))
 	switch {
 	case absent(err), err == nil && !st.Mode().IsRegular():
 		return true, nil // removed since its name was read
@@ -110,7 +110,7 @@ func (w *walk) smallest(f *os.File, dir, last string) ([]string, error) {
 	for {
 		entries, err := f.ReadDir(readBatch)
 		for _, e := range entries {
-			name := entryName(e)
+			name := w.entryName(dir, e)
 			if name == "" || name <= last || !w.wants(dir+name) {
 				continue
 			}
@@ -130,12 +130,22 @@ func (w *walk) smallest(f *os.File, dir, last string) ([]string, error) {
 	}
 }
 
-// entryName is "" for what cannot be part of a key.
-func entryName(e fs.DirEntry) string {
+// entryName is "" for what cannot be part of a key. Symbolic links count as what they
+// lead to, since Get and Put follow them: a part of the tree that somebody has laid on
+// another disk must not be missing from lists only.
+func (w *walk) entryName(dir string, e fs.DirEntry) string {
+	mode := e.Type()
+	if mode&fs.ModeSymlink != 0 {
+		st, err := os.Stat(w.s.path(dir + e.Name()))
+		if err != nil {
+			return "" // leads nowhere, as it does for Get
+		}
+		mode = st.Mode()
+	}
 	switch {
-	case e.IsDir():
+	case mode.IsDir():
 		return e.Name() + "/"
-	case e.Type().IsRegular():
+	case mode.IsRegular():
 		return e.Name()
 	}
 	return ""

@@ -143,7 +143,7 @@ func link(temp *os.File, target string) error {
 
 // replace compares and renames; the caller holds the lock.
 func replace(temp *os.File, target, key string, opt objstore.PutOptions, stamp time.Time) error {
-	old, err := os.Lstat(target)
+	old, err := os.Stat(target)
 	switch {
 	case absent(err):
 		if opt.IfMatch != "" {
