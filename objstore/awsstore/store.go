@@ -77,7 +77,7 @@ func (s *Store) Get(ctx context.Context, key string, off, n int64) (*objstore.Ob
 		return nil, err
 	}
 	date := serverTime(out.ResultMetadata)
-	size, err := s3wire.CheckRange(off, n, aws.ToString(out.ContentRange), aws.ToInt64(out.ContentLength))
+	size, err := s3wire.CheckRange(off, n, aws.ToString(out.ContentRange), length(out))
 	if err != nil {
 		return nil, &objstore.Error{Op: "get", Key: key, StoreTime: date, Err: errors.Join(err, out.Body.Close())}
 	}
@@ -193,6 +193,14 @@ func failed(ctx context.Context, op, key string, opt objstore.PutOptions, err er
 func serverTime(m middleware.Metadata) time.Time {
 	t, _ := awsmiddleware.GetServerTime(m)
 	return t
+}
+
+// length is the answer's Content-Length, -1 without one.
+func length(out *s3.GetObjectOutput) int64 {
+	if out.ContentLength == nil {
+		return -1
+	}
+	return *out.ContentLength
 }
 
 // bare takes the quotes off an ETag, which not every store sends.

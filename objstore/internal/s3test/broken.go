@@ -70,6 +70,17 @@ func RunBroken(t *testing.T, open Open) {
 		_, err := s.Get(t.Context(), "key", 5, 5)
 		check(t, err, "get", objstore.ErrUnsupported, false)
 	})
+	t.Run("no length", func(t *testing.T) {
+		s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			describe(w, 100)
+			w.Header().Del("Content-Length")
+			_, _ = w.Write(make([]byte, 50))
+			_ = http.NewResponseController(w).Flush() // in chunks from here on
+			panic(http.ErrAbortHandler)
+		})
+		_, err := s.Get(t.Context(), "key", 0, -1)
+		check(t, err, "get", objstore.ErrUnsupported, false)
+	})
 	t.Run("not HTTP", func(t *testing.T) {
 		srv := httptest.NewTLSServer(http.NotFoundHandler())
 		t.Cleanup(srv.Close)

@@ -29,9 +29,13 @@ func Range(off, n int64) string {
 
 // CheckRange compares what was answered with what was asked for, and returns the
 // size of the whole object. contentRange is the answer's header, length its
-// Content-Length. A store that ignored the range is an error, except where the whole
+// Content-Length, negative without one: nobody could tell then whether a body is whole,
+// or how large the object is. A store that ignored the range is an error, except where the whole
 // object is the right answer.
 func CheckRange(off, n int64, contentRange string, length int64) (size int64, err error) {
+	if length < 0 {
+		return 0, fmt.Errorf("%w: an answer without Content-Length", objstore.ErrUnsupported)
+	}
 	if Range(off, n) == "" {
 		return length, nil
 	}
