@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"backupd/internal/unixsocket"
 	"backupd/objstore/observe"
 )
 
@@ -55,11 +55,7 @@ func listenMetrics(at string) (net.Listener, error) {
 	if !strings.HasPrefix(at, "/") {
 		return net.Listen("tcp", at)
 	}
-	// What an earlier process left behind: this one has the index, so nobody else serves it.
-	if err := os.Remove(at); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, err
-	}
-	return net.Listen("unix", at)
+	return unixsocket.Listen(at) // this process has the index, so nobody else serves there
 }
 
 func (m *metrics) close() error {

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"backupd/internal/peercred"
+	"backupd/internal/unixsocket"
 )
 
 // ErrNoDaemon: nothing listens at the socket.
@@ -54,10 +55,7 @@ func Listen(path string, log *slog.Logger, handle func(context.Context, Request)
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("control socket: %w", err)
-	}
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	l, err := unixsocket.Listen(path)
 	if err != nil {
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
