@@ -95,7 +95,7 @@ func (p *Process) accept(ctx context.Context) end {
 		case <-idle:
 			// A connection may have come in at this moment: it is served, not drained.
 			stop()
-			if p.Conns() == 0 {
+			if p.stopIfEmpty() {
 				return end{code: ExitOK, reason: "idle for as long as -T allows"}
 			}
 			stop = p.startAcceptors()
@@ -112,6 +112,19 @@ func (p *Process) accept(ctx context.Context) end {
 		}
 		return e
 	}
+}
+
+// stopIfEmpty refuses reservations from now on if there is no connection. In one step:
+// a connection that is passed here in between would be told to go at once.
+func (p *Process) stopIfEmpty() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.conns > 0 {
+		return false
+	}
+	p.stopping = true
+	p.broadcastLocked()
+	return true
 }
 
 // idleTimer returns a channel that fires when the process has been idle for long

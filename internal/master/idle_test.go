@@ -1,0 +1,56 @@
+package master
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"testing"
+	"time"
+)
+
+// atEnding calls do between the decision to end and what follows from it.
+type atEnding struct {
+	slog.Handler
+	do func()
+}
+
+func (a atEnding) Enabled(context.Context, slog.Level) bool { return true }
+
+func (a atEnding) Handle(_ context.Context, r slog.Record) error {
+	if r.Message == "ending" {
+		a.do()
+	}
+	return nil
+}
+
+// A connection that another process has is not taken by one that is idle and ends: it
+// would be told to go before its first command.
+func TestIdleEndTakesNothing(t *testing.T) {
+	var p *Process
+	reserved := make(chan error, 1)
+	p = New(Config{Idle: time.Millisecond, Logger: slog.New(atEnding{slog.DiscardHandler, func() {
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		place, err := p.Reserve(ctx)
+		if err == nil {
+			place.Free()
+		}
+		reserved <- err
+	}})}, Limits{})
+	code := make(chan int, 1)
+	go func() { code <- p.Run(t.Context(), Callbacks{Serve: func(context.Context, *Conn) {}}) }()
+	place, err := p.Reserve(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	near, far := net.Pipe()
+	defer near.Close()
+	place.Serve(&Conn{Conn: far})
+	if err := <-reserved; !errors.Is(err, ErrEnding) {
+		t.Errorf("a place was given away: %v", err)
+	}
+	if got := <-code; got != ExitOK {
+		t.Errorf("status %d", got)
+	}
+}
