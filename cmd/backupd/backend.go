@@ -55,9 +55,14 @@ type policy struct {
 	mu     sync.Mutex
 	server *replication.Server // nil until the first connection
 	// others are of services whose connections other processes hand over: in imapd.conf
-	// each has options of its own.
-	others map[string]*policy
+	// each has options of its own, or it has an imapd.conf of its own.
+	others map[origin]*policy
 }
+
+// origin is where the settings of a connection stand.
+type origin struct{ config, service string }
+
+func originOf(c *master.Conn) origin { return origin{c.Config, c.Service} }
 
 // newService checks all of the configuration and opens nothing.
 func newService(env environment) (service, error) {
@@ -95,21 +100,24 @@ func (b *backups) newPolicy(conf *imapconf.File) (*policy, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &policy{conf: conf, auth: auth, tls: t, others: map[string]*policy{}}, nil
+	return &policy{conf: conf, auth: auth, tls: t, others: map[origin]*policy{}}, nil
 }
 
-// policyOf is the policy of a service.
-func (b *backups) policyOf(service string) (*policy, error) {
+// policyOf is the policy of a service, by the imapd.conf that it was started with.
+func (b *backups) policyOf(o origin) (*policy, error) {
 	own := b.policy.Load()
-	if service == b.env.name {
+	if o.config == "" {
+		o.config = own.conf.Path()
+	}
+	if o == (origin{own.conf.Path(), b.env.name}) {
 		return own, nil
 	}
 	own.mu.Lock()
 	defer own.mu.Unlock()
-	if p := own.others[service]; p != nil {
+	if p := own.others[o]; p != nil {
 		return p, nil
 	}
-	conf, err := imapconf.Load(own.conf.Path(), service)
+	conf, err := imapconf.Load(o.config, o.service)
 	if err != nil {
 		return nil, err
 	}
@@ -117,7 +125,7 @@ func (b *backups) policyOf(service string) (*policy, error) {
 	if err != nil {
 		return nil, err
 	}
-	own.others[service] = p
+	own.others[o] = p
 	return p, nil
 }
 
@@ -249,7 +257,7 @@ func (b *backups) Reload(_ context.Context, conf *imapconf.File) error {
 
 // Serve serves one connection.
 func (b *backups) Serve(ctx context.Context, c *master.Conn, ready func(context.Context) error, draining <-chan struct{}) {
-	srv, err := b.server(c.Service, ready)
+	srv, err := b.server(originOf(c), ready)
 	if err != nil {
 		b.env.log.Error("connection refused", "peer", c.Peer, "err", err)
 		c.Close()
@@ -265,8 +273,8 @@ func (b *backups) Serve(ctx context.Context, c *master.Conn, ready func(context.
 }
 
 // server is the one server of a service: what it knows of refusals is about all its connections.
-func (b *backups) server(service string, ready func(context.Context) error) (*replication.Server, error) {
-	p, err := b.policyOf(service)
+func (b *backups) server(o origin, ready func(context.Context) error) (*replication.Server, error) {
+	p, err := b.policyOf(o)
 	if err != nil {
 		return nil, err
 	}
@@ -275,15 +283,15 @@ func (b *backups) server(service string, ready func(context.Context) error) (*re
 	if p.server != nil {
 		return p.server, nil
 	}
-	p.server, err = replication.NewServer(b.serverOptions(p, service, ready))
+	p.server, err = replication.NewServer(b.serverOptions(p, o, ready))
 	return p.server, err
 }
 
 // serverOptions: what a connection asks for anew is of the newest policy.
-func (b *backups) serverOptions(was *policy, service string, ready func(context.Context) error) replication.Options {
+func (b *backups) serverOptions(was *policy, o origin, ready func(context.Context) error) replication.Options {
 	conf := was.conf
 	newest := func() *policy {
-		if p, err := b.policyOf(service); err == nil {
+		if p, err := b.policyOf(o); err == nil {
 			return p
 		}
 		return was
@@ -309,7 +317,7 @@ func (b *backups) serverOptions(was *policy, service string, ready func(context.
 			BySessionID: conf.Switch("telemetry_bysessionid"),
 		},
 		SessionPrefix:   conf.String("syslog_prefix"),
-		ShutdownMessage: func() (string, bool) { return master.ShutdownMessage(conf.String("configdirectory"), service) },
+		ShutdownMessage: func() (string, bool) { return master.ShutdownMessage(conf.String("configdirectory"), o.service) },
 		OnState: func(s replication.ConnState) {
 			b.env.observe(session{id: s.ID, host: s.Addr, user: s.User, ended: s.Ended})
 		},

@@ -27,7 +27,7 @@ func TestEveryOptionIsReadByItsType(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.(*backups).server("backupd", nil); err != nil {
+	if _, err := s.(*backups).server(origin{service: "backupd"}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Open(t.Context()); err != nil {
@@ -63,19 +63,26 @@ func TestEachServiceHasItsOptions(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := s.(*backups)
-	wantMechanisms(t, b, "backupd", "* SASL PLAIN LOGIN")
-	wantMechanisms(t, b, "other", "* SASL LOGIN")
-	wantMechanisms(t, b, "third", "* SASL PLAIN LOGIN")
+	wantMechanisms(t, b, origin{"", "backupd"}, "* SASL PLAIN LOGIN")
+	wantMechanisms(t, b, origin{path, "backupd"}, "* SASL PLAIN LOGIN")
+	wantMechanisms(t, b, origin{path, "other"}, "* SASL LOGIN")
+	wantMechanisms(t, b, origin{path, "third"}, "* SASL PLAIN LOGIN")
+	// One that was started with -C has it stricter, whatever its name.
+	strict := filepath.Join(t.TempDir(), "strict.conf")
+	if err := os.WriteFile(strict, []byte("@include: "+path+"\nbackupd_sasl_mech_list: PLAIN\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	wantMechanisms(t, b, origin{strict, "backupd"}, "* SASL PLAIN")
 
 	p, err := b.newPolicy(write("other_sasl_mech_list: PLAIN\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	b.policy.Store(p)
-	wantMechanisms(t, b, "other", "* SASL PLAIN")
+	wantMechanisms(t, b, origin{path, "other"}, "* SASL PLAIN")
 	write("other_sasl_mech_list: PLAIN\nother_allowplaintext: perhaps\n")
 	b.policy.Store(mustPolicy(t, b, p.conf))
-	if _, err := b.server("other", nil); err == nil || !strings.Contains(err.Error(), "other_allowplaintext") {
+	if _, err := b.server(origin{path, "other"}, nil); err == nil || !strings.Contains(err.Error(), "other_allowplaintext") {
 		t.Errorf("a wrong value: %v, want an error that names it", err)
 	}
 }
@@ -89,20 +96,20 @@ func mustPolicy(t *testing.T, b *backups, conf *imapconf.File) *policy {
 	return p
 }
 
-func wantMechanisms(t *testing.T, b *backups, service, want string) {
+func wantMechanisms(t *testing.T, b *backups, o origin, want string) {
 	t.Helper()
-	srv, err := b.server(service, nil)
+	srv, err := b.server(o, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	near, far := net.Pipe()
 	done := make(chan error, 1)
 	go func() {
-		done <- srv.ServeConn(t.Context(), far, replication.ConnOptions{Service: service, Addr: "[127.0.0.1]", NoPassword: true})
+		done <- srv.ServeConn(t.Context(), far, replication.ConnOptions{Service: o.service, Addr: "[127.0.0.1]", NoPassword: true})
 	}()
 	line, err := bufio.NewReader(near).ReadString('\n')
 	if got := strings.TrimSpace(line); err != nil || got != want {
-		t.Errorf("service %s: %q, %v; want %q", service, got, err, want)
+		t.Errorf("%+v: %q, %v; want %q", o, got, err, want)
 	}
 	near.Close()
 	<-done

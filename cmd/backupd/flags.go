@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -82,5 +83,7 @@ func parseOptions(ctx context.Context, args []string, out io.Writer) (o options,
 		}
 	}
 	o.idle = time.Duration(idle) * time.Second
-	return o, false, nil
+	// It goes with connections to processes that may have another working directory.
+	o.config, err = filepath.Abs(o.config)
+	return o, false, err
 }

@@ -50,7 +50,7 @@ func (r *running) join(ctx context.Context, conf *imapconf.File) (err error) {
 }
 
 func (r *running) connOptions() master.Options {
-	return master.Options{Service: r.inherited.Service, TLS: r.opt.tls, NoAuth: r.opt.noAuth, SSF: r.opt.ssf}
+	return master.Options{Service: r.inherited.Service, Config: r.opt.config, TLS: r.opt.tls, NoAuth: r.opt.noAuth, SSF: r.opt.ssf}
 }
 
 // binary watches the program file; that it cannot be looked at is no reason not to serve.

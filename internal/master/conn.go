@@ -19,6 +19,7 @@ const (
 // over sends them along, so that the owner serves it as the service it came in on.
 type Options struct {
 	Service string `json:"service"` // name in cyrus.conf: the prefix of its options in imapd.conf
+	Config  string `json:"config"`  // -C: the imapd.conf that holds for it, an absolute path; "": the one of whoever serves
 	TLS     bool   `json:"tls"`     // -s: TLS from the first byte
 	NoAuth  bool   `json:"noauth"`  // -N: no password is checked
 	SSF     int    `json:"ssf"`     // -p: strength of protection outside of us, in bits
