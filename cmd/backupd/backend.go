@@ -6,13 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net"
 	"net/netip"
 	"path/filepath"
 	"runtime/debug"
 	"sort"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -22,7 +20,6 @@ import (
 	"backupd/internal/control"
 	"backupd/internal/imapconf"
 	"backupd/internal/master"
-	"backupd/internal/syslog"
 	"backupd/internal/tlsconf"
 	"backupd/internal/version"
 	"backupd/objstore/pack"
@@ -72,13 +69,7 @@ func newService(env environment) (service, error) {
 		return nil, err
 	}
 	b.policy.Store(p)
-	if _, _, err := stores.Locations(env.conf); err != nil {
-		return nil, err
-	}
-	if _, err := partitionOptions(env.conf); err != nil {
-		return nil, err
-	}
-	if _, err := syslog.FromConfig(env.conf, env.name, ""); err != nil {
+	if _, err := lasting(env.conf, env.name); err != nil {
 		return nil, err
 	}
 	return b, nil
@@ -235,20 +226,19 @@ func (b *backups) control(ctx context.Context, r control.Request) control.Reply 
 	return control.Reply{Error: fmt.Sprintf("%q is not known to this daemon", r.Op)}
 }
 
-// Reload takes on logins, TLS and the settings of connections. What the storage was
-// opened with takes a new process.
+// Reload takes on logins, TLS and the settings of connections. What the process began
+// with takes a new one.
 func (b *backups) Reload(_ context.Context, conf *imapconf.File) error {
 	p, err := b.newPolicy(conf)
 	if err != nil {
 		return err
 	}
-	was, is := b.env.conf, conf
-	a, errA := partitionOptions(was)
-	c, errC := partitionOptions(is)
-	if err := errors.Join(errA, errC); err != nil {
+	was, errWas := lasting(b.env.conf, b.env.name)
+	is, errIs := lasting(conf, b.env.name)
+	if err := errors.Join(errWas, errIs); err != nil {
 		return err
 	}
-	if fingerprint(was) != fingerprint(is) || fmt.Sprint(a) != fmt.Sprint(c) {
+	if was != is {
 		return master.ErrRecycle
 	}
 	b.policy.Store(p)
@@ -300,6 +290,10 @@ func (b *backups) serverOptions(was *policy, o origin, ready func(context.Contex
 	if err != nil {
 		name = "localhost"
 	}
+	mask, err := umask(conf)
+	if err != nil {
+		mask = 0o077
+	}
 	return replication.Options{
 		ServerName: name, Version: version.Number(),
 		SyncTimeout:      conf.Duration("sync_timeout"),
@@ -313,7 +307,7 @@ func (b *backups) serverOptions(was *policy, o origin, ready func(context.Contex
 		},
 		Telemetry: replication.Telemetry{
 			Dir:         filepath.Join(conf.String("configdirectory"), "log"),
-			Umask:       umaskOf(conf),
+			Umask:       mask,
 			BySessionID: conf.Switch("telemetry_bysessionid"),
 		},
 		SessionPrefix:   conf.String("syslog_prefix"),
@@ -360,12 +354,3 @@ func (k backend) NewSession(ctx context.Context, peer replication.Peer) (replica
 }
 
 var _ replication.Session = (*partitions.Session)(nil)
-
-// umaskOf is option umask, which was checked at start.
-func umaskOf(conf *imapconf.File) fs.FileMode {
-	mask, err := strconv.ParseUint(conf.String("umask"), 8, 12)
-	if err != nil {
-		return 0o077
-	}
-	return fs.FileMode(mask)
-}

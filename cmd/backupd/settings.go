@@ -1,14 +1,19 @@
 package main
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
 	"net"
 	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"backupd/cmd/internal/stores"
 	"backupd/internal/imapconf"
 	"backupd/internal/master"
+	"backupd/internal/syslog"
 )
 
 // limits are the settings of the process's life.
@@ -41,11 +46,35 @@ func keepAlive(conf *imapconf.File) net.KeepAliveConfig {
 	return k
 }
 
-// setUmask applies option umask (lib/libconfig.c, config_read).
-func setUmask(conf *imapconf.File) error {
+// lasting is what a process begins with and keeps, as text to compare: partitions, index,
+// log and sockets. The error is about what a process could not begin with: a reload must
+// find it before the old process is given up for a new one.
+func lasting(conf *imapconf.File, service string) (string, error) {
+	_, _, errLocations := stores.Locations(conf)
+	partitions, errPartitions := partitionOptions(conf)
+	log, errLog := syslog.FromConfig(conf, service, "")
+	mask, errMask := umask(conf)
+	if err := errors.Join(errLocations, errPartitions, errLog, errMask); err != nil {
+		return "", err
+	}
+	return fmt.Sprint(fingerprint(conf), partitions, log, mask, conf.Int("backup_upload_concurrency"), " ",
+		conf.String("backup_control_socket"), " ", conf.String("backup_metrics_listen"), " ", conf.String("proc_path")), nil
+}
+
+// umask is option umask.
+func umask(conf *imapconf.File) (fs.FileMode, error) {
 	mask, err := strconv.ParseUint(conf.String("umask"), 8, 12)
 	if err != nil || mask > 0o777 {
-		return conf.Errorf("umask", "an octal number up to 777 is allowed")
+		return 0, conf.Errorf("umask", "an octal number up to 777 is allowed")
+	}
+	return fs.FileMode(mask), nil
+}
+
+// setUmask applies option umask (lib/libconfig.c, config_read).
+func setUmask(conf *imapconf.File) error {
+	mask, err := umask(conf)
+	if err != nil {
+		return err
 	}
 	unix.Umask(int(mask))
 	return nil

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"backupd/internal/imapconf"
+	"backupd/internal/master"
+)
+
+func parseConf(t *testing.T, lines string) *imapconf.File {
+	t.Helper()
+	conf, err := imapconf.Parse("imapd.conf", "configdirectory: /var/lib/cyrus\n"+lines, "backupd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return conf
+}
+
+func realService(t *testing.T, conf *imapconf.File) *backups {
+	t.Helper()
+	s, err := newService(environment{name: "backupd", conf: conf, log: slog.New(slog.DiscardHandler), observe: func(session) {}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.(*backups)
+}
+
+// What is neither taken on in place nor by a new process would be passed over in silence.
+func TestReloadTakesEverythingOn(t *testing.T) {
+	const partition = "backuppartition-default: /srv/backup\n"
+	b := realService(t, parseConf(t, partition))
+	for lines, want := range map[string]error{
+		partition:                                               nil,
+		partition + "sync_timeout: 5m":                          nil,
+		partition + "backup_max_connections: 5":                 nil,
+		"backuppartition-default: /srv/elsewhere":               master.ErrRecycle,
+		partition + "backup_pack_size: 8M":                      master.ErrRecycle,
+		partition + "backup_upload_concurrency: 5":              master.ErrRecycle,
+		partition + "backup_metrics_listen: localhost:9100":     master.ErrRecycle,
+		partition + "backup_control_socket: /run/cyrus/control": master.ErrRecycle,
+		partition + "backup_index_path: /var/cache/index":       master.ErrRecycle,
+		partition + "debug: yes":                                master.ErrRecycle,
+		partition + "syslog_facility: LOCAL3":                   master.ErrRecycle,
+		partition + "syslog_prefix: cyrus":                      master.ErrRecycle,
+		partition + "umask: 027":                                master.ErrRecycle,
+		partition + "proc_path: /run/cyrus/proc":                master.ErrRecycle,
+	} {
+		if err := b.Reload(t.Context(), parseConf(t, lines)); !errors.Is(err, want) || (err == nil) != (want == nil) {
+			t.Errorf("%q: %v, want %v", lines, err, want)
+		}
+	}
+}
+
+// A process is not given up for one that could not begin: master would close the socket
+// after five of them.
+func TestReloadRefusesWhatNoProcessCouldBeginWith(t *testing.T) {
+	const partition = "backuppartition-default: /srv/backup\n"
+	b := realService(t, parseConf(t, partition))
+	for lines, option := range map[string]string{
+		"backuppartition-default: ftp://elsewhere": "backuppartition-default",
+		"backup_max_connections: 5":                "backuppartition-NAME",
+		partition + "syslog_facility: nowhere":     "syslog_facility",
+		partition + "umask: 9":                     "umask",
+		partition + "umask: 7777":                  "umask",
+	} {
+		err := b.Reload(t.Context(), parseConf(t, lines))
+		if err == nil || errors.Is(err, master.ErrRecycle) || !strings.Contains(err.Error(), option) {
+			t.Errorf("%q: %v, want an error that names %s", lines, err, option)
+		}
+	}
+}
