@@ -298,6 +298,7 @@ func (b *backups) serverOptions(was *policy, o origin, ready func(context.Contex
 		ServerName: name, Version: version.Number(),
 		SyncTimeout:      conf.Duration("sync_timeout"),
 		FailedLoginPause: conf.Duration("failedloginpause"),
+		StopGrace:        master.AbandonAfter / 2,
 		TLS:              func() *tls.Config { return newest().tls.Config() },
 		NoStartTLS:       !conf.Switch("allowstarttls"),
 		Authenticator:    func() *sasl.Authenticator { return newest().auth },

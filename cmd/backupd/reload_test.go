@@ -1,13 +1,18 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"log/slog"
+	"net"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"backupd/internal/imapconf"
 	"backupd/internal/master"
+	"backupd/replication"
 )
 
 func parseConf(t *testing.T, lines string) *imapconf.File {
@@ -70,5 +75,46 @@ func TestReloadRefusesWhatNoProcessCouldBeginWith(t *testing.T) {
 		if err == nil || errors.Is(err, master.ErrRecycle) || !strings.Contains(err.Error(), option) {
 			t.Errorf("%q: %v, want an error that names %s", lines, err, option)
 		}
+	}
+}
+
+// A session that is cut off ends before the index is closed under it.
+func TestCutOffSessionEndsInTime(t *testing.T) {
+	b := realService(t, parseConf(t, "backuppartition-default: "+filepath.Join(t.TempDir(), "store")+"\n"))
+	waiting := make(chan struct{})
+	srv, err := b.server(origin{service: "backupd"}, func(ctx context.Context) error {
+		close(waiting)
+		<-ctx.Done()
+		return ctx.Err()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	near, far := net.Pipe()
+	defer near.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = srv.ServeConn(ctx, far, replication.ConnOptions{Unix: true}) // cut off with whatever error
+	}()
+	go func() {
+		buf := make([]byte, 1024)
+		for {
+			if _, err := near.Read(buf); err != nil {
+				return
+			}
+		}
+	}()
+	if _, err := near.Write([]byte("GET USER anne\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	<-waiting
+	cancel()
+	select {
+	case <-ended:
+	case <-time.After(master.AbandonAfter):
+		t.Error("still working when the index is closed")
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// abandonAfter is how long sessions whose context was cancelled may take to return.
-const abandonAfter = 5 * time.Second
+// AbandonAfter is how long sessions whose context was cancelled may take to return.
+const AbandonAfter = 5 * time.Second
 
 // end is a reason to end.
 type end struct {
@@ -239,7 +239,7 @@ func (p *Process) drain(e end, abandon func()) int {
 	if n := p.Conns(); n > 0 {
 		p.log.Warn("sessions cut off", slog.Int("sessions", n))
 		abandon()
-		p.waitEmpty(abandonAfter, func(os.Signal) bool { return false })
+		p.waitEmpty(AbandonAfter, func(os.Signal) bool { return false })
 	}
 	return e.code
 }
