@@ -1,8 +1,11 @@
 package replication
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/klauspost/compress/flate"
@@ -42,8 +45,10 @@ func (c *conn) compress(_ context.Context, verb string) error {
 
 // startDeflate puts the codec between the buffers and what was below them.
 func (c *conn) startDeflate() error {
-	// What the old reader has buffered is compressed already, so it stays below.
-	below := c.in
+	below, err := c.compressedInput()
+	if err != nil {
+		return err
+	}
 	// Answers are small, and text: the fastest level does. (A higher one costs
 	// up to 1 MiB for each connection.)
 	fw, err := flate.NewWriter(&c.transport, flate.BestSpeed)
@@ -54,6 +59,17 @@ func (c *conn) startDeflate() error {
 	c.deflate = &deflater{w: fw}
 	c.layer(flate.NewReader(below), c.deflate)
 	return nil
+}
+
+// compressedInput is what comes from the client from now on. What the old reader has
+// buffered is compressed already; the reader itself does not stay below, for it copies
+// to the telemetry log, where the compressed bytes have no place.
+func (c *conn) compressedInput() (*bufio.Reader, error) {
+	early, err := c.in.Peek(c.in.Buffered())
+	if err != nil {
+		return nil, fmt.Errorf("start deflate: %w", err)
+	}
+	return bufio.NewReaderSize(io.MultiReader(bytes.NewReader(bytes.Clone(early)), &c.transport), inputBuffer), nil
 }
 
 // deflater compresses the output; what is written comes out with sync.

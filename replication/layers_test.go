@@ -152,16 +152,22 @@ func (d *deflated) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// deflate is a Client on a connection that compresses from now on.
+func deflate(t *testing.T, nc net.Conn) *replicationtest.Client {
+	t.Helper()
+	fw, err := flate.NewWriter(nc, 6)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return replicationtest.Wrap(&deflated{nc, flate.NewReader(nc), fw})
+}
+
 func TestCompress(t *testing.T) {
 	store := replicationtest.NewStore()
 	b := dial(t, newServer(t, store, nil), replication.ConnOptions{})
 	b.want("AUTHENTICATE PLAIN "+b64("\x00repl\x00secret"), "OK Success (no protection)")
 	b.want("COMPRESS DEFLATE", "OK DEFLATE active")
-	fw, err := flate.NewWriter(b.Conn, 6)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b.Client = replicationtest.Wrap(&deflated{b.Conn, flate.NewReader(b.Conn), fw})
+	b.Client = deflate(t, b.Conn)
 	b.want("COMPRESS DEFLATE", "NO Compression already active: DEFLATE")
 	b.want("APPLY MESSAGE (%{p "+guidHello+" 5}\r\nhello)", "OK Success")
 	b.want("APPLY MAILBOX "+box+" RECORD ("+record+"))", "OK Success")

@@ -45,6 +45,31 @@ func TestTelemetry(t *testing.T) {
 	}
 }
 
+// Under COMPRESS the log has what was said, and not how it was packed.
+func TestTelemetryCompressed(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "cyrus"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	srv := newServer(t, replicationtest.NewStore(), func(o *replication.Options) { o.Telemetry = replication.Telemetry{Dir: dir} })
+	b := dial(t, srv, replication.ConnOptions{Unix: true})
+	b.want("COMPRESS DEFLATE", "OK DEFLATE active")
+	b.Client = deflate(t, b.Conn)
+	b.want("NOOP", "OK Noop completed")
+	b.want("EXIT", "OK Finished")
+	<-b.ended
+	got, err := os.ReadFile(filepath.Join(dir, "cyrus", fmt.Sprintf("backupd-%d", os.Getpid())))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "<1700000000<COMPRESS DEFLATE\r\n>1700000000>OK DEFLATE active\r\n" +
+		"<1700000000<NOOP\r\n>1700000000>OK Noop completed\r\n" +
+		"<1700000000<EXIT\r\n>1700000000>OK Finished\r\n"
+	if !strings.HasSuffix(string(got), want) {
+		t.Errorf("got:\n%q\nwant at its end:\n%q", got, want)
+	}
+}
+
 // No directory, no file; and a user's name cannot lead out of the directory.
 func TestTelemetryOff(t *testing.T) {
 	dir := t.TempDir()
