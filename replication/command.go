@@ -36,11 +36,15 @@ type verb struct {
 // and that is kept: a rolling client that is refused asks by NOOP whether it
 // should go on, and OK would make it reconnect at once, for ever
 // (imap/sync_client.c, do_daemon).
+//
+// COMPRESS waits for the login, which Cyrus does not ask for but its client does first:
+// a compressor takes more memory than all else of a connection, and is nothing for
+// whoever merely reaches the port.
 func verbs() map[string]verb {
 	return map[string]verb{
 		"Authenticate": {always, (*conn).authenticate},
 		"Starttls":     {always, (*conn).starttls},
-		"Compress":     {always, (*conn).compress},
+		"Compress":     {afterLogin, (*conn).compress},
 		"Noop":         {always, (*conn).noop},
 		"Restart":      {always, (*conn).restart},
 		"Exit":         {always | notAdmin, (*conn).exit},

@@ -114,7 +114,7 @@ func TestStartTLSInjection(t *testing.T) {
 		t.Fatalf("%v %v", banner, err)
 	}
 	b.Client = c
-	b.want("COMPRESS X", "NO Unknown compression algorithm: X") // and not "OK Noop completed"
+	b.want("COMPRESS X", "NO Please authenticate first") // and not "OK Noop completed"
 	b.want("EXIT", "OK Finished")
 	if line, err := b.Line(); err != io.EOF {
 		t.Errorf("after EXIT: %q %v", line, err)
@@ -182,6 +182,13 @@ func TestCompress(t *testing.T) {
 		t.Errorf("RESERVE: %v", err)
 	}
 	b.want("EXIT", "OK Finished")
+}
+
+// A client that has not logged in costs no compressor.
+func TestCompressBeforeLogin(t *testing.T) {
+	b := dial(t, newServer(t, replicationtest.NewStore(), nil), replication.ConnOptions{})
+	b.want("COMPRESS DEFLATE", "NO Please authenticate first")
+	b.want("AUTHENTICATE PLAIN "+b64("\x00repl\x00secret"), "OK Success (no protection)")
 }
 
 func TestCompressNotOffered(t *testing.T) {

@@ -21,9 +21,6 @@ func (c *conn) starttls(ctx context.Context, verb string) error {
 		return c.reply("BAD Already did a successful Starttls")
 	case c.user != "":
 		return c.reply("BAD Can't Starttls after authentication")
-	case c.compressed:
-		// Cyrus would run TLS inside the compression, which no client expects.
-		return c.reply("BAD Can't Starttls after Compress")
 	case c.srv.opt.NoStartTLS:
 		return c.reply("NO STARTTLS is switched off")
 	case c.tlsConfig == nil:
