@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"backupd/replication/sasl"
 )
@@ -150,6 +151,7 @@ func (c *conn) loginFailed(ctx context.Context, mech, claimed string, err error)
 // loggedIn makes the connection the user's.
 func (c *conn) loggedIn(mech string, id sasl.Identity) error {
 	c.user, c.admin = id.User, id.Admin
+	c.transport.loginBy = time.Time{}
 	layer := ""
 	if c.tls {
 		layer = "+TLS"

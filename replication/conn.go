@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"runtime/debug"
+	"time"
 
 	"backupd/replication/dlist"
 )
@@ -84,6 +85,7 @@ func (s *Server) newConn(nc net.Conn, opt ConnOptions) *conn {
 		beforeRead: c.flush,
 		readLimit:  s.opt.SyncTimeout,
 		writeLimit: s.opt.WriteTimeout,
+		loginBy:    time.Now().Add(s.opt.LoginTimeout),
 		stopped:    make(chan struct{}),
 	}
 	if opt.Unix {
@@ -109,6 +111,7 @@ func (c *conn) serve(ctx context.Context) error {
 	}
 	c.state(false)
 	if c.opt.Unix {
+		c.transport.loginBy = time.Time{}
 		c.startTelemetry()
 	}
 	if msg, down := c.shutdown(); down {

@@ -24,6 +24,9 @@ type Options struct {
 	SyncTimeout time.Duration
 	// WriteTimeout limits one write to the network. 0 = SyncTimeout.
 	WriteTimeout time.Duration
+	// LoginTimeout is how long after its begin a connection may take to log in, TLS and
+	// failed tries included. The client itself waits 10 s (client_timeout). 0 = one minute.
+	LoginTimeout time.Duration
 	// FailedLoginPause is how long the answer to a failed login is held back. 0 = not at all.
 	FailedLoginPause time.Duration
 	// StopGrace is how long a command may still run after the context of
@@ -105,6 +108,9 @@ func (o Options) withDefaults() Options {
 	o.SyncTimeout = max(o.SyncTimeout, minSyncTimeout)
 	if o.WriteTimeout <= 0 {
 		o.WriteTimeout = o.SyncTimeout
+	}
+	if o.LoginTimeout <= 0 {
+		o.LoginTimeout = time.Minute
 	}
 	if o.StopGrace <= 0 {
 		o.StopGrace = 30 * time.Second

@@ -4,11 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
-	"time"
 )
-
-// handshakeLimit is what Cyrus gives a handshake (imap/sync_server.c, cmd_starttls).
-const handshakeLimit = 3 * time.Minute
 
 // starttls is STARTTLS. After the handshake comes a fresh banner, which the
 // client waits for.
@@ -40,12 +36,13 @@ func (c *conn) starttls(ctx context.Context, verb string) error {
 	return c.banner()
 }
 
-// handshake starts TLS on the connection and replaces the layers above it.
+// handshake starts TLS on the connection and replaces the layers above it. It is part
+// of the time that there is for the login.
 func (c *conn) handshake(ctx context.Context) error {
 	if c.tlsConfig == nil {
 		return fmt.Errorf("tls handshake: no certificate is configured")
 	}
-	ctx, cancel := context.WithTimeout(ctx, handshakeLimit)
+	ctx, cancel := context.WithDeadline(ctx, c.transport.loginBy)
 	defer cancel()
 	tc := tls.Server(c.transport.conn, c.tlsConfig)
 	if err := tc.HandshakeContext(ctx); err != nil {

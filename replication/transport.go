@@ -12,6 +12,9 @@ import (
 // was told to stop.
 var errStopping = errors.New("the server is stopping")
 
+// errNoLogin ends a connection whose client does not log in.
+var errNoLogin = errors.New("no login within the time for it")
+
 // transport is the connection under all layers but TLS: it sets the time limits
 // of each read and write, lets the output go out before a read that may block,
 // and can be interrupted while it waits for a command.
@@ -22,6 +25,9 @@ type transport struct {
 	beforeRead func() error
 	readLimit  time.Duration // of one read; 0 = none
 	writeLimit time.Duration // of one write; 0 = none
+	// loginBy ends every read and write: one byte now and then must not keep a place of
+	// which there are not many. Zero once the client has logged in.
+	loginBy time.Time
 
 	mu       sync.Mutex
 	waiting  bool // for the first byte of a command
@@ -37,8 +43,13 @@ func (t *transport) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	n, err := t.conn.Read(p)
-	if err != nil && n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && t.interrupted() {
+	switch {
+	case n > 0 || !errors.Is(err, os.ErrDeadlineExceeded):
+		return n, err
+	case t.interrupted():
 		return 0, errStopping
+	case !t.loginBy.IsZero() && !time.Now().Before(t.loginBy):
+		return 0, errNoLogin
 	}
 	return n, err
 }
@@ -51,17 +62,25 @@ func (t *transport) armRead() error {
 	if t.stopping && t.waiting {
 		return errStopping
 	}
-	if t.readLimit > 0 {
-		// It fails only on a closed connection, which the read will tell better.
-		_ = t.conn.SetReadDeadline(time.Now().Add(t.readLimit))
-	}
+	// It fails only on a closed connection, which the read will tell better.
+	_ = t.conn.SetReadDeadline(t.until(t.readLimit))
 	return nil
 }
 
-func (t *transport) Write(p []byte) (int, error) {
-	if t.writeLimit > 0 {
-		_ = t.conn.SetWriteDeadline(time.Now().Add(t.writeLimit)) // as in armRead
+// until is when an operation that begins now has to be over; zero: whenever.
+func (t *transport) until(limit time.Duration) time.Time {
+	var at time.Time
+	if limit > 0 {
+		at = time.Now().Add(limit)
 	}
+	if !t.loginBy.IsZero() && (at.IsZero() || t.loginBy.Before(at)) {
+		at = t.loginBy
+	}
+	return at
+}
+
+func (t *transport) Write(p []byte) (int, error) {
+	_ = t.conn.SetWriteDeadline(t.until(t.writeLimit)) // as in armRead
 	return t.conn.Write(p)
 }
 

@@ -1,0 +1,74 @@
+package replication_test
+
+import (
+	"testing"
+	"time"
+
+	"backupd/replication"
+	"backupd/replication/replicationtest"
+)
+
+// Who does not log in does not keep a place, whatever it says meanwhile.
+func TestLoginTimeout(t *testing.T) {
+	srv := newServer(t, replicationtest.NewStore(), func(o *replication.Options) { o.LoginTimeout = 100 * time.Millisecond })
+	for name, words := range map[string]string{
+		"silent":     "",
+		"commands":   "NOOP\r\n",
+		"one line":   "x",
+		"a login":    "AUTHENTICATE PLAIN\r\n",
+		"a literal":  "GET USER {99999999}\r\n",
+		"begins TLS": "STARTTLS\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := dial(t, srv, replication.ConnOptions{})
+			go func() {
+				for words != "" {
+					if _, err := b.Conn.Write([]byte(words)); err != nil {
+						return
+					}
+					time.Sleep(5 * time.Millisecond)
+				}
+			}()
+			go func() {
+				for {
+					if _, err := b.Line(); err != nil {
+						return
+					}
+				}
+			}()
+			select {
+			case err := <-b.ended:
+				if err == nil {
+					t.Error("ServeConn: no error")
+				}
+			case <-time.After(10 * time.Second):
+				t.Error("still there")
+			}
+		})
+	}
+	b := dial(t, srv, replication.ConnOptions{})
+	b.want("AUTHENTICATE PLAIN "+b64("\x00repl\x00secret"), "OK Success (no protection)")
+	unix := dial(t, srv, replication.ConnOptions{Unix: true})
+	time.Sleep(150 * time.Millisecond)
+	b.want("NOOP", "OK Noop completed")
+	unix.want("NOOP", "OK Noop completed")
+}
+
+// The time counts for a handshake, which is not a read of ours.
+func TestLoginTimeoutInHandshake(t *testing.T) {
+	tls := withTLS(t)
+	srv := newServer(t, replicationtest.NewStore(), func(o *replication.Options) {
+		tls(o)
+		o.LoginTimeout = 50 * time.Millisecond
+	})
+	b := dial(t, srv, replication.ConnOptions{})
+	b.want("STARTTLS", "OK Begin TLS negotiation now")
+	select {
+	case err := <-b.ended:
+		if err == nil {
+			t.Error("ServeConn: no error")
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("still there")
+	}
+}
