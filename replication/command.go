@@ -85,7 +85,11 @@ func (c *conn) command(ctx context.Context) error {
 		return c.refuseLine("NO Permission denied")
 	case !known:
 		c.log().Warn("unknown command", "verb", printable(name))
-		return c.refuseLine("BAD IMAP_PROTOCOL_ERROR Unrecognized command")
+		if err := c.dec.SkipLine(); err != nil {
+			return lost(err)
+		}
+		// Slowly: it needs no login, and each one is a line in the log.
+		return c.refuse(ctx, "unknown command", "BAD IMAP_PROTOCOL_ERROR Unrecognized command")
 	case v.in&state == 0:
 		return c.refuseLine("NO Please authenticate first")
 	}

@@ -121,6 +121,18 @@ func TestLoginLog(t *testing.T) {
 	}
 }
 
+// Whoever reaches the port cannot fill the log at the speed of the network.
+func TestUnknownCommandsAreSlowedDown(t *testing.T) {
+	clock := newClock()
+	b := dial(t, newServer(t, replicationtest.NewStore(), func(o *replication.Options) { o.Clock = clock }), replication.ConnOptions{})
+	for range 4 {
+		b.want("FROBNICATE {4+}\r\nEXIT x", "BAD IMAP_PROTOCOL_ERROR Unrecognized command")
+	}
+	if w := clock.takeWaited(); len(w) != 3 || w[2] != 3*time.Second {
+		t.Errorf("waited %v", w)
+	}
+}
+
 func TestIMAPProbe(t *testing.T) {
 	for command, want := range map[string]string{
 		"C01 CAPABILITY":     "C01 BAD not IMAP",

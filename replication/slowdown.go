@@ -1,6 +1,7 @@
 package replication
 
 import (
+	"strings"
 	"sync"
 	"time"
 )
@@ -16,6 +17,8 @@ const (
 	// rememberMax bounds what is remembered; above it everything is forgotten,
 	// which costs a few prompt answers.
 	rememberMax = 10000
+	// keyMax bounds each, in bytes: a client may call a user what it likes.
+	keyMax = 200
 )
 
 // slowdown remembers who was refused lately. It belongs to the Server, since a
@@ -29,6 +32,9 @@ type slowdown struct {
 
 // refused notes a refusal about key and returns how long to hold it back.
 func (s *slowdown) refused(key string) time.Duration {
+	if len(key) > keyMax {
+		key = strings.Clone(key[:keyMax])
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
