@@ -2,6 +2,7 @@ package dirstore
 
 import (
 	"context"
+	"errors"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -25,16 +26,59 @@ func (l *lock) with(ctx context.Context, fn func() error) (err error) {
 		return ctx.Err()
 	}
 	defer func() { <-l.turn }()
-	fd := int(l.file.Fd())
-	if err := retryEINTR(func() error { return unix.Flock(fd, unix.LOCK_EX) }); err != nil {
-		return os.NewSyscallError("flock", err)
+	if err := l.take(); err != nil {
+		return err
 	}
 	defer func() {
-		if e := unix.Flock(fd, unix.LOCK_UN); e != nil && err == nil {
-			err = os.NewSyscallError("flock", e)
+		if e := flock(l.file, unix.LOCK_UN); e != nil && err == nil {
+			err = e
 		}
 	}()
 	return fn()
+}
+
+// take locks the file that lies at the path now: a disk that was mounted over the root
+// has brought its own, and that is the one that others lock.
+func (l *lock) take() error {
+	for {
+		if err := flock(l.file, unix.LOCK_EX); err != nil {
+			return err
+		}
+		held, err := l.file.Stat()
+		if err != nil {
+			return err
+		}
+		there, err := os.Stat(l.file.Name())
+		if err == nil && os.SameFile(held, there) {
+			return nil
+		}
+		if err == nil {
+			err = l.reopen()
+		}
+		if err != nil {
+			return errors.Join(err, flock(l.file, unix.LOCK_UN))
+		}
+	}
+}
+
+func (l *lock) reopen() error {
+	file, err := os.OpenFile(l.file.Name(), os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	err = l.file.Close() // which unlocks it
+	l.file = file
+	return err
+}
+
+func (l *lock) close() error {
+	l.turn <- struct{}{}
+	defer func() { <-l.turn }()
+	return l.file.Close()
+}
+
+func flock(f *os.File, how int) error {
+	return os.NewSyscallError("flock", retryEINTR(func() error { return unix.Flock(int(f.Fd()), how) }))
 }
 
 func retryEINTR(fn func() error) error {

@@ -34,7 +34,7 @@ const maxSynced = 4096
 type Store struct {
 	root  string
 	page  int
-	clock *os.File // nil when the root is read-only: no store time, no puts
+	clock string // a file's path; "" when the root is read-only: no store time, no puts
 	lock  *lock
 
 	mu     sync.Mutex
@@ -69,7 +69,7 @@ func (s *Store) open() error {
 	}
 	switch err := s.openHidden(); {
 	case errors.Is(err, unix.EROFS), errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
-		s.clock, s.lock = nil, nil
+		s.clock, s.lock = "", nil
 		return nil
 	case err != nil:
 		return outcome(err)
@@ -98,10 +98,13 @@ func (s *Store) openHidden() error {
 		return err
 	}
 	clock, err := os.OpenFile(filepath.Join(dir, "clock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err == nil {
+		err = clock.Close()
+	}
 	if err != nil {
 		return errors.Join(err, lockFile.Close())
 	}
-	s.clock, s.lock = clock, newLock(lockFile)
+	s.clock, s.lock = clock.Name(), newLock(lockFile)
 	return nil
 }
 
@@ -124,25 +127,25 @@ func (s *Store) sweep() error {
 	return nil
 }
 
-// Close frees the lock and clock files. Puts under way fail.
+// Close frees the lock file. Puts under way fail.
 func (s *Store) Close() error {
-	if s.clock == nil {
+	if s.lock == nil {
 		return nil
 	}
-	return errors.Join(s.clock.Close(), s.lock.file.Close())
+	return s.lock.close()
 }
 
 // now is the file system's clock: the time that it gives to a file touched now. On
 // NFS that is the server's, the same for all hosts. Two system calls; zero when the
 // file system is read-only.
 func (s *Store) now() time.Time {
-	if s.clock == nil {
+	if s.clock == "" {
 		return time.Time{}
 	}
-	if err := utimens(s.clock.Name(), unix.Timespec{Nsec: unix.UTIME_OMIT}, unix.Timespec{Nsec: unix.UTIME_NOW}); err != nil {
+	if err := utimens(s.clock, unix.Timespec{Nsec: unix.UTIME_OMIT}, unix.Timespec{Nsec: unix.UTIME_NOW}); err != nil {
 		return time.Time{}
 	}
-	info, err := s.clock.Stat()
+	info, err := os.Stat(s.clock)
 	if err != nil {
 		return time.Time{}
 	}

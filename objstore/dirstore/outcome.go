@@ -59,7 +59,7 @@ func passes(err error) bool {
 // missing tells an object that is not there from a root that is not there.
 func (s *Store) missing() error {
 	mark := s.root
-	if s.clock != nil {
+	if s.clock != "" {
 		mark = s.path(hidden)
 	}
 	if _, err := os.Lstat(mark); errors.Is(err, fs.ErrNotExist) {

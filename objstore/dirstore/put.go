@@ -37,7 +37,7 @@ func (s *Store) put(ctx context.Context, key string, body objstore.Body, opt obj
 	if err := s.check(ctx, key); err != nil {
 		return objstore.Info{}, err
 	}
-	if s.clock == nil {
+	if s.clock == "" {
 		return objstore.Info{}, fmt.Errorf("%w: the directory is not writable", objstore.ErrDenied)
 	}
 	temp, err := os.CreateTemp(s.path(hidden), tempPattern) // 0600
@@ -170,7 +170,7 @@ func replace(temp *os.File, target, key string, opt objstore.PutOptions, stamp t
 func (s *Store) Delete(ctx context.Context, key string) error {
 	now := s.now()
 	err := s.check(ctx, key)
-	if err == nil && s.clock == nil {
+	if err == nil && s.clock == "" {
 		err = objstore.ErrDenied
 	}
 	if err == nil {
