@@ -1,11 +1,17 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 )
 
 func TestParseOptions(t *testing.T) {
+	here, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
 	plain := options{config: "/etc/imapd.conf", idle: time.Minute}
 	with := func(change func(*options)) options { o := plain; change(&o); return o }
 	tests := []struct {
@@ -16,6 +22,7 @@ func TestParseOptions(t *testing.T) {
 		{[]string{"-U5"}, with(func(o *options) { o.uses = 5 })},
 		{[]string{"-U", "5", "-T0"}, with(func(o *options) { o.uses, o.idle = 5, 0 })},
 		{[]string{"-C/x", "-T", "90"}, with(func(o *options) { o.config, o.idle = "/x", 90*time.Second })},
+		{[]string{"-C", "x"}, with(func(o *options) { o.config = filepath.Join(here, "x") })},
 		{[]string{"-DsN", "-p", "128"}, with(func(o *options) { o.debug, o.tls, o.noAuth, o.ssf = true, true, true, 128 })},
 		{[]string{"-sp71"}, with(func(o *options) { o.tls, o.ssf = true, 71 })},
 	}
