@@ -91,19 +91,28 @@ func (a *acceptor) accepted(nc net.Conn) {
 	p := a.p
 	p.mu.Lock()
 	p.conns++
-	keepAlive := p.limits.KeepAlive
 	p.broadcastLocked()
 	p.mu.Unlock()
 	p.cfg.Status.Connection()
 	c := &Conn{Conn: nc, Options: p.cfg.Options}
 	c.Kind, c.Peer = kindOf(nc), PeerName(nc)
-	if tcp, ok := nc.(*net.TCPConn); ok {
-		// Either fails only on a connection that is already gone, which serve will see.
-		_ = tcp.SetNoDelay(true)
-		_ = tcp.SetKeepAliveConfig(keepAlive)
-	}
 	p.use()
 	go p.serve(c)
+}
+
+// tune sets a TCP connection up, also one that was passed here: what its first process
+// had set is gone when it has been made of a descriptor.
+func (p *Process) tune(nc net.Conn) {
+	tcp, ok := nc.(*net.TCPConn)
+	if !ok {
+		return
+	}
+	p.mu.Lock()
+	keepAlive := p.limits.KeepAlive
+	p.mu.Unlock()
+	// Either fails only on a connection that is already gone, which its session will see.
+	_ = tcp.SetNoDelay(true)
+	_ = tcp.SetKeepAliveConfig(keepAlive)
 }
 
 // serve runs the session. The recover is the last guard: one connection's fault must
@@ -117,6 +126,7 @@ func (p *Process) serve(c *Conn) {
 				slog.Any("err", r), slog.String("stack", string(debug.Stack())))
 		}
 	}()
+	p.tune(c.Conn)
 	p.cb.Serve(p.ctx, c)
 }
 
