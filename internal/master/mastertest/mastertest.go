@@ -182,10 +182,10 @@ func Start(t *testing.T, cmd *exec.Cmd) *Child {
 	return c
 }
 
-// Signal sends sig.
+// Signal sends sig. That the program has ended meanwhile is for Status to tell.
 func (c *Child) Signal(sig syscall.Signal) {
 	c.t.Helper()
-	if err := c.proc.Signal(sig); err != nil {
+	if err := c.proc.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		c.t.Fatal(err)
 	}
 }
