@@ -46,10 +46,14 @@ func TestLoginTimeout(t *testing.T) {
 			}
 		})
 	}
-	b := dial(t, srv, replication.ConnOptions{})
+}
+
+func TestLoginTimeoutIsOverWithTheLogin(t *testing.T) {
+	const limit = 2 * time.Second
+	srv := newServer(t, replicationtest.NewStore(), func(o *replication.Options) { o.LoginTimeout = limit })
+	b, unix := dial(t, srv, replication.ConnOptions{}), dial(t, srv, replication.ConnOptions{Unix: true})
 	b.want("AUTHENTICATE PLAIN "+b64("\x00repl\x00secret"), "OK Success (no protection)")
-	unix := dial(t, srv, replication.ConnOptions{Unix: true})
-	time.Sleep(150 * time.Millisecond)
+	time.Sleep(limit + limit/10)
 	b.want("NOOP", "OK Noop completed")
 	unix.want("NOOP", "OK Noop completed")
 }
