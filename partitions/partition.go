@@ -11,6 +11,7 @@ import (
 	"backupd/index"
 	"backupd/objstore"
 	"backupd/partitions/history"
+	"backupd/replication/cyrus"
 )
 
 // Partition is one configured partition: a whole repository.
@@ -64,8 +65,8 @@ func (p *Partition) repository(ctx context.Context, create bool) (*Repository, e
 	}
 	r, err := await(ctx, func() (*Repository, error) { return readRepository(ctx, p.store) })
 	if errors.Is(err, objstore.ErrNotExist) {
-		if !create {
-			return nil, nil
+		if err := p.wasEmpty(); err != nil || !create {
+			return nil, err
 		}
 		r, err = createRepository(ctx, p)
 	}
@@ -82,6 +83,17 @@ func (p *Partition) repository(ctx context.Context, create bool) (*Repository, e
 	defer p.mu.Unlock()
 	p.repo = r
 	return r, nil
+}
+
+// wasEmpty refuses to begin anew where there was a repository. Most likely its disk is
+// not mounted: a new one would fill the disk below, and be hidden when it is mounted again.
+func (p *Partition) wasEmpty() error {
+	id, err := p.set.indexedRepository(p.name)
+	if err != nil || id == "" {
+		return err
+	}
+	return fmt.Errorf("partition %s (%s): %s is not there, and the index knows repository %s in this place: is the disk mounted, and the bucket the right one? "+
+		"If it is to be empty, remove backup_index_path while backupd is stopped: %w", p.name, p.location, repositoryKey, id, cyrus.ErrLocked)
 }
 
 // known is repository.json as it was read; nil while it was not.

@@ -1,6 +1,7 @@
 package partitions_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"backupd/objstore/memstore"
 	"backupd/partitions"
 	"backupd/partitions/history"
+	"backupd/replication/cyrus"
 )
 
 // What an index may turn out to be: the bucket is right, whatever it says.
@@ -67,15 +69,56 @@ func TestIndexOfAnotherBucket(t *testing.T) {
 	if _, err := s.run(h, 0); err != nil {
 		t.Fatal(err)
 	}
-	for _, store := range []*memstore.Store{two, newStore()} { // another repository, and an empty bucket
+	h.stop()
+	h.opt.Partitions[0].Store = two
+	h.start()
+	s = newStory(1) // the same mail: nothing that the index knows of the other bucket may be referred to
+	if _, err := s.run(h, 0); err != nil {
+		t.Fatal(err)
+	}
+	s.check(h, two, len(steps))
+}
+
+// A partition that is empty all at once is most likely a disk that is not mounted: nothing
+// is begun there, until somebody who knows better removes the index.
+func TestPartitionIsEmptyAllAtOnce(t *testing.T) {
+	t.Parallel()
+	full, empty := withRepository(t), newStore()
+	h := storyHost(t, 100*time.Millisecond, full)
+	box := newSource("user.anne")
+	box.deliver(mail(1, 3000))
+	h.sync("anne", box)
+	use := func(store *memstore.Store) {
 		h.stop()
 		h.opt.Partitions[0].Store = store
 		h.start()
-		s := newStory(1) // the same mail: nothing that the index knows of the other bucket may be referred to
-		if _, err := s.run(h, 0); err != nil {
-			t.Fatal(err)
+	}
+	use(empty)
+	for _, user := range []string{"anne", "bert"} {
+		c := h.client()
+		_, err := c.sync(user, newSource("user."+user))
+		if !errors.Is(err, cyrus.ErrLocked) || !strings.Contains(err.Error(), "is the disk mounted") {
+			t.Errorf("%s: %v", user, err)
 		}
-		s.check(h, store, len(steps))
+		c.s.Close()
+	}
+	for info, err := range empty.List(t.Context(), "", "") {
+		t.Errorf("it was begun anew: %s, %v", info.Key, err)
+	}
+	use(full)
+	box.deliver(mail(2, 3000))
+	h.sync("anne", box)
+	h.expectSame("anne", box)
+
+	use(empty)
+	h.stop()
+	if err := os.RemoveAll(h.dir); err != nil {
+		t.Fatal(err)
+	}
+	h.start()
+	h.sync("anne", box)
+	if err := box.differs(load(t, empty, "user/anne")); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -162,7 +205,8 @@ func TestBucketGoesBack(t *testing.T) {
 	}
 }
 
-// The bucket was emptied while the daemon runs: a repository is made anew, complete.
+// The bucket was emptied while the daemon runs: that is not passed over in silence. When
+// somebody has removed the index, a repository is made anew, complete.
 func TestBucketIsEmptied(t *testing.T) {
 	t.Parallel()
 	store := newStore()
@@ -178,6 +222,17 @@ func TestBucketIsEmptied(t *testing.T) {
 	}
 	ahead = 2 * time.Hour
 	a.deliver(mail(2, 500))
+	h.opt.OutageWait, h.opt.PatientWait = 50*time.Millisecond, 50*time.Millisecond
+	c := h.client()
+	if _, err := c.sync("anne", a); !errors.Is(err, cyrus.ErrLocked) {
+		t.Errorf("the bucket was emptied: %v", err)
+	}
+	c.s.Close()
+	h.stop()
+	if err := os.RemoveAll(h.dir); err != nil {
+		t.Fatal(err)
+	}
+	h.start()
 	h.sync("anne", a)
 	keys := strings.Join(objects(t, store, ""), " ")
 	for _, k := range []string{"README.txt", "repository.json", "backups/user/anne/backup.json", history.LogKey("user/anne", 1)} {
