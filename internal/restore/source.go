@@ -124,12 +124,14 @@ type Body struct {
 	file *os.File
 }
 
-// Close gives up what the body takes.
+// Close gives up what the body takes. It may be closed twice: whoever sends it closes it as well.
 func (b *Body) Close() error {
-	if b.file == nil {
+	f := b.file
+	if f == nil {
 		return nil
 	}
-	return b.file.Close()
+	b.file = nil
+	return f.Close()
 }
 
 // Load reads a message, checks it, and keeps it until the Body is closed.

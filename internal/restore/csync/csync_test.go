@@ -407,3 +407,18 @@ func TestStoreAway(t *testing.T) {
 		same(t, r, x, false)
 	}
 }
+
+// A message that is too large to be held in memory is one like any other.
+func TestLargeMessage(t *testing.T) {
+	for _, keep := range []bool{true, false} {
+		b := restoretest.New(t, "anne")
+		b.Box("user.anne").Deliver(restoretest.Mail("large")+strings.Repeat("0123456789abcde\r\n", 300_000), 1600000000)
+		b.Boxes[0].Deliver(restoretest.Mail("small"), 1600000001)
+		b.Sync()
+		s := &setup{t: t, r: newReplica(), opt: csync.Options{KeepUIDs: keep}}
+		if got, err := s.run(b.Source(time.Time{})); err != nil || got.Added != 2 {
+			t.Errorf("uids kept %v: %+v, %v", keep, got, err)
+		}
+		same(t, s.r, b.Boxes[0], keep)
+	}
+}
