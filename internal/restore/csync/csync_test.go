@@ -422,3 +422,26 @@ func TestLargeMessage(t *testing.T) {
 		same(t, s.r, b.Boxes[0], keep)
 	}
 }
+
+// What has happened to the mailbox since is not taken back when the rest of it follows.
+func TestKeepUIDsTakesNothingBack(t *testing.T) {
+	b := backup(t)
+	s := &setup{t: t, r: newReplica(), opt: csync.Options{KeepUIDs: true}}
+	if _, err := s.run(b.Source(time.Time{})); err != nil {
+		t.Fatal(err)
+	}
+	later := map[string]string{"RECENTUID": "5", "RECENTTIME": "1800000000", "LAST_APPENDDATE": "1800000000", "POP3_LAST_LOGIN": "1800000000", "HIGHESTMODSEQ": "99"}
+	for k, v := range later {
+		s.r.boxes["user.anne"].set(k, v)
+	}
+	b.Boxes[0].Deliver(restoretest.Mail("late"), 1600000100)
+	b.Sync()
+	if got, err := s.run(b.Source(time.Time{})); err != nil || got.Added != 1 {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	for k, v := range later {
+		if got := field(s.r.boxes["user.anne"].fields, k); got != v {
+			t.Errorf("%s is %s now, and was %s", k, got, v)
+		}
+	}
+}

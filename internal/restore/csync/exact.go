@@ -82,11 +82,18 @@ func (w *work) exactHead() []dlist.Pair {
 	}
 	// Nothing that the mailbox has there is taken back.
 	w.mergeAnnotations(&head)
+	for _, key := range counters {
+		if v, ok := get(w.there.Fields, key); ok && num(w.there.Fields, key) > num(head, key) {
+			head = with(head, dlist.P(key, v))
+		}
+	}
 	return with(head,
 		dlist.P("ACL", dlist.S(text(w.there.Fields, "ACL"))),
-		dlist.P("OPTIONS", dlist.S(text(w.there.Fields, "OPTIONS"))),
-		dlist.P("HIGHESTMODSEQ", dlist.N(max(w.there.HighestModSeq, num(head, "HIGHESTMODSEQ")))))
+		dlist.P("OPTIONS", dlist.S(text(w.there.Fields, "OPTIONS"))))
 }
+
+// counters are fields of a mailbox that only grow. The server takes them as they are sent.
+var counters = []string{"HIGHESTMODSEQ", "RECENTUID", "RECENTTIME", "LAST_APPENDDATE", "POP3_LAST_LOGIN", "POP3_SHOW_AFTER", "XCONVMODSEQ"}
 
 // newUniqueID is a random UUID, as Cyrus makes them.
 func newUniqueID() string {
