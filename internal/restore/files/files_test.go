@@ -3,6 +3,7 @@ package files_test
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -276,5 +277,56 @@ func TestInboxBelowInbox(t *testing.T) {
 	got := listing(t, filepath.Join(dir, "mbox"))
 	if !slices.Equal(got, []string{"%49NBOX.mbox", "%49nbox/x.mbox", "INBOX.mbox"}) {
 		t.Errorf("%q", got)
+	}
+}
+
+// The letters of users' own flags mean the same after a run that was cut in a folder.
+func TestMaildirKeywordsOfACutRun(t *testing.T) {
+	b := restoretest.New(t, "anne")
+	inbox := b.Box("user.anne")
+	for i, word := range []string{"one", "two", "two"} {
+		inbox.Deliver(restoretest.Mail(fmt.Sprint(i)), 1600000000+int64(i), word)
+	}
+	b.Sync()
+	src, dir := b.Source(time.Time{}), t.TempDir()
+	sel, err := src.Select(restore.Options{All: true, DeletedPrefix: "DELETED"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	rep := restoretest.Report(t)
+	rep.Progress = &cutAfter{n: 2, cancel: cancel}
+	o := files.Options{Kind: "maildir", Path: dir, DefaultDomain: "internal", DeletedPrefix: "DELETED"}
+	if err := files.New(src, rep, o).Restore(ctx, sel.Folders, nil); !errors.Is(err, context.Canceled) {
+		t.Fatalf("the first run: %v", err)
+	}
+	if _, err := run(t, src, "maildir", dir); err != nil {
+		t.Fatal(err)
+	}
+	words, err := os.ReadFile(filepath.Join(dir, "dovecot-keywords"))
+	if err != nil || string(words) != "0 one\n1 two\n" {
+		t.Errorf("keywords: %q, %v", words, err)
+	}
+	var letters []string
+	for _, f := range listing(t, dir) {
+		if _, flags, ok := strings.Cut(f, ":2,"); ok {
+			letters = append(letters, flags)
+		}
+	}
+	if !slices.Equal(letters, []string{"a", "b", "b"}) {
+		t.Errorf("letters: %q", letters)
+	}
+}
+
+// cutAfter ends a run after so many messages.
+type cutAfter struct {
+	restoretest.Progress
+	n      int
+	cancel func()
+}
+
+func (c *cutAfter) Add(messages int, _ int64) {
+	if c.n -= messages; c.n == 0 {
+		c.cancel()
 	}
 }

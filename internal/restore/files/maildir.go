@@ -126,6 +126,10 @@ func (d *maildir) message(m *restore.Message, body io.Reader, size int64) error 
 	if err := write(tmp, body, time.Unix(m.InternalDate, 0)); err != nil {
 		return err
 	}
+	// A run that is cut must not leave letters of which nothing says what they mean.
+	if err := d.writeKeywords(); err != nil {
+		return err
+	}
 	return os.Rename(tmp, filepath.Join(d.dir, "cur", name))
 }
 
@@ -161,7 +165,9 @@ func (d *maildir) readKeywords() error {
 	return nil
 }
 
-func (d *maildir) endFolder() error {
+// writeKeywords brings the file up to date. It has the old words or the new ones, whenever
+// the run is cut.
+func (d *maildir) writeKeywords() error {
 	if len(d.words) == d.known {
 		return nil
 	}
@@ -169,8 +175,15 @@ func (d *maildir) endFolder() error {
 	for i, w := range d.words {
 		fmt.Fprintf(&b, "%d %s\n", i, w)
 	}
-	return write(filepath.Join(d.dir, "dovecot-keywords"), &b, time.Time{})
+	tmp := filepath.Join(d.dir, "tmp", "dovecot-keywords")
+	if err := write(tmp, &b, time.Time{}); err != nil {
+		return err
+	}
+	d.known = len(d.words)
+	return os.Rename(tmp, filepath.Join(d.dir, "dovecot-keywords"))
 }
+
+func (d *maildir) endFolder() error { return nil }
 
 // account: subscriptions as Dovecot keeps them, and the scripts.
 func (d *maildir) account(a *restore.Account) error {
