@@ -40,7 +40,7 @@ func New(src *restore.Source, rep *restore.Report, at *Location, o Options) *Des
 }
 
 // Restore brings the folders and, of what belongs to none, the subscriptions: IMAP
-// knows no more. What concerns one message is told to the Report.
+// knows no more. What concerns one message or one folder is told to the Report.
 func (d *Destination) Restore(ctx context.Context, folders []*restore.Folder, account *restore.Account) error {
 	queue := make(chan *restore.Folder)
 	g, gctx := errgroup.WithContext(ctx)
@@ -59,10 +59,9 @@ func (d *Destination) Restore(ctx context.Context, folders []*restore.Folder, ac
 		g.Go(func() error {
 			return d.session(gctx, func(s *session) error {
 				for f := range queue {
-					if err := s.folder(gctx, f); err != nil {
-						return fmt.Errorf("%s: %w", f.Name, err)
+					if err := s.orReport(f, s.folder(gctx, f)); err != nil {
+						return err
 					}
-					d.rep.Folder()
 				}
 				return nil
 			})
@@ -100,6 +99,21 @@ func (d *Destination) session(ctx context.Context, do func(*session) error) erro
 		return errors.Join(err, c.Close())
 	}
 	return errors.Join(c.Logout().Wait(), c.Close())
+}
+
+// orReport tells of a folder that is done, or that the server has refused; any other error
+// is one of the connection.
+func (s *session) orReport(f *restore.Folder, err error) error {
+	var refused *imap.Error
+	switch {
+	case err == nil:
+		s.rep.Folder()
+		return nil
+	case errors.As(err, &refused) && refused.Type != imap.StatusResponseTypeBye:
+		s.rep.Fail(fmt.Errorf("%s: %w", f.Name, err))
+		return nil
+	}
+	return fmt.Errorf("%s: %w", f.Name, err)
 }
 
 // names asks for the delimiter and for where the user's own folders are.

@@ -24,6 +24,9 @@ func (s *session) name(internal string) string {
 	if len(parts) == 0 {
 		return "INBOX"
 	}
+	if s.prefix == "" && strings.EqualFold(parts[0], "INBOX") {
+		parts[0] += "_" // else it would be the mailbox above it
+	}
 	for i, p := range parts {
 		parts[i] = strings.ReplaceAll(p, s.delim, "_")
 	}

@@ -18,7 +18,23 @@ import (
 	"backupd/internal/restore/restoretest"
 )
 
-func serve(t *testing.T) string {
+// refusing is a session that makes no folder of one name.
+type refusing struct {
+	imapserver.Session
+	name string
+}
+
+func (r refusing) Create(name string, o *imap.CreateOptions) error {
+	if name == r.name {
+		return &imap.Error{Type: imap.StatusResponseTypeNo, Text: "no such name here"}
+	}
+	return r.Session.Create(name, o)
+}
+
+func serve(t *testing.T) string { return serveRefusing(t, "") }
+
+// serveRefusing is a server that makes no folder of this name.
+func serveRefusing(t *testing.T, name string) string {
 	mem := imapmemserver.New()
 	user := imapmemserver.NewUser("anne", "secret")
 	if err := user.Create("INBOX", nil); err != nil {
@@ -27,7 +43,7 @@ func serve(t *testing.T) string {
 	mem.AddUser(user)
 	srv := imapserver.New(&imapserver.Options{
 		NewSession: func(*imapserver.Conn) (imapserver.Session, *imapserver.GreetingData, error) {
-			return mem.NewSession(), nil, nil
+			return refusing{mem.NewSession(), name}, nil, nil
 		},
 		Caps:         imap.CapSet{imap.CapIMAP4rev1: {}},
 		InsecureAuth: true,
@@ -114,5 +130,68 @@ func TestParseLocation(t *testing.T) {
 	l, err := imapdest.ParseLocation("imaps://a%40b@host/In/Here?authuser=adm")
 	if err != nil || l.User != "a@b" || l.Addr != "host:993" || l.Folder != "In/Here" || !l.TLS || l.AuthUser != "adm" {
 		t.Errorf("%+v, %v", l, err)
+	}
+}
+
+// A folder that the server does not want is told of, and hinders no other.
+func TestFolderThatIsRefused(t *testing.T) {
+	b := restoretest.New(t, "anne")
+	for i, n := range []string{"user.anne.a", "user.anne.b", "user.anne.c"} {
+		b.Box(n).Deliver(restoretest.Mail(n), 1600000000+int64(i))
+	}
+	b.Sync()
+	src := b.Source(time.Time{})
+	sel, err := src.Select(restore.Options{All: true, DeletedPrefix: "DELETED"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, err := imapdest.ParseLocation("imap://anne@" + serveRefusing(t, "b") + "/?tls=no")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var problems []string
+	rep := &restore.Report{Progress: restoretest.Progress{}, Problem: func(err error) { problems = append(problems, err.Error()) }}
+	d := imapdest.New(src, rep, at, imapdest.Options{Password: "secret", DefaultDomain: "internal", DeletedPrefix: "DELETED"})
+	if err := d.Restore(t.Context(), sel.Folders, nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := rep.Sums(); got.Added != 2 || got.Folders != 2 || len(problems) != 1 || !strings.Contains(problems[0], "user.anne.b") {
+		t.Errorf("%+v, %q", got, problems)
+	}
+}
+
+// A folder of the name INBOX below the INBOX is another one.
+func TestInboxBelowInbox(t *testing.T) {
+	b := restoretest.New(t, "anne")
+	for i, n := range []string{"user.anne", "user.anne.Inbox"} {
+		b.Box(n).Deliver(restoretest.Mail(n), 1600000000+int64(i))
+	}
+	b.Sync()
+	src := b.Source(time.Time{})
+	sel, err := src.Select(restore.Options{All: true, DeletedPrefix: "DELETED"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := serve(t)
+	at, err := imapdest.ParseLocation("imap://anne@" + addr + "/?tls=no")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := imapdest.New(src, restoretest.Report(t), at, imapdest.Options{Password: "secret", DefaultDomain: "internal", DeletedPrefix: "DELETED"})
+	if err := d.Restore(t.Context(), sel.Folders, nil); err != nil {
+		t.Fatal(err)
+	}
+	c, err := imapclient.DialInsecure(addr, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.Login("anne", "secret").Wait(); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"INBOX", "Inbox_"} {
+		if got, err := c.Select(name, nil).Wait(); err != nil || got.NumMessages != 1 {
+			t.Errorf("%s: %+v, %v", name, got, err)
+		}
 	}
 }
