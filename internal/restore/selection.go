@@ -233,7 +233,7 @@ func (c *chooser) folders() error {
 	byName := map[string]*Folder{}
 	taken := map[Ref]bool{}
 	for _, h := range c.list {
-		if head := (cyrus.Mailbox{Type: textField(h.state, "MBOXTYPE")}); head.Deleted() {
+		if head := (cyrus.Mailbox{Type: textField(h.state, "MBOXTYPE")}); head.Deleted() || c.opt.Deleted == Without && c.gone(h.state) {
 			continue
 		}
 		name := c.opt.target(h.state.Name)

@@ -77,6 +77,8 @@ func TestSelect(t *testing.T) {
 		{"as it was", restore.Options{Objects: []string{"user/anne"}, AsItWas: true}, ":1,3"},
 		{"recursive", restore.Options{Objects: []string{"user/anne/Work"}, Recursive: true}, ".Work.2026:1 .Work:1"},
 		{"recursive over all", restore.Options{Objects: []string{"user/anne"}, Recursive: true, AsItWas: true}, ".Old:1 .Work.2026:1 .Work:1 .Workshop: :1,3"},
+		{"recursive, but nothing that was deleted", restore.Options{Objects: []string{"user/anne"}, Recursive: true, Deleted: restore.Without}, ".Work.2026:1 .Work:1 .Workshop: :1,3"},
+		{"a deleted folder, but nothing that was deleted", restore.Options{Objects: []string{"user/anne/Old", deleted}, Deleted: restore.Without}, ""},
 		{"a deleted folder by its name", restore.Options{Objects: []string{"user/anne/Old"}}, ".Old:1"},
 		{"and by the other", restore.Options{Objects: []string{"DELETED/user/anne/Old/65550A1B"}}, ".Old:1"},
 		{"by uniqueid", restore.Options{Objects: []string{boxes["user.anne.Work"].UniqueID}}, ".Work:1"},
