@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 
 	"backupd/objstore"
@@ -71,7 +72,7 @@ func copiesOf(ctx context.Context, parts []Config, n Name) ([]*Found, error) {
 }
 
 // BrowseAll yields the backups of all partitions, one partition after the other. What
-// lives in another of them since a move is passed over.
+// lives in another of them since a move is passed over, and so is what a move is copying.
 func BrowseAll(ctx context.Context, parts []Config) iter.Seq2[*Found, error] {
 	return func(yield func(*Found, error) bool) {
 		for _, p := range parts {
@@ -79,6 +80,11 @@ func BrowseAll(ctx context.Context, parts []Config) iter.Seq2[*Found, error] {
 				if err == nil && len(parts) > 1 {
 					var here bool
 					if here, err = f.livesHere(ctx, parts); err == nil && !here {
+						continue
+					}
+				}
+				if errors.Is(err, ErrIncomplete) {
+					if _, none := FindAny(ctx, parts, f.Path); none == nil {
 						continue
 					}
 				}
@@ -99,30 +105,50 @@ func (f *Found) livesHere(ctx context.Context, parts []Config) (bool, error) {
 	return at != nil && at.Partition.Name == f.Partition.Name, err
 }
 
+// ErrIncomplete is of something that has objects of a backup, but no backup.json.
+var ErrIncomplete = errors.New("has no backup.json: a move, an export or an import to there was cut off, which is finished by doing it again, or the object was lost")
+
 // Browse yields the backups of a partition in order of their paths. It skips from one
-// backup to the next: a list request or two for each, however long their logs are.
+// backup to the next: a list request or two for each, however long their logs are. What is
+// wrong with one, of which Path is all that is known then, does not hide the others.
 func Browse(ctx context.Context, p Config) iter.Seq2[*Found, error] {
 	return func(yield func(*Found, error) bool) {
 		after := ""
 		for {
 			path, err := nextBackup(ctx, p.Store, after)
-			if err == nil && path == "" {
-				return
-			}
-			var info *BackupInfo
-			if err == nil {
-				info, err = readBackupInfo(ctx, p.Store, path)
-			}
 			if err != nil {
 				yield(nil, fmt.Errorf("partition %s: %w", p.Name, err))
 				return
 			}
-			if !yield(&Found{Partition: p, Path: path, Info: *info}, nil) {
+			if path == "" {
 				return
 			}
-			after = backupPrefix(path) + "~" // behind every name in a backup
+			f, err := browsed(ctx, p, path)
+			if !yield(f, err) || ofStore(err) {
+				return
+			}
+			after = "backups/" + path + "0" // which follows "/": behind all that is in the backup
 		}
 	}
+}
+
+func browsed(ctx context.Context, p Config, path string) (*Found, error) {
+	f := &Found{Partition: p, Path: path}
+	info, err := readBackupInfo(ctx, p.Store, path)
+	switch {
+	case errors.Is(err, objstore.ErrNotExist):
+		return f, fmt.Errorf("partition %s: backups/%s %w", p.Name, path, ErrIncomplete)
+	case err != nil:
+		return f, fmt.Errorf("partition %s: %w", p.Name, err)
+	}
+	f.Info = *info
+	return f, nil
+}
+
+// ofStore says that the store could not be asked, so that nothing else can be asked either.
+func ofStore(err error) bool {
+	var e *objstore.Error
+	return errors.As(err, &e)
 }
 
 // nextBackup is the path of the first backup behind a key, "" at the end.
@@ -132,7 +158,7 @@ func nextBackup(ctx context.Context, s objstore.Store, after string) (string, er
 			return "", err
 		}
 		parts := strings.SplitN(info.Key, "/", 4)
-		if len(parts) < 4 {
+		if len(parts) < 4 || !slices.Contains([]string{KindUser, KindShared, KindServer}, parts[1]) {
 			continue // not ours
 		}
 		return parts[1] + "/" + parts[2], nil

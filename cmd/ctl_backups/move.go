@@ -43,8 +43,9 @@ func (c *command) toMove() iter.Seq2[*partitions.Found, error] {
 				continue
 			}
 			for f, err := range partitions.Browse(c.ctx, p) {
-				// What is there already fits the names, too.
-				if err == nil && (!c.fits(f) || p.Name == c.target) {
+				// What is there already fits the names, too. What an earlier move has left
+				// unfinished there is finished by this one.
+				if err == nil && (!c.fits(f) || p.Name == c.target) || errors.Is(err, partitions.ErrIncomplete) && p.Name == c.target {
 					continue
 				}
 				if !yield(f, err) {

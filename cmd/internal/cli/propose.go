@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -48,6 +49,9 @@ func backupNames(ctx context.Context, config string, m Mode, begun string) ([]st
 	var out []string
 	for _, p := range parts {
 		for f, err := range partitions.Browse(ctx, p) {
+			if errors.Is(err, partitions.ErrIncomplete) {
+				continue
+			}
 			if err != nil || len(out) == proposeMost {
 				return out, err
 			}

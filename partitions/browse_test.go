@@ -1,0 +1,108 @@
+package partitions_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"backupd/objstore"
+	"backupd/objstore/memstore"
+	"backupd/partitions"
+)
+
+// threeUsers are backups of anne, bob and carol in the first of two partitions.
+func threeUsers(t *testing.T) (*memstore.Store, []partitions.Config) {
+	store, empty := newStore(), newStore()
+	h := newHost(t, store)
+	for _, who := range []string{"anne", "bob", "carol"} {
+		h.sync(who, newSource("user."+who))
+	}
+	h.stop()
+	return store, []partitions.Config{{Name: "p0", Store: store}, {Name: "p1", Store: empty}}
+}
+
+// browsed are the paths that are yielded, and the errors.
+func browsed(t *testing.T, parts []partitions.Config) (paths []string, failed []error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	for f, err := range partitions.BrowseAll(ctx, parts) {
+		if err != nil {
+			failed = append(failed, err)
+			continue
+		}
+		if paths = append(paths, f.Path); len(paths) > 10 {
+			t.Fatal("it does not end")
+		}
+	}
+	return paths, failed
+}
+
+// One backup.json that is lost or damaged is told of, and hides no other backup.
+func TestBrowseGoesOn(t *testing.T) {
+	const key = "backups/user/bob/backup.json"
+	for name, spoil := range map[string]func(*memstore.Store){
+		"lost": func(s *memstore.Store) {
+			if err := s.Delete(t.Context(), key); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"damaged": func(s *memstore.Store) { put(t, s, key, []byte("{")) },
+	} {
+		store, parts := threeUsers(t)
+		spoil(store)
+		paths, failed := browsed(t, parts)
+		if !slices.Equal(paths, []string{"user/anne", "user/carol"}) || len(failed) != 1 ||
+			!strings.Contains(failed[0].Error(), "partition p0") || !strings.Contains(failed[0].Error(), "user/bob") {
+			t.Errorf("%s: %q, %v", name, paths, failed)
+		}
+	}
+}
+
+// A copy that a move is still making is no backup yet; that which it is made of is.
+func TestBrowseWhileOneIsMoved(t *testing.T) {
+	store, parts := threeUsers(t)
+	copyStore(t, store, parts[1].Store, func(key string) bool {
+		return strings.HasPrefix(key, "backups/user/bob/") && !strings.HasSuffix(key, "backup.json")
+	})
+	paths, failed := browsed(t, parts)
+	if !slices.Equal(paths, []string{"user/anne", "user/bob", "user/carol"}) || len(failed) > 0 {
+		t.Errorf("%q, %v", paths, failed)
+	}
+	var errs []error
+	for _, err := range partitions.Browse(t.Context(), parts[1]) {
+		errs = append(errs, err)
+	}
+	if len(errs) != 1 || !errors.Is(errs[0], partitions.ErrIncomplete) {
+		t.Errorf("the other partition alone: %v, want ErrIncomplete", errs)
+	}
+}
+
+// What others have put into the bucket is passed over.
+func TestBrowsePassesOverOthersKeys(t *testing.T) {
+	store, parts := threeUsers(t)
+	for _, key := range []string{"backups/user/anne/~notes", "backups/user/anne/\u00fc", "backups/index.html", "backups/old/of/me"} {
+		put(t, store, key, []byte("x"))
+	}
+	paths, failed := browsed(t, parts)
+	if !slices.Equal(paths, []string{"user/anne", "user/bob", "user/carol"}) || len(failed) > 0 {
+		t.Errorf("%q, %v", paths, failed)
+	}
+}
+
+// A store that is away ends it.
+func TestBrowseOverAnOutage(t *testing.T) {
+	store, parts := threeUsers(t)
+	store.SetFaults(func(op, key string) error {
+		if op == "get" && strings.HasSuffix(key, "backup.json") {
+			return memstore.ErrInjected
+		}
+		return nil
+	}, nil)
+	if paths, failed := browsed(t, parts[:1]); len(paths) > 0 || len(failed) != 1 || !objstore.IsTemporary(failed[0]) {
+		t.Errorf("%q, %v", paths, failed)
+	}
+}
