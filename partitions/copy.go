@@ -65,22 +65,30 @@ func (c *copier) upTo(ctx context.Context, n uint64) error {
 	if err := c.checkAbsent(ctx, n); err != nil {
 		return err
 	}
-	for prefix, ahead := range c.prefixes() {
-		if err := c.objects(ctx, prefix, n, ahead); err != nil {
+	for whole := false; !whole; {
+		var err error
+		if whole, err = c.rest(ctx, n); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// prefixes are those of a backup, blocks before the log and the log before checkpoints,
-// which name them; the log in its order, since it may be read meanwhile.
-func (c *copier) prefixes() iter.Seq2[string, int] {
-	return func(yield func(string, int) bool) {
-		_ = yield(history.RecordsPrefix(c.from.Path), copyAhead) &&
-			yield(history.LogPrefix(c.from.Path), 1) &&
-			yield(history.CheckpointPrefix(c.from.Path), copyAhead)
+// rest copies blocks before the log and the log before checkpoints, which name them; the
+// log in its order, since it may be read meanwhile. whole is false where a checkpoint was
+// put anew meanwhile.
+func (c *copier) rest(ctx context.Context, n uint64) (whole bool, err error) {
+	checkpoints, err := c.checkpoints(ctx, n)
+	if err != nil {
+		return false, err
 	}
+	if err := c.objects(ctx, c.lacking(ctx, history.RecordsPrefix(c.from.Path), n), copyAhead); err != nil {
+		return false, err
+	}
+	if err := c.objects(ctx, c.lacking(ctx, history.LogPrefix(c.from.Path), n), 1); err != nil {
+		return false, err
+	}
+	return c.putCheckpoints(ctx, checkpoints)
 }
 
 func (c *copier) report() {
@@ -157,12 +165,16 @@ func (c *copier) wanted(key string, n uint64) bool {
 	return history.IsRecordsKey(c.from.Path, key)
 }
 
-func (c *copier) objects(ctx context.Context, prefix string, n uint64, ahead int) error {
+// objects copies them, so many at once.
+func (c *copier) objects(ctx context.Context, list iter.Seq2[objstore.Info, error], ahead int) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(ahead)
-	for info, err := range c.lacking(gctx, prefix, n) {
+	for info, err := range list {
 		if err != nil {
 			return errors.Join(g.Wait(), err)
+		}
+		if gctx.Err() != nil {
+			break // Wait says why
 		}
 		g.Go(func() error { return await0(gctx, func() error { return c.object(gctx, info) }) })
 		c.done.Objects++
@@ -174,12 +186,16 @@ func (c *copier) objects(ctx context.Context, prefix string, n uint64, ahead int
 
 // object copies one as it is.
 func (c *copier) object(ctx context.Context, info objstore.Info) error {
-	body, drop, err := held(ctx, c.from.Partition.Store, info)
+	body, _, drop, err := held(ctx, c.from.Partition.Store, info.Key)
 	if err != nil {
 		return err
 	}
 	defer drop()
-	_, err = c.to.store.Put(ctx, info.Key, body, objstore.PutOptions{IfAbsent: !c.to.set.opt.Exclusive})
+	return c.put(ctx, info.Key, body)
+}
+
+func (c *copier) put(ctx context.Context, key string, body objstore.Body) error {
+	_, err := c.to.store.Put(ctx, key, body, objstore.PutOptions{IfAbsent: !c.to.set.opt.Exclusive})
 	if errors.Is(err, objstore.ErrExist) {
 		return nil // an unclear answer: what is copied never changes
 	}
@@ -190,27 +206,27 @@ func (c *copier) object(ctx context.Context, info objstore.Info) error {
 const heldInMemory = 16 << 20
 
 // held reads an object, to be put. drop ends it.
-func held(ctx context.Context, s objstore.Store, info objstore.Info) (body objstore.Body, drop func(), err error) {
-	o, err := s.Get(ctx, info.Key, 0, -1)
+func held(ctx context.Context, s objstore.Store, key string) (body objstore.Body, etag string, drop func(), err error) {
+	o, err := s.Get(ctx, key, 0, -1)
 	if err != nil {
-		return nil, nil, err
+		return nil, "", nil, err
 	}
 	defer o.Close()
 	if o.Size <= heldInMemory {
 		b, err := io.ReadAll(o)
-		return bytes.NewReader(b), func() {}, err
+		return bytes.NewReader(b), o.ETag, func() {}, err
 	}
 	f, err := os.CreateTemp("", "backupd-copy-")
 	if err != nil {
-		return nil, nil, err
+		return nil, "", nil, err
 	}
 	drop = func() { _ = f.Close() }
 	size, err := io.Copy(f, o)
 	if err = errors.Join(err, os.Remove(f.Name())); err != nil {
 		drop()
-		return nil, nil, err
+		return nil, "", nil, err
 	}
-	return io.NewSectionReader(f, 0, size), drop, nil
+	return io.NewSectionReader(f, 0, size), o.ETag, drop, nil
 }
 
 // checkAbsent sees that no message of the newest state is among what could not be found:

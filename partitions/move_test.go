@@ -505,3 +505,40 @@ func TestMoveOfABackupInTwoPartitions(t *testing.T) {
 		t.Error("it was moved")
 	}
 }
+
+// A daemon writes a checkpoint while its backup is exported: the copy has it whole, or not
+// at all.
+func TestExportWhileACheckpointIsWritten(t *testing.T) {
+	w, _ := inTwo(t)
+	from := w.home().Partition.Store.(*memstore.Store)
+	for _, again := range []bool{false, true} { // a new one, and one that is put anew with other blocks
+		out, lists, put := newStore(), 0, false
+		from.SetFaults(func(op, key string) error {
+			if op != "list" || key != history.LogPrefix(w.path()) || put {
+				return nil
+			}
+			if lists++; lists == 2 { // the blocks have been copied
+				put = true
+				at := history.Moment{FromLog: again}
+				m, err := history.Load(t.Context(), from, w.path(), at)
+				if err != nil {
+					return err
+				}
+				defer m.Close()
+				_, err = m.WriteCheckpoint(t.Context(), pack.Options{})
+				return err
+			}
+			return nil
+		}, nil)
+		h := newHost(t, out)
+		if _, err := h.set.CopyTo(t.Context(), w.home(), "p0", nil); err != nil || !put {
+			t.Fatalf("%v, a checkpoint was put: %v", err, put)
+		}
+		from.SetFaults(nil, nil)
+		h.stop()
+		checkBucket(t, out, w.path(), w.boxes...).Close()
+		if problems, _ := verify(t, out, false); len(problems) > 0 {
+			t.Errorf("put anew %v: %q", again, problems)
+		}
+	}
+}
