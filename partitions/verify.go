@@ -103,6 +103,14 @@ func (w *verifier) run() error {
 	if got := w.f.Name().Path(); got != w.f.Path {
 		w.problem(Problem{Object: backupInfoKey(w.f.Path), Text: "it is the backup of " + w.f.Name().String()})
 	}
+	if err := w.lock(); err != nil {
+		return err
+	}
+	if _, _, err := history.ReadCondemned(w.ctx, w.f.Partition.Store); err != nil {
+		if err := w.damage(history.CondemnedKey, err); err != nil { // no daemon writes to the partition then
+			return err
+		}
+	}
 	var m *history.Mem
 	var err error
 	if w.v.Quick {
@@ -123,6 +131,16 @@ func (w *verifier) run() error {
 	return w.bodies(m)
 }
 
+// lock looks at lock.json: a daemon that cannot read it commits nothing.
+func (w *verifier) lock() error {
+	_, _, err := readLock(w.ctx, w.f.Partition.Store, w.f.Path)
+	if err == nil || ofStore(err) {
+		return err
+	}
+	w.problem(Problem{Object: lockKey(w.f.Path), Text: err.Error()})
+	return nil
+}
+
 // newest is the state that a restore would begin with: the newest checkpoint, and the
 // commits after it. nil when it cannot be read, which has been reported.
 func (w *verifier) newest() (*history.Mem, error) {
@@ -138,6 +156,11 @@ func (w *verifier) newest() (*history.Mem, error) {
 	if m.Checkpoint().Number > 0 {
 		w.done.Checkpoints = 1
 	}
+	// What the commits have not touched was not read yet.
+	err = m.CheckBlocks(w.ctx, w.seen, func(object string, err error) { w.problem(Problem{Object: object, Text: err.Error()}) })
+	if err != nil {
+		return nil, errors.Join(err, m.Close())
+	}
 	return m, nil
 }
 
@@ -145,6 +168,9 @@ func (w *verifier) newest() (*history.Mem, error) {
 // compares each checkpoint with the state there.
 func (w *verifier) whole() (*history.Mem, error) {
 	first, newest, err := w.objects()
+	if err == nil && newest == 0 {
+		err = w.noLog()
+	}
 	if err != nil || newest == 0 {
 		return nil, err
 	}
@@ -167,7 +193,18 @@ func (w *verifier) whole() (*history.Mem, error) {
 	return m, w.damage("backups/"+w.f.Path, err)
 }
 
-// objects reads every object of the backup itself, and says which commits there are.
+// noLog looks at a backup without commits: it was made, and never written to, unless a
+// checkpoint tells otherwise.
+func (w *verifier) noLog() error {
+	numbers, err := w.f.Log().Checkpoints(w.ctx)
+	if err == nil && len(numbers) > 0 {
+		w.problem(Problem{Object: history.LogPrefix(w.f.Path), Text: fmt.Sprintf("no commit is left; the newest checkpoint is of commit %d", numbers[0])})
+	}
+	return err
+}
+
+// objects reads every object of the backup itself, and says which commits there are. Keys
+// that are none of ours are passed over.
 func (w *verifier) objects() (first, newest uint64, err error) {
 	w.step("checking the objects of the log")
 	prefix := backupPrefix(w.f.Path)
@@ -180,7 +217,7 @@ func (w *verifier) objects() (first, newest uint64, err error) {
 				first = from
 			}
 			newest = max(newest, to)
-		} else if info.Key == backupInfoKey(w.f.Path) || info.Key == lockKey(w.f.Path) {
+		} else if _, ok := history.ParseCheckpointKey(w.f.Path, info.Key); !ok && !history.IsRecordsKey(w.f.Path, info.Key) {
 			continue
 		}
 		w.done.Objects++

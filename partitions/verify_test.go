@@ -259,3 +259,84 @@ func TestVerifyOverAnOutage(t *testing.T) {
 		t.Errorf("%v, want a temporary error", err)
 	}
 }
+
+// A log that is gone, of which a checkpoint remains, is not a backup that was never written to.
+func TestVerifyFindsALostLog(t *testing.T) {
+	s := checked(t)
+	for _, key := range containers(t, s) {
+		if strings.Contains(key, "/log/") {
+			if err := s.Delete(t.Context(), key); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, quick := range []bool{true, false} {
+		if problems, done := verify(t, s, quick); done.Damaged == 0 || !strings.Contains(strings.Join(problems, "\n"), "backups/user/anne") {
+			t.Errorf("quick %v: %q", quick, problems)
+		}
+	}
+}
+
+// What others have put below a backup is none of its objects, whole or not.
+func TestVerifyPassesOverOthersKeys(t *testing.T) {
+	s := checked(t)
+	for _, key := range []string{"notes.txt", "log/notes", "log/0000000000000001.tar.zst.part", "checkpoints/1.tar.zst", "records/x.tar.zst"} {
+		replace(t, s, "backups/user/anne/"+key, []byte("x"))
+	}
+	if problems, _ := verify(t, s, false); len(problems) > 0 {
+		t.Errorf("%q", problems)
+	}
+}
+
+// A lock.json that nobody can read keeps everybody off.
+func TestVerifyFindsADamagedLock(t *testing.T) {
+	s := checked(t)
+	if err := lock(t, found(t, s), partitions.LockOptions{}).Release(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if problems, _ := verify(t, s, false); len(problems) > 0 {
+		t.Fatalf("%q", problems)
+	}
+	const key = "backups/user/anne/lock.json"
+	replace(t, s, key, body(t, s, key)[:20])
+	for _, quick := range []bool{true, false} {
+		if problems, _ := verify(t, s, quick); len(problems) != 1 || !strings.Contains(problems[0], key) {
+			t.Errorf("quick %v: %q", quick, problems)
+		}
+	}
+}
+
+// Nor does anybody write to a partition whose condemned.json cannot be read.
+func TestVerifyFindsADamagedListOfPacks(t *testing.T) {
+	s := checked(t)
+	replace(t, s, history.CondemnedKey, []byte("{"))
+	for _, quick := range []bool{true, false} {
+		if problems, _ := verify(t, s, quick); len(problems) != 1 || !strings.Contains(problems[0], history.CondemnedKey) {
+			t.Errorf("quick %v: %q", quick, problems)
+		}
+	}
+}
+
+// Quick or not, every block of the newest checkpoint is looked at.
+func TestVerifyQuicklyFindsLostBlocks(t *testing.T) {
+	s := checked(t)
+	m := load(t, s, "user/anne")
+	defer m.Close()
+	lost := 0
+	for _, key := range containers(t, s) {
+		if !strings.Contains(key, "/records/") {
+			continue
+		}
+		whole := body(t, s, key)
+		if err := s.Delete(t.Context(), key); err != nil {
+			t.Fatal(err)
+		}
+		if problems, _ := verify(t, s, true); strings.Contains(strings.Join(problems, "\n"), key) {
+			lost++
+		}
+		replace(t, s, key, whole)
+	}
+	if lost != 2 { // each checkpoint put one; the newest names blocks in both
+		t.Errorf("%d lost objects were named, want 2", lost)
+	}
+}
