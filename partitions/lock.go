@@ -127,10 +127,16 @@ func (l *Lock) put(ctx context.Context, o objstore.PutOptions) error {
 	switch {
 	case err != nil:
 		return errors.Join(putErr, err)
-	case there != nil && there.ID == l.file.ID && there.Expires.Equal(l.file.Expires):
+	case there == nil:
+		return putErr
+	case there.ID == l.file.ID && there.Expires.Equal(l.file.Expires):
 		l.etag = info.ETag
 		return nil
-	case there != nil && there.ID != l.file.ID && there.holds(l.storeTime(info)):
+	case there.ID == l.file.ID && info.ETag != l.etag:
+		// An earlier put of ours, of which nobody knew what had come of it.
+		l.etag = info.ETag
+		return l.put(ctx, objstore.PutOptions{IfMatch: info.ETag})
+	case there.ID != l.file.ID && there.holds(l.storeTime(info)):
 		return there.held()
 	}
 	return putErr

@@ -2,8 +2,10 @@ package partitions_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -210,4 +212,36 @@ func TestLockKeepsTheOnlyWriterOff(t *testing.T) {
 		t.Errorf("the log has %d commits, want the mailbox, the lock and the mailbox", n)
 	}
 	checkBucket(t, store, "user/anne", inbox)
+}
+
+// A renewal whose answer was lost may have taken effect: the lock is not taken for lost.
+func TestLockOutlivesALostAnswer(t *testing.T) {
+	store := newStore()
+	newHostWith(t, shortWait, store).sync("anne", newSource("user.anne"))
+	var lost atomic.Int64
+	l := lock(t, found(t, store), partitions.LockOptions{Lease: 600 * time.Millisecond})
+	// The answer to the put is lost, and the one to the question what came of it.
+	store.SetFaults(func(op, key string) error {
+		if op == "get" && strings.HasSuffix(key, "lock.json") && lost.Load() == 1 {
+			lost.Add(1)
+			return memstore.ErrInjected
+		}
+		return nil
+	}, func(op, key string) error {
+		if op == "put" && strings.HasSuffix(key, "lock.json") && lost.CompareAndSwap(0, 1) {
+			return memstore.ErrInjected
+		}
+		return nil
+	})
+	select {
+	case <-l.Lost().Done():
+		t.Fatalf("it was lost: %v", context.Cause(l.Lost()))
+	case <-time.After(1500 * time.Millisecond):
+	}
+	if lost.Load() != 2 {
+		t.Errorf("%d answers were lost: this test no longer shows what it should", lost.Load())
+	}
+	if err := l.Release(t.Context()); err != nil {
+		t.Error(err)
+	}
 }
