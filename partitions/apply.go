@@ -224,26 +224,42 @@ func (b *Backup) drop() error {
 }
 
 func (b *Backup) refill(ctx context.Context) error {
-	cp, err := await(ctx, func() (*history.Mem, error) {
-		return history.LoadCheckpoint(ctx, b.part.store, b.path)
-	})
-	if err != nil && !errors.Is(err, objstore.ErrNotExist) {
-		return err
-	}
-	if cp != nil {
-		defer cp.Close()
-		// Its blocks are read as they are asked for: all of it is safe to repeat.
-		if err := await0(ctx, func() error { return b.importCheckpoint(cp) }); err != nil {
+	unread := b.fromCheckpoint(ctx)
+	if unread != nil {
+		if !history.IsUnreadable(unread) {
+			return unread
+		}
+		b.set.log.Error("a checkpoint is damaged; the whole log is read instead. ctl_backups verify tells what it is", "backup", b.path, "err", unread)
+		if err := b.drop(); err != nil {
+			return err
+		}
+		if err := b.newEntry(true); err != nil {
 			return err
 		}
 	}
 	if err := b.replay(ctx); err != nil {
-		return err
+		return errors.Join(err, unread)
 	}
 	if err := b.catchUp(ctx); err != nil {
 		return err
 	}
 	return b.findMissing()
+}
+
+// fromCheckpoint takes what the newest checkpoint says, if there is one.
+func (b *Backup) fromCheckpoint(ctx context.Context) error {
+	cp, err := await(ctx, func() (*history.Mem, error) {
+		return history.LoadCheckpoint(ctx, b.part.store, b.path)
+	})
+	if errors.Is(err, history.ErrNoCheckpoint) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer cp.Close()
+	// Its blocks are read as they are asked for: all of it is safe to repeat.
+	return await0(ctx, func() error { return b.importCheckpoint(cp) })
 }
 
 // replay applies the commits behind a checkpoint, out of single objects and segments.

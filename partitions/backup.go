@@ -31,8 +31,9 @@ type Backup struct {
 	epoch uint64     // of part, when entry was made known
 	lock  lockView
 
-	mu      sync.Mutex
-	pending bool // a checkpoint is asked for
+	mu       sync.Mutex
+	pending  bool      // a checkpoint is asked for
+	unfolded time.Time // when one could not be made, since something is damaged
 }
 
 // entry is what the index keeps of a backup under BackupKey.

@@ -3,11 +3,16 @@ package partitions
 import (
 	"context"
 	"errors"
+	"time"
 
 	"backupd/index"
 	"backupd/objstore"
 	"backupd/partitions/history"
 )
+
+// foldAgain is how long a log that could not be folded, for it is damaged, is left alone:
+// its next commit would have it read once more.
+const foldAgain = time.Hour
 
 // checkpointDue asks for a checkpoint when enough log lies behind the last one. The
 // turn is held. It is written in the background: nothing waits for it, and a log
@@ -19,7 +24,7 @@ func (s *Set) checkpointDue(b *Backup) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.pending {
+	if b.pending || s.opt.Now().Sub(b.unfolded) < foldAgain {
 		return
 	}
 	select {
@@ -42,6 +47,9 @@ func (s *Set) writeCheckpoints() {
 			}
 			b.mu.Lock()
 			b.pending = false
+			if history.IsUnreadable(err) {
+				b.unfolded = s.opt.Now()
+			}
 			b.mu.Unlock()
 		}
 	}
@@ -84,7 +92,11 @@ func (b *Backup) writeCheckpoint(ctx context.Context) error {
 func (p *Partition) fold(ctx context.Context, path string, checkpoint, number uint64) (*history.Mem, error) {
 	m, err := p.foldFrom(ctx, path, checkpoint, number)
 	if errors.Is(err, objstore.ErrNotExist) || errors.Is(err, history.ErrAbsent) {
-		return history.Load(ctx, p.store, path, history.Moment{Number: number})
+		m, err = history.Load(ctx, p.store, path, history.Moment{Number: number})
+	}
+	if checkpoint > 0 && history.IsUnreadable(err) {
+		p.set.log.Error("a checkpoint is damaged; the next one is made of the whole log. ctl_backups verify tells what it is", "backup", path, "err", err)
+		m, err = history.Load(ctx, p.store, path, history.Moment{Number: number, FromLog: true})
 	}
 	return m, err
 }

@@ -23,6 +23,12 @@ func IsDamage(err error) bool {
 	return false
 }
 
+// IsUnreadable tells damage from what only a newer version of this program can read: of a
+// checkpoint, that the log may tell the same.
+func IsUnreadable(err error) bool {
+	return IsDamage(err) && !errors.Is(err, ErrVersion) && !errors.Is(err, pack.ErrVersion)
+}
+
 // Difference compares two states as of the same commit: "" when they are equal,
 // otherwise the first line of the state that is not the same in both.
 func (m *Mem) Difference(o *Mem) (string, error) {

@@ -163,7 +163,10 @@ func wantEntry(next func() (entry, error, bool), name string) (entry, error) {
 	return e, err
 }
 
-// LoadCheckpoint reads the newest checkpoint; objstore.ErrNotExist when there is none.
+// ErrNoCheckpoint: none was written yet.
+var ErrNoCheckpoint = errors.New("there is none")
+
+// LoadCheckpoint reads the newest checkpoint; ErrNoCheckpoint when there is none.
 // It lists the checkpoints. ctx must hold as long as the Mem is used.
 func LoadCheckpoint(ctx context.Context, s objstore.Store, backup string) (*Mem, error) {
 	numbers, err := (&Log{Store: s, Backup: backup}).Checkpoints(ctx)
@@ -171,7 +174,7 @@ func LoadCheckpoint(ctx context.Context, s objstore.Store, backup string) (*Mem,
 		return nil, err
 	}
 	if len(numbers) == 0 {
-		return nil, fmt.Errorf("checkpoints of %s: %w", backup, objstore.ErrNotExist)
+		return nil, fmt.Errorf("checkpoints of %s: %w", backup, ErrNoCheckpoint)
 	}
 	return ReadCheckpoint(ctx, s, backup, numbers[0])
 }
