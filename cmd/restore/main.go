@@ -58,9 +58,11 @@ func run(ctx context.Context, argv []string, std stdio) error {
 	if err != nil {
 		return err
 	}
-	mem, err := found.Load(ctx, o.moment)
+	at := o.moment
+	at.FromLog = o.fromLog
+	mem, err := found.Load(ctx, at)
 	if err != nil {
-		return explainMoment(err, o)
+		return explain(err, o)
 	}
 	defer mem.Close()
 	if err := found.Elsewhere(ctx, mem); err != nil {
@@ -78,10 +80,13 @@ func run(ctx context.Context, argv []string, std stdio) error {
 	return (&job{options: o, bucket: b, src: src, std: std, asOf: mem.Time()}).run(ctx)
 }
 
-// explainMoment says what to do about a moment that the backup does not have.
-func explainMoment(err error, o *options) error {
-	if errors.Is(err, history.ErrBeforeFirst) {
+// explain says what to do about a moment that the backup does not have, and about damage.
+func explain(err error, o *options) error {
+	switch {
+	case errors.Is(err, history.ErrBeforeFirst):
 		return fmt.Errorf("nothing of the backup is as old as %s: cyr_backup %s list chunks shows what there is (%w)", o.moment, o.backup, err)
+	case history.IsUnreadable(err) && !errors.Is(err, history.ErrAbsent) && !o.fromLog:
+		return fmt.Errorf("%w. If that is a checkpoint or a part of one, --from-log does without; ctl_backups verify %s tells what is damaged", err, o.backup)
 	}
 	return err
 }
@@ -110,7 +115,7 @@ type job struct {
 func (j *job) run(ctx context.Context) error {
 	sel, err := j.src.Select(j.selection)
 	if err != nil {
-		return err
+		return explain(err, j.options)
 	}
 	bar := newProgress(j.options, j.std.err)
 	rep := &restore.Report{Progress: bar, Problem: func(err error) { bar.line(j.std.err, "restore: "+err.Error()) }}
@@ -140,7 +145,7 @@ func (j *job) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = to.Restore(ctx, sel.Folders, account)
+	err = explain(to.Restore(ctx, sel.Folders, account), j.options)
 	bar.end()
 	j.summary(rep.Sums())
 	if err == nil && rep.Sums().Problems > 0 {

@@ -24,6 +24,7 @@ type options struct {
 	backup       string
 	selection    restore.Options
 	moment       history.Moment
+	fromLog      bool
 	acl          *string
 	partition    string
 	local        bool

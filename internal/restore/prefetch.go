@@ -19,10 +19,10 @@ type Loaded struct {
 	Err  error
 }
 
-// Ends says that the store itself is away, or closed to us: no other message could be
-// read either. Any other Err is of this message alone.
+// Ends says that the store itself is away, or closed to us, or that the state of the backup
+// cannot be read: no other message could be read either. Any other Err is of this message alone.
 func (l *Loaded) Ends() bool {
-	return objstore.IsTemporary(l.Err) || errors.Is(l.Err, objstore.ErrDenied) || errors.Is(l.Err, objstore.ErrNoBucket) ||
+	return objstore.IsTemporary(l.Err) || errors.Is(l.Err, ErrState) || errors.Is(l.Err, objstore.ErrDenied) || errors.Is(l.Err, objstore.ErrNoBucket) ||
 		errors.Is(l.Err, context.Canceled) || errors.Is(l.Err, context.DeadlineExceeded)
 }
 

@@ -86,6 +86,9 @@ func (s *Source) EachLive(uniqueid string, fn func(*cyrus.Record) error) error {
 	return nil
 }
 
+// ErrState is about the state of the backup itself: nothing of it can be brought then.
+var ErrState = errors.New("the state of the backup")
+
 // ErrNotHeld is about a message whose body never came into the backup.
 var ErrNotHeld = errors.New("its body is not in the backup")
 
@@ -103,7 +106,7 @@ func (s *Source) state(g cyrus.GUID) (*history.MessageState, error) {
 	defer s.mu.Unlock()
 	m, err := s.mem.Message(g)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", ErrState, err)
 	}
 	if m == nil || m.Missing {
 		return nil, fmt.Errorf("message %s: %w", g, ErrNotHeld)
@@ -114,7 +117,11 @@ func (s *Source) state(g cyrus.GUID) (*history.MessageState, error) {
 func (s *Source) places(c history.ChunkID) ([]history.Place, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.mem.Places(c)
+	list, err := s.mem.Places(c)
+	if err != nil {
+		err = fmt.Errorf("%w: %w", ErrState, err)
+	}
+	return list, err
 }
 
 // Body is a message whose bytes are known to be those of its GUID.
