@@ -245,12 +245,31 @@ func (c *copier) checkAbsent(ctx context.Context, n uint64) error {
 			return err
 		}
 		for _, chunk := range msg.Chunks {
-			if err := c.packs.absent[chunk]; err != nil {
+			if err := c.found(ctx, m, chunk); err != nil {
 				return fmt.Errorf("message %s cannot be copied (ctl_backups verify tells what is damaged): %w", msg.GUID, err)
 			}
 		}
 	}
 	return nil
+}
+
+// found is the error of a chunk that some place has lost, unless another one has it.
+func (c *copier) found(ctx context.Context, m *history.Mem, chunk history.ChunkID) error {
+	lost := c.packs.absent[chunk]
+	if lost == nil {
+		return nil
+	}
+	places, err := m.Places(chunk)
+	if err != nil {
+		return err
+	}
+	for _, p := range places {
+		_, _, err := c.packs.objects.Entry(ctx, p)
+		if err == nil || !history.IsDamage(err) {
+			return err
+		}
+	}
+	return lost
 }
 
 // putInfo makes the copy visible: backup.json is the same as in the old partition.

@@ -162,6 +162,14 @@ func (p *packCopier) note(ctx context.Context, old string) (map[string]string, e
 	if err != nil {
 		return nil, err
 	}
+	// What is about to be deleted may not be referred to.
+	condemned, err := p.to.condemned(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if len(condemned.Packs) > 0 {
+		maps.DeleteFunc(m.Entries, func(_, pack string) bool { return condemned.Has(pack) })
+	}
 	if len(p.notes) >= heldNotes {
 		clear(p.notes)
 	}

@@ -1,6 +1,7 @@
 package partitions_test
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -541,4 +542,66 @@ func TestExportWhileACheckpointIsWritten(t *testing.T) {
 			t.Errorf("put anew %v: %q", again, problems)
 		}
 	}
+}
+
+// What a note leads to is copied once more if it is about to be deleted.
+func TestMoveToWhereACopyIsCondemned(t *testing.T) {
+	stores := []*memstore.Store{newStore(), newStore()}
+	a := newHostWith(t, func(o *partitions.Options) { o.NoCheckpoints, o.InlineLimit = true, 1<<10 }, stores[0], stores[1])
+	var w, with *two // of whom mail lies in the same packs
+	for n := 0; w == nil || w.home().Partition.Name != with.home().Partition.Name; n++ {
+		w = backedUp(a, stores, fmt.Sprint("anne", n))
+		with = &two{t: t, stores: stores, who: "with" + w.who}
+	}
+	to := w.other()
+	w.mustMove(to)
+	store := w.home().Partition.Store
+	list := &history.Condemned{Version: history.Version}
+	dead := packsOf(t, store)
+	for _, key := range dead {
+		list.Packs = append(list.Packs, history.CondemnedPack{Key: key, Since: time.Now()})
+	}
+	b, err := list.Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	replace(t, store, history.CondemnedKey, b)
+	with.mustMove(to)
+	for _, key := range dead {
+		if err := store.Delete(t.Context(), key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	with.sound(to)
+}
+
+// A chunk that one place has lost and another has is no reason not to move.
+func TestMoveOfWhatLiesElsewhereByNow(t *testing.T) {
+	w, _ := inTwo(t)
+	f := w.home()
+	m := load(t, f.Partition.Store, w.path())
+	defer m.Close()
+	packed := w.boxes[0].records[0]
+	msg, err := m.Message(packed.GUID)
+	if err != nil || msg == nil {
+		t.Fatal(msg, err)
+	}
+	h := history.Header{Version: history.Version, Backup: w.path(), Number: m.Tip().Number + 1, Prev: m.Tip().Hash, Time: m.Tip().Time,
+		Host: "host", Clock: time.Now().UTC(), Random: history.NewRandom()}
+	for _, lost := range []string{strings.Repeat("0", 64), strings.Repeat("f", 64)} { // before and behind the pack that has it
+		bld := history.NewBuilder(h, pack.Options{})
+		if err := bld.Event(&history.MessagesEvent{Messages: []history.Message{msg.Message}}); err != nil {
+			t.Fatal(err)
+		}
+		bld.Place(history.Place{Chunk: msg.Chunks[0], Object: "packs/" + lost[:2] + "/" + lost + ".tar.zst", Entry: packed.GUID.String() + ".eml"})
+		obj, hash, _, err := bld.Finish(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		replace(t, f.Partition.Store, history.LogKey(w.path(), h.Number), obj)
+		h.Number, h.Prev, h.Random = h.Number+1, hex.EncodeToString(hash[:]), history.NewRandom()
+	}
+	to := w.other()
+	w.mustMove(to)
+	w.sound(to)
 }
