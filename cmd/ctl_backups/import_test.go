@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"crypto/sha1"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 
 	"backupd/cmd/internal/cli"
 	"backupd/cmd/internal/tooltest"
+	"backupd/objstore/memstore"
 	"backupd/partitions"
 	"backupd/partitions/history"
 )
@@ -155,4 +157,37 @@ func TestImportOfADamagedFile(t *testing.T) {
 	if !errors.Is(err, cli.ErrReported) || !strings.Contains(out, "failed (chunk 2, line ") {
 		t.Errorf("%v: %s", err, out)
 	}
+}
+
+// A store that is away ends an import, which then goes on at that line: none is passed over
+// whose time would not come again.
+func TestImportOverAnOutage(t *testing.T) {
+	w := tooltest.New(t, "default")
+	path := dataFile(t, t.TempDir(), 99)
+	var begun time.Time
+	w.Stores[0].SetFaults(func(op, key string) error {
+		if op != "put" || !strings.HasSuffix(key, "/log/0000000000000003.tar.zst") {
+			return nil
+		}
+		if begun.IsZero() {
+			begun = time.Now()
+		}
+		if time.Since(begun) < 300*time.Millisecond {
+			return memstore.ErrInjected
+		}
+		return nil
+	}, nil)
+	var out, errs bytes.Buffer
+	open := func(context.Context, string, string) (*cli.Bucket, error) { return w.Bucket(""), nil }
+	c := &command{ctx: t.Context(), open: open, now: w.Now, clock: func() time.Time { return w.Now }, out: &out, err: &errs,
+		setOptions: partitions.Options{OutageWait: 200 * time.Millisecond, PatientWait: 10 * time.Second}}
+	if err := c.run([]string{"import", path}); !errors.Is(err, cli.ErrReported) ||
+		!strings.Contains(out.String(), "chunk 2, line 5: ") || !strings.Contains(out.String(), "run the import again") {
+		t.Errorf("%v: %s%s", err, out.Bytes(), errs.Bytes())
+	}
+	w.Stores[0].SetFaults(nil, nil)
+	if out, err := tool(t, w, "import", path); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+	expectImported(t, w)
 }

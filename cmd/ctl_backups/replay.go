@@ -5,11 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"net"
 	"strings"
 
 	"backupd/cmd/ctl_backups/internal/cyrusdata"
+	"backupd/objstore"
 	"backupd/partitions"
 	"backupd/replication"
 	"backupd/replication/cyrus"
@@ -27,7 +29,7 @@ type replay struct {
 	conn    net.Conn
 	replies *bufio.Reader
 	served  chan error
-	refused error // of a backup that may not be imported into
+	ended   error // what the session ended the import with
 }
 
 func startReplay(ctx context.Context, set *partitions.Set, source string) (*replay, error) {
@@ -76,15 +78,15 @@ func (r *replay) reply() (string, error) {
 func (r *replay) apply(l cyrusdata.Line) (refused string, err error) {
 	r.line = l.Number
 	r.session.ReplayAt(l.Number, l.Time)
-	if _, err := l.Body.WriteTo(r.conn); err != nil {
-		return "", err
+	var text string
+	if _, err = l.Body.WriteTo(r.conn); err == nil {
+		text, err = r.reply()
 	}
-	text, err := r.reply()
 	switch {
+	case r.ended != nil: // it says more than that the pipe was closed
+		return "", r.ended
 	case err != nil:
 		return "", err
-	case r.refused != nil:
-		return "", r.refused
 	case strings.HasPrefix(text, "OK"):
 		return "", nil
 	}
@@ -103,16 +105,27 @@ type replaySession struct {
 	r *replay
 }
 
+// ends notes an error after which no further line may be taken. Of a line that is wrong
+// the server says so, and the next one comes. But the time of one that the store did not
+// take would not come again, once a later line is in the log.
+func (s *replaySession) ends(err error) error {
+	var ofStore *objstore.Error
+	switch {
+	case errors.Is(err, partitions.ErrNotReplayed):
+		s.r.ended = err
+	case errors.Is(err, cyrus.ErrLocked), errors.Is(err, cyrus.ErrClose), errors.As(err, &ofStore):
+		s.r.ended = fmt.Errorf("%w; run the import again: it goes on with this line", err)
+	}
+	return err
+}
+
 // wants says whether the line is news to the backup.
 func (s *replaySession) wants(ctx context.Context, n partitions.Name) (bool, error) {
 	last, known := s.r.done[n]
 	if !known {
 		var err error
 		if last, err = s.Replayed(ctx, n); err != nil {
-			if errors.Is(err, partitions.ErrNotReplayed) {
-				s.r.refused = err
-			}
-			return false, err
+			return false, s.ends(err)
 		}
 		s.r.done[n] = last
 	}
@@ -123,11 +136,16 @@ func (s *replaySession) do(ctx context.Context, n partitions.Name, fn func() err
 	if ok, err := s.wants(ctx, n); !ok || err != nil {
 		return err
 	}
-	return fn()
+	return s.ends(fn())
 }
 
 func (s *replaySession) user(userid string) partitions.Name { return partitions.UserName(userid) }
 func (s *replaySession) box(name string) partitions.Name    { return s.r.set.NameOf(name) }
+
+// Message implements replication.Session. What is staged is asked for in every import.
+func (s *replaySession) Message(ctx context.Context, partition string, guid cyrus.GUID, size int64, body io.Reader) error {
+	return s.ends(s.Session.Message(ctx, partition, guid, size, body))
+}
 
 func (s *replaySession) ApplyMailbox(ctx context.Context, mb *cyrus.Mailbox, _ cyrus.Since, records iter.Seq2[*cyrus.Record, error]) error {
 	ok, err := s.wants(ctx, s.box(mb.Name))
@@ -135,7 +153,7 @@ func (s *replaySession) ApplyMailbox(ctx context.Context, mb *cyrus.Mailbox, _ c
 		return err
 	}
 	if ok {
-		return s.Session.ApplyMailbox(ctx, mb, cyrus.Since{}, records)
+		return s.ends(s.Session.ApplyMailbox(ctx, mb, cyrus.Since{}, records))
 	}
 	for _, err := range records {
 		if err != nil {

@@ -40,7 +40,7 @@ func Read(r io.Reader, fn func(Line) error) error {
 	for chunk := 1; ; chunk++ {
 		z.Multistream(false)
 		if err := d.chunk(bufio.NewReaderSize(z, 64<<10)); err != nil {
-			return fmt.Errorf("chunk %d, line %d: %w", chunk, d.number+1, err)
+			return fmt.Errorf("chunk %d, line %d: %w", chunk, d.at, err)
 		}
 		err := z.Reset(in)
 		if errors.Is(err, io.EOF) {
@@ -54,15 +54,18 @@ func Read(r io.Reader, fn func(Line) error) error {
 
 type reader struct {
 	fn     func(Line) error
-	number int
+	number int // of the last line that was begun
+	at     int // of the one that is looked at
 }
 
 func (d *reader) chunk(r *bufio.Reader) error {
+	d.at = d.number + 1
 	first, err := r.ReadSlice('\n')
 	if err != nil || string(bytes.TrimRight(first, "\r\n")) != chunkStart {
 		return errors.Join(ErrNotData, notEnd(err))
 	}
 	for {
+		d.at = d.number + 1
 		stamp, err := r.ReadSlice(' ')
 		if errors.Is(err, io.EOF) && len(stamp) == 0 {
 			return nil
