@@ -117,6 +117,9 @@ func describe(e history.Event) string {
 	case *history.MailboxEvent:
 		return fmt.Sprintf("mailbox %s (%s)", e.Name, e.UniqueID)
 	case *history.RecordsEvent:
+		if len(e.Records) == 0 { // which we do not write
+			return "no records of " + e.UniqueID
+		}
 		return fmt.Sprintf("%d records of %s, uid %d to %d", len(e.Records), e.UniqueID, e.Records[0].UID, e.Records[len(e.Records)-1].UID)
 	case *history.MessagesEvent:
 		return fmt.Sprintf("%d new messages", len(e.Messages))

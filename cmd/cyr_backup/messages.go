@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net/textproto"
 	"strings"
 
@@ -14,8 +15,27 @@ import (
 	"backupd/replication/cyrus"
 )
 
+// messages yields each message once: one that came to the backup again is told of again by
+// the state.
+func (c *command) messages() iter.Seq2[*history.MessageState, error] {
+	return func(yield func(*history.MessageState, error) bool) {
+		seen := map[cyrus.GUID]struct{}{}
+		for m, err := range c.mem.Messages() {
+			if err == nil {
+				if _, twice := seen[m.GUID]; twice {
+					continue
+				}
+				seen[m.GUID] = struct{}{}
+			}
+			if !yield(m, err) {
+				return
+			}
+		}
+	}
+}
+
 func listMessages(c *command) error {
-	for m, err := range c.mem.Messages() {
+	for m, err := range c.messages() {
 		if err != nil {
 			return err
 		}
@@ -124,11 +144,12 @@ func (c *command) copyHeader(o *history.Objects, m *history.MessageState) error 
 	}
 	defer body.Close()
 	r := bufio.NewReader(body)
-	for {
+	for begins := true; ; {
 		line, err := r.ReadSlice('\n')
-		if len(strings.TrimRight(string(line), "\r\n")) == 0 && err == nil || len(line) == 0 && errors.Is(err, io.EOF) {
+		if begins && len(strings.TrimRight(string(line), "\r\n")) == 0 && err == nil || len(line) == 0 && errors.Is(err, io.EOF) {
 			return nil
 		}
+		begins = err == nil // else the rest of a long line follows
 		if _, werr := c.out.Write(line); werr != nil {
 			return werr
 		}
@@ -176,7 +197,7 @@ func jsonMessages(c *command) error {
 		return err
 	}
 	return array(c.out, func(add func(any) error) error {
-		for m, err := range c.mem.Messages() {
+		for m, err := range c.messages() {
 			if err != nil {
 				return err
 			}

@@ -1,0 +1,18 @@
+package main
+
+import (
+	"testing"
+
+	"backupd/partitions/history"
+)
+
+// The format allows a line without records.
+func TestDescribeNoRecords(t *testing.T) {
+	e, err := history.ParseEvent([]byte(`{"event":"records","uniqueid":"abc","records":[]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := describe(e); got != "no records of abc" {
+		t.Errorf("%q", got)
+	}
+}
