@@ -140,6 +140,10 @@ func (j *job) run(ctx context.Context) error {
 		if account, err = j.src.Account(); err != nil {
 			return err
 		}
+		if len(sel.Folders) == 0 && account.Empty() {
+			return fmt.Errorf("nothing lives in the backup of %s as of %s: cyr_backup %s log shows what was deleted when, and --at TIME brings what lived then (%w)",
+				j.backup, j.asOf.Local().Format(time.DateTime), j.backup, restore.ErrNothing)
+		}
 	}
 	to, err := j.destination(rep)
 	if err != nil {

@@ -58,6 +58,11 @@ func (a *Account) add(e history.Event) {
 	}
 }
 
+// Empty says that there is nothing in it.
+func (a *Account) Empty() bool {
+	return len(a.Subs)+len(a.Seen)+len(a.Scripts)+len(a.Active)+len(a.Quotas)+len(a.Annotations) == 0
+}
+
 // OwnSubs are the names of those mailboxes of the user's own that are subscribed to. Of
 // others there is nothing in files or in an IMAP account: their names below the user's
 // would be those of other mailboxes.
