@@ -1,0 +1,36 @@
+package history_test
+
+import (
+	"testing"
+	"time"
+
+	"backupd/objstore/memstore"
+	"backupd/partitions/history"
+)
+
+// A seen state is an item: its mailbox need not be known. The end of an account takes it
+// away, and does not take away where the log goes on.
+func TestFoldOfSeenAndSealed(t *testing.T) {
+	m, err := history.NewMem(t.Context(), memstore.New(nil), "user/anne")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	f := history.Folder{State: m}
+	h := history.Header{Backup: "user/anne", Number: 3, Time: time.Unix(1700000000, 0)}
+	for _, e := range []history.Event{
+		&history.SealedEvent{Reason: "moved", To: "there"}, &history.SeenEvent{User: "anne", UniqueID: "unknown"},
+		&history.AdoptedEvent{UniqueID: "unknown"}, &history.UnuserEvent{User: "anne"},
+	} {
+		if err := f.Fold(h, e); err != nil {
+			t.Errorf("%s: %v", e.Kind(), err)
+		}
+	}
+	for kind, lives := range map[string]bool{history.ItemSealed: true, history.ItemSeen: false} {
+		for i, err := range m.Items(kind) {
+			if err != nil || i.Deleted.IsZero() != lives {
+				t.Errorf("%s: deleted %v, %v", kind, i.Deleted, err)
+			}
+		}
+	}
+}
