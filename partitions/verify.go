@@ -193,16 +193,6 @@ func (w *verifier) whole() (*history.Mem, error) {
 	return m, w.damage("backups/"+w.f.Path, err)
 }
 
-// noLog looks at a backup without commits: it was made, and never written to, unless a
-// checkpoint tells otherwise.
-func (w *verifier) noLog() error {
-	numbers, err := w.f.Log().Checkpoints(w.ctx)
-	if err == nil && len(numbers) > 0 {
-		w.problem(Problem{Object: history.LogPrefix(w.f.Path), Text: fmt.Sprintf("no commit is left; the newest checkpoint is of commit %d", numbers[0])})
-	}
-	return err
-}
-
 // objects reads every object of the backup itself, and says which commits there are. Keys
 // that are none of ours are passed over.
 func (w *verifier) objects() (first, newest uint64, err error) {
@@ -250,7 +240,10 @@ func (c *chain) begin(first uint64) error {
 		c.m, err = history.NewMem(w.ctx, w.f.Partition.Store, w.f.Path)
 		return err
 	}
-	return c.resume(first) // what came before was given up by retention
+	if err := c.given(first); err != nil {
+		return err
+	}
+	return c.resume(first)
 }
 
 // resume goes on from the first checkpoint that allows it, when the commits from n on

@@ -340,3 +340,33 @@ func TestVerifyQuicklyFindsLostBlocks(t *testing.T) {
 		t.Errorf("%d lost objects were named, want 2", lost)
 	}
 }
+
+// Commits that are lost from the beginning on are not taken for such as retention has given
+// up, which says so in the log, for a checkpoint that stands behind them.
+func TestVerifyFindsALostBeginning(t *testing.T) {
+	s := checked(t)
+	for n := uint64(1); n <= 2; n++ {
+		if err := s.Delete(t.Context(), history.LogKey("user/anne", n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const told = "0000000000000002.tar.zst: the log begins with commit 3, and no retained event"
+	if problems, _ := verify(t, s, false); !strings.Contains(strings.Join(problems, "\n"), told) {
+		t.Errorf("%q", problems)
+	}
+	m := load(t, s, "user/anne")
+	defer m.Close()
+	bld := history.NewBuilder(history.Header{Backup: "user/anne", Number: m.Tip().Number + 1, Prev: m.Tip().Hash, Time: m.Tip().Time, Clock: m.Tip().Time}, pack.Options{})
+	if err := bld.Event(&history.RetainedEvent{From: 1, To: 2}); err != nil {
+		t.Fatal(err)
+	}
+	obj, _, _, err := bld.Finish(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	replace(t, s, history.LogKey("user/anne", m.Tip().Number+1), obj)
+	// Bodies that lay in these commits are missing all the same.
+	if problems, _ := verify(t, s, false); strings.Contains(strings.Join(problems, "\n"), told) {
+		t.Errorf("given up by retention: %q", problems)
+	}
+}

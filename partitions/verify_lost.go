@@ -1,0 +1,52 @@
+package partitions
+
+import (
+	"fmt"
+
+	"backupd/partitions/history"
+)
+
+// Of a log that has lost its beginning, or all, a checkpoint alone would look sound.
+
+// noLog looks at a backup without commits: it was made, and never written to, unless a
+// checkpoint tells otherwise.
+func (w *verifier) noLog() error {
+	numbers, err := w.f.Log().Checkpoints(w.ctx)
+	if err == nil && len(numbers) > 0 {
+		w.problem(Problem{Object: history.LogPrefix(w.f.Path), Text: fmt.Sprintf("no commit is left; the newest checkpoint is of commit %d", numbers[0])})
+	}
+	return err
+}
+
+// given sees that what came before the first commit was given up by retention, which says
+// so in the log before it removes anything.
+func (c *chain) given(first uint64) error {
+	w := c.w
+	for r, err := range w.f.Log().Commits(w.ctx, first, c.newest) {
+		var told bool
+		if err == nil {
+			told, err = tellsOf(r, first-1)
+		}
+		if told || err != nil && !history.IsDamage(err) {
+			return err
+		}
+		if err != nil {
+			break // follow tells of it
+		}
+	}
+	w.problem(Problem{Object: history.LogKey(w.f.Path, first-1), Text: fmt.Sprintf("the log begins with commit %d, and no retained event in it says that those before were given up", first)})
+	return nil
+}
+
+// tellsOf says whether a commit notes that those up to a number were removed.
+func tellsOf(r *history.CommitReader, number uint64) (bool, error) {
+	for e, err := range r.Events() {
+		if err != nil {
+			return false, err
+		}
+		if e, ok := e.(*history.RetainedEvent); ok && e.To >= number {
+			return true, nil
+		}
+	}
+	return false, nil
+}
