@@ -605,3 +605,31 @@ func TestMoveOfWhatLiesElsewhereByNow(t *testing.T) {
 	w.mustMove(to)
 	w.sound(to)
 }
+
+// A note that leads nowhere is what verify tells of, not only what is nowhere.
+func TestVerifyOfANoteThatIsWrong(t *testing.T) {
+	w, _ := inTwo(t)
+	w.mustMove(w.other())
+	f := w.home()
+	note := objects(t, f.Partition.Store, "moved/")[0]
+	old := "packs/" + strings.TrimSuffix(strings.TrimPrefix(note, "moved/"), ".json") + ".tar.zst"
+	m, _, err := history.ReadMoved(t.Context(), f.Partition.Store, old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for e := range m.Entries {
+		m.Entries[e] = old
+	}
+	b, err := m.Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	replace(t, f.Partition.Store, note, b)
+	var text []string
+	if _, err := f.Verify(t.Context(), partitions.Verification{Report: func(p partitions.Problem) { text = append(text, p.String()) }}); err != nil {
+		t.Fatal(err)
+	}
+	if len(text) == 0 || !strings.Contains(text[0], old+" is absent, and what notes where entry") {
+		t.Errorf("%q", text)
+	}
+}

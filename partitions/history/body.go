@@ -71,8 +71,12 @@ func (o *Objects) locate(ctx context.Context, c ChunkID, places func(ChunkID) ([
 func (o *Objects) follow(ctx context.Context, p Place) (located, error) {
 	l, err := o.locateIn(ctx, p)
 	if errors.Is(err, objstore.ErrNotExist) {
-		if p, err = o.resolver.resolve(ctx, p); err == nil {
-			l, err = o.locateIn(ctx, p)
+		now, rerr := o.resolver.resolve(ctx, p)
+		if rerr != nil {
+			return located{}, rerr
+		}
+		if l, err = o.locateIn(ctx, now); IsDamage(err) {
+			err = fmt.Errorf("%s is absent, and what notes where entry %s is now is wrong or out of date: %w", p.Object, p.Entry, err)
 		}
 	}
 	return l, err
