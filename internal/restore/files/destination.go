@@ -108,6 +108,23 @@ func (d *Destination) mailbox(f *restore.Folder) mailbox {
 	}
 }
 
+// lacking are the messages that are not there already, as often as they are there.
+func (d *Destination) lacking(refs []restore.Ref, have map[cyrus.GUID]int) (msgs []*restore.Message, guids []cyrus.GUID, err error) {
+	for _, ref := range refs {
+		m, err := d.src.Message(ref)
+		if err != nil {
+			return nil, nil, err
+		}
+		if have[m.GUID] > 0 {
+			have[m.GUID]--
+			d.rep.There(1, int64(m.Size))
+			continue
+		}
+		msgs, guids = append(msgs, m), append(guids, m.GUID)
+	}
+	return msgs, guids, nil
+}
+
 // perRead is how many messages are looked up before they are read.
 const perRead = 1024
 
@@ -118,21 +135,11 @@ func (d *Destination) one(ctx context.Context, s sink, f *restore.Folder) error 
 	}
 	added, there := 0, 0
 	for refs := range slices.Chunk(f.Messages, perRead) {
-		var msgs []*restore.Message
-		var guids []cyrus.GUID
-		for _, ref := range refs {
-			m, err := d.src.Message(ref)
-			if err != nil {
-				return err
-			}
-			if have[m.GUID] > 0 {
-				have[m.GUID]--
-				there++
-				d.rep.There(1, int64(m.Size))
-				continue
-			}
-			msgs, guids = append(msgs, m), append(guids, m.GUID)
+		msgs, guids, err := d.lacking(refs, have)
+		if err != nil {
+			return err
 		}
+		there += len(refs) - len(msgs)
 		n, err := d.write(ctx, s, f, msgs, guids)
 		added += n
 		if err != nil {

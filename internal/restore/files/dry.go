@@ -2,6 +2,7 @@ package files
 
 import (
 	"fmt"
+	"slices"
 
 	"backupd/internal/restore"
 	"backupd/replication/cyrus"
@@ -36,22 +37,18 @@ func (d *Destination) peek(name mailbox) (map[cyrus.GUID]int, error) {
 
 func (d *Destination) dryFolder(f *restore.Folder, have map[cyrus.GUID]int) error {
 	var size int64
-	added, there := 0, 0
-	for _, ref := range f.Messages {
-		m, err := d.src.Message(ref)
+	added := 0
+	for refs := range slices.Chunk(f.Messages, perRead) {
+		msgs, _, err := d.lacking(refs, have)
 		if err != nil {
 			return err
 		}
-		if have[m.GUID] > 0 {
-			have[m.GUID]--
-			there++
-			d.rep.There(1, int64(m.Size))
-			continue
+		for _, m := range msgs {
+			size += int64(m.Size)
+			d.rep.Added(1, int64(m.Size))
 		}
-		added++
-		size += int64(m.Size)
-		d.rep.Added(1, int64(m.Size))
+		added += len(msgs)
 	}
-	d.rep.Say("%s: %d messages would be written (%d bytes), %d are there", f.Name, added, size, there)
+	d.rep.Say("%s: %d messages would be written (%d bytes), %d are there", f.Name, added, size, len(f.Messages)-added)
 	return nil
 }
