@@ -1,0 +1,120 @@
+package partitions_test
+
+import (
+	"errors"
+	"testing"
+
+	"backupd/objstore"
+	"backupd/objstore/memstore"
+	"backupd/objstore/pack"
+	"backupd/partitions"
+	"backupd/partitions/history"
+)
+
+// An export can be read, added to, and imported by another host, which then goes on.
+func TestExportAndImport(t *testing.T) {
+	w, a := inTwo(t)
+	w.mustMove(w.other()) // so that its log has a seal
+	out := newStore()
+	export := func() partitions.Copied {
+		t.Helper()
+		h := newHost(t, out)
+		defer h.stop()
+		c, err := h.set.CopyTo(t.Context(), w.home(), "p0", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	export()
+	checkBucket(t, out, w.path(), w.boxes...).Close()
+	w.news(a)
+	if c := export(); c.Objects == 0 || c.Objects > 3 {
+		t.Errorf("an export of little news copied %+v", c)
+	}
+	if c := export(); c.Objects != 0 || c.Chunks != 0 {
+		t.Errorf("an export of no news copied %+v", c)
+	}
+	checkBucket(t, out, w.path(), w.boxes...).Close()
+
+	target := newStore()
+	h := newHost(t, target)
+	_, err := h.set.Import(t.Context(), found(t, out), partitions.LockOptions{Owner: "test", Host: "host"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.expectSame("anne", w.boxes...)
+	w.news(h)
+	checkBucket(t, target, w.path(), w.boxes...).Close()
+	if _, err := h.set.Import(t.Context(), found(t, out), partitions.LockOptions{Owner: "test"}, nil); !errors.Is(err, objstore.ErrExist) {
+		t.Errorf("a second import: %v, want ErrExist", err)
+	}
+}
+
+func TestImportCutOff(t *testing.T) {
+	w, _ := inTwo(t)
+	w.mustMove(w.other())
+	for n := 1; ; n++ {
+		target := newStore()
+		h := newHostWith(t, shortWait, target)
+		f, done := fault(n, 1, errDenied)
+		target.SetFaults(nil, ofPuts(f))
+		imp := func() error {
+			_, err := h.set.Import(t.Context(), w.home(), partitions.LockOptions{Owner: "test", Host: "host"}, nil)
+			return err
+		}
+		err := imp()
+		reached := done()
+		target.SetFaults(nil, nil)
+		if err != nil {
+			if err = imp(); errors.Is(err, objstore.ErrExist) {
+				err = nil
+			}
+		}
+		if err != nil {
+			t.Fatalf("call %d: %v", n, err)
+		}
+		h.expectSame("anne", w.boxes...)
+		h.stop()
+		if !reached {
+			return
+		}
+	}
+}
+
+// A daemon writes a checkpoint while its backup is exported: the copy has it whole, or not
+// at all.
+func TestExportWhileACheckpointIsWritten(t *testing.T) {
+	w, _ := inTwo(t)
+	from := w.home().Partition.Store.(*memstore.Store)
+	for _, again := range []bool{false, true} { // a new one, and one that is put anew with other blocks
+		out, lists, put := newStore(), 0, false
+		from.SetFaults(func(op, key string) error {
+			if op != "list" || key != history.LogPrefix(w.path()) || put {
+				return nil
+			}
+			if lists++; lists == 2 { // the blocks have been copied
+				put = true
+				at := history.Moment{FromLog: again}
+				m, err := history.Load(t.Context(), from, w.path(), at)
+				if err != nil {
+					return err
+				}
+				defer m.Close()
+				_, err = m.WriteCheckpoint(t.Context(), pack.Options{})
+				return err
+			}
+			return nil
+		}, nil)
+		h := newHost(t, out)
+		if _, err := h.set.CopyTo(t.Context(), w.home(), "p0", nil); err != nil || !put {
+			t.Fatalf("%v, a checkpoint was put: %v", err, put)
+		}
+		from.SetFaults(nil, nil)
+		h.stop()
+		checkBucket(t, out, w.path(), w.boxes...).Close()
+		if problems, _ := verify(t, out, false); len(problems) > 0 {
+			t.Errorf("put anew %v: %q", again, problems)
+		}
+	}
+}

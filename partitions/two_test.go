@@ -1,0 +1,174 @@
+package partitions_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"backupd/objstore/memstore"
+	"backupd/objstore/pack"
+	"backupd/partitions"
+	"backupd/partitions/history"
+	"backupd/replication/cyrus"
+)
+
+// two are two partitions, with hosts that share them.
+type two struct {
+	t      *testing.T
+	stores []*memstore.Store
+	who    string
+	boxes  []*source
+}
+
+// inTwo backs a user up with every kind of object: inline bodies, packs that another
+// user has mail in, pieces, checkpoints.
+func inTwo(t *testing.T) (*two, *host) {
+	stores := []*memstore.Store{newStore(), newStore()}
+	a := newHostWith(t, func(o *partitions.Options) { o.NoCheckpoints = true }, stores[0], stores[1])
+	return backedUp(a, stores, "anne", noise(7, 1200<<10)), a
+}
+
+// backedUp is a user with mail in packs and in the log, a checkpoint, and a large message
+// if that is given.
+func backedUp(a *host, stores []*memstore.Store, who string, large ...[]byte) *two {
+	w := &two{t: a.t, stores: stores, who: who}
+	inbox, sent, other := newSource("user."+who), newSource("user."+who+".Sent"), newSource("user.with"+who)
+	for n := range 12 {
+		inbox.deliver(mail(n, 3000))
+	}
+	for _, b := range large {
+		inbox.deliver(b)
+	}
+	for n := range 6 {
+		other.deliver(mail(n, 3000)) // the same mail
+		other.deliver(mail(1000+n, 3000))
+	}
+	w.boxes = []*source{inbox, sent}
+	a.sync("with"+who, other)
+	a.sync(who, inbox)
+	w.checkpoint()
+	w.news(a)
+	return w
+}
+
+func (w *two) path() string { return "user/" + w.who }
+
+func (w *two) parts() (out []partitions.Config) {
+	for i, s := range w.stores {
+		out = append(out, partitions.Config{Name: fmt.Sprintf("p%d", i), Location: "memory", Store: s})
+	}
+	return out
+}
+
+// home is the partition that the user's backup lives in.
+func (w *two) home() *partitions.Found {
+	w.t.Helper()
+	f, err := partitions.Find(w.t.Context(), w.parts(), partitions.UserName(w.who))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return f
+}
+
+func (w *two) other() string {
+	if w.home().Partition.Name == "p0" {
+		return "p1"
+	}
+	return "p0"
+}
+
+func (w *two) checkpoint() {
+	w.t.Helper()
+	m := load(w.t, w.home().Partition.Store, w.path())
+	defer m.Close()
+	if _, err := m.WriteCheckpoint(w.t.Context(), pack.Options{}); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// news happens at the source: a message that is inline, one that is packed, flags.
+func (w *two) news(h *host) {
+	w.t.Helper()
+	w.happens()
+	h.sync(w.who, w.boxes...)
+}
+
+func (w *two) happens() {
+	n := int(w.boxes[1].modseq)
+	w.boxes[1].deliver(mail(2000+n, 700))
+	w.boxes[1].deliver(mail(3000+n, 12_000))
+	w.boxes[0].flag(w.boxes[0].records[0], fmt.Sprintf("n%d", n))
+}
+
+// newsOrLater is news of a client that comes again as long as it is deferred.
+func (w *two) newsOrLater(h *host) {
+	w.t.Helper()
+	w.happens()
+	for range 100 {
+		c := h.client()
+		_, err := c.sync(w.who, w.boxes...)
+		c.s.Close()
+		if err == nil {
+			return
+		}
+		if !errors.Is(err, cyrus.ErrLocked) {
+			w.t.Fatal(err)
+		}
+	}
+	w.t.Fatal("it is deferred for ever")
+}
+
+// move moves with a host of its own, as the tool does.
+func (w *two) move(to string) error {
+	h := newMover(w.t, w.stores)
+	defer h.stop()
+	return w.moveWith(h, to)
+}
+
+func newMover(t *testing.T, stores []*memstore.Store) *host {
+	return newHostWith(t, func(o *partitions.Options) { o.NoCheckpoints, o.PackSize = true, 16<<10 }, stores[0], stores[1])
+}
+
+func (w *two) moveWith(h *host, to string) error {
+	_, err := h.set.Move(w.t.Context(), partitions.UserName(w.who), to,
+		partitions.LockOptions{Owner: "test", Host: "mover", Wait: true, Lease: time.Second}, nil)
+	return err
+}
+
+func (w *two) mustMove(to string) {
+	w.t.Helper()
+	if err := w.move(to); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// check sees that the backup lives in a partition, whole, and as of an earlier moment.
+func (w *two) check(in string) {
+	w.t.Helper()
+	f := w.sound(in)
+	checkBucket(w.t, f.Partition.Store, w.path(), w.boxes...).Close()
+	first, err := f.Load(w.t.Context(), history.Moment{Number: 1})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer first.Close()
+	objects := history.NewObjects(f.Partition.Store, 0)
+	for _, r := range w.boxes[0].records {
+		checkBody(w.t, first, objects, r.GUID, w.boxes[0].bodies[r.GUID])
+	}
+}
+
+// sound sees that the backup lives in a partition, and that all that it names is there.
+func (w *two) sound(in string) *partitions.Found {
+	w.t.Helper()
+	f := w.home()
+	if f.Partition.Name != in {
+		w.t.Fatalf("it lives in %s, want %s", f.Partition.Name, in)
+	}
+	v, err := f.Verify(w.t.Context(), partitions.Verification{Report: func(p partitions.Problem) { w.t.Errorf("verify: %s", p) }})
+	if err != nil || v.Damaged > 0 {
+		w.t.Errorf("verify: %+v, %v", v, err)
+	}
+	return f
+}
