@@ -63,6 +63,9 @@ func TestGoodStores(t *testing.T) {
 		}
 	})
 	t.Run("MinIO", func(t *testing.T) {
+		if testing.Short() {
+			t.Skip("needs MinIO")
+		}
 		srv := miniotest.Start(t)
 		s, err := miniostore.Open(srv.Location(srv.NewBucket(t)), miniostore.Options{Credentials: srv.Credentials()})
 		if err != nil {
