@@ -32,8 +32,9 @@ type Store struct {
 }
 
 type object struct {
-	data []byte
-	info objstore.Info
+	data    []byte
+	info    objstore.Info
+	version int
 }
 
 var _ objstore.Store = (*Store)(nil)
@@ -109,9 +110,8 @@ func (s *Store) Put(ctx context.Context, key string, body objstore.Body, opt obj
 		case opt.IfMatch != "" && (!found || old.info.ETag != opt.IfMatch):
 			return objstore.ErrPrecondition
 		}
-		s.version++
-		info = objstore.Info{Key: key, Size: body.Size(), ETag: fmt.Sprintf("v%d", s.version), Modified: now, StoreTime: now}
-		s.objects[key] = object{data, info}
+		o := s.stamped(object{data: data, info: objstore.Info{Key: key, Size: body.Size(), Modified: now, StoreTime: now}})
+		info, s.objects[key] = o.info, o
 		return nil
 	})
 	if err != nil {
@@ -194,6 +194,13 @@ func (s *Store) List(ctx context.Context, prefix, startAfter string) iter.Seq2[o
 			}
 		}
 	}
+}
+
+// stamped gives the object an ETag of its own.
+func (s *Store) stamped(o object) object {
+	s.version++
+	o.version, o.info.ETag = s.version, fmt.Sprintf("v%d", s.version)
+	return o
 }
 
 func (s *Store) lookup(key string) (object, error) {

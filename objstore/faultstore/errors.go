@@ -1,0 +1,42 @@
+package faultstore
+
+import (
+	"errors"
+
+	"backupd/objstore"
+)
+
+// ErrLost is a lost connection: it may pass.
+var ErrLost = errors.New("connection lost")
+
+// ErrBadRequest is a 400 that says nothing more, as S3 answers HEAD with an expired key.
+var ErrBadRequest = errors.New("400 Bad Request")
+
+// Lost fails calls with ErrLost.
+func Lost(op, key string) error {
+	return &objstore.Error{Op: op, Key: key, Temporary: true, Err: ErrLost}
+}
+
+// Denied is a 403.
+func Denied(op, key string) error { return &objstore.Error{Op: op, Key: key, Err: objstore.ErrDenied} }
+
+// BadRequest is a 400.
+func BadRequest(op, key string) error { return &objstore.Error{Op: op, Key: key, Err: ErrBadRequest} }
+
+// NoBucket is a 404 for the bucket. The answer to HEAD has no body, and says only that
+// the object is not there; a delete says nothing at all.
+func NoBucket(op, key string) error {
+	if op == "stat" {
+		return &objstore.Error{Op: op, Key: key, Err: objstore.ErrNotExist}
+	}
+	return &objstore.Error{Op: op, Key: key, Err: objstore.ErrNoBucket}
+}
+
+// asError makes an error one of the store's. What is not one already is temporary.
+func asError(op, key string, err error) error {
+	var e *objstore.Error
+	if errors.As(err, &e) {
+		return err
+	}
+	return &objstore.Error{Op: op, Key: key, Temporary: true, Err: err}
+}

@@ -1,0 +1,62 @@
+package faultstore
+
+import (
+	"bytes"
+	"context"
+	"io"
+
+	"backupd/objstore"
+)
+
+// latePut is a copy of a request that is still on its way.
+type latePut struct {
+	key  string
+	body []byte
+	opt  objstore.PutOptions
+}
+
+// Put asks the store, once or twice.
+func (s *Store) Put(ctx context.Context, key string, body objstore.Body, opt objstore.PutOptions) (objstore.Info, error) {
+	t := s.trouble("put", key)
+	if err := t.before(); err != nil {
+		return objstore.Info{}, err
+	}
+	twice := false
+	for _, f := range t.hit {
+		twice = twice || f.Twice
+		if f.Late {
+			if err := s.keep(key, body, opt); err != nil {
+				return objstore.Info{}, asError("put", key, err)
+			}
+		}
+	}
+	info, err := s.inner.Put(ctx, key, body, opt)
+	if twice {
+		info, err = s.inner.Put(ctx, key, body, opt)
+	}
+	return t.answer(info, err)
+}
+
+func (s *Store) keep(key string, body objstore.Body, opt objstore.PutOptions) error {
+	b, err := io.ReadAll(io.NewSectionReader(body, 0, body.Size()))
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.late = append(s.late, latePut{key, b, opt})
+	return nil
+}
+
+// Deliver lets the late copies of puts arrive, and says how many there were. Their
+// answers reach nobody.
+func (s *Store) Deliver(ctx context.Context) int {
+	s.mu.Lock()
+	late := s.late
+	s.late = nil
+	s.mu.Unlock()
+	for _, p := range late {
+		_, _ = s.inner.Put(ctx, p.key, bytes.NewReader(p.body), p.opt) // its answer reaches nobody
+	}
+	return len(late)
+}
