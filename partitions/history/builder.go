@@ -23,6 +23,7 @@ const (
 type Builder struct {
 	header  Header
 	options pack.Options
+	version int // that the events need
 	events  []byte
 	line    recordsLine // a records event that is still open
 	places  []byte
@@ -41,9 +42,10 @@ type recordsLine struct {
 	last     uint32
 }
 
-// NewBuilder begins a commit. h.Random is made up when it is empty; h.Version is set.
+// NewBuilder begins a commit. h.Random is made up when it is empty; h.Version follows
+// from the events.
 func NewBuilder(h Header, o pack.Options) *Builder {
-	b := &Builder{options: o}
+	b := &Builder{options: o, version: Version}
 	b.Reheader(h)
 	return b
 }
@@ -51,7 +53,7 @@ func NewBuilder(h Header, o pack.Options) *Builder {
 // Reheader gives the same events, places and bodies another header, after a race
 // for the number was lost.
 func (b *Builder) Reheader(h Header) {
-	h.Version = Version
+	h.Version = b.version
 	if h.Random == "" {
 		h.Random = NewRandom()
 	}
@@ -93,7 +95,16 @@ func (b *Builder) Event(e Event) error {
 		return err
 	}
 	b.events = events
+	b.needs(e)
 	return nil
+}
+
+// needs raises the version of the commit for an event that version 1 does not have.
+func (b *Builder) needs(e Event) {
+	switch e.(type) {
+	case *BridgedEvent, *LostEvent:
+		b.version, b.header.Version = versionLoss, versionLoss
+	}
 }
 
 // Record appends one record of a mailbox, without a slice of them in between:

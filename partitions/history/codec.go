@@ -62,6 +62,10 @@ func newEvent(kind string) Event {
 		return new(PruneEvent)
 	case "retained":
 		return new(RetainedEvent)
+	case "bridged":
+		return new(BridgedEvent)
+	case "lost":
+		return new(LostEvent)
 	case "locked":
 		return new(LockedEvent)
 	case "sealed":
@@ -201,6 +205,8 @@ func appendField(dst []byte, v reflect.Value) ([]byte, error) {
 		return appendCRC(dst, x), nil
 	case []*cyrus.Record:
 		return appendList(dst, x, appendRecord)
+	case []cyrus.GUID:
+		return appendList(dst, x, func(dst []byte, g cyrus.GUID) ([]byte, error) { return appendHex(dst, g[:]), nil })
 	case []Message:
 		return appendList(dst, x, func(dst []byte, m Message) ([]byte, error) { return m.append(dst, true), nil })
 	}
@@ -258,6 +264,8 @@ func decodeValue(d *json.Decoder, v reflect.Value) error {
 		return err
 	case *cyrus.CRC:
 		return decodeCRC(d, p)
+	case *[]cyrus.GUID:
+		return decodeGUIDs(d, p)
 	case *[]*cyrus.Record:
 		return decodeRecords(d, p)
 	}

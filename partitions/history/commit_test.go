@@ -186,7 +186,7 @@ func TestCommitsThatAreRefused(t *testing.T) {
 	}{
 		{"empty", "", "", ErrCorrupt, "is empty"},
 		{"no newline", strings.TrimSpace(header), "", ErrCorrupt, "does not end"},
-		{"newer version", `{"version":2,"colour":"red"}` + "\n", "", ErrVersion, "written in format version 2, this program reads version 1"},
+		{"newer version", `{"version":3,"colour":"red"}` + "\n", "", ErrVersion, "written in format version 3, this program reads version 2"},
 		{"no version", "{}\n", "", ErrCorrupt, "no version"},
 		{"another backup", strings.Replace(header, "anne", "bob", 1), "", ErrCorrupt, "commit 1 of user/bob, not commit 1 of user/anne"},
 		{"another number", strings.Replace(header, `"number":1`, `"number":2`, 1), "", ErrCorrupt, "commit 2 of user/anne, not commit 1"},

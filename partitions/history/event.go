@@ -10,6 +10,10 @@ import (
 // Version is the format of commits and checkpoints that this package writes.
 const Version = 1
 
+// versionLoss is the format of a commit with an event that records a loss (BridgedEvent,
+// LostEvent). Only such commits carry it: readers of version 1 still read all others.
+const versionLoss = 2
+
 // Header is the first line of commit.ndjson.
 type Header struct {
 	Version    int       `json:"version"`
@@ -148,6 +152,16 @@ type (
 		From uint64 `json:"from"`
 		To   uint64 `json:"to"`
 	}
+	// BridgedEvent: the log has commits that cannot be read, and goes on without them.
+	// Nobody knows what they changed, so every live mailbox goes into resync.
+	BridgedEvent struct {
+		Lost []LostRange `json:"lost"` // ascending, disjoint
+	}
+	// LostEvent: bodies that the backup held cannot be read any more. Their messages
+	// become missing until the source sends them again.
+	LostEvent struct {
+		Messages []cyrus.GUID `json:"messages"` // at most MaxMessagesPerEvent
+	}
 	// LockedEvent announces a lock: lock.json says whether it still holds. Whoever wants
 	// to write the next commit has read this one.
 	LockedEvent struct {
@@ -161,6 +175,13 @@ type (
 		To     string `json:"to,omitempty"` // id of a repository; "" = the log goes on nowhere
 	}
 )
+
+// LostRange is a run of commits that cannot be read.
+type LostRange struct {
+	From   uint64 `json:"from"`
+	To     uint64 `json:"to"`
+	Reason string `json:"reason"` // "missing" or "damaged"
+}
 
 // Message is a message as the log knows it: never a place.
 type Message struct {

@@ -51,6 +51,10 @@ func (f *Folder) fold(h *Header, e Event) error {
 		return f.change(h, e.UniqueID, func(m *MailboxState) { m.bury(h); m.MovedTo = e.To })
 	case *ResyncEvent:
 		return f.change(h, e.UniqueID, func(m *MailboxState) { m.Resync = e.Reason })
+	case *BridgedEvent:
+		return f.bridged(h, e)
+	case *LostEvent:
+		return f.lost(h, e)
 	case *UnuserEvent:
 		return f.unuser(h)
 	case *PruneEvent:

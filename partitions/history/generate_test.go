@@ -103,7 +103,7 @@ func anyMessage() *rapid.Generator[Message] {
 
 var kinds = []string{"mailbox", "records", "recordblocks", "complete", "expunge", "messages", "rename", "unmailbox", "resync",
 	"sub", "seen", "sieve", "unsieve", "sieve-active", "quota", "unquota", "annotation", "unuser", "adopted", "moved-away",
-	"prune", "retained", "locked", "sealed"}
+	"prune", "retained", "locked", "sealed", "bridged", "lost"}
 
 func anyEvent() *rapid.Generator[Event] {
 	return rapid.Custom(func(t *rapid.T) Event {
@@ -142,6 +142,10 @@ func fill(t *rapid.T, name string, v reflect.Value) {
 		for uid := range rapid.Uint32Range(0, 3).Draw(t, name) {
 			*p = append(*p, anyRecord(uid+1).Draw(t, "record"))
 		}
+	case *[]cyrus.GUID:
+		*p = rapid.SliceOfN(anyGUID(), 0, 3).Draw(t, name)
+	case *[]LostRange:
+		*p = []LostRange{{From: rapid.Uint64().Draw(t, "from"), To: rapid.Uint64().Draw(t, "to"), Reason: "missing"}}
 	case *[]Message:
 		*p = rapid.SliceOfN(anyMessage(), 0, 3).Draw(t, name)
 	case *[]BlockRef:

@@ -25,7 +25,7 @@ func (h *Header) append(dst []byte) ([]byte, error) {
 // parseHeader reads the first line of a commit.ndjson.
 func parseHeader(line []byte) (Header, error) {
 	var h Header
-	if err := checkVersion(line); err != nil {
+	if err := checkVersion(line, versionLoss); err != nil {
 		return h, err
 	}
 	d := json.NewDecoder(bytes.NewReader(line))
@@ -40,8 +40,9 @@ func parseHeader(line []byte) (Header, error) {
 }
 
 // checkVersion refuses a first line of another version before its other keys are
-// looked at: only "version" keeps its meaning for ever.
-func checkVersion(line []byte) error {
+// looked at: only "version" keeps its meaning for ever. newest is the highest that is
+// known for this kind of object.
+func checkVersion(line []byte, newest int) error {
 	if !utf8.Valid(line) {
 		return fmt.Errorf("%w: first line is not UTF-8", ErrCorrupt)
 	}
@@ -54,9 +55,9 @@ func checkVersion(line []byte) error {
 	if v.Version == nil {
 		return fmt.Errorf("%w: first line has no version", ErrCorrupt)
 	}
-	if *v.Version != Version {
+	if *v.Version < Version || *v.Version > newest {
 		return fmt.Errorf("%w: written in format version %d, this program reads version %d: use a newer one",
-			ErrVersion, *v.Version, Version)
+			ErrVersion, *v.Version, newest)
 	}
 	return nil
 }

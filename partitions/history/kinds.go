@@ -23,5 +23,7 @@ func (*AdoptedEvent) Kind() string      { return "adopted" }
 func (*MovedAwayEvent) Kind() string    { return "moved-away" }
 func (*PruneEvent) Kind() string        { return "prune" }
 func (*RetainedEvent) Kind() string     { return "retained" }
+func (*BridgedEvent) Kind() string      { return "bridged" }
+func (*LostEvent) Kind() string         { return "lost" }
 func (*LockedEvent) Kind() string       { return "locked" }
 func (*SealedEvent) Kind() string       { return "sealed" }

@@ -44,6 +44,25 @@ func decodeHex(d *json.Decoder, dst []byte) error {
 	return parseHex(dst, []byte(s))
 }
 
+// decodeGUIDs reads an array of GUIDs, no longer than an event may have.
+func decodeGUIDs(d *json.Decoder, out *[]cyrus.GUID) error {
+	if t, err := d.Token(); err != nil || t != json.Delim('[') {
+		return errors.Join(errors.New("want an array of GUIDs"), err)
+	}
+	for d.More() {
+		if len(*out) == MaxMessagesPerEvent {
+			return fmt.Errorf("more than %d GUIDs", MaxMessagesPerEvent)
+		}
+		var g cyrus.GUID
+		if err := decodeHex(d, g[:]); err != nil {
+			return err
+		}
+		*out = append(*out, g)
+	}
+	_, err := d.Token()
+	return err
+}
+
 func appendHex(dst, b []byte) []byte {
 	dst = append(dst, '"')
 	dst = hex.AppendEncode(dst, b)

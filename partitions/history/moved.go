@@ -112,7 +112,7 @@ func readNotes(ctx context.Context, s objstore.Store, key string, v any) (objsto
 	if len(b) > maxNotes || !utf8.Valid(b) {
 		return obj.Info, fmt.Errorf("%s: %w: too large or not UTF-8", key, ErrCorrupt)
 	}
-	if err := checkVersion(b); err != nil {
+	if err := checkVersion(b, Version); err != nil {
 		return obj.Info, inObject(key, err)
 	}
 	d := json.NewDecoder(bytes.NewReader(b))

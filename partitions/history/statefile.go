@@ -168,7 +168,7 @@ func (s *stateBlock) ref() BlockRef {
 
 func parseStateHeader(line []byte) (stateHeader, error) {
 	var h stateHeader
-	if err := checkVersion(line); err != nil {
+	if err := checkVersion(line, Version); err != nil {
 		return h, err
 	}
 	d := json.NewDecoder(bytes.NewReader(line))

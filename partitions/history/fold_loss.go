@@ -1,0 +1,62 @@
+package history
+
+import (
+	"fmt"
+	"strings"
+)
+
+// bridged puts every live mailbox into resync: any of them may differ from the source
+// by what the lost commits changed. One that is in resync already keeps its reason.
+func (f *Folder) bridged(h *Header, e *BridgedEvent) error {
+	var live []string
+	for m, err := range f.State.Mailboxes() {
+		if err != nil {
+			return err
+		}
+		if m.Deleted.IsZero() && m.Resync == "" {
+			live = append(live, m.UniqueID)
+		}
+	}
+	for _, uniqueid := range live {
+		if err := f.change(h, uniqueid, func(m *MailboxState) { m.Resync = e.reason() }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reason is the MailboxState.Resync of a mailbox that may lack what the commits changed.
+func (e *BridgedEvent) reason() string {
+	var runs []string
+	for _, r := range e.Lost {
+		runs = append(runs, r.String())
+	}
+	return "the log has lost " + strings.Join(runs, ", ")
+}
+
+// String names the commits: "commit 4 (missing)", "commits 4 to 6 (damaged)".
+func (r LostRange) String() string {
+	if r.From == r.To {
+		return fmt.Sprintf("commit %d (%s)", r.From, r.Reason)
+	}
+	return fmt.Sprintf("commits %d to %d (%s)", r.From, r.To, r.Reason)
+}
+
+// lost takes the bodies from messages. One that the state does not know is left out:
+// nothing refers to it.
+func (f *Folder) lost(h *Header, e *LostEvent) error {
+	for _, g := range e.Messages {
+		old, err := f.State.Message(g)
+		if err != nil {
+			return err
+		}
+		if old == nil || old.Missing {
+			continue
+		}
+		m := &MessageState{Message: Message{GUID: g, Size: old.Size, Missing: true}, Commit: h.Number}
+		if err := f.State.PutMessage(m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
