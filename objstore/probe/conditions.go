@@ -21,14 +21,35 @@ func refused(err error) bool {
 		errors.Is(err, objstore.ErrUnsupported) || err == nil
 }
 
+// putIf puts with a condition that holds. taken says that the store accepted it, or
+// refused it although these very bytes are there: then the request arrived twice, and
+// the second answer was to the copy. The error is trouble, refusal the store's answer.
+func (p *prober) putIf(ctx context.Context, key, text string, opt objstore.PutOptions) (taken bool, refusal, err error) {
+	_, refusal = p.put(ctx, key, text, opt)
+	switch {
+	case refusal == nil:
+		return true, nil, nil
+	case !refused(refusal):
+		return false, nil, refusal
+	case errors.Is(refusal, objstore.ErrUnsupported):
+		return false, refusal, nil
+	}
+	same, err := p.expect(ctx, key, text)
+	if errors.Is(err, objstore.ErrNotExist) {
+		return false, refusal, nil
+	}
+	return same, refusal, err
+}
+
 func (p *prober) ifAbsent(ctx context.Context) error {
+	p.c.IfAbsent = false
 	key := p.key("absent")
-	_, err := p.put(ctx, key, "first", objstore.PutOptions{IfAbsent: true})
-	if !refused(err) {
+	taken, refusal, err := p.putIf(ctx, key, "first", objstore.PutOptions{IfAbsent: true})
+	if err != nil {
 		return err
 	}
-	if err != nil {
-		p.note("if-absent: a free key was refused: %v", err)
+	if !taken {
+		p.note("if-absent: a free key was refused: %v", refusal)
 		return nil
 	}
 	_, err = p.put(ctx, key, "second", objstore.PutOptions{IfAbsent: true})
@@ -46,7 +67,8 @@ func (p *prober) ifAbsent(ctx context.Context) error {
 	return nil
 }
 
-// race lets writers create the same key at once.
+// race lets writers create the same key at once. Two winners are seen only where the
+// store is not to be trusted, so that one such race decides.
 func (p *prober) race(ctx context.Context) error {
 	if !p.c.IfAbsent {
 		return nil
@@ -92,8 +114,8 @@ func (p *prober) raceOnce(ctx context.Context, key string) (winners int, err err
 	if err != nil {
 		return 0, err
 	}
-	if winners == 0 && unclear(results) {
-		return 1, nil // the winner's answer was lost or a 409; somebody's bytes are there
+	if winners == 0 && wroteOne(got) {
+		return 1, nil // the winner's answer was lost, or was the one to a copy of its request
 	}
 	if winners == 1 && got != writer(winner) {
 		return 0, nil
@@ -101,9 +123,10 @@ func (p *prober) raceOnce(ctx context.Context, key string) (winners int, err err
 	return winners, nil
 }
 
-func unclear(results []error) bool {
-	for _, err := range results {
-		if objstore.IsTemporary(err) {
+// wroteOne says whether these are the bytes of one of the writers.
+func wroteOne(got string) bool {
+	for i := range racers {
+		if got == writer(i) {
 			return true
 		}
 	}
@@ -113,6 +136,7 @@ func unclear(results []error) bool {
 func writer(i int) string { return fmt.Sprintf("writer %d", i) }
 
 func (p *prober) ifMatch(ctx context.Context) error {
+	p.c.IfMatch = false
 	key := p.key("match")
 	first, err := p.put(ctx, key, "one", objstore.PutOptions{})
 	if err != nil {
@@ -122,12 +146,12 @@ func (p *prober) ifMatch(ctx context.Context) error {
 		p.note("if-match: the store gives no ETag")
 		return nil
 	}
-	_, err = p.put(ctx, key, "two", objstore.PutOptions{IfMatch: first.ETag})
-	if !refused(err) {
+	taken, refusal, err := p.putIf(ctx, key, "two", objstore.PutOptions{IfMatch: first.ETag})
+	if err != nil {
 		return err
 	}
-	if err != nil {
-		p.note("if-match: the present ETag was refused: %v", err)
+	if !taken {
+		p.note("if-match: the present ETag was refused: %v", refusal)
 		return nil
 	}
 	_, err = p.put(ctx, key, "three", objstore.PutOptions{IfMatch: first.ETag})

@@ -43,10 +43,17 @@ type Capabilities struct {
 	Notes []string `json:"notes,omitempty"`
 }
 
+// One request that a load balancer sends twice must not decide what a store can do.
+const (
+	misses = 3 // so often something must be missed before it counts as missing
+	inARow = 2 // so often in a row it must be found once it was missed
+)
+
 // Run tries the store, with a few dozen small requests, and removes what it wrote,
 // also after an error or when ctx has ended. now is the host's clock. An error means
 // that plain put, get, list or delete do not work, in words that name the step; what
-// is merely missing is in the Capabilities.
+// is merely missing is in the Capabilities: it was missing in each of several rounds,
+// with fresh keys in each.
 func Run(ctx context.Context, s objstore.Store, now func() time.Time) (c Capabilities, err error) {
 	id := make([]byte, 8)
 	if _, err := rand.Read(id); err != nil {
@@ -57,19 +64,40 @@ func Run(ctx context.Context, s objstore.Store, now func() time.Time) (c Capabil
 	for _, step := range []struct {
 		name string
 		run  func(context.Context) error
+		have func() bool // nil: what was found the first time counts
 	}{
-		{"read back what was written", p.roundTrip},
-		{"read a part", p.ranges},
-		{"create only if absent", p.ifAbsent},
-		{"create from several writers at once", p.race},
-		{"replace only if unchanged", p.ifMatch},
-		{"list", p.list},
+		{"read back what was written", p.roundTrip, nil},
+		{"read a part", p.ranges, func() bool { return c.Range && c.Suffix }},
+		{"create only if absent", p.ifAbsent, func() bool { return c.IfAbsent }},
+		{"create from several writers at once", p.race, nil},
+		{"replace only if unchanged", p.ifMatch, func() bool { return c.IfMatch }},
+		{"list", p.list, func() bool { return c.ListOrder }},
 	} {
-		if err := step.run(ctx); err != nil {
+		if err := p.inRounds(ctx, step.run, step.have); err != nil {
 			return c, fmt.Errorf("probe: %s: %w", step.name, err)
 		}
 	}
 	return c, nil
+}
+
+// inRounds runs a step until it has found what it looks for: at once, or after a miss
+// a few times in a row. The notes of a miss are dropped when it does.
+func (p *prober) inRounds(ctx context.Context, step func(context.Context) error, have func() bool) error {
+	notes, row, need, missed := len(p.c.Notes), 0, 1, 0
+	for p.round = 0; ; p.round++ {
+		p.c.Notes = p.c.Notes[:notes]
+		if err := step(ctx); err != nil || have == nil {
+			return err
+		}
+		if have() {
+			row++
+		} else {
+			row, need, missed = 0, inARow, missed+1
+		}
+		if row == need || missed == misses {
+			return nil
+		}
+	}
 }
 
 type prober struct {
@@ -78,13 +106,23 @@ type prober struct {
 	now  func() time.Time
 	c    *Capabilities
 	keys []string // written, to be removed
+
+	round int // of the step that runs
 }
 
-// key names an object of this run, which cleanup will remove.
+// key names an object of this run and round, which cleanup will remove.
 func (p *prober) key(name string) string {
-	key := p.at + name
+	key := p.at + p.roundName() + name
 	p.keys = append(p.keys, key)
 	return key
+}
+
+// roundName sets the keys of a round apart from those of the ones before it.
+func (p *prober) roundName() string {
+	if p.round == 0 {
+		return ""
+	}
+	return fmt.Sprintf("again%d-", p.round)
 }
 
 func (p *prober) note(format string, args ...any) {
@@ -202,6 +240,7 @@ func (p *prober) ranges(ctx context.Context) error {
 }
 
 func (p *prober) list(ctx context.Context) error {
+	p.c.ListOrder = false
 	want := []string{"l-a", "l.b", "l/c", "l0", "l=d", "lé"} // in byte order; a tree walk would take l/ first or last
 	for _, i := range []int{4, 1, 5, 0, 3, 2} {
 		if _, err := p.put(ctx, p.key(want[i]), "x", objstore.PutOptions{}); err != nil {
@@ -216,7 +255,7 @@ func (p *prober) list(ctx context.Context) error {
 		p.note("list: %q came for %q", got, strings.Join(want, " "))
 		return nil
 	}
-	rest, err := p.names(ctx, "l", p.at+want[2])
+	rest, err := p.names(ctx, "l", p.at+p.roundName()+want[2])
 	if err != nil {
 		return err
 	}
@@ -229,14 +268,15 @@ func (p *prober) list(ctx context.Context) error {
 
 func (p *prober) names(ctx context.Context, prefix, after string) ([]string, error) {
 	var names []string
-	for info, err := range p.s.List(ctx, p.at+prefix, after) {
+	at := p.at + p.roundName()
+	for info, err := range p.s.List(ctx, at+prefix, after) {
 		if errors.Is(err, objstore.ErrUnsupported) {
 			return append(names, err.Error()), nil // no order
 		}
 		if err != nil {
 			return nil, err
 		}
-		names = append(names, strings.TrimPrefix(info.Key, p.at))
+		names = append(names, strings.TrimPrefix(info.Key, at))
 	}
 	return names, nil
 }

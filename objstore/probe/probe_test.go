@@ -184,6 +184,57 @@ type lateWriter struct {
 	races map[string]*sync.WaitGroup
 }
 
+// twice is a store whose requests arrive twice now and then, as a load balancer sends
+// them: the answer is the one to the copy.
+type twice struct {
+	objstore.Store
+	which func(nth int64, opt objstore.PutOptions) bool
+	n     *atomic.Int64
+}
+
+func (s twice) Put(ctx context.Context, key string, body objstore.Body, opt objstore.PutOptions) (objstore.Info, error) {
+	info, err := s.Store.Put(ctx, key, body, opt)
+	if s.which(s.n.Add(1), opt) {
+		return s.Store.Put(ctx, key, body, opt)
+	}
+	return info, err
+}
+
+func TestRequestsThatArriveTwice(t *testing.T) {
+	for name, which := range map[string]func(int64, objstore.PutOptions) bool{
+		"all":             func(int64, objstore.PutOptions) bool { return true },
+		"all conditional": func(_ int64, o objstore.PutOptions) bool { return o.Conditional() },
+		"every third":     func(n int64, _ objstore.PutOptions) bool { return n%3 == 0 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			wantAll(t, run(t, twice{memstore.New(nil), which, new(atomic.Int64)}))
+		})
+	}
+}
+
+// TestFlukes: what is missing a few times is not missing, as long as it comes back for good.
+func TestFlukes(t *testing.T) {
+	fluke := func(bad func(n int64) bool) probe.Capabilities {
+		var absent atomic.Int64
+		return run(t, poor{Store: memstore.New(nil), put: func(o objstore.PutOptions) (objstore.PutOptions, error) {
+			if o.IfAbsent && bad(absent.Add(1)) {
+				return o, objstore.ErrUnsupported
+			}
+			return o, nil
+		}})
+	}
+	for _, n := range []int64{1, 2} {
+		wantAll(t, fluke(func(i int64) bool { return i <= n }))
+	}
+	if c := fluke(func(i int64) bool { return i <= 3 }); c.IfAbsent || len(c.Notes) == 0 {
+		t.Errorf("missed three times: %+v", c)
+	}
+	// Every other round fails: a store behind two gateways of which one knows no conditions.
+	if c := fluke(func(i int64) bool { return i%3 == 1 }); c.IfAbsent || len(c.Notes) == 0 {
+		t.Errorf("missed every other time: %+v", c)
+	}
+}
+
 const racers = 8 // as many as the probe lets write at once
 
 // allLooked waits until every racer for the key has come this far.
