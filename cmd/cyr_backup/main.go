@@ -81,16 +81,23 @@ func run(ctx context.Context, open cli.Opener, argv []string, out, stderr io.Wri
 	if c.found, err = c.bucket.Find(ctx, mode, args[0]); err != nil {
 		return err
 	}
+	var incomplete error
 	if v.loads {
+		c.at.Tolerant = true
 		if c.mem, err = c.found.Load(ctx, c.at); err != nil {
 			return c.explain(err)
 		}
 		defer c.mem.Close()
+		incomplete = c.found.Incomplete(c.mem)
 		if err := c.found.Elsewhere(ctx, c.mem); err != nil {
 			fmt.Fprintf(stderr, "cyr_backup: warning: %v\n", err)
 		}
 	}
-	return v.do(c)
+	if err := v.do(c); err != nil || incomplete == nil {
+		return err
+	}
+	fmt.Fprintf(stderr, "cyr_backup: %v\n", incomplete)
+	return cli.ErrReported
 }
 
 func modeOf(user, mailbox, path bool) (cli.Mode, error) {

@@ -59,7 +59,7 @@ func run(ctx context.Context, argv []string, std stdio) error {
 		return err
 	}
 	at := o.moment
-	at.FromLog = o.fromLog
+	at.FromLog, at.Tolerant = o.fromLog, true
 	mem, err := found.Load(ctx, at)
 	if err != nil {
 		return explain(err, o)
@@ -77,7 +77,10 @@ func run(ctx context.Context, argv []string, std stdio) error {
 	if o.selection.Into != "" {
 		o.selection.Into = o.selection.AdminForm.Meant(o.selection.Into)[0]
 	}
-	return (&job{options: o, bucket: b, src: src, std: std, asOf: mem.Time()}).run(ctx)
+	for _, d := range mem.Skipped() {
+		fmt.Fprintf(std.err, "restore: warning: %s is damaged, an older state and the log are read instead: %v\n", d.Object, d.Err)
+	}
+	return (&job{options: o, bucket: b, src: src, std: std, asOf: mem.Time(), incomplete: found.Incomplete(mem)}).run(ctx)
 }
 
 // explain says what to do about a moment that the backup does not have, and about damage.
@@ -110,6 +113,8 @@ type job struct {
 	src    *restore.Source
 	std    stdio
 	asOf   time.Time
+	// incomplete says which changes cannot be restored; nil = all can.
+	incomplete error
 }
 
 func (j *job) run(ctx context.Context) error {
@@ -121,6 +126,9 @@ func (j *job) run(ctx context.Context) error {
 	rep := &restore.Report{Progress: bar, Problem: func(err error) { bar.line(j.std.err, "restore: "+err.Error()) }}
 	if j.verbose > 0 || j.dryRun {
 		rep.Line = func(s string) { bar.line(j.std.out, s) }
+	}
+	if j.incomplete != nil {
+		rep.Fail(j.incomplete)
 	}
 	for _, err := range sel.Unknown {
 		rep.Fail(err)

@@ -19,6 +19,8 @@ type Moment struct {
 	// FromLog folds the log from its first commit, without a checkpoint: for verify,
 	// and when a checkpoint is damaged.
 	FromLog bool
+	// Tolerant accepts a log with commits that cannot be read: Mem.Gaps names them.
+	Tolerant bool
 }
 
 func (a Moment) String() string {
@@ -32,52 +34,16 @@ func (a Moment) String() string {
 }
 
 // Load reads the state of the backup at the moment: the newest checkpoint at or
-// before it and the commits after that. It lists the checkpoints. A moment before
-// the first commit that is kept is ErrBeforeFirst; a number that is not used yet is
-// ErrAbsent. ctx must hold as long as the Mem is used.
+// before it that can be read, and the commits after that. It lists the checkpoints and the
+// log. A moment before the first commit that is kept is ErrBeforeFirst; a number that is
+// not used yet is ErrAbsent. A commit that is missing or damaged is an error unless a
+// later bridged event names it, or the moment is Tolerant: then see Mem.Gaps. ctx must
+// hold as long as the Mem is used.
 func Load(ctx context.Context, s objstore.Store, backup string, at Moment) (*Mem, error) {
-	m, err := load(ctx, s, backup, at)
+	r := &reading{ctx: ctx, log: &Log{Store: s, Backup: backup}, at: at}
+	m, err := r.load()
 	if err != nil {
 		return nil, fmt.Errorf("state of %s at %s: %w", backup, at, err)
-	}
-	return m, nil
-}
-
-func load(ctx context.Context, s objstore.Store, backup string, at Moment) (*Mem, error) {
-	l := &Log{Store: s, Backup: backup}
-	var numbers []uint64
-	if !at.FromLog {
-		var err error
-		if numbers, err = l.Checkpoints(ctx); err != nil {
-			return nil, err
-		}
-	}
-	m, err := loadCheckpoint(ctx, s, backup, numbers, at)
-	if err != nil {
-		return nil, err
-	}
-	to := at.Number
-	if to == 0 {
-		if to, err = l.Newest(ctx, m.tip.Number); err != nil {
-			return nil, err
-		}
-	}
-	for c, err := range l.CommitsAfter(ctx, m.tip, to) {
-		if err != nil {
-			if errors.Is(err, ErrAbsent) && m.tip.Number == 0 {
-				return nil, fmt.Errorf("%w that is kept: %w", ErrBeforeFirst, err)
-			}
-			return nil, err
-		}
-		if at.Number == 0 && !at.Time.IsZero() && c.Header().Time.After(at.Time) {
-			break
-		}
-		if err := m.Apply(c); err != nil {
-			return nil, err
-		}
-	}
-	if m.tip.Number == 0 {
-		return nil, ErrBeforeFirst
 	}
 	return m, nil
 }
@@ -96,25 +62,6 @@ func (l *Log) Checkpoints(ctx context.Context) ([]uint64, error) {
 	}
 	slices.Reverse(numbers)
 	return numbers, nil
-}
-
-// loadCheckpoint reads the newest of the checkpoints at or before the moment; without
-// one the Mem is that before the first commit.
-func loadCheckpoint(ctx context.Context, s objstore.Store, backup string, numbers []uint64, at Moment) (*Mem, error) {
-	for _, n := range numbers {
-		if at.Number > 0 && n > at.Number {
-			continue
-		}
-		m, err := ReadCheckpoint(ctx, s, backup, n)
-		if err != nil {
-			return nil, err
-		}
-		if at.Number == 0 && !at.Time.IsZero() && m.tip.Time.After(at.Time) {
-			continue
-		}
-		return m, nil
-	}
-	return NewMem(ctx, s, backup)
 }
 
 // ReadCheckpoint reads the state as checkpoint n of the backup has it. Its blocks are

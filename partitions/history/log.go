@@ -58,7 +58,7 @@ type walk struct {
 	yield    func(*CommitReader, error) bool
 	stopped  bool // by the loop
 	visited  int  // commits
-	segments *segmentList
+	contents *contents
 }
 
 // step visits the commit after the tip, or the rest of the segment that holds it.
@@ -74,14 +74,14 @@ func (w *walk) step(ctx context.Context, to uint64) error {
 	// Whoever merges segments puts the larger one first: what the last LIST found can
 	// be gone, but then another LIST finds more.
 	for fresh := false; errors.Is(err, objstore.ErrNotExist) && w.visited == visited && !fresh; {
-		if w.segments == nil || !w.segments.covers(n) {
-			if w.segments, err = w.log.segments(ctx); err != nil {
+		if w.contents == nil || !w.contents.merged(n) {
+			if w.contents, err = w.log.list(ctx, 0); err != nil {
 				return err
 			}
 			fresh = true
 		}
 		if err = w.segment(ctx, n, to); errors.Is(err, objstore.ErrNotExist) && !fresh {
-			w.segments = nil
+			w.contents = nil
 		}
 	}
 	return err
@@ -89,7 +89,7 @@ func (w *walk) step(ctx context.Context, to uint64) error {
 
 // segment visits the commits n … to of the segment that holds n.
 func (w *walk) segment(ctx context.Context, n, to uint64) error {
-	seg, ok := w.segments.find(n)
+	seg, ok := w.contents.segment(n)
 	if !ok {
 		return fmt.Errorf("commit %d of %s: %w: neither %s nor a segment holds it", n, w.log.Backup, ErrAbsent, LogKey(w.log.Backup, n))
 	}
@@ -144,105 +144,4 @@ func (t *Tip) advance(c *CommitReader) error {
 	h := c.Header()
 	*t = Tip{Number: h.Number, Hash: sum, Time: h.Time}
 	return nil
-}
-
-type segmentRange struct{ from, to uint64 }
-
-// segmentList is what one LIST found from a number on.
-type segmentList struct {
-	ranges []segmentRange // segments, by key
-	newest uint64         // highest number of any object
-}
-
-func (s *segmentList) find(n uint64) (segmentRange, bool) {
-	var best segmentRange
-	for _, r := range s.ranges {
-		// Two segments can hold n while one is being merged into a larger one.
-		if r.from <= n && n <= r.to && r.to > best.to {
-			best = r
-		}
-	}
-	return best, best.to > 0
-}
-
-func (s *segmentList) covers(n uint64) bool {
-	_, ok := s.find(n)
-	return ok
-}
-
-// segments lists the log.
-func (l *Log) segments(ctx context.Context) (*segmentList, error) {
-	list := &segmentList{}
-	for info, err := range l.Store.List(ctx, LogPrefix(l.Backup), "") {
-		if err != nil {
-			return nil, err
-		}
-		from, to, ok := ParseLogKey(l.Backup, info.Key)
-		if !ok {
-			continue
-		}
-		if from != to || info.Key != LogKey(l.Backup, from) {
-			list.ranges = append(list.ranges, segmentRange{from, to})
-		}
-		list.newest = max(list.newest, to)
-	}
-	return list, nil
-}
-
-// Newest is the number of the newest commit, 0 for an empty log, found by HEADs of
-// single objects from a number that is known to have been used (0 = none is known).
-// It relies on promise 6 of the design: the numbers that exist are one run, and the
-// newest is a single object. Only when from itself has been merged or removed
-// meanwhile does it list the log.
-func (l *Log) Newest(ctx context.Context, from uint64) (uint64, error) {
-	found, err := l.exists(ctx, from+1)
-	if err != nil {
-		return 0, err
-	}
-	if !found {
-		if from > 0 {
-			if found, err = l.exists(ctx, from); err != nil || found {
-				return from, err
-			}
-		}
-		list, err := l.segments(ctx)
-		if err != nil {
-			return 0, err
-		}
-		if list.newest < from {
-			return 0, fmt.Errorf("commit %d of %s: %w: the log ends with %d", from, l.Backup, ErrAbsent, list.newest)
-		}
-		return list.newest, nil
-	}
-	low, step := from+1, uint64(1) // low exists
-	for {
-		if found, err = l.exists(ctx, low+step); err != nil {
-			return 0, err
-		}
-		if !found {
-			break
-		}
-		low += step
-		step *= 2
-	}
-	for high := low + step; high-low > 1; { // high does not exist
-		mid := low + (high-low)/2
-		if found, err = l.exists(ctx, mid); err != nil {
-			return 0, err
-		}
-		if found {
-			low = mid
-		} else {
-			high = mid
-		}
-	}
-	return low, nil
-}
-
-func (l *Log) exists(ctx context.Context, n uint64) (bool, error) {
-	_, err := l.Store.Stat(ctx, LogKey(l.Backup, n))
-	if errors.Is(err, objstore.ErrNotExist) {
-		return false, nil
-	}
-	return err == nil, err
 }

@@ -3,6 +3,7 @@ package history
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"slices"
@@ -36,6 +37,10 @@ type Mem struct {
 	messages  lineBlocks[*MessageState]
 	places    lineBlocks[Place]
 	pruned    bool // messages were dropped since places were swept
+
+	gaps    []Gap    // commits that could not be read
+	lenient bool     // there are some: events that need what they brought are skipped
+	skipped []Damage // checkpoints that could not be read
 }
 
 type memMailbox struct {
@@ -107,8 +112,11 @@ func (m *Mem) apply(c *CommitReader) error {
 		if err != nil {
 			return err
 		}
-		if err := f.Fold(h, e); err != nil {
+		if err := f.Fold(h, e); err != nil && !(m.lenient && errors.Is(err, ErrCorrupt)) {
 			return inObject(c.Key(), err)
+		}
+		if e, ok := e.(*BridgedEvent); ok {
+			m.bridge(h.Number, e)
 		}
 	}
 	for p, err := range c.Places() {

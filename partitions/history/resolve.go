@@ -29,7 +29,7 @@ type resolver struct {
 	mu     sync.Mutex
 	moved  map[string]*Moved            // by key of the pack
 	merged map[string]map[ChunkID]Place // by key of the segment
-	lists  map[string]*segmentList      // by backup
+	lists  map[string]*contents         // by backup
 }
 
 func (r *resolver) resolve(ctx context.Context, p Place) (Place, error) {
@@ -92,14 +92,14 @@ func parseAnyLogKey(key string) (backup string, n uint64, ok bool) {
 // fromSegment looks for the chunk in the segment that holds commit n now.
 func (r *resolver) fromSegment(ctx context.Context, p Place, backup string, n uint64) (Place, error) {
 	list, ok := r.lists[backup]
-	if !ok || !list.covers(n) {
+	if !ok || !list.merged(n) {
 		var err error
-		if list, err = (&Log{Store: r.store, Backup: backup}).segments(ctx); err != nil {
+		if list, err = (&Log{Store: r.store, Backup: backup}).list(ctx, 0); err != nil {
 			return Place{}, err
 		}
 		r.lists = remember(r.lists, backup, list)
 	}
-	seg, ok := list.find(n)
+	seg, ok := list.segment(n)
 	if !ok || SegmentKey(backup, seg.from, seg.to) == p.Object {
 		return Place{}, noPlace(p)
 	}

@@ -1,0 +1,101 @@
+package history
+
+import (
+	"context"
+	"fmt"
+)
+
+// span is a run of commit numbers.
+type span struct{ from, to uint64 }
+
+// contents is what one LIST of a log found: a span for each run of commits and for each
+// segment, so that it stays small however long the log is.
+type contents struct {
+	commits  []span // objects of single commits, in runs, ascending
+	segments []span // by key
+	newest   uint64 // highest number of any object
+}
+
+// list lists the objects of the log whose numbers are above after. A segment that begins
+// at or below after is not seen.
+func (l *Log) list(ctx context.Context, after uint64) (*contents, error) {
+	c := &contents{}
+	start := ""
+	if after > 0 {
+		start = LogKey(l.Backup, after)
+	}
+	for info, err := range l.Store.List(ctx, LogPrefix(l.Backup), start) {
+		if err != nil {
+			return nil, err
+		}
+		from, to, ok := ParseLogKey(l.Backup, info.Key)
+		switch {
+		case !ok:
+			continue
+		case info.Key == LogKey(l.Backup, from):
+			c.add(from)
+		default:
+			c.segments = append(c.segments, span{from, to})
+		}
+		c.newest = max(c.newest, to)
+	}
+	return c, nil
+}
+
+func (c *contents) add(n uint64) {
+	if last := len(c.commits) - 1; last >= 0 && c.commits[last].to+1 == n {
+		c.commits[last].to = n
+		return
+	}
+	c.commits = append(c.commits, span{n, n})
+}
+
+// segment is the segment that holds commit n. Two can while one is being merged into a
+// larger one; it is the one that ends last.
+func (c *contents) segment(n uint64) (best span, ok bool) {
+	for _, s := range c.segments {
+		if s.from <= n && n <= s.to && s.to > best.to {
+			best = s
+		}
+	}
+	return best, best.to > 0
+}
+
+// merged says whether a segment holds commit n.
+func (c *contents) merged(n uint64) bool {
+	_, ok := c.segment(n)
+	return ok
+}
+
+// next is the first commit from n on that some object holds; 0 = there is none.
+func (c *contents) next(n uint64) uint64 {
+	var first uint64
+	for _, spans := range [][]span{c.commits, c.segments} {
+		for _, s := range spans {
+			if at := max(s.from, n); at <= s.to && (first == 0 || at < first) {
+				first = at
+			}
+		}
+	}
+	return first
+}
+
+// Newest is the highest number that the log uses, 0 for an empty log. It lists the log
+// from a number that is known to be used (0 = none is known), so that a hole is not taken
+// for the end. A log that ends before from is ErrAbsent.
+func (l *Log) Newest(ctx context.Context, from uint64) (uint64, error) {
+	c, err := l.list(ctx, max(from, 1)-1)
+	if err != nil {
+		return 0, err
+	}
+	if c.newest < from {
+		// A segment can hold it, which begins before.
+		if c, err = l.list(ctx, 0); err != nil {
+			return 0, err
+		}
+	}
+	if c.newest < from {
+		return 0, fmt.Errorf("commit %d of %s: %w: the log ends with %d", from, l.Backup, ErrAbsent, c.newest)
+	}
+	return c.newest, nil
+}

@@ -1,0 +1,257 @@
+package history
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// reading is one Load. It reads the log in one go, and where that meets damage once more,
+// commit by commit, so that it can skip what cannot be read.
+type reading struct {
+	ctx context.Context
+	log *Log
+	at  Moment
+	bad []Damage // checkpoints that were skipped
+
+	applied int // commits
+}
+
+// Damage is an object that cannot be read.
+type Damage struct {
+	Object string // key
+	Err    error
+}
+
+func (r *reading) load() (*Mem, error) {
+	m, err := r.read(r.inOneGo)
+	if IsUnreadable(err) && !errors.Is(err, ErrBeforeFirst) {
+		m, err = r.read(r.oneByOne)
+	}
+	if err != nil {
+		return nil, err
+	}
+	m.skipped = r.bad
+	if gaps := m.unbridged(); len(gaps) > 0 && !r.at.Tolerant {
+		err := gaps[0].Err
+		if gaps[0].From == 1 && !r.newest() {
+			err = fmt.Errorf("%w that is kept: %w", ErrBeforeFirst, err)
+		}
+		return nil, errors.Join(err, m.Close())
+	}
+	return m, nil
+}
+
+// read makes the state from a checkpoint, and from the log by way of follow.
+func (r *reading) read(follow func(*Mem, *contents, uint64) error) (*Mem, error) {
+	r.bad, r.applied = nil, 0
+	m, err := r.base()
+	if err != nil {
+		return nil, err
+	}
+	if err := r.continueFrom(m, follow); err != nil {
+		return nil, errors.Join(err, m.Close())
+	}
+	return m, nil
+}
+
+// base is the newest readable checkpoint at or before the moment, or the state before the
+// first commit.
+func (r *reading) base() (*Mem, error) {
+	var numbers []uint64
+	if !r.at.FromLog {
+		var err error
+		if numbers, err = r.log.Checkpoints(r.ctx); err != nil {
+			return nil, err
+		}
+	}
+	for _, n := range numbers {
+		if r.at.Number > 0 && n > r.at.Number {
+			continue
+		}
+		m, err := ReadCheckpoint(r.ctx, r.log.Store, r.log.Backup, n)
+		if IsUnreadable(err) {
+			r.bad = append(r.bad, Damage{CheckpointKey(r.log.Backup, n), err})
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if r.past(m.tip) {
+			if err := m.Close(); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		return m, nil
+	}
+	return NewMem(r.ctx, r.log.Store, r.log.Backup)
+}
+
+// past says whether a commit is after the moment, if that is a time.
+func (r *reading) past(t Tip) bool {
+	return r.at.Number == 0 && !r.at.Time.IsZero() && t.Time.After(r.at.Time)
+}
+
+func (r *reading) continueFrom(m *Mem, follow func(*Mem, *contents, uint64) error) error {
+	base := m.tip.Number
+	have, err := r.log.listFrom(r.ctx, base)
+	if err != nil {
+		return err
+	}
+	to := r.at.Number
+	if to == 0 {
+		to = have.newest
+	}
+	if to > max(have.newest, base) {
+		return fmt.Errorf("commit %d of %s: %w: the log ends with %d", to, r.log.Backup, ErrAbsent, have.newest)
+	}
+	if r.at.Number == 0 && have.newest < base {
+		m.gap(have.newest+1, base, r.absent(base))
+	}
+	if err := follow(m, have, to); err != nil {
+		return err
+	}
+	if base == 0 && r.applied == 0 && (len(m.gaps) == 0 || !r.newest()) {
+		return ErrBeforeFirst
+	}
+	return nil
+}
+
+// newest says that the moment is the newest commit.
+func (r *reading) newest() bool { return r.at.Number == 0 && r.at.Time.IsZero() }
+
+// listFrom lists the log from the commit after which it is read, and all of it where a
+// segment holds the next one.
+func (l *Log) listFrom(ctx context.Context, base uint64) (*contents, error) {
+	have, err := l.list(ctx, max(base, 1)-1)
+	if err != nil || base <= 1 {
+		return have, err
+	}
+	if next := have.next(base + 1); next == base+1 || next == 0 && have.newest == base {
+		return have, nil
+	}
+	return l.list(ctx, 0)
+}
+
+// inOneGo applies the commits up to a number; whatever is wrong with one ends it.
+func (r *reading) inOneGo(m *Mem, have *contents, to uint64) error {
+	if first := have.next(1); m.tip.Number == 0 && first > 1 {
+		return r.absent(1)
+	}
+	for c, err := range r.log.CommitsAfter(r.ctx, m.tip, to) {
+		if err != nil {
+			return err
+		}
+		if r.past(Tip{Time: c.Header().Time}) {
+			return nil
+		}
+		if err := m.Apply(c); err != nil {
+			return err
+		}
+		r.applied++
+	}
+	return nil
+}
+
+// oneByOne applies the commits that can be read, and notes the others as gaps.
+func (r *reading) oneByOne(m *Mem, have *contents, to uint64) error {
+	for n := m.tip.Number + 1; n <= to; n = m.tip.Number + 1 {
+		if next := have.next(n); next != n {
+			end := to
+			if next > 0 {
+				end = min(to, next-1)
+			}
+			m.skip(n, end, r.absent(n))
+			continue
+		}
+		past, err := r.check(m, n)
+		switch {
+		case IsUnreadable(err):
+			m.skip(n, n, err)
+		case err != nil:
+			return err
+		case past:
+			return nil
+		default:
+			if err := r.apply(m, n); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (r *reading) absent(n uint64) error {
+	return fmt.Errorf("commit %d of %s: %w: neither %s nor a segment holds it", n, r.log.Backup, ErrAbsent, LogKey(r.log.Backup, n))
+}
+
+// readTries is how often a commit is read before its bytes count as damaged: what came
+// over the network can be wrong once.
+const readTries = 3
+
+// check reads a commit to its end, with the record blocks that it names. past says that
+// it is after the moment.
+func (r *reading) check(m *Mem, n uint64) (past bool, err error) {
+	for range readTries {
+		past = false
+		for c, cerr := range r.log.Commits(r.ctx, n, n) {
+			if err = cerr; err != nil {
+				break
+			}
+			if past = r.past(Tip{Time: c.Header().Time}); past {
+				break
+			}
+			err = m.checkCommit(c)
+		}
+		if !IsUnreadable(err) {
+			return past, err
+		}
+	}
+	return past, err
+}
+
+// checkCommit reads all that a commit says, and applies nothing.
+func (m *Mem) checkCommit(c *CommitReader) error {
+	for e, err := range c.Events() {
+		if err != nil {
+			return err
+		}
+		blocks, ok := e.(*RecordBlocksEvent)
+		if !ok {
+			continue
+		}
+		for _, ref := range blocks.Blocks {
+			for _, err := range m.readBlock(ref) {
+				if err != nil {
+					return err
+				}
+			}
+		}
+	}
+	for _, err := range c.Places() {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// apply applies a commit that check has found readable. One that does not continue the
+// commit before it is applied and noted: either can be the wrong one.
+func (r *reading) apply(m *Mem, n uint64) error {
+	for c, err := range r.log.Commits(r.ctx, n, n) {
+		if err != nil {
+			return err
+		}
+		if err := m.tip.follow(c); err != nil {
+			m.gap(n, n, err)
+			m.tip = Tip{Number: n - 1}
+		}
+		if err := m.Apply(c); err != nil {
+			return err
+		}
+		r.applied++
+	}
+	return nil
+}
