@@ -10,6 +10,7 @@
 //	key                                   value
 //	v                                     format version of the index
 //	p <p>                                 id of the partition's repository
+//	P <p>                                 what the probe found out about the partition's store (JSON)
 //	n                                     number of the next backup
 //	B <path>                              a backup: partition, number, newest commit (JSON)
 //	m <b> <uniqueid>                      mailbox state (JSON, as in a checkpoint)

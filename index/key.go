@@ -9,6 +9,7 @@ type Key []byte
 const (
 	prefixVersion    = 'v'
 	prefixRepository = 'p'
+	prefixFinding    = 'P'
 	prefixNextBackup = 'n'
 	prefixBackup     = 'B'
 	prefixMailbox    = 'm'
@@ -28,6 +29,11 @@ const (
 // RepositoryKey is where the id of a partition's repository stands.
 func RepositoryKey(partition string) Key {
 	return Key(string(rune(prefixRepository)) + partition + "\x00")
+}
+
+// FindingKey is where it stands what this host found out about a partition's store.
+func FindingKey(partition string) Key {
+	return Key(string(rune(prefixFinding)) + partition + "\x00")
 }
 
 // NextBackupKey is where the number of the next new backup stands.

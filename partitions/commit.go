@@ -117,8 +117,10 @@ func (b *Backup) putCommit(ctx context.Context, h history.Header, obj []byte) (w
 	o := objstore.PutOptions{IfAbsent: b.part.conditional()}
 	return await(ctx, func() (bool, error) {
 		_, putErr := b.part.store.Put(ctx, key, bytes.NewReader(obj), o)
-		if b.set.opt.Exclusive && errors.Is(putErr, objstore.ErrUnsupported) && o.IfAbsent {
-			o.IfAbsent = false // the bucket has gone to another store since it was probed
+		if o.IfAbsent && errors.Is(putErr, objstore.ErrUnsupported) {
+			if o.IfAbsent, err = b.part.stillConditional(ctx); err != nil {
+				return false, err
+			}
 			_, putErr = b.part.store.Put(ctx, key, bytes.NewReader(obj), o)
 		}
 		if putErr == nil || !o.IfAbsent {

@@ -195,7 +195,7 @@ func (c *copier) object(ctx context.Context, info objstore.Info) error {
 }
 
 func (c *copier) put(ctx context.Context, key string, body objstore.Body) error {
-	_, err := c.to.store.Put(ctx, key, body, objstore.PutOptions{IfAbsent: !c.to.set.opt.Exclusive})
+	_, err := c.to.store.Put(ctx, key, body, objstore.PutOptions{IfAbsent: c.to.conditional()})
 	if errors.Is(err, objstore.ErrExist) {
 		return nil // an unclear answer: what is copied never changes
 	}

@@ -275,7 +275,7 @@ func (p *packCopier) noteMoved(ctx context.Context, old string, entries map[stri
 		if err != nil {
 			return err
 		}
-		if p.to.set.opt.Exclusive {
+		if !p.to.conditional() {
 			o = objstore.PutOptions{}
 		}
 		m.Time = p.to.clock.now(p.to.set.opt.Now()).UTC()

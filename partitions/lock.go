@@ -9,6 +9,7 @@ import (
 
 	"backupd/objstore"
 	"backupd/objstore/pack"
+	"backupd/objstore/probe"
 	"backupd/partitions/history"
 )
 
@@ -53,12 +54,8 @@ var errNoLocks = errors.New("the store does not honour conditional puts, so that
 // that commit, and then it asks for lock.json. ErrHeld when somebody else holds it.
 func (f *Found) Lock(ctx context.Context, o LockOptions) (*Lock, error) {
 	o.defaults()
-	repo, err := readRepository(ctx, f.Partition.Store)
-	if err != nil {
-		return nil, err
-	}
-	if !repo.Capabilities.IfAbsent || !repo.Capabilities.IfMatch {
-		return nil, fmt.Errorf("partition %s (%s): %w", f.Partition.Name, f.Partition.Location, errNoLocks)
+	if err := f.canLock(ctx, o.Now); err != nil {
+		return nil, fmt.Errorf("partition %s (%s): %w", f.Partition.Name, f.Partition.Location, err)
 	}
 	l := &Lock{found: f, opt: o, file: lockFile{Version: lockVersion, ID: randomHex(), Owner: o.Owner}, done: make(chan struct{})}
 	for {
@@ -81,6 +78,25 @@ func (f *Found) Lock(ctx context.Context, o LockOptions) (*Lock, error) {
 		return nil, errors.Join(err, l.Release(context.WithoutCancel(ctx)))
 	}
 	return l, nil
+}
+
+// canLock asks repository.json whether the store honours conditions, and the store
+// itself where that says no: it may have been found so by another way, or long ago.
+func (f *Found) canLock(ctx context.Context, now func() time.Time) error {
+	repo, err := readRepository(ctx, f.Partition.Store)
+	if err != nil {
+		return err
+	}
+	c := repo.Capabilities
+	if !c.IfAbsent || !c.IfMatch {
+		if c, err = probe.Run(ctx, f.Partition.Store, now); err != nil {
+			return err
+		}
+	}
+	if !c.IfAbsent || !c.IfMatch {
+		return errNoLocks
+	}
+	return nil
 }
 
 // take puts lock.json where there is none that holds.

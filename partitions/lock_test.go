@@ -175,14 +175,18 @@ func TestLockCostsNothingLater(t *testing.T) {
 	}
 }
 
-// Without conditional puts no lock is sure, and none is given.
+// Without conditional puts no lock is sure, and none is given. What repository.json
+// says of that is no last word.
 func TestLockNeedsConditions(t *testing.T) {
 	store := newStore()
 	newHostWith(t, shortWait, store).sync("anne", newSource("user.anne"))
 	b := bytes.Replace(body(t, store, "repository.json"), []byte(`"if_match": true`), []byte(`"if_match": false`), 1)
 	replace(t, store, "repository.json", b)
-	if _, err := found(t, store).Lock(t.Context(), partitions.LockOptions{Owner: "test"}); err == nil {
+	if _, err := found(t, deaf{store}).Lock(t.Context(), partitions.LockOptions{Owner: "test"}); err == nil {
 		t.Errorf("it was given; repository.json is %s", b)
+	}
+	if err := lock(t, found(t, store), partitions.LockOptions{}).Release(t.Context()); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -42,6 +42,7 @@ type Options struct {
 	Host             string        // name of this host in commits
 	Software         string        // name and version in repository.json
 	Now              func() time.Time
+	NoProbe          bool // nothing will be written, so that it does not matter what the stores can do
 	NoCheckpoints    bool // tests only look at the log
 	CheckpointObject int  // commits behind a checkpoint before the next; 256
 	CommitRecords    int  // records that a commit holds itself, and messages; history.MaxRecordsPerCommit

@@ -10,6 +10,7 @@ import (
 
 	"backupd/index"
 	"backupd/objstore"
+	"backupd/objstore/probe"
 	"backupd/partitions/history"
 	"backupd/replication/cyrus"
 )
@@ -29,10 +30,12 @@ type Partition struct {
 
 	// asking is held while the store is asked for what follows, so that it is asked once. A
 	// channel, so that waiting can be given up.
-	asking chan struct{}
-	mu     sync.Mutex // guards what follows
-	repo   *Repository
-	dead   condemnedList
+	asking  chan struct{}
+	mu      sync.Mutex // guards what follows
+	repo    *Repository
+	caps    *probe.Capabilities // as found or believed; nil while repo was not asked for
+	refused refused
+	dead    condemnedList
 }
 
 // Name is NAME of backuppartition-NAME.
@@ -68,13 +71,16 @@ func (p *Partition) repository(ctx context.Context, create bool) (*Repository, e
 		if err := p.wasEmpty(); err != nil || !create {
 			return nil, err
 		}
-		r, err = createRepository(ctx, p)
+		r, err = nil, nil
+	}
+	if err == nil {
+		err = p.capable(ctx, r)
+	}
+	if err == nil && r == nil {
+		r, err = createRepository(ctx, p, *p.caps)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("partition %s (%s): %w", p.name, p.location, err)
-	}
-	if c := r.Capabilities; !p.set.opt.Exclusive && !(c.IfAbsent && c.IfAbsentRace) {
-		return nil, fmt.Errorf("partition %s (%s): %w", p.name, p.location, errCondition)
 	}
 	if err := p.adoptIndex(r); err != nil {
 		return nil, err
@@ -150,16 +156,6 @@ func (p *Partition) private() bool {
 		return p.set.opt.DedupPerBackup
 	}
 	return r.Dedup == "backup"
-}
-
-// conditional says that a commit may not overwrite another one. The only writer of a store
-// that honours that puts its commits so too: ctl_backups takes numbers for its locks.
-func (p *Partition) conditional() bool {
-	if !p.set.opt.Exclusive {
-		return true
-	}
-	r := p.known()
-	return r != nil && r.Capabilities.IfAbsent && r.Capabilities.IfAbsentRace
 }
 
 // condemnedList is condemned.json as last read.

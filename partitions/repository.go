@@ -23,13 +23,16 @@ const repositoryKey = "repository.json"
 
 // Repository is repository.json: what holds for the whole partition.
 type Repository struct {
-	Version      int                `json:"version"`
-	ID           string             `json:"id"` // 16 random bytes, hex
-	Created      time.Time          `json:"created"`
-	Software     string             `json:"software"`
-	Dedup        string             `json:"dedup"` // partition or backup: who shares messages
-	Chunker      string             `json:"chunker"`
+	Version  int       `json:"version"`
+	ID       string    `json:"id"` // 16 random bytes, hex
+	Created  time.Time `json:"created"`
+	Software string    `json:"software"`
+	Dedup    string    `json:"dedup"` // partition or backup: who shares messages
+	Chunker  string    `json:"chunker"`
+	// Capabilities are what Probed found, when the repository was made or when more was
+	// found than before.
 	Capabilities probe.Capabilities `json:"capabilities"`
+	Probed       prober             `json:"probed,omitzero"`
 }
 
 // readme is README.txt: the essence of docs/bucket-restore.md.
@@ -42,6 +45,10 @@ func readRepository(ctx context.Context, s objstore.Store) (*Repository, error) 
 	if err != nil {
 		return nil, err
 	}
+	return decodeRepository(b)
+}
+
+func decodeRepository(b []byte) (*Repository, error) {
 	var r Repository
 	if err := json.Unmarshal(b, &r); err != nil {
 		return nil, fmt.Errorf("read %s: %w", repositoryKey, err)
@@ -52,16 +59,12 @@ func readRepository(ctx context.Context, s objstore.Store) (*Repository, error) 
 	return &r, nil
 }
 
-// createRepository probes the store and writes README.txt and repository.json. Two
-// hosts may do it at once: the first one's repository.json holds.
-func createRepository(ctx context.Context, p *Partition) (*Repository, error) {
-	caps, err := await(ctx, func() (probe.Capabilities, error) { return probe.Run(ctx, p.store, p.set.opt.Now) })
-	if err != nil {
-		return nil, fmt.Errorf("probe the store: %w", err)
-	}
+// createRepository writes README.txt and repository.json, where the store has just been
+// found to do. Two hosts may do it at once: the first one's repository.json holds.
+func createRepository(ctx context.Context, p *Partition, caps probe.Capabilities) (*Repository, error) {
 	r := &Repository{
 		Version: repositoryVersion, ID: randomHex(), Created: p.clock.now(p.set.opt.Now()).UTC(),
-		Software: p.set.opt.Software, Dedup: "partition", Chunker: chunkerName, Capabilities: caps,
+		Software: p.set.opt.Software, Dedup: "partition", Chunker: chunkerName, Capabilities: caps, Probed: p.prober(),
 	}
 	if p.set.opt.DedupPerBackup {
 		r.Dedup = "backup"
@@ -69,33 +72,36 @@ func createRepository(ctx context.Context, p *Partition) (*Repository, error) {
 	if err := p.putIfAbsent(ctx, "README.txt", readme); err != nil && !errors.Is(err, objstore.ErrExist) {
 		return nil, err
 	}
-	b, err := json.MarshalIndent(r, "", "  ")
+	b, err := r.encode()
 	if err != nil {
 		return nil, err
 	}
-	if err := p.putIfAbsent(ctx, repositoryKey, append(b, '\n')); err != nil && !errors.Is(err, objstore.ErrExist) {
+	if err := p.putIfAbsent(ctx, repositoryKey, b); err != nil && !errors.Is(err, objstore.ErrExist) {
 		return nil, err
 	}
 	// Whoever won, and whatever came of an unclear answer: what is there holds.
 	return await(ctx, func() (*Repository, error) { return readRepository(ctx, p.store) })
 }
 
-// errCondition: a store on which two writers could overwrite each other.
-var errCondition = errors.New("the store does not honour conditional puts (If-None-Match), so two writers could overwrite each other: " +
-	"set backup_exclusive: yes in imapd.conf if this host is, and stays, the only one that writes to it")
+// encode is repository.json.
+func (r *Repository) encode() ([]byte, error) {
+	b, err := json.MarshalIndent(r, "", "  ")
+	return append(b, '\n'), err
+}
 
 // putIfAbsent puts a small object once; ErrExist when there is one already, which
 // after an unclear answer may be our own.
 func (p *Partition) putIfAbsent(ctx context.Context, key string, b []byte) error {
+	conditional := p.conditional()
 	return await0(ctx, func() error {
-		if p.set.opt.Exclusive {
+		if !conditional {
 			if _, err := p.store.Stat(ctx, key); err == nil {
 				return &objstore.Error{Op: "put", Key: key, Err: objstore.ErrExist}
 			} else if !errors.Is(err, objstore.ErrNotExist) {
 				return err
 			}
 		}
-		_, err := p.store.Put(ctx, key, bytes.NewReader(b), objstore.PutOptions{IfAbsent: !p.set.opt.Exclusive})
+		_, err := p.store.Put(ctx, key, bytes.NewReader(b), objstore.PutOptions{IfAbsent: conditional})
 		return err
 	})
 }

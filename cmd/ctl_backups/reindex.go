@@ -48,8 +48,7 @@ func (c *command) reindexer() (do func(*partitions.Found) error, end func(), err
 	if err != nil {
 		return nil, nil, err
 	}
-	set, err := partitions.Open(partitions.Options{Partitions: c.bucket.Partitions, Index: x, NoCheckpoints: true,
-		Exclusive: c.bucket.Conf.Switch("backup_exclusive")})
+	set, err := partitions.Open(partitions.Options{Partitions: c.bucket.Partitions, Index: x, NoCheckpoints: true, NoProbe: true})
 	if err != nil {
 		return nil, nil, errors.Join(err, x.Close())
 	}

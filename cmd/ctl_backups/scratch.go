@@ -5,6 +5,7 @@ import (
 	"os"
 
 	"backupd/index"
+	"backupd/internal/version"
 	"backupd/partitions"
 )
 
@@ -25,7 +26,7 @@ func (c *command) scratchSetOf(parts []partitions.Config) (*partitions.Set, func
 	}
 	o := c.setOptions
 	o.Partitions, o.Index, o.NoCheckpoints, o.Host = parts, x, true, c.host
-	o.Exclusive = c.bucket.Conf.Switch("backup_exclusive")
+	o.Software, o.Exclusive = version.Software(), c.bucket.Conf.Switch("backup_exclusive")
 	o.DedupPerBackup = c.bucket.Conf.Word("backup_dedup") == "backup"
 	set, err := partitions.Open(o)
 	if err != nil {

@@ -43,6 +43,9 @@ type Capabilities struct {
 	Notes []string `json:"notes,omitempty"`
 }
 
+// Conditional says whether two writers cannot overwrite each other.
+func (c Capabilities) Conditional() bool { return c.IfAbsent && c.IfAbsentRace }
+
 // One request that a load balancer sends twice must not decide what a store can do.
 const (
 	misses = 3 // so often something must be missed before it counts as missing

@@ -1,0 +1,257 @@
+package partitions
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"backupd/index"
+	"backupd/objstore"
+	"backupd/objstore/probe"
+)
+
+// prober is what a finding depends on besides the store itself: by which way the store
+// was reached, and by what program.
+type prober struct {
+	Location string `json:"location"`
+	Software string `json:"software"`
+}
+
+// finding is what this host found out about a partition's store. It stands in the
+// index, since each host reaches a bucket in its own way: a gateway on the way of one
+// of them may drop the conditions.
+type finding struct {
+	prober
+	Repository   string             `json:"repository"`
+	Exclusive    bool               `json:"exclusive"` // backup_exclusive at that time
+	Capabilities probe.Capabilities `json:"capabilities"`
+}
+
+// Errors about what a store cannot do. The words name the way out.
+var (
+	errCondition = errors.New("the store does not honour conditional puts (If-None-Match), so two writers could overwrite each other: " +
+		"use an endpoint without a gateway that drops the condition, or set backup_exclusive: yes in imapd.conf if this host is, and stays, the only one that writes to it")
+	errRanges = errors.New("the store does not answer reads of a part of an object (Range), so nothing that is put there could be restored: " +
+		"use an endpoint without a gateway that drops the header, or another store")
+	errLists = errors.New("the store does not list its objects completely and in the order of their names, so no index could be made from it: " +
+		"use a bucket of another kind (not a directory bucket), or another store")
+)
+
+const (
+	refusedFor = time.Minute // a store that was found wanting is not tried again for so long
+	clockBound = time.Minute // clocks that differ by more are reported
+)
+
+// prober is this configuration and this program.
+func (p *Partition) prober() prober {
+	return prober{Location: p.location, Software: p.set.opt.Software}
+}
+
+// capable makes sure that the partition's store can do what this configuration needs. r
+// is its repository.json, nil where there is none yet. What was found stands in the
+// index; the store is tried again when the configuration or the program is another one,
+// and always when something was missing.
+func (p *Partition) capable(ctx context.Context, r *Repository) error {
+	if err := p.refusal(); err != nil {
+		return err
+	}
+	caps, err := p.found(r)
+	if err != nil {
+		return err
+	}
+	if caps == nil {
+		if caps, err = p.tryStore(ctx, r); err != nil {
+			return err
+		}
+	}
+	return p.accept(caps, r == nil)
+}
+
+// found is what is known already, nil when the store has to be tried.
+func (p *Partition) found(r *Repository) (*probe.Capabilities, error) {
+	if r == nil {
+		return nil, nil
+	}
+	if p.set.opt.NoProbe {
+		return &r.Capabilities, nil
+	}
+	f, err := p.readFinding()
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case f != nil && f.prober == p.prober() && f.Repository == r.ID && f.Exclusive == p.set.opt.Exclusive && complete(f.Capabilities):
+		return &f.Capabilities, nil
+	case f == nil && r.Probed == p.prober() && complete(r.Capabilities):
+		return &r.Capabilities, nil
+	}
+	return nil, nil
+}
+
+// complete says that nothing is missing that could be there the next time.
+func complete(c probe.Capabilities) bool {
+	return c.Conditional() && c.IfMatch && c.Range && c.Suffix && c.ListOrder
+}
+
+// tryStore runs the probe, and writes down what it found.
+func (p *Partition) tryStore(ctx context.Context, r *Repository) (*probe.Capabilities, error) {
+	caps, err := await(ctx, func() (probe.Capabilities, error) { return probe.Run(ctx, p.store, p.set.opt.Now) })
+	if errors.Is(err, objstore.ErrDenied) && !objstore.IsTemporary(err) && r != nil && complete(r.Capabilities) {
+		p.set.log.Warn("the store could not be probed; what repository.json says of it is believed: the keys need to put, get, list and delete below probe/",
+			"partition", p.name, "location", p.location, "err", err)
+		return &r.Capabilities, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("probe the store: %w", err)
+	}
+	p.report(caps)
+	if r == nil {
+		return &caps, nil
+	}
+	if err := p.improve(ctx, r, caps); err != nil {
+		p.set.log.Warn("repository.json could not be changed to what the probe found; it is tried again at the next start",
+			"partition", p.name, "location", p.location, "err", err)
+	}
+	return &caps, p.writeFinding(r.ID, caps)
+}
+
+// report says what an operator should know.
+func (p *Partition) report(c probe.Capabilities) {
+	if len(c.Notes) > 0 {
+		p.set.log.Warn("the probe misses something in the store", "partition", p.name, "location", p.location, "missing", strings.Join(c.Notes, "; "))
+	}
+	if c.ClockSkew.Abs() > clockBound {
+		here := p.set.opt.Now().UTC().Truncate(time.Second)
+		p.set.log.Warn("the clocks of this host and of the store differ: correct the wrong one (NTP)", "partition", p.name, "location", p.location,
+			"host", here, "store", here.Add(c.ClockSkew).Round(time.Second), "difference", c.ClockSkew.Round(time.Second).String())
+	}
+}
+
+// accept takes what the store can do for granted, if it is enough. A repository that
+// is there already is not refused for its lists: only a rebuild needs them.
+func (p *Partition) accept(c *probe.Capabilities, create bool) error {
+	var err error
+	switch {
+	case p.set.opt.NoProbe:
+	case !c.Conditional() && !p.set.opt.Exclusive:
+		err = errCondition
+	case !c.Range || !c.Suffix:
+		err = errRanges
+	case !c.ListOrder && create:
+		err = errLists
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err != nil {
+		p.refused = refused{err, p.set.opt.Now()}
+		return err
+	}
+	p.caps = c
+	return nil
+}
+
+// refused is what a store lacks, and when that was found.
+type refused struct {
+	err error
+	at  time.Time
+}
+
+// refusal is the error of a probe that has just been made.
+func (p *Partition) refusal() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.refused.err == nil || p.set.opt.Now().Sub(p.refused.at) > refusedFor {
+		return nil
+	}
+	return p.refused.err
+}
+
+// conditional says that an object may not overwrite another one. Where the store
+// honours that, its only writer puts so too: ctl_backups takes numbers for its locks.
+func (p *Partition) conditional() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.caps == nil {
+		return !p.set.opt.Exclusive
+	}
+	return p.caps.Conditional()
+}
+
+// stillConditional tries the store again after it said that it knows no conditions: the
+// bucket may have moved to another one. One such answer alone turns nothing off.
+func (p *Partition) stillConditional(ctx context.Context) (bool, error) {
+	end, err := p.ask(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer end()
+	if !p.conditional() {
+		return false, nil // somebody else has found that meanwhile
+	}
+	r, err := await(ctx, func() (*Repository, error) { return readRepository(ctx, p.store) })
+	if err != nil {
+		return false, err
+	}
+	caps, err := p.tryStore(ctx, r)
+	if err == nil {
+		err = p.accept(caps, false)
+	}
+	if err != nil {
+		p.forgetRepository()
+		return false, fmt.Errorf("partition %s (%s): %w", p.name, p.location, err)
+	}
+	return p.conditional(), nil
+}
+
+// improve replaces the capabilities in repository.json where less is recorded than was
+// found now. It is never changed for the worse: what one host misses may be due to its
+// way to the store, and its index has that.
+func (p *Partition) improve(ctx context.Context, r *Repository, c probe.Capabilities) error {
+	if complete(r.Capabilities) || !complete(c) {
+		return nil
+	}
+	b, info, err := readSmall(ctx, p.store, repositoryKey)
+	if err != nil {
+		return err
+	}
+	now, err := decodeRepository(b)
+	if err != nil || complete(now.Capabilities) {
+		return err
+	}
+	now.Capabilities, now.Probed = c, p.prober()
+	if b, err = now.encode(); err != nil {
+		return err
+	}
+	_, err = p.store.Put(ctx, repositoryKey, bytes.NewReader(b), objstore.PutOptions{IfMatch: info.ETag})
+	if errors.Is(err, objstore.ErrPrecondition) {
+		return nil // another host has just done it
+	}
+	return err
+}
+
+func (p *Partition) readFinding() (*finding, error) {
+	var f *finding
+	err := p.set.index.View(func(t *index.Txn) error {
+		b, err := t.Get(index.FindingKey(p.name))
+		if errors.Is(err, index.ErrNotFound) {
+			return nil
+		}
+		if err == nil {
+			err = json.Unmarshal(b, &f)
+		}
+		return err
+	})
+	return f, err
+}
+
+func (p *Partition) writeFinding(repository string, c probe.Capabilities) error {
+	b, err := json.Marshal(finding{prober: p.prober(), Repository: repository, Exclusive: p.set.opt.Exclusive, Capabilities: c})
+	if err != nil {
+		return err
+	}
+	return p.set.index.Update(func(t *index.Txn) error { return t.Set(index.FindingKey(p.name), b) })
+}

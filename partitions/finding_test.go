@@ -1,0 +1,241 @@
+package partitions_test
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"backupd/objstore"
+	"backupd/objstore/memstore"
+	"backupd/objstore/miniostore"
+	"backupd/objstore/miniotest"
+	"backupd/partitions"
+	"backupd/replication/cyrus"
+)
+
+// gateway is a way to a store that can be worse than the store, and can be mended.
+type gateway struct {
+	objstore.Store
+	deaf     atomic.Bool // drops the conditions
+	noRanges atomic.Bool
+	probes   atomic.Int64 // puts below probe/
+	refuse   atomic.Int64 // so many conditional puts into a log are answered with 501
+}
+
+func (g *gateway) Put(ctx context.Context, key string, b objstore.Body, o objstore.PutOptions) (objstore.Info, error) {
+	if strings.HasPrefix(key, "probe/") {
+		g.probes.Add(1)
+	}
+	if strings.Contains(key, "/log/") && o.IfAbsent && g.refuse.Add(-1) >= 0 {
+		return objstore.Info{}, &objstore.Error{Op: "put", Key: key, Err: objstore.ErrUnsupported}
+	}
+	if g.deaf.Load() {
+		o = objstore.PutOptions{}
+	}
+	return g.Store.Put(ctx, key, b, o)
+}
+
+func (g *gateway) Get(ctx context.Context, key string, off, n int64) (*objstore.Object, error) {
+	if g.noRanges.Load() && (off != 0 || n >= 0) {
+		return nil, &objstore.Error{Op: "get", Key: key, Err: objstore.ErrUnsupported}
+	}
+	return g.Store.Get(ctx, key, off, n)
+}
+
+func (g *gateway) probed() bool { return g.probes.Swap(0) > 0 }
+
+// The store is tried when the repository is made, and then only when the configuration
+// or the program is another one.
+func TestProbedAgain(t *testing.T) {
+	g := &gateway{Store: newStore()}
+	h := newHost(t, g)
+	next := func(what string, want bool, change func()) {
+		t.Helper()
+		h.stop()
+		change()
+		if h.set == nil {
+			h.start()
+		}
+		h.sync("anne", newSource("user.anne"))
+		if got := g.probed(); got != want {
+			t.Errorf("%s: probed %v, want %v", what, got, want)
+		}
+	}
+	next("a new repository", true, func() {})
+	next("the same again", false, func() {})
+	next("without the index", false, h.removeIndex)
+	next("another program", true, func() { h.opt.Software = "test 2" })
+	next("the same again", false, func() {})
+	next("another way", true, func() { h.opt.Partitions[0].Location = "memory, the long way" })
+	next("the only writer", true, func() { h.opt.Exclusive = true })
+	next("the same again", false, func() {})
+	next("no new index, but another program than the repository's", true, h.removeIndex)
+}
+
+// A store that is not good enough is refused before anything is written, and accepted
+// as soon as it is.
+func TestRefusedStore(t *testing.T) {
+	for what, c := range map[string]struct {
+		bad  func(*gateway) *atomic.Bool
+		want string
+	}{
+		"conditions": {func(g *gateway) *atomic.Bool { return &g.deaf }, "backup_exclusive: yes"},
+		"ranges":     {func(g *gateway) *atomic.Bool { return &g.noRanges }, "Range"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			m := newStore()
+			g := &gateway{Store: m}
+			bad := c.bad(g)
+			bad.Store(true)
+			now := time.Now()
+			h := newHostWith(t, func(o *partitions.Options) { shortWait(o); o.Now = func() time.Time { return now } }, g)
+			try := func() error {
+				cl := h.client()
+				defer cl.s.Close()
+				_, err := cl.sync("anne", newSource("user.anne"))
+				return err
+			}
+			if err := try(); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Fatalf("it was accepted, or refused without %q: %v", c.want, err)
+			}
+			if keys := objects(t, m, ""); len(keys) > 0 {
+				t.Errorf("the refused store has %v", keys)
+			}
+			bad.Store(false)
+			if g.probed(); try() == nil || g.probed() {
+				t.Error("it was tried again at once: every client would do that")
+			}
+			now = now.Add(2 * time.Minute)
+			if err := try(); err != nil {
+				t.Errorf("two minutes later, when it was mended: %v", err)
+			}
+		})
+	}
+}
+
+// What was recorded as missing is looked for again, and the record is replaced.
+func TestRecordedAsMissing(t *testing.T) {
+	store := withRepository(t)
+	was := bytes.ReplaceAll(body(t, store, "repository.json"), []byte(`"if_absent": true`), []byte(`"if_absent": false`))
+	replace(t, store, "repository.json", was)
+	h := newHostWith(t, shortWait, store)
+	h.sync("anne", newSource("user.anne"))
+	r := repository(t, store)
+	if !r.Capabilities.IfAbsent || r.ID == "" || r.Dedup != "partition" || r.Chunker == "" {
+		t.Errorf("repository.json: %+v", r)
+	}
+	for _, k := range objects(t, store, "probe") {
+		t.Errorf("left over: %s", k)
+	}
+}
+
+// A host whose way to the store drops the conditions is refused; it does not change
+// what is recorded, and other hosts go on.
+func TestOneHostsGateway(t *testing.T) {
+	store := newStore()
+	good := newHost(t, store)
+	good.sync("anne", newSource("user.anne"))
+	before := body(t, store, "repository.json")
+	g := &gateway{Store: store}
+	g.deaf.Store(true)
+	bad := newHostWith(t, func(o *partitions.Options) { shortWait(o); o.Partitions[0].Location = "by a gateway" }, g)
+	c := bad.client()
+	if _, err := c.sync("bert", newSource("user.bert")); err == nil || !strings.Contains(err.Error(), "backup_exclusive") {
+		t.Errorf("a host that could overwrite others: %v", err)
+	}
+	c.s.Close()
+	if !bytes.Equal(before, body(t, store, "repository.json")) {
+		t.Error("it changed repository.json")
+	}
+	good.sync("carl", newSource("user.carl"))
+}
+
+// backup_exclusive turns nothing off: one answer that conditions are not known does not
+// let the only writer overwrite what another one has put there nevertheless.
+func TestExclusiveKeepsConditions(t *testing.T) {
+	store := newStore()
+	g := &gateway{Store: store}
+	a := newHostWith(t, func(o *partitions.Options) { shortWait(o); o.Exclusive = true }, g)
+	b := newHostWith(t, shortWait, store)
+	inbox := newSource("user.anne")
+	inbox.deliver(mail(1, 500))
+	a.sync("anne", inbox)
+	ca := a.client()
+	there, _, err := ca.getUser("anne")
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := newSource("user.anne.Other")
+	b.sync("anne", inbox, other)
+	logs := objects(t, store, "backups/user/anne/log")
+	newest := logs[len(logs)-1] // which a does not know of
+	taken := body(t, store, newest)
+	inbox.deliver(mail(2, 500))
+	g.refuse.Store(1)
+	if _, err := ca.update(t.Context(), inbox, there, nil, map[cyrus.GUID]bool{}); err != nil {
+		t.Log(err) // the other host's commit may change what the client has to send
+	}
+	ca.s.Close()
+	if !bytes.Equal(taken, body(t, store, newest)) {
+		t.Error("the other host's commit was overwritten")
+	}
+	if g.refuse.Load() >= 0 {
+		t.Error("the commit was not refused")
+	}
+	a.sync("anne", inbox, other)
+	checkBucket(t, store, "user/anne", inbox, other)
+}
+
+// Keys that may not do below probe/ what the probe does are enough for a repository
+// that was found to be good.
+func TestProbeDenied(t *testing.T) {
+	store := withRepository(t)
+	store.SetFaults(func(op, key string) error {
+		if strings.HasPrefix(key, "probe/") && op == "delete" {
+			return errDenied
+		}
+		return nil
+	}, nil)
+	h := newHostWith(t, func(o *partitions.Options) { o.Software = "test 2" }, store)
+	h.sync("anne", newSource("user.anne"))
+}
+
+func TestClocksThatDiffer(t *testing.T) {
+	var log bytes.Buffer
+	store := memstore.New(func() time.Time { return time.Now().Add(-3 * time.Hour) })
+	h := newHostWith(t, func(o *partitions.Options) { o.Logger = slog.New(slog.NewTextHandler(&log, nil)) }, store)
+	h.sync("anne", newSource("user.anne"))
+	h.stop()
+	text := log.String()
+	if !strings.Contains(text, "clocks of this host and of the store differ") || !strings.Contains(text, "difference=-3h0m0s") ||
+		!strings.Contains(text, " host=20") || !strings.Contains(text, " store=20") {
+		t.Errorf("the log says %s", text)
+	}
+}
+
+// The first contact with a bucket goes through a load balancer that sends requests twice.
+func TestFirstContactTwice(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs MinIO")
+	}
+	minio := miniotest.Start(t)
+	bucket := minio.NewBucket(t)
+	balancer := minio.NewDoubling(t, func(r *http.Request) bool { return r.Method == http.MethodPut })
+	store, err := miniostore.Open(balancer.Location(bucket), miniostore.Options{Credentials: minio.Credentials()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := newHost(t, store)
+	inbox := newSource("user.anne")
+	inbox.deliver(mail(1, 500))
+	h.sync("anne", inbox)
+	h.expectSame("anne", inbox)
+	if c := repository(t, store).Capabilities; !c.Conditional() || !c.IfMatch || len(c.Notes) > 0 {
+		t.Errorf("the store is said to have %+v", c)
+	}
+}
