@@ -31,7 +31,7 @@ func (b *Backup) commit(ctx context.Context, who author, bld *history.Builder, r
 		return err
 	}
 	for range commitTries {
-		h := b.header(who)
+		h := b.header(ctx, who)
 		bld.Reheader(h)
 		obj, _, _, err := bld.Finish(nil)
 		if err != nil {
@@ -94,9 +94,12 @@ type author struct {
 	at                 time.Time // when it happened, if that is long ago; zero = now
 }
 
-func (b *Backup) header(who author) history.Header {
+func (b *Backup) header(ctx context.Context, who author) history.Header {
+	t := b.part.storeNow(ctx, b.entry.Time).UTC()
 	here := b.set.opt.Now()
-	t := b.part.clock.now(here).UTC()
+	if b.entry.Time.Sub(t) > clockBound {
+		b.part.clock.noteAhead(b.path, b.entry.Number, b.entry.Time, t)
+	}
 	if !who.at.IsZero() {
 		t = who.at.UTC()
 	}
