@@ -1,5 +1,6 @@
 # make demo   a backup without Cyrus, read back with zstd and tar alone
 # make test   every test, on a real Cyrus and a real MinIO; installs what is missing
+# make soak   100,000 steps of random faults, from a printed seed
 # make compose-demo   the whole service in Docker, from nothing to a restored message
 
 GO     ?= go
@@ -12,7 +13,7 @@ PROGRAMS := backupd ctl_backups cyr_backup restore backup_replay
 MINIO_VERSION       := $(shell sed -n 's/^ARG MINIO_VERSION=//p' build/minio.Dockerfile)
 STATICCHECK_VERSION := v0.8.2
 
-.PHONY: build test unit lint deps minio staticcheck demo compose-demo test-compose base-image bench man install clean
+.PHONY: build test unit soak lint deps minio staticcheck demo compose-demo test-compose base-image bench man install clean
 
 build:
 	$(GO) build -o bin/ ./cmd/...
@@ -23,6 +24,14 @@ test: deps minio lint
 # without the real Cyrus and MinIO: seconds instead of minutes
 unit:
 	$(GO) test -shuffle=on -short $$($(GO) list ./... | grep -v -e /test/e2e -e /miniostore -e /awsstore)
+
+# everything that can happen to a bucket, a network, a clock or a process; to repeat an
+# episode: make soak SEED=… STEPS=1
+SEED  ?= 0
+STEPS ?= 100000
+
+soak:
+	$(GO) test -count=1 -timeout 0 -v -run '^TestSoak$$' ./partitions -soak.seed=$(SEED) -soak.steps=$(STEPS)
 
 lint: staticcheck
 	$(GO) vet ./...

@@ -11,7 +11,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"backupd/objstore"
 	"backupd/objstore/pack"
@@ -279,7 +278,7 @@ func (p *packCopier) noteMoved(ctx context.Context, old string, entries map[stri
 		if !p.to.conditional() {
 			o = objstore.PutOptions{}
 		}
-		m.Time = p.to.storeNow(ctx, time.Time{}).UTC()
+		m.Time = p.to.clock.now(p.to.set.opt.Now()).UTC()
 		for e := range entries {
 			m.Entries[e] = now
 		}

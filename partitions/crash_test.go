@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -95,24 +96,30 @@ func copySparse(from, to string) error {
 	if err != nil {
 		return err
 	}
-	var size int64
-	buf, zeros := make([]byte, 64<<10), make([]byte, 64<<10)
-	for {
-		n, rerr := io.ReadFull(in, buf)
-		if !bytes.Equal(buf[:n], zeros[:n]) {
-			if _, err := out.WriteAt(buf[:n], size); err != nil {
-				return errors.Join(err, out.Close())
-			}
+	for at := int64(0); ; {
+		data, err := in.Seek(at, seekData)
+		if errors.Is(err, syscall.ENXIO) { // only a hole is left
+			size, err := in.Seek(0, io.SeekEnd)
+			return errors.Join(err, out.Truncate(size), out.Close())
 		}
-		size += int64(n)
-		if errors.Is(rerr, io.EOF) || errors.Is(rerr, io.ErrUnexpectedEOF) {
-			return errors.Join(out.Truncate(size), out.Close())
+		if err != nil {
+			return errors.Join(err, out.Close())
 		}
-		if rerr != nil {
-			return errors.Join(rerr, out.Close())
+		if at, err = in.Seek(data, seekHole); err != nil {
+			return errors.Join(err, out.Close())
+		}
+		_, err = io.Copy(io.NewOffsetWriter(out, data), io.NewSectionReader(in, data, at-data))
+		if err != nil {
+			return errors.Join(err, out.Close())
 		}
 	}
 }
+
+// What lseek(2) knows of holes.
+const (
+	seekData = 3
+	seekHole = 4
+)
 
 func (s *story) clone() *story {
 	c := *s

@@ -281,54 +281,93 @@ func (w *model) heal() {
 
 // push is sync_client -u.
 func (w *model) push(c *client, user string) (applies int, err error) {
-	ctx, a := w.t.Context(), w.users[user]
-	there, _, err := c.getUser(user)
+	p := &push{c: c, user: user, account: w.users[user]}
+	err = p.run(w.t.Context())
+	if p.last != "" {
+		w.last = p.last
+	}
+	return p.applies, err
+}
+
+// push is a run of sync_client -u.
+type push struct {
+	c       *client
+	user    string
+	account *account
+	told    func(*source) // hears of each mailbox that was answered OK; may be nil
+
+	applies int
+	last    string // what was sent last
+}
+
+func (p *push) run(ctx context.Context) error {
+	there, _, err := p.c.getUser(p.user)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	for id, v := range there {
-		name, _, err := v.Text("MBOXNAME")
-		if err != nil {
-			return 0, err
-		}
-		if b := a.boxes[id]; b == nil {
-			applies++
-			err = c.s.ApplyUnmailbox(ctx, name)
-		} else if b.name != name {
-			applies++
-			err = c.s.ApplyRename(ctx, cyrus.Rename{Old: name, New: b.name, Partition: "default", UIDValidity: b.validity})
-		}
-		if err != nil {
-			return applies, err
-		}
+	if err := p.names(ctx, there); err != nil {
+		return err
 	}
-	there, lines, err := c.getUser(user)
+	there, lines, err := p.c.getUser(p.user)
 	if err != nil {
-		return applies, err
+		return err
 	}
-	boxes := slices.SortedFunc(maps.Values(a.boxes), func(x, y *source) int { return strings.Compare(x.name, y.name) })
-	if len(boxes) > 0 {
-		missing, err := c.reserve(ctx, there, boxes)
-		if err != nil {
-			return applies, err
-		}
-		sent := map[cyrus.GUID]bool{}
-		for _, b := range boxes {
-			n, err := c.updateOrFull(ctx, b, there, missing, sent)
-			applies += n
-			if n > 0 {
-				w.last = fmt.Sprintf("%s: %v is not as %v", b.name, there[b.uniqueid], b.head().Fields)
-			}
-			if err != nil {
-				return applies, fmt.Errorf("%s: %w", b.name, err)
-			}
-		}
+	if err := p.mailboxes(ctx, there); err != nil {
+		return err
 	}
-	n, err := a.pushItems(ctx, c, user, lines)
+	n, err := p.account.pushItems(ctx, p.c, p.user, lines)
 	if n > 0 {
-		w.last = fmt.Sprintf("items: %q", a.itemLines(user))
+		p.last = fmt.Sprintf("items: %q", p.account.itemLines(p.user))
 	}
-	return applies + n, err
+	p.applies += n
+	return err
+}
+
+// names removes and renames mailboxes.
+func (p *push) names(ctx context.Context, there state) error {
+	for _, id := range slices.Sorted(maps.Keys(there)) {
+		name, _, err := there[id].Text("MBOXNAME")
+		if err != nil {
+			return err
+		}
+		if b := p.account.boxes[id]; b == nil {
+			p.applies++
+			err = p.c.s.ApplyUnmailbox(ctx, name)
+		} else if b.name != name {
+			p.applies++
+			err = p.c.s.ApplyRename(ctx, cyrus.Rename{Old: name, New: b.name, Partition: "default", UIDValidity: b.validity})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *push) mailboxes(ctx context.Context, there state) error {
+	boxes := slices.SortedFunc(maps.Values(p.account.boxes), func(x, y *source) int { return strings.Compare(x.name, y.name) })
+	if len(boxes) == 0 {
+		return nil
+	}
+	missing, err := p.c.reserve(ctx, there, boxes)
+	if err != nil {
+		return err
+	}
+	sent := map[cyrus.GUID]bool{}
+	for _, b := range boxes {
+		n, err := p.c.updateOrFull(ctx, b, there, missing, sent)
+		p.applies += n
+		if n > 0 {
+			p.last = fmt.Sprintf("%s: %v is not as %v", b.name, there[b.uniqueid], b.head().Fields)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", b.name, err)
+		}
+		if p.told != nil {
+			p.told(b)
+		}
+	}
+	return nil
 }
 
 // updateOrFull is update, but for a mailbox of which the source has cleaned up more

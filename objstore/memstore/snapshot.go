@@ -2,6 +2,7 @@ package memstore
 
 import (
 	"maps"
+	"slices"
 	"strings"
 )
 
@@ -29,4 +30,22 @@ func (s *Store) Rollback(to Snapshot, prefix string, keepNewer bool) {
 			s.objects[key] = o
 		}
 	}
+}
+
+// Changed are the keys of which the store does not hold what the snapshot does.
+func (s *Store) Changed(since Snapshot) (keys []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key, o := range s.objects {
+		if old, ok := since.objects[key]; !ok || old.version != o.version {
+			keys = append(keys, key)
+		}
+	}
+	for key := range since.objects {
+		if _, ok := s.objects[key]; !ok {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	return keys
 }

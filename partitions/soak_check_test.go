@@ -1,0 +1,258 @@
+package partitions_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"backupd/partitions"
+	"backupd/partitions/history"
+)
+
+// found is the backup of a user in the bucket; nil when there is none.
+func (w *soak) found(u *soakUser) (*partitions.Found, error) {
+	at := w.home(u)
+	if at < 0 {
+		return nil, nil
+	}
+	return partitions.FindPath(w.t.Context(), w.parts[at].config(), u.path())
+}
+
+// verify is what `ctl_backups verify` says.
+func (w *soak) verify(u *soakUser) (problems []string, err error) {
+	f, err := w.found(u)
+	if f == nil || err != nil {
+		return nil, err
+	}
+	_, err = f.Verify(w.t.Context(), partitions.Verification{Report: func(p partitions.Problem) {
+		problems = append(problems, p.String())
+	}})
+	return problems, err
+}
+
+// state is what the bucket alone says of a user.
+func (w *soak) state(u *soakUser, at history.Moment) (*history.Mem, error) {
+	i := w.home(u)
+	if i < 0 {
+		return nil, fmt.Errorf("%s has no backup", u.name)
+	}
+	return history.Load(w.t.Context(), w.parts[i].store, u.path(), at)
+}
+
+// differs says how the bucket is not as a user's mailboxes were when they were answered
+// OK, bodies included.
+func (w *soak) differs(u *soakUser) error {
+	m, err := w.state(u, history.Moment{})
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	boxes := slices.Collect(maps.Values(u.acked))
+	if u.all {
+		err = sameBoxes(m, boxes)
+	} else {
+		err = w.ackedDiffers(m, u)
+	}
+	if err != nil {
+		return err
+	}
+	for _, b := range boxes {
+		if err := w.unreadable(m, w.home(u), b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ackedDiffers compares the mailboxes of which the host has said OK; a later change may
+// have arrived, though its answer did not.
+func (w *soak) ackedDiffers(m *history.Mem, u *soakUser) error {
+	for id, a := range u.acked {
+		now := u.account.boxes[id]
+		if now == nil || now.name != a.name || now.modseq < a.modseq {
+			continue // what the last sync did about that is not known
+		}
+		mb, err := m.Mailbox(id)
+		switch {
+		case err != nil:
+			return err
+		case mb == nil || !mb.Deleted.IsZero():
+			return fmt.Errorf("%s: it was answered OK, and is not there: %+v", a.name, mb)
+		case mb.Resync != "":
+			continue
+		case fieldOf(mb, "HIGHESTMODSEQ") > a.modseq:
+			continue
+		}
+		if err := a.differs(m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func fieldOf(m *history.MailboxState, key string) (n uint64) {
+	for _, f := range m.Fields {
+		if f.Key == key {
+			_, _ = fmt.Sscan(f.Value.Str, &n) // 0 is smaller than any
+		}
+	}
+	return n
+}
+
+// unreadable says which message of a mailbox cannot be read from a bucket.
+func (w *soak) unreadable(m *history.Mem, part int, b *source) error {
+	objects := history.NewObjects(w.parts[part].store, 0)
+	for _, r := range b.live() {
+		want, ok := b.bodies[r.GUID]
+		if !ok {
+			continue
+		}
+		if got, err := w.read(m, objects, r.GUID); err != nil || !bytes.Equal(got, want) {
+			return fmt.Errorf("%s uid %d, message %s: %d of %d bytes, %w", b.name, r.UID, r.GUID, len(got), len(want), err)
+		}
+	}
+	return nil
+}
+
+func (w *soak) read(m *history.Mem, o *history.Objects, g [20]byte) ([]byte, error) {
+	msg, err := m.Message(g)
+	if err != nil {
+		return nil, err
+	}
+	if msg == nil || msg.Missing {
+		return nil, fmt.Errorf("the backup has %+v of it", msg)
+	}
+	body, err := history.OpenMessage(w.t.Context(), o, msg, m.Places)
+	if err != nil {
+		return nil, err
+	}
+	var got bytes.Buffer
+	_, err = got.ReadFrom(body)
+	return got.Bytes(), errors.Join(err, body.Close())
+}
+
+// checkAcked: after a sync that was not finished, what was answered OK is in the bucket.
+func (w *soak) checkAcked(u *soakUser) error {
+	if w.sick(u) {
+		return w.checkAdmitted(u)
+	}
+	if len(u.acked) == 0 {
+		return nil
+	}
+	if err := w.differs(u); err != nil {
+		return fmt.Errorf("after a sync of %s that was not finished: %w", u.name, err)
+	}
+	return nil
+}
+
+// checkAdmitted: what the bucket lacks of a user that damage has hit, verify reports.
+func (w *soak) checkAdmitted(u *soakUser) error {
+	differs := w.differs(u)
+	if differs == nil || w.ill.older {
+		return nil // of an older state nothing tells that it is older
+	}
+	if f, err := w.found(u); f == nil || err != nil {
+		return nil // without backup.json every tool says so
+	}
+	problems, err := w.verify(u)
+	if err != nil {
+		return fmt.Errorf("verify %s: %w", u.name, err)
+	}
+	if len(problems) == 0 && !w.resyncing(u) {
+		return fmt.Errorf("%s has lost something of which verify says nothing: %w", u.name, differs)
+	}
+	return nil
+}
+
+// resyncing says that some mailbox is known not to be the source's: the next sync sends it.
+func (w *soak) resyncing(u *soakUser) bool {
+	m, err := w.state(u, history.Moment{})
+	if err != nil {
+		return false
+	}
+	defer m.Close()
+	for mb, err := range m.Mailboxes() {
+		if err == nil && mb.Resync != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// compare holds the bucket and the hosts against the source, after a sync that says that
+// there is nothing left to send.
+func (w *soak) compare(u *soakUser, h *soakHost) error {
+	if len(u.account.boxes) == 0 && w.home(u) < 0 {
+		return nil
+	}
+	if err := w.differs(u); err != nil {
+		return fmt.Errorf("%s after a sync to %s: %w", u.name, h.name, err)
+	}
+	if w.one(4) {
+		if problems, err := w.verify(u); err != nil || len(problems) > 0 {
+			return fmt.Errorf("verify %s after a sync to %s: %w, %q", u.name, h.name, err, problems)
+		}
+	}
+	if err := w.remember(u); err != nil {
+		return err
+	}
+	for _, o := range w.hosts {
+		if o != h && w.one(2) && !o.dead.Load() {
+			return w.same(u, o)
+		}
+	}
+	return nil
+}
+
+// same: another host has nothing to ask for.
+func (w *soak) same(u *soakUser, h *soakHost) error {
+	p := &push{c: h.connection(), user: u.name, account: u.account}
+	err := p.run(w.t.Context())
+	h.conn.s.Restart(w.t.Context())
+	w.note("%s to %s, which shall have all: %d commands, %v", u.name, h.name, p.applies, err)
+	switch {
+	case h.dead.Load() || err != nil && w.excused(u, h, err):
+		return nil
+	case err != nil || p.applies > 0:
+		return fmt.Errorf("%s has all of %s, but %s takes %d commands, %w: %s", u.name, "the bucket", h.name, p.applies, err, p.last)
+	}
+	h.knows[u.name] = true
+	return nil
+}
+
+// remember notes which commit is the state of now.
+func (w *soak) remember(u *soakUser) error {
+	m, err := w.state(u, history.Moment{})
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	p := moment{path: u.path(), number: m.Tip().Number}
+	for _, b := range u.sorted() {
+		p.boxes = append(p.boxes, b.clone())
+	}
+	u.past = append(u.past, p)
+	if len(u.past) > 12 {
+		u.past = slices.Delete(u.past, 3, 4)
+	}
+	return nil
+}
+
+// checkPast: at every commit after which bucket and source were compared, the history says
+// what the source was then.
+func (w *soak) checkPast() error {
+	for _, u := range w.users {
+		for _, p := range u.past {
+			m, err := w.state(u, history.Moment{Number: p.number})
+			if err == nil {
+				err = errors.Join(sameBoxes(m, p.boxes), m.Close())
+			}
+			if err != nil {
+				return fmt.Errorf("%s at commit %d: %w", u.name, p.number, err)
+			}
+		}
+	}
+	return nil
+}

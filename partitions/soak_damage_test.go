@@ -1,0 +1,288 @@
+package partitions_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"backupd/objstore/memstore"
+	"backupd/partitions/history"
+)
+
+// illness is damage to a bucket, from when it is done until it is healed.
+type illness struct {
+	what  string
+	users map[*soakUser]bool // whom it touches
+	older bool               // the bucket is as it was before: nothing in it tells that it is older
+	admin []func()           // what an administrator puts back
+}
+
+// sick says whether damage touches the user.
+func (w *soak) sick(u *soakUser) bool { return w.ill != nil && w.ill.users[u] }
+
+// What happens to what a bucket holds.
+var bucketEvents = []soakEvent{
+	{3, "bucket rolled back", true, func(w *soak) error { return w.rollback(func(*soakPart) string { return "" }) }},
+	{2, "packs rolled back", true, func(w *soak) error { return w.rollback(func(*soakPart) string { return "packs/" }) }},
+	{2, "backup rolled back", true, func(w *soak) error {
+		return w.rollback(func(p *soakPart) string { return w.someBackup(p) })
+	}},
+	{3, "pack damaged", true, damaged("packs/", nil)},
+	{3, "commit damaged", true, damaged("backups/", isCommit)},
+	{2, "checkpoint damaged", true, damaged("backups/", func(key string) bool { return strings.Contains(key, "/checkpoints/") })},
+	{2, "records damaged", true, damaged("backups/", func(key string) bool { return strings.Contains(key, "/records/") })},
+	{1, "backup.json damaged", true, damaged("backups/", func(key string) bool { return strings.HasSuffix(key, "/backup.json") })},
+	{1, "repository.json damaged", true, damaged("repository.json", nil)},
+}
+
+func isCommit(key string) bool { return strings.Contains(key, "/log/") }
+
+// snapshot remembers what the buckets hold, for a rollback.
+func (w *soak) snapshot() {
+	for _, p := range w.parts {
+		p.past = append(p.past, p.store.Snapshot())
+		if len(p.past) > 4 {
+			i := w.rng.IntN(len(p.past) - 1)
+			p.past = slices.Delete(p.past, i, i+1)
+		}
+	}
+}
+
+// someBackup is the prefix of a backup in a partition.
+func (w *soak) someBackup(p *soakPart) string {
+	var paths []string
+	for _, u := range w.users {
+		if w.parts[max(w.home(u), 0)] == p {
+			paths = append(paths, "backups/"+u.path()+"/")
+		}
+	}
+	if len(paths) == 0 {
+		return "backups/"
+	}
+	return pick(w, paths)
+}
+
+// rollback restores a bucket to an older copy of it, or a part of it. That takes a while.
+func (w *soak) rollback(prefix func(*soakPart) string) error {
+	if w.ill != nil {
+		return nil
+	}
+	p := pick(w, w.parts)
+	to, pre, keep := pick(w, p.past), prefix(p), w.one(4)
+	w.clock.advance(11*time.Minute + second(w.rng.IntN(3600)))
+	w.note("%s goes back, all that is below %q; newer objects are kept: %v", p.name, pre, keep)
+	before := p.store.Snapshot()
+	homes := w.homes()
+	p.store.Rollback(to, pre, keep)
+	return w.fallIll(&illness{what: "rollback of " + p.name, older: true}, p, before, homes)
+}
+
+func (w *soak) homes() map[*soakUser]int {
+	out := map[*soakUser]int{}
+	for _, u := range w.users {
+		out[u] = w.home(u)
+	}
+	return out
+}
+
+// damaged does something to one of the objects below a prefix.
+func damaged(prefix string, match func(string) bool) func(*soak) error {
+	return func(w *soak) error {
+		if w.ill != nil {
+			return nil
+		}
+		p := pick(w, w.parts)
+		keys := p.store.Keys(prefix)
+		if match != nil {
+			keys = slices.DeleteFunc(keys, func(k string) bool { return !match(k) })
+		}
+		if len(keys) == 0 {
+			return nil
+		}
+		before, homes := p.store.Snapshot(), w.homes()
+		key := pick(w, keys)
+		if w.one(3) {
+			key = keys[len(keys)-1-w.rng.IntN(min(3, len(keys)))] // the newest
+		}
+		i := &illness{older: w.newest(p, key)}
+		i.what = w.injure(p, key, keys)
+		for _, k := range p.store.Changed(before) {
+			if k == "repository.json" || strings.HasSuffix(k, "/backup.json") {
+				i.admin = append(i.admin, func() { p.store.Rollback(before, k, true) })
+			}
+		}
+		w.note("%s: %s", p.name, i.what)
+		w.clock.advance(second(w.rng.IntN(1800)))
+		return w.fallIll(i, p, before, homes)
+	}
+}
+
+// newest says whether the key is that of the last commit of its log: when that is lost,
+// nothing tells that it was ever there.
+func (w *soak) newest(p *soakPart, key string) bool {
+	dir, _, ok := strings.Cut(key, "/log/")
+	if !ok {
+		return false
+	}
+	keys := p.store.Keys(dir + "/log/")
+	return slices.Max(keys) == key
+}
+
+// injure damages an object, and says how.
+func (w *soak) injure(p *soakPart, key string, others []string) string {
+	other := pick(w, others)
+	size := len(p.store.Bytes(key))
+	switch w.rng.IntN(5) {
+	case 0:
+		p.store.Lose(key)
+		return key + " is lost"
+	case 1:
+		at := w.rng.IntN(max(size, 1))
+		p.store.Flip(key, at)
+		return fmt.Sprintf("a bit of byte %d of %s flips", at, key)
+	case 2:
+		n := w.rng.IntN(max(size, 1))
+		p.store.Truncate(key, n)
+		return fmt.Sprintf("%s is cut from %d to %d bytes", key, size, n)
+	case 3:
+		if other == key {
+			p.store.Flip(key, size/2)
+			return fmt.Sprintf("a bit in the middle of %s flips", key)
+		}
+		p.store.Swap(key, other)
+		return key + " and " + other + " are swapped"
+	default:
+		to := other
+		if n, ok := w.after(p, key); ok && w.one(2) {
+			to = n
+		}
+		p.store.Copy(key, to)
+		return key + " is copied to " + to
+	}
+}
+
+// after is the number of a log that would be used next.
+func (w *soak) after(p *soakPart, key string) (string, bool) {
+	dir, _, ok := strings.Cut(strings.TrimPrefix(key, "backups/"), "/log/")
+	if !ok {
+		return "", false
+	}
+	var top uint64
+	for _, k := range p.store.Keys(history.LogPrefix(dir)) {
+		if _, to, ok := history.ParseLogKey(dir, k); ok {
+			top = max(top, to)
+		}
+	}
+	return history.LogKey(dir, top+1), true
+}
+
+// fallIll finds out whom the damage touches: those of whose objects some have changed, and
+// those of whom verify reports damage. What a user has lost, verify must report.
+func (w *soak) fallIll(i *illness, p *soakPart, before memstore.Snapshot, homes map[*soakUser]int) error {
+	i.users = map[*soakUser]bool{}
+	w.ill = i
+	changed := p.store.Changed(before)
+	for _, u := range w.users {
+		if at := homes[u]; at < 0 || w.parts[at] != p {
+			continue
+		}
+		mine := slices.ContainsFunc(changed, func(k string) bool { return strings.HasPrefix(k, "backups/"+u.path()+"/") })
+		all := slices.Contains(changed, "repository.json")
+		if mine || all || w.looksDamaged(u) {
+			i.users[u] = true
+			u.past = nil
+			w.note("it touches %s", u.name)
+			if err := w.checkAdmitted(u); err != nil {
+				return err
+			}
+			continue
+		}
+		if len(u.acked) == 0 {
+			continue
+		}
+		if err := w.differs(u); err != nil {
+			return fmt.Errorf("%s: verify says nothing of what %s has lost: %w", i.what, u.name, err)
+		}
+	}
+	return nil
+}
+
+func (w *soak) looksDamaged(u *soakUser) bool {
+	problems, err := w.verify(u)
+	return err != nil || len(problems) > 0
+}
+
+// heal ends all trouble and lets everything become whole: the next syncs of the source,
+// and where verify still reports damage, a repair, and the sync after that.
+func (w *soak) heal() error {
+	w.calm()
+	if err := w.burials(); err != nil {
+		return err
+	}
+	ill := w.ill
+	if ill != nil {
+		w.note("healing of: %s", ill.what)
+		for _, put := range ill.admin {
+			put()
+		}
+	}
+	for _, u := range slices.Clone(w.users) {
+		if w.sick(u) {
+			if err := w.healUser(u); err != nil {
+				return fmt.Errorf("healing of %s after %s: %w", u.name, ill.what, err)
+			}
+			continue
+		}
+		if err := w.sync(u); err != nil {
+			return err
+		}
+		if problems, err := w.verify(u); err != nil || len(problems) > 0 {
+			return fmt.Errorf("verify %s, whom nothing has touched: %w, %q", u.name, err, problems)
+		}
+	}
+	w.ill = nil
+	return nil
+}
+
+// healUser brings a user's backup back to the source.
+func (w *soak) healUser(u *soakUser) error {
+	if err := w.syncPatiently(u); err != nil {
+		return err
+	}
+	if w.looksDamaged(u) {
+		if err := w.repair(u); err != nil {
+			return fmt.Errorf("repair: %w", err)
+		}
+		if err := w.syncPatiently(u); err != nil {
+			return fmt.Errorf("after the repair: %w", err)
+		}
+	}
+	if problems, err := w.verify(u); err != nil || len(problems) > 0 {
+		return fmt.Errorf("verify: %w, %q", err, problems)
+	}
+	delete(w.ill.users, u)
+	for _, h := range w.hosts {
+		if err := w.syncWith(u, h); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// syncPatiently syncs as cron does: again and again, with both hosts in turn.
+func (w *soak) syncPatiently(u *soakUser) error {
+	for i := range 12 {
+		if err := w.syncWith(u, w.hosts[i%2]); err != nil || u.all {
+			return err
+		}
+		w.clock.advance(11 * time.Minute)
+	}
+	return fmt.Errorf("%s is refused for ever", u.name)
+}
+
+// repair is `ctl_backups verify --repair`.
+func (w *soak) repair(u *soakUser) error {
+	w.note("repair of %s", u.name)
+	return nil
+}

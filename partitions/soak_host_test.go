@@ -1,0 +1,163 @@
+package partitions_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"backupd/index"
+	"backupd/objstore"
+	"backupd/objstore/faultstore"
+	"backupd/partitions"
+)
+
+// soakHost is a backup host of a world. It sees each bucket through a network of its own.
+type soakHost struct {
+	w      *soak
+	name   string
+	dir    string
+	nets   []*faultstore.Store // by partition
+	off    atomic.Int64        // nanoseconds by which its clock is wrong
+	index  *index.Index
+	set    *partitions.Set
+	conn   *client // a connection that is kept; nil = none
+	knows  map[string]bool
+	former string      // a copy of its index as it was; "" = none
+	lives  int         // how often it was started
+	dead   atomic.Bool // it was killed: nothing it asks for reaches a bucket any more
+	reborn string      // a copy of its index when it was killed
+
+	trouble []bool // by partition: calls may fail
+}
+
+var errKilled = errors.New("the process was killed")
+
+func (w *soak) newHost(i int) *soakHost {
+	h := &soakHost{w: w, name: fmt.Sprintf("h%d", i), knows: map[string]bool{}}
+	h.dir = filepath.Join(w.dir, h.name)
+	for _, p := range w.parts {
+		h.nets = append(h.nets, faultstore.New(p.store))
+	}
+	h.calm()
+	return h
+}
+
+// calm ends all trouble with the networks.
+func (h *soakHost) calm() {
+	h.trouble = make([]bool, len(h.nets))
+	for _, n := range h.nets {
+		n.Clear()
+		n.Add(faultstore.Fault{Before: func(op, key string) error {
+			if h.dead.Load() {
+				return &objstore.Error{Op: op, Key: key, Err: errKilled}
+			}
+			return nil
+		}})
+	}
+}
+
+func (h *soakHost) start() (err error) {
+	h.lives++
+	if h.index, err = index.Open(h.dir, index.Options{}); err != nil {
+		return err
+	}
+	o := partitions.Options{
+		Index: h.index, Host: h.name, Software: "soak", Logger: slog.New(slog.NewTextHandler(h.logging(), &slog.HandlerOptions{Level: slog.LevelInfo})),
+		InlineLimit: 2 << 10, PackSize: 16 << 10, PackBuffers: 2, CheckpointObject: 7,
+		OutageWait: 20 * time.Millisecond, PatientWait: 20 * time.Millisecond, MissingRetry: 5 * time.Minute,
+		Now: func() time.Time { return h.w.clock.now().Add(time.Duration(h.off.Load())) },
+	}
+	for i, p := range h.w.parts {
+		o.Partitions = append(o.Partitions, partitions.Config{Name: p.name, Location: "memory", Store: h.nets[i]})
+	}
+	h.set, err = partitions.Open(o)
+	return err
+}
+
+// logging puts what the host logs into the story.
+func (h *soakHost) logging() *soakLog { return &soakLog{h: h} }
+
+type soakLog struct{ h *soakHost }
+
+func (l *soakLog) Write(b []byte) (int, error) {
+	_, line, _ := strings.Cut(string(bytes.TrimSpace(b)), "level=")
+	l.h.w.logged(l.h.name + " " + line)
+	return len(b), nil
+}
+
+func (h *soakHost) hangUp() {
+	if h.conn != nil {
+		h.conn.s.Close()
+		h.conn = nil
+	}
+}
+
+func (h *soakHost) stop() error {
+	if h.set == nil {
+		return nil
+	}
+	h.hangUp()
+	err := errors.Join(h.set.Close(), h.index.Close())
+	h.set = nil
+	return err
+}
+
+// restart ends the process and starts it again; meanwhile happens in between.
+func (h *soakHost) restart(meanwhile func() error) error {
+	if err := h.stop(); err != nil {
+		return err
+	}
+	if meanwhile != nil {
+		if err := meanwhile(); err != nil {
+			return err
+		}
+	}
+	return h.start()
+}
+
+// die kills the process: what is in its index at this moment is all that the next life
+// finds.
+func (h *soakHost) die(string, string) {
+	if h.dead.Load() {
+		return
+	}
+	to := filepath.Join(h.w.dir, fmt.Sprintf("%s.%d", h.name, h.lives))
+	copyIndex(h.w.t, h.dir, to)
+	h.reborn = to
+	h.dead.Store(true)
+}
+
+// burials starts hosts again that were killed.
+func (w *soak) burials() error {
+	for _, h := range w.hosts {
+		if !h.dead.Load() {
+			continue
+		}
+		w.note("%s was killed, and is started again", h.name)
+		w.counts["killed"]++
+		err := h.restart(func() error {
+			h.calm()
+			h.dead.Store(false)
+			return errors.Join(os.RemoveAll(h.dir), os.Rename(h.reborn, h.dir))
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// connection is the one that is kept, or a new one.
+func (h *soakHost) connection() *client {
+	if h.conn == nil || h.w.one(3) {
+		h.hangUp()
+		h.conn = &client{h.w.t, h.set.NewSession(partitions.Who{Connection: fmt.Sprint("c", h.w.number()), Client: "mail.example.org"})}
+	}
+	return h.conn
+}

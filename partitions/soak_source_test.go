@@ -1,0 +1,170 @@
+package partitions_test
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"backupd/partitions"
+)
+
+// soakUser is a user of the mail server.
+type soakUser struct {
+	name    string
+	account *account
+	acked   map[string]*source // mailboxes as they were answered OK, by uniqueid
+	past    []moment           // what was compared
+	all     bool               // acked is all that there is
+}
+
+func (u *soakUser) path() string { return partitions.UserName(u.name).Path() }
+
+// sorted are the user's mailboxes in a fixed order.
+func (u *soakUser) sorted() (out []*source) {
+	for _, id := range slices.Sorted(maps.Keys(u.account.boxes)) {
+		out = append(out, u.account.boxes[id])
+	}
+	return out
+}
+
+func (w *soak) newUser() *soakUser {
+	u := &soakUser{name: fmt.Sprintf("u%d", w.number()), account: newAccount(), acked: map[string]*source{}}
+	w.users = append(w.users, u)
+	for range 1 + w.rng.IntN(2) {
+		w.newMailbox(u)
+	}
+	return u
+}
+
+func (w *soak) newMailbox(u *soakUser) {
+	n := w.number()
+	b := newSource(fmt.Sprintf("user.%s.Box%d", u.name, n))
+	b.uniqueid = fmt.Sprintf("unique%06d", n)
+	u.account.boxes[b.uniqueid] = b
+	for range 1 + w.rng.IntN(3) {
+		b.deliver(w.body())
+	}
+}
+
+// body is a message: one that others have, too, or a new one.
+func (w *soak) body() []byte {
+	if len(w.mail) > 0 && w.one(3) {
+		return w.mail[max(0, len(w.mail)-1-w.rng.IntN(30))]
+	}
+	b := mail(w.number(), pick(w, []int{0, 300, 600, 1500, 3000}))
+	w.mail = append(w.mail, b)
+	return b
+}
+
+// change is a change of the source, with its weight.
+type soakChange struct {
+	weight int
+	name   string
+	do     func(w *soak, u *soakUser, b *source)
+}
+
+var soakChanges = []soakChange{
+	{10, "deliver", func(w *soak, _ *soakUser, b *source) {
+		for range 1 + w.rng.IntN(3) {
+			b.deliver(w.body())
+		}
+	}},
+	{4, "flag", func(w *soak, _ *soakUser, b *source) {
+		if live := b.live(); len(live) > 0 {
+			b.flag(pick(w, live), `\Seen`, fmt.Sprintf("$%d", w.rng.IntN(4)))
+		}
+	}},
+	{5, "expunge", func(w *soak, _ *soakUser, b *source) {
+		for _, r := range b.live() {
+			if w.one(3) {
+				b.flag(r, `\Deleted`, `\Expunged`)
+			}
+		}
+	}},
+	{3, "clean up", func(_ *soak, _ *soakUser, b *source) {
+		for _, r := range b.records {
+			if r.Expunged() {
+				b.deletedModSeq = max(b.deletedModSeq, r.ModSeq)
+			}
+		}
+		b.records = b.live()
+	}},
+	{2, "create", func(w *soak, u *soakUser, _ *source) {
+		if len(u.account.boxes) < 4 {
+			w.newMailbox(u)
+		}
+	}},
+	{2, "rename", func(w *soak, u *soakUser, b *source) {
+		b.name = fmt.Sprintf("user.%s.Box%d", u.name, w.number())
+	}},
+	{1, "delete", func(_ *soak, u *soakUser, b *source) {
+		if len(u.account.boxes) > 1 {
+			delete(u.account.boxes, b.uniqueid)
+		}
+	}},
+	{1, "copy all", func(w *soak, u *soakUser, b *source) { // what others have, too
+		o := pick(w, w.users)
+		for _, from := range o.sorted() {
+			for _, r := range from.live() {
+				if body, ok := from.bodies[r.GUID]; ok && len(b.records) < 12 {
+					b.deliver(body)
+				}
+			}
+		}
+	}},
+	{1, "quota", func(w *soak, u *soakUser, _ *source) { u.account.quota = uint64(w.number()) }},
+	{1, "seen", func(w *soak, u *soakUser, _ *source) { u.account.seen = fmt.Sprint("1:", w.number()) }},
+	{1, "sieve", func(w *soak, u *soakUser, _ *source) { u.account.sieve = fmt.Sprintf("keep; # %d", w.number()) }},
+	{1, "sub", func(_ *soak, u *soakUser, b *source) { u.account.subs[b.name] = !u.account.subs[b.name] }},
+}
+
+// someUser has mailboxes.
+func (w *soak) someUser() *soakUser {
+	u := pick(w, w.users)
+	if len(u.account.boxes) == 0 { // deleted, and the host could not hear of it
+		w.newMailbox(u)
+	}
+	return u
+}
+
+// change lets something happen at the source, and tells it mostly.
+func (w *soak) change() error {
+	u := w.someUser()
+	total := 0
+	for _, c := range soakChanges {
+		total += c.weight
+	}
+	for range 1 + w.rng.IntN(2) {
+		n := w.rng.IntN(total)
+		for _, c := range soakChanges {
+			if n -= c.weight; n < 0 {
+				b := pick(w, u.sorted())
+				w.note("%s: %s in %s", u.name, c.name, b.name)
+				c.do(w, u, b)
+				break
+			}
+		}
+	}
+	if w.one(6) {
+		return nil
+	}
+	return w.sync(u)
+}
+
+// restoreSource brings a mailbox at the source back to a state in which it was synced.
+func (w *soak) restoreSource() error {
+	u := w.someUser()
+	b := pick(w, u.sorted())
+	for _, p := range u.past {
+		for _, o := range p.boxes {
+			if o.uniqueid == b.uniqueid && o.modseq < b.modseq && len(o.live()) > 0 {
+				old := o.clone()
+				old.name = b.name
+				u.account.boxes[b.uniqueid] = old
+				w.note("%s: %s goes back from modseq %d to %d", u.name, b.name, b.modseq, old.modseq)
+				return w.sync(u)
+			}
+		}
+	}
+	return nil
+}

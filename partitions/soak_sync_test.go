@@ -1,0 +1,103 @@
+package partitions_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+
+	"backupd/objstore"
+	"backupd/partitions/history"
+)
+
+// sync tells one of the hosts of a user.
+func (w *soak) sync(u *soakUser) error { return w.syncWith(u, pick(w, w.hosts)) }
+
+// syncTries is how often the mail server tries before it turns to other users.
+const syncTries = 8
+
+// syncWith is what a mail server does: it tries until nothing is left to send, or the host
+// does not get any further. Of an error that nothing excuses the episode ends.
+func (w *soak) syncWith(u *soakUser, h *soakHost) error {
+	quiet, err := w.pushAll(u, h)
+	if err != nil || h.dead.Load() {
+		return err
+	}
+	if !quiet {
+		return w.checkAcked(u)
+	}
+	u.acked, u.all = map[string]*source{}, true
+	for id, b := range u.account.boxes {
+		u.acked[id] = b.clone()
+	}
+	if w.sick(u) {
+		return w.checkAdmitted(u)
+	}
+	h.knows[u.name] = true
+	return w.compare(u, h)
+}
+
+// pushAll pushes until the host has all; quiet says that it has.
+func (w *soak) pushAll(u *soakUser, h *soakHost) (quiet bool, err error) {
+	maps.DeleteFunc(u.acked, func(id string, _ *source) bool { return u.account.boxes[id] == nil })
+	u.all = false
+	failures := 0
+	var said []string
+	for range syncTries {
+		p := &push{c: h.connection(), user: u.name, account: u.account, told: func(b *source) { u.acked[b.uniqueid] = b.clone() }}
+		err := p.run(w.t.Context())
+		p.c.s.Restart(w.t.Context())
+		said = append(said, fmt.Sprintf("%d commands, %v, %s", p.applies, err, p.last))
+		w.note("%s to %s: %d commands, %v", u.name, h.name, p.applies, err)
+		switch {
+		case h.dead.Load():
+			return false, nil
+		case err != nil && !w.excused(u, h, err):
+			return false, fmt.Errorf("sync of %s to %s: nothing excuses the error: %w", u.name, h.name, err)
+		case err != nil:
+			if failures++; failures == 2 {
+				return false, nil
+			}
+		case p.applies == 0:
+			return true, nil
+		}
+		w.clock.advance(second(w.rng.IntN(20)))
+	}
+	return false, fmt.Errorf("%s is never up to date:\n%s", u.name, strings.Join(said, "\n"))
+}
+
+// excused says whether trouble that is going on explains an error.
+func (w *soak) excused(u *soakUser, h *soakHost, err error) bool {
+	if !deferred(err) {
+		return false
+	}
+	if w.sick(u) || errors.Is(err, context.DeadlineExceeded) { // the host's patience is short, and this machine busy
+		return true
+	}
+	at := w.home(u)
+	for i, trouble := range h.trouble {
+		// A host that does not know where a user is asks all buckets.
+		if trouble && (i == at || at < 0 || !h.knows[u.name]) {
+			return true
+		}
+	}
+	return false
+}
+
+// home is the partition in which a user's backup is; -1 = in none.
+func (w *soak) home(u *soakUser) int {
+	for i, p := range w.parts {
+		if len(p.store.Keys("backups/"+u.path()+"/")) > 0 {
+			return i
+		}
+	}
+	return -1
+}
+
+// deferred are errors after which a mail server goes on with the next user, and comes
+// again to this one.
+func deferred(err error) bool {
+	var ofStore *objstore.Error
+	return acceptable(err) || errors.As(err, &ofStore) || history.IsDamage(err) // TODO: LOCKED is what it shall be
+}
