@@ -84,8 +84,13 @@ var (
 	ErrExist        = errors.New("object exists already")
 	ErrPrecondition = errors.New("object has changed")
 	ErrRange        = errors.New("offset is past the end of the object")
-	ErrDenied       = errors.New("access denied")
-	ErrNoBucket     = errors.New("bucket or directory does not exist")
+	// ErrDenied: the keys are not allowed to do this.
+	ErrDenied = errors.New("access denied")
+	// ErrCredentials: the store does not accept the keys, or none are to be had; it is
+	// ErrDenied as well. Temporary: keys expire, are revoked and are exchanged, and the
+	// same call succeeds with the new ones. The retry decorator does not wait for that.
+	ErrCredentials = fmt.Errorf("%w: the credentials are not accepted", ErrDenied)
+	ErrNoBucket    = errors.New("bucket or directory does not exist")
 	// ErrUnsupported: the store said that it does not know the operation (501).
 	ErrUnsupported = errors.New("operation not supported by the store")
 	// ErrNoSpace: a full disk, a quota. Temporary: room is made by somebody else.

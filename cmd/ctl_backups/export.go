@@ -22,7 +22,7 @@ func export(c *command) error {
 	if at := c.configured(l); at != "" {
 		return fmt.Errorf("%s is partition %s of this server: to move backups there use move", l, at)
 	}
-	out, closer, err := stores.OpenOne(c.ctx, "export", l, stores.Options{})
+	out, closer, err := stores.OpenOne(c.ctx, "export", l, stores.Options{CredentialsFile: c.bucket.Conf.String("backup_credentials_file")})
 	if err != nil {
 		return err
 	}
@@ -81,7 +81,7 @@ func (c *command) importRepository(l objstore.Location) error {
 	if at := c.configured(l); at != "" {
 		return fmt.Errorf("%s is partition %s of this server already", l, at)
 	}
-	in, closer, err := stores.OpenOne(c.ctx, "import", l, stores.Options{})
+	in, closer, err := stores.OpenOne(c.ctx, "import", l, stores.Options{CredentialsFile: c.bucket.Conf.String("backup_credentials_file")})
 	if err != nil {
 		return err
 	}

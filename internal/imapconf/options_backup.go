@@ -27,6 +27,8 @@ func storageOptions() []Option {
 			Doc: "Whether equal messages are stored once per partition, or once per backup so that no user's data depends on another's. Fixed when a partition is created."},
 		{Name: "backup_exclusive", Type: Switch, Default: "0",
 			Doc: "Promise that this host is the only writer of its partitions. Needed for a store that cannot put an object only if it is absent."},
+		{Name: "backup_credentials_file", Type: String,
+			Doc: "File with the keys of the buckets, in the form of ~/.aws/credentials. The profile is the one that the location names, or default. Set, it is the only place where the server and the tools look for keys; it is read again when it changes. Default: none, see backupd(8). Not to be confused with backup_credentials_path."},
 		{Name: "backup_log_min_age", Type: Duration, Default: "48h", Min: 3600, NoEffect: true,
 			Doc: "Nothing younger than this is merged or removed from a backup's log. All writers of a partition need the same value."},
 		{Name: "backup_outage_wait", Type: Duration, Default: "10m", Max: 7 * 86400,

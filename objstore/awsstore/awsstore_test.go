@@ -49,6 +49,31 @@ func openStub(t testing.TB, hostPort string, stall time.Duration) objstore.Store
 
 func TestAnswers(t *testing.T) { s3test.RunAnswers(t, openStub) }
 
+func TestContentMD5(t *testing.T) { s3test.RunContentMD5(t, openStub) }
+
+func TestKeys(t *testing.T) {
+	s3test.RunKeys(t, func(t testing.TB, hostPort, file string) objstore.Store {
+		return open(t, objstore.Location{Scheme: objstore.S3, Bucket: "bucket", Endpoint: "http://" + hostPort, Region: "r", PathStyle: true}, awsstore.Options{CredentialsFile: file})
+	})
+}
+
+// TestRotation exchanges the keys of a store that is open, against a server that checks signatures.
+func TestRotation(t *testing.T) {
+	srv := miniotest.Start(t)
+	file := filepath.Join(t.TempDir(), "credentials")
+	s3test.WriteKeys(t, file, srv.AccessKey, "revoked")
+	s := open(t, srv.S3Location(srv.NewBucket(t)), awsstore.Options{CredentialsFile: file})
+	for _, op := range []string{"stat", "list", "delete"} {
+		if err := s3test.Call(t, s, op); !errors.Is(err, objstore.ErrCredentials) || !objstore.IsTemporary(err) || !strings.Contains(err.Error(), file) {
+			t.Errorf("%s with a revoked key: %v", op, err)
+		}
+	}
+	s3test.WriteKeys(t, file, srv.AccessKey, srv.SecretKey)
+	if err := s3test.Call(t, s, "put"); err != nil {
+		t.Errorf("with the new key: %v", err)
+	}
+}
+
 func TestBroken(t *testing.T) { s3test.RunBroken(t, openStub) }
 
 // TestCredentials looks for them where AWS's tools do.

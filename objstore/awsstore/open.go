@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"os"
 	"time"
@@ -19,14 +20,18 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"backupd/objstore"
+	"backupd/objstore/internal/s3keys"
 	"backupd/objstore/internal/s3wire"
 )
 
 // Options are what a Location does not say.
 type Options struct {
 	Credentials *objstore.Credentials // nil: AWS's chain
-	Stall       time.Duration         // a connection is given up after so long without a byte; 0: two minutes
-	PageSize    int32                 // keys per request of a list; 0: the store's, 1,000
+	// CredentialsFile is the one file to take them from; "" for AWS's chain.
+	CredentialsFile string
+	Log             *slog.Logger  // nil discards
+	Stall           time.Duration // a connection is given up after so long without a byte; 0: two minutes
+	PageSize        int32         // keys per request of a list; 0: the store's, 1,000
 }
 
 // defaultRegion is what stores other than AWS expect in a signature.
@@ -35,8 +40,9 @@ const defaultRegion = "us-east-1"
 // Store is a bucket. Keys are whole: the Location's prefix is for package prefixed.
 type Store struct {
 	client *s3.Client
+	keys   *s3keys.Watched[keys]
+	md5    s3wire.ContentMD5
 	bucket string
-	md5    bool
 	page   int32
 }
 
@@ -49,11 +55,28 @@ func Open(ctx context.Context, loc objstore.Location, o Options) (*Store, error)
 	if loc.Scheme != objstore.S3 {
 		return nil, fmt.Errorf("open %s: not an s3 location", loc)
 	}
-	cfg, err := loadConfig(ctx, loc, o)
+	find := s3keys.Options{File: o.CredentialsFile, Profile: loc.Profile, Log: o.Log}
+	if o.Credentials != nil {
+		find = s3keys.Options{Given: true, Log: o.Log}
+	}
+	opts, err := configOptions(loc, o, find)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", loc, err)
+	}
+	watched, err := watchKeys(ctx, find, opts)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", loc, err)
+	}
+	cfg, err := config.LoadDefaultConfig(ctx, opts...)
+	if err == nil {
+		err = setRegion(&cfg, loc)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", loc, err)
 	}
 	client := s3.NewFromConfig(cfg, func(so *s3.Options) {
+		so.Credentials = provider{watched}
+		so.HTTPSignerV4 = new(signer)
 		so.Retryer = aws.NopRetryer{} // the retry decorator does it, and never for conditional puts
 		so.UsePathStyle = loc.PathStyle
 		so.DisableLogOutputChecksumValidationSkipped = true
@@ -61,10 +84,13 @@ func Open(ctx context.Context, loc objstore.Location, o Options) (*Store, error)
 			so.BaseEndpoint = aws.String(loc.Endpoint)
 		}
 	})
-	return &Store{client: client, bucket: loc.Bucket, md5: loc.ContentMD5, page: o.PageSize}, nil
+	s := &Store{client: client, keys: watched, bucket: loc.Bucket, page: o.PageSize}
+	s.md5.Init(loc, o.Log)
+	return s, nil
 }
 
-func loadConfig(ctx context.Context, loc objstore.Location, o Options) (aws.Config, error) {
+// configOptions are how the SDK is to be configured.
+func configOptions(loc objstore.Location, o Options, find s3keys.Options) ([]func(*config.LoadOptions) error, error) {
 	httpClient := awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
 		s3wire.Tune(t, o.Stall)
 	})
@@ -77,13 +103,20 @@ func loadConfig(ctx context.Context, loc objstore.Location, o Options) (aws.Conf
 	if loc.Region != "" {
 		opts = append(opts, config.WithRegion(loc.Region))
 	}
-	if loc.Profile != "" {
-		opts = append(opts, config.WithSharedConfigProfile(loc.Profile))
+	credentialsFile, configFile := find.Paths()
+	opts = append(opts, config.WithSharedCredentialsFiles([]string{credentialsFile}))
+	if configFile != "" {
+		opts = append(opts, config.WithSharedConfigFiles([]string{configFile}))
+	} else {
+		opts = append(opts, config.WithSharedConfigFiles([]string{}))
+	}
+	if find.File != "" || find.Profile != "" { // then the environment does not count
+		opts = append(opts, config.WithSharedConfigProfile(find.ProfileName()))
 	}
 	if loc.CAFile != "" {
 		pem, err := os.ReadFile(loc.CAFile)
 		if err != nil {
-			return aws.Config{}, fmt.Errorf("ca: %w", err)
+			return nil, fmt.Errorf("ca: %w", err)
 		}
 		opts = append(opts, config.WithCustomCABundle(bytes.NewReader(pem)))
 	}
@@ -91,34 +124,16 @@ func loadConfig(ctx context.Context, loc objstore.Location, o Options) (aws.Conf
 		opts = append(opts, config.WithCredentialsProvider(
 			credentials.NewStaticCredentialsProvider(c.AccessKey, string(c.SecretKey), string(c.SessionToken))))
 	}
-	cfg, err := config.LoadDefaultConfig(ctx, opts...)
-	if err != nil {
-		return aws.Config{}, err
-	}
+	return opts, nil
+}
+
+// setRegion settles the region.
+func setRegion(cfg *aws.Config, loc objstore.Location) error {
 	if cfg.Region == "" && loc.Endpoint == "" {
-		return aws.Config{}, errors.New("no region: name it in the location (?region=…), in AWS_REGION or in the profile")
+		return errors.New("no region: name it in the location (?region=…), in AWS_REGION or in the profile")
 	}
 	if cfg.Region == "" {
 		cfg.Region = defaultRegion
 	}
-	if cfg.Credentials != nil {
-		cfg.Credentials = markedCredentials{cfg.Credentials}
-	}
-	return cfg, nil
-}
-
-// markedCredentials makes a failure of the credential chain recognisable: the SDK
-// wraps it in plain text.
-type markedCredentials struct{ aws.CredentialsProvider }
-
-type credentialsError struct{ error }
-
-func (e *credentialsError) Unwrap() error { return e.error }
-
-func (m markedCredentials) Retrieve(ctx context.Context) (aws.Credentials, error) {
-	c, err := m.CredentialsProvider.Retrieve(ctx)
-	if err != nil {
-		return c, &credentialsError{err}
-	}
-	return c, nil
+	return nil
 }

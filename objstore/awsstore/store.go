@@ -20,6 +20,7 @@ import (
 	"github.com/aws/smithy-go/middleware"
 
 	"backupd/objstore"
+	"backupd/objstore/internal/s3keys"
 	"backupd/objstore/internal/s3wire"
 )
 
@@ -28,6 +29,12 @@ func (s *Store) Put(ctx context.Context, key string, body objstore.Body, opt obj
 	if err := objstore.CheckKey(key); err != nil {
 		return objstore.Info{}, &objstore.Error{Op: "put", Key: key, Err: err}
 	}
+	return s3wire.Put(&s.md5, func(md5 bool) (objstore.Info, error) {
+		return s3keys.Try(s.keys, func() (objstore.Info, error) { return s.put(ctx, key, body, opt, md5) })
+	})
+}
+
+func (s *Store) put(ctx context.Context, key string, body objstore.Body, opt objstore.PutOptions, withMD5 bool) (objstore.Info, error) {
 	in := &s3.PutObjectInput{
 		Bucket:        &s.bucket,
 		Key:           &key,
@@ -35,7 +42,7 @@ func (s *Store) Put(ctx context.Context, key string, body objstore.Body, opt obj
 		ContentLength: aws.Int64(body.Size()),
 		ContentType:   aws.String("application/octet-stream"),
 	}
-	if s.md5 {
+	if withMD5 {
 		sum := md5.New()
 		if _, err := io.Copy(sum, io.NewSectionReader(body, 0, body.Size())); err != nil {
 			return objstore.Info{}, &objstore.Error{Op: "put", Key: key, Err: fmt.Errorf("body: %w", err)}
@@ -50,7 +57,7 @@ func (s *Store) Put(ctx context.Context, key string, body objstore.Body, opt obj
 	}
 	out, err := s.client.PutObject(ctx, in)
 	if err != nil {
-		return objstore.Info{}, failed(ctx, "put", key, opt, err)
+		return objstore.Info{}, s.failed("put", key, opt, err).Error(ctx)
 	}
 	date := serverTime(out.ResultMetadata)
 	return objstore.Info{Key: key, Size: body.Size(), ETag: bare(out.ETag), Modified: date, StoreTime: date}, nil
@@ -64,17 +71,21 @@ func (s *Store) Get(ctx context.Context, key string, off, n int64) (*objstore.Ob
 	if n == 0 && off >= 0 {
 		return s.getNothing(ctx, key, off)
 	}
+	obj, err := s3keys.Try(s.keys, func() (*objstore.Object, error) { return s.get(ctx, key, off, n) })
+	if errors.Is(err, objstore.ErrRange) && off <= 0 {
+		return s.getNothing(ctx, key, 0) // an empty object has no range at all
+	}
+	return obj, err
+}
+
+func (s *Store) get(ctx context.Context, key string, off, n int64) (*objstore.Object, error) {
 	in := &s3.GetObjectInput{Bucket: &s.bucket, Key: &key}
 	if r := s3wire.Range(off, n); r != "" {
 		in.Range = &r
 	}
 	out, err := s.client.GetObject(ctx, in)
 	if err != nil {
-		err = failed(ctx, "get", key, objstore.PutOptions{}, err)
-		if errors.Is(err, objstore.ErrRange) && off <= 0 {
-			return s.getNothing(ctx, key, 0) // an empty object has no range at all
-		}
-		return nil, err
+		return nil, s.failed("get", key, objstore.PutOptions{}, err).Error(ctx)
 	}
 	date := serverTime(out.ResultMetadata)
 	size, err := s3wire.CheckRange(off, n, aws.ToString(out.ContentRange), length(out))
@@ -106,12 +117,18 @@ func (s *Store) Stat(ctx context.Context, key string) (objstore.Info, error) {
 }
 
 func (s *Store) stat(ctx context.Context, op, key string) (objstore.Info, error) {
-	out, err := s.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &s.bucket, Key: &key})
-	if err != nil {
-		return objstore.Info{}, failed(ctx, op, key, objstore.PutOptions{}, err)
-	}
-	return objstore.Info{Key: key, Size: aws.ToInt64(out.ContentLength), ETag: bare(out.ETag),
-		Modified: aws.ToTime(out.LastModified), StoreTime: serverTime(out.ResultMetadata)}, nil
+	return s3keys.Try(s.keys, func() (objstore.Info, error) {
+		out, err := s.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &s.bucket, Key: &key})
+		if err == nil {
+			return objstore.Info{Key: key, Size: aws.ToInt64(out.ContentLength), ETag: bare(out.ETag),
+				Modified: aws.ToTime(out.LastModified), StoreTime: serverTime(out.ResultMetadata)}, nil
+		}
+		f := s.failed(op, key, objstore.PutOptions{}, err)
+		if !f.Silent() {
+			return objstore.Info{}, f.Error(ctx)
+		}
+		return s3wire.StatByGet(op, key, func() (*objstore.Object, error) { return s.get(ctx, key, 0, -1) })
+	})
 }
 
 // Delete removes the object; in a versioned bucket it leaves a delete marker.
@@ -119,14 +136,17 @@ func (s *Store) Delete(ctx context.Context, key string) error {
 	if err := objstore.CheckKey(key); err != nil {
 		return &objstore.Error{Op: "delete", Key: key, Err: err}
 	}
-	_, err := s.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &s.bucket, Key: &key})
-	if err == nil {
-		return nil
-	}
-	if err = failed(ctx, "delete", key, objstore.PutOptions{}, err); errors.Is(err, objstore.ErrNotExist) {
-		return nil
-	}
-	return err
+	return s.keys.Try(func() error {
+		_, err := s.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &s.bucket, Key: &key})
+		if err == nil {
+			return nil
+		}
+		err = s.failed("delete", key, objstore.PutOptions{}, err).Error(ctx)
+		if errors.Is(err, objstore.ErrNotExist) {
+			return nil
+		}
+		return err
+	})
 }
 
 // List asks for page after page, each when the one before it has been consumed.
@@ -144,9 +164,9 @@ func (s *Store) List(ctx context.Context, prefix, startAfter string) iter.Seq2[o
 			in.MaxKeys = &s.page
 		}
 		for {
-			out, err := s.client.ListObjectsV2(ctx, in)
+			out, err := s3keys.Try(s.keys, func() (*s3.ListObjectsV2Output, error) { return s.onePage(ctx, in) })
 			if err != nil {
-				yield(objstore.Info{}, failed(ctx, "list", prefix, objstore.PutOptions{}, err))
+				yield(objstore.Info{}, err)
 				return
 			}
 			date := serverTime(out.ResultMetadata)
@@ -170,9 +190,18 @@ func (s *Store) List(ctx context.Context, prefix, startAfter string) iter.Seq2[o
 	})
 }
 
+// onePage is one request of a list.
+func (s *Store) onePage(ctx context.Context, in *s3.ListObjectsV2Input) (*s3.ListObjectsV2Output, error) {
+	out, err := s.client.ListObjectsV2(ctx, in)
+	if err != nil {
+		return nil, s.failed("list", aws.ToString(in.Prefix), objstore.PutOptions{}, err).Error(ctx)
+	}
+	return out, nil
+}
+
 // failed translates an SDK error.
-func failed(ctx context.Context, op, key string, opt objstore.PutOptions, err error) error {
-	f := s3wire.Failure{Op: op, Key: key, Put: opt, Err: err}
+func (s *Store) failed(op, key string, opt objstore.PutOptions, err error) s3wire.Failure {
+	f := s3wire.Failure{Op: op, Key: key, Put: opt, Err: err, Keys: s.keys.Get().origin}
 	var creds *credentialsError
 	f.Credentials = errors.As(err, &creds)
 	var resp *awshttp.ResponseError
@@ -187,7 +216,7 @@ func failed(ctx context.Context, op, key string, opt objstore.PutOptions, err er
 	if errors.As(err, &api) {
 		f.Code, f.Message = api.ErrorCode(), api.ErrorMessage()
 	}
-	return f.Error(ctx)
+	return f
 }
 
 func serverTime(m middleware.Metadata) time.Time {

@@ -50,6 +50,31 @@ func openStub(t testing.TB, hostPort string, stall time.Duration) objstore.Store
 
 func TestAnswers(t *testing.T) { s3test.RunAnswers(t, openStub) }
 
+func TestContentMD5(t *testing.T) { s3test.RunContentMD5(t, openStub) }
+
+func TestKeys(t *testing.T) {
+	s3test.RunKeys(t, func(t testing.TB, hostPort, file string) objstore.Store {
+		return open(t, objstore.Location{Scheme: objstore.MinIO, Bucket: "bucket", Endpoint: hostPort}, miniostore.Options{CredentialsFile: file})
+	})
+}
+
+// TestRotation exchanges the keys of a store that is open, against a server that checks signatures.
+func TestRotation(t *testing.T) {
+	srv := miniotest.Start(t)
+	file := filepath.Join(t.TempDir(), "credentials")
+	s3test.WriteKeys(t, file, srv.AccessKey, "revoked")
+	s := open(t, srv.Location(srv.NewBucket(t)), miniostore.Options{CredentialsFile: file})
+	for _, op := range []string{"stat", "list", "delete"} {
+		if err := s3test.Call(t, s, op); !errors.Is(err, objstore.ErrCredentials) || !objstore.IsTemporary(err) || !strings.Contains(err.Error(), file) {
+			t.Errorf("%s with a revoked key: %v", op, err)
+		}
+	}
+	s3test.WriteKeys(t, file, srv.AccessKey, srv.SecretKey)
+	if err := s3test.Call(t, s, "put"); err != nil {
+		t.Errorf("with the new key: %v", err)
+	}
+}
+
 func TestBroken(t *testing.T) { s3test.RunBroken(t, openStub) }
 
 func TestCredentials(t *testing.T) {

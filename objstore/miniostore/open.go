@@ -1,12 +1,11 @@
 // Package miniostore is the objstore driver on minio-go, the lean data path for
-// MinIO and other S3-compatible stores. Credentials come from the environment
-// (AWS_*, then MINIO_*) or from the shared credentials file.
+// MinIO and other S3-compatible stores. Package s3keys says where its keys come from.
 package miniostore
 
 import (
 	"crypto/tls"
-	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -14,14 +13,18 @@ import (
 	"github.com/minio/minio-go/v7/pkg/credentials"
 
 	"backupd/objstore"
+	"backupd/objstore/internal/s3keys"
 	"backupd/objstore/internal/s3wire"
 )
 
 // Options are what a Location does not say.
 type Options struct {
 	Credentials *objstore.Credentials // nil: environment and files
-	Stall       time.Duration         // a connection is given up after so long without a byte; 0: two minutes
-	PageSize    int                   // keys per request of a list; 0: the store's, 1,000
+	// CredentialsFile is the one file to take them from; "" for where AWS's tools look.
+	CredentialsFile string
+	Log             *slog.Logger  // nil discards
+	Stall           time.Duration // a connection is given up after so long without a byte; 0: two minutes
+	PageSize        int           // keys per request of a list; 0: the store's, 1,000
 }
 
 // defaultRegion spares the question where the bucket is, which needs a permission of
@@ -31,9 +34,10 @@ const defaultRegion = "us-east-1"
 // Store is a bucket. Keys are whole: the Location's prefix is for package prefixed.
 type Store struct {
 	core   minio.Core
+	keys   *s3keys.Watched[s3keys.Found]
+	md5    s3wire.ContentMD5
 	bucket string
 	tls    bool
-	md5    bool
 	page   int
 }
 
@@ -45,7 +49,7 @@ func Open(loc objstore.Location, o Options) (*Store, error) {
 	if loc.Scheme != objstore.MinIO {
 		return nil, fmt.Errorf("open %s: not a minio location", loc)
 	}
-	creds, err := findCredentials(loc, o)
+	keys, err := watchKeys(loc, o)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", loc, err)
 	}
@@ -61,7 +65,7 @@ func Open(loc objstore.Location, o Options) (*Store, error) {
 		region = defaultRegion
 	}
 	client, err := minio.NewCore(loc.Endpoint, &minio.Options{
-		Creds:      creds,
+		Creds:      credentials.New(provider{keys}),
 		Secure:     loc.TLS,
 		Transport:  s3wire.Dated{RoundTripper: transport},
 		Region:     region,
@@ -70,29 +74,41 @@ func Open(loc objstore.Location, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", loc, err)
 	}
-	return &Store{core: *client, bucket: loc.Bucket, tls: loc.TLS, md5: loc.ContentMD5, page: o.PageSize}, nil
+	s := &Store{core: *client, keys: keys, bucket: loc.Bucket, tls: loc.TLS, page: o.PageSize}
+	s.md5.Init(loc, o.Log)
+	return s, nil
 }
 
-// findCredentials: a profile that the location names is the only source, as in AWS's tools.
-func findCredentials(loc objstore.Location, o Options) (*credentials.Credentials, error) {
+// watchKeys finds the keys, and watches the files that they may come from.
+func watchKeys(loc objstore.Location, o Options) (*s3keys.Watched[s3keys.Found], error) {
+	w := s3keys.Watching[s3keys.Found]{
+		Options: s3keys.Options{File: o.CredentialsFile, Profile: loc.Profile, Log: o.Log},
+		Same:    func(a, b s3keys.Found) bool { return a.Credentials == b.Credentials },
+	}
+	w.Load = w.Find
 	if c := o.Credentials; c != nil {
-		return credentials.NewStaticV4(c.AccessKey, string(c.SecretKey), string(c.SessionToken)), nil
+		w.Given = true
+		w.Load = func() (s3keys.Found, error) { return s3keys.Found{Credentials: *c}, nil }
 	}
-	file := &credentials.FileAWSCredentials{Profile: loc.Profile}
-	if loc.Profile != "" {
-		creds := credentials.New(file)
-		if _, err := creds.GetWithContext(nil); err != nil {
-			return nil, fmt.Errorf("credentials of profile %s: %w", loc.Profile, err)
-		}
-		return creds, nil
-	}
-	creds := credentials.NewChainCredentials([]credentials.Provider{
-		&credentials.EnvAWS{}, &credentials.EnvMinio{}, file,
-	})
-	// A chain that finds nothing gives anonymous access without a word.
-	if v, err := creds.GetWithContext(nil); err != nil || v.AccessKeyID == "" || v.SecretAccessKey == "" {
-		return nil, errors.New("no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, " +
-			"MINIO_ROOT_USER and MINIO_ROOT_PASSWORD, or write the shared credentials file")
-	}
-	return creds, nil
+	return s3keys.Watch(w)
 }
+
+// provider gives the SDK the keys as they are now.
+type provider struct {
+	keys *s3keys.Watched[s3keys.Found]
+}
+
+// RetrieveWithCredContext is Retrieve.
+func (p provider) RetrieveWithCredContext(*credentials.CredContext) (credentials.Value, error) {
+	return p.Retrieve()
+}
+
+// Retrieve returns the keys.
+func (p provider) Retrieve() (credentials.Value, error) {
+	k := p.keys.Get()
+	return credentials.Value{AccessKeyID: k.AccessKey, SecretAccessKey: string(k.SecretKey),
+		SessionToken: string(k.SessionToken), SignerType: credentials.SignatureV4}, nil
+}
+
+// IsExpired makes the SDK call Retrieve for each request, which costs it no more than a look at a file.
+func (p provider) IsExpired() bool { return true }

@@ -10,6 +10,7 @@ import (
 	"github.com/minio/minio-go/v7"
 
 	"backupd/objstore"
+	"backupd/objstore/internal/s3keys"
 	"backupd/objstore/internal/s3wire"
 )
 
@@ -19,9 +20,15 @@ func (s *Store) Put(ctx context.Context, key string, body objstore.Body, opt obj
 	if err := objstore.CheckKey(key); err != nil {
 		return objstore.Info{}, &objstore.Error{Op: "put", Key: key, Err: err}
 	}
+	return s3wire.Put(&s.md5, func(md5 bool) (objstore.Info, error) {
+		return s3keys.Try(s.keys, func() (objstore.Info, error) { return s.put(ctx, key, body, opt, md5) })
+	})
+}
+
+func (s *Store) put(ctx context.Context, key string, body objstore.Body, opt objstore.PutOptions, md5 bool) (objstore.Info, error) {
 	o := minio.PutObjectOptions{
 		ContentType:          "application/octet-stream",
-		SendContentMd5:       s.md5,
+		SendContentMd5:       md5,
 		DisableContentSha256: s.tls,
 		DisableMultipart:     true,
 	}
@@ -35,7 +42,7 @@ func (s *Store) Put(ctx context.Context, key string, body objstore.Body, opt obj
 	r := io.NewSectionReader(body, 0, body.Size())
 	out, err := s.core.Client.PutObject(ctx, s.bucket, key, r, body.Size(), o)
 	if err != nil {
-		return objstore.Info{}, failed(ctx, "put", key, opt, date.Get(), err)
+		return objstore.Info{}, s.failed("put", key, opt, date.Get(), err).Error(ctx)
 	}
 	return objstore.Info{Key: key, Size: body.Size(), ETag: out.ETag, Modified: date.Get(), StoreTime: date.Get()}, nil
 }
@@ -48,6 +55,14 @@ func (s *Store) Get(ctx context.Context, key string, off, n int64) (*objstore.Ob
 	if n == 0 && off >= 0 {
 		return s.getNothing(ctx, key, off)
 	}
+	obj, err := s3keys.Try(s.keys, func() (*objstore.Object, error) { return s.get(ctx, key, off, n) })
+	if errors.Is(err, objstore.ErrRange) && off <= 0 {
+		return s.getNothing(ctx, key, 0) // an empty object has no range at all
+	}
+	return obj, err
+}
+
+func (s *Store) get(ctx context.Context, key string, off, n int64) (*objstore.Object, error) {
 	var o minio.GetObjectOptions
 	if r := s3wire.Range(off, n); r != "" {
 		o.Set("Range", r)
@@ -55,11 +70,7 @@ func (s *Store) Get(ctx context.Context, key string, off, n int64) (*objstore.Ob
 	dated, date := s3wire.WithDate(ctx)
 	body, info, header, err := s.core.GetObject(dated, s.bucket, key, o)
 	if err != nil {
-		err = failed(ctx, "get", key, objstore.PutOptions{}, date.Get(), err)
-		if errors.Is(err, objstore.ErrRange) && off <= 0 {
-			return s.getNothing(ctx, key, 0) // an empty object has no range at all
-		}
-		return nil, err
+		return nil, s.failed("get", key, objstore.PutOptions{}, date.Get(), err).Error(ctx)
 	}
 	size, err := s3wire.CheckRange(off, n, header.Get("Content-Range"), info.Size)
 	if err != nil {
@@ -89,12 +100,18 @@ func (s *Store) Stat(ctx context.Context, key string) (objstore.Info, error) {
 }
 
 func (s *Store) stat(ctx context.Context, op, key string) (objstore.Info, error) {
-	ctx, date := s3wire.WithDate(ctx)
-	info, err := s.core.Client.StatObject(ctx, s.bucket, key, minio.StatObjectOptions{})
-	if err != nil {
-		return objstore.Info{}, failed(ctx, op, key, objstore.PutOptions{}, date.Get(), err)
-	}
-	return objstore.Info{Key: key, Size: info.Size, ETag: info.ETag, Modified: info.LastModified, StoreTime: date.Get()}, nil
+	return s3keys.Try(s.keys, func() (objstore.Info, error) {
+		dated, date := s3wire.WithDate(ctx)
+		info, err := s.core.Client.StatObject(dated, s.bucket, key, minio.StatObjectOptions{})
+		if err == nil {
+			return objstore.Info{Key: key, Size: info.Size, ETag: info.ETag, Modified: info.LastModified, StoreTime: date.Get()}, nil
+		}
+		f := s.failed(op, key, objstore.PutOptions{}, date.Get(), err)
+		if !f.Silent() {
+			return objstore.Info{}, f.Error(ctx)
+		}
+		return s3wire.StatByGet(op, key, func() (*objstore.Object, error) { return s.get(ctx, key, 0, -1) })
+	})
 }
 
 // Delete removes the object; in a versioned bucket it leaves a delete marker.
@@ -102,15 +119,18 @@ func (s *Store) Delete(ctx context.Context, key string) error {
 	if err := objstore.CheckKey(key); err != nil {
 		return &objstore.Error{Op: "delete", Key: key, Err: err}
 	}
-	ctx, date := s3wire.WithDate(ctx)
-	err := s.core.RemoveObject(ctx, s.bucket, key, minio.RemoveObjectOptions{})
-	if err == nil {
-		return nil
-	}
-	if err = failed(ctx, "delete", key, objstore.PutOptions{}, date.Get(), err); errors.Is(err, objstore.ErrNotExist) {
-		return nil
-	}
-	return err
+	return s.keys.Try(func() error {
+		dated, date := s3wire.WithDate(ctx)
+		err := s.core.RemoveObject(dated, s.bucket, key, minio.RemoveObjectOptions{})
+		if err == nil {
+			return nil
+		}
+		err = s.failed("delete", key, objstore.PutOptions{}, date.Get(), err).Error(ctx)
+		if errors.Is(err, objstore.ErrNotExist) {
+			return nil
+		}
+		return err
+	})
 }
 
 // List asks for page after page, each when the one before it has been consumed.
@@ -120,35 +140,50 @@ func (s *Store) List(ctx context.Context, prefix, startAfter string) iter.Seq2[o
 		if nothing {
 			return
 		}
-		owner := false
-		dated, date := s3wire.WithDate(ctx)
-		objects := s.core.ListObjectsIter(dated, s.bucket, minio.ListObjectsOptions{
-			Prefix: prefix, Recursive: true, StartAfter: after, MaxKeys: s.page, FetchOwner: &owner,
+		var stopped bool
+		err := s.keys.Try(func() error {
+			return s.list(ctx, prefix, after, func(info objstore.Info) bool {
+				after = info.Key
+				stopped = !yield(info, nil)
+				return !stopped
+			})
 		})
-		for o := range objects {
-			if o.Err != nil {
-				yield(objstore.Info{}, failed(ctx, "list", prefix, objstore.PutOptions{}, date.Get(), o.Err))
-				return
-			}
-			info := objstore.Info{Key: o.Key, Size: o.Size, ETag: o.ETag, Modified: o.LastModified, StoreTime: date.Get()}
-			if !yield(info, nil) {
-				return
-			}
-		}
-		// The SDK ends the sequence silently when the context has ended.
-		if err := ctx.Err(); err != nil {
-			yield(objstore.Info{}, &objstore.Error{Op: "list", Key: prefix, Err: err})
+		if err != nil && !stopped {
+			yield(objstore.Info{}, err)
 		}
 	})
 }
 
+// list yields what comes after a key.
+func (s *Store) list(ctx context.Context, prefix, after string, yield func(objstore.Info) bool) error {
+	owner := false
+	dated, date := s3wire.WithDate(ctx)
+	objects := s.core.ListObjectsIter(dated, s.bucket, minio.ListObjectsOptions{
+		Prefix: prefix, Recursive: true, StartAfter: after, MaxKeys: s.page, FetchOwner: &owner,
+	})
+	for o := range objects {
+		if o.Err != nil {
+			return s.failed("list", prefix, objstore.PutOptions{}, date.Get(), o.Err).Error(ctx)
+		}
+		info := objstore.Info{Key: o.Key, Size: o.Size, ETag: o.ETag, Modified: o.LastModified, StoreTime: date.Get()}
+		if !yield(info) {
+			return nil
+		}
+	}
+	// The SDK ends the sequence silently when the context has ended.
+	if err := ctx.Err(); err != nil {
+		return &objstore.Error{Op: "list", Key: prefix, Err: err}
+	}
+	return nil
+}
+
 // failed translates an SDK error. The SDK makes a status up for requests that it
 // refuses by itself; that does no harm here.
-func failed(ctx context.Context, op, key string, opt objstore.PutOptions, date time.Time, err error) error {
-	f := s3wire.Failure{Op: op, Key: key, Put: opt, Date: date, Err: err}
+func (s *Store) failed(op, key string, opt objstore.PutOptions, date time.Time, err error) s3wire.Failure {
+	f := s3wire.Failure{Op: op, Key: key, Put: opt, Date: date, Err: err, Keys: s.keys.Get().Origin}
 	var resp minio.ErrorResponse
 	if errors.As(err, &resp) && resp.StatusCode >= 300 {
 		f.Status, f.Code, f.Message = resp.StatusCode, resp.Code, resp.Message
 	}
-	return f.Error(ctx)
+	return f
 }

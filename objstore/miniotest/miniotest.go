@@ -4,6 +4,7 @@
 package miniotest
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
@@ -85,6 +86,27 @@ func (s *Server) S3Location(bucket string) objstore.Location {
 // NewBucket makes an empty bucket with a name of its own.
 func (s *Server) NewBucket(tb testing.TB) string {
 	tb.Helper()
+	name, err := s.makeBucket(tb.Context(), minio.MakeBucketOptions{}, nil)
+	if err != nil {
+		tb.Fatalf("make bucket: %v", err)
+	}
+	return name
+}
+
+// NewLockedBucket is NewBucket with Object Lock: what is put there cannot be removed for a day.
+func (s *Server) NewLockedBucket(tb testing.TB) string {
+	tb.Helper()
+	name, err := s.makeBucket(tb.Context(), minio.MakeBucketOptions{ObjectLocking: true}, func(ctx context.Context, c *minio.Client, name string) error {
+		mode, days, unit := minio.Governance, uint(1), minio.Days
+		return c.SetBucketObjectLockConfig(ctx, name, &mode, &days, &unit)
+	})
+	if err != nil {
+		tb.Fatalf("make bucket: %v", err)
+	}
+	return name
+}
+
+func (s *Server) makeBucket(ctx context.Context, o minio.MakeBucketOptions, then func(context.Context, *minio.Client, string) error) (string, error) {
 	client, err := minio.New(s.Endpoint, &minio.Options{
 		Creds:     credentials.NewStaticV4(s.AccessKey, s.SecretKey, ""),
 		Secure:    s.CAFile != "",
@@ -92,16 +114,17 @@ func (s *Server) NewBucket(tb testing.TB) string {
 		Region:    "us-east-1",
 	})
 	if err != nil {
-		tb.Fatalf("make bucket: %v", err)
+		return "", err
 	}
 	name, err := random(6)
-	if err == nil {
-		err = client.MakeBucket(tb.Context(), "test-"+name, minio.MakeBucketOptions{})
-	}
 	if err != nil {
-		tb.Fatalf("make bucket: %v", err)
+		return "", err
 	}
-	return "test-" + name
+	name = "test-" + name
+	if err := client.MakeBucket(ctx, name, o); err != nil || then == nil {
+		return name, err
+	}
+	return name, then(ctx, client, name)
 }
 
 func random(n int) (string, error) {

@@ -73,6 +73,17 @@ func TestGoodStores(t *testing.T) {
 		}
 		wantAll(t, run(t, s))
 	})
+	t.Run("MinIO with Object Lock", func(t *testing.T) {
+		if testing.Short() {
+			t.Skip("needs MinIO")
+		}
+		srv := miniotest.Start(t)
+		s, err := miniostore.Open(srv.Location(srv.NewLockedBucket(t)), miniostore.Options{Credentials: srv.Credentials()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantAll(t, run(t, s))
+	})
 }
 
 // poor is a store that is worse than it says.

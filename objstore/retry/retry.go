@@ -68,8 +68,8 @@ func (s *store) newTry() *try {
 
 // again waits before another try and returns nil, or returns the error to give up with.
 func (t *try) again(ctx context.Context, err error) error {
-	if !objstore.IsTemporary(err) || ctx.Err() != nil {
-		return err
+	if !objstore.IsTemporary(err) || errors.Is(err, objstore.ErrCredentials) || ctx.Err() != nil {
+		return err // new keys do not come within moments
 	}
 	pause := t.pause.NextBackOff()
 	if time.Since(t.start)+pause > t.o.MaxElapsed {

@@ -90,6 +90,7 @@ func TestNotRepeated(t *testing.T) {
 			_, err := s.Put(t.Context(), "k", body("x"), objstore.PutOptions{IfMatch: "v1"})
 			return err
 		}},
+		"keys refused":    {&objstore.Error{Err: objstore.ErrCredentials, Temporary: true}, func() error { return s.Delete(t.Context(), "k") }},
 		"permanent error": {&objstore.Error{Err: objstore.ErrDenied}, func() error { return s.Delete(t.Context(), "k") }},
 	} {
 		tries, fail = 0, c.err

@@ -34,6 +34,8 @@ type Options struct {
 	Patience time.Duration
 	Requests int              // at once in each partition; 0: no limit
 	Metrics  *observe.Metrics // nil: none
+	// CredentialsFile is backup_credentials_file; Open takes it from the configuration.
+	CredentialsFile string
 	// Only says which partitions to open; nil: all.
 	Only func(objstore.Location) bool
 }
@@ -67,6 +69,7 @@ func Open(ctx context.Context, conf *imapconf.File, o Options) ([]partitions.Con
 	if err != nil {
 		return nil, nil, err
 	}
+	o.CredentialsFile = conf.String("backup_credentials_file")
 	var out []partitions.Config
 	var open closers
 	for _, name := range names {
@@ -88,7 +91,7 @@ func OpenOne(ctx context.Context, name string, l objstore.Location, o Options) (
 	if o.Patience == 0 {
 		o.Patience = 5 * time.Second
 	}
-	s, err := openStore(ctx, l)
+	s, err := openStore(ctx, name, l, o)
 	if err != nil {
 		return partitions.Config{}, nil, err
 	}
@@ -99,14 +102,18 @@ func OpenOne(ctx context.Context, name string, l objstore.Location, o Options) (
 	return partitions.Config{Name: name, Location: l.String(), Store: decorate(s, name, l, o)}, open, nil
 }
 
-func openStore(ctx context.Context, l objstore.Location) (objstore.Store, error) {
+func openStore(ctx context.Context, name string, l objstore.Location, o Options) (objstore.Store, error) {
+	log := o.Logger
+	if log != nil {
+		log = log.With("partition", name)
+	}
 	switch l.Scheme {
 	case objstore.Dir:
 		return dirstore.Open(l.Path)
 	case objstore.S3:
-		return awsstore.Open(ctx, l, awsstore.Options{})
+		return awsstore.Open(ctx, l, awsstore.Options{CredentialsFile: o.CredentialsFile, Log: log})
 	case objstore.MinIO:
-		return miniostore.Open(l, miniostore.Options{})
+		return miniostore.Open(l, miniostore.Options{CredentialsFile: o.CredentialsFile, Log: log})
 	}
 	return nil, fmt.Errorf("no driver for %s", l)
 }

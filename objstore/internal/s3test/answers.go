@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -40,9 +41,13 @@ func RunAnswers(t *testing.T, open Open) {
 		{"put", none, 409, "OperationAborted", nil, true},
 		{"put", none, 409, "ObjectParentIsFile", nil, false},
 		{"put", none, 403, "AccessDenied", objstore.ErrDenied, false},
-		{"put", none, 403, "SignatureDoesNotMatch", objstore.ErrDenied, false},
+		{"put", none, 403, "SignatureDoesNotMatch", objstore.ErrCredentials, true},
+		{"put", none, 403, "InvalidAccessKeyId", objstore.ErrCredentials, true},
+		{"put", none, 400, "TokenRefreshRequired", objstore.ErrCredentials, true},
+		{"put", none, 401, "", objstore.ErrCredentials, true},
 		{"put", none, 403, "RequestTimeTooSkewed", nil, true},
-		{"put", none, 400, "ExpiredToken", objstore.ErrDenied, true},
+		{"put", none, 301, "PermanentRedirect", nil, false},
+		{"put", none, 400, "ExpiredToken", objstore.ErrCredentials, true},
 		{"put", none, 400, "BadDigest", nil, true},
 		{"put", none, 400, "InvalidRequest", nil, false},
 		{"put", absent, 501, "NotImplemented", objstore.ErrUnsupported, false},
@@ -61,6 +66,10 @@ func RunAnswers(t *testing.T, open Open) {
 		{"get", none, 503, "", nil, true},
 		{"stat", none, 404, "", objstore.ErrNotExist, false},
 		{"stat", none, 403, "", objstore.ErrDenied, false},
+		{"stat", none, 400, "", nil, false},
+		{"stat", none, 400, "ExpiredToken", objstore.ErrCredentials, true},
+		{"stat", none, 403, "InvalidAccessKeyId", objstore.ErrCredentials, true},
+		{"stat", none, 403, "AccessDenied", objstore.ErrDenied, false},
 		{"stat", none, 500, "", nil, true},
 		{"list", none, 404, "NoSuchBucket", objstore.ErrNoBucket, false},
 		{"list", none, 503, "ServiceUnavailable", nil, true},
@@ -72,14 +81,38 @@ func RunAnswers(t *testing.T, open Open) {
 			srv, requests := answer(t, c.status, c.code, at)
 			err := call(t, open(t, srv, time.Minute), c.op, c.opt)
 			check(t, err, c.op, c.want, c.temporary)
+			if way := wayOut(c.want, c.op, c.code); !strings.Contains(fmt.Sprint(err), way) {
+				t.Errorf("%v: does not say what to do: %s", err, way)
+			}
 			if got := objstore.StoreTimeOf(err); !got.Equal(at) {
 				t.Errorf("store time %v, want %v", got, at)
 			}
-			if n := requests.Load(); n != 1 {
-				t.Errorf("%d requests, want 1", n)
+			want := int64(1)
+			if c.op == "stat" && (c.status == 400 || c.status == 403) {
+				want = 2 // HEAD brings no words; a GET asks for them
+			}
+			if n := requests.Load(); n != want {
+				t.Errorf("%d requests, want %d", n, want)
 			}
 		})
 	}
+}
+
+// wayOut is what an error must say that only a person can end.
+func wayOut(sentinel error, op, code string) string {
+	switch {
+	case errors.Is(sentinel, objstore.ErrCredentials):
+		return "renew the keys"
+	case errors.Is(sentinel, objstore.ErrDenied):
+		return map[string]string{"put": "s3:PutObject", "get": "s3:GetObject", "stat": "s3:ListBucket", "delete": "s3:DeleteObject"}[op]
+	case errors.Is(sentinel, objstore.ErrNoBucket):
+		return "create the bucket"
+	case code == "RequestTimeTooSkewed":
+		return "the store's 2020-02-03T04:05:06Z; correct the wrong one (NTP)"
+	case code == "PermanentRedirect":
+		return "?region="
+	}
+	return ""
 }
 
 func answer(t *testing.T, status int, code string, at time.Time) (hostPort string, requests *atomic.Int64) {
@@ -96,6 +129,12 @@ func answer(t *testing.T, status int, code string, at time.Time) (hostPort strin
 	}))
 	t.Cleanup(srv.Close)
 	return srv.Listener.Addr().String(), requests
+}
+
+// Call does one operation on the object "key".
+func Call(t *testing.T, s objstore.Store, op string) error {
+	t.Helper()
+	return call(t, s, op, objstore.PutOptions{})
 }
 
 func call(t *testing.T, s objstore.Store, op string, opt objstore.PutOptions) error {
@@ -128,8 +167,8 @@ func check(t *testing.T, err error, op string, want error, temporary bool) {
 		t.Errorf("%v: temporary %v, want %v", err, e.Temporary, temporary)
 	}
 	for _, sentinel := range []error{objstore.ErrNotExist, objstore.ErrExist, objstore.ErrPrecondition, objstore.ErrRange,
-		objstore.ErrDenied, objstore.ErrNoBucket, objstore.ErrUnsupported, objstore.ErrNoSpace, objstore.ErrKey} {
-		if is := errors.Is(err, sentinel); is != (sentinel == want) {
+		objstore.ErrDenied, objstore.ErrCredentials, objstore.ErrNoBucket, objstore.ErrUnsupported, objstore.ErrNoSpace, objstore.ErrKey} {
+		if is := errors.Is(err, sentinel); is != (want != nil && errors.Is(want, sentinel)) {
 			t.Errorf("%v: errors.Is %q: %v", err, sentinel, is)
 		}
 	}

@@ -26,6 +26,7 @@ type Failure struct {
 	Err     error     // the SDK's error
 	// Credentials: the request was not sent because no credentials were to be had.
 	Credentials bool
+	Keys        string // where the keys come from, in words
 }
 
 // Error gives the *objstore.Error of a failure.
@@ -42,9 +43,9 @@ func (f Failure) Error(ctx context.Context) error {
 		text += ": " + f.Message
 	}
 	if sentinel == nil {
-		e.Err = errors.New(text)
+		e.Err = errors.New(text + f.advice(nil))
 	} else {
-		e.Err = fmt.Errorf("%w (%s)", sentinel, text)
+		e.Err = fmt.Errorf("%w (%s)%s", sentinel, text, f.advice(sentinel))
 	}
 	return e
 }
@@ -57,7 +58,7 @@ func (f Failure) unanswered(ctx context.Context) (err error, temporary bool) {
 	}
 	if f.Credentials {
 		// Temporary, since a role's credentials come over a network as well.
-		return fmt.Errorf("%w: %w", objstore.ErrDenied, f.Err), true
+		return fmt.Errorf("%w: %w", objstore.ErrCredentials, f.Err), true
 	}
 	var (
 		verify *tls.CertificateVerificationError
@@ -70,6 +71,16 @@ func (f Failure) unanswered(ctx context.Context) (err error, temporary bool) {
 	return f.Err, !person
 }
 
+// ErrContentMD5: the bucket takes no put without Content-MD5, as one with a default
+// Object Lock retention does. Nothing was stored.
+var ErrContentMD5 = errors.New("the bucket wants Content-MD5")
+
+// wantsMD5 says whether the answer is that. AWS and MinIO have a code of their own for a
+// header that is not there only where the request itself locks the object.
+func (f Failure) wantsMD5() bool {
+	return f.Op == "put" && (f.Code == "MissingContentMD5" || f.Status == http.StatusBadRequest && strings.Contains(f.Message, "Content-MD5") && f.Code != "BadDigest")
+}
+
 // meaning translates status and code. Codes come first: stores agree on them more
 // than on the status they send with them.
 func (f Failure) meaning() (sentinel error, temporary bool) {
@@ -77,13 +88,17 @@ func (f Failure) meaning() (sentinel error, temporary bool) {
 		return sentinel, temporary
 	}
 	switch {
+	case f.wantsMD5():
+		return ErrContentMD5, false
 	case f.Status == http.StatusPreconditionFailed, f.Op == "put" && f.Status == http.StatusNotModified:
 		return f.lost(), false
 	case f.Status == http.StatusNotFound:
 		return f.notFound(), false
 	case f.Status == http.StatusRequestedRangeNotSatisfiable:
 		return objstore.ErrRange, false
-	case f.Status == http.StatusUnauthorized, f.Status == http.StatusForbidden:
+	case f.Status == http.StatusUnauthorized:
+		return objstore.ErrCredentials, true
+	case f.Status == http.StatusForbidden:
 		return objstore.ErrDenied, false
 	case f.Status == http.StatusNotImplemented:
 		return objstore.ErrUnsupported, false
@@ -101,8 +116,10 @@ func byCode(code string) (known, temporary bool, sentinel error) {
 		return true, false, objstore.ErrNoBucket
 	case "NotImplemented":
 		return true, false, objstore.ErrUnsupported
-	case "ExpiredToken", "TokenRefreshRequired":
-		return true, true, objstore.ErrDenied // the next try may carry a new token
+	case "ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "RequestExpired",
+		"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "InvalidTokenId", "InvalidClientTokenId",
+		"UnrecognizedClientException", "AuthFailure", "NotSignedUp", "InvalidSecurity":
+		return true, true, objstore.ErrCredentials
 	case "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", "QuotaExceeded":
 		return true, true, objstore.ErrNoSpace
 	case "ConditionalRequestConflict", "OperationAborted", // 409 while another write is under way

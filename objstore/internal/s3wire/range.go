@@ -2,6 +2,7 @@ package s3wire
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -89,4 +90,18 @@ func Nothing(off int64, info objstore.Info) (*objstore.Object, error) {
 		return nil, &objstore.Error{Op: "get", Key: info.Key, StoreTime: info.StoreTime, Err: err}
 	}
 	return &objstore.Object{ReadCloser: io.NopCloser(strings.NewReader("")), Info: info}, nil
+}
+
+// StatByGet asks for the object itself after HEAD was refused without words: the
+// answer to GET has a body that says why.
+func StatByGet(op, key string, get func() (*objstore.Object, error)) (objstore.Info, error) {
+	obj, err := get()
+	var e *objstore.Error
+	switch {
+	case errors.As(err, &e):
+		return objstore.Info{}, &objstore.Error{Op: op, Key: key, StoreTime: e.StoreTime, Temporary: e.Temporary, Err: e.Err}
+	case err != nil:
+		return objstore.Info{}, err
+	}
+	return obj.Info, obj.Close()
 }
