@@ -160,7 +160,7 @@ func unsealed(ctx context.Context, ends []logEnd) (*Found, error) {
 
 // goesOn says whether the last seal in the log, if any, is for this partition.
 func (e logEnd) goesOn(ctx context.Context) (bool, error) {
-	m, err := e.found.Load(ctx, history.Moment{})
+	m, err := e.found.Load(ctx, history.Moment{Tolerant: true})
 	if errors.Is(err, history.ErrBeforeFirst) {
 		return true, nil // nothing was committed yet
 	}

@@ -252,6 +252,9 @@ func (f *Found) tip(ctx context.Context, known uint64) (tip history.Tip, seal *h
 	}
 	tip.Number = newest
 	for c, err := range log.Commits(ctx, newest, newest) {
+		if history.IsUnreadable(err) {
+			return tip, nil, nil // what follows names no hash, as behind a bridge
+		}
 		if err != nil {
 			return tip, nil, err
 		}

@@ -30,7 +30,7 @@ func (f *Found) Measure(ctx context.Context, now time.Time, retention time.Durat
 		}
 		out.Compressed += info.Size
 	}
-	m, err := f.Load(ctx, history.Moment{})
+	m, err := f.Load(ctx, history.Moment{Tolerant: true})
 	if errors.Is(err, history.ErrBeforeFirst) {
 		return out, nil
 	}

@@ -18,6 +18,9 @@ const lookedBack = 100
 func (c *command) lastChange(f *partitions.Found, newest uint64) (time.Time, error) {
 	for n := newest; n > 0 && newest-n < lookedBack; n-- {
 		for r, err := range f.Log().Commits(c.ctx, n, n) {
+			if history.IsUnreadable(err) {
+				break // an older one says at least as much
+			}
 			if err != nil {
 				return time.Time{}, err
 			}
@@ -36,7 +39,7 @@ func ofTools(r *history.CommitReader) (bool, error) {
 			return false, err
 		}
 		switch e.(type) {
-		case *history.LockedEvent, *history.SealedEvent, *history.RetainedEvent, *history.PruneEvent:
+		case *history.LockedEvent, *history.SealedEvent, *history.RetainedEvent, *history.PruneEvent, *history.BridgedEvent, *history.LostEvent:
 		default:
 			return false, nil
 		}

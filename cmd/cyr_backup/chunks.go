@@ -38,14 +38,18 @@ func (c *command) chunks(fn func(chunk) error) error {
 		return err
 	}
 	var offset int64
-	for r, err := range log.Commits(c.ctx, first, c.mem.Tip().Number) {
+	for r, err := range log.Readable(c.ctx, history.Tip{Number: first - 1}, c.mem.Tip().Number) {
+		if g, ok := history.IsGap(err); ok {
+			fmt.Fprintf(c.err, "cyr_backup: %v\n", g)
+			continue
+		}
 		if err != nil {
 			return err
 		}
 		h := r.Header()
 		t := h.Time.Local().Format("2006-01-02 15:04:05")
 		if _, err := r.Hash(); err != nil {
-			return err
+			continue // Readable names it next
 		}
 		one := chunk{ID: h.Number, Offset: offset, Length: r.Size(), Start: t, End: t}
 		if size := sizes[r.Key()]; one.Length > 0 {

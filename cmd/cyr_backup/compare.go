@@ -172,10 +172,22 @@ func itemText(e history.Event) string {
 		return "quota of " + e.Root + " removed"
 	case *history.AnnotationEvent:
 		return annotationText(e)
+	case *history.BridgedEvent:
+		return bridgeText(e)
+	case *history.LostEvent:
+		return fmt.Sprintf("the bodies of %d messages are lost", len(e.Messages))
 	case *history.LockedEvent:
 		return "locked by " + oneLine(e.Owner)
 	}
 	return e.Kind()
+}
+
+func bridgeText(e *history.BridgedEvent) string {
+	var lost []string
+	for _, r := range e.Lost {
+		lost = append(lost, r.String())
+	}
+	return "goes on without " + strings.Join(lost, ", ")
 }
 
 func annotationText(e *history.AnnotationEvent) string {

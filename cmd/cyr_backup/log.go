@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"backupd/cmd/internal/cli"
 	"backupd/partitions/history"
 	"backupd/replication/cyrus"
 )
@@ -26,18 +27,58 @@ func showLog(c *command) error {
 	if err != nil {
 		return err
 	}
-	for r, err := range log.CommitsAfter(c.ctx, l.state.Tip(), newest) {
+	for r, err := range log.Readable(c.ctx, l.state.Tip(), newest) {
+		if g, ok := history.IsGap(err); ok {
+			if err := l.gap(g); err != nil {
+				return enough(err)
+			}
+			continue
+		}
 		if err != nil {
 			return err
 		}
 		if !c.until.IsZero() && r.Header().Time.After(c.until) {
 			break
 		}
-		if err := l.commit(r); err != nil {
+		err := l.commit(r)
+		if history.IsUnreadable(err) {
+			continue // Readable names it next
+		}
+		if err != nil {
 			return enough(err)
 		}
 	}
-	return l.unknown()
+	if err := l.unknown(); err != nil {
+		return err
+	}
+	if len(l.lost) > 0 {
+		fmt.Fprintf(c.err, "cyr_backup: the log of %s has lost %s: ctl_backups verify %s says what is damaged\n", c.found.Path, strings.Join(l.lost, ", "), c.found.Name().Full)
+		return cli.ErrReported
+	}
+	return nil
+}
+
+// lostLine is the line of commits that cannot be read.
+type lostLine struct {
+	Number uint64 `json:"number"`
+	To     uint64 `json:"to,omitempty"` // of more than one
+	Lost   string `json:"lost"`         // why
+}
+
+// gap shows that commits cannot be read.
+func (l *logWalk) gap(g *history.GapError) error {
+	l.lost = append(l.lost, g.String())
+	if l.c.json {
+		line := lostLine{Number: g.From, Lost: g.Range().Reason}
+		if g.To > g.From {
+			line.To = g.To
+		}
+		w := lines{w: l.c.out}
+		w.line(line)
+		return w.err
+	}
+	_, err := fmt.Fprintf(l.c.out, "%s\n", g.Gap)
+	return err
 }
 
 // unknown says that there is no such mailbox as the one that is asked for, rather than
@@ -61,6 +102,7 @@ type logWalk struct {
 	folder history.Folder
 	only   []string // names and uniqueids of the one mailbox that is asked for; nil = all
 	shown  int
+	lost   []string // commits that cannot be read
 }
 
 // startLog loads the state before the first commit that is to be shown.
@@ -77,13 +119,15 @@ func (c *command) startLog() (*logWalk, error) {
 		if err != nil {
 			return nil, err
 		}
-		if first > 1 { // what came before was given up by retention
-			m, err = c.found.Load(c.ctx, history.Moment{Number: first - 1})
-		} else {
-			m, err = history.NewMem(c.ctx, c.found.Partition.Store, c.found.Path)
+		if first > 1 { // retention has removed what came before, after a checkpoint
+			if m, err = c.loadAt(history.Moment{Number: first - 1}); err != nil {
+				return nil, err
+			}
 		}
-		if err != nil {
-			return nil, err
+		if m == nil {
+			if m, err = history.NewMem(c.ctx, c.found.Partition.Store, c.found.Path); err != nil {
+				return nil, err
+			}
 		}
 	}
 	l := &logWalk{c: c, state: m, folder: history.Folder{State: m, Blocks: c.blocks()}}
@@ -135,7 +179,7 @@ func (l *logWalk) commit(r *history.CommitReader) error {
 		if err := l.event(e, h, ev); err != nil {
 			return err
 		}
-		if err := l.folder.Fold(h, ev); err != nil {
+		if err := l.folder.Fold(h, ev); err != nil && !(len(l.lost) > 0 && history.IsUnreadable(err)) {
 			return err
 		}
 	}
@@ -168,6 +212,8 @@ func (l *logWalk) of(e *entry, uniqueid string) (*tally, error) {
 	}
 	if m != nil {
 		t.Name = m.Name
+	} else if len(l.lost) > 0 {
+		t.Name = uniqueid // a lost commit made it
 	}
 	e.Mailboxes = append(e.Mailboxes, t)
 	return t, nil

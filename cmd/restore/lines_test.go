@@ -38,6 +38,7 @@ func host(t *testing.T) (config string, part partitions.Config) {
 	}
 	u := &largeUser{t: t, s: set.NewSession(partitions.Who{Connection: "c1", Client: "test"})}
 	u.deliver(100)
+	u.change(1)
 	u.s.Close()
 	if err := errors.Join(set.Close(), x.Close()); err != nil {
 		t.Fatal(err)

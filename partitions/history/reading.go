@@ -107,7 +107,7 @@ func (r *reading) continueFrom(m *Mem, follow func(*Mem, *contents, uint64) erro
 		return fmt.Errorf("commit %d of %s: %w: the log ends with %d", to, r.log.Backup, ErrAbsent, have.newest)
 	}
 	if r.at.Number == 0 && have.newest < base {
-		m.gap(have.newest+1, base, r.absent(base))
+		m.gap(have.newest+1, base, r.log.absent(base))
 	}
 	if err := follow(m, have, to); err != nil {
 		return err
@@ -137,7 +137,7 @@ func (l *Log) listFrom(ctx context.Context, base uint64) (*contents, error) {
 // inOneGo applies the commits up to a number; whatever is wrong with one ends it.
 func (r *reading) inOneGo(m *Mem, have *contents, to uint64) error {
 	if first := have.next(1); m.tip.Number == 0 && first > 1 {
-		return r.absent(1)
+		return r.log.absent(1)
 	}
 	for c, err := range r.log.CommitsAfter(r.ctx, m.tip, to) {
 		if err != nil {
@@ -162,10 +162,10 @@ func (r *reading) oneByOne(m *Mem, have *contents, to uint64) error {
 			if next > 0 {
 				end = min(to, next-1)
 			}
-			m.skip(n, end, r.absent(n))
+			m.skip(n, end, r.log.absent(n))
 			continue
 		}
-		past, err := r.check(m, n)
+		past, err := r.log.check(r.ctx, n, r.past)
 		switch {
 		case IsUnreadable(err):
 			m.skip(n, n, err)
@@ -177,61 +177,6 @@ func (r *reading) oneByOne(m *Mem, have *contents, to uint64) error {
 			if err := r.apply(m, n); err != nil {
 				return err
 			}
-		}
-	}
-	return nil
-}
-
-func (r *reading) absent(n uint64) error {
-	return fmt.Errorf("commit %d of %s: %w: neither %s nor a segment holds it", n, r.log.Backup, ErrAbsent, LogKey(r.log.Backup, n))
-}
-
-// readTries is how often a commit is read before its bytes count as damaged: what came
-// over the network can be wrong once.
-const readTries = 3
-
-// check reads a commit to its end, with the record blocks that it names. past says that
-// it is after the moment.
-func (r *reading) check(m *Mem, n uint64) (past bool, err error) {
-	for range readTries {
-		past = false
-		for c, cerr := range r.log.Commits(r.ctx, n, n) {
-			if err = cerr; err != nil {
-				break
-			}
-			if past = r.past(Tip{Time: c.Header().Time}); past {
-				break
-			}
-			err = m.checkCommit(c)
-		}
-		if !IsUnreadable(err) {
-			return past, err
-		}
-	}
-	return past, err
-}
-
-// checkCommit reads all that a commit says, and applies nothing.
-func (m *Mem) checkCommit(c *CommitReader) error {
-	for e, err := range c.Events() {
-		if err != nil {
-			return err
-		}
-		blocks, ok := e.(*RecordBlocksEvent)
-		if !ok {
-			continue
-		}
-		for _, ref := range blocks.Blocks {
-			for _, err := range m.readBlock(ref) {
-				if err != nil {
-					return err
-				}
-			}
-		}
-	}
-	for _, err := range c.Places() {
-		if err != nil {
-			return err
 		}
 	}
 	return nil

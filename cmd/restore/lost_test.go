@@ -1,0 +1,26 @@
+package main
+
+import (
+	"bytes"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"backupd/objstore"
+	"backupd/partitions/history"
+)
+
+// What can be read comes back, and the commit that cannot is named.
+func TestRestoreOverALostCommit(t *testing.T) {
+	config, part := host(t)
+	put := []byte("damaged")
+	key := history.LogKey("user/anne", 2)
+	if _, err := part.Store.Put(t.Context(), key, bytes.NewReader(put), objstore.PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	to := filepath.Join(t.TempDir(), "to")
+	code, said := program(t, "-C", config, "--to", "eml:"+to, "anne", "-a")
+	if code != 75 || len(bodies(t, to)) != 100 || !strings.Contains(said, "commit 2 (damaged)") || !strings.Contains(said, "verify --repair anne") {
+		t.Errorf("status %d, %d messages: %s", code, len(bodies(t, to)), said)
+	}
+}

@@ -1,0 +1,60 @@
+package history
+
+import (
+	"context"
+	"fmt"
+)
+
+func (l *Log) absent(n uint64) error {
+	return fmt.Errorf("commit %d of %s: %w: neither %s nor a segment holds it", n, l.Backup, ErrAbsent, LogKey(l.Backup, n))
+}
+
+// readTries is how often a commit is read before its bytes count as damaged: what came
+// over the network can be wrong once.
+const readTries = 3
+
+// check reads commit n to its end, with the record blocks that it names. stop, which can be
+// nil, is asked first whether the commit is wanted at all; stopped is its answer.
+func (l *Log) check(ctx context.Context, n uint64, stop func(Tip) bool) (stopped bool, err error) {
+	for range readTries {
+		for c, cerr := range l.Commits(ctx, n, n) {
+			if err = cerr; err != nil {
+				break
+			}
+			if stop != nil && stop(Tip{Time: c.Header().Time}) {
+				return true, nil
+			}
+			err = l.checkCommit(ctx, c)
+		}
+		if !IsUnreadable(err) {
+			return false, err
+		}
+	}
+	return false, err
+}
+
+// checkCommit reads all that a commit says.
+func (l *Log) checkCommit(ctx context.Context, c *CommitReader) error {
+	for e, err := range c.Events() {
+		if err != nil {
+			return err
+		}
+		blocks, ok := e.(*RecordBlocksEvent)
+		if !ok {
+			continue
+		}
+		for _, ref := range blocks.Blocks {
+			for _, err := range ReadBlock(ctx, l.Store, ref) {
+				if err != nil {
+					return err
+				}
+			}
+		}
+	}
+	for _, err := range c.Places() {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
