@@ -61,9 +61,6 @@ func (b *Backup) redo(ctx context.Context) error {
 	return err
 }
 
-// errOtherHistory: what is in the bucket does not continue what the index knows.
-var errOtherHistory = errors.New("another history was put in its place")
-
 // apply folds one commit into the index. It need not fit one transaction, and its
 // size does not tell: a complete set of one record can sweep a hundred thousand. The
 // first write marks it as being applied, the last one takes the mark away: in one
@@ -91,6 +88,7 @@ func (b *Backup) apply(ctx context.Context, c *history.CommitReader, size int64)
 			return err
 		}
 		next.Number, next.Hash, next.Time, next.Random, next.Applying = h.Number, hash, h.Time, h.Random, 0
+		next.ETag = ""
 		next.LogBytes += size
 		if next.Sealed, err = st.sealed(); err != nil {
 			return err
@@ -115,6 +113,10 @@ func (b *Backup) foldAll(ctx context.Context, st *indexState, c *history.CommitR
 			return err
 		}
 		b.noteLock(e)
+		if _, ok := e.(*history.BridgedEvent); ok && !b.entry.Rebuilding {
+			// Whoever put it could not read what this index may have read before.
+			return fmt.Errorf("commit %d bridges lost commits: %w", c.Header().Number, errOtherHistory)
+		}
 		if e, ok := e.(*history.MessagesEvent); ok {
 			messages = append(messages, e.Messages...)
 		}
@@ -188,97 +190,4 @@ func (b *Backup) blocks(ctx context.Context) history.BlockReader {
 	return func(r history.BlockRef) iter.Seq2[*cyrus.Record, error] {
 		return history.ReadBlock(ctx, b.part.store, r)
 	}
-}
-
-// rebuild makes the index of this backup from the bucket alone: the newest
-// checkpoint, and the commits behind it. part is known; the turn is held. Until its
-// end the entry is marked: a part of the state must not pass for the whole.
-func (b *Backup) rebuild(ctx context.Context) error {
-	if err := b.drop(); err != nil {
-		return err
-	}
-	b.epoch = b.part.epoch.Load()
-	if err := b.newEntry(true); err != nil {
-		return err
-	}
-	err := b.refill(ctx)
-	if err == nil {
-		b.entry.Rebuilding = false
-		err = b.saveEntry()
-	}
-	if err != nil {
-		b.entry = nil // it is begun anew
-		return fmt.Errorf("rebuild the index of %s: %w", b.path, err)
-	}
-	return nil
-}
-
-// drop removes the backup from the index.
-func (b *Backup) drop() error {
-	b.entry = nil
-	old, err := b.set.readEntry(b.path)
-	if err != nil || old == nil {
-		return err
-	}
-	return b.set.dropBackup(b.path, old.ID)
-}
-
-func (b *Backup) refill(ctx context.Context) error {
-	unread := b.fromCheckpoint(ctx)
-	if unread != nil {
-		if !history.IsUnreadable(unread) {
-			return unread
-		}
-		b.set.log.Error("a checkpoint is damaged; the whole log is read instead. ctl_backups verify tells what it is", "backup", b.path, "err", unread)
-		if err := b.drop(); err != nil {
-			return err
-		}
-		if err := b.newEntry(true); err != nil {
-			return err
-		}
-	}
-	if err := b.replay(ctx); err != nil {
-		return errors.Join(err, unread)
-	}
-	if err := b.catchUp(ctx); err != nil {
-		return err
-	}
-	return b.findMissing()
-}
-
-// fromCheckpoint takes what the newest checkpoint says, if there is one.
-func (b *Backup) fromCheckpoint(ctx context.Context) error {
-	cp, err := await(ctx, func() (*history.Mem, error) {
-		return history.LoadCheckpoint(ctx, b.part.store, b.path)
-	})
-	if errors.Is(err, history.ErrNoCheckpoint) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer cp.Close()
-	// Its blocks are read as they are asked for: all of it is safe to repeat.
-	return await0(ctx, func() error { return b.importCheckpoint(cp) })
-}
-
-// replay applies the commits behind a checkpoint, out of single objects and segments.
-func (b *Backup) replay(ctx context.Context) error {
-	log := history.Log{Store: b.part.store, Backup: b.path}
-	newest, err := await(ctx, func() (uint64, error) { return log.Newest(ctx, b.entry.Number) })
-	if err != nil {
-		return err
-	}
-	return await0(ctx, func() error {
-		tip := history.Tip{Number: b.entry.Number, Hash: b.entry.Hash, Time: b.entry.Time}
-		for c, err := range log.CommitsAfter(ctx, tip, newest) {
-			if err != nil {
-				return err
-			}
-			if err := b.apply(ctx, c, c.Size()); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
 }

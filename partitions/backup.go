@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"backupd/index"
-	"backupd/objstore"
 	"backupd/partitions/history"
 )
 
@@ -30,6 +29,10 @@ type Backup struct {
 	entry *entry     // nil: not known, or nowhere yet
 	epoch uint64     // of part, when entry was made known
 	lock  lockView
+	// provenAt is when the store last confirmed the newest commit; zero = not yet.
+	provenAt time.Time
+	listedAt time.Time // when the log was last listed and had no hole; zero = not yet
+	damaged  error     // an errOtherHistory that something else than a command has met
 
 	mu       sync.Mutex
 	pending  bool      // a checkpoint is asked for
@@ -51,8 +54,8 @@ type entry struct {
 	Applying uint64 `json:"applying,omitempty"`
 	// Rebuilding: what is there is a part of the state, of no use.
 	Rebuilding bool `json:"rebuilding,omitempty"`
-	// Proven is the store time at which Number was known to be the newest.
-	Proven time.Time `json:"proven"`
+	// ETag is that of the commit's object: while it is the same, so are the bytes. "" = not known.
+	ETag string `json:"etag,omitempty"`
 	// What lies behind the newest checkpoint.
 	Checkpoint uint64 `json:"checkpoint,omitempty"`
 	// CheckpointBytes is what that one put: about what the next one will; 0 = not known.
@@ -81,10 +84,13 @@ func (b *Backup) begin(ctx context.Context) error {
 func (b *Backup) end() { <-b.turn }
 
 // refresh brings the index up to the bucket: after nil, entry shows the newest
-// commit, or is nil because no partition holds the backup. The turn is held.
-// Steady state: one HEAD, of the commit that would be next.
+// commit, which the store has just confirmed, or is nil because no partition holds the
+// backup. The turn is held. Steady state: two HEADs at once, of that commit and of the next.
 func (b *Backup) refresh(ctx context.Context) error {
 	err := b.advance(ctx)
+	if err == nil && b.damaged != nil && b.entry != nil {
+		err = b.damaged
+	}
 	if errors.Is(err, errOtherHistory) {
 		err = b.restart(ctx, err)
 	}
@@ -122,127 +128,7 @@ func (b *Backup) advance(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := b.prove(ctx); err != nil {
-		return err
-	}
-	return b.catchUp(ctx)
-}
-
-// prove makes sure that the newest commit that the index knows is in the bucket, if
-// that was not seen of late. Otherwise it may have been merged into a segment, or the
-// bucket is not the one that we know any more (errOtherHistory).
-func (b *Backup) prove(ctx context.Context) error {
-	if b.part.clock.now(b.set.opt.Now()).Sub(b.entry.Proven) <= provenFor {
-		return nil
-	}
-	if b.entry.Number == 0 {
-		// That there is no commit 1 proves nothing: it may have been merged.
-		log := history.Log{Store: b.part.store, Backup: b.path}
-		newest, err := await(ctx, func() (uint64, error) { return log.Newest(ctx, 0) })
-		if err == nil && newest > 0 {
-			err = fmt.Errorf("its log goes to %d, the index knows of none: %w", newest, errOtherHistory)
-		}
-		return err
-	}
-	h, err := await(ctx, func() (history.Header, error) {
-		return history.ReadHeader(ctx, b.part.store, b.path, b.entry.Number)
-	})
-	switch {
-	case errors.Is(err, objstore.ErrNotExist):
-		return fmt.Errorf("the bucket lacks commit %d, the newest that the index knows: %w", b.entry.Number, errOtherHistory)
-	case err != nil:
-		return err
-	case h.Random != b.entry.Random:
-		return fmt.Errorf("commit %d in the bucket is another one than the index knows: %w", b.entry.Number, errOtherHistory)
-	}
-	return nil
-}
-
-// restart makes the index of the backup anew, after something in the bucket was not
-// as the index has it: the bucket is right. Where the bucket turns out to lack a
-// commit that was in it, it was restored to an older state, and may lack packs too:
-// then nothing that the index knows of the whole partition is believed any longer.
-func (b *Backup) restart(ctx context.Context, why error) error {
-	b.set.log.Warn("the index of this backup is made anew from the bucket", "backup", b.path, "err", why)
-	was := *b.entry
-	if err := b.drop(); err != nil {
-		return err
-	}
-	b.part.forgetRepository()
-	if err := b.find(ctx); err != nil {
-		return err
-	}
-	if b.entry != nil {
-		same, err := b.continues(ctx, was)
-		if same || err != nil {
-			return err
-		}
-	}
-	p := b.set.partition(was.Partition)
-	b.set.log.Error("the bucket lacks commits that were in it: everything that the index knows of its partition is read anew",
-		"backup", b.path, "partition", was.Partition, "number", was.Number)
-	if err := p.distrust(); err != nil {
-		return err
-	}
-	if b.entry == nil {
-		return nil
-	}
-	return b.rebuild(ctx)
-}
-
-// continues says whether the log still has the commit that an older entry knew.
-func (b *Backup) continues(ctx context.Context, was entry) (bool, error) {
-	switch {
-	case was.Number == 0:
-		return true, nil
-	case was.Number >= b.entry.Number:
-		return was.Number == b.entry.Number && was.Hash == b.entry.Hash, nil
-	}
-	var next history.Header
-	err := await0(ctx, func() error {
-		log := history.Log{Store: b.part.store, Backup: b.path}
-		for c, err := range log.Commits(ctx, was.Number+1, was.Number+1) {
-			if err != nil {
-				return err
-			}
-			next = c.Header()
-		}
-		return nil
-	})
-	if errors.Is(err, history.ErrAbsent) {
-		return true, nil // removed by age: nothing younger than 48 h is
-	}
-	return next.Prev == was.Hash, err
-}
-
-// provenFor is how long (store time) a view of the log may be believed to begin at
-// an existing commit: nothing younger than 48 h is ever removed (design.md, promise 6).
-const provenFor = time.Hour
-
-// exists says whether commit n has an object of its own, and how large it is.
-func (b *Backup) exists(ctx context.Context, n uint64) (there bool, size int64, err error) {
-	i, err := await(ctx, func() (objstore.Info, error) { return b.part.store.Stat(ctx, history.LogKey(b.path, n)) })
-	if errors.Is(err, objstore.ErrNotExist) {
-		return false, 0, nil
-	}
-	return err == nil, i.Size, err
-}
-
-// catchUp applies the commits that other hosts made.
-func (b *Backup) catchUp(ctx context.Context) error {
-	for {
-		there, size, err := b.exists(ctx, b.entry.Number+1)
-		if err != nil {
-			return err
-		}
-		if !there {
-			b.entry.Proven = b.part.clock.now(b.set.opt.Now())
-			return nil
-		}
-		if err := b.applyFromBucket(ctx, b.entry.Number+1, size); err != nil {
-			return err
-		}
-	}
+	return b.toNewest(ctx)
 }
 
 // find makes part and entry known, from the index or from the buckets.
@@ -288,7 +174,6 @@ func (b *Backup) indexed(ctx context.Context) (*Partition, error) {
 	if e, err = b.set.readEntry(b.path); err != nil || e == nil {
 		return nil, err
 	}
-	e.Proven = time.Time{} // by another life of the daemon: the bucket may have been restored since
 	b.part, b.entry, b.epoch = p, e, p.epoch.Load()
 	return p, nil
 }
@@ -309,8 +194,8 @@ func (b *Backup) create(ctx context.Context, in *Partition) error {
 	if err := b.newEntry(false); err != nil {
 		return err
 	}
-	b.entry.Proven = in.clock.now(b.set.opt.Now()) // that it was nowhere has just been seen
-	b.lock = lockNone
+	b.proven() // that it was nowhere has just been seen
+	b.listedAt, b.lock = b.provenAt, lockNone
 	return nil
 }
 
@@ -325,6 +210,7 @@ func (b *Backup) newEntry(rebuilding bool) error {
 		return err
 	}
 	b.entry, b.lock = e, lockUnknown
+	b.provenAt, b.listedAt, b.damaged = time.Time{}, time.Time{}, nil
 	return nil
 }
 

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"backupd/index"
-	"backupd/objstore"
 	"backupd/partitions/history"
 )
 
@@ -19,7 +18,14 @@ const foldAgain = time.Hour
 // without checkpoints is only slower to read.
 func (s *Set) checkpointDue(b *Backup) {
 	behind := int(b.entry.Number - b.entry.Checkpoint)
-	if s.opt.NoCheckpoints || !history.Due(behind, s.opt.CheckpointObject, b.entry.LogBytes, b.entry.CheckpointBytes) {
+	if history.Due(behind, s.opt.CheckpointObject, b.entry.LogBytes, b.entry.CheckpointBytes) {
+		s.wantCheckpoint(b)
+	}
+}
+
+// wantCheckpoint asks for a checkpoint now. The turn is held.
+func (s *Set) wantCheckpoint(b *Backup) {
+	if s.opt.NoCheckpoints {
 		return
 	}
 	b.mu.Lock()
@@ -67,6 +73,9 @@ func (b *Backup) writeCheckpoint(ctx context.Context) error {
 	number, last, part := b.entry.Number, b.entry.Checkpoint, b.part
 	b.end()
 	m, err := part.fold(ctx, b.path, last, number)
+	if history.IsUnreadable(err) {
+		return errors.Join(err, b.logDamaged(ctx, number, err))
+	}
 	if err != nil {
 		return err
 	}
@@ -86,19 +95,38 @@ func (b *Backup) writeCheckpoint(ctx context.Context) error {
 	return b.saveEntry()
 }
 
+// logDamaged makes the next command read the backup again, which bridges what is lost.
+func (b *Backup) logDamaged(ctx context.Context, number uint64, err error) error {
+	if err := b.begin(ctx); err != nil {
+		return err
+	}
+	defer b.end()
+	if b.entry != nil && b.entry.Number >= number {
+		b.divergedLater(err)
+	}
+	return nil
+}
+
 // fold makes the state as of a commit from the checkpoint before it (0: from the first
 // commit) and the log behind that. What the index knows is where to begin, which spares a
-// LIST; where that is gone from the bucket, the newest checkpoint is looked for.
+// LIST; where that cannot be read, the newest checkpoint that can be is looked for.
 func (p *Partition) fold(ctx context.Context, path string, checkpoint, number uint64) (*history.Mem, error) {
 	m, err := p.foldFrom(ctx, path, checkpoint, number)
-	if errors.Is(err, objstore.ErrNotExist) || errors.Is(err, history.ErrAbsent) {
+	if history.IsUnreadable(err) {
 		m, err = history.Load(ctx, p.store, path, history.Moment{Number: number})
 	}
-	if checkpoint > 0 && history.IsUnreadable(err) {
-		p.set.log.Error("a checkpoint is damaged; the next one is made of the whole log. ctl_backups verify tells what it is", "backup", path, "err", err)
+	if history.IsUnreadable(err) { // blocks of the checkpoint
+		p.set.log.Error("a part of a checkpoint is damaged; the next one is made of the whole log. ctl_backups verify --repair replaces it", "backup", path, "err", err)
 		m, err = history.Load(ctx, p.store, path, history.Moment{Number: number, FromLog: true})
 	}
-	return m, err
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range m.Skipped() {
+		p.set.log.Error("a checkpoint is damaged; the next one is made of an older one and the log. ctl_backups verify --repair replaces it",
+			"backup", path, "object", d.Object, "err", d.Err)
+	}
+	return m, nil
 }
 
 func (p *Partition) foldFrom(ctx context.Context, path string, checkpoint, number uint64) (m *history.Mem, err error) {
@@ -164,7 +192,7 @@ func (b *Backup) importCheckpoint(m *history.Mem) error {
 			return err
 		}
 		tip := m.Tip()
-		b.entry.Number, b.entry.Hash, b.entry.Time, b.entry.Checkpoint = tip.Number, tip.Hash, tip.Time, tip.Number
+		b.entry.Number, b.entry.Hash, b.entry.Time, b.entry.Checkpoint = tip.Number, tip.Hash, tip.Time, m.Checkpoint().Number
 		if b.entry.Sealed, err = st.sealed(); err != nil {
 			return err
 		}

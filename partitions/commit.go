@@ -31,28 +31,28 @@ func (b *Backup) commit(ctx context.Context, who author, bld *history.Builder, r
 		return err
 	}
 	for range commitTries {
-		h := b.header(who)
+		h := b.header(ctx, who)
 		bld.Reheader(h)
 		obj, _, _, err := bld.Finish(nil)
 		if err != nil {
 			return fmt.Errorf("build commit %d: %w", h.Number, err)
 		}
-		won, err := b.putCommit(ctx, h, obj)
+		etag, won, err := b.putCommit(ctx, h, obj)
 		if err != nil {
 			return fmt.Errorf("put commit %d: %w", h.Number, err)
 		}
 		if won {
-			return b.committed(ctx, h, obj)
+			return b.committed(ctx, h, obj, etag)
 		}
 		b.set.log.Info("another writer took the number of a commit", "backup", b.path, "number", h.Number)
-		if err := b.again(ctx, b.catchUp, recheck); err != nil {
+		if err := b.again(ctx, b.toNewest, recheck); err != nil {
 			return err
 		}
 	}
 	return fmt.Errorf("%d numbers were taken by other writers: %w", commitTries, cyrus.ErrLocked)
 }
 
-// again looks at the bucket, with prove or catchUp, and asks recheck if that changed
+// again looks at the bucket, with prove or toNewest, and asks recheck if that changed
 // what the index shows.
 func (b *Backup) again(ctx context.Context, look func(context.Context) error, recheck func() error) error {
 	was := *b.entry
@@ -94,9 +94,12 @@ type author struct {
 	at                 time.Time // when it happened, if that is long ago; zero = now
 }
 
-func (b *Backup) header(who author) history.Header {
+func (b *Backup) header(ctx context.Context, who author) history.Header {
+	t := b.part.storeNow(ctx, b.entry.Time).UTC()
 	here := b.set.opt.Now()
-	t := b.part.clock.now(here).UTC()
+	if b.entry.Time.Sub(t) > clockBound {
+		b.part.clock.noteAhead(b.path, b.entry.Number, b.entry.Time, t)
+	}
 	if !who.at.IsZero() {
 		t = who.at.UTC()
 	}
@@ -110,20 +113,22 @@ func (b *Backup) header(who author) history.Header {
 	}
 }
 
-// putCommit puts the object under its number. false: another writer has it. An
-// unclear answer is made clear by reading the number back (design.md, promise 5).
-func (b *Backup) putCommit(ctx context.Context, h history.Header, obj []byte) (won bool, err error) {
+// putCommit puts the object under its number. won is false if another writer has it. An
+// unclear answer is made clear by reading the number back (design.md, promise 5); the ETag
+// is not known then.
+func (b *Backup) putCommit(ctx context.Context, h history.Header, obj []byte) (etag string, won bool, err error) {
 	key := history.LogKey(b.path, h.Number)
 	o := objstore.PutOptions{IfAbsent: b.part.conditional()}
-	return await(ctx, func() (bool, error) {
-		_, putErr := b.part.store.Put(ctx, key, bytes.NewReader(obj), o)
+	won, err = await(ctx, func() (bool, error) {
+		i, putErr := b.part.store.Put(ctx, key, bytes.NewReader(obj), o)
 		if o.IfAbsent && errors.Is(putErr, objstore.ErrUnsupported) {
 			if o.IfAbsent, err = b.part.stillConditional(ctx); err != nil {
 				return false, err
 			}
-			_, putErr = b.part.store.Put(ctx, key, bytes.NewReader(obj), o)
+			i, putErr = b.part.store.Put(ctx, key, bytes.NewReader(obj), o)
 		}
 		if putErr == nil || !o.IfAbsent {
+			etag = i.ETag
 			return putErr == nil, putErr
 		}
 		if errors.Is(putErr, objstore.ErrDenied) || errors.Is(putErr, objstore.ErrNoBucket) {
@@ -140,28 +145,34 @@ func (b *Backup) putCommit(ctx context.Context, h history.Header, obj []byte) (w
 		}
 		return false, errors.Join(putErr, err)
 	})
+	return etag, won, err
 }
 
-// committed shows a commit of our own in the index. The bytes that were put are
-// applied, not the thoughts they came from: the index sees what a rebuild would see.
-func (b *Backup) committed(ctx context.Context, h history.Header, obj []byte) error {
-	before := b.entry.Proven
+// committed shows a commit of our own in the index. It applies the bytes that were put
+// rather than the builder, so that the index matches what a rebuild would make.
+func (b *Backup) committed(ctx context.Context, h history.Header, obj []byte, etag string) error {
+	slow := !b.wasProven()
 	if err := b.applyBytes(ctx, h.Number, obj); err != nil {
 		return err
 	}
-	now := b.part.clock.now(b.set.opt.Now())
-	if now.Sub(before) > provenFor && h.Number > 1 {
-		// The put took long: the number before it must still be there, or the log that it
-		// continues is not the one that was looked at.
-		there, _, err := b.exists(ctx, h.Number-1)
-		if err != nil {
+	b.entry.ETag = etag
+	if slow && h.Number > 1 {
+		if err := b.stillFollows(ctx, h.Number-1); err != nil {
 			return err
 		}
-		if !there {
-			return fmt.Errorf("commit %d has vanished from the log of %s: %w", h.Number-1, b.path, cyrus.ErrLocked)
-		}
 	}
-	b.entry.Proven = now
+	b.proven()
 	b.set.checkpointDue(b)
 	return nil
+}
+
+// stillFollows is for a put that took long: the commit before it must still be there, or the
+// log that it continues is not the one that was looked at.
+func (b *Backup) stillFollows(ctx context.Context, before uint64) error {
+	i, err := b.stat(ctx, before)
+	if err != nil || i != nil || b.entry.Rebuilding {
+		return err
+	}
+	err = fmt.Errorf("commit %d has vanished from the log of %s while the next one was put: %w", before, b.path, errOtherHistory)
+	return errors.Join(cyrus.ErrLocked, err, b.restart(ctx, err))
 }

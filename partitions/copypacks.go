@@ -11,6 +11,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"backupd/objstore"
 	"backupd/objstore/pack"
@@ -278,7 +279,7 @@ func (p *packCopier) noteMoved(ctx context.Context, old string, entries map[stri
 		if !p.to.conditional() {
 			o = objstore.PutOptions{}
 		}
-		m.Time = p.to.clock.now(p.to.set.opt.Now()).UTC()
+		m.Time = p.to.storeNow(ctx, time.Time{}).UTC()
 		for e := range entries {
 			m.Entries[e] = now
 		}

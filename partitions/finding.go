@@ -41,10 +41,8 @@ var (
 		"use a bucket of another kind (not a directory bucket), or another store")
 )
 
-const (
-	refusedFor = time.Minute // a store that was found wanting is not tried again for so long
-	clockBound = time.Minute // clocks that differ by more are reported
-)
+// refusedFor: a store that was found wanting is not tried again for so long.
+const refusedFor = time.Minute
 
 // prober is this configuration and this program.
 func (p *Partition) prober() prober {
@@ -123,11 +121,6 @@ func (p *Partition) tryStore(ctx context.Context, r *Repository) (*probe.Capabil
 func (p *Partition) report(c probe.Capabilities) {
 	if len(c.Notes) > 0 {
 		p.set.log.Warn("the probe misses something in the store", "partition", p.name, "location", p.location, "missing", strings.Join(c.Notes, "; "))
-	}
-	if c.ClockSkew.Abs() > clockBound {
-		here := p.set.opt.Now().UTC().Truncate(time.Second)
-		p.set.log.Warn("the clocks of this host and of the store differ: correct the wrong one (NTP)", "partition", p.name, "location", p.location,
-			"host", here, "store", here.Add(c.ClockSkew).Round(time.Second), "difference", c.ClockSkew.Round(time.Second).String())
 	}
 }
 

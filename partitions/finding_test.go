@@ -209,6 +209,7 @@ func TestClocksThatDiffer(t *testing.T) {
 	var log bytes.Buffer
 	store := memstore.New(func() time.Time { return time.Now().Add(-3 * time.Hour) })
 	h := newHostWith(t, func(o *partitions.Options) { o.Logger = slog.New(slog.NewTextHandler(&log, nil)) }, store)
+	h.set.ClockPause(time.Nanosecond)
 	h.sync("anne", newSource("user.anne"))
 	h.stop()
 	text := log.String()

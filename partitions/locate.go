@@ -102,7 +102,7 @@ func (p *Partition) createInfo(ctx context.Context, n Name) error {
 	}
 	b, err := json.MarshalIndent(BackupInfo{
 		Version: repositoryVersion, Name: n.Full, Kind: n.Kind,
-		Created: p.clock.now(p.set.opt.Now()).UTC(), ID: randomHex(),
+		Created: p.storeNow(ctx, time.Time{}).UTC(), ID: randomHex(),
 	}, "", "  ")
 	if err != nil {
 		return err

@@ -22,12 +22,12 @@ type LockOptions struct {
 	Owner string        // who takes it, for people
 	Host  string        // of the commit that announces it
 	Wait  bool          // for a lock that somebody else holds
-	Lease time.Duration // 0: two minutes
+	Lease time.Duration // 0: two minutes, which is also the longest
 	Now   func() time.Time
 }
 
 func (o *LockOptions) defaults() {
-	if o.Lease == 0 {
+	if o.Lease <= 0 || o.Lease > lockLease {
 		o.Lease = lockLease
 	}
 	if o.Now == nil {
@@ -41,6 +41,8 @@ type Lock struct {
 	opt   LockOptions
 	file  lockFile
 	etag  string
+	clock storeClock
+	watch leaseWatch      // of who holds it instead
 	lost  context.Context // ends when the lock is lost or given back
 	end   context.CancelCauseFunc
 	done  chan struct{} // the renewal has ended
@@ -59,11 +61,11 @@ func (f *Found) Lock(ctx context.Context, o LockOptions) (*Lock, error) {
 	}
 	l := &Lock{found: f, opt: o, file: lockFile{Version: lockVersion, ID: randomHex(), Owner: o.Owner}, done: make(chan struct{})}
 	for {
-		err := l.take(ctx)
+		state, err := l.take(ctx)
 		if err == nil {
 			break
 		}
-		if !o.Wait || !errors.Is(err, ErrHeld) {
+		if !errors.Is(err, ErrHeld) || !o.Wait && state != leaseDoubtful {
 			return nil, err
 		}
 		select {
@@ -100,35 +102,45 @@ func (f *Found) canLock(ctx context.Context, now func() time.Time) error {
 }
 
 // take puts lock.json where there is none that holds.
-func (l *Lock) take(ctx context.Context) error {
-	s, path := l.found.Partition.Store, l.found.Path
-	old, info, err := readLock(ctx, s, path)
+func (l *Lock) take(ctx context.Context) (leaseState, error) {
+	now, err := l.now(ctx)
 	if err != nil {
-		return err
+		return leaseFree, err
 	}
-	now := l.storeTime(info)
-	if old != nil && old.holds(now) {
-		return old.held()
+	old, info, err := readLock(ctx, l.found.Partition.Store, l.found.Path)
+	if err != nil {
+		return leaseFree, err
+	}
+	if state := l.watch.look(old, info.ETag, now); state != leaseFree {
+		return state, old.held()
 	}
 	o := objstore.PutOptions{IfAbsent: true}
 	if old != nil {
 		o = objstore.PutOptions{IfMatch: info.ETag}
 	}
 	l.file.Since, l.file.Expires = now.UTC(), now.Add(l.opt.Lease).UTC()
-	return l.put(ctx, o)
+	return leaseFree, l.put(ctx, o)
 }
 
-func (l *Lock) storeTime(i objstore.Info) time.Time {
-	if i.StoreTime.IsZero() {
-		return l.opt.Now()
-	}
-	return i.StoreTime
-}
-
-// now is the store's time.
+// now is the store's time. It is asked for several times: what is put in lock.json
+// decides for others, and must not come from one answer.
 func (l *Lock) now(ctx context.Context) (time.Time, error) {
-	info, err := l.found.Partition.Store.Stat(ctx, lockKey(l.found.Path))
-	return l.storeTime(info), err
+	var err error
+	ask := func(ctx context.Context) {
+		var info objstore.Info
+		info, err = l.found.Partition.Store.Stat(ctx, lockKey(l.found.Path))
+		if errors.Is(err, objstore.ErrNotExist) {
+			info.StoreTime, err = objstore.StoreTimeOf(err), nil
+		}
+		l.clock.saw(info.StoreTime, l.opt.Now())
+	}
+	for range clockAnswers {
+		if ask(ctx); err != nil {
+			return time.Time{}, err
+		}
+	}
+	l.clock.settle(ctx, ask, time.Time{})
+	return l.clock.now(l.opt.Now()), err
 }
 
 // put puts lock.json over what was there, and reads it back after an unclear answer.
@@ -152,7 +164,7 @@ func (l *Lock) put(ctx context.Context, o objstore.PutOptions) error {
 		// An earlier put of ours, of which nobody knew what had come of it.
 		l.etag = info.ETag
 		return l.put(ctx, objstore.PutOptions{IfMatch: info.ETag})
-	case there.ID != l.file.ID && there.holds(l.storeTime(info)):
+	case there.ID != l.file.ID && !there.Expires.IsZero():
 		return there.held()
 	}
 	return putErr

@@ -38,9 +38,6 @@ type lockFile struct {
 	Expires time.Time `json:"expires"`
 }
 
-// holds says whether the lock holds at a moment of the store's clock.
-func (l *lockFile) holds(now time.Time) bool { return l.Expires.After(now) }
-
 func (l *lockFile) held() error {
 	return fmt.Errorf("%w (by %s since %s)", ErrHeld, l.Owner, l.Since.Local().Format(time.DateTime))
 }
@@ -119,15 +116,32 @@ func (p *Partition) outwaitLock(ctx context.Context, path string) (waited bool, 
 		if err != nil {
 			return err
 		}
-		now := info.StoreTime
-		if now.IsZero() {
-			now = p.clock.now(p.set.opt.Now())
-		}
-		if l != nil && l.holds(now) {
+		if p.lease(path, l, info.ETag, p.storeNow(ctx, time.Time{})) != leaseFree {
 			waited = true
 			return &objstore.Error{Op: "get", Key: lockKey(path), Temporary: true, Err: l.held()}
 		}
 		return nil
 	})
 	return waited, err
+}
+
+// lease looks at the lock of a backup. What it saw is kept from one command to the next:
+// a client that is deferred comes again.
+func (p *Partition) lease(path string, l *lockFile, etag string, now time.Time) leaseState {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	w := p.leases[path]
+	if w == nil {
+		w = &leaseWatch{}
+	}
+	state := w.look(l, etag, now)
+	if state == leaseFree {
+		delete(p.leases, path)
+		return state
+	}
+	if p.leases == nil {
+		p.leases = map[string]*leaseWatch{}
+	}
+	p.leases[path] = w
+	return state
 }

@@ -203,7 +203,7 @@ func (c *copier) takeOver(ctx context.Context, now *Found, repo string, o LockOp
 		return err
 	}
 	o.defaults()
-	h := o.header(now, tip, c.to.clock.now(o.Now()))
+	h := o.header(now, tip, c.to.storeNow(ctx, tip.Time))
 	h.Connection = "import"
 	won, err := now.putNext(ctx, h, &history.SealedEvent{Reason: "imported", To: repo})
 	if err == nil && !won {

@@ -36,6 +36,7 @@ type Partition struct {
 	caps    *probe.Capabilities // as found or believed; nil while repo was not asked for
 	refused refused
 	dead    condemnedList
+	leases  map[string]*leaseWatch // of locks that somebody holds, by path
 }
 
 // Name is NAME of backuppartition-NAME.
@@ -202,31 +203,4 @@ func (p *Partition) believed() *history.Condemned {
 		return nil
 	}
 	return p.dead.list
-}
-
-// storeClock estimates the store's clock between its answers: the last stated time
-// plus what has passed here since.
-type storeClock struct {
-	mu     sync.Mutex
-	stated time.Time
-	at     time.Time // here, with its monotonic reading
-}
-
-func (c *storeClock) saw(t, here time.Time) {
-	if t.IsZero() {
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.stated, c.at = t, here
-}
-
-// now is the store's time as far as known; here itself while the store has said nothing.
-func (c *storeClock) now(here time.Time) time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.stated.IsZero() {
-		return here
-	}
-	return c.stated.Add(here.Sub(c.at))
 }

@@ -63,7 +63,7 @@ func decodeRepository(b []byte) (*Repository, error) {
 // found to do. Two hosts may do it at once: the first one's repository.json holds.
 func createRepository(ctx context.Context, p *Partition, caps probe.Capabilities) (*Repository, error) {
 	r := &Repository{
-		Version: repositoryVersion, ID: randomHex(), Created: p.clock.now(p.set.opt.Now()).UTC(),
+		Version: repositoryVersion, ID: randomHex(), Created: p.storeNow(ctx, time.Time{}).UTC(),
 		Software: p.set.opt.Software, Dedup: "partition", Chunker: chunkerName, Capabilities: caps, Probed: p.prober(),
 	}
 	if p.set.opt.DedupPerBackup {

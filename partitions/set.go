@@ -6,12 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"time"
 
 	"golang.org/x/sync/semaphore"
 
 	"backupd/index"
-	"backupd/objstore"
 	"backupd/partitions/history"
 )
 
@@ -54,6 +52,7 @@ func Open(opt Options) (*Set, error) {
 	s.life, s.end = context.WithCancel(context.Background())
 	for _, c := range opt.Partitions {
 		p := &Partition{name: c.Name, location: c.Location, set: s, asking: make(chan struct{}, 1)}
+		p.clock.log = opt.Logger.With("partition", p.name)
 		p.store = timed{Store: c.Store, clock: &p.clock, now: opt.Now}
 		p.pool = newPackPool(p)
 		p.objects = history.NewObjects(p.store, 64)
@@ -123,33 +122,6 @@ func (s *Set) forgetPartition(partition, id string) error {
 		return err
 	}
 	return s.index.Update(func(t *index.Txn) error { return t.Set(index.RepositoryKey(partition), []byte(id)) })
-}
-
-// timed notes what every answer of a store says of its clock.
-type timed struct {
-	objstore.Store
-	clock *storeClock
-	now   func() time.Time
-}
-
-func (t timed) note(i objstore.Info, err error) {
-	if err != nil {
-		t.clock.saw(objstore.StoreTimeOf(err), t.now())
-		return
-	}
-	t.clock.saw(i.StoreTime, t.now())
-}
-
-func (t timed) Put(ctx context.Context, key string, body objstore.Body, o objstore.PutOptions) (objstore.Info, error) {
-	i, err := t.Store.Put(ctx, key, body, o)
-	t.note(i, err)
-	return i, err
-}
-
-func (t timed) Stat(ctx context.Context, key string) (objstore.Info, error) {
-	i, err := t.Store.Stat(ctx, key)
-	t.note(i, err)
-	return i, err
 }
 
 // backup returns the handle for a name; one for each path, for as long as the process lives.

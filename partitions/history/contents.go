@@ -99,3 +99,37 @@ func (l *Log) Newest(ctx context.Context, from uint64) (uint64, error) {
 	}
 	return c.newest, nil
 }
+
+// End lists the log behind commit from, of which a checkpoint may exist (0 = from the
+// start). It returns the newest commit, from if there is none, and the first that is missing before
+// that one, 0 if none is.
+func (l *Log) End(ctx context.Context, from uint64) (newest, missing uint64, err error) {
+	c, err := l.list(ctx, from)
+	if err == nil && c.next(from+1) != from+1 && c.newest > 0 {
+		c, err = l.list(ctx, 0) // a segment can hold it, which begins before
+	}
+	if err != nil {
+		return 0, 0, err
+	}
+	newest = max(c.newest, from)
+	return newest, c.hole(from+1, newest), nil
+}
+
+// hole is the first number of a run that no object holds; 0 = there is none.
+func (c *contents) hole(from, to uint64) uint64 {
+	for n := from; n <= to; {
+		end := n - 1
+		for _, spans := range [][]span{c.commits, c.segments} {
+			for _, s := range spans {
+				if s.from <= n && n <= s.to {
+					end = max(end, s.to)
+				}
+			}
+		}
+		if end < n {
+			return n
+		}
+		n = end + 1
+	}
+	return 0
+}

@@ -1,0 +1,40 @@
+package partitions
+
+import (
+	"context"
+	"fmt"
+
+	"backupd/partitions/history"
+	"backupd/replication/cyrus"
+)
+
+// A log that cannot be read through goes on behind a bridge: a commit, under the number
+// after the highest one, that names what is lost. Every mailbox is in resync then, and the
+// source sends it whole (docs/format.md 3.1). Nothing is ever put into a hole.
+
+// bridge puts the commit that names the lost ones. The index holds what can be read; the
+// turn is held.
+func (b *Backup) bridge(ctx context.Context, lost []history.LostRange) error {
+	ended, err := b.ended(ctx)
+	if err != nil || ended {
+		return err // nothing can follow; what is lost stays reported to those who read it
+	}
+	if err := b.checkLock(ctx); err != nil {
+		return err
+	}
+	e := &history.BridgedEvent{Lost: lost}
+	b.set.log.Error("the log of this backup has lost commits: it goes on without them, and the source is asked for every mailbox at its next sync. "+
+		"ctl_backups verify says what is damaged", "backup", b.path, "partition", b.part.name, "lost", fmt.Sprint(lost))
+	bld := history.NewBuilder(history.Header{}, b.set.opt.Pack)
+	if err := bld.Event(e); err != nil {
+		return err
+	}
+	b.proven() // the log was just listed; its last commit may be the one that cannot be read
+	err = b.commit(ctx, author{connection: "bridge", client: b.set.opt.Host}, bld, func() error {
+		return fmt.Errorf("another writer was faster: %w", cyrus.ErrLocked)
+	})
+	if err != nil {
+		return fmt.Errorf("bridge the lost commits: %w", err)
+	}
+	return nil
+}

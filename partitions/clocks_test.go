@@ -1,0 +1,202 @@
+package partitions_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"backupd/objstore"
+	"backupd/objstore/faultstore"
+	"backupd/objstore/memstore"
+	"backupd/partitions"
+	"backupd/partitions/history"
+	"backupd/replication/cyrus"
+)
+
+const year = 365 * 24 * time.Hour
+
+// settlesSoon makes a host ask for second opinions without pauses.
+func settlesSoon(h *host) *host {
+	h.set.ClockPause(time.Nanosecond)
+	return h
+}
+
+// expectTimes: every time in the bucket is that of the test, to within some minutes.
+func expectTimes(t *testing.T, s objstore.Store, what string) {
+	t.Helper()
+	check := func(key string, at time.Time) {
+		if off := time.Since(at).Abs(); !at.IsZero() && off > 11*time.Minute {
+			t.Errorf("%s: %s has the time %v", what, key, at)
+		}
+	}
+	for info, err := range s.List(t.Context(), "", "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b, n, ok := commitKey(info.Key); ok {
+			h, err := history.ReadHeader(t.Context(), s, b, n)
+			if err != nil {
+				t.Fatal(err)
+			}
+			check(info.Key, h.Time)
+			continue
+		}
+		if !strings.HasSuffix(info.Key, ".json") {
+			continue
+		}
+		var v struct{ Created, Since, Expires time.Time }
+		if err := json.Unmarshal(object(t, s, info.Key), &v); err != nil {
+			t.Fatal(err)
+		}
+		for _, at := range []time.Time{v.Created, v.Since, v.Expires} {
+			check(info.Key, at)
+		}
+	}
+}
+
+func commitKey(key string) (backup string, number uint64, ok bool) {
+	rest, _ := strings.CutPrefix(key, "backups/")
+	backup, _, _ = strings.Cut(rest, "/log/")
+	from, to, ok := history.ParseLogKey(backup, key)
+	return backup, from, ok && from == to
+}
+
+func object(t *testing.T, s objstore.Store, key string) []byte {
+	t.Helper()
+	o, err := s.Get(t.Context(), key, 0, -1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer o.Close()
+	b, err := io.ReadAll(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// Whichever answer of the store states a wrong time, nothing in the bucket carries it:
+// the first one, those at the creation of the repository and of a backup, those before
+// and after a commit, and those at the taking of a lock.
+func TestWrongTimeStaysOutOfTheBucket(t *testing.T) {
+	log2 := "stat backups/user/anne/log/0000000000000002.tar.zst"
+	for _, c := range []struct {
+		shift   time.Duration
+		answers []string
+	}{
+		{10 * year, []string{"", "put repository.json", "put backups/user/anne/backup.json", "put backups/user/anne/log/0000000000000001.tar.zst", log2,
+			"get backups/user/anne/lock.json", "stat backups/user/anne/lock.json"}},
+		{-10 * year, []string{log2}}, {24 * time.Hour, []string{log2}}, {10 * time.Minute, []string{log2}},
+	} {
+		for _, answer := range c.answers {
+			store := newStore()
+			f := faultstore.New(store)
+			f.Add(faultstore.Fault{Match: func(op, key string) bool { return strings.HasSuffix(op+" "+key, answer) }, Count: 1, Shift: c.shift})
+			h := settlesSoon(newHostWith(t, shortWait, f))
+			inbox := newSource("user.anne")
+			for i := range 2 {
+				inbox.deliver(mail(i, 500))
+				h.sync("anne", inbox)
+			}
+			if err := lock(t, found(t, f), partitions.LockOptions{}).Release(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			h.stop()
+			expectTimes(t, store, c.shift.String()+" in the answer to "+answer)
+			if f.Struck() != 1 {
+				t.Errorf("%s: it struck %d answers", answer, f.Struck())
+			}
+		}
+	}
+}
+
+// Two hosts share a store whose clock is right, and each is a day off in turn: commits
+// carry the store's time, and the host that is off says so, once.
+func TestHostsADayApart(t *testing.T) {
+	store := newStore()
+	inbox := newSource("user.anne")
+	for turn, off := range []time.Duration{24 * time.Hour, -24 * time.Hour} {
+		for wrong := range 2 {
+			var logs [2]bytes.Buffer
+			var hosts [2]*host
+			for i := range hosts {
+				hosts[i] = settlesSoon(newHostWith(t, func(o *partitions.Options) {
+					o.Logger = slog.New(slog.NewTextHandler(&logs[i], nil))
+					o.Now = func() time.Time {
+						if i == wrong {
+							return time.Now().Add(off)
+						}
+						return time.Now()
+					}
+				}, store))
+			}
+			for n := range 2 {
+				for i, h := range hosts {
+					inbox.deliver(mail(turn*100+wrong*10+n*2+i, 500))
+					h.sync("anne", inbox)
+				}
+			}
+			for i, h := range hosts {
+				h.stop()
+				said := strings.Count(logs[i].String(), "clocks of this host and of the store differ")
+				if want := map[bool]int{true: 1}[i == wrong]; said != want {
+					t.Errorf("host %d, of which %d is %v off, said so %d times\n%s", i, wrong, off, said, logs[i].String())
+				}
+			}
+		}
+	}
+	expectTimes(t, store, "a day")
+	settlesSoon(newHost(t, store)).expectSame("anne", inbox)
+}
+
+// A lock that somebody holds does not end with one answer that is ahead.
+func TestLockOutlivesAWrongTime(t *testing.T) {
+	for _, shift := range []time.Duration{10 * time.Minute, 24 * time.Hour, 10 * year} {
+		store := newStore()
+		f := faultstore.New(store)
+		h := settlesSoon(newHostWith(t, shortWait, f))
+		inbox := newSource("user.anne")
+		h.sync("anne", inbox)
+		l := lock(t, found(t, store), partitions.LockOptions{})
+		inbox.deliver(mail(1, 500))
+		f.Add(faultstore.Fault{Match: func(op, key string) bool { return strings.HasSuffix(key, "lock.json") }, Count: 1, Shift: shift})
+		c := h.client()
+		if _, err := c.sync("anne", inbox); !errors.Is(err, cyrus.ErrLocked) || f.Struck() == 0 {
+			t.Errorf("after an answer that is %v ahead (%d): %v, want ErrLocked", shift, f.Struck(), err)
+		}
+		c.s.Close()
+		if _, err := found(t, f).Lock(t.Context(), partitions.LockOptions{Owner: "another"}); !errors.Is(err, partitions.ErrHeld) {
+			t.Errorf("a second lock: %v, want ErrHeld", err)
+		}
+		if err := l.Release(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		h.sync("anne", inbox)
+	}
+}
+
+// A log of an older version has a commit whose time is years ahead. Later commits cannot
+// carry less; a host says so.
+func TestLogThatIsAhead(t *testing.T) {
+	ahead := 10 * year
+	store := memstore.New(func() time.Time { return time.Now().Add(ahead) })
+	inbox := newSource("user.anne")
+	newHostWith(t, func(o *partitions.Options) { o.Now = func() time.Time { return time.Now().Add(ahead) } }, store).sync("anne", inbox)
+	ahead = 0
+	var logs bytes.Buffer
+	h := newHostWith(t, func(o *partitions.Options) { o.Logger = slog.New(slog.NewTextHandler(&logs, nil)) }, store)
+	for n := range 2 {
+		inbox.deliver(mail(n, 500))
+		h.sync("anne", inbox)
+	}
+	h.stop()
+	if n := strings.Count(logs.String(), "yet to come, and"); n != 1 {
+		t.Errorf("said %d times\n%s", n, logs.String())
+	}
+	checkBucket(t, store, "user/anne", inbox)
+}

@@ -1,0 +1,59 @@
+package partitions
+
+import (
+	"time"
+)
+
+// leaseState is what is known of a lease that somebody else holds.
+type leaseState byte
+
+const (
+	leaseFree leaseState = iota
+	leaseHeld
+	leaseDoubtful // it looks ended, or can never have been given: it is held until a second look
+)
+
+const (
+	// leaseMargin is what a holder may be late with a renewal, beyond the lease.
+	leaseMargin = time.Minute
+	// leaseConfirm lies between two looks that agree that a lease has ended.
+	leaseConfirm = time.Second
+)
+
+// leaseWatch judges one lease by two clocks. By the store's it has ended when two looks,
+// a moment apart, say so: one answer with a wrong time ends no lock. By this host's
+// monotonic clock it has ended when nobody has renewed it for longer than a lease lasts:
+// one wrong time does not make a lock hold for ten years.
+type leaseWatch struct {
+	etag  string
+	since time.Time // when lock.json was first seen as it is
+	ended time.Time // when the lease first looked ended; zero = it does not
+}
+
+// look judges lock.json as it was just read; now is the store's time.
+func (w *leaseWatch) look(l *lockFile, etag string, now time.Time) leaseState {
+	if l == nil || l.Expires.IsZero() {
+		*w = leaseWatch{}
+		return leaseFree
+	}
+	here := time.Now() // monotonic
+	if w.since.IsZero() || w.etag != etag {
+		*w = leaseWatch{etag: etag, since: here}
+	}
+	left := l.Expires.Sub(now)
+	switch {
+	case here.Sub(w.since) > lockLease+leaseMargin, -left > clockBound:
+		return leaseFree
+	case left > 0:
+		w.ended = time.Time{}
+		if left > lockLease+clockBound {
+			return leaseDoubtful // no lease is that long
+		}
+		return leaseHeld
+	case w.ended.IsZero():
+		w.ended = here
+	case here.Sub(w.ended) >= leaseConfirm:
+		return leaseFree
+	}
+	return leaseDoubtful
+}

@@ -1,0 +1,171 @@
+package partitions
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"backupd/objstore"
+	"backupd/partitions/history"
+)
+
+// The index is a cache: what it says of the newest commit is believed only after the
+// store has confirmed it. A bucket can be restored to an older state at any time, also
+// under a running daemon.
+
+// justProven is how long a confirmation counts. It spares the commit that follows the
+// opening of a backup another request; restoring a bucket takes longer.
+const justProven = 5 * time.Second
+
+// proven notes that the store has just confirmed the newest commit.
+func (b *Backup) proven() { b.provenAt = b.set.opt.Now() }
+
+// prove confirms the newest commit, unless that was done just now.
+func (b *Backup) prove(ctx context.Context) error {
+	if b.wasProven() {
+		return nil
+	}
+	return b.toNewest(ctx)
+}
+
+func (b *Backup) wasProven() bool {
+	age := b.set.opt.Now().Sub(b.provenAt)
+	return !b.provenAt.IsZero() && age >= 0 && age <= justProven
+}
+
+// toNewest confirms the newest commit that the index knows and applies those after it,
+// which other hosts made. errOtherHistory: the log is not the one that the index knows.
+func (b *Backup) toNewest(ctx context.Context) error {
+	b.provenAt = time.Time{}
+	for {
+		next, err := b.confirm(ctx)
+		if err != nil {
+			return err
+		}
+		b.proven()
+		if next == nil {
+			return nil
+		}
+		err = b.applyFromBucket(ctx, b.entry.Number+1, next.Size)
+		switch {
+		case history.IsUnreadable(err) && !errors.Is(err, errOtherHistory):
+			return fmt.Errorf("commit %d: %w: %w", b.entry.Number+1, errOtherHistory, err)
+		case err != nil:
+			return err
+		}
+		b.entry.ETag = next.ETag
+		b.proven() // it was just read, and continues the one before
+	}
+}
+
+// confirm asks for the newest commit that the index knows and for the one after it, at
+// once. next is that one; nil = there is none.
+func (b *Backup) confirm(ctx context.Context) (next *objstore.Info, err error) {
+	g, gctx := errgroup.WithContext(ctx)
+	if b.entry.Number > 0 && !b.wasProven() {
+		g.Go(func() error { return b.confirmNewest(gctx) })
+	}
+	g.Go(func() (err error) {
+		if b.mustList() {
+			next, err = b.listNext(gctx)
+		} else {
+			next, err = b.stat(gctx, b.entry.Number+1)
+		}
+		return err
+	})
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	if b.mustList() {
+		b.listedAt = b.set.opt.Now()
+	}
+	return next, nil
+}
+
+// listedFor is how long a log that was listed counts as having no hole.
+const listedFor = time.Hour
+
+// mustList says whether the log has to be listed. That nothing has commit 1 does not prove
+// that the log is empty: it can have been merged.
+func (b *Backup) mustList() bool {
+	return b.listedAt.IsZero() || b.set.opt.Now().Sub(b.listedAt) > listedFor || b.entry.Number == 0
+}
+
+// stat is the object of a commit; nil = there is none.
+func (b *Backup) stat(ctx context.Context, n uint64) (*objstore.Info, error) {
+	i, err := await(ctx, func() (objstore.Info, error) { return b.part.store.Stat(ctx, history.LogKey(b.path, n)) })
+	if errors.Is(err, objstore.ErrNotExist) {
+		return nil, nil
+	}
+	return &i, err
+}
+
+// listNext is stat of the next commit for a log that this process has not looked at of
+// late. It lists the log from the newest checkpoint on: there may be commits behind a hole, and
+// nothing is ever put into a hole.
+func (b *Backup) listNext(ctx context.Context) (*objstore.Info, error) {
+	n := b.entry.Number
+	log := history.Log{Store: b.part.store, Backup: b.path}
+	var newest, missing uint64
+	err := await0(ctx, func() (err error) {
+		newest, missing, err = log.End(ctx, b.entry.Checkpoint)
+		return err
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case missing > 0:
+		return nil, fmt.Errorf("the log goes to commit %d and lacks commit %d: %w", newest, missing, errOtherHistory)
+	case newest <= n:
+		return nil, nil
+	}
+	next, err := b.stat(ctx, n+1)
+	if err == nil && next == nil {
+		err = fmt.Errorf("commit %d was merged into a segment, and the index does not know it: %w", n+1, errOtherHistory)
+	}
+	return next, err
+}
+
+// confirmNewest confirms that the newest commit that the index knows is in the bucket. It
+// may have been merged into a segment, or the bucket is not the one that we know any more.
+func (b *Backup) confirmNewest(ctx context.Context) error {
+	n := b.entry.Number
+	i, err := b.stat(ctx, n)
+	switch {
+	case err != nil:
+		return err
+	case i == nil:
+		return fmt.Errorf("the bucket lacks commit %d, the newest that the index knows: %w", n, errOtherHistory)
+	case b.entry.ETag != "" && i.ETag == b.entry.ETag:
+		return nil
+	}
+	same, err := b.hasHash(ctx, n)
+	switch {
+	case history.IsUnreadable(err):
+		return fmt.Errorf("commit %d: %w: %w", n, errOtherHistory, err)
+	case err != nil:
+		return err
+	case !same:
+		return fmt.Errorf("commit %d in the bucket is another one than the index knows: %w", n, errOtherHistory)
+	}
+	b.entry.ETag = i.ETag // as after a copy, which keeps the bytes
+	return nil
+}
+
+// hasHash compares the bytes of the newest commit with what the index knows of them.
+func (b *Backup) hasHash(ctx context.Context, n uint64) (same bool, err error) {
+	if b.entry.Hash == "" {
+		return true, nil // it cannot be read, and a bridge was put behind it
+	}
+	err = await0(ctx, func() error {
+		return history.ReadCommit(ctx, b.part.store, b.path, n, func(c *history.CommitReader) error {
+			hash, err := c.Hash()
+			same = hash == b.entry.Hash
+			return err
+		})
+	})
+	return same, err
+}

@@ -1,0 +1,150 @@
+package partitions
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"backupd/partitions/history"
+)
+
+// rebuild makes the index of this backup from the bucket alone: the newest
+// checkpoint, and the commits behind it. part is known; the turn is held. Until its
+// end the entry is marked: a part of the state must not pass for the whole. A log that
+// cannot be read through is bridged.
+func (b *Backup) rebuild(ctx context.Context) error {
+	if err := b.startOver(); err != nil {
+		return err
+	}
+	b.epoch = b.part.epoch.Load()
+	lost, err := b.refill(ctx)
+	if err == nil && len(lost) > 0 {
+		if err = b.bridge(ctx, lost); err == nil {
+			b.set.wantCheckpoint(b) // which spares the next reader the damage
+		}
+	}
+	if err == nil {
+		err = b.findMissing()
+	}
+	if err == nil {
+		b.entry.Rebuilding = false
+		err = b.saveEntry()
+	}
+	if err != nil {
+		b.entry = nil // the next command begins again
+		return fmt.Errorf("rebuild the index of %s: %w", b.path, err)
+	}
+	return nil
+}
+
+// startOver makes an empty state in the index, marked as being filled.
+func (b *Backup) startOver() error {
+	if err := b.drop(); err != nil {
+		return err
+	}
+	return b.newEntry(true)
+}
+
+// drop removes the backup from the index.
+func (b *Backup) drop() error {
+	b.entry = nil
+	old, err := b.set.readEntry(b.path)
+	if err != nil || old == nil {
+		return err
+	}
+	return b.set.dropBackup(b.path, old.ID)
+}
+
+// refill fills the empty state. lost are the commits that could not be read and that no
+// bridge names yet.
+func (b *Backup) refill(ctx context.Context) (lost []history.LostRange, err error) {
+	err = b.refillInOneGo(ctx)
+	if !history.IsUnreadable(err) {
+		return nil, err
+	}
+	b.set.log.Error("a part of the backup in the bucket cannot be read: what can be is read one by one", "backup", b.path, "err", err)
+	lost, around := b.refillAround(ctx, false)
+	if history.IsUnreadable(around) { // blocks of the checkpoint that it began with
+		lost, around = b.refillAround(ctx, true)
+	}
+	if around != nil {
+		return nil, errors.Join(around, err)
+	}
+	return lost, nil
+}
+
+// refillInOneGo takes the newest checkpoint and the commits after it.
+func (b *Backup) refillInOneGo(ctx context.Context) error {
+	if err := b.fromCheckpoint(ctx); err != nil {
+		return err
+	}
+	if err := b.replay(ctx); err != nil {
+		return err
+	}
+	b.listedAt = b.set.opt.Now()
+	return b.toNewest(ctx)
+}
+
+// refillAround takes what can be read of a damaged backup.
+func (b *Backup) refillAround(ctx context.Context, fromLog bool) (lost []history.LostRange, err error) {
+	if err := b.startOver(); err != nil {
+		return nil, err
+	}
+	m, err := await(ctx, func() (*history.Mem, error) {
+		return history.Load(ctx, b.part.store, b.path, history.Moment{Tolerant: true, FromLog: fromLog})
+	})
+	if errors.Is(err, history.ErrBeforeFirst) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer m.Close()
+	if err := await0(ctx, func() error { return b.importCheckpoint(m) }); err != nil {
+		return nil, err
+	}
+	b.listedAt = b.set.opt.Now()
+	for _, g := range m.Gaps() {
+		if g.Bridged == 0 {
+			lost = append(lost, g.Range())
+		}
+	}
+	return lost, nil
+}
+
+// fromCheckpoint takes what the newest checkpoint says, if there is one.
+func (b *Backup) fromCheckpoint(ctx context.Context) error {
+	cp, err := await(ctx, func() (*history.Mem, error) {
+		return history.LoadCheckpoint(ctx, b.part.store, b.path)
+	})
+	if errors.Is(err, history.ErrNoCheckpoint) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer cp.Close()
+	// Its blocks are read as they are asked for: all of it is safe to repeat.
+	return await0(ctx, func() error { return b.importCheckpoint(cp) })
+}
+
+// replay applies the commits behind a checkpoint, out of single objects and segments.
+func (b *Backup) replay(ctx context.Context) error {
+	log := history.Log{Store: b.part.store, Backup: b.path}
+	newest, err := await(ctx, func() (uint64, error) { return log.Newest(ctx, b.entry.Number) })
+	if err != nil {
+		return err
+	}
+	return await0(ctx, func() error {
+		tip := history.Tip{Number: b.entry.Number, Hash: b.entry.Hash, Time: b.entry.Time}
+		for c, err := range log.CommitsAfter(ctx, tip, newest) {
+			if err != nil {
+				return err
+			}
+			if err := b.apply(ctx, c, c.Size()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}

@@ -1,0 +1,97 @@
+package partitions
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"backupd/partitions/history"
+)
+
+// errOtherHistory: what is in the bucket does not continue what the index knows.
+var errOtherHistory = errors.New("the log in the bucket has diverged from the index")
+
+// restart makes the index of the backup again after something in the bucket was not
+// as the index has it: the bucket is right. If the bucket turns out to lack a commit that
+// was in it, it was restored to an older state, and may lack packs too: then nothing that
+// the index knows of the whole partition is believed any longer.
+func (b *Backup) restart(ctx context.Context, why error) error {
+	b.set.log.Warn("the index of this backup is made again from the bucket", "backup", b.path, "err", why)
+	was := *b.entry
+	if err := b.drop(); err != nil {
+		return err
+	}
+	b.part.forgetRepository()
+	if err := b.find(ctx); err != nil {
+		return err
+	}
+	if b.entry != nil {
+		same, err := b.continues(ctx, was)
+		if same || err != nil {
+			return err
+		}
+	}
+	p := b.set.partition(was.Partition)
+	b.set.log.Error("the bucket lacks commits that were in it: everything that the index knows of its partition is read again",
+		"backup", b.path, "partition", was.Partition, "number", was.Number)
+	if err := p.distrust(); err != nil {
+		return err
+	}
+	if b.entry == nil {
+		return nil
+	}
+	return b.rebuild(ctx)
+}
+
+// continues says whether the log still has the commit that an older entry knew.
+func (b *Backup) continues(ctx context.Context, was entry) (bool, error) {
+	switch {
+	case was.Number == 0:
+		return true, nil
+	case was.Number > b.entry.Number:
+		return false, nil
+	case was.Number == b.entry.Number:
+		return was.Hash == b.entry.Hash || b.entry.Hash == "", nil
+	}
+	log := history.Log{Store: b.part.store, Backup: b.path}
+	var same bool
+	err := await0(ctx, func() error {
+		for c, err := range log.Commits(ctx, was.Number+1, was.Number+1) {
+			if err != nil {
+				return err
+			}
+			if same, err = follows(c, was.Hash); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if history.IsUnreadable(err) {
+		// It was removed by age, which nothing younger than 48 h is, or the log is damaged
+		// there, which is no sign that the bucket went back.
+		return true, nil
+	}
+	return same, err
+}
+
+// follows says whether a commit comes after one with this hash. A bridge comes after
+// whatever it found.
+func follows(c *history.CommitReader, hash string) (bool, error) {
+	if c.Header().Prev == hash {
+		return true, nil
+	}
+	for e, err := range c.Events() {
+		if err != nil {
+			return false, err
+		}
+		if _, ok := e.(*history.BridgedEvent); ok {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// divergedLater makes the next command that opens the backup read it again.
+func (b *Backup) divergedLater(err error) {
+	b.damaged = fmt.Errorf("%w: %w", errOtherHistory, err)
+}
