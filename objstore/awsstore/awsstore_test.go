@@ -59,7 +59,7 @@ func TestKeys(t *testing.T) {
 
 // TestRotation exchanges the keys of a store that is open, against a server that checks signatures.
 func TestRotation(t *testing.T) {
-	srv := miniotest.Start(t)
+	srv := miniotest.StartTLS(t)
 	file := filepath.Join(t.TempDir(), "credentials")
 	s3test.WriteKeys(t, file, srv.AccessKey, "revoked")
 	s := open(t, srv.S3Location(srv.NewBucket(t)), awsstore.Options{CredentialsFile: file})

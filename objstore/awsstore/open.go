@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go/logging"
 
 	"backupd/objstore"
 	"backupd/objstore/internal/s3keys"
@@ -96,6 +97,7 @@ func configOptions(loc objstore.Location, o Options, find s3keys.Options) ([]fun
 	})
 	opts := []func(*config.LoadOptions) error{
 		config.WithHTTPClient(httpClient),
+		config.WithLogger(logging.Nop{}), // to standard error, where nobody looks
 		// Checksums that nobody asked for break stores other than AWS.
 		config.WithRequestChecksumCalculation(aws.RequestChecksumCalculationWhenRequired),
 		config.WithResponseChecksumValidation(aws.ResponseChecksumValidationWhenRequired),
@@ -118,7 +120,9 @@ func configOptions(loc objstore.Location, o Options, find s3keys.Options) ([]fun
 		if err != nil {
 			return nil, fmt.Errorf("ca: %w", err)
 		}
-		opts = append(opts, config.WithCustomCABundle(bytes.NewReader(pem)))
+		opts = append(opts, func(o *config.LoadOptions) error {
+			return config.WithCustomCABundle(bytes.NewReader(pem))(o) // a reader for each load
+		})
 	}
 	if c := o.Credentials; c != nil {
 		opts = append(opts, config.WithCredentialsProvider(
