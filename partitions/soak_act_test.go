@@ -20,6 +20,7 @@ type soakEvent struct {
 
 // notYet are faults that the program does not survive yet, with what is missing.
 var notYet = map[string]string{
+	"one wrong time":     "it gets into the log",
 	"bucket rolled back": "the index is believed; commits are put behind a gap",
 	"packs rolled back":  "lost bodies are not asked for",
 	"backup rolled back": "the index is believed",
@@ -40,6 +41,7 @@ func soakEvents() []soakEvent {
 		{5, "snapshot", false, func(w *soak) error { w.snapshot(); return nil }},
 		{12, "trouble ends", false, func(w *soak) error { w.calm(); return nil }},
 		{3, "new user", false, (*soak).replaceUser},
+		{3, "user is renamed", false, (*soak).renameUser},
 	}, processEvents, networkEvents, clockEvents, bucketEvents)
 	return slices.DeleteFunc(all, func(e soakEvent) bool {
 		if *soakOnly != "" {
@@ -117,6 +119,10 @@ var processEvents = []soakEvent{
 		})
 	}},
 	{3, "kill", true, (*soak).kill},
+	{3, "kill in the index", true, func(w *soak) error {
+		pick(w, w.hosts).dieAt.Store(int64(1 + w.rng.IntN(20)))
+		return nil
+	}},
 }
 
 // kill lets a process die at one of its next calls, before or after it took effect.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"backupd/partitions"
 	"backupd/partitions/history"
@@ -198,6 +199,9 @@ func (w *soak) compare(u *soakUser, h *soakHost) error {
 	if err := w.remember(u); err != nil {
 		return err
 	}
+	if err := w.checkTime(u); err != nil {
+		return err
+	}
 	for _, o := range w.hosts {
 		if o != h && w.one(2) && !o.dead.Load() {
 			return w.same(u, o)
@@ -219,6 +223,26 @@ func (w *soak) same(u *soakUser, h *soakHost) error {
 		return fmt.Errorf("%s has all of %s, but %s takes %d commands, %w: %s", u.name, "the bucket", h.name, p.applies, err, p.last)
 	}
 	h.knows[u.name] = true
+	return nil
+}
+
+// timeOff is how far the time of a commit may be from the true one: somewhat more than
+// a clock may be wrong by without being noticed.
+const timeOff = 21 * time.Minute
+
+// checkTime: single wrong answers of a store get into no commit.
+func (w *soak) checkTime(u *soakUser) error {
+	if u.lied {
+		return nil
+	}
+	m, err := w.state(u, history.Moment{})
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	if at := m.Tip().Time; at.After(w.clock.now().Add(timeOff)) {
+		return fmt.Errorf("%s: commit %d carries the time %v, it is %v", u.name, m.Tip().Number, at, w.clock.now())
+	}
 	return nil
 }
 

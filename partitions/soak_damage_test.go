@@ -14,6 +14,7 @@ import (
 type illness struct {
 	what  string
 	users map[*soakUser]bool // whom it touches
+	packs bool               // it is packs that are damaged: what lies in them can be referred to by others
 	older bool               // the bucket is as it was before: nothing in it tells that it is older
 	admin []func()           // what an administrator puts back
 }
@@ -75,7 +76,7 @@ func (w *soak) rollback(prefix func(*soakPart) string) error {
 	before := p.store.Snapshot()
 	homes := w.homes()
 	p.store.Rollback(to, pre, keep)
-	return w.fallIll(&illness{what: "rollback of " + p.name, older: true}, p, before, homes)
+	return w.fallIll(&illness{what: "rollback of " + p.name, older: true, packs: pre == "" || pre == "packs/"}, p, before, homes)
 }
 
 func (w *soak) homes() map[*soakUser]int {
@@ -105,7 +106,7 @@ func damaged(prefix string, match func(string) bool) func(*soak) error {
 		if w.one(3) {
 			key = keys[len(keys)-1-w.rng.IntN(min(3, len(keys)))] // the newest
 		}
-		i := &illness{older: w.newest(p, key)}
+		i := &illness{older: w.newest(p, key), packs: prefix == "packs/"}
 		i.what = w.injure(p, key, keys)
 		for _, k := range p.store.Changed(before) {
 			if k == "repository.json" || strings.HasSuffix(k, "/backup.json") {

@@ -28,10 +28,11 @@ type soakHost struct {
 	set    *partitions.Set
 	conn   *client // a connection that is kept; nil = none
 	knows  map[string]bool
-	former string      // a copy of its index as it was; "" = none
-	lives  int         // how often it was started
-	dead   atomic.Bool // it was killed: nothing it asks for reaches a bucket any more
-	reborn string      // a copy of its index when it was killed
+	former string       // a copy of its index as it was; "" = none
+	lives  int          // how often it was started
+	dieAt  atomic.Int64 // it dies before so many more transactions of its index; 0 = it does not
+	dead   atomic.Bool  // it was killed: nothing it asks for reaches a bucket any more
+	reborn string       // a copy of its index when it was killed
 
 	trouble []bool // by partition: calls may fail
 }
@@ -64,13 +65,18 @@ func (h *soakHost) calm() {
 
 func (h *soakHost) start() (err error) {
 	h.lives++
-	if h.index, err = index.Open(h.dir, index.Options{}); err != nil {
+	h.dieAt.Store(0)
+	if h.index, err = index.Open(h.dir, index.Options{BeforeCommit: h.countdown}); err != nil {
 		return err
+	}
+	wait := 20 * time.Millisecond // of any trouble the client hears at once
+	if h.w.one(4) {
+		wait = 200 * time.Millisecond // some calls are tried again
 	}
 	o := partitions.Options{
 		Index: h.index, Host: h.name, Software: "soak", Logger: slog.New(slog.NewTextHandler(h.logging(), &slog.HandlerOptions{Level: slog.LevelInfo})),
 		InlineLimit: 2 << 10, PackSize: 16 << 10, PackBuffers: 2, CheckpointObject: 7,
-		OutageWait: 20 * time.Millisecond, PatientWait: 20 * time.Millisecond, MissingRetry: 5 * time.Minute,
+		OutageWait: wait, PatientWait: wait, MissingRetry: 5 * time.Minute,
 		Now: func() time.Time { return h.w.clock.now().Add(time.Duration(h.off.Load())) },
 	}
 	for i, p := range h.w.parts {
@@ -131,6 +137,13 @@ func (h *soakHost) die(string, string) {
 	copyIndex(h.w.t, h.dir, to)
 	h.reborn = to
 	h.dead.Store(true)
+}
+
+// countdown kills the process in the middle of what it does to its index.
+func (h *soakHost) countdown() {
+	if h.dieAt.Load() > 0 && h.dieAt.Add(-1) == 0 {
+		h.die("", "")
+	}
 }
 
 // burials starts hosts again that were killed.

@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"backupd/partitions"
+	"backupd/replication/cyrus"
 )
 
 // soakUser is a user of the mail server.
@@ -15,6 +17,7 @@ type soakUser struct {
 	acked   map[string]*source // mailboxes as they were answered OK, by uniqueid
 	past    []moment           // what was compared
 	all     bool               // acked is all that there is
+	lied    bool               // commits may carry wrong times: a clock was wrong
 }
 
 func (u *soakUser) path() string { return partitions.UserName(u.name).Path() }
@@ -167,4 +170,42 @@ func (w *soak) restoreSource() error {
 		}
 	}
 	return nil
+}
+
+// renameUser gives a user another name, with RENAME or so that the mailboxes are only seen
+// to be another user's now.
+func (w *soak) renameUser() error {
+	u := w.someUser()
+	if err := w.sync(u); err != nil || !u.all {
+		return err
+	}
+	n := &soakUser{name: fmt.Sprintf("u%d", w.number()), account: newAccount(), acked: map[string]*source{}, lied: u.lied}
+	if w.sick(u) {
+		w.ill.users[n] = true
+	}
+	h, told := pick(w, w.hosts), w.one(2)
+	w.note("%s becomes %s; told by RENAME: %v", u.name, n.name, told)
+	for _, b := range u.sorted() {
+		old := b.name
+		b.name = strings.Replace(old, "user."+u.name+".", "user."+n.name+".", 1)
+		delete(u.account.boxes, b.uniqueid)
+		n.account.boxes[b.uniqueid] = b
+		if !told {
+			continue
+		}
+		err := h.connection().s.ApplyRename(w.t.Context(), cyrus.Rename{Old: old, New: b.name, Partition: "default", UIDValidity: b.validity})
+		w.note("rename of %s to %s at %s: %v", old, b.name, h.name, err)
+		if err != nil && !h.dead.Load() && !w.excused(u, h, err) && !w.excused(n, h, err) {
+			return fmt.Errorf("rename of %s to %s: nothing excuses the error: %w", old, b.name, err)
+		}
+	}
+	h.connection().s.Restart(w.t.Context())
+	w.users = append(w.users, n)
+	if err := w.burials(); err != nil {
+		return err
+	}
+	if err := w.sync(n); err != nil {
+		return err
+	}
+	return w.sync(u) // it has nothing any more, and is deleted when that was heard
 }

@@ -31,6 +31,11 @@ func (w *soak) syncWith(u *soakUser, h *soakHost) error {
 	for id, b := range u.account.boxes {
 		u.acked[id] = b.clone()
 	}
+	if !w.sick(u) && w.infected(u) {
+		w.note("%s refers to damage that nobody knows of", u.name)
+		w.counts["infected"]++
+		w.ill.users[u], u.past = true, nil
+	}
 	if w.sick(u) {
 		return w.checkAdmitted(u)
 	}
@@ -41,7 +46,7 @@ func (w *soak) syncWith(u *soakUser, h *soakHost) error {
 // pushAll pushes until the host has all; quiet says that it has.
 func (w *soak) pushAll(u *soakUser, h *soakHost) (quiet bool, err error) {
 	maps.DeleteFunc(u.acked, func(id string, _ *source) bool { return u.account.boxes[id] == nil })
-	u.all = false
+	u.all, u.lied = false, u.lied || w.clocksWrong(h)
 	failures := 0
 	var said []string
 	for range syncTries {
@@ -65,6 +70,20 @@ func (w *soak) pushAll(u *soakUser, h *soakHost) (quiet bool, err error) {
 		w.clock.advance(second(w.rng.IntN(20)))
 	}
 	return false, fmt.Errorf("%s is never up to date:\n%s", u.name, strings.Join(said, "\n"))
+}
+
+// infected says that a user has taken over what is damaged: a body in a pack whose bytes
+// nobody has looked at since. verify reports it for this user, too.
+func (w *soak) infected(u *soakUser) bool {
+	return w.ill != nil && w.ill.packs && w.looksDamaged(u)
+}
+
+func (w *soak) clocksWrong(h *soakHost) bool {
+	wrong := h.off.Load() != 0
+	for _, p := range w.parts {
+		wrong = wrong || p.off.Load() != 0
+	}
+	return wrong
 }
 
 // excused says whether trouble that is going on explains an error.
