@@ -47,7 +47,7 @@ func soakEvents() []soakEvent {
 		if *soakOnly != "" {
 			return e.fault && !slices.Contains(strings.Split(*soakOnly, ","), e.name)
 		}
-		return e.weight == 0 || notYet[e.name] != ""
+		return e.weight == 0 || *soakOnly == "" && notYet[e.name] != ""
 	})
 }
 
