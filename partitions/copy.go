@@ -230,12 +230,17 @@ func held(ctx context.Context, s objstore.Store, key string) (body objstore.Body
 }
 
 // checkAbsent sees that no message of the newest state is among what could not be found:
-// what retention has let go may be named by the log for longer.
+// what retention has let go may be named by the log for longer. Commits that cannot be read
+// do no harm if a bridge names them.
 func (c *copier) checkAbsent(ctx context.Context, n uint64) error {
-	if len(c.packs.absent) == 0 {
-		return nil
+	hole, err := c.hole(ctx)
+	if err != nil || len(c.packs.absent) == 0 && !c.packs.damaged && !hole {
+		return err
 	}
 	m, err := c.from.Load(ctx, history.Moment{Number: n})
+	if history.IsUnreadable(err) {
+		return fmt.Errorf("it is damaged; ctl_backups verify --repair %s lets it go on: %w", c.from.Name().Full, err)
+	}
 	if err != nil {
 		return err
 	}
@@ -251,6 +256,21 @@ func (c *copier) checkAbsent(ctx context.Context, n uint64) error {
 		}
 	}
 	return nil
+}
+
+// hole says whether the log lacks a commit behind its newest checkpoint.
+func (c *copier) hole(ctx context.Context) (bool, error) {
+	log := c.from.Log()
+	checkpoints, err := log.Checkpoints(ctx)
+	if err != nil {
+		return false, err
+	}
+	var from uint64
+	if len(checkpoints) > 0 {
+		from = checkpoints[0]
+	}
+	_, missing, err := log.End(ctx, from)
+	return missing > 0, err
 }
 
 // found is the error of a chunk that some place has lost, unless another one has it.

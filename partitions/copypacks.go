@@ -34,7 +34,8 @@ type packCopier struct {
 	there map[string]bool              // by old pack: the new partition has it itself
 	notes map[string]map[string]string // by old pack: entries of its note, those read last
 
-	absent map[history.ChunkID]error // chunks that are nowhere
+	absent  map[history.ChunkID]error // chunks that are nowhere
+	damaged bool                      // an object could not be read to its end
 }
 
 func newPackCopier(from *Found, to *Partition, done *Copied) *packCopier {
@@ -56,6 +57,10 @@ const batchPlaces = 1 << 14
 // namedIn copies what an object of the log, or one of blocks, names.
 func (p *packCopier) namedIn(ctx context.Context, key string) error {
 	for place, err := range history.ObjectPlaces(ctx, p.store, key) {
+		if history.IsUnreadable(err) {
+			p.damaged = true // it is copied as it is; whether the state needs it is seen at the end
+			break
+		}
 		if err != nil {
 			return err
 		}
