@@ -22,6 +22,7 @@
 //	c <b> <chunk>                         where a chunk lies that is in the log itself (JSON)
 //	s <b>                                 order of the next new mailbox (JSON)
 //	x <b> <uniqueid>                      when the client was last made to send the mailbox whole, and why (JSON)
+//	o <path>                              the source must compare the whole user: something was refused (empty)
 //	U <uniqueid> 0 <path>                 the mailbox lives in this backup (empty)
 //	G <p> <guid>                          a message that lies in packs: size, chunks (binary)
 //	C <p> <chunk>                         where a chunk lies: pack, entry, frames (binary)

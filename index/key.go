@@ -24,6 +24,7 @@ const (
 	prefixUniqueID   = 'U'
 	prefixShared     = 'G'
 	prefixChunk      = 'C'
+	prefixOwed       = 'o'
 )
 
 // RepositoryKey is where the id of a partition's repository stands.
@@ -106,6 +107,10 @@ func ItemKey(b uint64, kind, x, y, z string) Key {
 func AskedKey(b uint64, uniqueid string) Key {
 	return append(ofBackup(prefixAsked, b, len(uniqueid)), uniqueid...)
 }
+
+// OwedKey says that the source was refused something of the backup with this path, which
+// only a comparison of the whole user brings again.
+func OwedKey(path string) Key { return Key(string(rune(prefixOwed)) + path) }
 
 // UniqueIDPrefix begins the keys of the backups in which a mailbox lives.
 func UniqueIDPrefix(uniqueid string) Key {

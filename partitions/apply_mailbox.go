@@ -19,8 +19,9 @@ import (
 // where it reported nothing, the complete set. A head that goes back behind ours
 // means that the source is not the one we know (it was restored): the mailbox goes
 // into resync, and the client will send it whole (design.md, promise 9).
-func (x *Session) ApplyMailbox(ctx context.Context, mb *cyrus.Mailbox, since cyrus.Since, records iter.Seq2[*cyrus.Record, error]) error {
-	defer x.enter()()
+func (x *Session) ApplyMailbox(ctx context.Context, mb *cyrus.Mailbox, since cyrus.Since, records iter.Seq2[*cyrus.Record, error]) (err error) {
+	defer x.enter()(&err)
+	records = recordsFromClient(records)
 	ctx = x.set.brief(ctx)
 	b, h, err := x.open(ctx, x.set.NameOf(mb.Name))
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"backupd/index"
@@ -20,6 +21,8 @@ type Backup struct {
 	path string
 
 	hold holding // which session works on it
+
+	unsure atomic.Bool // after a panic: what is known of it may be wrong
 
 	// turn is held over reading the state, deciding and committing: the commits of one
 	// backup queue up. A channel, so that waiting can be given up.
@@ -133,6 +136,9 @@ func (b *Backup) advance(ctx context.Context) error {
 
 // find makes part and entry known, from the index or from the buckets.
 func (b *Backup) find(ctx context.Context) error {
+	if b.unsure.Swap(false) {
+		b.part, b.entry = nil, nil
+	}
 	if b.entry != nil && b.epoch == b.part.epoch.Load() {
 		return nil
 	}

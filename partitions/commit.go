@@ -162,6 +162,7 @@ func (b *Backup) committed(ctx context.Context, h history.Header, obj []byte, et
 		}
 	}
 	b.proven()
+	b.set.troubles.ended(troubleScope{backup: b.path}, opening, working)
 	b.set.checkpointDue(b)
 	return nil
 }

@@ -154,8 +154,8 @@ func unsealed(ctx context.Context, ends []logEnd) (*Found, error) {
 	case 1:
 		return at[0], nil
 	}
-	return nil, fmt.Errorf("the backup of %s is in two partitions, %s (%s) and %s (%s): one of them has to go, see ctl_backups(8)",
-		at[0].Name(), at[0].Partition.Name, at[0].Partition.Location, at[1].Partition.Name, at[1].Partition.Location)
+	return nil, fmt.Errorf("the backup of %s: %w, %s (%s) and %s (%s): one of them has to go, see ctl_backups(8)",
+		at[0].Name(), errTwice, at[0].Partition.Name, at[0].Partition.Location, at[1].Partition.Name, at[1].Partition.Location)
 }
 
 // goesOn says whether the last seal in the log, if any, is for this partition.

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"backupd/objstore"
+	"backupd/partitions/history"
 	"backupd/replication/cyrus"
 )
 
@@ -78,10 +79,10 @@ func readBackupInfo(ctx context.Context, s objstore.Store, path string) (*Backup
 	}
 	var i BackupInfo
 	if err := json.Unmarshal(b, &i); err != nil {
-		return nil, fmt.Errorf("read %s: %w", backupInfoKey(path), err)
+		return nil, fmt.Errorf("read %s: %w: %w", backupInfoKey(path), history.ErrCorrupt, err)
 	}
 	if i.Version != repositoryVersion {
-		return nil, fmt.Errorf("%s has version %d; this program knows version %d: use a newer one", backupInfoKey(path), i.Version, repositoryVersion)
+		return nil, fmt.Errorf("%s has version %d; this program knows version %d: %w", backupInfoKey(path), i.Version, repositoryVersion, errVersion)
 	}
 	return &i, nil
 }
@@ -90,7 +91,7 @@ func readBackupInfo(ctx context.Context, s objstore.Store, path string) (*Backup
 // names whose encodings were cut can only meet if SHA-256 does.
 func (i *BackupInfo) check(n Name) error {
 	if i.Kind != n.Kind || i.Name != n.Full {
-		return fmt.Errorf("%s is the backup of %s %s, not of %s", backupInfoKey(n.Path()), i.Kind, i.Name, n)
+		return fmt.Errorf("%s is the backup of %s %s, not of %s: %w", backupInfoKey(n.Path()), i.Kind, i.Name, n, errForeign)
 	}
 	return nil
 }

@@ -53,10 +53,10 @@ func readLock(ctx context.Context, s objstore.Store, path string) (*lockFile, ob
 	}
 	var l lockFile
 	if err := json.Unmarshal(b, &l); err != nil {
-		return nil, info, fmt.Errorf("read %s: %w", lockKey(path), err)
+		return nil, info, fmt.Errorf("read %s: %w: %w", lockKey(path), history.ErrCorrupt, err)
 	}
 	if l.Version != lockVersion {
-		return nil, info, fmt.Errorf("%s has version %d; this program knows version %d: use a newer one", lockKey(path), l.Version, lockVersion)
+		return nil, info, fmt.Errorf("%s has version %d; this program knows version %d: %w", lockKey(path), l.Version, lockVersion, errVersion)
 	}
 	return &l, info, nil
 }

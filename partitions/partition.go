@@ -12,7 +12,6 @@ import (
 	"backupd/objstore"
 	"backupd/objstore/probe"
 	"backupd/partitions/history"
-	"backupd/replication/cyrus"
 )
 
 // Partition is one configured partition: a whole repository.
@@ -27,6 +26,9 @@ type Partition struct {
 	// epoch goes up when what the index knows of the partition is not to be believed any
 	// more; each backup compares it with the one that its own index is of.
 	epoch atomic.Uint64
+
+	reading, storing outage       // of puts, and of everything else
+	answered         atomic.Int64 // when the store last answered (UnixNano)
 
 	// asking is held while the store is asked for what follows, so that it is asked once. A
 	// channel, so that waiting can be given up.
@@ -81,7 +83,7 @@ func (p *Partition) repository(ctx context.Context, create bool) (*Repository, e
 		r, err = createRepository(ctx, p, *p.caps)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("partition %s (%s): %w", p.name, p.location, err)
+		return nil, p.ofPartition(fmt.Errorf("partition %s (%s): %w", p.name, p.location, err))
 	}
 	if err := p.adoptIndex(r); err != nil {
 		return nil, err
@@ -99,8 +101,8 @@ func (p *Partition) wasEmpty() error {
 	if err != nil || id == "" {
 		return err
 	}
-	return fmt.Errorf("partition %s (%s): %s is not there, and the index knows repository %s in this place: is the disk mounted, and the bucket the right one? "+
-		"If it is to be empty, remove backup_index_path while backupd is stopped: %w", p.name, p.location, repositoryKey, id, cyrus.ErrLocked)
+	return p.ofPartition(fmt.Errorf("partition %s (%s): %s is not there, and the index knows repository %s in this place: is the disk mounted, and the bucket the right one? "+
+		"If it is to be empty, remove backup_index_path while backupd is stopped: %w", p.name, p.location, repositoryKey, id, errEmptied))
 }
 
 // known is repository.json as it was read; nil while it was not.
@@ -112,11 +114,13 @@ func (p *Partition) known() *Repository {
 
 // ask takes the right to ask the store; end gives it back.
 func (p *Partition) ask(ctx context.Context) (end func(), err error) {
+	limit, stop := limited(ctx)
+	defer stop()
 	select {
 	case p.asking <- struct{}{}:
 		return func() { <-p.asking }, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	case <-limit.Done():
+		return nil, fmt.Errorf("wait for what others ask of partition %s: %w", p.name, givenUp(ctx, limit.Err()))
 	}
 }
 

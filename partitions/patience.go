@@ -38,14 +38,16 @@ func (s *Set) patient(ctx context.Context) context.Context {
 
 // await calls fn until it succeeds, fails for good, or the patience of ctx is spent.
 // Trouble that may pass is what objstore.IsTemporary says. fn must be safe to repeat.
+// A partition that everybody has given up is not waited for (outage.go).
 func await[T any](ctx context.Context, fn func() (T, error)) (T, error) {
 	p, _ := ctx.Value(patienceKey{}).(patience)
 	bo := backoff.NewExponentialBackOff()
 	bo.InitialInterval = 50 * time.Millisecond
 	bo.MaxInterval = 5 * time.Second
+	began := time.Now()
 	v, err := backoff.Retry(ctx, func() (T, error) {
 		v, err := fn()
-		if err != nil && !objstore.IsTemporary(err) {
+		if err != nil && (!objstore.IsTemporary(err) || hopeless(ctx, err, time.Since(began))) {
 			return v, backoff.Permanent(err)
 		}
 		return v, err
@@ -53,10 +55,36 @@ func await[T any](ctx context.Context, fn func() (T, error)) (T, error) {
 	if permanent := (*backoff.PermanentError)(nil); errors.As(err, &permanent) {
 		err = permanent.Unwrap()
 	}
-	if err != nil && p.spent != nil && objstore.IsTemporary(err) {
+	if err != nil && p.spent != nil && objstore.IsTemporary(err) && ctx.Err() == nil {
+		giveUp(err)
 		err = fmt.Errorf("%w: %w", p.spent, err)
 	}
 	return v, err
+}
+
+// outageOf is what is known of the requests to the partition that an error is of.
+func outageOf(err error) (*Partition, *outage) {
+	var at *storeError
+	if !errors.As(err, &at) {
+		return nil, nil
+	}
+	if classOf(at.op) == "put" {
+		return at.p, &at.p.storing
+	}
+	return at.p, &at.p.reading
+}
+
+// hopeless says that it is not for this caller to wait any longer.
+func hopeless(ctx context.Context, err error, waited time.Duration) bool {
+	p, o := outageOf(err)
+	return o != nil && (o.givenUp() || waited >= othersFirst && p.set.othersAnswer(ctx, p))
+}
+
+// giveUp spares everybody else the wait for the same.
+func giveUp(err error) {
+	if _, o := outageOf(err); o != nil {
+		o.giveUp()
+	}
 }
 
 // await0 is await for calls without a result.
@@ -78,8 +106,47 @@ func limited(ctx context.Context) (context.Context, context.CancelFunc) {
 // givenUp is the error of such a wait: what spent patience answers, or the end of ctx itself.
 func givenUp(ctx context.Context, err error) error {
 	p, _ := ctx.Value(patienceKey{}).(patience)
-	if ctx.Err() == nil && p.spent != nil && errors.Is(err, context.DeadlineExceeded) {
+	if ctx.Err() == nil && p.spent != nil && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)) {
 		err = fmt.Errorf("%w: %w", p.spent, err)
+	}
+	return err
+}
+
+// limitedPut is limited for a wait for packs of other connections to be put. It ends early
+// where others can be served meanwhile, and then, or when it has lasted as long as anybody
+// waits, the partition is given up for all.
+func (p *Partition) limitedPut(ctx context.Context) (context.Context, context.CancelFunc) {
+	limit, stop := limited(ctx)
+	if pat, _ := ctx.Value(patienceKey{}).(patience); pat.spent == nil {
+		return limit, stop
+	}
+	began := time.Now()
+	p.set.work.Go(func() {
+		defer stop()
+		look := time.NewTicker(time.Second)
+		defer look.Stop()
+		for limit.Err() == nil {
+			select {
+			case <-look.C:
+			case <-limit.Done():
+			}
+			switch {
+			case errors.Is(limit.Err(), context.DeadlineExceeded):
+				p.storing.giveUp()
+			case limit.Err() == nil && p.storing.failing() && time.Since(began) >= othersFirst && p.set.othersAnswer(limit, p):
+				p.storing.giveUp()
+				return
+			}
+		}
+	})
+	return limit, stop
+}
+
+// unput is the error of such a wait, with what is known of the store.
+func (p *Partition) unput(ctx context.Context, err error) error {
+	err = fmt.Errorf("wait for a pack to be put: %w", givenUp(ctx, err))
+	if why := p.storing.standing(); why != nil {
+		return &storeError{p, "put", fmt.Errorf("%w: %w", err, why)}
 	}
 	return err
 }

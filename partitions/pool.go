@@ -103,7 +103,7 @@ func (pp *packPool) add(ctx context.Context, c packedChunk, body []byte) (*openP
 // pick returns a locked pack that is being filled, preferring one that nobody is
 // filling right now: compression of several connections runs side by side.
 func (pp *packPool) pick(ctx context.Context) (*openPack, error) {
-	limit, stop := limited(ctx)
+	limit, stop := pp.part.limitedPut(ctx)
 	defer stop()
 	for {
 		pp.mu.Lock()
@@ -130,7 +130,7 @@ func (pp *packPool) pick(ctx context.Context) (*openPack, error) {
 		case <-opened:
 			// Somebody else got a buffer: who fills it may rest for long, so it is shared.
 		case <-limit.Done():
-			return nil, fmt.Errorf("wait for a pack to be put: %w", givenUp(ctx, limit.Err()))
+			return nil, pp.part.unput(ctx, limit.Err())
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"backupd/objstore"
 	"backupd/objstore/probe"
+	"backupd/partitions/history"
 )
 
 // repositoryVersion is the layout that this program reads and writes.
@@ -51,10 +52,10 @@ func readRepository(ctx context.Context, s objstore.Store) (*Repository, error) 
 func decodeRepository(b []byte) (*Repository, error) {
 	var r Repository
 	if err := json.Unmarshal(b, &r); err != nil {
-		return nil, fmt.Errorf("read %s: %w", repositoryKey, err)
+		return nil, fmt.Errorf("read %s: %w: %w", repositoryKey, history.ErrCorrupt, err)
 	}
 	if r.Version != repositoryVersion {
-		return nil, fmt.Errorf("%s has version %d; this program knows version %d: use a newer one", repositoryKey, r.Version, repositoryVersion)
+		return nil, fmt.Errorf("%s has version %d; this program knows version %d: %w", repositoryKey, r.Version, repositoryVersion, errVersion)
 	}
 	return &r, nil
 }

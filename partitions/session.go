@@ -33,6 +33,9 @@ type Session struct {
 	held    map[*Backup]*heldBackup
 	staging staging
 
+	opened []*Backup // by the command under way
+	owes   Name      // what the command under way leaves to be compared if it is refused
+
 	unreadable int // files that the client gave up in this unit of work
 
 	since atomic.Int64 // unix nanoseconds since when it is between commands; 0 = in one
@@ -56,12 +59,6 @@ func (s *Set) NewSession(w Who) *Session {
 	x.staging.init(x)
 	x.since.Store(s.opt.Now().UnixNano())
 	return x
-}
-
-// enter marks the session as busy until the function it returns is called.
-func (x *Session) enter() func() {
-	x.since.Store(0)
-	return func() { x.since.Store(x.set.opt.Now().UnixNano()) }
 }
 
 func (x *Session) idleFor() time.Duration {
@@ -106,24 +103,32 @@ func (x *Session) open(ctx context.Context, n Name) (*Backup, *heldBackup, error
 			wait = min(wait, secondLock)
 		}
 		if err := b.hold.take(ctx, x, wait); err != nil {
-			return nil, nil, x.set.errf(b, err)
+			return nil, nil, notOpened(b, err)
 		}
 		h = &heldBackup{reported: map[string]uint64{}, asked: map[string]bool{}}
 		x.held[b] = h
 	}
 	if !h.fresh {
-		if err := b.begin(ctx); err != nil {
-			return nil, nil, err
-		}
-		err := b.refresh(ctx)
-		b.end()
-		if err != nil {
-			return nil, nil, x.set.errf(b, err)
+		if err := b.bringUp(ctx); err != nil {
+			return nil, nil, notOpened(b, err)
 		}
 		h.fresh = true
 	}
 	x.last = b
+	x.opened = append(x.opened, b)
 	return b, h, nil
+}
+
+// notOpened is why a backup cannot be used at all.
+func notOpened(b *Backup, err error) error { return &backupError{b: b, class: opening, err: err} }
+
+// bringUp is refresh with the turn.
+func (b *Backup) bringUp(ctx context.Context) error {
+	if err := b.begin(ctx); err != nil {
+		return err
+	}
+	defer b.end()
+	return b.refresh(ctx)
 }
 
 // keepOnly gives up the backups that are not named: the client has gone on to others.
@@ -143,7 +148,8 @@ func (x *Session) giveUp(b *Backup) {
 
 // Restart ends the unit of work: staging and backups are given up.
 func (x *Session) Restart(context.Context) {
-	defer x.enter()()
+	var none error
+	defer x.enter()(&none)
 	for b := range x.held {
 		x.giveUp(b)
 	}

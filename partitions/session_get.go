@@ -18,8 +18,9 @@ import (
 type emit = func(key string, v dlist.Value) error
 
 // GetUser reports all that is held of a user: what the client finds equal it does not send.
-func (x *Session) GetUser(ctx context.Context, userid string, out func(string, dlist.Value) error) error {
-	defer x.enter()()
+func (x *Session) GetUser(ctx context.Context, userid string, out func(string, dlist.Value) error) (err error) {
+	defer x.enter()(&err)
+	out = toClient(out)
 	n := UserName(userid)
 	x.keepOnly(map[Name]bool{n: true})
 	b, h, err := x.open(x.set.brief(ctx), n)
@@ -27,6 +28,9 @@ func (x *Session) GetUser(ctx context.Context, userid string, out func(string, d
 		return err
 	}
 	clear(h.reported)
+	if err := x.settled(n); err != nil {
+		return err
+	}
 	return b.read(ctx, func(st *indexState) error {
 		for m, err := range st.Mailboxes() {
 			if err != nil {
@@ -44,8 +48,9 @@ func (x *Session) GetUser(ctx context.Context, userid string, out func(string, d
 }
 
 // GetMeta reports seen state, subscriptions and scripts of a user.
-func (x *Session) GetMeta(ctx context.Context, userid string, out func(string, dlist.Value) error) error {
-	defer x.enter()()
+func (x *Session) GetMeta(ctx context.Context, userid string, out func(string, dlist.Value) error) (err error) {
+	defer x.enter()(&err)
+	out = toClient(out)
 	b, _, err := x.open(x.set.patient(ctx), UserName(userid))
 	if err != nil {
 		return err
@@ -54,8 +59,9 @@ func (x *Session) GetMeta(ctx context.Context, userid string, out func(string, d
 }
 
 // GetMailboxes reports those of the named mailboxes that are held, of whichever user.
-func (x *Session) GetMailboxes(ctx context.Context, names []string, out func(string, dlist.Value) error) error {
-	defer x.enter()()
+func (x *Session) GetMailboxes(ctx context.Context, names []string, out func(string, dlist.Value) error) (err error) {
+	defer x.enter()(&err)
+	out = toClient(out)
 	ctx = x.set.brief(ctx)
 	wanted := map[Name]bool{}
 	for _, n := range names {
@@ -63,7 +69,11 @@ func (x *Session) GetMailboxes(ctx context.Context, names []string, out func(str
 	}
 	x.keepOnly(wanted)
 	for _, name := range names {
-		b, h, err := x.open(ctx, x.set.NameOf(name))
+		n := x.set.NameOf(name)
+		b, h, err := x.open(ctx, n)
+		if err == nil {
+			err = x.askUser(n)
+		}
 		if err != nil {
 			return err
 		}
@@ -82,8 +92,9 @@ func (x *Session) GetMailboxes(ctx context.Context, names []string, out func(str
 }
 
 // GetUniqueIDs reports mailboxes by their uniqueids, as far as the index knows them.
-func (x *Session) GetUniqueIDs(ctx context.Context, ids []string, out func(string, dlist.Value) error) error {
-	defer x.enter()()
+func (x *Session) GetUniqueIDs(ctx context.Context, ids []string, out func(string, dlist.Value) error) (err error) {
+	defer x.enter()(&err)
+	out = toClient(out)
 	for _, id := range ids {
 		names, err := x.set.backupsOf(id)
 		if err != nil {
@@ -133,9 +144,8 @@ func (s *Set) backupsOf(uniqueid string) (names []Name, err error) {
 // GetFullMailbox reports a mailbox with all its records, those included that it was
 // told are expunged: an answer that is not exactly so changes the source
 // (client-behaviour.md 1). A mailbox in resync does not exist for the client.
-func (x *Session) GetFullMailbox(ctx context.Context, name string) ([]dlist.Pair, iter.Seq2[*cyrus.Record, error], error) {
-	done := x.enter()
-	defer done()
+func (x *Session) GetFullMailbox(ctx context.Context, name string) (fields []dlist.Pair, records iter.Seq2[*cyrus.Record, error], err error) {
+	defer x.enter()(&err)
 	b, h, err := x.open(x.set.patient(ctx), x.set.NameOf(name))
 	if err != nil {
 		return nil, nil, err
@@ -155,7 +165,7 @@ func (x *Session) GetFullMailbox(ctx context.Context, name string) ([]dlist.Pair
 		return nil, nil, err
 	}
 	h.reported[m.UniqueID] = modSeqOf(m)
-	records := func(yield func(*cyrus.Record, error) bool) {
+	records = func(yield func(*cyrus.Record, error) bool) {
 		err := b.read(ctx, func(st *indexState) error {
 			for r, err := range st.Records(m.UniqueID, 0) {
 				if err != nil {
@@ -171,7 +181,7 @@ func (x *Session) GetFullMailbox(ctx context.Context, name string) ([]dlist.Pair
 			return nil
 		})
 		if err != nil && !errors.Is(err, errStop) {
-			yield(nil, err)
+			yield(nil, x.judge(err))
 		}
 	}
 	return mailboxFields(m), records, nil
@@ -180,8 +190,9 @@ func (x *Session) GetFullMailbox(ctx context.Context, name string) ([]dlist.Pair
 var errStop = errors.New("stop")
 
 // GetQuota reports the limits of a quota root.
-func (x *Session) GetQuota(ctx context.Context, root string, out func(string, dlist.Value) error) error {
-	defer x.enter()()
+func (x *Session) GetQuota(ctx context.Context, root string, out func(string, dlist.Value) error) (err error) {
+	defer x.enter()(&err)
+	out = toClient(out)
 	b, _, err := x.open(x.set.patient(ctx), x.set.NameOf(root))
 	if err != nil {
 		return err
@@ -196,8 +207,9 @@ func (x *Session) GetQuota(ctx context.Context, root string, out func(string, dl
 }
 
 // GetAnnotation reports the annotations of a mailbox, or of the server ("").
-func (x *Session) GetAnnotation(ctx context.Context, mailbox string, out func(string, dlist.Value) error) error {
-	defer x.enter()()
+func (x *Session) GetAnnotation(ctx context.Context, mailbox string, out func(string, dlist.Value) error) (err error) {
+	defer x.enter()(&err)
+	out = toClient(out)
 	b, _, err := x.open(x.set.patient(ctx), x.set.NameOf(mailbox))
 	if err != nil {
 		return err
@@ -223,8 +235,8 @@ func (x *Session) GetAnnotation(ctx context.Context, mailbox string, out func(st
 }
 
 // GetFetch opens a message of a mailbox, from the bucket.
-func (x *Session) GetFetch(ctx context.Context, f cyrus.Fetch) (int64, io.ReadCloser, error) {
-	defer x.enter()()
+func (x *Session) GetFetch(ctx context.Context, f cyrus.Fetch) (size int64, body io.ReadCloser, err error) {
+	defer x.enter()(&err)
 	ctx = x.set.patient(ctx)
 	b, _, err := x.open(ctx, x.set.NameOf(f.Name))
 	if err != nil {
@@ -241,8 +253,8 @@ func (x *Session) GetFetch(ctx context.Context, f cyrus.Fetch) (int64, io.ReadCl
 	if m == nil || m.Missing {
 		return 0, nil, fmt.Errorf("message %s of %s: %w", f.GUID, f.Name, cyrus.ErrNonexistent)
 	}
-	body, err := b.openMessage(ctx, m)
-	return m.Size, body, err
+	body, err = b.openMessage(ctx, m)
+	return m.Size, body, x.set.errf(b, err)
 }
 
 // openMessage streams a message that the backup knows.
@@ -286,8 +298,9 @@ func (p *Partition) openMessage(ctx context.Context, m *history.MessageState, pl
 }
 
 // GetFetchSieve reports a script with its content.
-func (x *Session) GetFetchSieve(ctx context.Context, userid, filename string, out func(string, dlist.Value) error) error {
-	defer x.enter()()
+func (x *Session) GetFetchSieve(ctx context.Context, userid, filename string, out func(string, dlist.Value) error) (err error) {
+	defer x.enter()(&err)
+	out = toClient(out)
 	b, _, err := x.open(x.set.patient(ctx), UserName(userid))
 	if err != nil {
 		return err

@@ -47,8 +47,8 @@ func samePairs(a, b []dlist.Pair) bool {
 }
 
 // ApplySeen stores a user's seen state of one mailbox.
-func (x *Session) ApplySeen(ctx context.Context, s cyrus.Seen) error {
-	defer x.enter()()
+func (x *Session) ApplySeen(ctx context.Context, s cyrus.Seen) (err error) {
+	defer x.enter()(&err)
 	return x.apply(x.set.patient(ctx), UserName(s.UserID), one(
 		history.ItemKey{Kind: "seen", A: s.UserID, B: s.UniqueID},
 		&history.SeenEvent{User: s.UserID, UniqueID: s.UniqueID, Fields: s.Fields},
@@ -59,8 +59,8 @@ func (x *Session) ApplySeen(ctx context.Context, s cyrus.Seen) error {
 }
 
 // ApplySub subscribes a user to a mailbox, or ends that.
-func (x *Session) ApplySub(ctx context.Context, userid, mailbox string, subscribe bool) error {
-	defer x.enter()()
+func (x *Session) ApplySub(ctx context.Context, userid, mailbox string, subscribe bool) (err error) {
+	defer x.enter()(&err)
 	k := history.ItemKey{Kind: "sub", A: userid, B: mailbox}
 	e := &history.SubEvent{User: userid, Name: mailbox, Subscribed: subscribe}
 	c := removal(k, e)
@@ -71,8 +71,8 @@ func (x *Session) ApplySub(ctx context.Context, userid, mailbox string, subscrib
 }
 
 // ApplySieve stores a script.
-func (x *Session) ApplySieve(ctx context.Context, s cyrus.Sieve) error {
-	defer x.enter()()
+func (x *Session) ApplySieve(ctx context.Context, s cyrus.Sieve) (err error) {
+	defer x.enter()(&err)
 	e := &history.SieveEvent{
 		User: s.UserID, Filename: s.Filename, LastUpdate: s.LastUpdate,
 		GUID: sha1.Sum([]byte(s.Content)), Content: s.Content, Extra: s.Extra,
@@ -87,8 +87,8 @@ func (x *Session) ApplySieve(ctx context.Context, s cyrus.Sieve) error {
 
 // ApplyUnsieve removes a script; the client names the compiled form of the active one
 // when it deactivates it (imap/sync_support.c: sync_do_user_sieve).
-func (x *Session) ApplyUnsieve(ctx context.Context, userid, filename string) error {
-	defer x.enter()()
+func (x *Session) ApplyUnsieve(ctx context.Context, userid, filename string) (err error) {
+	defer x.enter()(&err)
 	return x.apply(x.set.patient(ctx), UserName(userid), func(st *indexState) ([]history.Event, error) {
 		if st == nil {
 			return nil, nil
@@ -134,8 +134,8 @@ func (x *Session) ApplyUnactivateSieve(ctx context.Context, userid string) error
 	return x.activate(ctx, userid, "")
 }
 
-func (x *Session) activate(ctx context.Context, userid, filename string) error {
-	defer x.enter()()
+func (x *Session) activate(ctx context.Context, userid, filename string) (err error) {
+	defer x.enter()(&err)
 	return x.apply(x.set.patient(ctx), UserName(userid), func(st *indexState) ([]history.Event, error) {
 		var active string
 		if st != nil {
@@ -152,8 +152,9 @@ func (x *Session) activate(ctx context.Context, userid, filename string) error {
 }
 
 // ApplyQuota stores the limits of a quota root.
-func (x *Session) ApplyQuota(ctx context.Context, q cyrus.Quota) error {
-	defer x.enter()()
+func (x *Session) ApplyQuota(ctx context.Context, q cyrus.Quota) (err error) {
+	defer x.enter()(&err)
+	x.owing(x.set.NameOf(q.Root))
 	return x.apply(x.set.patient(ctx), x.set.NameOf(q.Root), one(
 		history.ItemKey{Kind: "quota", A: q.Root}, &history.QuotaEvent{Root: q.Root, Fields: q.Fields},
 		func(old history.Event) bool {
@@ -163,15 +164,16 @@ func (x *Session) ApplyQuota(ctx context.Context, q cyrus.Quota) error {
 }
 
 // ApplyUnquota removes a quota root.
-func (x *Session) ApplyUnquota(ctx context.Context, root string) error {
-	defer x.enter()()
+func (x *Session) ApplyUnquota(ctx context.Context, root string) (err error) {
+	defer x.enter()(&err)
+	x.owing(x.set.NameOf(root))
 	return x.apply(x.set.patient(ctx), x.set.NameOf(root),
 		removal(history.ItemKey{Kind: "quota", A: root}, &history.UnquotaEvent{Root: root}))
 }
 
 // ApplyAnnotation stores an annotation of a mailbox or of the server.
-func (x *Session) ApplyAnnotation(ctx context.Context, a cyrus.MailboxAnnotation) error {
-	defer x.enter()()
+func (x *Session) ApplyAnnotation(ctx context.Context, a cyrus.MailboxAnnotation) (err error) {
+	defer x.enter()(&err)
 	if a.Value == nil {
 		return x.unannotate(ctx, a.Mailbox, a.Entry, a.UserID)
 	}
@@ -184,8 +186,8 @@ func (x *Session) ApplyAnnotation(ctx context.Context, a cyrus.MailboxAnnotation
 }
 
 // ApplyUnannotation removes an annotation.
-func (x *Session) ApplyUnannotation(ctx context.Context, mailbox, entry, userid string) error {
-	defer x.enter()()
+func (x *Session) ApplyUnannotation(ctx context.Context, mailbox, entry, userid string) (err error) {
+	defer x.enter()(&err)
 	return x.unannotate(ctx, mailbox, entry, userid)
 }
 
@@ -199,8 +201,8 @@ func annotationKey(mailbox, entry, userid string) history.ItemKey {
 }
 
 // ApplyUnuser notes that the account was deleted; everything stays in the history.
-func (x *Session) ApplyUnuser(ctx context.Context, userid string) error {
-	defer x.enter()()
+func (x *Session) ApplyUnuser(ctx context.Context, userid string) (err error) {
+	defer x.enter()(&err)
 	return x.apply(x.set.patient(ctx), UserName(userid), func(st *indexState) ([]history.Event, error) {
 		if st == nil {
 			return nil, nil

@@ -10,8 +10,8 @@ import (
 
 // ApplyRename renames a mailbox, from one backup to another where the owner changes
 // (the user was renamed, a shared mailbox was given to a user).
-func (x *Session) ApplyRename(ctx context.Context, r cyrus.Rename) error {
-	defer x.enter()()
+func (x *Session) ApplyRename(ctx context.Context, r cyrus.Rename) (err error) {
+	defer x.enter()(&err)
 	ctx = x.set.patient(ctx)
 	from, to := x.set.NameOf(r.Old), x.set.NameOf(r.New)
 	if from != to {
@@ -57,8 +57,9 @@ func makeRoom(st *indexState, name, uniqueid string) ([]history.Event, error) {
 }
 
 // ApplyUnmailbox deletes a mailbox; an unknown one is deleted already.
-func (x *Session) ApplyUnmailbox(ctx context.Context, name string) error {
-	defer x.enter()()
+func (x *Session) ApplyUnmailbox(ctx context.Context, name string) (err error) {
+	defer x.enter()(&err)
+	x.owing(x.set.NameOf(name))
 	return x.apply(x.set.patient(ctx), x.set.NameOf(name), func(st *indexState) ([]history.Event, error) {
 		if st == nil {
 			return nil, nil
@@ -73,8 +74,8 @@ func (x *Session) ApplyUnmailbox(ctx context.Context, name string) error {
 
 // ApplyExpunge marks records expunged that the source has cleaned up already. It
 // comes after GET FULLMAILBOX (client-behaviour.md f10).
-func (x *Session) ApplyExpunge(ctx context.Context, name, uniqueid string, uids []uint32) error {
-	defer x.enter()()
+func (x *Session) ApplyExpunge(ctx context.Context, name, uniqueid string, uids []uint32) (err error) {
+	defer x.enter()(&err)
 	return x.apply(x.set.patient(ctx), x.set.NameOf(name), func(st *indexState) ([]history.Event, error) {
 		m, err := existing(st, name)
 		if err != nil {

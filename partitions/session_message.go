@@ -27,8 +27,9 @@ func (x *Session) MessageUnreadable(context.Context) error {
 }
 
 // Message stages one message, for the partition of the backup that was opened last.
-func (x *Session) Message(ctx context.Context, _ string, guid cyrus.GUID, size int64, body io.Reader) error {
-	defer x.enter()()
+func (x *Session) Message(ctx context.Context, _ string, guid cyrus.GUID, size int64, body io.Reader) (err error) {
+	defer x.enter()(&err)
+	body = fromClient{body}
 	ctx = x.set.brief(ctx)
 	s, err := x.scope(ctx)
 	if err != nil {

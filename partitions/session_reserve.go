@@ -8,8 +8,8 @@ import (
 )
 
 // Reserve says which messages the client has to upload.
-func (x *Session) Reserve(ctx context.Context, _ string, names []string, guids []cyrus.GUID) ([]cyrus.GUID, error) {
-	defer x.enter()()
+func (x *Session) Reserve(ctx context.Context, _ string, names []string, guids []cyrus.GUID) (missing []cyrus.GUID, err error) {
+	defer x.enter()(&err)
 	ctx = x.set.brief(ctx)
 	if len(names) > 0 {
 		if _, _, err := x.open(ctx, x.set.NameOf(names[0])); err != nil {
@@ -23,7 +23,6 @@ func (x *Session) Reserve(ctx context.Context, _ string, names []string, guids [
 	if err != nil {
 		return nil, err
 	}
-	var missing []cyrus.GUID
 	err = x.set.index.View(func(t *index.Txn) error {
 		f := x.finder(t, s)
 		for _, g := range guids {

@@ -3,7 +3,6 @@ package partitions
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 
@@ -30,6 +29,8 @@ type Set struct {
 	end  context.CancelFunc
 	work sync.WaitGroup
 
+	troubles *troubles
+
 	checkpoints chan *Backup // due ones; one is written at a time
 
 	mu      sync.Mutex
@@ -49,11 +50,13 @@ func Open(opt Options) (*Set, error) {
 		backups:     map[string]*Backup{},
 		checkpoints: make(chan *Backup, 1024),
 	}
+	s.troubles = newTroubles(s.log, opt.Now)
 	s.life, s.end = context.WithCancel(context.Background())
 	for _, c := range opt.Partitions {
 		p := &Partition{name: c.Name, location: c.Location, set: s, asking: make(chan struct{}, 1)}
 		p.clock.log = opt.Logger.With("partition", p.name)
 		p.store = timed{Store: c.Store, clock: &p.clock, now: opt.Now}
+		p.watch()
 		p.pool = newPackPool(p)
 		p.objects = history.NewObjects(p.store, 64)
 		s.parts = append(s.parts, p)
@@ -141,5 +144,5 @@ func (s *Set) errf(b *Backup, err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("backup of %s: %w", b.name, err)
+	return &backupError{b: b, class: working, err: err}
 }

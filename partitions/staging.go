@@ -160,12 +160,16 @@ func (g *staging) flush(ctx context.Context, msgs []*stagedMessage) error {
 			packs[p] = struct{}{}
 		}
 	}
-	limit, stop := limited(ctx)
-	defer stop()
+	all, end := limited(ctx)
+	defer end()
 	for p := range packs {
-		if err := p.flush(limit); err != nil {
-			if limit.Err() != nil {
-				return fmt.Errorf("wait for a pack to be put: %w", givenUp(ctx, err))
+		limit, stop := p.pool.part.limitedPut(all)
+		err := p.flush(limit)
+		over := limit.Err() != nil
+		stop()
+		if err != nil {
+			if over {
+				return p.pool.part.unput(ctx, err)
 			}
 			return errors.Join(fmt.Errorf("%w: %w: %w", errLost, cyrus.ErrLocked, err), g.settle())
 		}

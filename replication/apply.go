@@ -7,29 +7,29 @@ import "context"
 // ask a mail server not to pass the change on; here they are the same.
 func applies() map[string]request {
 	t := map[string]request{
-		"MAILBOX":   {deferrable, (*conn).applyMailbox},
-		"RESERVE":   {deferrable, (*conn).applyReserve},
-		"MESSAGE":   {deferrable, (*conn).applyMessage},
-		"EXPUNGE":   {notDeferrable, whole(applyExpunge)},
-		"UNMAILBOX": {notDeferrable, whole(applyUnmailbox)},
-		"RENAME":    {notDeferrable, whole(applyRename)},
-		"UNUSER":    {notDeferrable, whole(applyUnuser)},
+		"MAILBOX":   {policy: deferrable, run: (*conn).applyMailbox},
+		"RESERVE":   {policy: deferrable, run: (*conn).applyReserve},
+		"MESSAGE":   {policy: deferrable, run: (*conn).applyMessage},
+		"EXPUNGE":   {policy: notDeferrable, run: whole(applyExpunge)},
+		"UNMAILBOX": {policy: droppable, run: whole(applyUnmailbox)},
+		"RENAME":    {policy: notDeferrable, run: whole(applyRename)},
+		"UNUSER":    {policy: droppable, run: whole(applyUnuser)},
 
-		"SEEN":             {promotable, whole(applySeen)},
-		"SUB":              {promotable, whole(applySub)},
-		"UNSUB":            {promotable, whole(applyUnsub)},
-		"SIEVE":            {promotable, whole(applySieve)},
-		"UNSIEVE":          {promotable, whole(applyUnsieve)},
-		"ACTIVATE_SIEVE":   {promotable, whole(applyActivateSieve)},
-		"UNACTIVATE_SIEVE": {promotable, whole(applyUnactivateSieve)},
+		"SEEN":             {policy: ignored, run: whole(applySeen)},
+		"SUB":              {policy: promotable, run: whole(applySub)},
+		"UNSUB":            {policy: promotable, run: whole(applyUnsub)},
+		"SIEVE":            {policy: promotable, run: whole(applySieve)},
+		"UNSIEVE":          {policy: promotable, run: whole(applyUnsieve)},
+		"ACTIVATE_SIEVE":   {policy: promotable, run: whole(applyActivateSieve)},
+		"UNACTIVATE_SIEVE": {policy: promotable, run: whole(applyUnactivateSieve)},
 
-		"QUOTA":        {neverRefused, whole(applyQuota)},
-		"UNQUOTA":      {neverRefused, whole(applyUnquota)},
-		"ANNOTATION":   {neverRefused, whole(applyAnnotation)},
-		"UNANNOTATION": {neverRefused, whole(applyUnannotation)},
+		"QUOTA":        {policy: quotaChain, run: whole(applyQuota)},
+		"UNQUOTA":      {policy: quotaChain, run: whole(applyUnquota)},
+		"ANNOTATION":   {policy: neverRefused, run: whole(applyAnnotation)},
+		"UNANNOTATION": {policy: neverRefused, run: whole(applyUnannotation)},
 
-		"FORCE":        {promotable, whole(applyForce)},
-		"CAPABILITIES": {promotable, whole(applyCapabilities)},
+		"FORCE":        {policy: promotable, run: whole(applyForce)},
+		"CAPABILITIES": {policy: promotable, run: whole(applyCapabilities)},
 	}
 	for _, name := range []string{"MAILBOX", "UNMAILBOX", "RENAME", "UNUSER"} {
 		t["LOCAL_"+name] = t[name]

@@ -41,6 +41,7 @@ type conn struct {
 
 	session Session // nil until the first command that needs one
 	subject string  // whom the current command is about, for slowdown and logs
+	within  bool    // between an answered GET USER or GET MAILBOXES and RESTART
 	scratch []byte  // for one reply line
 
 	commands context.Context // of what the Session does

@@ -3,6 +3,7 @@ package replication
 import (
 	"context"
 	"errors"
+	"log/slog"
 
 	"backupd/replication/cyrus"
 	"backupd/replication/dlist"
@@ -10,20 +11,33 @@ import (
 
 // failurePolicy says what a request does when the Session cannot carry it out,
 // beside the refusals that the client understands. The facts were found out
-// with a real client (client-behaviour.md 2 and 3): most commands do not take
-// LOCKED as "later" but spin at hundreds of connections a second, QUOTA refused
-// makes the client crash at each start, and a refusal of a shared mailbox can
-// lose its log entry. A close never loses anything.
+// with a real client (client-behaviour.md 2, 3 and 11): on its own, most commands do
+// not take LOCKED as "later" but spin at hundreds of connections a second, and a
+// refusal of a shared mailbox can lose its log entry. A close never loses anything.
+//
+// Busy (cyrus.ErrLocked) is trouble that ends by itself; unavailable
+// (cyrus.ErrUnavailable) lasts until somebody repairs something. Between an answered
+// GET USER or GET MAILBOXES and the next RESTART the client defers whatever is locked,
+// so there every policy but ignored is deferrable.
 type failurePolicy uint8
 
 const (
-	// deferrable: LOCKED is answered as it is, and the client comes back later.
+	// deferrable: both are answered LOCKED, and the client comes back later.
 	deferrable failurePolicy = iota
-	// promotable: LOCKED becomes a plain NO. The client then asks for more, by
+	// promotable: both become a plain NO. The client then asks for more, by
 	// GET META and GET USER, and at GET USER it understands LOCKED.
 	promotable
-	// notDeferrable: LOCKED closes the connection; the client keeps its log.
+	// ignored is promotable inside a unit of work, too: the client ignores every refusal.
+	ignored
+	// notDeferrable: both close the connection; the client keeps its log.
 	notDeferrable
+	// droppable: busy closes the connection, unavailable is NONEXISTENT: the client takes
+	// what it wanted to be removed for gone, and goes on to the next user.
+	droppable
+	// quotaChain: busy closes the connection, unavailable is a plain NO. The client then asks
+	// GET USER NIL and GET USER "", whose answers let it go on (get_user.go). No other
+	// error is ever shown to it.
+	quotaChain
 	// neverRefused: whatever the Session says, the client never sees a NO.
 	neverRefused
 )
@@ -80,7 +94,7 @@ func (c *conn) answer(ctx context.Context, what string, policy failurePolicy, er
 	if e := c.wireError(err); e != nil {
 		return e
 	}
-	if errors.Is(err, cyrus.ErrClose) {
+	if errors.Is(err, cyrus.ErrClose) && !errors.Is(err, cyrus.ErrUnavailable) {
 		return c.hangUp(what, err)
 	}
 	if err := c.dec.SkipLine(); err != nil {
@@ -120,17 +134,16 @@ func (c *conn) wireError(err error) error {
 
 // answerSession answers for what the Session could not do.
 func (c *conn) answerSession(ctx context.Context, what string, policy failurePolicy, err error) error {
-	if policy == neverRefused {
+	unavailable := errors.Is(err, cyrus.ErrUnavailable)
+	if unavailable || errors.Is(err, cyrus.ErrLocked) {
+		return c.putOff(ctx, what, policy, unavailable, err)
+	}
+	if policy == neverRefused || policy == quotaChain {
 		return c.hangUp(what, err)
 	}
-	if errors.Is(err, cyrus.ErrLocked) {
-		switch policy {
-		case promotable:
-			c.log().Info("locked", "command", what, "subject", c.subject, "err", err)
-			return c.refuse(ctx, what, unknownError(what, c.subject))
-		case notDeferrable:
-			return c.hangUp(what, err)
-		}
+	if errors.Is(err, cyrus.ErrAskUser) {
+		c.log().Info("command refused, so that the client compares the whole user", "command", what, "subject", c.subject, "err", err)
+		return c.reply(unknownError(what, c.subject))
 	}
 	line, known := refusal(err)
 	if !known {
@@ -138,11 +151,38 @@ func (c *conn) answerSession(ctx context.Context, what string, policy failurePol
 		return c.refuse(ctx, what, unknownError(what, c.subject))
 	}
 	c.log().Info("command refused", "command", what, "subject", c.subject, "err", err)
-	if errors.Is(err, cyrus.ErrLocked) {
-		// The client comes back once in each of its rounds: no need to slow it down.
-		return c.reply(line)
-	}
 	return c.refuse(ctx, what, line)
+}
+
+// putOff answers so that the client comes back later for this user, and goes on to
+// others now, as far as the command allows. The Session has logged what is unavailable.
+func (c *conn) putOff(ctx context.Context, what string, policy failurePolicy, unavailable bool, err error) error {
+	if c.within && policy != ignored {
+		policy = deferrable
+	}
+	level := slog.LevelInfo
+	if unavailable {
+		level = slog.LevelDebug
+	}
+	switch {
+	case policy == deferrable:
+		// The client comes back once in each of its rounds: no need to slow it down.
+		c.log().Log(ctx, level, "command deferred", "command", what, "subject", c.subject, "err", err)
+		return c.reply("NO IMAP_MAILBOX_LOCKED Mailbox locked")
+	case policy == promotable, policy == ignored, policy == quotaChain && unavailable:
+		// At once: it is GET USER that the client comes back with.
+		c.log().Log(ctx, level, "command refused, to be deferred at GET USER", "command", what, "subject", c.subject, "err", err)
+		return c.reply(unknownError(what, c.subject))
+	case policy == droppable && unavailable:
+		c.log().Warn("a removal is not recorded: its backup is unavailable; what was removed stays in the backup until sync_client -u",
+			"command", what, "subject", c.subject, "err", err)
+		return c.reply("NO IMAP_MAILBOX_NONEXISTENT No Such Mailbox")
+	}
+	if unavailable {
+		// A rolling client that master starts again comes back at once, with the same.
+		c.pause(ctx, what)
+	}
+	return c.hangUp(what, err)
 }
 
 // unknownError is what Cyrus says for every error that has no token. The client
@@ -163,6 +203,12 @@ func (c *conn) hangUp(what string, err error) error {
 
 // refuse writes line, later if the same was refused a moment ago.
 func (c *conn) refuse(ctx context.Context, what, line string) error {
+	c.pause(ctx, what)
+	return c.reply(line)
+}
+
+// pause waits if the same was refused a moment ago.
+func (c *conn) pause(ctx context.Context, what string) {
 	key := c.subject
 	if key == "" {
 		key = c.opt.Addr + " " + what
@@ -174,5 +220,4 @@ func (c *conn) refuse(ctx context.Context, what, line string) error {
 		case <-ctx.Done():
 		}
 	}
-	return c.reply(line)
 }

@@ -2,15 +2,28 @@ package replication
 
 import (
 	"context"
+	"fmt"
 
+	"backupd/replication/cyrus"
 	"backupd/replication/dlist"
 )
 
 // getUser is GET USER userid: every mailbox, quota root, seen state,
-// subscription and script of a user. GET USER NIL comes from a client that has
-// lost its way (imap/sync_client.c, do_sync); there is no good answer, see
-// replication-protocol.md 10.6.
+// subscription and script of a user.
+//
+// GET USER NIL comes from a rolling client whose QUOTA was refused
+// (imap/sync_support.c, sync_do_reader). OK makes it crash, NO makes it spin. After
+// LOCKED it logs the user "" for later and goes on to the next one; GET USER "" is then
+// answered OK, and it finds nothing to do (client-behaviour.md 11).
 func getUser(v dlist.Value) (action, error) {
+	switch {
+	case v.Kind == dlist.Nil:
+		return action{do: func(context.Context, *conn, Session) error {
+			return fmt.Errorf("GET USER NIL, which follows a refused QUOTA: %w", cyrus.ErrLocked)
+		}}, nil
+	case v.Kind == dlist.String && v.Str == "":
+		return action{do: func(context.Context, *conn, Session) error { return nil }}, nil
+	}
 	userid, err := name("USER", v)
 	return action{userid, func(ctx context.Context, c *conn, s Session) error {
 		return s.GetUser(ctx, userid, c.untagged)

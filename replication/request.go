@@ -15,6 +15,8 @@ type request struct {
 	// run reads the argument up to and with the line end, and does what is
 	// asked. On an error the rest of the command is still to be read.
 	run func(c *conn, ctx context.Context) error
+	// begins: once it is answered, the client defers all that follows up to RESTART together.
+	begins bool
 }
 
 // action is a request whose argument has been read.
@@ -94,6 +96,9 @@ func (c *conn) dispatch(ctx context.Context, verb string, table map[string]reque
 		return c.refuse(ctx, printable(what), "NO IMAP_PROTOCOL_ERROR Protocol error")
 	}
 	err = r.run(c, ctx)
+	if err == nil && r.begins {
+		c.within = true
+	}
 	if errors.Is(err, errExtraArgs) {
 		return c.refuseLine("BAD Unexpected extra arguments to " + verb)
 	}

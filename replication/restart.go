@@ -9,6 +9,7 @@ func (c *conn) restart(ctx context.Context, verb string) error {
 	if done, err := c.endOfLine(verb); !done {
 		return err
 	}
+	c.within = false
 	if c.session != nil {
 		c.session.Restart(ctx)
 	}

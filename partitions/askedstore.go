@@ -1,0 +1,169 @@
+package partitions
+
+import (
+	"context"
+	"errors"
+	"io"
+	"iter"
+	"time"
+
+	"backupd/objstore"
+)
+
+// askedStore is the store of a partition as everything in a daemon asks it. Its errors say
+// which partition they are of, and while the partition is given up it asks nothing.
+type askedStore struct {
+	objstore.Store
+	p *Partition
+}
+
+// watch puts an askedStore before the store of the partition.
+func (p *Partition) watch() {
+	s := askedStore{p.store, p}
+	p.store = s
+	p.storing.recheck = min(recheckMost, p.set.opt.OutageWait/100)
+	p.reading.recheck, p.reading.probe = p.storing.recheck, s.ask
+}
+
+// storeError is an error of a partition's store, or about what stands in the partition
+// for all of its backups.
+type storeError struct {
+	p   *Partition
+	op  string // of objstore.Error; "" when it is no answer of a store
+	err error
+}
+
+func (e *storeError) Error() string { return e.err.Error() }
+func (e *storeError) Unwrap() error { return e.err }
+
+// ofPartition marks err as being about the whole partition.
+func (p *Partition) ofPartition(err error) error {
+	if marked := (*storeError)(nil); err == nil || errors.As(err, &marked) {
+		return err
+	}
+	return &storeError{p: p, err: err}
+}
+
+// may says whether a request may be made now.
+func (s askedStore) may(ctx context.Context, op, key string) error {
+	err := s.p.reading.verdict(ctx)
+	if err == nil && op == "put" {
+		err = s.p.storing.verdict(ctx)
+	}
+	if err == nil {
+		return nil
+	}
+	return &storeError{s.p, op, &objstore.Error{Op: op, Key: key, Temporary: ctx.Err() == nil, Err: err}}
+}
+
+// noted takes the outcome of a request, and marks its error.
+func (s askedStore) noted(ctx context.Context, op string, err error) error {
+	if err != nil && ctx.Err() != nil {
+		return &storeError{s.p, op, err} // it was given up here; that says nothing of the store
+	}
+	var failed error
+	if unanswered(err) {
+		failed = err
+	}
+	if op == "put" {
+		s.p.storing.noted(failed)
+	} else {
+		s.p.reading.noted(failed)
+	}
+	if failed == nil {
+		s.p.answered.Store(time.Now().UnixNano())
+	}
+	if err != nil {
+		return &storeError{s.p, op, err}
+	}
+	s.p.set.troubles.worked(s.p.name, classOf(op))
+	return nil
+}
+
+// ask asks the store whether it answers at all, for everybody who waits for it.
+func (s askedStore) ask() {
+	s.p.set.work.Go(func() {
+		defer s.p.reading.endQuestion()
+		ctx, stop := context.WithTimeout(s.p.set.life, probeTime)
+		defer stop()
+		_, err := s.Store.Stat(ctx, repositoryKey)
+		_ = s.noted(ctx, "stat", err) // whoever asks next hears of it
+	})
+}
+
+// classOf tells puts from other requests: who may read need not be allowed to write.
+func classOf(op string) string {
+	if op == "put" {
+		return "put"
+	}
+	return "get"
+}
+
+func (s askedStore) Put(ctx context.Context, key string, body objstore.Body, o objstore.PutOptions) (objstore.Info, error) {
+	if err := s.may(ctx, "put", key); err != nil {
+		return objstore.Info{}, err
+	}
+	i, err := s.Store.Put(ctx, key, body, o)
+	return i, s.noted(ctx, "put", err)
+}
+
+func (s askedStore) Stat(ctx context.Context, key string) (objstore.Info, error) {
+	if err := s.may(ctx, "stat", key); err != nil {
+		return objstore.Info{}, err
+	}
+	i, err := s.Store.Stat(ctx, key)
+	return i, s.noted(ctx, "stat", err)
+}
+
+func (s askedStore) Get(ctx context.Context, key string, off, n int64) (*objstore.Object, error) {
+	if err := s.may(ctx, "get", key); err != nil {
+		return nil, err
+	}
+	o, err := s.Store.Get(ctx, key, off, n)
+	if err = s.noted(ctx, "get", err); err != nil {
+		return nil, err
+	}
+	o.ReadCloser = askedBody{o.ReadCloser, s, ctx}
+	return o, nil
+}
+
+func (s askedStore) Delete(ctx context.Context, key string) error {
+	if err := s.may(ctx, "delete", key); err != nil {
+		return err
+	}
+	return s.noted(ctx, "delete", s.Store.Delete(ctx, key))
+}
+
+func (s askedStore) List(ctx context.Context, prefix, after string) iter.Seq2[objstore.Info, error] {
+	return func(yield func(objstore.Info, error) bool) {
+		if err := s.may(ctx, "list", prefix); err != nil {
+			yield(objstore.Info{}, err)
+			return
+		}
+		first := true
+		for info, err := range s.Store.List(ctx, prefix, after) {
+			if err != nil || first {
+				err = s.noted(ctx, "list", err)
+			}
+			first = false
+			if !yield(info, err) {
+				return
+			}
+		}
+	}
+}
+
+// askedBody marks what goes wrong in the middle of a body.
+type askedBody struct {
+	io.ReadCloser
+	s   askedStore
+	ctx context.Context // the Get's
+}
+
+func (b askedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = b.s.noted(b.ctx, "get", err)
+	}
+	return n, err
+}

@@ -1,0 +1,82 @@
+package partitions
+
+import (
+	"strings"
+	"time"
+)
+
+// troubleKind is why a backup or a partition cannot be used.
+type troubleKind string
+
+const (
+	// Of a partition.
+	troubleNoAnswer    troubleKind = "no-answer"
+	troubleNoSpace     troubleKind = "no-space"
+	troubleDenied      troubleKind = "denied"
+	troubleNoBucket    troubleKind = "no-bucket"
+	troubleEmptied     troubleKind = "emptied"
+	troubleUnsupported troubleKind = "unsupported"
+	troubleStore       troubleKind = "store" // any other answer that makes no sense
+	// Of a backup, or of a partition as a whole.
+	troubleDamage  troubleKind = "damage"
+	troubleVersion troubleKind = "version"
+	// Of a backup.
+	troubleForeign  troubleKind = "foreign"
+	troubleTwice    troubleKind = "twice"
+	troubleMoved    troubleKind = "moved"
+	troubleSealed   troubleKind = "sealed"
+	troubleInternal troubleKind = "internal"
+)
+
+// quiet is how long a trouble must not have been met before a success ends it. An answer
+// ends at once what was no answer.
+func (k troubleKind) quiet() time.Duration {
+	if k == troubleNoAnswer || k == troubleNoSpace {
+		return 0
+	}
+	return troubleQuiet
+}
+
+// advice says what somebody can do about it.
+func (k troubleKind) advice(s troubleScope) string {
+	switch k {
+	case troubleNoAnswer:
+		return "look at the store and at the network; clients come back by themselves"
+	case troubleNoSpace:
+		return "make room in the store, or raise its quota"
+	case troubleDenied:
+		return "check the credentials and the bucket policy: backupd needs to get, put, head and list below its prefix"
+	case troubleNoBucket:
+		return "check the location in imapd.conf: the bucket or directory is not there"
+	case troubleEmptied:
+		return "mount the disk, or correct the location in imapd.conf; administration.md has more"
+	case troubleUnsupported:
+		return "the store lacks something that backupd needs: see backup-imapd.conf(5), backup_exclusive"
+	case troubleVersion:
+		return "a newer version wrote this: update backupd on this host"
+	case troubleForeign:
+		return "see whose backup.json this is; ctl_backups set-aside -f " + s.backup + " lets a new backup begin"
+	case troubleTwice:
+		return "remove or rename one of the two: ctl_backups(8)"
+	case troubleMoved:
+		return "finish the move: ctl_backups move " + s.owner() + " PARTITION"
+	case troubleSealed:
+		return "see ctl_backups(8)"
+	case troubleDamage:
+		if s.backup == "" {
+			return "restore repository.json from another copy of the bucket"
+		}
+		return "ctl_backups verify --repair -f " + s.backup
+	case troubleInternal:
+		return "look at the lines before this one; please report it"
+	}
+	return "look at the store's own log"
+}
+
+// owner is the backup as the tools take it.
+func (s troubleScope) owner() string {
+	if user, ok := strings.CutPrefix(s.backup, KindUser+"/"); ok {
+		return user
+	}
+	return "-f " + s.backup
+}
