@@ -17,9 +17,10 @@ import (
 // another. Every method may be called from many goroutines. An object is written
 // whole or not at all: after a nil error from Put it is durable and readable by
 // everybody; after an error it may be there or not (an unclear answer), never in
-// part. All errors are *Error and match the sentinels below with errors.Is, or
-// context.Canceled and context.DeadlineExceeded when the caller's context ended.
-// Keys keep to CheckKey.
+// part. What Get and Stat show, and the object that ErrExist speaks of, is durable
+// too, whoever put it: a writer may build on it. All errors are *Error and match the
+// sentinels below with errors.Is, or context.Canceled and context.DeadlineExceeded
+// when the caller's context ended. Keys keep to CheckKey.
 type Store interface {
 	// Put writes the object. With opt.IfAbsent it fails with ErrExist when the key
 	// is taken; with opt.IfMatch it fails with ErrPrecondition when the object's

@@ -76,11 +76,13 @@ func newBackup(s *Set, n Name) *Backup {
 
 // begin takes the backup's turn; end gives it back.
 func (b *Backup) begin(ctx context.Context) error {
+	limit, stop := limited(ctx)
+	defer stop()
 	select {
 	case b.turn <- struct{}{}:
 		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+	case <-limit.Done():
+		return fmt.Errorf("%s is in use: %w", b.path, givenUp(ctx, limit.Err()))
 	}
 }
 

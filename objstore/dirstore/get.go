@@ -3,7 +3,6 @@ package dirstore
 import (
 	"context"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"time"
@@ -13,30 +12,33 @@ import (
 	"backupd/objstore"
 )
 
-// Get opens the file. A replacement meanwhile does not change what is read.
+// Get opens the file. A replacement meanwhile does not change what is read. The
+// object has been made durable, as for Stat.
 func (s *Store) Get(ctx context.Context, key string, off, n int64) (*objstore.Object, error) {
-	now := s.now()
-	obj, err := s.get(ctx, key, off, n)
-	if err != nil {
-		return nil, failed("get", key, now, err)
-	}
-	obj.StoreTime = now
-	return obj, nil
+	drop := func(o *objstore.Object) { _ = o.Close() } // nothing was written
+	return run(ctx, s, "get", key, drop, func(c *call) (*objstore.Object, error) {
+		now := s.now(c)
+		obj, err := s.get(ctx, c, key, off, n, now)
+		if err != nil {
+			return nil, failed("get", key, now, err)
+		}
+		obj.StoreTime = now
+		return obj, nil
+	})
 }
 
-func (s *Store) get(ctx context.Context, key string, off, n int64) (*objstore.Object, error) {
-	if err := s.check(ctx, key); err != nil {
+func (s *Store) get(ctx context.Context, c *call, key string, off, n int64, now time.Time) (*objstore.Object, error) {
+	if err := s.check(c.ctx, key); err != nil {
 		return nil, err
 	}
-	// O_NONBLOCK: not to hang on a FIFO that somebody put there.
-	f, err := os.OpenFile(s.path(key), os.O_RDONLY|unix.O_NONBLOCK, 0)
+	f, err := openFile(c, s.path(key))
 	if absent(err) {
-		return nil, s.missing()
+		return nil, s.missing(c)
 	}
 	if err != nil {
 		return nil, err
 	}
-	obj, err := openSpan(ctx, f, key, off, n)
+	obj, err := s.openSpan(ctx, c, f, key, off, n, now)
 	if err != nil {
 		_ = f.Close() // nothing was written
 		return nil, err
@@ -44,46 +46,75 @@ func (s *Store) get(ctx context.Context, key string, off, n int64) (*objstore.Ob
 	return obj, nil
 }
 
-func openSpan(ctx context.Context, f *os.File, key string, off, n int64) (*objstore.Object, error) {
-	info, err := statFile(f, key)
+// openFile opens for reading. O_NONBLOCK: not to hang on a FIFO that somebody put there.
+func openFile(c *call, path string) (f *os.File, err error) {
+	err = c.do("open", path, func() (err error) {
+		f, err = os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+		return err
+	})
+	return f, err
+}
+
+func (s *Store) openSpan(ctx context.Context, c *call, f *os.File, key string, off, n int64, now time.Time) (*objstore.Object, error) {
+	st, err := statFile(f)
 	if err != nil {
 		return nil, err
 	}
+	if err := s.settle(c, key, st, now); err != nil {
+		return nil, err
+	}
+	info := fileInfo(st, key)
 	start, length, err := objstore.Span(off, n, info.Size)
 	if err != nil {
 		return nil, err
 	}
-	r := &reader{ctx: ctx, key: key, r: io.NewSectionReader(f, start, length)}
-	return &objstore.Object{Info: info, ReadCloser: &fileBody{r, f}}, nil
+	return &objstore.Object{Info: info, ReadCloser: &body{s: s, ctx: ctx, key: key, f: f, off: start, rest: length}}, nil
 }
 
-// Stat looks at the file's inode, behind a symbolic link too, as Get does.
+// Stat looks at the file's inode, behind a symbolic link too, as Get does. What it
+// shows has been made durable: somebody may be about to put the next commit on top.
 func (s *Store) Stat(ctx context.Context, key string) (objstore.Info, error) {
-	now := s.now()
-	if err := s.check(ctx, key); err != nil {
-		return objstore.Info{}, failed("stat", key, now, err)
-	}
-	st, err := os.Stat(s.path(key))
-	switch {
-	case absent(err), err == nil && !st.Mode().IsRegular():
-		err = s.missing()
-	case err == nil:
-		info := fileInfo(st, key)
+	return run(ctx, s, "stat", key, nil, func(c *call) (objstore.Info, error) {
+		now := s.now(c)
+		info, err := s.stat(c, key, now)
+		if err != nil {
+			return objstore.Info{}, failed("stat", key, now, err)
+		}
 		info.StoreTime = now
 		return info, nil
-	}
-	return objstore.Info{}, failed("stat", key, now, err)
+	})
 }
 
-func statFile(f *os.File, key string) (objstore.Info, error) {
-	st, err := f.Stat()
+func (s *Store) stat(c *call, key string, now time.Time) (objstore.Info, error) {
+	if err := s.check(c.ctx, key); err != nil {
+		return objstore.Info{}, err
+	}
+	var st fs.FileInfo
+	err := c.do("stat", s.path(key), func() (err error) {
+		st, err = os.Stat(s.path(key))
+		return err
+	})
+	switch {
+	case absent(err), err == nil && !st.Mode().IsRegular():
+		return objstore.Info{}, s.missing(c)
+	case err == nil:
+		err = s.settle(c, key, st, now)
+	}
 	if err != nil {
 		return objstore.Info{}, err
 	}
-	if !st.Mode().IsRegular() {
-		return objstore.Info{}, objstore.ErrNotExist
-	}
 	return fileInfo(st, key), nil
+}
+
+func statFile(f *os.File) (fs.FileInfo, error) {
+	st, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !st.Mode().IsRegular() {
+		return nil, objstore.ErrNotExist
+	}
+	return st, nil
 }
 
 // fileInfo describes a file. Put keeps the modification times of a key's versions
@@ -96,28 +127,3 @@ func fileInfo(st fs.FileInfo, key string) objstore.Info {
 		Modified: st.ModTime().Truncate(time.Millisecond), // the rest is made up, see place
 	}
 }
-
-// reader ends when its context does.
-type reader struct {
-	ctx context.Context // the call's that opened the body
-	key string
-	r   io.Reader
-}
-
-func (r *reader) Read(p []byte) (int, error) {
-	if err := ended(r.ctx, "get", r.key); err != nil {
-		return 0, err
-	}
-	n, err := r.r.Read(p)
-	if err != nil && err != io.EOF {
-		err = failed("get", r.key, time.Time{}, err)
-	}
-	return n, err
-}
-
-type fileBody struct {
-	io.Reader
-	f *os.File
-}
-
-func (b *fileBody) Close() error { return b.f.Close() }

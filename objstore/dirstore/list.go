@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"strings"
+	"time"
 
 	"backupd/objstore"
 )
@@ -20,28 +21,34 @@ const defaultPage = 4096
 
 const readBatch = 512
 
-// List walks the tree in the order of keys, one page of one directory per level in memory.
+// List walks the tree in the order of keys, one page of one directory per level in
+// memory. It syncs nothing: whoever builds on an object asks for it.
 func (s *Store) List(ctx context.Context, prefix, startAfter string) iter.Seq2[objstore.Info, error] {
 	return func(yield func(objstore.Info, error) bool) {
-		now := s.now()
 		w := &walk{s: s, ctx: ctx, prefix: prefix, after: startAfter}
+		now, err := run(ctx, s, "list", prefix, nil, func(c *call) (time.Time, error) {
+			now := s.now(c)
+			if err := s.rootThere(c); err != nil {
+				return now, failed("list", prefix, now, err)
+			}
+			return now, nil
+		})
 		w.yield = func(info objstore.Info) bool {
 			info.StoreTime = now
 			return yield(info, nil)
 		}
 		dir, _ := path.Split(prefix) // the deepest directory that holds all keys with the prefix
-		err := s.rootThere()
 		if err == nil && (dir == "" || objstore.CheckKey(strings.TrimSuffix(dir, "/")) == nil) {
 			_, err = w.dir(dir)
 		}
 		if err != nil {
-			yield(objstore.Info{}, failed("list", prefix, now, err))
+			yield(objstore.Info{}, err)
 		}
 	}
 }
 
-func (s *Store) rootThere() error {
-	if err := s.missing(); !errors.Is(err, objstore.ErrNotExist) {
+func (s *Store) rootThere(c *call) error {
+	if err := s.missing(c); !errors.Is(err, objstore.ErrNotExist) {
 		return err
 	}
 	return nil
@@ -63,7 +70,7 @@ func (w *walk) dir(dir string) (more bool, err error) {
 			return false, err
 		}
 		for _, name := range page {
-			if err := w.ctx.Err(); err != nil {
+			if err := ended(w.ctx, "list", w.prefix); err != nil {
 				return false, err
 			}
 			if more, err := w.entry(dir + name); !more || err != nil {
@@ -81,12 +88,21 @@ func (w *walk) entry(key string) (more bool, err error) {
 	if strings.HasSuffix(key, "/") {
 		return w.dir(key)
 	}
-	st, err := os.Stat(w.s.path(key))
+	st, err := ask(w, func(c *call) (st fs.FileInfo, err error) {
+		err = c.do("stat", w.s.path(key), func() (err error) {
+			st, err = os.Stat(w.s.path(key))
+			return err
+		})
+		if absent(err) {
+			err = nil
+		}
+		return st, err
+	})
 	switch {
-	case absent(err), err == nil && !st.Mode().IsRegular():
-		return true, nil // removed since its name was read
 	case err != nil:
 		return false, err
+	case st == nil || !st.Mode().IsRegular():
+		return true, nil // removed since its name was read
 	}
 	return w.yield(fileInfo(st, key)), nil
 }
@@ -94,21 +110,38 @@ func (w *walk) entry(key string) (more bool, err error) {
 // page reads the smallest names after last that can lead to keys of the listing. The
 // names of directories end with a slash, so that they sort as their keys do.
 func (w *walk) page(dir, last string) ([]string, error) {
-	f, err := os.Open(w.s.path(strings.TrimSuffix(dir, "/")))
-	if absent(err) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	names, err := w.smallest(f, dir, last)
-	return names, errors.Join(err, f.Close())
+	return ask(w, func(c *call) ([]string, error) {
+		f, err := openFile(c, w.s.path(strings.TrimSuffix(dir, "/")))
+		if absent(err) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		names, err := w.smallest(c, f, dir, last)
+		return names, errors.Join(err, f.Close())
+	})
 }
 
-func (w *walk) smallest(f *os.File, dir, last string) ([]string, error) {
+// ask makes one call of the walk. None lasts while the consumer works.
+func ask[T any](w *walk, fn func(c *call) (T, error)) (T, error) {
+	return run(w.ctx, w.s, "list", w.prefix, nil, func(c *call) (T, error) {
+		v, err := fn(c)
+		if err != nil {
+			err = failed("list", w.prefix, w.s.now(c), err)
+		}
+		return v, err
+	})
+}
+
+func (w *walk) smallest(c *call, f *os.File, dir, last string) ([]string, error) {
 	var names maxHeap
 	for {
-		entries, err := f.ReadDir(readBatch)
+		var entries []fs.DirEntry
+		err := c.do("readdir", f.Name(), func() (err error) {
+			entries, err = f.ReadDir(readBatch)
+			return err
+		})
 		for _, e := range entries {
 			name := w.entryName(dir, e)
 			if name == "" || name <= last || !w.wants(dir+name) {

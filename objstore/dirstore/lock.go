@@ -1,9 +1,9 @@
 package dirstore
 
 import (
-	"context"
 	"errors"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,21 +16,25 @@ type lock struct {
 	turn chan struct{}
 }
 
+// closePatience is how long close waits for the calls that use the lock.
+const closePatience = 5 * time.Second
+
 func newLock(file *os.File) *lock { return &lock{file: file, turn: make(chan struct{}, 1)} }
 
 // with runs fn while the lock is held.
-func (l *lock) with(ctx context.Context, fn func() error) (err error) {
+func (l *lock) with(c *call, fn func() error) (err error) {
 	select {
 	case l.turn <- struct{}{}:
-	case <-ctx.Done():
-		return ctx.Err()
+	case <-c.ctx.Done():
+		return c.ctx.Err()
 	}
 	defer func() { <-l.turn }()
-	if err := l.take(); err != nil {
+	if err := c.do("flock", l.file.Name(), l.take); err != nil {
 		return err
 	}
 	defer func() {
-		if e := flock(l.file, unix.LOCK_UN); e != nil && err == nil {
+		e := c.always("unlock", l.file.Name(), func() error { return flock(l.file, unix.LOCK_UN) })
+		if e != nil && err == nil {
 			err = e
 		}
 	}()
@@ -71,10 +75,15 @@ func (l *lock) reopen() error {
 	return err
 }
 
+// close leaves the file to the end of the process if a call that hangs still uses it.
 func (l *lock) close() error {
-	l.turn <- struct{}{}
-	defer func() { <-l.turn }()
-	return l.file.Close()
+	select {
+	case l.turn <- struct{}{}:
+		defer func() { <-l.turn }()
+		return l.file.Close()
+	case <-time.After(closePatience):
+		return nil
+	}
 }
 
 func flock(f *os.File, how int) error {

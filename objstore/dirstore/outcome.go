@@ -41,11 +41,13 @@ func outcome(err error) error {
 }
 
 // passes says whether the error may go away by itself. EIO is among them: a soft NFS
-// mount answers it for a server that is away, and each put writes a file of its own,
-// so that trying again after a failed fsync is sound.
+// mount answers it for a server that is away. Trying again after a failed fsync is
+// sound: each put writes a file of its own, and what is in doubt is written again.
 func passes(err error) bool {
-	if errors.Is(err, objstore.ErrNoSpace) {
-		return true
+	for _, own := range []error{objstore.ErrNoSpace, errHangs, errUnsynced, errReplaced} {
+		if errors.Is(err, own) {
+			return true
+		}
 	}
 	for _, errno := range []unix.Errno{unix.EIO, unix.ESTALE, unix.ETIMEDOUT, unix.EAGAIN, unix.EBUSY,
 		unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.EINTR} {
@@ -57,12 +59,19 @@ func passes(err error) bool {
 }
 
 // missing tells an object that is not there from a root that is not there.
-func (s *Store) missing() error {
+func (s *Store) missing(c *call) error {
 	mark := s.root
 	if s.clock != "" {
 		mark = s.path(hidden)
 	}
-	if _, err := os.Lstat(mark); errors.Is(err, fs.ErrNotExist) {
+	err := c.do("stat", mark, func() error {
+		_, err := os.Lstat(mark)
+		return err
+	})
+	if left(err) {
+		return err
+	}
+	if errors.Is(err, fs.ErrNotExist) {
 		return objstore.ErrNoBucket
 	}
 	return objstore.ErrNotExist

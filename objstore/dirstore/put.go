@@ -20,104 +20,161 @@ const tempPattern = "put-*"
 var errBelow = fmt.Errorf("%w: other keys lie below it", objstore.ErrKey)
 
 // Put writes a temporary file, syncs it, and gives it its name: by link when the key
-// must be free (link never replaces), else by rename under the root's lock.
+// must be free (link never replaces), else by rename under the root's lock. Where the
+// key is taken, the object that has it is durable before the answer is ErrExist.
 func (s *Store) Put(ctx context.Context, key string, body objstore.Body, opt objstore.PutOptions) (objstore.Info, error) {
-	info, err := s.put(ctx, key, body, opt, s.now())
-	// The time of the answer, not of the question: whoever was held up in between, by a
-	// server that hung or by sleep, has to see that it was.
-	now := s.now()
-	if err != nil {
-		return objstore.Info{}, failed("put", key, now, err)
-	}
-	info.StoreTime = now
-	return info, nil
+	return run(ctx, s, "put", key, nil, func(c *call) (objstore.Info, error) {
+		info, err := s.put(c, key, body, opt, s.now(c))
+		// The time of the answer, not of the question: whoever was held up in between, by a
+		// server that hung or by sleep, has to see that it was.
+		now := s.now(c)
+		if err != nil {
+			return objstore.Info{}, failed("put", key, now, err)
+		}
+		info.StoreTime = now
+		return info, nil
+	})
 }
 
-func (s *Store) put(ctx context.Context, key string, body objstore.Body, opt objstore.PutOptions, now time.Time) (objstore.Info, error) {
-	if err := s.check(ctx, key); err != nil {
+func (s *Store) put(c *call, key string, body objstore.Body, opt objstore.PutOptions, now time.Time) (info objstore.Info, err error) {
+	if err := s.check(c.ctx, key); err != nil {
 		return objstore.Info{}, err
 	}
 	if s.clock == "" {
 		return objstore.Info{}, fmt.Errorf("%w: the directory is not writable", objstore.ErrDenied)
 	}
-	temp, err := os.CreateTemp(s.path(hidden), tempPattern) // 0600
-	if absent(err) {
-		return objstore.Info{}, s.missing()
-	}
+	temp, err := s.createTemp(c)
 	if err != nil {
 		return objstore.Info{}, err
 	}
-	info, err := s.place(ctx, temp, key, body, opt, now)
-	if err != nil || opt.IfAbsent { // after a rename the temporary name is gone
-		// Not an error of the put, whose outcome is decided: sweep finds what stays.
-		_ = os.Remove(temp.Name())
+	info, err = s.place(c, temp, key, body, opt, now)
+	// After a rename the temporary name is gone.
+	err = errors.Join(err, s.closeTemp(c, temp, err != nil || opt.IfAbsent))
+	if errors.Is(err, objstore.ErrExist) {
+		err = s.taken(c, key, now, err)
 	}
-	return info, errors.Join(err, temp.Close())
+	return info, err
 }
 
-func (s *Store) place(ctx context.Context, temp *os.File, key string, body objstore.Body, opt objstore.PutOptions, now time.Time) (objstore.Info, error) {
-	if err := fill(ctx, temp, body); err != nil {
+func (s *Store) createTemp(c *call) (temp *os.File, err error) {
+	err = c.do("create", s.path(hidden), func() (err error) {
+		temp, err = os.CreateTemp(s.path(hidden), tempPattern) // 0600
+		return err
+	})
+	if absent(err) {
+		err = s.missing(c)
+	}
+	return temp, err
+}
+
+// closeTemp closes the file, and removes its first name. That this fails is no error of
+// a put, whose outcome is decided: sweep finds what stays.
+func (s *Store) closeTemp(c *call, temp *os.File, remove bool) error {
+	if remove {
+		_ = c.always("unlink", temp.Name(), func() error { return os.Remove(temp.Name()) })
+	}
+	return c.always("close", temp.Name(), temp.Close)
+}
+
+// taken makes the object durable that has the key: ErrExist says that it is there, and
+// for bytes that are the same, or for a put that took effect unseen, that is success.
+func (s *Store) taken(c *call, key string, now time.Time, exist error) error {
+	_, err := s.stat(c, key, now)
+	if err != nil && !errors.Is(err, objstore.ErrNotExist) { // removed meanwhile
+		return err
+	}
+	return exist
+}
+
+func (s *Store) place(c *call, temp *os.File, key string, body objstore.Body, opt objstore.PutOptions, now time.Time) (objstore.Info, error) {
+	if err := fill(c, temp, body); err != nil {
 		return objstore.Info{}, err
 	}
 	// The fraction below a millisecond is chosen at random, so that two versions of an
 	// object never have the same ETag (see etag), not even after removal.
 	stamp := now.Truncate(time.Millisecond).Add(rand.N(time.Millisecond))
-	if err := setTime(temp.Name(), stamp); err != nil {
+	if err := c.do("attributes", temp.Name(), func() error { return setTime(temp.Name(), stamp) }); err != nil {
 		return objstore.Info{}, err
 	}
-	if err := temp.Sync(); err != nil {
+	if err := c.do("fsync", temp.Name(), temp.Sync); err != nil {
+		return objstore.Info{}, err // the kernel may take its pages for clean: it is never given a name
+	}
+	if err := s.name(c, temp, key, opt, stamp); err != nil {
 		return objstore.Info{}, err
 	}
-	if err := ctx.Err(); err != nil {
+	st, err := statFile(temp)
+	if err != nil {
 		return objstore.Info{}, err
 	}
-	if err := s.name(ctx, temp, key, opt, stamp); err != nil {
-		return objstore.Info{}, err
-	}
-	if err := syncDir(filepath.Dir(s.path(key))); err != nil {
-		return objstore.Info{}, err
-	}
-	return statFile(temp, key)
+	s.know(key, st)
+	return fileInfo(st, key), nil
 }
 
-func fill(ctx context.Context, temp *os.File, body objstore.Body) error {
-	r := &reader{ctx: ctx, r: io.NewSectionReader(body, 0, body.Size())}
-	n, err := io.Copy(temp, r)
-	switch {
-	case err != nil:
-		return err
-	case n != body.Size():
-		return fmt.Errorf("body: %w", io.ErrUnexpectedEOF)
+// fill copies the body by way of a buffer of its own: a call that was given up must not
+// write what the caller's memory holds by then.
+func fill(c *call, temp *os.File, body objstore.Body) error {
+	size := body.Size()
+	buf := make([]byte, min(size, readAtMost))
+	for off := int64(0); off < size; {
+		part := buf[:min(int64(len(buf)), size-off)]
+		n, err := c.readBody(func() (int, error) { return body.ReadAt(part, off) })
+		if n < len(part) {
+			if err == nil || err == io.EOF {
+				err = io.ErrUnexpectedEOF
+			}
+			return fmt.Errorf("body: %w", err)
+		}
+		if _, err := (stepWriter{c, temp}).Write(part); err != nil {
+			return err
+		}
+		off += int64(n)
 	}
 	return nil
 }
 
+// stepWriter writes to a file by the call's system calls.
+type stepWriter struct {
+	c *call
+	f *os.File
+}
+
+func (w stepWriter) Write(p []byte) (n int, err error) {
+	err = w.c.do("write", w.f.Name(), func() (err error) {
+		n, err = w.f.Write(p)
+		return err
+	})
+	return n, err
+}
+
 // name gives the file its key, and makes the directories that are missing.
-func (s *Store) name(ctx context.Context, temp *os.File, key string, opt objstore.PutOptions, stamp time.Time) error {
+func (s *Store) name(c *call, temp *os.File, key string, opt objstore.PutOptions, stamp time.Time) error {
 	target := s.path(key)
+	dir := filepath.Dir(target)
 	try := func() error {
-		if err := s.makeDirs(filepath.Dir(target)); err != nil {
+		if err := s.makeDirs(c, dir); err != nil {
 			return err
 		}
-		if opt.IfAbsent {
-			return link(temp, target)
-		}
-		return s.lock.with(ctx, func() error { return replace(temp, target, key, opt, stamp) })
+		return s.syncAfter(c, dir, func() error {
+			if opt.IfAbsent {
+				return link(c, temp, target)
+			}
+			return s.lock.with(c, func() error { return replace(c, temp, target, key, opt, stamp) })
+		})
 	}
 	err := try()
 	if errors.Is(err, unix.ENOENT) { // somebody removed a directory by hand: what we remember is wrong
 		s.forget()
 		err = try()
 	}
-	if errors.Is(err, unix.ENOENT) && errors.Is(s.missing(), objstore.ErrNoBucket) {
+	if errors.Is(err, unix.ENOENT) && errors.Is(s.missing(c), objstore.ErrNoBucket) {
 		return objstore.ErrNoBucket
 	}
 	return err
 }
 
 // link is atomic and fails when the name is taken.
-func link(temp *os.File, target string) error {
-	err := os.Link(temp.Name(), target)
+func link(c *call, temp *os.File, target string) error {
+	err := c.do("link", target, func() error { return os.Link(temp.Name(), target) })
 	switch {
 	case errors.Is(err, unix.EEXIST):
 		// NFS repeats a link whose answer got lost, and then says EEXIST of our own.
@@ -130,7 +187,9 @@ func link(temp *os.File, target string) error {
 		}
 		return objstore.ErrExist
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EOPNOTSUPP): // a file system without links
-		err = unix.Renameat2(unix.AT_FDCWD, temp.Name(), unix.AT_FDCWD, target, unix.RENAME_NOREPLACE)
+		err = c.do("rename", target, func() error {
+			return unix.Renameat2(unix.AT_FDCWD, temp.Name(), unix.AT_FDCWD, target, unix.RENAME_NOREPLACE)
+		})
 		if errors.Is(err, unix.EEXIST) {
 			return objstore.ErrExist
 		}
@@ -142,7 +201,7 @@ func link(temp *os.File, target string) error {
 }
 
 // replace compares and renames; the caller holds the lock.
-func replace(temp *os.File, target, key string, opt objstore.PutOptions, stamp time.Time) error {
+func replace(c *call, temp *os.File, target, key string, opt objstore.PutOptions, stamp time.Time) error {
 	old, err := os.Stat(target)
 	switch {
 	case absent(err):
@@ -163,31 +222,47 @@ func replace(temp *os.File, target, key string, opt objstore.PutOptions, stamp t
 			}
 		}
 	}
-	return os.Rename(temp.Name(), target)
+	return c.do("rename", target, func() error { return os.Rename(temp.Name(), target) })
 }
 
-// Delete removes the file. Directories stay: removing them would race with puts.
+// Delete removes the file. Directories stay: removing them would race with puts. An
+// object that is absent may be one whose removal was not synced: so that is done.
 func (s *Store) Delete(ctx context.Context, key string) error {
-	now := s.now()
-	err := s.check(ctx, key)
-	if err == nil && s.clock == "" {
-		err = objstore.ErrDenied
+	_, err := run(ctx, s, "delete", key, nil, func(c *call) (struct{}, error) {
+		now := s.now(c)
+		err := s.delete(c, key)
+		if err != nil {
+			err = failed("delete", key, now, err)
+		}
+		return struct{}{}, err
+	})
+	return err
+}
+
+func (s *Store) delete(c *call, key string) error {
+	if err := s.check(c.ctx, key); err != nil {
+		return err
 	}
-	if err == nil {
-		err = s.lock.with(ctx, func() error { return unix.Unlink(s.path(key)) })
+	if s.clock == "" {
+		return objstore.ErrDenied
 	}
-	switch {
-	case err == nil:
-		err = syncDir(filepath.Dir(s.path(key)))
-	case errors.Is(err, unix.EISDIR):
-		err = nil
-	case absent(err):
-		if err = s.missing(); errors.Is(err, objstore.ErrNotExist) {
-			err = nil
+	path := s.path(key)
+	err := s.syncAfter(c, filepath.Dir(path), func() error {
+		return s.lock.with(c, func() error {
+			err := c.do("unlink", path, func() error { return unix.Unlink(path) })
+			if errors.Is(err, unix.ENOENT) {
+				return nil
+			}
+			return err
+		})
+	})
+	if errors.Is(err, unix.EISDIR) {
+		return nil
+	}
+	if absent(err) {
+		if err = s.missing(c); errors.Is(err, objstore.ErrNotExist) {
+			return nil
 		}
 	}
-	if err != nil {
-		return failed("delete", key, now, err)
-	}
-	return nil
+	return err
 }

@@ -32,6 +32,9 @@ type Options struct {
 	// Patience is how long one request is repeated (never a conditional put); callers
 	// that wait by themselves keep it short. 0: 5 s.
 	Patience time.Duration
+	// Hang is how long one system call on a directory may take. 0: what imapd.conf has as
+	// backup_outage_wait; without an imapd.conf the driver's default.
+	Hang     time.Duration
 	Requests int              // at once in each partition; 0: no limit
 	Metrics  *observe.Metrics // nil: none
 	// CredentialsFile is backup_credentials_file; Open takes it from the configuration.
@@ -70,6 +73,9 @@ func Open(ctx context.Context, conf *imapconf.File, o Options) ([]partitions.Con
 		return nil, nil, err
 	}
 	o.CredentialsFile = conf.String("backup_credentials_file")
+	if o.Hang == 0 {
+		o.Hang = conf.Duration("backup_outage_wait")
+	}
 	var out []partitions.Config
 	var open closers
 	for _, name := range names {
@@ -109,7 +115,7 @@ func openStore(ctx context.Context, name string, l objstore.Location, o Options)
 	}
 	switch l.Scheme {
 	case objstore.Dir:
-		return dirstore.Open(l.Path)
+		return dirstore.OpenWith(ctx, l.Path, dirstore.Options{Patience: o.Hang, Logger: log})
 	case objstore.S3:
 		return awsstore.Open(ctx, l, awsstore.Options{CredentialsFile: o.CredentialsFile, Log: log})
 	case objstore.MinIO:
