@@ -185,24 +185,37 @@ func TestHalfWritten(t *testing.T) {
 	}
 }
 
-// What the store says of the keys is logged once, and once more when it is over.
+// What the store says of the keys is logged once for each pair of them, and once more
+// when it is over.
 func TestRefusedIsLoggedOnce(t *testing.T) {
-	w, log := watch(t, s3keys.Options{File: write(t, twoProfiles)})
+	file := write(t, twoProfiles)
+	w, log := watch(t, s3keys.Options{File: file})
 	refused := &objstore.Error{Op: "put", Key: "k", Temporary: true, Err: objstore.ErrCredentials}
-	for range 3 {
-		if err := w.Try(func() error { return refused }); !errors.Is(err, objstore.ErrCredentials) {
-			t.Fatal(err)
+	try := func(want error) {
+		t.Helper()
+		for range 3 {
+			w.Get()
+			if err := w.Try(func() error { return want }); !errors.Is(err, want) {
+				t.Fatal(err)
+			}
 		}
 	}
-	for range 3 {
-		if err := w.Try(func() error { return nil }); err != nil {
-			t.Fatal(err)
+	logged := func(errs, over int) {
+		t.Helper()
+		text := log.String()
+		if strings.Count(text, "level=ERROR") != errs || strings.Count(text, "accepts the keys of the bucket again") != over {
+			t.Errorf("want %d refusals and %d ends in %s", errs, over, text)
 		}
 	}
-	text := log.String()
-	if strings.Count(text, "level=ERROR") != 1 || strings.Count(text, "accepts the keys of the bucket again") != 1 {
-		t.Errorf("the log says %s", text)
+	try(refused)
+	logged(1, 0)
+	if err := os.WriteFile(file, []byte("[default]\naws_access_key_id = new\naws_secret_access_key = s\n"), 0o600); err != nil {
+		t.Fatal(err)
 	}
+	try(refused)
+	logged(2, 0)
+	try(nil)
+	logged(2, 1)
 }
 
 func TestOthersCanRead(t *testing.T) {

@@ -30,7 +30,7 @@ type Watched[T any] struct {
 	renewed    time.Time
 	broken     bool // the files as they are now could not be read, which was logged
 
-	refused atomic.Bool // the store does not accept the keys, which was logged
+	refused atomic.Uint64 // one more than the generation that the store does not accept, which was logged
 }
 
 // Watching says what is watched.
@@ -96,14 +96,16 @@ func (w *Watched[T]) load(stamp string) {
 		w.broken = true
 		return
 	}
+	changed := stamp != w.stamp
 	w.stamp, w.broken = stamp, false
 	if w.o.Same(w.value, value) {
 		return
 	}
 	w.value = value
 	w.generation++
-	w.refused.Store(false)
-	w.o.Log.Info("the keys of the bucket were read again", "files", strings.Join(w.files, " "))
+	if changed {
+		w.o.Log.Info("the keys of the bucket were read again", "files", strings.Join(w.files, " "))
+	}
 }
 
 // Generation tells the keys of now from later ones.
@@ -113,41 +115,44 @@ func (w *Watched[T]) Generation() uint64 {
 	return w.generation
 }
 
-// Renew gets the keys again, after the store has refused those of a generation, and says
-// whether there are other ones now.
-func (w *Watched[T]) Renew(generation uint64) bool {
+// Renew gets the keys again, after the store has refused something to those of a
+// generation, and says whether there are other ones now. force: also when no file has changed.
+func (w *Watched[T]) Renew(generation uint64, force bool) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now := w.look()
-	if w.generation == generation && (now != w.stamp || time.Since(w.renewed) > renewPause) {
+	force = force && time.Since(w.renewed) > renewPause
+	if w.generation == generation && (force || now != w.stamp) {
 		w.renewed = time.Now()
 		w.load(now)
 	}
 	return w.generation != generation
 }
 
-// Note logs once that the store does not accept the keys, and once that it does again.
-func (w *Watched[T]) Note(err error) {
+// note logs once for each generation that the store does not accept it, and once that it
+// accepts one again.
+func (w *Watched[T]) note(err error) {
 	switch {
 	case errors.Is(err, objstore.ErrCredentials):
-		if !w.refused.Swap(true) {
+		if g := w.Generation() + 1; w.refused.Swap(g) != g {
 			w.o.Log.Error("the store does not accept the keys of the bucket; clients are deferred until it does", "err", err)
 		}
-	case err == nil && w.refused.Load():
-		if w.refused.Swap(false) {
+	case err == nil && w.refused.Load() != 0:
+		if w.refused.Swap(0) != 0 {
 			w.o.Log.Info("the store accepts the keys of the bucket again")
 		}
 	}
 }
 
-// Try makes a request, and once more if the store refuses it and there are other keys by then.
+// Try makes a request, and once more if the store refuses it and there are other keys by
+// then. Some stores answer AccessDenied to a key that they do not know.
 func (w *Watched[T]) Try(request func() error) error {
 	generation := w.Generation()
 	err := request()
-	if errors.Is(err, objstore.ErrDenied) && w.Renew(generation) {
+	if errors.Is(err, objstore.ErrDenied) && w.Renew(generation, errors.Is(err, objstore.ErrCredentials)) {
 		err = request()
 	}
-	w.Note(err)
+	w.note(err)
 	return err
 }
 
