@@ -13,6 +13,8 @@ import (
 	"backupd/objstore"
 	"backupd/objstore/faultstore"
 	"backupd/objstore/memstore"
+	"backupd/objstore/miniostore"
+	"backupd/objstore/miniotest"
 	"backupd/partitions"
 	"backupd/partitions/history"
 	"backupd/replication/cyrus"
@@ -20,10 +22,10 @@ import (
 
 const year = 365 * 24 * time.Hour
 
-// settlesSoon makes a host ask for second opinions without pauses.
-func settlesSoon(h *host) *host {
-	h.set.ClockPause(time.Nanosecond)
-	return h
+// settlesSoon is for hosts that ask for second opinions without pauses.
+func settlesSoon(o *partitions.Options) {
+	shortWait(o)
+	o.ClockPause = time.Nanosecond
 }
 
 // expectTimes: every time in the bucket is that of the test, to within some minutes.
@@ -97,7 +99,7 @@ func TestWrongTimeStaysOutOfTheBucket(t *testing.T) {
 			store := newStore()
 			f := faultstore.New(store)
 			f.Add(faultstore.Fault{Match: func(op, key string) bool { return strings.HasSuffix(op+" "+key, answer) }, Count: 1, Shift: c.shift})
-			h := settlesSoon(newHostWith(t, shortWait, f))
+			h := newHostWith(t, settlesSoon, f)
 			inbox := newSource("user.anne")
 			for i := range 2 {
 				inbox.deliver(mail(i, 500))
@@ -125,7 +127,8 @@ func TestHostsADayApart(t *testing.T) {
 			var logs [2]bytes.Buffer
 			var hosts [2]*host
 			for i := range hosts {
-				hosts[i] = settlesSoon(newHostWith(t, func(o *partitions.Options) {
+				hosts[i] = newHostWith(t, func(o *partitions.Options) {
+					settlesSoon(o)
 					o.Logger = slog.New(slog.NewTextHandler(&logs[i], nil))
 					o.Now = func() time.Time {
 						if i == wrong {
@@ -133,7 +136,7 @@ func TestHostsADayApart(t *testing.T) {
 						}
 						return time.Now()
 					}
-				}, store))
+				}, store)
 			}
 			for n := range 2 {
 				for i, h := range hosts {
@@ -151,7 +154,7 @@ func TestHostsADayApart(t *testing.T) {
 		}
 	}
 	expectTimes(t, store, "a day")
-	settlesSoon(newHost(t, store)).expectSame("anne", inbox)
+	newHost(t, store).expectSame("anne", inbox)
 }
 
 // A lock that somebody holds does not end with one answer that is ahead.
@@ -159,7 +162,7 @@ func TestLockOutlivesAWrongTime(t *testing.T) {
 	for _, shift := range []time.Duration{10 * time.Minute, 24 * time.Hour, 10 * year} {
 		store := newStore()
 		f := faultstore.New(store)
-		h := settlesSoon(newHostWith(t, shortWait, f))
+		h := newHostWith(t, settlesSoon, f)
 		inbox := newSource("user.anne")
 		h.sync("anne", inbox)
 		l := lock(t, found(t, store), partitions.LockOptions{})
@@ -199,4 +202,42 @@ func TestLogThatIsAhead(t *testing.T) {
 		t.Errorf("said %d times\n%s", n, logs.String())
 	}
 	checkBucket(t, store, "user/anne", inbox)
+}
+
+// MinIO, whose answers are ten years ahead for a while: the commits of a daemon that has
+// seen it right, before, meanwhile and after, and those of another daemon, carry the right
+// time, and the state as of now is whole.
+func TestMinIOAheadForAWhile(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs MinIO")
+	}
+	minio := miniotest.Start(t)
+	bucket := minio.NewBucket(t)
+	proxy := minio.NewSkewed(t)
+	store, err := miniostore.Open(proxy.Location(bucket), miniostore.Options{Credentials: minio.Credentials()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	inbox := newSource("user.anne")
+	h := newHostWith(t, settlesSoon, store)
+	for turn, ahead := range []time.Duration{0, 10 * year, 0, 0} {
+		if turn == 3 {
+			h = newHostWith(t, settlesSoon, store)
+		}
+		proxy.By.Store(int64(ahead))
+		for n := range 3 {
+			inbox.deliver(mail(turn*10+n, 300))
+		}
+		h.sync("anne", inbox)
+	}
+	expectTimes(t, store, "MinIO")
+	m, err := history.Load(t.Context(), store, "user/anne", history.Moment{Time: time.Now(), Now: time.Now()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	box, err := m.Mailbox(inbox.uniqueid)
+	if times := m.Times(); err != nil || box.Live != 12 || times.Doubts() != "" {
+		t.Errorf("as of now: %d of 12 messages, %q, %v", box.Live, times.Doubts(), err)
+	}
 }

@@ -208,8 +208,9 @@ func TestProbeDenied(t *testing.T) {
 func TestClocksThatDiffer(t *testing.T) {
 	var log bytes.Buffer
 	store := memstore.New(func() time.Time { return time.Now().Add(-3 * time.Hour) })
-	h := newHostWith(t, func(o *partitions.Options) { o.Logger = slog.New(slog.NewTextHandler(&log, nil)) }, store)
-	h.set.ClockPause(time.Nanosecond)
+	h := newHostWith(t, func(o *partitions.Options) {
+		o.Logger, o.ClockPause = slog.New(slog.NewTextHandler(&log, nil)), time.Nanosecond
+	}, store)
 	h.sync("anne", newSource("user.anne"))
 	h.stop()
 	text := log.String()

@@ -42,10 +42,11 @@ type Options struct {
 	Host             string        // name of this host in commits
 	Software         string        // name and version in repository.json
 	Now              func() time.Time
-	NoProbe          bool // nothing will be written, so that it does not matter what the stores can do
-	NoCheckpoints    bool // tests only look at the log
-	CheckpointObject int  // commits behind a checkpoint before the next; 256
-	CommitRecords    int  // records that a commit holds itself, and messages; history.MaxRecordsPerCommit
+	ClockPause       time.Duration // between questions about a store's time that is in doubt; 1 s
+	NoProbe          bool          // nothing will be written, so that it does not matter what the stores can do
+	NoCheckpoints    bool          // tests only look at the log
+	CheckpointObject int           // commits behind a checkpoint before the next; 256
+	CommitRecords    int           // records that a commit holds itself, and messages; history.MaxRecordsPerCommit
 }
 
 func (o *Options) defaults() error {
@@ -79,6 +80,7 @@ func (o *Options) defaults() error {
 	orDefault(&o.OutageWait, 10*time.Minute)
 	orDefault(&o.PatientWait, 25*time.Minute)
 	orDefault(&o.MissingRetry, 24*time.Hour)
+	orDefault(&o.ClockPause, clockPause)
 	orDefault(&o.CheckpointObject, 256)
 	orDefault(&o.CommitRecords, history.MaxRecordsPerCommit)
 	if least := 2 * max(o.ChunkThreshold, cdc.MaxSize); o.MemoryLimit < least {

@@ -54,7 +54,7 @@ func Open(opt Options) (*Set, error) {
 	s.life, s.end = context.WithCancel(context.Background())
 	for _, c := range opt.Partitions {
 		p := &Partition{name: c.Name, location: c.Location, set: s, asking: make(chan struct{}, 1)}
-		p.clock.log = opt.Logger.With("partition", p.name)
+		p.clock.log, p.clock.pause = opt.Logger.With("partition", p.name), opt.ClockPause
 		p.store = timed{Store: c.Store, clock: &p.clock, now: opt.Now}
 		p.watch()
 		p.pool = newPackPool(p)

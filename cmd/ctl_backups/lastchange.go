@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"time"
 
 	"backupd/partitions"
@@ -11,7 +12,7 @@ import (
 // server has brought.
 const lookedBack = 100
 
-// lastChange is the store time of the newest commit, up to a number, with which something
+// lastChange is the time of the newest commit, up to a number, with which something
 // came from a mail server; zero where there is none. Locks and moves write commits, too:
 // who has every backup locked nightly, to copy it, still wants to know which have not
 // been sent to.
@@ -24,12 +25,24 @@ func (c *command) lastChange(f *partitions.Found, newest uint64) (time.Time, err
 			if err != nil {
 				return time.Time{}, err
 			}
-			if toolsOnly, err := ofTools(r); err != nil || !toolsOnly {
-				return r.Header().Time, err
+			if toolsOnly, err := ofTools(r); err != nil {
+				return time.Time{}, err
+			} else if !toolsOnly {
+				return c.made(f, r.Header())
 			}
 		}
 	}
 	return time.Time{}, nil
+}
+
+// made is when a commit was made: by the clock of the host that wrote it, if the store's
+// was wrong.
+func (c *command) made(f *partitions.Found, h history.Header) (time.Time, error) {
+	at, doubt, err := f.Log().Made(c.ctx, h, c.now)
+	if doubt != "" {
+		fmt.Fprintf(c.err, "ctl_backups: warning: %s: %s\n", label(f), doubt)
+	}
+	return at, err
 }
 
 // ofTools says that nothing of a commit came from a mail server.

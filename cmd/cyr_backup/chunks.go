@@ -38,6 +38,7 @@ func (c *command) chunks(fn func(chunk) error) error {
 		return err
 	}
 	var offset int64
+	times := history.Times{Now: c.now}
 	for r, err := range log.Readable(c.ctx, history.Tip{Number: first - 1}, c.mem.Tip().Number) {
 		if g, ok := history.IsGap(err); ok {
 			fmt.Fprintf(c.err, "cyr_backup: %v\n", g)
@@ -47,7 +48,7 @@ func (c *command) chunks(fn func(chunk) error) error {
 			return err
 		}
 		h := r.Header()
-		t := h.Time.Local().Format("2006-01-02 15:04:05")
+		t := c.made(&times, h).Local().Format("2006-01-02 15:04:05")
 		if _, err := r.Hash(); err != nil {
 			continue // Readable names it next
 		}
@@ -60,6 +61,7 @@ func (c *command) chunks(fn func(chunk) error) error {
 			return err
 		}
 	}
+	c.warn(times.Doubts())
 	return nil
 }
 
@@ -99,7 +101,15 @@ func showChunks(c *command) error {
 		}
 		err = c.commit(n, func(r *history.CommitReader) error {
 			h := r.Header()
-			c.printf("chunk:\t%d\ntime:\t%s\nby:\t%s %s %s\n", h.Number, h.Time.Local().Format(time.DateTime), h.Host, h.Connection, h.Client)
+			at, doubt, err := c.found.Log().Made(c.ctx, h, c.now)
+			if err != nil {
+				return err
+			}
+			c.warn(doubt)
+			if at.IsZero() {
+				at = h.Time
+			}
+			c.printf("chunk:\t%d\ntime:\t%s\nby:\t%s %s %s\n", h.Number, at.Local().Format(time.DateTime), h.Host, h.Connection, h.Client)
 			for e, err := range r.Events() {
 				if err != nil {
 					return err

@@ -17,10 +17,11 @@ func showDiff(c *command) error {
 	if d.a != nil {
 		defer d.a.Close()
 	}
-	if d.b, err = c.found.Load(c.ctx, history.Moment{Time: c.to}); err != nil {
+	if d.b, err = c.load(history.Moment{Time: c.to}); err != nil {
 		return c.explain(err)
 	}
 	defer d.b.Close()
+	c.doubts(d.b)
 	if err := d.mailboxes(); err != nil {
 		return enough(err)
 	}

@@ -22,6 +22,7 @@ func showLog(c *command) error {
 		return err
 	}
 	defer l.state.Close()
+	defer func() { c.warn(l.times.Doubts()) }()
 	log := c.found.Log()
 	newest, err := log.Newest(c.ctx, l.state.Tip().Number)
 	if err != nil {
@@ -37,7 +38,7 @@ func showLog(c *command) error {
 		if err != nil {
 			return err
 		}
-		if !c.until.IsZero() && r.Header().Time.After(c.until) {
+		if !c.until.IsZero() && l.times.Peek(r.Header()).After(c.until) {
 			break
 		}
 		err := l.commit(r)
@@ -99,6 +100,7 @@ func (l *logWalk) unknown() error {
 type logWalk struct {
 	c      *command
 	state  *history.Mem // as of the commit before
+	times  history.Times
 	folder history.Folder
 	only   []string // names and uniqueids of the one mailbox that is asked for; nil = all
 	shown  int
@@ -130,7 +132,8 @@ func (c *command) startLog() (*logWalk, error) {
 			}
 		}
 	}
-	l := &logWalk{c: c, state: m, folder: history.Folder{State: m, Blocks: c.blocks()}}
+	l := &logWalk{c: c, state: m, times: m.Times(), folder: history.Folder{State: m, Blocks: c.blocks()}}
+	l.times.Now = c.now
 	if len(c.names) == 1 {
 		l.only = append(c.meant(c.names[0]), c.names[0])
 	}
@@ -160,6 +163,7 @@ type tally struct {
 type entry struct {
 	Number     uint64    `json:"number"`
 	Time       time.Time `json:"time"`
+	StoreTime  time.Time `json:"store_time,omitzero"` // if it is not believed
 	Host       string    `json:"host"`
 	Connection string    `json:"connection"`
 	Client     string    `json:"client"`
@@ -171,7 +175,10 @@ type entry struct {
 
 func (l *logWalk) commit(r *history.CommitReader) error {
 	h := r.Header()
-	e := &entry{Number: h.Number, Time: h.Time, Host: h.Host, Connection: h.Connection, Client: h.Client}
+	e := &entry{Number: h.Number, Time: l.c.made(&l.times, h), Host: h.Host, Connection: h.Connection, Client: h.Client}
+	if !e.Time.Equal(h.Time) {
+		e.StoreTime = h.Time
+	}
 	for ev, err := range r.Events() {
 		if err != nil {
 			return err

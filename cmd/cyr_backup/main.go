@@ -46,6 +46,7 @@ type command struct {
 	json         bool
 	human        bool
 	verbose      bool
+	warned       []string
 }
 
 func run(ctx context.Context, open cli.Opener, argv []string, out, stderr io.Writer) error {
@@ -84,10 +85,11 @@ func run(ctx context.Context, open cli.Opener, argv []string, out, stderr io.Wri
 	var incomplete error
 	if v.loads {
 		c.at.Tolerant = true
-		if c.mem, err = c.found.Load(ctx, c.at); err != nil {
+		if c.mem, err = c.load(c.at); err != nil {
 			return c.explain(err)
 		}
 		defer c.mem.Close()
+		c.doubts(c.mem)
 		incomplete = c.found.Incomplete(c.mem)
 		if err := c.found.Elsewhere(ctx, c.mem); err != nil {
 			fmt.Fprintf(stderr, "cyr_backup: warning: %v\n", err)

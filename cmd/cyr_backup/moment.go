@@ -84,7 +84,7 @@ func (c *command) explain(err error) error {
 	if ferr != nil {
 		return errors.Join(err, ferr)
 	}
-	return fmt.Errorf("%w: the history of %s begins with commit %d of %s", err, c.found.Name(), first.Number, first.Time.Local().Format(time.DateTime))
+	return fmt.Errorf("%w: the history of %s begins with commit %d of %s", err, c.found.Name(), first.Number, c.made(&history.Times{Now: c.now}, first).Local().Format(time.DateTime))
 }
 
 // firstHeader is that of the first commit that is kept.
@@ -102,13 +102,41 @@ func (c *command) firstHeader() (history.Header, error) {
 	return history.Header{}, nil
 }
 
+// made is when a commit was made; where nothing says it, what its store said.
+func (c *command) made(t *history.Times, h history.Header) time.Time {
+	if at := t.Next(h); !at.IsZero() {
+		return at
+	}
+	return h.Time
+}
+
 // loadAt reads the state of a moment; nil for one before the first commit.
 func (c *command) loadAt(at history.Moment) (*history.Mem, error) {
-	m, err := c.found.Load(c.ctx, at)
+	m, err := c.load(at)
 	if errors.Is(err, history.ErrBeforeFirst) {
 		return nil, nil
 	}
 	return m, err
+}
+
+// load reads the state of a moment.
+func (c *command) load(at history.Moment) (*history.Mem, error) {
+	at.Now = c.now
+	return c.found.Load(c.ctx, at)
+}
+
+// doubts says which times of the log up to a state are not believed.
+func (c *command) doubts(m *history.Mem) {
+	times := m.Times()
+	c.warn(times.Doubts())
+}
+
+// warn says something once on standard error; "" is nothing.
+func (c *command) warn(text string) {
+	if text != "" && !slices.Contains(c.warned, text) {
+		c.warned = append(c.warned, text)
+		fmt.Fprintf(c.err, "cyr_backup: warning: %s\n", text)
+	}
 }
 
 // errEnough ends a command that has shown --max lines.

@@ -42,7 +42,8 @@ type destination interface {
 }
 
 func run(ctx context.Context, argv []string, std stdio) error {
-	o, err := parse(ctx, argv, std, time.Now())
+	now := time.Now()
+	o, err := parse(ctx, argv, std, now)
 	if err != nil || o == nil {
 		return err
 	}
@@ -59,12 +60,16 @@ func run(ctx context.Context, argv []string, std stdio) error {
 		return err
 	}
 	at := o.moment
-	at.FromLog, at.Tolerant = o.fromLog, true
+	at.FromLog, at.Tolerant, at.Now = o.fromLog, true, now
 	mem, err := found.Load(ctx, at)
 	if err != nil {
 		return explain(err, o)
 	}
 	defer mem.Close()
+	times := mem.Times()
+	if doubts := times.Doubts(); doubts != "" {
+		fmt.Fprintf(std.err, "restore: warning: %s\n", doubts)
+	}
 	if err := found.Elsewhere(ctx, mem); err != nil {
 		fmt.Fprintf(std.err, "restore: warning: %v\n", err)
 	}

@@ -41,6 +41,11 @@ func (d *doubling) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		panic(http.ErrAbortHandler) // the client sees a lost connection
 	}
+	pass(w, resp)
+}
+
+// pass gives an answer of the server to the client.
+func pass(w http.ResponseWriter, resp *http.Response) {
 	defer resp.Body.Close()
 	for k, v := range resp.Header {
 		w.Header()[k] = v

@@ -15,13 +15,13 @@ const readTries = 3
 
 // check reads commit n to its end, with the record blocks that it names. stop, which can be
 // nil, is asked first whether the commit is wanted at all; stopped is its answer.
-func (l *Log) check(ctx context.Context, n uint64, stop func(Tip) bool) (stopped bool, err error) {
+func (l *Log) check(ctx context.Context, n uint64, stop func(Header) bool) (stopped bool, err error) {
 	for range readTries {
 		for c, cerr := range l.Commits(ctx, n, n) {
 			if err = cerr; err != nil {
 				break
 			}
-			if stop != nil && stop(Tip{Time: c.Header().Time}) {
+			if stop != nil && stop(c.Header()) {
 				return true, nil
 			}
 			err = l.checkCommit(ctx, c)

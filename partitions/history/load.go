@@ -12,16 +12,22 @@ import (
 )
 
 // Moment is a point in the history of a backup: the state after commit Number, or
-// after the last commit of or before Time; the newest when both are zero.
+// after the last commit made (Times) at or before Time; the newest when both are zero.
 type Moment struct {
 	Number uint64
 	Time   time.Time
 	// FromLog folds the log from its first commit, without a checkpoint: for verify,
 	// and when a checkpoint is damaged.
 	FromLog bool
+	// Now is the reader's clock, by which times that are yet to come are not believed
+	// (Times); zero = not known.
+	Now time.Time
 	// Tolerant accepts a log with commits that cannot be read: Mem.Gaps names them.
 	Tolerant bool
 }
+
+// byTime says that the moment is a time.
+func (a Moment) byTime() bool { return a.Number == 0 && !a.Time.IsZero() }
 
 func (a Moment) String() string {
 	switch {

@@ -25,6 +25,7 @@ type Mem struct {
 	backup  string
 	source  *blockSource
 	tip     Tip
+	times   Times // up to tip
 	base    Checkpoint
 	broken  error // of a commit that was applied in part
 	nextSeq uint64
@@ -77,8 +78,20 @@ func (m *Mem) Close() error { return m.source.close() }
 // Tip is the last commit that the state contains.
 func (m *Mem) Tip() Tip { return m.tip }
 
-// Time is the store time of that commit: the moment that the state describes.
-func (m *Mem) Time() time.Time { return m.tip.Time }
+// Time is when that commit was made: the moment that the state describes.
+func (m *Mem) Time() time.Time {
+	if m.times.at.IsZero() {
+		return m.tip.Time
+	}
+	return m.times.at
+}
+
+// Times is where the times of the log are after that commit.
+func (m *Mem) Times() Times {
+	t := m.times
+	t.doubted = slices.Clone(t.doubted)
+	return t
+}
 
 // Backup is the path of the backup.
 func (m *Mem) Backup() string { return m.backup }
@@ -127,6 +140,7 @@ func (m *Mem) apply(c *CommitReader) error {
 			return err
 		}
 	}
+	m.times.Next(h)
 	return m.tip.advance(c)
 }
 

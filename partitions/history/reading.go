@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // reading is one Load. It reads the log in one go, and where that meets damage once more,
@@ -77,7 +78,10 @@ func (r *reading) base() (*Mem, error) {
 		if err != nil {
 			return nil, err
 		}
-		if r.past(m.tip) {
+		if err := r.settleTimes(m); err != nil {
+			return nil, errors.Join(err, m.Close())
+		}
+		if r.at.byTime() && (m.times.at.IsZero() || m.times.at.After(r.at.Time)) {
 			if err := m.Close(); err != nil {
 				return nil, err
 			}
@@ -85,12 +89,34 @@ func (r *reading) base() (*Mem, error) {
 		}
 		return m, nil
 	}
-	return NewMem(r.ctx, r.log.Store, r.log.Backup)
+	m, err := NewMem(r.ctx, r.log.Store, r.log.Backup)
+	if err == nil {
+		m.times.Now = r.at.Now
+	}
+	return m, err
 }
 
-// past says whether a commit is after the moment, if that is a time.
-func (r *reading) past(t Tip) bool {
-	return r.at.Number == 0 && !r.at.Time.IsZero() && t.Time.After(r.at.Time)
+// settleTimes finds out when the commit of a checkpoint was made, which says only what
+// the store said then. A time that is yet to come must not hide what lies before it.
+func (r *reading) settleTimes(m *Mem) error {
+	m.times.Now = r.at.Now
+	if !m.times.ahead(m.tip.Time) {
+		return nil
+	}
+	h, err := r.log.header(r.ctx, m.tip.Number)
+	if IsUnreadable(err) {
+		return nil // it is skipped where the moment is a time
+	}
+	if err == nil {
+		m.times.at = time.Time{}
+		m.times.Next(h)
+	}
+	return err
+}
+
+// past says whether a commit was made after the moment, if that is a time.
+func (r *reading) past(m *Mem) func(Header) bool {
+	return func(h Header) bool { return r.at.byTime() && m.times.Peek(h).After(r.at.Time) }
 }
 
 func (r *reading) continueFrom(m *Mem, follow func(*Mem, *contents, uint64) error) error {
@@ -139,11 +165,12 @@ func (r *reading) inOneGo(m *Mem, have *contents, to uint64) error {
 	if first := have.next(1); m.tip.Number == 0 && first > 1 {
 		return r.log.absent(1)
 	}
+	past := r.past(m)
 	for c, err := range r.log.CommitsAfter(r.ctx, m.tip, to) {
 		if err != nil {
 			return err
 		}
-		if r.past(Tip{Time: c.Header().Time}) {
+		if past(c.Header()) {
 			return nil
 		}
 		if err := m.Apply(c); err != nil {
@@ -165,7 +192,7 @@ func (r *reading) oneByOne(m *Mem, have *contents, to uint64) error {
 			m.skip(n, end, r.log.absent(n))
 			continue
 		}
-		past, err := r.log.check(r.ctx, n, r.past)
+		past, err := r.log.check(r.ctx, n, r.past(m))
 		switch {
 		case IsUnreadable(err):
 			m.skip(n, n, err)

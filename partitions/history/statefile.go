@@ -125,6 +125,7 @@ func (m *Mem) readState(r io.Reader) (stateHeader, error) {
 	}
 	m.nextSeq, m.messages.arrivals = h.NextSeq, h.Arrivals
 	m.tip = Tip{Number: h.Number, Hash: h.Hash, Time: h.Time}
+	m.times.at = h.Time
 	var current *memMailbox
 	blocks := 0
 	err = l.each(func(line []byte) error {

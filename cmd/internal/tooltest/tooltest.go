@@ -27,7 +27,8 @@ import (
 // World is a backup host with partitions in memory.
 type World struct {
 	t      *testing.T
-	Now    time.Time // of the host and of the stores
+	Now    time.Time     // of the host and of the stores
+	Ahead  time.Duration // of the stores' clocks
 	Stores []*memstore.Store
 	Parts  []partitions.Config
 	Set    *partitions.Set
@@ -41,7 +42,7 @@ func New(t *testing.T, names ...string) *World {
 	w := &World{t: t, Now: time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC), Dir: t.TempDir()}
 	clock := func() time.Time { return w.Now }
 	for _, n := range names {
-		s := memstore.New(clock)
+		s := memstore.New(func() time.Time { return w.Now.Add(w.Ahead) })
 		w.Stores = append(w.Stores, s)
 		w.Parts = append(w.Parts, partitions.Config{Name: n, Location: "memory:" + n, Store: s})
 	}
@@ -51,7 +52,7 @@ func New(t *testing.T, names ...string) *World {
 	}
 	w.Set, err = partitions.Open(partitions.Options{
 		Partitions: w.Parts, Index: x, Host: "backup1", Software: "test", Now: clock,
-		OutageWait: 10 * time.Second, PatientWait: 10 * time.Second, NoCheckpoints: true, InlineLimit: 4 << 10,
+		OutageWait: 10 * time.Second, PatientWait: 10 * time.Second, NoCheckpoints: true, InlineLimit: 4 << 10, ClockPause: time.Nanosecond,
 	})
 	if err != nil {
 		t.Fatal(err)

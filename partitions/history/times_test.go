@@ -1,0 +1,155 @@
+package history
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"backupd/objstore/pack"
+)
+
+const (
+	hour = time.Hour
+	day  = 24 * time.Hour
+	year = 365 * day
+)
+
+// A commit of a log: what its store and its host said, and when it was made.
+type said struct {
+	store, clock, made time.Duration // after noon
+}
+
+func right(at time.Duration) said { return said{at, at, at} }
+
+func TestTimes(t *testing.T) {
+	for name, c := range map[string]struct {
+		log    []said
+		doubts string
+		now    time.Duration // of the reader; 0 = not known
+	}{
+		"all is well":                   {log: []said{right(0), right(hour), right(300 * day)}},
+		"clocks that differ by a day":   {log: []said{{0, -day, 0}, {hour, day, hour}, {300 * day, 301 * day, 300 * day}}},
+		"a host that is a month behind": {log: []said{right(0), {hour, hour - 30*day, hour}, {40 * hour, 10*hour - 30*day, 40 * hour}}},
+		"a host that is years ahead":    {log: []said{{0, 10 * year, 0}, {9 * day, 10 * year, 9 * day}}},
+		"a host that begins in 1970":    {log: []said{{0, -56 * year, 0}, {9 * day, -56 * year, 9 * day}}},
+		"an import":                     {log: []said{{-9 * year, 0, -9 * year}, {-year, hour, -year}, right(day)}},
+		"one answer ahead": {doubts: "2 to 4", log: []said{right(0),
+			{10 * year, hour, hour}, {10 * year, 5 * day, 5 * day}, {10 * year, 300 * day, 300 * day}}},
+		"the first answer ahead": {doubts: "1 to 2", log: []said{{10 * year, 0, 0}, {10 * year, hour, hour}}},
+		"host clocks that differ meanwhile": {doubts: "2 to 4", log: []said{right(0),
+			{10 * year, 9 * day, 9 * day}, {10 * year, 8 * day, 9 * day}, {10 * year, 10 * day, 10 * day}}},
+		"a few days ahead, until they are over": {doubts: "2 to 4", log: []said{right(0), {6 * day, hour, hour}, {6 * day, 3 * day, 3 * day},
+			{6 * day, 5 * day, 5 * day}, right(6*day + hour), right(9 * day)}},
+		"a store that stays ahead": {doubts: "2 to 3", log: []said{right(0), {9*day + hour, hour, hour}, {9*day + 2*hour, 2 * hour, 2 * hour}}},
+		"two times":                {doubts: "2, 4", log: []said{right(0), {9 * day, hour, hour}, right(20 * day), {40 * day, 21 * day, 21 * day}}},
+		"store and host ahead, as a directory on that host": {now: 30 * day, doubts: "2 to 3", log: []said{right(0),
+			{year, year, 0}, {year, hour, hour}}},
+		"the same, before the reader knows": {log: []said{right(0), {year, year, year}, {year, hour, year}}},
+	} {
+		times := Times{}
+		if c.now > 0 {
+			times.Now = noon.Add(c.now)
+		}
+		for i, s := range c.log {
+			h := Header{Number: uint64(i + 1), Time: noon.Add(s.store), Clock: noon.Add(s.clock)}
+			if peek := times.Peek(h); !peek.Equal(noon.Add(s.made)) || !times.Next(h).Equal(peek) {
+				t.Errorf("%s: commit %d was made at %v, want %v", name, i+1, peek.Sub(noon), s.made)
+			}
+		}
+		got := times.Doubts()
+		if (got == "") != (c.doubts == "") || !strings.Contains(got, " "+c.doubts+" are not believed") && got != "" {
+			t.Errorf("%s: %q, want %q", name, got, c.doubts)
+		}
+	}
+}
+
+// logOf writes a log with these times: commit n subscribes to folder n.
+func logOf(t *testing.T, log []said, checkpoints ...int) *writer {
+	w := newWriter(t)
+	for i, s := range log {
+		w.commitWith(func(b *Builder) {
+			h := b.Header()
+			h.Time, h.Clock = noon.Add(s.store), noon.Add(s.clock)
+			b.Reheader(h)
+		}, &SubEvent{User: "anne", Name: fmt.Sprint(i + 1), Subscribed: true})
+		for _, n := range checkpoints {
+			if n != i+1 {
+				continue
+			}
+			m, err := Load(t.Context(), w.store, anne, Moment{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := m.WriteCheckpoint(t.Context(), pack.Options{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return w
+}
+
+// The state at a time follows when commits were made, wherever checkpoints are.
+func TestLoadWithWrongTimes(t *testing.T) {
+	log := []said{right(0), right(hour), {10 * year, 2 * hour, 2 * hour}, {10 * year, 5 * day, 5 * day}, {10 * year, 9 * day, 9 * day}}
+	for _, checkpoints := range [][]int{nil, {2}, {3}, {4}, {5}, {1, 3, 5}} {
+		w := logOf(t, log, checkpoints...)
+		for _, c := range []struct {
+			at   time.Duration
+			want uint64
+		}{{-hour, 0}, {0, 1}, {hour, 2}, {day, 3}, {6 * day, 4}, {9 * day, 5}, {11 * day, 5}, {11 * year, 5}} {
+			m, err := Load(t.Context(), w.store, anne, Moment{Time: noon.Add(c.at), Now: noon.Add(12 * day)})
+			if c.want == 0 {
+				if !errors.Is(err, ErrBeforeFirst) {
+					t.Errorf("checkpoints %v, at %v: %v, want ErrBeforeFirst", checkpoints, c.at, err)
+				}
+				continue
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if m.Tip().Number != c.want {
+				t.Errorf("checkpoints %v, at %v: commit %d, want %d", checkpoints, c.at, m.Tip().Number, c.want)
+			}
+			if made := noon.Add(log[c.want-1].made); !m.Time().Equal(made) {
+				t.Errorf("checkpoints %v, at %v: made at %v, want %v", checkpoints, c.at, m.Time(), made)
+			}
+			m.Close()
+		}
+	}
+}
+
+// When one commit was made, without the whole log.
+func TestMade(t *testing.T) {
+	behind := []said{right(0)}
+	for n := range 30 { // a host that is a month behind, and a store that is right
+		at := time.Duration(n+1) * day
+		behind = append(behind, said{at, at - 30*day, at})
+	}
+	for name, log := range map[string][]said{
+		"one answer ahead":         {right(0), {10 * year, hour, hour}, {10 * year, 5 * day, 5 * day}},
+		"the first answer ahead":   {{10 * year, 0, 0}, {10 * year, hour, hour}},
+		"some days ahead":          {right(0), {6 * day, hour, hour}, {6 * day, 2 * day, 2 * day}, right(7 * day)},
+		"a host behind":            behind[:15],
+		"store and host ahead":     {right(0), {year, year, 0}, {year, hour, hour}},
+		"all is well, long silent": {right(0), right(11 * day)},
+	} {
+		l := &Log{Store: logOf(t, log).store, Backup: anne}
+		for i, s := range log {
+			for c, err := range l.Commits(t.Context(), uint64(i+1), uint64(i+1)) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				at, doubt, err := l.Made(t.Context(), c.Header(), noon.Add(12*day))
+				want := noon.Add(s.made)
+				if name == "store and host ahead" && i == 1 {
+					want = time.Time{} // nothing says it
+				}
+				if err != nil || !at.Equal(want) || (doubt != "") != (s.made != s.store) {
+					t.Errorf("%s, commit %d: %v, %q, %v, want %v", name, i+1, at, doubt, err, want)
+				}
+			}
+		}
+	}
+}
