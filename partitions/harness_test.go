@@ -197,6 +197,15 @@ func (st state) add(key string, v dlist.Value) error {
 	return err
 }
 
+// empty says that a mailbox is reported without anything that a client could take over.
+func (st state) empty(m *source) bool {
+	v, ok := st[m.uniqueid]
+	for _, key := range []string{"LAST_UID", "HIGHESTMODSEQ", "UIDVALIDITY", "RECENTUID", "SYNC_CRC"} {
+		ok = ok && number(v, key) == 0
+	}
+	return ok
+}
+
 // sync brings mailboxes of a user up to date as sync_client -u does, and returns how
 // many APPLY commands that took.
 func (c *client) sync(user string, boxes ...*source) (applies int, err error) {
@@ -268,6 +277,9 @@ func (c *client) reserve(ctx context.Context, there state, boxes []*source) (map
 func (c *client) update(ctx context.Context, m *source, there state, missing, sent map[cyrus.GUID]bool) (applies int, err error) {
 	v, known := there[m.uniqueid]
 	since := cyrus.Since{}
+	if known && number(v, "HIGHESTMODSEQ") == 0 { // reported as empty: all of it is sent
+		known = false
+	}
 	if known {
 		crc := m.crc()
 		if number(v, "HIGHESTMODSEQ") == m.modseq && number(v, "LAST_UID") == uint64(m.lastUID) &&

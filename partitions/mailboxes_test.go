@@ -226,8 +226,8 @@ func TestRenameInResync(t *testing.T) {
 	}
 	c.s.Close()
 	c = h.client()
-	if st, _, err := c.getUser("bert"); err != nil || len(st) != 0 {
-		t.Fatalf("a mailbox in resync is reported: %v, %v", st, err)
+	if st, _, err := c.getUser("bert"); err != nil || !st.empty(box) {
+		t.Fatalf("a mailbox in resync is reported as %v, %v; want it empty", st, err)
 	}
 	c.s.Close()
 	box.name = "user.bert.Box"

@@ -59,9 +59,9 @@ func (u *mailboxUpdate) noteMissing() error {
 	})
 }
 
-// askAgain says whether a mailbox that lacks bodies is to be left out of an answer, so
+// askAgain says whether a mailbox that lacks bodies is to be reported as empty, so
 // that the client tries to send them once more. Once in MissingRetry is enough: the
-// whole mailbox comes with them. Until it does it is left out of every answer: a client
+// whole mailbox comes with them. Until it does it is empty in every answer: a client
 // of 3.12 asks for all mailboxes twice, and believes the second answer.
 func (x *Session) askAgain(st *indexState, h *heldBackup, m *history.MailboxState) (bool, error) {
 	if h.asked[m.UniqueID] {

@@ -11,15 +11,23 @@ import (
 // How the state is told to a client: the exact lines after which it sends nothing
 // (client-behaviour.md 5).
 
-// reportMailbox tells a live mailbox, unless it is in resync, or bodies of it are
-// missing and it is time to ask for them: what is not reported is sent whole.
+// reportMailbox reports a live mailbox. One that is in resync, or whose bodies are to be
+// asked for once more, is reported as empty: the client then sends it whole.
 func (x *Session) reportMailbox(st *indexState, h *heldBackup, m *history.MailboxState, out emit) error {
 	delete(h.reported, m.UniqueID) // the last answer is what the client believes
-	if !m.Deleted.IsZero() || m.Resync != "" {
+	if !m.Deleted.IsZero() {
 		return nil
 	}
-	if ask, err := x.askAgain(st, h, m); err != nil || ask {
-		return err
+	ask := m.Resync != ""
+	if !ask {
+		var err error
+		if ask, err = x.askAgain(st, h, m); err != nil {
+			return err
+		}
+	}
+	if ask {
+		h.reported[m.UniqueID] = 0
+		return out("MAILBOX", dlist.KV(emptyFields(m)...))
 	}
 	h.reported[m.UniqueID] = modSeqOf(m)
 	return out("MAILBOX", dlist.KV(mailboxFields(m)...))
@@ -54,6 +62,35 @@ func mailboxFields(m *history.MailboxState) []dlist.Pair {
 		}
 		out = append(out, f)
 	}
+	for _, f := range mandatory {
+		if !has[f.key] {
+			out = append(out, dlist.P(f.key, dlist.S(f.value)))
+		}
+	}
+	return out
+}
+
+// identity are the fields of a mailbox that say which one it is: they are reported even
+// if nothing else is.
+var identity = map[string]bool{
+	"UNIQUEID": true, "MBOXNAME": true, "MBTYPE": true, "PARTITION": true, "ACL": true, "OPTIONS": true, "QUOTAROOT": true,
+}
+
+// emptyFields are those of a mailbox without messages. A client that is told so asks by
+// RESERVE which messages are held, which it does not do for a user of whom nothing is
+// reported, and sends all records without SINCE_*. If the source has cleaned up expunged messages it
+// asks for FULLMAILBOX first; an answer as empty as this one changes nothing there, since
+// no counter is above its own (imap/sync_support.c: mailbox_full_update; client-behaviour.md 1, a9, f3 and f4).
+func emptyFields(m *history.MailboxState) []dlist.Pair {
+	out := make([]dlist.Pair, 0, len(identity)+len(mandatory)+2)
+	has := map[string]bool{}
+	for _, f := range m.Fields {
+		if identity[f.Key] {
+			has[f.Key] = true
+			out = append(out, f)
+		}
+	}
+	out = append(out, dlist.P("SYNC_CRC", dlist.N(0)), dlist.P("SYNC_CRC_ANNOT", dlist.N(0)))
 	for _, f := range mandatory {
 		if !has[f.key] {
 			out = append(out, dlist.P(f.key, dlist.S(f.value)))

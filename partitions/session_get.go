@@ -143,7 +143,7 @@ func (s *Set) backupsOf(uniqueid string) (names []Name, err error) {
 
 // GetFullMailbox reports a mailbox with all its records, those included that it was
 // told are expunged: an answer that is not exactly so changes the source
-// (client-behaviour.md 1). A mailbox in resync does not exist for the client.
+// (client-behaviour.md 1). A mailbox in resync is empty here as in every answer.
 func (x *Session) GetFullMailbox(ctx context.Context, name string) (fields []dlist.Pair, records iter.Seq2[*cyrus.Record, error], err error) {
 	defer x.enter()(&err)
 	b, h, err := x.open(x.set.patient(ctx), x.set.NameOf(name))
@@ -153,9 +153,6 @@ func (x *Session) GetFullMailbox(ctx context.Context, name string) (fields []dli
 	var m *history.MailboxState
 	err = b.read(ctx, func(st *indexState) (err error) {
 		m, err = existing(st, name)
-		if err == nil && m.Resync != "" {
-			err = fmt.Errorf("%s is in resync: %w", name, cyrus.ErrNonexistent)
-		}
 		return err
 	})
 	if err == nil && m == nil {
@@ -163,6 +160,10 @@ func (x *Session) GetFullMailbox(ctx context.Context, name string) (fields []dli
 	}
 	if err != nil {
 		return nil, nil, err
+	}
+	if m.Resync != "" || h.asked[m.UniqueID] {
+		h.reported[m.UniqueID] = 0
+		return emptyFields(m), func(func(*cyrus.Record, error) bool) {}, nil
 	}
 	h.reported[m.UniqueID] = modSeqOf(m)
 	records = func(yield func(*cyrus.Record, error) bool) {

@@ -81,7 +81,7 @@ type (
 		Name     string `json:"name"`
 	}
 	// ResyncEvent: the state of the mailbox is known not to be the source's (Reason), or
-	// is again (Reason ""). While in resync it is left out of GET answers.
+	// is again (Reason ""). While in resync, GET answers report it as empty.
 	ResyncEvent struct {
 		UniqueID string `json:"uniqueid"`
 		Reason   string `json:"reason"`
