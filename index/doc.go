@@ -26,4 +26,11 @@
 //	U <uniqueid> 0 <path>                 the mailbox lives in this backup (empty)
 //	G <p> <guid>                          a message that lies in packs: size, chunks (binary)
 //	C <p> <chunk>                         where a chunk lies: pack, entry, frames (binary)
+//	L <p> <object>                        an object is gone, or cannot be read at all: how (one byte)
+//	L <p> <chunk> <object>                a chunk cannot be read where it lay in an object: how (one byte)
+//	l <p>                                 how many losses were found, and when the partition was last distrusted (JSON)
+//
+// <object> is the hash of a pack, or the SHA-256 of another object's key. The keys L and l are
+// facts about the bucket that it does not tell by itself: they stay when what the index
+// knows of a partition's packs is dropped.
 package index

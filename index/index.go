@@ -174,6 +174,11 @@ func (x *Index) DropPartition(partition string) error {
 	return nil
 }
 
+// DropLosses removes what is known to be lost of a partition.
+func (x *Index) DropLosses(partition string) error {
+	return x.dropPrefix(LostChunkPrefix(partition, nil))
+}
+
 // dropPrefix deletes key by key in bounded transactions: Badger's DropPrefix stops all writes.
 func (x *Index) dropPrefix(prefix Key) error {
 	return x.UpdateLong(func(t *Txn) error {

@@ -25,6 +25,8 @@ const (
 	prefixShared     = 'G'
 	prefixChunk      = 'C'
 	prefixOwed       = 'o'
+	prefixLost       = 'L'
+	prefixLosses     = 'l'
 )
 
 // RepositoryKey is where the id of a partition's repository stands.
@@ -128,6 +130,25 @@ func SharedKey(partition string, guid []byte) Key {
 // ChunkKey is where a chunk lies in a partition.
 func ChunkKey(partition string, chunk []byte) Key {
 	return append(Key(string(rune(prefixChunk))+partition+"\x00"), chunk...)
+}
+
+// LostKey says that an object of a partition is gone, or cannot be read at all. object
+// is the hash of a pack, for any other object the SHA-256 of its key.
+func LostKey(partition string, object []byte) Key { return LostChunkPrefix(partition, object) }
+
+// LostChunkPrefix begins the LostChunkKeys of a chunk.
+func LostChunkPrefix(partition string, chunk []byte) Key {
+	return append(Key(string(rune(prefixLost))+partition+"\x00"), chunk...)
+}
+
+// LostChunkKey says that a chunk cannot be read where it lay in an object.
+func LostChunkKey(partition string, chunk, object []byte) Key {
+	return append(LostChunkPrefix(partition, chunk), object...)
+}
+
+// LossesKey is where the count of a partition's losses stands.
+func LossesKey(partition string) Key {
+	return Key(string(rune(prefixLosses)) + partition + "\x00")
 }
 
 // backupPrefixes are the prefixes whose keys belong to one backup.
