@@ -190,29 +190,46 @@ func (d *draft) elsewhere(ctx context.Context, g cyrus.GUID) (*found, error) {
 	if m := x.staging.msgs[g]; m != nil && m.part != part {
 		return d.restage(ctx, m)
 	}
+	m, err := x.fromOthers(ctx, part, g)
+	if errors.Is(err, errBodyLost) {
+		err = nil // no partition has a copy that can be read
+	}
+	return m, err
+}
+
+// fromOthers copies a message that lies in packs of another partition. errBodyLost when
+// only damaged ones are found.
+func (x *Session) fromOthers(ctx context.Context, part *Partition, g cyrus.GUID) (*found, error) {
+	var damaged error
 	for _, p := range x.set.parts {
 		if p == part || p.private() {
 			continue
 		}
-		var m shared
-		var ok bool
-		err := x.set.index.View(func(t *index.Txn) (err error) {
-			m, ok, err = p.lookupShared(t, g)
-			return err
-		})
-		if err != nil {
-			return nil, err
+		m, err := x.fromOther(ctx, p, part, g)
+		if m != nil || err != nil && !errors.Is(err, errBodyLost) {
+			return m, err
 		}
-		if !ok {
-			continue
-		}
-		open, err := p.opener(g, m)
-		if err != nil || open == nil {
-			return nil, err
-		}
-		return x.copyMessage(ctx, part, g, m.size, open)
+		damaged = errors.Join(damaged, err)
 	}
-	return nil, nil
+	return nil, damaged
+}
+
+// fromOther copies a message from one partition to another; nil when it is not there.
+func (x *Session) fromOther(ctx context.Context, from, to *Partition, g cyrus.GUID) (*found, error) {
+	var m shared
+	var ok bool
+	err := x.set.index.View(func(t *index.Txn) (err error) {
+		m, ok, err = from.lookupShared(t, g)
+		return err
+	})
+	if err != nil || !ok {
+		return nil, err
+	}
+	open, err := from.opener(g, m)
+	if err != nil || open == nil {
+		return nil, err
+	}
+	return x.copyMessage(ctx, to, g, m.size, open)
 }
 
 // restage copies a message that was staged for another partition. It need not be one
@@ -226,7 +243,12 @@ func (d *draft) restage(ctx context.Context, m *stagedMessage) (*found, error) {
 	if err != nil || open == nil {
 		return nil, err
 	}
-	return x.copyMessage(ctx, part, m.guid, m.size, open)
+	copied, err := x.copyMessage(ctx, part, m.guid, m.size, open)
+	if errors.Is(err, errBodyLost) {
+		x.staging.forget(m)
+		err = fmt.Errorf("%w: %w", cyrus.ErrLocked, err) // the client is asked for it again
+	}
+	return copied, err
 }
 
 // opener opens a message by the places that the index knows of its chunks; nil when
@@ -265,13 +287,19 @@ func (d *draft) fromOld(ctx context.Context, g cyrus.GUID) (*found, error) {
 	if m.Missing {
 		return &found{size: m.Size, missing: true}, nil
 	}
-	places, err := d.u.from.places(m)
-	if err != nil {
-		return nil, err
+	from, epoch := d.u.from, d.u.from.part.epoch.Load()
+	places, err := from.places(m)
+	var copied *found
+	if err == nil {
+		copied, err = d.u.x.copyMessage(ctx, d.u.b.part, g, m.Size, func(ctx context.Context) (io.ReadCloser, error) {
+			return from.part.openMessage(ctx, m, places)
+		})
 	}
-	return d.u.x.copyMessage(ctx, d.u.b.part, g, m.Size, func(ctx context.Context) (io.ReadCloser, error) {
-		return d.u.from.part.openMessage(ctx, m, places)
-	})
+	if (errors.Is(err, errBodyLost) || errors.Is(err, history.ErrNoPlace)) && from.part.epoch.Load() == epoch {
+		d.resync = "bodies of its messages are lost"
+		return &found{size: m.Size, missing: true}, nil
+	}
+	return copied, err
 }
 
 // copyMessage stages a message that is read from a bucket.

@@ -174,13 +174,18 @@ func (s *indexState) shareKnown(m history.Message) error {
 	if s.part.private() || m.Missing || m.Private {
 		return nil
 	}
-	if _, known, err := s.part.lookupShared(s.t, m.GUID); known || err != nil {
+	none := new(history.Condemned)
+	old, known, err := s.part.lookupShared(s.t, m.GUID)
+	if err != nil {
 		return err
 	}
-	for _, c := range m.Chunks {
-		if _, ok, err := s.part.lookupChunk(s.t, c); err != nil || !ok {
+	if known {
+		if live, err := s.part.allLive(s.t, none, old.chunks); live || err != nil {
 			return err
 		}
+	}
+	if live, err := s.part.allLive(s.t, none, m.Chunks); err != nil || !live {
+		return err
 	}
 	return s.part.indexShared(s.t, m.GUID, shared{m.Size, m.Chunks})
 }

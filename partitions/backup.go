@@ -64,6 +64,10 @@ type entry struct {
 	// CheckpointBytes is what that one put: about what the next one will; 0 = not known.
 	CheckpointBytes int64 `json:"checkpoint_bytes,omitempty"`
 	LogBytes        int64 `json:"log_bytes"`
+	// Read and Checked count losses of the partition (lossCount): those found before the
+	// state was read from the bucket, and those for which the backup was looked through.
+	Read    uint64 `json:"read,omitempty"`
+	Checked uint64 `json:"checked,omitempty"`
 	// Sealed: the log goes on in that repository alone.
 	Sealed *history.SealedEvent `json:"sealed,omitempty"`
 }
@@ -109,7 +113,10 @@ func (b *Backup) refresh(ctx context.Context) error {
 	if err == nil && ended {
 		err = b.follow(ctx)
 	}
-	return err
+	if err != nil || b.entry == nil {
+		return err
+	}
+	return b.heal(ctx)
 }
 
 // afterLock waits for a lock to end; ended says that its holder has moved the backup away.
@@ -179,7 +186,7 @@ func (b *Backup) indexed(ctx context.Context) (*Partition, error) {
 	if repo == nil { // the bucket is empty: so is the index of it
 		return nil, b.set.forgetPartition(p.name, "")
 	}
-	if e, err = b.set.readEntry(b.path); err != nil || e == nil {
+	if e, err = b.set.readEntry(b.path); err != nil || e == nil || e.Read < p.lossCount().Distrusted {
 		return nil, err
 	}
 	b.part, b.entry, b.epoch = p, e, p.epoch.Load()
@@ -213,7 +220,7 @@ func (b *Backup) newEntry(rebuilding bool) error {
 	if err != nil {
 		return err
 	}
-	e := &entry{Partition: b.part.name, Kind: b.name.Kind, Name: b.name.Full, ID: id, Rebuilding: rebuilding}
+	e := &entry{Partition: b.part.name, Kind: b.name.Kind, Name: b.name.Full, ID: id, Rebuilding: rebuilding, Read: b.part.lossCount().Distrusted}
 	if err := b.set.index.Update(func(t *index.Txn) error { return writeEntry(t, b.path, e) }); err != nil {
 		return err
 	}

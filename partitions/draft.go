@@ -19,6 +19,7 @@ type draft struct {
 	news   []history.Message       // messages that the commit makes known, at most Options.CommitRecords
 	known  map[cyrus.GUID]struct{} // their guids
 	staged []*stagedMessage        // those of them that the connection has sent
+	reused []history.Place         // of messages that the backup knows, which new records name
 
 	begun   bool // the events before the records are written
 	fields  int  // of the mailbox, that these have
@@ -123,12 +124,14 @@ func (d *draft) record(ctx context.Context, f *finder, r *cyrus.Record) error {
 	if !r.Expunged() {
 		d.live++
 	}
-	if err := d.message(ctx, f, r); err != nil {
+	old, err := d.before(f.st, r.UID)
+	if err != nil {
 		return err
 	}
-	if err := d.compare(f.st, r); err != nil {
+	if err := d.message(ctx, f, r, old); err != nil {
 		return err
 	}
+	d.changes = d.changes || old == nil || old.Gone || !reflect.DeepEqual(&old.Record, r)
 	d.count++
 	// More go as record blocks before the commit, so that it stays one small put.
 	if d.spool == nil && d.count <= d.u.x.set.opt.CommitRecords && d.bld.Size() < commitBytes {
@@ -140,26 +143,17 @@ func (d *draft) record(ctx context.Context, f *finder, r *cyrus.Record) error {
 	return d.spool.Add(ctx, r)
 }
 
-// compare sees whether the record tells us anything.
-func (d *draft) compare(st *indexState, r *cyrus.Record) error {
-	if d.changes {
-		return nil
-	}
+// before is the record with this uid as we have it; nil for a new one.
+func (d *draft) before(st *indexState, uid uint32) (*history.RecordState, error) {
 	if d.u.was == nil {
-		d.changes = true
-		return nil
+		return nil, nil
 	}
-	old, err := st.Record(d.u.mb.UniqueID, r.UID)
-	if err != nil {
-		return err
-	}
-	d.changes = old == nil || old.Gone || !reflect.DeepEqual(&old.Record, r)
-	return nil
+	return st.Record(d.u.mb.UniqueID, uid)
 }
 
 // message makes sure that the record's message can be read from the bucket once this
 // is committed, or is one that the source itself cannot read.
-func (d *draft) message(ctx context.Context, f *finder, r *cyrus.Record) error {
+func (d *draft) message(ctx context.Context, f *finder, r *cyrus.Record, old *history.RecordState) error {
 	if _, done := d.known[r.GUID]; done {
 		return nil
 	}
@@ -183,14 +177,21 @@ func (d *draft) message(ctx context.Context, f *finder, r *cyrus.Record) error {
 	case m != nil && !m.missing && m.size != int64(r.Size):
 		return fmt.Errorf("message %s has %d bytes, the record says %d: %w", r.GUID, m.size, r.Size, cyrus.ErrBadParameters)
 	case m != nil && m.ours != nil && !m.missing:
-		return nil
+		if old != nil && !old.Gone && old.GUID == r.GUID || r.Expunged() {
+			return nil
+		}
+		return d.reuse(ctx, f.st, m.ours)
 	case m != nil && !m.missing:
 		return d.tell(ctx, history.Message{GUID: r.GUID, Size: m.size, Chunks: m.chunks}, m.staged)
 	case r.Expunged():
 		return nil // its file is gone at the source, too
+	case m != nil && m.lost:
+		return d.lost(r, old)
 	case m != nil && d.u.x.unreadable == 0 && !d.u.complete:
 		d.u.missing++ // known to be missing; a delta does not bring it
 		return nil
+	case m == nil && d.u.x.distrusted(d.u.b.part):
+		return fmt.Errorf("message %s: the partition has lost it since it was sent: %w", r.GUID, cyrus.ErrLocked)
 	case d.u.x.unreadable == 0 && m == nil:
 		return fmt.Errorf("message %s: %w: %w", r.GUID, errUnknownMessage, cyrus.ErrBadParameters)
 	}

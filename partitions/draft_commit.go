@@ -2,6 +2,7 @@ package partitions
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -36,9 +37,17 @@ func (d *draft) commit(ctx context.Context) error {
 	if err := d.bodies(ctx, d.bld); err != nil {
 		return err
 	}
-	if err := u.b.commit(ctx, u.x.who, d.bld, d.recheck); err != nil {
+	return d.put(ctx, d.bld)
+}
+
+// put commits. The bodies that the commit holds itself need not be asked for soon.
+func (d *draft) put(ctx context.Context, bld *history.Builder) error {
+	b := d.u.b
+	epoch := b.part.epoch.Load()
+	if err := b.commit(ctx, d.u.x.who, bld, d.recheck); err != nil {
 		return err
 	}
+	b.part.saw(history.LogKey(b.path, b.entry.Number), epoch)
 	d.unstage()
 	return nil
 }
@@ -66,12 +75,9 @@ func (d *draft) commitMessages(ctx context.Context) error {
 	}
 	// That these messages exist stays true whatever others commit meanwhile; what the
 	// records are a delta of may not.
-	if err := d.u.b.commit(ctx, d.u.x.who, bld, d.recheck); err != nil {
-		return err
-	}
-	d.unstage()
+	err := d.put(ctx, bld)
 	d.stale = true
-	return nil
+	return err
 }
 
 // bodies makes the new messages durable, in the commit itself where they are held in
@@ -100,11 +106,42 @@ func (d *draft) bodies(ctx context.Context, bld *history.Builder) error {
 			bld.Place(history.Place{Chunk: m.chunks[0], Object: ".", Entry: entry})
 		}
 	}
-	return d.u.b.set.index.View(func(t *index.Txn) error { return d.places(t, bld, inline) })
+	return d.places(ctx, bld, inline)
 }
 
-// places says where the chunks of the new messages lie that are not inline.
-func (d *draft) places(t *index.Txn, bld *history.Builder, inline map[cyrus.GUID]struct{}) error {
+// places says where the chunks of the new messages lie that are not inline, once it is
+// certain that they, and those of messages that are named again, lie there.
+func (d *draft) places(ctx context.Context, bld *history.Builder, inline map[cyrus.GUID]struct{}) error {
+	var at []history.Place
+	err := d.u.b.set.index.View(func(t *index.Txn) (err error) {
+		at, err = d.indexed(t, inline)
+		return err
+	})
+	if err != nil {
+		return errors.Join(err, d.u.x.staging.forgetLost(d.u.b.part))
+	}
+	if at, err = d.certain(ctx, at); err != nil {
+		return err
+	}
+	for _, p := range at {
+		bld.Place(p)
+	}
+	_, err = d.certain(ctx, d.reused)
+	d.reused = nil
+	return err
+}
+
+// certain is Partition.certain. What was staged and depends on what is gone is forgotten.
+func (d *draft) certain(ctx context.Context, places []history.Place) ([]history.Place, error) {
+	at, err := d.u.b.part.certain(ctx, places)
+	if err != nil {
+		return nil, errors.Join(err, d.u.x.staging.forgetLost(d.u.b.part))
+	}
+	return at, nil
+}
+
+// indexed is where the index has the chunks of the new messages that are not inline.
+func (d *draft) indexed(t *index.Txn, inline map[cyrus.GUID]struct{}) (at []history.Place, err error) {
 	said := map[history.ChunkID]struct{}{}
 	for _, m := range d.news {
 		if _, in := inline[m.GUID]; in {
@@ -117,15 +154,15 @@ func (d *draft) places(t *index.Txn, bld *history.Builder, inline map[cyrus.GUID
 			said[c] = struct{}{}
 			p, ok, err := d.u.b.part.lookupChunk(t, c)
 			if err != nil {
-				return err
+				return nil, err
 			}
 			if !ok {
-				return fmt.Errorf("chunk %s of message %s: %w: %w", c, m.GUID, errLost, cyrus.ErrLocked)
+				return nil, fmt.Errorf("chunk %s of message %s: %w: %w", c, m.GUID, errLost, cyrus.ErrLocked)
 			}
-			bld.Place(p)
+			at = append(at, p)
 		}
 	}
-	return nil
+	return at, nil
 }
 
 // unstage forgets what the commit has made part of the backup.

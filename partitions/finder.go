@@ -23,6 +23,7 @@ type found struct {
 	staged  *stagedMessage        // it has to be made durable, or put inline
 	ours    *history.MessageState // the backup knows it already
 	missing bool                  // the backup knows it, but has no body
+	lost    bool                  // missing, although the state still says where its body is
 }
 
 // find returns nil for a message that is nowhere.
@@ -38,13 +39,16 @@ func (f *finder) find(g cyrus.GUID) (*found, error) {
 			return nil, err
 		}
 		if m != nil && !m.Missing {
-			return &found{size: m.Size, chunks: m.Chunks, ours: m}, nil
+			held, err := f.st.holds(m)
+			if err != nil || held {
+				return &found{size: m.Size, chunks: m.Chunks, ours: m}, err
+			}
 		}
 		if m != nil {
-			missing = &found{size: m.Size, ours: m, missing: true}
+			missing = &found{size: m.Size, ours: m, missing: true, lost: !m.Missing}
 		}
 	}
-	if f.part.private() {
+	if f.part.private() || missing != nil && missing.ours.Private {
 		return missing, nil
 	}
 	m, ok, err := f.part.lookupShared(f.t, g)
@@ -54,10 +58,8 @@ func (f *finder) find(g cyrus.GUID) (*found, error) {
 	if !ok {
 		return missing, nil
 	}
-	for _, c := range m.chunks {
-		if ok, err := f.part.lives(f.t, f.dead, c); err != nil || !ok {
-			return missing, err
-		}
+	if live, err := f.part.allLive(f.t, f.dead, m.chunks); err != nil || !live {
+		return missing, err
 	}
 	return &found{size: m.size, chunks: m.chunks}, nil
 }

@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"backupd/index"
 	"backupd/objstore"
 	"backupd/objstore/probe"
 	"backupd/partitions/history"
@@ -25,7 +24,9 @@ type Partition struct {
 	objects  *history.Objects
 	// epoch goes up when what the index knows of the partition is not to be believed any
 	// more; each backup compares it with the one that its own index is of.
-	epoch atomic.Uint64
+	epoch  atomic.Uint64
+	losses losses
+	proofs proofs
 
 	reading, storing outage       // of puts, and of everything else
 	answered         atomic.Int64 // when the store last answered (UnixNano)
@@ -132,10 +133,10 @@ func (p *Partition) forgetRepository() {
 }
 
 // distrust forgets which packs there are, and makes every backup of the partition be
-// read anew before it is used; in a later life of the daemon, too.
+// read from the bucket, and be looked through for what is lost, before it is used; in a
+// later life of the daemon, too.
 func (p *Partition) distrust() error {
-	p.epoch.Add(1)
-	if err := p.set.index.Update(func(t *index.Txn) error { return t.Delete(index.RepositoryKey(p.name)) }); err != nil {
+	if err := p.noteDistrust(); err != nil {
 		return err
 	}
 	return p.set.index.DropPartition(p.name)
@@ -150,6 +151,9 @@ func (p *Partition) adoptIndex(r *Repository) error {
 	if known != "" {
 		p.set.log.Warn("the index knows another repository under this partition's name: it is forgotten",
 			"partition", p.name, "was", known, "is", r.ID)
+		if err := p.set.index.DropLosses(p.name); err != nil {
+			return err
+		}
 	}
 	return p.set.forgetPartition(p.name, r.ID)
 }

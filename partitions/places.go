@@ -100,9 +100,13 @@ func (p *Partition) indexPack(key string, chunks []packedChunk) error {
 		return fmt.Errorf("index %s: not the key of a pack", key)
 	}
 	return p.set.index.UpdateLong(func(t *index.Txn) error {
+		if p.lossCount().Count > 0 { // it may have been lost, and is put again
+			if err := t.Delete(index.LostKey(p.name, pl.pack[:])); err != nil {
+				return err
+			}
+		}
 		for _, c := range chunks {
-			at := chunkPlace{pack: pl.pack, guid: c.guid, whole: c.whole}
-			if err := t.Set(index.ChunkKey(p.name, c.id[:]), at.encode()); err != nil {
+			if err := p.putPlace(t, c.id, chunkPlace{pack: pl.pack, guid: c.guid, whole: c.whole}); err != nil {
 				return err
 			}
 			if !c.whole || c.private {
@@ -115,6 +119,35 @@ func (p *Partition) indexPack(key string, chunks []packedChunk) error {
 		}
 		return nil
 	})
+}
+
+// putPlace notes the place that was said last of a chunk, unless it is lost and the one
+// before is not. What is lost is kept in mind: a log may name no other place.
+func (p *Partition) putPlace(t *index.Txn, c history.ChunkID, at chunkPlace) error {
+	old, known, err := p.chunkAt(t, c)
+	if err != nil || known && old == at {
+		return err
+	}
+	lost, err := p.lost(t, c, at.pack)
+	if err != nil {
+		return err
+	}
+	if lost {
+		if err := p.noteDependent(t, c, at.pack); err != nil || known {
+			return err
+		}
+	}
+	if known {
+		if lost, err = p.lost(t, c, old.pack); err != nil {
+			return err
+		}
+		if lost {
+			if err := p.noteDependent(t, c, old.pack); err != nil {
+				return err
+			}
+		}
+	}
+	return t.Set(index.ChunkKey(p.name, c[:]), at.encode())
 }
 
 // indexShared shows a message whose pieces all lie in durable packs.
@@ -134,23 +167,41 @@ func (p *Partition) lookupShared(t *index.Txn, g cyrus.GUID) (shared, bool, erro
 	return m, err == nil, err
 }
 
-func (p *Partition) lookupChunk(t *index.Txn, c history.ChunkID) (history.Place, bool, error) {
+// chunkAt is where the index has a chunk, be it lost or not.
+func (p *Partition) chunkAt(t *index.Txn, c history.ChunkID) (chunkPlace, bool, error) {
 	b, err := t.Get(index.ChunkKey(p.name, c[:]))
 	if errors.Is(err, index.ErrNotFound) {
-		return history.Place{}, false, nil
+		return chunkPlace{}, false, nil
 	}
 	if err != nil {
-		return history.Place{}, false, err
+		return chunkPlace{}, false, err
 	}
 	at, err := decodeChunkPlace(b)
-	return at.place(c), err == nil, err
+	return at, err == nil, err
+}
+
+// lookupChunk is where a chunk can be read, as far as is known.
+func (p *Partition) lookupChunk(t *index.Txn, c history.ChunkID) (history.Place, bool, error) {
+	at, ok, err := p.chunkAt(t, c)
+	if err != nil || !ok {
+		return history.Place{}, false, err
+	}
+	lost, err := p.lost(t, c, at.pack)
+	return at.place(c), err == nil && !lost, err
 }
 
 // lives says whether a chunk lies in a pack that may be referred to.
 func (p *Partition) lives(t *index.Txn, dead *history.Condemned, c history.ChunkID) (bool, error) {
-	if len(dead.Packs) == 0 {
-		return t.Has(index.ChunkKey(p.name, c[:]))
-	}
 	at, ok, err := p.lookupChunk(t, c)
 	return ok && !dead.Has(at.Object), err
+}
+
+// allLive is lives for the chunks of a message.
+func (p *Partition) allLive(t *index.Txn, dead *history.Condemned, chunks []history.ChunkID) (bool, error) {
+	for _, c := range chunks {
+		if ok, err := p.lives(t, dead, c); err != nil || !ok {
+			return false, err
+		}
+	}
+	return true, nil
 }

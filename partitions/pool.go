@@ -223,10 +223,15 @@ func (p *openPack) put() {
 // writes the same bytes. Only the end of the daemon ends the waiting.
 func (pp *packPool) store(key string, obj []byte) error {
 	ctx := withPatience(pp.part.set.life, patience{wait: 1000 * time.Hour})
-	return await0(ctx, func() error {
+	epoch := pp.part.epoch.Load()
+	err := await0(ctx, func() error {
 		_, err := pp.part.store.Put(ctx, key, bytes.NewReader(obj), objstore.PutOptions{})
 		return err
 	})
+	if err == nil {
+		pp.part.saw(key, epoch)
+	}
+	return err
 }
 
 func packKey(sum [32]byte) string {

@@ -36,7 +36,8 @@ type Session struct {
 	opened []*Backup // by the command under way
 	owes   Name      // what the command under way leaves to be compared if it is refused
 
-	unreadable int // files that the client gave up in this unit of work
+	unreadable int                   // files that the client gave up in this unit of work
+	relied     map[*Partition]uint64 // lossCount.Distrusted when this unit of work was told what is held
 
 	since atomic.Int64 // unix nanoseconds since when it is between commands; 0 = in one
 	lostM sync.Mutex
@@ -54,7 +55,7 @@ type heldBackup struct {
 func (s *Set) NewSession(w Who) *Session {
 	x := &Session{
 		set: s, who: author{connection: w.Connection, client: w.Client}, log: s.log.With("conn", w.Connection),
-		held: map[*Backup]*heldBackup{}, taken: map[*holding]bool{},
+		held: map[*Backup]*heldBackup{}, taken: map[*holding]bool{}, relied: map[*Partition]uint64{},
 	}
 	x.staging.init(x)
 	x.since.Store(s.opt.Now().UnixNano())
@@ -155,7 +156,21 @@ func (x *Session) Restart(context.Context) {
 	}
 	x.last = nil
 	x.unreadable = 0
+	clear(x.relied)
 	x.staging.drop()
+}
+
+// rely notes as of when the client is told what the partition holds.
+func (x *Session) rely(p *Partition) {
+	if _, ok := x.relied[p]; !ok {
+		x.relied[p] = p.lossCount().Distrusted
+	}
+}
+
+// distrusted says that what the client was told in this unit of work is not believed any more.
+func (x *Session) distrusted(p *Partition) bool {
+	at, ok := x.relied[p]
+	return ok && at != p.lossCount().Distrusted
 }
 
 // Close is Restart at the end of the connection.

@@ -287,17 +287,6 @@ func (b *Backup) places(m *history.MessageState) (map[history.ChunkID]history.Pl
 	return places, err
 }
 
-// openMessage streams a message whose chunks lie at these places.
-func (p *Partition) openMessage(ctx context.Context, m *history.MessageState, places map[history.ChunkID]history.Place) (io.ReadCloser, error) {
-	return history.OpenMessage(ctx, p.objects, m, func(c history.ChunkID) ([]history.Place, error) {
-		at, ok := places[c]
-		if !ok {
-			return nil, nil
-		}
-		return []history.Place{at}, nil
-	})
-}
-
 // GetFetchSieve reports a script with its content.
 func (x *Session) GetFetchSieve(ctx context.Context, userid, filename string, out func(string, dlist.Value) error) (err error) {
 	defer x.enter()(&err)

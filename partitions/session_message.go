@@ -72,6 +72,7 @@ func (x *Session) scope(ctx context.Context) (scope, error) {
 		b.end()
 		s.exists = s.exists && len(x.held) <= 1
 	}
+	x.rely(s.part)
 	var err error
 	s.dead, err = s.part.condemned(ctx)
 	return s, err

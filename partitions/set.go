@@ -59,6 +59,9 @@ func Open(opt Options) (*Set, error) {
 		p.watch()
 		p.pool = newPackPool(p)
 		p.objects = history.NewObjects(p.store, 64)
+		if err := p.loadLosses(); err != nil {
+			return nil, err
+		}
 		s.parts = append(s.parts, p)
 	}
 	s.work.Go(s.writeCheckpoints)

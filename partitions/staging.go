@@ -112,10 +112,8 @@ func (g *staging) add(m *stagedMessage) {
 func (g *staging) settle() error {
 	for len(g.packed) > 0 {
 		m := g.packed[0]
-		for _, p := range m.packs {
-			if !p.isDone() {
-				return nil
-			}
+		if !m.isPut() {
+			return nil
 		}
 		g.packed = g.packed[1:]
 		if err := g.settleOne(m); err != nil {
@@ -147,6 +145,36 @@ func (g *staging) settleOne(m *stagedMessage) error {
 	}
 	g.forget(m)
 	return nil
+}
+
+// forgetLost forgets what is in packs of a partition and cannot be read there any more:
+// the client is asked for it again.
+func (g *staging) forgetLost(p *Partition) error {
+	return g.x.set.index.View(func(t *index.Txn) error {
+		for _, m := range g.msgs {
+			if m.inMem || m.part != p || !m.isPut() {
+				continue
+			}
+			live, err := p.allLive(t, new(history.Condemned), m.chunks)
+			if err != nil {
+				return err
+			}
+			if !live {
+				g.forget(m)
+			}
+		}
+		return nil
+	})
+}
+
+// isPut says whether all packs of the message have been put, without waiting.
+func (m *stagedMessage) isPut() bool {
+	for _, p := range m.packs {
+		if !p.isDone() {
+			return false
+		}
+	}
+	return true
 }
 
 // errLost: a message was staged and could not be stored.

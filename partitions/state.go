@@ -173,11 +173,7 @@ func (s *indexState) putPlace(p history.Place) error {
 	if !ok {
 		return s.put(index.InlineKey(s.id, p.Chunk[:]), p)
 	}
-	k := index.ChunkKey(s.part.name, p.Chunk[:])
-	if has, err := s.t.Has(k); has || err != nil {
-		return err
-	}
-	return s.t.Set(k, at.encode())
+	return s.part.putPlace(s.t, p.Chunk, at)
 }
 
 // place is where the backup finds a chunk.
@@ -187,10 +183,38 @@ func (s *indexState) place(c history.ChunkID) (history.Place, error) {
 	}
 	var p history.Place
 	ok, err := s.get(index.InlineKey(s.id, c[:]), &p)
+	if err != nil {
+		return p, err
+	}
+	if ok {
+		ok, err = s.readable(p)
+	}
 	if err == nil && !ok {
 		err = fmt.Errorf("chunk %s: %w", c, history.ErrNoPlace)
 	}
 	return p, err
+}
+
+func (s *indexState) readable(p history.Place) (bool, error) {
+	lost, err := s.part.lost(s.t, p.Chunk, objectID(p.Object))
+	return !lost, err
+}
+
+// holds says whether every chunk of a message lies where it can be read.
+func (s *indexState) holds(m *history.MessageState) (bool, error) {
+	if s.part.lossCount().Count == 0 {
+		return true, nil // the log names a place for each
+	}
+	for _, c := range m.Chunks {
+		_, err := s.place(c)
+		if errors.Is(err, history.ErrNoPlace) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 func (s *indexState) Item(k history.ItemKey) (*history.ItemState, error) {

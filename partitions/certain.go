@@ -1,0 +1,221 @@
+package partitions
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"backupd/index"
+	"backupd/objstore"
+	"backupd/partitions/history"
+	"backupd/replication/cyrus"
+)
+
+// proveAhead is how many objects are asked for at once.
+const proveAhead = 16
+
+// certain sees that chunks can be read where the index has them, before a commit names
+// them. It returns their places, which are others where a pack was rewritten. Objects that
+// are gone although the index has them mean that the bucket was set back to an older
+// state: nothing that the index knows of the partition is believed from then on.
+func (p *Partition) certain(ctx context.Context, places []history.Place) ([]history.Place, error) {
+	at, gone, err := p.prove(ctx, places)
+	if err != nil || len(gone) == 0 {
+		return at, err
+	}
+	if err := p.present(ctx); err != nil {
+		return nil, err
+	}
+	if at, gone, err = p.prove(ctx, places); err != nil || len(gone) == 0 {
+		return at, err
+	}
+	return nil, p.wentBack(gone)
+}
+
+// present sees that the partition is the one that the index knows: what a disk lacks that
+// is not mounted is not lost.
+func (p *Partition) present(ctx context.Context) error {
+	p.forgetRepository()
+	repo, err := p.repository(ctx, false)
+	if err == nil && repo == nil {
+		err = fmt.Errorf("partition %s (%s): %s is gone: %w", p.name, p.location, repositoryKey, cyrus.ErrLocked)
+	}
+	return err
+}
+
+// wentBack notes what is gone. The command is answered LOCKED: when it is repeated,
+// nothing that is lost is held any longer.
+func (p *Partition) wentBack(gone []loss) error {
+	added, err := p.noteLost(gone, true)
+	if err != nil {
+		return err
+	}
+	err = fmt.Errorf("partition %s: the bucket lacks what the index has in it: %w", p.name, cyrus.ErrLocked)
+	if added == 0 || !anyAbsent(gone) {
+		return err
+	}
+	p.set.log.Error("objects are gone from the bucket, which was perhaps set back to an older state: everything that the index knows of this partition is read anew, and the source is asked for what is lost",
+		"partition", p.name, "location", p.location, "losses", added)
+	return errors.Join(p.distrust(), err)
+}
+
+func anyAbsent(list []loss) bool {
+	for _, l := range list {
+		if l.how == lossAbsent {
+			return true
+		}
+	}
+	return false
+}
+
+// prove asks for the objects of places that were not seen of late. Places that have moved
+// are returned as they are now, and the index learns of them; gone is what cannot be read.
+func (p *Partition) prove(ctx context.Context, places []history.Place) (at []history.Place, gone []loss, err error) {
+	absent, err := p.absent(ctx, places)
+	if err != nil || len(absent) == 0 {
+		return places, nil, err
+	}
+	m := &mover{p: p, objects: history.NewObjects(p.store, 1), notes: map[string]*history.Moved{}}
+	var moved []history.Place
+	for _, pl := range places {
+		if absent[pl.Object] {
+			now, lost, err := m.follow(ctx, pl)
+			if err != nil {
+				return nil, nil, err
+			}
+			if lost != nil {
+				gone = append(gone, *lost)
+				continue
+			}
+			pl = now
+			moved = append(moved, pl)
+		}
+		at = append(at, pl)
+	}
+	if absent, err = p.absent(ctx, moved); err != nil {
+		return nil, nil, err
+	}
+	for object := range absent {
+		gone = append(gone, loss{object: objectID(object), how: lossAbsent})
+	}
+	return at, gone, p.settle(moved)
+}
+
+// absent are the objects of places that do not exist.
+func (p *Partition) absent(ctx context.Context, places []history.Place) (map[string]bool, error) {
+	epoch, now := p.epoch.Load(), p.set.opt.Now()
+	ask := map[string]bool{}
+	for _, pl := range places {
+		if _, twice := ask[pl.Object]; !twice && !p.proofs.has(objectID(pl.Object), now) {
+			ask[pl.Object] = true
+		}
+	}
+	found := make(chan string, len(ask))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(proveAhead)
+	for object := range ask {
+		g.Go(func() error {
+			_, err := await(gctx, func() (objstore.Info, error) { return p.store.Stat(gctx, object) })
+			if errors.Is(err, objstore.ErrNotExist) {
+				p.proofs.drop(objectID(object))
+				return nil
+			}
+			if err == nil {
+				p.saw(object, epoch)
+				found <- object
+			}
+			return err
+		})
+	}
+	err := g.Wait()
+	close(found)
+	for object := range found {
+		delete(ask, object)
+	}
+	return ask, err
+}
+
+// saw notes that an object exists. epoch is that of the partition before it was seen.
+func (p *Partition) saw(object string, epoch uint64) {
+	if p.epoch.Load() == epoch {
+		p.proofs.add(objectID(object), p.set.opt.Now())
+	}
+}
+
+// settle shows the index where chunks of rewritten packs are now.
+func (p *Partition) settle(moved []history.Place) error {
+	if len(moved) == 0 {
+		return nil
+	}
+	return p.set.index.UpdateLong(func(t *index.Txn) error {
+		for _, pl := range moved {
+			at, ok := parsePlace(pl)
+			if !ok {
+				continue
+			}
+			if err := t.Set(index.ChunkKey(p.name, pl.Chunk[:]), at.encode()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// mover looks for what lay in objects that are absent.
+type mover struct {
+	p       *Partition
+	objects *history.Objects
+	notes   map[string]*history.Moved // by key of the pack; nil: there is none
+}
+
+// follow says where a chunk is now, or what of it is lost.
+func (m *mover) follow(ctx context.Context, pl history.Place) (now history.Place, lost *loss, err error) {
+	id := objectID(pl.Object)
+	if !strings.HasPrefix(pl.Object, "packs/") {
+		now, err = await(ctx, func() (history.Place, error) { return m.objects.Resolve(ctx, pl) })
+		if err != nil && history.IsUnreadable(err) {
+			return pl, &loss{object: id, how: lossAbsent}, nil
+		}
+		return now, nil, err
+	}
+	note, err := m.note(ctx, pl.Object)
+	switch {
+	case err != nil && history.IsUnreadable(err):
+		return pl, &loss{object: id, how: lossDamaged}, nil
+	case err != nil:
+		return pl, nil, err
+	case note == nil:
+		return pl, &loss{object: id, how: lossAbsent}, nil
+	}
+	pack, ok := note.Entries[pl.Entry]
+	if !ok {
+		return pl, &loss{object: id, chunk: &pl.Chunk, how: lossDamaged}, nil
+	}
+	pl.Object = pack
+	return pl, nil, nil
+}
+
+// note is what moved/ says of a pack.
+func (m *mover) note(ctx context.Context, pack string) (*history.Moved, error) {
+	if n, ok := m.notes[pack]; ok {
+		return n, nil
+	}
+	n, err := await(ctx, func() (*history.Moved, error) {
+		n, _, err := history.ReadMoved(ctx, m.p.store, pack)
+		return n, err
+	})
+	if errors.Is(err, objstore.ErrNotExist) {
+		n, err = nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if len(m.notes) >= heldNotes {
+		clear(m.notes)
+	}
+	m.notes[pack] = n
+	return n, nil
+}

@@ -1,0 +1,204 @@
+package partitions_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"backupd/objstore/memstore"
+	"backupd/partitions"
+	"backupd/partitions/history"
+	"backupd/replication/cyrus"
+)
+
+// later is a host whose clock can be put ahead: what it knows of packs grows old.
+func later(t *testing.T, ahead *time.Duration, stores ...*memstore.Store) *host {
+	set := func(o *partitions.Options) {
+		packing(o)
+		o.Now = func() time.Time { return time.Now().Add(*ahead) }
+	}
+	if len(stores) == 1 {
+		return newHostWith(t, set, stores[0])
+	}
+	return newHostWith(t, set, stores[0], stores[1])
+}
+
+// A pack is asked for once in ten minutes, however many commits name it, and one that this
+// process has put not at all. A commit with inline mail asks for nothing.
+func TestPacksAreProvenOnce(t *testing.T) {
+	under := withRepository(t)
+	store, count := counted(under)
+	var ahead time.Duration
+	h := newHostWith(t, func(o *partitions.Options) {
+		packing(o)
+		o.Now = func() time.Time { return time.Now().Add(ahead) }
+	}, store)
+	anne := bring("anne", 100, 21)
+	h.sync("anne", anne.small, anne.large)
+
+	n := 0
+	// again brings the same mail for another user: its commit names anne's pack.
+	again := func(heads int) {
+		t.Helper()
+		n++
+		name := "other" + strings.Repeat("x", n)
+		user := bring(name, 100, 21)
+		h.sync(name, user.small)
+		count.Reset()
+		h.sync(name, user.small, user.large)
+		// One HEAD opens the backup.
+		if ops := count.Snapshot(); ops["stat"].Requests != 1+heads || ops["put"].Requests != 1 || ops["list"].Requests != 0 {
+			t.Errorf("%d. user: %+v, want %d HEADs of packs and one PUT", n, ops, heads)
+		}
+	}
+	again(0)
+	ahead = 9 * time.Minute
+	again(0)
+	ahead = 11 * time.Minute
+	again(1)
+	again(0)
+
+	copied := newSource("user.anne.Copies")
+	h.sync("anne", anne.small, anne.large, copied)
+	file := func(heads int) {
+		t.Helper()
+		copied.deliver(anne.large.bodies[anne.large.records[len(copied.records)].GUID])
+		count.Reset()
+		h.sync("anne", anne.small, anne.large, copied)
+		if ops := count.Snapshot(); ops["stat"].Requests != 1+heads || ops["put"].Requests != 1 {
+			t.Errorf("copy %d: %+v, want %d HEADs of packs and one PUT", len(copied.records), ops, heads)
+		}
+	}
+	file(0)
+	ahead = 25 * time.Minute
+	file(1)
+	file(0)
+	// New mail and flags name no object at all.
+	ahead = 50 * time.Minute
+	anne.small.deliver(mail(5000, 300))
+	anne.large.flag(anne.large.records[0], `\Seen`)
+	count.Reset()
+	h.sync("anne", anne.small, anne.large, copied)
+	if ops := count.Snapshot(); ops["stat"].Requests != 1 || ops["put"].Requests != 2 || ops["list"].Requests != 0 {
+		t.Errorf("new mail and flags: %+v, want one HEAD and one PUT for each mailbox", ops)
+	}
+}
+
+// The disk of a directory is not mounted: its packs are not lost, and nothing is written down.
+func TestWhatIsNotMountedIsNotLost(t *testing.T) {
+	store := withRepository(t)
+	var ahead time.Duration
+	h := later(t, &ahead, store)
+	anne, bob := bring("anne", 100, 21), bring("bob", 100, 21)
+	h.sync("anne", anne.small, anne.large)
+	h.sync("bob", bob.small)
+	full := store.Snapshot()
+	ahead = 11 * time.Minute
+	c := h.client()
+	there, _, err := c.getUser("bob")
+	if err != nil {
+		t.Fatal(err)
+	}
+	store.Rollback(memstore.Snapshot{}, "", false)
+	_, err = c.updateAll(there, bob.small, bob.large)
+	if !errors.Is(err, cyrus.ErrLocked) || !strings.Contains(err.Error(), "is the disk mounted") {
+		t.Errorf("the partition is empty: %v", err)
+	}
+	c.s.Close()
+	store.Rollback(full, "", false)
+	sameGUIDs(t, "bob", h.syncUntil("bob", bob.small, bob.large))
+	h.healthy(store, "bob", bob.small, bob.large)
+	h.healthy(store, "anne", anne.small, anne.large)
+}
+
+// A pack was moved to another partition with a backup: a note says where its entries are.
+// What names them there anew names the pack that exists.
+func TestMovedPacksAreProven(t *testing.T) {
+	w, h := inTwo(t)
+	h.stop()
+	to := w.other()
+	w.mustMove(to)
+	var ahead time.Duration
+	store := w.stores[slices.Index([]string{"p0", "p1"}, to)]
+	fresh := later(t, &ahead, store)
+	fresh.sync(w.who, w.boxes...)
+	ahead = time.Hour
+	other := newSource("user.other")
+	for _, r := range w.boxes[0].records {
+		if body, ok := w.boxes[0].bodies[r.GUID]; ok {
+			other.deliver(body)
+		}
+	}
+	fresh.sync("other", other)
+	checkBucket(t, store, "user/other", other)
+	m := load(t, store, "user/other")
+	defer m.Close()
+	packed := 0
+	for p, err := range m.AllPlaces() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := history.MovedKey(p.Object); ok {
+			packed++
+			if store.Bytes(p.Object) == nil {
+				t.Errorf("it names %s, which is not there", p.Object)
+			}
+		}
+	}
+	if packed == 0 {
+		t.Error("nothing that was moved is named: this test no longer shows what it should")
+	}
+	fresh.expectSame(w.who, w.boxes...)
+}
+
+// Every call that is made to prove and to heal fails once, for good.
+func TestHealingOverFailures(t *testing.T) {
+	t.Parallel()
+	calls := func(op, key string) bool {
+		return strings.HasPrefix(key, "packs/") || strings.HasPrefix(key, "moved/") || key == "repository.json" ||
+			op == "list" || op == "put" && strings.HasPrefix(key, "backups/")
+	}
+	store := withRepository(t)
+	var ahead time.Duration
+	h := later(t, &ahead, store)
+	for n := 1; ; n++ {
+		user := fmt.Sprint("anne", n)
+		b, copied := bring(user, 100*n, 3), newSource("user."+user+".Copies")
+		h.sync(user, b.small, b.large)
+		ahead += 11 * time.Minute
+		packs := store.Keys("packs/")
+		store.Lose(packs[len(packs)-1])
+		copied.deliver(b.large.bodies[b.large.records[0].GUID])
+		seen := 0
+		store.SetFaults(func(op, key string) error {
+			if calls(op, key) {
+				if seen++; seen == n {
+					return errDenied
+				}
+			}
+			return nil
+		}, nil)
+		for try := 0; ; try++ {
+			c := h.client()
+			_, err := c.sync(user, b.small, b.large, copied)
+			c.s.Close()
+			if err == nil {
+				break
+			}
+			if try > 5 {
+				t.Fatalf("call %d failed, and the user never comes back: %v", n, err)
+			}
+		}
+		store.SetFaults(nil, nil)
+		h.healthy(store, user, b.small, b.large, copied)
+		if seen < n {
+			if n < 10 {
+				t.Errorf("only %d calls: this test no longer shows what it should", seen)
+			}
+			return
+		}
+	}
+}

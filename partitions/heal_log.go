@@ -1,0 +1,44 @@
+package partitions
+
+import (
+	"context"
+	"errors"
+
+	"backupd/partitions/history"
+)
+
+// logPlaces are the places that the log of a backup names. It is read once, and only for
+// a backup that depends on something lost.
+type logPlaces struct {
+	m    *history.Mem // nil: it is damaged, or there is none
+	read bool
+}
+
+// of are the places of a chunk, the newest first.
+func (l *logPlaces) of(ctx context.Context, b *Backup, c history.ChunkID) ([]history.Place, error) {
+	if !l.read {
+		m, err := await(ctx, func() (*history.Mem, error) {
+			return history.Load(ctx, b.part.store, b.path, history.Moment{Number: b.entry.Number, Tolerant: true})
+		})
+		if err != nil && !history.IsUnreadable(err) && !errors.Is(err, history.ErrBeforeFirst) {
+			return nil, err
+		}
+		l.m, l.read = m, true
+	}
+	if l.m == nil {
+		return nil, nil
+	}
+	places, err := await(ctx, func() ([]history.Place, error) { return l.m.Places(c) })
+	if err != nil && history.IsUnreadable(err) {
+		return nil, nil
+	}
+	return places, err
+}
+
+// close forgets them.
+func (l *logPlaces) close() {
+	if l.m != nil {
+		_ = l.m.Close()
+	}
+	*l = logPlaces{}
+}

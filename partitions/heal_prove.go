@@ -1,0 +1,74 @@
+package partitions
+
+import (
+	"context"
+	"slices"
+
+	"backupd/index"
+	"backupd/partitions/history"
+)
+
+// prove asks for every object that the messages of the backup lie in, and marks those that
+// are gone: the partition is distrusted, and this state comes from the bucket itself.
+func (h *healer) prove(ctx context.Context) error {
+	for from, more := index.Key(nil), true; more; {
+		var places []history.Place
+		more = false
+		err := h.view(func(st *indexState) error {
+			return h.messages(st, from, func(k index.Key, m *history.MessageState) (bool, error) {
+				at, err := unproven(st, m)
+				places = append(places, at...)
+				if len(places) >= maxReused {
+					from, more = append(slices.Clone(k), 0), true
+				}
+				return !more, err
+			})
+		})
+		if err != nil {
+			return err
+		}
+		if err := h.markGone(ctx, places); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unproven are the places of a message whose objects were not seen of late.
+func unproven(st *indexState, m *history.MessageState) (out []history.Place, err error) {
+	now := st.set.opt.Now()
+	for _, c := range m.Chunks {
+		at, err := st.place(c)
+		if err != nil {
+			continue // lost already, as step finds out
+		}
+		if !st.part.proofs.has(objectID(at.Object), now) {
+			out = append(out, at)
+		}
+	}
+	return out, nil
+}
+
+// markGone marks what cannot be read of the places. The others of the partition need not
+// be looked through for it, unless one of them was content with the object before.
+func (h *healer) markGone(ctx context.Context, places []history.Place) error {
+	relied := map[[32]byte]bool{}
+	for _, p := range places {
+		if id := objectID(p.Object); h.part.proofs.had(id) {
+			relied[id] = true
+		}
+	}
+	_, gone, err := h.part.prove(ctx, places)
+	if err != nil || len(gone) == 0 {
+		return err
+	}
+	if err := h.part.present(ctx); err != nil {
+		return err
+	}
+	if _, gone, err = h.part.prove(ctx, places); err != nil || len(gone) == 0 {
+		return err
+	}
+	count := slices.ContainsFunc(gone, func(l loss) bool { return relied[l.object] })
+	_, err = h.part.noteLost(gone, count)
+	return err
+}
