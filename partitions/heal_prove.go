@@ -11,6 +11,9 @@ import (
 // prove asks for every object that the messages of the backup lie in, and marks those that
 // are gone: the partition is distrusted, and this state comes from the bucket itself.
 func (h *healer) prove(ctx context.Context) error {
+	if err := h.listLog(ctx); err != nil {
+		return err
+	}
 	for from, more := index.Key(nil), true; more; {
 		var places []history.Place
 		more = false
@@ -32,6 +35,24 @@ func (h *healer) prove(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// listLog proves the objects of the log, a thousand with a request.
+func (h *healer) listLog(ctx context.Context) error {
+	epoch := h.part.epoch.Load()
+	return await0(ctx, func() error {
+		n := 0
+		for info, err := range h.part.store.List(ctx, history.LogPrefix(h.b.path), "") {
+			if err != nil {
+				return err
+			}
+			if n++; n > maxProofs/2 {
+				return nil // the others are asked for one by one
+			}
+			h.part.saw(info.Key, epoch)
+		}
+		return nil
+	})
 }
 
 // unproven are the places of a message whose objects were not seen of late.

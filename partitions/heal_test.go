@@ -450,8 +450,8 @@ func TestDistrustedPartition(t *testing.T) {
 		h.healthy(under, "bob", bob.small, bob.large)
 		count.Reset()
 		h.expectSame("cora", cora.small, cora.large)
-		if ops := count.Snapshot(); ops["stat"].Requests != 1 || ops["list"].Requests+ops["get"].Requests+ops["put"].Requests != 0 {
-			t.Errorf("afterwards: %+v, want one HEAD", ops)
+		if ops := count.Snapshot(); ops["stat"].Requests != 2 || ops["list"].Requests+ops["get"].Requests+ops["put"].Requests != 0 {
+			t.Errorf("afterwards: %+v, want two HEADs", ops)
 		}
 	}
 }
