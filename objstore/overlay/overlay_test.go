@@ -1,0 +1,77 @@
+package overlay_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"slices"
+	"testing"
+
+	"backupd/objstore"
+	"backupd/objstore/memstore"
+	"backupd/objstore/objstoretest"
+	"backupd/objstore/overlay"
+)
+
+func TestConformance(t *testing.T) {
+	objstoretest.Run(t, func(testing.TB) objstore.Store {
+		return overlay.New(memstore.New(nil), memstore.New(nil))
+	})
+}
+
+// What is below shows through, until it is changed above; below nothing changes.
+func TestOverlay(t *testing.T) {
+	ctx := t.Context()
+	below := memstore.New(nil)
+	put := func(s objstore.Store, key, text string, o objstore.PutOptions) error {
+		_, err := s.Put(ctx, key, bytes.NewReader([]byte(text)), o)
+		return err
+	}
+	for _, key := range []string{"a/1", "a/2", "a/3", "b"} {
+		if err := put(below, key, "old", objstore.PutOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := overlay.New(below, memstore.New(nil))
+	was, err := s.Stat(ctx, "a/1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := put(s, "a/1", "new", objstore.PutOptions{IfAbsent: true}); !errors.Is(err, objstore.ErrExist) {
+		t.Errorf("over an object below, if absent: %v", err)
+	}
+	if err := errors.Join(put(s, "a/1", "new", objstore.PutOptions{IfMatch: was.ETag}), put(s, "a/25", "new", objstore.PutOptions{IfAbsent: true}), s.Delete(ctx, "a/2")); err != nil {
+		t.Fatal(err)
+	}
+	if err := put(s, "a/1", "newer", objstore.PutOptions{IfMatch: was.ETag}); !errors.Is(err, objstore.ErrPrecondition) {
+		t.Errorf("over the ETag from below: %v", err)
+	}
+	if _, err := s.Stat(ctx, "a/2"); !errors.Is(err, objstore.ErrNotExist) {
+		t.Errorf("what was deleted: %v", err)
+	}
+	var keys []string
+	for i, err := range s.List(ctx, "a/", "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys = append(keys, i.Key)
+	}
+	if want := []string{"a/1", "a/25", "a/3"}; !slices.Equal(keys, want) {
+		t.Errorf("the list has %q, want %q", keys, want)
+	}
+	o, err := s.Get(ctx, "a/1", 0, -1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, err := io.ReadAll(o); err != nil || string(b) != "new" {
+		t.Errorf("%q, %v", b, err)
+	}
+	if err := put(s, "a/2", "again", objstore.PutOptions{IfAbsent: true}); err != nil {
+		t.Errorf("after a delete: %v", err)
+	}
+	for _, key := range below.Keys("") {
+		if string(below.Bytes(key)) != "old" {
+			t.Errorf("%s has changed below", key)
+		}
+	}
+}
