@@ -109,6 +109,11 @@ func (b *Backup) foldAll(ctx context.Context, st *indexState, c *history.CommitR
 		if err != nil {
 			return err
 		}
+		if e, ok := e.(*history.LostEvent); ok {
+			if err := st.unshare(e.Messages); err != nil {
+				return err
+			}
+		}
 		if err := f.Fold(c.Header(), e); err != nil {
 			return err
 		}
@@ -188,6 +193,29 @@ func (s *indexState) shareKnown(m history.Message) error {
 		return err
 	}
 	return s.part.indexShared(s.t, m.GUID, shared{m.Size, m.Chunks})
+}
+
+// unshare forgets where messages lie whose bodies are lost, so that nobody refers to them
+// there. It comes before they are folded.
+func (s *indexState) unshare(lost []cyrus.GUID) error {
+	for _, g := range lost {
+		m, err := s.Message(g)
+		if err != nil || m == nil || m.Missing {
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		if err := s.t.Delete(index.SharedKey(s.part.name, g[:])); err != nil {
+			return err
+		}
+		for _, c := range m.Chunks {
+			if err := s.t.Delete(index.ChunkKey(s.part.name, c[:])); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // blocks reads the record blocks that a commit names.

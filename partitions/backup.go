@@ -125,6 +125,11 @@ func (b *Backup) afterLock(ctx context.Context) (ended bool, err error) {
 	if err != nil || !waited {
 		return false, err
 	}
+	if b.entry.Number == 0 { // it may have been set aside while it looked empty
+		if err := b.drop(); err != nil {
+			return false, err
+		}
+	}
 	if err := b.advance(ctx); err != nil || b.entry == nil {
 		return false, err
 	}

@@ -22,6 +22,17 @@ type Found struct {
 	Partition Config
 	Path      string // below backups/
 	Info      BackupInfo
+	// Aside is the key below which the backup was set aside; "" = it is in its place.
+	// Partition.Store shows its objects under the keys that they had before.
+	Aside string
+}
+
+// Where is the key below which the backup lies, for people: Path, or Aside.
+func (f *Found) Where() string {
+	if f.Aside != "" {
+		return f.Aside
+	}
+	return f.Path
 }
 
 // Name is what the backup is for.
@@ -166,8 +177,12 @@ func nextBackup(ctx context.Context, s objstore.Store, after string) (string, er
 	return "", nil
 }
 
-// FindPath looks for the backup with this path ("user/anne") in one partition.
+// FindPath looks for the backup with this path ("user/anne") in one partition, or for one
+// that was set aside ("set-aside/user/anne/20261128T034709Z").
 func FindPath(ctx context.Context, p Config, path string) (*Found, error) {
+	if strings.HasPrefix(path, asidePrefix) {
+		return findAside(ctx, p, path)
+	}
 	info, err := readBackupInfo(ctx, p.Store, path)
 	if errors.Is(err, objstore.ErrNotExist) {
 		return nil, fmt.Errorf("%s: %w in partition %s (%s)", path, ErrNoBackup, p.Name, p.Location)

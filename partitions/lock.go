@@ -24,6 +24,8 @@ type LockOptions struct {
 	Wait  bool          // for a lock that somebody else holds
 	Lease time.Duration // 0: two minutes, which is also the longest
 	Now   func() time.Time
+	// Mend takes the place of a lock.json that cannot be read, once nobody renews it.
+	Mend bool
 }
 
 func (o *LockOptions) defaults() {
@@ -55,6 +57,21 @@ var errNoLocks = errors.New("the store does not honour conditional puts, so that
 // then the next number of its log. No daemon can commit anything without having read
 // that commit, and then it asks for lock.json. ErrHeld when somebody else holds it.
 func (f *Found) Lock(ctx context.Context, o LockOptions) (*Lock, error) {
+	l, err := f.lease(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.announce(ctx); err != nil {
+		return nil, errors.Join(err, l.Release(context.WithoutCancel(ctx)))
+	}
+	return l, nil
+}
+
+// lease takes lock.json alone, and keeps it.
+func (f *Found) lease(ctx context.Context, o LockOptions) (*Lock, error) {
+	if f.Aside != "" {
+		return nil, fmt.Errorf("%s: %w", f.Aside, errAside)
+	}
 	o.defaults()
 	if err := f.canLock(ctx, o.Now); err != nil {
 		return nil, fmt.Errorf("partition %s (%s): %w", f.Partition.Name, f.Partition.Location, err)
@@ -76,9 +93,6 @@ func (f *Found) Lock(ctx context.Context, o LockOptions) (*Lock, error) {
 	}
 	l.lost, l.end = context.WithCancelCause(context.WithoutCancel(ctx))
 	go l.renew()
-	if err := l.announce(ctx); err != nil {
-		return nil, errors.Join(err, l.Release(context.WithoutCancel(ctx)))
-	}
 	return l, nil
 }
 
@@ -108,6 +122,9 @@ func (l *Lock) take(ctx context.Context) (leaseState, error) {
 		return leaseFree, err
 	}
 	old, info, err := readLock(ctx, l.found.Partition.Store, l.found.Path)
+	if l.opt.Mend && err != nil && !ofStore(err) && !errors.Is(err, errVersion) {
+		err = l.abandoned(info, now)
+	}
 	if err != nil {
 		return leaseFree, err
 	}
@@ -115,7 +132,7 @@ func (l *Lock) take(ctx context.Context) (leaseState, error) {
 		return state, old.held()
 	}
 	o := objstore.PutOptions{IfAbsent: true}
-	if old != nil {
+	if info.ETag != "" {
 		o = objstore.PutOptions{IfMatch: info.ETag}
 	}
 	l.file.Since, l.file.Expires = now.UTC(), now.Add(l.opt.Lease).UTC()
@@ -204,8 +221,8 @@ func (l *Lock) renew() {
 // Lost ends when the lock does not hold any longer; its cause says why.
 func (l *Lock) Lost() context.Context { return l.lost }
 
-// Release gives the lock back. The error of a lock that was lost says so.
-func (l *Lock) Release(ctx context.Context) error {
+// stop ends the renewal.
+func (l *Lock) stop() error {
 	if cause := context.Cause(l.lost); cause != nil {
 		return cause
 	}
@@ -213,6 +230,14 @@ func (l *Lock) Release(ctx context.Context) error {
 	<-l.done
 	if cause := context.Cause(l.lost); cause != nil && !errors.Is(cause, context.Canceled) {
 		return cause
+	}
+	return nil
+}
+
+// Release gives the lock back. The error of a lock that was lost says so.
+func (l *Lock) Release(ctx context.Context) error {
+	if err := l.stop(); err != nil {
+		return err
 	}
 	l.file.Expires = time.Time{}
 	if err := l.put(ctx, objstore.PutOptions{IfMatch: l.etag}); err != nil {
@@ -227,7 +252,10 @@ const announceTries = 50
 // announce puts a LockedEvent as the next commit.
 func (l *Lock) announce(ctx context.Context) error {
 	f := l.found
-	var newest uint64
+	newest, err := f.highest(ctx) // not by HEADs: a hole in the log would look like its end
+	if err != nil {
+		return err
+	}
 	for range announceTries {
 		tip, err := f.openTip(ctx, newest)
 		if err != nil {
@@ -310,10 +338,16 @@ func (f *Found) putNext(ctx context.Context, h history.Header, events ...history
 			return false, err
 		}
 	}
+	return f.putBuilt(ctx, bld)
+}
+
+// putBuilt puts a commit under its number. false: another writer has it.
+func (f *Found) putBuilt(ctx context.Context, bld *history.Builder) (won bool, err error) {
 	obj, _, _, err := bld.Finish(nil)
 	if err != nil {
 		return false, err
 	}
+	h := bld.Header()
 	s, key := f.Partition.Store, history.LogKey(f.Path, h.Number)
 	_, putErr := s.Put(ctx, key, bytes.NewReader(obj), objstore.PutOptions{IfAbsent: true})
 	if putErr == nil {

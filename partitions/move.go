@@ -103,7 +103,11 @@ func (c *copier) locked(ctx context.Context, o LockOptions, do func(context.Cont
 // seal copies what there is, and then ends the log in the old partition.
 func (c *copier) seal(ctx context.Context, l *Lock, repo string) error {
 	for range sealTries {
-		tip, err := c.from.openTip(ctx, 0)
+		highest, err := c.from.highest(ctx) // a hole in the log would look like its end
+		if err != nil {
+			return err
+		}
+		tip, err := c.from.openTip(ctx, highest)
 		if err != nil {
 			return err
 		}
@@ -126,11 +130,11 @@ func (c *copier) seal(ctx context.Context, l *Lock, repo string) error {
 
 // finish copies the sealed log to its end, and makes the backup visible.
 func (c *copier) finish(ctx context.Context) error {
-	tip, _, err := c.from.tip(ctx, 0)
+	highest, err := c.from.highest(ctx)
 	if err != nil {
 		return err
 	}
-	if err := c.upTo(ctx, tip.Number); err != nil {
+	if err := c.upTo(ctx, highest); err != nil {
 		return err
 	}
 	return c.putInfo(ctx)

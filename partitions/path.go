@@ -3,6 +3,7 @@ package partitions
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"strings"
 
 	"backupd/replication/cyrus"
@@ -84,4 +85,38 @@ func encode(name string) string {
 	}
 	sum := sha256.Sum256([]byte(name))
 	return enc[:keptEncoded] + "=~" + hex.EncodeToString(sum[:])
+}
+
+// NameOf is the Name that has this path; false where a path alone does not tell, for it
+// was cut, and for what is no path.
+func NameOf(path string) (Name, bool) {
+	kind, enc, ok := strings.Cut(path, "/")
+	if !ok || strings.Contains(enc, "=~") {
+		return Name{}, false
+	}
+	full, err := decode(enc)
+	n := Name{kind, full}
+	switch kind {
+	case KindUser, KindShared, KindServer:
+		return n, err == nil && n.Path() == path
+	}
+	return Name{}, false
+}
+
+// decode is the inverse of encode, for a name that was not cut.
+func decode(enc string) (string, error) {
+	var b strings.Builder
+	for i := 0; i < len(enc); i++ {
+		if enc[i] != '=' {
+			b.WriteByte(enc[i])
+			continue
+		}
+		c, err := hex.DecodeString(enc[i+1 : min(i+3, len(enc))])
+		if err != nil || len(c) != 1 {
+			return "", errors.New("not an encoded name")
+		}
+		b.Write(c)
+		i += 2
+	}
+	return b.String(), nil
 }

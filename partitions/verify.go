@@ -19,7 +19,8 @@ import (
 type Problem struct {
 	Object  string // key, or the mailbox that it is about
 	Text    string
-	Missing bool // a body that the source itself could not read: nothing here is damaged
+	Missing bool // a body that the source is asked for: nothing here is damaged
+	Lost    bool // history that the log itself records as lost: it is known, and nothing is to be done
 }
 
 func (p Problem) String() string {
@@ -41,15 +42,19 @@ type Verification struct {
 type Verified struct {
 	Objects, Commits, Checkpoints, Mailboxes, Messages int
 	Bytes                                              int64 // of bodies
-	Damaged, Missing                                   int   // problems
+	Damaged, Missing, Lost                             int   // problems
 }
 
 // Verify compares what a backup says with what is in its partition. Damage goes to
 // Report and does not end it; the error is of a store that could not be asked.
 func (f *Found) Verify(ctx context.Context, v Verification) (Verified, error) {
-	w := &verifier{ctx: ctx, f: f, v: v, store: reread.New(f.Partition.Store, 16<<20), seen: map[string]bool{}}
+	w := newVerifier(ctx, f, v)
 	err := w.run()
 	return w.done, err
+}
+
+func newVerifier(ctx context.Context, f *Found, v Verification) *verifier {
+	return &verifier{ctx: ctx, f: f, v: v, store: reread.New(f.Partition.Store, 16<<20), seen: map[string]bool{}, blocks: map[string]bool{}}
 }
 
 type verifier struct {
@@ -60,6 +65,10 @@ type verifier struct {
 	done  Verified
 	seen  map[string]bool // blocks that were read, by hash
 	told  map[string]bool // problems, by text
+
+	blocks map[string]bool // objects in records/: whether they are sound
+	log    loggedProblems
+	what   diagnosis
 }
 
 func (w *verifier) step(format string, args ...any) {
@@ -85,9 +94,12 @@ func (w *verifier) problem(p Problem) {
 		w.told = map[string]bool{}
 	}
 	w.told[p.String()] = true
-	if p.Missing {
+	switch {
+	case p.Missing:
 		w.done.Missing++
-	} else {
+	case p.Lost:
+		w.done.Lost++
+	default:
 		w.done.Damaged++
 	}
 	w.v.Report(p)
@@ -100,8 +112,8 @@ func (w *verifier) run() error {
 		}
 		w.problem(Problem{Object: repositoryKey, Text: err.Error()})
 	}
-	if got := w.f.Name().Path(); got != w.f.Path {
-		w.problem(Problem{Object: backupInfoKey(w.f.Path), Text: "it is the backup of " + w.f.Name().String()})
+	if err := w.info(); err != nil {
+		return err
 	}
 	if err := w.lock(); err != nil {
 		return err
@@ -110,6 +122,7 @@ func (w *verifier) run() error {
 		if err := w.damage(history.CondemnedKey, err); err != nil { // no daemon writes to the partition then
 			return err
 		}
+		w.what.condemned = true
 	}
 	var m *history.Mem
 	var err error
@@ -138,6 +151,30 @@ func (w *verifier) lock() error {
 		return err
 	}
 	w.problem(Problem{Object: lockKey(w.f.Path), Text: err.Error()})
+	w.what.lock = true
+	return nil
+}
+
+// info looks at backup.json.
+func (w *verifier) info() error {
+	info, err := readBackupInfo(w.ctx, w.f.Partition.Store, w.f.Path)
+	if ofStore(err) && !errors.Is(err, objstore.ErrNotExist) {
+		return err
+	}
+	n := Name{}
+	if err == nil {
+		n = Name{info.Kind, info.Name}
+	}
+	switch {
+	case errors.Is(err, objstore.ErrNotExist):
+		err = ErrIncomplete
+	case err == nil && n.Path() != w.f.Path:
+		err = fmt.Errorf("it is the backup of %s", n)
+	case err == nil:
+		return nil
+	}
+	w.problem(Problem{Object: backupInfoKey(w.f.Path), Text: err.Error()})
+	w.what.info = true
 	return nil
 }
 
@@ -145,13 +182,14 @@ func (w *verifier) lock() error {
 // commits after it. nil when it cannot be read, which has been reported.
 func (w *verifier) newest() (*history.Mem, error) {
 	w.step("checking the newest commits")
-	m, err := w.f.Load(w.ctx, history.Moment{})
+	m, err := w.f.Load(w.ctx, history.Moment{Tolerant: true})
 	switch {
 	case errors.Is(err, history.ErrBeforeFirst):
 		return nil, nil // made, and never written to
 	case err != nil:
 		return nil, w.damage("backups/"+w.f.Path, err)
 	}
+	w.gaps(m)
 	w.done.Commits = int(m.Tip().Number - m.Checkpoint().Number)
 	if m.Checkpoint().Number > 0 {
 		w.done.Checkpoints = 1
@@ -181,37 +219,44 @@ func (w *verifier) whole() (*history.Mem, error) {
 	if err := chain.follow(); err != nil {
 		return nil, err
 	}
-	// What is read from here on is what a restore would read.
-	m, err := w.f.Load(w.ctx, history.Moment{})
-	if err == nil {
-		return m, nil
-	}
-	if err := w.damage("backups/"+w.f.Path, err); err != nil {
-		return nil, err
-	}
-	m, err = w.f.Load(w.ctx, history.Moment{FromLog: true}) // the newest checkpoint is damaged
-	return m, w.damage("backups/"+w.f.Path, err)
+	w.tellLog()
+	return w.state()
 }
 
 // objects reads every object of the backup itself, and says which commits there are. Keys
-// that are none of ours are passed over.
+// of other shapes are left out.
 func (w *verifier) objects() (first, newest uint64, err error) {
 	w.step("checking the objects of the log")
-	prefix := backupPrefix(w.f.Path)
-	for info, err := range w.store.List(w.ctx, prefix, "") {
+	for info, err := range w.store.List(w.ctx, backupPrefix(w.f.Path), "") {
 		if err != nil {
 			return 0, 0, err
 		}
-		if from, to, ok := history.ParseLogKey(w.f.Path, info.Key); ok {
+		from, to, isLog := history.ParseLogKey(w.f.Path, info.Key)
+		number, isCheckpoint := history.ParseCheckpointKey(w.f.Path, info.Key)
+		isBlocks := history.IsRecordsKey(w.f.Path, info.Key)
+		if !isLog && !isCheckpoint && !isBlocks {
+			continue
+		}
+		w.done.Objects++
+		damage := history.CheckObject(w.ctx, w.f.Partition.Store, info.Key)
+		if damage != nil && (!history.IsDamage(damage) || w.ctx.Err() != nil) {
+			return 0, 0, damage
+		}
+		switch {
+		case isLog:
 			if first == 0 {
 				first = from
 			}
 			newest = max(newest, to)
-		} else if _, ok := history.ParseCheckpointKey(w.f.Path, info.Key); !ok && !history.IsRecordsKey(w.f.Path, info.Key) {
+			w.log.have(from, to)
+			w.log.add(from, to, info.Key, damage)
 			continue
+		case isBlocks:
+			w.blocks[info.Key] = damage == nil
+		case damage != nil:
+			w.what.checkpoint(number)
 		}
-		w.done.Objects++
-		if err := w.damage(info.Key, history.CheckObject(w.ctx, w.f.Partition.Store, info.Key)); err != nil {
+		if err := w.damage(info.Key, damage); err != nil {
 			return 0, 0, err
 		}
 	}
@@ -257,10 +302,16 @@ func (c *chain) resume(n uint64) error {
 			continue
 		}
 		m, err := c.read(at)
+		if err == nil && m != nil {
+			err = c.skim(n, at)
+		}
 		if m != nil || err != nil {
 			c.m = m
 			return err
 		}
+	}
+	if err := c.skim(n, c.newest); err != nil {
+		return err
 	}
 	c.w.problem(Problem{Object: "backups/" + c.w.f.Path, Text: fmt.Sprintf("the commits from %d on could not be checked", n)})
 	return nil
@@ -272,6 +323,7 @@ func (c *chain) read(n uint64) (*history.Mem, error) {
 	key := history.CheckpointKey(w.f.Path, n)
 	m, err := history.ReadCheckpoint(w.ctx, w.f.Partition.Store, w.f.Path, n)
 	if err != nil {
+		w.what.checkpoint(n)
 		return nil, w.damage(key, err)
 	}
 	w.done.Checkpoints++
@@ -280,6 +332,10 @@ func (c *chain) read(n uint64) (*history.Mem, error) {
 		bad = true
 		w.problem(Problem{Object: object, Text: err.Error()})
 	})
+	// A sound block in a damaged object will not be there for long.
+	if bad || m.NamesBlocksIn(w.unsound) {
+		w.what.checkpoint(n)
+	}
 	if err != nil || bad {
 		return nil, errors.Join(err, m.Close())
 	}
@@ -304,12 +360,16 @@ func (c *chain) follow() error {
 				return err
 			}
 		}
+		w.log.known = append(w.log.known, c.m.Bridged()...)
 		if failed == nil {
 			break
 		}
+		if !history.IsDamage(failed) || w.ctx.Err() != nil {
+			return failed
+		}
 		n := c.m.Tip().Number + 1
-		if err := w.damage(history.LogKey(w.f.Path, n), failed); err != nil {
-			return err
+		if !errors.Is(failed, history.ErrAbsent) { // skim names the whole run
+			w.log.add(n, n, history.LogKey(w.f.Path, n), failed)
 		}
 		if err := errors.Join(c.m.Close(), c.resume(n)); err != nil {
 			return err
@@ -337,9 +397,11 @@ func (c *chain) compare() error {
 	defer m.Close()
 	diff, err := m.Difference(c.m)
 	if err != nil {
+		c.w.what.checkpoint(n)
 		return c.w.damage(history.CheckpointKey(c.w.f.Path, n), err)
 	}
 	if diff != "" {
+		c.w.what.wrong(n)
 		c.w.problem(Problem{Object: history.CheckpointKey(c.w.f.Path, n), Text: "it is not the state that the log folds to: " + diff})
 	}
 	return nil
@@ -383,10 +445,12 @@ func (w *verifier) records(m *history.Mem, box *history.MailboxState) error {
 		name := fmt.Sprintf("%s: uid %d: message %s", box.Name, r.UID, r.GUID)
 		switch {
 		case msg == nil:
+			w.what.unknown(r.GUID, int64(r.Size))
 			w.problem(Problem{Object: name, Text: "the backup does not know it"})
 		case msg.Missing:
-			w.problem(Problem{Object: name, Text: "its body is missing: the source could not read it", Missing: true})
+			w.problem(Problem{Object: name, Text: "its body is missing: the source could not read it, or it was lost here, and the source is asked for it", Missing: true})
 		case msg.Size != int64(r.Size):
+			w.what.resync(box.UniqueID)
 			w.problem(Problem{Object: name, Text: fmt.Sprintf("it has %d bytes, the record says %d", msg.Size, r.Size)})
 		}
 	}
@@ -402,7 +466,7 @@ func (w *verifier) bodies(m *history.Mem) error {
 	w.step("checking the messages")
 	objects := history.NewObjects(w.store, 0)
 	read := map[cyrus.GUID]struct{}{}
-	results := make(chan Problem)
+	results := make(chan badBody)
 	g, ctx := errgroup.WithContext(w.ctx)
 	g.SetLimit(readers)
 	var list error
@@ -434,8 +498,9 @@ func (w *verifier) bodies(m *history.Mem) error {
 		}
 		list = errors.Join(list, g.Wait())
 	}()
-	for p := range results {
-		w.problem(p)
+	for b := range results {
+		w.what.bodies = append(w.what.bodies, b.guid)
+		w.problem(Problem{Object: "message " + b.guid.String(), Text: b.err.Error()})
 	}
 	if list != nil {
 		return w.damage("backups/"+w.f.Path, list)
@@ -463,7 +528,13 @@ func placesOf(m *history.Mem, msg *history.MessageState) (map[history.ChunkID][]
 	return out, nil
 }
 
-func readBody(ctx context.Context, o *history.Objects, msg *history.MessageState, places map[history.ChunkID][]history.Place, bad chan<- Problem) error {
+// badBody is a message that cannot be read.
+type badBody struct {
+	guid cyrus.GUID
+	err  error
+}
+
+func readBody(ctx context.Context, o *history.Objects, msg *history.MessageState, places map[history.ChunkID][]history.Place, bad chan<- badBody) error {
 	body, err := history.OpenMessage(ctx, o, msg, func(c history.ChunkID) ([]history.Place, error) { return places[c], nil })
 	if err == nil {
 		_, err = io.Copy(io.Discard, body)
@@ -473,7 +544,7 @@ func readBody(ctx context.Context, o *history.Objects, msg *history.MessageState
 		return err
 	}
 	select {
-	case bad <- Problem{Object: "message " + msg.GUID.String(), Text: err.Error()}:
+	case bad <- badBody{msg.GUID, err}:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()

@@ -13,6 +13,7 @@ import (
 func (w *verifier) noLog() error {
 	numbers, err := w.f.Log().Checkpoints(w.ctx)
 	if err == nil && len(numbers) > 0 {
+		w.what.log = append(w.what.log, history.LostRange{From: 1, To: numbers[0], Reason: lostMissing})
 		w.problem(Problem{Object: history.LogPrefix(w.f.Path), Text: fmt.Sprintf("no commit is left; the newest checkpoint is of commit %d", numbers[0])})
 	}
 	return err
@@ -34,7 +35,8 @@ func (c *chain) given(first uint64) error {
 			break // follow tells of it
 		}
 	}
-	w.problem(Problem{Object: history.LogKey(w.f.Path, first-1), Text: fmt.Sprintf("the log begins with commit %d, and no retained event in it says that those before were given up", first)})
+	w.log.add(1, first-1, history.LogKey(w.f.Path, first-1),
+		fmt.Errorf("the log begins with commit %d, and no retained event in it says that those before were given up: %w", first, history.ErrAbsent))
 	return nil
 }
 

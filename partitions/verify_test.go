@@ -235,7 +235,7 @@ func TestVerifyListsMissingBodies(t *testing.T) {
 	delete(inbox.bodies, r.GUID)
 	h.sync("anne", inbox)
 	problems, done := verify(t, store, false)
-	want := fmt.Sprintf("[user.anne: uid 1: message %s: its body is missing: the source could not read it]", r.GUID)
+	want := fmt.Sprintf("[user.anne: uid 1: message %s: its body is missing: the source could not read it, or it was lost here, and the source is asked for it]", r.GUID)
 	if fmt.Sprint(problems) != want || done.Damaged != 0 || done.Missing != 1 {
 		t.Errorf("%v, %+v; want %s", problems, done, want)
 	}

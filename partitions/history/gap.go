@@ -49,6 +49,9 @@ func (m *Mem) MissingCommits() string {
 	return strings.Join(out, ", ")
 }
 
+// Bridged are the commits that the bridged events of applied commits name.
+func (m *Mem) Bridged() []LostRange { return m.bridged }
+
 func (m *Mem) unbridged() (out []Gap) {
 	for _, g := range m.gaps {
 		if g.Bridged == 0 {
@@ -77,6 +80,7 @@ func (m *Mem) skip(from, to uint64, err error) {
 
 // bridge notes that a commit names gaps.
 func (m *Mem) bridge(number uint64, e *BridgedEvent) {
+	m.bridged = append(m.bridged, e.Lost...)
 	for i, g := range m.gaps {
 		for _, r := range e.Lost {
 			if r.From <= g.From && g.To <= r.To {

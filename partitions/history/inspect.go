@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"backupd/objstore"
 	"backupd/objstore/pack"
@@ -101,6 +102,18 @@ func (m *Mem) CheckBlocks(ctx context.Context, seen map[string]bool, bad func(ob
 		}
 	}
 	return nil
+}
+
+// NamesBlocksIn says whether a block of the state lies in an object that is chosen.
+func (m *Mem) NamesBlocksIn(chosen func(object string) bool) bool {
+	in := func(ref BlockRef) bool { return ref.Object != "" && chosen(ref.Object) }
+	for _, b := range m.order {
+		if slices.ContainsFunc(b.blocks, func(b *memBlock) bool { return in(b.ref) }) {
+			return true
+		}
+	}
+	line := func(b *lineBlock) bool { return in(b.ref) }
+	return slices.ContainsFunc(m.messages.blocks, line) || slices.ContainsFunc(m.places.blocks, line)
 }
 
 // CheckObject reads a container whole: every frame by its checksum, every entry by its

@@ -39,7 +39,8 @@ type Mem struct {
 	places    lineBlocks[Place]
 	pruned    bool // messages were dropped since places were swept
 
-	gaps    []Gap    // commits that could not be read
+	gaps    []Gap // commits that could not be read
+	bridged []LostRange
 	lenient bool     // there are some: events that need what they brought are skipped
 	skipped []Damage // checkpoints that could not be read
 }

@@ -1,0 +1,71 @@
+package partitions
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"backupd/objstore"
+)
+
+// Remains finds a backup in each partition that has anything of it, however damaged: its
+// backup.json may be missing, unreadable or that of another backup. It is for tools that
+// repair; what SetAside has begun and not ended is found, too. The Info of a backup whose
+// backup.json is of no use has the name alone.
+func Remains(ctx context.Context, parts []Config, n Name) ([]*Found, error) {
+	var out []*Found
+	for _, p := range parts {
+		there, err := hasObjects(ctx, p.Store, n.Path())
+		if err == nil && !there {
+			there, err = halfAside(ctx, p.Store, n.Path())
+		}
+		if err != nil {
+			return nil, fmt.Errorf("partition %s: %w", p.Name, err)
+		}
+		if !there {
+			continue
+		}
+		f := &Found{Partition: p, Path: n.Path(), Info: BackupInfo{Name: n.Full, Kind: n.Kind}}
+		info, err := readBackupInfo(ctx, p.Store, f.Path)
+		switch {
+		case ofStore(err) && !errors.Is(err, objstore.ErrNotExist):
+			return nil, fmt.Errorf("partition %s: %w", p.Name, err)
+		case err == nil && info.check(n) == nil:
+			f.Info = *info
+		}
+		out = append(out, f)
+	}
+	return out, nil
+}
+
+// halfAside says whether a backup was being set aside, and that was cut off.
+func halfAside(ctx context.Context, s objstore.Store, path string) (bool, error) {
+	for base, err := range asideBases(ctx, s, asidePrefix+path+"/") {
+		if err != nil {
+			return false, err
+		}
+		a, _, err := readAsideInfo(ctx, s, base)
+		if err != nil && !errors.Is(err, objstore.ErrNotExist) {
+			return false, err
+		}
+		if err == nil && a.State != asideDone {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// hasObjects says whether anything of a backup is in its place, a lock apart.
+func hasObjects(ctx context.Context, s objstore.Store, path string) (bool, error) {
+	prefix := backupPrefix(path)
+	for info, err := range s.List(ctx, prefix, "") {
+		if err != nil {
+			return false, err
+		}
+		if strings.TrimPrefix(info.Key, prefix) != "lock.json" {
+			return true, nil
+		}
+	}
+	return false, nil
+}

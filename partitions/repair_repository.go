@@ -1,0 +1,160 @@
+package partitions
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"time"
+
+	"backupd/objstore"
+	"backupd/objstore/probe"
+	"backupd/partitions/history"
+)
+
+// RepositoryOptions are what a repository.json that is made again says.
+type RepositoryOptions struct {
+	Software       string
+	DedupPerBackup bool
+	Now            func() time.Time
+}
+
+// RepairRepository puts the repository.json of a partition that has backups again, if it is
+// lost or damaged. done says what was done; "" = nothing had to be. The id is the one that
+// the partition had, as far as anything still tells it: backups that were moved here name it.
+func RepairRepository(ctx context.Context, p Config, all []Config, o RepositoryOptions) (done string, err error) {
+	old, info, err := readSmall(ctx, p.Store, repositoryKey)
+	if ofStore(err) && !errors.Is(err, objstore.ErrNotExist) {
+		return "", fmt.Errorf("partition %s: %w", p.Name, err)
+	}
+	if err == nil {
+		r, derr := decodeRepository(old)
+		if errors.Is(derr, errVersion) {
+			return "", fmt.Errorf("partition %s: %w", p.Name, derr)
+		}
+		if derr == nil && r.sound() {
+			return "", nil
+		}
+	}
+	path, err := nextBackup(ctx, p.Store, "")
+	if err != nil || path == "" {
+		return "", err // an empty partition: backupd makes one
+	}
+	r, err := newRepository(ctx, p, all, o, old)
+	if err != nil {
+		return "", fmt.Errorf("partition %s (%s): %s cannot be made again: %w", p.Name, p.Location, repositoryKey, err)
+	}
+	b, err := r.encode()
+	if err != nil {
+		return "", err
+	}
+	opt := objstore.PutOptions{IfAbsent: true}
+	if info.ETag != "" {
+		opt = objstore.PutOptions{IfMatch: info.ETag}
+	}
+	if _, err := p.Store.Put(ctx, repositoryKey, bytes.NewReader(b), opt); err != nil {
+		return "", fmt.Errorf("partition %s: %w", p.Name, err)
+	}
+	return fmt.Sprintf("%s was put again, with the id %s; each backupd reads the partition's backups anew", repositoryKey, r.ID), nil
+}
+
+// sound says whether every value is one that a program writes.
+func (r *Repository) sound() bool {
+	id, err := hex.DecodeString(r.ID)
+	return err == nil && len(id) == 16 && (r.Dedup == "partition" || r.Dedup == "backup") && r.Chunker == chunkerName
+}
+
+var (
+	idInRemains    = regexp.MustCompile(`"id":\s*"([0-9a-f]{32})"`)
+	dedupInRemains = regexp.MustCompile(`"dedup":\s*"backup"`)
+)
+
+func newRepository(ctx context.Context, p Config, all []Config, o RepositoryOptions, old []byte) (*Repository, error) {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	caps, err := probe.Run(ctx, p.Store, o.Now)
+	if err != nil {
+		return nil, err
+	}
+	r := &Repository{Version: repositoryVersion, Software: o.Software, Dedup: "partition", Chunker: chunkerName, Capabilities: caps,
+		Probed: prober{Location: p.Location, Software: o.Software}, Created: o.Now().UTC()}
+	if o.DedupPerBackup || dedupInRemains.Match(old) {
+		r.Dedup = "backup"
+	}
+	r.ID, err = formerID(ctx, p, all, old)
+	if err == nil && r.ID == "" {
+		r.ID = randomHex()
+	}
+	return r, err
+}
+
+// formerID is the id that the repository had; "" when nothing names it.
+func formerID(ctx context.Context, p Config, all []Config, old []byte) (string, error) {
+	var guess []string
+	if m := idInRemains.FindSubmatch(old); m != nil {
+		guess = append(guess, string(m[1]))
+	}
+	elsewhere, err := repositoryIDs(ctx, all)
+	if err != nil {
+		return "", err
+	}
+	for f, err := range Browse(ctx, p) {
+		if ofStore(err) && !errors.Is(err, ErrIncomplete) {
+			return "", err
+		}
+		if err != nil {
+			continue
+		}
+		to, goesOn, err := f.lastSeal(ctx)
+		switch {
+		case err != nil:
+			return "", err
+		case goesOn:
+			return to, nil // behind a seal a log goes on in that repository alone
+		case to != "" && !slices.Contains(elsewhere, to) && !slices.Contains(guess, to):
+			guess = append(guess, to)
+		}
+	}
+	switch len(guess) {
+	case 0:
+		return "", nil
+	case 1:
+		return guess[0], nil
+	}
+	return "", fmt.Errorf("backups were moved to the repositories %q, of which one is perhaps this: bring back an earlier version of the object, or put it with the right id", guess)
+}
+
+// repositoryIDs are the ids of the partitions that have one.
+func repositoryIDs(ctx context.Context, all []Config) (ids []string, err error) {
+	for _, p := range all {
+		r, err := readRepository(ctx, p.Store)
+		if ofStore(err) && !errors.Is(err, objstore.ErrNotExist) {
+			return nil, fmt.Errorf("partition %s: %w", p.Name, err)
+		}
+		if err == nil {
+			ids = append(ids, r.ID)
+		}
+	}
+	return ids, nil
+}
+
+// lastSeal is the repository that the newest seal names, and whether commits follow it.
+func (f *Found) lastSeal(ctx context.Context) (to string, goesOn bool, err error) {
+	m, err := f.Load(ctx, history.Moment{Tolerant: true})
+	if err != nil {
+		if history.IsDamage(err) || errors.Is(err, history.ErrBeforeFirst) {
+			err = nil
+		}
+		return "", false, err
+	}
+	defer m.Close()
+	i, err := m.Item(history.ItemKey{Kind: history.ItemSealed})
+	if err != nil || i == nil {
+		return "", false, err
+	}
+	return i.Event.(*history.SealedEvent).To, m.Tip().Number > i.Commit, nil
+}

@@ -1,0 +1,401 @@
+package partitions_test
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"backupd/objstore/memstore"
+	"backupd/objstore/pack"
+	"backupd/partitions"
+	"backupd/partitions/history"
+)
+
+// damageWorld is a partition with two users, each with every kind of object: packs, bodies
+// in the log, a checkpoint and commits before, at and behind it.
+type damageWorld struct {
+	t     *testing.T
+	later time.Duration // of every clock
+	store *memstore.Store
+	snap  memstore.Snapshot
+	index string // a copy of the host's
+	boxes map[string][]*source
+	packs map[string]string // one of each user
+}
+
+func newDamageWorld(t *testing.T) *damageWorld {
+	w := &damageWorld{t: t, boxes: map[string][]*source{}, packs: map[string]string{}}
+	w.store = memstore.New(w.now)
+	h := w.host()
+	for i, user := range []string{"anne", "bob"} {
+		inbox, sent := newSource("user."+user), newSource("user."+user+".Sent")
+		inbox.deliver(mail(100*i+1, 9000)) // in a pack
+		inbox.deliver(mail(100*i+2, 9000))
+		h.sync(user, inbox)
+		w.packs[user] = newest(packsOf(t, w.store), w.packs)
+		sent.deliver(mail(100*i+3, 500)) // in the log
+		h.sync(user, inbox, sent)
+		inbox.flag(inbox.records[0], `\Seen`)
+		h.sync(user, inbox, sent)
+		w.checkpoint(user)
+		inbox.deliver(mail(100*i+4, 600))
+		h.sync(user, inbox, sent)
+		sent.deliver(mail(100*i+5, 700))
+		h.sync(user, inbox, sent)
+		w.boxes[user] = []*source{inbox, sent}
+		l := lock(t, w.found(user), partitions.LockOptions{Now: w.now}) // so that there is a lock.json
+		if err := l.Release(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b, err := (&history.Condemned{Version: history.Version, Packs: []history.CondemnedPack{}}).Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	replace(t, w.store, history.CondemnedKey, b)
+	for user := range w.boxes {
+		h.expectSame(user, w.boxes[user]...)
+	}
+	w.index = h.saveIndex()
+	h.stop()
+	w.snap = w.store.Snapshot()
+	return w
+}
+
+// newest is the key that is not among the values of a map.
+func newest(keys []string, old map[string]string) string {
+	for _, k := range keys {
+		known := false
+		for _, o := range old {
+			known = known || o == k
+		}
+		if !known {
+			return k
+		}
+	}
+	return ""
+}
+
+func (w *damageWorld) now() time.Time { return time.Now().Add(w.later) }
+
+func (w *damageWorld) host() *host {
+	return newHostWith(w.t, func(o *partitions.Options) { o.Now = w.now; o.NoCheckpoints = true; o.InlineLimit = 4 << 10 }, w.store)
+}
+
+func (w *damageWorld) config() partitions.Config {
+	return partitions.Config{Name: "p0", Location: "memory", Store: w.store}
+}
+
+func (w *damageWorld) found(user string) *partitions.Found {
+	w.t.Helper()
+	f, err := partitions.FindPath(w.t.Context(), w.config(), "user/"+user)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return f
+}
+
+func (w *damageWorld) checkpoint(user string) {
+	w.t.Helper()
+	m := load(w.t, w.store, "user/"+user)
+	defer m.Close()
+	if _, err := m.WriteCheckpoint(w.t.Context(), pack.Options{}); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// key is the object of a kind that a user has.
+func (w *damageWorld) key(kind, user string) string {
+	base := "backups/user/" + user + "/"
+	switch kind {
+	case "pack":
+		return w.packs[user]
+	case "newest commit":
+		keys := w.store.Keys(base + "log/")
+		return keys[len(keys)-1]
+	case "first commit":
+		return history.LogKey("user/"+user, 1)
+	case "commit before the checkpoint":
+		return history.LogKey("user/"+user, 2)
+	case "commit at the checkpoint":
+		return history.LogKey("user/"+user, 3)
+	case "commit behind the checkpoint":
+		return history.LogKey("user/"+user, 4)
+	case "checkpoint":
+		return w.store.Keys(base + "checkpoints/")[0]
+	case "record blocks":
+		return w.store.Keys(base + "records/")[0]
+	case "backup.json", "lock.json":
+		return base + kind
+	}
+	return kind // one for the partition
+}
+
+// kindsOfObjects are all that a partition has.
+var kindsOfObjects = []string{"pack", "newest commit", "first commit", "commit before the checkpoint", "commit at the checkpoint",
+	"commit behind the checkpoint", "checkpoint", "record blocks", "backup.json", "lock.json", "condemned.json", "repository.json"}
+
+// spoil damages an object of anne's; false when this damage does not go with the kind.
+func (w *damageWorld) spoil(kind, damage string) bool {
+	key := w.key(kind, "anne")
+	perPartition := key == kind
+	switch damage {
+	case "deleted":
+		w.store.Lose(key)
+	case "truncated":
+		w.store.Truncate(key, len(w.store.Bytes(key))/2)
+	case "flipped":
+		w.store.Flip(key, 40)
+	case "swapped":
+		if perPartition {
+			return false
+		}
+		w.store.Swap(key, w.key(kind, "bob"))
+	case "copied":
+		if perPartition {
+			return false
+		}
+		w.store.Copy(key, w.elsewhere(kind, key))
+	}
+	return true
+}
+
+// elsewhere is a name that an object of a kind does not belong under.
+func (w *damageWorld) elsewhere(kind, key string) string {
+	switch {
+	case kind == "pack":
+		sum := fmt.Sprintf("%x", sha256.Sum256([]byte("other")))
+		return "packs/" + sum[:2] + "/" + sum + ".tar.zst"
+	case strings.HasSuffix(kind, "commit") || strings.HasPrefix(kind, "commit"):
+		return history.LogKey("user/anne", 9)
+	case kind == "checkpoint":
+		return history.CheckpointKey("user/anne", 2)
+	case kind == "record blocks":
+		return history.RecordsKey("user/anne", sha256.Sum256([]byte("other")))
+	case kind == "lock.json":
+		return w.key(kind, "bob")
+	}
+	return "backups/user/carol/" + filepath.Base(key) // a backup that is not there
+}
+
+// repair is ctl_backups verify --repair -A.
+func (w *damageWorld) repair() (out []string) {
+	w.t.Helper()
+	done, err := partitions.RepairRepository(w.t.Context(), w.config(), []partitions.Config{w.config()}, partitions.RepositoryOptions{Software: "test"})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if done != "" {
+		out = append(out, done)
+	}
+	for _, user := range []string{"anne", "bob", "carol"} {
+		list, err := partitions.Remains(w.t.Context(), []partitions.Config{w.config()}, partitions.UserName(user))
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		for _, f := range list {
+			_, err := f.Repair(w.t.Context(), w.repairing(func(line string) { out = append(out, user+": "+line) }))
+			if err != nil {
+				w.t.Fatalf("repair %s: %v\n%s", user, err, strings.Join(out, "\n"))
+			}
+		}
+	}
+	return out
+}
+
+func (w *damageWorld) repairing(line func(string)) partitions.Repairing {
+	return partitions.Repairing{
+		Lock: partitions.LockOptions{Owner: "test", Now: w.now}, Others: []partitions.Config{w.config()},
+		Problem: func(p partitions.Problem) {
+			if !p.Lost && !p.Missing {
+				line("problem: " + p.String())
+			}
+		},
+		Report: func(r partitions.Repair) { line(r.String()) },
+	}
+}
+
+// healed syncs once, and compares everything with the source. alone: nothing of bob's was damaged.
+func (w *damageWorld) healed(h *host, alone bool) {
+	w.t.Helper()
+	for user, boxes := range w.boxes {
+		if user == "bob" && alone {
+			h.expectSame(user, boxes...)
+			continue
+		}
+		h.sync(user, boxes...)
+	}
+	for user, boxes := range w.boxes {
+		h.expectSame(user, boxes...)
+		checkBucket(w.t, w.store, "user/"+user, boxes...).Close()
+		done, err := w.found(user).Verify(w.t.Context(), partitions.Verification{Report: func(p partitions.Problem) {
+			if !p.Lost {
+				w.t.Errorf("%s: verify: %v", user, p)
+			}
+		}})
+		if err != nil || done.Damaged > 0 {
+			w.t.Errorf("%s: verify: %+v, %v", user, done, err)
+		}
+	}
+}
+
+// Whatever happens to one object, verify --repair and one sync make both users' backups
+// whole, be it on a host that has kept its index or on one that has not.
+func TestRepairEveryDamage(t *testing.T) {
+	w := newDamageWorld(t)
+	for i, kind := range kindsOfObjects {
+		for j, damage := range []string{"deleted", "truncated", "flipped", "swapped", "copied"} {
+			if testing.Short() && (i+j)%3 != 0 {
+				continue
+			}
+			t.Run(kind+" "+damage, func(t *testing.T) {
+				t.Parallel()
+				w.in(t).survives(kind, damage, (i+j)%2 == 0)
+			})
+		}
+	}
+}
+
+// in is the same world in a store of its own.
+func (w *damageWorld) in(t *testing.T) *damageWorld {
+	c := *w
+	c.t = t
+	c.store = memstore.New(c.now)
+	c.store.Rollback(w.snap, "", true)
+	return &c
+}
+
+func (w *damageWorld) survives(kind, damage string, kept bool) {
+	w.t.Helper()
+	if !w.spoil(kind, damage) {
+		w.t.Skip("there is one for the partition")
+	}
+	w.later += 5 * time.Minute // longer than a lock that nobody renews holds
+	out := w.repair()
+	h := w.host()
+	if kept {
+		h.restoreIndex(w.index)
+	}
+	w.healed(h, damage != "swapped" && kind != "repository.json")
+	h.stop()
+	if w.t.Failed() {
+		w.t.Logf("index kept: %v\n%s", kept, strings.Join(out, "\n"))
+	}
+}
+
+// After a pack is lost, the source is asked for exactly the messages that were in it.
+func TestRepairAsksForWhatIsLost(t *testing.T) {
+	w := newDamageWorld(t)
+	w.store.Lose(w.packs["anne"])
+	out := w.repair()
+	want := "anne: waits: user.anne: 2 messages have lost their bodies: the source is asked for them"
+	if !slices.Contains(out, want) {
+		t.Errorf("the report lacks %q:\n%s", want, strings.Join(out, "\n"))
+	}
+	h := w.host()
+	c := h.client()
+	if n := c.mustSync("anne", w.boxes["anne"]...); n != 3 {
+		t.Errorf("the next sync sends %d commands, want two messages and their mailbox", n)
+	}
+	c.s.Close()
+	w.healed(h, true)
+}
+
+// A body that another backup has, of this partition or of another, comes from there: the
+// source is asked for nothing, and history keeps what only it names.
+func TestRepairFromOtherCopies(t *testing.T) {
+	stores := []*memstore.Store{newStore(), newStore()}
+	var parts []partitions.Config
+	for i, s := range stores {
+		parts = append(parts, partitions.Config{Name: fmt.Sprint("p", i), Location: "memory", Store: s})
+	}
+	shared, gone := mail(1, 9000), mail(2, 9000)
+	for i, s := range stores {
+		h := newHostWith(t, func(o *partitions.Options) { o.NoCheckpoints = true; o.InlineLimit = 4 << 10 }, s)
+		inbox := newSource(fmt.Sprint("user.anne", i))
+		r := inbox.deliver(shared)
+		inbox.deliver(gone)
+		h.sync(fmt.Sprint("anne", i), inbox)
+		inbox.flag(r, `\Expunged`) // so that only history names it
+		h.sync(fmt.Sprint("anne", i), inbox)
+		h.stop()
+	}
+	stores[0].Lose(packsOf(t, stores[0])[0])
+	f, err := partitions.FindPath(t.Context(), parts[0], "user/anne0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done, err := f.Repair(t.Context(), partitions.Repairing{Others: parts, Problem: func(partitions.Problem) {}, Report: func(r partitions.Repair) {
+		if r.Outcome != partitions.Repaired || !strings.Contains(r.Text, "copied from p1:user/anne1") {
+			t.Errorf("%v", r)
+		}
+	}})
+	if err != nil || done.Found != 2 || done.Left.Damaged != 0 || done.Left.Missing != 0 {
+		t.Errorf("%+v, %v", done, err)
+	}
+	checkBodies(t, stores[0], "user/anne0")
+}
+
+// A body that nobody has and only history names is recorded as lost, once.
+func TestRepairNamesLostHistory(t *testing.T) {
+	w := newDamageWorld(t)
+	h := w.host()
+	inbox := w.boxes["anne"][0].clone()
+	gone := inbox.records[1].GUID
+	inbox.flag(inbox.records[1], `\Expunged`)
+	h.sync("anne", inbox, w.boxes["anne"][1])
+	h.stop()
+	w.store.Lose(w.packs["anne"])
+	out := w.repair()
+	want := "anne: lost: message " + gone.String() + ": only history names it, and there is no other copy"
+	if !slices.Contains(out, want) {
+		t.Errorf("the report lacks %q:\n%s", want, strings.Join(out, "\n"))
+	}
+	if out = w.repair(); len(out) > 0 {
+		t.Errorf("a second repair: %q", out)
+	}
+}
+
+// Cut off at any call of the store, and done again, it comes to the same.
+func TestRepairCutOff(t *testing.T) {
+	t.Parallel()
+	w := newDamageWorld(t)
+	damage := func(c *damageWorld) {
+		c.store.Lose(c.key("commit before the checkpoint", "anne"))
+		c.store.Flip(c.key("checkpoint", "anne"), 40)
+		c.store.Truncate(c.packs["anne"], 10000)
+		c.store.Truncate("backups/user/anne/backup.json", 30)
+	}
+	n := 1
+	for ; ; n += 1 + n/8 {
+		c := w.in(t)
+		damage(c)
+		c.later += 5 * time.Minute
+		before, reached := fault(n, 1, errDenied)
+		c.store.SetFaults(before, nil)
+		list := []*partitions.Found{{Partition: c.config(), Path: "user/anne", Info: partitions.BackupInfo{Kind: partitions.KindUser, Name: "anne"}}}
+		_, err := list[0].Repair(t.Context(), c.repairing(func(string) {}))
+		c.store.SetFaults(nil, nil)
+		if !reached() {
+			break
+		}
+		c.later += 5 * time.Minute
+		out := c.repair()
+		if err == nil && len(out) > 0 && n > 1 {
+			t.Errorf("call %d: it went on after an error, and left %q", n, out)
+		}
+		h := c.host()
+		c.healed(h, true)
+		h.stop()
+		if t.Failed() {
+			t.Fatalf("call %d (%v):\n%s", n, err, strings.Join(out, "\n"))
+		}
+	}
+	if n < 50 {
+		t.Errorf("it has %d calls only", n)
+	}
+}

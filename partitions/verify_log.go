@@ -1,0 +1,195 @@
+package partitions
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"backupd/partitions/history"
+	"backupd/replication/cyrus"
+)
+
+// Reasons of a history.LostRange.
+const (
+	lostMissing = "missing"
+	lostDamaged = "damaged"
+)
+
+// diagnosis is what verify has found, for a repair.
+type diagnosis struct {
+	info, lock, condemned bool                // backup.json, lock.json, condemned.json
+	log                   []history.LostRange // commits that cannot be read, and that no bridged event names
+	objects               []string            // of the log, that are damaged in a part
+	checkpoints           map[uint64]bool     // damaged, or with damaged blocks
+	differ                map[uint64]bool     // checkpoints that are not what the log folds to
+	bodies                []cyrus.GUID        // messages that cannot be read
+	absent                map[cyrus.GUID]int64
+	mailboxes             map[string]bool // uniqueids of those whose state is wrong
+}
+
+func (d *diagnosis) checkpoint(n uint64) { put(&d.checkpoints, n, true) }
+func (d *diagnosis) wrong(n uint64)      { put(&d.differ, n, true) }
+func (d *diagnosis) resync(id string)    { put(&d.mailboxes, id, true) }
+
+// unknown notes a message that a live record names and the backup does not know.
+func (d *diagnosis) unknown(g cyrus.GUID, size int64) { put(&d.absent, g, size) }
+
+func put[K comparable, V any](m *map[K]V, k K, v V) {
+	if *m == nil {
+		*m = map[K]V{}
+	}
+	(*m)[k] = v
+}
+
+// loggedProblems are problems of the log, kept until the whole log was read: a bridged
+// event at its end can name them.
+type loggedProblems struct {
+	there []history.LostRange // commits that there are, in runs; without reasons
+	bad   []logProblem
+	known []history.LostRange // that bridged events name
+}
+
+type logProblem struct {
+	from, to uint64
+	object   string
+	err      error
+}
+
+// have notes that an object holds commits. Objects come in order of their keys.
+func (l *loggedProblems) have(from, to uint64) {
+	if n := len(l.there) - 1; n >= 0 && from <= l.there[n].To+1 {
+		l.there[n].To = max(l.there[n].To, to)
+		return
+	}
+	l.there = append(l.there, history.LostRange{From: from, To: to})
+}
+
+// next is the first commit from n on that some object holds; 0 = there is none.
+func (l *loggedProblems) next(n uint64) uint64 {
+	for _, r := range l.there {
+		if r.To >= n {
+			return max(r.From, n)
+		}
+	}
+	return 0
+}
+
+func (l *loggedProblems) add(from, to uint64, object string, err error) {
+	if err != nil {
+		l.bad = append(l.bad, logProblem{from, to, object, err})
+	}
+}
+
+// records says which bridged event names all these commits.
+func (l *loggedProblems) records(from, to uint64) (history.LostRange, bool) {
+	for _, r := range l.known {
+		if r.From <= from && to <= r.To {
+			return r, true
+		}
+	}
+	return history.LostRange{}, false
+}
+
+// tellLog reports what is wrong with the log, apart from what the log itself records.
+func (w *verifier) tellLog() {
+	for _, p := range w.log.bad {
+		if r, ok := w.log.records(p.from, p.to); ok {
+			w.problem(Problem{Object: history.LogPrefix(w.f.Path), Text: r.String() + ": known to be lost: the log records it, and goes on without", Lost: true})
+			continue
+		}
+		w.problem(Problem{Object: p.object, Text: p.err.Error()})
+		w.diagnose(p)
+	}
+}
+
+// diagnose tells commits that are lost from objects that lack something else.
+func (w *verifier) diagnose(p logProblem) {
+	reason := lostDamaged
+	if errors.Is(p.err, history.ErrAbsent) {
+		reason = lostMissing
+	}
+	if p.from == p.to && reason == lostDamaged && !slices.Contains(w.what.objects, p.object) {
+		w.what.objects = append(w.what.objects, p.object)
+	}
+	w.what.log = append(w.what.log, history.LostRange{From: p.from, To: p.to, Reason: reason})
+}
+
+// gaps reports the commits that a state lacks.
+func (w *verifier) gaps(m *history.Mem) {
+	w.log.known = append(w.log.known, m.Bridged()...)
+	for _, g := range m.Gaps() {
+		w.log.add(g.From, g.To, history.LogKey(w.f.Path, g.From), g.Err)
+	}
+	for _, d := range m.Skipped() {
+		w.problem(Problem{Object: d.Object, Text: d.Err.Error()})
+	}
+	w.tellLog()
+}
+
+// skim reads commits one by one where the chain is broken: what each says for itself, and
+// which of them are known to be lost.
+func (c *chain) skim(from, to uint64) error {
+	w := c.w
+	for n := from; n <= to; n++ {
+		next := w.log.next(n)
+		if next == 0 || next > to {
+			next = to + 1
+		}
+		if next > n {
+			w.log.add(n, next-1, history.LogKey(w.f.Path, n), fmt.Errorf("%s: %w", history.LostRange{From: n, To: next - 1, Reason: lostMissing}, history.ErrAbsent))
+			n = next - 1
+			continue
+		}
+		if err := c.skimOne(n); err != nil {
+			if !history.IsDamage(err) || w.ctx.Err() != nil {
+				return err
+			}
+			w.log.add(n, n, history.LogKey(w.f.Path, n), err)
+		}
+	}
+	return nil
+}
+
+func (c *chain) skimOne(n uint64) error {
+	for r, err := range c.w.f.Log().Commits(c.w.ctx, n, n) {
+		if err != nil {
+			return err
+		}
+		for e, err := range r.Events() {
+			if err != nil {
+				return err
+			}
+			if e, ok := e.(*history.BridgedEvent); ok {
+				c.w.log.known = append(c.w.log.known, e.Lost...)
+			}
+		}
+	}
+	return nil
+}
+
+// unsound says that an object with blocks is damaged or gone.
+func (w *verifier) unsound(object string) bool { return !w.blocks[object] }
+
+// state is the newest state that can be read, as a restore would read it; nil when there is
+// none, which was reported.
+func (w *verifier) state() (*history.Mem, error) {
+	m, err := w.f.soundState(w.ctx, w.unsound)
+	return m, w.damage("backups/"+w.f.Path, err)
+}
+
+// soundState is the newest state that can be read whole: from the newest checkpoint whose
+// blocks are all sound, or from the log alone.
+func (f *Found) soundState(ctx context.Context, unsound func(object string) bool) (*history.Mem, error) {
+	m, err := f.Load(ctx, history.Moment{Tolerant: true})
+	if err == nil && !m.NamesBlocksIn(unsound) {
+		return m, nil
+	}
+	if err == nil {
+		err = m.Close()
+	}
+	if err != nil && !history.IsUnreadable(err) {
+		return nil, err
+	}
+	return f.Load(ctx, history.Moment{FromLog: true, Tolerant: true})
+}
