@@ -16,6 +16,8 @@ func (c *command) applies(p *cmdline.Program, verb string) error {
 	}{
 		{"stale", []string{"list"}},
 		{"quick", []string{"verify"}},
+		{"repair", []string{"verify"}},
+		{"dry-run", []string{"verify"}},
 		{"no-verify", []string{"list", "stat"}},
 		{"pause", []string{"lock"}},
 		{"execute", []string{"lock"}},
@@ -34,6 +36,10 @@ func (c *command) applies(p *cmdline.Program, verb string) error {
 		return cli.Usagef("only one of --delete and --list can be given")
 	case verb == "passwd" && c.list && len(c.args) > 0:
 		return cli.Usagef("passwd --list takes no name")
+	case c.repair && c.quick:
+		return cli.Usagef("verify --repair reads everything: --quick does not go with it")
+	case c.dryRun && !c.repair:
+		return cli.Usagef("--dry-run goes with verify --repair")
 	case p.Changed("execute") && c.execute == "":
 		return cli.Usagef("--execute: the command is empty")
 	case p.Changed("stale") && c.stale < 0:

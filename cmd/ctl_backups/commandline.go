@@ -21,8 +21,10 @@ func verbs() []verb {
 			Text: "when each backup last changed, its size, whose it is and where it lies; without names, all of them"}, list},
 		{cmdline.Verb{Name: "stat", Args: "[MODE] BACKUP...",
 			Text: "what backups take: compressed, uncompressed, how much of that is still wanted, and when they last changed"}, stat},
-		{cmdline.Verb{Name: "verify", Args: "[-q] [MODE] BACKUP...",
-			Text: "read backups and compare every commit, checkpoint and message with what it should be; each problem is a line"}, verify},
+		{cmdline.Verb{Name: "verify", Args: "[-q | --repair [-n]] [MODE] BACKUP...",
+			Text: "read backups and compare every commit, checkpoint and message with what it should be; each problem is a line; with --repair, repair it"}, verify},
+		{cmdline.Verb{Name: "set-aside", Args: "[MODE] BACKUP...",
+			Text: "take backups that cannot be repaired out of their place: the next sync begins new ones, and the old ones stay readable"}, setAside},
 		{cmdline.Verb{Name: "lock", Args: "[-c] [-p | -x COMMAND] [MODE] BACKUP",
 			Text: "keep every backupd off one backup, while a command runs or until standard input ends"}, lock},
 		{cmdline.Verb{Name: "reindex", Args: "[MODE] BACKUP...",
@@ -54,6 +56,8 @@ func (c *command) commandLine() *cmdline.Program {
 		f.IntVarP(&c.stale, "stale", "t", -1, "list: only backups without a change for `HOURS` (24, if none are given: -t, -t48, --stale=48)")
 		f.Lookup("stale").NoOptDefVal = "24"
 		f.BoolVarP(&c.quick, "quick", "q", false, "verify: only the newest checkpoint and commits, no messages")
+		f.BoolVar(&c.repair, "repair", false, "verify: repair what is damaged, from other copies and by way of the next sync")
+		f.BoolVarP(&c.dryRun, "dry-run", "n", false, "verify --repair: only say what would be done")
 		f.BoolP("no-verify", "V", false, "list, stat: for scripts that know Cyrus's; these verify nothing")
 		f.BoolVarP(&c.pause, "pause", "p", false, "lock: until standard input ends, which is what it does without -x")
 		f.StringVarP(&c.execute, "execute", "x", "", "lock: while /bin/sh runs `COMMAND`")
@@ -78,10 +82,12 @@ func (c *command) commandLine() *cmdline.Program {
 		"ctl_backups list -t48 -A       # who has not been backed up for two days",
 		"ctl_backups stat -h anne       # what anne's backup takes",
 		"ctl_backups verify -v -A       # read everything, and compare it",
+		"ctl_backups verify --repair anne",
 		`ctl_backups lock anne -x "rclone sync /var/spool/backup remote:copy"`,
 		"ctl_backups import /var/spool/cyrus/backup",
 		"ctl_backups move -P a cold     # everybody whose userid begins with a",
 		"ctl_backups export anne /srv/for-anne",
+		"ctl_backups set-aside anne     # begin a new backup of anne, and keep the old one",
 		"ctl_backups reindex -A",
 		"echo secret | ctl_backups passwd repl",
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"iter"
 	"time"
 
 	"backupd/partitions"
@@ -10,7 +11,7 @@ import (
 
 // list shows when each backup last changed and how large it is.
 func list(c *command) error {
-	return c.each(func(f *partitions.Found) error {
+	return c.eachOf(c.listed(), func(f *partitions.Found) error {
 		last, size, err := c.measure(f)
 		if err != nil {
 			return fmt.Errorf("%s: %w", label(f), err)
@@ -20,6 +21,27 @@ func list(c *command) error {
 		}
 		return c.printListed(f, last, size)
 	})
+}
+
+// listed yields the chosen backups; with -A, and without -t, those that were set aside, too.
+func (c *command) listed() iter.Seq2[*partitions.Found, error] {
+	return func(yield func(*partitions.Found, error) bool) {
+		for f, err := range c.chosen() {
+			if !yield(f, err) {
+				return
+			}
+		}
+		if c.mode != modeAll || c.stale >= 0 {
+			return
+		}
+		for _, p := range c.bucket.Partitions {
+			for f, err := range partitions.BrowseAside(c.ctx, p) {
+				if !yield(f, err) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // measure walks the keys of a backup: the bytes of its log, checkpoints and blocks (not
@@ -36,6 +58,9 @@ func (c *command) measure(f *partitions.Found) (last time.Time, size int64, err 
 		}
 	}
 	last, err = c.lastChange(f, newest)
+	if f.Aside != "" && history.IsDamage(err) {
+		return time.Time{}, size, nil // it was set aside because it is damaged
+	}
 	return last, size, err
 }
 
@@ -53,5 +78,14 @@ func (c *command) printListed(f *partitions.Found, last time.Time, size int64) e
 		Compressed int64  `json:"compressed"`
 		UserID     string `json:"userid,omitempty"`
 		Path       string `json:"fname"`
-	}{when, size, userID(f), place(f)})
+		SetAside   string `json:"set_aside,omitempty"` // whose backup it was
+	}{when, size, userID(f), place(f), wasOf(f)})
+}
+
+// wasOf is whose backup one was that has been set aside; "" for others.
+func wasOf(f *partitions.Found) string {
+	if f.Aside == "" {
+		return ""
+	}
+	return f.Info.Name
 }

@@ -56,6 +56,8 @@ type command struct {
 	pause   bool
 	execute string
 	quick   bool
+	repair  bool
+	dryRun  bool
 	stop    bool
 	stale   int // hours; -1 = all
 	verbose int
@@ -123,6 +125,8 @@ func (c *command) checkNames(verb string) error {
 		return cli.Usagef("import takes files, directories and locations, and no mode")
 	case verb == "lock" && (len(c.args) != 1 || c.many()):
 		return cli.Usagef("lock takes exactly one backup")
+	case verb == "set-aside" && c.many():
+		return cli.Usagef("set-aside takes names of backups, one by one")
 	case c.pause && c.execute != "":
 		return cli.Usagef("only one of -p and -x can be given")
 	case c.mode == modeAll && len(c.args) > 0:

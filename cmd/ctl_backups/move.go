@@ -17,6 +17,9 @@ func move(c *command) error {
 		return err
 	}
 	err = c.eachOf(c.toMove(), func(f *partitions.Found) error {
+		if err := inPlace("move", f); err != nil {
+			return err
+		}
 		done, err := set.Move(c.ctx, f.Name(), c.target, c.lockOptions("move"), c.progress("move", f))
 		if errors.Is(err, partitions.ErrThere) && c.many() {
 			return nil

@@ -35,22 +35,22 @@ func (c *command) size(n int64) string {
 
 // label names a backup in output: the userid, or what it is for.
 func label(f *partitions.Found) string {
-	if f.Info.Kind == partitions.KindUser {
+	if f.Info.Kind == partitions.KindUser && f.Aside == "" {
 		return f.Info.Name
 	}
-	return f.Path
+	return f.Where()
 }
 
-// userID is the user whose backup it is; "" = it is no user's.
+// userID is the user whose backup it is; "" = it is no user's, or was set aside.
 func userID(f *partitions.Found) string {
-	if f.Info.Kind == partitions.KindUser {
+	if f.Info.Kind == partitions.KindUser && f.Aside == "" {
 		return f.Info.Name
 	}
 	return ""
 }
 
 // place says where a backup lies.
-func place(f *partitions.Found) string { return f.Partition.Name + ":" + f.Path }
+func place(f *partitions.Found) string { return f.Partition.Name + ":" + f.Where() }
 
 // status prints what came of a command for one backup, as the original does.
 func (c *command) status(verb string, f *partitions.Found, err error) error {
@@ -71,4 +71,12 @@ func (c *command) status(verb string, f *partitions.Found, err error) error {
 		Path    string `json:"fname"`
 		Status  string `json:"status"`
 	}{verb, userID(f), place(f), word})
+}
+
+// inPlace refuses a backup that was set aside, for a command that changes something.
+func inPlace(verb string, f *partitions.Found) error {
+	if f.Aside == "" {
+		return nil
+	}
+	return fmt.Errorf("%s was set aside: it can be listed, verified, exported and restored from, and %s does nothing of that", f.Aside, verb)
 }

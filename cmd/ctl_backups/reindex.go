@@ -19,7 +19,10 @@ func reindex(c *command) error {
 	}
 	defer end()
 	return c.each(func(f *partitions.Found) error {
-		err := do(f)
+		err := inPlace("reindex", f)
+		if err == nil {
+			err = do(f)
+		}
 		if perr := c.status("reindex", f, err); perr != nil {
 			return perr
 		}

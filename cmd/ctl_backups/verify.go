@@ -7,18 +7,17 @@ import (
 	"backupd/partitions"
 )
 
-// verify compares backups with what is in the bucket. Every problem is a line of its
-// own; a body that the source could not read is told, but is no damage.
+// verify compares backups with what is in the bucket. Every problem is a line of its own; a
+// body that the source is asked for, and history that is known to be lost, are no damage.
 func verify(c *command) error {
+	if c.repair {
+		return repair(c)
+	}
 	return c.each(func(f *partitions.Found) error {
 		done, err := f.Verify(c.ctx, partitions.Verification{
 			Quick:  c.quick,
 			Report: func(p partitions.Problem) { c.problem(f, p) },
-			Step: func(what string) {
-				if c.verbose > 0 {
-					fmt.Fprintf(c.out, "%s: %s...\n", label(f), what)
-				}
-			},
+			Step:   c.stepper(f),
 		})
 		if c.verbose > 0 {
 			fmt.Fprintf(c.out, "%s: %d objects, %d commits, %d checkpoints, %d mailboxes, %d messages (%s), %d problems, %d missing bodies\n", label(f),
@@ -36,6 +35,14 @@ func verify(c *command) error {
 		}
 		return err
 	})
+}
+
+// stepper says with -v what is looked at.
+func (c *command) stepper(f *partitions.Found) func(string) {
+	if c.verbose == 0 {
+		return nil
+	}
+	return func(what string) { fmt.Fprintf(c.out, "%s: %s...\n", label(f), what) }
 }
 
 // problem writes a problem: with -j to standard error, where it does not break the JSON.

@@ -12,7 +12,7 @@ import (
 func (b *Bucket) findPath(ctx context.Context, arg string) (*partitions.Found, error) {
 	parts, path := b.Path(arg)
 	f, err := partitions.FindAny(ctx, parts, path)
-	if err != nil || len(parts) < len(b.Partitions) {
+	if err != nil || f.Aside != "" || len(parts) < len(b.Partitions) {
 		return f, err
 	}
 	return partitions.Find(ctx, parts, f.Name())

@@ -1,0 +1,36 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+
+	"backupd/partitions"
+)
+
+// Remains finds what there is of a backup in each partition, however damaged it is.
+// partitions.ErrNoBackup when that is nothing.
+func (b *Bucket) Remains(ctx context.Context, m Mode, arg string) ([]*partitions.Found, error) {
+	if arg == "" {
+		return nil, Usagef("the name of a backup is empty")
+	}
+	parts, names := b.Partitions, []partitions.Name{partitions.UserName(arg)}
+	switch m {
+	case ByMailbox:
+		names = b.ofMailbox(arg)
+	case ByPath:
+		var path string
+		parts, path = b.Path(arg)
+		n, ok := partitions.NameOf(path)
+		if !ok {
+			return nil, fmt.Errorf("%s: this path does not tell whose backup it is: give the userid or the mailbox", arg)
+		}
+		names = []partitions.Name{n}
+	}
+	for _, n := range names {
+		list, err := partitions.Remains(ctx, parts, n)
+		if err != nil || len(list) > 0 {
+			return list, err
+		}
+	}
+	return nil, fmt.Errorf("%s: not found: %w", arg, partitions.ErrNoBackup)
+}
