@@ -205,6 +205,21 @@ func TestProbeDenied(t *testing.T) {
 	h.sync("anne", newSource("user.anne"))
 }
 
+// What only reads works with keys that may not write anything.
+func TestNoProbe(t *testing.T) {
+	store := withRepository(t)
+	store.SetFaults(func(op, _ string) error {
+		if op == "put" || op == "delete" {
+			return errDenied
+		}
+		return nil
+	}, nil)
+	h := newHostWith(t, func(o *partitions.Options) { o.NoProbe, o.NoCheckpoints, o.Software = true, true, "test 2" }, store)
+	if err := h.set.ReindexPath(t.Context(), "user/somebody"); err != nil {
+		t.Errorf("reindex with keys that can only read: %v", err)
+	}
+}
+
 func TestClocksThatDiffer(t *testing.T) {
 	var log bytes.Buffer
 	store := memstore.New(func() time.Time { return time.Now().Add(-3 * time.Hour) })

@@ -70,6 +70,20 @@ func RunBroken(t *testing.T, open Open) {
 		_, err := s.Get(t.Context(), "key", 5, 5)
 		check(t, err, "get", objstore.ErrUnsupported, false)
 	})
+	t.Run("HEAD refused, GET answered", func(t *testing.T) {
+		s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodHead {
+				w.WriteHeader(http.StatusForbidden)
+				return
+			}
+			describe(w, 100)
+			_, _ = w.Write(make([]byte, 100))
+		})
+		info, err := s.Stat(t.Context(), "key")
+		if err != nil || info.Size != 100 || info.ETag != "etag" {
+			t.Errorf("stat: %+v, %v", info, err)
+		}
+	})
 	t.Run("no length", func(t *testing.T) {
 		s := serve(t, func(w http.ResponseWriter, r *http.Request) {
 			describe(w, 100)
