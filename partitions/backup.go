@@ -165,7 +165,7 @@ func (b *Backup) find(ctx context.Context) error {
 	if err != nil || p != nil {
 		return err
 	}
-	p, err = b.set.locate(ctx, b.name)
+	p, err = b.set.locate(ctx, b.name, b.part)
 	if err != nil || p == nil {
 		return err
 	}
@@ -177,8 +177,12 @@ func (b *Backup) find(ctx context.Context) error {
 // says nothing that is of use.
 func (b *Backup) indexed(ctx context.Context) (*Partition, error) {
 	e, err := b.set.readEntry(b.path)
-	if err != nil || e == nil || e.Rebuilding {
+	if err != nil || e == nil {
 		return nil, err
+	}
+	if e.Rebuilding {
+		b.part = b.set.partition(e.Partition) // where it was
+		return nil, nil
 	}
 	p := b.set.partition(e.Partition)
 	if p == nil {

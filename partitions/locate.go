@@ -6,9 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"backupd/objstore"
 	"backupd/partitions/history"
@@ -30,37 +29,83 @@ func backupInfoKey(path string) string { return backupPrefix(path) + "backup.jso
 
 // locate looks for the backup in every partition. nil without an error means that
 // none holds it; a partition that cannot be asked is an error, for what it may hold
-// must not be created elsewhere.
-func (s *Set) locate(ctx context.Context, n Name) (*Partition, error) {
-	hits := make([]*Found, len(s.parts))
-	g, gctx := errgroup.WithContext(ctx)
-	for i, p := range s.parts {
-		g.Go(func() error {
-			repo, err := p.repository(gctx, false)
-			if err != nil || repo == nil {
-				return deferred(err)
-			}
-			info, err := await(gctx, func() (*BackupInfo, error) { return readBackupInfo(gctx, p.store, n.Path()) })
-			if errors.Is(err, objstore.ErrNotExist) {
-				return nil
-			}
-			if err != nil {
-				return deferred(fmt.Errorf("partition %s: %w", p.name, err))
-			}
-			hits[i] = &Found{Partition: p.config(), Path: n.Path(), Info: *info}
-			return info.check(n)
-		})
-	}
-	if err := g.Wait(); err != nil {
+// must not be created elsewhere. known is the partition that the index knew it in, nil
+// when it knew of none: a backup that goes on there is used, whatever others answer.
+func (s *Set) locate(ctx context.Context, n Name, known *Partition) (*Partition, error) {
+	hits, errs := s.lookInto(ctx, n)
+	if err := errors.Join(errs...); err != nil {
+		if there := hits.in(known); there != nil && unaskable(errs) && there.goesOnHere(ctx) {
+			s.log.Debug("a backup is used where the index knew it; another partition cannot be asked", "backup", n.Path(), "partition", known.name, "err", err)
+			return known, nil
+		}
 		return nil, err
 	}
-	found, err := await(ctx, func() (*Found, error) {
-		return living(ctx, slices.DeleteFunc(slices.Clone(hits), func(f *Found) bool { return f == nil }))
-	})
+	found, err := await(ctx, func() (*Found, error) { return living(ctx, hits) })
 	if err != nil || found == nil {
 		return nil, deferred(err)
 	}
 	return s.partition(found.Partition.Name), nil
+}
+
+// copies are backups of the same name in different partitions.
+type copies []*Found
+
+// in is the copy in a partition; nil when there is none.
+func (c copies) in(p *Partition) *Found {
+	for _, f := range c {
+		if p != nil && f.Partition.Name == p.name {
+			return f
+		}
+	}
+	return nil
+}
+
+// lookInto asks every partition for the backup, all at once.
+func (s *Set) lookInto(ctx context.Context, n Name) (copies, []error) {
+	hits := make([]*Found, len(s.parts))
+	errs := make([]error, len(s.parts))
+	var g sync.WaitGroup
+	for i, p := range s.parts {
+		g.Go(func() { hits[i], errs[i] = p.look(ctx, n) })
+	}
+	g.Wait()
+	return slices.DeleteFunc(hits, func(f *Found) bool { return f == nil }), errs
+}
+
+// look is the partition's backup of that name; nil when it has none.
+func (p *Partition) look(ctx context.Context, n Name) (*Found, error) {
+	repo, err := p.repository(ctx, false)
+	if err != nil || repo == nil {
+		return nil, deferred(err)
+	}
+	info, err := await(ctx, func() (*BackupInfo, error) { return readBackupInfo(ctx, p.store, n.Path()) })
+	if errors.Is(err, objstore.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, deferred(fmt.Errorf("partition %s: %w", p.name, err))
+	}
+	return &Found{Partition: p.config(), Path: n.Path(), Info: *info}, info.check(n)
+}
+
+// unaskable says that errors are only about partitions that cannot be asked.
+func unaskable(errs []error) bool {
+	return !slices.ContainsFunc(errs, func(err error) bool {
+		at := (*storeError)(nil)
+		return err != nil && !(errors.As(err, &at) && at.kind() != "")
+	})
+}
+
+// goesOnHere says that the log does not send anybody to another partition.
+func (f *Found) goesOnHere(ctx context.Context) bool {
+	ok, err := await(ctx, func() (bool, error) {
+		end, err := f.logEnd(ctx)
+		if err != nil || end.sealed() {
+			return false, err
+		}
+		return end.goesOn(ctx)
+	})
+	return err == nil && ok
 }
 
 // deferred makes an error of a store, of whatever kind, one that defers the client: an

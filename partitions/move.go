@@ -162,7 +162,7 @@ func (s *Set) CopyTo(ctx context.Context, f *Found, to string, report func(Copie
 // made it, and makes it one that can be written to. A backup of that name that is there
 // already is objstore.ErrExist.
 func (s *Set) Import(ctx context.Context, f *Found, o LockOptions, report func(Copied)) (Copied, error) {
-	there, err := s.locate(ctx, f.Name())
+	there, err := s.locate(ctx, f.Name(), nil)
 	if err != nil {
 		return Copied{}, err
 	}

@@ -10,7 +10,7 @@ func (s *Set) Reindex(ctx context.Context, n Name) error {
 		return err
 	}
 	defer b.end()
-	p, err := s.locate(ctx, n)
+	p, err := s.locate(ctx, n, b.part)
 	if err != nil {
 		return s.errf(b, err)
 	}

@@ -405,6 +405,35 @@ func TestDeadPartitionIsWaitedForOnce(t *testing.T) {
 	}
 }
 
+// A backup whose index has to be made again is found where it was, though another
+// partition cannot be asked whether it has it, too. One that nothing is known of waits.
+func TestRebuildBesideADeadPartition(t *testing.T) {
+	stores := [2]*memstore.Store{newStore(), newStore()}
+	first := faultstore.New(stores[0])
+	h := newHostWith(t, func(o *partitions.Options) { shortWait(o); o.NoCheckpoints = true }, first, stores[1])
+	users := placed(t, h, stores)
+	box := newSource("user." + users[1])
+	for n := range 4 {
+		box.deliver(mail(n, 900))
+		h.sync(users[1], box)
+	}
+	log := history.Log{Store: stores[1], Backup: "user/" + users[1]}
+	newest, err := log.Newest(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first.Add(faultstore.Fault{Before: faultstore.Denied})
+	// The bucket goes back by a commit: its partition becomes suspect.
+	if err := stores[1].Delete(t.Context(), history.LogKey("user/"+users[1], newest)); err != nil {
+		t.Fatal(err)
+	}
+	h.sync(users[1], box)
+	checkBucket(t, stores[1], "user/"+users[1], box)
+	if _, _, err := h.client().getUser("unknown"); !errors.Is(err, cyrus.ErrUnavailable) {
+		t.Errorf("a user that may be in the partition that cannot be asked: %v", err)
+	}
+}
+
 // testClock is a host's clock that the test sets.
 type testClock struct {
 	mu sync.Mutex
