@@ -134,6 +134,11 @@ func TestFirstContact(t *testing.T) {
 		if got := d.settled(c.skew, d.host.Add(c.newest)); got != c.want {
 			t.Errorf("%s: believed with %v, want %v", c.name, got, c.want)
 		}
+		d.says(c.skew, c.skew, c.skew)
+		differ, wrong := d.logged("host and of the store differ"), d.logged("clock of the store is wrong")
+		if c.want == 0 && (differ != 0 || wrong != 1) || c.want != 0 && (differ != 1 || wrong != 0) || d.logged("agree again") != 0 {
+			t.Errorf("%s: the log says\n%s", c.name, d.logs.String())
+		}
 	}
 }
 

@@ -34,7 +34,7 @@ func (c *storeClock) report(r reading) {
 		store := c.stated(r)
 		log.Error("the clocks of this host and of the store differ: correct the wrong one (NTP). The store's counts",
 			"host", second(r.here), "store", second(store), "difference", store.Sub(r.here).Round(time.Second).String())
-	case !differs && n.differs:
+	case !differs && n.differs && !c.own:
 		log.Info("the clocks of this host and of the store agree again")
 	}
 	n.differs = differs
@@ -60,7 +60,7 @@ func (c *storeClock) differs(r reading) bool {
 	case c.own:
 		return false // it is the store's that is wrong, which is said instead
 	case len(c.last) == 0:
-		return c.odd.lasted(2 * clockPause)
+		return c.odd.lasted(10 * clockPause) // longer than a second opinion takes
 	case len(c.last) < clockAnswers:
 		return c.notes.differs // not for one answer
 	}

@@ -77,7 +77,8 @@ func (h *soakHost) start() (err error) {
 		Index: h.index, Host: h.name, Software: "soak", Logger: slog.New(slog.NewTextHandler(h.logging(), &slog.HandlerOptions{Level: slog.LevelInfo})),
 		InlineLimit: 2 << 10, PackSize: 16 << 10, PackBuffers: 2, CheckpointObject: 7,
 		OutageWait: wait, PatientWait: wait, MissingRetry: 5 * time.Minute,
-		Now: func() time.Time { return h.w.clock.now().Add(time.Duration(h.off.Load())) },
+		Now:        func() time.Time { return h.w.clock.now().Add(time.Duration(h.off.Load())) },
+		ClockPause: time.Nanosecond,
 	}
 	for i, p := range h.w.parts {
 		o.Partitions = append(o.Partitions, partitions.Config{Name: p.name, Location: "memory", Store: h.nets[i]})

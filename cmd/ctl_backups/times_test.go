@@ -18,7 +18,7 @@ func TestStaleThoughAhead(t *testing.T) {
 	w.Ahead = 0
 	m.Deliver(tooltest.Mail("a", "bob@example.org", 300), w.Now)
 	w.Sync(m)
-	if out, err := tool(t, w, "list", "-t", "48"); err != nil || !strings.HasPrefix(out, "stderr: ctl_backups: warning: anne: the store times of commit 2") {
+	if out, err := tool(t, w, "list", "-t", "48"); err != nil || !strings.HasPrefix(out, "stderr: ctl_backups: warning: anne: the store time of commit 2") {
 		t.Errorf("of a fresh backup: %q, %v", out, err)
 	}
 	w.Now = w.Now.Add(49 * time.Hour)

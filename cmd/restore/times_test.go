@@ -61,7 +61,7 @@ func sessions(t *testing.T, ahead ...time.Duration) (config string, moments []ti
 // which times they do not believe.
 func TestRestoreThroughWrongTimes(t *testing.T) {
 	config, moments := sessions(t, 0, 300*24*time.Hour, 0, 0)
-	for i, want := range []string{"", "commit 2 are", "commits 2 to 3 are", "commits 2 to 4 are", "commits 2 to 4 are"} {
+	for i, want := range []string{"", "commit 2 is", "commits 2 to 3 are", "commits 2 to 4 are", "commits 2 to 4 are"} {
 		to := filepath.Join(t.TempDir(), "to")
 		argv := []string{"-C", config, "--to", "eml:" + to, "anne", "-a"}
 		if i < len(moments) {

@@ -88,10 +88,9 @@ func (t *Times) Doubts() string {
 			all = append(all, fmt.Sprintf("%d to %d", r.from, r.to))
 		}
 	}
-	word := "commits"
 	if len(all) == 1 && t.doubted[0].from == t.doubted[0].to {
-		word = "commit"
+		return fmt.Sprintf("the store time of commit %s is not believed, it lies ahead: the clock of the host that wrote it is used instead", all[0])
 	}
-	return fmt.Sprintf("the store times of %s %s are not believed, they lie ahead: the clocks of the hosts that wrote them are used instead",
-		word, strings.Join(all, ", "))
+	return fmt.Sprintf("the store times of commits %s are not believed, they lie ahead: the clocks of the hosts that wrote them are used instead",
+		strings.Join(all, ", "))
 }
