@@ -95,6 +95,7 @@ var processEvents = []soakEvent{
 	{2, "index lost", true, func(w *soak) error {
 		h := pick(w, w.hosts)
 		clear(h.knows)
+		h.vague = false
 		return h.restart(func() error { return os.RemoveAll(h.dir) })
 	}},
 	{2, "index saved", false, func(w *soak) error {
@@ -102,6 +103,7 @@ var processEvents = []soakEvent{
 		return h.restart(func() error {
 			h.former = filepath.Join(w.dir, h.name+".former")
 			copyIndex(w.t, h.dir, h.former)
+			h.stale = h.vague
 			return nil
 		})
 	}},
@@ -111,6 +113,7 @@ var processEvents = []soakEvent{
 			return nil
 		}
 		clear(h.knows)
+		h.vague = h.stale
 		return h.restart(func() error {
 			copyIndex(w.t, h.former, h.dir)
 			return nil

@@ -12,11 +12,12 @@ import (
 
 // illness is damage to a bucket, from when it is done until it is healed.
 type illness struct {
-	what  string
-	users map[*soakUser]bool // whom it touches
-	packs bool               // it is packs that are damaged: what lies in them can be referred to by others
-	older bool               // the bucket is as it was before: nothing in it tells that it is older
-	admin []func()           // what an administrator puts back
+	what   string
+	users  map[*soakUser]bool // whom it touches
+	packs  bool               // it is packs that are damaged: what lies in them can be referred to by others
+	older  bool               // the bucket is as it was before: nothing in it tells that it is older
+	closed *soakPart          // its repository.json is damaged
+	admin  []func()           // what an administrator puts back
 }
 
 // sick says whether damage touches the user.
@@ -76,7 +77,16 @@ func (w *soak) rollback(prefix func(*soakPart) string) error {
 	before := p.store.Snapshot()
 	homes := w.homes()
 	p.store.Rollback(to, pre, keep)
+	w.shake()
 	return w.fallIll(&illness{what: "rollback of " + p.name, older: true, packs: pre == "" || pre == "packs/"}, p, before, homes)
+}
+
+// shake: a host that notices that a bucket went back forgets where the users in it are.
+func (w *soak) shake() {
+	for _, h := range w.hosts {
+		h.shaken, h.stale = true, true
+		clear(h.knows)
+	}
 }
 
 func (w *soak) homes() map[*soakUser]int {
@@ -109,6 +119,9 @@ func damaged(prefix string, match func(string) bool) func(*soak) error {
 		i := &illness{older: w.newest(p, key), packs: prefix == "packs/"}
 		i.what = w.injure(p, key, keys)
 		for _, k := range p.store.Changed(before) {
+			if k == "repository.json" {
+				i.closed = p
+			}
 			if k == "repository.json" || strings.HasSuffix(k, "/backup.json") {
 				i.admin = append(i.admin, func() { p.store.Rollback(before, k, true) })
 			}
@@ -242,6 +255,9 @@ func (w *soak) heal() error {
 			return fmt.Errorf("verify %s, whom nothing has touched: %w, %q", u.name, err, problems)
 		}
 	}
+	if ill != nil && ill.older {
+		w.shake()
+	}
 	w.ill = nil
 	return nil
 }
@@ -260,7 +276,7 @@ func (w *soak) healUser(u *soakUser) error {
 		}
 	}
 	if problems, err := w.verify(u); err != nil || len(problems) > 0 {
-		return fmt.Errorf("verify: %w, %q", err, problems)
+		return fmt.Errorf("verify: %w, %q; there are %q", err, problems, w.keys(u))
 	}
 	delete(w.ill.users, u)
 	for _, h := range w.hosts {
@@ -269,6 +285,15 @@ func (w *soak) healUser(u *soakUser) error {
 		}
 	}
 	return nil
+}
+
+// keys are those of a user's backup.
+func (w *soak) keys(u *soakUser) []string {
+	at := w.home(u)
+	if at < 0 {
+		return nil
+	}
+	return w.parts[at].store.Keys("backups/" + u.path() + "/")
 }
 
 // syncPatiently syncs as cron does: again and again, with both hosts in turn.

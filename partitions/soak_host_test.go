@@ -29,6 +29,9 @@ type soakHost struct {
 	conn   *client // a connection that is kept; nil = none
 	knows  map[string]bool
 	former string       // a copy of its index as it was; "" = none
+	vague  bool         // its index is from before a bucket went back: it can notice that at any time
+	stale  bool         // former is
+	shaken bool         // a bucket went back: the index of it is not believed in the next life
 	lives  int          // how often it was started
 	dieAt  atomic.Int64 // it dies before so many more transactions of its index; 0 = it does not
 	dead   atomic.Bool  // it was killed: nothing it asks for reaches a bucket any more
@@ -52,6 +55,7 @@ func (w *soak) newHost(i int) *soakHost {
 // calm ends all trouble with the networks.
 func (h *soakHost) calm() {
 	h.trouble = make([]bool, len(h.nets))
+	h.dieAt.Store(0)
 	for _, n := range h.nets {
 		n.Clear()
 		n.Add(faultstore.Fault{Before: func(op, key string) error {
@@ -65,6 +69,10 @@ func (h *soakHost) calm() {
 
 func (h *soakHost) start() (err error) {
 	h.lives++
+	if h.shaken {
+		clear(h.knows)
+	}
+	h.shaken = false
 	h.dieAt.Store(0)
 	if h.index, err = index.Open(h.dir, index.Options{BeforeCommit: h.countdown}); err != nil {
 		return err
@@ -155,6 +163,7 @@ func (w *soak) burials() error {
 		}
 		w.note("%s was killed, and is started again", h.name)
 		w.counts["killed"]++
+		clear(h.knows)
 		err := h.restart(func() error {
 			h.calm()
 			h.dead.Store(false)

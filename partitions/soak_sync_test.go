@@ -7,8 +7,7 @@ import (
 	"maps"
 	"strings"
 
-	"backupd/objstore"
-	"backupd/partitions/history"
+	"backupd/replication/cyrus"
 )
 
 // sync tells one of the hosts of a user.
@@ -96,8 +95,9 @@ func (w *soak) excused(u *soakUser, h *soakHost, err error) bool {
 	}
 	at := w.home(u)
 	for i, trouble := range h.trouble {
+		closed := w.ill != nil && w.ill.closed == w.parts[i]
 		// A host that does not know where a user is asks all buckets.
-		if trouble && (i == at || at < 0 || !h.knows[u.name]) {
+		if (trouble || closed) && (i == at || at < 0 || h.vague || !h.knows[u.name]) {
 			return true
 		}
 	}
@@ -114,9 +114,13 @@ func (w *soak) home(u *soakUser) int {
 	return -1
 }
 
-// deferred are errors after which a mail server goes on with the next user, and comes
-// again to this one.
+// deferred are the errors after which a mail server goes on with the next user, and comes
+// again to this one. Any other makes it stop, or turn round and round.
 func deferred(err error) bool {
-	var ofStore *objstore.Error
-	return acceptable(err) || errors.As(err, &ofStore) || history.IsDamage(err) // TODO: LOCKED is what it shall be
+	for _, e := range []error{cyrus.ErrUnavailable, cyrus.ErrLocked, cyrus.ErrClose, cyrus.ErrSyncChanged, cyrus.ErrNonexistent, cyrus.ErrAskUser} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
