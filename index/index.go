@@ -1,17 +1,16 @@
 package index
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
-	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
-	"github.com/dgraph-io/badger/v4/options"
+
+	"backupd/replication/cyrus"
 )
 
 // formatVersion is raised when the meaning of a key or value changes: an index of
@@ -23,11 +22,21 @@ var (
 	ErrNotFound = errors.New("not in the index")
 	// ErrInUse: another process owns the database.
 	ErrInUse = errors.New("the index is in use by another process")
+	// ErrUnavailable: the index is closed until its disk has room, or until whatever else
+	// keeps it from being opened has passed. Nothing was changed; the client is deferred.
+	ErrUnavailable = fmt.Errorf("the index cannot be used now: %w", cyrus.ErrLocked)
 )
 
 // Options are the settings of Open.
 type Options struct {
 	Logger *slog.Logger // nil discards
+	// Reserve is how many bytes of its file system the index leaves free; 0: it does not look.
+	Reserve int64
+	// Patient lets Open succeed although the index cannot be opened now (full disk, no
+	// descriptors, permissions): it is opened as soon as it can be.
+	Patient bool
+	// Watch is the time between two looks at the disk; 0 = 200 ms.
+	Watch time.Duration
 	// GCInterval is the time between two collections of Badger's value log; 0 = 10 minutes.
 	GCInterval time.Duration
 	// BeforeCommit is called before a transaction is committed, and before each part of a
@@ -35,20 +44,31 @@ type Options struct {
 	BeforeCommit func()
 }
 
-// Index is an open index. Its methods may be called from many goroutines.
+// Index is an index that is open, or will be. Its methods may be called from many goroutines.
 type Index struct {
-	db   *badger.DB
+	dir  string
+	opt  Options
 	log  *slog.Logger
-	stop chan struct{}
+	end  context.CancelFunc
 	done sync.WaitGroup
+	poke chan struct{} // wakes the keeper
 
-	beforeCommit func()
+	// commit is held over each commit: Badger has one writer, which does not survive a
+	// second write after one that it had no file for.
+	commit sync.Mutex
+	files  files
+
+	mu     sync.Mutex
+	db     *badger.DB    // nil while the index is closed
+	users  int           // transactions that have db
+	idle   chan struct{} // closed when users becomes 0 while somebody waits; nil: nobody does
+	reason error         // why db is nil, or is about to be
 }
 
-// Open opens the index in dir, making it where it is missing. One that cannot be
-// read, or has another format, is moved aside as dir + ".damaged" (replacing an
-// older one) and a new one begins: the buckets hold everything. Only an index in
-// use (ErrInUse) and trouble with the directory itself are errors.
+// Open opens the index in dir, making it where it is missing. One that cannot be read, or
+// has another format, is set aside as dir + ".damaged" and a new one begins: the buckets
+// hold everything. What keeps an index from being opened now, though it is whole, is an
+// error, or is waited for (Options.Patient). An index in use is always one (ErrInUse).
 func Open(dir string, o Options) (*Index, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -56,102 +76,123 @@ func Open(dir string, o Options) (*Index, error) {
 	if o.GCInterval == 0 {
 		o.GCInterval = 10 * time.Minute
 	}
-	x, err := open(dir, o)
-	if err == nil || errors.Is(err, ErrInUse) || errors.Is(err, os.ErrPermission) {
-		return x, err
+	if o.Watch == 0 {
+		o.Watch = 200 * time.Millisecond
 	}
-	o.Logger.Error("index cannot be read: it is set aside and rebuilt from the buckets", "dir", dir, "err", err)
-	aside := dir + ".damaged"
-	if err := os.RemoveAll(aside); err != nil {
-		return nil, fmt.Errorf("set the damaged index aside: %w", err)
-	}
-	if err := os.Rename(dir, aside); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("set the damaged index aside: %w", err)
-	}
-	return open(dir, o)
-}
-
-func open(dir string, o Options) (*Index, error) {
-	if err := os.MkdirAll(filepath.Clean(dir), 0o700); err != nil {
-		return nil, fmt.Errorf("make index directory: %w", err)
-	}
-	db, err := badger.Open(settings(dir, o.Logger))
-	if err != nil {
-		// Badger has no sentinel for this (dir_unix.go).
-		if strings.Contains(err.Error(), "Cannot acquire directory lock") {
-			return nil, fmt.Errorf("%w: %s", ErrInUse, dir)
+	x := &Index{dir: dir, opt: o, log: o.Logger, poke: make(chan struct{}, 1), files: files{dir: dir, reserve: o.Reserve}}
+	if err := x.open(); err != nil {
+		if !o.Patient || errors.Is(err, ErrInUse) {
+			return nil, err
 		}
-		return nil, fmt.Errorf("open index %s: %w", dir, err)
+		x.unavailable(err)
 	}
-	x := &Index{db: db, log: o.Logger, stop: make(chan struct{}), beforeCommit: o.BeforeCommit}
-	if err := x.checkVersion(); err != nil {
-		return nil, errors.Join(err, db.Close())
-	}
-	x.done.Add(1)
-	go x.collect(o.GCInterval)
+	ctx, end := context.WithCancel(context.Background())
+	x.end = end
+	x.done.Go(func() { x.keep(ctx) })
 	return x, nil
-}
-
-// settings are tuned for a daemon that shares its host (measured: a third of the
-// default's memory, and look-ups twice as fast, for a third more disk).
-func settings(dir string, l *slog.Logger) badger.Options {
-	return badger.DefaultOptions(dir).
-		WithSyncWrites(true).
-		WithMemTableSize(8 << 20).
-		WithNumMemtables(2).
-		WithNumLevelZeroTables(2).
-		WithNumLevelZeroTablesStall(6).
-		WithBaseTableSize(4 << 20).
-		WithValueLogFileSize(64 << 20).
-		WithNumCompactors(2).
-		WithDetectConflicts(false). // one writer a backup, kept apart by package partitions
-		WithCompression(options.None).
-		WithBlockCacheSize(0).
-		WithMetricsEnabled(false).
-		WithLogger(badgerLog{l})
-}
-
-func (x *Index) checkVersion() error {
-	return x.Update(func(t *Txn) error {
-		v, err := t.Get(Key{prefixVersion})
-		switch {
-		case errors.Is(err, ErrNotFound):
-			return t.Set(Key{prefixVersion}, []byte(formatVersion))
-		case err != nil:
-			return err
-		case string(v) != formatVersion:
-			return fmt.Errorf("index has format %q, this program writes %q", v, formatVersion)
-		}
-		return nil
-	})
-}
-
-// collect runs Badger's own collection; it does nothing by itself.
-func (x *Index) collect(every time.Duration) {
-	defer x.done.Done()
-	t := time.NewTicker(every)
-	defer t.Stop()
-	for {
-		select {
-		case <-x.stop:
-			return
-		case <-t.C:
-			for x.db.RunValueLogGC(0.5) == nil {
-				select {
-				case <-x.stop:
-					return
-				default:
-				}
-			}
-		}
-	}
 }
 
 // Close ends the index. Everything that Update returned nil for is on disk already.
 func (x *Index) Close() error {
-	close(x.stop)
+	x.end()
 	x.done.Wait()
-	return x.db.Close()
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return x.shut(ctx, errClosed)
+}
+
+// errClosed is the reason of an index after Close.
+var errClosed = errors.New("it was closed")
+
+// use gives the database to one transaction; release gives it back.
+func (x *Index) use() (db *badger.DB, release func(), err error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.db == nil || x.reason != nil {
+		return nil, nil, fmt.Errorf("%w: %w", ErrUnavailable, x.reason)
+	}
+	x.users++
+	return x.db, x.release, nil
+}
+
+func (x *Index) release() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.users--
+	if x.users == 0 && x.idle != nil {
+		close(x.idle)
+		x.idle = nil
+	}
+}
+
+// refuse lets no new transaction begin and no running one commit. The keeper then closes
+// the database.
+func (x *Index) refuse(why error) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.reason == nil {
+		x.reason = why
+	}
+	select {
+	case x.poke <- struct{}{}:
+	default:
+	}
+	return fmt.Errorf("%w: %w", ErrUnavailable, x.reason)
+}
+
+// refused is why nothing may be committed any more; nil: it may.
+func (x *Index) refused() error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.reason
+}
+
+// shut closes the database when the last transaction has ended. What Badger holds in
+// memory it writes then, into the room that was kept for that. From the end of ctx on it
+// waits for a while only.
+func (x *Index) shut(ctx context.Context, why error) error {
+	db, idle := x.takeDB(why)
+	if db == nil {
+		return nil
+	}
+	x.files.free()
+	done := make(chan error, 1)
+	go func() {
+		<-idle
+		done <- db.Close()
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(closeTime):
+		return fmt.Errorf("the index is not closed after %s: is there room on its disk? What is in memory is in its log, too", closeTime)
+	}
+}
+
+// closeTime is how long the end of a process waits for Badger, which tries for ever to
+// write what it has in memory. The next opening reads all of that from the log.
+const closeTime = 20 * time.Second
+
+// takeDB lets no transaction begin any more; idle is closed when the last one has ended.
+func (x *Index) takeDB(why error) (db *badger.DB, idle <-chan struct{}) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.reason == nil {
+		x.reason = why
+	}
+	db, x.db = x.db, nil
+	none := make(chan struct{})
+	if x.users > 0 {
+		x.idle = none
+	} else {
+		close(none)
+	}
+	return db, none
 }
 
 // DropBackup removes everything that belongs to backup b, but not its BackupKey.
@@ -203,13 +244,3 @@ func (x *Index) dropPrefix(prefix Key) error {
 		}
 	})
 }
-
-// badgerLog hands Badger's messages to slog, its information as debug.
-type badgerLog struct{ l *slog.Logger }
-
-func (b badgerLog) Errorf(f string, a ...any)   { b.l.Error(line(f, a), "op", "badger") }
-func (b badgerLog) Warningf(f string, a ...any) { b.l.Warn(line(f, a), "op", "badger") }
-func (b badgerLog) Infof(f string, a ...any)    { b.l.Debug(line(f, a), "op", "badger") }
-func (b badgerLog) Debugf(string, ...any)       {}
-
-func line(f string, a []any) string { return strings.TrimSpace(fmt.Sprintf(f, a...)) }

@@ -14,13 +14,19 @@ import (
 // It is used by one goroutine, inside of View, Update or UpdateLong.
 type Txn struct {
 	x    *Index
+	db   *badger.DB
 	txn  *badger.Txn
 	long bool // may be committed in parts
 }
 
 // View runs fn over a snapshot.
 func (x *Index) View(fn func(*Txn) error) error {
-	t := &Txn{x: x, txn: x.db.NewTransaction(false)}
+	db, release, err := x.use()
+	if err != nil {
+		return err
+	}
+	defer release()
+	t := &Txn{x: x, db: db, txn: db.NewTransaction(false)}
 	defer func() { t.txn.Discard() }()
 	return fn(t)
 }
@@ -35,7 +41,12 @@ func (x *Index) Update(fn func(*Txn) error) error { return x.update(fn, false) }
 func (x *Index) UpdateLong(fn func(*Txn) error) error { return x.update(fn, true) }
 
 func (x *Index) update(fn func(*Txn) error, long bool) error {
-	t := &Txn{x: x, txn: x.db.NewTransaction(true), long: long}
+	db, release, err := x.use()
+	if err != nil {
+		return err
+	}
+	defer release()
+	t := &Txn{x: x, db: db, txn: db.NewTransaction(true), long: long}
 	defer func() { t.txn.Discard() }()
 	if err := fn(t); err != nil {
 		return err
@@ -43,11 +54,25 @@ func (x *Index) update(fn func(*Txn) error, long bool) error {
 	return t.commit()
 }
 
+// commit writes the transaction if the disk has room for it. An error that is about the
+// disk, or the process's descriptors, closes the index: Badger does not go on after it.
 func (t *Txn) commit() error {
-	if t.x.beforeCommit != nil {
-		t.x.beforeCommit()
+	if t.x.opt.BeforeCommit != nil {
+		t.x.opt.BeforeCommit()
 	}
-	return wrap("commit", nil, t.txn.Commit())
+	t.x.commit.Lock()
+	defer t.x.commit.Unlock()
+	if err := t.x.refused(); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	if err := t.x.files.short(0); err != nil {
+		return t.x.refuse(err)
+	}
+	err := t.txn.Commit()
+	if sick := openError(err); passes(sick) {
+		return t.x.refuse(fmt.Errorf("commit: %w", sick))
+	}
+	return wrap("commit", nil, err)
 }
 
 func wrap(op string, k Key, err error) error {
@@ -95,7 +120,7 @@ func (t *Txn) write(op string, k Key, do func() error) error {
 		if err := t.commit(); err != nil {
 			return err
 		}
-		t.txn = t.x.db.NewTransaction(true)
+		t.txn = t.db.NewTransaction(true)
 		err = do()
 	}
 	return wrap(op, k, err)

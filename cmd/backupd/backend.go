@@ -153,9 +153,12 @@ func (b *backups) Open(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, b.meter.close())
 	}
-	x, err := index.Open(b.Index(), index.Options{Logger: b.env.log})
+	x, err := index.Open(b.Index(), index.Options{Logger: b.env.log, Reserve: conf.Size("backup_index_reserve"), Patient: true})
 	if err != nil {
 		return errors.Join(err, closer.Close(), b.meter.close())
+	}
+	if err := b.meter.watchIndex(x.Status); err != nil {
+		return errors.Join(err, x.Close(), closer.Close(), b.meter.close())
 	}
 	opt, err := partitionOptions(conf)
 	if err == nil {

@@ -8,6 +8,13 @@ import (
 	"backupd/internal/syslog"
 )
 
+// logFaults makes log the place for what libraries write with package log: Badger does so
+// before it ends the process.
+func logFaults(log *slog.Logger) {
+	slog.SetLogLoggerLevel(slog.LevelError)
+	slog.SetDefault(log)
+}
+
 // newLogger returns where service logs to: syslog, and standard error where there is
 // none. conf is nil before the configuration is read; a facility in it that is not
 // one was refused by newService or will be.

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"backupd/index"
 	"backupd/internal/unixsocket"
 	"backupd/objstore/observe"
 )
@@ -49,6 +50,24 @@ func newMetrics(at string, log *slog.Logger) (*metrics, error) {
 		}
 	}()
 	return m, nil
+}
+
+// watchIndex adds what can be asked of the index.
+func (m *metrics) watchIndex(status func() index.Status) error {
+	gauge := func(name, help string, value func(index.Status) float64) error {
+		return m.registry.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "cyrus_backupd", Subsystem: "index", Name: name, Help: help},
+			func() float64 { return value(status()) }))
+	}
+	return errors.Join(
+		gauge("open", "1 while the index is open; 0: clients are deferred, see the log.", func(s index.Status) float64 {
+			if s.Open {
+				return 1
+			}
+			return 0
+		}),
+		gauge("free_bytes", "Free space of the file system of the index; -1: not known.", func(s index.Status) float64 { return float64(s.Free) }),
+		gauge("set_aside", "Damaged indexes that are kept beside the index.", func(s index.Status) float64 { return float64(s.SetAside) }),
+	)
 }
 
 func listenMetrics(at string) (net.Listener, error) {

@@ -47,6 +47,7 @@ func TestReloadTakesEverythingOn(t *testing.T) {
 		partition + "backup_metrics_listen: localhost:9100":     master.ErrRecycle,
 		partition + "backup_control_socket: /run/cyrus/control": master.ErrRecycle,
 		partition + "backup_index_path: /var/cache/index":       master.ErrRecycle,
+		partition + "backup_index_reserve: 1G":                  master.ErrRecycle,
 		partition + "debug: yes":                                master.ErrRecycle,
 		partition + "syslog_facility: LOCAL3":                   master.ErrRecycle,
 		partition + "syslog_prefix: cyrus":                      master.ErrRecycle,

@@ -7,7 +7,9 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 
+	"backupd/internal/crash"
 	"backupd/internal/imapconf"
 	"backupd/internal/master"
 )
@@ -54,6 +56,12 @@ func (p program) run(ctx context.Context) int {
 		return p.refuse(log, master.ExitConfig, err)
 	}
 	log = p.logger(inherited.Service, conf)
+	logFaults(log)
+	if report, err := crash.Watch(filepath.Join(conf.String("configdirectory"), "backupd-crashes"), log); err != nil {
+		log.Warn("a crash of this process will not be reported", slog.Any("err", err))
+	} else {
+		defer func() { _ = report.Close() }() // what is left is found empty at the next start
+	}
 	if err := p.prepare(ctx, log, opt, conf, inherited); err != nil {
 		return p.refuse(log, master.ExitConfig, err)
 	}

@@ -58,7 +58,8 @@ func lasting(conf *imapconf.File, service string) (string, error) {
 		return "", err
 	}
 	return fmt.Sprint(fingerprint(conf), partitions, log, mask, conf.Int("backup_upload_concurrency"), " ",
-		conf.String("backup_control_socket"), " ", conf.String("backup_metrics_listen"), " ", conf.String("backup_credentials_file"), " ", conf.String("proc_path")), nil
+		conf.String("backup_control_socket"), " ", conf.String("backup_metrics_listen"), " ", conf.String("backup_credentials_file"), " ", conf.String("proc_path"), " ",
+		conf.Size("backup_index_reserve")), nil
 }
 
 // umask is option umask.

@@ -47,7 +47,7 @@ func (c *command) reindexer() (do func(*partitions.Found) error, end func(), err
 	if os.Geteuid() == 0 {
 		return nil, nil, errors.New("no backupd is running here, and files that root makes in the index would lock the cyrus user out: run this as the cyrus user")
 	}
-	x, err := index.Open(c.bucket.Conf.String("backup_index_path"), index.Options{})
+	x, err := index.Open(c.bucket.Conf.String("backup_index_path"), index.Options{Reserve: c.bucket.Conf.Size("backup_index_reserve")})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -9,6 +9,9 @@ import (
 	"backupd/partitions"
 )
 
+// scratchReserve makes a full disk an error of the command.
+const scratchReserve = 4 << 20
+
 // scratchSet opens the partitions with an index of its own, which is thrown away: for
 // what writes to the bucket beside a running daemon, as another host would.
 func (c *command) scratchSet() (*partitions.Set, func() error, error) {
@@ -20,7 +23,7 @@ func (c *command) scratchSetOf(parts []partitions.Config) (*partitions.Set, func
 	if err != nil {
 		return nil, nil, err
 	}
-	x, err := index.Open(dir, index.Options{})
+	x, err := index.Open(dir, index.Options{Reserve: scratchReserve})
 	if err != nil {
 		return nil, nil, errors.Join(err, os.RemoveAll(dir))
 	}

@@ -43,6 +43,8 @@ func serviceOptions() []Option {
 	return []Option{
 		{Name: "backup_index_path", Type: String, Default: "{configdirectory}/backup-index",
 			Doc: "Directory of the local index. It may be deleted at any time and is then built anew from the store."},
+		{Name: "backup_index_reserve", Type: Size, Default: "128M",
+			Doc: "How much of the index's file system stays free. With less the index is closed, and clients are told to come again, until there is room. 0: do not look."},
 		{Name: "backup_control_socket", Type: String, Default: "{configdirectory}/socket/backupd-control",
 			Doc: "Socket by which the tools and further processes reach the running server."},
 		{Name: "backup_max_connections", Type: Int, Default: "256", Min: 1, Max: 65536,

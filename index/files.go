@@ -1,0 +1,106 @@
+package index
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/dustin/go-humanize"
+	"golang.org/x/sys/unix"
+)
+
+// files are the files of the index as far as they need room. The files that Badger maps
+// have their blocks from the beginning (third_party/ristretto). Besides, nothing is written
+// unless a reserve is free, and a file that holds room is removed for Badger's last writes.
+type files struct {
+	dir     string
+	reserve int64 // bytes that stay free; 0: nothing of this is done
+}
+
+// opening is what an index takes when it is opened: its logs, and what it writes out of
+// those that a process left that was killed.
+const opening = 6 * memTable
+
+// ballast is the size of the file that holds room.
+func (f *files) ballast() int64 { return min(f.reserve/4, 4*memTable) }
+
+func (f *files) ballastPath() string { return filepath.Join(f.dir, "RESERVE") }
+
+// short is an error when less than the reserve is free, and more bytes.
+func (f *files) short(more int64) error {
+	if f.reserve == 0 {
+		return nil
+	}
+	free, err := freeBytes(f.dir)
+	if err != nil {
+		return fmt.Errorf("ask for free space under %s: %w", f.dir, err)
+	}
+	if free >= f.reserve+more {
+		return nil
+	}
+	return fmt.Errorf("%w: %s are free under %s, and %s are needed (the reserve, see backup_index_reserve, and what opening it takes): "+
+		"make room, it goes on by itself", unix.ENOSPC, humanize.IBytes(uint64(free)), f.dir, humanize.IBytes(uint64(f.reserve+more)))
+}
+
+// room is an error when the disk has none for an index that is to be opened. Indexes that
+// were set aside go first, the oldest one before.
+func (f *files) room(log *slog.Logger) error {
+	if f.reserve == 0 {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Clean(f.dir), 0o700); err != nil {
+		return fmt.Errorf("make index directory: %w", err)
+	}
+	f.free()
+	for {
+		err := f.short(f.ballast() + opening)
+		if !errors.Is(err, unix.ENOSPC) {
+			return err
+		}
+		dropped, dropErr := dropAside(f.dir, log)
+		if dropErr != nil || !dropped {
+			return errors.Join(err, dropErr)
+		}
+	}
+}
+
+// hold takes the room that Badger's last writes need.
+func (f *files) hold() error {
+	if f.reserve == 0 {
+		return nil
+	}
+	return allocate(f.ballastPath(), f.ballast())
+}
+
+// free gives up the room that is held: for Badger to write what it has in memory.
+func (f *files) free() {
+	if f.reserve > 0 {
+		os.Remove(f.ballastPath())
+	}
+}
+
+// allocate gives the first n bytes of a file blocks. A file system that cannot do that
+// has the reserve alone.
+func allocate(path string, n int64) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	err = unix.Fallocate(int(f.Fd()), 0, 0, n)
+	if err == nil || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {
+		return nil
+	}
+	return &os.PathError{Op: "allocate", Path: path, Err: err}
+}
+
+// freeBytes is what a process without privileges may still write under dir.
+func freeBytes(dir string) (int64, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return 0, err
+	}
+	return int64(st.Bavail) * st.Bsize, nil
+}

@@ -1,0 +1,115 @@
+package index
+
+import (
+	"context"
+	"time"
+)
+
+// again is the longest pause between attempts to open an index.
+const again = 5 * time.Second
+
+// keep looks after the index until ctx ends: it closes it before its disk is full, opens
+// it when there is room, and runs Badger's collection.
+func (x *Index) keep(ctx context.Context) {
+	collected := time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-x.poke:
+		case <-time.After(x.opt.Watch):
+		}
+		if x.closed() {
+			x.reopen(ctx)
+			continue
+		}
+		if err := x.look(); err != nil {
+			x.giveUp(ctx, err)
+			continue
+		}
+		if time.Since(collected) >= x.opt.GCInterval {
+			x.collect(ctx)
+			collected = time.Now()
+		}
+	}
+}
+
+func (x *Index) closed() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.db == nil
+}
+
+// look is an error when the index must be closed.
+func (x *Index) look() error {
+	if err := x.refused(); err != nil {
+		return err
+	}
+	return x.files.short(0)
+}
+
+// giveUp closes the index for the time being.
+func (x *Index) giveUp(ctx context.Context, why error) {
+	x.unavailable(why)
+	if err := x.shut(ctx, why); err != nil {
+		x.log.Error("close the index", "dir", x.dir, "err", err)
+	}
+}
+
+// unavailable notes, and says once, why the index is closed.
+func (x *Index) unavailable(why error) {
+	x.mu.Lock()
+	x.reason = why
+	x.mu.Unlock()
+	x.log.Error("the index is closed: clients are deferred until it can be opened", "dir", x.dir, "err", why)
+}
+
+// reopen tries until the index is open or ctx ends.
+func (x *Index) reopen(ctx context.Context) {
+	since, pause := time.Now(), x.opt.Watch
+	for {
+		err := x.open()
+		if err == nil {
+			x.log.Warn("the index is open again", "dir", x.dir, "closed", time.Since(since).Round(time.Millisecond).String())
+			return
+		}
+		if kind(err) != kind(x.refused()) {
+			x.unavailable(err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, again)
+	}
+}
+
+// collect runs Badger's own collection, which does nothing by itself.
+func (x *Index) collect(ctx context.Context) {
+	db, release, err := x.use()
+	if err != nil {
+		return
+	}
+	defer release()
+	x.commit.Lock()
+	defer x.commit.Unlock()
+	for ctx.Err() == nil && x.files.short(0) == nil && db.RunValueLogGC(0.5) == nil {
+	}
+}
+
+// Status is the state of an index, for metrics.
+type Status struct {
+	Open     bool
+	Free     int64 // bytes of its file system; -1: not known
+	SetAside int   // damaged indexes that are kept
+}
+
+// Status looks at the index and its disk.
+func (x *Index) Status() Status {
+	s := Status{Open: x.refused() == nil, Free: -1, SetAside: SetAside(x.dir)}
+	if free, err := freeBytes(x.dir); err == nil {
+		s.Free = free
+	}
+	return s
+}

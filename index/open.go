@@ -1,0 +1,209 @@
+package index
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+	"golang.org/x/sys/unix"
+)
+
+// Badger allocates files of twice these sizes.
+const (
+	memTable = 8 << 20
+	valueLog = 4 << 20 // only values of a mebibyte and more go there
+)
+
+// open opens the index, or a new one in place of a damaged one.
+func (x *Index) open() error {
+	if err := x.files.room(x.log); err != nil {
+		return err
+	}
+	db, err := x.openOnce()
+	if err != nil && !passes(err) {
+		x.log.Error("the index cannot be read: it is set aside and rebuilt from the buckets", "dir", x.dir, "err", err)
+		if err := setAside(x.dir, x.log); err != nil {
+			return fmt.Errorf("set the damaged index aside: %w", err)
+		}
+		db, err = x.openOnce()
+	}
+	if err != nil {
+		return err
+	}
+	if err := x.files.hold(); err != nil {
+		x.files.free()
+		return errors.Join(err, db.Close())
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.db, x.reason = db, nil
+	return nil
+}
+
+// openOnce opens the database that is there. An error that passes(err) is no damage.
+func (x *Index) openOnce() (db *badger.DB, err error) {
+	if err := os.MkdirAll(filepath.Clean(x.dir), 0o700); err != nil {
+		return nil, fmt.Errorf("make index directory: %w", err)
+	}
+	if err := accessible(x.dir); err != nil {
+		return nil, fmt.Errorf("open index %s: %w", x.dir, err)
+	}
+	settled, err := beginOpening(x.dir)
+	if err != nil {
+		return nil, err
+	}
+	defer settled()
+	defer func() {
+		if p := recover(); p != nil { // Badger trusts its files
+			db, err = nil, fmt.Errorf("open index %s: %v", x.dir, p)
+		}
+	}()
+	db, err = badger.Open(settings(x.dir, x.log))
+	if err != nil {
+		return nil, fmt.Errorf("open index %s: %w", x.dir, openError(err))
+	}
+	if err := checkVersion(db); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return db, nil
+}
+
+// settings are tuned for a daemon that shares its host (measured: a third of the
+// default's memory, and look-ups twice as fast, for a third more disk).
+func settings(dir string, l *slog.Logger) badger.Options {
+	return badger.DefaultOptions(dir).
+		WithSyncWrites(true).
+		WithMemTableSize(memTable).
+		WithNumMemtables(2).
+		WithNumLevelZeroTables(2).
+		WithNumLevelZeroTablesStall(6).
+		WithBaseTableSize(4 << 20).
+		WithValueLogFileSize(valueLog).
+		WithNumCompactors(2).
+		WithDetectConflicts(false). // one writer a backup, kept apart by package partitions
+		WithCompression(options.None).
+		WithBlockCacheSize(0).
+		WithMetricsEnabled(false).
+		WithLogger(badgerLog{l})
+}
+
+func checkVersion(db *badger.DB) error {
+	return db.Update(func(t *badger.Txn) error {
+		i, err := t.Get(Key{prefixVersion})
+		if errors.Is(err, badger.ErrKeyNotFound) {
+			return t.Set(Key{prefixVersion}, []byte(formatVersion))
+		}
+		if err != nil {
+			return err
+		}
+		return i.Value(func(v []byte) error {
+			if string(v) != formatVersion {
+				return fmt.Errorf("index has format %q, this program writes %q", v, formatVersion)
+			}
+			return nil
+		})
+	})
+}
+
+// accessible finds out what Badger would end the process for, or take for damage: files
+// that may not be opened, and too few descriptors to open them all.
+func accessible(dir string) error {
+	names, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, n := range append([]string{"."}, fileNames(names)...) {
+		path := filepath.Join(dir, n)
+		if err := unix.Access(path, unix.R_OK|unix.W_OK); err != nil && !errors.Is(err, unix.ENOENT) {
+			return &os.PathError{Op: "access", Path: path, Err: err}
+		}
+	}
+	const besides = 24 // directories, pipes, new files
+	var probes []*os.File
+	defer func() {
+		for _, f := range probes {
+			f.Close()
+		}
+	}()
+	for range len(names) + besides {
+		f, err := os.Open(os.DevNull)
+		if err != nil {
+			return err
+		}
+		probes = append(probes, f)
+	}
+	return nil
+}
+
+func fileNames(entries []os.DirEntry) (names []string) {
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+// openingsLost is how many processes may die while they open an index until it is taken
+// for damaged: a page that cannot be read, or a file that Badger asserts about, ends the
+// process, and master(8) gives a service up that dies five times.
+const openingsLost = 2
+
+// beginOpening notes in dir + ".opening" that the index is being opened; settled removes
+// the note. The error says that too many processes have left theirs.
+func beginOpening(dir string) (settled func(), err error) {
+	note := filepath.Clean(dir) + ".opening"
+	b, _ := os.ReadFile(note)
+	lost, _ := strconv.Atoi(strings.TrimSpace(string(b)))
+	settled = func() { os.Remove(note) }
+	if lost >= openingsLost {
+		settled()
+		return nil, fmt.Errorf("%d processes have died while they opened the index", lost)
+	}
+	// Without the note an index is opened as well: on a full disk there may be no room for it.
+	_ = os.WriteFile(note, fmt.Appendln(nil, lost+1), 0o600)
+	return settled, nil
+}
+
+// openError gives Badger's errors a kind: it has no sentinels, and writes the causes out.
+func openError(err error) error {
+	if err == nil {
+		return nil
+	}
+	if strings.Contains(err.Error(), "Cannot acquire directory lock") { // dir_unix.go
+		return fmt.Errorf("%w: %w", ErrInUse, err)
+	}
+	for _, e := range passing {
+		if strings.Contains(err.Error(), e.Error()) {
+			return fmt.Errorf("%w (%w)", err, e)
+		}
+	}
+	return err
+}
+
+// passing are the errors that say nothing of the index itself: it is opened when its
+// surroundings allow that.
+var passing = [...]unix.Errno{
+	unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.ENOSPC, unix.EDQUOT, unix.EACCES, unix.EPERM,
+	unix.EROFS, unix.ENOTDIR, unix.ESTALE, unix.EBUSY, unix.ENODEV, unix.ETXTBSY,
+}
+
+// passes says that err is none of a damaged index.
+func passes(err error) bool { return kind(err) != nil }
+
+// kind is what two errors have in common for which an index is closed.
+func kind(err error) error {
+	if errors.Is(err, ErrInUse) {
+		return ErrInUse
+	}
+	for _, e := range passing {
+		if errors.Is(err, e) {
+			return e
+		}
+	}
+	return nil
+}
