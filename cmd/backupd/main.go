@@ -5,6 +5,8 @@ package main
 import (
 	"context"
 	"os"
+
+	_ "backupd/internal/master/early" // before anything else is initialised
 )
 
 func main() {

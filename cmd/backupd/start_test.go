@@ -276,3 +276,20 @@ func TestHangUpDuringStartIsNoDeath(t *testing.T) {
 	}
 	dial(t, m).hello()
 }
+
+// Until package early is initialised SIGHUP ends the process. What the hundreds of other
+// packages do first takes a while on a busy host.
+func TestHangUpIsIgnoredBeforeMost(t *testing.T) {
+	h := newHost(t)
+	cmd := exec.Command(h.program, "--help")
+	cmd.Env = append(os.Environ(), "GODEBUG=inittrace=1")
+	var trace strings.Builder
+	cmd.Stderr = &trace
+	if err := cmd.Run(); err != nil {
+		t.Fatal(err)
+	}
+	before, after, found := strings.Cut(trace.String(), "init backupd/internal/master/early @")
+	if n, m := strings.Count(before, "\n"), strings.Count(after, "\n"); !found || n > m/3 {
+		t.Errorf("%d packages are initialised before it, %d after it:\n%s", n, m, before)
+	}
+}
