@@ -17,6 +17,10 @@ import (
 type files struct {
 	dir     string
 	reserve int64 // bytes that stay free; 0: nothing of this is done
+
+	// What follows is guarded by Index.commit.
+	log  string // the value log that is written to
+	used int64  // how much of it may have been
 }
 
 // opening is what an index takes when it is opened: its logs, and what it writes out of
@@ -71,7 +75,47 @@ func (f *files) hold() error {
 	if f.reserve == 0 {
 		return nil
 	}
-	return allocate(f.ballastPath(), f.ballast())
+	return allocate(f.ballastPath(), f.ballast(), 0)
+}
+
+// largeValue is the size from which a value may go to the value log (Badger: 1 MiB).
+const largeValue = 512 << 10
+
+// extendLog allocates what n bytes of large values take in the value log: a file of 128 MiB
+// that most indexes write nothing to is not allocated in advance.
+func (f *files) extendLog(n int64) error {
+	logs, err := f.logs()
+	if err != nil || len(logs) == 0 {
+		return err
+	}
+	if newest := logs[len(logs)-1]; f.log != newest {
+		f.log, f.used = newest, 0
+	}
+	const margin = 64 << 10 // headers
+	if end := f.used + n + margin; end < 2*valueLog {
+		err = allocate(f.log, end, unix.FALLOC_FL_KEEP_SIZE)
+	}
+	if err == nil {
+		f.used += n
+	}
+	return err
+}
+
+// logs are the value logs, the newest last.
+func (f *files) logs() ([]string, error) { return filepath.Glob(filepath.Join(f.dir, "*.vlog")) }
+
+// oldLogs is the size of the value logs that may have something for Badger's collection.
+func (f *files) oldLogs() (n int64) {
+	logs, err := f.logs()
+	if err != nil || len(logs) == 0 {
+		return 0
+	}
+	for _, path := range logs[:len(logs)-1] {
+		if info, err := os.Stat(path); err == nil && info.Size() > largeValue {
+			n += info.Size()
+		}
+	}
+	return n
 }
 
 // free gives up the room that is held: for Badger to write what it has in memory.
@@ -83,13 +127,13 @@ func (f *files) free() {
 
 // allocate gives the first n bytes of a file blocks. A file system that cannot do that
 // has the reserve alone.
-func allocate(path string, n int64) error {
+func allocate(path string, n int64, mode uint32) error {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	err = unix.Fallocate(int(f.Fd()), 0, 0, n)
+	err = unix.Fallocate(int(f.Fd()), mode, 0, n)
 	if err == nil || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {
 		return nil
 	}

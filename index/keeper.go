@@ -94,7 +94,11 @@ func (x *Index) collect(ctx context.Context) {
 	defer release()
 	x.commit.Lock()
 	defer x.commit.Unlock()
-	for ctx.Err() == nil && x.files.short(0) == nil && db.RunValueLogGC(0.5) == nil {
+	for ctx.Err() == nil {
+		moves := x.files.oldLogs()
+		if moves == 0 || x.files.short(moves) != nil || x.files.extendLog(moves) != nil || db.RunValueLogGC(0.5) != nil {
+			return
+		}
 	}
 }
 

@@ -14,10 +14,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Badger allocates files of twice these sizes.
 const (
 	memTable = 8 << 20
-	valueLog = 4 << 20 // only values of a mebibyte and more go there
+	// valueLog bounds a value; large ones go there, see largeValue. It is sparse: the
+	// index allocates what it writes.
+	valueLog = 64 << 20
 )
 
 // open opens the index, or a new one in place of a damaged one.

@@ -17,6 +17,8 @@ type Txn struct {
 	db   *badger.DB
 	txn  *badger.Txn
 	long bool // may be committed in parts
+
+	large int64 // bytes of values for the value log
 }
 
 // View runs fn over a snapshot.
@@ -68,6 +70,12 @@ func (t *Txn) commit() error {
 	if err := t.x.files.short(0); err != nil {
 		return t.x.refuse(err)
 	}
+	if t.large > 0 {
+		if err := t.x.files.extendLog(t.large); err != nil {
+			return t.x.refuse(err)
+		}
+		t.large = 0
+	}
 	err := t.txn.Commit()
 	if sick := openError(err); passes(sick) {
 		return t.x.refuse(fmt.Errorf("commit: %w", sick))
@@ -106,7 +114,11 @@ func (t *Txn) Has(k Key) (bool, error) {
 
 // Set writes the value; both slices belong to the transaction afterwards.
 func (t *Txn) Set(k Key, v []byte) error {
-	return t.write("set", k, func() error { return t.txn.Set(k, v) })
+	err := t.write("set", k, func() error { return t.txn.Set(k, v) })
+	if len(v) >= largeValue {
+		t.large += int64(len(k) + len(v))
+	}
+	return err
 }
 
 // Delete removes the key; an absent one is no error.

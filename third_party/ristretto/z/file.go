@@ -35,7 +35,7 @@ func OpenMmapFileUsing(fd *os.File, sz int, writable bool) (*MmapFile, error) {
 	fileSize := fi.Size()
 	if sz > 0 && fileSize == 0 {
 		// If file is empty, truncate it to sz.
-		if err := grow(fd, 0, int64(sz)); err != nil {
+		if err := begin(fd, int64(sz)); err != nil {
 			return nil, errors.Join(err, errors.New("error while truncation"), fd.Close(), os.Remove(filename))
 		}
 		fileSize = int64(sz)
