@@ -35,8 +35,8 @@ func (p *Partition) certain(ctx context.Context, places []history.Place) ([]hist
 	return nil, p.wentBack(gone)
 }
 
-// present sees that the partition is the one that the index knows: what a disk lacks that
-// is not mounted is not lost.
+// present sees that the partition is there at all: nothing is lost from a disk that is only
+// not mounted.
 func (p *Partition) present(ctx context.Context) error {
 	p.forgetRepository()
 	repo, err := p.repository(ctx, false)
@@ -57,7 +57,7 @@ func (p *Partition) wentBack(gone []loss) error {
 	if added == 0 || !anyAbsent(gone) {
 		return err
 	}
-	p.set.log.Error("objects are gone from the bucket, which was perhaps set back to an older state: everything that the index knows of this partition is read anew, and the source is asked for what is lost",
+	p.set.log.Error("objects are gone from the bucket, which was perhaps set back to an older state: the index of this partition is dropped, every backup is read from the bucket again, and the next sync of the source brings what is lost",
 		"partition", p.name, "location", p.location, "losses", added)
 	return errors.Join(p.distrust(), err)
 }
@@ -71,7 +71,7 @@ func anyAbsent(list []loss) bool {
 	return false
 }
 
-// prove asks for the objects of places that were not seen of late. Places that have moved
+// prove asks for the objects of places that were not seen recently. Places that have moved
 // are returned as they are now, and the index learns of them; gone is what cannot be read.
 func (p *Partition) prove(ctx context.Context, places []history.Place) (at []history.Place, gone []loss, err error) {
 	absent, err := p.absent(ctx, places)

@@ -115,7 +115,7 @@ func TestWhatIsNotMountedIsNotLost(t *testing.T) {
 }
 
 // A pack was moved to another partition with a backup: a note says where its entries are.
-// What names them there anew names the pack that exists.
+// A new reference to them names the pack that exists.
 func TestMovedPacksAreProven(t *testing.T) {
 	w, h := inTwo(t)
 	h.stop()

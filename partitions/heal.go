@@ -15,7 +15,7 @@ import (
 // that depends on them is healed when it is opened. Its messages come from another healthy
 // copy where there is one. The others are recorded as lost, and the mailboxes with live
 // records of them go into resync: the next sync of the source sends them whole, and
-// RESERVE asks for what is lost alone.
+// RESERVE asks for the lost messages only.
 
 // lostReason is why a mailbox is in resync whose messages have lost their bodies.
 const lostReason = "bodies of its messages are lost"
@@ -54,7 +54,7 @@ type healer struct {
 }
 
 const (
-	// healMessages and healChunks bound what is held of the messages that are looked at.
+	// healMessages and healChunks bound how many affected messages are held at a time.
 	healMessages = 1 << 14
 	healChunks   = 1 << 16
 )

@@ -55,7 +55,7 @@ func (h *healer) listLog(ctx context.Context) error {
 	})
 }
 
-// unproven are the places of a message whose objects were not seen of late.
+// unproven are the places of a message whose objects were not seen recently.
 func unproven(st *indexState, m *history.MessageState) (out []history.Place, err error) {
 	now := st.set.opt.Now()
 	for _, c := range m.Chunks {

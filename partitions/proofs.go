@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// proofs are the objects that this process has put, or has asked the store for, of late: a
+// proofs are the objects that this process has recently put, or asked the store for: a
 // commit may name them without asking again.
 type proofs struct {
 	mu sync.Mutex

@@ -1,0 +1,65 @@
+package partitions
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"backupd/index"
+	"backupd/partitions/history"
+)
+
+// returned asks once more for the objects that are thought to be absent, before a loss is
+// written down: errAgain when some are there again.
+func (h *healer) returned(ctx context.Context, lost []*history.MessageState) error {
+	var ask []history.Place
+	for _, m := range lost {
+		for _, c := range m.Chunks {
+			places, err := h.placesOf(ctx, c)
+			if err != nil {
+				return err
+			}
+			ask = append(ask, places...)
+		}
+	}
+	absent, err := h.part.absent(ctx, ask)
+	if err != nil {
+		return err
+	}
+	var found [][32]byte
+	err = h.view(func(st *indexState) error {
+		for _, p := range ask {
+			id := objectID(p.Object)
+			if absent[p.Object] || slices.Contains(found, id) {
+				continue
+			}
+			how, err := st.t.Get(index.LostKey(h.part.name, id[:]))
+			if err == nil && how[0] == lossAbsent {
+				found = append(found, id)
+			} else if err != nil && !errors.Is(err, index.ErrNotFound) {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil || len(found) == 0 {
+		return err
+	}
+	return errors.Join(h.part.noteFound(found), errAgain)
+}
+
+// placesOf are the places of a chunk that the log or the index knows, lost ones too.
+func (h *healer) placesOf(ctx context.Context, c history.ChunkID) ([]history.Place, error) {
+	places, err := h.log.of(ctx, h.b, c)
+	if err != nil {
+		return nil, err
+	}
+	err = h.view(func(st *indexState) error {
+		if at, ok, err := h.part.chunkAt(st.t, c); err != nil || ok {
+			places = append(slices.Clip(places), at.place(c))
+			return err
+		}
+		return nil
+	})
+	return places, err
+}

@@ -1,0 +1,61 @@
+package partitions
+
+import (
+	"context"
+	"errors"
+
+	"backupd/partitions/history"
+)
+
+// replace finds other copies of messages, and returns those of which there is none.
+func (h *healer) replace(ctx context.Context, d *draft, lost []*history.MessageState) (rest []*history.MessageState, err error) {
+	for _, m := range lost {
+		is, err := h.copyOf(ctx, m)
+		if err != nil {
+			return nil, err
+		}
+		if is == nil {
+			rest = append(rest, m)
+			continue
+		}
+		d.news = append(d.news, history.Message{GUID: m.GUID, Size: m.Size, Chunks: is.chunks})
+		if is.staged != nil {
+			d.staged = append(d.staged, is.staged)
+		}
+	}
+	return rest, nil
+}
+
+// copyOf finds a message in the packs of the partition, cut in another way, or copies it
+// from another partition. nil: there is none that can be read now.
+func (h *healer) copyOf(ctx context.Context, m *history.MessageState) (*found, error) {
+	if m.Private {
+		return nil, nil // others of this guid are other messages
+	}
+	var is *found
+	err := h.view(func(st *indexState) error {
+		other, ok, err := h.part.lookupShared(st.t, m.GUID)
+		if err != nil || !ok || other.size != m.Size {
+			return err
+		}
+		live, err := h.part.allLive(st.t, new(history.Condemned), other.chunks)
+		if live {
+			is = &found{size: other.size, chunks: other.chunks}
+		}
+		return err
+	})
+	if is != nil || err != nil || h.part.private() {
+		return is, err
+	}
+	// Another partition is asked once: what it cannot give now, the source has, too.
+	is, err = h.x.fromOthers(withPatience(ctx, patience{}), h.part, m.GUID)
+	switch {
+	case err == nil && is != nil && is.size == m.Size:
+		return is, nil
+	case err != nil && ctx.Err() != nil:
+		return nil, err
+	case err != nil && !errors.Is(err, errBodyLost):
+		h.b.set.log.Warn("a lost message is in another partition, and cannot be read there now", "backup", h.b.path, "guid", m.GUID.String(), "err", err)
+	}
+	return nil, nil
+}
