@@ -125,8 +125,10 @@ func (p *Partition) ask(ctx context.Context) (end func(), err error) {
 	}
 }
 
-// forgetRepository makes the next command read repository.json again.
+// forgetRepository makes the next command read repository.json again, and whatever else is
+// remembered of the partition's objects.
 func (p *Partition) forgetRepository() {
+	p.objects.Forget()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.repo, p.dead = nil, condemnedList{}

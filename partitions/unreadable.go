@@ -51,6 +51,7 @@ func (p *Partition) unreadable(ctx context.Context, err error) error {
 	if !errors.As(err, &chunk) || !history.IsUnreadable(err) || ctx.Err() != nil {
 		return err
 	}
+	p.objects.Forget() // it may have been read with the directory of a former object
 	again := p.examine(ctx, chunk.Place)
 	if again == nil {
 		again = fmt.Errorf("a second look finds nothing wrong: %w", cyrus.ErrLocked)

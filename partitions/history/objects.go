@@ -68,6 +68,16 @@ func (o *Objects) Frames(ctx context.Context, key string, off, n int64) (io.Read
 	return o.store.Get(ctx, key, off, n)
 }
 
+// Forget drops what is remembered: the store may hold other objects under the same keys, as
+// after a bucket was restored to an older state.
+func (o *Objects) Forget() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	clear(o.byKey)
+	o.used.Init()
+	o.resolver.forget()
+}
+
 func (o *Objects) object(ctx context.Context, key string) (*object, error) {
 	o.mu.Lock()
 	if e, ok := o.byKey[key]; ok {

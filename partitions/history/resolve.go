@@ -44,6 +44,12 @@ func (r *resolver) resolve(ctx context.Context, p Place) (Place, error) {
 	return Place{}, noPlace(p)
 }
 
+func (r *resolver) forget() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.moved, r.merged, r.lists = nil, nil, nil
+}
+
 func noPlace(p Place) error {
 	return fmt.Errorf("chunk %s: %w since %s is absent", p.Chunk, ErrNoPlace, p.Object)
 }
