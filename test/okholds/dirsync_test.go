@@ -76,7 +76,7 @@ func TestDirectoryHangs(t *testing.T) {
 
 	const bound = 30 * time.Second // a busy host
 	p := s.push("anne", "F", "gen:3:300:2", strace, "-f", "-qq", "-e", "signal=none", "-o", filepath.Join(s.dir, "trace"),
-		"-P", filepath.Join(s.repo, "backups/user/anne/log"), "-e", "trace=fsync", "-e", "inject=fsync:delay_enter=8s", "--")
+		"-P", filepath.Join(s.repo, "backups/user/anne/log"), "-e", "trace=fsync", "-e", "inject=fsync:delay_enter=4s", "--")
 	if p.ok() { // strace ends when the delay has; the client has its answer long before
 		t.Errorf("fsync hangs: %+v", p)
 	}

@@ -32,25 +32,35 @@ const root = "../.."
 // nobody is who the programs run as when the test runs as root: backupd refuses to be root.
 const nobody = 65534
 
-var programs = sync.OnceValues(func() (string, error) {
+const binEnv = "OKHOLDS_BIN" // the folder with the programs
+
+func TestMain(m *testing.M) {
+	status, err := withPrograms(m.Run)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		status = 1
+	}
+	os.Exit(status)
+}
+
+func withPrograms(run func() int) (status int, err error) {
 	dir, err := os.MkdirTemp("", "okholds-bin-")
 	if err != nil {
-		return "", err
+		return 1, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return 1, err
 	}
 	cmd := exec.Command("go", "build", "-o", dir+"/", "./cmd/backupd", "./cmd/backup_replay", "./cmd/ctl_backups", "./cmd/cyr_backup", "./cmd/restore")
 	cmd.Dir = root
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return dir, fmt.Errorf("go build: %w\n%s", err, out)
+		return 1, fmt.Errorf("go build: %w\n%s", err, out)
 	}
-	return dir, os.Chmod(dir, 0o755)
-})
-
-func TestMain(m *testing.M) {
-	status := m.Run()
-	if dir, err := programs(); dir != "" && err == nil {
-		_ = os.RemoveAll(dir)
+	if err := os.Setenv(binEnv, dir); err != nil {
+		return 1, err
 	}
-	os.Exit(status)
+	return run(), nil
 }
 
 // site is an installation: imapd.conf, the state of the host, and a bucket.
@@ -78,10 +88,6 @@ func onEach(t *testing.T, test func(t *testing.T, s *site)) {
 // newSite makes an empty one; lines are added to its imapd.conf.
 func newSite(t *testing.T, kind string, lines ...string) *site {
 	t.Helper()
-	bin, err := programs()
-	if err != nil {
-		t.Fatal(err)
-	}
 	// A short path: there is a UNIX socket in it.
 	dir, err := os.MkdirTemp("/tmp", "okholds-")
 	if err != nil {
@@ -92,7 +98,7 @@ func newSite(t *testing.T, kind string, lines ...string) *site {
 			t.Error(err)
 		}
 	})
-	s := &site{t: t, bin: bin, dir: dir, conf: filepath.Join(dir, "imapd.conf"), env: append(os.Environ(), "HOME="+dir)}
+	s := &site{t: t, bin: os.Getenv(binEnv), dir: dir, conf: filepath.Join(dir, "imapd.conf"), env: append(os.Environ(), "HOME="+dir)}
 	location := s.openStore(kind)
 	s.write("imapd.conf", strings.Join(append([]string{
 		"configdirectory: " + filepath.Join(dir, "state"), "admins: demo",
@@ -233,6 +239,25 @@ func (s *site) mustPush(user, folder, source string) pushed {
 	return p
 }
 
+// bring pushes as a client does that is told to come again, which it is while backupd
+// finds out what is left in a bucket.
+func (s *site) bring(user, folder, source string) pushed {
+	s.t.Helper()
+	sent := 0
+	for range 3 {
+		p := s.push(user, folder, source)
+		sent += p.Messages
+		if p.ok() {
+			p.Messages = sent
+			return p
+		}
+		if !strings.Contains(strings.Join(p.Failed, " "), "IMAP_MAILBOX_LOCKED") {
+			s.t.Fatalf("push %s %s %s: status %d, %v, %s", user, folder, source, p.status, p.Failed, p.said)
+		}
+	}
+	return s.mustPush(user, folder, source)
+}
+
 // daemon starts a backupd that serves until the function is called.
 func (s *site) daemon() (stop func()) {
 	s.t.Helper()
@@ -365,7 +390,16 @@ func (s *site) verify(user string) string {
 	if status == 0 {
 		return ""
 	}
-	return fmt.Sprintf("status %d: %s", status, out)
+	return fmt.Sprintf("status %d: %s", status, beginning(out))
+}
+
+// beginning is enough of an output to see what is wrong.
+func beginning(out string) string {
+	const most = 1000
+	if len(out) <= most {
+		return out
+	}
+	return fmt.Sprintf("%s… (%d lines)", out[:most], strings.Count(out, "\n"))
 }
 
 func (s *site) mustVerify(user string) {
@@ -393,7 +427,7 @@ func (s *site) restored(user string, args ...string) (messages, status int, said
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	return messages, status, said
+	return messages, status, beginning(said)
 }
 
 func (s *site) mustRestore(user string, want int) {
