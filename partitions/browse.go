@@ -22,6 +22,8 @@ type Found struct {
 	Partition Config
 	Path      string // below backups/
 	Info      BackupInfo
+	// Unasked are partitions that could not be asked whether the backup was moved there.
+	Unasked []Unasked
 	// Aside is the key below which the backup was set aside; "" = it is in its place.
 	// Partition.Store shows its objects under the keys that they had before.
 	Aside string
@@ -46,44 +48,28 @@ func (f *Found) Load(ctx context.Context, at history.Moment) (*history.Mem, erro
 // Log is the backup's log.
 func (f *Found) Log() *history.Log { return &history.Log{Store: f.Partition.Store, Backup: f.Path} }
 
-// Find looks for a backup in the partitions; ErrNoBackup names those that were asked.
-// Of one that was moved it is the partition that it lives in.
+// Find looks for a backup in the partitions; ErrNoBackup names those that were asked,
+// ErrUnknown those that could not be. Of one that was moved it is the partition that it
+// is used in.
 func Find(ctx context.Context, parts []Config, n Name) (*Found, error) {
-	copies, err := copiesOf(ctx, parts, n)
+	copies, unasked, err := copiesOf(ctx, parts, n)
 	if err != nil {
 		return nil, err
 	}
 	if len(copies) == 0 {
-		var asked []string
-		for _, p := range parts {
-			asked = append(asked, p.Name+" ("+p.Location+")")
-		}
-		return nil, fmt.Errorf("%s: %w in %s", n, ErrNoBackup, strings.Join(asked, ", "))
+		return nil, nowhere(n.String(), parts, unasked)
 	}
-	return living(ctx, copies)
+	f, err := living(ctx, copies)
+	if err != nil {
+		return nil, err
+	}
+	f.Unasked = unasked
+	return f, nil
 }
 
-// copiesOf are the partitions' backups of that name: more than one after a move.
-func copiesOf(ctx context.Context, parts []Config, n Name) ([]*Found, error) {
-	var out []*Found
-	for _, p := range parts {
-		info, err := readBackupInfo(ctx, p.Store, n.Path())
-		if errors.Is(err, objstore.ErrNotExist) {
-			continue
-		}
-		if err == nil {
-			err = info.check(n)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("partition %s: %w", p.Name, err)
-		}
-		out = append(out, &Found{Partition: p, Path: n.Path(), Info: *info})
-	}
-	return out, nil
-}
-
-// BrowseAll yields the backups of all partitions, one partition after the other. What
-// lives in another of them since a move is passed over, and so is what a move is copying.
+// BrowseAll yields the backups of all partitions, one partition after the other. It omits
+// what is used in another of them since a move, and what a move is copying. A partition
+// that cannot be asked is one error, an Unasked; the others are yielded.
 func BrowseAll(ctx context.Context, parts []Config) iter.Seq2[*Found, error] {
 	return func(yield func(*Found, error) bool) {
 		for _, p := range parts {
@@ -107,10 +93,16 @@ func BrowseAll(ctx context.Context, parts []Config) iter.Seq2[*Found, error] {
 	}
 }
 
+// livesHere says that the backup is not used in another partition. Where one of them
+// cannot be asked, the end of the log here says whether it has gone.
 func (f *Found) livesHere(ctx context.Context, parts []Config) (bool, error) {
-	copies, err := copiesOf(ctx, parts, f.Name())
+	copies, unasked, err := copiesOf(ctx, parts, f.Name())
 	if err != nil {
 		return false, err
+	}
+	if len(unasked) > 0 && len(copies) == 1 && !isUnasked(f.Partition, unasked) {
+		end, err := f.logEnd(ctx)
+		return err != nil || !end.sealed(), nil // what is wrong with the log is for the caller to find
 	}
 	at, err := living(ctx, copies)
 	return at != nil && at.Partition.Name == f.Partition.Name, err
@@ -128,7 +120,7 @@ func Browse(ctx context.Context, p Config) iter.Seq2[*Found, error] {
 		for {
 			path, err := nextBackup(ctx, p.Store, after)
 			if err != nil {
-				yield(nil, fmt.Errorf("partition %s: %w", p.Name, err))
+				yield(nil, Unasked{p, err})
 				return
 			}
 			if path == "" {
@@ -193,14 +185,18 @@ func FindPath(ctx context.Context, p Config, path string) (*Found, error) {
 	return &Found{Partition: p, Path: path, Info: *info}, nil
 }
 
-// FindAny is FindPath in the first partition that has something of the backup: it may live
-// in another one since a move.
+// FindAny is FindPath in the first partition that has something of the backup: it may be
+// used in another one since a move.
 func FindAny(ctx context.Context, parts []Config, path string) (*Found, error) {
+	var unasked []Unasked
 	for _, p := range parts {
 		f, err := FindPath(ctx, p, path)
-		if !errors.Is(err, ErrNoBackup) {
+		switch {
+		case ofStore(err) && ctx.Err() == nil:
+			unasked = append(unasked, Unasked{p, err})
+		case !errors.Is(err, ErrNoBackup):
 			return f, err
 		}
 	}
-	return nil, fmt.Errorf("backups/%s: %w", path, ErrNoBackup)
+	return nil, nowhere("backups/"+path, parts, unasked)
 }

@@ -51,7 +51,10 @@ func (s *Set) Move(ctx context.Context, n Name, to string, o LockOptions, report
 // moving is the copy that shall be moved into a repository: that in which the backup
 // lives, or the one that it has left for that repository in a move that was cut off.
 func moving(ctx context.Context, parts []Config, n Name, repo string) (logEnd, error) {
-	copies, err := copiesOf(ctx, parts, n)
+	copies, unasked, err := copiesOf(ctx, parts, n)
+	if err == nil && len(unasked) > 0 {
+		err = unasked[0] // it may be the one from which the backup has to be moved
+	}
 	if err != nil {
 		return logEnd{}, err
 	}

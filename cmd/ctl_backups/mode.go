@@ -64,8 +64,11 @@ func (c *command) chosen() iter.Seq2[*partitions.Found, error] {
 	return func(yield func(*partitions.Found, error) bool) {
 		for _, name := range c.args {
 			f, err := c.bucket.Find(c.ctx, c.single(), name)
-			if errors.Is(err, partitions.ErrNoBackup) {
+			switch {
+			case errors.Is(err, partitions.ErrNoBackup):
 				err = fmt.Errorf("%s: not found: %w", name, err)
+			case err == nil:
+				c.bucket.Warn(c.err, "ctl_backups", f)
 			}
 			if !yield(f, err) {
 				return
@@ -163,6 +166,12 @@ func (c *command) eachOf(backups iter.Seq2[*partitions.Found, error], fn func(*p
 		}
 		if c.stop {
 			break
+		}
+	}
+	if c.many() {
+		for _, err := range c.bucket.LeftOut() {
+			fmt.Fprintf(c.err, "ctl_backups: left out: %v\n", err)
+			failed = true
 		}
 	}
 	if failed {

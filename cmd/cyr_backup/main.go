@@ -82,6 +82,7 @@ func run(ctx context.Context, open cli.Opener, argv []string, out, stderr io.Wri
 	if c.found, err = c.bucket.Find(ctx, mode, args[0]); err != nil {
 		return err
 	}
+	c.bucket.Warn(stderr, "cyr_backup", c.found)
 	var incomplete error
 	if v.loads {
 		c.at.Tolerant = true

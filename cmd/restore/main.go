@@ -59,6 +59,7 @@ func run(ctx context.Context, argv []string, std stdio) error {
 	if err != nil {
 		return err
 	}
+	b.Warn(std.err, "restore", found)
 	at := o.moment
 	at.FromLog, at.Tolerant, at.Now = o.fromLog, true, now
 	mem, err := found.Load(ctx, at)

@@ -85,20 +85,36 @@ func Main(name, usage string, stderr io.Writer, run func(context.Context) error)
 type Bucket struct {
 	Conf       *imapconf.File
 	Partitions []partitions.Config
+	asked      []*askedOnce // their stores
+	warned     map[string]bool
 	closer     io.Closer
 }
 
-// Open reads imapd.conf and opens its partitions.
+// NewBucket makes a Bucket of partitions that the caller closes.
+func NewBucket(conf *imapconf.File, parts []partitions.Config) *Bucket {
+	b := &Bucket{Conf: conf, warned: map[string]bool{}}
+	for _, p := range parts {
+		s := &askedOnce{Store: p.Store, p: p}
+		p.Store = s
+		b.asked, b.Partitions = append(b.asked, s), append(b.Partitions, p)
+	}
+	return b
+}
+
+// Open reads imapd.conf and opens its partitions. One of several that cannot be opened is
+// there all the same: whatever is asked of it fails.
 func Open(ctx context.Context, config, tool string) (*Bucket, error) {
 	conf, err := imapconf.Load(config, tool)
 	if err != nil {
 		return nil, &ConfigError{err}
 	}
-	parts, closer, err := stores.Open(ctx, conf, stores.Options{})
+	parts, closer, err := stores.Open(ctx, conf, stores.Options{Tolerant: true})
 	if err != nil {
 		return nil, &ConfigError{err}
 	}
-	return &Bucket{conf, parts, closer}, nil
+	b := NewBucket(conf, parts)
+	b.closer = closer
+	return b, nil
 }
 
 // Close closes the partitions that Open opened.
@@ -146,7 +162,7 @@ func (b *Bucket) findMailbox(ctx context.Context, arg string) (*partitions.Found
 	var none error
 	for _, n := range b.ofMailbox(arg) {
 		f, err := partitions.Find(ctx, b.Partitions, n)
-		if !errors.Is(err, partitions.ErrNoBackup) {
+		if !errors.Is(err, partitions.ErrNoBackup) && !errors.Is(err, partitions.ErrUnknown) {
 			return f, err
 		}
 		if none == nil {

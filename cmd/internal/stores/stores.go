@@ -41,6 +41,9 @@ type Options struct {
 	CredentialsFile string
 	// Only says which partitions to open; nil: all.
 	Only func(objstore.Location) bool
+	// Tolerant opens the others when one cannot be opened; whatever is asked of that one
+	// fails. It is an error only when none can be opened.
+	Tolerant bool
 }
 
 // Locations are the configured partitions and where they lie; the error names file,
@@ -78,16 +81,26 @@ func Open(ctx context.Context, conf *imapconf.File, o Options) ([]partitions.Con
 	}
 	var out []partitions.Config
 	var open closers
+	var failed error
 	for _, name := range names {
 		if o.Only != nil && !o.Only(at[name]) {
 			continue
 		}
 		p, c, err := OpenOne(ctx, name, at[name], o)
 		if err != nil {
-			return nil, nil, errors.Join(conf.Errorf(prefix+name, "%v", err), open.Close())
+			err = conf.Errorf(prefix+name, "%v", err)
+			failed = errors.Join(failed, err)
+			if !o.Tolerant {
+				return nil, nil, errors.Join(err, open.Close())
+			}
+			out = append(out, partitions.Config{Name: name, Location: at[name].String(), Store: unopened{err}})
+			continue
 		}
 		open = append(open, c)
 		out = append(out, p)
+	}
+	if failed != nil && len(open) == 0 {
+		return nil, nil, failed
 	}
 	return out, open, nil
 }

@@ -81,7 +81,7 @@ func (w *World) Bucket(lines string) *cli.Bucket {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return &cli.Bucket{Conf: conf, Partitions: w.Parts}
+	return cli.NewBucket(conf, w.Parts)
 }
 
 // Mailbox is a mailbox of the mail server.

@@ -1,0 +1,135 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"sync"
+
+	"backupd/objstore"
+	"backupd/partitions"
+)
+
+// askedOnce is a partition's store that is not asked again after its first request got no
+// answer: each attempt takes seconds, and there may be thousands of backups. A store that
+// has answered once is asked as ever.
+type askedOnce struct {
+	objstore.Store
+	p partitions.Config
+
+	mu       sync.Mutex
+	answered bool
+	err      error // why nothing can be had from it
+}
+
+// may is the error of the first attempt, if there is no sense in another one.
+func (s *askedOnce) may(op, key string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.answered || s.err == nil {
+		return nil
+	}
+	return &objstore.Error{Op: op, Key: key, Err: s.err}
+}
+
+func (s *askedOnce) noted(ctx context.Context, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case err == nil, errors.Is(err, objstore.ErrNotExist), errors.Is(err, objstore.ErrExist):
+		s.answered, s.err = true, nil
+	case s.answered, ctx.Err() != nil:
+	default:
+		s.err = err
+	}
+}
+
+// leftOut is why nothing could be had from the partition.
+func (s *askedOnce) leftOut() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err == nil {
+		return nil
+	}
+	return partitions.Unasked{Partition: s.p, Err: s.err}
+}
+
+func (s *askedOnce) Put(ctx context.Context, key string, body objstore.Body, o objstore.PutOptions) (objstore.Info, error) {
+	if err := s.may("put", key); err != nil {
+		return objstore.Info{}, err
+	}
+	i, err := s.Store.Put(ctx, key, body, o)
+	s.noted(ctx, err)
+	return i, err
+}
+
+func (s *askedOnce) Get(ctx context.Context, key string, off, n int64) (*objstore.Object, error) {
+	if err := s.may("get", key); err != nil {
+		return nil, err
+	}
+	o, err := s.Store.Get(ctx, key, off, n)
+	s.noted(ctx, err)
+	return o, err
+}
+
+func (s *askedOnce) Stat(ctx context.Context, key string) (objstore.Info, error) {
+	if err := s.may("stat", key); err != nil {
+		return objstore.Info{}, err
+	}
+	i, err := s.Store.Stat(ctx, key)
+	s.noted(ctx, err)
+	return i, err
+}
+
+func (s *askedOnce) Delete(ctx context.Context, key string) error {
+	if err := s.may("delete", key); err != nil {
+		return err
+	}
+	err := s.Store.Delete(ctx, key)
+	s.noted(ctx, err)
+	return err
+}
+
+func (s *askedOnce) List(ctx context.Context, prefix, after string) iter.Seq2[objstore.Info, error] {
+	return func(yield func(objstore.Info, error) bool) {
+		if err := s.may("list", prefix); err != nil {
+			yield(objstore.Info{}, err)
+			return
+		}
+		empty := true
+		for i, err := range s.Store.List(ctx, prefix, after) {
+			if empty || err != nil {
+				s.noted(ctx, err)
+			}
+			empty = false
+			if !yield(i, err) {
+				return
+			}
+		}
+		if empty {
+			s.noted(ctx, nil)
+		}
+	}
+}
+
+// LeftOut are the partitions from which nothing could be had.
+func (b *Bucket) LeftOut() (out []error) {
+	for _, s := range b.asked {
+		if err := s.leftOut(); err != nil {
+			out = append(out, err)
+		}
+	}
+	return out
+}
+
+// Warn says that a backup may be in a partition that could not be asked, once for each.
+func (b *Bucket) Warn(w io.Writer, tool string, f *partitions.Found) {
+	err := f.MayBeOld()
+	if err == nil || b.warned[err.Error()] {
+		return
+	}
+	b.warned[err.Error()] = true
+	fmt.Fprintf(w, "%s: warning: %v\n", tool, err)
+}

@@ -1,0 +1,90 @@
+package partitions
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"backupd/objstore"
+)
+
+// Unasked is a partition that could not be asked: it did not answer, or refused.
+type Unasked struct {
+	Partition Config
+	Err       error
+}
+
+func (u Unasked) Error() string {
+	return fmt.Sprintf("partition %s (%s) could not be asked: %v", u.Partition.Name, u.Partition.Location, u.Err)
+}
+
+func (u Unasked) Unwrap() error { return u.Err }
+
+// ErrUnknown: none of the partitions that answered holds the backup, and others did not answer.
+var ErrUnknown = errors.New("cannot tell whether there is such a backup")
+
+// nowhere is the error for a backup that no partition holds, as far as they could be asked.
+func nowhere(what string, parts []Config, unasked []Unasked) error {
+	var asked, errs []string
+	for _, u := range unasked {
+		errs = append(errs, u.Error())
+	}
+	for _, p := range parts {
+		if !isUnasked(p, unasked) {
+			asked = append(asked, p.Name+" ("+p.Location+")")
+		}
+	}
+	switch {
+	case len(unasked) == 0:
+		return fmt.Errorf("%s: %w in %s", what, ErrNoBackup, strings.Join(asked, ", "))
+	case len(asked) == 0:
+		return fmt.Errorf("%s: %w: %s", what, ErrUnknown, strings.Join(errs, "; "))
+	}
+	return fmt.Errorf("%s: %w: %s; it is not in %s", what, ErrUnknown, strings.Join(errs, "; "), strings.Join(asked, ", "))
+}
+
+func isUnasked(p Config, unasked []Unasked) bool {
+	for _, u := range unasked {
+		if u.Partition.Name == p.Name {
+			return true
+		}
+	}
+	return false
+}
+
+// copiesOf are the partitions' backups of that name: more than one after a move. Of a
+// partition that cannot be asked the others do not depend.
+func copiesOf(ctx context.Context, parts []Config, n Name) (out []*Found, unasked []Unasked, err error) {
+	for _, p := range parts {
+		info, err := readBackupInfo(ctx, p.Store, n.Path())
+		if errors.Is(err, objstore.ErrNotExist) {
+			continue
+		}
+		if ofStore(err) && ctx.Err() == nil {
+			unasked = append(unasked, Unasked{p, err})
+			continue
+		}
+		if err == nil {
+			err = info.check(n)
+		}
+		if err != nil {
+			return nil, nil, fmt.Errorf("partition %s: %w", p.Name, err)
+		}
+		out = append(out, &Found{Partition: p, Path: n.Path(), Info: *info})
+	}
+	return out, unasked, nil
+}
+
+// MayBeOld is an error if the backup may go on in a partition that could not be asked;
+// nil if all were.
+func (f *Found) MayBeOld() error {
+	if len(f.Unasked) == 0 {
+		return nil
+	}
+	var errs []string
+	for _, u := range f.Unasked {
+		errs = append(errs, u.Error())
+	}
+	return fmt.Errorf("%s. If the backup of %s was moved there, what is in partition %s is old", strings.Join(errs, "; "), f.Name(), f.Partition.Name)
+}
