@@ -40,9 +40,9 @@ const (
 
 // Repair is what was done about something.
 type Repair struct {
-	Outcome Outcome
-	Object  string // key, or what it is about
-	Text    string
+	Outcome Outcome `json:"outcome"`
+	Object  string  `json:"object"` // key, or what it is about
+	Text    string  `json:"text"`
 }
 
 func (r Repair) String() string { return fmt.Sprintf("%s: %s: %s", r.Outcome, r.Object, r.Text) }
@@ -230,24 +230,7 @@ func (r *repairer) bridge(ctx context.Context) error {
 	for _, l := range lost {
 		r.report(LostHere, history.LogPrefix(r.f.Path), "%s: what changed in it is lost from history; commit %d records that", l, n)
 	}
-	m, err := r.f.Load(ctx, history.Moment{Tolerant: true})
-	if err != nil {
-		return err
-	}
-	defer m.Close()
-	return r.waitFor(m, func(b *history.MailboxState) bool { return b.Resync != "" }, "it is compared with the source as a whole")
-}
-
-// waitFor reports the live mailboxes that the next sync has to bring.
-func (r *repairer) waitFor(m *history.Mem, which func(*history.MailboxState) bool, why string) error {
-	for b, err := range m.Mailboxes() {
-		if err != nil {
-			return err
-		}
-		if b.Deleted.IsZero() && which(b) {
-			r.report(Waits, b.Name, "%s", why)
-		}
-	}
+	r.report(Waits, "backups/"+r.f.Path, "the source is compared with it as a whole, and sends what was lost")
 	return nil
 }
 

@@ -313,7 +313,7 @@ func (c *chain) resume(n uint64) error {
 	if err := c.skim(n, c.newest); err != nil {
 		return err
 	}
-	c.w.problem(Problem{Object: "backups/" + c.w.f.Path, Text: fmt.Sprintf("the commits from %d on could not be checked", n)})
+	c.w.log.unchecked = n
 	return nil
 }
 

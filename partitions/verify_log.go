@@ -48,6 +48,8 @@ type loggedProblems struct {
 	there []history.LostRange // commits that there are, in runs; without reasons
 	bad   []logProblem
 	known []history.LostRange // that bridged events name
+	// unchecked is where the chain of commits breaks with no checkpoint behind it; 0 = it does not.
+	unchecked uint64
 }
 
 type logProblem struct {
@@ -93,6 +95,7 @@ func (l *loggedProblems) records(from, to uint64) (history.LostRange, bool) {
 
 // tellLog reports what is wrong with the log, apart from what the log itself records.
 func (w *verifier) tellLog() {
+	whole := true
 	for _, p := range w.log.bad {
 		if r, ok := w.log.records(p.from, p.to); ok {
 			w.problem(Problem{Object: history.LogPrefix(w.f.Path), Text: r.String() + ": known to be lost: the log records it, and goes on without", Lost: true})
@@ -100,6 +103,10 @@ func (w *verifier) tellLog() {
 		}
 		w.problem(Problem{Object: p.object, Text: p.err.Error()})
 		w.diagnose(p)
+		whole = false
+	}
+	if w.log.unchecked > 0 && !whole { // behind a bridge each commit counts for itself
+		w.problem(Problem{Object: "backups/" + w.f.Path, Text: fmt.Sprintf("the commits from %d on could not be checked", w.log.unchecked)})
 	}
 }
 
