@@ -14,7 +14,7 @@ import (
 )
 
 // A backup that was set aside lies below set-aside/<b>/<time>/, with the keys that it had
-// below backups/<b>/ (docs/format.md 2.4). Its objects still name each other by their old
+// below backups/<b>/ (docs/format.md 2.2). Its objects still name each other by their old
 // keys, so readers see them there, through an asideStore.
 
 const asidePrefix = "set-aside/"

@@ -15,7 +15,7 @@ var timeEpoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // Times says when commits were made, in the order of a log. That is their store time,
 // unless that cannot be: a store whose clock was ahead once has given its time to all
-// commits that follow, since store times never go back (docs/format.md 3.1). The zero
+// commits that follow, since store times never go back (docs/format.md 3.2). The zero
 // value is for a log from its first commit on.
 type Times struct {
 	// Now is the reader's clock: what lies ahead of it by more than timeBound is not
