@@ -32,7 +32,7 @@ const (
 // asideInfo is set-aside.json.
 type asideInfo struct {
 	Version int       `json:"version"`
-	Backup  string    `json:"backup"` // path below backups/ that it had
+	Backup  string    `json:"backup"` // path below backups/ that its objects name
 	Name    string    `json:"name"`
 	Kind    string    `json:"kind"`
 	Since   time.Time `json:"since"`  // store time

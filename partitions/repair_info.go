@@ -18,32 +18,35 @@ type owner struct {
 	objects int // of the log and checkpoints
 }
 
+// foreign says that there is nothing of this backup, but something of another.
+func (o owner) foreign() bool { return !o.own && o.other != "" }
+
 // owner reads headers until one says that the backup is the right one.
-func (r *repairer) owner(ctx context.Context) (o owner, err error) {
-	for info, err := range r.store.List(ctx, history.LogPrefix(r.f.Path), "") {
+func (f *Found) owner(ctx context.Context) (o owner, err error) {
+	for info, err := range f.Partition.Store.List(ctx, history.LogPrefix(f.Path), "") {
 		if err != nil {
 			return o, err
 		}
-		if _, _, ok := history.ParseLogKey(r.f.Path, info.Key); !ok {
+		if _, _, ok := history.ParseLogKey(f.Path, info.Key); !ok {
 			continue
 		}
 		o.objects++
-		h, err := history.PeekHeader(ctx, r.store, info.Key)
+		h, err := history.PeekHeader(ctx, f.Partition.Store, info.Key)
 		switch {
 		case err != nil && !history.IsDamage(err):
 			return o, err
-		case err != nil, h.Backup == r.f.Path && h.Connection == "lock": // a tool's, that was here before
-		case h.Backup == r.f.Path:
+		case err != nil, h.Backup == f.Path && h.Connection == "lock": // a tool's, that was here before
+		case h.Backup == f.Path:
 			o.own, o.created = true, h.Time
 			return o, nil
 		case o.other == "":
 			o.other = h.Backup
 		}
 	}
-	numbers, err := r.f.Log().Checkpoints(ctx)
+	numbers, err := f.Log().Checkpoints(ctx)
 	for _, n := range numbers {
 		o.objects++
-		m, err := history.ReadCheckpoint(ctx, r.store, r.f.Path, n)
+		m, err := history.ReadCheckpoint(ctx, f.Partition.Store, f.Path, n)
 		if history.IsUnreadable(err) {
 			continue
 		}
@@ -64,8 +67,8 @@ func (r *repairer) foreign(ctx context.Context) (bool, error) {
 	}
 	reason := "ctl_backups set-aside was cut off"
 	if !half {
-		o, err := r.owner(ctx)
-		if err != nil || o.own || o.other == "" {
+		o, err := r.f.owner(ctx)
+		if err != nil || !o.foreign() {
 			return false, err
 		}
 		reason = "its objects are those of the backup " + o.other
@@ -101,7 +104,7 @@ func (r *repairer) backupInfo(ctx context.Context) error {
 	if !r.what.info {
 		return nil
 	}
-	o, err := r.owner(ctx)
+	o, err := r.f.owner(ctx)
 	if err != nil {
 		return err
 	}

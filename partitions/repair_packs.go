@@ -153,11 +153,11 @@ func (r *repairer) rewrite(ctx context.Context, key string, body objstore.Body) 
 	if err := noteMoved(ctx, r.store, false, at, key, kept, now); err != nil {
 		return err
 	}
-	text := "what of it"
+	text := ""
 	if len(lost) > 0 {
-		text = fmt.Sprintf("all but %d entries", len(lost))
+		text = fmt.Sprintf("; %d cannot be read", len(lost))
 	}
-	r.report(Repaired, key, "%s can be read (%d entries) is in %s now", text, len(kept), now)
+	r.report(Repaired, key, "%d entries of it are in %s now%s", len(kept), now, text)
 	return nil
 }
 

@@ -399,3 +399,28 @@ func TestRepairCutOff(t *testing.T) {
 		t.Errorf("it has %d calls only", n)
 	}
 }
+
+// A folder that is a copy of another user's is set aside, and read there as what it is; the
+// user whose name it had begins a backup, and the other one notices nothing.
+func TestRepairOfACopiedFolder(t *testing.T) {
+	w := newDamageWorld(t)
+	for _, key := range w.store.Keys("backups/user/anne/") {
+		w.store.Copy(key, strings.Replace(key, "user/anne", "user/carol", 1))
+	}
+	out := w.repair()
+	if len(out) == 0 || !strings.Contains(out[len(out)-1], "since its objects are those of the backup user/anne") {
+		t.Errorf("%s", strings.Join(out, "\n"))
+	}
+	for f, err := range partitions.BrowseAside(t.Context(), w.config()) {
+		if err != nil || !strings.HasPrefix(f.Where(), "set-aside/user/carol/") {
+			t.Fatalf("%+v, %v", f, err)
+		}
+		checkBucket(t, f.Partition.Store, f.Path, w.boxes["anne"]...).Close()
+	}
+	h := w.host()
+	carols := newSource("user.carol")
+	carols.deliver(mail(900, 500))
+	h.sync("carol", carols)
+	h.expectSame("carol", carols)
+	h.expectSame("anne", w.boxes["anne"]...)
+}

@@ -33,9 +33,17 @@ func (f *Found) SetAside(ctx context.Context, reason string, o LockOptions, repo
 	if err != nil {
 		return "", done, err
 	}
+	whose, err := f.owner(ctx)
+	if err != nil {
+		return "", done, err
+	}
 	take := f.lockAnyway
-	if !there { // all but the end was done: nothing is left to announce a lock in
+	if !there || whose.foreign() {
+		// All but the end was done, or the log is one that no daemon writes to here.
 		take = f.lease
+	}
+	if whose.foreign() {
+		a.of = whose.other
 	}
 	l, err := take(ctx, o)
 	if err != nil {
@@ -73,6 +81,7 @@ func (f *Found) lockAnyway(ctx context.Context, o LockOptions) (*Lock, error) {
 type asider struct {
 	f      *Found
 	reason string
+	of     string // the backup that the objects are of; "" = this one
 	tell   func(Copied)
 	base   string // where it goes
 	info   *asideInfo
@@ -190,6 +199,9 @@ func (a *asider) fresh(ctx context.Context, l *Lock) error {
 	}
 	a.info = &asideInfo{Version: asideVersion, Backup: a.f.Path, Name: a.f.Info.Name, Kind: a.f.Info.Kind,
 		Since: at.UTC(), Reason: a.reason, State: asideCopying}
+	if n, ok := NameOf(a.of); ok {
+		a.info.Backup, a.info.Name, a.info.Kind = a.of, n.Full, n.Kind
+	}
 	for range 10 {
 		a.base = asideBase(a.f.Path, a.info.Since)
 		err = a.info.put(ctx, a.f.Partition.Store, a.base, objstore.PutOptions{IfAbsent: true})

@@ -35,7 +35,7 @@ func (c *command) size(n int64) string {
 
 // label names a backup in output: the userid, or what it is for.
 func label(f *partitions.Found) string {
-	if f.Info.Kind == partitions.KindUser && f.Aside == "" {
+	if f.Info.Kind == partitions.KindUser && f.Aside == "" && f.Name().Path() == f.Path {
 		return f.Info.Name
 	}
 	return f.Where()

@@ -61,7 +61,7 @@ func (c *command) toRepair() iter.Seq2[*partitions.Found, error] {
 	}
 	return func(yield func(*partitions.Found, error) bool) {
 		for f, err := range c.browsed() {
-			if err != nil && f != nil && !errors.Is(err, c.ctx.Err()) {
+			if f != nil && c.ctx.Err() == nil && (err != nil || f.Name().Path() != f.Path) {
 				f, err = c.broken(f, err)
 			}
 			if !yield(f, err) {
@@ -75,11 +75,11 @@ func (c *command) toRepair() iter.Seq2[*partitions.Found, error] {
 func (c *command) broken(f *partitions.Found, err error) (*partitions.Found, error) {
 	n, ok := partitions.NameOf(f.Path)
 	if !ok {
-		return nil, err
+		return f, err
 	}
 	list, rerr := partitions.Remains(c.ctx, []partitions.Config{f.Partition}, n)
 	if rerr != nil || len(list) == 0 {
-		return nil, err
+		return f, errors.Join(err, rerr)
 	}
 	return list[0], nil
 }
