@@ -1,0 +1,90 @@
+"""One backup is unavailable: the users after it must not notice."""
+import json
+import os
+import shutil
+import time
+
+from cyruslab import compare, host, target
+
+from .base import scenario
+from .material import msg
+
+
+def spoil(x, user):
+    """Makes a backup one that no program repairs by itself: it has another's backup.json.
+    Returns how to undo that."""
+    path = x.backup["base"] + "/store/backups/user/%s/backup.json" % user
+    target.end_processes(x.backup)
+    shutil.rmtree(x.backup["base"] + "/conf/backup-index")
+    with open(path) as h:
+        good = h.read()
+
+    def put(text):
+        with open(path, "w") as h:
+            h.write(text)
+    put(json.dumps({**json.loads(good), "name": "somebody"}))
+    return lambda: put(good)
+
+
+def messages(x, user):
+    """How many messages the backup of a user has."""
+    (m,) = [m for m in compare.Bucket(x.lab, [user]).live().values() if m["name"] == "user." + user]
+    return len(m["records"])
+
+
+def expect_mail(x, step, user, want, wait=10):
+    try:
+        host.wait_for(lambda: messages(x, user) == want, wait, "%d messages of %s" % (want, user))
+    except host.LabError as e:
+        x.fail(step, str(e))
+
+
+# What imapd logs about a user. Each is refused in its own way.
+EVENTS = ("MAILBOX user.anne", "SUB anne user.anne.Kept", "QUOTA user.anne", "UNMAILBOX user.anne.Gone",
+          "META anne", "USER anne")
+
+
+@scenario("neighbours", stores=("dir",), src={"delete_mode": "immediate"})
+def neighbours(x):
+    "a user's backup is unavailable: the others are backed up in -u, -A and rolling mode"
+    x.user("anne", "bert")
+    for u in ("anne", "bert"):
+        x.imap(u).append("INBOX", [(msg("first of " + u), [], None)])
+    for f in ("Gone", "Kept"):
+        x.imap("anne").cmd("CREATE " + f)
+    x.imap().cmd("SETQUOTA user/anne (STORAGE 100000)")
+    x.sync("0-whole", "-u", "anne", "bert", again=False)
+    mend = spoil(x, "anne")
+    x.imap("anne").append("INBOX", [(msg("meanwhile"), [], None)])
+
+    x.imap("bert").append("INBOX", [(msg("second"), [], None)])
+    r = x.run("1-users", "-u", "anne", "bert")
+    x.expect("1-users", r["rc"] == 1, "sync_client ended with %s, wanted 1" % r["rc"])
+    expect_mail(x, "1-users", "bert", 2)
+    x.imap("bert").append("INBOX", [(msg("third"), [], None)])
+    x.run("2-all", "-A")
+    expect_mail(x, "2-all", "bert", 3)
+
+    x.imap("anne").cmd("DELETE Gone")
+    x.imap("anne").cmd("SUBSCRIBE Kept")
+    x.imap().cmd("SETQUOTA user/anne (STORAGE 200000)")
+    log = x.lab.path("src", "conf", "sync", "backup", "log")
+    h = x.start("3-rolling", "-R")
+    time.sleep(0.6)
+    for n, event in enumerate(EVENTS):
+        host.write(log, event + "\n")
+        x.imap("bert").append("INBOX", [(msg("with " + event), [], None)])
+        expect_mail(x, "3-rolling", "bert", 4 + n)
+    connections = len([c for c in x.sent("3-rolling", b"AUTHENTICATE")])
+    x.expect("3-rolling", h.proc.poll() is None and connections == 1,
+             "the client ended, or connected %d times" % connections)
+    said = [l for p, l in x.logged() if "-backup/" in l and "unavailable: clients are deferred" in l]
+    x.expect("3-rolling", len(said) == 1 and "set-aside" in said[0], "logged at err: %s" % said)
+
+    mend()
+    x.imap("anne").append("INBOX", [(msg("afterwards"), [], None)])
+    expect_mail(x, "4-mended", "anne", 3)
+    time.sleep(1)
+    x.stop_rolling("3-rolling", h)
+    # The quota and the removed folder were refused, and came with the comparison of the user.
+    x.sync("5-after", "-u", "anne", "bert", quiet=True)
