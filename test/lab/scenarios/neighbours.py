@@ -39,9 +39,9 @@ def expect_mail(x, step, user, want, wait=10):
         x.fail(step, str(e))
 
 
-# What imapd logs about a user. Each is refused in its own way.
-EVENTS = ("MAILBOX user.anne", "SUB anne user.anne.Kept", "QUOTA user.anne", "UNMAILBOX user.anne.Gone",
-          "META anne", "USER anne")
+# What imapd logs about a user. Each is refused in its own way; USER would stand for some of the others.
+EVENTS = ("SUB anne user.anne.Kept\nQUOTA user.anne\nUNMAILBOX user.anne.Gone",
+          "MAILBOX user.anne\nMETA anne\nQUOTA user.anne", "USER anne")
 
 
 @scenario("neighbours", stores=("dir",), src={"delete_mode": "immediate"})
@@ -73,7 +73,7 @@ def neighbours(x):
     time.sleep(0.6)
     for n, event in enumerate(EVENTS):
         host.write(log, event + "\n")
-        x.imap("bert").append("INBOX", [(msg("with " + event), [], None)])
+        x.imap("bert").append("INBOX", [(msg("with " + event.split()[0]), [], None)])
         expect_mail(x, "3-rolling", "bert", 4 + n)
     connections = len([c for c in x.sent("3-rolling", b"AUTHENTICATE")])
     x.expect("3-rolling", h.proc.poll() is None and connections == 1,
