@@ -169,6 +169,9 @@ func (b *backups) Open(ctx context.Context) error {
 		return errors.Join(err, x.Close(), closer.Close(), b.meter.close())
 	}
 	b.index, b.stores = x, closer
+	if err := b.meter.registry.Register(newTroubleMetrics(b.set.Troubles)); err != nil {
+		return errors.Join(err, b.closeStorage())
+	}
 	if b.ctl, err = control.Listen(conf.String("backup_control_socket"), b.env.log, b.control); err != nil {
 		return errors.Join(err, b.closeStorage())
 	}
