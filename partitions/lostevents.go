@@ -13,8 +13,8 @@ const bodiesLost = "bodies were lost"
 
 // lostBodies are the events that record the loss of bodies, and what they concern.
 type lostBodies struct {
-	// Events say that the messages have no body, and put the mailboxes with live records of
-	// them into resync: the client then sends these records, and is asked for exactly these bodies.
+	// Events put the mailboxes with live records of the messages into resync, and then say
+	// that these have no body: the client then sends these records, and is asked for exactly these bodies.
 	Events []history.Event
 	// Mailboxes are the live mailboxes, by name, with the number of their live records.
 	Mailboxes map[string]int
@@ -27,7 +27,6 @@ type lostBodies struct {
 func lostEvents(st history.State, lost map[cyrus.GUID]int64) (lostBodies, error) {
 	out := lostBodies{Mailboxes: map[string]int{}}
 	live := map[cyrus.GUID]bool{}
-	var resync []history.Event
 	for m, err := range st.Mailboxes() {
 		if err != nil {
 			return out, err
@@ -45,7 +44,9 @@ func lostEvents(st history.State, lost map[cyrus.GUID]int64) (lostBodies, error)
 			}
 		}
 		if out.Mailboxes[m.Name] > 0 && m.Resync == "" {
-			resync = append(resync, &history.ResyncEvent{UniqueID: m.UniqueID, Reason: bodiesLost})
+			// First: what is cut off between two commits is found again as long as nothing says
+			// that the bodies are missing.
+			out.Events = append(out.Events, &history.ResyncEvent{UniqueID: m.UniqueID, Reason: bodiesLost})
 		}
 	}
 	known, unknown, err := sortLost(st, lost)
@@ -58,7 +59,6 @@ func lostEvents(st history.State, lost map[cyrus.GUID]int64) (lostBodies, error)
 	for list := range slices.Chunk(unknown, history.MaxMessagesPerEvent) {
 		out.Events = append(out.Events, &history.MessagesEvent{Messages: list})
 	}
-	out.Events = append(out.Events, resync...)
 	for _, g := range known {
 		if !live[g] {
 			out.Dead = append(out.Dead, g)

@@ -61,7 +61,11 @@ func (r *repairer) lose(ctx context.Context, m *history.Mem, need map[cyrus.GUID
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(lost.Mailboxes)) {
-		r.report(Waits, name, "%d messages have lost their bodies: the source is asked for them", lost.Mailboxes[name])
+		if n := lost.Mailboxes[name]; n > 0 {
+			r.report(Waits, name, "%d messages have lost their bodies: the source is asked for them", n)
+			continue
+		}
+		r.report(Waits, name, "its records do not fit its messages: the source is compared with it as a whole")
 	}
 	for _, g := range lost.Dead {
 		r.report(LostHere, "message "+g.String(), "only history names it, and there is no other copy")
@@ -167,8 +171,8 @@ func (s *bodySearch) readAny(ctx context.Context, o *history.Objects, places []h
 // find takes each message from this backup itself, or from another one, and returns those
 // that are nowhere.
 func (s *bodySearch) find(ctx context.Context, need map[cyrus.GUID]int64) (map[cyrus.GUID]int64, error) {
-	own := source1{m: s.m, objects: s.objects, name: "another place in this backup", own: true}
-	if err := s.from1(ctx, own, need); err != nil {
+	own := bodySource{m: s.m, objects: s.objects, name: "another place in this backup", own: true}
+	if err := s.takeFrom(ctx, own, need); err != nil {
 		return nil, err
 	}
 	for f, err := range everyBackup(ctx, s.r.o.Others) {
@@ -216,19 +220,19 @@ func (s *bodySearch) fromOther(ctx context.Context, f *Found, need map[cyrus.GUI
 	}
 	defer m.Close()
 	name := f.Partition.Name + ":" + f.Where()
-	return s.from1(ctx, source1{m: m, objects: history.NewObjects(f.Partition.Store, 0), name: name}, need)
+	return s.takeFrom(ctx, bodySource{m: m, objects: history.NewObjects(f.Partition.Store, 0), name: name}, need)
 }
 
-// source1 is a backup in which messages are looked for.
-type source1 struct {
+// bodySource is a backup in which messages are looked for.
+type bodySource struct {
 	m       *history.Mem
 	objects *history.Objects
 	name    string
 	own     bool
 }
 
-// from1 takes what it can from one backup, out of need.
-func (s *bodySearch) from1(ctx context.Context, src source1, need map[cyrus.GUID]int64) error {
+// takeFrom takes what it can from one backup, out of need.
+func (s *bodySearch) takeFrom(ctx context.Context, src bodySource, need map[cyrus.GUID]int64) error {
 	for _, g := range slices.SortedFunc(maps.Keys(need), compareGUIDs) {
 		msg, err := src.m.Message(g)
 		if err != nil {
@@ -257,7 +261,7 @@ func onlyStore(ctx context.Context, err error) error {
 }
 
 // take adds a message to the new pack, if each chunk of it can be read.
-func (s *bodySearch) take(ctx context.Context, src source1, msg *history.MessageState) (bool, error) {
+func (s *bodySearch) take(ctx context.Context, src bodySource, msg *history.MessageState) (bool, error) {
 	var at []history.Place // one for each chunk, where it can be read
 	stays := src.own
 	for _, c := range msg.Chunks {

@@ -424,3 +424,29 @@ func TestRepairOfACopiedFolder(t *testing.T) {
 	h.expectSame("carol", carols)
 	h.expectSame("anne", w.boxes["anne"]...)
 }
+
+// A record whose message was made known by a commit that is lost asks the source for it.
+func TestRepairOfUnknownMessages(t *testing.T) {
+	w := &damageWorld{t: t, boxes: map[string][]*source{}}
+	w.store = memstore.New(w.now)
+	h := w.host()
+	inbox, sent := newSource("user.anne"), newSource("user.anne.Sent")
+	body := mail(1, 500)
+	inbox.deliver(body)
+	h.sync("anne", inbox)
+	sent.deliver(body) // known by now: this commit names it alone
+	h.sync("anne", inbox, sent)
+	h.stop()
+	w.boxes["anne"] = []*source{inbox, sent}
+	w.store.Lose(history.LogKey("user/anne", 1))
+	out := w.repair()
+	if want := "anne: waits: user.anne.Sent: 1 messages have lost their bodies: the source is asked for them"; !slices.Contains(out, want) {
+		t.Errorf("the report lacks %q:\n%s", want, strings.Join(out, "\n"))
+	}
+	if problems, _ := verify(t, w.store, false); slices.ContainsFunc(problems, func(p string) bool {
+		return !strings.Contains(p, "known to be lost") && !strings.Contains(p, "is missing")
+	}) {
+		t.Errorf("after the repair: %q", problems)
+	}
+	w.healed(w.host(), false)
+}
