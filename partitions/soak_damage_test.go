@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"backupd/objstore/memstore"
+	"backupd/partitions"
 	"backupd/partitions/history"
 )
 
@@ -14,10 +15,11 @@ import (
 type illness struct {
 	what   string
 	users  map[*soakUser]bool // whom it touches
-	packs  bool               // it is packs that are damaged: what lies in them can be referred to by others
-	older  bool               // the bucket is as it was before: nothing in it tells that it is older
-	closed *soakPart          // its repository.json is damaged
-	admin  []func()           // what an administrator puts back
+	part   *soakPart
+	packs  bool      // it is packs that are damaged: what lies in them can be referred to by others
+	older  bool      // the bucket is as it was before: nothing in it tells that it is older
+	closed *soakPart // its repository.json is damaged
+	admin  []func()  // what an administrator puts back
 }
 
 // sick says whether damage touches the user.
@@ -194,7 +196,7 @@ func (w *soak) after(p *soakPart, key string) (string, bool) {
 // fallIll finds out whom the damage touches: those of whose objects some have changed, and
 // those of whom verify reports damage. What a user has lost, verify must report.
 func (w *soak) fallIll(i *illness, p *soakPart, before memstore.Snapshot, homes map[*soakUser]int) error {
-	i.users = map[*soakUser]bool{}
+	i.users, i.part = map[*soakUser]bool{}, p
 	w.ill = i
 	changed := p.store.Changed(before)
 	for _, u := range w.users {
@@ -309,6 +311,21 @@ func (w *soak) syncPatiently(u *soakUser) error {
 
 // repair is `ctl_backups verify --repair`.
 func (w *soak) repair(u *soakUser) error {
+	f, err := w.found(u)
+	if f == nil || err != nil {
+		return err
+	}
 	w.note("repair of %s", u.name)
-	return nil
+	w.counts["repairs"]++
+	var all []partitions.Config
+	for _, p := range w.parts {
+		all = append(all, p.config())
+	}
+	_, err = f.Repair(w.t.Context(), partitions.Repairing{
+		Lock:   partitions.LockOptions{Owner: "soak", Host: "tool", Now: w.clock.now},
+		Others: all, PackSize: 16 << 10,
+		Problem: func(p partitions.Problem) { w.note("  found: %s", p) },
+		Report:  func(r partitions.Repair) { w.note("  %s", r) },
+	})
+	return err
 }

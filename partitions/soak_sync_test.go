@@ -94,6 +94,9 @@ func (w *soak) excused(u *soakUser, h *soakHost, err error) bool {
 		return true
 	}
 	at := w.home(u)
+	if w.ill != nil && w.ill.packs && (at < 0 || w.parts[at] == w.ill.part) && errors.Is(err, cyrus.ErrLocked) {
+		return true // it was said to be held, and is not: that is noticed before it is committed
+	}
 	for i, trouble := range h.trouble {
 		closed := w.ill != nil && w.ill.closed == w.parts[i]
 		// A host that does not know where a user is asks all buckets.
