@@ -195,7 +195,8 @@ func (w *soak) compare(u *soakUser, h *soakHost) error {
 	}
 	if w.one(4) {
 		if problems, err := w.verify(u); err != nil || len(problems) > 0 {
-			return fmt.Errorf("verify %s after a sync to %s: %w, %q", u.name, h.name, err, problems)
+			again, _ := w.verify(u)
+			return fmt.Errorf("verify %s after a sync to %s: %w, %q; again: %q; there are %q", u.name, h.name, err, problems, again, w.keys(u))
 		}
 	}
 	if err := w.remember(u); err != nil {
