@@ -175,8 +175,16 @@ func (c *chain) skimOne(n uint64) error {
 	return nil
 }
 
-// unsound says that an object with blocks is damaged or gone.
-func (w *verifier) unsound(object string) bool { return !w.blocks[object] }
+// unsound says that an object with blocks is damaged or gone. One that came after the
+// objects were listed, with a checkpoint that a daemon has just written, is looked at now.
+func (w *verifier) unsound(object string) bool {
+	sound, known := w.blocks[object]
+	if !known {
+		sound = history.CheckObject(w.ctx, w.f.Partition.Store, object) == nil
+		w.blocks[object] = sound
+	}
+	return !sound
+}
 
 // state is the newest state that can be read, as a restore would read it; nil when there is
 // none, which was reported.

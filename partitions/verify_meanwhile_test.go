@@ -1,0 +1,57 @@
+package partitions_test
+
+import (
+	"strings"
+	"testing"
+
+	"backupd/partitions"
+)
+
+// A daemon writes a checkpoint while a backup is verified whose log is bridged. What is in the checkpoint is not taken for damaged because it was not there
+// when the objects were listed: the log alone lacks messages.
+func TestCheckpointDuringVerify(t *testing.T) {
+	t.Parallel()
+	store := withRepository(t)
+	h := newHostWith(t, func(o *partitions.Options) { o.InlineLimit, o.NoCheckpoints = 1, true }, store)
+	box := newSource("user.anne")
+	deliver := func(i int) {
+		box.deliver(mail(i, 300))
+		h.sync("anne", box)
+	}
+	checkpoint := func() {
+		m := load(t, store, "user/anne")
+		defer m.Close()
+		if _, err := m.WriteCheckpoint(t.Context(), h.opt.Pack); err != nil {
+			t.Fatal(err)
+		}
+	}
+	deliver(1)
+	deliver(2)
+	deliver(3)
+	checkpoint()
+	store.Flip("backups/user/anne/log/0000000000000002.tar.zst", 20)
+	f, err := partitions.FindPath(t.Context(), partitions.Config{Name: "p0", Store: store}, "user/anne")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.Repair(t.Context(), partitions.Repairing{Problem: func(partitions.Problem) {}, Report: func(partitions.Repair) {}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	deliver(4)
+	_, err = f.Verify(t.Context(), partitions.Verification{
+		Step: func(step string) {
+			if strings.HasPrefix(step, "checking the chain") {
+				checkpoint()
+			}
+		},
+		Report: func(p partitions.Problem) {
+			if !p.Lost {
+				t.Error(p)
+			}
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
