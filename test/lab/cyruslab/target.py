@@ -1,5 +1,6 @@
 """The server under test: our backupd below a real master, and the stores it keeps mail in."""
 import http.client
+import http.server
 import json
 import os
 import shutil
@@ -194,3 +195,56 @@ def end_processes(inst, sig=signal.SIGTERM, wait=20):
         os.kill(p, sig)
     wait_for(lambda: not set(pids) & set(processes(inst)), wait, "backupd to end")
     return pids
+
+
+class Gate:
+    """An HTTP proxy before MinIO that can refuse: None, "denied" (403) or "away" (no answer)."""
+
+    def __init__(self, port):
+        gate = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def forward(self):
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                if gate.trouble == "away":
+                    self.close_connection = True
+                    return
+                if gate.trouble == "denied":
+                    return self.answer(403, {}, b"<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code>"
+                                                b"<Message>Access Denied.</Message></Error>")
+                c = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+                try:
+                    c.request(self.command, self.path, body, dict(self.headers))
+                    r = c.getresponse()
+                    self.answer(r.status, r.headers, r.read(), r.headers.get("Content-Length"))
+                finally:
+                    c.close()
+
+            def answer(self, status, headers, body, length=None):
+                self.send_response_only(status)
+                for k, v in headers.items():
+                    if k.lower() not in ("content-length", "transfer-encoding", "connection"):
+                        self.send_header(k, v)
+                self.send_header("Content-Length", length if self.command == "HEAD" and length else str(len(body)))
+                self.end_headers()
+                if self.command != "HEAD":
+                    self.wfile.write(body)
+
+            do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = forward
+
+            def log_message(self, *args):
+                pass
+
+        self.trouble = None
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def location(self, bucket, prefix):
+        return "minio://127.0.0.1:%d/%s/%s?tls=no" % (self.server.server_port, bucket, prefix)
+
+    def stop(self):
+        self.server.shutdown()
+        self.server.server_close()
