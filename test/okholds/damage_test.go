@@ -42,6 +42,7 @@ func TestHole(t *testing.T) {
 		if keys := s.keys(hole); len(keys) != 0 {
 			t.Error("the hole was filled")
 		}
+		s.mustVerify("anne")
 		s.mustRestore("anne", 30)
 	})
 }
