@@ -371,7 +371,7 @@ func TestRepairCutOff(t *testing.T) {
 		c.store.Truncate("backups/user/anne/backup.json", 30)
 	}
 	n := 1
-	for ; ; n += 1 + n/8 {
+	for ; ; n += 1 + n/5 {
 		c := w.in(t)
 		damage(c)
 		c.later += 5 * time.Minute

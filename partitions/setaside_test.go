@@ -189,7 +189,7 @@ func TestSetAsideCutOff(t *testing.T) {
 	w := newAsideWorld(t)
 	snap, index, was := w.store.Snapshot(), w.h.saveIndex(), w.anne[0].clone()
 	n := 1
-	for ; ; n++ {
+	for ; ; n += 1 + n/12 {
 		w.store.Rollback(snap, "", false)
 		before, reached := fault(n, 1, errDenied)
 		w.store.SetFaults(before, nil)
@@ -198,7 +198,7 @@ func TestSetAsideCutOff(t *testing.T) {
 		if !reached() {
 			break
 		}
-		between := n%7 == 0
+		between := n%5 == 0
 		if between {
 			w.h.restoreIndex(index)
 			w.between()
