@@ -13,10 +13,11 @@ const (
 	// maxCalls bounds the operations under way in one store, and so the threads that a
 	// directory that hangs can keep: those that nobody waits for any more count too.
 	maxCalls = 64
-	// defaultPatience is how long a system call may take where Options say nothing.
-	defaultPatience = 10 * time.Minute
+	// defaultPatience is how long a system call may take where Options say nothing: longer
+	// than the sync of a pack on a disk that is busy. Callers try again.
+	defaultPatience = 30 * time.Second
 	// briefly is the patience of further calls while one hangs that was given up.
-	briefly = 5 * time.Second
+	briefly = 10 * time.Second
 )
 
 // errHangs is the end of patience with the system. It is temporary: a server or a disk

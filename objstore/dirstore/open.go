@@ -76,7 +76,7 @@ const maxSynced = 4096
 // Options of OpenWith.
 type Options struct {
 	// Patience is how long one system call may take before the operation is given up with
-	// a temporary error; 0: 10 minutes.
+	// a temporary error; 0: 30 s.
 	Patience time.Duration
 	Logger   *slog.Logger // hears when the directory hangs, and when it does not any more; nil: nobody does
 }

@@ -26,14 +26,18 @@ import (
 
 const prefix = "backuppartition-"
 
+// hangs is how long a system call on a directory may take before it is taken for one that
+// hangs: users of other partitions wait behind it.
+const hangs = 30 * time.Second
+
 // Options of Open.
 type Options struct {
 	Logger *slog.Logger
 	// Patience is how long one request is repeated (never a conditional put); callers
 	// that wait by themselves keep it short. 0: 5 s.
 	Patience time.Duration
-	// Hang is how long one system call on a directory may take. 0: what imapd.conf has as
-	// backup_outage_wait; without an imapd.conf the driver's default.
+	// Hang is how long one system call on a directory may take. 0: half a minute, or
+	// backup_outage_wait if that is shorter.
 	Hang     time.Duration
 	Requests int              // at once in each partition; 0: no limit
 	Metrics  *observe.Metrics // nil: none
@@ -77,7 +81,7 @@ func Open(ctx context.Context, conf *imapconf.File, o Options) ([]partitions.Con
 	}
 	o.CredentialsFile = conf.String("backup_credentials_file")
 	if o.Hang == 0 {
-		o.Hang = conf.Duration("backup_outage_wait")
+		o.Hang = min(conf.Duration("backup_outage_wait"), hangs)
 	}
 	var out []partitions.Config
 	var open closers
