@@ -176,7 +176,7 @@ func backupTrouble(err error) troubleKind {
 		err  error
 		kind troubleKind
 	}{
-		{errHalfMoved, troubleMoved}, {errSealed, troubleSealed}, {errForeign, troubleForeign}, {errTwice, troubleTwice},
+		{ErrHeld, troubleLocked}, {errHalfMoved, troubleMoved}, {errSealed, troubleSealed}, {errForeign, troubleForeign}, {errTwice, troubleTwice},
 		{history.ErrVersion, troubleVersion}, {pack.ErrVersion, troubleVersion},
 	} {
 		if errors.Is(err, t.err) {

@@ -109,20 +109,45 @@ func (b *Backup) outwaitLock(ctx context.Context) (waited bool, err error) {
 	return waited, err
 }
 
+// lockWait is how long a command waits for a lock to end, once for each lock: behind it,
+// on the same connection, other users are waiting, and a long move or repair takes hours.
+const lockWait = 30 * time.Second
+
 // outwaitLock waits for the lock of a backup to end.
 func (p *Partition) outwaitLock(ctx context.Context, path string) (waited bool, err error) {
+	pat, _ := ctx.Value(patienceKey{}).(patience)
+	ctx = withPatience(ctx, patience{min(pat.wait, lockWait), pat.spent})
+	var last *lockFile
 	err = await0(ctx, func() error {
 		l, info, err := readLock(ctx, p.store, path)
 		if err != nil {
 			return err
 		}
 		if p.lease(path, l, info.ETag, p.storeNow(ctx, time.Time{})) != leaseFree {
-			waited = true
-			return &objstore.Error{Op: "get", Key: lockKey(path), Temporary: true, Err: l.held()}
+			waited, last = true, l
+			return &objstore.Error{Op: "get", Key: lockKey(path), Temporary: !p.outwaited(path, l), Err: l.held()}
 		}
 		return nil
 	})
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case err == nil:
+		delete(p.heldLong, path)
+	case last != nil && pat.spent != nil && errors.Is(err, ErrHeld):
+		if p.heldLong == nil {
+			p.heldLong = map[string]string{}
+		}
+		p.heldLong[path] = last.ID
+	}
 	return waited, err
+}
+
+// outwaited says that somebody has waited for this lock before, in vain.
+func (p *Partition) outwaited(path string, l *lockFile) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return l != nil && p.heldLong[path] == l.ID
 }
 
 // lease looks at the lock of a backup. What it saw is kept from one command to the next:

@@ -35,6 +35,7 @@ type Options struct {
 	ChunkThreshold   int64         // messages above are cut by their content; 1 MiB
 	MemoryLimit      int64         // bytes that all connections may hold besides the packs; 96 MiB
 	OutageWait       time.Duration // transient trouble is waited out for so long; 10 min
+	OthersFirst      time.Duration // but only for so long while another partition answers; 5 s
 	PatientWait      time.Duration // the same for commands that must not be refused; 25 min
 	MissingRetry     time.Duration // bodies that the client could not read are asked for again after, and CRCs that differ; 24 h
 	Exclusive        bool          // no other host writes: a store without conditional puts will do
@@ -78,6 +79,7 @@ func (o *Options) defaults() error {
 	orDefault(&o.ChunkThreshold, 1<<20)
 	orDefault(&o.MemoryLimit, 96<<20)
 	orDefault(&o.OutageWait, 10*time.Minute)
+	orDefault(&o.OthersFirst, 5*time.Second)
 	orDefault(&o.PatientWait, 25*time.Minute)
 	orDefault(&o.MissingRetry, 24*time.Hour)
 	orDefault(&o.ClockPause, clockPause)

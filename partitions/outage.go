@@ -21,9 +21,6 @@ const (
 	probeWait = time.Second
 	// probeTime bounds the question itself.
 	probeTime = 20 * time.Second
-	// othersFirst is how long a command waits for a partition while another one answers:
-	// behind it, on the same connection, users of that one are waiting.
-	othersFirst = 5 * time.Second
 	// answersFor is how long an answer proves that a partition can be reached.
 	answersFor = 10 * time.Second
 )

@@ -74,10 +74,11 @@ func outageOf(err error) (*Partition, *outage) {
 	return at.p, &at.p.reading
 }
 
-// hopeless says that it is not for this caller to wait any longer.
+// hopeless says that it is not for this caller to wait any longer: all have given up, or
+// another partition answers, whose users may be waiting behind it on the same connection.
 func hopeless(ctx context.Context, err error, waited time.Duration) bool {
 	p, o := outageOf(err)
-	return o != nil && (o.givenUp() || waited >= othersFirst && p.set.othersAnswer(ctx, p))
+	return o != nil && (o.givenUp() || waited >= p.set.opt.OthersFirst && p.set.othersAnswer(ctx, p))
 }
 
 // giveUp spares everybody else the wait for the same.
@@ -123,7 +124,7 @@ func (p *Partition) limitedPut(ctx context.Context) (context.Context, context.Ca
 	began := time.Now()
 	p.set.work.Go(func() {
 		defer stop()
-		look := time.NewTicker(time.Second)
+		look := time.NewTicker(min(time.Second, p.set.opt.OthersFirst))
 		defer look.Stop()
 		for limit.Err() == nil {
 			select {
@@ -133,7 +134,7 @@ func (p *Partition) limitedPut(ctx context.Context) (context.Context, context.Ca
 			switch {
 			case errors.Is(limit.Err(), context.DeadlineExceeded):
 				p.storing.giveUp()
-			case limit.Err() == nil && p.storing.failing() && time.Since(began) >= othersFirst && p.set.othersAnswer(limit, p):
+			case limit.Err() == nil && p.storing.failing() && time.Since(began) >= p.set.opt.OthersFirst && p.set.othersAnswer(limit, p):
 				p.storing.giveUp()
 				return
 			}
@@ -144,11 +145,11 @@ func (p *Partition) limitedPut(ctx context.Context) (context.Context, context.Ca
 
 // unput is the error of such a wait, with what is known of the store.
 func (p *Partition) unput(ctx context.Context, err error) error {
-	err = fmt.Errorf("wait for a pack to be put: %w", givenUp(ctx, err))
-	if why := p.storing.standing(); why != nil {
-		return &storeError{p, "put", fmt.Errorf("%w: %w", err, why)}
+	pat, _ := ctx.Value(patienceKey{}).(patience)
+	if why := p.storing.standing(); why != nil && pat.spent != nil && ctx.Err() == nil {
+		return &storeError{p, "put", fmt.Errorf("wait for a pack to be put: %w: %w", pat.spent, why)}
 	}
-	return err
+	return fmt.Errorf("wait for a pack to be put: %w", givenUp(ctx, err))
 }
 
 // patientPuts is a store whose puts wait trouble out: for objects that are named by

@@ -1,6 +1,7 @@
 package partitions
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"sort"
@@ -71,7 +72,7 @@ func (t *troubles) met(k troubleKey, err error) {
 		t.states[k] = &troubleState{since: now, seen: now, err: err}
 		t.count.Store(int64(len(t.states)))
 	}
-	t.log.Error(k.scope.what()+" is unavailable: clients are deferred; others are served",
+	t.log.Log(context.Background(), k.kind.level(), k.scope.what()+" is unavailable: clients are deferred; others are served",
 		append(k.attrs(), "err", err, "action", k.kind.advice(k.scope))...)
 }
 

@@ -1,6 +1,7 @@
 package partitions
 
 import (
+	"log/slog"
 	"strings"
 	"time"
 )
@@ -25,16 +26,25 @@ const (
 	troubleTwice    troubleKind = "twice"
 	troubleMoved    troubleKind = "moved"
 	troubleSealed   troubleKind = "sealed"
+	troubleLocked   troubleKind = "locked"
 	troubleInternal troubleKind = "internal"
 )
 
 // quiet is how long a trouble must not have been met before a success ends it. An answer
 // ends at once what was no answer.
 func (k troubleKind) quiet() time.Duration {
-	if k == troubleNoAnswer || k == troubleNoSpace {
+	if k == troubleNoAnswer || k == troubleNoSpace || k == troubleLocked {
 		return 0
 	}
 	return troubleQuiet
+}
+
+// level is that of the line with which it begins.
+func (k troubleKind) level() slog.Level {
+	if k == troubleLocked {
+		return slog.LevelWarn // somebody has wanted it
+	}
+	return slog.LevelError
 }
 
 // advice says what somebody can do about it.
@@ -60,6 +70,8 @@ func (k troubleKind) advice(s troubleScope) string {
 		return "remove or rename one of the two: ctl_backups(8)"
 	case troubleMoved:
 		return "finish the move: ctl_backups move " + s.owner() + " PARTITION"
+	case troubleLocked:
+		return "it ends with the program that holds the lock"
 	case troubleSealed:
 		return "see ctl_backups(8)"
 	case troubleDamage:

@@ -434,6 +434,120 @@ func TestRebuildBesideADeadPartition(t *testing.T) {
 	}
 }
 
+// While another partition answers, a dead one is waited for a moment only.
+func TestOthersFirst(t *testing.T) {
+	stores := [2]*memstore.Store{newStore(), newStore()}
+	dead := faultstore.New(stores[0])
+	h := newHostWith(t, func(o *partitions.Options) {
+		o.OutageWait, o.PatientWait, o.OthersFirst = time.Minute, time.Minute, 50*time.Millisecond
+		o.PackSize, o.InlineLimit = 64<<10, 1<<10
+	}, dead, stores[1])
+	users := placed(t, h, stores)
+	dead.Add(faultstore.Fault{Before: faultstore.Lost, Match: func(op, _ string) bool { return op == "put" }})
+	began := time.Now()
+	box := newSource("user." + users[0])
+	box.deliver(noise(1, 200<<10))
+	c := h.client()
+	if _, err := c.sync(users[0], box); !errors.Is(err, cyrus.ErrUnavailable) {
+		t.Errorf("a partition that takes no puts: %v", err)
+	}
+	c.s.Close()
+	dead.Add(faultstore.Fault{Before: faultstore.Lost})
+	if _, _, err := h.client().getUser(users[0]); !errors.Is(err, cyrus.ErrUnavailable) {
+		t.Errorf("a partition that does not answer: %v", err)
+	}
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("waited %v", took)
+	}
+	dead.Clear()
+	h.sync(users[1], newSource("user."+users[1]))
+}
+
+// A panic in a command concerns the backups of that session only; they are read again.
+func TestPanicIsUnavailable(t *testing.T) {
+	log := newLines()
+	w, h := inPlight(t, plight{inflict: func(*plightWorld) {}}, log, time.Now)
+	s := h.set.NewSession(partitions.Who{Connection: "c"})
+	defer s.Close()
+	err := s.GetUser(t.Context(), w.users[0], func(string, dlist.Value) error { panic("a bug") })
+	if !errors.Is(err, cyrus.ErrUnavailable) || !strings.Contains(err.Error(), "a bug") {
+		t.Errorf("%v, want ErrUnavailable", err)
+	}
+	if got := h.set.Troubles(); len(got) != 1 || got[0].Kind != "internal" || got[0].Backup != "user/"+w.users[0] {
+		t.Errorf("troubles %+v", got)
+	}
+	for i, u := range w.users {
+		w.boxes[i].deliver(mail(50+i, 900))
+		h.sync(u, w.boxes[i])
+	}
+}
+
+// What a client keeps no note of when it is refused makes it compare the whole user later.
+func TestRefusedQuotaIsAskedFor(t *testing.T) {
+	w, h := inPlight(t, plights[0], newLines(), time.Now)
+	ctx := t.Context()
+	session := func() *partitions.Session {
+		s := h.set.NewSession(partitions.Who{Connection: "c"})
+		t.Cleanup(func() { s.Close() })
+		return s
+	}
+	boxes := []string{"user." + w.users[0]}
+	s := session()
+	if err := s.ApplyQuota(ctx, quotaOf(boxes[0], 7)); !errors.Is(err, cyrus.ErrUnavailable) {
+		t.Fatal(err)
+	}
+	w.faults[0].Clear()
+	if err := s.GetMailboxes(ctx, boxes, nowhere); !errors.Is(err, cyrus.ErrAskUser) || errors.Is(err, cyrus.ErrUnavailable) {
+		t.Errorf("GET MAILBOXES: %v, want ErrAskUser", err)
+	}
+	if err := s.GetMailboxes(ctx, boxes, nowhere); err != nil {
+		t.Errorf("GET MAILBOXES again: %v", err)
+	}
+	w.every(faultstore.Denied)
+	s.Restart(ctx)
+	if err := s.ApplyUnmailbox(ctx, boxes[0]); !errors.Is(err, cyrus.ErrUnavailable) {
+		t.Fatal(err)
+	}
+	w.faults[0].Clear()
+	if err := s.GetUser(ctx, w.users[0], nowhere); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.GetMailboxes(ctx, boxes, nowhere); err != nil {
+		t.Errorf("GET MAILBOXES after GET USER: %v", err)
+	}
+}
+
+// A lock that outlasts the wait is unavailable from then on, without another wait.
+func TestLongLock(t *testing.T) {
+	log := newLines()
+	w, h := inPlight(t, plight{kind: "locked", inflict: func(*plightWorld) {}}, log, time.Now)
+	f, err := partitions.Find(t.Context(), []partitions.Config{{Name: "p0", Store: w.stores[0]}}, partitions.UserName(w.users[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := lock(t, f, partitions.LockOptions{})
+	log.take("")
+	for range 3 {
+		for _, a := range attempts {
+			s := h.set.NewSession(partitions.Who{Connection: "c"})
+			if err := a.run(t.Context(), s, w.users[0]); !errors.Is(err, cyrus.ErrUnavailable) || errors.Is(err, cyrus.ErrClose) && a.name != "GET USER" {
+				t.Errorf("%s: %v", a.name, err)
+			}
+			s.Close()
+		}
+	}
+	if got := log.take("is unavailable"); len(got) != 1 || !strings.HasPrefix(got[0], "WARN") {
+		t.Errorf("logged %q", got)
+	}
+	if err := l.Release(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	h.sync(w.users[0], w.boxes[0])
+	if got := h.set.Troubles(); len(got) != 0 {
+		t.Errorf("troubles %+v", got)
+	}
+}
+
 // testClock is a host's clock that the test sets.
 type testClock struct {
 	mu sync.Mutex
