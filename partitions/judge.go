@@ -135,6 +135,8 @@ func (e *storeError) kind() troubleKind {
 	switch {
 	case errors.Is(e.err, errEmptied):
 		return troubleEmptied
+	case errors.Is(e.err, errShared):
+		return troubleShared
 	case errors.Is(e.err, errCondition), errors.Is(e.err, errRanges), errors.Is(e.err, errLists):
 		return troubleUnsupported
 	case e.op == "" && errors.Is(e.err, history.ErrVersion):

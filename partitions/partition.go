@@ -85,6 +85,9 @@ func (p *Partition) repository(ctx context.Context, create bool) (*Repository, e
 	if err == nil && r == nil {
 		r, err = createRepository(ctx, p, *p.caps)
 	}
+	if err == nil {
+		err = p.set.claim(p, r.ID)
+	}
 	if err != nil {
 		return nil, p.ofPartition(fmt.Errorf("partition %s (%s): %w", p.name, p.location, err))
 	}

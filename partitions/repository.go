@@ -49,6 +49,18 @@ func readRepository(ctx context.Context, s objstore.Store) (*Repository, error) 
 	return decodeRepository(b)
 }
 
+// RepositoryID asks a partition for the id of its repository; "" when it has none yet.
+func RepositoryID(ctx context.Context, c Config) (string, error) {
+	r, err := readRepository(ctx, c.Store)
+	if errors.Is(err, objstore.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	return r.ID, nil
+}
+
 func decodeRepository(b []byte) (*Repository, error) {
 	var r Repository
 	if err := json.Unmarshal(b, &r); err != nil {

@@ -34,7 +34,8 @@ type Set struct {
 	checkpoints chan *Backup // due ones; one is written at a time
 
 	mu      sync.Mutex
-	backups map[string]*Backup // by path, those in use in this process's life
+	backups map[string]*Backup    // by path, those in use in this process's life
+	claims  map[string]*Partition // by id of the repository
 }
 
 // Open makes a Set. It does not ask the stores anything: a bucket that is away is
@@ -48,6 +49,7 @@ func Open(opt Options) (*Set, error) {
 		working:     semaphore.NewWeighted(opt.MemoryLimit - opt.MemoryLimit/2),
 		staged:      semaphore.NewWeighted(opt.MemoryLimit / 2),
 		backups:     map[string]*Backup{},
+		claims:      map[string]*Partition{},
 		checkpoints: make(chan *Backup, 1024),
 	}
 	s.troubles = newTroubles(s.log, opt.Now)

@@ -16,6 +16,7 @@ const (
 	troubleDenied      troubleKind = "denied"
 	troubleNoBucket    troubleKind = "no-bucket"
 	troubleEmptied     troubleKind = "emptied"
+	troubleShared      troubleKind = "shared"
 	troubleUnsupported troubleKind = "unsupported"
 	troubleStore       troubleKind = "store" // any other answer that makes no sense
 	// Of a backup, or of a partition as a whole.
@@ -60,6 +61,8 @@ func (k troubleKind) advice(s troubleScope) string {
 		return "check the location in imapd.conf: the bucket or directory is not there"
 	case troubleEmptied:
 		return "mount the disk, or correct the location in imapd.conf; administration.md has more"
+	case troubleShared:
+		return "give each backuppartition-NAME in imapd.conf a place of its own"
 	case troubleUnsupported:
 		return "the store lacks something that backupd needs: see backup-imapd.conf(5), backup_exclusive"
 	case troubleVersion:

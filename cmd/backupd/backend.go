@@ -148,7 +148,7 @@ func (b *backups) Open(ctx context.Context) error {
 		return err
 	}
 	configs, closer, err := stores.Open(ctx, conf, stores.Options{
-		Logger: b.env.log, Requests: conf.Int("backup_upload_concurrency") * 4, Metrics: b.meter.stores,
+		Logger: b.env.log, Requests: conf.Int("backup_upload_concurrency") * 4, Metrics: b.meter.stores, Later: true,
 	})
 	if err != nil {
 		return errors.Join(err, b.meter.close())
@@ -233,8 +233,8 @@ func (b *backups) control(ctx context.Context, r control.Request) control.Reply 
 }
 
 // Reload takes on logins, TLS and the settings of connections. What the process began
-// with takes a new one.
-func (b *backups) Reload(_ context.Context, conf *imapconf.File) error {
+// with takes a new one, and is tried before this one ends for it.
+func (b *backups) Reload(ctx context.Context, conf *imapconf.File) error {
 	p, err := b.newPolicy(conf)
 	if err != nil {
 		return err
@@ -245,6 +245,9 @@ func (b *backups) Reload(_ context.Context, conf *imapconf.File) error {
 		return err
 	}
 	if was != is {
+		if err := try(ctx, b.env.conf, conf); err != nil {
+			return err
+		}
 		return master.ErrRecycle
 	}
 	b.policy.Store(p)

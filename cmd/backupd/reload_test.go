@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -35,27 +36,56 @@ func realService(t *testing.T, conf *imapconf.File) *backups {
 
 // What is neither taken on in place nor by a new process would be passed over in silence.
 func TestReloadTakesEverythingOn(t *testing.T) {
-	const partition = "backuppartition-default: /srv/backup\n"
+	dir := t.TempDir()
+	partition := "backuppartition-default: " + dir + "/store\n"
 	b := realService(t, parseConf(t, partition))
 	for lines, want := range map[string]error{
 		partition:                                               nil,
 		partition + "sync_timeout: 5m":                          nil,
 		partition + "backup_max_connections: 5":                 nil,
-		"backuppartition-default: /srv/elsewhere":               master.ErrRecycle,
+		"backuppartition-default: " + dir + "/elsewhere":        master.ErrRecycle,
 		partition + "backup_pack_size: 8M":                      master.ErrRecycle,
 		partition + "backup_upload_concurrency: 5":              master.ErrRecycle,
-		partition + "backup_metrics_listen: localhost:9100":     master.ErrRecycle,
-		partition + "backup_control_socket: /run/cyrus/control": master.ErrRecycle,
-		partition + "backup_index_path: /var/cache/index":       master.ErrRecycle,
+		partition + "backup_metrics_listen: localhost:0":        master.ErrRecycle,
+		partition + "backup_control_socket: " + dir + "/socket": master.ErrRecycle,
+		partition + "backup_index_path: " + dir + "/index":      master.ErrRecycle,
 		partition + "backup_index_reserve: 1G":                  master.ErrRecycle,
 		partition + "debug: yes":                                master.ErrRecycle,
 		partition + "syslog_facility: LOCAL3":                   master.ErrRecycle,
 		partition + "syslog_prefix: cyrus":                      master.ErrRecycle,
 		partition + "umask: 027":                                master.ErrRecycle,
-		partition + "proc_path: /run/cyrus/proc":                master.ErrRecycle,
+		partition + "proc_path: " + dir + "/proc":               master.ErrRecycle,
 	} {
 		if err := b.Reload(t.Context(), parseConf(t, lines)); !errors.Is(err, want) || (err == nil) != (want == nil) {
 			t.Errorf("%q: %v, want %v", lines, err, want)
+		}
+	}
+}
+
+// What is new is tried before this process ends for it.
+func TestReloadTriesWhatIsNew(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(dir+"/file", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	partition := "backuppartition-default: " + dir + "/store\n"
+	b := realService(t, parseConf(t, partition))
+	for lines, option := range map[string]string{
+		partition + "backuppartition-new: " + dir + "/not/mounted":                                         "backuppartition-new",
+		partition + "backuppartition-new: " + dir + "/store":                                               "backuppartition-new",
+		partition + "backuppartition-new: minio://127.0.0.1:1/b?tls=no\nbackup_credentials_file: /no/keys": "backuppartition-new",
+		partition + "backup_index_path: " + dir + "/file/index":                                            "backup_index_path",
+		partition + "backup_control_socket: " + dir + "/file/socket":                                       "backup_control_socket",
+		partition + "backup_metrics_listen: " + l.Addr().String():                                          "backup_metrics_listen",
+	} {
+		err := b.Reload(t.Context(), parseConf(t, lines))
+		if err == nil || errors.Is(err, master.ErrRecycle) || !strings.Contains(err.Error(), option) {
+			t.Errorf("%q: %v, want an error that names %s", lines, err, option)
 		}
 	}
 }

@@ -121,6 +121,9 @@ func (r *running) reload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	for _, w := range conf.Warnings() {
+		r.log.Warn(w)
+	}
 	if err := r.svc.Reload(ctx, conf); err != nil {
 		return err
 	}

@@ -232,6 +232,7 @@ func TestStoppedOwnerDoesNotKeepClientsFromBeingGreeted(t *testing.T) {
 	h := newHost(t)
 	g := startGroup(t, h)
 	dial(t, g.services[1]).hello()
+	dial(t, g.services[2]).hello() // both have found the owner
 	g.children[0].Signal(syscall.SIGSTOP)
 	c := dial(t, g.services[1])
 	if pid := c.hello(); pid != g.children[1].PID {

@@ -108,6 +108,7 @@ func (f *File) finish() []error {
 			f.known[o.Name] = set
 		}
 	}
+	f.misspelt()
 	return errs
 }
 

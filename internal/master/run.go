@@ -102,8 +102,9 @@ func (p *Process) accept(ctx context.Context) end {
 			continue
 		case sig := <-p.cfg.Signals.channel():
 			if sig == syscall.SIGHUP {
-				p.reload(ctx)
-				continue
+				if sig = p.reload(ctx); sig == nil {
+					continue
+				}
 			}
 			e = p.signalled(sig)
 		case e = <-p.ends:
@@ -164,11 +165,15 @@ func (p *Process) signalled(sig os.Signal) end {
 	return end{code: ExitTempFail, reason: "got " + sig.String()}
 }
 
-func (p *Process) reload(ctx context.Context) {
+// reload takes a new configuration on. To try it may take a while: a signal that asks for
+// the end meanwhile is returned.
+func (p *Process) reload(ctx context.Context) (asked os.Signal) {
 	p.log.Info("reloading the configuration")
 	if p.cb.Reload != nil {
-		err := p.cb.Reload(ctx)
+		asked, err := p.tryReload(ctx)
 		switch {
+		case asked != nil:
+			return asked
 		case errors.Is(err, ErrRecycle):
 			p.recycle(err.Error())
 		case err != nil:
@@ -177,6 +182,32 @@ func (p *Process) reload(ctx context.Context) {
 	}
 	if p.cfg.Binary.Changed() {
 		p.recycle("the program file has changed")
+	}
+	return nil
+}
+
+// tryReload calls Reload, and once more for a SIGHUP that comes meanwhile.
+func (p *Process) tryReload(ctx context.Context) (asked os.Signal, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- p.cb.Reload(ctx) }()
+	again := false
+	for {
+		select {
+		case err := <-done:
+			if again {
+				return p.tryReload(ctx)
+			}
+			return nil, err
+		case sig := <-p.cfg.Signals.channel():
+			if sig != syscall.SIGHUP {
+				cancel()
+				<-done
+				return sig, nil
+			}
+			again = true
+		}
 	}
 }
 

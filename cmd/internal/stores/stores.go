@@ -8,7 +8,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"strings"
+	"slices"
+	"sync"
 	"time"
 
 	"backupd/internal/imapconf"
@@ -48,28 +49,9 @@ type Options struct {
 	// Tolerant opens the others when one cannot be opened; whatever is asked of that one
 	// fails. It is an error only when none can be opened.
 	Tolerant bool
-}
-
-// Locations are the configured partitions and where they lie; the error names file,
-// line and option of every value that is not a location.
-func Locations(conf *imapconf.File) (names []string, at map[string]objstore.Location, err error) {
-	at = map[string]objstore.Location{}
-	var errs []error
-	for _, key := range conf.Keys(prefix) {
-		name := strings.TrimPrefix(key, prefix)
-		value, _ := conf.Lookup(key)
-		l, err := objstore.ParseLocation(value)
-		if err != nil {
-			errs = append(errs, conf.Errorf(key, "%v", err))
-			continue
-		}
-		names = append(names, name)
-		at[name] = l
-	}
-	if len(names) == 0 && len(errs) == 0 {
-		errs = append(errs, fmt.Errorf("%s: no %sNAME is set: say where backups go, as in %sdefault: /var/spool/backup", conf.Path(), prefix, prefix))
-	}
-	return names, at, errors.Join(errs...)
+	// Later opens those that cannot be opened as soon as they can be, for a daemon: until
+	// then whatever is asked of them fails. Several that hang take no longer than one.
+	Later bool
 }
 
 // Open opens every partition's store, without asking any of them anything but the
@@ -79,17 +61,16 @@ func Open(ctx context.Context, conf *imapconf.File, o Options) ([]partitions.Con
 	if err != nil {
 		return nil, nil, err
 	}
-	o.CredentialsFile = conf.String("backup_credentials_file")
-	if o.Hang == 0 {
-		o.Hang = min(conf.Duration("backup_outage_wait"), hangs)
+	o = o.from(conf)
+	names = slices.DeleteFunc(names, func(name string) bool { return o.Only != nil && !o.Only(at[name]) })
+	if o.Later {
+		parts, open := openLater(ctx, conf, names, at, o)
+		return parts, open, nil
 	}
 	var out []partitions.Config
 	var open closers
 	var failed error
 	for _, name := range names {
-		if o.Only != nil && !o.Only(at[name]) {
-			continue
-		}
 		p, c, err := OpenOne(ctx, name, at[name], o)
 		if err != nil {
 			err = conf.Errorf(prefix+name, "%v", err)
@@ -109,11 +90,41 @@ func Open(ctx context.Context, conf *imapconf.File, o Options) ([]partitions.Con
 	return out, open, nil
 }
 
+// from takes on what the configuration says for all stores.
+func (o Options) from(conf *imapconf.File) Options {
+	o.CredentialsFile = conf.String("backup_credentials_file")
+	if o.Hang == 0 {
+		o.Hang = min(conf.Duration("backup_outage_wait"), hangs)
+	}
+	return o
+}
+
+// openLater opens all of them at once, each now or as soon as it can be.
+func openLater(ctx context.Context, conf *imapconf.File, names []string, at map[string]objstore.Location, o Options) ([]partitions.Config, closers) {
+	out, open := make([]partitions.Config, len(names)), make(closers, len(names))
+	var all sync.WaitGroup
+	for i, name := range names {
+		all.Go(func() {
+			s := newLater(ctx, func(ctx context.Context) (objstore.Store, error) {
+				s, err := openStore(ctx, name, at[name], o)
+				if err != nil {
+					return nil, conf.Errorf(prefix+name, "%w", err)
+				}
+				return s, nil
+			})
+			if _, err := s.get(ctx); err != nil && o.Logger != nil {
+				o.Logger.Error("a partition cannot be opened: it is tried again, the others are served", "partition", name, "err", err)
+			}
+			open[i] = s
+			out[i] = partitions.Config{Name: name, Location: at[name].String(), Store: decorate(s, name, at[name], o)}
+		})
+	}
+	all.Wait()
+	return out, open
+}
+
 // OpenOne opens a store, which imapd.conf need not name, as a partition of this name.
 func OpenOne(ctx context.Context, name string, l objstore.Location, o Options) (partitions.Config, io.Closer, error) {
-	if o.Patience == 0 {
-		o.Patience = 5 * time.Second
-	}
 	s, err := openStore(ctx, name, l, o)
 	if err != nil {
 		return partitions.Config{}, nil, err
@@ -147,6 +158,9 @@ func decorate(s objstore.Store, name string, l objstore.Location, o Options) obj
 		s = observe.New(s, o.Metrics.Hooks(name))
 	}
 	s = limit.New(prefixed.New(s, l.Prefix), limit.Options{Requests: o.Requests})
+	if o.Patience == 0 {
+		o.Patience = 5 * time.Second
+	}
 	return retry.New(s, retry.Options{MaxElapsed: o.Patience, Notify: func(err error, pause time.Duration) {
 		if o.Logger != nil {
 			o.Logger.Warn("the store did not answer as it should; trying again", "partition", name, "pause", pause.Round(time.Millisecond).String(), "err", err)

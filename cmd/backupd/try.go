@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"backupd/cmd/internal/stores"
+	"backupd/internal/imapconf"
+)
+
+// try finds out whether a new process could begin with what conf changes: partitions,
+// the place of the index, sockets. master starts the next process in any case, and closes
+// the service's socket when five of them have failed.
+func try(ctx context.Context, was, conf *imapconf.File) error {
+	errs := []error{stores.Try(ctx, was, conf)}
+	for option, check := range map[string]func(string) error{
+		"backup_index_path":     tryIndex,
+		"backup_control_socket": tryDirectory,
+		"backup_metrics_listen": tryListen,
+	} {
+		value := conf.String(option)
+		if value == was.String(option) {
+			continue
+		}
+		if err := check(value); err != nil {
+			errs = append(errs, conf.Errorf(option, "%w", err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// tryIndex looks for a place in which the index can be made, and the files beside it.
+func tryIndex(path string) error {
+	if err := tryDirectory(path); err != nil {
+		return err
+	}
+	if err := unix.Access(path, unix.R_OK|unix.W_OK|unix.X_OK); err != nil && !errors.Is(err, unix.ENOENT) {
+		return &os.PathError{Op: "access", Path: path, Err: err}
+	}
+	return nil
+}
+
+// tryDirectory makes the directory of a file and looks whether one can be made in it.
+func tryDirectory(path string) error {
+	dir := filepath.Dir(filepath.Clean(path))
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
+		return &os.PathError{Op: "access", Path: dir, Err: err}
+	}
+	return nil
+}
+
+func tryListen(at string) error {
+	if at == "" {
+		return nil
+	}
+	if filepath.IsAbs(at) {
+		return tryDirectory(at)
+	}
+	l, err := net.Listen("tcp", at)
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	return l.Close()
+}

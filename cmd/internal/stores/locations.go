@@ -1,0 +1,56 @@
+package stores
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"backupd/internal/imapconf"
+	"backupd/objstore"
+)
+
+// Locations are the configured partitions and where they lie; the error names file,
+// line and option of every value that is not a location, or is another partition's.
+func Locations(conf *imapconf.File) (names []string, at map[string]objstore.Location, err error) {
+	at = map[string]objstore.Location{}
+	first := map[string]string{} // option by place
+	var errs []error
+	for _, key := range conf.Keys(prefix) {
+		value, _ := conf.Lookup(key)
+		l, err := objstore.ParseLocation(value)
+		if err != nil {
+			errs = append(errs, conf.Errorf(key, "%v", err))
+			continue
+		}
+		if other := first[place(l)]; other != "" {
+			errs = append(errs, conf.Errorf(key, "it is the same place as %s: two partitions cannot share one", other))
+			continue
+		}
+		first[place(l)] = key
+		name := strings.TrimPrefix(key, prefix)
+		names = append(names, name)
+		at[name] = l
+	}
+	if len(names) == 0 && len(errs) == 0 {
+		errs = append(errs, fmt.Errorf("%s: no %sNAME is set: say where backups go, as in %sdefault: /var/spool/backup", conf.Path(), prefix, prefix))
+	}
+	return names, at, errors.Join(errs...)
+}
+
+// place is equal for locations that are the same place, whatever driver, profile or
+// options they are reached with. What it cannot see has the same repository.json, which
+// partitions finds out.
+func place(l objstore.Location) string {
+	if l.Scheme == objstore.Dir {
+		if real, err := filepath.EvalSymlinks(l.Path); err == nil {
+			return real
+		}
+		return l.Path
+	}
+	endpoint := l.Endpoint
+	if _, host, ok := strings.Cut(endpoint, "://"); ok {
+		endpoint = host
+	}
+	return "//" + endpoint + "/" + l.Bucket + "/" + l.Prefix
+}

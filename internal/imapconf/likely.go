@@ -1,0 +1,79 @@
+package imapconf
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// misspelt warns of keys that look like options of ours and are none. Cyrus tolerates
+// unknown options, and so do we: they may be another program's.
+func (f *File) misspelt() {
+	for _, key := range slices.Sorted(maps.Keys(f.other)) {
+		name := key
+		if f.service != "" {
+			name = strings.TrimPrefix(key, f.service+"_")
+		}
+		ours := strings.HasPrefix(name, "backup") && !strings.HasPrefix(name, "backupd_")
+		if f.ofFamily(name) || name != key && !ours {
+			continue
+		}
+		likely, edits := f.likely(name)
+		switch {
+		case edits <= max(2, len(name)/5):
+			f.warnings = append(f.warnings, fmt.Sprintf("%s: %s is not an option: is %s meant?", f.other[key].Origin, key, likely))
+		case ours:
+			f.warnings = append(f.warnings, fmt.Sprintf("%s: %s is not an option that backupd knows", f.other[key].Origin, key))
+		}
+	}
+}
+
+// ofFamily says that the name is of an option of which there may be many.
+func (f *File) ofFamily(name string) bool {
+	for _, o := range f.options {
+		if o.Family && len(name) > len(o.Name) && strings.HasPrefix(name, o.Name) {
+			return true
+		}
+	}
+	return false
+}
+
+// likely is the option of ours that is nearest to name, and how many edits away it is.
+func (f *File) likely(name string) (option string, edits int) {
+	edits = len(name) + 1
+	for _, o := range Options() {
+		if !strings.HasPrefix(o.Name, "backup") {
+			continue
+		}
+		candidate := o.Name
+		if o.Family { // what follows the last sign is the NAME
+			candidate += name[strings.LastIndexAny(name, "-_")+1:]
+		}
+		if n := distance(name, candidate); n < edits {
+			option, edits = candidate, n
+		}
+	}
+	return option, edits
+}
+
+// distance is Levenshtein's: the least number of letters to insert, delete and replace.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			replace := diagonal
+			if a[i] != b[j] {
+				replace++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(replace, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}

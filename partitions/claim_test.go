@@ -1,0 +1,54 @@
+package partitions_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"backupd/index"
+	"backupd/partitions"
+	"backupd/replication/cyrus"
+)
+
+// Two names for one repository: one of them works, the other is refused by both names.
+func TestOneRepositoryHasOnePartition(t *testing.T) {
+	store := newStore()
+	x, err := index.Open(t.TempDir(), index.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.Close()
+	set, err := partitions.Open(partitions.Options{
+		Partitions: []partitions.Config{{Name: "one", Location: "/a", Store: store}},
+		Index:      x,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := set.Create(t.Context(), partitions.UserName("anne")); err != nil {
+		t.Fatal(err)
+	}
+	if err := set.Close(); err != nil {
+		t.Fatal(err)
+	}
+	set, err = partitions.Open(partitions.Options{
+		Partitions: []partitions.Config{{Name: "one", Location: "/a", Store: store}, {Name: "two", Location: "/b", Store: store}},
+		Index:      x,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer set.Close()
+	_, err = set.Create(t.Context(), partitions.UserName("bert"))
+	if err == nil || !strings.Contains(err.Error(), "one") || !strings.Contains(err.Error(), "two") {
+		t.Fatalf("a backup is made although two partitions are one repository: %v", err)
+	}
+	s := set.NewSession(partitions.Who{Connection: "c", Client: "test"})
+	defer s.Close()
+	if err := s.ApplySub(t.Context(), "bert", "user.bert", true); !errors.Is(err, cyrus.ErrUnavailable) {
+		t.Errorf("its client hears %v", err)
+	}
+	if len(set.Troubles()) != 1 || set.Troubles()[0].Kind != "shared" {
+		t.Errorf("troubles: %+v", set.Troubles())
+	}
+}
