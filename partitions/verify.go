@@ -63,7 +63,7 @@ type verifier struct {
 	v     Verification
 	store objstore.Store
 	done  Verified
-	seen  map[string]bool // blocks that were read, by hash
+	seen  map[string]bool // blocks that were read, by object and hash
 	told  map[string]bool // problems, by text
 
 	blocks map[string]bool // objects in records/: whether they are sound
@@ -330,6 +330,7 @@ func (c *chain) read(n uint64) (*history.Mem, error) {
 	bad := false
 	err = m.CheckBlocks(w.ctx, w.seen, func(object string, err error) {
 		bad = true
+		w.blocks[object] = false // for every other checkpoint that names it
 		w.problem(Problem{Object: object, Text: err.Error()})
 	})
 	// A sound block in a damaged object will not be there for long.

@@ -70,13 +70,15 @@ func (m *Mem) sealedState() ([]byte, error) {
 }
 
 // CheckBlocks reads every block that lies in the store and compares it with its hash.
-// Those in seen are passed over, the others are added. bad is told of each that is damaged.
+// Those in seen are left out, the others are added: by their places, for a block can be
+// sound in one object and damaged in another. bad is called for each that is damaged.
 func (m *Mem) CheckBlocks(ctx context.Context, seen map[string]bool, bad func(object string, err error)) error {
 	check := func(kind string, ref BlockRef) error {
-		if ref.Object == "" || seen[ref.SHA256] {
+		at := ref.Object + " " + ref.SHA256
+		if ref.Object == "" || seen[at] {
 			return nil
 		}
-		seen[ref.SHA256] = true
+		seen[at] = true
 		_, err := m.source.read(ctx, kind, ref)
 		if err != nil && IsDamage(err) {
 			bad(ref.Object, err)

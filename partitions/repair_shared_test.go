@@ -1,0 +1,48 @@
+package partitions_test
+
+import (
+	"testing"
+
+	"backupd/partitions"
+	"backupd/partitions/history"
+)
+
+// Two checkpoints share a block, and another object with blocks is copied over it: a sound
+// container, without that block. Both checkpoints are made again.
+func TestRepairBlocksThatCheckpointsShare(t *testing.T) {
+	t.Parallel()
+	store := withRepository(t)
+	h := newHostWith(t, func(o *partitions.Options) { o.InlineLimit, o.NoCheckpoints = 1, true }, store)
+	boxes := []*source{newSource("user.anne"), newSource("user.anne.Other")}
+	for i, b := range boxes {
+		b.deliver(mail(i, 300))
+		h.sync("anne", boxes[:i+1]...)
+		m := load(t, store, "user/anne")
+		if _, err := m.WriteCheckpoint(t.Context(), h.opt.Pack); err != nil {
+			t.Fatal(err)
+		}
+		m.Close()
+	}
+	keys := store.Keys(history.RecordsPrefix("user/anne"))
+	if len(keys) != 2 {
+		t.Fatalf("%q, want an object with blocks for each checkpoint", keys)
+	}
+	store.Copy(keys[1], keys[0])
+	f, err := partitions.FindPath(t.Context(), partitions.Config{Name: "p0", Store: store}, "user/anne")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.Repair(t.Context(), partitions.Repairing{Problem: func(partitions.Problem) {}, Report: func(r partitions.Repair) {
+		if r.Outcome != partitions.Repaired {
+			t.Error(r)
+		}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.Verify(t.Context(), partitions.Verification{Report: func(p partitions.Problem) { t.Error(p) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkBucket(t, store, "user/anne", boxes...)
+}
