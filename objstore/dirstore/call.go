@@ -69,22 +69,7 @@ func run[T any](ctx context.Context, s *Store, op, key string, drop func(T), fn 
 	}
 	c, cancel := newCall(ctx, s)
 	defer cancel()
-	type result struct {
-		v   T
-		err error
-	}
-	done := make(chan result)
-	go func() {
-		v, err := fn(c)
-		select {
-		case done <- result{v, err}:
-		case <-c.ctx.Done():
-			if err == nil && drop != nil {
-				drop(v)
-			}
-		}
-		s.leave(c)
-	}()
+	done := begin(c, drop, fn)
 	for seen := int64(0); ; {
 		select {
 		case r := <-done:
@@ -102,6 +87,28 @@ func run[T any](ctx context.Context, s *Store, op, key string, drop func(T), fn 
 		c.abandon(cancel)
 		return none, failed(op, key, time.Time{}, s.giveUp(c, wait))
 	}
+}
+
+type result[T any] struct {
+	v   T
+	err error
+}
+
+// begin runs fn in a goroutine, which sends the result while the caller waits.
+func begin[T any](c *call, drop func(T), fn func(c *call) (T, error)) <-chan result[T] {
+	done := make(chan result[T])
+	go func() {
+		defer c.s.leave(c)
+		v, err := fn(c)
+		select {
+		case done <- result[T]{v, err}:
+		case <-c.ctx.Done():
+			if err == nil && drop != nil {
+				drop(v)
+			}
+		}
+	}()
+	return done
 }
 
 func newCall(ctx context.Context, s *Store) (*call, context.CancelFunc) {

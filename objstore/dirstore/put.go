@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -14,8 +13,6 @@ import (
 
 	"backupd/objstore"
 )
-
-const tempPattern = "put-*"
 
 var errBelow = fmt.Errorf("%w: other keys lie below it", objstore.ErrKey)
 
@@ -56,26 +53,6 @@ func (s *Store) put(c *call, key string, body objstore.Body, opt objstore.PutOpt
 	return info, err
 }
 
-func (s *Store) createTemp(c *call) (temp *os.File, err error) {
-	err = c.do("create", s.path(hidden), func() (err error) {
-		temp, err = os.CreateTemp(s.path(hidden), tempPattern) // 0600
-		return err
-	})
-	if absent(err) {
-		err = s.missing(c)
-	}
-	return temp, err
-}
-
-// closeTemp closes the file, and removes its first name. That this fails is no error of
-// a put, whose outcome is decided: sweep finds what stays.
-func (s *Store) closeTemp(c *call, temp *os.File, remove bool) error {
-	if remove {
-		_ = c.always("unlink", temp.Name(), func() error { return os.Remove(temp.Name()) })
-	}
-	return c.always("close", temp.Name(), temp.Close)
-}
-
 // taken makes the object durable that has the key: ErrExist says that it is there, and
 // for bytes that are the same, or for a put that took effect unseen, that is success.
 func (s *Store) taken(c *call, key string, now time.Time, exist error) error {
@@ -108,42 +85,6 @@ func (s *Store) place(c *call, temp *os.File, key string, body objstore.Body, op
 	}
 	s.know(key, st)
 	return fileInfo(st, key), nil
-}
-
-// fill copies the body by way of a buffer of its own: a call that was given up must not
-// write what the caller's memory holds by then.
-func fill(c *call, temp *os.File, body objstore.Body) error {
-	size := body.Size()
-	buf := make([]byte, min(size, readAtMost))
-	for off := int64(0); off < size; {
-		part := buf[:min(int64(len(buf)), size-off)]
-		n, err := c.readBody(func() (int, error) { return body.ReadAt(part, off) })
-		if n < len(part) {
-			if err == nil || err == io.EOF {
-				err = io.ErrUnexpectedEOF
-			}
-			return fmt.Errorf("body: %w", err)
-		}
-		if _, err := (stepWriter{c, temp}).Write(part); err != nil {
-			return err
-		}
-		off += int64(n)
-	}
-	return nil
-}
-
-// stepWriter writes to a file by the call's system calls.
-type stepWriter struct {
-	c *call
-	f *os.File
-}
-
-func (w stepWriter) Write(p []byte) (n int, err error) {
-	err = w.c.do("write", w.f.Name(), func() (err error) {
-		n, err = w.f.Write(p)
-		return err
-	})
-	return n, err
 }
 
 // name gives the file its key, and makes the directories that are missing.
@@ -223,46 +164,4 @@ func replace(c *call, temp *os.File, target, key string, opt objstore.PutOptions
 		}
 	}
 	return c.do("rename", target, func() error { return os.Rename(temp.Name(), target) })
-}
-
-// Delete removes the file. Directories stay: removing them would race with puts. An
-// object that is absent may be one whose removal was not synced: so that is done.
-func (s *Store) Delete(ctx context.Context, key string) error {
-	_, err := run(ctx, s, "delete", key, nil, func(c *call) (struct{}, error) {
-		now := s.now(c)
-		err := s.delete(c, key)
-		if err != nil {
-			err = failed("delete", key, now, err)
-		}
-		return struct{}{}, err
-	})
-	return err
-}
-
-func (s *Store) delete(c *call, key string) error {
-	if err := s.check(c.ctx, key); err != nil {
-		return err
-	}
-	if s.clock == "" {
-		return objstore.ErrDenied
-	}
-	path := s.path(key)
-	err := s.syncAfter(c, filepath.Dir(path), func() error {
-		return s.lock.with(c, func() error {
-			err := c.do("unlink", path, func() error { return unix.Unlink(path) })
-			if errors.Is(err, unix.ENOENT) {
-				return nil
-			}
-			return err
-		})
-	})
-	if errors.Is(err, unix.EISDIR) {
-		return nil
-	}
-	if absent(err) {
-		if err = s.missing(c); errors.Is(err, objstore.ErrNotExist) {
-			return nil
-		}
-	}
-	return err
 }

@@ -1,0 +1,53 @@
+package dirstore
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"backupd/objstore"
+)
+
+// Delete removes the file. Directories stay: removing them would race with puts. An
+// object that is absent may be one whose removal was not synced: so that is done.
+func (s *Store) Delete(ctx context.Context, key string) error {
+	_, err := run(ctx, s, "delete", key, nil, func(c *call) (struct{}, error) {
+		now := s.now(c)
+		err := s.delete(c, key)
+		if err != nil {
+			err = failed("delete", key, now, err)
+		}
+		return struct{}{}, err
+	})
+	return err
+}
+
+func (s *Store) delete(c *call, key string) error {
+	if err := s.check(c.ctx, key); err != nil {
+		return err
+	}
+	if s.clock == "" {
+		return objstore.ErrDenied
+	}
+	path := s.path(key)
+	err := s.syncAfter(c, filepath.Dir(path), func() error {
+		return s.lock.with(c, func() error {
+			err := c.do("unlink", path, func() error { return unix.Unlink(path) })
+			if errors.Is(err, unix.ENOENT) {
+				return nil
+			}
+			return err
+		})
+	})
+	if errors.Is(err, unix.EISDIR) {
+		return nil
+	}
+	if absent(err) {
+		if err = s.missing(c); errors.Is(err, objstore.ErrNotExist) {
+			return nil
+		}
+	}
+	return err
+}
