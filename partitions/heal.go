@@ -51,6 +51,7 @@ type healer struct {
 	x     *Session // stages what is copied
 	after index.Key
 	log   logPlaces
+	alone bool // another partition could not be asked: the source is
 }
 
 const (

@@ -44,7 +44,7 @@ func (h *healer) copyOf(ctx context.Context, m *history.MessageState) (*found, e
 		}
 		return err
 	})
-	if is != nil || err != nil || h.part.private() {
+	if is != nil || err != nil || h.alone || h.part.private() {
 		return is, err
 	}
 	// Another partition is asked once: what it cannot give now, the source has, too.
@@ -55,7 +55,8 @@ func (h *healer) copyOf(ctx context.Context, m *history.MessageState) (*found, e
 	case err != nil && ctx.Err() != nil:
 		return nil, err
 	case err != nil && !errors.Is(err, errBodyLost):
-		h.b.set.log.Warn("a lost message is in another partition, and cannot be read there now", "backup", h.b.path, "guid", m.GUID.String(), "err", err)
+		h.alone = true
+		h.b.set.log.Warn("another partition has lost messages of this one, and cannot be read now: the source is asked for them", "backup", h.b.path, "guid", m.GUID.String(), "err", err)
 	}
 	return nil, nil
 }

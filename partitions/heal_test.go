@@ -2,6 +2,7 @@ package partitions_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -147,6 +148,39 @@ func TestLostIsTakenFromAnotherPartition(t *testing.T) {
 	if n := mailboxResyncs(t, stores[0], "user/"+users[0]); n != 0 {
 		t.Errorf("%d resync events, want none", n)
 	}
+}
+
+// Another partition has a copy, and does not answer: the source is asked at once.
+func TestLostWhileTheOtherPartitionIsUnavailable(t *testing.T) {
+	stores := []*memstore.Store{withRepository(t), withRepository(t)}
+	var ahead time.Duration
+	h := later(t, &ahead, stores...)
+	users := usersOf(t, h, stores)
+	one, two := bring(users[0], 100, 21), bring(users[1], 100, 21)
+	h.sync(users[0], one.small, one.large)
+	h.sync(users[1], two.small, two.large)
+	ahead = time.Hour
+	for _, k := range packsOf(t, stores[0]) {
+		stores[0].Lose(k)
+	}
+	c := h.client()
+	if err := c.fetch(one.large, one.large.records[0]); err == nil {
+		t.Error("a lost message can be read")
+	}
+	c.s.Close()
+	refused := 0
+	stores[1].SetFaults(func(op, key string) error {
+		if op == "get" && strings.HasPrefix(key, "packs/") {
+			refused++
+			return memstore.ErrInjected
+		}
+		return nil
+	}, nil)
+	sameGUIDs(t, "after the loss", h.syncUntil(users[0], one.small, one.large), one.large.records...)
+	if refused == 0 || refused > 3 {
+		t.Errorf("the other partition was asked %d times, want once", refused)
+	}
+	h.healthy(stores[0], users[0], one.small, one.large)
 }
 
 // The object comes back before the loss is written down: nothing is lost.
