@@ -136,6 +136,8 @@ func TestPackGoneUnseen(t *testing.T) {
 	onEach(t, func(t *testing.T, s *site) {
 		s.mustPush("anne", "", "gen:25:50000:1")
 		s.losePacks()
+		s.newIndex() // and the new one does not know of the loss
+		s.bring("anne", "", "gen:25:50000:1")
 		s.bring("anne", "Z", "gen:25:50000:1")
 		s.bring("anne", "", "gen:25:50000:1")
 		s.mustVerify("anne")
