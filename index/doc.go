@@ -27,6 +27,7 @@
 //	G <p> <guid>                          a message that lies in packs: size, chunks (binary)
 //	C <p> <chunk>                         where a chunk lies: pack, entry, frames (binary)
 //	L <p> <object>                        an object is gone, or cannot be read at all: how (one byte)
+//	L <p> <chunk>                         there is a key of the next kind for the chunk (one byte)
 //	L <p> <chunk> <object>                a chunk cannot be read where it lay in an object: how (one byte)
 //	l <p>                                 how many losses were found, and when the partition was last distrusted (JSON)
 //

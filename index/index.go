@@ -217,7 +217,7 @@ func (x *Index) DropPartition(partition string) error {
 
 // DropLosses removes what is known to be lost of a partition.
 func (x *Index) DropLosses(partition string) error {
-	return x.dropPrefix(LostChunkPrefix(partition, nil))
+	return x.dropPrefix(LostKey(partition, nil))
 }
 
 // dropPrefix deletes key by key in bounded transactions: Badger's DropPrefix stops all writes.

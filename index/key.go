@@ -133,17 +133,15 @@ func ChunkKey(partition string, chunk []byte) Key {
 }
 
 // LostKey says that an object of a partition is gone, or cannot be read at all. object
-// is the hash of a pack, for any other object the SHA-256 of its key.
-func LostKey(partition string, object []byte) Key { return LostChunkPrefix(partition, object) }
-
-// LostChunkPrefix begins the LostChunkKeys of a chunk.
-func LostChunkPrefix(partition string, chunk []byte) Key {
-	return append(Key(string(rune(prefixLost))+partition+"\x00"), chunk...)
+// is the hash of a pack, for any other object the SHA-256 of its key. Under the hash of a
+// chunk it says that there is a LostChunkKey of it.
+func LostKey(partition string, object []byte) Key {
+	return append(Key(string(rune(prefixLost))+partition+"\x00"), object...)
 }
 
 // LostChunkKey says that a chunk cannot be read where it lay in an object.
 func LostChunkKey(partition string, chunk, object []byte) Key {
-	return append(LostChunkPrefix(partition, chunk), object...)
+	return append(LostKey(partition, chunk), object...)
 }
 
 // LossesKey is where the count of a partition's losses stands.

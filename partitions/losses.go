@@ -36,6 +36,7 @@ type lossCount struct {
 const (
 	lossAbsent  = 'a' // the object does not exist; its chunks are lost as long as that is so
 	lossDamaged = 'd' // it exists, and cannot be read
+	lossOfChunk = 'c' // the key is of a chunk: there is an index.LostChunkKey of it
 )
 
 // loss is an object, or a chunk in it, that cannot be read.
@@ -108,6 +109,12 @@ func (p *Partition) noteLost(list []loss, count bool) (added int, err error) {
 			if err := t.Set(k, []byte{l.how}); err != nil {
 				return err
 			}
+			if l.chunk == nil {
+				continue
+			}
+			if err := t.Set(index.LostKey(p.name, l.chunk[:]), []byte{lossOfChunk}); err != nil {
+				return err
+			}
 		}
 		if added == 0 {
 			return nil
@@ -177,10 +184,7 @@ func (p *Partition) lost(t *index.Txn, c history.ChunkID, object [32]byte) (bool
 // wasLost says whether a chunk was lost in some place, wherever it lies by now: a log may
 // name that place alone.
 func (p *Partition) wasLost(t *index.Txn, c history.ChunkID) (bool, error) {
-	for _, err := range t.Keys(index.LostChunkPrefix(p.name, c[:]), nil, 1) {
-		return err == nil, err
-	}
-	return false, nil
+	return t.Has(index.LostKey(p.name, c[:]))
 }
 
 // noteDependent keeps in mind that a chunk lay in an object that is lost as a whole.
@@ -189,5 +193,8 @@ func (p *Partition) noteDependent(t *index.Txn, c history.ChunkID, object [32]by
 	if has, err := t.Has(k); has || err != nil {
 		return err
 	}
-	return t.Set(k, []byte{lossAbsent})
+	if err := t.Set(k, []byte{lossAbsent}); err != nil {
+		return err
+	}
+	return t.Set(index.LostKey(p.name, c[:]), []byte{lossOfChunk})
 }
