@@ -15,11 +15,10 @@ import (
 type illness struct {
 	what   string
 	users  map[*soakUser]bool // whom it touches
-	part   *soakPart
-	packs  bool      // it is packs that are damaged: what lies in them can be referred to by others
-	older  bool      // the bucket is as it was before: nothing in it tells that it is older
-	closed *soakPart // its repository.json is damaged
-	admin  []func()  // what an administrator puts back
+	packs  bool               // it is packs that are damaged: what lies in them can be referred to by others
+	older  bool               // the bucket is as it was before: nothing in it tells that it is older
+	closed *soakPart          // its repository.json is damaged
+	admin  []func()           // what an administrator puts back
 }
 
 // sick says whether damage touches the user.
@@ -196,7 +195,8 @@ func (w *soak) after(p *soakPart, key string) (string, bool) {
 // fallIll finds out whom the damage touches: those of whose objects some have changed, and
 // those of whom verify reports damage. What a user has lost, verify must report.
 func (w *soak) fallIll(i *illness, p *soakPart, before memstore.Snapshot, homes map[*soakUser]int) error {
-	i.users, i.part = map[*soakUser]bool{}, p
+	i.users = map[*soakUser]bool{}
+	p.lacks = p.lacks || i.packs
 	w.ill = i
 	changed := p.store.Changed(before)
 	for _, u := range w.users {

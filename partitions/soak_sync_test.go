@@ -94,7 +94,7 @@ func (w *soak) excused(u *soakUser, h *soakHost, err error) bool {
 		return true
 	}
 	at := w.home(u)
-	if w.ill != nil && w.ill.packs && (at < 0 || w.parts[at] == w.ill.part) && errors.Is(err, cyrus.ErrLocked) {
+	if errors.Is(err, cyrus.ErrLocked) && !errors.Is(err, cyrus.ErrUnavailable) && (at < 0 || w.parts[at].lacks) {
 		return true // it was said to be held, and is not: that is noticed before it is committed
 	}
 	for i, trouble := range h.trouble {

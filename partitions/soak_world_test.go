@@ -48,6 +48,7 @@ type soakPart struct {
 	store *memstore.Store
 	off   atomic.Int64 // nanoseconds by which its clock is wrong
 	past  []memstore.Snapshot
+	lacks bool // packs were lost, and a host may believe that they are there
 }
 
 // config is how tools see the bucket: nothing is wrong on their way to it.
