@@ -43,6 +43,9 @@ func isCommit(key string) bool { return strings.Contains(key, "/log/") }
 
 // snapshot remembers what the buckets hold, for a rollback.
 func (w *soak) snapshot() {
+	if w.ill != nil {
+		return // a rollback to it would be two kinds of damage
+	}
 	for _, p := range w.parts {
 		p.past = append(p.past, p.store.Snapshot())
 		if len(p.past) > 4 {

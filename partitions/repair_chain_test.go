@@ -1,0 +1,63 @@
+package partitions_test
+
+import (
+	"testing"
+
+	"backupd/partitions"
+	"backupd/partitions/history"
+)
+
+// One commit of a log is of another history: the bucket was restored, and newer objects were
+// kept. Every object is sound. The log records that the chain is broken, and goes on.
+func TestRepairBrokenChain(t *testing.T) {
+	t.Parallel()
+	store := withRepository(t)
+	h := newHostWith(t, func(o *partitions.Options) { o.NoCheckpoints = true }, store)
+	box := newSource("user.anne")
+	for i := range 3 {
+		box.deliver(mail(i, 300))
+		h.sync("anne", box)
+	}
+	then, other := store.Snapshot(), box.clone()
+	other.deliver(mail(50, 300))
+	newHost(t, store).sync("anne", other)
+	otherHistory := store.Snapshot()
+	store.Rollback(then, "", false)
+	h.removeIndex()
+	for i := range 3 {
+		box.deliver(mail(10+i, 300))
+		h.sync("anne", box)
+	}
+	m := load(t, store, "user/anne")
+	defer m.Close()
+	if _, err := m.WriteCheckpoint(t.Context(), h.opt.Pack); err != nil {
+		t.Fatal(err)
+	}
+	store.Rollback(otherHistory, history.LogKey("user/anne", 4), true)
+	f, err := partitions.FindPath(t.Context(), partitions.Config{Name: "p0", Store: store}, "user/anne")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	_, err = f.Repair(t.Context(), partitions.Repairing{
+		Problem: func(partitions.Problem) { found++ },
+		Report: func(r partitions.Repair) {
+			if r.Outcome == partitions.Unchanged {
+				t.Error(r)
+			}
+		},
+	})
+	if err != nil || found == 0 {
+		t.Fatalf("%d problems were found, %v", found, err)
+	}
+	h.sync("anne", box)
+	_, err = f.Verify(t.Context(), partitions.Verification{Report: func(p partitions.Problem) {
+		if !p.Lost && !p.Missing {
+			t.Error(p)
+		}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkBucket(t, store, "user/anne", box)
+}
