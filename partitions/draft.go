@@ -185,6 +185,8 @@ func (d *draft) message(ctx context.Context, f *finder, r *cyrus.Record, old *hi
 		return d.tell(ctx, history.Message{GUID: r.GUID, Size: m.size, Chunks: m.chunks}, m.staged)
 	case r.Expunged():
 		return nil // its file is gone at the source, too
+	case m == nil && d.u.x.staging.failed != nil:
+		return fmt.Errorf("message %s: %w: %w: %w", r.GUID, errLost, cyrus.ErrLocked, d.u.x.staging.failed)
 	case m != nil && m.lost:
 		return d.lost(r, old)
 	case m != nil && d.u.x.unreadable == 0 && !d.u.complete:

@@ -116,6 +116,17 @@ func (x *Session) trouble(err error) (troubleKey, bool) {
 	return k, k.kind != ""
 }
 
+// metStore notes a trouble of a partition that background work has met; false when it
+// is none.
+func (s *Set) metStore(err error) bool {
+	at := (*storeError)(nil)
+	if !errors.As(err, &at) || at.kind() == "" || errors.Is(err, context.Canceled) {
+		return false
+	}
+	s.troubles.met(troubleKey{troubleScope{partition: at.p.name}, at.kind(), classOf(at.op)}, err)
+	return true
+}
+
 // ofClient says that the client is told by a refusal of its own what is wrong.
 func ofClient(err error) bool {
 	if sent := (*clientError)(nil); errors.As(err, &sent) {

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -211,7 +212,11 @@ func (p *openPack) put() {
 	}
 	if err != nil {
 		p.err = fmt.Errorf("put pack: %w", err)
-		pp.part.set.log.Error("a pack could not be stored: the mail in it will be asked for again",
+		level := slog.LevelError
+		if pp.part.set.metStore(err) {
+			level = slog.LevelInfo // it is logged at err, once for all packs
+		}
+		pp.part.set.log.Log(context.Background(), level, "a pack could not be stored: the mail in it will be asked for again",
 			"partition", pp.part.name, "pack", p.key, "err", err)
 	}
 	p.w, p.names = nil, nil

@@ -19,6 +19,7 @@ type staging struct {
 	msgs   map[cyrus.GUID]*stagedMessage
 	inline int64            // bytes of bodies held
 	packed []*stagedMessage // those in packs, oldest first
+	failed error            // why some that were sent in this unit of work could not be stored
 }
 
 // stagedMessage lies in body, or in packs of part.
@@ -45,7 +46,7 @@ func (g *staging) drop() {
 		g.forget(m)
 	}
 	clear(g.msgs)
-	g.packed = nil
+	g.packed, g.failed = nil, nil
 }
 
 // forget gives back the memory of a message.
@@ -128,6 +129,7 @@ func (g *staging) settle() error {
 func (g *staging) settleOne(m *stagedMessage) error {
 	for _, p := range m.packs {
 		if p.err != nil {
+			g.failed = p.err
 			g.forget(m)
 			return nil
 		}

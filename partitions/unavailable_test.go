@@ -463,6 +463,30 @@ func TestOthersFirst(t *testing.T) {
 	h.sync(users[1], newSource("user."+users[1]))
 }
 
+// Packs that are refused one after the other are one trouble.
+func TestRefusedPacksAreLoggedOnce(t *testing.T) {
+	log := newLines()
+	store := faultstore.New(newStore())
+	h := newHostWith(t, func(o *partitions.Options) {
+		shortWait(o)
+		o.Logger, o.PackSize, o.InlineLimit = slog.New(log), 64<<10, 1<<10
+	}, store)
+	h.sync("anne", newSource("user.anne"))
+	store.Add(faultstore.Fault{Before: faultstore.Denied, Match: func(op, _ string) bool { return op == "put" }})
+	box := newSource("user.anne")
+	for i := range 20 {
+		box.deliver(noise(uint64(i), 20<<10))
+	}
+	c := h.client()
+	if _, err := c.sync("anne", box); !errors.Is(err, cyrus.ErrUnavailable) {
+		t.Errorf("%v, want ErrUnavailable", err)
+	}
+	c.s.Close()
+	if got := log.take("ERROR"); len(got) != 1 || !strings.Contains(got[0], "kind=denied") {
+		t.Errorf("logged %q, want one line", got)
+	}
+}
+
 // A panic in a command concerns the backups of that session only; they are read again.
 func TestPanicIsUnavailable(t *testing.T) {
 	log := newLines()
