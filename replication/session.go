@@ -29,8 +29,9 @@ type Emit func(key string, v dlist.Value) error
 // Session is what the server asks of whoever keeps the data, one per connection,
 // called by one goroutine, one command at a time. A nil error from a method that
 // changes state means durable (design.md, promise 1). Errors that match a sentinel
-// of package cyrus become the client's answer; any other is logged and becomes
-// "NO Unknown error" or a closed connection.
+// of package cyrus become the client's answer (docs/errors.md); any other is logged and
+// becomes "NO Unknown error" or a closed connection. What matches cyrus.ErrUnavailable has
+// been logged by the Session.
 type Session interface {
 	GetUser(ctx context.Context, userid string, emit func(string, dlist.Value) error) error
 	GetMeta(ctx context.Context, userid string, emit func(string, dlist.Value) error) error
