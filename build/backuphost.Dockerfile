@@ -10,7 +10,7 @@ ARG GOPROXY
 ARG GOSUMDB
 WORKDIR /src
 COPY go.mod go.sum ./
-COPY third_party third_party/
+COPY internal/ristretto internal/ristretto/
 # what takes long to compile is compiled once, not at each change of ours
 RUN go mod download \
 	&& CGO_ENABLED=0 go build -trimpath github.com/aws/aws-sdk-go-v2/service/s3 github.com/aws/aws-sdk-go-v2/config \

@@ -12,7 +12,7 @@ import (
 )
 
 // files are the files of the index as far as they need room. The files that Badger maps
-// have their blocks from the beginning (third_party/ristretto). Besides, nothing is written
+// have their blocks from the beginning (internal/ristretto). Besides, nothing is written
 // unless a reserve is free, and a file that holds room is removed for Badger's last writes.
 type files struct {
 	dir     string
