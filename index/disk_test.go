@@ -132,7 +132,7 @@ func TestFullDisk(t *testing.T) {
 	for _, w := range writers {
 		running.Go(func() { w.run(stop) })
 	}
-	for round := range 5 {
+	for round := range 3 {
 		leave := int64(round%2) * (8 << 20)
 		before := writers[0].written.Load()
 		eventually(t, "some more writes", func() bool { return writers[0].written.Load() > before+20 })

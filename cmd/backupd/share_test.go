@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -234,6 +235,10 @@ func TestStoppedOwnerDoesNotKeepClientsFromBeingGreeted(t *testing.T) {
 	dial(t, g.services[1]).hello()
 	dial(t, g.services[2]).hello() // both have found the owner
 	g.children[0].Signal(syscall.SIGSTOP)
+	mastertest.Eventually(t, "it has stopped", func() bool { // one that still welcomes is waited for longer
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", g.children[0].PID))
+		return err == nil && strings.Contains(string(stat), ") T ")
+	})
 	c := dial(t, g.services[1])
 	if pid := c.hello(); pid != g.children[1].PID {
 		t.Errorf("greeted by %d", pid)
