@@ -16,6 +16,7 @@ type illness struct {
 	what   string
 	users  map[*soakUser]bool // whom it touches
 	packs  bool               // it is packs that are damaged: what lies in them can be referred to by others
+	hidden bool               // the bytes of a pack are wrong: who takes them over does not see it
 	older  bool               // the bucket is as it was before: nothing in it tells that it is older
 	closed *soakPart          // its repository.json is damaged
 	admin  []func()           // what an administrator puts back
@@ -120,7 +121,7 @@ func damaged(prefix string, match func(string) bool) func(*soak) error {
 		if w.one(3) {
 			key = keys[len(keys)-1-w.rng.IntN(min(3, len(keys)))] // the newest
 		}
-		i := &illness{older: w.newest(p, key), packs: prefix == "packs/"}
+		i := &illness{older: w.newest(p, key), packs: prefix == "packs/", hidden: prefix == "packs/"}
 		i.what = w.injure(p, key, keys)
 		for _, k := range p.store.Changed(before) {
 			if k == "repository.json" {
@@ -247,14 +248,17 @@ func (w *soak) heal() error {
 		}
 	}
 	for _, u := range slices.Clone(w.users) {
+		if !w.sick(u) {
+			if err := w.syncPatiently(u); err != nil {
+				return err
+			}
+			w.infect(u)
+		}
 		if w.sick(u) {
 			if err := w.healUser(u); err != nil {
 				return fmt.Errorf("healing of %s after %s: %w", u.name, ill.what, err)
 			}
 			continue
-		}
-		if err := w.sync(u); err != nil {
-			return err
 		}
 		if problems, err := w.verify(u); err != nil || len(problems) > 0 {
 			return fmt.Errorf("verify %s, whom nothing has touched: %w, %q", u.name, err, problems)

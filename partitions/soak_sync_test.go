@@ -30,11 +30,7 @@ func (w *soak) syncWith(u *soakUser, h *soakHost) error {
 	for id, b := range u.account.boxes {
 		u.acked[id] = b.clone()
 	}
-	if !w.sick(u) && w.infected(u) {
-		w.note("%s refers to damage that nobody knows of", u.name)
-		w.counts["infected"]++
-		w.ill.users[u], u.past = true, nil
-	}
+	w.infect(u)
 	if w.sick(u) {
 		return w.checkAdmitted(u)
 	}
@@ -71,10 +67,15 @@ func (w *soak) pushAll(u *soakUser, h *soakHost) (quiet bool, err error) {
 	return false, fmt.Errorf("%s is never up to date:\n%s", u.name, strings.Join(said, "\n"))
 }
 
-// infected says that a user has taken over what is damaged: a body in a pack whose bytes
+// infect notes that a user has taken over what is damaged: a body in a pack whose bytes
 // nobody has looked at since. verify reports it for this user, too.
-func (w *soak) infected(u *soakUser) bool {
-	return w.ill != nil && w.ill.packs && w.looksDamaged(u)
+func (w *soak) infect(u *soakUser) {
+	if w.ill == nil || !w.ill.hidden || w.sick(u) || !w.looksDamaged(u) {
+		return
+	}
+	w.note("%s refers to damage that nobody knows of", u.name)
+	w.counts["infected"]++
+	w.ill.users[u], u.past = true, nil
 }
 
 func (w *soak) clocksWrong(h *soakHost) bool {
