@@ -187,7 +187,7 @@ func (d *draft) message(ctx context.Context, f *finder, r *cyrus.Record, old *hi
 		return nil // its file is gone at the source, too
 	case m == nil && d.u.x.staging.failed != nil:
 		return fmt.Errorf("message %s: %w: %w: %w", r.GUID, errLost, cyrus.ErrLocked, d.u.x.staging.failed)
-	case m != nil && m.lost:
+	case m != nil && m.lost && (m.ours != nil || d.u.x.unreadable == 0):
 		return d.lost(r, old)
 	case m != nil && d.u.x.unreadable == 0 && !d.u.complete:
 		d.u.missing++ // known to be missing; a delta does not bring it

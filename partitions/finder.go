@@ -58,8 +58,14 @@ func (f *finder) find(g cyrus.GUID) (*found, error) {
 	if !ok {
 		return missing, nil
 	}
-	if live, err := f.part.allLive(f.t, f.dead, m.chunks); err != nil || !live {
-		return missing, err
+	live, err := f.part.allLive(f.t, f.dead, m.chunks)
+	switch {
+	case err != nil:
+		return nil, err
+	case !live && missing == nil:
+		return &found{size: m.size, missing: true, lost: true}, nil // perhaps since RESERVE said that it is held
+	case !live:
+		return missing, nil
 	}
 	return &found{size: m.size, chunks: m.chunks}, nil
 }
