@@ -68,7 +68,7 @@ func (u *mailboxUpdate) run(ctx context.Context, records iter.Seq2[*cyrus.Record
 	}
 	d := newDraft(u)
 	if err := d.gather(ctx, records); err != nil {
-		return err
+		return u.unknown(ctx, err)
 	}
 	if u.unchanged(d) {
 		u.report()
@@ -156,6 +156,20 @@ func (u *mailboxUpdate) goesBack() string {
 		}
 	}
 	return ""
+}
+
+// unknown is for a delta with a message that is not held and did not come: the client thinks
+// that it sent it before. What is here is of another time then, as when the source was set
+// back and has used the UIDs again. The mailbox is sent whole next time.
+func (u *mailboxUpdate) unknown(ctx context.Context, err error) error {
+	if !errors.Is(err, errUnknownMessage) || u.complete || u.was == nil || u.was.Resync != "" || u.x.past {
+		return err
+	}
+	reason := err.Error()
+	if err := u.resync(ctx, reason); err != nil {
+		return err
+	}
+	return fmt.Errorf("%s: the mailbox is asked for as a whole: %w", reason, cyrus.ErrLocked)
 }
 
 // resync notes in the log that the mailbox is not the source's. It is no longer

@@ -1,0 +1,32 @@
+package partitions_test
+
+import (
+	"errors"
+	"testing"
+
+	"backupd/replication/cyrus"
+)
+
+// The source was set back and has given a UID to another message, and the backup went back
+// to before that. The client does not send that message, for it believes the UID to be
+// here. It is deferred, and then sends the mailbox whole.
+func TestUIDOfAnotherMessage(t *testing.T) {
+	t.Parallel()
+	store := withRepository(t)
+	h := newHost(t, store)
+	box := newSource("user.anne")
+	box.deliver(mail(1, 500))
+	box.deliver(mail(2, 500))
+	h.sync("anne", box)
+	box.records, box.lastUID, box.modseq = box.records[:1], 1, box.modseq+1
+	box.deliver(mail(3, 500))
+	c := h.client()
+	defer c.s.Close()
+	if _, err := c.sync("anne", box); !errors.Is(err, cyrus.ErrLocked) || errors.Is(err, cyrus.ErrBadParameters) {
+		t.Fatalf("a message that is not here: %v, want LOCKED", err)
+	}
+	c.s.Restart(t.Context())
+	h.sync("anne", box)
+	h.expectSame("anne", box)
+	checkBucket(t, store, "user/anne", box)
+}
