@@ -34,7 +34,7 @@ func RepositoryKey(partition string) Key {
 	return Key(string(rune(prefixRepository)) + partition + "\x00")
 }
 
-// FindingKey is where it stands what this host found out about a partition's store.
+// FindingKey holds what this host found out about a partition's store.
 func FindingKey(partition string) Key {
 	return Key(string(rune(prefixFinding)) + partition + "\x00")
 }
@@ -144,7 +144,7 @@ func LostChunkKey(partition string, chunk, object []byte) Key {
 	return append(LostKey(partition, chunk), object...)
 }
 
-// LossesKey is where the count of a partition's losses stands.
+// LossesKey holds the count of a partition's losses.
 func LossesKey(partition string) Key {
 	return Key(string(rune(prefixLosses)) + partition + "\x00")
 }

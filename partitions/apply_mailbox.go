@@ -159,7 +159,7 @@ func (u *mailboxUpdate) goesBack() string {
 }
 
 // unknown is for a delta with a message that is not held and did not come: the client thinks
-// that it sent it before. What is here is of another time then, as when the source was set
+// that it sent it before. The state here is of another time then, as when the source was set
 // back and has used the UIDs again. The mailbox is sent whole next time.
 func (u *mailboxUpdate) unknown(ctx context.Context, err error) error {
 	if !errors.Is(err, errUnknownMessage) || u.complete || u.was == nil || u.was.Resync != "" || u.x.past {

@@ -25,7 +25,7 @@ func (p *Partition) watch() {
 	p.reading.recheck, p.reading.probe = p.storing.recheck, s.ask
 }
 
-// storeError is an error of a partition's store, or about what stands in the partition
+// storeError is an error of a partition's store, or about an object in the partition
 // for all of its backups.
 type storeError struct {
 	p   *Partition

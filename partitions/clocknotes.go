@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// clockNotes are what the log was told about the clocks: each state once, and its end.
+// clockNotes log the state of the clocks: each state once, and its end.
 type clockNotes struct {
 	odd     time.Time // when an answer was last not believed; zero = that is over
 	wrong   bool      // and that has lasted

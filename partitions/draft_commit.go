@@ -131,7 +131,7 @@ func (d *draft) places(ctx context.Context, bld *history.Builder, inline map[cyr
 	return err
 }
 
-// certain is Partition.certain. What was staged and depends on what is gone is forgotten.
+// certain is Partition.certain. Staged messages that depend on something lost are forgotten.
 func (d *draft) certain(ctx context.Context, places []history.Place) ([]history.Place, error) {
 	at, err := d.u.b.part.certain(ctx, places)
 	if err != nil {

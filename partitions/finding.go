@@ -21,7 +21,7 @@ type prober struct {
 	Software string `json:"software"`
 }
 
-// finding is what this host found out about a partition's store. It stands in the
+// finding is what this host found out about a partition's store. It is kept in the
 // index, since each host reaches a bucket in its own way: a gateway on the way of one
 // of them may drop the conditions.
 type finding struct {
@@ -50,7 +50,7 @@ func (p *Partition) prober() prober {
 }
 
 // capable makes sure that the partition's store can do what this configuration needs. r
-// is its repository.json, nil where there is none yet. What was found stands in the
+// is its repository.json, nil where there is none yet. The finding is kept in the
 // index; the store is tried again when the configuration or the program is another one,
 // and always when something was missing.
 func (p *Partition) capable(ctx context.Context, r *Repository) error {

@@ -144,7 +144,7 @@ func (c *client) fetch(box *source, r *cyrus.Record) error {
 	return nil
 }
 
-// usersOf are two users, of whom each lives in another partition.
+// usersOf are two users in different partitions.
 func usersOf(t *testing.T, h *host, stores []*memstore.Store) (users [2]string) {
 	t.Helper()
 	for i := range 100 {

@@ -89,7 +89,7 @@ func TestLostPackHeals(t *testing.T) {
 	}
 }
 
-// Exactly what is lost is asked for again, and nothing of other users.
+// Only lost messages are asked for again, and nothing of other users.
 func TestOnlyTheLostIsUploaded(t *testing.T) {
 	store := withRepository(t)
 	var ahead time.Duration

@@ -127,7 +127,7 @@ func (s *Set) metStore(err error) bool {
 	return true
 }
 
-// ofClient says that the client is told by a refusal of its own what is wrong.
+// ofClient says that the client understands the refusal.
 func ofClient(err error) bool {
 	if sent := (*clientError)(nil); errors.As(err, &sent) {
 		return true

@@ -143,7 +143,7 @@ func (p *Partition) outwaitLock(ctx context.Context, path string) (waited bool, 
 	return waited, err
 }
 
-// outwaited says that somebody has waited for this lock before, in vain.
+// outwaited says that somebody has waited for this lock before without success.
 func (p *Partition) outwaited(path string, l *lockFile) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

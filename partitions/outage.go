@@ -11,7 +11,7 @@ import (
 )
 
 // A partition that does not answer is waited for once, not once per user: whoever has
-// waited in vain gives up for all, and until an answer comes every further command on
+// waited without success gives up for all, and until an answer comes every further command on
 // this partition fails at once. Somebody asks again every few seconds.
 
 const (
@@ -33,7 +33,7 @@ type outage struct {
 	mu      sync.Mutex
 	err     error     // the last failure; nil: the last request was answered
 	since   time.Time // when the first of these failures was seen
-	open    bool      // somebody has waited in vain
+	open    bool      // somebody has waited without success
 	checked time.Time // when the last question was answered, or not
 	asking  chan struct{}
 	asked   time.Time // when asking began
@@ -101,7 +101,7 @@ func (o *outage) verdict(ctx context.Context) error {
 }
 
 // ask begins a question where one is due. It returns how long to wait, and for what;
-// nothing and 0 when the verdict stands.
+// nothing and 0 when the verdict still holds.
 func (o *outage) ask() (wait time.Duration, asking <-chan struct{}, may bool) {
 	const soon = 50 * time.Millisecond // not worth an error
 	o.mu.Lock()

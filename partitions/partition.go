@@ -40,7 +40,7 @@ type Partition struct {
 	refused refused
 	dead    condemnedList
 	leases  map[string]*leaseWatch // of locks that somebody holds, by path
-	// heldLong are the ids of locks that were waited for in vain, by path.
+	// heldLong are the ids of locks that outlasted a wait, by path.
 	heldLong map[string]string
 }
 

@@ -58,7 +58,7 @@ func RepairRepository(ctx context.Context, p Config, all []Config, o RepositoryO
 	if _, err := p.Store.Put(ctx, repositoryKey, bytes.NewReader(b), opt); err != nil {
 		return "", fmt.Errorf("partition %s: %w", p.Name, err)
 	}
-	return fmt.Sprintf("%s was put again, with the id %s; each backupd reads the partition's backups anew", repositoryKey, r.ID), nil
+	return fmt.Sprintf("%s was put again, with the id %s; each backupd reads the partition's backups again", repositoryKey, r.ID), nil
 }
 
 // sound says whether every value is one that a program writes.

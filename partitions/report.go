@@ -76,7 +76,7 @@ var identity = map[string]bool{
 	"UNIQUEID": true, "MBOXNAME": true, "MBTYPE": true, "PARTITION": true, "ACL": true, "OPTIONS": true, "QUOTAROOT": true,
 }
 
-// emptyFields are those of a mailbox without messages. A client that is told so asks by
+// emptyFields are those of a mailbox without messages. A client then asks by
 // RESERVE which messages are held, which it does not do for a user of whom nothing is
 // reported, and sends all records without SINCE_*. If the source has cleaned up expunged messages it
 // asks for FULLMAILBOX first; an answer as empty as this one changes nothing there, since

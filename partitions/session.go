@@ -37,7 +37,7 @@ type Session struct {
 	owes   Name      // what the command under way leaves to be compared if it is refused
 
 	unreadable int                   // files that the client gave up in this unit of work
-	relied     map[*Partition]uint64 // lossCount.Distrusted when this unit of work was told what is held
+	relied     map[*Partition]uint64 // lossCount.Distrusted when this unit of work reported what is held
 
 	since atomic.Int64 // unix nanoseconds since when it is between commands; 0 = in one
 	lostM sync.Mutex
@@ -160,14 +160,14 @@ func (x *Session) Restart(context.Context) {
 	x.staging.drop()
 }
 
-// rely notes as of when the client is told what the partition holds.
+// rely notes as of when the client knows what the partition holds.
 func (x *Session) rely(p *Partition) {
 	if _, ok := x.relied[p]; !ok {
 		x.relied[p] = p.lossCount().Distrusted
 	}
 }
 
-// distrusted says that what the client was told in this unit of work is not believed any more.
+// distrusted says that the answers of this unit of work are not believed any more.
 func (x *Session) distrusted(p *Partition) bool {
 	at, ok := x.relied[p]
 	return ok && at != p.lossCount().Distrusted

@@ -27,7 +27,7 @@ var (
 	soakTrace = flag.Bool("soak.trace", false, "print each step of TestSoak")
 )
 
-// episodeSteps is how long a world lives: its logs grow, and with them the work of
+// episodeSteps is how long a world runs: its logs grow, and with them the work of
 // comparing everything.
 const episodeSteps = 250
 
@@ -73,7 +73,7 @@ func (r *soakRun) add(w *soak) {
 	}
 }
 
-// run lives all worlds, on all processors, and tells how it went.
+// run runs all worlds, on all processors, and reports the outcome.
 func (r *soakRun) run() {
 	r.began, r.counts = time.Now(), map[string]int{}
 	var wg sync.WaitGroup

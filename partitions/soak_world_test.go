@@ -78,7 +78,7 @@ func memoryDir() (string, error) {
 	return os.MkdirTemp("", "soak")
 }
 
-// episode lives a world's life.
+// episode runs one world from start to end.
 func (w *soak) episode(steps int) (err error) {
 	defer func() {
 		if p := recover(); p != nil && !w.t.Failed() {

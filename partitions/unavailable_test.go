@@ -229,7 +229,7 @@ func inPlight(t *testing.T, p plight, log *lines, now func() time.Time) (*plight
 	return w, h
 }
 
-// Whatever is wrong with a backup or a partition is told from all other errors, is
+// Trouble of a backup or a partition is distinguished from all other errors, is
 // logged once however often it is met, and leaves the user in the other partition alone.
 func TestUnavailable(t *testing.T) {
 	for _, p := range plights {

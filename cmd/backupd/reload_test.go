@@ -62,7 +62,7 @@ func TestReloadTakesEverythingOn(t *testing.T) {
 	}
 }
 
-// What is new is tried before this process ends for it.
+// New partitions are tried before this process ends because of them.
 func TestReloadTriesWhatIsNew(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(dir+"/file", nil, 0o600); err != nil {

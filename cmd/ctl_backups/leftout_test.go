@@ -72,7 +72,7 @@ func TestLeftOut(t *testing.T) {
 	}
 }
 
-// A backup that is found is used, with a warning; of one that is not found nobody knows.
+// A backup that is found is used, with a warning. Otherwise nobody knows whether it exists.
 func TestOneBackupBesideADeadPartition(t *testing.T) {
 	w, lost, kept, _ := halfDead(t, memstore.ErrInjected)
 	out, err := tool(t, w, "verify", kept[0], kept[1])

@@ -32,7 +32,7 @@ const (
 
 // Report is the file in which the runtime writes down the end of this process.
 type Report struct {
-	file *os.File // locked while the process lives
+	file *os.File // locked while the process runs
 }
 
 // Watch reports the processes that have crashed since the last call, in dir, and makes
@@ -107,7 +107,7 @@ func report(dir string, pid int, log *slog.Logger) error {
 	}
 	defer f.Close()
 	if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
-		return nil // it lives
+		return nil // it still runs
 	}
 	text, err := io.ReadAll(io.LimitReader(f, most))
 	if err != nil {

@@ -120,7 +120,7 @@ func reportOf(t *testing.T, dir string) string {
 	return said.String()
 }
 
-// A process that lives is none that has crashed.
+// A running process has not crashed.
 func TestTheLivingAreLeftAlone(t *testing.T) {
 	dir := t.TempDir()
 	r, err := crash.Watch(dir, slog.New(slog.DiscardHandler))

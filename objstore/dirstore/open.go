@@ -90,7 +90,7 @@ type Store struct {
 	clock    string // a file's path; "" when the root is read-only: no store time, no puts
 	lock     *lock
 	calls    chan struct{} // a token for each call under way
-	// trap, in tests, stands between the store and the system.
+	// trap, in tests, sees each system call before it is made.
 	trap func(name, path string, do func() error) error
 
 	mu     sync.Mutex

@@ -6,7 +6,7 @@ import (
 	"iter"
 )
 
-// GapError stands for a run of commits that cannot be read in a sequence of Readable.
+// GapError stands for a run of commits that cannot be read in the sequence of Readable.
 type GapError struct{ Gap }
 
 // Error names the commits and says why they cannot be read.

@@ -35,7 +35,7 @@ func TestDirectoryNotSynced(t *testing.T) {
 		t.Errorf("the push was answered OK; fsyncs of %s:\n%s", log, trace)
 	}
 
-	// What was linked is synced by the one that builds on it, before it does.
+	// Whoever builds on a linked file syncs it first.
 	p = s.push("anne", "G", "gen:3:300:3", strace, "-f", "-qq", "-e", "signal=none", "-y", "-o", filepath.Join(s.dir, "trace2"),
 		"-e", "trace=fsync,linkat", "--")
 	if !p.ok() {

@@ -239,7 +239,7 @@ func (s *site) mustPush(user, folder, source string) pushed {
 	return p
 }
 
-// bring pushes as a client does that is told to come again, which it is while backupd
+// bring pushes and comes again while it is deferred, as a client does; it is while backupd
 // finds out what is left in a bucket.
 func (s *site) bring(user, folder, source string) pushed {
 	s.t.Helper()

@@ -13,7 +13,7 @@ import (
 	"backupd/objstore/miniotest"
 )
 
-// proxy stands between the programs and MinIO, as a load balancer that misbehaves.
+// proxy sits between the programs and MinIO, as a misbehaving load balancer.
 type proxy struct {
 	server  *miniotest.Server
 	twice   atomic.Int64 // so many puts of the probe's condition are sent twice; the second answer counts

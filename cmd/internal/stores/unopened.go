@@ -7,7 +7,7 @@ import (
 	"backupd/objstore"
 )
 
-// unopened stands for a store that could not be opened.
+// unopened takes the place of a store that could not be opened.
 type unopened struct{ err error }
 
 func (s unopened) fail(op, key string) error {
