@@ -83,7 +83,7 @@ func TestDamagedLogsAreBridged(t *testing.T) {
 		for _, index := range []string{"lost", "kept", "kept, daemon running"} {
 			t.Run(tt.name+", index "+index, func(t *testing.T) {
 				t.Parallel()
-				l := newLogged(t, shortWait)
+				l := newLogged(t, nil)
 				tt.damage(l.store)
 				switch index {
 				case "lost":
@@ -118,10 +118,9 @@ func TestNothingIsPutIntoAHole(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var ahead time.Duration
 			l := newLogged(t, func(o *partitions.Options) {
-				shortWait(o)
 				o.Now = func() time.Time { return time.Now().Add(ahead) }
 			})
-			other := newHostWith(t, shortWait, l.store)
+			other := newHost(t, l.store)
 			for n := range 4 {
 				l.boxes[0].deliver(mail(100+n, 2000))
 				other.sync("anne", l.boxes...)
@@ -141,7 +140,7 @@ func TestNothingIsPutIntoAHole(t *testing.T) {
 
 // Two hosts find the same damage; a checkpoint spares later readers the hole.
 func TestABridgeIsFollowedByACheckpoint(t *testing.T) {
-	l := newLogged(t, shortWait)
+	l := newLogged(t, nil)
 	l.store.Lose(history.LogKey("user/anne", 3))
 	l.host.removeIndex()
 	l.heals(t, l.host)
