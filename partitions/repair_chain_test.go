@@ -61,3 +61,36 @@ func TestRepairBrokenChain(t *testing.T) {
 	}
 	checkBucket(t, store, "user/anne", box)
 }
+
+// The newest commit is damaged, and a checkpoint knows it: what a repair puts after it cannot
+// name it, and is no damage.
+func TestRepairNewestCommitWithCheckpoint(t *testing.T) {
+	t.Parallel()
+	store := withRepository(t)
+	h := newHostWith(t, func(o *partitions.Options) { o.NoCheckpoints = true }, store)
+	box := newSource("user.anne")
+	for i := range 3 {
+		box.deliver(mail(i, 300))
+		h.sync("anne", box)
+	}
+	m := load(t, store, "user/anne")
+	defer m.Close()
+	if _, err := m.WriteCheckpoint(t.Context(), h.opt.Pack); err != nil {
+		t.Fatal(err)
+	}
+	store.Truncate(history.LogKey("user/anne", 3), 100)
+	f, err := partitions.FindPath(t.Context(), partitions.Config{Name: "p0", Store: store}, "user/anne")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.Repair(t.Context(), partitions.Repairing{Problem: func(partitions.Problem) {}, Report: func(r partitions.Repair) {
+		if r.Outcome == partitions.Unchanged {
+			t.Error(r)
+		}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.sync("anne", box)
+	checkBucket(t, store, "user/anne", box)
+}

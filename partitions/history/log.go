@@ -126,7 +126,8 @@ func (t *Tip) follow(c *CommitReader) error {
 	switch {
 	case t.Number == 0 && h.Prev != "":
 		err = fmt.Errorf("%w: commit 1 names a commit before it", ErrCorrupt)
-	case t.Hash != "" && h.Prev != t.Hash:
+	// No Prev: who put it could not read the commit before, which a checkpoint may know.
+	case t.Hash != "" && h.Prev != "" && h.Prev != t.Hash:
 		err = fmt.Errorf("%w: commit %d follows a commit with hash %.16q…, commit %d has %.16q…", ErrCorrupt, h.Number, h.Prev, t.Number, t.Hash)
 	case h.Time.Before(t.Time):
 		err = fmt.Errorf("%w: commit %d is of %s, before commit %d of %s", ErrCorrupt,
