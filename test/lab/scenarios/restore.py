@@ -240,16 +240,22 @@ def cut(x):
         s = fresh(x, name, users=("kim",))
         try:
             args = ["-C", x.backup["conf"], "-v"] + (["-U"] if keep else []) + [csync(x, name), "-u", "kim", "-a"]
-            kills, after = 0, 0.02     # on a fast machine all of it takes a moment
+            kills, after, ended = 0, 0.02, 0     # on a fast machine all of it takes a moment
             while kills < 30:
                 p = subprocess.Popen([program(x), *args], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                     stderr=subprocess.DEVNULL, cwd="/", env={"PATH": host.PATH}, **host.as_cyrus())
+                                     stderr=subprocess.PIPE, cwd="/", env={"PATH": host.PATH, **x.backup["env"]}, **host.as_cyrus())
                 try:
-                    p.wait(after)
-                    break
+                    said = p.communicate(timeout=after)[1]
+                    if p.returncode == 0 or ended == 5:
+                        break
+                    # a run that ends by itself is no kill; say why, and go on
+                    ended += 1
+                    print("    ended with %d: %s" % (p.returncode, said.decode("utf-8", "replace")[-300:]))
+                    time.sleep(0.2)
+                    continue
                 except subprocess.TimeoutExpired:
                     p.kill()
-                    p.wait()
+                    p.communicate()
                 kills, after = kills + 1, after * 1.25
             print("    killed %d times" % kills)
             x.expect(step, kills > 1, "it was never killed")
