@@ -68,7 +68,10 @@ func (b *Backup) redo(ctx context.Context) error {
 // applied again, and then what Fold counts is counted anew.
 func (b *Backup) apply(ctx context.Context, c *history.CommitReader, size int64) error {
 	h := c.Header()
-	if h.Number != b.entry.Number+1 || h.Prev != b.entry.Hash {
+	// No prev: who put it could not read the commit before, which a checkpoint may know.
+	// An index that has more than the bucket is made again for it.
+	follows := h.Prev == b.entry.Hash || h.Prev == "" && b.entry.Rebuilding
+	if h.Number != b.entry.Number+1 || !follows {
 		return fmt.Errorf("commit %d of %s does not continue commit %d (its prev is %.12s…, want %.12s…): %w",
 			h.Number, b.path, b.entry.Number, h.Prev, b.entry.Hash, errOtherHistory)
 	}

@@ -29,6 +29,9 @@ func (b *Backup) bridge(ctx context.Context, lost []history.LostRange) error {
 	if err := bld.Event(e); err != nil {
 		return err
 	}
+	if err := b.noteLostCommits(lost); err != nil {
+		return err
+	}
 	b.proven() // the log was just listed; its last commit may be the one that cannot be read
 	err = b.commit(ctx, author{connection: "bridge", client: b.set.opt.Host}, bld, func() error {
 		return fmt.Errorf("another writer was faster: %w", cyrus.ErrLocked)
@@ -37,4 +40,35 @@ func (b *Backup) bridge(ctx context.Context, lost []history.LostRange) error {
 		return fmt.Errorf("bridge the lost commits: %w", err)
 	}
 	return nil
+}
+
+// marksAtOnce bounds the losses that are marked in one transaction.
+const marksAtOnce = 1024
+
+// noteLostCommits marks the objects of lost commits that the checkpoint has in it: it may
+// know messages whose bodies lay in them. The backup is healed of these when it is opened.
+// Of later commits nobody knows the messages.
+func (b *Backup) noteLostCommits(lost []history.LostRange) error {
+	var marks []loss
+	flush := func() error {
+		_, err := b.part.noteLost(marks, false)
+		marks = marks[:0]
+		return err
+	}
+	for _, r := range lost {
+		how := byte(lossDamaged)
+		if r.Reason == history.LostMissing {
+			how = lossAbsent
+		}
+		for n := r.From; n <= min(r.To, b.entry.Checkpoint); n++ {
+			marks = append(marks, loss{object: objectID(history.LogKey(b.path, n)), how: how})
+			if len(marks) < marksAtOnce {
+				continue
+			}
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+	}
+	return flush()
 }

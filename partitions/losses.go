@@ -95,6 +95,11 @@ func (p *Partition) loadLosses() error {
 func (p *Partition) noteLost(list []loss, count bool) (added int, err error) {
 	p.losses.mu.Lock()
 	defer p.losses.mu.Unlock()
+	for _, l := range list {
+		if l.chunk == nil {
+			p.proofs.drop(l.object) // that it was seen before proves nothing any more
+		}
+	}
 	next := p.lossCount()
 	err = p.set.index.Update(func(t *index.Txn) error {
 		for _, l := range list {

@@ -104,12 +104,30 @@ func (b *Backup) refillAround(ctx context.Context, fromLog bool) (lost []history
 		return nil, err
 	}
 	b.listedAt = b.set.opt.Now()
-	for _, g := range m.Gaps() {
+	gaps := m.Gaps()
+	if tip := m.Tip().Number; len(gaps) == 0 && tip == m.Checkpoint().Number {
+		// The checkpoint spares the commit that it was made of. While that one is the newest
+		// it has to be confirmed for every command, and if it is damaged it cannot be.
+		if gaps, err = b.damagedTip(ctx, tip); err != nil {
+			return nil, err
+		}
+	}
+	for _, g := range gaps {
 		if g.Bridged == 0 {
 			lost = append(lost, g.Range())
 		}
 	}
 	return lost, nil
+}
+
+// damagedTip is the newest commit as a gap, if it cannot be read.
+func (b *Backup) damagedTip(ctx context.Context, n uint64) ([]history.Gap, error) {
+	log := history.Log{Store: b.part.store, Backup: b.path}
+	gap, err := await(ctx, func() (*history.Gap, error) { return log.Unreadable(ctx, n) })
+	if gap == nil {
+		return nil, err
+	}
+	return []history.Gap{*gap}, nil
 }
 
 // fromCheckpoint takes what the newest checkpoint says, if there is one.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"backupd/partitions/history"
+	"backupd/replication/cyrus"
 )
 
 // errOtherHistory: what is in the bucket does not continue what the index knows.
@@ -16,6 +17,9 @@ var errOtherHistory = errors.New("the log in the bucket has diverged from the in
 // was in it, it was restored to an older state, and may lack packs too: then nothing that
 // the index knows of the whole partition is believed any longer.
 func (b *Backup) restart(ctx context.Context, why error) error {
+	if b.entry == nil {
+		return fmt.Errorf("the backup changed while its index was made: %w: %w", cyrus.ErrLocked, why)
+	}
 	b.set.log.Warn("the index of this backup is made again from the bucket", "backup", b.path, "err", why)
 	was := *b.entry
 	if err := b.drop(); err != nil {

@@ -228,7 +228,7 @@ func (x *Session) apply(ctx context.Context, n Name, c change) error {
 }
 
 func (x *Session) commitChange(ctx context.Context, b *Backup, c change) error {
-	for {
+	for range commitTries {
 		var events []history.Event
 		err := b.viewOrNone(func(st *indexState) (err error) {
 			events, err = c(st)
@@ -251,6 +251,7 @@ func (x *Session) commitChange(ctx context.Context, b *Backup, c change) error {
 			return err
 		}
 	}
+	return fmt.Errorf("other commits came first, %d times: %w", commitTries, cyrus.ErrLocked)
 }
 
 // errAgain: other commits came first; the change is thought out anew.

@@ -16,15 +16,15 @@ type Gap struct {
 
 // Reasons of a LostRange.
 const (
-	lostMissing = "missing"
-	lostDamaged = "damaged"
+	LostMissing = "missing" // no object holds the commits
+	LostDamaged = "damaged" // their bytes cannot be read
 )
 
 // Range is the gap as a bridged event names it.
 func (g Gap) Range() LostRange {
-	r := LostRange{From: g.From, To: g.To, Reason: lostDamaged}
+	r := LostRange{From: g.From, To: g.To, Reason: LostDamaged}
 	if errors.Is(g.Err, ErrAbsent) {
-		r.Reason = lostMissing
+		r.Reason = LostMissing
 	}
 	return r
 }

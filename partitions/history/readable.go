@@ -88,6 +88,15 @@ func (l *Log) gapAt(ctx context.Context, n, to uint64, err error) (*Gap, error) 
 	return &Gap{From: n, To: n, Err: rerr}, nil
 }
 
+// Unreadable is nil if commit n can be read from the log, and otherwise the gap that it is.
+func (l *Log) Unreadable(ctx context.Context, n uint64) (*Gap, error) {
+	_, err := l.check(ctx, n, nil)
+	if err == nil || !IsUnreadable(err) {
+		return nil, err
+	}
+	return &Gap{From: n, To: n, Err: err}, nil
+}
+
 // IsGap says that err is a *GapError of Readable: the sequence goes on.
 func IsGap(err error) (*GapError, bool) {
 	var g *GapError

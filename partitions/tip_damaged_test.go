@@ -1,0 +1,85 @@
+package partitions_test
+
+import (
+	"testing"
+	"time"
+
+	"backupd/objstore/memstore"
+	"backupd/partitions"
+	"backupd/partitions/history"
+)
+
+// The newest commit is damaged or lost, and a checkpoint has all that it said: the state can
+// be read without it, but no commit can be confirmed. The log goes on behind a bridge.
+func TestNewestCommitIsDamagedBehindItsCheckpoint(t *testing.T) {
+	for _, index := range []string{"lost", "kept", "kept, daemon running"} {
+		for damage, do := range map[string]func(*memstore.Store){
+			"flipped": func(s *memstore.Store) { s.Flip(history.LogKey("user/anne", 6), 600) },
+			"removed": func(s *memstore.Store) { s.Lose(history.LogKey("user/anne", 6)) },
+		} {
+			t.Run(damage+", index "+index, func(t *testing.T) {
+				t.Parallel()
+				newestIsDamaged(t, index, do)
+			})
+		}
+	}
+}
+
+func newestIsDamaged(t *testing.T, index string, damage func(*memstore.Store)) {
+	l := newLogged(t, shortWait)
+	checkpoint(t, l.store)
+	damage(l.store)
+	switch index {
+	case "lost":
+		l.host.removeIndex()
+	case "kept":
+		l.host.stop()
+		l.host.start()
+	}
+	c := l.host.client()
+	done := make(chan error, 1)
+	go func() { done <- c.s.ApplySub(t.Context(), "anne", "user.anne", true) }()
+	select {
+	case err := <-done:
+		deferredOnly(t, err)
+	case <-time.After(10 * time.Second):
+		t.Fatal("a command does not end")
+	}
+	c.s.Close()
+	l.heals(t, l.host)
+	before := len(objects(t, l.store, annesLog))
+	for range 3 {
+		l.host.expectSame("anne", l.boxes...)
+	}
+	if got := len(objects(t, l.store, annesLog)); got != before {
+		t.Errorf("opening it made %d more commits", got-before)
+	}
+}
+
+// A repair was cut off after it had taken the lock: its commit has no prev, since the one
+// before cannot be read, and no checkpoint came after it.
+func TestCommitBehindADamagedNewestOne(t *testing.T) {
+	for _, index := range []string{"lost", "kept"} {
+		t.Run(index, func(t *testing.T) {
+			t.Parallel()
+			l := newLogged(t, nil)
+			checkpoint(t, l.store)
+			l.store.Flip(history.LogKey("user/anne", 6), 600)
+			if err := lock(t, found(t, l.store), partitions.LockOptions{}).Release(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if index == "lost" {
+				l.host.removeIndex()
+			}
+			c := l.host.client()
+			_, _, err := c.getUser("anne")
+			c.s.Close()
+			if err != nil {
+				t.Fatal(err)
+			}
+			l.host.sync("anne", l.boxes...)
+			l.host.expectSame("anne", l.boxes...)
+			l.host.expectSame("bert", l.bystander)
+		})
+	}
+}
