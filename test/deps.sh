@@ -8,7 +8,7 @@ demo) want="zstd jq" ;;
 test) want="zstd jq rclone awscli python3 python3-yaml busybox iproute2 openssl ca-certificates gcc libc6-dev strace
 	cyrus-common cyrus-imapd cyrus-replication cyrus-admin cyrus-clients
 	sasl2-bin libsasl2-modules libsasl2-modules-db
-	mandoc groff bash-completion zsh fish" ;;
+	mandoc groff bash-completion zsh fish mblaze" ;;
 *) echo "usage: $0 demo|test" >&2; exit 64 ;;
 esac
 
@@ -22,20 +22,23 @@ for p in $want; do
 		[ "$(dpkg-query -W -f '${db:Status-Status}' "$p" 2>/dev/null)" = installed ] || missing="$missing $p"
 	fi
 done
-[ -n "$missing" ] || exit 0
-if [ "$(id -u)" -ne 0 ]; then
-	echo "Missing:$missing. As root: apt-get install$missing" >&2
-	exit 1
+if [ -n "$missing" ]; then
+	if [ "$(id -u)" -ne 0 ]; then
+		echo "Missing:$missing. As root: apt-get install$missing" >&2
+		exit 1
+	fi
+
+	# Debian starts a service as soon as it is installed, unless this says no.
+	policy=/usr/sbin/policy-rc.d
+	if [ ! -e $policy ]; then
+		printf '#!/bin/sh\nexit 101\n' >$policy
+		chmod 755 $policy
+		trap 'rm -f $policy' EXIT
+	fi
+	export DEBIAN_FRONTEND=noninteractive
+	apt-get update -q
+	# shellcheck disable=SC2086 # a list
+	apt-get install -y -q --no-install-recommends $missing
 fi
 
-# Debian starts a service as soon as it is installed, unless this says no.
-policy=/usr/sbin/policy-rc.d
-if [ ! -e $policy ]; then
-	printf '#!/bin/sh\nexit 101\n' >$policy
-	chmod 755 $policy
-	trap 'rm -f $policy' EXIT
-fi
-export DEBIAN_FRONTEND=noninteractive
-apt-get update -q
-# shellcheck disable=SC2086 # a list
-apt-get install -y -q --no-install-recommends $missing
+[ "$1" = demo ] || "$(dirname "$0")/lab/unpack-dovecot"
