@@ -18,6 +18,7 @@ type settings struct {
 	users       int
 	connections int
 	folder      string
+	verbatim    bool
 	rounds      int
 	grow        int
 	json        bool
@@ -47,6 +48,7 @@ func (s *settings) commandLine() *cmdline.Program {
 		f.StringVar(&s.user, "user", "replay", "`NAME` of the user whose mail it is")
 		f.IntVar(&s.users, "users", 1, "push for `N` users, USER1, USER2, ...; generated mail differs among them")
 		f.IntVar(&s.connections, "connections", 1, "`N` connections at a time")
+		f.BoolVar(&s.verbatim, "verbatim", false, "leave line ends as SOURCE has them; else they become CR LF, as Cyrus stores them")
 		f.StringVar(&s.folder, "folder", "", "mailbox `PATH` below INBOX for the source's top, components joined by /")
 		f.IntVar(&s.rounds, "rounds", 1, "push `N` times")
 		f.IntVar(&s.grow, "grow", 0, "gen: adds `N` messages to each mailbox with each further round; a later run must not begin with fewer")

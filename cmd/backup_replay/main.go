@@ -151,7 +151,7 @@ func (s *settings) plan(src string) (*plan, error) {
 		}
 	}
 	if !strings.HasPrefix(src, "gen:") {
-		folders, err := source.Read(src)
+		folders, err := source.Read(src, s.verbatim)
 		if err != nil {
 			return nil, &exitError{exitSource, err}
 		}

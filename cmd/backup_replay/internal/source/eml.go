@@ -11,7 +11,7 @@ import (
 
 // readEML reads the .eml files of a directory and of those below it, each of
 // which is a folder.
-func readEML(top string) ([]Folder, error) {
+func readEML(top string, verbatim bool) ([]Folder, error) {
 	var out []Folder
 	err := filepath.WalkDir(top, func(dir string, e fs.DirEntry, err error) error {
 		if err != nil || !e.IsDir() {
@@ -34,7 +34,7 @@ func readEML(top string) ([]Folder, error) {
 		for i := range path {
 			path[i] = cyrus.UTF7(path[i])
 		}
-		f, err := fileFolder(path, files, func(file string) (int64, []string, error) {
+		f, err := fileFolder(path, files, verbatim, func(file string) (int64, []string, error) {
 			date, err := modTime(file)
 			return date, nil, err
 		})

@@ -21,7 +21,7 @@ func isMaildir(dir string) bool {
 // readMaildir reads a Maildir and the ones below it: .Sent.Old as Maildir++ has
 // them, or directories within directories. Names are taken to be in modified
 // UTF-7 already.
-func readMaildir(top string) ([]Folder, error) {
+func readMaildir(top string, verbatim bool) ([]Folder, error) {
 	var out []Folder
 	err := filepath.WalkDir(top, func(dir string, e fs.DirEntry, err error) error {
 		if err != nil || !e.IsDir() {
@@ -33,7 +33,7 @@ func readMaildir(top string) ([]Folder, error) {
 		if !isMaildir(dir) {
 			return nil
 		}
-		f, err := readOneMaildir(maildirPath(below(top, dir)), dir)
+		f, err := readOneMaildir(maildirPath(below(top, dir)), dir, verbatim)
 		out = append(out, f)
 		return err
 	})
@@ -53,7 +53,7 @@ func maildirPath(parts []string) []string {
 	return path
 }
 
-func readOneMaildir(path []string, dir string) (Folder, error) {
+func readOneMaildir(path []string, dir string, verbatim bool) (Folder, error) {
 	var files []string
 	for _, sub := range []string{"cur", "new"} {
 		entries, err := os.ReadDir(filepath.Join(dir, sub))
@@ -69,7 +69,7 @@ func readOneMaildir(path []string, dir string) (Folder, error) {
 	// By name without cur or new and without flags, so that reading a message
 	// does not give it another uid.
 	slices.SortFunc(files, func(a, b string) int { return strings.Compare(uniquePart(a), uniquePart(b)) })
-	return fileFolder(path, files, func(file string) (int64, []string, error) {
+	return fileFolder(path, files, verbatim, func(file string) (int64, []string, error) {
 		date, err := maildirDate(file)
 		return date, maildirFlags(file), err
 	})

@@ -19,7 +19,7 @@ type section struct {
 
 // readMbox reads an mboxrd file: a line that begins with "From " begins a
 // message, and one with ">From " is a quoted line of one.
-func readMbox(path string) (folders []Folder, err error) {
+func readMbox(path string, verbatim bool) (folders []Folder, err error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -35,7 +35,9 @@ func readMbox(path string) (folders []Folder, err error) {
 			return nil, err
 		}
 		s := sections[i]
-		return &body{Reader: newWireReader(io.NewSectionReader(file, s.off, s.size), true), Closer: file}, nil
+		w := newWireReader(io.NewSectionReader(file, s.off, s.size))
+		w.unquote, w.verbatim = true, verbatim
+		return &body{Reader: w, Closer: file}, nil
 	}}
 	for i, s := range sections {
 		m, err := measure(func() (io.ReadCloser, error) { return f.Open(i) })
@@ -71,8 +73,10 @@ func split(r io.Reader) ([]section, error) {
 			}
 			out[len(out)-1].size += int64(len(line))
 		}
-		blank = 0
-		if start && len(bytes.TrimRight(line, "\r\n")) == 0 {
+		if len(line) > 0 {
+			blank = 0
+		}
+		if start && len(line) > 0 && len(bytes.TrimRight(line, "\r\n")) == 0 {
 			blank = int64(len(line))
 		}
 		off += int64(len(line))

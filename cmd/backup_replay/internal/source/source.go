@@ -19,7 +19,7 @@ import (
 type Folder struct {
 	Path     []string // below the top, in modified UTF-7; empty = the top itself
 	Messages []Message
-	// Open opens the body of Messages[i]: with CR LF line ends, Size bytes.
+	// Open opens the body of Messages[i]: Size bytes.
 	Open func(i int) (io.ReadCloser, error)
 }
 
@@ -33,7 +33,8 @@ type Message struct {
 
 // Read reads a source of files: a Maildir (a directory with cur or new), an mbox
 // (a file) or a directory of .eml files. All of it is read once, for the GUIDs.
-func Read(path string) ([]Folder, error) {
+// Line ends become CR LF unless verbatim is set.
+func Read(path string, verbatim bool) ([]Folder, error) {
 	st, err := os.Stat(path)
 	if err != nil {
 		return nil, err
@@ -41,11 +42,11 @@ func Read(path string) ([]Folder, error) {
 	var folders []Folder
 	switch {
 	case !st.IsDir():
-		folders, err = readMbox(path)
+		folders, err = readMbox(path, verbatim)
 	case isMaildir(path):
-		folders, err = readMaildir(path)
+		folders, err = readMaildir(path, verbatim)
 	default:
-		folders, err = readEML(path)
+		folders, err = readEML(path, verbatim)
 	}
 	if err != nil {
 		return nil, err
@@ -80,12 +81,12 @@ func measure(open func() (io.ReadCloser, error)) (m Message, err error) {
 }
 
 // openFile opens a message file.
-func openFile(path string) (io.ReadCloser, error) {
+func openFile(path string, verbatim bool) (io.ReadCloser, error) {
 	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
+	if err != nil || verbatim {
+		return f, err
 	}
-	return &body{Reader: newWireReader(f, false), Closer: f}, nil
+	return &body{Reader: newWireReader(f), Closer: f}, nil
 }
 
 type body struct {
@@ -94,8 +95,8 @@ type body struct {
 }
 
 // fileFolder makes a folder of message files.
-func fileFolder(path []string, files []string, describe func(file string) (date int64, flags []string, err error)) (Folder, error) {
-	f := Folder{Path: path, Open: func(i int) (io.ReadCloser, error) { return openFile(files[i]) }}
+func fileFolder(path []string, files []string, verbatim bool, describe func(file string) (date int64, flags []string, err error)) (Folder, error) {
+	f := Folder{Path: path, Open: func(i int) (io.ReadCloser, error) { return openFile(files[i], verbatim) }}
 	for i, file := range files {
 		m, err := measure(func() (io.ReadCloser, error) { return f.Open(i) })
 		if err != nil {

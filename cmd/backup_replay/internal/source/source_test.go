@@ -50,7 +50,7 @@ func bodies(t *testing.T, f Folder) []string {
 func TestMbox(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "m")
 	write(t, path, "From a@b Tue Nov 14 22:13:21 2023\nSubject: 1\n\n>From you\n>>From me\n> From\n\nFrom b\nSubject: 2\n\nx\r\nlast without end")
-	folders, err := Read(path)
+	folders, err := Read(path, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +62,7 @@ func TestMbox(t *testing.T) {
 		t.Errorf("dates %v", d)
 	}
 	write(t, path, "no mbox\n")
-	if _, err := Read(path); err == nil {
+	if _, err := Read(path, false); err == nil {
 		t.Error("no mbox is accepted")
 	}
 }
@@ -74,7 +74,7 @@ func TestMaildir(t *testing.T) {
 	write(t, top+"/tmp/1700000000.t", "t\n")
 	write(t, top+"/.Sent.Old/cur/1700000003.c:2,RST", "c\n")
 	write(t, top+"/.Empty/cur/.keep", "")
-	folders, err := Read(top)
+	folders, err := Read(top, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +103,7 @@ func TestEML(t *testing.T) {
 	write(t, top+"/1.EML", "one\r\n")
 	write(t, top+"/note.txt", "")
 	write(t, top+"/Entwürfe & mehr/x.eml", "x")
-	folders, err := Read(top)
+	folders, err := Read(top, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +113,7 @@ func TestEML(t *testing.T) {
 	if got := folders[1].Path; !reflect.DeepEqual(got, []string{"Entw&APw-rfe &- mehr"}) {
 		t.Errorf("%q", got)
 	}
-	if _, err := Read(t.TempDir()); err == nil {
+	if _, err := Read(t.TempDir(), false); err == nil {
 		t.Error("an empty directory is accepted")
 	}
 }
@@ -123,12 +123,12 @@ func TestWireReader(t *testing.T) {
 	in := "a\nb\r\n\n\r\n>From x\n" + long + "\n>>From " + long + "\r\r\n\rend\r"
 	want := "a\r\nb\r\n\r\n\r\nFrom x\r\n" + long + "\r\n>From " + long + "\r\r\n\rend\r"
 	for _, r := range []io.Reader{strings.NewReader(in), iotest.OneByteReader(strings.NewReader(in)), iotest.DataErrReader(strings.NewReader(in))} {
-		got, err := io.ReadAll(iotest.OneByteReader(newWireReader(r, true)))
+		got, err := io.ReadAll(iotest.OneByteReader(unquoting(r)))
 		if err != nil || string(got) != want {
 			t.Errorf("%d bytes, want %d, %v", len(got), len(want), err)
 		}
 	}
-	if err := iotest.TestReader(newWireReader(strings.NewReader(in), true), []byte(want)); err != nil {
+	if err := iotest.TestReader(unquoting(strings.NewReader(in)), []byte(want)); err != nil {
 		t.Error(err)
 	}
 }
@@ -164,5 +164,28 @@ func BenchmarkGen(b *testing.B) {
 	b.SetBytes(int64(g.Count * g.Size))
 	for b.Loop() {
 		g.Folder()
+	}
+}
+
+func unquoting(r io.Reader) io.Reader {
+	w := newWireReader(r)
+	w.unquote = true
+	return w
+}
+
+func TestVerbatim(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir+"/a/1.eml", "one\nbare\r\n")
+	write(t, dir+"/b/cur/1700000001.a", "one\nbare\r\n")
+	write(t, dir+"/m", "From a\none\nbare\r\n>From b\n\n")
+	want := map[string]string{"a": "one\nbare\r\n", "b": "one\nbare\r\n", "m": "one\nbare\r\nFrom b\n"}
+	for name, body := range want {
+		folders, err := Read(filepath.Join(dir, name), true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := bodies(t, folders[0]); !reflect.DeepEqual(got, []string{body}) {
+			t.Errorf("%s: %q, want %q", name, got, body)
+		}
 	}
 }

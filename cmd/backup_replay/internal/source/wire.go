@@ -10,17 +10,18 @@ import (
 // wireReader turns line ends into CR LF, as a message has them in Cyrus, and
 // takes the quoting of mboxrd away.
 type wireReader struct {
-	r       *bufio.Reader
-	unquote bool
-	start   bool // a line begins
-	cr      bool // the last byte was CR
-	out     []byte
-	buf     []byte // behind out
-	err     error
+	r        *bufio.Reader
+	unquote  bool
+	verbatim bool // line ends stay as they are
+	start    bool // a line begins
+	cr       bool // the last byte was CR
+	out      []byte
+	buf      []byte // behind out
+	err      error
 }
 
-func newWireReader(r io.Reader, unquote bool) *wireReader {
-	return &wireReader{r: bufio.NewReaderSize(r, 32<<10), unquote: unquote, start: true}
+func newWireReader(r io.Reader) *wireReader {
+	return &wireReader{r: bufio.NewReaderSize(r, 32<<10), start: true}
 }
 
 func (w *wireReader) Read(p []byte) (int, error) {
@@ -45,7 +46,7 @@ func (w *wireReader) fill() {
 		}
 		if n := len(line); n > 0 {
 			w.start = line[n-1] == '\n'
-			if w.start && !(n > 1 && line[n-2] == '\r' || n == 1 && w.cr) {
+			if w.start && !w.verbatim && !(n > 1 && line[n-2] == '\r' || n == 1 && w.cr) {
 				w.buf = append(append(w.buf, line[:n-1]...), '\r', '\n')
 			} else {
 				w.buf = append(w.buf, line...)
