@@ -50,6 +50,10 @@ func (c *Client) transport(r *bufio.Reader, out *bufio.Writer) {
 // Banner returns what the server announced, of the last banner.
 func (c *Client) Banner() Banner { return c.banner }
 
+// Broken says that the connection has ended, by the server or because nobody knows any
+// more where a reply begins: no further command can be sent.
+func (c *Client) Broken() bool { return c.err != nil }
+
 // Close closes the connection without a word; see Exit.
 func (c *Client) Close() error { return c.conn.Close() }
 

@@ -17,49 +17,51 @@ import (
 // state, scripts and which one is active, quota, annotations.
 func (d *Destination) account(ctx context.Context, c *conn, a *restore.Account) error {
 	for _, e := range a.Subs {
-		if err := d.part(ctx, "subscription of "+e.User+" to "+e.Name, func() error { return d.sub(ctx, c, e) }); err != nil {
+		if err := d.part(ctx, c, "subscription of "+e.User+" to "+e.Name, func() error { return d.sub(ctx, c, e) }); err != nil {
 			return err
 		}
 	}
 	for _, e := range a.Seen {
-		if err := d.part(ctx, "seen state of "+e.User, func() error { return d.seen(ctx, c, e) }); err != nil {
+		if err := d.part(ctx, c, "seen state of "+e.User, func() error { return d.seen(ctx, c, e) }); err != nil {
 			return err
 		}
 	}
 	for _, e := range a.Scripts {
-		if err := d.part(ctx, "script "+restore.ScriptName(e.Filename)+" of "+e.User, func() error { return d.script(ctx, c, e) }); err != nil {
+		if err := d.part(ctx, c, "script "+restore.ScriptName(e.Filename)+" of "+e.User, func() error { return d.script(ctx, c, e) }); err != nil {
 			return err
 		}
 	}
 	for _, e := range a.Active {
-		if err := d.part(ctx, "active script of "+e.User, func() error { return d.active(ctx, c, e) }); err != nil {
+		if err := d.part(ctx, c, "active script of "+e.User, func() error { return d.active(ctx, c, e) }); err != nil {
 			return err
 		}
 	}
 	for _, e := range a.Quotas {
-		if err := d.part(ctx, "quota of "+e.Root, func() error { return d.quota(ctx, c, e) }); err != nil {
+		if err := d.part(ctx, c, "quota of "+e.Root, func() error { return d.quota(ctx, c, e) }); err != nil {
 			return err
 		}
 	}
 	for _, e := range a.Annotations {
-		if err := d.part(ctx, "annotation "+e.Entry+" of "+e.Name, func() error { return d.annotation(ctx, c, e) }); err != nil {
+		if err := d.part(ctx, c, "annotation "+e.Entry+" of "+e.Name, func() error { return d.annotation(ctx, c, e) }); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// part does one thing; a refusal is reported, an error of the connection ends it all.
-func (d *Destination) part(ctx context.Context, what string, do func() error) error {
+// part does one thing. A refusal is reported, and so is a connection that the server
+// cuts, if there is another; any other error ends it all.
+func (d *Destination) part(ctx context.Context, c *conn, what string, do func() error) error {
 	err := do()
-	var refused *client.Refusal
-	if errors.As(err, &refused) && !errors.Is(err, client.ErrBye) && ctx.Err() == nil {
-		d.rep.Fail(fmt.Errorf("%s: %w", what, err))
+	if err == nil {
+		c.failed = 0
 		return nil
 	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", what, err)
+	err = fmt.Errorf("%s: %w", what, err)
+	if err := c.survive(ctx, err); err != nil {
+		return err
 	}
+	d.rep.Fail(err)
 	return nil
 }
 

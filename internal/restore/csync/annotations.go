@@ -24,7 +24,7 @@ func annotationsOf(fields []dlist.Pair) map[annotationKey]bool {
 
 // annotations sets those of the backup that are not there.
 func (w *work) annotations(ctx context.Context) error {
-	list, err := (&cyrus.Mailbox{Fields: w.f.From.Fields}).Annotations()
+	list, err := w.ownAnnotations()
 	if err != nil {
 		return err
 	}
@@ -32,7 +32,9 @@ func (w *work) annotations(ctx context.Context) error {
 		if a.Value == nil || w.annotated[annotationKey{a.Entry, a.UserID}] {
 			continue
 		}
-		err := w.c.ApplyAnnotation(ctx, cyrus.MailboxAnnotation{Mailbox: w.f.Name, Entry: a.Entry, UserID: a.UserID, Value: a.Value})
+		err := w.d.part(ctx, w.c, w.f.Name+": annotation "+a.Entry, func() error {
+			return w.c.ApplyAnnotation(ctx, cyrus.MailboxAnnotation{Mailbox: w.f.Name, Entry: a.Entry, UserID: a.UserID, Value: a.Value})
+		})
 		if err != nil {
 			return err
 		}
@@ -47,7 +49,7 @@ func (w *work) mergeAnnotations(head *[]dlist.Pair) {
 	if v, ok := get(w.there.Fields, "ANNOTATIONS"); ok {
 		items = append(items, v.Items...)
 	}
-	ours, err := (&cyrus.Mailbox{Fields: w.f.From.Fields}).Annotations()
+	ours, err := w.ownAnnotations()
 	if err == nil {
 		for _, a := range ours {
 			if !w.annotated[annotationKey{a.Entry, a.UserID}] {

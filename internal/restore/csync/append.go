@@ -10,28 +10,26 @@ import (
 // append brings messages with new uids, and the mailbox if it is not there.
 func (w *work) append(ctx context.Context) error {
 	batches := w.batches()
-	if w.there != nil && len(batches) == 0 {
-		return nil
+	if w.there == nil && len(batches) == 0 {
+		return w.putNew(ctx, nil)
 	}
-	for i := 0; i < max(1, len(batches)); i++ {
-		var batch []restore.Ref
-		if i < len(batches) {
-			batch = batches[i]
-		}
-		msgs, err := w.upload(ctx, batch)
-		if err != nil {
+	for _, batch := range batches {
+		if err := w.deliver(ctx, batch, w.putNew); err != nil {
 			return err
 		}
-		number(msgs)
-		if err := w.c.RestoreMailbox(ctx, w.restoreHead(), records(msgs), w.d.opt.Local); err != nil {
-			return err
-		}
-		w.done(msgs)
-		if w.there == nil {
-			if err := w.arrived(ctx); err != nil {
-				return err
-			}
-		}
+	}
+	return w.reportRefused()
+}
+
+// putNew puts uploaded messages into the mailbox with new uids.
+func (w *work) putNew(ctx context.Context, msgs []*restore.Message) error {
+	number(msgs)
+	if err := w.c.RestoreMailbox(ctx, w.restoreHead(), records(msgs), w.d.opt.Local); err != nil {
+		return err
+	}
+	w.lastUID += uint32(len(msgs))
+	if w.there == nil {
+		return w.arrived(ctx)
 	}
 	return nil
 }
@@ -64,14 +62,4 @@ func (w *work) restoreHead() []dlist.Pair {
 		}
 	}
 	return head
-}
-
-func (w *work) acl() dlist.Value {
-	switch {
-	case w.d.opt.ACL == nil:
-		return dlist.S(text(w.f.From.Fields, "ACL"))
-	case *w.d.opt.ACL == "":
-		return dlist.Value{}
-	}
-	return dlist.S(*w.d.opt.ACL)
 }

@@ -40,6 +40,8 @@ type setup struct {
 	r   *replica
 	opt csync.Options
 	sel restore.Options
+	// problem gets what could not be restored; nil fails the test.
+	problem func(error)
 }
 
 func (s *setup) run(src *restore.Source) (restore.Sums, error) {
@@ -63,6 +65,9 @@ func (s *setup) run(src *restore.Source) (restore.Sums, error) {
 	}
 	s.opt.DeletedPrefix = "DELETED"
 	rep := restoretest.Report(s.t)
+	if s.problem != nil {
+		rep.Problem = s.problem
+	}
 	err = csync.New(src, rep, s.opt).Restore(s.t.Context(), sel.Folders, account)
 	return rep.Sums(), err
 }
@@ -250,7 +255,16 @@ func TestCut(t *testing.T) {
 	src := b.Source(time.Time{})
 	for _, keep := range []bool{true, false} {
 		s := &setup{t: t, r: newReplica(), opt: csync.Options{KeepUIDs: keep}}
-		cuts := 0
+		// Once it was cut, the server takes no connection until the restore has ended.
+		dial, cuts, died := s.r.dial(t), 0, false
+		s.opt.Dial = func(ctx context.Context) (*client.Client, error) {
+			if died {
+				died = false
+				return nil, errors.New("connection refused")
+			}
+			died = true
+			return dial(ctx)
+		}
 		for s.r.dieAfter = 1500; ; cuts++ {
 			if _, err := s.run(src); err == nil {
 				break

@@ -47,13 +47,12 @@ func New(src *restore.Source, rep *restore.Report, o Options) *Destination {
 // Restore brings the folders, then what belongs to no mailbox (nil: nothing). What
 // concerns one folder is told to the Report and ends neither the others nor Restore.
 func (d *Destination) Restore(ctx context.Context, folders []*restore.Folder, account *restore.Account) error {
-	c, err := d.opt.Dial(ctx)
+	first, err := d.connect(ctx)
 	if err != nil {
 		return err
 	}
-	first := &conn{Client: c}
-	defer first.close()
-	if d.survey, err = look(ctx, c, folders, account, &d.opt); err != nil {
+	defer func() { first.close() }()
+	if d.survey, err = look(ctx, first.Client, folders, account, &d.opt); err != nil {
 		return err
 	}
 	if err := d.folders(ctx, first, folders); err != nil || account == nil || d.opt.FlagsOnly {
@@ -81,11 +80,10 @@ func (d *Destination) folders(ctx context.Context, first *conn, folders []*resto
 		g.Go(func() error {
 			c := first
 			if i > 0 {
-				more, err := d.opt.Dial(gctx)
-				if err != nil {
+				var err error
+				if c, err = d.connect(gctx); err != nil {
 					return err
 				}
-				c = &conn{Client: more}
 				defer c.close()
 			}
 			for f := range queue {
@@ -99,14 +97,13 @@ func (d *Destination) folders(ctx context.Context, first *conn, folders []*resto
 	return g.Wait()
 }
 
-// one restores a folder. An error is one of the connection.
+// one restores a folder. An error ends the whole restore: nothing else could be restored.
 func (d *Destination) one(ctx context.Context, c *conn, f *restore.Folder) error {
 	do := d.folder
 	if d.opt.FlagsOnly {
 		do = d.flags
 	}
 	err := do(ctx, c, f)
-	var refused *client.Refusal
 	switch {
 	case err == nil:
 		d.rep.Folder()
@@ -114,13 +111,29 @@ func (d *Destination) one(ctx context.Context, c *conn, f *restore.Folder) error
 	case errors.Is(err, errAbsent):
 		d.rep.Fail(err)
 		return nil
-	case errors.As(err, &refused) && !errors.Is(err, client.ErrBye) && !errors.Is(err, client.ErrPermission):
-		d.rep.Fail(fmt.Errorf("%s: %w", f.Name, d.explain(err)))
-		// What was uploaded for it is of no use any more.
-		c.fresh()
-		return c.Restart(ctx)
 	}
-	return fmt.Errorf("%s: %w", f.Name, d.explain(err))
+	err = fmt.Errorf("%s: %w", f.Name, d.explain(err))
+	if !d.concernsFolder(ctx, c, err) {
+		return err
+	}
+	d.rep.Fail(err)
+	// What was uploaded for it is of no use any more.
+	c.fresh()
+	return c.Restart(ctx)
+}
+
+// concernsFolder says that err leaves the other folders a chance: the server refused
+// something, or cut the connection and takes another one.
+func (d *Destination) concernsFolder(ctx context.Context, c *conn, err error) bool {
+	var refused *client.Refusal
+	switch {
+	case ctx.Err() != nil, c.lost, errors.Is(err, client.ErrPermission):
+		return false
+	case c.Broken():
+		c.failed++
+		return c.failed <= maxInARow && c.replace(ctx) == nil
+	}
+	return errors.As(err, &refused)
 }
 
 // explain says what to do about an answer that says little.
@@ -140,22 +153,4 @@ func (d *Destination) explain(err error) error {
 		return fmt.Errorf("%w (the server's log says why). Is %s a partition of the server?", err, d.opt.Partition)
 	}
 	return err
-}
-
-// conn is a connection and what this unit of work has uploaded over it.
-type conn struct {
-	*client.Client
-	// What was uploaded, or reserved, in this unit of work, and for which partition.
-	uploaded  map[cyrus.GUID]bool
-	partition string
-	size      int64 // bytes of it
-}
-
-func (c *conn) fresh() { c.uploaded, c.size = nil, 0 }
-
-// close says goodbye; whether the server hears it no longer matters.
-func (c *conn) close() {
-	ctx, cancel := context.WithTimeout(context.Background(), exitPatience)
-	defer cancel()
-	_ = c.Exit(ctx)
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"iter"
+	"time"
 
 	"backupd/internal/restore"
 	"backupd/replication/cyrus"
@@ -15,40 +16,69 @@ import (
 // exact brings a mailbox as a replica gets it, a batch at a time. LAST_UID says after
 // each how far it is, so that a restore that was cut goes on from there.
 func (w *work) exact(ctx context.Context) error {
-	head := w.exactHead()
-	batches := w.batches()
-	crc, counts := cyrus.NewCRC(), w.there == nil
-	for i := 0; i < max(1, len(batches)); i++ {
-		var batch []restore.Ref
-		if i < len(batches) {
-			batch = batches[i]
-		}
-		msgs, err := w.upload(ctx, batch)
-		if err != nil {
-			return err
-		}
-		counts = counts && len(msgs) == len(batch)
-		for _, m := range msgs {
-			crc.Add(&m.Record)
-		}
-		fields := head
-		if i < len(batches)-1 {
-			fields = with(head, dlist.P("LAST_UID", dlist.N(uint64(batch[len(batch)-1].UID))))
-		} else if counts {
-			fields = with(head, dlist.P("SYNC_CRC", dlist.N(uint64(crc.Basic))), dlist.P("SYNC_CRC_ANNOT", dlist.N(uint64(crc.Annot))))
-		}
-		err = w.apply(ctx, fields, msgs)
-		if errors.Is(err, cyrus.ErrMoved) && w.there == nil && i == 0 {
-			if err = w.create(ctx, fields); err == nil {
-				err = w.apply(ctx, fields, msgs)
-			}
-		}
-		if err != nil {
-			return err
-		}
-		w.done(msgs)
+	isNew := w.there == nil
+	w.head = w.exactHead()
+	w.final = uint32(num(w.head, "LAST_UID"))
+	if n := len(w.list); n > 0 {
+		w.end = w.list[n-1].UID
+		w.final = max(w.final, w.end)
 	}
-	return w.arrived(ctx)
+	if isNew && w.owners.differ() {
+		if err := w.createFor(ctx); err != nil {
+			return err
+		}
+	}
+	for _, batch := range w.batches() {
+		if err := w.deliver(ctx, batch, w.putExact); err != nil {
+			return err
+		}
+	}
+	if w.lastUID < w.final || len(w.list) == 0 {
+		w.end, w.proven = 0, false
+		if err := w.prove(ctx, w.putExact); err != nil {
+			return err
+		}
+	}
+	if err := w.arrived(ctx); err != nil {
+		return err
+	}
+	if isNew {
+		if err := w.settle(ctx); err != nil {
+			return err
+		}
+	}
+	return w.withNewUIDs(ctx)
+}
+
+// putExact puts uploaded messages into the mailbox with their uids. The CRCs are left
+// out: settle compares them.
+func (w *work) putExact(ctx context.Context, msgs []*restore.Message) error {
+	last := w.lastUID
+	if len(msgs) > 0 {
+		last = msgs[len(msgs)-1].UID
+	}
+	if last >= w.end {
+		last = w.final
+	}
+	fields := with(w.head, dlist.P("LAST_UID", dlist.N(uint64(last))))
+	err := w.apply(ctx, fields, msgs)
+	if errors.Is(err, cyrus.ErrMoved) && w.there == nil && !w.made {
+		w.made = true
+		if err = w.create(ctx, fields); err == nil {
+			err = w.apply(ctx, fields, msgs)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	w.lastUID = last
+	for _, m := range msgs {
+		w.crc.Add(&m.Record)
+	}
+	if zero := zeroDates(msgs); len(zero) > 0 {
+		return w.apply(ctx, fields, zero)
+	}
+	return nil
 }
 
 func (w *work) apply(ctx context.Context, fields []dlist.Pair, msgs []*restore.Message) error {
@@ -65,6 +95,23 @@ func (w *work) create(ctx context.Context, head []dlist.Pair) error {
 	return w.c.RestoreMailbox(ctx, without(head, "ANNOTATIONS", "LAST_UID"), records(nil), w.d.opt.Local)
 }
 
+// createFor makes the mailbox of a new owner by an empty RESTORE, because APPLY MAILBOX
+// needs an ACL, and only the server knows the one that is due.
+func (w *work) createFor(ctx context.Context) error {
+	if err := w.create(ctx, with(w.head, dlist.P("ACL", dlist.Value{}))); err != nil {
+		return err
+	}
+	boxes, err := w.c.GetMailboxes(ctx, []string{w.f.Name})
+	if err != nil {
+		return err
+	}
+	for _, m := range boxes {
+		w.head = with(w.head, dlist.P("ACL", dlist.S(text(m.Fields, "ACL"))))
+	}
+	w.made = true
+	return nil
+}
+
 // exactHead are the fields of the mailbox. The CRCs are left out, which means that
 // they are not compared: they are known only when all records are there.
 func (w *work) exactHead() []dlist.Pair {
@@ -73,6 +120,9 @@ func (w *work) exactHead() []dlist.Pair {
 		dlist.P("PARTITION", dlist.S(w.partition)),
 		dlist.P("SYNC_CRC", dlist.N(0)), dlist.P("SYNC_CRC_ANNOT", dlist.N(0)))
 	if w.there == nil {
+		if num(head, "UIDVALIDITY") == 0 {
+			head = with(head, dlist.P("UIDVALIDITY", dlist.N(uint64(time.Now().Unix()))))
+		}
 		// Another mailbox has the uniqueid: this one gets its own.
 		if other := w.d.holder(w.f.From.UniqueID); other != nil {
 			w.d.rep.Say("%s: gets a new uniqueid, for %s has %s there", w.f.Name, other.Name, other.UniqueID)

@@ -41,4 +41,5 @@ func without(fields []dlist.Pair, keys ...string) []dlist.Pair {
 	return slices.DeleteFunc(slices.Clone(fields), func(p dlist.Pair) bool { return slices.Contains(keys, p.Key) })
 }
 
-func date(sec int64) string { return time.Unix(sec, 0).Format(time.DateTime) }
+// date is a time for a person, with its offset.
+func date(sec int64) string { return time.Unix(sec, 0).Format("2006-01-02 15:04:05 -07:00") }

@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"backupd/internal/restore"
 	"backupd/replication/cyrus"
+	"backupd/replication/dlist"
 )
 
 // folder decides how a folder comes back, and brings it.
@@ -15,7 +17,7 @@ func (d *Destination) folder(ctx context.Context, c *conn, f *restore.Folder) er
 	if err != nil {
 		return err
 	}
-	w := &work{d: d, c: c, f: f, there: there, list: f.Messages}
+	w := &work{d: d, c: c, f: f, there: there, list: f.Messages, owners: d.ownersOf(f), crc: cyrus.NewCRC()}
 	if head := (cyrus.Mailbox{Type: text(f.From.Fields, "MBOXTYPE")}); head.Intermediate() {
 		return w.intermediate(ctx)
 	}
@@ -26,9 +28,15 @@ func (d *Destination) folder(ctx context.Context, c *conn, f *restore.Folder) er
 	}
 	w.partition = d.partition(w)
 	exact := d.opt.KeepUIDs && !f.Merged && (there == nil || w.continues)
+	if err := w.plan(exact); err != nil {
+		return err
+	}
 	w.announce(exact)
 	if d.opt.DryRun {
 		return nil
+	}
+	if w.there != nil {
+		w.lastUID = w.there.LastUID
 	}
 	switch {
 	case there != nil && len(w.list) == 0 && (!w.continues || uint64(w.there.LastUID) >= num(f.From.Fields, "LAST_UID")):
@@ -100,6 +108,19 @@ type work struct {
 	continues bool
 	// annotated are the entries of mailbox annotations that are there.
 	annotated map[annotationKey]bool
+	owners    owners
+	fitting   *fitting
+
+	// What has become of it so far.
+	lastUID uint32 // that the server has given, or was told
+	proven  bool   // it was tried whether the server takes the mailbox without messages
+	refused []refusedRef
+
+	// Of a mailbox that keeps its uids.
+	head       []dlist.Pair
+	end, final uint32 // the last uid of the list, and LAST_UID in the end
+	made       bool   // by create
+	crc        cyrus.CRC
 }
 
 // announce says what is done, or would be.
@@ -124,6 +145,9 @@ func (w *work) announce(exact bool) {
 		how = "created with its uids: "
 	case w.there == nil:
 		how = "created: "
+	}
+	if w.there == nil && w.aclNote() != "" {
+		how = strings.TrimSuffix(how, ": ") + w.aclNote() + ": "
 	}
 	w.d.rep.Say("%s: %s%d messages added (%d bytes), %d are there", w.f.Name, how, len(w.list), size, w.known)
 	if w.d.opt.DryRun {

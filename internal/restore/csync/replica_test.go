@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -28,6 +29,8 @@ type replica struct {
 	uploads  int
 	dieAfter int // uploads until connections are cut; 0 = never
 	users    map[string][]dlist.Pair
+	empty    map[cyrus.GUID]bool // messages without a byte
+	poison   map[cyrus.GUID]bool // messages of which it dies
 }
 
 type box struct {
@@ -278,7 +281,52 @@ func (s *serving) mailbox(verb string) (string, error) {
 	if verb == "RESTORE" {
 		return s.restore(in)
 	}
-	return s.apply(in), nil
+	return s.apply(in)
+}
+
+// appended does to a record what mailbox_append_index_record and parse_upload do.
+func (s *serving) appended(b *box, r *cyrus.Record) (answer string, err error) {
+	keywords := map[string]bool{}
+	for _, o := range append(slices.Clone(b.records), r) {
+		for _, f := range o.Flags {
+			if f[0] != '\\' {
+				keywords[strings.ToLower(f)] = true
+			}
+			if strings.ContainsAny(f, "( )") {
+				return "NO IMAP_PROTOCOL_ERROR Protocol error", nil
+			}
+		}
+	}
+	switch {
+	case len(keywords) > 128:
+		return "NO IMAP_PROTOCOL_ERROR Protocol error", nil
+	case s.r.empty[r.GUID], s.r.poison[r.GUID]:
+		return "", errDied
+	}
+	for _, a := range r.Annotations {
+		if a.Entry == "/bad" {
+			return "", errDied
+		}
+	}
+	if r.InternalDate == 0 {
+		r.InternalDate = 1777777777
+	}
+	r.Flags = slices.DeleteFunc(r.Flags, func(f string) bool { return f == `\Odd` })
+	r.InternalDate &= 0xffffffff
+	return "", nil
+}
+
+// defaultACL is what mboxlist_create_acl gives.
+func (s *serving) defaultACL(name string) string {
+	for {
+		i := strings.LastIndexByte(name, '.')
+		if name = name[:max(i, 0)]; name == "" || name == "user" {
+			return "owner's default"
+		}
+		if b := s.r.boxes[name]; b != nil {
+			return field(b.fields, "ACL")
+		}
+	}
 }
 
 func (s *serving) restore(in *box) (string, error) {
@@ -290,6 +338,9 @@ func (s *serving) restore(in *box) (string, error) {
 	if b == nil {
 		b = &box{fields: in.fields}
 		b.set("MBOXNAME", name)
+		if v, _ := dlist.KV(in.fields...).Get("ACL"); v.Kind == dlist.Nil {
+			b.set("ACL", s.defaultACL(name))
+		}
 		if in.num("HIGHESTMODSEQ") == 0 || in.num("UIDVALIDITY") == 0 || field(in.fields, "UNIQUEID") == "" {
 			b.set("UNIQUEID", fmt.Sprintf("new%021d", len(s.r.boxes)))
 			b.set("UIDVALIDITY", "1800000000")
@@ -300,10 +351,17 @@ func (s *serving) restore(in *box) (string, error) {
 		}
 		s.r.boxes[name] = b
 	}
+	var added []*cyrus.Record
 	for _, r := range in.records {
 		if !s.staged[field(b.fields, "PARTITION")+r.GUID.String()] {
 			return "NO Unknown error", nil
 		}
+		if answer, err := s.appended(b, r); answer != "" || err != nil {
+			return answer, err
+		}
+		added = append(added, r)
+	}
+	for _, r := range added {
 		b.set("LAST_UID", fmt.Sprint(b.num("LAST_UID")+1))
 		r.UID = uint32(b.num("LAST_UID"))
 		b.records = append(b.records, r)
@@ -311,40 +369,48 @@ func (s *serving) restore(in *box) (string, error) {
 	return "OK success", nil
 }
 
-func (s *serving) apply(in *box) string {
+func (s *serving) apply(in *box) (string, error) {
 	name := field(in.fields, "MBOXNAME")
 	b := s.r.boxes[name]
 	for n, o := range s.r.boxes {
 		if n != name && field(o.fields, "UNIQUEID") == field(in.fields, "UNIQUEID") {
-			return "NO IMAP_MAILBOX_MOVED Mailbox exists with another name or uniqueid"
+			return "NO IMAP_MAILBOX_MOVED Mailbox exists with another name or uniqueid", nil
 		}
 	}
 	if b == nil {
 		b = &box{}
 	} else if since := in.num("SINCE_MODSEQ"); since != 0 && since != b.num("HIGHESTMODSEQ") {
-		return "NO IMAP_SYNC_CHANGED Changed since last sync"
+		return "NO IMAP_SYNC_CHANGED Changed since last sync", nil
 	}
-	records := slices.Clone(b.records)
+	records, last := slices.Clone(b.records), b.num("LAST_UID")
 	for _, r := range in.records {
 		i := slices.IndexFunc(records, func(o *cyrus.Record) bool { return o.UID == r.UID })
 		switch {
 		case i >= 0:
 			records[i] = r
 		case !s.staged[field(in.fields, "PARTITION")+r.GUID.String()]:
-			return "NO Unknown error"
+			return "NO Unknown error", nil
+		case uint64(r.UID) <= last:
+			return "NO IMAP_SYNC_CHECKSUM Checksum Failure", nil
 		default:
-			records = append(records, r)
+			if answer, err := s.appended(&box{records: records}, r); answer != "" || err != nil {
+				return answer, err
+			}
+			records, last = append(records, r), uint64(r.UID)
 		}
+	}
+	if last > in.num("LAST_UID") {
+		return "", errDied // assert
 	}
 	crc := cyrus.NewCRC()
 	for _, r := range records {
 		crc.Add(r)
 	}
 	if !crc.Equal(uint32(in.num("SYNC_CRC")), uint32(in.num("SYNC_CRC_ANNOT"))) {
-		return "NO IMAP_SYNC_CHECKSUM Checksum Failure"
+		return "NO IMAP_SYNC_CHECKSUM Checksum Failure", nil
 	}
 	b.fields = slices.DeleteFunc(in.fields, func(p dlist.Pair) bool { return len(p.Key) > 6 && p.Key[:6] == "SINCE_" })
 	b.records = records
 	s.r.boxes[name] = b
-	return "OK success"
+	return "OK success", nil
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"time"
 
 	"backupd/internal/restore"
 	"backupd/replication/client"
@@ -13,12 +12,8 @@ import (
 	"backupd/replication/dlist"
 )
 
-const (
-	// exitPatience is how long a goodbye may take.
-	exitPatience = 5 * time.Second
-	// namesPerGet bounds what one GET asks for.
-	namesPerGet = 256
-)
+// namesPerGet bounds what one GET asks for.
+const namesPerGet = 256
 
 // survey is what a destination has, as far as the restore is concerned.
 type survey struct {

@@ -35,7 +35,7 @@ func (w *work) upload(ctx context.Context, batch []restore.Ref) ([]*restore.Mess
 	var want []cyrus.GUID
 	asked := map[cyrus.GUID]bool{}
 	for _, ref := range batch {
-		m, err := w.d.src.Message(ref)
+		m, err := w.message(ref)
 		if err != nil {
 			return nil, err
 		}

@@ -1,0 +1,105 @@
+package csync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sort"
+	"strings"
+
+	"backupd/internal/restore"
+	"backupd/replication/client"
+	"backupd/replication/cyrus"
+	"backupd/replication/dlist"
+)
+
+// settle compares the checksums of a new mailbox. If they differ, it looks for the
+// messages that the server has not kept as they were sent, sends these again, which can
+// help because what the server has is updated field by field, and reports the rest.
+func (w *work) settle(ctx context.Context) error {
+	if w.there == nil || w.crc.Equal(w.there.SyncCRC, w.there.SyncCRCAnnot) {
+		return nil
+	}
+	differ, err := w.differing(ctx)
+	if err != nil || len(differ) == 0 {
+		return err
+	}
+	var again []*restore.Message
+	for _, p := range differ {
+		again = append(again, p.sent)
+	}
+	var refused *client.Refusal
+	err = w.apply(ctx, with(w.head, dlist.P("LAST_UID", dlist.N(uint64(w.final)))), again)
+	if err != nil && !errors.As(err, &refused) {
+		return err
+	}
+	if differ, err = w.differing(ctx); err != nil {
+		return err
+	}
+	for _, p := range differ {
+		w.d.rep.Fail(fmt.Errorf("%s: uid %d: the server does not keep it as it was: %s", w.f.Name, p.sent.UID, p))
+	}
+	return nil
+}
+
+// pair is a message as it was sent and as the server has it.
+type pair struct {
+	sent *restore.Message
+	has  *cyrus.Record
+}
+
+func (p *pair) String() string {
+	var out []string
+	add := func(what string, sent, has any) {
+		if fmt.Sprint(sent) != fmt.Sprint(has) {
+			out = append(out, fmt.Sprintf("%s %v instead of %v", what, has, sent))
+		}
+	}
+	add("date", date(p.sent.InternalDate), date(p.has.InternalDate))
+	add("modseq", p.sent.ModSeq, p.has.ModSeq)
+	add("time of the last change", date(p.sent.LastUpdated), date(p.has.LastUpdated))
+	if !sameFlags(p.sent.Flags, p.has.Flags) {
+		add("flags", p.sent.Flags, p.has.Flags)
+	}
+	return strings.Join(out, ", ")
+}
+
+// differing lists the mailbox and returns the messages that differ from what was sent.
+func (w *work) differing(ctx context.Context) ([]*pair, error) {
+	var out []*pair
+	_, err := w.c.GetFullMailbox(ctx, w.f.Name, func(r *cyrus.Record) error {
+		i := sort.Search(len(w.list), func(i int) bool { return w.list[i].UID >= r.UID })
+		if i == len(w.list) || w.list[i].UID != r.UID {
+			return nil
+		}
+		m, err := w.message(w.list[i])
+		if err == nil && m.GUID == r.GUID && !r.Expunged() && !sameRecord(&m.Record, r) {
+			out = append(out, &pair{m, r})
+		}
+		return err
+	})
+	return out, err
+}
+
+// withNewUIDs brings the messages that the server has refused with their uids in any
+// other way.
+func (w *work) withNewUIDs(ctx context.Context) error {
+	var rest []refusedRef
+	for _, r := range w.refused {
+		m, err := w.message(r.Ref)
+		if err != nil {
+			return err
+		}
+		uid := m.UID
+		w.fitting.exact = false
+		if err := w.attempt(ctx, []restore.Ref{r.Ref}, w.putNew, true); err == nil {
+			w.d.rep.Fail(fmt.Errorf("%s: uid %d (message %s): the server takes it only with a new uid and without keywords and annotations: %w", w.f.Name, uid, m.GUID, r.why))
+			continue
+		} else if err := w.c.survive(ctx, err); err != nil {
+			return err
+		}
+		rest = append(rest, r)
+	}
+	w.refused = rest
+	return w.reportRefused()
+}
