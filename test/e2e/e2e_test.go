@@ -172,7 +172,7 @@ func build(t *testing.T) string {
 	}
 	for _, args := range [][]string{
 		append(server, "./cmd/backupd"),
-		{"build", "-o", dir + "/", "./cmd/cyr_backup", "./cmd/ctl_backups", "./cmd/restore"},
+		{"build", "-o", dir + "/", "./cmd/cyr_backup", "./cmd/ctl_backups", "./cmd/restore", "./cmd/backup_replay"},
 	} {
 		cmd := exec.CommandContext(t.Context(), "go", args...)
 		cmd.Dir = root

@@ -14,7 +14,7 @@ OWN = "/vendor/cmu/cyrus-imapd/"        # Cyrus's own annotations: computed, not
 
 # ---- responses as values
 
-TOKEN = re.compile(rb' |\(|\)|"((?:[^"\\]|\\.)*)"|\{(\d+)\}\r\n|((?:\[[^\]]*\]|[^ ()"\r\n])+)', re.S)
+TOKEN = re.compile(rb' |\(|\)|"((?:[^"\\]|\\.)*)"|~?\{(\d+)\}\r\n|((?:\[[^\]]*\]|[^ ()"\r\n])+)', re.S)
 
 
 def values(line, pos=0):

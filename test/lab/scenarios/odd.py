@@ -1,0 +1,166 @@
+"""Odd mail, moved out and back, expunged and doubled: to every destination, three times each."""
+import collections
+import glob
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import tarfile
+
+from cyruslab import compare, dovecot, host, instance
+from cyruslab.imap import ADMIN, PASSWORD, q
+from cyruslab.source import Source
+
+from .base import scenario
+from .restore import LOGIN, csync, fresh, restore
+
+MAIL = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../../testdata/odd")
+FOLDERS = {"user.oda": "INBOX", "user.oda.Side": "Side"}
+
+
+def sha1(b):
+    return hashlib.sha1(b).hexdigest()
+
+
+def live(looked):
+    """{folder: {GUID: copies}} of what a source or a restored server shows."""
+    return {FOLDERS[m["name"]]: collections.Counter(v["guid"] for v in m["messages"].values())
+            for m in looked.values() if m["name"] in FOLDERS and not m["deleted"]}
+
+
+def push(x, user):
+    """The files as they are, with bare newlines and NULs, which no IMAP server would take."""
+    secret = x.lab.path("push-password")
+    host.write(secret, PASSWORD)
+    r = subprocess.run([os.path.join(x.opt.bin, "backup_replay"), "--server", "127.0.0.1:%d" % x.backup["ports"]["backupd"], "--auth", instance.REPL,
+                        "--password-file", secret, "--user", user, "--verbatim", MAIL], capture_output=True, timeout=60)
+    x.expect("push", r.returncode == 0, "backup_replay: %s" % (r.stdout + r.stderr).decode()[-600:])
+
+
+def grown(x):
+    """oda's mail at the source: out of the backup, then moved, expunged and copied by a real imapd."""
+    src = x.lab.inst("src")
+    instance.sasl_user(src["base"] + "/sasldb2", src["realm"], "oda")
+    push(x, "oda")
+    restore(x, "odd-source", "-U", "-v", csync(x, "src"), "oda", "-a")
+    c = x.imap("oda")
+    c.cmd("CREATE Side")
+    c.cmd("SELECT INBOX")
+    c.cmd("UID MOVE 1:5 Side")
+    c.cmd("SELECT Side")
+    c.cmd("UID MOVE 1:3 INBOX")             # back: an expunged and a live record of one GUID in both
+    c.cmd("SELECT INBOX")
+    c.cmd("UID COPY 10:11 INBOX")           # two live copies
+    c.cmd("UID STORE 20:22 +FLAGS (\\Deleted)")
+    c.cmd("EXPUNGE")
+    c.cmd("UID STORE 30 +FLAGS (\\Flagged $Odd)")
+    c.cmd("UNSELECT")
+    x.sync("odd-backup", "-u", "oda", again=False)
+    return live(x.source.look({("user", "oda")}, whole=True))
+
+
+# ---- what the destinations hold
+
+def maildir(top):
+    return {name: collections.Counter(sha1(open(f, "rb").read()) for s in ("cur", "new") for f in glob.glob(d + "/" + s + "/*"))
+            for name, d in (("INBOX", top), ("Side", top + "/.Side"))}
+
+
+def emls(top):
+    return collections.Counter(sha1(open(f, "rb").read()) for f in glob.glob(glob.escape(top) + "/**/*.eml", recursive=True))
+
+
+def tar(path):
+    with tarfile.open(path) as t:
+        return collections.Counter(sha1(t.extractfile(m).read()) for m in t if m.name.endswith(".eml"))
+
+
+ADDED = re.compile(rb"\A(Status: .*\n)(X-Status: .*\n)?(X-Keywords: .*\n)?")
+
+
+def plain(b):
+    """A message as an mbox keeps it: line ends are LF, and there is one at the end."""
+    b = b.replace(b"\r\n", b"\n")
+    return sha1(b if b.endswith(b"\n") else b + b"\n")
+
+
+def mboxes(top):
+    out = collections.Counter()
+    for f in glob.glob(top + "/**/*.mbox", recursive=True):
+        with open(f, "rb") as h:
+            for m in re.split(rb"^From MAILER-DAEMON .*\n", h.read(), flags=re.M)[1:]:
+                m = re.sub(rb"^>(>*From )", rb"\1", ADDED.sub(b"", m, 1), flags=re.M)
+                out[sha1(m[:-1])] += 1     # without the empty line that ends it
+    return out
+
+
+# ---- three times into each
+
+def thrice(x, step, want, read, *args, **kw):
+    for n in ("1", "2", "3"):
+        said = restore(x, "%s-%s" % (step, n), "-v", *args, **kw)
+        got = read()
+        x.expect("%s-%s" % (step, n), got == want, "copies differ: lacks %s, has too many of %s" % (difference(want, got), difference(got, want)))
+        if n != "1":
+            x.expect("%s-%s" % (step, n), re.search(r"\b0 messages added", said), "run %s added some: %s" % (n, said[-600:]))
+
+
+def difference(a, b):
+    if isinstance(a, dict) and not isinstance(a, collections.Counter):
+        return {k: dict(a[k] - b.get(k, collections.Counter())) for k in a}
+    return dict(a - b)
+
+
+def total(want):
+    return sum(want.values(), collections.Counter())
+
+
+@scenario("odd", stores=("dir",), conf=LOGIN)
+def everywhere(x):
+    "odd mail, moved and expunged, restored three times into Cyrus, Maildir, mbox, eml and tar: the copies that were live"
+    want = grown(x)
+    out = x.lab.path("out")
+    host.mkdirs(out)
+    what = "oda", "-a"
+    thrice(x, "odd-maildir", want, lambda: maildir(out + "/md"), "--to", "maildir:%s/md" % out, *what)
+    thrice(x, "odd-eml", total(want), lambda: emls(out + "/eml"), "--to", "eml:%s/eml" % out, *what)
+    thrice(x, "odd-tar", total(want), lambda: tar(out + "/a.tar"), "--to", "tar:%s/a.tar" % out, *what)
+    texts = {sha1(open(f, "rb").read()): plain(open(f, "rb").read()) for f in glob.glob(MAIL + "/*.eml")}
+    as_mbox = collections.Counter()
+    for guid, n in total(want).items():
+        as_mbox[texts[guid]] += n
+    thrice(x, "odd-mbox", as_mbox, lambda: mboxes(out + "/mbox"), "--to", "mbox:%s/mbox" % out, *what)
+    for name, how in (("oddnew", ()), ("oddsame", ("-U",))):
+        s = fresh(x, name, users=("oda",))
+        try:
+            look = lambda: live(s.look({("user", "oda")}, whole=True))
+            thrice(x, "odd-csync" + "".join(how), want, look, *how, csync(x, name), *what)
+        finally:
+            s.close()
+            instance.down(x.lab, name, wipe=True)
+
+
+@scenario("oddback", stores=("dir",), conf=LOGIN)
+def by_name(x):
+    "a folder with expunged, moved and doubled messages, by name and by GUID into where it came from, and backed up again, three times"
+    want = grown(x)
+    scope = {("user", "oda")}
+    guids = sorted(want["INBOX"])
+    kept = {f: sorted(want[f]) for f in want}
+    for n in ("1", "2", "3"):
+        restore(x, "oddback-folder-" + n, "-v", csync(x, "src"), "oda", "user/oda", "user/oda/Side")
+        got = live(x.source.look(scope, whole=True))
+        for f in want:
+            few = {g: c for g, c in got[f].items() if c != max(1, want[f][g])}
+            x.expect("oddback-folder-" + n, not few, "%s has copies %r" % (f, few))
+            x.expect("oddback-folder-" + n, set(got[f]) >= set(kept[f]), "%s lacks messages" % f)
+        if n != "1":
+            x.expect("oddback-folder-" + n, got == before, "run %s changed something" % n)
+        before = got
+        x.sync("oddback-sync-" + n, "-u", "oda", again=False, check=False)
+    for n in ("1", "2"):
+        restore(x, "oddback-guid-" + n, "-v", csync(x, "src"), "oda", *guids)
+        got = live(x.source.look(scope, whole=True))
+        x.expect("oddback-guid-" + n, got == before, "by GUID added: %s" % difference(got, before))
+        x.sync("oddback-guid-sync-" + n, "-u", "oda", again=False, check=False)
