@@ -45,6 +45,7 @@ func (g *given) commandLine() *cmdline.Program {
 		f.StringVar(&g.until, "until", "", "only what was delivered or deleted up to `TIME`; with -x: deleted")
 		f.BoolVarP(&g.skip, "skip-expunged", "X", false, "never what had been expunged or deleted")
 		f.BoolVarP(&g.only, "only-expunged", "x", false, "nothing but that")
+		f.BoolVar(&g.keepDeleted, "keep-deleted", false, "leave \\Deleted on messages that had been expunged; else they come back without")
 	})
 	p.Group("Where to", func(f *pflag.FlagSet) {
 		f.StringVar(&g.to, "to", "", "to `WHERE`: maildir:DIR, mbox:FILE, eml:DIR, tar:FILE (compressed if it ends in .zst), "+

@@ -75,6 +75,7 @@ func run(ctx context.Context, argv []string, std stdio) error {
 		fmt.Fprintf(std.err, "restore: warning: %v\n", err)
 	}
 	src := restore.NewSource(mem, history.NewObjects(reread.New(found.Partition.Store, framesKept), 0))
+	src.KeepDeleted = o.keepDeleted
 	if o.rate > 0 {
 		src.Limit = rate.NewLimiter(rate.Limit(o.rate), int(min(o.rate, 1<<20)))
 	}

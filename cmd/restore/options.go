@@ -29,6 +29,7 @@ type options struct {
 	partition    string
 	local        bool
 	keepUIDs     bool
+	keepDeleted  bool
 	compress     bool
 	dryRun       bool
 	flagsOnly    bool

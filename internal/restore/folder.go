@@ -16,7 +16,6 @@ type Folder struct {
 	// From is the mailbox that it comes from: the first, where several become one.
 	From     *history.MailboxState
 	Merged   bool  // several mailboxes become one: uids cannot be kept
-	Whole    bool  // what lived in it is chosen, all of it and nothing else
 	Messages []Ref // in the order of their mailboxes, ascending by uid
 	Bytes    int64
 }

@@ -35,15 +35,17 @@ func (s *Selection) Messages() (n int, size int64) {
 // chosen is a mailbox that is chosen, or some messages of it.
 type chosen struct {
 	state *history.MailboxState
-	named bool                // by an object
-	guids map[cyrus.GUID]bool // only these; nil = all
+	gone  int64               // when it was deleted, in seconds since the epoch; 0 = it was not
+	whole bool                // all of it
+	named bool                // all of it, by an object
+	guids map[cyrus.GUID]bool // these, whatever else is chosen of it
 }
 
 // Select reads the state and chooses. It reads every record of the mailboxes chosen.
 func (s *Source) Select(o Options) (*Selection, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c := &chooser{src: s, opt: &o, sel: &Selection{Account: o.All && !o.windowed() && o.Deleted != Only && o.Into == ""}}
+	c := &chooser{src: s, opt: &o, of: map[*history.MailboxState]*chosen{}, sel: &Selection{Account: o.All && !o.windowed() && o.Deleted != Only && o.Into == ""}}
 	for m, err := range s.mem.Mailboxes() {
 		if err != nil {
 			return nil, err
@@ -65,6 +67,7 @@ type chooser struct {
 	sel   *Selection
 	boxes []*history.MailboxState // in order of creation
 	list  []*chosen
+	of    map[*history.MailboxState]*chosen // the list, by mailbox
 }
 
 // gone says that a mailbox does not live: it was deleted, at once or with delay.
@@ -99,7 +102,7 @@ func (c *chooser) all() {
 		case c.gone(m) && c.opt.Deleted == Without:
 			continue
 		}
-		c.list = append(c.list, &chosen{state: m})
+		c.choose(m).whole = true
 	}
 }
 
@@ -132,10 +135,20 @@ func (c *chooser) objects() error {
 	return c.guids(guids)
 }
 
-func (c *chooser) add(m *history.MailboxState) {
-	if !slices.ContainsFunc(c.list, func(h *chosen) bool { return h.state == m && h.guids == nil }) {
-		c.list = append(c.list, &chosen{state: m, named: true})
+// choose is what is chosen of a mailbox, nothing at first.
+func (c *chooser) choose(m *history.MailboxState) *chosen {
+	h := c.of[m]
+	if h == nil {
+		h = &chosen{state: m, gone: c.goneAt(m)}
+		c.of[m] = h
+		c.list = append(c.list, h)
 	}
+	return h
+}
+
+func (c *chooser) add(m *history.MailboxState) {
+	h := c.choose(m)
+	h.whole, h.named = true, true
 }
 
 // name chooses by a mailbox's name: the one that lives, or else the latest deleted one.
@@ -222,83 +235,11 @@ func (c *chooser) guids(wanted map[cyrus.GUID]bool) error {
 	}
 	for _, m := range c.boxes {
 		if in[m] != nil {
-			c.list = append(c.list, &chosen{state: m, guids: in[m]})
+			c.choose(m).guids = in[m]
 		}
-	}
-	return nil
-}
-
-// folders makes folders of what was chosen.
-func (c *chooser) folders() error {
-	byName := map[string]*Folder{}
-	taken := map[Ref]bool{}
-	for _, h := range c.list {
-		if head := (cyrus.Mailbox{Type: textField(h.state, "MBOXTYPE")}); head.Deleted() || c.opt.Deleted == Without && c.gone(h.state) {
-			continue
-		}
-		name := c.opt.target(h.state.Name)
-		f := byName[name]
-		if f == nil {
-			f = &Folder{Name: name, From: h.state, Whole: h.guids == nil && !c.opt.windowed() && c.opt.Deleted != Only}
-			byName[name] = f
-			c.sel.Folders = append(c.sel.Folders, f)
-		} else if f.From != h.state {
-			f.Merged = true
-		}
-		if err := c.messages(f, h, taken); err != nil {
-			return err
-		}
-	}
-	// A parent comes before its children; otherwise the order of creation holds.
-	slices.SortStableFunc(c.sel.Folders, func(a, b *Folder) int { return strings.Count(a.Name, ".") - strings.Count(b.Name, ".") })
-	if c.opt.windowed() || c.opt.Deleted == Only {
-		c.sel.Folders = slices.DeleteFunc(c.sel.Folders, func(f *Folder) bool { return len(f.Messages) == 0 })
-	}
-	return nil
-}
-
-func (c *chooser) messages(f *Folder, h *chosen, taken map[Ref]bool) error {
-	gone := c.goneAt(h.state)
-	for r, err := range c.src.mem.Records(h.state.UniqueID, 0) {
-		if err != nil {
-			return err
-		}
-		ref := Ref{h.state.UniqueID, r.UID}
-		if h.guids != nil && !h.guids[r.GUID] || taken[ref] {
-			continue
-		}
-		m := message(r)
-		if !c.opt.wants(m, h.guids != nil, h.named, gone) {
-			continue
-		}
-		if m.Deleted {
-			f.Whole = false
-		}
-		held, err := c.src.mem.Message(r.GUID)
-		if err != nil {
-			return err
-		}
-		if held == nil || held.Missing {
-			if !m.Deleted { // of an expunged one nobody promised a body
-				c.sel.NotHeld = append(c.sel.NotHeld, fmt.Errorf("%s uid %d (message %s): %w", h.state.Name, r.UID, r.GUID, ErrNotHeld))
-			}
-			continue
-		}
-		taken[ref] = true
-		f.Messages = append(f.Messages, ref)
-		f.Bytes += held.Size
 	}
 	return nil
 }
 
 // ErrNothing: nothing of the backup fits what was asked for.
 var ErrNothing = errors.New("nothing in the backup fits what was asked for")
-
-func textField(m *history.MailboxState, key string) string {
-	for _, p := range m.Fields {
-		if p.Key == key {
-			return p.Value.Str
-		}
-	}
-	return ""
-}

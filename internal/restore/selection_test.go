@@ -27,7 +27,7 @@ func anne(t *testing.T) (*restoretest.Backup, map[string]*restoretest.Box) {
 	boxes["user.anne.Work.2026"].Deliver(restoretest.Mail("w"), 1700000000)
 	boxes["DELETED.user.anne.Old.65550A1B"].Deliver(restoretest.Mail("old"), 1700000000)
 	b.Sync()
-	boxes["user.anne"].Set(2, `\Seen`, `\Expunged`)
+	boxes["user.anne"].Set(2, `\Seen`, `\Deleted`, `\Expunged`)
 	b.Sync()
 	return b, boxes
 }
@@ -101,12 +101,16 @@ func TestSelect(t *testing.T) {
 
 func TestSelectDropsExpunged(t *testing.T) {
 	b, _ := anne(t)
-	m, err := b.Source(time.Time{}).Message(restore.Ref{UniqueID: b.Boxes[0].UniqueID, UID: 2})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !m.Deleted || m.Expunged == 0 || !slices.Equal(m.Flags, []string{`\Seen`}) {
-		t.Errorf("deleted %v at %d, flags %v", m.Deleted, m.Expunged, m.Flags)
+	for keep, want := range map[bool][]string{false: {`\Seen`}, true: {`\Seen`, `\Deleted`}} {
+		s := b.Source(time.Time{})
+		s.KeepDeleted = keep
+		m, err := s.Message(restore.Ref{UniqueID: b.Boxes[0].UniqueID, UID: 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !m.Deleted || m.Expunged == 0 || !slices.Equal(m.Flags, want) {
+			t.Errorf("deleted %v at %d, flags %v, want %v", m.Deleted, m.Expunged, m.Flags, want)
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync"
 
 	"golang.org/x/time/rate"
@@ -23,6 +24,9 @@ const inMemory = 4 << 20
 type Source struct {
 	Objects *history.Objects
 	Limit   *rate.Limiter // of message bytes per second; nil = none
+	// KeepDeleted leaves \Deleted on messages that had been expunged. Without, they come
+	// back without: clients hide such messages, and the next EXPUNGE removes them again.
+	KeepDeleted bool
 
 	mu  sync.Mutex
 	mem *history.Mem
@@ -35,7 +39,7 @@ func NewSource(mem *history.Mem, objects *history.Objects) *Source {
 
 // Message is a message of a mailbox, as it is to come back.
 type Message struct {
-	cyrus.Record       // as it was, without \Expunged
+	cyrus.Record       // as it was, without \Expunged; see Source.KeepDeleted for \Deleted
 	Deleted      bool  // it had been expunged
 	Expunged     int64 // when, in seconds since the epoch; 0 = it lived
 }
@@ -51,18 +55,15 @@ func (s *Source) Message(r Ref) (*Message, error) {
 	if rec == nil {
 		return nil, fmt.Errorf("mailbox %s has no uid %d", r.UniqueID, r.UID)
 	}
-	return message(rec), nil
+	return s.message(rec), nil
 }
 
-func message(rec *history.RecordState) *Message {
+func (s *Source) message(rec *history.RecordState) *Message {
 	m := &Message{Record: rec.Record, Deleted: rec.Expunged != 0 || rec.Record.Expunged(), Expunged: rec.Expunged}
-	if rec.Record.Expunged() {
-		m.Flags = nil
-		for _, f := range rec.Flags {
-			if !equalFold(f, `\Expunged`) {
-				m.Flags = append(m.Flags, f)
-			}
-		}
+	if m.Deleted {
+		m.Flags = slices.DeleteFunc(slices.Clone(rec.Flags), func(f string) bool {
+			return equalFold(f, `\Expunged`) || !s.KeepDeleted && equalFold(f, `\Deleted`)
+		})
 	}
 	return m
 }
