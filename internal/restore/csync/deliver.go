@@ -133,7 +133,7 @@ func (w *work) reportRefused() error {
 		if err != nil {
 			return err
 		}
-		w.d.rep.Fail(fmt.Errorf("%s: uid %d (message %s): the server does not take it; --to eml:DIR writes it to a file: %w", w.f.Name, m.UID, m.GUID, w.d.explain(r.why)))
+		w.d.rep.Fail(fmt.Errorf("%s: uid %d (message %s): the server does not take it; --to eml:DIR writes it to a file: %w", w.f.Name, m.UID, m.GUID, r.why))
 	}
 	w.refused = nil
 	return nil

@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
-	"strings"
 
 	"backupd/internal/restore"
 	"backupd/replication/client"
@@ -36,9 +36,13 @@ func (w *work) settle(ctx context.Context) error {
 	if differ, err = w.differing(ctx); err != nil {
 		return err
 	}
+	var lost losses
 	for _, p := range differ {
-		w.d.rep.Fail(fmt.Errorf("%s: uid %d: the server does not keep it as it was: %s", w.f.Name, p.sent.UID, p))
+		for _, what := range p.differences() {
+			lost.add(p.sent.UID, "the server does not keep it as it was: "+what)
+		}
 	}
+	w.report(lost)
 	return nil
 }
 
@@ -48,7 +52,8 @@ type pair struct {
 	has  *cyrus.Record
 }
 
-func (p *pair) String() string {
+// differences are what of the message the server has not kept, in words.
+func (p *pair) differences() []string {
 	var out []string
 	add := func(what string, sent, has any) {
 		if fmt.Sprint(sent) != fmt.Sprint(has) {
@@ -61,7 +66,16 @@ func (p *pair) String() string {
 	if !sameFlags(p.sent.Flags, p.has.Flags) {
 		add("flags", p.sent.Flags, p.has.Flags)
 	}
-	return strings.Join(out, ", ")
+	for _, a := range p.sent.Annotations {
+		if a.Value != nil && *a.Value != "" && !slices.ContainsFunc(p.has.Annotations, func(b cyrus.Annotation) bool { return sameAnnotation(&a, &b) }) {
+			out = append(out, fmt.Sprintf("annotation %.100q", a.Entry))
+		}
+	}
+	return out
+}
+
+func sameAnnotation(a, b *cyrus.Annotation) bool {
+	return a.Entry == b.Entry && a.UserID == b.UserID && b.Value != nil && *a.Value == *b.Value
 }
 
 // differing lists the mailbox and returns the messages that differ from what was sent.
@@ -73,10 +87,13 @@ func (w *work) differing(ctx context.Context) ([]*pair, error) {
 			return nil
 		}
 		m, err := w.message(w.list[i])
-		if err == nil && m.GUID == r.GUID && !r.Expunged() && !sameRecord(&m.Record, r) {
-			out = append(out, &pair{m, r})
+		if err != nil || m.GUID != r.GUID || r.Expunged() {
+			return err
 		}
-		return err
+		if p := (&pair{m, r}); len(p.differences()) > 0 {
+			out = append(out, p)
+		}
+		return nil
 	})
 	return out, err
 }

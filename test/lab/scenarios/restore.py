@@ -39,7 +39,7 @@ def restore(x, step, *args, rc=0, **kw):
     said = (r.stdout + r.stderr).decode("utf-8", "replace")
     x.steps.append({"step": step, "args": " ".join(args), "rc": r.returncode, "said": said.splitlines()[-6:]})
     print("  %-30s rc=%-3s %s" % (step, r.returncode, said.strip().splitlines()[-1][:120] if said else ""), flush=True)
-    x.expect(step, r.returncode == rc, "restore ended with %s, wanted %s: %s" % (r.returncode, rc, said[-1500:]))
+    x.expect(step, rc in (None, r.returncode), "restore ended with %s, wanted %s: %s" % (r.returncode, rc, said[-1500:]))
     return said
 
 
@@ -240,12 +240,13 @@ def cut(x):
         s = fresh(x, name, users=("kim",))
         try:
             args = ["-C", x.backup["conf"], "-v"] + (["-U"] if keep else []) + [csync(x, name), "-u", "kim", "-a"]
+            rng = random.Random(3)
             kills, after, ended = 0, 0.02, 0     # on a fast machine all of it takes a moment
             while kills < 30:
                 p = subprocess.Popen([program(x), *args], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                      stderr=subprocess.PIPE, cwd="/", env={"PATH": host.PATH, **x.backup["env"]}, **host.as_cyrus())
                 try:
-                    said = p.communicate(timeout=after)[1]
+                    said = p.communicate(timeout=after * rng.uniform(0.7, 1.4))[1]
                     if p.returncode == 0 or ended == 5:
                         break
                     # a run that ends by itself is no kill; say why, and go on
@@ -258,7 +259,7 @@ def cut(x):
                     p.communicate()
                 kills, after = kills + 1, after * 1.25
             print("    killed %d times" % kills)
-            x.expect(step, kills > 1, "it was never killed")
+            x.expect(step, kills >= 20 or p.returncode == 0 and kills > 1, "it was killed %d times" % kills)
             time.sleep(1)           # what was cut may still be at work there
             restore(x, step, *args[2:])
             equal(x, step, want, s.look(scope, whole=True), uids=keep, ids=keep, modseqs=keep)
