@@ -239,29 +239,24 @@ def cut(x):
         name, step = "cutu" if keep else "cut", "r3-cut-U" if keep else "r3-cut"
         s = fresh(x, name, users=("kim",))
         try:
-            args = ["-C", x.backup["conf"], "-v"] + (["-U"] if keep else []) + [csync(x, name), "-u", "kim", "-a"]
-            rng = random.Random(3)
-            kills, after, ended = 0, 0.02, 0     # on a fast machine all of it takes a moment
-            while kills < 30:
-                p = subprocess.Popen([program(x), *args], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                     stderr=subprocess.PIPE, cwd="/", env={"PATH": host.PATH, **x.backup["env"]}, **host.as_cyrus())
+            args = ["-v"] + (["-U"] if keep else []) + [csync(x, name), "-u", "kim", "-a"]
+            rng, kills, runs, latest = random.Random(3), 0, 0, 0.15
+            while kills < 20 and runs < 60:
+                p, runs = begin(x, *args[1:]), runs + 1
                 try:
-                    said = p.communicate(timeout=after * rng.uniform(0.7, 1.4))[1]
-                    if p.returncode == 0 or ended == 5:
-                        break
-                    # a run that ends by itself is no kill; say why, and go on
-                    ended += 1
-                    print("    ended with %d: %s" % (p.returncode, said.decode("utf-8", "replace")[-300:]))
-                    time.sleep(0.2)
-                    continue
+                    said = p.communicate(timeout=rng.uniform(0.02, latest))[1]
+                    if p.returncode == 0:
+                        latest = 0.1         # it is all there: what is killed is the comparison
+                    else:                    # a run that ends by itself is no kill; say why, and go on
+                        print("    ended with %d: %s" % (p.returncode, said.decode("utf-8", "replace")[-300:]))
+                        time.sleep(0.2)
                 except subprocess.TimeoutExpired:
                     p.kill()
                     p.communicate()
-                kills, after = kills + 1, after * 1.25
-            print("    killed %d times" % kills)
-            x.expect(step, kills >= 20 or p.returncode == 0 and kills > 1, "it was killed %d times" % kills)
+                    kills, latest = kills + 1, latest * 1.12 if latest != 0.1 else latest
+            x.expect(step, kills == 20, "it was killed %d times" % kills)
             time.sleep(1)           # what was cut may still be at work there
-            restore(x, step, *args[2:])
+            restore(x, step, *args)
             equal(x, step, want, s.look(scope, whole=True), uids=keep, ids=keep, modseqs=keep)
         finally:
             s.close()
