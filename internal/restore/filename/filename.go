@@ -1,0 +1,171 @@
+// Package filename names files after mailboxes.
+//
+// The mapping is injective: two mailboxes never get the same name, and no name leaves the
+// directory it is meant for. docs/restore.md ("File names") says what it is;
+// testdata/names.json has examples, which docs/bucket-restore.py is tested with, too.
+package filename
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"backupd/replication/cyrus"
+)
+
+const (
+	longest        = 180 // bytes of a component; ext4, XFS and others take 255
+	longestMaildir = 200 // bytes of a Maildir++ folder, which has all levels in one component
+	cutTo          = 160 // bytes that are kept of what is longer, before the hash
+	hashDigits     = 16
+)
+
+// Names of our own files, which no mailbox can get.
+const (
+	Messages = "messages.ndjson" // uids, flags and dates of a directory's messages
+	Folders  = "folders.ndjson"  // the mailboxes' original names
+	Account  = "account.json"    // what belongs to no mailbox
+	Keywords = "keywords.ndjson" // what the letters of a Maildir do not suffice for
+	Scripts  = "sieve"           // a directory
+)
+
+// suffixes that a mailbox's name cannot end in.
+func suffixes() []string { return []string{".mbox", ".eml", ".partial", ".ndjson", ".json"} }
+
+// Inbox is the component of the INBOX in a tree.
+const Inbox = "INBOX"
+
+// Path names a mailbox in a tree of directories, a component for each level. internal is
+// its path below the INBOX as Cyrus has it: modified UTF-7, a dot in a component is ^.
+func Path(internal []string) []string {
+	if len(internal) == 0 {
+		return []string{Inbox}
+	}
+	out := make([]string, len(internal))
+	for i, p := range internal {
+		out[i] = component(p)
+	}
+	// Below INBOX on some file systems, whatever the case.
+	if strings.EqualFold(out[0], Inbox) {
+		out[0] = escape(out[0][:1]) + out[0][1:]
+	}
+	return out
+}
+
+// Maildir names a mailbox in a Maildir++: all levels in one component. The INBOX is the
+// Maildir itself and has no name.
+func Maildir(internal []string) string {
+	if len(internal) == 0 {
+		return ""
+	}
+	var b strings.Builder
+	for _, part := range internal {
+		b.WriteByte('.')
+		if part == "" {
+			b.WriteString(nothing)
+		}
+		for i := range len(part) {
+			if c := part[i]; c < ' ' || c >= 0x7f || c == '%' || c == '/' || c == '\\' {
+				b.WriteString(escape(part[i : i+1]))
+			} else {
+				b.WriteByte(c)
+			}
+		}
+	}
+	return shorten(b.String(), strings.Join(internal, "."), longestMaildir)
+}
+
+// nothing is a component without a character.
+const nothing = "%_"
+
+// improper marks a component that is not in modified UTF-7 as Cyrus writes it. It is taken
+// as it stands: decoded, it could be another mailbox's name.
+const improper = "%="
+
+// component names a level of a mailbox's name in the way people write it.
+func component(internal string) string {
+	text := strings.ReplaceAll(internal, "^", ".")
+	plain := cyrus.FromUTF7(text)
+	name := reserve(escaped(plain))
+	if cyrus.UTF7(plain) != text {
+		name = improper + reserve(escaped(text))
+	}
+	return shorten(name, internal, longest)
+}
+
+// Component makes one component of a path of any text.
+func Component(text string) string {
+	return shorten(reserve(escaped(text)), text, longest)
+}
+
+func escaped(text string) string {
+	if text == "" {
+		return nothing
+	}
+	var b strings.Builder
+	for i := 0; i < len(text); {
+		r, n := utf8.DecodeRuneInString(text[i:])
+		if r == utf8.RuneError && n == 1 || unsafe(r) || i == 0 && r == '.' {
+			b.WriteString(escape(text[i : i+n]))
+		} else {
+			b.WriteString(text[i : i+n])
+		}
+		i += n
+	}
+	return b.String()
+}
+
+// unsafe says that a character ends a component, escapes, or cannot be seen on a terminal.
+func unsafe(r rune) bool {
+	switch {
+	case r < ' ', r >= 0x7f && r <= 0x9f, r == '%', r == '/', r == '\\':
+		return true
+	case r >= 0x200b && r <= 0x200f, r >= 0x2028 && r <= 0x202e, r >= 0x2060 && r <= 0x2069, r == 0xfeff:
+		return true
+	}
+	return false
+}
+
+// reserve escapes a character of what would be one of our own files.
+func reserve(name string) string {
+	if strings.EqualFold(name, Scripts) {
+		return escape(name[:1]) + name[1:]
+	}
+	for _, s := range suffixes() {
+		if n := len(name) - len(s); n >= 0 && strings.EqualFold(name[n:], s) {
+			return name[:n] + escape(".") + name[n+1:]
+		}
+	}
+	return name
+}
+
+// shorten cuts a name that is too long, and tells it from others by a hash of the original.
+func shorten(name, original string, most int) string {
+	if len(name) <= most {
+		return name
+	}
+	sum := sha256.Sum256([]byte(original))
+	return name[:boundary(name)] + "%-" + hex.EncodeToString(sum[:])[:hashDigits]
+}
+
+// boundary is where a long name can be cut: within no character and no escape.
+func boundary(name string) int {
+	n := cutTo
+	for !utf8.RuneStart(name[n]) {
+		n--
+	}
+	if i := strings.LastIndexByte(name[:n], '%'); i >= 0 && n-i < len("%XX") {
+		n = i
+	}
+	return n
+}
+
+func escape(s string) string {
+	var b strings.Builder
+	for _, c := range []byte(s) {
+		fmt.Fprintf(&b, "%%%02X", c)
+	}
+	return b.String()
+}
