@@ -51,6 +51,7 @@ func (g *given) commandLine() *cmdline.Program {
 		f.StringVar(&g.to, "to", "", "to `WHERE`: maildir:DIR, mbox:FILE, eml:DIR, tar:FILE (compressed if it ends in .zst), "+
 			"imap://USER@HOST[:PORT]/, imaps://..., sync://HOST[:PORT]; in place of SERVER")
 		f.StringVar(&g.passwordFile, "password-file", "", "an IMAP account's password is in `FILE`; else it is in RESTORE_IMAP_PASSWORD in the environment")
+		f.StringVar(&g.journal, "journal", "", "note in `DIR` what an IMAP account was sent; without it in $XDG_STATE_HOME/backupd or ~/.local/state/backupd")
 		f.StringVarP(&g.acl, "override-acl", "A", "", "new mailboxes get this `ACL`, as -A'anne lrswipkxtecda anyone lrs'; without a value the server's default")
 		f.Lookup("override-acl").NoOptDefVal = noACL
 		f.BoolVarP(&g.selection.KeepDeletedPrefix, "keep-deletedprefix", "D", false, "deleted mailboxes come back below DELETED")

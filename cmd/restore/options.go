@@ -38,6 +38,7 @@ type options struct {
 	rate         int64
 	progress     string
 	passwordFile string
+	journal      string
 	verbose      int
 	sleep        time.Duration
 }
@@ -247,6 +248,8 @@ func (o *options) check() error {
 		return cli.Usagef("-A, -L, -P, -U, -z and --flags-only are for Cyrus servers, not for --to %s", o.toFiles)
 	case o.toFiles != "" && o.toFiles != "imap" && (o.newestFirst || o.parallel > 1):
 		return cli.Usagef("--newest-first and --parallel are for servers, not for --to %s", o.toFiles)
+	case o.journal != "" && o.toFiles != "imap":
+		return cli.Usagef("--journal is for --to imap://...: other destinations know their messages by themselves")
 	case o.passwordFile != "" && o.toFiles != "imap":
 		return cli.Usagef("--password-file is for --to imap://...; for a Cyrus server set restore_password in imapd.conf")
 	}

@@ -5,7 +5,8 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"slices"
+	"sync"
+	"sync/atomic"
 
 	"github.com/emersion/go-imap/v2"
 	"github.com/emersion/go-imap/v2/imapclient"
@@ -22,6 +23,7 @@ type Options struct {
 	NewestFirst bool
 	DryRun      bool
 	Verbose     int
+	Journal     string // the directory where it is noted which messages were sent; "" = none
 	// Of the names of mailboxes in the backup.
 	DefaultDomain, DeletedPrefix string
 }
@@ -32,11 +34,17 @@ type Destination struct {
 	opt Options
 	src *restore.Source
 	rep *restore.Report
+
+	manners manners
+	sizes   struct{ asked, wrong atomic.Bool } // what the server's sizes of messages are worth
+
+	mu     sync.Mutex
+	placed map[string]string // folders of the backup, by their names at the server
 }
 
 // New returns a destination for what src holds.
 func New(src *restore.Source, rep *restore.Report, at *Location, o Options) *Destination {
-	return &Destination{at: at, opt: o, src: src, rep: rep}
+	return &Destination{at: at, opt: o, src: src, rep: rep, placed: map[string]string{}}
 }
 
 // Restore brings the folders and, of what belongs to none, the subscriptions: IMAP
@@ -76,9 +84,10 @@ func (d *Destination) Restore(ctx context.Context, folders []*restore.Folder, ac
 // session is a connection and what its server calls things.
 type session struct {
 	*Destination
-	c      *imapclient.Client
-	delim  string
-	prefix string // of the user's own folders
+	c       *imapclient.Client
+	delim   string
+	prefix  string // of the user's own folders
+	uidplus bool   // it says which uid a message gets
 }
 
 func (d *Destination) session(ctx context.Context, do func(*session) error) error {
@@ -88,6 +97,7 @@ func (d *Destination) session(ctx context.Context, do func(*session) error) erro
 	}
 	defer context.AfterFunc(ctx, func() { _ = c.Close() })()
 	s := &session{Destination: d, c: c, delim: "/"}
+	s.uidplus = c.Caps().Has(imap.CapUIDPlus)
 	err = s.names()
 	if err == nil {
 		err = do(s)
@@ -101,15 +111,17 @@ func (d *Destination) session(ctx context.Context, do func(*session) error) erro
 	return errors.Join(c.Logout().Wait(), c.Close())
 }
 
-// orReport tells of a folder that is done, or that the server has refused; any other error
-// is one of the connection.
+// errFolder is about one folder: the others can be restored.
+var errFolder = errors.New("the folder is not restored")
+
+// orReport reports a folder that is done, or that cannot be; any other error is one of the
+// connection.
 func (s *session) orReport(f *restore.Folder, err error) error {
-	var refused *imap.Error
 	switch {
 	case err == nil:
 		s.rep.Folder()
 		return nil
-	case errors.As(err, &refused) && refused.Type != imap.StatusResponseTypeBye:
+	case answered(err) != nil, errors.Is(err, errFolder):
 		s.rep.Fail(fmt.Errorf("%s: %w", f.Name, err))
 		return nil
 	}
@@ -138,32 +150,14 @@ func (s *session) names() error {
 	return nil
 }
 
-// create makes the folder unless it is there.
-func (s *session) create(name string) (exists bool, err error) {
-	list, err := s.c.List("", name, nil).Collect()
-	if err != nil {
-		return false, err
-	}
-	for _, l := range list {
-		if l.Mailbox == name && !slices.Contains(l.Attrs, imap.MailboxAttrNoSelect) && !slices.Contains(l.Attrs, imap.MailboxAttrNonExistent) {
-			return true, nil
-		}
-	}
-	if s.opt.DryRun {
-		return false, nil
-	}
-	return false, s.c.Create(name, nil).Wait()
-}
-
 func (s *session) subscribe(a *restore.Account) error {
 	for _, own := range a.OwnSubs(s.opt.DefaultDomain, s.opt.DeletedPrefix) {
-		name := s.name(own)
-		if err := s.c.Subscribe(name).Wait(); err != nil {
-			var refused *imap.Error
-			if !errors.As(err, &refused) {
-				return err
-			}
-			s.rep.Fail(fmt.Errorf("subscribe to %s: %w", name, err))
+		name := s.nameOf(own)
+		err := s.c.Subscribe(name).Wait()
+		if answered(err) != nil {
+			s.rep.Fail(fmt.Errorf("subscribe to %s: the server refuses it: %s", name, plain(err)))
+		} else if err != nil {
+			return err
 		}
 	}
 	return nil

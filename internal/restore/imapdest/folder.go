@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
-	"strings"
-	"time"
 
 	"github.com/emersion/go-imap/v2"
 
@@ -15,158 +12,287 @@ import (
 	"backupd/replication/cyrus"
 )
 
-// name is a mailbox's name at the server.
-func (s *session) name(internal string) string {
-	parts := restore.Path(internal, s.opt.DefaultDomain, s.opt.DeletedPrefix)
-	if s.at.Folder != "" {
-		parts = append(strings.Split(s.at.Folder, "/"), parts...)
-	}
-	if len(parts) == 0 {
-		return "INBOX"
-	}
-	if s.prefix == "" && strings.EqualFold(parts[0], "INBOX") {
-		parts[0] += "_" // else it would be the mailbox above it
-	}
-	for i, p := range parts {
-		parts[i] = strings.ReplaceAll(p, s.delim, "_")
-	}
-	return s.prefix + strings.Join(parts, s.delim)
-}
-
 // batch is how many messages are looked up before they are read.
 const batch = 1024
 
-func (s *session) folder(ctx context.Context, f *restore.Folder) error {
-	name := s.name(f.Name)
-	exists, err := s.create(name)
+// want is a message that the folder has to have.
+type want struct {
+	ref  restore.Ref
+	guid cyrus.GUID
+	size int64
+}
+
+// visit is the restore of one folder.
+type visit struct {
+	*session
+	f       *restore.Folder
+	box     *box
+	ids     map[uint64]bool // Message-IDs of strangers in the folder; nil = not asked for yet
+	sending []sending       // not looked at since they were sent
+	counts
+}
+
+// counts are what a line about a folder says.
+type counts struct {
+	added, there, refused, changed, unknown, dated, twins int
+}
+
+func (s *session) folder(ctx context.Context, f *restore.Folder) (err error) {
+	place, err := s.place(f.Name)
 	if err != nil {
 		return err
 	}
-	have := there{}
-	if exists {
-		if have, err = s.look(name); err != nil {
-			return err
-		}
-	}
-	refs := slices.Clone(f.Messages)
-	if s.opt.NewestFirst {
-		slices.Reverse(refs)
-	}
-	added := 0
-	for some := range slices.Chunk(refs, batch) {
-		n, err := s.batch(ctx, name, some, have)
-		added += n
-		if err != nil {
-			return err
-		}
-	}
-	if s.opt.DryRun {
-		s.rep.Say("%s: %d messages would be appended to %s, %d are there", f.Name, added, name, len(refs)-added)
-		return nil
-	}
-	s.rep.Say("%s: %d messages appended to %s, %d were there", f.Name, added, name, len(refs)-added)
-	return nil
-}
-
-func (s *session) batch(ctx context.Context, name string, refs []restore.Ref, have there) (added int, err error) {
-	var msgs []*restore.Message
-	var guids []cyrus.GUID
-	for _, ref := range refs {
-		m, err := s.src.Message(ref)
-		if err != nil {
-			return 0, err
-		}
-		if s.opt.DryRun && len(have) == 0 { // nothing to compare with
-			s.rep.Added(1, int64(m.Size))
-			added++
-			continue
-		}
-		msgs, guids = append(msgs, m), append(guids, m.GUID)
-	}
-	i := 0
-	for l := range s.src.LoadAll(ctx, guids) {
-		m := msgs[i]
-		i++
-		if l.Err != nil {
-			if l.Ends() {
-				return added, fmt.Errorf("reading the backup: %w", l.Err)
-			}
-			s.rep.Fail(fmt.Errorf("%s: uid %d: %w", name, m.UID, l.Err))
-			continue
-		}
-		done, err := s.one(name, m, l.Body, have)
-		if closed := l.Body.Close(); err == nil {
-			err = closed
-		}
-		if err != nil {
-			return added, err
-		}
-		if done {
-			added++
-		}
-	}
-	return added, ctx.Err()
-}
-
-// one appends a message unless it is there. What the server does not take is reported.
-func (s *session) one(name string, m *restore.Message, b *restore.Body, have there) (added bool, err error) {
-	id, err := messageID(b)
-	if err != nil {
-		return false, err
-	}
-	if have.take(id, b.Size, m.InternalDate) {
-		s.rep.There(1, b.Size)
-		return false, nil
-	}
-	if s.opt.DryRun {
-		s.rep.Added(1, b.Size)
-		return true, nil
-	}
-	flags := flagsOf(m.Flags)
-	err = s.append(name, m, b, flags)
-	var refused *imap.Error
-	if errors.As(err, &refused) && len(flags) > 0 {
-		// Some servers know no keywords of users: the message counts for more.
-		err = s.append(name, m, b, systemOnly(flags))
-	}
-	if errors.As(err, &refused) && refused.Type != imap.StatusResponseTypeBye {
-		s.rep.Fail(fmt.Errorf("%s: uid %d (message %s): %w", name, m.UID, m.GUID, err))
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	s.rep.Added(1, b.Size)
-	return true, nil
-}
-
-func (s *session) append(name string, m *restore.Message, b *restore.Body, flags []imap.Flag) error {
-	if _, err := b.Seek(0, io.SeekStart); err != nil {
+	v := &visit{session: s, f: f}
+	if !place.exists && s.opt.DryRun {
+		v.box = &box{name: place.name, journal: &journal{}, keywords: newKeywords(&imap.SelectData{})}
+	} else if v.box, err = s.open(place.name); err != nil {
 		return err
 	}
-	cmd := s.c.Append(name, b.Size, &imap.AppendOptions{Flags: flags, Time: time.Unix(m.InternalDate, 0)})
-	_, err := io.Copy(cmd, b)
-	if closed := cmd.Close(); err == nil {
+	err = v.restore(ctx)
+	if closed := v.box.journal.close(); err == nil {
 		err = closed
 	}
-	_, waited := cmd.Wait()
-	var refused *imap.Error
-	if errors.As(waited, &refused) || err == nil {
-		return waited // why the server did not want to read on says more
+	if err == nil {
+		v.say()
 	}
 	return err
 }
 
-func flagsOf(flags []string) []imap.Flag {
-	var out []imap.Flag
-	for _, f := range flags {
-		if !strings.EqualFold(f, `\Recent`) && !strings.EqualFold(f, `\Expunged`) {
-			out = append(out, imap.Flag(f))
+// restore first finds what is there byte by byte, in the whole folder, so that no message
+// is taken for another one that the server has changed.
+func (v *visit) restore(ctx context.Context) error {
+	rest, err := v.known(ctx)
+	if err != nil {
+		return err
+	}
+	if rest, err = v.alike(rest); err != nil {
+		return err
+	}
+	if v.opt.NewestFirst {
+		slices.Reverse(rest)
+	}
+	for some := range slices.Chunk(rest, batch) {
+		if err := v.bring(ctx, some); err != nil {
+			return err
 		}
 	}
-	return out
+	return nil
 }
 
-func systemOnly(flags []imap.Flag) []imap.Flag {
-	return slices.DeleteFunc(slices.Clone(flags), func(f imap.Flag) bool { return !strings.HasPrefix(string(f), `\`) })
+// known goes through the messages of the folder and leaves those that the journal does not know.
+func (v *visit) known(ctx context.Context) ([]want, error) {
+	var rest []want
+	for _, ref := range v.f.Messages {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		m, err := v.src.Message(ref)
+		if err != nil {
+			return nil, err
+		}
+		w := want{ref, m.GUID, int64(m.Size)}
+		h := v.box.ours(w.guid)
+		if h == nil {
+			rest = append(rest, w)
+			continue
+		}
+		if err := v.isThere(h, w); err != nil {
+			return nil, err
+		}
+	}
+	return rest, nil
+}
+
+// alike leaves the messages that the folder does not have byte by byte.
+func (v *visit) alike(list []want) ([]want, error) {
+	if len(list) == 0 || !v.box.strangers() {
+		return list, nil
+	}
+	sizes := map[int64]bool{}
+	for _, w := range list {
+		sizes[w.size] = true
+	}
+	if err := v.learnSums(v.box, keys(sizes)...); err != nil {
+		return nil, err
+	}
+	var rest []want
+	for _, w := range list {
+		h, err := v.box.like(w.guid, w.guid)
+		switch {
+		case err != nil:
+			return nil, err
+		case h == nil:
+			rest = append(rest, w)
+		default:
+			if err := v.isThere(h, w); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return rest, nil
+}
+
+// bring reads messages and sends those that the folder does not have in another form.
+func (v *visit) bring(ctx context.Context, list []want) error {
+	guids := make([]cyrus.GUID, len(list))
+	for i, w := range list {
+		guids[i] = w.guid
+	}
+	if v.opt.DryRun && !v.box.strangers() {
+		return v.wouldBring(list)
+	}
+	i := 0
+	for l := range v.src.LoadAll(ctx, guids) {
+		w := list[i]
+		i++
+		if l.Err != nil {
+			if l.Ends() {
+				return fmt.Errorf("reading the backup: %w", l.Err)
+			}
+			v.refuse(w, l.Err)
+			continue
+		}
+		err := v.one(w, l.Body)
+		if closed := l.Body.Close(); err == nil {
+			err = closed
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return v.lookBack()
+}
+
+// wouldBring counts messages of which nothing can be there.
+func (v *visit) wouldBring(list []want) error {
+	for _, w := range list {
+		m, err := v.src.Message(w.ref)
+		if err != nil {
+			return err
+		}
+		v.rep.Added(1, w.size)
+		v.added++
+		v.report(m, v.box.keywords.sort(m.Flags).lost)
+	}
+	return nil
+}
+
+// one sends a message unless it is there.
+func (v *visit) one(w want, b *restore.Body) error {
+	e, err := expect(b, w.guid)
+	if err != nil {
+		return err
+	}
+	if v.box.strangers() {
+		for _, d := range v.manners.possible(e) {
+			if err := v.learnSums(v.box, d.size); err != nil {
+				return err
+			}
+			h, err := v.box.like(d.sum, w.guid)
+			if err != nil {
+				return err
+			}
+			if h != nil {
+				v.changed++
+				return v.isThere(h, w)
+			}
+		}
+		if err := v.twin(b); err != nil {
+			return err
+		}
+	}
+	m, err := v.src.Message(w.ref)
+	if err != nil {
+		return err
+	}
+	if v.opt.DryRun {
+		v.rep.Added(1, b.Size)
+		v.added++
+		v.report(m, v.box.keywords.sort(m.Flags).lost)
+		return nil
+	}
+	return v.send(w, m, b, e)
+}
+
+// isThere counts a message that is there, and sets what its flags lack.
+func (v *visit) isThere(h *held, w want) error {
+	v.there++
+	v.rep.There(1, w.size)
+	if len(h.lacks) == 0 {
+		return nil
+	}
+	m, err := v.src.Message(w.ref)
+	if err != nil {
+		return err
+	}
+	return v.complete(h, m)
+}
+
+// twin counts a message that is sent although a stranger in the folder has its Message-ID.
+func (v *visit) twin(b *restore.Body) error {
+	if v.ids == nil {
+		var err error
+		if v.ids, err = v.messageIDs(v.box); err != nil {
+			return err
+		}
+	}
+	id, err := idOf(b)
+	if err == nil && id != 0 && v.ids[id] {
+		v.twins++
+	}
+	return err
+}
+
+// refuse reports a message that was not brought.
+func (v *visit) refuse(w want, err error) {
+	v.refused++
+	v.rep.Fail(fmt.Errorf("%s: uid %d (message %s): %w", v.f.Name, w.ref.UID, w.guid, err))
+}
+
+// say writes the lines about the folder.
+func (v *visit) say() {
+	form := "%s: %s appended to %s, %d were there, %d refused"
+	if v.opt.DryRun {
+		form = "%s: %s would be appended to %s, %d are there, %d cannot be read"
+	}
+	v.rep.Say(form, v.f.Name, messages(v.added), v.box.name, v.there, v.refused)
+	if v.changed > 0 {
+		v.rep.Say("%s: the server keeps %s in a form of its own (line ends, NULs or 8-bit headers)", v.f.Name, messages(v.changed))
+	}
+	if v.unknown > 0 {
+		v.rep.Say("%s: the server changes %s in a way that is not known: without the journal of this restore, another one would bring them again", v.f.Name, messages(v.unknown))
+	}
+	if v.dated > 0 {
+		v.rep.Say("%s: the server gave %s another date", v.f.Name, messages(v.dated))
+	}
+	if v.twins > 0 {
+		v.rep.Say("%s: %s came although the folder has a message with the same Message-ID and other bytes", v.f.Name, messages(v.twins))
+	}
+}
+
+func messages(n int) string {
+	if n == 1 {
+		return "1 message"
+	}
+	return fmt.Sprintf("%d messages", n)
+}
+
+// answered is the server's refusal in an error, unless it hangs up.
+func answered(err error) *imap.Error {
+	var refused *imap.Error
+	if errors.As(err, &refused) && refused.Type != imap.StatusResponseTypeBye {
+		return refused
+	}
+	return nil
+}
+
+func keys(m map[int64]bool) []int64 {
+	out := make([]int64, 0, len(m))
+	for k := range m {
+		out = append(out, k)
+	}
+	return out
 }

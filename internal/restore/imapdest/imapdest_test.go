@@ -189,7 +189,7 @@ func TestInboxBelowInbox(t *testing.T) {
 	if err := c.Login("anne", "secret").Wait(); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"INBOX", "Inbox_"} {
+	for _, name := range []string{"INBOX", "Inbox-94835ea2"} {
 		if got, err := c.Select(name, nil).Wait(); err != nil || got.NumMessages != 1 {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}

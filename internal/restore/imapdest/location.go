@@ -54,6 +54,9 @@ func ParseLocation(s string) (*Location, error) {
 	return l, nil
 }
 
+// account names the account whose mail it is.
+func (l *Location) account() string { return l.User + "@" + l.Addr }
+
 func (l *Location) connect(password string, t *tls.Config) (*imapclient.Client, error) {
 	o := &imapclient.Options{TLSConfig: t}
 	dial := imapclient.DialStartTLS

@@ -1,0 +1,36 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// journalDir is where it is noted which messages an IMAP account was sent. A restore does
+// not depend on it: without one it compares bytes.
+func (j *job) journalDir() string {
+	dir, err := j.journal, error(nil)
+	if dir == "" {
+		dir, err = stateDir(os.Getenv("XDG_STATE_HOME"), os.Getenv("HOME"))
+	}
+	if err == nil && !j.dryRun {
+		err = os.MkdirAll(dir, 0o700)
+	}
+	if err != nil {
+		fmt.Fprintf(j.std.err, "restore: warning: there will be no journal of what is sent, so that the next run has to compare with what the server has: %v (--journal DIR)\n", err)
+		return ""
+	}
+	return dir
+}
+
+// stateDir is where the XDG Base Directory Specification wants such files.
+func stateDir(xdg, home string) (string, error) {
+	switch {
+	case filepath.IsAbs(xdg):
+		return filepath.Join(xdg, "backupd"), nil
+	case home != "":
+		return filepath.Join(home, ".local/state/backupd"), nil
+	}
+	return "", errors.New("neither XDG_STATE_HOME nor HOME is set")
+}

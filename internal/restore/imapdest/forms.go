@@ -1,0 +1,292 @@
+package imapdest
+
+import (
+	"bufio"
+	"crypto/sha1"
+	"hash"
+	"io"
+	"math/bits"
+	"sync"
+
+	"backupd/internal/restore"
+	"backupd/replication/cyrus"
+)
+
+// lineEnds says what a server makes of line ends that are not CRLF.
+type lineEnds byte
+
+const (
+	endsKept  lineEnds = iota
+	endsAdded          // a bare LF becomes CRLF
+	endsViaLF          // kept as LF and served as CRLF: a CR before CRLF, or at the end, is lost
+)
+
+// A form is a way in which servers keep messages other than as they were sent.
+type form struct {
+	ends lineEnds
+	nul  byte // in place of a NUL; 0 = it stays
+	high byte // in place of an 8-bit byte of the header; 0 = it stays
+}
+
+// forms are those of servers that were tried. The first is no change.
+var forms = [...]form{
+	{}, {endsAdded, 0, 0}, {endsViaLF, 0, 0},
+	{endsKept, 0x80, 0}, {endsAdded, 0x80, 0}, {endsViaLF, 0x80, 0}, // Dovecot
+	{endsKept, 0, 'X'}, {endsAdded, 0, 'X'}, // Cyrus
+}
+
+// risks are what a message has that servers are known to change.
+type risks byte
+
+const (
+	bareEnds risks = 1 << iota // a LF without CR, or a CR without LF
+	nuls
+	highHeader // 8-bit bytes in the header
+)
+
+// differs says whether a form can change a message with these risks.
+func (f form) differs(r risks) bool {
+	return f.ends != endsKept && r&bareEnds != 0 || f.nul != 0 && r&nuls != 0 || f.high != 0 && r&highHeader != 0
+}
+
+// digest identifies bytes.
+type digest struct {
+	size int64
+	sum  cyrus.GUID // SHA-1
+}
+
+// expectation is what a server may serve of a message, by form. One that changes nothing
+// about the message has the digest of its bytes.
+type expectation struct {
+	risks risks
+	by    [len(forms)]digest
+}
+
+// expect reads a message twice: for its risks, and, if there are any, for its digests.
+func expect(b *restore.Body, guid cyrus.GUID) (*expectation, error) {
+	e := &expectation{}
+	look := &inspector{}
+	if err := rewound(b, look); err != nil {
+		return nil, err
+	}
+	e.risks = look.end()
+	var changing []io.Writer
+	var at []*rewriter
+	for i, f := range forms {
+		e.by[i] = digest{b.Size, guid}
+		if f.differs(e.risks) {
+			w := &rewriter{form: f, index: i, header: true, sum: sha1.New()}
+			changing, at = append(changing, w), append(at, w)
+		}
+	}
+	if len(at) == 0 {
+		return e, nil
+	}
+	if err := rewound(b, io.MultiWriter(changing...)); err != nil {
+		return nil, err
+	}
+	for _, w := range at {
+		e.by[w.index] = w.end()
+	}
+	return e, nil
+}
+
+func rewound(b *restore.Body, w io.Writer) error {
+	if _, err := b.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	_, err := io.Copy(w, bufio.NewReaderSize(b, 64<<10))
+	return err
+}
+
+// inspector finds the risks of what is written to it.
+type inspector struct {
+	found     risks
+	last      byte
+	line      int // bytes of the header's line so far
+	notHeader bool
+}
+
+func (x *inspector) Write(p []byte) (int, error) {
+	for _, c := range p {
+		switch {
+		case c == '\n' && x.last != '\r', c != '\n' && x.last == '\r':
+			x.found |= bareEnds
+		case c == 0:
+			x.found |= nuls
+		}
+		if !x.notHeader {
+			x.header(c)
+		}
+		x.last = c
+	}
+	return len(p), nil
+}
+
+func (x *inspector) header(c byte) {
+	switch {
+	case c == '\n':
+		x.notHeader, x.line = x.line == 0, 0
+	case c != '\r':
+		x.line++
+		if c >= 0x80 {
+			x.found |= highHeader
+		}
+	}
+}
+
+func (x *inspector) end() risks {
+	if x.last == '\r' {
+		x.found |= bareEnds
+	}
+	return x.found
+}
+
+// rewriter brings what is written to it into a form, and sums it up.
+type rewriter struct {
+	form
+	index  int
+	header bool
+	line   int
+	held   bool // a CR that may be dropped
+	last   byte
+	out    []byte
+	size   int64
+	sum    hash.Hash
+}
+
+func (w *rewriter) Write(p []byte) (int, error) {
+	w.out = w.out[:0]
+	for _, c := range p {
+		if w.header {
+			c = w.inHeader(c)
+		}
+		if c == 0 && w.nul != 0 {
+			c = w.nul
+		}
+		w.next(c)
+	}
+	w.size += int64(len(w.out))
+	if _, err := w.sum.Write(w.out); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+func (w *rewriter) inHeader(c byte) byte {
+	switch {
+	case c == '\n':
+		w.header, w.line = w.line > 0, 0
+	case c != '\r':
+		w.line++
+		if c >= 0x80 && w.high != 0 {
+			return w.high
+		}
+	}
+	return c
+}
+
+func (w *rewriter) next(c byte) {
+	if w.ends == endsViaLF {
+		if w.held && c != '\n' {
+			w.put('\r')
+		}
+		if w.held = c == '\r'; w.held {
+			return
+		}
+	}
+	if c == '\n' && w.last != '\r' && w.ends != endsKept {
+		w.put('\r')
+	}
+	w.put(c)
+}
+
+func (w *rewriter) put(c byte) {
+	w.out = append(w.out, c)
+	w.last = c
+}
+
+func (w *rewriter) end() digest {
+	d := digest{size: w.size}
+	copy(d.sum[:], w.sum.Sum(nil))
+	return d
+}
+
+// enough is how often a risk is looked at before the server's way with it is believed.
+const enough = 3
+
+// manners are what a server was seen to do with messages. Many sessions share them.
+type manners struct {
+	mu      sync.Mutex
+	against uint // forms, as bits, that it was seen not to follow
+	strange bool // it follows none
+	seen    [8]int
+}
+
+// learn compares what the server serves of a message with what each form makes of it.
+// Without a fitting form, nothing can be said of what the server does.
+func (m *manners) learn(e *expectation, got digest) (fits bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var against uint
+	for i := range forms {
+		if e.by[i] != got {
+			against |= 1 << i
+		}
+	}
+	if bits.OnesCount(m.against|against) == len(forms) {
+		m.strange = true
+		return false
+	}
+	m.against |= against
+	for i := range m.seen {
+		if e.risks&(1<<i) != 0 {
+			m.seen[i]++
+		}
+	}
+	return true
+}
+
+// possible yields the digests under which the server may serve a message that it changes.
+func (m *manners) possible(e *expectation) []digest {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var out []digest
+	for i, f := range forms {
+		if m.against&(1<<i) == 0 && f.differs(e.risks) {
+			out = append(out, e.by[i])
+		}
+	}
+	return out
+}
+
+// certain says what the server serves of a message, if that is known.
+func (m *manners) certain(e *expectation) (digest, bool) {
+	if e.risks == 0 {
+		return e.by[0], true
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i := range m.seen {
+		if e.risks&(1<<i) != 0 && m.seen[i] < enough {
+			return digest{}, false
+		}
+	}
+	var one digest
+	for i := range forms {
+		switch {
+		case m.against&(1<<i) != 0:
+		case one == digest{}:
+			one = e.by[i]
+		case one != e.by[i]:
+			return digest{}, false
+		}
+	}
+	return one, true
+}
+
+func (m *manners) isStrange() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.strange
+}

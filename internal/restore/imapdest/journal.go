@@ -1,0 +1,206 @@
+package imapdest
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"path/filepath"
+
+	"github.com/emersion/go-imap/v2"
+	"golang.org/x/sys/unix"
+
+	"backupd/replication/cyrus"
+)
+
+// A journal notes which messages of a folder at the server are which messages of the
+// backup, in lines of JSON: the folder first, then a line for each message, before it is
+// sent where that matters and as soon as the server has named its uid. It is a help, not
+// the truth: what the folder does not have, or has with another size or date, does not
+// count, and a message that it does not know is compared by its bytes.
+type journal struct {
+	file  *os.File // nil = nothing is written
+	known map[imap.UID]*held
+	// sent are messages that were about to be sent, with the flags that were to follow.
+	sent map[cyrus.GUID][]string
+}
+
+// folderLine is the first line of a journal.
+type folderLine struct {
+	Account     string `json:"account"`
+	Folder      string `json:"folder"`
+	UIDValidity uint32 `json:"uidvalidity"`
+}
+
+// note is a line about a message.
+type note struct {
+	UID  imap.UID `json:"uid,omitempty"` // none = it is about to be sent
+	Size int64    `json:"size,omitempty"`
+	Date int64    `json:"date,omitempty"`
+	// GUID is of the message of the backup that it is, SHA1 of what the server serves.
+	GUID string `json:"guid,omitempty"`
+	SHA1 string `json:"sha1,omitempty"`
+	// Lacks are flags that the message has in the backup and not at the server.
+	Lacks []string `json:"lacks,omitempty"`
+}
+
+// journalPath is where the journal of a folder is below a directory.
+func journalPath(dir, account, folder string) string {
+	sum := sha256.Sum256([]byte(folder))
+	return filepath.Join(dir, "imap", url.PathEscape(account), hex.EncodeToString(sum[:16])+".jsonl")
+}
+
+// openJournal reads the journal of a folder. To write, it is locked until it is closed.
+// Without a dir there is none.
+func openJournal(dir string, of folderLine, write bool) (*journal, error) {
+	j := &journal{known: map[imap.UID]*held{}, sent: map[cyrus.GUID][]string{}}
+	if dir == "" {
+		return j, nil
+	}
+	f, err := openForJournal(journalPath(dir, of.Account, of.Folder), write)
+	if errors.Is(err, os.ErrNotExist) && !write {
+		return j, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the journal of %s: %w", of.Folder, err)
+	}
+	end, same, err := j.read(f, of)
+	if err == nil && write {
+		j.file = f
+		return j, j.begin(of, end, same)
+	}
+	return j, errors.Join(err, f.Close())
+}
+
+func openForJournal(path string, write bool) (*os.File, error) {
+	if !write {
+		return os.Open(path)
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			err = fmt.Errorf("another restore brings mail there now, wait until it ends: %w", errFolder)
+		}
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// read takes in what a journal says. What follows the last whole line does not count;
+// neither does anything if the folder has another uidvalidity by now.
+func (j *journal) read(f *os.File, of folderLine) (end int64, same bool, err error) {
+	r := bufio.NewReader(f)
+	for {
+		line, err := r.ReadBytes('\n')
+		if errors.Is(err, io.EOF) {
+			return end, same, nil
+		}
+		if err != nil {
+			return 0, false, err
+		}
+		if !same {
+			var is folderLine
+			if json.Unmarshal(line, &is) != nil || is != of {
+				return 0, false, nil
+			}
+			same = true
+		} else if !j.take(line) {
+			return end, same, nil
+		}
+		end += int64(len(line))
+	}
+}
+
+func (j *journal) take(line []byte) bool {
+	var n note
+	if json.Unmarshal(line, &n) != nil {
+		return false
+	}
+	h := &held{uid: n.UID, size: n.Size, date: n.Date, guid: parsed(n.GUID), sum: parsed(n.SHA1), lacks: n.Lacks}
+	if n.UID == 0 {
+		j.sent[h.guid] = n.Lacks
+		return true
+	}
+	delete(j.sent, h.guid)
+	j.known[n.UID] = h
+	return true
+}
+
+// begin makes the file ready for more lines.
+func (j *journal) begin(of folderLine, end int64, same bool) error {
+	err := j.file.Truncate(end)
+	if err == nil {
+		_, err = j.file.Seek(end, io.SeekStart)
+	}
+	if err == nil && !same {
+		err = j.line(of)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("write the journal %s: %w", j.file.Name(), err), j.file.Close())
+	}
+	return nil
+}
+
+// line writes a line with one call, so that a killed process leaves whole lines.
+func (j *journal) line(v any) error {
+	var b bytes.Buffer
+	if err := json.NewEncoder(&b).Encode(v); err != nil {
+		return err
+	}
+	_, err := j.file.Write(b.Bytes())
+	return err
+}
+
+// add notes a message of the folder.
+func (j *journal) add(h *held) error {
+	n := note{UID: h.uid, Size: h.size, Date: h.date, Lacks: h.lacks}
+	if h.guid != (cyrus.GUID{}) {
+		n.GUID = h.guid.String()
+	} else {
+		n.SHA1 = h.sum.String()
+	}
+	return j.write(n)
+}
+
+// about notes that a message is about to be sent, without some of its flags.
+func (j *journal) about(guid cyrus.GUID, lacks []string) error {
+	return j.write(note{GUID: guid.String(), Lacks: lacks})
+}
+
+func (j *journal) write(n note) error {
+	if j.file == nil {
+		return nil
+	}
+	if err := j.line(n); err != nil {
+		return fmt.Errorf("write the journal %s: %w", j.file.Name(), err)
+	}
+	return nil
+}
+
+func (j *journal) close() error {
+	if j.file == nil {
+		return nil
+	}
+	return errors.Join(j.file.Sync(), j.file.Close())
+}
+
+// parsed is zero where there is no GUID.
+func parsed(s string) cyrus.GUID {
+	g, err := cyrus.ParseGUID(s)
+	if err != nil {
+		return cyrus.GUID{}
+	}
+	return g
+}

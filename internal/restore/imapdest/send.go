@@ -1,0 +1,164 @@
+package imapdest
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/emersion/go-imap/v2"
+
+	"backupd/internal/restore"
+)
+
+// send appends a message. Its bytes go over the wire once: flags that the folder may refuse
+// follow by themselves, if the server says which uid the message got.
+func (v *visit) send(w want, m *restore.Message, b *restore.Body, e *expectation) error {
+	k := v.box.keywords
+	flags := k.sort(m.Flags)
+	later := slices.Concat(flags.ask, flags.lost)
+	if len(later) > 0 {
+		if err := v.box.journal.about(m.GUID, later); err != nil {
+			return err
+		}
+	}
+	data, err := v.appendAll(m, b, &flags)
+	if answered(err) != nil {
+		v.refuse(w, fmt.Errorf("the server refuses it: %s", plain(err)))
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	v.added++
+	v.rep.Added(1, b.Size)
+	if data.UID == 0 {
+		v.report(m, flags.lost)
+		return nil
+	}
+	x := sending{m: m, expect: e, flags: flags.now, held: held{uid: data.UID, guid: m.GUID, lacks: later}}
+	if err := v.box.journal.add(&x.held); err != nil {
+		return err
+	}
+	set, lost, err := v.ask(data.UID, flags.ask)
+	if err != nil {
+		return err
+	}
+	x.flags, x.lacks = slices.Concat(flags.now, set), slices.Concat(flags.lost, lost)
+	v.report(m, x.lacks)
+	v.sending = append(v.sending, x)
+	return nil
+}
+
+// appendAll appends a message with the flags that can go with it. A server that does not
+// say the uid gets all flags at once, as no others can follow, and the message again if it
+// refuses that.
+func (v *visit) appendAll(m *restore.Message, b *restore.Body, flags *sorted) (*imap.AppendData, error) {
+	if v.uidplus || len(flags.ask) == 0 {
+		return v.append(m, b, flags.now)
+	}
+	ask := flags.ask
+	flags.ask = nil
+	data, err := v.append(m, b, slices.Concat(flags.now, ask))
+	switch {
+	case err == nil:
+		flags.now = slices.Concat(flags.now, ask)
+		for _, f := range ask {
+			v.box.keywords.took(f)
+		}
+	case answered(err) != nil:
+		why := plain(err)
+		if data, err = v.append(m, b, flags.now); err == nil {
+			flags.lost = slices.Concat(flags.lost, ask)
+			for _, f := range ask {
+				v.box.keywords.refuse(f, why)
+			}
+		}
+	}
+	return data, err
+}
+
+func (v *visit) append(m *restore.Message, b *restore.Body, flags []string) (*imap.AppendData, error) {
+	if _, err := b.Seek(0, io.SeekStart); err != nil {
+		return nil, err
+	}
+	cmd := v.c.Append(v.box.name, b.Size, &imap.AppendOptions{Flags: asFlags(flags), Time: time.Unix(m.InternalDate, 0)})
+	_, err := io.Copy(cmd, b)
+	if closed := cmd.Close(); err == nil {
+		err = closed
+	}
+	data, waited := cmd.Wait()
+	if answered(waited) != nil || err == nil {
+		return data, waited // why the server did not want to read on says more
+	}
+	return data, err
+}
+
+// ask sets flags that the folder may refuse, one by one, and says which it took.
+func (v *visit) ask(uid imap.UID, flags []string) (set, lost []string, err error) {
+	for _, f := range flags {
+		got, err := v.c.Store(imap.UIDSetNum(uid), &imap.StoreFlags{Op: imap.StoreFlagsAdd, Flags: []imap.Flag{imap.Flag(f)}}, nil).Collect()
+		refused := answered(err)
+		switch {
+		case refused != nil:
+			v.box.keywords.refuse(f, plain(refused))
+		case err != nil:
+			return nil, nil, err
+		case dropped(got, uid, f):
+			v.box.keywords.refuse(f, "the server drops it")
+		default:
+			v.box.keywords.took(f)
+			set = append(set, f)
+			continue
+		}
+		lost = append(lost, f)
+	}
+	return set, lost, nil
+}
+
+func dropped(got []*fetched, uid imap.UID, flag string) bool {
+	for _, m := range got {
+		if m.UID == uid && len(without([]string{flag}, m.Flags)) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// complete sets the flags that a message did not get when it was sent.
+func (v *visit) complete(h *held, m *restore.Message) error {
+	flags := v.box.keywords.sort(h.lacks)
+	if v.opt.DryRun {
+		v.report(m, flags.lost)
+		return nil
+	}
+	_, lost, err := v.ask(h.uid, slices.Concat(flags.now, flags.ask))
+	if err != nil {
+		return err
+	}
+	h.lacks = slices.Concat(flags.lost, lost)
+	v.report(m, h.lacks)
+	return v.box.journal.add(h)
+}
+
+// report names the flags that a message of the backup does not have at the server.
+func (v *visit) report(m *restore.Message, lost []string) {
+	if len(lost) == 0 {
+		return
+	}
+	is := "is"
+	if v.opt.DryRun {
+		is = "would be"
+	}
+	v.rep.Fail(fmt.Errorf("%s: uid %d (message %s) %s without %s", v.f.Name, m.UID, m.GUID, is, v.box.keywords.reasons(lost)))
+}
+
+// plain is what a server says, without what the library puts before it.
+func plain(err error) string {
+	refused := answered(err)
+	if refused == nil || strings.TrimSpace(refused.Text) == "" {
+		return fmt.Sprint(err)
+	}
+	return strings.TrimSpace(refused.Text)
+}
