@@ -83,7 +83,7 @@ func (v *visit) append(m *restore.Message, b *restore.Body, flags []string) (*im
 	if _, err := b.Seek(0, io.SeekStart); err != nil {
 		return nil, err
 	}
-	cmd := v.c.Append(v.box.name, b.Size, &imap.AppendOptions{Flags: asFlags(flags), Time: time.Unix(m.InternalDate, 0)})
+	cmd := v.c.Append(v.box.name, b.Size, &imap.AppendOptions{Flags: asFlags(flags), Time: sendable(m.InternalDate)})
 	_, err := io.Copy(cmd, b)
 	if closed := cmd.Close(); err == nil {
 		err = closed
@@ -93,6 +93,19 @@ func (v *visit) append(m *restore.Message, b *restore.Body, flags []string) (*im
 		return data, waited // why the server did not want to read on says more
 	}
 	return data, err
+}
+
+// latest is the last date that servers of 32 bits know.
+const latest = 1<<32 - 1
+
+// sendable is a date that can be written in IMAP and that servers take: some refuse the
+// whole message for a date before 1970, and take 0 for no date.
+func sendable(sec int64) time.Time {
+	t := time.Unix(max(sec, 1), 0).UTC()
+	if t.Year() > 9999 || t.Year() < 1970 {
+		return time.Unix(latest, 0).UTC()
+	}
+	return t
 }
 
 // ask sets flags that the folder may refuse, one by one, and says which it took.
