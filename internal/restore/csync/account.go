@@ -87,7 +87,8 @@ func (d *Destination) seen(ctx context.Context, c *conn, e *history.SeenEvent) e
 		return err
 	}
 	for _, s := range u.Seen {
-		if s.UniqueID == e.UniqueID && num(s.Fields, "LASTCHANGE") >= num(e.Fields, "LASTCHANGE") {
+		// What another user has read there is not what this one had read.
+		if s.UniqueID == e.UniqueID && (d.opt.Target != nil || num(s.Fields, "LASTCHANGE") >= num(e.Fields, "LASTCHANGE")) {
 			return nil
 		}
 	}

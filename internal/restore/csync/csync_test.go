@@ -60,6 +60,11 @@ func (s *setup) run(src *restore.Source) (restore.Sums, error) {
 			s.t.Fatal(err)
 		}
 	}
+	if s.opt.Target != nil {
+		for _, f := range sel.Folders {
+			f.Name = s.opt.Target(f.Name)
+		}
+	}
 	if s.opt.Dial == nil {
 		s.opt.Dial = s.r.dial(s.t)
 	}

@@ -21,12 +21,15 @@ type Options struct {
 	KeepUIDs  bool    // uniqueid, uidvalidity, uids and modseqs
 	// Undelete lets a deleted mailbox with the wanted uniqueid be renamed back, when
 	// KeepUIDs needs its uniqueid.
-	Undelete      bool
-	Local         bool // RESTORE LOCAL_MAILBOX
-	NewestFirst   bool
-	FlagsOnly     bool // set flags of what is there back, bring nothing
-	DryRun        bool
-	Verbose       int
+	Undelete    bool
+	Local       bool // RESTORE LOCAL_MAILBOX
+	NewestFirst bool
+	FlagsOnly   bool // set flags of what is there back, bring nothing
+	DryRun      bool
+	Verbose     int
+	// Target is the name at the destination of a mailbox of the backup, where another user
+	// gets it; nil = its own. What belongs to the backup's user goes the same way.
+	Target        func(name string) string
 	DeletedPrefix string
 	DefaultDomain string
 }
@@ -47,6 +50,9 @@ func New(src *restore.Source, rep *restore.Report, o Options) *Destination {
 // Restore brings the folders, then what belongs to no mailbox (nil: nothing). What
 // concerns one folder is told to the Report and ends neither the others nor Restore.
 func (d *Destination) Restore(ctx context.Context, folders []*restore.Folder, account *restore.Account) error {
+	if account != nil {
+		account = d.readdress(account)
+	}
 	first, err := d.connect(ctx)
 	if err != nil {
 		return err
