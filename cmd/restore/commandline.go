@@ -104,6 +104,9 @@ expunged or not. A name that no mailbox has any more means the one of that name
 that was deleted last. Names are as an administrator sees them (user/anne/Sent)
 or internal (user.anne.Sent); user/anne/Entwürfe can be typed as it is.
 
+A mailbox that goes to another user gets the ACL of its nearest parent there, or
+that server's default; -A overrides.
+
 imap:// means STARTTLS; ?tls=no at its end does without, ?authuser=ADMIN logs in
 as another. maildir is Maildir++ (.Archive.2023 beside cur); mbox is a directory
 of mboxrd files if there is more than one mailbox; eml and tar have
