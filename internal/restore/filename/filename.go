@@ -47,11 +47,17 @@ func Path(internal []string) []string {
 	for i, p := range internal {
 		out[i] = component(p)
 	}
-	// Below INBOX on some file systems, whatever the case.
-	if strings.EqualFold(out[0], Inbox) {
-		out[0] = escape(out[0][:1]) + out[0][1:]
-	}
+	out[0] = notInbox(out[0])
 	return out
+}
+
+// notInbox escapes a first level called INBOX in any case. In a tree the INBOX itself has
+// that name. Dovecot shows no Maildir++ folder of that name.
+func notInbox(name string) string {
+	if strings.EqualFold(name, Inbox) {
+		return escape(name[:1]) + name[1:]
+	}
+	return name
 }
 
 // Maildir names a mailbox in a Maildir++: all levels in one component. The INBOX is the
@@ -61,20 +67,30 @@ func Maildir(internal []string) string {
 		return ""
 	}
 	var b strings.Builder
-	for _, part := range internal {
-		b.WriteByte('.')
-		if part == "" {
-			b.WriteString(nothing)
+	for i, part := range internal {
+		name := maildirPart(part)
+		if i == 0 {
+			name = notInbox(name)
 		}
-		for i := range len(part) {
-			if c := part[i]; c < ' ' || c >= 0x7f || c == '%' || c == '/' || c == '\\' {
-				b.WriteString(escape(part[i : i+1]))
-			} else {
-				b.WriteByte(c)
-			}
-		}
+		b.WriteString("." + name)
 	}
 	return shorten(b.String(), strings.Join(internal, "."), longestMaildir)
+}
+
+// maildirPart keeps modified UTF-7, as Maildir++ wants it.
+func maildirPart(part string) string {
+	if part == "" {
+		return nothing
+	}
+	var b strings.Builder
+	for i := range len(part) {
+		if c := part[i]; c < ' ' || c >= 0x7f || c == '%' || c == '/' || c == '\\' {
+			b.WriteString(escape(part[i : i+1]))
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
 }
 
 // nothing is a component without a character.

@@ -61,7 +61,7 @@ func random(r *rand.Rand) []string {
 func TestInjective(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	paths, maildirs := map[string]string{}, map[string]string{}
-	for range 100_000 {
+	for range 30_000 {
 		internal := random(r)
 		was := strings.Join(internal, ".")
 		path, maildir := filename.Path(internal), filename.Maildir(internal)
