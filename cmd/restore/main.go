@@ -11,7 +11,6 @@ import (
 	"os"
 	"time"
 
-	"github.com/dustin/go-humanize"
 	"golang.org/x/time/rate"
 
 	"backupd/cmd/internal/cli"
@@ -87,7 +86,7 @@ func run(ctx context.Context, argv []string, std stdio) error {
 	for _, d := range mem.Skipped() {
 		fmt.Fprintf(std.err, "restore: warning: %s is damaged, an older state and the log are read instead: %v\n", d.Object, d.Err)
 	}
-	return (&job{options: o, bucket: b, src: src, std: std, asOf: mem.Time(), incomplete: found.Incomplete(mem)}).run(ctx)
+	return (&job{options: o, argv: argv, bucket: b, src: src, std: std, log: history.Log{Store: found.Partition.Store, Backup: mem.Backup()}, asOf: mem.Time(), incomplete: found.Incomplete(mem)}).run(ctx)
 }
 
 // explain says what to do about a moment that the backup does not have, and about damage.
@@ -116,8 +115,10 @@ func sleep(ctx context.Context, d time.Duration) error {
 // job is one restore.
 type job struct {
 	*options
+	argv   []string
 	bucket *cli.Bucket
 	src    *restore.Source
+	log    history.Log
 	std    stdio
 	asOf   time.Time
 	// incomplete says which changes cannot be restored; nil = all can.
@@ -149,15 +150,15 @@ func (j *job) run(ctx context.Context) error {
 		}
 		return restore.ErrNothing
 	}
-	bar.Total(sel.Messages())
+	chosen, size := sel.Messages()
+	bar.Total(chosen, size)
 	var account *restore.Account
 	if sel.Account {
 		if account, err = j.src.Account(); err != nil {
 			return err
 		}
 		if len(sel.Folders) == 0 && account.Empty() {
-			return fmt.Errorf("nothing lives in the backup of %s as of %s: cyr_backup %s log shows what was deleted when, and --at TIME brings what lived then (%w)",
-				j.backup, j.asOf.Local().Format(time.DateTime), j.backup, restore.ErrNothing)
+			return j.nothingLeft(ctx)
 		}
 	}
 	to, err := j.destination(rep)
@@ -167,22 +168,13 @@ func (j *job) run(ctx context.Context) error {
 	err = explain(to.Restore(ctx, sel.Folders, account), j.options)
 	bar.end()
 	j.summary(rep.Sums())
+	if err == nil {
+		err = j.sayWhatIsGone(ctx, chosen)
+	}
 	if err == nil && rep.Sums().Problems > 0 {
 		err = cli.ErrReported
 	}
 	return err
-}
-
-// summary is the last line, for a person.
-func (j *job) summary(s restore.Sums) {
-	if j.verbose == 0 && !j.dryRun && !bufferIsTerminal(j.std.out) {
-		return
-	}
-	form := "%d mailboxes restored as of %s: %d messages added (%s), %d were there, %d problems\n"
-	if j.dryRun {
-		form = "dry run, nothing was changed: %d mailboxes as of %s: %d messages would be added (%s), %d are there, %d problems\n"
-	}
-	fmt.Fprintf(j.std.out, form, s.Folders, j.asOf.Local().Format(time.DateTime), s.Added, humanize.IBytes(uint64(s.Bytes)), s.There, s.Problems)
 }
 
 // lines reads the objects of -F: one a line, without comments and empty lines.

@@ -1,11 +1,15 @@
 package main
 
 import (
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"backupd/index"
+	"backupd/internal/restore"
 	"backupd/partitions"
 )
 
@@ -30,6 +34,45 @@ func TestNothingLives(t *testing.T) {
 	to := filepath.Join(t.TempDir(), "to")
 	code, said := program(t, "-C", config, "--to", "eml:"+to, "anne", "-a")
 	if code != 75 || !strings.Contains(said, "--at") || strings.Count(said, "\n") != 1 {
+		t.Errorf("status %d: %q", code, said)
+	}
+}
+
+// A user was deleted: a restore of all says what is gone, and the command it names brings it.
+func TestSaysWhatIsGone(t *testing.T) {
+	config, part := host(t)
+	time.Sleep(1100 * time.Millisecond) // the directory's store time is in seconds
+	x, err := index.Open(filepath.Join(t.TempDir(), "index"), index.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.Close()
+	set, err := partitions.Open(partitions.Options{Index: x, Host: "host", Software: "test", Partitions: []partitions.Config{part}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer set.Close()
+	s := set.NewSession(partitions.Who{Connection: "c1", Client: "test"})
+	defer s.Close()
+	if err := s.ApplyUnuser(t.Context(), "anne"); err != nil {
+		t.Fatal(err)
+	}
+	to := filepath.Join(t.TempDir(), "it's here")
+	argv := []string{"-C", config, "--to", "eml:" + to, "anne", "-a"}
+	code, said := program(t, argv...)
+	_, command, found := strings.Cut(said, "This brings back what was there before: restore ")
+	if code != 75 || !found || !strings.Contains(said, "with 100 messages were deleted") {
+		t.Fatalf("status %d: %q", code, said)
+	}
+	out, err := exec.Command("sh", "-c", "printf '%s\\n' "+strings.TrimSuffix(command, " ("+restore.ErrNothing.Error()+")\n")).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := strings.Split(strings.TrimSpace(string(out)), "\n")
+	if !slices.Equal(again[2:], argv) {
+		t.Fatalf("%q", again)
+	}
+	if code, said = program(t, again...); code != 0 || strings.Contains(said, "deleted") {
 		t.Errorf("status %d: %q", code, said)
 	}
 }
