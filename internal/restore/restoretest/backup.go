@@ -50,7 +50,7 @@ func New(t testing.TB, user string) *Backup {
 		t.Fatal(err)
 	}
 	b.set, err = partitions.Open(partitions.Options{Index: x, Host: "host", Software: "test",
-		OutageWait: 50 * time.Millisecond, PatientWait: 100 * time.Millisecond,
+		OutageWait: 50 * time.Millisecond, PatientWait: 100 * time.Millisecond, ClockPause: time.Millisecond,
 		Partitions: []partitions.Config{{Name: "p0", Location: "memory", Store: b.store}}})
 	if err != nil {
 		t.Fatal(err)
