@@ -25,6 +25,7 @@ type box struct {
 	journal  *journal
 	keywords *keywords
 	held     []held
+	top      imap.UID // the highest uid seen
 	byGUID   index[cyrus.GUID]
 	bySum    index[cyrus.GUID] // those without a guid
 	bySize   index[int64]      // those without either
@@ -89,6 +90,7 @@ func (b *box) add(h held) {
 		h.guid, h.sum, h.lacks = k.guid, k.sum, k.lacks
 	}
 	b.held = append(b.held, h)
+	b.top = max(b.top, h.uid)
 	i := len(b.held) - 1
 	switch {
 	case h.guid != cyrus.GUID{}:

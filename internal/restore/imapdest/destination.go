@@ -84,10 +84,9 @@ func (d *Destination) Restore(ctx context.Context, folders []*restore.Folder, ac
 // session is a connection and what its server calls things.
 type session struct {
 	*Destination
-	c       *imapclient.Client
-	delim   string
-	prefix  string // of the user's own folders
-	uidplus bool   // it says which uid a message gets
+	c      *imapclient.Client
+	delim  string
+	prefix string // of the user's own folders
 }
 
 func (d *Destination) session(ctx context.Context, do func(*session) error) error {
@@ -97,7 +96,6 @@ func (d *Destination) session(ctx context.Context, do func(*session) error) erro
 	}
 	defer context.AfterFunc(ctx, func() { _ = c.Close() })()
 	s := &session{Destination: d, c: c, delim: "/"}
-	s.uidplus = c.Caps().Has(imap.CapUIDPlus)
 	err = s.names()
 	if err == nil {
 		err = do(s)

@@ -2,121 +2,59 @@ package imapdest_test
 
 import (
 	"fmt"
-	"net"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/emersion/go-imap/v2"
-	"github.com/emersion/go-imap/v2/imapclient"
-	"github.com/emersion/go-imap/v2/imapserver"
-	"github.com/emersion/go-imap/v2/imapserver/imapmemserver"
 
-	"backupd/internal/restore"
 	"backupd/internal/restore/imapdest"
 	"backupd/internal/restore/restoretest"
 )
 
-// refusing is a session that makes no folder of one name.
-type refusing struct {
-	imapserver.Session
-	name string
-}
-
-func (r refusing) Create(name string, o *imap.CreateOptions) error {
-	if name == r.name {
-		return &imap.Error{Type: imap.StatusResponseTypeNo, Text: "no such name here"}
-	}
-	return r.Session.Create(name, o)
-}
-
-func serve(t *testing.T) string { return serveRefusing(t, "") }
-
-// serveRefusing is a server that makes no folder of this name.
-func serveRefusing(t *testing.T, name string) string {
-	mem := imapmemserver.New()
-	user := imapmemserver.NewUser("anne", "secret")
-	if err := user.Create("INBOX", nil); err != nil {
-		t.Fatal(err)
-	}
-	mem.AddUser(user)
-	srv := imapserver.New(&imapserver.Options{
-		NewSession: func(*imapserver.Conn) (imapserver.Session, *imapserver.GreetingData, error) {
-			return refusing{mem.NewSession(), name}, nil, nil
-		},
-		Caps:         imap.CapSet{imap.CapIMAP4rev1: {}},
-		InsecureAuth: true,
-	})
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	go func() { _ = srv.Serve(l) }()
-	t.Cleanup(func() { _ = srv.Close() })
-	return l.Addr().String()
-}
-
 func TestRestore(t *testing.T) {
+	t.Parallel()
 	b := restoretest.New(t, "anne")
 	b.Box("user.anne").Deliver(restoretest.Mail("one"), 1600000000, `\Seen`, "$Label1")
 	b.Boxes[0].Deliver("Subject: no id\r\n\r\n", 1600000001)
 	b.Boxes[0].Deliver("Subject: no id\r\n\r\n", 1600000002)
 	b.Box("user.anne.Entw&APw-rfe.a^b").Deliver(restoretest.Mail("two"), 1600000003, `\Flagged`)
 	b.Sync()
-	src := b.Source(time.Time{})
-	sel, err := src.Select(restore.Options{All: true, DeletedPrefix: "DELETED"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := serve(t)
-	at, err := imapdest.ParseLocation("imap://anne@" + addr + "/?tls=no")
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := new(server).start(t)
 	for turn, added := range []int{4, 4, 0, 0} { // a dry run says what the run behind it does
-		rep := restoretest.Report(t)
-		d := imapdest.New(src, rep, at, imapdest.Options{Password: "secret", DryRun: turn%2 == 0,
-			DefaultDomain: "internal", DeletedPrefix: "DELETED"})
-		if err := d.Restore(t.Context(), sel.Folders, nil); err != nil {
-			t.Fatal(err)
+		r, err := s.restore(b, "", turn%2 == 0)
+		if err != nil || r.Added != added || r.There != 4-added || len(r.problems) != 0 {
+			t.Errorf("turn %d: %+v, %v", turn, r, err)
 		}
-		if got := rep.Sums(); got.Added != added || got.There != 4-added {
-			t.Errorf("turn %d: %+v", turn, got)
-		}
-	}
-	c, err := imapclient.DialInsecure(addr, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	if err := c.Login("anne", "secret").Wait(); err != nil {
-		t.Fatal(err)
 	}
 	for name, want := range map[string][]string{
-		"INBOX":        {`1600000000 [$label1 \seen]`, "1600000001 []", "1600000002 []"},
-		"Entwürfe/a.b": {`1600000003 [\flagged]`},
+		"INBOX":        {`1600000000 $label1 \seen`, "1600000001 ", "1600000002 "},
+		"Entwürfe/a.b": {`1600000003 \flagged`},
 	} {
-		if _, err := c.Select(name, nil).Wait(); err != nil {
-			t.Fatal(name, err)
-		}
-		msgs, err := c.Fetch(imap.SeqSet{{Start: 1, Stop: 0}}, &imap.FetchOptions{Flags: true, InternalDate: true}).Collect()
-		if err != nil {
-			t.Fatal(err)
-		}
 		var got []string
-		for _, m := range msgs {
-			var flags []string
-			for _, f := range m.Flags {
-				flags = append(flags, strings.ToLower(string(f)))
-			}
-			slices.Sort(flags)
-			got = append(got, fmt.Sprint(m.InternalDate.Unix(), " ", flags))
+		flags := s.flagsOf(name)
+		for i, m := range s.fetch(name) {
+			got = append(got, fmt.Sprint(m.InternalDate.Unix(), " ", flags[i]))
 		}
-		if !slices.Equal(got, want) {
-			t.Errorf("%s: %q, want %q", name, got, want)
-		}
+		same(t, got, want)
 	}
+}
+
+// Dates that no server takes cost no message.
+func TestOddDates(t *testing.T) {
+	t.Parallel()
+	b := restoretest.New(t, "anne")
+	x := b.Box("user.anne")
+	for _, date := range []int64{0, -86400, 1 << 34, 1 << 62, 1600000000} {
+		x.Deliver(restoretest.Mail(fmt.Sprint(date)), date)
+	}
+	b.Sync()
+	s := new(server).start(t)
+	r := s.wants(b, t.TempDir(), 5, 0, 0)
+	if !slices.ContainsFunc(r.lines, func(l string) bool { return strings.Contains(l, "3 messages another date") }) {
+		t.Errorf("it does not say that dates were changed: %q", r.lines)
+	}
+	s.wants(b, "", 0, 5, 0)
 }
 
 func TestParseLocation(t *testing.T) {
@@ -133,65 +71,29 @@ func TestParseLocation(t *testing.T) {
 	}
 }
 
-// A folder that the server does not want is told of, and hinders no other.
+// A folder that the server does not want is reported, and hinders no other.
 func TestFolderThatIsRefused(t *testing.T) {
-	b := restoretest.New(t, "anne")
-	for i, n := range []string{"user.anne.a", "user.anne.b", "user.anne.c"} {
-		b.Box(n).Deliver(restoretest.Mail(n), 1600000000+int64(i))
-	}
-	b.Sync()
-	src := b.Source(time.Time{})
-	sel, err := src.Select(restore.Options{All: true, DeletedPrefix: "DELETED"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	at, err := imapdest.ParseLocation("imap://anne@" + serveRefusing(t, "b") + "/?tls=no")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var problems []string
-	rep := &restore.Report{Progress: restoretest.Progress{}, Problem: func(err error) { problems = append(problems, err.Error()) }}
-	d := imapdest.New(src, rep, at, imapdest.Options{Password: "secret", DefaultDomain: "internal", DeletedPrefix: "DELETED"})
-	if err := d.Restore(t.Context(), sel.Folders, nil); err != nil {
-		t.Fatal(err)
-	}
-	if got := rep.Sums(); got.Added != 2 || got.Folders != 2 || len(problems) != 1 || !strings.Contains(problems[0], "user.anne.b") {
-		t.Errorf("%+v, %q", got, problems)
+	b := withFolders(t, "a", "b", "c")
+	s := (&server{create: func(name string) error {
+		if name == "b" {
+			return &imap.Error{Type: imap.StatusResponseTypeNo, Text: "no such name here"}
+		}
+		return nil
+	}}).start(t)
+	r := s.wants(b, "", 2, 0, 1)
+	if r.Folders != 2 || !strings.Contains(r.problems[0], "user.anne.b") {
+		t.Errorf("%d folders, %q", r.Folders, r.problems)
 	}
 }
 
 // A folder of the name INBOX below the INBOX is another one.
 func TestInboxBelowInbox(t *testing.T) {
+	t.Parallel()
 	b := restoretest.New(t, "anne")
-	for i, n := range []string{"user.anne", "user.anne.Inbox"} {
-		b.Box(n).Deliver(restoretest.Mail(n), 1600000000+int64(i))
-	}
+	b.Box("user.anne").Deliver(restoretest.Mail("in"), 1600000000)
+	b.Box("user.anne.Inbox").Deliver(restoretest.Mail("below"), 1600000000)
 	b.Sync()
-	src := b.Source(time.Time{})
-	sel, err := src.Select(restore.Options{All: true, DeletedPrefix: "DELETED"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := serve(t)
-	at, err := imapdest.ParseLocation("imap://anne@" + addr + "/?tls=no")
-	if err != nil {
-		t.Fatal(err)
-	}
-	d := imapdest.New(src, restoretest.Report(t), at, imapdest.Options{Password: "secret", DefaultDomain: "internal", DeletedPrefix: "DELETED"})
-	if err := d.Restore(t.Context(), sel.Folders, nil); err != nil {
-		t.Fatal(err)
-	}
-	c, err := imapclient.DialInsecure(addr, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	if err := c.Login("anne", "secret").Wait(); err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range []string{"INBOX", "Inbox-94835ea2"} {
-		if got, err := c.Select(name, nil).Wait(); err != nil || got.NumMessages != 1 {
-			t.Errorf("%s: %+v, %v", name, got, err)
-		}
-	}
+	s := new(server).start(t)
+	s.wants(b, "", 2, 0, 0)
+	same(t, s.folders(), sorted("INBOX", "Inbox-94835ea2"))
 }

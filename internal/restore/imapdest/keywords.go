@@ -14,6 +14,9 @@ type keywords struct {
 	refused map[string]string // those that it did not take, and why
 }
 
+// systemFlags are those that every server has.
+var systemFlags = []imap.Flag{imap.FlagSeen, imap.FlagAnswered, imap.FlagFlagged, imap.FlagDeleted, imap.FlagDraft}
+
 func newKeywords(d *imap.SelectData) *keywords {
 	k := &keywords{has: map[string]bool{}, refused: map[string]string{}}
 	permanent := d.PermanentFlags
@@ -28,7 +31,7 @@ func newKeywords(d *imap.SelectData) *keywords {
 		k.has[strings.ToLower(string(f))] = true
 	}
 	if k.open { // what is listed here only has to be made, if at all
-		for _, f := range d.Flags {
+		for _, f := range slices.Concat(d.Flags, systemFlags) {
 			k.has[strings.ToLower(string(f))] = true
 		}
 	}

@@ -13,7 +13,7 @@ import (
 )
 
 // send appends a message. Its bytes go over the wire once: flags that the folder may refuse
-// follow by themselves, if the server says which uid the message got.
+// follow by themselves.
 func (v *visit) send(w want, m *restore.Message, b *restore.Body, e *expectation) error {
 	k := v.box.keywords
 	flags := k.sort(m.Flags)
@@ -23,7 +23,7 @@ func (v *visit) send(w want, m *restore.Message, b *restore.Body, e *expectation
 			return err
 		}
 	}
-	data, err := v.appendAll(m, b, &flags)
+	data, err := v.append(m, b, flags.now)
 	if answered(err) != nil {
 		v.refuse(w, fmt.Errorf("the server refuses it: %s", plain(err)))
 		return nil
@@ -33,15 +33,24 @@ func (v *visit) send(w want, m *restore.Message, b *restore.Body, e *expectation
 	}
 	v.added++
 	v.rep.Added(1, b.Size)
-	if data.UID == 0 {
-		v.report(m, flags.lost)
+	uid := data.UID
+	if uid == 0 && len(flags.ask) > 0 {
+		if uid, err = v.locate(e); err != nil {
+			return err
+		}
+	}
+	if uid == 0 {
+		for _, f := range flags.ask {
+			k.refuse(f, "the server does not say which uid the message has")
+		}
+		v.report(m, later)
 		return nil
 	}
-	x := sending{m: m, expect: e, flags: flags.now, held: held{uid: data.UID, guid: m.GUID, lacks: later}}
+	x := sending{m: m, expect: e, flags: flags.now, held: held{uid: uid, guid: m.GUID, lacks: later}}
 	if err := v.box.journal.add(&x.held); err != nil {
 		return err
 	}
-	set, lost, err := v.ask(data.UID, flags.ask)
+	set, lost, err := v.ask(uid, flags.ask)
 	if err != nil {
 		return err
 	}
@@ -51,32 +60,19 @@ func (v *visit) send(w want, m *restore.Message, b *restore.Body, e *expectation
 	return nil
 }
 
-// appendAll appends a message with the flags that can go with it. A server that does not
-// say the uid gets all flags at once, as no others can follow, and the message again if it
-// refuses that.
-func (v *visit) appendAll(m *restore.Message, b *restore.Body, flags *sorted) (*imap.AppendData, error) {
-	if v.uidplus || len(flags.ask) == 0 {
-		return v.append(m, b, flags.now)
-	}
-	ask := flags.ask
-	flags.ask = nil
-	data, err := v.append(m, b, slices.Concat(flags.now, ask))
-	switch {
-	case err == nil:
-		flags.now = slices.Concat(flags.now, ask)
-		for _, f := range ask {
-			v.box.keywords.took(f)
+// locate finds the uid of the message that was sent last, where the server has no UIDPLUS:
+// among those that came since, by its bytes. 0 = it is not to be found.
+func (v *visit) locate(e *expectation) (imap.UID, error) {
+	top := v.box.top
+	var found imap.UID
+	err := v.bodies(imap.UIDSet{{Start: top + 1, Stop: 0}}, func(uid imap.UID, d digest) error {
+		v.box.top = max(v.box.top, uid)
+		if uid > top && slices.Contains(e.by[:], d) {
+			found = max(found, uid)
 		}
-	case answered(err) != nil:
-		why := plain(err)
-		if data, err = v.append(m, b, flags.now); err == nil {
-			flags.lost = slices.Concat(flags.lost, ask)
-			for _, f := range ask {
-				v.box.keywords.refuse(f, why)
-			}
-		}
-	}
-	return data, err
+		return nil
+	})
+	return found, err
 }
 
 func (v *visit) append(m *restore.Message, b *restore.Body, flags []string) (*imap.AppendData, error) {

@@ -1,0 +1,201 @@
+package imapdest_test
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"backupd/internal/restore/restoretest"
+)
+
+const (
+	head  = "From: a@example.org\r\nMessage-ID: <same@example.org>\r\n\r\n"
+	teh   = head + "teh body\r\n"
+	the   = head + "the body\r\n"
+	odd1  = head + "bare\nline\r\n"
+	odd2  = head + "bare\r\nline\r\n"
+	noEnd = head + "no end"
+)
+
+func backup(t *testing.T, bodies ...string) *restoretest.Backup {
+	t.Helper()
+	t.Parallel()
+	b := restoretest.New(t, "anne")
+	x := b.Box("user.anne")
+	for i, body := range bodies {
+		x.Deliver(body, 1600000000+int64(i))
+	}
+	b.Sync()
+	return b
+}
+
+func sorted(l ...string) []string {
+	slices.Sort(l)
+	return l
+}
+
+func same(t *testing.T, got, want []string) {
+	t.Helper()
+	if !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// crlf is what Dovecot makes of a message.
+func crlf(b []byte) []byte {
+	return bytes.ReplaceAll(bytes.ReplaceAll(b, []byte("\r\n"), []byte("\n")), []byte("\n"), []byte("\r\n"))
+}
+
+// Another message with the same Message-ID and size is another message; one with the same
+// bytes is there, whoever brought it.
+func TestOtherMessageWithSameID(t *testing.T) {
+	b := backup(t, teh, the, noEnd, noEnd)
+	s := new(server).start(t)
+	s.deliver("INBOX", the)
+	s.deliver("INBOX", noEnd)
+	s.deliver("INBOX", head+"another\r\n")
+	dir := t.TempDir()
+	if r, err := s.restore(b, dir, true); err != nil || r.Added != 2 || r.There != 2 {
+		t.Errorf("dry run: %+v, %v", r, err)
+	}
+	r := s.wants(b, dir, 2, 2, 0)
+	if !slices.ContainsFunc(r.lines, func(l string) bool { return strings.Contains(l, "2 messages came although") }) {
+		t.Errorf("it does not say that Message-IDs were there: %q", r.lines)
+	}
+	s.wants(b, dir, 0, 4, 0)
+	s.wants(b, "", 0, 4, 0)
+	same(t, s.bodiesOf("INBOX"), sorted(teh, the, noEnd, noEnd, head+"another\r\n"))
+}
+
+// A server that changes line ends gets every message once, with and without a journal, also
+// two that it makes the same.
+func TestServerThatChangesLineEnds(t *testing.T) {
+	b := backup(t, odd1, odd2, the)
+	s := (&server{changes: crlf}).start(t)
+	dir := t.TempDir()
+	r := s.wants(b, dir, 3, 0, 0)
+	if !slices.ContainsFunc(r.lines, func(l string) bool { return strings.Contains(l, "1 message in a form of its own") }) {
+		t.Errorf("it does not say that a message was changed: %q", r.lines)
+	}
+	s.wants(b, dir, 0, 3, 0)
+	s.wants(b, "", 0, 3, 0)
+	same(t, s.bodiesOf("INBOX"), sorted(odd2, odd2, the))
+}
+
+// A server that was seen to keep line ends has no message in another form: what looks like
+// that is another message.
+func TestServerThatKeepsLineEnds(t *testing.T) {
+	var bodies []string
+	for i := range 1100 { // more than one batch, so that the first is looked at before the last is sent
+		bodies = append(bodies, head+"bare\n"+number(i)+"\r\n")
+	}
+	b := backup(t, append(bodies, odd1)...)
+	s := new(server).start(t)
+	s.deliver("INBOX", odd2)
+	s.wants(b, t.TempDir(), 1101, 0, 0)
+}
+
+// Of a server that changes messages in unknown ways, the journal knows which is which.
+func TestServerThatIsStrange(t *testing.T) {
+	b := backup(t, teh, the, odd1)
+	s := (&server{changes: func(m []byte) []byte { return append([]byte("X-Was: here\r\n"), m...) }}).start(t)
+	dir := t.TempDir()
+	r := s.wants(b, dir, 3, 0, 0)
+	if !slices.ContainsFunc(r.lines, func(l string) bool { return strings.Contains(l, "3 messages in a way that is not known") }) {
+		t.Errorf("it does not say that nothing is known: %q", r.lines)
+	}
+	s.bodies.Store(0)
+	s.wants(b, dir, 0, 3, 0)
+	if n := s.bodies.Load(); n != 0 {
+		t.Errorf("%d messages were read although the journal knows them", n)
+	}
+	r = s.wants(b, "", 3, 0, 0)
+	if !slices.ContainsFunc(r.lines, func(l string) bool { return strings.Contains(l, "3 messages came although") }) {
+		t.Errorf("it does not say that they may be there: %q", r.lines)
+	}
+}
+
+// Sizes that are not true do not hide messages.
+func TestServerThatLiesAboutSizes(t *testing.T) {
+	b := backup(t, teh, the, odd1)
+	s := (&server{lies: true}).start(t)
+	dir := t.TempDir()
+	s.wants(b, dir, 3, 0, 0)
+	s.wants(b, dir, 0, 3, 0)
+	s.wants(b, "", 0, 3, 0)
+}
+
+// A server without UIDPLUS does not say which uid a message gets.
+func TestServerWithoutUIDPLUS(t *testing.T) {
+	b := backup(t, teh, the, odd1)
+	s := (&server{noUID: true, changes: crlf}).start(t)
+	dir := t.TempDir()
+	s.wants(b, dir, 3, 0, 0)
+	s.wants(b, dir, 0, 3, 0)
+}
+
+// A message that was removed from the server comes again; a journal of another uidvalidity,
+// a torn one and a broken one are no harm.
+func TestStaleJournal(t *testing.T) {
+	b := backup(t, teh, the)
+	s := new(server).start(t)
+	dir := t.TempDir()
+	s.wants(b, dir, 2, 0, 0)
+	files, err := filepath.Glob(dir + "/imap/*/*.jsonl")
+	if err != nil || len(files) != 1 {
+		t.Fatal(files, err)
+	}
+	remove(t, s, "INBOX", 1)
+	s.wants(b, dir, 1, 1, 0)
+	whole, err := os.ReadFile(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for about, text := range map[string]string{
+		"torn":              string(whole[:len(whole)-20]),
+		"nonsense":          "\x00\x01\n\n{}\n",
+		"other uidvalidity": strings.Replace(string(whole), `"uidvalidity":`, `"uidvalidity":9`, 1),
+		"empty":             "",
+	} {
+		if err := os.WriteFile(files[0], []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		t.Log(about)
+		s.wants(b, dir, 0, 2, 0)
+		s.wants(b, dir, 0, 2, 0)
+	}
+	same(t, s.bodiesOf("INBOX"), sorted(teh, the))
+}
+
+// A connection that breaks between APPEND and its answer leaves a message that no journal
+// knows. The next run finds it, with the flags that it was still to get.
+func TestCutAfterAppend(t *testing.T) {
+	t.Parallel()
+	b := restoretest.New(t, "anne")
+	x := b.Box("user.anne")
+	for i := range 6 {
+		x.Deliver(head+"bare\n"+number(i), 1600000000+int64(i), "$New"+number(i))
+	}
+	b.Sync()
+	cut := 0
+	s := (&server{changes: crlf, hangUp: func(n int) bool { return n <= 6 && n > cut }}).start(t)
+	dir := t.TempDir()
+	for range 6 {
+		if _, err := s.restore(b, dir, false); err == nil {
+			t.Fatal("it does not notice that the connection broke")
+		}
+	}
+	cut = 6
+	s.wants(b, dir, 0, 6, 0)
+	if n := s.appends.Load(); n != 6 {
+		t.Errorf("%d messages were sent", n)
+	}
+	want := []string{}
+	for i := range 6 {
+		want = append(want, "$new"+number(i))
+	}
+	same(t, s.flagsOf("INBOX"), want)
+}
