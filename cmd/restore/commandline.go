@@ -19,6 +19,7 @@ type given struct {
 	input, to, acl       string
 	atText, since, until string
 	rateText             string
+	maps                 []string
 	skip, only           bool
 	delay                int
 }
@@ -57,6 +58,7 @@ func (g *given) commandLine() *cmdline.Program {
 		f.BoolVarP(&g.selection.KeepDeletedPrefix, "keep-deletedprefix", "D", false, "deleted mailboxes come back below DELETED")
 		f.BoolVarP(&g.local, "local-only", "L", false, "do not tell a murder")
 		f.StringVarP(&g.selection.Into, "dest-mailbox", "M", "", "everything into the mailbox `NAME`")
+		f.StringArrayVar(&g.maps, "map", nil, "the mailbox OLD, and all below it, becomes NEW: `OLD=NEW`; can be given again")
 		f.StringVarP(&g.partition, "dest-partition", "P", "", "new mailboxes go to this `PARTITION`")
 		f.BoolVarP(&g.keepUIDs, "keep-uidvalidity", "U", false, "keep uniqueid, uidvalidity, uids and modseqs where the server has no such mailbox, or has the beginning of it")
 	})
@@ -106,6 +108,9 @@ or internal (user.anne.Sent); user/anne/Entwürfe can be typed as it is.
 
 A mailbox that goes to another user gets the ACL of its nearest parent there, or
 that server's default; -A overrides.
+
+BACKUP is a userid. anne:bob brings what was anne's to bob, with subscriptions, scripts
+and all else, under bob's access rights.
 
 imap:// means STARTTLS; ?tls=no at its end does without, ?authuser=ADMIN logs in
 as another. maildir is Maildir++ (.Archive.2023 beside cur); mbox is a directory

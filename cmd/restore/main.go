@@ -80,6 +80,7 @@ func run(ctx context.Context, argv []string, std stdio) error {
 	}
 	o.selection.DeletedPrefix = b.Conf.String("deletedprefix")
 	o.selection.AdminForm = stores.AdminForm(b.Conf)
+	o.selection.Moves = o.moves(b.Conf.String("defaultdomain"))
 	if o.selection.Into != "" {
 		o.selection.Into = o.selection.AdminForm.Meant(o.selection.Into)[0]
 	}

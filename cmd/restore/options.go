@@ -30,6 +30,8 @@ type options struct {
 	local        bool
 	keepUIDs     bool
 	keepDeleted  bool
+	heir         string // who gets what was the user's; "" = the user
+	maps         []move
 	compress     bool
 	dryRun       bool
 	flagsOnly    bool
@@ -90,6 +92,12 @@ func (g *given) settle(args []string, stdin io.Reader, now time.Time) error {
 		return err
 	}
 	if rest, err = o.which(map[cli.Mode]string{cli.ByPath: g.path, cli.ByMailbox: g.mailbox, cli.ByUser: g.user}, rest); err != nil {
+		return err
+	}
+	if err := o.inherit(); err != nil {
+		return err
+	}
+	if o.maps, err = parseMaps(g.maps); err != nil {
 		return err
 	}
 	o.selection.Objects = rest
@@ -234,6 +242,8 @@ func (o *options) check() error {
 		return cli.Usagef("say what to restore: mailboxes, uniqueids or GUIDs of messages, or -a for all of it")
 	case o.keepUIDs && (o.acl != nil || s.Into != "" || o.partition != ""):
 		return cli.Usagef("-U brings mailboxes as they were: it excludes -A, -M and -P")
+	case (o.heir != "" || len(o.maps) > 0) && (o.keepUIDs || s.Into != "" || s.KeepDeletedPrefix):
+		return cli.Usagef("USER:OTHER and --map give mailboxes other names: they exclude -D, -M and -U")
 	case o.flagsOnly && (o.keepUIDs || o.acl != nil || s.Into != "" || s.Deleted == restore.Only || o.partition != "" || o.local || o.newestFirst):
 		return cli.Usagef("--flags-only changes messages that are there: it excludes -A, -L, -M, -P, -U, -x and --newest-first")
 	case o.keepUIDs && o.newestFirst:

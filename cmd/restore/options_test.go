@@ -26,6 +26,12 @@ func TestParse(t *testing.T) {
 		{"srv anne user/anne", func(o *options) bool {
 			return o.server == "srv" && o.backup == "anne" && slices.Equal(o.selection.Objects, []string{"user/anne"}) && !o.selection.AsItWas
 		}},
+		{"srv anne:bob -a", func(o *options) bool { return o.backup == "anne" && o.heir == "bob" }},
+		{"srv -u anne:bob -a", func(o *options) bool { return o.backup == "anne" && o.heir == "bob" }},
+		{"srv -f user/a:b -a", func(o *options) bool { return o.backup == "user/a:b" && o.heir == "" }},
+		{"--map user/anne/A=user/anne/B --map x=y srv anne -a", func(o *options) bool {
+			return slices.Equal(o.maps, []move{{"user/anne/A", "user/anne/B"}, {"x", "y"}})
+		}},
 		{"-a srv -u anne", func(o *options) bool { return o.backup == "anne" && o.selection.All }},
 		{"srv -m shared.news -a", func(o *options) bool { return o.mode == cli.ByMailbox && o.backup == "shared.news" }},
 		{"srv --file user/anne -a", func(o *options) bool { return o.mode == cli.ByPath && o.backup == "user/anne" }},
@@ -69,6 +75,8 @@ func TestParse(t *testing.T) {
 		"--flags-only -M x srv anne x", "--nonsense", "--at 23:00 srv anne -a", "--since 2027-01-01 srv anne -a", "--at= srv anne -a",
 		"--commit 0 srv anne -a", "-Alrs srv anne x", "--dest-mailbox= srv anne -a", "--rate= srv anne -a", "--since= srv anne -a", "--flags-only -P x srv anne x",
 		"--to maildir:/x --parallel 2 anne -a", "--to tar:/x --newest-first anne -a", "--password-file x srv anne -a",
+		"srv :bob -a", "srv anne: -a", "srv anne:anne -a", "srv a:b:c -a", "-U srv anne:bob -a", "-D srv anne:bob -a", "-M x srv anne:bob -a", "--map x srv anne -a",
+		"--map x= srv anne -a", "--map =x srv anne -a", "--map x=y=z srv anne -a", "--map x=y --map x=z srv anne -a", "-U --map x=y srv anne -a",
 		"--to maildri:/x anne -a", "--to /tmp anne -a", "--to tmp/anne anne -a",
 	} {
 		_, err := parse(t.Context(), strings.Fields(argv), stdio{in: strings.NewReader("")}, now)

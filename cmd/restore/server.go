@@ -65,8 +65,13 @@ func (j *job) cyrus(rep *restore.Report) (destination, error) {
 	if err != nil {
 		return nil, err
 	}
+	var target func(string) string
+	if len(j.selection.Moves) > 0 {
+		target = j.selection.Target
+	}
 	return csync.New(j.src, rep, csync.Options{
-		Dial: dial, Parallel: j.parallel, Partition: j.partition, ACL: j.acl, KeepUIDs: j.keepUIDs,
+		Target: target,
+		Dial:   dial, Parallel: j.parallel, Partition: j.partition, ACL: j.acl, KeepUIDs: j.keepUIDs,
 		Undelete: j.moment == history.Moment{}, Local: j.local, NewestFirst: j.newestFirst,
 		FlagsOnly: j.flagsOnly, DryRun: j.dryRun, Verbose: j.verbose,
 		DeletedPrefix: j.selection.DeletedPrefix, DefaultDomain: j.bucket.Conf.String("defaultdomain"),

@@ -53,7 +53,7 @@ func (c *chooser) targets() []*gathered {
 		return head.Deleted() || c.opt.Deleted == Without && h.gone != 0
 	})
 	for _, h := range c.list {
-		name := c.opt.target(h.state.Name)
+		name := c.opt.Target(h.state.Name)
 		t := byName[name]
 		if t == nil {
 			t = &gathered{folder: &Folder{Name: name, From: h.state}}

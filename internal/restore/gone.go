@@ -51,7 +51,7 @@ func (o *Options) concerns(name string) bool {
 	if o.All {
 		return true
 	}
-	name = o.own().target(name)
+	name = o.own().Target(name)
 	for _, word := range o.Objects {
 		for _, meant := range o.AdminForm.Meant(word) {
 			if recognise(word) == isName && (name == meant || o.Recursive && isBelow(name, meant)) {

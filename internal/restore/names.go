@@ -35,21 +35,32 @@ func recognise(s string) kind {
 	return isName
 }
 
-// target is the name at the destination.
-func (o *Options) target(name string) string {
+// Target is the name that a mailbox of the backup gets at the destination.
+func (o *Options) Target(name string) string {
 	if o.Into != "" {
 		return o.Into
 	}
 	if !o.KeepDeletedPrefix {
 		name, _ = cyrus.Undeleted(name, o.DeletedPrefix)
 	}
-	return name
+	return o.moved(name)
+}
+
+// moved applies the move of the lowest mailbox that a name is, or is below.
+func (o *Options) moved(name string) string {
+	var best Move
+	for _, m := range o.Moves {
+		if (name == m.Old || isBelow(name, m.Old)) && len(m.Old) > len(best.Old) {
+			best = m
+		}
+	}
+	return best.New + strings.TrimPrefix(name, best.Old)
 }
 
 // own are the options for a mailbox's own name, wherever its messages go.
 func (o *Options) own() *Options {
 	own := *o
-	own.Into = ""
+	own.Into, own.Moves = "", nil
 	return &own
 }
 

@@ -29,11 +29,15 @@ type Options struct {
 	AsItWas           bool
 	KeepDeletedPrefix bool   // -D
 	Into              string // -M: everything into this mailbox; "" = each into its own
+	Moves             []Move // --map, USER:OTHER
 	// Delivered or deleted between the two, with Deleted: Only deleted; zero = no bound.
 	Since, Until  time.Time
 	DeletedPrefix string
 	AdminForm     cyrus.AdminForm // of names on the command line
 }
+
+// Move gives a mailbox, and all below it, another name at the destination.
+type Move struct{ Old, New string } // internal names
 
 // windowed says that a window of time was asked for.
 func (o *Options) windowed() bool { return !o.Since.IsZero() || !o.Until.IsZero() }

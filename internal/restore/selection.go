@@ -121,7 +121,7 @@ func (c *chooser) objects() error {
 			i := slices.IndexFunc(c.boxes, func(m *history.MailboxState) bool { return m.UniqueID == word })
 			if i >= 0 {
 				c.add(c.boxes[i])
-				c.below(c.opt.own().target(c.boxes[i].Name))
+				c.below(c.opt.own().Target(c.boxes[i].Name))
 				continue
 			}
 		}
@@ -157,7 +157,7 @@ func (c *chooser) name(word string) bool {
 	for _, name := range c.opt.AdminForm.Meant(word) {
 		m := c.latest(func(m *history.MailboxState) bool { return m.Name == name }, false)
 		if m == nil {
-			m = c.latest(func(m *history.MailboxState) bool { return m.Name == name || plain.target(m.Name) == name }, true)
+			m = c.latest(func(m *history.MailboxState) bool { return m.Name == name || plain.Target(m.Name) == name }, true)
 		}
 		if m != nil {
 			c.add(m)

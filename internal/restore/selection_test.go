@@ -86,6 +86,8 @@ func TestSelect(t *testing.T) {
 		{"and not", restore.Options{Objects: []string{expunged}, Deleted: restore.Without}, ":"},
 		{"a message in two mailboxes", restore.Options{Objects: []string{strings.ToUpper(twice)}}, ".Work:1 :1"},
 		{"into one", restore.Options{Objects: []string{twice, "user/anne"}, Into: "user.anne.X"}, ".X:1,2,3,1"},
+		{"to another name", restore.Options{All: true, Moves: []restore.Move{{"user.anne.Work", "user.anne.W"}, {"user.anne.Work.2026", "user.anne.Now"}}}, ".Now:1 .W:1 .Workshop: :1,3"},
+		{"to another user", restore.Options{Objects: []string{deleted, "user/anne/Work"}, Moves: []restore.Move{{"user.anne", "user.bob"}}}, "user.bob.Old:1 user.bob.Work:1"},
 		{"of a deleted folder", restore.Options{Objects: []string{deleted}}, ".Old:1"},
 		{"what is not there", restore.Options{Objects: []string{"user/anne/None", strings.Repeat("0", 40), strings.Repeat("a", 24)}}, "unknown unknown unknown"},
 		{"a window of delivery", restore.Options{All: true, Since: time.Unix(1700007000, 0), Until: time.Unix(1700008000, 0)}, ":3"},

@@ -12,6 +12,7 @@ from cyruslab import host, instance
 from cyruslab.imap import PASSWORD
 
 from .base import scenario
+from .material import SCRIPT, populate_b
 from .restore import LOGIN, csync, fresh, restore
 
 MAIL = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../../testdata/odd")
@@ -173,3 +174,27 @@ def by_name(x):
         got = live(x.source.look(scope, whole=True))
         x.expect("oddback-guid-" + n, got == before, "by GUID added: %s" % difference(got, before))
         x.sync("oddback-guid-sync-" + n, "-u", "oda", again=False, check=False)
+
+
+@scenario("heir", stores=("dir",), conf=LOGIN)
+def another_user(x):
+    "bob:dave -a: dave gets all that was bob's under his own rights, and --map gives a folder another name"
+    c = populate_b(x, "bob")
+    c.cmd("SUBSCRIBE Archive")
+    x.with_sieve("bob", lambda s: (s.put("main", SCRIPT), s.cmd('SETACTIVE "main"')))
+    x.user("dave")
+    x.sync("heir-backup", "-u", "bob", again=False, check=False)
+    for n in ("1", "2"):
+        said = restore(x, "heir-" + n, "-v", "--map", "user/bob/Trash=user/dave/Old", csync(x, "src"), "bob:dave", "-a")
+    x.expect("heir-2", re.search(r"\b0 messages added", said), said[-500:])
+    bob, dave = x.source.look({("user", "bob")}, whole=True), x.source.look({("user", "dave")}, whole=True)
+    wanted = {m["name"].replace("user.bob.Trash", "user.dave.Old").replace("user.bob", "user.dave") for m in bob.values()}
+    got = {m["name"]: m for m in dave.values()}
+    x.expect("heir", set(got) == wanted, "dave has %s, wanted %s" % (sorted(got), sorted(wanted)))
+    x.expect("heir", all("dave" in m["acl"] and "bob" not in m["acl"] for m in got.values()), "ACLs: %r" % {n: m["acl"] for n, m in got.items()})
+    for m in bob.values():
+        name = m["name"].replace("user.bob.Trash", "user.dave.Old").replace("user.bob", "user.dave")
+        have, want = (collections.Counter((v["guid"], tuple(v["flags"])) for v in b["messages"].values()) for b in (got[name], m))
+        x.expect("heir", have == want, "%s: other messages than %s" % (name, m["name"]))
+    account = x.source.account("dave")
+    x.expect("heir", account["active"] == "main" and account["subs"] == {"user.dave.Archive"}, "account: %r" % account)

@@ -1,0 +1,56 @@
+package main
+
+import (
+	"strings"
+
+	"backupd/cmd/internal/cli"
+	"backupd/internal/restore"
+	"backupd/replication/cyrus"
+)
+
+// move is --map as it was given.
+type move struct{ old, new string }
+
+func parseMaps(list []string) (out []move, err error) {
+	seen := map[string]bool{}
+	for _, s := range list {
+		old, to, ok := strings.Cut(s, "=")
+		switch {
+		case !ok || old == "" || to == "" || strings.Contains(to, "="):
+			return nil, cli.Usagef("--map %s: write OLD=NEW, two names of mailboxes, as in --map user/anne/Work=user/anne/Old", s)
+		case seen[old]:
+			return nil, cli.Usagef("--map %s: %s is mapped twice", s, old)
+		}
+		seen[old] = true
+		out = append(out, move{old, to})
+	}
+	return out, nil
+}
+
+// inherit takes the heir off a backup that is named as USER:HEIR. No userid of Cyrus has a
+// colon.
+func (o *options) inherit() error {
+	if o.mode != cli.ByUser {
+		return nil
+	}
+	user, heir, ok := strings.Cut(o.backup, ":")
+	if !ok {
+		return nil
+	}
+	if user == "" || heir == "" || strings.Contains(heir, ":") || user == heir {
+		return cli.Usagef("%s: write USER:OTHER, two userids", o.backup)
+	}
+	o.backup, o.heir = user, heir
+	return nil
+}
+
+// moves are the maps in Cyrus's internal names.
+func (o *options) moves(defaultDomain string) (out []restore.Move) {
+	if o.heir != "" {
+		out = append(out, restore.Move{Old: cyrus.Inbox(o.backup, defaultDomain), New: cyrus.Inbox(o.heir, defaultDomain)})
+	}
+	for _, m := range o.maps {
+		out = append(out, restore.Move{Old: o.selection.AdminForm.Meant(m.old)[0], New: o.selection.AdminForm.Meant(m.new)[0]})
+	}
+	return out
+}
