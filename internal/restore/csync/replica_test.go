@@ -34,8 +34,9 @@ type replica struct {
 }
 
 type box struct {
-	fields  []dlist.Pair
-	records []*cyrus.Record
+	fields   []dlist.Pair
+	records  []*cyrus.Record
+	keywords map[string]bool
 }
 
 func field(f []dlist.Pair, key string) string {
@@ -286,21 +287,19 @@ func (s *serving) mailbox(verb string) (string, error) {
 
 // appended does to a record what mailbox_append_index_record and parse_upload do.
 func (s *serving) appended(b *box, r *cyrus.Record) (answer string, err error) {
-	keywords := map[string]bool{}
-	for _, o := range append(slices.Clone(b.records), r) {
-		for _, f := range o.Flags {
-			if f[0] != '\\' {
-				keywords[strings.ToLower(f)] = true
-			}
-			if strings.ContainsAny(f, "( )") {
-				return "NO IMAP_PROTOCOL_ERROR Protocol error", nil
-			}
+	if b.keywords == nil {
+		b.keywords = map[string]bool{}
+	}
+	for _, f := range r.Flags {
+		key := strings.ToLower(f)
+		if strings.ContainsAny(f, "( )") || f[0] != '\\' && !b.keywords[key] && len(b.keywords) == 128 {
+			return "NO IMAP_PROTOCOL_ERROR Protocol error", nil
+		}
+		if f[0] != '\\' {
+			b.keywords[key] = true
 		}
 	}
-	switch {
-	case len(keywords) > 128:
-		return "NO IMAP_PROTOCOL_ERROR Protocol error", nil
-	case s.r.empty[r.GUID], s.r.poison[r.GUID]:
+	if s.r.empty[r.GUID] || s.r.poison[r.GUID] {
 		return "", errDied
 	}
 	for _, a := range r.Annotations {
@@ -383,6 +382,7 @@ func (s *serving) apply(in *box) (string, error) {
 		return "NO IMAP_SYNC_CHANGED Changed since last sync", nil
 	}
 	records, last := slices.Clone(b.records), b.num("LAST_UID")
+	in.keywords = b.keywords
 	for _, r := range in.records {
 		i := slices.IndexFunc(records, func(o *cyrus.Record) bool { return o.UID == r.UID })
 		switch {
@@ -393,7 +393,7 @@ func (s *serving) apply(in *box) (string, error) {
 		case uint64(r.UID) <= last:
 			return "NO IMAP_SYNC_CHECKSUM Checksum Failure", nil
 		default:
-			if answer, err := s.appended(&box{records: records}, r); answer != "" || err != nil {
+			if answer, err := s.appended(in, r); answer != "" || err != nil {
 				return answer, err
 			}
 			records, last = append(records, r), uint64(r.UID)
@@ -410,7 +410,7 @@ func (s *serving) apply(in *box) (string, error) {
 		return "NO IMAP_SYNC_CHECKSUM Checksum Failure", nil
 	}
 	b.fields = slices.DeleteFunc(in.fields, func(p dlist.Pair) bool { return len(p.Key) > 6 && p.Key[:6] == "SINCE_" })
-	b.records = records
+	b.records, b.keywords = records, in.keywords
 	s.r.boxes[name] = b
 	return "OK success", nil
 }
