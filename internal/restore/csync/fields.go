@@ -42,4 +42,4 @@ func without(fields []dlist.Pair, keys ...string) []dlist.Pair {
 }
 
 // date is a time for a person, with its offset.
-func date(sec int64) string { return time.Unix(sec, 0).Format("2006-01-02 15:04:05 -07:00") }
+func date(sec int64) string { return time.Unix(sec, 0).Format("2006-01-02 15:04:05 -0700") }

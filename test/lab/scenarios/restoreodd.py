@@ -147,6 +147,11 @@ def other_owner(x):
     b, a = x.imap("bob"), x.imap(ADMIN)
     b.append("INBOX", [(msg("b%d" % i), [], None) for i in range(3)])
     b.cmd("SETACL INBOX erna lrs")
+    b.cmd("CREATE Work")
+    b.cmd("SUBSCRIBE Work")
+    b.cmd('SETMETADATA Work (/private/comment "of the owner")')
+    x.with_sieve("bob", lambda s: (s.put("main", SCRIPT), s.cmd('SETACTIVE "main"')))
+    a.cmd("SETQUOTA user/bob (STORAGE 5000)")
     x.sync("r9-backup", "-u", "bob", again=False, check=False)
     for n, into in enumerate(("user/dave", "user/dave/From him", "user/dave/Deep/Er")):
         step = "r9-%d" % n
@@ -160,6 +165,27 @@ def other_owner(x):
         d.close()
         acl = b"".join(a.cmd("GETACL %s" % q(into)))
         x.expect(step, b" dave lrs" in acl and b"bob" not in acl and b"erna" not in acl, "%r" % acl)
+    instance.sasl_user(x.lab.inst("src")["base"] + "/sasldb2", x.lab.inst("src")["realm"], "heir")
+    before = x.source.account("bob")
+    planned = restore(x, "r9-heir-dry", "-n", csync(x, "src"), "bob:heir", "-a")
+    x.expect("r9-heir-dry", not [l for l in a.cmd('LIST "" "*"') if b"heir" in l], "the dry run made mailboxes")
+    for n in ("1", "2", "3"):
+        said = restore(x, "r9-heir-" + n, "-v", csync(x, "src"), "bob:heir", "-a")
+        if n == "1":
+            for l in planned.splitlines():
+                x.expect("r9-heir", l.startswith("dry run") or l in said, "only the dry run says: %s" % l)
+        x.expect("r9-heir", n == "1" or " 0 messages added" in said, said)
+    h = instance.connect(x.lab, "heir")
+    x.expect("r9-heir", b"(MESSAGES 3)" in h.cmd("STATUS INBOX (MESSAGES)")[0], "heir has other mail")
+    x.expect("r9-heir", b"Work" in b"".join(h.cmd('LSUB "" "*"')), "heir is not subscribed to Work")
+    x.expect("r9-heir", b"of the owner" in b"".join(h.cmd("GETMETADATA Work (/private/comment)")), "the annotation is not heir's")
+    x.expect("r9-heir", b"STORAGE" in b"".join(h.cmd("GETQUOTAROOT INBOX")), "heir has no quota")
+    h.close()
+    got = x.source.account("heir")
+    x.expect("r9-heir", got["scripts"] == before["scripts"] and got["active"] == "main", "%r" % got)
+    x.expect("r9-heir", x.source.account("bob") == before, "bob has something else now")
+    acl = b"".join(a.cmd("GETACL user/heir/Work"))
+    x.expect("r9-heir", b"heir lrswipkxtecdan" in acl and b"bob" not in acl, "%r" % acl)
     restore(x, "r9-A", "-v", "-Aerna lrswi", "-M", "user/dave/Team", csync(x, "src"), "bob", "user/bob")
     x.expect("r9-A", b"erna lrswi" in b"".join(a.cmd("GETACL user/dave/Team")), "-A does not override")
 
