@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"backupd/internal/when"
 	"backupd/objstore"
 	"backupd/partitions/history"
 )
@@ -313,7 +314,7 @@ func (c *copier) sameBackup(ctx context.Context) error {
 		return nil
 	}
 	if err == nil && there.ID != c.from.Info.ID {
-		err = fmt.Errorf("partition %s (%s) has another backup of %s, made on %s", c.to.name, c.to.location, c.from.Name(), there.Created.Format("2006-01-02"))
+		err = fmt.Errorf("partition %s (%s) has another backup of %s, made on %s", c.to.name, c.to.location, c.from.Name(), when.Text(there.Created))
 	}
 	return err
 }

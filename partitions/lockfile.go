@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"backupd/internal/when"
 	"backupd/objstore"
 	"backupd/partitions/history"
 	"backupd/replication/cyrus"
@@ -39,7 +40,7 @@ type lockFile struct {
 }
 
 func (l *lockFile) held() error {
-	return fmt.Errorf("%w (by %s since %s)", ErrHeld, l.Owner, l.Since.Local().Format(time.DateTime))
+	return fmt.Errorf("%w (by %s since %s)", ErrHeld, l.Owner, when.Text(l.Since))
 }
 
 // readLock reads lock.json; nil where there is none.

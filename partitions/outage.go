@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"backupd/internal/when"
 	"backupd/objstore"
 )
 
@@ -141,7 +142,7 @@ func (o *outage) standing() error {
 	if !o.open || o.err == nil {
 		return nil
 	}
-	return fmt.Errorf("no answer since %s; it is asked again every few seconds: %w", o.since.Format(time.DateTime), o.err)
+	return fmt.Errorf("no answer since %s; it is asked again every few seconds: %w", when.Text(o.since), o.err)
 }
 
 // unanswered says that an error of a store is none of its answers.

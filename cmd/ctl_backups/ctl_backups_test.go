@@ -63,7 +63,7 @@ func tool(t *testing.T, w *tooltest.World, argv ...string) (string, error) {
 func masked(out string) string {
 	for _, m := range []struct{ re, to string }{
 		{`("compress\w+": ?)[\d.]+`, "${1}N"},
-		{`(?m)^(\d{4}-\S+ \S+\t)\d+\t`, "${1}N\t"},
+		{`(?m)^(\d{4}-\S+ \S+ \S+\t)\d+\t`, "${1}N\t"},
 		{`(?m)^(\S+\t)\S+ kB(\t\S+ kB\t\S+ kB\t) *[\d.]+%`, "${1}N${2}N"},
 	} {
 		out = regexp.MustCompile(m.re).ReplaceAllString(out, m.to)

@@ -14,7 +14,7 @@ func TestLastChange(t *testing.T) {
 	m := tooltest.NewMailbox("user.anne")
 	m.Deliver(tooltest.Mail("a", "bob@example.org", 300), time.Now())
 	w.Sync(m)
-	was := "2026-11-20 12:01:00\t"
+	was := "2026-11-20 12:01:00 +0000\t"
 	target := map[string]string{"one": "two", "two": "one"}[at(t, w.Parts, "anne")]
 	for _, argv := range []string{"lock anne -x true", "lock anne -x true", "move anne " + target} {
 		w.Now = w.Now.Add(49 * time.Hour)

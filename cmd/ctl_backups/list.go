@@ -5,6 +5,7 @@ import (
 	"iter"
 	"time"
 
+	"backupd/internal/when"
 	"backupd/partitions"
 	"backupd/partitions/history"
 )
@@ -65,12 +66,12 @@ func (c *command) measure(f *partitions.Found) (last time.Time, size int64, err 
 }
 
 func (c *command) printListed(f *partitions.Found, last time.Time, size int64) error {
-	when := "[unknown]"
+	changed := "[unknown]"
 	if !last.IsZero() {
-		when = last.Local().Format(time.DateTime)
+		changed = when.Text(last)
 	}
 	if !c.structured() {
-		_, err := fmt.Fprintf(c.out, "%s\t%s\t%s\t%s\n", when, c.size(size), label(f), place(f))
+		_, err := fmt.Fprintf(c.out, "%s\t%s\t%s\t%s\n", changed, c.size(size), label(f), place(f))
 		return err
 	}
 	return c.object(struct {
@@ -79,7 +80,7 @@ func (c *command) printListed(f *partitions.Found, last time.Time, size int64) e
 		UserID     string `json:"userid,omitempty"`
 		Path       string `json:"fname"`
 		SetAside   string `json:"set_aside,omitempty"` // whose backup it was
-	}{when, size, userID(f), place(f), wasOf(f)})
+	}{changed, size, userID(f), place(f), wasOf(f)})
 }
 
 // wasOf is whose backup one was that has been set aside; "" for others.

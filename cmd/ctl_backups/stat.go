@@ -2,8 +2,8 @@ package main
 
 import (
 	"fmt"
-	"time"
 
+	"backupd/internal/when"
 	"backupd/partitions"
 )
 
@@ -24,13 +24,13 @@ func stat(c *command) error {
 
 func (c *command) printStat(f *partitions.Found, m partitions.Measured) error {
 	ratio, utilisation := percent(m.Compressed, m.Uncompressed), percent(m.Compactable, m.Uncompressed)
-	when := "[unknown]"
+	changed := "[unknown]"
 	if !m.Time.IsZero() {
-		when = m.Time.Local().Format(time.DateTime)
+		changed = when.Text(m.Time)
 	}
 	if !c.structured() {
-		_, err := fmt.Fprintf(c.out, "%s\t%s\t%s\t%s\t%6.1f%%\t%6.1f%%\t%21s\t%21s\n", label(f),
-			c.size(m.Compressed), c.size(m.Uncompressed), c.size(m.Compactable), ratio, utilisation, when, when)
+		_, err := fmt.Fprintf(c.out, "%s\t%s\t%s\t%s\t%6.1f%%\t%6.1f%%\t%25s\t%25s\n", label(f),
+			c.size(m.Compressed), c.size(m.Uncompressed), c.size(m.Compactable), ratio, utilisation, changed, changed)
 		return err
 	}
 	return c.object(struct {
@@ -43,7 +43,7 @@ func (c *command) printStat(f *partitions.Found, m partitions.Measured) error {
 		Utilisation  float64 `json:"utilisation_ratio"`
 		Start        string  `json:"last_start_time"`
 		End          string  `json:"last_end_time"`
-	}{userID(f), place(f), m.Compressed, m.Uncompressed, m.Compactable, ratio, utilisation, when, when})
+	}{userID(f), place(f), m.Compressed, m.Uncompressed, m.Compactable, ratio, utilisation, changed, changed})
 }
 
 func percent(part, whole int64) float64 {

@@ -22,10 +22,10 @@ func TestStaleThoughAhead(t *testing.T) {
 		t.Errorf("of a fresh backup: %q, %v", out, err)
 	}
 	w.Now = w.Now.Add(49 * time.Hour)
-	if out, err := tool(t, w, "list", "-t", "48"); err != nil || !strings.HasPrefix(out, "2026-11-20 12:02:00\t") || !strings.Contains(out, "not believed") {
+	if out, err := tool(t, w, "list", "-t", "48"); err != nil || !strings.HasPrefix(out, "2026-11-20 12:02:00 +0000\t") || !strings.Contains(out, "not believed") {
 		t.Errorf("of a stale backup: %q, %v", out, err)
 	}
-	if out, err := tool(t, w, "stat", "anne"); err != nil || !strings.Contains(out, "\t  2026-11-20 12:02:00\n") {
+	if out, err := tool(t, w, "stat", "anne"); err != nil || !strings.Contains(out, "\t2026-11-20 12:02:00 +0000\n") {
 		t.Errorf("stat: %q, %v", out, err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"backupd/cmd/internal/cli"
+	"backupd/internal/when"
 	"backupd/objstore"
 	"backupd/partitions/history"
 )
@@ -48,7 +49,7 @@ func (c *command) chunks(fn func(chunk) error) error {
 			return err
 		}
 		h := r.Header()
-		t := c.made(&times, h).Local().Format("2006-01-02 15:04:05")
+		t := when.Text(c.made(&times, h))
 		if _, err := r.Hash(); err != nil {
 			continue // Readable names it next
 		}
@@ -79,7 +80,7 @@ func firstCommit(c *command) (uint64, error) {
 }
 
 func listChunks(c *command) error {
-	c.printf("     id offset\tlength\tratio%%\tstart time           end time\n")
+	c.printf("     id offset\tlength\tratio%%\tstart time                 end time\n")
 	return c.chunks(func(k chunk) error {
 		_, err := fmt.Fprintf(c.out, "%7d %s\t%s\t%6.1f\t%s  %s\n", k.ID, c.size(k.Offset), c.size(k.Length), k.Ratio, k.Start, k.End)
 		return err
@@ -109,7 +110,7 @@ func showChunks(c *command) error {
 			if at.IsZero() {
 				at = h.Time
 			}
-			c.printf("chunk:\t%d\ntime:\t%s\nby:\t%s %s %s\n", h.Number, at.Local().Format(time.DateTime), h.Host, h.Connection, h.Client)
+			c.printf("chunk:\t%d\ntime:\t%s\nby:\t%s %s %s\n", h.Number, when.Text(at), h.Host, h.Connection, h.Client)
 			for e, err := range r.Events() {
 				if err != nil {
 					return err

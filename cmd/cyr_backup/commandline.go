@@ -105,7 +105,7 @@ func commandLine(g *given, c *command) *cmdline.Program {
 		f.StringVarP(&g.config, "config", "C", imapconf.DefaultPath, "read `FILE` instead of the usual imapd.conf")
 		p.About(f)
 	})
-	p.Notes = "TIME is one of " + strings.Replace(when.Forms, `"last`, "\n"+`"last`, 1) + "\n"
+	p.Notes = "TIME is one of " + strings.NewReplacer(`"yest`, "\n"+`"yest`, "; ", ";\n").Replace(when.Forms) + "\n"
 	p.Exit = cli.Statuses()
 	p.Examples = []string{
 		"cyr_backup anne list mailboxes",

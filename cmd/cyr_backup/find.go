@@ -91,9 +91,9 @@ func (q *query) add(c *command, key, value string) (err error) {
 	case "mailbox":
 		err = q.addMailbox(c.meant(value))
 	case "before":
-		q.before, err = when.Parse(value, c.now)
+		q.before, err = c.moment(key, value)
 	case "since":
-		q.since, err = when.Parse(value, c.now)
+		q.since, err = c.moment(key, value)
 	case "larger":
 		q.larger, err = humanize.ParseBytes(value)
 	case "smaller":
@@ -105,6 +105,15 @@ func (q *query) add(c *command, key, value string) (err error) {
 		return cli.Usagef("%s: %v", key, err)
 	}
 	return nil
+}
+
+// moment reads a time of a criterion.
+func (c *command) moment(key, value string) (time.Time, error) {
+	m, err := when.Parse(value, c.now)
+	if m.Note != "" {
+		c.warn(key + ": " + m.Note)
+	}
+	return m.Time, err
 }
 
 // addMailbox takes the names that were meant.

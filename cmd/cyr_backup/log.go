@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"backupd/cmd/internal/cli"
+	"backupd/internal/when"
 	"backupd/partitions/history"
 	"backupd/replication/cyrus"
 )
@@ -454,7 +455,7 @@ func (e *entry) print(w io.Writer, verbose bool) error {
 	if len(parts) == 0 {
 		parts = append(parts, "nothing that shows")
 	}
-	_, err := fmt.Fprintf(w, "%7d  %s  %s  (%s)\n", e.Number, e.Time.Local().Format(time.DateTime), strings.Join(parts, "; "), e.by())
+	_, err := fmt.Fprintf(w, "%7d  %s  %s  (%s)\n", e.Number, when.Text(e.Time), strings.Join(parts, "; "), e.by())
 	if !verbose {
 		return err
 	}

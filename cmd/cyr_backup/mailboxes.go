@@ -3,10 +3,10 @@ package main
 import (
 	"fmt"
 	"slices"
-	"time"
 
 	"backupd/cmd/internal/cli"
 	"backupd/cmd/internal/stores"
+	"backupd/internal/when"
 	"backupd/partitions/history"
 	"backupd/replication/cyrus"
 	"backupd/replication/dlist"
@@ -15,13 +15,13 @@ import (
 // listMailboxes prints internal names, as the original does: programs read them, and every
 // command takes them. With -v the name follows as a person writes it.
 func listMailboxes(c *command) error {
-	c.printf("%-36s  %-19s  %s\n", "uniqueid", "last append date", "mboxname")
+	c.printf("%-36s  %-25s  %s\n", "uniqueid", "last append date", "mboxname")
 	form := stores.AdminForm(c.bucket.Conf)
 	for m, err := range c.mem.Mailboxes() {
 		if err != nil {
 			return err
 		}
-		c.printf("%-36s  %-19s  %s", m.UniqueID, local(appendDate(m)), m.Name)
+		c.printf("%-36s  %-25s  %s", m.UniqueID, local(appendDate(m)), m.Name)
 		if c.verbose {
 			c.printf("  %s", oneLine(cyrus.FromUTF7(form.External(m.Name))))
 		}
@@ -92,7 +92,7 @@ func showMailboxes(c *command) error {
 func (c *command) showMailbox(m *history.MailboxState) error {
 	c.printf("mboxname: %s\nuniqueid: %s\n", m.Name, m.UniqueID)
 	if !m.Deleted.IsZero() {
-		c.printf("deleted:  %s\n", m.Deleted.Local().Format(time.DateTime))
+		c.printf("deleted:  %s\n", when.Text(m.Deleted))
 	}
 	if m.MovedTo != "" {
 		c.printf("moved to: %s\n", m.MovedTo)
@@ -100,7 +100,7 @@ func (c *command) showMailbox(m *history.MailboxState) error {
 	if m.Resync != "" {
 		c.printf("resync:   %s\n", m.Resync)
 	}
-	c.printf("messages:\n       uid  expunged time        guid\n")
+	c.printf("messages:\n       uid  expunged time              guid\n")
 	for r, err := range c.mem.Records(m.UniqueID, 0) {
 		if err != nil {
 			return err
@@ -109,7 +109,7 @@ func (c *command) showMailbox(m *history.MailboxState) error {
 		if r.Expunged != 0 {
 			expunged = local(r.Expunged)
 		}
-		c.printf("%10d  %-19s  %s\n", r.UID, expunged, r.GUID)
+		c.printf("%10d  %-25s  %s\n", r.UID, expunged, r.GUID)
 	}
 	c.printf("\n")
 	return nil

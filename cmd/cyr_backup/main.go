@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"backupd/cmd/internal/cli"
+	"backupd/internal/when"
 	"backupd/partitions"
 	"backupd/partitions/history"
 )
@@ -115,8 +116,8 @@ func modeOf(user, mailbox, path bool) (cli.Mode, error) {
 	return cli.ByUser, nil
 }
 
-// local formats a moment as Cyrus's tools do.
-func local(sec int64) string { return timeOf(sec).Format("2006-01-02 15:04:05") }
+// local formats a moment as Cyrus's tools do, with its offset from UTC.
+func local(sec int64) string { return when.Text(timeOf(sec)) }
 
 func (c *command) printf(format string, args ...any) { fmt.Fprintf(c.out, format, args...) }
 

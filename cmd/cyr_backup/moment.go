@@ -35,10 +35,13 @@ func (c *command) options(v verb, p *cmdline.Program, g *given) error {
 		if err != nil {
 			return cli.Usagef("--%s: %v", o.name, err)
 		}
-		if o.ends {
-			t = when.Through(t)
+		if t.Note != "" {
+			c.warn("--" + o.name + ": " + t.Note)
 		}
-		*o.at = t
+		*o.at = t.Time
+		if o.ends {
+			*o.at = when.Through(t.Time)
+		}
 	}
 	switch {
 	case !c.to.IsZero() && c.to.Before(c.from):
@@ -84,7 +87,7 @@ func (c *command) explain(err error) error {
 	if ferr != nil {
 		return errors.Join(err, ferr)
 	}
-	return fmt.Errorf("%w: the history of %s begins with commit %d of %s", err, c.found.Name(), first.Number, c.made(&history.Times{Now: c.now}, first).Local().Format(time.DateTime))
+	return fmt.Errorf("%w: the history of %s begins with commit %d of %s", err, c.found.Name(), first.Number, when.Text(c.made(&history.Times{Now: c.now}, first)))
 }
 
 // firstHeader is that of the first commit that is kept.

@@ -24,12 +24,12 @@ func TestStoreThatWasAhead(t *testing.T) {
 		argv []string
 		want []string
 	}{
-		{[]string{"anne", "log"}, []string{"      3  2026-11-20 12:03:00  ", doubt}},
+		{[]string{"anne", "log"}, []string{"      3  2026-11-20 12:03:00 +0000  ", doubt}},
 		{[]string{"anne", "log", "--json"}, []string{`{"number":2,"time":"2026-11-20T12:02:00Z","store_time":"2027-09-16T12:01:00Z",`, doubt}},
-		{[]string{"anne", "log", "--until", "2026-11-20 12:01"}, []string{"      1  2026-11-20 12:01:00  ", "not believed"}},
-		{[]string{"anne", "log", "--since", "2026-11-20 12:03"}, []string{"      3  2026-11-20 12:03:00  ", doubt}},
-		{[]string{"anne", "list", "chunks"}, []string{"2026-11-20 12:03:00  2026-11-20 12:03:00\n", doubt}},
-		{[]string{"anne", "show", "chunks", "3"}, []string{"time:\t2026-11-20 12:03:00\n", doubt, "the store time of commit 3 is"}},
+		{[]string{"anne", "log", "--until", "2026-11-20 12:01"}, []string{"      1  2026-11-20 12:01:00 +0000  ", "not believed"}},
+		{[]string{"anne", "log", "--since", "2026-11-20 12:03"}, []string{"      3  2026-11-20 12:03:00 +0000  ", doubt}},
+		{[]string{"anne", "list", "chunks"}, []string{"2026-11-20 12:03:00 +0000  2026-11-20 12:03:00 +0000\n", doubt}},
+		{[]string{"anne", "show", "chunks", "3"}, []string{"time:\t2026-11-20 12:03:00 +0000\n", doubt, "the store time of commit 3 is"}},
 		{[]string{"anne", "--at", "2026-11-20 12:02", "list", "mailboxes"}, []string{"user.anne", "commits 1 to 2"}},
 		{[]string{"anne", "--at", "2026-11-20 11:00", "list", "mailboxes"}, nil},
 		{[]string{"anne", "diff", "--from", "2026-11-20 12:02"}, []string{"+ message user.anne uid 3 ", doubt}},

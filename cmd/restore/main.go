@@ -46,6 +46,9 @@ func run(ctx context.Context, argv []string, std stdio) error {
 	if err != nil || o == nil {
 		return err
 	}
+	for _, n := range o.notes {
+		fmt.Fprintf(std.err, "restore: warning: %s\n", n)
+	}
 	if err := sleep(ctx, o.sleep); err != nil {
 		return err
 	}

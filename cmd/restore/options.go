@@ -24,6 +24,7 @@ type options struct {
 	backup       string
 	selection    restore.Options
 	moment       history.Moment
+	notes        []string // about the times that were given
 	fromLog      bool
 	acl          *string
 	partition    string
@@ -131,7 +132,7 @@ func (o *options) times(at, since, until string, now time.Time) error {
 	for _, t := range []struct {
 		option, value string
 		to            *time.Time
-		read          func(string, time.Time) (time.Time, error)
+		read          func(string, time.Time) (when.Moment, error)
 	}{{"--at", at, &o.moment.Time, when.Past}, {"--since", since, &o.selection.Since, when.Past}, {"--until", until, &o.selection.Until, when.Parse}} {
 		if t.value == "" {
 			continue
@@ -140,10 +141,13 @@ func (o *options) times(at, since, until string, now time.Time) error {
 		if err != nil {
 			return cli.Usagef("%s: %v", t.option, err)
 		}
-		if t.option != "--since" {
-			v = when.Through(v)
+		if v.Note != "" {
+			o.notes = append(o.notes, t.option+": "+v.Note)
 		}
-		*t.to = v
+		*t.to = v.Time
+		if t.option != "--since" {
+			*t.to = when.Through(v.Time)
+		}
 	}
 	if o.moment.Number > 0 && at != "" {
 		return cli.Usagef("--at and --commit exclude each other")

@@ -5,14 +5,17 @@ import (
 	"time"
 )
 
-// Past is Parse for a moment that something is to be shown or brought back as of: one
-// that is still to come is a mistake, as "23:00" is in the small hours.
-func Past(text string, now time.Time) (time.Time, error) {
-	t, err := Parse(text, now)
-	if err == nil && t.After(now) {
-		err = fmt.Errorf("%q is %s, which is still to come", text, t.In(now.Location()).Format("2006-01-02 15:04:05 -0700"))
+// Past is Parse for a moment in the past. A moment that is still to come is a mistake, as
+// "23:00" is in the small hours.
+func Past(text string, now time.Time) (Moment, error) {
+	m, err := Parse(text, now)
+	if err == nil && m.After(now) {
+		err = fmt.Errorf("%q is %s, which is still to come", text, m.Format(Layout))
+		if _, yesterday := Parse("yesterday "+text, now); yesterday == nil {
+			err = fmt.Errorf(`%w; write "yesterday %s" for the day before`, err, text)
+		}
 	}
-	return t, err
+	return m, err
 }
 
 // Through is the last instant that is meant by a moment at the end of something. All

@@ -1,0 +1,36 @@
+package when
+
+import (
+	"strconv"
+	"strings"
+	"time"
+)
+
+// zoned reads a time with its offset from UTC: RFC 3339, with a space in place of the T
+// and before the offset, and without seconds, as people write it.
+func zoned(s string) (time.Time, bool) {
+	s = strings.ToUpper(s)
+	if day, clock, ok := strings.Cut(s, " "); ok {
+		s = day + "T" + strings.ReplaceAll(clock, " ", "")
+	}
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04Z07:00", "2006-01-02T15:04:05Z0700", "2006-01-02T15:04Z0700"} {
+		if t, err := time.Parse(layout, s); err == nil {
+			return t, true
+		}
+	}
+	return time.Time{}, false
+}
+
+// epoch reads @SECONDS.
+func epoch(s string, now time.Time) (time.Time, bool) {
+	digits, ok := strings.CutPrefix(s, "@")
+	if !ok {
+		return time.Time{}, false
+	}
+	n, err := strconv.ParseInt(digits, 10, 64)
+	// Beyond the year 9999 a time cannot be written in RFC 3339.
+	if err != nil || n < 0 || n >= 253402300800 {
+		return time.Time{}, false
+	}
+	return time.Unix(n, 0).In(now.Location()), true
+}
