@@ -140,6 +140,40 @@ func TestServerDies(t *testing.T) {
 	}
 }
 
+// A server that dies after it has put messages into a mailbox gets them once.
+func TestServerDiesAfterwards(t *testing.T) {
+	t.Parallel()
+	for _, keep := range []bool{true, false} {
+		b := restoretest.New(t, "anne")
+		x := b.Box("user.anne")
+		for i := range 1100 { // two batches
+			x.Deliver(restoretest.Mail(fmt.Sprint("m", i%1000)), 1600000000)
+		}
+		b.Sync()
+		s := &setup{t: t, r: newReplica(), opt: csync.Options{KeepUIDs: keep}}
+		s.r.mute = 2
+		if got, err := s.run(b.Source(time.Time{})); err != nil || got.Added != 1100 {
+			t.Errorf("uids kept %v: %+v, %v", keep, got, err)
+		}
+		same(t, s.r, x, keep)
+	}
+}
+
+// A date of 0 is kept in a mailbox that is there already, too.
+func TestDateZeroLater(t *testing.T) {
+	t.Parallel()
+	b := backup(t)
+	s := &setup{t: t, r: newReplica(), opt: csync.Options{KeepUIDs: true}}
+	for range 2 {
+		if _, err := s.run(b.Source(time.Time{})); err != nil {
+			t.Fatal(err)
+		}
+		same(t, s.r, b.Boxes[0], true)
+		b.Boxes[0].Deliver(restoretest.Mail("late"), 0)
+		b.Sync()
+	}
+}
+
 // Mail that goes to another user has the rights that new mailboxes of that user get.
 func TestOtherOwner(t *testing.T) {
 	t.Parallel()

@@ -31,6 +31,7 @@ type replica struct {
 	users    map[string][]dlist.Pair
 	empty    map[cyrus.GUID]bool // messages without a byte
 	poison   map[cyrus.GUID]bool // messages of which it dies
+	mute     int                 // mailboxes of which it dies when they have their messages, before it answers
 }
 
 type box struct {
@@ -279,10 +280,16 @@ func (s *serving) mailbox(verb string) (string, error) {
 		}
 		last = r.UID
 	}
+	do := s.apply
 	if verb == "RESTORE" {
-		return s.restore(in)
+		do = s.restore
 	}
-	return s.apply(in)
+	answer, err := do(in)
+	if s.r.mute > 0 && err == nil && len(in.records) > 0 {
+		s.r.mute--
+		return "", errDied
+	}
+	return answer, err
 }
 
 // appended does to a record what mailbox_append_index_record and parse_upload do.
