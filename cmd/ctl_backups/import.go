@@ -53,6 +53,7 @@ func (c *command) importFiles(args []string) error {
 	for _, path := range files {
 		lines, err := c.importFile(path)
 		word := "ok"
+		c.tally.add(partitions.Copied{}, err)
 		if err != nil {
 			word, failed = fmt.Sprintf("failed (%v)", err), true
 		}

@@ -17,7 +17,7 @@ import (
 func main() {
 	out := bufio.NewWriter(os.Stdout)
 	code := cli.Main("ctl_backups", new(command).commandLine().Usage(), os.Stderr, func(ctx context.Context) error {
-		c := &command{ctx: ctx, open: cli.Open, now: time.Now(), in: os.Stdin, out: out, direct: os.Stdout, err: os.Stderr}
+		c := &command{ctx: ctx, open: cli.Open, now: time.Now(), in: os.Stdin, out: out, direct: os.Stdout, err: os.Stderr, audit: cli.Audit{Tool: "ctl_backups"}}
 		err := c.run(os.Args[1:])
 		if flushed := out.Flush(); err == nil {
 			err = flushed
@@ -41,6 +41,8 @@ type command struct {
 	out        io.Writer
 	direct     *os.File // what out ends in: for commands that are run, which shall be seen at once and know a terminal
 	err        io.Writer
+	audit      cli.Audit
+	tally      tally
 	args       []string
 	matched    map[int]bool // of args, with -D and -P: those that a backup fitted
 	target     string       // of move and export
@@ -109,7 +111,12 @@ func (c *command) do(name string) error {
 			return err
 		}
 	}
-	return all[i].do(c)
+	err := all[i].do(c)
+	switch name {
+	case "export", "import", "move":
+		c.audit.Done(c.bucket.Conf, name, err, c.tally.attrs(c.what(), c.target)...)
+	}
+	return err
 }
 
 func (c *command) checkNames(verb string) error {

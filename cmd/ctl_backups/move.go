@@ -86,6 +86,7 @@ func (c *command) copied(verb string, f *partitions.Found, d partitions.Copied, 
 	if printed := c.status(verb, f, err); printed != nil {
 		return printed
 	}
+	c.tally.add(d, err)
 	if err != nil {
 		return errors.Join(cli.ErrReported, c.ctx.Err())
 	}

@@ -46,13 +46,16 @@ func passwd(c *command) error {
 		if err == nil && !found {
 			err = fmt.Errorf("%s is not in %s", user, path)
 		}
+		c.audit.Done(conf, "passwd: user removed", err, "user", user, "file", path)
 		return err
 	}
 	password, err := c.readPassword()
 	if err != nil {
 		return err
 	}
-	return sasl.SetPassword(path, user, password)
+	err = sasl.SetPassword(path, user, password)
+	c.audit.Done(conf, "passwd: password set", err, "user", user, "file", path)
+	return err
 }
 
 // readPassword reads a line: unseen and twice from a terminal, as it comes from elsewhere.

@@ -64,7 +64,7 @@ func conf(t *testing.T, dir, name, location string) string {
 func program(t *testing.T, argv ...string) (int, string) {
 	var out, complaint bytes.Buffer
 	code := cli.Main("restore", (&given{options: &options{}}).commandLine().Usage(), &complaint, func(ctx context.Context) error {
-		return run(ctx, argv, stdio{strings.NewReader(""), &out, &complaint})
+		return run(ctx, argv, stdio{strings.NewReader(""), &out, &complaint, cli.Audit{}})
 	})
 	return code, complaint.String()
 }

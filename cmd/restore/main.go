@@ -22,7 +22,7 @@ import (
 
 func main() {
 	os.Exit(cli.Main("restore", (&given{options: &options{}}).commandLine().Usage(), os.Stderr, func(ctx context.Context) error {
-		return run(ctx, os.Args[1:], stdio{os.Stdin, os.Stdout, os.Stderr})
+		return run(ctx, os.Args[1:], stdio{os.Stdin, os.Stdout, os.Stderr, cli.Audit{Tool: "restore"}})
 	}))
 }
 
@@ -33,6 +33,7 @@ const framesKept = 32 << 20
 type stdio struct {
 	in       io.Reader
 	out, err io.Writer
+	audit    cli.Audit
 }
 
 // destination is where a restore goes.
@@ -129,15 +130,24 @@ type job struct {
 	incomplete error
 }
 
+// run restores, and leaves a line in syslog: it is other people's mail.
 func (j *job) run(ctx context.Context) error {
-	sel, err := j.src.Select(j.selection)
-	if err != nil {
-		return explain(err, j.options)
-	}
 	bar := newProgress(j.options, j.std.err)
 	rep := &restore.Report{Progress: bar, Problem: func(err error) { bar.line(j.std.err, "restore: "+err.Error()) }}
 	if j.verbose > 0 || j.dryRun {
 		rep.Line = func(s string) { bar.line(j.std.out, s) }
+	}
+	err := j.restore(ctx, rep, bar)
+	if !j.dryRun {
+		j.std.audit.Done(j.bucket.Conf, "restore", err, j.trace(rep.Sums())...)
+	}
+	return err
+}
+
+func (j *job) restore(ctx context.Context, rep *restore.Report, bar *progress) error {
+	sel, err := j.src.Select(j.selection)
+	if err != nil {
+		return explain(err, j.options)
 	}
 	if j.incomplete != nil {
 		rep.Fail(j.incomplete)

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"backupd/cmd/internal/cli"
 	"backupd/index"
 	"backupd/objstore/miniostore"
 	"backupd/objstore/miniotest"
@@ -72,7 +73,7 @@ func TestOneMessageReadsLittle(t *testing.T) {
 		atMost := mostRequests + behind(t, log)
 		before := proxy.Traffic()
 		var out, complaint bytes.Buffer
-		err := run(t.Context(), []string{"-C", config, "--to", "eml:" + to, "anne", wanted.String()}, stdio{strings.NewReader(""), &out, &complaint})
+		err := run(t.Context(), []string{"-C", config, "--to", "eml:" + to, "anne", wanted.String()}, stdio{strings.NewReader(""), &out, &complaint, cli.Audit{}})
 		if err != nil {
 			t.Fatalf("%v: %s", err, complaint.Bytes())
 		}

@@ -125,3 +125,20 @@ func quoted(word string) string {
 	}
 	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
+
+// trace is what a log should keep of a restore, as pairs.
+func (j *job) trace(s restore.Sums) []any {
+	what := strings.Join(j.selection.Objects, " ")
+	if j.selection.All {
+		what = "all"
+	}
+	to := j.server
+	if j.toFiles != "" && j.toFiles != "imap" {
+		to = j.toFiles + ":" + to
+	}
+	if j.heir != "" {
+		to += " (" + j.heir + ")"
+	}
+	return []any{"backup", j.backup, "what", what, "as_of", j.asOf.UTC().Format(time.RFC3339), "to", to,
+		"mailboxes", s.Folders, "messages", s.Added, "bytes", s.Bytes, "there", s.There, "problems", s.Problems}
+}

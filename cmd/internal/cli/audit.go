@@ -1,0 +1,47 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+
+	"backupd/internal/imapconf"
+	"backupd/internal/syslog"
+)
+
+// Audit writes a line to syslog when a tool has moved other people's mail, or let somebody
+// in: who, what, and what came of it. The zero value writes nothing.
+type Audit struct {
+	Tool   string
+	Socket string // of the log daemon; "" = the usual one
+}
+
+// Done writes the line. attrs say what was done to what, as pairs for slog. A host without
+// a log daemon gets none.
+func (a Audit) Done(conf *imapconf.File, verb string, err error, attrs ...any) {
+	if a.Tool == "" {
+		return
+	}
+	opt, bad := syslog.FromConfig(conf, a.Tool, os.Getenv("CYRUS_SYSLOG_PREFIX"))
+	if bad != nil {
+		opt = syslog.Early(a.Tool, os.Getenv("CYRUS_SYSLOG_PREFIX"))
+	}
+	opt.Path, opt.Fallback = a.Socket, io.Discard
+	h := syslog.New(opt)
+	defer h.Close()
+	log := slog.New(h).With("uid", os.Getuid())
+	if by := os.Getenv("SUDO_USER"); by != "" {
+		log = log.With("sudo_user", by)
+	}
+	log = log.With(attrs...)
+	switch {
+	case err == nil:
+		log.Log(context.Background(), syslog.LevelNotice, verb, "result", "ok")
+	case errors.Is(err, ErrReported):
+		log.Warn(verb, "result", "incomplete")
+	default:
+		log.Warn(verb, "result", "failed", "err", err)
+	}
+}
