@@ -65,6 +65,7 @@ func (g *given) commandLine() *cmdline.Program {
 	p.Group("How", func(f *pflag.FlagSet) {
 		f.BoolVarP(&g.dryRun, "dry-run", "n", false, "ask the server, say what would be changed, change nothing")
 		f.BoolVar(&g.flagsOnly, "flags-only", false, "set the flags of messages that are there back; bring none")
+		f.BoolVar(&g.lossy, "lossy", false, "what a kind of files cannot hold, as more than 26 keywords in a folder of a Maildir, is no problem")
 		f.BoolVar(&g.newestFirst, "newest-first", false, "the newest messages of each mailbox first")
 		f.IntVar(&g.parallel, "parallel", 1, "use `N` connections; a mailbox goes over one of them")
 		f.StringVar(&g.rateText, "rate", "", "at most so many `BYTES` of mail a second, as 10MB")
@@ -115,7 +116,8 @@ and all else, under bob's access rights.
 imap:// means STARTTLS; ?tls=no at its end does without, ?authuser=ADMIN logs in
 as another. maildir is Maildir++ (.Archive.2023 beside cur); mbox is a directory
 of mboxrd files if there is more than one mailbox; eml and tar have
-Archive/2023/UID-GUID.eml, with messages.ndjson for the flags.
+Archive/2023/UID-GUID.eml, with messages.ndjson for the flags. folders.ndjson has
+the mailboxes' original names; docs/restore.md says how files are named.
 
 A restore only adds. What the destination has is neither overwritten nor brought
 twice: a message is there already if its mailbox has one with the same bytes. So

@@ -36,6 +36,7 @@ type options struct {
 	compress     bool
 	dryRun       bool
 	flagsOnly    bool
+	lossy        bool // what a kind of files cannot hold is no problem
 	newestFirst  bool
 	parallel     int
 	rate         int64
@@ -260,6 +261,8 @@ func (o *options) check() error {
 		return cli.Usagef("--progress: auto, bar, json or none")
 	case o.toFiles != "" && (o.local || o.keepUIDs || o.acl != nil || o.partition != "" || o.compress || o.flagsOnly):
 		return cli.Usagef("-A, -L, -P, -U, -z and --flags-only are for Cyrus servers, not for --to %s", o.toFiles)
+	case o.lossy && (o.toFiles == "" || o.toFiles == "imap"):
+		return cli.Usagef("--lossy is for --to maildir and mbox")
 	case o.toFiles != "" && o.toFiles != "imap" && (o.newestFirst || o.parallel > 1):
 		return cli.Usagef("--newest-first and --parallel are for servers, not for --to %s", o.toFiles)
 	case o.journal != "" && o.toFiles != "imap":

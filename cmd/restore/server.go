@@ -42,8 +42,8 @@ func (j *job) destination(rep *restore.Report) (destination, error) {
 			NewestFirst: j.newestFirst, DryRun: j.dryRun, Verbose: j.verbose, Journal: j.journalDir(),
 			DefaultDomain: domain, DeletedPrefix: j.selection.DeletedPrefix}), nil
 	}
-	return files.New(j.src, rep, files.Options{Kind: j.toFiles, Path: j.server, DryRun: j.dryRun, Verbose: j.verbose,
-		DefaultDomain: domain, DeletedPrefix: j.selection.DeletedPrefix}), nil
+	return files.New(j.src, rep, files.Options{Kind: j.toFiles, Path: j.server, DryRun: j.dryRun, Verbose: j.verbose, Lossy: j.lossy,
+		DefaultDomain: domain, DeletedPrefix: j.selection.DeletedPrefix, AdminForm: j.selection.AdminForm}), nil
 }
 
 // password is that of an IMAP account: from a file or the environment, which other

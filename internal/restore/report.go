@@ -36,6 +36,18 @@ func (r *Report) Added(messages int, bytes int64) {
 	r.Progress.Add(messages, bytes)
 }
 
+// Recount takes back what Added has counted: the destination had it already (there), or
+// did not get it after all.
+func (r *Report) Recount(messages int, bytes int64, there bool) {
+	r.mu.Lock()
+	r.added -= messages
+	r.bytes -= bytes
+	if there {
+		r.there += messages
+	}
+	r.mu.Unlock()
+}
+
 // There counts messages that the destination had already.
 func (r *Report) There(messages int, bytes int64) {
 	r.mu.Lock()

@@ -17,36 +17,36 @@ type Options struct {
 	Kind          string // maildir, mbox, eml, tar
 	Path          string
 	DryRun        bool
+	Lossy         bool // what the kind of files cannot hold is no problem
 	Verbose       int
 	DefaultDomain string
 	DeletedPrefix string
+	AdminForm     cyrus.AdminForm // of names in folders.ndjson
 }
 
 // Destination is a place for files.
 type Destination struct {
-	opt Options
-	src *restore.Source
-	rep *restore.Report
+	opt     Options
+	src     *restore.Source
+	rep     *restore.Report
+	claimed map[string]string // paths, with the mailbox that each is of
 }
 
 // New returns a destination for what src holds.
 func New(src *restore.Source, rep *restore.Report, o Options) *Destination {
-	return &Destination{o, src, rep}
-}
-
-// mailbox is a mailbox's name below the INBOX, in components; the INBOX has none.
-type mailbox struct {
-	internal []string // as Cyrus has them
-	parts    []string // as people write them
+	return &Destination{o, src, rep, map[string]string{}}
 }
 
 // sink is what the kinds of files have of their own.
 type sink interface {
-	// folder begins a mailbox; nil if it holds nothing yet. have counts its messages by GUID.
-	folder(name mailbox) (have map[cyrus.GUID]int, err error)
+	// folder begins a mailbox. have counts the messages that it holds, by GUID; nil if they
+	// are not known before all are written.
+	folder(*mailbox) (have map[cyrus.GUID]int, err error)
 	message(m *restore.Message, body io.Reader, size int64) error
 	endFolder() error
-	account(a *restore.Account) error
+	drop() // the mailbox that was begun, after an error
+	// account writes what belongs to no mailbox, and returns what could not be written.
+	account(*restore.Account) []error
 	finish() error // everything is on disk
 	abandon()      // after an error
 }
@@ -58,7 +58,7 @@ func (d *Destination) Restore(ctx context.Context, folders []*restore.Folder, ac
 	}
 	s, err := d.sink(len(folders))
 	if err != nil {
-		return err
+		return explain(err)
 	}
 	err = d.all(ctx, s, folders, account)
 	if err == nil {
@@ -66,46 +66,71 @@ func (d *Destination) Restore(ctx context.Context, folders []*restore.Folder, ac
 	}
 	if err != nil {
 		s.abandon()
-		if errors.Is(err, syscall.ENOSPC) {
-			return fmt.Errorf("the disk is full; make room and run the restore again: %w", err)
-		}
-		return err
 	}
-	return nil
+	return explain(err)
+}
+
+func explain(err error) error {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return fmt.Errorf("the disk is full; make room and run the restore again: %w", err)
+	}
+	return err
 }
 
 func (d *Destination) sink(folders int) (sink, error) {
 	switch d.opt.Kind {
 	case "maildir":
-		return newMaildir(&d.opt)
+		return newMaildir(&d.opt, d.rep)
 	case "mbox":
-		return newMboxes(d.opt.Path, folders > 1)
+		return newMboxes(&d.opt, d.rep, folders > 1)
 	case "eml":
 		return newTree(d.opt.Path)
 	case "tar":
-		return newTar(d.opt.Path)
+		return newTar(d.opt.Path, d.rep)
 	}
 	return nil, fmt.Errorf("%q is no kind of files", d.opt.Kind)
 }
 
+// ending is an error after which no other folder can be restored either.
+type ending struct{ error }
+
+func (e *ending) Unwrap() error { return e.error }
+
+// ends says whether an error is of more than one folder.
+func ends(err error) bool {
+	if e := (*ending)(nil); errors.As(err, &e) {
+		return true
+	}
+	return slices.ContainsFunc([]error{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EMFILE, syscall.ENFILE, context.Canceled, context.DeadlineExceeded},
+		func(all error) bool { return errors.Is(err, all) })
+}
+
 func (d *Destination) all(ctx context.Context, s sink, folders []*restore.Folder, account *restore.Account) error {
 	for _, f := range folders {
-		if err := d.one(ctx, s, f); err != nil {
-			return fmt.Errorf("%s: %w", f.Name, err)
+		err := d.one(ctx, s, f)
+		if err != nil {
+			s.drop()
+			err = fmt.Errorf("%s: %w", f.Name, err)
 		}
-		d.rep.Folder()
+		switch {
+		case err == nil:
+			d.rep.Folder()
+		case ends(err):
+			return err
+		default:
+			d.rep.Fail(err)
+		}
 	}
 	if account == nil {
 		return nil
 	}
-	return s.account(account)
-}
-
-func (d *Destination) mailbox(f *restore.Folder) mailbox {
-	return mailbox{
-		internal: restore.InternalPath(f.Name, d.opt.DefaultDomain, d.opt.DeletedPrefix),
-		parts:    restore.Path(f.Name, d.opt.DefaultDomain, d.opt.DeletedPrefix),
+	for _, err := range s.account(account) {
+		if ends(err) {
+			return err
+		}
+		d.rep.Fail(err)
 	}
+	return nil
 }
 
 // lacking are the messages that are not there already, as often as they are there.
@@ -113,7 +138,7 @@ func (d *Destination) lacking(refs []restore.Ref, have map[cyrus.GUID]int) (msgs
 	for _, ref := range refs {
 		m, err := d.src.Message(ref)
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, &ending{err}
 		}
 		if have[m.GUID] > 0 {
 			have[m.GUID]--
@@ -129,38 +154,48 @@ func (d *Destination) lacking(refs []restore.Ref, have map[cyrus.GUID]int) (msgs
 const perRead = 1024
 
 func (d *Destination) one(ctx context.Context, s sink, f *restore.Folder) error {
-	have, err := s.folder(d.mailbox(f))
+	before := d.rep.Sums()
+	m := d.mailbox(f)
+	if err := d.claim(m, f.Name); err != nil {
+		return err
+	}
+	have, err := s.folder(m)
 	if err != nil {
 		return err
 	}
-	added, there := 0, 0
 	for refs := range slices.Chunk(f.Messages, perRead) {
 		msgs, guids, err := d.lacking(refs, have)
 		if err != nil {
 			return err
 		}
-		there += len(refs) - len(msgs)
-		n, err := d.write(ctx, s, f, msgs, guids)
-		added += n
-		if err != nil {
+		if err := d.write(ctx, s, f, msgs, guids); err != nil {
 			return err
 		}
 	}
 	if err := s.endFolder(); err != nil {
 		return err
 	}
-	d.rep.Say("%s: %d messages written, %d are there", f.Name, added, there)
+	after := d.rep.Sums()
+	d.rep.Say("%s: %s written, %d there already", f.Name, messages(after.Added-before.Added), after.There-before.There)
 	return nil
 }
 
-func (d *Destination) write(ctx context.Context, s sink, f *restore.Folder, msgs []*restore.Message, guids []cyrus.GUID) (n int, err error) {
+// messages is a number of them, for people.
+func messages(n int) string {
+	if n == 1 {
+		return "1 message"
+	}
+	return fmt.Sprintf("%d messages", n)
+}
+
+func (d *Destination) write(ctx context.Context, s sink, f *restore.Folder, msgs []*restore.Message, guids []cyrus.GUID) error {
 	i := 0
 	for l := range d.src.LoadAll(ctx, guids) {
 		m := msgs[i]
 		i++
 		if l.Err != nil {
 			if l.Ends() {
-				return n, fmt.Errorf("reading the backup: %w", l.Err)
+				return &ending{fmt.Errorf("reading the backup: %w", l.Err)}
 			}
 			d.rep.Fail(fmt.Errorf("%s: uid %d: %w", f.Name, m.UID, l.Err))
 			continue
@@ -169,14 +204,17 @@ func (d *Destination) write(ctx context.Context, s sink, f *restore.Folder, msgs
 		if closed := l.Body.Close(); err == nil {
 			err = closed
 		}
-		if err != nil {
-			return n, err
+		if errors.Is(err, ErrExists) || errors.Is(err, ErrLink) {
+			d.rep.Fail(fmt.Errorf("%s: uid %d: %w", f.Name, m.UID, err))
+			continue
 		}
-		n++
+		if err != nil {
+			return err
+		}
 		d.rep.Added(1, l.Body.Size)
 		if d.opt.Verbose > 1 {
 			d.rep.Say("  + uid %d %s", m.UID, m.GUID)
 		}
 	}
-	return n, ctx.Err()
+	return ctx.Err()
 }

@@ -3,5 +3,9 @@
 //
 // Running it again adds what is missing: a Maildir's and a directory's files carry the
 // GUID in their names; mboxes and tars are written beside their place and take it only
-// when they are complete and nothing else is there.
+// when they are complete. What is there is left alone, except where a new mbox begins with
+// all of the old one. A run that is killed leaves *.partial files, which the next removes.
+//
+// Below the destination no symbolic link is followed, and no file is overwritten that an
+// earlier restore has not written.
 package files

@@ -1,41 +1,51 @@
 package files
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"backupd/internal/restore"
+	"backupd/internal/restore/filename"
 	"backupd/replication/cyrus"
 )
 
-// dry says what would be written, and touches nothing.
+// dry says what would be written, and touches nothing. What would hinder a folder is a
+// problem here as it is there.
 func (d *Destination) dry(folders []*restore.Folder) error {
+	if err := d.peekShared(len(folders) > 1); err != nil {
+		return err
+	}
 	for _, f := range folders {
-		have, err := d.peek(d.mailbox(f))
-		if err == nil {
-			err = d.dryFolder(f, have)
-		}
-		if err != nil {
+		err := d.dryFolder(f, len(folders) > 1)
+		switch {
+		case err == nil:
+			d.rep.Folder()
+		case ends(err):
 			return fmt.Errorf("%s: %w", f.Name, err)
+		default:
+			d.rep.Fail(fmt.Errorf("%s: %w", f.Name, err))
 		}
-		d.rep.Folder()
 	}
 	return nil
 }
 
-// peek counts the messages that a mailbox's files hold already. An mbox or a tar is
-// written whole: nothing of it is there before.
-func (d *Destination) peek(name mailbox) (map[cyrus.GUID]int, error) {
-	switch d.opt.Kind {
-	case "maildir":
-		return (&maildir{root: d.opt.Path}).peek(name)
-	case "eml":
-		return (&tree{root: d.opt.Path}).peek(name)
+func (d *Destination) dryFolder(f *restore.Folder, many bool) error {
+	m := d.mailbox(f)
+	if err := d.claim(m, f.Name); err != nil {
+		return err
 	}
-	return nil, nil
-}
-
-func (d *Destination) dryFolder(f *restore.Folder, have map[cyrus.GUID]int) error {
+	have, count, err := d.peek(m, many)
+	if err != nil {
+		return err
+	}
 	var size int64
 	added := 0
 	for refs := range slices.Chunk(f.Messages, perRead) {
@@ -46,9 +56,155 @@ func (d *Destination) dryFolder(f *restore.Folder, have map[cyrus.GUID]int) erro
 		for _, m := range msgs {
 			size += int64(m.Size)
 			d.rep.Added(1, int64(m.Size))
+			if count != nil {
+				count.dryMessage(m)
+			}
 		}
 		added += len(msgs)
 	}
-	d.rep.Say("%s: %d messages would be written (%d bytes), %d are there", f.Name, added, size, len(f.Messages)-added)
+	d.rep.Say("%s: %s would be written (%d bytes), %d there already", f.Name, messages(added), size, len(f.Messages)-added)
+	if count != nil {
+		count.name = f.Name
+		count.tellResting(len(count.resting))
+	}
 	return nil
+}
+
+// dryMessage counts a message whose keywords have no letter.
+func (d *maildir) dryMessage(m *restore.Message) {
+	if _, rest := d.flags(m.Flags); len(rest) > 0 {
+		d.resting[fmt.Sprintf("%s %d", m.GUID, m.UID)] = true
+	}
+}
+
+// peek counts the messages that a mailbox's files hold already. An mbox or a tar is
+// written whole, and compared then: nothing of it is known before.
+func (d *Destination) peek(m *mailbox, many bool) (have map[cyrus.GUID]int, count *maildir, err error) {
+	levels, file := m.path, ""
+	switch {
+	case d.opt.Kind == "maildir":
+		levels, count = m.levels(), &maildir{opt: &d.opt, rep: d.rep, words: new(alphabet), resting: map[string]bool{}}
+	case d.opt.Kind == "mbox" && many:
+		last := len(m.path) - 1
+		levels, file = m.path[:last], m.path[last]+mboxSuffix
+	case d.opt.Kind != "eml":
+		return nil, nil, d.peekFile(d.opt.Path)
+	}
+	dir, err := look(d.opt.Path, levels)
+	if err != nil || dir == nil {
+		return nil, count, err
+	}
+	defer dir.Close()
+	switch {
+	case count != nil:
+		have, err = count.peek(dir)
+	case file != "":
+		err = d.there(dir, file)
+	default:
+		have, err = new(tree).peek(dir)
+	}
+	return have, count, err
+}
+
+// peekFile looks at the place of a single file.
+func (d *Destination) peekFile(path string) error {
+	dir, err := os.OpenRoot(filepath.Dir(path))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return errors.Join(writable(dir), d.there(dir, filepath.Base(path)))
+}
+
+// there looks at the place of a file that is written whole.
+func (d *Destination) there(dir *os.Root, name string) error {
+	info, err := dir.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil && !info.Mode().IsRegular() {
+		err = inTheWay(name, info)
+	}
+	if err == nil {
+		d.rep.Say("%s exists: it stays, unless all of it is the beginning of the new one", name)
+	}
+	return err
+}
+
+// look opens the directory of a mailbox as far as it is there; nil if it is not. It checks
+// that the rest could be made.
+func look(path string, levels []string) (*os.Root, error) {
+	at, err := os.OpenRoot(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	for i := 0; ; i++ {
+		if err := writable(at); err != nil {
+			return nil, errors.Join(err, at.Close())
+		}
+		if i == len(levels) {
+			return at, nil
+		}
+		next, err := enter(at, levels[i], false)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, errors.Join(fits(at, levels[i:]), at.Close())
+		}
+		if closed := at.Close(); err != nil || closed != nil {
+			return nil, errors.Join(err, closed)
+		}
+		at = next
+	}
+}
+
+func writable(at *os.Root) error {
+	f, err := at.Open(".")
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := unix.Faccessat(int(f.Fd()), ".", unix.W_OK|unix.X_OK, unix.AT_EACCESS); err != nil {
+		return fmt.Errorf("%s: it cannot be written: %w", at.Name(), err)
+	}
+	return nil
+}
+
+// fits checks that the file system takes such long names.
+func fits(at *os.Root, levels []string) error {
+	f, err := at.Open(".")
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(int(f.Fd()), &st); err != nil {
+		return err
+	}
+	for _, l := range levels {
+		if int64(len(l)) > st.Namelen {
+			return fmt.Errorf("%s: %w: the file system takes %d bytes", strings.Join(levels, "/"), syscall.ENAMETOOLONG, st.Namelen)
+		}
+	}
+	return nil
+}
+
+// peekShared looks at what all folders share.
+func (d *Destination) peekShared(many bool) error {
+	if d.opt.Kind == "tar" || d.opt.Kind == "mbox" && !many {
+		return nil
+	}
+	at, err := os.OpenRoot(d.opt.Path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer at.Close()
+	return readLines(at, filename.Folders, "path", func([]byte) error { return nil })
 }

@@ -1,7 +1,6 @@
 package files
 
 import (
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -28,30 +27,7 @@ func entryOf(m *restore.Message, size int64) entry {
 	return e
 }
 
-// index is the name of the file that lists a directory's messages.
-const index = "messages.ndjson"
-
-// accountJSON is what belongs to no mailbox, for people and programs.
-func accountJSON(a *restore.Account) ([]byte, error) {
-	type script struct {
-		Name   string `json:"name"`
-		Active bool   `json:"active"`
-	}
-	out := struct {
-		Subscriptions []string `json:"subscriptions"`
-		Scripts       []script `json:"scripts"`
-		Quotas        any      `json:"quotas,omitempty"`
-		Seen          any      `json:"seen,omitempty"`
-		Annotations   any      `json:"annotations,omitempty"`
-	}{Subscriptions: []string{}, Scripts: []script{}, Quotas: a.Quotas, Seen: a.Seen, Annotations: a.Annotations}
-	for _, s := range a.Subs {
-		out.Subscriptions = append(out.Subscriptions, s.Name)
-	}
-	for _, s := range a.Scripts {
-		name := restore.ScriptName(s.Filename)
-		active := len(a.Active) > 0 && restore.ScriptName(a.Active[0].Filename) == name
-		out.Scripts = append(out.Scripts, script{name, active})
-	}
-	b, err := json.MarshalIndent(out, "", "  ")
-	return append(b, '\n'), err
+// numbered is the name of a message's file where its own is taken.
+func numbered(m *restore.Message, n int) string {
+	return fmt.Sprintf("%010d-%s-%d.eml", m.UID, m.GUID, n)
 }

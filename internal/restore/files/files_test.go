@@ -52,6 +52,29 @@ func runWith(t *testing.T, src *restore.Source, o files.Options, objects ...stri
 	return rep.Sums(), err
 }
 
+// troubled runs a restore that has problems.
+func troubled(t *testing.T, src *restore.Source, o files.Options, objects ...string) (restore.Sums, []error) {
+	t.Helper()
+	sel, err := src.Select(restore.Options{All: objects == nil, Objects: objects, DeletedPrefix: "DELETED"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var problems []error
+	rep := &restore.Report{Progress: restoretest.Progress{}, Problem: func(err error) { problems = append(problems, err) }}
+	o.DefaultDomain, o.DeletedPrefix = "internal", "DELETED"
+	account, err := src.Account()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !sel.Account {
+		account = nil
+	}
+	if err := files.New(src, rep, o).Restore(t.Context(), sel.Folders, account); err != nil {
+		t.Fatal(err)
+	}
+	return rep.Sums(), problems
+}
+
 // listing is every file below a directory, without what is no message's.
 func listing(t *testing.T, dir string) []string {
 	var out []string
@@ -71,6 +94,7 @@ func listing(t *testing.T, dir string) []string {
 const one = "/cur/1600000000."
 
 func TestMaildir(t *testing.T) {
+	t.Parallel()
 	src, dir := source(t), t.TempDir()
 	for turn, want := range []restore.Sums{{Added: 4, Folders: 3}, {There: 4, Folders: 3}} {
 		got, err := run(t, src, "maildir", dir)
@@ -111,6 +135,7 @@ func TestMaildir(t *testing.T) {
 }
 
 func TestMbox(t *testing.T) {
+	t.Parallel()
 	src, dir := source(t), t.TempDir()
 	for range 2 { // the second time the very same file is there
 		if _, err := run(t, src, "mbox", dir+"/in.mbox", "user.anne"); err != nil {
@@ -121,7 +146,7 @@ func TestMbox(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := "\nFrom MAILER-DAEMON Sun Sep 13 12:26:42 2020\nStatus: O\nX-Status: FTD\nSubject: quoted\n\n>>From a\n>From b\nfrom c\nno end\n\n"
+	want := "\nFrom MAILER-DAEMON Sun Sep 13 12:26:42 2020 +0000\nStatus: O\nX-Status: FTD\nSubject: quoted\n\n>>From a\n>From b\nfrom c\nno end\n\n"
 	if got := string(b); !strings.HasSuffix(got, want) || !strings.Contains(got, "Status: RO\nX-Status: A\nX-Keywords: $Label1\n") ||
 		strings.Count("\n"+got, "\nFrom MAILER-DAEMON ") != 3 {
 		t.Errorf("%s", got)
@@ -129,18 +154,23 @@ func TestMbox(t *testing.T) {
 	if err := os.WriteFile(dir+"/in.mbox", []byte("another"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := run(t, src, "mbox", dir+"/in.mbox", "user.anne"); !errors.Is(err, files.ErrExists) {
-		t.Errorf("over another file: %v", err)
+	sums, problems := troubled(t, src, files.Options{Kind: "mbox", Path: dir + "/in.mbox"}, "user.anne")
+	if len(problems) != 1 || !errors.Is(problems[0], files.ErrExists) || sums.Added != 0 {
+		t.Errorf("over another file: %+v, %v", sums, problems)
+	}
+	if b, err := os.ReadFile(dir + "/in.mbox"); err != nil || string(b) != "another" {
+		t.Errorf("the other file has %q, %v", b, err)
 	}
 	if _, err := run(t, src, "mbox", dir+"/many"); err != nil {
 		t.Fatal(err)
 	}
-	if got := listing(t, dir); !slices.Equal(got, []string{"in.mbox", "many/Entwürfe/a.b.mbox", "many/INBOX.mbox", "many/a%2Fb.mbox"}) {
+	if got := listing(t, dir); !slices.Equal(got, []string{"in.mbox", "many/Entwürfe/a.b.mbox", "many/INBOX.mbox", "many/a%2Fb.mbox", "many/folders.ndjson"}) {
 		t.Errorf("%q", got)
 	}
 }
 
 func TestEMLAndTar(t *testing.T) {
+	t.Parallel()
 	src, dir := source(t), t.TempDir()
 	if _, err := run(t, src, "eml", dir+"/eml"); err != nil {
 		t.Fatal(err)
@@ -207,14 +237,14 @@ func untar(t *testing.T, name string) map[string][]byte {
 }
 
 func TestNamesStayBelow(t *testing.T) {
+	t.Parallel()
 	b := restoretest.New(t, "anne")
 	for _, n := range []string{"user.anne.^^", "user.anne.^^.x", "user.anne." + strings.Repeat("long", 100)} {
 		b.Box(n).Deliver(restoretest.Mail(fmt.Sprint(len(n))), 1600000000)
 	}
 	b.Sync()
 	src, dir := b.Source(time.Time{}), t.TempDir()
-	// Not as Maildir++: no file system takes so long a name as one component.
-	for _, kind := range []string{"eml", "mbox"} {
+	for _, kind := range []string{"eml", "mbox", "maildir", "tar"} {
 		if _, err := run(t, src, kind, filepath.Join(dir, "in", kind)); err != nil {
 			t.Errorf("%s: %v", kind, err)
 		}
@@ -227,6 +257,7 @@ func TestNamesStayBelow(t *testing.T) {
 
 // A dry run says what a run would do, whatever is there, and touches nothing.
 func TestDryRun(t *testing.T) {
+	t.Parallel()
 	src := source(t)
 	for _, kind := range []string{"maildir", "eml", "mbox", "tar"} {
 		dir := filepath.Join(t.TempDir(), kind)
@@ -263,6 +294,7 @@ func TestDryRun(t *testing.T) {
 
 // A folder of the name INBOX below the INBOX is another one.
 func TestInboxBelowInbox(t *testing.T) {
+	t.Parallel()
 	b := restoretest.New(t, "anne")
 	for i, n := range []string{"user.anne", "user.anne.INBOX", "user.anne.Inbox.x"} {
 		b.Box(n).Deliver(restoretest.Mail(fmt.Sprint(i)), 1600000000)
@@ -275,13 +307,14 @@ func TestInboxBelowInbox(t *testing.T) {
 		}
 	}
 	got := listing(t, filepath.Join(dir, "mbox"))
-	if !slices.Equal(got, []string{"%49NBOX.mbox", "%49nbox/x.mbox", "INBOX.mbox"}) {
+	if !slices.Equal(got, []string{"%49NBOX.mbox", "%49nbox/x.mbox", "INBOX.mbox", "folders.ndjson"}) {
 		t.Errorf("%q", got)
 	}
 }
 
 // The letters of users' own flags mean the same after a run that was cut in a folder.
 func TestMaildirKeywordsOfACutRun(t *testing.T) {
+	t.Parallel()
 	b := restoretest.New(t, "anne")
 	inbox := b.Box("user.anne")
 	for i, word := range []string{"one", "two", "two"} {

@@ -10,15 +10,19 @@ func has(flags []string, flag string) bool {
 	return slices.ContainsFunc(flags, func(f string) bool { return strings.EqualFold(f, flag) })
 }
 
-// keywords are the flags that users have made.
-func keywords(flags []string) []string {
-	var out []string
+// keywords are the flags that users have made: those that a line of text can hold, and
+// others, which no mail server takes.
+func keywords(flags []string) (plain, odd []string) {
 	for _, f := range flags {
-		if !strings.HasPrefix(f, `\`) {
-			out = append(out, f)
+		switch {
+		case strings.HasPrefix(f, `\`):
+		case f == "" || strings.ContainsFunc(f, func(r rune) bool { return r <= ' ' || r > '~' }):
+			odd = append(odd, f)
+		default:
+			plain = append(plain, f)
 		}
 	}
-	return out
+	return plain, odd
 }
 
 // letters picks a letter for each flag that is set.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"time"
@@ -14,109 +15,176 @@ import (
 	"backupd/replication/cyrus"
 )
 
+const mboxSuffix = ".mbox"
+
 // mboxes are mailboxes as mboxrd: one file, or, for several mailboxes, a directory of
 // them. Line ends are LF there. Flags become the header fields Status, X-Status and
 // X-Keywords, as mutt, pine and Dovecot read them.
 type mboxes struct {
-	root string
-	many bool
-	cur  *partial
-	w    *bufio.Writer
+	opt     *Options
+	rep     *restore.Report
+	base    *base    // a directory; nil = one file
+	folders *origins // of base
+	file    string   // the one file
+	dir     *os.Root // that holds the mailbox being written
+	cur     *partial
+	w       *bufio.Writer
+	sums    mboxSums
 }
 
-func newMboxes(root string, many bool) (sink, error) {
-	if many {
-		return &mboxes{root: root, many: many}, os.MkdirAll(root, dirMode)
-	}
-	if info, err := os.Stat(root); err == nil && info.IsDir() {
-		return nil, fmt.Errorf("%s: it is a directory; name a file", root)
-	}
-	return &mboxes{root: root}, nil
+// mboxSums counts the messages of a mailbox: all, and those in the file that was there.
+type mboxSums struct {
+	old                      int64 // size of the file that was there
+	messages, there          int
+	bytes, thereBytes, wrote int64
+	odd                      int // messages with keywords that no header field can hold
 }
 
-func (b *mboxes) folder(name mailbox) (map[cyrus.GUID]int, error) {
-	to := b.root
-	if b.many {
-		to = filepath.Join(b.root, filepath.FromSlash(directory(name.parts))+".mbox")
+func newMboxes(o *Options, rep *restore.Report, many bool) (sink, error) {
+	b := &mboxes{opt: o, rep: rep}
+	if !many {
+		b.file = o.Path
+		if info, err := os.Stat(o.Path); err == nil && info.IsDir() {
+			return nil, fmt.Errorf("%s: it is a directory; name a file", o.Path)
+		}
+		return b, os.MkdirAll(filepath.Dir(o.Path), dirMode)
 	}
 	var err error
-	if b.cur, err = newPartial(to); err != nil {
+	if b.base, err = openBase(o.Path); err != nil {
+		return nil, err
+	}
+	if b.folders, err = openOrigins(b.base.Root); err != nil {
+		return nil, errors.Join(err, b.base.close())
+	}
+	return b, nil
+}
+
+// place opens the directory of a mailbox's file.
+func (b *mboxes) place(m *mailbox) (to string, err error) {
+	if b.base == nil {
+		b.dir, err = os.OpenRoot(filepath.Dir(b.file))
+		return filepath.Base(b.file), err
+	}
+	last := len(m.path) - 1
+	b.dir, err = descend(b.base.Root, m.path[:last], true)
+	return m.path[last] + mboxSuffix, err
+}
+
+func (b *mboxes) folder(m *mailbox) (map[cyrus.GUID]int, error) {
+	b.sums = mboxSums{}
+	to, err := b.place(m)
+	if err != nil {
+		return nil, err
+	}
+	if err := sweep(b.dir, ".", to); err != nil {
+		return nil, err
+	}
+	if info, err := b.dir.Lstat(to); err == nil {
+		if !info.Mode().IsRegular() {
+			return nil, inTheWay(to, info)
+		}
+		b.sums.old = info.Size()
+	}
+	if b.folders != nil {
+		if err := b.folders.add(m.origin); err != nil {
+			return nil, err
+		}
+	}
+	if b.cur, err = newPartial(b.dir, ".", to); err != nil {
 		return nil, err
 	}
 	b.w = bufio.NewWriterSize(b.cur, 256<<10)
 	return nil, nil
 }
 
-func (b *mboxes) message(m *restore.Message, body io.Reader, _ int64) error {
-	fmt.Fprintf(b.w, "From MAILER-DAEMON %s\n", time.Unix(m.InternalDate, 0).UTC().Format(time.ANSIC))
-	fmt.Fprintf(b.w, "Status: %sO\n", letters(m.Flags, [2]string{`\Seen`, "R"}))
+func (b *mboxes) message(m *restore.Message, body io.Reader, size int64) error {
+	n := &counted{w: b.w}
+	plain, odd := keywords(m.Flags)
+	// Dovecot takes a date without a zone for local time.
+	fmt.Fprintf(n, "From MAILER-DAEMON %s +0000\n", time.Unix(m.InternalDate, 0).UTC().Format(time.ANSIC))
+	fmt.Fprintf(n, "Status: %sO\n", letters(m.Flags, [2]string{`\Seen`, "R"}))
 	if x := letters(m.Flags, [2]string{`\Answered`, "A"}, [2]string{`\Flagged`, "F"}, [2]string{`\Draft`, "T"}, [2]string{`\Deleted`, "D"}); x != "" {
-		fmt.Fprintf(b.w, "X-Status: %s\n", x)
+		fmt.Fprintf(n, "X-Status: %s\n", x)
 	}
-	if k := keywords(m.Flags); len(k) > 0 {
-		fmt.Fprintf(b.w, "X-Keywords: %s\n", strings.Join(k, " "))
+	if len(plain) > 0 {
+		fmt.Fprintf(n, "X-Keywords: %s\n", strings.Join(plain, " "))
 	}
-	return b.quoted(body)
-}
-
-// quoted copies a message with mboxrd's quoting: >*From at the start of a line gets one
-// more >, so that it can be undone.
-func (b *mboxes) quoted(body io.Reader) error {
-	r := bufio.NewReaderSize(body, 64<<10)
-	begins, last := true, byte('\n')
-	for {
-		line, err := r.ReadSlice('\n')
-		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, bufio.ErrBufferFull) {
-			return err
-		}
-		if len(line) > 0 {
-			if begins && strings.HasPrefix(strings.TrimLeft(string(line), ">"), "From ") {
-				_ = b.w.WriteByte('>') // bufio keeps the error
-			}
-			begins = line[len(line)-1] == '\n'
-			if n := len(line); begins && n > 1 && line[n-2] == '\r' {
-				_, _ = b.w.Write(line[:n-2])
-				_ = b.w.WriteByte('\n')
-			} else {
-				_, _ = b.w.Write(line)
-			}
-			last = line[len(line)-1]
-		}
-		if errors.Is(err, io.EOF) {
-			break
-		}
-	}
-	if last != '\n' {
-		_ = b.w.WriteByte('\n')
-	}
-	return b.w.WriteByte('\n')
-}
-
-func (b *mboxes) endFolder() error {
-	if err := b.w.Flush(); err != nil {
+	if err := quoted(n, body); err != nil {
 		return err
 	}
-	p := b.cur
-	b.cur = nil
-	return p.commit()
-}
-
-func (b *mboxes) account(a *restore.Account) error {
-	if !b.many {
-		return nil
+	s := &b.sums
+	s.messages, s.bytes, s.wrote = s.messages+1, s.bytes+size, s.wrote+n.n
+	if s.wrote <= s.old {
+		s.there, s.thereBytes = s.messages, s.bytes
 	}
-	return writeScripts(filepath.Join(b.root, "sieve"), a)
-}
-
-func (b *mboxes) finish() error {
-	if b.many {
-		return syncAll(b.root)
+	if len(odd) > 0 {
+		s.odd++
 	}
 	return nil
 }
 
-func (b *mboxes) abandon() {
+// endFolder gives the file its name. Only then is it known which messages were there.
+func (b *mboxes) endFolder() error {
+	err := b.w.Flush()
+	if err == nil {
+		err = b.cur.Sync()
+	}
+	if err != nil {
+		return err
+	}
+	p, dir := b.cur, b.dir
+	to := path.Base(p.to)
+	b.cur, b.dir = nil, nil
+	_, err = p.commit()
+	if err != nil {
+		b.rep.Recount(b.sums.messages, b.sums.bytes, false)
+		return errors.Join(err, dir.Close())
+	}
+	b.rep.Recount(b.sums.there, b.sums.thereBytes, true)
+	if n := b.sums.odd; n > 0 {
+		b.tellOdd(to, n)
+	}
+	return errors.Join(syncDir(dir), dir.Close())
+}
+
+func (b *mboxes) tellOdd(to string, n int) {
+	err := fmt.Errorf("%s: %s with keywords that no header field can hold, which are left out (--lossy: this is no problem)", to, messages(n))
+	if b.opt.Lossy {
+		b.rep.Say("%v", err)
+		return
+	}
+	b.rep.Fail(err)
+}
+
+func (b *mboxes) drop() {
 	if b.cur != nil {
 		b.cur.abandon()
+		b.rep.Recount(b.sums.messages, b.sums.bytes, false)
+	}
+	if b.dir != nil {
+		_ = b.dir.Close()
+	}
+	b.cur, b.dir = nil, nil
+}
+
+func (b *mboxes) account(a *restore.Account) []error {
+	if b.base == nil {
+		return nil
+	}
+	return putScripts(b.base.Root, a)
+}
+
+func (b *mboxes) finish() error {
+	if b.base == nil {
+		return nil
+	}
+	return errors.Join(syncAll(b.base.lock), b.folders.close(), b.base.close())
+}
+
+func (b *mboxes) abandon() {
+	b.drop()
+	if b.base != nil {
+		_ = b.folders.close()
+		_ = b.base.close()
 	}
 }

@@ -3,61 +3,109 @@ package files
 import (
 	"archive/tar"
 	"bytes"
-	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
 
 	"backupd/internal/restore"
+	"backupd/internal/restore/filename"
 	"backupd/replication/cyrus"
 )
 
 // archive is a tree in a tar file, compressed when its name ends in .zst.
 type archive struct {
-	file  *partial
-	zstd  *zstd.Encoder
-	tar   *tar.Writer
-	dir   string
-	index bytes.Buffer
+	rep     *restore.Report
+	in      *os.Root // the directory of the file
+	file    *partial
+	zstd    *zstd.Encoder
+	tar     *tar.Writer
+	dir     string
+	taken   map[string]bool // names of messages in dir
+	index   bytes.Buffer
+	origins bytes.Buffer
+	n       int // messages
+	bytes   int64
 }
 
-func newTar(name string) (sink, error) {
-	p, err := newPartial(name)
+func newTar(name string, rep *restore.Report) (sink, error) {
+	dir, to := filepath.Split(name)
+	if dir == "" {
+		dir = "."
+	}
+	if err := os.MkdirAll(dir, dirMode); err != nil {
+		return nil, err
+	}
+	in, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, err
 	}
-	a := &archive{file: p}
-	var w io.Writer = p
-	if strings.HasSuffix(name, ".zst") {
+	a := &archive{rep: rep, in: in}
+	if err := a.begin(to); err != nil {
+		a.abandon()
+		return nil, err
+	}
+	return a, nil
+}
+
+func (a *archive) begin(to string) (err error) {
+	if info, err := a.in.Lstat(to); err == nil && !info.Mode().IsRegular() {
+		return inTheWay(to, info)
+	}
+	if err := sweep(a.in, ".", to); err != nil {
+		return err
+	}
+	if a.file, err = newPartial(a.in, ".", to); err != nil {
+		return err
+	}
+	var w io.Writer = a.file
+	if strings.HasSuffix(to, ".zst") {
 		// One worker: the same restore makes the same bytes.
-		if a.zstd, err = zstd.NewWriter(p, zstd.WithEncoderConcurrency(1)); err != nil {
-			p.abandon()
-			return nil, err
+		if a.zstd, err = zstd.NewWriter(a.file, zstd.WithEncoderConcurrency(1)); err != nil {
+			return err
 		}
 		w = a.zstd
 	}
 	a.tar = tar.NewWriter(w)
-	return a, nil
+	return nil
 }
 
-func (a *archive) folder(name mailbox) (map[cyrus.GUID]int, error) {
-	a.dir = directory(name.parts) + "/"
+func (a *archive) folder(m *mailbox) (map[cyrus.GUID]int, error) {
+	a.dir, a.taken = strings.Join(m.path, "/")+"/", map[string]bool{}
 	a.index.Reset()
-	return nil, a.tar.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: a.dir, Mode: dirMode, Format: tar.FormatPAX})
+	if err := encode(&a.origins, m.origin); err != nil {
+		return nil, err
+	}
+	return nil, stream(a.tar.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: a.dir, Mode: dirMode, Format: tar.FormatPAX}))
+}
+
+// stream is an error of the archive: nothing can follow it.
+func stream(err error) error {
+	if err != nil {
+		return &ending{err}
+	}
+	return nil
 }
 
 func (a *archive) message(m *restore.Message, body io.Reader, size int64) error {
 	e := entryOf(m, size)
+	for n := 2; a.taken[e.File]; n++ {
+		e.File = numbered(m, n)
+	}
+	a.taken[e.File] = true
 	if err := a.header(a.dir+e.File, size, e.InternalDate); err != nil {
-		return err
+		return stream(err)
 	}
 	if _, err := io.Copy(a.tar, body); err != nil {
-		return err
+		return stream(err)
 	}
-	return json.NewEncoder(&a.index).Encode(e)
+	a.n, a.bytes = a.n+1, a.bytes+size
+	return encode(&a.index, e)
 }
 
 func (a *archive) header(name string, size int64, when time.Time) error {
@@ -66,42 +114,59 @@ func (a *archive) header(name string, size int64, when time.Time) error {
 
 func (a *archive) add(name string, b []byte) error {
 	if err := a.header(name, int64(len(b)), time.Time{}); err != nil {
-		return err
+		return stream(err)
 	}
 	_, err := a.tar.Write(b)
-	return err
+	return stream(err)
 }
 
-func (a *archive) endFolder() error { return a.add(a.dir+index, a.index.Bytes()) }
+func (a *archive) endFolder() error { return a.add(a.dir+filename.Messages, a.index.Bytes()) }
 
-func (a *archive) account(acc *restore.Account) error {
+func (a *archive) drop() {} // what it has of the folder stays
+
+func (a *archive) account(acc *restore.Account) []error {
 	b, err := accountJSON(acc)
 	if err == nil {
-		err = a.add("account.json", b)
+		err = a.add(filename.Account, b)
 	}
 	for _, s := range acc.Scripts {
 		if err == nil {
-			err = a.add("sieve/"+fileName(restore.ScriptName(s.Filename))+".sieve", []byte(s.Content))
+			err = a.add(filename.Scripts+"/"+script(s.Filename), []byte(s.Content))
 		}
 	}
-	return err
+	return problems(err, nil)
 }
 
 func (a *archive) finish() error {
-	err := a.tar.Close()
+	err := a.add(filename.Folders, a.origins.Bytes())
+	if err == nil {
+		err = a.tar.Close()
+	}
 	if a.zstd != nil {
 		err = errors.Join(err, a.zstd.Close())
+	}
+	if err == nil {
+		err = a.file.Sync()
 	}
 	if err != nil {
 		return err
 	}
 	p := a.file
 	a.file = nil
-	return p.commit()
+	how, err := p.commit()
+	if err != nil {
+		return fmt.Errorf("%s: %w", a.in.Name(), err)
+	}
+	if how == same {
+		a.rep.Recount(a.n, a.bytes, true)
+	}
+	return errors.Join(syncDir(a.in), a.in.Close())
 }
 
 func (a *archive) abandon() {
 	if a.file != nil {
 		a.file.abandon()
 	}
+	a.rep.Recount(a.n, a.bytes, false)
+	_ = a.in.Close()
 }

@@ -1,68 +1,95 @@
 package files
 
 import (
-	"bufio"
 	"encoding/json"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
-	"path/filepath"
 	"regexp"
-	"slices"
-	"strings"
-	"time"
 
 	"backupd/internal/restore"
+	"backupd/internal/restore/filename"
 	"backupd/replication/cyrus"
 )
 
 // tree is directories of messages as they are: Archive/2023/0000000007-GUID.eml, with
 // the internal date as the file's time, and messages.ndjson for uids and flags.
 type tree struct {
-	root    string
-	dir     string
-	entries map[string]entry
+	base    *base
+	folders *origins
+	dir     *os.Root // of the mailbox being written
+	index   *lines
+	listed  map[string]int64 // files in the index, with their sizes
 }
 
-func newTree(root string) (sink, error) { return &tree{root: root}, os.MkdirAll(root, dirMode) }
-
-var emlName = regexp.MustCompile(`^\d{10}-([0-9a-f]{40})\.eml$`)
-
-func (t *tree) folder(name mailbox) (map[cyrus.GUID]int, error) {
-	if err := os.MkdirAll(t.at(name), dirMode); err != nil {
+func newTree(path string) (sink, error) {
+	b, err := openBase(path)
+	if err != nil {
 		return nil, err
 	}
-	return t.peek(name)
+	t := &tree{base: b}
+	if t.folders, err = openOrigins(b.Root); err != nil {
+		return nil, errors.Join(err, b.close())
+	}
+	return t, nil
 }
 
-// at is the directory of a mailbox.
-func (t *tree) at(name mailbox) string {
-	return filepath.Join(t.root, filepath.FromSlash(directory(name.parts)))
+var emlName = regexp.MustCompile(`^\d{10}-([0-9a-f]{40})(-\d+)?\.eml$`)
+
+func (t *tree) folder(m *mailbox) (have map[cyrus.GUID]int, err error) {
+	if t.dir, err = descend(t.base.Root, m.path, true); err != nil {
+		return nil, err
+	}
+	if err := sweep(t.dir, ".", ""); err != nil {
+		return nil, err
+	}
+	t.listed = map[string]int64{}
+	if t.index, err = openLines(t.dir, filename.Messages, "file", t.see); err != nil {
+		return nil, err
+	}
+	if err := errors.Join(t.index.create(), t.folders.add(m.origin)); err != nil {
+		return nil, err
+	}
+	return t.held()
 }
 
-// peek counts the messages that earlier runs have written.
-func (t *tree) peek(name mailbox) (map[cyrus.GUID]int, error) {
-	t.dir = t.at(name)
-	if err := t.readIndex(); err != nil {
+// peek is what folder returns, and changes nothing.
+func (t *tree) peek(dir *os.Root) (map[cyrus.GUID]int, error) {
+	t.dir, t.listed = dir, map[string]int64{}
+	if err := readLines(dir, filename.Messages, "file", t.see); err != nil {
 		return nil, err
 	}
-	files, err := os.ReadDir(t.dir)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, err
-	}
+	return t.held()
+}
+
+// see notes a line of the index.
+func (t *tree) see(line []byte) error {
+	var e entry
+	err := json.Unmarshal(line, &e)
+	t.listed[e.File] = e.Size
+	return err
+}
+
+// held counts the messages that earlier runs have written. Those without a line in the
+// index are somebody else's, and those of another size were changed.
+func (t *tree) held() (map[cyrus.GUID]int, error) {
 	have := map[cyrus.GUID]int{}
-	for _, f := range files {
-		m := emlName.FindStringSubmatch(f.Name())
-		if m == nil {
+	entries, err := list(t.dir, ".")
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		m := emlName.FindStringSubmatch(e.Name())
+		size, listed := t.listed[e.Name()]
+		if m == nil || !listed {
 			continue
 		}
-		// One without a line in the index may be one that was cut: it is written again.
-		e, listed := t.entries[f.Name()]
-		info, err := f.Info()
+		info, err := e.Info()
 		if err != nil {
 			return nil, err
 		}
-		if !listed || e.Size != info.Size() {
+		if !info.Mode().IsRegular() || info.Size() != size {
 			continue
 		}
 		g, err := cyrus.ParseGUID(m[1])
@@ -74,63 +101,77 @@ func (t *tree) peek(name mailbox) (map[cyrus.GUID]int, error) {
 	return have, nil
 }
 
-func (t *tree) readIndex() error {
-	t.entries = map[string]entry{}
-	f, err := os.Open(filepath.Join(t.dir, index))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
+// message writes one. Its line comes first: a file without one would be taken for foreign.
+func (t *tree) message(m *restore.Message, body io.Reader, size int64) error {
+	e := entryOf(m, size)
+	if err := t.name(m, &e); err != nil {
+		return err
 	}
+	p, err := newPartial(t.dir, ".", e.File)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	sc := bufio.NewScanner(f)
-	sc.Buffer(nil, 1<<20)
-	for sc.Scan() {
-		var e entry
-		if json.Unmarshal(sc.Bytes(), &e) == nil { // a line that was cut counts for nothing
-			t.entries[e.File] = e
-		}
+	_, err = io.Copy(p, body)
+	if err == nil {
+		err = p.setTime(e.InternalDate)
 	}
-	return sc.Err()
+	if err == nil {
+		err = t.index.add(e)
+	}
+	if err != nil {
+		p.abandon()
+		return err
+	}
+	_, err = p.commit()
+	return err
 }
 
-func (t *tree) message(m *restore.Message, body io.Reader, size int64) error {
-	e := entryOf(m, size)
-	t.entries[e.File] = e
-	return write(filepath.Join(t.dir, e.File), body, e.InternalDate)
+// name finds a free name. It is taken by a foreign file, and by a message of another
+// mailbox that goes to the same place.
+func (t *tree) name(m *restore.Message, e *entry) error {
+	for n := 2; ; n++ {
+		info, err := t.dir.Lstat(e.File)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if info.Mode().IsRegular() && info.Size() < t.listed[e.File] {
+			return nil // a power cut has left it short
+		}
+		e.File = numbered(m, n)
+	}
 }
 
 func (t *tree) endFolder() error {
-	var list []entry
-	for _, e := range t.entries {
-		list = append(list, e)
-	}
-	slices.SortFunc(list, func(a, b entry) int { return strings.Compare(a.File, b.File) })
-	var b strings.Builder
-	enc := json.NewEncoder(&b)
-	for _, e := range list {
-		if err := enc.Encode(e); err != nil {
-			return err
-		}
-	}
-	tmp := filepath.Join(t.dir, index+".new")
-	if err := write(tmp, strings.NewReader(b.String()), time.Time{}); err != nil {
-		return err
-	}
-	return os.Rename(tmp, filepath.Join(t.dir, index))
+	err := errors.Join(t.index.close(), t.dir.Close())
+	t.index, t.dir = nil, nil
+	return err
 }
 
-func (t *tree) account(a *restore.Account) error {
+func (t *tree) drop() {
+	_ = t.index.close()
+	if t.dir != nil {
+		_ = t.dir.Close()
+	}
+	t.index, t.dir = nil, nil
+}
+
+func (t *tree) account(a *restore.Account) []error {
 	b, err := accountJSON(a)
 	if err == nil {
-		err = writeNew(filepath.Join(t.root, "account.json"), b)
+		err = put(t.base.Root, filename.Account, string(b))
 	}
-	if err != nil {
-		return err
-	}
-	return writeScripts(filepath.Join(t.root, "sieve"), a)
+	return problems(err, putScripts(t.base.Root, a))
 }
 
-func (t *tree) finish() error { return syncAll(t.root) }
-func (t *tree) abandon()      {}
+func (t *tree) finish() error {
+	return errors.Join(syncAll(t.base.lock), t.folders.close(), t.base.close())
+}
+
+func (t *tree) abandon() {
+	t.drop()
+	_ = t.folders.close()
+	_ = t.base.close()
+}

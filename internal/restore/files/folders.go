@@ -1,0 +1,85 @@
+package files
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"backupd/internal/restore"
+	"backupd/internal/restore/filename"
+	"backupd/replication/cyrus"
+	"backupd/replication/dlist"
+)
+
+// mailbox is a mailbox with the names of its files.
+type mailbox struct {
+	path    []string // in a tree, a component for each level
+	maildir string   // in a Maildir++; "" = the INBOX
+	origin  origin
+}
+
+// origin is a line of folders.ndjson: which mailbox a path is of.
+type origin struct {
+	Path     string           `json:"path"`
+	Name     dlist.JSONString `json:"name"`     // as an administrator writes it
+	Internal dlist.JSONString `json:"internal"` // as the mail server has it
+	UniqueID string           `json:"uniqueid"`
+}
+
+func (d *Destination) mailbox(f *restore.Folder) *mailbox {
+	internal := restore.InternalPath(f.Name, d.opt.DefaultDomain, d.opt.DeletedPrefix)
+	m := &mailbox{path: filename.Path(internal), maildir: filename.Maildir(internal)}
+	at := strings.Join(m.path, "/")
+	switch {
+	case d.opt.Kind == "mbox":
+		at += mboxSuffix
+	case d.opt.Kind == "maildir" && m.maildir == "":
+		at = "."
+	case d.opt.Kind == "maildir":
+		at = m.maildir
+	}
+	m.origin = origin{at, dlist.JSONString(cyrus.FromUTF7(d.opt.AdminForm.External(f.Name))), dlist.JSONString(f.Name), f.From.UniqueID}
+	return m
+}
+
+// errSharedPath can happen only where the hashes of two long names are equal.
+var errSharedPath = errors.New("another mailbox of this restore has the same path; restore this one to another place")
+
+// claim notes that a mailbox takes a path.
+func (d *Destination) claim(m *mailbox, name string) error {
+	if other, ok := d.claimed[m.origin.Path]; ok && other != name {
+		return fmt.Errorf("%s: %w", m.origin.Path, errSharedPath)
+	}
+	d.claimed[m.origin.Path] = name
+	return nil
+}
+
+// origins is folders.ndjson of a directory.
+type origins struct {
+	lines *lines
+	known map[origin]bool
+}
+
+func openOrigins(at *os.Root) (*origins, error) {
+	o := &origins{known: map[origin]bool{}}
+	var err error
+	o.lines, err = openLines(at, filename.Folders, "path", func(line []byte) error {
+		var known origin
+		err := json.Unmarshal(line, &known)
+		o.known[known] = true
+		return err
+	})
+	return o, err
+}
+
+func (o *origins) add(one origin) error {
+	if o.known[one] {
+		return nil
+	}
+	o.known[one] = true
+	return o.lines.add(one)
+}
+
+func (o *origins) close() error { return o.lines.close() }
