@@ -79,10 +79,15 @@ class Dovecot:
         self.give(self.dir + "/home", who)
         self.give(self.mail.split(":")[1].split("%")[0], who)
         self.conf = self.dir + "/dovecot.conf"
+        self.configure(more)
+        self.process = None
+
+    def configure(self, more=""):
+        """more: further lines of dovecot.conf, from the next start on."""
+        who = pwd.getpwnam(OWNER)
         with open(self.conf, "w") as h:
             h.write(CONF.format(dir=self.dir, mail=self.mail, owner=OWNER, uid=who.pw_uid, gid=who.pw_gid,
                                 port=self.port, password=PASSWORD, more=more))
-        self.process = None
 
     @staticmethod
     def give(path, who):
