@@ -120,8 +120,9 @@ Archive/2023/UID-GUID.eml, with messages.ndjson for the flags. folders.ndjson ha
 the mailboxes' original names; docs/restore.md says how files are named.
 
 A restore only adds. What the destination has is neither overwritten nor brought
-twice: a message is there already if its mailbox has one with the same bytes. So
-it can be cut and run again.
+twice: a message is there already if its mailbox has one with the same bytes
+(an IMAP server may have changed them: docs/restore.md). So it can be cut and
+run again.
 `
 
 // backups completes names of backups.

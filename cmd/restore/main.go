@@ -134,6 +134,7 @@ type job struct {
 func (j *job) run(ctx context.Context) error {
 	bar := newProgress(j.options, j.std.err)
 	rep := &restore.Report{Progress: bar, Problem: func(err error) { bar.line(j.std.err, "restore: "+err.Error()) }}
+	rep.Warning = func(s string) { bar.line(j.std.err, "restore: warning: "+s) }
 	if j.verbose > 0 || j.dryRun {
 		rep.Line = func(s string) { bar.line(j.std.out, s) }
 	}

@@ -39,7 +39,7 @@ func (j *job) destination(rep *restore.Report) (destination, error) {
 			return nil, err
 		}
 		return imapdest.New(j.src, rep, at, imapdest.Options{Password: password, TLS: secure, Parallel: j.parallel,
-			NewestFirst: j.newestFirst, DryRun: j.dryRun, Verbose: j.verbose, Journal: j.journalDir(),
+			NewestFirst: j.newestFirst, DryRun: j.dryRun, Verbose: j.verbose, Journal: j.journalDir(), Target: j.selection.Target,
 			DefaultDomain: domain, DeletedPrefix: j.selection.DeletedPrefix}), nil
 	}
 	return files.New(j.src, rep, files.Options{Kind: j.toFiles, Path: j.server, DryRun: j.dryRun, Verbose: j.verbose, Lossy: j.lossy,

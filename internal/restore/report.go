@@ -17,6 +17,7 @@ type Report struct {
 	Progress Progress
 	Line     func(string) // a line about what is, or would be, changed; nil = none
 	Problem  func(error)  // something that could not be restored
+	Warning  func(string) // something to know that is no problem; nil = none
 
 	mu       sync.Mutex
 	added    int
@@ -67,6 +68,13 @@ func (r *Report) Folder() {
 func (r *Report) Say(format string, args ...any) {
 	if r.Line != nil {
 		r.Line(fmt.Sprintf(format, args...))
+	}
+}
+
+// Warn says something that a person has to know, whatever lines are asked for.
+func (r *Report) Warn(format string, args ...any) {
+	if r.Warning != nil {
+		r.Warning(fmt.Sprintf(format, args...))
 	}
 }
 

@@ -199,3 +199,23 @@ func TestCutAfterAppend(t *testing.T) {
 	}
 	same(t, s.flagsOf("INBOX"), want)
 }
+
+// Two restores into one folder at once would bring every message twice: the second one leaves it alone.
+func TestTwoAtOnce(t *testing.T) {
+	b := backup(t, teh)
+	s := new(server).start(t)
+	dir := t.TempDir()
+	var second run
+	s.changes = func(m []byte) []byte { // while the first one is at it
+		r, err := s.restore(b, dir, false)
+		if err != nil {
+			t.Error(err)
+		}
+		second = r
+		return m
+	}
+	s.wants(b, dir, 1, 0, 0)
+	if second.Added != 0 || len(second.problems) != 1 || !strings.Contains(second.problems[0], "another restore brings mail there now") {
+		t.Errorf("the second: %+v", second)
+	}
+}

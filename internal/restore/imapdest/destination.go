@@ -24,6 +24,8 @@ type Options struct {
 	DryRun      bool
 	Verbose     int
 	Journal     string // the directory where it is noted which messages were sent; "" = none
+	// Target is the name that a mailbox of the backup gets; nil = its own.
+	Target func(string) string
 	// Of the names of mailboxes in the backup.
 	DefaultDomain, DeletedPrefix string
 }
@@ -39,6 +41,7 @@ type Destination struct {
 	sizes   struct{ asked, wrong atomic.Bool } // what the server's sizes of messages are worth
 
 	mu     sync.Mutex
+	odd    counts            // of all folders
 	placed map[string]string // folders of the backup, by their names at the server
 }
 
@@ -75,7 +78,11 @@ func (d *Destination) Restore(ctx context.Context, folders []*restore.Folder, ac
 			})
 		})
 	}
-	if err := g.Wait(); err != nil || account == nil || d.opt.DryRun {
+	err := g.Wait()
+	for _, line := range d.odd.oddities() {
+		d.rep.Warn("%s: %s", d.at.Addr, line)
+	}
+	if err != nil || account == nil || d.opt.DryRun {
 		return err
 	}
 	return d.session(ctx, func(s *session) error { return s.subscribe(account) })
@@ -150,6 +157,9 @@ func (s *session) names() error {
 
 func (s *session) subscribe(a *restore.Account) error {
 	for _, own := range a.OwnSubs(s.opt.DefaultDomain, s.opt.DeletedPrefix) {
+		if s.opt.Target != nil {
+			own = s.opt.Target(own)
+		}
 		name := s.nameOf(own)
 		err := s.c.Subscribe(name).Wait()
 		if answered(err) != nil {

@@ -259,18 +259,34 @@ func (v *visit) say() {
 		form = "%s: %s would be appended to %s, %d are there, %d cannot be read"
 	}
 	v.rep.Say(form, v.f.Name, messages(v.added), v.box.name, v.there, v.refused)
-	if v.changed > 0 {
-		v.rep.Say("%s: the server keeps %s in a form of its own (line ends, NULs or 8-bit headers)", v.f.Name, messages(v.changed))
+	for _, line := range v.oddities() {
+		v.rep.Say("%s: %s", v.f.Name, line)
 	}
-	if v.unknown > 0 {
-		v.rep.Say("%s: the server changes %s in a way that is not known: without the journal of this restore, another one would bring them again", v.f.Name, messages(v.unknown))
+	v.mu.Lock()
+	v.odd.changed += v.changed
+	v.odd.unknown += v.unknown
+	v.odd.dated += v.dated
+	v.odd.twins += v.twins
+	v.mu.Unlock()
+}
+
+// oddities says what is not as it was, and what is not known.
+func (c *counts) oddities() []string {
+	var out []string
+	for _, o := range []struct {
+		n    int
+		form string
+	}{
+		{c.changed, "the server keeps %s in a form of its own (line ends, NULs or 8-bit headers)"},
+		{c.unknown, "the server changes %s in a way that is not known: without the journal of this restore another one would bring them again"},
+		{c.dated, "the server gave %s another date"},
+		{c.twins, "%s came although the folder has a message with the same Message-ID and other bytes"},
+	} {
+		if o.n > 0 {
+			out = append(out, fmt.Sprintf(o.form, messages(o.n)))
+		}
 	}
-	if v.dated > 0 {
-		v.rep.Say("%s: the server gave %s another date", v.f.Name, messages(v.dated))
-	}
-	if v.twins > 0 {
-		v.rep.Say("%s: %s came although the folder has a message with the same Message-ID and other bytes", v.f.Name, messages(v.twins))
-	}
+	return out
 }
 
 func messages(n int) string {
