@@ -6,6 +6,7 @@ import (
 	"crypto/sha1"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -184,4 +185,20 @@ func (Progress) Add(int, int64) {}
 // Report fails the test when something could not be restored.
 func Report(t testing.TB) *restore.Report {
 	return &restore.Report{Progress: Progress{}, Problem: func(err error) { t.Errorf("problem: %v", err) }}
+}
+
+// WriteTo writes the objects of the store below a directory, where package dirstore reads
+// them: for another process.
+func (b *Backup) WriteTo(dir string) {
+	b.t.Helper()
+	for _, key := range b.store.Keys("") {
+		to := filepath.Join(dir, filepath.FromSlash(key))
+		err := os.MkdirAll(filepath.Dir(to), 0o700)
+		if err == nil {
+			err = os.WriteFile(to, b.store.Bytes(key), 0o600)
+		}
+		if err != nil {
+			b.t.Fatal(err)
+		}
+	}
 }
