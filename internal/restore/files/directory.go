@@ -51,7 +51,11 @@ func openBase(path string) (*base, error) {
 	return &base{root, lock}, nil
 }
 
-func (b *base) close() error { return errors.Join(b.lock.Close(), b.Root.Close()) }
+// close unlocks, because a process that is just being forked may have the lock open, too.
+func (b *base) close() error {
+	_ = unix.Flock(int(b.lock.Fd()), unix.LOCK_UN)
+	return errors.Join(b.lock.Close(), b.Root.Close())
+}
 
 // hold takes a file or directory for this process, until it ends. Where a file system has
 // no locks, nothing is held.
