@@ -170,6 +170,44 @@ func TestStaleJournal(t *testing.T) {
 	same(t, s.bodiesOf("INBOX"), sorted(teh, the))
 }
 
+// Of another uidvalidity, the journal says nothing: not even of messages with the same uids,
+// sizes and dates.
+func TestJournalOfAnotherUIDValidity(t *testing.T) {
+	b := backup(t, teh)
+	first, dir := new(server).start(t), t.TempDir()
+	first.wants(b, dir, 1, 0, 0)
+	for _, renewed := range []bool{false, true} {
+		s := (&server{renewed: renewed}).start(t)
+		s.deliver("INBOX", the)
+		journal(t, dir, first.addr, s.addr)
+		added := 0
+		if renewed {
+			added = 1
+		}
+		s.wants(b, dir, added, 1-added, 0)
+	}
+}
+
+// journal copies the journal of one server's INBOX to another server's.
+func journal(t *testing.T, dir, from, to string) {
+	t.Helper()
+	files, err := filepath.Glob(dir + "/imap/*" + from + "/*.jsonl")
+	if err != nil || len(files) != 1 {
+		t.Fatal(files, err)
+	}
+	text, err := os.ReadFile(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := strings.Replace(files[0], from, to, 1)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, bytes.Replace(text, []byte(from), []byte(to), 1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // A connection that breaks between APPEND and its answer leaves a message that no journal
 // knows. The next run finds it, with the flags that it was still to get.
 func TestCutAfterAppend(t *testing.T) {

@@ -36,6 +36,7 @@ type server struct {
 	hangUp   func(appended int) bool // instead of answering an APPEND
 	lies     bool                    // about sizes
 	noUID    bool                    // it has no UIDPLUS
+	renewed  bool                    // its INBOX has another uidvalidity than that of other servers
 
 	appends, bodies atomic.Int32 // messages sent to it, and read from it
 }
@@ -44,6 +45,11 @@ func (s *server) start(t *testing.T) *server {
 	s.t = t
 	mem := imapmemserver.New()
 	s.user = imapmemserver.NewUser("anne", "secret")
+	if s.renewed {
+		if err := s.user.Create("before", nil); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if err := s.user.Create("INBOX", nil); err != nil {
 		t.Fatal(err)
 	}

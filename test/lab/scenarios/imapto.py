@@ -155,7 +155,7 @@ def killed(x):
     state = settings(x)
     x.user("kir")
     c = x.imap("kir")
-    c.append("INBOX", [(msg("k%d" % i, b"x" * 4000 + b"\r\n"), ["\\Seen", "$kw%d" % (i % 7)][:i % 3], None) for i in range(600)])
+    c.append("INBOX", [(msg("k%d" % i, b"x" * 4000 + b"\r\n"), ["\\Seen", "$kw%d" % (i % 7)][:i % 3], None) for i in range(250)])
     c.append("INBOX", [(msg("k1", b"x" * 4000 + b"\r\n"), [], None)])         # the same message again
     c.cmd("CREATE More")
     c.append("More", [(msg("more%d" % i), [], None) for i in range(60)])
@@ -169,9 +169,9 @@ def killed(x):
         try:
             kills = 0
             while kills < 20:
-                p = begin(x, "--rate", "60kB", "--to", d.to, "kir", "-a")
+                p = begin(x, "--rate", "40kB", "--to", d.to, "kir", "-a")
                 try:
-                    p.communicate(timeout=rng.uniform(0.08, 0.25))
+                    p.communicate(timeout=rng.uniform(0.1, 0.25))
                     if p.returncode == 0:
                         break
                 except subprocess.TimeoutExpired:
