@@ -1,0 +1,856 @@
+#!/usr/bin/env python3
+"""Reads a partition of backupd without backupd. See bucket-restore.md.
+
+It needs Python 3.9 or later, zstd, and for a bucket one of rclone, aws and mc. It writes
+nothing to the bucket, and trusts nothing in it: every name is compared with what
+format.md allows, every body with its hash, and nothing is unpacked by its name.
+"""
+import base64
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import sqlite3
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+
+USAGE = """usage: bucket-restore.py STORE list
+       bucket-restore.py STORE mailboxes BACKUP [TIME]
+       bucket-restore.py STORE restore BACKUP NEWDIR [MAILBOX...] [TIME]
+STORE: /directory | rclone:REMOTE:BUCKET/PREFIX | aws:s3://BUCKET/PREFIX | mc:ALIAS/BUCKET/PREFIX
+BACKUP: as listed, user/anne      MAILBOX: as shown by mailboxes; none = all of them
+TIME: RFC 3339 in UTC, 2026-11-20T14:05:00Z; none = the newest state"""
+
+DONE, WRONG, INCOMPLETE = 0, 64, 75     # exit status
+
+
+class Trouble(Exception):
+    """Something that the person who restores has to know, in a line."""
+
+
+class Damaged(Trouble):
+    """An object that is missing, damaged, or not what format.md allows."""
+
+
+def shown(text):
+    """Text for a terminal: what would move its cursor is escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+
+
+def say(text):
+    print("bucket-restore: " + shown(text), file=sys.stderr, flush=True)
+
+
+class Problems:
+    """What could not be restored: each is said once, and they make the exit status."""
+
+    def __init__(self):
+        self.count = 0
+
+    def add(self, text):
+        self.count += 1
+        say(text)
+
+
+# ---- the names that format.md allows, and no others
+
+HEX40, HEX64, NUMBER = "[0-9a-f]{40}", "[0-9a-f]{64}", "[0-9]{16}"
+BACKUP = re.compile(r"(user|shared|server)/[A-Za-z0-9._@=~-]{1,255}")
+LOG = re.compile(rf"({NUMBER})(?:-({NUMBER}))?\.tar\.zst")
+CHECKPOINT = re.compile(rf"({NUMBER})\.tar\.zst")
+PACK = re.compile(rf"packs/([0-9a-f]{{2}})/(\1[0-9a-f]{{62}})\.tar\.zst")
+ENTRY = re.compile(rf"(?:{NUMBER}/)?(?:commit\.ndjson|places\.ndjson|{HEX40}\.eml|{HEX64}\.part)"
+                   rf"|state\.ndjson|state\.json|backup\.json|directory\.json|{HEX64}\.(?:records|messages|places)")
+CHUNK_ENTRY = re.compile(rf"(?:{NUMBER}/)?(?:{HEX40}\.eml|{HEX64}\.part)")
+MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z")
+
+
+def matching(pattern, value, what):
+    """value, if it is text of that form."""
+    if isinstance(value, str) and re.fullmatch(pattern, value):
+        return value
+    raise Damaged(f"{what} is {shown(repr(value))[:120]}, which format.md does not allow")
+
+
+def number_of(value, what, most=2**63 - 1, least=0):
+    if isinstance(value, int) and not isinstance(value, bool) and least <= value <= most:
+        return value
+    raise Damaged(f"{what} is {shown(repr(value))[:120]}, which format.md does not allow")
+
+
+def text_of(value):
+    """A String of format.md 2.3: text, or bytes in base64."""
+    if isinstance(value, dict):
+        return base64.b64decode(value["b64"]).decode("utf-8", "surrogateescape")
+    if not isinstance(value, str):
+        raise Damaged(f"a string is {shown(repr(value))[:120]}")
+    return value
+
+
+# ---- the store: a directory, or a bucket behind one of three programs
+
+class Directory:
+    def __init__(self, root):
+        self.root = os.path.realpath(root)
+
+    def names(self, key):
+        """What lies right below a key."""
+        try:
+            return sorted(os.listdir(os.path.join(self.root, key)))
+        except FileNotFoundError:
+            return []
+        except OSError as e:
+            raise Trouble(f"cannot list {key}: {e}")
+
+    @contextlib.contextmanager
+    def get(self, key):
+        """A path at which the object can be read. Links are not followed: who writes into
+        the directory could point one at any file."""
+        path = os.path.join(self.root, key)
+        try:
+            regular = os.path.realpath(path) == path and stat.S_ISREG(os.lstat(path).st_mode)
+        except OSError as e:
+            raise Damaged(f"cannot read {key}: {e}")
+        if not regular:
+            raise Damaged(f"cannot read {key}: it is no regular file")
+        yield path
+
+
+class Bucket:
+    """A bucket behind a program. where is what the program calls its prefix."""
+
+    # program: how to list, which statuses mean "nothing is there", how to fetch
+    PROGRAMS = {
+        "rclone": (["rclone", "lsf"], (3,), ["rclone", "copyto", "--retries", "1"]),
+        "aws": (["aws", "s3", "ls"], (1,), ["aws", "s3", "cp", "--only-show-errors"]),
+        "mc": (["mc", "ls", "--json"], (1,), ["mc", "cp", "-q"]),
+    }
+
+    def __init__(self, program, where, scratch):
+        self.program, self.where, self.scratch = program, where, scratch
+        self.ls, self.nothing, self.cp = self.PROGRAMS[program]
+
+    def names(self, key):
+        r = run([*self.ls, f"{self.where}/{key}/"])
+        if r.returncode not in (0, *self.nothing):
+            raise Trouble(f"cannot list {key}: {said(r)}")
+        lines = r.stdout.decode("utf-8", "replace").splitlines()
+        if self.program == "mc":
+            lines = [json.loads(line).get("key", "") for line in lines]
+        elif self.program == "aws":     # "PRE anne/" or "2026-11-20 14:05:00 123 0001.tar.zst"
+            lines = [line.split(None, 3)[-1] if not line.split()[:1] == ["PRE"] else line.split(None, 1)[-1]
+                     for line in lines if line.strip()]
+        return sorted(line.rstrip("/") for line in lines if line)
+
+    @contextlib.contextmanager
+    def get(self, key):
+        path = os.path.join(self.scratch, "object")
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        r = run([*self.cp, f"{self.where}/{key}", path])
+        if r.returncode or not os.path.isfile(path):
+            raise Damaged(f"cannot read {key}: {said(r)}")
+        try:
+            yield path
+        finally:
+            os.unlink(path)
+
+
+def run(command):
+    try:
+        return subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    except OSError as e:
+        raise Trouble(f"cannot run {command[0]}: {e}")
+
+
+def said(r):
+    lines = (r.stderr or r.stdout).decode("utf-8", "replace").strip().splitlines()
+    return lines[-1] if lines else f"status {r.returncode}"
+
+
+def store_of(arg, scratch):
+    program, colon, where = arg.partition(":")
+    if colon and program in Bucket.PROGRAMS:
+        return Bucket(program, where.rstrip("/"), scratch)
+    return Directory(arg)
+
+
+# ---- containers: format.md 1
+
+def header(name, size):
+    """The only header that an entry of this name and size can have (format.md 1.2)."""
+    h = (name.encode().ljust(100, b"\0") + b"0000644\0" + b"0000000\0" * 2 + b"%011o\0" % size + b"00000000000\0" +
+         b" " * 8 + b"0" + bytes(100) + b"ustar\x0000" + bytes(64) + b"0000000\0" * 2 + bytes(167))
+    return h[:148] + b"%06o\0 " % sum(h) + h[156:]
+
+
+def entries(store, key):
+    """Yields (name, size, read) of each entry of a container. read(n) gives up to n bytes of
+    the body; what is not read is skipped."""
+    with store.get(key) as path, open(path, "rb") as file:
+        try:
+            zstd = subprocess.Popen(["zstd", "-dcq"], stdin=file, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        except OSError as e:
+            raise Trouble(f"cannot run zstd: {e}")
+        try:
+            yield from archive(zstd.stdout, key)
+            if zstd.stdout.read(1) or zstd.wait():
+                raise Damaged(f"cannot read {key}: {zstd.stderr.read().decode('utf-8', 'replace').strip() or 'it goes on behind its end'}")
+        finally:
+            zstd.kill()
+            zstd.communicate()
+
+
+def archive(pipe, key):
+    seen = set()
+    while True:
+        block = exactly(pipe, 512, key)
+        if block == bytes(512):
+            if exactly(pipe, 512, key) != bytes(512):
+                raise Damaged(f"cannot read {key}: the archive has no end")
+            return
+        name = block[:100].rstrip(b"\0").decode("ascii", "replace")
+        try:
+            size = int(block[124:135], 8)
+        except ValueError:
+            size = -1
+        if not ENTRY.fullmatch(name) or name in seen or size < 0 or block != header(name, size):
+            raise Damaged(f"cannot read {key}: it has an entry {name!r} that format.md does not allow")
+        seen.add(name)
+        body = Body(pipe, size, key)
+        yield name, size, body.read
+        body.skip()
+        exactly(pipe, -size % 512, key)
+
+
+def exactly(pipe, n, key):
+    data = pipe.read(n)
+    if len(data) != n:
+        raise Damaged(f"cannot read {key}: it is cut off or damaged")
+    return data
+
+
+class Body:
+    def __init__(self, pipe, size, key):
+        self.pipe, self.left, self.key = pipe, size, key
+
+    def read(self, n=1 << 20):
+        data = exactly(self.pipe, min(n, self.left), self.key)
+        self.left -= len(data)
+        return data
+
+    def skip(self):
+        while self.read():
+            pass
+
+
+LONGEST_LINE = 64 << 20
+
+
+def lines(read, what):
+    """The objects of an .ndjson body."""
+    rest = b""
+    while True:
+        data = read()
+        *whole, rest = (rest + data).split(b"\n")
+        for line in whole:
+            yield parsed(line, what)
+        if len(rest) > LONGEST_LINE or not data and rest:
+            raise Damaged(f"{what}: a line is cut off or too long")
+        if not data:
+            return
+
+
+def parsed(line, what):
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError) as e:
+        raise Damaged(f"{what}: {e}")
+    if not isinstance(value, dict):
+        raise Damaged(f"{what}: a line is no object")
+    return value
+
+
+@contextlib.contextmanager
+def damage(what):
+    """Anything that does not have the form that it should have is damage."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as e:
+        raise Damaged(f"{what}: {type(e).__name__}: {e}")
+
+
+# ---- the state of a backup, replayed into a database: it need not fit into memory
+
+SCHEMA = """
+CREATE TABLE mailbox (id TEXT PRIMARY KEY, name TEXT, live INTEGER);
+CREATE TABLE record (mailbox TEXT, uid INTEGER, made INTEGER, live INTEGER, guid TEXT, date INTEGER, flags TEXT,
+                     PRIMARY KEY (mailbox, uid)) WITHOUT ROWID;
+CREATE TABLE message (guid TEXT PRIMARY KEY, size INTEGER, chunks TEXT) WITHOUT ROWID;  -- chunks NULL: no body
+CREATE TABLE place (n INTEGER PRIMARY KEY, chunk TEXT, object TEXT, entry TEXT);
+CREATE INDEX place_of ON place (chunk);
+CREATE TABLE chunk (hash TEXT PRIMARY KEY, sha1 TEXT, size INTEGER, uses INTEGER);
+"""
+
+LETTERS = {"\\draft": "D", "\\flagged": "F", "\\answered": "R", "\\seen": "S", "\\deleted": "T"}
+
+
+class State:
+    def __init__(self, store, backup, scratch):
+        self.store, self.backup, self.scratch = store, backup, scratch
+        self.db = sqlite3.connect(os.path.join(scratch, "state"), isolation_level=None)
+        self.db.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-65536;" + SCHEMA)
+        self.sealed = None      # the repository that the backup was moved to
+        self.bridged = set()    # commits that are known to be lost
+        self.place_key = re.compile(rf"{PACK.pattern}|backups/{re.escape(backup)}/log/{NUMBER}(-{NUMBER})?\.tar\.zst")
+        self.block_key = re.compile(rf"backups/{re.escape(backup)}/records/{HEX64}\.tar\.zst")
+
+    # -- what commits and checkpoints have in common
+
+    def place(self, p, container):
+        at = container if p["object"] == "." else matching(self.place_key, p["object"], "the object of a place")
+        self.db.execute("INSERT INTO place (chunk, object, entry) VALUES (?, ?, ?)",
+                        (matching(HEX64, p["chunk"], "a chunk"), at, matching(CHUNK_ENTRY, p["entry"], "the entry of a place")))
+
+    def record(self, mailbox, r, made, expunged=False):
+        flags = {text_of(f).lower() for f in r.get("flags") or ()}
+        row = (mailbox, number_of(r["uid"], "a uid", 2**32 - 1, 1), made, int(not expunged and "\\expunged" not in flags),
+               matching(HEX40, r["guid"], "a guid"), number_of(r.get("internaldate", 0), "an internaldate", least=-2**62),
+               "".join(letter for flag, letter in LETTERS.items() if flag in flags))
+        self.db.execute("REPLACE INTO record VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+
+    def message(self, m):
+        guid = matching(HEX40, m["guid"], "a guid")
+        if m.get("missing"):
+            self.db.execute("INSERT OR IGNORE INTO message VALUES (?, 0, NULL)", (guid,))
+            return
+        chunks = [matching(HEX64, c, "a chunk") for c in m.get("chunks") or ()]
+        self.db.execute("REPLACE INTO message VALUES (?, ?, ?)", (guid, number_of(m["size"], "a size"), " ".join(chunks)))
+
+    def blocks(self, wanted):
+        """The lines of blocks: (block, line), in order. wanted: [(object, sha256, kind)]."""
+        at = {}
+        for key in dict.fromkeys(o for o, _, _ in wanted):
+            names = {f"{h}.{k}": h for o, h, k in wanted if o == key}
+            for name, _, read in entries(self.store, matching(self.block_key, key, "the object of a block")):
+                if name in names:
+                    at[names[name]] = self.keep(read, name)
+        for _, sha256, kind in wanted:
+            if sha256 not in at:
+                raise Damaged(f"block {sha256}.{kind} is not where it should be")
+            with open(at[sha256], "rb") as f:
+                for line in lines(lambda: f.read(1 << 20), f"block {sha256}"):
+                    yield sha256, line
+        for path in at.values():
+            os.unlink(path)
+
+    def keep(self, read, name):
+        """A file with the body of an entry, which has to have the hash in its name."""
+        fd, path = tempfile.mkstemp(dir=self.scratch)
+        digest = hashlib.sha256()
+        with open(fd, "wb") as f:
+            for data in iter(read, b""):
+                digest.update(data)
+                f.write(data)
+        if digest.hexdigest() != name.partition(".")[0]:
+            raise Damaged(f"block {name} has another hash")
+        return path
+
+    # -- checkpoints: format.md 5
+
+    def checkpoint(self, key, number, until):
+        """Loads a checkpoint; False if it is later than the moment."""
+        state, places = os.path.join(self.scratch, "checkpoint"), []
+        with damage(key):
+            for name, _, read in entries(self.store, key):
+                if name == "state.ndjson":
+                    with open(state, "wb") as f:
+                        for data in iter(read, b""):
+                            f.write(data)
+                elif name == "places.ndjson":
+                    places = list(lines(read, key))
+            with open(state, "rb") as f:
+                self.db.execute("BEGIN")
+                loaded = self.state(lines(lambda: f.read(1 << 20), key), places, number, until)
+                self.db.execute("COMMIT")
+        os.unlink(state)
+        return loaded
+
+    def state(self, rows, places, number, until):
+        head = next(rows)
+        if head["version"] != 1 or head["backup"] != self.backup or head["number"] != number:
+            raise Damaged("its first line is of another backup, number or version")
+        if until and moment(head["time"]) > until:
+            return False
+        at = {p["block"]: p["object"] for p in places if "block" in p}
+        mailbox = None
+        for row in rows:
+            if "mailbox" in row:
+                mailbox = text_of(row["mailbox"]["uniqueid"])
+                self.db.execute("INSERT INTO mailbox VALUES (?, ?, ?)",
+                                (mailbox, text_of(row["mailbox"]["name"]), int("deleted" not in row["mailbox"])))
+            elif "records" in row:
+                h = row["records"]["sha256"]
+                for _, line in self.blocks([(at[h], h, "records")]):
+                    self.record(mailbox, line["record"], line["commit"], "expunged" in line)
+            elif "messages" in row:
+                h = row["messages"]["sha256"]
+                for _, line in self.blocks([(at[h], h, "messages")]):
+                    self.message(line)
+        for p in places:
+            if "places" in p:
+                for _, line in self.blocks([(p["object"], p["places"], "places")]):
+                    self.place(line, None)
+        return True
+
+    # -- commits: format.md 3
+
+    def commit(self, events, number):
+        for e in events:
+            apply = getattr(self, "on_" + e.get("event", "").replace("-", "_"), None)
+            if apply:
+                apply(e, number)
+
+    def take_name(self, name, mailbox):
+        self.db.execute("UPDATE mailbox SET live = 0 WHERE name = ? AND id <> ?", (name, mailbox))
+
+    def on_mailbox(self, e, number):
+        mailbox, name = text_of(e["uniqueid"]), text_of(e["name"])
+        self.take_name(name, mailbox)
+        self.db.execute("REPLACE INTO mailbox VALUES (?, ?, 1)", (mailbox, name))
+
+    def on_rename(self, e, number):
+        mailbox, name = text_of(e["uniqueid"]), text_of(e["new"])
+        self.take_name(name, mailbox)
+        self.db.execute("UPDATE mailbox SET name = ? WHERE id = ?", (name, mailbox))
+
+    def on_unmailbox(self, e, number):
+        self.db.execute("UPDATE mailbox SET live = 0 WHERE id = ?", (text_of(e["uniqueid"]),))
+
+    on_moved_away = on_unmailbox
+
+    def on_unuser(self, e, number):
+        self.db.execute("UPDATE mailbox SET live = 0")
+
+    def on_records(self, e, number):
+        for r in e["records"]:
+            self.record(text_of(e["uniqueid"]), r, number)
+
+    def on_recordblocks(self, e, number):
+        wanted = [(b["object"], matching(HEX64, b["sha256"], "a block"), "records") for b in e["blocks"]]
+        for _, line in self.blocks(wanted):
+            self.record(text_of(e["uniqueid"]), line["record"], number)
+
+    def on_complete(self, e, number):
+        self.db.execute("UPDATE record SET live = 0 WHERE mailbox = ? AND made <> ?", (text_of(e["uniqueid"]), number))
+
+    def on_expunge(self, e, number):
+        self.db.executemany("UPDATE record SET live = 0 WHERE mailbox = ? AND uid = ?",
+                            [(text_of(e["uniqueid"]), number_of(u, "a uid")) for u in e["uids"]])
+
+    def on_messages(self, e, number):
+        for m in e["messages"]:
+            self.message(m)
+
+    def on_lost(self, e, number):
+        self.db.executemany("UPDATE message SET chunks = NULL WHERE guid = ?", [(matching(HEX40, g, "a guid"),) for g in e["messages"]])
+
+    def on_bridged(self, e, number):
+        for r in e["lost"]:
+            first, last = number_of(r["from"], "a commit"), number_of(r["to"], "a commit")
+            if last - first > 1_000_000:
+                raise Damaged("a bridged event names more commits than there can be")
+            self.bridged.update(range(first, last + 1))
+
+    def on_sealed(self, e, number):
+        self.sealed = e.get("to") or None
+
+
+def moment(t):
+    """A time as it sorts: with all its nine digits."""
+    whole, _, part = matching(MOMENT, t, "a time")[:-1].partition(".")
+    return f"{whole}.{part:0<9}"
+
+
+class Log:
+    """Replays a backup's log, from the newest checkpoint that is not past the moment on."""
+
+    def __init__(self, store, backup, until, scratch, problems):
+        self.store, self.backup, self.problems = store, backup, problems
+        # Without a fraction, all of that second.
+        self.until = until and (moment(until) if "." in until else moment(until)[:-9] + "9" * 9)
+        self.scratch = scratch
+        self.hash = None        # of the commit before
+        self.lost = []          # commits that could not be read, and why
+
+    def state(self):
+        state, self.next = self.begin()
+        begun = self.next > 1
+        names = [m for m in map(LOG.fullmatch, self.store.names(f"backups/{self.backup}/log")) if m]
+        if not names:
+            raise Trouble(f"{self.backup}: no such backup")
+        for m in names:
+            first, last = int(m[1]), int(m[2] or m[1])
+            if not m[2] and last < self.next:
+                continue        # of segments the places are wanted: what is in them was moved there
+            if not begun and first > 1:
+                raise Trouble("commit 1 is gone: the moment lies before what is kept, or objects are missing")
+            begun = True
+            if not self.object(state, m[0], first, last):
+                break
+        if self.next == 1:
+            raise Trouble(f"{self.backup}: there was nothing yet at that time")
+        for n, why in self.lost:
+            if n in state.bridged:
+                say(f"commit {n} was lost, and the log goes on without it")
+            else:
+                self.problems.add(f"commit {n} is left out: {why}")
+        return state
+
+    def begin(self):
+        at = f"backups/{self.backup}/checkpoints"
+        for name in sorted(filter(CHECKPOINT.fullmatch, self.store.names(at)), reverse=True):
+            state = State(self.store, self.backup, tempfile.mkdtemp(dir=self.scratch))
+            number = int(name[:16])
+            try:
+                if state.checkpoint(f"{at}/{name}", number, self.until):
+                    return state, number + 1
+            except Damaged as e:
+                say(f"checkpoint {number} is left out: {e}")
+        return State(self.store, self.backup, tempfile.mkdtemp(dir=self.scratch)), 1
+
+    def object(self, state, name, first, last):
+        """Applies the commits of an object; False at the first that is past the moment."""
+        key = f"backups/{self.backup}/log/{name}"
+        for n in range(self.next, min(first, self.next + 1000)):
+            self.lost.append((n, "no object holds it"))
+        try:
+            with damage(key):
+                return self.read(state, key, first, last)
+        except Damaged as e:
+            if self.next <= last:
+                self.lost.append((self.next, str(e)))
+                self.next, self.hash = last + 1, None
+            return True
+
+    def read(self, state, key, first, last):
+        spool = os.path.join(self.scratch, "commit")
+        for name, size, read in entries(self.store, key):
+            number = int(name[:16]) if "/" in name else first
+            if name.endswith("commit.ndjson") and number >= self.next:
+                # Read to its end before anything of it is applied.
+                self.save(spool, read, size)
+                if not self.apply(state, spool, number):
+                    return False
+            elif name.endswith("places.ndjson"):
+                state.db.execute("BEGIN")
+                for p in lines(read, key):
+                    state.place(p, key)
+                state.db.execute("COMMIT")
+        return True
+
+    def save(self, spool, read, size):
+        if size > 256 << 20:
+            raise Damaged("a commit is larger than format.md allows")
+        self.digest = hashlib.sha256()
+        with open(spool, "wb") as f:
+            for data in iter(read, b""):
+                self.digest.update(data)
+                f.write(data)
+
+    def apply(self, state, spool, number):
+        with open(spool, "rb") as f:
+            events = lines(lambda: f.read(1 << 20), f"commit {number}")
+            head = next(events)
+            if head["version"] not in (1, 2) or head["backup"] != self.backup or head["number"] != number:
+                raise Damaged(f"commit {number}: its first line is of another backup, number or version")
+            if self.until and moment(head["time"]) > self.until:
+                return False
+            if self.hash and head["prev"] and head["prev"] != self.hash:
+                self.problems.add(f"commit {number} does not continue the one before")
+            state.db.execute("BEGIN")
+            try:
+                state.commit(events, number)
+            except BaseException:
+                state.db.execute("ROLLBACK") if state.db.in_transaction else None
+                raise
+            state.db.execute("COMMIT")
+        self.next, self.hash = number + 1, self.digest.hexdigest()
+        return True
+
+
+# ---- the Maildir
+
+def folder_name(internal):
+    """The directory of a mailbox in a Maildir++, by the mapping of restore.md ("File names")."""
+    levels = below_inbox(internal)
+    if not levels:
+        return ""
+    parts = [escaped(level) or "%_" for level in levels]
+    if parts[0].lower() == "inbox":
+        parts[0] = "%%%02X" % ord(parts[0][0]) + parts[0][1:]
+    name = "".join("." + p for p in parts)
+    if len(name) <= 200:
+        return name
+    end = 160
+    escape = name.rfind("%", 0, end)
+    if escape >= 0 and end - escape < 3:
+        end = escape
+    original = ".".join(levels).encode("utf-8", "surrogateescape")
+    return name[:end] + "%-" + hashlib.sha256(original).hexdigest()[:16]
+
+
+def below_inbox(internal):
+    rest = internal.partition("!")[2] or internal
+    levels = rest.split(".")
+    return levels[2:] if levels[0] == "user" and len(levels) > 1 and levels[1] else levels
+
+
+def escaped(level):
+    return "".join(chr(b) if 0x20 <= b < 0x7F and chr(b) not in "%/\\" else "%%%02X" % b
+                   for b in level.encode("utf-8", "surrogateescape"))
+
+
+class Maildir:
+    """A new Maildir++. Nobody else can have put anything into it."""
+
+    def __init__(self, root, problems):
+        self.root, self.problems = root, problems
+        try:
+            os.mkdir(root, 0o700)
+        except OSError as e:
+            raise Trouble(f"{root} must be a new directory: {e.strerror}")
+        self.pieces = os.path.join(root, "tmp", "pieces")
+        self.folders = {}       # uniqueid: directory
+
+    def make(self, mailboxes):
+        for sub in ("cur", "new", "tmp", "tmp/pieces"):
+            os.mkdir(os.path.join(self.root, sub))
+        with open(os.path.join(self.root, "folders.ndjson"), "x") as index:
+            for uniqueid, name in mailboxes:
+                folder = folder_name(name)
+                try:
+                    if folder:
+                        os.mkdir(os.path.join(self.root, folder))
+                        for sub in ("cur", "new", "tmp"):
+                            os.mkdir(os.path.join(self.root, folder, sub))
+                        open(os.path.join(self.root, folder, "maildirfolder"), "x").close()
+                except OSError as e:
+                    self.problems.add(f"{name} is left out: {e.strerror}")
+                    continue
+                self.folders[uniqueid] = os.path.join(self.root, folder)
+                print(json.dumps({"path": folder or ".", "internal": name, "uniqueid": uniqueid}), file=index)
+
+    def finish(self):
+        shutil.rmtree(self.pieces)
+
+
+class Restore:
+    def __init__(self, store, state, maildir, problems):
+        self.store, self.state, self.db, self.maildir, self.problems = store, state, state.db, maildir, problems
+        self.shown, self.done, self.total = 0, 0, 0
+
+    def run(self, mailboxes):
+        self.maildir.make(mailboxes)
+        wanted = ",".join("?" * len(self.maildir.folders))
+        self.records = (f"FROM record LEFT JOIN message USING (guid) WHERE record.live AND mailbox IN ({wanted})", list(self.maildir.folders))
+        where, args = self.records
+        self.total = self.db.execute("SELECT count(*) " + where, args).fetchone()[0]
+        self.count_uses()
+        self.fetch()
+        self.write()
+        self.maildir.finish()
+        print(f"{self.done} of {self.total} messages restored, {self.problems.count} problem{'s' * (self.problems.count != 1)}")
+
+    def count_uses(self):
+        where, args = self.records
+        with self.transaction():
+            for (chunks,) in self.db.execute("SELECT chunks " + where + " AND chunks > ''", args):
+                for c in chunks.split():
+                    self.db.execute("INSERT INTO chunk VALUES (?, NULL, 0, 1) ON CONFLICT DO UPDATE SET uses = uses + 1", (c,))
+
+    @contextlib.contextmanager
+    def transaction(self):
+        self.db.execute("BEGIN")
+        yield
+        self.db.execute("COMMIT")
+
+    def fetch(self):
+        """Brings every chunk that is wanted: from its newest place, or else from an older one."""
+        tried, failed = set(), {}
+        while True:
+            rows = self.db.execute("""SELECT object, max(n) FROM place JOIN chunk ON chunk = hash WHERE sha1 IS NULL
+                                      GROUP BY object ORDER BY object""").fetchall()
+            todo = [o for o, _ in rows if o not in tried]
+            if not todo:
+                return
+            for key in todo:
+                tried.add(key)
+                try:
+                    self.pull(key)
+                except Damaged as e:
+                    if not self.follow(key):
+                        failed[key] = e
+                        self.problems.add(str(e))
+
+    def pull(self, key):
+        """Reads one object, and keeps the chunks of it that are wanted."""
+        with damage(key):
+            names = dict(self.db.execute("SELECT entry, chunk FROM place JOIN chunk ON chunk = hash WHERE object = ? AND sha1 IS NULL", (key,)))
+            if not names:
+                return
+            for name, size, read in entries(self.store, key):
+                if name in names:
+                    self.chunk(names[name], size, read, key)
+
+    def chunk(self, want, size, read, key):
+        path = os.path.join(self.maildir.pieces, want)
+        sha1, sha256 = hashlib.sha1(), hashlib.sha256()
+        with open(path, "xb") as f:
+            for data in iter(read, b""):
+                sha1.update(data)
+                sha256.update(data)
+                f.write(data)
+        if sha256.hexdigest() != want:
+            os.unlink(path)
+            self.problems.add(f"{key}: the bytes of {want} are not those of its hash")
+            return
+        self.db.execute("UPDATE chunk SET sha1 = ?, size = ? WHERE hash = ?", (sha1.hexdigest(), size, want))
+        self.progress()
+
+    def follow(self, key):
+        """Notes where the entries of a pack that is gone are now (format.md 6)."""
+        m = PACK.fullmatch(key)
+        if not m:
+            return False
+        try:
+            with damage(key), self.store.get(f"moved/{m[1]}/{m[2]}.json") as path, open(path, "rb") as f:
+                note = json.load(f)["entries"]
+                for entry, chunk in self.db.execute("SELECT entry, chunk FROM place WHERE object = ?", (key,)).fetchall():
+                    if entry in note:
+                        self.state.place({"chunk": chunk, "object": note[entry], "entry": entry}, None)
+        except Damaged:
+            return False
+        return True
+
+    def write(self):
+        where, args = self.records
+        rows = self.db.execute("SELECT mailbox, uid, guid, date, flags, size, chunks " + where + " ORDER BY mailbox, uid", args)
+        for mailbox, uid, guid, date, flags, size, chunks in rows:
+            path = os.path.join(self.maildir.folders[mailbox], "cur", f"{date}.{uid}_{guid}:2,{flags}")
+            if chunks is None:
+                self.problems.add(f"uid {uid} of {self.name(mailbox)}: the backup has no body of {guid}")
+                continue
+            try:
+                self.put(path, chunks.split(), guid)
+                os.utime(path, (date, date))
+            except (OSError, OverflowError) as e:
+                raise Trouble(f"cannot write {path}: {e}")
+            except Damaged as e:
+                self.problems.add(f"uid {uid} of {self.name(mailbox)}: {e}")
+                continue
+            self.done += 1
+            self.progress()
+
+    def name(self, mailbox):
+        return self.db.execute("SELECT name FROM mailbox WHERE id = ?", (mailbox,)).fetchone()[0]
+
+    def put(self, path, chunks, guid):
+        have = {c: self.db.execute("SELECT sha1, uses FROM chunk WHERE hash = ?", (c,)).fetchone() for c in chunks}
+        lost = [c for c in chunks if have[c][0] is None]
+        if lost:
+            raise Damaged(f"{guid} is not restored: the backup has no body of it any more")
+        if len(chunks) == 1 and have[chunks[0]][0] == guid and have[chunks[0]][1] == 1:
+            os.rename(os.path.join(self.maildir.pieces, chunks[0]), path)
+            return
+        digest = hashlib.sha1()
+        with open(path, "xb") as out:
+            for c in chunks:
+                with open(os.path.join(self.maildir.pieces, c), "rb") as f:
+                    for data in iter(lambda: f.read(1 << 20), b""):
+                        digest.update(data)
+                        out.write(data)
+        if digest.hexdigest() != guid:
+            os.unlink(path)
+            raise Damaged(f"{guid} is not restored: its bytes have another hash")
+
+    def progress(self):
+        if sys.stderr.isatty() and time.monotonic() - self.shown > 1:
+            self.shown = time.monotonic()
+            fetched = self.db.execute("SELECT count(sha1), count(*) FROM chunk").fetchone()
+            print(f"\r{fetched[0]} of {fetched[1]} bodies read, {self.done} of {self.total} messages written ", end="", file=sys.stderr, flush=True)
+
+
+# ---- the command line
+
+def usage():
+    print(USAGE, file=sys.stderr)
+    sys.exit(WRONG)
+
+
+def list_backups(store):
+    for kind in ("user", "shared", "server"):
+        for name in store.names("backups/" + kind):
+            if BACKUP.fullmatch(f"{kind}/{name}"):
+                print(f"{kind}/{name}")
+
+
+def main(args):
+    os.umask(0o077)
+    if len(args) < 2 or args[1] not in ("list", "mailboxes", "restore"):
+        usage()
+    store, verb, args = args[0], args[1], args[2:]
+    problems = Problems()
+    until = args.pop() if args and MOMENT.fullmatch(args[-1]) else None
+    if verb == "list" and (args or until) or verb == "mailboxes" and len(args) != 1 or verb == "restore" and len(args) < 2:
+        usage()
+    with tempfile.TemporaryDirectory() as scratch:
+        store = store_of(store, scratch)
+        if verb == "list":
+            list_backups(store)
+            return DONE
+        backup = args[0]
+        if not BACKUP.fullmatch(backup):
+            usage()
+        state = Log(store, backup, until, scratch, problems).state()
+        warn_if_moved(store, state)
+        wanted = [name for name in args[2:] if name]
+        mailboxes = [(u, n) for u, n in state.db.execute("SELECT id, name FROM mailbox WHERE live ORDER BY name")
+                     if not wanted or n in wanted]
+        for name in set(wanted) - {n for _, n in mailboxes}:
+            problems.add(f"{name}: no mailbox of this name at that time")
+        if verb == "mailboxes":
+            for uniqueid, name in mailboxes:
+                print(f"{shown(name)}\t{shown(uniqueid)}")
+        elif not mailboxes:
+            raise Trouble(f"{backup}: no mailbox at that time" if not wanted else "nothing to restore")
+        else:
+            Restore(store, state, Maildir(args[1], problems), problems).run(mailboxes)
+    return INCOMPLETE if problems.count else DONE
+
+
+def warn_if_moved(store, state):
+    if not state.sealed:
+        return
+    try:
+        with damage("repository.json"), store.get("repository.json") as path, open(path, "rb") as f:
+            here = json.load(f)["id"]
+    except Damaged as e:
+        here = str(e)
+    if here != state.sealed:
+        say(f"warning: {state.backup} was moved to repository {state.sealed}; what came since is there")
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except Trouble as e:
+        say(str(e))
+        sys.exit(INCOMPLETE)
+    except KeyboardInterrupt:
+        sys.exit(130)
