@@ -304,11 +304,21 @@ class State:
     def __init__(self, store, backup, scratch):
         self.store, self.backup, self.scratch = store, backup, scratch
         self.db = sqlite3.connect(os.path.join(scratch, "state"), isolation_level=None)
-        self.db.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-65536;" + SCHEMA)
+        self.db.executescript("PRAGMA journal_mode=MEMORY; PRAGMA synchronous=OFF; PRAGMA cache_size=-65536;" + SCHEMA)
         self.sealed = None      # the repository that the backup was moved to
         self.bridged = set()    # commits that are known to be lost
         self.place_key = re.compile(rf"{PACK.pattern}|backups/{re.escape(backup)}/log/{NUMBER}(-{NUMBER})?\.tar\.zst")
         self.block_key = re.compile(rf"backups/{re.escape(backup)}/records/{HEX64}\.tar\.zst")
+
+    @contextlib.contextmanager
+    def transaction(self):
+        self.db.execute("BEGIN")
+        try:
+            yield
+        except BaseException:
+            self.db.execute("ROLLBACK")
+            raise
+        self.db.execute("COMMIT")
 
     # -- what commits and checkpoints have in common
 
@@ -374,10 +384,8 @@ class State:
                             f.write(data)
                 elif name == "places.ndjson":
                     places = list(lines(read, key))
-            with open(state, "rb") as f:
-                self.db.execute("BEGIN")
+            with open(state, "rb") as f, self.transaction():
                 loaded = self.state(lines(lambda: f.read(1 << 20), key), places, number, until)
-                self.db.execute("COMMIT")
         os.unlink(state)
         return loaded
 
@@ -548,11 +556,17 @@ class Log:
                 if not self.apply(state, spool, number):
                     return False
             elif name.endswith("places.ndjson"):
-                state.db.execute("BEGIN")
-                for p in lines(read, key):
-                    state.place(p, key)
-                state.db.execute("COMMIT")
+                with state.transaction():
+                    for p in lines(read, key):
+                        self.place(state, p, key)
         return True
+
+    def place(self, state, p, key):
+        try:
+            with damage(key):
+                state.place(p, key)
+        except Damaged as e:
+            self.problems.add(f"a place in {key} is left out: {e}")
 
     def save(self, spool, read, size):
         if size > 256 << 20:
@@ -573,13 +587,8 @@ class Log:
                 return False
             if self.hash and head["prev"] and head["prev"] != self.hash:
                 self.problems.add(f"commit {number} does not continue the one before")
-            state.db.execute("BEGIN")
-            try:
+            with state.transaction():
                 state.commit(events, number)
-            except BaseException:
-                state.db.execute("ROLLBACK") if state.db.in_transaction else None
-                raise
-            state.db.execute("COMMIT")
         self.next, self.hash = number + 1, self.digest.hexdigest()
         return True
 
@@ -669,16 +678,10 @@ class Restore:
 
     def count_uses(self):
         where, args = self.records
-        with self.transaction():
+        with self.state.transaction():
             for (chunks,) in self.db.execute("SELECT chunks " + where + " AND chunks > ''", args):
                 for c in chunks.split():
                     self.db.execute("INSERT INTO chunk VALUES (?, NULL, 0, 1) ON CONFLICT DO UPDATE SET uses = uses + 1", (c,))
-
-    @contextlib.contextmanager
-    def transaction(self):
-        self.db.execute("BEGIN")
-        yield
-        self.db.execute("COMMIT")
 
     def fetch(self):
         """Brings every chunk that is wanted: from its newest place, or else from an older one."""

@@ -1,0 +1,280 @@
+package bucketrestore
+
+import (
+	"archive/tar"
+	"bytes"
+	"crypto/sha1"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// entry is an entry of a container, or what somebody hostile would rather have there.
+type entry struct {
+	name, link, body string
+	kind             byte // 0 = a regular file
+	format           tar.Format
+}
+
+// container is an object with these entries, written as format.md 1.2 says where it can be.
+func container(t *testing.T, list ...entry) []byte {
+	t.Helper()
+	var archive bytes.Buffer
+	for _, e := range list {
+		if e.kind == 0 && e.format == 0 && len(e.name) <= 100 {
+			archive.Write(plainHeader(e.name, len(e.body)))
+			archive.WriteString(e.body)
+			archive.Write(make([]byte, (512-len(e.body)%512)%512))
+			continue
+		}
+		var one bytes.Buffer
+		w := tar.NewWriter(&one)
+		h := &tar.Header{Name: e.name, Linkname: e.link, Typeflag: e.kind, Mode: 0o644, Format: e.format}
+		if e.kind == 0 {
+			h.Typeflag, h.Size = tar.TypeReg, int64(len(e.body))
+		}
+		if err := w.WriteHeader(h); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write([]byte(e.body)); err != nil && e.kind == 0 {
+			t.Fatal(err)
+		}
+		if err := w.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		archive.Write(one.Bytes())
+	}
+	archive.Write(make([]byte, 1024))
+	z, err := zstd.NewWriter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return z.EncodeAll(archive.Bytes(), nil)
+}
+
+// plainHeader is the header of format.md 1.2.
+func plainHeader(name string, size int) []byte {
+	h := make([]byte, 512)
+	copy(h, name)
+	copy(h[100:], "0000644\x000000000\x000000000\x00")
+	copy(h[124:], fmt.Sprintf("%011o\x0000000000000\x00        0", size))
+	copy(h[257:], "ustar\x0000")
+	copy(h[329:], "0000000\x000000000\x00")
+	sum := 0
+	for _, c := range h {
+		sum += int(c)
+	}
+	copy(h[148:], fmt.Sprintf("%06o\x00 ", sum))
+	return h
+}
+
+// crime is a repository with one user, and one trick in it.
+type crime struct {
+	mailbox string // the second mailbox's name
+	pack    func(guid, chunk, body string) []entry
+	place   func(p map[string]string)
+	after   func(t *testing.T, store, pack string)
+}
+
+const body = "Subject: x\r\n\r\nbody\r\n"
+
+// commit writes the repository, and returns the key of its pack.
+func (c *crime) commit(t *testing.T, store string) string {
+	t.Helper()
+	g, h := sha1.Sum([]byte(body)), sha256.Sum256([]byte(body))
+	guid, chunk := fmt.Sprintf("%x", g), fmt.Sprintf("%x", h)
+	other := "Subject: y\r\n\r\nother\r\n"
+	g2, h2 := sha1.Sum([]byte(other)), sha256.Sum256([]byte(other))
+	entries := []entry{{name: guid + ".eml", body: body}}
+	if c.pack != nil {
+		entries = c.pack(guid, chunk, body)
+	}
+	object := container(t, entries...)
+	sum := fmt.Sprintf("%x", sha256.Sum256(object))
+	pack := "packs/" + sum[:2] + "/" + sum + ".tar.zst"
+	put(t, store, pack, object)
+	place := map[string]string{"chunk": chunk, "object": pack, "entry": guid + ".eml"}
+	if c.place != nil {
+		c.place(place)
+	}
+	record := func(uid int, guid string, size int) map[string]any {
+		return map[string]any{"uid": uid, "modseq": "1", "last_updated": 1700000000, "flags": []string{}, "internaldate": 1700000000, "size": size, "guid": guid}
+	}
+	message := func(guid, chunk string, size int) map[string]any {
+		return map[string]any{"guid": guid, "size": size, "chunks": []string{chunk}}
+	}
+	mailbox := c.mailbox
+	if mailbox == "" {
+		mailbox = "user.anne.Second"
+	}
+	lines := ndjson(t,
+		map[string]any{"version": 1, "backup": "user/anne", "number": 1, "prev": "", "time": "2026-11-20T12:00:00Z", "host": "h", "clock": "2026-11-20T12:00:00Z",
+			"connection": "c", "client": "c", "random": strings.Repeat("0", 32)},
+		map[string]any{"event": "mailbox", "uniqueid": "one", "name": "user.anne", "fields": []any{}},
+		map[string]any{"event": "mailbox", "uniqueid": "two", "name": mailbox, "fields": []any{}},
+		map[string]any{"event": "messages", "messages": []any{message(guid, chunk, len(body)), message(fmt.Sprintf("%x", g2), fmt.Sprintf("%x", h2), len(other))}},
+		map[string]any{"event": "records", "uniqueid": "one", "records": []any{record(1, guid, len(body)), record(2, fmt.Sprintf("%x", g2), len(other))}},
+		map[string]any{"event": "records", "uniqueid": "two", "records": []any{record(1, fmt.Sprintf("%x", g2), len(other))}})
+	places := ndjson(t, place, map[string]string{"chunk": fmt.Sprintf("%x", h2), "object": ".", "entry": fmt.Sprintf("%x.eml", g2)})
+	put(t, store, "backups/user/anne/log/0000000000000001.tar.zst",
+		container(t, entry{name: "commit.ndjson", body: lines}, entry{name: "places.ndjson", body: places}, entry{name: fmt.Sprintf("%x.eml", g2), body: other}))
+	put(t, store, "repository.json", []byte(`{"version":1,"id":"0123"}`))
+	return pack
+}
+
+func ndjson(t *testing.T, list ...any) string {
+	t.Helper()
+	var b strings.Builder
+	for _, v := range list {
+		if err := json.NewEncoder(&b).Encode(v); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return b.String()
+}
+
+func put(t *testing.T, store, key string, b []byte) {
+	t.Helper()
+	path := filepath.Join(store, key)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Whoever can write to the bucket makes the script neither write nor read anything else.
+// What is not touched by the trick comes back.
+func TestHostileBucket(t *testing.T) {
+	const secret = "the secret of somebody else"
+	for about, c := range map[string]struct {
+		crime
+		whole bool // all three messages come back
+	}{
+		"no trick": {whole: true},
+		"an entry is a symbolic link": {crime: crime{pack: func(guid, _, _ string) []entry {
+			return []entry{{name: guid + ".eml", kind: tar.TypeSymlink, link: "../../../../../victim/secret"}}
+		}}},
+		"an entry is a hard link": {crime: crime{pack: func(guid, _, _ string) []entry {
+			return []entry{{name: guid + ".eml", kind: tar.TypeLink, link: "/victim/secret"}}
+		}}},
+		"a directory is a link, and an entry lies in it": {crime: crime{pack: func(guid, _, body string) []entry {
+			return []entry{{name: "d", kind: tar.TypeSymlink, link: "/tmp"}, {name: "d/written", body: body}, {name: guid + ".eml", body: body}}
+		}}},
+		"an entry is above":    {crime: crime{pack: func(guid, _, body string) []entry { return []entry{{name: "../written", body: body}} }}},
+		"an entry is absolute": {crime: crime{pack: func(guid, _, body string) []entry { return []entry{{name: "/tmp/written", body: body}} }}},
+		"an entry is a device": {crime: crime{pack: func(guid, _, _ string) []entry { return []entry{{name: guid + ".eml", kind: tar.TypeFifo}} }}},
+		"an entry has a long name": {crime: crime{pack: func(guid, _, body string) []entry {
+			return []entry{{name: strings.Repeat("../", 50) + "x", body: body, format: tar.FormatGNU}}
+		}}},
+		"an entry has pax headers": {crime: crime{pack: func(guid, _, body string) []entry {
+			return []entry{{name: strings.Repeat("x/", 80) + guid + ".eml", body: body, format: tar.FormatPAX}}
+		}}},
+		"an entry has other bytes": {crime: crime{pack: func(guid, _, _ string) []entry { return []entry{{name: guid + ".eml", body: "other bytes"}} }}},
+		"a place names an option":  {crime: crime{place: func(p map[string]string) { p["entry"] = "--directory=/tmp" }}},
+		"a place names a file":     {crime: crime{place: func(p map[string]string) { p["object"] = "../victim/secret" }}},
+		"a place names an absolute file": {crime: crime{place: func(p map[string]string) {
+			p["object"] = "/etc/passwd"
+		}}},
+		"a pack is a link": {crime: crime{after: func(t *testing.T, store, pack string) {
+			path := filepath.Join(store, pack)
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Symlink(filepath.Join(store, "../victim/pack"), path); err != nil {
+				t.Fatal(err)
+			}
+		}}},
+		"a mailbox is above":          {crime: crime{mailbox: "user.anne.."}, whole: true},
+		"a mailbox has a slash":       {crime: crime{mailbox: "user.anne.^^/^^/victim/x"}, whole: true},
+		"a mailbox moves the cursor":  {crime: crime{mailbox: "user.anne.\x1b[2J\x1b]0;x\x07\u202e\r\n"}, whole: true},
+		"a mailbox is called cur":     {crime: crime{mailbox: "user.anne./cur"}, whole: true},
+		"a mailbox has a long name":   {crime: crime{mailbox: "user.anne." + strings.Repeat("x", 5000)}, whole: true},
+		"a mailbox is a sieve script": {crime: crime{mailbox: "user.anne.../../victim/sieve"}, whole: true},
+	} {
+		t.Run(about, func(t *testing.T) {
+			t.Parallel()
+			top := t.TempDir()
+			store, victim := filepath.Join(top, "store"), filepath.Join(top, "victim")
+			pack := c.commit(t, store)
+			put(t, top, "victim/secret", []byte(secret))
+			put(t, top, "victim/pack", container(t, entry{name: strings.Repeat("0", 40) + ".eml", body: secret}))
+			if c.after != nil {
+				c.after(t, store, pack)
+			}
+			p := &person{t, store, []string{"PATH=" + tools(t), "TMPDIR=" + t.TempDir()}}
+			before := tree(t, top)
+			p.must("list")
+			listed, _, _ := p.run("mailboxes", "user/anne") // with 75, where a place is left out
+			out, diag, err := p.run("restore", "user/anne", filepath.Join(top, "new"))
+			if (err == nil) != c.whole {
+				t.Errorf("%v: %s%s", err, out, diag)
+			}
+			for _, text := range []string{listed, out, diag} {
+				if strings.ContainsAny(text, "\x1b\x07\u202e\r") {
+					t.Errorf("it moves the cursor: %q", text)
+				}
+			}
+			after := tree(t, top)
+			want, got := 2, 0
+			if c.whole {
+				want = 3
+			}
+			for path, content := range after {
+				switch rel, below := strings.CutPrefix(path, "new/"); {
+				case below && filepath.Base(filepath.Dir(rel)) == "cur":
+					got++
+				case !below && before[path] != content:
+					t.Errorf("%s was changed or made", path)
+				}
+				if strings.HasPrefix(path, "new/") && strings.Contains(content, secret) {
+					t.Errorf("%s has the secret", path)
+				}
+			}
+			if got != want || len(after) < len(before) {
+				t.Errorf("%d messages restored, want %d: %s%s", got, want, out, diag)
+			}
+			if b, err := os.ReadFile(filepath.Join(victim, "secret")); err != nil || string(b) != secret {
+				t.Errorf("the victim: %q, %v", b, err)
+			}
+			if _, err := os.Lstat("/tmp/written"); err == nil {
+				t.Error("/tmp/written was made")
+			}
+		})
+	}
+}
+
+// tree is every file below a directory, with what it has or where it leads.
+func tree(t *testing.T, top string) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	err := filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		rel, _ := filepath.Rel(top, path)
+		if d.Type()&fs.ModeSymlink != 0 {
+			to, err := os.Readlink(path)
+			out[rel] = "-> " + to
+			return err
+		}
+		if info, err := d.Info(); err != nil || info.Mode().Perm()&0o077 != 0 {
+			return fmt.Errorf("%s: others can read it (%v)", path, err)
+		}
+		b, err := os.ReadFile(path)
+		out[rel] = string(b)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
