@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"backupd/cmd/backup_replay/internal/source"
+	"backupd/internal/visible"
 	"backupd/replication/client"
 	"backupd/replication/cyrus"
 )
@@ -50,7 +51,7 @@ func main() {
 		status = e.status
 	}
 	if e == nil || e.err != nil {
-		fmt.Fprintln(os.Stderr, "backup_replay:", err)
+		fmt.Fprintf(os.Stderr, "backup_replay: %s\n", visible.Text(err.Error()))
 	}
 	stop()
 	os.Exit(status)

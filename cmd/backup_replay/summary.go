@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"backupd/internal/visible"
 	"backupd/replication/client"
 )
 
@@ -155,7 +156,7 @@ func (r *Round) writeText(w io.Writer, n int) error {
 		err = cmp.Or(err, e)
 	}
 	for _, f := range r.Failed {
-		_, e := fmt.Fprintf(w, "  failed: %s\n", f)
+		_, e := fmt.Fprintf(w, "  failed: %s\n", visible.Text(f))
 		err = cmp.Or(err, e)
 	}
 	return err

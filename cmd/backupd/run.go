@@ -12,6 +12,7 @@ import (
 	"backupd/internal/crash"
 	"backupd/internal/imapconf"
 	"backupd/internal/master"
+	"backupd/internal/visible"
 )
 
 // program is backupd with what it takes from outside.
@@ -34,7 +35,7 @@ func (p program) run(ctx context.Context) int {
 	}
 	switch {
 	case err != nil:
-		fmt.Fprintf(p.stderr, "backupd: %v\n%s", err, new(options).commandLine(new(int)).Usage())
+		fmt.Fprintf(p.stderr, "backupd: %s\n%s", visible.Text(err.Error()), new(options).commandLine(new(int)).Usage())
 		return master.ExitUsage
 	case done:
 		return master.ExitOK
@@ -106,6 +107,6 @@ func (p program) prepare(ctx context.Context, log *slog.Logger, opt options, con
 // refuse says why this process does not serve, to both who may be listening.
 func (p program) refuse(log *slog.Logger, code int, err error) int {
 	log.Error("not started", slog.Any("err", err), slog.Int("status", code))
-	fmt.Fprintf(p.stderr, "backupd: %v\n", err)
+	fmt.Fprintf(p.stderr, "backupd: %s\n", visible.Text(err.Error()))
 	return code
 }

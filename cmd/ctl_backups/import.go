@@ -65,7 +65,7 @@ func (c *command) importFiles(args []string) error {
 				Status  string `json:"status"`
 			}{"import", path, lines, word})
 		} else {
-			_, err = fmt.Fprintf(c.out, "import %s: %s\n", path, word)
+			_, err = cli.Fprintf(c.out, "import %s: %s\n", path, word)
 		}
 		if err != nil {
 			return err
@@ -143,7 +143,7 @@ func (c *command) replayFile(set *partitions.Set, name string, in *os.File) (lin
 		lines++
 		if why != "" {
 			refused++
-			fmt.Fprintf(c.err, "%s: line %d was not taken: %s\n", name, l.Number, why)
+			cli.Fprintf(c.err, "%s: line %d was not taken: %s\n", name, l.Number, why)
 		}
 		return nil
 	})

@@ -1,9 +1,9 @@
 package main
 
 import (
-	"fmt"
 	"time"
 
+	"backupd/cmd/internal/cli"
 	"backupd/partitions"
 	"backupd/partitions/history"
 )
@@ -40,7 +40,7 @@ func (c *command) lastChange(f *partitions.Found, newest uint64) (time.Time, err
 func (c *command) made(f *partitions.Found, h history.Header) (time.Time, error) {
 	at, doubt, err := f.Log().Made(c.ctx, h, c.now)
 	if doubt != "" {
-		fmt.Fprintf(c.err, "ctl_backups: warning: %s: %s\n", label(f), doubt)
+		cli.Fprintf(c.err, "ctl_backups: warning: %s: %s\n", label(f), doubt)
 	}
 	return at, err
 }

@@ -5,6 +5,7 @@ import (
 	"iter"
 	"time"
 
+	"backupd/cmd/internal/cli"
 	"backupd/internal/when"
 	"backupd/partitions"
 	"backupd/partitions/history"
@@ -71,7 +72,7 @@ func (c *command) printListed(f *partitions.Found, last time.Time, size int64) e
 		changed = when.Text(last)
 	}
 	if !c.structured() {
-		_, err := fmt.Fprintf(c.out, "%s\t%s\t%s\t%s\n", changed, c.size(size), label(f), place(f))
+		_, err := cli.Fprintf(c.out, "%s\t%s\t%s\t%s\n", changed, c.size(size), label(f), place(f))
 		return err
 	}
 	return c.object(struct {

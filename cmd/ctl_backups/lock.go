@@ -17,9 +17,9 @@ import (
 func lock(c *command) error {
 	name := c.args[0]
 	if c.execute == "" {
-		fmt.Fprintf(c.out, "* Trying to obtain lock on %s...\n", name)
+		cli.Fprintf(c.out, "* Trying to obtain lock on %s...\n", name)
 	} else {
-		fmt.Fprintf(c.err, "trying to obtain lock on %s...\n", name)
+		cli.Fprintf(c.err, "trying to obtain lock on %s...\n", name)
 	}
 	if err := c.flush(); err != nil {
 		return err
@@ -42,9 +42,9 @@ func lock(c *command) error {
 // unlocked says as the original does that there is no lock.
 func (c *command) unlocked(name string, err error) error {
 	if c.execute == "" {
-		fmt.Fprintf(c.out, "NO failed (%v)\n", err)
+		cli.Fprintf(c.out, "NO failed (%v)\n", err)
 	}
-	fmt.Fprintf(c.err, "unable to lock %s: %v\n", name, err)
+	cli.Fprintf(c.err, "unable to lock %s: %v\n", name, err)
 	return cli.ErrReported
 }
 
@@ -101,7 +101,7 @@ func (c *command) whileLocked(f *partitions.Found, l *partitions.Lock) error {
 		}
 	}
 	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", c.execute)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = c.in, c.direct, c.err
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = c.in, c.direct, cli.Raw(c.err)
 	if c.direct == nil {
 		cmd.Stdout = c.out
 	}

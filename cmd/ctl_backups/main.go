@@ -67,7 +67,18 @@ type command struct {
 	list    bool
 }
 
+// run spells out what strangers wrote, in all that it writes.
 func (c *command) run(argv []string) error {
+	out := cli.Output(c.out)
+	c.out, c.err = out, cli.Messages(c.err)
+	err := c.call(argv)
+	if flushed := out.Flush(); err == nil {
+		err = flushed
+	}
+	return err
+}
+
+func (c *command) call(argv []string) error {
 	p := c.commandLine()
 	if done, err := p.Parse(c.ctx, hours(argv), c.out); done {
 		return err

@@ -162,7 +162,7 @@ func (c *command) eachOf(backups iter.Seq2[*partitions.Found, error], fn func(*p
 		}
 		failed = true
 		if !errors.Is(err, cli.ErrReported) {
-			fmt.Fprintf(c.err, "ctl_backups: %v\n", err)
+			cli.Fprintf(c.err, "ctl_backups: %v\n", err)
 		}
 		if c.stop {
 			break
@@ -170,7 +170,7 @@ func (c *command) eachOf(backups iter.Seq2[*partitions.Found, error], fn func(*p
 	}
 	if c.many() {
 		for _, err := range c.bucket.LeftOut() {
-			fmt.Fprintf(c.err, "ctl_backups: left out: %v\n", err)
+			cli.Fprintf(c.err, "ctl_backups: left out: %v\n", err)
 			failed = true
 		}
 	}

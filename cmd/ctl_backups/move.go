@@ -77,7 +77,7 @@ func (c *command) progress(verb string, f *partitions.Found) func(partitions.Cop
 		return nil
 	}
 	return func(d partitions.Copied) {
-		fmt.Fprintf(c.err, "%s %s: %d objects, %d messages and pieces, %s bytes\n", verb, label(f), d.Objects, d.Chunks, c.size(d.Bytes))
+		cli.Fprintf(c.err, "%s %s: %d objects, %d messages and pieces, %s bytes\n", verb, label(f), d.Objects, d.Chunks, c.size(d.Bytes))
 	}
 }
 
@@ -93,6 +93,6 @@ func (c *command) copied(verb string, f *partitions.Found, d partitions.Copied, 
 	if c.verbose == 0 {
 		return nil
 	}
-	_, err = fmt.Fprintf(c.out, "  %d objects, %d messages and pieces, %s bytes\n", d.Objects, d.Chunks, c.size(d.Bytes))
+	_, err = cli.Fprintf(c.out, "  %d objects, %d messages and pieces, %s bytes\n", d.Objects, d.Chunks, c.size(d.Bytes))
 	return err
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/dustin/go-humanize"
 
+	"backupd/cmd/internal/cli"
 	"backupd/partitions"
 	"backupd/replication/cyrus"
 )
@@ -62,7 +63,7 @@ func (c *command) status(verb string, f *partitions.Found, err error) error {
 		word = fmt.Sprintf("failed (%v)", err)
 	}
 	if !c.structured() {
-		_, err := fmt.Fprintf(c.out, "%s %s: %s\n", verb, label(f), word)
+		_, err := cli.Fprintf(c.out, "%s %s: %s\n", verb, label(f), word)
 		return err
 	}
 	return c.object(struct {

@@ -30,7 +30,7 @@ func passwd(c *command) error {
 	case c.list && len(c.args) == 0:
 		users, err := sasl.Users(path)
 		for _, u := range users {
-			fmt.Fprintln(c.out, u)
+			cli.Fprintf(c.out, "%s\n", u)
 		}
 		return err
 	case len(c.args) != 1:

@@ -2,9 +2,9 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"os"
 
+	"backupd/cmd/internal/cli"
 	"backupd/index"
 	"backupd/internal/control"
 	"backupd/partitions"
@@ -58,7 +58,7 @@ func (c *command) reindexer() (do func(*partitions.Found) error, end func(), err
 	here := func(f *partitions.Found) error { return set.Reindex(c.ctx, f.Name()) }
 	return here, func() {
 		if err := errors.Join(set.Close(), x.Close()); err != nil {
-			fmt.Fprintf(c.err, "ctl_backups: close the index: %v\n", err)
+			cli.Fprintf(c.err, "ctl_backups: close the index: %v\n", err)
 		}
 	}, nil
 }

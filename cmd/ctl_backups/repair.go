@@ -37,11 +37,11 @@ func (c *command) repairRepositories(parts []partitions.Config) (failed bool) {
 			Software: version.Software(), DedupPerBackup: c.bucket.Conf.Word("backup_dedup") == "backup", Now: c.clock,
 		})
 		if err != nil {
-			fmt.Fprintf(c.err, "ctl_backups: %v\n", err)
+			cli.Fprintf(c.err, "ctl_backups: %v\n", err)
 			failed = true
 		}
 		if done != "" {
-			fmt.Fprintf(c.err, "ctl_backups: partition %s: %s\n", p.Name, c.would(done))
+			cli.Fprintf(c.err, "ctl_backups: partition %s: %s\n", p.Name, c.would(done))
 		}
 	}
 	return failed
@@ -111,7 +111,7 @@ func (c *command) repairOne(f *partitions.Found, parts []partitions.Config) erro
 		Report: func(r partitions.Repair) {
 			report = append(report, r)
 			if !c.structured() {
-				fmt.Fprintf(c.out, "%s: %s\n", label(f), c.would(r.String()))
+				cli.Fprintf(c.out, "%s: %s\n", label(f), c.would(r.String()))
 			}
 		},
 		Step: c.stepper(f),
@@ -158,12 +158,12 @@ func (c *command) repairStatus(f *partitions.Found, done partitions.RepairResult
 	}
 	if !c.structured() {
 		if err == nil {
-			if _, err := fmt.Fprintf(c.out, "verify %s: %s\n", label(f), word); err != nil {
+			if _, err := cli.Fprintf(c.out, "verify %s: %s\n", label(f), word); err != nil {
 				return err
 			}
 		}
 		if next != "" {
-			_, err := fmt.Fprintf(c.out, "  the rest comes with the next sync; on the mail server: %s\n", next)
+			_, err := cli.Fprintf(c.out, "  the rest comes with the next sync; on the mail server: %s\n", next)
 			return err
 		}
 		return nil

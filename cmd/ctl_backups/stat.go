@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 
+	"backupd/cmd/internal/cli"
 	"backupd/internal/when"
 	"backupd/partitions"
 )
@@ -29,7 +30,7 @@ func (c *command) printStat(f *partitions.Found, m partitions.Measured) error {
 		changed = when.Text(m.Time)
 	}
 	if !c.structured() {
-		_, err := fmt.Fprintf(c.out, "%s\t%s\t%s\t%s\t%6.1f%%\t%6.1f%%\t%25s\t%25s\n", label(f),
+		_, err := cli.Fprintf(c.out, "%s\t%s\t%s\t%s\t%6.1f%%\t%6.1f%%\t%25s\t%25s\n", label(f),
 			c.size(m.Compressed), c.size(m.Uncompressed), c.size(m.Compactable), ratio, utilisation, changed, changed)
 		return err
 	}

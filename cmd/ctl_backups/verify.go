@@ -20,7 +20,7 @@ func verify(c *command) error {
 			Step:   c.stepper(f),
 		})
 		if c.verbose > 0 {
-			fmt.Fprintf(c.out, "%s: %d objects, %d commits, %d checkpoints, %d mailboxes, %d messages (%s), %d problems, %d missing bodies\n", label(f),
+			cli.Fprintf(c.out, "%s: %d objects, %d commits, %d checkpoints, %d mailboxes, %d messages (%s), %d problems, %d missing bodies\n", label(f),
 				done.Objects, done.Commits, done.Checkpoints, done.Mailboxes, done.Messages, c.size(done.Bytes), done.Damaged, done.Missing)
 		}
 		damaged := err == nil && done.Damaged > 0
@@ -42,7 +42,7 @@ func (c *command) stepper(f *partitions.Found) func(string) {
 	if c.verbose == 0 {
 		return nil
 	}
-	return func(what string) { fmt.Fprintf(c.out, "%s: %s...\n", label(f), what) }
+	return func(what string) { cli.Fprintf(c.out, "%s: %s...\n", label(f), what) }
 }
 
 // problem writes a problem: with -j to standard error, where it does not break the JSON.
@@ -51,5 +51,5 @@ func (c *command) problem(f *partitions.Found, p partitions.Problem) {
 	if c.structured() {
 		w = c.err
 	}
-	fmt.Fprintf(w, "%s: %s\n", label(f), p)
+	cli.Fprintf(w, "%s: %s\n", label(f), p)
 }

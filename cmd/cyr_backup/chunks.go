@@ -42,7 +42,7 @@ func (c *command) chunks(fn func(chunk) error) error {
 	times := history.Times{Now: c.now}
 	for r, err := range log.Readable(c.ctx, history.Tip{Number: first - 1}, c.mem.Tip().Number) {
 		if g, ok := history.IsGap(err); ok {
-			fmt.Fprintf(c.err, "cyr_backup: %v\n", g)
+			cli.Fprintf(c.err, "cyr_backup: %v\n", g)
 			continue
 		}
 		if err != nil {
@@ -82,7 +82,7 @@ func firstCommit(c *command) (uint64, error) {
 func listChunks(c *command) error {
 	c.printf("     id offset\tlength\tratio%%\tstart time                 end time\n")
 	return c.chunks(func(k chunk) error {
-		_, err := fmt.Fprintf(c.out, "%7d %s\t%s\t%6.1f\t%s  %s\n", k.ID, c.size(k.Offset), c.size(k.Length), k.Ratio, k.Start, k.End)
+		_, err := cli.Fprintf(c.out, "%7d %s\t%s\t%6.1f\t%s  %s\n", k.ID, c.size(k.Offset), c.size(k.Length), k.Ratio, k.Start, k.End)
 		return err
 	})
 }
@@ -161,7 +161,7 @@ func dumpChunk(c *command) error {
 		if err != nil {
 			return err
 		}
-		c.printf("%s\n", head)
+		fmt.Fprintf(c.bytes, "%s\n", head)
 		for e, err := range r.Events() {
 			if err != nil {
 				return err
@@ -170,7 +170,7 @@ func dumpChunk(c *command) error {
 			if err != nil {
 				return err
 			}
-			if _, err := c.out.Write(line); err != nil {
+			if _, err := c.bytes.Write(line); err != nil {
 				return err
 			}
 		}

@@ -36,9 +36,7 @@ func verbs() []verb {
 		{v("dump chunk", "NUMBER", "what a commit brought, as it stands in the bucket"), 1, 1, true, dumpChunk},
 		{v("log", "[--since TIME] [--until TIME] [MAILBOX]", "what changed when, and by which connection"), 0, 1, false, showLog},
 		{v("diff", "--from TIME [--to TIME]", "what is different between two moments"), 0, 0, false, showDiff},
-		{v("find", "CRITERION...", "messages by their headers, expunged ones too; all must hold of subject:TEXT, from:TEXT, "+
-			"to:TEXT (Cc and Bcc too), mailbox:NAME (% and * as in IMAP), before:TIME, since:TIME (when it was received), "+
-			"larger:SIZE, smaller:SIZE"), 1, many, true, findMessages},
+		{v("find", "CRITERION...", findText), 1, many, true, findMessages},
 		{v("json mailboxes", "", "as list, for programs"), 0, 0, true, jsonMailboxes},
 		{v("json messages", "", "as list, for programs"), 0, 0, true, jsonMessages},
 		{v("json chunks", "", "as list, for programs"), 0, 0, true, jsonChunks},
@@ -47,6 +45,10 @@ func verbs() []verb {
 		{v("json bodies", "", "read every live message: its GUID, size and SHA-1 as read"), 0, 0, true, jsonBodies},
 	}
 }
+
+const findText = "messages, deleted ones too, for which all criteria hold: WORD (in the subject, From, To, Cc or Bcc), subject:TEXT, from:TEXT, " +
+	"to:TEXT (Cc and Bcc too), text:TEXT (as WORD), message-id:ID, filename:TEXT (of an attachment), has:attachment, " +
+	"mailbox:NAME (% and * as in IMAP), before:TIME, since:TIME (when it was received), larger:SIZE, smaller:SIZE"
 
 // lookup finds the command in the words after the backup's name; the names are what follows it.
 func lookup(words []string) (verb, []string, error) {
@@ -70,7 +72,7 @@ func lookup(words []string) (verb, []string, error) {
 // given is the command line.
 type given struct {
 	config                     string
-	user, mailbox, path        bool
+	user, mailbox, path, all   bool
 	at, since, until, from, to string
 	commit                     uint64
 	verbose                    int
@@ -78,13 +80,14 @@ type given struct {
 
 // commandLine describes the command line; parsing it fills g and c in.
 func commandLine(g *given, c *command) *cmdline.Program {
-	p := cmdline.New("cyr_backup", "[OPTION...] BACKUP COMMAND [NAME...]")
+	p := cmdline.New("cyr_backup", "[OPTION...] BACKUP COMMAND [NAME...]", "[OPTION...] -A find CRITERION...")
 	for _, v := range verbs() {
 		p.Verbs = append(p.Verbs, v.Verb)
 	}
 	p.Group("What BACKUP is", func(f *pflag.FlagSet) {
 		f.BoolVarP(&g.user, "userid", "u", false, "a userid; this is the default")
 		f.BoolVarP(&g.mailbox, "mailbox", "m", false, "a mailbox: the backup that it is in")
+		f.BoolVarP(&g.all, "all", "A", false, "find: search all backups, and name none")
 		f.BoolVarP(&g.path, "filename", "f", false, "a path in the bucket below backups/, as user/anne")
 	})
 	p.Group("Which moment", func(f *pflag.FlagSet) {
@@ -113,6 +116,7 @@ func commandLine(g *given, c *command) *cmdline.Program {
 		"cyr_backup anne log --since yesterday user/anne",
 		`cyr_backup anne diff --from "2026-11-20 14:05" --to "3h ago"`,
 		"cyr_backup anne find from:bob subject:invoice since:2026-10-01 --max 10",
+		"cyr_backup -A find message-id:20261120.4711@example.org",
 		`cyr_backup anne --at "last tuesday 14:05" json mailboxes`,
 		"cyr_backup anne dump message 67f117aa6c06fb91b94f331d2e7ec5a686ae2227 > m.eml",
 	}
@@ -122,6 +126,9 @@ func commandLine(g *given, c *command) *cmdline.Program {
 
 // propose completes an argument: the backup, then the words of a command.
 func (g *given) propose(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+	if g.all {
+		return proposeVerb(args)
+	}
 	if len(args) > 0 {
 		return proposeVerb(args[1:])
 	}
@@ -152,7 +159,10 @@ func proposeVerb(words []string) ([]string, cobra.ShellCompDirective) {
 		out = append(out, word)
 	}
 	if len(out) == 0 && len(words) == 1 && words[0] == "find" {
-		return []string{"subject:", "from:", "to:", "mailbox:", "before:", "since:", "larger:", "smaller:"}, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
+		for _, c := range criteria() {
+			out = append(out, c+":")
+		}
+		return out, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
 	}
 	return out, cobra.ShellCompDirectiveNoFileComp
 }

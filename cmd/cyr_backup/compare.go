@@ -6,8 +6,8 @@ import (
 	"iter"
 	"slices"
 	"strings"
-	"unicode"
 
+	"backupd/internal/visible"
 	"backupd/partitions/history"
 	"backupd/replication/cyrus"
 	"backupd/replication/dlist"
@@ -49,17 +49,7 @@ func spelled(fields []dlist.Pair, key string) string {
 	if !ok {
 		return "-"
 	}
-	return oneLine(string(dlist.Append(nil, v, false)))
-}
-
-// oneLine spells out what would break a line or a terminal.
-func oneLine(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return '·'
-		}
-		return r
-	}, s)
+	return visible.Text(string(dlist.Append(nil, v, false)))
 }
 
 // step is what became of a record between two states. Either may be nil.
@@ -158,7 +148,7 @@ func itemText(e history.Event) string {
 	case *history.SeenEvent:
 		return fmt.Sprintf("seen state of %s in %s", e.User, e.UniqueID)
 	case *history.SieveEvent:
-		return fmt.Sprintf("script %s (%d bytes)", oneLine(e.Filename), len(e.Content))
+		return fmt.Sprintf("script %s (%d bytes)", visible.Text(e.Filename), len(e.Content))
 	case *history.UnsieveEvent:
 		return "script " + e.Filename + " removed"
 	case *history.SieveActiveEvent:
@@ -177,7 +167,7 @@ func itemText(e history.Event) string {
 	case *history.LostEvent:
 		return fmt.Sprintf("the bodies of %d messages are lost", len(e.Messages))
 	case *history.LockedEvent:
-		return "locked by " + oneLine(e.Owner)
+		return "locked by " + visible.Text(e.Owner)
 	}
 	return e.Kind()
 }
@@ -206,5 +196,5 @@ func annotationText(e *history.AnnotationEvent) string {
 	if len(v) > most {
 		v = strings.ToValidUTF8(v[:most], "") + "…"
 	}
-	return "annotation " + where + " = " + oneLine(v)
+	return "annotation " + where + " = " + visible.Text(v)
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"backupd/cmd/internal/cli"
 	"backupd/partitions/history"
 )
 
@@ -62,7 +63,7 @@ func (d *diff) show(k *change) error {
 		return w.err
 	}
 	mark := map[string]string{"added": "+", "removed": "-", "renamed": ">", "changed": "*"}[k.Change]
-	_, err := fmt.Fprintf(d.c.out, "%s %s %s\n", mark, k.What, k.words(d.c))
+	_, err := cli.Fprintf(d.c.out, "%s %s %s\n", mark, k.What, k.words(d.c))
 	return err
 }
 

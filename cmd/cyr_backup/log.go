@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"backupd/cmd/internal/cli"
+	"backupd/internal/visible"
 	"backupd/internal/when"
 	"backupd/partitions/history"
 	"backupd/replication/cyrus"
@@ -54,7 +55,7 @@ func showLog(c *command) error {
 		return err
 	}
 	if len(l.lost) > 0 {
-		fmt.Fprintf(c.err, "cyr_backup: the log of %s has lost %s: ctl_backups verify %s says what is damaged\n", c.found.Path, strings.Join(l.lost, ", "), c.found.Name().Full)
+		cli.Fprintf(c.err, "cyr_backup: the log of %s has lost %s: ctl_backups verify %s says what is damaged\n", c.found.Path, strings.Join(l.lost, ", "), c.found.Name().Full)
 		return cli.ErrReported
 	}
 	return nil
@@ -79,7 +80,7 @@ func (l *logWalk) gap(g *history.GapError) error {
 		w.line(line)
 		return w.err
 	}
-	_, err := fmt.Fprintf(l.c.out, "%s\n", g.Gap)
+	_, err := cli.Fprintf(l.c.out, "%s\n", g.Gap)
 	return err
 }
 
@@ -346,7 +347,7 @@ func mailboxOf(e history.Event) (string, bool) {
 }
 
 func (t *tally) note(format string, args ...any) {
-	t.Notes = append(t.Notes, oneLine(fmt.Sprintf(format, args...)))
+	t.Notes = append(t.Notes, visible.Text(fmt.Sprintf(format, args...)))
 }
 
 func (t *tally) head(was *history.MailboxState, now *history.MailboxEvent) {
@@ -455,13 +456,13 @@ func (e *entry) print(w io.Writer, verbose bool) error {
 	if len(parts) == 0 {
 		parts = append(parts, "nothing that shows")
 	}
-	_, err := fmt.Fprintf(w, "%7d  %s  %s  (%s)\n", e.Number, when.Text(e.Time), strings.Join(parts, "; "), e.by())
+	_, err := cli.Fprintf(w, "%7d  %s  %s  (%s)\n", e.Number, when.Text(e.Time), strings.Join(parts, "; "), e.by())
 	if !verbose {
 		return err
 	}
 	for _, t := range e.Mailboxes {
 		for _, d := range t.details {
-			fmt.Fprintf(w, "         %s: %s\n", t.Name, strings.TrimSpace(d))
+			cli.Fprintf(w, "         %s: %s\n", t.Name, strings.TrimSpace(d))
 		}
 	}
 	return err

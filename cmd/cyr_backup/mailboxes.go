@@ -1,11 +1,11 @@
 package main
 
 import (
-	"fmt"
 	"slices"
 
 	"backupd/cmd/internal/cli"
 	"backupd/cmd/internal/stores"
+	"backupd/internal/visible"
 	"backupd/internal/when"
 	"backupd/partitions/history"
 	"backupd/replication/cyrus"
@@ -23,7 +23,7 @@ func listMailboxes(c *command) error {
 		}
 		c.printf("%-36s  %-25s  %s", m.UniqueID, local(appendDate(m)), m.Name)
 		if c.verbose {
-			c.printf("  %s", oneLine(cyrus.FromUTF7(form.External(m.Name))))
+			c.printf("  %s", visible.Text(cyrus.FromUTF7(form.External(m.Name))))
 		}
 		c.printf("\n")
 	}
@@ -78,7 +78,7 @@ func showMailboxes(c *command) error {
 			return err
 		}
 		if m == nil {
-			fmt.Fprintf(c.err, "cyr_backup: %s: no such mailbox in the backup of %s\n", name, c.found.Name())
+			cli.Fprintf(c.err, "cyr_backup: %s: no such mailbox in the backup of %s\n", name, c.found.Name())
 			failed = cli.ErrReported
 			continue
 		}

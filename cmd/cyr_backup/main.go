@@ -3,9 +3,7 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -18,7 +16,7 @@ import (
 )
 
 func main() {
-	out := bufio.NewWriterSize(os.Stdout, 64<<10)
+	out := cli.NewBuffered(os.Stdout)
 	code := cli.Main("cyr_backup", commandLine(new(given), new(command)).Usage(), os.Stderr, func(ctx context.Context) error {
 		err := run(ctx, cli.Open, os.Args[1:], out, os.Stderr)
 		if flushed := out.Flush(); err == nil {
@@ -35,7 +33,8 @@ type command struct {
 	bucket *cli.Bucket
 	found  *partitions.Found
 	mem    *history.Mem // nil for commands that load what they need
-	out    io.Writer
+	out    io.Writer    // shows what strangers wrote spelled out
+	bytes  io.Writer    // out for a message itself, as it is unless a terminal would obey it
 	err    io.Writer
 	names  []string
 
@@ -51,24 +50,39 @@ type command struct {
 }
 
 func run(ctx context.Context, open cli.Opener, argv []string, out, stderr io.Writer) error {
-	c := &command{ctx: ctx, out: out, err: stderr, now: time.Now()}
+	safe := cli.Output(out)
+	c := &command{ctx: ctx, out: safe, bytes: out, err: cli.Messages(stderr), now: time.Now()}
+	if cli.Terminal(out) != nil {
+		c.bytes = safe
+	}
+	err := c.run(open, argv)
+	if flushed := safe.Flush(); err == nil {
+		err = flushed
+	}
+	return err
+}
+
+func (c *command) run(open cli.Opener, argv []string) error {
 	var g given
 	p := commandLine(&g, c)
-	if done, err := p.Parse(ctx, argv, out); done {
+	if done, err := p.Parse(c.ctx, argv, c.bytes); done {
 		return err
 	} else if err != nil {
 		return cli.Usagef("%v", err)
-	}
-	args := p.Args()
-	if len(args) < 2 {
-		return cli.Usagef("a backup and a command are needed")
 	}
 	c.verbose = g.verbose > 0
 	mode, err := modeOf(g.user, g.mailbox, g.path)
 	if err != nil {
 		return err
 	}
-	v, names, err := lookup(args[1:])
+	words := p.Args()
+	if !g.all && len(words) > 0 {
+		words = words[1:]
+	}
+	if len(words) == 0 {
+		return cli.Usagef("a backup and a command are needed")
+	}
+	v, names, err := lookup(words)
 	if err != nil {
 		return err
 	}
@@ -76,32 +90,49 @@ func run(ctx context.Context, open cli.Opener, argv []string, out, stderr io.Wri
 	if err := c.options(v, p, &g); err != nil {
 		return err
 	}
-	if c.bucket, err = open(ctx, g.config, "cyr_backup"); err != nil {
+	if c.bucket, err = open(c.ctx, g.config, "cyr_backup"); err != nil {
 		return err
 	}
 	defer c.bucket.Close()
-	if c.found, err = c.bucket.Find(ctx, mode, args[0]); err != nil {
+	if g.all {
+		return findEverywhere(c)
+	}
+	if c.found, err = c.bucket.Find(c.ctx, mode, p.Args()[0]); err != nil {
 		return err
 	}
-	c.bucket.Warn(stderr, "cyr_backup", c.found)
+	c.bucket.Warn(c.err, "cyr_backup", c.found)
+	return c.do(v)
+}
+
+// do does what a command is for with the backup that was found.
+func (c *command) do(v verb) error {
 	var incomplete error
 	if v.loads {
-		c.at.Tolerant = true
-		if c.mem, err = c.load(c.at); err != nil {
+		var err error
+		if incomplete, err = c.loadFound(); err != nil {
 			return c.explain(err)
 		}
 		defer c.mem.Close()
-		c.doubts(c.mem)
-		incomplete = c.found.Incomplete(c.mem)
-		if err := c.found.Elsewhere(ctx, c.mem); err != nil {
-			fmt.Fprintf(stderr, "cyr_backup: warning: %v\n", err)
-		}
 	}
 	if err := v.do(c); err != nil || incomplete == nil {
 		return err
 	}
-	fmt.Fprintf(stderr, "cyr_backup: %v\n", incomplete)
+	cli.Fprintf(c.err, "cyr_backup: %v\n", incomplete)
 	return cli.ErrReported
+}
+
+// loadFound loads the state of the backup. incomplete says which changes it lacks.
+func (c *command) loadFound() (incomplete, err error) {
+	c.at.Tolerant = true
+	if c.mem, err = c.load(c.at); err != nil {
+		return nil, err
+	}
+	c.doubts(c.mem)
+	incomplete = c.found.Incomplete(c.mem)
+	if err := c.found.Elsewhere(c.ctx, c.mem); err != nil {
+		cli.Fprintf(c.err, "cyr_backup: warning: %v\n", err)
+	}
+	return incomplete, nil
 }
 
 func modeOf(user, mailbox, path bool) (cli.Mode, error) {
@@ -119,7 +150,7 @@ func modeOf(user, mailbox, path bool) (cli.Mode, error) {
 // local formats a moment as Cyrus's tools do, with its offset from UTC.
 func local(sec int64) string { return when.Text(timeOf(sec)) }
 
-func (c *command) printf(format string, args ...any) { fmt.Fprintf(c.out, format, args...) }
+func (c *command) printf(format string, args ...any) { cli.Fprintf(c.out, format, args...) }
 
 // isUniqueID: 24 letters and digits, or a UUID (backup/restore.c).
 func isUniqueID(s string) bool {

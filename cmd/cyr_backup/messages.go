@@ -98,7 +98,7 @@ func showMessages(c *command) error {
 			return err
 		}
 		if m == nil {
-			fmt.Fprintf(c.err, "cyr_backup: %s: no such message in the backup of %s\n", g, c.found.Name())
+			cli.Fprintf(c.err, "cyr_backup: %s: no such message in the backup of %s\n", g, c.found.Name())
 			failed = cli.ErrReported
 			continue
 		}
@@ -111,7 +111,7 @@ func showMessages(c *command) error {
 			if c.ctx.Err() != nil {
 				return err
 			}
-			fmt.Fprintf(c.err, "cyr_backup: %s: %v\n", g, err)
+			cli.Fprintf(c.err, "cyr_backup: %s: %v\n", g, err)
 			failed = cli.ErrReported
 		}
 		c.printf("\n")
@@ -179,7 +179,7 @@ func dumpMessage(c *command) error {
 		return err
 	}
 	defer body.Close()
-	_, err = io.Copy(c.out, body)
+	_, err = io.Copy(c.bytes, body)
 	return err
 }
 

@@ -66,6 +66,12 @@ func (c *command) applies(v verb, p *cmdline.Program, g *given) error {
 		}
 	}
 	switch {
+	case g.all && v.Name != "find":
+		return cli.Usagef("-A goes with find only")
+	case g.all && (g.user || g.mailbox || g.path):
+		return cli.Usagef("only one of -A, -u, -m and -f can be given")
+	case g.all && p.Changed("commit"):
+		return cli.Usagef("--commit does not go with -A: each backup counts its own commits")
 	case p.Changed("at") && p.Changed("commit"):
 		return cli.Usagef("only one of --at and --commit can be given")
 	case p.Changed("commit") && g.commit == 0:
@@ -138,7 +144,7 @@ func (c *command) doubts(m *history.Mem) {
 func (c *command) warn(text string) {
 	if text != "" && !slices.Contains(c.warned, text) {
 		c.warned = append(c.warned, text)
-		fmt.Fprintf(c.err, "cyr_backup: warning: %s\n", text)
+		cli.Fprintf(c.err, "cyr_backup: warning: %s\n", text)
 	}
 }
 

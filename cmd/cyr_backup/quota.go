@@ -8,6 +8,7 @@ import (
 
 	"github.com/dustin/go-humanize"
 
+	"backupd/internal/visible"
 	"backupd/replication/dlist"
 )
 
@@ -28,7 +29,7 @@ func quotaText(fields []dlist.Pair) string {
 		case "X-ANNOTATION-STORAGE", "ANNOTATION-STORAGE":
 			text = "annotations " + kibibytes(f.Value.Str)
 		default:
-			text = strings.ToLower(f.Key) + " " + oneLine(string(dlist.Append(nil, f.Value, false)))
+			text = strings.ToLower(f.Key) + " " + visible.Text(string(dlist.Append(nil, f.Value, false)))
 		}
 		if text != "" && !slices.Contains(out, text) {
 			out = append(out, text)

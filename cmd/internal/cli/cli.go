@@ -60,21 +60,23 @@ func Main(name, usage string, stderr io.Writer, run func(context.Context) error)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	err := run(ctx)
+	messages := Messages(stderr)
 	var u *UsageError
 	var c *ConfigError
 	switch {
 	case err == nil:
 		return ExitOK
 	case errors.As(err, &u):
-		fmt.Fprintf(stderr, "%s: %v\n%s", name, err, usage)
+		fmt.Fprintf(messages, "%s: %v\n", name, err)
+		fmt.Fprint(stderr, usage)
 		return ExitUsage
 	case errors.Is(err, ErrReported):
 		return ExitTemporary
 	case ctx.Err() != nil:
-		fmt.Fprintf(stderr, "%s: interrupted\n", name)
+		fmt.Fprintf(messages, "%s: interrupted\n", name)
 		return ExitInterrupted
 	}
-	fmt.Fprintf(stderr, "%s: %v\n", name, err)
+	fmt.Fprintf(messages, "%s: %v\n", name, err)
 	if errors.As(err, &c) {
 		return ExitConfig
 	}

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"backupd/cmd/internal/cli"
+	"backupd/partitions"
+	"backupd/partitions/history"
+)
+
+// findEverywhere searches all backups, one after the other: it holds the state of one at
+// a time. What is wrong with one is reported and does not stop the others.
+func findEverywhere(c *command) error {
+	q, err := c.query()
+	if err != nil {
+		return err
+	}
+	s := &search{q: q, hits: newHits(c, true)}
+	bar := newCounter(c.err)
+	c.err = bar
+	backups, failed := 0, false
+	s.progress = func() { bar.show(backups, s) }
+	for f, err := range partitions.BrowseAll(c.ctx, c.bucket.Partitions) {
+		if err == nil {
+			backups++
+			err = s.oneOfAll(c, f)
+		}
+		if c.ctx.Err() != nil {
+			bar.clear()
+			return c.ctx.Err()
+		}
+		if errors.Is(err, errEnough) {
+			break
+		}
+		if err != nil {
+			failed = true
+			if !errors.Is(err, cli.ErrReported) {
+				cli.Fprintf(c.err, "cyr_backup: %v\n", err)
+			}
+		}
+		if err := s.hits.inTime(bar.clear); err != nil {
+			return err
+		}
+	}
+	bar.clear()
+	for _, err := range c.bucket.LeftOut() {
+		cli.Fprintf(c.err, "cyr_backup: left out: %v\n", err)
+		failed = true
+	}
+	if err := s.end(c, plural(backups, "backup")); err != nil {
+		return err
+	}
+	if failed {
+		return cli.ErrReported
+	}
+	return nil
+}
+
+// oneOfAll searches one of all backups.
+func (s *search) oneOfAll(all *command, f *partitions.Found) error {
+	c := *all
+	c.found, c.warned = f, nil
+	incomplete, err := c.loadFound()
+	if errors.Is(err, history.ErrBeforeFirst) {
+		return nil // it had no mail then
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", f.Name(), err)
+	}
+	defer c.mem.Close()
+	if err := s.backup(&c); err != nil {
+		if errors.Is(err, errEnough) {
+			return err
+		}
+		return fmt.Errorf("%s: %w", f.Name(), err)
+	}
+	if incomplete != nil {
+		return fmt.Errorf("%s: %w", f.Name(), incomplete)
+	}
+	return nil
+}
+
+// counter shows on a terminal how far a search is, in one line that other lines replace.
+type counter struct {
+	w     io.Writer // of messages
+	raw   io.Writer // the terminal; nil = there is none
+	next  time.Time
+	shown bool
+}
+
+func newCounter(w io.Writer) *counter { return &counter{w: w, raw: cli.Terminal(w)} }
+
+func (b *counter) show(backups int, s *search) {
+	if b.raw == nil || time.Now().Before(b.next) {
+		return
+	}
+	b.next = time.Now().Add(200 * time.Millisecond)
+	b.shown = true
+	fmt.Fprintf(b.raw, "\r\x1b[Kbackup %d: %s found in %s", backups, plural(s.hits.shown, "message"), plural(s.messages, "message"))
+}
+
+func (b *counter) clear() {
+	if b.shown {
+		b.shown = false
+		fmt.Fprint(b.raw, "\r\x1b[K")
+	}
+}
+
+// Write writes a message instead of the counter.
+func (b *counter) Write(p []byte) (int, error) {
+	b.clear()
+	return b.w.Write(p)
+}

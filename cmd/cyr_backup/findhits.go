@@ -1,0 +1,188 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/dustin/go-humanize"
+
+	"backupd/cmd/internal/stores"
+	"backupd/internal/mailtext"
+	"backupd/internal/visible"
+	"backupd/internal/when"
+	"backupd/partitions/history"
+	"backupd/replication/cyrus"
+	"backupd/replication/dlist"
+)
+
+// hit is a message that was found.
+type hit struct {
+	User     string           `json:"backup"`
+	Folder   dlist.JSONString `json:"folder"` // as the user knows it
+	UID      uint32           `json:"uid"`
+	Mailbox  string           `json:"mboxname"`
+	UniqueID string           `json:"uniqueid"`
+	Date     string           `json:"internaldate"`
+	Size     uint32           `json:"size"`
+	GUID     string           `json:"guid"`
+	From     dlist.JSONString `json:"from"`
+	Subject  dlist.JSONString `json:"subject"`
+	Expunged string           `json:"expunged,omitempty"`
+	Deleted  any              `json:"mailbox_deleted,omitempty"`
+	MovedTo  string           `json:"mailbox_moved_to,omitempty"`
+
+	received time.Time
+	state    string // for people
+}
+
+func newHit(c *command, m *history.MailboxState, r *history.RecordState, h mailtext.Header) *hit {
+	folder, deleted := folderOf(c, m.Name)
+	x := &hit{User: c.found.Name().Full, Folder: text(folder), UID: r.UID, Mailbox: m.Name, UniqueID: m.UniqueID,
+		received: timeOf(r.InternalDate), Size: r.Size, GUID: r.GUID.String(), From: text(h.Text("from")), Subject: text(h.Text("subject")),
+		Deleted: moment(m.Deleted), MovedTo: m.MovedTo, state: "there"}
+	x.Date = x.received.UTC().Format(time.RFC3339)
+	switch {
+	case r.Expunged != 0:
+		x.Expunged = timeOf(r.Expunged).UTC().Format(time.RFC3339)
+		x.state = "deleted " + local(r.Expunged)
+	case m.MovedTo != "":
+		x.state = "folder moved to " + m.MovedTo + " " + when.Text(m.Deleted)
+	case !m.Deleted.IsZero():
+		x.state = "folder deleted " + when.Text(m.Deleted)
+	case deleted:
+		x.state = "folder deleted" + renamedAt(m.Name)
+	}
+	return x
+}
+
+// renamedAt is when a mailbox got the name of a deleted one, which the mail server writes
+// at its end (delete_mode: delayed); "" = the name does not say so.
+func renamedAt(name string) string {
+	sec, err := strconv.ParseInt(name[strings.LastIndexByte(name, '.')+1:], 16, 64)
+	if err != nil {
+		return ""
+	}
+	return " " + local(sec)
+}
+
+// folderOf is the name of a mailbox as its owner knows it, or an administrator if it is no
+// user's; and whether it is a deleted one, whose former name it is then.
+func folderOf(c *command, name string) (folder string, deleted bool) {
+	conf := c.bucket.Conf
+	name, deleted = cyrus.Undeleted(name, conf.String("deletedprefix"))
+	form := stores.AdminForm(conf)
+	folder = cyrus.FromUTF7(form.External(name))
+	userid, _ := cyrus.Owner(name, conf.String("defaultdomain"), "")
+	if userid == "" {
+		return folder, deleted
+	}
+	inbox := cyrus.Inbox(userid, conf.String("defaultdomain"))
+	if name == inbox {
+		return "INBOX", deleted
+	}
+	below, ok := strings.CutPrefix(name, inbox+".")
+	if !ok {
+		return folder, deleted
+	}
+	if !conf.Switch("altnamespace") {
+		below = "INBOX." + below
+	}
+	return cyrus.FromUTF7(form.External(below)), deleted
+}
+
+// hits shows what was found: as a table, of which a batch is aligned at a time, or as JSON.
+type hits struct {
+	out     io.Writer
+	json    bool
+	users   bool // of several backups
+	shown   int
+	headed  bool
+	waiting []*hit
+	flushed time.Time
+}
+
+// batch is how many lines are aligned with one another.
+const batch = 200
+
+func newHits(c *command, users bool) *hits {
+	return &hits{out: c.out, json: c.json, users: users, flushed: time.Now()}
+}
+
+func (h *hits) add(x *hit) error {
+	h.shown++
+	if h.json {
+		w := lines{w: h.out}
+		w.line(x)
+		return w.err
+	}
+	h.waiting = append(h.waiting, x)
+	if len(h.waiting) < batch {
+		return nil
+	}
+	return h.flush()
+}
+
+// inTime shows what has waited for long enough that a person wants to see it.
+func (h *hits) inTime(before func()) error {
+	if len(h.waiting) == 0 || time.Since(h.flushed) < time.Second {
+		return nil
+	}
+	before()
+	return h.flush()
+}
+
+// flush shows what waits.
+func (h *hits) flush() error {
+	if len(h.waiting) == 0 {
+		return nil
+	}
+	var b bytes.Buffer
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	if !h.headed {
+		h.line(w, "backup", "folder", "uid", "received", "size", "state", "guid", "from", "subject")
+		h.headed = true
+	}
+	for _, x := range h.waiting {
+		h.line(w, x.User, string(x.Folder), fmt.Sprint(x.UID), when.Text(x.received), humanize.IBytes(uint64(x.Size)), x.state, x.GUID,
+			short(string(x.From), 40), short(string(x.Subject), 80))
+	}
+	h.waiting, h.flushed = h.waiting[:0], time.Now()
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	_, err := h.out.Write(b.Bytes())
+	return err
+}
+
+func (h *hits) line(w io.Writer, cells ...string) {
+	if !h.users {
+		cells = cells[1:]
+	}
+	for i := range cells {
+		if cells[i] = visible.Text(cells[i]); cells[i] == "" {
+			cells[i] = "-"
+		}
+	}
+	fmt.Fprintln(w, strings.Join(cells, "\t"))
+}
+
+// short cuts a text to so many characters.
+func short(s string, most int) string {
+	if r := []rune(s); len(r) > most {
+		return string(r[:most-1]) + "…"
+	}
+	return s
+}
+
+// size is a number of bytes as the options ask for it.
+func (c *command) size(n int64) string {
+	if c.human && n >= 0 {
+		return humanize.Bytes(uint64(n))
+	}
+	return fmt.Sprint(n)
+}

@@ -1,0 +1,179 @@
+package main
+
+import (
+	"io"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+
+	"backupd/cmd/internal/cli"
+	"backupd/internal/mailtext"
+	"backupd/internal/when"
+	"backupd/partitions/history"
+)
+
+// query is what is looked for. All of it has to fit.
+type query struct {
+	header          []headerTerm
+	ids             []string         // Message-IDs
+	files           []string         // parts of names of attachments, folded
+	attachment      bool             // there has to be one
+	mailboxes       []*regexp.Regexp // over internal names, one of which has to fit; nil = all
+	before, since   time.Time
+	larger, smaller uint64 // 0 = any
+}
+
+// headerTerm is a text that is in one of the header fields.
+type headerTerm struct {
+	fields []string // lower case
+	text   string   // folded
+}
+
+// criteria are the words before a colon.
+func criteria() []string {
+	return []string{"subject", "from", "to", "text", "message-id", "filename", "has", "mailbox", "before", "since", "larger", "smaller"}
+}
+
+func (c *command) query() (*query, error) {
+	q := &query{}
+	for _, w := range c.names {
+		key, value, ok := strings.Cut(w, ":")
+		if !ok {
+			key, value = "text", w
+		}
+		if strings.TrimSpace(value) == "" {
+			return nil, cli.Usagef("%q is not a criterion: write it as subject:TEXT, or as a word alone", w)
+		}
+		if err := q.add(c, strings.ToLower(key), value); err != nil {
+			return nil, err
+		}
+	}
+	return q, nil
+}
+
+func (q *query) add(c *command, key, value string) (err error) {
+	switch key {
+	case "subject", "from", "to", "text":
+		q.header = append(q.header, headerTerm{fieldsOf(key), mailtext.Fold(value)})
+	case "message-id":
+		q.ids = append(q.ids, value)
+	case "filename":
+		q.files = append(q.files, mailtext.Fold(value))
+	case "has":
+		if value != "attachment" {
+			return cli.Usagef("has:%s: only has:attachment is known", value)
+		}
+		q.attachment = true
+	case "mailbox":
+		err = q.addMailbox(c.meant(value))
+	case "before":
+		q.before, err = c.moment(key, value)
+	case "since":
+		q.since, err = c.moment(key, value)
+	case "larger":
+		q.larger, err = humanize.ParseBytes(value)
+	case "smaller":
+		q.smaller, err = humanize.ParseBytes(value)
+	default:
+		return cli.Usagef("%q is not a criterion: they are %s. Write text:WORD for a word with a colon", key, strings.Join(criteria(), ", "))
+	}
+	if err != nil {
+		return cli.Usagef("%s: %v", key, err)
+	}
+	return nil
+}
+
+// fieldsOf are the header fields of a criterion.
+func fieldsOf(key string) []string {
+	switch key {
+	case "to":
+		return []string{"to", "cc", "bcc"}
+	case "text":
+		return []string{"subject", "from", "to", "cc", "bcc"}
+	}
+	return []string{key}
+}
+
+// moment reads a time of a criterion.
+func (c *command) moment(key, value string) (time.Time, error) {
+	m, err := when.Parse(value, c.now)
+	if m.Note != "" {
+		c.warn(key + ": " + m.Note)
+	}
+	return m.Time, err
+}
+
+// addMailbox takes the names that were meant.
+func (q *query) addMailbox(names []string) error {
+	for _, n := range names {
+		p, err := pattern(n)
+		if err != nil {
+			return err
+		}
+		q.mailboxes = append(q.mailboxes, p)
+	}
+	return nil
+}
+
+// in says whether a mailbox is looked into.
+func (q *query) in(name string) bool {
+	fits := func(p *regexp.Regexp) bool { return p.MatchString(name) }
+	return q.mailboxes == nil || slices.ContainsFunc(q.mailboxes, fits)
+}
+
+// pattern reads the wildcards of IMAP's LIST: % is anything within a level, * anything.
+func pattern(name string) (*regexp.Regexp, error) {
+	p := regexp.QuoteMeta(name)
+	p = strings.ReplaceAll(p, "%", `[^.]*`)
+	p = strings.ReplaceAll(p, `\*`, `.*`)
+	return regexp.Compile(`(?s)^` + p + `$`)
+}
+
+// reads says that a message has to be read to know whether it fits.
+func (q *query) reads() bool { return len(q.header)+len(q.ids) > 0 || q.readsBody() }
+
+func (q *query) readsBody() bool { return q.attachment || len(q.files) > 0 }
+
+// fits compares with what the record says.
+func (q *query) fits(r *history.RecordState) bool {
+	t := time.Unix(r.InternalDate, 0)
+	switch {
+	case !q.before.IsZero() && !t.Before(q.before), !q.since.IsZero() && t.Before(q.since):
+		return false
+	case q.larger > 0 && uint64(r.Size) <= q.larger, q.smaller > 0 && uint64(r.Size) >= q.smaller:
+		return false
+	}
+	return true
+}
+
+func (q *query) fitsHeader(h mailtext.Header) bool {
+	for _, t := range q.header {
+		if !h.Contains(t.text, t.fields...) {
+			return false
+		}
+	}
+	for _, id := range q.ids {
+		if !h.HasID(id) {
+			return false
+		}
+	}
+	return true
+}
+
+// fitsAttachments reads a message until all names of files were seen.
+func (q *query) fitsAttachments(message io.Reader) (bool, error) {
+	missing, any := slices.Clone(q.files), false
+	err := mailtext.Attachments(message, func(a mailtext.Attachment) bool {
+		any = true
+		name := mailtext.Fold(a.Name)
+		missing = slices.DeleteFunc(missing, func(f string) bool { return strings.Contains(name, f) })
+		return len(missing) > 0
+	})
+	if any && len(missing) == 0 {
+		return true, nil // whatever the rest of it is
+	}
+	return false, err
+}

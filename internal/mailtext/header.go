@@ -1,0 +1,99 @@
+package mailtext
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"mime"
+	"strings"
+)
+
+const (
+	mostHeader = 1 << 20 // bytes; what follows is body, or meant to harm
+)
+
+// Header has the values of the fields of a message as they were sent, unfolded, by their
+// names in lower case.
+type Header map[string][]string
+
+// ReadHeader reads the header of a message up to the empty line.
+func ReadHeader(r *bufio.Reader) (Header, error) {
+	h := Header{}
+	name, value := "", ""
+	add := func() {
+		if name != "" {
+			h[name] = append(h[name], strings.TrimSpace(value))
+		}
+		name, value = "", ""
+	}
+	for n := 0; n < mostHeader; {
+		line, err := readLine(r, mostHeader-n)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return h, err
+		}
+		n += len(line)
+		line = strings.TrimRight(line, "\r\n")
+		folded := line != "" && (line[0] == ' ' || line[0] == '\t')
+		switch field, rest, ok := strings.Cut(line, ":"); {
+		case line == "":
+			add()
+			return h, nil
+		case folded:
+			value += line
+		case ok:
+			add()
+			name, value = strings.ToLower(strings.TrimRight(field, " \t")), rest
+		default: // no field
+			add()
+		}
+		if err != nil {
+			break
+		}
+	}
+	add()
+	return h, nil
+}
+
+// readLine reads a line, or so much of it as there may be.
+func readLine(r *bufio.Reader, most int) (string, error) {
+	var b []byte
+	for {
+		part, err := r.ReadSlice('\n')
+		b = append(b, part...)
+		if !errors.Is(err, bufio.ErrBufferFull) || len(b) >= most {
+			if errors.Is(err, bufio.ErrBufferFull) {
+				err = nil
+			}
+			return string(b), err
+		}
+	}
+}
+
+// Charset is what the message says its text is in; "" = nothing.
+func (h Header) Charset() string {
+	for _, v := range h["content-type"] {
+		if _, params, err := mime.ParseMediaType(v); err == nil {
+			return params["charset"]
+		}
+	}
+	return ""
+}
+
+// Text is a field's first value as people read it.
+func (h Header) Text(name string) string {
+	for _, v := range h[name] {
+		if isAddresses(name) {
+			return Addresses(v, h.Charset())
+		}
+		return Decode(v, h.Charset())
+	}
+	return ""
+}
+
+func isAddresses(name string) bool {
+	switch name {
+	case "from", "to", "cc", "bcc", "sender", "reply-to":
+		return true
+	}
+	return false
+}
