@@ -57,8 +57,13 @@ func (s *session) open(name string) (*box, error) {
 	}
 	b := &box{name: name, keywords: newKeywords(data), byGUID: index[cyrus.GUID]{}, bySum: index[cyrus.GUID]{}, bySize: index[int64]{}}
 	of := folderLine{Account: s.at.account(), Folder: name, UIDValidity: data.UIDValidity}
-	if b.journal, err = openJournal(s.opt.Journal, of, !s.opt.DryRun); err != nil {
+	if b.journal, err = openJournal(s.opt.Journal, of, !s.opt.DryRun); errors.Is(err, errFolder) {
 		return nil, err
+	} else if err != nil {
+		s.rep.Warn("%s: there is no journal, so that the next run has to compare: %v", name, err)
+		if b.journal, err = openJournal("", of, false); err != nil {
+			return nil, err
+		}
 	}
 	if data.NumMessages > 0 {
 		err = s.list(b)
@@ -112,16 +117,17 @@ func (b *box) ours(guid cyrus.GUID) *held {
 }
 
 // like takes a message with these bytes that nobody knows, and notes whose it is.
-func (b *box) like(sum, guid cyrus.GUID) (*held, error) {
+func (b *box) like(sum, guid cyrus.GUID) *held {
 	i, ok := b.bySum.take(sum)
 	if !ok {
-		return nil, nil
+		return nil
 	}
 	h := b.stands(i)
 	h.guid = guid
 	h.lacks = b.journal.sent[guid]
 	delete(b.journal.sent, guid)
-	return h, b.journal.add(h)
+	b.journal.add(h)
+	return h
 }
 
 func (b *box) stands(i int) *held {

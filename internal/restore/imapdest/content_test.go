@@ -257,3 +257,19 @@ func TestTwoAtOnce(t *testing.T) {
 		t.Errorf("the second: %+v", second)
 	}
 }
+
+// A journal that cannot be written is a warning: the mail comes.
+func TestJournalThatCannotBeWritten(t *testing.T) {
+	b := backup(t, teh)
+	s := new(server).start(t)
+	dir := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(dir, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, added := range []int{1, 0} {
+		r := s.wants(b, dir, added, 1-added, 0)
+		if len(r.warnings) != 1 || !strings.Contains(r.warnings[0], "there is no journal") {
+			t.Errorf("warnings %q", r.warnings)
+		}
+	}
+}

@@ -32,11 +32,6 @@ type visit struct {
 	counts
 }
 
-// counts are what a line about a folder says.
-type counts struct {
-	added, there, refused, changed, unknown, dated, twins int
-}
-
 func (s *session) folder(ctx context.Context, f *restore.Folder) (err error) {
 	place, err := s.place(f.Name)
 	if err != nil {
@@ -49,8 +44,8 @@ func (s *session) folder(ctx context.Context, f *restore.Folder) (err error) {
 		return err
 	}
 	err = v.restore(ctx)
-	if closed := v.box.journal.close(); err == nil {
-		err = closed
+	if failed := v.box.journal.close(); failed != nil {
+		v.rep.Warn("%s: the journal is not whole, so that the next run has to compare more: %v", v.box.name, failed)
 	}
 	if err == nil {
 		v.say()
@@ -117,16 +112,11 @@ func (v *visit) alike(list []want) ([]want, error) {
 	}
 	var rest []want
 	for _, w := range list {
-		h, err := v.box.like(w.guid, w.guid)
-		switch {
-		case err != nil:
-			return nil, err
-		case h == nil:
+		h := v.box.like(w.guid, w.guid)
+		if h == nil {
 			rest = append(rest, w)
-		default:
-			if err := v.isThere(h, w); err != nil {
-				return nil, err
-			}
+		} else if err := v.isThere(h, w); err != nil {
+			return nil, err
 		}
 	}
 	return rest, nil
@@ -191,11 +181,7 @@ func (v *visit) one(w want, b *restore.Body) error {
 			if err := v.learnSums(v.box, d.size); err != nil {
 				return err
 			}
-			h, err := v.box.like(d.sum, w.guid)
-			if err != nil {
-				return err
-			}
-			if h != nil {
+			if h := v.box.like(d.sum, w.guid); h != nil {
 				v.changed++
 				return v.isThere(h, w)
 			}
@@ -250,50 +236,6 @@ func (v *visit) twin(b *restore.Body) error {
 func (v *visit) refuse(w want, err error) {
 	v.refused++
 	v.rep.Fail(fmt.Errorf("%s: uid %d (message %s): %w", v.f.Name, w.ref.UID, w.guid, err))
-}
-
-// say writes the lines about the folder.
-func (v *visit) say() {
-	form := "%s: %s appended to %s, %d were there, %d refused"
-	if v.opt.DryRun {
-		form = "%s: %s would be appended to %s, %d are there, %d cannot be read"
-	}
-	v.rep.Say(form, v.f.Name, messages(v.added), v.box.name, v.there, v.refused)
-	for _, line := range v.oddities() {
-		v.rep.Say("%s: %s", v.f.Name, line)
-	}
-	v.mu.Lock()
-	v.odd.changed += v.changed
-	v.odd.unknown += v.unknown
-	v.odd.dated += v.dated
-	v.odd.twins += v.twins
-	v.mu.Unlock()
-}
-
-// oddities says what is not as it was, and what is not known.
-func (c *counts) oddities() []string {
-	var out []string
-	for _, o := range []struct {
-		n    int
-		form string
-	}{
-		{c.changed, "the server keeps %s in a form of its own (line ends, NULs or 8-bit headers)"},
-		{c.unknown, "the server changes %s in a way that is not known: without the journal of this restore another one would bring them again"},
-		{c.dated, "the server gave %s another date"},
-		{c.twins, "%s came although the folder has a message with the same Message-ID and other bytes"},
-	} {
-		if o.n > 0 {
-			out = append(out, fmt.Sprintf(o.form, messages(o.n)))
-		}
-	}
-	return out
-}
-
-func messages(n int) string {
-	if n == 1 {
-		return "1 message"
-	}
-	return fmt.Sprintf("%d messages", n)
 }
 
 // answered is the server's refusal in an error, unless it hangs up.

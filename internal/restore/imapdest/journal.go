@@ -25,8 +25,9 @@ import (
 // the truth: what the folder does not have, or has with another size or date, does not
 // count, and a message that it does not know is compared by its bytes.
 type journal struct {
-	file  *os.File // nil = nothing is written
-	known map[imap.UID]*held
+	file   *os.File // nil = nothing is written
+	known  map[imap.UID]*held
+	failed error // why no more is written
 	// sent are messages that were about to be sent, with the flags that were to follow.
 	sent map[cyrus.GUID][]string
 }
@@ -164,36 +165,36 @@ func (j *journal) line(v any) error {
 }
 
 // add notes a message of the folder.
-func (j *journal) add(h *held) error {
+func (j *journal) add(h *held) {
 	n := note{UID: h.uid, Size: h.size, Date: h.date, Lacks: h.lacks}
 	if h.guid != (cyrus.GUID{}) {
 		n.GUID = h.guid.String()
 	} else {
 		n.SHA1 = h.sum.String()
 	}
-	return j.write(n)
+	j.write(n)
 }
 
 // about notes that a message is about to be sent, without some of its flags.
-func (j *journal) about(guid cyrus.GUID, lacks []string) error {
-	return j.write(note{GUID: guid.String(), Lacks: lacks})
+func (j *journal) about(guid cyrus.GUID, lacks []string) {
+	j.write(note{GUID: guid.String(), Lacks: lacks})
 }
 
-func (j *journal) write(n note) error {
-	if j.file == nil {
-		return nil
+// write adds a line. A journal that cannot be written ends no restore: what it does not
+// have is compared next time.
+func (j *journal) write(n note) {
+	if j.file == nil || j.failed != nil {
+		return
 	}
-	if err := j.line(n); err != nil {
-		return fmt.Errorf("write the journal %s: %w", j.file.Name(), err)
-	}
-	return nil
+	j.failed = j.line(n)
 }
 
+// close returns why the journal is not whole, if it is not.
 func (j *journal) close() error {
 	if j.file == nil {
 		return nil
 	}
-	return errors.Join(j.file.Sync(), j.file.Close())
+	return errors.Join(j.failed, j.file.Sync(), j.file.Close())
 }
 
 // parsed is zero where there is no GUID.

@@ -39,9 +39,7 @@ func (v *visit) lookBack() error {
 			v.rep.Fail(fmt.Errorf("%s: uid %d (message %s): %s took it as uid %d and does not show it", v.f.Name, x.m.UID, x.guid, v.box.name, x.uid))
 			continue
 		}
-		if err := v.compare(x, got); err != nil {
-			return err
-		}
+		v.compare(x, got)
 		if !v.settled(x) {
 			unsure[x.uid] = x
 		}
@@ -68,7 +66,7 @@ func (v *visit) shown(list []sending) (map[imap.UID]*fetched, error) {
 
 // compare reports flags that the server dropped silently, counts other dates, and notes
 // what the message is known by from now on.
-func (v *visit) compare(x *sending, got *fetched) error {
+func (v *visit) compare(x *sending, got *fetched) {
 	x.size, x.date = got.RFC822Size, got.InternalDate.Unix()
 	if x.date != x.m.InternalDate {
 		v.dated++
@@ -80,7 +78,7 @@ func (v *visit) compare(x *sending, got *fetched) error {
 		v.report(x.m, lost)
 		x.lacks = append(x.lacks, lost...)
 	}
-	return v.box.journal.add(&x.held)
+	v.box.journal.add(&x.held)
 }
 
 // settled says whether it is known what the server made of a message, and counts it if

@@ -19,9 +19,7 @@ func (v *visit) send(w want, m *restore.Message, b *restore.Body, e *expectation
 	flags := k.sort(m.Flags)
 	later := slices.Concat(flags.ask, flags.lost)
 	if len(later) > 0 {
-		if err := v.box.journal.about(m.GUID, later); err != nil {
-			return err
-		}
+		v.box.journal.about(m.GUID, later)
 	}
 	data, err := v.append(m, b, flags.now)
 	if answered(err) != nil {
@@ -47,9 +45,7 @@ func (v *visit) send(w want, m *restore.Message, b *restore.Body, e *expectation
 		return nil
 	}
 	x := sending{m: m, expect: e, flags: flags.now, held: held{uid: uid, guid: m.GUID, lacks: later}}
-	if err := v.box.journal.add(&x.held); err != nil {
-		return err
-	}
+	v.box.journal.add(&x.held)
 	set, lost, err := v.ask(uid, flags.ask)
 	if err != nil {
 		return err
@@ -148,7 +144,8 @@ func (v *visit) complete(h *held, m *restore.Message) error {
 	}
 	h.lacks = slices.Concat(flags.lost, lost)
 	v.report(m, h.lacks)
-	return v.box.journal.add(h)
+	v.box.journal.add(h)
+	return nil
 }
 
 // report names the flags that a message of the backup does not have at the server.

@@ -257,7 +257,7 @@ func (s *server) fetch(folder string) []*imapclient.FetchMessageBuffer {
 // run is a restore of all that b holds.
 type run struct {
 	restore.Sums
-	problems, lines []string
+	problems, lines, warnings []string
 }
 
 func (s *server) restore(b *restoretest.Backup, journal string, dry bool) (run, error) {
@@ -273,7 +273,7 @@ func (s *server) restore(b *restoretest.Backup, journal string, dry bool) (run, 
 	}
 	var r run
 	rep := &restore.Report{Progress: restoretest.Progress{}, Problem: func(err error) { r.problems = append(r.problems, err.Error()) },
-		Line: func(l string) { r.lines = append(r.lines, l) }}
+		Line: func(l string) { r.lines = append(r.lines, l) }, Warning: func(l string) { r.warnings = append(r.warnings, l) }}
 	d := imapdest.New(src, rep, at, imapdest.Options{Password: "secret", DryRun: dry, Journal: journal, DefaultDomain: "internal", DeletedPrefix: "DELETED"})
 	err = d.Restore(s.t.Context(), sel.Folders, nil)
 	r.Sums = rep.Sums()
