@@ -16,6 +16,7 @@ import (
 	"backupd/cmd/internal/cli"
 	"backupd/cmd/internal/stores"
 	"backupd/internal/restore"
+	"backupd/internal/visible"
 	"backupd/objstore/reread"
 	"backupd/partitions/history"
 )
@@ -41,7 +42,15 @@ type destination interface {
 	Restore(ctx context.Context, folders []*restore.Folder, account *restore.Account) error
 }
 
+// safe is std without what strangers wrote to move a terminal's cursor. Each write to it
+// is whole lines.
+func (std stdio) safe() stdio {
+	std.out, std.err = cli.Output(std.out), cli.Messages(std.err)
+	return std
+}
+
 func run(ctx context.Context, argv []string, std stdio) error {
+	std = std.safe()
 	now := time.Now()
 	o, err := parse(ctx, argv, std, now)
 	if err != nil || o == nil {
@@ -136,7 +145,7 @@ func (j *job) run(ctx context.Context) error {
 	rep := &restore.Report{Progress: bar, Problem: func(err error) { bar.line(j.std.err, "restore: "+err.Error()) }}
 	rep.Warning = func(s string) { bar.line(j.std.err, "restore: warning: "+s) }
 	if j.verbose > 0 || j.dryRun {
-		rep.Line = func(s string) { bar.line(j.std.out, s) }
+		rep.Line = func(s string) { bar.line(j.std.out, visible.Text(s)) }
 	}
 	err := j.restore(ctx, rep, bar)
 	if !j.dryRun {

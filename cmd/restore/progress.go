@@ -4,13 +4,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"sync"
 	"time"
 
 	"github.com/dustin/go-humanize"
 	"github.com/schollz/progressbar/v3"
-	"golang.org/x/term"
+
+	"backupd/cmd/internal/cli"
 )
 
 // progress shows how far it is: a bar on a terminal, JSON lines for programs, or
@@ -32,18 +32,12 @@ func newProgress(o *options, w io.Writer) *progress {
 	switch {
 	case o.progress == "json":
 		p.json = json.NewEncoder(w)
-	case o.progress == "bar", o.progress == "auto" && !o.dryRun && bufferIsTerminal(w):
-		p.bar = progressbar.NewOptions64(-1, progressbar.OptionSetWriter(w), progressbar.OptionShowBytes(true),
+	case o.progress == "bar", o.progress == "auto" && !o.dryRun && cli.Terminal(w) != nil:
+		p.bar = progressbar.NewOptions64(-1, progressbar.OptionSetWriter(cli.Raw(w)), progressbar.OptionShowBytes(true),
 			progressbar.OptionUseIECUnits(true), progressbar.OptionSetPredictTime(true), progressbar.OptionThrottle(200*time.Millisecond),
 			progressbar.OptionFullWidth(), progressbar.OptionClearOnFinish(), progressbar.OptionSetDescription("restore"))
 	}
 	return p
-}
-
-// bufferIsTerminal says that w goes to a terminal.
-func bufferIsTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
 }
 
 // Total implements restore.Progress.

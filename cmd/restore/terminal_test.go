@@ -1,0 +1,57 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"backupd/cmd/internal/cli"
+	"backupd/index"
+	"backupd/internal/visible"
+	"backupd/partitions"
+	"backupd/replication/cyrus"
+)
+
+// evil is what a stranger calls a folder to write on an administrator's terminal.
+const evil = "\x1b[2J\u009b31m\x9b31m\u202egpj\u2066\nrestore: all is well\r\a\x7f"
+
+// Nothing that a restore says is obeyed by a terminal, or is a line of a stranger's.
+func TestNothingReachesTheTerminal(t *testing.T) {
+	config, part := host(t)
+	x, err := index.Open(filepath.Join(t.TempDir(), "index"), index.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.Close()
+	set, err := partitions.Open(partitions.Options{Index: x, Host: "host", Software: "test", Partitions: []partitions.Config{part}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer set.Close()
+	s := set.NewSession(partitions.Who{Connection: "c1", Client: "test"})
+	defer s.Close()
+	name := "user.anne.x" + evil
+	if err := s.ApplyRename(t.Context(), cyrus.Rename{Old: "user.anne", New: name}); err != nil {
+		t.Fatal(err)
+	}
+	for _, argv := range [][]string{
+		{"--to", "maildir:" + t.TempDir(), "-v", "anne", "-a"}, {"--to", "eml:" + t.TempDir(), "-n", "anne", name},
+		{"--to", "mbox:" + t.TempDir(), "anne", "none" + evil}, {"--to", evil, "anne", "-a"}, {"--at", evil, "srv", "anne", "-a"},
+		{"--to", "mbox:" + t.TempDir(), "bob" + evil, "-a"},
+	} {
+		var out bytes.Buffer
+		cli.Main("restore", "", &out, func(ctx context.Context) error {
+			return run(ctx, append([]string{"-C", config}, argv...), stdio{strings.NewReader(""), &out, &out, cli.Audit{}})
+		})
+		if out.Len() == 0 {
+			t.Errorf("%q: nothing was said", argv)
+		}
+		for line := range strings.Lines(out.String()) {
+			if line = strings.TrimSuffix(line, "\n"); visible.Text(line) != line || strings.HasPrefix(line, "restore: all is well") {
+				t.Errorf("%q: %q", argv, line)
+			}
+		}
+	}
+}
