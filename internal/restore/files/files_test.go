@@ -147,7 +147,7 @@ func TestMbox(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := "\nFrom MAILER-DAEMON Sun Sep 13 12:26:42 2020 +0000\nStatus: O\nX-Status: FTD\nSubject: quoted\n\n>>From a\n>From b\nfrom c\nno end\n\n"
-	if got := string(b); !strings.HasSuffix(got, want) || !strings.Contains(got, "Status: RO\nX-Status: A\nX-Keywords: $Label1\n") ||
+	if got := string(b); !strings.HasSuffix(got, want) || !strings.Contains(got, "Status: RO\nX-Status: A\nX-Keywords: $Label1\nX-IMAPbase: 1 0000000000 $Label1\n") ||
 		strings.Count("\n"+got, "\nFrom MAILER-DAEMON ") != 3 {
 		t.Errorf("%s", got)
 	}

@@ -18,6 +18,7 @@ type mailbox struct {
 	path    []string // in a tree, a component for each level
 	maildir string   // in a Maildir++; "" = the INBOX
 	origin  origin
+	words   func() ([]string, error) // the keywords of its messages
 }
 
 // origin is a line of folders.ndjson: which mailbox a path is of.
@@ -30,7 +31,7 @@ type origin struct {
 
 func (d *Destination) mailbox(f *restore.Folder) *mailbox {
 	internal := restore.InternalPath(f.Name, d.opt.DefaultDomain, d.opt.DeletedPrefix)
-	m := &mailbox{path: filename.Path(internal), maildir: filename.Maildir(internal)}
+	m := &mailbox{path: filename.Path(internal), maildir: filename.Maildir(internal), words: func() ([]string, error) { return d.words(f) }}
 	at := strings.Join(m.path, "/")
 	switch {
 	case d.opt.Kind == "mbox":
@@ -42,6 +43,25 @@ func (d *Destination) mailbox(f *restore.Folder) *mailbox {
 	}
 	m.origin = origin{at, dlist.JSONString(cyrus.FromUTF7(d.opt.AdminForm.External(f.Name))), dlist.JSONString(f.Name), f.From.UniqueID}
 	return m
+}
+
+// words gathers the keywords of a folder, in the order of its messages.
+func (d *Destination) words(f *restore.Folder) (out []string, err error) {
+	known := map[string]bool{}
+	for _, ref := range f.Messages {
+		m, err := d.src.Message(ref)
+		if err != nil {
+			return nil, &ending{err}
+		}
+		plain, _ := keywords(m.Flags)
+		for _, k := range plain {
+			if !known[k] {
+				known[k] = true
+				out = append(out, k)
+			}
+		}
+	}
+	return out, nil
 }
 
 // errSharedPath can happen only where the hashes of two long names are equal.

@@ -200,7 +200,7 @@ func tarMessages(t *testing.T, name string) map[string]int {
 }
 
 var (
-	mboxHead  = regexp.MustCompile(`(?m)^From MAILER-DAEMON .*\n(?:Status|X-Status|X-Keywords): .*\n(?:(?:X-Status|X-Keywords): .*\n)*`)
+	mboxHead  = regexp.MustCompile(`(?m)^From MAILER-DAEMON .*\n(?:Status|X-Status|X-Keywords): .*\n(?:(?:X-Status|X-Keywords|X-IMAPbase): .*\n)*`)
 	mboxQuote = regexp.MustCompile(`(?m)^>(>*From )`)
 )
 

@@ -29,6 +29,7 @@ type mboxes struct {
 	dir     *os.Root // that holds the mailbox being written
 	cur     *partial
 	w       *bufio.Writer
+	words   []string // of the mailbox being written
 	sums    mboxSums
 }
 
@@ -90,6 +91,9 @@ func (b *mboxes) folder(m *mailbox) (map[cyrus.GUID]int, error) {
 			return nil, err
 		}
 	}
+	if b.words, err = m.words(); err != nil {
+		return nil, err
+	}
 	if b.cur, err = newPartial(b.dir, ".", to); err != nil {
 		return nil, err
 	}
@@ -108,6 +112,11 @@ func (b *mboxes) message(m *restore.Message, body io.Reader, size int64) error {
 	}
 	if len(plain) > 0 {
 		fmt.Fprintf(n, "X-Keywords: %s\n", strings.Join(plain, " "))
+	}
+	if b.sums.messages == 0 && len(b.words) > 0 {
+		// Dovecot knows only the keywords that the first message lists (mbox-sync-parse.c),
+		// after a uidvalidity and the last uid, of ten digits, that it has given.
+		fmt.Fprintf(n, "X-IMAPbase: 1 %010d %s\n", 0, strings.Join(b.words, " "))
 	}
 	if err := quoted(n, body); err != nil {
 		return err

@@ -78,7 +78,7 @@ def tar(path):
         return collections.Counter(sha1(t.extractfile(m).read()) for m in t if m.name.endswith(".eml"))
 
 
-ADDED = re.compile(rb"\A(Status: .*\n)(X-Status: .*\n)?(X-Keywords: .*\n)?")
+ADDED = re.compile(rb"\A(Status: .*\n)(X-Status: .*\n)?(X-Keywords: .*\n)?(X-IMAPbase: .*\n)?")
 
 
 def plain(b):

@@ -68,6 +68,8 @@ def readers(x):
         c.append(utf7(name), [(msg("%d-%d" % (i, n)), FLAGS[n], DATES[(i + n) % len(DATES)]) for n in range(len(FLAGS))])
         parts = [p.replace(".", "^") for p in utf7(name).split("/")]
         want[".".join(["user", "rosa"] + (parts if i else []))] = folder(c, utf7(name))
+    for above in ("user.rosa.Archive", "user.rosa." + FOLDERS[-1].split("/")[0]):
+        want[above] = []                    # Cyrus makes them with what is below
     c.cmd("UNSELECT")
     x.sync("readers-backup", "-u", "rosa", again=False)
     for kind, more in (("maildir", ""), ("mbox", ":UTF-8:INBOX=%s/INBOX.mbox")):
@@ -80,7 +82,7 @@ def readers(x):
         try:
             c = d.connect("rosa")
             x.expect("readers-" + kind, sorted(called) == sorted(want), "folders.ndjson has %s, wanted %s" % (called, sorted(want)))
-            x.expect("readers-" + kind, listed(c) == sorted(called.values()), "Dovecot lists %s, wanted %s" % (listed(c), sorted(called.values())))
+            x.expect("readers-" + kind, set(listed(c)) - {"folders.ndjson"} == set(called.values()), "Dovecot lists %s, wanted %s" % (listed(c), sorted(called.values())))
             for internal, messages in want.items():
                 got = folder(c, called[internal])
                 x.expect("readers-" + kind, got == messages, "%s: %s, wanted %s" % (internal, got, messages))
