@@ -2,7 +2,8 @@ package main
 
 import (
 	"bufio"
-	"fmt"
+
+	"github.com/dustin/go-humanize/english"
 
 	"backupd/cmd/internal/cli"
 	"backupd/internal/mailtext"
@@ -42,23 +43,13 @@ func (s *search) end(c *command, where string) error {
 		return err
 	}
 	if s.hits.shown == 0 {
-		cli.Fprintf(c.err, "cyr_backup: nothing found in %s: %s in %s were compared\n", where, plural(s.messages, "message"), plural(s.mailboxes, "mailbox"))
+		cli.Fprintf(c.err, "cyr_backup: nothing found in %s: %s in %s were compared\n", where, english.Plural(s.messages, "message", ""), english.Plural(s.mailboxes, "mailbox", "mailboxes"))
 	}
 	if s.unread > 0 {
-		cli.Fprintf(c.err, "cyr_backup: %s could not be read, and may have fitted: ctl_backups verify shows what is damaged\n", plural(s.unread, "message"))
+		cli.Fprintf(c.err, "cyr_backup: %s could not be read, and may have fitted: ctl_backups verify shows what is damaged\n", english.Plural(s.unread, "message", ""))
 		return cli.ErrReported
 	}
 	return nil
-}
-
-func plural(n int, noun string) string {
-	switch {
-	case n == 1:
-		return "1 " + noun
-	case noun == "mailbox":
-		return fmt.Sprintf("%d mailboxes", n)
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
 }
 
 // backup searches the backup that c has loaded: mailbox by mailbox, in order of the uids.

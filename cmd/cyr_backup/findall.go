@@ -6,6 +6,8 @@ import (
 	"io"
 	"time"
 
+	"github.com/dustin/go-humanize/english"
+
 	"backupd/cmd/internal/cli"
 	"backupd/partitions"
 	"backupd/partitions/history"
@@ -50,7 +52,7 @@ func findEverywhere(c *command) error {
 		cli.Fprintf(c.err, "cyr_backup: left out: %v\n", err)
 		failed = true
 	}
-	if err := s.end(c, plural(backups, "backup")); err != nil {
+	if err := s.end(c, english.Plural(backups, "backup", "")); err != nil {
 		return err
 	}
 	if failed {
@@ -99,7 +101,7 @@ func (b *counter) show(backups int, s *search) {
 	}
 	b.next = time.Now().Add(200 * time.Millisecond)
 	b.shown = true
-	fmt.Fprintf(b.raw, "\r\x1b[Kbackup %d: %s found in %s", backups, plural(s.hits.shown, "message"), plural(s.messages, "message"))
+	fmt.Fprintf(b.raw, "\r\x1b[Kbackup %d: %s found in %s", backups, english.Plural(s.hits.shown, "message", ""), english.Plural(s.messages, "message", ""))
 }
 
 func (b *counter) clear() {
