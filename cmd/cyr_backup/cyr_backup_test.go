@@ -127,7 +127,7 @@ func TestUsage(t *testing.T) {
 		"anne find":                         "find needs a name",
 		"anne find Re:":                     `"Re:" is not a criterion`,
 		"anne find has:wings":               "only has:attachment is known",
-		"anne find before:03/04/2026":       "write 2026-04-03 for the 3 April, or 2026-03-04 for the 4 March",
+		"anne find before:03/04/2026":       "write 2026-04-03 for 3 April, or 2026-03-04 for 4 March",
 		"-A list mailboxes":                 "-A goes with find only",
 		"-A --commit 3 find x":              "--commit does not go with -A",
 		"-A -m find x":                      "only one of -A, -u, -m and -f",

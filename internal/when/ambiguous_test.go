@@ -73,7 +73,7 @@ func TestAgesByTheCalendar(t *testing.T) {
 func TestParseListsTheChoices(t *testing.T) {
 	now := at(t, "UTC")
 	for text, want := range map[string][]string{
-		"03/04/2026":                {"ambiguous", "2026-04-03 for the 3 April", "2026-03-04 for the 4 March"},
+		"03/04/2026":                {"ambiguous", "2026-04-03 for 3 April", "2026-03-04 for 4 March"},
 		"3-4-2026 14:05":            {"ambiguous", "2026-04-03", "2026-03-04"},
 		"2026-11-20 midnight":       {"ambiguous", "00:00"},
 		"2026-11-20 14:05 IST":      {"Asia/Kolkata", "Asia/Jerusalem", "Europe/Dublin", "offset"},

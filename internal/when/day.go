@@ -154,7 +154,7 @@ func inNumbers(m []string) (time.Time, error) {
 	monthFirst, err2 := date(c, a, b, "")
 	switch {
 	case err1 == nil && err2 == nil && a != b:
-		return time.Time{}, fmt.Errorf("is ambiguous: write %s for the %s, or %s for the %s", dayFirst.Format(time.DateOnly), dayFirst.Format("2 January"),
+		return time.Time{}, fmt.Errorf("is ambiguous: write %s for %s, or %s for %s", dayFirst.Format(time.DateOnly), dayFirst.Format("2 January"),
 			monthFirst.Format(time.DateOnly), monthFirst.Format("2 January"))
 	case err1 == nil:
 		return dayFirst, nil
