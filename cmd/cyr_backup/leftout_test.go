@@ -1,9 +1,11 @@
 package main
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
+	"backupd/cmd/internal/cli"
 	"backupd/cmd/internal/tooltest"
 	"backupd/objstore/memstore"
 	"backupd/partitions"
@@ -18,6 +20,10 @@ func TestBesideADeadPartition(t *testing.T) {
 	out, err := tool(t, w, "anne", "list", "mailboxes")
 	if err != nil || !strings.Contains(out, "user.anne") || !strings.Contains(out, "warning: partition dead") {
 		t.Errorf("%v: %s", err, out)
+	}
+	out, err = tool(t, w, "-A", "find", "invoice")
+	if !errors.Is(err, cli.ErrReported) || !strings.Contains(out, "invoice 2") || !strings.Contains(out, "left out: partition dead") {
+		t.Errorf("a search of all: %v: %s", err, out)
 	}
 	if _, err := tool(t, w, "nobody", "list", "mailboxes"); err == nil || !strings.Contains(err.Error(), "cannot tell") {
 		t.Errorf("somebody whose backup may be in the partition that does not answer: %v", err)
