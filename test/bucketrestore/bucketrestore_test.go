@@ -42,7 +42,7 @@ func script(t *testing.T) string {
 func tools(t *testing.T, more ...string) string {
 	t.Helper()
 	dir := t.TempDir()
-	
+
 	for _, name := range slices.Concat([]string{"sh", "dirname", "python3", "zstd"}, more) {
 		path, err := exec.LookPath(name)
 		if err == nil && name == "python3" { // which may be a script that finds the real one

@@ -6,14 +6,18 @@ import (
 	"crypto/sha1"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
+
+	"backupd/objstore/pack"
 )
 
 // entry is an entry of a container, or what somebody hostile would rather have there.
@@ -23,8 +27,24 @@ type entry struct {
 	format           tar.Format
 }
 
-// container is an object with these entries, written as format.md 1.2 says where it can be.
+// container is an object with these entries: one that is whole, if format.md allows them.
 func container(t *testing.T, list ...entry) []byte {
+	t.Helper()
+	w := pack.NewWriter(nil, pack.Options{})
+	for _, e := range list {
+		if e.kind != 0 || e.format != 0 || w.Add(e.name, []byte(e.body)) != nil {
+			return strange(t, list)
+		}
+	}
+	whole, _, err := w.Finish()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return whole
+}
+
+// strange is an archive with whatever entries, and no directory.
+func strange(t *testing.T, list []entry) []byte {
 	t.Helper()
 	var archive bytes.Buffer
 	for _, e := range list {
@@ -77,6 +97,7 @@ func plainHeader(name string, size int) []byte {
 
 // crime is a repository with one user, and one trick in it.
 type crime struct {
+	whole   bool   // all three messages come back
 	mailbox string // the second mailbox's name
 	pack    func(guid, chunk, body string) []entry
 	place   func(p map[string]string)
@@ -125,7 +146,9 @@ func (c *crime) commit(t *testing.T, store string) string {
 	places := ndjson(t, place, map[string]string{"chunk": fmt.Sprintf("%x", h2), "object": ".", "entry": fmt.Sprintf("%x.eml", g2)})
 	put(t, store, "backups/user/anne/log/0000000000000001.tar.zst",
 		container(t, entry{name: "commit.ndjson", body: lines}, entry{name: "places.ndjson", body: places}, entry{name: fmt.Sprintf("%x.eml", g2), body: other}))
-	put(t, store, "repository.json", []byte(`{"version":1,"id":"0123"}`))
+	id := strings.Repeat("0", 32)
+	put(t, store, "repository.json", []byte(`{"version":1,"id":"`+id+`","created":"2026-11-20T12:00:00Z","software":"x","dedup":"partition","chunker":"fastcdc-1","capabilities":{}}`))
+	put(t, store, "backups/user/anne/backup.json", []byte(`{"version":1,"name":"anne","kind":"user","created":"2026-11-20T12:00:00Z","id":"`+id+`"}`))
 	return pack
 }
 
@@ -151,40 +174,37 @@ func put(t *testing.T, store, key string, b []byte) {
 	}
 }
 
-// Whoever can write to the bucket makes the script neither write nor read anything else.
-// What is not touched by the trick comes back.
-func TestHostileBucket(t *testing.T) {
-	const secret = "the secret of somebody else"
-	for about, c := range map[string]struct {
-		crime
-		whole bool // all three messages come back
-	}{
+const secret = "the secret of somebody else"
+
+// crimes are what whoever can write to a bucket can try.
+func crimes() map[string]crime {
+	return map[string]crime{
 		"no trick": {whole: true},
-		"an entry is a symbolic link": {crime: crime{pack: func(guid, _, _ string) []entry {
+		"an entry is a symbolic link": {pack: func(guid, _, _ string) []entry {
 			return []entry{{name: guid + ".eml", kind: tar.TypeSymlink, link: "../../../../../victim/secret"}}
-		}}},
-		"an entry is a hard link": {crime: crime{pack: func(guid, _, _ string) []entry {
+		}},
+		"an entry is a hard link": {pack: func(guid, _, _ string) []entry {
 			return []entry{{name: guid + ".eml", kind: tar.TypeLink, link: "/victim/secret"}}
-		}}},
-		"a directory is a link, and an entry lies in it": {crime: crime{pack: func(guid, _, body string) []entry {
+		}},
+		"a directory is a link, and an entry lies in it": {pack: func(guid, _, body string) []entry {
 			return []entry{{name: "d", kind: tar.TypeSymlink, link: "/tmp"}, {name: "d/written", body: body}, {name: guid + ".eml", body: body}}
-		}}},
-		"an entry is above":    {crime: crime{pack: func(guid, _, body string) []entry { return []entry{{name: "../written", body: body}} }}},
-		"an entry is absolute": {crime: crime{pack: func(guid, _, body string) []entry { return []entry{{name: "/tmp/written", body: body}} }}},
-		"an entry is a device": {crime: crime{pack: func(guid, _, _ string) []entry { return []entry{{name: guid + ".eml", kind: tar.TypeFifo}} }}},
-		"an entry has a long name": {crime: crime{pack: func(guid, _, body string) []entry {
+		}},
+		"an entry is above":    {pack: func(guid, _, body string) []entry { return []entry{{name: "../written", body: body}} }},
+		"an entry is absolute": {pack: func(guid, _, body string) []entry { return []entry{{name: "/tmp/written", body: body}} }},
+		"an entry is a device": {pack: func(guid, _, _ string) []entry { return []entry{{name: guid + ".eml", kind: tar.TypeFifo}} }},
+		"an entry has a long name": {pack: func(guid, _, body string) []entry {
 			return []entry{{name: strings.Repeat("../", 50) + "x", body: body, format: tar.FormatGNU}}
-		}}},
-		"an entry has pax headers": {crime: crime{pack: func(guid, _, body string) []entry {
+		}},
+		"an entry has pax headers": {pack: func(guid, _, body string) []entry {
 			return []entry{{name: strings.Repeat("x/", 80) + guid + ".eml", body: body, format: tar.FormatPAX}}
-		}}},
-		"an entry has other bytes": {crime: crime{pack: func(guid, _, _ string) []entry { return []entry{{name: guid + ".eml", body: "other bytes"}} }}},
-		"a place names an option":  {crime: crime{place: func(p map[string]string) { p["entry"] = "--directory=/tmp" }}},
-		"a place names a file":     {crime: crime{place: func(p map[string]string) { p["object"] = "../victim/secret" }}},
-		"a place names an absolute file": {crime: crime{place: func(p map[string]string) {
+		}},
+		"an entry has other bytes": {pack: func(guid, _, _ string) []entry { return []entry{{name: guid + ".eml", body: "other bytes"}} }},
+		"a place names an option":  {place: func(p map[string]string) { p["entry"] = "--directory=/tmp" }},
+		"a place names a file":     {place: func(p map[string]string) { p["object"] = "../victim/secret" }},
+		"a place names an absolute file": {place: func(p map[string]string) {
 			p["object"] = "/etc/passwd"
-		}}},
-		"a pack is a link": {crime: crime{after: func(t *testing.T, store, pack string) {
+		}},
+		"a pack is a link": {after: func(t *testing.T, store, pack string) {
 			path := filepath.Join(store, pack)
 			if err := os.Remove(path); err != nil {
 				t.Fatal(err)
@@ -192,14 +212,20 @@ func TestHostileBucket(t *testing.T) {
 			if err := os.Symlink(filepath.Join(store, "../victim/pack"), path); err != nil {
 				t.Fatal(err)
 			}
-		}}},
-		"a mailbox is above":          {crime: crime{mailbox: "user.anne.."}, whole: true},
-		"a mailbox has a slash":       {crime: crime{mailbox: "user.anne.^^/^^/victim/x"}, whole: true},
-		"a mailbox moves the cursor":  {crime: crime{mailbox: "user.anne.\x1b[2J\x1b]0;x\x07\u202e\r\n"}, whole: true},
-		"a mailbox is called cur":     {crime: crime{mailbox: "user.anne./cur"}, whole: true},
-		"a mailbox has a long name":   {crime: crime{mailbox: "user.anne." + strings.Repeat("x", 5000)}, whole: true},
-		"a mailbox is a sieve script": {crime: crime{mailbox: "user.anne.../../victim/sieve"}, whole: true},
-	} {
+		}},
+		"a mailbox is above":          {mailbox: "user.anne..", whole: true},
+		"a mailbox has a slash":       {mailbox: "user.anne.^^/^^/victim/x", whole: true},
+		"a mailbox moves the cursor":  {mailbox: "user.anne.\x1b[2J\x1b]0;x\x07\u202e\r\n", whole: true},
+		"a mailbox is called cur":     {mailbox: "user.anne./cur", whole: true},
+		"a mailbox has a long name":   {mailbox: "user.anne." + strings.Repeat("x", 5000), whole: true},
+		"a mailbox is a sieve script": {mailbox: "user.anne.../../victim/sieve", whole: true},
+	}
+}
+
+// Whoever can write to the bucket makes the script neither write nor read anything else.
+// What is not touched by the trick comes back.
+func TestHostileBucket(t *testing.T) {
+	for about, c := range crimes() {
 		t.Run(about, func(t *testing.T) {
 			t.Parallel()
 			top := t.TempDir()
@@ -277,4 +303,58 @@ func tree(t *testing.T, top string) map[string]string {
 		t.Fatal(err)
 	}
 	return out
+}
+
+// The same of our own programs, into every kind of files.
+func TestHostileBucketAndPrograms(t *testing.T) {
+	bin := t.TempDir()
+	if out, err := exec.Command("go", "build", "-o", bin+"/", "../../cmd/restore", "../../cmd/cyr_backup", "../../cmd/ctl_backups").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for about, c := range crimes() {
+		t.Run(about, func(t *testing.T) {
+			t.Parallel()
+			top := t.TempDir()
+			store := filepath.Join(top, "store")
+			pack := c.commit(t, store)
+			put(t, top, "victim/secret", []byte(secret))
+			put(t, top, "victim/pack", container(t, entry{name: strings.Repeat("0", 40) + ".eml", body: secret}))
+			if c.after != nil {
+				c.after(t, store, pack)
+			}
+			put(t, top, "conf/imapd.conf", []byte("configdirectory: "+top+"/conf\nbackuppartition-default: "+store+"\n"))
+			before := tree(t, top)
+			to := filepath.Join(top, "new")
+			if err := os.Mkdir(to, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			for _, argv := range [][]string{
+				{"restore", "--to", "maildir:" + to + "/md", "anne", "-a"}, {"restore", "--to", "mbox:" + to + "/mbox", "anne", "-a"},
+				{"restore", "-v", "--to", "eml:" + to + "/eml", "anne", "-a"}, {"restore", "--to", "tar:" + to + "/a.tar", "anne", "-a"},
+				{"cyr_backup", "anne", "list", "mailboxes"}, {"cyr_backup", "anne", "list", "messages"}, {"cyr_backup", "anne", "log"},
+				{"ctl_backups", "list"}, {"ctl_backups", "verify", "anne"}, {"ctl_backups", "export", "anne", to + "/export"},
+			} {
+				cmd := exec.CommandContext(t.Context(), filepath.Join(bin, argv[0]), append([]string{"-C", top + "/conf/imapd.conf"}, argv[1:]...)...)
+				cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + t.TempDir(), "HOME=" + t.TempDir()}
+				out, err := cmd.CombinedOutput()
+				if strings.ContainsAny(string(out), "\x1b\x07\u202e\r") {
+					t.Errorf("%v moves the cursor: %q", argv, out)
+				}
+				var ended *exec.ExitError
+				if errors.As(err, &ended) && ended.ExitCode() != 75 || err != nil && ended == nil || strings.Contains(string(out), "goroutine ") {
+					t.Errorf("%v: %v: %s", argv, err, out)
+				}
+				if c.whole && argv[0] == "restore" && err != nil {
+					t.Errorf("%v: %v: %s", argv, err, out)
+				}
+			}
+			for path, content := range tree(t, top) {
+				if below := strings.HasPrefix(path, "new/"); !below && before[path] != content && !strings.HasPrefix(path, "conf/") {
+					t.Errorf("%s was changed or made", path)
+				} else if below && strings.Contains(content, secret) {
+					t.Errorf("%s has the secret", path)
+				}
+			}
+		})
+	}
 }
