@@ -20,6 +20,8 @@ type given struct {
 	atText, since, until string
 	rateText             string
 	maps                 []string
+	allUsers             bool
+	domain, prefix       string
 	skip, only           bool
 	delay                int
 }
@@ -31,7 +33,8 @@ const noACL = "\x00"
 func (g *given) commandLine() *cmdline.Program {
 	p := cmdline.New("restore",
 		"[OPTION...] SERVER [-u] BACKUP {-a | MAILBOX | UNIQUEID | GUID}...",
-		"[OPTION...] --to WHERE BACKUP {-a | MAILBOX | UNIQUEID | GUID}...")
+		"[OPTION...] --to WHERE BACKUP {-a | MAILBOX | UNIQUEID | GUID}...",
+		"[OPTION...] {SERVER | --to WHERE} {-A | -D DOMAIN | -P PREFIX}")
 	p.Group("What and from when", func(f *pflag.FlagSet) {
 		f.StringVarP(&g.user, "userid", "u", "", "the backup of this user, `ID`, which is what the word before the objects is without -m and -f")
 		f.StringVarP(&g.mailbox, "mailbox", "m", "", "the backup that the mailbox `NAME` is in")
@@ -47,6 +50,13 @@ func (g *given) commandLine() *cmdline.Program {
 		f.BoolVarP(&g.skip, "skip-expunged", "X", false, "never what had been expunged or deleted")
 		f.BoolVarP(&g.only, "only-expunged", "x", false, "nothing but that")
 		f.BoolVar(&g.keepDeleted, "keep-deleted", false, "leave \\Deleted on messages that had been expunged; else they come back without")
+	})
+	p.Group("Everybody", func(f *pflag.FlagSet) {
+		f.BoolVar(&g.allUsers, "all-users", false, "every backup, as -a brings it; -A alone is the same where no BACKUP is named")
+		f.StringVar(&g.domain, "domain", "", "the backups of all users of `DOMAIN`; also -D DOMAIN")
+		f.StringVar(&g.prefix, "prefix", "", "the backups of all users whose userids begin with `PREFIX`; also -P PREFIX")
+		f.StringVar(&g.resume, "resume", "", "note in `FILE` who is done, and leave these out when the restore is run again")
+		f.BoolVarP(&g.json, "json", "j", false, "the report of all users as lines of JSON")
 	})
 	p.Group("Where to", func(f *pflag.FlagSet) {
 		f.StringVar(&g.to, "to", "", "to `WHERE`: maildir:DIR, mbox:FILE, eml:DIR, tar:FILE (compressed if it ends in .zst), "+
@@ -66,8 +76,8 @@ func (g *given) commandLine() *cmdline.Program {
 		f.BoolVarP(&g.dryRun, "dry-run", "n", false, "ask the server, say what would be changed, change nothing")
 		f.BoolVar(&g.flagsOnly, "flags-only", false, "set the flags of messages that are there back; bring none")
 		f.BoolVar(&g.lossy, "lossy", false, "what a kind of files cannot hold, as more than 26 keywords in a folder of a Maildir, is no problem")
-		f.BoolVar(&g.newestFirst, "newest-first", false, "the newest messages of each mailbox first")
-		f.IntVar(&g.parallel, "parallel", 1, "use `N` connections; a mailbox goes over one of them")
+		f.BoolVar(&g.newestFirst, "newest-first", false, "the newest messages of each mailbox first; of everybody first the mail of this week, then of a month, of a year, all")
+		f.IntVar(&g.parallel, "parallel", 1, "use `N` connections; a mailbox, or with everybody a user, goes over one of them")
 		f.StringVar(&g.rateText, "rate", "", "at most so many `BYTES` of mail a second, as 10MB")
 		f.BoolVarP(&g.compress, "require-compression", "z", false, "compress, or do not restore")
 		f.StringVar(&g.progress, "progress", "auto", "`HOW` to show it: auto (a bar on a terminal), bar, json (a line a second on standard error) or none")

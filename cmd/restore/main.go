@@ -18,6 +18,7 @@ import (
 	"backupd/internal/restore"
 	"backupd/internal/visible"
 	"backupd/objstore/reread"
+	"backupd/partitions"
 	"backupd/partitions/history"
 )
 
@@ -67,45 +68,66 @@ func run(ctx context.Context, argv []string, std stdio) error {
 		return err
 	}
 	defer b.Close()
-	found, err := b.Find(ctx, o.mode, o.backup)
-	if err != nil {
-		return err
-	}
-	b.Warn(std.err, "restore", found)
-	at := o.moment
-	at.FromLog, at.Tolerant, at.Now = o.fromLog, true, now
-	mem, err := found.Load(ctx, at)
-	if err != nil {
-		return explain(err, o)
-	}
-	defer mem.Close()
-	times := mem.Times()
-	if doubts := times.Doubts(); doubts != "" {
-		fmt.Fprintf(std.err, "restore: warning: %s\n", doubts)
-	}
-	if err := found.Elsewhere(ctx, mem); err != nil {
-		fmt.Fprintf(std.err, "restore: warning: %v\n", err)
-	}
-	src := restore.NewSource(mem, history.NewObjects(reread.New(found.Partition.Store, framesKept), 0))
-	src.KeepDeleted = o.keepDeleted
-	if o.rate > 0 {
-		src.Limit = rate.NewLimiter(rate.Limit(o.rate), int(min(o.rate, 1<<20)))
-	}
 	o.selection.DeletedPrefix = b.Conf.String("deletedprefix")
 	o.selection.AdminForm = stores.AdminForm(b.Conf)
 	o.selection.Moves = o.moves(b.Conf.String("defaultdomain"))
 	if o.selection.Into != "" {
 		o.selection.Into = o.selection.AdminForm.Meant(o.selection.Into)[0]
 	}
-	for _, d := range mem.Skipped() {
-		fmt.Fprintf(std.err, "restore: warning: %s is damaged, an older state and the log are read instead: %v\n", d.Object, d.Err)
+	if o.everybody != nil {
+		return (&crowd{options: o, bucket: b, std: std, now: now}).run(ctx)
 	}
-	return (&job{options: o, argv: argv, bucket: b, src: src, std: std, log: history.Log{Store: found.Partition.Store, Backup: mem.Backup()}, asOf: mem.Time(), incomplete: found.Incomplete(mem)}).run(ctx)
+	found, err := b.Find(ctx, o.mode, o.backup)
+	if err != nil {
+		return err
+	}
+	b.Warn(std.err, "restore", found)
+	j, err := load(ctx, found, &job{options: o, argv: argv, bucket: b, std: std}, now)
+	if err != nil {
+		return err
+	}
+	defer j.close()
+	return j.run(ctx)
+}
+
+// load reads the state of a backup into a job.
+func load(ctx context.Context, found *partitions.Found, j *job, now time.Time) (*job, error) {
+	at := j.moment
+	at.FromLog, at.Tolerant, at.Now = j.fromLog, true, now
+	mem, err := found.Load(ctx, at)
+	if err != nil {
+		return nil, explain(err, j.options)
+	}
+	times := mem.Times()
+	if doubts := times.Doubts(); doubts != "" {
+		j.warn("%s", doubts)
+	}
+	if err := found.Elsewhere(ctx, mem); err != nil {
+		j.warn("%v", err)
+	}
+	for _, d := range mem.Skipped() {
+		j.warn("%s is damaged, an older state and the log are read instead: %v", d.Object, d.Err)
+	}
+	j.src = restore.NewSource(mem, history.NewObjects(reread.New(found.Partition.Store, framesKept), 0))
+	j.src.KeepDeleted, j.src.Limit = j.keepDeleted, j.limit
+	if j.rate > 0 && j.limit == nil {
+		j.src.Limit = limiter(j.rate)
+	}
+	j.log = history.Log{Store: found.Partition.Store, Backup: mem.Backup()}
+	j.asOf, j.incomplete, j.close = mem.Time(), found.Incomplete(mem), mem.Close
+	return j, nil
+}
+
+// limiter holds all that it is given to bytes a second.
+func limiter(bytes int64) *rate.Limiter {
+	return rate.NewLimiter(rate.Limit(bytes), int(min(bytes, 1<<20)))
 }
 
 // explain says what to do about a moment that the backup does not have, and about damage.
 func explain(err error, o *options) error {
 	switch {
+	case errors.Is(err, history.ErrBeforeFirst) && o.moment == history.Moment{}:
+		return fmt.Errorf("the log of the backup is empty, or was lost: ctl_backups verify %s says more (%w)", o.backup, err)
 	case errors.Is(err, history.ErrBeforeFirst):
 		return fmt.Errorf("nothing of the backup is as old as %s: cyr_backup %s list chunks shows what there is (%w)", o.moment, o.backup, err)
 	case history.IsUnreadable(err) && !errors.Is(err, history.ErrAbsent) && !o.fromLog:
@@ -137,6 +159,12 @@ type job struct {
 	asOf   time.Time
 	// incomplete says which changes cannot be restored; nil = all can.
 	incomplete error
+	close      func() error  // of the state
+	limit      *rate.Limiter // that jobs share; nil = none
+}
+
+func (j *job) warn(format string, args ...any) {
+	fmt.Fprintf(j.std.err, "restore: warning: "+format+"\n", args...)
 }
 
 // run restores, and leaves a line in syslog: it is other people's mail.
@@ -175,7 +203,7 @@ func (j *job) restore(ctx context.Context, rep *restore.Report, bar *progress) e
 		return restore.ErrNothing
 	}
 	chosen, size := sel.Messages()
-	bar.Total(chosen, size)
+	rep.Progress.Total(chosen, size)
 	var account *restore.Account
 	if sel.Account {
 		if account, err = j.src.Account(); err != nil {
@@ -190,9 +218,11 @@ func (j *job) restore(ctx context.Context, rep *restore.Report, bar *progress) e
 		return err
 	}
 	err = explain(to.Restore(ctx, sel.Folders, account), j.options)
-	bar.end()
-	j.summary(rep.Sums())
-	if err == nil {
+	if j.everybody == nil {
+		bar.end()
+		j.summary(rep.Sums())
+	}
+	if err == nil && j.everybody == nil {
 		err = j.sayWhatIsGone(ctx, chosen)
 	}
 	if err == nil && rep.Sums().Problems > 0 {

@@ -33,6 +33,9 @@ type options struct {
 	keepDeleted  bool
 	heir         string // who gets what was the user's; "" = the user
 	maps         []move
+	everybody    *chosenUsers // nil = one backup
+	resume       string
+	json         bool
 	compress     bool
 	dryRun       bool
 	flagsOnly    bool
@@ -92,6 +95,13 @@ func (g *given) settle(args []string, stdin io.Reader, now time.Time) error {
 	rest, err := o.where(g.to, args)
 	if err != nil {
 		return err
+	}
+	if o.everybody, rest, err = g.chosenUsers(rest); err != nil {
+		return err
+	}
+	if o.everybody != nil {
+		o.selection.All, o.selection.AsItWas = true, true
+		return o.checkEverybody(g)
 	}
 	if rest, err = o.which(map[cli.Mode]string{cli.ByPath: g.path, cli.ByMailbox: g.mailbox, cli.ByUser: g.user}, rest); err != nil {
 		return err
@@ -251,6 +261,8 @@ func (o *options) check() error {
 		return cli.Usagef("USER:OTHER and --map give mailboxes other names: they exclude -D, -M and -U")
 	case o.flagsOnly && (o.keepUIDs || o.acl != nil || s.Into != "" || s.Deleted == restore.Only || o.partition != "" || o.local || o.newestFirst):
 		return cli.Usagef("--flags-only changes messages that are there: it excludes -A, -L, -M, -P, -U, -x and --newest-first")
+	case o.everybody == nil && (o.resume != "" || o.json):
+		return cli.Usagef("--resume and -j are for restores of everybody: --all-users, --domain or --prefix")
 	case o.keepUIDs && o.newestFirst:
 		return cli.Usagef("--newest-first gives messages new uids: it excludes -U")
 	case !s.Since.IsZero() && !s.Until.IsZero() && !s.Since.Before(s.Until):
@@ -263,7 +275,7 @@ func (o *options) check() error {
 		return cli.Usagef("-A, -L, -P, -U, -z and --flags-only are for Cyrus servers, not for --to %s", o.toFiles)
 	case o.lossy && (o.toFiles == "" || o.toFiles == "imap"):
 		return cli.Usagef("--lossy is for --to maildir and mbox")
-	case o.toFiles != "" && o.toFiles != "imap" && (o.newestFirst || o.parallel > 1):
+	case o.toFiles != "" && o.toFiles != "imap" && o.everybody == nil && (o.newestFirst || o.parallel > 1):
 		return cli.Usagef("--newest-first and --parallel are for servers, not for --to %s", o.toFiles)
 	case o.journal != "" && o.toFiles != "imap":
 		return cli.Usagef("--journal is for --to imap://...: other destinations know their messages by themselves")

@@ -26,6 +26,12 @@ func TestParse(t *testing.T) {
 		{"srv anne user/anne", func(o *options) bool {
 			return o.server == "srv" && o.backup == "anne" && slices.Equal(o.selection.Objects, []string{"user/anne"}) && !o.selection.AsItWas
 		}},
+		{"srv -A", func(o *options) bool { return *o.everybody == chosenUsers{} && o.acl == nil && o.selection.All }},
+		{"srv --all-users -Aanne\u00a0lrs", func(o *options) bool { return *o.everybody == chosenUsers{} && acl(o) == "anne\tlrs\t" }},
+		{"srv -D example.org", func(o *options) bool { return o.everybody.Domain == "example.org" && !o.selection.KeepDeletedPrefix }},
+		{"srv --prefix a -P fast", func(o *options) bool { return o.everybody.Prefix == "a" && o.partition == "fast" }},
+		{"-P a srv", func(o *options) bool { return o.everybody.Prefix == "a" && o.partition == "" }},
+		{"-D srv anne -a", func(o *options) bool { return o.everybody == nil && o.selection.KeepDeletedPrefix }},
 		{"srv anne:bob -a", func(o *options) bool { return o.backup == "anne" && o.heir == "bob" }},
 		{"srv -u anne:bob -a", func(o *options) bool { return o.backup == "anne" && o.heir == "bob" }},
 		{"srv -f user/a:b -a", func(o *options) bool { return o.backup == "user/a:b" && o.heir == "" }},
@@ -75,6 +81,8 @@ func TestParse(t *testing.T) {
 		"--flags-only -M x srv anne x", "--nonsense", "--at 23:00 srv anne -a", "--since 2027-01-01 srv anne -a", "--at= srv anne -a",
 		"--commit 0 srv anne -a", "-Alrs srv anne x", "--dest-mailbox= srv anne -a", "--rate= srv anne -a", "--since= srv anne -a", "--flags-only -P x srv anne x",
 		"--to maildir:/x --parallel 2 anne -a", "--to tar:/x --newest-first anne -a", "--password-file x srv anne -a",
+		"srv --all-users anne", "srv --all-users -a", "srv --domain x --prefix y", "srv -A -P x", "srv -A -M x", "srv -A --map x=y", "srv -A --commit 3",
+		"--to tar:/x -A", "--to imap://x@y/ -A", "--to mbox:/x --newest-first -A", "srv anne -a --resume f", "srv anne -a -j", "srv --domain= -a", "srv -u anne --all-users",
 		"srv :bob -a", "srv anne: -a", "srv anne:anne -a", "srv a:b:c -a", "-U srv anne:bob -a", "-D srv anne:bob -a", "-M x srv anne:bob -a", "--map x srv anne -a",
 		"--map x= srv anne -a", "--map =x srv anne -a", "--map x=y=z srv anne -a", "--map x=y --map x=z srv anne -a", "-U --map x=y srv anne -a",
 		"--to maildri:/x anne -a", "--to /tmp anne -a", "--to tmp/anne anne -a",

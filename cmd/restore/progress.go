@@ -84,11 +84,14 @@ func (p *progress) end() {
 }
 
 // line writes a line besides the bar.
-func (p *progress) line(w io.Writer, s string) {
+func (p *progress) line(w io.Writer, s string) { p.print(w, s+"\n") }
+
+// print writes whole lines besides the bar.
+func (p *progress) print(w io.Writer, s string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.bar != nil {
 		_ = p.bar.Clear()
 	}
-	fmt.Fprintln(w, s)
+	fmt.Fprint(w, s)
 }

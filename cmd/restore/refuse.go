@@ -14,7 +14,7 @@ func (g *given) filled(p *cmdline.Program) error {
 	for _, o := range []struct{ name, value string }{
 		{"userid", g.user}, {"mailbox", g.mailbox}, {"file", g.path}, {"input-file", g.input}, {"at", g.atText}, {"since", g.since},
 		{"until", g.until}, {"to", g.to}, {"password-file", g.passwordFile}, {"dest-mailbox", g.selection.Into},
-		{"dest-partition", g.partition}, {"rate", g.rateText},
+		{"dest-partition", g.partition}, {"domain", g.domain}, {"prefix", g.prefix}, {"resume", g.resume}, {"rate", g.rateText},
 	} {
 		if p.Changed(o.name) && o.value == "" {
 			return cli.Usagef("--%s: its value is empty", o.name)

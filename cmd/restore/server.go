@@ -122,7 +122,7 @@ func dialer(conf *imapconf.File, server string, compress bool) (func(context.Con
 			c, err = client.Dial(ctx, addr, o)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("cannot restore to %s: %w", server, err)
+			return nil, &unreachable{server, err}
 		}
 		if compress && !c.Banner().Compress {
 			_ = c.Close()
@@ -131,6 +131,15 @@ func dialer(conf *imapconf.File, server string, compress bool) (func(context.Con
 		return c, nil
 	}, nil
 }
+
+// unreachable is about a server that takes no connection, or refuses the login.
+type unreachable struct {
+	server string
+	err    error
+}
+
+func (e *unreachable) Error() string { return "cannot restore to " + e.server + ": " + e.err.Error() }
+func (e *unreachable) Unwrap() error { return e.err }
 
 // address is host:port, or the path of a socket.
 func address(server, port string) (string, error) {

@@ -31,7 +31,10 @@ type Options struct {
 	Into              string // -M: everything into this mailbox; "" = each into its own
 	Moves             []Move // --map, USER:OTHER
 	// Delivered or deleted between the two, with Deleted: Only deleted; zero = no bound.
-	Since, Until  time.Time
+	Since, Until time.Time
+	// NotBefore leaves live messages that were delivered before it for another run. The
+	// mailboxes come, with or without messages.
+	NotBefore     time.Time
 	DeletedPrefix string
 	AdminForm     cyrus.AdminForm // of names on the command line
 }
@@ -52,6 +55,9 @@ func (o *Options) within(sec int64) bool {
 // named: its mailbox was. gone: when its mailbox was deleted, 0 = it lives.
 func (o *Options) wants(m *Message, byGUID, named bool, gone int64) bool {
 	deleted := m.Deleted
+	if !o.NotBefore.IsZero() && m.InternalDate < o.NotBefore.Unix() {
+		return false
+	}
 	switch o.Deleted {
 	case Without:
 		if deleted {

@@ -91,6 +91,7 @@ func TestSelect(t *testing.T) {
 		{"of a deleted folder", restore.Options{Objects: []string{deleted}}, ".Old:1"},
 		{"what is not there", restore.Options{Objects: []string{"user/anne/None", strings.Repeat("0", 40), strings.Repeat("a", 24)}}, "unknown unknown unknown"},
 		{"a window of delivery", restore.Options{All: true, Since: time.Unix(1700007000, 0), Until: time.Unix(1700008000, 0)}, ":3"},
+		{"the newest first", restore.Options{All: true, NotBefore: time.Unix(1700007000, 0)}, ".Work.2026: .Work: .Workshop: :3"},
 		{"a window of deletion", restore.Options{All: true, Since: time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC)}, ":2"},
 		{"deleted in it, not delivered", restore.Options{All: true, Deleted: restore.Only, Until: time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC)}, ".Old:1"},
 		{"a folder deleted in it", restore.Options{All: true, Since: time.Unix(0x65550A1B, 0), Until: time.Unix(0x65550A1B+1, 0)}, ".Old:1"},

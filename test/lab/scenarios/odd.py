@@ -7,13 +7,14 @@ import re
 import shutil
 import subprocess
 import tarfile
+import time
 
 from cyruslab import host, instance
 from cyruslab.imap import PASSWORD
 
 from .base import scenario
 from .material import SCRIPT, populate_b
-from .restore import LOGIN, csync, fresh, restore
+from .restore import LOGIN, begin, csync, equal, fresh, restore
 
 MAIL = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../../testdata/odd")
 FOLDERS = {"user.oda": "INBOX", "user.oda.Side": "Side"}
@@ -198,3 +199,48 @@ def another_user(x):
         x.expect("heir", have == want, "%s: other messages than %s" % (name, m["name"]))
     account = x.source.account("dave")
     x.expect("heir", account["active"] == "main" and account["subs"] == {"user.dave.Archive"}, "account: %r" % account)
+
+
+@scenario("crowd", stores=("dir",), conf=LOGIN)
+def everybody(x):
+    "restore -A into an empty Cyrus, killed and run again with --resume: complete, nothing twice, the damaged user reported; newest first"
+    users = ["u%d" % n for n in range(6)]
+    x.user(*users)
+    for u in users:
+        x.load(u, "gen:60:4000:" + u)
+        x.imap(u).cmd("CREATE Sent")
+        x.load(u, "gen:5:2000:sent" + u, "Sent")
+        x.logout()
+    x.sync("crowd-backup", "-u", *users, again=False, check=False)
+    scope = {("user", u) for u in users}
+    want = x.source.look(scope, whole=True)
+    log = x.backup["base"] + "/store/backups/user/u3/log"
+    for f in os.listdir(log):
+        os.rename(os.path.join(log, f), os.path.join(log, f + ".away"))
+    s = fresh(x, "crowd", users=users)
+    try:
+        resume = x.lab.path("resume")
+        host.mkdirs(resume)
+        args = ["--parallel", "2", "--resume", resume + "/done", csync(x, "crowd"), "-A"]
+        p = begin(x, "--rate", "300kB", *args)
+        time.sleep(1.2)
+        p.kill()
+        p.communicate()
+        said = restore(x, "crowd-again", *args, rc=75)
+        x.expect("crowd-again", re.search(r"5 backups done|[1-4] backups? done, [1-4] done before", said) and "1 failed" in said and "user/u3" in said, said)
+        got = s.look(scope, whole=True)
+        equal(x, "crowd-again", {k: m for k, m in want.items() if m["owner"] != "u3"}, got, uids=False, ids=False, modseqs=False)
+        for f in os.listdir(log):
+            os.rename(os.path.join(log, f), os.path.join(log, f[:-len(".away")]))
+        said = restore(x, "crowd-mended", *args)
+        x.expect("crowd-mended", "1 backup done, 5 done before, 0 failed" in said, said)
+        equal(x, "crowd-mended", want, s.look(scope, whole=True), uids=False, ids=False, modseqs=False)
+    finally:
+        s.close()
+        instance.down(x.lab, "crowd", wipe=True)
+    s = fresh(x, "crowdnew", users=users)
+    try:
+        restore(x, "crowd-newest", "--newest-first", "--parallel", "3", csync(x, "crowdnew"), "--all-users")
+        equal(x, "crowd-newest", want, s.look(scope, whole=True), uids=False, ids=False, modseqs=False)
+    finally:
+        s.close()

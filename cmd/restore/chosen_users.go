@@ -1,0 +1,97 @@
+package main
+
+import (
+	"strings"
+
+	"backupd/cmd/internal/cli"
+	"backupd/internal/restore"
+	"backupd/partitions"
+)
+
+// chosenUsers are the backups of a restore of everybody: all, those of a domain, or those
+// whose userids have a beginning.
+type chosenUsers struct {
+	Domain string `json:"domain,omitempty"`
+	Prefix string `json:"prefix,omitempty"`
+}
+
+// chosenUsers reads who is chosen. -A, -D and -P mean this only where nothing else is
+// named: in Cyrus's restore they are about one backup.
+func (g *given) chosenUsers(args []string) (*chosenUsers, []string, error) {
+	named := g.user+g.mailbox+g.path != "" || g.selection.All || g.input != ""
+	var ways []chosenUsers
+	if g.allUsers {
+		ways = append(ways, chosenUsers{})
+	}
+	if g.domain != "" {
+		ways = append(ways, chosenUsers{Domain: g.domain})
+	}
+	if g.prefix != "" {
+		ways = append(ways, chosenUsers{Prefix: g.prefix})
+	}
+	if len(ways) == 0 && !named {
+		if g.selection.KeepDeletedPrefix && len(args) == 1 {
+			ways, args = append(ways, chosenUsers{Domain: args[0]}), nil
+			g.selection.KeepDeletedPrefix = false
+		}
+		if len(args) == 0 && g.acl == noACL {
+			ways = append(ways, chosenUsers{})
+			g.options.acl = nil
+		}
+		if len(args) == 0 && g.partition != "" {
+			ways = append(ways, chosenUsers{Prefix: g.partition})
+			g.partition = ""
+		}
+	}
+	switch {
+	case len(ways) == 0:
+		return nil, args, nil
+	case len(ways) > 1:
+		return nil, nil, cli.Usagef("only one of --all-users, --domain and --prefix can be given (-A, -D and -P mean these where no BACKUP is named)")
+	case named || len(args) > 0:
+		return nil, nil, cli.Usagef("--all-users, --domain and --prefix choose backups: no BACKUP, no mailbox and no -a go with them")
+	}
+	return &ways[0], nil, nil
+}
+
+// checkEverybody refuses what means nothing for many backups.
+func (o *options) checkEverybody(g *given) error {
+	s := &o.selection
+	switch {
+	case s.Into != "" || len(g.maps) > 0 || s.Recursive || o.moment.Number > 0:
+		return cli.Usagef("--commit, -M, --map and -r are about one backup")
+	case o.toFiles == "tar" || o.toFiles == "imap":
+		return cli.Usagef("everybody can be restored to a Cyrus server, maildir:, mbox: and eml:, not to --to %s: give one user at a time", o.toFiles)
+	}
+	if o.toFiles == "mbox" && o.newestFirst {
+		return cli.Usagef("--newest-first adds to what is there, and an mbox is written whole: use maildir: or eml:")
+	}
+	o.selection.AsItWas = s.Deleted == restore.ByObject
+	return o.check()
+}
+
+// String is for people.
+func (c *chosenUsers) String() string {
+	switch {
+	case c.Domain != "":
+		return "domain " + c.Domain
+	case c.Prefix != "":
+		return "userids that begin with " + c.Prefix
+	}
+	return "all backups"
+}
+
+// fits says whether a backup is chosen.
+func (c *chosenUsers) fits(f *partitions.Found, defaultDomain string) bool {
+	if *c == (chosenUsers{}) {
+		return true
+	}
+	if f.Info.Kind != partitions.KindUser {
+		return false
+	}
+	if c.Prefix != "" {
+		return strings.HasPrefix(f.Info.Name, c.Prefix)
+	}
+	_, domain, has := strings.Cut(f.Info.Name, "@")
+	return has && domain == c.Domain || !has && c.Domain == defaultDomain
+}

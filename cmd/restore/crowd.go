@@ -1,0 +1,219 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
+
+	"backupd/cmd/internal/cli"
+	"backupd/internal/restore"
+	"backupd/internal/restore/filename"
+	"backupd/objstore"
+	"backupd/partitions"
+	"backupd/replication/client"
+)
+
+// crowd restores many backups, several at a time. The trouble of one never stops the
+// others; only what is wrong with the destination itself stops all.
+type crowd struct {
+	*options
+	bucket *cli.Bucket
+	std    stdio
+	now    time.Time
+	done   *resumeFile
+	report *crowdReport
+	limit  *rate.Limiter
+	// patience is the longest pause before a server that is away is tried again; all pauses
+	// together are twice as long. 0 = 16 s.
+	patience time.Duration
+
+	mu   sync.Mutex
+	gone error // why the server cannot be reached any more; nil = it can
+}
+
+func (c *crowd) run(ctx context.Context) (err error) {
+	if c.done, err = openResumeFile(c.resume, c.options); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.done.close()) }()
+	if c.patience == 0 {
+		c.patience = 16 * time.Second
+	}
+	if c.rate > 0 {
+		c.limit = limiter(c.rate)
+	}
+	c.report = newCrowdReport(c.options, c.std)
+	for _, p := range c.phases() {
+		if err := c.phase(ctx, p); err != nil {
+			return err
+		}
+	}
+	return c.report.end(c.dryRun)
+}
+
+// phase is a part of everybody's mail.
+type phase struct {
+	name string        // "" = there is only one
+	back time.Duration // how old mail may be; 0 = any age
+}
+
+// phases are all at once or, with --newest-first, the mail of ever longer times.
+func (c *crowd) phases() []phase {
+	if !c.newestFirst {
+		return []phase{{}}
+	}
+	const day = 24 * time.Hour
+	return []phase{{"of the last 7 days", 7 * day}, {"of the last 30 days", 30 * day}, {"of the last 365 days", 365 * day}, {name: "of any age"}}
+}
+
+func (c *crowd) phase(ctx context.Context, p phase) error {
+	c.report.phase(p)
+	var group errgroup.Group
+	group.SetLimit(c.parallel)
+	found := false
+	for f, err := range partitions.BrowseAll(ctx, c.bucket.Partitions) {
+		if ctx.Err() != nil {
+			break
+		}
+		if err == nil && !c.everybody.fits(f, c.bucket.Conf.String("defaultdomain")) {
+			continue
+		}
+		found = true
+		group.Go(func() error {
+			c.one(ctx, f, p, err)
+			return nil
+		})
+	}
+	_ = group.Wait() // what goes wrong is in the report
+	if ctx.Err() == nil && !found {
+		return fmt.Errorf("%s: there is no such backup", c.everybody)
+	}
+	return ctx.Err()
+}
+
+// one restores one backup, unless that was done in an earlier run.
+func (c *crowd) one(ctx context.Context, f *partitions.Found, p phase, err error) {
+	r := userResult{}
+	if f != nil {
+		r.Backup, r.Name = f.Path, f.Info.Name
+		if was, ok := c.done.has(f.Path, p); ok && err == nil {
+			c.report.before(was)
+			return
+		}
+	}
+	if err == nil {
+		r.Sums, r.AsOf, err = c.restore(ctx, f, p)
+	}
+	if ctx.Err() != nil {
+		return // it was interrupted: nothing can be said of this one
+	}
+	r.because(err)
+	if r.Result == resultDone && !c.dryRun {
+		if err := c.done.note(r, p); err != nil {
+			r.because(err)
+		}
+	}
+	c.report.user(r)
+}
+
+// restore restores one backup. A server that is away is tried again, for a while.
+func (c *crowd) restore(ctx context.Context, f *partitions.Found, p phase) (restore.Sums, time.Time, error) {
+	if err := c.away(nil); err != nil {
+		return restore.Sums{}, time.Time{}, err
+	}
+	pause := c.patience / 16
+	for {
+		sums, asOf, err := c.try(ctx, f, p)
+		if serverGone(err) {
+			err = fmt.Errorf("%w: %w", errServer, err)
+		}
+		if !errors.Is(err, errServer) || ctx.Err() != nil {
+			return sums, asOf, err
+		}
+		if pause > c.patience {
+			return sums, asOf, c.away(err)
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+		}
+		pause *= 2
+	}
+}
+
+// errServer is about a server that cannot be reached.
+var errServer = errors.New("the server cannot be reached")
+
+// serverGone says that a connection could not be made, or broke. The store's trouble is not
+// meant: that has been waited for already.
+func serverGone(err error) bool {
+	var refused *client.Refusal
+	if err == nil || objstore.IsTemporary(err) || errors.As(err, &refused) {
+		return false
+	}
+	var none *unreachable
+	var broken net.Error
+	return errors.As(err, &none) || errors.As(err, &broken) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)
+}
+
+// away notes that the server is away, and returns why if it is: the others do not wait
+// for it as well.
+func (c *crowd) away(err error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err != nil {
+		c.gone = err
+	}
+	return c.gone
+}
+
+func (c *crowd) try(ctx context.Context, f *partitions.Found, p phase) (sums restore.Sums, asOf time.Time, err error) {
+	o := *c.options
+	o.backup, o.parallel = f.Path, 1
+	if f.Info.Kind == partitions.KindUser {
+		o.backup = f.Info.Name
+	}
+	if p.back > 0 {
+		o.selection.NotBefore = c.now.Add(-p.back)
+	}
+	if o.toFiles != "" {
+		kind, _ := filepath.Split(f.Path)
+		o.server = filepath.Join(o.server, kind, filename.Component(f.Info.Name))
+	}
+	complain := &prefixed{to: c.report, prefix: "restore: " + f.Path + ": "}
+	j, err := load(ctx, f, &job{options: &o, argv: []string{o.server, o.backup, "-a"}, bucket: c.bucket, limit: c.limit, std: stdio{out: io.Discard, err: complain, audit: c.std.audit}}, c.now)
+	if err != nil {
+		return sums, asOf, err
+	}
+	defer func() { err = errors.Join(err, j.close()) }()
+	rep := &restore.Report{Progress: c.report, Problem: func(err error) { complain.say(err.Error()) }, Warning: complain.say}
+	err = j.restore(ctx, rep, nil)
+	if !o.dryRun {
+		c.std.audit.Done(c.bucket.Conf, "restore", err, j.trace(rep.Sums())...)
+	}
+	return rep.Sums(), j.asOf, err
+}
+
+// prefixed says whose trouble it is.
+type prefixed struct {
+	to     *crowdReport
+	prefix string
+}
+
+func (p *prefixed) say(s string) { p.to.complain(p.prefix + s) }
+
+// Write is for warnings, which come as whole lines.
+func (p *prefixed) Write(b []byte) (int, error) {
+	p.say(string(b[len("restore: ") : len(b)-1]))
+	return len(b), nil
+}

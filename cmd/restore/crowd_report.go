@@ -1,0 +1,206 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/dustin/go-humanize/english"
+
+	"backupd/cmd/internal/cli"
+	"backupd/internal/restore"
+)
+
+// What came of a backup.
+const (
+	resultDone       = "done"
+	resultIncomplete = "incomplete" // some of it could not be restored: each thing has a line
+	resultFailed     = "failed"
+	resultNotTried   = "not tried" // the server was gone before
+)
+
+// userResult is what came of one backup.
+type userResult struct {
+	Backup string // its path; "" = a partition could not be asked
+	Name   string
+	AsOf   time.Time
+	Result string
+	Why    string
+	restore.Sums
+}
+
+// because says what an error means.
+func (r *userResult) because(err error) {
+	switch {
+	case err == nil:
+		r.Result = resultDone
+	case errors.Is(err, restore.ErrNothing):
+		r.Result, r.Why = resultDone, err.Error()
+	case errors.Is(err, cli.ErrReported):
+		r.Result, r.Why = resultIncomplete, english.Plural(r.Problems, "problem", "")
+	case errors.Is(err, errServer) && r.AsOf.IsZero():
+		r.Result, r.Why = resultNotTried, err.Error()
+	default:
+		r.Result, r.Why = resultFailed, err.Error()
+	}
+}
+
+// kept bounds the failures that are repeated at the end.
+const kept = 1000
+
+// crowdReport is what a restore of everybody says: a line for each backup as it ends, and
+// at the end the sums and who failed. It is used by many goroutines.
+type crowdReport struct {
+	mu      sync.Mutex
+	std     stdio
+	json    *json.Encoder
+	bar     *progress
+	phases  int
+	users   map[string]int        // by result, of the phase that is under way
+	failed  map[string]userResult // by backup: those whose last phase did not succeed, kept at most
+	more    int                   // failures that are not kept
+	sums    restore.Sums
+	earlier int
+}
+
+func newCrowdReport(o *options, std stdio) *crowdReport {
+	r := &crowdReport{std: std, bar: newProgress(o, std.err), users: map[string]int{}, failed: map[string]userResult{}}
+	if o.json {
+		r.json = json.NewEncoder(std.out)
+	}
+	return r
+}
+
+const crowdRow = "%-32s %9v %9v %10v %9v  %s\n"
+
+// phase begins a part of everybody's mail.
+func (r *crowdReport) phase(p phase) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	clear(r.users)
+	r.earlier = 0
+	if r.json != nil {
+		return
+	}
+	if p.name != "" {
+		r.print("mail %s:\n", p.name)
+	}
+	r.print(crowdRow, "backup", "mailboxes", "messages", "size", "there", "result")
+}
+
+// user reports a backup that has ended.
+func (r *crowdReport) user(u userResult) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.users[u.Result]++
+	r.sums.Folders += u.Folders
+	r.sums.Added += u.Added
+	r.sums.There += u.There
+	r.sums.Bytes += u.Bytes
+	r.sums.Problems += u.Problems
+	switch _, before := r.failed[u.Backup]; {
+	case u.Result == resultDone:
+		delete(r.failed, u.Backup) // a later phase brings what an earlier one did not
+	case before || len(r.failed) < kept:
+		r.failed[u.Backup] = u
+	default:
+		r.more++
+	}
+	if r.json != nil {
+		r.encode(u)
+		return
+	}
+	result := u.Result
+	if u.Why != "" {
+		result += ": " + u.Why
+	}
+	r.print(crowdRow, u.label(), u.Folders, u.Added, humanize.IBytes(uint64(u.Bytes)), u.There, result)
+}
+
+func (u *userResult) label() string {
+	if u.Backup == "" {
+		return "(a partition)"
+	}
+	return u.Backup
+}
+
+// before counts a backup that was done in an earlier run.
+func (r *crowdReport) before(userResult) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.earlier++
+}
+
+func (r *crowdReport) encode(u userResult) {
+	line := map[string]any{"backup": u.Backup, "name": u.Name, "result": u.Result, "mailboxes": u.Folders, "messages": u.Added, "bytes": u.Bytes,
+		"there": u.There, "problems": u.Problems}
+	if u.Why != "" {
+		line["why"] = u.Why
+	}
+	if !u.AsOf.IsZero() {
+		line["as_of"] = u.AsOf.UTC()
+	}
+	_ = r.json.Encode(line) // nobody reads it then
+}
+
+func (r *crowdReport) print(format string, args ...any) {
+	r.bar.print(r.std.out, fmt.Sprintf(format, args...))
+}
+
+// complain writes a line about trouble.
+func (r *crowdReport) complain(s string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.bar.line(r.std.err, s)
+}
+
+// end says what came of all of them, and who failed.
+func (r *crowdReport) end(dryRun bool) error {
+	r.bar.end()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	total := len(r.failed) + r.more
+	if r.json != nil {
+		if err := r.json.Encode(map[string]any{"done": r.users[resultDone], "done_before": r.earlier, "failed": total, "mailboxes": r.sums.Folders,
+			"messages": r.sums.Added, "bytes": r.sums.Bytes, "there": r.sums.There, "problems": r.sums.Problems, "dry_run": dryRun}); err != nil {
+			return err
+		}
+	} else {
+		r.sum(dryRun, total)
+	}
+	if total > 0 {
+		return cli.ErrReported
+	}
+	return nil
+}
+
+func (r *crowdReport) sum(dryRun bool, total int) {
+	form := "%s done, %d done before, %d failed: %s added (%s), %d %s there\n"
+	if dryRun {
+		form = "dry run, nothing was changed: " + form
+	}
+	r.print(form, english.Plural(r.users[resultDone], "backup", ""), r.earlier, total, english.Plural(r.sums.Added, "message", ""),
+		humanize.IBytes(uint64(r.sums.Bytes)), r.sums.There, english.PluralWord(r.sums.There, "was", "were"))
+	if total == 0 {
+		return
+	}
+	r.print("not complete:\n")
+	for _, backup := range slices.Sorted(maps.Keys(r.failed)) {
+		u := r.failed[backup]
+		r.print("  %-32s %s: %s\n", u.label(), u.Result, u.Why)
+	}
+	if r.more > 0 {
+		r.print("  and %d more\n", r.more)
+	}
+}
+
+// Total implements restore.Progress: how much everybody has is not known before.
+func (r *crowdReport) Total(int, int64) {}
+
+// Add implements restore.Progress.
+func (r *crowdReport) Add(messages int, bytes int64) { r.bar.Add(messages, bytes) }

@@ -1,0 +1,164 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"backupd/cmd/internal/cli"
+	"backupd/cmd/internal/tooltest"
+)
+
+// village is a partition in a directory with the backups of some users, ten messages each:
+// one of this week, the others older.
+func village(t *testing.T, users ...string) (config, store string) {
+	w := tooltest.New(t, "default")
+	now := time.Now()
+	for _, u := range users {
+		m := tooltest.NewMailbox(u)
+		m.Deliver(tooltest.Mail(u+" new", "x@example.org", 500), now.Add(-time.Hour))
+		for i := range 9 {
+			m.Deliver(tooltest.Mail(fmt.Sprint(u, i), "x@example.org", 500), now.AddDate(0, -i, -8))
+		}
+		w.Sync(m)
+	}
+	dir := t.TempDir()
+	store = filepath.Join(dir, "store")
+	tooltest.Export(t, w, store)
+	return conf(t, dir, "imapd.conf", store), store
+}
+
+// restoreAll runs restore, and returns its output, what it complains of, and its status.
+func restoreAll(t *testing.T, argv ...string) (out, complaint string, status int) {
+	var o, c bytes.Buffer
+	status = cli.Main("restore", "", &c, func(ctx context.Context) error {
+		return run(ctx, argv, stdio{strings.NewReader(""), &o, &c, cli.Audit{}})
+	})
+	return o.String(), c.String(), status
+}
+
+func messages(t *testing.T, dir string) (n int) {
+	err := filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
+		if strings.HasSuffix(path, ".eml") {
+			n++
+		}
+		return err
+	})
+	if err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// Everybody is restored but the one whose backup is damaged; what is done is not done again.
+func TestEverybody(t *testing.T) {
+	config, store := village(t, "user.anne", "user.bob", "user.carol", "news.local")
+	lost := filepath.Join(store, "backups/user/bob/log/0000000000000001.tar.zst")
+	kept, err := os.ReadFile(lost)
+	if err == nil {
+		err = os.Remove(lost)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	to := t.TempDir()
+	argv := []string{"-C", config, "--to", "eml:" + to, "--parallel", "3", "--resume", filepath.Join(t.TempDir(), "done"), "-A"}
+	out, said, status := restoreAll(t, argv...)
+	if status != 75 || !strings.Contains(out, "3 backups done, 0 done before, 1 failed: 30 messages added") || !strings.Contains(out, "not complete:\n  user/bob") {
+		t.Errorf("status %d: %s%s", status, out, said)
+	}
+	for who, want := range map[string]int{"user/anne": 10, "user/bob": 0, "user/carol": 10, "shared/news": 10} {
+		if n := messages(t, filepath.Join(to, who)); n != want {
+			t.Errorf("%s has %d messages, want %d", who, n, want)
+		}
+	}
+	if err := os.WriteFile(lost, kept, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, said, status = restoreAll(t, argv...)
+	if status != 0 || !strings.Contains(out, "1 backup done, 3 done before, 0 failed: 10 messages added") || messages(t, to) != 40 {
+		t.Errorf("again: status %d: %s%s", status, out, said)
+	}
+	if _, said, status = restoreAll(t, append(argv[:len(argv)-1:len(argv)-1], "-P", "a")...); status != 64 || !strings.Contains(said, "it is of another restore") {
+		t.Errorf("the notes of another restore: status %d: %s", status, said)
+	}
+}
+
+// A domain, or userids that begin alike, and nobody else.
+func TestEverybodyOf(t *testing.T) {
+	config, _ := village(t, "user.anne", "user.alma", "example.org!user.bob", "news.local")
+	for _, c := range []struct {
+		argv string
+		want string
+	}{
+		{"--prefix a", "user/alma user/anne"}, {"-P a", "user/alma user/anne"}, {"-P an", "user/anne"},
+		{"--domain example.org", "user/bob@example.org"}, {"-D example.org", "user/bob@example.org"}, {"-D none", ""},
+	} {
+		to := t.TempDir()
+		out, said, status := restoreAll(t, append([]string{"-C", config, "--json", "--to", "eml:" + to}, strings.Fields(c.argv)...)...)
+		var got []string
+		if c.want == "" && !strings.Contains(said, "domain none: there is no such backup") {
+			t.Errorf("%s: %s", c.argv, said)
+		}
+		for line := range strings.Lines(out) {
+			var r struct{ Backup, Result string }
+			if err := json.Unmarshal([]byte(line), &r); err != nil {
+				t.Fatal(err)
+			}
+			if r.Backup != "" {
+				got = append(got, r.Backup)
+			}
+		}
+		wantStatus := 0
+		if c.want == "" {
+			wantStatus, out = 75, "" // and no report
+		}
+		if strings.Join(got, " ") != c.want || status != wantStatus {
+			t.Errorf("%s: %q, status %d: %s%s", c.argv, got, status, out, said)
+		}
+	}
+}
+
+// The newest mail of everybody comes before the older mail of anybody, and nothing twice.
+func TestEverybodyNewestFirst(t *testing.T) {
+	config, _ := village(t, "user.anne", "user.bob")
+	to := t.TempDir()
+	out, said, status := restoreAll(t, "-C", config, "--newest-first", "--to", "maildir:"+to, "-A")
+	var added []string
+	for line := range strings.Lines(out) {
+		if f := strings.Fields(line); strings.HasPrefix(line, "user/") {
+			added = append(added, f[0]+" "+f[2])
+		}
+	}
+	want := "user/anne 1, user/bob 1, user/anne 1, user/bob 1, user/anne 8, user/bob 8, user/anne 0, user/bob 0"
+	if strings.Join(added, ", ") != want || status != 0 || !strings.Contains(out, "20 messages added") {
+		t.Errorf("status %d, %q, want %q: %s%s", status, added, want, out, said)
+	}
+}
+
+// A server that is away is tried for a while; then the others are not tried at all.
+func TestEverybodyServerAway(t *testing.T) {
+	config, _ := village(t, "user.anne", "user.bob")
+	var out, complaint bytes.Buffer
+	std := stdio{strings.NewReader(""), &out, &complaint, cli.Audit{}}
+	o, err := parse(t.Context(), []string{"-C", config, "127.0.0.1:1", "-A"}, std, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := cli.Open(t.Context(), config, "restore")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	err = (&crowd{options: o, bucket: b, std: std, now: time.Now(), patience: 16 * time.Millisecond}).run(t.Context())
+	if !errors.Is(err, cli.ErrReported) || strings.Count(out.String(), "not tried") != 2 || !strings.Contains(out.String(), "0 backups done, 0 done before, 2 failed") {
+		t.Errorf("%v: %s%s", err, &out, &complaint)
+	}
+}

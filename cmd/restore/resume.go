@@ -1,0 +1,163 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"backupd/cmd/internal/cli"
+)
+
+// resumeFile notes which backups a restore of everybody has finished. The first line says
+// what was asked for; each further line is a backup, durable before the next one begins on
+// its connection. A file that a run was cut off in can end in a part of a line.
+type resumeFile struct {
+	f    *os.File // nil = nothing is noted
+	mu   sync.Mutex
+	done map[string]bool
+}
+
+// resumed is the first line: another restore must not take the notes for its own.
+type resumed struct {
+	Version   int          `json:"version"`
+	To        string       `json:"to"`
+	Users     *chosenUsers `json:"users"`
+	At        time.Time    `json:"at,omitzero"`
+	Since     time.Time    `json:"since,omitzero"`
+	Until     time.Time    `json:"until,omitzero"`
+	Deleted   int          `json:"deleted"`
+	KeepUIDs  bool         `json:"keep_uids"`
+	FlagsOnly bool         `json:"flags_only"`
+	Phases    bool         `json:"newest_first"`
+}
+
+type resumedUser struct {
+	Backup   string    `json:"backup"`
+	Phase    string    `json:"phase,omitempty"`
+	AsOf     time.Time `json:"as_of"`
+	Messages int       `json:"messages"`
+	Ended    time.Time `json:"ended"`
+}
+
+func openResumeFile(name string, o *options) (*resumeFile, error) {
+	r := &resumeFile{done: map[string]bool{}}
+	if name == "" {
+		return r, nil
+	}
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, cli.Usagef("--resume: %v", err)
+	}
+	r.f = f
+	if err := r.begin(o); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return r, nil
+}
+
+func (r *resumeFile) begin(o *options) error {
+	if err := unix.Flock(int(r.f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return fmt.Errorf("--resume %s: another restore is using it (%w)", r.f.Name(), err)
+	}
+	to := o.server
+	if o.toFiles != "" {
+		to = o.toFiles + ":" + to
+	}
+	head, err := json.Marshal(resumed{1, to, o.everybody, o.moment.Time, o.selection.Since, o.selection.Until, int(o.selection.Deleted), o.keepUIDs, o.flagsOnly, o.newestFirst})
+	if err != nil {
+		return err
+	}
+	in := bufio.NewReader(r.f)
+	first, err := in.ReadBytes('\n')
+	if errors.Is(err, io.EOF) { // empty, or cut off in its first line
+		if err := r.f.Truncate(0); err != nil {
+			return err
+		}
+		return r.append(head, 0)
+	}
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(bytes.TrimSpace(first), head) {
+		return cli.Usagef("--resume %s: it is of another restore: it has %s, this one is %s. Name another file, or give the same options", r.f.Name(), bytes.TrimSpace(first), head)
+	}
+	return r.load(in, int64(len(first)))
+}
+
+// load reads who is done, and cuts off a part of a line.
+func (r *resumeFile) load(in *bufio.Reader, at int64) error {
+	for {
+		line, err := in.ReadBytes('\n')
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		var u resumedUser
+		if err := json.Unmarshal(line, &u); err != nil {
+			return fmt.Errorf("--resume %s: at byte %d: %w", r.f.Name(), at, err)
+		}
+		r.done[u.key()] = true
+		at += int64(len(line))
+	}
+	if err := r.f.Truncate(at); err != nil {
+		return err
+	}
+	_, err := r.f.Seek(at, io.SeekStart)
+	return err
+}
+
+func (u *resumedUser) key() string { return u.Backup + "\x00" + u.Phase }
+
+func (r *resumeFile) append(line []byte, at int64) error {
+	if at == 0 {
+		if _, err := r.f.Seek(0, io.SeekStart); err != nil {
+			return err
+		}
+	}
+	if _, err := r.f.Write(append(line, '\n')); err != nil {
+		return err
+	}
+	return r.f.Sync()
+}
+
+// has says that a backup is done.
+func (r *resumeFile) has(backup string, p phase) (userResult, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	u := resumedUser{Backup: backup, Phase: p.name}
+	return userResult{Backup: backup}, r.done[u.key()]
+}
+
+// note writes down that a backup is done.
+func (r *resumeFile) note(u userResult, p phase) error {
+	if r.f == nil {
+		return nil
+	}
+	line, err := json.Marshal(resumedUser{u.Backup, p.name, u.AsOf.UTC(), u.Added, time.Now().UTC()})
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.append(line, 1); err != nil {
+		return fmt.Errorf("it is restored, but --resume %s cannot be written: %w", r.f.Name(), err)
+	}
+	return nil
+}
+
+func (r *resumeFile) close() error {
+	if r.f == nil {
+		return nil
+	}
+	return r.f.Close()
+}
