@@ -119,7 +119,9 @@ func (u *mailboxUpdate) look(st *indexState) error {
 // checkSince compares SINCE_* with our state, before anything is changed
 // (imap/sync_support.c: sync_mailbox_compare_update; a CRC of 0 matches any).
 func (u *mailboxUpdate) checkSince() error {
-	if u.was == nil || !u.was.Deleted.IsZero() || u.was.Resync != "" {
+	// One that ended with the former life, and comes nonetheless, is the new person's.
+	gone := u.was != nil && !u.was.Deleted.IsZero() && !u.held.closed[u.mb.UniqueID]
+	if u.was == nil || gone || u.was.Resync != "" {
 		return fmt.Errorf("not reported, but the client believes it at modseq %d: %w", u.since.ModSeq, cyrus.ErrSyncChanged)
 	}
 	if m := modSeqOf(u.was); m != u.since.ModSeq {
@@ -190,6 +192,7 @@ func (u *mailboxUpdate) resync(ctx context.Context, reason string) error {
 // report remembers that the client knows our state: it has just sent it.
 func (u *mailboxUpdate) report() {
 	u.held.reported[u.mb.UniqueID] = u.mb.HighestModSeq
+	u.held.brought[u.mb.UniqueID] = true
 	delete(u.held.asked, u.mb.UniqueID)
 }
 

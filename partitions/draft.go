@@ -28,7 +28,8 @@ type draft struct {
 	live    int  // live records in the set
 	lastUID uint32
 
-	resync string // why the mailbox is in resync after this
+	resync string   // why the mailbox is in resync after this
+	life   *newLife // that begins with the mailbox; nil = none does
 }
 
 // commitBytes is how large the events of a commit become before records go into blocks.
@@ -97,8 +98,16 @@ func (d *draft) part(ctx context.Context, f *finder, next func() (*cyrus.Record,
 func (d *draft) head(st *indexState) error {
 	mb := d.u.mb
 	d.fields = len(mb.Fields)
-	events, err := makeRoom(st, mb.Name, mb.UniqueID)
-	if err != nil {
+	var events []history.Event
+	var err error
+	if !mb.Intermediate() {
+		if d.life, err = d.u.held.beginsLife(st, mb.Name, mb.UniqueID, mb.UIDValidity, d.u.x.now(), d.u.x.past); err != nil {
+			return err
+		}
+	}
+	if d.life != nil {
+		events = d.life.events
+	} else if events, err = makeRoom(st, mb.Name, mb.UniqueID); err != nil {
 		return err
 	}
 	if w := d.u.was; w != nil && w.Deleted.IsZero() && w.Name != mb.Name {

@@ -48,11 +48,19 @@ func (d *draft) put(ctx context.Context, bld *history.Builder) error {
 		return err
 	}
 	b.part.saw(history.LogKey(b.path, b.entry.Number), epoch)
+	if d.life != nil && bld == d.bld {
+		d.life.began(d.u.x, d.u.held, b.name)
+	}
 	d.unstage()
 	return nil
 }
 
-func (d *draft) recheck() error { return d.u.b.viewOrNone(d.u.stillStands) }
+func (d *draft) recheck() error {
+	if d.life != nil { // its events depend on every mailbox
+		return fmt.Errorf("another host changed the backup while a new life of the user began: %w", cyrus.ErrLocked)
+	}
+	return d.u.b.viewOrNone(d.u.stillStands)
+}
 
 // stillStands is asked when another writer's commits came first.
 func (u *mailboxUpdate) stillStands(st *indexState) error {

@@ -28,6 +28,9 @@ type account struct {
 	quota uint64
 	seen  string
 	sieve string
+	// Of another person before: uniqueids of mailboxes that the source says nothing about.
+	forgotten map[string]bool
+	person    bool // somebody else had the name before
 }
 
 func newAccount() *account {
@@ -67,6 +70,15 @@ func (w *model) box(t *rapid.T) (string, *source) {
 		t.Skip("no mailbox")
 	}
 	return u, a.boxes[rapid.SampledFrom(slices.Sorted(maps.Keys(a.boxes))).Draw(t, "mailbox")]
+}
+
+// folder draws a mailbox that is no INBOX, which has that name for as long as it exists.
+func (w *model) folder(t *rapid.T) (string, *source) {
+	u, b := w.box(t)
+	if cyrus.IsInbox(b.name) {
+		t.Skip("an INBOX")
+	}
+	return u, b
 }
 
 func (w *model) newBox(user string) *source {
@@ -121,20 +133,20 @@ func (w *model) actions() map[string]func(*rapid.T) {
 			b.records = b.live()
 		},
 		"rename": func(t *rapid.T) {
-			u, b := w.box(t)
+			u, b := w.folder(t)
 			b.name = fmt.Sprintf("user.%s.Box%d", u, w.next())
 		},
 		"swap names": func(t *rapid.T) {
-			u, b := w.box(t)
+			u, b := w.folder(t)
 			for _, o := range w.users[u].boxes {
-				if o.uniqueid > b.uniqueid {
+				if o.uniqueid > b.uniqueid && !cyrus.IsInbox(o.name) {
 					b.name, o.name = o.name, b.name
 					break
 				}
 			}
 		},
 		"delete": func(t *rapid.T) {
-			u, b := w.box(t)
+			u, b := w.folder(t)
 			delete(w.users[u].boxes, b.uniqueid)
 		},
 		"recreate": func(t *rapid.T) {
@@ -153,7 +165,13 @@ func (w *model) actions() map[string]func(*rapid.T) {
 		"rename the user": func(t *rapid.T) {
 			w.renameUser(t, rapid.Bool().Draw(t, "told by RENAME"))
 		},
-		"sync": func(t *rapid.T) { w.sync(t, w.user(t)) },
+		"another person": func(t *rapid.T) {
+			u := w.user(t)
+			if w.users[u] = w.users[u].nextPerson(u, w.next); !w.users[u].person {
+				w.sync(t, u) // the INBOX that the next person's is compared with
+			}
+		},
+		"sync":           func(t *rapid.T) { w.sync(t, w.user(t)) },
 		"new connection": func(t *rapid.T) {
 			w.hangUp(rapid.IntRange(0, 1).Draw(t, "host"))
 		},
@@ -196,6 +214,48 @@ func (w *model) restore(t *rapid.T) {
 	w.sync(t, u)
 }
 
+// nextPerson is an account of the same name after this one was deleted: the source knows
+// nothing of the former mailboxes any more (delete_mode: immediate, as of 3.12). Who had
+// no INBOX gets one.
+func (a *account) nextPerson(user string, next func() int) *account {
+	inbox := newSource("user." + user)
+	inbox.uniqueid = fmt.Sprintf("unique%06d", next())
+	inbox.deliver(mail(next(), 300))
+	had := func(b *source) bool { return b.name == inbox.name }
+	if !slices.ContainsFunc(slices.Collect(maps.Values(a.boxes)), had) {
+		a.boxes[inbox.uniqueid] = inbox
+		return a
+	}
+	b := newAccount()
+	b.person, b.forgotten = true, maps.Clone(a.forgotten)
+	if b.forgotten == nil {
+		b.forgotten = map[string]bool{}
+	}
+	for id := range a.boxes {
+		b.forgotten[id] = true
+	}
+	b.boxes[inbox.uniqueid] = inbox
+	return b
+}
+
+// leftOver says what a state has that the former person left.
+func (a *account) leftOver(m *history.Mem) error {
+	if !a.person {
+		return nil
+	}
+	for kind, has := range map[string]bool{history.ItemSeen: a.seen != "", history.ItemSieve: a.sieve != ""} {
+		for i, err := range m.Items(kind) {
+			if err != nil {
+				return err
+			}
+			if i.Deleted.IsZero() && !has {
+				return fmt.Errorf("it has %v of the person before", i.Key)
+			}
+		}
+	}
+	return nil
+}
+
 func (w *model) renameUser(t *rapid.T, told bool) {
 	u := w.user(t)
 	n := fmt.Sprintf("u%d", w.next())
@@ -206,7 +266,7 @@ func (w *model) renameUser(t *rapid.T, told bool) {
 	c := w.connect(t)
 	for id, box := range a.boxes {
 		old := box.name
-		box.name = strings.Replace(box.name, "user."+u+".", "user."+n+".", 1)
+		box.name = renamedTo(box.name, u, n)
 		b.boxes[id] = box
 		if told {
 			err := c.s.ApplyRename(w.t.Context(), cyrus.Rename{Old: old, New: box.name, Partition: "default", UIDValidity: box.validity})
@@ -219,6 +279,14 @@ func (w *model) renameUser(t *rapid.T, told bool) {
 	w.users[u] = newAccount() // of the old name nothing is left
 	w.sync(t, n)
 	w.sync(t, u)
+}
+
+// renamedTo is the name of a mailbox after its user was renamed.
+func renamedTo(name, old, user string) string {
+	if rest, ok := strings.CutPrefix(name, "user."+old); ok && (rest == "" || rest[0] == '.') {
+		return "user." + user + rest
+	}
+	return name
 }
 
 func (w *model) hangUp(i int) {
@@ -330,7 +398,9 @@ func (p *push) names(ctx context.Context, there state) error {
 		if err != nil {
 			return err
 		}
-		if b := p.account.boxes[id]; b == nil {
+		if b := p.account.boxes[id]; b == nil && p.account.forgotten[id] {
+			continue
+		} else if b == nil {
 			p.applies++
 			err = p.c.s.ApplyUnmailbox(ctx, name)
 		} else if b.name != name {
@@ -493,7 +563,7 @@ func (w *model) compare(t *rapid.T, user string) {
 	}
 	m := load(w.t, store, path)
 	defer m.Close()
-	if err := sameBoxes(m, boxes); err != nil {
+	if err := errors.Join(sameBoxes(m, boxes), a.leftOver(m)); err != nil {
 		t.Fatalf("%s after commit %d: %v", user, n, err)
 	}
 	checkBodies(w.t, store, path)

@@ -17,13 +17,17 @@ func (x *Session) owing(n Name) { x.owes = n }
 
 // owed notes that a command was refused. That a note cannot be kept is only logged.
 func (x *Session) owed() {
-	if x.owes == (Name{}) {
-		return
+	if x.owes != (Name{}) {
+		x.compareLater(x.owes)
 	}
-	path := x.owes.Path()
+}
+
+// compareLater notes that the client has to compare the whole user.
+func (x *Session) compareLater(n Name) {
+	path := n.Path()
 	err := x.set.index.Update(func(t *index.Txn) error { return t.Set(index.OwedKey(path), nil) })
 	if err != nil {
-		x.log.Warn("run sync_client -u for this user once the backup can be used: something was refused", "backup", path, "err", err)
+		x.log.Warn("run sync_client -u for this user once the backup can be used: not all of it is known to be as at the source", "backup", path, "err", err)
 	}
 }
 
@@ -61,5 +65,5 @@ func (x *Session) askUser(n Name) error {
 	if !owes || err != nil {
 		return err
 	}
-	return fmt.Errorf("a quota or a removed mailbox of %s was refused before: %w", n, cyrus.ErrAskUser)
+	return fmt.Errorf("%s has to be compared, because something of it was refused before or its INBOX was replaced: %w", n, cyrus.ErrAskUser)
 }

@@ -49,6 +49,10 @@ type heldBackup struct {
 	fresh    bool              // brought up to the bucket in this unit of work
 	reported map[string]uint64 // uniqueid → HIGHESTMODSEQ that it was told; absent = told nothing
 	asked    map[string]bool   // uniqueids that were left out, to be sent whole; until they are
+	// Since the backup was taken, or the client began to compare the whole user:
+	brought  map[string]bool // uniqueids of mailboxes that the client has sent
+	closed   map[string]bool // uniqueids that a new life has ended
+	compared bool            // GET USER was answered
 }
 
 // NewSession begins the work of a connection.
@@ -106,7 +110,7 @@ func (x *Session) open(ctx context.Context, n Name) (*Backup, *heldBackup, error
 		if err := b.hold.take(ctx, x, wait); err != nil {
 			return nil, nil, notOpened(b, err)
 		}
-		h = &heldBackup{reported: map[string]uint64{}, asked: map[string]bool{}}
+		h = &heldBackup{reported: map[string]uint64{}, asked: map[string]bool{}, brought: map[string]bool{}, closed: map[string]bool{}}
 		x.held[b] = h
 	}
 	if !h.fresh {

@@ -28,6 +28,9 @@ func (x *Session) GetUser(ctx context.Context, userid string, out func(string, d
 		return err
 	}
 	clear(h.reported)
+	clear(h.brought)
+	clear(h.closed)
+	h.compared = true
 	if err := x.settled(n); err != nil {
 		return err
 	}

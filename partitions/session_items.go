@@ -226,8 +226,11 @@ func (s *indexState) anythingAlive() (bool, error) {
 			continue
 		}
 		for i, err := range s.Items(kind) {
-			if err != nil || i.Deleted.IsZero() {
-				return err == nil, err
+			if err != nil {
+				return false, err
+			}
+			if e, ok := i.Event.(*history.AnnotationEvent); i.Deleted.IsZero() && !(ok && history.IsLife(e)) {
+				return true, nil
 			}
 		}
 	}

@@ -17,19 +17,38 @@ func (x *Session) ApplyRename(ctx context.Context, r cyrus.Rename) (err error) {
 	if from != to {
 		return x.moveMailbox(ctx, from, to, r)
 	}
-	return x.apply(ctx, from, func(st *indexState) ([]history.Event, error) {
+	return x.renameWithin(ctx, from, r)
+}
+
+func (x *Session) renameWithin(ctx context.Context, n Name, r cyrus.Rename) error {
+	b, h, err := x.open(ctx, n)
+	if err != nil {
+		return err
+	}
+	var life *newLife
+	err = x.apply(ctx, n, func(st *indexState) ([]history.Event, error) {
 		m, err := existing(st, r.Old)
 		if err != nil {
 			return nil, err
+		}
+		rename := &history.RenameEvent{UniqueID: m.UniqueID, Old: r.Old, New: r.New, Partition: r.Partition, UIDValidity: r.UIDValidity}
+		// Its UIDVALIDITY is that of another name: no time to go by.
+		if life, err = h.beginsLife(st, r.New, m.UniqueID, 0, x.now(), x.past); err != nil {
+			return nil, err
+		}
+		if life != nil { // it ends with the former life unless it is said again
+			return append(life.events, &history.MailboxEvent{UniqueID: m.UniqueID, Name: m.Name, Fields: m.Fields}, rename), nil
 		}
 		events, err := makeRoom(st, r.New, m.UniqueID)
 		if err != nil {
 			return nil, err
 		}
-		return append(events, &history.RenameEvent{
-			UniqueID: m.UniqueID, Old: r.Old, New: r.New, Partition: r.Partition, UIDValidity: r.UIDValidity,
-		}), nil
+		return append(events, rename), nil
 	})
+	if err == nil && life != nil {
+		life.began(x, h, b.name)
+	}
+	return err
 }
 
 // existing is the live mailbox with this name, or ErrNonexistent.

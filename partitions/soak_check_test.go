@@ -69,6 +69,15 @@ func (w *soak) differs(u *soakUser) error {
 	return nil
 }
 
+// leftOver says what the bucket has of the person who had a user's name before.
+func (w *soak) leftOver(u *soakUser) error {
+	m, err := w.state(u, history.Moment{})
+	if err != nil {
+		return err
+	}
+	return errors.Join(u.account.leftOver(m), m.Close())
+}
+
 // ackedDiffers compares the mailboxes of which the host has said OK; a later change may
 // have arrived, though its answer did not.
 func (w *soak) ackedDiffers(m *history.Mem, u *soakUser) error {
@@ -190,7 +199,7 @@ func (w *soak) compare(u *soakUser, h *soakHost) error {
 	if len(u.account.boxes) == 0 && w.home(u) < 0 {
 		return nil
 	}
-	if err := w.differs(u); err != nil {
+	if err := errors.Join(w.differs(u), w.leftOver(u)); err != nil {
 		return fmt.Errorf("%s after a sync to %s: %w", u.name, h.name, err)
 	}
 	if w.one(4) {

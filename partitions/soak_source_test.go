@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"backupd/partitions"
 	"backupd/replication/cyrus"
@@ -33,7 +32,8 @@ func (u *soakUser) sorted() (out []*source) {
 func (w *soak) newUser() *soakUser {
 	u := &soakUser{name: fmt.Sprintf("u%d", w.number()), account: newAccount(), acked: map[string]*source{}}
 	w.users = append(w.users, u)
-	for range 1 + w.rng.IntN(2) {
+	u.account = u.account.nextPerson(u.name, w.number) // with an INBOX
+	for range w.rng.IntN(2) {
 		w.newMailbox(u)
 	}
 	return u
@@ -98,10 +98,13 @@ var soakChanges = []soakChange{
 		}
 	}},
 	{2, "rename", func(w *soak, u *soakUser, b *source) {
+		if cyrus.IsInbox(b.name) {
+			return // no mail server does that
+		}
 		b.name = fmt.Sprintf("user.%s.Box%d", u.name, w.number())
 	}},
 	{1, "delete", func(_ *soak, u *soakUser, b *source) {
-		if len(u.account.boxes) > 1 {
+		if len(u.account.boxes) > 1 && !cyrus.IsInbox(b.name) {
 			delete(u.account.boxes, b.uniqueid)
 		}
 	}},
@@ -115,6 +118,7 @@ var soakChanges = []soakChange{
 			}
 		}
 	}},
+	{1, "another person", func(w *soak, u *soakUser, _ *source) { u.account = u.account.nextPerson(u.name, w.number) }},
 	{1, "quota", func(w *soak, u *soakUser, _ *source) { u.account.quota = uint64(w.number()) }},
 	{1, "seen", func(w *soak, u *soakUser, _ *source) { u.account.seen = fmt.Sprint("1:", w.number()) }},
 	{1, "sieve", func(w *soak, u *soakUser, _ *source) { u.account.sieve = fmt.Sprintf("keep; # %d", w.number()) }},
@@ -187,7 +191,7 @@ func (w *soak) renameUser() error {
 	w.note("%s becomes %s; told by RENAME: %v", u.name, n.name, told)
 	for _, b := range u.sorted() {
 		old := b.name
-		b.name = strings.Replace(old, "user."+u.name+".", "user."+n.name+".", 1)
+		b.name = renamedTo(old, u.name, n.name)
 		delete(u.account.boxes, b.uniqueid)
 		n.account.boxes[b.uniqueid] = b
 		if !told {

@@ -1,0 +1,160 @@
+package partitions
+
+import (
+	"time"
+
+	"backupd/partitions/history"
+	"backupd/replication/cyrus"
+)
+
+// A user who was deleted and created again is another person (history.Lives). That is
+// seen by the uniqueid of the INBOX; of the other folders a client often says nothing
+// (client-behaviour.md 12). So all that is left of the former person ends with the commit
+// that brings the new INBOX.
+
+// newLife is the beginning of another life of a user, found when an INBOX arrives.
+type newLife struct {
+	events []history.Event
+	closed []string // uniqueids of the mailboxes that end
+	// doubt: a mailbox was closed that may be the new person's, or items that the source
+	// may have, too. The client has to compare the whole user.
+	doubt bool
+}
+
+// beginsLife gives the events that come before an INBOX with another uniqueid than the
+// last one had; nil when no life begins. The state is that before the INBOX arrives.
+func (h *heldBackup) beginsLife(st *indexState, name, uniqueid string, validity uint32, now time.Time, past bool) (*newLife, error) {
+	if st == nil || !cyrus.IsInbox(name) {
+		return nil, nil
+	}
+	if m, err := st.MailboxByName(name); err != nil || m != nil && m.UniqueID == uniqueid {
+		return nil, err
+	}
+	lives, err := history.LivesOf(st)
+	if err != nil {
+		return nil, err
+	}
+	last, err := lastInbox(st, lives, name)
+	if err != nil || last == "" || last == uniqueid {
+		return nil, err
+	}
+	before, began := lives.Newest(), createdAt(validity, now)
+	if !began.After(before.Began) { // an older INBOX is back
+		began = now
+	}
+	note, err := history.NewLife(history.Life{Number: before.Number + 1, Inbox: uniqueid, Began: began})
+	if err != nil {
+		return nil, err
+	}
+	userid, _ := cyrus.Owner(name, st.set.opt.Names.DefaultDomain, st.set.opt.Names.DeletedPrefix)
+	l := &newLife{events: []history.Event{&history.UnuserEvent{User: userid}, note}}
+	if err := h.keepMailboxes(st, l, validity, past); err != nil {
+		return nil, err
+	}
+	return l, h.keepItems(st, l, past)
+}
+
+// lastInbox is the uniqueid of the INBOX that was there last; "" when there was none.
+// Another deleted one may have changed later, so the note of the life comes first.
+func lastInbox(st *indexState, lives history.Lives, name string) (uniqueid string, err error) {
+	for m, err := range st.Mailboxes() {
+		if err != nil {
+			return "", err
+		}
+		was, _ := cyrus.Undeleted(m.Name, st.set.opt.Names.DeletedPrefix)
+		if was != name || intermediate(m) {
+			continue
+		}
+		if m.Name == name && m.Deleted.IsZero() {
+			return m.UniqueID, nil
+		}
+		uniqueid = m.UniqueID // in order of creation
+	}
+	if l := lives.Newest(); l.Inbox != "" {
+		return l.Inbox, nil
+	}
+	return uniqueid, nil
+}
+
+// intermediate says that a mailbox only stands for the hierarchy: an INBOX of that kind
+// is there while a user has folders and no INBOX.
+func intermediate(m *history.MailboxState) bool {
+	for _, f := range m.Fields {
+		if f.Key == "MBOXTYPE" {
+			return (&cyrus.Mailbox{Type: f.Value.Str}).Intermediate()
+		}
+	}
+	return false
+}
+
+// createdAt is when a mailbox was created, by the mail server's clock: it makes the
+// UIDVALIDITY of that. An absurd one does not count.
+func createdAt(validity uint32, now time.Time) time.Time {
+	at := time.Unix(int64(validity), 0)
+	if at.Year() < 2000 || at.After(now.Add(24*time.Hour)) {
+		return now
+	}
+	return at
+}
+
+// keepMailboxes says again what unuser has deleted and the source still has: what it keeps
+// of deleted mailboxes, and what it sent before the INBOX in the same unit of work.
+func (h *heldBackup) keepMailboxes(st *indexState, l *newLife, validity uint32, past bool) error {
+	for m, err := range st.Mailboxes() {
+		if err != nil {
+			return err
+		}
+		if !m.Deleted.IsZero() {
+			continue
+		}
+		younger := number(m.Fields, "UIDVALIDITY") >= uint64(validity)
+		switch {
+		case cyrus.IsDeleted(m.Name, st.set.opt.Names.DeletedPrefix), h.brought[m.UniqueID] && (younger || !past):
+			l.events = append(l.events, &history.MailboxEvent{UniqueID: m.UniqueID, Name: m.Name, Fields: m.Fields})
+		default:
+			l.closed = append(l.closed, m.UniqueID)
+			l.doubt = l.doubt || younger && !cyrus.IsInbox(m.Name)
+		}
+	}
+	return nil
+}
+
+// keepItems says quota and subscriptions again where the client was told of them in this
+// unit of work: it removes those that the new person does not have, and does not send
+// those that are the same. Scripts and seen state are the former person's.
+func (h *heldBackup) keepItems(st *indexState, l *newLife, past bool) error {
+	for _, kind := range []string{history.ItemSub, history.ItemQuota, history.ItemSieve, history.ItemSieveActive, history.ItemSeen} {
+		for i, err := range st.Items(kind) {
+			switch {
+			case err != nil:
+				return err
+			case !i.Deleted.IsZero():
+			case h.compared && !past && (kind == history.ItemSub || kind == history.ItemQuota):
+				l.events = append(l.events, i.Event)
+			default:
+				l.doubt = true
+			}
+		}
+	}
+	return nil
+}
+
+// began is called once the commit with the beginning of a life is durable.
+func (l *newLife) began(x *Session, h *heldBackup, n Name) {
+	for _, id := range l.closed {
+		h.closed[id] = true
+	}
+	x.log.Info("a new life of the user has begun: the INBOX is another one, and what is left of the former is kept as history",
+		"backup", n.Path())
+	if l.doubt && !x.past {
+		x.compareLater(n)
+	}
+}
+
+// now is when the command under way was given.
+func (x *Session) now() time.Time {
+	if !x.who.at.IsZero() {
+		return x.who.at
+	}
+	return x.set.opt.Now()
+}
