@@ -171,7 +171,7 @@ func (w *model) actions() map[string]func(*rapid.T) {
 				w.sync(t, u) // the INBOX that the next person's is compared with
 			}
 		},
-		"sync":           func(t *rapid.T) { w.sync(t, w.user(t)) },
+		"sync": func(t *rapid.T) { w.sync(t, w.user(t)) },
 		"new connection": func(t *rapid.T) {
 			w.hangUp(rapid.IntRange(0, 1).Draw(t, "host"))
 		},

@@ -52,7 +52,7 @@ func (a *Account) add(e history.Event) {
 	case *history.QuotaEvent:
 		a.Quotas = append(a.Quotas, e)
 	case *history.AnnotationEvent:
-		if e.Value != nil {
+		if e.Value != nil && !history.IsLife(e) {
 			a.Annotations = append(a.Annotations, e)
 		}
 	}
