@@ -44,6 +44,7 @@ func (g *given) commandLine() *cmdline.Program {
 		f.StringVarP(&g.input, "input-file", "F", "", "objects from `FILE`, one a line (- is standard input; # begins a comment)")
 		f.StringVar(&g.atText, "at", "", `as of `+"`TIME`"+`: "2026-11-20 14:05", "yesterday 14:05", "3h ago", RFC 3339`)
 		f.Uint64Var(&g.moment.Number, "commit", 0, "as of chunk `N` (cyr_backup BACKUP list chunks)")
+		f.IntVar(&g.life, "life", 0, "as of the end of life `N` of a user whose name was given to somebody else later, with what was deleted along with the account")
 		f.BoolVar(&g.fromLog, "from-log", false, "read the whole log and no checkpoint: slower, for when one is damaged")
 		f.StringVar(&g.since, "since", "", "only what was delivered or deleted from `TIME` on; with -x: deleted")
 		f.StringVar(&g.until, "until", "", "only what was delivered or deleted up to `TIME`; with -x: deleted")

@@ -95,6 +95,9 @@ func load(ctx context.Context, found *partitions.Found, j *job, now time.Time) (
 	at := j.moment
 	at.FromLog, at.Tolerant, at.Now = j.fromLog, true, now
 	mem, err := found.Load(ctx, at)
+	if err == nil {
+		mem, err = j.loadLife(ctx, found, mem, at)
+	}
 	if err != nil {
 		return nil, explain(err, j.options)
 	}
@@ -202,11 +205,14 @@ func (j *job) restore(ctx context.Context, rep *restore.Report, bar *progress) e
 		}
 		return restore.ErrNothing
 	}
+	if err := j.sayFormerLives(); err != nil {
+		return err
+	}
 	chosen, size := sel.Messages()
 	rep.Progress.Total(chosen, size)
 	var account *restore.Account
 	if sel.Account {
-		if account, err = j.src.Account(); err != nil {
+		if account, err = j.src.AccountAtEnd(sel.End); err != nil {
 			return err
 		}
 		if len(sel.Folders) == 0 && account.Empty() {

@@ -24,6 +24,7 @@ type options struct {
 	backup       string
 	selection    restore.Options
 	moment       history.Moment
+	life         int
 	notes        []string // about the times that were given
 	fromLog      bool
 	acl          *string
@@ -118,7 +119,8 @@ func (g *given) settle(args []string, stdin io.Reader, now time.Time) error {
 			return err
 		}
 	}
-	o.selection.AsItWas = o.keepUIDs || o.flagsOnly || o.moment != history.Moment{}
+	o.selection.AsItWas = o.keepUIDs || o.flagsOnly || o.moment != history.Moment{} || o.life > 0
+	o.selection.AtEnd = o.life > 0
 	return o.check()
 }
 
@@ -251,6 +253,12 @@ func (o *options) fromFile(name string, stdin io.Reader) error {
 func (o *options) check() error {
 	s := &o.selection
 	switch {
+	case o.life < 0:
+		return cli.Usagef("--life: the first one is 1")
+	case o.life > 0 && o.everybody != nil:
+		return cli.Usagef("--life is for one user")
+	case o.life > 0 && (o.moment != history.Moment{}):
+		return cli.Usagef("--life means the end of that life: it excludes --at and --commit")
 	case s.All && len(s.Objects) > 0:
 		return cli.Usagef("-a is for every mailbox: no further ones can be named")
 	case !s.All && len(s.Objects) == 0:

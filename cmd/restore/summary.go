@@ -33,7 +33,7 @@ func (j *job) summary(s restore.Sums) {
 // before is not part of it, which may be a surprise.
 func (j *job) newest() bool {
 	s := &j.selection
-	return j.moment == history.Moment{} && s.Deleted == restore.ByObject && s.Since.IsZero() && s.Until.IsZero() && !j.flagsOnly
+	return j.moment == history.Moment{} && j.life == 0 && s.Deleted == restore.ByObject && s.Since.IsZero() && s.Until.IsZero() && !j.flagsOnly
 }
 
 // sayWhatIsGone says what was deleted at one go, if that is more than what is left and more

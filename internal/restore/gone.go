@@ -29,11 +29,12 @@ func (g *Gone) Worth() bool { return g.Messages > g.Left || g.Mailboxes > 0 && g
 func (s *Source) Gone(o Options) (*Gone, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t := &losses{c: &chooser{src: s, opt: &o}, by: map[int64]*Gone{}}
-	for m, err := range s.mem.Mailboxes() {
-		if err != nil {
-			return nil, err
-		}
+	c, err := s.newChooser(&o)
+	if err != nil {
+		return nil, err
+	}
+	t := &losses{c: c, by: map[int64]*Gone{}}
+	for _, m := range c.boxes {
 		head := cyrus.Mailbox{Type: textField(m, "MBOXTYPE")}
 		if m.MovedTo != "" || head.Deleted() || !o.concerns(m.Name) {
 			continue

@@ -2,6 +2,7 @@ package restore
 
 import (
 	"strings"
+	"time"
 
 	"backupd/partitions/history"
 	"backupd/replication/cyrus"
@@ -18,7 +19,11 @@ type Account struct {
 }
 
 // Account reads it.
-func (s *Source) Account() (*Account, error) {
+func (s *Source) Account() (*Account, error) { return s.AccountAtEnd(time.Time{}) }
+
+// AccountAtEnd is Account, with what was removed since the account began to be deleted
+// (Selection.End); zero = it was not deleted.
+func (s *Source) AccountAtEnd(end time.Time) (*Account, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	a := new(Account)
@@ -27,7 +32,7 @@ func (s *Source) Account() (*Account, error) {
 			if err != nil {
 				return nil, err
 			}
-			if i.Deleted.IsZero() {
+			if i.Deleted.IsZero() || !end.IsZero() && !i.Deleted.Before(end.Add(-endGap)) {
 				a.add(i.Event)
 			}
 		}

@@ -26,7 +26,9 @@ type Options struct {
 	Deleted   Deleted
 	// AsItWas: a mailbox named brings what lived in it at the moment, and no expunged
 	// messages. For -U, and when a moment was asked for.
-	AsItWas           bool
+	AsItWas bool
+	// AtEnd: what was deleted with the account, at the end of a life, counts as there.
+	AtEnd             bool
 	KeepDeletedPrefix bool   // -D
 	Into              string // -M: everything into this mailbox; "" = each into its own
 	Moves             []Move // --map, USER:OTHER

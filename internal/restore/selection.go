@@ -4,8 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
-	"strings"
+	"time"
 
 	"backupd/partitions/history"
 	"backupd/replication/cyrus"
@@ -21,6 +20,8 @@ type Selection struct {
 	// Account says that all of the backup was asked for, so that what belongs to no
 	// mailbox (subscriptions, scripts, quota) comes back too.
 	Account bool
+	// End is when the account began to be deleted, with Options.AtEnd; zero = it was not.
+	End time.Time
 }
 
 // Messages is the number of messages and of their bytes.
@@ -45,13 +46,11 @@ type chosen struct {
 func (s *Source) Select(o Options) (*Selection, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c := &chooser{src: s, opt: &o, of: map[*history.MailboxState]*chosen{}, sel: &Selection{Account: o.All && !o.windowed() && o.Deleted != Only && o.Into == ""}}
-	for m, err := range s.mem.Mailboxes() {
-		if err != nil {
-			return nil, err
-		}
-		c.boxes = append(c.boxes, m)
+	c, err := s.newChooser(&o)
+	if err != nil {
+		return nil, err
 	}
+	c.sel = &Selection{Account: o.All && !o.windowed() && o.Deleted != Only && o.Into == "", End: c.end}
 	if o.All {
 		c.all()
 	}
@@ -65,36 +64,38 @@ type chooser struct {
 	src   *Source
 	opt   *Options
 	sel   *Selection
-	boxes []*history.MailboxState // in order of creation
+	boxes []*history.MailboxState // of the newest life, in order of creation
 	list  []*chosen
 	of    map[*history.MailboxState]*chosen // the list, by mailbox
+
+	former []formerBox                    // of the lives before
+	ended  map[*history.MailboxState]bool // deleted with the account: they count as not deleted
+	end    time.Time                      // when that began; zero = it was not deleted
 }
 
 // gone says that a mailbox does not live: it was deleted, at once or with delay.
 func (c *chooser) gone(m *history.MailboxState) bool {
-	return !m.Deleted.IsZero() || cyrus.IsDeleted(m.Name, c.opt.DeletedPrefix)
+	return !c.ended[m] && (!m.Deleted.IsZero() || cyrus.IsDeleted(m.Name, c.opt.DeletedPrefix))
 }
 
 // goneAt is when a mailbox was deleted, in seconds since the epoch; 0 = it lives.
 func (c *chooser) goneAt(m *history.MailboxState) int64 {
-	if !m.Deleted.IsZero() {
-		return m.Deleted.Unix()
-	}
-	if !cyrus.IsDeleted(m.Name, c.opt.DeletedPrefix) {
+	at, kept := history.DeletedAt(m.Name, c.opt.DeletedPrefix)
+	switch {
+	case c.ended[m]:
 		return 0
+	case !m.Deleted.IsZero():
+		return m.Deleted.Unix()
+	case kept:
+		return max(at.Unix(), 1)
 	}
-	// The last component is the time in hex (imap/mboxname.c, mboxname_todeleted).
-	sec, err := strconv.ParseInt(m.Name[strings.LastIndexByte(m.Name, '.')+1:], 16, 64)
-	if err != nil || sec == 0 {
-		return 1
-	}
-	return sec
+	return 0
 }
 
 func (c *chooser) all() {
 	for _, m := range c.boxes {
 		moved := m.MovedTo != ""
-		tombstone := !m.Deleted.IsZero()
+		tombstone := !m.Deleted.IsZero() && !c.ended[m]
 		switch {
 		case moved, c.gone(m) && !tombstone && !c.opt.KeepDeletedPrefix && c.opt.Deleted != Only && !c.opt.windowed(),
 			tombstone && c.opt.Deleted != Only && !c.opt.windowed():
@@ -126,13 +127,21 @@ func (c *chooser) objects() error {
 			}
 		}
 		if !c.name(word) {
-			c.sel.Unknown = append(c.sel.Unknown, fmt.Errorf("%s: the backup of this moment has no such mailbox, uniqueid or message (mailboxes are named as %s; cyr_backup list mailboxes shows them)", word, c.opt.example()))
+			c.sel.Unknown = append(c.sel.Unknown, c.unknown(word))
 		}
 	}
 	if len(guids) == 0 {
 		return nil
 	}
 	return c.guids(guids)
+}
+
+// unknown is the error about a word that names nothing.
+func (c *chooser) unknown(word string) error {
+	if life := c.formerLife(word); life > 0 {
+		return fmt.Errorf("%s: it was deleted in an earlier life of this user, and may be another person's: --life %d brings that life", word, life)
+	}
+	return fmt.Errorf("%s: the backup of this moment has no such mailbox, uniqueid or message (mailboxes are named as %s; cyr_backup list mailboxes shows them)", word, c.opt.example())
 }
 
 // choose is what is chosen of a mailbox, nothing at first.

@@ -37,6 +37,7 @@ type Box struct {
 	Name, UniqueID string
 	LastUID        uint32
 	ModSeq         uint64
+	Validity       uint32
 	Records        []*cyrus.Record
 	Bodies         map[cyrus.GUID][]byte
 	Extra          []dlist.Pair
@@ -68,7 +69,7 @@ func New(t testing.TB, user string) *Backup {
 
 // Box adds a mailbox.
 func (b *Backup) Box(name string) *Box {
-	x := &Box{Name: name, UniqueID: fmt.Sprintf("%x", sha1.Sum([]byte(name)))[:24], ModSeq: 1, Bodies: map[cyrus.GUID][]byte{}}
+	x := &Box{Name: name, UniqueID: fmt.Sprintf("%x", sha1.Sum([]byte(name)))[:24], ModSeq: 1, Validity: 1700000000, Bodies: map[cyrus.GUID][]byte{}}
 	b.Boxes = append(b.Boxes, x)
 	return x
 }
@@ -109,7 +110,7 @@ func (x *Box) head() (*cyrus.Mailbox, error) {
 		dlist.P("LAST_UID", dlist.N(uint64(x.LastUID))), dlist.P("HIGHESTMODSEQ", dlist.N(x.ModSeq)),
 		dlist.P("RECENTUID", dlist.N(0)), dlist.P("RECENTTIME", dlist.N(0)), dlist.P("LAST_APPENDDATE", dlist.N(1700000000)),
 		dlist.P("POP3_LAST_LOGIN", dlist.N(0)), dlist.P("POP3_SHOW_AFTER", dlist.N(0)),
-		dlist.P("UIDVALIDITY", dlist.N(1700000000)), dlist.P("PARTITION", dlist.S("default")),
+		dlist.P("UIDVALIDITY", dlist.N(uint64(x.Validity))), dlist.P("PARTITION", dlist.S("default")),
 		dlist.P("ACL", dlist.S("anne\tlrswipkxtecdan\t")), dlist.P("OPTIONS", dlist.S("P")),
 		dlist.P("CREATEDMODSEQ", dlist.N(1)), dlist.P("FOLDERMODSEQ", dlist.N(9)),
 	}
@@ -155,8 +156,14 @@ func (b *Backup) Session() *partitions.Session { return b.s }
 // Source opens the backup as of a moment; the zero time is now.
 func (b *Backup) Source(at time.Time) *restore.Source {
 	b.t.Helper()
+	return b.SourceOf(history.Moment{Time: at})
+}
+
+// SourceOf opens the backup as of a time or a commit.
+func (b *Backup) SourceOf(at history.Moment) *restore.Source {
+	b.t.Helper()
 	path := partitions.UserName(b.user).Path()
-	mem, err := history.Load(b.t.Context(), b.store, path, history.Moment{Time: at})
+	mem, err := history.Load(b.t.Context(), b.store, path, at)
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -1,0 +1,55 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/dustin/go-humanize/english"
+
+	"backupd/cmd/internal/cli"
+	"backupd/partitions"
+	"backupd/partitions/history"
+)
+
+// loadLife is the state at the end of the life that --life asks for. newest is that of now,
+// which is closed if it is another one.
+func (o *options) loadLife(ctx context.Context, found *partitions.Found, newest *history.Mem, at history.Moment) (*history.Mem, error) {
+	if o.life == 0 {
+		return newest, nil
+	}
+	lives := history.Lives{{Number: 1}}
+	if found.Info.Kind == partitions.KindUser {
+		var err error
+		if lives, err = history.LivesOf(newest); err != nil {
+			newest.Close()
+			return nil, err
+		}
+	}
+	last, ok := lives.Last(o.life)
+	switch {
+	case !ok:
+		newest.Close()
+		return nil, cli.Usagef("--life %d: the backup of %s has %s (cyr_backup %s list mailboxes shows them)", o.life, o.backup,
+			english.Plural(len(lives), "life", "lives"), o.backup)
+	case last == 0:
+		return newest, nil
+	}
+	if err := newest.Close(); err != nil {
+		return nil, fmt.Errorf("close the state of %s: %w", o.backup, err)
+	}
+	at.Number = last
+	return found.Load(ctx, at)
+}
+
+// sayFormerLives says that there was somebody else of the name, of whom nothing is
+// restored.
+func (j *job) sayFormerLives() error {
+	lives, err := j.src.Lives()
+	if err != nil || len(lives) < 2 || j.life > 0 || !j.selection.All || !j.newest() {
+		return err
+	}
+	was := lives[len(lives)-2]
+	fmt.Fprintf(j.std.err, "restore: note: the name %s is somebody else's since %s; --life %d restores who had it before\n",
+		j.backup, lives.Newest().Began.Local().Format(timeForm), was.Number)
+	return nil
+}

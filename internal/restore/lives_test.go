@@ -1,0 +1,105 @@
+package restore_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"backupd/internal/restore"
+	"backupd/internal/restore/restoretest"
+	"backupd/partitions/history"
+	"backupd/replication/cyrus"
+)
+
+// names are those of the mailboxes that a selection brings.
+func names(s *restore.Selection) (out []string) {
+	for _, f := range s.Folders {
+		out = append(out, f.Name)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// A second rita gets nothing of the first one; what the first one had comes back on
+// request, whatever the backup heard of her end.
+func TestLives(t *testing.T) {
+	ctx := t.Context()
+	for about, end := range map[string]func(*restoretest.Backup, *restoretest.Box) error{
+		"the end is not reported": func(*restoretest.Backup, *restoretest.Box) error { return nil },
+		"deleted at once": func(b *restoretest.Backup, x *restoretest.Box) error {
+			return b.Session().ApplyUnmailbox(ctx, x.Name)
+		},
+		"deleted with delay": func(b *restoretest.Backup, x *restoretest.Box) error {
+			at := time.Date(2026, 11, 20, 12, 3, 0, 0, time.UTC)
+			return b.Session().ApplyRename(ctx, cyrus.Rename{Old: x.Name, New: fmt.Sprintf("DELETED.%s.%X", x.Name, at.Unix()), UIDValidity: 1700000000})
+		},
+	} {
+		t.Run(about, func(t *testing.T) {
+			t.Parallel()
+			b := restoretest.New(t, "rita")
+			for _, name := range []string{"user.rita", "user.rita.Sent", "user.rita.Long ago"} {
+				b.Box(name).Deliver(restoretest.Mail("first "+name), 1700000000)
+			}
+			b.Sync()
+			err := errors.Join(b.Session().ApplyUnmailbox(ctx, "user.rita.Long ago"), b.Session().ApplySub(ctx, "rita", "user.rita.Sent", true))
+			first := b.Boxes[:2]
+			b.Boxes = first
+			b.Sync()
+			b.Sync()
+			for _, x := range first {
+				err = errors.Join(err, end(b, x))
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			b.Boxes = nil
+			inbox := b.Box("user.rita")
+			inbox.UniqueID, inbox.Validity = "of-the-second", uint32(time.Date(2026, 11, 20, 12, 3, 20, 0, time.UTC).Unix())
+			inbox.Deliver(restoretest.Mail("second"), 1700000000)
+			b.Sync()
+
+			src := b.Source(time.Time{})
+			o := restore.Options{All: true, DeletedPrefix: "DELETED"}
+			sel := must(src.Select(o))
+			if n, _ := sel.Messages(); n != 1 || !slices.Equal(names(sel), []string{"user.rita"}) || !sel.End.IsZero() {
+				t.Errorf("-a brings %q", names(sel))
+			}
+			if a := must(src.Account()); !a.Empty() {
+				t.Errorf("and %+v", a)
+			}
+			o.Deleted = restore.Only
+			if n, _ := must(src.Select(o)).Messages(); n != 0 {
+				t.Errorf("-x brings %d messages of the first one", n)
+			}
+			sel = must(src.Select(restore.Options{Objects: []string{"user.rita.Sent"}, DeletedPrefix: "DELETED"}))
+			if len(sel.Folders) != 0 || len(sel.Unknown) != 1 || !strings.Contains(sel.Unknown[0].Error(), "--life 1") {
+				t.Errorf("a former mailbox by name: %q, %v", names(sel), sel.Unknown)
+			}
+			g := must(src.Gone(restore.Options{All: true, DeletedPrefix: "DELETED"}))
+			if g.Mailboxes != 0 {
+				t.Errorf("what was deleted of the second one: %+v", g)
+			}
+
+			last, _ := must(src.Lives()).Last(1)
+			src = b.SourceOf(history.Moment{Number: last})
+			o = restore.Options{All: true, DeletedPrefix: "DELETED", AtEnd: true, AsItWas: true}
+			sel = must(src.Select(o))
+			if n, _ := sel.Messages(); n != 2 || !slices.Equal(names(sel), []string{"user.rita", "user.rita.Sent"}) {
+				t.Errorf("--life 1 brings %q, %d messages", names(sel), n)
+			}
+			if a := must(src.AccountAtEnd(sel.End)); len(a.Subs) != 1 || len(a.Annotations) != 0 {
+				t.Errorf("and %+v", a)
+			}
+		})
+	}
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
