@@ -98,9 +98,11 @@ func plainHeader(name string, size int) []byte {
 // crime is a repository with one user, and one trick in it.
 type crime struct {
 	whole   bool   // all three messages come back
+	none    bool   // none does: the commit itself is refused
 	mailbox string // the second mailbox's name
 	pack    func(guid, chunk, body string) []entry
 	place   func(p map[string]string)
+	events  []map[string]any // that follow in the commit
 	after   func(t *testing.T, store, pack string)
 }
 
@@ -135,14 +137,19 @@ func (c *crime) commit(t *testing.T, store string) string {
 	if mailbox == "" {
 		mailbox = "user.anne.Second"
 	}
-	lines := ndjson(t,
+	events := []any{
 		map[string]any{"version": 1, "backup": "user/anne", "number": 1, "prev": "", "time": "2026-11-20T12:00:00Z", "host": "h", "clock": "2026-11-20T12:00:00Z",
 			"connection": "c", "client": "c", "random": strings.Repeat("0", 32)},
 		map[string]any{"event": "mailbox", "uniqueid": "one", "name": "user.anne", "fields": []any{}},
 		map[string]any{"event": "mailbox", "uniqueid": "two", "name": mailbox, "fields": []any{}},
 		map[string]any{"event": "messages", "messages": []any{message(guid, chunk, len(body)), message(fmt.Sprintf("%x", g2), fmt.Sprintf("%x", h2), len(other))}},
 		map[string]any{"event": "records", "uniqueid": "one", "records": []any{record(1, guid, len(body)), record(2, fmt.Sprintf("%x", g2), len(other))}},
-		map[string]any{"event": "records", "uniqueid": "two", "records": []any{record(1, fmt.Sprintf("%x", g2), len(other))}})
+		map[string]any{"event": "records", "uniqueid": "two", "records": []any{record(1, fmt.Sprintf("%x", g2), len(other))}},
+	}
+	for _, e := range c.events {
+		events = append(events, e)
+	}
+	lines := ndjson(t, events...)
 	places := ndjson(t, place, map[string]string{"chunk": fmt.Sprintf("%x", h2), "object": ".", "entry": fmt.Sprintf("%x.eml", g2)})
 	put(t, store, "backups/user/anne/log/0000000000000001.tar.zst",
 		container(t, entry{name: "commit.ndjson", body: lines}, entry{name: "places.ndjson", body: places}, entry{name: fmt.Sprintf("%x.eml", g2), body: other}))
@@ -213,6 +220,22 @@ func crimes() map[string]crime {
 				t.Fatal(err)
 			}
 		}},
+		"a moved pack is a file": {after: func(t *testing.T, store, pack string) {
+			if err := os.Remove(filepath.Join(store, pack)); err != nil {
+				t.Fatal(err)
+			}
+			note := strings.TrimSuffix(strings.Replace(pack, "packs/", "moved/", 1), ".tar.zst") + ".json"
+			g := sha1.Sum([]byte(body))
+			put(t, store, note, fmt.Appendf(nil, `{"version":1,"pack":%q,"time":"2026-11-20T12:00:00Z","entries":{"%x.eml":"../victim/pack"}}`, pack, g))
+		}},
+		"a block is a file": {none: true, events: []map[string]any{{"event": "recordblocks", "uniqueid": "one", "blocks": []any{
+			map[string]any{"block": 0, "count": 1, "sha256": strings.Repeat("a", 64), "object": "../victim/pack"}}}}},
+		"a guid is a path": {none: true, events: []map[string]any{{"event": "records", "uniqueid": "one", "records": []any{map[string]any{
+			"uid": 7, "modseq": "1", "last_updated": 1, "flags": []string{}, "internaldate": 1, "size": 1, "guid": "../../../../victim/secret"}}}}},
+		"a uid is text": {none: true, events: []map[string]any{{"event": "records", "uniqueid": "one", "records": []any{map[string]any{
+			"uid": "../x", "modseq": "1", "last_updated": 1, "flags": []string{}, "internaldate": 1, "size": 1, "guid": strings.Repeat("0", 40)}}}}},
+		"a chunk is a path": {none: true, events: []map[string]any{{"event": "messages", "messages": []any{map[string]any{
+			"guid": strings.Repeat("0", 40), "size": 1, "chunks": []string{"../../../victim/secret"}}}}}},
 		"a mailbox is above":          {mailbox: "user.anne..", whole: true},
 		"a mailbox has a slash":       {mailbox: "user.anne.^^/^^/victim/x", whole: true},
 		"a mailbox moves the cursor":  {mailbox: "user.anne.\x1b[2J\x1b]0;x\x07\u202e\r\n", whole: true},
@@ -239,7 +262,7 @@ func TestHostileBucket(t *testing.T) {
 			p := &person{t, store, []string{"PATH=" + tools(t), "TMPDIR=" + t.TempDir()}}
 			before := tree(t, top)
 			p.must("list")
-			listed, _, _ := p.run("mailboxes", "user/anne") // with 75, where a place is left out
+			listed, _, _ := p.run("mailboxes", "user/anne") // with 75, where something is left out
 			out, diag, err := p.run("restore", "user/anne", filepath.Join(top, "new"))
 			if (err == nil) != c.whole {
 				t.Errorf("%v: %s%s", err, out, diag)
@@ -253,6 +276,8 @@ func TestHostileBucket(t *testing.T) {
 			want, got := 2, 0
 			if c.whole {
 				want = 3
+			} else if c.none {
+				want = 0
 			}
 			for path, content := range after {
 				switch rel, below := strings.CutPrefix(path, "new/"); {
