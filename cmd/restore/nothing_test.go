@@ -61,7 +61,7 @@ func TestSaysWhatIsGone(t *testing.T) {
 	argv := []string{"-C", config, "--to", "eml:" + to, "anne", "-a"}
 	code, said := program(t, argv...)
 	_, command, found := strings.Cut(said, "This brings back what was there before: restore ")
-	if code != 75 || !found || !strings.Contains(said, "with 100 messages were deleted") {
+	if code != 75 || !found || !strings.Contains(said, "with 100 messages was deleted") {
 		t.Fatalf("status %d: %q", code, said)
 	}
 	out, err := exec.Command("sh", "-c", "printf '%s\\n' "+strings.TrimSuffix(command, " ("+restore.ErrNothing.Error()+")\n")).Output()

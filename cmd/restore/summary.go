@@ -99,7 +99,11 @@ func (j *job) bringsBack(g *restore.Gone) string {
 	case g.Mailboxes > 0:
 		what = english.Plural(g.Mailboxes, "mailbox", "mailboxes")
 	}
-	were := english.PluralWord(max(g.Messages, g.Mailboxes), "was", "were")
+	subject := g.Messages
+	if g.Mailboxes > 0 {
+		subject = g.Mailboxes
+	}
+	were := english.PluralWord(subject, "was", "were")
 	when := "at " + g.First.Local().Format(timeForm)
 	if g.Last.After(g.First) {
 		when = "between " + g.First.Local().Format(timeForm) + " and " + g.Last.Local().Format(timeForm)

@@ -52,7 +52,14 @@ var selections = map[string]func(*world) restore.Options{
 	},
 	"messages":         func(w *world) restore.Options { return restore.Options{Objects: []string{w.guid(), w.guid()}} },
 	"message, mailbox": func(w *world) restore.Options { return restore.Options{Objects: []string{w.guid(), w.name()}} },
-	"as it was":        func(w *world) restore.Options { return restore.Options{Objects: []string{w.name()}, AsItWas: true} },
+	"into one": func(w *world) restore.Options {
+		return restore.Options{Objects: []string{w.name(), w.name()}, Into: "user.anne.Into"}
+	},
+	"all then": func(w *world) restore.Options {
+		w.at = w.times[w.rng.IntN(len(w.times))]
+		return restore.Options{All: true, AsItWas: true}
+	},
+	"as it was": func(w *world) restore.Options { return restore.Options{Objects: []string{w.name()}, AsItWas: true} },
 }
 
 // world is a mail server and its backup.
@@ -64,7 +71,9 @@ type world struct {
 	n       int
 	bodies  map[cyrus.GUID]string
 	live    map[string]*restoretest.Box
-	past    []map[string]map[cyrus.GUID]int // at each backup: the copies of each message, by mailbox
+	times   []time.Time                     // of the backups
+	at      time.Time                       // the moment of the next restore; zero = now
+	past    []map[string]map[cyrus.GUID]int // after each step: the copies of each message, by mailbox
 }
 
 var boxNames = []string{"user.anne", "user.anne.Work", "user.anne.Work.2026", "user.anne.Side"}
@@ -135,7 +144,7 @@ func (w *world) remove(x *restoretest.Box) {
 
 // sync backs up, and notes what is there at this moment.
 func (w *world) sync() {
-	w.b.Sync()
+	w.times = append(w.times, w.b.Sync())
 	w.past = append(w.past, w.now())
 }
 
@@ -153,15 +162,22 @@ func (w *world) now() map[string]map[cyrus.GUID]int {
 // thrice restores, and backs up after it.
 func (w *world) thrice(about string, o restore.Options) {
 	w.t.Helper()
+	at := w.at
+	w.at = time.Time{}
 	for run := range 3 {
-		added, folders := w.restore(o)
+		added, folders := w.restore(o, at)
+		if o.Into != "" {
+			folders = nil // it may get what was in several mailboxes
+		}
 		if run > 0 && added > 0 {
 			w.t.Fatalf("%s: run %d of %+v added %d messages", about, run+1, o, added)
 		}
 		for _, f := range folders {
 			w.bounded(about, []string{f})
 		}
-		if !w.removes { // a deleted mailbox comes back whole, whatever became of its messages elsewhere
+		// A deleted mailbox, or the state of then, comes back whole, whatever became of the
+		// messages elsewhere.
+		if !w.removes && at.IsZero() {
 			w.bounded(about, folders)
 		}
 		w.sync()
@@ -193,9 +209,9 @@ func together(at map[string]map[cyrus.GUID]int, names []string) map[cyrus.GUID]i
 }
 
 // restore does what every destination does: it adds what is not there as often.
-func (w *world) restore(o restore.Options) (added int, folders []string) {
+func (w *world) restore(o restore.Options, at time.Time) (added int, folders []string) {
 	o.DeletedPrefix = "DELETED"
-	s := w.b.Source(time.Time{})
+	s := w.b.Source(at)
 	sel, err := s.Select(o)
 	if err != nil {
 		w.t.Fatal(err)
