@@ -223,6 +223,9 @@ func (j *job) restore(ctx context.Context, rep *restore.Report, bar *progress) e
 	if err != nil {
 		return err
 	}
+	if out := leftOut(j.toFiles); account != nil && out != "" {
+		rep.Say("%s", out)
+	}
 	err = explain(to.Restore(ctx, sel.Folders, account), j.options)
 	if j.everybody == nil {
 		bar.end()

@@ -146,3 +146,18 @@ func (j *job) trace(s restore.Sums) []any {
 	return []any{"backup", j.backup, "what", what, "as_of", j.asOf.UTC().Format(time.RFC3339), "to", to,
 		"mailboxes", s.Folders, "messages", s.Added, "bytes", s.Bytes, "there", s.There, "problems", s.Problems}
 }
+
+// leftOut says what a destination has no place for; "" = it has one for all.
+func leftOut(kind string) string {
+	switch kind {
+	case "imap":
+		return "left out, because IMAP has no way for it: ACLs, annotations, quota, scripts, uids, uniqueids, modseqs"
+	case "maildir":
+		return "left out, because a Maildir has no place for it: annotations, quota, seen state elsewhere, uids, modseqs"
+	case "mbox":
+		return "left out, because an mbox has no place for it: subscriptions, annotations, quota, seen state elsewhere, uids, modseqs"
+	case "eml", "tar":
+		return "left out: annotations of mailboxes and messages, modseqs"
+	}
+	return ""
+}

@@ -27,6 +27,7 @@ type origin struct {
 	Name     dlist.JSONString `json:"name"`     // as an administrator writes it
 	Internal dlist.JSONString `json:"internal"` // as the mail server has it
 	UniqueID string           `json:"uniqueid"`
+	ACL      dlist.JSONString `json:"acl,omitempty"` // who, rights, who, rights, … between tabs
 }
 
 func (d *Destination) mailbox(f *restore.Folder) *mailbox {
@@ -41,8 +42,17 @@ func (d *Destination) mailbox(f *restore.Folder) *mailbox {
 	case d.opt.Kind == "maildir":
 		at = m.maildir
 	}
-	m.origin = origin{at, dlist.JSONString(cyrus.FromUTF7(d.opt.AdminForm.External(f.Name))), dlist.JSONString(f.Name), f.From.UniqueID}
+	m.origin = origin{at, dlist.JSONString(cyrus.FromUTF7(d.opt.AdminForm.External(f.Name))), dlist.JSONString(f.Name), f.From.UniqueID, acl(f)}
 	return m
+}
+
+func acl(f *restore.Folder) dlist.JSONString {
+	for _, p := range f.From.Fields {
+		if p.Key == "ACL" {
+			return dlist.JSONString(p.Value.Str)
+		}
+	}
+	return ""
 }
 
 // words gathers the keywords of a folder, in the order of its messages.
