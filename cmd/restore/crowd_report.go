@@ -60,7 +60,6 @@ type crowdReport struct {
 	std     stdio
 	json    *json.Encoder
 	bar     *progress
-	phases  int
 	users   map[string]int        // by result, of the phase that is under way
 	failed  map[string]userResult // by backup: those whose last phase did not succeed, kept at most
 	more    int                   // failures that are not kept

@@ -81,13 +81,14 @@ func (h Header) Charset() string {
 
 // Text is a field's first value as people read it.
 func (h Header) Text(name string) string {
-	for _, v := range h[name] {
-		if isAddresses(name) {
-			return Addresses(v, h.Charset())
-		}
-		return Decode(v, h.Charset())
+	values := h[name]
+	if len(values) == 0 {
+		return ""
 	}
-	return ""
+	if isAddresses(name) {
+		return Addresses(values[0], h.Charset())
+	}
+	return Decode(values[0], h.Charset())
 }
 
 func isAddresses(name string) bool {
