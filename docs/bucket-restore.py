@@ -191,7 +191,7 @@ def header(name, size):
 
 def entries(store, key):
     """Yields (name, size, read) of each entry of a container. read(n) gives up to n bytes of
-    the body; what is not read is skipped."""
+    the body; the rest is skipped."""
     with store.get(key) as path, open(path, "rb") as file:
         try:
             zstd = subprocess.Popen(["zstd", "-dcq"], stdin=file, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -505,7 +505,7 @@ class Log:
         for m in names:
             first, last = int(m[1]), int(m[2] or m[1])
             if not m[2] and last < self.next:
-                continue        # of segments the places are wanted: what is in them was moved there
+                continue        # only segments: their places say where merged bodies are
             if not begun and first > 1:
                 raise Trouble("commit 1 is gone: the moment lies before what is kept, or objects are missing")
             begun = True

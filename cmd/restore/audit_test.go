@@ -10,7 +10,7 @@ import (
 	"backupd/cmd/internal/cli"
 )
 
-// logDaemon reads what is sent to a socket as to /dev/log.
+// logDaemon stands in for /dev/log.
 func logDaemon(t *testing.T) (socket string, next func() string) {
 	socket = filepath.Join(t.TempDir(), "log")
 	c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})

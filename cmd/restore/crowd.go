@@ -23,7 +23,7 @@ import (
 )
 
 // crowd restores many backups, several at a time. The trouble of one never stops the
-// others; only what is wrong with the destination itself stops all.
+// others; only trouble with the destination itself stops all.
 type crowd struct {
 	*options
 	bucket *cli.Bucket
@@ -32,7 +32,7 @@ type crowd struct {
 	done   *resumeFile
 	report *crowdReport
 	limit  *rate.Limiter
-	// patience is the longest pause before a server that is away is tried again; all pauses
+	// patience is the longest pause before a silent server is tried again; all pauses
 	// together are twice as long. 0 = 16 s.
 	patience time.Duration
 
@@ -125,9 +125,9 @@ func (c *crowd) one(ctx context.Context, f *partitions.Found, p phase, err error
 	c.report.user(r)
 }
 
-// restore restores one backup. A server that is away is tried again, for a while.
+// restore restores one backup. A server that does not answer is tried again, for a while.
 func (c *crowd) restore(ctx context.Context, f *partitions.Found, p phase) (restore.Sums, time.Time, error) {
-	if err := c.away(nil); err != nil {
+	if err := c.unreached(nil); err != nil {
 		return restore.Sums{}, time.Time{}, err
 	}
 	pause := c.patience / 16
@@ -140,7 +140,7 @@ func (c *crowd) restore(ctx context.Context, f *partitions.Found, p phase) (rest
 			return sums, asOf, err
 		}
 		if pause > c.patience {
-			return sums, asOf, c.away(err)
+			return sums, asOf, c.unreached(err)
 		}
 		select {
 		case <-time.After(pause):
@@ -166,9 +166,9 @@ func serverGone(err error) bool {
 		errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)
 }
 
-// away notes that the server is away, and returns why if it is: the others do not wait
+// unreached notes that the server does not answer, and returns why: the others do not wait
 // for it as well.
-func (c *crowd) away(err error) error {
+func (c *crowd) unreached(err error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err != nil {

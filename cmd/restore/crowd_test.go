@@ -57,7 +57,7 @@ func messages(t *testing.T, dir string) (n int) {
 	return n
 }
 
-// Everybody is restored but the one whose backup is damaged; what is done is not done again.
+// Everybody is restored but the user whose backup is damaged; finished backups are left out of the next run.
 func TestEverybody(t *testing.T) {
 	config, store := village(t, "user.anne", "user.bob", "user.carol", "news.local")
 	lost := filepath.Join(store, "backups/user/bob/log/0000000000000001.tar.zst")
@@ -143,7 +143,7 @@ func TestEverybodyNewestFirst(t *testing.T) {
 	}
 }
 
-// A server that is away is tried for a while; then the others are not tried at all.
+// A server that does not answer is tried for a while; then the others are not tried at all.
 func TestEverybodyServerAway(t *testing.T) {
 	config, _ := village(t, "user.anne", "user.bob")
 	var out, complaint bytes.Buffer

@@ -36,8 +36,7 @@ func (j *job) newest() bool {
 	return j.moment == history.Moment{} && j.life == 0 && s.Deleted == restore.ByObject && s.Since.IsZero() && s.Until.IsZero() && !j.flagsOnly
 }
 
-// sayWhatIsGone says what was deleted at one go, if that is more than what is left and more
-// than what was chosen.
+// sayWhatIsGone reports a deletion of more messages at one go than are left and were chosen.
 func (j *job) sayWhatIsGone(ctx context.Context, chosen int) error {
 	if !j.newest() {
 		return nil

@@ -13,7 +13,7 @@ import (
 // as it is. What was deleted comes back only where that does not make another copy:
 //
 //   - an expunged record is left out if its message is live in any mailbox that is chosen,
-//     as after a move; of several such records the one that was expunged last is taken;
+//     as after a move; of several such records the last to be expunged is taken;
 //   - of a deleted mailbox whose name is in use again, only those messages come back that
 //     the new one has not, as after an earlier restore.
 
@@ -96,7 +96,7 @@ type expunged struct {
 	when int64
 }
 
-// lastExpunged finds, of each message that is live nowhere in what is chosen, the expunged
+// lastExpunged finds, of each message that is live in no chosen mailbox, the expunged
 // record to bring.
 func (c *chooser) lastExpunged() (map[cyrus.GUID]expunged, error) {
 	last := map[cyrus.GUID]expunged{}

@@ -36,7 +36,7 @@ func TestCopies(t *testing.T) {
 	}
 }
 
-// selections are what is asked for, and into which mailbox it goes.
+// selections are the kinds of requests.
 var selections = map[string]func(*world) restore.Options{
 	"all":          func(*world) restore.Options { return restore.Options{All: true} },
 	"all expunged": func(*world) restore.Options { return restore.Options{All: true, Deleted: restore.Only} },
@@ -142,7 +142,7 @@ func (w *world) remove(x *restoretest.Box) {
 	}
 }
 
-// sync backs up, and notes what is there at this moment.
+// sync backs up, and notes the copies at this moment.
 func (w *world) sync() {
 	w.times = append(w.times, w.b.Sync())
 	w.past = append(w.past, w.now())
@@ -208,7 +208,7 @@ func together(at map[string]map[cyrus.GUID]int, names []string) map[cyrus.GUID]i
 	return sum
 }
 
-// restore does what every destination does: it adds what is not there as often.
+// restore does what every destination does: it adds the copies that are missing.
 func (w *world) restore(o restore.Options, at time.Time) (added int, folders []string) {
 	o.DeletedPrefix = "DELETED"
 	s := w.b.Source(at)

@@ -18,7 +18,7 @@ import (
 const (
 	longest        = 180 // bytes of a component; ext4, XFS and others take 255
 	longestMaildir = 200 // bytes of a Maildir++ folder, which has all levels in one component
-	cutTo          = 160 // bytes that are kept of what is longer, before the hash
+	cutTo          = 160 // bytes that are kept of a longer name, before the hash
 	hashDigits     = 16
 )
 

@@ -40,8 +40,8 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// Parts that names are made of: what is escaped, what an escape looks like, what is
-// reserved, and what is too long.
+// Parts that names are made of: escaped characters, things that look like escapes, reserved
+// and long names.
 var parts = []string{"", "a", "A", ".", "^", "%", "%2E", "%_", "%-", "%=", "/", "\\", "&", "&-", "&APw-", "&AGE-", "ü", "\xff", "\x1b[2J", "\n",
 	"&IA4-", "INBOX", "Inbox", "sieve", ".mbox", ".eml", "messages", ".ndjson", ".json", "account", "cur", strings.Repeat("x", 90), strings.Repeat("x", 90) + "y",
 	strings.Repeat("&ZeVnLIqe-", 20), "&2D3eAA-", "é"}
