@@ -220,7 +220,7 @@ def archive(pipe, key):
         except ValueError:
             size = -1
         if not ENTRY.fullmatch(name) or name in seen or size < 0 or block != header(name, size):
-            raise Damaged(f"cannot read {key}: it has an entry {name!r} that format.md does not allow")
+            raise Damaged(f"cannot read {key}: it has an entry {name!r} whose name or header format.md does not allow")
         seen.add(name)
         body = Body(pipe, size, key)
         yield name, size, body.read
