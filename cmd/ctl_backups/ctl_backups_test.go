@@ -118,6 +118,34 @@ func TestNotFound(t *testing.T) {
 	}
 }
 
+// %SHARED means all shared mail, as in Cyrus, and what list shows can be given back.
+func TestAllShared(t *testing.T) {
+	w := two(t)
+	if out, err := tool(t, w, "list", "-u", "%SHARED"); !errors.Is(err, cli.ErrReported) || !strings.Contains(out, "%SHARED: not found") {
+		t.Errorf("without shared mail: %q, %v", out, err)
+	}
+	for _, name := range []string{"sh1.foo", "sh1.bar", "sh2.foo"} {
+		w.Sync(tooltest.NewMailbox(name))
+	}
+	out, err := tool(t, w, "list", "-u", "%SHARED", "bob")
+	if err != nil || strings.Count(out, "\n") != 3 || !strings.Contains(out, "\tshared/sh1\t") || !strings.Contains(out, "\tshared/sh2\t") {
+		t.Fatalf("%q, %v", out, err)
+	}
+	for line := range strings.Lines(out) {
+		name := strings.Split(line, "\t")[2]
+		if again, err := tool(t, w, "list", "-u", name); err != nil || again != line {
+			t.Errorf("%s: %q, %v", name, again, err)
+		}
+	}
+	if out, err := tool(t, w, "list", "-m", "sh1.foo"); err != nil || strings.Count(out, "\n") != 1 {
+		t.Errorf("one tree: %q, %v", out, err)
+	}
+	b := w.Bucket("")
+	if _, err := b.Find(t.Context(), cli.ByUser, cli.AllShared); err == nil || !strings.Contains(err.Error(), "sh1, sh2") {
+		t.Errorf("one backup of two: %v", err)
+	}
+}
+
 // A domain or a beginning that is misspelt is no success.
 func TestNothingFits(t *testing.T) {
 	w := two(t)

@@ -35,7 +35,7 @@ func (m mode) long() string {
 
 // text is what --help says about it.
 func (m mode) text() string {
-	return map[mode]string{modeUsers: "userids; this is the default", modeAll: "every backup, and no names",
+	return map[mode]string{modeUsers: "userids, or names as list shows them; %SHARED for all shared mailboxes; this is the default", modeAll: "every backup, and no names",
 		modeDomains: "domains: the backups of all their users", modePrefixes: "beginnings of userids",
 		modePaths: "paths in the bucket below backups/, as user/anne", modeMailboxes: "mailboxes: the backups that they are in"}[m]
 }
@@ -63,6 +63,12 @@ func (c *command) chosen() iter.Seq2[*partitions.Found, error] {
 	}
 	return func(yield func(*partitions.Found, error) bool) {
 		for _, name := range c.args {
+			if c.mode == modeUsers && name == cli.AllShared {
+				if !c.allShared(yield) {
+					return
+				}
+				continue
+			}
 			f, err := c.bucket.Find(c.ctx, c.single(), name)
 			switch {
 			case errors.Is(err, partitions.ErrNoBackup):
@@ -75,6 +81,18 @@ func (c *command) chosen() iter.Seq2[*partitions.Found, error] {
 			}
 		}
 	}
+}
+
+// allShared yields the backups of shared mailboxes; false when enough was yielded.
+func (c *command) allShared(yield func(*partitions.Found, error) bool) bool {
+	none := true
+	for f, err := range c.bucket.Shared(c.ctx) {
+		none = false
+		if !yield(f, err) {
+			return false
+		}
+	}
+	return !none || yield(nil, fmt.Errorf("%s: not found: %w of a shared mailbox", cli.AllShared, partitions.ErrNoBackup))
 }
 
 // many says that the mode does not name single backups.

@@ -151,11 +151,7 @@ func (b *Bucket) Find(ctx context.Context, m Mode, arg string) (*partitions.Foun
 	case ByMailbox:
 		return b.findMailbox(ctx, arg)
 	}
-	n, err := b.Name(m, arg)
-	if err != nil {
-		return nil, err
-	}
-	return partitions.Find(ctx, b.Partitions, n)
+	return b.findUser(ctx, arg)
 }
 
 // findMailbox finds the backup of the first of the mailboxes that may be meant. If there

@@ -1,0 +1,66 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"strings"
+
+	"backupd/partitions"
+)
+
+// AllShared is the userid by which Cyrus Backups names its one backup of all shared mail.
+// Here each top-level mailbox has its own, and this means all of them.
+const AllShared = "%SHARED"
+
+// Shared yields the backups of shared mailboxes.
+func (b *Bucket) Shared(ctx context.Context) iter.Seq2[*partitions.Found, error] {
+	return func(yield func(*partitions.Found, error) bool) {
+		for f, err := range partitions.BrowseAll(ctx, b.Partitions) {
+			if err == nil && f.Info.Kind != partitions.KindShared {
+				continue
+			}
+			if !yield(f, err) {
+				return
+			}
+		}
+	}
+}
+
+// findShared is the backup that AllShared means where only one is asked for.
+func (b *Bucket) findShared(ctx context.Context) (*partitions.Found, error) {
+	var found *partitions.Found
+	var names []string
+	for f, err := range b.Shared(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		found = f
+		names = append(names, f.Info.Name)
+	}
+	switch len(names) {
+	case 0:
+		return nil, fmt.Errorf("%s: %w of a shared mailbox", AllShared, partitions.ErrNoBackup)
+	case 1:
+		return found, nil
+	}
+	return nil, Usagef("%s means %d backups here, one for each top-level mailbox. Choose one with -m: %s", AllShared, len(names), strings.Join(names, ", "))
+}
+
+// findUser finds the backup of a user, or that of a name as ctl_backups list shows it:
+// shared/sh1, server/annotations.
+func (b *Bucket) findUser(ctx context.Context, arg string) (*partitions.Found, error) {
+	if arg == AllShared {
+		return b.findShared(ctx)
+	}
+	f, err := partitions.Find(ctx, b.Partitions, partitions.UserName(arg))
+	kind, _, _ := strings.Cut(arg, "/")
+	if !errors.Is(err, partitions.ErrNoBackup) || kind != partitions.KindShared && kind != partitions.KindServer {
+		return f, err
+	}
+	if listed, pathErr := b.findPath(ctx, arg); pathErr == nil {
+		return listed, nil
+	}
+	return nil, err
+}
