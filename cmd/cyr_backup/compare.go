@@ -181,6 +181,9 @@ func bridgeText(e *history.BridgedEvent) string {
 }
 
 func annotationText(e *history.AnnotationEvent) string {
+	if l, ok := history.NotedLife(e); ok {
+		return fmt.Sprintf("life %d of the user begins: the INBOX is another one", l.Number)
+	}
 	where := e.Entry
 	if e.Name != "" {
 		where += " of " + e.Name

@@ -35,6 +35,7 @@ type hit struct {
 	Expunged string           `json:"expunged,omitempty"`
 	Deleted  any              `json:"mailbox_deleted,omitempty"`
 	MovedTo  string           `json:"mailbox_moved_to,omitempty"`
+	Life     int              `json:"life,omitempty"` // of a user who had more than one
 
 	received time.Time
 	state    string // for people
@@ -56,6 +57,9 @@ func newHit(c *command, m *history.MailboxState, r *history.RecordState, h mailt
 		x.state = "folder deleted " + when.Text(m.Deleted)
 	case deleted:
 		x.state = "folder deleted" + renamedAt(m.Name)
+	}
+	if x.Life = c.lifeOf(m); x.Life > 0 {
+		x.state += fmt.Sprintf(" (life %d)", x.Life)
 	}
 	return x
 }

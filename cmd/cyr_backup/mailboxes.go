@@ -16,14 +16,33 @@ import (
 // command takes them. With -v the name follows as a person writes it.
 func listMailboxes(c *command) error {
 	c.printf("%-36s  %-25s  %s\n", "uniqueid", "last append date", "mboxname")
+	for _, l := range c.lives {
+		if err := c.listLife(l); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// listLife lists the mailboxes of a life, with a heading if there are others.
+func (c *command) listLife(l history.Life) error {
+	if len(c.lives) > 1 {
+		c.printf("%s:\n", c.lifeText(l))
+	}
 	form := stores.AdminForm(c.bucket.Conf)
 	for m, err := range c.mem.Mailboxes() {
 		if err != nil {
 			return err
 		}
+		if c.lives.Of(m, c.bucket.Conf.String("deletedprefix")).Number != l.Number {
+			continue
+		}
 		c.printf("%-36s  %-25s  %s", m.UniqueID, local(appendDate(m)), m.Name)
 		if c.verbose {
 			c.printf("  %s", visible.Text(cyrus.FromUTF7(form.External(m.Name))))
+		}
+		if m.MovedTo != "" {
+			c.printf("  [moved to %s %s]", m.MovedTo, when.Text(m.Deleted))
 		}
 		c.printf("\n")
 	}
@@ -125,6 +144,8 @@ func jsonMailboxes(c *command) error {
 		UniqueID   string    `json:"uniqueid"`
 		Name       string    `json:"mboxname"`
 		LastAppend string    `json:"last_appenddate"`
+		MovedTo    string    `json:"moved_to,omitempty"`
+		Life       int       `json:"life,omitempty"` // of a user who had more than one
 		Messages   []message `json:"messages,omitempty"`
 	}
 	return array(c.out, func(add func(any) error) error {
@@ -132,7 +153,7 @@ func jsonMailboxes(c *command) error {
 			if err != nil {
 				return err
 			}
-			one := mailbox{UniqueID: m.UniqueID, Name: m.Name, LastAppend: local(appendDate(m))}
+			one := mailbox{UniqueID: m.UniqueID, Name: m.Name, LastAppend: local(appendDate(m)), MovedTo: m.MovedTo, Life: c.lifeOf(m)}
 			for r, err := range c.mem.Records(m.UniqueID, 0) {
 				if err != nil {
 					return err

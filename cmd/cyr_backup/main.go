@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"strings"
@@ -47,6 +48,7 @@ type command struct {
 	human        bool
 	verbose      bool
 	warned       []string
+	lives        history.Lives
 }
 
 func run(ctx context.Context, open cli.Opener, argv []string, out, stderr io.Writer) error {
@@ -126,6 +128,9 @@ func (c *command) loadFound() (incomplete, err error) {
 	c.at.Tolerant = true
 	if c.mem, err = c.load(c.at); err != nil {
 		return nil, err
+	}
+	if err := c.readLives(); err != nil {
+		return nil, errors.Join(err, c.mem.Close())
 	}
 	c.doubts(c.mem)
 	incomplete = c.found.Incomplete(c.mem)

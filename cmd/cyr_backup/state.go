@@ -105,7 +105,9 @@ func (l *lines) item(e history.Event) {
 	case *history.QuotaEvent:
 		l.line(map[string]any{"type": "quota", "root": text(e.Root), "fields": object(e.Fields)})
 	case *history.AnnotationEvent:
-		if e.Value != nil {
+		if life, ok := history.NotedLife(e); ok {
+			l.line(map[string]any{"type": "life", "number": life.Number, "inbox": text(life.Inbox), "began": moment(life.Began)})
+		} else if e.Value != nil {
 			l.line(map[string]any{"type": "annotation", "name": text(e.Name), "entry": text(e.Entry), "userid": text(e.UserID), "value": text(*e.Value)})
 		}
 	}

@@ -45,10 +45,10 @@ func NewLife(l Life) (*AnnotationEvent, error) {
 	return &AnnotationEvent{Entry: lifeEntry + strconv.Itoa(l.Number), Value: &value}, nil
 }
 
-// lifeOfNote is the life that an item notes. ok is false for any other item.
-func lifeOfNote(i *ItemState) (l Life, ok bool) {
-	e, isAnnotation := i.Event.(*AnnotationEvent)
-	if !isAnnotation || !IsLife(e) {
+// NotedLife is the life that an annotation notes, without its first commit. ok is false
+// for any other annotation.
+func NotedLife(e *AnnotationEvent) (l Life, ok bool) {
+	if !IsLife(e) {
 		return l, false
 	}
 	n, err := strconv.Atoi(strings.TrimPrefix(e.Entry, lifeEntry))
@@ -56,7 +56,7 @@ func lifeOfNote(i *ItemState) (l Life, ok bool) {
 	if err != nil || n < 2 || json.Unmarshal([]byte(*e.Value), &note) != nil {
 		return l, false
 	}
-	return Life{Number: n, First: i.Commit, Inbox: note.Inbox, Began: note.Began}, true
+	return Life{Number: n, Inbox: note.Inbox, Began: note.Began}, true
 }
 
 // IsLife says that an annotation notes a life, and is none of the mail server's.
@@ -74,7 +74,12 @@ func LivesOf(st State) (Lives, error) {
 		if err != nil {
 			return nil, err
 		}
-		if l, ok := lifeOfNote(i); ok {
+		e, ok := i.Event.(*AnnotationEvent)
+		if !ok {
+			continue
+		}
+		if l, ok := NotedLife(e); ok {
+			l.First = i.Commit
 			out = append(out, l)
 		}
 	}

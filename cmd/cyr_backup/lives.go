@@ -1,0 +1,38 @@
+package main
+
+import (
+	"fmt"
+
+	"backupd/internal/when"
+	"backupd/partitions"
+	"backupd/partitions/history"
+)
+
+// readLives finds the lives of the state: of a user's backup there may be several.
+func (c *command) readLives() (err error) {
+	c.lives = history.Lives{{Number: 1}}
+	if c.found.Info.Kind == partitions.KindUser {
+		c.lives, err = history.LivesOf(c.mem)
+	}
+	return err
+}
+
+// lifeOf is the life that a mailbox is of; 0 = there is only one.
+func (c *command) lifeOf(m *history.MailboxState) int {
+	if len(c.lives) < 2 {
+		return 0
+	}
+	return c.lives.Of(m, c.bucket.Conf.String("deletedprefix")).Number
+}
+
+// lifeText is a heading.
+func (c *command) lifeText(l history.Life) string {
+	text := fmt.Sprintf("life %d", l.Number)
+	if l.Number > 1 {
+		text += fmt.Sprintf(", from %s (chunk %d)", when.Text(l.Began), l.First)
+	}
+	if last, ok := c.lives.Last(l.Number); ok && last > 0 {
+		text += fmt.Sprintf(", up to chunk %d; restore --life %d brings it back", last, l.Number)
+	}
+	return text
+}
