@@ -70,6 +70,27 @@ func (o *options) checkEverybody(g *given) error {
 	return o.check()
 }
 
+// askedFor is what decides what comes, as it was written: "3h ago" stays the same
+// when the restore is resumed.
+func (g *given) askedFor() map[string]string {
+	o, out := g.options, map[string]string{}
+	for name, text := range map[string]string{"--at": g.atText, "--since": g.since, "--until": g.until, "--dest-partition": o.partition} {
+		if text != "" {
+			out[name] = text
+		}
+	}
+	if o.acl != nil {
+		out["--override-acl"] = "=" + *o.acl
+	}
+	for name, on := range map[string]bool{"-X": g.skip, "-x": g.only, "-U": o.keepUIDs, "-L": o.local, "--keep-deleted": o.keepDeleted,
+		"--keep-deletedprefix": o.selection.KeepDeletedPrefix, "--flags-only": o.flagsOnly, "--newest-first": o.newestFirst} {
+		if on {
+			out[name] = "yes"
+		}
+	}
+	return out
+}
+
 // String is for people.
 func (c *chosenUsers) String() string {
 	switch {

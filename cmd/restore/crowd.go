@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
+	"os"
 	"path/filepath"
 	"sync"
 	"syscall"
@@ -19,6 +21,7 @@ import (
 	"backupd/internal/restore/filename"
 	"backupd/objstore"
 	"backupd/partitions"
+	"backupd/partitions/history"
 	"backupd/replication/client"
 )
 
@@ -41,7 +44,7 @@ type crowd struct {
 }
 
 func (c *crowd) run(ctx context.Context) (err error) {
-	if c.done, err = openResumeFile(c.resume, c.options); err != nil {
+	if c.done, err = openResumeFile(c.resume, c.options, c.now); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, c.done.close()) }()
@@ -184,14 +187,18 @@ func (c *crowd) try(ctx context.Context, f *partitions.Found, p phase) (sums res
 		o.backup = f.Info.Name
 	}
 	if p.back > 0 {
-		o.selection.NotBefore = c.now.Add(-p.back)
+		o.selection.NotBefore = c.moment.Time.Add(-p.back)
 	}
 	if o.toFiles != "" {
-		kind, _ := filepath.Split(f.Path)
-		o.server = filepath.Join(o.server, kind, filename.Component(f.Info.Name))
+		if o.server, err = c.place(f); err != nil {
+			return sums, asOf, err
+		}
 	}
 	complain := &prefixed{to: c.report, prefix: "restore: " + f.Path + ": "}
 	j, err := load(ctx, f, &job{options: &o, argv: []string{o.server, o.backup, "-a"}, bucket: c.bucket, limit: c.limit, std: stdio{out: io.Discard, err: complain, audit: c.std.audit}}, c.now)
+	if errors.Is(err, history.ErrBeforeFirst) {
+		err = c.younger(ctx, f, err)
+	}
 	if err != nil {
 		return sums, asOf, err
 	}
@@ -202,6 +209,43 @@ func (c *crowd) try(ctx context.Context, f *partitions.Found, p phase) (sums res
 		c.std.audit.Done(c.bucket.Conf, "restore", err, j.trace(rep.Sums())...)
 	}
 	return rep.Sums(), j.asOf, err
+}
+
+// place is where the files of a backup go. Nobody else's name or link leads there.
+func (c *crowd) place(f *partitions.Found) (string, error) {
+	kind, _ := filepath.Split(f.Path)
+	below := filepath.Join(kind, filename.Component(f.Info.Name))
+	to := filepath.Join(c.server, below)
+	if c.dryRun {
+		return to, nil
+	}
+	if err := os.MkdirAll(c.server, 0o700); err != nil {
+		return "", err
+	}
+	root, err := os.OpenRoot(c.server)
+	if err != nil {
+		return "", err
+	}
+	defer root.Close()
+	for _, part := range []string{kind, below} {
+		if err := root.Mkdir(filepath.Clean(part), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return "", err
+		}
+		if info, err := root.Lstat(filepath.Clean(part)); err != nil || !info.IsDir() {
+			return "", errors.Join(err, fmt.Errorf("%s: it is no directory", filepath.Join(c.server, part)))
+		}
+	}
+	return to, nil
+}
+
+// younger tells a backup that was begun after the moment, of which nothing is to be
+// restored, from one whose log is lost.
+func (c *crowd) younger(ctx context.Context, f *partitions.Found, before error) error {
+	mem, err := f.Load(ctx, history.Moment{FromLog: c.fromLog, Tolerant: true, Now: c.now})
+	if err != nil {
+		return explain(err, c.options)
+	}
+	return errors.Join(fmt.Errorf("%w: %w", restore.ErrNothing, before), mem.Close())
 }
 
 // prefixed says whose trouble it is.

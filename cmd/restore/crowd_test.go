@@ -162,3 +162,68 @@ func TestEverybodyServerAway(t *testing.T) {
 		t.Errorf("%v: %s%s", err, &out, &complaint)
 	}
 }
+
+// All runs restore one moment, that of the first; the file of somebody else is left alone.
+func TestEverybodyResumesTheMoment(t *testing.T) {
+	config, _ := village(t, "user.anne", "user.bob")
+	file := filepath.Join(t.TempDir(), "done")
+	argv := []string{"-C", config, "--to", "mbox:" + t.TempDir(), "--since", "3h ago", "--resume", file, "-A"}
+	if out, said, status := restoreAll(t, argv...); status != 0 || !strings.Contains(out, "2 backups done, 0 done before") {
+		t.Fatalf("status %d: %s%s", status, out, said)
+	}
+	before, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, said, status := restoreAll(t, argv...); status != 0 || !strings.Contains(out, "0 backups done, 2 done before") {
+		t.Errorf("status %d: %s%s", status, out, said)
+	}
+	if after, err := os.ReadFile(file); err != nil || !bytes.Equal(before, after) {
+		t.Errorf("%s, then %s: %v", before, after, err)
+	}
+	head, _, _ := bytes.Cut(before, []byte("\n"))
+	o := &options{everybody: &chosenUsers{}, toFiles: "mbox", server: strings.TrimPrefix(argv[3], "mbox:"), asked: map[string]string{"--since": "3h ago"}}
+	later := time.Now().Add(time.Hour)
+	f, err := openResumeFile(file, o, later)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.close(); err != nil || !o.moment.Time.Before(later) || o.selection.Since.IsZero() {
+		t.Errorf("%v: %s gives %v since %v", err, head, o.moment.Time, o.selection.Since)
+	}
+	if _, said, status := restoreAll(t, append([]string{"-X"}, argv...)...); status != 64 || !strings.Contains(said, "another restore") {
+		t.Errorf("other options: status %d: %s", status, said)
+	}
+	for _, text := range []string{"Dear anne,\n", "no line end", "{}\n"} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, said, status := restoreAll(t, argv...)
+		if b, err := os.ReadFile(file); status != 64 || err != nil || string(b) != text {
+			t.Errorf("status %d, %q, %v: %s", status, b, err, said)
+		}
+	}
+}
+
+// Who had no backup at the moment has nothing to restore, which is no failure.
+func TestEverybodyBeforeTheFirst(t *testing.T) {
+	config, _ := village(t, "user.anne")
+	if out, said, status := restoreAll(t, "-C", config, "--at", "2001-01-01", "--to", "eml:"+t.TempDir(), "-A"); status != 0 || !strings.Contains(out, "1 backup done") {
+		t.Errorf("status %d: %s%s", status, out, said)
+	}
+}
+
+// A symbolic link in the place of somebody's directory is not followed.
+func TestEverybodyFollowsNoLink(t *testing.T) {
+	config, _ := village(t, "user.anne", "user.bob")
+	to, elsewhere := t.TempDir(), t.TempDir()
+	if err := errors.Join(os.Mkdir(filepath.Join(to, "user"), 0o700), os.Symlink(elsewhere, filepath.Join(to, "user/anne"))); err != nil {
+		t.Fatal(err)
+	}
+	if out, _, status := restoreAll(t, "-C", config, "--to", "eml:"+to, "-A"); status != 75 || !strings.Contains(out, "user/anne                        failed: ") || messages(t, to) != 10 {
+		t.Errorf("status %d: %s", status, out)
+	}
+	if n := messages(t, elsewhere); n != 0 {
+		t.Errorf("%d messages elsewhere", n)
+	}
+}

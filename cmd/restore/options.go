@@ -36,6 +36,8 @@ type options struct {
 	maps         []move
 	everybody    *chosenUsers // nil = one backup
 	resume       string
+	asked        map[string]string // what has to be the same when a restore of everybody is resumed
+	ofNow        bool              // the moment is the one at which the restore began
 	json         bool
 	compress     bool
 	dryRun       bool
@@ -102,6 +104,7 @@ func (g *given) settle(args []string, stdin io.Reader, now time.Time) error {
 	}
 	if o.everybody != nil {
 		o.selection.All, o.selection.AsItWas = true, true
+		o.asked = g.askedFor()
 		return o.checkEverybody(g)
 	}
 	if rest, err = o.which(map[cli.Mode]string{cli.ByPath: g.path, cli.ByMailbox: g.mailbox, cli.ByUser: g.user}, rest); err != nil {

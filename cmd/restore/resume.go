@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"sync"
 	"time"
@@ -25,18 +26,24 @@ type resumeFile struct {
 	done map[string]bool
 }
 
-// resumed is the first line: another restore must not take the notes for its own.
+// resumed is the first line: another restore must not take the notes for its own. The
+// times are those that were worked out when the first run began; all runs take them.
 type resumed struct {
-	Version   int          `json:"version"`
-	To        string       `json:"to"`
-	Users     *chosenUsers `json:"users"`
-	At        time.Time    `json:"at,omitzero"`
-	Since     time.Time    `json:"since,omitzero"`
-	Until     time.Time    `json:"until,omitzero"`
-	Deleted   int          `json:"deleted"`
-	KeepUIDs  bool         `json:"keep_uids"`
-	FlagsOnly bool         `json:"flags_only"`
-	Phases    bool         `json:"newest_first"`
+	Version int               `json:"restore_version"`
+	To      string            `json:"to"`
+	Users   *chosenUsers      `json:"users"`
+	Asked   map[string]string `json:"asked"`
+	Moment  time.Time         `json:"moment"`
+	Since   time.Time         `json:"since,omitzero"`
+	Until   time.Time         `json:"until,omitzero"`
+}
+
+// headBegins is how the first line does.
+const headBegins = `{"restore_version":`
+
+// same says that both are of the same restore.
+func (r *resumed) same(other *resumed) bool {
+	return r.Version == other.Version && r.To == other.To && r.Users != nil && *r.Users == *other.Users && maps.Equal(r.Asked, other.Asked)
 }
 
 type resumedUser struct {
@@ -47,8 +54,12 @@ type resumedUser struct {
 	Ended    time.Time `json:"ended"`
 }
 
-func openResumeFile(name string, o *options) (*resumeFile, error) {
+// openResumeFile reads the notes, and gives all backups one moment: that of the first run.
+func openResumeFile(name string, o *options, now time.Time) (*resumeFile, error) {
 	r := &resumeFile{done: map[string]bool{}}
+	if o.moment.Time.IsZero() {
+		o.moment.Time, o.ofNow = now, true
+	}
 	if name == "" {
 		return r, nil
 	}
@@ -71,25 +82,44 @@ func (r *resumeFile) begin(o *options) error {
 	if o.toFiles != "" {
 		to = o.toFiles + ":" + to
 	}
-	head, err := json.Marshal(resumed{1, to, o.everybody, o.moment.Time, o.selection.Since, o.selection.Until, int(o.selection.Deleted), o.keepUIDs, o.flagsOnly, o.newestFirst})
-	if err != nil {
-		return err
-	}
+	head := &resumed{1, to, o.everybody, o.asked, o.moment.Time, o.selection.Since, o.selection.Until}
 	in := bufio.NewReader(r.f)
 	first, err := in.ReadBytes('\n')
-	if errors.Is(err, io.EOF) { // empty, or cut off in its first line
-		if err := r.f.Truncate(0); err != nil {
-			return err
-		}
-		return r.append(head, 0)
+	if errors.Is(err, io.EOF) {
+		return r.first(first, head)
 	}
 	if err != nil {
 		return err
 	}
-	if !bytes.Equal(bytes.TrimSpace(first), head) {
-		return cli.Usagef("--resume %s: it is of another restore: it has %s, this one is %s. Name another file, or give the same options", r.f.Name(), bytes.TrimSpace(first), head)
+	var was resumed
+	if json.Unmarshal(first, &was) != nil || was.Version == 0 {
+		return r.foreign()
 	}
+	if !was.same(head) {
+		line, err := json.Marshal(head)
+		return errors.Join(err, cli.Usagef("--resume %s: it is of another restore: it has %s, this one is %s. Name another file, or give the same options", r.f.Name(), bytes.TrimSpace(first), line))
+	}
+	o.moment.Time, o.selection.Since, o.selection.Until = was.Moment, was.Since, was.Until
 	return r.load(in, int64(len(first)))
+}
+
+// first writes the first line, into an empty file or in place of a part of that line.
+func (r *resumeFile) first(there []byte, head *resumed) error {
+	if n := min(len(there), len(headBegins)); string(there[:n]) != headBegins[:n] {
+		return r.foreign()
+	}
+	line, err := json.Marshal(head)
+	if err == nil {
+		err = r.f.Truncate(0)
+	}
+	if err != nil {
+		return err
+	}
+	return r.append(line, 0)
+}
+
+func (r *resumeFile) foreign() error {
+	return cli.Usagef("--resume %s: it is no file of a restore; name another one", r.f.Name())
 }
 
 // load reads who is done, and cuts off a part of a line.

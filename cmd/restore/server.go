@@ -15,7 +15,6 @@ import (
 	"backupd/internal/restore/csync"
 	"backupd/internal/restore/files"
 	"backupd/internal/restore/imapdest"
-	"backupd/partitions/history"
 	"backupd/replication/client"
 )
 
@@ -42,7 +41,7 @@ func (j *job) destination(rep *restore.Report) (destination, error) {
 			NewestFirst: j.newestFirst, DryRun: j.dryRun, Verbose: j.verbose, Journal: j.journalDir(), Target: j.selection.Target,
 			DefaultDomain: domain, DeletedPrefix: j.selection.DeletedPrefix}), nil
 	}
-	return files.New(j.src, rep, files.Options{Kind: j.toFiles, Path: j.server, DryRun: j.dryRun, Verbose: j.verbose, Lossy: j.lossy,
+	return files.New(j.src, rep, files.Options{Kind: j.toFiles, Path: j.server, DryRun: j.dryRun, Verbose: j.verbose, Lossy: j.lossy, Many: j.everybody != nil,
 		DefaultDomain: domain, DeletedPrefix: j.selection.DeletedPrefix, AdminForm: j.selection.AdminForm}), nil
 }
 
@@ -72,7 +71,7 @@ func (j *job) cyrus(rep *restore.Report) (destination, error) {
 	return csync.New(j.src, rep, csync.Options{
 		Target: target,
 		Dial:   dial, Parallel: j.parallel, Partition: j.partition, ACL: j.acl, KeepUIDs: j.keepUIDs,
-		Undelete: j.moment == history.Moment{}, Local: j.local, NewestFirst: j.newestFirst,
+		Undelete: j.current(), Local: j.local, NewestFirst: j.newestFirst,
 		FlagsOnly: j.flagsOnly, DryRun: j.dryRun, Verbose: j.verbose,
 		DeletedPrefix: j.selection.DeletedPrefix, DefaultDomain: j.bucket.Conf.String("defaultdomain"),
 	}), nil

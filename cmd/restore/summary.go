@@ -29,11 +29,14 @@ func (j *job) summary(s restore.Sums) {
 		english.Plural(s.Added, "message", ""), humanize.IBytes(uint64(s.Bytes)), s.There, were, english.Plural(s.Problems, "problem", ""))
 }
 
+// current says that no moment was asked for.
+func (o *options) current() bool { return o.ofNow || o.moment == history.Moment{} }
+
 // newest says that the state was asked for in which the backup is now: what was deleted
 // before is not part of it, which may be a surprise.
 func (j *job) newest() bool {
 	s := &j.selection
-	return j.moment == history.Moment{} && j.life == 0 && s.Deleted == restore.ByObject && s.Since.IsZero() && s.Until.IsZero() && !j.flagsOnly
+	return j.current() && j.life == 0 && s.Deleted == restore.ByObject && s.Since.IsZero() && s.Until.IsZero() && !j.flagsOnly
 }
 
 // sayWhatIsGone reports a deletion of more messages at one go than are left and were chosen.

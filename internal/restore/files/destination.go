@@ -17,6 +17,7 @@ type Options struct {
 	Kind          string // maildir, mbox, eml, tar
 	Path          string
 	DryRun        bool
+	Many          bool // of an mbox: a directory, also of one mailbox
 	Lossy         bool // what the kind of files cannot hold is no problem
 	Verbose       int
 	DefaultDomain string
@@ -82,7 +83,7 @@ func (d *Destination) sink(folders int) (sink, error) {
 	case "maildir":
 		return newMaildir(&d.opt, d.rep)
 	case "mbox":
-		return newMboxes(&d.opt, d.rep, folders > 1)
+		return newMboxes(&d.opt, d.rep, d.opt.Many || folders > 1)
 	case "eml":
 		return newTree(d.opt.Path)
 	case "tar":

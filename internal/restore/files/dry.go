@@ -20,11 +20,11 @@ import (
 // dry says what would be written, and touches nothing. What would hinder a folder is a
 // problem here as it is there.
 func (d *Destination) dry(folders []*restore.Folder) error {
-	if err := d.peekShared(len(folders) > 1); err != nil {
+	if err := d.peekShared(d.opt.Many || len(folders) > 1); err != nil {
 		return err
 	}
 	for _, f := range folders {
-		err := d.dryFolder(f, len(folders) > 1)
+		err := d.dryFolder(f, d.opt.Many || len(folders) > 1)
 		switch {
 		case err == nil:
 			d.rep.Folder()
