@@ -197,7 +197,7 @@ func (c *crowd) try(ctx context.Context, f *partitions.Found, p phase) (sums res
 	complain := &prefixed{to: c.report, prefix: "restore: " + f.Path + ": "}
 	j, err := load(ctx, f, &job{options: &o, argv: []string{o.server, o.backup, "-a"}, bucket: c.bucket, limit: c.limit, std: stdio{out: io.Discard, err: complain, audit: c.std.audit}}, c.now)
 	if errors.Is(err, history.ErrBeforeFirst) {
-		err = c.younger(ctx, f, err)
+		err = c.younger(ctx, f, o, err)
 	}
 	if err != nil {
 		return sums, asOf, err
@@ -240,10 +240,11 @@ func (c *crowd) place(f *partitions.Found) (string, error) {
 
 // younger tells a backup that was begun after the moment, of which nothing is to be
 // restored, from one whose log is lost.
-func (c *crowd) younger(ctx context.Context, f *partitions.Found, before error) error {
+func (c *crowd) younger(ctx context.Context, f *partitions.Found, o options, before error) error {
+	o.moment = history.Moment{}
 	mem, err := f.Load(ctx, history.Moment{FromLog: c.fromLog, Tolerant: true, Now: c.now})
 	if err != nil {
-		return explain(err, c.options)
+		return explain(err, &o)
 	}
 	return errors.Join(fmt.Errorf("%w: %w", restore.ErrNothing, before), mem.Close())
 }

@@ -71,7 +71,7 @@ func TestEverybody(t *testing.T) {
 	to := t.TempDir()
 	argv := []string{"-C", config, "--to", "eml:" + to, "--parallel", "3", "--resume", filepath.Join(t.TempDir(), "done"), "-A"}
 	out, said, status := restoreAll(t, argv...)
-	if status != 75 || !strings.Contains(out, "3 backups done, 0 done before, 1 failed: 30 messages added") || !strings.Contains(out, "not complete:\n  user/bob") {
+	if status != 75 || !strings.Contains(out, "3 backups done, 0 done before, 1 failed: 30 messages added") || !strings.Contains(out, "not complete:\n  user/bob") || !strings.Contains(out, "ctl_backups verify bob") {
 		t.Errorf("status %d: %s%s", status, out, said)
 	}
 	for who, want := range map[string]int{"user/anne": 10, "user/bob": 0, "user/carol": 10, "shared/news": 10} {
