@@ -229,10 +229,10 @@ func (j *job) restore(ctx context.Context, rep *restore.Report, bar *progress) e
 	err = explain(to.Restore(ctx, sel.Folders, account), j.options)
 	if j.everybody == nil {
 		bar.end()
-		j.summary(rep.Sums())
+		j.summary(rep.Sums(), err)
 	}
 	if err == nil && j.everybody == nil {
-		err = j.sayWhatIsGone(ctx, chosen)
+		err = j.sayWhatIsGone(ctx, sel)
 	}
 	if err == nil && rep.Sums().Problems > 0 {
 		err = cli.ErrReported

@@ -60,8 +60,8 @@ func TestSaysWhatIsGone(t *testing.T) {
 	to := filepath.Join(t.TempDir(), "it's here")
 	argv := []string{"-C", config, "--to", "eml:" + to, "anne", "-a"}
 	code, said := program(t, argv...)
-	_, command, found := strings.Cut(said, "This brings back what was there before: restore ")
-	if code != 75 || !found || !strings.Contains(said, "with 100 messages was deleted") {
+	_, command, found := strings.Cut(said, "This brings them back: restore ")
+	if code != 75 || !found || !strings.Contains(said, "100 other messages were deleted since") {
 		t.Fatalf("status %d: %q", code, said)
 	}
 	out, err := exec.Command("sh", "-c", "printf '%s\\n' "+strings.TrimSuffix(command, " ("+restore.ErrNothing.Error()+")\n")).Output()

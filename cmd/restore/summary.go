@@ -18,7 +18,13 @@ import (
 const timeForm = "2006-01-02 15:04:05 -0700"
 
 // summary is the last line, for a person.
-func (j *job) summary(s restore.Sums) {
+func (j *job) summary(s restore.Sums, err error) {
+	if err != nil && s == (restore.Sums{Problems: s.Problems}) {
+		return // nothing was begun: the error says all
+	}
+	if err != nil {
+		fmt.Fprint(j.std.out, "ended early: ")
+	}
 	form := "%s restored as of %s: %s added (%s), %d %s there, %s\n"
 	were := english.PluralWord(s.There, "was", "were")
 	if j.dryRun {
@@ -39,50 +45,33 @@ func (j *job) newest() bool {
 	return j.current() && j.life == 0 && s.Deleted == restore.ByObject && s.Since.IsZero() && s.Until.IsZero() && !j.flagsOnly
 }
 
-// sayWhatIsGone reports a deletion of more messages at one go than are left and were chosen.
-func (j *job) sayWhatIsGone(ctx context.Context, chosen int) error {
+// sayWhatIsGone reports that an earlier moment has more than is left, and that this run did
+// not bring it.
+func (j *job) sayWhatIsGone(ctx context.Context, sel *restore.Selection) error {
 	if !j.newest() {
 		return nil
 	}
-	g, err := j.gone(ctx)
+	g, err := j.src.Gone(j.selection, sel)
 	if err != nil {
 		return explain(err, j.options)
 	}
-	if g.Worth() && g.Messages > chosen {
-		fmt.Fprintf(j.std.err, "restore: note: %s in what was asked for, but %s\n", left(g.Left), j.bringsBack(g))
+	if g.Worth() {
+		j.note("%s in what was asked for, and %s", left(g.Left), j.bringsBack(ctx, g))
 	}
 	return nil
 }
 
-// gone finds what was deleted. The clock of a mail server may be ahead of the store's, by
-// which moments go: what it says is believed only if the commit does not say earlier.
-func (j *job) gone(ctx context.Context) (*restore.Gone, error) {
-	g, err := j.src.Gone(j.selection)
-	if err != nil || g.Commit == 0 {
-		return g, err
-	}
-	for c, err := range j.log.Commits(ctx, g.Commit, g.Commit) {
-		if err != nil {
-			break // merged or damaged: the other clock has to do
-		}
-		if at := c.Header().Time; at.Before(g.First) {
-			g.First = at
-		}
-	}
-	return g, nil
-}
-
-// nothingLeft is the error of a restore of all where nothing lives.
+// nothingLeft is the error of a restore of all where nothing is left.
 func (j *job) nothingLeft(ctx context.Context) error {
-	g, err := j.gone(ctx)
+	g, err := j.src.Gone(j.selection, nil)
 	if err != nil {
 		return explain(err, j.options)
 	}
-	if !j.newest() || g.Mailboxes+g.Messages == 0 {
+	if !j.newest() || g.Then == 0 {
 		return fmt.Errorf("the backup of %s has nothing live as of %s: cyr_backup %s log shows what was deleted when, and --at TIME brings what was there then (%w)",
 			j.backup, j.asOf.Local().Format(timeForm), j.backup, restore.ErrNothing)
 	}
-	return fmt.Errorf("the backup of %s has nothing live: %s (%w)", j.backup, j.bringsBack(g), restore.ErrNothing)
+	return fmt.Errorf("the backup of %s has nothing live: %s (%w)", j.backup, j.bringsBack(ctx, g), restore.ErrNothing)
 }
 
 func left(n int) string {
@@ -92,30 +81,48 @@ func left(n int) string {
 	return fmt.Sprintf("%s %s left", english.Plural(n, "message", ""), english.PluralWord(n, "is", "are"))
 }
 
-// bringsBack says what was deleted, when, and which command brings it.
-func (j *job) bringsBack(g *restore.Gone) string {
-	what := english.Plural(g.Messages, "message", "")
+// bringsBack says what was deleted, and which command brings how much of it.
+func (j *job) bringsBack(ctx context.Context, g *restore.Gone) string {
+	what := "it"
 	switch {
-	case g.Mailboxes > 0 && g.Messages > 0:
-		what = english.Plural(g.Mailboxes, "mailbox", "mailboxes") + " with " + what
-	case g.Mailboxes > 0:
-		what = english.Plural(g.Mailboxes, "mailbox", "mailboxes")
+	case g.Then < g.Lost:
+		what = fmt.Sprintf("%d of them", g.Then)
+	case g.Lost > 1:
+		what = "them"
 	}
-	subject := g.Messages
-	if g.Mailboxes > 0 {
-		subject = g.Mailboxes
-	}
-	were := english.PluralWord(subject, "was", "were")
-	when := "at " + g.First.Local().Format(timeForm)
-	if g.Last.After(g.First) {
-		when = "between " + g.First.Local().Format(timeForm) + " and " + g.Last.Local().Format(timeForm)
-	}
-	return fmt.Sprintf("%s %s deleted %s. This brings back what was there before: %s", what, were, when, j.commandAt(g.First.Add(-time.Second)))
+	when, option := j.momentOf(ctx, g.Moment)
+	return fmt.Sprintf("%s %s deleted since%s. This brings %s back: %s", english.Plural(g.Lost, "other message", ""),
+		english.PluralWord(g.Lost, "was", "were"), when, what, j.commandAt(option))
 }
 
-// commandAt is the command that was given, as of a moment.
-func (j *job) commandAt(t time.Time) string {
-	words := []string{"restore", "--at", t.Local().Format(time.RFC3339)}
+// momentOf names the moment of a commit: by its time, unless the next one has the same.
+func (j *job) momentOf(ctx context.Context, n uint64) (when, option string) {
+	var at []time.Time
+	for c, err := range j.log.Commits(ctx, n, n+1) {
+		if err != nil {
+			break // the number does as well
+		}
+		at = append(at, c.Header().Time)
+	}
+	if len(at) == 0 {
+		return "", fmt.Sprintf("--commit %d", n)
+	}
+	when = " " + at[0].Local().Format(timeForm)
+	// A moment to the second means all of that second.
+	if second := at[0].Truncate(time.Second).Add(time.Second); len(at) < 2 || at[1].Before(second) {
+		return when, fmt.Sprintf("--commit %d", n)
+	}
+	return when, "--at " + at[0].Truncate(time.Second).Local().Format(time.RFC3339)
+}
+
+// note writes a line for the person, which is neither a warning nor trouble.
+func (j *job) note(format string, args ...any) {
+	fmt.Fprintf(j.std.err, "restore: note: "+format+"\n", args...)
+}
+
+// commandAt is the command that was given, as of the moment that an option names.
+func (j *job) commandAt(option string) string {
+	words := []string{"restore", option}
 	for _, a := range j.argv {
 		words = append(words, quoted(a))
 	}

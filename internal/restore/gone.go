@@ -1,49 +1,48 @@
 package restore
 
 import (
-	"time"
+	"maps"
+	"slices"
 
 	"backupd/replication/cyrus"
 )
 
-// together is how close in time deletions are for a person who asks what happened.
-const together = time.Hour
-
-// Gone is what a selection has, and what was deleted from it at one go.
+// Gone is how a selection stands beside an earlier moment.
 type Gone struct {
-	Left      int // messages that are not deleted
-	Mailboxes int // deleted whole
-	Messages  int // expunged, or in those mailboxes
-	// First and Last are when. A mailbox that was deleted with delay has the time of the
-	// mail server's clock, all else that of the store.
-	First, Last time.Time
-	// Commit is the first that deleted a mailbox with delay; 0 = none did.
-	Commit uint64
+	Left int // messages that are there
+	Lost int // different messages that were deleted, are not there, and were not chosen
+	// Most of the lost ones were there at once after commit Moment: Then of them. Commit
+	// Moment+1 was the first to delete some of these.
+	Then   int
+	Moment uint64
 }
 
-// Worth says that more was deleted at one go than is left.
-func (g *Gone) Worth() bool { return g.Messages > g.Left || g.Mailboxes > 0 && g.Left == 0 }
+// Worth says that more could be brought back than is there.
+func (g *Gone) Worth() bool { return g.Then > g.Left }
 
-// Gone finds the largest loss within an hour among the mailboxes that a selection is about,
-// deleted ones included. It reads all of their records.
-func (s *Source) Gone(o Options) (*Gone, error) {
+// Gone looks for the moment that has the most of what was deleted, among the mailboxes that
+// a selection is about, deleted ones included. What sel brings, if it is not nil, is not
+// lost. It reads all of their records.
+func (s *Source) Gone(o Options, sel *Selection) (*Gone, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c, err := s.newChooser(&o)
 	if err != nil {
 		return nil, err
 	}
-	t := &losses{c: c, by: map[int64]*Gone{}}
+	l := &losses{c: c, at: map[cyrus.GUID]span{}}
 	for _, m := range c.boxes {
-		head := cyrus.Mailbox{Type: textField(m, "MBOXTYPE")}
-		if m.MovedTo != "" || head.Deleted() || !o.concerns(m.Name) {
-			continue
-		}
-		if err := t.mailbox(&chosen{state: m, gone: t.c.goneAt(m)}); err != nil {
-			return nil, err
+		if head := (cyrus.Mailbox{Type: textField(m, "MBOXTYPE")}); m.MovedTo == "" && !head.Deleted() && o.concerns(m.Name) {
+			l.boxes = append(l.boxes, &chosen{state: m, gone: c.goneAt(m)})
 		}
 	}
-	return t.largest(), nil
+	if err := l.deleted(); err != nil {
+		return nil, err
+	}
+	if err := l.kept(sel); err != nil {
+		return nil, err
+	}
+	return l.most(), nil
 }
 
 // concerns says that a mailbox, under the name it had before it was deleted, is among those
@@ -63,76 +62,101 @@ func (o *Options) concerns(name string) bool {
 	return false
 }
 
-// losses adds up what was deleted, by the hour.
+// span is when a message was there: from the commit that brought it to the one before the
+// commit that deleted it last.
+type span struct{ from, to uint64 }
+
+// losses gathers what was deleted.
 type losses struct {
-	c    *chooser
-	left int
-	by   map[int64]*Gone
+	c     *chooser
+	boxes []*chosen
+	at    map[cyrus.GUID]span
+	left  int
 }
 
-func (l *losses) mailbox(h *chosen) error {
-	if h.gone != 0 {
-		g := l.at(h.gone)
-		g.Mailboxes++
-		g.Messages += h.state.Live
-		if h.state.Deleted.IsZero() {
-			g.Commit = earlier(g.Commit, h.state.Commit)
+func (l *losses) deleted() error {
+	for _, h := range l.boxes {
+		for r, err := range l.c.src.mem.Records(h.state.UniqueID, 0) {
+			if err != nil {
+				return err
+			}
+			m := l.c.src.message(r)
+			by := r.Commit // an expunged record was written last when it was expunged
+			switch {
+			case !m.Deleted && h.gone == 0:
+				continue
+			case !m.Deleted:
+				by = h.state.Commit
+			}
+			if err := l.lose(m.GUID, by); err != nil {
+				return err
+			}
 		}
-		return nil
 	}
-	return l.c.each(h, func(m *Message) error {
-		switch {
-		case !m.Deleted:
-			l.left++
-		case m.Expunged != 0:
-			l.at(m.Expunged).Messages++
-		}
-		return nil
-	})
+	return nil
 }
 
-// at is the hour of a deletion.
-func (l *losses) at(sec int64) *Gone {
-	key := sec / int64(together/time.Second)
-	g := l.by[key]
-	t := time.Unix(sec, 0)
-	if g == nil {
-		g = &Gone{First: t, Last: t}
-		l.by[key] = g
+func (l *losses) lose(g cyrus.GUID, by uint64) error {
+	held, err := l.c.src.mem.Message(g)
+	if err != nil || held == nil || held.Missing || by == 0 {
+		return err
 	}
-	if t.Before(g.First) {
-		g.First = t
+	if was, ok := l.at[g]; !ok || by-1 > was.to {
+		l.at[g] = span{held.Commit, by - 1}
 	}
-	if t.After(g.Last) {
-		g.Last = t
+	return nil
+}
+
+// kept takes out what is live, and what is chosen.
+func (l *losses) kept(sel *Selection) error {
+	for _, h := range l.boxes {
+		if h.gone != 0 {
+			continue
+		}
+		err := l.c.each(h, func(m *Message) error {
+			if !m.Deleted {
+				delete(l.at, m.GUID)
+				l.left++
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if sel == nil || len(l.at) == 0 {
+		return nil
+	}
+	for _, f := range sel.Folders {
+		for _, ref := range f.Messages {
+			r, err := l.c.src.mem.Record(ref.UniqueID, ref.UID)
+			if err != nil {
+				return err
+			}
+			if r != nil {
+				delete(l.at, r.GUID)
+			}
+		}
+	}
+	return nil
+}
+
+// most finds the commit after which most of the lost messages were there; of several the last.
+func (l *losses) most() *Gone {
+	g := &Gone{Left: l.left, Lost: len(l.at)}
+	change := map[uint64]int{}
+	for _, s := range l.at {
+		if s.from <= s.to {
+			change[s.from]++
+			change[s.to+1]--
+		}
+	}
+	commits := slices.Sorted(maps.Keys(change))
+	now := 0
+	for i, n := range commits {
+		if now += change[n]; now > 0 && now >= g.Then && i+1 < len(commits) {
+			g.Then, g.Moment = now, commits[i+1]-1
+		}
 	}
 	return g
-}
-
-// largest joins hours that follow one another, and picks the greatest loss.
-func (l *losses) largest() *Gone {
-	best := &Gone{}
-	for key, g := range l.by {
-		sum := *g
-		if next := l.by[key+1]; next != nil {
-			sum.Messages += next.Messages
-			sum.Mailboxes += next.Mailboxes
-			sum.Last, sum.Commit = next.Last, earlier(sum.Commit, next.Commit)
-		}
-		more := sum.Messages > best.Messages || sum.Messages == best.Messages && sum.Mailboxes > best.Mailboxes
-		// On a par, the later one: of a user deleted twice the last mail is wanted.
-		if more || sum.Messages == best.Messages && sum.Mailboxes == best.Mailboxes && sum.First.After(best.First) {
-			*best = sum
-		}
-	}
-	best.Left = l.left
-	return best
-}
-
-// earlier is the lower number of two commits, of which 0 is none.
-func earlier(a, b uint64) uint64 {
-	if a == 0 || b != 0 && b < a {
-		return b
-	}
-	return a
 }

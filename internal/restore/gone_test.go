@@ -7,38 +7,61 @@ import (
 
 	"backupd/internal/restore"
 	"backupd/internal/restore/restoretest"
+	"backupd/partitions/history"
 	"backupd/replication/cyrus"
 )
 
-// What was deleted at one go is found, whichever way it was deleted, and the moment before
-// it has all of it.
+// The moment that has the most of what was deleted is found, whichever way it was deleted
+// and whatever happened before.
 func TestGone(t *testing.T) {
 	all := restore.Options{All: true, DeletedPrefix: "DELETED"}
 	inbox := restore.Options{Objects: []string{"user.anne"}, DeletedPrefix: "DELETED"}
+	remove := func(b *restoretest.Backup, x *restoretest.Box) error {
+		b.Boxes = b.Boxes[1:]
+		return b.Session().ApplyUnmailbox(t.Context(), x.Name)
+	}
 	for about, c := range map[string]struct {
 		lose func(*restoretest.Backup, *restoretest.Box) error
 		o    restore.Options
 		want restore.Gone
 	}{
-		"a mailbox": {func(b *restoretest.Backup, x *restoretest.Box) error {
-			b.Boxes = b.Boxes[1:]
-			return b.Session().ApplyUnmailbox(t.Context(), x.Name)
-		}, all, restore.Gone{Left: 1, Mailboxes: 1, Messages: 10}},
-		"a mailbox, asked for by name": {func(b *restoretest.Backup, x *restoretest.Box) error {
-			b.Boxes = b.Boxes[1:]
-			return b.Session().ApplyUnmailbox(t.Context(), x.Name)
-		}, inbox, restore.Gone{Mailboxes: 1, Messages: 10}},
+		"a mailbox":                    {remove, all, restore.Gone{Left: 1, Lost: 10, Then: 10}},
+		"a mailbox, asked for by name": {remove, inbox, restore.Gone{Lost: 10, Then: 10}},
 		"a mailbox, with delay": {func(b *restoretest.Backup, x *restoretest.Box) error {
 			b.Boxes = b.Boxes[1:]
-			at := time.Date(2026, 11, 20, 12, 1, 59, 0, time.UTC)
-			return b.Session().ApplyRename(t.Context(), cyrus.Rename{Old: x.Name, New: fmt.Sprintf("DELETED.user.anne.%X", at.Unix()), UIDValidity: 1700000000})
-		}, all, restore.Gone{Left: 1, Mailboxes: 1, Messages: 10}},
+			return b.Session().ApplyRename(t.Context(), cyrus.Rename{Old: x.Name, New: fmt.Sprintf("DELETED.user.anne.%X", time.Now().Unix()), UIDValidity: 1700000000})
+		}, all, restore.Gone{Left: 1, Lost: 10, Then: 10}},
 		"most messages": {func(_ *restoretest.Backup, x *restoretest.Box) error {
 			for uid := range uint32(9) {
 				x.Set(uid+1, `\Expunged`)
 			}
 			return nil
-		}, inbox, restore.Gone{Left: 1, Messages: 9}},
+		}, inbox, restore.Gone{Left: 1, Lost: 9, Then: 9}},
+		"one message, then more mail, then all of it": {func(b *restoretest.Backup, x *restoretest.Box) error {
+			x.Set(1, `\Expunged`)
+			b.Sync()
+			for i := range 15 {
+				x.Deliver(restoretest.Mail(fmt.Sprint("more", i)), 1700000000)
+			}
+			b.Sync()
+			for uid := range uint32(24) {
+				x.Set(uid+2, `\Expunged`)
+			}
+			return nil
+		}, inbox, restore.Gone{Lost: 25, Then: 24}},
+		"a mailbox, and again after a restore": {func(b *restoretest.Backup, x *restoretest.Box) error {
+			if err := remove(b, x); err != nil {
+				return err
+			}
+			y := b.Box("user.anne")
+			y.UniqueID = "again"
+			for i := range 10 {
+				y.Deliver(restoretest.Mail(fmt.Sprint(i)), 1700000000)
+			}
+			b.Sync()
+			b.Boxes = b.Boxes[:1]
+			return b.Session().ApplyUnmailbox(t.Context(), y.Name)
+		}, all, restore.Gone{Left: 1, Lost: 10, Then: 10}},
 	} {
 		t.Run(about, func(t *testing.T) {
 			t.Parallel()
@@ -49,32 +72,32 @@ func TestGone(t *testing.T) {
 			}
 			b.Box("user.anne.Other").Deliver(restoretest.Mail("other"), 1700000000)
 			b.Sync()
-			b.Sync() // a minute later
 			if err := c.lose(b, x); err != nil {
 				t.Fatal(err)
 			}
 			b.Sync()
-			g, err := b.Source(time.Time{}).Gone(c.o)
+			g, err := b.Source(time.Time{}).Gone(c.o, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
-			first := g.First
-			g.First, g.Last, g.Commit = time.Time{}, time.Time{}, 0
-			if *g != c.want || !g.Worth() {
+			moment := g.Moment
+			if g.Moment = 0; *g != c.want || !g.Worth() {
 				t.Fatalf("%+v, want %+v", *g, c.want)
 			}
-			sel, err := b.Source(first.Add(-time.Second)).Select(c.o)
+			o := c.o
+			o.AsItWas = true
+			sel, err := b.SourceOf(history.Moment{Number: moment}).Select(o)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if n, _ := sel.Messages(); n < 10 {
-				t.Errorf("the moment before, %s, has %d messages", first, n)
+			if n, _ := sel.Messages(); n < c.want.Then {
+				t.Errorf("commit %d has %d messages, want %d", moment, n, c.want.Then)
 			}
 		})
 	}
 }
 
-// Everyday losses are not worth a note.
+// Everyday losses are not worth a note, nor is what the selection brings anyway.
 func TestNotGone(t *testing.T) {
 	b := restoretest.New(t, "anne")
 	x := b.Box("user.anne")
@@ -84,8 +107,21 @@ func TestNotGone(t *testing.T) {
 	b.Sync()
 	x.Set(1, `\Expunged`)
 	b.Sync()
-	g, err := b.Source(time.Time{}).Gone(restore.Options{All: true, DeletedPrefix: "DELETED"})
-	if err != nil || g.Worth() || g.Left != 9 || g.Messages != 1 {
+	s := b.Source(time.Time{})
+	g, err := s.Gone(restore.Options{All: true, DeletedPrefix: "DELETED"}, nil)
+	if err != nil || g.Worth() || g.Left != 9 || g.Lost != 1 {
 		t.Errorf("%+v, %v", g, err)
+	}
+	if err := b.Session().ApplyUnmailbox(t.Context(), x.Name); err != nil {
+		t.Fatal(err)
+	}
+	s = b.Source(time.Time{})
+	o := restore.Options{Objects: []string{"user.anne"}, DeletedPrefix: "DELETED"}
+	sel, err := s.Select(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if g, err = s.Gone(o, sel); err != nil || g.Worth() || g.Lost != 0 {
+		t.Errorf("a deleted mailbox that is restored by its name: %+v, %v", g, err)
 	}
 }

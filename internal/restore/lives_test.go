@@ -78,8 +78,8 @@ func TestLives(t *testing.T) {
 			if len(sel.Folders) != 0 || len(sel.Unknown) != 1 || !strings.Contains(sel.Unknown[0].Error(), "--life 1") {
 				t.Errorf("a former mailbox by name: %q, %v", names(sel), sel.Unknown)
 			}
-			g := must(src.Gone(restore.Options{All: true, DeletedPrefix: "DELETED"}))
-			if g.Mailboxes != 0 {
+			g := must(src.Gone(restore.Options{All: true, DeletedPrefix: "DELETED"}, nil))
+			if g.Lost != 0 {
 				t.Errorf("what was deleted of the second one: %+v", g)
 			}
 

@@ -97,6 +97,7 @@ func (w *flagWork) match() error {
 		}
 	}
 	var size int64
+	var others []*restore.Message
 	for _, ref := range w.f.Messages {
 		m, err := w.d.src.Message(ref)
 		if err != nil {
@@ -105,9 +106,13 @@ func (w *flagWork) match() error {
 		size += int64(m.Size)
 		if i, ok := byUID[m.UID]; ok && same && w.records[i].GUID == m.GUID {
 			w.set(i, m.Flags)
+			byGUID[m.GUID] = slices.DeleteFunc(byGUID[m.GUID], func(j int) bool { return j == i })
 			continue
 		}
-		if l := byGUID[m.GUID]; len(l) > 0 && !same {
+		others = append(others, m)
+	}
+	for _, m := range others { // a restore gave these new uids
+		if l := byGUID[m.GUID]; len(l) > 0 {
 			w.set(l[0], m.Flags)
 			byGUID[m.GUID] = l[1:]
 		}
