@@ -169,8 +169,8 @@ def run(command):
 
 
 def said(r):
-    lines = (r.stderr or r.stdout).decode("utf-8", "replace").strip().splitlines()
-    return lines[-1] if lines else f"status {r.returncode}"
+    lines = (r.stderr or r.stdout).decode("utf-8", "replace").split()
+    return " ".join(lines)[:2000] if lines else f"status {r.returncode}"
 
 
 def store_of(arg, scratch):
@@ -625,6 +625,13 @@ def escaped(level):
                    for b in level.encode("utf-8", "surrogateescape"))
 
 
+def external(internal):
+    """A name as an administrator writes it, where unixhierarchysep is on; still in modified UTF-7."""
+    domain, bang, name = internal.partition("!")
+    name = name if bang else internal
+    return name.replace(".", "/").replace("^", ".") + ("@" + domain if bang else "")
+
+
 class Maildir:
     """A new Maildir++. Nobody else can have put anything into it."""
 
@@ -653,7 +660,7 @@ class Maildir:
                     self.problems.add(f"{name} is left out: {e.strerror}")
                     continue
                 self.folders[uniqueid] = os.path.join(self.root, folder)
-                print(json.dumps({"path": folder or ".", "internal": name, "uniqueid": uniqueid}), file=index)
+                print(json.dumps({"path": folder or ".", "name": external(name), "internal": name, "uniqueid": uniqueid}), file=index)
 
     def finish(self):
         shutil.rmtree(self.pieces)
@@ -796,6 +803,29 @@ def usage():
     sys.exit(WRONG)
 
 
+def check_store(store, given):
+    """A mistyped STORE has nothing in it: that must not look like a store without backups."""
+    if given.startswith(("s3://", "minio://")):
+        raise Trouble(f"{given} is what imapd.conf says; write aws:s3://BUCKET/PREFIX, mc:ALIAS/BUCKET/PREFIX or rclone:REMOTE:BUCKET/PREFIX")
+    try:
+        with store.get("repository.json"):
+            pass
+    except Damaged as e:
+        if not store.names("backups"):
+            raise Trouble(f"there is no backup at {given}: is the prefix right? ({e})")
+        say(f"warning: {e}")
+
+
+def check_arguments(verb, args):
+    for a in args[2:] if verb == "restore" else args[1:]:
+        if re.match(r"\d{4}-\d\d-\d\d", a):
+            raise Trouble(f"{a}: write a TIME in UTC, as 2026-11-20T14:05:00Z")
+        if "/" in a and a.partition("/")[0] in ("user", "shared"):
+            raise Trouble(f"{a}: write a MAILBOX as mailboxes shows it, as user.anne.Sent")
+    if args and "/" not in args[0]:
+        raise Trouble(f"{args[0]}: write a BACKUP as list shows it, as user/{args[0]}")
+
+
 def list_backups(store):
     for kind in ("user", "shared", "server"):
         for name in store.names("backups/" + kind):
@@ -813,7 +843,9 @@ def main(args):
     if verb == "list" and (args or until) or verb == "mailboxes" and len(args) != 1 or verb == "restore" and len(args) < 2:
         usage()
     with tempfile.TemporaryDirectory() as scratch:
-        store = store_of(store, scratch)
+        check_arguments(verb, args)
+        given, store = store, store_of(store, scratch)
+        check_store(store, given)
         if verb == "list":
             list_backups(store)
             return DONE

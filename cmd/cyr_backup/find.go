@@ -9,6 +9,7 @@ import (
 	"backupd/internal/mailtext"
 	"backupd/objstore/reread"
 	"backupd/partitions/history"
+	"backupd/replication/cyrus"
 )
 
 // framesKept bounds the frames that are held while headers are read.
@@ -42,6 +43,10 @@ func (s *search) end(c *command, where string) error {
 	if err := s.hits.flush(); err != nil {
 		return err
 	}
+	if s.mailboxes == 0 && s.q.mailboxes != nil && where != "" {
+		cli.Fprintf(c.err, "cyr_backup: no mailbox of %s fits mailbox:\n", where)
+		return cli.ErrReported
+	}
 	if s.hits.shown == 0 {
 		cli.Fprintf(c.err, "cyr_backup: nothing found in %s: %s in %s were compared\n", where, english.Plural(s.messages, "message", ""), english.Plural(s.mailboxes, "mailbox", "mailboxes"))
 	}
@@ -60,7 +65,9 @@ func (s *search) backup(c *command) error {
 		if err != nil {
 			return err
 		}
-		if !s.q.in(m.Name) {
+		folder, _ := folderOf(c, m.Name)
+		former, _ := cyrus.Undeleted(m.Name, c.bucket.Conf.String("deletedprefix"))
+		if !s.q.in(m.Name) && !s.q.in(former) && !s.q.in(folder) {
 			continue
 		}
 		s.mailboxes++

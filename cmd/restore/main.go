@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -198,6 +199,12 @@ func (j *job) restore(ctx context.Context, rep *restore.Report, bar *progress) e
 	}
 	for _, err := range sel.NotHeld {
 		rep.Fail(err)
+	}
+	for _, m := range sel.Unused {
+		if i := slices.Index(j.selection.Moves, m); i >= len(j.selection.Moves)-len(j.maps) {
+			given := j.maps[i-(len(j.selection.Moves)-len(j.maps))]
+			return cli.Usagef("--map %s=%s: no mailbox of this restore is %s or below it; nothing was restored", given.old, given.new, given.old)
+		}
 	}
 	if len(sel.Folders) == 0 && !sel.Account {
 		if len(sel.Unknown) > 0 {

@@ -52,6 +52,11 @@ func (c *chooser) targets() []*gathered {
 		head := cyrus.Mailbox{Type: textField(h.state, "MBOXTYPE")}
 		return head.Deleted() || c.opt.Deleted == Without && h.gone != 0
 	})
+	for _, m := range c.opt.Moves {
+		if !slices.ContainsFunc(c.list, func(h *chosen) bool { return m.fits(c.opt.own().Target(h.state.Name)) }) {
+			c.sel.Unused = append(c.sel.Unused, m)
+		}
+	}
 	for _, h := range c.list {
 		name := c.opt.Target(h.state.Name)
 		t := byName[name]

@@ -102,7 +102,8 @@ func (l *losses) lose(g cyrus.GUID, by uint64) error {
 		return err
 	}
 	if was, ok := l.at[g]; !ok || by-1 > was.to {
-		l.at[g] = span{held.Commit, by - 1}
+		// Known later than deleted: it was sent again. It was there before it was deleted.
+		l.at[g] = span{min(held.Commit, by-1), by - 1}
 	}
 	return nil
 }
@@ -146,10 +147,8 @@ func (l *losses) most() *Gone {
 	g := &Gone{Left: l.left, Lost: len(l.at)}
 	change := map[uint64]int{}
 	for _, s := range l.at {
-		if s.from <= s.to {
-			change[s.from]++
-			change[s.to+1]--
-		}
+		change[s.from]++
+		change[s.to+1]--
 	}
 	commits := slices.Sorted(maps.Keys(change))
 	now := 0

@@ -40,6 +40,7 @@ func TestGone(t *testing.T) {
 		"one message, then more mail, then all of it": {func(b *restoretest.Backup, x *restoretest.Box) error {
 			x.Set(1, `\Expunged`)
 			b.Sync()
+			x.Records = x.Records[1:] // the mail server cleans up, and does not send it again
 			for i := range 15 {
 				x.Deliver(restoretest.Mail(fmt.Sprint("more", i)), 1700000000)
 			}

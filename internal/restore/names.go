@@ -50,12 +50,14 @@ func (o *Options) Target(name string) string {
 func (o *Options) moved(name string) string {
 	var best Move
 	for _, m := range o.Moves {
-		if (name == m.Old || isBelow(name, m.Old)) && len(m.Old) > len(best.Old) {
+		if m.fits(name) && len(m.Old) > len(best.Old) {
 			best = m
 		}
 	}
 	return best.New + strings.TrimPrefix(name, best.Old)
 }
+
+func (m *Move) fits(name string) bool { return name == m.Old || isBelow(name, m.Old) }
 
 // own are the options for a mailbox's own name, wherever its messages go.
 func (o *Options) own() *Options {

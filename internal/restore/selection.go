@@ -17,6 +17,8 @@ type Selection struct {
 	Unknown []error
 	// NotHeld counts messages that were chosen and whose body is not in the backup.
 	NotHeld []error
+	// Unused are the moves of Options that no mailbox of the selection fits.
+	Unused []Move
 	// Account says that all of the backup was asked for, so that what belongs to no
 	// mailbox (subscriptions, scripts, quota) comes back too.
 	Account bool
