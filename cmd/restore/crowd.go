@@ -17,6 +17,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"backupd/cmd/internal/cli"
+	"backupd/internal/imapconf"
 	"backupd/internal/restore"
 	"backupd/internal/restore/filename"
 	"backupd/objstore"
@@ -142,7 +143,7 @@ func (c *crowd) restore(ctx context.Context, f *partitions.Found, p phase) (rest
 		if !errors.Is(err, errServer) || ctx.Err() != nil {
 			return sums, asOf, err
 		}
-		if pause > c.patience {
+		if pause > c.patience || refused(err) {
 			return sums, asOf, c.unreached(err)
 		}
 		select {
@@ -169,6 +170,14 @@ func serverGone(err error) bool {
 		errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)
 }
 
+// refused says that the server answered, and let nobody in: the same password again could
+// lock the account.
+func refused(err error) bool {
+	var none *unreachable
+	var broken net.Error
+	return errors.As(err, &none) && !errors.As(err, &broken) && !errors.Is(err, io.EOF)
+}
+
 // unreached notes that the server does not answer, and returns why: the others do not wait
 // for it as well.
 func (c *crowd) unreached(err error) error {
@@ -182,7 +191,7 @@ func (c *crowd) unreached(err error) error {
 
 func (c *crowd) try(ctx context.Context, f *partitions.Found, p phase) (sums restore.Sums, asOf time.Time, err error) {
 	o := *c.options
-	o.backup, o.parallel = f.Path, 1
+	o.backup, o.path, o.parallel = f.Path, f.Path, 1
 	if f.Info.Kind == partitions.KindUser {
 		o.backup = f.Info.Name
 	}
@@ -195,7 +204,7 @@ func (c *crowd) try(ctx context.Context, f *partitions.Found, p phase) (sums res
 		}
 	}
 	complain := &prefixed{to: c.report, prefix: "restore: " + f.Path + ": "}
-	j, err := load(ctx, f, &job{options: &o, argv: []string{o.server, o.backup, "-a"}, bucket: c.bucket, limit: c.limit, std: stdio{out: io.Discard, err: complain, audit: c.std.audit}}, c.now)
+	j, err := load(ctx, f, &job{options: &o, argv: o.alone(), bucket: c.bucket, limit: c.limit, std: stdio{out: io.Discard, err: complain, audit: c.std.audit}}, c.now)
 	if errors.Is(err, history.ErrBeforeFirst) {
 		err = c.younger(ctx, f, o, err)
 	}
@@ -247,6 +256,17 @@ func (c *crowd) younger(ctx context.Context, f *partitions.Found, o options, bef
 		return explain(err, &o)
 	}
 	return errors.Join(fmt.Errorf("%w: %w", restore.ErrNothing, before), mem.Close())
+}
+
+// alone is the command line that restores this backup by itself.
+func (o *options) alone() (argv []string) {
+	if o.config != imapconf.DefaultPath {
+		argv = append(argv, "-C", o.config)
+	}
+	if o.toFiles != "" {
+		return append(argv, "--to", o.toFiles+":"+o.server, "-f", o.path, "-a")
+	}
+	return append(argv, o.server, "-f", o.path, "-a")
 }
 
 // prefixed says whose trouble it is.

@@ -44,7 +44,7 @@ func (r *userResult) because(err error) {
 	case errors.Is(err, cli.ErrReported):
 		r.Result, r.Why = resultIncomplete, english.Plural(r.Problems, "problem", "")
 	case errors.Is(err, errServer) && r.AsOf.IsZero():
-		r.Result, r.Why = resultNotTried, err.Error()
+		r.Result = resultNotTried // the reason is that of the backup before
 	default:
 		r.Result, r.Why = resultFailed, err.Error()
 	}
@@ -114,11 +114,14 @@ func (r *crowdReport) user(u userResult) {
 		r.encode(u)
 		return
 	}
-	result := u.Result
-	if u.Why != "" {
-		result += ": " + u.Why
+	r.print(crowdRow, u.label(), u.Folders, u.Added, humanize.IBytes(uint64(u.Bytes)), u.There, u.outcome())
+}
+
+func (u *userResult) outcome() string {
+	if u.Why == "" {
+		return u.Result
 	}
-	r.print(crowdRow, u.label(), u.Folders, u.Added, humanize.IBytes(uint64(u.Bytes)), u.There, result)
+	return u.Result + ": " + u.Why
 }
 
 func (u *userResult) label() string {
@@ -191,7 +194,7 @@ func (r *crowdReport) sum(dryRun bool, total int) {
 	r.print("not complete:\n")
 	for _, backup := range slices.Sorted(maps.Keys(r.failed)) {
 		u := r.failed[backup]
-		r.print("  %-32s %s: %s\n", u.label(), u.Result, u.Why)
+		r.print("  %-32s %s\n", u.label(), u.outcome())
 	}
 	if r.more > 0 {
 		r.print("  and %d more\n", r.more)

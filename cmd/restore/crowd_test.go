@@ -14,6 +14,7 @@ import (
 
 	"backupd/cmd/internal/cli"
 	"backupd/cmd/internal/tooltest"
+	"backupd/partitions"
 )
 
 // village is a partition in a directory with the backups of some users, ten messages each:
@@ -88,6 +89,18 @@ func TestEverybody(t *testing.T) {
 	}
 	if _, said, status = restoreAll(t, append(argv[:len(argv)-1:len(argv)-1], "-P", "a")...); status != 64 || !strings.Contains(said, "it is of another restore") {
 		t.Errorf("the notes of another restore: status %d: %s", status, said)
+	}
+}
+
+// A user whose mail was deleted is not passed in silence.
+func TestEverybodySaysWhatIsGone(t *testing.T) {
+	config, store := village(t, "user.anne", "user.bob")
+	parts := []partitions.Config{{Name: "default", Location: store, Store: opened(t, store)}}
+	unuser(t, parts[0], "bob")
+	to := t.TempDir()
+	out, said, status := restoreAll(t, "-C", config, "--to", "eml:"+to, "-A")
+	if status != 0 || !strings.Contains(out+said, "10 other messages were deleted since") || !strings.Contains(out+said, "-f user/bob -a") {
+		t.Errorf("status %d: %s%s", status, out, said)
 	}
 }
 

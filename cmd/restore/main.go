@@ -238,7 +238,7 @@ func (j *job) restore(ctx context.Context, rep *restore.Report, bar *progress) e
 		bar.end()
 		j.summary(rep.Sums(), err)
 	}
-	if err == nil && j.everybody == nil {
+	if err == nil {
 		err = j.sayWhatIsGone(ctx, sel)
 	}
 	if err == nil && rep.Sums().Problems > 0 {

@@ -10,12 +10,13 @@ import (
 
 	"backupd/index"
 	"backupd/internal/restore"
+	"backupd/objstore"
+	"backupd/objstore/dirstore"
 	"backupd/partitions"
 )
 
-// To restore all of a user who was deleted brings nothing, which is not done in silence.
-func TestNothingLives(t *testing.T) {
-	config, part := host(t)
+// unuser deletes a user.
+func unuser(t *testing.T, part partitions.Config, user string) {
 	x, err := index.Open(filepath.Join(t.TempDir(), "index"), index.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -28,9 +29,28 @@ func TestNothingLives(t *testing.T) {
 	defer set.Close()
 	s := set.NewSession(partitions.Who{Connection: "c1", Client: "test"})
 	defer s.Close()
-	if err := s.ApplyUnuser(t.Context(), "anne"); err != nil {
+	if err := s.ApplyUnuser(t.Context(), user); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func opened(t *testing.T, dir string) objstore.Store {
+	s, err := dirstore.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// To restore all of a user who was deleted brings nothing, which is not done in silence.
+func TestNothingLives(t *testing.T) {
+	config, part := host(t)
+	unuser(t, part, "anne")
 	to := filepath.Join(t.TempDir(), "to")
 	code, said := program(t, "-C", config, "--to", "eml:"+to, "anne", "-a")
 	if code != 75 || !strings.Contains(said, "restore --at") && !strings.Contains(said, "restore --commit") || strings.Count(said, "\n") != 1 {
@@ -42,21 +62,7 @@ func TestNothingLives(t *testing.T) {
 func TestSaysWhatIsGone(t *testing.T) {
 	config, part := host(t)
 	time.Sleep(1100 * time.Millisecond) // the directory's store time is in seconds
-	x, err := index.Open(filepath.Join(t.TempDir(), "index"), index.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer x.Close()
-	set, err := partitions.Open(partitions.Options{Index: x, Host: "host", Software: "test", Partitions: []partitions.Config{part}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer set.Close()
-	s := set.NewSession(partitions.Who{Connection: "c1", Client: "test"})
-	defer s.Close()
-	if err := s.ApplyUnuser(t.Context(), "anne"); err != nil {
-		t.Fatal(err)
-	}
+	unuser(t, part, "anne")
 	to := filepath.Join(t.TempDir(), "it's here")
 	argv := []string{"-C", config, "--to", "eml:" + to, "anne", "-a"}
 	code, said := program(t, argv...)

@@ -22,6 +22,7 @@ type options struct {
 	toFiles      string // maildir, mbox, eml, tar, imap: --to's kind; "" = Cyrus
 	mode         cli.Mode
 	backup       string
+	path         string // of the backup, where everybody is restored
 	selection    restore.Options
 	moment       history.Moment
 	life         int
