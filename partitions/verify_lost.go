@@ -2,16 +2,28 @@ package partitions
 
 import (
 	"fmt"
+	"time"
+
+	"github.com/dustin/go-humanize/english"
 
 	"backupd/partitions/history"
 )
 
 // Of a log that has lost its beginning, or all, a checkpoint alone would look sound.
 
-// noLog looks at a backup without commits: it was made, and never written to, unless a
-// checkpoint tells otherwise.
+// unwritten is how old a backup may be that has no commit: backup.json is put just before
+// the first one.
+const unwritten = time.Hour
+
+// noLog looks at a backup without commits: it was just made, unless a checkpoint or its age
+// tell otherwise.
 func (w *verifier) noLog() error {
 	numbers, err := w.f.Log().Checkpoints(w.ctx)
+	if age := time.Since(w.f.Info.Created); err == nil && len(numbers) == 0 && age > unwritten {
+		w.problem(Problem{Object: history.LogPrefix(w.f.Path), Text: fmt.Sprintf(
+			"there is no commit, and no checkpoint: the log was lost, or a daemon was stopped when it made the backup %s. The next sync_client -u fills it; ctl_backups set-aside puts it out of the way",
+			english.Plural(int(age.Hours()), "hour", "")+" ago")})
+	}
 	if err == nil && len(numbers) > 0 {
 		w.what.log = append(w.what.log, history.LostRange{From: 1, To: numbers[0], Reason: lostMissing})
 		w.problem(Problem{Object: history.LogPrefix(w.f.Path), Text: fmt.Sprintf("no commit is left; the newest checkpoint is of commit %d", numbers[0])})

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -273,6 +274,30 @@ func TestVerifyFindsALostLog(t *testing.T) {
 	for _, quick := range []bool{true, false} {
 		if problems, done := verify(t, s, quick); done.Damaged == 0 || !strings.Contains(strings.Join(problems, "\n"), "backups/user/anne") {
 			t.Errorf("quick %v: %q", quick, problems)
+		}
+	}
+}
+
+// A backup that has been without a commit for long has lost its log; a new one has not.
+func TestVerifyWithoutCommits(t *testing.T) {
+	for _, c := range []struct {
+		age  time.Duration
+		want int
+	}{{time.Minute, 0}, {48 * time.Hour, 1}} {
+		s := checked(t)
+		for _, key := range containers(t, s) {
+			if strings.HasPrefix(key, "backups/user/anne/") {
+				if err := s.Delete(t.Context(), key); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		info := fmt.Sprintf(`{"version":1,"name":"anne","kind":"user","created":%q,"id":"0123456789abcdef0123456789abcdef"}`, time.Now().Add(-c.age).UTC().Format(time.RFC3339))
+		if _, err := s.Put(t.Context(), "backups/user/anne/backup.json", bytes.NewReader([]byte(info)), objstore.PutOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if problems, done := verify(t, s, false); done.Damaged != c.want {
+			t.Errorf("%s old: %q", c.age, problems)
 		}
 	}
 }
