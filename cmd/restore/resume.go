@@ -2,13 +2,13 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -44,6 +44,18 @@ const headBegins = `{"restore_version":`
 // same says that both are of the same restore.
 func (r *resumed) same(other *resumed) bool {
 	return r.Version == other.Version && r.To == other.To && r.Users != nil && *r.Users == *other.Users && maps.Equal(r.Asked, other.Asked)
+}
+
+// String is for people.
+func (r *resumed) String() string {
+	s := fmt.Sprintf("of %s to %s", r.Users, r.To)
+	for _, option := range slices.Sorted(maps.Keys(r.Asked)) {
+		s += ", " + option
+		if text := r.Asked[option]; text != "yes" {
+			s += " " + text
+		}
+	}
+	return s
 }
 
 type resumedUser struct {
@@ -96,8 +108,7 @@ func (r *resumeFile) begin(o *options) error {
 		return r.foreign()
 	}
 	if !was.same(head) {
-		line, err := json.Marshal(head)
-		return errors.Join(err, cli.Usagef("--resume %s: it is of another restore: it has %s, this one is %s. Name another file, or give the same options", r.f.Name(), bytes.TrimSpace(first), line))
+		return cli.Usagef("--resume %s: it is of another restore, %s; this is %s. Name another file, or give the same options", r.f.Name(), &was, head)
 	}
 	o.moment.Time, o.selection.Since, o.selection.Until = was.Moment, was.Since, was.Until
 	return r.load(in, int64(len(first)))
