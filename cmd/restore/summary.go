@@ -31,8 +31,20 @@ func (j *job) summary(s restore.Sums, err error) {
 		form = "dry run, nothing was changed: %s as of %s: %s would be added (%s), %d %s there, %s\n"
 		were = english.PluralWord(s.There, "is", "are")
 	}
-	fmt.Fprintf(j.std.out, form, english.Plural(s.Folders, "mailbox", "mailboxes"), j.asOf.Local().Format(timeForm),
+	fmt.Fprintf(j.std.out, form, english.Plural(s.Folders, "mailbox", "mailboxes"), j.asOfText(),
 		english.Plural(s.Added, "message", ""), humanize.IBytes(uint64(s.Bytes)), s.There, were, english.Plural(s.Problems, "problem", ""))
+}
+
+// asOfText is the moment that was asked for, and when the backup changed last before it.
+func (j *job) asOfText() string {
+	changed := j.asOf.Local().Format(timeForm)
+	if j.current() || j.moment.Time.IsZero() {
+		return changed
+	}
+	if asked := j.moment.Time.Local().Format(timeForm); asked != changed {
+		return asked + " (last change " + changed + ")"
+	}
+	return changed
 }
 
 // current says that no moment was asked for.

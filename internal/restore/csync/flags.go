@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dustin/go-humanize/english"
+
 	"backupd/internal/restore"
 	"backupd/replication/cyrus"
 	"backupd/replication/dlist"
@@ -63,7 +65,7 @@ func (w *flagWork) run(ctx context.Context, name string) error {
 	if err := w.match(); err != nil {
 		return err
 	}
-	w.d.rep.Say("%s: flags of %d messages set back", w.f.Name, len(w.changed))
+	w.d.rep.Say("%s: flags of %s set back", w.f.Name, english.Plural(len(w.changed), "message", ""))
 	if w.d.opt.DryRun || len(w.changed) == 0 {
 		return nil
 	}

@@ -6,6 +6,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/dustin/go-humanize"
+	"github.com/dustin/go-humanize/english"
+
 	"backupd/internal/restore"
 	"backupd/replication/cyrus"
 	"backupd/replication/dlist"
@@ -126,7 +129,7 @@ type work struct {
 // announce says what is done, or would be.
 func (w *work) announce(exact bool) {
 	if w.there != nil && len(w.list) == 0 {
-		w.d.rep.Say("%s: nothing to do, %d messages are there", w.f.Name, w.known)
+		w.d.rep.Say("%s: nothing to do, %s %s there", w.f.Name, english.Plural(w.known, "message", ""), english.PluralWord(w.known, "is", "are"))
 		return
 	}
 	var size int64
@@ -149,7 +152,7 @@ func (w *work) announce(exact bool) {
 	if w.there == nil && w.aclNote() != "" {
 		how = strings.TrimSuffix(how, ": ") + w.aclNote() + ": "
 	}
-	w.d.rep.Say("%s: %s%d messages added (%d bytes), %d are there", w.f.Name, how, len(w.list), size, w.known)
+	w.d.rep.Say("%s: %s%s added (%s), %d %s there", w.f.Name, how, english.Plural(len(w.list), "message", ""), humanize.IBytes(uint64(size)), w.known, english.PluralWord(w.known, "is", "are"))
 	if w.d.opt.DryRun {
 		w.d.rep.Added(len(w.list), size)
 	}
