@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -21,6 +22,7 @@ import (
 	"backupd/objstore/reread"
 	"backupd/partitions"
 	"backupd/partitions/history"
+	"backupd/replication/client"
 )
 
 func main() {
@@ -134,10 +136,17 @@ func explain(err error, o *options) error {
 		return fmt.Errorf("the log of the backup is empty, or was lost: ctl_backups verify %s says more (%w)", o.backup, err)
 	case errors.Is(err, history.ErrBeforeFirst):
 		return fmt.Errorf("nothing of the backup is as old as %s: cyr_backup %s list chunks shows what there is (%w)", o.moment, o.backup, err)
+	case strings.Contains(fmt.Sprint(err), "Permission denied") && isRefusal(err):
+		return fmt.Errorf("%w (restore_authname, or sync_authname, has to be an administrator of that server: admins in its imapd.conf)", err)
 	case history.IsUnreadable(err) && !errors.Is(err, history.ErrAbsent) && !o.fromLog:
 		return fmt.Errorf("%w. If that is a checkpoint or a part of one, --from-log does without; ctl_backups verify %s tells what is damaged", err, o.backup)
 	}
 	return err
+}
+
+func isRefusal(err error) bool {
+	var refused *client.Refusal
+	return errors.As(err, &refused)
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

@@ -37,6 +37,9 @@ func (o *options) inherit() error {
 	if !ok {
 		return nil
 	}
+	if heir != "" && strings.Trim(heir, "0123456789") == "" {
+		return cli.Usagef("%s is a server and no BACKUP: write SERVER first. With -D DOMAIN and -P PREFIX no BACKUP and no -a is given", o.backup)
+	}
 	if user == "" || heir == "" || strings.Contains(heir, ":") || user == heir {
 		return cli.Usagef("%s: write USER:OTHER, two userids", o.backup)
 	}

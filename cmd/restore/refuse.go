@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"strings"
 
@@ -30,7 +31,11 @@ func (g *given) filled(p *cmdline.Program) error {
 func isServer(to string) error {
 	const kinds = "write maildir:DIR, mbox:FILE, eml:DIR, tar:FILE, imap://USER@HOST/ or sync://HOST"
 	if strings.HasPrefix(to, "/") {
-		if info, err := os.Stat(to); err == nil && info.Mode()&os.ModeSocket == 0 {
+		info, err := os.Stat(to)
+		if errors.Is(err, os.ErrNotExist) {
+			return cli.Usagef("--to %s: there is no socket of a server; %s", to, kinds)
+		}
+		if err == nil && info.Mode()&os.ModeSocket == 0 {
 			return cli.Usagef("--to %s: it is no socket of a server; %s", to, kinds)
 		}
 		return nil

@@ -36,8 +36,10 @@ func (c *chooser) folders() error {
 		}
 		c.sel.Folders = append(c.sel.Folders, t.folder)
 	}
-	// A parent comes before its children; otherwise the order of creation holds.
-	slices.SortStableFunc(c.sel.Folders, func(a, b *Folder) int { return strings.Count(a.Name, ".") - strings.Count(b.Name, ".") })
+	// By name, level by level: a parent comes before its children.
+	slices.SortStableFunc(c.sel.Folders, func(a, b *Folder) int {
+		return slices.Compare(strings.Split(a.Name, "."), strings.Split(b.Name, "."))
+	})
 	if c.opt.windowed() || c.opt.Deleted == Only {
 		c.sel.Folders = slices.DeleteFunc(c.sel.Folders, func(f *Folder) bool { return len(f.Messages) == 0 })
 	}
