@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -32,9 +33,9 @@ func halfDead(t *testing.T, failure error) (w *tooltest.World, lost, kept []stri
 	if len(lost) < 2 || len(kept) < 2 {
 		t.Fatalf("in the partitions are %v and %v", lost, kept)
 	}
-	n := 0
-	w.Stores[0].SetFaults(memstore.Fault(func(string, string) error { n++; return failure }), nil)
-	return w, lost, kept, func() int { return n }
+	var n atomic.Int64 // the probe asks from several goroutines
+	w.Stores[0].SetFaults(memstore.Fault(func(string, string) error { n.Add(1); return failure }), nil)
+	return w, lost, kept, func() int { return int(n.Load()) }
 }
 
 // A partition that does not answer, or refuses, costs one attempt. The others are listed,
