@@ -9,7 +9,7 @@ import (
 
 // A user who was deleted and created again is another person (history.Lives). That is
 // seen by the uniqueid of the INBOX; of the other folders a client often says nothing
-// (client-behaviour.md 12). So all that is left of the former person ends with the commit
+// (client-behaviour.md 10.1). So all that is left of the former person ends with the commit
 // that brings the new INBOX.
 
 // newLife is the beginning of another life of a user, found when an INBOX arrives.

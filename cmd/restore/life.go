@@ -37,6 +37,11 @@ func (o *options) loadLife(ctx context.Context, found *partitions.Found, newest 
 	if err := newest.Close(); err != nil {
 		return nil, fmt.Errorf("close the state of %s: %w", o.backup, err)
 	}
+	o.selection.NextLife = lives.Began(o.life + 1)
+	h, err := history.ReadHeader(ctx, found.Partition.Store, found.Path, last+1)
+	if err == nil { // else it was merged or is damaged: the clock of the mail server has to do
+		o.selection.NextLife = h.Time
+	}
 	at.Number = last
 	return found.Load(ctx, at)
 }

@@ -29,6 +29,9 @@ func (s *Source) Lives() (history.Lives, error) {
 	return lives(s.mem)
 }
 
+// Time is when the state was committed.
+func (s *Source) Time() time.Time { return s.mem.Time() }
+
 // newChooser looks at the mailboxes of the newest life of the state. Those of the lives
 // before are another person's.
 func (s *Source) newChooser(o *Options) (*chooser, error) {
@@ -71,13 +74,17 @@ func (c *chooser) formerLife(word string) (life int) {
 }
 
 // findEnd finds the mailboxes that were deleted with the INBOX: together with it or after
-// it, one shortly after the other. They count as not deleted.
+// it, one shortly after the other. They count as not deleted. Of an INBOX that was replaced
+// the next life says when.
 func (c *chooser) findEnd() {
 	inbox := c.inbox()
-	if inbox == nil || !c.gone(inbox) {
-		return
+	end := c.opt.NextLife.Unix()
+	switch {
+	case inbox != nil && c.gone(inbox):
+		end = c.goneAt(inbox)
+	case c.opt.NextLife.IsZero():
+		return // it has not ended
 	}
-	end := c.goneAt(inbox)
 	dead := slices.DeleteFunc(slices.Clone(c.boxes), func(m *history.MailboxState) bool { return !c.gone(m) || m.MovedTo != "" })
 	slices.SortStableFunc(dead, func(a, b *history.MailboxState) int { return cmp.Compare(c.goneAt(b), c.goneAt(a)) })
 	ended := map[*history.MailboxState]bool{}

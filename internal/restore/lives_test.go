@@ -29,6 +29,12 @@ func TestLives(t *testing.T) {
 	ctx := t.Context()
 	for about, end := range map[string]func(*restoretest.Backup, *restoretest.Box) error{
 		"the end is not reported": func(*restoretest.Backup, *restoretest.Box) error { return nil },
+		"only a folder is reported, just before the next INBOX": func(b *restoretest.Backup, x *restoretest.Box) error {
+			if x.Name == "user.rita" {
+				return nil
+			}
+			return b.Session().ApplyUnmailbox(ctx, x.Name)
+		},
 		"deleted at once": func(b *restoretest.Backup, x *restoretest.Box) error {
 			return b.Session().ApplyUnmailbox(ctx, x.Name)
 		},
@@ -84,8 +90,9 @@ func TestLives(t *testing.T) {
 			}
 
 			last, _ := must(src.Lives()).Last(1)
+			next := b.SourceOf(history.Moment{Number: last + 1}).Time()
 			src = b.SourceOf(history.Moment{Number: last})
-			o = restore.Options{All: true, DeletedPrefix: "DELETED", AtEnd: true, AsItWas: true}
+			o = restore.Options{All: true, DeletedPrefix: "DELETED", AtEnd: true, NextLife: next, AsItWas: true}
 			sel = must(src.Select(o))
 			if n, _ := sel.Messages(); n != 2 || !slices.Equal(names(sel), []string{"user.rita", "user.rita.Sent"}) {
 				t.Errorf("--life 1 brings %q, %d messages", names(sel), n)

@@ -29,9 +29,10 @@ type Options struct {
 	AsItWas bool
 	// AtEnd: what was deleted with the account, at the end of a life, counts as there.
 	AtEnd             bool
-	KeepDeletedPrefix bool   // -D
-	Into              string // -M: everything into this mailbox; "" = each into its own
-	Moves             []Move // --map, USER:OTHER
+	NextLife          time.Time // with AtEnd: when the backup heard of the next life; zero = there is none
+	KeepDeletedPrefix bool      // -D
+	Into              string    // -M: everything into this mailbox; "" = each into its own
+	Moves             []Move    // --map, USER:OTHER
 	// Delivered or deleted between the two, with Deleted: Only deleted; zero = no bound.
 	Since, Until time.Time
 	// NotBefore leaves live messages that were delivered before it for another run. The

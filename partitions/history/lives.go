@@ -103,6 +103,17 @@ func (ls Lives) Last(number int) (commit uint64, ok bool) {
 	return ls[i+1].First - 1, true
 }
 
+// Began is when a life began, by the mail server's clock; zero for the first, and one that
+// there is not.
+func (ls Lives) Began(number int) (at time.Time) {
+	for _, l := range ls {
+		if l.Number == number {
+			at = l.Began
+		}
+	}
+	return at
+}
+
 // Of is the life that a mailbox belongs to. One that the mail server keeps as a deleted
 // one goes by when it was deleted there, any other by the commit that deleted it: the
 // commit that begins a life deletes what is left of the life before.

@@ -2,7 +2,7 @@
 import glob
 import json
 
-from cyruslab import target
+from cyruslab import host, target
 from cyruslab.imap import ADMIN
 
 from .base import scenario
@@ -21,7 +21,7 @@ def person(x, user, n):
         c.cmd("SUBSCRIBE " + f)
     x.imap().cmd("SETQUOTA user/%s (STORAGE 100000)" % user)
     if n == 1:
-        x.with_sieve(user, lambda s: (s.put("main", SCRIPT), s.activate("main")))
+        x.with_sieve(user, lambda s: s.put("main", SCRIPT))
 
 
 def delete(x, user):
@@ -33,6 +33,7 @@ def delete(x, user):
 def brought(x, step, user, *args):
     """The subjects of what a restore of all brings, and the scripts."""
     to = x.lab.path(step)
+    host.mkdirs(to)
     restore(x, step, *args, "--to", "eml:" + to, "-u", user, "-a")
     found = set()
     for path in glob.glob(to + "/**/*.eml", recursive=True):
