@@ -7,6 +7,7 @@ format.md allows, every body with its hash, and nothing is unpacked by its name.
 """
 import base64
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -90,6 +91,24 @@ def text_of(value):
     if not isinstance(value, str):
         raise Damaged(f"a string is {shown(repr(value))[:120]}")
     return value
+
+
+def bound(text):
+    """Text for the database, which takes no bytes that are not UTF-8 as text."""
+    try:
+        text.encode()
+        return text
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogateescape")
+
+
+def unbound(value):
+    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
+
+
+def key_of(value):
+    """A uniqueid or a mailbox's name, for the database."""
+    return bound(text_of(value))
 
 
 # ---- the store: a directory, or a bucket behind one of three programs
@@ -399,9 +418,9 @@ class State:
         mailbox = None
         for row in rows:
             if "mailbox" in row:
-                mailbox = text_of(row["mailbox"]["uniqueid"])
+                mailbox = key_of(row["mailbox"]["uniqueid"])
                 self.db.execute("INSERT INTO mailbox VALUES (?, ?, ?)",
-                                (mailbox, text_of(row["mailbox"]["name"]), int("deleted" not in row["mailbox"])))
+                                (mailbox, key_of(row["mailbox"]["name"]), int("deleted" not in row["mailbox"])))
             elif "records" in row:
                 h = row["records"]["sha256"]
                 for _, line in self.blocks([(at[h], h, "records")]):
@@ -428,17 +447,17 @@ class State:
         self.db.execute("UPDATE mailbox SET live = 0 WHERE name = ? AND id <> ?", (name, mailbox))
 
     def on_mailbox(self, e, number):
-        mailbox, name = text_of(e["uniqueid"]), text_of(e["name"])
+        mailbox, name = key_of(e["uniqueid"]), key_of(e["name"])
         self.take_name(name, mailbox)
         self.db.execute("REPLACE INTO mailbox VALUES (?, ?, 1)", (mailbox, name))
 
     def on_rename(self, e, number):
-        mailbox, name = text_of(e["uniqueid"]), text_of(e["new"])
+        mailbox, name = key_of(e["uniqueid"]), key_of(e["new"])
         self.take_name(name, mailbox)
         self.db.execute("UPDATE mailbox SET name = ? WHERE id = ?", (name, mailbox))
 
     def on_unmailbox(self, e, number):
-        self.db.execute("UPDATE mailbox SET live = 0 WHERE id = ?", (text_of(e["uniqueid"]),))
+        self.db.execute("UPDATE mailbox SET live = 0 WHERE id = ?", (key_of(e["uniqueid"]),))
 
     on_moved_away = on_unmailbox
 
@@ -447,19 +466,19 @@ class State:
 
     def on_records(self, e, number):
         for r in e["records"]:
-            self.record(text_of(e["uniqueid"]), r, number)
+            self.record(key_of(e["uniqueid"]), r, number)
 
     def on_recordblocks(self, e, number):
         wanted = [(b["object"], matching(HEX64, b["sha256"], "a block"), "records") for b in e["blocks"]]
         for _, line in self.blocks(wanted):
-            self.record(text_of(e["uniqueid"]), line["record"], number)
+            self.record(key_of(e["uniqueid"]), line["record"], number)
 
     def on_complete(self, e, number):
-        self.db.execute("UPDATE record SET live = 0 WHERE mailbox = ? AND made <> ?", (text_of(e["uniqueid"]), number))
+        self.db.execute("UPDATE record SET live = 0 WHERE mailbox = ? AND made <> ?", (key_of(e["uniqueid"]), number))
 
     def on_expunge(self, e, number):
         self.db.executemany("UPDATE record SET live = 0 WHERE mailbox = ? AND uid = ?",
-                            [(text_of(e["uniqueid"]), number_of(u, "a uid")) for u in e["uids"]])
+                            [(key_of(e["uniqueid"]), number_of(u, "a uid")) for u in e["uids"]])
 
     def on_messages(self, e, number):
         for m in e["messages"]:
@@ -482,6 +501,10 @@ class State:
 def moment(t):
     """A time as it sorts: with all its nine digits."""
     whole, _, part = matching(MOMENT, t, "a time")[:-1].partition(".")
+    try:
+        time.strptime(whole, "%Y-%m-%dT%H:%M:%S")
+    except ValueError:
+        raise Trouble(f"{t}: there is no such time")
     return f"{whole}.{part:0<9}"
 
 
@@ -647,10 +670,14 @@ class Maildir:
     def make(self, mailboxes):
         for sub in ("cur", "new", "tmp", "tmp/pieces"):
             os.mkdir(os.path.join(self.root, sub))
+        taken = set()
         with open(os.path.join(self.root, "folders.ndjson"), "x") as index:
             for uniqueid, name in mailboxes:
                 folder = folder_name(name)
                 try:
+                    if folder in taken:
+                        raise FileExistsError(errno.EEXIST, "another mailbox has its place")
+                    taken.add(folder)
                     if folder:
                         os.mkdir(os.path.join(self.root, folder))
                         for sub in ("cur", "new", "tmp"):
@@ -660,10 +687,13 @@ class Maildir:
                     self.problems.add(f"{name} is left out: {e.strerror}")
                     continue
                 self.folders[uniqueid] = os.path.join(self.root, folder)
-                print(json.dumps({"path": folder or ".", "name": external(name), "internal": name, "uniqueid": uniqueid}), file=index)
+                print(json.dumps({"path": folder or ".", "name": external(name), "internal": name, "uniqueid": unbound(uniqueid)}), file=index)
 
     def finish(self):
         shutil.rmtree(self.pieces)
+
+
+ENDS_ALL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
 
 class Restore:
@@ -692,46 +722,55 @@ class Restore:
 
     def fetch(self):
         """Brings every chunk that is wanted: from its newest place, or else from an older one."""
-        tried, failed = set(), {}
+        tried, self.failed = set(), {}
         while True:
-            rows = self.db.execute("""SELECT object, max(n) FROM place JOIN chunk ON chunk = hash WHERE sha1 IS NULL
-                                      GROUP BY object ORDER BY object""").fetchall()
-            todo = [o for o, _ in rows if o not in tried]
+            rows = self.db.execute("""SELECT object FROM place JOIN chunk ON chunk = hash WHERE sha1 IS NULL
+                                      GROUP BY object ORDER BY max(n) DESC""").fetchall()
+            todo = [o for o, in rows if o not in tried]
             if not todo:
-                return
+                break
             for key in todo:
                 tried.add(key)
                 try:
                     self.pull(key)
                 except Damaged as e:
                     if not self.follow(key):
-                        failed[key] = e
-                        self.problems.add(str(e))
+                        self.failed[key] = str(e)
+        for key, why in self.failed.items():
+            if self.wanted(key):
+                self.problems.add(why)
+            else:
+                say(f"{why}; what it had was read from elsewhere")
+
+    def wanted(self, key):
+        """The entries of an object whose chunks are still missing, and these chunks."""
+        return dict(self.db.execute("SELECT entry, chunk FROM place JOIN chunk ON chunk = hash WHERE object = ? AND sha1 IS NULL", (key,)))
 
     def pull(self, key):
         """Reads one object, and keeps the chunks of it that are wanted."""
         with damage(key):
-            names = dict(self.db.execute("SELECT entry, chunk FROM place JOIN chunk ON chunk = hash WHERE object = ? AND sha1 IS NULL", (key,)))
-            if not names:
-                return
-            for name, size, read in entries(self.store, key):
-                if name in names:
-                    self.chunk(names[name], size, read, key)
+            names = self.wanted(key)
+            have = set()
+            for name, size, read in entries(self.store, key) if names else ():
+                if name in names and names[name] not in have and self.chunk(names[name], size, read, key):
+                    have.add(names[name])
 
     def chunk(self, want, size, read, key):
+        """Keeps a chunk, if its bytes are those of its hash. A part of one is written over."""
         path = os.path.join(self.maildir.pieces, want)
         sha1, sha256 = hashlib.sha1(), hashlib.sha256()
-        with open(path, "xb") as f:
+        with open(path + ".part", "wb") as f:
             for data in iter(read, b""):
                 sha1.update(data)
                 sha256.update(data)
                 f.write(data)
         if sha256.hexdigest() != want:
-            os.unlink(path)
-            self.problems.add(f"{key}: the bytes of {want} are not those of its hash")
-            return
+            self.failed[key] = f"{key}: the bytes of {want} are not those of its hash"
+            return False
+        os.rename(path + ".part", path)
         self.db.execute("UPDATE chunk SET sha1 = ?, size = ? WHERE hash = ?", (sha1.hexdigest(), size, want))
         self.progress()
+        return True
 
     def follow(self, key):
         """Notes where the entries of a pack that is gone are now (format.md 6)."""
@@ -759,16 +798,19 @@ class Restore:
             try:
                 self.put(path, chunks.split(), guid)
                 os.utime(path, (date, date))
-            except (OSError, OverflowError) as e:
-                raise Trouble(f"cannot write {path}: {e}")
-            except Damaged as e:
+            except OSError as e:
+                if e.errno in ENDS_ALL:
+                    raise
+                self.problems.add(f"uid {uid} of {self.name(mailbox)} cannot be written: {e}")
+                continue
+            except (Damaged, OverflowError) as e:
                 self.problems.add(f"uid {uid} of {self.name(mailbox)}: {e}")
                 continue
             self.done += 1
             self.progress()
 
     def name(self, mailbox):
-        return self.db.execute("SELECT name FROM mailbox WHERE id = ?", (mailbox,)).fetchone()[0]
+        return unbound(self.db.execute("SELECT name FROM mailbox WHERE id = ?", (mailbox,)).fetchone()[0])
 
     def put(self, path, chunks, guid):
         have = {c: self.db.execute("SELECT sha1, uses FROM chunk WHERE hash = ?", (c,)).fetchone() for c in chunks}
@@ -855,13 +897,13 @@ def main(args):
         state = Log(store, backup, until, scratch, problems).state()
         warn_if_moved(store, state)
         wanted = [name for name in args[2:] if name]
-        mailboxes = [(u, n) for u, n in state.db.execute("SELECT id, name FROM mailbox WHERE live ORDER BY name")
-                     if not wanted or n in wanted]
+        mailboxes = [(u, unbound(n)) for u, n in state.db.execute("SELECT id, name FROM mailbox WHERE live ORDER BY name")
+                     if not wanted or unbound(n) in wanted]
         for name in set(wanted) - {n for _, n in mailboxes}:
             problems.add(f"{name}: no mailbox of this name at that time")
         if verb == "mailboxes":
             for uniqueid, name in mailboxes:
-                print(f"{shown(name)}\t{shown(uniqueid)}")
+                print(f"{shown(name)}\t{shown(unbound(uniqueid))}")
         elif not mailboxes:
             raise Trouble(f"{backup}: no mailbox at that time" if not wanted else "nothing to restore")
         else:
@@ -886,6 +928,9 @@ if __name__ == "__main__":
         sys.exit(main(sys.argv[1:]))
     except Trouble as e:
         say(str(e))
+        sys.exit(INCOMPLETE)
+    except (OSError, sqlite3.OperationalError) as e:
+        say(f"it ends here: {e}. Make room and restore into a new directory")
         sys.exit(INCOMPLETE)
     except KeyboardInterrupt:
         sys.exit(130)

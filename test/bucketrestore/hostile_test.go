@@ -100,9 +100,12 @@ type crime struct {
 	whole   bool   // all three messages come back
 	none    bool   // none does: the commit itself is refused
 	mailbox string // the second mailbox's name
+	bytes   []byte // the same, where it is not UTF-8
 	pack    func(guid, chunk, body string) []entry
 	place   func(p map[string]string)
 	events  []map[string]any // that follow in the commit
+	second  bool             // the body is in a second pack, too, named before the other
+	twice   bool             // a second place names another entry of the same pack
 	after   func(t *testing.T, store, pack string)
 }
 
@@ -137,11 +140,15 @@ func (c *crime) commit(t *testing.T, store string) string {
 	if mailbox == "" {
 		mailbox = "user.anne.Second"
 	}
+	var name any = mailbox
+	if c.bytes != nil {
+		name = map[string]any{"b64": c.bytes}
+	}
 	events := []any{
 		map[string]any{"version": 1, "backup": "user/anne", "number": 1, "prev": "", "time": "2026-11-20T12:00:00Z", "host": "h", "clock": "2026-11-20T12:00:00Z",
 			"connection": "c", "client": "c", "random": strings.Repeat("0", 32)},
 		map[string]any{"event": "mailbox", "uniqueid": "one", "name": "user.anne", "fields": []any{}},
-		map[string]any{"event": "mailbox", "uniqueid": "two", "name": mailbox, "fields": []any{}},
+		map[string]any{"event": "mailbox", "uniqueid": "two", "name": name, "fields": []any{}},
 		map[string]any{"event": "messages", "messages": []any{message(guid, chunk, len(body)), message(fmt.Sprintf("%x", g2), fmt.Sprintf("%x", h2), len(other))}},
 		map[string]any{"event": "records", "uniqueid": "one", "records": []any{record(1, guid, len(body)), record(2, fmt.Sprintf("%x", g2), len(other))}},
 		map[string]any{"event": "records", "uniqueid": "two", "records": []any{record(1, fmt.Sprintf("%x", g2), len(other))}},
@@ -150,7 +157,17 @@ func (c *crime) commit(t *testing.T, store string) string {
 		events = append(events, e)
 	}
 	lines := ndjson(t, events...)
-	places := ndjson(t, place, map[string]string{"chunk": fmt.Sprintf("%x", h2), "object": ".", "entry": fmt.Sprintf("%x.eml", g2)})
+	var more []any
+	if c.second {
+		copied := container(t, entry{name: guid + ".eml", body: body}, entry{name: strings.Repeat("0", 40) + ".eml", body: "x"})
+		sum := fmt.Sprintf("%x", sha256.Sum256(copied))
+		put(t, store, "packs/"+sum[:2]+"/"+sum+".tar.zst", copied)
+		more = append(more, map[string]string{"chunk": chunk, "object": "packs/" + sum[:2] + "/" + sum + ".tar.zst", "entry": guid + ".eml"})
+	}
+	if c.twice {
+		more = append(more, map[string]string{"chunk": chunk, "object": pack, "entry": chunk + ".part"})
+	}
+	places := ndjson(t, append(more, place, map[string]string{"chunk": fmt.Sprintf("%x", h2), "object": ".", "entry": fmt.Sprintf("%x.eml", g2)})...)
 	put(t, store, "backups/user/anne/log/0000000000000001.tar.zst",
 		container(t, entry{name: "commit.ndjson", body: lines}, entry{name: "places.ndjson", body: places}, entry{name: fmt.Sprintf("%x.eml", g2), body: other}))
 	id := strings.Repeat("0", 32)
@@ -236,6 +253,15 @@ func crimes() map[string]crime {
 			"uid": "../x", "modseq": "1", "last_updated": 1, "flags": []string{}, "internaldate": 1, "size": 1, "guid": strings.Repeat("0", 40)}}}}},
 		"a chunk is a path": {none: true, events: []map[string]any{{"event": "messages", "messages": []any{map[string]any{
 			"guid": strings.Repeat("0", 40), "size": 1, "chunks": []string{"../../../victim/secret"}}}}}},
+		"a pack is cut off, and another has the body": {whole: true, second: true, after: func(t *testing.T, store, pack string) {
+			if err := os.Truncate(filepath.Join(store, pack), 40); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		"a pack has the body twice": {whole: true, twice: true, pack: func(guid, chunk, body string) []entry {
+			return []entry{{name: guid + ".eml", body: body}, {name: chunk + ".part", body: body}}
+		}},
+		"a mailbox is not in UTF-8":   {whole: true, bytes: []byte("user.anne.\xff\xfe")},
 		"a mailbox is above":          {mailbox: "user.anne..", whole: true},
 		"a mailbox has a slash":       {mailbox: "user.anne.^^/^^/victim/x", whole: true},
 		"a mailbox moves the cursor":  {mailbox: "user.anne.\x1b[2J\x1b]0;x\x07\u202e\r\n", whole: true},
@@ -381,5 +407,23 @@ func TestHostileBucketAndPrograms(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A time that no calendar has is refused, and a full disk ends with a line and 75.
+func TestScriptErrors(t *testing.T) {
+	store := filepath.Join(t.TempDir(), "store")
+	(&crime{}).commit(t, store)
+	p := &person{t, store, []string{"PATH=" + tools(t), "TMPDIR=" + t.TempDir()}}
+	if _, diag, err := p.run("mailboxes", "user/anne", "2026-13-45T99:99:99Z"); err == nil || !strings.Contains(diag, "there is no such time") {
+		t.Errorf("%v: %s", err, diag)
+	}
+	// Files of 512 bytes at most: as full as a disk for folders.ndjson and the database.
+	c := exec.CommandContext(t.Context(), "sh", "-c", `ulimit -f 1 && exec sh "$@"`, "sh", script(t), store, "restore", "user/anne", filepath.Join(t.TempDir(), "new"))
+	c.Env = p.env
+	out, err := c.CombinedOutput()
+	var ended *exec.ExitError
+	if !errors.As(err, &ended) || ended.ExitCode() != 75 || strings.Contains(string(out), "Traceback") {
+		t.Errorf("%v: %s", err, out)
 	}
 }
