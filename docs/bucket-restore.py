@@ -160,7 +160,8 @@ class Bucket:
             raise Trouble(f"cannot list {key}: {said(r)}")
         lines = r.stdout.decode("utf-8", "replace").splitlines()
         if self.program == "mc":
-            lines = [json.loads(line).get("key", "") for line in lines]
+            with damage("the answer of mc"):
+                lines = [json.loads(line).get("key", "") for line in lines]
         elif self.program == "aws":     # "PRE anne/" or "2026-11-20 14:05:00 123 0001.tar.zst"
             lines = [line.split(None, 3)[-1] if not line.split()[:1] == ["PRE"] else line.split(None, 1)[-1]
                      for line in lines if line.strip()]
@@ -504,7 +505,7 @@ def moment(t):
     try:
         time.strptime(whole, "%Y-%m-%dT%H:%M:%S")
     except ValueError:
-        raise Trouble(f"{t}: there is no such time")
+        raise Damaged(f"{t}: there is no such time")
     return f"{whole}.{part:0<9}"
 
 

@@ -574,7 +574,12 @@ func (w *model) compare(t *rapid.T, user string) {
 	w.past = append(w.past, moment{path, n, clones})
 	for i, h := range w.hosts {
 		w.hangUp(i)
-		if err := h.indexDiffers(user, boxes...); err != nil {
+		// A backup can be held by work of its own for longer than a command waits here.
+		err := h.indexDiffers(user, boxes...)
+		for end := time.Now().Add(10 * time.Second); errors.Is(err, cyrus.ErrLocked) && time.Now().Before(end); {
+			err = h.indexDiffers(user, boxes...)
+		}
+		if err != nil {
 			t.Fatalf("host %d: %v", i, err)
 		}
 		c := h.client()

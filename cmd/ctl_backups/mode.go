@@ -147,8 +147,7 @@ func (c *command) fitsName(userid, arg string) bool {
 	if c.mode == modePrefixes {
 		return strings.HasPrefix(userid, arg)
 	}
-	_, domain, has := strings.Cut(userid, "@")
-	return has && domain == arg || !has && arg == c.bucket.Conf.String("defaultdomain")
+	return cli.InDomain(userid, arg, c.bucket.Conf.String("defaultdomain"))
 }
 
 // idle is an error for each domain or beginning that no backup had, as one that is

@@ -116,3 +116,27 @@ func TestFindInDeletedFolders(t *testing.T) {
 		t.Errorf("%v\n%s", err, out)
 	}
 }
+
+// mailbox: takes the names that find shows, an administrator's, and internal ones, also of
+// a folder that was deleted. That none fits is said.
+func TestFindByMailbox(t *testing.T) {
+	w := tooltest.New(t, "default")
+	sent, old := tooltest.NewMailbox("user.anne.Sent"), tooltest.NewMailbox("user.anne.Old.2023")
+	late := tooltest.NewMailbox("DELETED.user.anne.Late.65536F3A")
+	for _, m := range []*tooltest.Mailbox{sent, old, late} {
+		m.Deliver(tooltest.Mail("in "+m.Name, "x@y", 300), time.Date(2026, 11, 1, 8, 0, 0, 0, time.UTC))
+	}
+	w.Sync(sent, old, late)
+	for name, want := range map[string]string{
+		"Sent": "Sent", "user/anne/Sent": "Sent", "user.anne.Sent": "Sent", "Old/2023": "Old/2023", "*2023": "Old/2023",
+		"Late": "Late", "user/anne/Late": "Late", "DELETED*": "Late",
+	} {
+		out, err := tool(t, w, "anne", "find", "mailbox:"+name)
+		if err != nil || strings.Count(out, "\n") != 2 || !strings.Contains(out, "\n"+want+" ") {
+			t.Errorf("mailbox:%s: %v\n%s", name, err, out)
+		}
+	}
+	if out, err := tool(t, w, "anne", "find", "mailbox:None"); !errors.Is(err, cli.ErrReported) || !strings.Contains(out, "no mailbox of") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}

@@ -113,6 +113,5 @@ func (c *chosenUsers) fits(f *partitions.Found, defaultDomain string) bool {
 	if c.Prefix != "" {
 		return strings.HasPrefix(f.Info.Name, c.Prefix)
 	}
-	_, domain, has := strings.Cut(f.Info.Name, "@")
-	return has && domain == c.Domain || !has && c.Domain == defaultDomain
+	return cli.InDomain(f.Info.Name, c.Domain, defaultDomain)
 }

@@ -41,7 +41,7 @@ type crowd struct {
 	patience time.Duration
 
 	mu   sync.Mutex
-	gone error // why the server cannot be reached any more; nil = it can
+	gone error // why nothing more can be restored to there; nil = it can
 }
 
 func (c *crowd) run(ctx context.Context) (err error) {
@@ -109,8 +109,8 @@ func (c *crowd) one(ctx context.Context, f *partitions.Found, p phase, err error
 	r := userResult{}
 	if f != nil {
 		r.Backup, r.Name = f.Path, f.Info.Name
-		if was, ok := c.done.has(f.Path, p); ok && err == nil {
-			c.report.before(was)
+		if err == nil && c.done.has(f.Path, p) {
+			c.report.before()
 			return
 		}
 	}
@@ -131,20 +131,21 @@ func (c *crowd) one(ctx context.Context, f *partitions.Found, p phase, err error
 
 // restore restores one backup. A server that does not answer is tried again, for a while.
 func (c *crowd) restore(ctx context.Context, f *partitions.Found, p phase) (restore.Sums, time.Time, error) {
-	if err := c.unreached(nil); err != nil {
+	if err := c.unusable(nil); err != nil {
 		return restore.Sums{}, time.Time{}, err
 	}
 	pause := c.patience / 16
 	for {
 		sums, asOf, err := c.try(ctx, f, p)
-		if serverGone(err) {
-			err = fmt.Errorf("%w: %w", errServer, err)
+		full := errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+		if full || serverGone(err) {
+			err = fmt.Errorf("%w: %w", errUnusable, err)
 		}
-		if !errors.Is(err, errServer) || ctx.Err() != nil {
+		if !errors.Is(err, errUnusable) || ctx.Err() != nil {
 			return sums, asOf, err
 		}
-		if pause > c.patience || refused(err) {
-			return sums, asOf, c.unreached(err)
+		if full || pause > c.patience || refused(err) {
+			return sums, asOf, c.unusable(err)
 		}
 		select {
 		case <-time.After(pause):
@@ -154,8 +155,8 @@ func (c *crowd) restore(ctx context.Context, f *partitions.Found, p phase) (rest
 	}
 }
 
-// errServer is about a server that cannot be reached.
-var errServer = errors.New("the server cannot be reached")
+// errUnusable is about a server that cannot be reached, or a disk that is full.
+var errUnusable = errors.New("the destination cannot be used")
 
 // serverGone says that a connection could not be made, or broke. The store's trouble is not
 // meant: that has been waited for already.
@@ -178,9 +179,9 @@ func refused(err error) bool {
 	return errors.As(err, &none) && !errors.As(err, &broken) && !errors.Is(err, io.EOF)
 }
 
-// unreached notes that the server does not answer, and returns why: the others do not wait
-// for it as well.
-func (c *crowd) unreached(err error) error {
+// unusable notes that the destination cannot be used, and returns why: the others do not
+// wait for it as well.
+func (c *crowd) unusable(err error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err != nil {
@@ -213,10 +214,7 @@ func (c *crowd) try(ctx context.Context, f *partitions.Found, p phase) (sums res
 	}
 	defer func() { err = errors.Join(err, j.close()) }()
 	rep := &restore.Report{Progress: c.report, Problem: func(err error) { complain.say(err.Error()) }, Warning: complain.say}
-	err = j.restore(ctx, rep, nil)
-	if !o.dryRun {
-		c.std.audit.Done(c.bucket.Conf, "restore", err, j.trace(rep.Sums())...)
-	}
+	err = j.restore(ctx, rep, func(error) {})
 	return rep.Sums(), j.asOf, err
 }
 

@@ -21,7 +21,7 @@ const (
 	resultDone       = "done"
 	resultIncomplete = "incomplete" // some of it could not be restored: each thing has a line
 	resultFailed     = "failed"
-	resultNotTried   = "not tried" // the server was gone before
+	resultNotTried   = "not tried" // the server or the disk had failed before
 )
 
 // userResult is what came of one backup.
@@ -43,7 +43,7 @@ func (r *userResult) because(err error) {
 		r.Result, r.Why = resultDone, err.Error()
 	case errors.Is(err, cli.ErrReported):
 		r.Result, r.Why = resultIncomplete, english.Plural(r.Problems, "problem", "")
-	case errors.Is(err, errServer) && r.AsOf.IsZero():
+	case errors.Is(err, errUnusable) && r.AsOf.IsZero():
 		r.Result = resultNotTried // the reason is that of the backup before
 	default:
 		r.Result, r.Why = resultFailed, err.Error()
@@ -132,7 +132,7 @@ func (u *userResult) label() string {
 }
 
 // before counts a backup that was done in an earlier run.
-func (r *crowdReport) before(userResult) {
+func (r *crowdReport) before() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.earlier++

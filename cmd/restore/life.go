@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/dustin/go-humanize/english"
 
 	"backupd/cmd/internal/cli"
+	"backupd/internal/when"
 	"backupd/partitions"
 	"backupd/partitions/history"
 )
@@ -21,16 +23,14 @@ func (o *options) loadLife(ctx context.Context, found *partitions.Found, newest 
 	if found.Info.Kind == partitions.KindUser {
 		var err error
 		if lives, err = history.LivesOf(newest); err != nil {
-			newest.Close()
-			return nil, err
+			return nil, errors.Join(err, newest.Close())
 		}
 	}
 	last, ok := lives.Last(o.life)
 	switch {
 	case !ok:
-		newest.Close()
-		return nil, cli.Usagef("--life %d: the backup of %s has %s (cyr_backup %s list mailboxes shows them)", o.life, o.backup,
-			english.Plural(len(lives), "life", "lives"), o.backup)
+		return nil, errors.Join(newest.Close(), cli.Usagef("--life %d: the backup of %s has %s (cyr_backup %s list mailboxes shows them)", o.life, o.backup,
+			english.Plural(len(lives), "life", "lives"), o.backup))
 	case last == 0:
 		return newest, nil
 	}
@@ -54,7 +54,6 @@ func (j *job) sayFormerLives() error {
 		return err
 	}
 	was := lives[len(lives)-2]
-	fmt.Fprintf(j.std.err, "restore: note: the name %s is somebody else's since %s; --life %d restores who had it before\n",
-		j.backup, lives.Newest().Began.Local().Format(timeForm), was.Number)
+	j.note("the name %s is somebody else's since %s; --life %d restores who had it before", j.backup, when.Text(lives.Newest().Began), was.Number)
 	return nil
 }

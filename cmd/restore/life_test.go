@@ -6,7 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"backupd/index"
 	"backupd/partitions"
 	"backupd/replication/cyrus"
 	"backupd/replication/dlist"
@@ -15,18 +14,8 @@ import (
 // anotherAnne gives the name of the backup's user to somebody else, with an empty INBOX.
 func anotherAnne(t *testing.T, part partitions.Config) {
 	t.Helper()
-	x, err := index.Open(filepath.Join(t.TempDir(), "index"), index.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer x.Close()
-	set, err := partitions.Open(partitions.Options{Index: x, Host: "host", Software: "test", Partitions: []partitions.Config{part}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer set.Close()
-	s := set.NewSession(partitions.Who{Connection: "c1", Client: "test"})
-	defer s.Close()
+	s, end := session(t, part)
+	defer end()
 	fields := []dlist.Pair{dlist.P("UNIQUEID", dlist.S("anotheranne")), dlist.P("MBOXNAME", dlist.S("user.anne"))}
 	for _, key := range []string{"SYNC_CRC", "SYNC_CRC_ANNOT", "LAST_UID", "RECENTUID", "RECENTTIME", "LAST_APPENDDATE", "POP3_LAST_LOGIN", "POP3_SHOW_AFTER"} {
 		fields = append(fields, dlist.P(key, dlist.N(0)))

@@ -102,6 +102,7 @@ func TestErrorLines(t *testing.T) {
 		{"no configuration", config + "x", files("-a"), 78, "imapd.confx"},
 		{"no partition", conf(t, t.TempDir(), "imapd.conf", "nowhere://x"), files("-a"), 78, "backuppartition-default"},
 		{"no objects", config, files(), 64, "say what to restore"},
+		{"a map of no mailbox", config, append([]string{"--map", "user/anne/None=user/anne/X"}, files("-a")...), 64, "no mailbox of this restore is"},
 	} {
 		t.Run(tt.about, func(t *testing.T) {
 			status, said := program(t, append([]string{"-C", tt.config}, tt.argv...)...)
@@ -133,6 +134,7 @@ func TestFullDisk(t *testing.T) {
 		t.Skip("only root can mount a small disk")
 	}
 	config, _ := host(t)
+	t.Run("everybody", func(t *testing.T) { fullForAll(t) })
 	for _, kind := range []string{"maildir:%/x", "mbox:%/x", "eml:%/x", "tar:%/x.tar", "tar:%/x.tar.zst"} {
 		t.Run(kind, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -152,5 +154,19 @@ func TestFullDisk(t *testing.T) {
 				t.Errorf("%v; it says\n%s", err, said)
 			}
 		})
+	}
+}
+
+// fullForAll: the disk is full for everybody, so nobody else is tried.
+func fullForAll(t *testing.T) {
+	config, _ := village(t, "user.anne", "user.bob", "user.carl")
+	disk := t.TempDir()
+	cmd := exec.CommandContext(t.Context(), "unshare", "--mount", "sh", "-c", `mount -t tmpfs -o size=16k none "$0" && exec "$@"`,
+		disk, os.Args[0], "-C", config, "--to", "eml:"+disk, "-A")
+	cmd.Env = append(os.Environ(), asProgram+"=1")
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != cli.ExitTemporary || strings.Count(string(out), "the disk is full") != 2 || strings.Count(string(out), "not tried") != 4 {
+		t.Errorf("%v; it says\n%s", err, out)
 	}
 }

@@ -119,8 +119,7 @@ func load(ctx context.Context, found *partitions.Found, j *job, now time.Time) (
 	if j.rate > 0 && j.limit == nil {
 		j.src.Limit = limiter(j.rate)
 	}
-	j.log = history.Log{Store: found.Partition.Store, Backup: mem.Backup()}
-	j.asOf, j.incomplete, j.close = mem.Time(), found.Incomplete(mem), mem.Close
+	j.found, j.asOf, j.incomplete, j.close = found, mem.Time(), found.Incomplete(mem), mem.Close
 	return j, nil
 }
 
@@ -136,7 +135,7 @@ func explain(err error, o *options) error {
 		return fmt.Errorf("the log of the backup is empty, or was lost: ctl_backups verify %s says more (%w)", o.backup, err)
 	case errors.Is(err, history.ErrBeforeFirst):
 		return fmt.Errorf("nothing of the backup is as old as %s: cyr_backup %s list chunks shows what there is (%w)", o.moment, o.backup, err)
-	case strings.Contains(fmt.Sprint(err), "Permission denied") && isRefusal(err):
+	case noAdministrator(err):
 		return fmt.Errorf("%w (restore_authname, or sync_authname, has to be an administrator of that server: admins in its imapd.conf)", err)
 	case history.IsUnreadable(err) && !errors.Is(err, history.ErrAbsent) && !o.fromLog:
 		return fmt.Errorf("%w. If that is a checkpoint or a part of one, --from-log does without; ctl_backups verify %s tells what is damaged", err, o.backup)
@@ -144,9 +143,11 @@ func explain(err error, o *options) error {
 	return err
 }
 
-func isRefusal(err error) bool {
+// noAdministrator says that a server refused a command for want of rights (the text of
+// IMAP_PERMISSION_DENIED; there is no token for it).
+func noAdministrator(err error) bool {
 	var refused *client.Refusal
-	return errors.As(err, &refused)
+	return errors.As(err, &refused) && strings.Contains(refused.Text, "Permission denied")
 }
 
 func sleep(ctx context.Context, d time.Duration) error {
@@ -167,7 +168,7 @@ type job struct {
 	argv   []string
 	bucket *cli.Bucket
 	src    *restore.Source
-	log    history.Log
+	found  *partitions.Found
 	std    stdio
 	asOf   time.Time
 	// incomplete says which changes cannot be restored; nil = all can.
@@ -180,7 +181,7 @@ func (j *job) warn(format string, args ...any) {
 	fmt.Fprintf(j.std.err, "restore: warning: "+format+"\n", args...)
 }
 
-// run restores, and leaves a line in syslog: it is other people's mail.
+// run restores one backup, and says what came of it.
 func (j *job) run(ctx context.Context) error {
 	bar := newProgress(j.options, j.std.err)
 	rep := &restore.Report{Progress: bar, Problem: func(err error) { bar.line(j.std.err, "restore: "+err.Error()) }}
@@ -188,32 +189,69 @@ func (j *job) run(ctx context.Context) error {
 	if j.verbose > 0 || j.dryRun {
 		rep.Line = func(s string) { bar.line(j.std.out, visible.Text(s)) }
 	}
-	err := j.restore(ctx, rep, bar)
+	return j.restore(ctx, rep, func(err error) {
+		bar.end()
+		j.summary(rep.Sums(), err)
+	})
+}
+
+// restore restores, and leaves a line in syslog: it is other people's mail. ended is called
+// before notes about what was not restored.
+func (j *job) restore(ctx context.Context, rep *restore.Report, ended func(error)) error {
+	sel, err := j.bring(ctx, rep)
+	ended(err)
+	if err == nil {
+		err = j.sayWhatIsGone(ctx, sel)
+	}
+	if err == nil && rep.Sums().Problems > 0 {
+		err = cli.ErrReported
+	}
 	if !j.dryRun {
 		j.std.audit.Done(j.bucket.Conf, "restore", err, j.trace(rep.Sums())...)
 	}
 	return err
 }
 
-func (j *job) restore(ctx context.Context, rep *restore.Report, bar *progress) error {
+// bring chooses, and restores what was chosen.
+func (j *job) bring(ctx context.Context, rep *restore.Report) (*restore.Selection, error) {
 	sel, err := j.src.Select(j.selection)
 	if err != nil {
-		return explain(err, j.options)
+		return nil, explain(err, j.options)
 	}
+	if err := j.doubts(sel, rep); err != nil {
+		return nil, err
+	}
+	if err := j.sayFormerLives(); err != nil {
+		return nil, err
+	}
+	rep.Progress.Total(sel.Messages())
+	var account *restore.Account
+	if sel.Account {
+		if account, err = j.src.AccountAtEnd(sel.End); err != nil {
+			return nil, err
+		}
+		if len(sel.Folders) == 0 && account.Empty() {
+			return nil, j.nothingLeft(ctx)
+		}
+	}
+	to, err := j.destination(rep)
+	if err != nil {
+		return nil, err
+	}
+	if out := leftOut(j.toFiles); account != nil && out != "" {
+		rep.Say("%s", out)
+	}
+	return sel, explain(to.Restore(ctx, sel.Folders, account), j.options)
+}
+
+// doubts reports what of the selection cannot be restored, and refuses one that is empty or
+// was not meant so.
+func (j *job) doubts(sel *restore.Selection, rep *restore.Report) error {
 	if j.incomplete != nil {
 		rep.Fail(j.incomplete)
 	}
-	for _, err := range sel.Unknown {
+	for _, err := range slices.Concat(sel.Unknown, sel.NotHeld) {
 		rep.Fail(err)
-	}
-	for _, err := range sel.NotHeld {
-		rep.Fail(err)
-	}
-	for _, m := range sel.Unused {
-		if i := slices.Index(j.selection.Moves, m); i >= len(j.selection.Moves)-len(j.maps) {
-			given := j.maps[i-(len(j.selection.Moves)-len(j.maps))]
-			return cli.Usagef("--map %s=%s: no mailbox of this restore is %s or below it; nothing was restored", given.old, given.new, given.old)
-		}
 	}
 	if len(sel.Folders) == 0 && !sel.Account {
 		if len(sel.Unknown) > 0 {
@@ -221,39 +259,11 @@ func (j *job) restore(ctx context.Context, rep *restore.Report, bar *progress) e
 		}
 		return restore.ErrNothing
 	}
-	if err := j.sayFormerLives(); err != nil {
-		return err
+	if len(sel.Folders) > 0 && len(sel.Unused) > 0 {
+		name := j.selection.AdminForm.External(sel.Unused[0].Old)
+		return cli.Usagef("--map %s=...: no mailbox of this restore is %s or below it; nothing was restored", name, name)
 	}
-	chosen, size := sel.Messages()
-	rep.Progress.Total(chosen, size)
-	var account *restore.Account
-	if sel.Account {
-		if account, err = j.src.AccountAtEnd(sel.End); err != nil {
-			return err
-		}
-		if len(sel.Folders) == 0 && account.Empty() {
-			return j.nothingLeft(ctx)
-		}
-	}
-	to, err := j.destination(rep)
-	if err != nil {
-		return err
-	}
-	if out := leftOut(j.toFiles); account != nil && out != "" {
-		rep.Say("%s", out)
-	}
-	err = explain(to.Restore(ctx, sel.Folders, account), j.options)
-	if j.everybody == nil {
-		bar.end()
-		j.summary(rep.Sums(), err)
-	}
-	if err == nil {
-		err = j.sayWhatIsGone(ctx, sel)
-	}
-	if err == nil && rep.Sums().Problems > 0 {
-		err = cli.ErrReported
-	}
-	return err
+	return nil
 }
 
 // lines reads the objects of -F: one a line, without comments and empty lines.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -15,20 +16,30 @@ import (
 	"backupd/partitions"
 )
 
-// unuser deletes a user.
-func unuser(t *testing.T, part partitions.Config, user string) {
+// session is that of another host, with an index of its own. end ends it.
+func session(t *testing.T, part partitions.Config) (s *partitions.Session, end func()) {
+	t.Helper()
 	x, err := index.Open(filepath.Join(t.TempDir(), "index"), index.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer x.Close()
 	set, err := partitions.Open(partitions.Options{Index: x, Host: "host", Software: "test", Partitions: []partitions.Config{part}})
 	if err != nil {
-		t.Fatal(err)
+		t.Fatal(errors.Join(err, x.Close()))
 	}
-	defer set.Close()
-	s := set.NewSession(partitions.Who{Connection: "c1", Client: "test"})
-	defer s.Close()
+	s = set.NewSession(partitions.Who{Connection: "c1", Client: "test"})
+	return s, func() {
+		s.Close()
+		if err := errors.Join(set.Close(), x.Close()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// unuser deletes a user.
+func unuser(t *testing.T, part partitions.Config, user string) {
+	s, end := session(t, part)
+	defer end()
 	if err := s.ApplyUnuser(t.Context(), user); err != nil {
 		t.Fatal(err)
 	}

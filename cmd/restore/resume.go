@@ -21,9 +21,9 @@ import (
 // what was asked for; each further line is a backup, durable before the next one begins on
 // its connection. A file that a run was cut off in can end in a part of a line.
 type resumeFile struct {
-	f    *os.File // nil = nothing is noted
-	mu   sync.Mutex
-	done map[string]bool
+	f    *os.File        // nil = nothing is noted
+	mu   sync.Mutex      // while a line is added
+	done map[string]bool // in earlier runs
 }
 
 // resumed is the first line: another restore must not take the notes for its own. The
@@ -123,10 +123,13 @@ func (r *resumeFile) first(there []byte, head *resumed) error {
 	if err == nil {
 		err = r.f.Truncate(0)
 	}
+	if err == nil {
+		_, err = r.f.Seek(0, io.SeekStart)
+	}
 	if err != nil {
 		return err
 	}
-	return r.append(line, 0)
+	return r.append(line)
 }
 
 func (r *resumeFile) foreign() error {
@@ -159,12 +162,7 @@ func (r *resumeFile) load(in *bufio.Reader, at int64) error {
 
 func (u *resumedUser) key() string { return u.Backup + "\x00" + u.Phase }
 
-func (r *resumeFile) append(line []byte, at int64) error {
-	if at == 0 {
-		if _, err := r.f.Seek(0, io.SeekStart); err != nil {
-			return err
-		}
-	}
+func (r *resumeFile) append(line []byte) error {
 	if _, err := r.f.Write(append(line, '\n')); err != nil {
 		return err
 	}
@@ -172,11 +170,9 @@ func (r *resumeFile) append(line []byte, at int64) error {
 }
 
 // has says that a backup is done.
-func (r *resumeFile) has(backup string, p phase) (userResult, bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+func (r *resumeFile) has(backup string, p phase) bool {
 	u := resumedUser{Backup: backup, Phase: p.name}
-	return userResult{Backup: backup}, r.done[u.key()]
+	return r.done[u.key()] // of earlier runs: nothing is added to it
 }
 
 // note writes down that a backup is done.
@@ -190,7 +186,7 @@ func (r *resumeFile) note(u userResult, p phase) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if err := r.append(line, 1); err != nil {
+	if err := r.append(line); err != nil {
 		return fmt.Errorf("it is restored, but --resume %s cannot be written: %w", r.f.Name(), err)
 	}
 	return nil

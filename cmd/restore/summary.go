@@ -11,11 +11,9 @@ import (
 	"github.com/dustin/go-humanize/english"
 
 	"backupd/internal/restore"
+	"backupd/internal/when"
 	"backupd/partitions/history"
 )
-
-// timeForm is how times are printed: as people write them, with the offset.
-const timeForm = "2006-01-02 15:04:05 -0700"
 
 // summary is the last line, for a person.
 func (j *job) summary(s restore.Sums, err error) {
@@ -37,11 +35,11 @@ func (j *job) summary(s restore.Sums, err error) {
 
 // asOfText is the moment that was asked for, and when the backup changed last before it.
 func (j *job) asOfText() string {
-	changed := j.asOf.Local().Format(timeForm)
+	changed := when.Text(j.asOf)
 	if j.current() || j.moment.Time.IsZero() {
 		return changed
 	}
-	if asked := j.moment.Time.Local().Format(timeForm); asked != changed {
+	if asked := when.Text(j.moment.Time); asked != changed {
 		return asked + " (last change " + changed + ")"
 	}
 	return changed
@@ -81,7 +79,7 @@ func (j *job) nothingLeft(ctx context.Context) error {
 	}
 	if !j.newest() || g.Then == 0 {
 		return fmt.Errorf("the backup of %s has nothing live as of %s: cyr_backup %s log shows what was deleted when, and --at TIME brings what was there then (%w)",
-			j.backup, j.asOf.Local().Format(timeForm), j.backup, restore.ErrNothing)
+			j.backup, when.Text(j.asOf), j.backup, restore.ErrNothing)
 	}
 	return fmt.Errorf("the backup of %s has nothing live: %s (%w)", j.backup, j.bringsBack(ctx, g), restore.ErrNothing)
 }
@@ -102,29 +100,24 @@ func (j *job) bringsBack(ctx context.Context, g *restore.Gone) string {
 	case g.Lost > 1:
 		what = "them"
 	}
-	when, option := j.momentOf(ctx, g.Moment)
+	at, option := j.momentOf(ctx, g.Moment)
 	return fmt.Sprintf("%s %s deleted since%s. This brings %s back: %s", english.Plural(g.Lost, "other message", ""),
-		english.PluralWord(g.Lost, "was", "were"), when, what, j.commandAt(option))
+		english.PluralWord(g.Lost, "was", "were"), at, what, j.commandAt(option))
 }
 
 // momentOf names the moment of a commit: by its time, unless the next one has the same.
-func (j *job) momentOf(ctx context.Context, n uint64) (when, option string) {
-	var at []time.Time
-	for c, err := range j.log.Commits(ctx, n, n+1) {
-		if err != nil {
-			break // the number does as well
-		}
-		at = append(at, c.Header().Time)
+func (j *job) momentOf(ctx context.Context, n uint64) (at, option string) {
+	number := fmt.Sprintf("--commit %d", n)
+	h, err := history.ReadHeader(ctx, j.found.Partition.Store, j.found.Path, n)
+	if err != nil {
+		return "", number // merged or damaged
 	}
-	if len(at) == 0 {
-		return "", fmt.Sprintf("--commit %d", n)
-	}
-	when = " " + at[0].Local().Format(timeForm)
 	// A moment to the second means all of that second.
-	if second := at[0].Truncate(time.Second).Add(time.Second); len(at) < 2 || at[1].Before(second) {
-		return when, fmt.Sprintf("--commit %d", n)
+	next, err := history.ReadHeader(ctx, j.found.Partition.Store, j.found.Path, n+1)
+	if second := h.Time.Truncate(time.Second); err != nil || next.Time.Before(second.Add(time.Second)) {
+		return " " + when.Text(h.Time), number
 	}
-	return when, "--at " + at[0].Truncate(time.Second).Local().Format(time.RFC3339)
+	return " " + when.Text(h.Time), "--at " + h.Time.Truncate(time.Second).Local().Format(time.RFC3339)
 }
 
 // note writes a line for the person, which is neither a warning nor trouble.

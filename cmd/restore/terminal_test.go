@@ -3,14 +3,11 @@ package main
 import (
 	"bytes"
 	"context"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"backupd/cmd/internal/cli"
-	"backupd/index"
 	"backupd/internal/visible"
-	"backupd/partitions"
 	"backupd/replication/cyrus"
 )
 
@@ -20,18 +17,8 @@ const evil = "\x1b[2J\u009b31m\x9b31m\u202egpj\u2066\nrestore: all is well\r\a\x
 // Nothing that a restore says is obeyed by a terminal, or is a line of a stranger's.
 func TestNothingReachesTheTerminal(t *testing.T) {
 	config, part := host(t)
-	x, err := index.Open(filepath.Join(t.TempDir(), "index"), index.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer x.Close()
-	set, err := partitions.Open(partitions.Options{Index: x, Host: "host", Software: "test", Partitions: []partitions.Config{part}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer set.Close()
-	s := set.NewSession(partitions.Who{Connection: "c1", Client: "test"})
-	defer s.Close()
+	s, end := session(t, part)
+	defer end()
 	name := "user.anne.x" + evil
 	if err := s.ApplyRename(t.Context(), cyrus.Rename{Old: "user.anne", New: name}); err != nil {
 		t.Fatal(err)

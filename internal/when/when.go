@@ -1,8 +1,8 @@
 // Package when reads points in time as a person writes them on a command line, and
 // prints them with their offset from UTC.
 //
-// No library is used: those that were looked at take "03/04/2026" for one of the two
-// days and say nothing about an hour that a change of the clock repeats or skips.
+// It has to refuse "03/04/2026", which can be two days, and to say which instant it takes of
+// an hour that a change of the clock repeats or skips.
 package when
 
 import (

@@ -3,6 +3,7 @@ package bucketrestore
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"crypto/sha1"
 	"crypto/sha256"
 	"encoding/json"
@@ -100,7 +101,8 @@ type crime struct {
 	whole   bool   // all three messages come back
 	none    bool   // none does: the commit itself is refused
 	mailbox string // the second mailbox's name
-	bytes   []byte // the same, where it is not UTF-8
+	time    string // of the commit
+	bytes   []byte // the second mailbox's name, where it is not UTF-8
 	pack    func(guid, chunk, body string) []entry
 	place   func(p map[string]string)
 	events  []map[string]any // that follow in the commit
@@ -145,7 +147,7 @@ func (c *crime) commit(t *testing.T, store string) string {
 		name = map[string]any{"b64": c.bytes}
 	}
 	events := []any{
-		map[string]any{"version": 1, "backup": "user/anne", "number": 1, "prev": "", "time": "2026-11-20T12:00:00Z", "host": "h", "clock": "2026-11-20T12:00:00Z",
+		map[string]any{"version": 1, "backup": "user/anne", "number": 1, "prev": "", "time": cmp.Or(c.time, "2026-11-20T12:00:00Z"), "host": "h", "clock": "2026-11-20T12:00:00Z",
 			"connection": "c", "client": "c", "random": strings.Repeat("0", 32)},
 		map[string]any{"event": "mailbox", "uniqueid": "one", "name": "user.anne", "fields": []any{}},
 		map[string]any{"event": "mailbox", "uniqueid": "two", "name": name, "fields": []any{}},
@@ -258,6 +260,12 @@ func crimes() map[string]crime {
 				t.Fatal(err)
 			}
 		}},
+		"a pack is gone, and another has the body": {whole: true, second: true, after: func(t *testing.T, store, pack string) {
+			if err := os.Remove(filepath.Join(store, pack)); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		"two mailboxes have one place": {mailbox: "zz!user.anne"},
 		"a pack has the body twice": {whole: true, twice: true, pack: func(guid, chunk, body string) []entry {
 			return []entry{{name: guid + ".eml", body: body}, {name: chunk + ".part", body: body}}
 		}},
@@ -417,6 +425,12 @@ func TestScriptErrors(t *testing.T) {
 	p := &person{t, store, []string{"PATH=" + tools(t), "TMPDIR=" + t.TempDir()}}
 	if _, diag, err := p.run("mailboxes", "user/anne", "2026-13-45T99:99:99Z"); err == nil || !strings.Contains(diag, "there is no such time") {
 		t.Errorf("%v: %s", err, diag)
+	}
+	wrong := filepath.Join(t.TempDir(), "store")
+	(&crime{time: "2026-13-45T99:99:99Z"}).commit(t, wrong)
+	p.store = wrong
+	if _, diag, err := p.run("mailboxes", "user/anne", "2026-11-20T12:00:00Z"); err == nil || !strings.Contains(diag, "commit 1 is left out") || strings.Contains(diag, "Traceback") {
+		t.Errorf("a commit of no time: %v: %s", err, diag)
 	}
 	// Files of 512 bytes at most: as full as a disk for folders.ndjson and the database.
 	c := exec.CommandContext(t.Context(), "sh", "-c", `ulimit -f 1 && exec sh "$@"`, "sh", script(t), store, "restore", "user/anne", filepath.Join(t.TempDir(), "new"))

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
 
 	"backupd/cmd/internal/cmdline"
@@ -212,4 +213,13 @@ func (b *Bucket) Name(m Mode, arg string) (partitions.Name, error) {
 		return partitions.Name{}, Usagef("%s: a backup is made for a userid or a mailbox, not for a path", arg)
 	}
 	return partitions.UserName(arg), nil
+}
+
+// InDomain says whether a userid is of a domain; one without a domain is of the default one.
+func InDomain(userid, domain, defaultDomain string) bool {
+	_, its, has := strings.Cut(userid, "@")
+	if !has {
+		its = defaultDomain
+	}
+	return its == domain
 }

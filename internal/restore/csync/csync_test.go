@@ -338,6 +338,29 @@ func TestFlagsOnly(t *testing.T) {
 	}
 }
 
+// A message that a restore brought back has another uid in the same mailbox.
+func TestFlagsOnlyAfterARestore(t *testing.T) {
+	b := backup(t)
+	s := &setup{t: t, r: newReplica(), opt: csync.Options{KeepUIDs: true}}
+	if _, err := s.run(b.Source(time.Time{})); err != nil {
+		t.Fatal(err)
+	}
+	inbox := s.r.boxes["user.anne"]
+	for _, r := range inbox.records {
+		r.UID += 1000
+		r.Flags = []string{`\Answered`}
+	}
+	s.opt, s.sel = csync.Options{FlagsOnly: true}, restore.Options{Objects: []string{"user.anne"}}
+	if _, err := s.run(b.Source(time.Time{})); err != nil {
+		t.Fatal(err)
+	}
+	for i, r := range s.r.boxes["user.anne"].records {
+		if want := b.Boxes[0].Records[i]; !slices.Equal(r.Flags, want.Flags) {
+			t.Errorf("uid %d: %v, want %v", r.UID, r.Flags, want.Flags)
+		}
+	}
+}
+
 func TestAccount(t *testing.T) {
 	b := backup(t)
 	ctx := t.Context()

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"syscall"
 
+	"github.com/dustin/go-humanize/english"
+
 	"backupd/internal/restore"
 	"backupd/replication/cyrus"
 )
@@ -177,16 +179,8 @@ func (d *Destination) one(ctx context.Context, s sink, f *restore.Folder) error 
 		return err
 	}
 	after := d.rep.Sums()
-	d.rep.Say("%s: %s written, %d there already", f.Name, messages(after.Added-before.Added), after.There-before.There)
+	d.rep.Say("%s: %s written, %d there already", f.Name, english.Plural(after.Added-before.Added, "message", ""), after.There-before.There)
 	return nil
-}
-
-// messages is a number of them, for people.
-func messages(n int) string {
-	if n == 1 {
-		return "1 message"
-	}
-	return fmt.Sprintf("%d messages", n)
 }
 
 func (d *Destination) write(ctx context.Context, s sink, f *restore.Folder, msgs []*restore.Message, guids []cyrus.GUID) error {

@@ -12,6 +12,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dustin/go-humanize/english"
+
 	"backupd/internal/restore"
 	"backupd/internal/restore/filename"
 	"backupd/replication/cyrus"
@@ -62,7 +64,7 @@ func (d *Destination) dryFolder(f *restore.Folder, many bool) error {
 		}
 		added += len(msgs)
 	}
-	d.rep.Say("%s: %s would be written (%d bytes), %d there already", f.Name, messages(added), size, len(f.Messages)-added)
+	d.rep.Say("%s: %s would be written (%d bytes), %d there already", f.Name, english.Plural(added, "message", ""), size, len(f.Messages)-added)
 	if count != nil {
 		count.name = f.Name
 		count.tellResting(len(count.resting))

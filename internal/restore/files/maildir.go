@@ -14,6 +14,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dustin/go-humanize/english"
+
 	"backupd/internal/restore"
 	"backupd/internal/restore/filename"
 	"backupd/replication/cyrus"
@@ -242,7 +244,7 @@ func (d *maildir) tellResting(n int) {
 	if n == 0 {
 		return
 	}
-	err := fmt.Errorf("%s: %s with further keywords: %w", d.name, messages(n), errResting)
+	err := fmt.Errorf("%s: %s with further keywords: %w", d.name, english.Plural(n, "message", ""), errResting)
 	if d.opt.Lossy {
 		d.rep.Say("%v", err)
 		return

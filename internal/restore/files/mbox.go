@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dustin/go-humanize/english"
+
 	"backupd/internal/restore"
 	"backupd/replication/cyrus"
 )
@@ -157,7 +159,7 @@ func (b *mboxes) endFolder() error {
 }
 
 func (b *mboxes) tellOdd(to string, n int) {
-	err := fmt.Errorf("%s: %s with keywords that no header field can hold, which are left out (--lossy: this is no problem)", to, messages(n))
+	err := fmt.Errorf("%s: %s with keywords that no header field can hold, which are left out (--lossy: this is no problem)", to, english.Plural(n, "message", ""))
 	if b.opt.Lossy {
 		b.rep.Say("%v", err)
 		return

@@ -24,8 +24,11 @@ type readMessage struct {
 // program is the path of one that test/deps.sh installs.
 func program(t *testing.T, name string) string {
 	path, err := exec.LookPath(name)
-	if err != nil {
-		t.Skipf("%s is not installed (make deps)", name)
+	switch {
+	case err != nil && testing.Short():
+		t.Skipf("%s is not installed", name)
+	case err != nil:
+		t.Fatalf("%s is not installed: make deps", name)
 	}
 	return path
 }

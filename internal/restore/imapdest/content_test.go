@@ -2,6 +2,8 @@ package imapdest_test
 
 import (
 	"bytes"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -271,5 +273,33 @@ func TestJournalThatCannotBeWritten(t *testing.T) {
 		if len(r.warnings) != 1 || !strings.Contains(r.warnings[0], "there is no journal") {
 			t.Errorf("warnings %q", r.warnings)
 		}
+	}
+}
+
+// A journal is not written through a link that somebody has put in its place.
+func TestJournalThatIsALink(t *testing.T) {
+	b := backup(t, teh)
+	s := new(server).start(t)
+	dir, victim := t.TempDir(), filepath.Join(t.TempDir(), "victim")
+	if err := os.WriteFile(victim, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.wants(b, dir, 1, 0, 0)
+	var links int
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		links++
+		return errors.Join(os.Remove(path), os.Symlink(victim, path))
+	})
+	if err != nil || links == 0 {
+		t.Fatal(links, err)
+	}
+	if r := s.wants(b, dir, 0, 1, 0); len(r.warnings) != 1 || !strings.Contains(r.warnings[0], "there is no journal") {
+		t.Errorf("warnings %q", r.warnings)
+	}
+	if text, err := os.ReadFile(victim); err != nil || string(text) != "precious" {
+		t.Errorf("%q, %v", text, err)
 	}
 }

@@ -1,6 +1,10 @@
 package imapdest
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/dustin/go-humanize/english"
+)
 
 // counts are what a line about a folder says.
 type counts struct {
@@ -13,7 +17,7 @@ func (v *visit) say() {
 	if v.opt.DryRun {
 		form = "%s: %s would be appended to %s, %d are there, %d cannot be read"
 	}
-	v.rep.Say(form, v.f.Name, messages(v.added), v.box.name, v.there, v.refused)
+	v.rep.Say(form, v.f.Name, english.Plural(v.added, "message", ""), v.box.name, v.there, v.refused)
 	for _, line := range v.oddities() {
 		v.rep.Say("%s: %s", v.f.Name, line)
 	}
@@ -38,15 +42,8 @@ func (c *counts) oddities() []string {
 		{c.twins, "%s came although the folder has a message with the same Message-ID and other bytes"},
 	} {
 		if o.n > 0 {
-			out = append(out, fmt.Sprintf(o.form, messages(o.n)))
+			out = append(out, fmt.Sprintf(o.form, english.Plural(o.n, "message", "")))
 		}
 	}
 	return out
-}
-
-func messages(n int) string {
-	if n == 1 {
-		return "1 message"
-	}
-	return fmt.Sprintf("%d messages", n)
 }
