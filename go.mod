@@ -1,4 +1,4 @@
-module backupd
+module github.com/cyrusbackup/backupd
 
 go 1.26.0
 

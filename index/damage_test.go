@@ -8,8 +8,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"backupd/index"
-	"backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/index"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // made makes an index with something in it.

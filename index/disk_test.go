@@ -14,8 +14,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"backupd/index"
-	"backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/index"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // diskVariable has the directory of the small disk in the process that has one.

@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"backupd/index"
+	"github.com/cyrusbackup/backupd/index"
 )
 
 func open(t *testing.T, dir string) *index.Index {

@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 func TestParseLocation(t *testing.T) {

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 func TestSecretIsNotShown(t *testing.T) {

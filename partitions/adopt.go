@@ -7,9 +7,9 @@ import (
 	"io"
 	"iter"
 
-	"backupd/index"
-	"backupd/partitions/history"
-	"backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/index"
+	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // moveMailbox renames a mailbox into another backup, in steps that can be repeated:

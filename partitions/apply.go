@@ -8,10 +8,10 @@ import (
 	"io"
 	"iter"
 
-	"backupd/index"
-	"backupd/objstore"
-	"backupd/partitions/history"
-	"backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/index"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // applyFromBucket reads commit n and shows it in the index. size is that of its object.

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 // A backup that was set aside lies below set-aside/<b>/<time>/, with the keys that it had

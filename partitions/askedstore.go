@@ -7,7 +7,7 @@ import (
 	"iter"
 	"time"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 // askedStore is the store of a partition as everything in a daemon asks it. Its errors say

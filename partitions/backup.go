@@ -9,8 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"backupd/index"
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/index"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // Backup is everything held for one user, one tree of shared mailboxes, or the

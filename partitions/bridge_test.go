@@ -6,9 +6,9 @@ import (
 	"testing"
 	"time"
 
-	"backupd/objstore/memstore"
-	"backupd/partitions"
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/objstore/memstore"
+	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // logged is a user with as many commits as folders, and one without trouble.

@@ -8,8 +8,8 @@ import (
 	"slices"
 	"strings"
 
-	"backupd/objstore"
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // What tools read: the bucket itself, without an index, on any host that has its keys.

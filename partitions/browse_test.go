@@ -8,9 +8,9 @@ import (
 	"testing"
 	"time"
 
-	"backupd/objstore"
-	"backupd/objstore/memstore"
-	"backupd/partitions"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/memstore"
+	"github.com/cyrusbackup/backupd/partitions"
 )
 
 // threeUsers are backups of anne, bob and carol in the first of two partitions.

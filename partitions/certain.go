@@ -8,10 +8,10 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"backupd/index"
-	"backupd/objstore"
-	"backupd/partitions/history"
-	"backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/index"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // proveAhead is how many objects are asked for at once.

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"time"
 
-	"backupd/index"
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/index"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // foldAgain is how long a log that could not be folded, for it is damaged, is left alone:

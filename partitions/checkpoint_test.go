@@ -3,9 +3,9 @@ package partitions_test
 import (
 	"testing"
 
-	"backupd/objstore"
-	"backupd/partitions"
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // checkpoints are the numbers of a backup's checkpoints, newest first.

@@ -5,9 +5,9 @@ import (
 	"strings"
 	"testing"
 
-	"backupd/index"
-	"backupd/partitions"
-	"backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/index"
+	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // Two names for one repository: one of them works, the other is refused by both names.

@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 // settle gets the second opinion that undecided asks for: further answers of the store,

@@ -7,9 +7,9 @@ import (
 	"fmt"
 	"time"
 
-	"backupd/objstore"
-	"backupd/partitions/history"
-	"backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // commitTries is how many numbers a command tries to win before it is deferred.

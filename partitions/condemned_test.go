@@ -6,9 +6,9 @@ import (
 	"testing"
 	"time"
 
-	"backupd/objstore"
-	"backupd/partitions"
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // What lies in a pack that is about to be deleted is not referred to anew: the client

@@ -11,9 +11,9 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"backupd/internal/when"
-	"backupd/objstore"
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/internal/when"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // Copied is what was put into the other partition.

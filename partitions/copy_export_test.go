@@ -4,11 +4,11 @@ import (
 	"errors"
 	"testing"
 
-	"backupd/objstore"
-	"backupd/objstore/memstore"
-	"backupd/objstore/pack"
-	"backupd/partitions"
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/memstore"
+	"github.com/cyrusbackup/backupd/objstore/pack"
+	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // An export can be read, added to, and imported by another host, which then goes on.

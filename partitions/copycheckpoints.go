@@ -3,8 +3,8 @@ package partitions
 import (
 	"context"
 
-	"backupd/objstore"
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // A daemon may write a checkpoint while its backup is copied. Those that are copied are

@@ -13,10 +13,10 @@ import (
 	"strings"
 	"time"
 
-	"backupd/objstore"
-	"backupd/objstore/pack"
-	"backupd/objstore/reread"
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/pack"
+	"github.com/cyrusbackup/backupd/objstore/reread"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // packCopier copies what a backup names in packs. Places keep the names of the old

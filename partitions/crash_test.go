@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"backupd/objstore/memstore"
+	"github.com/cyrusbackup/backupd/objstore/memstore"
 )
 
 // crash is a moment at which the process dies: what is on its disk, and in the bucket.

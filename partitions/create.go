@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 // Create makes an empty backup, in the partition that hashing chooses. One that is

@@ -6,9 +6,9 @@ import (
 	"testing"
 	"time"
 
-	"backupd/objstore/memstore"
-	"backupd/partitions"
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/objstore/memstore"
+	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // spoiled are ways to lose what a checkpoint is made of.

@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"slices"
 
-	"backupd/index"
-	"backupd/partitions/history"
-	"backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/index"
+	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // commit makes everything durable in the order that design.md demands: packs and

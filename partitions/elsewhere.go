@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // Elsewhere is an error about a backup that goes on in a repository of which no

@@ -1,9 +1,9 @@
 package partitions
 
 import (
-	"backupd/index"
-	"backupd/partitions/history"
-	"backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/index"
+	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // finder looks a message up where a backup may refer to it: in what the connection

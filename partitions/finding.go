@@ -9,9 +9,9 @@ import (
 	"strings"
 	"time"
 
-	"backupd/index"
-	"backupd/objstore"
-	"backupd/objstore/probe"
+	"github.com/cyrusbackup/backupd/index"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/probe"
 )
 
 // prober is what a finding depends on besides the store itself: by which way the store

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions"
 )
 
 // patient lets packs take their time.

@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"slices"
 
-	"backupd/index"
-	"backupd/partitions/history"
-	"backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/index"
+	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // A partition can lose bodies: a pack that is gone, a byte that is another one. A backup

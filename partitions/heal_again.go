@@ -5,8 +5,8 @@ import (
 	"errors"
 	"slices"
 
-	"backupd/index"
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/index"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // returned asks once more for the objects that are thought to be absent, before a loss is

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // replace finds other copies of messages, and returns those of which there is none.

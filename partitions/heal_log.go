@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // logPlaces are the places that the log of a backup names. It is read once, and only for

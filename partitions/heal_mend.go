@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 
-	"backupd/index"
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/index"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // mend commits what has to be said of messages that depend on something lost: another

@@ -4,8 +4,8 @@ import (
 	"context"
 	"slices"
 
-	"backupd/index"
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/index"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // prove asks for every object that the messages of the backup lie in, and marks those that

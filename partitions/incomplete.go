@@ -3,7 +3,7 @@ package partitions
 import (
 	"fmt"
 
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // Incomplete is an error if m lacks commits that cannot be read; it names them and says

@@ -7,10 +7,10 @@ import (
 	"fmt"
 	"time"
 
-	"backupd/objstore"
-	"backupd/objstore/pack"
-	"backupd/objstore/probe"
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/pack"
+	"github.com/cyrusbackup/backupd/objstore/probe"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // lockLease is how long a lock outlives the program that took it; it renews it three

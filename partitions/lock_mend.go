@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"time"
 
-	"backupd/internal/when"
-	"backupd/objstore"
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/internal/when"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // abandoned refuses to replace a lock.json that may be somebody's: whoever holds a lock

@@ -8,10 +8,10 @@ import (
 	"fmt"
 	"time"
 
-	"backupd/internal/when"
-	"backupd/objstore"
-	"backupd/partitions/history"
-	"backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/internal/when"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // ErrHeld: somebody holds the lock of the backup. It is a cyrus.ErrLocked.

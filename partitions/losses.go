@@ -10,8 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"backupd/index"
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/index"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // losses counts what a partition has lost: objects and chunks that its logs name and its

@@ -3,9 +3,9 @@ package partitions
 import (
 	"time"
 
-	"backupd/index"
-	"backupd/partitions/history"
-	"backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/index"
+	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // asked is what the index keeps under AskedKey: of a mailbox that lacks bodies because

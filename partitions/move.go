@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 
-	"backupd/objstore"
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // ErrThere: the backup is where it should be moved to.

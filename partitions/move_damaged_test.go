@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // A backup whose log has lost a commit moves once a bridge names it, not before.

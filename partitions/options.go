@@ -6,11 +6,11 @@ import (
 	"log/slog"
 	"time"
 
-	"backupd/index"
-	"backupd/objstore"
-	"backupd/objstore/pack"
-	"backupd/objstore/pack/cdc"
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/index"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/pack"
+	"github.com/cyrusbackup/backupd/objstore/pack/cdc"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // Config is one configured partition.

@@ -7,8 +7,8 @@ import (
 	"sync"
 	"time"
 
-	"backupd/internal/when"
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/internal/when"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 // A partition that does not answer is waited for once, not once per user: whoever has

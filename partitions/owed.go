@@ -4,8 +4,8 @@ import (
 	"errors"
 	"fmt"
 
-	"backupd/index"
-	"backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/index"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // Of a quota or the removal of a mailbox that is refused, a rolling client keeps no note

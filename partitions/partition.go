@@ -8,9 +8,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"backupd/objstore"
-	"backupd/objstore/probe"
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/probe"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // Partition is one configured partition: a whole repository.

@@ -6,9 +6,9 @@ import (
 	"errors"
 	"fmt"
 
-	"backupd/index"
-	"backupd/partitions/history"
-	"backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/index"
+	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // What the index knows of the packs of a partition: which messages lie in them

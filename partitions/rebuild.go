@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // rebuild makes the index of this backup from the bucket alone: the newest

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"strings"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 // Remains finds a backup in each partition that has anything of it, however damaged: its

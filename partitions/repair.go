@@ -8,9 +8,9 @@ import (
 	"fmt"
 	"slices"
 
-	"backupd/objstore"
-	"backupd/objstore/pack"
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/pack"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // Repairing says how to repair a backup.

@@ -10,10 +10,10 @@ import (
 	"slices"
 	"strings"
 
-	"backupd/objstore"
-	"backupd/objstore/pack"
-	"backupd/partitions/history"
-	"backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/pack"
+	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // bodies finds other copies of the messages that cannot be read, and records those that

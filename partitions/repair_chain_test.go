@@ -3,8 +3,8 @@ package partitions_test
 import (
 	"testing"
 
-	"backupd/partitions"
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // One commit of a log is of another history: the bucket was restored, and newer objects were

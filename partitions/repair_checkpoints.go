@@ -7,9 +7,9 @@ import (
 	"maps"
 	"slices"
 
-	"backupd/objstore"
-	"backupd/objstore/pack"
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/pack"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // checkpoints makes damaged checkpoints and their blocks again. What cannot be made again

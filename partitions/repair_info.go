@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"time"
 
-	"backupd/objstore"
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // owner is what the objects of a backup say about whose it is.

@@ -8,9 +8,9 @@ import (
 	"fmt"
 	"io"
 
-	"backupd/objstore"
-	"backupd/objstore/pack"
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/pack"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // A damaged pack is replaced for everybody: what can be read of it goes into a new pack, the

@@ -10,9 +10,9 @@ import (
 	"slices"
 	"time"
 
-	"backupd/objstore"
-	"backupd/objstore/probe"
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/probe"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // RepositoryOptions are what a repository.json that is made again says.

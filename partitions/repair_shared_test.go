@@ -3,8 +3,8 @@ package partitions_test
 import (
 	"testing"
 
-	"backupd/partitions"
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // Two checkpoints share a block, and another object with blocks is copied over it: a sound

@@ -9,10 +9,10 @@ import (
 	"testing"
 	"time"
 
-	"backupd/objstore/memstore"
-	"backupd/objstore/pack"
-	"backupd/partitions"
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/objstore/memstore"
+	"github.com/cyrusbackup/backupd/objstore/pack"
+	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // damageWorld is a partition with two users, each with every kind of object: packs, bodies

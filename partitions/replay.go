@@ -8,8 +8,8 @@ import (
 	"strings"
 	"time"
 
-	"backupd/objstore"
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // A replay makes a backup out of what another backup server was told, command by

@@ -12,9 +12,9 @@ import (
 	"io"
 	"time"
 
-	"backupd/objstore"
-	"backupd/objstore/probe"
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/probe"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // repositoryVersion is the layout that this program reads and writes.

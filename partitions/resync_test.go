@@ -5,9 +5,9 @@ import (
 	"slices"
 	"testing"
 
-	"backupd/partitions/history"
-	"backupd/replication/cyrus"
-	"backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 func TestSinceIsChecked(t *testing.T) {

@@ -8,10 +8,10 @@ import (
 	"iter"
 	"strconv"
 
-	"backupd/index"
-	"backupd/partitions/history"
-	"backupd/replication/cyrus"
-	"backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/index"
+	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 // emit takes one untagged line of an answer.

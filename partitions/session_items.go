@@ -6,9 +6,9 @@ import (
 	"crypto/sha1"
 	"fmt"
 
-	"backupd/partitions/history"
-	"backupd/replication/cyrus"
-	"backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 // one is a change of one event, which is dropped when the item has that value already.

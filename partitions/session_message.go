@@ -11,10 +11,10 @@ import (
 
 	"github.com/pjbgf/sha1cd"
 
-	"backupd/index"
-	"backupd/objstore/pack/cdc"
-	"backupd/partitions/history"
-	"backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/index"
+	"github.com/cyrusbackup/backupd/objstore/pack/cdc"
+	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // chunkerName stands in repository.json: who reads it knows how messages were cut.

@@ -3,8 +3,8 @@ package partitions
 import (
 	"context"
 
-	"backupd/index"
-	"backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/index"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // Reserve says which messages the client has to upload.

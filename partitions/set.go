@@ -8,8 +8,8 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
-	"backupd/index"
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/index"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // Set is all partitions of one daemon with their common index. Its methods may be

@@ -11,8 +11,8 @@ import (
 	"strings"
 	"time"
 
-	"backupd/objstore"
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // SetAside takes a backup out of its place, so that the next sync begins another one. All

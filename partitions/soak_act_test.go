@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"backupd/objstore/faultstore"
+	"github.com/cyrusbackup/backupd/objstore/faultstore"
 )
 
 // event is something that can happen in a world, with its weight.

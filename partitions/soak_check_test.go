@@ -8,8 +8,8 @@ import (
 	"slices"
 	"time"
 
-	"backupd/partitions"
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // found is the backup of a user in the bucket; nil when there is none.

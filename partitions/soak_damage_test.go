@@ -6,9 +6,9 @@ import (
 	"strings"
 	"time"
 
-	"backupd/objstore/memstore"
-	"backupd/partitions"
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/objstore/memstore"
+	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // illness is damage to a bucket, from when it is done until it is healed.

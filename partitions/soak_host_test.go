@@ -11,10 +11,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"backupd/index"
-	"backupd/objstore"
-	"backupd/objstore/faultstore"
-	"backupd/partitions"
+	"github.com/cyrusbackup/backupd/index"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/faultstore"
+	"github.com/cyrusbackup/backupd/partitions"
 )
 
 // soakHost is a backup host of a world. It sees each bucket through a network of its own.

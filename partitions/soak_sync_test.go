@@ -7,7 +7,7 @@ import (
 	"maps"
 	"strings"
 
-	"backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // sync tells one of the hosts of a user.

@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"backupd/objstore/memstore"
-	"backupd/partitions"
+	"github.com/cyrusbackup/backupd/objstore/memstore"
+	"github.com/cyrusbackup/backupd/partitions"
 )
 
 // soak is a world: a mail server, its users, two backup hosts and two buckets.

@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 
-	"backupd/index"
-	"backupd/partitions/history"
-	"backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/index"
+	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // staging is what a connection has sent and nothing refers to yet. Small messages

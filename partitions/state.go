@@ -7,9 +7,9 @@ import (
 	"fmt"
 	"iter"
 
-	"backupd/index"
-	"backupd/partitions/history"
-	"backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/index"
+	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // indexState is a backup's state in the index, as history.Fold and the answers to

@@ -4,9 +4,9 @@ import (
 	"testing"
 	"time"
 
-	"backupd/objstore/memstore"
-	"backupd/partitions"
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/objstore/memstore"
+	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // The newest commit is damaged or lost, and a checkpoint has all that it said: the state can

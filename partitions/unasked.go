@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"strings"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 // Unasked is a partition that could not be asked: it did not answer, or refused.

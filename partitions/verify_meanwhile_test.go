@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions"
 )
 
 // A daemon writes a checkpoint while a backup is verified whose log is bridged. What is in the checkpoint is not taken for damaged because it was not there

@@ -3,8 +3,8 @@ package replication
 import (
 	"context"
 
-	"backupd/replication/cyrus"
-	"backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 // applyAnnotation is APPLY ANNOTATION: an annotation of a mailbox, or with no

@@ -3,7 +3,7 @@ package replication
 import (
 	"context"
 
-	"backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 // applyCapabilities is APPLY CAPABILITIES (name …). No capability is offered, so

@@ -3,8 +3,8 @@ package replication
 import (
 	"context"
 
-	"backupd/replication/cyrus"
-	"backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 // applyExpunge is APPLY EXPUNGE: what the client found expunged on its own side

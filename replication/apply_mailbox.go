@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"iter"
 
-	"backupd/replication/cyrus"
-	"backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 // What bounds the fields of APPLY MAILBOX beside RECORD; Cyrus has 31, of a few hundred

@@ -4,8 +4,8 @@ import (
 	"context"
 	"fmt"
 
-	"backupd/replication/cyrus"
-	"backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 // applyMessage is APPLY MESSAGE (%{partition guid size} … NIL …): up to 1024

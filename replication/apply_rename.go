@@ -3,8 +3,8 @@ package replication
 import (
 	"context"
 
-	"backupd/replication/cyrus"
-	"backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 // applyRename is APPLY RENAME, of a mailbox or, with both names the same, of its

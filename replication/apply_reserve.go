@@ -4,8 +4,8 @@ import (
 	"context"
 	"fmt"
 
-	"backupd/replication/cyrus"
-	"backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 // maxReserve bounds the GUIDs of one RESERVE. Cyrus asks for 8193 at most

@@ -3,8 +3,8 @@ package replication
 import (
 	"context"
 
-	"backupd/replication/cyrus"
-	"backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 // applySub is APPLY SUB.

@@ -3,7 +3,7 @@ package replication
 import (
 	"context"
 
-	"backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 // applyUnuser is APPLY UNUSER userid.

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"backupd/replication/sasl"
+	"github.com/cyrusbackup/backupd/replication/sasl"
 )
 
 // maxAuthLine bounds a line of an exchange; Cyrus's buffer is of this size

@@ -11,9 +11,9 @@ import (
 	"net"
 	"testing"
 
-	"backupd/replication"
-	"backupd/replication/cyrus"
-	"backupd/replication/replicationtest"
+	"github.com/cyrusbackup/backupd/replication"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/replicationtest"
 )
 
 // discard takes everything and keeps nothing.

@@ -12,7 +12,7 @@ import (
 	"runtime/debug"
 	"time"
 
-	"backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 // Buffers of one connection. Bodies pass through, so more buys nothing.

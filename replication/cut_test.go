@@ -4,8 +4,8 @@ import (
 	"net"
 	"testing"
 
-	"backupd/replication"
-	"backupd/replication/replicationtest"
+	"github.com/cyrusbackup/backupd/replication"
+	"github.com/cyrusbackup/backupd/replication/replicationtest"
 )
 
 // A connection that ends anywhere inside a command leaves nothing behind; the

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"log/slog"
 
-	"backupd/replication/cyrus"
-	"backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 // failurePolicy says what a request does when the Session cannot carry it out,

@@ -7,9 +7,9 @@ import (
 	"testing"
 	"time"
 
-	"backupd/replication"
-	"backupd/replication/cyrus"
-	"backupd/replication/replicationtest"
+	"github.com/cyrusbackup/backupd/replication"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/replicationtest"
 )
 
 // commands has one command for each method of a Session.

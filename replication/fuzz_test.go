@@ -8,9 +8,9 @@ import (
 	"testing"
 	"time"
 
-	"backupd/replication"
-	"backupd/replication/dlist"
-	"backupd/replication/replicationtest"
+	"github.com/cyrusbackup/backupd/replication"
+	"github.com/cyrusbackup/backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/replication/replicationtest"
 )
 
 // hang is how long a connection may go on after its client has gone; the

@@ -4,8 +4,8 @@ import (
 	"context"
 	"fmt"
 
-	"backupd/replication/cyrus"
-	"backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 // getFullMailbox is GET FULLMAILBOX name: the mailbox with its records. It comes

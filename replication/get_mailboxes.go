@@ -3,7 +3,7 @@ package replication
 import (
 	"context"
 
-	"backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 // getMailboxes is GET MAILBOXES (name …). The names may belong to several

@@ -3,7 +3,7 @@ package replication
 import (
 	"context"
 
-	"backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 // getUniqueIDs is GET UNIQUEIDS (id …), answered like GET MAILBOXES.

@@ -9,9 +9,9 @@ import (
 	"testing"
 	"testing/iotest"
 
-	"backupd/replication"
-	"backupd/replication/cyrus"
-	"backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/replication"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 // half begins answers that it cannot end.

@@ -4,8 +4,8 @@ import (
 	"testing"
 	"time"
 
-	"backupd/replication"
-	"backupd/replication/replicationtest"
+	"github.com/cyrusbackup/backupd/replication"
+	"github.com/cyrusbackup/backupd/replication/replicationtest"
 )
 
 // Who does not log in does not keep a place, whatever it says meanwhile.

@@ -16,8 +16,8 @@ import (
 
 	"github.com/klauspost/compress/flate"
 
-	"backupd/replication"
-	"backupd/replication/replicationtest"
+	"github.com/cyrusbackup/backupd/replication"
+	"github.com/cyrusbackup/backupd/replication/replicationtest"
 )
 
 // certificate makes a TLS configuration for tests.

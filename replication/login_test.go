@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"backupd/replication"
-	"backupd/replication/replicationtest"
+	"github.com/cyrusbackup/backupd/replication"
+	"github.com/cyrusbackup/backupd/replication/replicationtest"
 )
 
 // logLines returns an option that logs to a buffer, messages only.

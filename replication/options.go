@@ -8,8 +8,8 @@ import (
 	"net"
 	"time"
 
-	"backupd/replication/dlist"
-	"backupd/replication/sasl"
+	"github.com/cyrusbackup/backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/replication/sasl"
 )
 
 // Options says how to serve. Backend and Authenticator are required; every

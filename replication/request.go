@@ -5,8 +5,8 @@ import (
 	"errors"
 	"strings"
 
-	"backupd/replication/cyrus"
-	"backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 // request is what may follow GET or APPLY.

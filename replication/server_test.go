@@ -10,9 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"backupd/replication"
-	"backupd/replication/replicationtest"
-	"backupd/replication/sasl"
+	"github.com/cyrusbackup/backupd/replication"
+	"github.com/cyrusbackup/backupd/replication/replicationtest"
+	"github.com/cyrusbackup/backupd/replication/sasl"
 )
 
 // oneUser knows one user and a password.

@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"backupd/replication"
-	"backupd/replication/replicationtest"
+	"github.com/cyrusbackup/backupd/replication"
+	"github.com/cyrusbackup/backupd/replication/replicationtest"
 )
 
 // wantBye reads the farewell and the end of the connection.

@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"backupd/replication"
-	"backupd/replication/replicationtest"
+	"github.com/cyrusbackup/backupd/replication"
+	"github.com/cyrusbackup/backupd/replication/replicationtest"
 )
 
 func TestTelemetry(t *testing.T) {

@@ -10,8 +10,8 @@ import (
 	"strings"
 	"testing"
 
-	"backupd/replication"
-	"backupd/replication/replicationtest"
+	"github.com/cyrusbackup/backupd/replication"
+	"github.com/cyrusbackup/backupd/replication/replicationtest"
 )
 
 var update = flag.Bool("update", false, "rewrite golden files")

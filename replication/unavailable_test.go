@@ -5,9 +5,9 @@ import (
 	"strings"
 	"testing"
 
-	"backupd/replication"
-	"backupd/replication/cyrus"
-	"backupd/replication/replicationtest"
+	"github.com/cyrusbackup/backupd/replication"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/replicationtest"
 )
 
 // What each command answers when its backup is unavailable (docs/errors.md): on its own,

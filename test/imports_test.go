@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-const module = "backupd/"
+const module = "github.com/cyrusbackup/backupd/"
 
 // A rule says what the packages below one path must not reach, directly or through others
 // (docs/design.md, "Who may import whom"). Paths name a package and everything below it.

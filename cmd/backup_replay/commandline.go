@@ -4,7 +4,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"backupd/cmd/internal/cmdline"
+	"github.com/cyrusbackup/backupd/cmd/internal/cmdline"
 )
 
 const serveNull = "serve-null"

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"backupd/replication/client"
+	"github.com/cyrusbackup/backupd/replication/client"
 )
 
 // connection says how a server is reached.

@@ -8,10 +8,10 @@ import (
 	"strconv"
 	"strings"
 
-	"backupd/cmd/backup_replay/internal/source"
-	"backupd/replication/client"
-	"backupd/replication/cyrus"
-	"backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/cmd/backup_replay/internal/source"
+	"github.com/cyrusbackup/backupd/replication/client"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 // epoch is the UIDVALIDITY of every mailbox, and no clock: what is made of the

@@ -13,10 +13,10 @@ import (
 	"syscall"
 	"time"
 
-	"backupd/cmd/backup_replay/internal/source"
-	"backupd/internal/visible"
-	"backupd/replication/client"
-	"backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/cmd/backup_replay/internal/source"
+	"github.com/cyrusbackup/backupd/internal/visible"
+	"github.com/cyrusbackup/backupd/replication/client"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 const (

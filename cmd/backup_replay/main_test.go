@@ -13,7 +13,7 @@ import (
 	"strings"
 	"testing"
 
-	"backupd/replication/client/fakeserver"
+	"github.com/cyrusbackup/backupd/replication/client/fakeserver"
 )
 
 // asServer makes the test binary a server on standard input and output, for --exec.

@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"backupd/replication/client/fakeserver"
+	"github.com/cyrusbackup/backupd/replication/client/fakeserver"
 )
 
 func listen(addr string) (net.Listener, error) {

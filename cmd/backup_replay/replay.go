@@ -8,10 +8,10 @@ import (
 	"sync"
 	"time"
 
-	"backupd/cmd/backup_replay/internal/source"
-	"backupd/replication/client"
-	"backupd/replication/cyrus"
-	"backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/cmd/backup_replay/internal/source"
+	"github.com/cyrusbackup/backupd/replication/client"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 // user is one user's mail, of which a round pushes a part.

@@ -10,8 +10,8 @@ import (
 	"sync"
 	"time"
 
-	"backupd/internal/visible"
-	"backupd/replication/client"
+	"github.com/cyrusbackup/backupd/internal/visible"
+	"github.com/cyrusbackup/backupd/replication/client"
 )
 
 // Round is what one pass over all users did; its JSON is the program's output.

@@ -12,8 +12,8 @@ import (
 	"strings"
 	"testing"
 
-	"backupd/internal/imapconf"
-	"backupd/replication"
+	"github.com/cyrusbackup/backupd/internal/imapconf"
+	"github.com/cyrusbackup/backupd/replication"
 )
 
 // Every option is asked for by a type that it has: a mistake would end connections.

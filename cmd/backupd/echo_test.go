@@ -14,8 +14,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"backupd/internal/imapconf"
-	"backupd/internal/master"
+	"github.com/cyrusbackup/backupd/internal/imapconf"
+	"github.com/cyrusbackup/backupd/internal/master"
 )
 
 // echo is a service with a line protocol in place of replication: it tells which

@@ -10,9 +10,9 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"backupd/cmd/internal/cmdline"
-	"backupd/internal/imapconf"
-	"backupd/internal/master"
+	"github.com/cyrusbackup/backupd/cmd/internal/cmdline"
+	"github.com/cyrusbackup/backupd/internal/imapconf"
+	"github.com/cyrusbackup/backupd/internal/master"
 )
 
 // defaultIdle is -T's default (master/service.c, REUSE_TIMEOUT).

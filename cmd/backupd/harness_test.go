@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"backupd/internal/master/mastertest"
+	"github.com/cyrusbackup/backupd/internal/master/mastertest"
 )
 
 // childVariable makes the test binary be backupd, with echo as its service.

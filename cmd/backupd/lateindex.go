@@ -3,7 +3,7 @@ package main
 import (
 	"context"
 
-	"backupd/internal/handover"
+	"github.com/cyrusbackup/backupd/internal/handover"
 )
 
 // lateIndex is the index as sessions see it: there as soon as this process has it.

@@ -9,8 +9,8 @@ import (
 	"syscall"
 	"testing"
 
-	"backupd/internal/master"
-	"backupd/internal/master/mastertest"
+	"github.com/cyrusbackup/backupd/internal/master"
+	"github.com/cyrusbackup/backupd/internal/master/mastertest"
 )
 
 func TestEachConnectionIsReportedOnce(t *testing.T) {

@@ -4,8 +4,8 @@ import (
 	"log/slog"
 	"os"
 
-	"backupd/internal/imapconf"
-	"backupd/internal/syslog"
+	"github.com/cyrusbackup/backupd/internal/imapconf"
+	"github.com/cyrusbackup/backupd/internal/syslog"
 )
 
 // logFaults makes log the place for what libraries write with package log: Badger does so

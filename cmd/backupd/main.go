@@ -6,7 +6,7 @@ import (
 	"context"
 	"os"
 
-	_ "backupd/internal/master/early" // before anything else is initialised
+	_ "github.com/cyrusbackup/backupd/internal/master/early" // before anything else is initialised
 )
 
 func main() {

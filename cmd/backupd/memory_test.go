@@ -20,7 +20,7 @@ const mostMemory = 256 << 20
 // What is measured is the program as it is installed: built without the race detector.
 func TestMemoryIsBounded(t *testing.T) {
 	bin := t.TempDir()
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", bin+"/", "backupd/cmd/backupd", "backupd/cmd/backup_replay")
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", bin+"/", "github.com/cyrusbackup/backupd/cmd/backupd", "github.com/cyrusbackup/backupd/cmd/backup_replay")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}

@@ -13,9 +13,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"backupd/index"
-	"backupd/internal/unixsocket"
-	"backupd/objstore/observe"
+	"github.com/cyrusbackup/backupd/index"
+	"github.com/cyrusbackup/backupd/internal/unixsocket"
+	"github.com/cyrusbackup/backupd/objstore/observe"
 )
 
 // metrics are what Prometheus can ask for at backup_metrics_listen.

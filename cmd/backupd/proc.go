@@ -4,7 +4,7 @@ import (
 	"log/slog"
 	"os"
 
-	"backupd/internal/procfile"
+	"github.com/cyrusbackup/backupd/internal/procfile"
 )
 
 // procFile is the process registry's entry, if there can be one.

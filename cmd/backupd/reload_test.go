@@ -11,9 +11,9 @@ import (
 	"testing"
 	"time"
 
-	"backupd/internal/imapconf"
-	"backupd/internal/master"
-	"backupd/replication"
+	"github.com/cyrusbackup/backupd/internal/imapconf"
+	"github.com/cyrusbackup/backupd/internal/master"
+	"github.com/cyrusbackup/backupd/replication"
 )
 
 func parseConf(t *testing.T, lines string) *imapconf.File {

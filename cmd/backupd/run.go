@@ -9,10 +9,10 @@ import (
 	"os"
 	"path/filepath"
 
-	"backupd/internal/crash"
-	"backupd/internal/imapconf"
-	"backupd/internal/master"
-	"backupd/internal/visible"
+	"github.com/cyrusbackup/backupd/internal/crash"
+	"github.com/cyrusbackup/backupd/internal/imapconf"
+	"github.com/cyrusbackup/backupd/internal/master"
+	"github.com/cyrusbackup/backupd/internal/visible"
 )
 
 // program is backupd with what it takes from outside.

@@ -6,9 +6,9 @@ import (
 	"log/slog"
 	"os"
 
-	"backupd/internal/handover"
-	"backupd/internal/imapconf"
-	"backupd/internal/master"
+	"github.com/cyrusbackup/backupd/internal/handover"
+	"github.com/cyrusbackup/backupd/internal/imapconf"
+	"github.com/cyrusbackup/backupd/internal/master"
 )
 
 // running is the process once it has a configuration.

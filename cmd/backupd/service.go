@@ -4,8 +4,8 @@ import (
 	"context"
 	"log/slog"
 
-	"backupd/internal/imapconf"
-	"backupd/internal/master"
+	"github.com/cyrusbackup/backupd/internal/imapconf"
+	"github.com/cyrusbackup/backupd/internal/master"
 )
 
 // service is what runs in the process: backend.go has the real one, tests another.

@@ -10,10 +10,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"backupd/cmd/internal/stores"
-	"backupd/internal/imapconf"
-	"backupd/internal/master"
-	"backupd/internal/syslog"
+	"github.com/cyrusbackup/backupd/cmd/internal/stores"
+	"github.com/cyrusbackup/backupd/internal/imapconf"
+	"github.com/cyrusbackup/backupd/internal/master"
+	"github.com/cyrusbackup/backupd/internal/syslog"
 )
 
 // limits are the settings of the process's life.

@@ -8,8 +8,8 @@ import (
 	"syscall"
 	"testing"
 
-	"backupd/internal/master"
-	"backupd/internal/master/mastertest"
+	"github.com/cyrusbackup/backupd/internal/master"
+	"github.com/cyrusbackup/backupd/internal/master/mastertest"
 )
 
 // hasIndex waits until child says that it owns the index.

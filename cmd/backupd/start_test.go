@@ -11,8 +11,8 @@ import (
 	"syscall"
 	"testing"
 
-	"backupd/internal/master"
-	"backupd/internal/master/mastertest"
+	"github.com/cyrusbackup/backupd/internal/master"
+	"github.com/cyrusbackup/backupd/internal/master/mastertest"
 )
 
 func chmodAll(path string) error { return os.Chmod(path, 0o777) }
@@ -288,7 +288,7 @@ func TestHangUpIsIgnoredBeforeMost(t *testing.T) {
 	if err := cmd.Run(); err != nil {
 		t.Fatal(err)
 	}
-	before, after, found := strings.Cut(trace.String(), "init backupd/internal/master/early @")
+	before, after, found := strings.Cut(trace.String(), "init github.com/cyrusbackup/backupd/internal/master/early @")
 	if n, m := strings.Count(before, "\n"), strings.Count(after, "\n"); !found || n > m/3 {
 		t.Errorf("%d packages are initialised before it, %d after it:\n%s", n, m, before)
 	}

@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"backupd/internal/master"
+	"github.com/cyrusbackup/backupd/internal/master"
 )
 
 // flushLimit is how long the last output may take to leave by standard output.

@@ -3,7 +3,7 @@ package main
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
-	"backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions"
 )
 
 // troubleMetrics say which partitions and how many backups cannot be used at present

@@ -10,8 +10,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"backupd/cmd/internal/stores"
-	"backupd/internal/imapconf"
+	"github.com/cyrusbackup/backupd/cmd/internal/stores"
+	"github.com/cyrusbackup/backupd/internal/imapconf"
 )
 
 // try finds out whether a new process could begin with what conf changes: partitions,

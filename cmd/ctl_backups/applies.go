@@ -4,8 +4,8 @@ import (
 	"slices"
 	"strings"
 
-	"backupd/cmd/internal/cli"
-	"backupd/cmd/internal/cmdline"
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/cmd/internal/cmdline"
 )
 
 // applies refuses an option that the command would leave aside.

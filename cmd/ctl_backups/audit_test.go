@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 )
 
 // What moves other people's mail, or lets somebody in, leaves one line in syslog.

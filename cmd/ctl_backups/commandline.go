@@ -4,9 +4,9 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"backupd/cmd/internal/cli"
-	"backupd/cmd/internal/cmdline"
-	"backupd/internal/imapconf"
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/cmd/internal/cmdline"
+	"github.com/cyrusbackup/backupd/internal/imapconf"
 )
 
 // verb is a command of the program, and what it does.

@@ -6,9 +6,9 @@ import (
 	"os"
 	"path/filepath"
 
-	"backupd/objstore/dirstore"
-	"backupd/objstore/overlay"
-	"backupd/partitions"
+	"github.com/cyrusbackup/backupd/objstore/dirstore"
+	"github.com/cyrusbackup/backupd/objstore/overlay"
+	"github.com/cyrusbackup/backupd/partitions"
 )
 
 // dryPartitions are the partitions with whatever is written to them in a directory that end

@@ -7,10 +7,10 @@ import (
 	"path/filepath"
 	"strings"
 
-	"backupd/cmd/internal/cli"
-	"backupd/cmd/internal/stores"
-	"backupd/objstore"
-	"backupd/partitions"
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/cmd/internal/stores"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/partitions"
 )
 
 // export copies backups into a repository that is no partition of this server.

@@ -8,9 +8,9 @@ import (
 	"path/filepath"
 	"regexp"
 
-	"backupd/cmd/ctl_backups/internal/cyrusdata"
-	"backupd/cmd/internal/cli"
-	"backupd/partitions"
+	"github.com/cyrusbackup/backupd/cmd/ctl_backups/internal/cyrusdata"
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/partitions"
 )
 
 // importAll takes over what is named: repositories that export has made, and data files

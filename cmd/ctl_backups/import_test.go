@@ -13,11 +13,11 @@ import (
 	"testing"
 	"time"
 
-	"backupd/cmd/internal/cli"
-	"backupd/cmd/internal/tooltest"
-	"backupd/objstore/memstore"
-	"backupd/partitions"
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/cmd/internal/tooltest"
+	"github.com/cyrusbackup/backupd/objstore/memstore"
+	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // dataFile writes what backupd of Cyrus 3.6 would have: two chunks; a message and its

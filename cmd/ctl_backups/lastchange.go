@@ -3,9 +3,9 @@ package main
 import (
 	"time"
 
-	"backupd/cmd/internal/cli"
-	"backupd/partitions"
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // lookedBack is how many commits of tools are passed over in search of one that a mail

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"backupd/cmd/internal/tooltest"
+	"github.com/cyrusbackup/backupd/cmd/internal/tooltest"
 )
 
 // A lock, and a move, are no news from the mail server.

@@ -8,10 +8,10 @@ import (
 	"testing"
 	"time"
 
-	"backupd/cmd/internal/cli"
-	"backupd/cmd/internal/tooltest"
-	"backupd/objstore"
-	"backupd/objstore/memstore"
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/cmd/internal/tooltest"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/memstore"
 )
 
 // halfDead makes backups in two partitions, one of which then fails every call, and says

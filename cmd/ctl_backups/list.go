@@ -5,10 +5,10 @@ import (
 	"iter"
 	"time"
 
-	"backupd/cmd/internal/cli"
-	"backupd/internal/when"
-	"backupd/partitions"
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/internal/when"
+	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // list shows when each backup last changed and how large it is.

@@ -8,9 +8,9 @@ import (
 	"os"
 	"os/exec"
 
-	"backupd/cmd/internal/cli"
-	"backupd/objstore"
-	"backupd/partitions"
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/partitions"
 )
 
 // lock keeps every backupd off one backup while a command runs, or until standard input ends.

@@ -7,7 +7,7 @@ import (
 	"os"
 	"testing"
 
-	"backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 )
 
 // What a command prints under the lock is seen while it runs: it may be a shell.

@@ -10,8 +10,8 @@ import (
 	"strings"
 	"time"
 
-	"backupd/cmd/internal/cli"
-	"backupd/partitions"
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/partitions"
 )
 
 func main() {

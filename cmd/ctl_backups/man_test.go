@@ -3,7 +3,7 @@ package main
 import (
 	"testing"
 
-	"backupd/cmd/internal/manpage"
+	"github.com/cyrusbackup/backupd/cmd/internal/manpage"
 )
 
 func TestManPage(t *testing.T) { manpage.Program(t, "ctl_backups.8", new(command).commandLine()) }

@@ -6,8 +6,8 @@ import (
 	"iter"
 	"strings"
 
-	"backupd/cmd/internal/cli"
-	"backupd/partitions"
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/partitions"
 )
 
 // mode is how names on the command line choose backups.

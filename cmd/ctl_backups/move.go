@@ -6,8 +6,8 @@ import (
 	"iter"
 	"os"
 
-	"backupd/cmd/internal/cli"
-	"backupd/partitions"
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/partitions"
 )
 
 // move moves backups to another of the configured partitions.

@@ -7,9 +7,9 @@ import (
 
 	"github.com/dustin/go-humanize"
 
-	"backupd/cmd/internal/cli"
-	"backupd/partitions"
-	"backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // structured says that output is for programs.

@@ -10,9 +10,9 @@ import (
 
 	"golang.org/x/term"
 
-	"backupd/cmd/internal/cli"
-	"backupd/internal/imapconf"
-	"backupd/replication/sasl"
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/internal/imapconf"
+	"github.com/cyrusbackup/backupd/replication/sasl"
 )
 
 // passwd keeps the file of credentials that sync_client's logins are checked against.

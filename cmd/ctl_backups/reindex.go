@@ -4,10 +4,10 @@ import (
 	"errors"
 	"os"
 
-	"backupd/cmd/internal/cli"
-	"backupd/index"
-	"backupd/internal/control"
-	"backupd/partitions"
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/index"
+	"github.com/cyrusbackup/backupd/internal/control"
+	"github.com/cyrusbackup/backupd/partitions"
 )
 
 // reindex makes the index anew from the bucket: by the daemon where one runs, since

@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"iter"
 
-	"backupd/cmd/internal/cli"
-	"backupd/internal/version"
-	"backupd/partitions"
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/internal/version"
+	"github.com/cyrusbackup/backupd/partitions"
 )
 
 // repair verifies backups, and repairs in the bucket what can be repaired there.

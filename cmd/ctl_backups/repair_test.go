@@ -6,8 +6,8 @@ import (
 	"strings"
 	"testing"
 
-	"backupd/cmd/internal/cli"
-	"backupd/objstore/memstore"
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/objstore/memstore"
 )
 
 // lastOf is the last key with a prefix.

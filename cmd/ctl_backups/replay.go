@@ -10,12 +10,12 @@ import (
 	"net"
 	"strings"
 
-	"backupd/cmd/ctl_backups/internal/cyrusdata"
-	"backupd/objstore"
-	"backupd/partitions"
-	"backupd/replication"
-	"backupd/replication/cyrus"
-	"backupd/replication/sasl"
+	"github.com/cyrusbackup/backupd/cmd/ctl_backups/internal/cyrusdata"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/replication"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/sasl"
 )
 
 // replay gives the lines of one data file to the server that backupd is, over a pipe:

@@ -4,9 +4,9 @@ import (
 	"errors"
 	"os"
 
-	"backupd/index"
-	"backupd/internal/version"
-	"backupd/partitions"
+	"github.com/cyrusbackup/backupd/index"
+	"github.com/cyrusbackup/backupd/internal/version"
+	"github.com/cyrusbackup/backupd/partitions"
 )
 
 // scratchReserve makes a full disk an error of the command.

@@ -3,8 +3,8 @@ package main
 import (
 	"errors"
 
-	"backupd/cmd/internal/cli"
-	"backupd/partitions"
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/partitions"
 )
 
 // setAside takes backups out of their place, so that the next sync begins new ones. What a

@@ -3,9 +3,9 @@ package main
 import (
 	"fmt"
 
-	"backupd/cmd/internal/cli"
-	"backupd/internal/when"
-	"backupd/partitions"
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/internal/when"
+	"github.com/cyrusbackup/backupd/partitions"
 )
 
 // stat says how large backups are, and how much of that is still wanted.

@@ -3,7 +3,7 @@ package main
 import (
 	"strings"
 
-	"backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions"
 )
 
 // tally counts what a command has copied.

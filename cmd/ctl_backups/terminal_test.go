@@ -5,8 +5,8 @@ import (
 	"testing"
 	"time"
 
-	"backupd/cmd/internal/tooltest"
-	"backupd/internal/visible"
+	"github.com/cyrusbackup/backupd/cmd/internal/tooltest"
+	"github.com/cyrusbackup/backupd/internal/visible"
 )
 
 // Nothing that a command shows is obeyed by a terminal, or is a line of a stranger's.

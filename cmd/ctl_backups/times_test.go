@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"backupd/cmd/internal/tooltest"
+	"github.com/cyrusbackup/backupd/cmd/internal/tooltest"
 )
 
 // A backup whose newest commit carries a time that is yet to come is reported by -t all

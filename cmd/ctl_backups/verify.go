@@ -3,8 +3,8 @@ package main
 import (
 	"fmt"
 
-	"backupd/cmd/internal/cli"
-	"backupd/partitions"
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/partitions"
 )
 
 // verify compares backups with what is in the bucket. Every problem is a line of its own; a

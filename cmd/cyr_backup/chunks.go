@@ -8,10 +8,10 @@ import (
 	"strconv"
 	"time"
 
-	"backupd/cmd/internal/cli"
-	"backupd/internal/when"
-	"backupd/objstore"
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/internal/when"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // chunk is a commit as the list of chunks shows it.

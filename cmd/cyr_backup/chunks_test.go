@@ -3,7 +3,7 @@ package main
 import (
 	"testing"
 
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // The format allows a line without records.

@@ -6,10 +6,10 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"backupd/cmd/internal/cli"
-	"backupd/cmd/internal/cmdline"
-	"backupd/internal/imapconf"
-	"backupd/internal/when"
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/cmd/internal/cmdline"
+	"github.com/cyrusbackup/backupd/internal/imapconf"
+	"github.com/cyrusbackup/backupd/internal/when"
 )
 
 // verb is a command, and what it does.

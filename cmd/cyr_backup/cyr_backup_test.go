@@ -12,10 +12,10 @@ import (
 	"testing"
 	"time"
 
-	"backupd/cmd/internal/cli"
-	"backupd/cmd/internal/tooltest"
-	"backupd/partitions"
-	"backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/cmd/internal/tooltest"
+	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 func TestMain(m *testing.M) {

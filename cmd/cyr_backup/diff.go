@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"strings"
 
-	"backupd/cmd/internal/cli"
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // showDiff says what is different between two moments, one line a thing.

@@ -5,11 +5,11 @@ import (
 
 	"github.com/dustin/go-humanize/english"
 
-	"backupd/cmd/internal/cli"
-	"backupd/internal/mailtext"
-	"backupd/objstore/reread"
-	"backupd/partitions/history"
-	"backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/internal/mailtext"
+	"github.com/cyrusbackup/backupd/objstore/reread"
+	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // framesKept bounds the frames that are held while headers are read.

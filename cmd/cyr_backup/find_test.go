@@ -8,10 +8,10 @@ import (
 	"testing"
 	"time"
 
-	"backupd/cmd/internal/cli"
-	"backupd/cmd/internal/tooltest"
-	"backupd/partitions"
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/cmd/internal/tooltest"
+	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // office is a user with a message of each sort that find has to find.

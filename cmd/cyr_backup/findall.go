@@ -8,9 +8,9 @@ import (
 
 	"github.com/dustin/go-humanize/english"
 
-	"backupd/cmd/internal/cli"
-	"backupd/partitions"
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // findEverywhere searches all backups, one after the other: it holds the state of one at

@@ -11,13 +11,13 @@ import (
 
 	"github.com/dustin/go-humanize"
 
-	"backupd/cmd/internal/stores"
-	"backupd/internal/mailtext"
-	"backupd/internal/visible"
-	"backupd/internal/when"
-	"backupd/partitions/history"
-	"backupd/replication/cyrus"
-	"backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/cmd/internal/stores"
+	"github.com/cyrusbackup/backupd/internal/mailtext"
+	"github.com/cyrusbackup/backupd/internal/visible"
+	"github.com/cyrusbackup/backupd/internal/when"
+	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 // hit is a message that was found.

@@ -9,10 +9,10 @@ import (
 
 	"github.com/dustin/go-humanize"
 
-	"backupd/cmd/internal/cli"
-	"backupd/internal/mailtext"
-	"backupd/internal/when"
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/internal/mailtext"
+	"github.com/cyrusbackup/backupd/internal/when"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // query is what is looked for. All of it has to fit.

@@ -3,9 +3,9 @@ package main
 import (
 	"fmt"
 
-	"backupd/internal/when"
-	"backupd/partitions"
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/internal/when"
+	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // readLives finds the lives of the state: of a user's backup there may be several.

@@ -5,9 +5,9 @@ import (
 	"testing"
 	"time"
 
-	"backupd/cmd/internal/tooltest"
-	"backupd/partitions"
-	"backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/cmd/internal/tooltest"
+	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // rita is a user whose name was given to somebody else, and of whose folders one moved to

@@ -9,11 +9,11 @@ import (
 	"strings"
 	"time"
 
-	"backupd/cmd/internal/cli"
-	"backupd/internal/visible"
-	"backupd/internal/when"
-	"backupd/partitions/history"
-	"backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/internal/visible"
+	"github.com/cyrusbackup/backupd/internal/when"
+	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // showLog says what each commit changed, one line a commit, the oldest first. It folds

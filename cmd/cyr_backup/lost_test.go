@@ -5,8 +5,8 @@ import (
 	"strings"
 	"testing"
 
-	"backupd/cmd/internal/cli"
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // What can be read is shown, what cannot is named, and the status says that something is missing.

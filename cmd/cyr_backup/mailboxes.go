@@ -3,13 +3,13 @@ package main
 import (
 	"slices"
 
-	"backupd/cmd/internal/cli"
-	"backupd/cmd/internal/stores"
-	"backupd/internal/visible"
-	"backupd/internal/when"
-	"backupd/partitions/history"
-	"backupd/replication/cyrus"
-	"backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/cmd/internal/stores"
+	"github.com/cyrusbackup/backupd/internal/visible"
+	"github.com/cyrusbackup/backupd/internal/when"
+	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 // listMailboxes prints internal names, as the original does: programs read them, and every

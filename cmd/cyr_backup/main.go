@@ -10,10 +10,10 @@ import (
 	"strings"
 	"time"
 
-	"backupd/cmd/internal/cli"
-	"backupd/internal/when"
-	"backupd/partitions"
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/internal/when"
+	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 func main() {

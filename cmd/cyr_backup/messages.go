@@ -10,9 +10,9 @@ import (
 	"net/textproto"
 	"strings"
 
-	"backupd/cmd/internal/cli"
-	"backupd/partitions/history"
-	"backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // messages yields each message once: one that came to the backup again is told of again by

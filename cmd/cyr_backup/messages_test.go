@@ -6,11 +6,11 @@ import (
 	"strings"
 	"testing"
 
-	"backupd/cmd/internal/cli"
-	"backupd/cmd/internal/tooltest"
-	"backupd/objstore"
-	"backupd/objstore/pack"
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/cmd/internal/tooltest"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/pack"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // A message that came to the backup twice is one message.

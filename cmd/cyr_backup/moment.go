@@ -6,10 +6,10 @@ import (
 	"slices"
 	"time"
 
-	"backupd/cmd/internal/cli"
-	"backupd/cmd/internal/cmdline"
-	"backupd/internal/when"
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/cmd/internal/cmdline"
+	"github.com/cyrusbackup/backupd/internal/when"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // options takes on the options that some commands have and others have not.

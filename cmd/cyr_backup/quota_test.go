@@ -3,7 +3,7 @@ package main
 import (
 	"testing"
 
-	"backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 func TestQuotaText(t *testing.T) {

@@ -6,11 +6,11 @@ import (
 	"testing"
 	"time"
 
-	"backupd/cmd/internal/tooltest"
-	"backupd/internal/visible"
-	"backupd/partitions"
-	"backupd/replication/cyrus"
-	"backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/cmd/internal/tooltest"
+	"github.com/cyrusbackup/backupd/internal/visible"
+	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 // evil is what a stranger sends to write on somebody's terminal: an escape, one of a single

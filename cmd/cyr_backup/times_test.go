@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"backupd/cmd/internal/tooltest"
+	"github.com/cyrusbackup/backupd/cmd/internal/tooltest"
 )
 
 // The clock of the store was 300 days ahead when the backup was made, which its commits

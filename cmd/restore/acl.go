@@ -3,7 +3,7 @@ package main
 import (
 	"strings"
 
-	"backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 )
 
 // parseACL reads the value of -A: who, what, who, what, … between tabs, as Cyrus has it,

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 )
 
 // logDaemon stands in for /dev/log.

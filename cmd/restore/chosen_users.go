@@ -3,9 +3,9 @@ package main
 import (
 	"strings"
 
-	"backupd/cmd/internal/cli"
-	"backupd/internal/restore"
-	"backupd/partitions"
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/internal/restore"
+	"github.com/cyrusbackup/backupd/partitions"
 )
 
 // chosenUsers are the backups of a restore of everybody: all, those of a domain, or those

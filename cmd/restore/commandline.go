@@ -6,9 +6,9 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"backupd/cmd/internal/cli"
-	"backupd/cmd/internal/cmdline"
-	"backupd/internal/imapconf"
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/cmd/internal/cmdline"
+	"github.com/cyrusbackup/backupd/internal/imapconf"
 )
 
 // given is the part of the command line that says something only after it has been

@@ -16,14 +16,14 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
 
-	"backupd/cmd/internal/cli"
-	"backupd/internal/imapconf"
-	"backupd/internal/restore"
-	"backupd/internal/restore/filename"
-	"backupd/objstore"
-	"backupd/partitions"
-	"backupd/partitions/history"
-	"backupd/replication/client"
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/internal/imapconf"
+	"github.com/cyrusbackup/backupd/internal/restore"
+	"github.com/cyrusbackup/backupd/internal/restore/filename"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/replication/client"
 )
 
 // crowd restores many backups, several at a time. The trouble of one never stops the

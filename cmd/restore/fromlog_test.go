@@ -6,10 +6,10 @@ import (
 	"strings"
 	"testing"
 
-	"backupd/objstore"
-	"backupd/objstore/pack"
-	"backupd/partitions"
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/pack"
+	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // A damaged checkpoint is skipped with a warning. Damaged blocks end the restore and name --from-log, which helps.

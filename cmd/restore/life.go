@@ -7,10 +7,10 @@ import (
 
 	"github.com/dustin/go-humanize/english"
 
-	"backupd/cmd/internal/cli"
-	"backupd/internal/when"
-	"backupd/partitions"
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/internal/when"
+	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // loadLife is the state at the end of the life that --life asks for. newest is that of now,

@@ -11,10 +11,10 @@ import (
 	"testing"
 	"time"
 
-	"backupd/cmd/internal/cli"
-	"backupd/index"
-	"backupd/objstore/dirstore"
-	"backupd/partitions"
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/index"
+	"github.com/cyrusbackup/backupd/objstore/dirstore"
+	"github.com/cyrusbackup/backupd/partitions"
 )
 
 // asProgram makes this test's binary restore itself, for tests of what a process does.

@@ -6,8 +6,8 @@ import (
 	"strings"
 	"testing"
 
-	"backupd/objstore"
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // What can be read comes back, and the commit that cannot is named.

@@ -15,14 +15,14 @@ import (
 
 	"golang.org/x/time/rate"
 
-	"backupd/cmd/internal/cli"
-	"backupd/cmd/internal/stores"
-	"backupd/internal/restore"
-	"backupd/internal/visible"
-	"backupd/objstore/reread"
-	"backupd/partitions"
-	"backupd/partitions/history"
-	"backupd/replication/client"
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/cmd/internal/stores"
+	"github.com/cyrusbackup/backupd/internal/restore"
+	"github.com/cyrusbackup/backupd/internal/visible"
+	"github.com/cyrusbackup/backupd/objstore/reread"
+	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/replication/client"
 )
 
 func main() {

@@ -3,9 +3,9 @@ package main
 import (
 	"strings"
 
-	"backupd/cmd/internal/cli"
-	"backupd/internal/restore"
-	"backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/internal/restore"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // move is --map as it was given.

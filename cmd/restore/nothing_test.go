@@ -9,11 +9,11 @@ import (
 	"testing"
 	"time"
 
-	"backupd/index"
-	"backupd/internal/restore"
-	"backupd/objstore"
-	"backupd/objstore/dirstore"
-	"backupd/partitions"
+	"github.com/cyrusbackup/backupd/index"
+	"github.com/cyrusbackup/backupd/internal/restore"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/dirstore"
+	"github.com/cyrusbackup/backupd/partitions"
 )
 
 // session is that of another host, with an index of its own. end ends it.

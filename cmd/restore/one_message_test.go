@@ -12,14 +12,14 @@ import (
 	"testing"
 	"time"
 
-	"backupd/cmd/internal/cli"
-	"backupd/index"
-	"backupd/objstore/miniostore"
-	"backupd/objstore/miniotest"
-	"backupd/partitions"
-	"backupd/partitions/history"
-	"backupd/replication/cyrus"
-	"backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/index"
+	"github.com/cyrusbackup/backupd/objstore/miniostore"
+	"github.com/cyrusbackup/backupd/objstore/miniotest"
+	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 // What one message may cost, however many others its user has.

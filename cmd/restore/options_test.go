@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"backupd/cmd/internal/cli"
-	"backupd/internal/restore"
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/internal/restore"
 )
 
 func TestParse(t *testing.T) {

@@ -10,7 +10,7 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/schollz/progressbar/v3"
 
-	"backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 )
 
 // progress shows how far it is: a bar on a terminal, JSON lines for programs, or

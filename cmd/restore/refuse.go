@@ -5,8 +5,8 @@ import (
 	"os"
 	"strings"
 
-	"backupd/cmd/internal/cli"
-	"backupd/cmd/internal/cmdline"
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/cmd/internal/cmdline"
 )
 
 // filled refuses options whose value is empty, as that of a variable which a script has

@@ -14,7 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 )
 
 // resumeFile notes which backups a restore of everybody has finished. The first line says

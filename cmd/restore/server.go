@@ -9,13 +9,13 @@ import (
 	"os"
 	"strings"
 
-	"backupd/cmd/internal/cli"
-	"backupd/internal/imapconf"
-	"backupd/internal/restore"
-	"backupd/internal/restore/csync"
-	"backupd/internal/restore/files"
-	"backupd/internal/restore/imapdest"
-	"backupd/replication/client"
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/internal/imapconf"
+	"github.com/cyrusbackup/backupd/internal/restore"
+	"github.com/cyrusbackup/backupd/internal/restore/csync"
+	"github.com/cyrusbackup/backupd/internal/restore/files"
+	"github.com/cyrusbackup/backupd/internal/restore/imapdest"
+	"github.com/cyrusbackup/backupd/replication/client"
 )
 
 func (j *job) destination(rep *restore.Report) (destination, error) {

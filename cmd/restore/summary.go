@@ -10,9 +10,9 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/dustin/go-humanize/english"
 
-	"backupd/internal/restore"
-	"backupd/internal/when"
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/internal/restore"
+	"github.com/cyrusbackup/backupd/internal/when"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // summary is the last line, for a person.

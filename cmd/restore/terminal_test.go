@@ -6,9 +6,9 @@ import (
 	"strings"
 	"testing"
 
-	"backupd/cmd/internal/cli"
-	"backupd/internal/visible"
-	"backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/internal/visible"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // evil is what a stranger calls a folder to write on an administrator's terminal.

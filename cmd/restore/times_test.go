@@ -7,10 +7,10 @@ import (
 	"testing"
 	"time"
 
-	"backupd/index"
-	"backupd/objstore/dirstore"
-	"backupd/objstore/faultstore"
-	"backupd/partitions"
+	"github.com/cyrusbackup/backupd/index"
+	"github.com/cyrusbackup/backupd/objstore/dirstore"
+	"github.com/cyrusbackup/backupd/objstore/faultstore"
+	"github.com/cyrusbackup/backupd/partitions"
 )
 
 // sessions makes a backup of anne with three more messages in each session of a fresh

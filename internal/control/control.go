@@ -18,8 +18,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"backupd/internal/peercred"
-	"backupd/internal/unixsocket"
+	"github.com/cyrusbackup/backupd/internal/peercred"
+	"github.com/cyrusbackup/backupd/internal/unixsocket"
 )
 
 // ErrNoDaemon: nothing listens at the socket.

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"backupd/internal/control"
+	"github.com/cyrusbackup/backupd/internal/control"
 )
 
 func TestAsk(t *testing.T) {

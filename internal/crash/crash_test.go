@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"backupd/internal/crash"
+	"github.com/cyrusbackup/backupd/internal/crash"
 )
 
 const (

@@ -9,7 +9,7 @@ import (
 	"os"
 	"time"
 
-	"backupd/internal/master"
+	"github.com/cyrusbackup/backupd/internal/master"
 )
 
 // receive serves other processes until Retire, as the holder of l.

@@ -11,7 +11,7 @@ import (
 	"syscall"
 	"time"
 
-	"backupd/internal/master"
+	"github.com/cyrusbackup/backupd/internal/master"
 )
 
 // Pauses between attempts at something that another process is about to free.

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"backupd/internal/master"
+	"github.com/cyrusbackup/backupd/internal/master"
 )
 
 const limit = 20 * time.Second

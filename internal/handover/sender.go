@@ -10,7 +10,7 @@ import (
 	"syscall"
 	"time"
 
-	"backupd/internal/master"
+	"github.com/cyrusbackup/backupd/internal/master"
 )
 
 // Pass gives c to the receiver, if that is another process, and reports whether it

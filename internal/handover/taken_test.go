@@ -6,7 +6,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"backupd/internal/master"
+	"github.com/cyrusbackup/backupd/internal/master"
 )
 
 // fakeReceiver listens where a Role that is none finds it, and plays one hand-over up

@@ -11,8 +11,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"backupd/internal/master"
-	"backupd/internal/peercred"
+	"github.com/cyrusbackup/backupd/internal/master"
+	"github.com/cyrusbackup/backupd/internal/peercred"
 )
 
 const (

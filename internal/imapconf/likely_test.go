@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"backupd/internal/imapconf"
+	"github.com/cyrusbackup/backupd/internal/imapconf"
 )
 
 // What is misspelt has no effect, in silence as far as Cyrus is concerned.

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"testing/iotest"
 
-	"backupd/internal/mailtext"
+	"github.com/cyrusbackup/backupd/internal/mailtext"
 )
 
 func names(t *testing.T, r io.Reader) ([]string, error) {

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"backupd/internal/mailtext"
+	"github.com/cyrusbackup/backupd/internal/mailtext"
 )
 
 func header(t *testing.T, text string) mailtext.Header {

@@ -6,7 +6,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"backupd/internal/peercred"
+	"github.com/cyrusbackup/backupd/internal/peercred"
 )
 
 func TestGet(t *testing.T) {

@@ -5,7 +5,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"backupd/internal/procfile"
+	"github.com/cyrusbackup/backupd/internal/procfile"
 )
 
 func TestOneLineForTheProcess(t *testing.T) {

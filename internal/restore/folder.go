@@ -1,7 +1,7 @@
 package restore
 
 import (
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // Ref names a record of the backup.

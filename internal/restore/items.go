@@ -4,8 +4,8 @@ import (
 	"strings"
 	"time"
 
-	"backupd/partitions/history"
-	"backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // Account is what a backup holds besides mailboxes.

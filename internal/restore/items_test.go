@@ -4,8 +4,8 @@ import (
 	"slices"
 	"testing"
 
-	"backupd/internal/restore"
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/internal/restore"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 func TestOwnSubs(t *testing.T) {

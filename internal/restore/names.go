@@ -4,7 +4,7 @@ import (
 	"regexp"
 	"strings"
 
-	"backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 func equalFold(a, b string) bool { return strings.EqualFold(a, b) }

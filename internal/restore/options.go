@@ -3,7 +3,7 @@ package restore
 import (
 	"time"
 
-	"backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // Deleted says which messages and mailboxes are chosen that had been deleted.

@@ -7,9 +7,9 @@ import (
 	"testing"
 	"time"
 
-	"backupd/internal/restore"
-	"backupd/internal/restore/restoretest"
-	"backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/internal/restore"
+	"github.com/cyrusbackup/backupd/internal/restore/restoretest"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // anne has three messages in INBOX, one of them expunged, a folder with children, a

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"backupd/internal/imapconf"
+	"github.com/cyrusbackup/backupd/internal/imapconf"
 )
 
 // Options says how to log. The zero value logs to facility 0 (kern) without an ident;

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"backupd/internal/imapconf"
+	"github.com/cyrusbackup/backupd/internal/imapconf"
 )
 
 // daemon is a log daemon's datagram socket.

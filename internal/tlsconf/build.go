@@ -11,7 +11,7 @@ import (
 	"slices"
 	"strings"
 
-	"backupd/internal/imapconf"
+	"github.com/cyrusbackup/backupd/internal/imapconf"
 )
 
 // builder makes one tls.Config and notes which files went into it.

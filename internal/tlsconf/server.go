@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"backupd/internal/imapconf"
+	"github.com/cyrusbackup/backupd/internal/imapconf"
 )
 
 // Server is TLS for listeners and STARTTLS. The nil pointer is TLS that is off. It is

@@ -25,7 +25,7 @@ import (
 	"testing"
 	"time"
 
-	"backupd/internal/imapconf"
+	"github.com/cyrusbackup/backupd/internal/imapconf"
 )
 
 // authority signs certificates for a test.

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
-	"backupd/internal/visible"
+	"github.com/cyrusbackup/backupd/internal/visible"
 )
 
 func TestText(t *testing.T) {

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"backupd/internal/when"
+	"github.com/cyrusbackup/backupd/internal/when"
 )
 
 func TestPast(t *testing.T) {

@@ -10,7 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 
-	"backupd/objstore/internal/s3keys"
+	"github.com/cyrusbackup/backupd/objstore/internal/s3keys"
 )
 
 // keys are what AWS's chain has come to.

@@ -20,9 +20,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go/logging"
 
-	"backupd/objstore"
-	"backupd/objstore/internal/s3keys"
-	"backupd/objstore/internal/s3wire"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/internal/s3keys"
+	"github.com/cyrusbackup/backupd/objstore/internal/s3wire"
 )
 
 // Options are what a Location does not say.

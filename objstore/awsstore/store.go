@@ -19,9 +19,9 @@ import (
 	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/middleware"
 
-	"backupd/objstore"
-	"backupd/objstore/internal/s3keys"
-	"backupd/objstore/internal/s3wire"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/internal/s3keys"
+	"github.com/cyrusbackup/backupd/objstore/internal/s3wire"
 )
 
 // Put sends the object in one request.

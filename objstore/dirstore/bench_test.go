@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"testing"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 func BenchmarkPut(b *testing.B) {

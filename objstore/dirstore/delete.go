@@ -7,7 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 // Delete removes the file. Directories stay: removing them would race with puts. An

@@ -4,8 +4,8 @@ import (
 	"path/filepath"
 	"testing"
 
-	"backupd/objstore"
-	"backupd/objstore/objstoretest"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/objstoretest"
 )
 
 func newStore(t testing.TB) *Store {

@@ -18,7 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 func mustPut(t testing.TB, s *Store, key, text string) {

@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 // Get opens the file. A replacement meanwhile does not change what is read. The

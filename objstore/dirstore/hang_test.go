@@ -17,7 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 // messages is a log that a test looks at.

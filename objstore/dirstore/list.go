@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 // defaultPage is how many names of a directory are held at once. A directory with

@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 // TestDiskMountedLater: the directory was opened before its disk was mounted over it.

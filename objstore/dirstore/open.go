@@ -58,7 +58,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 // hidden is the directory in the root for what is not an object: temporary files,

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 // writer does what commits, packs and locks do, and notes what was answered OK.

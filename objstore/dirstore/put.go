@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 var errBelow = fmt.Errorf("%w: other keys lie below it", objstore.ErrKey)

@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"syscall"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 // rewriteTries is how often an object is written again that others replace meanwhile.

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 // TestSymbolicLinks: what lies behind a link is there for every call, or for none.

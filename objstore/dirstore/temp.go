@@ -5,7 +5,7 @@ import (
 	"io"
 	"os"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 const tempPattern = "put-*"

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 // slowBody takes a while to be read, as a put does to a server that hangs.

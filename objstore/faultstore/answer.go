@@ -6,7 +6,7 @@ import (
 	"io"
 	"time"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 func shifted(i objstore.Info, by time.Duration) objstore.Info {

@@ -3,7 +3,7 @@ package faultstore
 import (
 	"errors"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 // ErrLost is a lost connection: it may pass.

@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 // Fault is one kind of trouble, for some calls. The zero value of each field is none of it.

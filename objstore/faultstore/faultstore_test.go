@@ -7,10 +7,10 @@ import (
 	"testing"
 	"time"
 
-	"backupd/objstore"
-	"backupd/objstore/faultstore"
-	"backupd/objstore/memstore"
-	"backupd/objstore/objstoretest"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/faultstore"
+	"github.com/cyrusbackup/backupd/objstore/memstore"
+	"github.com/cyrusbackup/backupd/objstore/objstoretest"
 )
 
 func TestConformance(t *testing.T) {

@@ -5,7 +5,7 @@ import (
 	"context"
 	"io"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 // latePut is a copy of a request that is still on its way.

@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/time/rate"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 // Options are the limits; zero is none.

@@ -10,10 +10,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"backupd/objstore"
-	"backupd/objstore/limit"
-	"backupd/objstore/memstore"
-	"backupd/objstore/objstoretest"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/limit"
+	"github.com/cyrusbackup/backupd/objstore/memstore"
+	"github.com/cyrusbackup/backupd/objstore/objstoretest"
 )
 
 func TestConformance(t *testing.T) {

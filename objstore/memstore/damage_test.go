@@ -5,8 +5,8 @@ import (
 	"slices"
 	"testing"
 
-	"backupd/objstore"
-	"backupd/objstore/memstore"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/memstore"
 )
 
 func filled(t *testing.T, keys ...string) *memstore.Store {

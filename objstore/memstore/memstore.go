@@ -13,7 +13,7 @@ import (
 	"sync"
 	"time"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 // Fault decides whether a call fails. op is put, get, stat, list or delete; key is

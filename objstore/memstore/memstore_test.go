@@ -6,9 +6,9 @@ import (
 	"testing"
 	"time"
 
-	"backupd/objstore"
-	"backupd/objstore/memstore"
-	"backupd/objstore/objstoretest"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/memstore"
+	"github.com/cyrusbackup/backupd/objstore/objstoretest"
 )
 
 func TestConformance(t *testing.T) {

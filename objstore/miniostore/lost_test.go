@@ -7,10 +7,10 @@ import (
 	"testing"
 	"time"
 
-	"backupd/objstore"
-	"backupd/objstore/miniostore"
-	"backupd/objstore/miniotest"
-	"backupd/objstore/retry"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/miniostore"
+	"github.com/cyrusbackup/backupd/objstore/miniotest"
+	"github.com/cyrusbackup/backupd/objstore/retry"
 )
 
 // TestLostAnswer breaks real connections between request and answer.

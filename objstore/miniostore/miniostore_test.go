@@ -9,11 +9,11 @@ import (
 	"testing"
 	"time"
 
-	"backupd/objstore"
-	"backupd/objstore/internal/s3test"
-	"backupd/objstore/miniostore"
-	"backupd/objstore/miniotest"
-	"backupd/objstore/objstoretest"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/internal/s3test"
+	"github.com/cyrusbackup/backupd/objstore/miniostore"
+	"github.com/cyrusbackup/backupd/objstore/miniotest"
+	"github.com/cyrusbackup/backupd/objstore/objstoretest"
 )
 
 func open(t testing.TB, loc objstore.Location, o miniostore.Options) *miniostore.Store {

@@ -12,9 +12,9 @@ import (
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
 
-	"backupd/objstore"
-	"backupd/objstore/internal/s3keys"
-	"backupd/objstore/internal/s3wire"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/internal/s3keys"
+	"github.com/cyrusbackup/backupd/objstore/internal/s3wire"
 )
 
 // Options are what a Location does not say.

@@ -9,9 +9,9 @@ import (
 
 	"github.com/minio/minio-go/v7"
 
-	"backupd/objstore"
-	"backupd/objstore/internal/s3keys"
-	"backupd/objstore/internal/s3wire"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/internal/s3keys"
+	"github.com/cyrusbackup/backupd/objstore/internal/s3wire"
 )
 
 // Put sends the object in one request. Over TLS the payload is unsigned, over plain

@@ -12,7 +12,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"backupd/objstore/internal/s3wire"
+	"github.com/cyrusbackup/backupd/objstore/internal/s3wire"
 )
 
 const startTimeout = time.Minute

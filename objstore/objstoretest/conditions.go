@@ -8,7 +8,7 @@ import (
 	"sync"
 	"testing"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 const (

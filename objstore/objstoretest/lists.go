@@ -6,7 +6,7 @@ import (
 	"slices"
 	"testing"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 func sortBytes(keys []string) { slices.Sort(keys) }

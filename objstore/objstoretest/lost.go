@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 // errLost is the error of an operation whose answer did not arrive.

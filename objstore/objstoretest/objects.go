@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 func testRoundTrip(t *testing.T, s objstore.Store) {

@@ -8,7 +8,7 @@ import (
 	"io"
 	"testing"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 // Run tests the store that newStore returns, an empty one for each call. It is

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 // testReadWhileReplacing: an object is one version or another, never a mixture.

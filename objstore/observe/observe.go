@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 // Event is a finished operation.

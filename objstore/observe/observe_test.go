@@ -10,10 +10,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
-	"backupd/objstore"
-	"backupd/objstore/memstore"
-	"backupd/objstore/objstoretest"
-	"backupd/objstore/observe"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/memstore"
+	"github.com/cyrusbackup/backupd/objstore/objstoretest"
+	"github.com/cyrusbackup/backupd/objstore/observe"
 )
 
 func TestConformance(t *testing.T) {

@@ -8,7 +8,7 @@ import (
 	"iter"
 	"sync"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 // New returns a store that shows the objects of below with the changes that were made

@@ -7,10 +7,10 @@ import (
 	"slices"
 	"testing"
 
-	"backupd/objstore"
-	"backupd/objstore/memstore"
-	"backupd/objstore/objstoretest"
-	"backupd/objstore/overlay"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/memstore"
+	"github.com/cyrusbackup/backupd/objstore/objstoretest"
+	"github.com/cyrusbackup/backupd/objstore/overlay"
 )
 
 func TestConformance(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 	"iter"
 	"strings"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 type store struct {

@@ -4,10 +4,10 @@ import (
 	"bytes"
 	"testing"
 
-	"backupd/objstore"
-	"backupd/objstore/memstore"
-	"backupd/objstore/objstoretest"
-	"backupd/objstore/prefixed"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/memstore"
+	"github.com/cyrusbackup/backupd/objstore/objstoretest"
+	"github.com/cyrusbackup/backupd/objstore/prefixed"
 )
 
 // TestConformance has neighbours that sort before, within and behind the prefix.

@@ -3,13 +3,13 @@ package prefixed_test
 import (
 	"testing"
 
-	"backupd/objstore"
-	"backupd/objstore/dirstore"
-	"backupd/objstore/limit"
-	"backupd/objstore/objstoretest"
-	"backupd/objstore/observe"
-	"backupd/objstore/prefixed"
-	"backupd/objstore/retry"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/dirstore"
+	"github.com/cyrusbackup/backupd/objstore/limit"
+	"github.com/cyrusbackup/backupd/objstore/objstoretest"
+	"github.com/cyrusbackup/backupd/objstore/observe"
+	"github.com/cyrusbackup/backupd/objstore/prefixed"
+	"github.com/cyrusbackup/backupd/objstore/retry"
 )
 
 // TestStack runs the decorators as a program stacks them.

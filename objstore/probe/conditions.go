@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"sync"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 const (

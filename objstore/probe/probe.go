@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 // Dir is where the probe's objects lie, below the prefix of the store. Nothing else

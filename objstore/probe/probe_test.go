@@ -12,12 +12,12 @@ import (
 	"testing"
 	"time"
 
-	"backupd/objstore"
-	"backupd/objstore/dirstore"
-	"backupd/objstore/memstore"
-	"backupd/objstore/miniostore"
-	"backupd/objstore/miniotest"
-	"backupd/objstore/probe"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/dirstore"
+	"github.com/cyrusbackup/backupd/objstore/memstore"
+	"github.com/cyrusbackup/backupd/objstore/miniostore"
+	"github.com/cyrusbackup/backupd/objstore/miniotest"
+	"github.com/cyrusbackup/backupd/objstore/probe"
 )
 
 func run(t *testing.T, s objstore.Store) probe.Capabilities {

@@ -9,7 +9,7 @@ import (
 	"io"
 	"sync"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 // maxRange is the largest range that is kept; a larger one is not a frame of small messages.

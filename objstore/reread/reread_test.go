@@ -6,10 +6,10 @@ import (
 	"testing"
 	"time"
 
-	"backupd/objstore"
-	"backupd/objstore/memstore"
-	"backupd/objstore/observe"
-	"backupd/objstore/reread"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/memstore"
+	"github.com/cyrusbackup/backupd/objstore/observe"
+	"github.com/cyrusbackup/backupd/objstore/reread"
 )
 
 func TestReadsARangeOnce(t *testing.T) {

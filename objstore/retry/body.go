@@ -6,7 +6,7 @@ import (
 	"io"
 	"math"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 func (s *store) Get(ctx context.Context, key string, off, n int64) (*objstore.Object, error) {

@@ -5,8 +5,8 @@ import (
 	"io"
 	"iter"
 
-	"backupd/objstore"
-	"backupd/objstore/memstore"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/memstore"
 )
 
 // choppy breaks each body off after five bytes and each list after one key.

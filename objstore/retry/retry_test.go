@@ -10,10 +10,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"backupd/objstore"
-	"backupd/objstore/memstore"
-	"backupd/objstore/objstoretest"
-	"backupd/objstore/retry"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/memstore"
+	"github.com/cyrusbackup/backupd/objstore/objstoretest"
+	"github.com/cyrusbackup/backupd/objstore/retry"
 )
 
 func TestConformance(t *testing.T) {

@@ -6,7 +6,7 @@ import (
 	"io"
 	"sync"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 const (

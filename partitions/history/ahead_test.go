@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 // While one commit is looked at the next are on their way, but not all of them, and none

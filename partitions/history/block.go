@@ -9,9 +9,9 @@ import (
 	"iter"
 	"slices"
 
-	"backupd/objstore"
-	"backupd/objstore/pack"
-	"backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/pack"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // The kinds of blocks: the suffix of their entries.

@@ -9,9 +9,9 @@ import (
 	"hash"
 	"io"
 
-	"backupd/objstore"
-	"backupd/objstore/pack"
-	"backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/pack"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // maxGap is what is read and thrown away rather than asked for in another request.

@@ -15,8 +15,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"backupd/objstore"
-	"backupd/objstore/pack"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/pack"
 )
 
 // packOf puts a pack and returns its key.

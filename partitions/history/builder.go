@@ -7,9 +7,9 @@ import (
 	"fmt"
 	"io"
 
-	"backupd/objstore/pack"
-	"backupd/replication/cyrus"
-	"backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/objstore/pack"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 // The entries of a commit's object.

@@ -5,8 +5,8 @@ import (
 	"context"
 	"fmt"
 
-	"backupd/objstore"
-	"backupd/objstore/pack"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/pack"
 )
 
 const alwaysObjects = 2048 // a log is never read further than this

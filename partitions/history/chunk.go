@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"io"
 
-	"backupd/objstore/pack"
+	"github.com/cyrusbackup/backupd/objstore/pack"
 )
 
 // ChunkError is what stood in the way of one chunk of a message. It has the words of Err.

@@ -11,8 +11,8 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"backupd/replication/cyrus"
-	"backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 // newEvent returns an empty event of the kind, or nil for an unknown kind.

@@ -12,7 +12,7 @@ import (
 	"iter"
 	"slices"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 // CommitReader is a commit that is being read, as a stream: only its header and one

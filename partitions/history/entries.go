@@ -8,8 +8,8 @@ import (
 	"iter"
 	"strings"
 
-	"backupd/objstore"
-	"backupd/objstore/pack"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/pack"
 )
 
 // entry is one entry of an object that is read as a stream; body is valid until the next one.

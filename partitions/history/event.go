@@ -3,8 +3,8 @@ package history
 import (
 	"time"
 
-	"backupd/replication/cyrus"
-	"backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 // Version is the format of commits and checkpoints that this package writes.

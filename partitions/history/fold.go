@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"iter"
 
-	"backupd/replication/cyrus"
-	"backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 // BlockReader reads the records of a block that a RecordBlocksEvent names.

@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 func TestLostBodies(t *testing.T) {

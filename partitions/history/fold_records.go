@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"slices"
 
-	"backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 const flagExpunged = `\Expunged`

@@ -4,8 +4,8 @@ import (
 	"testing"
 	"time"
 
-	"backupd/objstore/memstore"
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/objstore/memstore"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // A seen state is an item: its mailbox need not be known. The end of an account takes it

@@ -13,11 +13,11 @@ import (
 	"testing"
 	"time"
 
-	"backupd/objstore"
-	"backupd/objstore/memstore"
-	"backupd/objstore/pack"
-	"backupd/replication/cyrus"
-	"backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/memstore"
+	"github.com/cyrusbackup/backupd/objstore/pack"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 const anne = "user/anne"

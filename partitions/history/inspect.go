@@ -8,8 +8,8 @@ import (
 	"io"
 	"slices"
 
-	"backupd/objstore"
-	"backupd/objstore/pack"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/pack"
 )
 
 // What verify needs beside reading.

@@ -8,7 +8,7 @@ import (
 	"runtime"
 	"testing"
 
-	"backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // big is a message that exists only in the log.

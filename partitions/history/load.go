@@ -8,7 +8,7 @@ import (
 	"slices"
 	"time"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 // Moment is a point in the history of a backup: the state after commit Number, or

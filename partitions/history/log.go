@@ -7,7 +7,7 @@ import (
 	"iter"
 	"time"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 // Log is the log of one backup, read from a partition.

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"backupd/objstore/memstore"
+	"github.com/cyrusbackup/backupd/objstore/memstore"
 )
 
 // trace notes the calls that a store is asked for.

@@ -9,7 +9,7 @@ import (
 	"iter"
 	"slices"
 
-	"backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 const (

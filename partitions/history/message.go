@@ -9,7 +9,7 @@ import (
 	"reflect"
 	"strconv"
 
-	"backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // ParseChunkID reads 64 hex digits.

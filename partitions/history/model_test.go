@@ -8,7 +8,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // ids are few, so that events meet.

@@ -11,7 +11,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 // maxNotes bounds moved/ and condemned.json objects, in bytes.

@@ -6,7 +6,7 @@ import (
 	"path"
 	"strings"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 // ObjectPlaces yields the places that an object of a backup's log or of its record

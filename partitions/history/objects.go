@@ -7,8 +7,8 @@ import (
 	"io"
 	"sync"
 
-	"backupd/objstore"
-	"backupd/objstore/pack"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/pack"
 )
 
 const (

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"backupd/objstore/memstore"
+	"github.com/cyrusbackup/backupd/objstore/memstore"
 )
 
 // eight makes a log of eight commits, each with a mailbox and a message of its own.

@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"strconv"
 
-	"backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 func appendRecord(dst []byte, r *cyrus.Record) ([]byte, error) {

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"sync"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 // ResolvePlace says where an entry is now whose object p.Object was found absent: a

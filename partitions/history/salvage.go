@@ -11,8 +11,8 @@ import (
 	"path"
 	"strings"
 
-	"backupd/objstore"
-	"backupd/objstore/pack"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/pack"
 )
 
 // Salvage calls fn for each entry of a damaged object that can still be read, and returns

@@ -7,8 +7,8 @@ import (
 	"iter"
 	"strings"
 
-	"backupd/objstore"
-	"backupd/objstore/pack"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/pack"
 )
 
 // segmentEntry is the name of an entry of commit n in a segment.

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"backupd/objstore/pack"
+	"github.com/cyrusbackup/backupd/objstore/pack"
 )
 
 const (

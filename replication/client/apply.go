@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"iter"
 
-	"backupd/replication/cyrus"
-	"backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 func isNonexistent(err error) bool { return errors.Is(err, cyrus.ErrNonexistent) }

@@ -10,8 +10,8 @@ import (
 	"strings"
 	"testing"
 
-	"backupd/replication/client/fakeserver"
-	"backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/client/fakeserver"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 func TestSyncUser(t *testing.T) {

@@ -11,8 +11,8 @@ import (
 
 	"github.com/klauspost/compress/flate"
 
-	"backupd/replication/cyrus"
-	"backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 const bufSize = 64 << 10

@@ -8,8 +8,8 @@ import (
 	"io"
 	"iter"
 
-	"backupd/replication/cyrus"
-	"backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 // maxFiles is what sync_client puts into one MESSAGE (imap/sync_support.c, update_mailbox_once).

@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"backupd/replication/cyrus"
-	"backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 func TestReplies(t *testing.T) {

@@ -7,8 +7,8 @@ import (
 	"io"
 	"iter"
 
-	"backupd/replication/cyrus"
-	"backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 // Mailbox is a mailbox of the source.

@@ -3,7 +3,7 @@ package cyrus
 import (
 	"strconv"
 
-	"backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 // rawAnnotation is an annotation whose value is not behind a pointer yet.

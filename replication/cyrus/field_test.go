@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 // A name becomes part of a key, where a zero byte separates: what no key can hold has

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strconv"
 
-	"backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 const (

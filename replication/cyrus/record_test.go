@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/replication/dlist"
 
 	"pgregory.net/rapid"
 )

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"strconv"
 
-	"backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 func (s *session) ApplyExpunge(_ context.Context, name, uniqueid string, uids []uint32) error {

@@ -12,8 +12,8 @@ import (
 	"slices"
 	"strings"
 
-	"backupd/replication/cyrus"
-	"backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 type emit = func(string, dlist.Value) error

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"backupd/internal/imapconf"
+	"github.com/cyrusbackup/backupd/internal/imapconf"
 )
 
 // FromConfig takes the policy from imapd.conf. Warnings are for the log: what is set but

@@ -9,7 +9,7 @@ import (
 	"sync"
 	"testing"
 
-	"backupd/internal/imapconf"
+	"github.com/cyrusbackup/backupd/internal/imapconf"
 )
 
 func TestPasswd(t *testing.T) {

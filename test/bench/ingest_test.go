@@ -13,16 +13,16 @@ import (
 	"testing"
 	"time"
 
-	"backupd/index"
-	"backupd/objstore"
-	"backupd/objstore/dirstore"
-	"backupd/objstore/memstore"
-	"backupd/objstore/miniostore"
-	"backupd/objstore/miniotest"
-	"backupd/objstore/observe"
-	"backupd/partitions"
-	"backupd/replication/cyrus"
-	"backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/index"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/dirstore"
+	"github.com/cyrusbackup/backupd/objstore/memstore"
+	"github.com/cyrusbackup/backupd/objstore/miniostore"
+	"github.com/cyrusbackup/backupd/objstore/miniotest"
+	"github.com/cyrusbackup/backupd/objstore/observe"
+	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 // BenchmarkIngest is what a message costs from the session to the bucket: hashes,

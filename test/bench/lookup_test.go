@@ -7,11 +7,11 @@ import (
 	"testing"
 	"time"
 
-	"backupd/index"
-	"backupd/objstore/memstore"
-	"backupd/partitions"
-	"backupd/replication/cyrus"
-	"backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/index"
+	"github.com/cyrusbackup/backupd/objstore/memstore"
+	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 // BenchmarkReserve asks which of 8,192 messages are held, of a partition whose index

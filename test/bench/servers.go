@@ -13,8 +13,8 @@ import (
 	"strings"
 	"time"
 
-	"backupd/objstore"
-	"backupd/objstore/miniostore"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/miniostore"
 )
 
 // startNull runs a server that stores nothing: what the client can do at most.

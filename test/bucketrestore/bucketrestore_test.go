@@ -16,15 +16,15 @@ import (
 	"testing"
 	"time"
 
-	"backupd/index"
-	"backupd/objstore"
-	"backupd/objstore/dirstore"
-	"backupd/objstore/miniostore"
-	"backupd/objstore/miniotest"
-	"backupd/objstore/prefixed"
-	"backupd/partitions"
-	"backupd/partitions/history"
-	"backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/index"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/dirstore"
+	"github.com/cyrusbackup/backupd/objstore/miniostore"
+	"github.com/cyrusbackup/backupd/objstore/miniotest"
+	"github.com/cyrusbackup/backupd/objstore/prefixed"
+	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // script is the absolute path of the script under test.

@@ -18,7 +18,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
-	"backupd/objstore/pack"
+	"github.com/cyrusbackup/backupd/objstore/pack"
 )
 
 // entry is an entry of a container, or what somebody hostile would rather have there.

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"backupd/objstore/miniotest"
+	"github.com/cyrusbackup/backupd/objstore/miniotest"
 )
 
 // proxy sits between the programs and MinIO, as a misbehaving load balancer.

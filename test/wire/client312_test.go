@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"backupd/replication/replicationtest"
+	"github.com/cyrusbackup/backupd/replication/replicationtest"
 )
 
 // commandsOf are the commands of a captured connection.

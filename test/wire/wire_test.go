@@ -14,14 +14,14 @@ import (
 	"testing"
 	"time"
 
-	"backupd/index"
-	"backupd/objstore"
-	"backupd/objstore/memstore"
-	"backupd/partitions"
-	"backupd/partitions/history"
-	"backupd/replication"
-	"backupd/replication/replicationtest"
-	"backupd/replication/sasl"
+	"github.com/cyrusbackup/backupd/index"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/memstore"
+	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/replication"
+	"github.com/cyrusbackup/backupd/replication/replicationtest"
+	"github.com/cyrusbackup/backupd/replication/sasl"
 )
 
 const transcripts = "../../replication/testdata/transcripts"

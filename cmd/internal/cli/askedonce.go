@@ -8,8 +8,8 @@ import (
 	"iter"
 	"sync"
 
-	"backupd/objstore"
-	"backupd/partitions"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/partitions"
 )
 
 // askedOnce is a partition's store that is not asked again after its first request got no

@@ -7,8 +7,8 @@ import (
 	"log/slog"
 	"os"
 
-	"backupd/internal/imapconf"
-	"backupd/internal/syslog"
+	"github.com/cyrusbackup/backupd/internal/imapconf"
+	"github.com/cyrusbackup/backupd/internal/syslog"
 )
 
 // Audit writes a line to syslog when a tool has moved other people's mail, or let somebody

@@ -13,10 +13,10 @@ import (
 	"strings"
 	"syscall"
 
-	"backupd/cmd/internal/cmdline"
-	"backupd/cmd/internal/stores"
-	"backupd/internal/imapconf"
-	"backupd/partitions"
+	"github.com/cyrusbackup/backupd/cmd/internal/cmdline"
+	"github.com/cyrusbackup/backupd/cmd/internal/stores"
+	"github.com/cyrusbackup/backupd/internal/imapconf"
+	"github.com/cyrusbackup/backupd/partitions"
 )
 
 // Exit codes, as Cyrus's tools have them (sysexits.h).

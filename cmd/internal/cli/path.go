@@ -4,7 +4,7 @@ import (
 	"context"
 	"strings"
 
-	"backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions"
 )
 
 // findPath finds a backup by its path. Behind the name of a partition that is the one

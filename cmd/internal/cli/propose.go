@@ -11,10 +11,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"backupd/cmd/internal/stores"
-	"backupd/internal/imapconf"
-	"backupd/objstore"
-	"backupd/partitions"
+	"github.com/cyrusbackup/backupd/cmd/internal/stores"
+	"github.com/cyrusbackup/backupd/internal/imapconf"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/partitions"
 )
 
 // What completion of backups' names may take: nobody waits longer for a TAB, or reads more.

@@ -9,10 +9,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
 
-	"backupd/cmd/internal/stores"
-	"backupd/index"
-	"backupd/internal/imapconf"
-	"backupd/partitions"
+	"github.com/cyrusbackup/backupd/cmd/internal/stores"
+	"github.com/cyrusbackup/backupd/index"
+	"github.com/cyrusbackup/backupd/internal/imapconf"
+	"github.com/cyrusbackup/backupd/partitions"
 )
 
 // host is an imapd.conf with a partition that has backups, one that is not there yet and

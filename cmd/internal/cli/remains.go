@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions"
 )
 
 // Remains finds what there is of a backup in each partition, however damaged it is.

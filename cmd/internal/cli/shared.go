@@ -7,7 +7,7 @@ import (
 	"iter"
 	"strings"
 
-	"backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions"
 )
 
 // AllShared is the userid by which Cyrus Backups names its one backup of all shared mail.

@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/term"
 
-	"backupd/internal/visible"
+	"github.com/cyrusbackup/backupd/internal/visible"
 )
 
 // Output is where a tool writes what people and programs read: in it nothing that

@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"backupd/internal/version"
+	"github.com/cyrusbackup/backupd/internal/version"
 )
 
 // Program is a program's command line.

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"backupd/cmd/internal/cmdline"
+	"github.com/cyrusbackup/backupd/cmd/internal/cmdline"
 )
 
 // Program compares the page of a program, as backupd.8, with what its source and the

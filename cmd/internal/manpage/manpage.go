@@ -11,8 +11,8 @@ import (
 
 	"github.com/cpuguy83/go-md2man/v2/md2man"
 
-	"backupd/cmd/internal/cmdline"
-	"backupd/internal/imapconf"
+	"github.com/cyrusbackup/backupd/cmd/internal/cmdline"
+	"github.com/cyrusbackup/backupd/internal/imapconf"
 )
 
 // Parts are the pieces of Markdown that a source has places for: <!-- NAME --> on a line

@@ -12,8 +12,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"backupd/cmd/internal/cmdline"
-	"backupd/internal/imapconf"
+	"github.com/cyrusbackup/backupd/cmd/internal/cmdline"
+	"github.com/cyrusbackup/backupd/internal/imapconf"
 )
 
 func TestMain(m *testing.M) {

@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 const (

@@ -10,9 +10,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"backupd/internal/imapconf"
-	"backupd/objstore"
-	"backupd/objstore/memstore"
+	"github.com/cyrusbackup/backupd/internal/imapconf"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/memstore"
 )
 
 func parse(t *testing.T, lines string) *imapconf.File {

@@ -6,8 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 
-	"backupd/internal/imapconf"
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/internal/imapconf"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 // Locations are the configured partitions and where they lie; the error names file,

@@ -6,8 +6,8 @@ import (
 	"strings"
 	"testing"
 
-	"backupd/cmd/internal/stores"
-	"backupd/internal/imapconf"
+	"github.com/cyrusbackup/backupd/cmd/internal/stores"
+	"github.com/cyrusbackup/backupd/internal/imapconf"
 )
 
 // TestCredentialsFile: imapd.conf alone says where the keys are, whatever stands in the

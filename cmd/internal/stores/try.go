@@ -7,9 +7,9 @@ import (
 	"sync"
 	"time"
 
-	"backupd/internal/imapconf"
-	"backupd/objstore"
-	"backupd/partitions"
+	"github.com/cyrusbackup/backupd/internal/imapconf"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/partitions"
 )
 
 // tryTime is how long a new partition may take to answer.

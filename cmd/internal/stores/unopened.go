@@ -4,7 +4,7 @@ import (
 	"context"
 	"iter"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 // unopened takes the place of a store that could not be opened.

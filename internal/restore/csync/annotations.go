@@ -3,8 +3,8 @@ package csync
 import (
 	"context"
 
-	"backupd/replication/cyrus"
-	"backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 type annotationKey struct{ entry, userid string }

@@ -3,8 +3,8 @@ package csync
 import (
 	"context"
 
-	"backupd/internal/restore"
-	"backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/internal/restore"
+	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 // append brings messages with new uids, and the mailbox if it is not there.

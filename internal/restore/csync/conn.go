@@ -5,8 +5,8 @@ import (
 	"errors"
 	"time"
 
-	"backupd/replication/client"
-	"backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/client"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 const (

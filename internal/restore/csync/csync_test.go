@@ -9,13 +9,13 @@ import (
 	"testing"
 	"time"
 
-	"backupd/internal/restore"
-	"backupd/internal/restore/csync"
-	"backupd/internal/restore/restoretest"
-	"backupd/objstore"
-	"backupd/replication/client"
-	"backupd/replication/cyrus"
-	"backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/internal/restore"
+	"github.com/cyrusbackup/backupd/internal/restore/csync"
+	"github.com/cyrusbackup/backupd/internal/restore/restoretest"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/replication/client"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 func annotation(entry, value string) dlist.Pair {

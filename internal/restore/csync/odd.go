@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"backupd/internal/restore"
+	"github.com/cyrusbackup/backupd/internal/restore"
 )
 
 // maxKeywords is how many keywords a mailbox has room for (imap/mailbox.h, MAX_USER_FLAGS).

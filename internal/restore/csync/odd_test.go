@@ -8,12 +8,12 @@ import (
 	"testing"
 	"time"
 
-	"backupd/internal/restore"
-	"backupd/internal/restore/csync"
-	"backupd/internal/restore/restoretest"
-	"backupd/replication/client"
-	"backupd/replication/cyrus"
-	"backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/internal/restore"
+	"github.com/cyrusbackup/backupd/internal/restore/csync"
+	"github.com/cyrusbackup/backupd/internal/restore/restoretest"
+	"github.com/cyrusbackup/backupd/replication/client"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 // oddBackup has one record of each kind that a server does not take as it is, between

@@ -6,10 +6,10 @@ import (
 	"slices"
 	"sync"
 
-	"backupd/internal/restore"
-	"backupd/replication/client"
-	"backupd/replication/cyrus"
-	"backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/internal/restore"
+	"github.com/cyrusbackup/backupd/replication/client"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 // namesPerGet bounds what one GET asks for.

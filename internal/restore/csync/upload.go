@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"io"
 
-	"backupd/internal/restore"
-	"backupd/replication/client"
-	"backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/internal/restore"
+	"github.com/cyrusbackup/backupd/replication/client"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 const (

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"backupd/internal/restore/filename"
+	"github.com/cyrusbackup/backupd/internal/restore/filename"
 )
 
 type example struct {

@@ -8,8 +8,8 @@ import (
 	"os"
 	"strings"
 
-	"backupd/internal/restore"
-	"backupd/internal/restore/filename"
+	"github.com/cyrusbackup/backupd/internal/restore"
+	"github.com/cyrusbackup/backupd/internal/restore/filename"
 )
 
 // accountJSON is what belongs to no mailbox, for people and programs.

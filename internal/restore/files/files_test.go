@@ -17,9 +17,9 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
-	"backupd/internal/restore"
-	"backupd/internal/restore/files"
-	"backupd/internal/restore/restoretest"
+	"github.com/cyrusbackup/backupd/internal/restore"
+	"github.com/cyrusbackup/backupd/internal/restore/files"
+	"github.com/cyrusbackup/backupd/internal/restore/restoretest"
 )
 
 func source(t *testing.T) *restore.Source {

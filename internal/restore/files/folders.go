@@ -7,10 +7,10 @@ import (
 	"os"
 	"strings"
 
-	"backupd/internal/restore"
-	"backupd/internal/restore/filename"
-	"backupd/replication/cyrus"
-	"backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/internal/restore"
+	"github.com/cyrusbackup/backupd/internal/restore/filename"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 // mailbox is a mailbox with the names of its files.

@@ -18,12 +18,12 @@ import (
 	"testing"
 	"time"
 
-	"backupd/internal/restore"
-	"backupd/internal/restore/files"
-	"backupd/internal/restore/restoretest"
-	"backupd/objstore/dirstore"
-	"backupd/partitions"
-	"backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/internal/restore"
+	"github.com/cyrusbackup/backupd/internal/restore/files"
+	"github.com/cyrusbackup/backupd/internal/restore/restoretest"
+	"github.com/cyrusbackup/backupd/objstore/dirstore"
+	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // asRestore makes the test's program restore the backup in a directory: KIND PATH BUCKET.

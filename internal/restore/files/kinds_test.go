@@ -12,9 +12,9 @@ import (
 	"testing"
 	"time"
 
-	"backupd/internal/restore"
-	"backupd/internal/restore/files"
-	"backupd/internal/restore/restoretest"
+	"github.com/cyrusbackup/backupd/internal/restore"
+	"github.com/cyrusbackup/backupd/internal/restore/files"
+	"github.com/cyrusbackup/backupd/internal/restore/restoretest"
 )
 
 // A Maildir has letters for 26 keywords. No other one is lost in silence.

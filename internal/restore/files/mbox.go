@@ -13,8 +13,8 @@ import (
 
 	"github.com/dustin/go-humanize/english"
 
-	"backupd/internal/restore"
-	"backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/internal/restore"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 const mboxSuffix = ".mbox"

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"backupd/internal/restore/restoretest"
+	"github.com/cyrusbackup/backupd/internal/restore/restoretest"
 )
 
 // readMessage is what testdata/read.py says of a message.

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"backupd/internal/restore/restoretest"
+	"github.com/cyrusbackup/backupd/internal/restore/restoretest"
 )
 
 const (

@@ -12,7 +12,7 @@ import (
 	"github.com/emersion/go-imap/v2/imapclient"
 	"golang.org/x/sync/errgroup"
 
-	"backupd/internal/restore"
+	"github.com/cyrusbackup/backupd/internal/restore"
 )
 
 // Options of a destination.

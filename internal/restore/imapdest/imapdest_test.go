@@ -8,8 +8,8 @@ import (
 
 	"github.com/emersion/go-imap/v2"
 
-	"backupd/internal/restore/imapdest"
-	"backupd/internal/restore/restoretest"
+	"github.com/cyrusbackup/backupd/internal/restore/imapdest"
+	"github.com/cyrusbackup/backupd/internal/restore/restoretest"
 )
 
 func TestRestore(t *testing.T) {

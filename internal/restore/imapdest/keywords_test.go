@@ -7,7 +7,7 @@ import (
 
 	"github.com/emersion/go-imap/v2"
 
-	"backupd/internal/restore/restoretest"
+	"github.com/cyrusbackup/backupd/internal/restore/restoretest"
 )
 
 func remove(t *testing.T, s *server, folder string, uid imap.UID) {

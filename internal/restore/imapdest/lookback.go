@@ -6,7 +6,7 @@ import (
 	"github.com/emersion/go-imap/v2"
 	"github.com/emersion/go-imap/v2/imapclient"
 
-	"backupd/internal/restore"
+	"github.com/cyrusbackup/backupd/internal/restore"
 )
 
 type fetched = imapclient.FetchMessageBuffer

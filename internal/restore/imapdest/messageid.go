@@ -9,7 +9,7 @@ import (
 	"net/textproto"
 	"strings"
 
-	"backupd/internal/restore"
+	"github.com/cyrusbackup/backupd/internal/restore"
 )
 
 // headerPart bounds where a Message-ID is looked for.

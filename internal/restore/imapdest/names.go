@@ -11,7 +11,7 @@ import (
 
 	"github.com/emersion/go-imap/v2"
 
-	"backupd/internal/restore"
+	"github.com/cyrusbackup/backupd/internal/restore"
 )
 
 // longest is the length, in bytes, up to which every server that was tried takes a name

@@ -8,7 +8,7 @@ import (
 
 	"github.com/emersion/go-imap/v2"
 
-	"backupd/internal/restore/restoretest"
+	"github.com/cyrusbackup/backupd/internal/restore/restoretest"
 )
 
 func withFolders(t *testing.T, names ...string) *restoretest.Backup {

@@ -17,9 +17,9 @@ import (
 	"github.com/emersion/go-imap/v2/imapserver"
 	"github.com/emersion/go-imap/v2/imapserver/imapmemserver"
 
-	"backupd/internal/restore"
-	"backupd/internal/restore/imapdest"
-	"backupd/internal/restore/restoretest"
+	"github.com/cyrusbackup/backupd/internal/restore"
+	"github.com/cyrusbackup/backupd/internal/restore/imapdest"
+	"github.com/cyrusbackup/backupd/internal/restore/restoretest"
 )
 
 // server is an IMAP server in memory, with the odd ways of others.

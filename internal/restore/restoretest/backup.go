@@ -12,13 +12,13 @@ import (
 	"testing"
 	"time"
 
-	"backupd/index"
-	"backupd/internal/restore"
-	"backupd/objstore/memstore"
-	"backupd/partitions"
-	"backupd/partitions/history"
-	"backupd/replication/cyrus"
-	"backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/index"
+	"github.com/cyrusbackup/backupd/internal/restore"
+	"github.com/cyrusbackup/backupd/objstore/memstore"
+	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 // Backup is the backup of a user, made as a mail server makes it.

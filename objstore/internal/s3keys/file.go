@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 // profiles are the sections of a file as AWS's tools write it: lines "key = value"

@@ -13,7 +13,7 @@ import (
 	"strconv"
 	"strings"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 // Options say where to look.

@@ -10,8 +10,8 @@ import (
 	"strings"
 	"testing"
 
-	"backupd/objstore"
-	"backupd/objstore/internal/s3keys"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/internal/s3keys"
 )
 
 const twoProfiles = `# keys

@@ -11,7 +11,7 @@ import (
 	"syscall"
 	"time"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 // renewPause is how often at most the keys are got again although no file has changed.

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 // Open makes a driver for bucket "bucket" of the server at host:port, over HTTP, that

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 // stall is how long the drivers of RunBroken wait in silence.

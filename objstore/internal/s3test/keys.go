@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 // OpenFile makes a driver for bucket "bucket" of the server at host:port that takes its

@@ -6,7 +6,7 @@ import (
 	"net/http"
 	"time"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 // advice says what a person can do about an answer, to be appended to it; "" where

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 // Failure is a request that did not succeed, as a driver has taken it from its SDK.

@@ -5,7 +5,7 @@ import (
 	"iter"
 	"strings"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 // ListStart gives the start-after to ask for. Not every store likes one outside the

@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"strings"
 
-	"backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 // Range is the Range header for the off and n of Get; "" asks for the whole object.

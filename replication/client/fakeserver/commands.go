@@ -9,8 +9,8 @@ import (
 	"slices"
 	"strings"
 
-	"backupd/replication/cyrus"
-	"backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 const ok = "OK Success"

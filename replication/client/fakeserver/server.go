@@ -16,8 +16,8 @@ import (
 
 	"github.com/klauspost/compress/flate"
 
-	"backupd/replication/cyrus"
-	"backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 // Server serves any number of connections. Set the fields before the first.

@@ -6,7 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // readEML reads the .eml files of a directory and of those below it, each of

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // Gen describes generated mail. The same numbers give the same messages.

@@ -12,7 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // Folder is the messages of one mailbox.

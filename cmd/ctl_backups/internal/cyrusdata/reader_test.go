@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"backupd/cmd/ctl_backups/internal/cyrusdata"
+	"github.com/cyrusbackup/backupd/cmd/ctl_backups/internal/cyrusdata"
 )
 
 func member(t *testing.T, lines ...string) []byte {
