@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cyrusbackup/backupd/index"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 )
 
 // diskVariable has the directory of the small disk in the process that has one.

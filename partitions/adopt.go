@@ -8,8 +8,8 @@ import (
 	"iter"
 
 	"github.com/cyrusbackup/backupd/index"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/partitions/history"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // moveMailbox renames a mailbox into another backup, in steps that can be repeated:

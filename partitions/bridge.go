@@ -4,8 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/partitions/history"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // A log that cannot be read through goes on behind a bridge: a commit, under the number

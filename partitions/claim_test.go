@@ -6,8 +6,8 @@ import (
 	"testing"
 
 	"github.com/cyrusbackup/backupd/index"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/partitions"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // Two names for one repository: one of them works, the other is refused by both names.

@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/cyrusbackup/backupd/internal/when"
+	"github.com/cyrusbackup/backupd/internal/timespec"
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
@@ -314,7 +314,7 @@ func (c *copier) sameBackup(ctx context.Context) error {
 		return nil
 	}
 	if err == nil && there.ID != c.from.Info.ID {
-		err = fmt.Errorf("partition %s (%s) has another backup of %s, made on %s", c.to.name, c.to.location, c.from.Name(), when.Text(there.Created))
+		err = fmt.Errorf("partition %s (%s) has another backup of %s, made on %s", c.to.name, c.to.location, c.from.Name(), timespec.Text(there.Created))
 	}
 	return err
 }

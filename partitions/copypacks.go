@@ -15,7 +15,7 @@ import (
 
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/objstore/pack"
-	"github.com/cyrusbackup/backupd/objstore/reread"
+	"github.com/cyrusbackup/backupd/objstore/rangecache"
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
@@ -39,7 +39,7 @@ type packCopier struct {
 }
 
 func newPackCopier(from *Found, to *Partition, done *Copied) *packCopier {
-	s := reread.New(from.Partition.Store, 16<<20)
+	s := rangecache.New(from.Partition.Store, 16<<20)
 	p := &packCopier{store: s, objects: history.NewObjects(s, 0), to: to, done: done,
 		there: map[string]bool{}, notes: map[string]map[string]string{}, absent: map[history.ChunkID]error{}}
 	p.begin()

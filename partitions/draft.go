@@ -6,8 +6,8 @@ import (
 	"iter"
 	"reflect"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/partitions/history"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // draft is the commit that an APPLY MAILBOX becomes. Records stream into it.

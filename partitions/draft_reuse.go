@@ -4,8 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/partitions/history"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // A record may name a message that the backup knows from another record: a copy, or a

@@ -2,8 +2,8 @@ package partitions
 
 import (
 	"github.com/cyrusbackup/backupd/index"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/partitions/history"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // finder looks a message up where a backup may refer to it: in what the connection

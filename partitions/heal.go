@@ -7,8 +7,8 @@ import (
 	"slices"
 
 	"github.com/cyrusbackup/backupd/index"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/partitions/history"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // A partition can lose bodies: a pack that is gone, a byte that is another one. A backup

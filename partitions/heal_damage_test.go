@@ -5,8 +5,8 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/partitions"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // A byte of a pack is another one. What meets it is asked for again, and no more: the

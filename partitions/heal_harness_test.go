@@ -8,10 +8,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/objstore/memstore"
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // packing makes little mail go into packs.

@@ -3,8 +3,8 @@ package partitions
 import (
 	"slices"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/partitions/history"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // losses are the events for messages that are lost. Those without a live record stay as

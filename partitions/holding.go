@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 )
 
 // holding says which session works on a backup. A session takes it with its first

@@ -9,9 +9,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/partitions/history"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // BackupInfo is backup.json: put before commit 1, never changed, never removed.

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/cyrusbackup/backupd/internal/when"
+	"github.com/cyrusbackup/backupd/internal/timespec"
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
@@ -18,7 +18,7 @@ func (l *Lock) abandoned(info objstore.Info, now time.Time) error {
 		return nil
 	}
 	return fmt.Errorf("%w: %s cannot be read, and was written at %s: if nobody writes it again, it is replaced after %s",
-		ErrHeld, lockKey(l.found.Path), when.Text(info.Modified), l.opt.Lease)
+		ErrHeld, lockKey(l.found.Path), timespec.Text(info.Modified), l.opt.Lease)
 }
 
 // remove gives the lock back with its file.

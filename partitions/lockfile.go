@@ -8,10 +8,10 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/cyrusbackup/backupd/internal/when"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/internal/timespec"
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/partitions/history"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // ErrHeld: somebody holds the lock of the backup. It is a cyrus.ErrLocked.
@@ -40,7 +40,7 @@ type lockFile struct {
 }
 
 func (l *lockFile) held() error {
-	return fmt.Errorf("%w (by %s since %s)", ErrHeld, l.Owner, when.Text(l.Since))
+	return fmt.Errorf("%w (by %s since %s)", ErrHeld, l.Owner, timespec.Text(l.Since))
 }
 
 // readLock reads lock.json; nil where there is none.

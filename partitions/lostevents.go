@@ -4,8 +4,8 @@ import (
 	"bytes"
 	"slices"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/partitions/history"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // bodiesLost is the reason of a resync after bodies were lost.

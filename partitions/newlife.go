@@ -3,8 +3,8 @@ package partitions
 import (
 	"time"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/partitions/history"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // A user who was deleted and created again is another person (history.Lives). That is

@@ -7,10 +7,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // person is an account of the name rita: each has other uniqueids, and was created later.

@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/cyrusbackup/backupd/internal/when"
+	"github.com/cyrusbackup/backupd/internal/timespec"
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
@@ -142,7 +142,7 @@ func (o *outage) standing() error {
 	if !o.open || o.err == nil {
 		return nil
 	}
-	return fmt.Errorf("no answer since %s; it is asked again every few seconds: %w", when.Text(o.since), o.err)
+	return fmt.Errorf("no answer since %s; it is asked again every few seconds: %w", timespec.Text(o.since), o.err)
 }
 
 // unanswered says that an error of a store is none of its answers.

@@ -5,7 +5,7 @@ import (
 	"fmt"
 
 	"github.com/cyrusbackup/backupd/index"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 )
 
 // Of a quota or the removal of a mailbox that is refused, a rolling client keeps no note

@@ -6,7 +6,7 @@ import (
 	"errors"
 	"strings"
 
-	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 )
 
 // The kinds of backup, the first element of a path.

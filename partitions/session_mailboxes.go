@@ -4,8 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/partitions/history"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // ApplyRename renames a mailbox, from one backup to another where the owner changes

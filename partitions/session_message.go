@@ -12,9 +12,9 @@ import (
 	"github.com/pjbgf/sha1cd"
 
 	"github.com/cyrusbackup/backupd/index"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/objstore/pack/cdc"
 	"github.com/cyrusbackup/backupd/partitions/history"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // chunkerName stands in repository.json: who reads it knows how messages were cut.

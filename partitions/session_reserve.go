@@ -4,7 +4,7 @@ import (
 	"context"
 
 	"github.com/cyrusbackup/backupd/index"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 )
 
 // Reserve says which messages the client has to upload.

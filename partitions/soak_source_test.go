@@ -5,8 +5,8 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/partitions"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // soakUser is a user of the mail server.

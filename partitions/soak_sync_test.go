@@ -7,7 +7,7 @@ import (
 	"maps"
 	"strings"
 
-	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 )
 
 // sync tells one of the hosts of a user.

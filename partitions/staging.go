@@ -6,8 +6,8 @@ import (
 	"fmt"
 
 	"github.com/cyrusbackup/backupd/index"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/partitions/history"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // staging is what a connection has sent and nothing refers to yet. Small messages

@@ -8,8 +8,8 @@ import (
 	"iter"
 
 	"github.com/cyrusbackup/backupd/index"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/partitions/history"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // indexState is a backup's state in the index, as history.Fold and the answers to

@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/partitions/history"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // errBodyLost: a body cannot be read from its partition any more. The index knows it.

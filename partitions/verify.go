@@ -9,10 +9,10 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/objstore"
-	"github.com/cyrusbackup/backupd/objstore/reread"
+	"github.com/cyrusbackup/backupd/objstore/rangecache"
 	"github.com/cyrusbackup/backupd/partitions/history"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // Problem is one thing that is wrong with a backup.
@@ -54,7 +54,7 @@ func (f *Found) Verify(ctx context.Context, v Verification) (Verified, error) {
 }
 
 func newVerifier(ctx context.Context, f *Found, v Verification) *verifier {
-	return &verifier{ctx: ctx, f: f, v: v, store: reread.New(f.Partition.Store, 16<<20), seen: map[string]bool{}, blocks: map[string]bool{}}
+	return &verifier{ctx: ctx, f: f, v: v, store: rangecache.New(f.Partition.Store, 16<<20), seen: map[string]bool{}, blocks: map[string]bool{}}
 }
 
 type verifier struct {

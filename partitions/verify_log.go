@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/partitions/history"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // Reasons of a history.LostRange.

@@ -3,8 +3,8 @@ package replication
 import (
 	"context"
 
-	"github.com/cyrusbackup/backupd/replication/cyrus"
-	"github.com/cyrusbackup/backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
 // applyActivateSieve is APPLY ACTIVATE_SIEVE; it names the compiled script, NAME.bc.

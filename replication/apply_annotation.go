@@ -3,8 +3,8 @@ package replication
 import (
 	"context"
 
-	"github.com/cyrusbackup/backupd/replication/cyrus"
-	"github.com/cyrusbackup/backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
 // applyAnnotation is APPLY ANNOTATION: an annotation of a mailbox, or with no

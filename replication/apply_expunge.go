@@ -3,8 +3,8 @@ package replication
 import (
 	"context"
 
-	"github.com/cyrusbackup/backupd/replication/cyrus"
-	"github.com/cyrusbackup/backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
 // applyExpunge is APPLY EXPUNGE: what the client found expunged on its own side

@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"iter"
 
-	"github.com/cyrusbackup/backupd/replication/cyrus"
-	"github.com/cyrusbackup/backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
 // What bounds the fields of APPLY MAILBOX beside RECORD; Cyrus has 31, of a few hundred

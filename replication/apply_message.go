@@ -4,8 +4,8 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/cyrusbackup/backupd/replication/cyrus"
-	"github.com/cyrusbackup/backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
 // applyMessage is APPLY MESSAGE (%{partition guid size} … NIL …): up to 1024

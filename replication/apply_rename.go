@@ -3,8 +3,8 @@ package replication
 import (
 	"context"
 
-	"github.com/cyrusbackup/backupd/replication/cyrus"
-	"github.com/cyrusbackup/backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
 // applyRename is APPLY RENAME, of a mailbox or, with both names the same, of its

@@ -4,8 +4,8 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/cyrusbackup/backupd/replication/cyrus"
-	"github.com/cyrusbackup/backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
 // maxReserve bounds the GUIDs of one RESERVE. Cyrus asks for 8193 at most

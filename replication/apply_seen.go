@@ -3,8 +3,8 @@ package replication
 import (
 	"context"
 
-	"github.com/cyrusbackup/backupd/replication/cyrus"
-	"github.com/cyrusbackup/backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
 // applySeen is APPLY SEEN: a user's seen state of a mailbox that keeps it per user.

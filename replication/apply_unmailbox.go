@@ -3,7 +3,7 @@ package replication
 import (
 	"context"
 
-	"github.com/cyrusbackup/backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
 // applyUnmailbox is APPLY UNMAILBOX name: the mailbox is gone for good.

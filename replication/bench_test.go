@@ -11,8 +11,8 @@ import (
 	"net"
 	"testing"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/replication"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
 	"github.com/cyrusbackup/backupd/replication/replicationtest"
 )
 

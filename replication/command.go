@@ -7,7 +7,7 @@ import (
 	"io"
 	"strings"
 
-	"github.com/cyrusbackup/backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
 // states are the states of a connection in which a verb is run.

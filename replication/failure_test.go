@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/replication"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
 	"github.com/cyrusbackup/backupd/replication/replicationtest"
 )
 

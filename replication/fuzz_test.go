@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 	"github.com/cyrusbackup/backupd/replication"
-	"github.com/cyrusbackup/backupd/replication/dlist"
 	"github.com/cyrusbackup/backupd/replication/replicationtest"
 )
 

@@ -3,7 +3,7 @@ package replication
 import (
 	"context"
 
-	"github.com/cyrusbackup/backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
 // getAnnotation is GET ANNOTATION mailbox; "" stands for the server's own.

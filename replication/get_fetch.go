@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/cyrusbackup/backupd/replication/cyrus"
-	"github.com/cyrusbackup/backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
 // getFetch is GET FETCH: one message, as a file literal. The partition is the

@@ -4,8 +4,8 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/cyrusbackup/backupd/replication/cyrus"
-	"github.com/cyrusbackup/backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
 // getFullMailbox is GET FULLMAILBOX name: the mailbox with its records. It comes

@@ -3,7 +3,7 @@ package replication
 import (
 	"context"
 
-	"github.com/cyrusbackup/backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
 // getMailboxes is GET MAILBOXES (name …). The names may belong to several

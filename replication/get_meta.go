@@ -3,7 +3,7 @@ package replication
 import (
 	"context"
 
-	"github.com/cyrusbackup/backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
 // getMeta is GET META userid: what GET USER says of the user beside mailboxes and quota.

@@ -3,7 +3,7 @@ package replication
 import (
 	"context"
 
-	"github.com/cyrusbackup/backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
 // getUniqueIDs is GET UNIQUEIDS (id …), answered like GET MAILBOXES.

@@ -8,7 +8,7 @@ import (
 	"net"
 	"time"
 
-	"github.com/cyrusbackup/backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 	"github.com/cyrusbackup/backupd/replication/sasl"
 )
 

@@ -3,7 +3,7 @@ package replication
 import (
 	"strings"
 
-	"github.com/cyrusbackup/backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
 // writeError says that the client can no longer be reached.

@@ -5,8 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/replication"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
 	"github.com/cyrusbackup/backupd/replication/replicationtest"
 )
 

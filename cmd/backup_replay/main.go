@@ -14,9 +14,9 @@ import (
 	"time"
 
 	"github.com/cyrusbackup/backupd/cmd/backup_replay/internal/source"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/internal/visible"
 	"github.com/cyrusbackup/backupd/replication/client"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 const (

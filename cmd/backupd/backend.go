@@ -18,15 +18,16 @@ import (
 	"github.com/cyrusbackup/backupd/cmd/internal/stores"
 	"github.com/cyrusbackup/backupd/index"
 	"github.com/cyrusbackup/backupd/internal/control"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 	"github.com/cyrusbackup/backupd/internal/imapconf"
 	"github.com/cyrusbackup/backupd/internal/master"
+	"github.com/cyrusbackup/backupd/internal/saslconf"
 	"github.com/cyrusbackup/backupd/internal/tlsconf"
 	"github.com/cyrusbackup/backupd/internal/version"
 	"github.com/cyrusbackup/backupd/objstore/pack"
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/replication"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
-	"github.com/cyrusbackup/backupd/replication/dlist"
 	"github.com/cyrusbackup/backupd/replication/sasl"
 )
 
@@ -76,7 +77,7 @@ func newService(env environment) (service, error) {
 }
 
 func (b *backups) newPolicy(conf *imapconf.File) (*policy, error) {
-	opt, warnings, err := sasl.FromConfig(conf)
+	opt, warnings, err := saslconf.Options(conf)
 	if err != nil {
 		return nil, err
 	}

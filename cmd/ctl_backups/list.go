@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
-	"github.com/cyrusbackup/backupd/internal/when"
+	"github.com/cyrusbackup/backupd/internal/timespec"
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
@@ -69,7 +69,7 @@ func (c *command) measure(f *partitions.Found) (last time.Time, size int64, err 
 func (c *command) printListed(f *partitions.Found, last time.Time, size int64) error {
 	changed := "[unknown]"
 	if !last.IsZero() {
-		changed = when.Text(last)
+		changed = timespec.Text(last)
 	}
 	if !c.structured() {
 		_, err := cli.Fprintf(c.out, "%s\t%s\t%s\t%s\n", changed, c.size(size), label(f), place(f))

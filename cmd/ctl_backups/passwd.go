@@ -12,6 +12,7 @@ import (
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 	"github.com/cyrusbackup/backupd/internal/imapconf"
+	"github.com/cyrusbackup/backupd/internal/saslconf"
 	"github.com/cyrusbackup/backupd/replication/sasl"
 )
 
@@ -22,7 +23,7 @@ func passwd(c *command) error {
 		return &cli.ConfigError{Err: err}
 	}
 	path := conf.String("backup_credentials_path")
-	policy, _, err := sasl.FromConfig(conf)
+	policy, _, err := saslconf.Options(conf)
 	if err != nil {
 		return &cli.ConfigError{Err: err}
 	}

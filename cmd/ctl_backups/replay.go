@@ -11,10 +11,10 @@ import (
 	"strings"
 
 	"github.com/cyrusbackup/backupd/cmd/ctl_backups/internal/cyrusdata"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/replication"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
 	"github.com/cyrusbackup/backupd/replication/sasl"
 )
 

@@ -4,7 +4,7 @@ import (
 	"fmt"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
-	"github.com/cyrusbackup/backupd/internal/when"
+	"github.com/cyrusbackup/backupd/internal/timespec"
 	"github.com/cyrusbackup/backupd/partitions"
 )
 
@@ -27,7 +27,7 @@ func (c *command) printStat(f *partitions.Found, m partitions.Measured) error {
 	ratio, utilisation := percent(m.Compressed, m.Uncompressed), percent(m.Compactable, m.Uncompressed)
 	changed := "[unknown]"
 	if !m.Time.IsZero() {
-		changed = when.Text(m.Time)
+		changed = timespec.Text(m.Time)
 	}
 	if !c.structured() {
 		_, err := cli.Fprintf(c.out, "%s\t%s\t%s\t%s\t%6.1f%%\t%6.1f%%\t%25s\t%25s\n", label(f),

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
-	"github.com/cyrusbackup/backupd/internal/when"
+	"github.com/cyrusbackup/backupd/internal/timespec"
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
@@ -49,7 +49,7 @@ func (c *command) chunks(fn func(chunk) error) error {
 			return err
 		}
 		h := r.Header()
-		t := when.Text(c.made(&times, h))
+		t := timespec.Text(c.made(&times, h))
 		if _, err := r.Hash(); err != nil {
 			continue // Readable names it next
 		}
@@ -110,7 +110,7 @@ func showChunks(c *command) error {
 			if at.IsZero() {
 				at = h.Time
 			}
-			c.printf("chunk:\t%d\ntime:\t%s\nby:\t%s %s %s\n", h.Number, when.Text(at), h.Host, h.Connection, h.Client)
+			c.printf("chunk:\t%d\ntime:\t%s\nby:\t%s %s %s\n", h.Number, timespec.Text(at), h.Host, h.Connection, h.Client)
 			for e, err := range r.Events() {
 				if err != nil {
 					return err

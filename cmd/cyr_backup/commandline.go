@@ -9,7 +9,7 @@ import (
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 	"github.com/cyrusbackup/backupd/cmd/internal/cmdline"
 	"github.com/cyrusbackup/backupd/internal/imapconf"
-	"github.com/cyrusbackup/backupd/internal/when"
+	"github.com/cyrusbackup/backupd/internal/timespec"
 )
 
 // verb is a command, and what it does.
@@ -108,7 +108,7 @@ func commandLine(g *given, c *command) *cmdline.Program {
 		f.StringVarP(&g.config, "config", "C", imapconf.DefaultPath, "read `FILE` instead of the usual imapd.conf")
 		p.About(f)
 	})
-	p.Notes = "TIME is one of " + strings.NewReplacer(`"yest`, "\n"+`"yest`, "; ", ";\n").Replace(when.Forms) + "\n"
+	p.Notes = "TIME is one of " + strings.NewReplacer(`"yest`, "\n"+`"yest`, "; ", ";\n").Replace(timespec.Forms) + "\n"
 	p.Exit = cli.Statuses()
 	p.Examples = []string{
 		"cyr_backup anne list mailboxes",

@@ -6,10 +6,10 @@ import (
 	"github.com/dustin/go-humanize/english"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/internal/mailtext"
-	"github.com/cyrusbackup/backupd/objstore/reread"
+	"github.com/cyrusbackup/backupd/objstore/rangecache"
 	"github.com/cyrusbackup/backupd/partitions/history"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // framesKept bounds the frames that are held while headers are read.
@@ -60,7 +60,7 @@ func (s *search) end(c *command, where string) error {
 // backup searches the backup that c has loaded: mailbox by mailbox, in order of the uids.
 // What the record says is compared before the message is read.
 func (s *search) backup(c *command) error {
-	one := &reader{c: c, objects: history.NewObjects(reread.New(c.found.Partition.Store, framesKept), 0)}
+	one := &reader{c: c, objects: history.NewObjects(rangecache.New(c.found.Partition.Store, framesKept), 0)}
 	for m, err := range c.mem.Mailboxes() {
 		if err != nil {
 			return err

@@ -12,12 +12,12 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/stores"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 	"github.com/cyrusbackup/backupd/internal/mailtext"
+	"github.com/cyrusbackup/backupd/internal/timespec"
 	"github.com/cyrusbackup/backupd/internal/visible"
-	"github.com/cyrusbackup/backupd/internal/when"
 	"github.com/cyrusbackup/backupd/partitions/history"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
-	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 // hit is a message that was found.
@@ -52,9 +52,9 @@ func newHit(c *command, m *history.MailboxState, r *history.RecordState, h mailt
 		x.Expunged = timeOf(r.Expunged).UTC().Format(time.RFC3339)
 		x.state = "deleted " + local(r.Expunged)
 	case m.MovedTo != "":
-		x.state = "folder moved to " + m.MovedTo + " " + when.Text(m.Deleted)
+		x.state = "folder moved to " + m.MovedTo + " " + timespec.Text(m.Deleted)
 	case !m.Deleted.IsZero():
-		x.state = "folder deleted " + when.Text(m.Deleted)
+		x.state = "folder deleted " + timespec.Text(m.Deleted)
 	case deleted:
 		x.state = "folder deleted" + renamedAt(m.Name)
 	}
@@ -152,7 +152,7 @@ func (h *hits) flush() error {
 		h.headed = true
 	}
 	for _, x := range h.waiting {
-		h.line(w, x.User, string(x.Folder), fmt.Sprint(x.UID), when.Text(x.received), humanize.IBytes(uint64(x.Size)), x.state, x.GUID,
+		h.line(w, x.User, string(x.Folder), fmt.Sprint(x.UID), timespec.Text(x.received), humanize.IBytes(uint64(x.Size)), x.state, x.GUID,
 			short(string(x.From), 40), short(string(x.Subject), 80))
 	}
 	h.waiting, h.flushed = h.waiting[:0], time.Now()

@@ -11,7 +11,7 @@ import (
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 	"github.com/cyrusbackup/backupd/internal/mailtext"
-	"github.com/cyrusbackup/backupd/internal/when"
+	"github.com/cyrusbackup/backupd/internal/timespec"
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
@@ -99,7 +99,7 @@ func fieldsOf(key string) []string {
 
 // moment reads a time of a criterion.
 func (c *command) moment(key, value string) (time.Time, error) {
-	m, err := when.Parse(value, c.now)
+	m, err := timespec.Parse(value, c.now)
 	if m.Note != "" {
 		c.warn(key + ": " + m.Note)
 	}

@@ -3,7 +3,7 @@ package main
 import (
 	"fmt"
 
-	"github.com/cyrusbackup/backupd/internal/when"
+	"github.com/cyrusbackup/backupd/internal/timespec"
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
@@ -29,7 +29,7 @@ func (c *command) lifeOf(m *history.MailboxState) int {
 func (c *command) lifeText(l history.Life) string {
 	text := fmt.Sprintf("life %d", l.Number)
 	if l.Number > 1 {
-		text += fmt.Sprintf(", from %s (chunk %d)", when.Text(l.Began), l.First)
+		text += fmt.Sprintf(", from %s (chunk %d)", timespec.Text(l.Began), l.First)
 	}
 	if last, ok := c.lives.Last(l.Number); ok && last > 0 {
 		text += fmt.Sprintf(", up to chunk %d; restore --life %d brings it back", last, l.Number)

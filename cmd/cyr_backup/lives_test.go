@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/tooltest"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/partitions"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // rita is a user whose name was given to somebody else, and of whose folders one moved to

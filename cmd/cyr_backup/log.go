@@ -10,10 +10,10 @@ import (
 	"time"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/internal/timespec"
 	"github.com/cyrusbackup/backupd/internal/visible"
-	"github.com/cyrusbackup/backupd/internal/when"
 	"github.com/cyrusbackup/backupd/partitions/history"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // showLog says what each commit changed, one line a commit, the oldest first. It folds
@@ -456,7 +456,7 @@ func (e *entry) print(w io.Writer, verbose bool) error {
 	if len(parts) == 0 {
 		parts = append(parts, "nothing that shows")
 	}
-	_, err := cli.Fprintf(w, "%7d  %s  %s  (%s)\n", e.Number, when.Text(e.Time), strings.Join(parts, "; "), e.by())
+	_, err := cli.Fprintf(w, "%7d  %s  %s  (%s)\n", e.Number, timespec.Text(e.Time), strings.Join(parts, "; "), e.by())
 	if !verbose {
 		return err
 	}

@@ -5,11 +5,11 @@ import (
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 	"github.com/cyrusbackup/backupd/cmd/internal/stores"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
+	"github.com/cyrusbackup/backupd/internal/timespec"
 	"github.com/cyrusbackup/backupd/internal/visible"
-	"github.com/cyrusbackup/backupd/internal/when"
 	"github.com/cyrusbackup/backupd/partitions/history"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
-	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 // listMailboxes prints internal names, as the original does: programs read them, and every
@@ -42,7 +42,7 @@ func (c *command) listLife(l history.Life) error {
 			c.printf("  %s", visible.Text(cyrus.FromUTF7(form.External(m.Name))))
 		}
 		if m.MovedTo != "" {
-			c.printf("  [moved to %s %s]", m.MovedTo, when.Text(m.Deleted))
+			c.printf("  [moved to %s %s]", m.MovedTo, timespec.Text(m.Deleted))
 		}
 		c.printf("\n")
 	}
@@ -111,7 +111,7 @@ func showMailboxes(c *command) error {
 func (c *command) showMailbox(m *history.MailboxState) error {
 	c.printf("mboxname: %s\nuniqueid: %s\n", m.Name, m.UniqueID)
 	if !m.Deleted.IsZero() {
-		c.printf("deleted:  %s\n", when.Text(m.Deleted))
+		c.printf("deleted:  %s\n", timespec.Text(m.Deleted))
 	}
 	if m.MovedTo != "" {
 		c.printf("moved to: %s\n", m.MovedTo)

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
-	"github.com/cyrusbackup/backupd/internal/when"
+	"github.com/cyrusbackup/backupd/internal/timespec"
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
@@ -153,7 +153,7 @@ func modeOf(user, mailbox, path bool) (cli.Mode, error) {
 }
 
 // local formats a moment as Cyrus's tools do, with its offset from UTC.
-func local(sec int64) string { return when.Text(timeOf(sec)) }
+func local(sec int64) string { return timespec.Text(timeOf(sec)) }
 
 func (c *command) printf(format string, args ...any) { cli.Fprintf(c.out, format, args...) }
 

@@ -8,7 +8,7 @@ import (
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 	"github.com/cyrusbackup/backupd/cmd/internal/cmdline"
-	"github.com/cyrusbackup/backupd/internal/when"
+	"github.com/cyrusbackup/backupd/internal/timespec"
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
@@ -27,9 +27,9 @@ func (c *command) options(v verb, p *cmdline.Program, g *given) error {
 		if !p.Changed(o.name) {
 			continue
 		}
-		read := when.Past
+		read := timespec.Past
 		if o.name == "until" || o.name == "to" {
-			read = when.Parse // up to a moment to come is up to now
+			read = timespec.Parse // up to a moment to come is up to now
 		}
 		t, err := read(o.text, c.now)
 		if err != nil {
@@ -40,7 +40,7 @@ func (c *command) options(v verb, p *cmdline.Program, g *given) error {
 		}
 		*o.at = t.Time
 		if o.ends {
-			*o.at = when.Through(t.Time)
+			*o.at = timespec.Through(t.Time)
 		}
 	}
 	switch {
@@ -93,7 +93,7 @@ func (c *command) explain(err error) error {
 	if ferr != nil {
 		return errors.Join(err, ferr)
 	}
-	return fmt.Errorf("%w: the history of %s begins with commit %d of %s", err, c.found.Name(), first.Number, when.Text(c.made(&history.Times{Now: c.now}, first)))
+	return fmt.Errorf("%w: the history of %s begins with commit %d of %s", err, c.found.Name(), first.Number, timespec.Text(c.made(&history.Times{Now: c.now}, first)))
 }
 
 // firstHeader is that of the first commit that is kept.

@@ -8,8 +8,8 @@ import (
 
 	"github.com/dustin/go-humanize"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 	"github.com/cyrusbackup/backupd/internal/visible"
-	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 // quotaText says what a quota allows. LIMIT is the older name of STORAGE, and what a

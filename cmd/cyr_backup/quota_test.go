@@ -3,7 +3,7 @@ package main
 import (
 	"testing"
 
-	"github.com/cyrusbackup/backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
 func TestQuotaText(t *testing.T) {

@@ -8,9 +8,9 @@ import (
 	"io"
 	"time"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 	"github.com/cyrusbackup/backupd/partitions/history"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
-	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 // jsonState writes everything that the backup holds, one JSON object a line: for

@@ -8,7 +8,7 @@ import (
 	"github.com/dustin/go-humanize/english"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
-	"github.com/cyrusbackup/backupd/internal/when"
+	"github.com/cyrusbackup/backupd/internal/timespec"
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
@@ -54,6 +54,6 @@ func (j *job) sayFormerLives() error {
 		return err
 	}
 	was := lives[len(lives)-2]
-	j.note("the name %s is somebody else's since %s; --life %d restores who had it before", j.backup, when.Text(lives.Newest().Began), was.Number)
+	j.note("the name %s is somebody else's since %s; --life %d restores who had it before", j.backup, timespec.Text(lives.Newest().Began), was.Number)
 	return nil
 }

@@ -19,7 +19,7 @@ import (
 	"github.com/cyrusbackup/backupd/cmd/internal/stores"
 	"github.com/cyrusbackup/backupd/internal/restore"
 	"github.com/cyrusbackup/backupd/internal/visible"
-	"github.com/cyrusbackup/backupd/objstore/reread"
+	"github.com/cyrusbackup/backupd/objstore/rangecache"
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/replication/client"
@@ -114,7 +114,7 @@ func load(ctx context.Context, found *partitions.Found, j *job, now time.Time) (
 	for _, d := range mem.Skipped() {
 		j.warn("%s is damaged, an older state and the log are read instead: %v", d.Object, d.Err)
 	}
-	j.src = restore.NewSource(mem, history.NewObjects(reread.New(found.Partition.Store, framesKept), 0))
+	j.src = restore.NewSource(mem, history.NewObjects(rangecache.New(found.Partition.Store, framesKept), 0))
 	j.src.KeepDeleted, j.src.Limit = j.keepDeleted, j.limit
 	if j.rate > 0 && j.limit == nil {
 		j.src.Limit = limiter(j.rate)

@@ -11,7 +11,7 @@ import (
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 	"github.com/cyrusbackup/backupd/internal/restore"
-	"github.com/cyrusbackup/backupd/internal/when"
+	"github.com/cyrusbackup/backupd/internal/timespec"
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
@@ -149,8 +149,8 @@ func (o *options) times(at, since, until string, now time.Time) error {
 	for _, t := range []struct {
 		option, value string
 		to            *time.Time
-		read          func(string, time.Time) (when.Moment, error)
-	}{{"--at", at, &o.moment.Time, when.Past}, {"--since", since, &o.selection.Since, when.Past}, {"--until", until, &o.selection.Until, when.Parse}} {
+		read          func(string, time.Time) (timespec.Moment, error)
+	}{{"--at", at, &o.moment.Time, timespec.Past}, {"--since", since, &o.selection.Since, timespec.Past}, {"--until", until, &o.selection.Until, timespec.Parse}} {
 		if t.value == "" {
 			continue
 		}
@@ -163,7 +163,7 @@ func (o *options) times(at, since, until string, now time.Time) error {
 		}
 		*t.to = v.Time
 		if t.option != "--since" {
-			*t.to = when.Through(v.Time)
+			*t.to = timespec.Through(v.Time)
 		}
 	}
 	if o.moment.Number > 0 && at != "" {

@@ -11,7 +11,7 @@ import (
 	"github.com/dustin/go-humanize/english"
 
 	"github.com/cyrusbackup/backupd/internal/restore"
-	"github.com/cyrusbackup/backupd/internal/when"
+	"github.com/cyrusbackup/backupd/internal/timespec"
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
@@ -35,11 +35,11 @@ func (j *job) summary(s restore.Sums, err error) {
 
 // asOfText is the moment that was asked for, and when the backup changed last before it.
 func (j *job) asOfText() string {
-	changed := when.Text(j.asOf)
+	changed := timespec.Text(j.asOf)
 	if j.current() || j.moment.Time.IsZero() {
 		return changed
 	}
-	if asked := when.Text(j.moment.Time); asked != changed {
+	if asked := timespec.Text(j.moment.Time); asked != changed {
 		return asked + " (last change " + changed + ")"
 	}
 	return changed
@@ -79,7 +79,7 @@ func (j *job) nothingLeft(ctx context.Context) error {
 	}
 	if !j.newest() || g.Then == 0 {
 		return fmt.Errorf("the backup of %s has nothing live as of %s: cyr_backup %s log shows what was deleted when, and --at TIME brings what was there then (%w)",
-			j.backup, when.Text(j.asOf), j.backup, restore.ErrNothing)
+			j.backup, timespec.Text(j.asOf), j.backup, restore.ErrNothing)
 	}
 	return fmt.Errorf("the backup of %s has nothing live: %s (%w)", j.backup, j.bringsBack(ctx, g), restore.ErrNothing)
 }
@@ -115,9 +115,9 @@ func (j *job) momentOf(ctx context.Context, n uint64) (at, option string) {
 	// A moment to the second means all of that second.
 	next, err := history.ReadHeader(ctx, j.found.Partition.Store, j.found.Path, n+1)
 	if second := h.Time.Truncate(time.Second); err != nil || next.Time.Before(second.Add(time.Second)) {
-		return " " + when.Text(h.Time), number
+		return " " + timespec.Text(h.Time), number
 	}
-	return " " + when.Text(h.Time), "--at " + h.Time.Truncate(time.Second).Local().Format(time.RFC3339)
+	return " " + timespec.Text(h.Time), "--at " + h.Time.Truncate(time.Second).Local().Format(time.RFC3339)
 }
 
 // note writes a line for the person, which is neither a warning nor trouble.

@@ -7,8 +7,8 @@ import (
 	"testing"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/internal/visible"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // evil is what a stranger calls a folder to write on an administrator's terminal.

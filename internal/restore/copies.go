@@ -5,8 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/partitions/history"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // A restore brings a message as often as it was there at one moment. What was live counts

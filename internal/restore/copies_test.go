@@ -9,9 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/internal/restore"
 	"github.com/cyrusbackup/backupd/internal/restore/restoretest"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // A restore into the server that the mail came from, backed up and repeated, adds nothing

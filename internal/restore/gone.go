@@ -4,7 +4,7 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 )
 
 // Gone is how a selection stands beside an earlier moment.

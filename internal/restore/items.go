@@ -4,8 +4,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/partitions/history"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // Account is what a backup holds besides mailboxes.

@@ -6,8 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/partitions/history"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // endGap is how far apart deletions may be that belong to the end of an account: a mail

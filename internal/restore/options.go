@@ -3,7 +3,7 @@ package restore
 import (
 	"time"
 
-	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 )
 
 // Deleted says which messages and mailboxes are chosen that had been deleted.

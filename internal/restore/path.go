@@ -3,7 +3,7 @@ package restore
 import (
 	"strings"
 
-	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 )
 
 // InternalPath is a mailbox's name below a user's INBOX (which has none itself), or as

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"iter"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/objstore"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // ahead is how many messages are read from the bucket before they are wanted.

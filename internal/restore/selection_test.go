@@ -7,9 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/internal/restore"
 	"github.com/cyrusbackup/backupd/internal/restore/restoretest"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // anne has three messages in INBOX, one of them expunged, a folder with children, a

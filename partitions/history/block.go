@@ -9,9 +9,9 @@ import (
 	"iter"
 	"slices"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/objstore/pack"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // The kinds of blocks: the suffix of their entries.

@@ -6,9 +6,9 @@ import (
 	"crypto/sha256"
 	"fmt"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/objstore/pack"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // blockObjectSize is about how large an object with blocks becomes: large enough that

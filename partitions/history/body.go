@@ -9,9 +9,9 @@ import (
 	"hash"
 	"io"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/objstore/pack"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // maxGap is what is read and thrown away rather than asked for in another request.

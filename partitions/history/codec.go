@@ -11,8 +11,8 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/cyrusbackup/backupd/replication/cyrus"
-	"github.com/cyrusbackup/backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
 // newEvent returns an empty event of the kind, or nil for an unknown kind.

@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"iter"
 
-	"github.com/cyrusbackup/backupd/replication/cyrus"
-	"github.com/cyrusbackup/backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
 // BlockReader reads the records of a block that a RecordBlocksEvent names.

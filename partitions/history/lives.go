@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 )
 
 // A user who is deleted and created again under the same name is another person, whose

@@ -9,8 +9,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/objstore"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // Mem is a State in memory, for reading at a moment and for folding checkpoints.

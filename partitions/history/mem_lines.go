@@ -9,7 +9,7 @@ import (
 	"iter"
 	"slices"
 
-	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 )
 
 const (

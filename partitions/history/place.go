@@ -7,8 +7,8 @@ import (
 	"reflect"
 	"strings"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 	"github.com/cyrusbackup/backupd/objstore/pack"
-	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 func (p *Place) append(dst []byte) []byte {

@@ -6,7 +6,7 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 )
 
 // plainState is the simplest State: maps, and nothing clever. Mem has to be like it.

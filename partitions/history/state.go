@@ -4,8 +4,8 @@ import (
 	"iter"
 	"time"
 
-	"github.com/cyrusbackup/backupd/replication/cyrus"
-	"github.com/cyrusbackup/backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
 // State is what Fold applies events to, for one backup. Get methods return nil for

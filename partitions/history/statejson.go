@@ -8,7 +8,7 @@ import (
 	"reflect"
 	"strconv"
 
-	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 )
 
 // The JSON forms of the states: what lines of a state.ndjson and of blocks hold, and

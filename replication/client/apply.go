@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"iter"
 
-	"github.com/cyrusbackup/backupd/replication/cyrus"
-	"github.com/cyrusbackup/backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
 func isNonexistent(err error) bool { return errors.Is(err, cyrus.ErrNonexistent) }

@@ -10,8 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/replication/client/fakeserver"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 func TestSyncUser(t *testing.T) {

@@ -11,8 +11,8 @@ import (
 
 	"github.com/klauspost/compress/flate"
 
-	"github.com/cyrusbackup/backupd/replication/cyrus"
-	"github.com/cyrusbackup/backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
 const bufSize = 64 << 10

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"strings"
 
-	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 )
 
 // What a refusal may mean besides the sentinels of package cyrus

@@ -8,8 +8,8 @@ import (
 	"io"
 	"iter"
 
-	"github.com/cyrusbackup/backupd/replication/cyrus"
-	"github.com/cyrusbackup/backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
 // maxFiles is what sync_client puts into one MESSAGE (imap/sync_support.c, update_mailbox_once).

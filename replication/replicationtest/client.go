@@ -8,7 +8,7 @@ import (
 	"net"
 	"strings"
 
-	"github.com/cyrusbackup/backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
 // Client speaks to a server over a connection, one command at a time. It is for

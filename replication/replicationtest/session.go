@@ -9,7 +9,7 @@ import (
 	"iter"
 	"strconv"
 
-	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 )
 
 // session is one connection's view of a Store.

@@ -15,15 +15,15 @@ const (
 	Login       = "LOGIN"
 )
 
-// names are those that this package has, in the order of the banner: strongest first.
-func names() []string { return []string{External, ScramSHA256, ScramSHA1, Plain, Login} }
+// Mechanisms returns the mechanisms of this package in the order of the banner: strongest first.
+func Mechanisms() []string { return []string{External, ScramSHA256, ScramSHA1, Plain, Login} }
 
 // Mechanisms are those that a client may use on such a connection. A client that finds
 // none it can use turns to STARTTLS (imap/backend.c: backend_authenticate), so this must
 // not list what would be refused.
 func (a *Authenticator) Mechanisms(l Layer) []string {
 	var offered []string
-	for _, name := range names() {
+	for _, name := range Mechanisms() {
 		if a.offers(name, l) {
 			offered = append(offered, name)
 		}

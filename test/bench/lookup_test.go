@@ -8,10 +8,10 @@ import (
 	"time"
 
 	"github.com/cyrusbackup/backupd/index"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 	"github.com/cyrusbackup/backupd/objstore/memstore"
 	"github.com/cyrusbackup/backupd/partitions"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
-	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 // BenchmarkReserve asks which of 8,192 messages are held, of a partition whose index

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/internal/imapconf"
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/objstore/awsstore"
@@ -22,7 +23,6 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/prefixed"
 	"github.com/cyrusbackup/backupd/objstore/retry"
 	"github.com/cyrusbackup/backupd/partitions"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 const prefix = "backuppartition-"

@@ -3,8 +3,8 @@ package csync
 import (
 	"context"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 	"github.com/cyrusbackup/backupd/internal/restore"
-	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 // append brings messages with new uids, and the mailbox if it is not there.

@@ -3,8 +3,8 @@ package csync
 import (
 	"context"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/internal/restore"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // manyTimes is how much larger than what is restored a mailbox has to be for the question

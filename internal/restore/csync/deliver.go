@@ -4,8 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/internal/restore"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // put makes the server take messages that it has been sent.

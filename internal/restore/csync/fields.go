@@ -5,7 +5,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/cyrusbackup/backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
 func get(fields []dlist.Pair, key string) (dlist.Value, bool) { return dlist.KV(fields...).Get(key) }

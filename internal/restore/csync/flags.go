@@ -10,9 +10,9 @@ import (
 
 	"github.com/dustin/go-humanize/english"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 	"github.com/cyrusbackup/backupd/internal/restore"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
-	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 // flagTries is how often flags are worked out anew because the mailbox changed meanwhile.

@@ -13,9 +13,9 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 	"github.com/cyrusbackup/backupd/replication/client"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
-	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 // replica does to a restore what sync_server 3.6 does: RESTORE gives new uids, dies of

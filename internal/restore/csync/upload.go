@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/internal/restore"
 	"github.com/cyrusbackup/backupd/replication/client"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 const (

@@ -14,9 +14,9 @@ import (
 
 	"github.com/dustin/go-humanize/english"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/internal/restore"
 	"github.com/cyrusbackup/backupd/internal/restore/filename"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // dry says what would be written, and touches nothing. What would hinder a folder is a

@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 	"github.com/cyrusbackup/backupd/internal/restore"
-	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 // entry is a message in messages.ndjson: what its file cannot say.

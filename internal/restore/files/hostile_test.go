@@ -8,10 +8,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/internal/restore"
 	"github.com/cyrusbackup/backupd/internal/restore/files"
 	"github.com/cyrusbackup/backupd/internal/restore/restoretest"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // twoFolders is a backup with a folder that the tests hinder, and one behind it.

@@ -16,10 +16,10 @@ import (
 
 	"github.com/dustin/go-humanize/english"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 	"github.com/cyrusbackup/backupd/internal/restore"
 	"github.com/cyrusbackup/backupd/internal/restore/filename"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
-	"github.com/cyrusbackup/backupd/replication/dlist"
 )
 
 // maildir is a Maildir++ as Courier and Dovecot read it: the INBOX at the root, every

@@ -13,8 +13,8 @@ import (
 
 	"github.com/dustin/go-humanize/english"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/internal/restore"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 const mboxSuffix = ".mbox"

@@ -13,9 +13,9 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/internal/restore"
 	"github.com/cyrusbackup/backupd/internal/restore/filename"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // archive is a tree in a tar file, compressed when its name ends in .zst.

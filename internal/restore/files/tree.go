@@ -8,9 +8,9 @@ import (
 	"os"
 	"regexp"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/internal/restore"
 	"github.com/cyrusbackup/backupd/internal/restore/filename"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // tree is directories of messages as they are: Archive/2023/0000000007-GUID.eml, with

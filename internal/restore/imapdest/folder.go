@@ -8,8 +8,8 @@ import (
 
 	"github.com/emersion/go-imap/v2"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/internal/restore"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // batch is how many messages are looked up before they are read.

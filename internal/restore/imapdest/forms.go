@@ -6,8 +6,8 @@ import (
 	"hash"
 	"io"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/internal/restore"
-	"github.com/cyrusbackup/backupd/replication/cyrus"
 )
 
 // lineEnds says what a server makes of line ends that are not CRLF.

@@ -16,7 +16,7 @@ import (
 	"github.com/emersion/go-imap/v2"
 	"golang.org/x/sys/unix"
 
-	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 )
 
 // A journal notes which messages of a folder at the server are which messages of the

@@ -9,8 +9,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/cyrusbackup/backupd/replication/cyrus"
-	"github.com/cyrusbackup/backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
 const ok = "OK Success"

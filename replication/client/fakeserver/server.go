@@ -16,8 +16,8 @@ import (
 
 	"github.com/klauspost/compress/flate"
 
-	"github.com/cyrusbackup/backupd/replication/cyrus"
-	"github.com/cyrusbackup/backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
 // Server serves any number of connections. Set the fields before the first.

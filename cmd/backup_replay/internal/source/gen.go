@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cyrusbackup/backupd/replication/cyrus"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 )
 
 // Gen describes generated mail. The same numbers give the same messages.

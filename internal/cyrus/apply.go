@@ -1,6 +1,6 @@
 package cyrus
 
-import "github.com/cyrusbackup/backupd/replication/dlist"
+import "github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 
 // The parsers below read the argument of an APPLY or GET. All fields that Cyrus
 // demands are demanded (imap/sync_support.c, the function of each name); an error

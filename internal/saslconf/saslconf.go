@@ -1,4 +1,5 @@
-package sasl
+// Package saslconf reads the options of imapd.conf(5) that decide who may log in, and how.
+package saslconf
 
 import (
 	"fmt"
@@ -6,30 +7,31 @@ import (
 	"strings"
 
 	"github.com/cyrusbackup/backupd/internal/imapconf"
+	"github.com/cyrusbackup/backupd/replication/sasl"
 )
 
-// FromConfig takes the policy from imapd.conf. Warnings are for the log: what is set but
-// cannot be done here. The error is about a value that makes no sense.
-func FromConfig(conf *imapconf.File) (opt Options, warnings []string, err error) {
-	opt = Options{
+// Options reads the login policy from imapd.conf. Warnings are for the log: settings that
+// have no effect here. The error names a value that is not allowed.
+func Options(conf *imapconf.File) (opt sasl.Options, warnings []string, err error) {
+	opt = sasl.Options{
 		Mechanisms:     strings.Fields(strings.ToUpper(conf.String("sasl_mech_list"))),
 		AllowPlaintext: conf.Switch("allowplaintext"),
 		TLSRequired:    conf.Switch("tls_required"),
 		MinimumLayer:   conf.Int("sasl_minimum_layer"),
-		Users: UserNames{
+		Users: sasl.UserNames{
 			ToLower:       conf.Switch("username_tolower"),
 			Domains:       conf.Word("virtdomains") != "off",
 			DefaultDomain: conf.String("defaultdomain"),
 		},
 		LoginRealms: conf.Words("loginrealms"),
-		Admins:      Admins{Words: conf.Words("admins"), ToLower: conf.Switch("username_tolower")},
-		Credentials: OpenCredentials(conf.String("backup_credentials_path")),
+		Admins:      sasl.Admins{Words: conf.Words("admins"), ToLower: conf.Switch("username_tolower")},
+		Credentials: sasl.OpenCredentials(conf.String("backup_credentials_path")),
 	}
 	if conf.Switch("unix_group_enable") {
-		opt.Admins.Groups = SystemGroups
+		opt.Admins.Groups = sasl.SystemGroups
 	}
 	for _, m := range opt.Mechanisms {
-		if !slices.Contains(names(), m) {
+		if !slices.Contains(sasl.Mechanisms(), m) {
 			warnings = append(warnings, fmt.Sprintf("%s: sasl_mech_list: %s is not offered here", conf.Origin("sasl_mech_list"), m))
 		}
 	}
@@ -41,9 +43,9 @@ func FromConfig(conf *imapconf.File) (opt Options, warnings []string, err error)
 		case "auxprop":
 			opt.Passwords = append(opt.Passwords, opt.Credentials)
 		case "saslauthd":
-			opt.Passwords = append(opt.Passwords, &Saslauthd{Path: conf.String("sasl_saslauthd_path")})
+			opt.Passwords = append(opt.Passwords, &sasl.Saslauthd{Path: conf.String("sasl_saslauthd_path")})
 		default:
-			return Options{}, nil, conf.Errorf("sasl_pwcheck_method", "%q is not known; allowed: auxprop, saslauthd", method)
+			return sasl.Options{}, nil, conf.Errorf("sasl_pwcheck_method", "%q is not known; allowed: auxprop, saslauthd", method)
 		}
 	}
 	if !opt.Credentials.Exists() && !slices.Contains(conf.Words("sasl_pwcheck_method"), "saslauthd") {

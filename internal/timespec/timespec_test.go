@@ -1,11 +1,11 @@
-package when_test
+package timespec_test
 
 import (
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/cyrusbackup/backupd/internal/when"
+	"github.com/cyrusbackup/backupd/internal/timespec"
 )
 
 func TestParse(t *testing.T) {
@@ -76,7 +76,7 @@ func TestParse(t *testing.T) {
 		"5pm UTC":                           "2026-11-24T17:00:00Z",
 		"noon yesterday GMT":                "2026-11-23T12:00:00Z",
 	} {
-		got, err := when.Parse(text, now)
+		got, err := timespec.Parse(text, now)
 		if err != nil || got.UTC().Format(time.RFC3339Nano) != want {
 			t.Errorf("%q: %s, %v; want %s", text, got.UTC().Format(time.RFC3339Nano), err, want)
 		}
@@ -90,7 +90,7 @@ func TestDaysByTheCalendar(t *testing.T) {
 		t.Fatal(err)
 	}
 	now := time.Date(2026, 3, 29, 12, 0, 0, 0, berlin)
-	got, err := when.Parse("1 day ago", now)
+	got, err := timespec.Parse("1 day ago", now)
 	if err != nil || got.Hour() != 12 || now.Sub(got.Time) != 23*time.Hour {
 		t.Errorf("%s, %v", got, err)
 	}
@@ -99,7 +99,7 @@ func TestDaysByTheCalendar(t *testing.T) {
 func TestParseRefuses(t *testing.T) {
 	for _, text := range []string{"", "soon", "2026-13-01", "2026-11-20 25:00", "3 fortnights ago", "ago", "@-1", "@99999999999999", "14", "tomorrow", "99999999h ago",
 		"13pm", "0am", "24:00", "2026-11-20 24:00", "2026-02-30 10:00", "30.02.2026", "27 Nov 26", "27 Foo 2026", "14:5", "5 o'clock", "last", "last noon", "UTC", "Europe/Berlin"} {
-		got, err := when.Parse(text, time.Now())
+		got, err := timespec.Parse(text, time.Now())
 		if err == nil || !strings.Contains(err.Error(), "is not a point in time") {
 			t.Errorf("%q: %s, %v", text, got, err)
 		}

@@ -1,7 +1,7 @@
 package cyrus
 
 import (
-	"github.com/cyrusbackup/backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
 // ParseMailbox reads the head of APPLY MAILBOX and of RESTORE's like: its fields

@@ -1,11 +1,11 @@
-package when_test
+package timespec_test
 
 import (
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/cyrusbackup/backupd/internal/when"
+	"github.com/cyrusbackup/backupd/internal/timespec"
 )
 
 func at(t *testing.T, zone string) time.Time {
@@ -45,9 +45,9 @@ func TestClockChanges(t *testing.T) {
 		{"Pacific/Apia", "2011-12-30", "2011-12-31 00:00:00 +1400", nil}, // a day that was left out
 		{"UTC", "2026-10-25 02:30", "2026-10-25 02:30:00 +0000", nil},
 	} {
-		got, err := when.Parse(tt.text, at(t, tt.zone))
-		if err != nil || got.Format(when.Layout) != tt.want || (got.Note == "") != (tt.note == nil) {
-			t.Errorf("%s in %s: %s, %q, %v; want %s", tt.text, tt.zone, got.Format(when.Layout), got.Note, err, tt.want)
+		got, err := timespec.Parse(tt.text, at(t, tt.zone))
+		if err != nil || got.Format(timespec.Layout) != tt.want || (got.Note == "") != (tt.note == nil) {
+			t.Errorf("%s in %s: %s, %q, %v; want %s", tt.text, tt.zone, got.Format(timespec.Layout), got.Note, err, tt.want)
 		}
 		for _, part := range tt.note {
 			if !strings.Contains(got.Note, part) {
@@ -60,13 +60,13 @@ func TestClockChanges(t *testing.T) {
 // "1 day ago" can end in an hour that came twice, "last month" on a day that is not there.
 func TestAgesByTheCalendar(t *testing.T) {
 	berlin := at(t, "Europe/Berlin").Location()
-	got, err := when.Parse("1 day ago", time.Date(2026, 10, 26, 2, 30, 0, 0, berlin))
-	if err != nil || got.Note == "" || got.Format(when.Layout) != "2026-10-25 02:30:00 +0200" {
-		t.Error(got.Format(when.Layout), got.Note, err)
+	got, err := timespec.Parse("1 day ago", time.Date(2026, 10, 26, 2, 30, 0, 0, berlin))
+	if err != nil || got.Note == "" || got.Format(timespec.Layout) != "2026-10-25 02:30:00 +0200" {
+		t.Error(got.Format(timespec.Layout), got.Note, err)
 	}
-	got, err = when.Parse("last month", time.Date(2026, 3, 31, 9, 0, 0, 0, berlin))
-	if err != nil || got.Format(when.Layout) != "2026-02-28 09:00:00 +0100" {
-		t.Error(got.Format(when.Layout), err)
+	got, err = timespec.Parse("last month", time.Date(2026, 3, 31, 9, 0, 0, 0, berlin))
+	if err != nil || got.Format(timespec.Layout) != "2026-02-28 09:00:00 +0100" {
+		t.Error(got.Format(timespec.Layout), err)
 	}
 }
 
@@ -84,9 +84,9 @@ func TestParseListsTheChoices(t *testing.T) {
 		"2026-11-20 14:05 Mars/One": {"no zone"},
 		"Mon, 27 Nov 2026":          {"2026-11-27 is a Friday"},
 	} {
-		got, err := when.Parse(text, now)
+		got, err := timespec.Parse(text, now)
 		if err == nil {
-			t.Errorf("%s: %s", text, got.Format(when.Layout))
+			t.Errorf("%s: %s", text, got.Format(timespec.Layout))
 			continue
 		}
 		for _, part := range want {
@@ -99,9 +99,9 @@ func TestParseListsTheChoices(t *testing.T) {
 
 // The abbreviation of the host's own zone means that zone, whoever else has it.
 func TestAbbreviationOfTheHost(t *testing.T) {
-	got, err := when.Parse("2026-11-20 14:05 IST", at(t, "Asia/Kolkata"))
-	if err != nil || got.Format(when.Layout) != "2026-11-20 14:05:00 +0530" {
-		t.Error(got.Format(when.Layout), err)
+	got, err := timespec.Parse("2026-11-20 14:05 IST", at(t, "Asia/Kolkata"))
+	if err != nil || got.Format(timespec.Layout) != "2026-11-20 14:05:00 +0530" {
+		t.Error(got.Format(timespec.Layout), err)
 	}
 }
 
@@ -118,16 +118,16 @@ func FuzzParse(f *testing.F) {
 	}
 	now := time.Date(2026, 11, 24, 9, 30, 15, 0, berlin)
 	f.Fuzz(func(t *testing.T, s string) {
-		m, err := when.Parse(s, now)
+		m, err := timespec.Parse(s, now)
 		if err != nil {
 			if !m.IsZero() {
 				t.Errorf("%q: %s and %v", s, m, err)
 			}
 			return
 		}
-		again, err := when.Parse(m.Format(when.Layout), now)
+		again, err := timespec.Parse(m.Format(timespec.Layout), now)
 		if _, offset := m.Zone(); err != nil && offset%60 == 0 || err == nil && offset%60 == 0 && again.Unix() != m.Unix() {
-			t.Errorf("%q: %s is read as %s, %v", s, m.Format(when.Layout), again, err)
+			t.Errorf("%q: %s is read as %s, %v", s, m.Format(timespec.Layout), again, err)
 		}
 	})
 }

@@ -1,22 +1,22 @@
-package when_test
+package timespec_test
 
 import (
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/cyrusbackup/backupd/internal/when"
+	"github.com/cyrusbackup/backupd/internal/timespec"
 )
 
 func TestPast(t *testing.T) {
 	now := time.Date(2026, 11, 24, 3, 0, 0, 0, time.UTC)
-	if got, err := when.Past("02:00", now); err != nil || got.Hour() != 2 {
+	if got, err := timespec.Past("02:00", now); err != nil || got.Hour() != 2 {
 		t.Errorf("%s, %v", got, err)
 	}
-	if _, err := when.Past("now", now); err != nil {
+	if _, err := timespec.Past("now", now); err != nil {
 		t.Error(err)
 	}
-	_, err := when.Past("23:00", now)
+	_, err := timespec.Past("23:00", now)
 	if err == nil || !strings.Contains(err.Error(), `"23:00" is 2026-11-24 23:00:00 +0000, which is still to come`) {
 		t.Error(err)
 	}
@@ -24,10 +24,10 @@ func TestPast(t *testing.T) {
 
 func TestThrough(t *testing.T) {
 	whole := time.Date(2026, 11, 24, 3, 0, 7, 0, time.UTC)
-	if got := when.Through(whole); got != whole.Add(999_999_999) {
+	if got := timespec.Through(whole); got != whole.Add(999_999_999) {
 		t.Error(got)
 	}
-	if exact := whole.Add(5); when.Through(exact) != exact {
+	if exact := whole.Add(5); timespec.Through(exact) != exact {
 		t.Error("a moment with a fraction has become another one")
 	}
 }

@@ -1,9 +1,9 @@
-// Package when reads points in time as a person writes them on a command line, and
+// Package timespec reads points in time as a person writes them on a command line, and
 // prints them with their offset from UTC.
 //
 // It has to refuse "03/04/2026", which can be two days, and to say which instant it takes of
 // an hour that a change of the clock repeats or skips.
-package when
+package timespec
 
 import (
 	"fmt"

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/cyrusbackup/backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
 // command is one recorded APPLY.

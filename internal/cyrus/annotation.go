@@ -3,7 +3,7 @@ package cyrus
 import (
 	"strconv"
 
-	"github.com/cyrusbackup/backupd/replication/dlist"
+	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
 // rawAnnotation is an annotation whose value is not behind a pointer yet.

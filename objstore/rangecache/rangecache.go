@@ -1,6 +1,6 @@
-// Package reread is a Store that keeps what was read last. Many small messages lie in
+// Package rangecache is a Store that keeps what was read last. Many small messages lie in
 // one frame of a pack: who reads them one after the other asks for the frame once.
-package reread
+package rangecache
 
 import (
 	"bytes"

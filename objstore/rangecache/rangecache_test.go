@@ -1,4 +1,4 @@
-package reread_test
+package rangecache_test
 
 import (
 	"bytes"
@@ -9,7 +9,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/objstore/memstore"
 	"github.com/cyrusbackup/backupd/objstore/observe"
-	"github.com/cyrusbackup/backupd/objstore/reread"
+	"github.com/cyrusbackup/backupd/objstore/rangecache"
 )
 
 func TestReadsARangeOnce(t *testing.T) {
@@ -19,7 +19,7 @@ func TestReadsARangeOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := new(observe.Counter)
-	s := reread.New(observe.New(under, c.Hooks()), 300)
+	s := rangecache.New(observe.New(under, c.Hooks()), 300)
 	read := func(off, n int64) {
 		t.Helper()
 		o, err := s.Get(t.Context(), "packs/a", off, n)
