@@ -106,7 +106,7 @@ func (b *Backup) apply(ctx context.Context, c *history.CommitReader, size int64)
 }
 
 func (b *Backup) foldAll(ctx context.Context, st *indexState, c *history.CommitReader, redo bool) error {
-	f := history.Folder{State: st, Blocks: b.blocks(ctx)}
+	rp := history.Replayer{State: st, Blocks: b.blocks(ctx)}
 	var messages []history.Message
 	for e, err := range c.Events() {
 		if err != nil {
@@ -117,7 +117,7 @@ func (b *Backup) foldAll(ctx context.Context, st *indexState, c *history.CommitR
 				return err
 			}
 		}
-		if err := f.Fold(c.Header(), e); err != nil {
+		if err := rp.Apply(c.Header(), e); err != nil {
 			return err
 		}
 		b.noteLock(e)

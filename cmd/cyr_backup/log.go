@@ -100,13 +100,13 @@ func (l *logWalk) unknown() error {
 
 // logWalk is a way along the log.
 type logWalk struct {
-	c      *command
-	state  *history.Mem // as of the commit before
-	times  history.Times
-	folder history.Folder
-	only   []string // names and uniqueids of the one mailbox that is asked for; nil = all
-	shown  int
-	lost   []string // commits that cannot be read
+	c        *command
+	state    *history.Mem // as of the commit before
+	times    history.Times
+	replayer history.Replayer
+	only     []string // names and uniqueids of the one mailbox that is asked for; nil = all
+	shown    int
+	lost     []string // commits that cannot be read
 }
 
 // startLog loads the state before the first commit that is to be shown.
@@ -134,7 +134,7 @@ func (c *command) startLog() (*logWalk, error) {
 			}
 		}
 	}
-	l := &logWalk{c: c, state: m, times: m.Times(), folder: history.Folder{State: m, Blocks: c.blocks()}}
+	l := &logWalk{c: c, state: m, times: m.Times(), replayer: history.Replayer{State: m, Blocks: c.blocks()}}
 	l.times.Now = c.now
 	if len(c.names) == 1 {
 		l.only = append(c.meant(c.names[0]), c.names[0])
@@ -188,7 +188,7 @@ func (l *logWalk) commit(r *history.CommitReader) error {
 		if err := l.event(e, h, ev); err != nil {
 			return err
 		}
-		if err := l.folder.Fold(h, ev); err != nil && !(len(l.lost) > 0 && history.IsUnreadable(err)) {
+		if err := l.replayer.Apply(h, ev); err != nil && !(len(l.lost) > 0 && history.IsUnreadable(err)) {
 			return err
 		}
 	}
@@ -404,7 +404,7 @@ func flagSteps(s step) string {
 
 func (l *logWalk) spooled(t *tally, ev *history.RecordBlocksEvent) error {
 	for _, ref := range ev.Blocks {
-		for r, err := range l.folder.Blocks(ref) {
+		for r, err := range l.replayer.Blocks(ref) {
 			if err != nil {
 				return err
 			}

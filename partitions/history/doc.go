@@ -4,7 +4,7 @@
 // package partitions. docs/format.md describes every byte.
 //
 // Builder makes the object of a commit; ReadCommit and Log read commits back, out of
-// single objects and segments. Folder applies their events to a State, of which this
+// single objects and segments. Replayer applies their events to a State, of which this
 // package has one, Mem: Load makes it from the newest checkpoint and the commits
 // after it, WriteCheckpoint stores it. OpenMessage reads a body by the places that a
 // Mem knows; Objects spares it requests.

@@ -116,8 +116,8 @@ func BenchmarkFirstUpload(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	f := Folder{State: m}
-	if err := f.Fold(Header{Number: 1, Time: noon}, mailbox("large", "user.anne")); err != nil {
+	rp := Replayer{State: m}
+	if err := rp.Apply(Header{Number: 1, Time: noon}, mailbox("large", "user.anne")); err != nil {
 		b.Fatal(err)
 	}
 	uid := uint32(0)
@@ -129,7 +129,7 @@ func BenchmarkFirstUpload(b *testing.B) {
 			c.UID = uid
 			e.Records = append(e.Records, &c)
 		}
-		if err := f.Fold(Header{Number: 2, Time: noon}, e); err != nil {
+		if err := rp.Apply(Header{Number: 2, Time: noon}, e); err != nil {
 			b.Fatal(err)
 		}
 	}

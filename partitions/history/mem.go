@@ -121,12 +121,12 @@ func (m *Mem) apply(c *CommitReader) error {
 	if i, _ := m.Item(ItemKey{Kind: ItemSealed}); i != nil && i.Event.(*SealedEvent).To == "" {
 		return inObject(c.Key(), fmt.Errorf("%w: commit %d had ended the log", ErrCorrupt, i.Commit))
 	}
-	f := Folder{State: m, Blocks: m.readBlock}
+	rp := Replayer{State: m, Blocks: m.readBlock}
 	for e, err := range c.Events() {
 		if err != nil {
 			return err
 		}
-		if err := f.Fold(h, e); err != nil && !(m.lenient && errors.Is(err, ErrCorrupt)) {
+		if err := rp.Apply(h, e); err != nil && !(m.lenient && errors.Is(err, ErrCorrupt)) {
 			return inObject(c.Key(), err)
 		}
 		if e, ok := e.(*BridgedEvent); ok {

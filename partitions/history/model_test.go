@@ -109,12 +109,12 @@ func TestMemIsLikeAPlainState(t *testing.T) {
 			m.cache.max = rapid.IntRange(1, 8).Draw(rt, "cache")
 			m.source.spill.max = rapid.Int64Range(0, 2000).Draw(rt, "held")
 			var events []Event
-			f := Folder{State: want, Blocks: m.readBlock}
+			rp := Replayer{State: want, Blocks: m.readBlock}
 			h := w.header()
 			for range rapid.IntRange(1, 4).Draw(rt, "events") {
 				e := sensible(rt, want, w)
 				events = append(events, e)
-				if err := f.Fold(h, e); err != nil {
+				if err := rp.Apply(h, e); err != nil {
 					rt.Fatal(err)
 				}
 			}

@@ -145,9 +145,9 @@ func TestMailboxesComeAndGo(t *testing.T) {
 // applyEvents folds events as if they were another commit.
 func (m *Mem) applyEvents(t *testing.T, events ...Event) error {
 	t.Helper()
-	f := Folder{State: m, Blocks: m.readBlock}
+	rp := Replayer{State: m, Blocks: m.readBlock}
 	for _, e := range events {
-		if err := f.Fold(Header{Backup: anne, Number: 99, Time: at(99)}, e); err != nil {
+		if err := rp.Apply(Header{Backup: anne, Number: 99, Time: at(99)}, e); err != nil {
 			return err
 		}
 	}

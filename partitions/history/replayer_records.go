@@ -9,52 +9,52 @@ import (
 
 const flagExpunged = `\Expunged`
 
-func (f *Folder) records(h *Header, e *RecordsEvent) error {
-	m, err := f.known(e.UniqueID)
+func (rp *Replayer) records(h *Header, e *RecordsEvent) error {
+	m, err := rp.known(e.UniqueID)
 	if err != nil {
 		return err
 	}
 	for _, r := range e.Records {
-		if err := f.upsert(h, m, r); err != nil {
+		if err := rp.upsert(h, m, r); err != nil {
 			return err
 		}
 	}
 	m.Commit = h.Number
-	return f.State.PutMailbox(m)
+	return rp.State.PutMailbox(m)
 }
 
-func (f *Folder) recordBlocks(h *Header, e *RecordBlocksEvent) error {
-	m, err := f.known(e.UniqueID)
+func (rp *Replayer) recordBlocks(h *Header, e *RecordBlocksEvent) error {
+	m, err := rp.known(e.UniqueID)
 	if err != nil {
 		return err
 	}
-	if f.Blocks == nil {
+	if rp.Blocks == nil {
 		return fmt.Errorf("%w: record blocks cannot be read here", ErrCorrupt)
 	}
 	for _, ref := range e.Blocks {
-		for r, err := range f.Blocks(ref) {
+		for r, err := range rp.Blocks(ref) {
 			if err != nil {
 				return err
 			}
-			if err := f.upsert(h, m, r); err != nil {
+			if err := rp.upsert(h, m, r); err != nil {
 				return err
 			}
 		}
 	}
 	m.Commit = h.Number
-	return f.State.PutMailbox(m)
+	return rp.State.PutMailbox(m)
 }
 
 // upsert puts one record and keeps the counts of m, which the caller puts. A uid
 // above all that the mailbox ever had is not looked up: a first upload costs no reads.
-func (f *Folder) upsert(h *Header, m *MailboxState, r *cyrus.Record) error {
+func (rp *Replayer) upsert(h *Header, m *MailboxState, r *cyrus.Record) error {
 	if r.UID == 0 {
 		return fmt.Errorf("%w: record with uid 0", ErrCorrupt)
 	}
 	var old *RecordState
 	if r.UID <= m.TopUID {
 		var err error
-		if old, err = f.State.Record(m.UniqueID, r.UID); err != nil {
+		if old, err = rp.State.Record(m.UniqueID, r.UID); err != nil {
 			return err
 		}
 	}
@@ -68,7 +68,7 @@ func (f *Folder) upsert(h *Header, m *MailboxState, r *cyrus.Record) error {
 	m.TopUID = max(m.TopUID, r.UID)
 	m.count(old, -1)
 	m.count(n, +1)
-	return f.State.PutRecord(m.UniqueID, n)
+	return rp.State.PutRecord(m.UniqueID, n)
 }
 
 // expungedAt is the commit's time for RecordState.Expunged, where 0 means live.
@@ -92,57 +92,57 @@ func (m *MailboxState) count(r *RecordState, sign int) {
 }
 
 // expungeRecord marks a live record as expunged by this commit.
-func (f *Folder) expungeRecord(h *Header, m *MailboxState, old *RecordState, gone bool) error {
+func (rp *Replayer) expungeRecord(h *Header, m *MailboxState, old *RecordState, gone bool) error {
 	n := *old
 	n.Flags = append(slices.Clip(old.Flags), flagExpunged)
 	n.Commit, n.Expunged, n.Gone = h.Number, expungedAt(h), gone
 	m.count(old, -1)
 	m.count(&n, +1)
-	return f.State.PutRecord(m.UniqueID, &n)
+	return rp.State.PutRecord(m.UniqueID, &n)
 }
 
 // complete sweeps what a complete set lacked: records that this commit did not
 // write and that still live.
-func (f *Folder) complete(h *Header, e *CompleteEvent) error {
-	m, err := f.known(e.UniqueID)
+func (rp *Replayer) complete(h *Header, e *CompleteEvent) error {
+	m, err := rp.known(e.UniqueID)
 	if err != nil {
 		return err
 	}
-	for r, err := range f.State.Records(e.UniqueID, 0) {
+	for r, err := range rp.State.Records(e.UniqueID, 0) {
 		if err != nil {
 			return err
 		}
 		if r.Commit == h.Number || r.Expunged != 0 {
 			continue
 		}
-		if err := f.expungeRecord(h, m, r, true); err != nil {
+		if err := rp.expungeRecord(h, m, r, true); err != nil {
 			return err
 		}
 	}
 	m.Commit = h.Number
-	return f.State.PutMailbox(m)
+	return rp.State.PutMailbox(m)
 }
 
 // expunge marks records; uids that are not there, or expunged already, are left.
-func (f *Folder) expunge(h *Header, e *ExpungeEvent) error {
-	m, err := f.known(e.UniqueID)
+func (rp *Replayer) expunge(h *Header, e *ExpungeEvent) error {
+	m, err := rp.known(e.UniqueID)
 	if err != nil {
 		return err
 	}
 	for _, uid := range e.UIDs {
-		r, err := f.State.Record(e.UniqueID, uid)
+		r, err := rp.State.Record(e.UniqueID, uid)
 		if err != nil {
 			return err
 		}
 		if r == nil || r.Expunged != 0 {
 			continue
 		}
-		if err := f.expungeRecord(h, m, r, false); err != nil {
+		if err := rp.expungeRecord(h, m, r, false); err != nil {
 			return err
 		}
 	}
 	m.Commit = h.Number
-	return f.State.PutMailbox(m)
+	return rp.State.PutMailbox(m)
 }
 
 // Recount computes from its records what Fold keeps count of: Records, Live, CRC and

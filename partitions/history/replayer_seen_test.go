@@ -16,13 +16,13 @@ func TestFoldOfSeenAndSealed(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer m.Close()
-	f := history.Folder{State: m}
+	rp := history.Replayer{State: m}
 	h := history.Header{Backup: "user/anne", Number: 3, Time: time.Unix(1700000000, 0)}
 	for _, e := range []history.Event{
 		&history.SealedEvent{Reason: "moved", To: "there"}, &history.SeenEvent{User: "anne", UniqueID: "unknown"},
 		&history.AdoptedEvent{UniqueID: "unknown"}, &history.UnuserEvent{User: "anne"},
 	} {
-		if err := f.Fold(h, e); err != nil {
+		if err := rp.Apply(h, e); err != nil {
 			t.Errorf("%s: %v", e.Kind(), err)
 		}
 	}

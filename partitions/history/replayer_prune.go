@@ -7,44 +7,44 @@ import (
 
 // prune drops tombstones and expunged records from before e.Before, and then the
 // messages that no record names any more.
-func (f *Folder) prune(e *PruneEvent) error {
+func (rp *Replayer) prune(e *PruneEvent) error {
 	named := &prefixSet{}
-	for m, err := range f.State.Mailboxes() {
+	for m, err := range rp.State.Mailboxes() {
 		if err != nil {
 			return err
 		}
 		if dead(m.Deleted, e.Before) {
-			err = f.State.DropMailbox(m.UniqueID)
+			err = rp.State.DropMailbox(m.UniqueID)
 		} else {
-			err = f.pruneRecords(m, e.Before, named)
+			err = rp.pruneRecords(m, e.Before, named)
 		}
 		if err != nil {
 			return err
 		}
 	}
 	for _, kind := range ItemKinds() {
-		for i, err := range f.State.Items(kind) {
+		for i, err := range rp.State.Items(kind) {
 			if err != nil {
 				return err
 			}
 			if !dead(i.Deleted, e.Before) {
 				continue
 			}
-			if err := f.State.DropItem(i.Key); err != nil {
+			if err := rp.State.DropItem(i.Key); err != nil {
 				return err
 			}
 		}
 	}
 	named.sort()
-	return f.State.KeepMessages(func(m *MessageState) bool { return named.has(guidPrefix(m.GUID)) })
+	return rp.State.KeepMessages(func(m *MessageState) bool { return named.has(guidPrefix(m.GUID)) })
 }
 
 func dead(deleted, before time.Time) bool { return !deleted.IsZero() && deleted.Before(before) }
 
 // pruneRecords drops expunged records of one mailbox and notes the messages of the others.
-func (f *Folder) pruneRecords(old *MailboxState, before time.Time, named *prefixSet) error {
+func (rp *Replayer) pruneRecords(old *MailboxState, before time.Time, named *prefixSet) error {
 	m := *old
-	for r, err := range f.State.Records(m.UniqueID, 0) {
+	for r, err := range rp.State.Records(m.UniqueID, 0) {
 		if err != nil {
 			return err
 		}
@@ -52,7 +52,7 @@ func (f *Folder) pruneRecords(old *MailboxState, before time.Time, named *prefix
 			named.add(guidPrefix(r.GUID))
 			continue
 		}
-		if err := f.State.DropRecord(m.UniqueID, r.UID); err != nil {
+		if err := rp.State.DropRecord(m.UniqueID, r.UID); err != nil {
 			return err
 		}
 		m.count(r, -1)
@@ -60,7 +60,7 @@ func (f *Folder) pruneRecords(old *MailboxState, before time.Time, named *prefix
 	if m.Records == old.Records {
 		return nil
 	}
-	return f.State.PutMailbox(&m)
+	return rp.State.PutMailbox(&m)
 }
 
 // prefixSet holds the first eight bytes of hashes, 8 bytes for each of maybe

@@ -11,63 +11,63 @@ import (
 // BlockReader reads the records of a block that a RecordBlocksEvent names.
 type BlockReader func(BlockRef) iter.Seq2[*cyrus.Record, error]
 
-// Folder applies events to a State: the one definition of what a log means
+// Replayer applies events to a State: the one definition of what a log means
 // (docs/format.md 3). What it does depends on the events and the header alone, so
 // every State that was given the same log is the same.
-type Folder struct {
+type Replayer struct {
 	State  State
 	Blocks BlockReader // nil refuses RecordBlocksEvent
 }
 
-// Fold applies one event of the commit with header h. An error means that the event
+// Apply applies one event of the commit with header h. An error means that the event
 // does not fit the state, or that the State itself failed; the state may then have
 // changed in part.
-func (f *Folder) Fold(h Header, e Event) error {
-	if err := f.fold(&h, e); err != nil {
+func (rp *Replayer) Apply(h Header, e Event) error {
+	if err := rp.apply(&h, e); err != nil {
 		return fmt.Errorf("commit %d: %s event: %w", h.Number, e.Kind(), err)
 	}
 	return nil
 }
 
-func (f *Folder) fold(h *Header, e Event) error {
+func (rp *Replayer) apply(h *Header, e Event) error {
 	switch e := e.(type) {
 	case *MailboxEvent:
-		return f.mailbox(h, e)
+		return rp.mailbox(h, e)
 	case *RecordsEvent:
-		return f.records(h, e)
+		return rp.records(h, e)
 	case *RecordBlocksEvent:
-		return f.recordBlocks(h, e)
+		return rp.recordBlocks(h, e)
 	case *CompleteEvent:
-		return f.complete(h, e)
+		return rp.complete(h, e)
 	case *ExpungeEvent:
-		return f.expunge(h, e)
+		return rp.expunge(h, e)
 	case *MessagesEvent:
-		return f.messages(h, e)
+		return rp.messages(h, e)
 	case *RenameEvent:
-		return f.rename(h, e)
+		return rp.rename(h, e)
 	case *UnmailboxEvent:
-		return f.change(h, e.UniqueID, func(m *MailboxState) { m.bury(h) })
+		return rp.change(h, e.UniqueID, func(m *MailboxState) { m.bury(h) })
 	case *MovedAwayEvent:
-		return f.change(h, e.UniqueID, func(m *MailboxState) { m.bury(h); m.MovedTo = e.To })
+		return rp.change(h, e.UniqueID, func(m *MailboxState) { m.bury(h); m.MovedTo = e.To })
 	case *ResyncEvent:
-		return f.change(h, e.UniqueID, func(m *MailboxState) { m.Resync = e.Reason })
+		return rp.change(h, e.UniqueID, func(m *MailboxState) { m.Resync = e.Reason })
 	case *BridgedEvent:
-		return f.bridged(h, e)
+		return rp.bridged(h, e)
 	case *LostEvent:
-		return f.lost(h, e)
+		return rp.lost(h, e)
 	case *UnuserEvent:
-		return f.unuser(h)
+		return rp.unuser(h)
 	case *PruneEvent:
-		return f.prune(e)
+		return rp.prune(e)
 	case *AdoptedEvent, *RetainedEvent, *LockedEvent:
 		return nil // notes for people: the events after them say what has changed
 	}
-	return f.item(h, e)
+	return rp.item(h, e)
 }
 
 // known is the mailbox as a copy that may be changed and put.
-func (f *Folder) known(uniqueid string) (*MailboxState, error) {
-	m, err := f.State.Mailbox(uniqueid)
+func (rp *Replayer) known(uniqueid string) (*MailboxState, error) {
+	m, err := rp.State.Mailbox(uniqueid)
 	if err != nil {
 		return nil, err
 	}
@@ -79,14 +79,14 @@ func (f *Folder) known(uniqueid string) (*MailboxState, error) {
 }
 
 // change puts the mailbox after fn has changed it.
-func (f *Folder) change(h *Header, uniqueid string, fn func(*MailboxState)) error {
-	m, err := f.known(uniqueid)
+func (rp *Replayer) change(h *Header, uniqueid string, fn func(*MailboxState)) error {
+	m, err := rp.known(uniqueid)
 	if err != nil {
 		return err
 	}
 	fn(m)
 	m.Commit = h.Number
-	return f.State.PutMailbox(m)
+	return rp.State.PutMailbox(m)
 }
 
 // bury makes the mailbox a tombstone; the time of the first death stays.
@@ -97,8 +97,8 @@ func (m *MailboxState) bury(h *Header) {
 }
 
 // mailbox replaces the head. A mailbox that was deleted or had moved away lives again.
-func (f *Folder) mailbox(h *Header, e *MailboxEvent) error {
-	old, err := f.State.Mailbox(e.UniqueID)
+func (rp *Replayer) mailbox(h *Header, e *MailboxEvent) error {
+	old, err := rp.State.Mailbox(e.UniqueID)
 	if err != nil {
 		return err
 	}
@@ -106,37 +106,37 @@ func (f *Folder) mailbox(h *Header, e *MailboxEvent) error {
 	if old != nil {
 		*m = *old
 	} else {
-		if m.Seq, err = f.State.NextSeq(); err != nil {
+		if m.Seq, err = rp.State.NextSeq(); err != nil {
 			return err
 		}
-		if err := f.State.PutNextSeq(m.Seq + 1); err != nil {
+		if err := rp.State.PutNextSeq(m.Seq + 1); err != nil {
 			return err
 		}
 	}
 	m.Name, m.Fields, m.Commit = e.Name, e.Fields, h.Number
 	m.Deleted, m.MovedTo = zeroTime, ""
-	if err := f.vacate(h, e.Name, e.UniqueID); err != nil {
+	if err := rp.vacate(h, e.Name, e.UniqueID); err != nil {
 		return err
 	}
-	return f.State.PutMailbox(m)
+	return rp.State.PutMailbox(m)
 }
 
 // vacate buries another live mailbox that has the name: the newer event is right.
-func (f *Folder) vacate(h *Header, name, uniqueid string) error {
-	m, err := f.State.MailboxByName(name)
+func (rp *Replayer) vacate(h *Header, name, uniqueid string) error {
+	m, err := rp.State.MailboxByName(name)
 	if err != nil || m == nil || m.UniqueID == uniqueid {
 		return err
 	}
-	return f.change(h, m.UniqueID, func(m *MailboxState) { m.bury(h) })
+	return rp.change(h, m.UniqueID, func(m *MailboxState) { m.bury(h) })
 }
 
 // rename changes the name and the fields that follow it; nothing else of the head.
-func (f *Folder) rename(h *Header, e *RenameEvent) error {
-	m, err := f.known(e.UniqueID)
+func (rp *Replayer) rename(h *Header, e *RenameEvent) error {
+	m, err := rp.known(e.UniqueID)
 	if err != nil {
 		return err
 	}
-	if err := f.vacate(h, e.New, e.UniqueID); err != nil {
+	if err := rp.vacate(h, e.New, e.UniqueID); err != nil {
 		return err
 	}
 	m.Name, m.Commit = e.New, h.Number
@@ -147,7 +147,7 @@ func (f *Folder) rename(h *Header, e *RenameEvent) error {
 	if e.UIDValidity != 0 {
 		m.Fields = SetField(m.Fields, "UIDVALIDITY", fmt.Sprint(e.UIDValidity))
 	}
-	return f.State.PutMailbox(m)
+	return rp.State.PutMailbox(m)
 }
 
 // SetField returns a copy of fields in which the first one with this key has the value.
@@ -168,11 +168,11 @@ func SetField(fields []dlist.Pair, key, value string) []dlist.Pair {
 }
 
 // messages makes messages known. One without a body never replaces one that has it.
-func (f *Folder) messages(h *Header, e *MessagesEvent) error {
+func (rp *Replayer) messages(h *Header, e *MessagesEvent) error {
 	for i := range e.Messages {
 		m := &MessageState{Message: e.Messages[i], Commit: h.Number}
 		if m.Missing {
-			old, err := f.State.Message(m.GUID)
+			old, err := rp.State.Message(m.GUID)
 			if err != nil {
 				return err
 			}
@@ -180,7 +180,7 @@ func (f *Folder) messages(h *Header, e *MessagesEvent) error {
 				continue
 			}
 		}
-		if err := f.State.PutMessage(m); err != nil {
+		if err := rp.State.PutMessage(m); err != nil {
 			return err
 		}
 	}

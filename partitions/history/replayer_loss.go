@@ -7,9 +7,9 @@ import (
 
 // bridged puts every live mailbox into resync: any of them may differ from the source
 // by what the lost commits changed. One that is in resync already keeps its reason.
-func (f *Folder) bridged(h *Header, e *BridgedEvent) error {
+func (rp *Replayer) bridged(h *Header, e *BridgedEvent) error {
 	var live []string
-	for m, err := range f.State.Mailboxes() {
+	for m, err := range rp.State.Mailboxes() {
 		if err != nil {
 			return err
 		}
@@ -18,7 +18,7 @@ func (f *Folder) bridged(h *Header, e *BridgedEvent) error {
 		}
 	}
 	for _, uniqueid := range live {
-		if err := f.change(h, uniqueid, func(m *MailboxState) { m.Resync = e.reason() }); err != nil {
+		if err := rp.change(h, uniqueid, func(m *MailboxState) { m.Resync = e.reason() }); err != nil {
 			return err
 		}
 	}
@@ -44,9 +44,9 @@ func (r LostRange) String() string {
 
 // lost takes the bodies from messages. One that the state does not know is left out:
 // nothing refers to it.
-func (f *Folder) lost(h *Header, e *LostEvent) error {
+func (rp *Replayer) lost(h *Header, e *LostEvent) error {
 	for _, g := range e.Messages {
-		old, err := f.State.Message(g)
+		old, err := rp.State.Message(g)
 		if err != nil {
 			return err
 		}
@@ -54,7 +54,7 @@ func (f *Folder) lost(h *Header, e *LostEvent) error {
 			continue
 		}
 		m := &MessageState{Message: Message{GUID: g, Size: old.Size, Missing: true}, Commit: h.Number}
-		if err := f.State.PutMessage(m); err != nil {
+		if err := rp.State.PutMessage(m); err != nil {
 			return err
 		}
 	}

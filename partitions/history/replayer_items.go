@@ -52,50 +52,50 @@ func ItemOf(e Event) (key ItemKey, removed, ok bool) {
 
 // item puts the event as the item's state. A removal keeps the event that was there
 // last, so that a tombstone still tells what was lost; of what never was nothing is kept.
-func (f *Folder) item(h *Header, e Event) error {
+func (rp *Replayer) item(h *Header, e Event) error {
 	key, removed, ok := ItemOf(e)
 	if !ok {
 		return fmt.Errorf("%w: an event of this kind has no meaning here", ErrCorrupt)
 	}
 	if !removed {
-		return f.State.PutItem(&ItemState{Key: key, Event: e, Commit: h.Number})
+		return rp.State.PutItem(&ItemState{Key: key, Event: e, Commit: h.Number})
 	}
-	old, err := f.State.Item(key)
+	old, err := rp.State.Item(key)
 	if err != nil || old == nil {
 		return err
 	}
-	return f.buryItem(h, old)
+	return rp.buryItem(h, old)
 }
 
-func (f *Folder) buryItem(h *Header, old *ItemState) error {
+func (rp *Replayer) buryItem(h *Header, old *ItemState) error {
 	if !old.Deleted.IsZero() {
 		return nil
 	}
 	n := *old
 	n.Commit, n.Deleted = h.Number, h.Time
-	return f.State.PutItem(&n)
+	return rp.State.PutItem(&n)
 }
 
 // unuser buries all that belongs to the account. Annotations of the server are not
 // an account's.
-func (f *Folder) unuser(h *Header) error {
-	for m, err := range f.State.Mailboxes() {
+func (rp *Replayer) unuser(h *Header) error {
+	for m, err := range rp.State.Mailboxes() {
 		if err != nil {
 			return err
 		}
 		if !m.Deleted.IsZero() {
 			continue
 		}
-		if err := f.change(h, m.UniqueID, func(m *MailboxState) { m.bury(h) }); err != nil {
+		if err := rp.change(h, m.UniqueID, func(m *MailboxState) { m.bury(h) }); err != nil {
 			return err
 		}
 	}
 	for _, kind := range []string{ItemSub, ItemSeen, ItemSieve, ItemSieveActive, ItemQuota} {
-		for i, err := range f.State.Items(kind) {
+		for i, err := range rp.State.Items(kind) {
 			if err != nil {
 				return err
 			}
-			if err := f.buryItem(h, i); err != nil {
+			if err := rp.buryItem(h, i); err != nil {
 				return err
 			}
 		}
