@@ -39,9 +39,10 @@ type Options struct {
 	Watch time.Duration
 	// GCInterval is the time between two collections of Badger's value log; 0 = 10 minutes.
 	GCInterval time.Duration
-	// BeforeCommit is called before a transaction is committed, and before each part of a
-	// long one: tests let the process die there.
-	BeforeCommit func()
+	// OnCommit is called to commit a transaction, or a part of a long one, and returns what
+	// commit returns. Tests note the moment, let the process die there, or return an error
+	// of the disk without calling commit.
+	OnCommit func(commit func() error) error
 }
 
 // Index is an index that is open, or will be. Its methods may be called from many goroutines.
@@ -78,6 +79,9 @@ func Open(dir string, o Options) (*Index, error) {
 	}
 	if o.Watch == 0 {
 		o.Watch = 200 * time.Millisecond
+	}
+	if o.OnCommit == nil {
+		o.OnCommit = func(commit func() error) error { return commit() }
 	}
 	x := &Index{dir: dir, opt: o, log: o.Logger, poke: make(chan struct{}, 1), files: files{dir: dir, reserve: o.Reserve}}
 	if err := x.open(); err != nil {

@@ -59,9 +59,6 @@ func (x *Index) update(fn func(*Txn) error, long bool) error {
 // commit writes the transaction if the disk has room for it. An error that is about the
 // disk, or the process's descriptors, closes the index: Badger does not go on after it.
 func (t *Txn) commit() error {
-	if t.x.opt.BeforeCommit != nil {
-		t.x.opt.BeforeCommit()
-	}
 	t.x.commit.Lock()
 	defer t.x.commit.Unlock()
 	if err := t.x.refused(); err != nil {
@@ -76,7 +73,7 @@ func (t *Txn) commit() error {
 		}
 		t.large = 0
 	}
-	err := t.txn.Commit()
+	err := t.x.opt.OnCommit(t.txn.Commit)
 	if sick := openError(err); passes(sick) {
 		return t.x.refuse(fmt.Errorf("commit: %w", sick))
 	}

@@ -65,7 +65,7 @@ func newHostWith(t *testing.T, set func(*partitions.Options), stores ...objstore
 
 func (h *host) start() {
 	h.t.Helper()
-	x, err := index.Open(h.dir, index.Options{BeforeCommit: h.beforeCommit})
+	x, err := index.Open(h.dir, index.Options{OnCommit: h.onCommit})
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -74,6 +74,13 @@ func (h *host) start() {
 	if h.set, err = partitions.Open(h.opt); err != nil {
 		h.t.Fatal(err)
 	}
+}
+
+func (h *host) onCommit(commit func() error) error {
+	if h.beforeCommit != nil {
+		h.beforeCommit()
+	}
+	return commit()
 }
 
 func (h *host) stop() {

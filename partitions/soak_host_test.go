@@ -74,7 +74,7 @@ func (h *soakHost) start() (err error) {
 	}
 	h.shaken = false
 	h.dieAt.Store(0)
-	if h.index, err = index.Open(h.dir, index.Options{BeforeCommit: h.countdown}); err != nil {
+	if h.index, err = index.Open(h.dir, index.Options{OnCommit: h.onCommit}); err != nil {
 		return err
 	}
 	wait := 20 * time.Millisecond // of any trouble the client hears at once
@@ -93,6 +93,12 @@ func (h *soakHost) start() (err error) {
 	}
 	h.set, err = partitions.Open(o)
 	return err
+}
+
+// onCommit counts a commit of the index before it is made.
+func (h *soakHost) onCommit(commit func() error) error {
+	h.countdown()
+	return commit()
 }
 
 // logging puts what the host logs into the story.
