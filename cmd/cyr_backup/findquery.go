@@ -68,7 +68,7 @@ func (q *query) add(c *command, key, value string) (err error) {
 		}
 		q.attachment = true
 	case "mailbox":
-		err = q.addMailbox(c.meant(value))
+		err = q.addMailbox(c.candidates(value))
 	case "before":
 		q.before, err = c.moment(key, value)
 	case "since":

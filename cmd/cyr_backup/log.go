@@ -137,7 +137,7 @@ func (c *command) startLog() (*logWalk, error) {
 	l := &logWalk{c: c, state: m, times: m.Times(), replayer: history.Replayer{State: m, Blocks: c.blocks()}}
 	l.times.Now = c.now
 	if len(c.names) == 1 {
-		l.only = append(c.meant(c.names[0]), c.names[0])
+		l.only = append(c.candidates(c.names[0]), c.names[0])
 	}
 	return l, nil
 }

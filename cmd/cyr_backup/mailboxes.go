@@ -69,7 +69,7 @@ func (c *command) find(name string) (*history.MailboxState, error) {
 			return m, err
 		}
 	}
-	for _, n := range c.meant(name) {
+	for _, n := range c.candidates(name) {
 		if m, err := c.mem.MailboxByName(n); m != nil || err != nil {
 			return m, err
 		}
@@ -79,7 +79,7 @@ func (c *command) find(name string) (*history.MailboxState, error) {
 		if err != nil {
 			return nil, err
 		}
-		if slices.Contains(c.meant(name), m.Name) {
+		if slices.Contains(c.candidates(name), m.Name) {
 			latest = m
 		}
 	}
@@ -87,7 +87,9 @@ func (c *command) find(name string) (*history.MailboxState, error) {
 }
 
 // meant are the internal names that a word can stand for.
-func (c *command) meant(word string) []string { return stores.AdminForm(c.bucket.Conf).Meant(word) }
+func (c *command) candidates(word string) []string {
+	return stores.AdminForm(c.bucket.Conf).Candidates(word)
+}
 
 func showMailboxes(c *command) error {
 	var failed error

@@ -66,7 +66,7 @@ func (o *options) checkEverybody(g *given) error {
 	if o.toFiles == "mbox" && o.newestFirst {
 		return cli.Usagef("--newest-first adds to what is there, and an mbox is written whole: use maildir: or eml:")
 	}
-	o.selection.AsItWas = s.Deleted == restore.ByObject
+	o.selection.LiveOnly = s.Deleted == restore.ByObject
 	return o.check()
 }
 

@@ -75,7 +75,7 @@ func run(ctx context.Context, argv []string, std stdio) error {
 	o.selection.AdminForm = stores.AdminForm(b.Conf)
 	o.selection.Moves = o.moves(b.Conf.String("defaultdomain"))
 	if o.selection.Into != "" {
-		o.selection.Into = o.selection.AdminForm.Meant(o.selection.Into)[0]
+		o.selection.Into = o.selection.AdminForm.Candidates(o.selection.Into)[0]
 	}
 	if o.everybody != nil {
 		return (&crowd{options: o, bucket: b, std: std, now: now}).run(ctx)

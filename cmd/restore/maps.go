@@ -53,7 +53,7 @@ func (o *options) moves(defaultDomain string) (out []restore.Move) {
 		out = append(out, restore.Move{Old: cyrus.Inbox(o.backup, defaultDomain), New: cyrus.Inbox(o.heir, defaultDomain)})
 	}
 	for _, m := range o.maps {
-		out = append(out, restore.Move{Old: o.selection.AdminForm.Meant(m.old)[0], New: o.selection.AdminForm.Meant(m.new)[0]})
+		out = append(out, restore.Move{Old: o.selection.AdminForm.Candidates(m.old)[0], New: o.selection.AdminForm.Candidates(m.new)[0]})
 	}
 	return out
 }

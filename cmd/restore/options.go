@@ -104,7 +104,7 @@ func (g *given) settle(args []string, stdin io.Reader, now time.Time) error {
 		return err
 	}
 	if o.everybody != nil {
-		o.selection.All, o.selection.AsItWas = true, true
+		o.selection.All, o.selection.LiveOnly = true, true
 		o.asked = g.askedFor()
 		return o.checkEverybody(g)
 	}
@@ -123,7 +123,7 @@ func (g *given) settle(args []string, stdin io.Reader, now time.Time) error {
 			return err
 		}
 	}
-	o.selection.AsItWas = o.keepUIDs || o.flagsOnly || o.moment != history.Moment{} || o.life > 0
+	o.selection.LiveOnly = o.keepUIDs || o.flagsOnly || o.moment != history.Moment{} || o.life > 0
 	o.selection.AtEnd = o.life > 0
 	return o.check()
 }

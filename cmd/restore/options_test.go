@@ -24,7 +24,7 @@ func TestParse(t *testing.T) {
 		check func(o *options) bool
 	}{
 		{"srv anne user/anne", func(o *options) bool {
-			return o.server == "srv" && o.backup == "anne" && slices.Equal(o.selection.Objects, []string{"user/anne"}) && !o.selection.AsItWas
+			return o.server == "srv" && o.backup == "anne" && slices.Equal(o.selection.Objects, []string{"user/anne"}) && !o.selection.LiveOnly
 		}},
 		{"srv -A", func(o *options) bool { return *o.everybody == chosenUsers{} && o.acl == nil && o.selection.All }},
 		{"srv --all-users -Aanne\u00a0lrs", func(o *options) bool { return *o.everybody == chosenUsers{} && acl(o) == "anne\tlrs\t" }},
@@ -49,11 +49,11 @@ func TestParse(t *testing.T) {
 			return o.selection.Recursive && o.verbose == 2 && o.dryRun && o.local && o.partition == "fast" && o.selection.Into == "user.x"
 		}},
 		{"-DUz srv anne -a", func(o *options) bool {
-			return o.selection.KeepDeletedPrefix && o.keepUIDs && o.compress && o.selection.AsItWas
+			return o.selection.KeepDeletedPrefix && o.keepUIDs && o.compress && o.selection.LiveOnly
 		}},
 		{"-X srv anne x", func(o *options) bool { return o.selection.Deleted == restore.Without }},
 		{"-x srv anne x", func(o *options) bool { return o.selection.Deleted == restore.Only }},
-		{"--commit 7 srv anne -a", func(o *options) bool { return o.moment.Number == 7 && o.selection.AsItWas }},
+		{"--commit 7 srv anne -a", func(o *options) bool { return o.moment.Number == 7 && o.selection.LiveOnly }},
 		{"--at 2026-11-20T14:05:00Z srv anne -a", func(o *options) bool { return o.moment.Time.Hour() == 14 }},
 		{"--at 2026-11-24T11:05:07Z srv anne -a", func(o *options) bool { return o.moment.Time.Nanosecond() == 999_999_999 }},
 		{"--until 2027-01-01 srv anne -a", func(o *options) bool { return !o.selection.Until.IsZero() }},

@@ -61,23 +61,23 @@ func (j *job) sayWhatIsGone(ctx context.Context, sel *restore.Selection) error {
 	if !j.newest() {
 		return nil
 	}
-	g, err := j.src.Gone(j.selection, sel)
+	g, err := j.src.Deletions(j.selection, sel)
 	if err != nil {
 		return explain(err, j.options)
 	}
-	if g.Worth() {
-		j.note("%s in what was asked for, and %s", left(g.Left), j.bringsBack(ctx, g))
+	if g.WorthReporting() {
+		j.note("%s in what was asked for, and %s", left(g.Live), j.bringsBack(ctx, g))
 	}
 	return nil
 }
 
 // nothingLeft is the error of a restore of all where nothing is left.
 func (j *job) nothingLeft(ctx context.Context) error {
-	g, err := j.src.Gone(j.selection, nil)
+	g, err := j.src.Deletions(j.selection, nil)
 	if err != nil {
 		return explain(err, j.options)
 	}
-	if !j.newest() || g.Then == 0 {
+	if !j.newest() || g.Recoverable == 0 {
 		return fmt.Errorf("the backup of %s has nothing live as of %s: cyr_backup %s log shows what was deleted when, and --at TIME brings what was there then (%w)",
 			j.backup, timespec.Text(j.asOf), j.backup, restore.ErrNothing)
 	}
@@ -92,15 +92,15 @@ func left(n int) string {
 }
 
 // bringsBack says what was deleted, and which command brings how much of it.
-func (j *job) bringsBack(ctx context.Context, g *restore.Gone) string {
+func (j *job) bringsBack(ctx context.Context, g *restore.Deletions) string {
 	what := "it"
 	switch {
-	case g.Then < g.Lost:
-		what = fmt.Sprintf("%d of them", g.Then)
+	case g.Recoverable < g.Lost:
+		what = fmt.Sprintf("%d of them", g.Recoverable)
 	case g.Lost > 1:
 		what = "them"
 	}
-	at, option := j.momentOf(ctx, g.Moment)
+	at, option := j.momentOf(ctx, g.Commit)
 	return fmt.Sprintf("%s %s deleted since%s. This brings %s back: %s", english.Plural(g.Lost, "other message", ""),
 		english.PluralWord(g.Lost, "was", "were"), at, what, j.commandAt(option))
 }

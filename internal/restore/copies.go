@@ -94,7 +94,7 @@ func (c *chooser) each(h *chosen, fn func(*Message) error) error {
 // bringsExpunged says that an expunged record can be chosen at all, as wants decides.
 func (c *chooser) bringsExpunged() bool {
 	return c.opt.Deleted == Only || c.opt.Deleted != Without && (c.opt.windowed() ||
-		slices.ContainsFunc(c.list, func(h *chosen) bool { return h.guids != nil || h.named && !c.opt.AsItWas }))
+		slices.ContainsFunc(c.list, func(h *chosen) bool { return h.guids != nil || h.named && !c.opt.LiveOnly }))
 }
 
 // expunged is a record that was expunged last of all those of its message.

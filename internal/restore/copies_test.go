@@ -57,9 +57,9 @@ var selections = map[string]func(*world) restore.Options{
 	},
 	"all then": func(w *world) restore.Options {
 		w.at = w.times[w.rng.IntN(len(w.times))]
-		return restore.Options{All: true, AsItWas: true}
+		return restore.Options{All: true, LiveOnly: true}
 	},
-	"as it was": func(w *world) restore.Options { return restore.Options{Objects: []string{w.name()}, AsItWas: true} },
+	"as it was": func(w *world) restore.Options { return restore.Options{Objects: []string{w.name()}, LiveOnly: true} },
 }
 
 // world is a mail server and its backup.

@@ -64,7 +64,7 @@ type formerBox struct {
 
 // formerLife is the newest of the former lives that has what a word names; 0 = none has.
 func (c *chooser) formerLife(word string) (life int) {
-	meant := c.opt.AdminForm.Meant(word)
+	meant := c.opt.AdminForm.Candidates(word)
 	for _, f := range c.former {
 		if f.state.UniqueID == word || slices.Contains(meant, c.opt.own().Target(f.state.Name)) {
 			life = max(life, f.life)

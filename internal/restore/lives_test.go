@@ -84,7 +84,7 @@ func TestLives(t *testing.T) {
 			if len(sel.Folders) != 0 || len(sel.Unknown) != 1 || !strings.Contains(sel.Unknown[0].Error(), "--life 1") {
 				t.Errorf("a former mailbox by name: %q, %v", names(sel), sel.Unknown)
 			}
-			g := must(src.Gone(restore.Options{All: true, DeletedPrefix: "DELETED"}, nil))
+			g := must(src.Deletions(restore.Options{All: true, DeletedPrefix: "DELETED"}, nil))
 			if g.Lost != 0 {
 				t.Errorf("what was deleted of the second one: %+v", g)
 			}
@@ -92,7 +92,7 @@ func TestLives(t *testing.T) {
 			last, _ := must(src.Lives()).Last(1)
 			next := b.SourceOf(history.Moment{Number: last + 1}).Time()
 			src = b.SourceOf(history.Moment{Number: last})
-			o = restore.Options{All: true, DeletedPrefix: "DELETED", AtEnd: true, NextLife: next, AsItWas: true}
+			o = restore.Options{All: true, DeletedPrefix: "DELETED", AtEnd: true, NextLife: next, LiveOnly: true}
 			sel = must(src.Select(o))
 			if n, _ := sel.Messages(); n != 2 || !slices.Equal(names(sel), []string{"user.rita", "user.rita.Sent"}) {
 				t.Errorf("--life 1 brings %q, %d messages", names(sel), n)

@@ -24,9 +24,9 @@ type Options struct {
 	Objects   []string // names, uniqueids, GUIDs
 	Recursive bool     // and what is below the mailboxes named
 	Deleted   Deleted
-	// AsItWas: a mailbox named brings what lived in it at the moment, and no expunged
+	// LiveOnly: a mailbox named brings what lived in it at the moment, and no expunged
 	// messages. For -U, and when a moment was asked for.
-	AsItWas bool
+	LiveOnly bool
 	// AtEnd: what was deleted with the account, at the end of a life, counts as there.
 	AtEnd             bool
 	NextLife          time.Time // with AtEnd: when the backup heard of the next life; zero = there is none
@@ -71,7 +71,7 @@ func (o *Options) wants(m *Message, byGUID, named bool, gone int64) bool {
 			return false
 		}
 	default:
-		if deleted && !byGUID && !o.windowed() && (o.AsItWas || !named) {
+		if deleted && !byGUID && !o.windowed() && (o.LiveOnly || !named) {
 			return false
 		}
 	}

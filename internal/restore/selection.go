@@ -165,7 +165,7 @@ func (c *chooser) add(m *history.MailboxState) {
 // name chooses by a mailbox's name: the one that lives, or else the latest deleted one.
 func (c *chooser) name(word string) bool {
 	plain := c.opt.own()
-	for _, name := range c.opt.AdminForm.Meant(word) {
+	for _, name := range c.opt.AdminForm.Candidates(word) {
 		m := c.latest(func(m *history.MailboxState) bool { return m.Name == name }, false)
 		if m == nil {
 			m = c.latest(func(m *history.MailboxState) bool { return m.Name == name || plain.Target(m.Name) == name }, true)

@@ -174,7 +174,7 @@ func (b *Bucket) findMailbox(ctx context.Context, arg string) (*partitions.Found
 // ofMailbox are the backups of the mailboxes that may be meant, the likeliest first.
 func (b *Bucket) ofMailbox(arg string) []partitions.Name {
 	var out []partitions.Name
-	for _, name := range stores.AdminForm(b.Conf).Meant(arg) {
+	for _, name := range stores.AdminForm(b.Conf).Candidates(arg) {
 		if n := stores.Names(b.Conf).Of(name); !slices.Contains(out, n) {
 			out = append(out, n)
 		}

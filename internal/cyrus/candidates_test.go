@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestMeant(t *testing.T) {
+func TestCandidates(t *testing.T) {
 	unix := AdminForm{UnixHierarchySep: true, DefaultDomain: "internal", VirtDomains: true}
 	dots := AdminForm{DefaultDomain: "internal", VirtDomains: true}
 	for _, c := range []struct {
@@ -26,7 +26,7 @@ func TestMeant(t *testing.T) {
 		{dots, "user.anne.日本", []string{"user.anne.&ZeVnLA-"}},
 		{dots, "user.anne", []string{"user.anne"}},
 	} {
-		if got := c.f.Meant(c.word); !slices.Equal(got, c.want) {
+		if got := c.f.Candidates(c.word); !slices.Equal(got, c.want) {
 			t.Errorf("%s: %q, want %q", c.word, got, c.want)
 		}
 	}

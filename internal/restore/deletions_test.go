@@ -11,9 +11,9 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// The moment that has the most of what was deleted is found, whichever way it was deleted
-// and whatever happened before.
-func TestGone(t *testing.T) {
+// Deletions finds the moment with the most deleted messages, however they were deleted and
+// whatever happened before.
+func TestDeletions(t *testing.T) {
 	all := restore.Options{All: true, DeletedPrefix: "DELETED"}
 	inbox := restore.Options{Objects: []string{"user.anne"}, DeletedPrefix: "DELETED"}
 	remove := func(b *restoretest.Backup, x *restoretest.Box) error {
@@ -23,20 +23,20 @@ func TestGone(t *testing.T) {
 	for about, c := range map[string]struct {
 		lose func(*restoretest.Backup, *restoretest.Box) error
 		o    restore.Options
-		want restore.Gone
+		want restore.Deletions
 	}{
-		"a mailbox":                    {remove, all, restore.Gone{Left: 1, Lost: 10, Then: 10}},
-		"a mailbox, asked for by name": {remove, inbox, restore.Gone{Lost: 10, Then: 10}},
+		"a mailbox":                    {remove, all, restore.Deletions{Live: 1, Lost: 10, Recoverable: 10}},
+		"a mailbox, asked for by name": {remove, inbox, restore.Deletions{Lost: 10, Recoverable: 10}},
 		"a mailbox, with delay": {func(b *restoretest.Backup, x *restoretest.Box) error {
 			b.Boxes = b.Boxes[1:]
 			return b.Session().ApplyRename(t.Context(), cyrus.Rename{Old: x.Name, New: fmt.Sprintf("DELETED.user.anne.%X", time.Now().Unix()), UIDValidity: 1700000000})
-		}, all, restore.Gone{Left: 1, Lost: 10, Then: 10}},
+		}, all, restore.Deletions{Live: 1, Lost: 10, Recoverable: 10}},
 		"most messages": {func(_ *restoretest.Backup, x *restoretest.Box) error {
 			for uid := range uint32(9) {
 				x.Set(uid+1, `\Expunged`)
 			}
 			return nil
-		}, inbox, restore.Gone{Left: 1, Lost: 9, Then: 9}},
+		}, inbox, restore.Deletions{Live: 1, Lost: 9, Recoverable: 9}},
 		"one message, then more mail, then all of it": {func(b *restoretest.Backup, x *restoretest.Box) error {
 			x.Set(1, `\Expunged`)
 			b.Sync()
@@ -49,7 +49,7 @@ func TestGone(t *testing.T) {
 				x.Set(uid+2, `\Expunged`)
 			}
 			return nil
-		}, inbox, restore.Gone{Lost: 25, Then: 24}},
+		}, inbox, restore.Deletions{Lost: 25, Recoverable: 24}},
 		"a mailbox, and again after a restore": {func(b *restoretest.Backup, x *restoretest.Box) error {
 			if err := remove(b, x); err != nil {
 				return err
@@ -62,7 +62,7 @@ func TestGone(t *testing.T) {
 			b.Sync()
 			b.Boxes = b.Boxes[:1]
 			return b.Session().ApplyUnmailbox(t.Context(), y.Name)
-		}, all, restore.Gone{Left: 1, Lost: 10, Then: 10}},
+		}, all, restore.Deletions{Live: 1, Lost: 10, Recoverable: 10}},
 	} {
 		t.Run(about, func(t *testing.T) {
 			t.Parallel()
@@ -77,29 +77,29 @@ func TestGone(t *testing.T) {
 				t.Fatal(err)
 			}
 			b.Sync()
-			g, err := b.Source(time.Time{}).Gone(c.o, nil)
+			g, err := b.Source(time.Time{}).Deletions(c.o, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
-			moment := g.Moment
-			if g.Moment = 0; *g != c.want || !g.Worth() {
+			moment := g.Commit
+			if g.Commit = 0; *g != c.want || !g.WorthReporting() {
 				t.Fatalf("%+v, want %+v", *g, c.want)
 			}
 			o := c.o
-			o.AsItWas = true
+			o.LiveOnly = true
 			sel, err := b.SourceOf(history.Moment{Number: moment}).Select(o)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if n, _ := sel.Messages(); n < c.want.Then {
-				t.Errorf("commit %d has %d messages, want %d", moment, n, c.want.Then)
+			if n, _ := sel.Messages(); n < c.want.Recoverable {
+				t.Errorf("commit %d has %d messages, want %d", moment, n, c.want.Recoverable)
 			}
 		})
 	}
 }
 
-// Everyday losses are not worth a note, nor is what the selection brings anyway.
-func TestNotGone(t *testing.T) {
+// Everyday deletions are not worth reporting, nor are messages that the selection restores.
+func TestNotWorthReporting(t *testing.T) {
 	b := restoretest.New(t, "anne")
 	x := b.Box("user.anne")
 	for i := range 10 {
@@ -109,8 +109,8 @@ func TestNotGone(t *testing.T) {
 	x.Set(1, `\Expunged`)
 	b.Sync()
 	s := b.Source(time.Time{})
-	g, err := s.Gone(restore.Options{All: true, DeletedPrefix: "DELETED"}, nil)
-	if err != nil || g.Worth() || g.Left != 9 || g.Lost != 1 {
+	g, err := s.Deletions(restore.Options{All: true, DeletedPrefix: "DELETED"}, nil)
+	if err != nil || g.WorthReporting() || g.Live != 9 || g.Lost != 1 {
 		t.Errorf("%+v, %v", g, err)
 	}
 	if err := b.Session().ApplyUnmailbox(t.Context(), x.Name); err != nil {
@@ -122,7 +122,7 @@ func TestNotGone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if g, err = s.Gone(o, sel); err != nil || g.Worth() || g.Lost != 0 {
+	if g, err = s.Deletions(o, sel); err != nil || g.WorthReporting() || g.Lost != 0 {
 		t.Errorf("a deleted mailbox that is restored by its name: %+v, %v", g, err)
 	}
 }

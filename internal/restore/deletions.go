@@ -7,23 +7,23 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 )
 
-// Gone is how a selection stands beside an earlier moment.
-type Gone struct {
-	Left int // messages that are there
-	Lost int // different messages that were deleted, are not there, and were not chosen
-	// Most of the lost ones were there at once after commit Moment: Then of them. Commit
-	// Moment+1 was the first to delete some of these.
-	Then   int
-	Moment uint64
+// Deletions compares what the backup has now with an earlier moment.
+type Deletions struct {
+	Live int // messages that are present now
+	Lost int // distinct messages that were deleted, are not present, and were not chosen
+	// Recoverable is how many of the lost messages were present together after commit Commit,
+	// the latest moment with the most of them. Commit+1 was the first to delete some of these.
+	Recoverable int
+	Commit      uint64
 }
 
-// Worth says that more could be brought back than is there.
-func (g *Gone) Worth() bool { return g.Then > g.Left }
+// WorthReporting reports whether that moment has more messages than there are now.
+func (g *Deletions) WorthReporting() bool { return g.Recoverable > g.Live }
 
-// Gone looks for the moment that has the most of what was deleted, among the mailboxes that
-// a selection is about, deleted ones included. What sel brings, if it is not nil, is not
-// lost. It reads all of their records.
-func (s *Source) Gone(o Options, sel *Selection) (*Gone, error) {
+// Deletions finds the moment at which most of the deleted messages were still present, among
+// the mailboxes that a selection covers, deleted ones included. Messages that sel restores do
+// not count as lost (sel may be nil). It reads every record of these mailboxes.
+func (s *Source) Deletions(o Options, sel *Selection) (*Deletions, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c, err := s.newChooser(&o)
@@ -45,15 +45,14 @@ func (s *Source) Gone(o Options, sel *Selection) (*Gone, error) {
 	return l.most(), nil
 }
 
-// concerns says that a mailbox, under the name it had before it was deleted, is among those
-// that were asked for.
+// concerns reports whether a mailbox was asked for. name is its name before it was deleted.
 func (o *Options) concerns(name string) bool {
 	if o.All {
 		return true
 	}
 	name = o.own().Target(name)
 	for _, word := range o.Objects {
-		for _, meant := range o.AdminForm.Meant(word) {
+		for _, meant := range o.AdminForm.Candidates(word) {
 			if recognise(word) == isName && (name == meant || o.Recursive && isBelow(name, meant)) {
 				return true
 			}
@@ -62,8 +61,8 @@ func (o *Options) concerns(name string) bool {
 	return false
 }
 
-// span is when a message was there: from the commit that brought it to the one before the
-// commit that deleted it last.
+// span is the range of commits in which a message was present: from the commit that added it
+// to the one before the commit that deleted it last.
 type span struct{ from, to uint64 }
 
 // losses gathers what was deleted.
@@ -81,7 +80,7 @@ func (l *losses) deleted() error {
 				return err
 			}
 			m := l.c.src.message(r)
-			by := r.Commit // an expunged record was written last when it was expunged
+			by := r.Commit // the last commit that wrote an expunged record is the one that expunged it
 			switch {
 			case !m.Deleted && h.gone == 0:
 				continue
@@ -102,13 +101,13 @@ func (l *losses) lose(g cyrus.GUID, by uint64) error {
 		return err
 	}
 	if was, ok := l.at[g]; !ok || by-1 > was.to {
-		// Known later than deleted: it was sent again. It was there before it was deleted.
+		// First seen after the deletion: the message was uploaded again. It existed before that.
 		l.at[g] = span{min(held.Commit, by-1), by - 1}
 	}
 	return nil
 }
 
-// kept takes out what is live, and what is chosen.
+// kept removes messages that are live or chosen.
 func (l *losses) kept(sel *Selection) error {
 	for _, h := range l.boxes {
 		if h.gone != 0 {
@@ -142,9 +141,9 @@ func (l *losses) kept(sel *Selection) error {
 	return nil
 }
 
-// most finds the commit after which most of the lost messages were there; of several the last.
-func (l *losses) most() *Gone {
-	g := &Gone{Left: l.left, Lost: len(l.at)}
+// most finds the latest commit after which the most lost messages were present.
+func (l *losses) most() *Deletions {
+	g := &Deletions{Live: l.left, Lost: len(l.at)}
 	change := map[uint64]int{}
 	for _, s := range l.at {
 		change[s.from]++
@@ -153,8 +152,8 @@ func (l *losses) most() *Gone {
 	commits := slices.Sorted(maps.Keys(change))
 	now := 0
 	for i, n := range commits {
-		if now += change[n]; now > 0 && now >= g.Then && i+1 < len(commits) {
-			g.Then, g.Moment = now, commits[i+1]-1
+		if now += change[n]; now > 0 && now >= g.Recoverable && i+1 < len(commits) {
+			g.Recoverable, g.Commit = now, commits[i+1]-1
 		}
 	}
 	return g
