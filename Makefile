@@ -9,6 +9,8 @@ SHARE   = $(DESTDIR)$(PREFIX)/share
 CACHE  := $(CURDIR)/.cache/bin
 
 PROGRAMS := backupd ctl_backups cyr_backup restore backup_replay
+# the packages whose tests make the manual pages
+PAGES    := backupd ctl_backups cyr_backup restore backup_replay
 
 MINIO_VERSION       := $(shell sed -n 's/^ARG MINIO_VERSION=//p' build/minio.Dockerfile)
 STATICCHECK_VERSION := v0.8.2
@@ -84,7 +86,7 @@ bench: deps minio build
 
 # the manual pages: their tests write what they otherwise compare with
 man:
-	$(GO) test -run '^TestManPage$$' $(addprefix ./cmd/,$(PROGRAMS) internal/manpage) -update
+	$(GO) test -run '^TestManPage$$' $(addprefix ./cmd/,$(PAGES) internal/manpage) -update
 
 # Not into Cyrus's own directory: Debian's cyrus-common has a backupd there.
 install: build

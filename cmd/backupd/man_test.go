@@ -6,4 +6,6 @@ import (
 	"github.com/cyrusbackup/backupd/cmd/internal/manpage"
 )
 
-func TestManPage(t *testing.T) { manpage.Program(t, "backupd.8", new(options).commandLine(new(int))) }
+func TestManPage(t *testing.T) {
+	manpage.Program(t, "../../docs/man/backupd.8", new(options).commandLine(new(int)))
+}

@@ -6,4 +6,6 @@ import (
 	"github.com/cyrusbackup/backupd/cmd/internal/manpage"
 )
 
-func TestManPage(t *testing.T) { manpage.Program(t, "ctl_backups.8", new(command).commandLine()) }
+func TestManPage(t *testing.T) {
+	manpage.Program(t, "../../docs/man/ctl_backups.8", new(command).commandLine())
+}

@@ -4,26 +4,25 @@ import (
 	"bytes"
 	"flag"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cmdline"
 )
 
-// Program compares the page of a program, as backupd.8, with what its source and the
+// Program compares a program's page, such as docs/man/backupd.8, with what its source and the
 // program say, or writes it anew where the test was called with -update.
-func Program(t *testing.T, page string, p *cmdline.Program) {
+func Program(t *testing.T, path string, p *cmdline.Program) {
 	t.Helper()
-	Golden(t, filepath.Join("../../docs/man", page), OfProgram(p))
-	roff, err := os.ReadFile(filepath.Join("../../docs/man", page))
+	Golden(t, path, OfProgram(p))
+	roff, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, g := range p.Groups() {
 		for _, o := range g.Options {
 			if name := strings.ReplaceAll("--"+o.Long, "-", `\-`); !bytes.Contains(roff, []byte(name)) {
-				t.Errorf("%s does not have --%s", page, o.Long)
+				t.Errorf("%s does not have --%s", path, o.Long)
 			}
 		}
 	}
