@@ -1,4 +1,4 @@
-package main
+package replay
 
 import (
 	"context"
@@ -18,7 +18,8 @@ import (
 // connection says how a server is reached.
 type connection struct {
 	server       string
-	program      []string // --exec
+	program      []string  // --exec
+	stderr       io.Writer // of program
 	auth         string
 	passwordFile string
 	mech         string
@@ -81,7 +82,7 @@ func (c *connection) dial(ctx context.Context, o client.Options, observe func(st
 	if len(c.program) == 0 {
 		return client.Dial(ctx, c.server, o)
 	}
-	p, err := startProgram(c.program)
+	p, err := startProgram(c.program, c.stderr)
 	if err != nil {
 		return nil, err
 	}
@@ -95,9 +96,9 @@ type program struct {
 	in io.WriteCloser
 }
 
-func startProgram(args []string) (*program, error) {
+func startProgram(args []string, stderr io.Writer) (*program, error) {
 	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Stderr = os.Stderr
+	cmd.Stderr = stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err

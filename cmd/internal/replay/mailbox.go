@@ -1,4 +1,4 @@
-package main
+package replay
 
 import (
 	"crypto/sha256"
@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/cyrusbackup/backupd/cmd/backup_replay/internal/source"
+	"github.com/cyrusbackup/backupd/cmd/internal/replay/internal/source"
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 	"github.com/cyrusbackup/backupd/replication/client"

@@ -1,6 +1,6 @@
-// Command backup_replay pushes mail to any csync server, as sync_client would:
-// to try one, to fill one, to measure one.
-package main
+// Package replay is backup_replay, which pushes mail to any csync server, as sync_client
+// would.
+package replay
 
 import (
 	"context"
@@ -13,7 +13,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/cyrusbackup/backupd/cmd/backup_replay/internal/source"
+	"github.com/cyrusbackup/backupd/cmd/internal/replay/internal/source"
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/internal/visible"
 	"github.com/cyrusbackup/backupd/replication/client"
@@ -38,12 +38,14 @@ func (e *exitError) Error() string {
 	return e.err.Error()
 }
 
-func main() {
+// Main runs the program and returns its exit status. args begin with the program's name.
+// stderr also becomes the standard error of what --exec runs.
+func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	err := run(ctx, os.Args[1:], os.Stdout)
+	err := run(ctx, args[1:], stdout, stderr)
 	if err == nil {
-		return
+		return 0
 	}
 	status := exitUsage
 	var e *exitError
@@ -51,16 +53,15 @@ func main() {
 		status = e.status
 	}
 	if e == nil || e.err != nil {
-		fmt.Fprintf(os.Stderr, "backup_replay: %s\n", visible.Text(err.Error()))
+		fmt.Fprintf(stderr, "backup_replay: %s\n", visible.Text(err.Error()))
 	}
-	stop()
-	os.Exit(status)
+	return status
 }
 
 // run is the program without its exit status: an error that is no exitError is a command
 // line that makes no sense.
-func run(ctx context.Context, argv []string, out io.Writer) error {
-	var s settings
+func run(ctx context.Context, argv []string, out, stderr io.Writer) error {
+	s := settings{connection: connection{stderr: stderr}}
 	p := s.commandLine()
 	if done, err := p.Parse(ctx, argv, out); done || err != nil {
 		return err

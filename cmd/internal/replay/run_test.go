@@ -1,10 +1,9 @@
-package main
+package replay
 
 import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"flag"
 	"io"
 	"net"
@@ -55,25 +54,18 @@ func startServer(t *testing.T, s *fakeserver.Server) string {
 	return addr
 }
 
-// replay runs the program and returns its summary and exit status.
-func replay(t *testing.T, args ...string) (Summary, int, error) {
+// replay runs the program and returns its summary, exit status and messages.
+func replay(t *testing.T, args ...string) (Summary, int, string) {
 	t.Helper()
-	var out bytes.Buffer
-	err := run(t.Context(), append([]string{"--json"}, args...), &out)
-	status := 0
-	var e *exitError
-	if errors.As(err, &e) {
-		status = e.status
-	} else if err != nil {
-		status = exitUsage
-	}
+	var out, messages bytes.Buffer
+	status := Main(append([]string{"backup_replay", "--json"}, args...), nil, &out, &messages)
 	var s Summary
 	if out.Len() > 0 {
 		if err := json.Unmarshal(out.Bytes(), &s); err != nil {
 			t.Fatalf("%s: %v", out.String(), err)
 		}
 	}
-	return s, status, err
+	return s, status, messages.String()
 }
 
 func TestSecondRunFindsNothingToDo(t *testing.T) {
@@ -81,9 +73,9 @@ func TestSecondRunFindsNothingToDo(t *testing.T) {
 	addr := startServer(t, s)
 	t.Setenv(passwordEnv, "secret")
 	args := []string{"--server", addr, "--auth", "repl", "--compress", "--user", "anne", "--users", "3", "--connections", "2", "gen:20:2k:5"}
-	sum, status, err := replay(t, args...)
-	if err != nil || status != 0 {
-		t.Fatal(status, err)
+	sum, status, messages := replay(t, args...)
+	if status != 0 {
+		t.Fatal(status, messages)
 	}
 	if r := sum.Rounds[0]; r.Messages != 60 || r.Bytes != 60*2048 || r.Records != 60 || r.Mailboxes != 3 || r.Subs != 3 || r.nothingToDo() {
 		t.Errorf("%+v", r)
@@ -91,9 +83,9 @@ func TestSecondRunFindsNothingToDo(t *testing.T) {
 	if st := s.Stats(); st.Messages != 60 || st.Connections != 2 {
 		t.Errorf("%+v", st)
 	}
-	sum, _, err = replay(t, args...)
-	if err != nil || !sum.Rounds[0].nothingToDo() {
-		t.Errorf("second run: %+v, %v", sum.Rounds[0], err)
+	sum, status, messages = replay(t, args...)
+	if status != 0 || !sum.Rounds[0].nothingToDo() {
+		t.Errorf("second run: %+v, %v", sum.Rounds[0], messages)
 	}
 	var text strings.Builder
 	if err := sum.writeText(&text); err != nil || !strings.Contains(text.String(), "nothing to do: the server has all 3 mailboxes") {
@@ -103,9 +95,9 @@ func TestSecondRunFindsNothingToDo(t *testing.T) {
 
 func TestRoundsThatGrow(t *testing.T) {
 	addr := startServer(t, new(fakeserver.Server))
-	sum, status, err := replay(t, "--server", addr, "--rounds", "3", "--grow", "4", "gen:10:500")
-	if err != nil || status != 0 || len(sum.Rounds) != 3 {
-		t.Fatal(status, err)
+	sum, status, messages := replay(t, "--server", addr, "--rounds", "3", "--grow", "4", "gen:10:500")
+	if status != 0 || len(sum.Rounds) != 3 {
+		t.Fatal(status, messages)
 	}
 	for i, want := range []int{10, 4, 4} {
 		if r := sum.Rounds[i]; r.Messages != want || r.Records != want {
@@ -132,9 +124,9 @@ func TestFiles(t *testing.T) {
 	}
 	addr := startServer(t, new(fakeserver.Server))
 	for _, nothing := range []bool{false, true} {
-		sum, status, err := replay(t, "--server", addr, "--folder", "Old mail/x.y", top)
-		if err != nil || status != 0 {
-			t.Fatal(status, err)
+		sum, status, messages := replay(t, "--server", addr, "--folder", "Old mail/x.y", top)
+		if status != 0 {
+			t.Fatal(status, messages)
 		}
 		if r := sum.Rounds[0]; r.Mailboxes != 3 || r.nothingToDo() != nothing {
 			t.Errorf("%+v", r)
@@ -146,14 +138,14 @@ func TestFiles(t *testing.T) {
 }
 
 func TestNullAndExec(t *testing.T) {
-	sum, status, err := replay(t, "--null", "--users", "2", "--connections", "2", "gen:50:1k")
-	if err != nil || status != 0 || sum.Rounds[0].Messages != 100 {
-		t.Errorf("%+v, %d, %v", sum, status, err)
+	sum, status, messages := replay(t, "--null", "--users", "2", "--connections", "2", "gen:50:1k")
+	if status != 0 || sum.Rounds[0].Messages != 100 {
+		t.Errorf("%+v, %d, %s", sum, status, messages)
 	}
 	t.Setenv(asServer, "1")
-	sum, status, err = replay(t, "--exec", "gen:50:1k", "--", os.Args[0])
-	if err != nil || status != 0 || sum.Rounds[0].Messages != 50 {
-		t.Errorf("%+v, %d, %v", sum, status, err)
+	sum, status, messages = replay(t, "--exec", "gen:50:1k", "--", os.Args[0])
+	if status != 0 || sum.Rounds[0].Messages != 50 {
+		t.Errorf("%+v, %d, %s", sum, status, messages)
 	}
 }
 
@@ -186,8 +178,8 @@ func TestExitStatus(t *testing.T) {
 		{exitSource, []string{"--null", filepath.Join(t.TempDir(), "none")}},
 		{exitFailed, []string{"--server", filepath.Join(t.TempDir(), "none"), "gen:1:1"}},
 	} {
-		if _, status, err := replay(t, c.args...); status != c.status || err == nil {
-			t.Errorf("%v: %d, %v", c.args, status, err)
+		if _, status, messages := replay(t, c.args...); status != c.status {
+			t.Errorf("%v: %d, %s", c.args, status, messages)
 		}
 	}
 }

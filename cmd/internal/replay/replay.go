@@ -1,4 +1,4 @@
-package main
+package replay
 
 import (
 	"context"
@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/cyrusbackup/backupd/cmd/backup_replay/internal/source"
+	"github.com/cyrusbackup/backupd/cmd/internal/replay/internal/source"
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 	"github.com/cyrusbackup/backupd/replication/client"

@@ -1,9 +1,0 @@
-package main
-
-import (
-	"testing"
-
-	"github.com/cyrusbackup/backupd/cmd/internal/manpage"
-)
-
-func TestManPage(t *testing.T) { manpage.Program(t, "../../docs/man/backup_replay.1", new(settings).commandLine()) }
