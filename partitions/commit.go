@@ -10,6 +10,7 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/storeclock"
 )
 
 // commitTries is how many numbers a command tries to win before it is deferred.
@@ -97,8 +98,8 @@ type author struct {
 func (b *Backup) header(ctx context.Context, who author) history.Header {
 	t := b.part.storeNow(ctx, b.entry.Time).UTC()
 	here := b.set.opt.Now()
-	if b.entry.Time.Sub(t) > clockBound {
-		b.part.clock.noteAhead(b.path, b.entry.Number, b.entry.Time, t)
+	if b.entry.Time.Sub(t) > storeclock.Bound {
+		b.part.clock.NoteAhead(b.path, b.entry.Number, b.entry.Time, t)
 	}
 	if !who.at.IsZero() {
 		t = who.at.UTC()

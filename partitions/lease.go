@@ -1,6 +1,7 @@
 package partitions
 
 import (
+	"github.com/cyrusbackup/backupd/partitions/storeclock"
 	"time"
 )
 
@@ -42,11 +43,11 @@ func (w *leaseWatch) look(l *lockFile, etag string, now time.Time) leaseState {
 	}
 	left := l.Expires.Sub(now)
 	switch {
-	case here.Sub(w.since) > lockLease+leaseMargin, -left > clockBound:
+	case here.Sub(w.since) > lockLease+leaseMargin, -left > storeclock.Bound:
 		return leaseFree
 	case left > 0:
 		w.ended = time.Time{}
-		if left > lockLease+clockBound {
+		if left > lockLease+storeclock.Bound {
 			return leaseDoubtful // no lease is that long
 		}
 		return leaseHeld

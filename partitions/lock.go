@@ -11,6 +11,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/pack"
 	"github.com/cyrusbackup/backupd/objstore/probe"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/storeclock"
 )
 
 // lockLease is how long a lock outlives the program that took it; it renews it three
@@ -43,7 +44,7 @@ type Lock struct {
 	opt   LockOptions
 	file  lockFile
 	etag  string
-	clock storeClock
+	clock storeclock.Clock
 	watch leaseWatch      // of who holds it instead
 	lost  context.Context // ends when the lock is lost or given back
 	end   context.CancelCauseFunc
@@ -149,15 +150,15 @@ func (l *Lock) now(ctx context.Context) (time.Time, error) {
 		if errors.Is(err, objstore.ErrNotExist) {
 			info.StoreTime, err = objstore.StoreTimeOf(err), nil
 		}
-		l.clock.saw(info.StoreTime, l.opt.Now())
+		l.clock.Saw(info.StoreTime, l.opt.Now())
 	}
-	for range clockAnswers {
+	for range storeclock.Answers {
 		if ask(ctx); err != nil {
 			return time.Time{}, err
 		}
 	}
-	l.clock.settle(ctx, ask, time.Time{})
-	return l.clock.now(l.opt.Now()), err
+	l.clock.Settle(ctx, ask, time.Time{})
+	return l.clock.Now(l.opt.Now()), err
 }
 
 // put puts lock.json over what was there, and reads it back after an unclear answer.

@@ -11,6 +11,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/pack"
 	"github.com/cyrusbackup/backupd/objstore/pack/cdc"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/storeclock"
 )
 
 // Config is one configured partition.
@@ -82,7 +83,7 @@ func (o *Options) defaults() error {
 	orDefault(&o.OthersFirst, 5*time.Second)
 	orDefault(&o.PatientWait, 25*time.Minute)
 	orDefault(&o.MissingRetry, 24*time.Hour)
-	orDefault(&o.ClockPause, clockPause)
+	orDefault(&o.ClockPause, storeclock.Pause)
 	orDefault(&o.CheckpointObject, 256)
 	orDefault(&o.CommitRecords, history.MaxRecordsPerCommit)
 	if least := 2 * max(o.ChunkThreshold, cdc.MaxSize); o.MemoryLimit < least {

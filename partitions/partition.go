@@ -11,6 +11,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/objstore/probe"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/storeclock"
 )
 
 // Partition is one configured partition: a whole repository.
@@ -19,7 +20,7 @@ type Partition struct {
 	location string
 	store    objstore.Store
 	set      *Set
-	clock    storeClock
+	clock    storeclock.Clock
 	pool     *packPool
 	objects  *history.Objects
 	// epoch goes up when what the index knows of the partition is not to be believed any

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cyrusbackup/backupd/index"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/storeclock"
 )
 
 // Set is all partitions of one daemon with their common index. Its methods may be
@@ -56,8 +57,8 @@ func Open(opt Options) (*Set, error) {
 	s.life, s.end = context.WithCancel(context.Background())
 	for _, c := range opt.Partitions {
 		p := &Partition{name: c.Name, location: c.Location, set: s, asking: make(chan struct{}, 1)}
-		p.clock.log, p.clock.pause = opt.Logger.With("partition", p.name), opt.ClockPause
-		p.store = timed{Store: c.Store, clock: &p.clock, now: opt.Now}
+		p.clock.Log, p.clock.Pause = opt.Logger.With("partition", p.name), opt.ClockPause
+		p.store = storeclock.Store{Store: c.Store, Clock: &p.clock, Now: opt.Now}
 		p.watch()
 		p.pool = newPackPool(p)
 		p.objects = history.NewObjects(p.store, 64)

@@ -1,4 +1,4 @@
-package partitions
+package storeclock
 
 import (
 	"bytes"
@@ -13,15 +13,15 @@ const day = 24 * time.Hour
 
 // dial is a host's clock and a store's, which the test sets apart.
 type dial struct {
-	storeClock
+	Clock
 	host time.Time
 	logs bytes.Buffer
 }
 
 func newDial() *dial {
 	d := &dial{host: time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)}
-	d.log = slog.New(slog.NewTextHandler(&d.logs, nil))
-	d.pause = time.Nanosecond
+	d.Log = slog.New(slog.NewTextHandler(&d.logs, nil))
+	d.Pause = time.Nanosecond
 	return d
 }
 
@@ -29,18 +29,18 @@ func newDial() *dial {
 func (d *dial) says(skews ...time.Duration) {
 	for _, s := range skews {
 		d.host = d.host.Add(time.Second)
-		d.saw(d.host.Add(s), d.host)
+		d.Saw(d.host.Add(s), d.host)
 	}
 }
 
 // skew is what is believed.
-func (d *dial) skew() time.Duration { return d.now(d.host).Sub(d.host) }
+func (d *dial) skew() time.Duration { return d.Now(d.host).Sub(d.host) }
 
 func (d *dial) logged(text string) int { return strings.Count(d.logs.String(), text) }
 
 // settled is the skew after a second opinion; the store always answers with the same one.
 func (d *dial) settled(skew time.Duration, newest time.Time) time.Duration {
-	d.settle(context.Background(), func(context.Context) { d.says(skew) }, newest)
+	d.Settle(context.Background(), func(context.Context) { d.says(skew) }, newest)
 	return d.skew()
 }
 
@@ -51,14 +51,14 @@ func TestOneWrongTime(t *testing.T) {
 			d := newDial()
 			d.says(append(before, odd)...)
 			d.settled(0, time.Time{})
-			if got := d.skew(); len(before) > 2 && got != 0 || got > 0 && odd > clockBound || got.Abs() > clockBound {
+			if got := d.skew(); len(before) > 2 && got != 0 || got > 0 && odd > Bound || got.Abs() > Bound {
 				t.Errorf("%s answer off by %v: believed with %v", name, odd, got)
 			}
 			d.says(0, 0)
 			if got := d.skew(); got != 0 {
 				t.Errorf("%s answer off by %v: believed with %v after two right ones", name, odd, got)
 			}
-			if n := d.logged("not believed"); n != 0 && odd.Abs() <= clockBound || n != 1 && odd.Abs() > clockBound {
+			if n := d.logged("not believed"); n != 0 && odd.Abs() <= Bound || n != 1 && odd.Abs() > Bound {
 				t.Errorf("%s answer off by %v: logged %d times", name, odd, n)
 			}
 		}
@@ -76,7 +76,7 @@ func TestStoreThatGoesWrong(t *testing.T) {
 		t.Errorf("believed with %v", d.skew())
 	}
 	d.says(0)
-	d.host = d.host.Add(clockPatience)
+	d.host = d.host.Add(patience)
 	d.says(0)
 	for text, want := range map[string]int{"not believed": 1 + 1, "clock of the store is wrong": 1, "believed again": 1, "this host": 1} {
 		if n := d.logged(text); n != want {
@@ -146,44 +146,16 @@ func TestFirstContact(t *testing.T) {
 func TestNoSecondOpinion(t *testing.T) {
 	d := newDial()
 	d.says(day)
-	d.settle(t.Context(), func(context.Context) {}, time.Time{})
+	d.Settle(t.Context(), func(context.Context) {}, time.Time{})
 	if d.skew() != 0 || d.logged("clock of the store is wrong") != 0 {
 		t.Errorf("without further answers: %v\n%s", d.skew(), d.logs.String())
 	}
 	n := time.Duration(1)
-	d.settle(t.Context(), func(context.Context) { n++; d.says(n * day) }, time.Time{})
+	d.Settle(t.Context(), func(context.Context) { n++; d.says(n * day) }, time.Time{})
 	if d.skew() != 0 || d.logged("clock of the store is wrong") != 1 {
 		t.Errorf("with answers that differ: %v\n%s", d.skew(), d.logs.String())
 	}
 	if d.says(0); d.skew() != 0 || d.own {
 		t.Errorf("then a right one: %v", d.skew())
 	}
-}
-
-// A lease ends after two looks, or when nobody renews it.
-func TestLeaseWatch(t *testing.T) {
-	now := time.Now()
-	in := func(d time.Duration) *lockFile { return &lockFile{ID: "x", Expires: now.Add(d)} }
-	var w leaseWatch
-	look := func(l *lockFile, etag string, want leaseState, what string) {
-		t.Helper()
-		if got := w.look(l, etag, now); got != want {
-			t.Errorf("%s: %d, want %d", what, got, want)
-		}
-	}
-	ago := func(at *time.Time, d time.Duration) { *at = time.Now().Add(-d) }
-	look(nil, "", leaseFree, "no lock")
-	look(&lockFile{ID: "x"}, "1", leaseFree, "given back")
-	look(in(time.Minute), "1", leaseHeld, "held")
-	look(in(-time.Minute), "1", leaseDoubtful, "ended, by one look")
-	look(in(time.Minute), "1", leaseHeld, "held, by the next")
-	look(in(-time.Minute), "1", leaseDoubtful, "ended again")
-	ago(&w.ended, leaseConfirm)
-	look(in(-time.Minute), "1", leaseFree, "ended, by two looks")
-	look(in(-day), "2", leaseFree, "ended long ago")
-	look(in(3650*day), "3", leaseDoubtful, "a lease of ten years")
-	ago(&w.since, lockLease+leaseMargin+time.Second)
-	look(in(3650*day), "4", leaseDoubtful, "renewed")
-	ago(&w.since, lockLease+leaseMargin+time.Second)
-	look(in(3650*day), "4", leaseFree, "not renewed")
 }

@@ -1,4 +1,4 @@
-package partitions
+package storeclock
 
 import (
 	"log/slog"
@@ -6,7 +6,7 @@ import (
 )
 
 // clockNotes log the state of the clocks: each state once, and its end.
-type clockNotes struct {
+type notes struct {
 	odd     time.Time // when an answer was last not believed; zero = that is over
 	wrong   bool      // and that has lasted
 	differs bool      // the host's clock is not the store's
@@ -14,7 +14,7 @@ type clockNotes struct {
 }
 
 // refused notes an answer that is not believed.
-func (n *clockNotes) refused(log *slog.Logger, r reading, believed time.Time) {
+func (n *notes) refused(log *slog.Logger, r reading, believed time.Time) {
 	if n.odd.IsZero() && log != nil {
 		log.Warn("the store stated a time that fits neither the clock of this host nor the store's other answers: it is not believed",
 			"stated", second(r.stated), "host", second(r.here), "believed", second(believed))
@@ -23,8 +23,8 @@ func (n *clockNotes) refused(log *slog.Logger, r reading, believed time.Time) {
 }
 
 // report logs what has changed with an answer.
-func (c *storeClock) report(r reading) {
-	n, log := &c.notes, c.log
+func (c *Clock) report(r reading) {
+	n, log := &c.notes, c.Log
 	if log == nil {
 		return
 	}
@@ -38,12 +38,12 @@ func (c *storeClock) report(r reading) {
 		log.Info("the clocks of this host and of the store agree again")
 	}
 	n.differs = differs
-	if !n.wrong && (c.own || c.odd.lasted(clockPatience)) {
+	if !n.wrong && (c.own || c.odd.lasted(patience)) {
 		n.wrong = true
 		log.Error("the clock of the store is wrong: its time is not believed until it is set (NTP)",
 			"store", second(r.stated), "host", second(r.here), "believed", second(c.estimate(r.here)))
 	}
-	if c.odd.n == 0 && !n.odd.IsZero() && !c.own && r.here.Sub(n.odd) >= clockPatience {
+	if c.odd.n == 0 && !n.odd.IsZero() && !c.own && r.here.Sub(n.odd) >= patience {
 		log.Info("the times that the store states are believed again")
 		n.odd, n.wrong = time.Time{}, false
 	}
@@ -51,8 +51,8 @@ func (c *storeClock) report(r reading) {
 
 // differs says that the host's clock is not the store's: the one that is believed, or
 // the one that the store has stated several times before anything could be.
-func (c *storeClock) differs(r reading) bool {
-	bound := clockTold
+func (c *Clock) differs(r reading) bool {
+	bound := reported
 	if c.notes.differs {
 		bound /= 2
 	}
@@ -60,8 +60,8 @@ func (c *storeClock) differs(r reading) bool {
 	case c.own:
 		return false // it is the store's that is wrong, which is said instead
 	case len(c.last) == 0:
-		return c.odd.lasted(10 * clockPause) // longer than a second opinion takes
-	case len(c.last) < clockAnswers:
+		return c.odd.lasted(10 * Pause) // longer than a second opinion takes
+	case len(c.last) < Answers:
 		return c.notes.differs // not for one answer
 	}
 	return !near(c.estimate(r.here), r.here, bound)
@@ -70,7 +70,7 @@ func (c *storeClock) differs(r reading) bool {
 func second(t time.Time) time.Time { return t.UTC().Truncate(time.Second) }
 
 // stated is the store's time, also while nothing is believed yet.
-func (c *storeClock) stated(r reading) time.Time {
+func (c *Clock) stated(r reading) time.Time {
 	if len(c.last) == 0 {
 		return r.stated
 	}
@@ -78,14 +78,14 @@ func (c *storeClock) stated(r reading) time.Time {
 }
 
 // noteAhead says that a log carries a time that is yet to come.
-func (c *storeClock) noteAhead(backup string, number uint64, newest, now time.Time) {
+func (c *Clock) NoteAhead(backup string, number uint64, newest, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.notes.ahead || c.log == nil {
+	if c.notes.ahead || c.Log == nil {
 		return
 	}
 	c.notes.ahead = true
-	c.log.Warn("a commit carries a time that is yet to come, and the commits after it will repeat it: the tools use the clocks of the hosts instead. "+
+	c.Log.Warn("a commit carries a time that is yet to come, and the commits after it will repeat it: the tools use the clocks of the hosts instead. "+
 		"If it is not yet to come, set the clocks. Other backups of this partition may have the same and are not named",
 		"backup", backup, "number", number, "time", second(newest), "now", second(now))
 }

@@ -1,0 +1,15 @@
+package partitions
+
+import (
+	"context"
+	"time"
+)
+
+// storeNow is the store's time for something that is written; newest is the time of the
+// newest commit of the log that it goes to, zero where there is none.
+func (p *Partition) storeNow(ctx context.Context, newest time.Time) time.Time {
+	p.clock.Settle(ctx, func(ctx context.Context) {
+		_, _ = p.store.Stat(ctx, repositoryKey) // an error states the time, too
+	}, newest)
+	return p.clock.Now(p.set.opt.Now())
+}
