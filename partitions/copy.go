@@ -1,13 +1,10 @@
 package partitions
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"iter"
-	"os"
 
 	"golang.org/x/sync/errgroup"
 
@@ -15,13 +12,6 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
-
-// Copied is what was put into the other partition.
-type Copied struct {
-	Objects int   // of the log, checkpoints and blocks, copied as they are
-	Chunks  int   // messages and pieces of them, in packs of their own
-	Bytes   int64 // of both, as stored
-}
 
 // copier copies a backup into another partition. What lies below backups/ is copied byte
 // for byte; of packs, which backups share, only what this backup names: it goes into new
@@ -201,33 +191,6 @@ func (c *copier) put(ctx context.Context, key string, body objstore.Body) error 
 		return nil // an unclear answer: what is copied never changes
 	}
 	return err
-}
-
-// heldInMemory is the size up to which an object is not written to a temporary file.
-const heldInMemory = 16 << 20
-
-// held reads an object, to be put. drop ends it.
-func held(ctx context.Context, s objstore.Store, key string) (body objstore.Body, etag string, drop func(), err error) {
-	o, err := s.Get(ctx, key, 0, -1)
-	if err != nil {
-		return nil, "", nil, err
-	}
-	defer o.Close()
-	if o.Size <= heldInMemory {
-		b, err := io.ReadAll(o)
-		return bytes.NewReader(b), o.ETag, func() {}, err
-	}
-	f, err := os.CreateTemp("", "backupd-copy-")
-	if err != nil {
-		return nil, "", nil, err
-	}
-	drop = func() { _ = f.Close() }
-	size, err := io.Copy(f, o)
-	if err = errors.Join(err, os.Remove(f.Name())); err != nil {
-		drop()
-		return nil, "", nil, err
-	}
-	return io.NewSectionReader(f, 0, size), o.ETag, drop, nil
 }
 
 // checkAbsent sees that no message of the newest state is among what could not be found:

@@ -14,13 +14,6 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/probe"
 )
 
-// prober is what a finding depends on besides the store itself: by which way the store
-// was reached, and by what program.
-type prober struct {
-	Location string `json:"location"`
-	Software string `json:"software"`
-}
-
 // finding is what this host found out about a partition's store. It is kept in the
 // index, since each host reaches a bucket in its own way: a gateway on the way of one
 // of them may drop the conditions.

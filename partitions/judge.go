@@ -35,13 +35,8 @@ type clientError struct{ err error }
 func (e *clientError) Error() string { return e.err.Error() }
 func (e *clientError) Unwrap() error { return e.err }
 
-// Reasons that have no sentinel elsewhere.
-var (
-	errForeign = errors.New("it belongs to another backup")
-	errTwice   = errors.New("it is in two partitions")
-	errVersion = fmt.Errorf("%w: use a newer version of this program", history.ErrVersion)
-	errEmptied = fmt.Errorf("the partition was emptied: %w", cyrus.ErrLocked)
-)
+// errEmptied is a reason that has no sentinel elsewhere.
+var errEmptied = fmt.Errorf("the partition was emptied: %w", cyrus.ErrLocked)
 
 // enter begins a command; the function that it returns ends it, and judges its error.
 func (x *Session) enter() func(err *error) {

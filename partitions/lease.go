@@ -1,8 +1,9 @@
 package partitions
 
 import (
-	"github.com/cyrusbackup/backupd/partitions/storeclock"
 	"time"
+
+	"github.com/cyrusbackup/backupd/partitions/storeclock"
 )
 
 // leaseState is what is known of a lease that somebody else holds.

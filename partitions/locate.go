@@ -11,21 +11,7 @@ import (
 
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/objstore"
-	"github.com/cyrusbackup/backupd/partitions/history"
 )
-
-// BackupInfo is backup.json: put before commit 1, never changed, never removed.
-type BackupInfo struct {
-	Version int       `json:"version"`
-	Name    string    `json:"name"` // full name
-	Kind    string    `json:"kind"`
-	Created time.Time `json:"created"` // store time
-	ID      string    `json:"id"`      // 16 random bytes, hex
-}
-
-func backupPrefix(path string) string { return "backups/" + path + "/" }
-
-func backupInfoKey(path string) string { return backupPrefix(path) + "backup.json" }
 
 // locate looks for the backup in every partition. nil without an error means that
 // none holds it; a partition that cannot be asked is an error, for what it may hold
@@ -34,7 +20,7 @@ func backupInfoKey(path string) string { return backupPrefix(path) + "backup.jso
 func (s *Set) locate(ctx context.Context, n Name, known *Partition) (*Partition, error) {
 	hits, errs := s.lookInto(ctx, n)
 	if err := errors.Join(errs...); err != nil {
-		if there := hits.in(known); there != nil && unaskable(errs) && there.goesOnHere(ctx) {
+		if there := hits.in(known); there != nil && unaskable(errs) && goesOnHere(ctx, there) {
 			s.log.Debug("a backup is used where the index knew it; another partition cannot be asked", "backup", n.Path(), "partition", known.name, "err", err)
 			return known, nil
 		}
@@ -97,7 +83,7 @@ func unaskable(errs []error) bool {
 }
 
 // goesOnHere says that the log does not send anybody to another partition.
-func (f *Found) goesOnHere(ctx context.Context) bool {
+func goesOnHere(ctx context.Context, f *Found) bool {
 	ok, err := await(ctx, func() (bool, error) {
 		end, err := f.logEnd(ctx)
 		if err != nil || end.sealed() {
@@ -115,30 +101,6 @@ func deferred(err error) error {
 		return fmt.Errorf("%w: %w", cyrus.ErrLocked, err)
 	}
 	return err
-}
-
-func readBackupInfo(ctx context.Context, s objstore.Store, path string) (*BackupInfo, error) {
-	b, _, err := readSmall(ctx, s, backupInfoKey(path))
-	if err != nil {
-		return nil, err
-	}
-	var i BackupInfo
-	if err := json.Unmarshal(b, &i); err != nil {
-		return nil, fmt.Errorf("read %s: %w: %w", backupInfoKey(path), history.ErrCorrupt, err)
-	}
-	if i.Version != repositoryVersion {
-		return nil, fmt.Errorf("%s has version %d; this program knows version %d: %w", backupInfoKey(path), i.Version, repositoryVersion, errVersion)
-	}
-	return &i, nil
-}
-
-// check refuses a backup that stands under this path but is another one's: two
-// names whose encodings were cut can only meet if SHA-256 does.
-func (i *BackupInfo) check(n Name) error {
-	if i.Kind != n.Kind || i.Name != n.Full {
-		return fmt.Errorf("%s is the backup of %s %s, not of %s: %w", backupInfoKey(n.Path()), i.Kind, i.Name, n, errForeign)
-	}
-	return nil
 }
 
 // createInfo writes backup.json; another host may have done it a moment ago.

@@ -7,19 +7,11 @@ import (
 	"time"
 
 	"github.com/cyrusbackup/backupd/index"
-	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/objstore/pack"
 	"github.com/cyrusbackup/backupd/objstore/pack/cdc"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/storeclock"
 )
-
-// Config is one configured partition.
-type Config struct {
-	Name     string         // NAME of backuppartition-NAME
-	Location string         // for messages; holds no secret
-	Store    objstore.Store // retried and observed as the caller wishes; conditional puts not repeated
-}
 
 // Options are the settings of Open. Zero values get the defaults named.
 type Options struct {

@@ -49,9 +49,6 @@ func (n Names) Of(mailbox string) Name {
 	return Name{KindShared, top}
 }
 
-// NameOf is Names.Of with the settings of the Set.
-func (s *Set) NameOf(mailbox string) Name { return s.opt.Names.Of(mailbox) }
-
 // Path is where the backup lies below backups/ (design.md 5): <kind>/<enc>.
 func (n Name) Path() string { return n.Kind + "/" + encode(n.Full) }
 

@@ -1,18 +1,15 @@
 package partitions
 
 import (
-	"bytes"
 	"context"
-	"crypto/rand"
 	_ "embed"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/pack/cdc"
 	"github.com/cyrusbackup/backupd/objstore/probe"
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
@@ -72,73 +69,18 @@ func decodeRepository(b []byte) (*Repository, error) {
 	return &r, nil
 }
 
-// createRepository writes README.txt and repository.json, where the store has just been
-// found to do. Two hosts may do it at once: the first one's repository.json holds.
-func createRepository(ctx context.Context, p *Partition, caps probe.Capabilities) (*Repository, error) {
-	r := &Repository{
-		Version: repositoryVersion, ID: randomHex(), Created: p.storeNow(ctx, time.Time{}).UTC(),
-		Software: p.set.opt.Software, Dedup: "partition", Chunker: chunkerName, Capabilities: caps, Probed: p.prober(),
-	}
-	if p.set.opt.DedupPerBackup {
-		r.Dedup = "backup"
-	}
-	if err := p.putIfAbsent(ctx, "README.txt", readme); err != nil && !errors.Is(err, objstore.ErrExist) {
-		return nil, err
-	}
-	b, err := r.encode()
-	if err != nil {
-		return nil, err
-	}
-	if err := p.putIfAbsent(ctx, repositoryKey, b); err != nil && !errors.Is(err, objstore.ErrExist) {
-		return nil, err
-	}
-	// Whoever won, and whatever came of an unclear answer: what is there holds.
-	return await(ctx, func() (*Repository, error) { return readRepository(ctx, p.store) })
-}
-
 // encode is repository.json.
 func (r *Repository) encode() ([]byte, error) {
 	b, err := json.MarshalIndent(r, "", "  ")
 	return append(b, '\n'), err
 }
 
-// putIfAbsent puts a small object once; ErrExist when there is one already, which
-// after an unclear answer may be our own.
-func (p *Partition) putIfAbsent(ctx context.Context, key string, b []byte) error {
-	conditional := p.conditional()
-	return await0(ctx, func() error {
-		if !conditional {
-			if _, err := p.store.Stat(ctx, key); err == nil {
-				return &objstore.Error{Op: "put", Key: key, Err: objstore.ErrExist}
-			} else if !errors.Is(err, objstore.ErrNotExist) {
-				return err
-			}
-		}
-		_, err := p.store.Put(ctx, key, bytes.NewReader(b), objstore.PutOptions{IfAbsent: conditional})
-		return err
-	})
+// prober is what a finding depends on besides the store itself: by which way the store
+// was reached, and by what program.
+type prober struct {
+	Location string `json:"location"`
+	Software string `json:"software"`
 }
 
-// readSmall reads an object that is never large (JSON for the whole of something).
-func readSmall(ctx context.Context, s objstore.Store, key string) ([]byte, objstore.Info, error) {
-	const most = 1 << 20
-	o, err := s.Get(ctx, key, 0, -1)
-	if err != nil {
-		return nil, objstore.Info{}, err
-	}
-	defer o.Close()
-	b, err := io.ReadAll(io.LimitReader(o, most+1))
-	if err != nil {
-		return nil, o.Info, fmt.Errorf("read %s: %w", key, err)
-	}
-	if len(b) > most {
-		return nil, o.Info, fmt.Errorf("read %s: larger than %d bytes: it is not what this program wrote", key, most)
-	}
-	return b, o.Info, nil
-}
-
-func randomHex() string {
-	var b [16]byte
-	rand.Read(b[:]) // never fails (crypto/rand, Go 1.24)
-	return hex.EncodeToString(b[:])
-}
+// chunkerName stands in repository.json: who reads it knows how messages were cut.
+const chunkerName = cdc.Name

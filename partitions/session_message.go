@@ -17,9 +17,6 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// chunkerName stands in repository.json: who reads it knows how messages were cut.
-const chunkerName = cdc.Name
-
 // MessageUnreadable notes that the client could not read the file of some message.
 func (x *Session) MessageUnreadable(context.Context) error {
 	x.unreadable++

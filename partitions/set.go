@@ -152,3 +152,6 @@ func (s *Set) errf(b *Backup, err error) error {
 	}
 	return &backupError{b: b, class: working, err: err}
 }
+
+// NameOf is Names.Of with the settings of the Set.
+func (s *Set) NameOf(mailbox string) Name { return s.opt.Names.Of(mailbox) }

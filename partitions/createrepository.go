@@ -1,0 +1,53 @@
+package partitions
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"errors"
+	"time"
+
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/probe"
+)
+
+// createRepository writes README.txt and repository.json, where the store has just been
+// found to do. Two hosts may do it at once: the first one's repository.json holds.
+func createRepository(ctx context.Context, p *Partition, caps probe.Capabilities) (*Repository, error) {
+	r := &Repository{
+		Version: repositoryVersion, ID: randomHex(), Created: p.storeNow(ctx, time.Time{}).UTC(),
+		Software: p.set.opt.Software, Dedup: "partition", Chunker: chunkerName, Capabilities: caps, Probed: p.prober(),
+	}
+	if p.set.opt.DedupPerBackup {
+		r.Dedup = "backup"
+	}
+	if err := p.putIfAbsent(ctx, "README.txt", readme); err != nil && !errors.Is(err, objstore.ErrExist) {
+		return nil, err
+	}
+	b, err := r.encode()
+	if err != nil {
+		return nil, err
+	}
+	if err := p.putIfAbsent(ctx, repositoryKey, b); err != nil && !errors.Is(err, objstore.ErrExist) {
+		return nil, err
+	}
+	// Whoever won, and whatever came of an unclear answer: what is there holds.
+	return await(ctx, func() (*Repository, error) { return readRepository(ctx, p.store) })
+}
+
+// putIfAbsent puts a small object once; ErrExist when there is one already, which
+// after an unclear answer may be our own.
+func (p *Partition) putIfAbsent(ctx context.Context, key string, b []byte) error {
+	conditional := p.conditional()
+	return await0(ctx, func() error {
+		if !conditional {
+			if _, err := p.store.Stat(ctx, key); err == nil {
+				return &objstore.Error{Op: "put", Key: key, Err: objstore.ErrExist}
+			} else if !errors.Is(err, objstore.ErrNotExist) {
+				return err
+			}
+		}
+		_, err := p.store.Put(ctx, key, bytes.NewReader(b), objstore.PutOptions{IfAbsent: conditional})
+		return err
+	})
+}

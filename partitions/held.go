@@ -1,0 +1,45 @@
+package partitions
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+
+	"github.com/cyrusbackup/backupd/objstore"
+)
+
+// heldInMemory is the size up to which an object is not written to a temporary file.
+const heldInMemory = 16 << 20
+
+// held reads an object, to be put. drop ends it.
+func held(ctx context.Context, s objstore.Store, key string) (body objstore.Body, etag string, drop func(), err error) {
+	o, err := s.Get(ctx, key, 0, -1)
+	if err != nil {
+		return nil, "", nil, err
+	}
+	defer o.Close()
+	if o.Size <= heldInMemory {
+		b, err := io.ReadAll(o)
+		return bytes.NewReader(b), o.ETag, func() {}, err
+	}
+	f, err := os.CreateTemp("", "backupd-copy-")
+	if err != nil {
+		return nil, "", nil, err
+	}
+	drop = func() { _ = f.Close() }
+	size, err := io.Copy(f, o)
+	if err = errors.Join(err, os.Remove(f.Name())); err != nil {
+		drop()
+		return nil, "", nil, err
+	}
+	return io.NewSectionReader(f, 0, size), o.ETag, drop, nil
+}
+
+// Copied is what was put into the other partition.
+type Copied struct {
+	Objects int   // of the log, checkpoints and blocks, copied as they are
+	Chunks  int   // messages and pieces of them, in packs of their own
+	Bytes   int64 // of both, as stored
+}

@@ -1,0 +1,112 @@
+package partitions
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/partitions/history"
+)
+
+// lockView is what a daemon knows of the lock of a backup. A lock shows itself in the
+// log, so that in steady state nobody asks for it.
+type lockView byte
+
+const (
+	lockUnknown lockView = iota // not looked at in this process's life
+	lockNone                    // there is none unless a LockedEvent says so
+	lockMaybe                   // there was one
+)
+
+// noteLock sees a lock announced.
+func (b *Backup) noteLock(e history.Event) {
+	if _, ok := e.(*history.LockedEvent); ok {
+		b.lock = lockMaybe
+	}
+}
+
+// checkLock waits for a lock to end as long as the patience of ctx, then it is
+// ErrLocked. It asks the store only where there may be one. The turn is held.
+func (b *Backup) checkLock(ctx context.Context) error {
+	_, err := b.outwaitLock(ctx)
+	return err
+}
+
+// outwaitLock is checkLock; waited says that there was a lock: whoever held it may have
+// written to the log.
+func (b *Backup) outwaitLock(ctx context.Context) (waited bool, err error) {
+	if b.entry == nil || b.lock == lockNone {
+		return false, nil
+	}
+	waited, err = b.part.outwaitLock(ctx, b.path)
+	switch {
+	case err == nil:
+		b.lock = lockNone
+	case waited:
+		b.lock = lockMaybe
+	}
+	return waited, err
+}
+
+// lockWait is how long a command waits for a lock to end, once for each lock: behind it,
+// on the same connection, other users are waiting, and a long move or repair takes hours.
+const lockWait = 30 * time.Second
+
+// outwaitLock waits for the lock of a backup to end.
+func (p *Partition) outwaitLock(ctx context.Context, path string) (waited bool, err error) {
+	pat, _ := ctx.Value(patienceKey{}).(patience)
+	ctx = withPatience(ctx, patience{min(pat.wait, lockWait), pat.spent})
+	var last *lockFile
+	err = await0(ctx, func() error {
+		l, info, err := readLock(ctx, p.store, path)
+		if err != nil {
+			return err
+		}
+		if p.lease(path, l, info.ETag, p.storeNow(ctx, time.Time{})) != leaseFree {
+			waited, last = true, l
+			return &objstore.Error{Op: "get", Key: lockKey(path), Temporary: !p.outwaited(path, l), Err: l.held()}
+		}
+		return nil
+	})
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case err == nil:
+		delete(p.heldLong, path)
+	case last != nil && pat.spent != nil && errors.Is(err, ErrHeld):
+		if p.heldLong == nil {
+			p.heldLong = map[string]string{}
+		}
+		p.heldLong[path] = last.ID
+	}
+	return waited, err
+}
+
+// outwaited says that somebody has waited for this lock before without success.
+func (p *Partition) outwaited(path string, l *lockFile) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return l != nil && p.heldLong[path] == l.ID
+}
+
+// lease looks at the lock of a backup. What it saw is kept from one command to the next:
+// a client that is deferred comes again.
+func (p *Partition) lease(path string, l *lockFile, etag string, now time.Time) leaseState {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	w := p.leases[path]
+	if w == nil {
+		w = &leaseWatch{}
+	}
+	state := w.look(l, etag, now)
+	if state == leaseFree {
+		delete(p.leases, path)
+		return state
+	}
+	if p.leases == nil {
+		p.leases = map[string]*leaseWatch{}
+	}
+	p.leases[path] = w
+	return state
+}
