@@ -10,12 +10,13 @@ import (
 	"github.com/cyrusbackup/backupd/index"
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // moveMailbox renames a mailbox into another backup, in steps that can be repeated:
 // its bodies become readable there, the whole mailbox is committed there (adopted),
 // and then it ends here (moved-away). Its past stays with the old backup.
-func (x *Session) moveMailbox(ctx context.Context, from, to Name, r cyrus.Rename) error {
+func (x *Session) moveMailbox(ctx context.Context, from, to repository.Name, r cyrus.Rename) error {
 	old, _, err := x.open(ctx, from)
 	if err != nil {
 		return err
@@ -39,7 +40,7 @@ func (x *Session) moveMailbox(ctx context.Context, from, to Name, r cyrus.Rename
 }
 
 // moveAway ends a mailbox that lives in another backup now.
-func (x *Session) moveAway(ctx context.Context, from Name, uniqueid string, to Name) error {
+func (x *Session) moveAway(ctx context.Context, from repository.Name, uniqueid string, to repository.Name) error {
 	return x.apply(ctx, from, func(st *indexState) ([]history.Event, error) {
 		if st == nil {
 			return nil, nil
@@ -53,7 +54,7 @@ func (x *Session) moveAway(ctx context.Context, from Name, uniqueid string, to N
 }
 
 // adopt commits the mailbox, as it is in the old backup, to the new one.
-func (x *Session) adopt(ctx context.Context, old *Backup, to Name, m *history.MailboxState, r cyrus.Rename) error {
+func (x *Session) adopt(ctx context.Context, old *Backup, to repository.Name, m *history.MailboxState, r cyrus.Rename) error {
 	b, h, err := x.open(ctx, to)
 	if err != nil {
 		return err

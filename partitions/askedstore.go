@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // askedStore is the store of a partition as everything in a daemon asks it. Its errors say
@@ -86,7 +87,7 @@ func (s askedStore) ask() {
 		defer s.p.reading.endQuestion()
 		ctx, stop := context.WithTimeout(s.p.set.life, probeTime)
 		defer stop()
-		_, err := s.Store.Stat(ctx, repositoryKey)
+		_, err := s.Store.Stat(ctx, repository.Key)
 		_ = s.noted(ctx, "stat", err) // whoever asks next hears of it
 	})
 }

@@ -11,13 +11,14 @@ import (
 
 	"github.com/cyrusbackup/backupd/index"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // Backup is everything held for one user, one tree of shared mailboxes, or the
 // server's annotations. There is one for each path in a process.
 type Backup struct {
 	set  *Set
-	name Name
+	name repository.Name
 	path string
 
 	hold holding // which session works on it
@@ -72,7 +73,7 @@ type entry struct {
 	Sealed *history.SealedEvent `json:"sealed,omitempty"`
 }
 
-func newBackup(s *Set, n Name) *Backup {
+func newBackup(s *Set, n repository.Name) *Backup {
 	b := &Backup{set: s, name: n, path: n.Path(), turn: make(chan struct{}, 1)}
 	b.hold.init()
 	return b

@@ -9,6 +9,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/memstore"
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // logged is a user with as many commits as folders, and one without trouble.
@@ -153,7 +154,7 @@ func TestABridgeIsFollowedByACheckpoint(t *testing.T) {
 // A tool has the lock: the daemon leaves the damage to it.
 func TestALockedBackupIsNotBridged(t *testing.T) {
 	l := newLogged(t, shortWait)
-	k := lock(t, found(t, l.store), partitions.LockOptions{})
+	k := lock(t, found(t, l.store), repository.LockOptions{})
 	l.store.Lose(history.LogKey("user/anne", 3))
 	before := objects(t, l.store, annesLog)
 	l.host.removeIndex()

@@ -10,26 +10,26 @@ import (
 
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/objstore/memstore"
-	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // threeUsers are backups of anne, bob and carol in the first of two partitions.
-func threeUsers(t *testing.T) (*memstore.Store, []partitions.Config) {
+func threeUsers(t *testing.T) (*memstore.Store, []repository.Config) {
 	store, empty := newStore(), newStore()
 	h := newHost(t, store)
 	for _, who := range []string{"anne", "bob", "carol"} {
 		h.sync(who, newSource("user."+who))
 	}
 	h.stop()
-	return store, []partitions.Config{{Name: "p0", Store: store}, {Name: "p1", Store: empty}}
+	return store, []repository.Config{{Name: "p0", Store: store}, {Name: "p1", Store: empty}}
 }
 
 // browsed are the paths that are yielded, and the errors.
-func browsed(t *testing.T, parts []partitions.Config) (paths []string, failed []error) {
+func browsed(t *testing.T, parts []repository.Config) (paths []string, failed []error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	for f, err := range partitions.BrowseAll(ctx, parts) {
+	for f, err := range repository.BrowseAll(ctx, parts) {
 		if err != nil {
 			failed = append(failed, err)
 			continue
@@ -73,10 +73,10 @@ func TestBrowseWhileOneIsMoved(t *testing.T) {
 		t.Errorf("%q, %v", paths, failed)
 	}
 	var errs []error
-	for _, err := range partitions.Browse(t.Context(), parts[1]) {
+	for _, err := range repository.Browse(t.Context(), parts[1]) {
 		errs = append(errs, err)
 	}
-	if len(errs) != 1 || !errors.Is(errs[0], partitions.ErrIncomplete) {
+	if len(errs) != 1 || !errors.Is(errs[0], repository.ErrIncomplete) {
 		t.Errorf("the other partition alone: %v, want ErrIncomplete", errs)
 	}
 }

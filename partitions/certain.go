@@ -12,6 +12,7 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // proveAhead is how many objects are asked for at once.
@@ -41,7 +42,7 @@ func (p *Partition) present(ctx context.Context) error {
 	p.forgetRepository()
 	repo, err := p.repository(ctx, false)
 	if err == nil && repo == nil {
-		err = fmt.Errorf("partition %s (%s): %s is gone: %w", p.name, p.location, repositoryKey, cyrus.ErrLocked)
+		err = fmt.Errorf("partition %s (%s): %s is gone: %w", p.name, p.location, repository.Key, cyrus.ErrLocked)
 	}
 	return err
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/cyrusbackup/backupd/index"
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // Two names for one repository: one of them works, the other is refused by both names.
@@ -19,27 +20,27 @@ func TestOneRepositoryHasOnePartition(t *testing.T) {
 	}
 	defer x.Close()
 	set, err := partitions.Open(partitions.Options{
-		Partitions: []partitions.Config{{Name: "one", Location: "/a", Store: store}},
+		Partitions: []repository.Config{{Name: "one", Location: "/a", Store: store}},
 		Index:      x,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := set.Create(t.Context(), partitions.UserName("anne")); err != nil {
+	if _, err := set.Create(t.Context(), repository.UserName("anne")); err != nil {
 		t.Fatal(err)
 	}
 	if err := set.Close(); err != nil {
 		t.Fatal(err)
 	}
 	set, err = partitions.Open(partitions.Options{
-		Partitions: []partitions.Config{{Name: "one", Location: "/a", Store: store}, {Name: "two", Location: "/b", Store: store}},
+		Partitions: []repository.Config{{Name: "one", Location: "/a", Store: store}, {Name: "two", Location: "/b", Store: store}},
 		Index:      x,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer set.Close()
-	_, err = set.Create(t.Context(), partitions.UserName("bert"))
+	_, err = set.Create(t.Context(), repository.UserName("bert"))
 	if err == nil || !strings.Contains(err.Error(), "one") || !strings.Contains(err.Error(), "two") {
 		t.Fatalf("a backup is made although two partitions are one repository: %v", err)
 	}

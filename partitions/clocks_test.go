@@ -18,6 +18,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/miniotest"
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 const year = 365 * 24 * time.Hour
@@ -105,7 +106,7 @@ func TestWrongTimeStaysOutOfTheBucket(t *testing.T) {
 				inbox.deliver(mail(i, 500))
 				h.sync("anne", inbox)
 			}
-			if err := lock(t, found(t, f), partitions.LockOptions{}).Release(t.Context()); err != nil {
+			if err := lock(t, found(t, f), repository.LockOptions{}).Release(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			h.stop()
@@ -165,7 +166,7 @@ func TestLockOutlivesAWrongTime(t *testing.T) {
 		h := newHostWith(t, settlesSoon, f)
 		inbox := newSource("user.anne")
 		h.sync("anne", inbox)
-		l := lock(t, found(t, store), partitions.LockOptions{})
+		l := lock(t, found(t, store), repository.LockOptions{})
 		inbox.deliver(mail(1, 500))
 		f.Add(faultstore.Fault{Match: func(op, key string) bool { return strings.HasSuffix(key, "lock.json") }, Count: 1, Shift: shift})
 		c := h.client()
@@ -173,7 +174,7 @@ func TestLockOutlivesAWrongTime(t *testing.T) {
 			t.Errorf("after an answer that is %v ahead (%d): %v, want ErrLocked", shift, f.Struck(), err)
 		}
 		c.s.Close()
-		if _, err := found(t, f).Lock(t.Context(), partitions.LockOptions{Owner: "another"}); !errors.Is(err, partitions.ErrHeld) {
+		if _, err := found(t, f).Lock(t.Context(), repository.LockOptions{Owner: "another"}); !errors.Is(err, repository.ErrHeld) {
 			t.Errorf("a second lock: %v, want ErrHeld", err)
 		}
 		if err := l.Release(t.Context()); err != nil {

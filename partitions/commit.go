@@ -10,6 +10,7 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 	"github.com/cyrusbackup/backupd/partitions/storeclock"
 )
 
@@ -110,7 +111,7 @@ func (b *Backup) header(ctx context.Context, who author) history.Header {
 	return history.Header{
 		Version: history.Version, Backup: b.path, Number: b.entry.Number + 1, Prev: b.entry.Hash,
 		Time: t, Host: b.set.opt.Host, Clock: here.UTC().Round(0),
-		Connection: who.connection, Client: who.client, Random: randomHex(),
+		Connection: who.connection, Client: who.client, Random: repository.NewID(),
 	}
 }
 

@@ -11,20 +11,21 @@ import (
 	"github.com/cyrusbackup/backupd/internal/timespec"
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // copier copies a backup into another partition. What lies below backups/ is copied byte
 // for byte; of packs, which backups share, only what this backup names: it goes into new
 // packs, and notes in moved/ say so. It can be cut off at any point and done again.
 type copier struct {
-	from  *Found
+	from  *repository.Found
 	to    *Partition
 	packs *packCopier
-	done  Copied
-	tell  func(Copied) // nil: nobody listens
+	done  repository.Copied
+	tell  func(repository.Copied) // nil: nobody listens
 }
 
-func newCopier(from *Found, to *Partition, report func(Copied)) *copier {
+func newCopier(from *repository.Found, to *Partition, report func(repository.Copied)) *copier {
 	c := &copier{from: from, to: to, tell: report}
 	c.packs = newPackCopier(from, to, &c.done)
 	return c
@@ -177,7 +178,7 @@ func (c *copier) objects(ctx context.Context, list iter.Seq2[objstore.Info, erro
 
 // object copies one as it is.
 func (c *copier) object(ctx context.Context, info objstore.Info) error {
-	body, _, drop, err := held(ctx, c.from.Partition.Store, info.Key)
+	body, _, drop, err := repository.Hold(ctx, c.from.Partition.Store, info.Key)
 	if err != nil {
 		return err
 	}
@@ -258,8 +259,8 @@ func (c *copier) found(ctx context.Context, m *history.Mem, chunk history.ChunkI
 
 // putInfo makes the copy visible: backup.json is the same as in the old partition.
 func (c *copier) putInfo(ctx context.Context) error {
-	key := backupInfoKey(c.from.Path)
-	b, _, err := readSmall(ctx, c.from.Partition.Store, key)
+	key := repository.BackupInfoKey(c.from.Path)
+	b, _, err := repository.ReadSmall(ctx, c.from.Partition.Store, key)
 	if err != nil {
 		return err
 	}
@@ -272,7 +273,7 @@ func (c *copier) putInfo(ctx context.Context) error {
 
 // sameBackup refuses to copy over a backup that only has the same name.
 func (c *copier) sameBackup(ctx context.Context) error {
-	there, err := readBackupInfo(ctx, c.to.store, c.from.Path)
+	there, err := repository.ReadBackupInfo(ctx, c.to.store, c.from.Path)
 	if errors.Is(err, objstore.ErrNotExist) {
 		return nil
 	}

@@ -7,8 +7,8 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/objstore/memstore"
 	"github.com/cyrusbackup/backupd/objstore/pack"
-	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // An export can be read, added to, and imported by another host, which then goes on.
@@ -16,7 +16,7 @@ func TestExportAndImport(t *testing.T) {
 	w, a := inTwo(t)
 	w.mustMove(w.other()) // so that its log has a seal
 	out := newStore()
-	export := func() partitions.Copied {
+	export := func() repository.Copied {
 		t.Helper()
 		h := newHost(t, out)
 		defer h.stop()
@@ -39,14 +39,14 @@ func TestExportAndImport(t *testing.T) {
 
 	target := newStore()
 	h := newHost(t, target)
-	_, err := h.set.Import(t.Context(), found(t, out), partitions.LockOptions{Owner: "test", Host: "host"}, nil)
+	_, err := h.set.Import(t.Context(), found(t, out), repository.LockOptions{Owner: "test", Host: "host"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	h.expectSame("anne", w.boxes...)
 	w.news(h)
 	checkBucket(t, target, w.path(), w.boxes...).Close()
-	if _, err := h.set.Import(t.Context(), found(t, out), partitions.LockOptions{Owner: "test"}, nil); !errors.Is(err, objstore.ErrExist) {
+	if _, err := h.set.Import(t.Context(), found(t, out), repository.LockOptions{Owner: "test"}, nil); !errors.Is(err, objstore.ErrExist) {
 		t.Errorf("a second import: %v, want ErrExist", err)
 	}
 }
@@ -60,7 +60,7 @@ func TestImportCutOff(t *testing.T) {
 		f, done := fault(n, 1, errDenied)
 		target.SetFaults(nil, ofPuts(f))
 		imp := func() error {
-			_, err := h.set.Import(t.Context(), w.home(), partitions.LockOptions{Owner: "test", Host: "host"}, nil)
+			_, err := h.set.Import(t.Context(), w.home(), repository.LockOptions{Owner: "test", Host: "host"}, nil)
 			return err
 		}
 		err := imp()

@@ -5,6 +5,7 @@ import (
 
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // A daemon may write a checkpoint while its backup is copied. Those that are copied are
@@ -47,7 +48,7 @@ func (c *copier) putCheckpoints(ctx context.Context, list []objstore.Info) (whol
 }
 
 func (c *copier) checkpoint(ctx context.Context, info objstore.Info) (same bool, err error) {
-	body, etag, drop, err := held(ctx, c.from.Partition.Store, info.Key)
+	body, etag, drop, err := repository.Hold(ctx, c.from.Partition.Store, info.Key)
 	if err != nil {
 		return false, err
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/pack"
 	"github.com/cyrusbackup/backupd/objstore/rangecache"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // packCopier copies what a backup names in packs. Places keep the names of the old
@@ -25,7 +26,7 @@ type packCopier struct {
 	store   objstore.Store // of the old partition
 	objects *history.Objects
 	to      *Partition
-	done    *Copied
+	done    *repository.Copied
 	batch   []history.Place
 
 	w     *pack.Writer
@@ -38,7 +39,7 @@ type packCopier struct {
 	damaged bool                      // an object could not be read to its end
 }
 
-func newPackCopier(from *Found, to *Partition, done *Copied) *packCopier {
+func newPackCopier(from *repository.Found, to *Partition, done *repository.Copied) *packCopier {
 	s := rangecache.New(from.Partition.Store, 16<<20)
 	p := &packCopier{store: s, objects: history.NewObjects(s, 0), to: to, done: done,
 		there: map[string]bool{}, notes: map[string]map[string]string{}, absent: map[history.ChunkID]error{}}

@@ -5,11 +5,12 @@ import (
 	"fmt"
 
 	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // Create makes an empty backup, in the partition that hashing chooses. One that is
 // there already is objstore.ErrExist.
-func (s *Set) Create(ctx context.Context, n Name) (*Found, error) {
+func (s *Set) Create(ctx context.Context, n repository.Name) (*repository.Found, error) {
 	b := s.backup(n)
 	if err := b.begin(ctx); err != nil {
 		return nil, err
@@ -24,5 +25,5 @@ func (s *Set) Create(ctx context.Context, n Name) (*Found, error) {
 	if err := b.create(ctx, nil); err != nil {
 		return nil, s.errf(b, err)
 	}
-	return FindPath(ctx, b.part.config(), b.path)
+	return repository.FindPath(ctx, b.part.config(), b.path)
 }

@@ -9,30 +9,31 @@ import (
 
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/objstore/probe"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // createRepository writes README.txt and repository.json, where the store has just been
 // found to do. Two hosts may do it at once: the first one's repository.json holds.
-func createRepository(ctx context.Context, p *Partition, caps probe.Capabilities) (*Repository, error) {
-	r := &Repository{
-		Version: repositoryVersion, ID: randomHex(), Created: p.storeNow(ctx, time.Time{}).UTC(),
-		Software: p.set.opt.Software, Dedup: "partition", Chunker: chunkerName, Capabilities: caps, Probed: p.prober(),
+func createRepository(ctx context.Context, p *Partition, caps probe.Capabilities) (*repository.Info, error) {
+	r := &repository.Info{
+		Version: repository.Version, ID: repository.NewID(), Created: p.storeNow(ctx, time.Time{}).UTC(),
+		Software: p.set.opt.Software, Dedup: "partition", Chunker: repository.Chunker, Capabilities: caps, Probed: p.prober(),
 	}
 	if p.set.opt.DedupPerBackup {
 		r.Dedup = "backup"
 	}
-	if err := p.putIfAbsent(ctx, "README.txt", readme); err != nil && !errors.Is(err, objstore.ErrExist) {
+	if err := p.putIfAbsent(ctx, "README.txt", repository.Readme); err != nil && !errors.Is(err, objstore.ErrExist) {
 		return nil, err
 	}
-	b, err := r.encode()
+	b, err := r.Encode()
 	if err != nil {
 		return nil, err
 	}
-	if err := p.putIfAbsent(ctx, repositoryKey, b); err != nil && !errors.Is(err, objstore.ErrExist) {
+	if err := p.putIfAbsent(ctx, repository.Key, b); err != nil && !errors.Is(err, objstore.ErrExist) {
 		return nil, err
 	}
 	// Whoever won, and whatever came of an unclear answer: what is there holds.
-	return await(ctx, func() (*Repository, error) { return readRepository(ctx, p.store) })
+	return await(ctx, func() (*repository.Info, error) { return repository.ReadInfo(ctx, p.store) })
 }
 
 // putIfAbsent puts a small object once; ErrExist when there is one already, which

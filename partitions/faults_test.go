@@ -15,6 +15,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/memstore"
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // story is what a mail server does, and how its sync_client tells it: steps of which
@@ -341,7 +342,7 @@ func TestProbeUnderFaults(t *testing.T) {
 		inbox := newSource("user.anne")
 		h.sync("anne", inbox)
 		store.SetFaults(nil, nil)
-		c := repository(t, store).Capabilities
+		c := repositoryInfo(t, store).Capabilities
 		if !c.IfAbsent || !c.IfAbsentRace || !c.IfMatch || !c.Range || !c.Suffix || !c.ListOrder {
 			t.Fatalf("call %d failed once: the store is said to have %+v", n, c)
 		}
@@ -353,7 +354,7 @@ func TestProbeUnderFaults(t *testing.T) {
 	}
 }
 
-func repository(t *testing.T, s objstore.Store) (r partitions.Repository) {
+func repositoryInfo(t *testing.T, s objstore.Store) (r repository.Info) {
 	t.Helper()
 	o, err := s.Get(t.Context(), "repository.json", 0, -1)
 	if err != nil {

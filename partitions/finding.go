@@ -12,13 +12,14 @@ import (
 	"github.com/cyrusbackup/backupd/index"
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/objstore/probe"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // finding is what this host found out about a partition's store. It is kept in the
 // index, since each host reaches a bucket in its own way: a gateway on the way of one
 // of them may drop the conditions.
 type finding struct {
-	prober
+	repository.Prober
 	Repository   string             `json:"repository"`
 	Exclusive    bool               `json:"exclusive"` // backup_exclusive at that time
 	Capabilities probe.Capabilities `json:"capabilities"`
@@ -38,15 +39,15 @@ var (
 const refusedFor = time.Minute
 
 // prober is this configuration and this program.
-func (p *Partition) prober() prober {
-	return prober{Location: p.location, Software: p.set.opt.Software}
+func (p *Partition) prober() repository.Prober {
+	return repository.Prober{Location: p.location, Software: p.set.opt.Software}
 }
 
 // capable makes sure that the partition's store can do what this configuration needs. r
 // is its repository.json, nil where there is none yet. The finding is kept in the
 // index; the store is tried again when the configuration or the program is another one,
 // and always when something was missing.
-func (p *Partition) capable(ctx context.Context, r *Repository) error {
+func (p *Partition) capable(ctx context.Context, r *repository.Info) error {
 	if err := p.refusal(); err != nil {
 		return err
 	}
@@ -63,7 +64,7 @@ func (p *Partition) capable(ctx context.Context, r *Repository) error {
 }
 
 // found is what is known already, nil when the store has to be tried.
-func (p *Partition) found(r *Repository) (*probe.Capabilities, error) {
+func (p *Partition) found(r *repository.Info) (*probe.Capabilities, error) {
 	if r == nil {
 		return nil, nil
 	}
@@ -75,7 +76,7 @@ func (p *Partition) found(r *Repository) (*probe.Capabilities, error) {
 		return nil, err
 	}
 	switch {
-	case f != nil && f.prober == p.prober() && f.Repository == r.ID && f.Exclusive == p.set.opt.Exclusive && complete(f.Capabilities):
+	case f != nil && f.Prober == p.prober() && f.Repository == r.ID && f.Exclusive == p.set.opt.Exclusive && complete(f.Capabilities):
 		return &f.Capabilities, nil
 	case f == nil && r.Probed == p.prober() && complete(r.Capabilities):
 		return &r.Capabilities, nil
@@ -89,7 +90,7 @@ func complete(c probe.Capabilities) bool {
 }
 
 // tryStore runs the probe, and writes down what it found.
-func (p *Partition) tryStore(ctx context.Context, r *Repository) (*probe.Capabilities, error) {
+func (p *Partition) tryStore(ctx context.Context, r *repository.Info) (*probe.Capabilities, error) {
 	caps, err := await(ctx, func() (probe.Capabilities, error) { return probe.Run(ctx, p.store, p.set.opt.Now) })
 	if errors.Is(err, objstore.ErrDenied) && !objstore.IsTemporary(err) && r != nil && complete(r.Capabilities) {
 		p.set.log.Warn("the store could not be probed; what repository.json says of it is believed: the keys need to put, get, list and delete below probe/",
@@ -178,7 +179,7 @@ func (p *Partition) stillConditional(ctx context.Context) (bool, error) {
 	if !p.conditional() {
 		return false, nil // somebody else has found that meanwhile
 	}
-	r, err := await(ctx, func() (*Repository, error) { return readRepository(ctx, p.store) })
+	r, err := await(ctx, func() (*repository.Info, error) { return repository.ReadInfo(ctx, p.store) })
 	if err != nil {
 		return false, err
 	}
@@ -196,23 +197,23 @@ func (p *Partition) stillConditional(ctx context.Context) (bool, error) {
 // improve replaces the capabilities in repository.json where less is recorded than was
 // found now. It is never changed for the worse: what one host misses may be due to its
 // way to the store, and its index has that.
-func (p *Partition) improve(ctx context.Context, r *Repository, c probe.Capabilities) error {
+func (p *Partition) improve(ctx context.Context, r *repository.Info, c probe.Capabilities) error {
 	if complete(r.Capabilities) || !complete(c) {
 		return nil
 	}
-	b, info, err := readSmall(ctx, p.store, repositoryKey)
+	b, info, err := repository.ReadSmall(ctx, p.store, repository.Key)
 	if err != nil {
 		return err
 	}
-	now, err := decodeRepository(b)
+	now, err := repository.DecodeInfo(b)
 	if err != nil || complete(now.Capabilities) {
 		return err
 	}
 	now.Capabilities, now.Probed = c, p.prober()
-	if b, err = now.encode(); err != nil {
+	if b, err = now.Encode(); err != nil {
 		return err
 	}
-	_, err = p.store.Put(ctx, repositoryKey, bytes.NewReader(b), objstore.PutOptions{IfMatch: info.ETag})
+	_, err = p.store.Put(ctx, repository.Key, bytes.NewReader(b), objstore.PutOptions{IfMatch: info.ETag})
 	if errors.Is(err, objstore.ErrPrecondition) {
 		return nil // another host has just done it
 	}
@@ -235,7 +236,7 @@ func (p *Partition) readFinding() (*finding, error) {
 }
 
 func (p *Partition) writeFinding(repository string, c probe.Capabilities) error {
-	b, err := json.Marshal(finding{prober: p.prober(), Repository: repository, Exclusive: p.set.opt.Exclusive, Capabilities: c})
+	b, err := json.Marshal(finding{Prober: p.prober(), Repository: repository, Exclusive: p.set.opt.Exclusive, Capabilities: c})
 	if err != nil {
 		return err
 	}

@@ -125,7 +125,7 @@ func TestRecordedAsMissing(t *testing.T) {
 	replace(t, store, "repository.json", was)
 	h := newHostWith(t, shortWait, store)
 	h.sync("anne", newSource("user.anne"))
-	r := repository(t, store)
+	r := repositoryInfo(t, store)
 	if !r.Capabilities.IfAbsent || r.ID == "" || r.Dedup != "partition" || r.Chunker == "" {
 		t.Errorf("repository.json: %+v", r)
 	}
@@ -252,7 +252,7 @@ func TestFirstContactTwice(t *testing.T) {
 	inbox.deliver(mail(1, 500))
 	h.sync("anne", inbox)
 	h.expectSame("anne", inbox)
-	if c := repository(t, store).Capabilities; !c.Conditional() || !c.IfMatch || len(c.Notes) > 0 {
+	if c := repositoryInfo(t, store).Capabilities; !c.Conditional() || !c.IfMatch || len(c.Notes) > 0 {
 		t.Errorf("the store is said to have %+v", c)
 	}
 }

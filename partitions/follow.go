@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // ended says that the log, as the index has it, does not go on in the backup's partition.
@@ -24,7 +25,7 @@ func (b *Backup) ended(ctx context.Context) (bool, error) {
 func (b *Backup) follow(ctx context.Context) error {
 	old := b.part
 	err := b.relocate(ctx)
-	if !errors.Is(err, errHalfMoved) {
+	if !errors.Is(err, repository.ErrHalfMoved) {
 		return err
 	}
 	waited, lockErr := old.outwaitLock(ctx, b.path)
@@ -57,7 +58,7 @@ func (b *Backup) relocate(ctx context.Context) error {
 // is told to come again.
 func (b *Backup) goneFromHere() error {
 	if b.entry.Sealed.To == "" {
-		return errSealed
+		return repository.ErrSealed
 	}
-	return fmt.Errorf("it has left partition %s and %w", b.part.name, errHalfMoved)
+	return fmt.Errorf("it has left partition %s and %w", b.part.name, repository.ErrHalfMoved)
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/observe"
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // host is a backup host: an index and a set over stores that hosts may share.
@@ -53,7 +54,7 @@ func newHostWith(t *testing.T, set func(*partitions.Options), stores ...objstore
 		OutageWait: 10 * time.Second, PatientWait: 10 * time.Second, Host: "host", Software: "test",
 	}}
 	for i, s := range stores {
-		h.opt.Partitions = append(h.opt.Partitions, partitions.Config{Name: fmt.Sprintf("p%d", i), Location: "memory", Store: s})
+		h.opt.Partitions = append(h.opt.Partitions, repository.Config{Name: fmt.Sprintf("p%d", i), Location: "memory", Store: s})
 	}
 	if set != nil {
 		set(&h.opt)

@@ -12,6 +12,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/memstore"
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // packing makes little mail go into packs.
@@ -79,11 +80,11 @@ func (h *host) healthy(store *memstore.Store, user string, boxes ...*source) {
 	}
 	checkBucket(h.t, store, "user/"+user, boxes...)
 	h.expectSame(user, boxes...)
-	f, err := partitions.Find(h.t.Context(), h.opt.Partitions, partitions.UserName(user))
+	f, err := repository.Find(h.t.Context(), h.opt.Partitions, repository.UserName(user))
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	done, err := f.Verify(h.t.Context(), partitions.Verification{Report: func(p partitions.Problem) { h.t.Errorf("verify: %s", p) }})
+	done, err := partitions.Verify(h.t.Context(), f, partitions.Verification{Report: func(p partitions.Problem) { h.t.Errorf("verify: %s", p) }})
 	if err != nil || done.Damaged+done.Missing > 0 {
 		h.t.Errorf("verify of %s: %+v, %v", user, done, err)
 	}

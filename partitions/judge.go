@@ -13,6 +13,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/objstore/pack"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // What a command of a Session fails with is judged in one place, when it ends: is it the
@@ -41,7 +42,7 @@ var errEmptied = fmt.Errorf("the partition was emptied: %w", cyrus.ErrLocked)
 // enter begins a command; the function that it returns ends it, and judges its error.
 func (x *Session) enter() func(err *error) {
 	x.since.Store(0)
-	x.opened, x.owes = x.opened[:0], Name{}
+	x.opened, x.owes = x.opened[:0], repository.Name{}
 	return func(err *error) {
 		if p := recover(); p != nil {
 			x.log.Error("panic", "panic", p, "stack", string(debug.Stack()))
@@ -157,7 +158,7 @@ func (e *storeError) kind() troubleKind {
 // the course of things.
 func storeTrouble(err error) troubleKind {
 	switch {
-	case errors.Is(err, ErrHeld):
+	case errors.Is(err, repository.ErrHeld):
 		return ""
 	case errors.Is(err, objstore.ErrDenied):
 		return troubleDenied
@@ -184,7 +185,7 @@ func backupTrouble(err error) troubleKind {
 		err  error
 		kind troubleKind
 	}{
-		{ErrHeld, troubleLocked}, {errHalfMoved, troubleMoved}, {errSealed, troubleSealed}, {errForeign, troubleForeign}, {errTwice, troubleTwice},
+		{repository.ErrHeld, troubleLocked}, {repository.ErrHalfMoved, troubleMoved}, {repository.ErrSealed, troubleSealed}, {repository.ErrForeign, troubleForeign}, {repository.ErrTwice, troubleTwice},
 		{history.ErrVersion, troubleVersion}, {pack.ErrVersion, troubleVersion},
 	} {
 		if errors.Is(err, t.err) {

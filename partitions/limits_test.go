@@ -19,6 +19,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // More records than a commit holds: they go as record blocks, and their messages as
@@ -313,7 +314,7 @@ func TestCheckpointsWhileWorking(t *testing.T) {
 					t.Error(err)
 				}
 				if j == 7 {
-					if err := h.set.Reindex(t.Context(), partitions.UserName(user)); err != nil {
+					if err := h.set.Reindex(t.Context(), repository.UserName(user)); err != nil {
 						t.Error(err)
 					}
 				}

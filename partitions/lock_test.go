@@ -14,18 +14,19 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/objstore/memstore"
 	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-func found(t *testing.T, s objstore.Store) *partitions.Found {
+func found(t *testing.T, s objstore.Store) *repository.Found {
 	t.Helper()
-	f, err := partitions.FindPath(t.Context(), partitions.Config{Name: "p0", Store: s}, "user/anne")
+	f, err := repository.FindPath(t.Context(), repository.Config{Name: "p0", Store: s}, "user/anne")
 	if err != nil {
 		t.Fatal(err)
 	}
 	return f
 }
 
-func lock(t *testing.T, f *partitions.Found, o partitions.LockOptions) *partitions.Lock {
+func lock(t *testing.T, f *repository.Found, o repository.LockOptions) *repository.Lock {
 	t.Helper()
 	o.Owner = "test"
 	l, err := f.Lock(t.Context(), o)
@@ -53,7 +54,7 @@ func TestLockKeepsWritersOff(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := lock(t, found(t, store), partitions.LockOptions{})
+	l := lock(t, found(t, store), repository.LockOptions{})
 	if _, err := middle.update(t.Context(), inbox, there, nil, map[cyrus.GUID]bool{}); !errors.Is(err, cyrus.ErrLocked) {
 		t.Errorf("in mid-work: %v, want ErrLocked", err)
 	}
@@ -81,13 +82,13 @@ func TestLockExcludesLocks(t *testing.T) {
 	h := newHostWith(t, shortWait, store)
 	h.sync("anne", newSource("user.anne"))
 	f := found(t, store)
-	l := lock(t, f, partitions.LockOptions{})
-	if _, err := f.Lock(t.Context(), partitions.LockOptions{Owner: "another"}); !errors.Is(err, partitions.ErrHeld) {
+	l := lock(t, f, repository.LockOptions{})
+	if _, err := f.Lock(t.Context(), repository.LockOptions{Owner: "another"}); !errors.Is(err, repository.ErrHeld) {
 		t.Errorf("a second lock: %v, want ErrHeld", err)
 	}
 	got := make(chan error)
 	go func() {
-		second, err := f.Lock(t.Context(), partitions.LockOptions{Owner: "patient", Wait: true})
+		second, err := f.Lock(t.Context(), repository.LockOptions{Owner: "patient", Wait: true})
 		if err == nil {
 			err = second.Release(t.Context())
 		}
@@ -109,7 +110,7 @@ func TestLockOfADeadHolderEnds(t *testing.T) {
 	h := newHostWith(t, func(o *partitions.Options) { shortWait(o); o.Now = clock }, store)
 	inbox := newSource("user.anne")
 	h.sync("anne", inbox)
-	l := lock(t, found(t, store), partitions.LockOptions{})
+	l := lock(t, found(t, store), repository.LockOptions{})
 	inbox.deliver(mail(1, 500))
 	c := h.client()
 	if _, err := c.sync("anne", inbox); !errors.Is(err, cyrus.ErrLocked) {
@@ -118,7 +119,7 @@ func TestLockOfADeadHolderEnds(t *testing.T) {
 	c.s.Close()
 	shift.Store(int64(61 * time.Minute))
 	h.sync("anne", inbox)
-	second := lock(t, found(t, store), partitions.LockOptions{Now: clock})
+	second := lock(t, found(t, store), repository.LockOptions{Now: clock})
 	if err := l.Release(t.Context()); err == nil {
 		t.Error("a lock that was lost was given back")
 	}
@@ -130,13 +131,13 @@ func TestLockOfADeadHolderEnds(t *testing.T) {
 func TestLockIsRenewed(t *testing.T) {
 	store := newStore()
 	newHostWith(t, shortWait, store).sync("anne", newSource("user.anne"))
-	l := lock(t, found(t, store), partitions.LockOptions{Lease: 60 * time.Millisecond})
+	l := lock(t, found(t, store), repository.LockOptions{Lease: 60 * time.Millisecond})
 	select {
 	case <-l.Lost().Done():
 		t.Fatal("it was lost")
 	case <-time.After(300 * time.Millisecond):
 	}
-	if _, err := found(t, store).Lock(t.Context(), partitions.LockOptions{Owner: "another"}); !errors.Is(err, partitions.ErrHeld) {
+	if _, err := found(t, store).Lock(t.Context(), repository.LockOptions{Owner: "another"}); !errors.Is(err, repository.ErrHeld) {
 		t.Errorf("after five leases: %v, want ErrHeld", err)
 	}
 	if err := l.Release(t.Context()); err != nil {
@@ -161,7 +162,7 @@ func TestLockCostsNothingLater(t *testing.T) {
 		}
 	}
 	steady("before")
-	if err := lock(t, found(t, under), partitions.LockOptions{}).Release(t.Context()); err != nil {
+	if err := lock(t, found(t, under), repository.LockOptions{}).Release(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	h.expectSame("anne", inbox) // reads of the lock, and that it is over
@@ -183,10 +184,10 @@ func TestLockNeedsConditions(t *testing.T) {
 	newHostWith(t, shortWait, store).sync("anne", newSource("user.anne"))
 	b := bytes.Replace(body(t, store, "repository.json"), []byte(`"if_match": true`), []byte(`"if_match": false`), 1)
 	replace(t, store, "repository.json", b)
-	if _, err := found(t, deaf{store}).Lock(t.Context(), partitions.LockOptions{Owner: "test"}); err == nil {
+	if _, err := found(t, deaf{store}).Lock(t.Context(), repository.LockOptions{Owner: "test"}); err == nil {
 		t.Errorf("it was given; repository.json is %s", b)
 	}
-	if err := lock(t, found(t, store), partitions.LockOptions{}).Release(t.Context()); err != nil {
+	if err := lock(t, found(t, store), repository.LockOptions{}).Release(t.Context()); err != nil {
 		t.Error(err)
 	}
 }
@@ -204,7 +205,7 @@ func TestLockKeepsTheOnlyWriterOff(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := lock(t, found(t, store), partitions.LockOptions{})
+	l := lock(t, found(t, store), repository.LockOptions{})
 	if _, err := c.update(t.Context(), inbox, there, nil, map[cyrus.GUID]bool{}); !errors.Is(err, cyrus.ErrLocked) {
 		t.Errorf("while it is locked: %v, want ErrLocked", err)
 	}
@@ -224,7 +225,7 @@ func TestLockOutlivesALostAnswer(t *testing.T) {
 	store := newStore()
 	newHostWith(t, shortWait, store).sync("anne", newSource("user.anne"))
 	var lost atomic.Int64
-	l := lock(t, found(t, store), partitions.LockOptions{Lease: 600 * time.Millisecond})
+	l := lock(t, found(t, store), repository.LockOptions{Lease: 600 * time.Millisecond})
 	// The answer to the put is lost, and the one to the question what came of it.
 	store.SetFaults(func(op, key string) error {
 		if op == "get" && strings.HasSuffix(key, "lock.json") && lost.Load() == 1 {

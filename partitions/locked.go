@@ -7,6 +7,7 @@ import (
 
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // lockView is what a daemon knows of the lock of a backup. A lock shows itself in the
@@ -57,15 +58,15 @@ const lockWait = 30 * time.Second
 func (p *Partition) outwaitLock(ctx context.Context, path string) (waited bool, err error) {
 	pat, _ := ctx.Value(patienceKey{}).(patience)
 	ctx = withPatience(ctx, patience{min(pat.wait, lockWait), pat.spent})
-	var last *lockFile
+	var last *repository.LockFile
 	err = await0(ctx, func() error {
-		l, info, err := readLock(ctx, p.store, path)
+		l, info, err := repository.ReadLock(ctx, p.store, path)
 		if err != nil {
 			return err
 		}
-		if p.lease(path, l, info.ETag, p.storeNow(ctx, time.Time{})) != leaseFree {
+		if p.lease(path, l, info.ETag, p.storeNow(ctx, time.Time{})) != repository.LeaseFree {
 			waited, last = true, l
-			return &objstore.Error{Op: "get", Key: lockKey(path), Temporary: !p.outwaited(path, l), Err: l.held()}
+			return &objstore.Error{Op: "get", Key: repository.LockKey(path), Temporary: !p.outwaited(path, l), Err: l.HeldError()}
 		}
 		return nil
 	})
@@ -74,7 +75,7 @@ func (p *Partition) outwaitLock(ctx context.Context, path string) (waited bool, 
 	switch {
 	case err == nil:
 		delete(p.heldLong, path)
-	case last != nil && pat.spent != nil && errors.Is(err, ErrHeld):
+	case last != nil && pat.spent != nil && errors.Is(err, repository.ErrHeld):
 		if p.heldLong == nil {
 			p.heldLong = map[string]string{}
 		}
@@ -84,7 +85,7 @@ func (p *Partition) outwaitLock(ctx context.Context, path string) (waited bool, 
 }
 
 // outwaited says that somebody has waited for this lock before without success.
-func (p *Partition) outwaited(path string, l *lockFile) bool {
+func (p *Partition) outwaited(path string, l *repository.LockFile) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return l != nil && p.heldLong[path] == l.ID
@@ -92,20 +93,20 @@ func (p *Partition) outwaited(path string, l *lockFile) bool {
 
 // lease looks at the lock of a backup. What it saw is kept from one command to the next:
 // a client that is deferred comes again.
-func (p *Partition) lease(path string, l *lockFile, etag string, now time.Time) leaseState {
+func (p *Partition) lease(path string, l *repository.LockFile, etag string, now time.Time) repository.LeaseState {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	w := p.leases[path]
 	if w == nil {
-		w = &leaseWatch{}
+		w = &repository.LeaseWatch{}
 	}
-	state := w.look(l, etag, now)
-	if state == leaseFree {
+	state := w.Look(l, etag, now)
+	if state == repository.LeaseFree {
 		delete(p.leases, path)
 		return state
 	}
 	if p.leases == nil {
-		p.leases = map[string]*leaseWatch{}
+		p.leases = map[string]*repository.LeaseWatch{}
 	}
 	p.leases[path] = w
 	return state

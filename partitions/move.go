@@ -7,6 +7,7 @@ import (
 
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // ErrThere: the backup is where it should be moved to.
@@ -17,30 +18,30 @@ var ErrThere = errors.New("it is in that partition already")
 // lives in the other; a move that was cut off is finished by doing it again. What is in
 // the old partition stays there, for collection. A daemon that has the backup open
 // follows it by itself.
-func (s *Set) Move(ctx context.Context, n Name, to string, o LockOptions, report func(Copied)) (Copied, error) {
+func (s *Set) Move(ctx context.Context, n repository.Name, to string, o repository.LockOptions, report func(repository.Copied)) (repository.Copied, error) {
 	dest := s.partition(to)
 	if dest == nil {
-		return Copied{}, fmt.Errorf("no partition %s is configured (backuppartition-%s)", to, to)
+		return repository.Copied{}, fmt.Errorf("no partition %s is configured (backuppartition-%s)", to, to)
 	}
 	repo, err := dest.repository(ctx, true)
 	if err != nil {
-		return Copied{}, err
+		return repository.Copied{}, err
 	}
 	end, err := moving(ctx, s.configs(), n, repo.ID)
 	if err != nil {
-		return Copied{}, err
+		return repository.Copied{}, err
 	}
-	if end.repo == repo.ID {
-		return Copied{}, ErrThere
+	if end.Repo == repo.ID {
+		return repository.Copied{}, ErrThere
 	}
-	c := newCopier(end.found, dest, report)
+	c := newCopier(end.Found, dest, report)
 	if err := c.sameBackup(ctx); err != nil {
 		return c.done, err
 	}
-	if end.sealed() {
+	if end.Sealed() {
 		return c.done, c.finish(ctx)
 	}
-	return c.done, c.locked(ctx, o, func(ctx context.Context, l *Lock) error {
+	return c.done, c.locked(ctx, o, func(ctx context.Context, l *repository.Lock) error {
 		if err := c.seal(ctx, l, repo.ID); err != nil {
 			return err
 		}
@@ -50,39 +51,39 @@ func (s *Set) Move(ctx context.Context, n Name, to string, o LockOptions, report
 
 // moving is the copy that shall be moved into a repository: that in which the backup
 // lives, or the one that it has left for that repository in a move that was cut off.
-func moving(ctx context.Context, parts []Config, n Name, repo string) (logEnd, error) {
-	copies, unasked, err := copiesOf(ctx, parts, n)
+func moving(ctx context.Context, parts []repository.Config, n repository.Name, repo string) (repository.LogEnd, error) {
+	copies, unasked, err := repository.CopiesOf(ctx, parts, n)
 	if err == nil && len(unasked) > 0 {
 		err = unasked[0] // it may be the one from which the backup has to be moved
 	}
 	if err != nil {
-		return logEnd{}, err
+		return repository.LogEnd{}, err
 	}
-	at, err := living(ctx, copies)
+	at, err := repository.Current(ctx, copies)
 	switch {
-	case errors.Is(err, errHalfMoved):
+	case errors.Is(err, repository.ErrHalfMoved):
 		return leaving(ctx, copies, repo)
 	case err != nil:
-		return logEnd{}, err
+		return repository.LogEnd{}, err
 	case at == nil:
-		return logEnd{}, fmt.Errorf("%s: %w", n, ErrNoBackup)
+		return repository.LogEnd{}, fmt.Errorf("%s: %w", n, repository.ErrNoBackup)
 	}
-	end, err := at.logEnd(ctx)
-	if err == nil && end.sealed() {
+	end, err := at.LogEnd(ctx)
+	if err == nil && end.Sealed() {
 		return leaving(ctx, copies, repo)
 	}
 	return end, err
 }
 
 // leaving is the copy whose log ends with a seal for the repository.
-func leaving(ctx context.Context, copies []*Found, repo string) (logEnd, error) {
+func leaving(ctx context.Context, copies []*repository.Found, repo string) (repository.LogEnd, error) {
 	for _, f := range copies {
-		end, err := f.logEnd(ctx)
-		if err != nil || end.sealed() && end.seal.To == repo {
+		end, err := f.LogEnd(ctx)
+		if err != nil || end.Sealed() && end.Seal.To == repo {
 			return end, err
 		}
 	}
-	return logEnd{}, fmt.Errorf("the backup of %s is half moved to another partition than this one, or was moved to one that is not configured here", copies[0].Name())
+	return repository.LogEnd{}, fmt.Errorf("the backup of %s is half moved to another partition than this one, or was moved to one that is not configured here", copies[0].Name())
 }
 
 // sealTries is how often a daemon may win the number that the seal wants, before it has
@@ -91,7 +92,7 @@ const sealTries = 10
 
 // locked does something while every writer is kept off. A daemon that waits for the end
 // of the lock finds the backup whole, wherever it is then.
-func (c *copier) locked(ctx context.Context, o LockOptions, do func(context.Context, *Lock) error) (err error) {
+func (c *copier) locked(ctx context.Context, o repository.LockOptions, do func(context.Context, *repository.Lock) error) (err error) {
 	l, err := c.from.Lock(ctx, o)
 	if err != nil {
 		return err
@@ -104,26 +105,26 @@ func (c *copier) locked(ctx context.Context, o LockOptions, do func(context.Cont
 }
 
 // seal copies what there is, and then ends the log in the old partition.
-func (c *copier) seal(ctx context.Context, l *Lock, repo string) error {
+func (c *copier) seal(ctx context.Context, l *repository.Lock, repo string) error {
 	for range sealTries {
-		highest, err := c.from.highest(ctx) // a hole in the log would look like its end
+		highest, err := c.from.HighestNumber(ctx) // a hole in the log would look like its end
 		if err != nil {
 			return err
 		}
-		tip, err := c.from.openTip(ctx, highest)
+		tip, err := c.from.OpenTip(ctx, highest)
 		if err != nil {
 			return err
 		}
 		if err := c.upTo(ctx, tip.Number); err != nil {
 			return err
 		}
-		at, err := l.now(ctx)
+		at, err := l.Now(ctx)
 		if err != nil {
 			return err
 		}
-		h := l.opt.header(c.from, tip, at)
+		h := l.Options.Header(c.from, tip, at)
 		h.Connection = "move"
-		won, err := c.from.putNext(ctx, h, &history.SealedEvent{Reason: "moved", To: repo})
+		won, err := c.from.PutCommit(ctx, h, &history.SealedEvent{Reason: "moved", To: repo})
 		if won || err != nil {
 			return err
 		}
@@ -133,7 +134,7 @@ func (c *copier) seal(ctx context.Context, l *Lock, repo string) error {
 
 // finish copies the sealed log to its end, and makes the backup visible.
 func (c *copier) finish(ctx context.Context) error {
-	highest, err := c.from.highest(ctx)
+	highest, err := c.from.HighestNumber(ctx)
 	if err != nil {
 		return err
 	}
@@ -146,13 +147,13 @@ func (c *copier) finish(ctx context.Context) error {
 // CopyTo copies a backup, of whatever partition, into one of the set, as it is now: to
 // export it. Done again it adds what is new. The copy is read by the tools like any
 // other; what is to be written to has to be imported.
-func (s *Set) CopyTo(ctx context.Context, f *Found, to string, report func(Copied)) (Copied, error) {
+func (s *Set) CopyTo(ctx context.Context, f *repository.Found, to string, report func(repository.Copied)) (repository.Copied, error) {
 	dest := s.partition(to)
 	if dest == nil {
-		return Copied{}, fmt.Errorf("no partition %s is configured", to)
+		return repository.Copied{}, fmt.Errorf("no partition %s is configured", to)
 	}
 	if _, err := dest.repository(ctx, true); err != nil {
-		return Copied{}, err
+		return repository.Copied{}, err
 	}
 	c := newCopier(f, dest, report)
 	if err := c.sameBackup(ctx); err != nil {
@@ -164,26 +165,26 @@ func (s *Set) CopyTo(ctx context.Context, f *Found, to string, report func(Copie
 // Import copies a backup out of a repository that is none of the set's, as CopyTo has
 // made it, and makes it one that can be written to. A backup of that name that is there
 // already is objstore.ErrExist.
-func (s *Set) Import(ctx context.Context, f *Found, o LockOptions, report func(Copied)) (Copied, error) {
+func (s *Set) Import(ctx context.Context, f *repository.Found, o repository.LockOptions, report func(repository.Copied)) (repository.Copied, error) {
 	there, err := s.locate(ctx, f.Name(), nil)
 	if err != nil {
-		return Copied{}, err
+		return repository.Copied{}, err
 	}
 	if there != nil {
-		return Copied{}, fmt.Errorf("the backup of %s in partition %s: %w", f.Name(), there.name, objstore.ErrExist)
+		return repository.Copied{}, fmt.Errorf("the backup of %s in partition %s: %w", f.Name(), there.name, objstore.ErrExist)
 	}
 	dest := choose(s.parts, f.Path)
 	repo, err := dest.repository(ctx, true)
 	if err != nil {
-		return Copied{}, err
+		return repository.Copied{}, err
 	}
 	c := newCopier(f, dest, report)
-	now := &Found{Partition: dest.config(), Path: f.Path, Info: f.Info}
-	end, err := now.logEnd(ctx)
+	now := &repository.Found{Partition: dest.config(), Path: f.Path, Info: f.Info}
+	end, err := now.LogEnd(ctx)
 	if err != nil {
 		return c.done, err
 	}
-	if end.seal == nil || end.sealed() { // else an import was cut off after this step
+	if end.Seal == nil || end.Sealed() { // else an import was cut off after this step
 		if err := c.takeOver(ctx, now, repo.ID, o); err != nil {
 			return c.done, err
 		}
@@ -192,8 +193,8 @@ func (s *Set) Import(ctx context.Context, f *Found, o LockOptions, report func(C
 }
 
 // takeOver copies the log, and lets it go on here if it says that it goes on elsewhere.
-func (c *copier) takeOver(ctx context.Context, now *Found, repo string, o LockOptions) error {
-	tip, _, err := c.from.tip(ctx, 0)
+func (c *copier) takeOver(ctx context.Context, now *repository.Found, repo string, o repository.LockOptions) error {
+	tip, _, err := c.from.Tip(ctx, 0)
 	if err != nil || tip.Number == 0 {
 		return err
 	}
@@ -205,14 +206,14 @@ func (c *copier) takeOver(ctx context.Context, now *Found, repo string, o LockOp
 		return err
 	}
 	defer m.Close()
-	seal, err := sealedIn(m)
+	seal, err := repository.SealOf(m)
 	if err != nil || seal == nil || seal.To == repo {
 		return err
 	}
-	o.defaults()
-	h := o.header(now, tip, c.to.storeNow(ctx, tip.Time))
+	o.SetDefaults()
+	h := o.Header(now, tip, c.to.storeNow(ctx, tip.Time))
 	h.Connection = "import"
-	won, err := now.putNext(ctx, h, &history.SealedEvent{Reason: "imported", To: repo})
+	won, err := now.PutCommit(ctx, h, &history.SealedEvent{Reason: "imported", To: repo})
 	if err == nil && !won {
 		err = fmt.Errorf("commit %d of %s was put by somebody else meanwhile", h.Number, now.Name())
 	}

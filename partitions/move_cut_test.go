@@ -10,6 +10,7 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/objstore/memstore"
 	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // Each storage call of a move fails once; the answer of each put is lost once; and each put
@@ -123,7 +124,7 @@ func TestMoveKilledAfterItsSeal(t *testing.T) {
 	}
 	mover := newMover(t, stores)
 	move := func() error {
-		_, err := mover.set.Move(t.Context(), partitions.UserName("anne"), to, partitions.LockOptions{Owner: "test", Host: "mover"}, nil)
+		_, err := mover.set.Move(t.Context(), repository.UserName("anne"), to, repository.LockOptions{Owner: "test", Host: "mover"}, nil)
 		return err
 	}
 	if err := move(); err == nil || !sealed {

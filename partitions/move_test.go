@@ -13,6 +13,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/pack"
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 func TestMove(t *testing.T) {
@@ -123,7 +124,7 @@ func TestMoveOfABackupInTwoPartitions(t *testing.T) {
 		h.stop()
 	}
 	w := &two{t: t, stores: []*memstore.Store{s0, s1}, who: "anne"}
-	_, err := partitions.Find(t.Context(), w.parts(), partitions.UserName("anne"))
+	_, err := repository.Find(t.Context(), w.parts(), repository.UserName("anne"))
 	if err == nil || !strings.Contains(err.Error(), "two partitions") {
 		t.Errorf("%v, want an error that names both", err)
 	}
@@ -214,7 +215,7 @@ func TestVerifyOfANoteThatIsWrong(t *testing.T) {
 	}
 	replace(t, f.Partition.Store, note, b)
 	var text []string
-	if _, err := f.Verify(t.Context(), partitions.Verification{Report: func(p partitions.Problem) { text = append(text, p.String()) }}); err != nil {
+	if _, err := partitions.Verify(t.Context(), f, partitions.Verification{Report: func(p partitions.Problem) { text = append(text, p.String()) }}); err != nil {
 		t.Fatal(err)
 	}
 	if len(text) == 0 || !strings.Contains(text[0], old+" is absent, and what notes where entry") {

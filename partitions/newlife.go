@@ -5,6 +5,7 @@ import (
 
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // A user who was deleted and created again is another person (history.Lives). That is
@@ -140,7 +141,7 @@ func (h *heldBackup) keepItems(st *indexState, l *newLife, past bool) error {
 }
 
 // began is called once the commit with the beginning of a life is durable.
-func (l *newLife) began(x *Session, h *heldBackup, n Name) {
+func (l *newLife) began(x *Session, h *heldBackup, n repository.Name) {
 	for _, id := range l.closed {
 		h.closed[id] = true
 	}

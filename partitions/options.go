@@ -10,16 +10,17 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/pack"
 	"github.com/cyrusbackup/backupd/objstore/pack/cdc"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 	"github.com/cyrusbackup/backupd/partitions/storeclock"
 )
 
 // Options are the settings of Open. Zero values get the defaults named.
 type Options struct {
-	Partitions []Config
+	Partitions []repository.Config
 	Index      *index.Index
 	Logger     *slog.Logger // nil discards
 
-	Names Names // DeletedPrefix: "DELETED"
+	Names repository.Names // DeletedPrefix: "DELETED"
 
 	Pack             pack.Options
 	PackSize         int64         // bytes of an object; 12 MiB

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cyrusbackup/backupd/internal/timespec"
 	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // A partition that does not answer is waited for once, not once per user: whoever has
@@ -165,7 +166,7 @@ func (s *Set) othersAnswer(ctx context.Context, p *Partition) bool {
 		}
 		asked++
 		s.work.Go(func() {
-			_, err := q.store.Stat(ctx, repositoryKey)
+			_, err := q.store.Stat(ctx, repository.Key)
 			answers <- ctx.Err() == nil && !unanswered(err)
 		})
 	}

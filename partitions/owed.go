@@ -6,6 +6,7 @@ import (
 
 	"github.com/cyrusbackup/backupd/index"
 	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // Of a quota or the removal of a mailbox that is refused, a rolling client keeps no note
@@ -13,17 +14,17 @@ import (
 // GET MAILBOXES is refused, which makes the client compare the whole user.
 
 // owing notes what a command under way would leave undone if its backup is unavailable.
-func (x *Session) owing(n Name) { x.owes = n }
+func (x *Session) owing(n repository.Name) { x.owes = n }
 
 // owed notes that a command was refused. That a note cannot be kept is only logged.
 func (x *Session) owed() {
-	if x.owes != (Name{}) {
+	if x.owes != (repository.Name{}) {
 		x.compareLater(x.owes)
 	}
 }
 
 // compareLater notes that the client has to compare the whole user.
-func (x *Session) compareLater(n Name) {
+func (x *Session) compareLater(n repository.Name) {
 	path := n.Path()
 	err := x.set.index.Update(func(t *index.Txn) error { return t.Set(index.OwedKey(path), nil) })
 	if err != nil {
@@ -32,7 +33,7 @@ func (x *Session) compareLater(n Name) {
 }
 
 // owesCompare says that something of the backup was refused.
-func (s *Set) owesCompare(n Name) (bool, error) {
+func (s *Set) owesCompare(n repository.Name) (bool, error) {
 	err := s.index.View(func(t *index.Txn) error {
 		_, err := t.Get(index.OwedKey(n.Path()))
 		return err
@@ -44,7 +45,7 @@ func (s *Set) owesCompare(n Name) (bool, error) {
 }
 
 // settled notes that the client is comparing the whole user.
-func (x *Session) settled(n Name) error {
+func (x *Session) settled(n repository.Name) error {
 	if owes, err := x.set.owesCompare(n); !owes || err != nil {
 		return err
 	}
@@ -54,8 +55,8 @@ func (x *Session) settled(n Name) error {
 // askUser is an error that makes the client compare the whole user, where that is owed.
 // It is given once: a client that does not ask on is not refused again. Shared mailboxes
 // have no user: a client that is refused them spins.
-func (x *Session) askUser(n Name) error {
-	if n.Kind != KindUser {
+func (x *Session) askUser(n repository.Name) error {
+	if n.Kind != repository.KindUser {
 		return nil
 	}
 	owes, err := x.set.owesCompare(n)

@@ -11,6 +11,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/objstore/probe"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 	"github.com/cyrusbackup/backupd/partitions/storeclock"
 )
 
@@ -36,11 +37,11 @@ type Partition struct {
 	// channel, so that waiting can be given up.
 	asking  chan struct{}
 	mu      sync.Mutex // guards what follows
-	repo    *Repository
+	repo    *repository.Info
 	caps    *probe.Capabilities // as found or believed; nil while repo was not asked for
 	refused refused
 	dead    condemnedList
-	leases  map[string]*leaseWatch // of locks that somebody holds, by path
+	leases  map[string]*repository.LeaseWatch // of locks that somebody holds, by path
 	// heldLong are the ids of locks that outlasted a wait, by path.
 	heldLong map[string]string
 }
@@ -51,8 +52,8 @@ func (p *Partition) Name() string { return p.name }
 // Location is what imapd.conf says, without secrets.
 func (p *Partition) Location() string { return p.location }
 
-func (p *Partition) config() Config {
-	return Config{Name: p.name, Location: p.location, Store: p.store}
+func (p *Partition) config() repository.Config {
+	return repository.Config{Name: p.name, Location: p.location, Store: p.store}
 }
 
 // Store gives tools the partition's objects.
@@ -61,7 +62,7 @@ func (p *Partition) Store() objstore.Store { return p.store }
 // repository returns what repository.json says, from memory after the first time.
 // It is made, with the README for people, when create is set and it does not exist;
 // otherwise its absence is nil without an error: the partition holds nothing yet.
-func (p *Partition) repository(ctx context.Context, create bool) (*Repository, error) {
+func (p *Partition) repository(ctx context.Context, create bool) (*repository.Info, error) {
 	if r := p.known(); r != nil {
 		return r, nil
 	}
@@ -73,7 +74,7 @@ func (p *Partition) repository(ctx context.Context, create bool) (*Repository, e
 	if r := p.known(); r != nil {
 		return r, nil // somebody else has asked meanwhile
 	}
-	r, err := await(ctx, func() (*Repository, error) { return readRepository(ctx, p.store) })
+	r, err := await(ctx, func() (*repository.Info, error) { return repository.ReadInfo(ctx, p.store) })
 	if errors.Is(err, objstore.ErrNotExist) {
 		if err := p.wasEmpty(); err != nil || !create {
 			return nil, err
@@ -109,11 +110,11 @@ func (p *Partition) wasEmpty() error {
 		return err
 	}
 	return p.ofPartition(fmt.Errorf("partition %s (%s): %s is not there, and the index knows repository %s in this place: is the disk mounted, and the bucket the right one? "+
-		"If it is to be empty, remove backup_index_path while backupd is stopped: %w", p.name, p.location, repositoryKey, id, errEmptied))
+		"If it is to be empty, remove backup_index_path while backupd is stopped: %w", p.name, p.location, repository.Key, id, errEmptied))
 }
 
 // known is repository.json as it was read; nil while it was not.
-func (p *Partition) known() *Repository {
+func (p *Partition) known() *repository.Info {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.repo
@@ -151,7 +152,7 @@ func (p *Partition) distrust() error {
 }
 
 // adoptIndex drops what the index holds of another repository under this name.
-func (p *Partition) adoptIndex(r *Repository) error {
+func (p *Partition) adoptIndex(r *repository.Info) error {
 	known, err := p.set.indexedRepository(p.name)
 	if err != nil || known == r.ID {
 		return err

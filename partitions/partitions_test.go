@@ -14,6 +14,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/objstore/memstore"
 	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // deaf is a store that ignores conditions, as some do.
@@ -286,9 +287,9 @@ func TestWrongOptions(t *testing.T) {
 	h.stop()
 	for what, o := range map[string]partitions.Options{
 		"no partition": {Index: h.index},
-		"twice":        {Index: h.index, Partitions: []partitions.Config{{Name: "a"}, {Name: "a"}}},
-		"no index":     {Partitions: []partitions.Config{{Name: "a"}}},
-		"little":       {Index: h.index, Partitions: []partitions.Config{{Name: "a"}}, MemoryLimit: 1 << 20},
+		"twice":        {Index: h.index, Partitions: []repository.Config{{Name: "a"}, {Name: "a"}}},
+		"no index":     {Partitions: []repository.Config{{Name: "a"}}},
+		"little":       {Index: h.index, Partitions: []repository.Config{{Name: "a"}}, MemoryLimit: 1 << 20},
 	} {
 		if _, err := partitions.Open(o); err == nil {
 			t.Errorf("%s: no error", what)

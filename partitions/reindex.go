@@ -1,10 +1,13 @@
 package partitions
 
-import "context"
+import (
+	"context"
+	"github.com/cyrusbackup/backupd/partitions/repository"
+)
 
 // Reindex makes the index of one backup anew from the bucket. ErrNoBackup when no
 // partition holds it.
-func (s *Set) Reindex(ctx context.Context, n Name) error {
+func (s *Set) Reindex(ctx context.Context, n repository.Name) error {
 	b := s.backup(n)
 	if err := b.begin(ctx); err != nil {
 		return err
@@ -15,7 +18,7 @@ func (s *Set) Reindex(ctx context.Context, n Name) error {
 		return s.errf(b, err)
 	}
 	if p == nil {
-		return s.errf(b, ErrNoBackup)
+		return s.errf(b, repository.ErrNoBackup)
 	}
 	b.part = p
 	return s.errf(b, b.rebuild(ctx))
@@ -23,7 +26,7 @@ func (s *Set) Reindex(ctx context.Context, n Name) error {
 
 // ReindexPath is Reindex by the path of a backup, as user/anne.
 func (s *Set) ReindexPath(ctx context.Context, path string) error {
-	f, err := FindAny(ctx, s.configs(), path)
+	f, err := repository.FindAny(ctx, s.configs(), path)
 	if err != nil {
 		return err
 	}

@@ -11,19 +11,20 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/objstore/pack"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // Repairing says how to repair a backup.
 type Repairing struct {
-	Lock LockOptions
+	Lock repository.LockOptions
 	// Others are where healthy copies of bodies are looked for: all partitions, this one too.
-	Others   []Config
+	Others   []repository.Config
 	Pack     pack.Options
 	PackSize int64 // bytes of a pack; 0: 12 MiB
 	// Problem is called with what verify finds before the repair, and Report with what was
 	// done about it.
 	Problem func(Problem)
-	Report  func(Repair)
+	Report  func(Change)
 	Step    func(string) // what is looked at now; nil = nobody listens
 }
 
@@ -38,14 +39,14 @@ const (
 	Unchanged Outcome = "not repaired"
 )
 
-// Repair is what was done about something.
-type Repair struct {
+// Change is what was done about something.
+type Change struct {
 	Outcome Outcome `json:"outcome"`
 	Object  string  `json:"object"` // key, or what it is about
 	Text    string  `json:"text"`
 }
 
-func (r Repair) String() string { return fmt.Sprintf("%s: %s: %s", r.Outcome, r.Object, r.Text) }
+func (r Change) String() string { return fmt.Sprintf("%s: %s: %s", r.Outcome, r.Object, r.Text) }
 
 // RepairResult is what came of a repair.
 type RepairResult struct {
@@ -59,9 +60,9 @@ type RepairResult struct {
 // needs the source is left in a state in which the next sync brings it. A lock keeps
 // writers off meanwhile, and daemons catch up with the log afterwards. Each step is durable
 // before another one depends on it, so that a repair that was cut off is done again.
-func (f *Found) Repair(ctx context.Context, o Repairing) (RepairResult, error) {
+func Repair(ctx context.Context, f *repository.Found, o Repairing) (RepairResult, error) {
 	if f.Aside != "" {
-		return RepairResult{}, fmt.Errorf("%s: %w", f.Aside, errAside)
+		return RepairResult{}, fmt.Errorf("%s: %w", f.Aside, repository.ErrAside)
 	}
 	orDefault(&o.PackSize, 12<<20)
 	r := &repairer{ctx: ctx, f: f, o: o, store: f.Partition.Store, done: RepairResult{Outcomes: map[Outcome]int{}}}
@@ -89,18 +90,18 @@ func (f *Found) Repair(ctx context.Context, o Repairing) (RepairResult, error) {
 // repairer repairs one backup.
 type repairer struct {
 	ctx    context.Context // of Repair
-	f      *Found
+	f      *repository.Found
 	o      Repairing
 	store  objstore.Store
 	what   diagnosis
 	blocks map[string]bool // objects in records/: whether they are sound
-	lock   *Lock
+	lock   *repository.Lock
 	done   RepairResult
 }
 
 func (r *repairer) report(o Outcome, object, format string, args ...any) {
 	r.done.Outcomes[o]++
-	r.o.Report(Repair{o, object, fmt.Sprintf(format, args...)})
+	r.o.Report(Change{o, object, fmt.Sprintf(format, args...)})
 }
 
 // left reports what is still damaged at the end.
@@ -130,7 +131,7 @@ func (r *repairer) step(what string) {
 func (r *repairer) locked(ctx context.Context) (err error) {
 	o := r.o.Lock
 	o.Mend = true
-	if r.lock, err = r.f.lease(ctx, o); err != nil {
+	if r.lock, err = r.f.TakeLease(ctx, o); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, r.lock.Release(context.WithoutCancel(ctx))) }()
@@ -138,7 +139,7 @@ func (r *repairer) locked(ctx context.Context) (err error) {
 	defer cancel()
 	defer context.AfterFunc(r.lock.Lost(), cancel)()
 	if r.what.lock {
-		r.report(Repaired, lockKey(r.f.Path), "put again; nobody held the lock")
+		r.report(Repaired, repository.LockKey(r.f.Path), "put again; nobody held the lock")
 	}
 	for _, step := range []func(context.Context) error{r.condemned, r.backupInfo, r.salvageLog, r.announce, r.bridge, r.bodies, r.checkpoints} {
 		if err := step(during); err != nil {
@@ -149,7 +150,7 @@ func (r *repairer) locked(ctx context.Context) (err error) {
 }
 
 // announce keeps daemons off that have the backup open.
-func (r *repairer) announce(ctx context.Context) error { return r.lock.announceAnyway(ctx) }
+func (r *repairer) announce(ctx context.Context) error { return r.lock.AnnounceAnyway(ctx) }
 
 // condemned replaces a list of condemned packs that cannot be read by an empty one: whoever
 // deletes packs finds none in it, and a pack that is not deleted can be referred to.
@@ -185,7 +186,7 @@ func (r *repairer) salvageLog(ctx context.Context) error {
 		if history.CheckObject(ctx, r.store, key) == nil {
 			continue // a commit of another history, in a sound object: bridge names it
 		}
-		body, etag, drop, err := held(ctx, r.store, key)
+		body, etag, drop, err := repository.Hold(ctx, r.store, key)
 		if errors.Is(err, objstore.ErrNotExist) {
 			continue
 		}
@@ -255,20 +256,20 @@ func mergeRanges(in []history.LostRange) (out []history.LostRange) {
 
 // commit puts events, and the places of chunks, under the next number.
 func (r *repairer) commit(ctx context.Context, places []history.Place, events ...history.Event) (uint64, error) {
-	for range announceTries {
-		highest, err := r.f.highest(ctx)
+	for range repository.AnnounceTries {
+		highest, err := r.f.HighestNumber(ctx)
 		if err != nil {
 			return 0, err
 		}
-		tip, err := r.f.openTip(ctx, highest)
+		tip, err := r.f.OpenTip(ctx, highest)
 		if err != nil {
 			return 0, err
 		}
-		at, err := r.lock.now(ctx)
+		at, err := r.lock.Now(ctx)
 		if err != nil {
 			return 0, err
 		}
-		h := r.lock.opt.header(r.f, tip, at)
+		h := r.lock.Options.Header(r.f, tip, at)
 		h.Connection = "repair"
 		bld := history.NewBuilder(h, r.o.Pack)
 		for _, e := range events {
@@ -279,10 +280,10 @@ func (r *repairer) commit(ctx context.Context, places []history.Place, events ..
 		for _, p := range places {
 			bld.Place(p)
 		}
-		won, err := r.f.putBuilt(ctx, bld)
+		won, err := r.f.PutBuilt(ctx, bld)
 		if won || err != nil {
 			return h.Number, err
 		}
 	}
-	return 0, fmt.Errorf("repair %s: %d numbers of its log were taken by others", r.f.Name(), announceTries)
+	return 0, fmt.Errorf("repair %s: %d numbers of its log were taken by others", r.f.Name(), repository.AnnounceTries)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/objstore/pack"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // bodies finds other copies of the messages that cannot be read, and records those that
@@ -23,7 +24,7 @@ func (r *repairer) bodies(ctx context.Context) error {
 		return nil
 	}
 	r.step("looking for other copies of damaged messages")
-	m, err := r.f.soundState(ctx, r.unsound)
+	m, err := soundState(ctx, r.f, r.unsound)
 	if err != nil {
 		return err
 	}
@@ -196,15 +197,15 @@ func (s *bodySearch) find(ctx context.Context, need map[cyrus.GUID]int64) (map[c
 }
 
 // everyBackup yields the backups of all partitions, those that were set aside, too.
-func everyBackup(ctx context.Context, parts []Config) func(func(*Found, error) bool) {
-	return func(yield func(*Found, error) bool) {
+func everyBackup(ctx context.Context, parts []repository.Config) func(func(*repository.Found, error) bool) {
+	return func(yield func(*repository.Found, error) bool) {
 		for _, p := range parts {
-			for f, err := range Browse(ctx, p) {
+			for f, err := range repository.Browse(ctx, p) {
 				if !yield(f, err) {
 					return
 				}
 			}
-			for f, err := range BrowseAside(ctx, p) {
+			for f, err := range repository.BrowseAside(ctx, p) {
 				if !yield(f, err) {
 					return
 				}
@@ -213,7 +214,7 @@ func everyBackup(ctx context.Context, parts []Config) func(func(*Found, error) b
 	}
 }
 
-func (s *bodySearch) fromOther(ctx context.Context, f *Found, need map[cyrus.GUID]int64) error {
+func (s *bodySearch) fromOther(ctx context.Context, f *repository.Found, need map[cyrus.GUID]int64) error {
 	m, err := f.Load(ctx, history.Moment{Tolerant: true})
 	if err != nil {
 		return ctx.Err() // it cannot help

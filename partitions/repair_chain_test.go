@@ -5,6 +5,7 @@ import (
 
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // One commit of a log is of another history: the bucket was restored, and newer objects were
@@ -34,14 +35,14 @@ func TestRepairBrokenChain(t *testing.T) {
 		t.Fatal(err)
 	}
 	store.Rollback(otherHistory, history.LogKey("user/anne", 4), true)
-	f, err := partitions.FindPath(t.Context(), partitions.Config{Name: "p0", Store: store}, "user/anne")
+	f, err := repository.FindPath(t.Context(), repository.Config{Name: "p0", Store: store}, "user/anne")
 	if err != nil {
 		t.Fatal(err)
 	}
 	found := 0
-	_, err = f.Repair(t.Context(), partitions.Repairing{
+	_, err = partitions.Repair(t.Context(), f, partitions.Repairing{
 		Problem: func(partitions.Problem) { found++ },
-		Report: func(r partitions.Repair) {
+		Report: func(r partitions.Change) {
 			if r.Outcome == partitions.Unchanged {
 				t.Error(r)
 			}
@@ -51,7 +52,7 @@ func TestRepairBrokenChain(t *testing.T) {
 		t.Fatalf("%d problems were found, %v", found, err)
 	}
 	h.sync("anne", box)
-	_, err = f.Verify(t.Context(), partitions.Verification{Report: func(p partitions.Problem) {
+	_, err = partitions.Verify(t.Context(), f, partitions.Verification{Report: func(p partitions.Problem) {
 		if !p.Lost && !p.Missing {
 			t.Error(p)
 		}
@@ -79,11 +80,11 @@ func TestRepairNewestCommitWithCheckpoint(t *testing.T) {
 		t.Fatal(err)
 	}
 	store.Truncate(history.LogKey("user/anne", 3), 100)
-	f, err := partitions.FindPath(t.Context(), partitions.Config{Name: "p0", Store: store}, "user/anne")
+	f, err := repository.FindPath(t.Context(), repository.Config{Name: "p0", Store: store}, "user/anne")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = f.Repair(t.Context(), partitions.Repairing{Problem: func(partitions.Problem) {}, Report: func(r partitions.Repair) {
+	_, err = partitions.Repair(t.Context(), f, partitions.Repairing{Problem: func(partitions.Problem) {}, Report: func(r partitions.Change) {
 		if r.Outcome == partitions.Unchanged {
 			t.Error(r)
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/objstore/pack"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // checkpoints makes damaged checkpoints and their blocks again. What cannot be made again
@@ -127,7 +128,7 @@ func (r *repairer) foldTo(ctx context.Context, n uint64, fromLog bool) (m *histo
 
 // newCheckpoint writes one of the newest state.
 func (r *repairer) newCheckpoint(ctx context.Context) error {
-	m, err := r.f.soundState(ctx, r.unsound)
+	m, err := soundState(ctx, r.f, r.unsound)
 	if err != nil {
 		return err
 	}
@@ -165,7 +166,7 @@ func (r *repairer) unsoundBlocks(ctx context.Context) error {
 }
 
 func (r *repairer) salvageBlocks(ctx context.Context, key string) error {
-	body, etag, drop, err := held(ctx, r.store, key)
+	body, etag, drop, err := repository.Hold(ctx, r.store, key)
 	if err != nil {
 		return err
 	}
@@ -191,7 +192,7 @@ func (r *repairer) namedByLog(ctx context.Context) (map[string]bool, error) {
 	if !slices.Contains(slices.Collect(maps.Values(r.blocks)), false) {
 		return named, nil
 	}
-	newest, err := r.f.highest(ctx)
+	newest, err := r.f.HighestNumber(ctx)
 	if err != nil {
 		return nil, err
 	}

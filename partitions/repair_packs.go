@@ -11,6 +11,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/objstore/pack"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // A damaged pack is replaced for everybody: what can be read of it goes into a new pack, the
@@ -22,7 +23,7 @@ func (r *repairer) mendPack(ctx context.Context, key string) error {
 	if back, err := r.fromHold(ctx, key); back || err != nil {
 		return err
 	}
-	body, etag, drop, err := held(ctx, r.store, key)
+	body, etag, drop, err := repository.Hold(ctx, r.store, key)
 	if errors.Is(err, objstore.ErrNotExist) {
 		return nil
 	}
@@ -70,7 +71,7 @@ func packOf(body objstore.Body) (string, error) {
 // misplaced handles bytes that are those of another pack, which lie under the wrong name.
 // known: that pack is in its place, or is again. swapped: and so is the one of this name.
 func (r *repairer) misplaced(ctx context.Context, key, is string, body objstore.Body) (swapped, known bool, err error) {
-	other, etag, drop, err := held(ctx, r.store, is)
+	other, etag, drop, err := repository.Hold(ctx, r.store, is)
 	if errors.Is(err, objstore.ErrNotExist) {
 		if history.CheckObject(ctx, r.store, key) != nil {
 			return false, false, nil // no pack, but this one with other bytes
@@ -101,11 +102,11 @@ func (r *repairer) misplaced(ctx context.Context, key, is string, body objstore.
 }
 
 // holdKey is where a pack waits while its own place is occupied.
-func holdKey(key string) string { return asidePrefix + key }
+func holdKey(key string) string { return repository.AsidePrefix + key }
 
 // fromHold puts a pack into its place that waits for that.
 func (r *repairer) fromHold(ctx context.Context, key string) (bool, error) {
-	body, _, drop, err := held(ctx, r.store, holdKey(key))
+	body, _, drop, err := repository.Hold(ctx, r.store, holdKey(key))
 	if err != nil {
 		return false, ignoreAbsent(err)
 	}
@@ -146,7 +147,7 @@ func (r *repairer) rewrite(ctx context.Context, key string, body objstore.Body) 
 	if err != nil {
 		return err
 	}
-	at, err := r.lock.now(ctx)
+	at, err := r.lock.Now(ctx)
 	if err != nil {
 		return err
 	}

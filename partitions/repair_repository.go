@@ -13,6 +13,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/objstore/probe"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // RepositoryOptions are what a repository.json that is made again says.
@@ -25,29 +26,29 @@ type RepositoryOptions struct {
 // RepairRepository puts the repository.json of a partition that has backups again, if it is
 // lost or damaged. done says what was done; "" = nothing had to be. The id is the one that
 // the partition had, as far as anything still tells it: backups that were moved here name it.
-func RepairRepository(ctx context.Context, p Config, all []Config, o RepositoryOptions) (done string, err error) {
-	old, info, err := readSmall(ctx, p.Store, repositoryKey)
-	if ofStore(err) && !errors.Is(err, objstore.ErrNotExist) {
+func RepairRepository(ctx context.Context, p repository.Config, all []repository.Config, o RepositoryOptions) (done string, err error) {
+	old, info, err := repository.ReadSmall(ctx, p.Store, repository.Key)
+	if repository.IsStoreError(err) && !errors.Is(err, objstore.ErrNotExist) {
 		return "", fmt.Errorf("partition %s: %w", p.Name, err)
 	}
 	if err == nil {
-		r, derr := decodeRepository(old)
-		if errors.Is(derr, errVersion) {
+		r, derr := repository.DecodeInfo(old)
+		if errors.Is(derr, repository.ErrVersion) {
 			return "", fmt.Errorf("partition %s: %w", p.Name, derr)
 		}
-		if derr == nil && r.sound() {
+		if derr == nil && sound(r) {
 			return "", nil
 		}
 	}
-	path, err := nextBackup(ctx, p.Store, "")
+	path, err := repository.NextBackup(ctx, p.Store, "")
 	if err != nil || path == "" {
 		return "", err // an empty partition: backupd makes one
 	}
 	r, err := newRepository(ctx, p, all, o, old)
 	if err != nil {
-		return "", fmt.Errorf("partition %s (%s): %s cannot be made again: %w", p.Name, p.Location, repositoryKey, err)
+		return "", fmt.Errorf("partition %s (%s): %s cannot be made again: %w", p.Name, p.Location, repository.Key, err)
 	}
-	b, err := r.encode()
+	b, err := r.Encode()
 	if err != nil {
 		return "", err
 	}
@@ -55,16 +56,16 @@ func RepairRepository(ctx context.Context, p Config, all []Config, o RepositoryO
 	if info.ETag != "" {
 		opt = objstore.PutOptions{IfMatch: info.ETag}
 	}
-	if _, err := p.Store.Put(ctx, repositoryKey, bytes.NewReader(b), opt); err != nil {
+	if _, err := p.Store.Put(ctx, repository.Key, bytes.NewReader(b), opt); err != nil {
 		return "", fmt.Errorf("partition %s: %w", p.Name, err)
 	}
-	return fmt.Sprintf("%s was put again, with the id %s; each backupd reads the partition's backups again", repositoryKey, r.ID), nil
+	return fmt.Sprintf("%s was put again, with the id %s; each backupd reads the partition's backups again", repository.Key, r.ID), nil
 }
 
 // sound says whether every value is one that a program writes.
-func (r *Repository) sound() bool {
+func sound(r *repository.Info) bool {
 	id, err := hex.DecodeString(r.ID)
-	return err == nil && len(id) == 16 && (r.Dedup == "partition" || r.Dedup == "backup") && r.Chunker == chunkerName
+	return err == nil && len(id) == 16 && (r.Dedup == "partition" || r.Dedup == "backup") && r.Chunker == repository.Chunker
 }
 
 var (
@@ -72,7 +73,7 @@ var (
 	dedupInRemains = regexp.MustCompile(`"dedup":\s*"backup"`)
 )
 
-func newRepository(ctx context.Context, p Config, all []Config, o RepositoryOptions, old []byte) (*Repository, error) {
+func newRepository(ctx context.Context, p repository.Config, all []repository.Config, o RepositoryOptions, old []byte) (*repository.Info, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -80,20 +81,20 @@ func newRepository(ctx context.Context, p Config, all []Config, o RepositoryOpti
 	if err != nil {
 		return nil, err
 	}
-	r := &Repository{Version: repositoryVersion, Software: o.Software, Dedup: "partition", Chunker: chunkerName, Capabilities: caps,
-		Probed: prober{Location: p.Location, Software: o.Software}, Created: o.Now().UTC()}
+	r := &repository.Info{Version: repository.Version, Software: o.Software, Dedup: "partition", Chunker: repository.Chunker, Capabilities: caps,
+		Probed: repository.Prober{Location: p.Location, Software: o.Software}, Created: o.Now().UTC()}
 	if o.DedupPerBackup || dedupInRemains.Match(old) {
 		r.Dedup = "backup"
 	}
 	r.ID, err = formerID(ctx, p, all, old)
 	if err == nil && r.ID == "" {
-		r.ID = randomHex()
+		r.ID = repository.NewID()
 	}
 	return r, err
 }
 
 // formerID is the id that the repository had; "" when nothing names it.
-func formerID(ctx context.Context, p Config, all []Config, old []byte) (string, error) {
+func formerID(ctx context.Context, p repository.Config, all []repository.Config, old []byte) (string, error) {
 	var guess []string
 	if m := idInRemains.FindSubmatch(old); m != nil {
 		guess = append(guess, string(m[1]))
@@ -102,14 +103,14 @@ func formerID(ctx context.Context, p Config, all []Config, old []byte) (string, 
 	if err != nil {
 		return "", err
 	}
-	for f, err := range Browse(ctx, p) {
-		if ofStore(err) && !errors.Is(err, ErrIncomplete) {
+	for f, err := range repository.Browse(ctx, p) {
+		if repository.IsStoreError(err) && !errors.Is(err, repository.ErrIncomplete) {
 			return "", err
 		}
 		if err != nil {
 			continue
 		}
-		to, goesOn, err := f.lastSeal(ctx)
+		to, goesOn, err := lastSeal(ctx, f)
 		switch {
 		case err != nil:
 			return "", err
@@ -129,10 +130,10 @@ func formerID(ctx context.Context, p Config, all []Config, old []byte) (string, 
 }
 
 // repositoryIDs are the ids of the partitions that have one.
-func repositoryIDs(ctx context.Context, all []Config) (ids []string, err error) {
+func repositoryIDs(ctx context.Context, all []repository.Config) (ids []string, err error) {
 	for _, p := range all {
-		r, err := readRepository(ctx, p.Store)
-		if ofStore(err) && !errors.Is(err, objstore.ErrNotExist) {
+		r, err := repository.ReadInfo(ctx, p.Store)
+		if repository.IsStoreError(err) && !errors.Is(err, objstore.ErrNotExist) {
 			return nil, fmt.Errorf("partition %s: %w", p.Name, err)
 		}
 		if err == nil {
@@ -143,7 +144,7 @@ func repositoryIDs(ctx context.Context, all []Config) (ids []string, err error) 
 }
 
 // lastSeal is the repository that the newest seal names, and whether commits follow it.
-func (f *Found) lastSeal(ctx context.Context) (to string, goesOn bool, err error) {
+func lastSeal(ctx context.Context, f *repository.Found) (to string, goesOn bool, err error) {
 	m, err := f.Load(ctx, history.Moment{Tolerant: true})
 	if err != nil {
 		if history.IsDamage(err) || errors.Is(err, history.ErrBeforeFirst) {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // Two checkpoints share a block, and another object with blocks is copied over it: a sound
@@ -28,11 +29,11 @@ func TestRepairBlocksThatCheckpointsShare(t *testing.T) {
 		t.Fatalf("%q, want an object with blocks for each checkpoint", keys)
 	}
 	store.Copy(keys[1], keys[0])
-	f, err := partitions.FindPath(t.Context(), partitions.Config{Name: "p0", Store: store}, "user/anne")
+	f, err := repository.FindPath(t.Context(), repository.Config{Name: "p0", Store: store}, "user/anne")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = f.Repair(t.Context(), partitions.Repairing{Problem: func(partitions.Problem) {}, Report: func(r partitions.Repair) {
+	_, err = partitions.Repair(t.Context(), f, partitions.Repairing{Problem: func(partitions.Problem) {}, Report: func(r partitions.Change) {
 		if r.Outcome != partitions.Repaired {
 			t.Error(r)
 		}
@@ -40,7 +41,7 @@ func TestRepairBlocksThatCheckpointsShare(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = f.Verify(t.Context(), partitions.Verification{Report: func(p partitions.Problem) { t.Error(p) }})
+	_, err = partitions.Verify(t.Context(), f, partitions.Verification{Report: func(p partitions.Problem) { t.Error(p) }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/pack"
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // damageWorld is a partition with two users, each with every kind of object: packs, bodies
@@ -47,7 +48,7 @@ func newDamageWorld(t *testing.T) *damageWorld {
 		sent.deliver(mail(100*i+5, 700))
 		h.sync(user, inbox, sent)
 		w.boxes[user] = []*source{inbox, sent}
-		l := lock(t, w.found(user), partitions.LockOptions{Now: w.now}) // so that there is a lock.json
+		l := lock(t, w.found(user), repository.LockOptions{Now: w.now}) // so that there is a lock.json
 		if err := l.Release(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -86,13 +87,13 @@ func (w *damageWorld) host() *host {
 	return newHostWith(w.t, func(o *partitions.Options) { o.Now = w.now; o.NoCheckpoints = true; o.InlineLimit = 4 << 10 }, w.store)
 }
 
-func (w *damageWorld) config() partitions.Config {
-	return partitions.Config{Name: "p0", Location: "memory", Store: w.store}
+func (w *damageWorld) config() repository.Config {
+	return repository.Config{Name: "p0", Location: "memory", Store: w.store}
 }
 
-func (w *damageWorld) found(user string) *partitions.Found {
+func (w *damageWorld) found(user string) *repository.Found {
 	w.t.Helper()
-	f, err := partitions.FindPath(w.t.Context(), w.config(), "user/"+user)
+	f, err := repository.FindPath(w.t.Context(), w.config(), "user/"+user)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -185,7 +186,7 @@ func (w *damageWorld) elsewhere(kind, key string) string {
 // repair is ctl_backups verify --repair -A.
 func (w *damageWorld) repair() (out []string) {
 	w.t.Helper()
-	done, err := partitions.RepairRepository(w.t.Context(), w.config(), []partitions.Config{w.config()}, partitions.RepositoryOptions{Software: "test"})
+	done, err := partitions.RepairRepository(w.t.Context(), w.config(), []repository.Config{w.config()}, partitions.RepositoryOptions{Software: "test"})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -193,12 +194,12 @@ func (w *damageWorld) repair() (out []string) {
 		out = append(out, done)
 	}
 	for _, user := range []string{"anne", "bob", "carol"} {
-		list, err := partitions.Remains(w.t.Context(), []partitions.Config{w.config()}, partitions.UserName(user))
+		list, err := repository.Remains(w.t.Context(), []repository.Config{w.config()}, repository.UserName(user))
 		if err != nil {
 			w.t.Fatal(err)
 		}
 		for _, f := range list {
-			_, err := f.Repair(w.t.Context(), w.repairing(func(line string) { out = append(out, user+": "+line) }))
+			_, err := partitions.Repair(w.t.Context(), f, w.repairing(func(line string) { out = append(out, user+": "+line) }))
 			if err != nil {
 				w.t.Fatalf("repair %s: %v\n%s", user, err, strings.Join(out, "\n"))
 			}
@@ -209,13 +210,13 @@ func (w *damageWorld) repair() (out []string) {
 
 func (w *damageWorld) repairing(line func(string)) partitions.Repairing {
 	return partitions.Repairing{
-		Lock: partitions.LockOptions{Owner: "test", Now: w.now}, Others: []partitions.Config{w.config()},
+		Lock: repository.LockOptions{Owner: "test", Now: w.now}, Others: []repository.Config{w.config()},
 		Problem: func(p partitions.Problem) {
 			if !p.Lost && !p.Missing {
 				line("problem: " + p.String())
 			}
 		},
-		Report: func(r partitions.Repair) { line(r.String()) },
+		Report: func(r partitions.Change) { line(r.String()) },
 	}
 }
 
@@ -232,7 +233,7 @@ func (w *damageWorld) healed(h *host, alone bool) {
 	for user, boxes := range w.boxes {
 		h.expectSame(user, boxes...)
 		checkBucket(w.t, w.store, "user/"+user, boxes...).Close()
-		done, err := w.found(user).Verify(w.t.Context(), partitions.Verification{Report: func(p partitions.Problem) {
+		done, err := partitions.Verify(w.t.Context(), w.found(user), partitions.Verification{Report: func(p partitions.Problem) {
 			if !p.Lost {
 				w.t.Errorf("%s: verify: %v", user, p)
 			}
@@ -309,9 +310,9 @@ func TestRepairAsksForWhatIsLost(t *testing.T) {
 // source is asked for nothing, and history keeps what only it names.
 func TestRepairFromOtherCopies(t *testing.T) {
 	stores := []*memstore.Store{newStore(), newStore()}
-	var parts []partitions.Config
+	var parts []repository.Config
 	for i, s := range stores {
-		parts = append(parts, partitions.Config{Name: fmt.Sprint("p", i), Location: "memory", Store: s})
+		parts = append(parts, repository.Config{Name: fmt.Sprint("p", i), Location: "memory", Store: s})
 	}
 	shared, gone := mail(1, 9000), mail(2, 9000)
 	for i, s := range stores {
@@ -325,11 +326,11 @@ func TestRepairFromOtherCopies(t *testing.T) {
 		h.stop()
 	}
 	stores[0].Lose(packsOf(t, stores[0])[0])
-	f, err := partitions.FindPath(t.Context(), parts[0], "user/anne0")
+	f, err := repository.FindPath(t.Context(), parts[0], "user/anne0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	done, err := f.Repair(t.Context(), partitions.Repairing{Others: parts, Problem: func(partitions.Problem) {}, Report: func(r partitions.Repair) {
+	done, err := partitions.Repair(t.Context(), f, partitions.Repairing{Others: parts, Problem: func(partitions.Problem) {}, Report: func(r partitions.Change) {
 		if r.Outcome != partitions.Repaired || !strings.Contains(r.Text, "copied from p1:user/anne1") {
 			t.Errorf("%v", r)
 		}
@@ -377,8 +378,8 @@ func TestRepairCutOff(t *testing.T) {
 		c.later += 5 * time.Minute
 		before, reached := fault(n, 1, errDenied)
 		c.store.SetFaults(before, nil)
-		list := []*partitions.Found{{Partition: c.config(), Path: "user/anne", Info: partitions.BackupInfo{Kind: partitions.KindUser, Name: "anne"}}}
-		_, err := list[0].Repair(t.Context(), c.repairing(func(string) {}))
+		list := []*repository.Found{{Partition: c.config(), Path: "user/anne", Info: repository.BackupInfo{Kind: repository.KindUser, Name: "anne"}}}
+		_, err := partitions.Repair(t.Context(), list[0], c.repairing(func(string) {}))
 		c.store.SetFaults(nil, nil)
 		if !reached() {
 			break
@@ -411,7 +412,7 @@ func TestRepairOfACopiedFolder(t *testing.T) {
 	if len(out) == 0 || !strings.Contains(out[len(out)-1], "since its objects are those of the backup user/anne") {
 		t.Errorf("%s", strings.Join(out, "\n"))
 	}
-	for f, err := range partitions.BrowseAside(t.Context(), w.config()) {
+	for f, err := range repository.BrowseAside(t.Context(), w.config()) {
 		if err != nil || !strings.HasPrefix(f.Where(), "set-aside/user/carol/") {
 			t.Fatalf("%+v, %v", f, err)
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // A replay makes a backup out of what another backup server was told, command by
@@ -39,7 +40,7 @@ var ErrNotReplayed = errors.New("it has a history of its own: what was before ca
 
 // Replayed is the last line of a source that the backup has already; 0 when there is
 // no backup yet. A backup that was written to in another way is ErrNotReplayed.
-func (x *Session) Replayed(ctx context.Context, n Name) (line int, err error) {
+func (x *Session) Replayed(ctx context.Context, n repository.Name) (line int, err error) {
 	defer x.enter()(&err)
 	b, _, err := x.open(ctx, n)
 	if err != nil {

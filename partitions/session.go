@@ -12,6 +12,7 @@ import (
 	"github.com/cyrusbackup/backupd/index"
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // Who is at the other end of a session, for the log and the history.
@@ -33,8 +34,8 @@ type Session struct {
 	held    map[*Backup]*heldBackup
 	staging staging
 
-	opened []*Backup // by the command under way
-	owes   Name      // what the command under way leaves to be compared if it is refused
+	opened []*Backup       // by the command under way
+	owes   repository.Name // what the command under way leaves to be compared if it is refused
 
 	unreadable int                   // files that the client gave up in this unit of work
 	relied     map[*Partition]uint64 // lossCount.Distrusted when this unit of work reported what is held
@@ -95,7 +96,7 @@ const secondLock = 10 * time.Second
 
 // open takes the backup and brings it up to the bucket, once in a unit of work. The
 // turn is not held afterwards. A backup that no partition holds is opened too.
-func (x *Session) open(ctx context.Context, n Name) (*Backup, *heldBackup, error) {
+func (x *Session) open(ctx context.Context, n repository.Name) (*Backup, *heldBackup, error) {
 	b := x.set.backup(n)
 	h := x.held[b]
 	if h != nil && x.lostOne(&b.hold) {
@@ -137,7 +138,7 @@ func (b *Backup) bringUp(ctx context.Context) error {
 }
 
 // keepOnly gives up the backups that are not named: the client has gone on to others.
-func (x *Session) keepOnly(names map[Name]bool) {
+func (x *Session) keepOnly(names map[repository.Name]bool) {
 	for b := range x.held {
 		if !names[b.name] {
 			x.giveUp(b)
@@ -215,7 +216,7 @@ func (b *Backup) read(ctx context.Context, fn func(st *indexState) error) error 
 type change func(st *indexState) ([]history.Event, error)
 
 // apply opens the backup, making it where needed, and commits the change.
-func (x *Session) apply(ctx context.Context, n Name, c change) error {
+func (x *Session) apply(ctx context.Context, n repository.Name, c change) error {
 	b, h, err := x.open(ctx, n)
 	if err != nil {
 		return err

@@ -12,6 +12,7 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // emit takes one untagged line of an answer.
@@ -21,8 +22,8 @@ type emit = func(key string, v dlist.Value) error
 func (x *Session) GetUser(ctx context.Context, userid string, out func(string, dlist.Value) error) (err error) {
 	defer x.enter()(&err)
 	out = toClient(out)
-	n := UserName(userid)
-	x.keepOnly(map[Name]bool{n: true})
+	n := repository.UserName(userid)
+	x.keepOnly(map[repository.Name]bool{n: true})
 	b, h, err := x.open(x.set.brief(ctx), n)
 	if err != nil {
 		return err
@@ -54,7 +55,7 @@ func (x *Session) GetUser(ctx context.Context, userid string, out func(string, d
 func (x *Session) GetMeta(ctx context.Context, userid string, out func(string, dlist.Value) error) (err error) {
 	defer x.enter()(&err)
 	out = toClient(out)
-	b, _, err := x.open(x.set.patient(ctx), UserName(userid))
+	b, _, err := x.open(x.set.patient(ctx), repository.UserName(userid))
 	if err != nil {
 		return err
 	}
@@ -66,7 +67,7 @@ func (x *Session) GetMailboxes(ctx context.Context, names []string, out func(str
 	defer x.enter()(&err)
 	out = toClient(out)
 	ctx = x.set.brief(ctx)
-	wanted := map[Name]bool{}
+	wanted := map[repository.Name]bool{}
 	for _, n := range names {
 		wanted[x.set.NameOf(n)] = true
 	}
@@ -124,7 +125,7 @@ func (x *Session) GetUniqueIDs(ctx context.Context, ids []string, out func(strin
 }
 
 // backupsOf are the backups in which the mailbox with this uniqueid lives.
-func (s *Set) backupsOf(uniqueid string) (names []Name, err error) {
+func (s *Set) backupsOf(uniqueid string) (names []repository.Name, err error) {
 	err = s.index.View(func(t *index.Txn) error {
 		prefix := index.UniqueIDPrefix(uniqueid)
 		for k, err := range t.Keys(prefix, nil, 100) {
@@ -136,7 +137,7 @@ func (s *Set) backupsOf(uniqueid string) (names []Name, err error) {
 				return err
 			}
 			if e != nil {
-				names = append(names, Name{e.Kind, e.Name})
+				names = append(names, repository.Name{Kind: e.Kind, Full: e.Name})
 			}
 		}
 		return nil
@@ -294,7 +295,7 @@ func (b *Backup) places(m *history.MessageState) (map[history.ChunkID]history.Pl
 func (x *Session) GetFetchSieve(ctx context.Context, userid, filename string, out func(string, dlist.Value) error) (err error) {
 	defer x.enter()(&err)
 	out = toClient(out)
-	b, _, err := x.open(x.set.patient(ctx), UserName(userid))
+	b, _, err := x.open(x.set.patient(ctx), repository.UserName(userid))
 	if err != nil {
 		return err
 	}

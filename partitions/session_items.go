@@ -9,6 +9,7 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // one is a change of one event, which is dropped when the item has that value already.
@@ -49,7 +50,7 @@ func samePairs(a, b []dlist.Pair) bool {
 // ApplySeen stores a user's seen state of one mailbox.
 func (x *Session) ApplySeen(ctx context.Context, s cyrus.Seen) (err error) {
 	defer x.enter()(&err)
-	return x.apply(x.set.patient(ctx), UserName(s.UserID), one(
+	return x.apply(x.set.patient(ctx), repository.UserName(s.UserID), one(
 		history.ItemKey{Kind: "seen", A: s.UserID, B: s.UniqueID},
 		&history.SeenEvent{User: s.UserID, UniqueID: s.UniqueID, Fields: s.Fields},
 		func(old history.Event) bool {
@@ -67,7 +68,7 @@ func (x *Session) ApplySub(ctx context.Context, userid, mailbox string, subscrib
 	if subscribe {
 		c = one(k, e, func(history.Event) bool { return true })
 	}
-	return x.apply(x.set.patient(ctx), UserName(userid), c)
+	return x.apply(x.set.patient(ctx), repository.UserName(userid), c)
 }
 
 // ApplySieve stores a script.
@@ -77,7 +78,7 @@ func (x *Session) ApplySieve(ctx context.Context, s cyrus.Sieve) (err error) {
 		User: s.UserID, Filename: s.Filename, LastUpdate: s.LastUpdate,
 		GUID: sha1.Sum([]byte(s.Content)), Content: s.Content, Extra: s.Extra,
 	}
-	return x.apply(x.set.patient(ctx), UserName(s.UserID), one(
+	return x.apply(x.set.patient(ctx), repository.UserName(s.UserID), one(
 		history.ItemKey{Kind: "sieve", A: s.UserID, B: s.Filename}, e,
 		func(old history.Event) bool {
 			o, ok := old.(*history.SieveEvent)
@@ -89,7 +90,7 @@ func (x *Session) ApplySieve(ctx context.Context, s cyrus.Sieve) (err error) {
 // when it deactivates it (imap/sync_support.c: sync_do_user_sieve).
 func (x *Session) ApplyUnsieve(ctx context.Context, userid, filename string) (err error) {
 	defer x.enter()(&err)
-	return x.apply(x.set.patient(ctx), UserName(userid), func(st *indexState) ([]history.Event, error) {
+	return x.apply(x.set.patient(ctx), repository.UserName(userid), func(st *indexState) ([]history.Event, error) {
 		if st == nil {
 			return nil, nil
 		}
@@ -136,7 +137,7 @@ func (x *Session) ApplyUnactivateSieve(ctx context.Context, userid string) error
 
 func (x *Session) activate(ctx context.Context, userid, filename string) (err error) {
 	defer x.enter()(&err)
-	return x.apply(x.set.patient(ctx), UserName(userid), func(st *indexState) ([]history.Event, error) {
+	return x.apply(x.set.patient(ctx), repository.UserName(userid), func(st *indexState) ([]history.Event, error) {
 		var active string
 		if st != nil {
 			var err error
@@ -203,7 +204,7 @@ func annotationKey(mailbox, entry, userid string) history.ItemKey {
 // ApplyUnuser notes that the account was deleted; everything stays in the history.
 func (x *Session) ApplyUnuser(ctx context.Context, userid string) (err error) {
 	defer x.enter()(&err)
-	return x.apply(x.set.patient(ctx), UserName(userid), func(st *indexState) ([]history.Event, error) {
+	return x.apply(x.set.patient(ctx), repository.UserName(userid), func(st *indexState) ([]history.Event, error) {
 		if st == nil {
 			return nil, nil
 		}

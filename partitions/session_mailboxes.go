@@ -6,6 +6,7 @@ import (
 
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // ApplyRename renames a mailbox, from one backup to another where the owner changes
@@ -20,7 +21,7 @@ func (x *Session) ApplyRename(ctx context.Context, r cyrus.Rename) (err error) {
 	return x.renameWithin(ctx, from, r)
 }
 
-func (x *Session) renameWithin(ctx context.Context, n Name, r cyrus.Rename) error {
+func (x *Session) renameWithin(ctx context.Context, n repository.Name, r cyrus.Rename) error {
 	b, h, err := x.open(ctx, n)
 	if err != nil {
 		return err

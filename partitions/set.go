@@ -10,6 +10,7 @@ import (
 
 	"github.com/cyrusbackup/backupd/index"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 	"github.com/cyrusbackup/backupd/partitions/storeclock"
 )
 
@@ -81,7 +82,7 @@ func (s *Set) Close() error {
 // Partitions are the configured ones, in the order of the configuration.
 func (s *Set) Partitions() []*Partition { return s.parts }
 
-func (s *Set) configs() (out []Config) {
+func (s *Set) configs() (out []repository.Config) {
 	for _, p := range s.parts {
 		out = append(out, p.config())
 	}
@@ -134,7 +135,7 @@ func (s *Set) forgetPartition(partition, id string) error {
 }
 
 // backup returns the handle for a name; one for each path, for as long as the process lives.
-func (s *Set) backup(n Name) *Backup {
+func (s *Set) backup(n repository.Name) *Backup {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	path := n.Path()
@@ -154,4 +155,4 @@ func (s *Set) errf(b *Backup, err error) error {
 }
 
 // NameOf is Names.Of with the settings of the Set.
-func (s *Set) NameOf(mailbox string) Name { return s.opt.Names.Of(mailbox) }
+func (s *Set) NameOf(mailbox string) repository.Name { return s.opt.Names.Of(mailbox) }

@@ -11,6 +11,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/memstore"
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // asideWorld is a host with two users, of whom anne's backup has every kind of object.
@@ -45,13 +46,13 @@ func (w *asideWorld) news(size int) {
 	w.h.sync("anne", w.anne...)
 }
 
-func (w *asideWorld) config() partitions.Config {
-	return partitions.Config{Name: "p0", Location: "memory", Store: w.store}
+func (w *asideWorld) config() repository.Config {
+	return repository.Config{Name: "p0", Location: "memory", Store: w.store}
 }
 
-func (w *asideWorld) remains() *partitions.Found {
+func (w *asideWorld) remains() *repository.Found {
 	w.t.Helper()
-	list, err := partitions.Remains(w.t.Context(), []partitions.Config{w.config()}, partitions.UserName("anne"))
+	list, err := repository.Remains(w.t.Context(), []repository.Config{w.config()}, repository.UserName("anne"))
 	if err != nil || len(list) != 1 {
 		w.t.Fatalf("remains of anne: %v, %v", list, err)
 	}
@@ -84,14 +85,14 @@ func (w *asideWorld) begun() {
 }
 
 // old is the backup that was set aside.
-func (w *asideWorld) old(where string) *partitions.Found {
+func (w *asideWorld) old(where string) *repository.Found {
 	w.t.Helper()
-	f, err := partitions.FindPath(w.t.Context(), w.config(), where)
+	f, err := repository.FindPath(w.t.Context(), w.config(), where)
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	var list []string
-	for f, err := range partitions.BrowseAside(w.t.Context(), w.config()) {
+	for f, err := range repository.BrowseAside(w.t.Context(), w.config()) {
 		if err != nil {
 			w.t.Fatal(err)
 		}
@@ -118,18 +119,18 @@ func TestSetAside(t *testing.T) {
 	w.begun()
 	old := w.old(where)
 	checkBucket(t, old.Partition.Store, old.Path, was...).Close()
-	done, err := old.Verify(t.Context(), partitions.Verification{Report: func(p partitions.Problem) { t.Errorf("the old one: %v", p) }})
+	done, err := partitions.Verify(t.Context(), old, partitions.Verification{Report: func(p partitions.Problem) { t.Errorf("the old one: %v", p) }})
 	if err != nil || done.Checkpoints != 1 || done.Messages != 3 {
 		t.Errorf("verify of the old one: %+v, %v", done, err)
 	}
 	fresh := newHost(t, w.store)
 	fresh.expectSame("anne", w.anne...)
-	for f, err := range partitions.Browse(t.Context(), w.config()) {
+	for f, err := range repository.Browse(t.Context(), w.config()) {
 		if err != nil || f.Aside != "" {
 			t.Errorf("the partition's backups have %+v, %v", f, err)
 		}
 	}
-	if _, _, err := old.SetAside(t.Context(), "", partitions.LockOptions{}, nil); err == nil {
+	if _, _, err := old.SetAside(t.Context(), "", repository.LockOptions{}, nil); err == nil {
 		t.Error("what was set aside can be set aside once more")
 	}
 	again, err := w.setAside()
@@ -243,12 +244,12 @@ func (w *asideWorld) between() {
 
 // setAsideNow is setAside of a backup that was found without trouble.
 func (w *asideWorld) setAsideNow() (string, error) {
-	f := &partitions.Found{Partition: w.config(), Path: "user/anne", Info: partitions.BackupInfo{Kind: partitions.KindUser, Name: "anne"}}
+	f := &repository.Found{Partition: w.config(), Path: "user/anne", Info: repository.BackupInfo{Kind: repository.KindUser, Name: "anne"}}
 	return setAside(w.t, f)
 }
 
 // setAside gives up soon when somebody holds the lock, as one does who was just cut off.
-func setAside(t *testing.T, f *partitions.Found) (string, error) {
-	where, _, err := f.SetAside(t.Context(), "test", partitions.LockOptions{Owner: "test", Lease: 150 * time.Millisecond, Wait: true}, nil)
+func setAside(t *testing.T, f *repository.Found) (string, error) {
+	where, _, err := f.SetAside(t.Context(), "test", repository.LockOptions{Owner: "test", Lease: 150 * time.Millisecond, Wait: true}, nil)
 	return where, err
 }

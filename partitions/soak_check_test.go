@@ -10,15 +10,16 @@ import (
 
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // found is the backup of a user in the bucket; nil when there is none.
-func (w *soak) found(u *soakUser) (*partitions.Found, error) {
+func (w *soak) found(u *soakUser) (*repository.Found, error) {
 	at := w.home(u)
 	if at < 0 {
 		return nil, nil
 	}
-	return partitions.FindPath(w.t.Context(), w.parts[at].config(), u.path())
+	return repository.FindPath(w.t.Context(), w.parts[at].config(), u.path())
 }
 
 // verify is what `ctl_backups verify` says.
@@ -27,7 +28,7 @@ func (w *soak) verify(u *soakUser) (problems []string, err error) {
 	if f == nil || err != nil {
 		return nil, err
 	}
-	_, err = f.Verify(w.t.Context(), partitions.Verification{Report: func(p partitions.Problem) {
+	_, err = partitions.Verify(w.t.Context(), f, partitions.Verification{Report: func(p partitions.Problem) {
 		if !p.Missing && !p.Lost { // which the log says, too
 			problems = append(problems, p.String())
 		}

@@ -9,6 +9,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/memstore"
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // illness is damage to a bucket, from when it is done until it is healed.
@@ -324,15 +325,15 @@ func (w *soak) repair(u *soakUser) error {
 	}
 	w.note("repair of %s", u.name)
 	w.counts["repairs"]++
-	var all []partitions.Config
+	var all []repository.Config
 	for _, p := range w.parts {
 		all = append(all, p.config())
 	}
-	_, err = f.Repair(w.t.Context(), partitions.Repairing{
-		Lock:   partitions.LockOptions{Owner: "soak", Host: "tool", Now: w.clock.now},
+	_, err = partitions.Repair(w.t.Context(), f, partitions.Repairing{
+		Lock:   repository.LockOptions{Owner: "soak", Host: "tool", Now: w.clock.now},
 		Others: all, PackSize: 16 << 10,
 		Problem: func(p partitions.Problem) { w.note("  found: %s", p) },
-		Report:  func(r partitions.Repair) { w.note("  %s", r) },
+		Report:  func(r partitions.Change) { w.note("  %s", r) },
 	})
 	return err
 }

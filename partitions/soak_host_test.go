@@ -15,6 +15,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/objstore/faultstore"
 	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // soakHost is a backup host of a world. It sees each bucket through a network of its own.
@@ -89,7 +90,7 @@ func (h *soakHost) start() (err error) {
 		ClockPause: time.Nanosecond,
 	}
 	for i, p := range h.w.parts {
-		o.Partitions = append(o.Partitions, partitions.Config{Name: p.name, Location: "memory", Store: h.nets[i]})
+		o.Partitions = append(o.Partitions, repository.Config{Name: p.name, Location: "memory", Store: h.nets[i]})
 	}
 	h.set, err = partitions.Open(o)
 	return err

@@ -6,7 +6,7 @@ import (
 	"slices"
 
 	"github.com/cyrusbackup/backupd/internal/cyrus"
-	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // soakUser is a user of the mail server.
@@ -19,7 +19,7 @@ type soakUser struct {
 	lied    bool               // commits may carry wrong times: a clock was wrong
 }
 
-func (u *soakUser) path() string { return partitions.UserName(u.name).Path() }
+func (u *soakUser) path() string { return repository.UserName(u.name).Path() }
 
 // sorted are the user's mailboxes in a fixed order.
 func (u *soakUser) sorted() (out []*source) {

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/cyrusbackup/backupd/objstore/memstore"
-	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // soak is a world: a mail server, its users, two backup hosts and two buckets.
@@ -52,8 +52,8 @@ type soakPart struct {
 }
 
 // config is how tools see the bucket: nothing is wrong on their way to it.
-func (p *soakPart) config() partitions.Config {
-	return partitions.Config{Name: p.name, Location: "memory", Store: p.store}
+func (p *soakPart) config() repository.Config {
+	return repository.Config{Name: p.name, Location: "memory", Store: p.store}
 }
 
 func newSoak(t *testing.T, seed uint64) *soak {

@@ -10,6 +10,7 @@ import (
 	"github.com/cyrusbackup/backupd/index"
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // indexState is a backup's state in the index, as history.Fold and the answers to
@@ -253,7 +254,7 @@ func (s *indexState) NextSeq() (uint64, error) {
 func (s *indexState) PutNextSeq(n uint64) error { return s.put(index.NextSeqKey(s.id), n) }
 
 func (s *indexState) sealed() (*history.SealedEvent, error) {
-	return sealedIn(s)
+	return repository.SealOf(s)
 }
 
 // DropMailbox removes a mailbox, its records included: a prune event says so.

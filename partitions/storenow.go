@@ -2,6 +2,7 @@ package partitions
 
 import (
 	"context"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 	"time"
 )
 
@@ -9,7 +10,7 @@ import (
 // newest commit of the log that it goes to, zero where there is none.
 func (p *Partition) storeNow(ctx context.Context, newest time.Time) time.Time {
 	p.clock.Settle(ctx, func(ctx context.Context) {
-		_, _ = p.store.Stat(ctx, repositoryKey) // an error states the time, too
+		_, _ = p.store.Stat(ctx, repository.Key) // an error states the time, too
 	}, newest)
 	return p.clock.Now(p.set.opt.Now())
 }

@@ -5,8 +5,8 @@ import (
 	"time"
 
 	"github.com/cyrusbackup/backupd/objstore/memstore"
-	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // The newest commit is damaged or lost, and a checkpoint has all that it said: the state can
@@ -65,7 +65,7 @@ func TestCommitBehindADamagedNewestOne(t *testing.T) {
 			l := newLogged(t, nil)
 			checkpoint(t, l.store)
 			l.store.Flip(history.LogKey("user/anne", 6), 600)
-			if err := lock(t, found(t, l.store), partitions.LockOptions{}).Release(t.Context()); err != nil {
+			if err := lock(t, found(t, l.store), repository.LockOptions{}).Release(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			if index == "lost" {

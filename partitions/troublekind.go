@@ -1,6 +1,7 @@
 package partitions
 
 import (
+	"github.com/cyrusbackup/backupd/partitions/repository"
 	"log/slog"
 	"strings"
 	"time"
@@ -90,7 +91,7 @@ func (k troubleKind) advice(s troubleScope) string {
 
 // owner is the backup as the tools take it.
 func (s troubleScope) owner() string {
-	if user, ok := strings.CutPrefix(s.backup, KindUser+"/"); ok {
+	if user, ok := strings.CutPrefix(s.backup, repository.KindUser+"/"); ok {
 		return user
 	}
 	return "-f " + s.backup

@@ -11,6 +11,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/pack"
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // two are two partitions, with hosts that share them.
@@ -54,17 +55,17 @@ func backedUp(a *host, stores []*memstore.Store, who string, large ...[]byte) *t
 
 func (w *two) path() string { return "user/" + w.who }
 
-func (w *two) parts() (out []partitions.Config) {
+func (w *two) parts() (out []repository.Config) {
 	for i, s := range w.stores {
-		out = append(out, partitions.Config{Name: fmt.Sprintf("p%d", i), Location: "memory", Store: s})
+		out = append(out, repository.Config{Name: fmt.Sprintf("p%d", i), Location: "memory", Store: s})
 	}
 	return out
 }
 
 // home is the partition that the user's backup lives in.
-func (w *two) home() *partitions.Found {
+func (w *two) home() *repository.Found {
 	w.t.Helper()
-	f, err := partitions.Find(w.t.Context(), w.parts(), partitions.UserName(w.who))
+	f, err := repository.Find(w.t.Context(), w.parts(), repository.UserName(w.who))
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -131,8 +132,8 @@ func newMover(t *testing.T, stores []*memstore.Store) *host {
 }
 
 func (w *two) moveWith(h *host, to string) error {
-	_, err := h.set.Move(w.t.Context(), partitions.UserName(w.who), to,
-		partitions.LockOptions{Owner: "test", Host: "mover", Wait: true, Lease: time.Second}, nil)
+	_, err := h.set.Move(w.t.Context(), repository.UserName(w.who), to,
+		repository.LockOptions{Owner: "test", Host: "mover", Wait: true, Lease: time.Second}, nil)
 	return err
 }
 
@@ -160,13 +161,13 @@ func (w *two) check(in string) {
 }
 
 // sound sees that the backup lives in a partition, and that all that it names is there.
-func (w *two) sound(in string) *partitions.Found {
+func (w *two) sound(in string) *repository.Found {
 	w.t.Helper()
 	f := w.home()
 	if f.Partition.Name != in {
 		w.t.Fatalf("it lives in %s, want %s", f.Partition.Name, in)
 	}
-	v, err := f.Verify(w.t.Context(), partitions.Verification{Report: func(p partitions.Problem) { w.t.Errorf("verify: %s", p) }})
+	v, err := partitions.Verify(w.t.Context(), f, partitions.Verification{Report: func(p partitions.Problem) { w.t.Errorf("verify: %s", p) }})
 	if err != nil || v.Damaged > 0 {
 		w.t.Errorf("verify: %+v, %v", v, err)
 	}

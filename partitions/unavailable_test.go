@@ -19,6 +19,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/pack"
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // lines keeps what is logged at err, and about the end of troubles.
@@ -545,11 +546,11 @@ func TestRefusedQuotaIsAskedFor(t *testing.T) {
 func TestLongLock(t *testing.T) {
 	log := newLines()
 	w, h := inPlight(t, plight{kind: "locked", inflict: func(*plightWorld) {}}, log, time.Now)
-	f, err := partitions.Find(t.Context(), []partitions.Config{{Name: "p0", Store: w.stores[0]}}, partitions.UserName(w.users[0]))
+	f, err := repository.Find(t.Context(), []repository.Config{{Name: "p0", Store: w.stores[0]}}, repository.UserName(w.users[0]))
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := lock(t, f, partitions.LockOptions{})
+	l := lock(t, f, repository.LockOptions{})
 	log.take("")
 	for range 3 {
 		for _, a := range attempts {

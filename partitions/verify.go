@@ -13,6 +13,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/objstore/rangecache"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // Problem is one thing that is wrong with a backup.
@@ -47,19 +48,19 @@ type Verified struct {
 
 // Verify compares what a backup says with what is in its partition. Damage goes to
 // Report and does not end it; the error is of a store that could not be asked.
-func (f *Found) Verify(ctx context.Context, v Verification) (Verified, error) {
+func Verify(ctx context.Context, f *repository.Found, v Verification) (Verified, error) {
 	w := newVerifier(ctx, f, v)
 	err := w.run()
 	return w.done, err
 }
 
-func newVerifier(ctx context.Context, f *Found, v Verification) *verifier {
+func newVerifier(ctx context.Context, f *repository.Found, v Verification) *verifier {
 	return &verifier{ctx: ctx, f: f, v: v, store: rangecache.New(f.Partition.Store, 16<<20), seen: map[string]bool{}, blocks: map[string]bool{}}
 }
 
 type verifier struct {
 	ctx   context.Context // of Verify
-	f     *Found
+	f     *repository.Found
 	v     Verification
 	store objstore.Store
 	done  Verified
@@ -106,11 +107,11 @@ func (w *verifier) problem(p Problem) {
 }
 
 func (w *verifier) run() error {
-	if _, err := readRepository(w.ctx, w.f.Partition.Store); err != nil {
+	if _, err := repository.ReadInfo(w.ctx, w.f.Partition.Store); err != nil {
 		if objstore.IsTemporary(err) || w.ctx.Err() != nil {
 			return err
 		}
-		w.problem(Problem{Object: repositoryKey, Text: err.Error()})
+		w.problem(Problem{Object: repository.Key, Text: err.Error()})
 	}
 	if err := w.info(); err != nil {
 		return err
@@ -146,34 +147,34 @@ func (w *verifier) run() error {
 
 // lock looks at lock.json: a daemon that cannot read it commits nothing.
 func (w *verifier) lock() error {
-	_, _, err := readLock(w.ctx, w.f.Partition.Store, w.f.Path)
-	if err == nil || ofStore(err) {
+	_, _, err := repository.ReadLock(w.ctx, w.f.Partition.Store, w.f.Path)
+	if err == nil || repository.IsStoreError(err) {
 		return err
 	}
-	w.problem(Problem{Object: lockKey(w.f.Path), Text: err.Error()})
+	w.problem(Problem{Object: repository.LockKey(w.f.Path), Text: err.Error()})
 	w.what.lock = true
 	return nil
 }
 
 // info looks at backup.json.
 func (w *verifier) info() error {
-	info, err := readBackupInfo(w.ctx, w.f.Partition.Store, w.f.Path)
-	if ofStore(err) && !errors.Is(err, objstore.ErrNotExist) {
+	info, err := repository.ReadBackupInfo(w.ctx, w.f.Partition.Store, w.f.Path)
+	if repository.IsStoreError(err) && !errors.Is(err, objstore.ErrNotExist) {
 		return err
 	}
-	n := Name{}
+	n := repository.Name{}
 	if err == nil {
-		n = Name{info.Kind, info.Name}
+		n = repository.Name{Kind: info.Kind, Full: info.Name}
 	}
 	switch {
 	case errors.Is(err, objstore.ErrNotExist):
-		err = ErrIncomplete
+		err = repository.ErrIncomplete
 	case err == nil && n.Path() != w.f.Path:
 		err = fmt.Errorf("it is the backup of %s", n)
 	case err == nil:
 		return nil
 	}
-	w.problem(Problem{Object: backupInfoKey(w.f.Path), Text: err.Error()})
+	w.problem(Problem{Object: repository.BackupInfoKey(w.f.Path), Text: err.Error()})
 	w.what.info = true
 	return nil
 }
@@ -227,7 +228,7 @@ func (w *verifier) whole() (*history.Mem, error) {
 // of other shapes are left out.
 func (w *verifier) objects() (first, newest uint64, err error) {
 	w.step("checking the objects of the log")
-	for info, err := range w.store.List(w.ctx, backupPrefix(w.f.Path), "") {
+	for info, err := range w.store.List(w.ctx, repository.BackupPrefix(w.f.Path), "") {
 		if err != nil {
 			return 0, 0, err
 		}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // Reasons of a history.LostRange.
@@ -189,13 +190,13 @@ func (w *verifier) unsound(object string) bool {
 // state is the newest state that can be read, as a restore would read it; nil when there is
 // none, which was reported.
 func (w *verifier) state() (*history.Mem, error) {
-	m, err := w.f.soundState(w.ctx, w.unsound)
+	m, err := soundState(w.ctx, w.f, w.unsound)
 	return m, w.damage("backups/"+w.f.Path, err)
 }
 
 // soundState is the newest state that can be read whole: from the newest checkpoint whose
 // blocks are all sound, or from the log alone.
-func (f *Found) soundState(ctx context.Context, unsound func(object string) bool) (*history.Mem, error) {
+func soundState(ctx context.Context, f *repository.Found, unsound func(object string) bool) (*history.Mem, error) {
 	m, err := f.Load(ctx, history.Moment{Tolerant: true})
 	if err == nil && !m.NamesBlocksIn(unsound) {
 		return m, nil

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // A daemon writes a checkpoint while a backup is verified whose log is bridged. What is in the checkpoint is not taken for damaged because it was not there
@@ -30,16 +31,16 @@ func TestCheckpointDuringVerify(t *testing.T) {
 	deliver(3)
 	checkpoint()
 	store.Flip("backups/user/anne/log/0000000000000002.tar.zst", 20)
-	f, err := partitions.FindPath(t.Context(), partitions.Config{Name: "p0", Store: store}, "user/anne")
+	f, err := repository.FindPath(t.Context(), repository.Config{Name: "p0", Store: store}, "user/anne")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = f.Repair(t.Context(), partitions.Repairing{Problem: func(partitions.Problem) {}, Report: func(partitions.Repair) {}})
+	_, err = partitions.Repair(t.Context(), f, partitions.Repairing{Problem: func(partitions.Problem) {}, Report: func(partitions.Change) {}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	deliver(4)
-	_, err = f.Verify(t.Context(), partitions.Verification{
+	_, err = partitions.Verify(t.Context(), f, partitions.Verification{
 		Step: func(step string) {
 			if strings.HasPrefix(step, "checking the chain") {
 				checkpoint()

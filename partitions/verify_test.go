@@ -16,6 +16,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/pack"
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // checked is a repository with every kind of object: commits with inline bodies, packs,
@@ -54,12 +55,12 @@ func checkpoint(t *testing.T, s objstore.Store) {
 
 func verify(t *testing.T, s objstore.Store, quick bool) ([]string, partitions.Verified) {
 	t.Helper()
-	f, err := partitions.FindPath(t.Context(), partitions.Config{Name: "p0", Store: s}, "user/anne")
+	f, err := repository.FindPath(t.Context(), repository.Config{Name: "p0", Store: s}, "user/anne")
 	if err != nil {
 		t.Fatal(err)
 	}
 	var problems []string
-	done, err := f.Verify(t.Context(), partitions.Verification{Quick: quick, Report: func(p partitions.Problem) { problems = append(problems, p.String()) }})
+	done, err := partitions.Verify(t.Context(), f, partitions.Verification{Quick: quick, Report: func(p partitions.Problem) { problems = append(problems, p.String()) }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -245,7 +246,7 @@ func TestVerifyListsMissingBodies(t *testing.T) {
 // A store that is away is an error, not damage.
 func TestVerifyOverAnOutage(t *testing.T) {
 	s := checked(t)
-	f, err := partitions.FindPath(t.Context(), partitions.Config{Name: "p0", Store: s}, "user/anne")
+	f, err := repository.FindPath(t.Context(), repository.Config{Name: "p0", Store: s}, "user/anne")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -255,7 +256,7 @@ func TestVerifyOverAnOutage(t *testing.T) {
 		}
 		return nil
 	}, nil)
-	_, err = f.Verify(t.Context(), partitions.Verification{Report: func(p partitions.Problem) { t.Errorf("reported: %s", p) }})
+	_, err = partitions.Verify(t.Context(), f, partitions.Verification{Report: func(p partitions.Problem) { t.Errorf("reported: %s", p) }})
 	if !objstore.IsTemporary(err) {
 		t.Errorf("%v, want a temporary error", err)
 	}
@@ -316,7 +317,7 @@ func TestVerifyPassesOverOthersKeys(t *testing.T) {
 // A lock.json that nobody can read keeps everybody off.
 func TestVerifyFindsADamagedLock(t *testing.T) {
 	s := checked(t)
-	if err := lock(t, found(t, s), partitions.LockOptions{}).Release(t.Context()); err != nil {
+	if err := lock(t, found(t, s), repository.LockOptions{}).Release(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if problems, _ := verify(t, s, false); len(problems) > 0 {

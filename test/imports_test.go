@@ -26,6 +26,12 @@ var rules = []rule{
 	{from: "replication/sasl", not: []string{"replication", "internal"}},
 	// storage code never sees a socket
 	{from: "partitions", not: []string{"replication", "cmd"}},
+	// a bucket is read without the index
+	{from: "partitions/repository", not: []string{"index", "partitions"}, except: []string{"partitions/history", "partitions/storeclock"}},
+	{from: "partitions/history", not: []string{"index", "partitions"}},
+	{from: "partitions/storeclock", not: []string{"index", "partitions"}},
+	{from: "cmd/cyr_backup", not: engine},
+	{from: "cmd/restore", not: engine},
 	{from: "index", not: []string{"objstore", "partitions", "replication", "internal", "cmd"},
 		except: []string{"internal/cyrus"}},
 	{from: "objstore", not: []string{"index", "partitions", "replication", "internal", "cmd"}},
@@ -45,6 +51,9 @@ var rules = []rule{
 	{from: "index", not: drivers},
 	{from: "replication", not: drivers},
 }
+
+// engine is what a program that only reads buckets must not link.
+var engine = []string{"index"}
 
 var drivers = []string{"objstore/dirstore", "objstore/awsstore", "objstore/miniostore"}
 

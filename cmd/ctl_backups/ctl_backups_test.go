@@ -14,7 +14,7 @@ import (
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 	"github.com/cyrusbackup/backupd/cmd/internal/tooltest"
-	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 func TestMain(m *testing.M) {
@@ -188,7 +188,7 @@ func TestLockHeld(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := f.Lock(t.Context(), partitions.LockOptions{Owner: "the test", Now: func() time.Time { return w.Now }})
+	l, err := f.Lock(t.Context(), repository.LockOptions{Owner: "the test", Now: func() time.Time { return w.Now }})
 	if err != nil {
 		t.Fatal(err)
 	}

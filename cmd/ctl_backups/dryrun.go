@@ -8,12 +8,12 @@ import (
 
 	"github.com/cyrusbackup/backupd/objstore/dirstore"
 	"github.com/cyrusbackup/backupd/objstore/overlay"
-	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // dryPartitions are the partitions with whatever is written to them in a directory that end
 // removes: what a dry run says is then what the command itself would do.
-func dryPartitions(parts []partitions.Config) (dry []partitions.Config, end func() error, err error) {
+func dryPartitions(parts []repository.Config) (dry []repository.Config, end func() error, err error) {
 	dir, err := os.MkdirTemp("", "ctl_backups-dry-run-")
 	if err != nil {
 		return nil, nil, err

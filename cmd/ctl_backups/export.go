@@ -10,7 +10,7 @@ import (
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 	"github.com/cyrusbackup/backupd/cmd/internal/stores"
 	"github.com/cyrusbackup/backupd/objstore"
-	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // export copies backups into a repository that is no partition of this server.
@@ -26,11 +26,11 @@ func export(c *command) error {
 	if err != nil {
 		return err
 	}
-	set, end, err := c.scratchSetOf([]partitions.Config{out})
+	set, end, err := c.scratchSetOf([]repository.Config{out})
 	if err != nil {
 		return errors.Join(err, closer.Close())
 	}
-	err = c.each(func(f *partitions.Found) error {
+	err = c.each(func(f *repository.Found) error {
 		done, err := set.CopyTo(c.ctx, f, out.Name, c.progress("export", f))
 		return c.copied("export", f, done, err)
 	})
@@ -88,13 +88,13 @@ func (c *command) importRepository(l objstore.Location) error {
 	return errors.Join(c.importFrom(in), closer.Close())
 }
 
-func (c *command) importFrom(in partitions.Config) error {
+func (c *command) importFrom(in repository.Config) error {
 	set, end, err := c.scratchSet()
 	if err != nil {
 		return err
 	}
 	found := false
-	err = c.eachOf(partitions.Browse(c.ctx, in), func(f *partitions.Found) error {
+	err = c.eachOf(repository.Browse(c.ctx, in), func(f *repository.Found) error {
 		found = true
 		done, err := set.Import(c.ctx, f, c.lockOptions("import"), c.progress("import", f))
 		return c.copied("import", f, done, err)

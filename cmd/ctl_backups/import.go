@@ -11,6 +11,7 @@ import (
 	"github.com/cyrusbackup/backupd/cmd/ctl_backups/internal/cyrusdata"
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // importAll takes over what is named: repositories that export has made, and data files
@@ -53,7 +54,7 @@ func (c *command) importFiles(args []string) error {
 	for _, path := range files {
 		lines, err := c.importFile(path)
 		word := "ok"
-		c.tally.add(partitions.Copied{}, err)
+		c.tally.add(repository.Copied{}, err)
 		if err != nil {
 			word, failed = fmt.Sprintf("failed (%v)", err), true
 		}

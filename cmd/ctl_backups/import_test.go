@@ -95,7 +95,7 @@ func expectImported(t *testing.T, w *tooltest.World) {
 			t.Fatal(err)
 		}
 	}
-	done, err := f.Verify(t.Context(), partitions.Verification{Report: func(p partitions.Problem) { t.Errorf("verify: %s", p) }})
+	done, err := partitions.Verify(t.Context(), f, partitions.Verification{Report: func(p partitions.Problem) { t.Errorf("verify: %s", p) }})
 	if err != nil || done.Messages != 2 || done.Commits != 4 {
 		t.Errorf("%+v, %v", done, err)
 	}

@@ -4,8 +4,8 @@ import (
 	"time"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
-	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // lookedBack is how many commits of tools are passed over in search of one that a mail
@@ -16,7 +16,7 @@ const lookedBack = 100
 // came from a mail server; zero where there is none. Locks and moves write commits, too:
 // who has every backup locked nightly, to copy it, still wants to know which have not
 // been sent to.
-func (c *command) lastChange(f *partitions.Found, newest uint64) (time.Time, error) {
+func (c *command) lastChange(f *repository.Found, newest uint64) (time.Time, error) {
 	for n := newest; n > 0 && newest-n < lookedBack; n-- {
 		for r, err := range f.Log().Commits(c.ctx, n, n) {
 			if history.IsUnreadable(err) {
@@ -37,7 +37,7 @@ func (c *command) lastChange(f *partitions.Found, newest uint64) (time.Time, err
 
 // made is when a commit was made: by the clock of the host that wrote it, if the store's
 // was wrong.
-func (c *command) made(f *partitions.Found, h history.Header) (time.Time, error) {
+func (c *command) made(f *repository.Found, h history.Header) (time.Time, error) {
 	at, doubt, err := f.Log().Made(c.ctx, h, c.now)
 	if doubt != "" {
 		cli.Fprintf(c.err, "ctl_backups: warning: %s: %s\n", label(f), doubt)

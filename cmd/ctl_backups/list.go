@@ -7,13 +7,13 @@ import (
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 	"github.com/cyrusbackup/backupd/internal/timespec"
-	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // list shows when each backup last changed and how large it is.
 func list(c *command) error {
-	return c.eachOf(c.listed(), func(f *partitions.Found) error {
+	return c.eachOf(c.listed(), func(f *repository.Found) error {
 		last, size, err := c.measure(f)
 		if err != nil {
 			return fmt.Errorf("%s: %w", label(f), err)
@@ -26,8 +26,8 @@ func list(c *command) error {
 }
 
 // listed yields the chosen backups; with -A, and without -t, those that were set aside, too.
-func (c *command) listed() iter.Seq2[*partitions.Found, error] {
-	return func(yield func(*partitions.Found, error) bool) {
+func (c *command) listed() iter.Seq2[*repository.Found, error] {
+	return func(yield func(*repository.Found, error) bool) {
 		for f, err := range c.chosen() {
 			if !yield(f, err) {
 				return
@@ -37,7 +37,7 @@ func (c *command) listed() iter.Seq2[*partitions.Found, error] {
 			return
 		}
 		for _, p := range c.bucket.Partitions {
-			for f, err := range partitions.BrowseAside(c.ctx, p) {
+			for f, err := range repository.BrowseAside(c.ctx, p) {
 				if !yield(f, err) {
 					return
 				}
@@ -48,7 +48,7 @@ func (c *command) listed() iter.Seq2[*partitions.Found, error] {
 
 // measure walks the keys of a backup: the bytes of its log, checkpoints and blocks (not
 // of packs, which backups share), and the time of its last change.
-func (c *command) measure(f *partitions.Found) (last time.Time, size int64, err error) {
+func (c *command) measure(f *repository.Found) (last time.Time, size int64, err error) {
 	var newest uint64
 	for info, err := range f.Partition.Store.List(c.ctx, "backups/"+f.Path+"/", "") {
 		if err != nil {
@@ -66,7 +66,7 @@ func (c *command) measure(f *partitions.Found) (last time.Time, size int64, err 
 	return last, size, err
 }
 
-func (c *command) printListed(f *partitions.Found, last time.Time, size int64) error {
+func (c *command) printListed(f *repository.Found, last time.Time, size int64) error {
 	changed := "[unknown]"
 	if !last.IsZero() {
 		changed = timespec.Text(last)
@@ -85,7 +85,7 @@ func (c *command) printListed(f *partitions.Found, last time.Time, size int64) e
 }
 
 // wasOf is whose backup one was that has been set aside; "" for others.
-func wasOf(f *partitions.Found) string {
+func wasOf(f *repository.Found) string {
 	if f.Aside == "" {
 		return ""
 	}

@@ -10,7 +10,7 @@ import (
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 	"github.com/cyrusbackup/backupd/objstore"
-	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // lock keeps every backupd off one backup while a command runs, or until standard input ends.
@@ -48,7 +48,7 @@ func (c *command) unlocked(name string, err error) error {
 	return cli.ErrReported
 }
 
-func (c *command) obtain(name string) (*partitions.Found, *partitions.Lock, error) {
+func (c *command) obtain(name string) (*repository.Found, *repository.Lock, error) {
 	f, err := c.toLock(name)
 	if err != nil {
 		return nil, nil, err
@@ -58,7 +58,7 @@ func (c *command) obtain(name string) (*partitions.Found, *partitions.Lock, erro
 }
 
 // toLock is the backup, made anew with -c.
-func (c *command) toLock(name string) (*partitions.Found, error) {
+func (c *command) toLock(name string) (*repository.Found, error) {
 	f, err := c.bucket.Find(c.ctx, c.single(), name)
 	if !c.create {
 		return f, err
@@ -66,7 +66,7 @@ func (c *command) toLock(name string) (*partitions.Found, error) {
 	if err == nil {
 		return nil, fmt.Errorf("%s: %w", place(f), objstore.ErrExist)
 	}
-	if !errors.Is(err, partitions.ErrNoBackup) {
+	if !errors.Is(err, repository.ErrNoBackup) {
 		return nil, err
 	}
 	n, err := c.bucket.Name(c.single(), name)
@@ -83,7 +83,7 @@ func (c *command) toLock(name string) (*partitions.Found, error) {
 
 // whileLocked runs the command, or waits for the end of standard input; a lock that is
 // lost ends both.
-func (c *command) whileLocked(f *partitions.Found, l *partitions.Lock) error {
+func (c *command) whileLocked(f *repository.Found, l *repository.Lock) error {
 	ctx, cancel := context.WithCancel(c.ctx)
 	defer cancel()
 	defer context.AfterFunc(l.Lost(), cancel)()

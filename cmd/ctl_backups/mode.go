@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
-	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // mode is how names on the command line choose backups.
@@ -57,11 +57,11 @@ func (c *command) setMode() error {
 
 // chosen yields the backups that the command line chooses. A name that fits none is
 // reported, and makes the exit status 75 at the end.
-func (c *command) chosen() iter.Seq2[*partitions.Found, error] {
+func (c *command) chosen() iter.Seq2[*repository.Found, error] {
 	if c.many() {
 		return c.browsed()
 	}
-	return func(yield func(*partitions.Found, error) bool) {
+	return func(yield func(*repository.Found, error) bool) {
 		for _, name := range c.args {
 			if c.mode == modeUsers && name == cli.AllShared {
 				if !c.allShared(yield) {
@@ -71,7 +71,7 @@ func (c *command) chosen() iter.Seq2[*partitions.Found, error] {
 			}
 			f, err := c.bucket.Find(c.ctx, c.single(), name)
 			switch {
-			case errors.Is(err, partitions.ErrNoBackup):
+			case errors.Is(err, repository.ErrNoBackup):
 				err = fmt.Errorf("%s: not found: %w", name, err)
 			case err == nil:
 				c.bucket.Warn(c.err, "ctl_backups", f)
@@ -84,7 +84,7 @@ func (c *command) chosen() iter.Seq2[*partitions.Found, error] {
 }
 
 // allShared yields the backups of shared mailboxes; false when enough was yielded.
-func (c *command) allShared(yield func(*partitions.Found, error) bool) bool {
+func (c *command) allShared(yield func(*repository.Found, error) bool) bool {
 	none := true
 	for f, err := range c.bucket.Shared(c.ctx) {
 		none = false
@@ -92,7 +92,7 @@ func (c *command) allShared(yield func(*partitions.Found, error) bool) bool {
 			return false
 		}
 	}
-	return !none || yield(nil, fmt.Errorf("%s: not found: %w of a shared mailbox", cli.AllShared, partitions.ErrNoBackup))
+	return !none || yield(nil, fmt.Errorf("%s: not found: %w of a shared mailbox", cli.AllShared, repository.ErrNoBackup))
 }
 
 // many says that the mode does not name single backups.
@@ -110,9 +110,9 @@ func (c *command) single() cli.Mode {
 	return cli.ByUser
 }
 
-func (c *command) browsed() iter.Seq2[*partitions.Found, error] {
-	return func(yield func(*partitions.Found, error) bool) {
-		for f, err := range partitions.BrowseAll(c.ctx, c.bucket.Partitions) {
+func (c *command) browsed() iter.Seq2[*repository.Found, error] {
+	return func(yield func(*repository.Found, error) bool) {
+		for f, err := range repository.BrowseAll(c.ctx, c.bucket.Partitions) {
 			if err == nil && !c.fits(f) {
 				continue
 			}
@@ -129,13 +129,13 @@ func (c *command) browsed() iter.Seq2[*partitions.Found, error] {
 }
 
 // fits says whether a backup is chosen by -A, -D or -P.
-func (c *command) fits(f *partitions.Found) bool {
+func (c *command) fits(f *repository.Found) bool {
 	if c.mode == modeAll {
 		return true
 	}
 	fits := false
 	for i, a := range c.args {
-		if f.Info.Kind == partitions.KindUser && c.fitsName(f.Info.Name, a) {
+		if f.Info.Kind == repository.KindUser && c.fitsName(f.Info.Name, a) {
 			c.matched[i], fits = true, true
 		}
 	}
@@ -163,9 +163,9 @@ func (c *command) idle() iter.Seq[error] {
 }
 
 // each calls fn for each chosen backup and reports what fails on standard error.
-func (c *command) each(fn func(*partitions.Found) error) error { return c.eachOf(c.chosen(), fn) }
+func (c *command) each(fn func(*repository.Found) error) error { return c.eachOf(c.chosen(), fn) }
 
-func (c *command) eachOf(backups iter.Seq2[*partitions.Found, error], fn func(*partitions.Found) error) error {
+func (c *command) eachOf(backups iter.Seq2[*repository.Found, error], fn func(*repository.Found) error) error {
 	failed := false
 	for f, err := range backups {
 		if err == nil {

@@ -11,7 +11,7 @@ import (
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 	"github.com/cyrusbackup/backupd/cmd/internal/tooltest"
-	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // spread makes backups of three users in two partitions.
@@ -30,9 +30,9 @@ func spread(t *testing.T) (*tooltest.World, map[string]*tooltest.Mailbox) {
 }
 
 // at is the partition in which a user's backup lives.
-func at(t *testing.T, parts []partitions.Config, user string) string {
+func at(t *testing.T, parts []repository.Config, user string) string {
 	t.Helper()
-	f, err := partitions.Find(t.Context(), parts, partitions.UserName(user))
+	f, err := repository.Find(t.Context(), parts, repository.UserName(user))
 	if err != nil {
 		t.Fatal(err)
 	}

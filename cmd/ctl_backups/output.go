@@ -9,7 +9,7 @@ import (
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 	"github.com/cyrusbackup/backupd/internal/cyrus"
-	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // structured says that output is for programs.
@@ -35,26 +35,26 @@ func (c *command) size(n int64) string {
 }
 
 // label names a backup in output: the userid, or what it is for.
-func label(f *partitions.Found) string {
-	if f.Info.Kind == partitions.KindUser && f.Aside == "" && f.Name().Path() == f.Path {
+func label(f *repository.Found) string {
+	if f.Info.Kind == repository.KindUser && f.Aside == "" && f.Name().Path() == f.Path {
 		return f.Info.Name
 	}
 	return f.Where()
 }
 
 // userID is the user whose backup it is; "" = it is no user's, or was set aside.
-func userID(f *partitions.Found) string {
-	if f.Info.Kind == partitions.KindUser && f.Aside == "" {
+func userID(f *repository.Found) string {
+	if f.Info.Kind == repository.KindUser && f.Aside == "" {
 		return f.Info.Name
 	}
 	return ""
 }
 
 // place says where a backup lies.
-func place(f *partitions.Found) string { return f.Partition.Name + ":" + f.Where() }
+func place(f *repository.Found) string { return f.Partition.Name + ":" + f.Where() }
 
 // status prints what came of a command for one backup, as the original does.
-func (c *command) status(verb string, f *partitions.Found, err error) error {
+func (c *command) status(verb string, f *repository.Found, err error) error {
 	word := "ok"
 	switch {
 	case errors.Is(err, cyrus.ErrLocked):
@@ -75,7 +75,7 @@ func (c *command) status(verb string, f *partitions.Found, err error) error {
 }
 
 // inPlace refuses a backup that was set aside, for a command that changes something.
-func inPlace(verb string, f *partitions.Found) error {
+func inPlace(verb string, f *repository.Found) error {
 	if f.Aside == "" {
 		return nil
 	}

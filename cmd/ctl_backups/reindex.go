@@ -8,6 +8,7 @@ import (
 	"github.com/cyrusbackup/backupd/index"
 	"github.com/cyrusbackup/backupd/internal/control"
 	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // reindex makes the index anew from the bucket: by the daemon where one runs, since
@@ -18,7 +19,7 @@ func reindex(c *command) error {
 		return err
 	}
 	defer end()
-	return c.each(func(f *partitions.Found) error {
+	return c.each(func(f *repository.Found) error {
 		err := inPlace("reindex", f)
 		if err == nil {
 			err = do(f)
@@ -30,9 +31,9 @@ func reindex(c *command) error {
 	})
 }
 
-func (c *command) reindexer() (do func(*partitions.Found) error, end func(), err error) {
+func (c *command) reindexer() (do func(*repository.Found) error, end func(), err error) {
 	socket := c.bucket.Conf.String("backup_control_socket")
-	ask := func(f *partitions.Found) error {
+	ask := func(f *repository.Found) error {
 		r, err := control.Ask(c.ctx, socket, control.Request{Op: "reindex", Path: f.Path})
 		if err == nil && r.Error != "" {
 			err = errors.New(r.Error)
@@ -55,7 +56,7 @@ func (c *command) reindexer() (do func(*partitions.Found) error, end func(), err
 	if err != nil {
 		return nil, nil, errors.Join(err, x.Close())
 	}
-	here := func(f *partitions.Found) error { return set.Reindex(c.ctx, f.Name()) }
+	here := func(f *repository.Found) error { return set.Reindex(c.ctx, f.Name()) }
 	return here, func() {
 		if err := errors.Join(set.Close(), x.Close()); err != nil {
 			cli.Fprintf(c.err, "ctl_backups: close the index: %v\n", err)

@@ -8,6 +8,7 @@ import (
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 	"github.com/cyrusbackup/backupd/internal/version"
 	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // repair verifies backups, and repairs in the bucket what can be repaired there.
@@ -23,7 +24,7 @@ func repair(c *command) (err error) {
 		c.bucket.Partitions = dry
 	}
 	failed := c.repairRepositories(parts)
-	err = c.eachOf(c.toRepair(), func(f *partitions.Found) error { return c.repairOne(f, parts) })
+	err = c.eachOf(c.toRepair(), func(f *repository.Found) error { return c.repairOne(f, parts) })
 	if err == nil && failed {
 		return cli.ErrReported
 	}
@@ -31,7 +32,7 @@ func repair(c *command) (err error) {
 }
 
 // repairRepositories puts what holds for whole partitions again.
-func (c *command) repairRepositories(parts []partitions.Config) (failed bool) {
+func (c *command) repairRepositories(parts []repository.Config) (failed bool) {
 	for _, p := range parts {
 		done, err := partitions.RepairRepository(c.ctx, p, parts, partitions.RepositoryOptions{
 			Software: version.Software(), DedupPerBackup: c.bucket.Conf.Word("backup_dedup") == "backup", Now: c.clock,
@@ -55,11 +56,11 @@ func (c *command) would(what string) string {
 }
 
 // toRepair yields the chosen backups, those too whose backup.json is of no use.
-func (c *command) toRepair() iter.Seq2[*partitions.Found, error] {
+func (c *command) toRepair() iter.Seq2[*repository.Found, error] {
 	if !c.many() {
 		return c.alive(c.remains())
 	}
-	return func(yield func(*partitions.Found, error) bool) {
+	return func(yield func(*repository.Found, error) bool) {
 		for f, err := range c.browsed() {
 			if f != nil && c.ctx.Err() == nil && (err != nil || f.Name().Path() != f.Path) {
 				f, err = c.broken(f, err)
@@ -72,12 +73,12 @@ func (c *command) toRepair() iter.Seq2[*partitions.Found, error] {
 }
 
 // broken is a backup that a list has shown, and that could not be opened.
-func (c *command) broken(f *partitions.Found, err error) (*partitions.Found, error) {
-	n, ok := partitions.NameOf(f.Path)
+func (c *command) broken(f *repository.Found, err error) (*repository.Found, error) {
+	n, ok := repository.NameOf(f.Path)
 	if !ok {
 		return f, err
 	}
-	list, rerr := partitions.Remains(c.ctx, []partitions.Config{f.Partition}, n)
+	list, rerr := repository.Remains(c.ctx, []repository.Config{f.Partition}, n)
 	if rerr != nil || len(list) == 0 {
 		return f, errors.Join(err, rerr)
 	}
@@ -85,11 +86,11 @@ func (c *command) broken(f *partitions.Found, err error) (*partitions.Found, err
 }
 
 // alive leaves out what a move has left behind, where it is clear which copy that is.
-func (c *command) alive(all func(func(*partitions.Found, error) bool)) iter.Seq2[*partitions.Found, error] {
-	return func(yield func(*partitions.Found, error) bool) {
+func (c *command) alive(all func(func(*repository.Found, error) bool)) iter.Seq2[*repository.Found, error] {
+	return func(yield func(*repository.Found, error) bool) {
 		for f, err := range all {
 			if err == nil {
-				if at, ferr := partitions.Find(c.ctx, c.bucket.Partitions, f.Name()); ferr == nil && c.single() != cli.ByPath && at.Partition.Name != f.Partition.Name {
+				if at, ferr := repository.Find(c.ctx, c.bucket.Partitions, f.Name()); ferr == nil && c.single() != cli.ByPath && at.Partition.Name != f.Partition.Name {
 					continue
 				}
 			}
@@ -100,15 +101,15 @@ func (c *command) alive(all func(func(*partitions.Found, error) bool)) iter.Seq2
 	}
 }
 
-func (c *command) repairOne(f *partitions.Found, parts []partitions.Config) error {
+func (c *command) repairOne(f *repository.Found, parts []repository.Config) error {
 	if err := inPlace("verify --repair", f); err != nil {
 		return err
 	}
-	var report []partitions.Repair
-	done, err := f.Repair(c.ctx, partitions.Repairing{
+	var report []partitions.Change
+	done, err := partitions.Repair(c.ctx, f, partitions.Repairing{
 		Lock: c.lockOptions("verify --repair"), Others: parts,
 		Problem: func(p partitions.Problem) { c.problem(f, p) },
-		Report: func(r partitions.Repair) {
+		Report: func(r partitions.Change) {
 			report = append(report, r)
 			if !c.structured() {
 				cli.Fprintf(c.out, "%s: %s\n", label(f), c.would(r.String()))
@@ -143,7 +144,7 @@ func (c *command) cameOf(done partitions.RepairResult) (word string, failed bool
 }
 
 // repairStatus says what came of one backup, and what has to be done for what waits.
-func (c *command) repairStatus(f *partitions.Found, done partitions.RepairResult, report []partitions.Repair, word string, err error) error {
+func (c *command) repairStatus(f *repository.Found, done partitions.RepairResult, report []partitions.Change, word string, err error) error {
 	waits := done.Outcomes[partitions.Waits] > 0 || done.Aside != ""
 	if err != nil {
 		if perr := c.status("verify", f, err); perr != nil || !waits {
@@ -151,7 +152,7 @@ func (c *command) repairStatus(f *partitions.Found, done partitions.RepairResult
 		}
 	}
 	next := ""
-	if waits && f.Info.Kind == partitions.KindUser {
+	if waits && f.Info.Kind == repository.KindUser {
 		next = "sync_client -n backup -v -u " + f.Info.Name
 	} else if waits {
 		next = "sync_client -n backup -v -m for its mailboxes"
@@ -173,7 +174,7 @@ func (c *command) repairStatus(f *partitions.Found, done partitions.RepairResult
 		UserID  string              `json:"userid,omitempty"`
 		Path    string              `json:"fname"`
 		Status  string              `json:"status"`
-		Report  []partitions.Repair `json:"repairs,omitempty"`
+		Report  []partitions.Change `json:"repairs,omitempty"`
 		Next    string              `json:"next,omitempty"` // on the mail server
 	}{"verify", userID(f), place(f), word, report, next})
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 	"github.com/cyrusbackup/backupd/replication"
 	"github.com/cyrusbackup/backupd/replication/sasl"
 )
@@ -23,7 +24,7 @@ import (
 type replay struct {
 	set     *partitions.Set
 	session *partitions.Session
-	done    map[partitions.Name]int // last line that each backup has already
+	done    map[repository.Name]int // last line that each backup has already
 
 	line    int // under way
 	conn    net.Conn
@@ -33,7 +34,7 @@ type replay struct {
 }
 
 func startReplay(ctx context.Context, set *partitions.Set, source string) (*replay, error) {
-	r := &replay{set: set, session: set.NewReplay(source), done: map[partitions.Name]int{}, served: make(chan error, 1)}
+	r := &replay{set: set, session: set.NewReplay(source), done: map[repository.Name]int{}, served: make(chan error, 1)}
 	srv, err := replication.NewServer(replication.Options{
 		Backend: r, Authenticator: func() *sasl.Authenticator { return nil }, // nobody logs in over a pipe
 	})
@@ -120,7 +121,7 @@ func (s *replaySession) ends(err error) error {
 }
 
 // wants says whether the line is news to the backup.
-func (s *replaySession) wants(ctx context.Context, n partitions.Name) (bool, error) {
+func (s *replaySession) wants(ctx context.Context, n repository.Name) (bool, error) {
 	last, known := s.r.done[n]
 	if !known {
 		var err error
@@ -132,15 +133,15 @@ func (s *replaySession) wants(ctx context.Context, n partitions.Name) (bool, err
 	return s.r.line > last, nil
 }
 
-func (s *replaySession) do(ctx context.Context, n partitions.Name, fn func() error) error {
+func (s *replaySession) do(ctx context.Context, n repository.Name, fn func() error) error {
 	if ok, err := s.wants(ctx, n); !ok || err != nil {
 		return err
 	}
 	return s.ends(fn())
 }
 
-func (s *replaySession) user(userid string) partitions.Name { return partitions.UserName(userid) }
-func (s *replaySession) box(name string) partitions.Name    { return s.r.set.NameOf(name) }
+func (s *replaySession) user(userid string) repository.Name { return repository.UserName(userid) }
+func (s *replaySession) box(name string) repository.Name    { return s.r.set.NameOf(name) }
 
 // Message implements replication.Session. What is staged is asked for in every import.
 func (s *replaySession) Message(ctx context.Context, partition string, guid cyrus.GUID, size int64, body io.Reader) error {

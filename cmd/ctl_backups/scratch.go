@@ -7,6 +7,7 @@ import (
 	"github.com/cyrusbackup/backupd/index"
 	"github.com/cyrusbackup/backupd/internal/version"
 	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // scratchReserve makes a full disk an error of the command.
@@ -18,7 +19,7 @@ func (c *command) scratchSet() (*partitions.Set, func() error, error) {
 	return c.scratchSetOf(c.bucket.Partitions)
 }
 
-func (c *command) scratchSetOf(parts []partitions.Config) (*partitions.Set, func() error, error) {
+func (c *command) scratchSetOf(parts []repository.Config) (*partitions.Set, func() error, error) {
 	dir, err := os.MkdirTemp("", "ctl_backups")
 	if err != nil {
 		return nil, nil, err

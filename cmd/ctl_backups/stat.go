@@ -5,13 +5,13 @@ import (
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 	"github.com/cyrusbackup/backupd/internal/timespec"
-	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // stat says how large backups are, and how much of that is still wanted.
 func stat(c *command) error {
 	retention := c.bucket.Conf.Duration("backup_retention")
-	return c.each(func(f *partitions.Found) error {
+	return c.each(func(f *repository.Found) error {
 		m, err := f.Measure(c.ctx, c.now, retention)
 		if err != nil {
 			return fmt.Errorf("%s: %w", label(f), err)
@@ -23,7 +23,7 @@ func stat(c *command) error {
 	})
 }
 
-func (c *command) printStat(f *partitions.Found, m partitions.Measured) error {
+func (c *command) printStat(f *repository.Found, m repository.Measured) error {
 	ratio, utilisation := percent(m.Compressed, m.Uncompressed), percent(m.Compactable, m.Uncompressed)
 	changed := "[unknown]"
 	if !m.Time.IsZero() {

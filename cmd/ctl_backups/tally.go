@@ -3,16 +3,16 @@ package main
 import (
 	"strings"
 
-	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // tally counts what a command has copied.
 type tally struct {
 	backups, failed int
-	copied          partitions.Copied
+	copied          repository.Copied
 }
 
-func (t *tally) add(d partitions.Copied, err error) {
+func (t *tally) add(d repository.Copied, err error) {
 	if err != nil {
 		t.failed++
 		return

@@ -5,6 +5,7 @@ import (
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // verify compares backups with what is in the bucket. Every problem is a line of its own; a
@@ -13,8 +14,8 @@ func verify(c *command) error {
 	if c.repair {
 		return repair(c)
 	}
-	return c.each(func(f *partitions.Found) error {
-		done, err := f.Verify(c.ctx, partitions.Verification{
+	return c.each(func(f *repository.Found) error {
+		done, err := partitions.Verify(c.ctx, f, partitions.Verification{
 			Quick:  c.quick,
 			Report: func(p partitions.Problem) { c.problem(f, p) },
 			Step:   c.stepper(f),
@@ -38,7 +39,7 @@ func verify(c *command) error {
 }
 
 // stepper says with -v what is looked at.
-func (c *command) stepper(f *partitions.Found) func(string) {
+func (c *command) stepper(f *repository.Found) func(string) {
 	if c.verbose == 0 {
 		return nil
 	}
@@ -46,7 +47,7 @@ func (c *command) stepper(f *partitions.Found) func(string) {
 }
 
 // problem writes a problem: with -j to standard error, where it does not break the JSON.
-func (c *command) problem(f *partitions.Found, p partitions.Problem) {
+func (c *command) problem(f *repository.Found, p partitions.Problem) {
 	w := c.out
 	if c.structured() {
 		w = c.err

@@ -9,8 +9,8 @@ import (
 	"github.com/dustin/go-humanize/english"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
-	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // findEverywhere searches all backups, one after the other: it holds the state of one at
@@ -25,7 +25,7 @@ func findEverywhere(c *command) error {
 	c.err = bar
 	backups, failed := 0, false
 	s.progress = func() { bar.show(backups, s) }
-	for f, err := range partitions.BrowseAll(c.ctx, c.bucket.Partitions) {
+	for f, err := range repository.BrowseAll(c.ctx, c.bucket.Partitions) {
 		if err == nil {
 			backups++
 			err = s.oneOfAll(c, f)
@@ -62,7 +62,7 @@ func findEverywhere(c *command) error {
 }
 
 // oneOfAll searches one of all backups.
-func (s *search) oneOfAll(all *command, f *partitions.Found) error {
+func (s *search) oneOfAll(all *command, f *repository.Found) error {
 	c := *all
 	c.found, c.warned = f, nil
 	incomplete, err := c.loadFound()

@@ -8,7 +8,7 @@ import (
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 	"github.com/cyrusbackup/backupd/cmd/internal/tooltest"
 	"github.com/cyrusbackup/backupd/objstore/memstore"
-	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // A backup is shown though another partition does not answer; a warning says what that means.
@@ -16,7 +16,7 @@ func TestBesideADeadPartition(t *testing.T) {
 	w := story(t)
 	dead := tooltest.New(t, "dead")
 	dead.Stores[0].SetFaults(func(string, string) error { return memstore.ErrInjected }, nil)
-	w.Parts = append([]partitions.Config{dead.Parts[0]}, w.Parts...)
+	w.Parts = append([]repository.Config{dead.Parts[0]}, w.Parts...)
 	out, err := tool(t, w, "anne", "list", "mailboxes")
 	if err != nil || !strings.Contains(out, "user.anne") || !strings.Contains(out, "warning: partition dead") {
 		t.Errorf("%v: %s", err, out)

@@ -4,14 +4,14 @@ import (
 	"fmt"
 
 	"github.com/cyrusbackup/backupd/internal/timespec"
-	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // readLives finds the lives of the state: of a user's backup there may be several.
 func (c *command) readLives() (err error) {
 	c.lives = history.Lives{{Number: 1}}
-	if c.found.Info.Kind == partitions.KindUser {
+	if c.found.Info.Kind == repository.KindUser {
 		c.lives, err = history.LivesOf(c.mem)
 	}
 	return err

@@ -11,6 +11,7 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // odd is a user with folders whose names are more than letters, what belongs to them, and
@@ -136,11 +137,11 @@ func TestOldPartition(t *testing.T) {
 	w.Sync(tooltest.NewMailbox("user.anne"))
 	from := 0
 	for i, p := range w.Parts {
-		if f, err := partitions.FindPath(t.Context(), p, "user/anne"); err == nil && f != nil {
+		if f, err := repository.FindPath(t.Context(), p, "user/anne"); err == nil && f != nil {
 			from = i
 		}
 	}
-	if _, err := w.Set.Move(t.Context(), partitions.UserName("anne"), w.Parts[1-from].Name, partitions.LockOptions{Owner: "the test", Now: func() time.Time { return w.Now }}, nil); err != nil {
+	if _, err := w.Set.Move(t.Context(), repository.UserName("anne"), w.Parts[1-from].Name, repository.LockOptions{Owner: "the test", Now: func() time.Time { return w.Now }}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if out, err := tool(t, w, "anne", "list", "mailboxes"); err != nil || strings.Contains(out, "stderr") {

@@ -12,8 +12,8 @@ import (
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 	"github.com/cyrusbackup/backupd/internal/timespec"
-	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 func main() {
@@ -32,7 +32,7 @@ func main() {
 type command struct {
 	ctx    context.Context
 	bucket *cli.Bucket
-	found  *partitions.Found
+	found  *repository.Found
 	mem    *history.Mem // nil for commands that load what they need
 	out    io.Writer    // shows what strangers wrote spelled out
 	bytes  io.Writer    // out for a message itself, as it is unless a terminal would obey it

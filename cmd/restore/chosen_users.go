@@ -5,7 +5,7 @@ import (
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 	"github.com/cyrusbackup/backupd/internal/restore"
-	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // chosenUsers are the backups of a restore of everybody: all, those of a domain, or those
@@ -103,11 +103,11 @@ func (c *chosenUsers) String() string {
 }
 
 // fits says whether a backup is chosen.
-func (c *chosenUsers) fits(f *partitions.Found, defaultDomain string) bool {
+func (c *chosenUsers) fits(f *repository.Found, defaultDomain string) bool {
 	if *c == (chosenUsers{}) {
 		return true
 	}
-	if f.Info.Kind != partitions.KindUser {
+	if f.Info.Kind != repository.KindUser {
 		return false
 	}
 	if c.Prefix != "" {

@@ -21,8 +21,8 @@ import (
 	"github.com/cyrusbackup/backupd/internal/restore"
 	"github.com/cyrusbackup/backupd/internal/restore/filename"
 	"github.com/cyrusbackup/backupd/objstore"
-	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 	"github.com/cyrusbackup/backupd/replication/client"
 )
 
@@ -84,7 +84,7 @@ func (c *crowd) phase(ctx context.Context, p phase) error {
 	var group errgroup.Group
 	group.SetLimit(c.parallel)
 	found := false
-	for f, err := range partitions.BrowseAll(ctx, c.bucket.Partitions) {
+	for f, err := range repository.BrowseAll(ctx, c.bucket.Partitions) {
 		if ctx.Err() != nil {
 			break
 		}
@@ -105,7 +105,7 @@ func (c *crowd) phase(ctx context.Context, p phase) error {
 }
 
 // one restores one backup, unless that was done in an earlier run.
-func (c *crowd) one(ctx context.Context, f *partitions.Found, p phase, err error) {
+func (c *crowd) one(ctx context.Context, f *repository.Found, p phase, err error) {
 	r := userResult{}
 	if f != nil {
 		r.Backup, r.Name = f.Path, f.Info.Name
@@ -130,7 +130,7 @@ func (c *crowd) one(ctx context.Context, f *partitions.Found, p phase, err error
 }
 
 // restore restores one backup. A server that does not answer is tried again, for a while.
-func (c *crowd) restore(ctx context.Context, f *partitions.Found, p phase) (restore.Sums, time.Time, error) {
+func (c *crowd) restore(ctx context.Context, f *repository.Found, p phase) (restore.Sums, time.Time, error) {
 	if err := c.unusable(nil); err != nil {
 		return restore.Sums{}, time.Time{}, err
 	}
@@ -190,10 +190,10 @@ func (c *crowd) unusable(err error) error {
 	return c.gone
 }
 
-func (c *crowd) try(ctx context.Context, f *partitions.Found, p phase) (sums restore.Sums, asOf time.Time, err error) {
+func (c *crowd) try(ctx context.Context, f *repository.Found, p phase) (sums restore.Sums, asOf time.Time, err error) {
 	o := *c.options
 	o.backup, o.path, o.parallel = f.Path, f.Path, 1
-	if f.Info.Kind == partitions.KindUser {
+	if f.Info.Kind == repository.KindUser {
 		o.backup = f.Info.Name
 	}
 	if p.back > 0 {
@@ -219,7 +219,7 @@ func (c *crowd) try(ctx context.Context, f *partitions.Found, p phase) (sums res
 }
 
 // place is where the files of a backup go. Nobody else's name or link leads there.
-func (c *crowd) place(f *partitions.Found) (string, error) {
+func (c *crowd) place(f *repository.Found) (string, error) {
 	kind, _ := filepath.Split(f.Path)
 	below := filepath.Join(kind, filename.Component(f.Info.Name))
 	to := filepath.Join(c.server, below)
@@ -247,7 +247,7 @@ func (c *crowd) place(f *partitions.Found) (string, error) {
 
 // younger tells a backup that was begun after the moment, of which nothing is to be
 // restored, from one whose log is lost.
-func (c *crowd) younger(ctx context.Context, f *partitions.Found, o options, before error) error {
+func (c *crowd) younger(ctx context.Context, f *repository.Found, o options, before error) error {
 	o.moment = history.Moment{}
 	mem, err := f.Load(ctx, history.Moment{FromLog: c.fromLog, Tolerant: true, Now: c.now})
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 	"github.com/cyrusbackup/backupd/cmd/internal/tooltest"
-	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // village is a partition in a directory with the backups of some users, ten messages each:
@@ -95,7 +95,7 @@ func TestEverybody(t *testing.T) {
 // A user whose mail was deleted is not passed in silence.
 func TestEverybodySaysWhatIsGone(t *testing.T) {
 	config, store := village(t, "user.anne", "user.bob")
-	parts := []partitions.Config{{Name: "default", Location: store, Store: opened(t, store)}}
+	parts := []repository.Config{{Name: "default", Location: store, Store: opened(t, store)}}
 	unuser(t, parts[0], "bob")
 	to := t.TempDir()
 	out, said, status := restoreAll(t, "-C", config, "--to", "eml:"+to, "-A")

@@ -8,8 +8,8 @@ import (
 
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/objstore/pack"
-	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // A damaged checkpoint is skipped with a warning. Damaged blocks end the restore and name --from-log, which helps.
@@ -26,7 +26,7 @@ func TestFromLog(t *testing.T) {
 				continue // then there is none
 			}
 			config, part := host(t)
-			found, err := partitions.FindPath(t.Context(), part, "user/anne")
+			found, err := repository.FindPath(t.Context(), part, "user/anne")
 			if err != nil {
 				t.Fatal(err)
 			}

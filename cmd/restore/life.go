@@ -9,18 +9,18 @@ import (
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 	"github.com/cyrusbackup/backupd/internal/timespec"
-	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // loadLife is the state at the end of the life that --life asks for. newest is that of now,
 // which is closed if it is another one.
-func (o *options) loadLife(ctx context.Context, found *partitions.Found, newest *history.Mem, at history.Moment) (*history.Mem, error) {
+func (o *options) loadLife(ctx context.Context, found *repository.Found, newest *history.Mem, at history.Moment) (*history.Mem, error) {
 	if o.life == 0 {
 		return newest, nil
 	}
 	lives := history.Lives{{Number: 1}}
-	if found.Info.Kind == partitions.KindUser {
+	if found.Info.Kind == repository.KindUser {
 		var err error
 		if lives, err = history.LivesOf(newest); err != nil {
 			return nil, errors.Join(err, newest.Close())

@@ -8,11 +8,11 @@ import (
 
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
-	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // anotherAnne gives the name of the backup's user to somebody else, with an empty INBOX.
-func anotherAnne(t *testing.T, part partitions.Config) {
+func anotherAnne(t *testing.T, part repository.Config) {
 	t.Helper()
 	s, end := session(t, part)
 	defer end()

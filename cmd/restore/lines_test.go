@@ -15,13 +15,14 @@ import (
 	"github.com/cyrusbackup/backupd/index"
 	"github.com/cyrusbackup/backupd/objstore/dirstore"
 	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // asProgram makes this test's binary restore itself, for tests of what a process does.
 const asProgram = "RESTORE_TEST_AS_PROGRAM"
 
 // host is an imapd.conf with a backup of anne in a directory.
-func host(t *testing.T) (config string, part partitions.Config) {
+func host(t *testing.T) (config string, part repository.Config) {
 	dir := t.TempDir()
 	store, err := dirstore.Open(filepath.Join(dir, "store"))
 	if err != nil {
@@ -31,8 +32,8 @@ func host(t *testing.T) (config string, part partitions.Config) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	part = partitions.Config{Name: "default", Location: filepath.Join(dir, "store"), Store: store}
-	set, err := partitions.Open(partitions.Options{Index: x, Host: "host", Software: "test", Partitions: []partitions.Config{part}})
+	part = repository.Config{Name: "default", Location: filepath.Join(dir, "store"), Store: store}
+	set, err := partitions.Open(partitions.Options{Index: x, Host: "host", Software: "test", Partitions: []repository.Config{part}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,11 +114,11 @@ func TestErrorLines(t *testing.T) {
 		})
 	}
 	t.Run("a locked backup is read", func(t *testing.T) {
-		found, err := partitions.Find(t.Context(), []partitions.Config{part}, partitions.UserName("anne"))
+		found, err := repository.Find(t.Context(), []repository.Config{part}, repository.UserName("anne"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		lock, err := found.Lock(t.Context(), partitions.LockOptions{})
+		lock, err := found.Lock(t.Context(), repository.LockOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -14,16 +14,17 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/objstore/dirstore"
 	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // session is that of another host, with an index of its own. end ends it.
-func session(t *testing.T, part partitions.Config) (s *partitions.Session, end func()) {
+func session(t *testing.T, part repository.Config) (s *partitions.Session, end func()) {
 	t.Helper()
 	x, err := index.Open(filepath.Join(t.TempDir(), "index"), index.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	set, err := partitions.Open(partitions.Options{Index: x, Host: "host", Software: "test", Partitions: []partitions.Config{part}})
+	set, err := partitions.Open(partitions.Options{Index: x, Host: "host", Software: "test", Partitions: []repository.Config{part}})
 	if err != nil {
 		t.Fatal(errors.Join(err, x.Close()))
 	}
@@ -37,7 +38,7 @@ func session(t *testing.T, part partitions.Config) (s *partitions.Session, end f
 }
 
 // unuser deletes a user.
-func unuser(t *testing.T, part partitions.Config, user string) {
+func unuser(t *testing.T, part repository.Config, user string) {
 	s, end := session(t, part)
 	defer end()
 	if err := s.ApplyUnuser(t.Context(), user); err != nil {

@@ -20,6 +20,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/miniotest"
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // What one message may cost, however many others its user has.
@@ -48,7 +49,7 @@ func TestOneMessageReadsLittle(t *testing.T) {
 	}
 	defer x.Close()
 	set, err := partitions.Open(partitions.Options{Index: x, Host: "host", Software: "test",
-		Partitions: []partitions.Config{{Name: "default", Location: bucket, Store: store}}})
+		Partitions: []repository.Config{{Name: "default", Location: bucket, Store: store}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +69,7 @@ func TestOneMessageReadsLittle(t *testing.T) {
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	log := &history.Log{Store: store, Backup: partitions.UserName("anne").Path()}
+	log := &history.Log{Store: store, Backup: repository.UserName("anne").Path()}
 	one := func(t *testing.T) {
 		to := t.TempDir()
 		atMost := mostRequests + behind(t, log)

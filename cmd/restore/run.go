@@ -20,8 +20,8 @@ import (
 	"github.com/cyrusbackup/backupd/internal/restore"
 	"github.com/cyrusbackup/backupd/internal/visible"
 	"github.com/cyrusbackup/backupd/objstore/rangecache"
-	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 	"github.com/cyrusbackup/backupd/replication/client"
 )
 
@@ -94,7 +94,7 @@ func run(ctx context.Context, argv []string, std stdio) error {
 }
 
 // load reads the state of a backup into a job.
-func load(ctx context.Context, found *partitions.Found, j *job, now time.Time) (*job, error) {
+func load(ctx context.Context, found *repository.Found, j *job, now time.Time) (*job, error) {
 	at := j.moment
 	at.FromLog, at.Tolerant, at.Now = j.fromLog, true, now
 	mem, err := found.Load(ctx, at)
@@ -168,7 +168,7 @@ type job struct {
 	argv   []string
 	bucket *cli.Bucket
 	src    *restore.Source
-	found  *partitions.Found
+	found  *repository.Found
 	std    stdio
 	asOf   time.Time
 	// incomplete says which changes cannot be restored; nil = all can.

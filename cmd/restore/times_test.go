@@ -11,6 +11,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/dirstore"
 	"github.com/cyrusbackup/backupd/objstore/faultstore"
 	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // sessions makes a backup of anne with three more messages in each session of a fresh
@@ -37,7 +38,7 @@ func sessions(t *testing.T, ahead ...time.Duration) (config string, moments []ti
 		store.Add(faultstore.Fault{Shift: by})
 		set, err := partitions.Open(partitions.Options{
 			Index: x, Host: "host", Software: "test", ClockPause: time.Nanosecond,
-			Partitions: []partitions.Config{{Name: "default", Location: filepath.Join(dir, "store"), Store: store}},
+			Partitions: []repository.Config{{Name: "default", Location: filepath.Join(dir, "store"), Store: store}},
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -23,6 +23,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/miniotest"
 	"github.com/cyrusbackup/backupd/objstore/observe"
 	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // BenchmarkIngest is what a message costs from the session to the bucket: hashes,
@@ -109,7 +110,7 @@ func openSet(b *testing.B, s objstore.Store) *partitions.Set {
 	}
 	set, err := partitions.Open(partitions.Options{
 		Index: x, Host: "bench", Software: "bench",
-		Partitions: []partitions.Config{{Name: "default", Location: "bench", Store: s}},
+		Partitions: []repository.Config{{Name: "default", Location: "bench", Store: s}},
 	})
 	if err != nil {
 		b.Fatal(err)

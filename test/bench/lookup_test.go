@@ -12,6 +12,7 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 	"github.com/cyrusbackup/backupd/objstore/memstore"
 	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // BenchmarkReserve asks which of 8,192 messages are held, of a partition whose index
@@ -112,7 +113,7 @@ func openWithIndex(b *testing.B) (*partitions.Set, *index.Index) {
 	}
 	set, err := partitions.Open(partitions.Options{
 		Index: x, Host: "bench", Software: "bench", NoCheckpoints: true,
-		Partitions: []partitions.Config{{Name: "default", Location: "bench", Store: memstore.New(time.Now)}},
+		Partitions: []repository.Config{{Name: "default", Location: "bench", Store: memstore.New(time.Now)}},
 	})
 	if err != nil {
 		b.Fatal(err)

@@ -25,6 +25,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/prefixed"
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // script is the absolute path of the script under test.
@@ -124,7 +125,7 @@ func newHost(t *testing.T, s objstore.Store, checkpointEvery int) *host {
 		t.Fatal(err)
 	}
 	set, err := partitions.Open(partitions.Options{
-		Partitions: []partitions.Config{{Name: "default", Location: "test", Store: s}},
+		Partitions: []repository.Config{{Name: "default", Location: "test", Store: s}},
 		Index:      x, Host: "host", Software: "test",
 		NoCheckpoints: checkpointEvery == 0, CheckpointObject: checkpointEvery,
 	})
@@ -342,7 +343,7 @@ func TestExported(t *testing.T) {
 		t.Fatal(err)
 	}
 	out := newHost(t, to, 0)
-	for f, err := range partitions.Browse(t.Context(), partitions.Config{Name: "from", Store: from}) {
+	for f, err := range repository.Browse(t.Context(), repository.Config{Name: "from", Store: from}) {
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -19,6 +19,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/memstore"
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 	"github.com/cyrusbackup/backupd/replication"
 	"github.com/cyrusbackup/backupd/replication/replicationtest"
 	"github.com/cyrusbackup/backupd/replication/sasl"
@@ -42,8 +43,8 @@ func newHost(t *testing.T) *host {
 	}
 	h := &host{t: t, store: memstore.New(time.Now)}
 	h.set, err = partitions.Open(partitions.Options{
-		Partitions: []partitions.Config{{Name: "default", Location: "memory", Store: h.store}},
-		Index:      x, OutageWait: 30 * time.Second, PatientWait: 30 * time.Second, Names: partitions.Names{DefaultDomain: "lab.test"},
+		Partitions: []repository.Config{{Name: "default", Location: "memory", Store: h.store}},
+		Index:      x, OutageWait: 30 * time.Second, PatientWait: 30 * time.Second, Names: repository.Names{DefaultDomain: "lab.test"},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -165,8 +166,8 @@ func replay(t *testing.T, h *host, file string) {
 func (h *host) check(scenario string) {
 	h.t.Helper()
 	objects := history.NewObjects(h.store, 0)
-	cfg := partitions.Config{Name: "default", Store: h.store}
-	for f, err := range partitions.Browse(h.t.Context(), cfg) {
+	cfg := repository.Config{Name: "default", Store: h.store}
+	for f, err := range repository.Browse(h.t.Context(), cfg) {
 		if err != nil {
 			h.t.Fatal(err)
 		}

@@ -9,7 +9,7 @@ import (
 	"sync"
 
 	"github.com/cyrusbackup/backupd/objstore"
-	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // askedOnce is a partition's store that is not asked again after its first request got no
@@ -17,7 +17,7 @@ import (
 // has answered once is asked as ever.
 type askedOnce struct {
 	objstore.Store
-	p partitions.Config
+	p repository.Config
 
 	mu       sync.Mutex
 	answered bool
@@ -53,7 +53,7 @@ func (s *askedOnce) leftOut() error {
 	if s.err == nil {
 		return nil
 	}
-	return partitions.Unasked{Partition: s.p, Err: s.err}
+	return repository.Unasked{Partition: s.p, Err: s.err}
 }
 
 func (s *askedOnce) Put(ctx context.Context, key string, body objstore.Body, o objstore.PutOptions) (objstore.Info, error) {
@@ -125,7 +125,7 @@ func (b *Bucket) LeftOut() (out []error) {
 }
 
 // Warn says that a backup may be in a partition that could not be asked, once for each.
-func (b *Bucket) Warn(w io.Writer, tool string, f *partitions.Found) {
+func (b *Bucket) Warn(w io.Writer, tool string, f *repository.Found) {
 	err := f.MayBeOld()
 	if err == nil || b.warned[err.Error()] {
 		return

@@ -16,7 +16,7 @@ import (
 	"github.com/cyrusbackup/backupd/cmd/internal/cmdline"
 	"github.com/cyrusbackup/backupd/cmd/internal/stores"
 	"github.com/cyrusbackup/backupd/internal/imapconf"
-	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // Exit codes, as Cyrus's tools have them (sysexits.h).
@@ -87,14 +87,14 @@ func Main(name, usage string, stderr io.Writer, run func(context.Context) error)
 // Bucket is the configured partitions, opened for reading by a tool.
 type Bucket struct {
 	Conf       *imapconf.File
-	Partitions []partitions.Config
+	Partitions []repository.Config
 	asked      []*askedOnce // their stores
 	warned     map[string]bool
 	closer     io.Closer
 }
 
 // NewBucket makes a Bucket of partitions that the caller closes.
-func NewBucket(conf *imapconf.File, parts []partitions.Config) *Bucket {
+func NewBucket(conf *imapconf.File, parts []repository.Config) *Bucket {
 	b := &Bucket{Conf: conf, warned: map[string]bool{}}
 	for _, p := range parts {
 		s := &askedOnce{Store: p.Store, p: p}
@@ -142,7 +142,7 @@ const (
 )
 
 // Find looks a backup up by an argument.
-func (b *Bucket) Find(ctx context.Context, m Mode, arg string) (*partitions.Found, error) {
+func (b *Bucket) Find(ctx context.Context, m Mode, arg string) (*repository.Found, error) {
 	if arg == "" {
 		return nil, Usagef("the name of a backup is empty")
 	}
@@ -157,11 +157,11 @@ func (b *Bucket) Find(ctx context.Context, m Mode, arg string) (*partitions.Foun
 
 // findMailbox finds the backup of the first of the mailboxes that may be meant. If there
 // is none, the likeliest is what is told about.
-func (b *Bucket) findMailbox(ctx context.Context, arg string) (*partitions.Found, error) {
+func (b *Bucket) findMailbox(ctx context.Context, arg string) (*repository.Found, error) {
 	var none error
 	for _, n := range b.ofMailbox(arg) {
-		f, err := partitions.Find(ctx, b.Partitions, n)
-		if !errors.Is(err, partitions.ErrNoBackup) && !errors.Is(err, partitions.ErrUnknown) {
+		f, err := repository.Find(ctx, b.Partitions, n)
+		if !errors.Is(err, repository.ErrNoBackup) && !errors.Is(err, repository.ErrUnknown) {
 			return f, err
 		}
 		if none == nil {
@@ -172,8 +172,8 @@ func (b *Bucket) findMailbox(ctx context.Context, arg string) (*partitions.Found
 }
 
 // ofMailbox are the backups of the mailboxes that may be meant, the likeliest first.
-func (b *Bucket) ofMailbox(arg string) []partitions.Name {
-	var out []partitions.Name
+func (b *Bucket) ofMailbox(arg string) []repository.Name {
+	var out []repository.Name
 	for _, name := range stores.AdminForm(b.Conf).Candidates(arg) {
 		if n := stores.Names(b.Conf).Of(name); !slices.Contains(out, n) {
 			out = append(out, n)
@@ -184,7 +184,7 @@ func (b *Bucket) ofMailbox(arg string) []partitions.Name {
 
 // Leftover is Find for what a move may have left behind: the backup in the first partition
 // that has something of it.
-func (b *Bucket) Leftover(ctx context.Context, m Mode, arg string) (*partitions.Found, error) {
+func (b *Bucket) Leftover(ctx context.Context, m Mode, arg string) (*repository.Found, error) {
 	if arg == "" {
 		return nil, Usagef("the name of a backup is empty")
 	}
@@ -199,20 +199,20 @@ func (b *Bucket) Leftover(ctx context.Context, m Mode, arg string) (*partitions.
 		}
 		path = b.ofMailbox(arg)[0].Path()
 	default:
-		path = partitions.UserName(arg).Path()
+		path = repository.UserName(arg).Path()
 	}
-	return partitions.FindAny(ctx, parts, path)
+	return repository.FindAny(ctx, parts, path)
 }
 
 // Name is what a backup is for that an argument names. A path names only one that is there.
-func (b *Bucket) Name(m Mode, arg string) (partitions.Name, error) {
+func (b *Bucket) Name(m Mode, arg string) (repository.Name, error) {
 	switch m {
 	case ByMailbox:
 		return b.ofMailbox(arg)[0], nil
 	case ByPath:
-		return partitions.Name{}, Usagef("%s: a backup is made for a userid or a mailbox, not for a path", arg)
+		return repository.Name{}, Usagef("%s: a backup is made for a userid or a mailbox, not for a path", arg)
 	}
-	return partitions.UserName(arg), nil
+	return repository.UserName(arg), nil
 }
 
 // InDomain says whether a userid is of a domain; one without a domain is of the default one.

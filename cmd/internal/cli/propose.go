@@ -14,7 +14,7 @@ import (
 	"github.com/cyrusbackup/backupd/cmd/internal/stores"
 	"github.com/cyrusbackup/backupd/internal/imapconf"
 	"github.com/cyrusbackup/backupd/objstore"
-	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // What completion of backups' names may take: nobody waits longer for a TAB, or reads more.
@@ -48,8 +48,8 @@ func backupNames(ctx context.Context, config string, m Mode, begun string) ([]st
 	defer closer.Close()
 	var out []string
 	for _, p := range parts {
-		for f, err := range partitions.Browse(ctx, p) {
-			if errors.Is(err, partitions.ErrIncomplete) {
+		for f, err := range repository.Browse(ctx, p) {
+			if errors.Is(err, repository.ErrIncomplete) {
 				continue
 			}
 			if err != nil || len(out) == proposeMost {
@@ -58,7 +58,7 @@ func backupNames(ctx context.Context, config string, m Mode, begun string) ([]st
 			name := f.Info.Name
 			if m == ByPath {
 				name = f.Path
-			} else if f.Info.Kind != partitions.KindUser {
+			} else if f.Info.Kind != repository.KindUser {
 				continue
 			}
 			if strings.HasPrefix(name, begun) {

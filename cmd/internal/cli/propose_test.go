@@ -13,6 +13,7 @@ import (
 	"github.com/cyrusbackup/backupd/index"
 	"github.com/cyrusbackup/backupd/internal/imapconf"
 	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // host is an imapd.conf with a partition that has backups, one that is not there yet and
@@ -46,7 +47,7 @@ func host(t *testing.T) (dir, config string) {
 	}
 	defer set.Close()
 	for _, user := range []string{"anne", "andrew", "bob"} {
-		if _, err := set.Create(t.Context(), partitions.UserName(user)); err != nil {
+		if _, err := set.Create(t.Context(), repository.UserName(user)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -4,33 +4,33 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // Remains finds what there is of a backup in each partition, however damaged it is.
 // partitions.ErrNoBackup when that is nothing.
-func (b *Bucket) Remains(ctx context.Context, m Mode, arg string) ([]*partitions.Found, error) {
+func (b *Bucket) Remains(ctx context.Context, m Mode, arg string) ([]*repository.Found, error) {
 	if arg == "" {
 		return nil, Usagef("the name of a backup is empty")
 	}
-	parts, names := b.Partitions, []partitions.Name{partitions.UserName(arg)}
+	parts, names := b.Partitions, []repository.Name{repository.UserName(arg)}
 	switch m {
 	case ByMailbox:
 		names = b.ofMailbox(arg)
 	case ByPath:
 		var path string
 		parts, path = b.Path(arg)
-		n, ok := partitions.NameOf(path)
+		n, ok := repository.NameOf(path)
 		if !ok {
 			return nil, fmt.Errorf("%s: this path does not tell whose backup it is: give the userid or the mailbox", arg)
 		}
-		names = []partitions.Name{n}
+		names = []repository.Name{n}
 	}
 	for _, n := range names {
-		list, err := partitions.Remains(ctx, parts, n)
+		list, err := repository.Remains(ctx, parts, n)
 		if err != nil || len(list) > 0 {
 			return list, err
 		}
 	}
-	return nil, fmt.Errorf("%s: not found: %w", arg, partitions.ErrNoBackup)
+	return nil, fmt.Errorf("%s: not found: %w", arg, repository.ErrNoBackup)
 }

@@ -7,7 +7,7 @@ import (
 	"iter"
 	"strings"
 
-	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // AllShared is the userid by which Cyrus Backups names its one backup of all shared mail.
@@ -15,10 +15,10 @@ import (
 const AllShared = "%SHARED"
 
 // Shared yields the backups of shared mailboxes.
-func (b *Bucket) Shared(ctx context.Context) iter.Seq2[*partitions.Found, error] {
-	return func(yield func(*partitions.Found, error) bool) {
-		for f, err := range partitions.BrowseAll(ctx, b.Partitions) {
-			if err == nil && f.Info.Kind != partitions.KindShared {
+func (b *Bucket) Shared(ctx context.Context) iter.Seq2[*repository.Found, error] {
+	return func(yield func(*repository.Found, error) bool) {
+		for f, err := range repository.BrowseAll(ctx, b.Partitions) {
+			if err == nil && f.Info.Kind != repository.KindShared {
 				continue
 			}
 			if !yield(f, err) {
@@ -29,8 +29,8 @@ func (b *Bucket) Shared(ctx context.Context) iter.Seq2[*partitions.Found, error]
 }
 
 // findShared is the backup that AllShared means where only one is asked for.
-func (b *Bucket) findShared(ctx context.Context) (*partitions.Found, error) {
-	var found *partitions.Found
+func (b *Bucket) findShared(ctx context.Context) (*repository.Found, error) {
+	var found *repository.Found
 	var names []string
 	for f, err := range b.Shared(ctx) {
 		if err != nil {
@@ -41,7 +41,7 @@ func (b *Bucket) findShared(ctx context.Context) (*partitions.Found, error) {
 	}
 	switch len(names) {
 	case 0:
-		return nil, fmt.Errorf("%s: %w of a shared mailbox", AllShared, partitions.ErrNoBackup)
+		return nil, fmt.Errorf("%s: %w of a shared mailbox", AllShared, repository.ErrNoBackup)
 	case 1:
 		return found, nil
 	}
@@ -50,13 +50,13 @@ func (b *Bucket) findShared(ctx context.Context) (*partitions.Found, error) {
 
 // findUser finds the backup of a user, or that of a name as ctl_backups list shows it:
 // shared/sh1, server/annotations.
-func (b *Bucket) findUser(ctx context.Context, arg string) (*partitions.Found, error) {
+func (b *Bucket) findUser(ctx context.Context, arg string) (*repository.Found, error) {
 	if arg == AllShared {
 		return b.findShared(ctx)
 	}
-	f, err := partitions.Find(ctx, b.Partitions, partitions.UserName(arg))
+	f, err := repository.Find(ctx, b.Partitions, repository.UserName(arg))
 	kind, _, _ := strings.Cut(arg, "/")
-	if !errors.Is(err, partitions.ErrNoBackup) || kind != partitions.KindShared && kind != partitions.KindServer {
+	if !errors.Is(err, repository.ErrNoBackup) || kind != repository.KindShared && kind != repository.KindServer {
 		return f, err
 	}
 	if listed, pathErr := b.findPath(ctx, arg); pathErr == nil {

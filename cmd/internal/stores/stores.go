@@ -22,7 +22,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/observe"
 	"github.com/cyrusbackup/backupd/objstore/prefixed"
 	"github.com/cyrusbackup/backupd/objstore/retry"
-	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 const prefix = "backuppartition-"
@@ -56,7 +56,7 @@ type Options struct {
 
 // Open opens every partition's store, without asking any of them anything but the
 // directories. The closer closes them.
-func Open(ctx context.Context, conf *imapconf.File, o Options) ([]partitions.Config, io.Closer, error) {
+func Open(ctx context.Context, conf *imapconf.File, o Options) ([]repository.Config, io.Closer, error) {
 	names, at, err := Locations(conf)
 	if err != nil {
 		return nil, nil, err
@@ -67,7 +67,7 @@ func Open(ctx context.Context, conf *imapconf.File, o Options) ([]partitions.Con
 		parts, open := openLater(ctx, conf, names, at, o)
 		return parts, open, nil
 	}
-	var out []partitions.Config
+	var out []repository.Config
 	var open closers
 	var failed error
 	for _, name := range names {
@@ -78,7 +78,7 @@ func Open(ctx context.Context, conf *imapconf.File, o Options) ([]partitions.Con
 			if !o.Tolerant {
 				return nil, nil, errors.Join(err, open.Close())
 			}
-			out = append(out, partitions.Config{Name: name, Location: at[name].String(), Store: unopened{err}})
+			out = append(out, repository.Config{Name: name, Location: at[name].String(), Store: unopened{err}})
 			continue
 		}
 		open = append(open, c)
@@ -100,8 +100,8 @@ func (o Options) from(conf *imapconf.File) Options {
 }
 
 // openLater opens all of them at once, each now or as soon as it can be.
-func openLater(ctx context.Context, conf *imapconf.File, names []string, at map[string]objstore.Location, o Options) ([]partitions.Config, closers) {
-	out, open := make([]partitions.Config, len(names)), make(closers, len(names))
+func openLater(ctx context.Context, conf *imapconf.File, names []string, at map[string]objstore.Location, o Options) ([]repository.Config, closers) {
+	out, open := make([]repository.Config, len(names)), make(closers, len(names))
 	var all sync.WaitGroup
 	for i, name := range names {
 		all.Go(func() {
@@ -116,7 +116,7 @@ func openLater(ctx context.Context, conf *imapconf.File, names []string, at map[
 				o.Logger.Error("a partition cannot be opened: it is tried again, the others are served", "partition", name, "err", err)
 			}
 			open[i] = s
-			out[i] = partitions.Config{Name: name, Location: at[name].String(), Store: decorate(s, name, at[name], o)}
+			out[i] = repository.Config{Name: name, Location: at[name].String(), Store: decorate(s, name, at[name], o)}
 		})
 	}
 	all.Wait()
@@ -124,16 +124,16 @@ func openLater(ctx context.Context, conf *imapconf.File, names []string, at map[
 }
 
 // OpenOne opens a store, which imapd.conf need not name, as a partition of this name.
-func OpenOne(ctx context.Context, name string, l objstore.Location, o Options) (partitions.Config, io.Closer, error) {
+func OpenOne(ctx context.Context, name string, l objstore.Location, o Options) (repository.Config, io.Closer, error) {
 	s, err := openStore(ctx, name, l, o)
 	if err != nil {
-		return partitions.Config{}, nil, err
+		return repository.Config{}, nil, err
 	}
 	var open closers
 	if c, ok := s.(io.Closer); ok {
 		open = append(open, c)
 	}
-	return partitions.Config{Name: name, Location: l.String(), Store: decorate(s, name, l, o)}, open, nil
+	return repository.Config{Name: name, Location: l.String(), Store: decorate(s, name, l, o)}, open, nil
 }
 
 func openStore(ctx context.Context, name string, l objstore.Location, o Options) (objstore.Store, error) {
@@ -179,8 +179,8 @@ func (cs closers) Close() error {
 }
 
 // Names are the settings that tell to which backup a mailbox belongs.
-func Names(conf *imapconf.File) partitions.Names {
-	return partitions.Names{DefaultDomain: conf.String("defaultdomain"), DeletedPrefix: conf.String("deletedprefix")}
+func Names(conf *imapconf.File) repository.Names {
+	return repository.Names{DefaultDomain: conf.String("defaultdomain"), DeletedPrefix: conf.String("deletedprefix")}
 }
 
 // AdminForm is how mailbox names are written on the command line: as an administrator

@@ -9,7 +9,7 @@ import (
 
 	"github.com/cyrusbackup/backupd/internal/imapconf"
 	"github.com/cyrusbackup/backupd/objstore"
-	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // tryTime is how long a new partition may take to answer.
@@ -56,5 +56,5 @@ func ask(ctx context.Context, conf *imapconf.File, name string, at objstore.Loca
 		return "", err
 	}
 	defer closer.Close()
-	return partitions.RepositoryID(ctx, p)
+	return repository.ID(ctx, p)
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/objstore/memstore"
 	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // World is a backup host with partitions in memory.
@@ -30,7 +31,7 @@ type World struct {
 	Now    time.Time     // of the host and of the stores
 	Ahead  time.Duration // of the stores' clocks
 	Stores []*memstore.Store
-	Parts  []partitions.Config
+	Parts  []repository.Config
 	Set    *partitions.Set
 	Dir    string // for files of the test; the index is in it
 	conns  int
@@ -44,7 +45,7 @@ func New(t *testing.T, names ...string) *World {
 	for _, n := range names {
 		s := memstore.New(func() time.Time { return w.Now.Add(w.Ahead) })
 		w.Stores = append(w.Stores, s)
-		w.Parts = append(w.Parts, partitions.Config{Name: n, Location: "memory:" + n, Store: s})
+		w.Parts = append(w.Parts, repository.Config{Name: n, Location: "memory:" + n, Store: s})
 	}
 	x, err := index.Open(filepath.Join(w.Dir, "index"), index.Options{})
 	if err != nil {

@@ -22,8 +22,8 @@ import (
 	"github.com/cyrusbackup/backupd/internal/restore/files"
 	"github.com/cyrusbackup/backupd/internal/restore/restoretest"
 	"github.com/cyrusbackup/backupd/objstore/dirstore"
-	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // asRestore makes the test's program restore the backup in a directory: KIND PATH BUCKET.
@@ -46,7 +46,7 @@ func child(kind, path, bucket string) error {
 	if err != nil {
 		return err
 	}
-	mem, err := history.Load(context.Background(), store, partitions.UserName("anne").Path(), history.Moment{})
+	mem, err := history.Load(context.Background(), store, repository.UserName("anne").Path(), history.Moment{})
 	if err != nil {
 		return err
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/memstore"
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // Backup is the backup of a user, made as a mail server makes it.
@@ -53,7 +54,7 @@ func New(t testing.TB, user string) *Backup {
 	}
 	b.set, err = partitions.Open(partitions.Options{Index: x, Host: "host", Software: "test",
 		OutageWait: 50 * time.Millisecond, PatientWait: 100 * time.Millisecond, ClockPause: time.Millisecond,
-		Partitions: []partitions.Config{{Name: "p0", Location: "memory", Store: b.store}}})
+		Partitions: []repository.Config{{Name: "p0", Location: "memory", Store: b.store}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,7 +163,7 @@ func (b *Backup) Source(at time.Time) *restore.Source {
 // SourceOf opens the backup as of a time or a commit.
 func (b *Backup) SourceOf(at history.Moment) *restore.Source {
 	b.t.Helper()
-	path := partitions.UserName(b.user).Path()
+	path := repository.UserName(b.user).Path()
 	mem, err := history.Load(b.t.Context(), b.store, path, at)
 	if err != nil {
 		b.t.Fatal(err)

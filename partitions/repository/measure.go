@@ -1,4 +1,4 @@
-package partitions
+package repository
 
 import (
 	"context"
@@ -24,7 +24,7 @@ type Measured struct {
 // Of a pack it reads the directory alone.
 func (f *Found) Measure(ctx context.Context, now time.Time, retention time.Duration) (Measured, error) {
 	var out Measured
-	for info, err := range f.Partition.Store.List(ctx, backupPrefix(f.Path), "") {
+	for info, err := range f.Partition.Store.List(ctx, BackupPrefix(f.Path), "") {
 		if err != nil {
 			return out, err
 		}

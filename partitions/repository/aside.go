@@ -1,4 +1,4 @@
-package partitions
+package repository
 
 import (
 	"bytes"
@@ -17,7 +17,8 @@ import (
 // below backups/<b>/ (docs/format.md 2.2). Its objects still name each other by their old
 // keys, so readers see them there, through an asideStore.
 
-const asidePrefix = "set-aside/"
+// AsidePrefix is the prefix of backups that were set aside.
+const AsidePrefix = "set-aside/"
 
 // asideVersion is the version of set-aside.json.
 const asideVersion = 1
@@ -42,7 +43,7 @@ type asideInfo struct {
 
 // asideBase is where a backup lies that was set aside at a time, without a final slash.
 func asideBase(path string, at time.Time) string {
-	return asidePrefix + path + "/" + at.UTC().Format("20060102T150405Z")
+	return AsidePrefix + path + "/" + at.UTC().Format("20060102T150405Z")
 }
 
 func asideInfoKey(base string) string { return base + "/set-aside.json" }
@@ -50,7 +51,7 @@ func asideInfoKey(base string) string { return base + "/set-aside.json" }
 // readAsideInfo reads set-aside.json.
 func readAsideInfo(ctx context.Context, s objstore.Store, base string) (*asideInfo, objstore.Info, error) {
 	key := asideInfoKey(base)
-	b, info, err := readSmall(ctx, s, key)
+	b, info, err := ReadSmall(ctx, s, key)
 	if err != nil {
 		return nil, info, err
 	}
@@ -75,9 +76,9 @@ func (a *asideInfo) put(ctx context.Context, s objstore.Store, base string, o ob
 
 // found is the backup that was set aside, readable like any other.
 func (a *asideInfo) found(p Config, base string) *Found {
-	p.Store = asideStore{Store: p.Store, old: backupPrefix(a.Backup), now: base + "/"}
+	p.Store = asideStore{Store: p.Store, old: BackupPrefix(a.Backup), now: base + "/"}
 	return &Found{Partition: p, Path: a.Backup, Aside: base, Info: BackupInfo{
-		Version: repositoryVersion, Name: a.Name, Kind: a.Kind, Created: a.Since}}
+		Version: Version, Name: a.Name, Kind: a.Kind, Created: a.Since}}
 }
 
 // findAside looks for a backup by the key that it was set aside under.
@@ -90,7 +91,7 @@ func findAside(ctx context.Context, p Config, base string) (*Found, error) {
 		return nil, fmt.Errorf("partition %s: %w", p.Name, err)
 	}
 	f := a.found(p, base)
-	if info, err := readBackupInfo(ctx, f.Partition.Store, f.Path); err == nil && info.check(f.Name()) == nil {
+	if info, err := ReadBackupInfo(ctx, f.Partition.Store, f.Path); err == nil && info.Check(f.Name()) == nil {
 		f.Info = *info
 	}
 	return f, nil
@@ -99,14 +100,14 @@ func findAside(ctx context.Context, p Config, base string) (*Found, error) {
 // BrowseAside yields the backups of a partition that were set aside, in order of their keys.
 func BrowseAside(ctx context.Context, p Config) iter.Seq2[*Found, error] {
 	return func(yield func(*Found, error) bool) {
-		for base, err := range asideBases(ctx, p.Store, asidePrefix) {
+		for base, err := range asideBases(ctx, p.Store, AsidePrefix) {
 			var f *Found
 			if err == nil {
 				f, err = findAside(ctx, p, base)
 			} else {
 				err = fmt.Errorf("partition %s: %w", p.Name, err)
 			}
-			if !yield(f, err) || err != nil && f == nil && ofStore(err) {
+			if !yield(f, err) || err != nil && f == nil && IsStoreError(err) {
 				return
 			}
 		}
@@ -158,16 +159,17 @@ func (s asideStore) was(i objstore.Info) objstore.Info {
 	return i
 }
 
-var errAside = errors.New("the backup was set aside, and is only read")
+// ErrAside refuses to write to a backup that was set aside.
+var ErrAside = errors.New("the backup was set aside, and is only read")
 
 // Put implements objstore.Store: it is refused.
 func (s asideStore) Put(_ context.Context, key string, _ objstore.Body, _ objstore.PutOptions) (objstore.Info, error) {
-	return objstore.Info{}, &objstore.Error{Op: "put", Key: s.key(key), Err: errAside}
+	return objstore.Info{}, &objstore.Error{Op: "put", Key: s.key(key), Err: ErrAside}
 }
 
 // Delete implements objstore.Store: it is refused.
 func (s asideStore) Delete(_ context.Context, key string) error {
-	return &objstore.Error{Op: "delete", Key: s.key(key), Err: errAside}
+	return &objstore.Error{Op: "delete", Key: s.key(key), Err: ErrAside}
 }
 
 // Get implements objstore.Store.

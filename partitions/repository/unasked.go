@@ -1,4 +1,4 @@
-package partitions
+package repository
 
 import (
 	"context"
@@ -15,6 +15,7 @@ type Unasked struct {
 	Err       error
 }
 
+// Error names the partition and its location.
 func (u Unasked) Error() string {
 	return fmt.Sprintf("partition %s (%s) could not be asked: %v", u.Partition.Name, u.Partition.Location, u.Err)
 }
@@ -24,8 +25,8 @@ func (u Unasked) Unwrap() error { return u.Err }
 // ErrUnknown: none of the partitions that answered holds the backup, and others did not answer.
 var ErrUnknown = errors.New("cannot tell whether there is such a backup")
 
-// nowhere is the error for a backup that no partition holds, as far as they could be asked.
-func nowhere(what string, parts []Config, unasked []Unasked) error {
+// notFound is the error for a backup that no partition holds, as far as they could be asked.
+func notFound(what string, parts []Config, unasked []Unasked) error {
 	var asked, errs []string
 	for _, u := range unasked {
 		errs = append(errs, u.Error())
@@ -53,20 +54,20 @@ func isUnasked(p Config, unasked []Unasked) bool {
 	return false
 }
 
-// copiesOf are the partitions' backups of that name: more than one after a move. Of a
+// CopiesOf are the partitions' backups of that name: more than one after a move. Of a
 // partition that cannot be asked the others do not depend.
-func copiesOf(ctx context.Context, parts []Config, n Name) (out []*Found, unasked []Unasked, err error) {
+func CopiesOf(ctx context.Context, parts []Config, n Name) (out []*Found, unasked []Unasked, err error) {
 	for _, p := range parts {
-		info, err := readBackupInfo(ctx, p.Store, n.Path())
+		info, err := ReadBackupInfo(ctx, p.Store, n.Path())
 		if errors.Is(err, objstore.ErrNotExist) {
 			continue
 		}
-		if ofStore(err) && ctx.Err() == nil {
+		if IsStoreError(err) && ctx.Err() == nil {
 			unasked = append(unasked, Unasked{p, err})
 			continue
 		}
 		if err == nil {
-			err = info.check(n)
+			err = info.Check(n)
 		}
 		if err != nil {
 			return nil, nil, fmt.Errorf("partition %s: %w", p.Name, err)

@@ -1,4 +1,4 @@
-package partitions
+package repository
 
 import (
 	"context"
@@ -10,11 +10,11 @@ import (
 // Elsewhere is an error about a backup that goes on in a repository of which no
 // configured partition is known: what is read here is old. m is the state that was read.
 func (f *Found) Elsewhere(ctx context.Context, m *history.Mem) error {
-	seal, err := sealedIn(m)
+	seal, err := SealOf(m)
 	if seal == nil || err != nil || seal.To == "" {
 		return err
 	}
-	repo, err := readRepository(ctx, f.Partition.Store)
+	repo, err := ReadInfo(ctx, f.Partition.Store)
 	if err != nil || repo.ID == seal.To {
 		return err
 	}

@@ -1,4 +1,4 @@
-package partitions
+package repository
 
 import (
 	"bytes"
@@ -26,11 +26,11 @@ func (heldError) Unwrap() error { return cyrus.ErrLocked }
 // lockVersion is the version of lock.json.
 const lockVersion = 1
 
-// lockKey is the key of a backup's lock object.
-func lockKey(path string) string { return backupPrefix(path) + "lock.json" }
+// LockKey is the key of a backup's lock object.
+func LockKey(path string) string { return BackupPrefix(path) + "lock.json" }
 
-// lockFile is lock.json: a lease by the store's clock.
-type lockFile struct {
+// LockFile is lock.json: a lease by the store's clock.
+type LockFile struct {
 	Version int       `json:"version"`
 	ID      string    `json:"id"`    // 16 random bytes, hex
 	Owner   string    `json:"owner"` // for people
@@ -39,33 +39,34 @@ type lockFile struct {
 	Expires time.Time `json:"expires"`
 }
 
-func (l *lockFile) held() error {
+// HeldError is ErrHeld with the owner of the lock.
+func (l *LockFile) HeldError() error {
 	return fmt.Errorf("%w (by %s since %s)", ErrHeld, l.Owner, timespec.Text(l.Since))
 }
 
-// readLock reads lock.json; nil where there is none.
-func readLock(ctx context.Context, s objstore.Store, path string) (*lockFile, objstore.Info, error) {
-	b, info, err := readSmall(ctx, s, lockKey(path))
+// ReadLock reads lock.json; nil where there is none.
+func ReadLock(ctx context.Context, s objstore.Store, path string) (*LockFile, objstore.Info, error) {
+	b, info, err := ReadSmall(ctx, s, LockKey(path))
 	if errors.Is(err, objstore.ErrNotExist) {
 		return nil, objstore.Info{StoreTime: objstore.StoreTimeOf(err)}, nil
 	}
 	if err != nil {
 		return nil, info, err
 	}
-	var l lockFile
+	var l LockFile
 	if err := json.Unmarshal(b, &l); err != nil {
-		return nil, info, fmt.Errorf("read %s: %w: %w", lockKey(path), history.ErrCorrupt, err)
+		return nil, info, fmt.Errorf("read %s: %w: %w", LockKey(path), history.ErrCorrupt, err)
 	}
 	if l.Version != lockVersion {
-		return nil, info, fmt.Errorf("%s has version %d; this program knows version %d: %w", lockKey(path), l.Version, lockVersion, errVersion)
+		return nil, info, fmt.Errorf("%s has version %d; this program knows version %d: %w", LockKey(path), l.Version, lockVersion, ErrVersion)
 	}
 	return &l, info, nil
 }
 
-func (l *lockFile) put(ctx context.Context, s objstore.Store, path string, o objstore.PutOptions) (objstore.Info, error) {
+func (l *LockFile) put(ctx context.Context, s objstore.Store, path string, o objstore.PutOptions) (objstore.Info, error) {
 	b, err := json.Marshal(l)
 	if err != nil {
 		return objstore.Info{}, err
 	}
-	return s.Put(ctx, lockKey(path), bytes.NewReader(append(b, '\n')), o)
+	return s.Put(ctx, LockKey(path), bytes.NewReader(append(b, '\n')), o)
 }

@@ -1,4 +1,4 @@
-package partitions
+package repository
 
 import (
 	"bytes"
@@ -25,25 +25,25 @@ import (
 // newest commit gone, looks for the backup, and finds none.
 func (f *Found) SetAside(ctx context.Context, reason string, o LockOptions, report func(Copied)) (where string, done Copied, err error) {
 	if f.Aside != "" {
-		return f.Aside, done, fmt.Errorf("%s: %w", f.Aside, errAside)
+		return f.Aside, done, fmt.Errorf("%s: %w", f.Aside, ErrAside)
 	}
-	a := &asider{f: f, reason: reason, tell: report}
+	a := &asider{f: f, reason: reason, report: report}
 	o.Mend = true
 	there, err := hasObjects(ctx, f.Partition.Store, f.Path)
 	if err != nil {
 		return "", done, err
 	}
-	whose, err := f.owner(ctx)
+	whose, err := f.Owner(ctx)
 	if err != nil {
 		return "", done, err
 	}
 	take := f.lockAnyway
-	if !there || whose.foreign() {
+	if !there || whose.Foreign() {
 		// All but the end was done, or the log is one that no daemon writes to here.
-		take = f.lease
+		take = f.TakeLease
 	}
-	if whose.foreign() {
-		a.of = whose.other
+	if whose.Foreign() {
+		a.of = whose.Other
 	}
 	l, err := take(ctx, o)
 	if err != nil {
@@ -67,11 +67,11 @@ func (f *Found) SetAside(ctx context.Context, reason string, o LockOptions, repo
 // lockAnyway is Lock for a backup whose log may be of no use: the lock is announced under
 // the number after all that there are.
 func (f *Found) lockAnyway(ctx context.Context, o LockOptions) (*Lock, error) {
-	l, err := f.lease(ctx, o)
+	l, err := f.TakeLease(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	if err := l.announceAnyway(ctx); err != nil {
+	if err := l.AnnounceAnyway(ctx); err != nil {
 		return nil, errors.Join(err, l.Release(context.WithoutCancel(ctx)))
 	}
 	return l, nil
@@ -82,7 +82,7 @@ type asider struct {
 	f      *Found
 	reason string
 	of     string // the backup that the objects are of; "" = this one
-	tell   func(Copied)
+	report func(Copied)
 	base   string // where it goes
 	info   *asideInfo
 	done   Copied
@@ -114,7 +114,7 @@ func (a *asider) run(ctx context.Context, l *Lock) error {
 // ownInfo makes a backup.json where there is none: it is removed last, and so says that
 // what lies here is still the backup that is set aside.
 func (a *asider) ownInfo(ctx context.Context) error {
-	_, err := a.f.Partition.Store.Stat(ctx, backupInfoKey(a.f.Path))
+	_, err := a.f.Partition.Store.Stat(ctx, BackupInfoKey(a.f.Path))
 	if !errors.Is(err, objstore.ErrNotExist) {
 		return err
 	}
@@ -122,25 +122,25 @@ func (a *asider) ownInfo(ctx context.Context) error {
 	if err != nil || !there {
 		return err
 	}
-	_, err = a.f.putInfo(ctx, objstore.PutOptions{IfAbsent: true}, time.Time{})
+	_, err = a.f.PutInfo(ctx, objstore.PutOptions{IfAbsent: true}, time.Time{})
 	return err
 }
 
-// putInfo puts another backup.json.
-func (f *Found) putInfo(ctx context.Context, o objstore.PutOptions, created time.Time) (BackupInfo, error) {
-	info := BackupInfo{Version: repositoryVersion, Name: f.Info.Name, Kind: f.Info.Kind, Created: created.UTC(), ID: randomHex()}
+// PutInfo puts another backup.json.
+func (f *Found) PutInfo(ctx context.Context, o objstore.PutOptions, created time.Time) (BackupInfo, error) {
+	info := BackupInfo{Version: Version, Name: f.Info.Name, Kind: f.Info.Kind, Created: created.UTC(), ID: NewID()}
 	b, err := json.MarshalIndent(info, "", "  ")
 	if err != nil {
 		return info, err
 	}
-	_, err = f.Partition.Store.Put(ctx, backupInfoKey(f.Path), bytes.NewReader(append(b, '\n')), o)
+	_, err = f.Partition.Store.Put(ctx, BackupInfoKey(f.Path), bytes.NewReader(append(b, '\n')), o)
 	return info, err
 }
 
 // begin goes on with what was cut off, or begins.
 func (a *asider) begin(ctx context.Context, l *Lock) error {
 	s := a.f.Partition.Store
-	for base, err := range asideBases(ctx, s, asidePrefix+a.f.Path+"/") {
+	for base, err := range asideBases(ctx, s, AsidePrefix+a.f.Path+"/") {
 		if err != nil {
 			return err
 		}
@@ -179,21 +179,21 @@ func (a *asider) goesOn(ctx context.Context) (bool, error) {
 	if a.info.State == asideCopying {
 		return true, nil
 	}
-	s, key := a.f.Partition.Store, backupInfoKey(a.f.Path)
-	old, _, err := readSmall(ctx, s, key)
+	s, key := a.f.Partition.Store, BackupInfoKey(a.f.Path)
+	old, _, err := ReadSmall(ctx, s, key)
 	if errors.Is(err, objstore.ErrNotExist) {
 		return true, nil
 	}
 	if err != nil {
 		return false, err
 	}
-	copied, _, err := readSmall(ctx, s, a.key(key))
+	copied, _, err := ReadSmall(ctx, s, a.key(key))
 	return err == nil && bytes.Equal(old, copied), err
 }
 
 // fresh begins to set aside, under the store's time.
 func (a *asider) fresh(ctx context.Context, l *Lock) error {
-	at, err := l.now(ctx)
+	at, err := l.Now(ctx)
 	if err != nil {
 		return err
 	}
@@ -220,14 +220,14 @@ func (a *asider) state(ctx context.Context, state string) error {
 
 // key is that of the copy of an object.
 func (a *asider) key(key string) string {
-	return a.base + "/" + strings.TrimPrefix(key, backupPrefix(a.f.Path))
+	return a.base + "/" + strings.TrimPrefix(key, BackupPrefix(a.f.Path))
 }
 
 // objects yields the keys of the backup, all but that of its lock.
 func (a *asider) objects(ctx context.Context) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
-		for info, err := range a.f.Partition.Store.List(ctx, backupPrefix(a.f.Path), "") {
-			if info.Key == lockKey(a.f.Path) {
+		for info, err := range a.f.Partition.Store.List(ctx, BackupPrefix(a.f.Path), "") {
+			if info.Key == LockKey(a.f.Path) {
 				continue
 			}
 			if !yield(info.Key, err) {
@@ -240,7 +240,7 @@ func (a *asider) objects(ctx context.Context) iter.Seq2[string, error] {
 // copy copies an object as it is.
 func (a *asider) copy(ctx context.Context, key string) error {
 	s := a.f.Partition.Store
-	body, _, drop, err := held(ctx, s, key)
+	body, _, drop, err := Hold(ctx, s, key)
 	if err != nil {
 		return err
 	}
@@ -250,8 +250,8 @@ func (a *asider) copy(ctx context.Context, key string) error {
 	}
 	a.done.Objects++
 	a.done.Bytes += body.Size()
-	if a.tell != nil {
-		a.tell(a.done)
+	if a.report != nil {
+		a.report(a.done)
 	}
 	return nil
 }
@@ -277,9 +277,9 @@ const clearedAtOnce = 10_000
 
 // left are the next keys to be removed, in their order.
 func (a *asider) left(ctx context.Context) (keys []string, err error) {
-	last := backupInfoKey(a.f.Path)
+	last := BackupInfoKey(a.f.Path)
 	found := false
-	for _, prefix := range []string{history.CheckpointPrefix(a.f.Path), history.RecordsPrefix(a.f.Path), history.LogPrefix(a.f.Path), backupPrefix(a.f.Path)} {
+	for _, prefix := range []string{history.CheckpointPrefix(a.f.Path), history.RecordsPrefix(a.f.Path), history.LogPrefix(a.f.Path), BackupPrefix(a.f.Path)} {
 		for info, err := range a.f.Partition.Store.List(ctx, prefix, "") {
 			if err != nil {
 				return nil, err
@@ -288,7 +288,7 @@ func (a *asider) left(ctx context.Context) (keys []string, err error) {
 			case last:
 				found = true
 				continue
-			case lockKey(a.f.Path):
+			case LockKey(a.f.Path):
 				continue
 			}
 			if keys = append(keys, info.Key); len(keys) == clearedAtOnce {

@@ -1,4 +1,4 @@
-package partitions
+package repository
 
 import (
 	"context"
@@ -52,14 +52,14 @@ func (f *Found) Log() *history.Log { return &history.Log{Store: f.Partition.Stor
 // ErrUnknown those that could not be. Of one that was moved it is the partition that it
 // is used in.
 func Find(ctx context.Context, parts []Config, n Name) (*Found, error) {
-	copies, unasked, err := copiesOf(ctx, parts, n)
+	copies, unasked, err := CopiesOf(ctx, parts, n)
 	if err != nil {
 		return nil, err
 	}
 	if len(copies) == 0 {
-		return nil, nowhere(n.String(), parts, unasked)
+		return nil, notFound(n.String(), parts, unasked)
 	}
-	f, err := living(ctx, copies)
+	f, err := Current(ctx, copies)
 	if err != nil {
 		return nil, err
 	}
@@ -76,7 +76,7 @@ func BrowseAll(ctx context.Context, parts []Config) iter.Seq2[*Found, error] {
 			for f, err := range Browse(ctx, p) {
 				if err == nil && len(parts) > 1 {
 					var here bool
-					if here, err = f.livesHere(ctx, parts); err == nil && !here {
+					if here, err = f.usedHere(ctx, parts); err == nil && !here {
 						continue
 					}
 				}
@@ -93,18 +93,18 @@ func BrowseAll(ctx context.Context, parts []Config) iter.Seq2[*Found, error] {
 	}
 }
 
-// livesHere says that the backup is not used in another partition. Where one of them
+// usedHere says that the backup is not used in another partition. Where one of them
 // cannot be asked, the end of the log here says whether it has gone.
-func (f *Found) livesHere(ctx context.Context, parts []Config) (bool, error) {
-	copies, unasked, err := copiesOf(ctx, parts, f.Name())
+func (f *Found) usedHere(ctx context.Context, parts []Config) (bool, error) {
+	copies, unasked, err := CopiesOf(ctx, parts, f.Name())
 	if err != nil {
 		return false, err
 	}
 	if len(unasked) > 0 && len(copies) == 1 && !isUnasked(f.Partition, unasked) {
-		end, err := f.logEnd(ctx)
-		return err != nil || !end.sealed(), nil // what is wrong with the log is for the caller to find
+		end, err := f.LogEnd(ctx)
+		return err != nil || !end.Sealed(), nil // what is wrong with the log is for the caller to find
 	}
-	at, err := living(ctx, copies)
+	at, err := Current(ctx, copies)
 	return at != nil && at.Partition.Name == f.Partition.Name, err
 }
 
@@ -118,7 +118,7 @@ func Browse(ctx context.Context, p Config) iter.Seq2[*Found, error] {
 	return func(yield func(*Found, error) bool) {
 		after := ""
 		for {
-			path, err := nextBackup(ctx, p.Store, after)
+			path, err := NextBackup(ctx, p.Store, after)
 			if err != nil {
 				yield(nil, Unasked{p, err})
 				return
@@ -127,7 +127,7 @@ func Browse(ctx context.Context, p Config) iter.Seq2[*Found, error] {
 				return
 			}
 			f, err := browsed(ctx, p, path)
-			if !yield(f, err) || ofStore(err) {
+			if !yield(f, err) || IsStoreError(err) {
 				return
 			}
 			after = "backups/" + path + "0" // which follows "/": behind all that is in the backup
@@ -137,7 +137,7 @@ func Browse(ctx context.Context, p Config) iter.Seq2[*Found, error] {
 
 func browsed(ctx context.Context, p Config, path string) (*Found, error) {
 	f := &Found{Partition: p, Path: path}
-	info, err := readBackupInfo(ctx, p.Store, path)
+	info, err := ReadBackupInfo(ctx, p.Store, path)
 	switch {
 	case errors.Is(err, objstore.ErrNotExist):
 		return f, fmt.Errorf("partition %s: backups/%s %w", p.Name, path, ErrIncomplete)
@@ -148,14 +148,14 @@ func browsed(ctx context.Context, p Config, path string) (*Found, error) {
 	return f, nil
 }
 
-// ofStore says that the store could not be asked, so that nothing else can be asked either.
-func ofStore(err error) bool {
+// IsStoreError says that the store could not be asked, so that nothing else can be asked either.
+func IsStoreError(err error) bool {
 	var e *objstore.Error
 	return errors.As(err, &e)
 }
 
-// nextBackup is the path of the first backup behind a key, "" at the end.
-func nextBackup(ctx context.Context, s objstore.Store, after string) (string, error) {
+// NextBackup is the path of the first backup behind a key, "" at the end.
+func NextBackup(ctx context.Context, s objstore.Store, after string) (string, error) {
 	for info, err := range s.List(ctx, "backups/", after) {
 		if err != nil {
 			return "", err
@@ -172,10 +172,10 @@ func nextBackup(ctx context.Context, s objstore.Store, after string) (string, er
 // FindPath looks for the backup with this path ("user/anne") in one partition, or for one
 // that was set aside ("set-aside/user/anne/20261128T034709Z").
 func FindPath(ctx context.Context, p Config, path string) (*Found, error) {
-	if strings.HasPrefix(path, asidePrefix) {
+	if strings.HasPrefix(path, AsidePrefix) {
 		return findAside(ctx, p, path)
 	}
-	info, err := readBackupInfo(ctx, p.Store, path)
+	info, err := ReadBackupInfo(ctx, p.Store, path)
 	if errors.Is(err, objstore.ErrNotExist) {
 		return nil, fmt.Errorf("%s: %w in partition %s (%s)", path, ErrNoBackup, p.Name, p.Location)
 	}
@@ -192,11 +192,11 @@ func FindAny(ctx context.Context, parts []Config, path string) (*Found, error) {
 	for _, p := range parts {
 		f, err := FindPath(ctx, p, path)
 		switch {
-		case ofStore(err) && ctx.Err() == nil:
+		case IsStoreError(err) && ctx.Err() == nil:
 			unasked = append(unasked, Unasked{p, err})
 		case !errors.Is(err, ErrNoBackup):
 			return f, err
 		}
 	}
-	return nil, nowhere("backups/"+path, parts, unasked)
+	return nil, notFound("backups/"+path, parts, unasked)
 }

@@ -1,4 +1,4 @@
-package partitions
+package repository
 
 import (
 	"bytes"
@@ -13,8 +13,8 @@ import (
 // heldInMemory is the size up to which an object is not written to a temporary file.
 const heldInMemory = 16 << 20
 
-// held reads an object, to be put. drop ends it.
-func held(ctx context.Context, s objstore.Store, key string) (body objstore.Body, etag string, drop func(), err error) {
+// Hold reads an object, to be put. drop ends it.
+func Hold(ctx context.Context, s objstore.Store, key string) (body objstore.Body, etag string, drop func(), err error) {
 	o, err := s.Get(ctx, key, 0, -1)
 	if err != nil {
 		return nil, "", nil, err

@@ -1,4 +1,4 @@
-package partitions
+package repository
 
 import (
 	"time"
@@ -6,13 +6,13 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/storeclock"
 )
 
-// leaseState is what is known of a lease that somebody else holds.
-type leaseState byte
+// LeaseState is what is known of a lease that somebody else holds.
+type LeaseState byte
 
 const (
-	leaseFree leaseState = iota
-	leaseHeld
-	leaseDoubtful // it looks ended, or can never have been given: it is held until a second look
+	LeaseFree LeaseState = iota
+	LeaseHeld
+	LeaseDoubtful // it looks ended, or can never have been given: it is held until a second look
 )
 
 const (
@@ -22,40 +22,40 @@ const (
 	leaseConfirm = time.Second
 )
 
-// leaseWatch judges one lease by two clocks. By the store's it has ended when two looks,
+// LeaseWatch judges one lease by two clocks. By the store's it has ended when two looks,
 // a moment apart, say so: one answer with a wrong time ends no lock. By this host's
 // monotonic clock it has ended when nobody has renewed it for longer than a lease lasts:
 // one wrong time does not make a lock hold for ten years.
-type leaseWatch struct {
+type LeaseWatch struct {
 	etag  string
 	since time.Time // when lock.json was first seen as it is
 	ended time.Time // when the lease first looked ended; zero = it does not
 }
 
-// look judges lock.json as it was just read; now is the store's time.
-func (w *leaseWatch) look(l *lockFile, etag string, now time.Time) leaseState {
+// Look judges lock.json as it was just read; now is the store's time.
+func (w *LeaseWatch) Look(l *LockFile, etag string, now time.Time) LeaseState {
 	if l == nil || l.Expires.IsZero() {
-		*w = leaseWatch{}
-		return leaseFree
+		*w = LeaseWatch{}
+		return LeaseFree
 	}
 	here := time.Now() // monotonic
 	if w.since.IsZero() || w.etag != etag {
-		*w = leaseWatch{etag: etag, since: here}
+		*w = LeaseWatch{etag: etag, since: here}
 	}
 	left := l.Expires.Sub(now)
 	switch {
-	case here.Sub(w.since) > lockLease+leaseMargin, -left > storeclock.Bound:
-		return leaseFree
+	case here.Sub(w.since) > longestLease+leaseMargin, -left > storeclock.Bound:
+		return LeaseFree
 	case left > 0:
 		w.ended = time.Time{}
-		if left > lockLease+storeclock.Bound {
-			return leaseDoubtful // no lease is that long
+		if left > longestLease+storeclock.Bound {
+			return LeaseDoubtful // no lease is that long
 		}
-		return leaseHeld
+		return LeaseHeld
 	case w.ended.IsZero():
 		w.ended = here
 	case here.Sub(w.ended) >= leaseConfirm:
-		return leaseFree
+		return LeaseFree
 	}
-	return leaseDoubtful
+	return LeaseDoubtful
 }

@@ -1,4 +1,4 @@
-package partitions
+package repository
 
 import (
 	"context"
@@ -11,8 +11,8 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-// readSmall reads an object that is never large (JSON for the whole of something).
-func readSmall(ctx context.Context, s objstore.Store, key string) ([]byte, objstore.Info, error) {
+// ReadSmall reads an object that is never large (JSON for the whole of something).
+func ReadSmall(ctx context.Context, s objstore.Store, key string) ([]byte, objstore.Info, error) {
 	const most = 1 << 20
 	o, err := s.Get(ctx, key, 0, -1)
 	if err != nil {
@@ -29,7 +29,8 @@ func readSmall(ctx context.Context, s objstore.Store, key string) ([]byte, objst
 	return b, o.Info, nil
 }
 
-func randomHex() string {
+// NewID returns 16 random bytes in hex.
+func NewID() string {
 	var b [16]byte
 	rand.Read(b[:]) // never fails (crypto/rand, Go 1.24)
 	return hex.EncodeToString(b[:])

@@ -1,4 +1,4 @@
-package partitions
+package repository
 
 import (
 	"crypto/sha256"
@@ -52,6 +52,7 @@ func (n Names) Of(mailbox string) Name {
 // Path is where the backup lies below backups/ (design.md 5): <kind>/<enc>.
 func (n Name) Path() string { return n.Kind + "/" + encode(n.Full) }
 
+// String returns the kind and the full name.
 func (n Name) String() string { return n.Kind + " " + n.Full }
 
 const (

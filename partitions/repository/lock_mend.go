@@ -1,4 +1,4 @@
-package partitions
+package repository
 
 import (
 	"context"
@@ -14,11 +14,11 @@ import (
 // abandoned refuses to replace a lock.json that may be somebody's: whoever holds a lock
 // puts the file again within the lease.
 func (l *Lock) abandoned(info objstore.Info, now time.Time) error {
-	if info.Modified.IsZero() || now.Sub(info.Modified) > l.opt.Lease {
+	if info.Modified.IsZero() || now.Sub(info.Modified) > l.Options.Lease {
 		return nil
 	}
 	return fmt.Errorf("%w: %s cannot be read, and was written at %s: if nobody writes it again, it is replaced after %s",
-		ErrHeld, lockKey(l.found.Path), timespec.Text(info.Modified), l.opt.Lease)
+		ErrHeld, LockKey(l.found.Path), timespec.Text(info.Modified), l.Options.Lease)
 }
 
 // remove gives the lock back with its file.
@@ -26,24 +26,24 @@ func (l *Lock) remove(ctx context.Context) error {
 	if err := l.stop(); err != nil {
 		return err
 	}
-	if err := l.found.Partition.Store.Delete(ctx, lockKey(l.found.Path)); err != nil {
+	if err := l.found.Partition.Store.Delete(ctx, LockKey(l.found.Path)); err != nil {
 		return fmt.Errorf("give back the lock of %s: %w", l.found.Name(), err)
 	}
 	return nil
 }
 
-// announceAnyway is announce, also where the newest commit cannot be read: the lock is
+// AnnounceAnyway is announce, also where the newest commit cannot be read: the lock is
 // announced under the number after the highest that there is, and nothing is put into a hole.
-func (l *Lock) announceAnyway(ctx context.Context) error {
+func (l *Lock) AnnounceAnyway(ctx context.Context) error {
 	err := l.announce(ctx)
-	if err == nil || !history.IsUnreadable(err) && !errors.Is(err, errSealed) {
+	if err == nil || !history.IsUnreadable(err) && !errors.Is(err, ErrSealed) {
 		return err
 	}
-	if errors.Is(err, errSealed) {
+	if errors.Is(err, ErrSealed) {
 		return nil // no daemon writes to a log that goes on elsewhere
 	}
-	for range announceTries {
-		highest, err := l.found.highest(ctx)
+	for range AnnounceTries {
+		highest, err := l.found.HighestNumber(ctx)
 		if err != nil {
 			return err
 		}
@@ -52,11 +52,11 @@ func (l *Lock) announceAnyway(ctx context.Context) error {
 			return err
 		}
 	}
-	return fmt.Errorf("announce the lock of %s: %d numbers of its log were taken by others", l.found.Name(), announceTries)
+	return fmt.Errorf("announce the lock of %s: %d numbers of its log were taken by others", l.found.Name(), AnnounceTries)
 }
 
-// highest is the highest number that an object of the log or a checkpoint has.
-func (f *Found) highest(ctx context.Context) (n uint64, err error) {
+// HighestNumber is the highest number that an object of the log or a checkpoint has.
+func (f *Found) HighestNumber(ctx context.Context) (n uint64, err error) {
 	for info, err := range f.Partition.Store.List(ctx, history.LogPrefix(f.Path), "") {
 		if err != nil {
 			return 0, err

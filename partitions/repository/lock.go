@@ -1,4 +1,4 @@
-package partitions
+package repository
 
 import (
 	"bytes"
@@ -14,9 +14,9 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/storeclock"
 )
 
-// lockLease is how long a lock outlives the program that took it; it renews it three
+// longestLease is how long a lock outlives the program that took it; it renews it three
 // times as often.
-const lockLease = 2 * time.Minute
+const longestLease = 2 * time.Minute
 
 // LockOptions say how to take a lock.
 type LockOptions struct {
@@ -29,9 +29,10 @@ type LockOptions struct {
 	Mend bool
 }
 
-func (o *LockOptions) defaults() {
-	if o.Lease <= 0 || o.Lease > lockLease {
-		o.Lease = lockLease
+// SetDefaults fills in the defaults that the fields name.
+func (o *LockOptions) SetDefaults() {
+	if o.Lease <= 0 || o.Lease > longestLease {
+		o.Lease = longestLease
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -40,15 +41,15 @@ func (o *LockOptions) defaults() {
 
 // Lock keeps every writer off a backup, on this host and on others, until Release.
 type Lock struct {
-	found *Found
-	opt   LockOptions
-	file  lockFile
-	etag  string
-	clock storeclock.Clock
-	watch leaseWatch      // of who holds it instead
-	lost  context.Context // ends when the lock is lost or given back
-	end   context.CancelCauseFunc
-	done  chan struct{} // the renewal has ended
+	found   *Found
+	Options LockOptions
+	file    LockFile
+	etag    string
+	clock   storeclock.Clock
+	watch   LeaseWatch      // of who holds it instead
+	lost    context.Context // ends when the lock is lost or given back
+	end     context.CancelCauseFunc
+	done    chan struct{} // the renewal has ended
 }
 
 // errNoLocks: two lockers could overwrite each other.
@@ -58,7 +59,7 @@ var errNoLocks = errors.New("the store does not honour conditional puts, so that
 // then the next number of its log. No daemon can commit anything without having read
 // that commit, and then it asks for lock.json. ErrHeld when somebody else holds it.
 func (f *Found) Lock(ctx context.Context, o LockOptions) (*Lock, error) {
-	l, err := f.lease(ctx, o)
+	l, err := f.TakeLease(ctx, o)
 	if err != nil {
 		return nil, err
 	}
@@ -68,22 +69,22 @@ func (f *Found) Lock(ctx context.Context, o LockOptions) (*Lock, error) {
 	return l, nil
 }
 
-// lease takes lock.json alone, and keeps it.
-func (f *Found) lease(ctx context.Context, o LockOptions) (*Lock, error) {
+// TakeLease takes lock.json alone, and keeps it.
+func (f *Found) TakeLease(ctx context.Context, o LockOptions) (*Lock, error) {
 	if f.Aside != "" {
-		return nil, fmt.Errorf("%s: %w", f.Aside, errAside)
+		return nil, fmt.Errorf("%s: %w", f.Aside, ErrAside)
 	}
-	o.defaults()
+	o.SetDefaults()
 	if err := f.canLock(ctx, o.Now); err != nil {
 		return nil, fmt.Errorf("partition %s (%s): %w", f.Partition.Name, f.Partition.Location, err)
 	}
-	l := &Lock{found: f, opt: o, file: lockFile{Version: lockVersion, ID: randomHex(), Owner: o.Owner}, done: make(chan struct{})}
+	l := &Lock{found: f, Options: o, file: LockFile{Version: lockVersion, ID: NewID(), Owner: o.Owner}, done: make(chan struct{})}
 	for {
 		state, err := l.take(ctx)
 		if err == nil {
 			break
 		}
-		if !errors.Is(err, ErrHeld) || !o.Wait && state != leaseDoubtful {
+		if !errors.Is(err, ErrHeld) || !o.Wait && state != LeaseDoubtful {
 			return nil, err
 		}
 		select {
@@ -100,7 +101,7 @@ func (f *Found) lease(ctx context.Context, o LockOptions) (*Lock, error) {
 // canLock asks repository.json whether the store honours conditions, and the store
 // itself where that says no: it may have been found so by another way, or long ago.
 func (f *Found) canLock(ctx context.Context, now func() time.Time) error {
-	repo, err := readRepository(ctx, f.Partition.Store)
+	repo, err := ReadInfo(ctx, f.Partition.Store)
 	if err != nil {
 		return err
 	}
@@ -117,40 +118,40 @@ func (f *Found) canLock(ctx context.Context, now func() time.Time) error {
 }
 
 // take puts lock.json where there is none that holds.
-func (l *Lock) take(ctx context.Context) (leaseState, error) {
-	now, err := l.now(ctx)
+func (l *Lock) take(ctx context.Context) (LeaseState, error) {
+	now, err := l.Now(ctx)
 	if err != nil {
-		return leaseFree, err
+		return LeaseFree, err
 	}
-	old, info, err := readLock(ctx, l.found.Partition.Store, l.found.Path)
-	if l.opt.Mend && err != nil && !ofStore(err) && !errors.Is(err, errVersion) {
+	old, info, err := ReadLock(ctx, l.found.Partition.Store, l.found.Path)
+	if l.Options.Mend && err != nil && !IsStoreError(err) && !errors.Is(err, ErrVersion) {
 		err = l.abandoned(info, now)
 	}
 	if err != nil {
-		return leaseFree, err
+		return LeaseFree, err
 	}
-	if state := l.watch.look(old, info.ETag, now); state != leaseFree {
-		return state, old.held()
+	if state := l.watch.Look(old, info.ETag, now); state != LeaseFree {
+		return state, old.HeldError()
 	}
 	o := objstore.PutOptions{IfAbsent: true}
 	if info.ETag != "" {
 		o = objstore.PutOptions{IfMatch: info.ETag}
 	}
-	l.file.Since, l.file.Expires = now.UTC(), now.Add(l.opt.Lease).UTC()
-	return leaseFree, l.put(ctx, o)
+	l.file.Since, l.file.Expires = now.UTC(), now.Add(l.Options.Lease).UTC()
+	return LeaseFree, l.put(ctx, o)
 }
 
-// now is the store's time. It is asked for several times: what is put in lock.json
+// Now is the store's time. It is asked for several times: what is put in lock.json
 // decides for others, and must not come from one answer.
-func (l *Lock) now(ctx context.Context) (time.Time, error) {
+func (l *Lock) Now(ctx context.Context) (time.Time, error) {
 	var err error
 	ask := func(ctx context.Context) {
 		var info objstore.Info
-		info, err = l.found.Partition.Store.Stat(ctx, lockKey(l.found.Path))
+		info, err = l.found.Partition.Store.Stat(ctx, LockKey(l.found.Path))
 		if errors.Is(err, objstore.ErrNotExist) {
 			info.StoreTime, err = objstore.StoreTimeOf(err), nil
 		}
-		l.clock.Saw(info.StoreTime, l.opt.Now())
+		l.clock.Saw(info.StoreTime, l.Options.Now())
 	}
 	for range storeclock.Answers {
 		if ask(ctx); err != nil {
@@ -158,7 +159,7 @@ func (l *Lock) now(ctx context.Context) (time.Time, error) {
 		}
 	}
 	l.clock.Settle(ctx, ask, time.Time{})
-	return l.clock.Now(l.opt.Now()), err
+	return l.clock.Now(l.Options.Now()), err
 }
 
 // put puts lock.json over what was there, and reads it back after an unclear answer.
@@ -169,7 +170,7 @@ func (l *Lock) put(ctx context.Context, o objstore.PutOptions) error {
 		l.etag = info.ETag
 		return nil
 	}
-	there, info, err := readLock(ctx, s, path)
+	there, info, err := ReadLock(ctx, s, path)
 	switch {
 	case err != nil:
 		return errors.Join(putErr, err)
@@ -183,7 +184,7 @@ func (l *Lock) put(ctx context.Context, o objstore.PutOptions) error {
 		l.etag = info.ETag
 		return l.put(ctx, objstore.PutOptions{IfMatch: info.ETag})
 	case there.ID != l.file.ID && !there.Expires.IsZero():
-		return there.held()
+		return there.HeldError()
 	}
 	return putErr
 }
@@ -191,7 +192,7 @@ func (l *Lock) put(ctx context.Context, o objstore.PutOptions) error {
 // renew keeps the lease from ending. When it ended all the same, the lock is lost.
 func (l *Lock) renew() {
 	defer close(l.done)
-	every := l.opt.Lease / 3
+	every := l.Options.Lease / 3
 	t := time.NewTicker(every)
 	defer t.Stop()
 	last := time.Now() // monotonic: when it was renewed
@@ -210,7 +211,7 @@ func (l *Lock) renew() {
 		switch {
 		case err == nil:
 			last = begun
-		case errors.Is(err, ErrHeld), errors.Is(err, objstore.ErrPrecondition), time.Since(last) > l.opt.Lease:
+		case errors.Is(err, ErrHeld), errors.Is(err, objstore.ErrPrecondition), time.Since(last) > l.Options.Lease:
 			l.end(fmt.Errorf("the lock of %s was lost: %w", l.found.Name(), err))
 			return
 		default:
@@ -247,18 +248,18 @@ func (l *Lock) Release(ctx context.Context) error {
 	return nil
 }
 
-// announceTries is how many numbers of the log it tries to win.
-const announceTries = 50
+// AnnounceTries is how many numbers of the log it tries to win.
+const AnnounceTries = 50
 
 // announce puts a LockedEvent as the next commit.
 func (l *Lock) announce(ctx context.Context) error {
 	f := l.found
-	newest, err := f.highest(ctx) // not by HEADs: a hole in the log would look like its end
+	newest, err := f.HighestNumber(ctx) // not by HEADs: a hole in the log would look like its end
 	if err != nil {
 		return err
 	}
-	for range announceTries {
-		tip, err := f.openTip(ctx, newest)
+	for range AnnounceTries {
+		tip, err := f.OpenTip(ctx, newest)
 		if err != nil {
 			return err
 		}
@@ -268,24 +269,24 @@ func (l *Lock) announce(ctx context.Context) error {
 			return err
 		}
 	}
-	return fmt.Errorf("announce the lock of %s: %d numbers of its log were taken by others", f.Name(), announceTries)
+	return fmt.Errorf("announce the lock of %s: %d numbers of its log were taken by others", f.Name(), AnnounceTries)
 }
 
-// openTip is tip, of a log that goes on here.
-func (f *Found) openTip(ctx context.Context, known uint64) (history.Tip, error) {
-	tip, seal, err := f.tip(ctx, known)
+// OpenTip is tip, of a log that goes on here.
+func (f *Found) OpenTip(ctx context.Context, known uint64) (history.Tip, error) {
+	tip, seal, err := f.Tip(ctx, known)
 	if err != nil || seal == nil {
 		return tip, err
 	}
-	repo, err := readRepository(ctx, f.Partition.Store)
+	repo, err := ReadInfo(ctx, f.Partition.Store)
 	if err == nil && seal.To != repo.ID {
-		err = fmt.Errorf("backup of %s: %w", f.Name(), errSealed)
+		err = fmt.Errorf("backup of %s: %w", f.Name(), ErrSealed)
 	}
 	return tip, err
 }
 
-// tip is the newest commit, from a number that is known to be used, and the seal in it.
-func (f *Found) tip(ctx context.Context, known uint64) (tip history.Tip, seal *history.SealedEvent, err error) {
+// Tip is the newest commit, from a number that is known to be used, and the seal in it.
+func (f *Found) Tip(ctx context.Context, known uint64) (tip history.Tip, seal *history.SealedEvent, err error) {
 	log := f.Log()
 	newest, err := log.Newest(ctx, known)
 	if err != nil || newest == 0 {
@@ -316,12 +317,12 @@ func (f *Found) tip(ctx context.Context, known uint64) (tip history.Tip, seal *h
 }
 
 func (l *Lock) commit(ctx context.Context, tip history.Tip) (won bool, err error) {
-	h := l.opt.header(l.found, tip, l.file.Since)
-	return l.found.putNext(ctx, h, &history.LockedEvent{ID: l.file.ID, Owner: l.opt.Owner})
+	h := l.Options.Header(l.found, tip, l.file.Since)
+	return l.found.PutCommit(ctx, h, &history.LockedEvent{ID: l.file.ID, Owner: l.Options.Owner})
 }
 
-// header is that of the commit after tip, at the store's time.
-func (o *LockOptions) header(f *Found, tip history.Tip, at time.Time) history.Header {
+// Header is that of the commit after tip, at the store's time.
+func (o *LockOptions) Header(f *Found, tip history.Tip, at time.Time) history.Header {
 	if at.Before(tip.Time) {
 		at = tip.Time
 	}
@@ -331,19 +332,19 @@ func (o *LockOptions) header(f *Found, tip history.Tip, at time.Time) history.He
 	}
 }
 
-// putNext puts a commit of these events under its number. false: another writer has it.
-func (f *Found) putNext(ctx context.Context, h history.Header, events ...history.Event) (won bool, err error) {
+// PutCommit puts a commit of these events under its number. false: another writer has it.
+func (f *Found) PutCommit(ctx context.Context, h history.Header, events ...history.Event) (won bool, err error) {
 	bld := history.NewBuilder(h, pack.Options{})
 	for _, e := range events {
 		if err := bld.Event(e); err != nil {
 			return false, err
 		}
 	}
-	return f.putBuilt(ctx, bld)
+	return f.PutBuilt(ctx, bld)
 }
 
-// putBuilt puts a commit under its number. false: another writer has it.
-func (f *Found) putBuilt(ctx context.Context, bld *history.Builder) (won bool, err error) {
+// PutBuilt puts a commit under its number. false: another writer has it.
+func (f *Found) PutBuilt(ctx context.Context, bld *history.Builder) (won bool, err error) {
 	obj, _, _, err := bld.Finish(nil)
 	if err != nil {
 		return false, err

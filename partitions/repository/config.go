@@ -1,4 +1,4 @@
-package partitions
+package repository
 
 import (
 	"github.com/cyrusbackup/backupd/objstore"

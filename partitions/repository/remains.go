@@ -1,4 +1,4 @@
-package partitions
+package repository
 
 import (
 	"context"
@@ -18,7 +18,7 @@ func Remains(ctx context.Context, parts []Config, n Name) ([]*Found, error) {
 	for _, p := range parts {
 		there, err := hasObjects(ctx, p.Store, n.Path())
 		if err == nil && !there {
-			there, err = halfAside(ctx, p.Store, n.Path())
+			there, err = PartlyAside(ctx, p.Store, n.Path())
 		}
 		if err != nil {
 			return nil, fmt.Errorf("partition %s: %w", p.Name, err)
@@ -27,11 +27,11 @@ func Remains(ctx context.Context, parts []Config, n Name) ([]*Found, error) {
 			continue
 		}
 		f := &Found{Partition: p, Path: n.Path(), Info: BackupInfo{Name: n.Full, Kind: n.Kind}}
-		info, err := readBackupInfo(ctx, p.Store, f.Path)
+		info, err := ReadBackupInfo(ctx, p.Store, f.Path)
 		switch {
-		case ofStore(err) && !errors.Is(err, objstore.ErrNotExist):
+		case IsStoreError(err) && !errors.Is(err, objstore.ErrNotExist):
 			return nil, fmt.Errorf("partition %s: %w", p.Name, err)
-		case err == nil && info.check(n) == nil:
+		case err == nil && info.Check(n) == nil:
 			f.Info = *info
 		}
 		out = append(out, f)
@@ -39,9 +39,9 @@ func Remains(ctx context.Context, parts []Config, n Name) ([]*Found, error) {
 	return out, nil
 }
 
-// halfAside says whether a backup was being set aside, and that was cut off.
-func halfAside(ctx context.Context, s objstore.Store, path string) (bool, error) {
-	for base, err := range asideBases(ctx, s, asidePrefix+path+"/") {
+// PartlyAside says whether a backup was being set aside, and that was cut off.
+func PartlyAside(ctx context.Context, s objstore.Store, path string) (bool, error) {
+	for base, err := range asideBases(ctx, s, AsidePrefix+path+"/") {
 		if err != nil {
 			return false, err
 		}
@@ -58,7 +58,7 @@ func halfAside(ctx context.Context, s objstore.Store, path string) (bool, error)
 
 // hasObjects says whether anything of a backup is in its place, a lock apart.
 func hasObjects(ctx context.Context, s objstore.Store, path string) (bool, error) {
-	prefix := backupPrefix(path)
+	prefix := BackupPrefix(path)
 	for info, err := range s.List(ctx, prefix, "") {
 		if err != nil {
 			return false, err

@@ -1,0 +1,52 @@
+package repository
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/partitions/history"
+)
+
+// BackupInfo is backup.json: put before commit 1, never changed, never removed.
+type BackupInfo struct {
+	Version int       `json:"version"`
+	Name    string    `json:"name"` // full name
+	Kind    string    `json:"kind"`
+	Created time.Time `json:"created"` // store time
+	ID      string    `json:"id"`      // 16 random bytes, hex
+}
+
+// BackupPrefix is the prefix of the objects of a backup.
+func BackupPrefix(path string) string { return "backups/" + path + "/" }
+
+// BackupInfoKey is the key of backup.json.
+func BackupInfoKey(path string) string { return BackupPrefix(path) + "backup.json" }
+
+// ReadBackupInfo reads backup.json. history.ErrCorrupt reports an unreadable one,
+// ErrVersion one of a newer program, objstore.ErrNotExist a missing one.
+func ReadBackupInfo(ctx context.Context, s objstore.Store, path string) (*BackupInfo, error) {
+	b, _, err := ReadSmall(ctx, s, BackupInfoKey(path))
+	if err != nil {
+		return nil, err
+	}
+	var i BackupInfo
+	if err := json.Unmarshal(b, &i); err != nil {
+		return nil, fmt.Errorf("read %s: %w: %w", BackupInfoKey(path), history.ErrCorrupt, err)
+	}
+	if i.Version != Version {
+		return nil, fmt.Errorf("%s has version %d; this program knows version %d: %w", BackupInfoKey(path), i.Version, Version, ErrVersion)
+	}
+	return &i, nil
+}
+
+// Check refuses a backup that stands under this path but is another one's: two
+// names whose encodings were cut can only meet if SHA-256 does.
+func (i *BackupInfo) Check(n Name) error {
+	if i.Kind != n.Kind || i.Name != n.Full {
+		return fmt.Errorf("%s is the backup of %s %s, not of %s: %w", BackupInfoKey(n.Path()), i.Kind, i.Name, n, ErrForeign)
+	}
+	return nil
+}
