@@ -12,6 +12,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/memstore"
 	"github.com/cyrusbackup/backupd/objstore/observe"
 	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 	"github.com/cyrusbackup/backupd/replication"
 	"github.com/cyrusbackup/backupd/replication/replicationtest"
 	"github.com/cyrusbackup/backupd/replication/sasl"
@@ -46,7 +47,7 @@ func newHost(t *testing.T, set func(*partitions.Options)) *host {
 		t.Fatal(err)
 	}
 	o := partitions.Options{
-		Partitions: []partitions.Config{{Name: "default", Location: "memory", Store: h.faults}},
+		Partitions: []repository.Config{{Name: "default", Location: "memory", Store: h.faults}},
 		Index:      x, OutageWait: 30 * time.Second, PatientWait: 30 * time.Second, Now: now,
 		PackBuffers: 1,       // one put of a pack at a time
 		InlineLimit: 4 << 10, // a mail of 5 KB goes into a pack
