@@ -149,7 +149,7 @@ func (b *backups) Open(ctx context.Context) error {
 		return err
 	}
 	configs, closer, err := stores.Open(ctx, conf, stores.Options{
-		Logger: b.env.log, Requests: conf.Int("backup_upload_concurrency") * 4, Metrics: b.meter.stores, Later: true,
+		Logger: b.env.log, Requests: conf.Int("backup_upload_concurrency") * 4, Observe: b.meter.stores.Hooks, Later: true,
 	})
 	if err != nil {
 		return errors.Join(err, b.meter.close())

@@ -15,20 +15,20 @@ import (
 
 	"github.com/cyrusbackup/backupd/index"
 	"github.com/cyrusbackup/backupd/internal/unixsocket"
-	"github.com/cyrusbackup/backupd/objstore/observe"
+	"github.com/cyrusbackup/backupd/objstore/storemetrics"
 )
 
 // metrics are what Prometheus can ask for at backup_metrics_listen.
 type metrics struct {
 	registry *prometheus.Registry
-	stores   *observe.Metrics
+	stores   *storemetrics.Metrics
 	server   *http.Server // nil: nobody asked for them
 }
 
 // newMetrics registers what is measured; at is host:port, the absolute path of a
 // socket, or "" for nowhere.
 func newMetrics(at string, log *slog.Logger) (*metrics, error) {
-	m := &metrics{registry: prometheus.NewRegistry(), stores: observe.NewMetrics("cyrus_backupd")}
+	m := &metrics{registry: prometheus.NewRegistry(), stores: storemetrics.New("cyrus_backupd")}
 	err := errors.Join(
 		m.registry.Register(m.stores),
 		m.registry.Register(collectors.NewGoCollector()),

@@ -4,11 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"strings"
 	"testing"
-
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/objstore/memstore"
@@ -83,40 +79,5 @@ func TestCounter(t *testing.T) {
 		if n := (observe.Event{Keys: keys}).Requests(); n != want {
 			t.Errorf("a list of %d keys is %d requests, want %d", keys, n, want)
 		}
-	}
-}
-
-func TestMetrics(t *testing.T) {
-	m := observe.NewMetrics("backupd")
-	reg := prometheus.NewPedanticRegistry()
-	reg.MustRegister(m)
-	use(t, observe.New(memstore.New(nil), m.Hooks("p1")))
-	const want = `
-# HELP backupd_store_bytes_total Bytes of objects put (tried ones too) and read.
-# TYPE backupd_store_bytes_total counter
-backupd_store_bytes_total{op="delete",partition="p1"} 0
-backupd_store_bytes_total{op="get",partition="p1"} 3
-backupd_store_bytes_total{op="list",partition="p1"} 0
-backupd_store_bytes_total{op="put",partition="p1"} 12
-backupd_store_bytes_total{op="stat",partition="p1"} 0
-# HELP backupd_store_requests_in_flight Operations begun and not ended; a get ends when its body is closed.
-# TYPE backupd_store_requests_in_flight gauge
-backupd_store_requests_in_flight{op="delete",partition="p1"} 0
-backupd_store_requests_in_flight{op="get",partition="p1"} 0
-backupd_store_requests_in_flight{op="list",partition="p1"} 0
-backupd_store_requests_in_flight{op="put",partition="p1"} 0
-backupd_store_requests_in_flight{op="stat",partition="p1"} 0
-# HELP backupd_store_requests_total Requests to the store by their outcome.
-# TYPE backupd_store_requests_total counter
-backupd_store_requests_total{op="delete",outcome="ok",partition="p1"} 1
-backupd_store_requests_total{op="get",outcome="ok",partition="p1"} 1
-backupd_store_requests_total{op="list",outcome="ok",partition="p1"} 1
-backupd_store_requests_total{op="put",outcome="exist",partition="p1"} 1
-backupd_store_requests_total{op="put",outcome="ok",partition="p1"} 2
-backupd_store_requests_total{op="stat",outcome="not_exist",partition="p1"} 1
-`
-	if err := testutil.GatherAndCompare(reg, strings.NewReader(want), "backupd_store_bytes_total",
-		"backupd_store_requests_in_flight", "backupd_store_requests_total"); err != nil {
-		t.Error(err)
 	}
 }

@@ -40,8 +40,8 @@ type Options struct {
 	// Hang is how long one system call on a directory may take. 0: half a minute, or
 	// backup_outage_wait if that is shorter.
 	Hang     time.Duration
-	Requests int              // at once in each partition; 0: no limit
-	Metrics  *observe.Metrics // nil: none
+	Requests int                                  // at once in each partition; 0: no limit
+	Observe  func(partition string) observe.Hooks // sees each request; nil: nobody
 	// CredentialsFile is backup_credentials_file; Open takes it from the configuration.
 	CredentialsFile string
 	// Only says which partitions to open; nil: all.
@@ -154,8 +154,8 @@ func openStore(ctx context.Context, name string, l objstore.Location, o Options)
 
 // decorate: observation sees each try, limits hold for each try, retry is outermost.
 func decorate(s objstore.Store, name string, l objstore.Location, o Options) objstore.Store {
-	if o.Metrics != nil {
-		s = observe.New(s, o.Metrics.Hooks(name))
+	if o.Observe != nil {
+		s = observe.New(s, o.Observe(name))
 	}
 	s = limit.New(prefixed.New(s, l.Prefix), limit.Options{Requests: o.Requests})
 	if o.Patience == 0 {

@@ -1,7 +1,11 @@
-package observe
+// Package storemetrics counts the requests to stores as Prometheus metrics. It is separate
+// from observe so that only the daemon links Prometheus.
+package storemetrics
 
 import (
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/cyrusbackup/backupd/objstore/observe"
 )
 
 // Metrics are the Prometheus collectors of the stores of a process.
@@ -12,8 +16,8 @@ type Metrics struct {
 	inflight *prometheus.GaugeVec
 }
 
-// NewMetrics makes the collectors; the caller registers them.
-func NewMetrics(namespace string) *Metrics {
+// New makes the collectors; the caller registers them.
+func New(namespace string) *Metrics {
 	by := func(more ...string) []string { return append([]string{"partition", "op"}, more...) }
 	return &Metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Subsystem: "store", Name: "requests_total",
@@ -29,10 +33,10 @@ func NewMetrics(namespace string) *Metrics {
 }
 
 // Hooks feed the collectors for one partition.
-func (m *Metrics) Hooks(partition string) Hooks {
-	return Hooks{
+func (m *Metrics) Hooks(partition string) observe.Hooks {
+	return observe.Hooks{
 		Start: func(op, _ string) { m.inflight.WithLabelValues(partition, op).Inc() },
-		End: func(e Event) {
+		End: func(e observe.Event) {
 			m.inflight.WithLabelValues(partition, e.Op).Dec()
 			m.requests.WithLabelValues(partition, e.Op, e.Outcome).Add(float64(e.Requests()))
 			m.bytes.WithLabelValues(partition, e.Op).Add(float64(e.Bytes))
