@@ -90,8 +90,8 @@ func TestErrorLines(t *testing.T) {
 		says          string // part of the line
 	}{
 		{"a user without a backup", config, []string{"--to", "maildir:" + to, "nobody", "-a"}, 75, "nobody"},
-		{"a mailbox that is not there", config, files("user/anne/Nothing"), 75, "user/anne/Nothing: the backup of this moment has no such mailbox"},
-		{"a message that is not there", config, files(strings.Repeat("0", 40)), 75, "no message of the backup of this moment has this GUID"},
+		{"a mailbox that is not there", config, files("user/anne/Nothing"), 75, "user/anne/Nothing: no such mailbox"},
+		{"a message that is not there", config, files(strings.Repeat("0", 40)), 75, "no message with this GUID in the backup"},
 		{"a path that is not there", config, []string{"--to", "maildir:" + to, "-f", "user/x", "-a"}, 75, "backups/user/x"},
 		{"a time before the first backup", config, append([]string{"--at", "2001-01-01"}, files("-a")...), 75, "cyr_backup anne list chunks shows what there is"},
 		{"a commit that is not there", config, append([]string{"--commit", "99"}, files("-a")...), 75, "99"},

@@ -9,21 +9,21 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// A restore brings a message as often as it was there at one moment. What was live counts
-// as it is. What was deleted comes back only where that does not make another copy:
+// A restore gives back each message as many times as the mailbox had it at one moment. Live
+// messages always count. Deleted ones return only if that does not make an extra copy:
 //
-//   - an expunged record is left out if its message is live in any mailbox that is chosen,
-//     as after a move; of several such records the last to be expunged is taken;
-//   - of a deleted mailbox whose name is in use again, only those messages come back that
-//     the new one has not, as after an earlier restore.
+//   - an expunged record is left out if its message is live in any chosen mailbox, as after a
+//     move; of several such records, the last to be expunged is used;
+//   - from a deleted mailbox whose name is in use again, only the messages that the new
+//     mailbox does not have are restored, so an earlier restore is not repeated.
 
-// gathered is a folder of the destination, and the mailboxes that go into it.
+// gathered is a folder of the destination and the mailboxes that go into it.
 type gathered struct {
 	folder *Folder
 	from   []*chosen
 }
 
-// folders makes folders of what was chosen.
+// folders turns the chosen mailboxes into folders.
 func (c *chooser) folders() error {
 	targets := c.targets()
 	last, err := c.lastExpunged()
@@ -46,7 +46,7 @@ func (c *chooser) folders() error {
 	return nil
 }
 
-// targets groups what was chosen by where it goes.
+// targets groups the chosen mailboxes by destination.
 func (c *chooser) targets() []*gathered {
 	var out []*gathered
 	byName := map[string]*gathered{}
@@ -73,7 +73,7 @@ func (c *chooser) targets() []*gathered {
 	return out
 }
 
-// wants says whether a record is chosen.
+// wants reports whether a record is chosen.
 func (c *chooser) wants(h *chosen, m *Message) bool {
 	return h.whole && c.opt.wants(m, false, h.named, h.gone) || h.guids[m.GUID] && c.opt.wants(m, true, false, h.gone)
 }
@@ -91,23 +91,23 @@ func (c *chooser) each(h *chosen, fn func(*Message) error) error {
 	return nil
 }
 
-// bringsExpunged says that an expunged record can be chosen at all, as wants decides.
-func (c *chooser) bringsExpunged() bool {
+// includesExpunged reports whether wants can choose an expunged record at all.
+func (c *chooser) includesExpunged() bool {
 	return c.opt.Deleted == Only || c.opt.Deleted != Without && (c.opt.windowed() ||
 		slices.ContainsFunc(c.list, func(h *chosen) bool { return h.guids != nil || h.named && !c.opt.LiveOnly }))
 }
 
-// expunged is a record that was expunged last of all those of its message.
+// expunged is the record of a message that was expunged last.
 type expunged struct {
 	ref  Ref
 	when int64
 }
 
-// lastExpunged finds, of each message that is live in no chosen mailbox, the expunged
-// record to bring.
+// lastExpunged finds the expunged record to restore for each message that is live in no
+// chosen mailbox.
 func (c *chooser) lastExpunged() (map[cyrus.GUID]expunged, error) {
 	last := map[cyrus.GUID]expunged{}
-	if !c.bringsExpunged() {
+	if !c.includesExpunged() {
 		return last, nil
 	}
 	for _, h := range c.list {
@@ -163,8 +163,8 @@ func (c *chooser) fill(t *gathered, last map[cyrus.GUID]expunged) error {
 	return nil
 }
 
-// lost counts how often each message of the deleted mailboxes of a folder lacks in it, if
-// there is more than one mailbox; nil = the only mailbox is as it is.
+// lost counts how many copies of each message the deleted mailboxes of a folder have and its
+// live ones lack. It returns nil, for no limit, if the folder comes from a single mailbox.
 func (c *chooser) lost(t *gathered) (map[cyrus.GUID]int, error) {
 	if len(t.from) == 1 || !slices.ContainsFunc(t.from, func(h *chosen) bool { return h.gone != 0 }) {
 		return nil, nil
@@ -203,8 +203,8 @@ func (c *chooser) lost(t *gathered) (map[cyrus.GUID]int, error) {
 	return lost, nil
 }
 
-// records chooses the messages of one mailbox. lost: how often those that were live in it
-// may come; nil = as often as they are in it.
+// records chooses the messages of one mailbox. lost limits how many copies of each live
+// message may be added; nil means no limit.
 func (c *chooser) records(f *Folder, h *chosen, last map[cyrus.GUID]expunged, lost map[cyrus.GUID]int) error {
 	return c.each(h, func(m *Message) error {
 		if !c.wants(h, m) {
@@ -221,14 +221,14 @@ func (c *chooser) records(f *Folder, h *chosen, last map[cyrus.GUID]expunged, lo
 	})
 }
 
-// take adds a message to a folder, or notes that its body is not held.
+// take adds a message to a folder, or records that the backup has no body for it.
 func (c *chooser) take(f *Folder, h *chosen, m *Message, ref Ref) error {
 	held, err := c.src.mem.Message(m.GUID)
 	if err != nil {
 		return err
 	}
 	if held == nil || held.Missing {
-		if !m.Deleted { // of an expunged one nobody promised a body
+		if !m.Deleted { // the body of an expunged message is optional
 			c.sel.NotHeld = append(c.sel.NotHeld, fmt.Errorf("%s uid %d (message %s): %w", h.state.Name, m.UID, m.GUID, ErrNotHeld))
 		}
 		return nil

@@ -14,9 +14,9 @@ import (
 	"github.com/cyrusbackup/backupd/internal/restore/restoretest"
 )
 
-// A restore into the server that the mail came from, backed up and repeated, adds nothing
-// the second time, and a message never comes back more often than it was there at one
-// moment, whatever was moved, copied, expunged, deleted and restored before.
+// Restoring into the server that the mail came from, backing it up and restoring again adds
+// nothing the second time. No mailbox gets more copies of a message than it had at one moment,
+// whatever was moved, copied, expunged, deleted and restored before.
 func TestCopies(t *testing.T) {
 	for seed := range uint64(6) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
@@ -40,7 +40,7 @@ func TestCopies(t *testing.T) {
 var selections = map[string]func(*world) restore.Options{
 	"all":          func(*world) restore.Options { return restore.Options{All: true} },
 	"all expunged": func(*world) restore.Options { return restore.Options{All: true, Deleted: restore.Only} },
-	"all of a while": func(w *world) restore.Options {
+	"all in a window": func(w *world) restore.Options {
 		return restore.Options{All: true, Since: w.some(), Until: w.some().Add(time.Hour)}
 	},
 	"a mailbox": func(w *world) restore.Options { return restore.Options{Objects: []string{w.name()}} },
@@ -59,7 +59,7 @@ var selections = map[string]func(*world) restore.Options{
 		w.at = w.times[w.rng.IntN(len(w.times))]
 		return restore.Options{All: true, LiveOnly: true}
 	},
-	"as it was": func(w *world) restore.Options { return restore.Options{Objects: []string{w.name()}, LiveOnly: true} },
+	"box, live only": func(w *world) restore.Options { return restore.Options{Objects: []string{w.name()}, LiveOnly: true} },
 }
 
 // world is a mail server and its backup.
@@ -67,7 +67,7 @@ type world struct {
 	t       *testing.T
 	rng     *rand.Rand
 	b       *restoretest.Backup
-	removes bool // whole mailboxes are deleted, too
+	removes bool // whole mailboxes are deleted as well
 	n       int
 	bodies  map[cyrus.GUID]string
 	live    map[string]*restoretest.Box
@@ -98,7 +98,7 @@ func (w *world) box(name string) *restoretest.Box {
 	return w.live[name]
 }
 
-// step is what a user does.
+// step performs a random action of a user.
 func (w *world) step() {
 	x := w.box(w.name())
 	records := x.Live()
@@ -142,7 +142,7 @@ func (w *world) remove(x *restoretest.Box) {
 	}
 }
 
-// sync backs up, and notes the copies at this moment.
+// sync backs up and records the copies at this moment.
 func (w *world) sync() {
 	w.times = append(w.times, w.b.Sync())
 	w.past = append(w.past, w.now())
@@ -159,7 +159,7 @@ func (w *world) now() map[string]map[cyrus.GUID]int {
 	return now
 }
 
-// thrice restores, and backs up after it.
+// thrice restores three times, with a backup after each run.
 func (w *world) thrice(about string, o restore.Options) {
 	w.t.Helper()
 	at := w.at
@@ -167,7 +167,7 @@ func (w *world) thrice(about string, o restore.Options) {
 	for run := range 3 {
 		added, folders := w.restore(o, at)
 		if o.Into != "" {
-			folders = nil // it may get what was in several mailboxes
+			folders = nil // Into collects messages of several mailboxes
 		}
 		if run > 0 && added > 0 {
 			w.t.Fatalf("%s: run %d of %+v added %d messages", about, run+1, o, added)
@@ -175,8 +175,8 @@ func (w *world) thrice(about string, o restore.Options) {
 		for _, f := range folders {
 			w.bounded(about, []string{f})
 		}
-		// A deleted mailbox, or the state of then, comes back whole, whatever became of the
-		// messages elsewhere.
+		// A deleted mailbox or an old state is restored completely, even if the messages
+		// are in other mailboxes by now.
 		if !w.removes && at.IsZero() {
 			w.bounded(about, folders)
 		}
@@ -184,7 +184,7 @@ func (w *world) thrice(about string, o restore.Options) {
 	}
 }
 
-// bounded fails if some mailboxes together have a message more often than at any moment.
+// bounded fails if the named mailboxes together have more copies of a message than ever before.
 func (w *world) bounded(about string, names []string) {
 	w.t.Helper()
 	for g, n := range together(w.now(), names) {
@@ -193,7 +193,7 @@ func (w *world) bounded(about string, names []string) {
 			most = max(most, together(p, names)[g])
 		}
 		if n > most {
-			w.t.Fatalf("%s: %s is %d times in %q, and never was more than %d times", about, g, n, names, most)
+			w.t.Fatalf("%s: %s: %d copies in %q, never more than %d before", about, g, n, names, most)
 		}
 	}
 }
@@ -208,7 +208,7 @@ func together(at map[string]map[cyrus.GUID]int, names []string) map[cyrus.GUID]i
 	return sum
 }
 
-// restore does what every destination does: it adds the copies that are missing.
+// restore does the work of a destination: add the missing copies.
 func (w *world) restore(o restore.Options, at time.Time) (added int, folders []string) {
 	o.DeletedPrefix = "DELETED"
 	s := w.b.Source(at)

@@ -1,6 +1,6 @@
-// Package restore chooses what of a backup is to come back, and reads it. Where it
-// goes is the business of the packages below.
+// Package restore chooses what to restore from a backup and reads it. The packages below it
+// write to the destinations.
 //
-// A restore only adds: it overwrites nothing, deletes nothing, and does not bring
-// what the destination holds already. So it can be cut at any point and run again.
+// A restore only adds: it overwrites and deletes nothing, and skips what the destination
+// already has. It can be stopped at any point and run again.
 package restore

@@ -4,18 +4,18 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// Ref names a record of the backup.
+// Ref identifies a record of the backup.
 type Ref struct {
 	UniqueID string
 	UID      uint32
 }
 
-// Folder is a mailbox as it is to be at the destination.
+// Folder is a mailbox to restore.
 type Folder struct {
-	Name string // internal name there
-	// From is the mailbox that it comes from: the first, where several become one.
+	Name string // internal name at the destination
+	// From is the mailbox that it comes from: the first one if several are merged.
 	From     *history.MailboxState
-	Merged   bool  // several mailboxes become one: uids cannot be kept
-	Messages []Ref // in the order of their mailboxes, ascending by uid
+	Merged   bool  // several mailboxes become one, so uids cannot be kept
+	Messages []Ref // mailbox by mailbox, each ascending by uid
 	Bytes    int64
 }

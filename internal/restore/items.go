@@ -8,21 +8,21 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// Account is what a backup holds besides mailboxes.
+// Account is the part of a backup that belongs to no mailbox.
 type Account struct {
 	Subs        []*history.SubEvent
 	Seen        []*history.SeenEvent
 	Scripts     []*history.SieveEvent
 	Active      []*history.SieveActiveEvent
 	Quotas      []*history.QuotaEvent
-	Annotations []*history.AnnotationEvent // of the server, and those that came by themselves
+	Annotations []*history.AnnotationEvent // server annotations and those sent without a mailbox
 }
 
-// Account reads it.
+// Account reads the account data.
 func (s *Source) Account() (*Account, error) { return s.AccountAtEnd(time.Time{}) }
 
-// AccountAtEnd is Account, with what was removed since the account began to be deleted
-// (Selection.End); zero = it was not deleted.
+// AccountAtEnd is Account plus everything that was removed since the account began to be
+// deleted (Selection.End). The zero time means that it was not deleted.
 func (s *Source) AccountAtEnd(end time.Time) (*Account, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -63,14 +63,14 @@ func (a *Account) add(e history.Event) {
 	}
 }
 
-// Empty says that there is nothing in it.
+// Empty reports whether there is nothing to restore.
 func (a *Account) Empty() bool {
 	return len(a.Subs)+len(a.Seen)+len(a.Scripts)+len(a.Active)+len(a.Quotas)+len(a.Annotations) == 0
 }
 
-// OwnSubs are the names of those mailboxes of the user's own that are subscribed to. Of
-// others there is nothing in files or in an IMAP account: their names below the user's
-// would be those of other mailboxes.
+// OwnSubs returns the subscriptions to the user's own mailboxes. Files and IMAP accounts
+// leave out all others, because below the user's namespace their names would stand for
+// different mailboxes.
 func (a *Account) OwnSubs(defaultDomain, deletedPrefix string) []string {
 	var out []string
 	for _, s := range a.Subs {
@@ -81,7 +81,7 @@ func (a *Account) OwnSubs(defaultDomain, deletedPrefix string) []string {
 	return out
 }
 
-// ScriptName is the name of a script, as its owner knows it.
+// ScriptName is the name of a Sieve script as its owner knows it.
 func ScriptName(filename string) string {
 	return strings.TrimSuffix(strings.TrimSuffix(filename, ".script"), ".bc")
 }

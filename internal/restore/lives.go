@@ -10,11 +10,11 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// endGap is how far apart deletions may be that belong to the end of an account: a mail
-// server deletes the mailboxes of a user one after the other.
+// endGap is the longest pause between two deletions that both belong to the end of an
+// account: a mail server deletes the mailboxes of a user one after the other.
 const endGap = time.Minute
 
-// lives are those of a user's backup; of any other there is one.
+// lives returns the lives of a user's backup. Any other backup has a single one.
 func lives(mem *history.Mem) (history.Lives, error) {
 	if !strings.HasPrefix(mem.Backup(), "user/") {
 		return history.Lives{{Number: 1}}, nil
@@ -22,18 +22,18 @@ func lives(mem *history.Mem) (history.Lives, error) {
 	return history.LivesOf(mem)
 }
 
-// Lives are those of the backup.
+// Lives returns the lives of the backup.
 func (s *Source) Lives() (history.Lives, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return lives(s.mem)
 }
 
-// Time is when the state was committed.
+// Time returns the time at which the state was committed.
 func (s *Source) Time() time.Time { return s.mem.Time() }
 
-// newChooser looks at the mailboxes of the newest life of the state. Those of the lives
-// before are another person's.
+// newChooser collects the mailboxes of the newest life of the state. Those of earlier lives
+// may belong to another person.
 func (s *Source) newChooser(o *Options) (*chooser, error) {
 	c := &chooser{src: s, opt: o, of: map[*history.MailboxState]*chosen{}, ended: map[*history.MailboxState]bool{}}
 	ls, err := lives(s.mem)
@@ -56,26 +56,26 @@ func (s *Source) newChooser(o *Options) (*chooser, error) {
 	return c, nil
 }
 
-// formerBox is a mailbox of a life before the newest.
+// formerBox is a mailbox of an earlier life.
 type formerBox struct {
 	state *history.MailboxState
 	life  int
 }
 
-// formerLife is the newest of the former lives that has what a word names; 0 = none has.
+// formerLife returns the newest earlier life with a mailbox of this name; 0 = none.
 func (c *chooser) formerLife(word string) (life int) {
-	meant := c.opt.AdminForm.Candidates(word)
+	names := c.opt.AdminForm.Candidates(word)
 	for _, f := range c.former {
-		if f.state.UniqueID == word || slices.Contains(meant, c.opt.own().Target(f.state.Name)) {
+		if f.state.UniqueID == word || slices.Contains(names, c.opt.own().Target(f.state.Name)) {
 			life = max(life, f.life)
 		}
 	}
 	return life
 }
 
-// findEnd finds the mailboxes that were deleted with the INBOX: together with it or after
-// it, one shortly after the other. They count as not deleted. Of an INBOX that was replaced
-// the next life says when.
+// findEnd finds the mailboxes that were deleted with the INBOX: at the same time or later,
+// each shortly after the one before. They count as not deleted. If a new INBOX replaced the
+// old one, the start of the next life gives the time.
 func (c *chooser) findEnd() {
 	inbox := c.inbox()
 	end := c.opt.NextLife.Unix()
@@ -83,7 +83,7 @@ func (c *chooser) findEnd() {
 	case inbox != nil && c.gone(inbox):
 		end = c.goneAt(inbox)
 	case c.opt.NextLife.IsZero():
-		return // it has not ended
+		return // this life has not ended
 	}
 	dead := slices.DeleteFunc(slices.Clone(c.boxes), func(m *history.MailboxState) bool { return !c.gone(m) || m.MovedTo != "" })
 	slices.SortStableFunc(dead, func(a, b *history.MailboxState) int { return cmp.Compare(c.goneAt(b), c.goneAt(a)) })
@@ -99,7 +99,7 @@ func (c *chooser) findEnd() {
 	c.ended, c.end = ended, time.Unix(end, 0)
 }
 
-// inbox is the user's INBOX that was there last, deleted or not.
+// inbox returns the last INBOX of the user, deleted or not.
 func (c *chooser) inbox() (found *history.MailboxState) {
 	for _, m := range c.boxes {
 		if name, _ := cyrus.Undeleted(m.Name, c.opt.DeletedPrefix); !cyrus.IsInbox(name) {

@@ -14,7 +14,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// names are those of the mailboxes that a selection brings.
+// names returns the mailboxes of a selection.
 func names(s *restore.Selection) (out []string) {
 	for _, f := range s.Folders {
 		out = append(out, f.Name)
@@ -23,8 +23,8 @@ func names(s *restore.Selection) (out []string) {
 	return out
 }
 
-// A second rita gets nothing of the first one; what the first one had comes back on
-// request, whatever the backup heard of her end.
+// A second user called rita gets nothing from the first one. The first one's mail is restored
+// on request, whatever the backup heard about the end of that account.
 func TestLives(t *testing.T) {
 	ctx := t.Context()
 	for about, end := range map[string]func(*restoretest.Backup, *restoretest.Box) error{
@@ -71,22 +71,22 @@ func TestLives(t *testing.T) {
 			o := restore.Options{All: true, DeletedPrefix: "DELETED"}
 			sel := must(src.Select(o))
 			if n, _ := sel.Messages(); n != 1 || !slices.Equal(names(sel), []string{"user.rita"}) || !sel.End.IsZero() {
-				t.Errorf("-a brings %q", names(sel))
+				t.Errorf("-a restores %q", names(sel))
 			}
 			if a := must(src.Account()); !a.Empty() {
-				t.Errorf("and %+v", a)
+				t.Errorf("-a also restores %+v", a)
 			}
 			o.Deleted = restore.Only
 			if n, _ := must(src.Select(o)).Messages(); n != 0 {
-				t.Errorf("-x brings %d messages of the first one", n)
+				t.Errorf("-x restores %d messages of the first user", n)
 			}
 			sel = must(src.Select(restore.Options{Objects: []string{"user.rita.Sent"}, DeletedPrefix: "DELETED"}))
 			if len(sel.Folders) != 0 || len(sel.Unknown) != 1 || !strings.Contains(sel.Unknown[0].Error(), "--life 1") {
-				t.Errorf("a former mailbox by name: %q, %v", names(sel), sel.Unknown)
+				t.Errorf("a mailbox of an earlier life, by name: %q, %v", names(sel), sel.Unknown)
 			}
 			g := must(src.Deletions(restore.Options{All: true, DeletedPrefix: "DELETED"}, nil))
 			if g.Lost != 0 {
-				t.Errorf("what was deleted of the second one: %+v", g)
+				t.Errorf("deletions of the second user: %+v", g)
 			}
 
 			last, _ := must(src.Lives()).Last(1)
@@ -95,10 +95,10 @@ func TestLives(t *testing.T) {
 			o = restore.Options{All: true, DeletedPrefix: "DELETED", AtEnd: true, NextLife: next, LiveOnly: true}
 			sel = must(src.Select(o))
 			if n, _ := sel.Messages(); n != 2 || !slices.Equal(names(sel), []string{"user.rita", "user.rita.Sent"}) {
-				t.Errorf("--life 1 brings %q, %d messages", names(sel), n)
+				t.Errorf("--life 1 restores %q, %d messages", names(sel), n)
 			}
 			if a := must(src.AccountAtEnd(sel.End)); len(a.Subs) != 1 || len(a.Annotations) != 0 {
-				t.Errorf("and %+v", a)
+				t.Errorf("--life 1 also restores %+v", a)
 			}
 		})
 	}

@@ -9,7 +9,7 @@ import (
 
 func equalFold(a, b string) bool { return strings.EqualFold(a, b) }
 
-// kind is what an object on the command line is.
+// kind is the type of an object on the command line.
 type kind int
 
 const (
@@ -24,7 +24,7 @@ var (
 	guid           = regexp.MustCompile(`^[0-9a-fA-F]{40}$`)
 )
 
-// recognise tells what a word is, in the order of Cyrus's restore (backup/restore.c).
+// recognise classifies a word, in the order of Cyrus's restore (backup/restore.c).
 func recognise(s string) kind {
 	switch {
 	case legacyUniqueID.MatchString(s), uuid.MatchString(s):
@@ -35,7 +35,7 @@ func recognise(s string) kind {
 	return isName
 }
 
-// Target is the name that a mailbox of the backup gets at the destination.
+// Target returns the name of a mailbox at the destination.
 func (o *Options) Target(name string) string {
 	if o.Into != "" {
 		return o.Into
@@ -46,7 +46,7 @@ func (o *Options) Target(name string) string {
 	return o.moved(name)
 }
 
-// moved applies the move of the lowest mailbox that a name is, or is below.
+// moved applies the most specific move whose mailbox is name or a parent of it.
 func (o *Options) moved(name string) string {
 	var best Move
 	for _, m := range o.Moves {
@@ -59,15 +59,15 @@ func (o *Options) moved(name string) string {
 
 func (m *Move) fits(name string) bool { return name == m.Old || isBelow(name, m.Old) }
 
-// own are the options for a mailbox's own name, wherever its messages go.
+// own returns options that map a mailbox to its own name, ignoring Into and Moves.
 func (o *Options) own() *Options {
 	own := *o
 	own.Into, own.Moves = "", nil
 	return &own
 }
 
-// example is a name as it is written on the command line.
+// example returns a mailbox name in the form of the command line.
 func (o *Options) example() string { return o.AdminForm.External("user.anne.Sent") }
 
-// isBelow says that name is a child of parent, at any depth.
+// isBelow reports whether name is a child of parent at any depth.
 func isBelow(name, parent string) bool { return strings.HasPrefix(name, parent+".") }

@@ -6,13 +6,13 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 )
 
-// Deleted says which messages and mailboxes are chosen that had been deleted.
+// Deleted selects which deleted messages and mailboxes are chosen.
 type Deleted int
 
-// What had been deleted and is still kept comes back as if it had never been.
+// Deleted messages and mailboxes that are still kept are restored as if they were live.
 const (
-	// ByObject: messages asked for by GUID and mailboxes asked for by name bring what
-	// was expunged too, everything else does not.
+	// ByObject includes expunged messages for messages chosen by GUID and mailboxes chosen
+	// by name, and only live ones for everything else.
 	ByObject Deleted = iota
 	Without          // never (-X)
 	Only             // nothing else (-x)
@@ -22,40 +22,40 @@ const (
 type Options struct {
 	All       bool     // every mailbox
 	Objects   []string // names, uniqueids, GUIDs
-	Recursive bool     // and what is below the mailboxes named
+	Recursive bool     // and all mailboxes below the named ones
 	Deleted   Deleted
-	// LiveOnly: a mailbox named brings what lived in it at the moment, and no expunged
-	// messages. For -U, and when a moment was asked for.
+	// LiveOnly leaves out expunged messages of named mailboxes, and restores only what was
+	// live at the moment. Used for -U and if a moment was given.
 	LiveOnly bool
-	// AtEnd: what was deleted with the account, at the end of a life, counts as there.
+	// AtEnd treats everything that was deleted with the account, at the end of a life, as live.
 	AtEnd             bool
-	NextLife          time.Time // with AtEnd: when the backup heard of the next life; zero = there is none
+	NextLife          time.Time // with AtEnd: when the next life appeared in the backup; zero = no next life
 	KeepDeletedPrefix bool      // -D
-	Into              string    // -M: everything into this mailbox; "" = each into its own
+	Into              string    // -M: the mailbox for everything; "" = each into its own
 	Moves             []Move    // --map, USER:OTHER
-	// Delivered or deleted between the two, with Deleted: Only deleted; zero = no bound.
+	// Delivered within this window, or deleted within it if Deleted is Only; zero = no bound.
 	Since, Until time.Time
-	// NotBefore leaves live messages that were delivered before it for another run. The
-	// mailboxes come, with or without messages.
+	// NotBefore leaves out live messages that were delivered earlier; another run restores
+	// them. Mailboxes are restored even if they are empty.
 	NotBefore     time.Time
 	DeletedPrefix string
 	AdminForm     cyrus.AdminForm // of names on the command line
 }
 
-// Move gives a mailbox, and all below it, another name at the destination.
+// Move renames a mailbox, and all mailboxes below it, at the destination.
 type Move struct{ Old, New string } // internal names
 
-// windowed says that a window of time was asked for.
+// windowed reports whether a time window was given.
 func (o *Options) windowed() bool { return !o.Since.IsZero() || !o.Until.IsZero() }
 
-// within says that a time, in seconds since the epoch, is in the window.
+// within reports whether a time, in seconds since the epoch, is in the window.
 func (o *Options) within(sec int64) bool {
 	t := time.Unix(sec, 0)
 	return (o.Since.IsZero() || !t.Before(o.Since)) && (o.Until.IsZero() || t.Before(o.Until))
 }
 
-// wants says whether a message is chosen. byGUID: it was asked for by itself.
-// named: its mailbox was. gone: when its mailbox was deleted, 0 = it lives.
+// wants reports whether a message is chosen. byGUID: the message was asked for by GUID.
+// named: its mailbox was asked for. gone: when its mailbox was deleted, 0 = live.
 func (o *Options) wants(m *Message, byGUID, named bool, gone int64) bool {
 	deleted := m.Deleted
 	if !o.NotBefore.IsZero() && m.InternalDate < o.NotBefore.Unix() {
@@ -78,7 +78,7 @@ func (o *Options) wants(m *Message, byGUID, named bool, gone int64) bool {
 	if byGUID || !o.windowed() {
 		return true
 	}
-	if deleted { // what was expunged before its mailbox went did not go with it
+	if deleted { // a message that was expunged earlier was not deleted with its mailbox
 		gone = m.Expunged
 	}
 	return gone != 0 && o.within(gone) || o.Deleted != Only && o.within(m.InternalDate)

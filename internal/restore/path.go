@@ -6,8 +6,8 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 )
 
-// InternalPath is a mailbox's name below a user's INBOX (which has none itself), or as
-// it is of a mailbox that is no user's; in components as Cyrus has them.
+// InternalPath splits a mailbox's name into components as Cyrus stores them. The result is
+// relative to the user's INBOX, whose own path is empty. Other mailboxes keep their full name.
 func InternalPath(name, defaultDomain, deletedPrefix string) []string {
 	rest := name
 	if i := strings.IndexByte(rest, '!'); i >= 0 {
@@ -30,5 +30,5 @@ func Path(name, defaultDomain, deletedPrefix string) []string {
 	return out
 }
 
-// readable is a component as people write it: with its dots, and in UTF-8.
+// readable returns a component as people write it: with dots, and in UTF-8.
 func readable(part string) string { return cyrus.FromUTF7(strings.ReplaceAll(part, "^", ".")) }

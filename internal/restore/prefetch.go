@@ -9,24 +9,24 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-// ahead is how many messages are read from the bucket before they are wanted.
+// ahead is how many messages are read from the bucket in advance.
 const ahead = 8
 
-// Loaded is a message that was read, or what hindered it.
+// Loaded is a message that was read, or the error that prevented it.
 type Loaded struct {
 	GUID cyrus.GUID
 	Body *Body
 	Err  error
 }
 
-// Ends says that the store itself is away, or closed to us, or that the state of the backup
-// cannot be read: no other message could be read either. Any other Err is of this message alone.
+// Ends reports whether the error affects all messages: the store is unreachable or denies
+// access, or the state of the backup cannot be read. Any other Err concerns this message only.
 func (l *Loaded) Ends() bool {
 	return objstore.IsTemporary(l.Err) || errors.Is(l.Err, ErrState) || errors.Is(l.Err, objstore.ErrDenied) || errors.Is(l.Err, objstore.ErrNoBucket) ||
 		errors.Is(l.Err, context.Canceled) || errors.Is(l.Err, context.DeadlineExceeded)
 }
 
-// LoadAll yields the messages in order and reads the next ones meanwhile. The caller
+// LoadAll yields the messages in order and reads the next ones in the background. The caller
 // closes each Body.
 func (s *Source) LoadAll(ctx context.Context, guids []cyrus.GUID) iter.Seq[Loaded] {
 	return func(yield func(Loaded) bool) {

@@ -5,19 +5,19 @@ import (
 	"sync"
 )
 
-// Progress is told how far a restore has come, from many goroutines.
+// Progress is notified of the progress of a restore, from many goroutines.
 type Progress interface {
-	Total(messages int, bytes int64) // what is to do, as far as it is known; told anew when it is known better
-	Add(messages int, bytes int64)   // done, whether it was sent or is there already
+	Total(messages int, bytes int64) // the work known so far; called again when the estimate changes
+	Add(messages int, bytes int64)   // done: sent, or present already
 }
 
-// Report gathers what a restore did and what went wrong. Its methods may be called
-// from many goroutines.
+// Report collects the results and errors of a restore. Its methods may be called from many
+// goroutines.
 type Report struct {
 	Progress Progress
-	Line     func(string) // a line about what is, or would be, changed; nil = none
-	Problem  func(error)  // something that could not be restored
-	Warning  func(string) // something to know that is no problem; nil = none
+	Line     func(string) // prints a change, made or planned; nil = none
+	Problem  func(error)  // reports an item that could not be restored
+	Warning  func(string) // reports something that is not a problem; nil = none
 
 	mu       sync.Mutex
 	added    int
@@ -27,8 +27,8 @@ type Report struct {
 	problems int
 }
 
-// Added counts messages that the destination has now and had not before; in a dry
-// run, that it would have.
+// Added counts messages that the destination did not have before; in a dry run, those that
+// would be added.
 func (r *Report) Added(messages int, bytes int64) {
 	r.mu.Lock()
 	r.added += messages
@@ -37,8 +37,8 @@ func (r *Report) Added(messages int, bytes int64) {
 	r.Progress.Add(messages, bytes)
 }
 
-// Recount takes back what Added has counted: the destination had it already (there), or
-// did not get it after all.
+// Recount takes back a count of Added: the destination already had the messages (there), or
+// did not store them after all.
 func (r *Report) Recount(messages int, bytes int64, there bool) {
 	r.mu.Lock()
 	r.added -= messages
@@ -49,7 +49,7 @@ func (r *Report) Recount(messages int, bytes int64, there bool) {
 	r.mu.Unlock()
 }
 
-// There counts messages that the destination had already.
+// There counts messages that the destination already had.
 func (r *Report) There(messages int, bytes int64) {
 	r.mu.Lock()
 	r.there += messages
@@ -64,21 +64,21 @@ func (r *Report) Folder() {
 	r.mu.Unlock()
 }
 
-// Say writes a line about a change.
+// Say prints a line about a change.
 func (r *Report) Say(format string, args ...any) {
 	if r.Line != nil {
 		r.Line(fmt.Sprintf(format, args...))
 	}
 }
 
-// Warn says something that a person has to know, whatever lines are asked for.
+// Warn prints something that the user has to know, even if change lines are off.
 func (r *Report) Warn(format string, args ...any) {
 	if r.Warning != nil {
 		r.Warning(fmt.Sprintf(format, args...))
 	}
 }
 
-// Fail notes something that could not be restored; the restore goes on.
+// Fail reports an item that could not be restored; the restore continues.
 func (r *Report) Fail(err error) {
 	r.mu.Lock()
 	r.problems++
@@ -86,7 +86,7 @@ func (r *Report) Fail(err error) {
 	r.Problem(err)
 }
 
-// Sums is what a Report has counted.
+// Sums are the counts of a Report.
 type Sums struct {
 	Added, There, Folders, Problems int
 	Bytes                           int64

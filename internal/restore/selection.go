@@ -10,23 +10,23 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// Selection is what is to be restored.
+// Selection is the part of a backup to restore.
 type Selection struct {
 	Folders []*Folder
-	// Unknown names objects that the backup does not have, each in a line for a person.
+	// Unknown has an error for each object that the backup does not have.
 	Unknown []error
-	// NotHeld counts messages that were chosen and whose body is not in the backup.
+	// NotHeld has an error for each chosen message whose body is not in the backup.
 	NotHeld []error
-	// Unused are the moves of Options that no mailbox of the selection fits.
+	// Unused are the moves of Options that match no mailbox of the selection.
 	Unused []Move
-	// Account says that all of the backup was asked for, so that what belongs to no
-	// mailbox (subscriptions, scripts, quota) comes back too.
+	// Account reports whether the whole backup was chosen, including the data that belongs
+	// to no mailbox (subscriptions, scripts, quota).
 	Account bool
-	// End is when the account began to be deleted, with Options.AtEnd; zero = it was not.
+	// End is when the account began to be deleted, with Options.AtEnd; zero = not deleted.
 	End time.Time
 }
 
-// Messages is the number of messages and of their bytes.
+// Messages returns the number of messages and the size of their bodies.
 func (s *Selection) Messages() (n int, size int64) {
 	for _, f := range s.Folders {
 		n += len(f.Messages)
@@ -35,16 +35,16 @@ func (s *Selection) Messages() (n int, size int64) {
 	return n, size
 }
 
-// chosen is a mailbox that is chosen, or some messages of it.
+// chosen is a mailbox that is chosen as a whole or in part.
 type chosen struct {
 	state *history.MailboxState
-	gone  int64               // when it was deleted, in seconds since the epoch; 0 = it was not
-	whole bool                // all of it
-	named bool                // all of it, by an object
-	guids map[cyrus.GUID]bool // these, whatever else is chosen of it
+	gone  int64               // when it was deleted, in seconds since the epoch; 0 = not deleted
+	whole bool                // all messages
+	named bool                // all messages, because an object names it
+	guids map[cyrus.GUID]bool // these messages, in addition
 }
 
-// Select reads the state and chooses. It reads every record of the mailboxes chosen.
+// Select reads the state and chooses. It reads every record of the chosen mailboxes.
 func (s *Source) Select(o Options) (*Selection, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -68,19 +68,19 @@ type chooser struct {
 	sel   *Selection
 	boxes []*history.MailboxState // of the newest life, in order of creation
 	list  []*chosen
-	of    map[*history.MailboxState]*chosen // the list, by mailbox
+	of    map[*history.MailboxState]*chosen // list, by mailbox
 
-	former []formerBox                    // of the lives before
-	ended  map[*history.MailboxState]bool // deleted with the account: they count as not deleted
-	end    time.Time                      // when that began; zero = it was not deleted
+	former []formerBox                    // of earlier lives
+	ended  map[*history.MailboxState]bool // deleted with the account; they count as not deleted
+	end    time.Time                      // when that deletion began; zero = not deleted
 }
 
-// gone says that a mailbox does not live: it was deleted, at once or with delay.
+// gone reports whether a mailbox was deleted, at once or with delay.
 func (c *chooser) gone(m *history.MailboxState) bool {
 	return !c.ended[m] && (!m.Deleted.IsZero() || cyrus.IsDeleted(m.Name, c.opt.DeletedPrefix))
 }
 
-// goneAt is when a mailbox was deleted, in seconds since the epoch; 0 = it lives.
+// goneAt returns when a mailbox was deleted, in seconds since the epoch; 0 = live.
 func (c *chooser) goneAt(m *history.MailboxState) int64 {
 	at, kept := history.DeletedAt(m.Name, c.opt.DeletedPrefix)
 	switch {
@@ -138,15 +138,15 @@ func (c *chooser) objects() error {
 	return c.guids(guids)
 }
 
-// unknown is the error about a word that names nothing.
+// unknown returns the error for a word that names nothing.
 func (c *chooser) unknown(word string) error {
 	if life := c.formerLife(word); life > 0 {
-		return fmt.Errorf("%s: it was deleted in an earlier life of this user, and may be another person's: --life %d brings that life", word, life)
+		return fmt.Errorf("%s was deleted in an earlier life of this user and may belong to another person: use --life %d to restore it", word, life)
 	}
-	return fmt.Errorf("%s: the backup of this moment has no such mailbox, uniqueid or message (mailboxes are named as %s; cyr_backup list mailboxes shows them)", word, c.opt.example())
+	return fmt.Errorf("%s: no such mailbox, uniqueid or message in the backup at this moment (write mailboxes like %s; see cyr_backup list mailboxes)", word, c.opt.example())
 }
 
-// choose is what is chosen of a mailbox, nothing at first.
+// choose returns the entry of a mailbox, at first with nothing chosen.
 func (c *chooser) choose(m *history.MailboxState) *chosen {
 	h := c.of[m]
 	if h == nil {
@@ -162,7 +162,7 @@ func (c *chooser) add(m *history.MailboxState) {
 	h.whole, h.named = true, true
 }
 
-// name chooses by a mailbox's name: the one that lives, or else the latest deleted one.
+// name chooses by mailbox name: the live mailbox, or else the one deleted last.
 func (c *chooser) name(word string) bool {
 	plain := c.opt.own()
 	for _, name := range c.opt.AdminForm.Candidates(word) {
@@ -180,7 +180,7 @@ func (c *chooser) name(word string) bool {
 	return false
 }
 
-// latest is the mailbox that was created last of those that live, or that do not.
+// latest returns the mailbox that was created last, among the live or the deleted ones.
 func (c *chooser) latest(match func(*history.MailboxState) bool, gone bool) *history.MailboxState {
 	for _, m := range slices.Backward(c.boxes) {
 		if c.gone(m) == gone && match(m) {
@@ -190,8 +190,8 @@ func (c *chooser) latest(match func(*history.MailboxState) bool, gone bool) *his
 	return nil
 }
 
-// below chooses, with -r, what is below a mailbox: children that live, and of those
-// that do not the ones whose name nobody has taken.
+// below chooses, with -r, the mailboxes below one: live children, and deleted ones whose name
+// is not in use again.
 func (c *chooser) below(parent string) bool {
 	if !c.opt.Recursive {
 		return false
@@ -212,7 +212,7 @@ func (c *chooser) below(parent string) bool {
 	return len(taken) > 0
 }
 
-// guids finds the mailboxes in which messages stand: those that live, if there are any.
+// guids finds the mailboxes with the wanted messages: live ones if there are any.
 func (c *chooser) guids(wanted map[cyrus.GUID]bool) error {
 	in := map[*history.MailboxState]map[cyrus.GUID]bool{}
 	for _, gone := range []bool{false, true} {
@@ -241,7 +241,7 @@ func (c *chooser) guids(wanted map[cyrus.GUID]bool) error {
 	}
 	for g, found := range wanted {
 		if !found {
-			c.sel.Unknown = append(c.sel.Unknown, fmt.Errorf("%s: no message of the backup of this moment has this GUID", g))
+			c.sel.Unknown = append(c.sel.Unknown, fmt.Errorf("%s: no message with this GUID in the backup at this moment", g))
 		}
 	}
 	for _, m := range c.boxes {
@@ -252,5 +252,5 @@ func (c *chooser) guids(wanted map[cyrus.GUID]bool) error {
 	return nil
 }
 
-// ErrNothing: nothing of the backup fits what was asked for.
-var ErrNothing = errors.New("nothing in the backup fits what was asked for")
+// ErrNothing means that nothing in the backup matches the request.
+var ErrNothing = errors.New("nothing in the backup matches the request")

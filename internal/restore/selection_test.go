@@ -32,7 +32,7 @@ func anne(t *testing.T) (*restoretest.Backup, map[string]*restoretest.Box) {
 	return b, boxes
 }
 
-// chosen is a selection in a line.
+// chosen formats a selection as one line.
 func chosen(t *testing.T, s *restore.Source, o restore.Options) string {
 	t.Helper()
 	o.DeletedPrefix = "DELETED"
@@ -67,34 +67,34 @@ func TestSelect(t *testing.T) {
 		o     restore.Options
 		want  string
 	}{
-		{"all that lives", restore.Options{All: true}, ".Work.2026:1 .Work:1 .Workshop: :1,3"},
+		{"all live mailboxes", restore.Options{All: true}, ".Work.2026:1 .Work:1 .Workshop: :1,3"},
 		{"all, deleted ones under their names", restore.Options{All: true, KeepDeletedPrefix: true}, ".Work.2026:1 .Work:1 .Workshop: :1,3 DELETED.user.anne.Old.65550A1B:1"},
-		{"all that does not", restore.Options{All: true, Deleted: restore.Only}, ".Old:1 :2"},
-		{"a mailbox, with what was expunged", restore.Options{Objects: []string{"user/anne"}}, ":1,2,3"},
+		{"all deleted", restore.Options{All: true, Deleted: restore.Only}, ".Old:1 :2"},
+		{"a mailbox with its expunged messages", restore.Options{Objects: []string{"user/anne"}}, ":1,2,3"},
 		{"the same in its internal form", restore.Options{Objects: []string{"user.anne"}}, ":1,2,3"},
-		{"without", restore.Options{Objects: []string{"user/anne"}, Deleted: restore.Without}, ":1,3"},
-		{"only", restore.Options{Objects: []string{"user/anne"}, Deleted: restore.Only}, ":2"},
-		{"as it was", restore.Options{Objects: []string{"user/anne"}, LiveOnly: true}, ":1,3"},
+		{"a mailbox without deleted messages", restore.Options{Objects: []string{"user/anne"}, Deleted: restore.Without}, ":1,3"},
+		{"a mailbox, deleted messages only", restore.Options{Objects: []string{"user/anne"}, Deleted: restore.Only}, ":2"},
+		{"live messages only", restore.Options{Objects: []string{"user/anne"}, LiveOnly: true}, ":1,3"},
 		{"recursive", restore.Options{Objects: []string{"user/anne/Work"}, Recursive: true}, ".Work.2026:1 .Work:1"},
 		{"recursive over all", restore.Options{Objects: []string{"user/anne"}, Recursive: true, LiveOnly: true}, ".Old:1 .Work.2026:1 .Work:1 .Workshop: :1,3"},
-		{"recursive, but nothing that was deleted", restore.Options{Objects: []string{"user/anne"}, Recursive: true, Deleted: restore.Without}, ".Work.2026:1 .Work:1 .Workshop: :1,3"},
-		{"a deleted folder, but nothing that was deleted", restore.Options{Objects: []string{"user/anne/Old", deleted}, Deleted: restore.Without}, ""},
+		{"recursive, without deleted", restore.Options{Objects: []string{"user/anne"}, Recursive: true, Deleted: restore.Without}, ".Work.2026:1 .Work:1 .Workshop: :1,3"},
+		{"a deleted folder, without deleted", restore.Options{Objects: []string{"user/anne/Old", deleted}, Deleted: restore.Without}, ""},
 		{"a deleted folder by its name", restore.Options{Objects: []string{"user/anne/Old"}}, ".Old:1"},
-		{"and by the other", restore.Options{Objects: []string{"DELETED/user/anne/Old/65550A1B"}}, ".Old:1"},
+		{"a deleted folder by its current name", restore.Options{Objects: []string{"DELETED/user/anne/Old/65550A1B"}}, ".Old:1"},
 		{"by uniqueid", restore.Options{Objects: []string{boxes["user.anne.Work"].UniqueID}}, ".Work:1"},
 		{"an expunged message by GUID", restore.Options{Objects: []string{expunged}}, ":2"},
-		{"and not", restore.Options{Objects: []string{expunged}, Deleted: restore.Without}, ":"},
+		{"an expunged message by GUID, without deleted", restore.Options{Objects: []string{expunged}, Deleted: restore.Without}, ":"},
 		{"a message in two mailboxes", restore.Options{Objects: []string{strings.ToUpper(twice)}}, ".Work:1 :1"},
 		{"into one", restore.Options{Objects: []string{twice, "user/anne"}, Into: "user.anne.X"}, ".X:1,2,3,1"},
 		{"to another name", restore.Options{All: true, Moves: []restore.Move{{"user.anne.Work", "user.anne.W"}, {"user.anne.Work.2026", "user.anne.Now"}}}, ".Now:1 .W:1 .Workshop: :1,3"},
 		{"to another user", restore.Options{Objects: []string{deleted, "user/anne/Work"}, Moves: []restore.Move{{"user.anne", "user.bob"}}}, "user.bob.Old:1 user.bob.Work:1"},
-		{"of a deleted folder", restore.Options{Objects: []string{deleted}}, ".Old:1"},
-		{"what is not there", restore.Options{Objects: []string{"user/anne/None", strings.Repeat("0", 40), strings.Repeat("a", 24)}}, "unknown unknown unknown"},
+		{"a message of a deleted folder", restore.Options{Objects: []string{deleted}}, ".Old:1"},
+		{"unknown objects", restore.Options{Objects: []string{"user/anne/None", strings.Repeat("0", 40), strings.Repeat("a", 24)}}, "unknown unknown unknown"},
 		{"a window of delivery", restore.Options{All: true, Since: time.Unix(1700007000, 0), Until: time.Unix(1700008000, 0)}, ":3"},
 		{"the newest first", restore.Options{All: true, NotBefore: time.Unix(1700007000, 0)}, ".Work.2026: .Work: .Workshop: :3"},
 		{"a window of deletion", restore.Options{All: true, Since: time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC)}, ":2"},
-		{"deleted in it, not delivered", restore.Options{All: true, Deleted: restore.Only, Until: time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC)}, ".Old:1"},
-		{"a folder deleted in it", restore.Options{All: true, Since: time.Unix(0x65550A1B, 0), Until: time.Unix(0x65550A1B+1, 0)}, ".Old:1"},
+		{"a window of deletion, not delivery", restore.Options{All: true, Deleted: restore.Only, Until: time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC)}, ".Old:1"},
+		{"a folder deleted in a window", restore.Options{All: true, Since: time.Unix(0x65550A1B, 0), Until: time.Unix(0x65550A1B+1, 0)}, ".Old:1"},
 	} {
 		if got := chosen(t, s, c.o); got != c.want {
 			t.Errorf("%s: %q, want %q", c.about, got, c.want)
@@ -117,7 +117,7 @@ func TestSelectDropsExpunged(t *testing.T) {
 	}
 }
 
-// With -M the children of a mailbox are those of its own name, however it was named.
+// With -M, the children of a mailbox are found by its own name, however it was named.
 func TestSelectBelowIntoOne(t *testing.T) {
 	b, boxes := anne(t)
 	for _, word := range []string{"user/anne/Work", boxes["user.anne.Work"].UniqueID} {
@@ -128,7 +128,7 @@ func TestSelectBelowIntoOne(t *testing.T) {
 	}
 }
 
-// Names are taken as they are printed, and as people read them.
+// Names are accepted as the tools print them and as people read them.
 func TestSelectOddNames(t *testing.T) {
 	b := restoretest.New(t, "anne")
 	for _, n := range []string{"user.anne.Entw&APw-rfe", "user.anne.R&-D"} {
@@ -144,7 +144,7 @@ func TestSelectOddNames(t *testing.T) {
 	}
 }
 
-// What was expunged before its folder was deleted does not come back with the folder.
+// A message that was expunged before its folder was deleted is not restored with the folder.
 func TestWindowOfAFolder(t *testing.T) {
 	b := restoretest.New(t, "anne")
 	box := b.Box("DELETED.user.anne.Old." + fmt.Sprintf("%X", time.Date(2026, 11, 25, 0, 0, 0, 0, time.UTC).Unix()))

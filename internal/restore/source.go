@@ -16,35 +16,35 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// inMemory is the size up to which a message is held in memory between bucket and
-// destination; a larger one goes through a temporary file.
+// inMemory is the largest message that is kept in memory between bucket and destination;
+// larger ones use a temporary file.
 const inMemory = 4 << 20
 
-// Source is a backup as of a moment. Its methods may be called from many goroutines.
+// Source is a backup at a moment. Its methods may be called from many goroutines.
 type Source struct {
 	Objects *history.Objects
 	Limit   *rate.Limiter // of message bytes per second; nil = none
-	// KeepDeleted leaves \Deleted on messages that had been expunged. Without, they come
-	// back without: clients hide such messages, and the next EXPUNGE removes them again.
+	// KeepDeleted keeps \Deleted on messages that had been expunged. By default the flag is
+	// removed, because clients hide such messages and the next EXPUNGE deletes them again.
 	KeepDeleted bool
 
 	mu  sync.Mutex
 	mem *history.Mem
 }
 
-// NewSource reads the backup that mem is the state of.
+// NewSource reads the backup whose state is mem.
 func NewSource(mem *history.Mem, objects *history.Objects) *Source {
 	return &Source{Objects: objects, mem: mem}
 }
 
-// Message is a message of a mailbox, as it is to come back.
+// Message is a message of a mailbox, ready to restore.
 type Message struct {
-	cyrus.Record       // as it was, without \Expunged; see Source.KeepDeleted for \Deleted
-	Deleted      bool  // it had been expunged
-	Expunged     int64 // when, in seconds since the epoch; 0 = it lived
+	cyrus.Record       // without \Expunged; see Source.KeepDeleted for \Deleted
+	Deleted      bool  // expunged in the backup
+	Expunged     int64 // when, in seconds since the epoch; 0 = live
 }
 
-// Message reads the record that a reference stands for.
+// Message reads the record of a reference.
 func (s *Source) Message(r Ref) (*Message, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -87,13 +87,13 @@ func (s *Source) EachLive(uniqueid string, fn func(*cyrus.Record) error) error {
 	return nil
 }
 
-// ErrState is about the state of the backup itself: nothing of it can be brought then.
+// ErrState is an error in the state of the backup itself: nothing can be restored.
 var ErrState = errors.New("the state of the backup")
 
-// ErrNotHeld is about a message whose body never came into the backup.
-var ErrNotHeld = errors.New("its body is not in the backup")
+// ErrNotHeld means that the body of a message never reached the backup.
+var ErrNotHeld = errors.New("the message body is not in the backup")
 
-// Held says whether the backup has the body of a message, and its size.
+// Held returns the size of a message, or an error if the backup does not have its body.
 func (s *Source) Held(g cyrus.GUID) (size int64, err error) {
 	m, err := s.state(g)
 	if err != nil {
@@ -125,14 +125,14 @@ func (s *Source) places(c history.ChunkID) ([]history.Place, error) {
 	return list, err
 }
 
-// Body is a message whose bytes are known to be those of its GUID.
+// Body is a message whose bytes match its GUID.
 type Body struct {
 	io.ReadSeeker
 	Size int64
 	file *os.File
 }
 
-// Close gives up what the body takes. It may be closed twice: whoever sends it closes it as well.
+// Close frees the body. It may be called twice, because the sender closes the body as well.
 func (b *Body) Close() error {
 	f := b.file
 	if f == nil {
@@ -175,7 +175,7 @@ func (s *Source) fill(ctx context.Context, r io.Reader, size int64) (*Body, erro
 	if err != nil {
 		return nil, err
 	}
-	// It has no name from here on: however the program ends, nothing is left behind.
+	// Without a name the file disappears when the program ends, however it ends.
 	err = os.Remove(f.Name())
 	if err == nil {
 		_, err = io.Copy(f, r)
@@ -189,7 +189,7 @@ func (s *Source) fill(ctx context.Context, r io.Reader, size int64) (*Body, erro
 	return &Body{ReadSeeker: f, Size: size, file: f}, nil
 }
 
-// limited holds a reader to the rate.
+// limited throttles a reader to the rate.
 func (s *Source) limited(ctx context.Context, r io.Reader) io.Reader {
 	if s.Limit == nil {
 		return r

@@ -1,8 +1,8 @@
 // Package filename names files after mailboxes.
 //
-// The mapping is injective: two mailboxes never get the same name, and no name leaves the
-// directory it is meant for. docs/restore.md ("File names") says what it is;
-// testdata/names.json has examples, which docs/bucket-restore.py is tested with, too.
+// The mapping is injective: two mailboxes never get the same name, and no name leaves its
+// directory. docs/restore.md ("File names") describes it. testdata/names.json has examples,
+// which also test docs/bucket-restore.py.
 package filename
 
 import (
@@ -17,28 +17,28 @@ import (
 
 const (
 	longest        = 180 // bytes of a component; ext4, XFS and others take 255
-	longestMaildir = 200 // bytes of a Maildir++ folder, which has all levels in one component
-	cutTo          = 160 // bytes that are kept of a longer name, before the hash
+	longestMaildir = 200 // bytes of a Maildir++ folder name, which has all levels in one component
+	cutTo          = 160 // bytes kept of a longer name, before the hash
 	hashDigits     = 16
 )
 
-// Names of our own files, which no mailbox can get.
+// Names of files that restore creates; no mailbox can have one.
 const (
 	Messages = "messages.ndjson" // uids, flags and dates of a directory's messages
 	Folders  = "folders.ndjson"  // the mailboxes' original names
-	Account  = "account.json"    // what belongs to no mailbox
-	Keywords = "keywords.ndjson" // what the letters of a Maildir do not suffice for
+	Account  = "account.json"    // account data that belongs to no mailbox
+	Keywords = "keywords.ndjson" // keywords beyond the letters of a Maildir
 	Scripts  = "sieve"           // a directory
 )
 
-// suffixes that a mailbox's name cannot end in.
+// suffixes are the endings that no mailbox name can have.
 func suffixes() []string { return []string{".mbox", ".eml", ".partial", ".ndjson", ".json"} }
 
 // Inbox is the component of the INBOX in a tree.
 const Inbox = "INBOX"
 
-// Path names a mailbox in a tree of directories, a component for each level. internal is
-// its path below the INBOX as Cyrus has it: modified UTF-7, a dot in a component is ^.
+// Path returns the name of a mailbox in a tree of directories, a component per level. internal
+// is its path below the INBOX as Cyrus stores it: modified UTF-7, with ^ for a dot.
 func Path(internal []string) []string {
 	if len(internal) == 0 {
 		return []string{Inbox}
@@ -51,8 +51,8 @@ func Path(internal []string) []string {
 	return out
 }
 
-// notInbox escapes a first level called INBOX in any case. In a tree the INBOX itself has
-// that name. Dovecot shows no Maildir++ folder of that name.
+// notInbox escapes a first level called INBOX in any case, because a tree uses that name for
+// the INBOX itself, and Dovecot does not show a Maildir++ folder of that name.
 func notInbox(name string) string {
 	if strings.EqualFold(name, Inbox) {
 		return escape(name[:1]) + name[1:]
@@ -60,8 +60,8 @@ func notInbox(name string) string {
 	return name
 }
 
-// Maildir names a mailbox in a Maildir++: all levels in one component. The INBOX is the
-// Maildir itself and has no name.
+// Maildir returns the name of a mailbox in a Maildir++, with all levels in one component. The
+// INBOX is the Maildir itself and has no name.
 func Maildir(internal []string) string {
 	if len(internal) == 0 {
 		return ""
@@ -77,7 +77,7 @@ func Maildir(internal []string) string {
 	return shorten(b.String(), strings.Join(internal, "."), longestMaildir)
 }
 
-// maildirPart keeps modified UTF-7, as Maildir++ wants it.
+// maildirPart keeps modified UTF-7, which Maildir++ requires.
 func maildirPart(part string) string {
 	if part == "" {
 		return nothing
@@ -93,14 +93,14 @@ func maildirPart(part string) string {
 	return b.String()
 }
 
-// nothing is a component without a character.
+// nothing stands for an empty component.
 const nothing = "%_"
 
-// improper marks a component that is not in modified UTF-7 as Cyrus writes it. It is taken
-// as it stands: decoded, it could be another mailbox's name.
+// improper marks a component that is not in modified UTF-7 as Cyrus writes it. Such a component
+// is used undecoded, because decoding could give another mailbox's name.
 const improper = "%="
 
-// component names a level of a mailbox's name in the way people write it.
+// component returns a level of a mailbox's name as people write it.
 func component(internal string) string {
 	text := strings.ReplaceAll(internal, "^", ".")
 	plain := cyrus.FromUTF7(text)
@@ -111,7 +111,7 @@ func component(internal string) string {
 	return shorten(name, internal, longest)
 }
 
-// Component makes one component of a path of any text.
+// Component turns any text into one component of a path.
 func Component(text string) string {
 	return shorten(reserve(escaped(text)), text, longest)
 }
@@ -133,7 +133,7 @@ func escaped(text string) string {
 	return b.String()
 }
 
-// unsafe says that a character ends a component, escapes, or cannot be seen on a terminal.
+// unsafe reports whether a character ends a component, escapes, or is invisible on a terminal.
 func unsafe(r rune) bool {
 	switch {
 	case r < ' ', r >= 0x7f && r <= 0x9f, r == '%', r == '/', r == '\\':
@@ -144,7 +144,7 @@ func unsafe(r rune) bool {
 	return false
 }
 
-// reserve escapes a character of what would be one of our own files.
+// reserve escapes a character of a name that restore uses for its own files.
 func reserve(name string) string {
 	if strings.EqualFold(name, Scripts) {
 		return escape(name[:1]) + name[1:]
@@ -157,7 +157,7 @@ func reserve(name string) string {
 	return name
 }
 
-// shorten cuts a name that is too long, and tells it from others by a hash of the original.
+// shorten cuts a name that is too long and adds a hash of the original to keep it unique.
 func shorten(name, original string, most int) string {
 	if len(name) <= most {
 		return name
@@ -166,7 +166,7 @@ func shorten(name, original string, most int) string {
 	return name[:boundary(name)] + "%-" + hex.EncodeToString(sum[:])[:hashDigits]
 }
 
-// boundary is where a long name can be cut: within no character and no escape.
+// boundary returns where a long name can be cut without splitting a character or an escape.
 func boundary(name string) int {
 	n := cutTo
 	for !utf8.RuneStart(name[n]) {

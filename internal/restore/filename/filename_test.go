@@ -40,8 +40,8 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// Parts that names are made of: escaped characters, things that look like escapes, reserved
-// and long names.
+// Parts of the generated names: escaped characters, lookalikes of escapes, reserved and long
+// names.
 var parts = []string{"", "a", "A", ".", "^", "%", "%2E", "%_", "%-", "%=", "/", "\\", "&", "&-", "&APw-", "&AGE-", "ü", "\xff", "\x1b[2J", "\n",
 	"&IA4-", "INBOX", "Inbox", "sieve", ".mbox", ".eml", "messages", ".ndjson", ".json", "account", "cur", strings.Repeat("x", 90), strings.Repeat("x", 90) + "y",
 	strings.Repeat("&ZeVnLIqe-", 20), "&2D3eAA-", "é"}
@@ -52,12 +52,12 @@ func random(r *rand.Rand) []string {
 		for range r.IntN(4) {
 			out[i] += parts[r.IntN(len(parts))]
 		}
-		out[i] = strings.ReplaceAll(out[i], ".", "^") // no component of Cyrus has a dot
+		out[i] = strings.ReplaceAll(out[i], ".", "^") // Cyrus has no dot within a component
 	}
 	return out
 }
 
-// No two mailboxes share a name, and no name leaves its directory or is one of our files.
+// No two mailboxes share a name, and no name leaves its directory or clashes with our files.
 func TestInjective(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	paths, maildirs := map[string]string{}, map[string]string{}
@@ -96,11 +96,11 @@ func ours(t *testing.T, internal []string, c string) {
 	low := strings.ToLower(c)
 	for _, suffix := range []string{".mbox", ".eml", ".ndjson", ".json", ".partial"} {
 		if strings.HasSuffix(low, suffix) {
-			t.Fatalf("%q: component %q ends as our files do", internal, c)
+			t.Fatalf("%q: component %q has a suffix of our own files", internal, c)
 		}
 	}
 	if low == "sieve" || strings.HasPrefix(c, ".") || low == "inbox" && len(internal) == 1 {
-		t.Fatalf("%q: component %q is ours", internal, c)
+		t.Fatalf("%q: component %q is a name of our own files", internal, c)
 	}
 }
 

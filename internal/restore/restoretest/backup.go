@@ -1,4 +1,4 @@
-// Package restoretest makes backups in memory for tests of restores.
+// Package restoretest makes backups in memory for restore tests.
 package restoretest
 
 import (
@@ -22,7 +22,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// Backup is the backup of a user, made as a mail server makes it.
+// Backup is the backup of a user, made in the way a mail server makes it.
 type Backup struct {
 	t     testing.TB
 	user  string
@@ -44,7 +44,7 @@ type Box struct {
 	Extra          []dlist.Pair
 }
 
-// New begins a backup.
+// New creates an empty backup.
 func New(t testing.TB, user string) *Backup {
 	b := &Backup{t: t, user: user, now: time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)}
 	b.store = memstore.New(func() time.Time { return b.now })
@@ -95,7 +95,7 @@ func (x *Box) Set(uid uint32, flags ...string) {
 	x.Records[i] = &r
 }
 
-// Live are the records of messages that are not expunged.
+// Live returns the records of messages that are not expunged.
 func (x *Box) Live() []*cyrus.Record {
 	return slices.DeleteFunc(slices.Clone(x.Records), func(r *cyrus.Record) bool { return r.Expunged() })
 }
@@ -119,7 +119,7 @@ func (x *Box) head() (*cyrus.Mailbox, error) {
 	return m, err
 }
 
-// Sync brings the backup up to date and returns the moment at which it was.
+// Sync brings the backup up to date and returns the store's time.
 func (b *Backup) Sync() time.Time {
 	b.t.Helper()
 	b.now = b.now.Add(time.Minute)
@@ -148,10 +148,10 @@ func (b *Backup) Sync() time.Time {
 	return b.now
 }
 
-// Fault makes the store fail, or no longer with nil.
+// Fault makes the store fail; nil ends that.
 func (b *Backup) Fault(f memstore.Fault) { b.store.SetFaults(f, nil) }
 
-// Session is the connection that Sync uses, for what is no mailbox.
+// Session is the connection that Sync uses, for data outside mailboxes.
 func (b *Backup) Session() *partitions.Session { return b.s }
 
 // Source opens the backup as of a moment; the zero time is now.
@@ -176,12 +176,12 @@ func (b *Backup) SourceOf(at history.Moment) *restore.Source {
 	return restore.NewSource(mem, history.NewObjects(b.store, 0))
 }
 
-// Mail is a message with this subject.
+// Mail returns a message with this subject.
 func Mail(subject string) string {
 	return "From: a@example.org\r\nSubject: " + subject + "\r\nMessage-ID: <" + subject + "@example.org>\r\n\r\nFrom here on: " + subject + "\r\n"
 }
 
-// Progress shows nothing.
+// Progress ignores all reports.
 type Progress struct{}
 
 // Total implements restore.Progress.
@@ -190,13 +190,13 @@ func (Progress) Total(int, int64) {}
 // Add implements restore.Progress.
 func (Progress) Add(int, int64) {}
 
-// Report fails the test when something could not be restored.
+// Report fails the test if an item could not be restored.
 func Report(t testing.TB) *restore.Report {
 	return &restore.Report{Progress: Progress{}, Problem: func(err error) { t.Errorf("problem: %v", err) }}
 }
 
-// WriteTo writes the objects of the store below a directory, where package dirstore reads
-// them: for another process.
+// WriteTo writes the objects of the store below a directory, in the layout of package
+// dirstore, for another process.
 func (b *Backup) WriteTo(dir string) {
 	b.t.Helper()
 	for _, key := range b.store.Keys("") {
