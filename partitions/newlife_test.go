@@ -175,16 +175,19 @@ func TestAnotherPersonInboxLast(t *testing.T) {
 	if names := liveNames(t, m); len(names) != 3 {
 		t.Errorf("live are %q", names)
 	}
-	if l := livesOf(t, m); l.Of(must(m.Mailbox(second.sent.uniqueid)), "DELETED").Number != 2 {
+	if lifeOf(t, m, second.sent.uniqueid) != 2 {
 		t.Error("what came before the INBOX is not of its life")
 	}
 }
 
-func must[T any](v T, err error) T {
+// lifeOf returns the number of the life that a mailbox belongs to.
+func lifeOf(t *testing.T, m *history.Mem, uniqueid string) int {
+	t.Helper()
+	mb, err := m.Mailbox(uniqueid)
 	if err != nil {
-		panic(err)
+		t.Fatal(err)
 	}
-	return v
+	return livesOf(t, m).Of(mb, "DELETED").Number
 }
 
 // A server was set up again, with other uniqueids: its folders come one by one, in units of
@@ -235,9 +238,8 @@ func TestAnotherPersonAfterDelayedDelete(t *testing.T) {
 	h.sync("rita", all...)
 	h.expectSame("rita", all...)
 	m := checkBucket(t, s, "user/rita", all...)
-	lives := livesOf(t, m)
 	for _, b := range first.boxes() {
-		if n := lives.Of(must(m.Mailbox(b.uniqueid)), "DELETED").Number; n != 1 {
+		if n := lifeOf(t, m, b.uniqueid); n != 1 {
 			t.Errorf("%s is of life %d", b.name, n)
 		}
 	}
@@ -248,9 +250,8 @@ func TestAnotherPersonAfterDelayedDelete(t *testing.T) {
 		}
 	}
 	m = checkBucket(t, s, "user/rita", second.inbox)
-	lives = livesOf(t, m)
 	for id, want := range map[string]int{first.inbox.uniqueid: 1, first.sent.uniqueid: 1, second.sent.uniqueid: 2} {
-		if n := lives.Of(must(m.Mailbox(id)), "DELETED").Number; n != want {
+		if n := lifeOf(t, m, id); n != want {
 			t.Errorf("%s is of life %d, want %d", id, n, want)
 		}
 	}
