@@ -246,7 +246,7 @@ func (p *packCopier) flush(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	key := packKey(sha256.Sum256(obj))
+	key := history.PackKey(sha256.Sum256(obj))
 	err = await0(ctx, func() error {
 		_, err := p.to.store.Put(ctx, key, bytes.NewReader(obj), objstore.PutOptions{})
 		return err
@@ -268,39 +268,4 @@ func (p *packCopier) flush(ctx context.Context) error {
 func (p *packCopier) noteMoved(ctx context.Context, old string, entries map[string]bool, now string) error {
 	delete(p.notes, old)
 	return noteMoved(ctx, p.to.store, !p.to.conditional(), p.to.storeNow(ctx, time.Time{}), old, slices.Collect(maps.Keys(entries)), now)
-}
-
-// noteTries is how often others may change a note in between.
-const noteTries = 50
-
-// noteMoved notes under the name of an old pack that these entries of it are in another one.
-func noteMoved(ctx context.Context, s objstore.Store, unconditional bool, at time.Time, old string, entries []string, now string) error {
-	key, _ := history.MovedKey(old)
-	for range noteTries {
-		m, info, err := history.ReadMoved(ctx, s, old)
-		o := objstore.PutOptions{IfMatch: info.ETag}
-		if errors.Is(err, objstore.ErrNotExist) {
-			m, err = &history.Moved{Version: history.Version, Pack: old, Entries: map[string]string{}}, nil
-			o = objstore.PutOptions{IfAbsent: true}
-		}
-		if err != nil {
-			return err
-		}
-		if unconditional {
-			o = objstore.PutOptions{}
-		}
-		m.Time = at.UTC()
-		for _, e := range entries {
-			m.Entries[e] = now
-		}
-		b, err := m.Append(nil)
-		if err != nil {
-			return err
-		}
-		_, err = s.Put(ctx, key, bytes.NewReader(b), o)
-		if !errors.Is(err, objstore.ErrPrecondition) && !errors.Is(err, objstore.ErrExist) {
-			return err
-		}
-	}
-	return fmt.Errorf("%s: others have changed it %d times in between", key, noteTries)
 }

@@ -69,7 +69,7 @@ func decodeChunkPlace(b []byte) (chunkPlace, error) {
 
 func (p chunkPlace) place(c history.ChunkID) history.Place {
 	e := packedChunk{id: c, guid: p.guid, whole: p.whole}
-	return history.Place{Chunk: c, Object: packKey(p.pack), Entry: e.entry()}
+	return history.Place{Chunk: c, Object: history.PackKey(p.pack), Entry: e.entry()}
 }
 
 // parsePlace is the inverse for places as they stand in a log. ok is false for

@@ -204,7 +204,7 @@ func (p *openPack) put() {
 	obj, _, err := p.w.Finish()
 	if err == nil {
 		sum := sha256.Sum256(obj)
-		p.key = packKey(sum)
+		p.key = history.PackKey(sum)
 		err = pp.store(p.key, obj)
 	}
 	if err == nil {
@@ -237,9 +237,4 @@ func (pp *packPool) store(key string, obj []byte) error {
 		pp.part.saw(key, epoch)
 	}
 	return err
-}
-
-func packKey(sum [32]byte) string {
-	h := hex.EncodeToString(sum[:])
-	return "packs/" + h[:2] + "/" + h + ".tar.zst"
 }

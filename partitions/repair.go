@@ -64,7 +64,9 @@ func Repair(ctx context.Context, f *repository.Found, o Repairing) (RepairResult
 	if f.Aside != "" {
 		return RepairResult{}, fmt.Errorf("%s: %w", f.Aside, repository.ErrAside)
 	}
-	orDefault(&o.PackSize, 12<<20)
+	if o.PackSize == 0 {
+		o.PackSize = 12 << 20
+	}
 	r := &repairer{ctx: ctx, f: f, o: o, store: f.Partition.Store, done: RepairResult{Outcomes: map[Outcome]int{}}}
 	w := newVerifier(ctx, f, Verification{Report: o.Problem, Step: o.Step})
 	if err := w.run(); err != nil {

@@ -261,6 +261,9 @@ func onlyStore(ctx context.Context, err error) error {
 	return err
 }
 
+// placesAtOnce bounds the places that wait for a commit.
+const placesAtOnce = 1 << 14
+
 // take adds a message to the new pack, if each chunk of it can be read.
 func (s *bodySearch) take(ctx context.Context, src bodySource, msg *history.MessageState) (bool, error) {
 	var at []history.Place // one for each chunk, where it can be read
@@ -290,7 +293,7 @@ func (s *bodySearch) take(ctx context.Context, src bodySource, msg *history.Mess
 		}
 	}
 	s.news, s.from = append(s.news, msg.Message), append(s.from, src.name)
-	if len(s.news) == history.MaxMessagesPerEvent || len(s.places) >= batchPlaces {
+	if len(s.news) == history.MaxMessagesPerEvent || len(s.places) >= placesAtOnce {
 		return true, s.flush(ctx)
 	}
 	return true, nil

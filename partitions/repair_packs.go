@@ -65,7 +65,7 @@ func packOf(body objstore.Body) (string, error) {
 	if _, err := io.Copy(h, io.NewSectionReader(body, 0, body.Size())); err != nil {
 		return "", err
 	}
-	return packKey([32]byte(h.Sum(nil))), nil
+	return history.PackKey([32]byte(h.Sum(nil))), nil
 }
 
 // misplaced handles bytes that are those of another pack, which lie under the wrong name.
@@ -168,7 +168,7 @@ func (r *repairer) putPack(ctx context.Context, w *pack.Writer) (key string, err
 	if err != nil {
 		return "", err
 	}
-	key = packKey(sha256.Sum256(obj))
+	key = history.PackKey(sha256.Sum256(obj))
 	_, err = r.store.Put(ctx, key, bytes.NewReader(obj), objstore.PutOptions{})
 	return key, err
 }

@@ -42,6 +42,12 @@ func RecordsKey(backup string, sum [32]byte) string {
 	return RecordsPrefix(backup) + hex.EncodeToString(sum[:]) + objectSuffix
 }
 
+// PackKey is the key of a pack; sum is the SHA-256 of its bytes.
+func PackKey(sum [32]byte) string {
+	h := hex.EncodeToString(sum[:])
+	return "packs/" + h[:2] + "/" + h + objectSuffix
+}
+
 // ParseLogKey says which commits the log object with this key holds: from == to for
 // a commit, a range for a segment. ok is false for any other key.
 func ParseLogKey(backup, key string) (from, to uint64, ok bool) {
