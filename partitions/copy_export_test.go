@@ -113,7 +113,7 @@ func TestExportWhileACheckpointIsWritten(t *testing.T) {
 		from.SetFaults(nil, nil)
 		h.stop()
 		checkBucket(t, out, w.path(), w.boxes...).Close()
-		if problems, _ := verify(t, out, false); len(problems) > 0 {
+		if problems, _ := verified(t, out, false); len(problems) > 0 {
 			t.Errorf("put anew %v: %q", again, problems)
 		}
 	}

@@ -267,5 +267,5 @@ func (p *packCopier) flush(ctx context.Context) error {
 
 func (p *packCopier) noteMoved(ctx context.Context, old string, entries map[string]bool, now string) error {
 	delete(p.notes, old)
-	return noteMoved(ctx, p.to.store, !p.to.conditional(), p.to.storeNow(ctx, time.Time{}), old, slices.Collect(maps.Keys(entries)), now)
+	return repository.NoteMoved(ctx, p.to.store, !p.to.conditional(), p.to.storeNow(ctx, time.Time{}), old, slices.Collect(maps.Keys(entries)), now)
 }

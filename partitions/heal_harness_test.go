@@ -13,6 +13,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
+	"github.com/cyrusbackup/backupd/partitions/verify"
 )
 
 // packing makes little mail go into packs.
@@ -84,7 +85,7 @@ func (h *host) healthy(store *memstore.Store, user string, boxes ...*source) {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	done, err := partitions.Verify(h.t.Context(), f, partitions.Verification{Report: func(p partitions.Problem) { h.t.Errorf("verify: %s", p) }})
+	done, err := verify.Run(h.t.Context(), f, verify.Options{Report: func(p verify.Problem) { h.t.Errorf("verify: %s", p) }})
 	if err != nil || done.Damaged+done.Missing > 0 {
 		h.t.Errorf("verify of %s: %+v, %v", user, done, err)
 	}

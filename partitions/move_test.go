@@ -14,6 +14,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
+	"github.com/cyrusbackup/backupd/partitions/verify"
 )
 
 func TestMove(t *testing.T) {
@@ -215,7 +216,7 @@ func TestVerifyOfANoteThatIsWrong(t *testing.T) {
 	}
 	replace(t, f.Partition.Store, note, b)
 	var text []string
-	if _, err := partitions.Verify(t.Context(), f, partitions.Verification{Report: func(p partitions.Problem) { text = append(text, p.String()) }}); err != nil {
+	if _, err := verify.Run(t.Context(), f, verify.Options{Report: func(p verify.Problem) { text = append(text, p.String()) }}); err != nil {
 		t.Fatal(err)
 	}
 	if len(text) == 0 || !strings.Contains(text[0], old+" is absent, and what notes where entry") {

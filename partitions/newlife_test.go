@@ -9,9 +9,9 @@ import (
 
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/objstore"
-	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
+	"github.com/cyrusbackup/backupd/partitions/verify"
 )
 
 // person is an account of the name rita: each has other uniqueids, and was created later.
@@ -128,7 +128,7 @@ func TestAnotherPersonOfTheSameName(t *testing.T) {
 	if kinds := liveItems(t, was); len(kinds) != 5 {
 		t.Errorf("the first rita had %q", kinds)
 	}
-	if _, err := partitions.Verify(t.Context(), (&repository.Found{Partition: h.opt.Partitions[0], Path: "user/rita"}), partitions.Verification{Report: func(p partitions.Problem) { t.Error(p) }}); err != nil {
+	if _, err := verify.Run(t.Context(), (&repository.Found{Partition: h.opt.Partitions[0], Path: "user/rita"}), verify.Options{Report: func(p verify.Problem) { t.Error(p) }}); err != nil {
 		t.Error(err)
 	}
 	h.removeIndex()

@@ -6,6 +6,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
+	"github.com/cyrusbackup/backupd/partitions/verify"
 )
 
 // One commit of a log is of another history: the bucket was restored, and newer objects were
@@ -40,10 +41,10 @@ func TestRepairBrokenChain(t *testing.T) {
 		t.Fatal(err)
 	}
 	found := 0
-	_, err = partitions.Repair(t.Context(), f, partitions.Repairing{
-		Problem: func(partitions.Problem) { found++ },
-		Report: func(r partitions.Change) {
-			if r.Outcome == partitions.Unchanged {
+	_, err = verify.Repair(t.Context(), f, verify.RepairOptions{
+		Problem: func(verify.Problem) { found++ },
+		Report: func(r verify.Change) {
+			if r.Outcome == verify.Unchanged {
 				t.Error(r)
 			}
 		},
@@ -52,7 +53,7 @@ func TestRepairBrokenChain(t *testing.T) {
 		t.Fatalf("%d problems were found, %v", found, err)
 	}
 	h.sync("anne", box)
-	_, err = partitions.Verify(t.Context(), f, partitions.Verification{Report: func(p partitions.Problem) {
+	_, err = verify.Run(t.Context(), f, verify.Options{Report: func(p verify.Problem) {
 		if !p.Lost && !p.Missing {
 			t.Error(p)
 		}
@@ -84,8 +85,8 @@ func TestRepairNewestCommitWithCheckpoint(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = partitions.Repair(t.Context(), f, partitions.Repairing{Problem: func(partitions.Problem) {}, Report: func(r partitions.Change) {
-		if r.Outcome == partitions.Unchanged {
+	_, err = verify.Repair(t.Context(), f, verify.RepairOptions{Problem: func(verify.Problem) {}, Report: func(r verify.Change) {
+		if r.Outcome == verify.Unchanged {
 			t.Error(r)
 		}
 	}})

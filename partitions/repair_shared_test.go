@@ -6,6 +6,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
+	"github.com/cyrusbackup/backupd/partitions/verify"
 )
 
 // Two checkpoints share a block, and another object with blocks is copied over it: a sound
@@ -33,15 +34,15 @@ func TestRepairBlocksThatCheckpointsShare(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = partitions.Repair(t.Context(), f, partitions.Repairing{Problem: func(partitions.Problem) {}, Report: func(r partitions.Change) {
-		if r.Outcome != partitions.Repaired {
+	_, err = verify.Repair(t.Context(), f, verify.RepairOptions{Problem: func(verify.Problem) {}, Report: func(r verify.Change) {
+		if r.Outcome != verify.Repaired {
 			t.Error(r)
 		}
 	}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = partitions.Verify(t.Context(), f, partitions.Verification{Report: func(p partitions.Problem) { t.Error(p) }})
+	_, err = verify.Run(t.Context(), f, verify.Options{Report: func(p verify.Problem) { t.Error(p) }})
 	if err != nil {
 		t.Fatal(err)
 	}

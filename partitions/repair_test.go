@@ -14,6 +14,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
+	"github.com/cyrusbackup/backupd/partitions/verify"
 )
 
 // damageWorld is a partition with two users, each with every kind of object: packs, bodies
@@ -186,7 +187,7 @@ func (w *damageWorld) elsewhere(kind, key string) string {
 // repair is ctl_backups verify --repair -A.
 func (w *damageWorld) repair() (out []string) {
 	w.t.Helper()
-	done, err := partitions.RepairRepository(w.t.Context(), w.config(), []repository.Config{w.config()}, partitions.RepositoryOptions{Software: "test"})
+	done, err := verify.RepairRepository(w.t.Context(), w.config(), []repository.Config{w.config()}, verify.RepositoryOptions{Software: "test"})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -199,7 +200,7 @@ func (w *damageWorld) repair() (out []string) {
 			w.t.Fatal(err)
 		}
 		for _, f := range list {
-			_, err := partitions.Repair(w.t.Context(), f, w.repairing(func(line string) { out = append(out, user+": "+line) }))
+			_, err := verify.Repair(w.t.Context(), f, w.repairing(func(line string) { out = append(out, user+": "+line) }))
 			if err != nil {
 				w.t.Fatalf("repair %s: %v\n%s", user, err, strings.Join(out, "\n"))
 			}
@@ -208,15 +209,15 @@ func (w *damageWorld) repair() (out []string) {
 	return out
 }
 
-func (w *damageWorld) repairing(line func(string)) partitions.Repairing {
-	return partitions.Repairing{
+func (w *damageWorld) repairing(line func(string)) verify.RepairOptions {
+	return verify.RepairOptions{
 		Lock: repository.LockOptions{Owner: "test", Now: w.now}, Others: []repository.Config{w.config()},
-		Problem: func(p partitions.Problem) {
+		Problem: func(p verify.Problem) {
 			if !p.Lost && !p.Missing {
 				line("problem: " + p.String())
 			}
 		},
-		Report: func(r partitions.Change) { line(r.String()) },
+		Report: func(r verify.Change) { line(r.String()) },
 	}
 }
 
@@ -233,7 +234,7 @@ func (w *damageWorld) healed(h *host, alone bool) {
 	for user, boxes := range w.boxes {
 		h.expectSame(user, boxes...)
 		checkBucket(w.t, w.store, "user/"+user, boxes...).Close()
-		done, err := partitions.Verify(w.t.Context(), w.found(user), partitions.Verification{Report: func(p partitions.Problem) {
+		done, err := verify.Run(w.t.Context(), w.found(user), verify.Options{Report: func(p verify.Problem) {
 			if !p.Lost {
 				w.t.Errorf("%s: verify: %v", user, p)
 			}
@@ -330,8 +331,8 @@ func TestRepairFromOtherCopies(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	done, err := partitions.Repair(t.Context(), f, partitions.Repairing{Others: parts, Problem: func(partitions.Problem) {}, Report: func(r partitions.Change) {
-		if r.Outcome != partitions.Repaired || !strings.Contains(r.Text, "copied from p1:user/anne1") {
+	done, err := verify.Repair(t.Context(), f, verify.RepairOptions{Others: parts, Problem: func(verify.Problem) {}, Report: func(r verify.Change) {
+		if r.Outcome != verify.Repaired || !strings.Contains(r.Text, "copied from p1:user/anne1") {
 			t.Errorf("%v", r)
 		}
 	}})
@@ -379,7 +380,7 @@ func TestRepairCutOff(t *testing.T) {
 		before, reached := fault(n, 1, errDenied)
 		c.store.SetFaults(before, nil)
 		list := []*repository.Found{{Partition: c.config(), Path: "user/anne", Info: repository.BackupInfo{Kind: repository.KindUser, Name: "anne"}}}
-		_, err := partitions.Repair(t.Context(), list[0], c.repairing(func(string) {}))
+		_, err := verify.Repair(t.Context(), list[0], c.repairing(func(string) {}))
 		c.store.SetFaults(nil, nil)
 		if !reached() {
 			break
@@ -444,7 +445,7 @@ func TestRepairOfUnknownMessages(t *testing.T) {
 	if want := "anne: waits: user.anne.Sent: 1 messages have lost their bodies: the source is asked for them"; !slices.Contains(out, want) {
 		t.Errorf("the report lacks %q:\n%s", want, strings.Join(out, "\n"))
 	}
-	if problems, _ := verify(t, w.store, false); slices.ContainsFunc(problems, func(p string) bool {
+	if problems, _ := verified(t, w.store, false); slices.ContainsFunc(problems, func(p string) bool {
 		return !strings.Contains(p, "known to be lost") && !strings.Contains(p, "is missing")
 	}) {
 		t.Errorf("after the repair: %q", problems)

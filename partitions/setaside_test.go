@@ -12,6 +12,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
+	"github.com/cyrusbackup/backupd/partitions/verify"
 )
 
 // asideWorld is a host with two users, of whom anne's backup has every kind of object.
@@ -78,7 +79,7 @@ func (w *asideWorld) begun() {
 		w.t.Error("the new backup has no log")
 	}
 	checkBodies(w.t, w.store, "user/anne")
-	problems, _ := verify(w.t, w.store, false)
+	problems, _ := verified(w.t, w.store, false)
 	if len(problems) > 0 {
 		w.t.Errorf("the new backup: %q", problems)
 	}
@@ -119,7 +120,7 @@ func TestSetAside(t *testing.T) {
 	w.begun()
 	old := w.old(where)
 	checkBucket(t, old.Partition.Store, old.Path, was...).Close()
-	done, err := partitions.Verify(t.Context(), old, partitions.Verification{Report: func(p partitions.Problem) { t.Errorf("the old one: %v", p) }})
+	done, err := verify.Run(t.Context(), old, verify.Options{Report: func(p verify.Problem) { t.Errorf("the old one: %v", p) }})
 	if err != nil || done.Checkpoints != 1 || done.Messages != 3 {
 		t.Errorf("verify of the old one: %+v, %v", done, err)
 	}

@@ -8,9 +8,9 @@ import (
 	"slices"
 	"time"
 
-	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
+	"github.com/cyrusbackup/backupd/partitions/verify"
 )
 
 // found is the backup of a user in the bucket; nil when there is none.
@@ -28,7 +28,7 @@ func (w *soak) verify(u *soakUser) (problems []string, err error) {
 	if f == nil || err != nil {
 		return nil, err
 	}
-	_, err = partitions.Verify(w.t.Context(), f, partitions.Verification{Report: func(p partitions.Problem) {
+	_, err = verify.Run(w.t.Context(), f, verify.Options{Report: func(p verify.Problem) {
 		if !p.Missing && !p.Lost { // which the log says, too
 			problems = append(problems, p.String())
 		}

@@ -7,9 +7,9 @@ import (
 	"time"
 
 	"github.com/cyrusbackup/backupd/objstore/memstore"
-	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
+	"github.com/cyrusbackup/backupd/partitions/verify"
 )
 
 // illness is damage to a bucket, from when it is done until it is healed.
@@ -329,11 +329,11 @@ func (w *soak) repair(u *soakUser) error {
 	for _, p := range w.parts {
 		all = append(all, p.config())
 	}
-	_, err = partitions.Repair(w.t.Context(), f, partitions.Repairing{
+	_, err = verify.Repair(w.t.Context(), f, verify.RepairOptions{
 		Lock:   repository.LockOptions{Owner: "soak", Host: "tool", Now: w.clock.now},
 		Others: all, PackSize: 16 << 10,
-		Problem: func(p partitions.Problem) { w.note("  found: %s", p) },
-		Report:  func(r partitions.Change) { w.note("  %s", r) },
+		Problem: func(p verify.Problem) { w.note("  found: %s", p) },
+		Report:  func(r verify.Change) { w.note("  %s", r) },
 	})
 	return err
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
+	"github.com/cyrusbackup/backupd/partitions/verify"
 )
 
 // two are two partitions, with hosts that share them.
@@ -167,7 +168,7 @@ func (w *two) sound(in string) *repository.Found {
 	if f.Partition.Name != in {
 		w.t.Fatalf("it lives in %s, want %s", f.Partition.Name, in)
 	}
-	v, err := partitions.Verify(w.t.Context(), f, partitions.Verification{Report: func(p partitions.Problem) { w.t.Errorf("verify: %s", p) }})
+	v, err := verify.Run(w.t.Context(), f, verify.Options{Report: func(p verify.Problem) { w.t.Errorf("verify: %s", p) }})
 	if err != nil || v.Damaged > 0 {
 		w.t.Errorf("verify: %+v, %v", v, err)
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/repository"
+	"github.com/cyrusbackup/backupd/partitions/verify"
 )
 
 // A daemon writes a checkpoint while a backup is verified whose log is bridged. What is in the checkpoint is not taken for damaged because it was not there
@@ -35,18 +36,18 @@ func TestCheckpointDuringVerify(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = partitions.Repair(t.Context(), f, partitions.Repairing{Problem: func(partitions.Problem) {}, Report: func(partitions.Change) {}})
+	_, err = verify.Repair(t.Context(), f, verify.RepairOptions{Problem: func(verify.Problem) {}, Report: func(verify.Change) {}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	deliver(4)
-	_, err = partitions.Verify(t.Context(), f, partitions.Verification{
+	_, err = verify.Run(t.Context(), f, verify.Options{
 		Step: func(step string) {
 			if strings.HasPrefix(step, "checking the chain") {
 				checkpoint()
 			}
 		},
-		Report: func(p partitions.Problem) {
+		Report: func(p verify.Problem) {
 			if !p.Lost {
 				t.Error(p)
 			}

@@ -14,9 +14,9 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/objstore/memstore"
 	"github.com/cyrusbackup/backupd/objstore/pack"
-	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
+	"github.com/cyrusbackup/backupd/partitions/verify"
 )
 
 // checked is a repository with every kind of object: commits with inline bodies, packs,
@@ -53,14 +53,14 @@ func checkpoint(t *testing.T, s objstore.Store) {
 	}
 }
 
-func verify(t *testing.T, s objstore.Store, quick bool) ([]string, partitions.Verified) {
+func verified(t *testing.T, s objstore.Store, quick bool) ([]string, verify.Result) {
 	t.Helper()
 	f, err := repository.FindPath(t.Context(), repository.Config{Name: "p0", Store: s}, "user/anne")
 	if err != nil {
 		t.Fatal(err)
 	}
 	var problems []string
-	done, err := partitions.Verify(t.Context(), f, partitions.Verification{Quick: quick, Report: func(p partitions.Problem) { problems = append(problems, p.String()) }})
+	done, err := verify.Run(t.Context(), f, verify.Options{Quick: quick, Report: func(p verify.Problem) { problems = append(problems, p.String()) }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +70,7 @@ func verify(t *testing.T, s objstore.Store, quick bool) ([]string, partitions.Ve
 func TestVerifySound(t *testing.T) {
 	s := checked(t)
 	for _, quick := range []bool{true, false} {
-		problems, done := verify(t, s, quick)
+		problems, done := verified(t, s, quick)
 		if len(problems) > 0 {
 			t.Errorf("quick %v: %q", quick, problems)
 		}
@@ -137,7 +137,7 @@ func TestVerifyFindsFlippedBits(t *testing.T) {
 			b := bytes.Clone(whole)
 			b[at] ^= 0x10
 			replace(t, s, key, b)
-			problems, _ := verify(t, s, false)
+			problems, _ := verified(t, s, false)
 			if !strings.Contains(strings.Join(problems, "\n"), key) && !sameContent(t, whole, b) {
 				t.Errorf("%s, byte %d of %d: %q", key, at, len(whole), problems)
 			}
@@ -186,7 +186,7 @@ func TestVerifyFindsLostObjects(t *testing.T) {
 		if err := s.Delete(t.Context(), key); err != nil {
 			t.Fatal(err)
 		}
-		if problems, _ := verify(t, s, false); !strings.Contains(strings.Join(problems, "\n"), key) {
+		if problems, _ := verified(t, s, false); !strings.Contains(strings.Join(problems, "\n"), key) {
 			t.Errorf("%s was deleted: %q", key, problems)
 		}
 		replace(t, s, key, whole)
@@ -218,7 +218,7 @@ func TestVerifyFindsAWrongCheckpoint(t *testing.T) {
 	if _, err := m.WriteCheckpoint(t.Context(), pack.Options{}); err != nil {
 		t.Fatal(err)
 	}
-	problems, _ := verify(t, s, false)
+	problems, _ := verified(t, s, false)
 	text := strings.Join(problems, "\n")
 	for _, want := range []string{"checkpoints/0000000000000003.tar.zst: it is not the state that the log folds to", "user.anne: it has 22 records, 22 of them live, with CRC"} {
 		if !strings.Contains(text, want) {
@@ -236,7 +236,7 @@ func TestVerifyListsMissingBodies(t *testing.T) {
 	inbox.deliver(mail(2, 500))
 	delete(inbox.bodies, r.GUID)
 	h.sync("anne", inbox)
-	problems, done := verify(t, store, false)
+	problems, done := verified(t, store, false)
 	want := fmt.Sprintf("[user.anne: uid 1: message %s: its body is missing: the source could not read it, or it was lost here, and the source is asked for it]", r.GUID)
 	if fmt.Sprint(problems) != want || done.Damaged != 0 || done.Missing != 1 {
 		t.Errorf("%v, %+v; want %s", problems, done, want)
@@ -256,7 +256,7 @@ func TestVerifyOverAnOutage(t *testing.T) {
 		}
 		return nil
 	}, nil)
-	_, err = partitions.Verify(t.Context(), f, partitions.Verification{Report: func(p partitions.Problem) { t.Errorf("reported: %s", p) }})
+	_, err = verify.Run(t.Context(), f, verify.Options{Report: func(p verify.Problem) { t.Errorf("reported: %s", p) }})
 	if !objstore.IsTemporary(err) {
 		t.Errorf("%v, want a temporary error", err)
 	}
@@ -273,7 +273,7 @@ func TestVerifyFindsALostLog(t *testing.T) {
 		}
 	}
 	for _, quick := range []bool{true, false} {
-		if problems, done := verify(t, s, quick); done.Damaged == 0 || !strings.Contains(strings.Join(problems, "\n"), "backups/user/anne") {
+		if problems, done := verified(t, s, quick); done.Damaged == 0 || !strings.Contains(strings.Join(problems, "\n"), "backups/user/anne") {
 			t.Errorf("quick %v: %q", quick, problems)
 		}
 	}
@@ -297,7 +297,7 @@ func TestVerifyWithoutCommits(t *testing.T) {
 		if _, err := s.Put(t.Context(), "backups/user/anne/backup.json", bytes.NewReader([]byte(info)), objstore.PutOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		if problems, done := verify(t, s, false); done.Damaged != c.want {
+		if problems, done := verified(t, s, false); done.Damaged != c.want {
 			t.Errorf("%s old: %q", c.age, problems)
 		}
 	}
@@ -309,7 +309,7 @@ func TestVerifyPassesOverOthersKeys(t *testing.T) {
 	for _, key := range []string{"notes.txt", "log/notes", "log/0000000000000001.tar.zst.part", "checkpoints/1.tar.zst", "records/x.tar.zst"} {
 		replace(t, s, "backups/user/anne/"+key, []byte("x"))
 	}
-	if problems, _ := verify(t, s, false); len(problems) > 0 {
+	if problems, _ := verified(t, s, false); len(problems) > 0 {
 		t.Errorf("%q", problems)
 	}
 }
@@ -320,13 +320,13 @@ func TestVerifyFindsADamagedLock(t *testing.T) {
 	if err := lock(t, found(t, s), repository.LockOptions{}).Release(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if problems, _ := verify(t, s, false); len(problems) > 0 {
+	if problems, _ := verified(t, s, false); len(problems) > 0 {
 		t.Fatalf("%q", problems)
 	}
 	const key = "backups/user/anne/lock.json"
 	replace(t, s, key, body(t, s, key)[:20])
 	for _, quick := range []bool{true, false} {
-		if problems, _ := verify(t, s, quick); len(problems) != 1 || !strings.Contains(problems[0], key) {
+		if problems, _ := verified(t, s, quick); len(problems) != 1 || !strings.Contains(problems[0], key) {
 			t.Errorf("quick %v: %q", quick, problems)
 		}
 	}
@@ -337,7 +337,7 @@ func TestVerifyFindsADamagedListOfPacks(t *testing.T) {
 	s := checked(t)
 	replace(t, s, history.CondemnedKey, []byte("{"))
 	for _, quick := range []bool{true, false} {
-		if problems, _ := verify(t, s, quick); len(problems) != 1 || !strings.Contains(problems[0], history.CondemnedKey) {
+		if problems, _ := verified(t, s, quick); len(problems) != 1 || !strings.Contains(problems[0], history.CondemnedKey) {
 			t.Errorf("quick %v: %q", quick, problems)
 		}
 	}
@@ -357,7 +357,7 @@ func TestVerifyQuicklyFindsLostBlocks(t *testing.T) {
 		if err := s.Delete(t.Context(), key); err != nil {
 			t.Fatal(err)
 		}
-		if problems, _ := verify(t, s, true); strings.Contains(strings.Join(problems, "\n"), key) {
+		if problems, _ := verified(t, s, true); strings.Contains(strings.Join(problems, "\n"), key) {
 			lost++
 		}
 		replace(t, s, key, whole)
@@ -377,7 +377,7 @@ func TestVerifyFindsALostBeginning(t *testing.T) {
 		}
 	}
 	const told = "0000000000000002.tar.zst: the log begins with commit 3, and no retained event"
-	if problems, _ := verify(t, s, false); !strings.Contains(strings.Join(problems, "\n"), told) {
+	if problems, _ := verified(t, s, false); !strings.Contains(strings.Join(problems, "\n"), told) {
 		t.Errorf("%q", problems)
 	}
 	m := load(t, s, "user/anne")
@@ -392,7 +392,7 @@ func TestVerifyFindsALostBeginning(t *testing.T) {
 	}
 	replace(t, s, history.LogKey("user/anne", m.Tip().Number+1), obj)
 	// Bodies that lay in these commits are missing all the same.
-	if problems, _ := verify(t, s, false); strings.Contains(strings.Join(problems, "\n"), told) {
+	if problems, _ := verified(t, s, false); strings.Contains(strings.Join(problems, "\n"), told) {
 		t.Errorf("given up by retention: %q", problems)
 	}
 }

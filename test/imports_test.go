@@ -28,6 +28,8 @@ var rules = []rule{
 	{from: "partitions", not: []string{"replication", "cmd"}},
 	// a bucket is read without the index
 	{from: "partitions/repository", not: []string{"index", "partitions"}, except: []string{"partitions/history", "partitions/storeclock"}},
+	{from: "partitions/verify", not: []string{"index", "partitions"},
+		except: []string{"partitions/history", "partitions/repository", "partitions/storeclock"}},
 	{from: "partitions/history", not: []string{"index", "partitions"}},
 	{from: "partitions/storeclock", not: []string{"index", "partitions"}},
 	{from: "cmd/cyr_backup", not: engine},

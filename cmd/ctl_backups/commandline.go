@@ -22,7 +22,7 @@ func verbs() []verb {
 		{cmdline.Verb{Name: "stat", Args: "[MODE] BACKUP...",
 			Text: "what backups take: compressed, uncompressed, how much of that is still wanted, and when they last changed"}, stat},
 		{cmdline.Verb{Name: "verify", Args: "[-q | --repair [-n]] [MODE] BACKUP...",
-			Text: "read backups and compare every commit, checkpoint and message with what it should be; each problem is a line; with --repair, repair it"}, verify},
+			Text: "read backups and compare every commit, checkpoint and message with what it should be; each problem is a line; with --repair, repair it"}, verifyBackups},
 		{cmdline.Verb{Name: "set-aside", Args: "[MODE] BACKUP...",
 			Text: "take backups that cannot be repaired out of their place: the next sync begins new ones, and the old ones stay readable"}, setAside},
 		{cmdline.Verb{Name: "lock", Args: "[-c] [-p | -x COMMAND] [MODE] BACKUP",

@@ -18,6 +18,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/memstore"
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/verify"
 )
 
 // dataFile writes what backupd of Cyrus 3.6 would have: two chunks; a message and its
@@ -95,7 +96,7 @@ func expectImported(t *testing.T, w *tooltest.World) {
 			t.Fatal(err)
 		}
 	}
-	done, err := partitions.Verify(t.Context(), f, partitions.Verification{Report: func(p partitions.Problem) { t.Errorf("verify: %s", p) }})
+	done, err := verify.Run(t.Context(), f, verify.Options{Report: func(p verify.Problem) { t.Errorf("verify: %s", p) }})
 	if err != nil || done.Messages != 2 || done.Commits != 4 {
 		t.Errorf("%+v, %v", done, err)
 	}

@@ -7,8 +7,8 @@ import (
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 	"github.com/cyrusbackup/backupd/internal/version"
-	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/repository"
+	"github.com/cyrusbackup/backupd/partitions/verify"
 )
 
 // repair verifies backups, and repairs in the bucket what can be repaired there.
@@ -34,7 +34,7 @@ func repair(c *command) (err error) {
 // repairRepositories puts what holds for whole partitions again.
 func (c *command) repairRepositories(parts []repository.Config) (failed bool) {
 	for _, p := range parts {
-		done, err := partitions.RepairRepository(c.ctx, p, parts, partitions.RepositoryOptions{
+		done, err := verify.RepairRepository(c.ctx, p, parts, verify.RepositoryOptions{
 			Software: version.Software(), DedupPerBackup: c.bucket.Conf.Word("backup_dedup") == "backup", Now: c.clock,
 		})
 		if err != nil {
@@ -105,11 +105,11 @@ func (c *command) repairOne(f *repository.Found, parts []repository.Config) erro
 	if err := inPlace("verify --repair", f); err != nil {
 		return err
 	}
-	var report []partitions.Change
-	done, err := partitions.Repair(c.ctx, f, partitions.Repairing{
+	var report []verify.Change
+	done, err := verify.Repair(c.ctx, f, verify.RepairOptions{
 		Lock: c.lockOptions("verify --repair"), Others: parts,
-		Problem: func(p partitions.Problem) { c.problem(f, p) },
-		Report: func(r partitions.Change) {
+		Problem: func(p verify.Problem) { c.problem(f, p) },
+		Report: func(r verify.Change) {
 			report = append(report, r)
 			if !c.structured() {
 				cli.Fprintf(c.out, "%s: %s\n", label(f), c.would(r.String()))
@@ -131,7 +131,7 @@ func (c *command) repairOne(f *repository.Found, parts []repository.Config) erro
 }
 
 // cameOf is what came of a repair, in words.
-func (c *command) cameOf(done partitions.RepairResult) (word string, failed bool) {
+func (c *command) cameOf(done verify.RepairResult) (word string, failed bool) {
 	switch {
 	case done.Found == 0:
 		return "ok", false
@@ -144,8 +144,8 @@ func (c *command) cameOf(done partitions.RepairResult) (word string, failed bool
 }
 
 // repairStatus says what came of one backup, and what has to be done for what waits.
-func (c *command) repairStatus(f *repository.Found, done partitions.RepairResult, report []partitions.Change, word string, err error) error {
-	waits := done.Outcomes[partitions.Waits] > 0 || done.Aside != ""
+func (c *command) repairStatus(f *repository.Found, done verify.RepairResult, report []verify.Change, word string, err error) error {
+	waits := done.Outcomes[verify.Waits] > 0 || done.Aside != ""
 	if err != nil {
 		if perr := c.status("verify", f, err); perr != nil || !waits {
 			return perr
@@ -170,11 +170,11 @@ func (c *command) repairStatus(f *repository.Found, done partitions.RepairResult
 		return nil
 	}
 	return c.object(struct {
-		Command string              `json:"command"`
-		UserID  string              `json:"userid,omitempty"`
-		Path    string              `json:"fname"`
-		Status  string              `json:"status"`
-		Report  []partitions.Change `json:"repairs,omitempty"`
-		Next    string              `json:"next,omitempty"` // on the mail server
+		Command string          `json:"command"`
+		UserID  string          `json:"userid,omitempty"`
+		Path    string          `json:"fname"`
+		Status  string          `json:"status"`
+		Report  []verify.Change `json:"repairs,omitempty"`
+		Next    string          `json:"next,omitempty"` // on the mail server
 	}{"verify", userID(f), place(f), word, report, next})
 }

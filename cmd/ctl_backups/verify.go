@@ -4,20 +4,20 @@ import (
 	"fmt"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
-	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/repository"
+	"github.com/cyrusbackup/backupd/partitions/verify"
 )
 
-// verify compares backups with what is in the bucket. Every problem is a line of its own; a
+// verifyBackups compares backups with what is in the bucket. Every problem is a line of its own; a
 // body that the source is asked for, and history that is known to be lost, are no damage.
-func verify(c *command) error {
+func verifyBackups(c *command) error {
 	if c.repair {
 		return repair(c)
 	}
 	return c.each(func(f *repository.Found) error {
-		done, err := partitions.Verify(c.ctx, f, partitions.Verification{
+		done, err := verify.Run(c.ctx, f, verify.Options{
 			Quick:  c.quick,
-			Report: func(p partitions.Problem) { c.problem(f, p) },
+			Report: func(p verify.Problem) { c.problem(f, p) },
 			Step:   c.stepper(f),
 		})
 		if c.verbose > 0 {
@@ -47,7 +47,7 @@ func (c *command) stepper(f *repository.Found) func(string) {
 }
 
 // problem writes a problem: with -j to standard error, where it does not break the JSON.
-func (c *command) problem(f *repository.Found, p partitions.Problem) {
+func (c *command) problem(f *repository.Found, p verify.Problem) {
 	w := c.out
 	if c.structured() {
 		w = c.err

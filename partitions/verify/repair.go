@@ -1,4 +1,4 @@
-package partitions
+package verify
 
 import (
 	"bytes"
@@ -14,8 +14,8 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// Repairing says how to repair a backup.
-type Repairing struct {
+// RepairOptions says how to repair a backup.
+type RepairOptions struct {
 	Lock repository.LockOptions
 	// Others are where healthy copies of bodies are looked for: all partitions, this one too.
 	Others   []repository.Config
@@ -46,21 +46,22 @@ type Change struct {
 	Text    string  `json:"text"`
 }
 
+// String is the line for people.
 func (r Change) String() string { return fmt.Sprintf("%s: %s: %s", r.Outcome, r.Object, r.Text) }
 
 // RepairResult is what came of a repair.
 type RepairResult struct {
 	Found    int // problems before
 	Outcomes map[Outcome]int
-	Left     Verified // of the verification at the end; zero when nothing was found
-	Aside    string   // where the backup was set aside, since it was another's
+	Left     Result // of the verification at the end; zero when nothing was found
+	Aside    string // where the backup was set aside, since it was another's
 }
 
 // Repair verifies a backup, and repairs what can be repaired in the bucket alone. Whatever
 // needs the source is left in a state in which the next sync brings it. A lock keeps
 // writers off meanwhile, and daemons catch up with the log afterwards. Each step is durable
 // before another one depends on it, so that a repair that was cut off is done again.
-func Repair(ctx context.Context, f *repository.Found, o Repairing) (RepairResult, error) {
+func Repair(ctx context.Context, f *repository.Found, o RepairOptions) (RepairResult, error) {
 	if f.Aside != "" {
 		return RepairResult{}, fmt.Errorf("%s: %w", f.Aside, repository.ErrAside)
 	}
@@ -68,7 +69,7 @@ func Repair(ctx context.Context, f *repository.Found, o Repairing) (RepairResult
 		o.PackSize = 12 << 20
 	}
 	r := &repairer{ctx: ctx, f: f, o: o, store: f.Partition.Store, done: RepairResult{Outcomes: map[Outcome]int{}}}
-	w := newVerifier(ctx, f, Verification{Report: o.Problem, Step: o.Step})
+	w := newVerifier(ctx, f, Options{Report: o.Problem, Step: o.Step})
 	if err := w.run(); err != nil {
 		return r.done, err
 	}
@@ -76,14 +77,14 @@ func Repair(ctx context.Context, f *repository.Found, o Repairing) (RepairResult
 	if r.done.Found == 0 {
 		return r.done, nil
 	}
-	r.what, r.blocks = w.what, w.blocks
+	r.what, r.blocks = w.diagnosis, w.blocks
 	if foreign, err := r.foreign(ctx); err != nil || foreign {
 		return r.done, err
 	}
 	if err := r.locked(ctx); err != nil {
 		return r.done, err
 	}
-	w = newVerifier(ctx, f, Verification{Report: r.left, Step: o.Step})
+	w = newVerifier(ctx, f, Options{Report: r.left, Step: o.Step})
 	err := w.run()
 	r.done.Left = w.done
 	return r.done, err
@@ -93,7 +94,7 @@ func Repair(ctx context.Context, f *repository.Found, o Repairing) (RepairResult
 type repairer struct {
 	ctx    context.Context // of Repair
 	f      *repository.Found
-	o      Repairing
+	o      RepairOptions
 	store  objstore.Store
 	what   diagnosis
 	blocks map[string]bool // objects in records/: whether they are sound

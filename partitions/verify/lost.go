@@ -1,4 +1,4 @@
-package partitions
+package verify
 
 import (
 	"fmt"
@@ -25,7 +25,7 @@ func (w *verifier) noLog() error {
 			english.Plural(int(age.Hours()), "hour", "")+" ago")})
 	}
 	if err == nil && len(numbers) > 0 {
-		w.what.log = append(w.what.log, history.LostRange{From: 1, To: numbers[0], Reason: lostMissing})
+		w.diagnosis.log = append(w.diagnosis.log, history.LostRange{From: 1, To: numbers[0], Reason: lostMissing})
 		w.problem(Problem{Object: history.LogPrefix(w.f.Path), Text: fmt.Sprintf("no commit is left; the newest checkpoint is of commit %d", numbers[0])})
 	}
 	return err

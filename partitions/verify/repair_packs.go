@@ -1,4 +1,4 @@
-package partitions
+package verify
 
 import (
 	"bytes"
@@ -151,7 +151,7 @@ func (r *repairer) rewrite(ctx context.Context, key string, body objstore.Body) 
 	if err != nil {
 		return err
 	}
-	if err := noteMoved(ctx, r.store, false, at, key, kept, now); err != nil {
+	if err := repository.NoteMoved(ctx, r.store, false, at, key, kept, now); err != nil {
 		return err
 	}
 	text := ""

@@ -1,4 +1,4 @@
-package partitions
+package repository
 
 import (
 	"bytes"
@@ -14,8 +14,8 @@ import (
 // noteTries is how often others may change a note in between.
 const noteTries = 50
 
-// noteMoved notes under the name of an old pack that these entries of it are in another one.
-func noteMoved(ctx context.Context, s objstore.Store, unconditional bool, at time.Time, old string, entries []string, now string) error {
+// NoteMoved notes under the name of an old pack that these entries of it are in another one.
+func NoteMoved(ctx context.Context, s objstore.Store, unconditional bool, at time.Time, old string, entries []string, now string) error {
 	key, _ := history.MovedKey(old)
 	for range noteTries {
 		m, info, err := history.ReadMoved(ctx, s, old)

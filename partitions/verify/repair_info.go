@@ -1,4 +1,4 @@
-package partitions
+package verify
 
 import (
 	"context"

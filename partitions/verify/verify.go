@@ -1,4 +1,4 @@
-package partitions
+package verify
 
 import (
 	"context"
@@ -24,6 +24,7 @@ type Problem struct {
 	Lost    bool // history that the log itself records as lost: it is known, and nothing is to be done
 }
 
+// String is the line for people.
 func (p Problem) String() string {
 	if strings.HasPrefix(p.Text, p.Object+":") {
 		return p.Text
@@ -31,45 +32,45 @@ func (p Problem) String() string {
 	return p.Object + ": " + p.Text
 }
 
-// Verification says how to verify. Report is told of each problem as it is found, on
+// Options says how to verify. Report is told of each problem as it is found, on
 // the goroutine that verifies; Step of what is looked at now (nil = nobody listens).
-type Verification struct {
+type Options struct {
 	Quick  bool // the newest checkpoint and the commits after it, and no bodies
 	Report func(Problem)
 	Step   func(string)
 }
 
-// Verified is what was looked at.
-type Verified struct {
+// Result is what was looked at.
+type Result struct {
 	Objects, Commits, Checkpoints, Mailboxes, Messages int
 	Bytes                                              int64 // of bodies
 	Damaged, Missing, Lost                             int   // problems
 }
 
-// Verify compares what a backup says with what is in its partition. Damage goes to
+// Run compares what a backup says with what is in its partition. Damage goes to
 // Report and does not end it; the error is of a store that could not be asked.
-func Verify(ctx context.Context, f *repository.Found, v Verification) (Verified, error) {
+func Run(ctx context.Context, f *repository.Found, v Options) (Result, error) {
 	w := newVerifier(ctx, f, v)
 	err := w.run()
 	return w.done, err
 }
 
-func newVerifier(ctx context.Context, f *repository.Found, v Verification) *verifier {
+func newVerifier(ctx context.Context, f *repository.Found, v Options) *verifier {
 	return &verifier{ctx: ctx, f: f, v: v, store: rangecache.New(f.Partition.Store, 16<<20), seen: map[string]bool{}, blocks: map[string]bool{}}
 }
 
 type verifier struct {
-	ctx   context.Context // of Verify
-	f     *repository.Found
-	v     Verification
-	store objstore.Store
-	done  Verified
-	seen  map[string]bool // blocks that were read, by object and hash
-	told  map[string]bool // problems, by text
+	ctx      context.Context // of Verify
+	f        *repository.Found
+	v        Options
+	store    objstore.Store
+	done     Result
+	seen     map[string]bool // blocks that were read, by object and hash
+	reported map[string]bool // problems, by text
 
-	blocks map[string]bool // objects in records/: whether they are sound
-	log    loggedProblems
-	what   diagnosis
+	blocks    map[string]bool // objects in records/: whether they are sound
+	log       loggedProblems
+	diagnosis diagnosis
 }
 
 func (w *verifier) step(format string, args ...any) {
@@ -88,13 +89,13 @@ func (w *verifier) damage(object string, err error) error {
 }
 
 func (w *verifier) problem(p Problem) {
-	if w.told[p.String()] {
+	if w.reported[p.String()] {
 		return
 	}
-	if w.told == nil {
-		w.told = map[string]bool{}
+	if w.reported == nil {
+		w.reported = map[string]bool{}
 	}
-	w.told[p.String()] = true
+	w.reported[p.String()] = true
 	switch {
 	case p.Missing:
 		w.done.Missing++
@@ -123,7 +124,7 @@ func (w *verifier) run() error {
 		if err := w.damage(history.CondemnedKey, err); err != nil { // no daemon writes to the partition then
 			return err
 		}
-		w.what.condemned = true
+		w.diagnosis.condemned = true
 	}
 	var m *history.Mem
 	var err error
@@ -152,7 +153,7 @@ func (w *verifier) lock() error {
 		return err
 	}
 	w.problem(Problem{Object: repository.LockKey(w.f.Path), Text: err.Error()})
-	w.what.lock = true
+	w.diagnosis.lock = true
 	return nil
 }
 
@@ -175,7 +176,7 @@ func (w *verifier) info() error {
 		return nil
 	}
 	w.problem(Problem{Object: repository.BackupInfoKey(w.f.Path), Text: err.Error()})
-	w.what.info = true
+	w.diagnosis.info = true
 	return nil
 }
 
@@ -255,7 +256,7 @@ func (w *verifier) objects() (first, newest uint64, err error) {
 		case isBlocks:
 			w.blocks[info.Key] = damage == nil
 		case damage != nil:
-			w.what.checkpoint(number)
+			w.diagnosis.checkpoint(number)
 		}
 		if err := w.damage(info.Key, damage); err != nil {
 			return 0, 0, err
@@ -324,7 +325,7 @@ func (c *chain) read(n uint64) (*history.Mem, error) {
 	key := history.CheckpointKey(w.f.Path, n)
 	m, err := history.ReadCheckpoint(w.ctx, w.f.Partition.Store, w.f.Path, n)
 	if err != nil {
-		w.what.checkpoint(n)
+		w.diagnosis.checkpoint(n)
 		return nil, w.damage(key, err)
 	}
 	w.done.Checkpoints++
@@ -336,7 +337,7 @@ func (c *chain) read(n uint64) (*history.Mem, error) {
 	})
 	// A sound block in a damaged object will not be there for long.
 	if bad || m.NamesBlocksIn(w.unsound) {
-		w.what.checkpoint(n)
+		w.diagnosis.checkpoint(n)
 	}
 	if err != nil || bad {
 		return nil, errors.Join(err, m.Close())
@@ -399,11 +400,11 @@ func (c *chain) compare() error {
 	defer m.Close()
 	diff, err := m.Difference(c.m)
 	if err != nil {
-		c.w.what.checkpoint(n)
+		c.w.diagnosis.checkpoint(n)
 		return c.w.damage(history.CheckpointKey(c.w.f.Path, n), err)
 	}
 	if diff != "" {
-		c.w.what.wrong(n)
+		c.w.diagnosis.wrong(n)
 		c.w.problem(Problem{Object: history.CheckpointKey(c.w.f.Path, n), Text: "it is not the state that the log folds to: " + diff})
 	}
 	return nil
@@ -447,12 +448,12 @@ func (w *verifier) records(m *history.Mem, box *history.MailboxState) error {
 		name := fmt.Sprintf("%s: uid %d: message %s", box.Name, r.UID, r.GUID)
 		switch {
 		case msg == nil:
-			w.what.unknown(r.GUID, int64(r.Size))
+			w.diagnosis.unknown(r.GUID, int64(r.Size))
 			w.problem(Problem{Object: name, Text: "the backup does not know it"})
 		case msg.Missing:
 			w.problem(Problem{Object: name, Text: "its body is missing: the source could not read it, or it was lost here, and the source is asked for it", Missing: true})
 		case msg.Size != int64(r.Size):
-			w.what.resync(box.UniqueID)
+			w.diagnosis.resync(box.UniqueID)
 			w.problem(Problem{Object: name, Text: fmt.Sprintf("it has %d bytes, the record says %d", msg.Size, r.Size)})
 		}
 	}
@@ -501,7 +502,7 @@ func (w *verifier) bodies(m *history.Mem) error {
 		list = errors.Join(list, g.Wait())
 	}()
 	for b := range results {
-		w.what.bodies = append(w.what.bodies, b.guid)
+		w.diagnosis.bodies = append(w.diagnosis.bodies, b.guid)
 		w.problem(Problem{Object: "message " + b.guid.String(), Text: b.err.Error()})
 	}
 	if list != nil {

@@ -1,4 +1,4 @@
-package partitions
+package verify
 
 import (
 	"context"
@@ -117,10 +117,10 @@ func (w *verifier) diagnose(p logProblem) {
 	if errors.Is(p.err, history.ErrAbsent) {
 		reason = lostMissing
 	}
-	if p.from == p.to && reason == lostDamaged && !slices.Contains(w.what.objects, p.object) {
-		w.what.objects = append(w.what.objects, p.object)
+	if p.from == p.to && reason == lostDamaged && !slices.Contains(w.diagnosis.objects, p.object) {
+		w.diagnosis.objects = append(w.diagnosis.objects, p.object)
 	}
-	w.what.log = append(w.what.log, history.LostRange{From: p.from, To: p.to, Reason: reason})
+	w.diagnosis.log = append(w.diagnosis.log, history.LostRange{From: p.from, To: p.to, Reason: reason})
 }
 
 // gaps reports the commits that a state lacks.
