@@ -9,14 +9,11 @@ import (
 
 // append brings messages with new uids, and the mailbox if it is not there.
 func (w *work) append(ctx context.Context) error {
-	batches := w.batches()
-	if w.there == nil && len(batches) == 0 {
+	if w.there == nil && len(w.list) == 0 {
 		return w.putNew(ctx, nil)
 	}
-	for _, batch := range batches {
-		if err := w.deliver(ctx, batch, w.putNew); err != nil {
-			return err
-		}
+	if err := w.deliverAll(ctx, w.putNew); err != nil {
+		return err
 	}
 	return w.reportRefused()
 }

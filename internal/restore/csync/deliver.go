@@ -11,6 +11,16 @@ import (
 // put makes the server take messages that it has been sent.
 type put func(ctx context.Context, msgs []*restore.Message) error
 
+// deliverAll delivers the list batch by batch.
+func (w *work) deliverAll(ctx context.Context, put put) error {
+	for _, batch := range w.batches() {
+		if err := w.deliver(ctx, batch, put); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // deliver uploads messages and puts them into the mailbox. If the server refuses them,
 // or dies of them, they are delivered in halves, until the odd message is alone: that one
 // costs no other message. It comes without keywords and annotations if that helps, and is

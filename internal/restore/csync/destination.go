@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/internal/restore"
 	"github.com/cyrusbackup/backupd/replication/client"
@@ -67,40 +65,24 @@ func (d *Destination) Restore(ctx context.Context, folders []*restore.Folder, ac
 	return d.account(ctx, first, account)
 }
 
-// folders spreads them over the connections.
+// folders restores the folders over the connections; first is the one that is open already.
 func (d *Destination) folders(ctx context.Context, first *conn, folders []*restore.Folder) error {
-	queue := make(chan *restore.Folder)
-	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error {
-		defer close(queue)
-		for _, f := range folders {
-			select {
-			case queue <- f:
-			case <-gctx.Done():
-				return gctx.Err()
+	return restore.FanOut(ctx, folders, d.opt.Parallel, func(ctx context.Context, worker int, queue <-chan *restore.Folder) error {
+		c := first
+		if worker > 0 {
+			var err error
+			if c, err = d.connect(ctx); err != nil {
+				return err
+			}
+			defer c.close()
+		}
+		for f := range queue {
+			if err := d.one(ctx, c, f); err != nil {
+				return err
 			}
 		}
 		return nil
 	})
-	for i := range max(1, min(d.opt.Parallel, len(folders))) {
-		g.Go(func() error {
-			c := first
-			if i > 0 {
-				var err error
-				if c, err = d.connect(gctx); err != nil {
-					return err
-				}
-				defer c.close()
-			}
-			for f := range queue {
-				if err := d.one(gctx, c, f); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-	}
-	return g.Wait()
 }
 
 // one restores a folder. An error ends the whole restore: nothing else could be restored.

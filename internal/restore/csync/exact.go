@@ -28,10 +28,8 @@ func (w *work) exact(ctx context.Context) error {
 			return err
 		}
 	}
-	for _, batch := range w.batches() {
-		if err := w.deliver(ctx, batch, w.putExact); err != nil {
-			return err
-		}
+	if err := w.deliverAll(ctx, w.putExact); err != nil {
+		return err
 	}
 	if w.lastUID < w.final || len(w.list) == 0 {
 		w.end, w.proven = 0, false

@@ -1,15 +1,14 @@
 package files
 
 import (
-	"bufio"
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"syscall"
+
+	"github.com/cyrusbackup/backupd/internal/restore/jsonl"
 )
 
 // lines is a file of ours that has one JSON object a line, to which lines are added. A
@@ -20,8 +19,6 @@ type lines struct {
 	key  string // what each line begins with
 	f    *os.File
 }
-
-const longestLine = 1 << 20
 
 // openLines reads the file, if there is one, and calls each with its lines. It is made
 // when a line is added.
@@ -59,28 +56,26 @@ func readLines(at *os.Root, name, key string, each func(line []byte) error) erro
 	return errors.Join(err, f.Close())
 }
 
-// read returns where the last whole line ends.
+// read returns where the last complete line ends.
 func (l *lines) read(f *os.File, each func(line []byte) error) (end int64, err error) {
-	r := bufio.NewReaderSize(f, longestLine)
-	for {
-		line, err := r.ReadSlice('\n')
-		switch {
-		case errors.Is(err, io.EOF):
-			// A power cut can leave a part of our last line, and zeros.
-			if rest := bytes.TrimRight(line, "\x00"); len(rest) > 0 && !bytes.HasPrefix(rest, []byte(l.key)) && !bytes.HasPrefix([]byte(l.key), rest) {
-				return 0, l.foreign()
-			}
-			return end, nil
-		case errors.Is(err, bufio.ErrBufferFull):
-			return 0, l.foreign()
-		case err != nil:
-			return 0, err
-		}
+	end, rest, err := jsonl.Read(f, func(line []byte) error {
 		if !bytes.HasPrefix(line, []byte(l.key)) || each(line) != nil {
-			return 0, l.foreign()
+			return l.foreign()
 		}
-		end += int64(len(line))
+		return nil
+	})
+	if errors.Is(err, jsonl.ErrTooLong) {
+		err = l.foreign()
 	}
+	// A power cut can leave the beginning of our last line, and zeros.
+	rest = bytes.TrimRight(rest, "\x00")
+	if err == nil && len(rest) > 0 && !bytes.HasPrefix(rest, []byte(l.key)) && !bytes.HasPrefix([]byte(l.key), rest) {
+		err = l.foreign()
+	}
+	if err != nil {
+		return 0, err
+	}
+	return end, nil
 }
 
 func (l *lines) foreign() error { return fmt.Errorf("%s: %w", l.name, ErrExists) }
@@ -118,19 +113,7 @@ func (l *lines) add(v any) error {
 	if err := l.create(); err != nil {
 		return err
 	}
-	return encode(l.f, v)
-}
-
-// encode writes a line.
-func encode(w io.Writer, v any) error {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false) // & is in many names
-	if err := e.Encode(v); err != nil {
-		return err
-	}
-	_, err := w.Write(b.Bytes())
-	return err
+	return jsonl.Write(l.f, v)
 }
 
 func (l *lines) close() error {

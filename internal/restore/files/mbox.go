@@ -14,6 +14,7 @@ import (
 	"github.com/dustin/go-humanize/english"
 
 	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/internal/mboxrd"
 	"github.com/cyrusbackup/backupd/internal/restore"
 )
 
@@ -120,7 +121,7 @@ func (b *mboxes) message(m *restore.Message, body io.Reader, size int64) error {
 		// after a uidvalidity and the last uid, of ten digits, that it has given.
 		fmt.Fprintf(n, "X-IMAPbase: 1 %010d %s\n", 0, strings.Join(b.words, " "))
 	}
-	if err := quoted(n, body); err != nil {
+	if err := mboxrd.Quote(n, body); err != nil {
 		return err
 	}
 	s := &b.sums
@@ -198,4 +199,16 @@ func (b *mboxes) abandon() {
 		_ = b.folders.close()
 		_ = b.base.close()
 	}
+}
+
+// counted counts the bytes written.
+type counted struct {
+	w *bufio.Writer
+	n int64
+}
+
+func (c *counted) Write(b []byte) (int, error) {
+	n, err := c.w.Write(b)
+	c.n += int64(n)
+	return n, err
 }

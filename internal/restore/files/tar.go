@@ -16,6 +16,7 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/internal/restore"
 	"github.com/cyrusbackup/backupd/internal/restore/filename"
+	"github.com/cyrusbackup/backupd/internal/restore/jsonl"
 )
 
 // archive is a tree in a tar file, compressed when its name ends in .zst.
@@ -78,7 +79,7 @@ func (a *archive) begin(to string) (err error) {
 func (a *archive) folder(m *mailbox) (map[cyrus.GUID]int, error) {
 	a.dir, a.taken = strings.Join(m.path, "/")+"/", map[string]bool{}
 	a.index.Reset()
-	if err := encode(&a.origins, m.origin); err != nil {
+	if err := jsonl.Write(&a.origins, m.origin); err != nil {
 		return nil, err
 	}
 	return nil, stream(a.tar.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: a.dir, Mode: dirMode, Format: tar.FormatPAX}))
@@ -105,7 +106,7 @@ func (a *archive) message(m *restore.Message, body io.Reader, size int64) error 
 		return stream(err)
 	}
 	a.n, a.bytes = a.n+1, a.bytes+size
-	return encode(&a.index, e)
+	return jsonl.Write(&a.index, e)
 }
 
 func (a *archive) header(name string, size int64, when time.Time) error {

@@ -10,7 +10,6 @@ import (
 
 	"github.com/emersion/go-imap/v2"
 	"github.com/emersion/go-imap/v2/imapclient"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/cyrusbackup/backupd/internal/restore"
 )
@@ -53,32 +52,16 @@ func New(src *restore.Source, rep *restore.Report, at *Location, o Options) *Des
 // Restore brings the folders and, of what belongs to none, the subscriptions: IMAP
 // knows no more. What concerns one message or one folder is told to the Report.
 func (d *Destination) Restore(ctx context.Context, folders []*restore.Folder, account *restore.Account) error {
-	queue := make(chan *restore.Folder)
-	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error {
-		defer close(queue)
-		for _, f := range folders {
-			select {
-			case queue <- f:
-			case <-gctx.Done():
-				return gctx.Err()
-			}
-		}
-		return nil
-	})
-	for range max(1, min(d.opt.Parallel, len(folders))) {
-		g.Go(func() error {
-			return d.session(gctx, func(s *session) error {
-				for f := range queue {
-					if err := s.orReport(f, s.folder(gctx, f)); err != nil {
-						return err
-					}
+	err := restore.FanOut(ctx, folders, d.opt.Parallel, func(ctx context.Context, _ int, queue <-chan *restore.Folder) error {
+		return d.session(ctx, func(s *session) error {
+			for f := range queue {
+				if err := s.orReport(f, s.folder(ctx, f)); err != nil {
+					return err
 				}
-				return nil
-			})
+			}
+			return nil
 		})
-	}
-	err := g.Wait()
+	})
 	for _, line := range d.odd.oddities() {
 		d.rep.Warn("%s: %s", d.at.Addr, line)
 	}

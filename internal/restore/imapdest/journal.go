@@ -1,8 +1,6 @@
 package imapdest
 
 import (
-	"bufio"
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -17,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/internal/restore/jsonl"
 )
 
 // A journal notes which messages of a folder at the server are which messages of the
@@ -99,44 +98,42 @@ func openForJournal(path string, write bool) (*os.File, error) {
 	return f, nil
 }
 
-// read takes in what a journal says. What follows the last whole line does not count;
-// neither does anything if the folder has another uidvalidity by now.
+// read reads the journal. It ignores an incomplete last line and anything after a line that
+// it does not understand. If the folder has another uidvalidity by now, it ignores everything.
 func (j *journal) read(f *os.File, of folderLine) (end int64, same bool, err error) {
-	r := bufio.NewReader(f)
-	for {
-		line, err := r.ReadBytes('\n')
-		if errors.Is(err, io.EOF) {
-			return end, same, nil
+	end, _, err = jsonl.Read(f, func(line []byte) error {
+		if same {
+			return j.take(line)
 		}
-		if err != nil {
-			return 0, false, err
+		var is folderLine
+		if json.Unmarshal(line, &is) != nil || is != of {
+			return errStop
 		}
-		if !same {
-			var is folderLine
-			if json.Unmarshal(line, &is) != nil || is != of {
-				return 0, false, nil
-			}
-			same = true
-		} else if !j.take(line) {
-			return end, same, nil
-		}
-		end += int64(len(line))
+		same = true
+		return nil
+	})
+	if errors.Is(err, errStop) || errors.Is(err, jsonl.ErrTooLong) {
+		err = nil
 	}
+	return end, same, err
 }
 
-func (j *journal) take(line []byte) bool {
+// errStop ends the reading of a journal; the lines so far are used.
+var errStop = errors.New("not a line of this journal")
+
+func (j *journal) take(line []byte) error {
 	var n note
 	if json.Unmarshal(line, &n) != nil {
-		return false
+		return errStop
 	}
 	h := &held{uid: n.UID, size: n.Size, date: n.Date, guid: parsed(n.GUID), sum: parsed(n.SHA1), lacks: n.Lacks}
 	if n.UID == 0 {
 		j.sent[h.guid] = n.Lacks
-		return true
+		return nil
 	}
 	delete(j.sent, h.guid)
 	j.known[n.UID] = h
-	return true
+	return nil
 }
 
 // begin makes the file ready for more lines.
@@ -146,22 +143,12 @@ func (j *journal) begin(of folderLine, end int64, same bool) error {
 		_, err = j.file.Seek(end, io.SeekStart)
 	}
 	if err == nil && !same {
-		err = j.line(of)
+		err = jsonl.Write(j.file, of)
 	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("write the journal %s: %w", j.file.Name(), err), j.file.Close())
 	}
 	return nil
-}
-
-// line writes a line with one call, so that a killed process leaves whole lines.
-func (j *journal) line(v any) error {
-	var b bytes.Buffer
-	if err := json.NewEncoder(&b).Encode(v); err != nil {
-		return err
-	}
-	_, err := j.file.Write(b.Bytes())
-	return err
 }
 
 // add notes a message of the folder.
@@ -186,7 +173,7 @@ func (j *journal) write(n note) {
 	if j.file == nil || j.failed != nil {
 		return
 	}
-	j.failed = j.line(n)
+	j.failed = jsonl.Write(j.file, n)
 }
 
 // close returns why the journal is not whole, if it is not.

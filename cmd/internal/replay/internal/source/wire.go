@@ -2,9 +2,10 @@ package source
 
 import (
 	"bufio"
-	"bytes"
 	"errors"
 	"io"
+
+	"github.com/cyrusbackup/backupd/internal/mboxrd"
 )
 
 // wireReader turns line ends into CR LF, as a message has them in Cyrus, and
@@ -41,8 +42,8 @@ func (w *wireReader) fill() {
 	w.buf = w.buf[:0]
 	for len(w.buf) < 16<<10 {
 		line, err := w.r.ReadSlice('\n')
-		if w.start && w.unquote && quotedFrom(line) {
-			line = line[1:]
+		if w.start && w.unquote {
+			line = mboxrd.Unquote(line)
 		}
 		if n := len(line); n > 0 {
 			w.start = line[n-1] == '\n'
@@ -59,10 +60,4 @@ func (w *wireReader) fill() {
 		}
 	}
 	w.out = w.buf
-}
-
-// quotedFrom matches >From , >>From , …
-func quotedFrom(line []byte) bool {
-	rest := bytes.TrimLeft(line, ">")
-	return len(rest) < len(line) && bytes.HasPrefix(rest, []byte("From "))
 }

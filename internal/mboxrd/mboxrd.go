@@ -1,27 +1,31 @@
-package files
+// Package mboxrd quotes messages for mbox files in the mboxrd format. Its quoting is
+// reversible: every line that matches ">*From " gets one more ">".
+package mboxrd
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"io"
-	"strings"
 )
 
-// counted counts what is written.
-type counted struct {
-	w *bufio.Writer
-	n int64
+// from begins the line before each message.
+var from = []byte("From ")
+
+// isFrom reports whether the start of a line matches ">*From ".
+func isFrom(line []byte) bool { return bytes.HasPrefix(bytes.TrimLeft(line, ">"), from) }
+
+// Unquote removes the quoting of a line, or of the start of a long one.
+func Unquote(line []byte) []byte {
+	if len(line) > 0 && line[0] == '>' && isFrom(line) {
+		return line[1:]
+	}
+	return line
 }
 
-func (c *counted) Write(b []byte) (int, error) {
-	n, err := c.w.Write(b)
-	c.n += int64(n)
-	return n, err
-}
-
-// quoted copies a message with mboxrd's quoting: >*From at the start of a line gets one
-// more >, so that it can be undone. CRLF becomes LF, and a line that does not end, ends.
-func quoted(w io.Writer, body io.Reader) error {
+// Quote copies a message and quotes it. CRLF becomes LF, and a missing line end is added.
+// An empty line follows the message.
+func Quote(w io.Writer, body io.Reader) error {
 	r := bufio.NewReaderSize(body, 64<<10)
 	begins, cr, last := true, false, byte('\n')
 	for {
@@ -32,7 +36,7 @@ func quoted(w io.Writer, body io.Reader) error {
 		ended := errors.Is(err, io.EOF)
 		if n := len(line); n > 0 {
 			out := make([]byte, 0, n+2)
-			if begins && strings.HasPrefix(strings.TrimLeft(string(line), ">"), "From ") {
+			if begins && isFrom(line) {
 				out = append(out, '>')
 			}
 			if cr && line[0] != '\n' {
@@ -45,7 +49,7 @@ func quoted(w io.Writer, body io.Reader) error {
 			default:
 				out = append(out, line...)
 			}
-			// A CR may be the first half of a line end that the buffer has cut.
+			// A CR may be the first half of a line end that the buffer has split.
 			if cr = last == '\r'; cr {
 				out = out[:len(out)-1]
 			}
