@@ -1,4 +1,4 @@
-package main
+package restore
 
 import (
 	"flag"
@@ -8,7 +8,7 @@ import (
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
-		main()
+		os.Exit(Main(os.Args, os.Stdin, os.Stdout, os.Stderr))
 	}
 	flag.Bool("update", false, "write the manual page anew")
 	flag.Parse()

@@ -1,6 +1,6 @@
-// Command restore brings mail back from a backup: into a Cyrus server, into any IMAP
-// server, or into files.
-package main
+// Package restore is the program of that name, which restores mail from a backup: into a
+// Cyrus server, into any IMAP server, or into files.
+package restore
 
 import (
 	"bufio"
@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -25,10 +24,11 @@ import (
 	"github.com/cyrusbackup/backupd/replication/client"
 )
 
-func main() {
-	os.Exit(cli.Main("restore", (&given{options: &options{}}).commandLine().Usage(), os.Stderr, func(ctx context.Context) error {
-		return run(ctx, os.Args[1:], stdio{os.Stdin, os.Stdout, os.Stderr, cli.Audit{Tool: "restore"}})
-	}))
+// Main runs the program and returns its exit status. args begin with the program's name.
+func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	return cli.Main("restore", (&given{options: &options{}}).commandLine().Usage(), stderr, func(ctx context.Context) error {
+		return run(ctx, args[1:], stdio{stdin, stdout, stderr, cli.Audit{Tool: "restore"}})
+	})
 }
 
 // framesKept is what is kept of frames that hold many messages: a restore reads them

@@ -1,4 +1,4 @@
-package main
+package restore
 
 import (
 	"testing"
@@ -7,5 +7,5 @@ import (
 )
 
 func TestManPage(t *testing.T) {
-	manpage.Program(t, "../../docs/man/restore.8", (&given{options: &options{}}).commandLine())
+	manpage.Program(t, "../../../docs/man/restore.8", (&given{options: &options{}}).commandLine())
 }
