@@ -1,4 +1,4 @@
-package main
+package cyrbackup
 
 import (
 	"testing"
@@ -7,5 +7,5 @@ import (
 )
 
 func TestManPage(t *testing.T) {
-	manpage.Program(t, "../../docs/man/cyr_backup.8", commandLine(new(given), new(command)))
+	manpage.Program(t, "../../../docs/man/cyr_backup.8", commandLine(new(given), new(command)))
 }

@@ -1,12 +1,11 @@
-// Command cyr_backup looks into one backup. It reads the bucket, not the server's
-// index: it runs wherever the bucket's keys are.
-package main
+// Package cyrbackup is cyr_backup, which looks into one backup. It reads the bucket, not the
+// server's index, so it runs wherever the bucket's keys are.
+package cyrbackup
 
 import (
 	"context"
 	"errors"
 	"io"
-	"os"
 	"strings"
 	"time"
 
@@ -16,16 +15,16 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-func main() {
-	out := cli.NewBuffered(os.Stdout)
-	code := cli.Main("cyr_backup", commandLine(new(given), new(command)).Usage(), os.Stderr, func(ctx context.Context) error {
-		err := run(ctx, cli.Open, os.Args[1:], out, os.Stderr)
+// Main runs the program and returns its exit status. args begin with the program's name.
+func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
+	out := cli.NewBuffered(stdout)
+	return cli.Main("cyr_backup", commandLine(new(given), new(command)).Usage(), stderr, func(ctx context.Context) error {
+		err := run(ctx, cli.Open, args[1:], out, stderr)
 		if flushed := out.Flush(); err == nil {
 			err = flushed
 		}
 		return err
 	})
-	os.Exit(code)
 }
 
 // command is one look into a backup.
