@@ -1,0 +1,49 @@
+package ctlbackups
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/cmd/internal/cmdline"
+)
+
+// applies refuses an option that the command would leave aside.
+func (c *command) applies(p *cmdline.Program, verb string) error {
+	for _, o := range []struct {
+		option string
+		verbs  []string
+	}{
+		{"stale", []string{"list"}},
+		{"quick", []string{"verify"}},
+		{"repair", []string{"verify"}},
+		{"dry-run", []string{"verify"}},
+		{"no-verify", []string{"list", "stat"}},
+		{"pause", []string{"lock"}},
+		{"execute", []string{"lock"}},
+		{"create", []string{"lock"}},
+		{"delete", []string{"passwd"}},
+		{"list", []string{"passwd"}},
+	} {
+		if p.Changed(o.option) && !slices.Contains(o.verbs, verb) {
+			return cli.Usagef("--%s does not go with %s, but with %s", o.option, verb, strings.Join(o.verbs, " and "))
+		}
+	}
+	switch {
+	case verb == "passwd" && (c.anyMode() || c.structured()):
+		return cli.Usagef("passwd takes no mode and prints no JSON")
+	case verb == "passwd" && c.remove && c.list:
+		return cli.Usagef("only one of --delete and --list can be given")
+	case verb == "passwd" && c.list && len(c.args) > 0:
+		return cli.Usagef("passwd --list takes no name")
+	case c.repair && c.quick:
+		return cli.Usagef("verify --repair reads everything: --quick does not go with it")
+	case c.dryRun && !c.repair:
+		return cli.Usagef("--dry-run goes with verify --repair")
+	case p.Changed("execute") && c.execute == "":
+		return cli.Usagef("--execute: the command is empty")
+	case p.Changed("stale") && c.stale < 0:
+		return cli.Usagef("--stale: hours cannot be negative")
+	}
+	return nil
+}

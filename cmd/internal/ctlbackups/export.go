@@ -1,0 +1,106 @@
+package ctlbackups
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/cmd/internal/stores"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/partitions/repository"
+)
+
+// export copies backups into a repository that is no partition of this server.
+func export(c *command) error {
+	l, err := location(c.target)
+	if err != nil {
+		return err
+	}
+	if at := c.configured(l); at != "" {
+		return fmt.Errorf("%s is partition %s of this server: to move backups there use move", l, at)
+	}
+	out, closer, err := stores.OpenOne(c.ctx, "export", l, stores.Options{CredentialsFile: c.bucket.Conf.String("backup_credentials_file")})
+	if err != nil {
+		return err
+	}
+	set, end, err := c.scratchSetOf([]repository.Config{out})
+	if err != nil {
+		return errors.Join(err, closer.Close())
+	}
+	err = c.each(func(f *repository.Found) error {
+		done, err := set.CopyTo(c.ctx, f, out.Name, c.progress("export", f))
+		return c.copied("export", f, done, err)
+	})
+	return errors.Join(err, end(), closer.Close())
+}
+
+// location reads a location from the command line, where a directory need not be absolute.
+func location(arg string) (objstore.Location, error) {
+	if !strings.Contains(arg, "://") {
+		abs, err := filepath.Abs(arg)
+		if err != nil {
+			return objstore.Location{}, err
+		}
+		arg = abs
+	}
+	l, err := objstore.ParseLocation(arg)
+	if err != nil {
+		return l, cli.Usagef("%v", err)
+	}
+	return l, nil
+}
+
+// configured is the partition of this server that lies there; "" = none.
+func (c *command) configured(l objstore.Location) string {
+	for _, p := range c.bucket.Partitions {
+		if p.Location == l.String() {
+			return p.Name
+		}
+	}
+	return ""
+}
+
+// repositoryAt says whether an argument of import is one of our repositories, and where.
+func repositoryAt(arg string) (objstore.Location, bool) {
+	l, err := location(arg)
+	if err != nil {
+		return l, false
+	}
+	if l.Scheme == objstore.Dir {
+		_, err := os.Stat(filepath.Join(l.Path, "repository.json"))
+		return l, err == nil
+	}
+	return l, true
+}
+
+// importRepository takes over every backup of a repository that export has made.
+func (c *command) importRepository(l objstore.Location) error {
+	if at := c.configured(l); at != "" {
+		return fmt.Errorf("%s is partition %s of this server already", l, at)
+	}
+	in, closer, err := stores.OpenOne(c.ctx, "import", l, stores.Options{CredentialsFile: c.bucket.Conf.String("backup_credentials_file")})
+	if err != nil {
+		return err
+	}
+	return errors.Join(c.importFrom(in), closer.Close())
+}
+
+func (c *command) importFrom(in repository.Config) error {
+	set, end, err := c.scratchSet()
+	if err != nil {
+		return err
+	}
+	found := false
+	err = c.eachOf(repository.Browse(c.ctx, in), func(f *repository.Found) error {
+		found = true
+		done, err := set.Import(c.ctx, f, c.lockOptions("import"), c.progress("import", f))
+		return c.copied("import", f, done, err)
+	})
+	if err == nil && !found {
+		err = fmt.Errorf("%s: there are no backups in it", in.Location)
+	}
+	return errors.Join(err, end())
+}

@@ -1,0 +1,198 @@
+package ctlbackups
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+	"strings"
+
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/partitions/repository"
+)
+
+// mode is how names on the command line choose backups.
+type mode byte
+
+const (
+	modeUsers     mode = 'u'
+	modeAll       mode = 'A'
+	modeDomains   mode = 'D'
+	modePrefixes  mode = 'P'
+	modePaths     mode = 'f'
+	modeMailboxes mode = 'm'
+)
+
+func allModes() []mode {
+	return []mode{modeUsers, modeAll, modeDomains, modePrefixes, modePaths, modeMailboxes}
+}
+
+func (m mode) short() string { return string(rune(m)) }
+
+func (m mode) long() string {
+	return map[mode]string{modeUsers: "userids", modeAll: "all", modeDomains: "domains",
+		modePrefixes: "prefixes", modePaths: "filenames", modeMailboxes: "mailboxes"}[m]
+}
+
+// text is what --help says about it.
+func (m mode) text() string {
+	return map[mode]string{modeUsers: "userids, or names as list shows them; %SHARED for all shared mailboxes; this is the default", modeAll: "every backup, and no names",
+		modeDomains: "domains: the backups of all their users", modePrefixes: "beginnings of userids",
+		modePaths: "paths in the bucket below backups/, as user/anne", modeMailboxes: "mailboxes: the backups that they are in"}[m]
+}
+
+func (c *command) setMode() error {
+	c.mode = modeUsers
+	n := 0
+	for _, m := range allModes() {
+		if *c.modes[m] {
+			c.mode = m
+			n++
+		}
+	}
+	if n > 1 {
+		return cli.Usagef("only one mode can be given")
+	}
+	return nil
+}
+
+// chosen yields the backups that the command line chooses. A name that fits none is
+// reported, and makes the exit status 75 at the end.
+func (c *command) chosen() iter.Seq2[*repository.Found, error] {
+	if c.many() {
+		return c.browsed()
+	}
+	return func(yield func(*repository.Found, error) bool) {
+		for _, name := range c.args {
+			if c.mode == modeUsers && name == cli.AllShared {
+				if !c.allShared(yield) {
+					return
+				}
+				continue
+			}
+			f, err := c.bucket.Find(c.ctx, c.single(), name)
+			switch {
+			case errors.Is(err, repository.ErrNoBackup):
+				err = fmt.Errorf("%s: not found: %w", name, err)
+			case err == nil:
+				c.bucket.Warn(c.err, "ctl_backups", f)
+			}
+			if !yield(f, err) {
+				return
+			}
+		}
+	}
+}
+
+// allShared yields the backups of shared mailboxes; false when enough was yielded.
+func (c *command) allShared(yield func(*repository.Found, error) bool) bool {
+	none := true
+	for f, err := range c.bucket.Shared(c.ctx) {
+		none = false
+		if !yield(f, err) {
+			return false
+		}
+	}
+	return !none || yield(nil, fmt.Errorf("%s: not found: %w of a shared mailbox", cli.AllShared, repository.ErrNoBackup))
+}
+
+// many says that the mode does not name single backups.
+func (c *command) many() bool {
+	return c.mode == modeAll || c.mode == modeDomains || c.mode == modePrefixes
+}
+
+func (c *command) single() cli.Mode {
+	switch c.mode {
+	case modeMailboxes:
+		return cli.ByMailbox
+	case modePaths:
+		return cli.ByPath
+	}
+	return cli.ByUser
+}
+
+func (c *command) browsed() iter.Seq2[*repository.Found, error] {
+	return func(yield func(*repository.Found, error) bool) {
+		for f, err := range repository.BrowseAll(c.ctx, c.bucket.Partitions) {
+			if err == nil && !c.fits(f) {
+				continue
+			}
+			if !yield(f, err) {
+				return
+			}
+		}
+		for err := range c.idle() {
+			if !yield(nil, err) {
+				return
+			}
+		}
+	}
+}
+
+// fits says whether a backup is chosen by -A, -D or -P.
+func (c *command) fits(f *repository.Found) bool {
+	if c.mode == modeAll {
+		return true
+	}
+	fits := false
+	for i, a := range c.args {
+		if f.Info.Kind == repository.KindUser && c.fitsName(f.Info.Name, a) {
+			c.matched[i], fits = true, true
+		}
+	}
+	return fits
+}
+
+// fitsName says whether a userid is in a domain, or has a beginning.
+func (c *command) fitsName(userid, arg string) bool {
+	if c.mode == modePrefixes {
+		return strings.HasPrefix(userid, arg)
+	}
+	return cli.InDomain(userid, arg, c.bucket.Conf.String("defaultdomain"))
+}
+
+// idle is an error for each domain or beginning that no backup had, as one that is
+// misspelt: otherwise all would seem to be well with it.
+func (c *command) idle() iter.Seq[error] {
+	return func(yield func(error) bool) {
+		for i, a := range c.args {
+			if c.many() && !c.matched[i] && !yield(fmt.Errorf("%s: not found: no userid fits", a)) {
+				return
+			}
+		}
+	}
+}
+
+// each calls fn for each chosen backup and reports what fails on standard error.
+func (c *command) each(fn func(*repository.Found) error) error { return c.eachOf(c.chosen(), fn) }
+
+func (c *command) eachOf(backups iter.Seq2[*repository.Found, error], fn func(*repository.Found) error) error {
+	failed := false
+	for f, err := range backups {
+		if err == nil {
+			err = fn(f)
+		}
+		if err == nil {
+			continue
+		}
+		if c.ctx.Err() != nil {
+			return c.ctx.Err()
+		}
+		failed = true
+		if !errors.Is(err, cli.ErrReported) {
+			cli.Fprintf(c.err, "ctl_backups: %v\n", err)
+		}
+		if c.stop {
+			break
+		}
+	}
+	if c.many() {
+		for _, err := range c.bucket.LeftOut() {
+			cli.Fprintf(c.err, "ctl_backups: left out: %v\n", err)
+			failed = true
+		}
+	}
+	if failed {
+		return cli.ErrReported
+	}
+	return nil
+}

@@ -1,0 +1,99 @@
+package ctlbackups
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+	"os"
+
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/repository"
+)
+
+// move moves backups to another of the configured partitions.
+func move(c *command) error {
+	set, end, err := c.scratchSet()
+	if err != nil {
+		return err
+	}
+	err = c.eachOf(c.toMove(), func(f *repository.Found) error {
+		if err := inPlace("move", f); err != nil {
+			return err
+		}
+		done, err := set.Move(c.ctx, f.Name(), c.target, c.lockOptions("move"), c.progress("move", f))
+		if errors.Is(err, partitions.ErrThere) && c.many() {
+			return nil
+		}
+		return c.copied("move", f, done, err)
+	})
+	return errors.Join(err, end())
+}
+
+// toMove yields what lies in the other partitions, whether it lives there or was left
+// behind by a move: one that was cut off is no obstacle to its repetition.
+func (c *command) toMove() iter.Seq2[*repository.Found, error] {
+	return func(yield func(*repository.Found, error) bool) {
+		if !c.many() {
+			for _, name := range c.args {
+				if !yield(c.bucket.Leftover(c.ctx, c.single(), name)) {
+					return
+				}
+			}
+			return
+		}
+		for _, p := range c.bucket.Partitions {
+			if p.Name == c.target && c.mode == modeAll {
+				continue
+			}
+			for f, err := range repository.Browse(c.ctx, p) {
+				// What is there already fits the names, too. What an earlier move has left
+				// unfinished there is finished by this one.
+				if err == nil && (!c.fits(f) || p.Name == c.target) || errors.Is(err, repository.ErrIncomplete) && p.Name == c.target {
+					continue
+				}
+				if !yield(f, err) {
+					return
+				}
+			}
+		}
+		for err := range c.idle() {
+			if !yield(nil, err) {
+				return
+			}
+		}
+	}
+}
+
+// lockOptions are those of a verb that writes to the logs of backups.
+func (c *command) lockOptions(verb string) repository.LockOptions {
+	return repository.LockOptions{
+		Owner: fmt.Sprintf("ctl_backups %s, process %d on %s", verb, os.Getpid(), c.host), Host: c.host, Now: c.clock, Wait: c.wait,
+	}
+}
+
+// progress tells what was copied so far, on standard error, with -vv.
+func (c *command) progress(verb string, f *repository.Found) func(repository.Copied) {
+	if c.verbose < 2 {
+		return nil
+	}
+	return func(d repository.Copied) {
+		cli.Fprintf(c.err, "%s %s: %d objects, %d messages and pieces, %s bytes\n", verb, label(f), d.Objects, d.Chunks, c.size(d.Bytes))
+	}
+}
+
+// copied says what came of a backup, and with -v what was copied.
+func (c *command) copied(verb string, f *repository.Found, d repository.Copied, err error) error {
+	if printed := c.status(verb, f, err); printed != nil {
+		return printed
+	}
+	c.tally.add(d, err)
+	if err != nil {
+		return errors.Join(cli.ErrReported, c.ctx.Err())
+	}
+	if c.verbose == 0 {
+		return nil
+	}
+	_, err = cli.Fprintf(c.out, "  %d objects, %d messages and pieces, %s bytes\n", d.Objects, d.Chunks, c.size(d.Bytes))
+	return err
+}

@@ -1,0 +1,89 @@
+package ctlbackups
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"golang.org/x/term"
+
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/internal/imapconf"
+	"github.com/cyrusbackup/backupd/internal/saslconf"
+	"github.com/cyrusbackup/backupd/replication/sasl"
+)
+
+// passwd keeps the file of credentials that sync_client's logins are checked against.
+func passwd(c *command) error {
+	conf, err := imapconf.Load(c.config, "ctl_backups")
+	if err != nil {
+		return &cli.ConfigError{Err: err}
+	}
+	path := conf.String("backup_credentials_path")
+	policy, _, err := saslconf.Options(conf)
+	if err != nil {
+		return &cli.ConfigError{Err: err}
+	}
+	switch {
+	case c.list && len(c.args) == 0:
+		users, err := sasl.Users(path)
+		for _, u := range users {
+			cli.Fprintf(c.out, "%s\n", u)
+		}
+		return err
+	case len(c.args) != 1:
+		return cli.Usagef("passwd needs one user")
+	}
+	// Under the name that a login is compared with.
+	user, err := policy.Users.Canonical(c.args[0])
+	if err != nil {
+		return err
+	}
+	if c.remove {
+		found, err := sasl.RemoveUser(path, user)
+		if err == nil && !found {
+			err = fmt.Errorf("%s is not in %s", user, path)
+		}
+		c.audit.Done(conf, "passwd: user removed", err, "user", user, "file", path)
+		return err
+	}
+	password, err := c.readPassword()
+	if err != nil {
+		return err
+	}
+	err = sasl.SetPassword(path, user, password)
+	c.audit.Done(conf, "passwd: password set", err, "user", user, "file", path)
+	return err
+}
+
+// readPassword reads a line: unseen and twice from a terminal, as it comes from elsewhere.
+func (c *command) readPassword() (string, error) {
+	if f, ok := c.in.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		return c.askTwice(int(f.Fd()))
+	}
+	line, err := bufio.NewReader(io.LimitReader(c.in, 4096)).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return "", fmt.Errorf("read the password: %w", err)
+	}
+	return strings.TrimRight(line, "\r\n"), nil
+}
+
+func (c *command) askTwice(fd int) (string, error) {
+	var words [2]string
+	for i, prompt := range []string{"Password: ", "Again: "} {
+		fmt.Fprint(c.err, prompt)
+		b, err := term.ReadPassword(fd)
+		fmt.Fprintln(c.err)
+		if err != nil {
+			return "", fmt.Errorf("read the password: %w", err)
+		}
+		words[i] = string(b)
+	}
+	if words[0] != words[1] {
+		return "", errors.New("the two are not the same: nothing was changed")
+	}
+	return words[0], nil
+}

@@ -1,0 +1,65 @@
+package ctlbackups
+
+import (
+	"errors"
+	"os"
+
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/index"
+	"github.com/cyrusbackup/backupd/internal/control"
+	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/repository"
+)
+
+// reindex makes the index anew from the bucket: by the daemon where one runs, since
+// it alone has the index open, otherwise here.
+func reindex(c *command) error {
+	do, end, err := c.reindexer()
+	if err != nil {
+		return err
+	}
+	defer end()
+	return c.each(func(f *repository.Found) error {
+		err := inPlace("reindex", f)
+		if err == nil {
+			err = do(f)
+		}
+		if perr := c.status("reindex", f, err); perr != nil {
+			return perr
+		}
+		return err
+	})
+}
+
+func (c *command) reindexer() (do func(*repository.Found) error, end func(), err error) {
+	socket := c.bucket.Conf.String("backup_control_socket")
+	ask := func(f *repository.Found) error {
+		r, err := control.Ask(c.ctx, socket, control.Request{Op: "reindex", Path: f.Path})
+		if err == nil && r.Error != "" {
+			err = errors.New(r.Error)
+		}
+		return err
+	}
+	if _, err := control.Ask(c.ctx, socket, control.Request{Op: "ping"}); err == nil {
+		return ask, func() {}, nil
+	} else if !errors.Is(err, control.ErrNoDaemon) {
+		return nil, nil, err
+	}
+	if os.Geteuid() == 0 {
+		return nil, nil, errors.New("no backupd is running here, and files that root makes in the index would lock the cyrus user out: run this as the cyrus user")
+	}
+	x, err := index.Open(c.bucket.Conf.String("backup_index_path"), index.Options{Reserve: c.bucket.Conf.Size("backup_index_reserve")})
+	if err != nil {
+		return nil, nil, err
+	}
+	set, err := partitions.Open(partitions.Options{Partitions: c.bucket.Partitions, Index: x, NoCheckpoints: true, NoProbe: true})
+	if err != nil {
+		return nil, nil, errors.Join(err, x.Close())
+	}
+	here := func(f *repository.Found) error { return set.Reindex(c.ctx, f.Name()) }
+	return here, func() {
+		if err := errors.Join(set.Close(), x.Close()); err != nil {
+			cli.Fprintf(c.err, "ctl_backups: close the index: %v\n", err)
+		}
+	}, nil
+}

@@ -1,0 +1,180 @@
+package ctlbackups
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/internal/version"
+	"github.com/cyrusbackup/backupd/partitions/repository"
+	"github.com/cyrusbackup/backupd/partitions/verify"
+)
+
+// repair verifies backups, and repairs in the bucket what can be repaired there.
+func repair(c *command) (err error) {
+	parts := c.bucket.Partitions
+	if c.dryRun {
+		dry, end, err := dryPartitions(parts)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, end()) }()
+		parts = dry
+		c.bucket.Partitions = dry
+	}
+	failed := c.repairRepositories(parts)
+	err = c.eachOf(c.toRepair(), func(f *repository.Found) error { return c.repairOne(f, parts) })
+	if err == nil && failed {
+		return cli.ErrReported
+	}
+	return err
+}
+
+// repairRepositories puts what holds for whole partitions again.
+func (c *command) repairRepositories(parts []repository.Config) (failed bool) {
+	for _, p := range parts {
+		done, err := verify.RepairRepository(c.ctx, p, parts, verify.RepositoryOptions{
+			Software: version.Software(), DedupPerBackup: c.bucket.Conf.Word("backup_dedup") == "backup", Now: c.clock,
+		})
+		if err != nil {
+			cli.Fprintf(c.err, "ctl_backups: %v\n", err)
+			failed = true
+		}
+		if done != "" {
+			cli.Fprintf(c.err, "ctl_backups: partition %s: %s\n", p.Name, c.would(done))
+		}
+	}
+	return failed
+}
+
+func (c *command) would(what string) string {
+	if c.dryRun {
+		return "(dry run) " + what
+	}
+	return what
+}
+
+// toRepair yields the chosen backups, those too whose backup.json is of no use.
+func (c *command) toRepair() iter.Seq2[*repository.Found, error] {
+	if !c.many() {
+		return c.alive(c.remains())
+	}
+	return func(yield func(*repository.Found, error) bool) {
+		for f, err := range c.browsed() {
+			if f != nil && c.ctx.Err() == nil && (err != nil || f.Name().Path() != f.Path) {
+				f, err = c.broken(f, err)
+			}
+			if !yield(f, err) {
+				return
+			}
+		}
+	}
+}
+
+// broken is a backup that a list has shown, and that could not be opened.
+func (c *command) broken(f *repository.Found, err error) (*repository.Found, error) {
+	n, ok := repository.NameOf(f.Path)
+	if !ok {
+		return f, err
+	}
+	list, rerr := repository.Remains(c.ctx, []repository.Config{f.Partition}, n)
+	if rerr != nil || len(list) == 0 {
+		return f, errors.Join(err, rerr)
+	}
+	return list[0], nil
+}
+
+// alive leaves out what a move has left behind, where it is clear which copy that is.
+func (c *command) alive(all func(func(*repository.Found, error) bool)) iter.Seq2[*repository.Found, error] {
+	return func(yield func(*repository.Found, error) bool) {
+		for f, err := range all {
+			if err == nil {
+				if at, ferr := repository.Find(c.ctx, c.bucket.Partitions, f.Name()); ferr == nil && c.single() != cli.ByPath && at.Partition.Name != f.Partition.Name {
+					continue
+				}
+			}
+			if !yield(f, err) {
+				return
+			}
+		}
+	}
+}
+
+func (c *command) repairOne(f *repository.Found, parts []repository.Config) error {
+	if err := inPlace("verify --repair", f); err != nil {
+		return err
+	}
+	var report []verify.Change
+	done, err := verify.Repair(c.ctx, f, verify.RepairOptions{
+		Lock: c.lockOptions("verify --repair"), Others: parts,
+		Problem: func(p verify.Problem) { c.problem(f, p) },
+		Report: func(r verify.Change) {
+			report = append(report, r)
+			if !c.structured() {
+				cli.Fprintf(c.out, "%s: %s\n", label(f), c.would(r.String()))
+			}
+		},
+		Step: c.stepper(f),
+	})
+	if err != nil {
+		if perr := c.repairStatus(f, done, report, err.Error(), err); perr != nil {
+			return perr
+		}
+		return errors.Join(cli.ErrReported, c.ctx.Err())
+	}
+	word, failed := c.cameOf(done)
+	if perr := c.repairStatus(f, done, report, word, nil); perr != nil || !failed {
+		return perr
+	}
+	return cli.ErrReported
+}
+
+// cameOf is what came of a repair, in words.
+func (c *command) cameOf(done verify.RepairResult) (word string, failed bool) {
+	switch {
+	case done.Found == 0:
+		return "ok", false
+	case done.Left.Damaged > 0:
+		return fmt.Sprintf("failed (%d problems are left)", done.Left.Damaged), true
+	case c.dryRun:
+		return fmt.Sprintf("can be repaired (%d problems)", done.Found), true
+	}
+	return "repaired", false
+}
+
+// repairStatus says what came of one backup, and what has to be done for what waits.
+func (c *command) repairStatus(f *repository.Found, done verify.RepairResult, report []verify.Change, word string, err error) error {
+	waits := done.Outcomes[verify.Waits] > 0 || done.Aside != ""
+	if err != nil {
+		if perr := c.status("verify", f, err); perr != nil || !waits {
+			return perr
+		}
+	}
+	next := ""
+	if waits && f.Info.Kind == repository.KindUser {
+		next = "sync_client -n backup -v -u " + f.Info.Name
+	} else if waits {
+		next = "sync_client -n backup -v -m for its mailboxes"
+	}
+	if !c.structured() {
+		if err == nil {
+			if _, err := cli.Fprintf(c.out, "verify %s: %s\n", label(f), word); err != nil {
+				return err
+			}
+		}
+		if next != "" {
+			_, err := cli.Fprintf(c.out, "  the rest comes with the next sync; on the mail server: %s\n", next)
+			return err
+		}
+		return nil
+	}
+	return c.object(struct {
+		Command string          `json:"command"`
+		UserID  string          `json:"userid,omitempty"`
+		Path    string          `json:"fname"`
+		Status  string          `json:"status"`
+		Report  []verify.Change `json:"repairs,omitempty"`
+		Next    string          `json:"next,omitempty"` // on the mail server
+	}{"verify", userID(f), place(f), word, report, next})
+}

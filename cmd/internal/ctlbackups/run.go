@@ -1,0 +1,157 @@
+// Package ctlbackups is ctl_backups, which administers backups.
+package ctlbackups
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/partitions"
+)
+
+// Main runs the program and returns its exit status. args begin with the program's name.
+func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	out := bufio.NewWriter(stdout)
+	return cli.Main("ctl_backups", new(command).commandLine().Usage(), stderr, func(ctx context.Context) error {
+		c := &command{ctx: ctx, open: cli.Open, now: time.Now(), in: stdin, out: out, direct: stdout, err: stderr, audit: cli.Audit{Tool: "ctl_backups"}}
+		err := c.run(args[1:])
+		if flushed := out.Flush(); err == nil {
+			err = flushed
+		}
+		return err
+	})
+}
+
+// command is a run of the program.
+type command struct {
+	ctx    context.Context
+	open   cli.Opener
+	bucket *cli.Bucket
+	now    time.Time
+	clock  func() time.Time // nil: the real one
+	// setOptions are what tests set of a Set that is opened here.
+	setOptions partitions.Options
+	host       string // of commits that are made here
+	in         io.Reader
+	out        io.Writer
+	direct     io.Writer // what out ends in: for commands that are run, which shall be seen at once and know a terminal
+	err        io.Writer
+	audit      cli.Audit
+	tally      tally
+	args       []string
+	matched    map[int]bool // of args, with -D and -P: those that a backup fitted
+	target     string       // of move and export
+
+	config  string
+	mode    mode
+	modes   map[mode]*bool // as given
+	json    bool
+	ndjson  bool
+	human   bool
+	wait    bool
+	create  bool
+	pause   bool
+	execute string
+	quick   bool
+	repair  bool
+	dryRun  bool
+	stop    bool
+	stale   int // hours; -1 = all
+	verbose int
+	remove  bool
+	list    bool
+}
+
+// run spells out what strangers wrote, in all that it writes.
+func (c *command) run(argv []string) error {
+	out := cli.Output(c.out)
+	c.out, c.err = out, cli.Messages(c.err)
+	err := c.call(argv)
+	if flushed := out.Flush(); err == nil {
+		err = flushed
+	}
+	return err
+}
+
+func (c *command) call(argv []string) error {
+	p := c.commandLine()
+	if done, err := p.Parse(c.ctx, hours(argv), c.out); done {
+		return err
+	} else if err != nil {
+		return cli.Usagef("%v", err)
+	}
+	c.args, c.matched = p.Args(), map[int]bool{}
+	switch {
+	case len(c.args) == 0:
+		return cli.Usagef("a command is needed")
+	case c.structured() && c.verbose > 0:
+		return cli.Usagef("-j and -v cannot be used together")
+	}
+	if err := c.setMode(); err != nil {
+		return err
+	}
+	name := c.args[0]
+	c.args = c.args[1:]
+	if err := c.applies(p, name); err != nil {
+		return err
+	}
+	return c.do(name)
+}
+
+func (c *command) do(name string) error {
+	all := verbs()
+	i := slices.IndexFunc(all, func(v verb) bool { return v.Name == name })
+	if i < 0 {
+		return cli.Usagef("%q is not a command", name)
+	}
+	if name != "passwd" {
+		if err := c.checkNames(name); err != nil {
+			return err
+		}
+		var err error
+		if c.bucket, err = c.open(c.ctx, c.config, "ctl_backups"); err != nil {
+			return err
+		}
+		defer c.bucket.Close()
+		if c.host, err = c.bucket.Conf.ServerName(); err != nil {
+			return err
+		}
+	}
+	err := all[i].do(c)
+	switch name {
+	case "export", "import", "move":
+		c.audit.Done(c.bucket.Conf, name, err, c.tally.attrs(c.what(), c.target)...)
+	}
+	return err
+}
+
+func (c *command) checkNames(verb string) error {
+	if verb == "move" || verb == "export" {
+		if len(c.args) == 0 {
+			return cli.Usagef("%s needs backups, and where they shall go", verb)
+		}
+		c.target = c.args[len(c.args)-1]
+		c.args = c.args[:len(c.args)-1]
+	}
+	switch {
+	case verb == "import" && (c.mode != modeUsers || len(c.args) == 0):
+		return cli.Usagef("import takes files, directories and locations, and no mode")
+	case verb == "lock" && (len(c.args) != 1 || c.many()):
+		return cli.Usagef("lock takes exactly one backup")
+	case verb == "set-aside" && c.many():
+		return cli.Usagef("set-aside takes names of backups, one by one")
+	case c.pause && c.execute != "":
+		return cli.Usagef("only one of -p and -x can be given")
+	case c.mode == modeAll && len(c.args) > 0:
+		return cli.Usagef("-A takes no names, and %q was given", strings.Join(c.args, " "))
+	case c.mode != modeAll && len(c.args) == 0 && verb == "list":
+		c.mode = modeAll
+	case c.mode != modeAll && len(c.args) == 0:
+		return cli.Usagef("%s needs a backup, or -A for all", verb)
+	}
+	return nil
+}

@@ -1,0 +1,46 @@
+package ctlbackups
+
+import (
+	"errors"
+
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/partitions/repository"
+)
+
+// setAside takes backups out of their place, so that the next sync begins new ones. What a
+// move has left in other partitions goes, too: without it the user's backup would be looked
+// for there.
+func setAside(c *command) error {
+	return c.eachOf(c.remains(), func(f *repository.Found) error {
+		where, done, err := f.SetAside(c.ctx, "ctl_backups set-aside", c.lockOptions("set-aside"), c.progress("set-aside", f))
+		if perr := c.status("set-aside", f, err); perr != nil {
+			return perr
+		}
+		if err != nil {
+			return errors.Join(cli.ErrReported, c.ctx.Err())
+		}
+		if c.structured() {
+			return nil
+		}
+		_, err = cli.Fprintf(c.out, "  it lies in %s:%s (%d objects, %s bytes); the next sync begins a new backup\n",
+			f.Partition.Name, where, done.Objects, c.size(done.Bytes))
+		return err
+	})
+}
+
+// remains yields what there is of each backup that is named, however damaged.
+func (c *command) remains() func(func(*repository.Found, error) bool) {
+	return func(yield func(*repository.Found, error) bool) {
+		for _, name := range c.args {
+			list, err := c.bucket.Remains(c.ctx, c.single(), name)
+			if err != nil && !yield(nil, err) {
+				return
+			}
+			for _, f := range list {
+				if !yield(f, nil) {
+					return
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,55 @@
+package ctlbackups
+
+import (
+	"fmt"
+
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/internal/timespec"
+	"github.com/cyrusbackup/backupd/partitions/repository"
+)
+
+// stat says how large backups are, and how much of that is still wanted.
+func stat(c *command) error {
+	retention := c.bucket.Conf.Duration("backup_retention")
+	return c.each(func(f *repository.Found) error {
+		m, err := f.Measure(c.ctx, c.now, retention)
+		if err != nil {
+			return fmt.Errorf("%s: %w", label(f), err)
+		}
+		if m.Time, err = c.lastChange(f, m.Newest); err != nil {
+			return fmt.Errorf("%s: %w", label(f), err)
+		}
+		return c.printStat(f, m)
+	})
+}
+
+func (c *command) printStat(f *repository.Found, m repository.Measured) error {
+	ratio, utilisation := percent(m.Compressed, m.Uncompressed), percent(m.Compactable, m.Uncompressed)
+	changed := "[unknown]"
+	if !m.Time.IsZero() {
+		changed = timespec.Text(m.Time)
+	}
+	if !c.structured() {
+		_, err := cli.Fprintf(c.out, "%s\t%s\t%s\t%s\t%6.1f%%\t%6.1f%%\t%25s\t%25s\n", label(f),
+			c.size(m.Compressed), c.size(m.Uncompressed), c.size(m.Compactable), ratio, utilisation, changed, changed)
+		return err
+	}
+	return c.object(struct {
+		UserID       string  `json:"userid,omitempty"`
+		Path         string  `json:"fname"`
+		Compressed   int64   `json:"compressed"`
+		Uncompressed int64   `json:"uncompressed"`
+		Compactable  int64   `json:"compactable"`
+		Ratio        float64 `json:"compression_ratio"`
+		Utilisation  float64 `json:"utilisation_ratio"`
+		Start        string  `json:"last_start_time"`
+		End          string  `json:"last_end_time"`
+	}{userID(f), place(f), m.Compressed, m.Uncompressed, m.Compactable, ratio, utilisation, changed, changed})
+}
+
+func percent(part, whole int64) float64 {
+	if whole == 0 {
+		return 0
+	}
+	return 100 * float64(part) / float64(whole)
+}

@@ -1,0 +1,56 @@
+package ctlbackups
+
+import (
+	"fmt"
+
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/partitions/repository"
+	"github.com/cyrusbackup/backupd/partitions/verify"
+)
+
+// verifyBackups compares backups with what is in the bucket. Every problem is a line of its own; a
+// body that the source is asked for, and history that is known to be lost, are no damage.
+func verifyBackups(c *command) error {
+	if c.repair {
+		return repair(c)
+	}
+	return c.each(func(f *repository.Found) error {
+		done, err := verify.Run(c.ctx, f, verify.Options{
+			Quick:  c.quick,
+			Report: func(p verify.Problem) { c.problem(f, p) },
+			Step:   c.stepper(f),
+		})
+		if c.verbose > 0 {
+			cli.Fprintf(c.out, "%s: %d objects, %d commits, %d checkpoints, %d mailboxes, %d messages (%s), %d problems, %d missing bodies\n", label(f),
+				done.Objects, done.Commits, done.Checkpoints, done.Mailboxes, done.Messages, c.size(done.Bytes), done.Damaged, done.Missing)
+		}
+		damaged := err == nil && done.Damaged > 0
+		if damaged {
+			err = fmt.Errorf("%d problems", done.Damaged)
+		}
+		if perr := c.status("verify", f, err); perr != nil {
+			return perr
+		}
+		if damaged {
+			return cli.ErrReported
+		}
+		return err
+	})
+}
+
+// stepper says with -v what is looked at.
+func (c *command) stepper(f *repository.Found) func(string) {
+	if c.verbose == 0 {
+		return nil
+	}
+	return func(what string) { cli.Fprintf(c.out, "%s: %s...\n", label(f), what) }
+}
+
+// problem writes a problem: with -j to standard error, where it does not break the JSON.
+func (c *command) problem(f *repository.Found, p verify.Problem) {
+	w := c.out
+	if c.structured() {
+		w = c.err
+	}
+	cli.Fprintf(w, "%s: %s\n", label(f), p)
+}
