@@ -199,6 +199,9 @@ func (m *mover) follow(ctx context.Context, pl history.Place) (now history.Place
 	return pl, nil, nil
 }
 
+// notesAtOnce is how many notes are remembered.
+const notesAtOnce = 8
+
 // note is what moved/ says of a pack.
 func (m *mover) note(ctx context.Context, pack string) (*history.Moved, error) {
 	if n, ok := m.notes[pack]; ok {
@@ -214,7 +217,7 @@ func (m *mover) note(ctx context.Context, pack string) (*history.Moved, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(m.notes) >= heldNotes {
+	if len(m.notes) >= notesAtOnce {
 		clear(m.notes)
 	}
 	m.notes[pack] = n

@@ -97,7 +97,7 @@ type author struct {
 }
 
 func (b *Backup) header(ctx context.Context, who author) history.Header {
-	t := b.part.storeNow(ctx, b.entry.Time).UTC()
+	t := b.part.StoreNow(ctx, b.entry.Time).UTC()
 	here := b.set.opt.Now()
 	if b.entry.Time.Sub(t) > storeclock.Bound {
 		b.part.clock.NoteAhead(b.path, b.entry.Number, b.entry.Time, t)
@@ -120,7 +120,7 @@ func (b *Backup) header(ctx context.Context, who author) history.Header {
 // is not known then.
 func (b *Backup) putCommit(ctx context.Context, h history.Header, obj []byte) (etag string, won bool, err error) {
 	key := history.LogKey(b.path, h.Number)
-	o := objstore.PutOptions{IfAbsent: b.part.conditional()}
+	o := objstore.PutOptions{IfAbsent: b.part.Conditional()}
 	won, err = await(ctx, func() (bool, error) {
 		i, putErr := b.part.store.Put(ctx, key, bytes.NewReader(obj), o)
 		if o.IfAbsent && errors.Is(putErr, objstore.ErrUnsupported) {

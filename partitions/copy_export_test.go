@@ -9,6 +9,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/pack"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
+	"github.com/cyrusbackup/backupd/partitions/transfer"
 )
 
 // An export can be read, added to, and imported by another host, which then goes on.
@@ -20,7 +21,7 @@ func TestExportAndImport(t *testing.T) {
 		t.Helper()
 		h := newHost(t, out)
 		defer h.stop()
-		c, err := h.set.CopyTo(t.Context(), w.home(), "p0", nil)
+		c, err := transfer.Copy(t.Context(), w.home(), h.set.Partitions()[0], nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -39,14 +40,14 @@ func TestExportAndImport(t *testing.T) {
 
 	target := newStore()
 	h := newHost(t, target)
-	_, err := h.set.Import(t.Context(), found(t, out), repository.LockOptions{Owner: "test", Host: "host"}, nil)
+	_, err := h.importFound(found(t, out), repository.LockOptions{Owner: "test", Host: "host"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	h.expectSame("anne", w.boxes...)
 	w.news(h)
 	checkBucket(t, target, w.path(), w.boxes...).Close()
-	if _, err := h.set.Import(t.Context(), found(t, out), repository.LockOptions{Owner: "test"}, nil); !errors.Is(err, objstore.ErrExist) {
+	if _, err := h.importFound(found(t, out), repository.LockOptions{Owner: "test"}); !errors.Is(err, objstore.ErrExist) {
 		t.Errorf("a second import: %v, want ErrExist", err)
 	}
 }
@@ -60,7 +61,7 @@ func TestImportCutOff(t *testing.T) {
 		f, done := fault(n, 1, errDenied)
 		target.SetFaults(nil, ofPuts(f))
 		imp := func() error {
-			_, err := h.set.Import(t.Context(), w.home(), repository.LockOptions{Owner: "test", Host: "host"}, nil)
+			_, err := h.importFound(w.home(), repository.LockOptions{Owner: "test", Host: "host"})
 			return err
 		}
 		err := imp()
@@ -107,7 +108,7 @@ func TestExportWhileACheckpointIsWritten(t *testing.T) {
 			return nil
 		}, nil)
 		h := newHost(t, out)
-		if _, err := h.set.CopyTo(t.Context(), w.home(), "p0", nil); err != nil || !put {
+		if _, err := transfer.Copy(t.Context(), w.home(), h.set.Partitions()[0], nil); err != nil || !put {
 			t.Fatalf("%v, a checkpoint was put: %v", err, put)
 		}
 		from.SetFaults(nil, nil)
@@ -117,4 +118,13 @@ func TestExportWhileACheckpointIsWritten(t *testing.T) {
 			t.Errorf("put anew %v: %q", again, problems)
 		}
 	}
+}
+
+// importFound imports a backup as ctl_backups does.
+func (h *host) importFound(f *repository.Found, o repository.LockOptions) (repository.Copied, error) {
+	dest, err := h.set.Choose(h.t.Context(), f.Name())
+	if err != nil {
+		return repository.Copied{}, err
+	}
+	return transfer.Import(h.t.Context(), f, dest, o, nil)
 }

@@ -25,5 +25,5 @@ func (s *Set) Create(ctx context.Context, n repository.Name) (*repository.Found,
 	if err := b.create(ctx, nil); err != nil {
 		return nil, s.errf(b, err)
 	}
-	return repository.FindPath(ctx, b.part.config(), b.path)
+	return repository.FindPath(ctx, b.part.Config(), b.path)
 }

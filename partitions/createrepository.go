@@ -1,7 +1,6 @@
 package partitions
 
 import (
-	"bytes"
 	"context"
 	_ "embed"
 	"errors"
@@ -16,7 +15,7 @@ import (
 // found to do. Two hosts may do it at once: the first one's repository.json holds.
 func createRepository(ctx context.Context, p *Partition, caps probe.Capabilities) (*repository.Info, error) {
 	r := &repository.Info{
-		Version: repository.Version, ID: repository.NewID(), Created: p.storeNow(ctx, time.Time{}).UTC(),
+		Version: repository.Version, ID: repository.NewID(), Created: p.StoreNow(ctx, time.Time{}).UTC(),
 		Software: p.set.opt.Software, Dedup: "partition", Chunker: repository.Chunker, Capabilities: caps, Probed: p.prober(),
 	}
 	if p.set.opt.DedupPerBackup {
@@ -36,19 +35,8 @@ func createRepository(ctx context.Context, p *Partition, caps probe.Capabilities
 	return await(ctx, func() (*repository.Info, error) { return repository.ReadInfo(ctx, p.store) })
 }
 
-// putIfAbsent puts a small object once; ErrExist when there is one already, which
-// after an unclear answer may be our own.
+// putIfAbsent is repository.PutIfAbsent with the patience of ctx.
 func (p *Partition) putIfAbsent(ctx context.Context, key string, b []byte) error {
-	conditional := p.conditional()
-	return await0(ctx, func() error {
-		if !conditional {
-			if _, err := p.store.Stat(ctx, key); err == nil {
-				return &objstore.Error{Op: "put", Key: key, Err: objstore.ErrExist}
-			} else if !errors.Is(err, objstore.ErrNotExist) {
-				return err
-			}
-		}
-		_, err := p.store.Put(ctx, key, bytes.NewReader(b), objstore.PutOptions{IfAbsent: conditional})
-		return err
-	})
+	conditional := p.Conditional()
+	return await0(ctx, func() error { return repository.PutIfAbsent(ctx, p.store, key, b, conditional) })
 }

@@ -49,7 +49,7 @@ func (d *draft) gather(ctx context.Context, records iter.Seq2[*cyrus.Record, err
 	next, stop := iter.Pull2(records)
 	defer stop()
 	for more := true; more; {
-		dead, err := d.u.b.part.condemned(ctx)
+		dead, err := d.u.b.part.Condemned(ctx)
 		if err != nil {
 			return err
 		}

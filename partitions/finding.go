@@ -157,9 +157,9 @@ func (p *Partition) refusal() error {
 	return p.refused.err
 }
 
-// conditional says that an object may not overwrite another one. Where the store
+// Conditional reports that an object may not overwrite another one. Where the store
 // honours that, its only writer puts so too: ctl_backups takes numbers for its locks.
-func (p *Partition) conditional() bool {
+func (p *Partition) Conditional() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.caps == nil {
@@ -176,7 +176,7 @@ func (p *Partition) stillConditional(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	defer end()
-	if !p.conditional() {
+	if !p.Conditional() {
 		return false, nil // somebody else has found that meanwhile
 	}
 	r, err := await(ctx, func() (*repository.Info, error) { return repository.ReadInfo(ctx, p.store) })
@@ -191,7 +191,7 @@ func (p *Partition) stillConditional(ctx context.Context) (bool, error) {
 		p.forgetRepository()
 		return false, fmt.Errorf("partition %s (%s): %w", p.name, p.location, err)
 	}
-	return p.conditional(), nil
+	return p.Conditional(), nil
 }
 
 // improve replaces the capabilities in repository.json where less is recorded than was

@@ -72,7 +72,7 @@ func (p *Partition) look(ctx context.Context, n repository.Name) (*repository.Fo
 	if err != nil {
 		return nil, deferred(fmt.Errorf("partition %s: %w", p.name, err))
 	}
-	return &repository.Found{Partition: p.config(), Path: n.Path(), Info: *info}, info.Check(n)
+	return &repository.Found{Partition: p.Config(), Path: n.Path(), Info: *info}, info.Check(n)
 }
 
 // unaskable says that errors are only about partitions that cannot be asked.
@@ -111,7 +111,7 @@ func (p *Partition) createInfo(ctx context.Context, n repository.Name) error {
 	}
 	b, err := json.MarshalIndent(repository.BackupInfo{
 		Version: repository.Version, Name: n.Full, Kind: n.Kind,
-		Created: p.storeNow(ctx, time.Time{}).UTC(), ID: repository.NewID(),
+		Created: p.StoreNow(ctx, time.Time{}).UTC(), ID: repository.NewID(),
 	}, "", "  ")
 	if err != nil {
 		return err

@@ -64,7 +64,7 @@ func (p *Partition) outwaitLock(ctx context.Context, path string) (waited bool, 
 		if err != nil {
 			return err
 		}
-		if p.lease(path, l, info.ETag, p.storeNow(ctx, time.Time{})) != repository.LeaseFree {
+		if p.lease(path, l, info.ETag, p.StoreNow(ctx, time.Time{})) != repository.LeaseFree {
 			waited, last = true, l
 			return &objstore.Error{Op: "get", Key: repository.LockKey(path), Temporary: !p.outwaited(path, l), Err: l.HeldError()}
 		}

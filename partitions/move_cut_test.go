@@ -11,6 +11,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/memstore"
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/repository"
+	"github.com/cyrusbackup/backupd/partitions/transfer"
 )
 
 // Each storage call of a move fails once; the answer of each put is lost once; and each put
@@ -93,7 +94,7 @@ func (c *cutMoves) at(n int) (reached bool) {
 	if err != nil {
 		w.between(c.late)
 		w.between(c.a)
-		if err := w.moveWith(c.mover, to); err != nil && !errors.Is(err, partitions.ErrThere) {
+		if err := w.moveWith(c.mover, to); err != nil && !errors.Is(err, transfer.ErrThere) {
 			t.Fatalf("done again: %v", err)
 		}
 	}
@@ -123,8 +124,12 @@ func TestMoveKilledAfterItsSeal(t *testing.T) {
 		}, nil)
 	}
 	mover := newMover(t, stores)
+	dest, err := mover.set.Partition(to)
+	if err != nil {
+		t.Fatal(err)
+	}
 	move := func() error {
-		_, err := mover.set.Move(t.Context(), repository.UserName("anne"), to, repository.LockOptions{Owner: "test", Host: "mover"}, nil)
+		_, err := transfer.Move(t.Context(), mover.set.Configs(), repository.UserName("anne"), dest, repository.LockOptions{Owner: "test", Host: "mover"}, nil)
 		return err
 	}
 	if err := move(); err == nil || !sealed {

@@ -14,6 +14,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
+	"github.com/cyrusbackup/backupd/partitions/transfer"
 	"github.com/cyrusbackup/backupd/partitions/verify"
 )
 
@@ -38,7 +39,7 @@ func TestMove(t *testing.T) {
 		}
 		from, to = to, from
 	}
-	if err := w.move(from); !errors.Is(err, partitions.ErrThere) {
+	if err := w.move(from); !errors.Is(err, transfer.ErrThere) {
 		t.Errorf("to where it is: %v, want ErrThere", err)
 	}
 }

@@ -52,7 +52,8 @@ func (p *Partition) Name() string { return p.name }
 // Location is what imapd.conf says, without secrets.
 func (p *Partition) Location() string { return p.location }
 
-func (p *Partition) config() repository.Config {
+// Config is the partition as tools name it.
+func (p *Partition) Config() repository.Config {
 	return repository.Config{Name: p.name, Location: p.location, Store: p.store}
 }
 
@@ -185,9 +186,9 @@ type condemnedList struct {
 // condemnedFor is how long condemned.json may be believed (design.md 5, Collection).
 const condemnedFor = 10 * time.Minute
 
-// condemned are the packs about to be deleted, to which nothing new may refer. It is
+// Condemned are the packs about to be deleted, to which nothing new may refer. It is
 // asked for before the index is looked at: no view is held over a request.
-func (p *Partition) condemned(ctx context.Context) (*history.Condemned, error) {
+func (p *Partition) Condemned(ctx context.Context) (*history.Condemned, error) {
 	if c := p.believed(); c != nil {
 		return c, nil
 	}

@@ -2,6 +2,7 @@ package partitions
 
 import (
 	"context"
+
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
@@ -26,7 +27,7 @@ func (s *Set) Reindex(ctx context.Context, n repository.Name) error {
 
 // ReindexPath is Reindex by the path of a backup, as user/anne.
 func (s *Set) ReindexPath(ctx context.Context, path string) error {
-	f, err := repository.FindAny(ctx, s.configs(), path)
+	f, err := repository.FindAny(ctx, s.Configs(), path)
 	if err != nil {
 		return err
 	}

@@ -88,13 +88,13 @@ func (w *damageWorld) host() *host {
 	return newHostWith(w.t, func(o *partitions.Options) { o.Now = w.now; o.NoCheckpoints = true; o.InlineLimit = 4 << 10 }, w.store)
 }
 
-func (w *damageWorld) config() repository.Config {
+func (w *damageWorld) Config() repository.Config {
 	return repository.Config{Name: "p0", Location: "memory", Store: w.store}
 }
 
 func (w *damageWorld) found(user string) *repository.Found {
 	w.t.Helper()
-	f, err := repository.FindPath(w.t.Context(), w.config(), "user/"+user)
+	f, err := repository.FindPath(w.t.Context(), w.Config(), "user/"+user)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -187,7 +187,7 @@ func (w *damageWorld) elsewhere(kind, key string) string {
 // repair is ctl_backups verify --repair -A.
 func (w *damageWorld) repair() (out []string) {
 	w.t.Helper()
-	done, err := verify.RepairRepository(w.t.Context(), w.config(), []repository.Config{w.config()}, verify.RepositoryOptions{Software: "test"})
+	done, err := verify.RepairRepository(w.t.Context(), w.Config(), []repository.Config{w.Config()}, verify.RepositoryOptions{Software: "test"})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -195,7 +195,7 @@ func (w *damageWorld) repair() (out []string) {
 		out = append(out, done)
 	}
 	for _, user := range []string{"anne", "bob", "carol"} {
-		list, err := repository.Remains(w.t.Context(), []repository.Config{w.config()}, repository.UserName(user))
+		list, err := repository.Remains(w.t.Context(), []repository.Config{w.Config()}, repository.UserName(user))
 		if err != nil {
 			w.t.Fatal(err)
 		}
@@ -211,7 +211,7 @@ func (w *damageWorld) repair() (out []string) {
 
 func (w *damageWorld) repairing(line func(string)) verify.RepairOptions {
 	return verify.RepairOptions{
-		Lock: repository.LockOptions{Owner: "test", Now: w.now}, Others: []repository.Config{w.config()},
+		Lock: repository.LockOptions{Owner: "test", Now: w.now}, Others: []repository.Config{w.Config()},
 		Problem: func(p verify.Problem) {
 			if !p.Lost && !p.Missing {
 				line("problem: " + p.String())
@@ -379,7 +379,7 @@ func TestRepairCutOff(t *testing.T) {
 		c.later += 5 * time.Minute
 		before, reached := fault(n, 1, errDenied)
 		c.store.SetFaults(before, nil)
-		list := []*repository.Found{{Partition: c.config(), Path: "user/anne", Info: repository.BackupInfo{Kind: repository.KindUser, Name: "anne"}}}
+		list := []*repository.Found{{Partition: c.Config(), Path: "user/anne", Info: repository.BackupInfo{Kind: repository.KindUser, Name: "anne"}}}
 		_, err := verify.Repair(t.Context(), list[0], c.repairing(func(string) {}))
 		c.store.SetFaults(nil, nil)
 		if !reached() {
@@ -413,7 +413,7 @@ func TestRepairOfACopiedFolder(t *testing.T) {
 	if len(out) == 0 || !strings.Contains(out[len(out)-1], "since its objects are those of the backup user/anne") {
 		t.Errorf("%s", strings.Join(out, "\n"))
 	}
-	for f, err := range repository.BrowseAside(t.Context(), w.config()) {
+	for f, err := range repository.BrowseAside(t.Context(), w.Config()) {
 		if err != nil || !strings.HasPrefix(f.Where(), "set-aside/user/carol/") {
 			t.Fatalf("%+v, %v", f, err)
 		}

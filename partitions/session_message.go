@@ -71,7 +71,7 @@ func (x *Session) scope(ctx context.Context) (scope, error) {
 	}
 	x.rely(s.part)
 	var err error
-	s.dead, err = s.part.condemned(ctx)
+	s.dead, err = s.part.Condemned(ctx)
 	return s, err
 }
 
@@ -176,7 +176,7 @@ func (x *Session) stagePieces(ctx context.Context, m *stagedMessage, body io.Rea
 		return err
 	}
 	defer x.set.working.Release(cdc.MaxSize)
-	dead, err := m.part.condemned(ctx)
+	dead, err := m.part.Condemned(ctx)
 	if err != nil {
 		return err
 	}

@@ -82,9 +82,10 @@ func (s *Set) Close() error {
 // Partitions are the configured ones, in the order of the configuration.
 func (s *Set) Partitions() []*Partition { return s.parts }
 
-func (s *Set) configs() (out []repository.Config) {
+// Configs are the partitions as tools name them.
+func (s *Set) Configs() (out []repository.Config) {
 	for _, p := range s.parts {
-		out = append(out, p.config())
+		out = append(out, p.Config())
 	}
 	return out
 }

@@ -47,13 +47,13 @@ func (w *asideWorld) news(size int) {
 	w.h.sync("anne", w.anne...)
 }
 
-func (w *asideWorld) config() repository.Config {
+func (w *asideWorld) Config() repository.Config {
 	return repository.Config{Name: "p0", Location: "memory", Store: w.store}
 }
 
 func (w *asideWorld) remains() *repository.Found {
 	w.t.Helper()
-	list, err := repository.Remains(w.t.Context(), []repository.Config{w.config()}, repository.UserName("anne"))
+	list, err := repository.Remains(w.t.Context(), []repository.Config{w.Config()}, repository.UserName("anne"))
 	if err != nil || len(list) != 1 {
 		w.t.Fatalf("remains of anne: %v, %v", list, err)
 	}
@@ -88,12 +88,12 @@ func (w *asideWorld) begun() {
 // old is the backup that was set aside.
 func (w *asideWorld) old(where string) *repository.Found {
 	w.t.Helper()
-	f, err := repository.FindPath(w.t.Context(), w.config(), where)
+	f, err := repository.FindPath(w.t.Context(), w.Config(), where)
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	var list []string
-	for f, err := range repository.BrowseAside(w.t.Context(), w.config()) {
+	for f, err := range repository.BrowseAside(w.t.Context(), w.Config()) {
 		if err != nil {
 			w.t.Fatal(err)
 		}
@@ -126,7 +126,7 @@ func TestSetAside(t *testing.T) {
 	}
 	fresh := newHost(t, w.store)
 	fresh.expectSame("anne", w.anne...)
-	for f, err := range repository.Browse(t.Context(), w.config()) {
+	for f, err := range repository.Browse(t.Context(), w.Config()) {
 		if err != nil || f.Aside != "" {
 			t.Errorf("the partition's backups have %+v, %v", f, err)
 		}
@@ -245,7 +245,7 @@ func (w *asideWorld) between() {
 
 // setAsideNow is setAside of a backup that was found without trouble.
 func (w *asideWorld) setAsideNow() (string, error) {
-	f := &repository.Found{Partition: w.config(), Path: "user/anne", Info: repository.BackupInfo{Kind: repository.KindUser, Name: "anne"}}
+	f := &repository.Found{Partition: w.Config(), Path: "user/anne", Info: repository.BackupInfo{Kind: repository.KindUser, Name: "anne"}}
 	return setAside(w.t, f)
 }
 

@@ -19,7 +19,7 @@ func (w *soak) found(u *soakUser) (*repository.Found, error) {
 	if at < 0 {
 		return nil, nil
 	}
-	return repository.FindPath(w.t.Context(), w.parts[at].config(), u.path())
+	return repository.FindPath(w.t.Context(), w.parts[at].Config(), u.path())
 }
 
 // verify is what `ctl_backups verify` says.

@@ -327,7 +327,7 @@ func (w *soak) repair(u *soakUser) error {
 	w.counts["repairs"]++
 	var all []repository.Config
 	for _, p := range w.parts {
-		all = append(all, p.config())
+		all = append(all, p.Config())
 	}
 	_, err = verify.Repair(w.t.Context(), f, verify.RepairOptions{
 		Lock:   repository.LockOptions{Owner: "soak", Host: "tool", Now: w.clock.now},

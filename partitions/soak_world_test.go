@@ -52,7 +52,7 @@ type soakPart struct {
 }
 
 // config is how tools see the bucket: nothing is wrong on their way to it.
-func (p *soakPart) config() repository.Config {
+func (p *soakPart) Config() repository.Config {
 	return repository.Config{Name: p.name, Location: "memory", Store: p.store}
 }
 

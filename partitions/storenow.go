@@ -2,13 +2,14 @@ package partitions
 
 import (
 	"context"
-	"github.com/cyrusbackup/backupd/partitions/repository"
 	"time"
+
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// storeNow is the store's time for something that is written; newest is the time of the
+// StoreNow is the store's time for something that is written; newest is the time of the
 // newest commit of the log that it goes to, zero where there is none.
-func (p *Partition) storeNow(ctx context.Context, newest time.Time) time.Time {
+func (p *Partition) StoreNow(ctx context.Context, newest time.Time) time.Time {
 	p.clock.Settle(ctx, func(ctx context.Context) {
 		_, _ = p.store.Stat(ctx, repository.Key) // an error states the time, too
 	}, newest)

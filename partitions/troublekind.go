@@ -1,10 +1,11 @@
 package partitions
 
 import (
-	"github.com/cyrusbackup/backupd/partitions/repository"
 	"log/slog"
 	"strings"
 	"time"
+
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // troubleKind is why a backup or a partition cannot be used.

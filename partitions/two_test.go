@@ -12,6 +12,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
+	"github.com/cyrusbackup/backupd/partitions/transfer"
 	"github.com/cyrusbackup/backupd/partitions/verify"
 )
 
@@ -133,7 +134,11 @@ func newMover(t *testing.T, stores []*memstore.Store) *host {
 }
 
 func (w *two) moveWith(h *host, to string) error {
-	_, err := h.set.Move(w.t.Context(), repository.UserName(w.who), to,
+	dest, err := h.set.Partition(to)
+	if err != nil {
+		return err
+	}
+	_, err = transfer.Move(w.t.Context(), h.set.Configs(), repository.UserName(w.who), dest,
 		repository.LockOptions{Owner: "test", Host: "mover", Wait: true, Lease: time.Second}, nil)
 	return err
 }

@@ -30,6 +30,8 @@ var rules = []rule{
 	{from: "partitions/repository", not: []string{"index", "partitions"}, except: []string{"partitions/history", "partitions/storeclock"}},
 	{from: "partitions/verify", not: []string{"index", "partitions"},
 		except: []string{"partitions/history", "partitions/repository", "partitions/storeclock"}},
+	{from: "partitions/transfer", not: []string{"index", "partitions"},
+		except: []string{"partitions/history", "partitions/repository", "partitions/storeclock"}},
 	{from: "partitions/history", not: []string{"index", "partitions"}},
 	{from: "partitions/storeclock", not: []string{"index", "partitions"}},
 	{from: "cmd/cyr_backup", not: engine},

@@ -1,10 +1,12 @@
 package repository
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	_ "embed"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 
@@ -34,4 +36,18 @@ func NewID() string {
 	var b [16]byte
 	rand.Read(b[:]) // never fails (crypto/rand, Go 1.24)
 	return hex.EncodeToString(b[:])
+}
+
+// PutIfAbsent puts a small object once; objstore.ErrExist when there is one already, which
+// after an unclear answer may be our own. Without conditional puts it asks first.
+func PutIfAbsent(ctx context.Context, s objstore.Store, key string, b []byte, conditional bool) error {
+	if !conditional {
+		if _, err := s.Stat(ctx, key); err == nil {
+			return &objstore.Error{Op: "put", Key: key, Err: objstore.ErrExist}
+		} else if !errors.Is(err, objstore.ErrNotExist) {
+			return err
+		}
+	}
+	_, err := s.Put(ctx, key, bytes.NewReader(b), objstore.PutOptions{IfAbsent: conditional})
+	return err
 }

@@ -26,6 +26,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
+	"github.com/cyrusbackup/backupd/partitions/transfer"
 )
 
 // script is the absolute path of the script under test.
@@ -347,7 +348,7 @@ func TestExported(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := out.set.CopyTo(t.Context(), f, "default", nil); err != nil {
+		if _, err := transfer.Copy(t.Context(), f, out.set.Partitions()[0], nil); err != nil {
 			t.Fatal(err)
 		}
 	}

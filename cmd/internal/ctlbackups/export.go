@@ -11,6 +11,7 @@ import (
 	"github.com/cyrusbackup/backupd/cmd/internal/stores"
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/partitions/repository"
+	"github.com/cyrusbackup/backupd/partitions/transfer"
 )
 
 // export copies backups into a repository that is no partition of this server.
@@ -30,8 +31,12 @@ func export(c *command) error {
 	if err != nil {
 		return errors.Join(err, closer.Close())
 	}
+	dest, err := set.Partition(out.Name)
+	if err != nil {
+		return errors.Join(err, end(), closer.Close())
+	}
 	err = c.each(func(f *repository.Found) error {
-		done, err := set.CopyTo(c.ctx, f, out.Name, c.progress("export", f))
+		done, err := transfer.Copy(c.ctx, f, dest, c.progress("export", f))
 		return c.copied("export", f, done, err)
 	})
 	return errors.Join(err, end(), closer.Close())
@@ -96,7 +101,11 @@ func (c *command) importFrom(in repository.Config) error {
 	found := false
 	err = c.eachOf(repository.Browse(c.ctx, in), func(f *repository.Found) error {
 		found = true
-		done, err := set.Import(c.ctx, f, c.lockOptions("import"), c.progress("import", f))
+		dest, err := set.Choose(c.ctx, f.Name())
+		if err != nil {
+			return c.copied("import", f, repository.Copied{}, err)
+		}
+		done, err := transfer.Import(c.ctx, f, dest, c.lockOptions("import"), c.progress("import", f))
 		return c.copied("import", f, done, err)
 	})
 	if err == nil && !found {

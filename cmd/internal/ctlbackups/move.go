@@ -7,8 +7,8 @@ import (
 	"os"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
-	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/repository"
+	"github.com/cyrusbackup/backupd/partitions/transfer"
 )
 
 // move moves backups to another of the configured partitions.
@@ -17,12 +17,16 @@ func move(c *command) error {
 	if err != nil {
 		return err
 	}
+	dest, err := set.Partition(c.target)
+	if err != nil {
+		return errors.Join(err, end())
+	}
 	err = c.eachOf(c.toMove(), func(f *repository.Found) error {
 		if err := inPlace("move", f); err != nil {
 			return err
 		}
-		done, err := set.Move(c.ctx, f.Name(), c.target, c.lockOptions("move"), c.progress("move", f))
-		if errors.Is(err, partitions.ErrThere) && c.many() {
+		done, err := transfer.Move(c.ctx, set.Configs(), f.Name(), dest, c.lockOptions("move"), c.progress("move", f))
+		if errors.Is(err, transfer.ErrThere) && c.many() {
 			return nil
 		}
 		return c.copied("move", f, done, err)

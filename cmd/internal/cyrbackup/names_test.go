@@ -12,6 +12,7 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/repository"
+	"github.com/cyrusbackup/backupd/partitions/transfer"
 )
 
 // odd is a user with folders whose names are more than letters, what belongs to them, and
@@ -141,7 +142,11 @@ func TestOldPartition(t *testing.T) {
 			from = i
 		}
 	}
-	if _, err := w.Set.Move(t.Context(), repository.UserName("anne"), w.Parts[1-from].Name, repository.LockOptions{Owner: "the test", Now: func() time.Time { return w.Now }}, nil); err != nil {
+	dest, err := w.Set.Partition(w.Parts[1-from].Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := transfer.Move(t.Context(), w.Set.Configs(), repository.UserName("anne"), dest, repository.LockOptions{Owner: "the test", Now: func() time.Time { return w.Now }}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if out, err := tool(t, w, "anne", "list", "mailboxes"); err != nil || strings.Contains(out, "stderr") {

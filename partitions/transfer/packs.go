@@ -1,4 +1,4 @@
-package partitions
+package transfer
 
 import (
 	"bytes"
@@ -25,7 +25,7 @@ import (
 type packCopier struct {
 	store   objstore.Store // of the old partition
 	objects *history.Objects
-	to      *Partition
+	to      Target
 	done    *repository.Copied
 	batch   []history.Place
 
@@ -39,7 +39,7 @@ type packCopier struct {
 	damaged bool                      // an object could not be read to its end
 }
 
-func newPackCopier(from *repository.Found, to *Partition, done *repository.Copied) *packCopier {
+func newPackCopier(from *repository.Found, to Target, done *repository.Copied) *packCopier {
 	s := rangecache.New(from.Partition.Store, 16<<20)
 	p := &packCopier{store: s, objects: history.NewObjects(s, 0), to: to, done: done,
 		there: map[string]bool{}, notes: map[string]map[string]string{}, absent: map[history.ChunkID]error{}}
@@ -48,7 +48,8 @@ func newPackCopier(from *repository.Found, to *Partition, done *repository.Copie
 }
 
 func (p *packCopier) begin() {
-	p.w = pack.NewWriter(nil, p.to.set.opt.Pack)
+	opt, _ := p.to.Packing()
+	p.w = pack.NewWriter(nil, opt)
 	p.in, p.waits = map[string]history.ChunkID{}, map[string]map[string]bool{}
 }
 
@@ -143,11 +144,11 @@ func (p *packCopier) has(ctx context.Context, old string) (bool, error) {
 	if there, known := p.there[old]; known {
 		return there, nil
 	}
-	condemned, err := p.to.condemned(ctx)
+	condemned, err := p.to.Condemned(ctx)
 	if err != nil {
 		return false, err
 	}
-	_, err = await(ctx, func() (objstore.Info, error) { return p.to.store.Stat(ctx, old) })
+	_, err = p.to.Config().Store.Stat(ctx, old)
 	if err != nil && !errors.Is(err, objstore.ErrNotExist) {
 		return false, err
 	}
@@ -162,7 +163,7 @@ func (p *packCopier) note(ctx context.Context, old string) (map[string]string, e
 	if n, ok := p.notes[old]; ok {
 		return n, nil
 	}
-	m, _, err := history.ReadMoved(ctx, p.to.store, old)
+	m, _, err := history.ReadMoved(ctx, p.to.Config().Store, old)
 	if errors.Is(err, objstore.ErrNotExist) {
 		m, err = &history.Moved{}, nil
 	}
@@ -170,7 +171,7 @@ func (p *packCopier) note(ctx context.Context, old string) (map[string]string, e
 		return nil, err
 	}
 	// What is about to be deleted may not be referred to.
-	condemned, err := p.to.condemned(ctx)
+	condemned, err := p.to.Condemned(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -196,7 +197,7 @@ func (p *packCopier) add(ctx context.Context, old string, s source) error {
 			return err
 		}
 	}
-	body, err := await(ctx, func() ([]byte, error) { return p.read(ctx, s) })
+	body, err := p.read(ctx, s)
 	if err != nil {
 		return err
 	}
@@ -205,7 +206,7 @@ func (p *packCopier) add(ctx context.Context, old string, s source) error {
 	}
 	p.in[s.place.Entry] = s.place.Chunk
 	p.wait(old, s.place.Entry)
-	if int64(p.w.Len()) >= p.to.set.opt.PackSize {
+	if _, size := p.to.Packing(); int64(p.w.Len()) >= size {
 		return p.flush(ctx)
 	}
 	return nil
@@ -247,11 +248,7 @@ func (p *packCopier) flush(ctx context.Context) error {
 		return err
 	}
 	key := history.PackKey(sha256.Sum256(obj))
-	err = await0(ctx, func() error {
-		_, err := p.to.store.Put(ctx, key, bytes.NewReader(obj), objstore.PutOptions{})
-		return err
-	})
-	if err != nil {
+	if _, err := p.to.Config().Store.Put(ctx, key, bytes.NewReader(obj), objstore.PutOptions{}); err != nil {
 		return err
 	}
 	for _, old := range slices.Sorted(maps.Keys(p.waits)) {
@@ -267,5 +264,5 @@ func (p *packCopier) flush(ctx context.Context) error {
 
 func (p *packCopier) noteMoved(ctx context.Context, old string, entries map[string]bool, now string) error {
 	delete(p.notes, old)
-	return repository.NoteMoved(ctx, p.to.store, !p.to.conditional(), p.to.storeNow(ctx, time.Time{}), old, slices.Collect(maps.Keys(entries)), now)
+	return repository.NoteMoved(ctx, p.to.Config().Store, !p.to.Conditional(), p.to.StoreNow(ctx, time.Time{}), old, slices.Collect(maps.Keys(entries)), now)
 }

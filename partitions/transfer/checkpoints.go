@@ -1,4 +1,4 @@
-package partitions
+package transfer
 
 import (
 	"context"
@@ -19,7 +19,7 @@ func (c *copier) checkpoints(ctx context.Context, n uint64) (out []objstore.Info
 		if err != nil {
 			return nil, err
 		}
-		info, err = await(ctx, func() (objstore.Info, error) { return c.from.Partition.Store.Stat(ctx, info.Key) })
+		info, err = c.from.Partition.Store.Stat(ctx, info.Key)
 		if err != nil {
 			return nil, err
 		}
@@ -33,7 +33,7 @@ func (c *copier) checkpoints(ctx context.Context, n uint64) (out []objstore.Info
 func (c *copier) putCheckpoints(ctx context.Context, list []objstore.Info) (whole bool, err error) {
 	whole = true
 	for _, info := range list {
-		same, err := await(ctx, func() (bool, error) { return c.checkpoint(ctx, info) })
+		same, err := c.checkpoint(ctx, info)
 		if err != nil {
 			return false, err
 		}

@@ -1,11 +1,10 @@
-package partitions
+package transfer
 
 import (
 	"context"
 	"errors"
 	"fmt"
 
-	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
@@ -13,21 +12,17 @@ import (
 // ErrThere: the backup is where it should be moved to.
 var ErrThere = errors.New("it is in that partition already")
 
-// Move moves a backup with all its history to another partition of the set. Writers are
+// Move moves a backup with all its history from one of the partitions to another. Writers are
 // kept off with a lock meanwhile. The seal in the old log is the point from which on it
 // lives in the other; a move that was cut off is finished by doing it again. What is in
 // the old partition stays there, for collection. A daemon that has the backup open
 // follows it by itself.
-func (s *Set) Move(ctx context.Context, n repository.Name, to string, o repository.LockOptions, report func(repository.Copied)) (repository.Copied, error) {
-	dest := s.partition(to)
-	if dest == nil {
-		return repository.Copied{}, fmt.Errorf("no partition %s is configured (backuppartition-%s)", to, to)
-	}
-	repo, err := dest.repository(ctx, true)
+func Move(ctx context.Context, from []repository.Config, n repository.Name, dest Target, o repository.LockOptions, report func(repository.Copied)) (repository.Copied, error) {
+	repo, err := dest.Repository(ctx)
 	if err != nil {
 		return repository.Copied{}, err
 	}
-	end, err := moving(ctx, s.configs(), n, repo.ID)
+	end, err := moving(ctx, from, n, repo.ID)
 	if err != nil {
 		return repository.Copied{}, err
 	}
@@ -144,15 +139,10 @@ func (c *copier) finish(ctx context.Context) error {
 	return c.putInfo(ctx)
 }
 
-// CopyTo copies a backup, of whatever partition, into one of the set, as it is now: to
-// export it. Done again it adds what is new. The copy is read by the tools like any
+// Copy copies a backup into another partition as it is now, to export it. Done again it adds what is new. The copy is read by the tools like any
 // other; what is to be written to has to be imported.
-func (s *Set) CopyTo(ctx context.Context, f *repository.Found, to string, report func(repository.Copied)) (repository.Copied, error) {
-	dest := s.partition(to)
-	if dest == nil {
-		return repository.Copied{}, fmt.Errorf("no partition %s is configured", to)
-	}
-	if _, err := dest.repository(ctx, true); err != nil {
+func Copy(ctx context.Context, f *repository.Found, dest Target, report func(repository.Copied)) (repository.Copied, error) {
+	if _, err := dest.Repository(ctx); err != nil {
 		return repository.Copied{}, err
 	}
 	c := newCopier(f, dest, report)
@@ -162,24 +152,15 @@ func (s *Set) CopyTo(ctx context.Context, f *repository.Found, to string, report
 	return c.done, c.finish(ctx)
 }
 
-// Import copies a backup out of a repository that is none of the set's, as CopyTo has
-// made it, and makes it one that can be written to. A backup of that name that is there
-// already is objstore.ErrExist.
-func (s *Set) Import(ctx context.Context, f *repository.Found, o repository.LockOptions, report func(repository.Copied)) (repository.Copied, error) {
-	there, err := s.locate(ctx, f.Name(), nil)
-	if err != nil {
-		return repository.Copied{}, err
-	}
-	if there != nil {
-		return repository.Copied{}, fmt.Errorf("the backup of %s in partition %s: %w", f.Name(), there.name, objstore.ErrExist)
-	}
-	dest := choose(s.parts, f.Path)
-	repo, err := dest.repository(ctx, true)
+// Import copies a backup out of an exported repository, as Copy has made it, and lets
+// daemons write to it. No partition may hold a backup of that name: the caller checks.
+func Import(ctx context.Context, f *repository.Found, dest Target, o repository.LockOptions, report func(repository.Copied)) (repository.Copied, error) {
+	repo, err := dest.Repository(ctx)
 	if err != nil {
 		return repository.Copied{}, err
 	}
 	c := newCopier(f, dest, report)
-	now := &repository.Found{Partition: dest.config(), Path: f.Path, Info: f.Info}
+	now := &repository.Found{Partition: dest.Config(), Path: f.Path, Info: f.Info}
 	end, err := now.LogEnd(ctx)
 	if err != nil {
 		return c.done, err
@@ -211,7 +192,7 @@ func (c *copier) takeOver(ctx context.Context, now *repository.Found, repo strin
 		return err
 	}
 	o.SetDefaults()
-	h := o.Header(now, tip, c.to.storeNow(ctx, tip.Time))
+	h := o.Header(now, tip, c.to.StoreNow(ctx, tip.Time))
 	h.Connection = "import"
 	won, err := now.PutCommit(ctx, h, &history.SealedEvent{Reason: "imported", To: repo})
 	if err == nil && !won {

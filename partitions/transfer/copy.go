@@ -1,4 +1,4 @@
-package partitions
+package transfer
 
 import (
 	"context"
@@ -18,15 +18,15 @@ import (
 // for byte; of packs, which backups share, only what this backup names: it goes into new
 // packs, and notes in moved/ say so. It can be cut off at any point and done again.
 type copier struct {
-	from  *repository.Found
-	to    *Partition
-	packs *packCopier
-	done  repository.Copied
-	tell  func(repository.Copied) // nil: nobody listens
+	from     *repository.Found
+	to       Target
+	packs    *packCopier
+	done     repository.Copied
+	listener func(repository.Copied) // nil: nobody listens
 }
 
-func newCopier(from *repository.Found, to *Partition, report func(repository.Copied)) *copier {
-	c := &copier{from: from, to: to, tell: report}
+func newCopier(from *repository.Found, to Target, report func(repository.Copied)) *copier {
+	c := &copier{from: from, to: to, listener: report}
 	c.packs = newPackCopier(from, to, &c.done)
 	return c
 }
@@ -84,15 +84,15 @@ func (c *copier) rest(ctx context.Context, n uint64) (whole bool, err error) {
 }
 
 func (c *copier) report() {
-	if c.tell != nil {
-		c.tell(c.done)
+	if c.listener != nil {
+		c.listener(c.done)
 	}
 }
 
 // sameHistory refuses to continue a log that is another one: under its path can lie what
 // an earlier copy left, and nothing else.
 func (c *copier) sameHistory(ctx context.Context, n uint64) error {
-	log := history.Log{Store: c.to.store, Backup: c.from.Path}
+	log := history.Log{Store: c.to.Config().Store, Backup: c.from.Path}
 	there, err := log.Newest(ctx, 0)
 	if err != nil || there == 0 {
 		return err
@@ -108,7 +108,7 @@ func (c *copier) sameHistory(ctx context.Context, n uint64) error {
 		}
 	}
 	return fmt.Errorf("partition %s (%s) has another history under backups/%s, up to commit %d: take it away, if nobody needs it, and try again",
-		c.to.name, c.to.location, c.from.Path, there)
+		c.to.Config().Name, c.to.Config().Location, c.from.Path, there)
 }
 
 func headerOf(ctx context.Context, log *history.Log, n uint64) (h history.Header, err error) {
@@ -125,7 +125,7 @@ func headerOf(ctx context.Context, log *history.Log, n uint64) (h history.Header
 // not have, up to commit n. Both are listed side by side.
 func (c *copier) lacking(ctx context.Context, prefix string, n uint64) iter.Seq2[objstore.Info, error] {
 	return func(yield func(objstore.Info, error) bool) {
-		next, stop := iter.Pull2(c.to.store.List(ctx, prefix, ""))
+		next, stop := iter.Pull2(c.to.Config().Store.List(ctx, prefix, ""))
 		defer stop()
 		there, err, ok := next()
 		for info, lerr := range c.from.Partition.Store.List(ctx, prefix, "") {
@@ -168,7 +168,7 @@ func (c *copier) objects(ctx context.Context, list iter.Seq2[objstore.Info, erro
 		if gctx.Err() != nil {
 			break // Wait says why
 		}
-		g.Go(func() error { return await0(gctx, func() error { return c.object(gctx, info) }) })
+		g.Go(func() error { return c.object(gctx, info) })
 		c.done.Objects++
 		c.done.Bytes += info.Size
 		c.report()
@@ -187,7 +187,7 @@ func (c *copier) object(ctx context.Context, info objstore.Info) error {
 }
 
 func (c *copier) put(ctx context.Context, key string, body objstore.Body) error {
-	_, err := c.to.store.Put(ctx, key, body, objstore.PutOptions{IfAbsent: c.to.conditional()})
+	_, err := c.to.Config().Store.Put(ctx, key, body, objstore.PutOptions{IfAbsent: c.to.Conditional()})
 	if errors.Is(err, objstore.ErrExist) {
 		return nil // an unclear answer: what is copied never changes
 	}
@@ -264,7 +264,7 @@ func (c *copier) putInfo(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = c.to.putIfAbsent(ctx, key, b)
+	err = repository.PutIfAbsent(ctx, c.to.Config().Store, key, b, c.to.Conditional())
 	if errors.Is(err, objstore.ErrExist) {
 		return c.sameBackup(ctx)
 	}
@@ -273,12 +273,12 @@ func (c *copier) putInfo(ctx context.Context) error {
 
 // sameBackup refuses to copy over a backup that only has the same name.
 func (c *copier) sameBackup(ctx context.Context) error {
-	there, err := repository.ReadBackupInfo(ctx, c.to.store, c.from.Path)
+	there, err := repository.ReadBackupInfo(ctx, c.to.Config().Store, c.from.Path)
 	if errors.Is(err, objstore.ErrNotExist) {
 		return nil
 	}
 	if err == nil && there.ID != c.from.Info.ID {
-		err = fmt.Errorf("partition %s (%s) has another backup of %s, made on %s", c.to.name, c.to.location, c.from.Name(), timespec.Text(there.Created))
+		err = fmt.Errorf("partition %s (%s) has another backup of %s, made on %s", c.to.Config().Name, c.to.Config().Location, c.from.Name(), timespec.Text(there.Created))
 	}
 	return err
 }
