@@ -17,13 +17,13 @@ func move(c *command) error {
 	if err != nil {
 		return err
 	}
-	dest, err := set.Partition(c.target)
-	if err != nil {
-		return errors.Join(err, end())
-	}
 	err = c.eachOf(c.toMove(), func(f *repository.Found) error {
 		if err := inPlace("move", f); err != nil {
 			return err
+		}
+		dest, err := set.Partition(c.target)
+		if err != nil {
+			return c.copied("move", f, repository.Copied{}, err)
 		}
 		done, err := transfer.Move(c.ctx, set.Configs(), f.Name(), dest, c.lockOptions("move"), c.progress("move", f))
 		if errors.Is(err, transfer.ErrThere) && c.many() {
