@@ -3,6 +3,7 @@ package test
 
 import (
 	"bytes"
+	"errors"
 	"os/exec"
 	"slices"
 	"strings"
@@ -128,7 +129,7 @@ func TestGofmt(t *testing.T) {
 }
 
 func stderr(err error) []byte {
-	if e, ok := err.(*exec.ExitError); ok {
+	if e := (*exec.ExitError)(nil); errors.As(err, &e) {
 		return e.Stderr
 	}
 	return nil
