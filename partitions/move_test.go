@@ -220,7 +220,7 @@ func TestVerifyOfANoteThatIsWrong(t *testing.T) {
 	if _, err := verify.Run(t.Context(), f, verify.Options{Report: func(p verify.Problem) { text = append(text, p.String()) }}); err != nil {
 		t.Fatal(err)
 	}
-	if len(text) == 0 || !strings.Contains(text[0], old+" is absent, and what notes where entry") {
+	if len(text) == 0 || !strings.Contains(text[0], old+" is missing, and the recorded new place of entry") {
 		t.Errorf("%q", text)
 	}
 }

@@ -76,7 +76,7 @@ func (b *blockSource) records(ctx context.Context, ref BlockRef) iter.Seq2[*cyru
 func (b *blockSource) read(ctx context.Context, kind string, ref BlockRef) ([]byte, error) {
 	raw, err := b.fetch(ctx, ref.SHA256+"."+kind, ref.Object)
 	if err == nil && hashOf(raw) != ref.SHA256 {
-		err = fmt.Errorf("%w: the hash of its bytes is another one", ErrCorrupt)
+		err = fmt.Errorf("%w: SHA-256 mismatch", ErrCorrupt)
 	}
 	if err != nil {
 		return nil, inObject(ref.Object, fmt.Errorf("block %s.%s: %w", ref.SHA256, kind, err))
@@ -91,10 +91,10 @@ func (b *blockSource) fetch(ctx context.Context, name, object string) ([]byte, e
 	}
 	e, ok := dir.Lookup(name)
 	if !ok {
-		return nil, fmt.Errorf("%w: no such entry", ErrCorrupt)
+		return nil, fmt.Errorf("%w: entry not found", ErrCorrupt)
 	}
 	if e.Size > maxBlockSize {
-		return nil, fmt.Errorf("%w: %d bytes", ErrCorrupt, e.Size)
+		return nil, fmt.Errorf("%w: too large, %d bytes", ErrCorrupt, e.Size)
 	}
 	frames, err := b.frames(ctx, object, e.Off, e.Len)
 	if err != nil {

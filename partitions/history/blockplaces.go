@@ -66,7 +66,7 @@ func (m *Mem) readBlockPlaces(r io.Reader) error {
 		}
 		switch {
 		case ended:
-			return fmt.Errorf("%w: a line after the last", ErrCorrupt)
+			return fmt.Errorf("%w: data after the last line", ErrCorrupt)
 		case p.Object == "":
 			ended = true
 			m.places.arrivals = p.Arrivals
@@ -78,7 +78,7 @@ func (m *Mem) readBlockPlaces(r io.Reader) error {
 		return nil
 	})
 	if err == nil && !ended {
-		err = fmt.Errorf("%w: its last line is missing", ErrCorrupt)
+		err = fmt.Errorf("%w: last line is missing", ErrCorrupt)
 	}
 	if err != nil {
 		return err

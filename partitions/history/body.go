@@ -78,7 +78,7 @@ func (o *Objects) follow(ctx context.Context, p Place) (located, error) {
 			return located{}, rerr
 		}
 		if l, err = o.locateIn(ctx, now); IsDamage(err) {
-			err = fmt.Errorf("%s is absent, and what notes where entry %s is now is wrong or out of date: %w", p.Object, p.Entry, err)
+			err = fmt.Errorf("%s is missing, and the recorded new place of entry %s is wrong or out of date: %w", p.Object, p.Entry, err)
 		}
 	}
 	return l, err
@@ -138,7 +138,7 @@ func (b *body) Read(p []byte) (int, error) {
 			b.err = b.endChunk(err)
 		}
 		if b.left < 0 && b.err == nil {
-			b.err = b.damaged("it is longer than its size")
+			b.err = b.damaged("longer than its recorded size")
 		}
 		if n > 0 {
 			return n, nil
@@ -151,10 +151,10 @@ func (b *body) Read(p []byte) (int, error) {
 func (b *body) next() error {
 	if len(b.chunks) == 0 {
 		if b.left != 0 {
-			return b.damaged("it is shorter than its size")
+			return b.damaged("shorter than its recorded size")
 		}
 		if cyrus.GUID(b.whole.Sum(nil)) != b.guid {
-			return b.damaged("the SHA-1 of its bytes is another one")
+			return b.damaged("SHA-1 mismatch")
 		}
 		return io.EOF
 	}
@@ -182,7 +182,7 @@ func (b *body) endChunk(err error) error {
 	case !errors.Is(err, io.EOF):
 		err = fmt.Errorf("chunk %s: %w", b.current.chunk, err)
 	case b.sum.hex() != b.current.chunk.String():
-		err = fmt.Errorf("chunk %s: %w: the SHA-256 of its bytes is another one", b.current.chunk, ErrCorrupt)
+		err = fmt.Errorf("chunk %s: %w: SHA-256 mismatch", b.current.chunk, ErrCorrupt)
 	default:
 		// Whatever of the frames was not needed stands before the next chunk.
 		_, err = io.Copy(io.Discard, b.frames)

@@ -144,16 +144,16 @@ func TestMessagesThatAreDamaged(t *testing.T) {
 		want   string
 	}{
 		"guid":     {wrongGUID, in(key, order...), ErrCorrupt, "SHA-1"},
-		"size":     {wrongSize, in(key, order...), ErrCorrupt, "longer than its size"},
-		"chunks":   {short, in(key, order...), ErrCorrupt, "shorter than its size"},
+		"size":     {wrongSize, in(key, order...), ErrCorrupt, "longer than its recorded size"},
+		"chunks":   {short, in(key, order...), ErrCorrupt, "shorter than its recorded size"},
 		"order":    {swapped, in(key, order...), ErrCorrupt, "SHA-1"},
 		"chunk":    {m, in(falseKey, order...), ErrCorrupt, "SHA-256"},
 		"no place": {m, in(key, order[:2]...), ErrNoPlace, order[2][:64]},
 		"no entry": {m, func(c ChunkID) ([]Place, error) {
 			return []Place{{Chunk: c, Object: key, Entry: strings.Repeat("a", 64) + ".part"}}, nil
 		}, ErrCorrupt, "no entry"},
-		"no object": {m, in("packs/ab/ab.tar.zst", order...), ErrNoPlace, "packs/ab/ab.tar.zst is absent"},
-		"missing":   {Message{GUID: m.GUID, Missing: true}, nil, ErrMissing, "could not read"},
+		"no object": {m, in("packs/ab/ab.tar.zst", order...), ErrNoPlace, "packs/ab/ab.tar.zst is missing"},
+		"missing":   {Message{GUID: m.GUID, Missing: true}, nil, ErrMissing, "body missing"},
 	} {
 		if _, err := w.read(NewObjects(w.store, 0), tt.m, tt.places); !errors.Is(err, tt.is) || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: have error %v, want one with %q", name, err, tt.want)

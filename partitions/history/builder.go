@@ -200,4 +200,4 @@ func (b *Builder) Finish(buf []byte) (object []byte, hash [32]byte, dir *pack.Di
 	return object, hash, dir, nil
 }
 
-var errHeader = errors.New("header without a backup, or with a number out of range")
+var errHeader = errors.New("header has no backup name or an invalid number")

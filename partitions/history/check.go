@@ -6,7 +6,7 @@ import (
 )
 
 func (l *Log) absent(n uint64) error {
-	return fmt.Errorf("commit %d of %s: %w: neither %s nor a segment holds it", n, l.Backup, ErrAbsent, LogKey(l.Backup, n))
+	return fmt.Errorf("commit %d of %s: %w: not in %s, nor in any segment", n, l.Backup, ErrAbsent, LogKey(l.Backup, n))
 }
 
 // readTries is how often a commit is read before its bytes count as damaged: what came

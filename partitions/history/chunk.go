@@ -43,7 +43,7 @@ func CheckChunk(ctx context.Context, o *Objects, p Place) error {
 	_, err = io.Copy(sum, body)
 	err = errors.Join(err, body.Close(), frames.Close())
 	if err == nil && ChunkID(sum.Sum(nil)) != p.Chunk {
-		err = fmt.Errorf("chunk %s: %w: the SHA-256 of its bytes is another one", p.Chunk, ErrCorrupt)
+		err = fmt.Errorf("chunk %s: %w: SHA-256 mismatch", p.Chunk, ErrCorrupt)
 	}
 	return inObject(l.object, err)
 }

@@ -137,7 +137,7 @@ func eachKey(d *json.Decoder, fn func(key string) error) error {
 		}
 		key, _ := t.(string)
 		if seen[key] {
-			return fmt.Errorf("key %q stands twice", key)
+			return fmt.Errorf("duplicate key %q", key)
 		}
 		seen[key] = true
 		if err := fn(key); err != nil {
@@ -148,7 +148,7 @@ func eachKey(d *json.Decoder, fn func(key string) error) error {
 		return err
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("more follows the object")
+		return errors.New("data after the object")
 	}
 	return nil
 }

@@ -32,7 +32,7 @@ type CommitReader struct {
 // events are read; a nil reader is a commit without places.
 func newCommitReader(key, backup string, number uint64, e entry, places func() (io.Reader, error)) (*CommitReader, error) {
 	if e.size > maxCommitSize {
-		return nil, inObject(key, fmt.Errorf("%w: %s of %d bytes", ErrCorrupt, e.name, e.size))
+		return nil, inObject(key, fmt.Errorf("%w: %s is too large, %d bytes", ErrCorrupt, e.name, e.size))
 	}
 	c := &CommitReader{key: key, size: e.size, sum: sha256.New(), places: places}
 	c.lines = newLines(io.TeeReader(e.body, c.sum))
@@ -160,7 +160,7 @@ func ReadCommit(ctx context.Context, s objstore.Store, backup string, number uin
 	defer stop()
 	e, err, ok := next()
 	if err == nil && (!ok || e.name != commitEntry) {
-		err = fmt.Errorf("%w: its first entry is %q, want %s", ErrCorrupt, e.name, commitEntry)
+		err = fmt.Errorf("%w: first entry is %q, want %s", ErrCorrupt, e.name, commitEntry)
 	}
 	if err != nil {
 		return inObject(key, err)

@@ -185,15 +185,15 @@ func TestCommitsThatAreRefused(t *testing.T) {
 		want                 string
 	}{
 		{"empty", "", "", ErrCorrupt, "is empty"},
-		{"no newline", strings.TrimSpace(header), "", ErrCorrupt, "does not end"},
-		{"newer version", `{"version":3,"colour":"red"}` + "\n", "", ErrVersion, "written in format version 3, this program reads version 2"},
+		{"no newline", strings.TrimSpace(header), "", ErrCorrupt, "has no newline"},
+		{"newer version", `{"version":3,"colour":"red"}` + "\n", "", ErrVersion, "format version 3, but this program reads versions up to 2"},
 		{"no version", "{}\n", "", ErrCorrupt, "no version"},
 		{"another backup", strings.Replace(header, "anne", "bob", 1), "", ErrCorrupt, "commit 1 of user/bob, not commit 1 of user/anne"},
 		{"another number", strings.Replace(header, `"number":1`, `"number":2`, 1), "", ErrCorrupt, "commit 2 of user/anne, not commit 1"},
 		{"unknown key", strings.Replace(header, `"prev"`, `"colour":1,"prev"`, 1), "", ErrCorrupt, "colour"},
 		{"number 0", strings.Replace(header, `"number":1`, `"number":0`, 1), "", ErrCorrupt, "number 0"},
 		{"bad event", header + "{\"event\":\"x\"}\n", "", ErrCorrupt, `line 2: damaged: x event: event: unknown event "x"`},
-		{"cut event", header + "{\"event\":\"complete\"", "", ErrCorrupt, "line 2 does not end"},
+		{"cut event", header + "{\"event\":\"complete\"", "", ErrCorrupt, "line 2 has no newline"},
 		{"place in another key", header, `{"chunk":"` + chunk + `","object":"repository.json","entry":"` + entry + `"}` + "\n", ErrCorrupt, `in object "repository.json"`},
 		{"place above", header, `{"chunk":"` + chunk + `","object":"packs/../x.tar.zst","entry":"` + entry + `"}` + "\n", ErrCorrupt, "in object"},
 		{"place in no body", header, `{"chunk":"` + chunk + `","object":".","entry":"commit.ndjson"}` + "\n", ErrCorrupt, `in entry "commit.ndjson"`},

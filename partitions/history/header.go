@@ -56,7 +56,7 @@ func checkVersion(line []byte, newest int) error {
 		return fmt.Errorf("%w: first line has no version", ErrCorrupt)
 	}
 	if *v.Version < Version || *v.Version > newest {
-		return fmt.Errorf("%w: written in format version %d, this program reads version %d: use a newer one",
+		return fmt.Errorf("%w: format version %d, but this program reads versions up to %d: upgrade it",
 			ErrVersion, *v.Version, newest)
 	}
 	return nil
@@ -65,7 +65,7 @@ func checkVersion(line []byte, newest int) error {
 // check compares the header with the key that it was found under.
 func (h *Header) check(backup string, number uint64) error {
 	if h.Backup != backup || h.Number != number {
-		return fmt.Errorf("%w: it is commit %d of %s, not commit %d of %s", ErrCorrupt, h.Number, h.Backup, number, backup)
+		return fmt.Errorf("%w: holds commit %d of %s, not commit %d of %s", ErrCorrupt, h.Number, h.Backup, number, backup)
 	}
 	return nil
 }

@@ -132,7 +132,7 @@ func CheckObject(ctx context.Context, s objstore.Store, key string) error {
 		}
 		listed, ok := obj.dir.Lookup(e.name)
 		if !ok || listed.Size != e.size {
-			return inObject(key, fmt.Errorf("%w: its directory does not list entry %s of %d bytes", ErrCorrupt, e.name, e.size))
+			return inObject(key, fmt.Errorf("%w: entry %s of %d bytes is not in the directory", ErrCorrupt, e.name, e.size))
 		}
 		if _, err := io.Copy(io.Discard, e.body); err != nil {
 			return inObject(key, err)
@@ -140,7 +140,7 @@ func CheckObject(ctx context.Context, s objstore.Store, key string) error {
 		n++
 	}
 	if n != len(obj.dir.Entries) {
-		return inObject(key, fmt.Errorf("%w: %d entries, its directory lists %d", ErrCorrupt, n, len(obj.dir.Entries)))
+		return inObject(key, fmt.Errorf("%w: %d entries, but the directory lists %d", ErrCorrupt, n, len(obj.dir.Entries)))
 	}
 	return nil
 }

@@ -41,7 +41,7 @@ func (l *lines) next() ([]byte, error) {
 	case errors.Is(err, io.EOF) && len(part)+len(l.buf) == 0:
 		return nil, io.EOF
 	case errors.Is(err, io.EOF):
-		return nil, fmt.Errorf("%w: line %d does not end", ErrCorrupt, l.n+1)
+		return nil, fmt.Errorf("%w: line %d has no newline", ErrCorrupt, l.n+1)
 	}
 	return nil, err
 }

@@ -87,7 +87,7 @@ func ReadCheckpoint(ctx context.Context, s objstore.Store, backup string, n uint
 	sum := newHashingReader(e.body)
 	h, err := m.readState(sum)
 	if err == nil && (h.Backup != backup || h.Number != n) {
-		err = fmt.Errorf("%w: it is checkpoint %d of %s", ErrCorrupt, h.Number, h.Backup)
+		err = fmt.Errorf("%w: holds checkpoint %d of %s", ErrCorrupt, h.Number, h.Backup)
 	}
 	if err != nil {
 		return nil, inObject(key, fmt.Errorf("%s: %w", stateEntry, err))
@@ -111,13 +111,13 @@ func wantEntry(next func() (entry, error, bool), name string) (entry, error) {
 		err = fmt.Errorf("%w: entry %q, want %s", ErrCorrupt, e.name, name)
 	}
 	if err == nil && e.size > maxStateSize {
-		err = fmt.Errorf("%w: %s of %d bytes", ErrCorrupt, name, e.size)
+		err = fmt.Errorf("%w: %s is too large, %d bytes", ErrCorrupt, name, e.size)
 	}
 	return e, err
 }
 
-// ErrNoCheckpoint: none was written yet.
-var ErrNoCheckpoint = errors.New("there is none")
+// ErrNoCheckpoint reports a backup without a checkpoint.
+var ErrNoCheckpoint = errors.New("no checkpoint written yet")
 
 // LoadCheckpoint reads the newest checkpoint; ErrNoCheckpoint when there is none.
 // It lists the checkpoints. ctx must hold as long as the Mem is used.
@@ -127,7 +127,7 @@ func LoadCheckpoint(ctx context.Context, s objstore.Store, backup string) (*Mem,
 		return nil, err
 	}
 	if len(numbers) == 0 {
-		return nil, fmt.Errorf("checkpoints of %s: %w", backup, ErrNoCheckpoint)
+		return nil, fmt.Errorf("%s: %w", backup, ErrNoCheckpoint)
 	}
 	return ReadCheckpoint(ctx, s, backup, numbers[0])
 }

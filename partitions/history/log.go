@@ -91,7 +91,7 @@ func (w *walk) step(ctx context.Context, to uint64) error {
 func (w *walk) segment(ctx context.Context, n, to uint64) error {
 	seg, ok := w.contents.segment(n)
 	if !ok {
-		return fmt.Errorf("commit %d of %s: %w: neither %s nor a segment holds it", n, w.log.Backup, ErrAbsent, LogKey(w.log.Backup, n))
+		return w.log.absent(n)
 	}
 	for c, err := range readSegment(ctx, w.log.Store, w.log.Backup, seg.from, seg.to, n) {
 		if err != nil {
@@ -125,12 +125,12 @@ func (t *Tip) follow(c *CommitReader) error {
 	var err error
 	switch {
 	case t.Number == 0 && h.Prev != "":
-		err = fmt.Errorf("%w: commit 1 names a commit before it", ErrCorrupt)
+		err = fmt.Errorf("%w: commit 1 names a previous commit", ErrCorrupt)
 	// No Prev: who put it could not read the commit before, which a checkpoint may know.
 	case t.Hash != "" && h.Prev != "" && h.Prev != t.Hash:
-		err = fmt.Errorf("%w: commit %d follows a commit with hash %.16q…, commit %d has %.16q…", ErrCorrupt, h.Number, h.Prev, t.Number, t.Hash)
+		err = fmt.Errorf("%w: commit %d follows a commit with hash %.16q…, but commit %d has hash %.16q…", ErrCorrupt, h.Number, h.Prev, t.Number, t.Hash)
 	case h.Time.Before(t.Time):
-		err = fmt.Errorf("%w: commit %d is of %s, before commit %d of %s", ErrCorrupt,
+		err = fmt.Errorf("%w: commit %d (%s) is older than commit %d (%s)", ErrCorrupt,
 			h.Number, h.Time.Format(time.RFC3339Nano), t.Number, t.Time.Format(time.RFC3339Nano))
 	}
 	return inObject(c.Key(), err)

@@ -164,7 +164,7 @@ func TestAMergeKeepsNoBodies(t *testing.T) {
 			t.Fatal(err)
 		}
 		err := NewSegmentBuilder(anne, w.options()).Add(c, nil)
-		if err == nil || !strings.Contains(err.Error(), "still lies in it") {
+		if err == nil || !strings.Contains(err.Error(), "still holds the body") {
 			t.Errorf("a body that would be lost: %v", err)
 		}
 	}
@@ -184,8 +184,8 @@ func TestChainsThatAreRefused(t *testing.T) {
 		{"time goes back", func(w *writer) {
 			two := readHash(w, 2)
 			w.forge(LogKey(anne, 3), line(3, two, noon.Add(-time.Hour)), "")
-		}, ErrCorrupt, "before commit 2"},
-		{"first with a past", func(w *writer) { w.forge(LogKey(anne, 1), line(1, strings.Repeat("0", 64), noon), "") }, ErrCorrupt, "commit 1 names a commit before it"},
+		}, ErrCorrupt, "is older than commit 2"},
+		{"first with a past", func(w *writer) { w.forge(LogKey(anne, 1), line(1, strings.Repeat("0", 64), noon), "") }, ErrCorrupt, "commit 1 names a previous commit"},
 		{"changed", func(w *writer) { w.forge(LogKey(anne, 2), line(2, readHash(w, 1), noon.Add(2*time.Minute)), "") }, ErrCorrupt, "commit 3 follows"},
 		{"gap", func(w *writer) { w.delete(LogKey(anne, 3)) }, ErrAbsent, "commit 3 of user/anne"},
 	} {

@@ -119,7 +119,7 @@ func (m *Mem) apply(c *CommitReader) error {
 		return err
 	}
 	if i, _ := m.Item(ItemKey{Kind: ItemSealed}); i != nil && i.Event.(*SealedEvent).To == "" {
-		return inObject(c.Key(), fmt.Errorf("%w: commit %d had ended the log", ErrCorrupt, i.Commit))
+		return inObject(c.Key(), fmt.Errorf("%w: the log already ended with commit %d", ErrCorrupt, i.Commit))
 	}
 	rp := Replayer{State: m, Blocks: m.readBlock}
 	for e, err := range c.Events() {

@@ -35,7 +35,7 @@ func (m *Mem) KeepMessages(keep func(*MessageState) bool) error {
 // AddPlace says where a chunk lies; the last place that was added is tried first.
 func (m *Mem) AddPlace(p Place) error {
 	if p.Object == "." {
-		return fmt.Errorf("place of chunk %s: its object has no name", p.Chunk)
+		return fmt.Errorf("place of chunk %s names no object", p.Chunk)
 	}
 	return m.places.add(chunkPrefix(p.Chunk), p.append(nil))
 }

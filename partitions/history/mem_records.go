@@ -205,7 +205,7 @@ func (m *Mem) Records(uniqueid string, from uint32) iter.Seq2[*RecordState, erro
 func (m *Mem) PutRecord(uniqueid string, r *RecordState) error {
 	b, ok := m.mailboxes[uniqueid]
 	if !ok {
-		return fmt.Errorf("record %d of a mailbox %q that is not in the state", r.UID, uniqueid)
+		return fmt.Errorf("record %d: mailbox %q is not in the state", r.UID, uniqueid)
 	}
 	i, ok := b.at(r.UID >> blockShift)
 	if !ok {

@@ -54,7 +54,7 @@ func ReadMoved(ctx context.Context, s objstore.Store, pack string) (m *Moved, in
 		return nil, info, err
 	}
 	if m.Pack != pack {
-		return nil, info, fmt.Errorf("%s: %w: it is about %s", key, ErrCorrupt, m.Pack)
+		return nil, info, fmt.Errorf("%s: %w: the note is about another pack, %s", key, ErrCorrupt, m.Pack)
 	}
 	return m, info, nil
 }

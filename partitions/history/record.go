@@ -124,7 +124,7 @@ func (r *RecordState) unmarshal(b []byte) error {
 		return errors.New("unknown key")
 	})
 	if err == nil && !have {
-		err = errors.New("no record in it")
+		err = errors.New("no record")
 	}
 	return err
 }

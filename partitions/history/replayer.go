@@ -72,7 +72,7 @@ func (rp *Replayer) known(uniqueid string) (*MailboxState, error) {
 		return nil, err
 	}
 	if m == nil {
-		return nil, fmt.Errorf("%w: no event before it made mailbox %q", ErrCorrupt, uniqueid)
+		return nil, fmt.Errorf("%w: unknown mailbox %q", ErrCorrupt, uniqueid)
 	}
 	c := *m
 	return &c, nil

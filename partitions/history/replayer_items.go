@@ -55,7 +55,7 @@ func ItemOf(e Event) (key ItemKey, removed, ok bool) {
 func (rp *Replayer) item(h *Header, e Event) error {
 	key, removed, ok := ItemOf(e)
 	if !ok {
-		return fmt.Errorf("%w: an event of this kind has no meaning here", ErrCorrupt)
+		return fmt.Errorf("%w: unexpected kind of event", ErrCorrupt)
 	}
 	if !removed {
 		return rp.State.PutItem(&ItemState{Key: key, Event: e, Commit: h.Number})

@@ -29,7 +29,7 @@ func (rp *Replayer) recordBlocks(h *Header, e *RecordBlocksEvent) error {
 		return err
 	}
 	if rp.Blocks == nil {
-		return fmt.Errorf("%w: record blocks cannot be read here", ErrCorrupt)
+		return fmt.Errorf("%w: record blocks are not supported here", ErrCorrupt)
 	}
 	for _, ref := range e.Blocks {
 		for r, err := range rp.Blocks(ref) {

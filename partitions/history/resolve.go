@@ -51,7 +51,7 @@ func (r *resolver) forget() {
 }
 
 func noPlace(p Place) error {
-	return fmt.Errorf("chunk %s: %w since %s is absent", p.Chunk, ErrNoPlace, p.Object)
+	return fmt.Errorf("chunk %s: %w: %s is missing", p.Chunk, ErrNoPlace, p.Object)
 }
 
 func (r *resolver) fromMoved(ctx context.Context, p Place) (Place, error) {
@@ -69,7 +69,7 @@ func (r *resolver) fromMoved(ctx context.Context, p Place) (Place, error) {
 	}
 	object, ok := m.Entries[p.Entry]
 	if !ok {
-		return Place{}, fmt.Errorf("chunk %s: %w: %s was dropped when %s was rewritten", p.Chunk, ErrNoPlace, p.Entry, p.Object)
+		return Place{}, fmt.Errorf("chunk %s: %w: entry %s was dropped when %s was rewritten", p.Chunk, ErrNoPlace, p.Entry, p.Object)
 	}
 	n := Place{Chunk: p.Chunk, Object: object, Entry: p.Entry}
 	key, _ := MovedKey(p.Object)
@@ -128,7 +128,7 @@ func (r *resolver) fromSegment(ctx context.Context, p Place, backup string, n ui
 	}
 	now, ok := places[p.Chunk]
 	if !ok {
-		return Place{}, fmt.Errorf("chunk %s: %w in %s", p.Chunk, ErrNoPlace, key)
+		return Place{}, fmt.Errorf("chunk %s: %w: %s does not have it", p.Chunk, ErrNoPlace, key)
 	}
 	return now, nil
 }

@@ -90,7 +90,7 @@ func checkNamed(name string, body []byte) error {
 		return nil
 	}
 	if sum != stem {
-		return fmt.Errorf("%w: the hash of entry %s is another one", ErrCorrupt, name)
+		return fmt.Errorf("%w: hash mismatch in entry %s", ErrCorrupt, name)
 	}
 	return nil
 }
@@ -187,5 +187,5 @@ func PeekHeader(ctx context.Context, s objstore.Store, key string) (h Header, er
 		}
 		return h, inObject(key, err)
 	}
-	return h, inObject(key, fmt.Errorf("%w: no header of a commit", ErrCorrupt))
+	return h, inObject(key, fmt.Errorf("%w: no commit header", ErrCorrupt))
 }

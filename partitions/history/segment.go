@@ -94,7 +94,7 @@ func (b *SegmentBuilder) Add(c *CommitReader, place func(Place) (Place, error)) 
 			p, err = place(p)
 		}
 		if err == nil && p.Object == c.Key() {
-			err = fmt.Errorf("%s: the body of chunk %s still lies in it", c.Key(), p.Chunk)
+			err = fmt.Errorf("%s: still holds the body of chunk %s: pack it first", c.Key(), p.Chunk)
 		}
 		if err != nil {
 			return err
@@ -116,7 +116,7 @@ func (b *SegmentBuilder) Len() int { return b.w.Len() }
 // be deleted, in ascending order.
 func (b *SegmentBuilder) Finish() (key string, object []byte, err error) {
 	if b.first == 0 {
-		return "", nil, fmt.Errorf("segment of %s without commits", b.backup)
+		return "", nil, fmt.Errorf("segment of %s has no commits", b.backup)
 	}
 	object, _, err = b.w.Finish()
 	return SegmentKey(b.backup, b.first, b.tip.Number), object, err

@@ -68,7 +68,7 @@ func (s *spill) put(old *packedBlock, raw []byte) (*packedBlock, error) {
 		p.off, p.room = old.off, old.room
 	}
 	if err := s.write(p); err != nil {
-		return nil, fmt.Errorf("keep a block in a temporary file: %w", err)
+		return nil, fmt.Errorf("write a block to a temporary file: %w", err)
 	}
 	return p, nil
 }
@@ -98,7 +98,7 @@ func (s *spill) get(p *packedBlock) ([]byte, error) {
 	}
 	b := make([]byte, p.n)
 	if _, err := s.file.ReadAt(b, p.off); err != nil {
-		return nil, fmt.Errorf("read a block in a temporary file: %w", err)
+		return nil, fmt.Errorf("read a block from a temporary file: %w", err)
 	}
 	return s.dec.DecodeAll(b, nil)
 }

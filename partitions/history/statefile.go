@@ -150,7 +150,7 @@ func (m *Mem) readState(r io.Reader) (stateHeader, error) {
 		case s.Item != nil:
 			m.items[s.Item.Key] = s.Item
 		default:
-			return fmt.Errorf("%w: a line of no known kind", ErrCorrupt)
+			return fmt.Errorf("%w: unknown kind of line", ErrCorrupt)
 		}
 		return nil
 	})
@@ -204,7 +204,7 @@ func (m *Mem) checkCounts(h stateHeader) error {
 		messages += b.ref.Count
 	}
 	if records != h.Records || messages != h.Messages || len(m.order) != h.Mailboxes || len(m.items) != h.Items {
-		return fmt.Errorf("%w: it holds %d mailboxes, %d records, %d messages, %d items; want %d, %d, %d, %d", ErrCorrupt,
+		return fmt.Errorf("%w: found %d mailboxes, %d records, %d messages, %d items; want %d, %d, %d, %d", ErrCorrupt,
 			len(m.order), records, messages, len(m.items), h.Mailboxes, h.Records, h.Messages, h.Items)
 	}
 	return nil

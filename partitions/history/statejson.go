@@ -26,7 +26,7 @@ func (m *MailboxState) UnmarshalJSON(b []byte) error {
 	d := json.NewDecoder(bytes.NewReader(b))
 	err := eachKey(d, func(key string) error { return decodeField(d, reflect.ValueOf(m).Elem(), key) })
 	if err == nil && (m.Seq == 0 || m.Records < m.Live || m.Live < 0) {
-		err = errors.New("seq or counts make no sense")
+		err = errors.New("invalid seq or counts")
 	}
 	if err != nil {
 		return fmt.Errorf("mailbox %q: %w", m.UniqueID, err)
@@ -110,7 +110,7 @@ func (i *ItemState) UnmarshalJSON(b []byte) error {
 	}
 	key, removed, ok := ItemOf(i.Event)
 	if !ok || removed {
-		return fmt.Errorf("item: %s event is no state", i.Event.Kind())
+		return fmt.Errorf("item: %s event is not a state", i.Event.Kind())
 	}
 	i.Key = key
 	return nil

@@ -89,8 +89,8 @@ func (t *Times) Doubts() string {
 		}
 	}
 	if len(all) == 1 && t.doubted[0].from == t.doubted[0].to {
-		return fmt.Sprintf("the store time of commit %s is not believed, it lies ahead: the clock of the host that wrote it is used instead", all[0])
+		return fmt.Sprintf("the store time of commit %s is too far ahead and ignored: using the clock of the host that wrote it instead", all[0])
 	}
-	return fmt.Sprintf("the store times of commits %s are not believed, they lie ahead: the clocks of the hosts that wrote them are used instead",
+	return fmt.Sprintf("the store times of commits %s are too far ahead and ignored: using the clocks of the hosts that wrote them instead",
 		strings.Join(all, ", "))
 }

@@ -59,7 +59,7 @@ func TestTimes(t *testing.T) {
 			}
 		}
 		got := times.Doubts()
-		if (got == "") != (c.doubts == "") || !strings.Contains(got, " "+c.doubts+" are not believed") && got != "" {
+		if (got == "") != (c.doubts == "") || !strings.Contains(got, " "+c.doubts+" are too far ahead") && got != "" {
 			t.Errorf("%s: %q, want %q", name, got, c.doubts)
 		}
 	}

@@ -22,7 +22,7 @@ func TestStaleThoughAhead(t *testing.T) {
 		t.Errorf("of a fresh backup: %q, %v", out, err)
 	}
 	w.Now = w.Now.Add(49 * time.Hour)
-	if out, err := tool(t, w, "list", "-t", "48"); err != nil || !strings.HasPrefix(out, "2026-11-20 12:02:00 +0000\t") || !strings.Contains(out, "not believed") {
+	if out, err := tool(t, w, "list", "-t", "48"); err != nil || !strings.HasPrefix(out, "2026-11-20 12:02:00 +0000\t") || !strings.Contains(out, "too far ahead") {
 		t.Errorf("of a stale backup: %q, %v", out, err)
 	}
 	if out, err := tool(t, w, "stat", "anne"); err != nil || !strings.Contains(out, "\t2026-11-20 12:02:00 +0000\n") {

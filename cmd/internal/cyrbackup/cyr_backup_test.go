@@ -146,7 +146,7 @@ func TestMomentsWithoutAState(t *testing.T) {
 	w := story(t)
 	for argv, want := range map[string]string{
 		"anne --at 2026-11-01 list mailboxes": "begins with commit 1 of 2026-11-20 12:01:00",
-		"anne --commit 99 list mailboxes":     "absent from the log",
+		"anne --commit 99 list mailboxes":     "missing from the log",
 		"bob log":                             "no such backup",
 	} {
 		_, err := tool(t, w, strings.Fields(argv)...)

@@ -19,14 +19,14 @@ func TestStoreThatWasAhead(t *testing.T) {
 		w.Sync(m)
 		w.Ahead = 0
 	}
-	const doubt = "stderr: cyr_backup: warning: the store times of commits 1 to 3 are not believed, they lie ahead: the clocks of the hosts that wrote them are used instead\n"
+	const doubt = "stderr: cyr_backup: warning: the store times of commits 1 to 3 are too far ahead and ignored: using the clocks of the hosts that wrote them instead\n"
 	for _, c := range []struct {
 		argv []string
 		want []string
 	}{
 		{[]string{"anne", "log"}, []string{"      3  2026-11-20 12:03:00 +0000  ", doubt}},
 		{[]string{"anne", "log", "--json"}, []string{`{"number":2,"time":"2026-11-20T12:02:00Z","store_time":"2027-09-16T12:01:00Z",`, doubt}},
-		{[]string{"anne", "log", "--until", "2026-11-20 12:01"}, []string{"      1  2026-11-20 12:01:00 +0000  ", "not believed"}},
+		{[]string{"anne", "log", "--until", "2026-11-20 12:01"}, []string{"      1  2026-11-20 12:01:00 +0000  ", "too far ahead"}},
 		{[]string{"anne", "log", "--since", "2026-11-20 12:03"}, []string{"      3  2026-11-20 12:03:00 +0000  ", doubt}},
 		{[]string{"anne", "list", "chunks"}, []string{"2026-11-20 12:03:00 +0000  2026-11-20 12:03:00 +0000\n", doubt}},
 		{[]string{"anne", "show", "chunks", "3"}, []string{"time:\t2026-11-20 12:03:00 +0000\n", doubt, "the store time of commit 3 is"}},
