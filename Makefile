@@ -10,7 +10,7 @@ CACHE  := $(CURDIR)/.cache/bin
 
 PROGRAMS := backupd ctl_backups cyr_backup restore backup_replay
 # the packages whose tests make the manual pages
-PAGES    := backupd internal/ctlbackups internal/cyrbackup internal/restore internal/replay
+PAGES    := internal/backupd internal/ctlbackups internal/cyrbackup internal/restore internal/replay
 
 MINIO_VERSION       := $(shell sed -n 's/^ARG MINIO_VERSION=//p' build/minio.Dockerfile)
 STATICCHECK_VERSION := v0.8.2

@@ -1,4 +1,4 @@
-package main
+package backupd
 
 import (
 	"testing"
@@ -7,5 +7,5 @@ import (
 )
 
 func TestManPage(t *testing.T) {
-	manpage.Program(t, "../../docs/man/backupd.8", new(options).commandLine(new(int)))
+	manpage.Program(t, "../../../docs/man/backupd.8", new(options).commandLine(new(int)))
 }

@@ -1,4 +1,4 @@
-package main
+package backupd
 
 import (
 	"context"
@@ -23,47 +23,51 @@ type stdio struct {
 	drained chan struct{} // closed when everything for standard output is out
 }
 
-// openStdio makes the connection. A socket (inetd) is used as it is. Anything else,
-// pipes from ssh or a terminal, is joined to one end of a socket pair: the server needs
-// time limits, which a terminal does not have, and another process can be handed a
-// socket, but not two pipes.
-func openStdio(o master.Options) (*stdio, error) {
-	s := &stdio{drained: make(chan struct{})}
+// openStdio makes the connection. A socket (inetd) is the connection. Anything else, such
+// as pipes from ssh or a terminal, is joined to one end of a socket pair: the server needs
+// time limits, which a terminal does not have, and a socket can be handed to another
+// process, two pipes cannot.
+func openStdio(in io.Reader, out io.Writer, o master.Options) (*stdio, error) {
 	// Not by trying: net.FileConn makes a pipe non-blocking before it finds out.
-	if isSocket(0) {
-		close(s.drained)
-		nc, err := net.FileConn(os.Stdin)
-		if err != nil {
-			return nil, err
-		}
-		if err := hideSocket(); err != nil {
-			nc.Close()
-			return nil, err
-		}
-		o.Kind, o.Peer = master.KindStdio, master.PeerName(nc)
-		if _, ok := nc.(*net.TCPConn); ok {
-			o.Kind = master.KindTCP
-		}
-		s.conn = &master.Conn{Conn: nc, Options: o}
-		return s, nil
+	if f, ok := in.(*os.File); ok && fileIsSocket(f) {
+		return openInetd(f, o)
 	}
+	s := &stdio{drained: make(chan struct{})}
 	server, relay, err := socketPair()
 	if err != nil {
 		return nil, err
 	}
 	go func() {
 		// Whatever ends the input, the server sees the end of its input.
-		_, _ = io.Copy(relay, os.Stdin)
+		_, _ = io.Copy(relay, in)
 		_ = relay.CloseWrite()
 	}()
 	go func() {
 		defer close(s.drained)
 		// A client that has gone ends the session, by way of a failing write here.
-		_, _ = io.Copy(os.Stdout, relay)
+		_, _ = io.Copy(out, relay)
 		relay.Close()
 	}()
 	o.Kind, o.Peer = master.KindStdio, "[stdin]"
 	s.conn = &master.Conn{Conn: server, Options: o}
+	return s, nil
+}
+
+// openInetd makes the connection of a socket that inetd has put on descriptors 0 to 2.
+func openInetd(socket *os.File, o master.Options) (*stdio, error) {
+	nc, err := net.FileConn(socket)
+	if err != nil {
+		return nil, err
+	}
+	if err := hideSocket(); err != nil {
+		return nil, errors.Join(err, nc.Close())
+	}
+	o.Kind, o.Peer = master.KindStdio, master.PeerName(nc)
+	if _, ok := nc.(*net.TCPConn); ok {
+		o.Kind = master.KindTCP
+	}
+	s := &stdio{conn: &master.Conn{Conn: nc, Options: o}, drained: make(chan struct{})}
+	close(s.drained) // output goes to the socket, without a relay
 	return s, nil
 }
 
@@ -100,6 +104,16 @@ func hideSocket() error {
 		}
 	}
 	return nil
+}
+
+// fileIsSocket does not use Fd, which would make a pipe blocking for whoever shares it.
+func fileIsSocket(f *os.File) (is bool) {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return false
+	}
+	err = raw.Control(func(fd uintptr) { is = isSocket(int(fd)) })
+	return err == nil && is
 }
 
 func isSocket(fd int) bool {

@@ -1,4 +1,4 @@
-package main
+package backupd
 
 import (
 	"bufio"
@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 		flag.Parse()
 		os.Exit(m.Run())
 	}
-	p := program{args: os.Args, getenv: os.Getenv, stdout: os.Stdout, stderr: os.Stderr, euid: os.Geteuid(), logger: stderrLogger, build: newEcho}
+	p := program{args: os.Args, getenv: os.Getenv, stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, euid: os.Geteuid(), logger: stderrLogger, build: newEcho}
 	os.Exit(p.run(context.Background()))
 }
 

@@ -1,4 +1,4 @@
-package main
+package backupd
 
 import (
 	"context"
@@ -19,7 +19,8 @@ import (
 type program struct {
 	args   []string
 	getenv func(string) string
-	stdout io.Writer // of --help; not of a connection
+	stdin  io.Reader // of a connection, without master and systemd
+	stdout io.Writer // of that connection, or of --help
 	stderr io.Writer
 	euid   int
 	logger func(service string, conf *imapconf.File) *slog.Logger
@@ -67,7 +68,7 @@ func (p program) run(ctx context.Context) int {
 		return p.refuse(log, master.ExitConfig, err)
 	}
 	r := &running{
-		opt: opt, log: log, signals: signals, inherited: inherited,
+		opt: opt, log: log, signals: signals, inherited: inherited, stdin: p.stdin, stdout: p.stdout,
 		proc: openProcFile(log, conf.String("proc_path"), inherited.Service),
 	}
 	defer r.proc.remove()

@@ -1,4 +1,4 @@
-package main
+package backupd
 
 import (
 	"github.com/prometheus/client_golang/prometheus"

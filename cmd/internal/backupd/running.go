@@ -1,8 +1,9 @@
-package main
+package backupd
 
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"os"
 
@@ -17,6 +18,8 @@ type running struct {
 	log       *slog.Logger
 	signals   *master.Signals
 	inherited *master.Inherited
+	stdin     io.Reader
+	stdout    io.Writer
 	svc       service
 	proc      *procFile
 	process   *master.Process
@@ -91,7 +94,7 @@ func (r *running) live(ctx context.Context) int {
 }
 
 func (r *running) liveOnStdio(ctx context.Context, cb master.Callbacks) int {
-	s, err := openStdio(r.connOptions())
+	s, err := openStdio(r.stdin, r.stdout, r.connOptions())
 	if err != nil {
 		r.log.Error("standard input", slog.Any("err", err))
 		return master.ExitSoftware
