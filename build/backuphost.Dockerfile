@@ -16,7 +16,7 @@ RUN go mod download \
 	&& CGO_ENABLED=0 go build -trimpath github.com/aws/aws-sdk-go-v2/service/s3 github.com/aws/aws-sdk-go-v2/config \
 		github.com/minio/minio-go/v7 github.com/dgraph-io/badger/v4 github.com/klauspost/compress/zstd
 COPY . .
-RUN build/one-program /out
+RUN build/programs /out
 
 FROM scratch AS tools
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/

@@ -79,8 +79,8 @@ class Processes:
 
     def build(self, say):
         """What Docker's images would hold of ours: the programs, built in the same way."""
-        say("building our programs (build/one-program)")
-        run(os.path.join(self.project, "build/one-program"), self.programs)
+        say("building our programs (build/programs)")
+        run(os.path.join(self.project, "build/programs"), self.programs)
         minio = os.path.join(self.project, ".cache/bin/minio")
         if not os.access(minio, os.X_OK):
             raise SystemExit("MinIO's server is missing: make minio")
