@@ -199,7 +199,7 @@ func TestLogThatIsAhead(t *testing.T) {
 		h.sync("anne", inbox)
 	}
 	h.stop()
-	if n := strings.Count(logs.String(), "yet to come, and"); n != 1 {
+	if n := strings.Count(logs.String(), "in the future, and"); n != 1 {
 		t.Errorf("said %d times\n%s", n, logs.String())
 	}
 	checkBucket(t, store, "user/anne", inbox)

@@ -151,7 +151,7 @@ func (l *Lock) Now(ctx context.Context) (time.Time, error) {
 		if errors.Is(err, objstore.ErrNotExist) {
 			info.StoreTime, err = objstore.StoreTimeOf(err), nil
 		}
-		l.clock.Saw(info.StoreTime, l.Options.Now())
+		l.clock.Observe(info.StoreTime, l.Options.Now())
 	}
 	for range storeclock.Answers {
 		if ask(ctx); err != nil {

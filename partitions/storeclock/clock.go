@@ -1,10 +1,10 @@
 // Package storeclock estimates the time of a store from its answers (docs/design.md,
-// "Store time"). A single wrong answer must not decide anything: commit times never go
-// back, so that one wrong time would stay in a log for ever. A time in the future is the
-// dangerous kind.
+// "Store time"). No single answer decides. Commit times never go back, so a wrong time
+// in a commit would stay in the log forever; a time in the future does the most harm.
 package storeclock
 
 import (
+	"context"
 	"log/slog"
 	"slices"
 	"sync"
@@ -12,52 +12,50 @@ import (
 )
 
 const (
-	// clockBound is how far two clocks may differ without being called different. S3
-	// itself refuses requests of hosts that are further off.
+	// Bound is the largest difference between two clocks that agree. S3 itself refuses
+	// requests from hosts with a larger one.
 	Bound = 15 * time.Minute
-	// clockTold is how far the clocks of host and store may differ without being reported.
+	// reported is the difference between the clocks of host and store that is logged.
 	reported = time.Minute
-	// clockAgree is how far the odd answers of one series may differ from each other.
+	// agree is the largest difference between two answers of one series.
 	agree = time.Minute
-	// clockAnswers is how many answers decide. One never does.
+	// Answers is the number of answers that decide.
 	Answers = 3
-	// clockPause lies between the questions when an opinion is asked for.
+	// Pause is the time between two requests of Settle.
 	Pause = time.Second
-	// clockPatience is how long a store has to contradict its own earlier answers
-	// before that is more than a passing fault.
-	patience = 10 * time.Minute
-	// clockFar: a store that is further ahead of the host and of the log is never believed.
-	far = 365 * 24 * time.Hour
+	// overturnAfter is how long the store has to contradict its earlier answers until
+	// the new ones are accepted. A shorter contradiction is a passing fault.
+	overturnAfter = 10 * time.Minute
+	// farAhead is the limit for a store that is ahead of both the host and the log.
+	farAhead = 365 * 24 * time.Hour
 )
 
-// clockEpoch is before the first repository was made: no clock that works is behind it.
+// epoch precedes the first repository. A clock that shows an earlier time is wrong.
 var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// storeClock estimates the store's clock between and against its answers. The zero value
-// knows nothing yet.
+// Clock estimates the time of a store. The zero value is ready to use.
 type Clock struct {
-	Log   *slog.Logger  // nil = nothing is logged
-	Pause time.Duration // between questions; 0 = clockPause
+	Log   *slog.Logger  // nil: nothing is logged
+	Pause time.Duration // between two requests of Settle; 0: the constant Pause
 
-	mu    sync.Mutex
-	last  []reading // the last clockAnswers that are believed
-	own   bool      // last is the host's clock: the store's is known to be wrong
-	odd   series    // of answers that are not believed, without one between them that is
-	notes notes
-
-	refused int // answers that were not believed since the last one that was
+	mu       sync.Mutex
+	last     []reading // the last accepted answers, at most Answers
+	own      bool      // last holds the host's clock, because the store's is wrong
+	odd      series    // rejected answers since the last accepted one
+	rejected int       // their number
+	notes    notes
 }
 
-// reading is a stated time, and the host's clock at that moment.
+// reading is a time that the store reported, and the host's clock at that moment.
 type reading struct {
 	stated, here time.Time
 }
 
-// at is the reading's idea of a later moment. The difference is one of monotonic clocks:
-// a host whose clock is set meanwhile changes nothing.
+// at extrapolates the reading to a later moment. Both times of the host have a monotonic
+// reading, so setting the host's clock in between changes nothing.
 func (r reading) at(here time.Time) time.Time { return r.stated.Add(here.Sub(r.here)) }
 
-// series is a row of answers that agree with each other.
+// series is a sequence of answers that agree with each other.
 type series struct {
 	first, last reading
 	n           int
@@ -71,22 +69,23 @@ func (s *series) add(r reading) {
 	s.n++
 }
 
-// lasted says that enough answers agreed, for so long.
+// lasted reports whether enough answers have agreed for the duration d.
 func (s *series) lasted(d time.Duration) bool {
 	return s.n >= Answers && s.last.here.Sub(s.first.here) >= d
 }
 
 func near(a, b time.Time, d time.Duration) bool { return a.Sub(b).Abs() <= d }
 
-// now is the store's time as far as it is believed; here itself while nothing is.
+// Now estimates the store's time. Without an accepted answer it returns here, the host's
+// time.
 func (c *Clock) Now(here time.Time) time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.estimate(here)
 }
 
-// estimate is the median of what the last answers say: a single one that is wrong by
-// less than clockBound does not count either. Of two it is the earlier.
+// estimate returns the median of the last accepted answers, so that a single answer that
+// is wrong by less than Bound has no effect either. Of two answers it takes the earlier.
 func (c *Clock) estimate(here time.Time) time.Time {
 	if len(c.last) == 0 {
 		return here
@@ -99,9 +98,9 @@ func (c *Clock) estimate(here time.Time) time.Time {
 	return all[(len(all)-1)/2]
 }
 
-// saw takes what an answer of the store states; zero is nothing. It is believed if it
-// fits the host's clock or the answers before it.
-func (c *Clock) Saw(stated, here time.Time) {
+// Observe takes the time that the store reported in an answer; zero is ignored. The time
+// is accepted if it fits the host's clock or the answers before it.
+func (c *Clock) Observe(stated, here time.Time) {
 	if stated.IsZero() {
 		return
 	}
@@ -112,13 +111,13 @@ func (c *Clock) Saw(stated, here time.Time) {
 	fitsHost, fitsStore := near(stated, here, Bound), len(c.last) > 0 && near(stated, expected, Bound)
 	switch {
 	case fitsStore && !c.own:
-		c.believe(r)
-	case fitsStore, fitsHost: // the latter as after a pause of the whole host, which monotonic clocks do not see
+		c.accept(r)
+	case fitsStore, fitsHost: // after a suspend of the host, which monotonic clocks do not count, only the host fits
 		c.restart(r)
 	default:
 		c.odd.add(r)
-		c.refused++
-		c.notes.refused(c.Log, r, expected)
+		c.rejected++
+		c.notes.rejected(c.Log, r, expected)
 		if c.contradicted(expected) {
 			c.restart(r)
 		}
@@ -126,39 +125,64 @@ func (c *Clock) Saw(stated, here time.Time) {
 	c.report(r)
 }
 
-func (c *Clock) believe(r reading) {
+func (c *Clock) accept(r reading) {
 	c.last = append(c.last, r)
 	c.last = c.last[max(0, len(c.last)-Answers):]
-	c.own, c.odd, c.refused = false, series{}, 0
+	c.own, c.odd, c.rejected = false, series{}, 0
 }
 
-// restart believes an answer against those before it.
+// restart accepts an answer and drops all earlier ones.
 func (c *Clock) restart(r reading) {
 	c.last = nil
-	c.believe(r)
+	c.accept(r)
 }
 
-// contradicted says that the store has contradicted its earlier answers for so long that
-// these do not count any more. As long as the host's clock confirms them they do: then
+// contradicted reports whether the store has contradicted its earlier answers for so long
+// that they are dropped. They are kept while the host's clock confirms them, because then
 // it is two against one.
 func (c *Clock) contradicted(expected time.Time) bool {
-	return len(c.last) > 0 && c.odd.lasted(patience) && !near(expected, c.odd.last.here, Bound)
+	return len(c.last) > 0 && c.odd.lasted(overturnAfter) && !near(expected, c.odd.last.here, Bound)
 }
 
-// undecided says that the store has stated a time that needs a second opinion before
-// anything is written with it.
+// undecided reports whether all answers so far were rejected. Nothing may be written
+// before Settle has decided.
 func (c *Clock) undecided() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return len(c.last) == 0 && c.odd.n > 0
 }
 
-// decide chooses between a store and a host that differ from the first answer on. newest
-// is the time of the newest commit of the log, the third witness; zero = there is none.
+// Settle decides which clock is right when the store's first answers contradict the
+// host's clock. It calls ask up to Answers times, with a pause between the calls; ask is
+// any request whose answer is passed to Observe. newest is the time of the newest commit
+// in the log, or zero. If nothing is in doubt, Settle returns at once.
+func (c *Clock) Settle(ctx context.Context, ask func(context.Context), newest time.Time) {
+	pause := c.Pause
+	if pause == 0 {
+		pause = Pause
+	}
+	for n := range Answers {
+		if !c.undecided() {
+			return
+		}
+		if n > 0 {
+			select {
+			case <-time.After(pause):
+			case <-ctx.Done():
+				return
+			}
+		}
+		ask(ctx)
+	}
+	c.decide(newest)
+}
+
+// decide chooses between a store and a host that have differed since the first answer.
+// newest is the time of the newest commit in the log, the third witness, or zero.
 func (c *Clock) decide(newest time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.last) > 0 || c.refused < Answers { // the store is unreachable
+	if len(c.last) > 0 || c.rejected < Answers { // the store is unreachable
 		return
 	}
 	r := c.odd.last
@@ -170,10 +194,10 @@ func (c *Clock) decide(newest time.Time) {
 	c.report(r)
 }
 
-// credible says whether a store that agrees with itself is believed against the host. It
-// is, as the one clock that all hosts share, unless the log confirms the host's: the
-// store is behind the newest commit, and the host is not; or the store is ahead of both
-// by more than a year.
+// credible reports whether a store with consistent answers wins against the host. It
+// does, because all hosts share its clock, unless the log confirms the host's: the store's
+// time is before the newest commit and the host's is not, or the store is ahead of both by
+// more than a year.
 func credible(r reading, newest time.Time) bool {
 	if newest.Before(epoch) {
 		newest = epoch
@@ -185,5 +209,5 @@ func credible(r reading, newest time.Time) bool {
 	case r.stated.Before(least):
 		return false
 	}
-	return r.stated.Sub(r.here) <= far || r.stated.Sub(newest) <= far
+	return r.stated.Sub(r.here) <= farAhead || r.stated.Sub(newest) <= farAhead
 }
