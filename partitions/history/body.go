@@ -22,7 +22,7 @@ type located struct {
 	chunk  ChunkID
 	object string
 	entry  pack.Entry
-	said   Place // the place that led here
+	place  Place // the place that led here
 }
 
 // OpenMessage opens the body of a message. places returns where a chunk may lie, the
@@ -59,11 +59,11 @@ func (o *Objects) locate(ctx context.Context, c ChunkID, places func(ChunkID) ([
 	for _, p := range list {
 		l, err := o.follow(ctx, p)
 		if err == nil {
-			l.said = p
+			l.place = p
 			return l, nil
 		}
 		if first == nil {
-			first = ofChunk(p, err)
+			first = chunkError(p, err)
 		}
 	}
 	return located{}, first
@@ -160,7 +160,7 @@ func (b *body) next() error {
 	}
 	l := b.chunks[0]
 	if err := b.seek(l); err != nil {
-		return ofChunk(l.said, inObject(l.object, err))
+		return chunkError(l.place, inObject(l.object, err))
 	}
 	b.chunks, b.current = b.chunks[1:], l
 	b.frames = io.LimitReader(b.run, l.entry.Len)
@@ -188,7 +188,7 @@ func (b *body) endChunk(err error) error {
 		_, err = io.Copy(io.Discard, b.frames)
 		err = cmp.Or(closed, err)
 	}
-	return ofChunk(b.current.said, inObject(b.current.object, err))
+	return chunkError(b.current.place, inObject(b.current.object, err))
 }
 
 // seek brings the current request to the frames of l, or makes another one for them

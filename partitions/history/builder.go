@@ -18,14 +18,14 @@ const (
 	placesEntry = "places.ndjson"
 )
 
-// Builder gathers what one commit holds and makes its object. Its memory is that of
-// the events as JSON; bodies are kept by reference. Not safe for concurrent use.
+// Builder collects the contents of a commit and makes its object. It holds the events in
+// memory as JSON, and refers to the bodies. Not safe for concurrent use.
 type Builder struct {
 	header  Header
 	options pack.Options
-	version int // that the events need
+	version int // required by the events
 	events  []byte
-	line    recordsLine // a records event that is still open
+	line    recordsLine // an unfinished records event
 	places  []byte
 	bodies  []inlineBody
 }
@@ -38,20 +38,19 @@ type inlineBody struct {
 type recordsLine struct {
 	uniqueid string
 	start    int // offset in events
-	records  int // 0 = no line is open
+	records  int // 0 = no unfinished line
 	last     uint32
 }
 
-// NewBuilder begins a commit. h.Random is made up when it is empty; h.Version follows
-// from the events.
+// NewBuilder begins a commit. It fills in h.Random if empty, and h.Version by the events.
 func NewBuilder(h Header, o pack.Options) *Builder {
 	b := &Builder{options: o, version: Version}
 	b.Reheader(h)
 	return b
 }
 
-// Reheader gives the same events, places and bodies another header, after a race
-// for the number was lost.
+// Reheader replaces the header and keeps events, places and bodies, for a retry after
+// another writer won the number.
 func (b *Builder) Reheader(h Header) {
 	h.Version = b.version
 	if h.Random == "" {
@@ -60,10 +59,10 @@ func (b *Builder) Reheader(h Header) {
 	b.header = h
 }
 
-// Header is the header that Finish writes.
+// Header returns the header that Finish will write.
 func (b *Builder) Header() Header { return b.header }
 
-// Event appends an event. After an error the builder is as it was before.
+// Event appends an event. An error leaves the builder unchanged.
 func (b *Builder) Event(e Event) error {
 	switch e := e.(type) {
 	case *RecordsEvent:
@@ -74,7 +73,7 @@ func (b *Builder) Event(e Event) error {
 		if len(e.Messages) > MaxMessagesPerEvent {
 			return fmt.Errorf("%w: messages event with %d messages", ErrTooLarge, len(e.Messages))
 		}
-		// No reader takes a line with one that is wrong, nor the log from there on.
+		// Readers refuse a line with an invalid message, and the rest of the log with it.
 		for i := range e.Messages {
 			if err := (&MessageState{Message: e.Messages[i]}).check(); err != nil {
 				return err
@@ -99,7 +98,7 @@ func (b *Builder) Event(e Event) error {
 	return nil
 }
 
-// needs raises the version of the commit for an event that version 1 does not have.
+// needs raises the version of the commit for events that version 1 does not have.
 func (b *Builder) needs(e Event) {
 	switch e.(type) {
 	case *BridgedEvent, *LostEvent:
@@ -107,8 +106,8 @@ func (b *Builder) needs(e Event) {
 	}
 }
 
-// Record appends one record of a mailbox, without a slice of them in between:
-// consecutive ones share a RecordsEvent as long as they ascend and it has room.
+// Record appends one record of a mailbox, so that callers need no slice of records.
+// Consecutive records with ascending uids share a RecordsEvent until it is full.
 func (b *Builder) Record(uniqueid string, r *cyrus.Record) error {
 	l := &b.line
 	if l.records > 0 && (l.uniqueid != uniqueid || l.records == MaxRecordsPerEvent ||
@@ -148,25 +147,25 @@ func (b *Builder) closeLine() {
 	}
 }
 
-// Place says where a chunk that the events name lies.
+// Place adds the place of a chunk that the events refer to.
 func (b *Builder) Place(p Place) { b.places = p.append(b.places) }
 
-// Inline adds a body to the object itself, under the entry name that a Place with
-// object "." gives: <guid>.eml for a whole message, <chunk>.part for a piece. body
-// must not change until the last Finish.
+// Inline adds a body to the object itself. entry is the name in its Place, which has
+// object ".": <guid>.eml for a whole message, <chunk>.part for a chunk. body must not
+// change until the last Finish.
 func (b *Builder) Inline(entry string, body []byte) {
 	b.bodies = append(b.bodies, inlineBody{entry, body})
 }
 
-// Size is the length of the events so far, in bytes as JSON.
+// Size returns the length of the events so far, in bytes of JSON.
 func (b *Builder) Size() int64 { return int64(len(b.events)) }
 
-// Empty says that there is no event.
+// Empty reports whether there are no events.
 func (b *Builder) Empty() bool { return len(b.events) == 0 }
 
-// Finish makes the object. It appends to buf[:0], so that callers can pool it. The
-// hash is that of the uncompressed commit.ndjson: the next commit's Prev. The builder
-// stays as it is: Reheader and Finish can follow.
+// Finish makes the object. It appends to buf[:0], so that callers can reuse buffers. hash
+// is the SHA-256 of the uncompressed commit.ndjson: the next commit's Prev. The builder
+// does not change, so that Reheader and Finish can be called again.
 func (b *Builder) Finish(buf []byte) (object []byte, hash [32]byte, dir *pack.Directory, err error) {
 	b.closeLine()
 	if b.header.Number == 0 || b.header.Number > maxNumber || b.header.Backup == "" {

@@ -9,12 +9,12 @@ func (l *Log) absent(n uint64) error {
 	return fmt.Errorf("commit %d of %s: %w: not in %s, nor in any segment", n, l.Backup, ErrAbsent, LogKey(l.Backup, n))
 }
 
-// readTries is how often a commit is read before its bytes count as damaged: what came
-// over the network can be wrong once.
+// readTries is how often a commit is read before it counts as damaged, since the network
+// may corrupt bytes once.
 const readTries = 3
 
-// check reads commit n to its end, with the record blocks that it names. stop, which can be
-// nil, is asked first whether the commit is wanted at all; stopped is its answer.
+// check reads commit n to its end, with the record blocks that it names. If stop is not
+// nil and returns true for the header, check returns at once with stopped set.
 func (l *Log) check(ctx context.Context, n uint64, stop func(Header) bool) (stopped bool, err error) {
 	for range readTries {
 		for c, cerr := range l.Commits(ctx, n, n) {
@@ -33,7 +33,7 @@ func (l *Log) check(ctx context.Context, n uint64, stop func(Header) bool) (stop
 	return false, err
 }
 
-// checkCommit reads all that a commit says.
+// checkCommit reads all events, record blocks and places of a commit.
 func (l *Log) checkCommit(ctx context.Context, c *CommitReader) error {
 	for e, err := range c.Events() {
 		if err != nil {

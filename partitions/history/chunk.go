@@ -10,25 +10,26 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/pack"
 )
 
-// ChunkError is what stood in the way of one chunk of a message. It has the words of Err.
+// ChunkError adds the place of the chunk to an error about reading a message. Its text is
+// that of Err.
 type ChunkError struct {
-	Place Place // where the chunk was said to lie
+	Place Place // the place that the chunk was looked for in
 	Err   error
 }
 
 func (e *ChunkError) Error() string { return e.Err.Error() }
 func (e *ChunkError) Unwrap() error { return e.Err }
 
-// ofChunk says which chunk an error is about.
-func ofChunk(p Place, err error) error {
+// chunkError adds the place of a chunk to an error; nil stays nil.
+func chunkError(p Place, err error) error {
 	if err == nil {
 		return nil
 	}
 	return &ChunkError{Place: p, Err: err}
 }
 
-// CheckChunk reads a chunk and compares it with its hash. IsDamage tells an error that is
-// about the bytes from trouble in asking for them.
+// CheckChunk reads a chunk and compares it with its hash. IsDamage distinguishes damaged
+// bytes from failed requests.
 func CheckChunk(ctx context.Context, o *Objects, p Place) error {
 	l, err := o.follow(ctx, p)
 	if err != nil {
@@ -48,7 +49,7 @@ func CheckChunk(ctx context.Context, o *Objects, p Place) error {
 	return inObject(l.object, err)
 }
 
-// Resolve is ResolvePlace with the memory of o.
+// Resolve is like ResolvePlace, and caches in o the notes and segments that it reads.
 func (o *Objects) Resolve(ctx context.Context, p Place) (Place, error) {
 	return o.resolver.resolve(ctx, p)
 }

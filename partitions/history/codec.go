@@ -15,7 +15,7 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
-// newEvent returns an empty event of the kind, or nil for an unknown kind.
+// newEvent returns an empty event of the kind. It returns nil for an unknown kind.
 func newEvent(kind string) Event {
 	switch kind {
 	case "mailbox":
@@ -74,8 +74,8 @@ func newEvent(kind string) Event {
 	return nil
 }
 
-// AppendEvent appends e as one line of commit.ndjson, with its newline. e is one of
-// the event types of this package, by pointer.
+// AppendEvent appends e as a line of commit.ndjson, with a newline. e is a pointer to
+// one of the event types of this package.
 func AppendEvent(dst []byte, e Event) ([]byte, error) {
 	dst = append(dst, `{"event":"`...)
 	dst = append(dst, e.Kind()...)
@@ -87,7 +87,7 @@ func AppendEvent(dst []byte, e Event) ([]byte, error) {
 	return append(dst, '}', '\n'), nil
 }
 
-// ParseEvent reads a line of AppendEvent; its newline may be missing.
+// ParseEvent reads a line of AppendEvent. The newline is optional.
 func ParseEvent(line []byte) (Event, error) {
 	if !utf8.Valid(line) {
 		return nil, fmt.Errorf("%w: event is not UTF-8", ErrCorrupt)
@@ -122,7 +122,7 @@ func ParseEvent(line []byte) (Event, error) {
 	return e, nil
 }
 
-// eachKey calls fn for each key of the one object that d holds; fn decodes the value.
+// eachKey calls fn for each key of the single object in d; fn decodes the value.
 func eachKey(d *json.Decoder, fn func(key string) error) error {
 	if t, err := d.Token(); err != nil {
 		return err
@@ -153,9 +153,9 @@ func eachKey(d *json.Decoder, fn func(key string) error) error {
 	return nil
 }
 
-// appendFields appends the fields of a struct under their json tags; comma says that
-// something stands before the first one. It exists because encoding/json replaces
-// what is not UTF-8 instead of keeping it.
+// appendFields appends the fields of a struct under their json tags, with a comma before
+// the first field if comma is set. encoding/json would replace bytes that are not UTF-8
+// instead of keeping them.
 func appendFields(dst []byte, v reflect.Value, comma bool) ([]byte, error) {
 	t := v.Type()
 	for i := range t.NumField() {
@@ -178,7 +178,7 @@ func appendFields(dst []byte, v reflect.Value, comma bool) ([]byte, error) {
 	return dst, nil
 }
 
-// isZero knows that a time can be zero in more than one way.
+// isZero treats a time as zero in any location.
 func isZero(v reflect.Value) bool {
 	if t, ok := v.Interface().(time.Time); ok {
 		return t.IsZero()
@@ -228,13 +228,13 @@ func appendList[T any](dst []byte, list []T, one func([]byte, T) ([]byte, error)
 	return append(dst, ']'), nil
 }
 
-// appendTime appends a moment in UTC, to the nanosecond.
+// appendTime appends a time in UTC, to the nanosecond.
 func appendTime(dst []byte, t time.Time) ([]byte, error) {
 	b, err := t.UTC().MarshalJSON()
 	return append(dst, b...), err
 }
 
-// decodeField decodes the value of key into the struct's field with that json tag.
+// decodeField decodes the value of key into the field with that json tag.
 func decodeField(d *json.Decoder, v reflect.Value, key string) error {
 	t := v.Type()
 	for i := range t.NumField() {

@@ -15,12 +15,12 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-// CommitReader is a commit that is being read, as a stream: only its header and one
-// line are held. It is valid inside of the function or loop that it was given to.
+// CommitReader reads a commit as a stream: it holds only the header and one line. It is
+// valid only inside the function or loop that receives it.
 type CommitReader struct {
 	header Header
 	key    string // of the object, for errors
-	first  []byte // the header's line, with its newline
+	first  []byte // line of the header, with newline
 	size   int64  // bytes of commit.ndjson
 	lines  *lines
 	sum    hash.Hash
@@ -28,8 +28,8 @@ type CommitReader struct {
 	places func() (io.Reader, error)
 }
 
-// newCommitReader reads the header. places opens the commit's places.ndjson once the
-// events are read; a nil reader is a commit without places.
+// newCommitReader reads the header. places opens the commit's places.ndjson after the
+// events are read; it returns nil if the commit has no places.
 func newCommitReader(key, backup string, number uint64, e entry, places func() (io.Reader, error)) (*CommitReader, error) {
 	if e.size > maxCommitSize {
 		return nil, inObject(key, fmt.Errorf("%w: %s is too large, %d bytes", ErrCorrupt, e.name, e.size))
@@ -53,23 +53,23 @@ func newCommitReader(key, backup string, number uint64, e entry, places func() (
 	return c, nil
 }
 
-// Header is the commit's first line.
+// Header returns the header, the first line of the commit.
 func (c *CommitReader) Header() Header { return c.header }
 
-// Key is the object that the commit was read from: its own or a segment.
+// Key returns the key of the object being read: the commit's own or a segment.
 func (c *CommitReader) Key() string { return c.key }
 
-// Size is the length of the uncompressed commit.ndjson.
+// Size returns the length of the uncompressed commit.ndjson.
 func (c *CommitReader) Size() int64 { return c.size }
 
-// raw reads the uncompressed commit.ndjson as it is. Afterwards the events are at their end.
+// raw returns a reader of the uncompressed commit.ndjson. Events yields nothing after it.
 func (c *CommitReader) raw() io.Reader {
 	c.err = io.EOF
 	return io.MultiReader(bytes.NewReader(c.first), c.lines.r)
 }
 
-// Events yields the events in order. It can be ranged over once; what is left goes
-// on in another range. An error ends it and names the object.
+// Events yields the events in order, each one once: a second range continues where the
+// first one stopped. An error ends the sequence and names the object.
 func (c *CommitReader) Events() iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		for c.err == nil {
@@ -101,8 +101,8 @@ func (c *CommitReader) end(err error) {
 	c.err = inObject(c.key, fmt.Errorf("commit %d: %w", c.header.Number, err))
 }
 
-// Hash is the SHA-256 of the uncompressed commit.ndjson, the Prev of the next
-// commit, in hex. Events that were not ranged over are read, but not parsed.
+// Hash returns the SHA-256 of the uncompressed commit.ndjson in hex, which is the Prev of
+// the next commit. It reads the remaining events without parsing them.
 func (c *CommitReader) Hash() (string, error) {
 	for c.err == nil {
 		if _, err := c.lines.next(); err != nil {
@@ -115,8 +115,8 @@ func (c *CommitReader) Hash() (string, error) {
 	return hex.EncodeToString(c.sum.Sum(nil)), nil
 }
 
-// Places yields the places of the commit, "." replaced by the key of the object.
-// It ends the events, and can be ranged over once.
+// Places yields the places of the commit, with "." replaced by the key of the object.
+// It skips the remaining events, and can be ranged over once.
 func (c *CommitReader) Places() iter.Seq2[Place, error] {
 	return func(yield func(Place, error) bool) {
 		_, err := c.Hash()
@@ -138,7 +138,7 @@ func (c *CommitReader) Places() iter.Seq2[Place, error] {
 	}
 }
 
-// eachPlace reads a places.ndjson that lies in the object with this key.
+// eachPlace calls fn for each place of a places.ndjson in the object with this key.
 func eachPlace(r io.Reader, key string, fn func(Place) error) error {
 	return newLines(r).each(func(line []byte) error {
 		p, err := parsePlace(line)
@@ -152,8 +152,9 @@ func eachPlace(r io.Reader, key string, fn func(Place) error) error {
 	})
 }
 
-// ReadCommit calls fn with commit number of the backup, from its own object: an
-// object that is absent is objstore.ErrNotExist. (Log.Commits finds segments too.)
+// ReadCommit calls fn with the given commit of the backup, read from its own object.
+// The error is objstore.ErrNotExist if there is no such object. (Log.Commits also reads
+// segments.)
 func ReadCommit(ctx context.Context, s objstore.Store, backup string, number uint64, fn func(*CommitReader) error) error {
 	key := LogKey(backup, number)
 	next, stop := iter.Pull2(entriesOf(ctx, s, key))
@@ -178,7 +179,7 @@ func ReadCommit(ctx context.Context, s objstore.Store, backup string, number uin
 	return fn(c)
 }
 
-// ReadHeader reads the header of a commit alone, from its own object.
+// ReadHeader reads only the header of a commit, from the commit's own object.
 func ReadHeader(ctx context.Context, s objstore.Store, backup string, number uint64) (Header, error) {
 	var h Header
 	err := ReadCommit(ctx, s, backup, number, func(c *CommitReader) error {

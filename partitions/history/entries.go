@@ -12,7 +12,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/pack"
 )
 
-// entry is one entry of an object that is read as a stream; body is valid until the next one.
+// entry is an entry of an object that is read as a stream; body is valid until the next entry.
 type entry struct {
 	name string
 	size int64
@@ -21,7 +21,7 @@ type entry struct {
 
 var errStop = errors.New("the reader has stopped")
 
-// entriesOf reads an object from its start. Every error names the object.
+// entriesOf yields the entries of an object from its start. Every error names the object.
 func entriesOf(ctx context.Context, s objstore.Store, key string) iter.Seq2[entry, error] {
 	return func(yield func(entry, error) bool) {
 		obj, err := s.Get(ctx, key, 0, -1)
@@ -42,8 +42,8 @@ func entriesOf(ctx context.Context, s objstore.Store, key string) iter.Seq2[entr
 	}
 }
 
-// inObject adds the object to an error, unless it is there already, and marks what
-// package pack has found as damage.
+// inObject adds the key of the object to an error, unless the error contains it. It also
+// translates errors of package pack to those of this package.
 func inObject(key string, err error) error {
 	if err == nil || strings.Contains(err.Error(), key) {
 		return err

@@ -7,7 +7,7 @@ import (
 	"io"
 )
 
-// hashingReader computes the SHA-256 of what is read through it.
+// hashingReader computes the SHA-256 of the bytes read through it.
 type hashingReader struct {
 	r   io.Reader
 	sum hash.Hash

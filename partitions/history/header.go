@@ -10,7 +10,7 @@ import (
 	"unicode/utf8"
 )
 
-// NewRandom returns fresh bytes for Header.Random.
+// NewRandom returns new random bytes for Header.Random.
 func NewRandom() string {
 	var b [16]byte
 	rand.Read(b[:]) // never fails (crypto/rand)
@@ -39,9 +39,9 @@ func parseHeader(line []byte) (Header, error) {
 	return h, nil
 }
 
-// checkVersion refuses a first line of another version before its other keys are
-// looked at: only "version" keeps its meaning for ever. newest is the highest that is
-// known for this kind of object.
+// checkVersion refuses a first line of an unknown version before other keys are parsed:
+// only "version" keeps its meaning in all versions. newest is the highest known version
+// for this kind of object.
 func checkVersion(line []byte, newest int) error {
 	if !utf8.Valid(line) {
 		return fmt.Errorf("%w: first line is not UTF-8", ErrCorrupt)
@@ -62,7 +62,7 @@ func checkVersion(line []byte, newest int) error {
 	return nil
 }
 
-// check compares the header with the key that it was found under.
+// check compares the header with the backup and number of the object's key.
 func (h *Header) check(backup string, number uint64) error {
 	if h.Backup != backup || h.Number != number {
 		return fmt.Errorf("%w: holds commit %d of %s, not commit %d of %s", ErrCorrupt, h.Number, h.Backup, number, backup)

@@ -7,49 +7,50 @@ import (
 	"strings"
 )
 
-// Every object of a backup but backup.json is a container with this suffix.
+// Every object of a backup except backup.json is a container with this suffix.
 const objectSuffix = ".tar.zst"
 
-// maxNumber is the largest commit number that a key can hold.
+// maxNumber is the largest commit number that fits in a key.
 const maxNumber = 9_999_999_999_999_999
 
-// LogPrefix begins the keys of the commits and segments of a backup ("user/anne").
+// LogPrefix returns the prefix of the keys of the commits and segments of a backup
+// ("user/anne").
 func LogPrefix(backup string) string { return "backups/" + backup + "/log/" }
 
-// LogKey is the key of commit n.
+// LogKey returns the key of commit n.
 func LogKey(backup string, n uint64) string {
 	return fmt.Sprintf("%s%016d%s", LogPrefix(backup), n, objectSuffix)
 }
 
-// SegmentKey is the key of the segment that holds commits from … to.
+// SegmentKey returns the key of the segment with commits from … to.
 func SegmentKey(backup string, from, to uint64) string {
 	return fmt.Sprintf("%s%016d-%016d%s", LogPrefix(backup), from, to, objectSuffix)
 }
 
-// CheckpointPrefix begins the keys of the checkpoints of a backup.
+// CheckpointPrefix returns the prefix of the keys of the checkpoints of a backup.
 func CheckpointPrefix(backup string) string { return "backups/" + backup + "/checkpoints/" }
 
-// CheckpointKey is the key of the checkpoint whose last commit is n.
+// CheckpointKey returns the key of the checkpoint whose last commit is n.
 func CheckpointKey(backup string, n uint64) string {
 	return fmt.Sprintf("%s%016d%s", CheckpointPrefix(backup), n, objectSuffix)
 }
 
-// RecordsPrefix begins the keys of the objects with the blocks of a backup.
+// RecordsPrefix returns the prefix of the keys of objects with blocks of a backup.
 func RecordsPrefix(backup string) string { return "backups/" + backup + "/records/" }
 
-// RecordsKey is the key of an object with blocks; sum is the SHA-256 of its bytes.
+// RecordsKey returns the key of an object with blocks; sum is the SHA-256 of its bytes.
 func RecordsKey(backup string, sum [32]byte) string {
 	return RecordsPrefix(backup) + hex.EncodeToString(sum[:]) + objectSuffix
 }
 
-// PackKey is the key of a pack; sum is the SHA-256 of its bytes.
+// PackKey returns the key of a pack; sum is the SHA-256 of its bytes.
 func PackKey(sum [32]byte) string {
 	h := hex.EncodeToString(sum[:])
 	return "packs/" + h[:2] + "/" + h + objectSuffix
 }
 
-// ParseLogKey says which commits the log object with this key holds: from == to for
-// a commit, a range for a segment. ok is false for any other key.
+// ParseLogKey returns the commits in the log object with this key: from == to for a
+// commit, a range for a segment. ok is false for any other key.
 func ParseLogKey(backup, key string) (from, to uint64, ok bool) {
 	name, found := strings.CutPrefix(key, LogPrefix(backup))
 	if !found {
@@ -71,7 +72,7 @@ func ParseLogKey(backup, key string) (from, to uint64, ok bool) {
 	return from, to, true
 }
 
-// ParseCheckpointKey is the number in a CheckpointKey.
+// ParseCheckpointKey returns the number in a CheckpointKey.
 func ParseCheckpointKey(backup, key string) (n uint64, ok bool) {
 	name, found := strings.CutPrefix(key, CheckpointPrefix(backup))
 	if !found {
@@ -97,7 +98,7 @@ func parseNumber(s string) (uint64, bool) {
 	return n, err == nil && n > 0
 }
 
-// IsRecordsKey says whether a key is that of an object with blocks of the backup.
+// IsRecordsKey reports whether key is a RecordsKey of the backup.
 func IsRecordsKey(backup, key string) bool {
 	name, found := strings.CutPrefix(key, RecordsPrefix(backup))
 	if !found {

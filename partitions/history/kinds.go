@@ -1,6 +1,6 @@
 package history
 
-// Kind implements Event: the value of the key "event".
+// Kind implements Event. It returns the value of the key "event".
 func (*MailboxEvent) Kind() string      { return "mailbox" }
 func (*RecordsEvent) Kind() string      { return "records" }
 func (*RecordBlocksEvent) Kind() string { return "recordblocks" }

@@ -8,17 +8,17 @@ import (
 	"unicode/utf8"
 )
 
-// lines reads the lines of an entry, each at most maxLine bytes.
+// lines reads the lines of an entry, each one at most maxLine bytes.
 type lines struct {
 	r   *bufio.Reader
-	buf []byte // of a line that is longer than r's buffer
+	buf []byte // for a line longer than r's buffer
 	n   int    // lines so far
 }
 
 func newLines(r io.Reader) *lines { return &lines{r: bufio.NewReaderSize(r, 64<<10)} }
 
-// next returns the next line without its newline, valid until the call after it;
-// io.EOF after the last one.
+// next returns the next line without its newline, valid until the following call. It
+// returns io.EOF after the last line.
 func (l *lines) next() ([]byte, error) {
 	part, err := l.r.ReadSlice('\n')
 	if err == nil {
@@ -46,7 +46,7 @@ func (l *lines) next() ([]byte, error) {
 	return nil, err
 }
 
-// each calls fn for each line. Its errors name the line.
+// each calls fn for each line. Errors include the line number.
 func (l *lines) each(fn func(line []byte) error) error {
 	for {
 		line, err := l.next()

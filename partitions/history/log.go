@@ -16,22 +16,24 @@ type Log struct {
 	Backup string // path, as "user/anne"
 }
 
-// Tip is a point of a log: a commit, by what the next one must fit.
+// Tip is a point in a log: a commit, described by the values that the next one is checked
+// against.
 type Tip struct {
 	Number uint64
-	Hash   string    // of its commit.ndjson, hex; "" = not known, so not compared
-	Time   time.Time // its store time; zero = not known
+	Hash   string    // of commit.ndjson, hex; "" = unknown, not compared
+	Time   time.Time // store time; zero = unknown
 }
 
-// Commits yields commits from … to, both included, out of single objects and
-// segments, and checks that each fits the one before it: hash, number, time. The
-// hash of the first is not compared with anything unless from is 1. Events that the
-// loop leaves are skipped. A number that no object holds is ErrAbsent.
+// Commits yields the commits from … to, both included, read from single objects and
+// segments. It compares hash, number and time of each commit with the previous one, but
+// not those of the first commit, unless from is 1. Events that the loop does not read
+// are skipped. A number that no object holds is ErrAbsent.
 func (l *Log) Commits(ctx context.Context, from, to uint64) iter.Seq2[*CommitReader, error] {
 	return l.CommitsAfter(ctx, Tip{Number: max(from, 1) - 1}, to)
 }
 
-// CommitsAfter is Commits from the commit after tip, which it must fit.
+// CommitsAfter is like Commits from the commit after tip, and compares the first commit
+// with tip.
 func (l *Log) CommitsAfter(ctx context.Context, tip Tip, to uint64) iter.Seq2[*CommitReader, error] {
 	return func(yield func(*CommitReader, error) bool) {
 		w := walk{log: l, store: l.Store, tip: tip, yield: yield}
@@ -49,11 +51,11 @@ func (l *Log) CommitsAfter(ctx context.Context, tip Tip, to uint64) iter.Seq2[*C
 	}
 }
 
-// walk is a way along a log.
+// walk is one pass over a log.
 type walk struct {
 	log      *Log
 	store    objstore.Store // of single commits
-	ahead    *ahead         // the same, if there is more than one
+	ahead    *ahead         // the same store, if there is more than one commit to read
 	tip      Tip
 	yield    func(*CommitReader, error) bool
 	stopped  bool // by the loop
@@ -71,8 +73,8 @@ func (w *walk) step(ctx context.Context, to uint64) error {
 	if w.ahead != nil {
 		w.ahead.found(!errors.Is(err, objstore.ErrNotExist))
 	}
-	// Whoever merges segments puts the larger one first: what the last LIST found can
-	// be gone, but then another LIST finds more.
+	// A merge puts the larger segment before it deletes the smaller ones. A segment from
+	// the last LIST may therefore be missing, but a new LIST finds its replacement.
 	for fresh := false; errors.Is(err, objstore.ErrNotExist) && w.visited == visited && !fresh; {
 		if w.contents == nil || !w.contents.merged(n) {
 			if w.contents, err = w.log.list(ctx, 0); err != nil {
@@ -87,7 +89,7 @@ func (w *walk) step(ctx context.Context, to uint64) error {
 	return err
 }
 
-// segment visits the commits n … to of the segment that holds n.
+// segment visits commits n … to of the segment that contains n.
 func (w *walk) segment(ctx context.Context, n, to uint64) error {
 	seg, ok := w.contents.segment(n)
 	if !ok {
@@ -119,14 +121,15 @@ func (w *walk) visit(c *CommitReader) error {
 	return w.tip.advance(c)
 }
 
-// follow checks that c can come after t.
+// follow checks that c can be the commit after t.
 func (t *Tip) follow(c *CommitReader) error {
 	h := c.Header()
 	var err error
 	switch {
 	case t.Number == 0 && h.Prev != "":
 		err = fmt.Errorf("%w: commit 1 names a previous commit", ErrCorrupt)
-	// No Prev: who put it could not read the commit before, which a checkpoint may know.
+	// A commit has no Prev if its writer could not read the previous commit, although a
+	// checkpoint may know that one's hash.
 	case t.Hash != "" && h.Prev != "" && h.Prev != t.Hash:
 		err = fmt.Errorf("%w: commit %d follows a commit with hash %.16q…, but commit %d has hash %.16q…", ErrCorrupt, h.Number, h.Prev, t.Number, t.Hash)
 	case h.Time.Before(t.Time):
@@ -136,7 +139,7 @@ func (t *Tip) follow(c *CommitReader) error {
 	return inObject(c.Key(), err)
 }
 
-// advance makes c the tip, once its events are read.
+// advance makes c the tip. It skips the remaining events.
 func (t *Tip) advance(c *CommitReader) error {
 	sum, err := c.Hash()
 	if err != nil {

@@ -5,16 +5,16 @@ import (
 	"time"
 )
 
-// lookBack is how many commits before a doubtful one are asked about its time.
+// lookBack is how many earlier commits Made reads to judge the time of a commit.
 const lookBack = 20
 
-// Made is when one commit of the log was made, as Times has it without a walk along the
-// whole log; zero = nothing says it. doubt says for people that its store time is not
-// believed. now is the reader's clock.
+// Made returns when a commit of the log was made, as Times does, but without reading the
+// whole log; zero = unknown. doubt explains to people why its store time is ignored, ""
+// if it is not. now is the reader's clock.
 func (l *Log) Made(ctx context.Context, h Header, now time.Time) (at time.Time, doubt string, err error) {
 	t := Times{Now: now}
 	row := []Header{h}
-	// A time that is yet to come needs no other witness than the clocks.
+	// For a time in the future, the clocks are enough to judge.
 	for first := h; !t.ahead(h.Time) && !t.confirmed(first) && first.Number > 1 && len(row) <= lookBack; {
 		first, err = l.header(ctx, first.Number-1)
 		if IsUnreadable(err) {
@@ -32,7 +32,7 @@ func (l *Log) Made(ctx context.Context, h Header, now time.Time) (at time.Time, 
 	return at, t.Doubts(), nil
 }
 
-// header is that of a commit, of an object of its own or in a segment.
+// header returns the header of commit n, from its own object or a segment.
 func (l *Log) header(ctx context.Context, n uint64) (h Header, _ error) {
 	for c, err := range l.Commits(ctx, n, n) {
 		if err != nil {

@@ -20,14 +20,14 @@ func ParseChunkID(s string) (ChunkID, error) {
 
 func (c ChunkID) String() string { return hex.EncodeToString(c[:]) }
 
-// MarshalText is String.
+// MarshalText returns the same as String.
 func (c ChunkID) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, c[:]), nil }
 
 // UnmarshalText reads 64 lower-case hex digits.
 func (c *ChunkID) UnmarshalText(b []byte) error { return parseHex(c[:], b) }
 
-// parseHex fills dst from exactly as many lower-case hex digits as it needs: one
-// value has one spelling, so that bytes that fold to the same state are the same.
+// parseHex fills dst from exactly 2*len(dst) lower-case hex digits. A value has a single
+// form, so that equal states have equal bytes.
 func parseHex(dst, src []byte) error {
 	if len(src) != 2*len(dst) || bytes.ContainsAny(src, "ABCDEF") {
 		return fmt.Errorf("%.80q: want %d lower-case hex digits", src, 2*len(dst))
@@ -44,7 +44,7 @@ func decodeHex(d *json.Decoder, dst []byte) error {
 	return parseHex(dst, []byte(s))
 }
 
-// decodeGUIDs reads an array of GUIDs, no longer than an event may have.
+// decodeGUIDs reads the GUIDs of an event, at most MaxMessagesPerEvent of them.
 func decodeGUIDs(d *json.Decoder, out *[]cyrus.GUID) error {
 	if t, err := d.Token(); err != nil || t != json.Delim('[') {
 		return errors.Join(errors.New("want an array of GUIDs"), err)
@@ -69,7 +69,7 @@ func appendHex(dst, b []byte) []byte {
 	return append(dst, '"')
 }
 
-// append appends m as a JSON object, without its last brace unless closed is set.
+// append appends m as a JSON object, without the closing brace unless closed is set.
 func (m *Message) append(dst []byte, closed bool) []byte {
 	dst = append(dst, `{"guid":`...)
 	dst = appendHex(dst, m.GUID[:])
@@ -95,11 +95,11 @@ func (m *Message) append(dst []byte, closed bool) []byte {
 	return dst
 }
 
-// MarshalJSON writes {"guid":"…","size":…,"chunks":["…"]}, and "missing":true and
-// "private":true where it is.
+// MarshalJSON writes {"guid":"…","size":…,"chunks":["…"]}, with "missing":true and
+// "private":true if set.
 func (m Message) MarshalJSON() ([]byte, error) { return m.append(nil, true), nil }
 
-// UnmarshalJSON reads what MarshalJSON writes.
+// UnmarshalJSON reads the output of MarshalJSON.
 func (m *Message) UnmarshalJSON(b []byte) error {
 	var s MessageState
 	err := s.UnmarshalJSON(b)
@@ -110,7 +110,7 @@ func (m *Message) UnmarshalJSON(b []byte) error {
 	return err
 }
 
-// MarshalJSON is Message's form with "commit", and "inline":true where it is.
+// MarshalJSON writes the form of Message with "commit", and with "inline":true if set.
 func (m MessageState) MarshalJSON() ([]byte, error) { return m.append(nil), nil }
 
 func (m *MessageState) append(dst []byte) []byte {
@@ -123,7 +123,7 @@ func (m *MessageState) append(dst []byte) []byte {
 	return append(dst, '}')
 }
 
-// UnmarshalJSON reads what MarshalJSON writes.
+// UnmarshalJSON reads the output of MarshalJSON.
 func (m *MessageState) UnmarshalJSON(b []byte) error {
 	*m = MessageState{}
 	if m.scan(b) {
@@ -158,9 +158,8 @@ func (m *MessageState) check() error {
 	return nil
 }
 
-// scan reads the exact bytes that append writes, many times faster than
-// encoding/json: a backup has a line for each of its messages. false means that
-// the line is written in another way, or wrong.
+// scan reads the exact form that append writes, many times faster than encoding/json,
+// because a backup has a line for each message. It returns false for any other line.
 func (m *MessageState) scan(b []byte) bool {
 	s := scanner{b: b, ok: true}
 	s.want(`{"guid":"`)

@@ -14,7 +14,7 @@ func appendRecord(dst []byte, r *cyrus.Record) ([]byte, error) {
 	return cyrus.AppendJSON(dst, r), nil
 }
 
-// decodeRecords reads the records of an event, at most MaxRecordsPerEvent.
+// decodeRecords reads the records of an event, at most MaxRecordsPerEvent of them.
 func decodeRecords(d *json.Decoder, out *[]*cyrus.Record) error {
 	if t, err := d.Token(); err != nil || t != json.Delim('[') {
 		return errors.Join(errors.New("want an array of records"), err)
@@ -33,8 +33,8 @@ func decodeRecords(d *json.Decoder, out *[]*cyrus.Record) error {
 	return err
 }
 
-// scanRecords reads a records event that is spelled as this package spells it: most
-// bytes of most logs are such lines. nil sends the line the slow way.
+// scanRecords reads a records event in the exact form that this package writes, because
+// such lines make up most of a log. It returns nil for any other line.
 func scanRecords(line []byte) *RecordsEvent {
 	s := scanner{b: line, ok: true}
 	s.want(`{"event":"records","uniqueid":`)
@@ -58,8 +58,8 @@ func scanRecords(line []byte) *RecordsEvent {
 	return e
 }
 
-// append appends the record as a line of a block, without a newline: what is zero is
-// left out, so that a block that is written before its commit holds the record alone.
+// append appends the record as a line of a block, without a newline. It omits zero
+// fields, so that a block written before its commit contains only the records.
 func (r *RecordState) append(dst []byte) ([]byte, error) {
 	dst = append(dst, '{')
 	if r.Commit != 0 {
@@ -80,10 +80,10 @@ func (r *RecordState) append(dst []byte) ([]byte, error) {
 	return append(dst, '}'), err
 }
 
-// MarshalJSON writes {"commit":…,"expunged":…,"gone":true,"record":{…}}, without what is zero.
+// MarshalJSON writes {"commit":…,"expunged":…,"gone":true,"record":{…}}, without zero fields.
 func (r RecordState) MarshalJSON() ([]byte, error) { return r.append(nil) }
 
-// UnmarshalJSON reads what MarshalJSON writes.
+// UnmarshalJSON reads the output of MarshalJSON.
 func (r *RecordState) UnmarshalJSON(b []byte) error {
 	*r = RecordState{}
 	s := scanner{b: b, ok: true}
@@ -104,7 +104,7 @@ func (r *RecordState) UnmarshalJSON(b []byte) error {
 	return r.unmarshal(b)
 }
 
-// unmarshal reads a line that is spelled in another way.
+// unmarshal reads a line in any other form.
 func (r *RecordState) unmarshal(b []byte) error {
 	*r = RecordState{}
 	have := false

@@ -8,20 +8,19 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
-// BlockReader reads the records of a block that a RecordBlocksEvent names.
+// BlockReader reads the records of a block in a RecordBlocksEvent.
 type BlockReader func(BlockRef) iter.Seq2[*cyrus.Record, error]
 
-// Replayer applies events to a State: the one definition of what a log means
-// (docs/format.md 3). What it does depends on the events and the header alone, so
-// every State that was given the same log is the same.
+// Replayer applies events to a State. It defines what a log means (docs/format.md 3).
+// The result depends only on the events and the headers: the same log always gives the
+// same State.
 type Replayer struct {
 	State  State
 	Blocks BlockReader // nil refuses RecordBlocksEvent
 }
 
-// Apply applies one event of the commit with header h. An error means that the event
-// does not fit the state, or that the State itself failed; the state may then have
-// changed in part.
+// Apply applies one event of the commit with header h. It fails if the event contradicts
+// the state, or if the State fails; the state may then be partly changed.
 func (rp *Replayer) Apply(h Header, e Event) error {
 	if err := rp.apply(&h, e); err != nil {
 		return fmt.Errorf("commit %d: %s event: %w", h.Number, e.Kind(), err)
@@ -46,9 +45,9 @@ func (rp *Replayer) apply(h *Header, e Event) error {
 	case *RenameEvent:
 		return rp.rename(h, e)
 	case *UnmailboxEvent:
-		return rp.change(h, e.UniqueID, func(m *MailboxState) { m.bury(h) })
+		return rp.change(h, e.UniqueID, func(m *MailboxState) { m.markDeleted(h) })
 	case *MovedAwayEvent:
-		return rp.change(h, e.UniqueID, func(m *MailboxState) { m.bury(h); m.MovedTo = e.To })
+		return rp.change(h, e.UniqueID, func(m *MailboxState) { m.markDeleted(h); m.MovedTo = e.To })
 	case *ResyncEvent:
 		return rp.change(h, e.UniqueID, func(m *MailboxState) { m.Resync = e.Reason })
 	case *BridgedEvent:
@@ -60,13 +59,13 @@ func (rp *Replayer) apply(h *Header, e Event) error {
 	case *PruneEvent:
 		return rp.prune(e)
 	case *AdoptedEvent, *RetainedEvent, *LockedEvent:
-		return nil // notes for people: the events after them say what has changed
+		return nil // for people only: the events after them contain the changes
 	}
 	return rp.item(h, e)
 }
 
-// known is the mailbox as a copy that may be changed and put.
-func (rp *Replayer) known(uniqueid string) (*MailboxState, error) {
+// mailboxCopy returns a copy of the mailbox, for changing and putting.
+func (rp *Replayer) mailboxCopy(uniqueid string) (*MailboxState, error) {
 	m, err := rp.State.Mailbox(uniqueid)
 	if err != nil {
 		return nil, err
@@ -78,9 +77,9 @@ func (rp *Replayer) known(uniqueid string) (*MailboxState, error) {
 	return &c, nil
 }
 
-// change puts the mailbox after fn has changed it.
+// change changes the mailbox by fn.
 func (rp *Replayer) change(h *Header, uniqueid string, fn func(*MailboxState)) error {
-	m, err := rp.known(uniqueid)
+	m, err := rp.mailboxCopy(uniqueid)
 	if err != nil {
 		return err
 	}
@@ -89,14 +88,15 @@ func (rp *Replayer) change(h *Header, uniqueid string, fn func(*MailboxState)) e
 	return rp.State.PutMailbox(m)
 }
 
-// bury makes the mailbox a tombstone; the time of the first death stays.
-func (m *MailboxState) bury(h *Header) {
+// markDeleted makes the mailbox a tombstone. The time of the first deletion stays.
+func (m *MailboxState) markDeleted(h *Header) {
 	if m.Deleted.IsZero() {
 		m.Deleted = h.Time
 	}
 }
 
-// mailbox replaces the head. A mailbox that was deleted or had moved away lives again.
+// mailbox replaces the head. The mailbox is live afterwards, even if it was deleted or
+// moved to another backup before.
 func (rp *Replayer) mailbox(h *Header, e *MailboxEvent) error {
 	old, err := rp.State.Mailbox(e.UniqueID)
 	if err != nil {
@@ -115,28 +115,29 @@ func (rp *Replayer) mailbox(h *Header, e *MailboxEvent) error {
 	}
 	m.Name, m.Fields, m.Commit = e.Name, e.Fields, h.Number
 	m.Deleted, m.MovedTo = zeroTime, ""
-	if err := rp.vacate(h, e.Name, e.UniqueID); err != nil {
+	if err := rp.freeName(h, e.Name, e.UniqueID); err != nil {
 		return err
 	}
 	return rp.State.PutMailbox(m)
 }
 
-// vacate buries another live mailbox that has the name: the newer event is right.
-func (rp *Replayer) vacate(h *Header, name, uniqueid string) error {
+// freeName marks another live mailbox with the name as deleted, because the newer event
+// is right.
+func (rp *Replayer) freeName(h *Header, name, uniqueid string) error {
 	m, err := rp.State.MailboxByName(name)
 	if err != nil || m == nil || m.UniqueID == uniqueid {
 		return err
 	}
-	return rp.change(h, m.UniqueID, func(m *MailboxState) { m.bury(h) })
+	return rp.change(h, m.UniqueID, func(m *MailboxState) { m.markDeleted(h) })
 }
 
-// rename changes the name and the fields that follow it; nothing else of the head.
+// rename changes the name and the fields derived from it, and nothing else in the head.
 func (rp *Replayer) rename(h *Header, e *RenameEvent) error {
-	m, err := rp.known(e.UniqueID)
+	m, err := rp.mailboxCopy(e.UniqueID)
 	if err != nil {
 		return err
 	}
-	if err := rp.vacate(h, e.New, e.UniqueID); err != nil {
+	if err := rp.freeName(h, e.New, e.UniqueID); err != nil {
 		return err
 	}
 	m.Name, m.Commit = e.New, h.Number
@@ -150,7 +151,8 @@ func (rp *Replayer) rename(h *Header, e *RenameEvent) error {
 	return rp.State.PutMailbox(m)
 }
 
-// SetField returns a copy of fields in which the first one with this key has the value.
+// SetField returns a copy of fields with the value set for the first pair with this key.
+// It appends a pair if there is none.
 func SetField(fields []dlist.Pair, key, value string) []dlist.Pair {
 	out := make([]dlist.Pair, 0, len(fields)+1)
 	p := dlist.Pair{Key: key, Value: dlist.Value{Kind: dlist.String, Str: value}}
@@ -167,7 +169,8 @@ func SetField(fields []dlist.Pair, key, value string) []dlist.Pair {
 	return out
 }
 
-// messages makes messages known. One without a body never replaces one that has it.
+// messages makes messages known. A message without a body never replaces a message with
+// its body.
 func (rp *Replayer) messages(h *Header, e *MessagesEvent) error {
 	for i := range e.Messages {
 		m := &MessageState{Message: e.Messages[i], Commit: h.Number}

@@ -13,7 +13,7 @@ const (
 	ItemSieveActive = "sieve-active"
 	ItemQuota       = "quota"
 	ItemAnnotation  = "annotation"
-	ItemSealed      = "sealed" // the log has ended, or goes on elsewhere: its Event is the *SealedEvent
+	ItemSealed      = "sealed" // the end of the log: its Event is the *SealedEvent
 )
 
 // ItemKinds returns every kind, in the order of a checkpoint.
@@ -21,11 +21,11 @@ func ItemKinds() []string {
 	return []string{ItemSub, ItemSeen, ItemSieve, ItemSieveActive, ItemQuota, ItemAnnotation, ItemSealed}
 }
 
-// zeroTime means: it lives.
+// zeroTime means live, as a time of deletion.
 var zeroTime time.Time
 
-// ItemOf is the item that an event puts or removes. ok is false for events about
-// mailboxes, records and messages.
+// ItemOf returns the key of the item that an event puts or removes. ok is false for
+// events about mailboxes, records and messages.
 func ItemOf(e Event) (key ItemKey, removed, ok bool) {
 	switch e := e.(type) {
 	case *SubEvent:
@@ -50,8 +50,8 @@ func ItemOf(e Event) (key ItemKey, removed, ok bool) {
 	return ItemKey{}, false, false
 }
 
-// item puts the event as the item's state. A removal keeps the event that was there
-// last, so that a tombstone still tells what was lost; of what never was nothing is kept.
+// item makes the event the state of its item. A removal keeps the last event, so that the
+// tombstone shows what was removed. Removing an unknown item changes nothing.
 func (rp *Replayer) item(h *Header, e Event) error {
 	key, removed, ok := ItemOf(e)
 	if !ok {
@@ -64,10 +64,10 @@ func (rp *Replayer) item(h *Header, e Event) error {
 	if err != nil || old == nil {
 		return err
 	}
-	return rp.buryItem(h, old)
+	return rp.markItemDeleted(h, old)
 }
 
-func (rp *Replayer) buryItem(h *Header, old *ItemState) error {
+func (rp *Replayer) markItemDeleted(h *Header, old *ItemState) error {
 	if !old.Deleted.IsZero() {
 		return nil
 	}
@@ -76,8 +76,8 @@ func (rp *Replayer) buryItem(h *Header, old *ItemState) error {
 	return rp.State.PutItem(&n)
 }
 
-// unuser buries all that belongs to the account. Annotations of the server are not
-// an account's.
+// unuser marks everything of the account as deleted, except annotations: those of the
+// server do not belong to the account.
 func (rp *Replayer) unuser(h *Header) error {
 	for m, err := range rp.State.Mailboxes() {
 		if err != nil {
@@ -86,7 +86,7 @@ func (rp *Replayer) unuser(h *Header) error {
 		if !m.Deleted.IsZero() {
 			continue
 		}
-		if err := rp.change(h, m.UniqueID, func(m *MailboxState) { m.bury(h) }); err != nil {
+		if err := rp.change(h, m.UniqueID, func(m *MailboxState) { m.markDeleted(h) }); err != nil {
 			return err
 		}
 	}
@@ -95,7 +95,7 @@ func (rp *Replayer) unuser(h *Header) error {
 			if err != nil {
 				return err
 			}
-			if err := rp.buryItem(h, i); err != nil {
+			if err := rp.markItemDeleted(h, i); err != nil {
 				return err
 			}
 		}

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// bridged puts every live mailbox into resync: any of them may differ from the source
-// by what the lost commits changed. One that is in resync already keeps its reason.
+// bridged puts every live mailbox into resync, because the lost commits may have changed
+// any of them. A mailbox already in resync keeps its reason.
 func (rp *Replayer) bridged(h *Header, e *BridgedEvent) error {
 	var live []string
 	for m, err := range rp.State.Mailboxes() {
@@ -25,7 +25,8 @@ func (rp *Replayer) bridged(h *Header, e *BridgedEvent) error {
 	return nil
 }
 
-// reason is the MailboxState.Resync of a mailbox that may lack what the commits changed.
+// reason returns the MailboxState.Resync of a mailbox that may miss changes of the lost
+// commits.
 func (e *BridgedEvent) reason() string {
 	var runs []string
 	for _, r := range e.Lost {
@@ -42,8 +43,7 @@ func (r LostRange) String() string {
 	return fmt.Sprintf("commits %d to %d (%s)", r.From, r.To, r.Reason)
 }
 
-// lost takes the bodies from messages. One that the state does not know is left out:
-// nothing refers to it.
+// lost removes the bodies of messages. It skips unknown messages: nothing refers to them.
 func (rp *Replayer) lost(h *Header, e *LostEvent) error {
 	for _, g := range e.Messages {
 		old, err := rp.State.Message(g)

@@ -5,15 +5,15 @@ import (
 	"time"
 )
 
-// prune drops tombstones and expunged records from before e.Before, and then the
-// messages that no record names any more.
+// prune drops tombstones and expunged records from before e.Before. Then it drops the
+// messages that no remaining record names.
 func (rp *Replayer) prune(e *PruneEvent) error {
 	named := &prefixSet{}
 	for m, err := range rp.State.Mailboxes() {
 		if err != nil {
 			return err
 		}
-		if dead(m.Deleted, e.Before) {
+		if deletedBefore(m.Deleted, e.Before) {
 			err = rp.State.DropMailbox(m.UniqueID)
 		} else {
 			err = rp.pruneRecords(m, e.Before, named)
@@ -27,7 +27,7 @@ func (rp *Replayer) prune(e *PruneEvent) error {
 			if err != nil {
 				return err
 			}
-			if !dead(i.Deleted, e.Before) {
+			if !deletedBefore(i.Deleted, e.Before) {
 				continue
 			}
 			if err := rp.State.DropItem(i.Key); err != nil {
@@ -39,9 +39,12 @@ func (rp *Replayer) prune(e *PruneEvent) error {
 	return rp.State.KeepMessages(func(m *MessageState) bool { return named.has(guidPrefix(m.GUID)) })
 }
 
-func dead(deleted, before time.Time) bool { return !deleted.IsZero() && deleted.Before(before) }
+func deletedBefore(deleted, before time.Time) bool {
+	return !deleted.IsZero() && deleted.Before(before)
+}
 
-// pruneRecords drops expunged records of one mailbox and notes the messages of the others.
+// pruneRecords drops expunged records of a mailbox and adds the messages of the other
+// records to named.
 func (rp *Replayer) pruneRecords(old *MailboxState, before time.Time, named *prefixSet) error {
 	m := *old
 	for r, err := range rp.State.Records(m.UniqueID, 0) {
@@ -63,13 +66,14 @@ func (rp *Replayer) pruneRecords(old *MailboxState, before time.Time, named *pre
 	return rp.State.PutMailbox(&m)
 }
 
-// prefixSet holds the first eight bytes of hashes, 8 bytes for each of maybe
-// millions. Two that begin alike only keep something too long, in every fold.
+// prefixSet is a set of the first eight bytes of hashes, to save memory for millions of
+// them. Two hashes with the same prefix only keep an item too long, and do so in every
+// replay.
 type prefixSet struct{ prefixes []uint64 }
 
 func (s *prefixSet) add(p uint64) { s.prefixes = append(s.prefixes, p) }
 
-// sort ends the adding.
+// sort must be called after the last add, and before has.
 func (s *prefixSet) sort() {
 	slices.Sort(s.prefixes)
 	s.prefixes = slices.Compact(s.prefixes)

@@ -10,7 +10,7 @@ import (
 const flagExpunged = `\Expunged`
 
 func (rp *Replayer) records(h *Header, e *RecordsEvent) error {
-	m, err := rp.known(e.UniqueID)
+	m, err := rp.mailboxCopy(e.UniqueID)
 	if err != nil {
 		return err
 	}
@@ -24,7 +24,7 @@ func (rp *Replayer) records(h *Header, e *RecordsEvent) error {
 }
 
 func (rp *Replayer) recordBlocks(h *Header, e *RecordBlocksEvent) error {
-	m, err := rp.known(e.UniqueID)
+	m, err := rp.mailboxCopy(e.UniqueID)
 	if err != nil {
 		return err
 	}
@@ -45,8 +45,8 @@ func (rp *Replayer) recordBlocks(h *Header, e *RecordBlocksEvent) error {
 	return rp.State.PutMailbox(m)
 }
 
-// upsert puts one record and keeps the counts of m, which the caller puts. A uid
-// above all that the mailbox ever had is not looked up: a first upload costs no reads.
+// upsert puts one record and updates the totals of m; the caller puts m. A uid above
+// TopUID is not looked up, so that a first upload costs no reads.
 func (rp *Replayer) upsert(h *Header, m *MailboxState, r *cyrus.Record) error {
 	if r.UID == 0 {
 		return fmt.Errorf("%w: record with uid 0", ErrCorrupt)
@@ -71,10 +71,10 @@ func (rp *Replayer) upsert(h *Header, m *MailboxState, r *cyrus.Record) error {
 	return rp.State.PutRecord(m.UniqueID, n)
 }
 
-// expungedAt is the commit's time for RecordState.Expunged, where 0 means live.
+// expungedAt returns the commit's time for RecordState.Expunged, where 0 means live.
 func expungedAt(h *Header) int64 { return max(h.Time.Unix(), 1) }
 
-// count adds (+1) or takes away (-1) a record; nil is no record.
+// count adds (+1) or subtracts (-1) a record; nil counts nothing.
 func (m *MailboxState) count(r *RecordState, sign int) {
 	if r == nil {
 		return
@@ -101,10 +101,10 @@ func (rp *Replayer) expungeRecord(h *Header, m *MailboxState, old *RecordState, 
 	return rp.State.PutRecord(m.UniqueID, &n)
 }
 
-// complete sweeps what a complete set lacked: records that this commit did not
-// write and that still live.
+// complete expunges the live records missing from a complete set: those that this commit
+// did not write.
 func (rp *Replayer) complete(h *Header, e *CompleteEvent) error {
-	m, err := rp.known(e.UniqueID)
+	m, err := rp.mailboxCopy(e.UniqueID)
 	if err != nil {
 		return err
 	}
@@ -123,9 +123,9 @@ func (rp *Replayer) complete(h *Header, e *CompleteEvent) error {
 	return rp.State.PutMailbox(m)
 }
 
-// expunge marks records; uids that are not there, or expunged already, are left.
+// expunge marks records as expunged. It skips missing uids and expunged records.
 func (rp *Replayer) expunge(h *Header, e *ExpungeEvent) error {
-	m, err := rp.known(e.UniqueID)
+	m, err := rp.mailboxCopy(e.UniqueID)
 	if err != nil {
 		return err
 	}
@@ -145,9 +145,9 @@ func (rp *Replayer) expunge(h *Header, e *ExpungeEvent) error {
 	return rp.State.PutMailbox(m)
 }
 
-// Recount computes from its records what Fold keeps count of: Records, Live, CRC and
-// TopUID of the returned copy are new, all else is as in the state. A TopUID above
-// the last record is no error: records are pruned, the number is not lowered.
+// Recount computes the totals of a mailbox from its records. It returns a copy of the
+// mailbox with new values of Records, Live, CRC and TopUID. A TopUID in the state above
+// the last record is correct, because pruning records does not lower it.
 func Recount(s State, uniqueid string) (*MailboxState, error) {
 	old, err := s.Mailbox(uniqueid)
 	if err != nil {

@@ -2,14 +2,14 @@ package history
 
 import "bytes"
 
-// scanner reads JSON that is spelled exactly as this package spells it. After the
-// first thing that is not, ok is false and nothing moves on.
+// scanner reads JSON in the exact form that this package writes. At the first difference
+// it sets ok to false and stops.
 type scanner struct {
 	b  []byte
 	ok bool
 }
 
-// has consumes s when it is what comes next.
+// has consumes text if it comes next.
 func (s *scanner) has(text string) bool {
 	if !s.ok || len(s.b) < len(text) || string(s.b[:len(text)]) != text {
 		return false
@@ -20,7 +20,7 @@ func (s *scanner) has(text string) bool {
 
 func (s *scanner) want(text string) { s.ok = s.has(text) }
 
-// number reads canonical digits, up to 18 of them.
+// number reads up to 18 digits without leading zeros.
 func (s *scanner) number() uint64 {
 	var n uint64
 	i := 0
@@ -45,7 +45,7 @@ func (s *scanner) hex(dst []byte) {
 	s.b = s.b[n:]
 }
 
-// text reads a string without escapes, in quotes.
+// text reads a quoted string without escapes.
 func (s *scanner) text() []byte {
 	if !s.has(`"`) {
 		s.ok = false
@@ -61,7 +61,7 @@ func (s *scanner) text() []byte {
 	return t
 }
 
-// object returns the bytes of the object that comes next, by its braces alone.
+// object returns the bytes of the next object. It only counts braces.
 func (s *scanner) object() []byte {
 	depth, quoted := 0, false
 	for i := 0; i < len(s.b); i++ {

@@ -8,11 +8,11 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
-// State is what Fold applies events to, for one backup. Get methods return nil for
-// an absent item. Values that it returns are read-only: change a copy and put that.
-// Values handed to Put belong to the State. It may be changed while one of its
-// sequences is ranged over: what was there at the start and still is, is yielded
-// once, as it was or as it is; what was added or dropped meanwhile may be or not.
+// State is the state of one backup, to which Replayer applies events. Getters return nil
+// for a missing item. Returned values are read-only: change a copy and put the copy.
+// Values passed to Put methods belong to the State. Callers may change the State while
+// they range over one of its sequences. An item that exists from start to end is yielded
+// once, in its old or its new form; an item added or dropped meanwhile may be missing.
 type State interface {
 	Mailbox(uniqueid string) (*MailboxState, error)
 	MailboxByName(name string) (*MailboxState, error) // live ones only
@@ -26,11 +26,11 @@ type State interface {
 	Item(k ItemKey) (*ItemState, error)
 	Items(kind string) iter.Seq2[*ItemState, error]
 	PutItem(i *ItemState) error
-	// What prune needs. Dropping what is absent is no error.
+	// The rest is for prune. Dropping a missing item is not an error.
 	DropMailbox(uniqueid string) error // with its records
 	DropRecord(uniqueid string, uid uint32) error
 	DropItem(k ItemKey) error
-	KeepMessages(keep func(*MessageState) bool) error // drops the others
+	KeepMessages(keep func(*MessageState) bool) error // drops all others
 	PutNextSeq(n uint64) error                        // order of creation of mailboxes
 	NextSeq() (uint64, error)
 }
@@ -41,34 +41,34 @@ type MailboxState struct {
 	UniqueID string       `json:"uniqueid"`
 	Name     string       `json:"name"`
 	Fields   []dlist.Pair `json:"fields"` // as last sent; MBOXNAME, PARTITION, UIDVALIDITY follow renames
-	Commit   uint64       `json:"commit"` // that last changed it
-	// What Fold keeps count of over the records.
-	Records int       `json:"records"` // all, expunged ones included
+	Commit   uint64       `json:"commit"` // the last commit that changed it
+	// Replayer maintains these totals of the records.
+	Records int       `json:"records"` // all, including expunged ones
 	Live    int       `json:"live"`
-	TopUID  uint32    `json:"top_uid"` // highest uid that ever was in it: above it no record need be looked up
+	TopUID  uint32    `json:"top_uid"` // highest uid ever used: there is no record to look up above it
 	CRC     cyrus.CRC `json:"crc"`     // recomputed over the live records
-	// Deleted is when it was deleted or moved away here; zero = it lives.
+	// Deleted is when the mailbox was deleted, or moved to another backup; zero = live.
 	Deleted time.Time `json:"deleted,omitzero"`
 	MovedTo string    `json:"moved_to,omitempty"` // backup that adopted it
-	Resync  string    `json:"resync,omitempty"`   // why it is in resync; "" = it is not
+	Resync  string    `json:"resync,omitempty"`   // reason of the resync; "" = not in resync
 }
 
 // RecordState is a record as of a commit.
 type RecordState struct {
 	cyrus.Record
-	Commit   uint64 // that wrote it last
+	Commit   uint64 // the last commit that wrote it
 	Expunged int64  // store time, in epoch seconds, when it was first seen expunged; 0 = live
-	Gone     bool   // expunged because a complete set lacked it, not by its own flag
+	Gone     bool   // expunged because it was missing from a complete set, not by its own flag
 }
 
 // MessageState is a message that this backup holds.
 type MessageState struct {
 	Message
-	Commit uint64 // that made it known
-	Inline bool   // an index's note that its body lies in a commit's object; Fold leaves it false
+	Commit uint64 // the commit that made it known
+	Inline bool   // set by an index when a commit's object contains the body; Replayer leaves it false
 }
 
-// ItemKey names an item that is neither mailbox, record nor message.
+// ItemKey identifies an item of the state other than a mailbox, record or message.
 type ItemKey struct {
 	Kind string // sub, seen, sieve, sieve-active, quota, annotation
 	A    string // user; quota: root; annotation: mailbox name
@@ -76,10 +76,11 @@ type ItemKey struct {
 	C    string // annotation: userid
 }
 
-// ItemState is the last event of an item. Event is a *SubEvent, *SeenEvent, … as its Kind says.
+// ItemState is the last event of an item. Key.Kind determines the type of Event:
+// *SubEvent, *SeenEvent, …
 type ItemState struct {
 	Key     ItemKey
 	Event   Event
 	Commit  uint64
-	Deleted time.Time // zero = it lives
+	Deleted time.Time // zero = live
 }
