@@ -8,7 +8,7 @@ import (
 	"github.com/cyrusbackup/backupd/internal/master"
 )
 
-// service is what runs in the process: serve.go has the real one, tests another.
+// service is what runs in the process: backups.go has the real one, tests another.
 type service interface {
 	// Index is the directory that one process at a time may have open.
 	Index() string

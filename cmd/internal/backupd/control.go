@@ -1,0 +1,22 @@
+package backupd
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/cyrusbackup/backupd/internal/control"
+)
+
+// control answers the tools.
+func (b *backups) control(ctx context.Context, r control.Request) control.Reply {
+	switch r.Op {
+	case "ping":
+		return control.Reply{}
+	case "reindex":
+		if err := b.set.ReindexPath(ctx, r.Path); err != nil {
+			return control.Reply{Error: err.Error()}
+		}
+		return control.Reply{}
+	}
+	return control.Reply{Error: fmt.Sprintf("%q is not known to this daemon", r.Op)}
+}

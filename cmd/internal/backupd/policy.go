@@ -1,0 +1,75 @@
+package backupd
+
+import (
+	"sync"
+
+	"github.com/cyrusbackup/backupd/internal/imapconf"
+	"github.com/cyrusbackup/backupd/internal/master"
+	"github.com/cyrusbackup/backupd/internal/saslconf"
+	"github.com/cyrusbackup/backupd/internal/tlsconf"
+	"github.com/cyrusbackup/backupd/replication"
+	"github.com/cyrusbackup/backupd/replication/sasl"
+)
+
+// policy is what SIGHUP exchanges: it holds for new connections and new logins.
+type policy struct {
+	conf *imapconf.File
+	auth *sasl.Authenticator
+	tls  *tlsconf.Server
+
+	mu     sync.Mutex
+	server *replication.Server // nil until the first connection
+	// others are of services whose connections other processes hand over: in imapd.conf
+	// each has options of its own, or it has an imapd.conf of its own.
+	others map[origin]*policy
+}
+
+// origin is where the settings of a connection stand.
+type origin struct{ config, service string }
+
+func originOf(c *master.Conn) origin { return origin{c.Config, c.Service} }
+
+func (b *backups) newPolicy(conf *imapconf.File) (*policy, error) {
+	opt, warnings, err := saslconf.Options(conf)
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range warnings {
+		b.env.log.Warn(w)
+	}
+	auth, err := sasl.New(opt)
+	if err != nil {
+		return nil, err
+	}
+	t, err := tlsconf.Load(conf, b.env.log)
+	if err != nil {
+		return nil, err
+	}
+	return &policy{conf: conf, auth: auth, tls: t, others: map[origin]*policy{}}, nil
+}
+
+// policyOf is the policy of a service, by the imapd.conf that it was started with.
+func (b *backups) policyOf(o origin) (*policy, error) {
+	own := b.policy.Load()
+	if o.config == "" {
+		o.config = own.conf.Path()
+	}
+	if o == (origin{own.conf.Path(), b.env.name}) {
+		return own, nil
+	}
+	own.mu.Lock()
+	defer own.mu.Unlock()
+	if p := own.others[o]; p != nil {
+		return p, nil
+	}
+	conf, err := imapconf.Load(o.config, o.service)
+	if err != nil {
+		return nil, err
+	}
+	p, err := b.newPolicy(conf)
+	if err != nil {
+		return nil, err
+	}
+	own.others[o] = p
+	return p, nil
+}

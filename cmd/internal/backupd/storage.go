@@ -1,0 +1,116 @@
+package backupd
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"runtime/debug"
+	"sort"
+	"strings"
+
+	"github.com/cyrusbackup/backupd/cmd/internal/stores"
+	"github.com/cyrusbackup/backupd/index"
+	"github.com/cyrusbackup/backupd/internal/control"
+	"github.com/cyrusbackup/backupd/internal/imapconf"
+	"github.com/cyrusbackup/backupd/internal/version"
+	"github.com/cyrusbackup/backupd/objstore/pack"
+	"github.com/cyrusbackup/backupd/partitions"
+)
+
+// Index is the directory of the index.
+func (b *backups) Index() string { return b.env.conf.String("backup_index_path") }
+
+// Fingerprint names the partitions and the index.
+func (b *backups) Fingerprint() string { return fingerprint(b.env.conf) }
+
+func fingerprint(conf *imapconf.File) string {
+	names, at, err := stores.Locations(conf)
+	if err != nil {
+		return err.Error()
+	}
+	sort.Strings(names)
+	parts := []string{"index=" + filepath.Clean(conf.String("backup_index_path"))}
+	for _, n := range names {
+		parts = append(parts, n+"="+at[n].String())
+	}
+	return strings.Join(parts, " ")
+}
+
+// Open opens the index and the stores.
+func (b *backups) Open(ctx context.Context) error {
+	conf := b.env.conf
+	limitMemory(conf.Size("backup_memory_limit"))
+	var err error
+	if b.meter, err = newMetrics(conf.String("backup_metrics_listen"), b.env.log); err != nil {
+		return err
+	}
+	configs, closer, err := stores.Open(ctx, conf, stores.Options{
+		Logger: b.env.log, Requests: conf.Int("backup_upload_concurrency") * 4, Observe: b.meter.stores.Hooks, Later: true,
+	})
+	if err != nil {
+		return errors.Join(err, b.meter.close())
+	}
+	x, err := index.Open(b.Index(), index.Options{Logger: b.env.log, Reserve: conf.Size("backup_index_reserve"), Patient: true})
+	if err != nil {
+		return errors.Join(err, closer.Close(), b.meter.close())
+	}
+	if err := b.meter.watchIndex(x.Status); err != nil {
+		return errors.Join(err, x.Close(), closer.Close(), b.meter.close())
+	}
+	opt, err := partitionOptions(conf)
+	if err == nil {
+		opt.Partitions, opt.Index, opt.Logger = configs, x, b.env.log
+		b.set, err = partitions.Open(opt)
+	}
+	if err != nil {
+		return errors.Join(err, x.Close(), closer.Close(), b.meter.close())
+	}
+	b.index, b.stores = x, closer
+	if err := b.meter.registry.Register(newTroubleMetrics(b.set.Troubles)); err != nil {
+		return errors.Join(err, b.closeStorage())
+	}
+	if b.ctl, err = control.Listen(conf.String("backup_control_socket"), b.env.log, b.control); err != nil {
+		return errors.Join(err, b.closeStorage())
+	}
+	return nil
+}
+
+// limitMemory makes Go's collector work harder before the limit is reached. Half of
+// the growth that it would allow by default keeps the peak near what is in use.
+func limitMemory(n int64) {
+	debug.SetMemoryLimit(n)
+	debug.SetGCPercent(50)
+}
+
+func partitionOptions(conf *imapconf.File) (partitions.Options, error) {
+	level, err := pack.ParseLevel(conf.Word("backup_compression"))
+	if err != nil {
+		return partitions.Options{}, conf.Errorf("backup_compression", "%v", err)
+	}
+	host, err := conf.ServerName()
+	if err != nil {
+		return partitions.Options{}, err
+	}
+	return partitions.Options{
+		Names:          stores.Names(conf),
+		Pack:           pack.Options{Level: level},
+		PackSize:       conf.Size("backup_pack_size"),
+		PackBuffers:    conf.Int("backup_pack_buffers"),
+		InlineLimit:    conf.Size("backup_inline_limit"),
+		ChunkThreshold: conf.Size("backup_chunk_threshold"),
+		MemoryLimit:    conf.Size("backup_memory_limit") / 2,
+		OutageWait:     conf.Duration("backup_outage_wait"),
+		MissingRetry:   conf.Duration("backup_missing_retry"),
+		Exclusive:      conf.Switch("backup_exclusive"),
+		DedupPerBackup: conf.Word("backup_dedup") == "backup",
+		Host:           host,
+		Software:       version.Software(),
+	}, nil
+}
+
+// Close closes what Open opened.
+func (b *backups) Close() error { return errors.Join(b.ctl.Close(), b.closeStorage()) }
+
+func (b *backups) closeStorage() error {
+	return errors.Join(b.set.Close(), b.index.Close(), b.stores.Close(), b.meter.close())
+}
