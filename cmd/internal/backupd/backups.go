@@ -34,7 +34,7 @@ func newService(env environment) (service, error) {
 		return nil, err
 	}
 	b.policy.Store(p)
-	if _, err := lasting(env.conf, env.name); err != nil {
+	if _, err := restartSettings(env.conf, env.name); err != nil {
 		return nil, err
 	}
 	return b, nil
@@ -47,8 +47,8 @@ func (b *backups) Reload(ctx context.Context, conf *imapconf.File) error {
 	if err != nil {
 		return err
 	}
-	was, errWas := lasting(b.env.conf, b.env.name)
-	is, errIs := lasting(conf, b.env.name)
+	was, errWas := restartSettings(b.env.conf, b.env.name)
+	is, errIs := restartSettings(conf, b.env.name)
 	if err := errors.Join(errWas, errIs); err != nil {
 		return err
 	}

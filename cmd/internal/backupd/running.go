@@ -24,7 +24,7 @@ type running struct {
 	proc      *procFile
 	process   *master.Process
 	role      *handover.Role
-	index     *lateIndex
+	index     *pendingIndex
 }
 
 // join sets up the process's life and finds its part among those with the same index.
@@ -71,7 +71,7 @@ func (r *running) binary() *master.Binary {
 
 // live serves until the end and gives the index up last.
 func (r *running) live(ctx context.Context) int {
-	r.index = openLate(ctx, r.role, r.svc.Open, r.process.Draining(), func(err error) {
+	r.index = openPending(ctx, r.role, r.svc.Open, r.process.Draining(), func(err error) {
 		r.log.Error("open the index", slog.Any("err", err))
 		r.process.Exit(master.ExitConfig, "the index cannot be opened")
 	})

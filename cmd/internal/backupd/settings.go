@@ -46,10 +46,11 @@ func keepAlive(conf *imapconf.File) net.KeepAliveConfig {
 	return k
 }
 
-// lasting is what a process begins with and keeps, as text to compare: partitions, index,
-// log and sockets. The error is about what a process could not begin with: a reload must
-// find it before the old process is given up for a new one.
-func lasting(conf *imapconf.File, service string) (string, error) {
+// restartSettings returns the settings that cannot change without a restart, as text for
+// comparison: partitions, index, log and sockets. It returns an error for settings that no
+// process could start with: a reload must find them before a new process replaces the old
+// one.
+func restartSettings(conf *imapconf.File, service string) (string, error) {
 	_, _, errLocations := stores.Locations(conf)
 	partitions, errPartitions := partitionOptions(conf)
 	log, errLog := syslog.FromConfig(conf, service, "")
