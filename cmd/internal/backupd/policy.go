@@ -1,6 +1,7 @@
 package backupd
 
 import (
+	"io/fs"
 	"sync"
 
 	"github.com/cyrusbackup/backupd/internal/imapconf"
@@ -13,9 +14,11 @@ import (
 
 // policy is what SIGHUP exchanges: it holds for new connections and new logins.
 type policy struct {
-	conf *imapconf.File
-	auth *sasl.Authenticator
-	tls  *tlsconf.Server
+	conf  *imapconf.File
+	auth  *sasl.Authenticator
+	tls   *tlsconf.Server
+	name  string      // of this host, in greetings
+	umask fs.FileMode // of telemetry files
 
 	mu     sync.Mutex
 	server *replication.Server // nil until the first connection
@@ -45,7 +48,15 @@ func (b *backups) newPolicy(conf *imapconf.File) (*policy, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &policy{conf: conf, auth: auth, tls: t, others: map[origin]*policy{}}, nil
+	name, err := conf.ServerName()
+	if err != nil {
+		return nil, err
+	}
+	mask, err := umask(conf)
+	if err != nil {
+		return nil, err
+	}
+	return &policy{conf: conf, auth: auth, tls: t, name: name, umask: mask, others: map[origin]*policy{}}, nil
 }
 
 // policyOf is the policy of a service, by the imapd.conf that it was started with.

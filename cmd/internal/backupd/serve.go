@@ -59,16 +59,8 @@ func (b *backups) serverOptions(was *policy, o origin, ready func(context.Contex
 		}
 		return was
 	}
-	name, err := conf.ServerName()
-	if err != nil {
-		name = "localhost"
-	}
-	mask, err := umask(conf)
-	if err != nil {
-		mask = 0o077
-	}
 	return replication.Options{
-		ServerName: name, Version: version.Number(),
+		ServerName: was.name, Version: version.Number(),
 		SyncTimeout:      conf.Duration("sync_timeout"),
 		FailedLoginPause: conf.Duration("failedloginpause"),
 		StopGrace:        master.AbandonAfter / 2,
@@ -81,7 +73,7 @@ func (b *backups) serverOptions(was *policy, o origin, ready func(context.Contex
 		},
 		Telemetry: replication.Telemetry{
 			Dir:         filepath.Join(conf.String("configdirectory"), "log"),
-			Umask:       mask,
+			Umask:       was.umask,
 			BySessionID: conf.Switch("telemetry_bysessionid"),
 		},
 		SessionPrefix:   conf.String("syslog_prefix"),

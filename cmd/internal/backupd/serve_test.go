@@ -80,10 +80,13 @@ func TestEachServiceHasItsOptions(t *testing.T) {
 	}
 	b.policy.Store(p)
 	wantMechanisms(t, b, origin{path, "other"}, "* SASL PLAIN")
-	write("other_sasl_mech_list: PLAIN\nother_allowplaintext: perhaps\n")
-	b.policy.Store(mustPolicy(t, b, p.conf))
-	if _, err := b.server(origin{path, "other"}, nil); err == nil || !strings.Contains(err.Error(), "other_allowplaintext") {
-		t.Errorf("a wrong value: %v, want an error that names it", err)
+	for _, bad := range []string{"other_allowplaintext: perhaps", "other_umask: 99"} {
+		write(bad + "\n")
+		b.policy.Store(mustPolicy(t, b, p.conf))
+		option, _, _ := strings.Cut(bad, ":")
+		if _, err := b.server(origin{path, "other"}, nil); err == nil || !strings.Contains(err.Error(), option) {
+			t.Errorf("%s: %v, want an error that names the option", bad, err)
+		}
 	}
 }
 
