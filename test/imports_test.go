@@ -60,6 +60,24 @@ var rules = []rule{
 // engine is what a program that only reads buckets must not link.
 var engine = []string{"index"}
 
+// programs are what the commands call. None imports another; cmd/internal/programs has all.
+var programs = []string{"cmd/internal/backupd", "cmd/internal/ctlbackups", "cmd/internal/cyrbackup",
+	"cmd/internal/replay", "cmd/internal/restore"}
+
+func programRules() []rule {
+	rules := []rule{
+		{from: "cmd/internal/cli", not: programs},
+		{from: "cmd/internal/cmdline", not: programs},
+		{from: "cmd/internal/manpage", not: programs},
+		{from: "cmd/internal/stores", not: programs},
+		{from: "cmd/internal/tooltest", not: programs},
+	}
+	for _, p := range programs {
+		rules = append(rules, rule{from: p, not: append([]string{"cmd/internal/programs"}, programs...)})
+	}
+	return rules
+}
+
 var drivers = []string{"objstore/dirstore", "objstore/awsstore", "objstore/miniostore"}
 
 // SDKs stay behind the one package that speaks to them.
@@ -90,6 +108,7 @@ func TestImports(t *testing.T) {
 	if err != nil {
 		t.Fatalf("go list: %v\n%s", err, stderr(err))
 	}
+	rules := append(rules, programRules()...)
 	for line := range strings.Lines(string(out)) {
 		all, direct, _ := strings.Cut(strings.TrimSpace(line), "|")
 		pkg, deps, _ := strings.Cut(all, " ")
