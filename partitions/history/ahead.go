@@ -10,25 +10,25 @@ import (
 )
 
 const (
-	// aheadCommits is how many commits are asked for at once at most: of a log that is read
-	// in order each would cost a round trip otherwise.
+	// aheadCommits is the maximum number of commits requested at once. Without reading
+	// ahead, each commit would cost a round trip.
 	aheadCommits = 8
-	// aheadBytes is how much of each is held; what a larger one has beyond that is read
-	// when its turn comes.
+	// aheadBytes is how much of each commit is read ahead. The rest of a larger commit is
+	// read when it is needed.
 	aheadBytes = 256 << 10
 )
 
-// ahead is a store that reads the next commits of a log while one is being looked at.
-// For one goroutine.
+// ahead is a store that requests the next commits of a log while the current commit is
+// processed. It is for one goroutine.
 type ahead struct {
 	objstore.Store
 	ctx    context.Context // of the walk
 	cancel context.CancelFunc
 	work   sync.WaitGroup
 	backup string
-	window uint64                     // how many are asked for at once: more, as long as they are there
-	next   uint64                     // the first that is not asked for yet
-	to     uint64                     // the last that is wanted
+	window uint64                     // number of commits requested at once; grows while commits are found
+	next   uint64                     // the first commit not requested yet
+	to     uint64                     // the last commit to request
 	asked  map[string]<-chan *fetched // by key
 }
 
@@ -45,13 +45,13 @@ func newAhead(ctx context.Context, s objstore.Store, backup string, from, to uin
 	return a
 }
 
-// close ends what is under way.
+// close cancels the running requests.
 func (a *ahead) close() {
 	a.cancel()
 	a.work.Wait()
 }
 
-// at says that commit n is wanted now: it is asked for, with those behind it.
+// at requests commit n, which is needed now, and the commits of the window after it.
 func (a *ahead) at(n uint64) {
 	for a.next = max(a.next, n); a.next <= a.to && a.next < n+a.window; a.next++ {
 		key := LogKey(a.backup, a.next)
@@ -70,23 +70,23 @@ func (a *ahead) fetch(key string) *fetched {
 	return &fetched{info: o.Info, b: b, err: closeAfter(o, err)}
 }
 
-// found says whether a commit had an object of its own: the next ones have one too, or
-// are in the same segment.
-func (a *ahead) found(own bool) {
-	if own {
+// found adapts the window. If a commit had its own object (single), the next ones probably
+// have too; otherwise they are probably in the same segment.
+func (a *ahead) found(single bool) {
+	if single {
 		a.window = min(2*a.window, aheadCommits)
 	} else {
 		a.window = 1
 	}
 }
 
-// Get waits for what is under way.
+// Get waits for a request of at, if there is one for the key.
 func (a *ahead) Get(ctx context.Context, key string, off, n int64) (*objstore.Object, error) {
 	c := a.asked[key]
 	if c == nil || off != 0 || n >= 0 {
 		return a.Store.Get(ctx, key, off, n)
 	}
-	delete(a.asked, key) // once: who asks again wants to know anew
+	delete(a.asked, key) // used once: a second Get must ask the store again
 	f := <-c
 	if f.err != nil {
 		return nil, f.err
@@ -100,10 +100,10 @@ func (a *ahead) Get(ctx context.Context, key string, off, n int64) (*objstore.Ob
 	return o, nil
 }
 
-// continued reads the beginning of an object, and asks for the rest when that is wanted.
+// continued reads the beginning of an object, and requests the rest when it is needed.
 type continued struct {
 	io.Reader
-	open func() (io.ReadCloser, error) // nil: it was asked for
+	open func() (io.ReadCloser, error) // nil after the request
 	rest io.ReadCloser
 }
 

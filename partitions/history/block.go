@@ -14,25 +14,25 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/pack"
 )
 
-// The kinds of blocks: the suffix of their entries.
+// The kinds of blocks, which are the suffixes of their entries.
 const (
 	recordBlocks  = "records"
 	messageBlocks = "messages"
 	placeBlocks   = "places"
 )
 
-// readAhead is what is read at once when the blocks of an object are read in order.
+// readAhead is the size of a request when the blocks of an object are read in order.
 const readAhead = 4 << 20
 
-// blockSource reads blocks, and keeps those that are not in the store yet compressed.
-// Not safe for concurrent use.
+// blockSource reads blocks from the store, and keeps new blocks compressed until they are
+// put. Not safe for concurrent use.
 type blockSource struct {
 	objects *Objects
 	spill   *spill
 	window  window
 }
 
-// window is a part of one object that was read ahead.
+// window is a part of an object that was read ahead.
 type window struct {
 	key  string
 	off  int64
@@ -49,7 +49,7 @@ func (b *blockSource) close() error {
 	return b.spill.close()
 }
 
-// ReadBlock reads the records of a block that a RecordBlocksEvent names.
+// ReadBlock yields the records of a block in a RecordBlocksEvent.
 func ReadBlock(ctx context.Context, s objstore.Store, ref BlockRef) iter.Seq2[*cyrus.Record, error] {
 	b := blockSource{objects: NewObjects(s, 1)}
 	return b.records(ctx, ref)
@@ -72,7 +72,7 @@ func (b *blockSource) records(ctx context.Context, ref BlockRef) iter.Seq2[*cyru
 	}
 }
 
-// read returns the bytes of a block that is in the store, and checks its hash.
+// read returns the bytes of a block in the store, and checks the hash.
 func (b *blockSource) read(ctx context.Context, kind string, ref BlockRef) ([]byte, error) {
 	raw, err := b.fetch(ctx, ref.SHA256+"."+kind, ref.Object)
 	if err == nil && hashOf(raw) != ref.SHA256 {
@@ -105,7 +105,7 @@ func (b *blockSource) fetch(ctx context.Context, name, object string) ([]byte, e
 	return raw, closeAfter(frames, closeAfter(body, err))
 }
 
-// frames reads ahead once it is asked for what follows its last answer.
+// frames reads ahead if the frames directly follow those of the last call.
 func (b *blockSource) frames(ctx context.Context, key string, off, n int64) (io.ReadCloser, error) {
 	w := &b.window
 	if end := w.off + int64(len(w.data)); w.key == key && off >= w.off && off+n <= end {
@@ -131,8 +131,8 @@ func (b *blockSource) frames(ctx context.Context, key string, off, n int64) (io.
 	return io.NopCloser(bytes.NewReader(w.data[:n])), nil
 }
 
-// readAll reads to the end. The size is somebody's claim: no more than a megabyte is
-// taken for it beforehand.
+// readAll reads to the end. The size comes from the object and may be wrong, so it
+// allocates at most a megabyte in advance.
 func readAll(r io.Reader, size int64) ([]byte, error) {
 	buf := make([]byte, 0, min(size, 1<<20)+1)
 	for {

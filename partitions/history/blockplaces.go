@@ -7,14 +7,14 @@ import (
 	"io"
 )
 
-// blockPlace is a line of a checkpoint's places.ndjson: where a block lies. Count
-// stands beside those that the state does not name: blocks of places, in order.
+// blockPlace is a line of a checkpoint's places.ndjson: the object that contains a block.
+// Number and Count are set only for blocks of places, which the state does not list.
 type blockPlace struct {
 	Block    string `json:"block,omitempty"`  // SHA-256 of a block of records or messages
 	Places   string `json:"places,omitempty"` // SHA-256 of a block of places
 	Number   uint32 `json:"number,omitempty"`
 	Count    int    `json:"count,omitempty"`
-	Arrivals uint64 `json:"arrivals,omitempty"` // of places; in the last line alone
+	Arrivals uint64 `json:"arrivals,omitempty"` // of places; in the last line only
 	Object   string `json:"object,omitempty"`
 }
 
@@ -53,7 +53,7 @@ func (m *Mem) blockPlaces() ([]byte, error) {
 	return buf.Bytes(), err
 }
 
-// readBlockPlaces reads the checkpoint's places.ndjson after its state.
+// readBlockPlaces reads the checkpoint's places.ndjson. The state must be read before.
 func (m *Mem) readBlockPlaces(r io.Reader) error {
 	object := make(map[string]string)
 	ended := false
@@ -83,18 +83,18 @@ func (m *Mem) readBlockPlaces(r io.Reader) error {
 	if err != nil {
 		return err
 	}
-	settle := func(ref *BlockRef) {
+	setObject := func(ref *BlockRef) {
 		if ref.Object = object[ref.SHA256]; ref.Object == "" {
 			err = fmt.Errorf("%w: no object for block %s", ErrCorrupt, ref.SHA256)
 		}
 	}
 	for _, b := range m.order {
 		for _, block := range b.blocks {
-			settle(&block.ref)
+			setObject(&block.ref)
 		}
 	}
 	for _, b := range m.messages.blocks {
-		settle(&b.ref)
+		setObject(&b.ref)
 	}
 	return err
 }

@@ -11,11 +11,11 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/pack"
 )
 
-// blockObjectSize is about how large an object with blocks becomes: large enough that
-// a big mailbox is few requests, small enough for a buffer.
+// blockObjectSize is the approximate size of an object with blocks: large enough that a
+// big mailbox takes few requests, small enough for a buffer.
 const blockObjectSize = 8 << 20
 
-// blockPacker puts blocks into objects of a backup, several small ones in one.
+// blockPacker puts blocks into objects of a backup, several small blocks into each.
 type blockPacker struct {
 	store   objstore.Store
 	backup  string
@@ -23,7 +23,7 @@ type blockPacker struct {
 	w       *pack.Writer
 	buf     []byte
 	pending []string          // hashes of the blocks in w
-	object  map[string]string // hash → key of the object that holds the block, once put
+	object  map[string]string // hash → key of the object with the block, after the put
 	bytes   int64             // put so far
 }
 
@@ -31,7 +31,7 @@ func newBlockPacker(s objstore.Store, backup string, o pack.Options) *blockPacke
 	return &blockPacker{store: s, backup: backup, options: o, object: make(map[string]string)}
 }
 
-// add takes a block; it is in the store after the next flush.
+// add adds a block. It is in the store after the next flush.
 func (p *blockPacker) add(ctx context.Context, kind, sum string, raw []byte) error {
 	if _, ok := p.object[sum]; ok {
 		return nil // two mailboxes with the same records
@@ -50,8 +50,8 @@ func (p *blockPacker) add(ctx context.Context, kind, sum string, raw []byte) err
 	return nil
 }
 
-// flush puts what is pending. The key is the hash of the bytes, so the put needs no
-// condition: whoever writes the key writes the same.
+// flush puts the pending blocks. The put needs no condition: the key is the hash of the
+// bytes, so every writer of the key puts the same bytes.
 func (p *blockPacker) flush(ctx context.Context) error {
 	if len(p.pending) == 0 {
 		return nil
@@ -72,8 +72,8 @@ func (p *blockPacker) flush(ctx context.Context) error {
 	return nil
 }
 
-// RecordBlockWriter writes the records of one mailbox as blocks, before the commit
-// whose RecordBlocksEvent names them. Not safe for concurrent use.
+// RecordBlockWriter writes the records of a mailbox as blocks, before the commit with
+// their RecordBlocksEvent. Not safe for concurrent use.
 type RecordBlockWriter struct {
 	packer *blockPacker
 	refs   []BlockRef
@@ -81,12 +81,12 @@ type RecordBlockWriter struct {
 	last   uint32
 }
 
-// NewRecordBlockWriter writes to the records/ objects of the backup.
+// NewRecordBlockWriter returns a writer to the records/ objects of the backup.
 func NewRecordBlockWriter(s objstore.Store, backup string, o pack.Options) *RecordBlockWriter {
 	return &RecordBlockWriter{packer: newBlockPacker(s, backup, o)}
 }
 
-// Add takes a record; uids ascend. It puts an object now and then.
+// Add adds a record, in ascending order of uid. It puts an object when one is full.
 func (w *RecordBlockWriter) Add(ctx context.Context, r *cyrus.Record) error {
 	if r.UID <= w.last {
 		return fmt.Errorf("record block: uid %d after uid %d", r.UID, w.last)
@@ -122,7 +122,7 @@ func (w *RecordBlockWriter) end(ctx context.Context) error {
 	return err
 }
 
-// Finish puts the rest and returns the blocks for the event.
+// Finish puts the remaining blocks and returns all blocks for the event.
 func (w *RecordBlockWriter) Finish(ctx context.Context) ([]BlockRef, error) {
 	if err := w.end(ctx); err != nil {
 		return nil, err

@@ -14,10 +14,10 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/pack"
 )
 
-// maxGap is what is read and thrown away rather than asked for in another request.
+// maxGap is how many bytes are read and discarded to avoid another request.
 const maxGap = 64 << 10
 
-// located is a chunk and where its frames lie.
+// located is a chunk and the location of its frames.
 type located struct {
 	chunk  ChunkID
 	object string
@@ -25,12 +25,12 @@ type located struct {
 	place  Place // the place that led here
 }
 
-// OpenMessage opens the body of a message. places returns where a chunk may lie, the
-// likeliest first (Mem.Places); objects that have moved since are looked for. Chunks
-// that lie one after the other in an object are one request. The reader ends with
-// io.EOF only after each chunk had its SHA-256 and the whole its size and its GUID:
-// until then its bytes are not to be trusted. A message whose body never came is
-// ErrMissing, a chunk that no place is known for ErrNoPlace.
+// OpenMessage opens the body of a message. places returns the possible places of a chunk,
+// the likeliest first (Mem.Places). Places of moved objects are resolved. Adjacent chunks
+// of an object take one request. The reader returns io.EOF only after it has checked the
+// SHA-256 of each chunk, and the size and GUID of the message: do not trust the bytes
+// before that. The error is ErrMissing for a message without a body, and ErrNoPlace for a
+// chunk without a known place.
 func OpenMessage(ctx context.Context, o *Objects, m *MessageState, places func(ChunkID) ([]Place, error)) (io.ReadCloser, error) {
 	if m.Missing {
 		return nil, fmt.Errorf("message %s: %w", m.GUID, ErrMissing)
@@ -46,7 +46,7 @@ func OpenMessage(ctx context.Context, o *Objects, m *MessageState, places func(C
 	return b, nil
 }
 
-// locate finds the first place of a chunk that exists.
+// locate returns the first place of a chunk that exists.
 func (o *Objects) locate(ctx context.Context, c ChunkID, places func(ChunkID) ([]Place, error)) (located, error) {
 	list, err := places(c)
 	if err != nil {
@@ -55,7 +55,7 @@ func (o *Objects) locate(ctx context.Context, c ChunkID, places func(ChunkID) ([
 	if len(list) == 0 {
 		return located{}, fmt.Errorf("chunk %s: %w", c, ErrNoPlace)
 	}
-	var first error // of the likeliest place
+	var first error // from the likeliest place
 	for _, p := range list {
 		l, err := o.follow(ctx, p)
 		if err == nil {
@@ -69,7 +69,7 @@ func (o *Objects) locate(ctx context.Context, c ChunkID, places func(ChunkID) ([
 	return located{}, first
 }
 
-// follow is locateIn, also where the place's object is gone: what has moved is looked for.
+// follow is like locateIn, and resolves the place if its object is missing.
 func (o *Objects) follow(ctx context.Context, p Place) (located, error) {
 	l, err := o.locateIn(ctx, p)
 	if errors.Is(err, objstore.ErrNotExist) {
@@ -84,7 +84,7 @@ func (o *Objects) follow(ctx context.Context, p Place) (located, error) {
 	return l, err
 }
 
-// Entry is the object and the entry in it that a place leads to by now.
+// Entry returns the object and entry that a place currently leads to.
 func (o *Objects) Entry(ctx context.Context, p Place) (object string, e pack.Entry, err error) {
 	l, err := o.follow(ctx, p)
 	return l.object, l.entry, err
@@ -102,23 +102,23 @@ func (o *Objects) locateIn(ctx context.Context, p Place) (located, error) {
 	return located{chunk: p.Chunk, object: p.Object, entry: e}, nil
 }
 
-// body reads chunk after chunk.
+// body reads a message chunk by chunk.
 type body struct {
-	ctx     context.Context // of OpenMessage: a body ends with the call that opened it
+	ctx     context.Context // of OpenMessage, which the body must not outlive
 	objects *Objects
 	guid    cyrus.GUID
-	chunks  []located // not begun yet
+	chunks  []located // not started yet
 	left    int64     // bytes of the message not read yet
 	whole   hash.Hash
 	err     error
 
 	run   io.ReadCloser // the current request
-	at    int64         // its offset in the object
-	until int64         // where it ends
-	inRun string        // its object
+	at    int64         // current offset in the object
+	until int64         // end of the request
+	inRun string        // object of the request
 
-	chunk   io.ReadCloser // the current chunk, nil between two
-	frames  io.Reader     // what is left of its frames
+	chunk   io.ReadCloser // the current chunk, nil between two chunks
+	frames  io.Reader     // the rest of its frames
 	current located
 	sum     *hashingReader
 }
@@ -147,7 +147,7 @@ func (b *body) Read(p []byte) (int, error) {
 	return 0, b.err
 }
 
-// next begins a chunk, or ends the message.
+// next starts the next chunk, or ends the message.
 func (b *body) next() error {
 	if len(b.chunks) == 0 {
 		if b.left != 0 {
@@ -184,15 +184,15 @@ func (b *body) endChunk(err error) error {
 	case b.sum.hex() != b.current.chunk.String():
 		err = fmt.Errorf("chunk %s: %w: SHA-256 mismatch", b.current.chunk, ErrCorrupt)
 	default:
-		// Whatever of the frames was not needed stands before the next chunk.
+		// Skip the unused rest of the frames, which precedes the next chunk.
 		_, err = io.Copy(io.Discard, b.frames)
 		err = cmp.Or(closed, err)
 	}
 	return chunkError(b.current.place, inObject(b.current.object, err))
 }
 
-// seek brings the current request to the frames of l, or makes another one for them
-// and for the chunks that follow in the same object.
+// seek advances the current request to the frames of l. If it does not contain them, seek
+// makes a request for them and for the chunks that follow in the same object.
 func (b *body) seek(l located) error {
 	if b.run != nil && b.inRun == l.object && l.entry.Off >= b.at && l.entry.Off+l.entry.Len <= b.until {
 		n, err := io.CopyN(io.Discard, b.run, l.entry.Off-b.at)
@@ -226,7 +226,7 @@ func (b *body) closeRun() error {
 	return err
 }
 
-// Close ends the requests.
+// Close ends the current request.
 func (b *body) Close() error {
 	if b.err == nil {
 		b.err = errors.New("read after close")

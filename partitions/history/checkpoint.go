@@ -9,11 +9,12 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/pack"
 )
 
-const alwaysObjects = 2048 // a log is never read further than this
+const alwaysObjects = 2048 // a reader never has to read more log objects than this
 
-// Due says whether a checkpoint should be written: behind the last one lie objects of
-// the log with logBytes bytes in all, at least `least` are worth one, and it would write
-// rewriteBytes. One that costs more than the log it spares waits, but not for ever.
+// Due reports whether a checkpoint should be written. objects and logBytes count the log
+// after the last checkpoint, least is the minimum of objects, and rewriteBytes is the
+// size of the new checkpoint. A checkpoint larger than the log that it replaces is
+// delayed, but not forever.
 func Due(objects, least int, logBytes, rewriteBytes int64) bool {
 	return objects >= alwaysObjects || (objects >= least && logBytes >= rewriteBytes)
 }
@@ -21,19 +22,19 @@ func Due(objects, least int, logBytes, rewriteBytes int64) bool {
 // Checkpoint describes a checkpoint that was read or written.
 type Checkpoint struct {
 	Number   uint64
-	Hash     string // SHA-256 of its state.ndjson, hex
-	Previous string // the same of the checkpoint before it; "" = there was none
-	Bytes    int64  // of all objects that were put for it; 0 when it was read
+	Hash     string // SHA-256 of state.ndjson, hex
+	Previous string // Hash of the previous checkpoint; "" = none
+	Bytes    int64  // size of all objects put for it; 0 for one that was read
 }
 
-// Checkpoint is the last checkpoint that the state came from or went to; zero when
-// there is none.
+// Checkpoint returns the last checkpoint that the state was read from or written to; zero
+// if there is none.
 func (m *Mem) Checkpoint() Checkpoint { return m.base }
 
-// WriteCheckpoint writes the state as of the last commit: first the blocks that no
-// object holds yet, at last the checkpoint itself, which names only what is there.
-// Written again without a commit in between it holds the same state, and the places
-// as they are now. What a failed call has put is of no harm and used by nobody.
+// WriteCheckpoint writes the state as of the last commit. It first puts the blocks that no
+// object contains yet, and then the checkpoint, so that the checkpoint names only objects
+// that exist. A second call without a commit in between writes the same state with the
+// current places. Objects put by a failed call are harmless: nothing names them.
 func (m *Mem) WriteCheckpoint(ctx context.Context, o pack.Options) (Checkpoint, error) {
 	c, err := m.writeCheckpoint(ctx, o)
 	if err != nil {
@@ -81,15 +82,15 @@ func (m *Mem) writeCheckpoint(ctx context.Context, o pack.Options) (Checkpoint, 
 	if err != nil {
 		return Checkpoint{}, err
 	}
-	// No condition: two hosts that fold the same log write the same state, each beside
-	// blocks that it has put itself.
+	// The put needs no condition: two hosts that read the same log write the same state,
+	// and each one names blocks that it has put itself.
 	if _, err := s.Put(ctx, CheckpointKey(m.backup, m.tip.Number), bytes.NewReader(object), objstore.PutOptions{}); err != nil {
 		return Checkpoint{}, err
 	}
 	return Checkpoint{m.tip.Number, hashOf(state), previous, packer.bytes + int64(len(object))}, nil
 }
 
-// putBlocks puts the blocks that no object holds, and notes where they lie now.
+// putBlocks puts the blocks that no object contains, and sets their objects.
 func (m *Mem) putBlocks(ctx context.Context, p *blockPacker) error {
 	for _, b := range m.order {
 		for _, block := range b.blocks {

@@ -8,16 +8,16 @@ import (
 // span is a run of commit numbers.
 type span struct{ from, to uint64 }
 
-// contents is what one LIST of a log found: a span for each run of commits and for each
-// segment, so that it stays small however long the log is.
+// contents is the result of a LIST of a log. It has a span for each run of commits and for
+// each segment, so that it is small even for a long log.
 type contents struct {
 	commits  []span // objects of single commits, in runs, ascending
 	segments []span // by key
 	newest   uint64 // highest number of any object
 }
 
-// list lists the objects of the log whose numbers are above after. A segment that begins
-// at or below after is not seen.
+// list lists the objects of the log with numbers above after. It does not see a segment
+// that begins at or below after.
 func (l *Log) list(ctx context.Context, after uint64) (*contents, error) {
 	c := &contents{}
 	start := ""
@@ -50,8 +50,8 @@ func (c *contents) add(n uint64) {
 	c.commits = append(c.commits, span{n, n})
 }
 
-// segment is the segment that holds commit n. Two can while one is being merged into a
-// larger one; it is the one that ends last.
+// segment returns the segment that contains commit n. While a segment is merged into a
+// larger one, both may contain it; then segment returns the one with the highest end.
 func (c *contents) segment(n uint64) (best span, ok bool) {
 	for _, s := range c.segments {
 		if s.from <= n && n <= s.to && s.to > best.to {
@@ -61,13 +61,13 @@ func (c *contents) segment(n uint64) (best span, ok bool) {
 	return best, best.to > 0
 }
 
-// merged says whether a segment holds commit n.
+// merged reports whether a segment contains commit n.
 func (c *contents) merged(n uint64) bool {
 	_, ok := c.segment(n)
 	return ok
 }
 
-// next is the first commit from n on that some object holds; 0 = there is none.
+// next returns the first commit from n on that an object contains; 0 = none.
 func (c *contents) next(n uint64) uint64 {
 	var first uint64
 	for _, spans := range [][]span{c.commits, c.segments} {
@@ -80,16 +80,16 @@ func (c *contents) next(n uint64) uint64 {
 	return first
 }
 
-// Newest is the highest number that the log uses, 0 for an empty log. It lists the log
-// from a number that is known to be used (0 = none is known), so that a hole is not taken
-// for the end. A log that ends before from is ErrAbsent.
+// Newest returns the highest used number of the log, 0 for an empty log. It lists the log
+// from a number known to be used (0 = none known), so that a hole does not look like the
+// end. If the log ends before from, the error is ErrAbsent.
 func (l *Log) Newest(ctx context.Context, from uint64) (uint64, error) {
 	c, err := l.list(ctx, max(from, 1)-1)
 	if err != nil {
 		return 0, err
 	}
 	if c.newest < from {
-		// A segment can hold it, which begins before.
+		// A segment that begins earlier may contain it.
 		if c, err = l.list(ctx, 0); err != nil {
 			return 0, err
 		}
@@ -100,13 +100,13 @@ func (l *Log) Newest(ctx context.Context, from uint64) (uint64, error) {
 	return c.newest, nil
 }
 
-// End lists the log behind commit from, of which a checkpoint may exist (0 = from the
-// start). It returns the newest commit, from if there is none, and the first that is missing before
-// that one, 0 if none is.
+// End lists the log after commit from, which can be that of a checkpoint (0 = list from the
+// start). It returns the newest commit, or from if there is no later one, and the first
+// missing commit between the two, or 0.
 func (l *Log) End(ctx context.Context, from uint64) (newest, missing uint64, err error) {
 	c, err := l.list(ctx, from)
 	if err == nil && c.next(from+1) != from+1 && c.newest > 0 {
-		c, err = l.list(ctx, 0) // a segment can hold it, which begins before
+		c, err = l.list(ctx, 0) // a segment that begins earlier may contain it
 	}
 	if err != nil {
 		return 0, 0, err
@@ -115,7 +115,7 @@ func (l *Log) End(ctx context.Context, from uint64) (newest, missing uint64, err
 	return newest, c.hole(from+1, newest), nil
 }
 
-// hole is the first number of a run that no object holds; 0 = there is none.
+// hole returns the first number from … to that no object contains; 0 = none.
 func (c *contents) hole(from, to uint64) uint64 {
 	for n := from; n <= to; {
 		end := n - 1

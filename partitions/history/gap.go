@@ -5,22 +5,22 @@ import (
 	"strings"
 )
 
-// Gap is a run of commits that a state lacks, since they cannot be read.
+// Gap is a run of unreadable commits, which are missing from a state.
 type Gap struct {
 	From, To uint64
 	Err      error // why
-	// Bridged is the commit whose bridged event names them, so that the log goes on
-	// without them; 0 = none does.
+	// Bridged is the commit with a bridged event for the gap, which lets the log continue;
+	// 0 = none.
 	Bridged uint64
 }
 
 // Reasons of a LostRange.
 const (
-	LostMissing = "missing" // no object holds the commits
+	LostMissing = "missing" // no object contains the commits
 	LostDamaged = "damaged" // their bytes cannot be read
 )
 
-// Range is the gap as a bridged event names it.
+// Range returns the gap in the form of a bridged event.
 func (g Gap) Range() LostRange {
 	r := LostRange{From: g.From, To: g.To, Reason: LostDamaged}
 	if errors.Is(g.Err, ErrAbsent) {
@@ -29,18 +29,17 @@ func (g Gap) Range() LostRange {
 	return r
 }
 
-// String names the commits and why they are gone.
+// String names the commits and the reason.
 func (g Gap) String() string { return g.Range().String() }
 
-// Gaps are the commits between the checkpoint that the state came from and its last
-// commit that could not be read, ascending. Only a Tolerant moment has any that no bridged
-// event names.
+// Gaps returns the unreadable commits between the checkpoint that the state was read from
+// and its last commit, ascending. Only a Tolerant moment has gaps without a bridged event.
 func (m *Mem) Gaps() []Gap { return m.gaps }
 
-// Skipped are the damaged checkpoints that were skipped in favour of an older one.
+// Skipped returns the damaged checkpoints that were skipped in favour of an older one.
 func (m *Mem) Skipped() []Damage { return m.skipped }
 
-// MissingCommits describes the gaps that no bridged event names; "" = there are none.
+// MissingCommits describes the gaps without a bridged event; "" = none.
 func (m *Mem) MissingCommits() string {
 	var out []string
 	for _, g := range m.unbridged() {
@@ -49,7 +48,7 @@ func (m *Mem) MissingCommits() string {
 	return strings.Join(out, ", ")
 }
 
-// Bridged are the commits that the bridged events of applied commits name.
+// Bridged returns the commits named by the bridged events in applied commits.
 func (m *Mem) Bridged() []LostRange { return m.bridged }
 
 func (m *Mem) unbridged() (out []Gap) {
@@ -61,7 +60,7 @@ func (m *Mem) unbridged() (out []Gap) {
 	return out
 }
 
-// gap notes that commits could not be read.
+// gap records unreadable commits.
 func (m *Mem) gap(from, to uint64, err error) {
 	m.lenient = true
 	g := Gap{From: from, To: to, Err: err}
@@ -72,13 +71,13 @@ func (m *Mem) gap(from, to uint64, err error) {
 	m.gaps = append(m.gaps, g)
 }
 
-// skip goes on after commits that cannot be read.
+// skip records unreadable commits and continues after them.
 func (m *Mem) skip(from, to uint64, err error) {
 	m.gap(from, to, err)
 	m.tip = Tip{Number: to, Time: m.tip.Time}
 }
 
-// bridge notes that a commit names gaps.
+// bridge marks the gaps that the bridged event of a commit names.
 func (m *Mem) bridge(number uint64, e *BridgedEvent) {
 	m.bridged = append(m.bridged, e.Lost...)
 	for i, g := range m.gaps {

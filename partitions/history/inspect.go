@@ -12,9 +12,10 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/pack"
 )
 
-// What verify needs beside reading.
+// The checks of verify.
 
-// IsDamage tells what is wrong with the bytes in a bucket from trouble in asking for them.
+// IsDamage reports whether err is about objects in a bucket that are damaged or missing,
+// as opposed to a failed request.
 func IsDamage(err error) bool {
 	for _, e := range []error{ErrCorrupt, ErrVersion, ErrAbsent, ErrNoPlace, ErrTooLarge, pack.ErrCorrupt, pack.ErrVersion, objstore.ErrNotExist} {
 		if errors.Is(err, e) {
@@ -24,14 +25,14 @@ func IsDamage(err error) bool {
 	return false
 }
 
-// IsUnreadable tells damage from what only a newer version of this program can read: of a
-// checkpoint, that the log may tell the same.
+// IsUnreadable is like IsDamage, but returns false for objects that a newer version of this
+// program can read. For a damaged checkpoint, a reader can fall back to the log.
 func IsUnreadable(err error) bool {
 	return IsDamage(err) && !errors.Is(err, ErrVersion) && !errors.Is(err, pack.ErrVersion)
 }
 
-// Difference compares two states as of the same commit: "" when they are equal,
-// otherwise the first line of the state that is not the same in both.
+// Difference compares two states as of the same commit. It returns "" if they are equal,
+// and otherwise describes the first different line.
 func (m *Mem) Difference(o *Mem) (string, error) {
 	a, err := m.sealedState()
 	if err != nil {
@@ -69,9 +70,10 @@ func (m *Mem) sealedState() ([]byte, error) {
 	return m.state("")
 }
 
-// CheckBlocks reads every block that lies in the store and compares it with its hash.
-// Those in seen are left out, the others are added: by their places, for a block can be
-// sound in one object and damaged in another. bad is called for each that is damaged.
+// CheckBlocks reads every block in the store and compares it with its hash. It calls bad
+// for each damaged block. It skips blocks in seen, and adds the others to seen. The keys of
+// seen include the object, because a block can be intact in one object and damaged in
+// another.
 func (m *Mem) CheckBlocks(ctx context.Context, seen map[string]bool, bad func(object string, err error)) error {
 	check := func(kind string, ref BlockRef) error {
 		at := ref.Object + " " + ref.SHA256
@@ -106,7 +108,7 @@ func (m *Mem) CheckBlocks(ctx context.Context, seen map[string]bool, bad func(ob
 	return nil
 }
 
-// NamesBlocksIn says whether a block of the state lies in an object that is chosen.
+// NamesBlocksIn reports whether the state has a block in a chosen object.
 func (m *Mem) NamesBlocksIn(chosen func(object string) bool) bool {
 	in := func(ref BlockRef) bool { return ref.Object != "" && chosen(ref.Object) }
 	for _, b := range m.order {
@@ -118,8 +120,8 @@ func (m *Mem) NamesBlocksIn(chosen func(object string) bool) bool {
 	return slices.ContainsFunc(m.messages.blocks, line) || slices.ContainsFunc(m.places.blocks, line)
 }
 
-// CheckObject reads a container whole: every frame by its checksum, every entry by its
-// name, and the directory that must list the same entries.
+// CheckObject reads a whole container. It checks the checksum of every frame, the name of
+// every entry, and that the directory lists the same entries.
 func CheckObject(ctx context.Context, s objstore.Store, key string) error {
 	obj, err := readObject(ctx, s, key)
 	if err != nil {

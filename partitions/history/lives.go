@@ -12,21 +12,22 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 )
 
-// A user who is deleted and created again under the same name is another person, whose
-// INBOX has another uniqueid. What a backup holds of the one is a life, and so is what it
-// holds of the other (docs/format.md 3.3).
+// A user who is deleted and created again under the same name is another person, and the
+// new INBOX has another uniqueid. The backup keeps the data of each person as a separate
+// life (docs/format.md 3.3).
 
-// lifeEntry begins the entry of the annotation that notes a life; its number follows. The
-// annotation belongs to no mailbox (Name ""), which no client can send for a user's backup.
+// lifeEntry is the prefix of the annotation entries that record a life, before its number.
+// The annotation belongs to no mailbox (Name ""). No client can send such an annotation
+// for a user's backup.
 const lifeEntry = "/backupd/life/"
 
-// Life is a life of a user.
+// Life is one life of a user.
 type Life struct {
 	Number int    // 1, 2, …
-	First  uint64 // the commit that began it; 0 for the first life
-	// Inbox is the uniqueid that its INBOX began with; "" for the first life.
+	First  uint64 // its first commit; 0 for the first life
+	// Inbox is the uniqueid of the INBOX at the start; "" for the first life.
 	Inbox string
-	// Began is when, by the clock of the mail server if that is known; zero for the first life.
+	// Began is the start, by the clock of the mail server if known; zero for the first life.
 	Began time.Time
 }
 
@@ -35,18 +36,18 @@ type lifeNote struct {
 	Began time.Time `json:"began"`
 }
 
-// NewLife is the event that notes the beginning of a life.
+// NewLife returns the event that records the start of a life.
 func NewLife(l Life) (*AnnotationEvent, error) {
 	b, err := json.Marshal(lifeNote{l.Inbox, l.Began.UTC()})
 	if err != nil {
-		return nil, fmt.Errorf("note life %d: %w", l.Number, err)
+		return nil, fmt.Errorf("record life %d: %w", l.Number, err)
 	}
 	value := string(b)
 	return &AnnotationEvent{Entry: lifeEntry + strconv.Itoa(l.Number), Value: &value}, nil
 }
 
-// NotedLife is the life that an annotation notes, without its first commit. ok is false
-// for any other annotation.
+// NotedLife returns the life that an annotation records, without its first commit. ok is
+// false for any other annotation.
 func NotedLife(e *AnnotationEvent) (l Life, ok bool) {
 	if !IsLife(e) {
 		return l, false
@@ -59,12 +60,13 @@ func NotedLife(e *AnnotationEvent) (l Life, ok bool) {
 	return Life{Number: n, Inbox: note.Inbox, Began: note.Began}, true
 }
 
-// IsLife says that an annotation notes a life, and is none of the mail server's.
+// IsLife reports whether an annotation records a life, rather than coming from the mail
+// server.
 func IsLife(e *AnnotationEvent) bool {
 	return e.Name == "" && e.UserID == "" && e.Value != nil && strings.HasPrefix(e.Entry, lifeEntry)
 }
 
-// Lives are those of a backup, in their order. There is at least one.
+// Lives are the lives of a backup, in order. There is at least one.
 type Lives []Life
 
 // LivesOf reads the lives from the state of a user's backup.
@@ -87,11 +89,11 @@ func LivesOf(st State) (Lives, error) {
 	return out, nil
 }
 
-// Newest is the life that has not ended.
+// Newest returns the current life.
 func (ls Lives) Newest() Life { return ls[len(ls)-1] }
 
-// Last is the last commit of a life; 0 = it has not ended. ok is false if there is no
-// such life.
+// Last returns the last commit of a life; 0 = the life has not ended. ok is false if there
+// is no such life.
 func (ls Lives) Last(number int) (commit uint64, ok bool) {
 	i := slices.IndexFunc(ls, func(l Life) bool { return l.Number == number })
 	if i < 0 {
@@ -103,8 +105,8 @@ func (ls Lives) Last(number int) (commit uint64, ok bool) {
 	return ls[i+1].First - 1, true
 }
 
-// Began is when a life began, by the mail server's clock; zero for the first, and one that
-// there is not.
+// Began returns when a life began, by the mail server's clock. It is zero for the first
+// life and for unknown ones.
 func (ls Lives) Began(number int) (at time.Time) {
 	for _, l := range ls {
 		if l.Number == number {
@@ -114,9 +116,10 @@ func (ls Lives) Began(number int) (at time.Time) {
 	return at
 }
 
-// Of is the life that a mailbox belongs to. One that the mail server keeps as a deleted
-// one goes by when it was deleted there, any other by the commit that deleted it: the
-// commit that begins a life deletes what is left of the life before.
+// Of returns the life that a mailbox belongs to. For a mailbox that the mail server keeps
+// under DELETED, the time of deletion in its name decides. For any other, the commit that
+// deleted it decides, because the first commit of a life deletes the rest of the previous
+// life.
 func (ls Lives) Of(m *MailboxState, deletedPrefix string) Life {
 	at := ls[0]
 	deleted, named := DeletedAt(m.Name, deletedPrefix)
@@ -131,9 +134,9 @@ func (ls Lives) Of(m *MailboxState, deletedPrefix string) Life {
 	return at
 }
 
-// DeletedAt is when a mailbox was deleted that a mail server keeps under another name for
-// some time (delete_mode: delayed): the last component is that time in hex
-// (imap/mboxname.c, mboxname_todeleted). ok is false for any other mailbox.
+// DeletedAt returns when the mail server deleted a mailbox that it keeps for some time
+// under another name (delete_mode: delayed). The last component of the name is the time in
+// hex (imap/mboxname.c, mboxname_todeleted). ok is false for any other mailbox.
 func DeletedAt(name, deletedPrefix string) (at time.Time, ok bool) {
 	if !cyrus.IsDeleted(name, deletedPrefix) {
 		return at, false

@@ -16,17 +16,17 @@ import (
 type Moment struct {
 	Number uint64
 	Time   time.Time
-	// FromLog folds the log from its first commit, without a checkpoint: for verify,
-	// and when a checkpoint is damaged.
+	// FromLog applies the log from its first commit, without a checkpoint: for verify,
+	// and for a damaged checkpoint.
 	FromLog bool
-	// Now is the reader's clock, by which times that are yet to come are not believed
-	// (Times); zero = not known.
+	// Now is the reader's clock. Store times in the future are ignored (Times). Zero =
+	// unknown.
 	Now time.Time
-	// Tolerant accepts a log with commits that cannot be read: Mem.Gaps names them.
+	// Tolerant accepts a log with unreadable commits. Mem.Gaps returns them.
 	Tolerant bool
 }
 
-// byTime says that the moment is a time.
+// byTime reports whether the moment is a time.
 func (a Moment) byTime() bool { return a.Number == 0 && !a.Time.IsZero() }
 
 func (a Moment) String() string {
@@ -39,12 +39,12 @@ func (a Moment) String() string {
 	return "the newest commit"
 }
 
-// Load reads the state of the backup at the moment: the newest checkpoint at or
-// before it that can be read, and the commits after that. It lists the checkpoints and the
-// log. A moment before the first commit that is kept is ErrBeforeFirst; a number that is
-// not used yet is ErrAbsent. A commit that is missing or damaged is an error unless a
-// later bridged event names it, or the moment is Tolerant: then see Mem.Gaps. ctx must
-// hold as long as the Mem is used.
+// Load reads the state of the backup at the moment, from the newest readable checkpoint
+// at or before it and the commits after that checkpoint. It lists the checkpoints and the
+// log. A moment before the first commit in the log is ErrBeforeFirst; an unused number is
+// ErrAbsent. A missing or damaged commit is an error unless a later bridged event names
+// it, or the moment is Tolerant (see Mem.Gaps). ctx must stay valid as long as the Mem is
+// used.
 func Load(ctx context.Context, s objstore.Store, backup string, at Moment) (*Mem, error) {
 	r := &reading{ctx: ctx, log: &Log{Store: s, Backup: backup}, at: at}
 	m, err := r.load()
@@ -54,8 +54,8 @@ func Load(ctx context.Context, s objstore.Store, backup string, at Moment) (*Mem
 	return m, nil
 }
 
-// Checkpoints returns the numbers of the checkpoints, newest first. It lists them:
-// only tools and a rebuild do that.
+// Checkpoints returns the numbers of the checkpoints, newest first. It costs a LIST, so
+// only tools and rebuilds use it.
 func (l *Log) Checkpoints(ctx context.Context) ([]uint64, error) {
 	var numbers []uint64
 	for info, err := range l.Store.List(ctx, CheckpointPrefix(l.Backup), "") {
@@ -70,8 +70,8 @@ func (l *Log) Checkpoints(ctx context.Context) ([]uint64, error) {
 	return numbers, nil
 }
 
-// ReadCheckpoint reads the state as checkpoint n of the backup has it. Its blocks are
-// read when they are asked for. ctx must hold as long as the Mem is used.
+// ReadCheckpoint reads the state from checkpoint n of the backup. Blocks are read on
+// demand. ctx must stay valid as long as the Mem is used.
 func ReadCheckpoint(ctx context.Context, s objstore.Store, backup string, n uint64) (*Mem, error) {
 	key := CheckpointKey(backup, n)
 	m, err := NewMem(ctx, s, backup)
@@ -119,8 +119,8 @@ func wantEntry(next func() (entry, error, bool), name string) (entry, error) {
 // ErrNoCheckpoint reports a backup without a checkpoint.
 var ErrNoCheckpoint = errors.New("no checkpoint written yet")
 
-// LoadCheckpoint reads the newest checkpoint; ErrNoCheckpoint when there is none.
-// It lists the checkpoints. ctx must hold as long as the Mem is used.
+// LoadCheckpoint reads the newest checkpoint; the error is ErrNoCheckpoint if there is
+// none. It lists the checkpoints. ctx must stay valid as long as the Mem is used.
 func LoadCheckpoint(ctx context.Context, s objstore.Store, backup string) (*Mem, error) {
 	numbers, err := (&Log{Store: s, Backup: backup}).Checkpoints(ctx)
 	if err != nil {

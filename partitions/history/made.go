@@ -26,7 +26,7 @@ func (l *Log) Made(ctx context.Context, h Header, now time.Time) (at time.Time, 
 		row = append(row, first)
 	}
 	for i := len(row) - 1; i >= 0; i-- {
-		t.doubted = nil
+		t.ignored = nil
 		at = t.Next(row[i])
 	}
 	return at, t.Doubts(), nil

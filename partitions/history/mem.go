@@ -13,35 +13,35 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-// Mem is a State in memory, for reading at a moment and for folding checkpoints.
-// Mailboxes and items are held; records, messages and places lie in blocks that are
-// read from the store when they are asked for. A bounded number of them is held
-// decoded, changed ones compressed, so that a mailbox of a million messages fits.
-// Not safe for concurrent use.
+// Mem is a State in memory, for reading the state at a moment and for making
+// checkpoints. It holds all mailboxes and items. Records, messages and places are in
+// blocks, which are read from the store on demand. Mem keeps a limited number of blocks
+// decoded, and changed blocks compressed, so that a mailbox of a million messages fits
+// in memory. Not safe for concurrent use.
 type Mem struct {
-	// ctx is for the requests of the State methods, which take none; it was given for
-	// the whole life of the Mem.
+	// ctx is for the requests of the State methods, which have no context parameter. It
+	// must stay valid as long as the Mem is used.
 	ctx     context.Context
 	backup  string
 	source  *blockSource
 	tip     Tip
 	times   Times // up to tip
 	base    Checkpoint
-	broken  error // of a commit that was applied in part
+	broken  error // from a commit that was partly applied
 	nextSeq uint64
 
 	mailboxes map[string]*memMailbox // by uniqueid
 	order     []*memMailbox          // by Seq
-	names     map[string]string      // name → uniqueid, of the live ones
+	names     map[string]string      // name → uniqueid of live mailboxes
 	items     map[ItemKey]*ItemState
 	cache     recordCache
 	messages  lineBlocks[*MessageState]
 	places    lineBlocks[Place]
-	pruned    bool // messages were dropped since places were swept
+	pruned    bool // messages were dropped since the last sweepPlaces
 
 	gaps    []Gap // commits that could not be read
 	bridged []LostRange
-	lenient bool     // there are some: events that need what they brought are skipped
+	lenient bool     // there are gaps: events that depend on them are skipped
 	skipped []Damage // checkpoints that could not be read
 }
 
@@ -52,7 +52,7 @@ type memMailbox struct {
 
 var _ State = (*Mem)(nil)
 
-// NewMem returns the state before the first commit of the backup. ctx must hold as
+// NewMem returns the state before the first commit of the backup. ctx must stay valid as
 // long as the Mem is used.
 func NewMem(ctx context.Context, s objstore.Store, backup string) (*Mem, error) {
 	source, err := newBlockSource(s)
@@ -73,13 +73,13 @@ func NewMem(ctx context.Context, s objstore.Store, backup string) (*Mem, error) 
 	return m, nil
 }
 
-// Close gives up what the Mem holds beside memory.
+// Close releases the temporary file and other resources.
 func (m *Mem) Close() error { return m.source.close() }
 
-// Tip is the last commit that the state contains.
+// Tip returns the last commit that the state contains.
 func (m *Mem) Tip() Tip { return m.tip }
 
-// Time is when that commit was made: the moment that the state describes.
+// Time returns when that commit was made: the moment that the state describes.
 func (m *Mem) Time() time.Time {
 	if m.times.at.IsZero() {
 		return m.tip.Time
@@ -87,18 +87,18 @@ func (m *Mem) Time() time.Time {
 	return m.times.at
 }
 
-// Times is where the times of the log are after that commit.
+// Times returns the Times of the log up to that commit.
 func (m *Mem) Times() Times {
 	t := m.times
-	t.doubted = slices.Clone(t.doubted)
+	t.ignored = slices.Clone(t.ignored)
 	return t
 }
 
-// Backup is the path of the backup.
+// Backup returns the path of the backup.
 func (m *Mem) Backup() string { return m.backup }
 
-// Apply folds the next commit: its events and its places. After an error the Mem is
-// of no more use.
+// Apply applies the next commit, both events and places. After an error the Mem cannot be
+// used any more.
 func (m *Mem) Apply(c *CommitReader) error {
 	if m.broken != nil {
 		return m.broken

@@ -14,13 +14,13 @@ import (
 
 const (
 	linesPerBlock = 4096
-	// decodedLines is how many blocks of messages, or of places, are held decoded.
+	// decodedLines is how many blocks of messages, or of places, are kept decoded.
 	decodedLines = 8
 )
 
-// lineBlocks is a list of lines in order of arrival, linesPerBlock arrivals a block:
-// what is added touches the last block only. Lines can be looked for by the first
-// eight bytes of their hash, and the newest is found first.
+// lineBlocks is a list of lines in order of arrival, with linesPerBlock arrivals per
+// block, so that new lines change only the last block. Lines are found by the first eight
+// bytes of their hash, the newest first.
 type lineBlocks[T any] struct {
 	ctx    context.Context // of the Mem
 	source *blockSource
@@ -29,18 +29,19 @@ type lineBlocks[T any] struct {
 	prefix func(T) uint64
 
 	blocks   []*lineBlock
-	arrivals uint64 // lines that were ever added
+	arrivals uint64 // lines ever added
 	index    []indexed
-	built    bool              // index is there
-	sorted   bool              // and in order
+	built    bool              // index is complete
+	sorted   bool              // index is sorted
 	decoded  []decodedBlock[T] // latest first
 }
 
-// lineBlock is either as ref says, in the store or in packed; or open, in raw.
+// lineBlock is a block of lines. A closed block has the bytes that ref describes, in the
+// store or in packed. An open block has its bytes in raw.
 type lineBlock struct {
 	ref    BlockRef     // Block is arrivals / linesPerBlock
-	packed *packedBlock // of a block that is in no object yet
-	raw    []byte       // of the last block, which grows
+	packed *packedBlock // the bytes, if no object contains the block yet
+	raw    []byte       // the bytes of the last block, which grows
 	open   bool         // raw is newer than ref and packed
 }
 
@@ -81,7 +82,7 @@ func (l *lineBlocks[T]) add(prefix uint64, line []byte) error {
 	return err
 }
 
-// last returns block n, the one that grows, with its bytes in raw.
+// last returns block n, the last one, with its bytes in raw.
 func (l *lineBlocks[T]) last(n uint32) (*lineBlock, error) {
 	if k := len(l.blocks); k == 0 || l.blocks[k-1].ref.Block != n {
 		l.blocks = append(l.blocks, &lineBlock{ref: BlockRef{Block: n}, open: true})
@@ -97,7 +98,7 @@ func (l *lineBlocks[T]) last(n uint32) (*lineBlock, error) {
 	return b, nil
 }
 
-// seal makes ref and packed true.
+// seal closes an open block: it updates ref and packed.
 func (l *lineBlocks[T]) seal(b *lineBlock) (err error) {
 	if !b.open {
 		return nil
@@ -139,8 +140,8 @@ func (l *lineBlocks[T]) lines(b *lineBlock) ([]T, error) {
 	return out, nil
 }
 
-// held is lines through a small cache.
-func (l *lineBlocks[T]) held(b *lineBlock) ([]T, error) {
+// cachedLines is like lines, with a small cache.
+func (l *lineBlocks[T]) cachedLines(b *lineBlock) ([]T, error) {
 	for i, d := range l.decoded {
 		if d.block == b {
 			copy(l.decoded[1:i+1], l.decoded[:i])
@@ -172,7 +173,7 @@ func (l *lineBlocks[T]) find(prefix uint64) iter.Seq2[T, error] {
 		from, _ := slices.BinarySearchFunc(l.index, prefix, func(x indexed, p uint64) int { return cmp.Compare(x.prefix, p) })
 		for i := from; i < len(l.index) && l.index[i].prefix == prefix; i++ {
 			if i > from && l.index[i] == l.index[i-1] {
-				continue // two such lines in one block
+				continue // two lines with this prefix in one block
 			}
 			lines, err := l.blockLines(l.index[i].block)
 			if err != nil {
@@ -193,10 +194,10 @@ func (l *lineBlocks[T]) blockLines(n uint32) ([]T, error) {
 	if !ok {
 		return nil, nil
 	}
-	return l.held(l.blocks[i])
+	return l.cachedLines(l.blocks[i])
 }
 
-// buildIndex reads every block once: 16 bytes a line are held from then on.
+// buildIndex reads every block once, and then keeps 16 bytes in memory for each line.
 func (l *lineBlocks[T]) buildIndex() error {
 	if !l.built {
 		l.index = l.index[:0]
@@ -239,7 +240,7 @@ func (l *lineBlocks[T]) all() iter.Seq2[T, error] {
 	}
 }
 
-// keep drops the lines that keep refuses. Blocks that lose nothing stay as they are.
+// keep drops the lines for which keep returns false. It does not change other blocks.
 func (l *lineBlocks[T]) keep(keep func(T) bool) (dropped bool, err error) {
 	for _, b := range l.blocks {
 		raw, err := l.bytes(b)

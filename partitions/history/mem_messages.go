@@ -21,8 +21,8 @@ func (m *Mem) PutMessage(s *MessageState) error {
 	return m.messages.add(guidPrefix(c.GUID), append(c.append(nil), '\n'))
 }
 
-// Messages yields the messages in the order in which they became known. One that did
-// so more than once is yielded as often; the last counts.
+// Messages yields the messages in order of arrival. A message that arrived more than once
+// is yielded each time; the last one is valid.
 func (m *Mem) Messages() iter.Seq2[*MessageState, error] { return m.messages.all() }
 
 // KeepMessages implements State.
@@ -32,7 +32,7 @@ func (m *Mem) KeepMessages(keep func(*MessageState) bool) error {
 	return err
 }
 
-// AddPlace says where a chunk lies; the last place that was added is tried first.
+// AddPlace adds a place of a chunk. Readers try the last added place first.
 func (m *Mem) AddPlace(p Place) error {
 	if p.Object == "." {
 		return fmt.Errorf("place of chunk %s names no object", p.Chunk)
@@ -40,8 +40,8 @@ func (m *Mem) AddPlace(p Place) error {
 	return m.places.add(chunkPrefix(p.Chunk), p.append(nil))
 }
 
-// Places returns where a chunk lies as far as the state knows, the newest first.
-// Objects are real keys, but they can have been rewritten since: see ResolvePlace.
+// Places returns the known places of a chunk, the newest first. Their objects are real
+// keys, never ".", but may have been rewritten since: see ResolvePlace.
 func (m *Mem) Places(c ChunkID) ([]Place, error) {
 	var out []Place
 	for p, err := range m.places.find(chunkPrefix(c)) {
@@ -58,7 +58,7 @@ func (m *Mem) Places(c ChunkID) ([]Place, error) {
 // AllPlaces yields every place in order of arrival.
 func (m *Mem) AllPlaces() iter.Seq2[Place, error] { return m.places.all() }
 
-// sweepPlaces drops the places of chunks that no message consists of any more.
+// sweepPlaces drops the places of chunks that no message uses any more.
 func (m *Mem) sweepPlaces() error {
 	if !m.pruned {
 		return nil

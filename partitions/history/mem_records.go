@@ -10,29 +10,29 @@ import (
 	"slices"
 )
 
-// cachedRecords bounds the records that are held decoded: about 60 MiB.
+// cachedRecords limits the decoded records: about 60 MiB.
 const cachedRecords = 64 << 10
 
-// memBlock is the block number ref.Block of one mailbox. It is either as ref says, in
-// the store or in packed; or changed, and then decoded.
+// memBlock is block ref.Block of one mailbox. An unchanged block has the bytes that ref
+// describes, in the store or in packed. A changed block is decoded.
 type memBlock struct {
 	ref     BlockRef
-	packed  *packedBlock   // of a block that is in no object yet
-	recs    []*RecordState // ascending; nil when it is not decoded
+	packed  *packedBlock   // the bytes, if no object contains the block yet
+	recs    []*RecordState // ascending; nil if not decoded
 	changed bool           // recs are newer than ref and packed
-	used    *list.Element  // in the cache, while it is decoded
+	used    *list.Element  // in the cache, if decoded
 }
 
-// recordCache holds blocks decoded, the last used ones.
+// recordCache holds the most recently used blocks decoded.
 type recordCache struct {
 	ctx    context.Context // of the Mem
 	source *blockSource
 	used   list.List // of *memBlock, latest first
-	count  int       // records in them
+	count  int       // records in these blocks
 	max    int
 }
 
-// load makes b decoded and the last one to be given up.
+// load decodes b, and marks it as the most recently used block.
 func (c *recordCache) load(b *memBlock) error {
 	if b.used != nil {
 		c.used.MoveToFront(b.used)
@@ -50,7 +50,7 @@ func (c *recordCache) load(b *memBlock) error {
 	return c.shrink()
 }
 
-// raw returns the bytes of a block that is not changed.
+// raw returns the bytes of an unchanged block.
 func (c *recordCache) raw(b *memBlock) ([]byte, error) {
 	switch {
 	case b.ref.Object != "":
@@ -58,7 +58,7 @@ func (c *recordCache) raw(b *memBlock) ([]byte, error) {
 	case b.packed != nil:
 		return c.source.spill.get(b.packed)
 	}
-	return nil, nil // a new one
+	return nil, nil // a new block
 }
 
 func (c *recordCache) keep(b *memBlock) {
@@ -66,7 +66,8 @@ func (c *recordCache) keep(b *memBlock) {
 	c.count += len(b.recs)
 }
 
-// shrink gives up decoded blocks but the one that was used last.
+// shrink drops decoded blocks until the cache is small enough. It keeps the most recently
+// used block.
 func (c *recordCache) shrink() error {
 	for c.count > c.max && c.used.Len() > 1 {
 		b := c.used.Back().Value.(*memBlock)
@@ -78,7 +79,7 @@ func (c *recordCache) shrink() error {
 	return nil
 }
 
-// forget takes a block out of the cache; its ref must be true, or never asked for again.
+// forget removes a block from the cache. The block must be sealed, or not be used again.
 func (c *recordCache) forget(b *memBlock) {
 	if b.used == nil {
 		return
@@ -88,7 +89,8 @@ func (c *recordCache) forget(b *memBlock) {
 	b.used, b.recs = nil, nil
 }
 
-// seal makes ref and packed true again, and returns the bytes if it had to make them.
+// seal updates ref and packed of a changed block, and returns the bytes. It returns nil
+// for an unchanged block.
 func (c *recordCache) seal(b *memBlock) ([]byte, error) {
 	if !b.changed {
 		return nil, nil
@@ -103,7 +105,7 @@ func (c *recordCache) seal(b *memBlock) ([]byte, error) {
 	return raw, err
 }
 
-// encodeBlock is the one spelling of a block: same records, same bytes.
+// encodeBlock returns the bytes of a block: the same records always give the same bytes.
 func encodeBlock(recs []*RecordState) ([]byte, error) {
 	raw := make([]byte, 0, 384*len(recs))
 	var err error
@@ -116,7 +118,7 @@ func encodeBlock(recs []*RecordState) ([]byte, error) {
 	return raw, nil
 }
 
-// eachRecord reads the lines of a record block and checks that they are what ref says.
+// eachRecord reads the lines of a record block and checks them against ref.
 func eachRecord(raw []byte, ref BlockRef, fn func(*RecordState) error) error {
 	var last uint32
 	count := 0
@@ -172,14 +174,14 @@ func (m *Mem) Record(uniqueid string, uid uint32) (*RecordState, error) {
 	return b.blocks[i].recs[j], nil
 }
 
-// Records implements State. One block is held for it beside the cache.
+// Records implements State. It holds one block in addition to the cache.
 func (m *Mem) Records(uniqueid string, from uint32) iter.Seq2[*RecordState, error] {
 	return func(yield func(*RecordState, error) bool) {
 		b, ok := m.mailboxes[uniqueid]
 		if !ok {
 			return
 		}
-		for next := uint64(from >> blockShift); ; { // a number, for the loop may add blocks and drop them
+		for next := uint64(from >> blockShift); ; { // a number, since the loop body may add and drop blocks
 			i, _ := b.at(uint32(next))
 			if i == len(b.blocks) {
 				return
@@ -226,7 +228,7 @@ func (m *Mem) PutRecord(uniqueid string, r *RecordState) error {
 	return m.cache.shrink()
 }
 
-// change makes recs what counts from now on.
+// change marks a decoded block as changed, and drops its old bytes.
 func (m *Mem) change(b *memBlock) {
 	b.changed = true
 	m.source.spill.drop(b.packed)

@@ -14,22 +14,22 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-// maxNotes bounds moved/ and condemned.json objects, in bytes.
+// maxNotes is the maximum size of moved/ and condemned.json objects, in bytes.
 const maxNotes = 64 << 20
 
-// CondemnedKey is the key of the list of packs that are to be deleted.
+// CondemnedKey is the key of the list of packs to be deleted.
 const CondemnedKey = "condemned.json"
 
-// Moved says where the entries of a rewritten pack are now.
+// Moved is the note about a rewritten pack: the new packs of its entries.
 type Moved struct {
 	Version int               `json:"version"`
 	Pack    string            `json:"pack"`    // key of the old pack
 	Time    time.Time         `json:"time"`    // store time
-	Entries map[string]string `json:"entries"` // entry → key of the pack that holds it now; dropped ones are absent
+	Entries map[string]string `json:"entries"` // entry → key of its new pack; without dropped entries
 }
 
-// MovedKey is the key of the note about a pack: moved/ab/abcdef….json. ok is false
-// for what is no key of a pack.
+// MovedKey returns the key of the note about a pack: moved/ab/abcdef….json. ok is false if
+// pack is not the key of a pack.
 func MovedKey(pack string) (key string, ok bool) {
 	name, isPack := strings.CutPrefix(pack, "packs/")
 	name, hasSuffix := strings.CutSuffix(name, objectSuffix)
@@ -39,11 +39,11 @@ func MovedKey(pack string) (key string, ok bool) {
 	return "moved/" + name + ".json", true
 }
 
-// Append appends the bytes of the object, ending in a newline.
+// Append appends the bytes of the object, with a newline at the end.
 func (m *Moved) Append(dst []byte) ([]byte, error) { return appendNotes(dst, m) }
 
-// ReadMoved reads the note about a pack; objstore.ErrNotExist when there is none. info's
-// ETag is what a replacement has to match.
+// ReadMoved reads the note about a pack. The error is objstore.ErrNotExist if there is
+// none. A replacement must match the ETag of info.
 func ReadMoved(ctx context.Context, s objstore.Store, pack string) (m *Moved, info objstore.Info, err error) {
 	key, ok := MovedKey(pack)
 	if !ok {
@@ -59,19 +59,19 @@ func ReadMoved(ctx context.Context, s objstore.Store, pack string) (m *Moved, in
 	return m, info, nil
 }
 
-// Condemned lists packs that are to be deleted.
+// Condemned lists packs to be deleted.
 type Condemned struct {
 	Version int             `json:"version"`
 	Packs   []CondemnedPack `json:"packs"` // in order of Key
 }
 
-// CondemnedPack is a pack that nothing has named since a count at Since.
+// CondemnedPack is a pack without any reference since Since, when references were counted.
 type CondemnedPack struct {
 	Key   string    `json:"key"`
 	Since time.Time `json:"since"` // store time
 }
 
-// Has says whether the pack with this key is condemned.
+// Has reports whether the pack with this key is condemned.
 func (c *Condemned) Has(key string) bool {
 	for _, p := range c.Packs {
 		if p.Key == key {
@@ -81,11 +81,11 @@ func (c *Condemned) Has(key string) bool {
 	return false
 }
 
-// Append appends the bytes of the object, ending in a newline.
+// Append appends the bytes of the object, with a newline at the end.
 func (c *Condemned) Append(dst []byte) ([]byte, error) { return appendNotes(dst, c) }
 
-// ReadCondemned reads the list. Without an object it is empty and info is zero; else
-// info's ETag is what a replacement has to match.
+// ReadCondemned reads the list. Without an object, the list is empty and info is zero. A
+// replacement must match the ETag of info.
 func ReadCondemned(ctx context.Context, s objstore.Store) (c *Condemned, info objstore.Info, err error) {
 	c = &Condemned{Version: Version}
 	info, err = readNotes(ctx, s, CondemnedKey, c)

@@ -9,9 +9,8 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-// ObjectPlaces yields the places that an object of a backup's log or of its record
-// blocks holds, in its order, "." replaced by its key. It reads them alone: no event and
-// no chain is looked at.
+// ObjectPlaces yields the places in an object of a backup's log or records/, in order,
+// with "." replaced by the key. It does not parse events or check hashes of commits.
 func ObjectPlaces(ctx context.Context, s objstore.Store, key string) iter.Seq2[Place, error] {
 	return func(yield func(Place, error) bool) {
 		for e, err := range entriesOf(ctx, s, key) {

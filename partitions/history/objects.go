@@ -12,16 +12,16 @@ import (
 )
 
 const (
-	// directoryTail is how much of an object's end is asked for with its directory: it
-	// holds that of a usual pack, and a small object as a whole.
+	// directoryTail is how much of the end of an object is read for its directory. It is
+	// enough for the directory of a typical pack, or for a whole small object.
 	directoryTail = 64 << 10
-	// wholeObject is the size up to which an object is kept whole beside its directory.
+	// wholeObject is the size up to which an object is kept with its directory.
 	wholeObject = directoryTail
 )
 
-// Objects opens entries of the objects of a store and remembers their directories, so
-// that many entries of one object cost one request for its directory. Its methods may
-// be called from many goroutines.
+// Objects reads entries of objects in a store. It caches the directories, so that many
+// entries of an object take one request for its directory. Its methods are safe for
+// concurrent use.
 type Objects struct {
 	store    objstore.Store
 	max      int
@@ -35,10 +35,11 @@ type Objects struct {
 type object struct {
 	key   string
 	dir   *pack.Directory
-	whole []byte // nil for a larger one
+	whole []byte // nil for a large object
 }
 
-// NewObjects remembers the directories of the last max objects; max < 1 is 64.
+// NewObjects returns an Objects that caches the directories of the last max objects. If
+// max < 1 it caches 64.
 func NewObjects(s objstore.Store, max int) *Objects {
 	if max < 1 {
 		max = 64
@@ -46,7 +47,7 @@ func NewObjects(s objstore.Store, max int) *Objects {
 	return &Objects{store: s, max: max, resolver: resolver{store: s}, byKey: make(map[string]*list.Element)}
 }
 
-// Directory is the directory of the object with this key.
+// Directory returns the directory of the object.
 func (o *Objects) Directory(ctx context.Context, key string) (*pack.Directory, error) {
 	obj, err := o.object(ctx, key)
 	if err != nil {
@@ -56,7 +57,7 @@ func (o *Objects) Directory(ctx context.Context, key string) (*pack.Directory, e
 }
 
 // Frames reads n bytes of the object from off. It makes a request unless the object is
-// so small that it came whole with its directory.
+// small enough to be cached.
 func (o *Objects) Frames(ctx context.Context, key string, off, n int64) (io.ReadCloser, error) {
 	obj, err := o.object(ctx, key)
 	if err != nil {
@@ -68,8 +69,8 @@ func (o *Objects) Frames(ctx context.Context, key string, off, n int64) (io.Read
 	return o.store.Get(ctx, key, off, n)
 }
 
-// Forget drops what is remembered: the store may hold other objects under the same keys, as
-// after a bucket was restored to an older state.
+// Forget empties the cache. This is needed when the store may have other objects under the
+// same keys, for example after a bucket was restored to an older state.
 func (o *Objects) Forget() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -104,8 +105,8 @@ func (o *Objects) object(ctx context.Context, key string) (*object, error) {
 	return obj, nil
 }
 
-// readObject reads the directory with one request for the object's end, or two when
-// it is longer than that.
+// readObject reads the directory with one request for the end of the object, or with two
+// if the directory is longer.
 func readObject(ctx context.Context, s objstore.Store, key string) (*object, error) {
 	got, err := s.Get(ctx, key, -directoryTail, 0)
 	if err != nil {

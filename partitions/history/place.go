@@ -40,7 +40,7 @@ func parsePlace(line []byte) (Place, error) {
 	return p, p.check()
 }
 
-// scanPlace reads the exact bytes that append writes.
+// scanPlace reads the exact form that append writes.
 func scanPlace(line []byte) (p Place, ok bool) {
 	s := scanner{b: line, ok: true}
 	s.want(`{"chunk":"`)
@@ -53,8 +53,8 @@ func scanPlace(line []byte) (p Place, ok bool) {
 	return p, s.ok && len(s.b) == 0
 }
 
-// check refuses a place that is not in a pack or a log: whoever can write a place
-// must not make a reader open any other key.
+// check refuses a place outside packs and logs, so that a forged place cannot make a
+// reader open other keys.
 func (p *Place) check() error {
 	if !safeKey(p.Object) && p.Object != "." {
 		return fmt.Errorf("%w: place of chunk %s in object %q", ErrCorrupt, p.Chunk, p.Object)
@@ -65,7 +65,7 @@ func (p *Place) check() error {
 	return nil
 }
 
-// safeKey says whether a place may name this key.
+// safeKey reports whether a place may name this key.
 func safeKey(key string) bool {
 	if strings.Contains(key, "//") || strings.Contains(key, "/../") || strings.Contains(key, "/./") || !strings.HasSuffix(key, objectSuffix) {
 		return false

@@ -6,17 +6,16 @@ import (
 	"iter"
 )
 
-// GapError stands for a run of commits that cannot be read in the sequence of Readable.
+// GapError reports a run of unreadable commits in the sequence of Readable.
 type GapError struct{ Gap }
 
-// Error names the commits and says why they cannot be read.
+// Error names the commits and the reason.
 func (e *GapError) Error() string { return e.String() + ": " + e.Err.Error() }
 func (e *GapError) Unwrap() error { return e.Err }
 
-// Readable is CommitsAfter for readers that want what there is: it goes on behind commits
-// that cannot be read. Each run of them is yielded as a *GapError, after which the sequence
-// continues; any other error ends it. A commit whose events fail under way is followed by a
-// GapError that names it.
+// Readable is like CommitsAfter, but continues after unreadable commits. It yields each
+// run of them as a *GapError; any other error ends the sequence. If reading the events of
+// a commit fails, a GapError that names the commit follows.
 func (l *Log) Readable(ctx context.Context, tip Tip, to uint64) iter.Seq2[*CommitReader, error] {
 	return func(yield func(*CommitReader, error) bool) {
 		for tip.Number < to {
@@ -34,7 +33,7 @@ func (l *Log) Readable(ctx context.Context, tip Tip, to uint64) iter.Seq2[*Commi
 				return
 			}
 			if gap == nil {
-				tip = Tip{Number: tip.Number} // it only does not continue the one before it
+				tip = Tip{Number: tip.Number} // commit is readable, but does not continue the previous one
 				continue
 			}
 			tip = Tip{Number: gap.To}
@@ -45,7 +44,7 @@ func (l *Log) Readable(ctx context.Context, tip Tip, to uint64) iter.Seq2[*Commi
 	}
 }
 
-// upToDamage calls fn with commits after tip and moves tip along.
+// upToDamage calls fn with commits after tip, and advances tip.
 func (l *Log) upToDamage(ctx context.Context, tip *Tip, to uint64, fn func(*CommitReader) bool) error {
 	for c, err := range l.CommitsAfter(ctx, *tip, to) {
 		if err != nil {
@@ -61,8 +60,8 @@ func (l *Log) upToDamage(ctx context.Context, tip *Tip, to uint64, fn func(*Comm
 	return nil
 }
 
-// gapAt finds the run of unreadable commits that begins with n, after reading it has
-// failed with err; nil if n can be read.
+// gapAt returns the run of unreadable commits that begins with n, after a read failed with
+// err. It returns nil if n is readable.
 func (l *Log) gapAt(ctx context.Context, n, to uint64, err error) (*Gap, error) {
 	if !IsUnreadable(err) {
 		return nil, err
@@ -88,7 +87,8 @@ func (l *Log) gapAt(ctx context.Context, n, to uint64, err error) (*Gap, error) 
 	return &Gap{From: n, To: n, Err: rerr}, nil
 }
 
-// Unreadable is nil if commit n can be read from the log, and otherwise the gap that it is.
+// Unreadable returns commit n as a Gap if it cannot be read from the log, and otherwise
+// nil.
 func (l *Log) Unreadable(ctx context.Context, n uint64) (*Gap, error) {
 	_, err := l.check(ctx, n, nil)
 	if err == nil || !IsUnreadable(err) {
@@ -97,7 +97,8 @@ func (l *Log) Unreadable(ctx context.Context, n uint64) (*Gap, error) {
 	return &Gap{From: n, To: n, Err: err}, nil
 }
 
-// IsGap says that err is a *GapError of Readable: the sequence goes on.
+// IsGap reports whether err is a *GapError of Readable, after which the sequence
+// continues.
 func IsGap(err error) (*GapError, bool) {
 	var g *GapError
 	return g, errors.As(err, &g)

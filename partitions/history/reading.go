@@ -7,15 +7,15 @@ import (
 	"time"
 )
 
-// reading is one Load. It reads the log in one go, and where that meets damage once more,
-// commit by commit, so that it can skip what cannot be read.
+// reading is one Load. It first reads the log in one pass. If that finds damage, it starts
+// again and reads commit by commit, so that it can skip unreadable commits.
 type reading struct {
 	ctx context.Context
 	log *Log
 	at  Moment
-	bad []Damage // checkpoints that were skipped
+	bad []Damage // skipped checkpoints
 
-	applied int // commits
+	applied int // number of commits
 }
 
 // Damage is an object that cannot be read.
@@ -25,7 +25,7 @@ type Damage struct {
 }
 
 func (r *reading) load() (*Mem, error) {
-	m, err := r.read(r.inOneGo)
+	m, err := r.read(r.inOnePass)
 	if IsUnreadable(err) && !errors.Is(err, ErrBeforeFirst) {
 		m, err = r.read(r.oneByOne)
 	}
@@ -43,21 +43,21 @@ func (r *reading) load() (*Mem, error) {
 	return m, nil
 }
 
-// read makes the state from a checkpoint, and from the log by way of follow.
-func (r *reading) read(follow func(*Mem, *contents, uint64) error) (*Mem, error) {
+// read makes the state from a checkpoint and the log. apply applies the commits.
+func (r *reading) read(apply func(*Mem, *contents, uint64) error) (*Mem, error) {
 	r.bad, r.applied = nil, 0
 	m, err := r.base()
 	if err != nil {
 		return nil, err
 	}
-	if err := r.continueFrom(m, follow); err != nil {
+	if err := r.continueFrom(m, apply); err != nil {
 		return nil, errors.Join(err, m.Close())
 	}
 	return m, nil
 }
 
-// base is the newest readable checkpoint at or before the moment, or the state before the
-// first commit.
+// base returns the newest readable checkpoint at or before the moment, or else the state
+// before the first commit.
 func (r *reading) base() (*Mem, error) {
 	var numbers []uint64
 	if !r.at.FromLog {
@@ -96,8 +96,8 @@ func (r *reading) base() (*Mem, error) {
 	return m, err
 }
 
-// settleTimes finds out when the commit of a checkpoint was made, which says only what
-// the store said then. A time that is yet to come must not hide what lies before it.
+// settleTimes finds out when the commit of a checkpoint was made. The checkpoint contains
+// only the store time. If that is in the future, it must not hide earlier commits.
 func (r *reading) settleTimes(m *Mem) error {
 	m.times.Now = r.at.Now
 	if !m.times.ahead(m.tip.Time) {
@@ -105,7 +105,7 @@ func (r *reading) settleTimes(m *Mem) error {
 	}
 	h, err := r.log.header(r.ctx, m.tip.Number)
 	if IsUnreadable(err) {
-		return nil // it is skipped where the moment is a time
+		return nil // base skips the checkpoint if the moment is a time
 	}
 	if err == nil {
 		m.times.at = time.Time{}
@@ -114,12 +114,14 @@ func (r *reading) settleTimes(m *Mem) error {
 	return err
 }
 
-// past says whether a commit was made after the moment, if that is a time.
+// past returns a function that reports whether a commit was made after the moment, if
+// the moment is a time.
 func (r *reading) past(m *Mem) func(Header) bool {
 	return func(h Header) bool { return r.at.byTime() && m.times.Peek(h).After(r.at.Time) }
 }
 
-func (r *reading) continueFrom(m *Mem, follow func(*Mem, *contents, uint64) error) error {
+// continueFrom applies the commits after the base.
+func (r *reading) continueFrom(m *Mem, apply func(*Mem, *contents, uint64) error) error {
 	base := m.tip.Number
 	have, err := r.log.listFrom(r.ctx, base)
 	if err != nil {
@@ -135,7 +137,7 @@ func (r *reading) continueFrom(m *Mem, follow func(*Mem, *contents, uint64) erro
 	if r.at.Number == 0 && have.newest < base {
 		m.gap(have.newest+1, base, r.log.absent(base))
 	}
-	if err := follow(m, have, to); err != nil {
+	if err := apply(m, have, to); err != nil {
 		return err
 	}
 	if base == 0 && r.applied == 0 && (len(m.gaps) == 0 || !r.newest()) {
@@ -144,11 +146,11 @@ func (r *reading) continueFrom(m *Mem, follow func(*Mem, *contents, uint64) erro
 	return nil
 }
 
-// newest says that the moment is the newest commit.
+// newest reports whether the moment is the newest commit.
 func (r *reading) newest() bool { return r.at.Number == 0 && r.at.Time.IsZero() }
 
-// listFrom lists the log from the commit after which it is read, and all of it where a
-// segment holds the next one.
+// listFrom lists the log after base. It lists the whole log if a segment contains the
+// commit after base.
 func (l *Log) listFrom(ctx context.Context, base uint64) (*contents, error) {
 	have, err := l.list(ctx, max(base, 1)-1)
 	if err != nil || base <= 1 {
@@ -160,8 +162,8 @@ func (l *Log) listFrom(ctx context.Context, base uint64) (*contents, error) {
 	return l.list(ctx, 0)
 }
 
-// inOneGo applies the commits up to a number; whatever is wrong with one ends it.
-func (r *reading) inOneGo(m *Mem, have *contents, to uint64) error {
+// inOnePass applies the commits up to a number. It stops at the first error.
+func (r *reading) inOnePass(m *Mem, have *contents, to uint64) error {
 	if first := have.next(1); m.tip.Number == 0 && first > 1 {
 		return r.log.absent(1)
 	}
@@ -181,7 +183,7 @@ func (r *reading) inOneGo(m *Mem, have *contents, to uint64) error {
 	return nil
 }
 
-// oneByOne applies the commits that can be read, and notes the others as gaps.
+// oneByOne applies the readable commits, and records the others as gaps.
 func (r *reading) oneByOne(m *Mem, have *contents, to uint64) error {
 	for n := m.tip.Number + 1; n <= to; n = m.tip.Number + 1 {
 		if next := have.next(n); next != n {
@@ -201,7 +203,7 @@ func (r *reading) oneByOne(m *Mem, have *contents, to uint64) error {
 		case past:
 			return nil
 		default:
-			if err := r.apply(m, n); err != nil {
+			if err := r.applyOne(m, n); err != nil {
 				return err
 			}
 		}
@@ -209,9 +211,9 @@ func (r *reading) oneByOne(m *Mem, have *contents, to uint64) error {
 	return nil
 }
 
-// apply applies a commit that check has found readable. One that does not continue the
-// commit before it is applied and noted: either can be the wrong one.
-func (r *reading) apply(m *Mem, n uint64) error {
+// applyOne applies a commit that passed check. A commit that does not continue the
+// previous one is applied and also recorded as a gap, since either can be the wrong one.
+func (r *reading) applyOne(m *Mem, n uint64) error {
 	for c, err := range r.log.Commits(r.ctx, n, n) {
 		if err != nil {
 			return err

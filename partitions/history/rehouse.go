@@ -1,11 +1,11 @@
 package history
 
-// Rehouse makes the next WriteCheckpoint put those blocks again that lie in objects which
-// are to go. It reads them.
-func (m *Mem) Rehouse(goes func(object string) bool) error {
+// Rehouse reads the blocks in obsolete objects, so that the next WriteCheckpoint puts them
+// into new ones.
+func (m *Mem) Rehouse(obsolete func(object string) bool) error {
 	for _, b := range m.order {
 		for _, block := range b.blocks {
-			if block.changed || block.ref.Object == "" || !goes(block.ref.Object) {
+			if block.changed || block.ref.Object == "" || !obsolete(block.ref.Object) {
 				continue
 			}
 			raw, err := m.source.read(m.ctx, recordBlocks, block.ref)
@@ -18,15 +18,15 @@ func (m *Mem) Rehouse(goes func(object string) bool) error {
 			block.ref.Object = ""
 		}
 	}
-	if err := rehouseLines(&m.messages, goes); err != nil {
+	if err := rehouseLines(&m.messages, obsolete); err != nil {
 		return err
 	}
-	return rehouseLines(&m.places, goes)
+	return rehouseLines(&m.places, obsolete)
 }
 
-func rehouseLines[T any](l *lineBlocks[T], goes func(string) bool) error {
+func rehouseLines[T any](l *lineBlocks[T], obsolete func(string) bool) error {
 	for _, b := range l.blocks {
-		if b.open || b.ref.Object == "" || !goes(b.ref.Object) {
+		if b.open || b.ref.Object == "" || !obsolete(b.ref.Object) {
 			continue
 		}
 		raw, err := l.source.read(l.ctx, l.kind, b.ref)

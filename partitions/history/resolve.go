@@ -10,19 +10,20 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-// ResolvePlace says where an entry is now whose object p.Object was found absent: a
-// rewritten pack has left a note in moved/, and a commit may have been merged into a
-// segment, whose places say where its bodies went. It goes one level, for what moves
-// again is noted anew under its first name. ErrNoPlace when nothing is known.
+// ResolvePlace returns the current place of an entry whose object p.Object is missing. The
+// rewrite of a pack leaves a note in moved/. A commit may have been merged into a segment,
+// whose places have the new locations of its bodies. One lookup is enough, because another
+// move updates the note under the first name. The error is ErrNoPlace if the place is
+// unknown.
 func ResolvePlace(ctx context.Context, s objstore.Store, p Place) (Place, error) {
 	return (&resolver{store: s}).resolve(ctx, p)
 }
 
-// resolvedObjects is how many notes and segments a resolver remembers.
+// resolvedObjects is how many notes and segments a resolver caches.
 const resolvedObjects = 8
 
-// resolver is ResolvePlace with a memory, so that a thousand messages of one moved
-// pack read its note once.
+// resolver implements ResolvePlace with a cache, so that the note about a pack is read
+// once for all its messages.
 type resolver struct {
 	store objstore.Store
 
@@ -84,7 +85,7 @@ func remember[V any](m map[string]V, key string, v V) map[string]V {
 	return m
 }
 
-// parseAnyLogKey finds backup and first number in the key of a commit or segment.
+// parseAnyLogKey returns backup and first number from the key of a commit or segment.
 func parseAnyLogKey(key string) (backup string, n uint64, ok bool) {
 	i := strings.LastIndex(key, "/log/")
 	backup, found := strings.CutPrefix(key[:max(i, 0)], "backups/")
@@ -95,7 +96,7 @@ func parseAnyLogKey(key string) (backup string, n uint64, ok bool) {
 	return backup, n, ok
 }
 
-// fromSegment looks for the chunk in the segment that holds commit n now.
+// fromSegment looks for the chunk in the segment that now contains commit n.
 func (r *resolver) fromSegment(ctx context.Context, p Place, backup string, n uint64) (Place, error) {
 	list, ok := r.lists[backup]
 	if !ok || !list.merged(n) {

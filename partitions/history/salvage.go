@@ -15,9 +15,9 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/pack"
 )
 
-// Salvage calls fn for each entry of a damaged object that can still be read, and returns
-// the names of those that cannot, as far as anything names them. An entry that is named by
-// a hash counts as readable when its bytes have it. body is fn's to keep.
+// Salvage calls fn for each readable entry of a damaged object. It returns the names of
+// the unreadable entries if the directory is readable. An entry with a hash in its name
+// must have that hash to count as readable. fn may keep body.
 func Salvage(r io.ReaderAt, size int64, fn func(name string, body []byte) error) (lost []string, err error) {
 	dir, err := pack.ReadDirectory(func(off, n int64) (io.ReadCloser, error) {
 		if off < 0 {
@@ -54,7 +54,8 @@ func salvageEntry(r io.ReaderAt, e pack.Entry) ([]byte, error) {
 	return b, err
 }
 
-// salvageScan reads an object whose directory is lost from its start, as far as it goes.
+// salvageScan reads an object without a readable directory from its start, up to the first
+// damage.
 func salvageScan(r io.ReaderAt, size int64, fn func(string, []byte) error) error {
 	var failed error // of fn
 	// The error of Scan itself is the damage.
@@ -95,9 +96,9 @@ func checkNamed(name string, body []byte) error {
 	return nil
 }
 
-// SalvageCommit makes the object of a commit again from one that is damaged, without the
-// bodies that cannot be read, whose entries are returned. ErrCorrupt when the events are among
-// what cannot be read: then the commit is lost.
+// SalvageCommit rebuilds the object of a commit from a damaged one, without the unreadable
+// bodies. lost has the entries of these. The error is ErrCorrupt if the events are
+// unreadable: then the commit is lost.
 func SalvageCommit(r io.ReaderAt, size int64, backup string, number uint64, o pack.Options) (object []byte, lost []string, err error) {
 	key := LogKey(backup, number)
 	var events, places []byte
@@ -138,7 +139,7 @@ func SalvageCommit(r io.ReaderAt, size int64, backup string, number uint64, o pa
 	return object, lost, inObject(key, err)
 }
 
-// checkSalvaged sees that the bytes are the events of the commit.
+// checkSalvaged checks that the bytes are the events of the commit.
 func checkSalvaged(events []byte, key, backup string, number uint64) error {
 	if events == nil {
 		return fmt.Errorf("%w: %s cannot be read", ErrCorrupt, commitEntry)
@@ -155,8 +156,8 @@ func checkSalvaged(events []byte, key, backup string, number uint64) error {
 	return nil
 }
 
-// placesOf are the places without those of inline bodies that are lost, and with those of
-// all that are there: their names and bytes say the same.
+// placesOf returns the places in other objects, and new places for the inline bodies that
+// are left. It needs only the names and bytes of the bodies for these.
 func placesOf(places []byte, key string, bodies []inlineBody) (out []byte, err error) {
 	err = eachPlace(bytes.NewReader(places), key, func(p Place) error {
 		if p.Object != key {
@@ -171,8 +172,8 @@ func placesOf(places []byte, key string, bodies []inlineBody) (out []byte, err e
 	return out, inObject(key, err)
 }
 
-// PeekHeader reads the header of whatever commit an object holds, be it one of another
-// backup or number: to tell whose an object is.
+// PeekHeader reads the header of the commit in an object, of any backup and number. It is
+// for finding out which backup an object belongs to.
 func PeekHeader(ctx context.Context, s objstore.Store, key string) (h Header, err error) {
 	for e, err := range entriesOf(ctx, s, key) {
 		if err != nil {

@@ -11,10 +11,10 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/pack"
 )
 
-// segmentEntry is the name of an entry of commit n in a segment.
+// segmentEntry returns the name of an entry of commit n in a segment.
 func segmentEntry(n uint64, name string) string { return fmt.Sprintf("%016d/%s", n, name) }
 
-// readSegment yields the commits of a segment in order, those below from skipped.
+// readSegment yields the commits of a segment in order. It skips commits before from.
 func readSegment(ctx context.Context, s objstore.Store, backup string, first, last, from uint64) iter.Seq2[*CommitReader, error] {
 	key := SegmentKey(backup, first, last)
 	return func(yield func(*CommitReader, error) bool) {
@@ -29,7 +29,7 @@ func readSegment(ctx context.Context, s objstore.Store, backup string, first, la
 				yield(nil, inObject(key, err))
 				return
 			}
-			// ahead is read by whoever comes first: Places, or the step to the next commit.
+			// ahead reads the next entry once, whether for Places or for the next commit.
 			asked := false
 			ahead := func() (io.Reader, error) {
 				if !asked {
@@ -47,7 +47,7 @@ func readSegment(ctx context.Context, s objstore.Store, backup string, first, la
 					return
 				}
 			}
-			// Bodies that came with the commit lie behind its places.
+			// Skip the bodies of the commit, which follow its places.
 			_, _ = ahead()
 			for err == nil && ok && strings.HasPrefix(e.name, segmentEntry(n, "")) {
 				e, err, ok = next()
@@ -56,8 +56,8 @@ func readSegment(ctx context.Context, s objstore.Store, backup string, first, la
 	}
 }
 
-// SegmentBuilder merges consecutive commits into one object. Their commit.ndjson stay
-// as they are, byte for byte. Not safe for concurrent use.
+// SegmentBuilder merges consecutive commits into one object. It copies each commit.ndjson
+// byte for byte. Not safe for concurrent use.
 type SegmentBuilder struct {
 	backup string
 	w      *pack.Writer
@@ -70,10 +70,9 @@ func NewSegmentBuilder(backup string, o pack.Options) *SegmentBuilder {
 	return &SegmentBuilder{backup: backup, w: pack.NewWriter(nil, o)}
 }
 
-// Add takes the next commit, none of whose events has been read. place says where a
-// chunk lies by now; nil keeps the places as they are. A body that would still lie in
-// the commit's own object is an error: it has to be packed first, for that object
-// goes.
+// Add appends the next commit, whose events must be unread. place returns the current
+// place of a chunk; nil keeps all places. A place in the commit's own object is an error,
+// because that object will be deleted: its bodies must be packed first.
 func (b *SegmentBuilder) Add(c *CommitReader, place func(Place) (Place, error)) error {
 	n := c.Header().Number
 	if b.first == 0 {
@@ -109,11 +108,11 @@ func (b *SegmentBuilder) Add(c *CommitReader, place func(Place) (Place, error)) 
 	return b.tip.advance(c)
 }
 
-// Len is the size of the object so far, in bytes.
+// Len returns the size of the object so far, in bytes.
 func (b *SegmentBuilder) Len() int { return b.w.Len() }
 
-// Finish returns the object and its key. Once it is put, the commits' own objects can
-// be deleted, in ascending order.
+// Finish returns the object and its key. After putting it, the caller can delete the
+// objects of the single commits, in ascending order.
 func (b *SegmentBuilder) Finish() (key string, object []byte, err error) {
 	if b.first == 0 {
 		return "", nil, fmt.Errorf("segment of %s has no commits", b.backup)

@@ -8,23 +8,24 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// heldPacked is how many bytes of compressed blocks are held in memory; more of them
-// go to a temporary file, so that a first upload of any size can be folded.
+// heldPacked is how many bytes of compressed blocks are kept in memory. More blocks go to
+// a temporary file, so that a first upload can have any size.
 const heldPacked = 32 << 20
 
-// packedBlock is a block that is in no object yet, compressed.
+// packedBlock is a compressed block that no object contains yet.
 type packedBlock struct {
-	held []byte // nil when it lies in the file
+	held []byte // nil if the block is in the file
 	off  int64
 	n    int
-	room int // bytes from off on that are its own
+	room int // bytes reserved for it in the file, from off on
 }
 
-// spill keeps compressed blocks. Its file has no name and ends with it.
+// spill keeps compressed blocks in memory or in a temporary file. The file has no name,
+// so that it is freed when it is closed.
 type spill struct {
 	enc  *zstd.Encoder
 	dec  *zstd.Decoder
-	max  int64 // bytes to hold in memory
+	max  int64 // bytes to keep in memory
 	held int64
 	file *os.File
 	size int64
@@ -32,7 +33,7 @@ type spill struct {
 }
 
 func newSpill() (*spill, error) {
-	// Hashes are most of what does not repeat: as literals in hex they would take twice the room.
+	// Most literals are hashes. In hex, without entropy coding, they would take twice the space.
 	enc, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest),
 		zstd.WithWindowSize(1<<20), zstd.WithAllLitEntropyCompression(true))
 	if err != nil {
@@ -54,7 +55,7 @@ func (s *spill) close() error {
 	return err
 }
 
-// put keeps a block in place of old, which may be nil.
+// put stores a block and replaces old, which may be nil.
 func (s *spill) put(old *packedBlock, raw []byte) (*packedBlock, error) {
 	s.drop(old)
 	s.buf = s.enc.EncodeAll(raw, s.buf[:0])
@@ -103,7 +104,7 @@ func (s *spill) get(p *packedBlock) ([]byte, error) {
 	return s.dec.DecodeAll(b, nil)
 }
 
-// drop gives up the memory of a block; its room in the file is free for put alone.
+// drop frees the memory of a block. Only put reuses its space in the file.
 func (s *spill) drop(p *packedBlock) {
 	if p != nil {
 		s.held -= int64(len(p.held))
@@ -111,7 +112,7 @@ func (s *spill) drop(p *packedBlock) {
 	}
 }
 
-// reset empties the file, when no block is in it any more.
+// reset empties the file. No block may be in it any more.
 func (s *spill) reset() error {
 	if s.file == nil {
 		return nil

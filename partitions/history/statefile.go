@@ -10,20 +10,20 @@ import (
 	"time"
 )
 
-// stateEntry is the entry of a checkpoint that holds the state; its placesEntry says
-// in which objects the blocks lie.
+// stateEntry is the entry of a checkpoint that contains the state. The placesEntry of the
+// checkpoint lists the objects that contain the blocks.
 const stateEntry = "state.ndjson"
 
 // stateHeader is the first line of a state.ndjson.
 type stateHeader struct {
 	Version   int       `json:"version"`
 	Backup    string    `json:"backup"`
-	Number    uint64    `json:"number"`   // of the last commit in it
+	Number    uint64    `json:"number"`   // of the last commit in the state
 	Hash      string    `json:"hash"`     // of that commit
 	Time      time.Time `json:"time"`     // of that commit
-	Previous  string    `json:"previous"` // SHA-256 of the state.ndjson of the checkpoint before; "" = none
+	Previous  string    `json:"previous"` // SHA-256 of the previous checkpoint's state.ndjson; "" = none
 	NextSeq   uint64    `json:"next_seq"`
-	Arrivals  uint64    `json:"arrivals"` // messages that ever became known
+	Arrivals  uint64    `json:"arrivals"` // messages that ever arrived
 	Mailboxes int       `json:"mailboxes"`
 	Records   int       `json:"records"`
 	Messages  int       `json:"messages"`
@@ -31,10 +31,10 @@ type stateHeader struct {
 	Blocks    int       `json:"blocks"` // of records and of messages
 }
 
-// stateLine is any further line: exactly one of its members is there.
+// stateLine is a line after the header: exactly one of the fields is set.
 type stateLine struct {
 	Mailbox  *MailboxState `json:"mailbox"`
-	Records  *stateBlock   `json:"records"` // a block of the mailbox above it
+	Records  *stateBlock   `json:"records"` // a block of the last mailbox before this line
 	Messages *stateBlock   `json:"messages"`
 	Item     *ItemState    `json:"item"`
 }
@@ -46,7 +46,7 @@ type stateBlock struct {
 	SHA256 string `json:"sha256"`
 }
 
-// state returns the bytes of the state.ndjson, which all blocks must be sealed for.
+// state returns the bytes of the state.ndjson. All blocks must be sealed.
 func (m *Mem) state(previous string) ([]byte, error) {
 	h := stateHeader{
 		Version: Version, Backup: m.backup, Number: m.tip.Number, Hash: m.tip.Hash, Time: m.tip.Time, Previous: previous,
@@ -103,8 +103,8 @@ func appendLine(dst []byte, key string, v any) ([]byte, error) {
 	return append(dst, '}', '\n'), nil
 }
 
-// MarshalState is json.Marshal without its detour over compaction and HTML escapes, which
-// would spell our own strings in another way.
+// MarshalState is like json.Marshal, but keeps the output of our own marshalers as is:
+// json.Marshal would compact it and escape HTML, which changes our strings.
 func MarshalState(v any) ([]byte, error) {
 	if m, ok := v.(json.Marshaler); ok {
 		return m.MarshalJSON()
@@ -183,17 +183,17 @@ func parseStateHeader(line []byte) (stateHeader, error) {
 	return h, nil
 }
 
-// checkCounts compares what was read with what its header and its parts promise.
+// checkCounts compares the state with the counts in its header and its mailboxes.
 func (m *Mem) checkCounts(h stateHeader) error {
 	records, messages := 0, 0
 	for _, b := range m.order {
-		own, after := 0, int64(-1)
+		own, last := 0, int64(-1)
 		for _, block := range b.blocks {
 			own += block.ref.Count
-			if int64(block.ref.Block) <= after {
+			if int64(block.ref.Block) <= last {
 				return fmt.Errorf("%w: blocks of mailbox %q are not in order", ErrCorrupt, b.UniqueID)
 			}
-			after = int64(block.ref.Block)
+			last = int64(block.ref.Block)
 		}
 		if own != b.Records {
 			return fmt.Errorf("%w: mailbox %q has %d records in its blocks, want %d", ErrCorrupt, b.UniqueID, own, b.Records)

@@ -11,16 +11,16 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 )
 
-// The JSON forms of the states: what lines of a state.ndjson and of blocks hold, and
-// what an index keeps as values.
+// The JSON forms of the states, as in the lines of a state.ndjson and of blocks. An index
+// uses them as values.
 
-// MarshalJSON writes the fields under their json tags, strings as in events.
+// MarshalJSON writes the fields under their json tags, with strings as in events.
 func (m MailboxState) MarshalJSON() ([]byte, error) {
 	dst, err := appendFields([]byte{'{'}, reflect.ValueOf(&m).Elem(), false)
 	return append(dst, '}'), err
 }
 
-// UnmarshalJSON reads what MarshalJSON writes.
+// UnmarshalJSON reads the output of MarshalJSON.
 func (m *MailboxState) UnmarshalJSON(b []byte) error {
 	*m = MailboxState{}
 	d := json.NewDecoder(bytes.NewReader(b))
@@ -61,7 +61,7 @@ func decodeCRC(d *json.Decoder, c *cyrus.CRC) error {
 	return nil
 }
 
-// MarshalJSON writes {"commit":…,"deleted":…,"event":{…}}; the key follows from the event.
+// MarshalJSON writes {"commit":…,"deleted":…,"event":{…}}, from which ItemOf derives the key.
 func (i ItemState) MarshalJSON() ([]byte, error) {
 	dst := append([]byte(nil), `{"commit":`...)
 	dst = strconv.AppendUint(dst, i.Commit, 10)
@@ -76,11 +76,11 @@ func (i ItemState) MarshalJSON() ([]byte, error) {
 	if dst, err = AppendEvent(dst, i.Event); err != nil {
 		return nil, err
 	}
-	dst[len(dst)-1] = '}' // in place of the newline
+	dst[len(dst)-1] = '}' // replaces the newline
 	return dst, nil
 }
 
-// UnmarshalJSON reads what MarshalJSON writes.
+// UnmarshalJSON reads the output of MarshalJSON.
 func (i *ItemState) UnmarshalJSON(b []byte) error {
 	*i = ItemState{}
 	d := json.NewDecoder(bytes.NewReader(b))

@@ -6,49 +6,50 @@ import (
 	"time"
 )
 
-// timeBound is how far the clocks of a store and of a host may differ before a reader
-// asks which of them is right.
+// timeBound is how far the clocks of a store and a host may differ before a reader
+// decides which of them is right.
 const timeBound = 48 * time.Hour
 
-// timeEpoch is before the first repository was made: no clock that works is behind it.
+// timeEpoch is before the first repository was made: no working clock shows an earlier time.
 var timeEpoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// Times says when commits were made, in the order of a log. That is their store time,
-// unless that cannot be: a store whose clock was ahead once has given its time to all
-// commits that follow, since store times never go back (docs/format.md 3.2). The zero
-// value is for a log from its first commit on.
+// Times determines when commits were made, in the order of a log. This is normally their
+// store time. But if the clock of a store was ahead once, all later commits have that
+// wrong time too, because store times never go back (docs/format.md 3.2). The zero value
+// is for a log from its first commit.
 type Times struct {
-	// Now is the reader's clock: what lies ahead of it by more than timeBound is not
-	// believed. Zero = not known.
+	// Now is the reader's clock. Times more than timeBound later are ignored. Zero =
+	// unknown.
 	Now time.Time
 
-	at      time.Time // when the commit before was made; zero = not known
-	stuck   time.Time // the store time that was last not believed
-	doubted []commitRange
+	at      time.Time // when the previous commit was made; zero = unknown
+	stuck   time.Time // the last store time that was ignored
+	ignored []commitRange
 }
 
 type commitRange struct{ from, to uint64 }
 
-// Next is when the next commit was made; zero = nothing says it.
+// Next returns when the next commit was made; zero = unknown.
 func (t *Times) Next(h Header) time.Time {
-	at, believed := t.judge(h)
-	if !believed {
+	at, ok := t.judge(h)
+	if !ok {
 		t.stuck = h.Time
-		t.doubt(h.Number)
+		t.ignore(h.Number)
 	}
 	t.at = at
 	return at
 }
 
-// Peek is Next for a commit that is not passed yet.
+// Peek is like Next, but does not advance.
 func (t *Times) Peek(h Header) time.Time {
 	at, _ := t.judge(h)
 	return at
 }
 
-// judge believes a store time that the host's clock confirms, or that continues the
-// commit before. Otherwise the host's clock counts, not before that commit.
-func (t *Times) judge(h Header) (at time.Time, believed bool) {
+// judge accepts a store time if the host's clock confirms it, or if it is close to that of
+// the previous commit. Otherwise it uses the host's clock, but no time before the previous
+// commit.
+func (t *Times) judge(h Header) (at time.Time, ok bool) {
 	if !t.ahead(h.Time) && !h.Time.Equal(t.stuck) && (t.confirmed(h) || !t.at.IsZero() && h.Time.Sub(t.at) <= timeBound) {
 		return h.Time, true
 	}
@@ -58,37 +59,38 @@ func (t *Times) judge(h Header) (at time.Time, believed bool) {
 	return at, false
 }
 
-// ahead says that a time is yet to come.
+// ahead reports whether a time is in the future.
 func (t *Times) ahead(at time.Time) bool { return !t.Now.IsZero() && at.Sub(t.Now) > timeBound }
 
-// confirmed says that a host does not contradict the store. Only a store that is ahead
-// is doubted: one that is behind cannot hide anything, and the past of an import is true.
+// confirmed reports whether the host's clock agrees with the store time. Only a store time
+// that is too late is a problem: an early one hides no commits, and imports have true
+// times in the past.
 func (t *Times) confirmed(h Header) bool {
 	return h.Time.Sub(h.Clock) <= timeBound || h.Clock.Before(timeEpoch)
 }
 
-func (t *Times) doubt(n uint64) {
-	if last := len(t.doubted) - 1; last >= 0 && t.doubted[last].to+1 == n {
-		t.doubted[last].to = n
+func (t *Times) ignore(n uint64) {
+	if last := len(t.ignored) - 1; last >= 0 && t.ignored[last].to+1 == n {
+		t.ignored[last].to = n
 		return
 	}
-	t.doubted = append(t.doubted, commitRange{n, n})
+	t.ignored = append(t.ignored, commitRange{n, n})
 }
 
-// Doubts says for people which store times are not believed; "" = none.
+// Doubts describes for people which store times are ignored; "" = none.
 func (t *Times) Doubts() string {
-	if len(t.doubted) == 0 {
+	if len(t.ignored) == 0 {
 		return ""
 	}
 	var all []string
-	for _, r := range t.doubted {
+	for _, r := range t.ignored {
 		if r.from == r.to {
 			all = append(all, fmt.Sprint(r.from))
 		} else {
 			all = append(all, fmt.Sprintf("%d to %d", r.from, r.to))
 		}
 	}
-	if len(all) == 1 && t.doubted[0].from == t.doubted[0].to {
+	if len(all) == 1 && t.ignored[0].from == t.ignored[0].to {
 		return fmt.Sprintf("the store time of commit %s is too far ahead and ignored: using the clock of the host that wrote it instead", all[0])
 	}
 	return fmt.Sprintf("the store times of commits %s are too far ahead and ignored: using the clocks of the hosts that wrote them instead",
