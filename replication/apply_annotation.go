@@ -7,8 +7,8 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
-// applyAnnotation is APPLY ANNOTATION: an annotation of a mailbox, or with no
-// MBOXNAME of the server.
+// applyAnnotation is APPLY ANNOTATION: an annotation of a mailbox, or of the server if
+// MBOXNAME is empty.
 func applyAnnotation(v dlist.Value) (action, error) {
 	a, err := cyrus.ParseMailboxAnnotation(v)
 	return action{a.Mailbox, func(ctx context.Context, _ *conn, s Session) error {

@@ -7,7 +7,7 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
-// applyExpunge is APPLY EXPUNGE: what the client found expunged on its own side
+// applyExpunge is APPLY EXPUNGE: the records that the client found expunged on its own side
 // when it compared with GET FULLMAILBOX (client-behaviour.md 1, f10).
 func applyExpunge(v dlist.Value) (action, error) {
 	mailbox, uniqueid, uids, err := cyrus.ParseExpunge(v)

@@ -10,19 +10,18 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
-// What bounds the fields of APPLY MAILBOX beside RECORD; Cyrus has 31, of a few hundred
-// bytes in all.
+// Limits for the fields of APPLY MAILBOX other than RECORD. Cyrus sends 31 fields, a few
+// hundred bytes in total.
 const (
 	maxHeadFields = 1024
 	maxHeadBytes  = 32 << 20
 )
 
-// applyMailbox is APPLY MAILBOX %(… RECORD (…)). All records of a first upload
-// come in one line, hundreds of megabytes for a large mailbox, so they are
-// handed on one by one as they arrive. Cyrus sends RECORD last
-// (imap/sync_support.c, sync_prepare_dlists) and an intermediate mailbox has
-// none; fields behind it are taken too, except SINCE_*, which must be known
-// before the first record.
+// applyMailbox is APPLY MAILBOX %(… RECORD (…)). A first upload sends all records in one
+// line, hundreds of megabytes for a large mailbox, so the Session gets them one at a time
+// as they arrive. Cyrus sends RECORD last (imap/sync_support.c, sync_prepare_dlists), and
+// an intermediate mailbox has no RECORD. Fields after RECORD are accepted too, except
+// SINCE_*, which the Session needs before the first record.
 func (c *conn) applyMailbox(ctx context.Context) error {
 	s, err := c.open(ctx)
 	if err != nil {
@@ -46,7 +45,7 @@ func (c *conn) applyMailbox(ctx context.Context) error {
 	st.mailbox = mb
 	err = s.ApplyMailbox(ctx, mb, since, st.records)
 	if err == nil {
-		// A Session need not look at what an intermediate mailbox has not.
+		// The Session need not read the records of an intermediate mailbox.
 		err = st.finish()
 	}
 	if st.err != nil {
@@ -55,33 +54,33 @@ func (c *conn) applyMailbox(ctx context.Context) error {
 	return fromSession(err)
 }
 
-// part is what comes next in the kvlist of APPLY MAILBOX: a field, the beginning
-// of RECORD, or a record.
+// part is the next part of the kvlist of APPLY MAILBOX: a field, the start of RECORD, or a
+// record.
 type part struct {
 	field  dlist.Pair
 	record *cyrus.Record
 	begin  bool
 }
 
-// mailboxStream reads APPLY MAILBOX. The Decoder calls back for what it finds
-// and the Session asks for what it wants; iter.Pull2 joins the two.
+// mailboxStream reads APPLY MAILBOX. The Decoder pushes what it finds through callbacks and
+// the Session pulls records; iter.Pull2 joins the two.
 type mailboxStream struct {
 	dec       *dlist.Decoder
 	end       func() error // reads the line end
 	next      func() (part, error, bool)
 	fields    []dlist.Pair
-	headBytes int64 // that these took on the wire
+	headBytes int64 // bytes of these on the wire
 	mailbox   *cyrus.Mailbox
 	atRecords bool
-	late      bool // fields stood behind RECORD
+	late      bool // some fields came after RECORD
 	done      bool
-	err       error // of the wire, or of what was said on it
+	err       error // from the wire, or from an invalid field
 }
 
-// errStopReading ends a callback whose caller wants no more.
-var errStopReading = errors.New("not read to its end")
+// errStopReading ends a callback when its caller needs no more parts.
+var errStopReading = errors.New("caller stopped reading")
 
-// parts yields the parts of the kvlist and reads the line end behind it.
+// parts yields the parts of the kvlist and then reads the line end.
 func (st *mailboxStream) parts(yield func(part, error) bool) {
 	give := func(p part) error {
 		if !yield(p, nil) {
@@ -139,7 +138,7 @@ func (st *mailboxStream) pull() (p part, ok bool) {
 	return p, true
 }
 
-// readHead collects the fields that stand before RECORD.
+// readHead collects the fields before RECORD.
 func (st *mailboxStream) readHead() error {
 	for {
 		p, ok := st.pull()
@@ -164,9 +163,8 @@ func (st *mailboxStream) addField(f dlist.Pair) error {
 	return nil
 }
 
-// records yields the records, and then reads the fields and the line end behind
-// them: only when it has ended without an error is the command complete, and
-// mb may be relied on.
+// records yields the records, then reads the fields and the line end that follow. Only
+// after it ends without an error is the command complete and mb reliable.
 func (st *mailboxStream) records(yield func(*cyrus.Record, error) bool) {
 	for {
 		p, ok := st.pull()
@@ -192,17 +190,17 @@ func (st *mailboxStream) records(yield func(*cyrus.Record, error) bool) {
 	}
 }
 
-// addLate takes a field that stands behind RECORD.
+// addLate adds a field that came after RECORD.
 func (st *mailboxStream) addLate(f dlist.Pair) error {
 	switch f.Key {
 	case "SINCE_MODSEQ", "SINCE_CRC", "SINCE_CRC_ANNOT":
-		return fmt.Errorf("MAILBOX: %w: %s behind RECORD", cyrus.ErrBadParameters, f.Key)
+		return fmt.Errorf("MAILBOX: %w: %s after RECORD", cyrus.ErrBadParameters, f.Key)
 	}
 	st.late = true
 	return st.addField(f)
 }
 
-// refreshHead parses the head again if fields stood behind RECORD.
+// refreshHead parses the head again if fields came after RECORD.
 func (st *mailboxStream) refreshHead() error {
 	if !st.late {
 		return nil
@@ -215,7 +213,7 @@ func (st *mailboxStream) refreshHead() error {
 	return nil
 }
 
-// finish reads what the Session has left.
+// finish reads the rest of the argument if the Session did not read it all.
 func (st *mailboxStream) finish() error {
 	for _, err := range iter.Seq2[*cyrus.Record, error](st.records) {
 		if err != nil {

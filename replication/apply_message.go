@@ -8,12 +8,12 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
-// applyMessage is APPLY MESSAGE (%{partition guid size} … NIL …): up to 1024
-// files in one command, each of which goes to the Session as it arrives. NIL
-// stands for a file that the client could not read (imap/dlist.c, printfile).
+// applyMessage is APPLY MESSAGE (%{partition guid size} … NIL …): up to 1024 files in one
+// command. Each file goes to the Session as it arrives. NIL replaces a file that the client
+// could not read (imap/dlist.c, printfile).
 //
-// After a failure the rest of the list is read over and the command is answered
-// once; what was staged before stays staged, which does no harm.
+// After a failure the rest of the list is skipped and the command gets one answer. Messages
+// staged before the failure stay staged, which is harmless.
 func (c *conn) applyMessage(ctx context.Context) error {
 	s, failed := c.open(ctx)
 	err := c.dec.List(func() error {
@@ -33,8 +33,8 @@ func (c *conn) applyMessage(ctx context.Context) error {
 	return failed
 }
 
-// message hands on one member of the list. failed is what to answer once the
-// list has been read, err ends the reading.
+// message passes one member of the list to the Session. failed is the error to answer with
+// after the list has been read; err ends the reading.
 func (c *conn) message(ctx context.Context, s Session) (failed, err error) {
 	switch kind, err := c.dec.Peek(); {
 	case err != nil:

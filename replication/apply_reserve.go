@@ -12,8 +12,8 @@ import (
 // (imap/sync_support.c, sync_reserve_partition).
 const maxReserve = 100000
 
-// applyReserve is APPLY RESERVE: which of these messages have to be sent? It is
-// answered by one MISSING, and by nothing but OK if all are held.
+// applyReserve is APPLY RESERVE: which of these messages must the client send? The answer
+// is one MISSING line, or only OK if all messages are stored.
 func (c *conn) applyReserve(ctx context.Context) error {
 	var r reserve
 	if err := r.read(c.dec); err != nil {
@@ -59,8 +59,8 @@ func (c *conn) missing(guids []cyrus.GUID) error {
 	return c.write(c.scratch)
 }
 
-// reserve is the argument of APPLY RESERVE. It is read as a stream, since a
-// GUID takes twenty bytes and a dlist value of one six times as much.
+// reserve is the argument of APPLY RESERVE. It is read as a stream because a GUID takes
+// twenty bytes and a dlist value that holds it six times as much.
 type reserve struct {
 	partition string
 	names     []string
@@ -72,7 +72,7 @@ func (r *reserve) read(d *dlist.Decoder) error {
 	r.have = make(map[string]bool)
 	return d.KVList(func(key string) error {
 		if r.have[key] {
-			return d.Skip() // the first counts (imap/dlist.c, dlist_getchild)
+			return d.Skip() // the first one counts (imap/dlist.c, dlist_getchild)
 		}
 		r.have[key] = true
 		switch key {

@@ -7,7 +7,7 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
-// applySeen is APPLY SEEN: a user's seen state of a mailbox that keeps it per user.
+// applySeen is APPLY SEEN: a user's seen state of a mailbox that stores it per user.
 func applySeen(v dlist.Value) (action, error) {
 	seen, err := cyrus.ParseSeen(v)
 	return action{seen.UserID, func(ctx context.Context, _ *conn, s Session) error {

@@ -13,17 +13,17 @@ import (
 	"github.com/cyrusbackup/backupd/replication/sasl"
 )
 
-// maxAuthLine bounds a line of an exchange; Cyrus's buffer is of this size
-// (imap/saslserver.c, BASE64_BUF_SIZE).
+// maxAuthLine limits the length of a line in a SASL exchange. Cyrus has a buffer of the
+// same size (imap/saslserver.c, BASE64_BUF_SIZE).
 const maxAuthLine = 21848
 
-// errCancelled says that the client broke off a login.
+// errCancelled means that the client cancelled a login.
 var errCancelled = errors.New("client canceled authentication")
 
-// errLongLine says that a line of an exchange is too long.
+// errLongLine means that a line of a SASL exchange exceeds maxAuthLine.
 var errLongLine = errors.New("line too long")
 
-// ioError says that the connection failed in the middle of a login.
+// ioError means that the connection failed during a login.
 type ioError struct{ err error }
 
 func (e *ioError) Error() string { return e.err.Error() }
@@ -64,7 +64,7 @@ func (c *conn) authenticate(ctx context.Context, verb string) error {
 	return c.loggedIn(mech, id)
 }
 
-// exchange runs a login to its end. claimed is who the client said it was.
+// exchange runs a login to its end. claimed is the name that the client claimed.
 func (c *conn) exchange(ctx context.Context, mech string, response []byte) (id sasl.Identity, claimed string, err error) {
 	x, err := c.srv.opt.Authenticator().Start(mech, c.authLayer())
 	if err != nil {
@@ -100,11 +100,11 @@ func (c *conn) authResponse() ([]byte, error) {
 	return decodeResponse(line)
 }
 
-// authLine reads a line; one that is too long is read to its end.
+// authLine reads a line. A line that is too long is read to its end.
 func (c *conn) authLine() (string, error) {
 	var line []byte
 	for {
-		// What ReadSlice returns lies in the buffer.
+		// ReadSlice returns a slice of the buffer.
 		part, err := c.in.ReadSlice('\n')
 		if room := maxAuthLine + 1 - len(line); room > 0 {
 			line = append(line, part[:min(room, len(part))]...)
@@ -120,8 +120,8 @@ func (c *conn) authLine() (string, error) {
 	}
 }
 
-// loginFailed answers a login that came to nothing. What the log says of it is
-// what fail2ban's rule for Cyrus looks for (backup/backupd.c, cmd_authenticate).
+// loginFailed answers a failed login. fail2ban's rule for Cyrus looks for this wording in
+// the log (backup/backupd.c, cmd_authenticate).
 func (c *conn) loginFailed(ctx context.Context, mech, claimed string, err error) error {
 	var reading *ioError
 	var writing *writeError
@@ -148,7 +148,7 @@ func (c *conn) loginFailed(ctx context.Context, mech, claimed string, err error)
 	return c.reply("NO " + sasl.ClientText(err))
 }
 
-// loggedIn makes the connection the user's.
+// loggedIn records that the connection belongs to the user.
 func (c *conn) loggedIn(mech string, id sasl.Identity) error {
 	c.user, c.admin = id.User, id.Admin
 	c.transport.loginBy = time.Time{}
@@ -168,7 +168,7 @@ func (c *conn) loggedIn(mech string, id sasl.Identity) error {
 	if err := c.reply("OK Success (" + protection + ")"); err != nil {
 		return err
 	}
-	// The answer is not yet part of the telemetry log.
+	// The telemetry log starts after this answer.
 	if err := c.flush(); err != nil {
 		return err
 	}
@@ -176,10 +176,10 @@ func (c *conn) loggedIn(mech string, id sasl.Identity) error {
 	return nil
 }
 
-// mechanisms are those that the banner offers.
+// mechanisms returns the SASL mechanisms for the banner.
 func (c *conn) mechanisms() []string { return c.srv.opt.Authenticator().Mechanisms(c.authLayer()) }
 
-// authLayer is what package sasl wants to know of the connection.
+// authLayer describes the connection for package sasl.
 func (c *conn) authLayer() sasl.Layer {
 	l := sasl.Layer{SSF: c.opt.SSF, NoPassword: c.opt.NoPassword}
 	tc, ok := c.transport.conn.(*tls.Conn)
@@ -196,7 +196,7 @@ func (c *conn) authLayer() sasl.Layer {
 	return l
 }
 
-// cipherBits is the strength of a cipher suite of crypto/tls.
+// cipherBits returns the strength of a cipher suite of crypto/tls.
 func cipherBits(suite uint16) int {
 	switch name := tls.CipherSuiteName(suite); {
 	case strings.Contains(name, "3DES"):
@@ -207,7 +207,7 @@ func cipherBits(suite uint16) int {
 	return 256
 }
 
-// decodeResponse decodes base64; "=" alone is empty but there.
+// decodeResponse decodes base64. "=" alone is an empty response that is present.
 func decodeResponse(s string) ([]byte, error) {
 	if s == "" || s == "=" {
 		return []byte{}, nil
@@ -219,7 +219,7 @@ func decodeResponse(s string) ([]byte, error) {
 	return b, nil
 }
 
-// isAtom says that s is an atom as IMAP has it (lib/imparse.c, imparse_isatom).
+// isAtom reports whether s is an IMAP atom (lib/imparse.c, imparse_isatom).
 func isAtom(s string) bool {
 	for i := 0; i < len(s); i++ {
 		if c := s[i]; c <= ' ' || c >= 0x7f || strings.IndexByte(`(){}%*"\`, c) >= 0 {

@@ -2,13 +2,13 @@ package replication
 
 import "strings"
 
-// product is what the banner calls this server; a client looks only at "* OK"
+// product is the name of this server in the banner. A client checks only "* OK"
 // (imap/backend.c, ask_capability).
 const product = "Cyrus backup server"
 
-// banner says what can be done here and ends in "* OK" (backup/backupd.c,
-// dobanner). Nothing is offered that is not implemented; SIEVE-MAILBOX is not,
-// so scripts come by APPLY SIEVE (replication-protocol.md 1.2).
+// banner lists the capabilities and ends in "* OK" (backup/backupd.c, dobanner). It offers
+// only implemented capabilities. SIEVE-MAILBOX is not implemented, so scripts arrive as
+// APPLY SIEVE (replication-protocol.md 1.2).
 func (c *conn) banner() error {
 	if c.user == "" {
 		if mechs := c.mechanisms(); len(mechs) > 0 {
@@ -34,8 +34,8 @@ func (c *conn) banner() error {
 	return c.flush()
 }
 
-// offersCompress: on a fast network compression costs the client twenty times
-// the CPU (lab/BASELINE.md), hence a choice.
+// offersCompress reports whether to offer COMPRESS. It is an option because on a fast
+// network compression costs the client twenty times the CPU (lab/BASELINE.md).
 func (c *conn) offersCompress() bool {
 	if c.compressed || c.tls {
 		return false

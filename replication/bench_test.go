@@ -16,7 +16,7 @@ import (
 	"github.com/cyrusbackup/backupd/replication/replicationtest"
 )
 
-// discard takes everything and keeps nothing.
+// discard accepts everything and stores nothing.
 type discard struct {
 	replication.Session // the methods that a benchmark does not call
 	records             int
@@ -43,7 +43,7 @@ func (d *discard) ApplyMailbox(_ context.Context, _ *cyrus.Mailbox, _ cyrus.Sinc
 
 func (d *discard) Close() error { return nil }
 
-// benchmark sends command again and again over a loopback connection.
+// benchmark sends command repeatedly over a loopback connection.
 func benchmark(b *testing.B, command []byte) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

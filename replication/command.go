@@ -10,36 +10,36 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
-// states are the states of a connection in which a verb is run.
+// states is a set of connection states in which a verb may run.
 type states uint8
 
 const (
 	beforeLogin states = 1 << iota
 	afterLogin         // as an admin
-	notAdmin           // logged in as somebody who may do nothing here
+	notAdmin           // logged in as a user without rights here
 
 	always = beforeLogin | afterLogin
 )
 
-// verb is a word that a command line may begin with. run has to read the rest
-// of the line, whatever it does with it. It gets the verb as error lines spell it.
+// verb is the first word of a command line. run must read the rest of the line in every
+// case. It gets the verb in the spelling of the error lines.
 type verb struct {
 	in  states
 	run func(c *conn, ctx context.Context, verb string) error
 }
 
-// verbs returns the command table. AUTHENTICATE refuses a second login by
-// itself, after its arguments are read, as Cyrus does.
+// verbs returns the command table. AUTHENTICATE itself refuses a second login after it has
+// read its arguments, as Cyrus does.
 //
-// Somebody who is not an admin may only leave. Cyrus refuses even EXIT
-// (backup/backupd.c, cmdloop), which gains nobody anything; NOOP it refuses too,
-// and that is kept: a rolling client that is refused asks by NOOP whether it
-// should go on, and OK would make it reconnect at once, for ever
+// A user who is not an admin may only leave. Cyrus refuses even EXIT (backup/backupd.c,
+// cmdloop), which is of no use to anybody, so EXIT is allowed here. Cyrus also refuses
+// NOOP, and so does this server: a rolling client that was refused sends NOOP to find out
+// whether it should continue, and OK would make it reconnect immediately in an endless loop
 // (imap/sync_client.c, do_daemon).
 //
-// COMPRESS waits for the login, which Cyrus does not ask for but its client does first:
-// a compressor takes more memory than all else of a connection, and is nothing for
-// whoever merely reaches the port.
+// COMPRESS requires a login. Cyrus does not require one, but its client logs in first. A
+// compressor takes more memory than the rest of a connection, so it must not be available
+// to everyone who can reach the port.
 func verbs() map[string]verb {
 	return map[string]verb{
 		"Authenticate": {always, (*conn).authenticate},
@@ -88,7 +88,7 @@ func (c *conn) command(ctx context.Context) error {
 		if err := c.dec.SkipLine(); err != nil {
 			return lost(err)
 		}
-		// Slowly: it needs no login, and each one is a line in the log.
+		// Slow these down: no login is needed, and each one logs a line.
 		return c.refuse(ctx, "unknown command", "BAD IMAP_PROTOCOL_ERROR Unrecognized command")
 	case v.in&state == 0:
 		return c.refuseLine("NO Please authenticate first")
@@ -96,8 +96,8 @@ func (c *conn) command(ctx context.Context) error {
 	return v.run(c, ctx, name)
 }
 
-// fatal tells the client what broke the dialogue, if it still can, as Cyrus's
-// fatal() does, and ends it.
+// fatal reports a protocol error to the client, if it is still reachable, and ends the
+// connection, like Cyrus's fatal().
 func (c *conn) fatal(err error) error {
 	var syntax *dlist.SyntaxError
 	if !errors.As(err, &syntax) {
@@ -109,7 +109,7 @@ func (c *conn) fatal(err error) error {
 	return errors.Join(err, c.flush())
 }
 
-// lost says that the stream ended within a command.
+// lost means that the stream ended within a command.
 func lost(err error) error {
 	if errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
@@ -125,11 +125,11 @@ func (c *conn) refuseLine(line string) error {
 	return c.reply(line)
 }
 
-// arg reads a space and the word behind it, which may be empty. A literal is no
-// word, and is left for refuseLine to skip.
+// arg reads a space and the word after it, which may be empty. A literal is not a word and
+// stays unread, so that refuseLine skips it.
 func (c *conn) arg() (word string, present bool, err error) {
-	// Behind a space there is at least a line end, so asking for two bytes waits
-	// for none that need not come.
+	// At least a line end follows a space, so peeking at two bytes never waits for a byte
+	// that may not arrive.
 	b, err := c.in.Peek(1)
 	if err == nil && b[0] == ' ' {
 		b, err = c.in.Peek(2)
@@ -141,7 +141,7 @@ func (c *conn) arg() (word string, present bool, err error) {
 		return "", false, nil
 	}
 	literal := b[1] == '{'
-	// Peek has shown that the byte is there.
+	// Peek showed that the byte exists.
 	_, _ = c.in.Discard(1)
 	if literal {
 		return "", true, nil
@@ -153,8 +153,8 @@ func (c *conn) arg() (word string, present bool, err error) {
 	return word, true, nil
 }
 
-// endOfLine reads the end of a command. If there is more, the command has been
-// refused and done is false.
+// endOfLine reads the end of a command. If there is more text, it refuses the command and
+// done is false.
 func (c *conn) endOfLine(verb string) (done bool, err error) {
 	err = c.dec.End()
 	var syntax *dlist.SyntaxError

@@ -18,7 +18,7 @@ const (
 	record = "%(UID 1 MODSEQ 4 LAST_UPDATED 5 FLAGS (\\Seen) INTERNALDATE 6 SIZE 5 GUID " + guidHello + ")"
 )
 
-// Commands whose answer does not depend on state; after each, NOOP must work.
+// Commands whose answer does not depend on state. NOOP must work after each of them.
 func TestAnswers(t *testing.T) {
 	const parse = "BAD IMAP_PROTOCOL_ERROR Failed to parse "
 	const bad = "NO IMAP_PROTOCOL_BAD_PARAMETERS Bad parameters"
@@ -118,7 +118,7 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// Fields are held in memory until the head is complete: all together are bounded.
+// Fields are held in memory until the head is complete, so their total size is limited.
 func TestMailboxFieldsAreBounded(t *testing.T) {
 	b := open(t, replicationtest.NewStore())
 	field := " X-NEW {" + strconv.Itoa(4<<20) + "+}\r\n" + strings.Repeat("x", 4<<20)
@@ -126,8 +126,7 @@ func TestMailboxFieldsAreBounded(t *testing.T) {
 	b.want("NOOP", "OK Noop completed")
 }
 
-// Before the login nothing is read but what may be said then, and everything is
-// read to its end.
+// Before the login only the commands allowed there are read, and each is read to its end.
 func TestBeforeLogin(t *testing.T) {
 	b := dial(t, newServer(t, replicationtest.NewStore(), nil), replication.ConnOptions{})
 	const login = "NO Please authenticate first"

@@ -11,9 +11,9 @@ import (
 	"github.com/klauspost/compress/flate"
 )
 
-// compress is COMPRESS DEFLATE: from the end of its answer on, both directions
-// are raw deflate (RFC 1951), the output with a sync flush at each flush
-// (imap/sync_server.c, cmd_compress; lib/prot.c, prot_setcompress).
+// compress is COMPRESS DEFLATE. After its answer both directions are raw deflate (RFC
+// 1951), and each flush of the output ends in a sync flush (imap/sync_server.c,
+// cmd_compress; lib/prot.c, prot_setcompress).
 func (c *conn) compress(_ context.Context, verb string) error {
 	alg, ok, err := c.arg()
 	if err != nil {
@@ -31,7 +31,7 @@ func (c *conn) compress(_ context.Context, verb string) error {
 	case !strings.EqualFold(alg, "DEFLATE"):
 		return c.reply("NO Unknown compression algorithm: " + printable(alg))
 	case c.tls:
-		// Compression under TLS tells an eavesdropper something about the content.
+		// Compression under TLS leaks information about the content to an eavesdropper.
 		return c.reply("NO COMPRESS is not available over TLS")
 	}
 	if err := c.reply("OK DEFLATE active"); err != nil {
@@ -43,14 +43,14 @@ func (c *conn) compress(_ context.Context, verb string) error {
 	return c.startDeflate()
 }
 
-// startDeflate puts the codec between the buffers and what was below them.
+// startDeflate inserts the codec between the buffers and the layer below them.
 func (c *conn) startDeflate() error {
 	below, err := c.compressedInput()
 	if err != nil {
 		return err
 	}
-	// Answers are small, and text: the fastest level does. (A higher one costs
-	// up to 1 MiB for each connection.)
+	// Replies are short text, so the fastest level is enough. (A higher level costs up to 1
+	// MiB for each connection.)
 	fw, err := flate.NewWriter(&c.transport, flate.BestSpeed)
 	if err != nil {
 		return fmt.Errorf("start deflate: %w", err)
@@ -61,9 +61,9 @@ func (c *conn) startDeflate() error {
 	return nil
 }
 
-// compressedInput is what comes from the client from now on. What the old reader has
-// buffered is compressed already; the reader itself does not stay below, for it copies
-// to the telemetry log, where the compressed bytes have no place.
+// compressedInput returns the reader of the client's compressed input. The old reader's
+// buffered bytes are already compressed. The old reader itself cannot stay below, because
+// it copies to the telemetry log, where compressed bytes do not belong.
 func (c *conn) compressedInput() (*bufio.Reader, error) {
 	early, err := c.in.Peek(c.in.Buffered())
 	if err != nil {
@@ -72,7 +72,7 @@ func (c *conn) compressedInput() (*bufio.Reader, error) {
 	return bufio.NewReaderSize(io.MultiReader(bytes.NewReader(bytes.Clone(early)), &c.transport), inputBuffer), nil
 }
 
-// deflater compresses the output; what is written comes out with sync.
+// deflater compresses the output. sync writes out all that was written so far.
 type deflater struct {
 	w     *flate.Writer
 	dirty bool // something was written since the last sync

@@ -15,13 +15,13 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
-// Buffers of one connection. Bodies pass through, so more buys nothing.
+// Buffer sizes of one connection. Bodies stream through, so larger buffers gain nothing.
 const (
 	inputBuffer  = 32 << 10
 	outputBuffer = 16 << 10
 )
 
-// conn is one connection. Everything but transport.stop is for one goroutine.
+// conn is one connection. Only transport.stop may be called from another goroutine.
 type conn struct {
 	srv       *Server
 	opt       ConnOptions
@@ -40,20 +40,20 @@ type conn struct {
 	compressed bool
 
 	session Session // nil until the first command that needs one
-	subject string  // whom the current command is about, for slowdown and logs
+	subject string  // the user or mailbox of the current command, for slowdown and logs
 	within  bool    // between an answered GET USER or GET MAILBOXES and RESTART
 	scratch []byte  // for one reply line
 
-	commands context.Context // of what the Session does
+	commands context.Context // for calls of the Session
 }
 
-// ServeConn serves one connection and closes it. It returns nil when the client
-// took its leave (EXIT, or a close between two commands) or was told BYE, and
-// otherwise an error that says what ended the connection; it is for the caller to log.
+// ServeConn serves one connection and closes it. It returns nil if the client left (EXIT,
+// or a close between two commands) or was sent BYE. Any other error states why the
+// connection ended; the caller logs it.
 //
-// When ctx ends or opt.Draining is closed, a command that runs is finished, the
-// client is told BYE at the command boundary, and the connection is closed:
-// client-behaviour.md 3d, nothing is lost at the client.
+// When ctx ends or opt.Draining is closed, a running command is finished, the client gets
+// BYE at the command boundary, and the connection is closed. The client loses nothing
+// (client-behaviour.md 3d).
 func (s *Server) ServeConn(ctx context.Context, nc net.Conn, opt ConnOptions) (err error) {
 	c := s.newConn(nc, opt)
 	commands, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -96,14 +96,15 @@ func (s *Server) newConn(nc net.Conn, opt ConnOptions) *conn {
 	return c
 }
 
-// layer makes new buffers above r and w; what the old ones held is left to the caller.
+// layer makes new buffers above r and w. The caller handles the contents of the old
+// buffers.
 func (c *conn) layer(r io.Reader, w io.Writer) {
 	c.in = bufio.NewReaderSize(tapReader{&c.tap, r}, inputBuffer)
 	c.out = bufio.NewWriterSize(tapWriter{&c.tap, w}, outputBuffer)
 	c.dec = dlist.NewDecoder(c.in, c.srv.opt.Limits)
 }
 
-// serve greets and runs commands until one of them, or the connection, ends it.
+// serve sends the banner and runs commands until a command, or the connection, ends it.
 func (c *conn) serve(ctx context.Context) error {
 	if c.opt.ImplicitTLS {
 		if err := c.handshake(ctx); err != nil {
@@ -135,8 +136,8 @@ func (c *conn) serve(ctx context.Context) error {
 	}
 }
 
-// errExit is returned by a command after which nothing is wrong and nothing is
-// left to be done but to flush and close.
+// errExit is returned by a command that ends the connection normally: the server flushes
+// and closes.
 var errExit = errors.New("exit")
 
 // next waits for a command and runs it.
@@ -175,7 +176,7 @@ func (c *conn) close(nc net.Conn) error {
 		}
 	}
 	if c.tls {
-		// Says close_notify; that the peer has gone already is nothing to report.
+		// Close sends close_notify. It may fail because the peer has already left.
 		_ = c.transport.conn.Close()
 	}
 	if err := nc.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
@@ -192,15 +193,15 @@ func (c *conn) state(ended bool) {
 	}
 }
 
-// ctx is the context of what is done for this connection.
+// ctx returns the context of the work done for this connection.
 func (c *conn) ctx() context.Context { return c.commands }
 
 // log returns a logger that names the connection.
 func (c *conn) log() *slog.Logger { return c.srv.log.With("conn", c.id) }
 
-// open returns the connection's Session and makes it when it is first needed:
-// the client waits 10 s for the login but 30 minutes for an answer
-// (client-behaviour.md 4), so whatever takes time is left until then.
+// open returns the connection's Session and makes it on first use. The client waits 10 s
+// for the login but 30 minutes for an answer (client-behaviour.md 4), so slow work is put
+// off until then.
 func (c *conn) open(ctx context.Context) (Session, error) {
 	if c.session != nil {
 		return c.session, nil

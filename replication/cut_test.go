@@ -8,8 +8,8 @@ import (
 	"github.com/cyrusbackup/backupd/replication/replicationtest"
 )
 
-// A connection that ends anywhere inside a command leaves nothing behind; the
-// Session hears of it as an error of what it reads.
+// A connection that ends anywhere inside a command leaves no data. The Session gets
+// a read error.
 func TestCutOff(t *testing.T) {
 	message := "APPLY MESSAGE (%{p " + guidHello + " 5}\r\nhello)\r\n"
 	mailbox := "APPLY MAILBOX " + box + " RECORD (" + record + "))\r\n"

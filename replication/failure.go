@@ -9,40 +9,41 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
-// failurePolicy says what a request does when the Session cannot carry it out,
-// beside the refusals that the client understands. The facts were found out
-// with a real client (client-behaviour.md 2, 3 and 11): on its own, most commands do
-// not take LOCKED as "later" but spin at hundreds of connections a second, and a
-// refusal of a shared mailbox can lose its log entry. A close never loses anything.
+// failurePolicy decides how a request is answered if the Session cannot execute it, apart
+// from the refusals that the client understands. The facts come from experiments with a
+// real client (client-behaviour.md 2, 3 and 11): most commands do not treat LOCKED as
+// "later" by themselves but reconnect hundreds of times a second, and refusing a shared
+// mailbox can lose its log entry. Closing the connection never loses anything.
 //
-// Busy (cyrus.ErrLocked) is trouble that ends by itself; unavailable
-// (cyrus.ErrUnavailable) lasts until somebody repairs something. Between an answered
-// GET USER or GET MAILBOXES and the next RESTART the client defers whatever is locked,
-// so there every policy but ignored is deferrable.
+// Busy (cyrus.ErrLocked) ends by itself; unavailable (cyrus.ErrUnavailable) lasts until
+// somebody repairs the cause. Between an answered GET USER or GET MAILBOXES and the next
+// RESTART the client defers everything that is locked, so there every policy except ignored
+// acts like deferrable.
 type failurePolicy uint8
 
 const (
-	// deferrable: both are answered LOCKED, and the client comes back later.
+	// deferrable: both are answered with LOCKED, and the client retries later.
 	deferrable failurePolicy = iota
-	// promotable: both become a plain NO. The client then asks for more, by
-	// GET META and GET USER, and at GET USER it understands LOCKED.
+	// promotable: both become a plain NO. The client then falls back to GET META and GET
+	// USER, and GET USER understands LOCKED.
 	promotable
-	// ignored is promotable inside a unit of work, too: the client ignores every refusal.
+	// ignored is like promotable, even inside a unit of work: the client ignores every
+	// refusal.
 	ignored
 	// notDeferrable: both close the connection; the client keeps its log.
 	notDeferrable
-	// droppable: busy closes the connection, unavailable is NONEXISTENT: the client takes
-	// what it wanted to be removed for gone, and goes on to the next user.
+	// droppable: busy closes the connection, unavailable is NONEXISTENT: the client assumes
+	// that the item to remove is already gone and continues with the next user.
 	droppable
-	// quotaChain: busy closes the connection, unavailable is a plain NO. The client then asks
-	// GET USER NIL and GET USER "", whose answers let it go on (get_user.go). No other
-	// error is ever shown to it.
+	// quotaChain: busy closes the connection, unavailable is a plain NO. The client then
+	// sends GET USER NIL and GET USER "", and their answers let it continue (get_user.go).
+	// It never sees any other error.
 	quotaChain
-	// neverRefused: whatever the Session says, the client never sees a NO.
+	// neverRefused: the client never sees a NO, whatever error the Session returns.
 	neverRefused
 )
 
-// sessionError is an error of the Session, to tell it from those of the wire.
+// sessionError marks an error of the Session, as opposed to an error of the wire.
 type sessionError struct{ err error }
 
 func (e *sessionError) Error() string { return e.err.Error() }
@@ -56,9 +57,9 @@ func fromSession(err error) error {
 	return &sessionError{err}
 }
 
-// refusals are the errors that a client knows, with the texts that sync_server
-// sends (imap/sync_support.c, sync_response). The space and text behind the
-// token matter: the client compares them (sync_parse_response).
+// refusals are the errors that a client knows, with the texts that sync_server sends
+// (imap/sync_support.c, sync_response). The space and text after the token matter: the
+// client compares them (sync_parse_response).
 var refusals = [...]struct {
 	err  error
 	line string
@@ -72,7 +73,7 @@ var refusals = [...]struct {
 	{cyrus.ErrProtocol, "NO IMAP_PROTOCOL_ERROR Protocol error"},
 }
 
-// refusal returns the line for err, if it is one that the client knows.
+// refusal returns the reply line for err if the client knows the error.
 func refusal(err error) (line string, ok bool) {
 	for _, r := range refusals {
 		if errors.Is(err, r.err) {
@@ -83,10 +84,10 @@ func refusal(err error) (line string, ok bool) {
 }
 
 // errHangUp ends the connection without an answer.
-var errHangUp = errors.New("connection closed instead of an answer")
+var errHangUp = errors.New("connection closed without an answer")
 
-// answer ends a request: it reads what is left of the command and writes the
-// status line for err. It returns an error if the connection must end.
+// answer ends a request: it reads the rest of the command and writes the status line for
+// err. It returns an error if the connection must end.
 func (c *conn) answer(ctx context.Context, what string, policy failurePolicy, err error) error {
 	if err == nil {
 		return c.reply("OK Success")
@@ -114,8 +115,8 @@ func (c *conn) answer(ctx context.Context, what string, policy failurePolicy, er
 	return c.refuse(ctx, what, line)
 }
 
-// wireError returns err if it is about the connection and not about what was
-// said: then there is nobody to answer.
+// wireError returns err if the connection failed, as opposed to a fault in the command.
+// Then no answer can be sent.
 func (c *conn) wireError(err error) error {
 	var syntax *dlist.SyntaxError
 	var session *sessionError
@@ -132,7 +133,7 @@ func (c *conn) wireError(err error) error {
 	return lost(err)
 }
 
-// answerSession answers for what the Session could not do.
+// answerSession answers a request that the Session could not execute.
 func (c *conn) answerSession(ctx context.Context, what string, policy failurePolicy, err error) error {
 	unavailable := errors.Is(err, cyrus.ErrUnavailable)
 	if unavailable || errors.Is(err, cyrus.ErrLocked) {
@@ -154,8 +155,8 @@ func (c *conn) answerSession(ctx context.Context, what string, policy failurePol
 	return c.refuse(ctx, what, line)
 }
 
-// putOff answers so that the client comes back later for this user, and goes on to
-// others now, as far as the command allows. The Session has logged what is unavailable.
+// putOff answers so that the client retries this user later and continues with others now,
+// as far as the command allows. The Session has already logged an unavailable backup.
 func (c *conn) putOff(ctx context.Context, what string, policy failurePolicy, unavailable bool, err error) error {
 	if c.within && policy != ignored {
 		policy = deferrable
@@ -166,27 +167,27 @@ func (c *conn) putOff(ctx context.Context, what string, policy failurePolicy, un
 	}
 	switch {
 	case policy == deferrable:
-		// The client comes back once in each of its rounds: no need to slow it down.
+		// The client retries once per round, so there is no need to slow it down.
 		c.log().Log(ctx, level, "command deferred", "command", what, "subject", c.subject, "err", err)
 		return c.reply("NO IMAP_MAILBOX_LOCKED Mailbox locked")
 	case policy == promotable, policy == ignored, policy == quotaChain && unavailable:
-		// At once: it is GET USER that the client comes back with.
+		// No delay: the client falls back to GET USER.
 		c.log().Log(ctx, level, "command refused, to be deferred at GET USER", "command", what, "subject", c.subject, "err", err)
 		return c.reply(unknownError(what, c.subject))
 	case policy == droppable && unavailable:
-		c.log().Warn("a removal is not recorded: its backup is unavailable; what was removed stays in the backup until sync_client -u",
+		c.log().Warn("a removal is not recorded: the backup is unavailable; the removed item stays in the backup until sync_client -u",
 			"command", what, "subject", c.subject, "err", err)
 		return c.reply("NO IMAP_MAILBOX_NONEXISTENT No Such Mailbox")
 	}
 	if unavailable {
-		// A rolling client that master starts again comes back at once, with the same.
+		// A rolling client restarted by master retries the same command at once.
 		c.pause(ctx, what)
 	}
 	return c.hangUp(what, err)
 }
 
-// unknownError is what Cyrus says for every error that has no token. The client
-// looks at nothing behind NO.
+// unknownError is Cyrus's answer for an error without a token. The client ignores the text
+// after NO.
 func unknownError(what, subject string) string {
 	line := "NO Unknown error in " + what
 	if subject != "" {
@@ -195,19 +196,19 @@ func unknownError(what, subject string) string {
 	return line
 }
 
-// hangUp closes the connection instead of refusing.
+// hangUp closes the connection instead of refusing a command.
 func (c *conn) hangUp(what string, err error) error {
 	c.log().Error("connection closed instead of a refusal", "command", what, "subject", c.subject, "err", err)
 	return errHangUp
 }
 
-// refuse writes line, later if the same was refused a moment ago.
+// refuse writes line, after a delay if the same thing was refused recently.
 func (c *conn) refuse(ctx context.Context, what, line string) error {
 	c.pause(ctx, what)
 	return c.reply(line)
 }
 
-// pause waits if the same was refused a moment ago.
+// pause waits if the same thing was refused recently.
 func (c *conn) pause(ctx context.Context, what string) {
 	key := c.subject
 	if key == "" {

@@ -12,7 +12,7 @@ import (
 	"github.com/cyrusbackup/backupd/replication/replicationtest"
 )
 
-// commands has one command for each method of a Session.
+// commands contains one command for each method of a Session.
 var commands = []struct{ method, command string }{
 	{"GetUser", "GET USER anne"},
 	{"GetMailboxes", "GET MAILBOXES (user.anne)"},
@@ -44,8 +44,8 @@ var commands = []struct{ method, command string }{
 	{"ApplyForce", "APPLY FORCE %()"},
 }
 
-// failWith answers command with the Session's method failing with err, and says
-// what the client got. NOOP must work if the connection is still there.
+// failWith sends command while the Session's method fails with err, and returns the answer.
+// If the connection is still open, NOOP must work.
 func failWith(t *testing.T, method, command string, err error) string {
 	t.Helper()
 	store := replicationtest.NewStore()
@@ -67,7 +67,7 @@ func failWith(t *testing.T, method, command string, err error) string {
 	return got
 }
 
-// What each command does when the backup is busy (client-behaviour.md 2).
+// The answer of each command while the backup is busy (client-behaviour.md 2).
 func TestLocked(t *testing.T) {
 	locked := map[string]bool{"GetUser": true, "GetMailboxes": true, "Reserve": true,
 		"Message": true, "MessageUnreadable": true, "ApplyMailbox": true}
@@ -88,7 +88,7 @@ func TestLocked(t *testing.T) {
 	}
 }
 
-// No error of any kind makes QUOTA, ANNOTATION and their like be refused.
+// QUOTA, ANNOTATION and similar commands are never refused, whatever the error.
 func TestNeverRefused(t *testing.T) {
 	never := map[string]bool{"ApplyQuota": true, "ApplyUnquota": true, "ApplyAnnotation": true,
 		"ApplyUnannotation": true, "GetAnnotation": true}
@@ -119,7 +119,7 @@ func TestRefusalLines(t *testing.T) {
 		if got := failWith(t, "GetUser", "GET USER anne", tt.err); got != tt.want {
 			t.Errorf("%v: got %q, want %q", tt.err, got, tt.want)
 		}
-		// A Session that cannot be made counts as one that fails.
+		// A Session that cannot be made counts as a Session that fails.
 		if got := failWith(t, "NewSession", "GET USER anne", tt.err); got != tt.want {
 			t.Errorf("NewSession: %v: got %q, want %q", tt.err, got, tt.want)
 		}
@@ -130,8 +130,8 @@ func TestRefusalLines(t *testing.T) {
 	}
 }
 
-// A client that comes back at once with what was refused is slowed down, over
-// all its connections; one that is locked out is not.
+// A client that immediately retries a refused command is slowed down across all its
+// connections. A client that got LOCKED is not.
 func TestSlowdown(t *testing.T) {
 	clock := newClock()
 	store := replicationtest.NewStore()

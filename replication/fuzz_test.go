@@ -13,12 +13,12 @@ import (
 	"github.com/cyrusbackup/backupd/replication/replicationtest"
 )
 
-// hang is how long a connection may go on after its client has gone; the
-// machine may be busy.
+// hang limits how long a connection may continue after its client has left. The machine may
+// be busy.
 const hang = 10 * time.Second
 
-// feed sends input in one of the states of a connection, hangs up, and waits
-// for the server to be done with it.
+// feed sends input in one of the states of a connection, hangs up, and waits for the server
+// to finish.
 func feed(t *testing.T, state byte, input []byte) {
 	srv := newServer(t, replicationtest.NewStore(), func(o *replication.Options) {
 		o.Limits = dlist.Limits{MaxWord: 1 << 12, MaxQuoted: 1 << 12, MaxLiteral: 1 << 16, MaxItems: 1 << 12}
@@ -33,7 +33,7 @@ func feed(t *testing.T, state byte, input []byte) {
 		_, _ = client.Write(input)
 		_ = client.Close()
 	}()
-	// Whatever comes is read, so that the server never waits for us.
+	// Read all output, so that the server never waits for the client.
 	_, _ = io.Copy(io.Discard, client)
 	select {
 	case err := <-b.ended:
@@ -61,8 +61,8 @@ func FuzzConn(f *testing.F) {
 	f.Fuzz(feed)
 }
 
-// A command that is broken in any one place does not harm the next one, if the
-// place is not one that says how much is to be read.
+// A command with a defect in any single place does not affect the next command, unless the
+// place states a length.
 func TestBrokenByte(t *testing.T) {
 	for _, c := range commands {
 		b := open(t, replicationtest.NewStore())

@@ -10,7 +10,7 @@ func gets() map[string]request {
 		"META":        {policy: promotable, run: whole(getMeta)},
 		"FULLMAILBOX": {policy: notDeferrable, run: whole(getFullMailbox)},
 		"FETCH":       {policy: notDeferrable, run: whole(getFetch)},
-		// A rolling client whose GET ANNOTATION is refused spins
+		// A rolling client whose GET ANNOTATION is refused retries in an endless loop
 		// (client-behaviour.md 3, 2r16).
 		"ANNOTATION": {policy: neverRefused, run: whole(getAnnotation)},
 		// No client from 3.6 to 3.12 sends these.

@@ -6,7 +6,7 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
-// getAnnotation is GET ANNOTATION mailbox; "" stands for the server's own.
+// getAnnotation is GET ANNOTATION mailbox; "" is the server.
 func getAnnotation(v dlist.Value) (action, error) {
 	mailbox, err := v.Scalar("ANNOTATION")
 	return action{mailbox, func(ctx context.Context, c *conn, s Session) error {

@@ -10,8 +10,8 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
-// getFetch is GET FETCH: one message, as a file literal. The partition is the
-// client's and is echoed: the client asserts that it has it
+// getFetch is GET FETCH: one message, as a file literal. The partition is the client's name
+// for it and is returned unchanged: the client asserts that it exists
 // (replication-protocol.md 4.1).
 func getFetch(v dlist.Value) (action, error) {
 	f, err := cyrus.ParseFetch(v)
@@ -25,9 +25,9 @@ func getFetch(v dlist.Value) (action, error) {
 	}}, err
 }
 
-// sendFile writes the file. Once its size is out there is no way back: a body
-// that is short closes the connection, and so does one that turns out at its end to be
-// another message's, before the client has read that the file is complete.
+// sendFile writes the file. Once the size has been sent, an error can only close the
+// connection: if the body is short, or if its hash turns out to be wrong at the end, the
+// connection is closed before the client has a complete file.
 func (c *conn) sendFile(f cyrus.Fetch, size int64, body io.Reader) error {
 	head := append(c.scratch[:0], "* MESSAGE "...)
 	head = dlist.AppendFileHead(head, dlist.FileInfo{
@@ -47,7 +47,7 @@ func (c *conn) sendFile(f cyrus.Fetch, size int64, body io.Reader) error {
 	return c.reply("")
 }
 
-// atEnd reads the end of a body, where it is compared with its hash.
+// atEnd reads to the end of a body, where its hash is checked.
 func atEnd(body io.Reader) error {
 	var more [1]byte
 	_, err := io.ReadFull(body, more[:])
@@ -55,7 +55,7 @@ func atEnd(body io.Reader) error {
 	case errors.Is(err, io.EOF):
 		return nil
 	case err == nil:
-		return errors.New("there is more than its size")
+		return errors.New("body is longer than its size")
 	}
 	return err
 }

@@ -8,11 +8,11 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
-// getFullMailbox is GET FULLMAILBOX name: the mailbox with its records. It comes
-// when the client has cleaned up more expunged messages than we have heard of,
-// and a wrong answer makes the client change its mailbox (client-behaviour.md
-// 1e). So what cannot be answered whole is not answered: an error of a record
-// comes after half the line has gone out, and closes the connection.
+// getFullMailbox is GET FULLMAILBOX name: the mailbox with its records. The client sends it
+// after it cleaned up more expunged messages than it has reported. A wrong answer makes the
+// client change its mailbox (client-behaviour.md 1e), so an answer that cannot be completed
+// is not completed: an error in a record occurs after half the line has been sent, and
+// closes the connection.
 func getFullMailbox(v dlist.Value) (action, error) {
 	mailbox, err := name("FULLMAILBOX", v)
 	return action{mailbox, func(ctx context.Context, c *conn, s Session) error {

@@ -6,8 +6,8 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
-// getMailboxes is GET MAILBOXES (name …). The names may belong to several
-// users: a 3.12 client adds former names in every user sync (client-behaviour.md 10).
+// getMailboxes is GET MAILBOXES (name …). The names may belong to several users: a 3.12
+// client adds former names to every user sync (client-behaviour.md 10).
 func getMailboxes(v dlist.Value) (action, error) {
 	list, err := names("MAILBOXES", v)
 	return action{first(list), func(ctx context.Context, c *conn, s Session) error {

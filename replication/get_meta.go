@@ -6,7 +6,7 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
-// getMeta is GET META userid: what GET USER says of the user beside mailboxes and quota.
+// getMeta is GET META userid: the GET USER answer without mailboxes and quota.
 func getMeta(v dlist.Value) (action, error) {
 	userid, err := name("META", v)
 	return action{userid, func(ctx context.Context, c *conn, s Session) error {

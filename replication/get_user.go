@@ -11,15 +11,15 @@ import (
 // getUser is GET USER userid: every mailbox, quota root, seen state,
 // subscription and script of a user.
 //
-// GET USER NIL comes from a rolling client whose QUOTA was refused
-// (imap/sync_support.c, sync_do_reader). OK makes it crash, NO makes it spin. After
-// LOCKED it logs the user "" for later and goes on to the next one; GET USER "" is then
-// answered OK, and it finds nothing to do (client-behaviour.md 11).
+// A rolling client whose QUOTA was refused sends GET USER NIL (imap/sync_support.c,
+// sync_do_reader). OK makes it crash, NO makes it loop. After LOCKED it logs the user ""
+// for later and continues with the next user. The later GET USER "" is answered OK, and the
+// client finds nothing to do (client-behaviour.md 11).
 func getUser(v dlist.Value) (action, error) {
 	switch {
 	case v.Kind == dlist.Nil:
 		return action{do: func(context.Context, *conn, Session) error {
-			return fmt.Errorf("GET USER NIL, which follows a refused QUOTA: %w", cyrus.ErrLocked)
+			return fmt.Errorf("GET USER NIL after a refused QUOTA: %w", cyrus.ErrLocked)
 		}}, nil
 	case v.Kind == dlist.String && v.Str == "":
 		return action{do: func(context.Context, *conn, Session) error { return nil }}, nil

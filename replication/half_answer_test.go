@@ -14,7 +14,7 @@ import (
 	"github.com/cyrusbackup/backupd/replication"
 )
 
-// half begins answers that it cannot end.
+// half begins answers that it cannot complete.
 type half struct{ replication.Session }
 
 func (h half) NewSession(context.Context, replication.Peer) (replication.Session, error) {
@@ -23,7 +23,7 @@ func (h half) NewSession(context.Context, replication.Peer) (replication.Session
 
 func (half) GetFullMailbox(context.Context, string) ([]dlist.Pair, iter.Seq2[*cyrus.Record, error], error) {
 	return []dlist.Pair{dlist.P("UNIQUEID", dlist.S("u"))}, func(yield func(*cyrus.Record, error) bool) {
-		_ = yield(&cyrus.Record{UID: 1}, nil) && yield(nil, errors.New("block is gone"))
+		_ = yield(&cyrus.Record{UID: 1}, nil) && yield(nil, errors.New("block is missing"))
 	}, nil
 }
 
@@ -32,7 +32,7 @@ func (half) GetFetch(_ context.Context, f cyrus.Fetch) (int64, io.ReadCloser, er
 	if f.UID == 1 {
 		return 6, io.NopCloser(hello), nil
 	}
-	return 5, io.NopCloser(io.MultiReader(hello, iotest.ErrReader(errors.New("its hash is another one")))), nil
+	return 5, io.NopCloser(io.MultiReader(hello, iotest.ErrReader(errors.New("hash does not match")))), nil
 }
 
 func (half) Close() error { return nil }

@@ -8,7 +8,7 @@ import (
 	"github.com/cyrusbackup/backupd/replication/replicationtest"
 )
 
-// Who does not log in does not keep a place, whatever it says meanwhile.
+// A client that does not log in loses its connection, whatever it sends meanwhile.
 func TestLoginTimeout(t *testing.T) {
 	srv := newServer(t, replicationtest.NewStore(), func(o *replication.Options) { o.LoginTimeout = 100 * time.Millisecond })
 	for name, words := range map[string]string{
@@ -42,7 +42,7 @@ func TestLoginTimeout(t *testing.T) {
 					t.Error("ServeConn: no error")
 				}
 			case <-time.After(10 * time.Second):
-				t.Error("still there")
+				t.Error("connection is still open")
 			}
 		})
 	}
@@ -58,7 +58,7 @@ func TestLoginTimeoutIsOverWithTheLogin(t *testing.T) {
 	unix.want("NOOP", "OK Noop completed")
 }
 
-// The time counts for a handshake, which is not a read of ours.
+// The time limit includes a handshake, which the server does not read itself.
 func TestLoginTimeoutInHandshake(t *testing.T) {
 	tls := withTLS(t)
 	srv := newServer(t, replicationtest.NewStore(), func(o *replication.Options) {
@@ -73,6 +73,6 @@ func TestLoginTimeoutInHandshake(t *testing.T) {
 			t.Error("ServeConn: no error")
 		}
 	case <-time.After(10 * time.Second):
-		t.Error("still there")
+		t.Error("connection is still open")
 	}
 }

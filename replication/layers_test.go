@@ -101,7 +101,7 @@ func TestStartTLSSwitchedOff(t *testing.T) {
 	b.want("STARTTLS", "NO STARTTLS is switched off")
 }
 
-// What was sent in the clear behind STARTTLS is not run under TLS.
+// Input sent in the clear after STARTTLS is not executed under TLS.
 func TestStartTLSInjection(t *testing.T) {
 	store := replicationtest.NewStore()
 	b := dial(t, newServer(t, store, withTLS(t)), replication.ConnOptions{})
@@ -184,7 +184,7 @@ func TestCompress(t *testing.T) {
 	b.want("EXIT", "OK Finished")
 }
 
-// A client that has not logged in costs no compressor.
+// A client that has not logged in cannot start a compressor.
 func TestCompressBeforeLogin(t *testing.T) {
 	b := dial(t, newServer(t, replicationtest.NewStore(), nil), replication.ConnOptions{})
 	b.want("COMPRESS DEFLATE", "NO Please authenticate first")

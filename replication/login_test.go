@@ -39,7 +39,7 @@ func TestBanner(t *testing.T) {
 	}
 }
 
-// The steps of a login, as imap/saslserver.c has them.
+// The steps of a login, as in imap/saslserver.c.
 func TestAuthenticate(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
@@ -92,7 +92,8 @@ func TestAuthenticate(t *testing.T) {
 	}
 }
 
-// The log lines are those that others look for; a failure is answered late.
+// Log lines have the wording that other programs search for. The answer to a failure is
+// delayed.
 func TestLoginLog(t *testing.T) {
 	clock := newClock()
 	buf, logged := logLines()
@@ -121,7 +122,7 @@ func TestLoginLog(t *testing.T) {
 	}
 }
 
-// Whoever reaches the port cannot fill the log at the speed of the network.
+// Clients without a login cannot fill the log at the speed of the network.
 func TestUnknownCommandsAreSlowedDown(t *testing.T) {
 	clock := newClock()
 	b := dial(t, newServer(t, replicationtest.NewStore(), func(o *replication.Options) { o.Clock = clock }), replication.ConnOptions{})

@@ -12,67 +12,68 @@ import (
 	"github.com/cyrusbackup/backupd/replication/sasl"
 )
 
-// Options says how to serve. Backend and Authenticator are required; every
-// other field has a zero value that is said beside it. The functions are called
-// from many goroutines.
+// Options configure a Server. Backend and Authenticator are required. The meaning of the
+// zero value of every other field is stated beside it. The functions are called from many
+// goroutines.
 type Options struct {
 	ServerName string // in the banner; "localhost"
-	Version    string // in the banner, behind "Cyrus backup server"; "unknown"
+	Version    string // in the banner, after "Cyrus backup server"; "unknown"
 
-	// SyncTimeout limits one read: for so long the client may be silent. At
-	// least 3 s are given (backup/backupd.c, service_main). 0 = 30 minutes.
+	// SyncTimeout limits one read: how long the client may be silent. The minimum is 3 s
+	// (backup/backupd.c, service_main). 0 = 30 minutes.
 	SyncTimeout time.Duration
 	// WriteTimeout limits one write to the network. 0 = SyncTimeout.
 	WriteTimeout time.Duration
-	// LoginTimeout is how long after its begin a connection may take to log in, TLS and
-	// failed tries included. The client itself waits 10 s (client_timeout). 0 = one minute.
+	// LoginTimeout limits the time from the start of a connection to its login, including
+	// TLS and failed attempts. The client itself waits 10 s (client_timeout). 0 = one
+	// minute.
 	LoginTimeout time.Duration
-	// FailedLoginPause is how long the answer to a failed login is held back. 0 = not at all.
+	// FailedLoginPause delays the answer to a failed login. 0 = no delay.
 	FailedLoginPause time.Duration
-	// StopGrace is how long a command may still run after the context of
-	// ServeConn has ended; then its own context ends and the connection is closed. 0 = 30 s.
+	// StopGrace is how long a command may still run after the context of ServeConn ends.
+	// Then its own context ends and the connection is closed. 0 = 30 s.
 	StopGrace time.Duration
 
-	// TLS returns the configuration for STARTTLS and for listeners that begin
-	// with TLS; nil, or a nil result, means that there is no TLS. It is asked
-	// anew for each connection, so that certificates can be changed.
+	// TLS returns the configuration for STARTTLS and for implicit TLS. nil, or a nil
+	// result, disables TLS. It is called for each connection, so that certificates can
+	// change.
 	TLS func() *tls.Config
-	// NoStartTLS keeps TLS for listeners that begin with it.
+	// NoStartTLS restricts TLS to listeners with implicit TLS.
 	NoStartTLS bool
-	// Authenticator returns what checks logins and says who is an admin. It is
-	// asked anew for each login, so that the policy can be changed. The peer of a
-	// UNIX socket is not asked to log in. Required.
+	// Authenticator returns the object that checks logins and knows the admins. It is
+	// called for each login, so that the policy can change. The peer of a UNIX socket needs
+	// no login. Required.
 	Authenticator func() *sasl.Authenticator
-	// OfferCompress says whether a client at addr is offered COMPRESS. nil = always.
+	// OfferCompress reports whether to offer COMPRESS to a client at addr. nil = always.
 	OfferCompress func(addr net.Addr) bool
 
-	Limits    dlist.Limits // of what is held in memory; see there
+	Limits    dlist.Limits // limits on memory; see there
 	Telemetry Telemetry
 	// SessionPrefix begins session ids (option syslog_prefix). "" = ServerName.
 	SessionPrefix string
 
-	// ShutdownMessage returns the first line of Cyrus's shutdown file if it
-	// exists (imap/global.c, shutdown_file). It is asked at connect and before
-	// each command. nil = there is none.
+	// ShutdownMessage returns the first line of Cyrus's shutdown file if the file exists
+	// (imap/global.c, shutdown_file). It is called at connect and before each command. nil
+	// = no such file.
 	ShutdownMessage func() (string, bool)
-	// OnState hears of each connection: begun, logged in, ended. nil = nobody does.
+	// OnState is called when a connection begins, logs in, or ends. nil = no calls.
 	OnState func(ConnState)
 
 	Logger *slog.Logger // nil = nothing is logged
-	Clock  Clock        // nil = the system's. Time limits of the network are not taken from it.
+	Clock  Clock        // nil = the system's. Network timeouts do not use it.
 
 	Backend Backend // Required.
 }
 
-// Telemetry says where copies of the dialogue go (imap/telemetry.c). A
-// connection is copied if the directory Dir/USER exists.
+// Telemetry configures copies of the dialogue (imap/telemetry.c). A connection is copied if
+// the directory Dir/USER exists.
 type Telemetry struct {
 	Dir         string      // {configdirectory}/log; "" = no telemetry
-	Umask       fs.FileMode // option umask; taken off 0644
+	Umask       fs.FileMode // option umask; cleared from 0644
 	BySessionID bool        // files are named SERVICE-SESSIONID, not SERVICE-PID
 }
 
-// ConnState is what is known of a connection, for the process registry.
+// ConnState describes a connection, for the process registry.
 type ConnState struct {
 	ID      string // session id
 	Service string
@@ -92,7 +93,7 @@ func (o *Options) validate() error {
 	return errors.Join(errs...)
 }
 
-// minSyncTimeout is the least that Cyrus takes for sync_timeout.
+// minSyncTimeout is Cyrus's minimum for sync_timeout.
 const minSyncTimeout = 3 * time.Second
 
 func (o Options) withDefaults() Options {

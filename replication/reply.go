@@ -6,13 +6,13 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
-// writeError says that the client can no longer be reached.
+// writeError means that the client is no longer reachable.
 type writeError struct{ err error }
 
 func (e *writeError) Error() string { return "write reply: " + e.err.Error() }
 func (e *writeError) Unwrap() error { return e.err }
 
-// reply writes one line. It is flushed when the connection reads on.
+// reply writes one line. It is flushed before the next read.
 func (c *conn) reply(line string) error {
 	if _, err := c.out.WriteString(line); err != nil {
 		return &writeError{err}
@@ -23,8 +23,8 @@ func (c *conn) reply(line string) error {
 	return nil
 }
 
-// untagged writes "* KEY value". Literals are {N} without a plus: clients from
-// 3.6.5 on refuse the other form from a server (replication-protocol.md 2.3).
+// untagged writes "* KEY value". Literals are {N} without a plus: clients since 3.6.5
+// refuse the other form from a server (replication-protocol.md 2.3).
 func (c *conn) untagged(key string, v dlist.Value) error {
 	c.scratch = append(c.scratch[:0], "* "...)
 	c.scratch = dlist.AppendPair(c.scratch, dlist.P(key, v), false)
@@ -39,7 +39,7 @@ func (c *conn) write(b []byte) error {
 	return nil
 }
 
-// flush sends what was written. The transport calls it before a read that may block.
+// flush sends the buffered output. The transport calls it before a read that may block.
 func (c *conn) flush() error {
 	if c.out.Buffered() > 0 {
 		if err := c.out.Flush(); err != nil {
@@ -54,11 +54,10 @@ func (c *conn) flush() error {
 	return nil
 }
 
-// maxPrintable bounds what of the client's own words is repeated to it.
+// maxPrintable limits how much of the client's input is repeated in a reply.
 const maxPrintable = 200
 
-// printable makes s fit for a status line: what a client sent as a literal may
-// hold line ends.
+// printable makes s safe for a status line: a literal from a client may contain line ends.
 func printable(s string) string {
 	if len(s) > maxPrintable {
 		s = s[:maxPrintable] + "..."

@@ -9,24 +9,24 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
-// request is what may follow GET or APPLY.
+// request is a word that may follow GET or APPLY.
 type request struct {
 	policy failurePolicy
-	// run reads the argument up to and with the line end, and does what is
-	// asked. On an error the rest of the command is still to be read.
+	// run reads the argument including the line end, and executes the request. After an
+	// error the rest of the command is still unread.
 	run func(c *conn, ctx context.Context) error
-	// begins: once it is answered, the client defers all that follows up to RESTART together.
+	// begins: after its answer the client defers everything up to RESTART together.
 	begins bool
 }
 
 // action is a request whose argument has been read.
 type action struct {
-	subject string // whom it is about, for logs and for slowdown
+	subject string // whom the request is about, for logs and for slowdown
 	do      func(ctx context.Context, c *conn, s Session) error
 }
 
-// whole makes the run of a request whose argument is read into memory (within
-// Limits) before anything is done. parse must not keep v's slices beyond do.
+// whole returns a run function for a request whose argument is read into memory (within
+// Limits) before it is executed. parse must not keep v's slices beyond do.
 func whole(parse func(v dlist.Value) (action, error)) func(*conn, context.Context) error {
 	return func(c *conn, ctx context.Context) error {
 		v, err := c.dec.Value()
@@ -49,7 +49,7 @@ func whole(parse func(v dlist.Value) (action, error)) func(*conn, context.Contex
 	}
 }
 
-// badParameters makes sure that an error about an argument is answered as one.
+// badParameters makes sure that an error in an argument is answered as such.
 func badParameters(err error) error {
 	if _, ok := refusal(err); ok {
 		return err
@@ -57,7 +57,7 @@ func badParameters(err error) error {
 	return errors.Join(cyrus.ErrBadParameters, err)
 }
 
-// errExtraArgs says that a dlist was followed by something else than a line end.
+// errExtraArgs means that something other than a line end followed a dlist.
 var errExtraArgs = errors.New("unexpected extra arguments")
 
 // end reads the line end of a GET or APPLY.
@@ -71,7 +71,7 @@ func (c *conn) end() error {
 }
 
 // dispatch reads the name of a request and runs it from table. The name is
-// taken in any case: sync_server folds it for both verbs, backupd for GET only.
+// case-insensitive: sync_server folds case for both verbs, backupd for GET only.
 func (c *conn) dispatch(ctx context.Context, verb string, table map[string]request) error {
 	b, err := c.in.Peek(1)
 	if err != nil {
@@ -89,7 +89,7 @@ func (c *conn) dispatch(ctx context.Context, verb string, table map[string]reque
 	r, ok := table[key]
 	if !ok {
 		c.log().Warn("unknown request", "command", printable(what))
-		// A value that cannot be parsed is told from one that is not wanted.
+		// Distinguish a value that cannot be parsed from an unknown request.
 		if err := c.skipArgument(); err != nil {
 			return c.answer(ctx, strings.ToUpper(verb), promotable, err)
 		}
@@ -105,7 +105,7 @@ func (c *conn) dispatch(ctx context.Context, verb string, table map[string]reque
 	return c.answer(ctx, what, r.policy, err)
 }
 
-// skipArgument reads over a value and the line end.
+// skipArgument skips a value and the line end.
 func (c *conn) skipArgument() error {
 	if err := c.dec.Skip(); err != nil {
 		return err
@@ -113,7 +113,7 @@ func (c *conn) skipArgument() error {
 	return c.dec.End()
 }
 
-// name is the parse of an argument that is one string which must not be empty.
+// name parses an argument that is one non-empty string.
 func name(key string, v dlist.Value) (string, error) {
 	s, err := v.Scalar(key)
 	if err == nil && s == "" {
@@ -122,7 +122,7 @@ func name(key string, v dlist.Value) (string, error) {
 	return s, err
 }
 
-// names is the parse of an argument that is a list of strings.
+// names parses an argument that is a list of strings.
 func names(key string, v dlist.Value) ([]string, error) {
 	if v.Kind != dlist.List {
 		return nil, &dlist.FieldError{Key: key, Msg: "want a list, have a " + v.Kind.String()}

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Server serves replication connections. It keeps nothing but what is shared by
-// them: options, a counter and who was refused lately. Make one with NewServer.
+// Server serves replication connections. It holds only what they share: options, a counter,
+// and recent refusals. Make one with NewServer.
 type Server struct {
 	opt           Options
 	log           *slog.Logger
@@ -35,8 +35,8 @@ func NewServer(opt Options) (*Server, error) {
 	return s, nil
 }
 
-// sessionID makes an id that is unique in time, of the form that Cyrus gives
-// its own (imap/global.c, session_new_id).
+// sessionID makes an id that is unique over time, in the format of Cyrus's session ids
+// (imap/global.c, session_new_id).
 func (s *Server) sessionID() string {
 	s.mu.Lock()
 	now := s.opt.Clock.Now().Unix()
@@ -51,14 +51,14 @@ func (s *Server) sessionID() string {
 	return fmt.Sprintf("%.128s-%d-%d-%d-%d", s.opt.SessionPrefix, now, os.Getpid(), n, binary.NativeEndian.Uint64(b[:]))
 }
 
-// levelNotice lies between Info and Warn, as LOG_NOTICE does.
+// levelNotice is between Info and Warn, like LOG_NOTICE.
 const levelNotice = slog.LevelInfo + 2
 
-// notice logs a line whose wording others read (fail2ban and the like), so
-// nothing is added to it.
+// notice logs a line whose exact wording other programs read (such as fail2ban), so it adds
+// no attributes.
 func (s *Server) notice(c *conn, line string) { s.log.Log(c.ctx(), levelNotice, line) }
 
-// Clock is the time as the server sees it; tests give their own.
+// Clock is the server's time source; tests use their own.
 type Clock interface {
 	Now() time.Time
 	// After is time.After.

@@ -22,7 +22,8 @@ func (u oneUser) CheckPassword(_ context.Context, user, password string) (bool, 
 	return user == u.user && password == u.password, nil
 }
 
-// auth lets repl, an admin, and guest, who is none, log in; their password is "secret".
+// auth accepts the admin repl and the ordinary user guest; the password of both is
+// "secret".
 func auth(t testing.TB) func() *sasl.Authenticator {
 	t.Helper()
 	a, err := sasl.New(sasl.Options{
@@ -36,7 +37,7 @@ func auth(t testing.TB) func() *sasl.Authenticator {
 	return func() *sasl.Authenticator { return a }
 }
 
-// testClock stands still but for what is waited for.
+// testClock advances only when somebody waits.
 type testClock struct {
 	mu     sync.Mutex
 	now    time.Time
@@ -130,7 +131,7 @@ func serve(t testing.TB, srv *replication.Server, nc net.Conn, opt replication.C
 	return b
 }
 
-// open makes a connection that is logged in, to a server of its own.
+// open makes a connection that is logged in, to its own server.
 func open(t testing.TB, store *replicationtest.Store) *bench {
 	t.Helper()
 	return dial(t, newServer(t, store, nil), replication.ConnOptions{Unix: true})

@@ -14,24 +14,24 @@ type Backend interface {
 	NewSession(ctx context.Context, peer Peer) (Session, error)
 }
 
-// Peer is who is at the other end, for logs and for the history.
+// Peer describes the client, for logs and for the history.
 type Peer struct {
-	ID      string // of the connection, unique in this process's life
+	ID      string // of the connection, unique within this process
 	Service string // name in cyrus.conf
 	Addr    string // "name [ip]", "[ip]" or "[unix socket]"
 	User    string // authenticated user
-	Client  string // what is known of the client's software; may be empty
+	Client  string // known facts about the client's software; may be empty
 }
 
 // Emit writes one untagged reply line: * KEY value.
 type Emit func(key string, v dlist.Value) error
 
-// Session is what the server asks of whoever keeps the data, one per connection,
-// called by one goroutine, one command at a time. A nil error from a method that
-// changes state means durable (design.md, promise 1). Errors that match a sentinel
-// of package cyrus become the client's answer (docs/errors.md); any other is logged and
-// becomes "NO Unknown error" or a closed connection. What matches cyrus.ErrUnavailable has
-// been logged by the Session.
+// Session stores and returns the data. The server makes one per connection and calls it
+// from one goroutine, one command at a time. A nil error from a method that changes state
+// means that the change is durable (design.md, promise 1). An error that matches a sentinel
+// of package cyrus becomes the client's answer (docs/errors.md); any other error is logged
+// and becomes "NO Unknown error" or a closed connection. The Session has already logged
+// errors that match cyrus.ErrUnavailable.
 type Session interface {
 	GetUser(ctx context.Context, userid string, emit func(string, dlist.Value) error) error
 	GetMeta(ctx context.Context, userid string, emit func(string, dlist.Value) error) error
@@ -44,17 +44,18 @@ type Session interface {
 	GetFetch(ctx context.Context, f cyrus.Fetch) (size int64, body io.ReadCloser, err error)
 	GetFetchSieve(ctx context.Context, userid, filename string, emit func(string, dlist.Value) error) error
 
-	// Reserve returns those of guids that are not held, in the order asked.
+	// Reserve returns the guids that are not stored, in the order of the request.
 	Reserve(ctx context.Context, partition string, names []string, guids []cyrus.GUID) ([]cyrus.GUID, error)
-	// Message stages one message. body yields exactly size bytes or fails. It reads body
-	// to its end or returns an error; the caller then skips the rest. A GUID that is not
-	// the SHA-1 of the bytes is cyrus.ErrBadParameters, with nothing kept.
+	// Message stages one message. body yields exactly size bytes or fails. Message reads
+	// body to its end or returns an error; the caller then skips the rest. If guid is not
+	// the SHA-1 of the bytes, it returns cyrus.ErrBadParameters and stores nothing.
 	Message(ctx context.Context, partition string, guid cyrus.GUID, size int64, body io.Reader) error
-	// MessageUnreadable notes that the client sent NIL in place of a file.
+	// MessageUnreadable records that the client sent NIL in place of a file.
 	MessageUnreadable(ctx context.Context) error
 
-	// ApplyMailbox applies head and records, all or nothing. records is ranged over once, to
-	// its end unless an error is returned; a record it cannot parse is yielded as an error.
+	// ApplyMailbox applies head and records, all or nothing. It iterates over records once,
+	// to the end unless it returns an error. A record that cannot be parsed is yielded as
+	// an error.
 	ApplyMailbox(ctx context.Context, mb *cyrus.Mailbox, since cyrus.Since, records iter.Seq2[*cyrus.Record, error]) error
 	ApplyExpunge(ctx context.Context, name, uniqueid string, uids []uint32) error
 	ApplyRename(ctx context.Context, r cyrus.Rename) error
@@ -70,11 +71,11 @@ type Session interface {
 	ApplyAnnotation(ctx context.Context, a cyrus.MailboxAnnotation) error
 	ApplyUnannotation(ctx context.Context, mailbox, entry, userid string) error
 	ApplyUnuser(ctx context.Context, userid string) error
-	// ApplyForce is APPLY FORCE: accept what a check would refuse, from now on.
+	// ApplyForce is APPLY FORCE: from now on accept changes that a check would refuse.
 	ApplyForce(ctx context.Context) error
 
-	// Restart ends the unit of work: locks and staging are given up. It never fails.
+	// Restart ends the unit of work: it releases locks and staging. It never fails.
 	Restart(ctx context.Context)
-	// Close is Restart at the end of the connection.
+	// Close is like Restart, at the end of the connection.
 	Close() error
 }

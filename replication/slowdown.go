@@ -6,23 +6,23 @@ import (
 	"time"
 )
 
-// How refusals are slowed down: the first is answered at once, one that follows
-// within forgetAfter waits a second more than the one before, up to maxDelay.
-// The client waits patiently, and its loop of hundreds of connections a second
-// becomes one of one in five seconds (client-behaviour.md 3, conclusion).
+// Refusals are slowed down: the first one is answered at once. Each refusal within
+// forgetAfter of the previous one waits a second longer, up to maxDelay. The client waits
+// for the answer, and its loop of hundreds of connections a second becomes one connection
+// every five seconds (client-behaviour.md 3, conclusion).
 const (
 	delayStep   = time.Second
 	maxDelay    = 5 * time.Second
 	forgetAfter = time.Minute
-	// rememberMax bounds what is remembered; above it everything is forgotten,
+	// rememberMax limits the number of remembered refusals. Above it all are forgotten,
 	// which costs a few prompt answers.
 	rememberMax = 10000
-	// keyMax bounds each, in bytes: a client may call a user what it likes.
+	// keyMax limits each key, in bytes: a client may choose any user name.
 	keyMax = 200
 )
 
-// slowdown remembers who was refused lately. It belongs to the Server, since a
-// client that spins makes a new connection each time.
+// slowdown remembers recent refusals. It belongs to the Server because a client that loops
+// makes a new connection each time.
 type slowdown struct {
 	now func() time.Time
 
@@ -30,7 +30,7 @@ type slowdown struct {
 	seen map[string]repeated
 }
 
-// refused notes a refusal about key and returns how long to hold it back.
+// refused records a refusal about key and returns how long to delay the answer.
 func (s *slowdown) refused(key string) time.Duration {
 	if len(key) > keyMax {
 		key = strings.Clone(key[:keyMax])

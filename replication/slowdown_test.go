@@ -6,13 +6,13 @@ import (
 	"time"
 )
 
-// What is remembered of refusals stays small, whatever a client has named.
+// The memory for refusals stays small, whatever names a client uses.
 func TestSlowdownRemembersLittle(t *testing.T) {
 	s := slowdown{now: time.Now}
 	s.refused(strings.Repeat("x", 1<<20))
 	for key := range s.seen {
 		if len(key) > keyMax {
-			t.Errorf("%d bytes are remembered", len(key))
+			t.Errorf("%d bytes are stored", len(key))
 		}
 	}
 }

@@ -6,8 +6,8 @@ import (
 	"fmt"
 )
 
-// starttls is STARTTLS. After the handshake comes a fresh banner, which the
-// client waits for.
+// starttls is STARTTLS. After the handshake it sends a new banner, which the client waits
+// for.
 func (c *conn) starttls(ctx context.Context, verb string) error {
 	if done, err := c.endOfLine(verb); !done {
 		return err
@@ -28,16 +28,16 @@ func (c *conn) starttls(ctx context.Context, verb string) error {
 	if err := c.flush(); err != nil {
 		return err
 	}
-	// What is in the buffer was sent in the clear, by whomever: it must not
-	// count as said under TLS (CVE-2011-0411). The handshake drops the buffer.
+	// Buffered input was sent in the clear, possibly by an attacker, and must not count as
+	// sent under TLS (CVE-2011-0411). The handshake drops the buffer.
 	if err := c.handshake(ctx); err != nil {
 		return err
 	}
 	return c.banner()
 }
 
-// handshake starts TLS on the connection and replaces the layers above it. It is part
-// of the time that there is for the login.
+// handshake starts TLS on the connection and replaces the layers above it. Its time counts
+// towards LoginTimeout.
 func (c *conn) handshake(ctx context.Context) error {
 	if c.tlsConfig == nil {
 		return fmt.Errorf("tls handshake: no certificate is configured")

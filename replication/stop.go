@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// watch waits for the server to stop, until the function that it returns is called.
+// watch waits for the server to stop, until the returned function is called.
 func (c *conn) watch(ctx context.Context, nc net.Conn, cancel context.CancelFunc) (unwatch func()) {
 	done := make(chan struct{})
 	finished := make(chan struct{})
@@ -30,7 +30,7 @@ func (c *conn) watch(ctx context.Context, nc net.Conn, cancel context.CancelFunc
 		select {
 		case <-grace.C:
 			cancel()
-			// Ends a read or write that would wait for the client.
+			// Interrupt a read or write that would wait for the client.
 			_ = nc.SetDeadline(time.Unix(1, 0))
 			_ = nc.Close()
 		case <-done:
@@ -42,7 +42,7 @@ func (c *conn) watch(ctx context.Context, nc net.Conn, cancel context.CancelFunc
 	}
 }
 
-// shutdown asks for the message of the shutdown file.
+// shutdown returns the message of the shutdown file.
 func (c *conn) shutdown() (string, bool) {
 	if c.srv.opt.ShutdownMessage == nil {
 		return "", false
@@ -54,8 +54,8 @@ func (c *conn) shutdown() (string, bool) {
 	return printable(msg), down
 }
 
-// bye takes leave of the client. The connection must be closed after it: a
-// client that reads BYE and can go on loses log entries (client-behaviour.md 3f).
+// bye sends BYE. The connection must be closed after it: a client that reads BYE and can
+// continue loses log entries (client-behaviour.md 3f).
 func (c *conn) bye(text string) error {
 	if err := c.reply("BYE " + text); err != nil {
 		return err

@@ -11,7 +11,7 @@ import (
 	"github.com/cyrusbackup/backupd/replication/replicationtest"
 )
 
-// wantBye reads the farewell and the end of the connection.
+// wantBye reads BYE and the end of the connection.
 func (b *bench) wantBye(text string) {
 	b.t.Helper()
 	line, err := b.Line()
@@ -51,7 +51,7 @@ func TestStopUnderTLS(t *testing.T) {
 	b.wantBye("shutting down")
 }
 
-// A command that runs is finished and answered before the farewell.
+// A running command is finished and answered before BYE.
 func TestStopWithinCommand(t *testing.T) {
 	store := replicationtest.NewStore()
 	inside, goOn := make(chan struct{}), make(chan struct{})
@@ -72,7 +72,7 @@ func TestStopWithinCommand(t *testing.T) {
 	b.wantBye("shutting down")
 }
 
-// stuck makes no session before it is told to stop.
+// stuck makes no session until it is stopped.
 type stuck struct{}
 
 func (stuck) NewSession(ctx context.Context, _ replication.Peer) (replication.Session, error) {
@@ -80,7 +80,7 @@ func (stuck) NewSession(ctx context.Context, _ replication.Peer) (replication.Se
 	return nil, ctx.Err()
 }
 
-// A command that does not end within the grace is given up, with its connection.
+// A command that does not end within the grace period is aborted, with its connection.
 func TestStopStuckCommand(t *testing.T) {
 	srv := newServer(t, stuck{}, func(o *replication.Options) { o.StopGrace = time.Millisecond })
 	b := dial(t, srv, replication.ConnOptions{Unix: true})

@@ -10,12 +10,12 @@ import (
 	"time"
 )
 
-// tap copies the dialogue, as it is between the layers below (TLS, deflate) and
-// the commands, to a telemetry file once one is open (imap/telemetry.c).
+// tap copies the dialogue, as seen between the layers below (TLS, deflate) and the
+// commands, to a telemetry file once one is open (imap/telemetry.c).
 type tap struct {
 	file *os.File // nil = nothing is copied
 	now  func() time.Time
-	err  func(error) // hears why copying has ended
+	err  func(error) // called with the reason when copying ends
 }
 
 type tapReader struct {
@@ -41,7 +41,7 @@ func (w tapWriter) Write(p []byte) (int, error) {
 	return w.w.Write(p)
 }
 
-// copy writes a mark with the time and the bytes (lib/prot.c, prot_fill and prot_flush_log).
+// copy writes a timestamp and the bytes (lib/prot.c, prot_fill and prot_flush_log).
 func (t *tap) copy(direction byte, p []byte) {
 	if t.file == nil {
 		return
@@ -50,7 +50,7 @@ func (t *tap) copy(direction byte, p []byte) {
 		p = maskAuthenticate(p)
 	}
 	mark := fmt.Appendf(nil, "%c%d%c", direction, t.now().Unix(), direction)
-	// One write, so that connections that share the file do not cut into each other.
+	// A single write, so that connections that share the file do not interleave.
 	if _, err := t.file.Write(append(mark, p...)); err != nil {
 		t.err(err)
 		t.close()
@@ -59,15 +59,15 @@ func (t *tap) copy(direction byte, p []byte) {
 
 func (t *tap) close() {
 	if t.file != nil {
-		// Nothing is lost by it: all has been written, or an error has been told.
+		// Nothing is lost: everything has been written, or an error has been reported.
 		_ = t.file.Close()
 		t.file = nil
 	}
 }
 
-// maskAuthenticate hides the credentials of an AUTHENTICATE that comes after the
-// login, for it is refused, but a file is no place for it. It looks at the
-// beginning of a chunk, where a client's command stands.
+// maskAuthenticate hides the credentials of an AUTHENTICATE sent after the login. The
+// server refuses it, but credentials must not be written to a file. Only the start of a
+// chunk is checked, because a client's command starts there.
 func maskAuthenticate(p []byte) []byte {
 	const verb = "AUTHENTICATE "
 	if len(p) < len(verb) || !bytes.EqualFold(p[:len(verb)], []byte(verb)) {
@@ -86,9 +86,8 @@ func maskAuthenticate(p []byte) []byte {
 	return append(masked, p[end:]...)
 }
 
-// startTelemetry opens the telemetry file of the user, if its directory exists.
-// All connections of a user share one file unless BySessionID is set, since they
-// share a process.
+// startTelemetry opens the user's telemetry file if its directory exists. All connections
+// of a user share one file unless BySessionID is set, because they share a process.
 func (c *conn) startTelemetry() {
 	opt := c.srv.opt.Telemetry
 	if opt.Dir == "" || !plainName(c.user) || !plainName(c.opt.Service) {
@@ -107,14 +106,14 @@ func (c *conn) startTelemetry() {
 		return
 	}
 	now := c.srv.opt.Clock.Now
-	// ctime(3) ends in a line end of its own.
+	// ctime(3) includes a line end.
 	if _, err := fmt.Fprintf(f, "---------- %s %s\n\n", c.user, now().Format(time.ANSIC)); err != nil {
 		c.log().Error("write telemetry log", "err", err)
 	}
 	c.tap = tap{file: f, now: now, err: func(err error) { c.log().Error("write telemetry log", "err", err) }}
 }
 
-// plainName says that s names one file and not a path.
+// plainName reports whether s is a file name without a path.
 func plainName(s string) bool {
 	return s != "" && s != "." && s != ".." && !strings.ContainsAny(s, "/\x00")
 }

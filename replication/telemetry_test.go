@@ -45,7 +45,7 @@ func TestTelemetry(t *testing.T) {
 	}
 }
 
-// Under COMPRESS the log has what was said, and not how it was packed.
+// Under COMPRESS the log contains the uncompressed dialogue.
 func TestTelemetryCompressed(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.Mkdir(filepath.Join(dir, "cyrus"), 0o755); err != nil {
@@ -70,7 +70,8 @@ func TestTelemetryCompressed(t *testing.T) {
 	}
 }
 
-// No directory, no file; and a user's name cannot lead out of the directory.
+// Without the directory no file is written, and a user name cannot point outside the
+// directory.
 func TestTelemetryOff(t *testing.T) {
 	dir := t.TempDir()
 	srv := newServer(t, replicationtest.NewStore(), func(o *replication.Options) {

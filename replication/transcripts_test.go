@@ -16,8 +16,8 @@ import (
 
 var update = flag.Bool("update", false, "rewrite golden files")
 
-// TestTranscripts lets the client's side of captured connections run against
-// the server, all of one scenario against the same store.
+// TestTranscripts replays the client's side of captured connections against the server. All
+// connections of a scenario use the same store.
 func TestTranscripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/transcripts/*/*.c2s")
 	if err != nil || len(files) == 0 {
@@ -37,7 +37,7 @@ func TestTranscripts(t *testing.T) {
 	}
 	for scenario, store := range stores {
 		if strings.HasSuffix(scenario, "/p") {
-			continue // the source went back to an older state: checksums must differ
+			continue // the source was reset to an older state: checksums must differ
 		}
 		for _, fault := range store.Faults() {
 			t.Errorf("%s: %s", scenario, fault)
@@ -45,8 +45,8 @@ func TestTranscripts(t *testing.T) {
 	}
 }
 
-// scenarioOf names the store that a transcript was made against: those of the
-// newer clients go on from one to the next, the others begin anew with each letter.
+// scenarioOf names the store that a transcript was recorded against. Transcripts of newer
+// clients continue from one to the next; the others start fresh with each letter.
 func scenarioOf(file string) string {
 	if dir := filepath.Dir(file); strings.HasPrefix(filepath.Base(dir), "3.1") {
 		return dir
@@ -91,7 +91,7 @@ func replay(t *testing.T, store *replicationtest.Store, file string) {
 	compareGolden(t, file, golden.String())
 }
 
-// firstLine is what of a command is repeated in a golden file.
+// firstLine is the part of a command that is repeated in a golden file.
 func firstLine(cmd []byte) string {
 	line, _, _ := strings.Cut(string(cmd), "\r\n")
 	if len(line) > 120 {

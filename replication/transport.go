@@ -8,16 +8,15 @@ import (
 	"time"
 )
 
-// errStopping is what a read returns that waited for a command when the server
-// was told to stop.
+// errStopping is returned by a read that waited for a command when the server stopped.
 var errStopping = errors.New("the server is stopping")
 
-// errNoLogin ends a connection whose client does not log in.
-var errNoLogin = errors.New("no login within the time for it")
+// errNoLogin ends a connection whose client does not log in within LoginTimeout.
+var errNoLogin = errors.New("no login within the time limit")
 
-// transport is the connection under all layers but TLS: it sets the time limits
-// of each read and write, lets the output go out before a read that may block,
-// and can be interrupted while it waits for a command.
+// transport is the connection below all layers except TLS. It sets the timeout of each read
+// and write, flushes the output before a read that may block, and can be interrupted while
+// it waits for a command.
 type transport struct {
 	conn net.Conn
 	// beforeRead flushes the output: a client that waits for an answer sends
@@ -25,8 +24,8 @@ type transport struct {
 	beforeRead func() error
 	readLimit  time.Duration // of one read; 0 = none
 	writeLimit time.Duration // of one write; 0 = none
-	// loginBy ends every read and write: one byte now and then must not keep a place of
-	// which there are not many. Zero once the client has logged in.
+	// loginBy ends every read and write, so that a client that sends a byte now and then
+	// cannot hold one of the limited connections. Zero once the client has logged in.
 	loginBy time.Time
 
 	mu       sync.Mutex
@@ -54,20 +53,20 @@ func (t *transport) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// armRead sets the limit of the read to come, unless it is not to be made. The
-// lock keeps a limit from being set after stop has cut it short.
+// armRead sets the deadline of the next read, unless the server is stopping. The lock
+// prevents a new deadline after stop has shortened it.
 func (t *transport) armRead() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.stopping && t.waiting {
 		return errStopping
 	}
-	// It fails only on a closed connection, which the read will tell better.
+	// It fails only on a closed connection, and the read itself reports that better.
 	_ = t.conn.SetReadDeadline(t.until(t.readLimit))
 	return nil
 }
 
-// until is when an operation that begins now has to be over; zero: whenever.
+// until returns the deadline of an operation that begins now; zero means none.
 func (t *transport) until(limit time.Duration) time.Time {
 	var at time.Time
 	if limit > 0 {
@@ -84,8 +83,8 @@ func (t *transport) Write(p []byte) (int, error) {
 	return t.conn.Write(p)
 }
 
-// wait says whether the reads from now on are for the first byte of a command.
-// It returns errStopping if no command is to be waited for.
+// wait sets whether the next reads are for the first byte of a command. It returns
+// errStopping if the server is stopping.
 func (t *transport) wait(v bool) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -96,8 +95,8 @@ func (t *transport) wait(v bool) error {
 	return nil
 }
 
-// stop makes the wait for the next command, or the current one, end with
-// errStopping. It may be called from another goroutine.
+// stop makes the current or next wait for a command return errStopping. It may be called
+// from another goroutine.
 func (t *transport) stop() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -106,7 +105,7 @@ func (t *transport) stop() {
 		close(t.stopped)
 	}
 	if t.waiting {
-		// A connection that cannot be interrupted ends with its client or its time limit.
+		// A connection that cannot be interrupted ends with its client or at its timeout.
 		_ = t.conn.SetReadDeadline(time.Unix(1, 0))
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// A silent client is given up after the read limit, and one that does not read
+// A silent client is disconnected after the read limit, and a client that does not read
 // after the write limit.
 func TestTransportLimits(t *testing.T) {
 	client, server := net.Pipe()

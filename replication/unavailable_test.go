@@ -10,8 +10,8 @@ import (
 	"github.com/cyrusbackup/backupd/replication/replicationtest"
 )
 
-// What each command answers when its backup is unavailable (docs/errors.md): on its own,
-// and behind a GET USER that was answered, where the client defers whatever is locked.
+// The answer of each command while its backup is unavailable (docs/errors.md): alone, and
+// after an answered GET USER, when the client defers everything that is locked.
 var unavailable = []struct{ method, alone, within string }{
 	{"GetUser", locked, locked},
 	{"GetMailboxes", locked, locked},
@@ -62,17 +62,17 @@ func TestUnavailable(t *testing.T) {
 		if got := failWith(t, tt.method, command[tt.method], err); !strings.HasPrefix(got, tt.alone) {
 			t.Errorf("%s: got %q, want %q", tt.method, got, tt.alone)
 		}
-		if got := failBehind(t, []string{"GET USER bert"}, tt.method, command[tt.method], err); !strings.HasPrefix(got, tt.within) {
-			t.Errorf("%s behind GET USER: got %q, want %q", tt.method, got, tt.within)
+		if got := failAfter(t, []string{"GET USER bert"}, tt.method, command[tt.method], err); !strings.HasPrefix(got, tt.within) {
+			t.Errorf("%s after GET USER: got %q, want %q", tt.method, got, tt.within)
 		}
-		if got := failBehind(t, []string{"GET MAILBOXES (user.bert)", "RESTART"}, tt.method, command[tt.method], err); !strings.HasPrefix(got, tt.alone) {
-			t.Errorf("%s behind RESTART: got %q, want %q", tt.method, got, tt.alone)
+		if got := failAfter(t, []string{"GET MAILBOXES (user.bert)", "RESTART"}, tt.method, command[tt.method], err); !strings.HasPrefix(got, tt.alone) {
+			t.Errorf("%s after RESTART: got %q, want %q", tt.method, got, tt.alone)
 		}
 	}
 }
 
-// failBehind is failWith on a connection that has done something else before.
-func failBehind(t *testing.T, before []string, method, command string, err error) string {
+// failAfter is failWith on a connection that has run another command before.
+func failAfter(t *testing.T, before []string, method, command string, err error) string {
 	t.Helper()
 	failing := false
 	store := replicationtest.NewStore()
@@ -98,8 +98,8 @@ func failBehind(t *testing.T, before []string, method, command string, err error
 	return got
 }
 
-// The answers that keep a client going do not become slower; a connection that is closed
-// for what is unavailable does, since master starts the client again.
+// Answers that keep a client going are not delayed. Closing a connection because a backup
+// is unavailable is, because master restarts the client.
 func TestUnavailableSlowdown(t *testing.T) {
 	clock := newClock()
 	store := replicationtest.NewStore()
@@ -123,7 +123,7 @@ func TestUnavailableSlowdown(t *testing.T) {
 	}
 }
 
-// A client that is asked to compare the whole user gets a plain NO, at once.
+// A client that should compare the whole user gets a plain NO without delay.
 func TestAskUser(t *testing.T) {
 	got := failWith(t, "GetMailboxes", "GET MAILBOXES (user.anne)", cyrus.ErrAskUser)
 	if !strings.HasPrefix(got, promoted) {

@@ -13,13 +13,13 @@ import (
 
 func isNonexistent(err error) bool { return errors.Is(err, cyrus.ErrNonexistent) }
 
-// maxReserve is what sync_client puts into one RESERVE (imap/sync_support.c,
-// sync_reserve_partition); sync_server takes one more.
+// maxReserve is the number of GUIDs that sync_client sends in one RESERVE
+// (imap/sync_support.c, sync_reserve_partition); sync_server allows one more.
 const maxReserve = 8192
 
-// Reserve asks which messages a server lacks. names are the mailboxes that it
-// has reported. As many commands are sent as it takes. A GUID that is not
-// returned need not be uploaded until Restart.
+// Reserve asks which messages the server is missing. names are the mailboxes that the
+// server has reported. It sends as many commands as needed. A GUID that is not returned
+// need not be uploaded until Restart.
 func (c *Client) Reserve(ctx context.Context, partition string, names []string, guids []cyrus.GUID) (missing []cyrus.GUID, err error) {
 	for len(guids) > 0 {
 		n := min(len(guids), maxReserve)
@@ -50,23 +50,23 @@ func guidList(guids []cyrus.GUID) dlist.Value {
 	return dlist.L(items...)
 }
 
-// ApplyMailbox sends a mailbox's fields, SINCE_* if since.Set, and its records.
-// An error of records breaks the connection: the command cannot be taken back.
+// ApplyMailbox sends a mailbox's fields, SINCE_* if since.Set, and its records. An error of
+// records breaks the connection, because the command cannot be withdrawn.
 func (c *Client) ApplyMailbox(ctx context.Context, fields []dlist.Pair, since cyrus.Since, records iter.Seq2[*cyrus.Record, error]) error {
 	return c.mailbox(ctx, "APPLY MAILBOX", fields, since, records)
 }
 
-// ApplyIntermediate sends a mailbox without a RECORD list, which only exists as
-// a path element or a tombstone.
+// ApplyIntermediate sends a mailbox without a RECORD list, which exists only as a path
+// element or a tombstone.
 func (c *Client) ApplyIntermediate(ctx context.Context, fields []dlist.Pair) error {
 	return c.mailbox(ctx, "APPLY MAILBOX", fields, cyrus.Since{}, nil)
 }
 
-// RestoreMailbox sends RESTORE MAILBOX, which sync_server answers by appending
-// the records with new uids to a mailbox that exists, or by creating it
-// (imap/sync_support.c, sync_restore_mailbox). The messages have to be uploaded
-// before, for the partition of the mailbox there. local is RESTORE
-// LOCAL_MAILBOX, which is not replicated further. records must not be nil.
+// RestoreMailbox sends RESTORE MAILBOX. sync_server then appends the records with new uids
+// to an existing mailbox, or creates the mailbox (imap/sync_support.c,
+// sync_restore_mailbox). The messages must be uploaded before, for the mailbox's partition
+// on that server. local selects RESTORE LOCAL_MAILBOX, which is not replicated further.
+// records must not be nil.
 func (c *Client) RestoreMailbox(ctx context.Context, fields []dlist.Pair, records iter.Seq2[*cyrus.Record, error], local bool) error {
 	what := "RESTORE MAILBOX"
 	if local {
@@ -124,7 +124,7 @@ func (c *Client) ApplySub(ctx context.Context, userid, mailbox string) error {
 	return c.apply(ctx, "SUB", userMailbox(userid, mailbox))
 }
 
-// ApplyUnsub takes a subscription back.
+// ApplyUnsub removes a subscription.
 func (c *Client) ApplyUnsub(ctx context.Context, userid, mailbox string) error {
 	return c.apply(ctx, "UNSUB", userMailbox(userid, mailbox))
 }
@@ -139,7 +139,7 @@ func (c *Client) ApplySieve(ctx context.Context, s cyrus.Sieve) error {
 	return c.apply(ctx, "SIEVE", s.DList())
 }
 
-// ApplyActivateSieve makes a script the active one; filename ends in .bc.
+// ApplyActivateSieve activates a script; filename ends in .bc.
 func (c *Client) ApplyActivateSieve(ctx context.Context, userid, filename string) error {
 	return c.apply(ctx, "ACTIVATE_SIEVE", dlist.KV(dlist.P("USERID", dlist.S(userid)), dlist.P("FILENAME", dlist.S(filename))))
 }
@@ -165,12 +165,12 @@ func (c *Client) ApplyRename(ctx context.Context, r cyrus.Rename) error {
 		dlist.P("PARTITION", dlist.S(r.Partition)), dlist.P("UIDVALIDITY", dlist.N(uint64(r.UIDValidity)))))
 }
 
-// ApplyUnmailbox deletes a mailbox. One that does not exist is no error.
+// ApplyUnmailbox deletes a mailbox. A missing mailbox is not an error.
 func (c *Client) ApplyUnmailbox(ctx context.Context, name string) error {
 	return ignoreNonexistent(c.apply(ctx, "UNMAILBOX", dlist.S(name)))
 }
 
-// ApplyUnuser deletes a user. One that does not exist is no error.
+// ApplyUnuser deletes a user. A missing user is not an error.
 func (c *Client) ApplyUnuser(ctx context.Context, userid string) error {
 	return ignoreNonexistent(c.apply(ctx, "UNUSER", dlist.S(userid)))
 }
@@ -182,17 +182,17 @@ func ignoreNonexistent(err error) error {
 	return err
 }
 
-// Restart ends the unit of work: the server drops reservations and what was
-// uploaded and no mailbox has named.
+// Restart ends the unit of work: the server drops reservations and uploads that no mailbox
+// refers to.
 func (c *Client) Restart(ctx context.Context) error {
 	clear(c.staged)
 	return c.simple(ctx, "RESTART")
 }
 
-// Noop asks whether the server is there.
+// Noop checks that the server responds.
 func (c *Client) Noop(ctx context.Context) error { return c.simple(ctx, "NOOP") }
 
-// Exit says goodbye and closes the connection.
+// Exit sends EXIT and closes the connection.
 func (c *Client) Exit(ctx context.Context) error {
 	err := c.simple(ctx, "EXIT")
 	return errors.Join(err, c.conn.Close())

@@ -70,10 +70,10 @@ func (c *Client) chooseMech(want string) (string, error) {
 	return "", fmt.Errorf("no usable SASL mechanism: server offers %q", c.banner.Mechs)
 }
 
-// newMech returns the steps of a mechanism and a check for when OK has come.
+// newMech returns the steps of a mechanism and a check to run after OK.
 func newMech(name string, o Options) (mechanism, func() error, error) {
 	if name == "PLAIN" {
-		// The authorisation id is empty, as sync_client's.
+		// The authorisation id is empty, as in sync_client.
 		step := func(challenge string) (string, error) {
 			if challenge != "" {
 				return "", errors.New("unexpected challenge")
@@ -87,8 +87,8 @@ func newMech(name string, o Options) (mechanism, func() error, error) {
 		return nil, nil, err
 	}
 	conv := cl.NewConversation()
-	// The server's signature comes as one more challenge, for an OK carries no
-	// data (imap/saslserver.c). An OK without it proves nothing.
+	// The server's signature is one more challenge, because an OK line carries no data
+	// (imap/saslserver.c). An OK without it proves nothing.
 	return conv.Step, func() error {
 		if !conv.Valid() {
 			return errors.New("AUTHENTICATE: server did not prove that it knows the password")

@@ -12,7 +12,7 @@ import (
 	"github.com/klauspost/compress/flate"
 )
 
-// Banner is what a server says about itself (imap/backend.c, parse_capability).
+// Banner is a server's description of itself (imap/backend.c, parse_capability).
 type Banner struct {
 	Mechs    []string // SASL mechanisms, upper case; none when no login is needed
 	StartTLS bool
@@ -67,7 +67,7 @@ func (c *Client) startTLS(ctx context.Context, conf *tls.Config) error {
 	if err := c.simple(ctx, "STARTTLS"); err != nil {
 		return err
 	}
-	// What came in clear behind the OK is nobody's we could trust.
+	// Data sent in the clear after the OK cannot be trusted.
 	if c.r.Buffered() > 0 {
 		return errors.New("STARTTLS: data before the handshake")
 	}
@@ -91,8 +91,8 @@ func (c *Client) handshake(ctx context.Context, conf *tls.Config) error {
 	return nil
 }
 
-// compress starts raw deflate in both directions. A refusal is tolerated, as
-// sync_client does without -z.
+// compress starts raw deflate in both directions. A refusal is tolerated, like in
+// sync_client without -z.
 func (c *Client) compress() error {
 	err := c.simple(context.Background(), "COMPRESS DEFLATE")
 	var r *Refusal
@@ -102,7 +102,7 @@ func (c *Client) compress() error {
 	if err != nil {
 		return err
 	}
-	// The inflater goes on from the old buffer: nothing is lost between the two.
+	// The inflater continues from the old buffer, so nothing is lost between the two.
 	out := c.out
 	c.transport(bufio.NewReaderSize(flate.NewReader(c.r), bufSize), out)
 	if c.deflate, err = flate.NewWriter(out, flate.DefaultCompression); err != nil {
@@ -112,5 +112,5 @@ func (c *Client) compress() error {
 	return nil
 }
 
-// Compressed says that the connection is compressed.
+// Compressed reports whether the connection is compressed.
 func (c *Client) Compressed() bool { return c.deflate != nil }

@@ -36,7 +36,7 @@ func TestSyncUser(t *testing.T) {
 			t.Errorf("second run: %+v", r)
 		}
 	}
-	// A flag, a new message and a copy of one that the other mailbox holds.
+	// A flag, a new message, and a copy of a message in the other mailbox.
 	inbox.records[4].Flags, inbox.records[4].ModSeq = []string{`\Seen`}, inbox.modseq()+1
 	inbox.add()
 	twin := *sent.records[0]
@@ -215,7 +215,7 @@ func TestUnreadableMessageIsNil(t *testing.T) {
 		return open(r)
 	}
 	res, err := c.SyncMailbox(t.Context(), m, nil, nil)
-	if !errors.Is(err, cyrus.ErrBadParameters) { // this server wants every body
+	if !errors.Is(err, cyrus.ErrBadParameters) { // this server requires every body
 		t.Errorf("%v", err)
 	}
 	if st := s.Stats(); st.Nils != 1 || st.Messages != 2 || len(res.Unreadable) != 1 || !errors.Is(res.Unreadable[0], gone) {

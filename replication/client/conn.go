@@ -17,7 +17,7 @@ import (
 
 const bufSize = 64 << 10
 
-// maxLine bounds a banner or status line.
+// maxLine limits a banner or status line.
 const maxLine = 8 << 10
 
 // Client is one connection to a csync server. Not for concurrent use.
@@ -26,11 +26,11 @@ type Client struct {
 	r       *bufio.Reader
 	d       *dlist.Decoder
 	out     *bufio.Writer // to conn
-	w       *bufio.Writer // what commands write to; out, or before the compressor
+	w       *bufio.Writer // commands write here: out, or the compressor
 	deflate *flate.Writer // nil = not compressed
 	banner  Banner
 	err     error // why the connection is broken
-	// staged holds what this unit of work has uploaded, so that a message in
+	// staged contains the messages uploaded in this unit of work, so that a message in
 	// several mailboxes is sent once (imap/sync_support.c, sync_msgid_lookup).
 	staged  map[cyrus.GUID]struct{}
 	observe func(command string, total, wait time.Duration)
@@ -47,17 +47,17 @@ func (c *Client) transport(r *bufio.Reader, out *bufio.Writer) {
 	c.d = dlist.NewDecoder(r, dlist.Limits{})
 }
 
-// Banner returns what the server announced, of the last banner.
+// Banner returns the last banner of the server.
 func (c *Client) Banner() Banner { return c.banner }
 
-// Broken says that the connection has ended, by the server or because nobody knows any
-// more where a reply begins: no further command can be sent.
+// Broken reports whether no further command can be sent, because the server closed the
+// connection or because the start of the next reply is unknown.
 func (c *Client) Broken() bool { return c.err != nil }
 
-// Close closes the connection without a word; see Exit.
+// Close closes the connection without EXIT; see Exit.
 func (c *Client) Close() error { return c.conn.Close() }
 
-// guard makes the end of ctx end whatever the connection is doing.
+// guard interrupts the connection when ctx ends.
 func (c *Client) guard(ctx context.Context) (stop func() bool) {
 	return context.AfterFunc(ctx, func() {
 		if dl, ok := c.conn.(interface{ SetDeadline(time.Time) error }); ok {
@@ -84,8 +84,8 @@ func (c *Client) flush() error {
 // untagged reads one untagged value of a reply from d, exactly one value.
 type untagged func(key string, d *dlist.Decoder) error
 
-// command writes a command, whose line write completes but for its line end, and
-// reads the reply. what names it in errors.
+// command sends a command and reads the reply. write writes the command line without its
+// line end. what names the command in errors.
 func (c *Client) command(ctx context.Context, what string, write func(w *bufio.Writer) error, on untagged) error {
 	if c.err != nil {
 		return fmt.Errorf("%s: %w", what, c.err)
@@ -133,7 +133,8 @@ func (c *Client) exchange(what string, write func(w *bufio.Writer) error, on unt
 	return err
 }
 
-// unwantedError is about a reply that was read to its end: the connection lives.
+// unwantedError is an error in a reply that was read to its end, so the connection stays
+// usable.
 type unwantedError struct{ err error }
 
 func (e *unwantedError) Error() string { return e.err.Error() }
@@ -163,7 +164,7 @@ func (c *Client) reply(what string, on untagged) error {
 			case status == "NO" || status == "BAD" || status == "BYE":
 				return refusal(what, status, text)
 			}
-			return fmt.Errorf("reply %.40q is no status", word+" "+text)
+			return fmt.Errorf("reply %.40q is not a status line", word+" "+text)
 		}
 		if err := c.untagged(on); err != nil {
 			var syntax *dlist.SyntaxError
@@ -181,19 +182,19 @@ func (c *Client) reply(what string, on untagged) error {
 	}
 }
 
-// connError is an error of the connection, where another would be about a value.
+// connError is an error of the connection, as opposed to an invalid value.
 type connError struct{ err error }
 
 func (e *connError) Error() string { return e.err.Error() }
 func (e *connError) Unwrap() error { return e.err }
 
-// untagged reads one untagged line behind its star.
+// untagged reads one untagged line after its star.
 func (c *Client) untagged(on untagged) error {
 	key, err := c.d.Key()
 	if err != nil {
 		return err
 	}
-	// "* Fatal error: text" is followed by the end of the connection.
+	// The connection ends after "* Fatal error: text".
 	if key == "Fatal" {
 		text, err := c.restOfLine()
 		if err != nil {
@@ -202,7 +203,7 @@ func (c *Client) untagged(on untagged) error {
 		return &connError{errors.New("server: Fatal " + text)}
 	}
 	if on == nil {
-		err = c.d.Skip() // ignored, as by sync_client
+		err = c.d.Skip() // ignored, as in sync_client
 	} else {
 		err = on(key, c.d)
 	}
@@ -215,7 +216,8 @@ func (c *Client) untagged(on untagged) error {
 	return c.d.End()
 }
 
-// restOfLine reads text up to CR? LF, without it and the space before.
+// restOfLine reads text up to CR? LF and returns it without the line end and the leading
+// space.
 func (c *Client) restOfLine() (string, error) {
 	var sb strings.Builder
 	for sb.Len() < maxLine {

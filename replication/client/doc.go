@@ -1,13 +1,11 @@
-// Package client is the sending side of Cyrus replication: what sync_client
-// does, for tools that push mail to a backup server or restore from one into a
-// sync_server, and for tests.
+// Package client is the sending side of Cyrus replication, like sync_client. Tools use it
+// to push mail to a backup server or to restore mail into a sync_server; tests use it too.
 //
-// A Client is one connection. Dial connects, reads the banner, starts TLS, logs
-// in and starts compression; then each method is one command and its answer (or
-// a few, where the protocol limits what a command may carry). The protocol has
-// no pipelining. A *Refusal is the server's NO, BAD or BYE and leaves the
-// connection usable, but for BYE; after any other error it is broken and every
-// method returns that error.
+// A Client is one connection. Dial connects, reads the banner, starts TLS, logs in and
+// starts compression. Each further method sends one command and reads its answer (or a few
+// commands, where the protocol limits the size of a command). The protocol has no
+// pipelining. A *Refusal is the server's NO, BAD or BYE. After NO and BAD the connection
+// stays usable. After any other error it is broken and every method returns that error.
 //
-// Message bodies and records are streamed: nothing is held but lists of GUIDs.
+// Message bodies and records are streamed; only lists of GUIDs are held in memory.
 package client

@@ -7,8 +7,8 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 )
 
-// What a refusal may mean besides the sentinels of package cyrus
-// (imap/sync_support.c, sync_parse_response).
+// Refusals beyond the sentinels of package cyrus (imap/sync_support.c,
+// sync_parse_response).
 var (
 	ErrInvalidUser  = errors.New("no such user")
 	ErrChecksum     = errors.New("checksum failure")
@@ -18,13 +18,12 @@ var (
 	ErrBye          = errors.New("server is closing")
 )
 
-// Refusal is an answer other than OK. errors.Is finds the sentinel that its
-// token stands for.
+// Refusal is an answer other than OK. errors.Is matches the sentinel of its token.
 type Refusal struct {
-	Command string // what was refused: "APPLY MAILBOX"
+	Command string // the refused command: "APPLY MAILBOX"
 	Status  string // NO, BAD or BYE
-	Token   string // IMAP_MAILBOX_LOCKED; "" when there is none
-	Text    string // what follows the status, token included
+	Token   string // IMAP_MAILBOX_LOCKED; "" without a token
+	Text    string // the text after the status, token included
 }
 
 func (e *Refusal) Error() string { return e.Command + ": " + e.Status + " " + e.Text }
@@ -61,7 +60,7 @@ func (e *Refusal) Is(target error) bool {
 	return false
 }
 
-// refusal makes the error of a status line other than OK.
+// refusal makes the error for a status line other than OK.
 func refusal(command, status, text string) *Refusal {
 	e := &Refusal{Command: command, Status: status, Text: text}
 	if first, _, _ := strings.Cut(text, " "); strings.HasPrefix(first, "IMAP_") {

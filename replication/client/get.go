@@ -54,17 +54,17 @@ type SieveInfo struct {
 	Active     bool
 }
 
-// User is what a server holds of a user.
+// User is a server's state of a user.
 type User struct {
 	Mailboxes []*cyrus.Mailbox
-	Seen      []cyrus.Seen // UserID is the one asked for
+	Seen      []cyrus.Seen // UserID is the requested user
 	Subs      []string
 	Sieve     []SieveInfo
 	Quotas    []cyrus.Quota
 }
 
-// GetUser asks for all that is held of a user. One that is not known is empty,
-// not an error (imap/sync_support.c, sync_response_parse).
+// GetUser requests the whole state of a user. The state of an unknown user is empty, not an
+// error (imap/sync_support.c, sync_response_parse).
 func (c *Client) GetUser(ctx context.Context, userid string) (*User, error) {
 	lines, err := c.Get(ctx, "USER", dlist.S(userid))
 	if isNonexistent(err) {
@@ -114,7 +114,7 @@ func (u *User) add(userid string, l Untagged) error {
 		}
 		u.Quotas = append(u.Quotas, q)
 	default:
-		// sync_client fails the user here, so a server must not send any.
+		// sync_client fails the user here, so a server must not send such lines.
 		return fmt.Errorf("unexpected %s", l.Key)
 	}
 	return nil
@@ -135,7 +135,8 @@ func parseSieveInfo(v dlist.Value) (s SieveInfo, err error) {
 	return s, err
 }
 
-// GetMailboxes asks for mailboxes by internal name. Those that do not exist are left out.
+// GetMailboxes requests mailboxes by internal name. Missing mailboxes are omitted from the
+// result.
 func (c *Client) GetMailboxes(ctx context.Context, names []string) ([]*cyrus.Mailbox, error) {
 	lines, err := c.Get(ctx, "MAILBOXES", texts(names))
 	if isNonexistent(err) {
@@ -158,8 +159,8 @@ func (c *Client) GetMailboxes(ctx context.Context, names []string) ([]*cyrus.Mai
 	return out, nil
 }
 
-// GetFullMailbox asks for a mailbox with its records, which go to each one by
-// one; an error of each ends the call after the reply was read.
+// GetFullMailbox requests a mailbox with its records and calls each for every record. An
+// error of each ends the call after the reply has been read.
 func (c *Client) GetFullMailbox(ctx context.Context, name string, each func(*cyrus.Record) error) ([]dlist.Pair, error) {
 	var fields []dlist.Pair
 	on := func(key string, d *dlist.Decoder) error {

@@ -61,7 +61,7 @@ func dial(t *testing.T, addr string, o Options) *Client {
 	return c
 }
 
-// box is a source of n messages, made from their numbers.
+// box is a source of n messages, generated from their numbers.
 type box struct {
 	name    string
 	records []*cyrus.Record
@@ -137,7 +137,7 @@ func syncUser(t *testing.T, c *Client, boxes ...*box) []Result {
 	return out
 }
 
-// script answers a connection: for each line read one text is sent.
+// script answers a connection: it sends one text for each line it reads.
 func script(t *testing.T, answers ...string) (*Client, <-chan string) {
 	t.Helper()
 	ours, theirs := net.Pipe()

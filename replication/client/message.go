@@ -12,28 +12,29 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
-// maxFiles is what sync_client puts into one MESSAGE (imap/sync_support.c, update_mailbox_once).
+// maxFiles is the number of files that sync_client sends in one MESSAGE
+// (imap/sync_support.c, update_mailbox_once).
 const maxFiles = 1024
 
-// Message is a message to be uploaded.
+// Message is a message to upload.
 type Message struct {
 	Partition string
 	GUID      cyrus.GUID // SHA-1 of the bytes that Open's reader yields
-	Size      int64      // and their number
+	Size      int64      // number of these bytes
 	Open      func() (io.ReadCloser, error)
 }
 
-// Uploaded counts what ApplyMessages has done.
+// Uploaded counts the results of ApplyMessages.
 type Uploaded struct {
 	Commands, Files int
 	Bytes           int64 // of bodies
 	Unreadable      []error
 }
 
-// ApplyMessages uploads messages in as many commands as it takes; one that this
-// unit of work has uploaded before is left out. A message that cannot be opened
-// is NIL, as sync_client sends it (imap/dlist.c, printfile), and is listed in
-// Unreadable. One that ends early breaks the connection: its size was announced.
+// ApplyMessages uploads messages in as many commands as needed and skips messages already
+// uploaded in this unit of work. A message that cannot be opened is sent as NIL, as in
+// sync_client (imap/dlist.c, printfile), and listed in Unreadable. A message that ends
+// early breaks the connection, because its size was already sent.
 func (c *Client) ApplyMessages(ctx context.Context, messages iter.Seq2[Message, error]) (Uploaded, error) {
 	var up Uploaded
 	next, stop := iter.Pull2(messages)

@@ -11,22 +11,22 @@ import (
 	"time"
 )
 
-// Options says how to connect. The zero value is a plain connection without login.
+// Options configure a connection. The zero value is a plain connection without login.
 type Options struct {
 	User     string      // authentication id; "" = no login (UNIX socket)
 	Password Secret      //
-	Mech     string      // PLAIN or SCRAM-SHA-256; "" = the stronger of those offered
+	Mech     string      // PLAIN or SCRAM-SHA-256; "" = the strongest offered
 	TLS      *tls.Config // nil = no TLS
 	StartTLS bool        // with TLS: after a plain banner; false = from the first byte
 	Compress bool        // COMPRESS DEFLATE if it is offered
 	// DialTimeout limits connecting, TLS and login together; 0 = 10 s, as sync_client's client_timeout.
 	DialTimeout time.Duration
-	// Observe, if set, is told of each command that was answered: how long it took
-	// from its first byte, and from its last, which is what the server took.
+	// Observe, if set, is called for each answered command: total is the time since its
+	// first byte, wait the time since its last byte, which the server took.
 	Observe func(command string, total, wait time.Duration)
 }
 
-// Secret is a password, which no log shows.
+// Secret is a password. It is never printed in logs.
 type Secret string
 
 func (Secret) String() string { return "(secret)" }
@@ -61,8 +61,8 @@ func Dial(ctx context.Context, addr string, o Options) (*Client, error) {
 	return c, nil
 }
 
-// New logs in on a connection that exists, such as a program's standard input
-// and output. On an error it closes conn.
+// New logs in on an existing connection, such as a program's standard input and output. On
+// an error it closes conn.
 func New(ctx context.Context, conn io.ReadWriteCloser, o Options) (*Client, error) {
 	c := newClient(conn)
 	c.observe = o.Observe

@@ -24,12 +24,12 @@ func TestReplies(t *testing.T) {
 		t.Errorf("bad mailbox: %v", err)
 	}
 	if err := c.Noop(t.Context()); err != nil {
-		t.Errorf("the connection does not live: %v", err)
+		t.Errorf("the connection is broken: %v", err)
 	}
 	if u, err := c.GetUser(t.Context(), "anne"); err != nil || !slices.Equal(u.Subs, []string{"a", "b", "c"}) {
 		t.Errorf("%+v, %v", u, err)
 	}
-	if err := c.Noop(t.Context()); err == nil || !strings.Contains(err.Error(), "is no status") {
+	if err := c.Noop(t.Context()); err == nil || !strings.Contains(err.Error(), "is not a status line") {
 		t.Errorf("%v", err)
 	}
 }
@@ -42,7 +42,7 @@ func TestLostConnections(t *testing.T) {
 			t.Errorf("%q: %v", a, err)
 		}
 		if again := c.Noop(t.Context()); again == nil {
-			t.Errorf("%q: works on", a)
+			t.Errorf("%q: still works", a)
 		}
 	}
 	c, lines := script(t, "hang")

@@ -13,28 +13,27 @@ import (
 
 // Mailbox is a mailbox of the source.
 type Mailbox struct {
-	Fields []dlist.Pair // head as APPLY MAILBOX carries it, SYNC_CRC included; no SINCE_*, no RECORD
-	// Records yields all records in ascending uid order. It is ranged over up to three times.
+	Fields []dlist.Pair // fields of APPLY MAILBOX, SYNC_CRC included; no SINCE_*, no RECORD
+	// Records yields all records in ascending uid order. It is iterated up to three times.
 	Records iter.Seq2[*cyrus.Record, error]
 	// Open opens the body of a record's message.
 	Open func(*cyrus.Record) (io.ReadCloser, error)
 }
 
-// Result says what SyncMailbox did.
+// Result is the outcome of SyncMailbox.
 type Result struct {
-	Unchanged bool // the server had it all: nothing was sent
+	Unchanged bool // the server was up to date: nothing was sent
 	Reserved  int  // GUIDs asked about
 	Records   int  // records sent
 	Uploaded
 }
 
-// SyncMailbox brings a server's copy of a mailbox up to date, as sync_client
-// does (imap/sync_support.c, sync_reserve_partition, update_mailbox_once).
-// reported is what the server said of the mailbox with this uniqueid, nil for
-// nothing; names are the names of all mailboxes that it reported, among which
-// messages may be found: with none of them nothing is reserved and everything
-// is uploaded. What sync_client does upon SYNC_CHECKSUM, a full update in both
-// directions, is not done: the refusal is returned.
+// SyncMailbox updates a server's copy of a mailbox like sync_client (imap/sync_support.c,
+// sync_reserve_partition, update_mailbox_once). reported is the server's report of the
+// mailbox with this uniqueid, nil if the server has none. names are the names of all
+// mailboxes that the server reported, where it may find messages: without names nothing is
+// reserved and everything is uploaded. On SYNC_CHECKSUM, sync_client makes a full update in
+// both directions; SyncMailbox returns the refusal instead.
 func (c *Client) SyncMailbox(ctx context.Context, m *Mailbox, reported *cyrus.Mailbox, names []string) (Result, error) {
 	var res Result
 	head, _, err := cyrus.ParseMailbox(m.Fields)
@@ -78,8 +77,8 @@ func (c *Client) SyncMailbox(ctx context.Context, m *Mailbox, reported *cyrus.Ma
 	return res, nil
 }
 
-// reserve returns what the server lacks; nil means that it was not asked, and
-// that everything has to be uploaded.
+// reserve returns the messages that the server is missing. nil means that the server was
+// not asked and everything must be uploaded.
 func (c *Client) reserve(ctx context.Context, m *Mailbox, partition string, have *cyrus.Mailbox, names []string, res *Result) (map[cyrus.GUID]bool, error) {
 	if len(names) == 0 {
 		return nil, nil
@@ -108,8 +107,9 @@ func (c *Client) reserve(ctx context.Context, m *Mailbox, partition string, have
 	return asked, nil
 }
 
-// toUpload yields the messages of the records that will be sent and that the
-// server lacks. One that is expunged may have lost its file: no need to send NIL.
+// toUpload yields the messages that belong to the records to send and that the server is
+// missing. It skips expunged messages, because their files may be gone; there is no need to
+// send NIL.
 func toUpload(m *Mailbox, partition string, have *cyrus.Mailbox, missing map[cyrus.GUID]bool) iter.Seq2[Message, error] {
 	return func(yield func(Message, error) bool) {
 		for r, err := range m.Records {
@@ -127,12 +127,12 @@ func toUpload(m *Mailbox, partition string, have *cyrus.Mailbox, missing map[cyr
 	}
 }
 
-// errNoMailbox says that SyncUser was given nothing.
+// errNoMailbox means that SyncUser got no mailboxes.
 var errNoMailbox = errors.New("no mailboxes")
 
-// SyncUser asks for a user's state and syncs each mailbox. each is told of every
-// one; an error from it ends the call. A refusal of one mailbox ends it too, as
-// in sync_client.
+// SyncUser requests a user's state and syncs each mailbox. It calls each after every
+// mailbox; an error of each ends the call. A refused mailbox ends it too, as in
+// sync_client.
 func (c *Client) SyncUser(ctx context.Context, userid string, mailboxes []*Mailbox, each func(*cyrus.Mailbox, Result) error) (*User, error) {
 	if len(mailboxes) == 0 {
 		return nil, errNoMailbox

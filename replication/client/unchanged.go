@@ -5,9 +5,9 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
-// unchanged says that a server's report shows nothing to send
-// (imap/sync_support.c, is_unchanged). LAST_APPENDDATE, PARTITION, QUOTAROOT and
-// CREATEDMODSEQ are not compared there either.
+// unchanged reports whether the server's state shows that there is nothing to send
+// (imap/sync_support.c, is_unchanged). Like there, LAST_APPENDDATE, PARTITION, QUOTAROOT
+// and CREATEDMODSEQ are not compared.
 func unchanged(ours, theirs *cyrus.Mailbox) bool {
 	a, b := dlist.KV(ours.Fields...), dlist.KV(theirs.Fields...)
 	if ours.Type != theirs.Type || ours.Name != theirs.Name || ours.LastUID != theirs.LastUID ||

@@ -11,8 +11,8 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
-// Client speaks to a server over a connection, one command at a time. It is for
-// one goroutine.
+// Client talks to a server over a connection, one command at a time. It is for one
+// goroutine.
 type Client struct {
 	Conn net.Conn
 	r    *bufio.Reader
@@ -20,14 +20,14 @@ type Client struct {
 
 // Reply is the answer to one command.
 type Reply struct {
-	Untagged []string // lines without the "* " and the line end; literals as they came
+	Untagged []string // lines without the "* " and the line end; literals unchanged
 	Status   string   // the last line, without its line end
 }
 
-// OK says that the command was done.
+// OK reports whether the command succeeded.
 func (r Reply) OK() bool { return strings.HasPrefix(r.Status, "OK ") }
 
-// String returns the answer as it stood on the wire, lines ended by LF.
+// String returns the answer as on the wire, with lines ended by LF.
 func (r Reply) String() string {
 	var b strings.Builder
 	for _, u := range r.Untagged {
@@ -58,7 +58,7 @@ func (c *Client) Banner() ([]string, error) {
 	}
 }
 
-// Line reads one line and takes off its end.
+// Line reads one line and removes its end.
 func (c *Client) Line() (string, error) {
 	line, err := c.r.ReadString('\n')
 	return strings.TrimRight(line, "\r\n"), err
@@ -70,11 +70,11 @@ func (c *Client) Login(user, password string) (Reply, error) {
 	return c.Do("AUTHENTICATE PLAIN " + ir)
 }
 
-// Do sends a command, to which it adds the line end, and reads the answer.
+// Do sends a command with a line end and reads the answer.
 func (c *Client) Do(command string) (Reply, error) { return c.Send([]byte(command + "\r\n")) }
 
-// Send sends a whole command and reads the answer. Writing goes on beside
-// reading, so that a server may answer before it has read everything.
+// Send sends a whole command and reads the answer. It writes and reads concurrently, so
+// that a server may answer before it has read everything.
 func (c *Client) Send(command []byte) (Reply, error) {
 	written := make(chan error, 1)
 	go func() {
@@ -83,7 +83,7 @@ func (c *Client) Send(command []byte) (Reply, error) {
 	}()
 	reply, err := c.Reply()
 	if err != nil {
-		// Ends a write that nobody reads.
+		// End a write that nobody reads.
 		_ = c.Conn.Close()
 	}
 	if werr := <-written; err == nil && werr != nil {

@@ -16,7 +16,7 @@ import (
 type session struct {
 	store      *Store
 	staged     map[cyrus.GUID][]byte
-	unreadable bool // a file came as NIL in this unit of work
+	unreadable bool // the client sent NIL for a file in this unit of work
 	force      bool
 }
 
@@ -86,7 +86,7 @@ func (s *session) ApplyMailbox(_ context.Context, mb *cyrus.Mailbox, since cyrus
 	return s.commit(old, mb, sent)
 }
 
-// check compares what the client believes with what is held.
+// check compares the client's assumptions with the stored state.
 func (s *session) check(old *Mailbox, mb *cyrus.Mailbox, since cyrus.Since) error {
 	if !since.Set || s.force {
 		return nil
@@ -101,7 +101,7 @@ func (s *session) check(old *Mailbox, mb *cyrus.Mailbox, since cyrus.Since) erro
 	return nil
 }
 
-// commit applies all of it or nothing.
+// commit stores the whole change or nothing.
 func (s *session) commit(old *Mailbox, mb *cyrus.Mailbox, sent []*cyrus.Record) error {
 	next := &Mailbox{Head: mb, Records: make(map[uint32]*cyrus.Record)}
 	if old != nil && old.Head.UniqueID == mb.UniqueID {
@@ -137,7 +137,7 @@ func (s *session) commit(old *Mailbox, mb *cyrus.Mailbox, sent []*cyrus.Record) 
 }
 
 func (s *session) Restart(context.Context) {
-	// Restart cannot fail, so neither can the note of it matter.
+	// Restart cannot fail, so an error in recording the call is ignored.
 	_ = s.store.begin("Restart", "")
 	s.staged = make(map[cyrus.GUID][]byte)
 	s.unreadable = false

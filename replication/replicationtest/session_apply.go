@@ -32,8 +32,8 @@ func (s *session) ApplyExpunge(_ context.Context, name, uniqueid string, uids []
 	return nil
 }
 
-// ApplyRename accepts a rename from one user to another, which sync_server
-// refuses and a 3.12 client then fails at for ever (client-behaviour.md 10).
+// ApplyRename accepts a rename from one user to another. sync_server refuses it, and a 3.12
+// client then fails forever (client-behaviour.md 10).
 func (s *session) ApplyRename(_ context.Context, r cyrus.Rename) error {
 	st := s.store
 	if err := st.begin("ApplyRename", r.Old+" "+r.New); err != nil {
@@ -132,7 +132,7 @@ func (s *session) ApplyUnuser(_ context.Context, userid string) error {
 	})
 }
 
-// change makes a change that cannot fail of itself.
+// change makes a change that cannot fail by itself.
 func (s *session) change(method, subject string, do func(*Store)) error {
 	if err := s.store.begin(method, subject); err != nil {
 		return err
@@ -143,7 +143,7 @@ func (s *session) change(method, subject string, do func(*Store)) error {
 	return nil
 }
 
-// put stores a value two maps deep.
+// put stores a value in a map of maps.
 func put[V any](m map[string]map[string]V, outer, inner string, v V) {
 	if m[outer] == nil {
 		m[outer] = make(map[string]V)

@@ -69,7 +69,7 @@ func (st *Store) meta(userid string, emit emit) error {
 	return st.sieve(userid, emit)
 }
 
-// sieve reports the scripts and, if one is active, its compiled form, as the
+// sieve reports the scripts and, if one is active, its compiled form, in the way that the
 // client lists them itself (replication-protocol.md 10.2, step 8).
 func (st *Store) sieve(userid string, emit emit) error {
 	for _, name := range slices.Sorted(maps.Keys(st.scripts[userid])) {

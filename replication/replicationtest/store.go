@@ -10,12 +10,12 @@ import (
 	"github.com/cyrusbackup/backupd/replication"
 )
 
-// Store is what all connections of a test share. The zero value is not usable;
-// make one with NewStore.
+// Store is shared by all connections of a test. Make one with NewStore; the zero value is
+// not usable.
 type Store struct {
-	// Fail, if not nil, is asked before each call of a Session with the method's
-	// name and what it is about; its error is the call's. Set it before the
-	// first connection, or within the call of another Fail.
+	// Fail, if not nil, is called before each call of a Session with the method's name and
+	// its subject. The call returns Fail's error. Set it before the first connection, or
+	// within the call of another Fail.
 	Fail func(method, subject string) error
 
 	mu          sync.Mutex
@@ -61,7 +61,7 @@ func (st *Store) NewSession(_ context.Context, peer replication.Peer) (replicati
 	return &session{store: st, staged: make(map[cyrus.GUID][]byte)}, nil
 }
 
-// begin notes a call and asks Fail.
+// begin records a call and asks Fail.
 func (st *Store) begin(method, subject string) error {
 	st.mu.Lock()
 	st.calls = append(st.calls, method+" "+subject)
@@ -79,8 +79,8 @@ func (st *Store) Calls() []string {
 	return append([]string(nil), st.calls...)
 }
 
-// Faults returns what a correct client would not have caused or a correct server
-// not have lost: checksums that differ, messages that nobody sent.
+// Faults returns errors that a correct client or a correct server would not have caused:
+// checksums that differ, messages that were never sent.
 func (st *Store) Faults() []string {
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -91,24 +91,24 @@ func (st *Store) fault(format string, args ...any) {
 	st.faults = append(st.faults, fmt.Sprintf(format, args...))
 }
 
-// Lookup returns the mailbox with this name; nil if there is none. The caller
-// must not use it while connections are served.
+// Lookup returns the mailbox with this name, or nil. The caller must not use it while
+// connections are served.
 func (st *Store) Lookup(name string) *Mailbox {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	return st.mailboxes[name]
 }
 
-// Messages returns how many messages are held.
+// Messages returns the number of stored messages.
 func (st *Store) Messages() int {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	return len(st.messages)
 }
 
-// Fields returns what is reported of the mailbox: what was sent, but for
-// FOLDERMODSEQ and RACLMODSEQ, which could raise the client's own (design.md,
-// promise 9). An intermediate mailbox gets zeros for what an old client demands.
+// Fields returns the reported fields of the mailbox: the received fields except
+// FOLDERMODSEQ and RACLMODSEQ, which could raise the client's own (design.md, promise 9).
+// An intermediate mailbox gets zeros for fields that an old client requires.
 func (m *Mailbox) Fields() []dlist.Pair {
 	var out []dlist.Pair
 	for _, p := range m.Head.Fields {

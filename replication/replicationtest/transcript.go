@@ -13,10 +13,9 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
-// Commands splits what a client said in a captured connection into its
-// commands, each with its line end. The login is left out, for it cannot be
-// repeated, and so is COMPRESS: what follows it is inflated. A command that was
-// cut off is left out too.
+// Commands splits the client's side of a captured connection into commands, each with its
+// line end. It omits the login, which cannot be repeated, and COMPRESS, because the input
+// after it is inflated. It also omits a command that was cut off.
 func Commands(said []byte) ([][]byte, error) {
 	var commands [][]byte
 	loggingIn := false
@@ -71,7 +70,7 @@ func afterLine(b []byte) []byte {
 	return rest
 }
 
-// inflate takes what was captured of a deflate stream, which has no end.
+// inflate decompresses a captured deflate stream, which has no end.
 func inflate(b []byte) ([]byte, error) {
 	out, err := io.ReadAll(flate.NewReader(bytes.NewReader(b)))
 	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {

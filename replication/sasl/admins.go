@@ -9,17 +9,18 @@ import (
 
 // Admins is the option admins: user names and group:NAME entries.
 type Admins struct {
-	// Words are the entries. "anyone" is everybody, as in Cyrus (lib/auth_unix.c: mymemberof).
+	// Words are the entries. "anyone" means everybody, as in Cyrus (lib/auth_unix.c:
+	// mymemberof).
 	Words []string
 	// ToLower compares user names in lower case (username_tolower).
 	ToLower bool
-	// Groups returns the names of a user's groups. nil: nobody is in any
+	// Groups returns the names of a user's groups. nil: users are in no groups
 	// (unix_group_enable: no). See SystemGroups.
 	Groups func(user string) ([]string, error)
 }
 
-// Contains tells whether the user, whose name is canonical, is an admin. The error is
-// that of Groups, which is asked only if it can matter.
+// Contains reports whether the user, whose name is canonical, is an admin. The error comes
+// from Groups, which is called only if it can matter.
 func (a Admins) Contains(user string) (bool, error) {
 	var wanted []string
 	for _, word := range a.Words {
@@ -43,11 +44,11 @@ func (a Admins) Contains(user string) (bool, error) {
 	return false, err
 }
 
-// noGroup stands for the primary group of a user that has no account.
+// noGroup is the primary group of a user without an account.
 const noGroup = "4294967295"
 
-// SystemGroups are the groups of the system that name is in; no account is needed, as
-// for getgrouplist(3), by which Cyrus asks. Without cgo only /etc/group is looked at.
+// SystemGroups returns the user's groups in the operating system. No account is needed, as
+// with getgrouplist(3), which Cyrus uses. Without cgo only /etc/group is read.
 func SystemGroups(name string) ([]string, error) {
 	account, err := user.Lookup(name)
 	if unknown := user.UnknownUserError(""); errors.As(err, &unknown) {
@@ -62,7 +63,7 @@ func SystemGroups(name string) ([]string, error) {
 	}
 	var names []string
 	for _, id := range ids {
-		// A group that has a number only cannot be named in admins.
+		// A group without a name cannot be listed in admins.
 		if g, err := user.LookupGroupId(id); err == nil && id != noGroup {
 			names = append(names, g.Name)
 		}

@@ -16,7 +16,7 @@ import (
 // credentialFile is the file's JSON, version 1. Binary values are base64.
 type credentialFile struct {
 	Version int                  `json:"version"`
-	Decoy   []byte               `json:"decoy"` // makes the salts of users that do not exist
+	Decoy   []byte               `json:"decoy"` // makes the salts of unknown users
 	Users   map[string]scramUser `json:"users"` // by canonical name
 }
 
@@ -25,7 +25,7 @@ type scramUser struct {
 	SHA256 scramKeys `json:"SCRAM-SHA-256"`
 }
 
-// scramKeys are what RFC 5802 section 3 has a server keep.
+// scramKeys are the stored values of RFC 5802 section 3.
 type scramKeys struct {
 	Salt       []byte `json:"salt"`
 	Iterations int    `json:"iterations"`
@@ -83,7 +83,7 @@ func mac(newHash func() hash.Hash, key []byte, text string) []byte {
 	return m.Sum(nil)
 }
 
-// newUser makes keys from a password, with salts of its own for each mechanism.
+// newUser makes keys from a password, with separate salts for each mechanism.
 func newUser(password string) (scramUser, error) {
 	var u scramUser
 	for mechanism, k := range map[string]*scramKeys{ScramSHA1: &u.SHA1, ScramSHA256: &u.SHA256} {
@@ -108,7 +108,7 @@ func (f *credentialFile) encode() ([]byte, error) {
 	return append(data, '\n'), err
 }
 
-// decodeCredentials checks everything that a login later relies on.
+// decodeCredentials validates everything that a login relies on.
 func decodeCredentials(data []byte) (*credentialFile, error) {
 	var f credentialFile
 	d := json.NewDecoder(bytes.NewReader(data))
@@ -116,10 +116,10 @@ func decodeCredentials(data []byte) (*credentialFile, error) {
 		return nil, err
 	}
 	if d.More() {
-		return nil, errors.New("something follows the JSON object")
+		return nil, errors.New("data follows the JSON object")
 	}
 	if f.Version != credentialVersion {
-		return nil, fmt.Errorf("version %d is not known; %d is", f.Version, credentialVersion)
+		return nil, fmt.Errorf("unknown version %d, want %d", f.Version, credentialVersion)
 	}
 	if len(f.Decoy) < 16 {
 		return nil, errors.New("decoy is shorter than 16 bytes")

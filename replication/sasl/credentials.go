@@ -20,10 +20,10 @@ import (
 	"github.com/xdg-go/scram"
 )
 
-// Credentials is the file of SCRAM credentials (option backup_credentials_path), which
-// ctl_backups passwd writes: no password can be read from it, but who has it can play
-// the server and guess at leisure. It is read anew when it has changed. The nil pointer
-// is a file that does not exist. Safe for concurrent use.
+// Credentials is the file of SCRAM credentials (option backup_credentials_path), written by
+// ctl_backups passwd. No password can be read from it, but anyone who has it can
+// impersonate the server and guess passwords offline. The file is read again after it
+// changes. A nil pointer means that there is no file. Safe for concurrent use.
 type Credentials struct {
 	path string
 
@@ -32,10 +32,10 @@ type Credentials struct {
 	file  *credentialFile
 }
 
-// OpenCredentials names the file. It need not exist yet.
+// OpenCredentials returns the Credentials of the file at path. It need not exist yet.
 func OpenCredentials(path string) *Credentials { return &Credentials{path: path} }
 
-// Exists tells whether there is such a file.
+// Exists reports whether the file exists.
 func (c *Credentials) Exists() bool {
 	if c == nil {
 		return false
@@ -44,7 +44,7 @@ func (c *Credentials) Exists() bool {
 	return err == nil
 }
 
-// Has tells whether the file has the user, whose name is canonical.
+// Has reports whether the file contains the user, whose name is canonical.
 func (c *Credentials) Has(user string) (bool, error) {
 	file, err := c.read()
 	if err != nil {
@@ -54,8 +54,8 @@ func (c *Credentials) Has(user string) (bool, error) {
 	return ok, nil
 }
 
-// CheckPassword compares with the keys of SCRAM-SHA-256. It takes as long for a user
-// that does not exist.
+// CheckPassword compares a password with the keys of SCRAM-SHA-256. It takes equally long
+// for an unknown user.
 func (c *Credentials) CheckPassword(_ context.Context, user, password string) (bool, error) {
 	file, err := c.read()
 	if err != nil {
@@ -73,8 +73,8 @@ func (c *Credentials) CheckPassword(_ context.Context, user, password string) (b
 	return subtle.ConstantTimeCompare(got.StoredKey, want.StoredKey) == 1 && known, nil
 }
 
-// scram returns what a SCRAM server needs. A user that does not exist gets a salt that is
-// always the same and keys that no proof fits, so that the client learns nothing.
+// scram returns the credentials that a SCRAM server needs. An unknown user gets a constant
+// salt and keys that no proof matches, so that the client learns nothing.
 func (c *Credentials) scram(mechanism, user string) (scram.StoredCredentials, error) {
 	file, err := c.read()
 	if err != nil {
@@ -91,8 +91,7 @@ func (c *Credentials) scram(mechanism, user string) (scram.StoredCredentials, er
 	}, nil
 }
 
-// decoy makes keys for a user that does not exist, with an iteration count that some
-// real user has.
+// decoy makes keys for an unknown user, with the iteration count of some real user.
 func (f *credentialFile) decoy(mechanism, user string) scramKeys {
 	mac := hmac.New(sha256.New, f.Decoy)
 	fmt.Fprintf(mac, "%s\x00%s", mechanism, user)
@@ -109,7 +108,7 @@ func (f *credentialFile) decoy(mechanism, user string) scramKeys {
 	return k
 }
 
-// fileStamp tells one state of a file from another.
+// fileStamp distinguishes one state of a file from another.
 type fileStamp struct {
 	info  fs.FileInfo
 	mtime time.Time
@@ -120,7 +119,7 @@ func (s fileStamp) same(info fs.FileInfo) bool {
 	return s.info != nil && os.SameFile(s.info, info) && s.mtime.Equal(info.ModTime()) && s.size == info.Size()
 }
 
-// read returns the file's content, which is not to be changed.
+// read returns the file's content, which callers must not change.
 func (c *Credentials) read() (*credentialFile, error) {
 	if c == nil {
 		return nil, errors.New("no credentials file")
@@ -142,7 +141,7 @@ func (c *Credentials) read() (*credentialFile, error) {
 	return file, nil
 }
 
-// maxCredentials bounds the file; a user takes about 500 bytes.
+// maxCredentials limits the size of the file; a user takes about 500 bytes.
 const maxCredentials = 16 << 20
 
 func readCredentials(path string) (*credentialFile, fs.FileInfo, error) {
@@ -156,7 +155,7 @@ func readCredentials(path string) (*credentialFile, fs.FileInfo, error) {
 		return nil, nil, fmt.Errorf("read credentials: %w", err)
 	}
 	if mode := info.Mode().Perm(); mode&0o027 != 0 {
-		return nil, nil, fmt.Errorf("read credentials: %s has mode %04o; others may have no access, the group may not write", path, mode)
+		return nil, nil, fmt.Errorf("read credentials: %s has mode %04o; remove all access for others and write access for the group", path, mode)
 	}
 	data, err := io.ReadAll(io.LimitReader(f, maxCredentials+1))
 	switch {

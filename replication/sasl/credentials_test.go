@@ -20,7 +20,7 @@ func TestPasswd(t *testing.T) {
 	}
 	c := OpenCredentials(path)
 	if c.Exists() {
-		t.Error("a file was made for nothing")
+		t.Error("removing a user created the file")
 	}
 	check := func(user, password string, want bool) {
 		t.Helper()
@@ -36,7 +36,7 @@ func TestPasswd(t *testing.T) {
 	check("anne", "one", true)
 	check("anne", "two", false)
 	check("nobody", "one", false)
-	// What is written shows at once.
+	// A change is visible at once.
 	if err := SetPassword(path, "anne", "two"); err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +60,7 @@ func TestPasswd(t *testing.T) {
 		t.Errorf("the password is in the file: %v", err)
 	}
 	if left, _ := os.ReadDir(filepath.Dir(path)); len(left) != 1 {
-		t.Errorf("left behind: %v", left)
+		t.Errorf("leftover files: %v", left)
 	}
 }
 
@@ -107,12 +107,12 @@ func TestBadCredentials(t *testing.T) {
 		{"world", "", "", 0o604, "has mode 0604"},
 		{"group writes", "", "", 0o620, "has mode 0620"},
 		{"cut", "}", "", 0o600, "unexpected EOF"},
-		{"version", `"version": 1`, `"version": 2`, 0o600, "version 2 is not known"},
+		{"version", `"version": 1`, `"version": 2`, 0o600, "unknown version 2"},
 		{"iterations", "16384", "1", 0o600, "iterations are not between"},
 		{"keys", `"stored_key": "`, `"stored_key": "AAAA`, 0o600, "keys are not"},
 		{"salt", `"salt"`, `"pepper"`, 0o600, "salt is shorter"},
 		{"decoy", `"decoy"`, `"decay"`, 0o600, "decoy is shorter"},
-		{"more", "", "{}", 0o600, "something follows"},
+		{"more", "", "{}", 0o600, "data follows"},
 	}
 	for _, tt := range tests {
 		text := string(good) + tt.new

@@ -2,21 +2,21 @@ package sasl
 
 import "errors"
 
-// What ends an exchange. Next and Start wrap them with details, which are for the log:
-// the client gets ClientText.
+// Errors that end an exchange. Next and Start wrap them with details for the log; the
+// client gets ClientText.
 var (
-	// ErrMechanism: the mechanism is not known or not offered on this connection.
+	// ErrMechanism: the mechanism is unknown or not offered on this connection.
 	ErrMechanism = errors.New("no mechanism available")
 	// ErrProtocol: a response that the mechanism does not allow.
 	ErrProtocol = errors.New("bad protocol / cancel")
-	// ErrFailed: unknown user, wrong password, or a user that may not log in so.
+	// ErrFailed: unknown user, wrong password, or a user that may not log in this way.
 	ErrFailed = errors.New("authentication failure")
 	// ErrUnavailable: passwords cannot be checked at the moment.
 	ErrUnavailable = errors.New("remote authentication server unavailable")
 )
 
-// ClientText is what the client may know of err, in libsasl's words (lib/common.c:
-// sasl_errstring). It never tells whether a user exists.
+// ClientText is the part of err that the client may know, in libsasl's words (lib/common.c:
+// sasl_errstring). It never reveals whether a user exists.
 func ClientText(err error) string {
 	for _, known := range []error{ErrMechanism, ErrProtocol, ErrFailed, ErrUnavailable} {
 		if errors.Is(err, known) {

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// maxResponse bounds a client's response; libsasl's own limit is 2048 (plugins/scram.c),
-// and no password is as long as what is left.
+// maxResponse limits a client's response. libsasl's own limit is 2048 (plugins/scram.c),
+// and no real password needs the rest.
 const maxResponse = 8192
 
 // Exchange is one login attempt. It is used by one goroutine.
@@ -20,25 +20,25 @@ type Exchange struct {
 	identity Identity
 }
 
-// Identity is who a client is after a login.
+// Identity identifies a client after a login.
 type Identity struct {
-	Authenticated string // whose password it was
-	User          string // who the client is from now on
+	Authenticated string // the owner of the password
+	User          string // the user that the client acts as
 	Admin         bool   // whether User may use the server
 	Mechanism     string
 }
 
-// mechanism is the part of an exchange that differs. claim is what the client says of
-// itself, as far as it is known.
+// mechanism is the part of an exchange that differs between mechanisms. claim returns the
+// names that the client claims, as far as they are known.
 type mechanism interface {
 	next(ctx context.Context, response []byte) (challenge []byte, done bool, err error)
 	claim() (authcid, authzid string)
 }
 
-// Next takes the client's response, decoded, and returns the next challenge or says that
-// the login is done. The first call has the initial response: nil if the client sent
-// none, empty but not nil if it sent an empty one. After an error or done the exchange
-// is over. An error matches one of this package's.
+// Next takes the client's decoded response and returns the next challenge, or done. The
+// first call passes the initial response: nil if the client sent none, empty but not nil if
+// it sent an empty one. After an error or done the exchange is over. An error matches one
+// of this package's errors.
 func (x *Exchange) Next(ctx context.Context, response []byte) (challenge []byte, done bool, err error) {
 	if x.ended {
 		return nil, false, fmt.Errorf("%s: exchange is over: %w", x.name, ErrProtocol)
@@ -60,21 +60,21 @@ func (x *Exchange) Next(ctx context.Context, response []byte) (challenge []byte,
 	return challenge, done, nil
 }
 
-// Identity is the result, after Next said done.
+// Identity returns the result after Next returned done.
 func (x *Exchange) Identity() Identity { return x.identity }
 
-// Mechanism is the mechanism's name.
+// Mechanism returns the mechanism's name.
 func (x *Exchange) Mechanism() string { return x.name }
 
-// Claimed is the user that the client says it is, for the log of a failure. It is not
-// checked and may hold anything.
+// Claimed returns the user that the client claims to be, for the log of a failure. It is
+// unverified and may contain anything.
 func (x *Exchange) Claimed() string {
 	authcid, _ := x.mech.claim()
 	return authcid
 }
 
-// authorise says who a client is that has proved to be authcid and asks to be authzid
-// (imap/global.c: mysasl_proxy_policy).
+// authorise decides the identity of a client that proved to be authcid and asks to act as
+// authzid (imap/global.c: mysasl_proxy_policy).
 func (a *Authenticator) authorise(authcid, authzid string) (Identity, error) {
 	user, err := a.opt.Users.Canonical(authcid)
 	if err != nil {
@@ -100,12 +100,12 @@ func (a *Authenticator) authorise(authcid, authzid string) (Identity, error) {
 	if !admin {
 		return Identity{}, fmt.Errorf("user %q may not act as %q: %w", user, id.User, ErrFailed)
 	}
-	// Acting as someone else gives up the admin's rights, even as another admin.
+	// Acting as someone else drops the admin's rights, even as another admin.
 	id.Admin = false
 	return id, nil
 }
 
-// checkRealm: a realm in a user's name is a virtual domain, or has to be listed.
+// checkRealm: a realm in a user's name must be a virtual domain or be listed.
 func (a *Authenticator) checkRealm(user string) error {
 	_, realm, found := strings.Cut(user, "@")
 	if !found || a.opt.Users.Domains && len(a.opt.LoginRealms) == 0 {
@@ -117,7 +117,7 @@ func (a *Authenticator) checkRealm(user string) error {
 	return fmt.Errorf("cross-realm login of %q: %w", user, ErrFailed)
 }
 
-// checkPassword asks each checker until one knows the user by this password.
+// checkPassword asks each checker until one accepts the password.
 func (a *Authenticator) checkPassword(ctx context.Context, l Layer, name, password string) error {
 	user, err := a.opt.Users.Canonical(name)
 	if err != nil {
@@ -142,10 +142,10 @@ func (a *Authenticator) checkPassword(ctx context.Context, l Layer, name, passwo
 	if unsure != nil {
 		return fmt.Errorf("user %q: check password: %w: %w", user, unsure, ErrUnavailable)
 	}
-	return fmt.Errorf("user %q: wrong password or unknown: %w", user, ErrFailed)
+	return fmt.Errorf("user %q: wrong password or unknown user: %w", user, ErrFailed)
 }
 
-// knows is nil for an admin or a user with credentials.
+// knows returns nil for an admin or a user with credentials.
 func (a *Authenticator) knows(user string) error {
 	if admin, err := a.opt.Admins.Contains(user); err == nil && admin {
 		return nil

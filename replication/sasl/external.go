@@ -2,8 +2,8 @@ package sasl
 
 import "context"
 
-// externalMech is EXTERNAL (RFC 4422, appendix A): the certificate says who the client
-// is, the response whom it wants to act as.
+// externalMech is EXTERNAL (RFC 4422, appendix A): the certificate identifies the client,
+// the response names the user to act as.
 type externalMech struct {
 	user    string
 	authzid string

@@ -18,9 +18,9 @@ const (
 // Mechanisms returns the mechanisms of this package in the order of the banner: strongest first.
 func Mechanisms() []string { return []string{External, ScramSHA256, ScramSHA1, Plain, Login} }
 
-// Mechanisms are those that a client may use on such a connection. A client that finds
-// none it can use turns to STARTTLS (imap/backend.c: backend_authenticate), so this must
-// not list what would be refused.
+// Mechanisms returns the mechanisms that a client may use on such a connection. It must not
+// list a mechanism that would be refused, because a client that finds no usable mechanism
+// tries STARTTLS (imap/backend.c: backend_authenticate).
 func (a *Authenticator) Mechanisms(l Layer) []string {
 	var offered []string
 	for _, name := range Mechanisms() {
@@ -52,7 +52,7 @@ func (a *Authenticator) offers(name string, l Layer) bool {
 	}
 }
 
-// strength counts TLS as 128 bits if no more is said: Go has no weaker cipher switched on.
+// strength counts TLS as 128 bits if SSF is not set: Go enables no weaker cipher.
 func (l Layer) strength() int {
 	if l.TLS && l.SSF <= 1 {
 		return 128
@@ -69,7 +69,7 @@ func (a *Authenticator) canCheckPasswords() bool {
 	return false
 }
 
-// Start begins an exchange with the mechanism, in any case of letters.
+// Start begins an exchange with the mechanism; its name is case-insensitive.
 func (a *Authenticator) Start(name string, l Layer) (*Exchange, error) {
 	name = strings.ToUpper(name)
 	if !a.offers(name, l) {

@@ -9,46 +9,47 @@ import (
 
 // Options is the policy of logins.
 type Options struct {
-	// Mechanisms limits what is offered (option sasl_mech_list); others than ours are
-	// passed over. Empty: all that are possible.
+	// Mechanisms limits the offered mechanisms (option sasl_mech_list); unknown names are
+	// ignored. Empty: all possible mechanisms.
 	Mechanisms []string
 	// AllowPlaintext offers PLAIN and LOGIN without encryption (allowplaintext).
 	AllowPlaintext bool
-	// TLSRequired offers nothing before the connection is encrypted (tls_required).
+	// TLSRequired: offer nothing until the connection is encrypted (tls_required).
 	TLSRequired bool
-	// MinimumLayer is the least strength, in bits, that has to protect a connection
+	// MinimumLayer is the minimum strength, in bits, of a connection's protection
 	// (sasl_minimum_layer).
 	MinimumLayer int
-	// Users turns names as clients write them into those that are compared.
+	// Users converts user names from clients to canonical names.
 	Users UserNames
-	// LoginRealms are the realms that may stand in a user's name (loginrealms).
+	// LoginRealms are the realms allowed in a user's name (loginrealms).
 	LoginRealms []string
-	// Admins are those who may use the server. The zero value: nobody.
+	// Admins may use the server. The zero value: nobody.
 	Admins Admins
-	// Credentials are for the SCRAM mechanisms. nil: they are not offered.
+	// Credentials are for the SCRAM mechanisms. nil: do not offer these.
 	Credentials *Credentials
-	// Passwords are asked, in order, by PLAIN and LOGIN. None: they are not offered.
+	// Passwords are asked, in order, by PLAIN and LOGIN. None: do not offer these.
 	Passwords []PasswordChecker
 
 	nonce func() string // for tests; nil: random
 }
 
-// PasswordChecker knows users' passwords. user is canonical. An error means that it
-// cannot tell.
+// PasswordChecker checks users' passwords. user is canonical. An error means that the
+// password could not be checked.
 type PasswordChecker interface {
 	CheckPassword(ctx context.Context, user, password string) (bool, error)
 }
 
-// Layer is what the caller knows about a connection.
+// Layer describes the protection of a connection.
 type Layer struct {
 	// TLS is active.
 	TLS bool
-	// SSF is the strength in bits of what protects the connection: TLS's cipher, or
-	// what the service's option -p claims of an outer tunnel; 1 is integrity only.
+	// SSF is the strength in bits of the connection's protection: TLS's cipher, or an outer
+	// tunnel's strength from the service's option -p. 1 is integrity only.
 	SSF int
-	// NoPassword takes any password of a user that is known (the service's option -N).
+	// NoPassword accepts any password of a known user (the service's option -N).
 	NoPassword bool
-	// External is the user in the client's verified certificate, "" if there is none.
+	// External is the user in the client's verified certificate, or "" without a
+	// certificate.
 	External string
 }
 
@@ -57,7 +58,7 @@ type Authenticator struct {
 	opt Options
 }
 
-// New checks the options. The error holds all faults.
+// New validates the options. The error lists all faults.
 func New(opt Options) (*Authenticator, error) {
 	var errs []error
 	if opt.MinimumLayer < 0 {

@@ -13,9 +13,9 @@ import (
 	"github.com/xdg-go/stringprep"
 )
 
-// SetPassword gives a user, whose name is canonical, a password in the credentials file
-// at path, which is made if need be. The file is replaced as a whole; two who write at
-// once do not lose each other's change.
+// SetPassword sets the password of a user, whose name is canonical, in the credentials file
+// at path. It creates the file if needed. It replaces the whole file under a lock, so that
+// concurrent writers do not lose each other's change.
 func SetPassword(path, user, password string) error {
 	if err := CheckNewPassword(password); err != nil {
 		return err
@@ -30,7 +30,7 @@ func SetPassword(path, user, password string) error {
 	})
 }
 
-// RemoveUser removes a user from the credentials file, and tells whether it was there.
+// RemoveUser removes a user from the credentials file and reports whether the user existed.
 func RemoveUser(path, user string) (found bool, err error) {
 	err = changeCredentials(path, func(f *credentialFile) (bool, error) {
 		_, found = f.Users[user]
@@ -40,7 +40,7 @@ func RemoveUser(path, user string) (found bool, err error) {
 	return found, err
 }
 
-// Users lists the users in the credentials file, sorted. No file: no users.
+// Users lists the users in the credentials file, sorted. Without a file it returns none.
 func Users(path string) ([]string, error) {
 	f, _, err := readCredentials(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -51,27 +51,28 @@ func Users(path string) ([]string, error) {
 	return slices.Sorted(maps.Keys(f.Users)), nil
 }
 
-// CheckNewPassword refuses what clients would not agree about: RFC 5802 has passwords
-// normalised by SASLprep, libsasl's client does not do it.
+// CheckNewPassword refuses passwords that clients encode differently: RFC 5802 normalises
+// passwords by SASLprep, but libsasl's client does not.
 func CheckNewPassword(password string) error {
 	prepared, err := stringprep.SASLprep.Prepare(password)
 	switch {
 	case password == "":
 		return errors.New("password is empty")
 	case err != nil || prepared != password:
-		return errors.New("password has characters that programs write in different ways (control characters, or letters that SASLprep changes)")
+		return errors.New("password contains characters that programs encode differently (control characters, or letters that SASLprep changes)")
 	}
 	return nil
 }
 
-// changeCredentials reads the file, lets change work on it, and writes it if change says so.
+// changeCredentials reads the file, calls change, and writes the file if change returns
+// true.
 func changeCredentials(path string, change func(*credentialFile) (bool, error)) (err error) {
 	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {
 		return fmt.Errorf("change credentials: %w", err)
 	}
-	// The lock goes with the descriptor; a lock on the file itself would be lost when
-	// it is replaced.
+	// Lock the directory: a lock on the file itself would be lost when the file is
+	// replaced. Closing the descriptor releases it.
 	defer func() { err = errors.Join(err, dir.Close()) }()
 	if err := syscall.Flock(int(dir.Fd()), syscall.LOCK_EX); err != nil {
 		return fmt.Errorf("change credentials: lock %s: %w", dir.Name(), err)
@@ -101,7 +102,7 @@ func writeCredentials(path string, f *credentialFile, dir *os.File, old fs.FileI
 	if err != nil {
 		return err
 	}
-	defer os.Remove(tmp.Name()) // after the rename there is nothing to remove
+	defer os.Remove(tmp.Name()) // fails harmlessly after the rename
 	_, err = tmp.Write(data)
 	if err == nil && os.Geteuid() == 0 {
 		err = giveTo(tmp, dir, old)
@@ -118,8 +119,8 @@ func writeCredentials(path string, f *credentialFile, dir *os.File, old fs.FileI
 	return dir.Sync()
 }
 
-// giveTo lets a file that root writes belong to whom it belonged before, or else to the
-// owner of the directory: the server does not run as root.
+// giveTo gives a file that root writes to its previous owner, or else to the owner of the
+// directory, because the server does not run as root.
 func giveTo(tmp, dir *os.File, old fs.FileInfo) error {
 	if old == nil {
 		var err error

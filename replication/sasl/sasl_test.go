@@ -22,7 +22,7 @@ func (s staticPasswords) CheckPassword(_ context.Context, user, password string)
 type brokenPasswords struct{}
 
 func (brokenPasswords) CheckPassword(context.Context, string, string) (bool, error) {
-	return false, errors.New("the wire is cut")
+	return false, errors.New("connection lost")
 }
 
 func newAuth(t *testing.T, opt Options) *Authenticator {
@@ -43,7 +43,7 @@ func start(t *testing.T, a *Authenticator, mech string, l Layer) *Exchange {
 	return x
 }
 
-// talk sends the responses; all but the last must be answered by a challenge.
+// talk sends the responses. Each except the last must be answered by a challenge.
 func talk(t *testing.T, x *Exchange, responses ...[]byte) error {
 	t.Helper()
 	for i, r := range responses {
@@ -170,7 +170,7 @@ func TestPlainAndLogin(t *testing.T) {
 			t.Errorf("the password is in %q", err)
 		}
 		if _, _, err := x.Next(t.Context(), nil); !errors.Is(err, ErrProtocol) {
-			t.Errorf("%s goes on after its end: %v", tt.mech, err)
+			t.Errorf("%s continues after its end: %v", tt.mech, err)
 		}
 	}
 }
@@ -202,7 +202,7 @@ func TestPasswordSources(t *testing.T) {
 		t.Error(err)
 	}
 	err := try("3", brokenPasswords{}, second)
-	if !errors.Is(err, ErrUnavailable) || errors.Is(err, ErrFailed) || !strings.Contains(err.Error(), "the wire is cut") {
+	if !errors.Is(err, ErrUnavailable) || errors.Is(err, ErrFailed) || !strings.Contains(err.Error(), "connection lost") {
 		t.Error(err)
 	}
 	if got := ClientText(err); got != "remote authentication server unavailable" {
@@ -304,11 +304,11 @@ func TestAdmins(t *testing.T) {
 		}
 	}
 	if _, err := a.Contains("broken"); err == nil {
-		t.Error("a fault of the groups is lost")
+		t.Error("an error of the groups was ignored")
 	}
 	before := asked
 	if ok, _ := a.Contains("boss"); !ok || asked != before {
-		t.Error("groups were asked for nothing")
+		t.Error("groups were looked up needlessly")
 	}
 	if ok, _ := (Admins{}).Contains(""); ok {
 		t.Error("nobody is an admin")
@@ -329,7 +329,7 @@ func TestSystemGroups(t *testing.T) {
 	}
 }
 
-// vector writes a credentials file with one user, whose salts are given.
+// vector writes a credentials file that contains one user with the given salts.
 func vector(t *testing.T, salt1, salt256 string) *Credentials {
 	t.Helper()
 	f := newCredentialFile()

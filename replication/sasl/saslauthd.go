@@ -11,24 +11,25 @@ import (
 	"time"
 )
 
-// Saslauthd asks saslauthd(8) over its socket: four counted strings (a 16-bit length in
-// network order, then the bytes), user, password, service and realm; one counted string
-// comes back and begins with OK or NO (cyrus-sasl, lib/checkpw.c: saslauthd_verify_password).
+// Saslauthd asks saslauthd(8) over its socket. The request is four counted strings (a
+// 16-bit length in network order, then the bytes): user, password, service and realm. The
+// reply is one counted string that begins with OK or NO (cyrus-sasl, lib/checkpw.c:
+// saslauthd_verify_password).
 type Saslauthd struct {
 	// Path of the socket.
 	Path string
-	// Service is what saslauthd -a pam looks for in pam.d. "": csync, as Cyrus.
+	// Service is the name that saslauthd -a pam looks up in pam.d. "": csync, as in Cyrus.
 	Service string
-	// Timeout limits one question. 0: 30 s. PAM holds back the answer to a wrong
-	// password for some seconds.
+	// Timeout limits one question. 0: 30 s. PAM delays the answer to a wrong password by
+	// some seconds.
 	Timeout time.Duration
 }
 
-// maxAnswer is libsasl's buffer for the answer.
+// maxAnswer is the size of libsasl's buffer for the answer.
 const maxAnswer = 1024
 
-// CheckPassword asks for user, whose realm follows the last @. An answer other than OK
-// means no; only a dialogue that fails is an error.
+// CheckPassword asks about user, whose realm follows the last @. Any answer except OK means
+// no. Only a failed dialogue is an error.
 func (s *Saslauthd) CheckPassword(ctx context.Context, user, password string) (bool, error) {
 	service, timeout := s.Service, s.Timeout
 	if service == "" {
@@ -79,7 +80,7 @@ func exchange(conn io.ReadWriter, question []byte) (string, error) {
 		return "", fmt.Errorf("read answer: %w", err)
 	}
 	if size < 2 || size > maxAnswer {
-		return "", fmt.Errorf("an answer of %d bytes", size)
+		return "", fmt.Errorf("answer has %d bytes", size)
 	}
 	answer := make([]byte, size)
 	if _, err := io.ReadFull(conn, answer); err != nil {
@@ -88,13 +89,13 @@ func exchange(conn io.ReadWriter, question []byte) (string, error) {
 	return string(answer), nil
 }
 
-// counted writes the strings as saslauthd reads them. No string is named in an error:
-// one of them is the password.
+// counted writes the strings in saslauthd's format. Errors must not contain the strings,
+// because the password is among them.
 func counted(parts ...string) ([]byte, error) {
 	var b []byte
 	for _, p := range parts {
 		if len(p) > math.MaxUint16 {
-			return nil, fmt.Errorf("name or password of %d bytes", len(p))
+			return nil, fmt.Errorf("name or password has %d bytes", len(p))
 		}
 		b = binary.BigEndian.AppendUint16(b, uint16(len(p)))
 		b = append(b, p...)

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// saslauthd is a stand-in that hands each question to answer and writes what it returns.
+// saslauthd is a fake that passes each question to answer and writes its result.
 func saslauthd(t *testing.T, answer func(parts [4]string) []byte) *Saslauthd {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "mux")
@@ -45,7 +45,7 @@ func saslauthd(t *testing.T, answer func(parts [4]string) []byte) *Saslauthd {
 				if reply := answer(parts); reply != nil {
 					conn.Write(reply)
 				} else {
-					io.Copy(io.Discard, conn) // stays silent until the other side gives up
+					io.Copy(io.Discard, conn) // silent until the other side gives up
 				}
 			}()
 		}

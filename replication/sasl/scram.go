@@ -62,7 +62,7 @@ func (m *scramMech) next(_ context.Context, response []byte) ([]byte, bool, erro
 		}
 		return []byte(challenge), false, nil
 	case len(response) > 0:
-		return nil, false, fmt.Errorf("an answer to the final message that is not empty: %w", ErrProtocol)
+		return nil, false, fmt.Errorf("answer to the final message is not empty: %w", ErrProtocol)
 	case !m.conv.Valid():
 		return nil, false, fmt.Errorf("user %q: no valid proof: %w", m.conv.Username(), ErrFailed)
 	default:

@@ -50,7 +50,7 @@ func TestVectors(t *testing.T) {
 	}
 }
 
-// scramTalk plays the client's side and returns the salt it was told.
+// scramTalk acts as the client and returns the salt from the server.
 func scramTalk(t *testing.T, a *Authenticator, mech, user, password, authzid string) (*Exchange, string, error) {
 	t.Helper()
 	hash := scram.SHA256
@@ -65,7 +65,7 @@ func scramTalk(t *testing.T, a *Authenticator, mech, user, password, authzid str
 	x := start(t, a, mech, Layer{})
 	var challenge []byte
 	var salt string
-	// The first call is without an initial response: its answer is the empty challenge.
+	// The first call has no initial response: its answer is the empty challenge.
 	challenge, done, err := x.Next(t.Context(), nil)
 	if err != nil || done || challenge == nil {
 		t.Fatalf("first challenge %v, %v", challenge, err)
@@ -117,7 +117,7 @@ func TestScram(t *testing.T) {
 	}
 }
 
-// A user that does not exist cannot be told from one that does.
+// An unknown user looks the same as an existing user.
 func TestScramUnknownUser(t *testing.T) {
 	creds := credentials(t, "anne")
 	a := newAuth(t, Options{Credentials: creds})

@@ -5,22 +5,22 @@ import (
 	"strings"
 )
 
-// maxUserName is the longest name that Cyrus takes (lib/auth_unix.c: mycanonifyid).
+// maxUserName is the maximum length of a name in Cyrus (lib/auth_unix.c: mycanonifyid).
 const maxUserName = 80
 
-// UserNames are the rules by which a name becomes the one that is compared
-// (imap/global.c: canonify_userid; lib/auth_unix.c: mycanonifyid).
+// UserNames are the rules for canonical names (imap/global.c: canonify_userid;
+// lib/auth_unix.c: mycanonifyid).
 type UserNames struct {
 	// ToLower: letters become lower case (option username_tolower).
 	ToLower bool
 	// Domains: user@domain and user%domain have a domain (virtdomains is not off).
 	Domains bool
-	// DefaultDomain is left out, if Domains is set (defaultdomain).
+	// DefaultDomain is removed from names if Domains is set (defaultdomain).
 	DefaultDomain string
 }
 
-// Canonical returns the name as it is compared and stored. The error says what is wrong
-// with it; names that stand for many people are refused too.
+// Canonical returns the name as it is compared and stored. The error states why a name is
+// invalid. Names for groups of people, such as "anyone", are refused too.
 func (u UserNames) Canonical(name string) (string, error) {
 	if u.Domains {
 		name = u.domain(name)
@@ -42,13 +42,13 @@ func (u UserNames) Canonical(name string) (string, error) {
 	local, _, _ := strings.Cut(name, "@")
 	for _, many := range []string{"anonymous", "anyone", "anybody"} {
 		if strings.EqualFold(local, many) {
-			return "", fmt.Errorf("user name %q stands for anybody", name)
+			return "", fmt.Errorf("user name %q means everybody", name)
 		}
 	}
 	return name, nil
 }
 
-// domain turns the last % into @ if there is no @, and drops the default domain.
+// domain turns the last % into @ if the name has no @, and removes the default domain.
 func (u UserNames) domain(name string) string {
 	at := strings.LastIndexByte(name, '@')
 	if at < 0 {
@@ -64,7 +64,7 @@ func (u UserNames) domain(name string) string {
 	}
 }
 
-// lower changes ASCII letters only, as C's tolower does in the C locale.
+// lower changes only ASCII letters, like C's tolower in the C locale.
 func lower(s string) string {
 	return strings.Map(func(r rune) rune {
 		if 'A' <= r && r <= 'Z' {

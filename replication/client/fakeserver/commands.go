@@ -233,7 +233,7 @@ func (c *conn) mailbox() (string, error) {
 	return ok, c.s.store(head, since, records)
 }
 
-// store merges records into a mailbox, as a replica does.
+// store merges records into a mailbox, like a replica.
 func (s *Server) store(head *cyrus.Mailbox, since cyrus.Since, records []*cyrus.Record) error {
 	m := s.mailboxes[head.UniqueID]
 	if m == nil {

@@ -1,7 +1,6 @@
-// Package fakeserver is a csync server that keeps everything in memory, or, as
-// a null server, nothing at all. It is what package client is tested against and
-// what backup_replay measures itself against. It is no model for a real one:
-// nothing is durable and little is checked.
+// Package fakeserver is an in-memory csync server, or a null server that stores nothing.
+// The tests of package client run against it and backup_replay measures against it. It is
+// not a model for a real server: nothing is durable and it checks little.
 package fakeserver
 
 import (
@@ -22,12 +21,12 @@ import (
 
 // Server serves any number of connections. Set the fields before the first.
 type Server struct {
-	Null      bool              // accept everything, keep nothing, answer MISSING to all
-	Passwords map[string]string // who may log in; nil = nobody has to, and everybody may with PLAIN
+	Null      bool              // accept everything, store nothing, answer MISSING to all
+	Passwords map[string]string // users and passwords; nil = no login needed, and PLAIN accepts everybody
 	TLS       *tls.Config       // offers STARTTLS
 	Compress  bool              // offers COMPRESS DEFLATE
-	// Refuse may answer a command in place of the server: "NO …", or "" to let it pass.
-	// It is called once the whole command was read.
+	// Refuse may answer a command in place of the server: "NO …", or "" to execute it. It
+	// is called after the whole command has been read.
 	Refuse func(verb, key string) string
 
 	mu        sync.Mutex
@@ -37,11 +36,11 @@ type Server struct {
 	stats     Stats
 }
 
-// Stats counts what a Server has seen.
+// Stats counts what a Server has received.
 type Stats struct {
 	Connections, Commands, Messages, Nils, Records int
 	Bytes                                          int64    // of message bodies
-	Log                                            []string // "APPLY MAILBOX", in order, of a server that is not null
+	Log                                            []string // "APPLY MAILBOX", in order; not of a null server
 }
 
 type mailbox struct {
@@ -49,7 +48,7 @@ type mailbox struct {
 	records []*cyrus.Record // ascending uid
 }
 
-// Stats returns the counts so far.
+// Stats returns the current counts.
 func (s *Server) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -81,7 +80,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		}
 		wg.Go(func() {
 			defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
-			// What a client does to its connection is the client's business.
+			// A client's connection errors do not concern the server.
 			_ = s.ServeConn(conn)
 		})
 	}
@@ -103,8 +102,8 @@ type conn struct {
 
 var errExit = errors.New("exit")
 
-// ServeConn serves one connection to its end and closes it. EXIT and the end of
-// the stream between commands are no error.
+// ServeConn serves one connection to its end and closes it. EXIT and the end of the stream
+// between commands are not errors.
 func (s *Server) ServeConn(rw io.ReadWriteCloser) error {
 	s.mu.Lock()
 	s.stats.Connections++

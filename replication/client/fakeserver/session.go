@@ -13,8 +13,8 @@ import (
 	"github.com/xdg-go/scram"
 )
 
-// dispatch reads the arguments of a command and does it. The status is "" when
-// the answer was given.
+// dispatch reads the arguments of a command and executes it. The status is "" if the answer
+// has already been sent.
 func (c *conn) dispatch() (status string, err error) {
 	switch c.verb {
 	case "GET", "APPLY", "RESTORE":
