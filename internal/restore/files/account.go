@@ -12,7 +12,7 @@ import (
 	"github.com/cyrusbackup/backupd/internal/restore/filename"
 )
 
-// accountJSON is what belongs to no mailbox, for people and programs.
+// accountJSON encodes the data that belongs to no mailbox, for people and programs.
 func accountJSON(a *restore.Account) ([]byte, error) {
 	type script struct {
 		Name   string `json:"name"`
@@ -37,13 +37,13 @@ func accountJSON(a *restore.Account) ([]byte, error) {
 	return append(b, '\n'), err
 }
 
-// script is the name of a script's file.
+// script returns the file name of a script.
 func script(file string) string {
 	return filename.Component(restore.ScriptName(file)) + ".sieve"
 }
 
-// putScripts writes scripts into a directory, and active as a link to the one that is. It
-// returns what could not be written.
+// putScripts writes the scripts into a directory, and active as a link to the active one. It
+// returns an error for each file that it could not write.
 func putScripts(at *os.Root, a *restore.Account) []error {
 	if len(a.Scripts)+len(a.Active) == 0 {
 		return nil
@@ -75,8 +75,8 @@ func putScripts(at *os.Root, a *restore.Account) []error {
 	return out
 }
 
-// putSubscriptions writes the list of subscriptions. A list that is there stays; what it
-// lacks is a problem.
+// putSubscriptions writes the list of subscriptions. It does not change an existing list, and
+// returns an error if that list is incomplete.
 func putSubscriptions(at *os.Root, name string, subs []string) error {
 	if len(subs) == 0 {
 		return nil
@@ -100,7 +100,7 @@ func putSubscriptions(at *os.Root, name string, subs []string) error {
 	return nil
 }
 
-// problems gathers errors.
+// problems collects errors.
 func problems(err error, more []error) []error {
 	if err != nil {
 		return append([]error{err}, more...)

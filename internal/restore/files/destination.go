@@ -14,47 +14,47 @@ import (
 	"github.com/cyrusbackup/backupd/internal/restore"
 )
 
-// Options of a destination of files.
+// Options of a destination.
 type Options struct {
 	Kind          string // maildir, mbox, eml, tar
 	Path          string
 	DryRun        bool
-	Many          bool // of an mbox: a directory, also of one mailbox
-	Lossy         bool // what the kind of files cannot hold is no problem
+	Many          bool // mbox: write a directory even for one mailbox
+	Lossy         bool // data that this kind of file cannot hold is not a problem
 	Verbose       int
 	DefaultDomain string
 	DeletedPrefix string
 	AdminForm     cyrus.AdminForm // of names in folders.ndjson
 }
 
-// Destination is a place for files.
+// Destination writes into files.
 type Destination struct {
 	opt     Options
 	src     *restore.Source
 	rep     *restore.Report
-	claimed map[string]string // paths, with the mailbox that each is of
+	claimed map[string]string // mailbox names by path
 }
 
-// New returns a destination for what src holds.
+// New returns a destination for messages of src.
 func New(src *restore.Source, rep *restore.Report, o Options) *Destination {
 	return &Destination{o, src, rep, map[string]string{}}
 }
 
-// sink is what the kinds of files have of their own.
+// sink is the part that differs between the kinds of files.
 type sink interface {
-	// folder begins a mailbox. have counts the messages that it holds, by GUID; nil if they
-	// are not known before all are written.
+	// folder begins a mailbox. have counts the messages that it has already, by GUID; nil if
+	// that is unknown until all messages are written.
 	folder(*mailbox) (have map[cyrus.GUID]int, err error)
 	message(m *restore.Message, body io.Reader, size int64) error
 	endFolder() error
-	drop() // the mailbox that was begun, after an error
-	// account writes what belongs to no mailbox, and returns what could not be written.
+	drop() // gives up the current mailbox after an error
+	// account writes the account data, and returns an error for each file that failed.
 	account(*restore.Account) []error
-	finish() error // everything is on disk
-	abandon()      // after an error
+	finish() error // syncs everything to disk
+	abandon()      // gives up after an error
 }
 
-// Restore writes the folders, and what belongs to none.
+// Restore writes the folders and the account data.
 func (d *Destination) Restore(ctx context.Context, folders []*restore.Folder, account *restore.Account) error {
 	if d.opt.DryRun {
 		return d.dry(folders)
@@ -75,7 +75,7 @@ func (d *Destination) Restore(ctx context.Context, folders []*restore.Folder, ac
 
 func explain(err error) error {
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		return fmt.Errorf("the disk is full; make room and run the restore again: %w", err)
+		return fmt.Errorf("the disk is full: free space and run the restore again: %w", err)
 	}
 	return err
 }
@@ -91,15 +91,15 @@ func (d *Destination) sink(folders int) (sink, error) {
 	case "tar":
 		return newTar(d.opt.Path, d.rep)
 	}
-	return nil, fmt.Errorf("%q is no kind of files", d.opt.Kind)
+	return nil, fmt.Errorf("unknown kind of files %q", d.opt.Kind)
 }
 
-// ending is an error after which no other folder can be restored either.
+// ending is an error that stops the restore of all further folders.
 type ending struct{ error }
 
 func (e *ending) Unwrap() error { return e.error }
 
-// ends says whether an error is of more than one folder.
+// ends reports whether an error affects more than one folder.
 func ends(err error) bool {
 	if e := (*ending)(nil); errors.As(err, &e) {
 		return true
@@ -136,7 +136,7 @@ func (d *Destination) all(ctx context.Context, s sink, folders []*restore.Folder
 	return nil
 }
 
-// lacking are the messages that are not there already, as often as they are there.
+// lacking returns the messages that are missing, taking the number of copies into account.
 func (d *Destination) lacking(refs []restore.Ref, have map[cyrus.GUID]int) (msgs []*restore.Message, guids []cyrus.GUID, err error) {
 	for _, ref := range refs {
 		m, err := d.src.Message(ref)
@@ -179,7 +179,7 @@ func (d *Destination) one(ctx context.Context, s sink, f *restore.Folder) error 
 		return err
 	}
 	after := d.rep.Sums()
-	d.rep.Say("%s: %s written, %d there already", f.Name, english.Plural(after.Added-before.Added, "message", ""), after.There-before.There)
+	d.rep.Say("%s: %s written, %d already present", f.Name, english.Plural(after.Added-before.Added, "message", ""), after.There-before.There)
 	return nil
 }
 

@@ -11,28 +11,28 @@ import (
 )
 
 const (
-	dirMode  = 0o700 // it is mail
+	dirMode  = 0o700 // because the files are mail
 	fileMode = 0o600
 )
 
 var (
-	// ErrExists: there is another file where ours would go.
-	ErrExists = errors.New("it exists and is another file; remove it or restore to another place")
-	// ErrLink: a symbolic link is in the way. Whoever can make one would say where we write.
-	ErrLink = errors.New("it is a symbolic link, and restore follows none below its destination; remove it or restore to another place")
-	// ErrBusy: another restore is writing there.
-	ErrBusy = errors.New("another restore is writing there; wait for it")
+	// ErrExists means that a different file is in the way.
+	ErrExists = errors.New("a different file exists; remove it or restore to another place")
+	// ErrLink means that a symbolic link is in the way. Its owner could redirect our writes.
+	ErrLink = errors.New("is a symbolic link, which restore does not follow below its destination; remove it or restore to another place")
+	// ErrBusy means that another restore is writing to the same directory.
+	ErrBusy = errors.New("another restore is writing there; wait until it ends")
 )
 
-// base is the directory of a destination. Every path in it is taken level by level, so
-// that no symbolic link below it is followed. It may be reached by one itself: the
-// administrator named it.
+// base is the directory of a destination. Paths in it are opened level by level, so that no
+// symbolic link below it is followed. The base itself may be a link, because the administrator
+// named it.
 type base struct {
 	*os.Root
 	lock *os.File
 }
 
-// openBase makes the directory, if it is not there, and holds it against other restores.
+// openBase creates the directory if necessary and locks it against other restores.
 func openBase(path string) (*base, error) {
 	if err := os.MkdirAll(path, dirMode); err != nil {
 		return nil, err
@@ -51,14 +51,14 @@ func openBase(path string) (*base, error) {
 	return &base{root, lock}, nil
 }
 
-// close unlocks, because a process that is just being forked may have the lock open, too.
+// close unlocks explicitly, because a process that is being forked may share the lock.
 func (b *base) close() error {
 	_ = unix.Flock(int(b.lock.Fd()), unix.LOCK_UN)
 	return errors.Join(b.lock.Close(), b.Root.Close())
 }
 
-// hold takes a file or directory for this process, until it ends. Where a file system has
-// no locks, nothing is held.
+// hold locks a file or directory until this process ends. It does nothing on file systems
+// without locks.
 func hold(f *os.File) error {
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
 		return ErrBusy
@@ -66,8 +66,8 @@ func hold(f *os.File) error {
 	return nil
 }
 
-// descend opens a directory some levels below another. Without make it returns nil if it
-// is not there.
+// descend opens a directory some levels below another. Without make it returns nil if the
+// directory does not exist.
 func descend(from *os.Root, levels []string, make bool) (*os.Root, error) {
 	at, err := from.OpenRoot(".")
 	for _, name := range levels {
@@ -87,7 +87,7 @@ func descend(from *os.Root, levels []string, make bool) (*os.Root, error) {
 	return at, err
 }
 
-// enter opens a directory right below another, which must be no symbolic link.
+// enter opens a subdirectory, which must not be a symbolic link.
 func enter(at *os.Root, name string, make bool) (*os.Root, error) {
 	if make {
 		if err := at.Mkdir(name, dirMode); err != nil && !errors.Is(err, fs.ErrExist) {
@@ -111,7 +111,7 @@ func enter(at *os.Root, name string, make bool) (*os.Root, error) {
 	return next, nil
 }
 
-// openRegular opens a file that is there, and is no symbolic link and nothing special.
+// openRegular opens an existing regular file. Links and special files are errors.
 func openRegular(at *os.Root, name string, flag int) (*os.File, error) {
 	was, err := at.Lstat(name)
 	if err != nil {
@@ -130,7 +130,7 @@ func openRegular(at *os.Root, name string, flag int) (*os.File, error) {
 	return f, nil
 }
 
-// unchanged checks that what was opened is what was looked at.
+// unchanged checks that the opened file is the one that was examined.
 func unchanged(was fs.FileInfo, name string, stat func() (fs.FileInfo, error)) error {
 	is, err := stat()
 	if err == nil && !os.SameFile(was, is) {
@@ -146,7 +146,7 @@ func inTheWay(name string, info fs.FileInfo) error {
 	return fmt.Errorf("%s: %w", name, ErrExists)
 }
 
-// list reads a directory below another; nothing if it is not there.
+// list reads a subdirectory; it returns nothing if there is none.
 func list(at *os.Root, name string) ([]os.DirEntry, error) {
 	dir, err := descend(at, []string{name}, false)
 	if err != nil || dir == nil {
@@ -161,8 +161,8 @@ func list(at *os.Root, name string) ([]os.DirEntry, error) {
 	return f.ReadDir(-1)
 }
 
-// syncAll brings a tree and its directories to disk: one call for the file system
-// instead of one for each of many thousand files.
+// syncAll syncs a whole tree: one call for the file system instead of one for each of many
+// thousand files.
 func syncAll(f *os.File) error {
 	if err := unix.Syncfs(int(f.Fd())); err != nil {
 		return fmt.Errorf("sync %s: %w", f.Name(), err)
@@ -170,7 +170,7 @@ func syncAll(f *os.File) error {
 	return nil
 }
 
-// syncDir brings the names in a directory to disk.
+// syncDir syncs the names in a directory.
 func syncDir(at *os.Root) error {
 	f, err := at.Open(".")
 	if err != nil {

@@ -19,8 +19,8 @@ import (
 	"github.com/cyrusbackup/backupd/internal/restore/filename"
 )
 
-// dry says what would be written, and touches nothing. What would hinder a folder is a
-// problem here as it is there.
+// dry reports what would be written and changes nothing. It reports the same problems with a
+// folder as a real run.
 func (d *Destination) dry(folders []*restore.Folder) error {
 	if err := d.peekShared(d.opt.Many || len(folders) > 1); err != nil {
 		return err
@@ -64,23 +64,23 @@ func (d *Destination) dryFolder(f *restore.Folder, many bool) error {
 		}
 		added += len(msgs)
 	}
-	d.rep.Say("%s: %s would be written (%d bytes), %d there already", f.Name, english.Plural(added, "message", ""), size, len(f.Messages)-added)
+	d.rep.Say("%s: %s would be written (%d bytes), %d already present", f.Name, english.Plural(added, "message", ""), size, len(f.Messages)-added)
 	if count != nil {
 		count.name = f.Name
-		count.tellResting(len(count.resting))
+		count.reportResting(len(count.resting))
 	}
 	return nil
 }
 
-// dryMessage counts a message whose keywords have no letter.
+// dryMessage counts a message with keywords that have no letter.
 func (d *maildir) dryMessage(m *restore.Message) {
 	if _, rest := d.flags(m.Flags); len(rest) > 0 {
 		d.resting[fmt.Sprintf("%s %d", m.GUID, m.UID)] = true
 	}
 }
 
-// peek counts the messages that a mailbox's files hold already. An mbox or a tar is
-// written whole, and compared then: nothing of it is known before.
+// peek counts the messages that the files of a mailbox have already. It cannot do that for an
+// mbox or a tar: these are written completely and then compared.
 func (d *Destination) peek(m *mailbox, many bool) (have map[cyrus.GUID]int, count *maildir, err error) {
 	levels, file := m.path, ""
 	switch {
@@ -108,7 +108,7 @@ func (d *Destination) peek(m *mailbox, many bool) (have map[cyrus.GUID]int, coun
 	return have, count, err
 }
 
-// peekFile looks at the place of a single file.
+// peekFile examines the place of a single file.
 func (d *Destination) peekFile(path string) error {
 	dir, err := os.OpenRoot(filepath.Dir(path))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -121,7 +121,7 @@ func (d *Destination) peekFile(path string) error {
 	return errors.Join(writable(dir), d.there(dir, filepath.Base(path)))
 }
 
-// there looks at the place of a file that is written whole.
+// there examines the place of a file that is written as a whole.
 func (d *Destination) there(dir *os.Root, name string) error {
 	info, err := dir.Lstat(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -131,13 +131,13 @@ func (d *Destination) there(dir *os.Root, name string) error {
 		err = inTheWay(name, info)
 	}
 	if err == nil {
-		d.rep.Say("%s exists: it stays, unless all of it is the beginning of the new one", name)
+		d.rep.Say("%s exists: kept, unless the new file begins with all of it", name)
 	}
 	return err
 }
 
-// look opens the directory of a mailbox as far as it is there; nil if it is not. It checks
-// that the rest could be made.
+// look opens the directory of a mailbox; nil if it does not exist. It checks that the missing
+// levels could be created.
 func look(path string, levels []string) (*os.Root, error) {
 	at, err := os.OpenRoot(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -171,12 +171,12 @@ func writable(at *os.Root) error {
 	}
 	defer f.Close()
 	if err := unix.Faccessat(int(f.Fd()), ".", unix.W_OK|unix.X_OK, unix.AT_EACCESS); err != nil {
-		return fmt.Errorf("%s: it cannot be written: %w", at.Name(), err)
+		return fmt.Errorf("%s: directory is not writable: %w", at.Name(), err)
 	}
 	return nil
 }
 
-// fits checks that the file system takes such long names.
+// fits checks that the file system allows names of this length.
 func fits(at *os.Root, levels []string) error {
 	f, err := at.Open(".")
 	if err != nil {
@@ -189,13 +189,13 @@ func fits(at *os.Root, levels []string) error {
 	}
 	for _, l := range levels {
 		if int64(len(l)) > st.Namelen {
-			return fmt.Errorf("%s: %w: the file system takes %d bytes", strings.Join(levels, "/"), syscall.ENAMETOOLONG, st.Namelen)
+			return fmt.Errorf("%s: %w: the file system allows %d bytes", strings.Join(levels, "/"), syscall.ENAMETOOLONG, st.Namelen)
 		}
 	}
 	return nil
 }
 
-// peekShared looks at what all folders share.
+// peekShared examines the files that all folders share.
 func (d *Destination) peekShared(many bool) error {
 	if d.opt.Kind == "tar" || d.opt.Kind == "mbox" && !many {
 		return nil

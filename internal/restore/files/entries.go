@@ -8,7 +8,7 @@ import (
 	"github.com/cyrusbackup/backupd/internal/restore"
 )
 
-// entry is a message in messages.ndjson: what its file cannot say.
+// entry is a message in messages.ndjson: the data that its file cannot hold.
 type entry struct {
 	File         string             `json:"file"`
 	UID          uint32             `json:"uid"`
@@ -27,7 +27,7 @@ func entryOf(m *restore.Message, size int64) entry {
 	return e
 }
 
-// numbered is the name of a message's file where its own is taken.
+// numbered returns another file name for a message whose first choice is taken.
 func numbered(m *restore.Message, n int) string {
 	return fmt.Sprintf("%010d-%s-%d.eml", m.UID, m.GUID, n)
 }

@@ -52,7 +52,7 @@ func runWith(t *testing.T, src *restore.Source, o files.Options, objects ...stri
 	return rep.Sums(), err
 }
 
-// troubled runs a restore that has problems.
+// troubled runs a restore that reports problems.
 func troubled(t *testing.T, src *restore.Source, o files.Options, objects ...string) (restore.Sums, []error) {
 	t.Helper()
 	sel, err := src.Select(restore.Options{All: objects == nil, Objects: objects, DeletedPrefix: "DELETED"})
@@ -75,7 +75,7 @@ func troubled(t *testing.T, src *restore.Source, o files.Options, objects ...str
 	return rep.Sums(), problems
 }
 
-// listing is every file below a directory, without what is no message's.
+// listing returns every file below a directory, except those without messages.
 func listing(t *testing.T, dir string) []string {
 	var out []string
 	err := filepath.WalkDir(dir, func(p string, e fs.DirEntry, err error) error {
@@ -125,19 +125,19 @@ func TestMaildir(t *testing.T) {
 	if err != nil || info.ModTime().Unix() != 1600000000 {
 		t.Errorf("time %v, %v", info.ModTime(), err)
 	}
-	// A file that a power cut has left short is written again.
+	// A file that a power cut truncated is written again.
 	if err := os.Truncate(matches[0], 3); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := run(t, src, "maildir", dir); err != nil || got.Added != 1 || got.There != 3 {
-		t.Errorf("after a cut: %+v, %v", got, err)
+		t.Errorf("after truncation: %+v, %v", got, err)
 	}
 }
 
 func TestMbox(t *testing.T) {
 	t.Parallel()
 	src, dir := source(t), t.TempDir()
-	for range 2 { // the second time the very same file is there
+	for range 2 { // the second time an identical file exists
 		if _, err := run(t, src, "mbox", dir+"/in.mbox", "user.anne"); err != nil {
 			t.Fatal(err)
 		}
@@ -156,7 +156,7 @@ func TestMbox(t *testing.T) {
 	}
 	sums, problems := troubled(t, src, files.Options{Kind: "mbox", Path: dir + "/in.mbox"}, "user.anne")
 	if len(problems) != 1 || !errors.Is(problems[0], files.ErrExists) || sums.Added != 0 {
-		t.Errorf("over another file: %+v, %v", sums, problems)
+		t.Errorf("over a different file: %+v, %v", sums, problems)
 	}
 	if b, err := os.ReadFile(dir + "/in.mbox"); err != nil || string(b) != "another" {
 		t.Errorf("the other file has %q, %v", b, err)
@@ -193,7 +193,7 @@ func TestEMLAndTar(t *testing.T) {
 			delete(got, f)
 		}
 		if len(got) > 0 {
-			t.Errorf("%s: only there: %v", name, got)
+			t.Errorf("%s: only in the tar: %v", name, got)
 		}
 	}
 	b, err := os.ReadFile(dir + "/eml/INBOX/messages.ndjson")
@@ -255,7 +255,7 @@ func TestNamesStayBelow(t *testing.T) {
 	}
 }
 
-// A dry run says what a run would do, whatever is there, and touches nothing.
+// A dry run reports what a run would do, whatever exists, and changes nothing.
 func TestDryRun(t *testing.T) {
 	t.Parallel()
 	src := source(t)
@@ -263,12 +263,12 @@ func TestDryRun(t *testing.T) {
 		dir := filepath.Join(t.TempDir(), kind)
 		o := files.Options{Kind: kind, Path: dir, DryRun: true}
 		if got, err := runWith(t, src, o); err != nil || got.Added != 4 || got.Folders != 3 {
-			t.Errorf("%s, nothing is there: %+v, %v", kind, got, err)
+			t.Errorf("%s, empty destination: %+v, %v", kind, got, err)
 		}
 		if _, err := os.Stat(dir); err == nil {
-			t.Errorf("%s: the dry run has made something", kind)
+			t.Errorf("%s: the dry run created files", kind)
 		}
-		if kind == "mbox" || kind == "tar" { // which are written whole
+		if kind == "mbox" || kind == "tar" { // written as a whole
 			continue
 		}
 		if _, err := run(t, src, kind, dir, "user.anne"); err != nil {
@@ -284,15 +284,15 @@ func TestDryRun(t *testing.T) {
 			}
 		}
 		if got, err := runWith(t, src, o); err != nil || got.Added != 2 || got.There != 2 {
-			t.Errorf("%s, some are there: %+v, %v", kind, got, err)
+			t.Errorf("%s, some present: %+v, %v", kind, got, err)
 		}
 		if !slices.Equal(listing(t, dir), cut) {
-			t.Errorf("%s: the dry run has changed something", kind)
+			t.Errorf("%s: the dry run changed files", kind)
 		}
 	}
 }
 
-// A folder of the name INBOX below the INBOX is another one.
+// A folder called INBOX below the INBOX is a different folder.
 func TestInboxBelowInbox(t *testing.T) {
 	t.Parallel()
 	b := restoretest.New(t, "anne")
@@ -312,7 +312,7 @@ func TestInboxBelowInbox(t *testing.T) {
 	}
 }
 
-// The letters of users' own flags mean the same after a run that was cut in a folder.
+// The letters of keywords keep their meaning after a run that stopped within a folder.
 func TestMaildirKeywordsOfACutRun(t *testing.T) {
 	t.Parallel()
 	b := restoretest.New(t, "anne")
@@ -351,7 +351,7 @@ func TestMaildirKeywordsOfACutRun(t *testing.T) {
 	}
 }
 
-// cutAfter ends a run after so many messages.
+// cutAfter stops a run after so many messages.
 type cutAfter struct {
 	restoretest.Progress
 	n      int

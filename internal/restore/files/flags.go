@@ -5,13 +5,13 @@ import (
 	"strings"
 )
 
-// has says that a message has a flag.
+// has reports whether a message has a flag.
 func has(flags []string, flag string) bool {
 	return slices.ContainsFunc(flags, func(f string) bool { return strings.EqualFold(f, flag) })
 }
 
-// keywords are the flags that users have made: those that a line of text can hold, and
-// others, which no mail server takes.
+// keywords returns the user-defined flags: those that fit into a line of text, and odd ones,
+// which no mail server accepts.
 func keywords(flags []string) (plain, odd []string) {
 	for _, f := range flags {
 		switch {
@@ -25,7 +25,7 @@ func keywords(flags []string) (plain, odd []string) {
 	return plain, odd
 }
 
-// letters picks a letter for each flag that is set.
+// letters returns the letter of each flag that is set.
 func letters(flags []string, table ...[2]string) string {
 	var b strings.Builder
 	for _, t := range table {

@@ -13,21 +13,21 @@ import (
 	"github.com/cyrusbackup/backupd/internal/restore/filename"
 )
 
-// mailbox is a mailbox with the names of its files.
+// mailbox is a mailbox with its file names.
 type mailbox struct {
-	path    []string // in a tree, a component for each level
+	path    []string // in a tree, one component per level
 	maildir string   // in a Maildir++; "" = the INBOX
 	origin  origin
 	words   func() ([]string, error) // the keywords of its messages
 }
 
-// origin is a line of folders.ndjson: which mailbox a path is of.
+// origin is a line of folders.ndjson: the mailbox of a path.
 type origin struct {
 	Path     string           `json:"path"`
-	Name     dlist.JSONString `json:"name"`     // as an administrator writes it
-	Internal dlist.JSONString `json:"internal"` // as the mail server has it
+	Name     dlist.JSONString `json:"name"`     // in the administrator's form
+	Internal dlist.JSONString `json:"internal"` // as the mail server stores it
 	UniqueID string           `json:"uniqueid"`
-	ACL      dlist.JSONString `json:"acl,omitempty"` // who, rights, who, rights, … between tabs
+	ACL      dlist.JSONString `json:"acl,omitempty"` // user, rights, user, rights, … separated by tabs
 }
 
 func (d *Destination) mailbox(f *restore.Folder) *mailbox {
@@ -55,7 +55,7 @@ func acl(f *restore.Folder) dlist.JSONString {
 	return ""
 }
 
-// words gathers the keywords of a folder, in the order of its messages.
+// words collects the keywords of a folder, in the order of its messages.
 func (d *Destination) words(f *restore.Folder) (out []string, err error) {
 	known := map[string]bool{}
 	for _, ref := range f.Messages {
@@ -74,10 +74,10 @@ func (d *Destination) words(f *restore.Folder) (out []string, err error) {
 	return out, nil
 }
 
-// errSharedPath can happen only where the hashes of two long names are equal.
-var errSharedPath = errors.New("another mailbox of this restore has the same path; restore this one to another place")
+// errSharedPath can occur only if the hashes of two long names are equal.
+var errSharedPath = errors.New("another mailbox of this restore has the same path; restore this mailbox to another place")
 
-// claim notes that a mailbox takes a path.
+// claim records that a mailbox uses a path.
 func (d *Destination) claim(m *mailbox, name string) error {
 	if other, ok := d.claimed[m.origin.Path]; ok && other != name {
 		return fmt.Errorf("%s: %w", m.origin.Path, errSharedPath)
@@ -86,7 +86,7 @@ func (d *Destination) claim(m *mailbox, name string) error {
 	return nil
 }
 
-// origins is folders.ndjson of a directory.
+// origins writes the folders.ndjson of a directory.
 type origins struct {
 	lines *lines
 	known map[origin]bool

@@ -14,7 +14,7 @@ import (
 	"github.com/cyrusbackup/backupd/internal/restore/restoretest"
 )
 
-// twoFolders is a backup with a folder that the tests hinder, and one behind it.
+// twoFolders is a backup with a folder that the tests obstruct, and another after it.
 func twoFolders(t *testing.T) *restore.Source {
 	b := restoretest.New(t, "anne")
 	b.Box("user.anne.Sent").Deliver(restoretest.Mail("one"), 1600000000, "word")
@@ -23,13 +23,13 @@ func twoFolders(t *testing.T) *restore.Source {
 	return b.Source(time.Time{})
 }
 
-const secret = "a file of somebody else\n"
+const secret = "another user's file\n"
 
-// hindrance is something in the destination that a folder cannot be restored over.
+// hindrance is an obstacle that prevents the restore of a folder.
 type hindrance struct {
 	name, kind string
 	at         string // in the destination
-	link       string // "file" or "dir": a symbolic link to somebody else's; "" = a file of other content
+	link       string // "file" or "dir": a symbolic link to another user's; "" = a file with other content
 	want       error
 }
 
@@ -50,7 +50,7 @@ func hindrances() []hindrance {
 	}
 }
 
-// hinder puts it there; the victim is what links lead to.
+// hinder creates the obstacle; links point to victim.
 func (h hindrance) hinder(t *testing.T, to, victim string) {
 	t.Helper()
 	at := filepath.Join(to, h.at)
@@ -69,8 +69,8 @@ func (h hindrance) hinder(t *testing.T, to, victim string) {
 	}
 }
 
-// Links in the destination lead nowhere, foreign files stay, and the folder after them
-// comes. The dry run says the same.
+// No write follows a link in the destination, foreign files stay unchanged, and the next folder
+// is restored. The dry run reports the same.
 func TestHindered(t *testing.T) {
 	src := twoFolders(t)
 	for _, h := range hindrances() {
@@ -87,12 +87,12 @@ func TestHindered(t *testing.T) {
 					t.Fatalf("dry run %v: %+v, %v", dry, sums, problems)
 				}
 				if got := listing(t, to); dry && len(got) != len(before) {
-					t.Errorf("the dry run has made %q", got)
+					t.Errorf("the dry run created %q", got)
 				}
 			}
 			untouched(t, filepath.Join(victim, "file"))
 			if got := listing(t, victim); len(got) != 1 {
-				t.Errorf("behind the link are %q", got)
+				t.Errorf("the link's target has %q", got)
 			}
 			if h.link == "" {
 				untouched(t, filepath.Join(to, h.at))
@@ -112,7 +112,7 @@ func sieve(name string) cyrus.Sieve {
 	return cyrus.Sieve{UserID: "anne", Filename: name + ".script", LastUpdate: 1700000000, Content: "keep;\n"}
 }
 
-// What belongs to no mailbox replaces nothing either.
+// Account data replaces no existing file either.
 func TestHinderedAccount(t *testing.T) {
 	b := restoretest.New(t, "anne")
 	b.Box("user.anne").Deliver(restoretest.Mail("one"), 1600000000)
@@ -147,7 +147,7 @@ func TestHinderedAccount(t *testing.T) {
 	}
 }
 
-// A tar takes no link's place, nor that of a partial file that is not ours.
+// A tar does not replace a link, nor a partial file that restore did not write.
 func TestHinderedTar(t *testing.T) {
 	src, dir, victim := twoFolders(t), t.TempDir(), t.TempDir()
 	hindrance{at: "file"}.hinder(t, victim, "")

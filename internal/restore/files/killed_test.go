@@ -26,7 +26,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// asRestore makes the test's program restore the backup in a directory: KIND PATH BUCKET.
+// asRestore makes the test binary restore the backup in a directory: KIND PATH BUCKET.
 const asRestore = "FILES_TEST_RESTORE"
 
 func TestMain(m *testing.M) {
@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// child writes a line for each message that is done.
+// child prints a line for each message that is done.
 func child(kind, path, bucket string) error {
 	store, err := dirstore.Open(bucket)
 	if err != nil {
@@ -77,7 +77,7 @@ func killedBackup(t *testing.T) (b *restoretest.Backup, want map[string]int) {
 	for _, name := range []string{"user.anne", "user.anne.Sent"} {
 		box := b.Box(name)
 		for i := range perFolder {
-			for range copiesOfEach { // two live copies are two
+			for range copiesOfEach { // two live copies count twice
 				body := restoretest.Mail(fmt.Sprint(name, i)) + strings.Repeat("text\r\n", i*100)
 				box.Deliver(body, 1600000000+int64(i), fmt.Sprint("k", i))
 				want[sum([]byte(body))]++
@@ -90,7 +90,7 @@ func killedBackup(t *testing.T) (b *restoretest.Backup, want map[string]int) {
 
 func sum(b []byte) string { return fmt.Sprintf("%x", sha1.Sum(b)) }
 
-// However often a restore is killed, running it again completes it and adds nothing twice.
+// However often a restore is killed, another run completes it and adds nothing twice.
 func TestKilled(t *testing.T) {
 	b, want := killedBackup(t)
 	bucket := t.TempDir()
@@ -113,7 +113,7 @@ func TestKilled(t *testing.T) {
 					partial++
 				}
 				if got := read(t, to); !maps.Equal(got, want) {
-					t.Fatalf("kill %d: %d different messages in place of %d, or other copies", n, len(got), len(want))
+					t.Fatalf("kill %d: %d distinct messages instead of %d, or the wrong number of copies", n, len(got), len(want))
 				}
 				noLeftovers(t, filepath.Dir(to))
 				if sums, err := run(t, src, kind, to); err != nil || sums.Added != 0 || sums.There != killedInAll {
@@ -121,13 +121,13 @@ func TestKilled(t *testing.T) {
 				}
 			}
 			if partial < kills/2 {
-				t.Errorf("only %d of %d runs were cut", partial, kills)
+				t.Errorf("only %d of %d runs were interrupted", partial, kills)
 			}
 		})
 	}
 }
 
-// killAfter kills a restore when it has done some messages.
+// killAfter kills a restore after some messages.
 func killAfter(t *testing.T, messages int, kind, to, bucket string) {
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), asRestore+"="+strings.Join([]string{kind, to, bucket}, " "))
@@ -154,7 +154,7 @@ func noLeftovers(t *testing.T, dir string) {
 	t.Helper()
 	for _, f := range listing(t, dir) {
 		if strings.HasSuffix(f, ".partial") {
-			t.Errorf("%s is left", f)
+			t.Errorf("leftover file %s", f)
 		}
 	}
 }
@@ -204,7 +204,7 @@ var (
 	mboxQuote = regexp.MustCompile(`(?m)^>(>*From )`)
 )
 
-// mboxMessages undoes what an mbox does to messages whose lines end in CRLF.
+// mboxMessages reverses the mbox encoding of messages with CRLF line ends.
 func mboxMessages(t *testing.T, dir string) map[string]int {
 	out := map[string]int{}
 	for _, f := range listing(t, dir) {

@@ -17,7 +17,7 @@ import (
 	"github.com/cyrusbackup/backupd/internal/restore/restoretest"
 )
 
-// A Maildir has letters for 26 keywords. No other one is lost in silence.
+// A Maildir has letters for 26 keywords. Further keywords are reported, not dropped silently.
 func TestMaildirManyKeywords(t *testing.T) {
 	b := restoretest.New(t, "anne")
 	inbox := b.Box("user.anne")
@@ -60,12 +60,12 @@ func TestMaildirManyKeywords(t *testing.T) {
 		}
 		found += len(r.Keywords)
 	}
-	if found != 69+69-26 { // "two\nlines" of each, and those that got no letter
-		t.Errorf("%d keywords are there", found)
+	if found != 69+69-26 { // "two\nlines" of each message, and keywords without a letter
+		t.Errorf("found %d keywords", found)
 	}
 }
 
-// Letters that Dovecot has given keep their meaning, also where some are free.
+// Letters that Dovecot assigned keep their meaning, even if others are free.
 func TestMaildirKeywordsOfDovecot(t *testing.T) {
 	b := restoretest.New(t, "anne")
 	b.Box("user.anne").Deliver(restoretest.Mail("one"), 1600000000, "Old", "new")
@@ -86,7 +86,7 @@ func TestMaildirKeywordsOfDovecot(t *testing.T) {
 	}
 }
 
-// Mail that came since a restore: each kind says what it has, and loses nothing.
+// With mail that arrived after a restore, each kind keeps its files and loses nothing.
 func TestNewMailSince(t *testing.T) {
 	b := restoretest.New(t, "anne")
 	inbox, dir := b.Box("user.anne"), t.TempDir()
@@ -112,15 +112,15 @@ func TestNewMailSince(t *testing.T) {
 	if got := tarMessages(t, dir+"/tar"); len(got) != 1 {
 		t.Errorf("the first tar has %d messages", len(got))
 	}
-	// Flags that changed are in the middle of an mbox.
+	// Changed flags are in the middle of an mbox.
 	inbox.Set(1, `\Seen`)
 	b.Sync()
 	if got, problems := troubled(t, b.Source(time.Time{}), files.Options{Kind: "mbox", Path: dir + "/mbox"}); len(problems) != 1 || got.Added != 0 {
-		t.Errorf("mbox of other flags: %+v, %v", got, problems)
+		t.Errorf("mbox with other flags: %+v, %v", got, problems)
 	}
 }
 
-// Into one mailbox, messages of one uid and the same bytes are two.
+// In a merged mailbox, two messages with the same uid and bytes stay two messages.
 func TestIntoOneMailbox(t *testing.T) {
 	b := restoretest.New(t, "anne")
 	for _, name := range []string{"user.anne", "user.anne.Sent", "user.anne.Old"} {
@@ -147,7 +147,7 @@ func TestIntoOneMailbox(t *testing.T) {
 	}
 }
 
-// What had been expunged comes without \Deleted, once.
+// Expunged messages are restored without \Deleted, once.
 func TestExpungedToFiles(t *testing.T) {
 	b := restoretest.New(t, "anne")
 	inbox := b.Box("user.anne")

@@ -11,19 +11,19 @@ import (
 	"strings"
 )
 
-// keywordsFile is where Dovecot has the words that the letters a to z of a Maildir stand for.
+// keywordsFile is the file in which Dovecot lists the keywords for the letters a to z.
 const keywordsFile = "dovecot-keywords"
 
-// mostLetters is how many keywords Dovecot's format has room for in a folder.
+// mostLetters is how many keywords Dovecot's format allows in a folder.
 const mostLetters = 26
 
-// alphabet is the keywords of a folder of a Maildir.
+// alphabet is the set of keywords of a Maildir folder.
 type alphabet struct {
 	words   [mostLetters]string // "" = the letter is free
 	changed bool                // since it was read or written
 }
 
-// readAlphabet reads the list that is there, which Dovecot may have made.
+// readAlphabet reads an existing list, which may be Dovecot's.
 func readAlphabet(at *os.Root) (*alphabet, error) {
 	a := new(alphabet)
 	f, err := openRegular(at, keywordsFile, os.O_RDONLY)
@@ -46,7 +46,7 @@ func readAlphabet(at *os.Root) (*alphabet, error) {
 	return a, sc.Err()
 }
 
-// letter returns the letter of a keyword; false if there are no more.
+// letter returns the letter of a keyword; false if none is free.
 func (a *alphabet) letter(word string) (byte, bool) {
 	for i, w := range a.words {
 		if strings.EqualFold(w, word) {
@@ -62,8 +62,8 @@ func (a *alphabet) letter(word string) (byte, bool) {
 	return 0, false
 }
 
-// write brings the file up to date. It has the old words or the new ones, whenever the
-// run is cut.
+// write updates the file. Whenever the run is interrupted, the file has either the old keywords
+// or the new ones.
 func (a *alphabet) write(at *os.Root) error {
 	if !a.changed {
 		return nil
@@ -81,7 +81,7 @@ func (a *alphabet) write(at *os.Root) error {
 			return err
 		}
 	}
-	// It has every word that the old one has.
+	// The new file has every keyword of the old one.
 	if err := at.Rename(p.name, keywordsFile); err != nil {
 		return err
 	}
@@ -89,7 +89,7 @@ func (a *alphabet) write(at *os.Root) error {
 	return nil
 }
 
-// readWords reads a list of words, one a line.
+// readWords reads a list with one word per line.
 func readWords(r io.Reader) (map[string]bool, error) {
 	out := map[string]bool{}
 	sc := bufio.NewScanner(r)

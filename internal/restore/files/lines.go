@@ -11,17 +11,17 @@ import (
 	"github.com/cyrusbackup/backupd/internal/restore/jsonl"
 )
 
-// lines is a file of ours that has one JSON object a line, to which lines are added. A
-// line is in it before that of which it speaks.
+// lines is a file of this package with one JSON object per line. A line is written before the
+// data that it describes.
 type lines struct {
 	at   *os.Root
 	name string
-	key  string // what each line begins with
+	key  string // start of each line
 	f    *os.File
 }
 
-// openLines reads the file, if there is one, and calls each with its lines. It is made
-// when a line is added.
+// openLines reads the file, if it exists, and calls each with its lines. Otherwise the file is
+// created with the first line that is added.
 func openLines(at *os.Root, name, key string, each func(line []byte) error) (*lines, error) {
 	l := &lines{at: at, name: name, key: `{"` + key + `":`}
 	f, err := openRegular(at, name, os.O_RDWR|os.O_APPEND)
@@ -42,7 +42,7 @@ func openLines(at *os.Root, name, key string, each func(line []byte) error) (*li
 	return l, l.heal(end)
 }
 
-// readLines calls each with the lines of a file of ours, if there is one.
+// readLines calls each with the lines of the file, if it exists.
 func readLines(at *os.Root, name, key string, each func(line []byte) error) error {
 	f, err := openRegular(at, name, os.O_RDONLY)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -80,7 +80,7 @@ func (l *lines) read(f *os.File, each func(line []byte) error) (end int64, err e
 
 func (l *lines) foreign() error { return fmt.Errorf("%s: %w", l.name, ErrExists) }
 
-// heal removes the part of a line at the end.
+// heal removes an incomplete line at the end.
 func (l *lines) heal(end int64) error {
 	info, err := l.f.Stat()
 	if err != nil || info.Size() == end {
@@ -89,7 +89,7 @@ func (l *lines) heal(end int64) error {
 	return l.f.Truncate(end)
 }
 
-// single refuses a file that has another name, too: it may be anybody's.
+// single refuses a file with more than one link, because it may belong to someone else.
 func single(f *os.File, name string) error {
 	info, err := f.Stat()
 	if err != nil {
@@ -101,7 +101,7 @@ func single(f *os.File, name string) error {
 	return nil
 }
 
-// create makes the file if it is not there.
+// create creates the file unless it is open.
 func (l *lines) create() (err error) {
 	if l.f == nil {
 		l.f, err = l.at.OpenFile(l.name, os.O_RDWR|os.O_APPEND|os.O_CREATE|os.O_EXCL, fileMode)

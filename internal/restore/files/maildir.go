@@ -22,9 +22,9 @@ import (
 	"github.com/cyrusbackup/backupd/internal/restore/filename"
 )
 
-// maildir is a Maildir++ as Courier and Dovecot read it: the INBOX at the root, every
-// other mailbox in .A.B beside it, named in modified UTF-7, users' own flags by the
-// letters of Dovecot's dovecot-keywords. A dot in a name is ^, as within Cyrus.
+// maildir is a Maildir++ as Courier and Dovecot read it: the INBOX at the root, every other
+// mailbox in .A.B beside it, names in modified UTF-7, and keywords as the letters of Dovecot's
+// dovecot-keywords. A dot in a name is ^, as in Cyrus.
 type maildir struct {
 	opt     *Options
 	rep     *restore.Report
@@ -33,12 +33,12 @@ type maildir struct {
 	dir     *os.Root // of the mailbox being written
 	words   *alphabet
 	rest    *lines             // keywords.ndjson
-	resting map[string]bool    // files that it has a line of
+	resting map[string]bool    // files with a line in rest
 	count   map[cyrus.GUID]int // the highest number in a file's name
 	name    string             // of the mailbox
 }
 
-// restingWords is a line of keywords.ndjson: keywords for which a folder has no letter.
+// restingWords is a line of keywords.ndjson: the keywords of a message that have no letter.
 type restingWords struct {
 	File     string             `json:"file"` // up to the colon
 	Keywords []dlist.JSONString `json:"keywords"`
@@ -56,10 +56,10 @@ func newMaildir(o *Options, rep *restore.Report) (sink, error) {
 	return d, nil
 }
 
-// ours is a file that an earlier restore has written: TIME.GUID_N.restore,S=SIZE:2,FLAGS
+// ours matches a file that an earlier restore wrote: TIME.GUID_N.restore,S=SIZE:2,FLAGS
 var ours = regexp.MustCompile(`^(-?\d+\.([0-9a-f]{40})_(\d+)\.restore,S=(\d+))(:|$)`)
 
-// levels is the directory of a mailbox.
+// levels returns the path of a mailbox's directory.
 func (m *mailbox) levels() []string {
 	if m.maildir == "" {
 		return nil
@@ -99,7 +99,7 @@ func (d *maildir) folder(m *mailbox) (have map[cyrus.GUID]int, err error) {
 	return have, err
 }
 
-// inTheWay looks at the names that a folder needs and that peek does not read.
+// inTheWay examines the names that a folder needs and peek does not read.
 func (d *maildir) inTheWay() error {
 	if _, err := list(d.dir, "tmp"); err != nil {
 		return err
@@ -110,10 +110,10 @@ func (d *maildir) inTheWay() error {
 	return nil
 }
 
-// marker is what Maildir++ tells a subfolder by.
+// marker is the file by which Maildir++ recognises a subfolder.
 const marker = "maildirfolder"
 
-// mark makes an empty maildirfolder. One that is there stays, whatever it holds.
+// mark creates an empty maildirfolder. An existing one stays unchanged.
 func (d *maildir) mark() error {
 	_, err := d.dir.Lstat(marker)
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -122,7 +122,7 @@ func (d *maildir) mark() error {
 	return put(d.dir, marker, "")
 }
 
-// peek counts the messages that earlier runs have written, and changes nothing.
+// peek counts the messages that earlier runs wrote, and changes nothing.
 func (d *maildir) peek(dir *os.Root) (have map[cyrus.GUID]int, err error) {
 	d.dir, d.count, d.resting = dir, map[cyrus.GUID]int{}, map[string]bool{}
 	if err := d.inTheWay(); err != nil {
@@ -156,7 +156,7 @@ func (d *maildir) seeResting(line []byte) error {
 	return err
 }
 
-// see counts a file that an earlier run has written, unless it was cut short since.
+// see counts a file that an earlier run wrote, unless the file was truncated since.
 func (d *maildir) see(e os.DirEntry, have map[cyrus.GUID]int) error {
 	m := ours.FindStringSubmatch(e.Name())
 	if m == nil {
@@ -172,7 +172,7 @@ func (d *maildir) see(e os.DirEntry, have map[cyrus.GUID]int) error {
 	}
 	n, err := strconv.Atoi(m[3])
 	if err != nil {
-		return nil // it has a number that we do not give
+		return nil // restore never uses such a number
 	}
 	d.count[g] = max(d.count[g], n)
 	if info.Mode().IsRegular() && strconv.FormatInt(info.Size(), 10) == m[4] {
@@ -193,7 +193,7 @@ func (d *maildir) message(m *restore.Message, body io.Reader, size int64) error 
 	if err == nil {
 		err = p.setTime(time.Unix(m.InternalDate, 0))
 	}
-	// A run that is cut must not leave letters of which nothing says what they mean.
+	// An interrupted run must not leave letters without a meaning.
 	if err == nil {
 		err = d.words.write(d.dir)
 	}
@@ -209,7 +209,7 @@ func (d *maildir) message(m *restore.Message, body io.Reader, size int64) error 
 	return err
 }
 
-// flags are the letters of a message, and the keywords that have none.
+// flags returns the letters of a message, and its keywords that have none.
 func (d *maildir) flags(flags []string) (string, []dlist.JSONString) {
 	s := letters(flags, [2]string{`\Draft`, "D"}, [2]string{`\Flagged`, "F"}, [2]string{`\Answered`, "R"}, [2]string{`\Seen`, "S"}, [2]string{`\Deleted`, "T"})
 	plain, odd := keywords(flags)
@@ -230,21 +230,21 @@ func (d *maildir) flags(flags []string) (string, []dlist.JSONString) {
 }
 
 func (d *maildir) endFolder() error {
-	d.tellResting(len(d.resting))
+	d.reportResting(len(d.resting))
 	err := errors.Join(d.rest.close(), d.dir.Close())
 	d.rest, d.dir = nil, nil
 	return err
 }
 
-// errResting is about keywords that no mail program sees.
-var errResting = errors.New("a Maildir has letters for 26 keywords in a folder; the others are in " + filename.Keywords + " (--lossy: this is no problem)")
+// errResting is the problem of keywords that no mail program can see.
+var errResting = errors.New("a Maildir folder has letters for 26 keywords; the others are in " + filename.Keywords + " (with --lossy this is not a problem)")
 
-// tellResting reports messages with keywords that have no letter.
-func (d *maildir) tellResting(n int) {
+// reportResting reports messages with keywords that have no letter.
+func (d *maildir) reportResting(n int) {
 	if n == 0 {
 		return
 	}
-	err := fmt.Errorf("%s: %s with further keywords: %w", d.name, english.Plural(n, "message", ""), errResting)
+	err := fmt.Errorf("%s: %s with more keywords: %w", d.name, english.Plural(n, "message", ""), errResting)
 	if d.opt.Lossy {
 		d.rep.Say("%v", err)
 		return
@@ -260,7 +260,7 @@ func (d *maildir) drop() {
 	d.rest, d.dir = nil, nil
 }
 
-// account: subscriptions as Dovecot keeps them, and the scripts.
+// account writes subscriptions in Dovecot's format, and the scripts.
 func (d *maildir) account(a *restore.Account) []error {
 	var subs []string
 	for _, name := range a.OwnSubs(d.opt.DefaultDomain, d.opt.DeletedPrefix) {

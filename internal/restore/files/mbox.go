@@ -20,25 +20,25 @@ import (
 
 const mboxSuffix = ".mbox"
 
-// mboxes are mailboxes as mboxrd: one file, or, for several mailboxes, a directory of
-// them. Line ends are LF there. Flags become the header fields Status, X-Status and
-// X-Keywords, as mutt, pine and Dovecot read them.
+// mboxes writes mailboxes as mboxrd: a single file, or a directory of files for several
+// mailboxes. Line ends are LF. Flags become the header fields Status, X-Status and X-Keywords,
+// which mutt, pine and Dovecot read.
 type mboxes struct {
 	opt     *Options
 	rep     *restore.Report
 	base    *base    // a directory; nil = one file
 	folders *origins // of base
 	file    string   // the one file
-	dir     *os.Root // that holds the mailbox being written
+	dir     *os.Root // directory of the mailbox being written
 	cur     *partial
 	w       *bufio.Writer
 	words   []string // of the mailbox being written
 	sums    mboxSums
 }
 
-// mboxSums counts the messages of a mailbox: all, and those in the file that was there.
+// mboxSums counts the messages of a mailbox: all, and those that the existing file has.
 type mboxSums struct {
-	old                      int64 // size of the file that was there
+	old                      int64 // size of the existing file
 	messages, there          int
 	bytes, thereBytes, wrote int64
 	odd                      int // messages with keywords that no header field can hold
@@ -49,7 +49,7 @@ func newMboxes(o *Options, rep *restore.Report, many bool) (sink, error) {
 	if !many {
 		b.file = o.Path
 		if info, err := os.Stat(o.Path); err == nil && info.IsDir() {
-			return nil, fmt.Errorf("%s: it is a directory; name a file", o.Path)
+			return nil, fmt.Errorf("%s is a directory; name a file", o.Path)
 		}
 		return b, os.MkdirAll(filepath.Dir(o.Path), dirMode)
 	}
@@ -63,7 +63,7 @@ func newMboxes(o *Options, rep *restore.Report, many bool) (sink, error) {
 	return b, nil
 }
 
-// place opens the directory of a mailbox's file.
+// place opens the directory for a mailbox's file.
 func (b *mboxes) place(m *mailbox) (to string, err error) {
 	if b.base == nil {
 		b.dir, err = os.OpenRoot(filepath.Dir(b.file))
@@ -107,7 +107,7 @@ func (b *mboxes) folder(m *mailbox) (map[cyrus.GUID]int, error) {
 func (b *mboxes) message(m *restore.Message, body io.Reader, size int64) error {
 	n := &counted{w: b.w}
 	plain, odd := keywords(m.Flags)
-	// Dovecot takes a date without a zone for local time.
+	// Dovecot reads a date without a zone as local time.
 	fmt.Fprintf(n, "From MAILER-DAEMON %s +0000\n", time.Unix(m.InternalDate, 0).UTC().Format(time.ANSIC))
 	fmt.Fprintf(n, "Status: %sO\n", letters(m.Flags, [2]string{`\Seen`, "R"}))
 	if x := letters(m.Flags, [2]string{`\Answered`, "A"}, [2]string{`\Flagged`, "F"}, [2]string{`\Draft`, "T"}, [2]string{`\Deleted`, "D"}); x != "" {
@@ -117,8 +117,8 @@ func (b *mboxes) message(m *restore.Message, body io.Reader, size int64) error {
 		fmt.Fprintf(n, "X-Keywords: %s\n", strings.Join(plain, " "))
 	}
 	if b.sums.messages == 0 && len(b.words) > 0 {
-		// Dovecot knows only the keywords that the first message lists (mbox-sync-parse.c),
-		// after a uidvalidity and the last uid, of ten digits, that it has given.
+		// Dovecot knows only the keywords that the first message lists (mbox-sync-parse.c), after
+		// a uidvalidity and Dovecot's last uid in ten digits.
 		fmt.Fprintf(n, "X-IMAPbase: 1 %010d %s\n", 0, strings.Join(b.words, " "))
 	}
 	if err := mboxrd.Quote(n, body); err != nil {
@@ -135,7 +135,7 @@ func (b *mboxes) message(m *restore.Message, body io.Reader, size int64) error {
 	return nil
 }
 
-// endFolder gives the file its name. Only then is it known which messages were there.
+// endFolder renames the file to its final name. Only then it is known which messages existed.
 func (b *mboxes) endFolder() error {
 	err := b.w.Flush()
 	if err == nil {
@@ -154,13 +154,13 @@ func (b *mboxes) endFolder() error {
 	}
 	b.rep.Recount(b.sums.there, b.sums.thereBytes, true)
 	if n := b.sums.odd; n > 0 {
-		b.tellOdd(to, n)
+		b.reportOdd(to, n)
 	}
 	return errors.Join(syncDir(dir), dir.Close())
 }
 
-func (b *mboxes) tellOdd(to string, n int) {
-	err := fmt.Errorf("%s: %s with keywords that no header field can hold, which are left out (--lossy: this is no problem)", to, english.Plural(n, "message", ""))
+func (b *mboxes) reportOdd(to string, n int) {
+	err := fmt.Errorf("%s: %s with keywords that no header field can hold; these are left out (with --lossy this is not a problem)", to, english.Plural(n, "message", ""))
 	if b.opt.Lossy {
 		b.rep.Say("%v", err)
 		return

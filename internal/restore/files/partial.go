@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// partial is a file that takes its place when it is complete.
+// partial is a file that gets its final name when it is complete.
 type partial struct {
 	*os.File
 	at   *os.Root
@@ -24,11 +24,10 @@ type partial struct {
 	to   string
 }
 
-// leftover is what a run leaves that is killed while it writes: the name of the file, 16
-// random digits and .partial.
+// leftover matches a file that a killed run left: the final name, 16 random digits and .partial.
 var leftover = regexp.MustCompile(`^(.*)\.[0-9a-f]{16}\.partial$`)
 
-// newPartial begins the file to. It has another name in the directory dir until then.
+// newPartial creates the file for the final name to. Until then it is in the directory dir.
 func newPartial(at *os.Root, dir, to string) (*partial, error) {
 	var id [8]byte
 	_, _ = rand.Read(id[:]) // never fails
@@ -45,23 +44,23 @@ func newPartial(at *os.Root, dir, to string) (*partial, error) {
 	return p, nil
 }
 
-// setTime gives the file a time.
+// setTime sets the modification time of the file.
 func (p *partial) setTime(t time.Time) error {
 	tv := unix.NsecToTimeval(t.UnixNano())
 	return unix.Futimes(int(p.Fd()), []unix.Timeval{tv, tv})
 }
 
-// placed is how a file came to its name.
+// placed is how a file got its final name.
 type placed int
 
 const (
-	fresh    placed = iota // there was none
-	same                   // the very same was there
-	extended               // what was there is the beginning of it
+	fresh    placed = iota // no file had that name
+	same                   // an identical file had it
+	extended               // the old file is the beginning of the new one
 )
 
-// commit gives the file its name. Another file of that name stays, unless the new one
-// begins with all of it, so that nothing is lost: it was written before more came.
+// commit gives the file its final name. An existing file stays, unless the new one begins with
+// all of it: then an earlier run wrote it before more mail arrived, and replacing it loses nothing.
 func (p *partial) commit() (placed, error) {
 	how, err := p.place()
 	if closed := p.Close(); err == nil {
@@ -74,7 +73,7 @@ func (p *partial) commit() (placed, error) {
 }
 
 func (p *partial) place() (placed, error) {
-	err := p.at.Link(p.name, p.to)                                                                 // unlike rename, it replaces nothing
+	err := p.at.Link(p.name, p.to)                                                                 // unlike rename, link replaces nothing
 	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOTSUP) || errors.Is(err, unix.ENOSYS) { // vfat has no links
 		if _, err = p.at.Lstat(p.to); errors.Is(err, fs.ErrNotExist) {
 			return fresh, p.at.Rename(p.name, p.to)
@@ -91,7 +90,7 @@ func (p *partial) place() (placed, error) {
 	return how, err
 }
 
-// compare holds the file against the one in its place.
+// compare compares the file with the existing one.
 func (p *partial) compare() (placed, error) {
 	old, err := openRegular(p.at, p.to, os.O_RDONLY)
 	if err != nil {
@@ -131,14 +130,14 @@ func ignoreEOF(err error) error {
 	return err
 }
 
-// abandon removes what was written.
+// abandon removes the incomplete file.
 func (p *partial) abandon() {
 	_ = p.Close()
 	_ = p.at.Remove(p.name)
 }
 
-// sweep removes what killed runs have left in a directory. of is the name of a file, to
-// remove only what was to become that; "" = any.
+// sweep removes the leftovers of killed runs from a directory. If of is not empty, it removes
+// only those with that final name.
 func sweep(at *os.Root, dir, of string) error {
 	entries, err := list(at, dir)
 	if err != nil {
@@ -156,7 +155,7 @@ func sweep(at *os.Root, dir, of string) error {
 	return nil
 }
 
-// removeIdle removes a file that no process holds.
+// removeIdle removes a file unless a process holds it.
 func removeIdle(at *os.Root, name string) error {
 	f, err := openRegular(at, name, os.O_RDONLY)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -172,7 +171,7 @@ func removeIdle(at *os.Root, name string) error {
 	return at.Remove(name)
 }
 
-// put writes a file of a few bytes as a whole.
+// put writes a small file.
 func put(at *os.Root, to, text string) error {
 	p, err := newPartial(at, path.Dir(to), to)
 	if err != nil {

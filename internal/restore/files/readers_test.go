@@ -14,14 +14,14 @@ import (
 	"github.com/cyrusbackup/backupd/internal/restore/restoretest"
 )
 
-// readMessage is what testdata/read.py says of a message.
+// readMessage is the output of testdata/read.py for a message.
 type readMessage struct {
 	Folder, Subject, Flags string
 	Keywords               []string
 	Date                   int64
 }
 
-// program is the path of one that test/deps.sh installs.
+// program returns the path of a program that test/deps.sh installs.
 func program(t *testing.T, name string) string {
 	path, err := exec.LookPath(name)
 	switch {
@@ -53,7 +53,7 @@ func TestOtherReaders(t *testing.T) {
 		box := b.Box(name)
 		for i, f := range flags {
 			subject := fmt.Sprint(at[0], i)
-			date := int64(i)*400_000_000 + 40_000_000 // from 1971 on, past 2032
+			date := int64(i)*400_000_000 + 40_000_000 // from 1971 to after 2032
 			box.Deliver(restoretest.Mail(subject), date, f...)
 			asMaildir = append(asMaildir, readMessage{at[0], subject, [...]string{"", "S", "RS", "F", "D", "T"}[i], words(f), date})
 			asMbox = append(asMbox, readMessage{at[1], subject, [...]string{"O", "OR", "AOR", "FO", "OT", "DO"}[i], words(f), date})
@@ -75,7 +75,7 @@ func TestOtherReaders(t *testing.T) {
 		folder := filepath.Join(dir, "maildir", strings.TrimSuffix("."+at[0], "."))
 		all, seen := output(t, "mlist", folder), output(t, "mlist", "-S", folder)
 		if bytes.Count(all, []byte("\n")) != len(flags) || bytes.Count(seen, []byte("\n")) != 2 {
-			t.Errorf("%s: mblaze lists\n%s of these as seen\n%s", name, all, seen)
+			t.Errorf("%s: mblaze lists\n%s as seen it lists\n%s", name, all, seen)
 		}
 	}
 }

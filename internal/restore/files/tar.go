@@ -19,10 +19,10 @@ import (
 	"github.com/cyrusbackup/backupd/internal/restore/jsonl"
 )
 
-// archive is a tree in a tar file, compressed when its name ends in .zst.
+// archive is a tree in a tar file, compressed if its name ends in .zst.
 type archive struct {
 	rep     *restore.Report
-	in      *os.Root // the directory of the file
+	in      *os.Root // directory of the file
 	file    *partial
 	zstd    *zstd.Encoder
 	tar     *tar.Writer
@@ -66,7 +66,7 @@ func (a *archive) begin(to string) (err error) {
 	}
 	var w io.Writer = a.file
 	if strings.HasSuffix(to, ".zst") {
-		// One worker: the same restore makes the same bytes.
+		// One worker, so that the same restore writes the same bytes.
 		if a.zstd, err = zstd.NewWriter(a.file, zstd.WithEncoderConcurrency(1)); err != nil {
 			return err
 		}
@@ -85,7 +85,7 @@ func (a *archive) folder(m *mailbox) (map[cyrus.GUID]int, error) {
 	return nil, stream(a.tar.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: a.dir, Mode: dirMode, Format: tar.FormatPAX}))
 }
 
-// stream is an error of the archive: nothing can follow it.
+// stream wraps an error of the archive: nothing can be written after it.
 func stream(err error) error {
 	if err != nil {
 		return &ending{err}
@@ -123,7 +123,7 @@ func (a *archive) add(name string, b []byte) error {
 
 func (a *archive) endFolder() error { return a.add(a.dir+filename.Messages, a.index.Bytes()) }
 
-func (a *archive) drop() {} // what it has of the folder stays
+func (a *archive) drop() {} // the messages written so far stay
 
 func (a *archive) account(acc *restore.Account) []error {
 	b, err := accountJSON(acc)

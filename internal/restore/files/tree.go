@@ -13,8 +13,8 @@ import (
 	"github.com/cyrusbackup/backupd/internal/restore/filename"
 )
 
-// tree is directories of messages as they are: Archive/2023/0000000007-GUID.eml, with
-// the internal date as the file's time, and messages.ndjson for uids and flags.
+// tree is a directory tree of unchanged messages: Archive/2023/0000000007-GUID.eml, with the
+// internal date as the file's time, and messages.ndjson for uids and flags.
 type tree struct {
 	base    *base
 	folders *origins
@@ -54,7 +54,7 @@ func (t *tree) folder(m *mailbox) (have map[cyrus.GUID]int, err error) {
 	return t.held()
 }
 
-// peek is what folder returns, and changes nothing.
+// peek returns the same as folder, and changes nothing.
 func (t *tree) peek(dir *os.Root) (map[cyrus.GUID]int, error) {
 	t.dir, t.listed = dir, map[string]int64{}
 	if err := readLines(dir, filename.Messages, "file", t.see); err != nil {
@@ -63,7 +63,7 @@ func (t *tree) peek(dir *os.Root) (map[cyrus.GUID]int, error) {
 	return t.held()
 }
 
-// see notes a line of the index.
+// see records a line of the index.
 func (t *tree) see(line []byte) error {
 	var e entry
 	err := json.Unmarshal(line, &e)
@@ -71,8 +71,8 @@ func (t *tree) see(line []byte) error {
 	return err
 }
 
-// held counts the messages that earlier runs have written. Those without a line in the
-// index are somebody else's, and those of another size were changed.
+// held counts the messages that earlier runs wrote. Files without a line in the index are
+// foreign; those of another size were modified.
 func (t *tree) held() (map[cyrus.GUID]int, error) {
 	have := map[cyrus.GUID]int{}
 	entries, err := list(t.dir, ".")
@@ -101,7 +101,7 @@ func (t *tree) held() (map[cyrus.GUID]int, error) {
 	return have, nil
 }
 
-// message writes one. Its line comes first: a file without one would be taken for foreign.
+// message writes a message. Its index line comes first, because a file without one is foreign.
 func (t *tree) message(m *restore.Message, body io.Reader, size int64) error {
 	e := entryOf(m, size)
 	if err := t.name(m, &e); err != nil {
@@ -126,8 +126,8 @@ func (t *tree) message(m *restore.Message, body io.Reader, size int64) error {
 	return err
 }
 
-// name finds a free name. It is taken by a foreign file, and by a message of another
-// mailbox that goes to the same place.
+// name finds a free name. Foreign files, and messages of another mailbox with the same
+// destination, take names.
 func (t *tree) name(m *restore.Message, e *entry) error {
 	for n := 2; ; n++ {
 		info, err := t.dir.Lstat(e.File)
@@ -138,7 +138,7 @@ func (t *tree) name(m *restore.Message, e *entry) error {
 			return err
 		}
 		if info.Mode().IsRegular() && info.Size() < t.listed[e.File] {
-			return nil // a power cut has left it short
+			return nil // a power cut truncated it
 		}
 		e.File = numbered(m, n)
 	}
