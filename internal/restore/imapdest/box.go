@@ -8,18 +8,18 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 )
 
-// held is a message of a folder at the server.
+// held is a message in a folder at the server.
 type held struct {
 	uid   imap.UID
-	size  int64      // as the server says
+	size  int64      // as the server reports it
 	date  int64      // seconds since the epoch
-	guid  cyrus.GUID // of the message of the backup that it is; zero = not known
-	sum   cyrus.GUID // SHA-1 of what the server serves; zero = not known
-	lacks []string   // flags that it was to get and has not
-	taken bool       // it stands for a message of the backup
+	guid  cyrus.GUID // GUID in the backup; zero = unknown
+	sum   cyrus.GUID // SHA-1 of the bytes that the server returns; zero = unknown
+	lacks []string   // flags that are still missing
+	taken bool       // matched with a message of the backup
 }
 
-// box is a folder at the server, as a restore finds it.
+// box is a folder at the server.
 type box struct {
 	name     string
 	journal  *journal
@@ -27,17 +27,17 @@ type box struct {
 	held     []held
 	top      imap.UID // the highest uid seen
 	byGUID   index[cyrus.GUID]
-	bySum    index[cyrus.GUID] // those without a guid
-	bySize   index[int64]      // those without either
+	bySum    index[cyrus.GUID] // messages without a guid
+	bySize   index[int64]      // messages with neither guid nor sum
 }
 
-// index finds messages by a key. Several can have the same one.
+// index finds messages by a key. Several messages can have the same key.
 type index[K comparable] map[K][]int32
 
 // put adds a message.
 func (x index[K]) put(k K, i int) { x[k] = append(x[k], int32(i)) }
 
-// take takes a message out.
+// take removes a message and returns it.
 func (x index[K]) take(k K) (int, bool) {
 	l := x[k]
 	if len(l) == 0 {
@@ -49,7 +49,7 @@ func (x index[K]) take(k K) (int, bool) {
 	return int(l[0]), true
 }
 
-// open selects a folder and lists what is in it.
+// open selects a folder and lists its messages.
 func (s *session) open(name string) (*box, error) {
 	data, err := s.c.Select(name, &imap.SelectOptions{ReadOnly: s.opt.DryRun}).Wait()
 	if err != nil {
@@ -60,7 +60,7 @@ func (s *session) open(name string) (*box, error) {
 	if b.journal, err = openJournal(s.opt.Journal, of, !s.opt.DryRun); errors.Is(err, errFolder) {
 		return nil, err
 	} else if err != nil {
-		s.rep.Warn("%s: there is no journal, so that the next run has to compare: %v", name, err)
+		s.rep.Warn("%s: cannot use the journal; the next run has to compare messages: %v", name, err)
 		if b.journal, err = openJournal("", of, false); err != nil {
 			return nil, err
 		}
@@ -75,7 +75,7 @@ func (s *session) open(name string) (*box, error) {
 	return b, nil
 }
 
-// list asks what is in the folder, and believes the journal where both agree.
+// list fetches the messages of the folder, and uses the journal's data where both agree.
 func (s *session) list(b *box) error {
 	cmd := s.c.Fetch(imap.SeqSet{{Start: 1, Stop: 0}}, &imap.FetchOptions{UID: true, InternalDate: true, RFC822Size: true})
 	for m := cmd.Next(); m != nil; m = cmd.Next() {
@@ -107,22 +107,22 @@ func (b *box) add(h held) {
 	}
 }
 
-// ours takes the message that is known to be this one of the backup.
-func (b *box) ours(guid cyrus.GUID) *held {
+// takeByGUID returns a message that is known to be this one of the backup.
+func (b *box) takeByGUID(guid cyrus.GUID) *held {
 	i, ok := b.byGUID.take(guid)
 	if !ok {
 		return nil
 	}
-	return b.stands(i)
+	return b.match(i)
 }
 
-// like takes a message with these bytes that nobody knows, and notes whose it is.
-func (b *box) like(sum, guid cyrus.GUID) *held {
+// takeBySum returns a message with these bytes whose GUID is unknown, and records the GUID.
+func (b *box) takeBySum(sum, guid cyrus.GUID) *held {
 	i, ok := b.bySum.take(sum)
 	if !ok {
 		return nil
 	}
-	h := b.stands(i)
+	h := b.match(i)
 	h.guid = guid
 	h.lacks = b.journal.sent[guid]
 	delete(b.journal.sent, guid)
@@ -130,16 +130,16 @@ func (b *box) like(sum, guid cyrus.GUID) *held {
 	return h
 }
 
-func (b *box) stands(i int) *held {
+func (b *box) match(i int) *held {
 	h := &b.held[i]
 	h.taken = true
 	return h
 }
 
-// strangers says that there are messages of which nobody knows whether the backup has them.
-func (b *box) strangers() bool { return len(b.bySum)+len(b.bySize) > 0 }
+// hasUnknown reports whether there are messages without a match in the backup so far.
+func (b *box) hasUnknown() bool { return len(b.bySum)+len(b.bySize) > 0 }
 
-// unread takes out the messages of one of these sizes whose bytes are not known.
+// unread removes and returns the messages of these sizes whose bytes are unknown.
 func (b *box) unread(sizes ...int64) []int {
 	var out []int
 	for _, size := range sizes {
@@ -150,7 +150,7 @@ func (b *box) unread(sizes ...int64) []int {
 	return out
 }
 
-// smallest is the size of the smallest message whose bytes are not known.
+// smallest returns the size of the smallest message whose bytes are unknown.
 func (b *box) smallest() (size int64, ok bool) {
 	for n := range b.bySize {
 		if !ok || n < size {

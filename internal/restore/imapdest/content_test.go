@@ -46,13 +46,13 @@ func same(t *testing.T, got, want []string) {
 	}
 }
 
-// crlf is what Dovecot makes of a message.
+// crlf converts a message as Dovecot does.
 func crlf(b []byte) []byte {
 	return bytes.ReplaceAll(bytes.ReplaceAll(b, []byte("\r\n"), []byte("\n")), []byte("\n"), []byte("\r\n"))
 }
 
-// Another message with the same Message-ID and size is another message; one with the same
-// bytes is there, whoever brought it.
+// A message with the same Message-ID and size but other bytes is a different message. A message
+// with the same bytes is already present, whoever delivered it.
 func TestOtherMessageWithSameID(t *testing.T) {
 	b := backup(t, teh, the, noEnd, noEnd)
 	s := new(server).start(t)
@@ -64,34 +64,34 @@ func TestOtherMessageWithSameID(t *testing.T) {
 		t.Errorf("dry run: %+v, %v", r, err)
 	}
 	r := s.wants(b, dir, 2, 2, 0)
-	if !slices.ContainsFunc(r.lines, func(l string) bool { return strings.Contains(l, "2 messages came although") }) {
-		t.Errorf("it does not say that Message-IDs were there: %q", r.lines)
+	if !slices.ContainsFunc(r.lines, func(l string) bool { return strings.Contains(l, "2 messages were added although") }) {
+		t.Errorf("no line about known Message-IDs: %q", r.lines)
 	}
 	s.wants(b, dir, 0, 4, 0)
 	s.wants(b, "", 0, 4, 0)
 	same(t, s.bodiesOf("INBOX"), sorted(teh, the, noEnd, noEnd, head+"another\r\n"))
 }
 
-// A server that changes line ends gets every message once, with and without a journal, also
-// two that it makes the same.
+// A server that changes line ends gets every message once, with and without a journal, even two
+// messages that become identical.
 func TestServerThatChangesLineEnds(t *testing.T) {
 	b := backup(t, odd1, odd2, the)
 	s := (&server{changes: crlf}).start(t)
 	dir := t.TempDir()
 	r := s.wants(b, dir, 3, 0, 0)
-	if !slices.ContainsFunc(r.lines, func(l string) bool { return strings.Contains(l, "1 message in a form of its own") }) {
-		t.Errorf("it does not say that a message was changed: %q", r.lines)
+	if !slices.ContainsFunc(r.lines, func(l string) bool { return strings.Contains(l, "changed 1 message") }) {
+		t.Errorf("no line about a changed message: %q", r.lines)
 	}
 	s.wants(b, dir, 0, 3, 0)
 	s.wants(b, "", 0, 3, 0)
 	same(t, s.bodiesOf("INBOX"), sorted(odd2, odd2, the))
 }
 
-// A server that was seen to keep line ends has no message in another form: what looks like
-// that is another message.
+// If a server is known to keep line ends, it has no message in a changed form: a lookalike is
+// a different message.
 func TestServerThatKeepsLineEnds(t *testing.T) {
 	var bodies []string
-	for i := range 1100 { // more than one batch, so that the first is looked at before the last is sent
+	for i := range 1100 { // more than one batch: the first is examined before the last is sent
 		bodies = append(bodies, head+"bare\n"+number(i)+"\r\n")
 	}
 	b := backup(t, append(bodies, odd1)...)
@@ -100,14 +100,14 @@ func TestServerThatKeepsLineEnds(t *testing.T) {
 	s.wants(b, t.TempDir(), 1101, 0, 0)
 }
 
-// Of a server that changes messages in unknown ways, the journal knows which is which.
+// If a server changes messages in unknown ways, the journal identifies them.
 func TestServerThatIsStrange(t *testing.T) {
 	b := backup(t, teh, the, odd1)
 	s := (&server{changes: func(m []byte) []byte { return append([]byte("X-Was: here\r\n"), m...) }}).start(t)
 	dir := t.TempDir()
 	r := s.wants(b, dir, 3, 0, 0)
-	if !slices.ContainsFunc(r.lines, func(l string) bool { return strings.Contains(l, "3 messages in a way that is not known") }) {
-		t.Errorf("it does not say that nothing is known: %q", r.lines)
+	if !slices.ContainsFunc(r.lines, func(l string) bool { return strings.Contains(l, "3 messages in an unknown way") }) {
+		t.Errorf("no line about unknown changes: %q", r.lines)
 	}
 	s.bodies.Store(0)
 	s.wants(b, dir, 0, 3, 0)
@@ -115,12 +115,12 @@ func TestServerThatIsStrange(t *testing.T) {
 		t.Errorf("%d messages were read although the journal knows them", n)
 	}
 	r = s.wants(b, "", 3, 0, 0)
-	if !slices.ContainsFunc(r.lines, func(l string) bool { return strings.Contains(l, "3 messages came although") }) {
-		t.Errorf("it does not say that they may be there: %q", r.lines)
+	if !slices.ContainsFunc(r.lines, func(l string) bool { return strings.Contains(l, "3 messages were added although") }) {
+		t.Errorf("no line about possible duplicates: %q", r.lines)
 	}
 }
 
-// Sizes that are not true do not hide messages.
+// Wrong sizes do not hide messages.
 func TestServerThatLiesAboutSizes(t *testing.T) {
 	b := backup(t, teh, the, odd1)
 	s := (&server{lies: true}).start(t)
@@ -130,7 +130,7 @@ func TestServerThatLiesAboutSizes(t *testing.T) {
 	s.wants(b, "", 0, 3, 0)
 }
 
-// A server without UIDPLUS does not say which uid a message gets.
+// A server without UIDPLUS does not report the uid of a new message.
 func TestServerWithoutUIDPLUS(t *testing.T) {
 	b := backup(t, teh, the, odd1)
 	s := (&server{noUID: true, changes: crlf}).start(t)
@@ -139,8 +139,8 @@ func TestServerWithoutUIDPLUS(t *testing.T) {
 	s.wants(b, dir, 0, 3, 0)
 }
 
-// A message that was removed from the server comes again; a journal of another uidvalidity,
-// a torn one and a broken one are no harm.
+// A message that was removed from the server is restored again. A journal of another
+// uidvalidity, a truncated one and a corrupt one do no harm.
 func TestStaleJournal(t *testing.T) {
 	b := backup(t, teh, the)
 	s := new(server).start(t)
@@ -172,8 +172,8 @@ func TestStaleJournal(t *testing.T) {
 	same(t, s.bodiesOf("INBOX"), sorted(teh, the))
 }
 
-// Of another uidvalidity, the journal says nothing: not even of messages with the same uids,
-// sizes and dates.
+// A journal of another uidvalidity is ignored, even if messages have the same uids, sizes and
+// dates.
 func TestJournalOfAnotherUIDValidity(t *testing.T) {
 	b := backup(t, teh)
 	first, dir := new(server).start(t), t.TempDir()
@@ -210,8 +210,8 @@ func journal(t *testing.T, dir, from, to string) {
 	}
 }
 
-// A connection that breaks between APPEND and its answer leaves a message that no journal
-// knows. The next run finds it, with the flags that it was still to get.
+// A connection that breaks between APPEND and its response leaves a message that no journal
+// knows. The next run finds it and sets its missing flags.
 func TestCutAfterAppend(t *testing.T) {
 	t.Parallel()
 	b := restoretest.New(t, "anne")
@@ -225,7 +225,7 @@ func TestCutAfterAppend(t *testing.T) {
 	dir := t.TempDir()
 	for range 6 {
 		if _, err := s.restore(b, dir, false); err == nil {
-			t.Fatal("it does not notice that the connection broke")
+			t.Fatal("no error although the connection broke")
 		}
 	}
 	cut = 6
@@ -240,13 +240,13 @@ func TestCutAfterAppend(t *testing.T) {
 	same(t, s.flagsOf("INBOX"), want)
 }
 
-// Two restores into one folder at once would bring every message twice: the second one leaves it alone.
+// Two concurrent restores into one folder would add every message twice, so the second skips it.
 func TestTwoAtOnce(t *testing.T) {
 	b := backup(t, teh)
 	s := new(server).start(t)
 	dir := t.TempDir()
 	var second run
-	s.changes = func(m []byte) []byte { // while the first one is at it
+	s.changes = func(m []byte) []byte { // while the first restore is running
 		r, err := s.restore(b, dir, false)
 		if err != nil {
 			t.Error(err)
@@ -255,12 +255,12 @@ func TestTwoAtOnce(t *testing.T) {
 		return m
 	}
 	s.wants(b, dir, 1, 0, 0)
-	if second.Added != 0 || len(second.problems) != 1 || !strings.Contains(second.problems[0], "another restore brings mail there now") {
+	if second.Added != 0 || len(second.problems) != 1 || !strings.Contains(second.problems[0], "another restore is writing to this folder") {
 		t.Errorf("the second: %+v", second)
 	}
 }
 
-// A journal that cannot be written is a warning: the mail comes.
+// A journal that cannot be written is a warning only: the mail is restored.
 func TestJournalThatCannotBeWritten(t *testing.T) {
 	b := backup(t, teh)
 	s := new(server).start(t)
@@ -270,13 +270,13 @@ func TestJournalThatCannotBeWritten(t *testing.T) {
 	}
 	for _, added := range []int{1, 0} {
 		r := s.wants(b, dir, added, 1-added, 0)
-		if len(r.warnings) != 1 || !strings.Contains(r.warnings[0], "there is no journal") {
+		if len(r.warnings) != 1 || !strings.Contains(r.warnings[0], "cannot use the journal") {
 			t.Errorf("warnings %q", r.warnings)
 		}
 	}
 }
 
-// A journal is not written through a link that somebody has put in its place.
+// A journal is not written through a symbolic link.
 func TestJournalThatIsALink(t *testing.T) {
 	b := backup(t, teh)
 	s := new(server).start(t)
@@ -296,7 +296,7 @@ func TestJournalThatIsALink(t *testing.T) {
 	if err != nil || links == 0 {
 		t.Fatal(links, err)
 	}
-	if r := s.wants(b, dir, 0, 1, 0); len(r.warnings) != 1 || !strings.Contains(r.warnings[0], "there is no journal") {
+	if r := s.wants(b, dir, 0, 1, 0); len(r.warnings) != 1 || !strings.Contains(r.warnings[0], "cannot use the journal") {
 		t.Errorf("warnings %q", r.warnings)
 	}
 	if text, err := os.ReadFile(victim); err != nil || string(text) != "precious" {

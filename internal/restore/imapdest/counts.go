@@ -6,19 +6,19 @@ import (
 	"github.com/dustin/go-humanize/english"
 )
 
-// counts are what a line about a folder says.
+// counts are the numbers in a line about a folder.
 type counts struct {
 	added, there, refused, changed, unknown, dated, twins int
 }
 
-// say writes the lines about the folder.
+// say prints the lines about the folder.
 func (v *visit) say() {
-	form := "%s: %s appended to %s, %d were there, %d refused"
+	form := "%s: %s appended to %s, %d already present, %d refused"
 	if v.opt.DryRun {
-		form = "%s: %s would be appended to %s, %d are there, %d cannot be read"
+		form = "%s: %s would be appended to %s, %d already present, %d unreadable"
 	}
 	v.rep.Say(form, v.f.Name, english.Plural(v.added, "message", ""), v.box.name, v.there, v.refused)
-	for _, line := range v.oddities() {
+	for _, line := range v.notes() {
 		v.rep.Say("%s: %s", v.f.Name, line)
 	}
 	v.mu.Lock()
@@ -29,17 +29,17 @@ func (v *visit) say() {
 	v.mu.Unlock()
 }
 
-// oddities says what is not as it was, and what is not known.
-func (c *counts) oddities() []string {
+// notes describes changes by the server, and what is unknown.
+func (c *counts) notes() []string {
 	var out []string
 	for _, o := range []struct {
 		n    int
 		form string
 	}{
-		{c.changed, "the server keeps %s in a form of its own (line ends, NULs or 8-bit headers)"},
-		{c.unknown, "the server changes %s in a way that is not known: without the journal of this restore another one would bring them again"},
-		{c.dated, "the server gave %s another date"},
-		{c.twins, "%s came although the folder has a message with the same Message-ID and other bytes"},
+		{c.changed, "the server changed %s (line ends, NULs or 8-bit headers)"},
+		{c.unknown, "the server changed %s in an unknown way: another run without the journal of this restore would add them again"},
+		{c.dated, "the server stored %s with another date"},
+		{c.twins, "%s were added although the folder has a message with the same Message-ID and other bytes"},
 	} {
 		if o.n > 0 {
 			out = append(out, fmt.Sprintf(o.form, english.Plural(o.n, "message", "")))

@@ -22,10 +22,10 @@ type Options struct {
 	NewestFirst bool
 	DryRun      bool
 	Verbose     int
-	Journal     string // the directory where it is noted which messages were sent; "" = none
-	// Target is the name that a mailbox of the backup gets; nil = its own.
+	Journal     string // directory for the journals of sent messages; "" = none
+	// Target returns the name of a mailbox at the destination; nil = its own.
 	Target func(string) string
-	// Of the names of mailboxes in the backup.
+	// For the names of mailboxes in the backup.
 	DefaultDomain, DeletedPrefix string
 }
 
@@ -36,21 +36,21 @@ type Destination struct {
 	src *restore.Source
 	rep *restore.Report
 
-	manners manners
-	sizes   struct{ asked, wrong atomic.Bool } // what the server's sizes of messages are worth
+	behaviour behaviour
+	sizes     struct{ asked, wrong atomic.Bool } // whether the server's message sizes can be trusted
 
 	mu     sync.Mutex
-	odd    counts            // of all folders
+	odd    counts            // totals of all folders
 	placed map[string]string // folders of the backup, by their names at the server
 }
 
-// New returns a destination for what src holds.
+// New returns a destination for messages of src.
 func New(src *restore.Source, rep *restore.Report, at *Location, o Options) *Destination {
 	return &Destination{at: at, opt: o, src: src, rep: rep, placed: map[string]string{}}
 }
 
-// Restore brings the folders and, of what belongs to none, the subscriptions: IMAP
-// knows no more. What concerns one message or one folder is told to the Report.
+// Restore writes the folders and the subscriptions; IMAP has no other account data. Problems
+// with one message or one folder go to the Report.
 func (d *Destination) Restore(ctx context.Context, folders []*restore.Folder, account *restore.Account) error {
 	err := restore.FanOut(ctx, folders, d.opt.Parallel, func(ctx context.Context, _ int, queue <-chan *restore.Folder) error {
 		return d.session(ctx, func(s *session) error {
@@ -62,7 +62,7 @@ func (d *Destination) Restore(ctx context.Context, folders []*restore.Folder, ac
 			return nil
 		})
 	})
-	for _, line := range d.odd.oddities() {
+	for _, line := range d.odd.notes() {
 		d.rep.Warn("%s: %s", d.at.Addr, line)
 	}
 	if err != nil || account == nil || d.opt.DryRun {
@@ -71,7 +71,7 @@ func (d *Destination) Restore(ctx context.Context, folders []*restore.Folder, ac
 	return d.session(ctx, func(s *session) error { return s.subscribe(account) })
 }
 
-// session is a connection and what its server calls things.
+// session is a connection and the server's naming rules.
 type session struct {
 	*Destination
 	c      *imapclient.Client
@@ -99,11 +99,11 @@ func (d *Destination) session(ctx context.Context, do func(*session) error) erro
 	return errors.Join(c.Logout().Wait(), c.Close())
 }
 
-// errFolder is about one folder: the others can be restored.
+// errFolder means that one folder failed; the others can still be restored.
 var errFolder = errors.New("the folder is not restored")
 
-// orReport reports a folder that is done, or that cannot be; any other error is one of the
-// connection.
+// orReport reports a folder that is done or failed. It returns any other error, because that
+// concerns the connection.
 func (s *session) orReport(f *restore.Folder, err error) error {
 	switch {
 	case err == nil:
@@ -116,7 +116,7 @@ func (s *session) orReport(f *restore.Folder, err error) error {
 	return fmt.Errorf("%s: %w", f.Name, err)
 }
 
-// names asks for the delimiter and for where the user's own folders are.
+// names asks for the delimiter and the prefix of the user's own folders.
 func (s *session) names() error {
 	list, err := s.c.List("", "", nil).Collect()
 	if err != nil {
@@ -146,7 +146,7 @@ func (s *session) subscribe(a *restore.Account) error {
 		name := s.nameOf(own)
 		err := s.c.Subscribe(name).Wait()
 		if answered(err) != nil {
-			s.rep.Fail(fmt.Errorf("subscribe to %s: the server refuses it: %s", name, plain(err)))
+			s.rep.Fail(fmt.Errorf("subscribe to %s: the server refuses: %s", name, plain(err)))
 		} else if err != nil {
 			return err
 		}

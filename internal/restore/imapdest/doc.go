@@ -1,9 +1,9 @@
-// Package imapdest restores into any IMAP server, by APPEND: with flags and internal
-// dates, into folders that it creates.
+// Package imapdest restores into any IMAP server by APPEND: with flags and internal dates, into
+// folders that it creates.
 //
-// A message counts as there if a journal on this host says that it was sent, or if its
-// bytes are there: as they are, or in a form that servers are known to change messages
-// into (bare line ends, NULs, 8-bit headers). What a server does is learned by reading
-// back what it was sent. Nothing else counts, least of all a Message-ID: two messages can
-// share one. So a restore can be cut and run again, from other hosts too.
+// A message counts as present if a journal on this host recorded it, or if the folder has its
+// bytes: unchanged, or in a form into which servers are known to change messages (bare line ends,
+// NULs, 8-bit headers). The package learns what a server changes by reading back sent messages.
+// Nothing else counts, in particular not the Message-ID, because two messages can share one. A
+// restore can therefore be stopped and run again, also from another host.
 package imapdest

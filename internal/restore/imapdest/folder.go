@@ -15,7 +15,7 @@ import (
 // batch is how many messages are looked up before they are read.
 const batch = 1024
 
-// want is a message that the folder has to have.
+// want is a message that the folder must have.
 type want struct {
 	ref  restore.Ref
 	guid cyrus.GUID
@@ -27,8 +27,8 @@ type visit struct {
 	*session
 	f       *restore.Folder
 	box     *box
-	ids     map[uint64]bool // Message-IDs of strangers in the folder; nil = not asked for yet
-	sending []sending       // not looked at since they were sent
+	ids     map[uint64]bool // Message-IDs of unknown messages in the folder; nil = not fetched yet
+	sending []sending       // not read back since they were sent
 	counts
 }
 
@@ -45,7 +45,7 @@ func (s *session) folder(ctx context.Context, f *restore.Folder) (err error) {
 	}
 	err = v.restore(ctx)
 	if failed := v.box.journal.close(); failed != nil {
-		v.rep.Warn("%s: the journal is not whole, so that the next run has to compare more: %v", v.box.name, failed)
+		v.rep.Warn("%s: the journal is incomplete; the next run has to compare more messages: %v", v.box.name, failed)
 	}
 	if err == nil {
 		v.say()
@@ -53,28 +53,28 @@ func (s *session) folder(ctx context.Context, f *restore.Folder) (err error) {
 	return err
 }
 
-// restore first finds what is there byte by byte, in the whole folder, so that no message
-// is taken for another one that the server has changed.
+// restore first finds exact matches in the whole folder, so that no message is mistaken for
+// another one that the server has changed.
 func (v *visit) restore(ctx context.Context) error {
 	rest, err := v.known(ctx)
 	if err != nil {
 		return err
 	}
-	if rest, err = v.alike(rest); err != nil {
+	if rest, err = v.unmatched(rest); err != nil {
 		return err
 	}
 	if v.opt.NewestFirst {
 		slices.Reverse(rest)
 	}
 	for some := range slices.Chunk(rest, batch) {
-		if err := v.bring(ctx, some); err != nil {
+		if err := v.sendMissing(ctx, some); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// known goes through the messages of the folder and leaves those that the journal does not know.
+// known returns the messages of the folder that the journal does not know.
 func (v *visit) known(ctx context.Context) ([]want, error) {
 	var rest []want
 	for _, ref := range v.f.Messages {
@@ -86,21 +86,21 @@ func (v *visit) known(ctx context.Context) ([]want, error) {
 			return nil, err
 		}
 		w := want{ref, m.GUID, int64(m.Size)}
-		h := v.box.ours(w.guid)
+		h := v.box.takeByGUID(w.guid)
 		if h == nil {
 			rest = append(rest, w)
 			continue
 		}
-		if err := v.isThere(h, w); err != nil {
+		if err := v.present(h, w); err != nil {
 			return nil, err
 		}
 	}
 	return rest, nil
 }
 
-// alike leaves the messages that the folder does not have byte by byte.
-func (v *visit) alike(list []want) ([]want, error) {
-	if len(list) == 0 || !v.box.strangers() {
+// unmatched returns the messages that the folder does not have byte for byte.
+func (v *visit) unmatched(list []want) ([]want, error) {
+	if len(list) == 0 || !v.box.hasUnknown() {
 		return list, nil
 	}
 	sizes := map[int64]bool{}
@@ -112,24 +112,24 @@ func (v *visit) alike(list []want) ([]want, error) {
 	}
 	var rest []want
 	for _, w := range list {
-		h := v.box.like(w.guid, w.guid)
+		h := v.box.takeBySum(w.guid, w.guid)
 		if h == nil {
 			rest = append(rest, w)
-		} else if err := v.isThere(h, w); err != nil {
+		} else if err := v.present(h, w); err != nil {
 			return nil, err
 		}
 	}
 	return rest, nil
 }
 
-// bring reads messages and sends those that the folder does not have in another form.
-func (v *visit) bring(ctx context.Context, list []want) error {
+// sendMissing reads messages and sends those that the folder does not have in a changed form.
+func (v *visit) sendMissing(ctx context.Context, list []want) error {
 	guids := make([]cyrus.GUID, len(list))
 	for i, w := range list {
 		guids[i] = w.guid
 	}
-	if v.opt.DryRun && !v.box.strangers() {
-		return v.wouldBring(list)
+	if v.opt.DryRun && !v.box.hasUnknown() {
+		return v.countMissing(list)
 	}
 	i := 0
 	for l := range v.src.LoadAll(ctx, guids) {
@@ -156,8 +156,8 @@ func (v *visit) bring(ctx context.Context, list []want) error {
 	return v.lookBack()
 }
 
-// wouldBring counts messages of which nothing can be there.
-func (v *visit) wouldBring(list []want) error {
+// countMissing counts, in a dry run, messages that the folder cannot have.
+func (v *visit) countMissing(list []want) error {
 	for _, w := range list {
 		m, err := v.src.Message(w.ref)
 		if err != nil {
@@ -170,20 +170,20 @@ func (v *visit) wouldBring(list []want) error {
 	return nil
 }
 
-// one sends a message unless it is there.
+// one sends a message unless the folder has it.
 func (v *visit) one(w want, b *restore.Body) error {
 	e, err := expect(b, w.guid)
 	if err != nil {
 		return err
 	}
-	if v.box.strangers() {
-		for _, d := range v.manners.possible(e) {
+	if v.box.hasUnknown() {
+		for _, d := range v.behaviour.possible(e) {
 			if err := v.learnSums(v.box, d.size); err != nil {
 				return err
 			}
-			if h := v.box.like(d.sum, w.guid); h != nil {
+			if h := v.box.takeBySum(d.sum, w.guid); h != nil {
 				v.changed++
-				return v.isThere(h, w)
+				return v.present(h, w)
 			}
 		}
 		if err := v.twin(b); err != nil {
@@ -203,8 +203,8 @@ func (v *visit) one(w want, b *restore.Body) error {
 	return v.send(w, m, b, e)
 }
 
-// isThere counts a message that is there, and sets what its flags lack.
-func (v *visit) isThere(h *held, w want) error {
+// present counts a message that the folder has, and sets its missing flags.
+func (v *visit) present(h *held, w want) error {
 	v.there++
 	v.rep.There(1, w.size)
 	if len(h.lacks) == 0 {
@@ -217,7 +217,7 @@ func (v *visit) isThere(h *held, w want) error {
 	return v.complete(h, m)
 }
 
-// twin counts a message that is sent although a stranger in the folder has its Message-ID.
+// twin counts a message that is sent although an unknown message has the same Message-ID.
 func (v *visit) twin(b *restore.Body) error {
 	if v.ids == nil {
 		var err error
@@ -232,13 +232,13 @@ func (v *visit) twin(b *restore.Body) error {
 	return err
 }
 
-// refuse reports a message that was not brought.
+// refuse reports a message that was not restored.
 func (v *visit) refuse(w want, err error) {
 	v.refused++
 	v.rep.Fail(fmt.Errorf("%s: uid %d (message %s): %w", v.f.Name, w.ref.UID, w.guid, err))
 }
 
-// answered is the server's refusal in an error, unless it hangs up.
+// answered returns the server's refusal from an error, except BYE.
 func answered(err error) *imap.Error {
 	var refused *imap.Error
 	if errors.As(err, &refused) && refused.Type != imap.StatusResponseTypeBye {

@@ -10,30 +10,30 @@ import (
 	"github.com/cyrusbackup/backupd/internal/restore"
 )
 
-// lineEnds says what a server makes of line ends that are not CRLF.
+// lineEnds is how a server handles line ends other than CRLF.
 type lineEnds byte
 
 const (
 	endsKept  lineEnds = iota
 	endsAdded          // a bare LF becomes CRLF
-	endsViaLF          // kept as LF and served as CRLF: a CR before CRLF, or at the end, is lost
+	endsViaLF          // stored as LF and returned as CRLF: a CR before CRLF, or at the end, is lost
 )
 
-// A form is a way in which servers keep messages other than as they were sent.
+// A form is a way in which servers change messages.
 type form struct {
 	ends lineEnds
-	nul  byte // in place of a NUL; 0 = it stays
-	high byte // in place of an 8-bit byte of the header; 0 = it stays
+	nul  byte // replacement for a NUL; 0 = unchanged
+	high byte // replacement for an 8-bit byte of the header; 0 = unchanged
 }
 
-// forms are those of servers that were tried. The first is no change.
+// forms are those of the servers that we tested. The first changes nothing.
 var forms = [...]form{
 	{}, {endsAdded, 0, 0}, {endsViaLF, 0, 0},
 	{endsKept, 0x80, 0}, {endsAdded, 0x80, 0}, {endsViaLF, 0x80, 0}, // Dovecot
 	{endsKept, 0, 'X'}, {endsAdded, 0, 'X'}, // Cyrus
 }
 
-// risks are what a message has that servers are known to change.
+// risks are the properties of a message that servers are known to change.
 type risks byte
 
 const (
@@ -42,25 +42,25 @@ const (
 	highHeader // 8-bit bytes in the header
 )
 
-// differs says whether a form can change a message with these risks.
+// differs reports whether a form can change a message with these risks.
 func (f form) differs(r risks) bool {
 	return f.ends != endsKept && r&bareEnds != 0 || f.nul != 0 && r&nuls != 0 || f.high != 0 && r&highHeader != 0
 }
 
-// digest identifies bytes.
+// digest identifies a sequence of bytes.
 type digest struct {
 	size int64
 	sum  cyrus.GUID // SHA-1
 }
 
-// expectation is what a server may serve of a message, by form. One that changes nothing
-// about the message has the digest of its bytes.
+// expectation is what a server may return for a message, by form. A form that does not change
+// the message has the digest of its original bytes.
 type expectation struct {
 	risks risks
 	by    [len(forms)]digest
 }
 
-// expect reads a message twice: for its risks, and, if there are any, for its digests.
+// expect reads a message twice: for its risks, and if there are any, for its digests.
 func expect(b *restore.Body, guid cyrus.GUID) (*expectation, error) {
 	e := &expectation{}
 	look := &inspector{}
@@ -97,11 +97,11 @@ func rewound(b *restore.Body, w io.Writer) error {
 	return err
 }
 
-// inspector finds the risks of what is written to it.
+// inspector finds the risks in the bytes written to it.
 type inspector struct {
 	found     risks
 	last      byte
-	line      int // bytes of the header's line so far
+	line      int // bytes of the header line so far
 	notHeader bool
 }
 
@@ -140,7 +140,7 @@ func (x *inspector) end() risks {
 	return x.found
 }
 
-// rewriter brings what is written to it into a form, and sums it up.
+// rewriter converts the bytes written to it into a form and hashes the result.
 type rewriter struct {
 	form
 	index  int

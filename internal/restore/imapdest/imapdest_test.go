@@ -21,7 +21,7 @@ func TestRestore(t *testing.T) {
 	b.Box("user.anne.Entw&APw-rfe.a^b").Deliver(restoretest.Mail("two"), 1600000003, `\Flagged`)
 	b.Sync()
 	s := new(server).start(t)
-	for turn, added := range []int{4, 4, 0, 0} { // a dry run says what the run behind it does
+	for turn, added := range []int{4, 4, 0, 0} { // a dry run reports what the next run does
 		r, err := s.restore(b, "", turn%2 == 0)
 		if err != nil || r.Added != added || r.There != 4-added || len(r.problems) != 0 {
 			t.Errorf("turn %d: %+v, %v", turn, r, err)
@@ -40,7 +40,7 @@ func TestRestore(t *testing.T) {
 	}
 }
 
-// Dates that no server takes cost no message.
+// Dates that no server accepts lose no message.
 func TestOddDates(t *testing.T) {
 	t.Parallel()
 	b := restoretest.New(t, "anne")
@@ -51,8 +51,8 @@ func TestOddDates(t *testing.T) {
 	b.Sync()
 	s := new(server).start(t)
 	r := s.wants(b, t.TempDir(), 5, 0, 0)
-	if !slices.ContainsFunc(r.lines, func(l string) bool { return strings.Contains(l, "3 messages another date") }) {
-		t.Errorf("it does not say that dates were changed: %q", r.lines)
+	if !slices.ContainsFunc(r.lines, func(l string) bool { return strings.Contains(l, "3 messages with another date") }) {
+		t.Errorf("no line about changed dates: %q", r.lines)
 	}
 	s.wants(b, "", 0, 5, 0)
 }
@@ -71,7 +71,7 @@ func TestParseLocation(t *testing.T) {
 	}
 }
 
-// A folder that the server does not want is reported, and hinders no other.
+// A folder that the server refuses is reported, and the others are restored.
 func TestFolderThatIsRefused(t *testing.T) {
 	b := withFolders(t, "a", "b", "c")
 	s := (&server{create: func(name string) error {
@@ -86,7 +86,7 @@ func TestFolderThatIsRefused(t *testing.T) {
 	}
 }
 
-// A folder of the name INBOX below the INBOX is another one.
+// A folder called INBOX below the INBOX is a different folder.
 func TestInboxBelowInbox(t *testing.T) {
 	t.Parallel()
 	b := restoretest.New(t, "anne")

@@ -18,16 +18,16 @@ import (
 	"github.com/cyrusbackup/backupd/internal/restore/jsonl"
 )
 
-// A journal notes which messages of a folder at the server are which messages of the
-// backup, in lines of JSON: the folder first, then a line for each message, before it is
-// sent where that matters and as soon as the server has named its uid. It is a help, not
-// the truth: what the folder does not have, or has with another size or date, does not
-// count, and a message that it does not know is compared by its bytes.
+// A journal maps the messages of a folder at the server to messages of the backup, in lines of
+// JSON: the folder first, then a line per message, written when the server has reported its uid,
+// and where necessary another one before it is sent. The journal is only an aid. Entries for
+// missing messages, or for messages of another size or date, are ignored, and messages that it
+// does not know are compared by their bytes.
 type journal struct {
-	file   *os.File // nil = nothing is written
+	file   *os.File // nil = read-only
 	known  map[imap.UID]*held
-	failed error // why no more is written
-	// sent are messages that were about to be sent, with the flags that were to follow.
+	failed error // the first write error; no writes after it
+	// sent are messages that were about to be sent, with the flags to set afterwards.
 	sent map[cyrus.GUID][]string
 }
 
@@ -40,24 +40,24 @@ type folderLine struct {
 
 // note is a line about a message.
 type note struct {
-	UID  imap.UID `json:"uid,omitempty"` // none = it is about to be sent
+	UID  imap.UID `json:"uid,omitempty"` // zero = about to be sent
 	Size int64    `json:"size,omitempty"`
 	Date int64    `json:"date,omitempty"`
-	// GUID is of the message of the backup that it is, SHA1 of what the server serves.
+	// GUID is of the message in the backup, SHA1 of the bytes that the server returns.
 	GUID string `json:"guid,omitempty"`
 	SHA1 string `json:"sha1,omitempty"`
-	// Lacks are flags that the message has in the backup and not at the server.
+	// Lacks are flags that the message has in the backup but not at the server.
 	Lacks []string `json:"lacks,omitempty"`
 }
 
-// journalPath is where the journal of a folder is below a directory.
+// journalPath returns the path of a folder's journal below a directory.
 func journalPath(dir, account, folder string) string {
 	sum := sha256.Sum256([]byte(folder))
 	return filepath.Join(dir, "imap", url.PathEscape(account), hex.EncodeToString(sum[:16])+".jsonl")
 }
 
-// openJournal reads the journal of a folder. To write, it is locked until it is closed.
-// Without a dir there is none.
+// openJournal reads the journal of a folder. For writing, it is locked until it is closed.
+// Without a dir the journal is empty.
 func openJournal(dir string, of folderLine, write bool) (*journal, error) {
 	j := &journal{known: map[imap.UID]*held{}, sent: map[cyrus.GUID][]string{}}
 	if dir == "" {
@@ -91,7 +91,7 @@ func openForJournal(path string, write bool) (*os.File, error) {
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		if errors.Is(err, unix.EWOULDBLOCK) {
-			err = fmt.Errorf("another restore brings mail there now, wait until it ends: %w", errFolder)
+			err = fmt.Errorf("another restore is writing to this folder; wait until it ends: %w", errFolder)
 		}
 		return nil, errors.Join(err, f.Close())
 	}
@@ -136,7 +136,7 @@ func (j *journal) take(line []byte) error {
 	return nil
 }
 
-// begin makes the file ready for more lines.
+// begin prepares the file for more lines.
 func (j *journal) begin(of folderLine, end int64, same bool) error {
 	err := j.file.Truncate(end)
 	if err == nil {
@@ -151,7 +151,7 @@ func (j *journal) begin(of folderLine, end int64, same bool) error {
 	return nil
 }
 
-// add notes a message of the folder.
+// add records a message of the folder.
 func (j *journal) add(h *held) {
 	n := note{UID: h.uid, Size: h.size, Date: h.date, Lacks: h.lacks}
 	if h.guid != (cyrus.GUID{}) {
@@ -162,13 +162,13 @@ func (j *journal) add(h *held) {
 	j.write(n)
 }
 
-// about notes that a message is about to be sent, without some of its flags.
+// about records that a message is about to be sent, without some of its flags.
 func (j *journal) about(guid cyrus.GUID, lacks []string) {
 	j.write(note{GUID: guid.String(), Lacks: lacks})
 }
 
-// write adds a line. A journal that cannot be written ends no restore: what it does not
-// have is compared next time.
+// write adds a line. A write error does not stop the restore: the next run compares the messages
+// that the journal lacks.
 func (j *journal) write(n note) {
 	if j.file == nil || j.failed != nil {
 		return
@@ -176,7 +176,7 @@ func (j *journal) write(n note) {
 	j.failed = jsonl.Write(j.file, n)
 }
 
-// close returns why the journal is not whole, if it is not.
+// close returns the error that left the journal incomplete, if any.
 func (j *journal) close() error {
 	if j.file == nil {
 		return nil
@@ -184,7 +184,7 @@ func (j *journal) close() error {
 	return errors.Join(j.failed, j.file.Sync(), j.file.Close())
 }
 
-// parsed is zero where there is no GUID.
+// parsed returns zero for an invalid GUID.
 func parsed(s string) cyrus.GUID {
 	g, err := cyrus.ParseGUID(s)
 	if err != nil {

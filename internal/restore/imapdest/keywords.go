@@ -7,20 +7,20 @@ import (
 	"github.com/emersion/go-imap/v2"
 )
 
-// keywords are the flags that a folder takes.
+// keywords are the flags that a folder accepts.
 type keywords struct {
-	has     map[string]bool   // those that it has, in lower case
-	open    bool              // it takes new ones
-	refused map[string]string // those that it did not take, and why
+	has     map[string]bool   // existing flags, in lower case
+	open    bool              // accepts new flags
+	refused map[string]string // refused flags, with the reason
 }
 
-// systemFlags are those that every server has.
+// systemFlags are the flags that every server has.
 var systemFlags = []imap.Flag{imap.FlagSeen, imap.FlagAnswered, imap.FlagFlagged, imap.FlagDeleted, imap.FlagDraft}
 
 func newKeywords(d *imap.SelectData) *keywords {
 	k := &keywords{has: map[string]bool{}, refused: map[string]string{}}
 	permanent := d.PermanentFlags
-	if len(permanent) == 0 { // without the list, all can be changed for good (RFC 9051, 7.1)
+	if len(permanent) == 0 { // without the list, all flags are permanent (RFC 9051, 7.1)
 		permanent, k.open = d.Flags, true
 	}
 	for _, f := range permanent {
@@ -30,7 +30,7 @@ func newKeywords(d *imap.SelectData) *keywords {
 		}
 		k.has[strings.ToLower(string(f))] = true
 	}
-	if k.open { // what is listed here only has to be made, if at all
+	if k.open { // then FLAGS are flags that can be created
 		for _, f := range slices.Concat(d.Flags, systemFlags) {
 			k.has[strings.ToLower(string(f))] = true
 		}
@@ -38,8 +38,8 @@ func newKeywords(d *imap.SelectData) *keywords {
 	return k
 }
 
-// sorted are the flags of a message: those that can go with it, those that the folder may
-// take if it is asked, and those that it does not take, each with the reason.
+// sorted are the flags of a message: flags to send with it, flags to try on the folder, and
+// flags that the folder does not accept, each with the reason.
 type sorted struct {
 	now, ask, lost []string
 }
@@ -58,7 +58,7 @@ func (k *keywords) sort(flags []string) sorted {
 			k.refuse(f, "IMAP has no such flags")
 			s.lost = append(s.lost, f)
 		case !k.open:
-			k.refuse(f, "the folder takes no new flags")
+			k.refuse(f, "the folder accepts no new flags")
 			s.lost = append(s.lost, f)
 		default:
 			s.ask = append(s.ask, f)
@@ -71,7 +71,7 @@ func (k *keywords) refuse(flag, why string) { k.refused[strings.ToLower(flag)] =
 
 func (k *keywords) took(flag string) { k.has[strings.ToLower(flag)] = true }
 
-// reasons says why flags are lost: flags of one reason together.
+// reasons lists lost flags, grouped by reason.
 func (k *keywords) reasons(flags []string) string {
 	var order []string
 	by := map[string][]string{}
@@ -88,7 +88,7 @@ func (k *keywords) reasons(flags []string) string {
 	return strings.Join(order, "; ")
 }
 
-// isFlag says whether a word can be a flag of IMAP: an atom, perhaps with a backslash.
+// isFlag reports whether a word can be an IMAP flag: an atom, perhaps with a backslash.
 func isFlag(s string) bool {
 	s = strings.TrimPrefix(s, `\`)
 	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
@@ -104,7 +104,7 @@ func asFlags(words []string) []imap.Flag {
 	return out
 }
 
-// without are the flags that are not among those that the server shows.
+// without returns the flags that the server does not show.
 func without(flags []string, shown []imap.Flag) []string {
 	return slices.DeleteFunc(slices.Clone(flags), func(f string) bool {
 		return slices.ContainsFunc(shown, func(s imap.Flag) bool { return strings.EqualFold(string(s), f) })

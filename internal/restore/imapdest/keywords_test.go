@@ -36,8 +36,8 @@ func withKeywords(t *testing.T) *restoretest.Backup {
 	return b
 }
 
-// A flag that the server refuses is named, message by message; the body is sent once, the
-// other flags come, and the flag itself does as soon as the server takes it.
+// A refused flag is reported for each message. The body is sent once, other flags are set, and
+// the refused one is set as soon as the server accepts it.
 func TestFlagThatIsRefused(t *testing.T) {
 	b := withKeywords(t)
 	full := true
@@ -69,7 +69,7 @@ func TestFlagThatIsRefused(t *testing.T) {
 	}
 }
 
-// A folder that takes no new flags is not asked for any.
+// A folder that accepts no new flags is not asked to.
 func TestFolderWithoutNewFlags(t *testing.T) {
 	b := withKeywords(t)
 	asked := 0
@@ -88,11 +88,11 @@ func TestFolderWithoutNewFlags(t *testing.T) {
 	s.wants(b, t.TempDir(), 3, 0, 2)
 	same(t, s.flagsOf("INBOX"), []string{`$one \seen`, "$one", `\flagged`})
 	if asked != 0 {
-		t.Errorf("it was asked for the flag %d times", asked)
+		t.Errorf("%d requests for the flag", asked)
 	}
 }
 
-// Without UIDPLUS the message is looked for, so that a flag can follow.
+// Without UIDPLUS the message is searched for, so that a flag can be set afterwards.
 func TestFlagThatIsRefusedWithoutUIDPLUS(t *testing.T) {
 	b := withKeywords(t)
 	s := (&server{noUID: true, changes: crlf, store: func(f imap.Flag) error {

@@ -14,22 +14,22 @@ import (
 
 // Location is imap://USER@HOST[:PORT]/[FOLDER][?tls=no][&authuser=ADMIN], or imaps://.
 type Location struct {
-	User     string // whose mail it is to be
-	AuthUser string // who logs in; "" = User
+	User     string // owner of the mail
+	AuthUser string // login name; "" = User
 	Addr     string // host:port
-	Folder   string // everything below this one; "" = at the top
-	TLS      bool   // from the first byte
-	Plain    bool   // no TLS at all
+	Folder   string // parent of all folders; "" = top level
+	TLS      bool   // TLS from the first byte
+	Plain    bool   // no TLS
 }
 
-// ParseLocation reads a location. A password in it is refused: others could see it.
+// ParseLocation parses a location. It refuses passwords, because other users could see them.
 func ParseLocation(s string) (*Location, error) {
 	u, err := url.Parse(s)
 	if err != nil || u.Scheme != "imap" && u.Scheme != "imaps" || u.Hostname() == "" || u.User.Username() == "" {
 		return nil, fmt.Errorf("%q: write imap://USER@HOST/ or imaps://USER@HOST:PORT/FOLDER", s)
 	}
 	if _, set := u.User.Password(); set {
-		return nil, errors.New("no passwords on the command line: RESTORE_IMAP_PASSWORD in the environment, or --password-file")
+		return nil, errors.New("a password on the command line is visible to others: use --password-file or RESTORE_IMAP_PASSWORD in the environment")
 	}
 	l := &Location{User: u.User.Username(), Folder: strings.Trim(u.Path, "/"), TLS: u.Scheme == "imaps"}
 	port := u.Port()
@@ -48,13 +48,13 @@ func ParseLocation(s string) (*Location, error) {
 		case key == "authuser":
 			l.AuthUser = v[0]
 		default:
-			return nil, fmt.Errorf("%q: ?%s=%s is not understood: there are tls=no (with imap://) and authuser=NAME", s, key, v[0])
+			return nil, fmt.Errorf("%q: unknown parameter ?%s=%s: use tls=no (with imap://) or authuser=NAME", s, key, v[0])
 		}
 	}
 	return l, nil
 }
 
-// account names the account whose mail it is.
+// account identifies the account that owns the mail.
 func (l *Location) account() string { return l.User + "@" + l.Addr }
 
 func (l *Location) connect(password string, t *tls.Config) (*imapclient.Client, error) {

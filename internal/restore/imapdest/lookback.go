@@ -11,16 +11,16 @@ import (
 
 type fetched = imapclient.FetchMessageBuffer
 
-// sending is a message that was sent and has not been looked at since.
+// sending is a message that was sent and not read back yet.
 type sending struct {
 	held
 	m      *restore.Message
 	expect *expectation
-	flags  []string // that it should have
+	flags  []string // flags that it should have
 }
 
-// lookBack asks what became of the messages sent: their sizes, flags and dates, and the
-// bytes of those of which it is not known what the server makes of them.
+// lookBack checks the sent messages: their sizes, flags and dates, and the bytes of those that
+// the server may have changed in a way not seen so far.
 func (v *visit) lookBack() error {
 	list := v.sending
 	v.sending = nil
@@ -36,7 +36,7 @@ func (v *visit) lookBack() error {
 		x := &list[i]
 		got := shown[x.uid]
 		if got == nil {
-			v.rep.Fail(fmt.Errorf("%s: uid %d (message %s): %s took it as uid %d and does not show it", v.f.Name, x.m.UID, x.guid, v.box.name, x.uid))
+			v.rep.Fail(fmt.Errorf("%s: uid %d (message %s): %s accepted it as uid %d but does not list it", v.f.Name, x.m.UID, x.guid, v.box.name, x.uid))
 			continue
 		}
 		v.compare(x, got)
@@ -47,7 +47,7 @@ func (v *visit) lookBack() error {
 	return v.readBack(unsure)
 }
 
-// shown asks the server for messages. They are few enough to be held in memory.
+// shown asks the server for messages. They are few enough for memory.
 func (v *visit) shown(list []sending) (map[imap.UID]*fetched, error) {
 	uids := imap.UIDSet{}
 	for _, x := range list {
@@ -64,8 +64,8 @@ func (v *visit) shown(list []sending) (map[imap.UID]*fetched, error) {
 	return by, nil
 }
 
-// compare reports flags that the server dropped silently, counts other dates, and notes
-// what the message is known by from now on.
+// compare reports flags that the server dropped silently, counts changed dates, and records the
+// message in the journal.
 func (v *visit) compare(x *sending, got *fetched) {
 	x.size, x.date = got.RFC822Size, got.InternalDate.Unix()
 	if x.date != x.m.InternalDate {
@@ -73,7 +73,7 @@ func (v *visit) compare(x *sending, got *fetched) {
 	}
 	if lost := without(x.flags, got.Flags); len(lost) > 0 {
 		for _, f := range lost {
-			v.box.keywords.refuse(f, "the server drops it")
+			v.box.keywords.refuse(f, "the server drops the flag")
 		}
 		v.report(x.m, lost)
 		x.lacks = append(x.lacks, lost...)
@@ -81,13 +81,13 @@ func (v *visit) compare(x *sending, got *fetched) {
 	v.box.journal.add(&x.held)
 }
 
-// settled says whether it is known what the server made of a message, and counts it if
-// that is not the same bytes.
+// settled reports whether the server's effect on a message is known, and counts the message if
+// the server changed it.
 func (v *visit) settled(x *sending) bool {
-	d, sure := v.manners.certain(x.expect)
+	d, sure := v.behaviour.certain(x.expect)
 	honest := !v.sizes.wrong.Load()
 	switch {
-	case honest && v.manners.isStrange():
+	case honest && v.behaviour.isStrange():
 		if x.size != x.expect.by[0].size {
 			v.unknown++
 		}
@@ -101,7 +101,7 @@ func (v *visit) settled(x *sending) bool {
 	return true
 }
 
-// readBack learns from messages what the server does.
+// readBack reads messages to learn how the server changes them.
 func (v *visit) readBack(unsure map[imap.UID]*sending) error {
 	if len(unsure) == 0 {
 		return nil
@@ -118,7 +118,7 @@ func (v *visit) readBack(unsure map[imap.UID]*sending) error {
 		if d.size != x.size {
 			v.sizes.wrong.Store(true)
 		}
-		switch fits := v.manners.learn(x.expect, d); {
+		switch fits := v.behaviour.learn(x.expect, d); {
 		case !fits:
 			v.unknown++
 		case d.sum != x.guid:

@@ -12,10 +12,10 @@ import (
 	"github.com/cyrusbackup/backupd/internal/restore"
 )
 
-// headerPart bounds where a Message-ID is looked for.
+// headerPart is how many bytes are searched for a Message-ID.
 const headerPart = 256 << 10
 
-// idOf is a short sum of a message's Message-ID; 0 = it has none.
+// idOf returns a short hash of a message's Message-ID; 0 = none.
 func idOf(b *restore.Body) (uint64, error) {
 	if _, err := b.Seek(0, io.SeekStart); err != nil {
 		return 0, err
@@ -34,7 +34,7 @@ func messageID(head []byte) uint64 {
 		name, value, _ := strings.Cut(line, ":")
 		if value = strings.TrimSpace(value); value != "" && strings.EqualFold(strings.TrimSpace(name), "Message-ID") {
 			h := fnv.New64a()
-			h.Write([]byte(value)) //nolint:errcheck // it never fails
+			h.Write([]byte(value)) //nolint:errcheck // never fails
 			return h.Sum64()
 		}
 		if err != nil {

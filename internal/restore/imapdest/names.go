@@ -14,18 +14,17 @@ import (
 	"github.com/cyrusbackup/backupd/internal/restore"
 )
 
-// longest is the length, in bytes, up to which every server that was tried takes a name
-// that is made up here.
+// longest is the length, in bytes, that every tested server accepts for a generated name.
 const longest = 180
 
-// place is where a folder goes at the server.
+// place is the folder's place at the server.
 type place struct {
 	name   string
 	exists bool
 }
 
-// place finds the folder's name at the server and makes the folder, except in a dry run.
-// A name that the server refuses is replaced by a plain one.
+// place finds the folder's name at the server and creates the folder, except in a dry run. If
+// the server refuses a name, it uses a plain one.
 func (s *session) place(internal string) (p place, err error) {
 	parts := s.parts(internal)
 	p.name = s.join(parts)
@@ -33,13 +32,13 @@ func (s *session) place(internal string) (p place, err error) {
 	if refused := answered(err); refused != nil && refused.Code != imap.ResponseCodeAlreadyExists {
 		if instead := s.join(safe(parts)); instead != p.name {
 			if exists, second := s.create(instead); second == nil {
-				s.rep.Say("%s: the server has no mailbox %s (%s): it goes to %s; --map chooses another name", internal, p.name, plain(refused), instead)
+				s.rep.Say("%s: the server refuses mailbox %s (%s): restored to %s; --map chooses another name", internal, p.name, plain(refused), instead)
 				p, err = place{instead, exists}, nil
 			}
 		}
 	}
 	if answered(err) != nil {
-		err = fmt.Errorf("mailbox %s: the server refuses it: %s (--map OLD=NEW brings it under another name): %w", p.name, plain(err), errFolder)
+		err = fmt.Errorf("mailbox %s: the server refuses the name: %s (use --map OLD=NEW to choose another): %w", p.name, plain(err), errFolder)
 	}
 	if err != nil {
 		return p, err
@@ -47,18 +46,18 @@ func (s *session) place(internal string) (p place, err error) {
 	return p, s.claim(p.name, internal)
 }
 
-// claim makes sure that no two folders of the backup are mixed.
+// claim ensures that no two folders of the backup are mixed.
 func (d *Destination) claim(name, internal string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if by, taken := d.placed[name]; taken && by != internal {
-		return fmt.Errorf("mailbox %s: %s goes there already (--map OLD=NEW brings it under another name): %w", name, by, errFolder)
+		return fmt.Errorf("mailbox %s: already used for %s (use --map OLD=NEW to choose another name): %w", name, by, errFolder)
 	}
 	d.placed[name] = internal
 	return nil
 }
 
-// nameOf is the name that a folder got at the server.
+// nameOf returns the folder's name at the server.
 func (s *session) nameOf(internal string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -70,7 +69,7 @@ func (s *session) nameOf(internal string) string {
 	return s.join(s.parts(internal))
 }
 
-// parts are the components of a mailbox's name at the server.
+// parts returns the components of a mailbox's name at the server.
 func (s *session) parts(internal string) []string {
 	parts := restore.Path(internal, s.opt.DefaultDomain, s.opt.DeletedPrefix)
 	if s.at.Folder != "" {
@@ -83,7 +82,7 @@ func (s *session) parts(internal string) []string {
 		}
 	}
 	if len(parts) > 0 && s.prefix == "" && strings.EqualFold(parts[0], "INBOX") {
-		parts[0] = marked(parts[0], parts[0]) // else it would be the mailbox above it
+		parts[0] = marked(parts[0], parts[0]) // otherwise it would be the INBOX itself
 	}
 	return parts
 }
@@ -95,8 +94,8 @@ func (s *session) join(parts []string) string {
 	return s.prefix + strings.Join(parts, s.delim)
 }
 
-// safe makes components of which no server is known that refuses them: letters, digits and
-// little else. Those that change get a mark of what they were.
+// safe makes components that no known server refuses: letters, digits and little else. A changed
+// component gets a mark of its original.
 func safe(parts []string) []string {
 	out := make([]string, len(parts))
 	size := 0
@@ -107,7 +106,7 @@ func safe(parts []string) []string {
 		}
 		size += len(out[i]) + 1
 	}
-	if size > longest { // some servers keep all levels in one file name
+	if size > longest { // some servers store all levels in one file name
 		last := out[len(out)-1]
 		return []string{marked(cut(last, longest/3), strings.Join(parts, "\x00"))}
 	}
@@ -121,13 +120,13 @@ func plainRune(r rune) rune {
 	return '_'
 }
 
-// marked appends a mark of the original to a name, so that no two become the same.
+// marked appends a hash of the original to a name, so that different names stay different.
 func marked(name, original string) string {
 	sum := sha256.Sum256([]byte(original))
 	return name + "-" + hex.EncodeToString(sum[:4])
 }
 
-// cut shortens a text to n bytes or a little less, at a boundary of characters.
+// cut shortens a text to at most n bytes, at a character boundary.
 func cut(s string, n int) string {
 	if len(s) <= n {
 		return s
@@ -138,8 +137,8 @@ func cut(s string, n int) string {
 	return s[:n]
 }
 
-// create makes the folder unless it is there. In a dry run the server is asked whether it
-// could have such a folder; not all servers say so before they have to make it.
+// create creates the folder unless it exists. In a dry run it asks the server whether the name is
+// valid; not all servers report that before the folder is created.
 func (s *session) create(name string) (exists bool, err error) {
 	list, err := s.c.List("", name, nil).Collect()
 	if err != nil {
@@ -155,7 +154,7 @@ func (s *session) create(name string) (exists bool, err error) {
 	}
 	_, err = s.c.Status(name, &imap.StatusOptions{UIDValidity: true}).Wait()
 	if refused := answered(err); refused != nil && refused.Code != imap.ResponseCodeCannot {
-		return false, nil // it is not there, as was to be expected
+		return false, nil // the folder does not exist, as expected
 	}
 	return false, err
 }

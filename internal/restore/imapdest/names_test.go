@@ -22,7 +22,7 @@ func withFolders(t *testing.T, names ...string) *restoretest.Backup {
 	return b
 }
 
-// folders are the names of those that have a message.
+// folders returns the names of the folders with messages.
 func (s *server) folders() []string {
 	s.t.Helper()
 	list, err := s.client().List("", "*", nil).Collect()
@@ -39,8 +39,8 @@ func (s *server) folders() []string {
 	return out
 }
 
-// A name that the server refuses is replaced by a plain one, the same in each run; a dry run
-// says so if the server does. Names that differ stay different.
+// A name that the server refuses is replaced by a plain one, the same in each run. A dry run
+// reports that if the server does. Different names stay different.
 func TestNameThatIsReplaced(t *testing.T) {
 	names := []string{"ok", "a%b", "a*b", "a_b", strings.Repeat("ü*", 100), strings.Repeat("ü%", 100), "x*y.child"}
 	b := withFolders(t, names...)
@@ -56,9 +56,9 @@ func TestNameThatIsReplaced(t *testing.T) {
 		if err != nil || r.Added != added || len(r.problems) != 0 || r.Folders != 7 {
 			t.Errorf("turn %d: %+v, %v", turn, r.Sums, err)
 		}
-		said := slices.DeleteFunc(r.lines, func(l string) bool { return !strings.Contains(l, "(Invalid mailbox name): it goes to ") })
+		said := slices.DeleteFunc(r.lines, func(l string) bool { return !strings.Contains(l, "(Invalid mailbox name): restored to ") })
 		if len(said) != 5 {
-			t.Errorf("turn %d: it says of %d names that they are replaced", turn, len(said))
+			t.Errorf("turn %d: %d names reported as replaced", turn, len(said))
 		}
 	}
 	got := s.folders()
@@ -77,7 +77,7 @@ func TestNameThatIsReplaced(t *testing.T) {
 	}
 }
 
-// The server's delimiter in a name does not mix it with another.
+// The server's delimiter within a name does not mix the folder with another.
 func TestNameWithDelimiter(t *testing.T) {
 	b := withFolders(t, "a/b", "a_b", "a", "a.b")
 	s := new(server).start(t)

@@ -14,13 +14,13 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 )
 
-// atOnce is how many messages one command asks for.
+// atOnce is how many messages one command fetches.
 const atOnce = 500
 
-// learnSums reads messages of these sizes whose bytes are not known.
+// learnSums reads the messages of these sizes whose bytes are unknown.
 //
-// A server may not mean it with sizes: Exchange estimates them. So the smallest message is
-// read, too, once for each account, and one size that is not true means that all are read.
+// Some servers report wrong sizes: Exchange estimates them. Once for each account the smallest
+// message is therefore read as well, and if any size is wrong, all messages are read.
 func (s *session) learnSums(b *box, sizes ...int64) error {
 	if s.sizes.asked.CompareAndSwap(false, true) {
 		if small, ok := b.smallest(); ok {
@@ -63,7 +63,7 @@ func (s *session) sums(b *box, list []int) error {
 	})
 }
 
-// bodies reads messages and sums them up; none is held in memory.
+// bodies reads and hashes messages without keeping them in memory.
 func (s *session) bodies(uids imap.UIDSet, each func(imap.UID, digest) error) error {
 	cmd := s.c.Fetch(uids, &imap.FetchOptions{UID: true, BodySection: []*imap.FetchItemBodySection{{Peek: true}}})
 	for m := cmd.Next(); m != nil; m = cmd.Next() {
@@ -83,7 +83,7 @@ func (s *session) bodies(uids imap.UIDSet, each func(imap.UID, digest) error) er
 				return errors.Join(fmt.Errorf("read uid %d: %w", uid, err), cmd.Close())
 			}
 		}
-		if uid == 0 || body == nil { // the server cannot read it
+		if uid == 0 || body == nil { // the server cannot read the message
 			continue
 		}
 		if err := each(uid, *body); err != nil {
@@ -104,8 +104,7 @@ func sumOf(r io.Reader) (*digest, error) {
 	return d, nil
 }
 
-// messageIDs are those of the messages in the folder that stand for none of the backup,
-// as short sums.
+// messageIDs returns short hashes of the Message-IDs of messages that match none of the backup.
 func (s *session) messageIDs(b *box) (map[uint64]bool, error) {
 	ids := map[uint64]bool{}
 	uids := imap.UIDSet{}

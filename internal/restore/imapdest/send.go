@@ -12,8 +12,8 @@ import (
 	"github.com/cyrusbackup/backupd/internal/restore"
 )
 
-// send appends a message. Its bytes go over the wire once: flags that the folder may refuse
-// follow by themselves.
+// send appends a message. Its bytes are sent only once; flags that the folder may refuse are set
+// separately.
 func (v *visit) send(w want, m *restore.Message, b *restore.Body, e *expectation) error {
 	k := v.box.keywords
 	flags := k.sort(m.Flags)
@@ -23,7 +23,7 @@ func (v *visit) send(w want, m *restore.Message, b *restore.Body, e *expectation
 	}
 	data, err := v.append(m, b, flags.now)
 	if answered(err) != nil {
-		v.refuse(w, fmt.Errorf("the server refuses it: %s", plain(err)))
+		v.refuse(w, fmt.Errorf("the server refuses the message: %s", plain(err)))
 		return nil
 	}
 	if err != nil {
@@ -39,7 +39,7 @@ func (v *visit) send(w want, m *restore.Message, b *restore.Body, e *expectation
 	}
 	if uid == 0 {
 		for _, f := range flags.ask {
-			k.refuse(f, "the server does not say which uid the message has")
+			k.refuse(f, "the server does not report the uid of the message")
 		}
 		v.report(m, later)
 		return nil
@@ -56,8 +56,8 @@ func (v *visit) send(w want, m *restore.Message, b *restore.Body, e *expectation
 	return nil
 }
 
-// locate finds the uid of the message that was sent last, where the server has no UIDPLUS:
-// among those that came since, by its bytes. 0 = it is not to be found.
+// locate finds the uid of the message that was just sent to a server without UIDPLUS, by its
+// bytes, among the messages that arrived since. 0 = not found.
 func (v *visit) locate(e *expectation) (imap.UID, error) {
 	top := v.box.top
 	var found imap.UID
@@ -82,16 +82,16 @@ func (v *visit) append(m *restore.Message, b *restore.Body, flags []string) (*im
 	}
 	data, waited := cmd.Wait()
 	if answered(waited) != nil || err == nil {
-		return data, waited // why the server did not want to read on says more
+		return data, waited // the server's response explains a failed write best
 	}
 	return data, err
 }
 
-// latest is the last date that servers of 32 bits know.
+// latest is the last date that 32-bit servers can store.
 const latest = 1<<32 - 1
 
-// sendable is a date that can be written in IMAP and that servers take: some refuse the
-// whole message for a date before 1970, and take 0 for no date.
+// sendable returns a date that IMAP can express and servers accept. Some servers refuse a message
+// with a date before 1970, or treat 0 as no date.
 func sendable(sec int64) time.Time {
 	t := time.Unix(max(sec, 1), 0).UTC()
 	if t.Year() > 9999 || t.Year() < 1970 {
@@ -100,7 +100,7 @@ func sendable(sec int64) time.Time {
 	return t
 }
 
-// ask sets flags that the folder may refuse, one by one, and says which it took.
+// ask sets flags that the folder may refuse, one by one, and returns the accepted ones.
 func (v *visit) ask(uid imap.UID, flags []string) (set, lost []string, err error) {
 	for _, f := range flags {
 		got, err := v.c.Store(imap.UIDSetNum(uid), &imap.StoreFlags{Op: imap.StoreFlagsAdd, Flags: []imap.Flag{imap.Flag(f)}}, nil).Collect()
@@ -111,7 +111,7 @@ func (v *visit) ask(uid imap.UID, flags []string) (set, lost []string, err error
 		case err != nil:
 			return nil, nil, err
 		case dropped(got, uid, f):
-			v.box.keywords.refuse(f, "the server drops it")
+			v.box.keywords.refuse(f, "the server drops the flag")
 		default:
 			v.box.keywords.took(f)
 			set = append(set, f)
@@ -148,7 +148,7 @@ func (v *visit) complete(h *held, m *restore.Message) error {
 	return nil
 }
 
-// report names the flags that a message of the backup does not have at the server.
+// report reports the flags that a message lacks at the server.
 func (v *visit) report(m *restore.Message, lost []string) {
 	if len(lost) == 0 {
 		return
@@ -160,7 +160,7 @@ func (v *visit) report(m *restore.Message, lost []string) {
 	v.rep.Fail(fmt.Errorf("%s: uid %d (message %s) %s without %s", v.f.Name, m.UID, m.GUID, is, v.box.keywords.reasons(lost)))
 }
 
-// plain is what a server says, without what the library puts before it.
+// plain returns the server's text without the library's prefix.
 func plain(err error) string {
 	refused := answered(err)
 	if refused == nil || strings.TrimSpace(refused.Text) == "" {

@@ -22,7 +22,7 @@ import (
 	"github.com/cyrusbackup/backupd/internal/restore/restoretest"
 )
 
-// server is an IMAP server in memory, with the odd ways of others.
+// server is an IMAP server in memory with the quirks of others.
 type server struct {
 	t    *testing.T
 	addr string
@@ -31,14 +31,14 @@ type server struct {
 	create   func(name string) error
 	status   func(name string) error
 	selected func(*imap.SelectData)
-	changes  func([]byte) []byte     // what it makes of a message
+	changes  func([]byte) []byte     // how it changes a message
 	store    func(imap.Flag) error   // refuses a flag
 	hangUp   func(appended int) bool // instead of answering an APPEND
-	lies     bool                    // about sizes
-	noUID    bool                    // it has no UIDPLUS
-	renewed  bool                    // its INBOX has another uidvalidity than that of other servers
+	lies     bool                    // reports wrong sizes
+	noUID    bool                    // no UIDPLUS
+	renewed  bool                    // its INBOX has another uidvalidity than other servers
 
-	appends, bodies atomic.Int32 // messages sent to it, and read from it
+	appends, bodies atomic.Int32 // messages sent and read
 }
 
 func (s *server) start(t *testing.T) *server {
@@ -74,7 +74,7 @@ func (s *server) start(t *testing.T) *server {
 	return s
 }
 
-// odd is a session of it.
+// odd is a session of the server.
 type odd struct {
 	imapserver.Session
 	s *server
@@ -164,7 +164,7 @@ func (o *odd) Fetch(w *imapserver.FetchWriter, set imap.NumSet, opt *imap.FetchO
 	return o.Session.Fetch(w, set, opt)
 }
 
-// listener lets a server lie about sizes: they are ten times what they are.
+// listener makes a server report ten times the size of each message.
 type listener struct {
 	net.Listener
 	s *server
@@ -187,7 +187,7 @@ func (l *listener) Accept() (net.Conn, error) {
 	return c, err
 }
 
-// client is a connection of the user's own.
+// client returns a connection of the user.
 func (s *server) client() *imapclient.Client {
 	s.t.Helper()
 	c, err := imapclient.DialInsecure(s.addr, nil)
@@ -201,7 +201,7 @@ func (s *server) client() *imapclient.Client {
 	return c
 }
 
-// deliver appends a message as another program.
+// deliver appends a message, as another program would.
 func (s *server) deliver(folder, body string) {
 	s.t.Helper()
 	_, err := s.user.Append(folder, literal{bytes.NewReader([]byte(body)), int64(len(body))}, &imap.AppendOptions{Time: time.Unix(1600000000, 0)})
@@ -210,7 +210,7 @@ func (s *server) deliver(folder, body string) {
 	}
 }
 
-// bodiesOf are the messages of a folder, sorted.
+// bodiesOf returns the messages of a folder, sorted.
 func (s *server) bodiesOf(folder string) []string {
 	s.t.Helper()
 	var out []string
@@ -221,7 +221,7 @@ func (s *server) bodiesOf(folder string) []string {
 	return out
 }
 
-// flagsOf are the flags of the messages of a folder, in order, without \Recent.
+// flagsOf returns the flags of the messages of a folder, in order, without \Recent.
 func (s *server) flagsOf(folder string) []string {
 	s.t.Helper()
 	var out []string
@@ -254,7 +254,7 @@ func (s *server) fetch(folder string) []*imapclient.FetchMessageBuffer {
 	return got
 }
 
-// run is a restore of all that b holds.
+// run is the result of a restore of everything in b.
 type run struct {
 	restore.Sums
 	problems, lines, warnings []string
@@ -280,7 +280,7 @@ func (s *server) restore(b *restoretest.Backup, journal string, dry bool) (run, 
 	return r, err
 }
 
-// wants runs a restore and compares what it counts.
+// wants runs a restore and compares its counts.
 func (s *server) wants(b *restoretest.Backup, journal string, added, there, problems int) run {
 	s.t.Helper()
 	r, err := s.restore(b, journal, false)
@@ -288,7 +288,7 @@ func (s *server) wants(b *restoretest.Backup, journal string, added, there, prob
 		s.t.Fatal(err)
 	}
 	if r.Added != added || r.There != there || len(r.problems) != problems {
-		s.t.Errorf("%d added, %d were there, problems %q; want %d, %d and %d", r.Added, r.There, r.problems, added, there, problems)
+		s.t.Errorf("%d added, %d present, problems %q; want %d, %d and %d", r.Added, r.There, r.problems, added, there, problems)
 	}
 	return r
 }

@@ -142,7 +142,7 @@ def odd_mail(x):
                 x.expect(step, re.search(r"\b%d messages? added" % n, said), "not %d added: %s" % (n, said[-900:]))
                 would = n + len(refused)
                 x.expect(step + "-dry", re.search(r"\b%d messages? would be added" % would, dry), "not %d: %s" % (would, dry[-600:]))
-                lines = re.findall(r"\(message ([0-9a-f]{40})\): the server refuses it", said)
+                lines = re.findall(r"\(message ([0-9a-f]{40})\): the server refuses the message", said)
                 x.expect(step, sorted(lines) == sorted(sha1(mail[r]) for r in refused), "refused: %s" % lines)
                 x.expect(step, " %d refused" % len(refused) in said, said[-600:])
         finally:
@@ -226,7 +226,7 @@ def names_and_keywords(x):
             said = restore(x, step + again, "-v", "--to", d.to, "ned", "-a", rc=75)
             alike(x, step + again, d, [(g, tuple(f for f in fl if f != "x" * 60), at) for g, fl, at in want])
             if not again:
-                x.expect(step, re.search(r"restore: warning: \S+: the server gave %d messages another date" % late, said), "%d dates are late: %s" % (late, said[-900:]))
+                x.expect(step, re.search(r"restore: warning: \S+: the server stored %d messages with another date" % late, said), "%d dates are late: %s" % (late, said[-900:]))
             x.expect(step + again, len(re.findall(r"is without x{60} \(Keyword length too long", said)) == long, said[-1500:])
         x.expect(step, set(places(dry)) < set(places(said)) and len(places(dry)) == 2, "the dry run says other names: %s, %s" % (places(dry), places(said)))
         x.expect(step, len(d.copies()) == len(made), "%d folders became %d" % (len(made), len(d.copies())))
@@ -266,4 +266,4 @@ def alike(x, step, d, want):
 
 
 def places(said):
-    return sorted(re.findall(r"it goes to (\S.*?); --map", said))
+    return sorted(re.findall(r"restored to (\S.*?); --map", said))

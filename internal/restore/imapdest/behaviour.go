@@ -5,20 +5,20 @@ import (
 	"sync"
 )
 
-// enough is how often a risk is looked at before the server's way with it is believed.
+// enough is how many messages with a risk are examined before the server's behaviour is trusted.
 const enough = 3
 
-// manners are what a server was seen to do with messages. Many sessions share them.
-type manners struct {
+// behaviour is how a server was seen to change messages. Many sessions share it.
+type behaviour struct {
 	mu      sync.Mutex
-	against uint // forms, as bits, that it was seen not to follow
-	strange bool // it follows none
+	against uint // forms, as bits, that do not match
+	strange bool // no form matches
 	seen    [8]int
 }
 
-// learn compares what the server serves of a message with what each form makes of it.
-// Without a fitting form, nothing can be said of what the server does.
-func (m *manners) learn(e *expectation, got digest) (fits bool) {
+// learn compares the bytes that the server returns for a message with each form. If no form
+// matches, the server's behaviour is unpredictable.
+func (m *behaviour) learn(e *expectation, got digest) (fits bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var against uint
@@ -40,8 +40,8 @@ func (m *manners) learn(e *expectation, got digest) (fits bool) {
 	return true
 }
 
-// possible yields the digests under which the server may serve a message that it changes.
-func (m *manners) possible(e *expectation) []digest {
+// possible returns the digests that the server may return for a message that it changes.
+func (m *behaviour) possible(e *expectation) []digest {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var out []digest
@@ -53,8 +53,8 @@ func (m *manners) possible(e *expectation) []digest {
 	return out
 }
 
-// certain says what the server serves of a message, if that is known.
-func (m *manners) certain(e *expectation) (digest, bool) {
+// certain returns the digest that the server returns for a message, if it is known.
+func (m *behaviour) certain(e *expectation) (digest, bool) {
 	if e.risks == 0 {
 		return e.by[0], true
 	}
@@ -78,7 +78,7 @@ func (m *manners) certain(e *expectation) (digest, bool) {
 	return one, true
 }
 
-func (m *manners) isStrange() bool {
+func (m *behaviour) isStrange() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.strange
