@@ -13,8 +13,8 @@ import (
 	"github.com/cyrusbackup/backupd/replication/client"
 )
 
-// account brings what belongs to no mailbox and is not there: subscriptions, seen
-// state, scripts and which one is active, quota, annotations.
+// account restores missing account data: subscriptions, seen state, scripts and which one is
+// active, quota, annotations.
 func (d *Destination) account(ctx context.Context, c *conn, a *restore.Account) error {
 	for _, e := range a.Subs {
 		if err := d.part(ctx, c, "subscription of "+e.User+" to "+e.Name, func() error { return d.sub(ctx, c, e) }); err != nil {
@@ -49,8 +49,8 @@ func (d *Destination) account(ctx context.Context, c *conn, a *restore.Account) 
 	return nil
 }
 
-// part does one thing. A refusal is reported, and so is a connection that the server
-// cuts, if there is another; any other error ends it all.
+// part restores one item. It reports a refusal, and a connection that the server closed if it can
+// be replaced. It returns any other error.
 func (d *Destination) part(ctx context.Context, c *conn, what string, do func() error) error {
 	err := do()
 	if err == nil {
@@ -77,7 +77,7 @@ func (d *Destination) sub(ctx context.Context, c *conn, e *history.SubEvent) err
 	return c.ApplySub(ctx, e.User, e.Name)
 }
 
-// seen state is about uids: it means something only if the mailbox has the same ones.
+// Seen state refers to uids, so it is only valid if the mailbox has the same uids.
 func (d *Destination) seen(ctx context.Context, c *conn, e *history.SeenEvent) error {
 	if !d.opt.KeepUIDs && d.holder(e.UniqueID) == nil {
 		return nil
@@ -87,7 +87,7 @@ func (d *Destination) seen(ctx context.Context, c *conn, e *history.SeenEvent) e
 		return err
 	}
 	for _, s := range u.Seen {
-		// What another user has read there is not what this one had read.
+		// Seen state at the server may be another user's.
 		if s.UniqueID == e.UniqueID && (d.opt.Target != nil || num(s.Fields, "LASTCHANGE") >= num(e.Fields, "LASTCHANGE")) {
 			return nil
 		}
@@ -107,7 +107,7 @@ func (d *Destination) script(ctx context.Context, c *conn, e *history.SieveEvent
 	for _, s := range u.Sieve {
 		if s.Filename == e.Filename {
 			if s.GUID != "" && s.GUID != e.GUID.String() {
-				d.rep.Say("%s: script %s is another one there, and stays", e.User, restore.ScriptName(e.Filename))
+				d.rep.Say("%s: the server has another script %s, which is kept", e.User, restore.ScriptName(e.Filename))
 			}
 			return nil
 		}
@@ -127,7 +127,7 @@ func (d *Destination) active(ctx context.Context, c *conn, e *history.SieveActiv
 	for _, s := range u.Sieve {
 		if s.Active {
 			if restore.ScriptName(s.Filename) != restore.ScriptName(e.Filename) {
-				d.rep.Say("%s: script %s is active there, and stays so", e.User, restore.ScriptName(s.Filename))
+				d.rep.Say("%s: script %s is active at the server and stays active", e.User, restore.ScriptName(s.Filename))
 			}
 			return nil
 		}
@@ -146,7 +146,7 @@ func (d *Destination) quota(ctx context.Context, c *conn, e *history.QuotaEvent)
 		return err
 	}
 	if err == nil && len(lines) > 0 {
-		d.rep.Say("%s: has a quota, which stays", e.Root)
+		d.rep.Say("%s: the existing quota is kept", e.Root)
 		return nil
 	}
 	d.rep.Say("%s: quota", e.Root)
@@ -158,7 +158,7 @@ func (d *Destination) quota(ctx context.Context, c *conn, e *history.QuotaEvent)
 
 func (d *Destination) annotation(ctx context.Context, c *conn, e *history.AnnotationEvent) error {
 	if e.Name != "" && d.named(e.Name) == nil {
-		return nil // of a mailbox that was not asked for
+		return nil // belongs to a mailbox that was not chosen
 	}
 	lines, err := c.Get(ctx, "ANNOTATION", dlist.S(e.Name))
 	var refused *client.Refusal

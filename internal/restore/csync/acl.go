@@ -8,7 +8,7 @@ import (
 	"github.com/cyrusbackup/backupd/internal/restore"
 )
 
-// owners are the users whom a mailbox belonged to and shall belong to; "" = nobody.
+// owners are the old and the new owner of a mailbox; "" = nobody.
 type owners struct{ was, is string }
 
 func (d *Destination) ownersOf(f *restore.Folder) owners {
@@ -19,7 +19,7 @@ func (d *Destination) ownersOf(f *restore.Folder) owners {
 
 func (o owners) differ() bool { return o.was != o.is }
 
-// user is who has at the destination what a user of the source had.
+// user returns the user at the destination for a user of the source.
 func (o owners) user(userid string) string {
 	if userid != "" && userid == o.was && o.is != "" {
 		return o.is
@@ -27,7 +27,7 @@ func (o owners) user(userid string) string {
 	return userid
 }
 
-// own makes the owner's private annotations of a message those of the new owner.
+// own assigns the owner's private annotations of a message to the new owner.
 func (w *work) own(m *restore.Message) {
 	if !w.owners.differ() {
 		return
@@ -38,8 +38,8 @@ func (w *work) own(m *restore.Message) {
 	}
 }
 
-// ownAnnotations are the mailbox annotations of the backup, with the owner's private ones
-// as those of the new owner.
+// ownAnnotations returns the mailbox annotations of the backup. The owner's private ones belong to
+// the new owner.
 func (w *work) ownAnnotations() ([]cyrus.Annotation, error) {
 	list, err := (&cyrus.Mailbox{Fields: w.f.From.Fields}).Annotations()
 	if err != nil {
@@ -51,10 +51,10 @@ func (w *work) ownAnnotations() ([]cyrus.Annotation, error) {
 	return list, nil
 }
 
-// acl is that of a new mailbox. NIL makes the server give it the ACL of the nearest
-// parent that is there, or else its default: all rights for the owner, or defaultacl
-// (imap/mboxlist.c, mboxlist_create_acl). A new owner gets that: the rights in the backup
-// are those of somebody else.
+// acl returns the ACL of a new mailbox. NIL makes the server use the ACL of the nearest existing
+// parent or its default: all rights for the owner, or defaultacl (imap/mboxlist.c,
+// mboxlist_create_acl). A new owner gets that, because the ACL in the backup gives rights to other
+// users.
 func (w *work) acl() dlist.Value {
 	switch {
 	case w.d.opt.ACL == nil && w.owners.differ():
@@ -67,7 +67,7 @@ func (w *work) acl() dlist.Value {
 	return dlist.S(*w.d.opt.ACL)
 }
 
-// aclNote says, where it matters, that the rights in the backup are not restored.
+// aclNote mentions that the ACL of the backup is not restored, if that matters.
 func (w *work) aclNote() string {
 	if w.d.opt.ACL != nil || !w.owners.differ() {
 		return ""

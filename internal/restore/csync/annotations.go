@@ -9,7 +9,7 @@ import (
 
 type annotationKey struct{ entry, userid string }
 
-// annotationsOf are the mailbox annotations among the fields of a mailbox.
+// annotationsOf returns the mailbox annotations among the fields of a mailbox.
 func annotationsOf(fields []dlist.Pair) map[annotationKey]bool {
 	out := map[annotationKey]bool{}
 	list, err := (&cyrus.Mailbox{Fields: fields}).Annotations()
@@ -22,7 +22,7 @@ func annotationsOf(fields []dlist.Pair) map[annotationKey]bool {
 	return out
 }
 
-// annotations sets those of the backup that are not there.
+// annotations sets the missing mailbox annotations.
 func (w *work) annotations(ctx context.Context) error {
 	list, err := w.ownAnnotations()
 	if err != nil {
@@ -42,8 +42,8 @@ func (w *work) annotations(ctx context.Context) error {
 	return nil
 }
 
-// mergeAnnotations makes the annotations of a head those of the mailbox there, and
-// what of the backup they lack: APPLY MAILBOX replaces them all.
+// mergeAnnotations replaces the annotations of a head by those at the server plus the missing ones
+// of the backup, because APPLY MAILBOX replaces all annotations.
 func (w *work) mergeAnnotations(head *[]dlist.Pair) {
 	var items []dlist.Value
 	if v, ok := get(w.there.Fields, "ANNOTATIONS"); ok {

@@ -7,7 +7,7 @@ import (
 	"github.com/cyrusbackup/backupd/internal/restore"
 )
 
-// append brings messages with new uids, and the mailbox if it is not there.
+// append adds messages with new uids, and creates the mailbox if necessary.
 func (w *work) append(ctx context.Context) error {
 	if w.there == nil && len(w.list) == 0 {
 		return w.putNew(ctx, nil)
@@ -18,7 +18,7 @@ func (w *work) append(ctx context.Context) error {
 	return w.reportRefused()
 }
 
-// putNew puts uploaded messages into the mailbox with new uids.
+// putNew adds uploaded messages to the mailbox with new uids.
 func (w *work) putNew(ctx context.Context, msgs []*restore.Message) error {
 	number(msgs)
 	if err := w.c.RestoreMailbox(ctx, w.restoreHead(), records(msgs), w.d.opt.Local); err != nil {
@@ -31,15 +31,15 @@ func (w *work) putNew(ctx context.Context, msgs []*restore.Message) error {
 	return nil
 }
 
-// number gives the messages ascending uids, which the server insists on and replaces.
+// number gives the messages ascending uids, which the server requires and then replaces.
 func number(msgs []*restore.Message) {
 	for i, m := range msgs {
 		m.UID = uint32(i + 1)
 	}
 }
 
-// restoreHead are the fields of RESTORE MAILBOX. Without uniqueid, modseq and
-// uidvalidity the server takes its own.
+// restoreHead returns the fields of RESTORE MAILBOX. Without uniqueid, modseq and uidvalidity the
+// server chooses them.
 func (w *work) restoreHead() []dlist.Pair {
 	from := w.f.From.Fields
 	head := []dlist.Pair{
@@ -52,7 +52,7 @@ func (w *work) restoreHead() []dlist.Pair {
 			head = append(head, dlist.P(key, v))
 		}
 	}
-	if w.there != nil { // its type has to be the one there, everything else stays
+	if w.there != nil { // the type must match the server's; everything else is kept
 		head = without(head, "MBOXTYPE", "OPTIONS", "ACL")
 		if v, ok := get(w.there.Fields, "MBOXTYPE"); ok {
 			head = append(head, dlist.P("MBOXTYPE", v))

@@ -7,12 +7,12 @@ import (
 	"github.com/cyrusbackup/backupd/internal/restore"
 )
 
-// manyTimes is how much larger than what is restored a mailbox has to be for the question
-// which needs no list of it.
+// manyTimes is how many times larger than the restore a mailbox must be before we try a query
+// that needs no list of it.
 const manyTimes = 8
 
-// leaveOut takes out of the list what is in the mailbox already. To have a large mailbox
-// listed takes the server seconds: that comes last.
+// leaveOut removes messages from the list that the mailbox has already. Listing a large mailbox
+// takes the server seconds, so that is the last resort.
 func (w *work) leaveOut(ctx context.Context) error {
 	w.continues = w.f.From.UniqueID == w.there.UniqueID && num(w.f.From.Fields, "UIDVALIDITY") == uint64(w.there.UIDValidity)
 	w.annotated = annotationsOf(w.there.Fields)
@@ -30,9 +30,9 @@ func (w *work) leaveOut(ctx context.Context) error {
 	return w.without(have)
 }
 
-// holding is what a mailbox holds.
+// holding is the content of a mailbox.
 type holding struct {
-	live map[cyrus.GUID]int // how often
+	live map[cyrus.GUID]int // number of copies
 	at   map[uint32]cyrus.GUID
 }
 
@@ -48,8 +48,8 @@ func (h *holding) add(r *cyrus.Record) error {
 	return nil
 }
 
-// asBackedUp tells from the CRCs whether the mailbox is as the backup has it, or as it
-// would be without what is to come back: replication itself goes by no more.
+// asBackedUp compares CRCs to find out whether the mailbox is identical to the backup, with or
+// without the messages to restore. Replication itself relies on these CRCs.
 func (w *work) asBackedUp(have *holding) (bool, error) {
 	if !w.continues || w.there.SyncCRC == 0 {
 		return false, nil
@@ -79,11 +79,11 @@ func (w *work) asBackedUp(have *holding) (bool, error) {
 	})
 }
 
-// noneIsThere asks about a few messages for a large mailbox. False means that it cannot be told: a message that is
-// expunged there, but not cleaned up yet, is not missing for RESERVE
+// noneIsThere asks a large mailbox about a few messages. False means that the answer is unknown:
+// RESERVE does not report a message as missing if it is expunged but not cleaned up yet
 // (imap/sync_support.c, reserve_folder).
 func (w *work) noneIsThere(ctx context.Context) (bool, error) {
-	// RESERVE keeps a hold of what it finds: nothing that a dry run does.
+	// RESERVE locks the messages that it finds, which a dry run must not do.
 	if w.d.opt.DryRun || len(w.list) == 0 || len(w.list) > perBatch || uint64(len(w.list))*manyTimes > uint64(w.there.LastUID) {
 		return false, nil
 	}
@@ -103,7 +103,7 @@ func (w *work) noneIsThere(ctx context.Context) (bool, error) {
 	return len(missing) == len(guids), err
 }
 
-// listed asks for all that is in the mailbox.
+// listed lists the whole mailbox.
 func (w *work) listed(ctx context.Context, have *holding) error {
 	fields, err := w.c.GetFullMailbox(ctx, w.there.Name, have.add)
 	if err != nil {
@@ -116,7 +116,7 @@ func (w *work) listed(ctx context.Context, have *holding) error {
 	return nil
 }
 
-// without leaves out what is there, by GUID and as often as it is there.
+// without removes messages that are present, by GUID, counting copies.
 func (w *work) without(have *holding) error {
 	var rest []restore.Ref
 	var known, knownSize int64
@@ -135,7 +135,7 @@ func (w *work) without(have *holding) error {
 			continue
 		}
 		if ref.UID <= w.there.LastUID {
-			w.continues = false // its uid is taken, or was: no uid is used twice
+			w.continues = false // the uid is or was in use; uids are never reused
 		}
 		rest = append(rest, ref)
 	}

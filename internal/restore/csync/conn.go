@@ -10,23 +10,23 @@ import (
 )
 
 const (
-	// exitPatience is how long a goodbye may take.
-	exitPatience = 5 * time.Second
-	// maxInARow is how many commands in a row may fail before a mailbox is given up. To
-	// find one odd record among perBatch takes eleven.
+	// exitTimeout limits the closing of a connection.
+	exitTimeout = 5 * time.Second
+	// maxInARow is how many commands in a row may fail before a mailbox is abandoned. Finding one
+	// odd record among perBatch takes eleven.
 	maxInARow = 48
 )
 
-// conn is a connection, which is replaced when the server cuts it.
+// conn is a connection that is replaced when the server closes it.
 type conn struct {
 	*client.Client
 	dial func(context.Context) (*client.Client, error)
-	// What was uploaded, or reserved, in this unit of work, and for which partition.
+	// Messages that were uploaded or reserved in this unit of work, and their partition.
 	uploaded  map[cyrus.GUID]bool
 	partition string
-	size      int64 // bytes of it
-	failed    int   // commands in a row that the server refused, or died of
-	lost      bool  // there is no new connection in place of a broken one
+	size      int64 // in bytes
+	failed    int   // commands in a row that the server refused, or that crashed it
+	lost      bool  // a broken connection could not be replaced
 }
 
 func (d *Destination) connect(ctx context.Context) (*conn, error) {
@@ -39,9 +39,9 @@ func (d *Destination) connect(ctx context.Context) (*conn, error) {
 
 func (c *conn) fresh() { c.uploaded, c.size = nil, 0 }
 
-// survive says whether the restore can go on after err: nil if the server refused
-// something or cut the connection (a record on which an assertion of sync_server fails
-// ends its process), and is there for the next command. Otherwise it returns err.
+// survive returns nil if the restore can continue after err: the server refused something, or
+// closed the connection (a record that fails an assertion ends the sync_server process) and
+// accepts a new one. Otherwise it returns err.
 func (c *conn) survive(ctx context.Context, err error) error {
 	var refused *client.Refusal
 	switch {
@@ -59,7 +59,7 @@ func (c *conn) survive(ctx context.Context, err error) error {
 	return nil
 }
 
-// replace makes a new connection in place of a broken one.
+// replace opens a new connection instead of a broken one.
 func (c *conn) replace(ctx context.Context) error {
 	_ = c.Close()
 	c.fresh()
@@ -72,9 +72,9 @@ func (c *conn) replace(ctx context.Context) error {
 	return nil
 }
 
-// close says goodbye; whether the server hears it no longer matters.
+// close sends EXIT and ignores whether the server receives it.
 func (c *conn) close() {
-	ctx, cancel := context.WithTimeout(context.Background(), exitPatience)
+	ctx, cancel := context.WithTimeout(context.Background(), exitTimeout)
 	defer cancel()
 	_ = c.Exit(ctx)
 }

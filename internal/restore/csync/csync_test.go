@@ -40,7 +40,7 @@ type setup struct {
 	r   *replica
 	opt csync.Options
 	sel restore.Options
-	// problem gets what could not be restored; nil fails the test.
+	// problem receives problems; nil fails the test.
 	problem func(error)
 }
 
@@ -79,12 +79,12 @@ func (s *setup) run(src *restore.Source) (restore.Sums, error) {
 
 func newReplica() *replica { return &replica{boxes: map[string]*box{}} }
 
-// same compares a mailbox of the replica with one of the source.
+// same compares a mailbox of the replica with its source.
 func same(t *testing.T, r *replica, x *restoretest.Box, uids bool) {
 	t.Helper()
 	b := r.boxes[x.Name]
 	if b == nil {
-		t.Fatalf("%s is not there", x.Name)
+		t.Fatalf("%s is missing", x.Name)
 	}
 	var got, want []string
 	line := func(r *cyrus.Record) string {
@@ -149,7 +149,7 @@ func TestOtherPartition(t *testing.T) {
 	if _, err := s.run(b.Source(time.Time{})); err != nil {
 		t.Fatal(err)
 	}
-	s.r.boxes["user.anne"].set("PARTITION", "slow") // it was moved meanwhile
+	s.r.boxes["user.anne"].set("PARTITION", "slow") // moved in the meantime
 	s.r.boxes["user.anne"].records = s.r.boxes["user.anne"].records[:1]
 	if _, err := s.run(b.Source(time.Time{})); err != nil {
 		t.Fatal(err)
@@ -157,8 +157,8 @@ func TestOtherPartition(t *testing.T) {
 	same(t, s.r, b.Boxes[0], false)
 }
 
-// What is there is neither sent again nor changed, and what was expunged there since
-// comes back with a new uid.
+// Messages that are present are neither sent again nor changed. Messages that were expunged since
+// are restored with a new uid.
 func TestAdditive(t *testing.T) {
 	b := backup(t)
 	s := &setup{t: t, r: newReplica(), opt: csync.Options{KeepUIDs: true}}
@@ -180,8 +180,8 @@ func TestAdditive(t *testing.T) {
 	}
 }
 
-// What a large mailbox has is told without a list of it: by its CRCs, or because RESERVE
-// misses all that is asked for. Where neither tells, it is listed.
+// A large mailbox is compared without a list: by its CRCs, or because RESERVE reports all messages
+// as missing. If neither works, the mailbox is listed.
 func TestWithoutAList(t *testing.T) {
 	b := restoretest.New(t, "anne")
 	inbox := b.Box("user.anne")
@@ -197,15 +197,15 @@ func TestWithoutAList(t *testing.T) {
 		keep          bool
 		lose          func(*box, uint32)
 		uid           uint32
-		lastUID       string // as the destination has it then
+		lastUID       string // LAST_UID at the destination afterwards
 		changed       bool   // the destination has another change
 		comesAs       uint32
-		listed, again bool // the first time, and when it is there
+		listed, again bool // by the first run, and by the next one
 	}{
 		{"other mailbox, cleaned up", false, remove, 7, "40", false, 41, false, true},
 		{"other mailbox, not cleaned up", false, expunge, 7, "40", false, 41, true, true},
-		{"as it was but for this one", true, remove, 7, "40", false, 41, false, true},
-		{"as it was but for this one, not cleaned up", true, expunge, 7, "40", false, 41, false, true},
+		{"as in the backup except this one", true, remove, 7, "40", false, 41, false, true},
+		{"as in the backup except this one, not cleaned up", true, expunge, 7, "40", false, 41, false, true},
 		{"changed, cleaned up", true, remove, 7, "40", true, 41, false, true},
 		{"changed, not cleaned up", true, expunge, 7, "40", true, 41, true, true},
 		{"the newest, whose uid is free", true, remove, 40, "39", false, 40, false, false},
@@ -243,13 +243,13 @@ func TestWithoutAList(t *testing.T) {
 				}
 			}
 			if !slices.Equal(as, []uint32{c.comesAs}) {
-				t.Errorf("it is there as %d, want %d", as, c.comesAs)
+				t.Errorf("uid %d, want %d", as, c.comesAs)
 			}
 		})
 	}
 }
 
-// A restore that is cut at any upload ends complete, without duplicates.
+// A restore that is interrupted at any upload can be completed, without duplicates.
 func TestCut(t *testing.T) {
 	b := restoretest.New(t, "anne")
 	inbox := b.Box("user.anne")
@@ -260,7 +260,7 @@ func TestCut(t *testing.T) {
 	src := b.Source(time.Time{})
 	for _, keep := range []bool{true, false} {
 		s := &setup{t: t, r: newReplica(), opt: csync.Options{KeepUIDs: keep}}
-		// Once it was cut, the server takes no connection until the restore has ended.
+		// After an interruption the server accepts no connection until the restore has ended.
 		dial, cuts, died := s.r.dial(t), 0, false
 		s.opt.Dial = func(ctx context.Context) (*client.Client, error) {
 			if died {
@@ -275,11 +275,11 @@ func TestCut(t *testing.T) {
 				break
 			}
 			if cuts > 20 {
-				t.Fatal("it never ends")
+				t.Fatal("the restores never end")
 			}
 		}
 		if cuts == 0 {
-			t.Error("it was never cut")
+			t.Error("no restore was interrupted")
 		}
 		same(t, s.r, inbox, keep)
 	}
@@ -299,7 +299,7 @@ func TestUndelete(t *testing.T) {
 		t.Fatalf("%+v, %v", got, err)
 	}
 	same(t, s.r, b.Boxes[1], true)
-	// As of a moment it is made anew, and the deleted one stays.
+	// With a moment given, the mailbox is created again and the deleted one stays.
 	s.r.boxes[gone] = s.r.boxes["user.anne.Sent"]
 	s.r.boxes[gone].set("MBOXNAME", gone)
 	delete(s.r.boxes, "user.anne.Sent")
@@ -309,7 +309,7 @@ func TestUndelete(t *testing.T) {
 	}
 	same(t, s.r, b.Boxes[1], true)
 	if s.r.boxes[gone] == nil || field(s.r.boxes["user.anne.Sent"].fields, "UNIQUEID") == b.Boxes[1].UniqueID {
-		t.Error("the deleted mailbox is gone, or two have one uniqueid")
+		t.Error("the deleted mailbox is missing, or two mailboxes share a uniqueid")
 	}
 }
 
@@ -338,7 +338,7 @@ func TestFlagsOnly(t *testing.T) {
 	}
 }
 
-// A message that a restore brought back has another uid in the same mailbox.
+// A message that was restored has another uid in the same mailbox.
 func TestFlagsOnlyAfterARestore(t *testing.T) {
 	b := backup(t)
 	s := &setup{t: t, r: newReplica(), opt: csync.Options{KeepUIDs: true}}
@@ -427,9 +427,9 @@ func TestUnreachable(t *testing.T) {
 	}
 }
 
-// A store that is away ends a restore at once, in one error: it must not be asked for
-// each message in turn.
-func TestStoreAway(t *testing.T) {
+// An unreachable store ends a restore at once with a single error, instead of an error for each
+// message.
+func TestStoreUnreachable(t *testing.T) {
 	b := backup(t)
 	src := b.Source(time.Time{})
 	b.Fault(func(op, key string) error {
@@ -450,7 +450,7 @@ func TestStoreAway(t *testing.T) {
 	}
 }
 
-// A message that is too large to be held in memory is one like any other.
+// A message that is too large for memory is restored like any other.
 func TestLargeMessage(t *testing.T) {
 	for _, keep := range []bool{true, false} {
 		b := restoretest.New(t, "anne")
@@ -465,8 +465,8 @@ func TestLargeMessage(t *testing.T) {
 	}
 }
 
-// What has happened to the mailbox since is not taken back when the rest of it follows.
-func TestKeepUIDsTakesNothingBack(t *testing.T) {
+// Changes since the first part of a restore are kept when the rest follows.
+func TestKeepUIDsKeepsChanges(t *testing.T) {
 	b := backup(t)
 	s := &setup{t: t, r: newReplica(), opt: csync.Options{KeepUIDs: true}}
 	if _, err := s.run(b.Source(time.Time{})); err != nil {
@@ -483,7 +483,7 @@ func TestKeepUIDsTakesNothingBack(t *testing.T) {
 	}
 	for k, v := range later {
 		if got := field(s.r.boxes["user.anne"].fields, k); got != v {
-			t.Errorf("%s is %s now, and was %s", k, got, v)
+			t.Errorf("%s changed to %s from %s", k, got, v)
 		}
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/cyrusbackup/backupd/internal/restore"
 )
 
-// put makes the server take messages that it has been sent.
+// put makes the server store messages that were uploaded.
 type put func(ctx context.Context, msgs []*restore.Message) error
 
 // deliverAll delivers the list batch by batch.
@@ -21,10 +21,9 @@ func (w *work) deliverAll(ctx context.Context, put put) error {
 	return nil
 }
 
-// deliver uploads messages and puts them into the mailbox. If the server refuses them,
-// or dies of them, they are delivered in halves, until the odd message is alone: that one
-// costs no other message. It comes without keywords and annotations if that helps, and is
-// reported in any case.
+// deliver uploads messages and adds them to the mailbox. If the server refuses them, or crashes, it
+// delivers them in halves until the odd message is alone, so that no other message is lost. That
+// message is stored without keywords and annotations if that helps, and always reported.
 func (w *work) deliver(ctx context.Context, refs []restore.Ref, put put) error {
 	err := w.attempt(ctx, refs, put, false)
 	if err == nil {
@@ -48,7 +47,7 @@ func (w *work) deliver(ctx context.Context, refs []restore.Ref, put put) error {
 	return w.alone(ctx, rest, put)
 }
 
-// attempt delivers messages at once, or not at all.
+// attempt delivers all messages or none.
 func (w *work) attempt(ctx context.Context, refs []restore.Ref, put put, bare bool) error {
 	msgs, err := w.upload(ctx, refs)
 	if err != nil {
@@ -67,8 +66,8 @@ func (w *work) attempt(ctx context.Context, refs []restore.Ref, put put, bare bo
 	return nil
 }
 
-// afterFailure says whether delivery can go on after err, and with which messages: the
-// server may have put them into the mailbox before the connection broke.
+// afterFailure decides whether delivery can continue after err, and with which messages: the
+// server may have stored them before the connection broke.
 func (w *work) afterFailure(ctx context.Context, refs []restore.Ref, put put, err error) ([]restore.Ref, error) {
 	broken := w.c.Broken()
 	if err := w.c.survive(ctx, err); err != nil {
@@ -83,8 +82,8 @@ func (w *work) afterFailure(ctx context.Context, refs []restore.Ref, put put, er
 	return refs, w.prove(ctx, put)
 }
 
-// prove tries, once, whether the server takes the mailbox without messages: if it does
-// not, no message is to blame.
+// prove tries, once, whether the server accepts the mailbox without messages. If it does not, no
+// message is the cause.
 func (w *work) prove(ctx context.Context, put put) error {
 	if w.proven {
 		return nil
@@ -100,7 +99,7 @@ func (w *work) prove(ctx context.Context, put put) error {
 	return err
 }
 
-// relax leaves the mailbox's annotations out, so that they can be set one by one later.
+// relax removes the mailbox's annotations, so that they can be set one by one later.
 func (w *work) relax() bool {
 	if _, ok := get(w.head, "ANNOTATIONS"); !ok || w.there != nil {
 		return false
@@ -109,10 +108,10 @@ func (w *work) relax() bool {
 	return true
 }
 
-// alone delivers one message that the server did not take as it is.
+// alone delivers a single message that the server refused.
 func (w *work) alone(ctx context.Context, ref []restore.Ref, put put) error {
 	if len(ref) == 0 {
-		return nil // it had arrived
+		return nil // the server has it
 	}
 	m, err := w.d.src.Message(ref[0])
 	if err != nil {
@@ -120,7 +119,7 @@ func (w *work) alone(ctx context.Context, ref []restore.Ref, put put) error {
 	}
 	why := w.attempt(ctx, ref, put, true)
 	if why == nil {
-		w.d.rep.Fail(fmt.Errorf("%s: uid %d (message %s): the server takes it only without its keywords and annotations", w.f.Name, m.UID, m.GUID))
+		w.d.rep.Fail(fmt.Errorf("%s: uid %d (message %s): stored without keywords and annotations, because the server refuses them", w.f.Name, m.UID, m.GUID))
 		return nil
 	}
 	if err := w.c.survive(ctx, why); err != nil {
@@ -130,26 +129,26 @@ func (w *work) alone(ctx context.Context, ref []restore.Ref, put put) error {
 	return nil
 }
 
-// refusedRef is a message that the server did not take, and why.
+// refusedRef is a message that the server refused, and why.
 type refusedRef struct {
 	restore.Ref
 	why error
 }
 
-// reportRefused reports the messages that the server has not taken in any form.
+// reportRefused reports the messages that the server refused in every form.
 func (w *work) reportRefused() error {
 	for _, r := range w.refused {
 		m, err := w.d.src.Message(r.Ref)
 		if err != nil {
 			return err
 		}
-		w.d.rep.Fail(fmt.Errorf("%s: uid %d (message %s): the server does not take it; --to eml:DIR writes it to a file: %w", w.f.Name, m.UID, m.GUID, r.why))
+		w.d.rep.Fail(fmt.Errorf("%s: uid %d (message %s): the server refuses the message (--to eml:DIR writes it to a file): %w", w.f.Name, m.UID, m.GUID, r.why))
 	}
 	w.refused = nil
 	return nil
 }
 
-// makeBare leaves only what every server takes.
+// makeBare keeps only the data that every server accepts.
 func makeBare(m *restore.Message) {
 	m.Annotations, m.Extra = nil, nil
 	var flags []string
@@ -161,8 +160,8 @@ func makeBare(m *restore.Message) {
 	m.Flags = flags
 }
 
-// notArrived returns those messages of a delivery that the mailbox lacks, of which the
-// connection broke before the server answered.
+// notArrived returns the messages of a delivery that the mailbox lacks, after the connection broke
+// before the server's response.
 func (w *work) notArrived(ctx context.Context, refs []restore.Ref) ([]restore.Ref, error) {
 	boxes, err := w.c.GetMailboxes(ctx, []string{w.f.Name})
 	if err != nil || len(boxes) == 0 || boxes[0].LastUID <= w.lastUID {

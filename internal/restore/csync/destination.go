@@ -10,23 +10,22 @@ import (
 	"github.com/cyrusbackup/backupd/replication/client"
 )
 
-// Options say how a destination is reached and what becomes of mailboxes there.
+// Options configure the connection to a destination and the treatment of mailboxes.
 type Options struct {
 	Dial      func(context.Context) (*client.Client, error)
 	Parallel  int     // connections; 0 = 1
-	Partition string  // of new mailboxes; "" = that of the source
-	ACL       *string // of new mailboxes; nil = that of the source, "" = the server's default
-	KeepUIDs  bool    // uniqueid, uidvalidity, uids and modseqs
-	// Undelete lets a deleted mailbox with the wanted uniqueid be renamed back, when
-	// KeepUIDs needs its uniqueid.
+	Partition string  // of new mailboxes; "" = as in the backup
+	ACL       *string // of new mailboxes; nil = as in the backup, "" = the server's default
+	KeepUIDs  bool    // keep uniqueid, uidvalidity, uids and modseqs
+	// Undelete allows KeepUIDs to rename a deleted mailbox back if it has the wanted uniqueid.
 	Undelete    bool
 	Local       bool // RESTORE LOCAL_MAILBOX
 	NewestFirst bool
-	FlagsOnly   bool // set flags of what is there back, bring nothing
+	FlagsOnly   bool // only reset the flags of existing messages
 	DryRun      bool
 	Verbose     int
-	// Target is the name at the destination of a mailbox of the backup, where another user
-	// gets it; nil = its own. What belongs to the backup's user goes the same way.
+	// Target returns the name of a mailbox at the destination, which may belong to another user;
+	// nil = the same name. Account data follows the mailboxes.
 	Target        func(name string) string
 	DeletedPrefix string
 	DefaultDomain string
@@ -40,13 +39,13 @@ type Destination struct {
 	*survey
 }
 
-// New returns a destination for what src holds.
+// New returns a destination for messages of src.
 func New(src *restore.Source, rep *restore.Report, o Options) *Destination {
 	return &Destination{opt: o, src: src, rep: rep}
 }
 
-// Restore brings the folders, then what belongs to no mailbox (nil: nothing). What
-// concerns one folder is told to the Report and ends neither the others nor Restore.
+// Restore restores the folders, then the account data (nil: none). Problems with one folder go to
+// the Report and stop neither the other folders nor Restore.
 func (d *Destination) Restore(ctx context.Context, folders []*restore.Folder, account *restore.Account) error {
 	if account != nil {
 		account = d.readdress(account)
@@ -65,7 +64,7 @@ func (d *Destination) Restore(ctx context.Context, folders []*restore.Folder, ac
 	return d.account(ctx, first, account)
 }
 
-// folders restores the folders over the connections; first is the one that is open already.
+// folders restores the folders over several connections, starting with first.
 func (d *Destination) folders(ctx context.Context, first *conn, folders []*restore.Folder) error {
 	return restore.FanOut(ctx, folders, d.opt.Parallel, func(ctx context.Context, worker int, queue <-chan *restore.Folder) error {
 		c := first
@@ -85,7 +84,7 @@ func (d *Destination) folders(ctx context.Context, first *conn, folders []*resto
 	})
 }
 
-// one restores a folder. An error ends the whole restore: nothing else could be restored.
+// one restores a folder. An error ends the whole restore, because no other folder could follow.
 func (d *Destination) one(ctx context.Context, c *conn, f *restore.Folder) error {
 	do := d.folder
 	if d.opt.FlagsOnly {
@@ -105,13 +104,13 @@ func (d *Destination) one(ctx context.Context, c *conn, f *restore.Folder) error
 		return err
 	}
 	d.rep.Fail(err)
-	// What was uploaded for it is of no use any more.
+	// Messages that were uploaded for this folder are no longer needed.
 	c.fresh()
 	return c.Restart(ctx)
 }
 
-// concernsFolder says that err leaves the other folders a chance: the server refused
-// something, or cut the connection and takes another one.
+// concernsFolder reports whether other folders can still be restored after err: the server refused
+// something, or closed the connection and accepts a new one.
 func (d *Destination) concernsFolder(ctx context.Context, c *conn, err error) bool {
 	var refused *client.Refusal
 	switch {
@@ -124,7 +123,7 @@ func (d *Destination) concernsFolder(ctx context.Context, c *conn, err error) bo
 	return errors.As(err, &refused)
 }
 
-// explain says what to do about an answer that says little.
+// explain adds advice to an error that says little.
 func (d *Destination) explain(err error) error {
 	var refused *client.Refusal
 	if !errors.As(err, &refused) {
@@ -132,13 +131,13 @@ func (d *Destination) explain(err error) error {
 	}
 	switch {
 	case errors.Is(err, client.ErrPermission):
-		return fmt.Errorf("%w: the account that logs in there has to be in admins of its imapd.conf", err)
+		return fmt.Errorf("%w: the login there must be listed in admins of the server's imapd.conf", err)
 	case errors.Is(err, cyrus.ErrLocked):
-		return fmt.Errorf("%w: somebody works on it; run the restore again", err)
+		return fmt.Errorf("%w: the mailbox is in use; run the restore again", err)
 	case refused.Token == "" && d.opt.Partition == "":
-		return fmt.Errorf("%w (the server's log says why). If it has no partition of this name, say with -P which one to use", err)
+		return fmt.Errorf("%w (see the server's log). If the server has no such partition, choose one with -P", err)
 	case refused.Token == "":
-		return fmt.Errorf("%w (the server's log says why). Is %s a partition of the server?", err, d.opt.Partition)
+		return fmt.Errorf("%w (see the server's log). Does the server have a partition %s?", err, d.opt.Partition)
 	}
 	return err
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/cyrusbackup/backupd/internal/restore"
 )
 
-// exact brings a mailbox as a replica gets it, a batch at a time. LAST_UID says after
-// each how far it is, so that a restore that was cut goes on from there.
+// exact restores a mailbox as replication would, a batch at a time. LAST_UID records the progress
+// after each batch, so that an interrupted restore can continue.
 func (w *work) exact(ctx context.Context) error {
 	isNew := w.there == nil
 	w.head = w.exactHead()
@@ -48,8 +48,8 @@ func (w *work) exact(ctx context.Context) error {
 	return w.withNewUIDs(ctx)
 }
 
-// putExact puts uploaded messages into the mailbox with their uids. The CRCs are left
-// out: settle compares them.
+// putExact adds uploaded messages to the mailbox with their uids. It leaves out the CRCs; settle
+// compares them.
 func (w *work) putExact(ctx context.Context, msgs []*restore.Message) error {
 	last := w.lastUID
 	if len(msgs) > 0 {
@@ -86,15 +86,15 @@ func (w *work) apply(ctx context.Context, fields []dlist.Pair, msgs []*restore.M
 	return w.c.ApplyMailbox(ctx, fields, cyrus.Since{}, records(msgs))
 }
 
-// create makes the mailbox by an empty RESTORE, which does not mind that the uniqueid
-// is that of a mailbox which was deleted and removed: APPLY MAILBOX takes the entry
-// that the mailbox list keeps of it for a mailbox with another name.
+// create creates the mailbox with an empty RESTORE. Unlike APPLY MAILBOX, RESTORE accepts the
+// uniqueid of a mailbox that was deleted and removed: APPLY mistakes the entry that the mailbox
+// list keeps for a mailbox with another name.
 func (w *work) create(ctx context.Context, head []dlist.Pair) error {
 	return w.c.RestoreMailbox(ctx, without(head, "ANNOTATIONS", "LAST_UID"), records(nil), w.d.opt.Local)
 }
 
-// createFor makes the mailbox of a new owner by an empty RESTORE, because APPLY MAILBOX
-// needs an ACL, and only the server knows the one that is due.
+// createFor creates the mailbox of a new owner with an empty RESTORE, because APPLY MAILBOX needs
+// an ACL, and only the server knows the right one.
 func (w *work) createFor(ctx context.Context) error {
 	if err := w.create(ctx, with(w.head, dlist.P("ACL", dlist.Value{}))); err != nil {
 		return err
@@ -110,8 +110,8 @@ func (w *work) createFor(ctx context.Context) error {
 	return nil
 }
 
-// exactHead are the fields of the mailbox. The CRCs are left out, which means that
-// they are not compared: they are known only when all records are there.
+// exactHead returns the fields of the mailbox. Zero CRCs disable the comparison, because they are
+// known only when all records have been sent.
 func (w *work) exactHead() []dlist.Pair {
 	head := with(w.f.From.Fields,
 		dlist.P("MBOXNAME", dlist.S(w.f.Name)),
@@ -121,14 +121,14 @@ func (w *work) exactHead() []dlist.Pair {
 		if num(head, "UIDVALIDITY") == 0 {
 			head = with(head, dlist.P("UIDVALIDITY", dlist.N(uint64(time.Now().Unix()))))
 		}
-		// Another mailbox has the uniqueid: this one gets its own.
+		// Another mailbox has the uniqueid, so this one gets a new one.
 		if other := w.d.holder(w.f.From.UniqueID); other != nil {
-			w.d.rep.Say("%s: gets a new uniqueid, for %s has %s there", w.f.Name, other.Name, other.UniqueID)
+			w.d.rep.Say("%s: gets a new uniqueid, because %s has %s", w.f.Name, other.Name, other.UniqueID)
 			head = with(head, dlist.P("UNIQUEID", dlist.S(newUniqueID())))
 		}
 		return head
 	}
-	// Nothing that the mailbox has there is taken back.
+	// Changes at the destination are kept.
 	w.mergeAnnotations(&head)
 	for _, key := range counters {
 		if v, ok := get(w.there.Fields, key); ok && num(w.there.Fields, key) > num(head, key) {
@@ -140,13 +140,13 @@ func (w *work) exactHead() []dlist.Pair {
 		dlist.P("OPTIONS", dlist.S(text(w.there.Fields, "OPTIONS"))))
 }
 
-// counters are fields of a mailbox that only grow. The server takes them as they are sent.
+// counters are mailbox fields that only grow. The server accepts them as they are sent.
 var counters = []string{"HIGHESTMODSEQ", "RECENTUID", "RECENTTIME", "LAST_APPENDDATE", "POP3_LAST_LOGIN", "POP3_SHOW_AFTER", "XCONVMODSEQ"}
 
-// newUniqueID is a random UUID, as Cyrus makes them.
+// newUniqueID returns a random UUID, in Cyrus's format.
 func newUniqueID() string {
 	var b [16]byte
-	_, _ = rand.Read(b[:]) // it never fails
+	_, _ = rand.Read(b[:]) // never fails
 	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
 	s := hex.EncodeToString(b[:])
 	return s[:8] + "-" + s[8:12] + "-" + s[12:16] + "-" + s[16:20] + "-" + s[20:]
@@ -162,7 +162,7 @@ func records(msgs []*restore.Message) iter.Seq2[*cyrus.Record, error] {
 	}
 }
 
-// arrived learns what the server has made of the mailbox.
+// arrived reads the new state of the mailbox from the server.
 func (w *work) arrived(ctx context.Context) error {
 	boxes, err := w.c.GetMailboxes(ctx, []string{w.f.Name})
 	if err != nil {
@@ -176,8 +176,8 @@ func (w *work) arrived(ctx context.Context) error {
 	return nil
 }
 
-// intermediate brings a mailbox that is but a part of its children's names. With new
-// uniqueids the server makes it by itself.
+// intermediate restores a mailbox that exists only as part of its children's names. With new
+// uniqueids the server creates it automatically.
 func (w *work) intermediate(ctx context.Context) error {
 	if w.there != nil || !w.d.opt.KeepUIDs || w.d.opt.DryRun || w.d.holder(w.f.From.UniqueID) != nil {
 		return nil

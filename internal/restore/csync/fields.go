@@ -23,7 +23,7 @@ func num(fields []dlist.Pair, key string) uint64 {
 	return n
 }
 
-// with returns fields with others in their place, or behind them.
+// with returns fields with others replaced or appended.
 func with(fields []dlist.Pair, others ...dlist.Pair) []dlist.Pair {
 	out := slices.Clone(fields)
 	for _, o := range others {
@@ -41,5 +41,5 @@ func without(fields []dlist.Pair, keys ...string) []dlist.Pair {
 	return slices.DeleteFunc(slices.Clone(fields), func(p dlist.Pair) bool { return slices.Contains(keys, p.Key) })
 }
 
-// date is a time for a person, with its offset.
+// date formats a time for people, with its offset.
 func date(sec int64) string { return time.Unix(sec, 0).Format("2006-01-02 15:04:05 -0700") }

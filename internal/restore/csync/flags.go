@@ -15,14 +15,14 @@ import (
 	"github.com/cyrusbackup/backupd/internal/restore"
 )
 
-// flagTries is how often flags are worked out anew because the mailbox changed meanwhile.
+// flagTries is how often flags are computed again because the mailbox has changed.
 const flagTries = 5
 
-// flags sets the flags of messages that are there to what they were, and brings none.
+// flags resets the flags of existing messages and restores no message.
 func (d *Destination) flags(ctx context.Context, c *conn, f *restore.Folder) error {
 	there := d.named(f.Name)
 	if there == nil {
-		return fmt.Errorf("%s: %w: there are no flags to set", f.Name, errAbsent)
+		return fmt.Errorf("%s: %w: no flags to set", f.Name, errAbsent)
 	}
 	var err error
 	for range flagTries {
@@ -34,10 +34,10 @@ func (d *Destination) flags(ctx context.Context, c *conn, f *restore.Folder) err
 	return err
 }
 
-// errAbsent is about a mailbox that the server does not have.
+// errAbsent means that the server does not have the mailbox.
 var errAbsent = errors.New("the server has no such mailbox")
 
-// flagWork is one try at one mailbox.
+// flagWork is one attempt at one mailbox.
 type flagWork struct {
 	d       *Destination
 	c       *conn
@@ -65,7 +65,7 @@ func (w *flagWork) run(ctx context.Context, name string) error {
 	if err := w.match(); err != nil {
 		return err
 	}
-	w.d.rep.Say("%s: flags of %s set back", w.f.Name, english.Plural(len(w.changed), "message", ""))
+	w.d.rep.Say("%s: flags of %s reset", w.f.Name, english.Plural(len(w.changed), "message", ""))
 	if w.d.opt.DryRun || len(w.changed) == 0 {
 		return nil
 	}
@@ -76,7 +76,7 @@ func (w *flagWork) run(ctx context.Context, name string) error {
 	modseq := w.head.HighestModSeq + 1
 	head := with(fields, dlist.P("HIGHESTMODSEQ", dlist.N(modseq)),
 		dlist.P("SYNC_CRC", dlist.N(uint64(after.Basic))), dlist.P("SYNC_CRC_ANNOT", dlist.N(uint64(after.Annot))))
-	// Whatever happened in the mailbox meanwhile makes the server refuse.
+	// The server refuses if the mailbox has changed in the meantime.
 	since := cyrus.Since{Set: true, ModSeq: w.head.HighestModSeq, CRC: before.Basic, CRCAnnot: before.Annot}
 	return w.c.ApplyMailbox(ctx, head, since, func(yield func(*cyrus.Record, error) bool) {
 		for _, r := range w.changed {
@@ -87,8 +87,8 @@ func (w *flagWork) run(ctx context.Context, name string) error {
 	})
 }
 
-// match finds the messages of the backup among the records: by uid if the mailbox is
-// the same one, else by GUID.
+// match finds the messages of the backup among the records: by uid if it is the same mailbox,
+// otherwise by GUID.
 func (w *flagWork) match() error {
 	same := w.f.From.UniqueID == w.head.UniqueID && num(w.f.From.Fields, "UIDVALIDITY") == uint64(w.head.UIDValidity)
 	byUID, byGUID := map[uint32]int{}, map[cyrus.GUID][]int{}
@@ -113,7 +113,7 @@ func (w *flagWork) match() error {
 		}
 		others = append(others, m)
 	}
-	for _, m := range others { // a restore gave these new uids
+	for _, m := range others { // an earlier restore gave these new uids
 		if l := byGUID[m.GUID]; len(l) > 0 {
 			w.set(l[0], m.Flags)
 			byGUID[m.GUID] = l[1:]

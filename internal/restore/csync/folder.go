@@ -14,7 +14,7 @@ import (
 	"github.com/cyrusbackup/backupd/internal/restore"
 )
 
-// folder decides how a folder comes back, and brings it.
+// folder decides how to restore a folder, and restores it.
 func (d *Destination) folder(ctx context.Context, c *conn, f *restore.Folder) error {
 	there, err := d.existing(ctx, c, f)
 	if err != nil {
@@ -54,8 +54,8 @@ func (d *Destination) folder(ctx context.Context, c *conn, f *restore.Folder) er
 	return w.annotations(ctx)
 }
 
-// existing is the destination's mailbox for a folder. One that was deleted there and
-// has the uniqueid that is to be kept is renamed back: nothing of it has to be sent.
+// existing returns the destination's mailbox for a folder. A deleted mailbox with the uniqueid to
+// keep is renamed back, so that nothing has to be sent.
 func (d *Destination) existing(ctx context.Context, c *conn, f *restore.Folder) (*cyrus.Mailbox, error) {
 	there := d.named(f.Name)
 	if there != nil || !d.opt.KeepUIDs || f.Merged {
@@ -76,7 +76,7 @@ func (d *Destination) existing(ctx context.Context, c *conn, f *restore.Folder) 
 			return nil, err
 		}
 		if len(boxes) != 1 {
-			return nil, fmt.Errorf("%s is not there after it was renamed back from %s", f.Name, m.Name)
+			return nil, fmt.Errorf("%s is missing after the rename from %s", f.Name, m.Name)
 		}
 		d.renamed(m, f.Name)
 		d.know(boxes[0])
@@ -85,8 +85,8 @@ func (d *Destination) existing(ctx context.Context, c *conn, f *restore.Folder) 
 	return m, nil
 }
 
-// partition is where messages have to be uploaded to: the mailbox's own partition
-// there, for messages are linked, not copied (imap/sync_support.c, sync_append_copyfile).
+// partition returns the partition for uploads: the mailbox's own one, because messages are linked,
+// not copied (imap/sync_support.c, sync_append_copyfile).
 func (d *Destination) partition(w *work) string {
 	switch {
 	case w.there != nil:
@@ -97,39 +97,39 @@ func (d *Destination) partition(w *work) string {
 	return text(w.f.From.Fields, "PARTITION")
 }
 
-// work is one folder on its way.
+// work is the restore of one folder.
 type work struct {
 	d         *Destination
 	c         *conn
 	f         *restore.Folder
-	there     *cyrus.Mailbox // nil = not yet
+	there     *cyrus.Mailbox // nil = none yet
 	partition string
-	list      []restore.Ref // what is to be sent
-	known     int           // messages that are there already
-	// continues: what is there is the beginning of the folder, uid for uid, so that the
-	// rest can follow with its uids.
+	list      []restore.Ref // messages to send
+	known     int           // messages that are already present
+	// continues means that the existing mailbox is the beginning of the folder, uid for uid, so
+	// that the rest can follow with its uids.
 	continues bool
-	// annotated are the entries of mailbox annotations that are there.
+	// annotated are the existing mailbox annotations.
 	annotated map[annotationKey]bool
 	owners    owners
 	fitting   *fitting
 
-	// What has become of it so far.
-	lastUID uint32 // that the server has given, or was told
-	proven  bool   // it was tried whether the server takes the mailbox without messages
+	// Progress so far.
+	lastUID uint32 // highest uid at the server
+	proven  bool   // prove has run
 	refused []refusedRef
 
-	// Of a mailbox that keeps its uids.
+	// For a mailbox that keeps its uids.
 	head       []dlist.Pair
 	end, final uint32 // the last uid of the list, and LAST_UID in the end
-	made       bool   // by create
+	made       bool   // create has run
 	crc        cyrus.CRC
 }
 
-// announce says what is done, or would be.
+// announce reports what will be, or would be, done.
 func (w *work) announce(exact bool) {
 	if w.there != nil && len(w.list) == 0 {
-		w.d.rep.Say("%s: nothing to do, %s %s there", w.f.Name, english.Plural(w.known, "message", ""), english.PluralWord(w.known, "is", "are"))
+		w.d.rep.Say("%s: nothing to do, %s already present", w.f.Name, english.Plural(w.known, "message", ""))
 		return
 	}
 	var size int64
@@ -152,7 +152,7 @@ func (w *work) announce(exact bool) {
 	if w.there == nil && w.aclNote() != "" {
 		how = strings.TrimSuffix(how, ": ") + w.aclNote() + ": "
 	}
-	w.d.rep.Say("%s: %s%s added (%s), %d %s there", w.f.Name, how, english.Plural(len(w.list), "message", ""), humanize.IBytes(uint64(size)), w.known, english.PluralWord(w.known, "is", "are"))
+	w.d.rep.Say("%s: %s%s added (%s), %d already present", w.f.Name, how, english.Plural(len(w.list), "message", ""), humanize.IBytes(uint64(size)), w.known)
 	if w.d.opt.DryRun {
 		w.d.rep.Added(len(w.list), size)
 	}
@@ -161,7 +161,7 @@ func (w *work) announce(exact bool) {
 	}
 }
 
-// batches cuts the list into runs that one command carries.
+// batches splits the list into the batches of one command each.
 func (w *work) batches() [][]restore.Ref {
 	var out [][]restore.Ref
 	for b := range slices.Chunk(w.list, perBatch) {

@@ -9,22 +9,22 @@ import (
 	"github.com/cyrusbackup/backupd/internal/restore"
 )
 
-// maxKeywords is how many keywords a mailbox has room for (imap/mailbox.h, MAX_USER_FLAGS).
+// maxKeywords is how many keywords a mailbox can have (imap/mailbox.h, MAX_USER_FLAGS).
 const maxKeywords = 128
 
-// fitting makes records what a Cyrus server can hold.
+// fitting changes records to what a Cyrus server can store.
 type fitting struct {
 	exact    bool // with uids and dates, by APPLY; else by RESTORE
 	keywords map[string]bool
-	changes  []string // of the record at hand
+	changes  []string // of the current record
 }
 
 func (f *fitting) add(format string, args ...any) {
 	f.changes = append(f.changes, fmt.Sprintf(format, args...))
 }
 
-// fit changes what of a message Cyrus cannot hold to the nearest thing that it can, and
-// says in words what that was.
+// fit changes the parts of a message that Cyrus cannot store to the nearest possible values, and
+// returns a description of each change.
 func (f *fitting) fit(m *restore.Message) (changes []string) {
 	f.changes = nil
 	f.dates(m)
@@ -38,7 +38,7 @@ func (f *fitting) fit(m *restore.Message) (changes []string) {
 	return f.changes
 }
 
-// dates: the index has 32 bits without a sign for each (imap/mailbox.c,
+// dates fits the dates. The index stores each in 32 unsigned bits (imap/mailbox.c,
 // mailbox_buf_to_index_record).
 func (f *fitting) dates(m *restore.Message) {
 	switch d := m.InternalDate; {
@@ -49,7 +49,7 @@ func (f *fitting) dates(m *restore.Message) {
 		f.add("a date after %s becomes that", date(math.MaxUint32))
 		m.InternalDate = math.MaxUint32
 	case d == 0 && !f.exact:
-		// The server would put the present time in its place (mailbox_append_index_record).
+		// The server would replace it by the current time (mailbox_append_index_record).
 		f.add("the date %s becomes %s", date(0), date(1))
 		m.InternalDate = 1
 	}
@@ -59,16 +59,16 @@ func (f *fitting) dates(m *restore.Message) {
 	}
 }
 
-// flag says whether a mailbox can have a flag.
+// flag reports whether a mailbox can have a flag.
 func (f *fitting) flag(name string) bool {
 	switch {
 	case isSystemFlag(name):
 		return true
 	case strings.HasPrefix(name, `\`):
-		f.add("Cyrus has no system flag %q, it is left out", name)
+		f.add("Cyrus has no system flag %q: left out", name)
 		return false
 	case !isAtom(name):
-		f.add("Cyrus has no keyword %q (it is no atom), it is left out", name)
+		f.add("keyword %q is not an atom, which Cyrus requires: left out", name)
 		return false
 	}
 	key := strings.ToLower(name)
@@ -76,14 +76,14 @@ func (f *fitting) flag(name string) bool {
 		return true
 	}
 	if len(f.keywords) >= maxKeywords {
-		f.add("keyword %q is left out: a mailbox has no more than %d", name, maxKeywords)
+		f.add("a mailbox can have %[2]d keywords: %[1]q left out", name, maxKeywords)
 		return false
 	}
 	f.keywords[key] = true
 	return true
 }
 
-// isSystemFlag says that Cyrus replicates a system flag (imap/sync_support.c, sync_getflags).
+// isSystemFlag reports whether Cyrus replicates a system flag (imap/sync_support.c, sync_getflags).
 func isSystemFlag(name string) bool {
 	switch strings.ToLower(name) {
 	case `\seen`, `\answered`, `\flagged`, `\deleted`, `\draft`:
@@ -92,7 +92,7 @@ func isSystemFlag(name string) bool {
 	return false
 }
 
-// isAtom is what Cyrus takes for a keyword (lib/imparse.c, imparse_isatom).
+// isAtom reports whether Cyrus accepts a keyword (lib/imparse.c, imparse_isatom).
 func isAtom(s string) bool {
 	if s == "" || len(s) >= 1024 {
 		return false
@@ -100,7 +100,7 @@ func isAtom(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r < 0x1f || r >= 0x7f || strings.ContainsRune(` {()"%*\`, r) })
 }
 
-// plan leaves out what the server cannot have at all, and reports what changes.
+// plan leaves out messages that the server cannot store, and reports changes.
 func (w *work) plan(exact bool) error {
 	w.fitting = &fitting{exact: exact, keywords: map[string]bool{}}
 	var list []restore.Ref
@@ -111,8 +111,8 @@ func (w *work) plan(exact bool) error {
 			return err
 		}
 		size, err := w.d.src.Held(m.GUID)
-		if err == nil && size == 0 { // it would end sync_server (mailbox_append_index_record)
-			lost.add(m.UID, "Cyrus holds no message without a byte: it is left out")
+		if err == nil && size == 0 { // an empty message crashes sync_server (mailbox_append_index_record)
+			lost.add(m.UID, "Cyrus cannot store an empty message: left out")
 			continue
 		}
 		for _, what := range w.fitting.fit(m) {
@@ -122,13 +122,13 @@ func (w *work) plan(exact bool) error {
 	}
 	w.list = list
 	if exact && w.there == nil && num(w.f.From.Fields, "UIDVALIDITY") == 0 {
-		w.d.rep.Fail(fmt.Errorf("%s: its uidvalidity is 0, and no mailbox can have that: it gets a new one", w.f.Name))
+		w.d.rep.Fail(fmt.Errorf("%s: uidvalidity is 0, which is not valid: the mailbox gets a new one", w.f.Name))
 	}
 	w.report(lost)
 	return nil
 }
 
-// message reads a message as the destination gets it.
+// message reads a message and prepares it for the destination.
 func (w *work) message(ref restore.Ref) (*restore.Message, error) {
 	m, err := w.d.src.Message(ref)
 	if err != nil {
@@ -139,7 +139,7 @@ func (w *work) message(ref restore.Ref) (*restore.Message, error) {
 	return m, nil
 }
 
-// loss is a change that messages of a folder need, and how many.
+// loss is a change to messages of a folder, with their number.
 type loss struct {
 	what  string
 	n     int
@@ -169,8 +169,8 @@ func (w *work) report(lost losses) {
 	}
 }
 
-// zeroDates are the records whose date is 0. The server replaces that when it appends a
-// message, but takes it as it is for one that it has (imap/sync_support.c,
+// zeroDates returns the records whose date is 0. The server replaces such a date when it appends a
+// message, but accepts it for an existing message (imap/sync_support.c,
 // sync_mailbox_compare_update).
 func zeroDates(msgs []*restore.Message) []*restore.Message {
 	var out []*restore.Message

@@ -16,8 +16,8 @@ import (
 	"github.com/cyrusbackup/backupd/replication/client"
 )
 
-// oddBackup has one record of each kind that a server does not take as it is, between
-// others, and the number of messages that can be restored.
+// oddBackup returns a backup with one record of each kind that a server does not accept unchanged,
+// among ordinary ones, and the number of messages that can be restored.
 func oddBackup(t *testing.T, r *replica) (*restoretest.Backup, *restoretest.Box) {
 	b := restoretest.New(t, "anne")
 	x := b.Box("user.anne")
@@ -48,7 +48,7 @@ func oddBackup(t *testing.T, r *replica) (*restoretest.Backup, *restoretest.Box)
 	return b, x
 }
 
-// One odd record costs no other: it comes as the server can hold it, and is counted.
+// An odd record does not prevent others: it is stored as far as the server can, and reported.
 func TestOddRecords(t *testing.T) {
 	t.Parallel()
 	for _, keep := range []bool{true, false} {
@@ -63,11 +63,11 @@ func TestOddRecords(t *testing.T) {
 			problems := s.problems(src)
 			for _, p := range planned {
 				if !slices.Contains(problems, p) {
-					t.Errorf("the dry run says %q, the run does not", p)
+					t.Errorf("the dry run reports %q, the run does not", p)
 				}
 			}
-			for _, want := range []string{"before 1970", "a date after", `"a(b"`, `\\Odd`, "no more than 128", "without a byte",
-				"the server does not take it", "only without its keywords and annotations"} {
+			for _, want := range []string{"before 1970", "a date after", `"a(b"`, `\\Odd`, "can have 128 keywords", "an empty message",
+				"the server refuses the message", "stored without keywords and annotations"} {
 				if !slices.ContainsFunc(problems, func(p string) bool { return strings.Contains(p, want) }) {
 					t.Errorf("no problem is about %q: %q", want, problems)
 				}
@@ -81,7 +81,7 @@ func TestOddRecords(t *testing.T) {
 				switch {
 				case r.empty[want.GUID] || r.poison[want.GUID]:
 					if m != nil {
-						t.Errorf("uid %d is there", want.UID)
+						t.Errorf("uid %d is present", want.UID)
 					}
 				case m == nil:
 					t.Errorf("uid %d is missing", want.UID)
@@ -99,7 +99,7 @@ func TestOddRecords(t *testing.T) {
 	}
 }
 
-// problems runs a restore and returns what it could not restore.
+// problems runs a restore and returns the reported problems.
 func (s *setup) problems(src *restore.Source) []string {
 	s.t.Helper()
 	var out []string
@@ -110,8 +110,8 @@ func (s *setup) problems(src *restore.Source) []string {
 	return out
 }
 
-// A mailbox that the server refuses, and one of which it dies, leave the others alone;
-// a server that dies of everything ends the restore.
+// A mailbox that the server refuses, and one that crashes it, do not affect the others. A server
+// that crashes on everything ends the restore.
 func TestServerDies(t *testing.T) {
 	t.Parallel()
 	r := newReplica()
@@ -136,11 +136,11 @@ func TestServerDies(t *testing.T) {
 	many.Sync()
 	s = &setup{t: t, r: r, problem: func(error) {}}
 	if _, err := s.run(many.Source(time.Time{})); err == nil || errors.Is(err, client.ErrBye) {
-		t.Errorf("it goes on with a server that dies of every message: %v", err)
+		t.Errorf("the restore continues although the server crashes on every message: %v", err)
 	}
 }
 
-// A server that dies after it has put messages into a mailbox gets them once.
+// If a server crashes after it has stored messages, they are stored once.
 func TestServerDiesAfterwards(t *testing.T) {
 	t.Parallel()
 	for _, keep := range []bool{true, false} {
@@ -159,7 +159,7 @@ func TestServerDiesAfterwards(t *testing.T) {
 	}
 }
 
-// A date of 0 is kept in a mailbox that is there already, too.
+// A date of 0 is also kept in an existing mailbox.
 func TestDateZeroLater(t *testing.T) {
 	t.Parallel()
 	b := backup(t)
@@ -174,7 +174,7 @@ func TestDateZeroLater(t *testing.T) {
 	}
 }
 
-// Mail that goes to another user has the rights that new mailboxes of that user get.
+// Mail restored to another user gets the ACL of that user's new mailboxes.
 func TestOtherOwner(t *testing.T) {
 	t.Parallel()
 	const daves, bobs = "dave\tlrswipkxtecdan\t", "anne\tlrswipkxtecdan\t"
@@ -186,7 +186,7 @@ func TestOtherOwner(t *testing.T) {
 	}{
 		{"another user's", "user.dave.Old.2020", nil, daves},
 		{"another user's INBOX", "user.erna", nil, "owner's default"},
-		{"the own", "user.anne.Copy", nil, bobs},
+		{"the same owner", "user.anne.Copy", nil, bobs},
 		{"-A wins", "user.dave.Old", acl("x\tlr\t"), "x\tlr\t"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

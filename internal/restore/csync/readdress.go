@@ -7,7 +7,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// target is the name at the destination of a mailbox of the backup.
+// target returns the name of a mailbox at the destination.
 func (d *Destination) target(name string) string {
 	if d.opt.Target == nil {
 		return name
@@ -15,8 +15,8 @@ func (d *Destination) target(name string) string {
 	return d.opt.Target(name)
 }
 
-// userFor is who gets what a user of the backup had: the owner of the mailbox that the
-// user's INBOX becomes.
+// userFor returns the user who gets the data of a user of the backup: the owner of the mailbox
+// that the INBOX is restored to.
 func (d *Destination) userFor(userid string) string {
 	is, _ := cyrus.Owner(d.target(cyrus.Inbox(userid, d.opt.DefaultDomain)), d.opt.DefaultDomain, d.opt.DeletedPrefix)
 	if is == "" {
@@ -30,8 +30,8 @@ func (d *Destination) owner(name string) string {
 	return userid
 }
 
-// readdress makes an account that of the user to whom its mailboxes go. What a user would
-// get for mailboxes that somebody else gets is left out, and said.
+// readdress assigns account data to the user who gets the mailboxes. It leaves out, and reports,
+// items about mailboxes that go to other users.
 func (d *Destination) readdress(a *restore.Account) *restore.Account {
 	if d.opt.Target == nil {
 		return a
@@ -74,12 +74,12 @@ func (d *Destination) readdress(a *restore.Account) *restore.Account {
 	return out
 }
 
-// readdressSub is nil where the mailbox goes to somebody else than the subscription.
+// readdressSub returns nil if the mailbox goes to another user than the subscription.
 func (d *Destination) readdressSub(e *history.SubEvent) *history.SubEvent {
 	c := *e
 	c.User, c.Name = d.userFor(e.User), d.target(e.Name)
 	if c.User == e.User && d.owner(c.Name) != d.owner(e.Name) {
-		d.rep.Say("%s: the subscription to %s is left out: that goes to %s", e.User, e.Name, c.Name)
+		d.rep.Say("%s: the subscription to %s is left out, because that mailbox becomes %s", e.User, e.Name, c.Name)
 		return nil
 	}
 	return &c

@@ -11,7 +11,7 @@ import (
 	"github.com/cyrusbackup/backupd/internal/restore/csync"
 )
 
-// The whole tree of anne goes to dave: so does what belongs to no mailbox.
+// If all mailboxes of anne are restored to dave, the account data is too.
 func TestAccountOfAnother(t *testing.T) {
 	t.Parallel()
 	b := backup(t)
@@ -42,7 +42,7 @@ func TestAccountOfAnother(t *testing.T) {
 			"QUOTA %(ROOT user.dave LIMIT 5)", "ANNOTATION %(MBOXNAME user.dave ENTRY /x USERID dave VALUE v)"}
 		var got []string
 		for _, i := range s.r.items {
-			if !strings.Contains(i, "/comment") { // of the mailbox itself
+			if !strings.Contains(i, "/comment") { // belongs to the mailbox itself
 				got = append(got, i)
 			}
 		}

@@ -18,20 +18,20 @@ import (
 	"github.com/cyrusbackup/backupd/replication/client"
 )
 
-// replica does to a restore what sync_server 3.6 does: RESTORE gives new uids, dies of
-// mailbox annotations and wants uploads for its own partition; APPLY MAILBOX refuses a
-// uniqueid that another name has, and checks the CRC.
+// replica behaves like sync_server 3.6: RESTORE assigns new uids, crashes on mailbox annotations
+// and needs uploads for its own partition; APPLY MAILBOX refuses a uniqueid that another mailbox
+// has, and checks the CRC.
 type replica struct {
 	mu       sync.Mutex
 	boxes    map[string]*box // by name
-	items    []string        // APPLY lines about no mailbox
+	items    []string        // APPLY lines for account data
 	log      []string
 	uploads  int
-	dieAfter int // uploads until connections are cut; 0 = never
+	dieAfter int // uploads until connections break; 0 = never
 	users    map[string][]dlist.Pair
-	empty    map[cyrus.GUID]bool // messages without a byte
-	poison   map[cyrus.GUID]bool // messages of which it dies
-	mute     int                 // mailboxes of which it dies when they have their messages, before it answers
+	empty    map[cyrus.GUID]bool // empty messages
+	poison   map[cyrus.GUID]bool // messages that crash it
+	mute     int                 // mailboxes that crash it after it stored their messages, before it responds
 }
 
 type box struct {
@@ -59,7 +59,7 @@ func (b *box) num(key string) uint64 {
 	return n
 }
 
-// head are the fields that are reported: the CRCs are those of the records now.
+// head returns the reported fields; the CRCs are computed from the records.
 func (b *box) head() []dlist.Pair {
 	crc := cyrus.NewCRC()
 	for _, r := range b.records {
@@ -69,7 +69,7 @@ func (b *box) head() []dlist.Pair {
 	return append(f, dlist.P("SYNC_CRC", dlist.N(uint64(crc.Basic))), dlist.P("SYNC_CRC_ANNOT", dlist.N(uint64(crc.Annot))))
 }
 
-// dial is a connection to the replica.
+// dial connects to the replica.
 func (r *replica) dial(t *testing.T) func(context.Context) (*client.Client, error) {
 	return func(ctx context.Context) (*client.Client, error) {
 		ours, theirs := net.Pipe()
@@ -292,7 +292,7 @@ func (s *serving) mailbox(verb string) (string, error) {
 	return answer, err
 }
 
-// appended does to a record what mailbox_append_index_record and parse_upload do.
+// appended changes a record like mailbox_append_index_record and parse_upload.
 func (s *serving) appended(b *box, r *cyrus.Record) (answer string, err error) {
 	if b.keywords == nil {
 		b.keywords = map[string]bool{}
@@ -322,7 +322,7 @@ func (s *serving) appended(b *box, r *cyrus.Record) (answer string, err error) {
 	return "", nil
 }
 
-// defaultACL is what mboxlist_create_acl gives.
+// defaultACL returns the result of mboxlist_create_acl.
 func (s *serving) defaultACL(name string) string {
 	for {
 		i := strings.LastIndexByte(name, '.')

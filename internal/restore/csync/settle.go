@@ -13,9 +13,9 @@ import (
 	"github.com/cyrusbackup/backupd/replication/client"
 )
 
-// settle compares the checksums of a new mailbox. If they differ, it looks for the
-// messages that the server has not kept as they were sent, sends these again, which can
-// help because what the server has is updated field by field, and reports the rest.
+// settle compares the checksums of a new mailbox. If they differ, it finds the messages that the
+// server changed, sends them again, which can help because the server updates field by field, and
+// reports the remaining differences.
 func (w *work) settle(ctx context.Context) error {
 	if w.there == nil || w.crc.Equal(w.there.SyncCRC, w.there.SyncCRCAnnot) {
 		return nil
@@ -39,20 +39,20 @@ func (w *work) settle(ctx context.Context) error {
 	var lost losses
 	for _, p := range differ {
 		for _, what := range p.differences() {
-			lost.add(p.sent.UID, "the server does not keep it as it was: "+what)
+			lost.add(p.sent.UID, "changed by the server: "+what)
 		}
 	}
 	w.report(lost)
 	return nil
 }
 
-// pair is a message as it was sent and as the server has it.
+// pair is a message as it was sent and as the server stored it.
 type pair struct {
 	sent *restore.Message
 	has  *cyrus.Record
 }
 
-// differences are what of the message the server has not kept, in words.
+// differences describes what the server changed.
 func (p *pair) differences() []string {
 	var out []string
 	add := func(what string, sent, has any) {
@@ -78,7 +78,7 @@ func sameAnnotation(a, b *cyrus.Annotation) bool {
 	return a.Entry == b.Entry && a.UserID == b.UserID && b.Value != nil && *a.Value == *b.Value
 }
 
-// differing lists the mailbox and returns the messages that differ from what was sent.
+// differing lists the mailbox and returns the messages that differ from those sent.
 func (w *work) differing(ctx context.Context) ([]*pair, error) {
 	var out []*pair
 	_, err := w.c.GetFullMailbox(ctx, w.f.Name, func(r *cyrus.Record) error {
@@ -98,8 +98,7 @@ func (w *work) differing(ctx context.Context) ([]*pair, error) {
 	return out, err
 }
 
-// withNewUIDs brings the messages that the server has refused with their uids in any
-// other way.
+// withNewUIDs tries to deliver messages with new uids that the server refused with their own.
 func (w *work) withNewUIDs(ctx context.Context) error {
 	var rest []refusedRef
 	for _, r := range w.refused {
@@ -110,7 +109,7 @@ func (w *work) withNewUIDs(ctx context.Context) error {
 		uid := m.UID
 		w.fitting.exact = false
 		if err := w.attempt(ctx, []restore.Ref{r.Ref}, w.putNew, true); err == nil {
-			w.d.rep.Fail(fmt.Errorf("%s: uid %d (message %s): the server takes it only with a new uid and without keywords and annotations: %w", w.f.Name, uid, m.GUID, r.why))
+			w.d.rep.Fail(fmt.Errorf("%s: uid %d (message %s): stored with a new uid and without keywords and annotations, because the server refuses them: %w", w.f.Name, uid, m.GUID, r.why))
 			continue
 		} else if err := w.c.survive(ctx, err); err != nil {
 			return err

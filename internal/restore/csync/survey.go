@@ -12,10 +12,10 @@ import (
 	"github.com/cyrusbackup/backupd/replication/client"
 )
 
-// namesPerGet bounds what one GET asks for.
+// namesPerGet limits the names in one GET.
 const namesPerGet = 256
 
-// survey is what a destination has, as far as the restore is concerned.
+// survey is the relevant state of the destination.
 type survey struct {
 	mu     sync.Mutex
 	byName map[string]*cyrus.Mailbox
@@ -23,7 +23,7 @@ type survey struct {
 	users  map[string]*client.User
 }
 
-// look asks the server about the mailboxes and users concerned.
+// look asks the server about the relevant mailboxes and users.
 func look(ctx context.Context, c *client.Client, folders []*restore.Folder, account *restore.Account, o *Options) (*survey, error) {
 	s := &survey{byName: map[string]*cyrus.Mailbox{}, byID: map[string]*cyrus.Mailbox{}, users: map[string]*client.User{}}
 	var names, ids []string
@@ -84,7 +84,7 @@ func (s *survey) know(m *cyrus.Mailbox) {
 	s.byID[m.UniqueID] = m
 }
 
-// named is the mailbox of this name, nil if the server has none that holds messages.
+// named returns the mailbox of this name, nil if the server has none with messages.
 func (s *survey) named(name string) *cyrus.Mailbox {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -95,14 +95,14 @@ func (s *survey) named(name string) *cyrus.Mailbox {
 	return m
 }
 
-// holder is the mailbox that has a uniqueid.
+// holder returns the mailbox with a uniqueid.
 func (s *survey) holder(uniqueid string) *cyrus.Mailbox {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.byID[uniqueid]
 }
 
-// renamed notes that a mailbox has another name now.
+// renamed records that a mailbox has a new name.
 func (s *survey) renamed(m *cyrus.Mailbox, name string) *cyrus.Mailbox {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -113,7 +113,7 @@ func (s *survey) renamed(m *cyrus.Mailbox, name string) *cyrus.Mailbox {
 	return &c
 }
 
-// names are the mailboxes in which messages may lie already.
+// names returns the mailboxes that may have some of the messages.
 func (s *survey) names() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -127,7 +127,7 @@ func (s *survey) names() []string {
 	return out
 }
 
-// user is what the server has of a user, asked for once.
+// user returns the server's data of a user, which is fetched once.
 func (s *survey) user(ctx context.Context, c *client.Client, userid string) (*client.User, error) {
 	s.mu.Lock()
 	u := s.users[userid]

@@ -11,17 +11,17 @@ import (
 )
 
 const (
-	// perBatch is what one MESSAGE carries (imap/sync_support.c, update_mailbox_once),
-	// and one MAILBOX after it: what is lost when a restore is cut.
+	// perBatch is the size of one MESSAGE (imap/sync_support.c, update_mailbox_once) and of the
+	// MAILBOX after it. An interrupted restore loses at most that.
 	perBatch = 1024
-	// perUnit bounds what a server keeps staged for us before it is told to let go.
+	// perUnit limits the bytes that a server stages for us before we send RESTART.
 	perUnit = 256 << 20
 )
 
-// upload makes the server have the messages of a batch, and returns those that it
-// has: what cannot be read from the bucket is reported and left out.
+// upload uploads the messages of a batch that the server lacks, and returns all that it has then.
+// Messages that cannot be read from the bucket are reported and left out.
 func (w *work) upload(ctx context.Context, batch []restore.Ref) ([]*restore.Message, error) {
-	// What is uploaded is for one partition: the same message for another comes anew.
+	// Uploads belong to one partition; another partition needs its own.
 	if w.c.size > perUnit || w.c.uploaded != nil && w.c.partition != w.partition {
 		w.c.fresh()
 		if err := w.c.Restart(ctx); err != nil {
@@ -56,8 +56,7 @@ func (w *work) upload(ctx context.Context, batch []restore.Ref) ([]*restore.Mess
 	return w.readable(msgs, bad), nil
 }
 
-// reserve asks which messages have to be sent: all of them, where there is no mailbox
-// that could hold any.
+// reserve returns the messages that have to be sent: all of them, if no mailbox can have any.
 func (w *work) reserve(ctx context.Context, guids []cyrus.GUID) ([]cyrus.GUID, error) {
 	names := w.d.names()
 	if len(names) == 0 || len(guids) == 0 {
@@ -76,7 +75,7 @@ func (w *work) reserve(ctx context.Context, guids []cyrus.GUID) ([]cyrus.GUID, e
 	return missing, nil
 }
 
-// send uploads messages; bad are those that could not be read.
+// send uploads messages; bad are the unreadable ones.
 func (w *work) send(ctx context.Context, guids []cyrus.GUID) (bad map[cyrus.GUID]error, err error) {
 	if len(guids) == 0 {
 		return nil, nil

@@ -78,7 +78,7 @@ def odd(x):
             said = restore(x, step, "-v", *how, rc=75)
             for l in planned.splitlines():
                 x.expect(step, not l.startswith("restore: ") or l in said, "only the dry run says: %s" % l)
-            for what in ("a date before 1970", "2 messages (the first is uid 40)", '"a(b"', '"two words"', "Odd", "without a byte",
+            for what in ("a date before 1970", "2 messages (the first is uid 40)", '"a(b"', '"two words"', "Odd", "an empty message",
                          '"$k128"', '"$k199"') + (("#unknown", "uidvalidity is 0", "thrid", "more than 32 bits") if keep else ("#unknown", "1970-01-01")):
                 x.expect(step, what in said, "%s is not reported: %s" % (what, said))
             for box in ("no-acl", "bad-acl"):     # whose owner has no right to look
@@ -92,7 +92,7 @@ def odd(x):
             x.expect(step, all(m["messages"] for m in boxes.values()), "a mailbox is empty")
             again = restore(x, step + "-again", "-v", *how, rc=75)
             said = restore(x, step + "-dav", *how[:-4], csync(x, name), "-u", "dav", "-a", rc=75)
-            x.expect(step + "-dav", said.count("the server does not take it") == 2 and " 2 problems" in said, said)
+            x.expect(step + "-dav", said.count("the server refuses the message") == 2 and " 2 problems" in said, said)
             dav(x, step + "-dav", name, keep)
             x.expect(step + "-again", " 0 messages added" in again and " 2 problems" in again, again)
         finally:
