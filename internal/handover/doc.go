@@ -1,31 +1,31 @@
-// Package handover lets many processes serve one index, of which Badger lets only one
-// process own the directory. master(8) starts a process per address of a service,
-// several with prefork, and people start them by hand; none of that is an error.
+// Package handover lets several processes share one index, although Badger allows only one
+// process to open its directory. master(8) starts a process per address of a service, several
+// with prefork, and administrators start them by hand; all of that must work.
 //
-// Three files lie beside the index directory DIR:
+// There are three files beside the index directory DIR:
 //
 //	DIR.owner     locked (flock) by the process that has the index open
-//	DIR.receiver  locked by the process that serves everybody's connections
+//	DIR.receiver  locked by the process that serves all connections
 //	DIR.sock      UNIX socket of the receiver, mode 0600
 //
-// In quiet times owner and receiver are the same process, and every other process
-// passes its connections to it, each before its first byte. A process that drains gives
-// up being the receiver at once and being the owner when its index is closed. In
-// between another one is the receiver already: it takes connections, its own and all
-// other processes', greets and authenticates, and lets first commands wait for the
-// index (Role.Become). Two locks and not one, because with one lock two newcomers would
-// both keep connections, and the one that does not get the index would keep them for ever.
+// Normally one process is both owner and receiver, and every other process passes its
+// connections to it before it has sent a byte. A process that drains stops being the receiver at
+// once, and stops being the owner when it has closed the index. In between, another process is
+// already the receiver: it accepts connections, its own and those of all other processes, greets
+// and authenticates, and lets first commands wait for the index (Member.Become). Two locks are
+// needed: with a single lock two new processes would both keep connections, and the process that
+// does not get the index would keep them for ever.
 //
-// The locks are the kernel's, so a process that was killed holds none.
+// The kernel releases the locks of a process that is killed.
 //
-// A connection is passed over a socket of its own, as packets:
+// Each connection is passed over its own socket, as packets:
 //
 //	→ hello    version, fingerprint, purpose "pass"
-//	← welcome  pid, or the reason why not
+//	← welcome  pid, or the reason for a refusal
 //	← ready    when the receiver has room
 //	→ pass     the connection's options, and the descriptor (SCM_RIGHTS)
 //	← taken
 //
-// The sender keeps its descriptor until "taken". Without it, it serves the connection
-// by itself or asks again; "taken" that could not be delivered takes nothing.
+// The sender keeps its descriptor until it receives "taken". Without that answer it serves the
+// connection itself or tries again. A receiver that cannot deliver "taken" drops the connection.
 package handover

@@ -11,11 +11,11 @@ import (
 // lock is a file locked for this process; the kernel unlocks it when the process ends.
 type lock struct{ f *os.File }
 
-// errLocked says that another process has the lock.
+// errLocked means that another process has the lock.
 var errLocked = errors.New("locked by another process")
 
-// tryLock locks the file at path, making it, or returns errLocked. The file is never
-// removed: a lock on a removed file excludes nobody. It holds the pid, for people.
+// tryLock creates and locks the file at path, or returns errLocked. The file is never removed,
+// because a lock on a removed file excludes nobody. It contains the pid, for people.
 func tryLock(path string) (*lock, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -28,7 +28,7 @@ func tryLock(path string) (*lock, error) {
 		}
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
-	// What stands in the file is only for people to read: no reason to give the lock up.
+	// The content is only for people, so errors do not matter.
 	if err := f.Truncate(0); err == nil {
 		_, _ = fmt.Fprintf(f, "%d\n", os.Getpid())
 	}

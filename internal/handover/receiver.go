@@ -12,8 +12,8 @@ import (
 	"github.com/cyrusbackup/backupd/internal/master"
 )
 
-// receive serves other processes until Retire, as the holder of l.
-func (r *Role) receive(l *lock) error {
+// receive serves other processes until Retire; l is the receiver's lock.
+func (r *Member) receive(l *lock) error {
 	defer l.unlock()
 	ln, err := r.sock.listen()
 	if err != nil {
@@ -33,7 +33,7 @@ func (r *Role) receive(l *lock) error {
 			go r.answer(c)
 		case errors.Is(err, net.ErrClosed): // by Retire
 			return nil
-		default: // out of descriptors, most likely: connections that end give some back
+		default: // probably out of descriptors, which ending connections free
 			r.log.Error("accept a hand-over", slog.Any("err", err))
 			select {
 			case <-r.ctx.Done():
@@ -43,15 +43,15 @@ func (r *Role) receive(l *lock) error {
 	}
 }
 
-// answer talks to one process that has found us.
-func (r *Role) answer(c *net.UnixConn) {
+// answer serves a process that connected to the socket.
+func (r *Member) answer(c *net.UnixConn) {
 	defer c.Close()
 	if err := r.serve(c); err != nil && r.ctx.Err() == nil {
 		r.log.Warn("hand-over", slog.Any("err", err))
 	}
 }
 
-func (r *Role) serve(c *net.UnixConn) error {
+func (r *Member) serve(c *net.UnixConn) error {
 	if err := peerIsUs(c); err != nil {
 		return err
 	}
@@ -81,8 +81,8 @@ func (r *Role) serve(c *net.UnixConn) error {
 	return nil
 }
 
-// beWatched keeps c open until either side goes. The other side says nothing more.
-func (r *Role) beWatched(c *net.UnixConn) error {
+// beWatched keeps c open until either side closes it. The other side sends nothing more.
+func (r *Member) beWatched(c *net.UnixConn) error {
 	if err := c.SetDeadline(time.Time{}); err != nil {
 		return err
 	}
@@ -94,8 +94,8 @@ func (r *Role) beWatched(c *net.UnixConn) error {
 	return nil
 }
 
-// take takes one connection over. Until "taken" was delivered it is the sender's.
-func (r *Role) take(c *net.UnixConn) error {
+// take takes over one connection, which belongs to the sender until "taken" is delivered.
+func (r *Member) take(c *net.UnixConn) error {
 	place, err := r.cfg.Reserve(r.ctx)
 	if errors.Is(err, master.ErrEnding) || errors.Is(err, context.Canceled) {
 		return nil // the sender asks the next receiver
@@ -112,7 +112,7 @@ func (r *Role) take(c *net.UnixConn) error {
 	return nil
 }
 
-func (r *Role) takePlaced(c *net.UnixConn) (*master.Conn, error) {
+func (r *Member) takePlaced(c *net.UnixConn) (*master.Conn, error) {
 	if err := c.SetDeadline(time.Now().Add(answerLimit)); err != nil {
 		return nil, err
 	}

@@ -13,13 +13,13 @@ import (
 	"github.com/cyrusbackup/backupd/internal/master"
 )
 
-// Pass gives c to the receiver, if that is another process, and reports whether it
-// did: c is closed then, without the client noticing. Otherwise c is as it was and this
-// process serves it. c must be a socket of which nothing has been read or written.
+// Pass passes c to the receiver if that is another process, and reports whether it did. Then c is
+// closed, without the client noticing. Otherwise c is unchanged and this process serves it. Nothing
+// may have been read from or written to c, which must be a socket.
 //
-// It waits as long as the receiver has no room. If ctx ends, or nobody answers for
-// some seconds, c stays here.
-func (r *Role) Pass(ctx context.Context, c *master.Conn) bool {
+// Pass waits while the receiver has no room. If ctx ends, or no process answers for some seconds,
+// c stays here.
+func (r *Member) Pass(ctx context.Context, c *master.Conn) bool {
 	sc, ok := c.Conn.(syscall.Conn)
 	if !ok {
 		return false
@@ -46,8 +46,8 @@ func (r *Role) Pass(ctx context.Context, c *master.Conn) bool {
 		if ctx.Err() != nil {
 			return false
 		}
-		if time.Since(last) > patience {
-			r.log.Warn("nobody takes the connection, it waits here", slog.String("peer", c.Peer), slog.Any("err", err))
+		if time.Since(last) > answerTimeout {
+			r.log.Warn("no process accepts the connection; it waits here", slog.String("peer", c.Peer), slog.Any("err", err))
 			return false
 		}
 		select {
@@ -59,15 +59,15 @@ func (r *Role) Pass(ctx context.Context, c *master.Conn) bool {
 	}
 }
 
-// handOver tries once; nil means that the receiver has the connection. heard says that
-// there was a receiver, even if it went away later.
-func (r *Role) handOver(ctx context.Context, sc syscall.Conn, o master.Options) (heard bool, err error) {
+// handOver tries once; nil means that the receiver has the connection. heard reports whether there
+// was a receiver, even if it disappeared later.
+func (r *Member) handOver(ctx context.Context, sc syscall.Conn, o master.Options) (heard bool, err error) {
 	u, err := r.greet(ctx, purposePass)
 	if err != nil {
 		return false, err
 	}
 	defer u.Close()
-	// How long the receiver has no room is not limited, except by ctx.
+	// Only ctx limits the wait for room.
 	if err := u.SetDeadline(time.Time{}); err != nil {
 		return true, err
 	}
@@ -88,10 +88,10 @@ func (r *Role) handOver(ctx context.Context, sc syscall.Conn, o master.Options) 
 	return true, awaitTaken(u)
 }
 
-// awaitTaken settles whose the connection is. If there is no answer in time, our side
-// is shut for reading: from then on the receiver's "taken" fails with EPIPE and it drops
-// the connection; one that was sent before still waits to be read. (Linux,
-// net/unix/af_unix.c: unix_stream_sendmsg looks at the shutdown and queues under one lock.)
+// awaitTaken decides who owns the connection. If there is no answer in time, our side is shut down
+// for reading: a later "taken" of the receiver fails with EPIPE and it drops the connection, while
+// a "taken" sent before can still be read. (Linux, net/unix/af_unix.c: unix_stream_sendmsg checks
+// the shutdown and queues under one lock.)
 func awaitTaken(u *net.UnixConn) error {
 	err := expect(u, wordTaken)
 	if err == nil {
@@ -134,8 +134,8 @@ func expect(u *net.UnixConn, want string) error {
 	return nil
 }
 
-// greet opens a socket to the receiver and compares fingerprints.
-func (r *Role) greet(ctx context.Context, purpose string) (*net.UnixConn, error) {
+// greet connects to the receiver and compares fingerprints.
+func (r *Member) greet(ctx context.Context, purpose string) (*net.UnixConn, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerLimit)
 	defer cancel()
 	u, err := r.sock.dial(ctx)
@@ -149,7 +149,7 @@ func (r *Role) greet(ctx context.Context, purpose string) (*net.UnixConn, error)
 	return u, nil
 }
 
-func (r *Role) introduce(u *net.UnixConn, purpose string) error {
+func (r *Member) introduce(u *net.UnixConn, purpose string) error {
 	if err := u.SetDeadline(time.Now().Add(answerLimit)); err != nil {
 		return err
 	}
@@ -169,8 +169,8 @@ func (r *Role) introduce(u *net.UnixConn, purpose string) error {
 	return nil
 }
 
-// watch joins the receiver there is and returns when it has gone.
-func (r *Role) watch() (heard bool, err error) {
+// watch connects to the current receiver and returns when it has ended.
+func (r *Member) watch() (heard bool, err error) {
 	u, err := r.greet(r.ctx, purposeWait)
 	if err != nil {
 		return false, err

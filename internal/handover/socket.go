@@ -8,11 +8,11 @@ import (
 	"path/filepath"
 )
 
-// network keeps packets apart and tells of the other side's end.
+// network preserves packets and reports when the other side closes.
 const network = "unixpacket"
 
-// socketPath is a UNIX socket's path by way of a descriptor of its directory: the
-// kernel takes at most 107 bytes of path, and index directories can lie deep.
+// socketPath is the path of a UNIX socket by way of a descriptor of its directory, because the
+// kernel allows only 107 bytes of path and index directories can be nested deeply.
 type socketPath struct {
 	dir  *os.File
 	path string // short form, valid while dir is open
@@ -28,8 +28,8 @@ func openSocketPath(path string) (*socketPath, error) {
 
 func (s *socketPath) close() error { return s.dir.Close() }
 
-// listen replaces what a killed process has left at the path. The caller holds the
-// receiver's lock, so nobody listens there.
+// listen replaces the socket of a killed process. The caller holds the receiver's lock, so that no
+// process listens there.
 func (s *socketPath) listen() (*net.UnixListener, error) {
 	if err := os.Remove(s.path); err != nil && !os.IsNotExist(err) {
 		return nil, err

@@ -9,9 +9,9 @@ import (
 	"github.com/cyrusbackup/backupd/internal/master"
 )
 
-// fakeReceiver listens where a Role that is none finds it, and plays one hand-over up
-// to the moment at which the descriptor has come; then play does what it likes.
-func fakeReceiver(t *testing.T, play func(u *net.UnixConn)) *Role {
+// fakeReceiver listens for a Member, plays one hand-over until the descriptor has arrived, and then
+// calls play.
+func fakeReceiver(t *testing.T, play func(u *net.UnixConn)) *Member {
 	t.Helper()
 	index := filepath.Join(t.TempDir(), "index")
 	sock, err := openSocketPath(index + ".sock")
@@ -54,10 +54,10 @@ func fakeReceiver(t *testing.T, play func(u *net.UnixConn)) *Role {
 		<-done
 		sock.close()
 	})
-	return &Role{sock: sock, cfg: Config{Index: index}}
+	return &Member{sock: sock, cfg: Config{Index: index}}
 }
 
-func handOverOne(t *testing.T, r *Role) (near net.Conn, far *master.Conn, err error) {
+func handOverOne(t *testing.T, r *Member) (near net.Conn, far *master.Conn, err error) {
 	t.Helper()
 	near, far = connection(t, "one")
 	sc, ok := far.Conn.(*net.TCPConn)
@@ -68,13 +68,13 @@ func handOverOne(t *testing.T, r *Role) (near net.Conn, far *master.Conn, err er
 	return near, far, err
 }
 
-func TestReceiverThatDiesWithTheDescriptor(t *testing.T) {
+func TestReceiverDiesWithDescriptor(t *testing.T) {
 	r := fakeReceiver(t, func(*net.UnixConn) {})
 	near, far, err := handOverOne(t, r)
 	if err == nil {
-		t.Fatal("the connection is nobody's")
+		t.Fatal("no process has the connection")
 	}
-	// It is ours, and the client has noticed nothing.
+	// This process has the connection, and the client has not noticed.
 	if _, err := far.Write([]byte("hello\n")); err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +83,7 @@ func TestReceiverThatDiesWithTheDescriptor(t *testing.T) {
 	}
 }
 
-func TestReceiverThatDiesAfterItsAnswer(t *testing.T) {
+func TestReceiverDiesAfterAnswer(t *testing.T) {
 	r := fakeReceiver(t, func(u *net.UnixConn) {
 		if err := send(u, word{wordTaken}); err != nil {
 			t.Error(err)
@@ -94,13 +94,13 @@ func TestReceiverThatDiesAfterItsAnswer(t *testing.T) {
 	}
 }
 
-func TestAnswerThatIsNoneIsNoHandOver(t *testing.T) {
+func TestMissingAnswer(t *testing.T) {
 	refused := make(chan error, 1)
 	r := fakeReceiver(t, func(u *net.UnixConn) {
 		if err := send(u, word{"what?"}); err != nil {
 			t.Error(err)
 		}
-		// The sender shuts its side; a late "taken" must fail, so that we drop our copy.
+		// The sender shuts down its side; a late "taken" must fail, so that the receiver drops its copy.
 		var nothing word
 		_, _ = receive(u, &nothing)
 		refused <- send(u, word{wordTaken})
@@ -113,7 +113,7 @@ func TestAnswerThatIsNoneIsNoHandOver(t *testing.T) {
 	}
 }
 
-func TestStrangersPacketsAreRefused(t *testing.T) {
+func TestInvalidPackets(t *testing.T) {
 	index := filepath.Join(t.TempDir(), "index")
 	a := mustJoin(t, index, "a")
 	for _, packet := range [][]byte{[]byte("garbage"), bytes.Repeat([]byte("x"), maxPacket+1), []byte(`{"version":2,"purpose":"pass"}`)} {
@@ -126,7 +126,7 @@ func TestStrangersPacketsAreRefused(t *testing.T) {
 		}
 		var w welcome
 		if _, err := receive(u, &w); err == nil && !w.Refused {
-			t.Errorf("%.20q was welcome", packet)
+			t.Errorf("%.20q was accepted", packet)
 		}
 		u.Close()
 	}

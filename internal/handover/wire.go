@@ -17,13 +17,13 @@ import (
 
 const (
 	version     = 1
-	maxPacket   = 16 << 10        // bytes; a packet holds names and settings, nothing of a connection
-	answerLimit = 5 * time.Second // for what the other side does without waiting for anything
+	maxPacket   = 16 << 10        // bytes; packets contain names and settings, no data of connections
+	answerLimit = 5 * time.Second // for answers that the other side gives without waiting
 	purposePass = "pass"          // a connection follows
-	purposeWait = "watch"         // nothing follows; the end of the socket says that the receiver has gone
+	purposeWait = "watch"         // nothing follows; the socket closes when the receiver ends
 )
 
-// hello opens a socket, from the process that wants something.
+// hello is sent first, by the process that connects.
 type hello struct {
 	Version     int    `json:"version"`
 	PID         int    `json:"pid"`
@@ -31,7 +31,7 @@ type hello struct {
 	Fingerprint string `json:"fingerprint"`
 }
 
-// welcome answers it.
+// welcome is the answer to hello.
 type welcome struct {
 	PID         int    `json:"pid"`
 	Version     int    `json:"version"`
@@ -39,7 +39,7 @@ type welcome struct {
 	Refused     bool   `json:"refused,omitempty"` // version or fingerprint differ
 }
 
-// word is a packet without content.
+// word is a packet without data.
 type word struct {
 	Word string `json:"word"`
 }
@@ -49,7 +49,7 @@ const (
 	wordTaken = "taken"
 )
 
-// pass carries a connection; its descriptor comes with the packet.
+// pass describes a connection; its descriptor is sent with the packet.
 type pass struct {
 	Options master.Options `json:"options"`
 }
@@ -71,7 +71,7 @@ func send(c *net.UnixConn, v any, fds ...int) error {
 }
 
 // receive reads one packet into v and returns the descriptors that came with it, all
-// close-on-exec. On an error there are none.
+// close-on-exec. It returns none if there is an error.
 func receive(c *net.UnixConn, v any) (files []*os.File, err error) {
 	b := make([]byte, maxPacket)
 	oob := make([]byte, unix.CmsgSpace(4*4))
@@ -95,8 +95,8 @@ func receive(c *net.UnixConn, v any) (files []*os.File, err error) {
 	return files, nil
 }
 
-// descriptors takes what the kernel has put into this process, whatever it is, so that
-// nothing leaks.
+// descriptors returns all descriptors that the kernel has put into this process, so that none
+// leaks.
 func descriptors(oob []byte) []*os.File {
 	var files []*os.File
 	msgs, err := unix.ParseSocketControlMessage(oob)
@@ -121,8 +121,8 @@ func closeAll(files []*os.File) {
 	}
 }
 
-// peerIsUs checks that the other end is a process of our own user: options are believed
-// and descriptors taken.
+// peerIsUs checks that the other end is a process of the same user, because its options and
+// descriptors are trusted.
 func peerIsUs(c *net.UnixConn) error {
 	cred, err := peercred.Get(c)
 	if err != nil {

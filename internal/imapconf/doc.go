@@ -1,7 +1,7 @@
-// Package imapconf reads imapd.conf by the rules of Cyrus IMAP (lib/libconfig.c), so
-// that one file serves Cyrus's programs and ours.
+// Package imapconf reads imapd.conf by the rules of Cyrus IMAP (lib/libconfig.c), so that Cyrus's
+// programs and ours can share one file.
 //
-// What Cyrus accepts is accepted with the same meaning; what it refuses is refused, but
-// with every fault reported at once. An option that is not in the table is kept as a
-// string: the file also holds what is meant for other programs.
+// It accepts and refuses the same files as Cyrus, with the same meaning, but reports all faults at
+// once. Options that are not in the table are kept as strings, because the file also has options of
+// other programs.
 package imapconf

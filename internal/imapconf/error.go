@@ -6,11 +6,11 @@ import (
 	"strings"
 )
 
-// Origin is where an option was set. The zero value means: nowhere, the default holds.
+// Origin is where an option was set. The zero value means that the default applies.
 type Origin struct {
 	File string
-	Line int    // of the line's last piece, if it was continued, as Cyrus counts
-	Key  string // as written, in lower case: with the service prefix or the old name
+	Line int    // last line of a continued line, as in Cyrus
+	Key  string // in lower case, with the service prefix or the old name
 }
 
 // String is "file:line", or "default".
@@ -24,14 +24,14 @@ func (o Origin) String() string {
 // Error is one fault in the configuration. Load returns them joined (errors.Join).
 type Error struct {
 	Origin
-	Value   string // the wrong value; empty if the fault is not one of value
+	Value   string // the wrong value; empty if the value is not the fault
 	Problem string // what is wrong
-	Allowed string // what would be right; may be empty
+	Allowed string // allowed values; may be empty
 
-	err error // behind Problem; may be nil
+	err error // cause of Problem; may be nil
 }
 
-// Error names file, line, option, value and what is allowed.
+// Error returns file, line, option, value and the allowed values.
 func (e *Error) Error() string {
 	var b strings.Builder
 	if e.File != "" {
@@ -53,11 +53,11 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// Unwrap is what Errorf wrapped.
+// Unwrap returns the error that Errorf wrapped.
 func (e *Error) Unwrap() error { return e.err }
 
-// Errorf makes an error about an option's value that only the user of the option could
-// find, with the same shape as those that Load returns. %w wraps.
+// Errorf returns an error about an option's value that only the user of the option can detect, in
+// the format of Load's errors. %w wraps.
 func (f *File) Errorf(option, format string, args ...any) error {
 	o := f.Origin(option)
 	if o.Key == "" {

@@ -9,9 +9,8 @@ import (
 	"time"
 )
 
-// File is a configuration as loaded; it never changes. A getter that is asked for an
-// option that the table does not have, or has with another type, panics: that is a
-// fault of the program, which any test of the caller finds.
+// File is a loaded configuration; it never changes. A getter panics if the table does not have the
+// option, or has it with another type. That is a bug in the caller, which any test of it finds.
 type File struct {
 	path     string
 	service  string
@@ -27,13 +26,13 @@ type setting struct {
 	n    int64
 }
 
-// Path is the file that was asked for.
+// Path returns the path of the file.
 func (f *File) Path() string { return f.path }
 
-// Service is the service that it was loaded for.
+// Service returns the service that the file was loaded for.
 func (f *File) Service() string { return f.service }
 
-// Warnings are remarks for the log, such as on the use of old names.
+// Warnings returns remarks for the log, such as the use of old names.
 func (f *File) Warnings() []string { return slices.Clone(f.warnings) }
 
 // String returns the value of a String option; "" if it has none.
@@ -94,10 +93,10 @@ func (f *File) option(name string, types ...Type) *Option {
 	return o
 }
 
-// IsSet tells whether the file sets the option, under its own or an old name.
+// IsSet reports whether the file sets the option, under its own or an old name.
 func (f *File) IsSet(option string) bool { return f.Origin(option).File != "" }
 
-// Origin is where the value of an option or of an unknown key comes from.
+// Origin returns where the value of an option or of an unknown key was set.
 func (f *File) Origin(option string) Origin {
 	if set, ok := f.lookup(option); ok {
 		return set.Origin
@@ -105,8 +104,8 @@ func (f *File) Origin(option string) Origin {
 	return Origin{}
 }
 
-// Lookup returns the text of any key as the file has it: <service>_<key> if there is
-// one, else <key> (config_getoverflowstring). It knows no defaults.
+// Lookup returns the text of any key in the file: <service>_<key> if it exists, otherwise <key>
+// (config_getoverflowstring). It does not use defaults.
 func (f *File) Lookup(key string) (string, bool) {
 	set, ok := f.lookup(key)
 	return set.text, ok
@@ -124,7 +123,7 @@ func (f *File) lookup(key string) (setting, bool) {
 	return set, ok
 }
 
-// Keys returns, sorted, the unknown keys that begin with prefix, whole:
+// Keys returns the unknown keys that begin with prefix, complete and sorted:
 // Keys("backuppartition-") are the backup partitions.
 func (f *File) Keys(prefix string) []string {
 	var keys []string
@@ -136,8 +135,8 @@ func (f *File) Keys(prefix string) []string {
 	return keys
 }
 
-// Channel returns a String option of a replication channel: <channel>_<option> if the
-// file has it, else the plain option (imap/sync_support.c: sync_get_config).
+// Channel returns a String option of a replication channel: <channel>_<option> if the file has it,
+// otherwise the plain option (imap/sync_support.c: sync_get_config).
 func (f *File) Channel(channel, option string) string {
 	if set, ok := f.other[strings.ToLower(channel+"_"+option)]; ok && channel != "" {
 		return set.text
@@ -145,7 +144,7 @@ func (f *File) Channel(channel, option string) string {
 	return f.String(option)
 }
 
-// ServerName is the option servername, or else the host's name.
+// ServerName returns the option servername, or the host's name if it is not set.
 func (f *File) ServerName() (string, error) {
 	if name := f.String("servername"); name != "" {
 		return name, nil

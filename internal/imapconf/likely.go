@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// misspelt warns of keys that look like options of ours and are none. Cyrus tolerates
-// unknown options, and so do we: they may be another program's.
+// misspelt warns about unknown keys that look like options of this program. They are no errors,
+// because Cyrus allows unknown options and they may belong to another program.
 func (f *File) misspelt() {
 	for _, key := range slices.Sorted(maps.Keys(f.other)) {
 		name := key
@@ -22,14 +22,14 @@ func (f *File) misspelt() {
 		likely, edits := f.likely(name)
 		switch {
 		case edits <= max(2, len(name)/5):
-			f.warnings = append(f.warnings, fmt.Sprintf("%s: %s is not an option: is %s meant?", f.other[key].Origin, key, likely))
+			f.warnings = append(f.warnings, fmt.Sprintf("%s: unknown option %s, did you mean %s?", f.other[key].Origin, key, likely))
 		case ours:
-			f.warnings = append(f.warnings, fmt.Sprintf("%s: %s is not an option that backupd knows", f.other[key].Origin, key))
+			f.warnings = append(f.warnings, fmt.Sprintf("%s: unknown option %s", f.other[key].Origin, key))
 		}
 	}
 }
 
-// ofFamily says that the name is of an option of which there may be many.
+// ofFamily reports whether a name belongs to a family of options.
 func (f *File) ofFamily(name string) bool {
 	for _, o := range f.options {
 		if o.Family && len(name) > len(o.Name) && strings.HasPrefix(name, o.Name) {
@@ -39,7 +39,7 @@ func (f *File) ofFamily(name string) bool {
 	return false
 }
 
-// likely is the option of ours that is nearest to name, and how many edits away it is.
+// likely returns our option that is nearest to name, and its edit distance.
 func (f *File) likely(name string) (option string, edits int) {
 	edits = len(name) + 1
 	for _, o := range Options() {
@@ -47,7 +47,7 @@ func (f *File) likely(name string) (option string, edits int) {
 			continue
 		}
 		candidate := o.Name
-		if o.Family { // what follows the last sign is the NAME
+		if o.Family { // the rest is the NAME
 			candidate += name[strings.LastIndexAny(name, "-_")+1:]
 		}
 		if n := distance(name, candidate); n < edits {
@@ -57,7 +57,7 @@ func (f *File) likely(name string) (option string, edits int) {
 	return option, edits
 }
 
-// distance is Levenshtein's: the least number of letters to insert, delete and replace.
+// distance is the Levenshtein distance: the least number of letters to insert, delete and replace.
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

@@ -7,17 +7,17 @@ import (
 	"github.com/cyrusbackup/backupd/internal/imapconf"
 )
 
-// What is misspelt has no effect, in silence as far as Cyrus is concerned.
+// Cyrus ignores misspelt options silently.
 func TestMisspeltOptionsAreReported(t *testing.T) {
 	for line, want := range map[string]string{
-		"backup_index_pth: /x":                "is backup_index_path meant?",
-		"backup-index-path: /x":               "is backup_index_path meant?",
-		"bakup_index_path: /x":                "is backup_index_path meant?",
-		"backup_compresion: better":           "is backup_compression meant?",
-		"backupd_backup_outagewait: 1m":       "is backup_outage_wait meant?",
-		"backuppartition_default: /x":         "is backuppartition-default meant?",
-		"backup_partition-main: /x":           "is backuppartition-main meant?",
-		"backup_something_of_another: no":     "is not an option that backupd knows",
+		"backup_index_pth: /x":                "did you mean backup_index_path?",
+		"backup-index-path: /x":               "did you mean backup_index_path?",
+		"bakup_index_path: /x":                "did you mean backup_index_path?",
+		"backup_compresion: better":           "did you mean backup_compression?",
+		"backupd_backup_outagewait: 1m":       "did you mean backup_outage_wait?",
+		"backuppartition_default: /x":         "did you mean backuppartition-default?",
+		"backup_partition-main: /x":           "did you mean backuppartition-main?",
+		"backup_something_of_another: no":     "unknown option backup_something_of_another",
 		"backuppartition-default: /x":         "",
 		"backup_index_path: /x":               "",
 		"backupd_backup_index_path: /x":       "",

@@ -10,18 +10,18 @@ import (
 // DefaultPath is the file that Cyrus reads without -C.
 const DefaultPath = "/etc/imapd.conf"
 
-// Load reads the configuration at path for a service, the value of CYRUS_SERVICE, or a
-// tool's name: <service>_<option> wins over <option> there. If the environment has
-// CYRUS_PREFIX, each file is looked for below that directory first.
+// Load reads the configuration at path for a service: the value of CYRUS_SERVICE, or a tool's name.
+// <service>_<option> overrides <option>. If the environment has CYRUS_PREFIX, each file is searched
+// below that directory first.
 //
-// The error is all faults joined, each an *Error.
+// The error joins all faults, each an *Error.
 func Load(path, service string) (*File, error) {
 	s := newScanner(opener(os.Getenv("CYRUS_PREFIX")))
 	s.file(path, Origin{})
 	return build(s, path, service)
 }
 
-// Parse is Load for text that is already in memory. It includes no file.
+// Parse is Load for text in memory. Includes are errors.
 func Parse(name, text, service string) (*File, error) {
 	s := newScanner(nil)
 	s.open = memory(name, text)
@@ -50,7 +50,7 @@ func build(s *scanner, path, service string) (*File, error) {
 	for name, set := range service0 {
 		f.known[name] = set
 	}
-	if len(s.entries) > 0 || len(errs) == 0 { // of a file that cannot be read, nothing is missing besides
+	if len(s.entries) > 0 || len(errs) == 0 { // an unreadable file needs no further errors
 		errs = append(errs, f.finish()...)
 	}
 	if len(errs) > 0 {
@@ -59,8 +59,8 @@ func build(s *scanner, path, service string) (*File, error) {
 	return f, nil
 }
 
-// add files one entry. Cyrus looks for a service's own form first and lets a name that
-// is not an option then be a plain one, or unknown (config_read_file).
+// add adds an entry. Like Cyrus it checks the service's own form first, and treats a name that is
+// not an option then as a plain or unknown one (config_read_file).
 func (f *File) add(e entry, forService map[string]setting) error {
 	into, name := f.other, e.Key
 	if short, ok := strings.CutPrefix(e.Key, f.service+"_"); ok && f.service != "" && f.isKnown(short) {
@@ -87,7 +87,7 @@ func (f *File) isKnown(name string) bool {
 	return o != nil && !o.Family
 }
 
-// finish fills in defaults, old names and {configdirectory}.
+// finish applies defaults, old names and {configdirectory}.
 func (f *File) finish() []error {
 	var errs []error
 	dir, ok := f.known["configdirectory"]
@@ -112,7 +112,7 @@ func (f *File) finish() []error {
 	return errs
 }
 
-// replace lets a deprecated option stand for the new one, if that is not set.
+// replace uses a deprecated option for the new one if that is not set.
 func (f *File) replace(o Option, old setting) {
 	f.warnings = append(f.warnings, fmt.Sprintf("%s: %s is an old name of %s", old.Origin, o.Name, o.ReplacedBy))
 	if _, set := f.known[o.ReplacedBy]; !set {
@@ -120,7 +120,7 @@ func (f *File) replace(o Option, old setting) {
 	}
 }
 
-// replaceDir puts dir in place of a leading {configdirectory}, in any case (config_read).
+// replaceDir replaces a leading {configdirectory}, in any case (config_read), by dir.
 func replaceDir(text, dir string) string {
 	const name = "{configdirectory}"
 	if len(text) >= len(name) && strings.EqualFold(text[:len(name)], name) {

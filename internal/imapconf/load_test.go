@@ -47,7 +47,7 @@ func TestSyntax(t *testing.T) {
 	}
 }
 
-// A backslash that is the last byte of a file with nothing after it still is a line.
+// A backslash at the very end of a file keeps its line.
 func TestContinuedIntoTheEnd(t *testing.T) {
 	f := parse(t, "sync_host: last\\\n")
 	if got := f.String("sync_host"); got != "last" {
@@ -95,7 +95,7 @@ func TestConfigDirectory(t *testing.T) {
 	if got := f.String("proc_path"); got != "/p/{configdirectory}" {
 		t.Errorf("proc_path %q", got)
 	}
-	// As in Cyrus, only options of the table are looked through.
+	// As in Cyrus, {configdirectory} is replaced only in options of the table.
 	if got, _ := f.Lookup("backuppartition-a"); got != "{configdirectory}/b" {
 		t.Errorf("partition %q", got)
 	}
@@ -119,7 +119,7 @@ func TestServicePrefix(t *testing.T) {
 	if got, _ := f.Lookup("sasl_FOO"); got != "ours" {
 		t.Errorf("sasl_foo %q", got)
 	}
-	// A service whose name begins an option's name does not hide the option.
+	// A service name that is the prefix of an option does not hide the option.
 	f, err := Parse("x", dir+"backup_retention: 3\n", "backup")
 	if err != nil || f.Duration("backup_retention") != 72*time.Hour {
 		t.Errorf("backup_retention: %v", err)
@@ -155,7 +155,7 @@ func TestDeprecated(t *testing.T) {
 	}
 	f = parse(t, "backup_retention_days: 3\nbackup_retention: 1h\n")
 	if f.Duration("backup_retention") != time.Hour {
-		t.Error("the old name wins")
+		t.Error("the old name overrides the new one")
 	}
 }
 
@@ -259,7 +259,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// read calls the getter of the option's type, which must not panic.
+// read calls the getter for the option's type, which must not panic.
 func read(f *File, o Option) {
 	switch {
 	case o.Family:

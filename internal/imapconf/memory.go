@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// memory opens the one file that it was given.
+// memory opens only the given file.
 func memory(name, text string) func(string) (io.ReadCloser, error) {
 	return func(want string) (io.ReadCloser, error) {
 		if want != name {

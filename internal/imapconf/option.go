@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// Type is how an option's value is written.
+// Type is the syntax of an option's value.
 type Type int
 
-// The types that Cyrus has (lib/imapoptions/README.md), but for BITFIELD.
+// The types of Cyrus (lib/imapoptions/README.md), except BITFIELD.
 const (
 	String   Type = iota // any text; a leading {configdirectory} is replaced
 	Int                  // C integer: 10, 0x1f, 017
@@ -20,39 +20,39 @@ const (
 	Size                 // 10, 10K, 10 MiB; in bytes when stored
 )
 
-// String is the type's name for a manual page.
+// String returns the type's name for a manual page.
 func (t Type) String() string {
 	return [...]string{"string", "integer", "switch", "word", "word", "duration", "size"}[t]
 }
 
-// Option describes one option that this program or its tools read.
+// Option describes an option that this program or its tools read.
 type Option struct {
 	Name string
-	// Family says that Name is a prefix: any key that begins with it belongs here.
+	// Family means that Name is a prefix: all keys that begin with it belong to this option.
 	Family bool
 	Type   Type
-	// Default is written as in the file. Empty means no value, 0 or no.
+	// Default is in the syntax of the file. Empty means no value, 0 or no.
 	Default string
-	// Unit is what a bare number counts: d, h, m or s (0 is s) of a Duration,
+	// Unit is the unit of a bare number: d, h, m or s (0 is s) of a Duration,
 	// B, K, M or G (0 is B) of a Size.
 	Unit byte
 	// Words are the values of an Enum or a List.
 	Words []string
-	// Min and Max bound Int (as such), Duration (seconds) and Size (bytes), inclusive.
-	// Both 0 means no bounds; Max alone 0 means no upper bound.
+	// Min and Max limit Int (the number), Duration (seconds) and Size (bytes), inclusive.
+	// Both 0 means no limits; Max 0 alone means no upper limit.
 	Min, Max int64
-	// Floor: a smaller value is not an error but counts as this (Int, seconds, bytes).
+	// Floor raises smaller values without an error (Int, seconds, bytes).
 	Floor int64
 	// ReplacedBy makes this a deprecated name of another option of the same type.
 	ReplacedBy string
-	// NoEffect: it is checked, and nothing comes of it: it is another program's, or is for
-	// what is not built yet.
+	// NoEffect means that the option is checked but not used: it belongs to another program, or
+	// to a feature that does not exist yet.
 	NoEffect bool
 	// Doc is the text for the manual page.
 	Doc string
 }
 
-// Allowed says in words what the option accepts.
+// Allowed describes the values that the option accepts.
 func (o *Option) Allowed() string {
 	var s string
 	switch o.Type {
@@ -89,7 +89,7 @@ func (o *Option) unit() byte {
 	}
 }
 
-// show writes a bound as a person would in the file.
+// show formats a limit in the syntax of the file.
 func (o *Option) show(n int64) string {
 	var units []struct {
 		size int64
@@ -120,7 +120,7 @@ func (o *Option) show(n int64) string {
 	return fmt.Sprint(n)
 }
 
-// Options lists all options, sorted by name, for manual pages and checks.
+// Options returns all options, sorted by name, for manual pages and checks.
 func Options() []Option {
 	all := slices.Concat(
 		identityOptions(), loginOptions(), tlsOptions(), protocolOptions(), processOptions(),

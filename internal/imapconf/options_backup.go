@@ -6,15 +6,15 @@ const (
 	gib = 1 << 30
 )
 
-// storageOptions are our own ones about what is put into the store.
+// storageOptions are our options about storage.
 func storageOptions() []Option {
 	return []Option{
 		{Name: "backup_compression", Type: Enum, Default: "fastest", Words: []string{"fastest", "default", "better"},
 			Doc: "How hard to compress: default and better cost processor time and save space."},
 		{Name: "backup_inline_limit", Type: Size, Default: "1M", Max: 8 * mib,
-			Doc: "Messages that add up to less than this are stored together with the change that brings them, in one request; more goes into packs."},
+			Doc: "Messages that add up to less than this are stored together with the change that refers to them, in one request; larger amounts go into packs."},
 		{Name: "backup_chunk_threshold", Type: Size, Default: "1M", Min: 256 * kib, Max: gib,
-			Doc: "Messages of this size or more are cut into pieces, so that equal parts are stored once."},
+			Doc: "Messages of this size or more are split into pieces, so that equal parts are stored once."},
 		{Name: "backup_pack_size", Type: Size, Default: "12M", Min: 8 * mib, Max: 16 * mib,
 			Doc: "Size at which a pack of messages is full and is stored."},
 		{Name: "backup_pack_buffers", Type: Int, Default: "3", Min: 1, Max: 64,
@@ -28,56 +28,56 @@ func storageOptions() []Option {
 		{Name: "backup_exclusive", Type: Switch, Default: "0",
 			Doc: "Promise that this host is the only writer of its partitions. Needed for a store that cannot put an object only if it is absent."},
 		{Name: "backup_credentials_file", Type: String,
-			Doc: "File with the keys of the buckets, in the form of ~/.aws/credentials. The profile is the one that the location names, or default. Set, it is the only place where the server and the tools look for keys; it is read again when it changes. Default: none, see backupd(8). Not to be confused with backup_credentials_path."},
+			Doc: "File with the keys of the buckets, in the form of ~/.aws/credentials. The profile is named by the location; otherwise it is default. If this option is set, the server and the tools look for keys only there; the file is read again when it changes. Default: none, see backupd(8). Do not confuse it with backup_credentials_path."},
 		{Name: "backup_log_min_age", Type: Duration, Default: "48h", Min: 3600, NoEffect: true,
-			Doc: "Nothing younger than this is merged or removed from a backup's log. All writers of a partition need the same value."},
+			Doc: "Commits younger than this are neither merged nor removed from a backup's log. All writers of a partition need the same value."},
 		{Name: "backup_outage_wait", Type: Duration, Default: "10m", Max: 7 * 86400,
-			Doc: "How long a command waits for a store that is away before the client is told to come again. Keep it well below the sync_timeout of the clients."},
+			Doc: "How long a command waits for an unreachable store before the client is asked to try again later. Keep it well below the sync_timeout of the clients."},
 		{Name: "backup_missing_retry", Type: Duration, Default: "1d", Min: 1,
-			Doc: "How often a client is asked again for a message that it could not read."},
+			Doc: "How often a client is asked again for a message that the client could not read."},
 	}
 }
 
-// serviceOptions are our own ones about the running server.
+// serviceOptions are our options about the running server.
 func serviceOptions() []Option {
 	return []Option{
 		{Name: "backup_index_path", Type: String, Default: "{configdirectory}/backup-index",
-			Doc: "Directory of the local index. It may be deleted at any time and is then built anew from the store."},
+			Doc: "Directory of the local index. You can delete it at any time; it is then rebuilt from the store."},
 		{Name: "backup_index_reserve", Type: Size, Default: "128M",
-			Doc: "How much of the index's file system stays free. With less the index is closed, and clients are told to come again, until there is room. 0: do not look."},
+			Doc: "How much free space the file system of the index must have. With less, the index is closed and clients are asked to try again later, until there is room. 0: no check."},
 		{Name: "backup_control_socket", Type: String, Default: "{configdirectory}/socket/backupd-control",
-			Doc: "Socket by which the tools and further processes reach the running server."},
+			Doc: "Socket on which the tools and other processes reach the running server."},
 		{Name: "backup_max_connections", Type: Int, Default: "256", Min: 1, Max: 65536,
 			Doc: "How many connections are served at the same time."},
 		{Name: "backup_max_literal", Type: Size, Default: "64M", Min: 64 * kib,
-			Doc: "Largest value in data, other than a message, that is accepted, such as a Sieve script or an annotation."},
+			Doc: "Largest accepted value other than a message, such as a Sieve script or an annotation."},
 		{Name: "backup_drain_timeout", Type: Duration, Default: "60s", Max: 86400,
-			Doc: "How long a server that shuts down lets its sessions go on."},
+			Doc: "How long sessions may continue when the server shuts down."},
 		{Name: "backup_offer_compress", Type: Enum, Default: "auto", Words: []string{"auto", "yes", "no"},
 			Doc: "Whether to offer COMPRESS DEFLATE. auto: to clients that are not on this host or its network."},
 		{Name: "backup_metrics_listen", Type: String,
-			Doc: "Address (host:port) or socket (absolute path) at which metrics are served by HTTP. Default: none."},
+			Doc: "Address (host:port) or socket (absolute path) that serves metrics over HTTP. Default: none."},
 	}
 }
 
-// clientOptions are what the restore tool needs to log in to a Cyrus server.
+// clientOptions are the options with which the restore tool logs in to a Cyrus server.
 func clientOptions() []Option {
 	return []Option{
-		{Name: "sync_host", Type: String, NoEffect: true, Doc: "The server of sync_client(8). The command line of restore names its own."},
+		{Name: "sync_host", Type: String, NoEffect: true, Doc: "The server of sync_client(8). restore takes the server from its command line."},
 		{Name: "sync_port", Type: String, Default: "csync", Doc: "Its port: a service name or a number."},
 		{Name: "sync_authname", Type: String, Doc: "User name for the login there."},
 		{Name: "sync_password", Type: String, Doc: "Password for the login there."},
 		{Name: "sync_realm", Type: String, Doc: "Realm for the login there."},
-		{Name: "restore_authname", Type: String, Doc: "User name for the login there; wins over sync_authname."},
-		{Name: "restore_password", Type: String, Doc: "Password for the login there; wins over sync_password."},
-		{Name: "restore_realm", Type: String, Doc: "Realm for the login there; wins over sync_realm."},
+		{Name: "restore_authname", Type: String, Doc: "User name for the login there; overrides sync_authname."},
+		{Name: "restore_password", Type: String, Doc: "Password for the login there; overrides sync_password."},
+		{Name: "restore_realm", Type: String, Doc: "Realm for the login there; overrides sync_realm."},
 		{Name: "force_sasl_client_mech", Type: String, Doc: "The mechanism to log in with."},
 		{Name: "client_timeout", Type: Duration, Default: "10s", Doc: "How long to wait for a connection."},
 		{Name: "client_bind", Type: Switch, Default: "0", NoEffect: true, Doc: "Connect from a given address: client_bind_name, or servername."},
 		{Name: "client_bind_name", Type: String, NoEffect: true, Doc: "The address to connect from if client_bind is on."},
-		{Name: "tls_client_cert", Type: String, Doc: "PEM file with the certificate that is shown to servers. disabled: none."},
+		{Name: "tls_client_cert", Type: String, Doc: "PEM file with the client certificate for servers. disabled: none."},
 		{Name: "tls_client_key", Type: String, Doc: "PEM file with the key of tls_client_cert."},
-		{Name: "tls_server_ca_file", Type: String, Doc: "PEM file with the authorities that servers' certificates are checked against."},
-		{Name: "tls_server_ca_dir", Type: String, NoEffect: true, Doc: "Directory with the authorities that servers' certificates are checked against."},
+		{Name: "tls_server_ca_file", Type: String, Doc: "PEM file with the authorities for checking server certificates."},
+		{Name: "tls_server_ca_dir", Type: String, NoEffect: true, Doc: "Directory with the authorities for checking server certificates."},
 	}
 }

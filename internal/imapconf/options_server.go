@@ -5,11 +5,11 @@ func protocolOptions() []Option {
 		{Name: "sync_timeout", Type: Duration, Default: "30m", Floor: 3,
 			Doc: "How long a connection may be silent. At least 3 seconds."},
 		{Name: "maxword", Type: Size, Default: "128K",
-			Doc: "Longest word that is accepted; 0 means a large limit of our own."},
+			Doc: "Longest word that is accepted; 0 means a large built-in limit."},
 		{Name: "maxquoted", Type: Size, Default: "128K",
-			Doc: "Longest quoted string that is accepted; 0 means a large limit of our own."},
+			Doc: "Longest quoted string that is accepted; 0 means a large built-in limit."},
 		{Name: "maxliteral", Type: Size, Default: "128K", NoEffect: true,
-			Doc: "Longest literal that is accepted inside data; 0 means a large limit of our own. Messages are limited by backup_max_literal only."},
+			Doc: "Longest literal that is accepted inside data; 0 means a large built-in limit. Messages are limited by backup_max_literal only."},
 		{Name: "tcp_keepalive", Type: Switch, Default: "0",
 			Doc: "Enable keepalive on TCP connections."},
 		{Name: "tcp_keepalive_cnt", Type: Int, Default: "0",
@@ -21,14 +21,14 @@ func protocolOptions() []Option {
 		{Name: "telemetry_bysessionid", Type: Switch, Default: "0",
 			Doc: "Name telemetry logs after the session instead of the process."},
 		{Name: "serverinfo", Type: Enum, Default: "on", Words: []string{"off", "min", "on"}, NoEffect: true,
-			Doc: "How much of our name and version the greeting tells."},
+			Doc: "How much of the program's name and version the greeting shows."},
 	}
 }
 
 func processOptions() []Option {
 	return []Option{
 		{Name: "cyrus_user", Type: String, Default: "cyrus", NoEffect: true,
-			Doc: "The account that owns the files. They belong to the account that master(8) starts backupd as."},
+			Doc: "The account that owns the files. Files belong to the account under which master(8) starts backupd."},
 		{Name: "cyrus_group", Type: String, NoEffect: true,
 			Doc: "The group of that account."},
 		{Name: "proc_path", Type: String, Default: "{configdirectory}/proc",
@@ -36,9 +36,9 @@ func processOptions() []Option {
 		{Name: "temp_path", Type: String, Default: "/tmp",
 			Doc: "Directory for temporary files."},
 		{Name: "umask", Type: String, Default: "077",
-			Doc: "Mode bits, in octal, that new files do not get."},
+			Doc: "Mode bits, in octal, to remove from new files."},
 		{Name: "syslog_prefix", Type: String,
-			Doc: "What stands before the program's name in syslog: prefix/name. CYRUS_SYSLOG_PREFIX in the environment wins."},
+			Doc: "Prefix of the program's name in syslog: prefix/name. CYRUS_SYSLOG_PREFIX in the environment overrides it."},
 		{Name: "syslog_facility", Type: String,
 			Doc: "Facility in syslog: DAEMON, MAIL (the default), NEWS, USER, LOCAL0 to LOCAL7."},
 		{Name: "debug", Type: Switch, Default: "0",
@@ -48,25 +48,25 @@ func processOptions() []Option {
 	}
 }
 
-// cyrusBackupOptions are those of Cyrus Backups (3.0 to 3.10).
+// cyrusBackupOptions are the options of Cyrus Backups (3.0 to 3.10).
 func cyrusBackupOptions() []Option {
 	return []Option{
 		{Name: "backuppartition-", Family: true, Type: String,
-			Doc: "backuppartition-NAME: where partition NAME keeps its backups: a directory, s3://bucket/prefix?region=…&endpoint=…&profile=…, or minio://host:port/bucket/prefix?tls=…. At least one is needed; new users are spread over all."},
+			Doc: "backuppartition-NAME: where partition NAME stores its backups: a directory, s3://bucket/prefix?region=…&endpoint=…&profile=…, or minio://host:port/bucket/prefix?tls=…. At least one is needed; new users are spread over all."},
 		{Name: "backup_retention", Type: Duration, Default: "7d", Unit: 'd',
-			Doc: "How long to keep content after it has been deleted from the source. 0 or less: for ever. This release removes nothing; ctl_backups stat reckons with it."},
+			Doc: "How long to keep content after it has been deleted from the source. 0 or less: for ever. This release removes nothing; ctl_backups stat uses the value."},
 		{Name: "backup_retention_days", Type: Duration, Unit: 'd', ReplacedBy: "backup_retention"},
 		{Name: "backup_compact_minsize", Type: Size, Default: "0", Unit: 'K', NoEffect: true,
 			Doc: "Compaction joins objects smaller than this. 0 or less: the default of the storage."},
 		{Name: "backup_compact_maxsize", Type: Size, Default: "0", Unit: 'K', NoEffect: true,
-			Doc: "Compaction makes no object larger than this. 0 or less: the default of the storage."},
+			Doc: "Compaction creates no object larger than this. 0 or less: the default of the storage."},
 		{Name: "backup_compact_work_threshold", Type: Int, Default: "1", Floor: 1, NoEffect: true,
-			Doc: "How many objects must be in need of compaction before it starts."},
+			Doc: "How many objects must need compaction before it starts."},
 		{Name: "backup_keep_previous", Type: Switch, Default: "0", NoEffect: true,
-			Doc: "Let ctl_backups compact and reindex keep what they replace."},
+			Doc: "Let ctl_backups compact and reindex keep the replaced files."},
 		{Name: "backup_staging_path", Type: String, Default: "{temp_path}/backup", NoEffect: true,
-			Doc: "Directory for messages that have come in and are not stored yet, where they do not fit in memory."},
+			Doc: "Directory for received messages that are not stored yet and do not fit in memory."},
 		{Name: "backup_db_path", Type: String, Default: "{configdirectory}/backups.db", NoEffect: true,
-			Doc: "The list of backups of Cyrus's own backupd; read when old backups are taken over."},
+			Doc: "The list of backups of Cyrus's own backupd; used to import old backups."},
 	}
 }

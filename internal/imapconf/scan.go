@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// maxBytes bounds all files of one configuration together. A configuration is a few
-// kilobytes; this is for an @include of the wrong thing.
+// maxBytes limits all files of one configuration together. A configuration has a few kilobytes; the
+// limit catches an @include of the wrong file.
 const maxBytes = 16 << 20
 
 // entry is one "key: value" line.
@@ -21,7 +21,7 @@ type entry struct {
 	value string
 }
 
-// scanner reads a file and what it includes into entries, in order.
+// scanner reads a file and its includes into entries, in order.
 type scanner struct {
 	open    func(name string) (io.ReadCloser, error)
 	seen    map[string]bool // file names as written
@@ -34,7 +34,7 @@ func newScanner(open func(string) (io.ReadCloser, error)) *scanner {
 	return &scanner{open: open, seen: make(map[string]bool), left: maxBytes}
 }
 
-// opener opens files below prefix (CYRUS_PREFIX) if they exist there, else as named.
+// opener opens files below prefix (CYRUS_PREFIX) if they exist there, otherwise by their own name.
 func opener(prefix string) func(string) (io.ReadCloser, error) {
 	return func(name string) (io.ReadCloser, error) {
 		if prefix != "" {
@@ -46,7 +46,7 @@ func opener(prefix string) func(string) (io.ReadCloser, error) {
 	}
 }
 
-// file reads one file. at is the line that included it, if any.
+// file reads one file. at is the line that includes it, if any.
 func (s *scanner) file(name string, at Origin) {
 	if s.seen[name] {
 		s.fail(at, "", "file %s is included twice", name)
@@ -62,8 +62,8 @@ func (s *scanner) file(name string, at Origin) {
 	s.lines(name, bufio.NewReader(f))
 }
 
-// lines joins continued lines and hands each to line. A backslash that ends the file
-// joins nothing; Cyrus forgets the line then, we take it for what stands there.
+// lines joins continued lines and passes each to line. A backslash at the end of the file joins
+// nothing. Cyrus then ignores the line; we use it as it is written.
 func (s *scanner) lines(name string, r *bufio.Reader) {
 	var joined []byte
 	for n := 1; ; n++ {
@@ -92,7 +92,7 @@ func (s *scanner) lines(name string, r *bufio.Reader) {
 	}
 }
 
-// line takes one whole line apart (config_read_file).
+// line parses one complete line (config_read_file).
 func (s *scanner) line(at Origin, text string) {
 	text = strings.TrimLeft(text, blanks)
 	if text == "" || text[0] == '#' {
@@ -108,7 +108,7 @@ func (s *scanner) line(at Origin, text string) {
 	}
 	key := strings.ToLower(text[:end])
 	if end == len(text) || text[end] != ':' {
-		// Only the name is shown: what follows may be a password.
+		// Show only the name: the rest may be a password.
 		s.fail(at, key, "no \":\" right after the option's name (letters, digits, _ and -)")
 		return
 	}

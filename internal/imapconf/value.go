@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// parse turns text into the option's number: of an Int itself, of a Switch 0 or 1, of an
-// Enum or List the index in Words, of a Duration seconds, of a Size bytes.
+// parse converts text to the option's number: the value of an Int, 0 or 1 for a Switch, the index
+// in Words for an Enum or List, seconds for a Duration, bytes for a Size.
 func (o *Option) parse(text string) (int64, error) {
 	n, err := o.parseUnbounded(text)
 	if err != nil {
@@ -54,8 +54,8 @@ func (o *Option) parseUnbounded(text string) (int64, error) {
 	}
 }
 
-// parseInt reads what strtol with base 0 reads to the end (config_read_file, OPT_INT).
-// Cyrus lets a number wrap that does not fit 32 bits; we refuse it.
+// parseInt reads a number like strtol with base 0 (config_read_file, OPT_INT). Numbers beyond 32
+// bits wrap in Cyrus; here they are errors.
 func parseInt(text string) (int64, error) {
 	digits := strings.TrimLeft(text, "+-")
 	if len(text)-len(digits) > 1 || digits == "" {
@@ -84,8 +84,8 @@ func parseInt(text string) (int64, error) {
 	return n, nil
 }
 
-// parseSwitch looks at the first letters only, as Cyrus does (config_parse_switch): files
-// that hold "yes # for now" work there, so they have to work here.
+// parseSwitch looks only at the first letters, like Cyrus (config_parse_switch): files with "yes #
+// for now" work there and must work here.
 func parseSwitch(text string) (int64, error) {
 	switch {
 	case text == "":
@@ -129,8 +129,8 @@ func contains(words []string, w string) bool {
 	return false
 }
 
-// parseDuration returns seconds. A number at the end without a unit counts unit; in
-// "1h30" as well (config_parseduration). The sum has to fit 31 bits.
+// parseDuration returns seconds. A number at the end without a unit has the given unit, in "1h30"
+// as well (config_parseduration). The sum must fit in 31 bits.
 func parseDuration(text string, unit byte) (int64, error) {
 	rest, neg := strings.CutPrefix(text, "-")
 	if rest == "" {
@@ -170,8 +170,9 @@ func parseDuration(text string, unit byte) (int64, error) {
 	return sum, nil
 }
 
-// parseSize returns bytes (config_parsebytesize): digits, blanks, K M or G in either
-// case, an i, a B. All multiples are of 1024.
+// parseSize returns bytes (config_parsebytesize): digits, blanks, K M or G in either case, an i, a
+// B. The multiples are powers of 1024.
+// blanks are the characters that C's isspace accepts.
 func parseSize(text string, unit byte) (int64, error) {
 	if text != "" && isDigit(text[len(text)-1]) {
 		text += string(unit)

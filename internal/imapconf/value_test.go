@@ -21,7 +21,7 @@ func TestParseValues(t *testing.T) {
 		text   string
 		want   int64
 	}{
-		// cunit/libconfig.testc has most of these for Cyrus itself.
+		// Most cases are from Cyrus's own cunit/libconfig.testc.
 		{&duration, "1s", 1}, {&duration, "1m", 60}, {&duration, "1h", 3600}, {&duration, "1d", 86400},
 		{&duration, "1h30m", 5400}, {&duration, "30m1h", 5400}, {&duration, "1m1m", 120},
 		{&duration, "0", 0}, {&duration, "007", 7}, {&duration, "-5m", -300}, {&duration, "1h30", 3630},
@@ -91,13 +91,13 @@ func TestBounds(t *testing.T) {
 	}
 }
 
-// TestTable holds every default against its own option's rules.
+// TestTable checks every default against its own option's rules.
 func TestTable(t *testing.T) {
 	options := Options()
 	byName := map[string]Option{}
 	for _, o := range options {
 		if _, dup := byName[o.Name]; dup {
-			t.Errorf("%s is there twice", o.Name)
+			t.Errorf("%s is listed twice", o.Name)
 		}
 		byName[o.Name] = o
 	}
@@ -106,10 +106,10 @@ func TestTable(t *testing.T) {
 			t.Errorf("%s: not lower case", o.Name)
 		}
 		if o.ReplacedBy == "" && o.Doc == "" {
-			t.Errorf("%s has no text", o.Name)
+			t.Errorf("%s has no Doc", o.Name)
 		}
 		if o.ReplacedBy != "" && byName[o.ReplacedBy].Type != o.Type {
-			t.Errorf("%s is replaced by an option of another type", o.Name)
+			t.Errorf("%s has another type than its replacement", o.Name)
 		}
 		if (o.Type == Enum || o.Type == List) && o.Default == "" {
 			t.Errorf("%s has no default", o.Name)

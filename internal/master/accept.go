@@ -10,16 +10,15 @@ import (
 	"time"
 )
 
-// Pauses after an accept that failed for want of descriptors or memory.
+// Pauses after an accept that failed for lack of descriptors or memory.
 const (
 	acceptPauseMin = 20 * time.Millisecond
 	acceptPauseMax = time.Second
 )
 
-// acceptor accepts on one listener until stop is closed or the socket is of no more
-// use. Two acceptors of a process may overshoot MaxConns by one: each waits for room
-// before it accepts, for with a place reserved in advance a silent address would keep
-// the last place from a busy one.
+// acceptor accepts on one listener until stop is closed or the socket becomes unusable. Two
+// acceptors of a process may exceed MaxConns by one: each waits for room before it accepts. If an
+// acceptor reserved its place in advance, an idle address could keep the last place from a busy one.
 type acceptor struct {
 	p    *Process
 	l    net.Listener
@@ -51,7 +50,7 @@ func (a *acceptor) run() {
 			}
 			pause = min(2*pause, acceptPauseMax)
 		case acceptRemoved:
-			a.p.request(end{code: ExitOK, recycle: true, removed: true, reason: "master has taken the socket away"})
+			a.p.request(end{code: ExitOK, recycle: true, removed: true, reason: "master has closed the socket"})
 			return
 		case acceptBroken:
 			a.p.log.Error("accept", slog.Any("err", err))
@@ -61,8 +60,8 @@ func (a *acceptor) run() {
 	}
 }
 
-// waitRoom waits until the process may take another connection: master knows nothing
-// of the limit, the kernel's backlog holds the callers meanwhile.
+// waitRoom waits until the process may accept another connection. master does not know the limit;
+// the kernel's backlog holds the clients in the meantime.
 func (a *acceptor) waitRoom() bool {
 	for {
 		a.p.mu.Lock()
@@ -100,8 +99,8 @@ func (a *acceptor) accepted(nc net.Conn) {
 	go p.serve(c)
 }
 
-// tune sets a TCP connection up, also one that was passed here: what its first process
-// had set is gone when it has been made of a descriptor.
+// tune configures a TCP connection. This includes passed connections, because net.FileConn resets
+// the settings of the first process.
 func (p *Process) tune(nc net.Conn) {
 	tcp, ok := nc.(*net.TCPConn)
 	if !ok {
@@ -110,19 +109,19 @@ func (p *Process) tune(nc net.Conn) {
 	p.mu.Lock()
 	keepAlive := p.limits.KeepAlive
 	p.mu.Unlock()
-	// Either fails only on a connection that is already gone, which its session will see.
+	// Both fail only on a closed connection, which the session will notice.
 	_ = tcp.SetNoDelay(true)
 	_ = tcp.SetKeepAliveConfig(keepAlive)
 }
 
-// serve runs the session. The recover is the last guard: one connection's fault must
-// not take the others and the index down with it.
+// serve runs the session. The recover is the last guard: a fault in one connection must not end
+// the others and the index.
 func (p *Process) serve(c *Conn) {
 	defer p.leave()
 	defer c.Close()
 	defer func() {
 		if r := recover(); r != nil {
-			p.log.Error("session ended by a fault in this program", slog.String("peer", c.Peer),
+			p.log.Error("session ended by a bug in this program", slog.String("peer", c.Peer),
 				slog.Any("err", r), slog.String("stack", string(debug.Stack())))
 		}
 	}()
@@ -140,10 +139,10 @@ const (
 	acceptRemoved
 )
 
-// verdict sorts accept's errors as master/service.c's main does: the network's are
-// retried; EINVAL is a socket that master has shut down, which it does when the service
-// is gone from cyrus.conf. Unlike there, want of resources is waited out: this process
-// has other connections, whose end will mend it.
+// verdict classifies accept errors like main in master/service.c: network errors are retried;
+// EINVAL means that master has shut down the socket, because the service was removed from
+// cyrus.conf. Unlike Cyrus it waits when resources are exhausted, because other connections of this
+// process will end and free some.
 func verdict(err error) acceptVerdict {
 	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, net.ErrClosed) {
 		return acceptStop

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// Binary remembers the program file, so that a package upgrade is noticed: a service
-// whose own file has changed ends at the next chance and master starts the new one
-// (master/service.c, main: inode, size and mtime of argv[0]).
+// Binary detects a package upgrade: a service whose program file has changed ends at the next
+// opportunity, and master starts the new one (master/service.c, main: inode, size and mtime of
+// argv[0]).
 type Binary struct {
 	path string
 	was  fileID
@@ -20,7 +20,7 @@ type fileID struct {
 	mtime    time.Time
 }
 
-// WatchBinary remembers the file at path as it is now.
+// WatchBinary records the current file at path.
 func WatchBinary(path string) (*Binary, error) {
 	id, err := identify(path)
 	if err != nil {
@@ -29,8 +29,8 @@ func WatchBinary(path string) (*Binary, error) {
 	return &Binary{path: path, was: id}, nil
 }
 
-// Changed reports whether another file is there now. A missing one is in the middle
-// of being replaced, and not yet something to restart into. A nil Binary never changes.
+// Changed reports whether there is another file now. A missing file does not count, because it is
+// being replaced. A nil Binary never changes.
 func (b *Binary) Changed() bool {
 	if b == nil {
 		return false

@@ -1,14 +1,13 @@
-// Package master is a service's side of the contract with Cyrus master(8): what a
-// child inherits, what it reports, how it accepts, and when and how it ends.
+// Package master implements the contract between a service and Cyrus master(8): what the child
+// inherits and reports, how it accepts, and when and how it ends.
 //
-// It follows Cyrus's own multi-threaded services (master/service-thread.c): one
-// process serves many connections, tells master of each with one message, and is
-// otherwise silent. The same life, without the messages, serves systemd's socket
-// activation and a single connection on standard input and output.
+// It follows Cyrus's multi-threaded services (master/service-thread.c): one process serves many
+// connections, sends master one message for each, and is otherwise silent. The same code, without
+// messages, supports systemd socket activation and a single connection on standard input and output.
 //
-// What may never happen:
-//   - a status message that master's state machine does not expect (see Status);
-//   - an exit with 0 or 75 before a connection was accepted, unless a signal asked
-//     for it: master takes both for success and forks again at once, for ever;
-//   - a descriptor of master's that a helper process inherits.
+// The package must never
+//   - send a status message that master's state machine does not expect (see Status);
+//   - exit with 0 or 75 before it has accepted a connection, unless a signal asked for it: master
+//     treats both as success and forks again at once, for ever;
+//   - let a helper process inherit one of master's descriptors.
 package master

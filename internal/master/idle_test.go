@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// atEnding calls do between the decision to end and what follows from it.
+// atEnding calls do between the decision to end and its effect.
 type atEnding struct {
 	slog.Handler
 	do func()
@@ -24,8 +24,8 @@ func (a atEnding) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
-// A connection that another process has is not taken by one that is idle and ends: it
-// would be told to go before its first command.
+// An idle process that ends does not accept a connection from another process, because it would
+// have to close it before the first command.
 func TestIdleEndTakesNothing(t *testing.T) {
 	var p *Process
 	reserved := make(chan error, 1)
@@ -48,7 +48,7 @@ func TestIdleEndTakesNothing(t *testing.T) {
 	defer near.Close()
 	place.Serve(&Conn{Conn: far})
 	if err := <-reserved; !errors.Is(err, ErrEnding) {
-		t.Errorf("a place was given away: %v", err)
+		t.Errorf("a place was reserved: %v", err)
 	}
 	if got := <-code; got != ExitOK {
 		t.Errorf("status %d", got)

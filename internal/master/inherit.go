@@ -19,10 +19,10 @@ const (
 // systemdFD is the first descriptor of socket activation (sd_listen_fds(3)).
 const systemdFD = 3
 
-// maxSystemdFDs bounds LISTEN_FDS, which comes from the environment.
+// maxSystemdFDs limits LISTEN_FDS, which comes from the environment.
 const maxSystemdFDs = 64
 
-// Inherited is what the process was started with.
+// Inherited is the environment that the process was started with.
 type Inherited struct {
 	Service   string         // CYRUS_SERVICE; "backupd" without master
 	ID        int            // CYRUS_ID: which of the service's addresses
@@ -30,14 +30,14 @@ type Inherited struct {
 	Status    *Status        // nil without master
 }
 
-// ErrDaemon says that the program stands in the DAEMON section of cyrus.conf, whose
-// entries get no socket.
-var ErrDaemon = errors.New("started from the DAEMON section of cyrus.conf: it belongs in SERVICES, with listen=")
+// ErrDaemon means that the program is listed in the DAEMON section of cyrus.conf, whose entries get
+// no socket.
+var ErrDaemon = errors.New("started from the DAEMON section of cyrus.conf: move the entry to SERVICES, with listen=")
 
-// Inherit takes over the descriptors that the environment announces: master's
-// (CYRUS_SERVICE, CYRUS_ID), systemd's (LISTEN_FDS, LISTEN_PID), or none. It sets
-// close-on-exec before anything else can start a process. An error means that the
-// announced descriptors are not there or not listening sockets.
+// Inherit takes over the descriptors that the environment announces: those of master (CYRUS_SERVICE,
+// CYRUS_ID) or systemd (LISTEN_FDS, LISTEN_PID), or none. It sets close-on-exec before any other
+// process can be started. An error means that the announced descriptors are missing or are not
+// listening sockets.
 func Inherit(getenv func(string) string) (*Inherited, error) {
 	in := &Inherited{Service: getenv("CYRUS_SERVICE")}
 	if in.Service != "" {
@@ -78,8 +78,8 @@ func (in *Inherited) fromMaster(getenv func(string) string) error {
 	return in.listen(listenFD)
 }
 
-// listen adds the listening socket fd. net.FileListener duplicates it, so the
-// original is closed: otherwise the socket would outlive our refusal to accept.
+// listen adds the listening socket fd. net.FileListener duplicates it, so the original is closed:
+// otherwise the socket would stay open after we stop accepting.
 func (in *Inherited) listen(fd int) error {
 	typ, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
 	if err != nil {
@@ -100,7 +100,7 @@ func (in *Inherited) listen(fd int) error {
 	return f.Close()
 }
 
-// systemdCount reads sd_listen_fds(3)'s environment; 0 means not for this process.
+// systemdCount reads the environment of sd_listen_fds(3); 0 means that it is not for this process.
 func systemdCount(getenv func(string) string) (int, error) {
 	if getenv("LISTEN_FDS") == "" || getenv("LISTEN_PID") != strconv.Itoa(os.Getpid()) {
 		return 0, nil

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// passed is a TCP connection as it is when another process has passed it.
+// passed returns a TCP connection as it looks after it was passed from another process.
 func passed(t *testing.T) net.Conn {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -38,8 +38,8 @@ func passed(t *testing.T) net.Conn {
 	return c
 }
 
-// net.FileConn switches keepalive on by itself: for a connection that was passed here
-// the settings hold as for one that was accepted.
+// net.FileConn enables keepalive. A passed connection must have the same settings as an accepted
+// one.
 func TestKeepAliveOfPassedConnections(t *testing.T) {
 	for _, want := range []net.KeepAliveConfig{{Enable: false, Idle: -1, Interval: -1, Count: -1}, {Enable: true, Idle: 600e9, Interval: -1, Count: -1}} {
 		on, idle := 0, 0

@@ -36,7 +36,7 @@ func TestStatusWithoutMaster(t *testing.T) {
 	s.Connection()
 	s.Connection()
 	if gone.calls != 1 {
-		t.Errorf("%d writes to a master that has gone", gone.calls)
+		t.Errorf("%d writes to a master that has ended", gone.calls)
 	}
 }
 
@@ -89,7 +89,7 @@ func TestShutdownMessage(t *testing.T) {
 func TestBinary(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "program")
 	if _, err := WatchBinary(path); err == nil {
-		t.Fatal("watched nothing")
+		t.Fatal("a missing file was watched")
 	}
 	if err := os.WriteFile(path, []byte("1"), 0o700); err != nil {
 		t.Fatal(err)
@@ -102,17 +102,17 @@ func TestBinary(t *testing.T) {
 		t.Fatal(err)
 	}
 	if b.Changed() {
-		t.Error("a missing file is not a new one")
+		t.Error("a missing file counts as a new one")
 	}
 	if err := os.WriteFile(path, []byte("1"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	if !b.Changed() {
-		t.Error("not noticed")
+		t.Error("the new file was not noticed")
 	}
 	var none *Binary
 	if none.Changed() {
-		t.Error("nothing has changed")
+		t.Error("an unchanged file counts as new")
 	}
 }
 

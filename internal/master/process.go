@@ -9,18 +9,18 @@ import (
 	"time"
 )
 
-// ErrEnding is returned for what a process that is ending no longer does.
+// ErrEnding means that the process is ending and no longer does what was asked.
 var ErrEnding = errors.New("this process is ending")
 
-// Config is what a Process is made from.
+// Config configures a Process.
 type Config struct {
 	Listeners []net.Listener // none: a process for one connection, see RunOne
 	Status    *Status        // nil: not started by master
 	Options   Options        // of the connections accepted here; Kind and Peer are filled in
 	Uses      int            // -U: connections before the process recycles; 0: no limit
 	Idle      time.Duration  // -T: ends after this long without a connection; 0: never
-	Binary    *Binary        // nil: the program file is not watched
-	Signals   *Signals       // nil: signals are left alone
+	Binary    *Binary        // nil: do not watch the program file
+	Signals   *Signals       // nil: do not handle signals
 	Logger    *slog.Logger   // nil: silent
 }
 
@@ -31,29 +31,29 @@ type Limits struct {
 	KeepAlive    net.KeepAliveConfig // for TCP connections accepted here
 }
 
-// Callbacks are what a Process asks of the service that it runs.
+// Callbacks are the hooks of the service.
 type Callbacks struct {
-	// Serve serves one connection and returns when it is done with it; the Process
-	// closes it. It ends the session at the next command boundary once Draining is
-	// closed, and as fast as it can once ctx is cancelled.
+	// Serve serves one connection and returns when it is done; the Process closes the connection.
+	// Serve ends the session at the next command boundary once Draining is closed, and as fast
+	// as possible once ctx is cancelled.
 	Serve func(ctx context.Context, c *Conn)
-	// Reload reads the configuration anew, on SIGHUP. An error leaves everything as it
-	// was and is logged; ErrRecycle means that only a new process can take the new
-	// configuration on. nil: nothing to reload.
+	// Reload reads the configuration again, on SIGHUP. If it returns an error, the old
+	// configuration stays in use and the error is logged; ErrRecycle means that the new
+	// configuration needs a new process. nil: nothing to reload.
 	Reload func(ctx context.Context) error
-	// Settled returns a channel that is closed when the process may recycle: until then
-	// it accepts no more, but takes what is passed to it. Signals do not wait for it, and
-	// without a connection there is nothing to wait for. nil: always.
+	// Settled returns a channel that is closed when the process may recycle. Until then it stops
+	// accepting but takes connections that are passed to it. Signals do not wait for the
+	// channel, nor does a process without connections. nil: no wait.
 	Settled func() <-chan struct{}
-	// Retire is called once, when the process has stopped accepting for good and before
-	// it waits for its sessions. nil: nothing to do.
+	// Retire is called once, after the process has finally stopped accepting and before it waits
+	// for its sessions. nil: nothing to do.
 	Retire func()
 }
 
-// ErrRecycle is returned by Reload when the process has to be replaced.
+// ErrRecycle is returned by Reload if the process must be replaced.
 var ErrRecycle = errors.New("the change needs a new process")
 
-// Process is a service's life: it accepts, counts, obeys signals and ends.
+// Process runs a service: it accepts, counts, handles signals and ends.
 type Process struct {
 	cfg      Config
 	log      *slog.Logger
@@ -66,14 +66,14 @@ type Process struct {
 
 	mu       sync.Mutex
 	limits   Limits
-	conns    int           // served, reserved or being accepted
+	conns    int           // being served, reserved or accepted
 	taken    int           // connections so far
 	changed  chan struct{} // closed and replaced when conns or limits change
-	stopping bool          // no reservations any more
+	stopping bool          // no more reservations
 }
 
-// New returns a Process. Connections may be reserved at once; they are served from
-// Run or RunOne on.
+// New returns a Process. Connections can be reserved at once; they are served after Run or RunOne
+// has started.
 func New(cfg Config, limits Limits) *Process {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -87,10 +87,10 @@ func New(cfg Config, limits Limits) *Process {
 	}
 }
 
-// Draining is closed when sessions shall end at their next command boundary.
+// Draining is closed when sessions must end at their next command boundary.
 func (p *Process) Draining() <-chan struct{} { return p.draining }
 
-// SetLimits replaces the limits; connections beyond a lowered one stay.
+// SetLimits replaces the limits. Connections above a lowered limit continue.
 func (p *Process) SetLimits(l Limits) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -98,25 +98,24 @@ func (p *Process) SetLimits(l Limits) {
 	p.broadcastLocked()
 }
 
-// Conns returns how many connections there are now.
+// Conns returns the number of connections.
 func (p *Process) Conns() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.conns
 }
 
-// Exit asks Run to end as for a signal, but to return code. Only the first of several
-// reasons to end counts.
+// Exit asks Run to end as after a signal, but to return code. Only the first of several reasons
+// counts.
 func (p *Process) Exit(code int, reason string) {
 	p.request(end{code: code, reason: reason})
 }
 
-// Place is a reserved place for a connection that comes from elsewhere. Exactly one
-// of Serve and Free must be called.
+// Place is a reserved place for a passed connection. Exactly one of Serve and Free must be called.
 type Place struct{ p *Process }
 
-// Reserve waits until Run has begun and there is room for one more connection, and
-// takes the place. It fails with ErrEnding when the process is ending, or with ctx.
+// Reserve waits until Run has started and there is room for one more connection, and reserves the
+// place. It fails with ErrEnding if the process is ending, or with ctx.
 func (p *Process) Reserve(ctx context.Context) (*Place, error) {
 	select {
 	case <-p.started:
@@ -150,11 +149,11 @@ func (pl *Place) Serve(c *Conn) {
 	go pl.p.serve(c)
 }
 
-// Free gives the place up.
+// Free releases the place.
 func (pl *Place) Free() { pl.p.leave() }
 
-// use counts a connection; the one that reaches -U makes the process recycle, as does
-// the first one after the program file has changed.
+// use counts a connection. The process recycles when the number reaches -U, or with the first
+// connection after the program file has changed.
 func (p *Process) use() {
 	p.mu.Lock()
 	p.taken++
@@ -179,7 +178,7 @@ func (p *Process) roomLocked() bool {
 	return p.limits.MaxConns <= 0 || p.conns < p.limits.MaxConns
 }
 
-// usedUpLocked reports that -U allows no more connections.
+// usedUpLocked reports whether -U allows no more connections.
 func (p *Process) usedUpLocked() bool {
 	return p.cfg.Uses > 0 && p.taken >= p.cfg.Uses
 }

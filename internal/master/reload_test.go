@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// To try a new configuration takes as long as a store needs to answer. Signals are
-// answered meanwhile.
+// Checking a new configuration can take as long as a store needs to answer. Signals are handled in
+// the meantime.
 func TestSignalsDuringAReload(t *testing.T) {
 	signals := &Signals{c: make(chan os.Signal, 8)}
 	p := New(Config{Signals: signals}, Limits{})

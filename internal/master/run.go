@@ -10,38 +10,41 @@ import (
 	"time"
 )
 
-// AbandonAfter is how long sessions whose context was cancelled may take to return.
+// AbandonAfter is how long sessions may take to return after their context was cancelled.
 const AbandonAfter = 5 * time.Second
 
 // end is a reason to end.
 type end struct {
 	code    int
 	reason  string
-	recycle bool // sessions may go on by themselves for a DrainTimeout first
-	removed bool // the service is gone: master shall start no successor
+	recycle bool // sessions may first continue for a DrainTimeout
+	removed bool // the service was removed: master must not start a successor
 }
 
-// Run accepts and serves until the process has to end, and returns the exit status,
-// one of the Exit constants, when no session is left.
+// Run accepts and serves until the process must end. It returns the exit status, one of the Exit
+// constants, when no session is left. Reasons to end are:
 //
-// SIGTERM, SIGINT and SIGQUIT, and ctx: no more connections, Draining is closed,
-// ExitTempFail. Another signal, a second or more later, kills. Recycling - -U reached, the program file changed,
-// ErrRecycle, the socket gone: no more connections, a successor may start, and, once
-// Settled, sessions may end by themselves within DrainTimeout, then Draining is closed, ExitOK. Either way, what
-// is still there a DrainTimeout after Draining was closed has its context cancelled.
-// Idle, counted from the end of the last connection and only once there was one: ExitOK.
+//   - SIGTERM, SIGINT, SIGQUIT or ctx: Run stops accepting, closes Draining and returns
+//     ExitTempFail. Another signal, a second or more later, kills the process.
+//   - Recycling (-U is reached, the program file has changed, ErrRecycle, the socket was closed):
+//     Run stops accepting, and a successor may start. Once Settled, sessions may continue for
+//     DrainTimeout, then Draining is closed. Run returns ExitOK.
+//   - Idle, counted from the end of the last connection, if there was one: ExitOK.
+//
+// Sessions that are still running a DrainTimeout after Draining was closed have their context
+// cancelled.
 func (p *Process) Run(ctx context.Context, cb Callbacks) int {
 	return p.run(ctx, cb, nil)
 }
 
-// RunOne is Run for the one connection c: when it has ended the process recycles, so
-// that connections it was handed meanwhile get their time.
+// RunOne is Run for the single connection c. The process recycles when it has ended, so that passed
+// connections can finish.
 func (p *Process) RunOne(ctx context.Context, c *Conn, cb Callbacks) int {
 	return p.run(ctx, cb, c)
 }
 
 func (p *Process) run(ctx context.Context, cb Callbacks, one *Conn) int {
-	// Sessions outlive ctx: it asks for the end, it does not cut commands off.
+	// ctx asks the process to end but does not interrupt commands, so sessions outlive it.
 	sessions, abandon := context.WithCancel(context.WithoutCancel(ctx))
 	defer abandon()
 	p.cb, p.ctx = cb, sessions
@@ -81,8 +84,7 @@ func (p *Process) serveOne(c *Conn) {
 	}()
 }
 
-// accept is the process's ordinary life. It returns when that is over, with no
-// acceptor running.
+// accept is the main phase of the process. It returns with a reason to end and no acceptor running.
 func (p *Process) accept(ctx context.Context) end {
 	stop := p.startAcceptors()
 	defer func() { stop() }()
@@ -93,10 +95,10 @@ func (p *Process) accept(ctx context.Context) end {
 		case <-changed:
 			continue
 		case <-idle:
-			// A connection may have come in at this moment: it is served, not drained.
+			// A connection that arrives at this moment is served, not drained.
 			stop()
 			if p.stopIfEmpty() {
-				return end{code: ExitOK, reason: "idle for as long as -T allows"}
+				return end{code: ExitOK, reason: "idle for longer than -T allows"}
 			}
 			stop = p.startAcceptors()
 			continue
@@ -109,14 +111,14 @@ func (p *Process) accept(ctx context.Context) end {
 			e = p.signalled(sig)
 		case e = <-p.ends:
 		case <-ctx.Done():
-			e = end{code: ExitTempFail, reason: "asked to"}
+			e = end{code: ExitTempFail, reason: "asked to end"}
 		}
 		return e
 	}
 }
 
-// stopIfEmpty refuses reservations from now on if there is no connection. In one step:
-// a connection that is passed here in between would be told to go at once.
+// stopIfEmpty refuses reservations if there is no connection. Both happen under one lock, because a
+// connection that is passed in between would be closed at once.
 func (p *Process) stopIfEmpty() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -128,8 +130,8 @@ func (p *Process) stopIfEmpty() bool {
 	return true
 }
 
-// idleTimer returns a channel that fires when the process has been idle for long
-// enough, if it is idle now, and one that is closed when that may have changed.
+// idleTimer returns a channel that fires when the process has been idle long enough, if it is idle,
+// and a channel that is closed when that may have changed.
 func (p *Process) idleTimer() (<-chan time.Time, <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -139,8 +141,8 @@ func (p *Process) idleTimer() (<-chan time.Time, <-chan struct{}) {
 	return nil, p.changed
 }
 
-// startAcceptors returns a function that stops them and waits until none runs. It may
-// be called again, to no effect.
+// startAcceptors returns a function that stops them and waits until none runs. Further calls of it
+// have no effect.
 func (p *Process) startAcceptors() (stop func()) {
 	done := make(chan struct{})
 	for _, l := range p.cfg.Listeners {
@@ -165,8 +167,8 @@ func (p *Process) signalled(sig os.Signal) end {
 	return end{code: ExitTempFail, reason: "got " + sig.String()}
 }
 
-// reload takes a new configuration on. To try it may take a while: a signal that asks for
-// the end meanwhile is returned.
+// reload loads a new configuration. Checking it may take a while; a signal that asks the process to
+// end in the meantime is returned.
 func (p *Process) reload(ctx context.Context) (asked os.Signal) {
 	p.log.Info("reloading the configuration")
 	if p.cb.Reload != nil {
@@ -177,7 +179,7 @@ func (p *Process) reload(ctx context.Context) (asked os.Signal) {
 		case errors.Is(err, ErrRecycle):
 			p.recycle(err.Error())
 		case err != nil:
-			p.log.Error("the configuration stays as it was", slog.Any("err", err))
+			p.log.Error("keeping the old configuration", slog.Any("err", err))
 		}
 	}
 	if p.cfg.Binary.Changed() {
@@ -186,7 +188,7 @@ func (p *Process) reload(ctx context.Context) (asked os.Signal) {
 	return nil
 }
 
-// tryReload calls Reload, and once more for a SIGHUP that comes meanwhile.
+// tryReload calls Reload, and again for a SIGHUP that arrives in the meantime.
 func (p *Process) tryReload(ctx context.Context) (asked os.Signal, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -215,7 +217,7 @@ func (p *Process) recycle(reason string) {
 	p.request(end{code: ExitOK, recycle: true, reason: reason})
 }
 
-// request leaves e for accept to find. One that is already there is reason enough.
+// request passes e to accept, unless there is a reason to end already.
 func (p *Process) request(e end) {
 	select {
 	case p.ends <- e:
@@ -223,8 +225,8 @@ func (p *Process) request(e end) {
 	}
 }
 
-// settle waits until a process that recycles, for the reason e, may go on with that, and
-// returns the reason that it has then.
+// settle waits until a process that recycles for reason e may continue, and returns the reason that
+// applies then.
 func (p *Process) settle(ctx context.Context, e end, settled <-chan struct{}) end {
 	for {
 		p.mu.Lock()
@@ -246,12 +248,12 @@ func (p *Process) settle(ctx context.Context, e end, settled <-chan struct{}) en
 				return p.signalled(sig)
 			}
 		case <-ctx.Done():
-			return end{code: ExitTempFail, reason: "asked to"}
+			return end{code: ExitTempFail, reason: "asked to end"}
 		}
 	}
 }
 
-// drain waits for the sessions to end, with growing insistence.
+// drain waits for the sessions to end, with increasing pressure.
 func (p *Process) drain(e end, abandon func()) int {
 	p.mu.Lock()
 	timeout := p.limits.DrainTimeout
@@ -268,15 +270,15 @@ func (p *Process) drain(e end, abandon func()) int {
 		return false
 	})
 	if n := p.Conns(); n > 0 {
-		p.log.Warn("sessions cut off", slog.Int("sessions", n))
+		p.log.Warn("sessions aborted", slog.Int("sessions", n))
 		abandon()
 		p.waitEmpty(AbandonAfter, func(os.Signal) bool { return false })
 	}
 	return e.code
 }
 
-// waitEmpty waits until there is no connection, for at most d, and tells signalled of
-// signals that ask for the end; SIGHUP has nothing left to reload for.
+// waitEmpty waits until there is no connection, for at most d. It passes signals that ask for the
+// end to signalled and ignores SIGHUP.
 func (p *Process) waitEmpty(d time.Duration, signalled func(os.Signal) (stop bool)) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

@@ -8,14 +8,13 @@ import (
 	"strings"
 )
 
-// maxShutdownLine bounds what is read of a shutdown file, in bytes (imap/global.c
-// reads into 1024 bytes).
+// maxShutdownLine limits the bytes read from a shutdown file (imap/global.c reads into 1024 bytes).
 const maxShutdownLine = 1024
 
-// ShutdownMessage looks for the file by which an administrator closes a Cyrus server:
-// {configdirectory}/msg/shutdown.<service>, then {configdirectory}/msg/shutdown
-// (imap/global.c, shutdown_file). If either can be opened it returns the file's first
-// line, fit for "* BYE", and true. It is cheap enough to ask before every command.
+// ShutdownMessage reads the file with which an administrator closes a Cyrus server:
+// {configdirectory}/msg/shutdown.<service>, then {configdirectory}/msg/shutdown (imap/global.c,
+// shutdown_file). If one can be opened, it returns the first line, suitable for "* BYE", and true.
+// It is cheap enough to call before every command.
 func ShutdownMessage(configdirectory, service string) (string, bool) {
 	base := filepath.Join(configdirectory, "msg", "shutdown")
 	for _, name := range []string{base + "." + service, base} {
@@ -30,7 +29,7 @@ func ShutdownMessage(configdirectory, service string) (string, bool) {
 	return "", false
 }
 
-// printable keeps a line of a file from becoming more than a line of the protocol.
+// printable makes a line of a file safe for a protocol line.
 func printable(s string) string {
 	s = strings.TrimSpace(strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f {

@@ -14,7 +14,7 @@ import (
 	"github.com/cyrusbackup/backupd/internal/imapconf"
 )
 
-// builder makes one tls.Config and notes which files went into it.
+// builder builds a tls.Config and records the files that it reads.
 type builder struct {
 	conf     *imapconf.File
 	stamps   map[string]stamp
@@ -46,7 +46,7 @@ func (b *builder) warn(option, text string) {
 	b.warnings = append(b.warnings, b.conf.Errorf(option, "%s", text).Error())
 }
 
-// read reads a file that an option names.
+// read reads the file of an option.
 func (b *builder) read(option, path string) ([]byte, error) {
 	b.stamps[path] = stampOf(path)
 	data, err := os.ReadFile(path)
@@ -56,7 +56,7 @@ func (b *builder) read(option, path string) ([]byte, error) {
 	return data, nil
 }
 
-// certificates loads one pair or, separated by a comma, two.
+// certificates loads one pair, or two separated by a comma.
 func (b *builder) certificates(config *tls.Config) error {
 	certs := splitFiles(b.conf.String("tls_server_cert"))
 	keys, keyOption := splitFiles(b.conf.String("tls_server_key")), "tls_server_key"
@@ -94,13 +94,13 @@ func splitFiles(value string) []string {
 	return files
 }
 
-// versions sets the range of versions; Go knows no range with a hole in it.
+// versions sets the range of versions. Go does not support a range with gaps.
 func (b *builder) versions(config *tls.Config) error {
 	words := []string{"tls1_0", "tls1_1", "tls1_2", "tls1_3"}
 	wanted := b.conf.Words("tls_versions")
 	for _, w := range wanted {
 		if !slices.Contains(words, w) {
-			b.warn("tls_versions", fmt.Sprintf("%q is not known", w))
+			b.warn("tls_versions", fmt.Sprintf("unknown version %q", w))
 		}
 	}
 	for i := len(words) - 1; i >= 0; i-- {
@@ -112,7 +112,7 @@ func (b *builder) versions(config *tls.Config) error {
 		case config.MinVersion == version+1:
 			config.MinVersion = version
 		default:
-			b.warn("tls_versions", words[i]+" is left out: the versions have to follow each other")
+			b.warn("tls_versions", words[i]+" is ignored: the versions must be consecutive")
 		}
 	}
 	if config.MaxVersion == 0 {
@@ -121,8 +121,8 @@ func (b *builder) versions(config *tls.Config) error {
 	return nil
 }
 
-// clientCertificates: without authorities none is asked for (imap/tls.c,
-// tls_init_serverengine). Unlike Cyrus we do not add the system's authorities to them.
+// clientCertificates asks for client certificates only if there are authorities (imap/tls.c,
+// tls_init_serverengine). Unlike Cyrus we do not add the system's authorities.
 func (b *builder) clientCertificates(config *tls.Config) error {
 	mode := b.conf.Word("tls_client_certs")
 	if mode == "off" {
@@ -167,8 +167,8 @@ func (b *builder) authorities() (*x509.CertPool, error) {
 	return pool, b.directory(pool, dir)
 }
 
-// directory adds what OpenSSL would find in a directory: files named by the hash of the
-// subject. Others that lie there are not trusted.
+// directory adds the certificates that OpenSSL would find in a directory: files named by the hash of
+// the subject. Other files are not trusted.
 func (b *builder) directory(pool *x509.CertPool, dir string) error {
 	const option = "tls_client_ca_dir"
 	b.stamps[dir] = stampOf(dir)
@@ -193,7 +193,7 @@ func (b *builder) directory(pool *x509.CertPool, dir string) error {
 		found = true
 	}
 	if !found {
-		return b.conf.Errorf(option, "%s: no certificate that is named by its hash (openssl rehash)", dir)
+		return b.conf.Errorf(option, "%s: no certificate named by its hash (run openssl rehash)", dir)
 	}
 	return nil
 }

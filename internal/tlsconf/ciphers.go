@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// parseCiphers turns OpenSSL's cipher list (ciphers(1)) into Go's suites for TLS up to
-// 1.2. nil means Go's default. Words that match nothing Go has are worth a warning if
-// they select, not if they exclude: what is not there needs no excluding.
+// parseCiphers converts OpenSSL's cipher list (ciphers(1)) to Go's suites for TLS up to 1.2. nil
+// means Go's default. A word without a match in Go is worth a warning if it selects, but not if it
+// excludes ciphers.
 func parseCiphers(list string) (suites []uint16, warnings []string) {
 	all := opensslNames()
 	words := strings.FieldsFunc(list, func(r rune) bool { return strings.ContainsRune(": ,;", r) })
@@ -22,7 +22,7 @@ func parseCiphers(list string) (suites []uint16, warnings []string) {
 		if strings.IndexByte("!-+@", word[0]) >= 0 {
 			op, rest = word[0], word[1:]
 		}
-		if op == '+' || op == '@' { // order and security level, which Go decides on
+		if op == '+' || op == '@' { // order and security level, which Go determines
 			continue
 		}
 		var matched []uint16
@@ -36,21 +36,21 @@ func parseCiphers(list string) (suites []uint16, warnings []string) {
 			killed = append(killed, matched...)
 		case op == '-':
 			chosen = slices.DeleteFunc(chosen, func(id uint16) bool { return slices.Contains(matched, id) })
-		case len(matched) == 0 && !strings.HasPrefix(rest, "TLS_"): // TLS_: of TLS 1.3
-			warnings = append(warnings, fmt.Sprintf("%q is not there", word))
+		case len(matched) == 0 && !strings.HasPrefix(rest, "TLS_"): // TLS_: TLS 1.3
+			warnings = append(warnings, fmt.Sprintf("unknown cipher %q", word))
 		default:
 			chosen = append(chosen, matched...)
 		}
 	}
 	chosen = slices.DeleteFunc(chosen, func(id uint16) bool { return slices.Contains(killed, id) })
 	if len(chosen) == 0 {
-		return nil, append(warnings, "no cipher is left; the default is used")
+		return nil, append(warnings, "no cipher is left; using the default")
 	}
 	slices.Sort(chosen)
 	return slices.Compact(chosen), warnings
 }
 
-// suite is one of Go's cipher suites under OpenSSL's name.
+// suite is one of Go's cipher suites with its OpenSSL name.
 type suite struct {
 	id       uint16
 	name     string
@@ -70,7 +70,7 @@ func opensslNames() []suite {
 	return all
 }
 
-// opensslName turns TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 into ECDHE-RSA-AES128-GCM-SHA256.
+// opensslName converts TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 to ECDHE-RSA-AES128-GCM-SHA256.
 func opensslName(name string) string {
 	exchange, cipher, _ := strings.Cut(strings.TrimPrefix(name, "TLS_"), "_WITH_")
 	if exchange == "RSA" {
@@ -88,7 +88,7 @@ func opensslName(name string) string {
 	).Replace(exchange + cipher)
 }
 
-// matches tells whether the suite has all that a+b+c names.
+// matches reports whether the suite has all keywords of a+b+c.
 func (s suite) matches(word string) bool {
 	if word == s.name {
 		return true

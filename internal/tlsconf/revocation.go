@@ -7,9 +7,9 @@ import (
 	"fmt"
 )
 
-// revocation lets connections fail whose client certificate is on a list of
-// tls_crl_file. An authority without a list is not checked, and lists are not refused
-// for their age: a backup that stops because nobody renewed a list is the greater harm.
+// revocation rejects client certificates on a list of tls_crl_file. An authority without a list is
+// not checked. Outdated lists stay in use, because stopping backups after a missed renewal would do
+// more harm.
 func (b *builder) revocation(config *tls.Config) error {
 	const option = "tls_crl_file"
 	path := b.conf.String(option)

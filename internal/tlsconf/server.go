@@ -11,7 +11,7 @@ import (
 	"github.com/cyrusbackup/backupd/internal/imapconf"
 )
 
-// Server is TLS for listeners and STARTTLS. The nil pointer is TLS that is off. It is
+// Server provides TLS for listeners and STARTTLS. The nil pointer means that TLS is off. Server is
 // safe for concurrent use.
 type Server struct {
 	conf *imapconf.File
@@ -19,13 +19,13 @@ type Server struct {
 
 	mu      sync.Mutex
 	current *tls.Config
-	stamps  map[string]stamp // the files of the last attempt to load
+	stamps  map[string]stamp // files read by the last attempt to load
 }
 
-// Load reads the options and the files that they name. It returns nil and no error if
-// TLS is off: tls_server_cert or tls_server_key is "disabled", or there is no certificate.
-// An error names file, line and option. log hears of what is not honoured and of files
-// that are bad later; nil: nobody does.
+// Load reads the options and their files. It returns nil and no error if TLS is off: if
+// tls_server_cert or tls_server_key is "disabled", or there is no certificate. An error names file,
+// line and option. Unsupported values, and files that become invalid later, are logged; log may be
+// nil.
 func Load(conf *imapconf.File, log *slog.Logger) (*Server, error) {
 	if !enabled(conf) {
 		return nil, nil
@@ -40,9 +40,8 @@ func Load(conf *imapconf.File, log *slog.Logger) (*Server, error) {
 	return s, nil
 }
 
-// Config is for the next connection. If a file has changed it is read; if what it holds
-// is bad, that is logged once and the configuration so far stays. The result is not to be
-// changed.
+// Config returns the configuration for the next connection. It reads changed files; if their content
+// is invalid, it logs that once and keeps the old configuration. The result must not be modified.
 func (s *Server) Config() *tls.Config {
 	if s == nil {
 		return nil
@@ -51,13 +50,13 @@ func (s *Server) Config() *tls.Config {
 	defer s.mu.Unlock()
 	if s.changedLocked() {
 		if err := s.reloadLocked(); err != nil {
-			s.log.Error("TLS keeps the certificates that it had", "err", err)
+			s.log.Error("TLS keeps the old certificates", "err", err)
 		}
 	}
 	return s.current
 }
 
-// Reload reads all files anew. After an error the configuration so far stays.
+// Reload reads all files again. After an error the old configuration stays in use.
 func (s *Server) Reload() error {
 	if s == nil {
 		return nil
@@ -81,7 +80,7 @@ func (s *Server) reloadLocked() error {
 	return nil
 }
 
-// stamp tells one state of a file or directory from another.
+// stamp identifies a state of a file or directory.
 type stamp struct {
 	info  fs.FileInfo
 	mtime time.Time

@@ -113,7 +113,7 @@ func (a *authority) conf(text string) *imapconf.File {
 	return conf
 }
 
-// connect makes a handshake and a round trip; client is a certificate's name or "".
+// connect performs a handshake and a round trip; client is the name of a certificate or "".
 func (a *authority) connect(config *tls.Config, client string, change func(*tls.Config)) (tls.ConnectionState, error) {
 	a.t.Helper()
 	roots := x509.NewCertPool()
@@ -143,7 +143,7 @@ func (a *authority) connect(config *tls.Config, client string, change func(*tls.
 		c := tls.Client(right, cc)
 		_, err := c.Write([]byte("x"))
 		if err == nil {
-			// Takes what the server still sends, session tickets or an alert.
+			// Reads session tickets or an alert of the server.
 			_, _ = io.Copy(io.Discard, c)
 		}
 		right.Close()
@@ -157,7 +157,7 @@ func (a *authority) connect(config *tls.Config, client string, change func(*tls.
 	return server.ConnectionState(), err
 }
 
-// sockets are two ends with buffers, so that neither side waits for an alert to be read.
+// sockets returns two ends with buffers, so that no side waits until an alert is read.
 func (a *authority) sockets() (net.Conn, net.Conn) {
 	a.t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -231,7 +231,7 @@ func TestHandshake(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// Given even though the server does not name its authority.
+		// Sent even though the server does not name its authority.
 		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &p, nil }
 	}
 	if _, err := a.connect(load(ca), "", foreign); err == nil {
@@ -341,7 +341,7 @@ func TestReload(t *testing.T) {
 	}
 	first := s.Config()
 	if s.Config() != first {
-		t.Error("a new configuration though nothing has changed")
+		t.Error("a new configuration although nothing has changed")
 	}
 	serial := func(c *tls.Config) int64 { return c.Certificates[0].Leaf.SerialNumber.Int64() }
 	want := a.issue("server", ecdsaKey(t))
@@ -395,7 +395,7 @@ func TestErrors(t *testing.T) {
 		}
 	}
 	if _, err := Load(a.conf(tests[0].text), nil); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("the cause is lost: %v", err)
+		t.Errorf("the cause is missing: %v", err)
 	}
 }
 

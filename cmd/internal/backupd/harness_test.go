@@ -237,7 +237,7 @@ func (p *pipeEnds) send(line string) {
 
 func (p *pipeEnds) recv() string {
 	p.t.Helper()
-	if err := p.outFile.SetReadDeadline(time.Now().Add(mastertest.Patience)); err != nil {
+	if err := p.outFile.SetReadDeadline(time.Now().Add(mastertest.Timeout)); err != nil {
 		p.t.Fatal(err)
 	}
 	line, err := p.out.ReadString('\n')

@@ -210,7 +210,7 @@ func TestRemovedService(t *testing.T) {
 	c := dial(t, m)
 	c.hello()
 	m.Remove()
-	mastertest.Eventually(t, "the loss is noticed", func() bool { return strings.Contains(child.Stderr.String(), "taken the socket away") })
+	mastertest.Eventually(t, "the loss is noticed", func() bool { return strings.Contains(child.Stderr.String(), "closed the socket") })
 	c.ask("still served", "OK still served")
 	c.send("EXIT")
 	if code := child.Status(); code != master.ExitOK {

@@ -19,7 +19,7 @@ type pendingIndex struct {
 // openPending opens the index in the background as soon as role owns it, and calls failed
 // if opening fails. When ending is closed, wait returns: a waiting session is at a command
 // boundary and can end there.
-func openPending(ctx context.Context, role *handover.Role, open func(context.Context) error, ending <-chan struct{}, failed func(error)) *pendingIndex {
+func openPending(ctx context.Context, role *handover.Member, open func(context.Context) error, ending <-chan struct{}, failed func(error)) *pendingIndex {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	l := &pendingIndex{cancel: cancel, ending: ending, done: make(chan struct{})}
 	go func() {

@@ -23,7 +23,7 @@ type running struct {
 	svc       service
 	proc      *procFile
 	process   *master.Process
-	role      *handover.Role
+	role      *handover.Member
 	index     *pendingIndex
 }
 

@@ -1,10 +1,9 @@
-// Package early keeps SIGHUP from ending a process that has only just begun. master(8)
-// sends it to all its children at once, also to one that it has just started, and counts
-// a death by it as a failure of the service.
+// Package early ignores SIGHUP from the very start of a process. master(8) sends SIGHUP to all
+// children at once, even to a new one, and counts a death by it as a failure of the service.
 //
-// It is imported for its effect, by main. Go initialises packages in the order of their
-// import paths as soon as their own imports are ready, so that this one comes before
-// nearly all others: they take a hundred times as long as it does.
+// main imports it for its effect. Go initialises packages in the order of their import paths as
+// soon as their own imports are ready, so this package comes before nearly all others, which
+// together take a hundred times as long.
 package early
 
 import (
@@ -12,6 +11,6 @@ import (
 	"syscall"
 )
 
-// From here on SIGHUP is without effect, until master.Notify catches it: what it asks
-// for, to read the configuration, is yet to come.
+// From here on SIGHUP has no effect, until master.Notify catches it. Nothing is lost, because the
+// configuration has not been read yet.
 func init() { signal.Ignore(syscall.SIGHUP) }

@@ -1,6 +1,5 @@
-// Package mastertest stands in for Cyrus master(8): it starts a program as a service,
-// with a listening socket on descriptor 4 and the status pipe on 3, and listens to what
-// the program reports.
+// Package mastertest acts as Cyrus master(8) in tests: it starts a program as a service, with a
+// listening socket on descriptor 4 and the status pipe on 3, and reads the status messages.
 package mastertest
 
 import (
@@ -18,10 +17,10 @@ import (
 	"time"
 )
 
-// Patience is how long these tests wait for what should come at once.
-const Patience = 20 * time.Second
+// Timeout is how long tests wait for things that should happen at once.
+const Timeout = 20 * time.Second
 
-// nobody is who services run as when the test runs as root.
+// nobody is the user for services if the test runs as root.
 const nobody = 65534
 
 // Message is one status message (master/service.h).
@@ -44,7 +43,7 @@ type Master struct {
 	short    bool // a message was not 8 bytes
 }
 
-// Listen makes the socket, as network "tcp4", "tcp6" or "unix" (any address), and the pipe.
+// Listen creates the socket, for network "tcp4", "tcp6" or "unix" (any address), and the pipe.
 func Listen(t *testing.T, name string, id int, network, address string) *Master {
 	t.Helper()
 	l, err := net.Listen(network, address)
@@ -94,7 +93,7 @@ func (m *Master) read(r *os.File) {
 	}
 }
 
-// Messages are those that came so far.
+// Messages returns the messages received so far.
 func (m *Master) Messages() []Message {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -104,7 +103,7 @@ func (m *Master) Messages() []Message {
 	return slices.Clone(m.messages)
 }
 
-// Remove does what master does to a service that has left cyrus.conf.
+// Remove does what master does to a service that was removed from cyrus.conf.
 func (m *Master) Remove() {
 	raw, err := m.listener.SyscallConn()
 	if err != nil {
@@ -115,18 +114,18 @@ func (m *Master) Remove() {
 	}
 }
 
-// Addr is where the service listens.
+// Addr returns the address of the service.
 func (m *Master) Addr() string { return m.addr.String() }
 
-// Dial connects to the service; the test's end closes the connection.
+// Dial connects to the service; the end of the test closes the connection.
 func (m *Master) Dial() net.Conn {
 	m.t.Helper()
-	c, err := net.DialTimeout(m.addr.Network(), m.addr.String(), Patience)
+	c, err := net.DialTimeout(m.addr.Network(), m.addr.String(), Timeout)
 	if err != nil {
 		m.t.Fatal(err)
 	}
 	m.t.Cleanup(func() { c.Close() })
-	if err := c.SetDeadline(time.Now().Add(Patience)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(Timeout)); err != nil {
 		m.t.Fatal(err)
 	}
 	return c
@@ -173,7 +172,7 @@ func Start(t *testing.T, cmd *exec.Cmd) *Child {
 		close(c.exited)
 	}()
 	t.Cleanup(func() {
-		_ = c.proc.Kill() // it may have ended, which is what most tests are about
+		_ = c.proc.Kill() // most tests end the program before
 		<-c.exited
 		if t.Failed() {
 			t.Logf("stderr of %d (%v):\n%s", c.PID, c.state, c.Stderr)
@@ -182,7 +181,7 @@ func Start(t *testing.T, cmd *exec.Cmd) *Child {
 	return c
 }
 
-// Signal sends sig. That the program has ended meanwhile is for Status to tell.
+// Signal sends sig. A program that has already ended is not an error here; Status reports it.
 func (c *Child) Signal(sig syscall.Signal) {
 	c.t.Helper()
 	if err := c.proc.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
@@ -206,7 +205,7 @@ func (c *Child) Status() int {
 	select {
 	case <-c.exited:
 		return c.state.ExitCode()
-	case <-time.After(Patience):
+	case <-time.After(Timeout):
 		c.t.Fatalf("process %d does not end", c.PID)
 		return 0
 	}
@@ -226,17 +225,17 @@ func (o *Output) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// String is everything printed so far.
+// String returns everything printed so far.
 func (o *Output) String() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return string(o.b)
 }
 
-// Eventually polls until ok holds, and fails the test if it does not come to that.
+// Eventually polls until ok returns true, and fails the test after the timeout.
 func Eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.After(Patience)
+	deadline := time.After(Timeout)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for !ok() {

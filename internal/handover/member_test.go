@@ -17,15 +17,15 @@ import (
 
 const limit = 20 * time.Second
 
-// member is a process of a group, as far as one process can play several.
+// member acts as one process of a group.
 type member struct {
-	role    *Role
+	role    *Member
 	process *master.Process
 	end     context.CancelFunc
 	ended   chan int
 }
 
-// join makes a member whose sessions greet with its name.
+// join creates a member whose sessions greet with its name.
 func join(t *testing.T, index, name, fingerprint string) (*member, error) {
 	t.Helper()
 	m := &member{ended: make(chan int, 1)}
@@ -121,7 +121,7 @@ func TestPassGoesToTheReceiverAndFollowsIt(t *testing.T) {
 	}
 	_, own := connection(t, "two")
 	if a.role.Pass(t.Context(), own) {
-		t.Error("the owner gave a connection away")
+		t.Error("the owner passed a connection on")
 	}
 	a.end()
 	<-a.ended
@@ -133,7 +133,7 @@ func TestPassGoesToTheReceiverAndFollowsIt(t *testing.T) {
 		select {
 		case <-becomes:
 		case <-deadline:
-			t.Fatal("nobody follows the receiver")
+			t.Fatal("no process replaced the receiver")
 		}
 	}
 	c := mustJoin(t, index, "c") // passes to b, which has no index yet
@@ -146,7 +146,7 @@ func TestPassGoesToTheReceiverAndFollowsIt(t *testing.T) {
 	}
 	select {
 	case <-b.role.Owned():
-		t.Fatal("two have the index")
+		t.Fatal("two processes have the index")
 	default:
 	}
 	if err := a.role.Release(); err != nil {
@@ -165,7 +165,7 @@ func TestDifferentSettingsAreRefusedInWords(t *testing.T) {
 	}
 	for _, words := range []string{index, "same", "other", fmt.Sprint(os.Getpid())} {
 		if !strings.Contains(err.Error(), words) {
-			t.Errorf("%q does not say %q", err, words)
+			t.Errorf("%q does not contain %q", err, words)
 		}
 	}
 }
@@ -211,7 +211,7 @@ func TestSocketIsPrivateAndGoesWithTheReceiver(t *testing.T) {
 	}
 	a.role.Retire()
 	if _, err := os.Stat(index + ".sock"); !os.IsNotExist(err) {
-		t.Errorf("left behind: %v", err)
+		t.Errorf("not removed: %v", err)
 	}
 }
 

@@ -14,75 +14,73 @@ import (
 	"github.com/cyrusbackup/backupd/internal/master"
 )
 
-// Pauses between attempts at something that another process is about to free.
+// Pauses between attempts to get something that another process is about to release.
 const (
 	pauseMin  = 5 * time.Millisecond
 	pauseMax  = 100 * time.Millisecond
-	ownerPoll = 25 * time.Millisecond // for the index of a process that drains
+	ownerPoll = 25 * time.Millisecond // waiting for the index of a process that drains
 )
 
-// patience is how long a receiver that does not answer is waited for. The client
-// waits ten seconds for its greeting.
-const patience = 5 * time.Second
+// answerTimeout is how long to wait for the receiver's answer. Clients wait ten seconds for the
+// greeting.
+const answerTimeout = 5 * time.Second
 
 // ErrRetired is returned by Become when this process ends before it has the index.
 var ErrRetired = errors.New("this process is ending")
 
-// ConflictError says that the index is another configuration's. Only a person can
-// mend that.
+// ConflictError means that another process uses the index with another configuration. Only the
+// administrator can resolve that.
 type ConflictError struct {
 	Index        string
-	PID          int // of the process that has it
+	PID          int // of the process that has the index
 	Version      int // of its hand-over protocol
 	Theirs, Ours string
 }
 
 func (e *ConflictError) Error() string {
 	if e.Version != version {
-		return fmt.Sprintf("process %d, which serves the index %s, is of another release: end it first", e.PID, e.Index)
+		return fmt.Sprintf("process %d, which serves the index %s, runs another release: stop it first", e.PID, e.Index)
 	}
-	return fmt.Sprintf("process %d serves the index %s with other settings (theirs: %s; ours: %s): give all services with this index the same ones, or this one an index of its own",
+	return fmt.Sprintf("process %d serves the index %s with other settings (theirs: %s; ours: %s): give all services with this index the same settings, or give this service its own index",
 		e.PID, e.Index, e.Theirs, e.Ours)
 }
 
-// Config is what a Role is made from.
+// Config configures a Member.
 type Config struct {
-	Index       string // directory of the index; it need not exist, its parent is made
+	Index       string // directory of the index; it need not exist, its parent is created
 	Fingerprint string // of the partitions and the index: processes with different ones refuse each other
 	// Reserve finds a place for a connection that another process passes.
 	Reserve func(ctx context.Context) (*master.Place, error)
-	// Conflict is told when, after Join, another process is found to have the index
-	// with another fingerprint (*ConflictError), or when the files beside the index
-	// cannot be used. The process then has to end.
+	// Conflict is called if, after Join, another process has the index with another fingerprint
+	// (*ConflictError), or the files beside the index cannot be used. The process must then exit.
 	Conflict func(error)
 	Logger   *slog.Logger // nil: silent
 }
 
-// Role is this process's part among those that share an index.
-type Role struct {
+// Member is this process as one of those that share an index.
+type Member struct {
 	cfg  Config
 	log  *slog.Logger
 	sock *socketPath
 
-	ctx    context.Context // ended by Retire; bounds this Role's own goroutines
+	ctx    context.Context // ended by Retire; limits the goroutines of this Member
 	retire context.CancelFunc
 	runs   sync.WaitGroup // the goroutine of run
-	waits  sync.WaitGroup // the one that waits for the index
+	waits  sync.WaitGroup // the goroutine that waits for the index
 	owned  chan struct{}
 	joined chan error // the first outcome of run, then closed
 	join   sync.Once
 
 	mu       sync.Mutex
-	keeps    bool          // this process serves what it accepts
+	keeps    bool          // this process serves the connections that it accepts
 	received chan struct{} // closed when keeps becomes true
 	owner    *lock
 }
 
-// Join finds this process's part: it becomes the receiver, or it has found the one
-// there is and agrees with it. The error is a *ConflictError or one of the file system,
-// both for a person to mend. A receiver that does not answer is no error: connections
-// are then served here, and wait for the index.
-func Join(ctx context.Context, cfg Config) (*Role, error) {
+// Join becomes the receiver, or finds the current one and checks that its settings agree. The
+// error is a *ConflictError or a file system error; both need the administrator. If the receiver
+// does not answer, Join succeeds: this process then keeps its connections, which wait for the index.
+func Join(ctx context.Context, cfg Config) (*Member, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -93,7 +91,7 @@ func Join(ctx context.Context, cfg Config) (*Role, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Role{
+	r := &Member{
 		cfg: cfg, log: cfg.Logger, sock: sock,
 		owned:    make(chan struct{}),
 		joined:   make(chan error, 1),
@@ -105,7 +103,7 @@ func Join(ctx context.Context, cfg Config) (*Role, error) {
 	case err = <-r.joined:
 	case <-ctx.Done():
 		err = ctx.Err()
-	case <-time.After(patience):
+	case <-time.After(answerTimeout):
 		r.settle(nil)
 		r.log.Warn("the process that serves the index does not answer", slog.String("index", cfg.Index))
 	}
@@ -115,8 +113,8 @@ func Join(ctx context.Context, cfg Config) (*Role, error) {
 	return r, nil
 }
 
-// settle answers Join, once, and reports whether this was the answer.
-func (r *Role) settle(err error) (first bool) {
+// settle gives Join its result, once, and reports whether this call did.
+func (r *Member) settle(err error) (first bool) {
 	r.join.Do(func() {
 		first = true
 		r.joined <- err
@@ -125,20 +123,20 @@ func (r *Role) settle(err error) (first bool) {
 	return first
 }
 
-// fail reports what makes going on pointless.
-func (r *Role) fail(err error) {
+// fail reports an error that makes it pointless to continue.
+func (r *Member) fail(err error) {
 	if !r.settle(err) {
 		r.cfg.Conflict(err)
 	}
 }
 
-// Owned is closed when this process has the index to itself and may open it.
-func (r *Role) Owned() <-chan struct{} { return r.owned }
+// Owned is closed when this process has the index and may open it.
+func (r *Member) Owned() <-chan struct{} { return r.owned }
 
-// Settled is closed when this process may retire without letting down sessions that
-// wait for the index: at once, except for the receiver, which has to have the index first.
-// Were it to retire before, the next receiver would wait beside it and might be first.
-func (r *Role) Settled() <-chan struct{} {
+// Settled is closed when this process may retire without harm to sessions that wait for the index:
+// at once, but for the receiver only when it has the index. If the receiver retired earlier, the
+// next receiver would compete with it and might get the index first.
+func (r *Member) Settled() <-chan struct{} {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.keeps {
@@ -149,9 +147,9 @@ func (r *Role) Settled() <-chan struct{} {
 	return settled
 }
 
-// Become waits until this process may open the index. It fails with ErrRetired when the
-// process ends first, or with ctx.
-func (r *Role) Become(ctx context.Context) error {
+// Become waits until this process may open the index. It fails with ErrRetired if the process
+// ends first, or with ctx.
+func (r *Member) Become(ctx context.Context) error {
 	select {
 	case <-r.owned:
 		return nil
@@ -167,18 +165,18 @@ func (r *Role) Become(ctx context.Context) error {
 	}
 }
 
-// Retire gives up being the receiver: no connection is taken any more, and another
-// process becomes the receiver. The index, if this process has it, stays its own until
-// Release. It may be called more than once.
-func (r *Role) Retire() {
+// Retire stops being the receiver: no more connections are accepted, and another process becomes
+// the receiver. If this process has the index, it keeps it until Release. Retire may be called more
+// than once.
+func (r *Member) Retire() {
 	r.retire()
 	r.runs.Wait()
 	r.waits.Wait()
 }
 
-// Release gives the index up, too. The caller has closed it, and passes no connection
-// any more. Only the first call does something.
-func (r *Role) Release() error {
+// Release gives up the index as well. The caller has closed it and passes no more connections.
+// Only the first call has an effect.
+func (r *Member) Release() error {
 	r.Retire()
 	r.mu.Lock()
 	owner, sock := r.owner, r.sock
@@ -194,8 +192,8 @@ func (r *Role) Release() error {
 	return err
 }
 
-// run tries to be the receiver and otherwise watches the one there is, until Retire.
-func (r *Role) run() {
+// run tries to become the receiver and otherwise watches the current one, until Retire.
+func (r *Member) run() {
 	pause := pauseMin
 	for r.ctx.Err() == nil {
 		l, err := tryLock(r.cfg.Index + ".receiver")
@@ -223,15 +221,15 @@ func (r *Role) run() {
 	}
 }
 
-// isFatal tells what a person has to mend from what the next attempt may find mended.
+// isFatal distinguishes errors for the administrator from errors that may be gone next time.
 func isFatal(err error) bool {
 	var conflict *ConflictError
 	return errors.As(err, &conflict) || errors.Is(err, os.ErrPermission) ||
 		errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.ENOTDIR)
 }
 
-// setKeeps says whether this process serves what it accepts.
-func (r *Role) setKeeps(on bool) {
+// setKeeps sets whether this process serves the connections that it accepts.
+func (r *Member) setKeeps(on bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.keeps = on
@@ -242,17 +240,17 @@ func (r *Role) setKeeps(on bool) {
 	}
 }
 
-// kept reports whether this process has to serve a connection by itself, and returns a
-// channel that is closed when that becomes so. A process that has the index open keeps
-// its connections also while it drains.
-func (r *Role) kept() (bool, <-chan struct{}) {
+// kept reports whether this process must serve a connection itself, and returns a channel that is
+// closed when that becomes true. A process that has the index open keeps its connections even
+// while it drains.
+func (r *Member) kept() (bool, <-chan struct{}) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.keeps || r.owner != nil, r.received
 }
 
 // waitIndex takes the owner's lock as soon as it is free.
-func (r *Role) waitIndex() {
+func (r *Member) waitIndex() {
 	told := false
 	for {
 		l, err := tryLock(r.cfg.Index + ".owner")
