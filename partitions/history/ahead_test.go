@@ -10,14 +10,14 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-// While one commit is looked at the next are on their way, but not all of them, and none
-// behind the last that is wanted.
-func TestCommitsAreReadAhead(t *testing.T) {
+// While a commit is processed, the next ones are requested, but not all of them, and none
+// after the last one of the loop.
+func TestReadAhead(t *testing.T) {
 	w := newWriter(t)
 	for range 40 {
 		w.commit()
 	}
-	s := &waits{Store: w.store}
+	s := &slowStore{Store: w.store}
 	for c, err := range (&Log{Store: s, Backup: anne}).Commits(t.Context(), 1, 30) {
 		if err != nil {
 			t.Fatal(err)
@@ -27,8 +27,8 @@ func TestCommitsAreReadAhead(t *testing.T) {
 			t.Errorf("at commit %d there were %d requests", n, asked)
 		}
 	}
-	if most := s.most.Load(); most < 2 || most > aheadCommits {
-		t.Errorf("%d requests at once", most)
+	if n := s.peak.Load(); n < 2 || n > aheadCommits {
+		t.Errorf("%d requests at once", n)
 	}
 	if asked := s.asked.Load(); asked != 30 {
 		t.Errorf("%d requests for 30 commits", asked)
@@ -39,29 +39,29 @@ func TestCommitsAreReadAhead(t *testing.T) {
 		}
 		break
 	}
-	if under := s.under.Load(); under != 0 {
-		t.Errorf("%d requests go on after the loop was left", under)
+	if n := s.running.Load(); n != 0 {
+		t.Errorf("%d requests are running after the loop", n)
 	}
 }
 
-// waits is a store that takes its time, and counts.
-type waits struct {
+// slowStore delays and counts requests.
+type slowStore struct {
 	objstore.Store
-	asked, under, most atomic.Int64
+	asked, running, peak atomic.Int64
 }
 
-func (s *waits) Get(ctx context.Context, key string, off, n int64) (*objstore.Object, error) {
+func (s *slowStore) Get(ctx context.Context, key string, off, n int64) (*objstore.Object, error) {
 	s.asked.Add(1)
-	under := s.under.Add(1)
-	defer s.under.Add(-1)
-	for m := s.most.Load(); under > m && !s.most.CompareAndSwap(m, under); m = s.most.Load() {
+	now := s.running.Add(1)
+	defer s.running.Add(-1)
+	for m := s.peak.Load(); now > m && !s.peak.CompareAndSwap(m, now); m = s.peak.Load() {
 	}
 	time.Sleep(2 * time.Millisecond)
 	return s.Store.Get(ctx, key, off, n)
 }
 
-// Of a large commit the rest is read when its turn comes.
-func TestALargeCommitIsReadAheadInPart(t *testing.T) {
+// The rest of a large commit is read when it is needed.
+func TestReadAheadOfLargeCommit(t *testing.T) {
 	w := newWriter(t)
 	w.commit()
 	large := text(7, 2*aheadBytes)

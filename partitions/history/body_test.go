@@ -34,7 +34,7 @@ func (w *writer) packOf(entries map[string][]byte, order ...string) string {
 	return key
 }
 
-// chunked is a large message in three chunks, with the entries that hold them.
+// chunked returns a large message in three chunks, with their entries.
 func chunked(seed uint64) (Message, map[string][]byte, []string) {
 	r := rand.New(rand.NewPCG(seed, 0))
 	body := make([]byte, 700<<10)
@@ -52,7 +52,7 @@ func chunked(seed uint64) (Message, map[string][]byte, []string) {
 	return m, entries, order
 }
 
-func in(object string, entries ...string) func(ChunkID) ([]Place, error) {
+func placesIn(object string, entries ...string) func(ChunkID) ([]Place, error) {
 	return func(c ChunkID) ([]Place, error) {
 		for _, e := range entries {
 			if strings.HasPrefix(e, c.String()) || strings.HasSuffix(e, ".eml") {
@@ -78,30 +78,30 @@ func (w *writer) read(o *Objects, m Message, places func(ChunkID) ([]Place, erro
 	return b, closeAfter(r, err)
 }
 
-func TestAChunkedMessageIsOneRequest(t *testing.T) {
+func TestChunkedMessageIsOneRequest(t *testing.T) {
 	w := newWriter(t)
 	m, entries, order := chunked(1)
 	key := w.packOf(entries, order...)
 	calls := trace(w)
 	o := NewObjects(w.store, 0)
 	for range 2 {
-		b, err := w.read(o, m, in(key, order...))
+		b, err := w.read(o, m, placesIn(key, order...))
 		if err != nil || sha1.Sum(b) != m.GUID {
 			t.Fatalf("%d bytes, %v", len(b), err)
 		}
 	}
 	if want := []string{"get " + key, "get " + key, "get " + key}; !slices.Equal(*calls, want) {
-		t.Errorf("want the directory once, and one request each time: %v", *calls)
+		t.Errorf("want one request for the directory and one for each read: %v", *calls)
 	}
-	// The other way round nothing is adjacent.
+	// In reverse order, no chunks are adjacent.
 	slices.Reverse(order)
 	key = w.packOf(entries, order...)
-	if b, err := w.read(o, m, in(key, order...)); err != nil || sha1.Sum(b) != m.GUID {
+	if b, err := w.read(o, m, placesIn(key, order...)); err != nil || sha1.Sum(b) != m.GUID {
 		t.Errorf("%d bytes, %v", len(b), err)
 	}
 }
 
-func TestSmallMessagesOfOnePack(t *testing.T) {
+func TestSmallPackIsOneRequest(t *testing.T) {
 	w := newWriter(t)
 	entries, order := map[string][]byte{}, []string(nil)
 	var messages []Message
@@ -115,17 +115,17 @@ func TestSmallMessagesOfOnePack(t *testing.T) {
 	calls := trace(w)
 	o := NewObjects(w.store, 0)
 	for n, m := range messages {
-		b, err := w.read(o, m, in(key, m.GUID.String()+".eml"))
+		b, err := w.read(o, m, placesIn(key, m.GUID.String()+".eml"))
 		if err != nil || !bytes.Equal(b, entries[order[n]]) {
 			t.Errorf("message %d: %q, %v", n, b, err)
 		}
 	}
 	if len(*calls) != 1 {
-		t.Errorf("a small object is read once: %v", *calls)
+		t.Errorf("a small object was read more than once: %v", *calls)
 	}
 }
 
-func TestMessagesThatAreDamaged(t *testing.T) {
+func TestDamagedMessages(t *testing.T) {
 	w := newWriter(t)
 	m, entries, order := chunked(2)
 	key := w.packOf(entries, order...)
@@ -143,16 +143,16 @@ func TestMessagesThatAreDamaged(t *testing.T) {
 		is     error
 		want   string
 	}{
-		"guid":     {wrongGUID, in(key, order...), ErrCorrupt, "SHA-1"},
-		"size":     {wrongSize, in(key, order...), ErrCorrupt, "longer than its recorded size"},
-		"chunks":   {short, in(key, order...), ErrCorrupt, "shorter than its recorded size"},
-		"order":    {swapped, in(key, order...), ErrCorrupt, "SHA-1"},
-		"chunk":    {m, in(falseKey, order...), ErrCorrupt, "SHA-256"},
-		"no place": {m, in(key, order[:2]...), ErrNoPlace, order[2][:64]},
+		"guid":     {wrongGUID, placesIn(key, order...), ErrCorrupt, "SHA-1"},
+		"size":     {wrongSize, placesIn(key, order...), ErrCorrupt, "longer than its recorded size"},
+		"chunks":   {short, placesIn(key, order...), ErrCorrupt, "shorter than its recorded size"},
+		"order":    {swapped, placesIn(key, order...), ErrCorrupt, "SHA-1"},
+		"chunk":    {m, placesIn(falseKey, order...), ErrCorrupt, "SHA-256"},
+		"no place": {m, placesIn(key, order[:2]...), ErrNoPlace, order[2][:64]},
 		"no entry": {m, func(c ChunkID) ([]Place, error) {
 			return []Place{{Chunk: c, Object: key, Entry: strings.Repeat("a", 64) + ".part"}}, nil
 		}, ErrCorrupt, "no entry"},
-		"no object": {m, in("packs/ab/ab.tar.zst", order...), ErrNoPlace, "packs/ab/ab.tar.zst is missing"},
+		"no object": {m, placesIn("packs/ab/ab.tar.zst", order...), ErrNoPlace, "packs/ab/ab.tar.zst is missing"},
 		"missing":   {Message{GUID: m.GUID, Missing: true}, nil, ErrMissing, "body missing"},
 	} {
 		if _, err := w.read(NewObjects(w.store, 0), tt.m, tt.places); !errors.Is(err, tt.is) || !strings.Contains(err.Error(), tt.want) {
@@ -162,18 +162,18 @@ func TestMessagesThatAreDamaged(t *testing.T) {
 	good := w.get(key)
 	for i := len(good) / 20; i < len(good); i += len(good) / 20 {
 		w.put(key, flip(good, i))
-		if _, err := w.read(NewObjects(w.store, 0), m, in(key, order...)); err == nil || !strings.Contains(err.Error(), key) {
+		if _, err := w.read(NewObjects(w.store, 0), m, placesIn(key, order...)); err == nil || !strings.Contains(err.Error(), key) {
 			t.Errorf("flipped at %d of %d: %v", i, len(good), err)
 		}
 		w.put(key, good[:i])
-		if _, err := w.read(NewObjects(w.store, 0), m, in(key, order...)); err == nil || !strings.Contains(err.Error(), key) {
+		if _, err := w.read(NewObjects(w.store, 0), m, placesIn(key, order...)); err == nil || !strings.Contains(err.Error(), key) {
 			t.Errorf("cut at %d of %d: %v", i, len(good), err)
 		}
 	}
 }
 
-// A pack that was rewritten, and a commit that was merged: old places still lead there.
-func TestPlacesThatHaveMoved(t *testing.T) {
+// Old places still work after a pack was rewritten and a commit was merged.
+func TestMovedPlaces(t *testing.T) {
 	w := newWriter(t)
 	m, entries, order := chunked(3)
 	was := w.packOf(entries, order...)
@@ -187,14 +187,14 @@ func TestPlacesThatHaveMoved(t *testing.T) {
 		t.Fatal(was)
 	}
 	w.put(key, b)
-	if b, err := w.read(NewObjects(w.store, 0), m, in(was, order...)); err != nil || sha1.Sum(b) != m.GUID {
+	if b, err := w.read(NewObjects(w.store, 0), m, placesIn(was, order...)); err != nil || sha1.Sum(b) != m.GUID {
 		t.Errorf("%d bytes, %v", len(b), err)
 	}
 	delete(note.Entries, order[1])
 	b, err = note.Append(nil)
 	w.must(err)
 	w.put(key, b)
-	if _, err := w.read(NewObjects(w.store, 0), m, in(was, order...)); !errors.Is(err, ErrNoPlace) || !strings.Contains(err.Error(), "was dropped") {
+	if _, err := w.read(NewObjects(w.store, 0), m, placesIn(was, order...)); !errors.Is(err, ErrNoPlace) || !strings.Contains(err.Error(), "was dropped") {
 		t.Error(err)
 	}
 
@@ -209,7 +209,7 @@ func TestPlacesThatHaveMoved(t *testing.T) {
 	mem := w.checkpoint()
 	packed := w.packOf(map[string][]byte{entry: inline}, entry)
 	w.merge(1, 1, func(p Place) (Place, error) { return Place{Chunk: p.Chunk, Object: packed, Entry: p.Entry}, nil })
-	for range 2 { // the checkpoint names an object that has gone; then it does not
+	for range 2 { // the first checkpoint names a deleted object, the second one does not
 		places, err := mem.Places(im.Chunks[0])
 		if err != nil || len(places) == 0 {
 			t.Fatal(places, err)
@@ -260,8 +260,8 @@ func TestCondemned(t *testing.T) {
 	}
 }
 
-// One Objects serves all sessions of a process.
-func TestObjectsAreShared(t *testing.T) {
+// All sessions of a process share one Objects.
+func TestConcurrentObjects(t *testing.T) {
 	w := newWriter(t)
 	var keys []string
 	var messages []Message
@@ -271,14 +271,14 @@ func TestObjectsAreShared(t *testing.T) {
 		entry := m.GUID.String() + ".eml"
 		keys = append(keys, w.packOf(map[string][]byte{entry: text(n, 200)}, entry))
 	}
-	o := NewObjects(w.store, 2) // fewer than there are
+	o := NewObjects(w.store, 2) // fewer than there are objects
 	var g errgroup.Group
 	for i := range 8 {
 		g.Go(func() error {
 			for n := range 30 {
 				k := (i + n) % len(keys)
 				m := messages[k]
-				r, err := OpenMessage(t.Context(), o, &MessageState{Message: m}, in(keys[k], m.GUID.String()+".eml"))
+				r, err := OpenMessage(t.Context(), o, &MessageState{Message: m}, placesIn(keys[k], m.GUID.String()+".eml"))
 				if err != nil {
 					return err
 				}

@@ -60,7 +60,7 @@ func (w *writer) checkpoint() *Mem {
 	return m
 }
 
-// entryOf is the body of an entry of an object.
+// entryOf returns the body of an entry of an object.
 func entryOf(t *testing.T, s objstore.Store, key, name string) (body []byte) {
 	t.Helper()
 	err := pack.Scan(bytes.NewReader(getAll(t, s, key)), func(n string, _ int64, r io.Reader) (err error) {
@@ -75,8 +75,8 @@ func entryOf(t *testing.T, s objstore.Store, key, name string) (body []byte) {
 	return body
 }
 
-// A fold is a pure function of the log: whatever checkpoints were written on the way,
-// the state is the same but for the hash of the checkpoint before it.
+// The state depends only on the log. Checkpoints in between change nothing except the hash
+// of the previous checkpoint.
 func TestSameLogSameState(t *testing.T) {
 	states := map[string]bool{}
 	for _, at := range [][]uint64{nil, {1}, {3, 6}, {6}, {1, 2, 3, 4, 5, 6, 7, 8}} {
@@ -110,8 +110,8 @@ func TestSameLogSameState(t *testing.T) {
 	}
 }
 
-// After a small change only the blocks that it touched are written.
-func TestACheckpointRewritesLittle(t *testing.T) {
+// After a small change, a checkpoint writes only the changed blocks.
+func TestCheckpointWritesChangedBlocks(t *testing.T) {
 	w := newWriter(t)
 	w.fill(9000)
 	first := w.checkpoint().Checkpoint()
@@ -128,7 +128,7 @@ func TestACheckpointRewritesLittle(t *testing.T) {
 	if len(fresh) != 3 || second.Bytes*2 > first.Bytes {
 		t.Errorf("%d bytes after %d, new objects: %v", second.Bytes, first.Bytes, fresh)
 	}
-	// Once more without a change: the same state, no block.
+	// Without a change, another checkpoint writes the same state and no block.
 	calls := trace(w)
 	third := w.checkpoint().Checkpoint()
 	puts := slices.DeleteFunc(*calls, func(c string) bool { return !strings.HasPrefix(c, "put") })
@@ -137,9 +137,9 @@ func TestACheckpointRewritesLittle(t *testing.T) {
 	}
 }
 
-// Blocks come first and the checkpoint last, whichever call fails; a failed one leaves
-// a Mem that can be written again.
-func TestEveryStoreCallOfACheckpointFailsOnce(t *testing.T) {
+// Each store call of WriteCheckpoint fails once. The checkpoint never names a missing
+// block, and a second WriteCheckpoint of the same Mem succeeds.
+func TestWriteCheckpointFailures(t *testing.T) {
 	w := newWriter(t)
 	w.fill(9000)
 	w.checkpoint()
@@ -159,13 +159,13 @@ func TestEveryStoreCallOfACheckpointFailsOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := dumpMem(t, w.load(Moment{})); got != want {
-			t.Fatalf("call %d failed: the state is another one", n)
+			t.Fatalf("call %d failed: the state differs", n)
 		}
 		if _, err := m.WriteCheckpoint(t.Context(), w.options()); err != nil {
-			t.Fatalf("call %d failed: the second time: %v", n, err)
+			t.Fatalf("call %d failed: second attempt: %v", n, err)
 		}
 		if got := dumpMem(t, w.load(Moment{})); got != want {
-			t.Fatalf("call %d failed, then it was written: the state is another one", n)
+			t.Fatalf("call %d failed: the state differs after the second attempt", n)
 		}
 		w.delete(CheckpointKey(anne, w.tip.Number))
 		return err != nil
@@ -212,7 +212,7 @@ func TestMoments(t *testing.T) {
 			t.Errorf("%s: commit %d, %v, %v", tt.at, m.Tip().Number, a, err)
 		}
 	}
-	// Retention has removed the first commits: before the first checkpoint there is nothing.
+	// Retention has removed the first commits: there is no state before the first checkpoint.
 	for n := range uint64(4) {
 		w.delete(LogKey(anne, n+1))
 	}
@@ -241,8 +241,9 @@ func TestDue(t *testing.T) {
 	}
 }
 
-// Flip or cut any object at many places: an error that names it, or the right state.
-func TestDamageIsSeen(t *testing.T) {
+// Flip a byte of any object, or cut it, at many offsets: Load must return an error that
+// names the object, or the right state.
+func TestDamagedObjects(t *testing.T) {
 	w := newWriter(t)
 	w.fill(100)
 	w.checkpoint()
@@ -268,7 +269,7 @@ func TestDamageIsSeen(t *testing.T) {
 					if err != nil {
 						seen[key]++
 						if !strings.Contains(err.Error(), key) {
-							t.Errorf("%s, %s damaged at %d: the error does not name it: %v", at, key, i, err)
+							t.Errorf("%s, %s damaged at %d: the error does not name the object: %v", at, key, i, err)
 						}
 					} else if got != want {
 						t.Errorf("%s, %s damaged at %d of %d: a wrong state, and no error", at, key, i, len(good))
@@ -278,7 +279,7 @@ func TestDamageIsSeen(t *testing.T) {
 			w.put(key, good)
 		}
 		if len(seen) < 3 {
-			t.Errorf("%s: damage was seen in %v only", at, seen)
+			t.Errorf("%s: damage was found only in %v", at, seen)
 		}
 	}
 }
@@ -289,7 +290,7 @@ func flip(b []byte, i int) []byte {
 	return b
 }
 
-// tryDump reads all of a state, places too.
+// tryDump reads a whole state, including places.
 func tryDump(t *testing.T, w *writer, at Moment) (out string, err error) {
 	m, err := Load(t.Context(), w.store, anne, at)
 	if err != nil {
@@ -299,7 +300,7 @@ func tryDump(t *testing.T, w *writer, at Moment) (out string, err error) {
 		if err != nil {
 			return "", err
 		}
-		if strings.HasPrefix(p.Object, "packs/") { // a commit's own key changes when it is merged
+		if strings.HasPrefix(p.Object, "packs/") { // a merge changes the key of a commit
 			out += string(p.append(nil))
 		}
 	}

@@ -11,8 +11,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// Whatever a client can have sent comes back from a log as it was.
-func TestEventsSurviveTheLog(t *testing.T) {
+// Any event, with any bytes from a client, is unchanged after encoding and decoding.
+func TestEventRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		want := anyEvent().Draw(t, "event")
 		line, err := AppendEvent(nil, want)
@@ -34,7 +34,7 @@ func TestEventsSurviveTheLog(t *testing.T) {
 		}
 		again, err := AppendEvent(nil, got)
 		if err != nil || !bytes.Equal(again, line) {
-			t.Fatalf("spelled in another way the second time (%v):\n%s%s", err, line, again)
+			t.Fatalf("encoded differently the second time (%v):\n%s%s", err, line, again)
 		}
 	})
 }
@@ -61,7 +61,7 @@ func TestEventsInAnotherSpelling(t *testing.T) {
 	})
 }
 
-func TestEventsThatAreRefused(t *testing.T) {
+func TestInvalidEvents(t *testing.T) {
 	for _, tt := range []struct{ line, want string }{
 		{``, "EOF"},
 		{`{}`, "empty event"},
@@ -102,7 +102,7 @@ func FuzzParseEvent(f *testing.F) {
 		}
 		again, err := AppendEvent(nil, e)
 		if err != nil {
-			return // a year past 9999
+			return // a year after 9999
 		}
 		if _, err := ParseEvent(again); err != nil {
 			t.Fatalf("%s\n%s: %v", line, again, err)

@@ -17,8 +17,8 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/pack"
 )
 
-// readAllOf reads a commit whole.
-func readAllOf(t *testing.T, s objstore.Store, n uint64) (h Header, events []Event, places []Place, hash string) {
+// readCommit reads a whole commit.
+func readCommit(t *testing.T, s objstore.Store, n uint64) (h Header, events []Event, places []Place, hash string) {
 	t.Helper()
 	err := ReadCommit(t.Context(), s, anne, n, func(c *CommitReader) error {
 		h = c.Header()
@@ -44,7 +44,7 @@ func readAllOf(t *testing.T, s objstore.Store, n uint64) (h Header, events []Eve
 	return h, events, places, hash
 }
 
-func TestACommitReadsBack(t *testing.T) {
+func TestReadCommit(t *testing.T) {
 	w := newWriter(t)
 	body := text(1, 200)
 	m := message(body)
@@ -74,7 +74,7 @@ func TestACommitReadsBack(t *testing.T) {
 	}
 	w.put(LogKey(anne, 1), object)
 
-	h, events, places, gotHash := readAllOf(t, w.store, 1)
+	h, events, places, gotHash := readCommit(t, w.store, 1)
 	header.Version = Version
 	if d := cmp.Diff(header, h); d != "" {
 		t.Errorf("header (-want +got)\n%s", d)
@@ -87,14 +87,14 @@ func TestACommitReadsBack(t *testing.T) {
 		t.Errorf("events (-want +got)\n%s", d)
 	}
 	if gotHash != fmt.Sprintf("%x", hash) {
-		t.Errorf("hash %s, the builder said %x", gotHash, hash)
+		t.Errorf("hash %s, the builder returned %x", gotHash, hash)
 	}
 	wantPlaces := []Place{{Chunk: m.Chunks[0], Object: LogKey(anne, 1), Entry: entry}, packed}
 	if d := cmp.Diff(wantPlaces, places); d != "" {
 		t.Errorf("places (-want +got)\n%s", d)
 	}
 	if e, ok := dir.Lookup(entry); !ok || e.Size != int64(len(body)) {
-		t.Errorf("directory says %+v, %t of the body", e, ok)
+		t.Errorf("body in the directory: %+v, %t", e, ok)
 	}
 	var ndjson []byte
 	if err := pack.Scan(bytes.NewReader(object), func(name string, _ int64, r io.Reader) (err error) {
@@ -106,11 +106,11 @@ func TestACommitReadsBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	if sha256.Sum256(ndjson) != hash {
-		t.Error("the hash is not that of the uncompressed commit.ndjson")
+		t.Error("the hash does not match the uncompressed commit.ndjson")
 	}
 }
 
-// A lost race: the same events under the next number.
+// After another writer won the number, the same events get the next one.
 func TestReheader(t *testing.T) {
 	w := newWriter(t)
 	b := NewBuilder(w.header(), w.options())
@@ -127,13 +127,13 @@ func TestReheader(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.put(LogKey(anne, 2), object)
-	h, events, _, got := readAllOf(t, w.store, 2)
+	h, events, _, got := readCommit(t, w.store, 2)
 	if h.Number != 2 || h.Prev != w.tip.Hash || len(events) != 1 || got != fmt.Sprintf("%x", hash) {
 		t.Errorf("header %+v, %d events, hash %s", h, len(events), got)
 	}
 }
 
-func TestABuilderRefuses(t *testing.T) {
+func TestBuilderErrors(t *testing.T) {
 	w := newWriter(t)
 	b := NewBuilder(w.header(), w.options())
 	if err := b.Event(&RecordsEvent{Records: make([]*cyrus.Record, MaxRecordsPerEvent+1)}); !errors.Is(err, ErrTooLarge) {
@@ -143,13 +143,13 @@ func TestABuilderRefuses(t *testing.T) {
 		t.Errorf("too many messages: %v", err)
 	}
 	if err := b.Event(&MessagesEvent{Messages: []Message{{Missing: true}}}); err == nil {
-		t.Error("a message without a guid was taken: no reader does that")
+		t.Error("a message without a guid was accepted, but no reader accepts it")
 	}
 	if err := b.Event(&AnnotationEvent{Name: strings.Repeat("a", maxLine)}); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("a line of %d bytes: %v", maxLine, err)
 	}
 	if !b.Empty() || b.Size() != 0 {
-		t.Error("something of what was refused is left")
+		t.Error("the builder is not empty after errors")
 	}
 	b.Reheader(Header{Backup: anne})
 	if _, _, _, err := b.Finish(nil); err == nil {
@@ -157,7 +157,7 @@ func TestABuilderRefuses(t *testing.T) {
 	}
 }
 
-// forge puts an object with the given bytes as commit.ndjson.
+// forge puts an object with these bytes as commit.ndjson and places.ndjson.
 func (w *writer) forge(key, ndjson, places string) {
 	w.t.Helper()
 	p := pack.NewWriter(nil, w.options())
@@ -175,7 +175,7 @@ func (w *writer) forge(key, ndjson, places string) {
 	w.put(key, object)
 }
 
-func TestCommitsThatAreRefused(t *testing.T) {
+func TestInvalidCommits(t *testing.T) {
 	const header = `{"version":1,"backup":"user/anne","number":1,"prev":"","time":"2026-03-01T12:00:00Z"}` + "\n"
 	const chunk = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"
 	const entry = "2c26b46b68ffc68ff99b453c1d30413413422d70.eml"
@@ -222,7 +222,7 @@ func TestCommitsThatAreRefused(t *testing.T) {
 	}
 }
 
-func TestReadingAnAbsentCommit(t *testing.T) {
+func TestReadHeaderOfMissingCommit(t *testing.T) {
 	if _, err := ReadHeader(t.Context(), newWriter(t).store, anne, 7); !errors.Is(err, objstore.ErrNotExist) {
 		t.Error(err)
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
-// Generators of any event: random fields by type, so that a field that is added is tested.
+// Generators of any event. They fill fields by their types, so that new fields are tested.
 
 func anyString() *rapid.Generator[string] {
 	return rapid.OneOf(

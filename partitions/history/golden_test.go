@@ -23,11 +23,11 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/memstore"
 )
 
-var update = flag.Bool("update", false, "write what testdata/golden lacks")
+var update = flag.Bool("update", false, "write missing files of testdata/golden")
 
-// golden is a repository of version 1, as a directory store keeps it. It was written
-// once and stays: every later reader has to read it. (It is written again only when
-// the directory has been removed.)
+// golden is a repository of version 1, in the form of a directory store. It was written
+// once and does not change, because every later reader must be able to read it. (-update
+// writes it again only if the directory is missing.)
 const golden = "testdata/golden/v1"
 
 func TestGolden(t *testing.T) {
@@ -59,7 +59,7 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// bodies reads every message and says what it begins with.
+// bodies reads every message and returns their first lines.
 func bodies(t *testing.T, w *writer, m *Mem) string {
 	t.Helper()
 	var b strings.Builder
@@ -108,13 +108,13 @@ func writeTree(t *testing.T, dir string, w *writer) {
 	}
 }
 
-// goldenRepository makes one of everything that the format knows.
+// goldenRepository makes a repository with at least one item of every kind in the format.
 func goldenRepository(t *testing.T) *writer {
 	w := newWriter(t)
 	w.store = memstore.New(func() time.Time { return noon })
 	value, latin := "v", "caf\xe9"
 
-	// A pack, which was rewritten later; a message in two parts.
+	// A pack that is rewritten later, with a message in two chunks.
 	long := text(100, 30<<10)
 	parts := [][]byte{long[:20<<10], long[20<<10:]}
 	longMessage := Message{GUID: sha1.Sum(long), Size: int64(len(long)), Chunks: []ChunkID{sha256.Sum256(parts[0]), sha256.Sum256(parts[1])}}
@@ -171,7 +171,7 @@ func goldenRepository(t *testing.T) *writer {
 	w.commit(&ExpungeEvent{UniqueID: "inbox-id", UIDs: []uint32{2}}, &ResyncEvent{UniqueID: "sent-id", Reason: "bodies were lost"})
 	w.checkpoint()
 
-	// New mail, inline; a complete set that lacks some of what was there.
+	// New mail, inline. A complete set without some of the old records.
 	body := text(200, 400)
 	inline := message(body)
 	entry := inline.GUID.String() + ".eml"

@@ -22,10 +22,10 @@ import (
 
 const anne = "user/anne"
 
-// noon is the time of commit 0, if there were one; commits are a minute apart.
+// noon is one minute before commit 1; commits are a minute apart.
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-// writer makes a log as package partitions would, without its races.
+// writer makes a log like package partitions, but without concurrent writers.
 type writer struct {
 	t      *testing.T
 	store  objstore.Store
@@ -37,7 +37,7 @@ func newWriter(t *testing.T) *writer {
 	return &writer{t: t, store: memstore.New(nil), random: rand.New(rand.NewPCG(1, 2))}
 }
 
-// Read makes a writer the source of random bytes of its objects.
+// Read implements io.Reader: the writer is the source of random bytes for its objects.
 func (w *writer) Read(p []byte) (int, error) {
 	for i := range p {
 		p[i] = byte(w.random.Uint32())
@@ -113,7 +113,7 @@ func (w *writer) keys() []string {
 	return keys
 }
 
-// merge replaces commits from … to by a segment.
+// merge replaces commits from … to with a segment.
 func (w *writer) merge(from, to uint64, place func(Place) (Place, error)) {
 	w.t.Helper()
 	b := NewSegmentBuilder(anne, w.options())
@@ -168,7 +168,7 @@ func text(n, size int) []byte {
 	return b.Bytes()
 }
 
-// message is the message of one chunk with this body.
+// message returns the message with this body, as one chunk.
 func message(body []byte) Message {
 	return Message{GUID: sha1.Sum(body), Size: int64(len(body)), Chunks: []ChunkID{sha256.Sum256(body)}}
 }
@@ -195,7 +195,7 @@ func field(key, value string) dlist.Pair {
 	return dlist.Pair{Key: key, Value: dlist.Value{Kind: dlist.String, Str: value}}
 }
 
-// dump writes all of a state as text that a person can compare.
+// dump returns a whole state as text for comparison by people.
 func dump(t failer, s State, messages func(func(*MessageState) error) error) string {
 	t.Helper()
 	var b strings.Builder
@@ -260,7 +260,7 @@ func toJSON(t failer, v any) string {
 	return string(b)
 }
 
-// failer is what *testing.T and *rapid.T have in common.
+// failer is implemented by *testing.T and *rapid.T.
 type failer interface {
 	Helper()
 	Fatal(args ...any)

@@ -11,13 +11,13 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 )
 
-// big is a message that exists only in the log.
+// big returns a message without a body in any pack.
 func big(n uint32) Message {
 	b := binary.BigEndian.AppendUint32(nil, n)
 	return Message{GUID: sha1.Sum(b), Size: 4000, Chunks: []ChunkID{sha256.Sum256(b)}}
 }
 
-// upload makes the log of a first upload of n messages, as record blocks.
+// upload makes the log of a first upload of n messages, with record blocks.
 func (w *writer) upload(n uint32) {
 	w.t.Helper()
 	w.commit(mailbox("large", "user.anne"))
@@ -54,15 +54,15 @@ func heap() int64 {
 	return int64(s.HeapAlloc)
 }
 
-// A large mailbox is folded and read with a bounded part of it in memory.
-func TestALargeMailboxStaysSmall(t *testing.T) {
+// Replaying and reading a large mailbox takes a limited amount of memory.
+func TestMemoryForLargeMailbox(t *testing.T) {
 	const n = 70_000 // records
 	w := newWriter(t)
 	w.upload(n)
 	before := heap()
 	m := w.load(Moment{})
 	if used := heap() - before; used > 96<<20 {
-		t.Errorf("%d MiB are held after %d records were folded", used>>20, n)
+		t.Errorf("%d MiB in use after replaying %d records", used>>20, n)
 	}
 	if b := box(t, m, "large"); b.Live != n || b.TopUID != n {
 		t.Errorf("%+v", b)
@@ -79,7 +79,7 @@ func TestALargeMailboxStaysSmall(t *testing.T) {
 		last = r
 	}
 	if used := heap() - before; used > 80<<20 || read != n || last.UID != n {
-		t.Errorf("%d MiB are held after %d records were read", used>>20, read)
+		t.Errorf("%d MiB in use after reading %d records", used>>20, read)
 	}
 	if s, err := m.Message(big(77).GUID); err != nil || s == nil || s.Chunks[0] != big(77).Chunks[0] {
 		t.Error(s, err)

@@ -12,7 +12,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/memstore"
 )
 
-// trace notes the calls that a store is asked for.
+// trace records the calls of the store.
 func trace(w *writer) *[]string {
 	var mu sync.Mutex // commits are read ahead
 	var calls []string
@@ -49,7 +49,7 @@ func TestNewest(t *testing.T) {
 	}
 }
 
-// What a host knew has been merged meanwhile: "the next does not exist" proves nothing then.
+// After a merge, a commit without an object of its own is not the end of the log.
 func TestNewestAfterAMerge(t *testing.T) {
 	w := newWriter(t)
 	for range 20 {
@@ -62,7 +62,7 @@ func TestNewestAfterAMerge(t *testing.T) {
 		}
 	}
 	if _, err := w.log().Newest(t.Context(), 21); !errors.Is(err, ErrAbsent) {
-		t.Errorf("from a commit that has vanished: %v", err)
+		t.Errorf("from a missing commit: %v", err)
 	}
 }
 
@@ -105,14 +105,14 @@ func TestCommitsThroughSegments(t *testing.T) {
 	if len(lists) != 1 || len(*calls) != 1+2*2+9 {
 		t.Errorf("calls: %s", strings.Join(*calls, "\n"))
 	}
-	// A merge of merges while somebody reads: both objects hold 5 … 11 for a moment.
+	// A segment is merged into a larger one.
 	w.merge(1, 11, nil)
 	if got, err := numbers(t, w, 6, 20); err != nil || len(got) != 15 {
 		t.Errorf("%v, %v", got, err)
 	}
 }
 
-func TestEventsOfASegmentAreThoseOfItsCommits(t *testing.T) {
+func TestSegmentKeepsEventsAndPlaces(t *testing.T) {
 	w := newWriter(t)
 	for n := range 6 {
 		w.commitWith(func(b *Builder) {
@@ -125,7 +125,7 @@ func TestEventsOfASegmentAreThoseOfItsCommits(t *testing.T) {
 				t.Fatal(err)
 			}
 			if c.Header().Number == 3 {
-				continue // events and places are passed over
+				continue // skips events and places
 			}
 			for e, err := range c.Events() {
 				if err != nil {
@@ -152,7 +152,7 @@ func TestEventsOfASegmentAreThoseOfItsCommits(t *testing.T) {
 	}
 }
 
-func TestAMergeKeepsNoBodies(t *testing.T) {
+func TestSegmentRefusesInlineBodies(t *testing.T) {
 	w := newWriter(t)
 	body := text(1, 100)
 	w.commitWith(func(b *Builder) {
@@ -165,12 +165,12 @@ func TestAMergeKeepsNoBodies(t *testing.T) {
 		}
 		err := NewSegmentBuilder(anne, w.options()).Add(c, nil)
 		if err == nil || !strings.Contains(err.Error(), "still holds the body") {
-			t.Errorf("a body that would be lost: %v", err)
+			t.Errorf("a segment without the inline body: %v", err)
 		}
 	}
 }
 
-func TestChainsThatAreRefused(t *testing.T) {
+func TestInvalidChains(t *testing.T) {
 	line := func(n int, prev string, at time.Time) string {
 		return fmt.Sprintf(`{"version":1,"backup":"user/anne","number":%d,"prev":%q,"time":%q}`+"\n", n, prev, at.Format(time.RFC3339))
 	}
@@ -185,7 +185,7 @@ func TestChainsThatAreRefused(t *testing.T) {
 			two := readHash(w, 2)
 			w.forge(LogKey(anne, 3), line(3, two, noon.Add(-time.Hour)), "")
 		}, ErrCorrupt, "is older than commit 2"},
-		{"first with a past", func(w *writer) { w.forge(LogKey(anne, 1), line(1, strings.Repeat("0", 64), noon), "") }, ErrCorrupt, "commit 1 names a previous commit"},
+		{"first with a prev", func(w *writer) { w.forge(LogKey(anne, 1), line(1, strings.Repeat("0", 64), noon), "") }, ErrCorrupt, "commit 1 names a previous commit"},
 		{"changed", func(w *writer) { w.forge(LogKey(anne, 2), line(2, readHash(w, 1), noon.Add(2*time.Minute)), "") }, ErrCorrupt, "commit 3 follows"},
 		{"gap", func(w *writer) { w.delete(LogKey(anne, 3)) }, ErrAbsent, "commit 3 of user/anne"},
 	} {

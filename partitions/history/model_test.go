@@ -11,12 +11,12 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 )
 
-// ids are few, so that events meet.
+// There are only a few ids, so that several events concern the same mailbox.
 var ids = []string{"a", "b", "c"}
 
-// sensible draws an event that fits the state: mailboxes that are there, uids near
-// the edges of blocks.
-func sensible(t *rapid.T, s *plainState, w *writer) Event {
+// validEvent draws an event that fits the state. It uses known mailboxes, and uids at the
+// edges of blocks.
+func validEvent(t *rapid.T, s *plainState, w *writer) Event {
 	known := slices.Sorted(maps.Keys(s.mailboxes))
 	id := rapid.SampledFrom(ids).Draw(t, "id")
 	kind := rapid.SampledFrom([]string{"mailbox", "records", "records", "records", "messages", "recordblocks", "complete", "expunge", "rename",
@@ -29,10 +29,10 @@ func sensible(t *rapid.T, s *plainState, w *writer) Event {
 	case "mailbox":
 		return mailbox(id, name)
 	case "records":
-		return &RecordsEvent{UniqueID: id, Records: sensibleRecords(t)}
+		return &RecordsEvent{UniqueID: id, Records: validRecords(t)}
 	case "recordblocks":
 		b := NewRecordBlockWriter(w.store, anne, w.options())
-		for _, r := range sensibleRecords(t) {
+		for _, r := range validRecords(t) {
 			if err := b.Add(t.Context(), r); err != nil {
 				t.Fatal(err)
 			}
@@ -82,7 +82,7 @@ func sensible(t *rapid.T, s *plainState, w *writer) Event {
 
 var uids = []uint32{1, 2, 3, 4094, 4095, 4096, 4097, 8191, 8192, 70000, 1<<32 - 1}
 
-func sensibleRecords(t *rapid.T) (out []*cyrus.Record) {
+func validRecords(t *rapid.T) (out []*cyrus.Record) {
 	list := rapid.SliceOfNDistinct(rapid.SampledFrom(uids), 1, 5, rapid.ID).Draw(t, "uids")
 	slices.Sort(list)
 	for _, uid := range list {
@@ -95,9 +95,9 @@ func sensibleRecords(t *rapid.T) (out []*cyrus.Record) {
 	return out
 }
 
-// A Mem with next to no cache, written out and read again at random moments, holds
-// what a State of plain maps holds; and what Fold counts is what there is.
-func TestMemIsLikeAPlainState(t *testing.T) {
+// A Mem with a tiny cache, written and reloaded at random moments, equals a State made of
+// plain maps. The totals of Replayer match the records.
+func TestMemEqualsPlainState(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		w := newWriter(t)
 		want := newPlain()
@@ -112,7 +112,7 @@ func TestMemIsLikeAPlainState(t *testing.T) {
 			rp := Replayer{State: want, Blocks: m.readBlock}
 			h := w.header()
 			for range rapid.IntRange(1, 4).Draw(rt, "events") {
-				e := sensible(rt, want, w)
+				e := validEvent(rt, want, w)
 				events = append(events, e)
 				if err := rp.Apply(h, e); err != nil {
 					rt.Fatal(err)

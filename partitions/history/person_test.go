@@ -10,8 +10,7 @@ import (
 	"testing"
 )
 
-// shell runs a script of a person with nothing but zstd, tar and jq, in the
-// directory of the golden repository.
+// shell runs a script with zstd, tar and jq in the directory of the golden repository.
 func shell(t *testing.T, script string) string {
 	t.Helper()
 	c := exec.CommandContext(t.Context(), "bash", "-euo", "pipefail", "-c", script)
@@ -25,12 +24,12 @@ func shell(t *testing.T, script string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// The commands of docs/format.md, which anybody can type.
-func TestAPersonCanReadIt(t *testing.T) {
+// A person can read the golden repository with standard tools, without our programs.
+func TestReadWithStandardTools(t *testing.T) {
 	const b = "backups/user/anne"
 	m := readTree(t, golden).load(Moment{Number: 6})
 
-	// The chain of hashes, over segment and commits.
+	// The chain of hashes, in the segment and in commits.
 	got := shell(t, `
 		{ zstd -dcq `+b+`/log/0000000000000001-0000000000000004.tar.zst | tar xOf - 0000000000000004/commit.ndjson | sha256sum | cut -d' ' -f1
 		  zstd -dcq `+b+`/log/0000000000000005.tar.zst | tar xOf - commit.ndjson | head -1 | jq -r .prev; } | uniq`)
@@ -45,7 +44,7 @@ func TestAPersonCanReadIt(t *testing.T) {
 		t.Errorf("mailboxes:\n%s\nwant\n%s", got, want)
 	}
 
-	// Live records of a mailbox: its blocks, found by places.ndjson.
+	// Live records of a mailbox, from its blocks, which places.ndjson locates.
 	got = shell(t, `
 		c() { zstd -dcq `+b+`/checkpoints/0000000000000006.tar.zst | tar xOf - $1; }
 		c state.ndjson | jq -r 'if .mailbox then .mailbox.uniqueid as $u | $u else empty end, (.records.sha256 // empty)' |
@@ -67,11 +66,11 @@ func TestAPersonCanReadIt(t *testing.T) {
 		t.Errorf("records:\n%s\nwant\n%s", got, strings.Join(want, "\n"))
 	}
 
-	// A message in two parts, whose pack has been rewritten.
+	// A message in two chunks, whose pack was rewritten.
 	guid := rec(t, m, "inbox-id", 3).GUID.String()
 	got = shell(t, `
 		cp=`+b+`/checkpoints/0000000000000006.tar.zst
-		block() { # kind: all blocks of it, one after the other
+		block() { # all blocks of a kind
 			zstd -dcq $cp | tar xOf - places.ndjson | jq -r '"\(.block // .places) \(.object)"' | while read -r sum object; do
 				[ "$object" = null ] || zstd -dcq "$object" | tar xOf - "$sum.$1" 2>/dev/null || true
 			done
@@ -86,10 +85,10 @@ func TestAPersonCanReadIt(t *testing.T) {
 			zstd -dcq "$object" | tar xOf - "$entry"
 		done | sha1sum | cut -d' ' -f1`)
 	if got != guid {
-		t.Errorf("message %s: the SHA-1 of what was read is %s", guid, got)
+		t.Errorf("message %s: the SHA-1 of the bytes is %s", guid, got)
 	}
 
-	// A message that came inline with its commit.
+	// An inline message.
 	got = shell(t, `
 		f=`+b+`/log/0000000000000007.tar.zst
 		zstd -dcq $f | tar xOf - places.ndjson | jq -r 'select(.object == ".") | .entry' | while read -r entry; do
@@ -100,8 +99,8 @@ func TestAPersonCanReadIt(t *testing.T) {
 	}
 }
 
-// The commands of docs/format.md 6.1 are run as they stand there.
-func TestCommandsOfTheFormat(t *testing.T) {
+// The commands of docs/format.md 6.1 work.
+func TestCommandsInFormatDocument(t *testing.T) {
 	doc, err := os.ReadFile("../../docs/format.md")
 	if err != nil {
 		t.Fatal(err)
@@ -119,7 +118,7 @@ func TestCommandsOfTheFormat(t *testing.T) {
 	out := shell(t, "block="+block+"\n"+strings.Join(script, ""))
 	for _, want := range []string{"user.anne 3 inbox-id\n", `{"uid":5000,`, readHash(readTree(t, golden), 7), `"event":"rename"`} {
 		if !strings.Contains(out, want) {
-			t.Errorf("nothing of %q in\n%s", want, out)
+			t.Errorf("no %q in\n%s", want, out)
 		}
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 )
 
-// plainState is the simplest State: maps, and nothing clever. Mem has to be like it.
+// plainState is the simplest State: plain maps. Mem must behave like it.
 type plainState struct {
 	seq       uint64
 	mailboxes map[string]*MailboxState

@@ -9,8 +9,8 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/memstore"
 )
 
-// eight makes a log of eight commits, each with a mailbox and a message of its own.
-func eight(t *testing.T) *writer {
+// eightCommits makes a log of eight commits, each with its own mailbox and message.
+func eightCommits(t *testing.T) *writer {
 	t.Helper()
 	w := newWriter(t)
 	for n := range 8 {
@@ -28,7 +28,7 @@ func (w *writer) flip(key string) {
 	w.put(key, b)
 }
 
-// names are the mailboxes of a state, by their uniqueids.
+// names returns the uniqueids of the mailboxes in a state.
 func names(t *testing.T, m *Mem) string {
 	t.Helper()
 	var out []string
@@ -41,7 +41,7 @@ func names(t *testing.T, m *Mem) string {
 	return strings.Join(out, " ")
 }
 
-func TestLogsWithCommitsThatCannotBeRead(t *testing.T) {
+func TestUnreadableCommits(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		damage func(w *writer)
@@ -53,7 +53,7 @@ func TestLogsWithCommitsThatCannotBeRead(t *testing.T) {
 		{"the beginning", func(w *writer) { w.delete(LogKey(anne, 1)) }, "2 3 4 5 6 7 8", "commit 1 (missing)"},
 		{"a flipped byte", func(w *writer) { w.flip(LogKey(anne, 4)) }, "1 2 3 5 6 7 8", "commit 4 (damaged)"},
 		{"the newest", func(w *writer) { w.flip(LogKey(anne, 8)) }, "1 2 3 4 5 6 7", "commit 8 (damaged)"},
-		{"of another name", func(w *writer) { w.put(LogKey(anne, 5), w.get(LogKey(anne, 4))) }, "1 2 3 4 6 7 8", "commit 5 (damaged)"},
+		{"another commit", func(w *writer) { w.put(LogKey(anne, 5), w.get(LogKey(anne, 4))) }, "1 2 3 4 6 7 8", "commit 5 (damaged)"},
 		{"cut off", func(w *writer) { w.put(LogKey(anne, 6), w.get(LogKey(anne, 6))[:40]) }, "1 2 3 4 5 7 8", "commit 6 (damaged)"},
 		{"two of them", func(w *writer) { w.flip(LogKey(anne, 2)); w.delete(LogKey(anne, 5)) }, "1 3 4 6 7 8", "commit 2 (damaged), commit 5 (missing)"},
 		{"all", func(w *writer) {
@@ -63,7 +63,7 @@ func TestLogsWithCommitsThatCannotBeRead(t *testing.T) {
 		}, "", "commits 1 to 8 (damaged)"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			w := eight(t)
+			w := eightCommits(t)
 			tt.damage(w)
 			if _, err := Load(t.Context(), w.store, anne, Moment{}); !IsUnreadable(err) || errors.Is(err, ErrBeforeFirst) {
 				t.Errorf("a strict reader: %v, want damage", err)
@@ -79,7 +79,7 @@ func TestLogsWithCommitsThatCannotBeRead(t *testing.T) {
 				t.Errorf("the log ends with %d", m.Tip().Number)
 			}
 			w.bridge(m)
-			// From here on the log is whole for everybody.
+			// From now on all readers accept the log.
 			m = w.load(Moment{})
 			if got := names(t, m); got != tt.want || m.MissingCommits() != "" {
 				t.Errorf("after the bridge: mailboxes %s, gaps %q", got, m.MissingCommits())
@@ -89,7 +89,7 @@ func TestLogsWithCommitsThatCannotBeRead(t *testing.T) {
 					t.Errorf("resync of %s: %q", b.Name, b.Resync)
 				}
 			}
-			// A checkpoint spares the next reader the damage.
+			// With a checkpoint, readers no longer read the damaged part.
 			w.checkpoint()
 			if m = w.load(Moment{}); len(m.Gaps()) != 0 || names(t, m) != tt.want {
 				t.Errorf("from the checkpoint: %s, %v", names(t, m), m.Gaps())
@@ -98,7 +98,7 @@ func TestLogsWithCommitsThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// bridge puts the commit that lets the log go on.
+// bridge puts a commit with a bridged event, which lets the log continue.
 func (w *writer) bridge(m *Mem) {
 	w.t.Helper()
 	e := &BridgedEvent{}
@@ -109,8 +109,9 @@ func (w *writer) bridge(m *Mem) {
 	w.commit(e)
 }
 
-// What needs a lost commit is skipped, and the rest of its commit is not.
-func TestEventsThatNeedALostCommit(t *testing.T) {
+// Events that depend on a lost commit are skipped. The other events of the same commit are
+// not.
+func TestEventsDependingOnLostCommit(t *testing.T) {
 	w := newWriter(t)
 	one, two := message(text(1, 10)), message(text(2, 10))
 	w.commit(mailbox("a", "user.anne"))
@@ -122,7 +123,7 @@ func TestEventsThatNeedALostCommit(t *testing.T) {
 		t.Errorf("%+v, %v", b, err)
 	}
 	if box(t, m, "a").Records != 1 {
-		t.Error("the record behind the events that do not fit is lost")
+		t.Error("the record after the skipped events is missing")
 	}
 	if n, err := Recount(m, "a"); err != nil || n.Live != box(t, m, "a").Live || n.CRC != box(t, m, "a").CRC {
 		t.Errorf("counts %+v, %+v, %v", n, box(t, m, "a"), err)
@@ -149,8 +150,8 @@ func TestDamagedCheckpointsAreSkipped(t *testing.T) {
 }
 
 // A log that ends before a checkpoint has lost its newest commits.
-func TestALogThatEndsBeforeItsCheckpoint(t *testing.T) {
-	w := eight(t)
+func TestLogEndsBeforeCheckpoint(t *testing.T) {
+	w := eightCommits(t)
 	w.checkpoint()
 	for n := uint64(7); n <= 8; n++ {
 		w.delete(LogKey(anne, n))
@@ -164,9 +165,9 @@ func TestALogThatEndsBeforeItsCheckpoint(t *testing.T) {
 	}
 }
 
-// One wrong answer on the way is no damage.
-func TestDamageOnTheWayIsReadAgain(t *testing.T) {
-	w := eight(t)
+// A transient wrong answer of the store does not count as damage.
+func TestTransientDamage(t *testing.T) {
+	w := eightCommits(t)
 	key := LogKey(anne, 4)
 	good := w.get(key)
 	w.flip(key)

@@ -9,7 +9,7 @@ import (
 
 func TestLostBodies(t *testing.T) {
 	held, other := message(text(1, 10)), message(text(2, 10))
-	m := folded(t,
+	m := replayed(t,
 		[]Event{mailbox("a", "user.anne"), &MessagesEvent{Messages: []Message{held, other}}, records("a", record(1, held.GUID))},
 		[]Event{&LostEvent{Messages: []cyrus.GUID{held.GUID, {9}}}},
 	)
@@ -19,8 +19,8 @@ func TestLostBodies(t *testing.T) {
 	if s, err := m.Message(other.GUID); err != nil || s.Missing {
 		t.Errorf("another message: %+v, %v", s, err)
 	}
-	// The source sends it again.
-	m = folded(t,
+	// The source sends the message again.
+	m = replayed(t,
 		[]Event{mailbox("a", "user.anne"), &MessagesEvent{Messages: []Message{held}}},
 		[]Event{&LostEvent{Messages: []cyrus.GUID{held.GUID}}},
 		[]Event{&MessagesEvent{Messages: []Message{held}}},
@@ -30,8 +30,8 @@ func TestLostBodies(t *testing.T) {
 	}
 }
 
-func TestABridgeAsksForEveryMailbox(t *testing.T) {
-	m := folded(t,
+func TestBridgedEventStartsResync(t *testing.T) {
+	m := replayed(t,
 		[]Event{mailbox("a", "user.anne"), mailbox("b", "user.anne.b"), mailbox("c", "user.anne.c")},
 		[]Event{&UnmailboxEvent{UniqueID: "b"}, &ResyncEvent{UniqueID: "c", Reason: "the source went back"}},
 		[]Event{&BridgedEvent{Lost: []LostRange{{From: 4, To: 4, Reason: "missing"}, {From: 6, To: 8, Reason: "damaged"}}}},
@@ -43,12 +43,12 @@ func TestABridgeAsksForEveryMailbox(t *testing.T) {
 		t.Errorf("resync of a deleted mailbox: %q", r)
 	}
 	if r := box(t, m, "c").Resync; r != "the source went back" {
-		t.Errorf("resync of a mailbox that was in resync: %q", r)
+		t.Errorf("resync of a mailbox already in resync: %q", r)
 	}
 }
 
 // Only commits that record a loss need a newer reader.
-func TestVersionOfACommit(t *testing.T) {
+func TestCommitVersion(t *testing.T) {
 	for _, tt := range []struct {
 		e    Event
 		want int
@@ -58,7 +58,7 @@ func TestVersionOfACommit(t *testing.T) {
 		if err := b.Event(tt.e); err != nil {
 			t.Fatal(err)
 		}
-		b.Reheader(w.header()) // as after a lost race
+		b.Reheader(w.header()) // as if another writer had won the number
 		object, _, _, err := b.Finish(nil)
 		if err != nil {
 			t.Fatal(err)

@@ -8,9 +8,9 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// A seen state is an item: its mailbox need not be known. The end of an account takes it
-// away, and does not take away where the log goes on.
-func TestFoldOfSeenAndSealed(t *testing.T) {
+// A seen state is an item, so its mailbox may be unknown. Deleting the account removes it,
+// but does not remove the seal.
+func TestReplaySeenAndSealed(t *testing.T) {
 	m, err := history.NewMem(t.Context(), memstore.New(nil), "user/anne")
 	if err != nil {
 		t.Fatal(err)
@@ -26,9 +26,9 @@ func TestFoldOfSeenAndSealed(t *testing.T) {
 			t.Errorf("%s: %v", e.Kind(), err)
 		}
 	}
-	for kind, lives := range map[string]bool{history.ItemSealed: true, history.ItemSeen: false} {
+	for kind, live := range map[string]bool{history.ItemSealed: true, history.ItemSeen: false} {
 		for i, err := range m.Items(kind) {
-			if err != nil || i.Deleted.IsZero() != lives {
+			if err != nil || i.Deleted.IsZero() != live {
 				t.Errorf("%s: deleted %v, %v", kind, i.Deleted, err)
 			}
 		}

@@ -11,8 +11,8 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
-// folded applies commits of events to a Mem, from number 1 on.
-func folded(t *testing.T, commits ...[]Event) *Mem {
+// replayed returns a Mem after commits with these events, from number 1 on.
+func replayed(t *testing.T, commits ...[]Event) *Mem {
 	t.Helper()
 	w := newWriter(t)
 	for _, events := range commits {
@@ -48,7 +48,7 @@ func records(uniqueid string, list ...*cyrus.Record) *RecordsEvent {
 }
 
 func TestRecordsAreUpserts(t *testing.T) {
-	m := folded(t,
+	m := replayed(t,
 		[]Event{mailbox("a", "user.anne"), records("a", record(1, g1), record(2, g2), record(3, g1, `\Expunged`))},
 		[]Event{records("a", record(2, g2, `\Seen`, `\Expunged`))},
 		[]Event{records("a", record(2, g2, `\expunged`), record(3, g1))}, // still expunged; live again
@@ -64,12 +64,12 @@ func TestRecordsAreUpserts(t *testing.T) {
 		t.Errorf("uid 2 was first seen expunged by commit 2: %+v", r)
 	}
 	if r := rec(t, m, "a", 3); r.Expunged != 0 || r.Commit != 3 {
-		t.Errorf("uid 3 lives again: %+v", r)
+		t.Errorf("uid 3 is live again: %+v", r)
 	}
 }
 
-func TestACompleteSetSweeps(t *testing.T) {
-	m := folded(t,
+func TestCompleteSetExpunges(t *testing.T) {
+	m := replayed(t,
 		[]Event{mailbox("a", "user.anne"), records("a", record(1, g1), record(2, g2, `\Seen`), record(3, g1, `\Expunged`), record(4, g1))},
 		[]Event{mailbox("a", "user.anne"), records("a", record(1, g1)), &CompleteEvent{UniqueID: "a"}, records("a", record(4, g2))},
 	)
@@ -84,12 +84,12 @@ func TestACompleteSetSweeps(t *testing.T) {
 		t.Errorf("uid 3 was expunged before: %+v", r)
 	}
 	if r := rec(t, m, "a", 4); r.Gone || r.Expunged != 0 || r.GUID != g2 {
-		t.Errorf("uid 4 came again after the sweep: %+v", r)
+		t.Errorf("uid 4 was sent again after the complete event: %+v", r)
 	}
 }
 
 func TestExpunge(t *testing.T) {
-	m := folded(t,
+	m := replayed(t,
 		[]Event{mailbox("a", "user.anne"), records("a", record(1, g1), record(2, g2))},
 		[]Event{&ExpungeEvent{UniqueID: "a", UIDs: []uint32{2, 3, 2}}},
 	)
@@ -102,8 +102,8 @@ func TestExpunge(t *testing.T) {
 	}
 }
 
-func TestMailboxesComeAndGo(t *testing.T) {
-	m := folded(t,
+func TestRenamedAndDeletedMailboxes(t *testing.T) {
+	m := replayed(t,
 		[]Event{mailbox("a", "user.anne", "COLOUR", "red"), mailbox("b", "user.anne.b"), mailbox("c", "user.anne.c")},
 		[]Event{&RenameEvent{UniqueID: "a", Old: "user.anne", New: "user.anne.x", Partition: "p2", UIDValidity: 5}, &UnmailboxEvent{UniqueID: "b"}},
 		[]Event{&UnmailboxEvent{UniqueID: "b"}, &MovedAwayEvent{UniqueID: "c", To: "user/bob"}, &ResyncEvent{UniqueID: "a", Reason: "crc"}},
@@ -120,7 +120,7 @@ func TestMailboxesComeAndGo(t *testing.T) {
 		t.Errorf("%+v", a)
 	}
 	if b := box(t, m, "b"); !b.Deleted.Equal(at(2)) || b.Records != 1 {
-		t.Errorf("b was deleted by commit 2, and keeps its records: %+v", b)
+		t.Errorf("b was deleted by commit 2 and keeps its records: %+v", b)
 	}
 	if c := box(t, m, "c"); !c.Deleted.Equal(at(3)) || c.MovedTo != "user/bob" {
 		t.Errorf("%+v", c)
@@ -131,18 +131,18 @@ func TestMailboxesComeAndGo(t *testing.T) {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}
 	}
-	if err := m.applyEvents(t, mailbox("c", "user.anne.b")); err != nil { // back, and under d's name
+	if err := m.applyEvents(t, mailbox("c", "user.anne.b")); err != nil { // back, with the name of d
 		t.Fatal(err)
 	}
 	if c := box(t, m, "c"); !c.Deleted.IsZero() || c.MovedTo != "" || c.Seq != 3 {
 		t.Errorf("%+v", c)
 	}
 	if d := box(t, m, "d"); d.Deleted.IsZero() {
-		t.Errorf("two live mailboxes have one name: %+v", d)
+		t.Errorf("two live mailboxes have the same name: %+v", d)
 	}
 }
 
-// applyEvents folds events as if they were another commit.
+// applyEvents applies events as if they were another commit.
 func (m *Mem) applyEvents(t *testing.T, events ...Event) error {
 	t.Helper()
 	rp := Replayer{State: m, Blocks: m.readBlock}
@@ -157,7 +157,7 @@ func (m *Mem) applyEvents(t *testing.T, events ...Event) error {
 func TestItems(t *testing.T) {
 	value := "v"
 	sieve := &SieveEvent{User: "anne", Filename: "x", Content: "keep;", GUID: g1}
-	m := folded(t,
+	m := replayed(t,
 		[]Event{sieve, &SieveActiveEvent{User: "anne", Filename: "x.bc"}, &SubEvent{User: "anne", Name: "user.anne", Subscribed: true},
 			&QuotaEvent{Root: "user.anne"}, &AnnotationEvent{Name: "user.anne", Entry: "/comment", Value: &value},
 			&AnnotationEvent{Name: "", Entry: "/motd", Value: &value}, &SeenEvent{User: "anne", UniqueID: "a"}},
@@ -166,10 +166,10 @@ func TestItems(t *testing.T) {
 	)
 	i, err := m.Item(ItemKey{Kind: ItemSieve, A: "anne", B: "x"})
 	if err != nil || i == nil || !i.Deleted.Equal(at(2)) || i.Commit != 2 || i.Event.(*SieveEvent).Content != "keep;" {
-		t.Errorf("the script was removed by commit 2, and its text is kept: %+v, %v", i, err)
+		t.Errorf("the script was removed by commit 2 and its text is kept: %+v, %v", i, err)
 	}
 	if i, _ := m.Item(ItemKey{Kind: ItemSieve, A: "anne", B: "y"}); i != nil {
-		t.Errorf("what never was has no tombstone: %+v", i)
+		t.Errorf("tombstone of an unknown script: %+v", i)
 	}
 	for k, want := range map[ItemKey]time.Time{
 		{Kind: ItemSieveActive, A: "anne"}:                    at(3),
@@ -189,13 +189,13 @@ func TestItems(t *testing.T) {
 func TestMessagesWithAndWithoutABody(t *testing.T) {
 	with := message(text(1, 10))
 	without := Message{GUID: with.GUID, Size: with.Size, Missing: true}
-	m := folded(t, []Event{&MessagesEvent{Messages: []Message{without}}})
+	m := replayed(t, []Event{&MessagesEvent{Messages: []Message{without}}})
 	if s, err := m.Message(with.GUID); err != nil || !s.Missing {
 		t.Errorf("%+v, %v", s, err)
 	}
-	m = folded(t, []Event{&MessagesEvent{Messages: []Message{without, with}}}, []Event{&MessagesEvent{Messages: []Message{without}}})
+	m = replayed(t, []Event{&MessagesEvent{Messages: []Message{without, with}}}, []Event{&MessagesEvent{Messages: []Message{without}}})
 	if s, err := m.Message(with.GUID); err != nil || s.Missing || s.Commit != 1 {
-		t.Errorf("a body that was held is forgotten: %+v, %v", s, err)
+		t.Errorf("the body is lost: %+v, %v", s, err)
 	}
 }
 
@@ -213,16 +213,16 @@ func TestPrune(t *testing.T) {
 		records("a", record(1, one.GUID), record(2, two.GUID, `\Expunged`)), records("b", record(1, three.GUID)),
 		&SubEvent{User: "anne", Name: "user.anne", Subscribed: true})
 	w.commit(&UnmailboxEvent{UniqueID: "b"}, &SubEvent{User: "anne", Name: "user.anne"})
-	w.commit(&PruneEvent{Before: at(2)}) // what happened before minute 2: the record, not yet the mailbox
+	w.commit(&PruneEvent{Before: at(2)}) // drops the record, but not yet the mailbox
 	m := w.load(Moment{})
 	if r, err := m.Record("a", 2); r != nil || err != nil || box(t, m, "a").Records != 1 || box(t, m, "a").TopUID != 2 {
 		t.Errorf("%+v, %v, %+v", r, err, box(t, m, "a"))
 	}
 	if s, err := m.Message(two.GUID); s != nil || err != nil {
-		t.Errorf("nothing names the message: %+v, %v", s, err)
+		t.Errorf("a message that no record names: %+v, %v", s, err)
 	}
 	if box(t, m, "b").Records != 1 {
-		t.Error("the tombstone is younger")
+		t.Error("a younger tombstone was dropped")
 	}
 	w.commit(&PruneEvent{Before: at(3)})
 	m = w.checkpoint()
@@ -240,7 +240,7 @@ func TestPrune(t *testing.T) {
 	}
 }
 
-func TestEventsThatDoNotFit(t *testing.T) {
+func TestEventsContradictingState(t *testing.T) {
 	for _, e := range []Event{records("x", record(1, g1)), &CompleteEvent{UniqueID: "x"}, &ExpungeEvent{UniqueID: "x"}, &RenameEvent{UniqueID: "x"},
 		&UnmailboxEvent{UniqueID: "x"}, &ResyncEvent{UniqueID: "x"}, &MovedAwayEvent{UniqueID: "x"}, &RecordBlocksEvent{UniqueID: "x"}, records("a", record(0, g1))} {
 		w := newWriter(t)
@@ -253,7 +253,7 @@ func TestEventsThatDoNotFit(t *testing.T) {
 	w := newWriter(t)
 	w.commit(&SealedEvent{Reason: "erased"})
 	if i, _ := w.load(Moment{}).Item(ItemKey{Kind: ItemSealed}); i == nil {
-		t.Error("the seal does not show")
+		t.Error("the state has no seal")
 	}
 	w.commit(mailbox("a", "user.anne"))
 	if _, err := Load(t.Context(), w.store, anne, Moment{}); !errors.Is(err, ErrCorrupt) {

@@ -16,37 +16,37 @@ const (
 	year = 365 * day
 )
 
-// A commit of a log: what its store and its host said, and when it was made.
-type said struct {
+// stamp has the times of a commit: of the store, of the host, and when it was really made.
+type stamp struct {
 	store, clock, made time.Duration // after noon
 }
 
-func right(at time.Duration) said { return said{at, at, at} }
+func correct(at time.Duration) stamp { return stamp{at, at, at} }
 
 func TestTimes(t *testing.T) {
 	for name, c := range map[string]struct {
-		log    []said
+		log    []stamp
 		doubts string
-		now    time.Duration // of the reader; 0 = not known
+		now    time.Duration // of the reader; 0 = unknown
 	}{
-		"all is well":                   {log: []said{right(0), right(hour), right(300 * day)}},
-		"clocks that differ by a day":   {log: []said{{0, -day, 0}, {hour, day, hour}, {300 * day, 301 * day, 300 * day}}},
-		"a host that is a month behind": {log: []said{right(0), {hour, hour - 30*day, hour}, {40 * hour, 10*hour - 30*day, 40 * hour}}},
-		"a host that is years ahead":    {log: []said{{0, 10 * year, 0}, {9 * day, 10 * year, 9 * day}}},
-		"a host that begins in 1970":    {log: []said{{0, -56 * year, 0}, {9 * day, -56 * year, 9 * day}}},
-		"an import":                     {log: []said{{-9 * year, 0, -9 * year}, {-year, hour, -year}, right(day)}},
-		"one answer ahead": {doubts: "2 to 4", log: []said{right(0),
+		"correct clocks":              {log: []stamp{correct(0), correct(hour), correct(300 * day)}},
+		"clocks that differ by a day": {log: []stamp{{0, -day, 0}, {hour, day, hour}, {300 * day, 301 * day, 300 * day}}},
+		"a host that is a month slow": {log: []stamp{correct(0), {hour, hour - 30*day, hour}, {40 * hour, 10*hour - 30*day, 40 * hour}}},
+		"a host that is years ahead":  {log: []stamp{{0, 10 * year, 0}, {9 * day, 10 * year, 9 * day}}},
+		"a host that starts in 1970":  {log: []stamp{{0, -56 * year, 0}, {9 * day, -56 * year, 9 * day}}},
+		"an import":                   {log: []stamp{{-9 * year, 0, -9 * year}, {-year, hour, -year}, correct(day)}},
+		"one answer ahead": {doubts: "2 to 4", log: []stamp{correct(0),
 			{10 * year, hour, hour}, {10 * year, 5 * day, 5 * day}, {10 * year, 300 * day, 300 * day}}},
-		"the first answer ahead": {doubts: "1 to 2", log: []said{{10 * year, 0, 0}, {10 * year, hour, hour}}},
-		"host clocks that differ meanwhile": {doubts: "2 to 4", log: []said{right(0),
+		"the first answer ahead": {doubts: "1 to 2", log: []stamp{{10 * year, 0, 0}, {10 * year, hour, hour}}},
+		"host clocks that differ meanwhile": {doubts: "2 to 4", log: []stamp{correct(0),
 			{10 * year, 9 * day, 9 * day}, {10 * year, 8 * day, 9 * day}, {10 * year, 10 * day, 10 * day}}},
-		"a few days ahead, until they are over": {doubts: "2 to 4", log: []said{right(0), {6 * day, hour, hour}, {6 * day, 3 * day, 3 * day},
-			{6 * day, 5 * day, 5 * day}, right(6*day + hour), right(9 * day)}},
-		"a store that stays ahead": {doubts: "2 to 3", log: []said{right(0), {9*day + hour, hour, hour}, {9*day + 2*hour, 2 * hour, 2 * hour}}},
-		"two times":                {doubts: "2, 4", log: []said{right(0), {9 * day, hour, hour}, right(20 * day), {40 * day, 21 * day, 21 * day}}},
-		"store and host ahead, as a directory on that host": {now: 30 * day, doubts: "2 to 3", log: []said{right(0),
+		"a few days ahead, until time catches up": {doubts: "2 to 4", log: []stamp{correct(0), {6 * day, hour, hour}, {6 * day, 3 * day, 3 * day},
+			{6 * day, 5 * day, 5 * day}, correct(6*day + hour), correct(9 * day)}},
+		"a store that stays ahead": {doubts: "2 to 3", log: []stamp{correct(0), {9*day + hour, hour, hour}, {9*day + 2*hour, 2 * hour, 2 * hour}}},
+		"two times":                {doubts: "2, 4", log: []stamp{correct(0), {9 * day, hour, hour}, correct(20 * day), {40 * day, 21 * day, 21 * day}}},
+		"store and host ahead, as a directory on that host": {now: 30 * day, doubts: "2 to 3", log: []stamp{correct(0),
 			{year, year, 0}, {year, hour, hour}}},
-		"the same, before the reader knows": {log: []said{right(0), {year, year, year}, {year, hour, year}}},
+		"the same, without the reader's clock": {log: []stamp{correct(0), {year, year, year}, {year, hour, year}}},
 	} {
 		times := Times{}
 		if c.now > 0 {
@@ -65,8 +65,8 @@ func TestTimes(t *testing.T) {
 	}
 }
 
-// logOf writes a log with these times: commit n subscribes to folder n.
-func logOf(t *testing.T, log []said, checkpoints ...int) *writer {
+// logOf writes a log with these times. Commit n subscribes to folder n.
+func logOf(t *testing.T, log []stamp, checkpoints ...int) *writer {
 	w := newWriter(t)
 	for i, s := range log {
 		w.commitWith(func(b *Builder) {
@@ -90,9 +90,9 @@ func logOf(t *testing.T, log []said, checkpoints ...int) *writer {
 	return w
 }
 
-// The state at a time follows when commits were made, wherever checkpoints are.
+// The state at a time depends on when commits were made, and not on checkpoints.
 func TestLoadWithWrongTimes(t *testing.T) {
-	log := []said{right(0), right(hour), {10 * year, 2 * hour, 2 * hour}, {10 * year, 5 * day, 5 * day}, {10 * year, 9 * day, 9 * day}}
+	log := []stamp{correct(0), correct(hour), {10 * year, 2 * hour, 2 * hour}, {10 * year, 5 * day, 5 * day}, {10 * year, 9 * day, 9 * day}}
 	for _, checkpoints := range [][]int{nil, {2}, {3}, {4}, {5}, {1, 3, 5}} {
 		w := logOf(t, log, checkpoints...)
 		for _, c := range []struct {
@@ -120,20 +120,19 @@ func TestLoadWithWrongTimes(t *testing.T) {
 	}
 }
 
-// When one commit was made, without the whole log.
 func TestMade(t *testing.T) {
-	behind := []said{right(0)}
-	for n := range 30 { // a host that is a month behind, and a store that is right
+	slow := []stamp{correct(0)}
+	for n := range 30 { // a host that is a month slow, and a correct store
 		at := time.Duration(n+1) * day
-		behind = append(behind, said{at, at - 30*day, at})
+		slow = append(slow, stamp{at, at - 30*day, at})
 	}
-	for name, log := range map[string][]said{
-		"one answer ahead":         {right(0), {10 * year, hour, hour}, {10 * year, 5 * day, 5 * day}},
-		"the first answer ahead":   {{10 * year, 0, 0}, {10 * year, hour, hour}},
-		"some days ahead":          {right(0), {6 * day, hour, hour}, {6 * day, 2 * day, 2 * day}, right(7 * day)},
-		"a host behind":            behind[:15],
-		"store and host ahead":     {right(0), {year, year, 0}, {year, hour, hour}},
-		"all is well, long silent": {right(0), right(11 * day)},
+	for name, log := range map[string][]stamp{
+		"one answer ahead":       {correct(0), {10 * year, hour, hour}, {10 * year, 5 * day, 5 * day}},
+		"the first answer ahead": {{10 * year, 0, 0}, {10 * year, hour, hour}},
+		"some days ahead":        {correct(0), {6 * day, hour, hour}, {6 * day, 2 * day, 2 * day}, correct(7 * day)},
+		"a slow host":            slow[:15],
+		"store and host ahead":   {correct(0), {year, year, 0}, {year, hour, hour}},
+		"a long time between":    {correct(0), correct(11 * day)},
 	} {
 		l := &Log{Store: logOf(t, log).store, Backup: anne}
 		for i, s := range log {
@@ -144,7 +143,7 @@ func TestMade(t *testing.T) {
 				at, doubt, err := l.Made(t.Context(), c.Header(), noon.Add(12*day))
 				want := noon.Add(s.made)
 				if name == "store and host ahead" && i == 1 {
-					want = time.Time{} // nothing says it
+					want = time.Time{} // unknown
 				}
 				if err != nil || !at.Equal(want) || (doubt != "") != (s.made != s.store) {
 					t.Errorf("%s, commit %d: %v, %q, %v, want %v", name, i+1, at, doubt, err, want)
