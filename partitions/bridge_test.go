@@ -12,7 +12,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// logged is a user with as many commits as folders, and one without trouble.
+// logged is a user with as many commits as mailboxes, and a second user whose backup is intact.
 type logged struct {
 	store        *memstore.Store
 	boxes        []*source
@@ -41,7 +41,7 @@ func newLogged(t *testing.T, set func(*partitions.Options)) *logged {
 	return l
 }
 
-// heals checks that one sync of the source makes the backup whole, and that nobody else noticed.
+// heals checks that one sync of the source makes the backup whole and leaves the other user alone.
 func (l *logged) heals(t *testing.T, h *host) {
 	t.Helper()
 	h.sync("anne", l.boxes...)
@@ -65,16 +65,16 @@ func (l *logged) heals(t *testing.T, h *host) {
 	}
 }
 
-func TestDamagedLogsAreBridged(t *testing.T) {
+func TestDamagedLogIsBridged(t *testing.T) {
 	key := func(n uint64) string { return history.LogKey("user/anne", n) }
 	for _, tt := range []struct {
 		name   string
 		damage func(s *memstore.Store)
-		hole   uint64 // stays one for ever
-		newest bool   // a running daemon notices
+		hole   uint64 // the number of a commit that stays missing
+		newest bool   // a running daemon notices the damage
 	}{
 		{"a hole", func(s *memstore.Store) { s.Lose(key(3)) }, 3, false},
-		{"the first one lost", func(s *memstore.Store) { s.Lose(key(1)) }, 1, false},
+		{"the first lost", func(s *memstore.Store) { s.Lose(key(1)) }, 1, false},
 		{"a flipped byte", func(s *memstore.Store) { s.Flip(key(3), 600) }, 0, false},
 		{"the newest flipped", func(s *memstore.Store) { s.Flip(key(6), 600) }, 0, true},
 		{"the newest lost", func(s *memstore.Store) { s.Lose(key(6)) }, 0, true},
@@ -94,12 +94,12 @@ func TestDamagedLogsAreBridged(t *testing.T) {
 					l.host.start()
 				}
 				if index != "lost" && !(index == "kept" && tt.hole > 0) && !tt.newest {
-					// Nothing has read that part of the log yet: the source finds all as it was.
+					// Nothing has read that part of the log yet, so the source sees its backup unchanged.
 					l.host.expectSame("anne", l.boxes...)
 					l.host.removeIndex()
 				}
 				l.heals(t, l.host)
-				// Whoever makes the index again finds the same, whole.
+				// A rebuild of the index gives the same complete state.
 				l.host.removeIndex()
 				l.heals(t, l.host)
 				if tt.hole > 0 && slices.Contains(objects(t, l.store, annesLog), key(tt.hole)) {
@@ -110,8 +110,8 @@ func TestDamagedLogsAreBridged(t *testing.T) {
 	}
 }
 
-// A host that was away while another one wrote meets a hole behind the commit that it knows.
-func TestNothingIsPutIntoAHole(t *testing.T) {
+// A host that was idle while another host wrote finds a hole after the newest commit it knows.
+func TestHoleIsNotFilled(t *testing.T) {
 	for name, wakes := range map[string]func(h *host, ahead *time.Duration){
 		"started again":          func(h *host, _ *time.Duration) { h.stop(); h.start() },
 		"running, after a while": func(_ *host, ahead *time.Duration) { *ahead = 2 * time.Hour },
@@ -139,8 +139,8 @@ func TestNothingIsPutIntoAHole(t *testing.T) {
 	}
 }
 
-// Two hosts find the same damage; a checkpoint spares later readers the hole.
-func TestABridgeIsFollowedByACheckpoint(t *testing.T) {
+// After a bridge, a checkpoint is written, so that later readers do not meet the hole.
+func TestCheckpointFollowsBridge(t *testing.T) {
 	l := newLogged(t, nil)
 	l.store.Lose(history.LogKey("user/anne", 3))
 	l.host.removeIndex()
@@ -151,8 +151,8 @@ func TestABridgeIsFollowedByACheckpoint(t *testing.T) {
 	}
 }
 
-// A tool has the lock: the daemon leaves the damage to it.
-func TestALockedBackupIsNotBridged(t *testing.T) {
+// While a tool holds the lock, the daemon does not bridge the damage.
+func TestLockedBackupIsNotBridged(t *testing.T) {
 	l := newLogged(t, shortWait)
 	k := lock(t, found(t, l.store), repository.LockOptions{})
 	l.store.Lose(history.LogKey("user/anne", 3))
@@ -163,7 +163,7 @@ func TestALockedBackupIsNotBridged(t *testing.T) {
 	c.s.Close()
 	deferredOnly(t, err)
 	if err == nil || !strings.Contains(err.Error(), "locked") {
-		t.Errorf("%v, want that it is locked", err)
+		t.Errorf("%v, want an error that mentions the lock", err)
 	}
 	if got := objects(t, l.store, annesLog); !slices.Equal(got, before) {
 		t.Errorf("the log changed under the lock: %v", got)

@@ -13,7 +13,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// threeUsers are backups of anne, bob and carol in the first of two partitions.
+// threeUsers makes backups of anne, bob and carol in the first of two partitions.
 func threeUsers(t *testing.T) (*memstore.Store, []repository.Config) {
 	store, empty := newStore(), newStore()
 	h := newHost(t, store)
@@ -24,7 +24,7 @@ func threeUsers(t *testing.T) (*memstore.Store, []repository.Config) {
 	return store, []repository.Config{{Name: "p0", Store: store}, {Name: "p1", Store: empty}}
 }
 
-// browsed are the paths that are yielded, and the errors.
+// browsed returns the paths and the errors that BrowseAll yields.
 func browsed(t *testing.T, parts []repository.Config) (paths []string, failed []error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -35,14 +35,14 @@ func browsed(t *testing.T, parts []repository.Config) (paths []string, failed []
 			continue
 		}
 		if paths = append(paths, f.Path); len(paths) > 10 {
-			t.Fatal("it does not end")
+			t.Fatal("BrowseAll yields without end")
 		}
 	}
 	return paths, failed
 }
 
-// One backup.json that is lost or damaged is told of, and hides no other backup.
-func TestBrowseGoesOn(t *testing.T) {
+// Browsing reports a backup.json that is lost or damaged, and still yields every other backup.
+func TestBrowseReportsDamage(t *testing.T) {
 	const key = "backups/user/bob/backup.json"
 	for name, spoil := range map[string]func(*memstore.Store){
 		"lost": func(s *memstore.Store) {
@@ -62,8 +62,8 @@ func TestBrowseGoesOn(t *testing.T) {
 	}
 }
 
-// A copy that a move is still making is no backup yet; that which it is made of is.
-func TestBrowseWhileOneIsMoved(t *testing.T) {
+// While a move is in progress, browsing yields the source of the move and ignores the unfinished copy.
+func TestBrowseDuringMove(t *testing.T) {
 	store, parts := threeUsers(t)
 	copyStore(t, store, parts[1].Store, func(key string) bool {
 		return strings.HasPrefix(key, "backups/user/bob/") && !strings.HasSuffix(key, "backup.json")
@@ -81,8 +81,8 @@ func TestBrowseWhileOneIsMoved(t *testing.T) {
 	}
 }
 
-// What others have put into the bucket is passed over.
-func TestBrowsePassesOverOthersKeys(t *testing.T) {
+// Browsing ignores unknown keys in the bucket.
+func TestBrowseIgnoresOtherKeys(t *testing.T) {
 	store, parts := threeUsers(t)
 	for _, key := range []string{"backups/user/anne/~notes", "backups/user/anne/\u00fc", "backups/index.html", "backups/old/of/me"} {
 		put(t, store, key, []byte("x"))
@@ -93,8 +93,8 @@ func TestBrowsePassesOverOthersKeys(t *testing.T) {
 	}
 }
 
-// A store that is away ends it.
-func TestBrowseOverAnOutage(t *testing.T) {
+// Browsing stops with one error if the store is unreachable.
+func TestBrowseDuringOutage(t *testing.T) {
 	store, parts := threeUsers(t)
 	store.SetFaults(func(op, key string) error {
 		if op == "get" && strings.HasSuffix(key, "backup.json") {

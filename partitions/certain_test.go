@@ -14,8 +14,8 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// later is a host whose clock can be put ahead: what it knows of packs grows old.
-func later(t *testing.T, ahead *time.Duration, stores ...*memstore.Store) *host {
+// hostWithClock makes a host whose clock can be set ahead, so that its knowledge of packs expires.
+func hostWithClock(t *testing.T, ahead *time.Duration, stores ...*memstore.Store) *host {
 	set := func(o *partitions.Options) {
 		packing(o)
 		o.Now = func() time.Time { return time.Now().Add(*ahead) }
@@ -26,9 +26,9 @@ func later(t *testing.T, ahead *time.Duration, stores ...*memstore.Store) *host 
 	return newHostWith(t, set, stores[0], stores[1])
 }
 
-// A pack is asked for once in ten minutes, however many commits name it, and one that this
-// process has put not at all. A commit with inline mail asks for nothing.
-func TestPacksAreProvenOnce(t *testing.T) {
+// A host checks once in ten minutes whether a pack exists, however many commits refer to it. It does
+// not check a pack that it has put itself. A commit with only inline mail checks nothing.
+func TestPacksAreCheckedOnce(t *testing.T) {
 	under := withRepository(t)
 	store, count := counted(under)
 	var ahead time.Duration
@@ -40,7 +40,7 @@ func TestPacksAreProvenOnce(t *testing.T) {
 	h.sync("anne", anne.small, anne.large)
 
 	n := 0
-	// again brings the same mail for another user: its commit names anne's pack.
+	// again uploads the same mail for another user: its commit refers to anne's pack.
 	again := func(heads int) {
 		t.Helper()
 		n++
@@ -76,7 +76,7 @@ func TestPacksAreProvenOnce(t *testing.T) {
 	ahead = 25 * time.Minute
 	file(1)
 	file(0)
-	// New mail and flags name no object at all.
+	// New mail and flags refer to no pack.
 	ahead = 50 * time.Minute
 	anne.small.deliver(mail(5000, 300))
 	anne.large.flag(anne.large.records[0], `\Seen`)
@@ -87,11 +87,11 @@ func TestPacksAreProvenOnce(t *testing.T) {
 	}
 }
 
-// The disk of a directory is not mounted: its packs are not lost, and nothing is written down.
-func TestWhatIsNotMountedIsNotLost(t *testing.T) {
+// If the disk of a directory is not mounted, its packs do not count as lost, and no loss is recorded.
+func TestUnmountedDiskIsNotLost(t *testing.T) {
 	store := withRepository(t)
 	var ahead time.Duration
-	h := later(t, &ahead, store)
+	h := hostWithClock(t, &ahead, store)
 	anne, bob := bring("anne", 100, 21), bring("bob", 100, 21)
 	h.sync("anne", anne.small, anne.large)
 	h.sync("bob", bob.small)
@@ -114,16 +114,16 @@ func TestWhatIsNotMountedIsNotLost(t *testing.T) {
 	h.healthy(store, "anne", anne.small, anne.large)
 }
 
-// A pack was moved to another partition with a backup: a note says where its entries are.
-// A new reference to them names the pack that exists.
-func TestMovedPacksAreProven(t *testing.T) {
+// A pack was moved to another partition with a backup, and a note records where its entries are.
+// A new reference to these entries names the pack that exists.
+func TestMovedPacksAreChecked(t *testing.T) {
 	w, h := inTwo(t)
 	h.stop()
 	to := w.other()
 	w.mustMove(to)
 	var ahead time.Duration
 	store := w.stores[slices.Index([]string{"p0", "p1"}, to)]
-	fresh := later(t, &ahead, store)
+	fresh := hostWithClock(t, &ahead, store)
 	fresh.sync(w.who, w.boxes...)
 	ahead = time.Hour
 	other := newSource("user.other")
@@ -144,18 +144,18 @@ func TestMovedPacksAreProven(t *testing.T) {
 		if _, ok := history.MovedKey(p.Object); ok {
 			packed++
 			if store.Bytes(p.Object) == nil {
-				t.Errorf("it names %s, which is not there", p.Object)
+				t.Errorf("a place names %s, which does not exist", p.Object)
 			}
 		}
 	}
 	if packed == 0 {
-		t.Error("nothing that was moved is named: this test no longer shows what it should")
+		t.Error("no place names a moved pack: this test no longer covers its case")
 	}
 	fresh.expectSame(w.who, w.boxes...)
 }
 
-// Every call that is made to prove and to heal fails once, for good.
-func TestHealingOverFailures(t *testing.T) {
+// Each call that checks or heals a pack fails once, permanently.
+func TestHealingWithFailures(t *testing.T) {
 	t.Parallel()
 	calls := func(op, key string) bool {
 		return strings.HasPrefix(key, "packs/") || strings.HasPrefix(key, "moved/") || key == "repository.json" ||
@@ -163,7 +163,7 @@ func TestHealingOverFailures(t *testing.T) {
 	}
 	store := withRepository(t)
 	var ahead time.Duration
-	h := later(t, &ahead, store)
+	h := hostWithClock(t, &ahead, store)
 	for n := 1; ; n++ {
 		user := fmt.Sprint("anne", n)
 		b, copied := bring(user, 100*n, 3), newSource("user."+user+".Copies")
@@ -189,14 +189,14 @@ func TestHealingOverFailures(t *testing.T) {
 				break
 			}
 			if try > 5 {
-				t.Fatalf("call %d failed, and the user never comes back: %v", n, err)
+				t.Fatalf("call %d failed, and the user cannot sync again: %v", n, err)
 			}
 		}
 		store.SetFaults(nil, nil)
 		h.healthy(store, user, b.small, b.large, copied)
 		if seen < n {
 			if n < 10 {
-				t.Errorf("only %d calls: this test no longer shows what it should", seen)
+				t.Errorf("only %d calls: this test no longer covers its case", seen)
 			}
 			return
 		}

@@ -8,7 +8,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// checkpoints are the numbers of a backup's checkpoints, newest first.
+// checkpoints returns the numbers of a backup's checkpoints, newest first.
 func checkpoints(t *testing.T, s objstore.Store, path string) []uint64 {
 	t.Helper()
 	numbers, err := (&history.Log{Store: s, Backup: path}).Checkpoints(t.Context())
@@ -18,8 +18,8 @@ func checkpoints(t *testing.T, s objstore.Store, path string) []uint64 {
 	return numbers
 }
 
-// growTo delivers, each message with a sync of its own, until a checkpoint beyond the
-// number is there.
+// growTo delivers messages, each with a sync of its own, until there is a checkpoint with a higher
+// number than the given one.
 func growTo(t *testing.T, h *host, s objstore.Store, box *source, number uint64) uint64 {
 	t.Helper()
 	for i := range 200 {
@@ -33,9 +33,9 @@ func growTo(t *testing.T, h *host, s objstore.Store, box *source, number uint64)
 	return 0
 }
 
-// A checkpoint is folded from the one before it without listing anything; where that
-// one is gone, it is folded all the same.
-func TestCheckpointsMakeNoList(t *testing.T) {
+// A checkpoint starts from the previous one and lists nothing. If the previous checkpoint is lost, the
+// next one is still written.
+func TestCheckpointsDoNotList(t *testing.T) {
 	under := newStore()
 	s, n := counted(under)
 	h := newHostWith(t, func(o *partitions.Options) { o.CheckpointObject = 4 }, s)

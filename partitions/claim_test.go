@@ -11,7 +11,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// Two names for one repository: one of them works, the other is refused by both names.
+// If two partitions name the same repository, both refuse new backups.
 func TestOneRepositoryHasOnePartition(t *testing.T) {
 	store := newStore()
 	x, err := index.Open(t.TempDir(), index.Options{})
@@ -42,12 +42,12 @@ func TestOneRepositoryHasOnePartition(t *testing.T) {
 	defer set.Close()
 	_, err = set.Create(t.Context(), repository.UserName("bert"))
 	if err == nil || !strings.Contains(err.Error(), "one") || !strings.Contains(err.Error(), "two") {
-		t.Fatalf("a backup is made although two partitions are one repository: %v", err)
+		t.Fatalf("a backup was created although two partitions share one repository: %v", err)
 	}
 	s := set.NewSession(partitions.Who{Connection: "c", Client: "test"})
 	defer s.Close()
 	if err := s.ApplySub(t.Context(), "bert", "user.bert", true); !errors.Is(err, cyrus.ErrUnavailable) {
-		t.Errorf("its client hears %v", err)
+		t.Errorf("the client received %v", err)
 	}
 	if len(set.Troubles()) != 1 || set.Troubles()[0].Kind != "shared" {
 		t.Errorf("troubles: %+v", set.Troubles())

@@ -23,13 +23,13 @@ import (
 
 const year = 365 * 24 * time.Hour
 
-// settlesSoon is for hosts that ask for second opinions without pauses.
-func settlesSoon(o *partitions.Options) {
+// noClockPause configures a host that confirms clock readings without a pause.
+func noClockPause(o *partitions.Options) {
 	shortWait(o)
 	o.ClockPause = time.Nanosecond
 }
 
-// expectTimes: every time in the bucket is that of the test, to within some minutes.
+// expectTimes checks that every time in the bucket is within some minutes of now.
 func expectTimes(t *testing.T, s objstore.Store, what string) {
 	t.Helper()
 	check := func(key string, at time.Time) {
@@ -83,10 +83,10 @@ func object(t *testing.T, s objstore.Store, key string) []byte {
 	return b
 }
 
-// Whichever answer of the store states a wrong time, nothing in the bucket carries it:
-// the first one, those at the creation of the repository and of a backup, those before
-// and after a commit, and those at the taking of a lock.
-func TestWrongTimeStaysOutOfTheBucket(t *testing.T) {
+// No single answer of the store with a wrong time puts that time into the bucket. The answers are the
+// first one, those when the repository and a backup are created, those before and after a commit, and
+// those when a lock is taken.
+func TestWrongTimeIsNotStored(t *testing.T) {
 	log2 := "stat backups/user/anne/log/0000000000000002.tar.zst"
 	for _, c := range []struct {
 		shift   time.Duration
@@ -100,7 +100,7 @@ func TestWrongTimeStaysOutOfTheBucket(t *testing.T) {
 			store := newStore()
 			f := faultstore.New(store)
 			f.Add(faultstore.Fault{Match: func(op, key string) bool { return strings.HasSuffix(op+" "+key, answer) }, Count: 1, Shift: c.shift})
-			h := newHostWith(t, settlesSoon, f)
+			h := newHostWith(t, noClockPause, f)
 			inbox := newSource("user.anne")
 			for i := range 2 {
 				inbox.deliver(mail(i, 500))
@@ -112,14 +112,14 @@ func TestWrongTimeStaysOutOfTheBucket(t *testing.T) {
 			h.stop()
 			expectTimes(t, store, c.shift.String()+" in the answer to "+answer)
 			if f.Struck() != 1 {
-				t.Errorf("%s: it struck %d answers", answer, f.Struck())
+				t.Errorf("%s: %d answers were shifted, want 1", answer, f.Struck())
 			}
 		}
 	}
 }
 
-// Two hosts share a store whose clock is right, and each is a day off in turn: commits
-// carry the store's time, and the host that is off says so, once.
+// Two hosts share a store whose clock is right, and each in turn is a day off. Commits carry the
+// store's time, and the host that is off logs the difference once.
 func TestHostsADayApart(t *testing.T) {
 	store := newStore()
 	inbox := newSource("user.anne")
@@ -129,7 +129,7 @@ func TestHostsADayApart(t *testing.T) {
 			var hosts [2]*host
 			for i := range hosts {
 				hosts[i] = newHostWith(t, func(o *partitions.Options) {
-					settlesSoon(o)
+					noClockPause(o)
 					o.Logger = slog.New(slog.NewTextHandler(&logs[i], nil))
 					o.Now = func() time.Time {
 						if i == wrong {
@@ -147,9 +147,9 @@ func TestHostsADayApart(t *testing.T) {
 			}
 			for i, h := range hosts {
 				h.stop()
-				said := strings.Count(logs[i].String(), "clocks of this host and of the store differ")
-				if want := map[bool]int{true: 1}[i == wrong]; said != want {
-					t.Errorf("host %d, of which %d is %v off, said so %d times\n%s", i, wrong, off, said, logs[i].String())
+				logged := strings.Count(logs[i].String(), "clocks of this host and of the store differ")
+				if want := map[bool]int{true: 1}[i == wrong]; logged != want {
+					t.Errorf("host %d (host %d is %v off) logged the difference %d times\n%s", i, wrong, off, logged, logs[i].String())
 				}
 			}
 		}
@@ -158,12 +158,12 @@ func TestHostsADayApart(t *testing.T) {
 	newHost(t, store).expectSame("anne", inbox)
 }
 
-// A lock that somebody holds does not end with one answer that is ahead.
-func TestLockOutlivesAWrongTime(t *testing.T) {
+// One answer with a time in the future does not end a lock that somebody holds.
+func TestLockSurvivesWrongTime(t *testing.T) {
 	for _, shift := range []time.Duration{10 * time.Minute, 24 * time.Hour, 10 * year} {
 		store := newStore()
 		f := faultstore.New(store)
-		h := newHostWith(t, settlesSoon, f)
+		h := newHostWith(t, noClockPause, f)
 		inbox := newSource("user.anne")
 		h.sync("anne", inbox)
 		l := lock(t, found(t, store), repository.LockOptions{})
@@ -184,9 +184,9 @@ func TestLockOutlivesAWrongTime(t *testing.T) {
 	}
 }
 
-// A log of an older version has a commit whose time is years ahead. Later commits cannot
-// carry less; a host says so.
-func TestLogThatIsAhead(t *testing.T) {
+// The log contains a commit of an older version with a time years ahead. Later commits cannot have an
+// earlier time; the host logs this once.
+func TestLogAheadOfTheClock(t *testing.T) {
 	ahead := 10 * year
 	store := memstore.New(func() time.Time { return time.Now().Add(ahead) })
 	inbox := newSource("user.anne")
@@ -200,14 +200,14 @@ func TestLogThatIsAhead(t *testing.T) {
 	}
 	h.stop()
 	if n := strings.Count(logs.String(), "in the future, and"); n != 1 {
-		t.Errorf("said %d times\n%s", n, logs.String())
+		t.Errorf("logged %d times, want once\n%s", n, logs.String())
 	}
 	checkBucket(t, store, "user/anne", inbox)
 }
 
-// MinIO, whose answers are ten years ahead for a while: the commits of a daemon that has
-// seen it right, before, meanwhile and after, and those of another daemon, carry the right
-// time, and the state as of now is whole.
+// MinIO's answers are ten years ahead for a while. A daemon saw the right time before, and runs during
+// and after the error. Its commits and those of another daemon carry the right time, and the current
+// state is complete.
 func TestMinIOAheadForAWhile(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs MinIO")
@@ -220,10 +220,10 @@ func TestMinIOAheadForAWhile(t *testing.T) {
 		t.Fatal(err)
 	}
 	inbox := newSource("user.anne")
-	h := newHostWith(t, settlesSoon, store)
+	h := newHostWith(t, noClockPause, store)
 	for turn, ahead := range []time.Duration{0, 10 * year, 0, 0} {
 		if turn == 3 {
-			h = newHostWith(t, settlesSoon, store)
+			h = newHostWith(t, noClockPause, store)
 		}
 		proxy.By.Store(int64(ahead))
 		for n := range 3 {

@@ -11,9 +11,9 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// What lies in a pack that is about to be deleted is not referred to anew: the client
-// is asked for it, and it is stored once more.
-func TestCondemnedPacksAreNotReferredTo(t *testing.T) {
+// A new commit does not refer to a pack that is about to be deleted: the server requests the message
+// from the client and stores it again.
+func TestCondemnedPacksAreNotReused(t *testing.T) {
 	s := newStore()
 	now := time.Now()
 	h := newHostWith(t, func(o *partitions.Options) { o.Now = func() time.Time { return now } }, s)
@@ -28,7 +28,7 @@ func TestCondemnedPacksAreNotReferredTo(t *testing.T) {
 	h.sync("anne", a)
 	dead := packsOf(t, s)
 	if len(dead) == 0 {
-		t.Fatal("no pack was put: this test no longer shows what it should")
+		t.Fatal("no pack was put: this test no longer covers its case")
 	}
 	list := &history.Condemned{Version: history.Version}
 	for _, key := range dead {
@@ -41,7 +41,7 @@ func TestCondemnedPacksAreNotReferredTo(t *testing.T) {
 	if _, err := s.Put(t.Context(), history.CondemnedKey, bytes.NewReader(bytesOf), objstore.PutOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	now = now.Add(11 * time.Minute) // longer than the list may be believed
+	now = now.Add(11 * time.Minute) // the host reads the list again
 	h.sync("bert", b)
 	for _, key := range dead {
 		if err := s.Delete(t.Context(), key); err != nil {

@@ -12,10 +12,10 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/transfer"
 )
 
-// An export can be read, added to, and imported by another host, which then goes on.
+// An export can be read, extended by a second export, and imported by another host, which then continues the backup.
 func TestExportAndImport(t *testing.T) {
 	w, a := inTwo(t)
-	w.mustMove(w.other()) // so that its log has a seal
+	w.mustMove(w.other()) // so that the log contains a seal
 	out := newStore()
 	export := func() repository.Copied {
 		t.Helper()
@@ -31,10 +31,10 @@ func TestExportAndImport(t *testing.T) {
 	checkBucket(t, out, w.path(), w.boxes...).Close()
 	w.news(a)
 	if c := export(); c.Objects == 0 || c.Objects > 3 {
-		t.Errorf("an export of little news copied %+v", c)
+		t.Errorf("an export of a small change copied %+v", c)
 	}
 	if c := export(); c.Objects != 0 || c.Chunks != 0 {
-		t.Errorf("an export of no news copied %+v", c)
+		t.Errorf("an export without changes copied %+v", c)
 	}
 	checkBucket(t, out, w.path(), w.boxes...).Close()
 
@@ -52,7 +52,7 @@ func TestExportAndImport(t *testing.T) {
 	}
 }
 
-func TestImportCutOff(t *testing.T) {
+func TestImportInterrupted(t *testing.T) {
 	w, _ := inTwo(t)
 	w.mustMove(w.other())
 	for n := 1; ; n++ {
@@ -83,18 +83,18 @@ func TestImportCutOff(t *testing.T) {
 	}
 }
 
-// A daemon writes a checkpoint while its backup is exported: the copy has it whole, or not
-// at all.
+// A daemon writes a checkpoint while its backup is exported: the copy contains the whole checkpoint or
+// none of it.
 func TestExportWhileACheckpointIsWritten(t *testing.T) {
 	w, _ := inTwo(t)
 	from := w.home().Partition.Store.(*memstore.Store)
-	for _, again := range []bool{false, true} { // a new one, and one that is put anew with other blocks
+	for _, again := range []bool{false, true} { // a new checkpoint, and a rewritten one with other blocks
 		out, lists, put := newStore(), 0, false
 		from.SetFaults(func(op, key string) error {
 			if op != "list" || key != history.LogPrefix(w.path()) || put {
 				return nil
 			}
-			if lists++; lists == 2 { // the blocks have been copied
+			if lists++; lists == 2 { // the blocks are copied by now
 				put = true
 				at := history.Moment{FromLog: again}
 				m, err := history.Load(t.Context(), from, w.path(), at)
@@ -115,12 +115,12 @@ func TestExportWhileACheckpointIsWritten(t *testing.T) {
 		h.stop()
 		checkBucket(t, out, w.path(), w.boxes...).Close()
 		if problems, _ := verified(t, out, false); len(problems) > 0 {
-			t.Errorf("put anew %v: %q", again, problems)
+			t.Errorf("rewritten %v: %q", again, problems)
 		}
 	}
 }
 
-// importFound imports a backup as ctl_backups does.
+// importFound imports a backup the way ctl_backups does.
 func (h *host) importFound(f *repository.Found, o repository.LockOptions) (repository.Copied, error) {
 	dest, err := h.set.Choose(h.t.Context(), f.Name())
 	if err != nil {

@@ -18,21 +18,21 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/memstore"
 )
 
-// crash is a moment at which the process dies: what is on its disk, and in the bucket.
+// crash is a moment at which the process dies, with the content of its disk and of the bucket.
 type crash struct {
 	what  string
 	dir   string // a copy of the index
 	store *memstore.Store
 	story *story
-	step  int       // the one under way
-	log   io.Writer // of the next life; may be nil
+	step  int       // in progress at the crash
+	log   io.Writer // of the restarted process; may be nil
 }
 
-// copyIndex copies the files of an index that is in use: what a process finds that is
-// started after the other one was killed. Files of a database are mostly holes.
+// copyIndex copies the files of an index that is in use, as a process finds them that starts after the
+// other one was killed. Database files are mostly holes.
 //
-// A copy is not taken at one moment: a table that Badger writes just then may come out
-// as zeros, which no kill leaves behind. Such a copy is taken again.
+// The copy is not atomic: a table that Badger is writing may come out as zeros, which no kill leaves
+// on a disk. Such a copy is repeated.
 func copyIndex(t *testing.T, from, to string) {
 	t.Helper()
 	for range 200 {
@@ -44,10 +44,10 @@ func copyIndex(t *testing.T, from, to string) {
 			return
 		}
 	}
-	t.Fatal("no copy of the index came out whole")
+	t.Fatal("no copy of the index is complete")
 }
 
-// tablesAreWhole looks at the last word of each table, the length of its checksum.
+// tablesAreWhole checks the last word of each table, which is the length of its checksum.
 func tablesAreWhole(t *testing.T, dir string) bool {
 	t.Helper()
 	tables, err := filepath.Glob(filepath.Join(dir, "*.sst"))
@@ -77,7 +77,7 @@ func copyFiles(t *testing.T, from, to string) {
 	}
 	for _, f := range files {
 		if f.Name() == "LOCK" {
-			continue // the system drops it with the process
+			continue // the system releases the lock with the process
 		}
 		err := copySparse(filepath.Join(from, f.Name()), filepath.Join(to, f.Name()))
 		if err != nil && !errors.Is(err, os.ErrNotExist) { // removed meanwhile
@@ -115,7 +115,7 @@ func copySparse(from, to string) error {
 	}
 }
 
-// What lseek(2) knows of holes.
+// The whence values of lseek(2) for holes.
 const (
 	seekData = 3
 	seekHole = 4
@@ -129,7 +129,7 @@ func (s *story) clone() *story {
 	return &c
 }
 
-// reopen is a host whose index is the directory, which begins another life.
+// reopen starts a host on the index of a crash.
 func reopen(t *testing.T, c crash) *host {
 	t.Helper()
 	h := storyHost(t, time.Second, c.store)
@@ -142,9 +142,9 @@ func reopen(t *testing.T, c crash) *host {
 	return h
 }
 
-// The process dies at its storage calls, before and after they take effect, and
-// before and after its index transactions. Opened again, everything that was answered
-// OK is there, and the client goes on.
+// The process dies at its storage calls, before and after they take effect, and before and after its
+// index transactions. After a restart, everything that was answered with OK is there, and the client
+// can continue.
 func TestDiesAnywhere(t *testing.T) {
 	t.Parallel()
 	store := withRepository(t)
@@ -170,7 +170,7 @@ func TestDiesAnywhere(t *testing.T) {
 		c := crash{what, filepath.Join(dir, fmt.Sprint(events)), newStore(), s.clone(), step, nil}
 		mu.Unlock()
 		copyIndex(t, h.dir, c.dir)
-		copyStore(t, store, c.store, nil) // afterwards: what the index shows is in the bucket, not the other way round
+		copyStore(t, store, c.store, nil) // after the index: all that the index contains is in the bucket, but not vice versa
 		mu.Lock()
 		inside = false
 		crashes = append(crashes, c)
@@ -190,12 +190,12 @@ func TestDiesAnywhere(t *testing.T) {
 	store.SetFaults(nil, nil)
 	h.stop()
 	if len(crashes) < 10 {
-		t.Fatalf("%d events only", events)
+		t.Fatalf("only %d events", events)
 	}
 	for _, c := range crashes {
 		h := reopen(t, c)
 		if err := c.story.tell(h, c.step); err != nil {
-			t.Fatalf("%s in step %s: the client comes again: %v", c.what, steps[c.step].name, err)
+			t.Fatalf("%s in step %s: the client tries again: %v", c.what, steps[c.step].name, err)
 		}
 		if _, err := c.story.run(h, c.step+1); err != nil {
 			t.Fatalf("%s in step %s: %v", c.what, steps[c.step].name, err)
@@ -211,8 +211,7 @@ func TestDiesAnywhere(t *testing.T) {
 	}
 }
 
-// many is a mailbox with n records of few messages: it is large for the index, not
-// for the bucket.
+// many is a mailbox with n records of few messages: large for the index, small for the bucket.
 func many(name string, n int) *source {
 	m := newSource(name)
 	for i := range n {
@@ -221,11 +220,11 @@ func many(name string, n int) *source {
 	return m
 }
 
-// A commit is larger than a transaction of the index, and the process dies between two
-// parts: it is applied again, and the counts are right.
-func TestDiesInALargeCommit(t *testing.T) {
+// A commit is larger than a transaction of the index, and the process dies between two transactions:
+// the commit is applied again, and the counts are right.
+func TestDiesDuringLargeCommit(t *testing.T) {
 	t.Parallel()
-	const n = 12_000 // a transaction takes about 8,000 records
+	const n = 12_000 // a transaction holds about 8,000 records
 	store := withRepository(t)
 	h := storyHost(t, time.Second, store)
 	h.sync("somebody", newSource("user.somebody")) // the index knows the repository
@@ -238,8 +237,8 @@ func TestDiesInALargeCommit(t *testing.T) {
 		flagged.records[i] = &c
 	}
 	flagged.modseq++
-	// The source was restored from nothing: a complete set of one record, a tiny commit,
-	// sweeps all that was there.
+	// The source was restored from nothing: a complete set of one record, which is a tiny commit, sweeps
+	// all other records.
 	swept := newSource("user.anne")
 	swept.deliver(mail(0, 300))
 	for i, box := range []*source{all, flagged, swept} {
@@ -254,7 +253,7 @@ func TestDiesInALargeCommit(t *testing.T) {
 			copies = append(copies, at)
 		}
 		h.start()
-		for range 2 { // swept: it is noticed, and then sent whole
+		for range 2 { // swept: the first sync detects the change, the second sends the mailbox whole
 			c := h.client()
 			if _, err := c.sync("anne", box); err != nil {
 				t.Fatal(err)
@@ -275,15 +274,15 @@ func TestDiesInALargeCommit(t *testing.T) {
 			h2.stop()
 			return strings.Contains(log.String(), "it is applied again")
 		}
-		slices.Reverse(copies) // the last ones are in the middle of it
+		slices.Reverse(copies) // the last copies are in the middle of the commit
 		if !slices.ContainsFunc(copies, again) {
 			t.Fatalf("state %d: none of %d copies of the index was in the middle of a commit", i, len(copies))
 		}
 	}
 }
 
-// The process dies while it makes the index anew.
-func TestDiesInARebuild(t *testing.T) {
+// The process dies while it rebuilds the index.
+func TestDiesDuringRebuild(t *testing.T) {
 	t.Parallel()
 	store := withRepository(t)
 	h := storyHost(t, time.Second, store)
@@ -297,7 +296,7 @@ func TestDiesInARebuild(t *testing.T) {
 	if _, err := m.WriteCheckpoint(t.Context(), h.opt.Pack); err != nil {
 		t.Fatal(err)
 	}
-	// The first commits are gone, as after retention: the checkpoint is all there is of them.
+	// The first commits are deleted, as after retention: only the checkpoint contains their state.
 	for n := uint64(1); n <= 3; n++ {
 		if err := store.Delete(t.Context(), "backups/user/anne/log/"+fmt.Sprintf("%016d.tar.zst", n)); err != nil {
 			t.Fatal(err)
@@ -318,7 +317,7 @@ func TestDiesInARebuild(t *testing.T) {
 	h.checkIndex("anne", box, other)
 	h.stop()
 	if len(dirs) < 5 {
-		t.Fatalf("the rebuild took %d transactions only", len(dirs))
+		t.Fatalf("the rebuild took only %d transactions", len(dirs))
 	}
 	for i, d := range dirs {
 		if len(dirs) > 12 && i%2 == 1 {
@@ -336,9 +335,9 @@ func TestDiesInARebuild(t *testing.T) {
 	}
 }
 
-// The process died in the middle of a commit, and the bucket was restored to the state
-// before it: the index is made anew, not read for ever in vain.
-func TestDiesInACommitThatIsGone(t *testing.T) {
+// The process died in the middle of a commit, and the bucket was restored to the state before that
+// commit: the host rebuilds the index and does not try the missing commit forever.
+func TestDiesDuringLostCommit(t *testing.T) {
 	t.Parallel()
 	store := withRepository(t)
 	h := storyHost(t, time.Second, store)

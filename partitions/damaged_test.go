@@ -11,7 +11,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// spoiled are ways to lose what a checkpoint is made of.
+// spoiled lists ways to damage a checkpoint.
 func spoiled(t *testing.T) map[string]func(*memstore.Store) {
 	each := func(s *memstore.Store, kind string, do func(key string)) {
 		for _, key := range containers(t, s) {
@@ -37,16 +37,16 @@ func spoiled(t *testing.T) map[string]func(*memstore.Store) {
 	}
 }
 
-// flipped has a bit of the first frame's content flipped.
+// flipped returns a copy of b with one bit of the first frame's content flipped.
 func flipped(b []byte) []byte {
 	b = bytes.Clone(b)
 	b[40] ^= 0x10
 	return b
 }
 
-// A checkpoint only spares reading the log: where it cannot be read, a host makes its index
-// of the log, goes on, and writes the next checkpoint from there.
-func TestHostOverADamagedCheckpoint(t *testing.T) {
+// A checkpoint only saves reading the log. If it cannot be read, a host builds its index from the log,
+// continues, and writes the next checkpoint from there.
+func TestHostWithDamagedCheckpoint(t *testing.T) {
 	for name, spoil := range spoiled(t) {
 		store := newStore()
 		h := newHostWith(t, func(o *partitions.Options) { o.NoCheckpoints = true }, store)
@@ -66,7 +66,7 @@ func TestHostOverADamagedCheckpoint(t *testing.T) {
 			inbox.deliver(mail(20+n, 2000))
 			fresh.sync("anne", inbox)
 		}
-		fresh.stop() // whatever checkpoint is under way ends, or is given up
+		fresh.stop() // a checkpoint in progress is finished or abandoned
 		m, err := history.Load(t.Context(), store, "user/anne", history.Moment{FromLog: true})
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
@@ -78,8 +78,8 @@ func TestHostOverADamagedCheckpoint(t *testing.T) {
 	}
 }
 
-// A host that knows of a checkpoint makes the next one without it.
-func TestNextCheckpointOverADamagedOne(t *testing.T) {
+// A host whose known checkpoint is damaged writes the next one without it.
+func TestNextCheckpointAfterDamage(t *testing.T) {
 	for name, spoil := range spoiled(t) {
 		store := newStore()
 		h := newHostWith(t, func(o *partitions.Options) { o.NoCheckpoints = true }, store)
@@ -101,7 +101,7 @@ func TestNextCheckpointOverADamagedOne(t *testing.T) {
 			}
 		}
 		if len(numbers) < 2 {
-			t.Errorf("%s: no other checkpoint is written", name)
+			t.Errorf("%s: no second checkpoint was written", name)
 			continue
 		}
 		m := load(t, store, "user/anne")

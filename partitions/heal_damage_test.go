@@ -33,7 +33,7 @@ func TestDamagedChunkHeals(t *testing.T) {
 	}
 	c.s.Close()
 	if len(bad) == 0 || len(bad) == 4 {
-		t.Fatalf("%d of 4 messages cannot be read: this test no longer shows what it should", len(bad))
+		t.Fatalf("%d of 4 messages cannot be read: this test no longer covers its case", len(bad))
 	}
 	sameGUIDs(t, "anne", h.syncUntil("anne", anne.small, anne.large), bad...)
 	// bob has the same mail: his log names the place that anne's sync has brought.

@@ -154,7 +154,7 @@ func TestLostIsTakenFromAnotherPartition(t *testing.T) {
 func TestLostWhileTheOtherPartitionIsUnavailable(t *testing.T) {
 	stores := []*memstore.Store{withRepository(t), withRepository(t)}
 	var ahead time.Duration
-	h := later(t, &ahead, stores...)
+	h := hostWithClock(t, &ahead, stores...)
 	users := usersOf(t, h, stores)
 	one, two := bring(users[0], 100, 21), bring(users[1], 100, 21)
 	h.sync(users[0], one.small, one.large)
@@ -258,7 +258,7 @@ func TestDistrustedPartition(t *testing.T) {
 func TestHistoryIsNotGivenUp(t *testing.T) {
 	store := withRepository(t)
 	var ahead time.Duration
-	h := later(t, &ahead, store)
+	h := hostWithClock(t, &ahead, store)
 	anne := bring("anne", 100, 21)
 	h.sync("anne", anne.small, anne.large)
 	gone := anne.large.records[0]

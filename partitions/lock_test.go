@@ -245,7 +245,7 @@ func TestLockOutlivesALostAnswer(t *testing.T) {
 	case <-time.After(1500 * time.Millisecond):
 	}
 	if lost.Load() != 2 {
-		t.Errorf("%d answers were lost: this test no longer shows what it should", lost.Load())
+		t.Errorf("%d answers were lost: this test no longer covers its case", lost.Load())
 	}
 	if err := l.Release(t.Context()); err != nil {
 		t.Error(err)
