@@ -36,7 +36,7 @@ func TestPacksAreCheckedOnce(t *testing.T) {
 		packing(o)
 		o.Now = func() time.Time { return time.Now().Add(ahead) }
 	}, store)
-	anne := bring("anne", 100, 21)
+	anne := newMailPair("anne", 100, 21)
 	h.sync("anne", anne.small, anne.large)
 
 	n := 0
@@ -45,7 +45,7 @@ func TestPacksAreCheckedOnce(t *testing.T) {
 		t.Helper()
 		n++
 		name := "other" + strings.Repeat("x", n)
-		user := bring(name, 100, 21)
+		user := newMailPair(name, 100, 21)
 		h.sync(name, user.small)
 		count.Reset()
 		h.sync(name, user.small, user.large)
@@ -92,7 +92,7 @@ func TestUnmountedDiskIsNotLost(t *testing.T) {
 	store := withRepository(t)
 	var ahead time.Duration
 	h := hostWithClock(t, &ahead, store)
-	anne, bob := bring("anne", 100, 21), bring("bob", 100, 21)
+	anne, bob := newMailPair("anne", 100, 21), newMailPair("bob", 100, 21)
 	h.sync("anne", anne.small, anne.large)
 	h.sync("bob", bob.small)
 	full := store.Snapshot()
@@ -166,7 +166,7 @@ func TestHealingWithFailures(t *testing.T) {
 	h := hostWithClock(t, &ahead, store)
 	for n := 1; ; n++ {
 		user := fmt.Sprint("anne", n)
-		b, copied := bring(user, 100*n, 3), newSource("user."+user+".Copies")
+		b, copied := newMailPair(user, 100*n, 3), newSource("user."+user+".Copies")
 		h.sync(user, b.small, b.large)
 		ahead += 11 * time.Minute
 		packs := store.Keys("packs/")

@@ -183,7 +183,7 @@ func TestDiesAnywhere(t *testing.T) {
 	store.SetFaults(hook("before"), hook("after"))
 	for ; step < len(steps); step++ {
 		steps[step].change(s)
-		if err := s.tell(h, step); err != nil {
+		if err := s.send(h, step); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -194,7 +194,7 @@ func TestDiesAnywhere(t *testing.T) {
 	}
 	for _, c := range crashes {
 		h := reopen(t, c)
-		if err := c.story.tell(h, c.step); err != nil {
+		if err := c.story.send(h, c.step); err != nil {
 			t.Fatalf("%s in step %s: the client tries again: %v", c.what, steps[c.step].name, err)
 		}
 		if _, err := c.story.run(h, c.step+1); err != nil {

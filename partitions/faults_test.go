@@ -18,10 +18,10 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// story is what a mail server does, and how its sync_client tells it: steps of which
-// each can be repeated until it is answered OK.
+// story is a sequence of changes on a mail server. Its sync_client sends them in steps, and can repeat
+// each step until it is answered with OK.
 type story struct {
-	id                           int // users and mail of one story are not those of another
+	id                           int // each story has users and mail of its own
 	inbox, work, big, bert, cora *source
 	bertName                     string // the user that holds bert, without id
 	coraGone                     bool
@@ -50,11 +50,11 @@ func (s *story) user(name string) string { return fmt.Sprint(name, s.id) }
 
 func (s *story) mail(i, n int) []byte { return mail(1000*s.id+i, n) }
 
-// step changes the source, and then tells it.
+// step changes the source, and then sends the change.
 type step struct {
 	name   string
 	change func(s *story)
-	tell   func(ctx context.Context, s *story, c *client) error
+	send   func(ctx context.Context, s *story, c *client) error
 }
 
 var steps = []step{
@@ -86,7 +86,7 @@ var steps = []step{
 	}},
 	{"rename", func(s *story) { s.bert.name, s.bertName = "user."+s.user("berti"), "berti" }, func(ctx context.Context, s *story, c *client) error {
 		err := c.s.ApplyRename(ctx, cyrus.Rename{Old: "user." + s.user("bert"), New: s.bert.name, Partition: "default", UIDValidity: s.bert.validity})
-		if err != nil && !errors.Is(err, cyrus.ErrNonexistent) { // told before, and the answer was lost
+		if err != nil && !errors.Is(err, cyrus.ErrNonexistent) { // the server applied an earlier attempt, and its answer was lost
 			return err
 		}
 		_, err = c.sync(s.user("berti"), s.bert)
@@ -97,7 +97,7 @@ var steps = []step{
 	}},
 }
 
-// check compares bucket and index with the source as of the end of a step.
+// check compares the bucket and the index with the source after a step.
 func (s *story) check(h *host, store objstore.Store, upTo int) {
 	t := h.t
 	t.Helper()
@@ -136,26 +136,26 @@ func (s *story) check(h *host, store objstore.Store, upTo int) {
 	}
 }
 
-// run tells the steps one after another, each on a connection of its own. It ends
-// with the first that fails.
+// run sends the steps from the given one on, each on a connection of its own. It stops at the first
+// step that fails.
 func (s *story) run(h *host, from int) (step int, err error) {
 	for i, st := range steps[from:] {
 		st.change(s)
-		if err := s.tell(h, from+i); err != nil {
+		if err := s.send(h, from+i); err != nil {
 			return from + i, err
 		}
 	}
 	return len(steps), nil
 }
 
-func (s *story) tell(h *host, i int) error {
+func (s *story) send(h *host, i int) error {
 	c := h.client()
 	defer c.s.Close()
-	return steps[i].tell(h.t.Context(), s, c)
+	return steps[i].send(h.t.Context(), s, c)
 }
 
-// storyHost is a host for stories, with small sizes, so that little mail takes every
-// way, and the same patience for all commands.
+// storyHost is a host for stories. Its sizes are small, so that little mail takes every code path, and
+// all commands have the same timeout.
 func storyHost(t *testing.T, wait time.Duration, stores ...objstore.Store) *host {
 	return newHostWith(t, func(o *partitions.Options) {
 		o.InlineLimit, o.PackSize, o.NoCheckpoints = 8<<10, 512<<10, true
@@ -163,7 +163,7 @@ func storyHost(t *testing.T, wait time.Duration, stores ...objstore.Store) *host
 	}, stores...)
 }
 
-// withRepository is a store with an empty repository: the probe is tested by itself.
+// withRepository returns a store with an empty repository. Other tests cover the probe.
 func withRepository(t *testing.T) *memstore.Store {
 	t.Helper()
 	s := newStore()
@@ -173,7 +173,7 @@ func withRepository(t *testing.T) *memstore.Store {
 	return s
 }
 
-// fault breaks k calls from the n-th on.
+// fault breaks k calls, starting with the n-th.
 func fault(n, k int, err error) (memstore.Fault, func() bool) {
 	var mu sync.Mutex
 	seen := 0
@@ -191,8 +191,8 @@ func fault(n, k int, err error) (memstore.Fault, func() bool) {
 		}
 }
 
-// partly says whether every mailbox of a user in the bucket is as it was before or as
-// it is after the step that was refused: nothing is half visible.
+// partly checks that every mailbox of a user in the bucket is in the state before or after the refused
+// step: no change is half visible.
 func partly(t *testing.T, store objstore.Store, user string, before, after []*source) {
 	t.Helper()
 	m := load(t, store, "user/"+user)
@@ -211,16 +211,16 @@ func partly(t *testing.T, store objstore.Store, user string, before, after []*so
 		if errAfter == nil || before != nil && before[i].differs(m) == nil {
 			continue
 		}
-		t.Errorf("%s is neither as it was nor as it is: %v", after[i].name, errAfter)
+		t.Errorf("%s is neither in its former nor in its new state: %v", after[i].name, errAfter)
 	}
 }
 
-func annes(s *story) []*source {
+func annesBoxes(s *story) []*source {
 	return []*source{s.inbox.clone(), s.work.clone(), s.big.clone()}
 }
 
-// tryStory runs the story with k faults from the n-th call on, and goes on after each
-// refusal. It says whether the story has as many calls.
+// tryStory runs the story with k faults, starting with the n-th call, and continues after each refusal.
+// It reports whether the story reached the n-th call.
 func tryStory(h *host, store *memstore.Store, id, n, k int, after bool, injected error) (reached bool) {
 	t := h.t
 	s := newStory(id)
@@ -234,24 +234,24 @@ func tryStory(h *host, store *memstore.Store, id, n, k int, after bool, injected
 	next := 0
 	for refusals := 0; next < len(steps); {
 		if next > 0 {
-			before = annes(s)
+			before = annesBoxes(s)
 		}
 		failed, err := s.run(h, next)
 		if err == nil {
 			break
 		}
 		if refusals++; refusals > k+20 {
-			t.Fatalf("step %s fails for ever: %v", steps[failed].name, err)
+			t.Fatalf("step %s fails forever: %v", steps[failed].name, err)
 		}
 		if k == 1 && h.opt.OutageWait > time.Second && objstore.IsTemporary(err) {
-			t.Errorf("step %s: one fault was not waited out: %v", steps[failed].name, err)
+			t.Errorf("step %s: not retried after one fault: %v", steps[failed].name, err)
 		}
 		if failed != next {
 			before = nil
 		}
 		store.SetFaults(nil, nil)
 		if failed <= 1 && (failed == 0 || failed == next) {
-			partly(t, store, s.user("anne"), before, annes(s))
+			partly(t, store, s.user("anne"), before, annesBoxes(s))
 		}
 		for _, name := range []string{"anne", "bert", "berti", "cora"} {
 			checkLog(t, store, "user/"+s.user(name))
@@ -262,13 +262,13 @@ func tryStory(h *host, store *memstore.Store, id, n, k int, after bool, injected
 		} else {
 			store.SetFaults(f, nil)
 		}
-		// The client comes again, with the same news.
-		if err := s.tell(h, failed); err != nil {
+		// The client tries again with the same changes.
+		if err := s.send(h, failed); err != nil {
 			for i := 0; err != nil; i++ {
 				if i > k+20 {
-					t.Fatalf("step %s fails for ever: %v", steps[failed].name, err)
+					t.Fatalf("step %s fails forever: %v", steps[failed].name, err)
 				}
-				err = s.tell(h, failed)
+				err = s.send(h, failed)
 			}
 		}
 		next = failed + 1
@@ -303,14 +303,13 @@ func TestEveryCallFailsOnce(t *testing.T) {
 				n++
 			}
 			if n < 25 {
-				t.Errorf("the story has %d calls only", n-1)
+				t.Errorf("the story has only %d calls", n-1)
 			}
 		})
 	}
 }
 
-// Trouble that lasts longer than anybody waits: commands are refused, and all is well
-// once it is over.
+// An outage lasts longer than every timeout: commands are refused, and succeed again after the outage.
 func TestOutages(t *testing.T) {
 	for _, after := range []bool{false, true} {
 		t.Run(fmt.Sprintf("answers lost %v", after), func(t *testing.T) {
@@ -326,8 +325,8 @@ func TestOutages(t *testing.T) {
 	}
 }
 
-// The first command on an empty store probes it: whatever fails there must not be
-// taken for a property of the store.
+// The first command on an empty store probes the store. An error there must not be taken for a missing
+// capability of the store.
 func TestProbeUnderFaults(t *testing.T) {
 	t.Parallel()
 	for n := 1; ; n++ {
@@ -344,7 +343,7 @@ func TestProbeUnderFaults(t *testing.T) {
 		store.SetFaults(nil, nil)
 		c := repositoryInfo(t, store).Capabilities
 		if !c.IfAbsent || !c.IfAbsentRace || !c.IfMatch || !c.Range || !c.Suffix || !c.ListOrder {
-			t.Fatalf("call %d failed once: the store is said to have %+v", n, c)
+			t.Fatalf("call %d failed once: the recorded capabilities are %+v", n, c)
 		}
 		reached := done()
 		h.stop()
@@ -367,9 +366,8 @@ func repositoryInfo(t *testing.T, s objstore.Store) (r repository.Info) {
 	return r
 }
 
-// Keys of what a refused command left behind are only those of bodies that nothing
-// refers to, and of commits that are whole.
-func TestRefusedLeavesNothing(t *testing.T) {
+// A refused command leaves only backup.json in the bucket.
+func TestRefusedCommandLeavesNothing(t *testing.T) {
 	store := withRepository(t)
 	h := storyHost(t, time.Second, store)
 	before := objects(t, store, "")
@@ -382,7 +380,7 @@ func TestRefusedLeavesNothing(t *testing.T) {
 	s := newStory(0)
 	c := h.client()
 	if _, err := c.sync(s.user("anne"), s.inbox, s.work, s.big); !errors.Is(err, objstore.ErrDenied) {
-		t.Fatalf("the commit was denied, the client hears %v", err)
+		t.Fatalf("the commit was denied, the client received %v", err)
 	}
 	if st, _, err := c.getUser(s.user("anne")); err != nil || len(st) != 0 {
 		t.Errorf("after the refusal the index shows %v, %v", st, err)
@@ -394,9 +392,9 @@ func TestRefusedLeavesNothing(t *testing.T) {
 	}
 }
 
-// The CRC of what was committed is not the client's, and the resync that this calls
-// for cannot be committed: the client comes with the same head again, and then it is.
-func TestResyncThatWasRefused(t *testing.T) {
+// The CRC after a commit differs from the client's, and the resync that follows cannot be committed.
+// The client sends the same head again, and then the resync succeeds.
+func TestRefusedResync(t *testing.T) {
 	store := withRepository(t)
 	h := newHost(t, store)
 	inbox := newSource("user.anne")

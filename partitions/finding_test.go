@@ -18,13 +18,13 @@ import (
 	"github.com/cyrusbackup/backupd/partitions"
 )
 
-// gateway is a way to a store that can be worse than the store, and can be mended.
+// gateway passes requests to a store, and can be made to hide features of it.
 type gateway struct {
 	objstore.Store
-	deaf     atomic.Bool // drops the conditions
+	deaf     atomic.Bool // drops the conditions of puts
 	noRanges atomic.Bool
 	probes   atomic.Int64 // puts below probe/
-	refuse   atomic.Int64 // so many conditional puts into a log are answered with 501
+	refuse   atomic.Int64 // number of conditional puts into a log to answer with 501
 }
 
 func (g *gateway) Put(ctx context.Context, key string, b objstore.Body, o objstore.PutOptions) (objstore.Info, error) {
@@ -49,8 +49,8 @@ func (g *gateway) Get(ctx context.Context, key string, off, n int64) (*objstore.
 
 func (g *gateway) probed() bool { return g.probes.Swap(0) > 0 }
 
-// The store is tried when the repository is made, and then only when the configuration
-// or the program is another one.
+// The store is probed when the repository is created, and again only after a change of the configuration
+// or of the program.
 func TestProbedAgain(t *testing.T) {
 	g := &gateway{Store: newStore()}
 	h := newHost(t, g)
@@ -66,19 +66,19 @@ func TestProbedAgain(t *testing.T) {
 			t.Errorf("%s: probed %v, want %v", what, got, want)
 		}
 	}
-	next("a new repository", true, func() {})
-	next("the same again", false, func() {})
-	next("without the index", false, h.removeIndex)
-	next("another program", true, func() { h.opt.Software = "test 2" })
-	next("the same again", false, func() {})
-	next("another way", true, func() { h.opt.Partitions[0].Location = "memory, the long way" })
-	next("the only writer", true, func() { h.opt.Exclusive = true })
-	next("the same again", false, func() {})
-	next("no new index, but another program than the repository's", true, h.removeIndex)
+	next("new repository", true, func() {})
+	next("unchanged", false, func() {})
+	next("index removed", false, h.removeIndex)
+	next("another program version", true, func() { h.opt.Software = "test 2" })
+	next("unchanged", false, func() {})
+	next("another location", true, func() { h.opt.Partitions[0].Location = "memory, the long way" })
+	next("exclusive", true, func() { h.opt.Exclusive = true })
+	next("unchanged", false, func() {})
+	next("index removed, repository of another program version", true, h.removeIndex)
 }
 
-// A store that is not good enough is refused before anything is written, and accepted
-// as soon as it is.
+// A store that lacks a required feature is refused before anything is written, and accepted as soon as
+// it has the feature.
 func TestRefusedStore(t *testing.T) {
 	for what, c := range map[string]struct {
 		bad  func(*gateway) *atomic.Bool
@@ -101,25 +101,25 @@ func TestRefusedStore(t *testing.T) {
 				return err
 			}
 			if err := try(); err == nil || !strings.Contains(err.Error(), c.want) {
-				t.Fatalf("it was accepted, or refused without %q: %v", c.want, err)
+				t.Fatalf("got %v, want an error with %q", err, c.want)
 			}
 			if keys := objects(t, m, ""); len(keys) > 0 {
-				t.Errorf("the refused store has %v", keys)
+				t.Errorf("the refused store contains %v", keys)
 			}
 			bad.Store(false)
 			if g.probed(); try() == nil || g.probed() {
-				t.Error("it was tried again at once: every client would do that")
+				t.Error("probed again immediately: then every client would cause a probe")
 			}
 			now = now.Add(2 * time.Minute)
 			if err := try(); err != nil {
-				t.Errorf("two minutes later, when it was mended: %v", err)
+				t.Errorf("two minutes later, with a working store: %v", err)
 			}
 		})
 	}
 }
 
-// What was recorded as missing is looked for again, and the record is replaced.
-func TestRecordedAsMissing(t *testing.T) {
+// A capability that is recorded as missing is probed again, and the record is replaced.
+func TestMissingCapabilityIsProbedAgain(t *testing.T) {
 	store := withRepository(t)
 	was := bytes.ReplaceAll(body(t, store, "repository.json"), []byte(`"if_absent": true`), []byte(`"if_absent": false`))
 	replace(t, store, "repository.json", was)
@@ -130,13 +130,13 @@ func TestRecordedAsMissing(t *testing.T) {
 		t.Errorf("repository.json: %+v", r)
 	}
 	for _, k := range objects(t, store, "probe") {
-		t.Errorf("left over: %s", k)
+		t.Errorf("the probe left %s", k)
 	}
 }
 
-// A host whose way to the store drops the conditions is refused; it does not change
-// what is recorded, and other hosts go on.
-func TestOneHostsGateway(t *testing.T) {
+// A host is refused if its gateway to the store drops conditions. The recorded capabilities stay
+// unchanged, and other hosts continue.
+func TestGatewayWithoutConditions(t *testing.T) {
 	store := newStore()
 	good := newHost(t, store)
 	good.sync("anne", newSource("user.anne"))
@@ -146,17 +146,17 @@ func TestOneHostsGateway(t *testing.T) {
 	bad := newHostWith(t, func(o *partitions.Options) { shortWait(o); o.Partitions[0].Location = "by a gateway" }, g)
 	c := bad.client()
 	if _, err := c.sync("bert", newSource("user.bert")); err == nil || !strings.Contains(err.Error(), "backup_exclusive") {
-		t.Errorf("a host that could overwrite others: %v", err)
+		t.Errorf("a host without conditional puts: %v, want an error with backup_exclusive", err)
 	}
 	c.s.Close()
 	if !bytes.Equal(before, body(t, store, "repository.json")) {
-		t.Error("it changed repository.json")
+		t.Error("the refused host changed repository.json")
 	}
 	good.sync("carl", newSource("user.carl"))
 }
 
-// backup_exclusive turns nothing off: one answer that conditions are not known does not
-// let the only writer overwrite what another one has put there nevertheless.
+// backup_exclusive does not turn conditions off: if the store once answers that it does not support
+// them, the only writer still does not overwrite a commit of another host.
 func TestExclusiveKeepsConditions(t *testing.T) {
 	store := newStore()
 	g := &gateway{Store: store}
@@ -173,7 +173,7 @@ func TestExclusiveKeepsConditions(t *testing.T) {
 	other := newSource("user.anne.Other")
 	b.sync("anne", inbox, other)
 	logs := objects(t, store, "backups/user/anne/log")
-	newest := logs[len(logs)-1] // which a does not know of
+	newest := logs[len(logs)-1] // unknown to a
 	taken := body(t, store, newest)
 	inbox.deliver(mail(2, 500))
 	g.refuse.Store(1)
@@ -191,8 +191,8 @@ func TestExclusiveKeepsConditions(t *testing.T) {
 	checkBucket(t, store, "user/anne", inbox, other)
 }
 
-// Keys that may not do below probe/ what the probe does are enough for a repository
-// that was found to be good.
+// Credentials that lack a permission below probe/ are sufficient for a repository whose probe succeeded
+// before.
 func TestProbeDenied(t *testing.T) {
 	store := withRepository(t)
 	store.SetFaults(func(op, key string) error {
@@ -205,7 +205,7 @@ func TestProbeDenied(t *testing.T) {
 	h.sync("anne", newSource("user.anne"))
 }
 
-// What only reads works with keys that may not write anything.
+// Reading works with credentials that cannot write.
 func TestNoProbe(t *testing.T) {
 	store := withRepository(t)
 	store.SetFaults(func(op, _ string) error {
@@ -220,7 +220,7 @@ func TestNoProbe(t *testing.T) {
 	}
 }
 
-func TestClocksThatDiffer(t *testing.T) {
+func TestClockDifference(t *testing.T) {
 	var log bytes.Buffer
 	store := memstore.New(func() time.Time { return time.Now().Add(-3 * time.Hour) })
 	h := newHostWith(t, func(o *partitions.Options) {
@@ -231,12 +231,12 @@ func TestClocksThatDiffer(t *testing.T) {
 	text := log.String()
 	if !strings.Contains(text, "clocks of this host and of the store differ") || !strings.Contains(text, "difference=-3h0m0s") ||
 		!strings.Contains(text, " host=20") || !strings.Contains(text, " store=20") {
-		t.Errorf("the log says %s", text)
+		t.Errorf("the log is %s", text)
 	}
 }
 
-// The first contact with a bucket goes through a load balancer that sends requests twice.
-func TestFirstContactTwice(t *testing.T) {
+// The first connection to a bucket goes through a load balancer that sends requests twice.
+func TestFirstRequestsDoubled(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs MinIO")
 	}
@@ -253,6 +253,6 @@ func TestFirstContactTwice(t *testing.T) {
 	h.sync("anne", inbox)
 	h.expectSame("anne", inbox)
 	if c := repositoryInfo(t, store).Capabilities; !c.Conditional() || !c.IfMatch || len(c.Notes) > 0 {
-		t.Errorf("the store is said to have %+v", c)
+		t.Errorf("the recorded capabilities are %+v", c)
 	}
 }

@@ -9,9 +9,9 @@ import (
 	"github.com/cyrusbackup/backupd/partitions"
 )
 
-// The bucket went back, and another host has put another commit under a number that this
-// one has read from: what it remembers of the former object is not used for the new one.
-func TestObjectUnderAFormerKey(t *testing.T) {
+// The bucket was rolled back, and another host wrote another commit under a number that this host has
+// read before: the host does not use cached data of the former object for the new one.
+func TestReplacedObject(t *testing.T) {
 	t.Parallel()
 	store := withRepository(t)
 	var ahead time.Duration

@@ -8,10 +8,10 @@ import (
 	"github.com/cyrusbackup/backupd/partitions"
 )
 
-// patient lets packs take their time.
+// patient sets a long timeout for the upload of packs.
 func patient(o *partitions.Options) { o.OutageWait = time.Minute }
 
-// The first mail of a new bucket fills packs before anything else is there.
+// The first mail of a new bucket fills packs while the bucket contains nothing else.
 func TestFirstUploadFillsPacks(t *testing.T) {
 	s := newStore()
 	h := newHostWith(t, patient, s)

@@ -31,10 +31,10 @@ type host struct {
 	index *index.Index
 	set   *partitions.Set
 
-	beforeCommit func() // of the index
+	beforeCommit func() // called before each commit of the index
 }
 
-// newStore is a store of an S3 kind in memory.
+// newStore returns an S3-like store in memory.
 func newStore() *memstore.Store { return memstore.New(time.Now) }
 
 func newHost(t *testing.T, stores ...objstore.Store) *host {
@@ -42,12 +42,12 @@ func newHost(t *testing.T, stores ...objstore.Store) *host {
 	return newHostWith(t, nil, stores...)
 }
 
-// shortWait is for hosts that shall refuse soon.
+// shortWait configures a host that refuses commands after a short time.
 func shortWait(o *partitions.Options) {
 	o.OutageWait, o.PatientWait = 50*time.Millisecond, 100*time.Millisecond
 }
 
-// newHostWith is newHost with some options set.
+// newHostWith is newHost with options.
 func newHostWith(t *testing.T, set func(*partitions.Options), stores ...objstore.Store) *host {
 	t.Helper()
 	h := &host{t: t, dir: filepath.Join(t.TempDir(), "index"), opt: partitions.Options{
@@ -94,7 +94,7 @@ func (h *host) stop() {
 	h.set = nil
 }
 
-// client does what sync_client does, on a session of a host.
+// client acts as sync_client on a session of a host.
 type client struct {
 	t *testing.T
 	s *partitions.Session
@@ -115,8 +115,8 @@ type source struct {
 	records        []*cyrus.Record
 	bodies         map[cyrus.GUID][]byte
 	extra          []dlist.Pair
-	deletedModSeq  uint64 // highest of the records that were cleaned up
-	wrongCRC       uint32 // bits by which its own count is wrong
+	deletedModSeq  uint64 // highest of the removed records
+	wrongCRC       uint32 // error of the source's own CRC, by XOR
 }
 
 func newSource(name string) *source {
@@ -175,7 +175,7 @@ func (m *source) head() *cyrus.Mailbox {
 	return mb
 }
 
-// state is what a GET answer says of the server's mailboxes, by uniqueid.
+// state is the server's mailboxes in a GET answer, by uniqueid.
 type state map[string]dlist.Value
 
 func (c *client) getUser(user string) (state, []string, error) {
@@ -195,7 +195,7 @@ func (c *client) getMailboxes(boxes ...*source) (state, error) {
 	return st, c.s.GetMailboxes(c.t.Context(), names, st.add)
 }
 
-// add takes a line of an answer.
+// add stores a line of an answer.
 func (st state) add(key string, v dlist.Value) error {
 	if key != "MAILBOX" {
 		return nil
@@ -205,7 +205,7 @@ func (st state) add(key string, v dlist.Value) error {
 	return err
 }
 
-// empty says that a mailbox is reported without anything that a client could take over.
+// empty reports whether a mailbox is reported without anything that a client could use.
 func (st state) empty(m *source) bool {
 	v, ok := st[m.uniqueid]
 	for _, key := range []string{"LAST_UID", "HIGHESTMODSEQ", "UIDVALIDITY", "RECENTUID", "SYNC_CRC"} {
@@ -214,8 +214,8 @@ func (st state) empty(m *source) bool {
 	return ok
 }
 
-// sync brings mailboxes of a user up to date as sync_client -u does, and returns how
-// many APPLY commands that took.
+// sync brings mailboxes of a user up to date as sync_client -u does, and returns the number of APPLY
+// commands.
 func (c *client) sync(user string, boxes ...*source) (applies int, err error) {
 	there, _, err := c.getUser(user)
 	if err != nil {
@@ -224,7 +224,7 @@ func (c *client) sync(user string, boxes ...*source) (applies int, err error) {
 	return c.updateAll(there, boxes...)
 }
 
-// updateAll sends what differs from an answer to GET.
+// updateAll sends the differences from a GET answer.
 func (c *client) updateAll(there state, boxes ...*source) (applies int, err error) {
 	ctx := c.t.Context()
 	missing, err := c.reserve(ctx, there, boxes)
@@ -250,7 +250,7 @@ func number(v dlist.Value, key string) uint64 {
 	return n
 }
 
-// reserve asks what to upload: nil without asking if the server reported nothing.
+// reserve asks which messages to upload. It returns nil without asking if the server reported no mailbox.
 func (c *client) reserve(ctx context.Context, there state, boxes []*source) (map[cyrus.GUID]bool, error) {
 	if len(there) == 0 {
 		return nil, nil
@@ -285,7 +285,7 @@ func (c *client) reserve(ctx context.Context, there state, boxes []*source) (map
 func (c *client) update(ctx context.Context, m *source, there state, missing, sent map[cyrus.GUID]bool) (applies int, err error) {
 	v, known := there[m.uniqueid]
 	since := cyrus.Since{}
-	if known && number(v, "HIGHESTMODSEQ") == 0 { // reported as empty: all of it is sent
+	if known && number(v, "HIGHESTMODSEQ") == 0 { // reported as empty: the client sends everything
 		known = false
 	}
 	if known {
@@ -341,7 +341,7 @@ func (c *client) mustSync(user string, boxes ...*source) int {
 	return n
 }
 
-// expectSame: a second sync, of another connection, sends nothing.
+// expectSame checks that another sync, on a new connection, sends nothing.
 func (h *host) expectSame(user string, boxes ...*source) {
 	h.t.Helper()
 	c := h.client()
@@ -351,7 +351,7 @@ func (h *host) expectSame(user string, boxes ...*source) {
 	}
 }
 
-// checkBucket compares what the bucket alone says with the source: every record, and
+// checkBucket compares the content of the bucket with the source, without an index: every record, and
 // the bytes of every live message.
 func checkBucket(t *testing.T, s objstore.Store, path string, boxes ...*source) *history.Mem {
 	t.Helper()
@@ -401,11 +401,11 @@ func checkBody(t *testing.T, m *history.Mem, o *history.Objects, g cyrus.GUID, w
 		t.Fatalf("message %s: %v", g, err)
 	}
 	if !bytes.Equal(got.Bytes(), want) {
-		t.Errorf("message %s has other bytes in the bucket", g)
+		t.Errorf("the bytes of message %s in the bucket differ", g)
 	}
 }
 
-// mail is a message of about n bytes that compresses like mail.
+// mail returns a message of about n bytes that compresses like mail.
 func mail(seed, n int) []byte {
 	b := fmt.Appendf(nil, "From: a@example.org\r\nSubject: message %d\r\n\r\n", seed)
 	x := uint32(seed)*2654435761 + 1
@@ -422,7 +422,7 @@ func counted(s objstore.Store) (objstore.Store, *observe.Counter) {
 	return observe.New(s, c.Hooks()), c
 }
 
-// sync is a run of sync_client on a connection of its own.
+// sync runs sync_client on a connection of its own.
 func (h *host) sync(user string, boxes ...*source) {
 	h.t.Helper()
 	c := h.client()

@@ -16,17 +16,17 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/verify"
 )
 
-// packing makes little mail go into packs.
+// packing makes even little mail go into packs.
 func packing(o *partitions.Options) {
 	o.InlineLimit, o.PackSize, o.NoCheckpoints = 8<<10, 512<<10, true
 }
 
-// brought are mailboxes of a user of whom a small one never loses anything: sync_client asks
-// RESERVE only when some mailbox is reported.
-type brought struct{ small, large *source }
+// mailPair is two mailboxes of a user. The small one never loses anything, so that some mailbox is
+// always reported: otherwise sync_client does not send RESERVE.
+type mailPair struct{ small, large *source }
 
-func bring(user string, seed, n int) *brought {
-	b := &brought{newSource("user." + user), newSource("user." + user + ".Large")}
+func newMailPair(user string, seed, n int) *mailPair {
+	b := &mailPair{newSource("user." + user), newSource("user." + user + ".Large")}
 	b.small.deliver(mail(seed+900, 300))
 	for i := range n {
 		b.large.deliver(mail(seed+i, 3000))
@@ -34,8 +34,8 @@ func bring(user string, seed, n int) *brought {
 	return b
 }
 
-// syncUntil syncs until nothing is deferred any more, and returns the GUIDs that were
-// uploaded, in all.
+// syncUntil repeats a sync until the server no longer defers the client, and returns the GUIDs that
+// the last sync uploaded.
 func (h *host) syncUntil(user string, boxes ...*source) []cyrus.GUID {
 	h.t.Helper()
 	for range 10 {
@@ -47,11 +47,11 @@ func (h *host) syncUntil(user string, boxes ...*source) []cyrus.GUID {
 		}
 		deferredOnly(h.t, err)
 	}
-	h.t.Fatalf("%s is deferred for ever", user)
+	h.t.Fatalf("%s is deferred forever", user)
 	return nil
 }
 
-// uploads is sync, and returns what RESERVE and the complete sets of it asked for.
+// uploads runs a sync, and returns the GUIDs of the messages that the server requested.
 func (c *client) uploads(user string, boxes ...*source) (sent []cyrus.GUID, err error) {
 	there, _, err := c.getUser(user)
 	if err != nil {
@@ -71,7 +71,7 @@ func (c *client) uploads(user string, boxes ...*source) (sent []cyrus.GUID, err 
 	return slices.Collect(maps.Keys(done)), nil
 }
 
-// healthy sees that the bucket alone gives all of a user's mail, and that the index agrees.
+// healthy checks that the bucket alone contains all of a user's mail, and that the index agrees.
 func (h *host) healthy(store *memstore.Store, user string, boxes ...*source) {
 	h.t.Helper()
 	for _, box := range boxes {
@@ -105,7 +105,7 @@ func sameGUIDs(t *testing.T, what string, got []cyrus.GUID, want ...*cyrus.Recor
 	}
 }
 
-// mailboxResyncs counts the resync events of a log.
+// mailboxResyncs counts the mailbox resync events of a log.
 func mailboxResyncs(t *testing.T, store *memstore.Store, path string) (n int) {
 	t.Helper()
 	log := history.Log{Store: store, Backup: path}
@@ -129,7 +129,7 @@ func mailboxResyncs(t *testing.T, store *memstore.Store, path string) (n int) {
 	return n
 }
 
-// fetch reads a message as GET FETCH does.
+// fetch reads a message as FETCH in GET does.
 func (c *client) fetch(box *source, r *cyrus.Record) error {
 	_, body, err := c.s.GetFetch(c.t.Context(), cyrus.Fetch{Name: box.name, UniqueID: box.uniqueid, UID: r.UID, GUID: r.GUID})
 	if err != nil {
@@ -141,12 +141,12 @@ func (c *client) fetch(box *source, r *cyrus.Record) error {
 		return err
 	}
 	if !bytes.Equal(got.Bytes(), box.bodies[r.GUID]) {
-		c.t.Errorf("uid %d: other bytes", r.UID)
+		c.t.Errorf("uid %d: the bytes differ", r.UID)
 	}
 	return nil
 }
 
-// usersOf are two users in different partitions.
+// usersOf returns two users in different partitions.
 func usersOf(t *testing.T, h *host, stores []*memstore.Store) (users [2]string) {
 	t.Helper()
 	for i := range 100 {
@@ -165,7 +165,7 @@ func usersOf(t *testing.T, h *host, stores []*memstore.Store) (users [2]string) 
 	return users
 }
 
-// placeOf is where the log says that a message of one chunk lies.
+// placeOf returns the place of a message with one chunk, according to the log.
 func placeOf(t *testing.T, store *memstore.Store, box *source, r *cyrus.Record) history.Place {
 	t.Helper()
 	m := load(t, store, "user/"+strings.Split(box.name, ".")[1])

@@ -12,40 +12,40 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// The bucket is set back to an older copy while the daemon is stopped. The first user to
-// come has had no commit since, and brings mail that another user had brought.
-func TestRollbackMetByAnotherUser(t *testing.T) {
+// The bucket is rolled back while the daemon is stopped. The first user to sync has no commit since the
+// rollback point, and sends mail that another user had sent.
+func TestRollbackFoundByAnotherUser(t *testing.T) {
 	store := withRepository(t)
 	h := newHostWith(t, packing, store)
-	anne, bob := bring("anne", 100, 5), bring("bob", 200, 5)
+	anne, bob := newMailPair("anne", 100, 5), newMailPair("bob", 200, 5)
 	h.sync("anne", anne.small, anne.large)
 	h.sync("bob", bob.small, bob.large)
 	old := store.Snapshot()
-	annes, bobs := newSource("user.anne.New"), newSource("user.bob.New")
+	annesBoxes, bobs := newSource("user.anne.New"), newSource("user.bob.New")
 	for i := range 25 {
-		annes.deliver(mail(7000+i, 3000))
+		annesBoxes.deliver(mail(7000+i, 3000))
 		bobs.deliver(mail(7000+i, 3000))
 	}
-	h.sync("anne", anne.small, anne.large, annes)
+	h.sync("anne", anne.small, anne.large, annesBoxes)
 	h.stop()
 	store.Rollback(old, "", false)
 	h.start()
 
 	c := h.client()
 	if _, err := c.sync("bob", bob.small, bob.large, bobs); !errors.Is(err, cyrus.ErrLocked) {
-		t.Errorf("the first sync after it: %v, want LOCKED", err)
+		t.Errorf("the first sync after the rollback: %v, want LOCKED", err)
 	}
 	c.s.Close()
 	h.syncUntil("bob", bob.small, bob.large, bobs)
-	h.syncUntil("anne", anne.small, anne.large, annes)
+	h.syncUntil("anne", anne.small, anne.large, annesBoxes)
 	h.healthy(store, "bob", bob.small, bob.large, bobs)
-	h.healthy(store, "anne", anne.small, anne.large, annes)
+	h.healthy(store, "anne", anne.small, anne.large, annesBoxes)
 	h.removeIndex()
 	h.healthy(store, "bob", bob.small, bob.large, bobs)
-	h.healthy(store, "anne", anne.small, anne.large, annes)
+	h.healthy(store, "anne", anne.small, anne.large, annesBoxes)
 }
 
-// How a loss can come about.
+// losses are the circumstances in which a loss can happen.
 var losses = map[string]func(t *testing.T, h *host, lose func()){
 	"while the daemon runs": func(_ *testing.T, h *host, lose func()) { lose() },
 	"while it is stopped":   func(_ *testing.T, h *host, lose func()) { h.stop(); lose(); h.start() },
@@ -55,8 +55,8 @@ var losses = map[string]func(t *testing.T, h *host, lose func()){
 	},
 }
 
-// A pack is lost. Somebody copies a message of it into another folder; another user brings
-// the same mail. Neither gets the dead place, and all come to have their mail again.
+// A pack is lost. One user copies a message of that pack to another mailbox, and another user sends the
+// same mail. Neither gets the lost place, and both backups are complete again in the end.
 func TestLostPackHeals(t *testing.T) {
 	for name, happen := range losses {
 		t.Run(name, func(t *testing.T) {
@@ -67,7 +67,7 @@ func TestLostPackHeals(t *testing.T) {
 				packing(o)
 				o.Now = func() time.Time { return time.Now().Add(ahead) }
 			}, store)
-			anne, bob := bring("anne", 100, 20), bring("bob", 200, 20)
+			anne, bob := newMailPair("anne", 100, 20), newMailPair("bob", 200, 20)
 			h.sync("anne", anne.small, anne.large)
 			pack := packsOf(t, store)
 			h.sync("bob", bob.small, bob.large)
@@ -75,7 +75,7 @@ func TestLostPackHeals(t *testing.T) {
 
 			copies := newSource("user.anne.Copies")
 			copies.deliver(anne.large.bodies[anne.large.records[3].GUID])
-			for i := range 12 { // more than a commit takes inline
+			for i := range 12 { // too many for a commit to store inline
 				bob.large.deliver(mail(100+i, 3000))
 			}
 			h.syncUntil("anne", anne.small, anne.large, copies)
@@ -89,15 +89,15 @@ func TestLostPackHeals(t *testing.T) {
 	}
 }
 
-// Only lost messages are asked for again, and nothing of other users.
-func TestOnlyTheLostIsUploaded(t *testing.T) {
+// The server requests only lost messages, and nothing of other users.
+func TestOnlyLostMessagesAreUploaded(t *testing.T) {
 	store := withRepository(t)
 	var ahead time.Duration
 	h := newHostWith(t, func(o *partitions.Options) {
 		packing(o)
 		o.Now = func() time.Time { return time.Now().Add(ahead) }
 	}, store)
-	anne, bob := bring("anne", 100, 21), bring("bob", 200, 21) // of 21 none is inline
+	anne, bob := newMailPair("anne", 100, 21), newMailPair("bob", 200, 21) // 21 messages are too many to store inline
 	h.sync("anne", anne.small, anne.large)
 	first := packsOf(t, store)
 	for i := range 21 {
@@ -108,12 +108,12 @@ func TestOnlyTheLostIsUploaded(t *testing.T) {
 	ahead = time.Hour
 	store.Lose(first[0])
 
-	// A move to another folder meets it.
+	// A move to another mailbox detects the loss.
 	moved := newSource("user.anne.Trash")
 	moved.deliver(anne.large.bodies[anne.large.records[0].GUID])
 	c := h.client()
 	if _, err := c.sync("anne", anne.small, anne.large, moved); !errors.Is(err, cyrus.ErrLocked) {
-		t.Errorf("a copy of what is lost: %v, want LOCKED", err)
+		t.Errorf("a copy of a lost message: %v, want LOCKED", err)
 	}
 	c.s.Close()
 	sameGUIDs(t, "anne", h.syncUntil("anne", anne.small, anne.large, moved), anne.large.records[:21]...)
@@ -125,8 +125,8 @@ func TestOnlyTheLostIsUploaded(t *testing.T) {
 	}
 }
 
-// Another partition has a copy: the source is asked for nothing.
-func TestLostIsTakenFromAnotherPartition(t *testing.T) {
+// If another partition has a copy, the server does not request the message from the source.
+func TestLostIsCopiedFromOtherPartition(t *testing.T) {
 	stores := []*memstore.Store{withRepository(t), withRepository(t)}
 	var ahead time.Duration
 	h := newHostWith(t, func(o *partitions.Options) {
@@ -134,7 +134,7 @@ func TestLostIsTakenFromAnotherPartition(t *testing.T) {
 		o.Now = func() time.Time { return time.Now().Add(ahead) }
 	}, stores[0], stores[1])
 	users := usersOf(t, h, stores)
-	one, two := bring(users[0], 100, 20), bring(users[1], 100, 20)
+	one, two := newMailPair(users[0], 100, 20), newMailPair(users[1], 100, 20)
 	h.sync(users[0], one.small, one.large)
 	h.sync(users[1], two.small, two.large)
 	ahead = time.Hour
@@ -150,13 +150,13 @@ func TestLostIsTakenFromAnotherPartition(t *testing.T) {
 	}
 }
 
-// Another partition has a copy, and does not answer: the source is asked at once.
-func TestLostWhileTheOtherPartitionIsUnavailable(t *testing.T) {
+// If the other partition has a copy but does not answer, the server requests the message from the source without delay.
+func TestLostWhileOtherPartitionUnavailable(t *testing.T) {
 	stores := []*memstore.Store{withRepository(t), withRepository(t)}
 	var ahead time.Duration
 	h := hostWithClock(t, &ahead, stores...)
 	users := usersOf(t, h, stores)
-	one, two := bring(users[0], 100, 21), bring(users[1], 100, 21)
+	one, two := newMailPair(users[0], 100, 21), newMailPair(users[1], 100, 21)
 	h.sync(users[0], one.small, one.large)
 	h.sync(users[1], two.small, two.large)
 	ahead = time.Hour
@@ -165,7 +165,7 @@ func TestLostWhileTheOtherPartitionIsUnavailable(t *testing.T) {
 	}
 	c := h.client()
 	if err := c.fetch(one.large, one.large.records[0]); err == nil {
-		t.Error("a lost message can be read")
+		t.Error("a lost message was read without an error")
 	}
 	c.s.Close()
 	refused := 0
@@ -183,35 +183,35 @@ func TestLostWhileTheOtherPartitionIsUnavailable(t *testing.T) {
 	h.healthy(stores[0], users[0], one.small, one.large)
 }
 
-// The object comes back before the loss is written down: nothing is lost.
-func TestObjectThatComesBack(t *testing.T) {
+// If the object returns before the loss is recorded, nothing counts as lost.
+func TestObjectReturns(t *testing.T) {
 	store := withRepository(t)
 	var ahead time.Duration
 	h := newHostWith(t, func(o *partitions.Options) {
 		packing(o)
 		o.Now = func() time.Time { return time.Now().Add(ahead) }
 	}, store)
-	anne := bring("anne", 100, 20)
+	anne := newMailPair("anne", 100, 20)
 	h.sync("anne", anne.small, anne.large)
 	before := store.Snapshot()
 	ahead = time.Hour
 	store.Lose(packsOf(t, store)[0])
 	c := h.client()
 	if err := c.fetch(anne.large, anne.large.records[0]); err == nil {
-		t.Error("a message of the lost pack can be read")
+		t.Error("a message of the lost pack was read without an error")
 	}
 	c.s.Close()
 	store.Rollback(before, "packs/", true)
-	sameGUIDs(t, "after it came back", h.syncUntil("anne", anne.small, anne.large))
+	sameGUIDs(t, "after its return", h.syncUntil("anne", anne.small, anne.large))
 	h.healthy(store, "anne", anne.small, anne.large)
 	if n := mailboxResyncs(t, store, "user/anne"); n != 0 {
 		t.Errorf("%d resync events, want none", n)
 	}
 }
 
-// One lost pack is met. From then on every backup of the partition is read from the bucket
-// and proves what it refers to, when it is next opened: others have lost packs, too.
-func TestDistrustedPartition(t *testing.T) {
+// After one lost pack, every backup of the partition is read from the bucket when it is next opened,
+// and checks all packs it refers to, since other backups may have lost packs, too.
+func TestInvalidatedPartition(t *testing.T) {
 	for _, restarted := range []bool{false, true} {
 		under := withRepository(t)
 		store, count := counted(under)
@@ -220,8 +220,8 @@ func TestDistrustedPartition(t *testing.T) {
 			packing(o)
 			o.Now = func() time.Time { return time.Now().Add(ahead) }
 		}, store)
-		anne, bob, cora := bring("anne", 100, 3), bring("bob", 200, 3), bring("cora", 300, 3)
-		for user, b := range map[string]*brought{"anne": anne, "bob": bob, "cora": cora} {
+		anne, bob, cora := newMailPair("anne", 100, 3), newMailPair("bob", 200, 3), newMailPair("cora", 300, 3)
+		for user, b := range map[string]*mailPair{"anne": anne, "bob": bob, "cora": cora} {
 			h.sync(user, b.small, b.large)
 		}
 		ahead = time.Hour
@@ -230,7 +230,7 @@ func TestDistrustedPartition(t *testing.T) {
 		}
 		c := h.client()
 		if err := c.fetch(anne.large, anne.large.records[0]); err == nil {
-			t.Error("a lost message can be read")
+			t.Error("a lost message was read without an error")
 		}
 		c.s.Close()
 		if restarted {
@@ -242,7 +242,7 @@ func TestDistrustedPartition(t *testing.T) {
 		count.Reset()
 		sameGUIDs(t, "cora", h.syncUntil("cora", cora.small, cora.large))
 		if count.Snapshot()["list"].Requests == 0 {
-			t.Error("cora's index was believed")
+			t.Error("cora's index was not checked against the bucket")
 		}
 		h.healthy(under, "anne", anne.small, anne.large)
 		h.healthy(under, "bob", bob.small, bob.large)
@@ -254,12 +254,12 @@ func TestDistrustedPartition(t *testing.T) {
 	}
 }
 
-// What only the history has is not given up: nobody would send it again.
-func TestHistoryIsNotGivenUp(t *testing.T) {
+// A lost message that is only in the history keeps its place: no client would send it again.
+func TestLostHistoryKeepsItsPlace(t *testing.T) {
 	store := withRepository(t)
 	var ahead time.Duration
 	h := hostWithClock(t, &ahead, store)
-	anne := bring("anne", 100, 21)
+	anne := newMailPair("anne", 100, 21)
 	h.sync("anne", anne.small, anne.large)
 	gone := anne.large.records[0]
 	anne.large.flag(gone, `\Expunged`)
@@ -271,11 +271,11 @@ func TestHistoryIsNotGivenUp(t *testing.T) {
 	store.Lose(pack)
 	c := h.client()
 	if err := c.fetch(anne.large, anne.large.records[1]); err == nil {
-		t.Error("a lost message can be read")
+		t.Error("a lost message was read without an error")
 	}
 	c.s.Close()
 	sameGUIDs(t, "anne", h.syncUntil("anne", anne.small, anne.large), anne.large.records...)
-	store.Rollback(before, pack, true) // the administrator finds it
+	store.Rollback(before, pack, true) // the administrator restores the pack
 	m := load(t, store, "user/anne")
 	defer m.Close()
 	checkBody(t, m, history.NewObjects(store, 0), gone.GUID, anne.large.bodies[gone.GUID])

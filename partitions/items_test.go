@@ -42,7 +42,7 @@ func TestItemsAreEchoed(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !slices.Equal(lines, want) {
-		t.Errorf("GET USER tells\n%s\nwant\n%s", strings.Join(lines, "\n"), strings.Join(want, "\n"))
+		t.Errorf("GET USER returns\n%s\nwant\n%s", strings.Join(lines, "\n"), strings.Join(want, "\n"))
 	}
 	for _, do := range []func() error{
 		func() error { return c.s.ApplyUnquota(ctx, "user.anne") },
@@ -55,7 +55,7 @@ func TestItemsAreEchoed(t *testing.T) {
 		}
 	}
 	if _, lines, err = c.getUser("anne"); err != nil || len(lines) != 1 {
-		t.Errorf("after the removals: %q, %v; want the seen state alone", lines, err)
+		t.Errorf("after the removals: %q, %v; want only the seen state", lines, err)
 	}
 }
 

@@ -210,7 +210,7 @@ func TestMoveToAnotherPartition(t *testing.T) {
 	h.expectSame(users[0], newSource("user."+users[0]))
 }
 
-// With dedup "backup" no backup refers to what another one brought.
+// With dedup "backup" no backup refers to what another one mailPair.
 func TestDedupPerBackup(t *testing.T) {
 	s, n := counted(newStore())
 	h := newHostWith(t, func(o *partitions.Options) { o.InlineLimit, o.DedupPerBackup = 8<<10, true }, s)

@@ -111,7 +111,7 @@ func from(seed uint64, steps int) func() (uint64, bool) {
 }
 
 // Whatever happens to buckets, networks, clocks, indexes and processes: what was answered
-// OK is readable, or verify says that it is lost; then a repair and the next sync bring it
+// OK is readable, or verify says that it is lost; then a repair and the next sync newMailPair it
 // back; and users that the damage does not touch never see an error.
 func TestSoak(t *testing.T) {
 	seed, r := *soakSeed, &soakRun{t: t}

@@ -46,7 +46,7 @@ func TestIndexOlderThanTheBucket(t *testing.T) {
 	for i := range steps {
 		saved = append(saved, h.saveIndex())
 		steps[i].change(s)
-		if err := s.tell(h, i); err != nil {
+		if err := s.send(h, i); err != nil {
 			t.Fatal(err)
 		}
 	}
