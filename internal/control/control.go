@@ -1,6 +1,6 @@
-// Package control is how the tools ask a running daemon for what only it can do: it
-// alone has the index open. One request and one answer per connection, JSON lines
-// over a UNIX socket that only the daemon's own user and root may use.
+// Package control is the socket on which the tools ask a running daemon for operations that need
+// the index, which only the daemon has open. Each connection has one request and one reply, as JSON
+// lines over a UNIX socket that only the daemon's user and root may use.
 package control
 
 import (
@@ -22,21 +22,21 @@ import (
 	"github.com/cyrusbackup/backupd/internal/unixsocket"
 )
 
-// ErrNoDaemon: nothing listens at the socket.
-var ErrNoDaemon = errors.New("no backupd is running here")
+// ErrNoDaemon means that no process listens at the socket.
+var ErrNoDaemon = errors.New("no backupd is running on this host")
 
-// Request is what a tool asks.
+// Request is a request of a tool.
 type Request struct {
 	Op   string `json:"op"`   // reindex
 	Path string `json:"path"` // backup, as user/anne
 }
 
-// Reply is the daemon's answer. Error is empty when it was done.
+// Reply is the daemon's answer. An empty Error means success.
 type Reply struct {
 	Error string `json:"error,omitempty"`
 }
 
-// maxRequest bounds a request, in bytes.
+// maxRequest limits a request, in bytes.
 const maxRequest = 64 << 10
 
 // Server answers requests.
@@ -49,8 +49,8 @@ type Server struct {
 	work     sync.WaitGroup
 }
 
-// Listen begins to answer at the path, replacing a socket that an earlier daemon left:
-// the caller owns the index, so no other daemon is using it.
+// Listen starts to answer at the path. It replaces an old socket, because the caller owns the index
+// and so no other daemon uses it.
 func Listen(path string, log *slog.Logger, handle func(context.Context, Request) Reply) (*Server, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("control socket: %w", err)
@@ -68,7 +68,7 @@ func Listen(path string, log *slog.Logger, handle func(context.Context, Request)
 	return s, nil
 }
 
-// Close ends the server; requests under way are cancelled, waited for, and answered.
+// Close stops the server. It cancels running requests, and waits until they are answered.
 func (s *Server) Close() error {
 	s.cancel()
 	err := s.listener.Close()
@@ -98,31 +98,31 @@ func (s *Server) serve(c *net.UnixConn) {
 	if err := c.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
 		return
 	}
-	// Ends the wait for a request only: a handler that was cancelled says so in its answer.
+	// Interrupts only the wait for a request: a cancelled handler reports that in its answer.
 	defer context.AfterFunc(s.ctx, func() { _ = c.SetReadDeadline(time.Now()) })()
 	var r Request
-	reply := Reply{Error: "the request is not understood"}
+	reply := Reply{Error: "invalid request"}
 	if err := json.NewDecoder(io.LimitReader(c, maxRequest)).Decode(&r); err == nil {
 		reply = s.handle(s.ctx, r)
 	}
 	if err := json.NewEncoder(c).Encode(reply); err != nil {
-		s.log.Info("control socket: the tool has gone", "err", err)
+		s.log.Info("control socket: the tool has disconnected", "err", err)
 	}
 }
 
-// checkPeer lets in the daemon's own user and root.
+// checkPeer accepts the daemon's own user and root.
 func checkPeer(c *net.UnixConn) error {
 	cred, err := peercred.Get(c)
 	if err != nil {
 		return err
 	}
 	if cred.Uid != 0 && int(cred.Uid) != os.Geteuid() {
-		return fmt.Errorf("uid %d may not use it", cred.Uid)
+		return fmt.Errorf("uid %d may not use the control socket", cred.Uid)
 	}
 	return nil
 }
 
-// Ask sends a request to the daemon and waits for its answer; ErrNoDaemon when there is none.
+// Ask sends a request to the daemon and waits for the answer. It returns ErrNoDaemon if none runs.
 func Ask(ctx context.Context, path string, r Request) (Reply, error) {
 	var d net.Dialer
 	c, err := d.DialContext(ctx, "unix", path)

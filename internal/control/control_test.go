@@ -60,14 +60,14 @@ func TestCloseCancelsARequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	if a := <-done; a.err != nil || a.reply.Error != context.Canceled.Error() {
-		t.Fatalf("a request that was cut off was answered %+v, %v", a.reply, a.err)
+		t.Fatalf("an interrupted request was answered %+v, %v", a.reply, a.err)
 	}
 }
 
 func TestCloseDoesNotWaitForASilentTool(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "control")
 	s, err := control.Listen(path, slog.New(slog.DiscardHandler), func(context.Context, control.Request) control.Reply {
-		t.Error("there was no request")
+		t.Error("a request was handled")
 		return control.Reply{}
 	})
 	if err != nil {

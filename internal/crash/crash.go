@@ -1,6 +1,6 @@
-// Package crash keeps what the Go runtime says when it ends the process - a panic that
-// nobody recovers, concurrent map writes, SIGBUS - and reports it at the next start. A
-// service's standard error is /dev/null.
+// Package crash saves the output of the Go runtime when it ends the process - an unrecovered panic,
+// concurrent map writes, SIGBUS - and reports it at the next start. Without it the output is lost,
+// because the standard error of a service is /dev/null.
 package crash
 
 import (
@@ -20,23 +20,23 @@ import (
 )
 
 const (
-	// room is allocated for each process: a crash for want of disk has its place.
+	// room is allocated for each process, so that a crash on a full disk can be written.
 	room = 64 << 10
-	// most is what is kept of one report: the stacks of many sessions are long.
+	// most limits a report: the stacks of many sessions are long.
 	most = 256 << 10
-	// lastName is the file with the newest report in full.
+	// lastName is the file with the newest report.
 	lastName = "last"
-	// logged is what the log gets of the stacks; syslog takes no more.
+	// logged limits the stacks in the log, because syslog limits messages.
 	logged = 6 << 10
 )
 
-// Report is the file in which the runtime writes down the end of this process.
+// Report is the file in which the runtime writes its last output.
 type Report struct {
 	file *os.File // locked while the process runs
 }
 
-// Watch reports the processes that have crashed since the last call, in dir, and makes
-// this process's own file there.
+// Watch reports the processes that have crashed since the last call, in dir, and creates the file
+// of this process there.
 func Watch(dir string, log *slog.Logger) (*Report, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("watch for crashes: %w", err)
@@ -54,13 +54,13 @@ func Watch(dir string, log *slog.Logger) (*Report, error) {
 	return &Report{f}, nil
 }
 
-// Close removes the file: the process ends as it should.
+// Close removes the file after a normal end of the process.
 func (r *Report) Close() error {
 	return errors.Join(debug.SetCrashOutput(nil, debug.CrashOptions{}), os.Remove(r.file.Name()), r.file.Close())
 }
 
-// create makes the file and locks it. Another process may take it for a dead one's before
-// it is locked, and remove it.
+// create creates and locks the file. Before it is locked, another process may mistake it for the
+// file of a dead process and remove it.
 func create(path string) (*os.File, error) {
 	for range 100 {
 		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
@@ -72,13 +72,13 @@ func create(path string) (*os.File, error) {
 			return nil, errors.Join(err, f.Close())
 		}
 		if st.Nlink > 0 {
-			// Without room set aside a report may be cut off: no reason not to start.
+			// Without allocated space a report may be truncated, which must not prevent the start.
 			_ = unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_KEEP_SIZE, 0, room)
 			return f, nil
 		}
 		f.Close()
 	}
-	return nil, fmt.Errorf("%s is removed again and again", path)
+	return nil, fmt.Errorf("%s was removed repeatedly", path)
 }
 
 func reportAll(dir string, log *slog.Logger) error {
@@ -95,7 +95,7 @@ func reportAll(dir string, log *slog.Logger) error {
 	return errors.Join(errs...)
 }
 
-// report logs what a dead process has left, keeps it as the last report, and removes its file.
+// report logs the file of a dead process, stores it as the last report, and removes it.
 func report(dir string, pid int, log *slog.Logger) error {
 	path := filepath.Join(dir, strconv.Itoa(pid))
 	f, err := os.Open(path)
@@ -122,13 +122,13 @@ func report(dir string, pid int, log *slog.Logger) error {
 	}
 	last := filepath.Join(dir, lastName)
 	first, stack := split(string(text))
-	log.Error("a process before this one was ended by a fault in the program", "pid", pid, "at", modified(f),
+	log.Error("an earlier process crashed", "pid", pid, "at", modified(f),
 		"err", first, "report", last, "stack", stack)
 	return os.WriteFile(last, append(text, '\n'), 0o600)
 }
 
-// split is the fault in one line, and as much of the stacks as the log takes. What the
-// runtime calls a fatal error begins with its stack: the words of it are not in the report.
+// split returns the fault in one line, and as much of the stacks as fits in the log. A fatal error
+// of the runtime begins with its stack; the report does not include its text.
 func split(text string) (first, stack string) {
 	first, stack, _ = strings.Cut(text, "\n\n")
 	if strings.HasPrefix(first, "goroutine ") {

@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 	}
 	switch end {
 	case "panic":
-		go panic("nobody recovers this")
+		go panic("not recovered")
 		time.Sleep(time.Minute)
 	case "map":
 		m := map[int]int{}
@@ -53,7 +53,7 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// sigbus writes to a mapped page that the file no longer has.
+// sigbus writes to a mapped page beyond the end of the file.
 func sigbus() {
 	f, err := os.CreateTemp("", "crash")
 	if err != nil {
@@ -75,7 +75,7 @@ func sigbus() {
 
 func TestCrashesAreReported(t *testing.T) {
 	for end, want := range map[string]string{
-		"panic": "panic: nobody recovers this",
+		"panic": "panic: not recovered",
 		"map":   "maps.fatal",
 		"fault": "signal SIGBUS",
 		"kill":  "",
@@ -86,7 +86,7 @@ func TestCrashesAreReported(t *testing.T) {
 			child := exec.CommandContext(t.Context(), os.Args[0])
 			child.Env = append(os.Environ(), endVariable+"="+end, dirVariable+"="+dir)
 			if err := child.Run(); (err == nil) != (end == "exit") {
-				t.Fatalf("it ended with %v", err)
+				t.Fatalf("ended with %v", err)
 			}
 			said := reportOf(t, dir)
 			if !strings.Contains(said, want) || (said == "") != (want == "") {
@@ -97,16 +97,16 @@ func TestCrashesAreReported(t *testing.T) {
 			}
 			full, err := os.ReadFile(filepath.Join(dir, "last"))
 			if (err == nil) != (want != "") || !strings.Contains(string(full), want) {
-				t.Errorf("kept: %.200s, %v", full, err)
+				t.Errorf("last report: %.200s, %v", full, err)
 			}
 			if again := reportOf(t, dir); again != "" {
-				t.Errorf("a second time: %s", again)
+				t.Errorf("reported twice: %s", again)
 			}
 		})
 	}
 }
 
-// reportOf is what a process that starts says of those before it.
+// reportOf returns what a starting process reports about earlier ones.
 func reportOf(t *testing.T, dir string) string {
 	t.Helper()
 	var said bytes.Buffer
@@ -120,8 +120,8 @@ func reportOf(t *testing.T, dir string) string {
 	return said.String()
 }
 
-// A running process has not crashed.
-func TestTheLivingAreLeftAlone(t *testing.T) {
+// A running process is not reported as crashed.
+func TestRunningProcessIsNotReported(t *testing.T) {
 	dir := t.TempDir()
 	r, err := crash.Watch(dir, slog.New(slog.DiscardHandler))
 	if err != nil {

@@ -5,14 +5,14 @@ import (
 	"strings"
 )
 
-// wordHere is an encoded word at the beginning of a text: whatever is in it separates nothing.
+// wordHere is an encoded word at the beginning of a text; no character in it is a separator.
 var wordHere = regexp.MustCompile(`^` + encodedWord.String())
 
-// Addresses reads a list of addresses: without comments, without the quotes and
-// backslashes of names and without space inside of addresses, and with the encoded words
-// of names decoded. It reads the structure first: what is decoded has none.
+// Addresses formats a list of addresses: without comments, without quotes and backslashes of names,
+// without space within addresses, and with encoded words decoded. It parses the structure first,
+// because decoded text has none.
 func Addresses(v, charset string) string {
-	v = Unlabelled(v, charset) // some charsets have the bytes of quotes and brackets inside of characters
+	v = Unlabelled(v, charset) // some charsets use the bytes of quotes and brackets within characters
 	var b builder
 	for i := 0; i < len(v); {
 		if m := encodedAt(v, i); m != "" {
@@ -47,7 +47,7 @@ func Addresses(v, charset string) string {
 	return b.out.String()
 }
 
-// encodedAt is the encoded word at a place; "" = there is none.
+// encodedAt returns the encoded word at position i; "" = none.
 func encodedAt(v string, i int) string {
 	if v[i] != '=' {
 		return ""
@@ -55,12 +55,11 @@ func encodedAt(v string, i int) string {
 	return wordHere.FindString(v[i:])
 }
 
-// builder puts a list of addresses together. Words that follow one another are decoded
-// together.
+// builder assembles a list of addresses. Adjacent words are decoded together.
 type builder struct {
 	out   strings.Builder
 	word  []byte
-	last  byte // that was written last
+	last  byte // last byte written
 	space bool // seen, but not written
 }
 
@@ -78,7 +77,7 @@ func (b *builder) write(s string) {
 	}
 }
 
-// blank writes the space before a word, unless it is inside of an address.
+// blank writes the space before a word, unless it is within an address.
 func (b *builder) blank() {
 	b.space = false
 	switch {
@@ -89,7 +88,7 @@ func (b *builder) blank() {
 	}
 }
 
-// mark writes a character that separates.
+// mark writes a separator.
 func (b *builder) mark(c byte, charset string) {
 	if c == '.' && len(b.word) > 0 && !b.space { // "J.Doe", or the middle of an encoded word
 		b.word = append(b.word, c)
@@ -103,7 +102,7 @@ func (b *builder) mark(c byte, charset string) {
 	b.space = c == ',' || c == ';' || c == ':'
 }
 
-// quoted reads a quoted string and returns the place after it.
+// quoted reads a quoted string and returns the position after it.
 func (b *builder) quoted(v string, i int, charset string) int {
 	if b.space {
 		b.blank()
@@ -120,7 +119,7 @@ func (b *builder) quoted(v string, i int, charset string) int {
 	return i + 1
 }
 
-// comment is the place after a comment; they nest.
+// comment returns the position after a comment; comments nest.
 func comment(v string, i int) int {
 	depth := 0
 	for ; i < len(v); i++ {

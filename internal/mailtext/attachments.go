@@ -12,16 +12,16 @@ import (
 )
 
 const (
-	deepest   = 20     // levels of parts that are looked into
-	mostParts = 10_000 // of a message
+	deepest   = 20     // levels of nested parts
+	mostParts = 10_000 // parts of a message
 )
 
 // Attachment is a part of a message that is a file.
 type Attachment struct{ Name string }
 
-// Attachments calls found for each attachment of a message until that returns false. It
-// reads the message as a stream. The error is the reader's: parts that are not put
-// together right have as many attachments as can be seen.
+// Attachments calls found for each attachment of a message until it returns false. It reads the
+// message as a stream. It returns only errors of the reader: in a malformed message, the recognisable
+// attachments count.
 func Attachments(r io.Reader, found func(Attachment) bool) error {
 	noted := &notingReader{r: r}
 	buffered := bufio.NewReader(noted)
@@ -34,7 +34,7 @@ func Attachments(r io.Reader, found func(Attachment) bool) error {
 	return noted.err
 }
 
-// notingReader keeps the error of a reader, whatever becomes of it above.
+// notingReader keeps an error of a reader even if its caller ignores it.
 type notingReader struct {
 	r   io.Reader
 	err error
@@ -48,14 +48,14 @@ func (r *notingReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// walk goes through the parts of a message.
+// walk visits the parts of a message.
 type walk struct {
 	found func(Attachment) bool
 	parts int
 	ended bool
 }
 
-func (w *walk) tell(name string) { w.ended = !w.found(Attachment{name}) }
+func (w *walk) emit(name string) { w.ended = !w.found(Attachment{name}) }
 
 func (w *walk) part(h Header, body *bufio.Reader, depth int) {
 	kind, params := parameters(first(h["content-type"]))
@@ -65,7 +65,7 @@ func (w *walk) part(h Header, body *bufio.Reader, depth int) {
 	}
 	switch {
 	case isFile(h, kind, params):
-		w.tell(fileName(h, params))
+		w.emit(fileName(h, params))
 	case depth >= deepest:
 	case strings.HasPrefix(kind, "multipart/") && params["boundary"] != "":
 		w.multipart(body, params["boundary"], depth)
@@ -94,8 +94,8 @@ func (w *walk) multipart(body io.Reader, boundary string, depth int) {
 	}
 }
 
-// isFile says that a part is one: it has a name or says so. What a text shows inside of
-// itself is none, and nor are signatures.
+// isFile reports whether a part is a file: it has a name or an attachment disposition. Images shown
+// within a text and signatures are not.
 func isFile(h Header, kind string, params map[string]string) bool {
 	disposition, _ := parameters(first(h["content-disposition"]))
 	switch {
@@ -109,7 +109,7 @@ func isFile(h Header, kind string, params map[string]string) bool {
 	return fileName(h, params) != ""
 }
 
-// fileName is what a part is called; "" = nothing.
+// fileName returns the name of a part; "" = none.
 func fileName(h Header, params map[string]string) string {
 	_, d := parameters(first(h["content-disposition"]))
 	for _, name := range []string{d["filename"], params["name"]} {
@@ -122,7 +122,7 @@ func fileName(h Header, params map[string]string) string {
 
 var looseParam = regexp.MustCompile(`(?i);\s*(filename|name|boundary|charset)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;]*))`)
 
-// parameters reads the value of a Content- field, and what can be seen of a wrong one.
+// parameters parses the value of a Content- field, as far as possible if it is malformed.
 func parameters(v string) (string, map[string]string) {
 	if kind, params, err := mime.ParseMediaType(v); err == nil {
 		return kind, params
@@ -144,14 +144,14 @@ func first(list []string) string {
 
 var uuBegin = regexp.MustCompile(`^begin [0-7]{3,4} (\S.*?)\r?\n$`)
 
-// uuencoded finds files in a text, as mail had them before MIME.
+// uuencoded finds files in a text, as mail contained them before MIME.
 func (w *walk) uuencoded(body *bufio.Reader) {
 	for begins := true; !w.ended; {
 		line, err := body.ReadSlice('\n')
 		if m := uuBegin.FindSubmatch(line); begins && m != nil {
-			w.tell(Unlabelled(string(m[1]), ""))
+			w.emit(Unlabelled(string(m[1]), ""))
 		}
-		begins = err == nil // else the rest of a long line follows
+		begins = err == nil // otherwise the rest of a long line follows
 		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
 			return
 		}

@@ -12,7 +12,7 @@ import (
 	"github.com/emersion/go-message/charset"
 )
 
-// convert reads bytes in a charset; false = it is not known.
+// convert decodes bytes in a charset; false = unknown charset.
 func convert(s, name string) (string, bool) {
 	switch strings.ToLower(name) {
 	case "utf-8", "utf8":
@@ -28,12 +28,11 @@ func convert(s, name string) (string, bool) {
 	return string(out), err == nil
 }
 
-// escapes are what ISO-2022-JP switches character sets with.
+// escapes are the sequences with which ISO-2022-JP switches character sets.
 var escapes = regexp.MustCompile(`\x1b(\$[@B]|\$\(D|\([JI])`)
 
-// Unlabelled reads text that does not say its charset. It is UTF-8, or it is
-// ISO-2022-JP by its escapes, or what the message says of its body, or Latin-1, which old
-// programs wrote without saying so.
+// Unlabelled decodes text without a declared charset. It is UTF-8, or ISO-2022-JP if it has its
+// escapes, or the charset of the message's body, or Latin-1, which old programs used undeclared.
 func Unlabelled(s, hint string) string {
 	if escapes.MatchString(s) {
 		if out, ok := convert(s, "iso-2022-jp"); ok {
@@ -46,12 +45,12 @@ func Unlabelled(s, hint string) string {
 	if out, ok := convert(s, hint); ok && hint != "" && !strings.Contains(out, "\ufffd") {
 		return out
 	}
-	out, _ := convert(s, "windows-1252") // which knows every byte
+	out, _ := convert(s, "windows-1252") // which has every byte
 	return out
 }
 
-// readings are the texts that bytes without a charset may be, for a search: a false one
-// has no words in it that anybody looks for.
+// readings returns, for a search, the possible readings of bytes without a charset. Wrong readings
+// do no harm, because they do not contain words that anybody searches for.
 func readings(s string) []string {
 	if utf8.ValidString(s) {
 		return nil
@@ -68,7 +67,7 @@ func readings(s string) []string {
 
 var shifted = regexp.MustCompile(`\+([A-Za-z0-9+/]*)-?`)
 
-// fromUTF7 reads UTF-7 (RFC 2152); what is wrong in it remains as it is.
+// fromUTF7 decodes UTF-7 (RFC 2152); invalid parts stay unchanged.
 func fromUTF7(s string) string {
 	return shifted.ReplaceAllStringFunc(s, func(run string) string {
 		if run == "+-" {

@@ -9,11 +9,10 @@ import (
 )
 
 const (
-	mostHeader = 1 << 20 // bytes; what follows is body, or meant to harm
+	mostHeader = 1 << 20 // bytes; the rest is the body, or an attack
 )
 
-// Header has the values of the fields of a message as they were sent, unfolded, by their
-// names in lower case.
+// Header has the raw, unfolded field values of a message, by field name in lower case.
 type Header map[string][]string
 
 // ReadHeader reads the header of a message up to the empty line.
@@ -43,7 +42,7 @@ func ReadHeader(r *bufio.Reader) (Header, error) {
 		case ok:
 			add()
 			name, value = strings.ToLower(strings.TrimRight(field, " \t")), rest
-		default: // no field
+		default: // not a field
 			add()
 		}
 		if err != nil {
@@ -54,7 +53,7 @@ func ReadHeader(r *bufio.Reader) (Header, error) {
 	return h, nil
 }
 
-// readLine reads a line, or so much of it as there may be.
+// readLine reads a line, up to a limit.
 func readLine(r *bufio.Reader, most int) (string, error) {
 	var b []byte
 	for {
@@ -69,7 +68,7 @@ func readLine(r *bufio.Reader, most int) (string, error) {
 	}
 }
 
-// Charset is what the message says its text is in; "" = nothing.
+// Charset returns the charset of the message's text; "" = none.
 func (h Header) Charset() string {
 	for _, v := range h["content-type"] {
 		if _, params, err := mime.ParseMediaType(v); err == nil {
@@ -79,7 +78,7 @@ func (h Header) Charset() string {
 	return ""
 }
 
-// Text is a field's first value as people read it.
+// Text returns a field's first value, decoded.
 func (h Header) Text(name string) string {
 	values := h[name]
 	if len(values) == 0 {

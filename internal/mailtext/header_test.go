@@ -36,7 +36,7 @@ func TestDecode(t *testing.T) {
 		"=?ks_c_5601-1987?B?vsiz5w==?=":                              "안녕",
 		"=?big5?B?t3zEs7Nxqr4=?=":                                    "會議通知",
 		"=?gb18030?B?1cXI/Q==?=":                                     "张三",
-		"=?utf-8?B?Z3JtZQ?=":                                         "grme", // without its padding
+		"=?utf-8?B?Z3JtZQ?=":                                         "grme", // without padding
 		"=?utf-8?q?a b?=":                                            "a b",
 		"=?nothing?q?a?= b":                                          "=?nothing?q?a?= b",
 		"=?utf-8?B?*?= b":                                            "=?utf-8?B?*?= b",
@@ -48,7 +48,7 @@ func TestDecode(t *testing.T) {
 		}
 	}
 	if got := mailtext.Decode("\xf0\xd2\xc9\xd7\xc5\xd4", "koi8-r"); got != "Привет" {
-		t.Errorf("the charset of the body was not asked: %q", got)
+		t.Errorf("the charset of the body was not used: %q", got)
 	}
 }
 
@@ -91,7 +91,7 @@ func TestContains(t *testing.T) {
 	}
 }
 
-// What programs have sent: each message of testdata/odd has what its line says.
+// Messages of real programs: each message in testdata/odd has the expected text.
 func TestOddMessages(t *testing.T) {
 	for _, tt := range []struct{ file, field, text string }{
 		{"utf7", "subject", "été"}, {"raw2022", "subject", "日本語"}, {"raw8subj", "from", "jürgen"}, {"rawlatin1", "subject", "äöü"},

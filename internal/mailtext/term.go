@@ -7,13 +7,12 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// Fold is the form in which texts are compared: in one case, composed, and without
-// differences of width or of white space.
+// Fold normalises text for comparison: case, composition, width and white space.
 func Fold(s string) string {
 	return strings.Join(strings.Fields(cases.Fold().String(norm.NFKC.String(s))), " ")
 }
 
-// Contains says whether one of the fields has a text, which was folded.
+// Contains reports whether one of the fields contains text, which must be folded.
 func (h Header) Contains(text string, fields ...string) bool {
 	charset := h.Charset()
 	has := func(s string) bool { return strings.Contains(Fold(s), text) }
@@ -32,7 +31,7 @@ func (h Header) Contains(text string, fields ...string) bool {
 	return false
 }
 
-// HasID says whether the message has a Message-ID, with or without its brackets.
+// HasID reports whether the message has a Message-ID, given with or without brackets.
 func (h Header) HasID(id string) bool {
 	bare := func(s string) string { return strings.Trim(strings.TrimSpace(s), "<>") }
 	for _, v := range h["message-id"] {

@@ -7,13 +7,13 @@ import (
 	"strings"
 )
 
-// encodedWord is =?charset*language?encoding?text?= (RFC 2047, RFC 2231). Some programs
-// leave spaces in the text.
+// encodedWord is =?charset*language?encoding?text?= (RFC 2047, RFC 2231). Some programs leave spaces
+// in the text.
 var encodedWord = regexp.MustCompile(`=\?([^?*\s]+)(?:\*[^?\s]*)?\?([bBqQ])\?([^?]*)\?=`)
 
-// Decode reads the encoded words of a field; what is wrong in them remains as it is.
-// Neighbours in one charset are put together first: some programs cut characters in two.
-// charset is that of bytes that do not say theirs, if it is known.
+// Decode decodes the encoded words of a field; malformed ones stay unchanged. Adjacent words in one
+// charset are joined first, because some programs split characters. charset is for undeclared bytes,
+// if it is known.
 func Decode(v, charset string) string {
 	var out strings.Builder
 	plain := func(s string) { out.WriteString(Unlabelled(s, charset)) }
@@ -48,7 +48,7 @@ func Decode(v, charset string) string {
 	return out.String()
 }
 
-// wordBytes are the bytes that an encoded word stands for.
+// wordBytes returns the bytes of an encoded word.
 func wordBytes(v string, m []int) ([]byte, bool) {
 	text := v[m[6]:m[7]]
 	if c := v[m[4]]; c == 'b' || c == 'B' {

@@ -34,7 +34,7 @@ func TestGet(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := peercred.Get(u); err == nil {
-			t.Error("a closed socket has somebody at its other end")
+			t.Error("a closed socket has peer credentials")
 		}
 	}
 }

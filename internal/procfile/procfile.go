@@ -1,5 +1,5 @@
-// Package procfile tells the other Cyrus programs of this process: cyr_info proc, and
-// whoever counts or ends sessions, read one file per process (imap/proc.c).
+// Package procfile registers this process with other Cyrus programs: cyr_info proc and others read
+// one file per process to list, count or end sessions (imap/proc.c).
 package procfile
 
 import (
@@ -13,21 +13,21 @@ import (
 	"sync"
 )
 
-// Session is what is known of one connection.
+// Session describes one connection.
 type Session struct {
 	Host string // "name [ip]", "[ip]" or "[unix socket]"
 	User string // "" before login
 }
 
-// File is this process's file, {proc_path}/<pid>. One process has one line, however
-// many connections it serves: a file per connection would need names that are no
-// pids, which imap/proc.c calls bogus, or pids that are no processes, which it signals.
+// File is the file of this process, {proc_path}/<pid>. A process has a single line, however many
+// connections it serves: a file per connection would need names that are not pids, which imap/proc.c
+// reports as bogus, or pids without a process, which it would signal.
 //
-// The line is service, host, user, mailbox and command, separated by tabs. Host and
-// user are given if all sessions share them. The mailbox stays empty: Cyrus sends
-// SIGTERM to the process whose line names a mailbox or a user that it removes
-// (imap/proc.c, proc_killmbox and proc_killuser), and the mailboxes that pass through
-// here live on other servers. The command is the number of sessions.
+// The line has service, host, user, mailbox and command, separated by tabs. Host and user are set if
+// all sessions have the same. The mailbox stays empty, because Cyrus sends SIGTERM to the process
+// whose line names a mailbox or user that it removes (imap/proc.c, proc_killmbox and proc_killuser),
+// and the mailboxes that are replicated here belong to other servers. The command is the number of
+// sessions.
 type File struct {
 	path    string
 	service string
@@ -37,8 +37,8 @@ type File struct {
 	closed   bool
 }
 
-// New makes dir if it is missing (mode 0755, as imap/proc.c does) and the file, without
-// a session. An error says that the registry is of no use; the service can do without.
+// New creates dir if necessary (mode 0755, as in imap/proc.c) and the file, without a session. If it
+// returns an error, the registry is unusable; the service can run without it.
 func New(dir string, pid int, service string) (*File, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
@@ -47,7 +47,7 @@ func New(dir string, pid int, service string) (*File, error) {
 	return f, f.write()
 }
 
-// Set adds the session id or replaces what is known of it.
+// Set adds or updates the session id.
 func (f *File) Set(id string, s Session) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -55,7 +55,7 @@ func (f *File) Set(id string, s Session) error {
 	return f.write()
 }
 
-// End takes the session id away.
+// End removes the session id.
 func (f *File) End(id string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -74,7 +74,7 @@ func (f *File) Remove() error {
 	return nil
 }
 
-// write replaces the file in one step, by way of <pid>.new, which readers skip.
+// write replaces the file atomically, by way of <pid>.new, which readers skip.
 func (f *File) write() error {
 	if f.closed {
 		return nil
@@ -100,7 +100,7 @@ func (f *File) line() string {
 	return strings.Join([]string{column(f.service), column(host), column(user), "", command}, "\t") + "\n"
 }
 
-// shared returns what get returns for all sessions alike, or "".
+// shared returns the value that get returns for all sessions, or "" if they differ.
 func shared(sessions map[string]Session, get func(Session) string) string {
 	value, first := "", true
 	for _, s := range sessions {
@@ -113,7 +113,7 @@ func shared(sessions map[string]Session, get func(Session) string) string {
 	return value
 }
 
-// column keeps a name that a client chose from adding columns and lines.
+// column prevents names chosen by clients from adding columns and lines.
 func column(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f {

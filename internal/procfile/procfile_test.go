@@ -56,6 +56,6 @@ func TestRemoveIsFinal(t *testing.T) {
 	}
 	names, err := os.ReadDir(dir)
 	if err != nil || len(names) != 0 {
-		t.Errorf("left behind: %v, %v", names, err)
+		t.Errorf("not removed: %v, %v", names, err)
 	}
 }

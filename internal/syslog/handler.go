@@ -11,11 +11,11 @@ import (
 type Handler struct {
 	out    *writer
 	level  slog.Leveler
-	prefix string // of keys: the open groups, each with a dot
-	attrs  string // of WithAttrs, written out
+	prefix string // of keys: the open groups, each followed by a dot
+	attrs  string // formatted attributes of WithAttrs
 }
 
-// New makes a handler. It connects when there is something to log.
+// New returns a handler. It connects with the first message.
 func New(opt Options) *Handler {
 	level := opt.Level
 	if level == nil {
@@ -24,16 +24,16 @@ func New(opt Options) *Handler {
 	return &Handler{out: newWriter(opt), level: level}
 }
 
-// Close closes the socket. What is logged later opens it again.
+// Close closes the socket. A later message opens it again.
 func (h *Handler) Close() error { return h.out.close() }
 
-// Dropped is the number of messages that nobody got.
+// Dropped returns the number of lost messages.
 func (h *Handler) Dropped() uint64 { return h.out.dropped.Load() }
 
-// Enabled is for slog.
+// Enabled implements slog.Handler.
 func (h *Handler) Enabled(_ context.Context, l slog.Level) bool { return l >= h.level.Level() }
 
-// Handle writes one message. It returns no error: there is nobody to tell.
+// Handle writes one message. It returns no error, because callers of slog ignore it.
 func (h *Handler) Handle(_ context.Context, r slog.Record) error {
 	var b strings.Builder
 	b.WriteString(oneLine(r.Message))
@@ -46,7 +46,7 @@ func (h *Handler) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
-// WithAttrs is for slog.
+// WithAttrs implements slog.Handler.
 func (h *Handler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	var b strings.Builder
 	b.WriteString(h.attrs)
@@ -58,7 +58,7 @@ func (h *Handler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	return &c
 }
 
-// WithGroup is for slog.
+// WithGroup implements slog.Handler.
 func (h *Handler) WithGroup(name string) slog.Handler {
 	if name == "" {
 		return h

@@ -10,7 +10,7 @@ import (
 	"unicode/utf8"
 )
 
-// appendAttr writes " key=value"; a group's attributes get its name and a dot in front.
+// appendAttr writes " key=value"; attributes of a group get its name and a dot as prefix.
 func appendAttr(b *strings.Builder, prefix string, a slog.Attr) {
 	a.Value = a.Value.Resolve()
 	switch {
@@ -60,8 +60,8 @@ func needsQuotes(r rune) bool {
 	return r <= ' ' || r == '=' || r == '"' || r == '\\' || r == utf8.RuneError || !unicode.IsPrint(r)
 }
 
-// oneLine keeps a message from looking like several, or from moving a terminal's cursor:
-// some of what is logged comes from the network.
+// oneLine prevents a message from looking like several, or from moving a terminal's cursor, because
+// some logged text comes from the network.
 func oneLine(s string) string {
 	bad := func(r rune) bool { return r == utf8.RuneError || !unicode.IsPrint(r) }
 	if !strings.ContainsFunc(s, bad) {

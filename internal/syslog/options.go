@@ -10,28 +10,27 @@ import (
 	"github.com/cyrusbackup/backupd/internal/imapconf"
 )
 
-// Options says how to log. The zero value logs to facility 0 (kern) without an ident;
-// see FromConfig.
+// Options configures the log. The zero value logs to facility 0 (kern) without an ident; see
+// FromConfig.
 type Options struct {
-	Ident    string        // what stands before [pid]
+	Ident    string        // text before [pid]
 	Facility Facility      // see ParseFacility
-	Level    slog.Leveler  // the least level that is logged; nil: slog.LevelInfo
-	Path     string        // of the log daemon's socket; "": /dev/log
+	Level    slog.Leveler  // minimum level; nil: slog.LevelInfo
+	Path     string        // the log daemon's socket; "": /dev/log
 	Fallback io.Writer     // gets the messages if there is no daemon; nil: os.Stderr
 	Timeout  time.Duration // how long one message may wait for a full socket; 0: 100 ms
 }
 
-// LevelNotice is LOG_NOTICE: normal but of note, as logins are in Cyrus.
+// LevelNotice is LOG_NOTICE: normal but significant, like logins in Cyrus.
 const LevelNotice = slog.Level(2)
 
 // Facility is a syslog facility, shifted as in a priority (RFC 5424 section 6.2.1).
 type Facility int
 
-// Mail is the facility if none is configured, as in Debian's Cyrus.
+// Mail is the default facility, as in Debian's Cyrus.
 const Mail Facility = 2 << 3
 
-// ParseFacility knows the names that Cyrus knows (imap/global.c: get_facility), in any
-// case.
+// ParseFacility parses the names that Cyrus supports (imap/global.c: get_facility), in any case.
 func ParseFacility(name string) (Facility, error) {
 	numbers := map[string]Facility{"USER": 1, "MAIL": 2, "DAEMON": 3, "NEWS": 7}
 	for i := range 8 {
@@ -44,7 +43,7 @@ func ParseFacility(name string) (Facility, error) {
 	return n << 3, nil
 }
 
-// Ident is prefix/service, or service if there is no prefix.
+// Ident returns prefix/service, or service if there is no prefix.
 func Ident(prefix, service string) string {
 	if prefix == "" {
 		return service
@@ -52,13 +51,13 @@ func Ident(prefix, service string) string {
 	return prefix + "/" + service
 }
 
-// Early is for before the configuration is read. envPrefix is CYRUS_SYSLOG_PREFIX.
+// Early returns the options before the configuration is read. envPrefix is CYRUS_SYSLOG_PREFIX.
 func Early(service, envPrefix string) Options {
 	return Options{Ident: Ident(envPrefix, service), Facility: Mail}
 }
 
-// FromConfig takes the options syslog_prefix, syslog_facility and debug. envPrefix,
-// CYRUS_SYSLOG_PREFIX, wins over the configured prefix.
+// FromConfig uses the options syslog_prefix, syslog_facility and debug. envPrefix, the value of
+// CYRUS_SYSLOG_PREFIX, overrides the configured prefix.
 func FromConfig(conf *imapconf.File, service, envPrefix string) (Options, error) {
 	prefix := envPrefix
 	if prefix == "" {
@@ -77,7 +76,7 @@ func FromConfig(conf *imapconf.File, service, envPrefix string) (Options, error)
 	return opt, nil
 }
 
-// severity turns a level into a syslog severity.
+// severity converts a level to a syslog severity.
 func severity(l slog.Level) int {
 	switch {
 	case l < slog.LevelInfo:

@@ -151,8 +151,8 @@ func TestStream(t *testing.T) {
 	}
 }
 
-// A daemon that does not read costs one timeout and then almost nothing; what was lost
-// is said once it reads again.
+// A daemon that does not read delays messages by one timeout, then almost not at all. The number of
+// lost messages is logged when it reads again.
 func TestFullSocket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log")
 	conn := daemon(t, path)
@@ -165,17 +165,17 @@ func TestFullSocket(t *testing.T) {
 		}
 	}
 	if h.Dropped() != 10 {
-		t.Fatalf("%d dropped: the socket never was full", h.Dropped())
+		t.Fatalf("%d dropped: the socket was never full", h.Dropped())
 	}
 	for range 5 {
 		receive(t, conn)
 	}
-	// On a busy host a message may be dropped though there is room.
+	// On a busy host a message may be dropped although there is room.
 	for before := uint64(0); before != h.Dropped(); {
 		before = h.Dropped()
 		log.Info("last")
 	}
-	want := fmt.Sprintf("messages were lost because the log was full count=%d", h.Dropped())
+	want := fmt.Sprintf("messages lost because the log daemon did not read them count=%d", h.Dropped())
 	for {
 		if got := receive(t, conn); strings.HasSuffix(got, want) {
 			break

@@ -13,14 +13,14 @@ import (
 	"unicode/utf8"
 )
 
-// maxMessage is what rsyslog takes of a message if nothing else is configured.
+// maxMessage is the longest message that rsyslog accepts by default.
 const maxMessage = 8 << 10
 
-// fullTimeout is how long a message waits while the socket is known to be full. Much
-// less, and on a busy host it would be over before the write was tried.
+// fullTimeout is how long a message waits while the socket is known to be full. A much shorter
+// timeout could expire on a busy host before the write is tried.
 const fullTimeout = 10 * time.Millisecond
 
-// writer writes to the log daemon's socket, or else to the fallback.
+// writer writes to the log daemon's socket, or to the fallback.
 type writer struct {
 	tag      string // ident[pid]:
 	facility Facility
@@ -33,7 +33,7 @@ type writer struct {
 	conn   net.Conn
 	stream bool
 	full   bool   // the last write timed out
-	lost   uint64 // dropped since the last message that went through
+	lost   uint64 // dropped since the last delivered message
 }
 
 func newWriter(opt Options) *writer {
@@ -92,25 +92,24 @@ func (w *writer) write(severity int, text string) {
 	}
 }
 
-// reportLocked says how many messages were dropped before the one that has just gone
-// through.
+// reportLocked logs how many messages were dropped before the one that was just delivered.
 func (w *writer) reportLocked() {
 	if w.lost == 0 {
 		return
 	}
-	if w.sendLocked(4, fmt.Sprintf("messages were lost because the log was full count=%d", w.lost)) == nil {
+	if w.sendLocked(4, fmt.Sprintf("messages lost because the log daemon did not read them count=%d", w.lost)) == nil {
 		w.lost = 0
 	}
 }
 
-// sendLocked connects anew, once, if the daemon has been restarted.
+// sendLocked reconnects once if the daemon was restarted.
 func (w *writer) sendLocked(severity int, text string) error {
 	if w.conn != nil {
 		err := w.putLocked(severity, text)
 		if err == nil || errors.Is(err, os.ErrDeadlineExceeded) && !w.stream {
 			return err
 		}
-		// A part of a message may be on its way in a stream: it cannot go on.
+		// A stream may have a partial message, so it cannot be used any more.
 		_ = w.closeLocked()
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			return err
@@ -122,7 +121,7 @@ func (w *writer) sendLocked(severity int, text string) error {
 	return w.putLocked(severity, text)
 }
 
-// dialLocked: the socket of most daemons takes datagrams, that of some a stream.
+// dialLocked tries both kinds of socket: most daemons use datagrams, some a stream.
 func (w *writer) dialLocked() error {
 	conn, err := net.DialTimeout("unixgram", w.path, w.timeout)
 	w.stream = err != nil
@@ -137,7 +136,7 @@ func (w *writer) dialLocked() error {
 }
 
 func (w *writer) putLocked(severity int, text string) error {
-	// As the C library writes it: the daemon adds the host.
+	// The format of the C library: the daemon adds the host.
 	m := fmt.Appendf(nil, "<%d>%s %s%s", int(w.facility)|severity, time.Now().Format(time.Stamp), w.tag, text)
 	if w.stream {
 		m = append(m, 0)
@@ -153,7 +152,7 @@ func (w *writer) putLocked(severity int, text string) error {
 	return err
 }
 
-// cut shortens s to n bytes at most, at the edge of a character.
+// cut shortens s to at most n bytes, at a character boundary.
 func cut(s string, n int) string {
 	const mark = " [...]"
 	if len(s) <= n {

@@ -13,7 +13,7 @@ var (
 	lastSpan   = regexp.MustCompile(`^last (week|month|year)$`)
 )
 
-// age reads "3h ago", "3h", "1 day 12 hours ago", "90min" and "last week".
+// age parses "3h ago", "3h", "1 day 12 hours ago", "90min" and "last week".
 func age(s string, now time.Time) (civil, bool) {
 	s = strings.TrimSpace(strings.TrimSuffix(s, " ago"))
 	s = lastSpan.ReplaceAllString(s, "1 $1")
@@ -52,8 +52,8 @@ func age(s string, now time.Time) (civil, bool) {
 	return back(now.Add(-clock), months, days), true
 }
 
-// back is a moment some months and days before t, at the same time of day. The month
-// before March 31 has no such day: its last one is taken.
+// back returns a moment some months and days before t, at the same time of day. If the month is too
+// short, as one month before March 31, it uses the last day.
 func back(t time.Time, months, days int) civil {
 	w := wall(t)
 	first := time.Date(w.Year(), w.Month()-time.Month(months), 1, w.Hour(), w.Minute(), w.Second(), w.Nanosecond(), time.UTC)
@@ -61,7 +61,7 @@ func back(t time.Time, months, days int) civil {
 	return civil{wall: first.AddDate(0, 0, min(w.Day(), last)-1-days)}
 }
 
-// wall is what calendar and clock show, written as if it were UTC.
+// wall returns calendar and clock of t, written as if it were UTC.
 func wall(t time.Time) time.Time {
 	_, offset := t.Zone()
 	return t.UTC().Add(time.Duration(offset) * time.Second)

@@ -17,15 +17,15 @@ func at(t *testing.T, zone string) time.Time {
 	return time.Date(2026, 11, 24, 9, 30, 0, 0, l)
 }
 
-// Changes of the clock: in Berlin on 2026-03-29 and 2026-10-25, in Santiago, where
-// midnight does not exist, on 2026-09-06.
+// Clock changes: in Berlin on 2026-03-29 and 2026-10-25, and on 2026-09-06 in Santiago, where
+// midnight does not exist.
 func TestClockChanges(t *testing.T) {
 	for _, tt := range []struct {
 		zone, text, want string
 		note             []string
 	}{
 		{"Europe/Berlin", "2026-10-25 02:30", "2026-10-25 02:30:00 +0200",
-			[]string{"showed 2026-10-25 02:30:00 twice", "2026-10-25 02:30:00 +0200 is taken", `"2026-10-25 02:30:00 +0100" for the other`}},
+			[]string{"showed 2026-10-25 02:30:00 twice", "using 2026-10-25 02:30:00 +0200", `"2026-10-25 02:30:00 +0100" for the other`}},
 		{"Europe/Berlin", "25 Oct 2026 2:30am", "2026-10-25 02:30:00 +0200", []string{"twice"}},
 		{"Europe/Berlin", "2026-10-25 02:30 +0100", "2026-10-25 02:30:00 +0100", nil},
 		{"Europe/Berlin", "2026-10-25 02:30 CEST", "2026-10-25 02:30:00 +0200", nil},
@@ -34,7 +34,7 @@ func TestClockChanges(t *testing.T) {
 		{"Europe/Berlin", "2026-10-25 03:00", "2026-10-25 03:00:00 +0100", nil},
 		{"Europe/Berlin", "2026-10-25", "2026-10-25 00:00:00 +0200", nil},
 		{"Europe/Berlin", "2026-03-29 02:30", "2026-03-29 03:00:00 +0200",
-			[]string{"never showed 2026-03-29 02:30:00", "2026-03-29 03:00:00 +0200, which is taken"}},
+			[]string{"never showed 2026-03-29 02:30:00", "using 2026-03-29 03:00:00 +0200"}},
 		{"Europe/Berlin", "2026-03-29 02:00", "2026-03-29 03:00:00 +0200", []string{"never showed"}},
 		{"Europe/Berlin", "2026-03-29 03:00", "2026-03-29 03:00:00 +0200", nil},
 		{"UTC", "2026-10-25 02:30 Europe/Berlin", "2026-10-25 00:30:00 +0000", []string{"Europe/Berlin", "twice", `"2026-10-25 02:30:00 +0100"`}},
@@ -42,7 +42,7 @@ func TestClockChanges(t *testing.T) {
 		{"America/Santiago", "2026-09-06 00:30", "2026-09-06 01:00:00 -0300", []string{"never showed"}},
 		{"America/Santiago", "2026-09-05", "2026-09-05 00:00:00 -0400", nil},
 		{"America/Havana", "2026-11-01", "2026-11-01 00:00:00 -0400", nil},
-		{"Pacific/Apia", "2011-12-30", "2011-12-31 00:00:00 +1400", nil}, // a day that was left out
+		{"Pacific/Apia", "2011-12-30", "2011-12-31 00:00:00 +1400", nil}, // a skipped day
 		{"UTC", "2026-10-25 02:30", "2026-10-25 02:30:00 +0000", nil},
 	} {
 		got, err := timespec.Parse(tt.text, at(t, tt.zone))
@@ -57,7 +57,7 @@ func TestClockChanges(t *testing.T) {
 	}
 }
 
-// "1 day ago" can end in an hour that came twice, "last month" on a day that is not there.
+// "1 day ago" can fall in an hour that occurs twice, "last month" on a day that does not exist.
 func TestAgesByTheCalendar(t *testing.T) {
 	berlin := at(t, "Europe/Berlin").Location()
 	got, err := timespec.Parse("1 day ago", time.Date(2026, 10, 26, 2, 30, 0, 0, berlin))
@@ -97,7 +97,7 @@ func TestParseListsTheChoices(t *testing.T) {
 	}
 }
 
-// The abbreviation of the host's own zone means that zone, whoever else has it.
+// An abbreviation of the host's own zone means that zone, even if others use it too.
 func TestAbbreviationOfTheHost(t *testing.T) {
 	got, err := timespec.Parse("2026-11-20 14:05 IST", at(t, "Asia/Kolkata"))
 	if err != nil || got.Format(timespec.Layout) != "2026-11-20 14:05:00 +0530" {
@@ -105,8 +105,8 @@ func TestAbbreviationOfTheHost(t *testing.T) {
 	}
 }
 
-// A civil time that is read is what the clock then shows, or it has a note; and what the
-// tools print is read as the same second.
+// The clock shows each parsed civil time at that instant, or there is a note. Output of the tools is
+// parsed as the same second.
 func FuzzParse(f *testing.F) {
 	for _, s := range []string{"2026-10-25 02:30", "5pm yesterday", "27 Nov 2026", "last monday 5pm Europe/Berlin", "1 month 2h ago", "03/04/2026",
 		"@1764000000", "2026-11-20T14:05:00.5+01:00", "26.11.2026 noon CET", "99999 years", "0001-01-01", "9999-12-31 23:59:59 -1200"} {
@@ -121,13 +121,13 @@ func FuzzParse(f *testing.F) {
 		m, err := timespec.Parse(s, now)
 		if err != nil {
 			if !m.IsZero() {
-				t.Errorf("%q: %s and %v", s, m, err)
+				t.Errorf("%q: %s, %v", s, m, err)
 			}
 			return
 		}
 		again, err := timespec.Parse(m.Format(timespec.Layout), now)
 		if _, offset := m.Zone(); err != nil && offset%60 == 0 || err == nil && offset%60 == 0 && again.Unix() != m.Unix() {
-			t.Errorf("%q: %s is read as %s, %v", s, m.Format(timespec.Layout), again, err)
+			t.Errorf("%q: %s is parsed as %s, %v", s, m.Format(timespec.Layout), again, err)
 		}
 	})
 }

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// readCivil reads a text in lower case, without its zone.
+// readCivil parses a text in lower case, without its zone.
 func readCivil(s string, now time.Time) (civil, error) {
 	if s == "now" {
 		return civil{instant: now}, nil
@@ -39,7 +39,7 @@ var (
 	clockFirst   = regexp.MustCompile(`^(` + clockPattern + `) (?:on )?(.+)$`)
 )
 
-// cutClock takes the time of day off a text, from its end or its beginning.
+// cutClock removes the time of day from the end or the beginning of a text.
 func cutClock(s string) (date string, clock time.Duration, given bool, err error) {
 	s = strings.TrimPrefix(s, "at ")
 	if m := clockLast.FindStringSubmatch(s); m != nil {
@@ -55,15 +55,15 @@ func cutClock(s string) (date string, clock time.Duration, given bool, err error
 	return s, 0, false, nil
 }
 
-// midnightOf refuses the midnight of a day, which may be its first or its last moment.
+// midnightOf refuses "midnight" with a day, because it may be its first or its last moment.
 func midnightOf(day, clock string, err error) error {
 	if err == nil && clock == "midnight" && day != "" && day != "today" {
-		return errors.New("is ambiguous: write 00:00 with the day that begins then")
+		return errors.New("is ambiguous: write 00:00 with the day that begins")
 	}
 	return err
 }
 
-// timeOfDay reads the groups of clockPattern. A number alone is no time of day.
+// timeOfDay parses the groups of clockPattern. A number alone is not a time of day.
 func timeOfDay(m []string) (clock time.Duration, given bool, err error) {
 	switch m[0] {
 	case "noon":
@@ -91,7 +91,7 @@ func timeOfDay(m []string) (clock time.Duration, given bool, err error) {
 	return time.Duration(hour)*time.Hour + time.Duration(minute)*time.Minute + time.Duration(second)*time.Second + time.Duration(fraction), true, nil
 }
 
-// number reads digits; there are few enough of them.
+// number parses digits; the patterns limit their number.
 func number(digits string) int {
 	n, _ := strconv.Atoi(digits)
 	return n
@@ -106,9 +106,8 @@ var (
 	dayAlone  = regexp.MustCompile(`^(?:last |on )`)
 )
 
-// dayOf is the beginning of a day on the calendar, as if it were UTC: "2026-11-20",
-// "27 nov 2026", "26.11.2026", "yesterday", "tuesday" and "last tuesday" (the one before
-// today), "" for today.
+// dayOf returns the beginning of a calendar day, as if it were UTC: "2026-11-20", "27 nov 2026",
+// "26.11.2026", "yesterday", "tuesday" and "last tuesday" (the one before today), "" for today.
 func dayOf(s string, now time.Time) (time.Time, error) {
 	today := wall(now)
 	back := func(n int) time.Time {
@@ -141,7 +140,7 @@ func dayOf(s string, now time.Time) (time.Time, error) {
 	return time.Time{}, errForm
 }
 
-// inNumbers reads 2026/11/20, and 20/11/2026 or 11/20/2026 where it can be one day only.
+// inNumbers parses 2026/11/20, and 20/11/2026 or 11/20/2026 if only one day is possible.
 func inNumbers(m []string) (time.Time, error) {
 	a, b, c := number(m[1]), number(m[3]), number(m[4])
 	if len(m[1]) == 4 && m[2] == "/" && len(m[4]) <= 2 {
@@ -162,7 +161,7 @@ func inNumbers(m []string) (time.Time, error) {
 	return monthFirst, err2
 }
 
-// date refuses days that the calendar does not have, and a weekday that is not the day's.
+// date refuses days that do not exist, and a weekday that does not match.
 func date(y, m, d int, name string) (time.Time, error) {
 	t := time.Date(y, time.Month(m), d, 0, 0, 0, 0, time.UTC)
 	if t.Year() != y || t.Month() != time.Month(m) || t.Day() != d || m == 0 {
@@ -190,7 +189,7 @@ func weekday(name string) (time.Weekday, bool) {
 	return 0, false
 }
 
-// month is the number of a month; 0 = there is none of that name.
+// month returns the number of a month; 0 = unknown name.
 func month(name string) int {
 	for m := time.January; m <= time.December; m++ {
 		if full := strings.ToLower(m.String()); name == full || name == full[:3] || name == "sept" && m == time.September {

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// zoned reads a time with its offset from UTC: RFC 3339, with a space in place of the T
-// and before the offset, and without seconds, as people write it.
+// zoned parses a time with an offset from UTC: RFC 3339, also with a space instead of the T and
+// before the offset, and without seconds.
 func zoned(s string) (time.Time, bool) {
 	s = strings.ToUpper(s)
 	if day, clock, ok := strings.Cut(s, " "); ok {
@@ -21,14 +21,14 @@ func zoned(s string) (time.Time, bool) {
 	return time.Time{}, false
 }
 
-// epoch reads @SECONDS.
+// epoch parses @SECONDS.
 func epoch(s string, now time.Time) (time.Time, bool) {
 	digits, ok := strings.CutPrefix(s, "@")
 	if !ok {
 		return time.Time{}, false
 	}
 	n, err := strconv.ParseInt(digits, 10, 64)
-	// Beyond the year 9999 a time cannot be written in RFC 3339.
+	// RFC 3339 cannot express years after 9999.
 	if err != nil || n < 0 || n >= 253402300800 {
 		return time.Time{}, false
 	}

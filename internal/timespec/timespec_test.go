@@ -83,7 +83,7 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// A day has 23 hours when summer time begins: "1 day ago" is the same time of day.
+// "1 day ago" is the same time of day, even if summer time began and the day had 23 hours.
 func TestDaysByTheCalendar(t *testing.T) {
 	berlin, err := time.LoadLocation("Europe/Berlin")
 	if err != nil {

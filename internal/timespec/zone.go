@@ -8,13 +8,13 @@ import (
 	"time"
 )
 
-// zone is where a clock is.
+// zone is the location of a clock.
 type zone struct {
 	location     *time.Location
-	abbreviation string // "CET", if it was given as that: it holds in a part of the year only
+	abbreviation string // "CET" if given as such: valid only in a part of the year
 }
 
-// name is how a note calls the zone.
+// name returns the name of the zone for a note.
 func (z zone) name() string {
 	if z.location == time.Local {
 		return "this host"
@@ -22,7 +22,7 @@ func (z zone) name() string {
 	return z.location.String()
 }
 
-// abbreviations are those of zones that one clock alone goes by, with a place that has it.
+// abbreviations lists abbreviations that only one clock uses, each with a location.
 func abbreviations() map[string]string {
 	return map[string]string{
 		"CET": "Europe/Berlin", "CEST": "Europe/Berlin", "EET": "Europe/Helsinki", "EEST": "Europe/Helsinki",
@@ -34,7 +34,7 @@ func abbreviations() map[string]string {
 	}
 }
 
-// shared are abbreviations that several clocks go by.
+// shared lists abbreviations that several clocks use.
 func shared() map[string][]string {
 	return map[string][]string{
 		"IST": {"Asia/Kolkata", "Asia/Jerusalem", "Europe/Dublin"},
@@ -60,7 +60,7 @@ var (
 	zoneWord       = regexp.MustCompile(`^[a-z]{2,5}$|^[a-z_]+(/[a-z_+-]+\d*){1,2}$`)
 )
 
-// cutZone takes a zone off the end of a text in lower case. Without one it is the host's.
+// cutZone removes a zone from the end of a text in lower case. The default is the host's zone.
 func cutZone(s string, host *time.Location) (rest string, z zone, err error) {
 	s = attachedOffset.ReplaceAllString(s, "$1 $2")
 	i := strings.LastIndexByte(s, ' ')
@@ -85,7 +85,7 @@ func cutZone(s string, host *time.Location) (rest string, z zone, err error) {
 	return s[:i], z, nil
 }
 
-// fixed reads "+0100", "-05:30", "+02", "utc", "gmt" and "z".
+// fixed parses "+0100", "-05:30", "+02", "utc", "gmt" and "z".
 func fixed(word string) (*time.Location, bool) {
 	if word == "utc" || word == "gmt" || word == "z" {
 		return time.UTC, true
@@ -102,7 +102,7 @@ func fixed(word string) (*time.Location, bool) {
 	return time.FixedZone(word, offset), true
 }
 
-// place is a zone by its name in the tables of IANA, in whatever case.
+// place finds a zone by its IANA name, in any case.
 func place(word string) (*time.Location, error) {
 	parts := strings.FieldsFunc(word, func(r rune) bool { return r == '/' || r == '_' || r == '-' })
 	name := word
@@ -117,12 +117,12 @@ func place(word string) (*time.Location, error) {
 	}
 	l, err := time.LoadLocation(name)
 	if err != nil {
-		return nil, fmt.Errorf("there is no zone %q: write it as Europe/Berlin, or as an offset", word)
+		return nil, fmt.Errorf("unknown zone %q: write a name like Europe/Berlin, or an offset", word)
 	}
 	return l, nil
 }
 
-// abbreviated reads "CET". The abbreviations of the host's own zone mean that zone.
+// abbreviated parses "CET". The abbreviations of the host's own zone mean that zone.
 func abbreviated(word string, host *time.Location) (z zone, ok bool, err error) {
 	summer, winter := time.Date(2026, 7, 1, 0, 0, 0, 0, host), time.Date(2026, 1, 1, 0, 0, 0, 0, host)
 	for _, t := range []time.Time{summer, winter} {

@@ -9,9 +9,8 @@ import (
 	"os"
 )
 
-// Listen listens at path. A socket that lies there is replaced: the caller knows that
-// nobody is using it. Anything else stays, for the path in the configuration may be a
-// mistake.
+// Listen listens at path. It replaces an existing socket, because the caller knows that no process
+// uses it. It replaces nothing else, because the path in the configuration may be a mistake.
 func Listen(path string) (*net.UnixListener, error) {
 	info, err := os.Lstat(path)
 	switch {
@@ -19,7 +18,7 @@ func Listen(path string) (*net.UnixListener, error) {
 	case err != nil:
 		return nil, err
 	case info.Mode().Type() != fs.ModeSocket:
-		return nil, fmt.Errorf("%s is there already and is no socket", path)
+		return nil, fmt.Errorf("%s exists and is not a socket", path)
 	default:
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err

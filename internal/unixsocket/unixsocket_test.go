@@ -9,7 +9,7 @@ import (
 
 func TestListen(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "socket")
-	for range 2 { // where nothing is, and where a process that was killed has left its own
+	for range 2 { // without a file, and with the socket of a killed process
 		l, err := Listen(path)
 		if err != nil {
 			t.Fatal(err)

@@ -1,9 +1,9 @@
-// Package version says which release this is.
+// Package version reports the release of this program.
 package version
 
 import "runtime/debug"
 
-// Number is the release, or the revision that a development build was made from.
+// Number returns the release, or the revision of a development build.
 func Number() string {
 	const release = "0.1.0"
 	info, ok := debug.ReadBuildInfo()
@@ -18,5 +18,5 @@ func Number() string {
 	return release
 }
 
-// Software is the name and release, as it stands in what is written to a bucket.
+// Software returns name and release, as recorded in buckets.
 func Software() string { return "backupd " + Number() }

@@ -1,6 +1,6 @@
-// Package visible spells out what would move a terminal's cursor, change its settings,
-// begin a line of its own, or show text in another order than it is in: names of mailboxes,
-// subjects, senders and the answers of servers are written by strangers.
+// Package visible escapes characters that would move a terminal's cursor, change its settings, begin
+// a new line, or reorder text. Names of mailboxes, subjects, senders and the responses of servers
+// come from strangers.
 package visible
 
 import (
@@ -10,7 +10,7 @@ import (
 	"unicode/utf8"
 )
 
-// Text spells out all of that in a text that is a part of a line.
+// Text escapes such characters in a part of a line.
 func Text(s string) string {
 	if !strings.ContainsFunc(s, hidden) && utf8.ValidString(s) {
 		return s
@@ -24,8 +24,8 @@ func Text(s string) string {
 	return b.String()
 }
 
-// write spells a character out if that is needed. Above ASCII the form is JSON's, so that
-// JSON remains what it is.
+// write escapes a character if necessary. Above ASCII it uses the JSON form, so that JSON keeps its
+// values.
 func write(b *strings.Builder, r rune, raw string) {
 	switch {
 	case r == utf8.RuneError && len(raw) == 1:
@@ -46,11 +46,11 @@ func write(b *strings.Builder, r rune, raw string) {
 	}
 }
 
-// hidden says that a character is not seen, or changes how others are: control characters,
-// directions of text, separators of lines, and tags. A joiner within words is none.
+// hidden reports whether a character is invisible or changes how others appear: control characters,
+// text direction, line separators, and tags. Joiners within words are not hidden.
 func hidden(r rune) bool {
 	switch {
-	case r == '\u200c', r == '\u200d': // parts of words in Persian and Indian scripts, and of pictures
+	case r == '\u200c', r == '\u200d': // part of words in Persian and Indian scripts, and of emoji
 		return false
 	case r == '\u2028', r == '\u2029':
 		return true

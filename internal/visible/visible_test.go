@@ -47,8 +47,7 @@ func TestWriter(t *testing.T) {
 	}
 }
 
-// JSON that went through a Writer has the values that it had, and nothing that a terminal
-// obeys.
+// JSON keeps its values in a Writer, and has nothing that a terminal obeys.
 func FuzzJSON(f *testing.F) {
 	for _, s := range []string{"plain", "\x1b[31m", "\u009b\u202e\u2028\U000e0041", "\x9b\x00\x7f\r\n\t", "Grüße"} {
 		f.Add(s)
@@ -70,7 +69,7 @@ func FuzzJSON(f *testing.F) {
 		}
 		var back string
 		if err := json.Unmarshal([]byte(b.String()), &back); err != nil || back != s {
-			t.Errorf("%q became %q by %s: %v", s, back, b.String(), err)
+			t.Errorf("%q changed to %q by %s: %v", s, back, b.String(), err)
 		}
 		if out := b.String(); visible.Text(out) != out {
 			t.Errorf("%q remains in %q", s, out)

@@ -6,21 +6,21 @@ import (
 	"unicode/utf8"
 )
 
-// Writer passes on what is written to it, with all spelled out but tabs and the ends of
-// lines. Call Flush at the end: a character may come in two parts.
+// Writer passes on its input and escapes everything except tabs and line ends. Call Flush at the
+// end, because a character may arrive in two parts.
 type Writer struct {
 	w    io.Writer
-	held []byte // of a character that is not whole yet, or a CR
+	held []byte // an incomplete character, or a CR
 	err  error
-	// Messages says that each call of Write is one message: lines after its first are
-	// indented, so that none of them looks like another message.
+	// Messages means that each call of Write is one message: further lines are indented, so that
+	// none of them looks like another message.
 	Messages bool
 }
 
-// NewWriter is a Writer of a stream.
+// NewWriter returns a Writer to w.
 func NewWriter(w io.Writer) *Writer { return &Writer{w: w} }
 
-// Unwrap is where the writer writes to.
+// Unwrap returns the underlying writer.
 func (w *Writer) Unwrap() io.Writer { return w.w }
 
 // Write implements io.Writer.
@@ -65,8 +65,7 @@ func (w *Writer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Flush writes what is held of a character that never became whole, and flushes what the
-// writer writes to.
+// Flush writes an incomplete character, and flushes the underlying writer.
 func (w *Writer) Flush() error {
 	if len(w.held) > 0 && w.err == nil {
 		_, w.err = io.WriteString(w.w, Text(string(w.held)))
@@ -78,7 +77,7 @@ func (w *Writer) Flush() error {
 	return w.err
 }
 
-// plain says that there is nothing to spell out: most output is like that, and some is long.
+// plain reports whether there is nothing to escape, which is true for most output.
 func plain(p []byte) bool {
 	for _, c := range p {
 		if (c < ' ' || c >= 0x7f) && c != '\n' && c != '\t' {
