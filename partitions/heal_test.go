@@ -21,28 +21,28 @@ func TestRollbackFoundByAnotherUser(t *testing.T) {
 	h.sync("anne", anne.small, anne.large)
 	h.sync("bob", bob.small, bob.large)
 	old := store.Snapshot()
-	annesBoxes, bobs := newSource("user.anne.New"), newSource("user.bob.New")
+	annesNew, bobsNew := newSource("user.anne.New"), newSource("user.bob.New")
 	for i := range 25 {
-		annesBoxes.deliver(mail(7000+i, 3000))
-		bobs.deliver(mail(7000+i, 3000))
+		annesNew.deliver(mail(7000+i, 3000))
+		bobsNew.deliver(mail(7000+i, 3000))
 	}
-	h.sync("anne", anne.small, anne.large, annesBoxes)
+	h.sync("anne", anne.small, anne.large, annesNew)
 	h.stop()
 	store.Rollback(old, "", false)
 	h.start()
 
 	c := h.client()
-	if _, err := c.sync("bob", bob.small, bob.large, bobs); !errors.Is(err, cyrus.ErrLocked) {
+	if _, err := c.sync("bob", bob.small, bob.large, bobsNew); !errors.Is(err, cyrus.ErrLocked) {
 		t.Errorf("the first sync after the rollback: %v, want LOCKED", err)
 	}
 	c.s.Close()
-	h.syncUntil("bob", bob.small, bob.large, bobs)
-	h.syncUntil("anne", anne.small, anne.large, annesBoxes)
-	h.healthy(store, "bob", bob.small, bob.large, bobs)
-	h.healthy(store, "anne", anne.small, anne.large, annesBoxes)
+	h.syncUntil("bob", bob.small, bob.large, bobsNew)
+	h.syncUntil("anne", anne.small, anne.large, annesNew)
+	h.healthy(store, "bob", bob.small, bob.large, bobsNew)
+	h.healthy(store, "anne", anne.small, anne.large, annesNew)
 	h.removeIndex()
-	h.healthy(store, "bob", bob.small, bob.large, bobs)
-	h.healthy(store, "anne", anne.small, anne.large, annesBoxes)
+	h.healthy(store, "bob", bob.small, bob.large, bobsNew)
+	h.healthy(store, "anne", anne.small, anne.large, annesNew)
 }
 
 // losses are the circumstances in which a loss can happen.

@@ -22,16 +22,16 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// More records than a commit holds: they go as record blocks, and their messages as
-// commits before it, whether they lie in packs or not; and messages that occur again
-// after those commits are known.
+// A mailbox has more records than a commit holds. Its records go into record blocks, and its messages
+// into commits before the commit with the blocks, whether the messages are in packs or not. One message
+// occurs again after those commits.
 func TestMoreRecordsThanACommitHolds(t *testing.T) {
 	t.Parallel()
 	const n = 3_000
 	store := newStore()
 	h := newHostWith(t, func(o *partitions.Options) { o.CommitRecords, o.InlineLimit = 2_500, 8<<10 }, store)
 	box := newSource("user.anne")
-	body := bytes.Repeat([]byte("x"), 16) // small ones are what the source has so many of
+	body := bytes.Repeat([]byte("x"), 16) // small, because there are many
 	var first []byte
 	for i := range n {
 		b := fmt.Appendf(nil, "%s%07d", body, i)
@@ -60,7 +60,7 @@ func TestMoreRecordsThanACommitHolds(t *testing.T) {
 	h.expectSame("anne", box)
 }
 
-// Mail of any size goes through staging without staying in it.
+// Staging passes mail of any size on without keeping it in memory.
 func TestStagingIsBounded(t *testing.T) {
 	store := newStore()
 	h := newHostWith(t, func(o *partitions.Options) { o.PackSize, o.MemoryLimit, o.PackBuffers = 2<<20, 8<<20, 2 }, discarding{store})
@@ -93,7 +93,7 @@ func TestStagingIsBounded(t *testing.T) {
 	}
 }
 
-// discarding keeps no packs.
+// discarding is a store that drops packs.
 type discarding struct{ objstore.Store }
 
 func (d discarding) Put(ctx context.Context, key string, b objstore.Body, o objstore.PutOptions) (objstore.Info, error) {
@@ -103,7 +103,7 @@ func (d discarding) Put(ctx context.Context, key string, b objstore.Body, o objs
 	return d.Store.Put(ctx, key, b, o)
 }
 
-// endless is n bytes of noise, never held as a whole.
+// endless returns n bytes of noise without holding them in memory.
 func endless(seed uint64, n int) io.Reader {
 	return io.LimitReader(&noiseReader{x: seed*2654435761 + 1}, int64(n))
 }
@@ -120,8 +120,8 @@ func (r *noiseReader) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Many connections share one pack buffer, and memory for few messages: nobody waits
-// for ever, though every one keeps staged mail while others want memory.
+// Many connections share one pack buffer, and memory for few messages. No connection waits forever,
+// although each holds staged mail while others need memory.
 func TestManySessionsLittleMemory(t *testing.T) {
 	t.Parallel()
 	store := newStore()
@@ -144,7 +144,7 @@ func TestManySessionsLittleMemory(t *testing.T) {
 				err = errors.Join(err, c.upload(t.Context(), box, r))
 			}
 			staged.Done()
-			staged.Wait() // every session holds what it has sent
+			staged.Wait() // every session now holds staged mail
 			big := box.deliver(noise(uint64(100*i+50), 1100<<10))
 			err = errors.Join(err, c.upload(t.Context(), box, big), c.s.ApplyMailbox(t.Context(), box.head(), cyrus.Since{}, seq(box.records)))
 			if err != nil {
@@ -159,13 +159,13 @@ func TestManySessionsLittleMemory(t *testing.T) {
 	wg.Wait()
 }
 
-// A connection that filled a part of the only pack rests. Others go on with that pack.
-func TestRestingSessionBlocksNobody(t *testing.T) {
+// An idle connection has filled a part of the only pack. Other connections can use that pack.
+func TestIdleSessionDoesNotBlockOthers(t *testing.T) {
 	store := newStore()
 	h := newHostWith(t, func(o *partitions.Options) { o.PackBuffers, o.InlineLimit = 1, 1<<10 }, store)
-	resting := h.client()
+	idle := h.client()
 	box := newSource("user.anne")
-	if err := resting.upload(t.Context(), box, box.deliver(mail(1, 5000))); err != nil {
+	if err := idle.upload(t.Context(), box, box.deliver(mail(1, 5000))); err != nil {
 		t.Fatal(err)
 	}
 	other := newSource("user.bert")
@@ -173,12 +173,12 @@ func TestRestingSessionBlocksNobody(t *testing.T) {
 		other.deliver(mail(10+i, 5000))
 	}
 	h.sync("bert", other)
-	resting.mustSync("anne", box)
+	idle.mustSync("anne", box)
 }
 
-// While the bucket is away the packs in memory fill up. Who waits for one is deferred
-// in time, and nothing is lost when the bucket comes back.
-func TestBucketAwayWithFullPacks(t *testing.T) {
+// While the bucket is unreachable, the packs in memory fill up. A client that waits for a pack is deferred
+// in time, and nothing is lost when the bucket is reachable again.
+func TestBucketUnreachableWithFullPacks(t *testing.T) {
 	store := withRepository(t)
 	h := newHostWith(t, func(o *partitions.Options) {
 		o.PackBuffers, o.PackSize, o.InlineLimit, o.OutageWait = 1, 64<<10, 1<<10, 30*time.Millisecond
@@ -187,7 +187,7 @@ func TestBucketAwayWithFullPacks(t *testing.T) {
 	h.sync("anne", box)
 	store.SetFaults(func(op, key string) error {
 		if strings.HasPrefix(key, "packs/") {
-			return errors.New("away")
+			return errors.New("unreachable")
 		}
 		return nil
 	}, nil)
@@ -214,8 +214,8 @@ func TestBucketAwayWithFullPacks(t *testing.T) {
 	checkBucket(t, store, "user/anne", box)
 }
 
-// A session that rests for longer than 30 s loses its backup to another one that wants
-// it, and is told.
+// If another session wants the backup, a session that has been idle for more than 30 s loses it, and gets
+// ErrLocked for its next command.
 func TestIdleHolderLosesItsBackup(t *testing.T) {
 	var ahead atomic.Int64
 	h := newHostWith(t, func(o *partitions.Options) {
@@ -224,26 +224,26 @@ func TestIdleHolderLosesItsBackup(t *testing.T) {
 	}, newStore())
 	box := newSource("user.anne")
 	box.deliver(mail(1, 500))
-	resting, eager := h.client(), h.client()
-	resting.mustSync("anne", box)
+	idle, eager := h.client(), h.client()
+	idle.mustSync("anne", box)
 	if _, err := eager.sync("anne", box); !errors.Is(err, cyrus.ErrLocked) {
-		t.Fatalf("while another connection works on it: %v, want ErrLocked", err)
+		t.Fatalf("while another connection holds the backup: %v, want ErrLocked", err)
 	}
 	ahead.Store(int64(31 * time.Second))
 	box.deliver(mail(2, 500))
 	eager.mustSync("anne", box)
-	if err := resting.s.ApplyMailbox(t.Context(), box.head(), cyrus.Since{}, seq(nil)); !errors.Is(err, cyrus.ErrLocked) {
-		t.Fatalf("the connection that rested: %v, want ErrLocked", err)
+	if err := idle.s.ApplyMailbox(t.Context(), box.head(), cyrus.Since{}, seq(nil)); !errors.Is(err, cyrus.ErrLocked) {
+		t.Fatalf("the idle connection: %v, want ErrLocked", err)
 	}
 	eager.s.Restart(t.Context())
-	resting.s.Restart(t.Context())
-	if n := resting.mustSync("anne", box); n != 0 {
+	idle.s.Restart(t.Context())
+	if n := idle.mustSync("anne", box); n != 0 {
 		t.Errorf("the next unit of work sent %d commands, want none", n)
 	}
 }
 
-// The beginning of the two files of shattered.io: whatever follows, both have the same
-// SHA-1. (The blocks that differ are the fourth and the fifth.)
+// shatteredHead is the beginning of the two files of shattered.io. The two blocks that differ, the fourth
+// and the fifth, follow it. With any equal tail, both files have the same SHA-1.
 const shatteredHead = "255044462d312e330a25e2e3cfd30a0a0a312030206f626a0a3c3c2f57696474682032203020522f4865696768742033203020522f547970652034203020522f537562747970652035203020522f46696c7465722036203020522f436f6c6f7253706163652037203020522f4c656e6774682038203020522f42697473506572436f6d706f6e656e7420383e3e0a73747265616d0affd8fffe00245348412d3120697320646561642121212121852fec092339759c39b1a1c63c4c97e1fffe01"
 
 var shatteredBlocks = [2]string{
@@ -260,13 +260,13 @@ func colliding(t *testing.T, which int, tail []byte) []byte {
 	return append(b, tail...)
 }
 
-// Two messages with the same SHA-1 stay apart: a GUID that was made to collide is
-// shared with nobody, before and after the index is made anew, at every size.
+// Two messages with the same SHA-1 stay separate: a GUID of a prepared collision is never shared, before
+// and after the index is rebuilt, at every size.
 func TestCollidingMessagesAreNotShared(t *testing.T) {
 	for _, tail := range [][]byte{[]byte("tail"), noise(3, 9000), noise(4, 1300<<10)} {
 		one, two := colliding(t, 0, tail), colliding(t, 1, tail)
 		if sha1.Sum(one) != sha1.Sum(two) || bytes.Equal(one, two) {
-			t.Fatal("the two do not collide")
+			t.Fatal("the two messages do not collide")
 		}
 		store := newStore()
 		h := newHostWith(t, func(o *partitions.Options) { o.InlineLimit = 8 << 10 }, store)
@@ -284,7 +284,7 @@ func TestCollidingMessagesAreNotShared(t *testing.T) {
 		h.sync("cora", c)
 		checkBucket(t, store, "user/cora", c)
 		checkBucket(t, store, "user/anne", a)
-		// Sent again in the same unit of work, it is staged once.
+		// A message that is sent again in the same unit of work is staged once.
 		x := h.client()
 		for range 3 {
 			r := c.records[0]
@@ -296,7 +296,7 @@ func TestCollidingMessagesAreNotShared(t *testing.T) {
 	}
 }
 
-// Checkpoints are written while sessions work.
+// Checkpoints are written while sessions are active.
 func TestCheckpointsWhileWorking(t *testing.T) {
 	store := newStore()
 	h := newHostWith(t, func(o *partitions.Options) { o.CheckpointObject = 3 }, store)
@@ -331,8 +331,7 @@ func TestCheckpointsWhileWorking(t *testing.T) {
 	})
 }
 
-// Records can be long: a commit does not become larger than its reader takes because
-// they are few.
+// Few but long records go into record blocks as well, since a commit must stay below its reader's limit.
 func TestLongRecordsGoIntoBlocks(t *testing.T) {
 	store := newStore()
 	h := newHost(t, store)
@@ -352,7 +351,7 @@ func TestLongRecordsGoIntoBlocks(t *testing.T) {
 	}
 }
 
-// What the log takes, the index takes too: a script of angle brackets is no longer there.
+// The index accepts every item that the log accepts, even a script of angle brackets, which JSON escapes.
 func TestLargeItemsFitTheIndex(t *testing.T) {
 	h := newHost(t, newStore())
 	c := h.client()

@@ -36,16 +36,16 @@ func lock(t *testing.T, f *repository.Found, o repository.LockOptions) *reposito
 	return l
 }
 
-// A lock keeps daemons off: one that has the backup open, one on another host, and one
-// in the middle of its unit of work. Afterwards all go on.
-func TestLockKeepsWritersOff(t *testing.T) {
+// A lock blocks all daemons: one that has the backup open, one on another host, and one in the middle
+// of its unit of work. After the lock is released, all continue.
+func TestLockBlocksWriters(t *testing.T) {
 	store := newStore()
 	a, b := newHostWith(t, shortWait, store), newHostWith(t, shortWait, store)
 	inbox := newSource("user.anne")
 	inbox.deliver(mail(1, 500))
 	a.sync("anne", inbox)
 	b.expectSame("anne", inbox)
-	middle := a.client() // has been told the state, and will send a delta
+	middle := a.client() // has received the state, and will send a delta
 	if _, _, err := middle.getUser("anne"); err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +56,7 @@ func TestLockKeepsWritersOff(t *testing.T) {
 	}
 	l := lock(t, found(t, store), repository.LockOptions{})
 	if _, err := middle.update(t.Context(), inbox, there, nil, map[cyrus.GUID]bool{}); !errors.Is(err, cyrus.ErrLocked) {
-		t.Errorf("in mid-work: %v, want ErrLocked", err)
+		t.Errorf("in the middle of a unit of work: %v, want ErrLocked", err)
 	}
 	middle.s.Restart(t.Context())
 	for name, h := range map[string]*host{"this host": a, "the other host": b, "a new host": newHostWith(t, shortWait, store)} {
@@ -102,8 +102,8 @@ func TestLockExcludesLocks(t *testing.T) {
 	}
 }
 
-// A lock whose holder was killed ends by the store's clock, which a daemon obeys.
-func TestLockOfADeadHolderEnds(t *testing.T) {
+// A lock whose holder was killed expires by the store's clock. Daemons use that clock, too.
+func TestLockOfDeadHolderExpires(t *testing.T) {
 	var shift atomic.Int64
 	clock := func() time.Time { return time.Now().Add(time.Duration(shift.Load())) }
 	store := memstore.New(clock)
@@ -121,7 +121,7 @@ func TestLockOfADeadHolderEnds(t *testing.T) {
 	h.sync("anne", inbox)
 	second := lock(t, found(t, store), repository.LockOptions{Now: clock})
 	if err := l.Release(t.Context()); err == nil {
-		t.Error("a lock that was lost was given back")
+		t.Error("a lost lock was released without an error")
 	}
 	if err := second.Release(t.Context()); err != nil {
 		t.Errorf("the second lock: %v", err)
@@ -134,7 +134,7 @@ func TestLockIsRenewed(t *testing.T) {
 	l := lock(t, found(t, store), repository.LockOptions{Lease: 60 * time.Millisecond})
 	select {
 	case <-l.Lost().Done():
-		t.Fatal("it was lost")
+		t.Fatal("the lock was lost")
 	case <-time.After(300 * time.Millisecond):
 	}
 	if _, err := found(t, store).Lock(t.Context(), repository.LockOptions{Owner: "another"}); !errors.Is(err, repository.ErrHeld) {
@@ -145,8 +145,8 @@ func TestLockIsRenewed(t *testing.T) {
 	}
 }
 
-// Steady state is two HEADs at once, before there was a lock and after one has ended.
-func TestLockCostsNothingLater(t *testing.T) {
+// In steady state a sync costs two concurrent HEADs, before there was a lock and after a lock has ended.
+func TestLockAddsNoRequests(t *testing.T) {
 	under := newStore()
 	store, count := counted(under)
 	h := newHostWith(t, shortWait, store)
@@ -165,7 +165,7 @@ func TestLockCostsNothingLater(t *testing.T) {
 	if err := lock(t, found(t, under), repository.LockOptions{}).Release(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	h.expectSame("anne", inbox) // reads of the lock, and that it is over
+	h.expectSame("anne", inbox) // reads the lock, which has ended
 	steady("after")
 	o, err := under.Get(t.Context(), "backups/user/anne/lock.json", 0, -1)
 	if err != nil {
@@ -177,23 +177,23 @@ func TestLockCostsNothingLater(t *testing.T) {
 	}
 }
 
-// Without conditional puts no lock is sure, and none is given. What repository.json
-// says of that is no last word.
+// Without conditional puts no lock is safe, so the tool gets none. Missing conditions in repository.json
+// do not prevent a lock: the store itself decides.
 func TestLockNeedsConditions(t *testing.T) {
 	store := newStore()
 	newHostWith(t, shortWait, store).sync("anne", newSource("user.anne"))
 	b := bytes.Replace(body(t, store, "repository.json"), []byte(`"if_match": true`), []byte(`"if_match": false`), 1)
 	replace(t, store, "repository.json", b)
 	if _, err := found(t, deaf{store}).Lock(t.Context(), repository.LockOptions{Owner: "test"}); err == nil {
-		t.Errorf("it was given; repository.json is %s", b)
+		t.Errorf("the lock was granted; repository.json is %s", b)
 	}
 	if err := lock(t, found(t, store), repository.LockOptions{}).Release(t.Context()); err != nil {
 		t.Error(err)
 	}
 }
 
-// The only writer does not overwrite the commit by which a lock is announced.
-func TestLockKeepsTheOnlyWriterOff(t *testing.T) {
+// The only writer does not overwrite the commit that announces a lock.
+func TestLockBlocksTheOnlyWriter(t *testing.T) {
 	store := newStore()
 	h := newHostWith(t, func(o *partitions.Options) { shortWait(o); o.Exclusive = true }, store)
 	inbox := newSource("user.anne")
@@ -207,7 +207,7 @@ func TestLockKeepsTheOnlyWriterOff(t *testing.T) {
 	}
 	l := lock(t, found(t, store), repository.LockOptions{})
 	if _, err := c.update(t.Context(), inbox, there, nil, map[cyrus.GUID]bool{}); !errors.Is(err, cyrus.ErrLocked) {
-		t.Errorf("while it is locked: %v, want ErrLocked", err)
+		t.Errorf("while the backup is locked: %v, want ErrLocked", err)
 	}
 	c.s.Close()
 	if err := l.Release(t.Context()); err != nil {
@@ -215,18 +215,18 @@ func TestLockKeepsTheOnlyWriterOff(t *testing.T) {
 	}
 	h.sync("anne", inbox)
 	if n := checkLog(t, store, "user/anne"); n != 3 {
-		t.Errorf("the log has %d commits, want the mailbox, the lock and the mailbox", n)
+		t.Errorf("the log has %d commits, want three: mailbox, lock, mailbox", n)
 	}
 	checkBucket(t, store, "user/anne", inbox)
 }
 
-// A renewal whose answer was lost may have taken effect: the lock is not taken for lost.
-func TestLockOutlivesALostAnswer(t *testing.T) {
+// A renewal whose answer is lost may have taken effect, so the lock does not count as lost.
+func TestLockSurvivesLostAnswer(t *testing.T) {
 	store := newStore()
 	newHostWith(t, shortWait, store).sync("anne", newSource("user.anne"))
 	var lost atomic.Int64
 	l := lock(t, found(t, store), repository.LockOptions{Lease: 600 * time.Millisecond})
-	// The answer to the put is lost, and the one to the question what came of it.
+	// The answer to the put is lost, and so is the answer to the get that checks its effect.
 	store.SetFaults(func(op, key string) error {
 		if op == "get" && strings.HasSuffix(key, "lock.json") && lost.Load() == 1 {
 			lost.Add(1)
@@ -241,7 +241,7 @@ func TestLockOutlivesALostAnswer(t *testing.T) {
 	})
 	select {
 	case <-l.Lost().Done():
-		t.Fatalf("it was lost: %v", context.Cause(l.Lost()))
+		t.Fatalf("the lock was lost: %v", context.Cause(l.Lost()))
 	case <-time.After(1500 * time.Millisecond):
 	}
 	if lost.Load() != 2 {

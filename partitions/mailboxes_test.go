@@ -45,8 +45,8 @@ func TestRenameWithinAndUnmailbox(t *testing.T) {
 	}
 }
 
-// A user is renamed: the mailbox moves to the new name's backup, with its mail, and
-// its past stays where it was.
+// A user is renamed: the mailbox moves to the backup of the new name with its mail, and its history
+// stays in the backup of the old name.
 func TestRenameAcrossUsers(t *testing.T) {
 	for _, size := range []int{500, 2 << 20} {
 		s := newStore()
@@ -76,7 +76,7 @@ func TestRenameAcrossUsers(t *testing.T) {
 	}
 }
 
-// The new name's mail is sent without a RENAME: the old backup gives the mailbox up.
+// The mail of the new name is sent without a RENAME: the mailbox is removed from the old backup.
 func TestUserRenamedUnseen(t *testing.T) {
 	s := newStore()
 	h := newHost(t, s)
@@ -112,7 +112,7 @@ func TestUnuser(t *testing.T) {
 	if st, lines, err := c.getUser("anne"); err != nil || len(st) != 0 || len(lines) != 0 {
 		t.Fatal(lines, err)
 	}
-	// The account is made anew under the same name.
+	// The account is created again under the same name.
 	b := newSource("user.anne")
 	b.uniqueid = "another"
 	b.deliver(mail(2, 500))
@@ -135,9 +135,9 @@ func TestRecreatedMailboxReplacesTheOld(t *testing.T) {
 	checkBucket(t, s, "user/anne", b)
 }
 
-// A mailbox with a message that the source cannot read moves to another backup, where
-// the message is known as missing too: its flags can go on changing.
-func TestRenameOfWhatLacksABody(t *testing.T) {
+// A mailbox moves to another backup with a message that the source cannot read. The message is known as
+// missing there, too, so that its flags can still change.
+func TestRenameWithMissingBody(t *testing.T) {
 	s := newStore()
 	h := newHost(t, s)
 	box := newSource("user.anne.Box")
@@ -171,8 +171,8 @@ func (s asking) Get(ctx context.Context, key string, off, n int64) (*objstore.Ob
 	return s.Store.Get(ctx, key, off, n)
 }
 
-// A mailbox moves to another backup while the index of its own is made anew, and shows a
-// part of it: what is adopted is the whole.
+// A mailbox moves to another backup while the index of its own backup is rebuilt, and therefore
+// incomplete: the whole mailbox moves nevertheless.
 func TestRenameAcrossUsersWhileReindexing(t *testing.T) {
 	mem := newStore()
 	var h *host
@@ -182,7 +182,7 @@ func TestRenameAcrossUsersWhileReindexing(t *testing.T) {
 	h = newHost(t, asking{mem, func(key string) {
 		switch {
 		case !armed:
-		case key == "backups/user/berti/backup.json": // after the old backup was looked at
+		case key == "backups/user/berti/backup.json": // after the old backup was read
 			begin.Do(func() {
 				go func() { reindexed <- h.set.ReindexPath(context.Background(), "user/bert") }()
 				<-begun
@@ -211,7 +211,7 @@ func TestRenameAcrossUsersWhileReindexing(t *testing.T) {
 	h.expectSame("berti", box)
 }
 
-// A mailbox that is not the source's is none either once it has moved to another backup.
+// A mailbox in resync is still reported as empty after it has moved to another backup.
 func TestRenameInResync(t *testing.T) {
 	s := newStore()
 	h := newHost(t, s)

@@ -30,7 +30,7 @@ func (w *model) mailActions() map[string]func(*rapid.T) {
 				b.deliver(mail(w.next(), rapid.SampledFrom([]int{0, 300, 5000}).Draw(t, "size")))
 			}
 		},
-		"deliver what is known": func(t *rapid.T) {
+		"deliver a known message": func(t *rapid.T) {
 			_, b := w.box(t)
 			_, from := w.box(t)
 			if len(from.records) > 0 {
@@ -156,7 +156,7 @@ func (w *model) restore(t *rapid.T) {
 		}
 	}
 	if len(former) == 0 {
-		t.Skip("it never was older")
+		t.Skip("no older state")
 	}
 	old := rapid.SampledFrom(former).Draw(t, "state").clone()
 	old.name = b.name

@@ -30,7 +30,7 @@ type push struct {
 	acked   func(*source) // called for each mailbox that was answered OK; may be nil
 
 	applies int
-	last    string // what was sent last
+	last    string // the last command
 }
 
 func (p *push) run(ctx context.Context) error {
@@ -93,7 +93,7 @@ func (p *push) mailboxes(ctx context.Context, there state) error {
 		n, err := p.c.updateOrFull(ctx, b, there, missing, sent)
 		p.applies += n
 		if n > 0 {
-			p.last = fmt.Sprintf("%s: %v is not as %v", b.name, there[b.uniqueid], b.head().Fields)
+			p.last = fmt.Sprintf("%s: the server has %v, the source %v", b.name, there[b.uniqueid], b.head().Fields)
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", b.name, err)

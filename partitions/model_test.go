@@ -122,7 +122,7 @@ func (w *model) sync(t *rapid.T, user string) {
 			t.Fatalf("%s is not up to date after 30 runs:\n%s", user, strings.Join(sent, "\n"))
 		}
 		if try > 2 {
-			w.heal() // faults do not last for ever
+			w.heal() // faults end
 		}
 		n, err := w.push(c, user)
 		if err != nil && !acceptable(err) {
@@ -143,9 +143,9 @@ func (w *model) heal() {
 	}
 }
 
-// The mail server changes its mailboxes at random, and index, store, and connections fail.
-// After each sync the bucket equals the source, and a second sync sends nothing. In the end
-// the history has every former state.
+// The mail server changes its mailboxes at random, and index, store, and connections fail. After each
+// sync the bucket equals the source, and a second sync sends nothing. At the end the history contains
+// every former state.
 func TestModel(t *testing.T) {
 	if f := flag.Lookup("rapid.checks"); f != nil && f.Value.String() == f.DefValue {
 		if err := flag.Set("rapid.checks", "8"); err != nil {

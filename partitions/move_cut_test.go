@@ -14,11 +14,11 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/transfer"
 )
 
-// Each storage call of a move fails once; the answer of each put is lost once; and each put
-// on the way back fails. A daemon may meet the backup half moved: it defers the client. Done
-// again, the move is whole.
-func TestMoveCutOff(t *testing.T) {
-	for name, c := range map[string]cutMoves{
+// Each storage call of a move fails once, the answer of each put is lost once, and each put of a second
+// move, back to the first partition, fails once. A daemon that finds the half-moved backup defers the
+// client. A second attempt completes the move.
+func TestMoveInterrupted(t *testing.T) {
+	for name, c := range map[string]interruptedMoves{
 		"fails":           {},
 		"answer lost":     {after: true},
 		"on the way back": {back: true},
@@ -39,13 +39,13 @@ func TestMoveCutOff(t *testing.T) {
 				}
 			}
 			if n < 10 {
-				t.Errorf("a move has %d calls only", n-1)
+				t.Errorf("a move has only %d calls", n-1)
 			}
 		})
 	}
 }
 
-// ofPuts breaks puts alone: what is only read can be read again.
+// ofPuts limits a fault to puts, since a failed read can simply be repeated.
 func ofPuts(f memstore.Fault) memstore.Fault {
 	return func(op, key string) error {
 		if op != "put" {
@@ -55,16 +55,16 @@ func ofPuts(f memstore.Fault) memstore.Fault {
 	}
 }
 
-// cutMoves are moves that are cut off, each of another user.
-type cutMoves struct {
+// interruptedMoves are interrupted moves, each of another user.
+type interruptedMoves struct {
 	t           *testing.T
 	after, back bool
 	stores      []*memstore.Store
 	a, mover    *host
-	late        *host // meets each backup half moved for the first time
+	late        *host // sees each backup for the first time when it is half moved
 }
 
-func (c *cutMoves) at(n int) (reached bool) {
+func (c *interruptedMoves) at(n int) (reached bool) {
 	t := c.t
 	w := backedUp(c.a, c.stores, fmt.Sprint("anne", n))
 	to := w.other()
@@ -95,7 +95,7 @@ func (c *cutMoves) at(n int) (reached bool) {
 		w.between(c.late)
 		w.between(c.a)
 		if err := w.moveWith(c.mover, to); err != nil && !errors.Is(err, transfer.ErrThere) {
-			t.Fatalf("done again: %v", err)
+			t.Fatalf("second attempt: %v", err)
 		}
 	}
 	c.a.expectSame(w.who, w.boxes...)
@@ -104,8 +104,8 @@ func (c *cutMoves) at(n int) (reached bool) {
 	return reached
 }
 
-// A mover that is killed after its seal leaves a lock behind, in the old partition. Once
-// the move was done again nobody waits for the end of that.
+// A mover that is killed after it wrote the seal leaves a lock in the old partition. After the move is
+// repeated, no daemon waits for that lock to expire.
 func TestMoveKilledAfterItsSeal(t *testing.T) {
 	stores := []*memstore.Store{newStore(), newStore()}
 	a := newHostWith(t, func(o *partitions.Options) { o.OutageWait, o.PatientWait = time.Second, time.Second }, stores[0], stores[1])
@@ -151,12 +151,12 @@ func TestMoveKilledAfterItsSeal(t *testing.T) {
 	w.check(to)
 }
 
-// between is a sync after a move was cut off: done, or deferred.
+// between runs a sync after an interrupted move: the sync succeeds or the client is deferred.
 func (w *two) between(h *host) {
 	w.t.Helper()
 	c := h.client()
 	defer c.s.Close()
 	if _, err := c.sync(w.who, w.boxes...); err != nil && !errors.Is(err, cyrus.ErrLocked) {
-		w.t.Errorf("a sync after the move was cut off: %v, want ErrLocked", err)
+		w.t.Errorf("a sync after the interrupted move: %v, want ErrLocked", err)
 	}
 }

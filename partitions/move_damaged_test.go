@@ -7,8 +7,8 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// A backup whose log has lost a commit moves once a bridge names it, not before.
-func TestMoveOfABridgedBackup(t *testing.T) {
+// A backup with a lost commit can be moved only after a bridge names that commit.
+func TestMoveOfBridgedBackup(t *testing.T) {
 	for _, damage := range []string{"lost", "flipped"} {
 		t.Run(damage, func(t *testing.T) {
 			t.Parallel()
@@ -30,16 +30,16 @@ func TestMoveOfABridgedBackup(t *testing.T) {
 				store.Flip(key, 300)
 			}
 			if err := w.move(to); err == nil || !strings.Contains(err.Error(), "verify --repair "+w.who) {
-				t.Fatalf("moved with a hole: %v", err)
+				t.Fatalf("a move of a log with a hole: %v", err)
 			}
-			a.removeIndex() // the daemon meets the damage, bridges it, and the source sends all
+			a.removeIndex() // the daemon finds and bridges the damage, and the source sends everything
 			a.sync(w.who, w.boxes...)
 			w.mustMove(to)
 			a.sync(w.who, w.boxes...)
 			a.expectSame(w.who, w.boxes...)
 			f := w.home()
 			if f.Partition.Name != to {
-				t.Errorf("it is in %s", f.Partition.Name)
+				t.Errorf("the backup is in %s", f.Partition.Name)
 			}
 			checkBucket(t, f.Partition.Store, w.path(), w.boxes...).Close()
 		})

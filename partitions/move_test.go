@@ -21,7 +21,7 @@ import (
 func TestMove(t *testing.T) {
 	w, a := inTwo(t)
 	b := newHost(t, w.stores[0], w.stores[1])
-	b.expectSame("anne", w.boxes...) // it knows where the backup is
+	b.expectSame("anne", w.boxes...) // b knows where the backup is
 	from, to := w.home().Partition.Name, w.other()
 	for i := range 4 { // there and back
 		w.mustMove(to)
@@ -40,12 +40,12 @@ func TestMove(t *testing.T) {
 		from, to = to, from
 	}
 	if err := w.move(from); !errors.Is(err, transfer.ErrThere) {
-		t.Errorf("to where it is: %v, want ErrThere", err)
+		t.Errorf("to its own partition: %v, want ErrThere", err)
 	}
 }
 
-// What others have in the packs of the old partition is not copied.
-func TestMoveTakesNothingOfOthers(t *testing.T) {
+// Mail of other users in the packs of the old partition is not copied.
+func TestMoveLeavesMailOfOthers(t *testing.T) {
 	w, _ := inTwo(t)
 	to := w.other()
 	w.mustMove(to)
@@ -68,7 +68,7 @@ func TestMoveTakesNothingOfOthers(t *testing.T) {
 		packs++
 		for _, e := range dir.Entries {
 			if strings.HasSuffix(e.Name, ".eml") && !own[e.Name] {
-				t.Errorf("%s holds %s, of another user", i.Key, e.Name)
+				t.Errorf("%s contains %s, which is another user's", i.Key, e.Name)
 			}
 		}
 	}
@@ -77,14 +77,14 @@ func TestMoveTakesNothingOfOthers(t *testing.T) {
 	}
 }
 
-// A move waits for nobody, and loses nothing: a daemon writes while it begins.
+// A move does not wait for a pause, and loses no mail that a daemon writes when the move starts.
 func TestMoveWhileMailArrives(t *testing.T) {
 	w, a := inTwo(t)
 	to := w.other()
 	moved := make(chan error, 1)
 	go func() { moved <- w.move(to) }()
 	for range 20 {
-		w.newsOrLater(a) // waits for the lock, and goes on in the other partition
+		w.newsOrLater(a) // waits for the lock, and continues in the other partition
 	}
 	if err := <-moved; err != nil {
 		t.Fatal(err)
@@ -93,7 +93,7 @@ func TestMoveWhileMailArrives(t *testing.T) {
 	w.check(to)
 }
 
-func TestMoveOfWhatIsDamaged(t *testing.T) {
+func TestMoveOfDamagedBackup(t *testing.T) {
 	w, a := inTwo(t)
 	from := w.home()
 	for i, err := range from.Partition.Store.List(t.Context(), "packs/", "") {
@@ -107,15 +107,15 @@ func TestMoveOfWhatIsDamaged(t *testing.T) {
 	}
 	err := w.move(w.other())
 	if err == nil || !strings.Contains(err.Error(), "verify") {
-		t.Errorf("a pack is lost: %v", err)
+		t.Errorf("a move with a lost pack: %v, want an error that mentions verify", err)
 	}
 	if at := w.home(); at.Partition.Name != from.Partition.Name {
-		t.Errorf("it lives in %s now", at.Partition.Name)
+		t.Errorf("the backup is in %s now", at.Partition.Name)
 	}
-	a.expectSame("anne", w.boxes...) // the lock was given back
+	a.expectSame("anne", w.boxes...) // the lock was released
 }
 
-// Two backups of one name that no move has made are nobody's to choose from.
+// If two partitions contain a backup of the same name, and no move explains it, no tool chooses one.
 func TestMoveOfABackupInTwoPartitions(t *testing.T) {
 	s0, s1 := newStore(), newStore()
 	inbox := newSource("user.anne")
@@ -131,15 +131,15 @@ func TestMoveOfABackupInTwoPartitions(t *testing.T) {
 		t.Errorf("%v, want an error that names both", err)
 	}
 	if err := w.move("p1"); err == nil {
-		t.Error("it was moved")
+		t.Error("a backup in two partitions was moved")
 	}
 }
 
-// What a note leads to is copied once more if it is about to be deleted.
-func TestMoveToWhereACopyIsCondemned(t *testing.T) {
+// A pack that a note names is copied again if it is about to be deleted.
+func TestMoveToCondemnedCopy(t *testing.T) {
 	stores := []*memstore.Store{newStore(), newStore()}
 	a := newHostWith(t, func(o *partitions.Options) { o.NoCheckpoints, o.InlineLimit = true, 1<<10 }, stores[0], stores[1])
-	var w, with *two // of whom mail lies in the same packs
+	var w, with *two // two users with mail in the same packs
 	for n := 0; w == nil || w.home().Partition.Name != with.home().Partition.Name; n++ {
 		w = backedUp(a, stores, fmt.Sprint("anne", n))
 		with = &two{t: t, stores: stores, who: "with" + w.who}
@@ -166,8 +166,8 @@ func TestMoveToWhereACopyIsCondemned(t *testing.T) {
 	with.sound(to)
 }
 
-// A chunk that one place has lost and another has is no reason not to move.
-func TestMoveOfWhatLiesElsewhereByNow(t *testing.T) {
+// A chunk that is lost in one place and stored in another does not prevent a move.
+func TestMoveWithLostPlace(t *testing.T) {
 	w, _ := inTwo(t)
 	f := w.home()
 	m := load(t, f.Partition.Store, w.path())
@@ -179,7 +179,7 @@ func TestMoveOfWhatLiesElsewhereByNow(t *testing.T) {
 	}
 	h := history.Header{Version: history.Version, Backup: w.path(), Number: m.Tip().Number + 1, Prev: m.Tip().Hash, Time: m.Tip().Time,
 		Host: "host", Clock: time.Now().UTC(), Random: history.NewRandom()}
-	for _, lost := range []string{strings.Repeat("0", 64), strings.Repeat("f", 64)} { // before and behind the pack that has it
+	for _, lost := range []string{strings.Repeat("0", 64), strings.Repeat("f", 64)} { // sorted before and after the pack that contains the chunk
 		bld := history.NewBuilder(h, pack.Options{})
 		if err := bld.Event(&history.MessagesEvent{Messages: []history.Message{msg.Message}}); err != nil {
 			t.Fatal(err)
@@ -197,8 +197,8 @@ func TestMoveOfWhatLiesElsewhereByNow(t *testing.T) {
 	w.sound(to)
 }
 
-// A note that leads nowhere is what verify tells of, not only what is nowhere.
-func TestVerifyOfANoteThatIsWrong(t *testing.T) {
+// verify reports a note that names a wrong place, in addition to the missing entry.
+func TestVerifyReportsWrongNote(t *testing.T) {
 	w, _ := inTwo(t)
 	w.mustMove(w.other())
 	f := w.home()

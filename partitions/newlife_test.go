@@ -14,7 +14,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/verify"
 )
 
-// person is an account of the name rita: each has other uniqueids, and was created later.
+// person is an account of the name rita. Each person has other uniqueids, and was created later than the previous one.
 type person struct{ inbox, sent, old *source }
 
 func newPerson(n uint32) *person {
@@ -29,7 +29,7 @@ func newPerson(n uint32) *person {
 
 func (p *person) boxes() []*source { return []*source{p.inbox, p.sent, p.old} }
 
-// account gives a user what belongs to no mailbox.
+// account gives a user items that do not belong to a mailbox.
 func (c *client) account(user, script string) {
 	c.t.Helper()
 	err := errors.Join(
@@ -43,7 +43,7 @@ func (c *client) account(user, script string) {
 	}
 }
 
-// firstLife is a backup of the first rita, whose folders nobody has said are deleted.
+// firstLife makes a backup of the first rita. No client has reported the deletion of its mailboxes.
 func firstLife(t *testing.T) (*host, objstore.Store, *person) {
 	s := newStore()
 	h := newHost(t, s)
@@ -64,7 +64,7 @@ func livesOf(t *testing.T, m *history.Mem) history.Lives {
 	return ls
 }
 
-// liveItems are the kinds of the items that are not removed, but for the notes of lives.
+// liveItems returns the kinds of the items that are not removed, except the notes of lives.
 func liveItems(t *testing.T, m *history.Mem) (kinds []string) {
 	t.Helper()
 	for _, kind := range history.ItemKinds() {
@@ -93,8 +93,8 @@ func liveNames(t *testing.T, m *history.Mem) (names []string) {
 	return names
 }
 
-// The second rita gets nothing of the first one, of whom no client has said anything more;
-// and the first one's life can be read as it was.
+// No client has reported the deletion of the first rita's account. The second rita gets nothing of the
+// first, and the first one's life can be read unchanged.
 func TestAnotherPersonOfTheSameName(t *testing.T) {
 	h, s, first := firstLife(t)
 	second := newPerson(2)
@@ -102,11 +102,11 @@ func TestAnotherPersonOfTheSameName(t *testing.T) {
 	h.expectSame("rita", second.inbox, second.sent)
 	m := checkBucket(t, s, "user/rita", second.inbox, second.sent)
 	if names := liveNames(t, m); len(names) != 2 {
-		t.Errorf("live are %q", names)
+		t.Errorf("live mailboxes: %q", names)
 	}
-	// Subscription and quota were reported to the client, which removes what is not so.
+	// Subscription and quota were reported to the client, which removes them if they are wrong.
 	if kinds := liveItems(t, m); !slices.Equal(kinds, []string{"sub", "quota"}) {
-		t.Errorf("of what belongs to no mailbox there is %q", kinds)
+		t.Errorf("live items outside mailboxes: %q", kinds)
 	}
 	lives := livesOf(t, m)
 	last, ok := lives.Last(1)
@@ -115,7 +115,7 @@ func TestAnotherPersonOfTheSameName(t *testing.T) {
 	}
 	for b, err := range m.Mailboxes() {
 		if want := map[bool]int{true: 2, false: 1}[strings.HasPrefix(b.UniqueID, "person2")]; err != nil || lives.Of(b, "DELETED").Number != want {
-			t.Errorf("%s (%s) is of life %d, want %d; %v", b.Name, b.UniqueID, lives.Of(b, "DELETED").Number, want, err)
+			t.Errorf("%s (%s) belongs to life %d, want %d; %v", b.Name, b.UniqueID, lives.Of(b, "DELETED").Number, want, err)
 		}
 	}
 	was, err := history.Load(t.Context(), s, "user/rita", history.Moment{Number: last})
@@ -138,7 +138,7 @@ func TestAnotherPersonOfTheSameName(t *testing.T) {
 	}
 }
 
-// A client that sends single mailboxes says nothing of the others.
+// A client that sends single mailboxes does not report the others.
 func TestAnotherPersonByMailboxes(t *testing.T) {
 	h, s, _ := firstLife(t)
 	second := newPerson(2)
@@ -153,9 +153,9 @@ func TestAnotherPersonByMailboxes(t *testing.T) {
 	c.s.Restart(t.Context())
 	m := checkBucket(t, s, "user/rita", second.inbox)
 	if names, kinds := liveNames(t, m), liveItems(t, m); len(names) != 1 || len(kinds) != 0 {
-		t.Errorf("live are %q and %q", names, kinds)
+		t.Errorf("live mailboxes and items: %q and %q", names, kinds)
 	}
-	// What is equal at the source is not sent by itself: the client is asked to compare.
+	// The client does not send unchanged mailboxes by itself, so the server asks it for a full comparison.
 	if _, err := c.getMailboxes(second.sent); !errors.Is(err, cyrus.ErrAskUser) {
 		t.Errorf("the next GET MAILBOXES: %v, want ErrAskUser", err)
 	}
@@ -164,7 +164,7 @@ func TestAnotherPersonByMailboxes(t *testing.T) {
 	h.expectSame("rita", second.boxes()...)
 }
 
-// The new INBOX does not come first: what was sent just before it is the new person's.
+// The new INBOX is not sent first: mailboxes sent shortly before it belong to the new person.
 func TestAnotherPersonInboxLast(t *testing.T) {
 	h, s, _ := firstLife(t)
 	second := newPerson(2)
@@ -173,10 +173,10 @@ func TestAnotherPersonInboxLast(t *testing.T) {
 	h.expectSame("rita", second.boxes()...)
 	m := checkBucket(t, s, "user/rita", second.boxes()...)
 	if names := liveNames(t, m); len(names) != 3 {
-		t.Errorf("live are %q", names)
+		t.Errorf("live mailboxes: %q", names)
 	}
 	if lifeOf(t, m, second.sent.uniqueid) != 2 {
-		t.Error("what came before the INBOX is not of its life")
+		t.Error("a mailbox sent before the INBOX does not belong to the INBOX's life")
 	}
 }
 
@@ -190,8 +190,8 @@ func lifeOf(t *testing.T, m *history.Mem, uniqueid string) int {
 	return livesOf(t, m).Of(mb, "DELETED").Number
 }
 
-// A server was set up again, with other uniqueids: its folders come one by one, in units of
-// work of their own. In the end it is all there.
+// A server was set up again, with other uniqueids. Its mailboxes arrive one by one, each in a unit of
+// work of its own. At the end all of them are in the backup.
 func TestServerWithOtherUniqueIDs(t *testing.T) {
 	h, s, _ := firstLife(t)
 	again := newPerson(1)
@@ -201,7 +201,7 @@ func TestServerWithOtherUniqueIDs(t *testing.T) {
 	c := h.client()
 	for _, b := range []*source{again.sent, again.inbox, again.old} {
 		there, err := c.getMailboxes(b)
-		if errors.Is(err, cyrus.ErrAskUser) { // as sync_client does
+		if errors.Is(err, cyrus.ErrAskUser) { // sync_client does the same
 			c.mustSync("rita", again.boxes()...)
 			continue
 		}
@@ -216,12 +216,12 @@ func TestServerWithOtherUniqueIDs(t *testing.T) {
 	c.s.Close()
 	h.expectSame("rita", again.boxes()...)
 	if names := liveNames(t, checkBucket(t, s, "user/rita", again.boxes()...)); len(names) != 3 {
-		t.Errorf("live are %q", names)
+		t.Errorf("live mailboxes: %q", names)
 	}
 }
 
-// What the source keeps of deleted mailboxes it goes on comparing under the user: it stays,
-// and is of the former life.
+// The source keeps deleted mailboxes for a time, and still compares them under the user: they stay in
+// the backup, and belong to the former life.
 func TestAnotherPersonAfterDelayedDelete(t *testing.T) {
 	h, s, first := firstLife(t)
 	c := h.client()
@@ -240,10 +240,10 @@ func TestAnotherPersonAfterDelayedDelete(t *testing.T) {
 	m := checkBucket(t, s, "user/rita", all...)
 	for _, b := range first.boxes() {
 		if n := lifeOf(t, m, b.uniqueid); n != 1 {
-			t.Errorf("%s is of life %d", b.name, n)
+			t.Errorf("%s belongs to life %d", b.name, n)
 		}
 	}
-	// Later the source removes them for good, and the second rita deletes a folder.
+	// Later the source removes them permanently, and the second rita deletes a mailbox.
 	for _, name := range []string{first.inbox.name, first.sent.name, second.sent.name} {
 		if err := c.s.ApplyUnmailbox(t.Context(), name); err != nil {
 			t.Fatal(err)
@@ -252,14 +252,14 @@ func TestAnotherPersonAfterDelayedDelete(t *testing.T) {
 	m = checkBucket(t, s, "user/rita", second.inbox)
 	for id, want := range map[string]int{first.inbox.uniqueid: 1, first.sent.uniqueid: 1, second.sent.uniqueid: 2} {
 		if n := lifeOf(t, m, id); n != want {
-			t.Errorf("%s is of life %d, want %d", id, n, want)
+			t.Errorf("%s belongs to life %d, want %d", id, n, want)
 		}
 	}
 }
 
-// The INBOX of before takes its name back: that is the first person again, and nothing is
-// left of the second.
-func TestFormerPersonIsBack(t *testing.T) {
+// The former INBOX takes its name back: the name belongs to the first person again, and nothing of the
+// second is live.
+func TestFormerPersonReturns(t *testing.T) {
 	h, s, first := firstLife(t)
 	c := h.client()
 	gone := "DELETED.user.rita.654321AB"
@@ -281,17 +281,17 @@ func TestFormerPersonIsBack(t *testing.T) {
 	first.inbox.name = "user.rita"
 	m := checkBucket(t, s, "user/rita", first.inbox)
 	if names := liveNames(t, m); len(names) != 1 {
-		t.Errorf("live are %q", names)
+		t.Errorf("live mailboxes: %q", names)
 	}
 	if n := livesOf(t, m).Newest().Number; n != 3 {
-		t.Errorf("it is life %d", n)
+		t.Errorf("the newest life is %d, want 3", n)
 	}
 	c.s.Close()
 	h.expectSame("rita", first.inbox)
 }
 
-// An UNUSER after which nothing is alive is not committed, though lives are noted.
-func TestUnuserTwiceInALaterLife(t *testing.T) {
+// An UNUSER of a user without live data makes no commit, even if lives are recorded.
+func TestRepeatedUnuserInLaterLife(t *testing.T) {
 	h, s, _ := firstLife(t)
 	second := newPerson(2)
 	h.sync("rita", second.boxes()...)
@@ -313,19 +313,19 @@ func TestUnuserTwiceInALaterLife(t *testing.T) {
 		t.Fatal(err)
 	}
 	if now := checkBucket(t, s, "user/rita").Tip().Number; now != n {
-		t.Errorf("an UNUSER of nothing made commit %d", now)
+		t.Errorf("an UNUSER without live data made commit %d", now)
 	}
 }
 
-// Only the INBOX got another uniqueid: the client sends what has changed of another folder
-// as a delta over what it was told.
-func TestFolderOutlivesTheInbox(t *testing.T) {
+// Only the INBOX got another uniqueid: the client sends changes of another mailbox as a delta over the
+// state that the server reported.
+func TestMailboxOutlivesInbox(t *testing.T) {
 	h, s, first := firstLife(t)
 	again := newPerson(1)
 	again.inbox.uniqueid = "reconstructed"
 	first.sent.deliver(mail(77, 400))
 	h.sync("rita", again.inbox, first.sent, first.old)
-	h.sync("rita", again.inbox, first.sent, first.old) // what was equal ended, and is sent again
+	h.sync("rita", again.inbox, first.sent, first.old) // the unchanged mailbox ended with the former life, and is sent again
 	h.expectSame("rita", again.inbox, first.sent, first.old)
 	checkBucket(t, s, "user/rita", again.inbox, first.sent, first.old)
 }
