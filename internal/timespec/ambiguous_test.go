@@ -81,7 +81,7 @@ func TestParseListsTheChoices(t *testing.T) {
 		"2026-07-20 14:05 CET":      {"Europe/Berlin has CEST, not CET"},
 		"2026-07-20 14:05 EST":      {"America/New_York has EDT"},
 		"2026-03-29 02:30 CET":      {"skipped"},
-		"2026-11-20 14:05 Mars/One": {"no zone"},
+		"2026-11-20 14:05 Mars/One": {"unknown zone"},
 		"Mon, 27 Nov 2026":          {"2026-11-27 is a Friday"},
 	} {
 		got, err := timespec.Parse(text, now)
