@@ -8,29 +8,30 @@ import (
 	"path/filepath"
 )
 
-// An index that was set aside is kept for whoever wants to know what had happened to it:
-// the newest as dir + ".damaged", the one before as dir + ".damaged.old".
+// asideNames returns the directories of the indexes that were set aside, which are kept for
+// later analysis: the newest is dir + ".damaged", the previous one dir + ".damaged.old".
 func asideNames(dir string) (newest, old string) {
 	dir = filepath.Clean(dir)
 	return dir + ".damaged", dir + ".damaged.old"
 }
 
-// setAside makes room for a new index. What was set aside before never keeps it from that.
+// setAside makes room for a new index. Indexes already set aside never prevent this.
 func setAside(dir string, log *slog.Logger) error {
 	newest, old := asideNames(dir)
 	if err := os.RemoveAll(old); err != nil {
-		log.Warn("an index that was set aside cannot be removed", "dir", old, "err", err)
+		log.Warn("cannot remove an index that was set aside", "dir", old, "err", err)
 	}
 	if err := os.Rename(newest, old); err != nil && !errors.Is(err, os.ErrNotExist) {
-		log.Warn("an index that was set aside cannot be renamed", "dir", newest, "err", err)
+		log.Warn("cannot rename an index that was set aside", "dir", newest, "err", err)
 	}
 	err := os.Rename(dir, newest)
 	if err == nil || errors.Is(err, os.ErrNotExist) {
 		log.Warn("indexes that were set aside are kept; they may be removed", "kept", SetAside(dir), "newest", newest)
 		return nil
 	}
-	// A mount point, or a name that is taken for good: its content goes instead.
-	log.Warn("the damaged index cannot be renamed: it is removed", "dir", dir, "err", err)
+	// The directory is a mount point, or the name is taken permanently: remove its contents
+	// instead.
+	log.Warn("cannot rename the damaged index: removing it", "dir", dir, "err", err)
 	return emptyDir(dir)
 }
 
@@ -57,7 +58,7 @@ func SetAside(dir string) (n int) {
 	return n
 }
 
-// dropAside removes the oldest index that was set aside; false: there is none.
+// dropAside removes the oldest index that was set aside. It returns false if there is none.
 func dropAside(dir string, log *slog.Logger) (bool, error) {
 	newest, old := asideNames(dir)
 	for _, name := range []string{old, newest} {
@@ -67,7 +68,7 @@ func dropAside(dir string, log *slog.Logger) (bool, error) {
 		if err := os.RemoveAll(name); err != nil {
 			return false, fmt.Errorf("remove %s: %w", name, err)
 		}
-		log.Warn("an index that was set aside is removed: its disk is short of room", "dir", name)
+		log.Warn("removed an index that was set aside: the disk is short of space", "dir", name)
 		return true, nil
 	}
 	return false, nil

@@ -33,7 +33,7 @@ func damage(t *testing.T, dir string) {
 	}
 }
 
-// withoutDescriptors leaves the process room for few more files while fn runs.
+// withoutDescriptors leaves the process few file descriptors while fn runs.
 func withoutDescriptors(t *testing.T, fn func()) {
 	t.Helper()
 	var was unix.Rlimit
@@ -70,17 +70,17 @@ func TestWithoutDescriptorsIsNoDamage(t *testing.T) {
 	x := open(t, dir)
 	defer x.Close()
 	if _, err := get(t, x, index.NextBackupKey()); err != nil {
-		t.Error("what the index held:", err)
+		t.Error("index contents:", err)
 	}
 }
 
-// A daemon begins with an index that cannot be opened yet.
-func TestPatientOpenGoesOnByItself(t *testing.T) {
+// A daemon starts with an index that cannot be opened yet.
+func TestRetryOpen(t *testing.T) {
 	dir := made(t)
 	var x *index.Index
 	withoutDescriptors(t, func() {
 		var err error
-		if x, err = index.Open(dir, index.Options{Patient: true}); err != nil {
+		if x, err = index.Open(dir, index.Options{RetryOpen: true}); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := get(t, x, index.NextBackupKey()); !errors.Is(err, index.ErrUnavailable) || !errors.Is(err, cyrus.ErrLocked) {
@@ -94,7 +94,8 @@ func TestPatientOpenGoesOnByItself(t *testing.T) {
 	})
 }
 
-// The newest two that were set aside are kept, and none keeps another from it.
+// Only the two newest indexes that were set aside are kept, and they never prevent setting
+// aside another.
 func TestSetAsideIsLimited(t *testing.T) {
 	dir := made(t)
 	for range 4 {
@@ -111,7 +112,7 @@ func TestSetAsideIsLimited(t *testing.T) {
 	}
 }
 
-// A process that dies while it opens the index shall not do so for ever.
+// A process that dies while it opens the index must not do so forever.
 func TestDeathsAtOpeningAreDamage(t *testing.T) {
 	dir := made(t)
 	for deaths, want := range []int{0, 0, 1} {

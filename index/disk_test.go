@@ -18,11 +18,11 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 )
 
-// diskVariable has the directory of the small disk in the process that has one.
+// diskVariable contains the directory of the small disk in the process that uses it.
 const diskVariable = "INDEX_TEST_DISK"
 
-// onSmallDisk runs the test again in a process of its own, whose mount is seen, and ends,
-// with it. There it returns the directory.
+// onSmallDisk runs the test again in a separate process with its own mount and ends the
+// current test. In that process it returns the directory of the mount.
 func onSmallDisk(t *testing.T, size string) string {
 	t.Helper()
 	if dir := os.Getenv(diskVariable); dir != "" {
@@ -42,7 +42,7 @@ func onSmallDisk(t *testing.T, size string) string {
 	return ""
 }
 
-// fill takes all room of the disk at once, as fallocate(1) does, or the rest but some.
+// fill uses up the disk at once, like fallocate(1), except for leave bytes.
 func fill(t *testing.T, dir string, leave int64) (empty func()) {
 	t.Helper()
 	f, err := os.Create(filepath.Join(dir, "filler"))
@@ -50,7 +50,7 @@ func fill(t *testing.T, dir string, leave int64) (empty func()) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	for size := int64(0); ; { // the index takes and gives back room meanwhile
+	for size := int64(0); ; { // the index allocates and frees space meanwhile
 		free, err := freeBytes(dir)
 		if err != nil {
 			t.Fatal(err)
@@ -69,7 +69,7 @@ func fill(t *testing.T, dir string, leave int64) (empty func()) {
 	}
 }
 
-// writer keeps an index busy and knows what it holds.
+// writer writes to an index and remembers what it wrote.
 type writer struct {
 	t       *testing.T
 	x       *index.Index
@@ -110,19 +110,19 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("not in 20 s: %s", what)
+			t.Fatalf("timeout after 20 s: %s", what)
 		}
 	}
 }
 
-// A disk that fills up at whatever moment of a busy index ends no process: writes are
-// refused, nothing that was written is lost, and it goes on when there is room.
+// A disk that fills up at any moment of a busy index ends no process: writes are refused,
+// no written data is lost, and writing continues once there is space.
 func TestFullDisk(t *testing.T) {
 	dir := onSmallDisk(t, "400m")
 	if dir == "" {
 		return
 	}
-	x, err := index.Open(filepath.Join(dir, "index"), index.Options{Reserve: 24 << 20, Patient: true, Watch: 5 * time.Millisecond})
+	x, err := index.Open(filepath.Join(dir, "index"), index.Options{Reserve: 24 << 20, RetryOpen: true, Watch: 5 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,7 +162,8 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
-// What Badger maps has its blocks: a sparse file on a full disk ends the process.
+// Badger's mapped files must be allocated, because a write to a sparse file on a full disk
+// ends the process.
 func TestMappedFilesAreAllocated(t *testing.T) {
 	dir := t.TempDir()
 	x := open(t, dir)
@@ -201,7 +202,8 @@ func TestMappedFilesAreAllocated(t *testing.T) {
 	}
 }
 
-// A value for which there is no room is refused, one of the same size is written when there is.
+// A value that does not fit is refused. A value of the same size is written once there is
+// space.
 func TestLargeValueOnAFullDisk(t *testing.T) {
 	dir := onSmallDisk(t, "160m")
 	if dir == "" {
@@ -227,7 +229,7 @@ func TestLargeValueOnAFullDisk(t *testing.T) {
 	}
 }
 
-// An index that was set aside is no reason not to open the new one.
+// An index that was set aside must not keep the new one from opening.
 func TestSetAsideMakesRoom(t *testing.T) {
 	dir := onSmallDisk(t, "120m")
 	if dir == "" {
@@ -259,7 +261,7 @@ func TestSetAsideMakesRoom(t *testing.T) {
 	}
 }
 
-// Without room an index is not opened, and not taken for damaged.
+// An index on a full disk is not opened, and not treated as damaged.
 func TestNoRoomIsNoDamage(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "index")
 	if err := open(t, dir).Close(); err != nil {

@@ -11,45 +11,45 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// files are the files of the index as far as they need room. The files that Badger maps
-// have their blocks from the beginning (internal/ristretto). Besides, nothing is written
-// unless a reserve is free, and a file that holds room is removed for Badger's last writes.
+// files manages the disk space of the index. The files that Badger maps are allocated in
+// advance (internal/ristretto). In addition, nothing is written unless a reserve is free,
+// and a ballast file is removed to make space for Badger's last writes.
 type files struct {
 	dir     string
-	reserve int64 // bytes that stay free; 0: nothing of this is done
+	reserve int64 // bytes that stay free; 0: no checks
 
-	// What follows is guarded by Index.commit.
-	log  string // the value log that is written to
-	used int64  // how much of it may have been
+	// The fields below are guarded by Index.commit.
+	log  string // the current value log
+	used int64  // bytes of it that may be in use
 }
 
-// opening is what an index takes when it is opened: its logs, and what it writes out of
-// those that a process left that was killed.
-const opening = 6 * memTable
+// openingSpace is the space needed to open an index: for its logs, and for the data from
+// logs of a killed process.
+const openingSpace = 6 * memTable
 
-// ballast is the size of the file that holds room.
+// ballast is the size of the ballast file.
 func (f *files) ballast() int64 { return min(f.reserve/4, 4*memTable) }
 
 func (f *files) ballastPath() string { return filepath.Join(f.dir, "RESERVE") }
 
-// short is an error when less than the reserve is free, and more bytes.
+// short returns an error if less than the reserve plus more bytes is free.
 func (f *files) short(more int64) error {
 	if f.reserve == 0 {
 		return nil
 	}
 	free, err := freeBytes(f.dir)
 	if err != nil {
-		return fmt.Errorf("ask for free space under %s: %w", f.dir, err)
+		return fmt.Errorf("check free space under %s: %w", f.dir, err)
 	}
 	if free >= f.reserve+more {
 		return nil
 	}
-	return fmt.Errorf("%w: %s are free under %s, and %s are needed (the reserve, see backup_index_reserve, and what opening it takes): "+
-		"make room, it goes on by itself", unix.ENOSPC, humanize.IBytes(uint64(free)), f.dir, humanize.IBytes(uint64(f.reserve+more)))
+	return fmt.Errorf("%w: %s free under %s, %s needed (backup_index_reserve, plus the space to open the index): "+
+		"free some space; the index then continues by itself", unix.ENOSPC, humanize.IBytes(uint64(free)), f.dir, humanize.IBytes(uint64(f.reserve+more)))
 }
 
-// room is an error when the disk has none for an index that is to be opened. Indexes that
-// were set aside go first, the oldest one before.
+// room returns an error if the disk has no space to open an index. It first removes indexes
+// that were set aside, oldest first.
 func (f *files) room(log *slog.Logger) error {
 	if f.reserve == 0 {
 		return nil
@@ -59,7 +59,7 @@ func (f *files) room(log *slog.Logger) error {
 	}
 	f.free()
 	for {
-		err := f.short(f.ballast() + opening)
+		err := f.short(f.ballast() + openingSpace)
 		if !errors.Is(err, unix.ENOSPC) {
 			return err
 		}
@@ -70,7 +70,7 @@ func (f *files) room(log *slog.Logger) error {
 	}
 }
 
-// hold takes the room that Badger's last writes need.
+// hold reserves the space for Badger's last writes.
 func (f *files) hold() error {
 	if f.reserve == 0 {
 		return nil
@@ -78,11 +78,11 @@ func (f *files) hold() error {
 	return allocate(f.ballastPath(), f.ballast(), 0)
 }
 
-// largeValue is the size from which a value may go to the value log (Badger: 1 MiB).
+// largeValue is the size above which a value may go to the value log (Badger: 1 MiB).
 const largeValue = 512 << 10
 
-// extendLog allocates what n bytes of large values take in the value log: a file of 128 MiB
-// that most indexes write nothing to is not allocated in advance.
+// extendLog allocates space in the value log for n bytes of large values. The file of 128
+// MiB is not allocated in advance because most indexes write nothing to it.
 func (f *files) extendLog(n int64) error {
 	logs, err := f.logs()
 	if err != nil || len(logs) == 0 {
@@ -101,10 +101,10 @@ func (f *files) extendLog(n int64) error {
 	return err
 }
 
-// logs are the value logs, the newest last.
+// logs returns the value logs, newest last.
 func (f *files) logs() ([]string, error) { return filepath.Glob(filepath.Join(f.dir, "*.vlog")) }
 
-// oldLogs is the size of the value logs that may have something for Badger's collection.
+// oldLogs returns the size of the value logs that Badger's collection may shrink.
 func (f *files) oldLogs() (n int64) {
 	logs, err := f.logs()
 	if err != nil || len(logs) == 0 {
@@ -118,15 +118,15 @@ func (f *files) oldLogs() (n int64) {
 	return n
 }
 
-// free gives up the room that is held: for Badger to write what it has in memory.
+// free releases the held space so that Badger can write its memory to disk.
 func (f *files) free() {
 	if f.reserve > 0 {
 		os.Remove(f.ballastPath())
 	}
 }
 
-// allocate gives the first n bytes of a file blocks. A file system that cannot do that
-// has the reserve alone.
+// allocate allocates blocks for the first n bytes of a file. On a file system without this
+// feature only the reserve protects the index.
 func allocate(path string, n int64, mode uint32) error {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -140,7 +140,7 @@ func allocate(path string, n int64, mode uint32) error {
 	return &os.PathError{Op: "allocate", Path: path, Err: err}
 }
 
-// freeBytes is what a process without privileges may still write under dir.
+// freeBytes returns the space that an unprivileged process may still use under dir.
 func freeBytes(dir string) (int64, error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {

@@ -13,39 +13,41 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 )
 
-// formatVersion is raised when the meaning of a key or value changes: an index of
+// formatVersion is incremented when the meaning of a key or value changes. An index of
 // another version is set aside and rebuilt from the buckets.
 const formatVersion = "1"
 
 var (
 	// ErrNotFound: no such key.
-	ErrNotFound = errors.New("not in the index")
+	ErrNotFound = errors.New("key not found in the index")
 	// ErrInUse: another process owns the database.
 	ErrInUse = errors.New("the index is in use by another process")
-	// ErrUnavailable: the index is closed until its disk has room, or until whatever else
-	// keeps it from being opened has passed. Nothing was changed; the client is deferred.
-	ErrUnavailable = fmt.Errorf("the index cannot be used now: %w", cyrus.ErrLocked)
+	// ErrUnavailable: the index is closed until its disk has space, or until another cause
+	// that prevents opening it ends. Nothing was changed; the client is deferred.
+	ErrUnavailable = fmt.Errorf("the index is closed for now: %w", cyrus.ErrLocked)
 )
 
 // Options are the settings of Open.
 type Options struct {
 	Logger *slog.Logger // nil discards
-	// Reserve is how many bytes of its file system the index leaves free; 0: it does not look.
+	// Reserve is the number of bytes of the file system that the index leaves free; 0: do
+	// not check.
 	Reserve int64
-	// Patient lets Open succeed although the index cannot be opened now (full disk, no
-	// descriptors, permissions): it is opened as soon as it can be.
-	Patient bool
-	// Watch is the time between two looks at the disk; 0 = 200 ms.
+	// RetryOpen lets Open succeed even if the index cannot be opened now (full disk, no
+	// file descriptors, permissions). It is opened as soon as possible.
+	RetryOpen bool
+	// Watch is the time between two checks of the disk; 0 = 200 ms.
 	Watch time.Duration
 	// GCInterval is the time between two collections of Badger's value log; 0 = 10 minutes.
 	GCInterval time.Duration
-	// OnCommit is called to commit a transaction, or a part of a long one, and returns what
-	// commit returns. Tests note the moment, let the process die there, or return an error
-	// of the disk without calling commit.
+	// OnCommit is called to commit a transaction, or a part of a long one, and returns the
+	// result of commit. Tests use it to observe commits, to let the process die, or to
+	// return a disk error without calling commit.
 	OnCommit func(commit func() error) error
 }
 
-// Index is an index that is open, or will be. Its methods may be called from many goroutines.
+// Index is an index that is open, or will be opened. Its methods may be called from many
+// goroutines.
 type Index struct {
 	dir  string
 	opt  Options
@@ -54,22 +56,22 @@ type Index struct {
 	done sync.WaitGroup
 	poke chan struct{} // wakes the keeper
 
-	// commit is held over each commit: Badger has one writer, which does not survive a
-	// second write after one that it had no file for.
+	// commit is held during each commit: Badger has one writer, which does not survive a
+	// second write after a write for which it had no file.
 	commit sync.Mutex
 	files  files
 
 	mu     sync.Mutex
 	db     *badger.DB    // nil while the index is closed
-	users  int           // transactions that have db
-	idle   chan struct{} // closed when users becomes 0 while somebody waits; nil: nobody does
+	users  int           // transactions that use db
+	idle   chan struct{} // closed when users becomes 0 while somebody waits; nil: nobody waits
 	reason error         // why db is nil, or is about to be
 }
 
-// Open opens the index in dir, making it where it is missing. One that cannot be read, or
-// has another format, is set aside as dir + ".damaged" and a new one begins: the buckets
-// hold everything. What keeps an index from being opened now, though it is whole, is an
-// error, or is waited for (Options.Patient). An index in use is always one (ErrInUse).
+// Open opens the index in dir and creates it if missing. An index that is unreadable or has
+// another format is set aside as dir + ".damaged" and a new one is created, because the
+// buckets contain everything. If an intact index cannot be opened now, Open returns an
+// error or retries (Options.RetryOpen). An index in use is always an error (ErrInUse).
 func Open(dir string, o Options) (*Index, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -85,7 +87,7 @@ func Open(dir string, o Options) (*Index, error) {
 	}
 	x := &Index{dir: dir, opt: o, log: o.Logger, poke: make(chan struct{}, 1), files: files{dir: dir, reserve: o.Reserve}}
 	if err := x.open(); err != nil {
-		if !o.Patient || errors.Is(err, ErrInUse) {
+		if !o.RetryOpen || errors.Is(err, ErrInUse) {
 			return nil, err
 		}
 		x.unavailable(err)
@@ -96,7 +98,7 @@ func Open(dir string, o Options) (*Index, error) {
 	return x, nil
 }
 
-// Close ends the index. Everything that Update returned nil for is on disk already.
+// Close closes the index. Everything for which Update returned nil is already on disk.
 func (x *Index) Close() error {
 	x.end()
 	x.done.Wait()
@@ -106,9 +108,9 @@ func (x *Index) Close() error {
 }
 
 // errClosed is the reason of an index after Close.
-var errClosed = errors.New("it was closed")
+var errClosed = errors.New("index was closed")
 
-// use gives the database to one transaction; release gives it back.
+// use gives a transaction access to the database; release ends the access.
 func (x *Index) use() (db *badger.DB, release func(), err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -129,8 +131,8 @@ func (x *Index) release() {
 	}
 }
 
-// refuse lets no new transaction begin and no running one commit. The keeper then closes
-// the database.
+// refuse prevents new transactions and commits of running ones. The keeper then closes the
+// database.
 func (x *Index) refuse(why error) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -144,16 +146,16 @@ func (x *Index) refuse(why error) error {
 	return fmt.Errorf("%w: %w", ErrUnavailable, x.reason)
 }
 
-// refused is why nothing may be committed any more; nil: it may.
+// refused returns the reason why commits are refused, or nil.
 func (x *Index) refused() error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return x.reason
 }
 
-// shut closes the database when the last transaction has ended. What Badger holds in
-// memory it writes then, into the room that was kept for that. From the end of ctx on it
-// waits for a while only.
+// shut closes the database when the last transaction has ended. Badger then writes its
+// memory to disk, into the space held for that. After ctx ends it waits for closeTime at
+// most.
 func (x *Index) shut(ctx context.Context, why error) error {
 	db, idle := x.takeDB(why)
 	if db == nil {
@@ -174,15 +176,15 @@ func (x *Index) shut(ctx context.Context, why error) error {
 	case err := <-done:
 		return err
 	case <-time.After(closeTime):
-		return fmt.Errorf("the index is not closed after %s: is there room on its disk? What is in memory is in its log, too", closeTime)
+		return fmt.Errorf("the index is not closed after %s; its disk may be full. Data in memory is also in the index's log, so nothing is lost", closeTime)
 	}
 }
 
-// closeTime is how long the end of a process waits for Badger, which tries for ever to
-// write what it has in memory. The next opening reads all of that from the log.
+// closeTime limits how long the end of a process waits for Badger, which retries writing
+// its memory forever. The next opening reads all of that from the log.
 const closeTime = 20 * time.Second
 
-// takeDB lets no transaction begin any more; idle is closed when the last one has ended.
+// takeDB prevents new transactions; idle is closed when the last one has ended.
 func (x *Index) takeDB(why error) (db *badger.DB, idle <-chan struct{}) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -199,7 +201,7 @@ func (x *Index) takeDB(why error) (db *badger.DB, idle <-chan struct{}) {
 	return db, none
 }
 
-// DropBackup removes everything that belongs to backup b, but not its BackupKey.
+// DropBackup removes all keys of backup b except its BackupKey.
 func (x *Index) DropBackup(b uint64) error {
 	for _, p := range backupPrefixes {
 		if err := x.dropPrefix(ofBackup(p, b, 0)); err != nil {
@@ -209,7 +211,7 @@ func (x *Index) DropBackup(b uint64) error {
 	return nil
 }
 
-// DropPartition removes what is known of a partition's packs.
+// DropPartition removes the cached contents of a partition's packs.
 func (x *Index) DropPartition(partition string) error {
 	for _, p := range partitionPrefixes {
 		if err := x.dropPrefix(Key(string(rune(p)) + partition + "\x00")); err != nil {
@@ -219,12 +221,13 @@ func (x *Index) DropPartition(partition string) error {
 	return nil
 }
 
-// DropLosses removes what is known to be lost of a partition.
+// DropLosses removes the recorded losses of a partition.
 func (x *Index) DropLosses(partition string) error {
 	return x.dropPrefix(LostKey(partition, nil))
 }
 
-// dropPrefix deletes key by key in bounded transactions: Badger's DropPrefix stops all writes.
+// dropPrefix deletes keys in transactions of limited size, because Badger's DropPrefix
+// stops all writes.
 func (x *Index) dropPrefix(prefix Key) error {
 	return x.UpdateLong(func(t *Txn) error {
 		var last Key

@@ -63,12 +63,12 @@ func TestFailedUpdateChangesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := get(t, x, index.NextBackupKey()); !errors.Is(err, index.ErrNotFound) {
-		t.Fatalf("half an update is there: %v", err)
+		t.Fatalf("half an update was written: %v", err)
 	}
 }
 
-// A transaction that Badger refuses for its size is committed in parts by
-// UpdateLong, and sees its own writes all the same.
+// UpdateLong commits a transaction that is too large for Badger in parts. The transaction
+// sees its own writes.
 func TestUpdateLong(t *testing.T) {
 	x := open(t, t.TempDir())
 	defer x.Close()
@@ -80,12 +80,12 @@ func TestUpdateLong(t *testing.T) {
 			}
 		}
 		if has, err := txn.Has(index.RecordKey(7, "u", 0)); err != nil || !has {
-			return fmt.Errorf("own write is not seen: %v, %v", has, err)
+			return fmt.Errorf("own write is not visible: %v, %v", has, err)
 		}
 		return nil
 	}
 	if err := x.Update(fill); err == nil {
-		t.Fatal("Update took 60,000 keys: this test no longer shows what it should")
+		t.Fatal("Update accepted 60,000 keys: this test no longer tests UpdateLong")
 	}
 	if err := x.UpdateLong(fill); err != nil {
 		t.Fatal(err)
@@ -152,7 +152,7 @@ func TestScanFrom(t *testing.T) {
 	}
 }
 
-func TestSecondOpenerIsTold(t *testing.T) {
+func TestSecondOpenFails(t *testing.T) {
 	dir := t.TempDir()
 	x := open(t, dir)
 	defer x.Close()
@@ -161,7 +161,7 @@ func TestSecondOpenerIsTold(t *testing.T) {
 	}
 }
 
-// A damaged index costs a rebuild, never a refusal to start.
+// A damaged index costs a rebuild but never prevents startup.
 func TestDamagedIndexIsSetAside(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "index")
 	x := open(t, dir)
@@ -180,7 +180,7 @@ func TestDamagedIndexIsSetAside(t *testing.T) {
 		t.Fatalf("new index: %v, want ErrNotFound", err)
 	}
 	if _, err := os.Stat(dir + ".damaged"); err != nil {
-		t.Fatal("the damaged index was not kept aside:", err)
+		t.Fatal("the damaged index was not set aside:", err)
 	}
 }
 

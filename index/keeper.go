@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// again is the longest pause between attempts to open an index.
-const again = 5 * time.Second
+// maxReopenPause is the longest pause between attempts to open an index.
+const maxReopenPause = 5 * time.Second
 
-// keep looks after the index until ctx ends: it closes it before its disk is full, opens
-// it when there is room, and runs Badger's collection.
+// keep maintains the index until ctx ends: it closes the index before its disk is full,
+// opens it when there is space, and runs Badger's garbage collection.
 func (x *Index) keep(ctx context.Context) {
 	collected := time.Now()
 	for {
@@ -23,8 +23,8 @@ func (x *Index) keep(ctx context.Context) {
 			x.reopen(ctx)
 			continue
 		}
-		if err := x.look(); err != nil {
-			x.giveUp(ctx, err)
+		if err := x.check(); err != nil {
+			x.suspend(ctx, err)
 			continue
 		}
 		if time.Since(collected) >= x.opt.GCInterval {
@@ -40,23 +40,23 @@ func (x *Index) closed() bool {
 	return x.db == nil
 }
 
-// look is an error when the index must be closed.
-func (x *Index) look() error {
+// check returns an error if the index must be closed.
+func (x *Index) check() error {
 	if err := x.refused(); err != nil {
 		return err
 	}
 	return x.files.short(0)
 }
 
-// giveUp closes the index for the time being.
-func (x *Index) giveUp(ctx context.Context, why error) {
+// suspend closes the index temporarily.
+func (x *Index) suspend(ctx context.Context, why error) {
 	x.unavailable(why)
 	if err := x.shut(ctx, why); err != nil {
 		x.log.Error("close the index", "dir", x.dir, "err", err)
 	}
 }
 
-// unavailable notes, and says once, why the index is closed.
+// unavailable records why the index is closed and logs it once.
 func (x *Index) unavailable(why error) {
 	x.mu.Lock()
 	x.reason = why
@@ -64,7 +64,7 @@ func (x *Index) unavailable(why error) {
 	x.log.Error("the index is closed: clients are deferred until it can be opened", "dir", x.dir, "err", why)
 }
 
-// reopen tries until the index is open or ctx ends.
+// reopen retries until the index is open or ctx ends.
 func (x *Index) reopen(ctx context.Context) {
 	since, pause := time.Now(), x.opt.Watch
 	for {
@@ -81,11 +81,11 @@ func (x *Index) reopen(ctx context.Context) {
 			return
 		case <-time.After(pause):
 		}
-		pause = min(2*pause, again)
+		pause = min(2*pause, maxReopenPause)
 	}
 }
 
-// collect runs Badger's own collection, which does nothing by itself.
+// collect runs Badger's garbage collection, which does not run by itself.
 func (x *Index) collect(ctx context.Context) {
 	db, release, err := x.use()
 	if err != nil {
@@ -105,11 +105,11 @@ func (x *Index) collect(ctx context.Context) {
 // Status is the state of an index, for metrics.
 type Status struct {
 	Open     bool
-	Free     int64 // bytes of its file system; -1: not known
+	Free     int64 // bytes of its file system; -1: unknown
 	SetAside int   // damaged indexes that are kept
 }
 
-// Status looks at the index and its disk.
+// Status returns the state of the index and its disk.
 func (x *Index) Status() Status {
 	s := Status{Open: x.refused() == nil, Free: -1, SetAside: SetAside(x.dir)}
 	if free, err := freeBytes(x.dir); err == nil {

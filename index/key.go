@@ -2,7 +2,7 @@ package index
 
 import "encoding/binary"
 
-// Key is a key of the table in the package comment. Only the functions below make one.
+// Key is a key of the table in the package comment. Only the functions below make keys.
 type Key []byte
 
 // The prefixes of the key table.
@@ -29,26 +29,26 @@ const (
 	prefixLosses     = 'l'
 )
 
-// RepositoryKey is where the id of a partition's repository stands.
+// RepositoryKey holds the id of a partition's repository.
 func RepositoryKey(partition string) Key {
 	return Key(string(rune(prefixRepository)) + partition + "\x00")
 }
 
-// FindingKey holds what this host found out about a partition's store.
+// FindingKey holds the probe results for a partition's store.
 func FindingKey(partition string) Key {
 	return Key(string(rune(prefixFinding)) + partition + "\x00")
 }
 
-// NextBackupKey is where the number of the next new backup stands.
+// NextBackupKey holds the number of the next new backup.
 func NextBackupKey() Key { return Key{prefixNextBackup} }
 
 // BackupKey is the entry of the backup with this path ("user/anne").
 func BackupKey(path string) Key { return Key(string(rune(prefixBackup)) + path) }
 
-// BackupPrefix begins every BackupKey.
+// BackupPrefix is the prefix of every BackupKey.
 func BackupPrefix() Key { return Key{prefixBackup} }
 
-// PathOf is the path in a BackupKey.
+// PathOf returns the path in a BackupKey.
 func PathOf(k Key) string { return string(k[1:]) }
 
 func ofBackup(prefix byte, b uint64, extra int) Key {
@@ -57,15 +57,15 @@ func ofBackup(prefix byte, b uint64, extra int) Key {
 	return binary.BigEndian.AppendUint64(k, b)
 }
 
-// MailboxKey is a mailbox of backup b; with uniqueid "" the prefix of them all.
+// MailboxKey is a mailbox of backup b. With uniqueid "" it is the common prefix.
 func MailboxKey(b uint64, uniqueid string) Key {
 	return append(ofBackup(prefixMailbox, b, len(uniqueid)), uniqueid...)
 }
 
-// SeqPrefix begins every SeqKey of backup b.
+// SeqPrefix is the prefix of every SeqKey of backup b.
 func SeqPrefix(b uint64) Key { return ofBackup(prefixSeq, b, 0) }
 
-// SeqKey is the seq-th mailbox that was created in backup b.
+// SeqKey is the seq-th mailbox created in backup b.
 func SeqKey(b, seq uint64) Key {
 	return binary.BigEndian.AppendUint64(ofBackup(prefixSeq, b, 8), seq)
 }
@@ -75,7 +75,7 @@ func NameKey(b uint64, name string) Key {
 	return append(ofBackup(prefixName, b, len(name)), name...)
 }
 
-// RecordPrefix begins the records of a mailbox.
+// RecordPrefix is the prefix of the records of a mailbox.
 func RecordPrefix(b uint64, uniqueid string) Key {
 	k := ofBackup(prefixRecord, b, len(uniqueid)+5)
 	return append(append(k, uniqueid...), 0)
@@ -86,18 +86,18 @@ func RecordKey(b uint64, uniqueid string, uid uint32) Key {
 	return binary.BigEndian.AppendUint32(RecordPrefix(b, uniqueid), uid)
 }
 
-// MessageKey is a message that backup b knows; guid nil gives the prefix of them all.
+// MessageKey is a message that backup b knows. With guid nil it is the common prefix.
 func MessageKey(b uint64, guid []byte) Key {
 	return append(ofBackup(prefixMessage, b, len(guid)), guid...)
 }
 
-// ItemPrefix begins the items of a kind.
+// ItemPrefix is the prefix of the items of a kind.
 func ItemPrefix(b uint64, kind string) Key {
 	k := ofBackup(prefixItem, b, len(kind)+1)
 	return append(append(k, kind...), 0)
 }
 
-// ItemKey is an item that is neither mailbox, record nor message.
+// ItemKey is an item other than a mailbox, record or message.
 func ItemKey(b uint64, kind, x, y, z string) Key {
 	k := ItemPrefix(b, kind)
 	k = append(append(k, x...), 0)
@@ -105,46 +105,47 @@ func ItemKey(b uint64, kind, x, y, z string) Key {
 	return append(k, z...)
 }
 
-// AskedKey is when the source was last asked for the missing bodies of a mailbox.
+// AskedKey holds the time when the source was last asked for the missing bodies of a
+// mailbox.
 func AskedKey(b uint64, uniqueid string) Key {
 	return append(ofBackup(prefixAsked, b, len(uniqueid)), uniqueid...)
 }
 
-// OwedKey says that the source was refused something of the backup with this path, which
-// only a comparison of the whole user brings again.
+// OwedKey exists if a change to the backup with this path was refused, and only a
+// comparison of the whole user delivers it again.
 func OwedKey(path string) Key { return Key(string(rune(prefixOwed)) + path) }
 
-// UniqueIDPrefix begins the keys of the backups in which a mailbox lives.
+// UniqueIDPrefix is the prefix of the keys for the backups that contain a mailbox.
 func UniqueIDPrefix(uniqueid string) Key {
 	return Key(string(rune(prefixUniqueID)) + uniqueid + "\x00")
 }
 
-// UniqueIDKey says that the mailbox lives in the backup with this path.
+// UniqueIDKey exists if the backup with this path contains the mailbox.
 func UniqueIDKey(uniqueid, path string) Key { return append(UniqueIDPrefix(uniqueid), path...) }
 
-// SharedKey is a message that lies in packs of a partition.
+// SharedKey is a message stored in packs of a partition.
 func SharedKey(partition string, guid []byte) Key {
 	return append(Key(string(rune(prefixShared))+partition+"\x00"), guid...)
 }
 
-// ChunkKey is where a chunk lies in a partition.
+// ChunkKey holds the location of a chunk in a partition.
 func ChunkKey(partition string, chunk []byte) Key {
 	return append(Key(string(rune(prefixChunk))+partition+"\x00"), chunk...)
 }
 
-// LostKey says that an object of a partition is gone, or cannot be read at all. object
-// is the hash of a pack, for any other object the SHA-256 of its key. Under the hash of a
-// chunk it says that there is a LostChunkKey of it.
+// LostKey records that an object of a partition is missing or entirely unreadable. object
+// is the hash of a pack, or the SHA-256 of any other object's key. Under the hash of a
+// chunk it means that LostChunkKeys exist for the chunk.
 func LostKey(partition string, object []byte) Key {
 	return append(Key(string(rune(prefixLost))+partition+"\x00"), object...)
 }
 
-// LostChunkKey says that a chunk cannot be read where it lay in an object.
+// LostChunkKey records that a chunk is unreadable at its place in an object.
 func LostChunkKey(partition string, chunk, object []byte) Key {
 	return append(LostKey(partition, chunk), object...)
 }
 
-// LossesKey holds the count of a partition's losses.
+// LossesKey holds the number of a partition's losses.
 func LossesKey(partition string) Key {
 	return Key(string(rune(prefixLosses)) + partition + "\x00")
 }
@@ -155,10 +156,10 @@ var backupPrefixes = [...]byte{prefixMailbox, prefixSeq, prefixName, prefixRecor
 // partitionPrefixes are the prefixes whose keys belong to one partition.
 var partitionPrefixes = [...]byte{prefixShared, prefixChunk}
 
-// NextSeqKey is where the order of the next new mailbox of backup b stands.
+// NextSeqKey holds the position of the next new mailbox of backup b.
 func NextSeqKey(b uint64) Key { return ofBackup(prefixNextSeq, b, 0) }
 
-// InlineKey is where a chunk lies that only backup b may refer to.
+// InlineKey holds the location of a chunk that only backup b may refer to.
 func InlineKey(b uint64, chunk []byte) Key {
 	return append(ofBackup(prefixInline, b, len(chunk)), chunk...)
 }

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// badgerLog hands Badger's messages to slog, its information as debug.
+// badgerLog sends Badger's messages to slog; its info messages become debug messages.
 type badgerLog struct{ l *slog.Logger }
 
 func (b badgerLog) Errorf(f string, a ...any)   { b.l.Error(line(f, a), "op", "badger") }

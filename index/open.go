@@ -16,8 +16,8 @@ import (
 
 const (
 	memTable = 8 << 20
-	// valueLog bounds a value; large ones go there, see largeValue. It is sparse: the
-	// index allocates what it writes.
+	// valueLog limits the size of a value; large values go to the value log, see
+	// largeValue. The file is sparse: the index allocates the parts that it writes.
 	valueLog = 64 << 20
 )
 
@@ -27,8 +27,8 @@ func (x *Index) open() error {
 		return err
 	}
 	db, err := x.openOnce()
-	if err != nil && !passes(err) {
-		x.log.Error("the index cannot be read: it is set aside and rebuilt from the buckets", "dir", x.dir, "err", err)
+	if err != nil && !isTransient(err) {
+		x.log.Error("the index is unreadable: it is set aside and rebuilt from the buckets", "dir", x.dir, "err", err)
 		if err := setAside(x.dir, x.log); err != nil {
 			return fmt.Errorf("set the damaged index aside: %w", err)
 		}
@@ -47,7 +47,8 @@ func (x *Index) open() error {
 	return nil
 }
 
-// openOnce opens the database that is there. An error that passes(err) is no damage.
+// openOnce opens the existing database. An error for which isTransient is true is not
+// damage.
 func (x *Index) openOnce() (db *badger.DB, err error) {
 	if err := os.MkdirAll(filepath.Clean(x.dir), 0o700); err != nil {
 		return nil, fmt.Errorf("make index directory: %w", err)
@@ -75,8 +76,8 @@ func (x *Index) openOnce() (db *badger.DB, err error) {
 	return db, nil
 }
 
-// settings are tuned for a daemon that shares its host (measured: a third of the
-// default's memory, and look-ups twice as fast, for a third more disk).
+// settings suit a daemon that shares its host (measured: a third of the default's memory
+// and lookups twice as fast, for a third more disk).
 func settings(dir string, l *slog.Logger) badger.Options {
 	return badger.DefaultOptions(dir).
 		WithSyncWrites(true).
@@ -87,7 +88,7 @@ func settings(dir string, l *slog.Logger) badger.Options {
 		WithBaseTableSize(4 << 20).
 		WithValueLogFileSize(valueLog).
 		WithNumCompactors(2).
-		WithDetectConflicts(false). // one writer a backup, kept apart by package partitions
+		WithDetectConflicts(false). // one writer per backup; package partitions keeps them apart
 		WithCompression(options.None).
 		WithBlockCacheSize(0).
 		WithMetricsEnabled(false).
@@ -112,8 +113,8 @@ func checkVersion(db *badger.DB) error {
 	})
 }
 
-// accessible finds out what Badger would end the process for, or take for damage: files
-// that may not be opened, and too few descriptors to open them all.
+// accessible checks for conditions that make Badger end the process or that look like
+// damage: files without permission, and too few file descriptors to open them all.
 func accessible(dir string) error {
 	names, err := os.ReadDir(dir)
 	if err != nil {
@@ -125,14 +126,14 @@ func accessible(dir string) error {
 			return &os.PathError{Op: "access", Path: path, Err: err}
 		}
 	}
-	const besides = 24 // directories, pipes, new files
+	const spare = 24 // directories, pipes, new files
 	var probes []*os.File
 	defer func() {
 		for _, f := range probes {
 			f.Close()
 		}
 	}()
-	for range len(names) + besides {
+	for range len(names) + spare {
 		f, err := os.Open(os.DevNull)
 		if err != nil {
 			return err
@@ -149,28 +150,29 @@ func fileNames(entries []os.DirEntry) (names []string) {
 	return names
 }
 
-// openingsLost is how many processes may die while they open an index until it is taken
-// for damaged: a page that cannot be read, or a file that Badger asserts about, ends the
-// process, and master(8) gives a service up that dies five times.
-const openingsLost = 2
+// maxLostOpenings is the number of processes that may die while they open an index before
+// it is treated as damaged. An unreadable page, or a file that fails an assertion in
+// Badger, ends the process, and master(8) disables a service that dies five times.
+const maxLostOpenings = 2
 
-// beginOpening notes in dir + ".opening" that the index is being opened; settled removes
-// the note. The error says that too many processes have left theirs.
+// beginOpening records in dir + ".opening" that the index is being opened; settled removes
+// the file. It returns an error if too many processes have left their mark.
 func beginOpening(dir string) (settled func(), err error) {
 	note := filepath.Clean(dir) + ".opening"
 	b, _ := os.ReadFile(note)
 	lost, _ := strconv.Atoi(strings.TrimSpace(string(b)))
 	settled = func() { os.Remove(note) }
-	if lost >= openingsLost {
+	if lost >= maxLostOpenings {
 		settled()
-		return nil, fmt.Errorf("%d processes have died while they opened the index", lost)
+		return nil, fmt.Errorf("%d processes have died while opening the index", lost)
 	}
-	// Without the note an index is opened as well: on a full disk there may be no room for it.
+	// Open the index even without the mark: a full disk may have no room for it.
 	_ = os.WriteFile(note, fmt.Appendln(nil, lost+1), 0o600)
 	return settled, nil
 }
 
-// openError gives Badger's errors a kind: it has no sentinels, and writes the causes out.
+// openError adds the kind of error to Badger's errors, which have no sentinels and contain
+// their causes only as text.
 func openError(err error) error {
 	if err == nil {
 		return nil
@@ -178,7 +180,7 @@ func openError(err error) error {
 	if strings.Contains(err.Error(), "Cannot acquire directory lock") { // dir_unix.go
 		return fmt.Errorf("%w: %w", ErrInUse, err)
 	}
-	for _, e := range passing {
+	for _, e := range transientErrnos {
 		if strings.Contains(err.Error(), e.Error()) {
 			return fmt.Errorf("%w (%w)", err, e)
 		}
@@ -186,22 +188,22 @@ func openError(err error) error {
 	return err
 }
 
-// passing are the errors that say nothing of the index itself: it is opened when its
-// surroundings allow that.
-var passing = [...]unix.Errno{
+// transientErrnos are errors unrelated to the content of the index: it can be opened when
+// its environment allows.
+var transientErrnos = [...]unix.Errno{
 	unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.ENOSPC, unix.EDQUOT, unix.EACCES, unix.EPERM,
 	unix.EROFS, unix.ENOTDIR, unix.ESTALE, unix.EBUSY, unix.ENODEV, unix.ETXTBSY,
 }
 
-// passes says that err is none of a damaged index.
-func passes(err error) bool { return kind(err) != nil }
+// isTransient reports whether err is not caused by a damaged index.
+func isTransient(err error) bool { return kind(err) != nil }
 
-// kind is what two errors have in common for which an index is closed.
+// kind returns the cause that two errors may share, to log each cause once.
 func kind(err error) error {
 	if errors.Is(err, ErrInUse) {
 		return ErrInUse
 	}
-	for _, e := range passing {
+	for _, e := range transientErrnos {
 		if errors.Is(err, e) {
 			return e
 		}

@@ -10,8 +10,8 @@ import (
 	"github.com/dgraph-io/badger/v4"
 )
 
-// Txn is a transaction: it sees the index as of its beginning and its own writes.
-// It is used by one goroutine, inside of View, Update or UpdateLong.
+// Txn is a transaction. It sees the index at its start plus its own writes. It is for one
+// goroutine, inside View, Update or UpdateLong.
 type Txn struct {
 	x    *Index
 	db   *badger.DB
@@ -33,13 +33,13 @@ func (x *Index) View(fn func(*Txn) error) error {
 	return fn(t)
 }
 
-// Update runs fn in one atomic transaction; after nil it is durable. A transaction
-// that is too large fails with an error and changes nothing.
+// Update runs fn in one atomic transaction. A nil error means that it is durable. A
+// transaction that is too large fails and changes nothing.
 func (x *Index) Update(fn func(*Txn) error) error { return x.update(fn, false) }
 
-// UpdateLong is Update for any amount: it is committed in parts as it grows, so a
-// crash or an error can leave a part of it. The caller marks that it is under way
-// beforehand, and can repeat it.
+// UpdateLong is like Update for transactions of any size. It commits in parts as the
+// transaction grows, so a crash or an error can leave a part of it. The caller marks the
+// operation as in progress beforehand and can repeat it.
 func (x *Index) UpdateLong(fn func(*Txn) error) error { return x.update(fn, true) }
 
 func (x *Index) update(fn func(*Txn) error, long bool) error {
@@ -56,8 +56,8 @@ func (x *Index) update(fn func(*Txn) error, long bool) error {
 	return t.commit()
 }
 
-// commit writes the transaction if the disk has room for it. An error that is about the
-// disk, or the process's descriptors, closes the index: Badger does not go on after it.
+// commit writes the transaction if the disk has space for it. An error of the disk, or a
+// lack of file descriptors, closes the index, because Badger cannot continue after it.
 func (t *Txn) commit() error {
 	t.x.commit.Lock()
 	defer t.x.commit.Unlock()
@@ -74,8 +74,8 @@ func (t *Txn) commit() error {
 		t.large = 0
 	}
 	err := t.x.opt.OnCommit(t.txn.Commit)
-	if sick := openError(err); passes(sick) {
-		return t.x.refuse(fmt.Errorf("commit: %w", sick))
+	if cause := openError(err); isTransient(cause) {
+		return t.x.refuse(fmt.Errorf("commit: %w", cause))
 	}
 	return wrap("commit", nil, err)
 }
@@ -90,7 +90,7 @@ func wrap(op string, k Key, err error) error {
 	return fmt.Errorf("index: %s %q: %w", op, []byte(k), err)
 }
 
-// Get returns the value, a copy; ErrNotFound when there is none.
+// Get returns a copy of the value, or ErrNotFound.
 func (t *Txn) Get(k Key) ([]byte, error) {
 	i, err := t.txn.Get(k)
 	if err != nil {
@@ -100,7 +100,7 @@ func (t *Txn) Get(k Key) ([]byte, error) {
 	return v, wrap("get", k, err)
 }
 
-// Has says whether the key exists.
+// Has reports whether the key exists.
 func (t *Txn) Has(k Key) (bool, error) {
 	_, err := t.txn.Get(k)
 	if errors.Is(err, badger.ErrKeyNotFound) {
@@ -109,7 +109,7 @@ func (t *Txn) Has(k Key) (bool, error) {
 	return err == nil, wrap("get", k, err)
 }
 
-// Set writes the value; both slices belong to the transaction afterwards.
+// Set writes the value. The transaction keeps both slices.
 func (t *Txn) Set(k Key, v []byte) error {
 	err := t.write("set", k, func() error { return t.txn.Set(k, v) })
 	if len(v) >= largeValue {
@@ -118,7 +118,7 @@ func (t *Txn) Set(k Key, v []byte) error {
 	return err
 }
 
-// Delete removes the key; an absent one is no error.
+// Delete removes the key. A missing key is not an error.
 func (t *Txn) Delete(k Key) error {
 	return t.write("delete", k, func() error { return t.txn.Delete(k) })
 }
@@ -141,12 +141,13 @@ type Entry struct {
 	Value []byte
 }
 
-// batch is how much Scan reads before it hands it out. Entries are handed out with
-// no iterator open, so that the caller may write, and a long transaction be committed, meanwhile.
+// batch is the number of entries that Scan reads at a time. Scan yields them with no
+// iterator open, so that the caller may write and a long transaction may be committed
+// meanwhile.
 const batch = 512
 
-// Scan yields the entries under prefix in order of their keys, from the key
-// `from` on (nil: from the first).
+// Scan yields the entries under prefix in key order, starting at the key `from` (nil: at
+// the first).
 func (t *Txn) Scan(prefix, from Key) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		for {
@@ -168,7 +169,7 @@ func (t *Txn) Scan(prefix, from Key) iter.Seq2[Entry, error] {
 	}
 }
 
-// Keys yields at most n keys under prefix, those after the key `after`.
+// Keys yields at most n keys under prefix that come after the key `after`.
 func (t *Txn) Keys(prefix, after Key, n int) iter.Seq2[Key, error] {
 	return func(yield func(Key, error) bool) {
 		if after != nil {

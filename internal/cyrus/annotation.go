@@ -6,7 +6,7 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
-// rawAnnotation is an annotation whose value is not behind a pointer yet.
+// rawAnnotation is an annotation whose value is not yet allocated.
 type rawAnnotation struct {
 	Annotation
 	value string
@@ -23,7 +23,7 @@ const (
 
 // readAnnotations reads an ANNOTATIONS list from the stream.
 func readAnnotations(d *dlist.Decoder, end int64) ([]Annotation, error) {
-	var few [8]rawAnnotation // the usual record has two to four
+	var few [8]rawAnnotation // a typical record has two to four
 	raw := few[:0]
 	err := d.List(func() error {
 		if err := within(d, end); err != nil {
@@ -42,7 +42,7 @@ func readAnnotations(d *dlist.Decoder, end int64) ([]Annotation, error) {
 	return finish(raw), nil
 }
 
-// finish makes annotations of raw ones with one allocation for all values.
+// finish converts raw annotations with one allocation for all values.
 func finish(raw []rawAnnotation) []Annotation {
 	anns, values := make([]Annotation, len(raw)), make([]string, len(raw))
 	for i := range raw {
@@ -83,8 +83,8 @@ func (a *rawAnnotation) read(d *dlist.Decoder, key string, end int64) (err error
 	return err
 }
 
-// complete says what is missing. Cyrus wants all four keys
-// (imap/sync_support.c, decode_annotations); a missing MODSEQ is harmless here.
+// complete reports missing keys. Cyrus requires all four keys (imap/sync_support.c,
+// decode_annotations); a missing MODSEQ is harmless here.
 func (a *rawAnnotation) complete() error {
 	switch {
 	case a.has&hasEntry == 0:
@@ -113,7 +113,7 @@ func ParseAnnotations(items []dlist.Value) ([]Annotation, error) {
 	return out, nil
 }
 
-// DList returns a as the member of an ANNOTATIONS list.
+// DList returns a as a member of an ANNOTATIONS list.
 func (a *Annotation) DList() dlist.Value {
 	pairs := make([]dlist.Pair, 0, 4+len(a.Extra))
 	pairs = append(pairs, dlist.P("ENTRY", dlist.S(a.Entry)), dlist.P("USERID", dlist.S(a.UserID)),
@@ -121,7 +121,7 @@ func (a *Annotation) DList() dlist.Value {
 	return dlist.KV(append(pairs, a.Extra...)...)
 }
 
-// appendWire appends what dlist.Append would of DList.
+// appendWire appends the same bytes as dlist.Append of DList.
 func (a *Annotation) appendWire(dst []byte, plus bool) []byte {
 	dst = append(dst, "%(ENTRY "...)
 	dst = dlist.AppendString(dst, a.Entry, plus)

@@ -2,9 +2,9 @@ package cyrus
 
 import "github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 
-// The parsers below read the argument of an APPLY or GET. All fields that Cyrus
-// demands are demanded (imap/sync_support.c, the function of each name); an error
-// wraps ErrBadParameters.
+// The parsers below read the argument of an APPLY or GET. They require all fields that
+// Cyrus requires (imap/sync_support.c, in the function of each name). Errors wrap
+// ErrBadParameters.
 
 // ParseSeen reads APPLY SEEN (sync_apply_seen).
 func ParseSeen(v dlist.Value) (Seen, error) {
@@ -117,18 +117,18 @@ func ParseUnannotation(v dlist.Value) (mailbox, entry, userid string, err error)
 	return mailbox, entry, userid, bad("UNANNOTATION", f.err)
 }
 
-// DList returns a as GET ANNOTATION reports it and APPLY ANNOTATION carries it.
+// DList returns a in the form of GET ANNOTATION and APPLY ANNOTATION.
 func (a MailboxAnnotation) DList() dlist.Value {
 	return dlist.KV(dlist.P("MBOXNAME", dlist.S(a.Mailbox)), dlist.P("ENTRY", dlist.S(a.Entry)),
 		dlist.P("USERID", dlist.S(a.UserID)), dlist.P("VALUE", nullable(a.Value)))
 }
 
-// DList returns s as APPLY SEEN carries it.
+// DList returns s in the form of APPLY SEEN.
 func (s Seen) DList() dlist.Value {
 	return dlist.KV(append([]dlist.Pair{dlist.P("USERID", dlist.S(s.UserID))}, s.Fields...)...)
 }
 
-// DList returns s as APPLY SIEVE carries it.
+// DList returns s in the form of APPLY SIEVE.
 func (s Sieve) DList() dlist.Value {
 	return dlist.KV(append([]dlist.Pair{dlist.P("USERID", dlist.S(s.UserID)), dlist.P("FILENAME", dlist.S(s.Filename)),
 		dlist.P("LAST_UPDATE", dlist.N(uint64(s.LastUpdate))), dlist.P("CONTENT", dlist.S(s.Content))}, s.Extra...)...)

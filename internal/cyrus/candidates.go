@@ -5,10 +5,10 @@ import (
 	"strings"
 )
 
-// Candidates returns the internal names that a word on a command line can mean, the most
-// likely first. The word can be in the administrator's form or in the internal form, which
-// the tools print and which some options of Cyrus's tools expect. Both forms also accept
-// UTF-8 and a lone &.
+// Candidates returns the possible internal names for a word on a command line, most likely
+// first. The word may be in the administrator's form or in the internal form, which the
+// tools print and some options of Cyrus's tools expect. Both forms also accept UTF-8 and a
+// lone &.
 func (f AdminForm) Candidates(word string) []string {
 	forms := []string{f.Internal(word), word}
 	if f.UnixHierarchySep && isInternal(word) {

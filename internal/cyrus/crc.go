@@ -10,30 +10,30 @@ import (
 // (imap/mailbox.c, CRC_INIT_ANNOT).
 const emptyAnnot = 12345678
 
-// thridEntry is the virtual annotation whose text differs between releases.
+// thridEntry is the virtual annotation whose text differs between Cyrus releases.
 const thridEntry = "/vendor/cmu/cyrus-imapd/thrid"
 
-// CRC is the pair of checksums over a mailbox's records that a client computes
-// and sends as SYNC_CRC and SYNC_CRC_ANNOT (imap/mailbox.c, crc_basic,
-// crc_annot, crc_virtannot). It is a sum by XOR: the order does not matter and
-// Remove undoes Add. Use NewCRC; annotations of the mailbox itself do not count.
+// CRC is the pair of checksums over a mailbox's records that a client computes and sends as
+// SYNC_CRC and SYNC_CRC_ANNOT (imap/mailbox.c, crc_basic, crc_annot, crc_virtannot). It is
+// an XOR of the records' checksums: the order does not matter and Remove undoes Add. Use
+// NewCRC. Annotations of the mailbox itself do not count.
 type CRC struct {
 	Basic uint32
-	Annot uint32 // thrid without leading zeros, as Cyrus 3.6 to 3.12 count it
-	// AnnotPadded is Annot with thrid as 16 digits, as Cyrus does since
-	// mailboxes have a VERSION field (3.13 development).
+	Annot uint32 // thrid without leading zeros, as in Cyrus 3.6 to 3.12
+	// AnnotPadded is Annot with thrid as 16 digits, as in Cyrus since mailboxes have a
+	// VERSION field (3.13 development).
 	AnnotPadded uint32
 }
 
 // NewCRC returns the checksums of an empty mailbox.
 func NewCRC() CRC { return CRC{Annot: emptyAnnot, AnnotPadded: emptyAnnot} }
 
-// Add counts a record in. One that is expunged does not count.
+// Add adds a record. Expunged records do not count.
 func (c *CRC) Add(r *Record) {
 	if r.Expunged() {
 		return
 	}
-	// One buffer for all: what goes to crc32 is on the heap.
+	// One buffer for everything, because arguments of crc32 escape to the heap.
 	buf := make([]byte, 0, 256)
 	c.Basic ^= r.basicCRC(buf)
 	for i := range r.Annotations {
@@ -43,11 +43,11 @@ func (c *CRC) Add(r *Record) {
 	}
 }
 
-// Remove takes a record out that was counted in.
+// Remove removes a record that was added.
 func (c *CRC) Remove(r *Record) { c.Add(r) }
 
-// Equal compares with what a client sent: a 0 on either side matches anything
-// (imap/mailbox.c, mailbox_crceq), and either form of thrid does.
+// Equal compares with the checksums from a client: a 0 on either side matches everything
+// (imap/mailbox.c, mailbox_crceq), and so does either form of thrid.
 func (c CRC) Equal(basic, annot uint32) bool {
 	return crcEqual(c.Basic, basic) && (crcEqual(c.Annot, annot) || crcEqual(c.AnnotPadded, annot))
 }
@@ -89,8 +89,8 @@ func flagCRC(buf []byte, flags []string) uint32 {
 	return sum
 }
 
-// crc is the checksum of "uid entry userid value", with both forms of thrid. An
-// empty value is not counted, as by Cyrus's incremental update.
+// crc is the checksum of "uid entry userid value", with both forms of thrid. An empty value
+// does not count, like in Cyrus's incremental update.
 func (a *Annotation) crc(buf []byte, uid uint32) (plain, padded uint32) {
 	if a.Value == nil || *a.Value == "" {
 		return 0, 0

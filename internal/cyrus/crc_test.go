@@ -6,8 +6,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// The message and the numbers of the reference's test vectors: computed with
-// zlib from the rule in imap/mailbox.c.
+// The message and the values of the reference test vectors, computed with zlib from the
+// rule in imap/mailbox.c.
 func vectorRecords(t *testing.T) (one, two *Record) {
 	g, err := ParseGUID("67f117aa6c06fb91b94f331d2e7ec5a686ae2227")
 	if err != nil {

@@ -2,8 +2,8 @@ package cyrus
 
 import "errors"
 
-// The refusals that a client can act on; replication turns each into its line
-// (imap/sync_support.c: sync_parse_response). Wrap them with what and where.
+// Refusals that a client can act on. Package replication converts each to its reply line
+// (imap/sync_support.c: sync_parse_response). Wrap them with the operation and the object.
 var (
 	ErrNonexistent   = errors.New("no such mailbox")                              // NO IMAP_MAILBOX_NONEXISTENT
 	ErrLocked        = errors.New("mailbox locked")                               // NO IMAP_MAILBOX_LOCKED
@@ -11,13 +11,13 @@ var (
 	ErrSyncChanged   = errors.New("changed since last sync")                      // NO IMAP_SYNC_CHANGED
 	ErrBadParameters = errors.New("bad parameters")                               // NO IMAP_PROTOCOL_BAD_PARAMETERS
 	ErrProtocol      = errors.New("protocol error")                               // NO IMAP_PROTOCOL_ERROR
-	// ErrUnavailable: this backup, or the partition that it is in, cannot be used now, and
-	// waiting for a moment does not change that: damage, no access, no answer. Others can
-	// be used. How the client is kept going depends on the command (docs/errors.md).
+	// ErrUnavailable: this backup, or its partition, cannot be used now, and a short wait
+	// does not help: damage, no access, no answer. Other backups can be used.
+	// docs/errors.md describes how each command keeps the client going.
 	ErrUnavailable = errors.New("backup unavailable")
-	// ErrAskUser: the client is to compare the whole user, by GET USER.
-	ErrAskUser = errors.New("the whole user has to be compared")
-	// ErrClose: the session cannot go on honestly; the connection is closed without an
-	// answer, which loses nothing at the client (client-behaviour.md 3).
+	// ErrAskUser: the client must compare the whole user, by GET USER.
+	ErrAskUser = errors.New("a comparison of the whole user is required")
+	// ErrClose: the session cannot continue with a correct answer. The connection is closed
+	// without an answer, which loses nothing at the client (client-behaviour.md 3).
 	ErrClose = errors.New("closing the connection")
 )

@@ -8,8 +8,8 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
-// bad makes ErrBadParameters of an error about a field and says what the field
-// belongs to. Errors of the stream and its syntax pass unchanged.
+// bad wraps an error about a field in ErrBadParameters and adds the field's context. Errors
+// of the stream and its syntax stay unchanged.
 func bad(what string, err error) error {
 	if err == nil || !errors.Is(err, dlist.ErrField) || errors.Is(err, ErrBadParameters) {
 		return err
@@ -17,7 +17,7 @@ func bad(what string, err error) error {
 	return fmt.Errorf("%s: %w: %w", what, ErrBadParameters, err)
 }
 
-// fields reads the members of a kvlist and keeps the first error.
+// fields reads the members of a kvlist and stores the first error.
 type fields struct {
 	v   dlist.Value
 	err error
@@ -75,11 +75,11 @@ func (f *fields) list(key string) []dlist.Value {
 	return l
 }
 
-// maxName bounds what names something. Cyrus's longest, a mailbox with its path, has
-// 4,096 bytes; who keeps the name in a key can take only so much.
+// maxName limits the length of names. Cyrus's longest, a mailbox with its path, has 4,096
+// bytes. A name becomes part of an index key, and keys have a maximum length.
 const maxName = 4096
 
-// name is a mandatory string that names something.
+// name is a mandatory, non-empty string used as a name.
 func (f *fields) name(key string) string {
 	s := f.nameOrEmpty(key)
 	if s == "" && f.err == nil {
@@ -88,7 +88,7 @@ func (f *fields) name(key string) string {
 	return s
 }
 
-// nameOrEmpty is name where "" has a meaning: the server, everybody.
+// nameOrEmpty is like name, but "" is allowed and means the server or everybody.
 func (f *fields) nameOrEmpty(key string) string {
 	s := f.text(key)
 	if len(s) > maxName && f.err == nil {
@@ -119,8 +119,8 @@ func (f *fields) check(key string, present bool, err error) {
 	}
 }
 
-// without returns the pairs whose key is none of keys. A second pair with such a
-// key is kept: the first is the one that counts.
+// without returns the pairs without the first pair of each key in keys. A second pair with
+// such a key is kept, because the first one counts.
 func without(pairs []dlist.Pair, keys ...string) []dlist.Pair {
 	var out []dlist.Pair
 	seen := make(map[string]bool, len(keys))
@@ -143,7 +143,7 @@ func known(keys []string, key string) bool {
 	return false
 }
 
-// hasFlag compares as the receiver does, without case (imap/sync_support.c, sync_getflags).
+// hasFlag compares case-insensitively, like Cyrus (imap/sync_support.c, sync_getflags).
 func hasFlag(flags []string, flag string) bool {
 	for _, f := range flags {
 		if len(f) == len(flag) && strings.EqualFold(f, flag) {
@@ -153,8 +153,8 @@ func hasFlag(flags []string, flag string) bool {
 	return false
 }
 
-// hasTypeFlag looks for a flag letter behind the type letter
-// (imap/mboxlist.c, mboxlist_string_to_mbtype).
+// hasTypeFlag looks for a flag letter after the type letter (imap/mboxlist.c,
+// mboxlist_string_to_mbtype).
 func hasTypeFlag(mbtype string, flag byte) bool {
 	return len(mbtype) > 1 && strings.IndexByte(mbtype[1:], flag) >= 0
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
-// A name becomes part of a key, where a zero byte separates: what no key can hold has
-// to be refused before it is committed.
+// A name becomes part of a key with zero bytes as separators, so a name that does not fit
+// in a key must be refused before it is committed.
 func TestNamesThatNoKeyHoldsAreRefused(t *testing.T) {
 	long := strings.Repeat("x", 4096)
 	for name, fine := range map[string]bool{long: true, long + "x": false, "user.a\x00b": false} {

@@ -4,11 +4,11 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
-// ParseMailbox reads the head of APPLY MAILBOX and of RESTORE's like: its fields
-// in wire order, with or without RECORD, which it ignores. What is mandatory is
-// what imap/sync_support.c (sync_apply_mailbox) wants: of an intermediate or
-// deleted mailbox only UNIQUEID, MBOXNAME and HIGHESTMODSEQ. RECORD is for the
-// caller to demand. An error wraps ErrBadParameters.
+// ParseMailbox reads the head of APPLY MAILBOX, or of RESTORE's MAILBOX: its fields in wire
+// order, with or without RECORD, which it ignores. The mandatory fields are those of
+// imap/sync_support.c (sync_apply_mailbox): an intermediate or deleted mailbox needs only
+// UNIQUEID, MBOXNAME and HIGHESTMODSEQ. The caller checks that RECORD is present. An error
+// wraps ErrBadParameters.
 //
 // The strings are not copied; Fields is a new slice.
 func ParseMailbox(pairs []dlist.Pair) (*Mailbox, Since, error) {
@@ -22,8 +22,8 @@ func ParseMailbox(pairs []dlist.Pair) (*Mailbox, Since, error) {
 	return m, since, bad("MAILBOX", f.err)
 }
 
-// ParseReply reads a MAILBOX of a server's reply, where LAST_APPENDDATE may be
-// missing (imap/sync_support.c, sync_kl_parse).
+// ParseReply reads a MAILBOX of a server's reply, where LAST_APPENDDATE may be missing
+// (imap/sync_support.c, sync_kl_parse).
 func ParseReply(pairs []dlist.Pair) (*Mailbox, error) {
 	f := &fields{v: dlist.KV(pairs...)}
 	m := headOf(f)
@@ -31,8 +31,8 @@ func ParseReply(pairs []dlist.Pair) (*Mailbox, error) {
 	return m, bad("MAILBOX", f.err)
 }
 
-// headOf reads what every mailbox has, and the optional members. An optional
-// number that does not convert counts as not sent, as in Cyrus.
+// headOf reads the fields of every mailbox and the optional members. An optional number
+// that does not convert counts as missing, as in Cyrus.
 func headOf(f *fields) *Mailbox {
 	m := &Mailbox{
 		UniqueID:      f.name("UNIQUEID"),
@@ -49,7 +49,7 @@ func headOf(f *fields) *Mailbox {
 	return m
 }
 
-// restOf demands what a mailbox that can hold messages has besides.
+// restOf requires the additional fields of a mailbox that can hold messages.
 func restOf(f *fields, m *Mailbox) {
 	m.LastUID = f.num32("LAST_UID")
 	m.UIDValidity = f.num32("UIDVALIDITY")
@@ -69,7 +69,7 @@ func sinceOf(v dlist.Value) Since {
 	return s
 }
 
-// Deleted says that the mailbox is a tombstone (MBOXTYPE with flag d).
+// Deleted reports whether the mailbox is a tombstone (MBOXTYPE with flag d).
 func (m *Mailbox) Deleted() bool { return hasTypeFlag(m.Type, 'd') }
 
 // Annotations returns the mailbox's own annotations, the complete set.

@@ -2,12 +2,12 @@ package cyrus
 
 import "strings"
 
-// Names on the wire are internal: separator ".", a dot within a component is
-// "^", non-ASCII in modified UTF-7, which is left alone, and an optional domain
-// in front: example.com!user.anne^smith.Sent (imap/mboxname.c,
-// mbname_from_intname). They compare byte by byte.
+// Names on the wire are in internal form: separator ".", "^" for a dot within a component,
+// non-ASCII characters in modified UTF-7, which stays unchanged, and an optional domain as
+// a prefix: example.com!user.anne^smith.Sent (imap/mboxname.c, mbname_from_intname). They
+// compare byte by byte.
 
-// splitDomain takes off "domain!"; a domain equal to defaultDomain counts as none.
+// splitDomain removes "domain!". A domain equal to defaultDomain counts as none.
 func splitDomain(name, defaultDomain string) (domain, rest string) {
 	domain, rest, ok := strings.Cut(name, "!")
 	if !ok {
@@ -19,7 +19,7 @@ func splitDomain(name, defaultDomain string) (domain, rest string) {
 	return domain, rest
 }
 
-// undelete takes off the prefix and the time stamp of a deleted mailbox's name.
+// undelete removes the prefix and the timestamp from the name of a deleted mailbox.
 func undelete(name, deletedPrefix string) (string, bool) {
 	first, rest, ok := strings.Cut(name, ".")
 	if !ok || deletedPrefix == "" || first != deletedPrefix {
@@ -32,17 +32,17 @@ func undelete(name, deletedPrefix string) (string, bool) {
 	return rest[:i], true
 }
 
-// IsDeleted says that name is in the name space of deleted mailboxes
-// (deletedprefix, usually DELETED).
+// IsDeleted reports whether name is in the namespace of deleted mailboxes (deletedprefix,
+// usually DELETED).
 func IsDeleted(name, deletedPrefix string) bool {
 	_, rest := splitDomain(name, "")
 	_, deleted := undelete(rest, deletedPrefix)
 	return deleted
 }
 
-// Owner says whom a mailbox belongs to, deleted or not: either userid, in
-// external form (anne.smith@example.com), or, of a mailbox that is no user's,
-// its top-level name as it stands, with its domain ([domain!]top).
+// Owner returns the owner of a mailbox, deleted or not: userid in external form
+// (anne.smith@example.com), or, if no user owns the mailbox, shared: the unchanged
+// top-level name with its domain ([domain!]top).
 func Owner(name, defaultDomain, deletedPrefix string) (userid, shared string) {
 	domain, rest := splitDomain(name, defaultDomain)
 	rest, _ = undelete(rest, deletedPrefix)
@@ -61,7 +61,7 @@ func Owner(name, defaultDomain, deletedPrefix string) (userid, shared string) {
 	return "", top
 }
 
-// IsInbox says that name is a user's INBOX, and not a deleted one.
+// IsInbox reports whether name is a user's INBOX that is not deleted.
 func IsInbox(name string) bool {
 	_, rest := splitDomain(name, "")
 	localpart, ok := strings.CutPrefix(rest, "user.")
@@ -81,15 +81,15 @@ func Inbox(userid, defaultDomain string) string {
 	return name
 }
 
-// AdminForm says how an administrator writes names (imap/mboxname.c,
-// mbname_extname with an admin name space). altnamespace does not matter to one.
+// AdminForm is the administrator's form of names (imap/mboxname.c, mbname_extname with an
+// admin namespace). altnamespace does not apply to administrators.
 type AdminForm struct {
-	UnixHierarchySep bool   // "/" between components, "." stands for itself
-	DefaultDomain    string // a name in it carries no @domain
-	VirtDomains      bool   // a trailing @domain is one; false: it is part of the name
+	UnixHierarchySep bool   // "/" between components, "." is an ordinary character
+	DefaultDomain    string // names in this domain have no @domain
+	VirtDomains      bool   // a trailing @domain is a domain; false: it is part of the name
 }
 
-// External returns the form that an administrator sees.
+// External returns the administrator's form of a name.
 func (f AdminForm) External(name string) string {
 	domain, rest := splitDomain(name, f.DefaultDomain)
 	if f.UnixHierarchySep {
@@ -101,7 +101,7 @@ func (f AdminForm) External(name string) string {
 	return rest
 }
 
-// Internal returns the form that the wire carries.
+// Internal returns the wire form of a name.
 func (f AdminForm) Internal(name string) string {
 	domain := ""
 	if i := strings.LastIndexByte(name, '@'); f.VirtDomains && i >= 0 {

@@ -18,7 +18,7 @@ const (
 	recAnnotations
 )
 
-// recordKey returns the bit of a key of RECORD; 0 for an unknown one.
+// recordKey returns the bit of a key of RECORD, or 0 for an unknown key.
 func recordKey(key string) int {
 	switch key {
 	case "UID":
@@ -41,14 +41,15 @@ func recordKey(key string) int {
 	return 0
 }
 
-// maxRecord bounds what a record may take on the wire: it is held in memory whole,
-// however many flags and annotations it has. Cyrus's are a few hundred bytes.
+// maxRecord limits the size of a record on the wire, because the whole record is held in
+// memory however many flags and annotations it has. Cyrus's records have a few hundred
+// bytes.
 const maxRecord = 32 << 20
 
-// ReadRecord reads one member of a RECORD list from the stream. All keys but
-// ANNOTATIONS are mandatory (imap/sync_support.c, parse_upload); of a repeated
-// key the first counts and the others go to Extra, like unknown ones. An error
-// about a field wraps ErrBadParameters and names the uid if it was read.
+// ReadRecord reads one member of a RECORD list from the stream. All keys except ANNOTATIONS
+// are mandatory (imap/sync_support.c, parse_upload). If a key is repeated, the first counts
+// and the others go to Extra, like unknown keys. An error about a field wraps
+// ErrBadParameters and names the uid if it was read.
 func ReadRecord(d *dlist.Decoder) (*Record, error) {
 	r := new(Record)
 	have := 0
@@ -101,7 +102,7 @@ func missingKey(have int) error {
 	return nil
 }
 
-// within refuses to go on with a record that has reached its end.
+// within returns an error if a record has exceeded its maximum size.
 func within(d *dlist.Decoder, end int64) error {
 	if d.Offset() <= end {
 		return nil
@@ -166,8 +167,8 @@ func (r *Record) DList() dlist.Value {
 	return dlist.KV(append(pairs, r.Extra...)...)
 }
 
-// AppendWire appends what dlist.Append would of DList, without building it. plus
-// as there: true for a client.
+// AppendWire appends the same bytes as dlist.Append of DList, without building the Value.
+// plus is as in dlist.Append: true for a client.
 func (r *Record) AppendWire(dst []byte, plus bool) []byte {
 	dst = append(dst, "%(UID "...)
 	dst = strconv.AppendUint(dst, uint64(r.UID), 10)
@@ -210,7 +211,7 @@ func appendExtraWire(dst []byte, extra []dlist.Pair, plus bool) []byte {
 	return append(dst, ')')
 }
 
-// String names the record in messages.
+// String identifies the record in messages.
 func (r *Record) String() string {
 	return fmt.Sprintf("uid %d modseq %d guid %s", r.UID, r.ModSeq, r.GUID)
 }

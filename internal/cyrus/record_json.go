@@ -8,15 +8,15 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
-// AppendJSON appends a record as one JSON object, the form in which it is logged:
+// AppendJSON appends a record as one JSON object, the form of records in the log:
 //
 //	{"uid":1,"modseq":"4","last_updated":1700000000,"flags":["\\Seen"],"internaldate":1699999990,
 //	 "size":64,"guid":"67f1…","annotations":[{"entry":"/comment","userid":"","modseq":"7","value":"x"}],
 //	 "extra":[["KEY",value]]}
 //
-// modseqs are strings, for they may pass 2^53. "annotations" and "extra" are left
-// out when there are none. A string that is not UTF-8 is {"b64":"…"}; values in
-// "extra" are as package dlist writes them.
+// modseqs are strings because they may exceed 2^53. "annotations" and "extra" are omitted
+// if empty. A string that is not UTF-8 is {"b64":"…"}. Values in "extra" have the JSON form
+// of package dlist.
 func AppendJSON(dst []byte, r *Record) []byte {
 	dst = append(dst, `{"uid":`...)
 	dst = strconv.AppendUint(dst, uint64(r.UID), 10)
@@ -78,7 +78,7 @@ func appendJSONExtra(dst []byte, extra []dlist.Pair) []byte {
 // MarshalJSON is AppendJSON.
 func (r *Record) MarshalJSON() ([]byte, error) { return AppendJSON(nil, r), nil }
 
-// MarshalJSON writes an annotation as a record's JSON contains it.
+// MarshalJSON writes an annotation in the form of a record's JSON.
 func (a Annotation) MarshalJSON() ([]byte, error) { return a.appendJSON(nil), nil }
 
 type recordJSON struct {
@@ -93,8 +93,8 @@ type recordJSON struct {
 	Extra        []dlist.Pair       `json:"extra"`
 }
 
-// UnmarshalJSON reads what AppendJSON wrote, in any order and with any white
-// space. Unknown members are ignored, missing ones are zero.
+// UnmarshalJSON reads the output of AppendJSON, with members in any order and with any
+// white space. Unknown members are ignored, missing ones are zero.
 func (r *Record) UnmarshalJSON(b []byte) error {
 	if scanRecord(b, r) {
 		return nil

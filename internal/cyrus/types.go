@@ -1,5 +1,5 @@
-// Package cyrus holds the values that Cyrus replication carries: mailboxes,
-// records, names, GUIDs and the sync CRCs over them.
+// Package cyrus contains the values of Cyrus replication: mailboxes, records, names, GUIDs
+// and the sync CRCs over them.
 package cyrus
 
 import (
@@ -28,9 +28,9 @@ func (g GUID) String() string { return hex.EncodeToString(g[:]) }
 
 func (g GUID) appendHex(dst []byte) []byte { return hex.AppendEncode(dst, g[:]) }
 
-// Mailbox is the head of APPLY MAILBOX: everything but RECORD and the SINCE_
-// fields. Fields holds every field as it was sent, unknown ones included, in
-// order; the typed members repeat those that decisions are made on.
+// Mailbox is the head of APPLY MAILBOX: everything except RECORD and the SINCE_ fields.
+// Fields holds every received field unchanged and in order, unknown fields included. The
+// typed members repeat the fields that decisions depend on.
 type Mailbox struct {
 	UniqueID      string
 	Name          string // internal name, as on the wire
@@ -39,16 +39,17 @@ type Mailbox struct {
 	HighestModSeq uint64
 	UIDValidity   uint32
 	Partition     string
-	SyncCRC       uint32 // what the client computed; 0 = not known
+	SyncCRC       uint32 // computed by the client; 0 = unknown
 	SyncCRCAnnot  uint32
 	Fields        []dlist.Pair // without RECORD, SINCE_MODSEQ, SINCE_CRC, SINCE_CRC_ANNOT
 }
 
-// Intermediate says that the mailbox exists only as a path element
-// (MBOXTYPE with flag i): it has no records and few fields.
+// Intermediate reports whether the mailbox exists only as a path element (MBOXTYPE with
+// flag i): it has no records and few fields.
 func (m *Mailbox) Intermediate() bool { return hasTypeFlag(m.Type, 'i') }
 
-// Since is what the client believes our state to be (SINCE_*). Set is false when none was sent.
+// Since is the server's state as the client knows it (SINCE_*). Set is false if the client
+// sent none.
 type Since struct {
 	Set           bool
 	ModSeq        uint64
@@ -68,7 +69,7 @@ type Record struct {
 	Extra        []dlist.Pair // unknown fields, in order
 }
 
-// Expunged says that the record carries the pseudo flag \Expunged.
+// Expunged reports whether the record has the pseudo flag \Expunged.
 func (r *Record) Expunged() bool { return hasFlag(r.Flags, `\Expunged`) }
 
 // Annotation is an annotation of a message or a mailbox. A null value is Value nil.
@@ -80,14 +81,14 @@ type Annotation struct {
 	Extra  []dlist.Pair // unknown fields
 }
 
-// MailboxAnnotation is APPLY ANNOTATION: an annotation outside of MAILBOX.
+// MailboxAnnotation is APPLY ANNOTATION: an annotation outside MAILBOX.
 type MailboxAnnotation struct {
-	Mailbox       string // "" = the server itself
+	Mailbox       string // "" = the server
 	Entry, UserID string
 	Value         *string // nil = null
 }
 
-// Seen is a user's seen state of one mailbox. Fields holds all fields but USERID.
+// Seen is a user's seen state of one mailbox. Fields holds all fields except USERID.
 type Seen struct {
 	UserID, UniqueID string
 	Fields           []dlist.Pair

@@ -1,8 +1,8 @@
 package cyrus
 
-// Undeleted is the name that a mailbox had before it was deleted: without
-// deletedprefix (usually DELETED) and the time stamp at its end. false: name is not
-// in the name space of deleted mailboxes, and is returned as it is.
+// Undeleted returns the name of a mailbox before it was deleted: without deletedprefix
+// (usually DELETED) and the timestamp at its end. If name is not in the namespace of
+// deleted mailboxes, it returns name unchanged and false.
 func Undeleted(name, deletedPrefix string) (string, bool) {
 	domain, rest := splitDomain(name, "")
 	rest, deleted := undelete(rest, deletedPrefix)

@@ -34,7 +34,7 @@ func UTF7(s string) string {
 	return sb.String()
 }
 
-// FromUTF7 reads a name in modified UTF-7. What is none stays as it is.
+// FromUTF7 decodes a name in modified UTF-7. Other names are returned unchanged.
 func FromUTF7(part string) string {
 	var out strings.Builder
 	for part != "" {

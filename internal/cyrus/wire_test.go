@@ -69,8 +69,8 @@ func TestRecordedCommandsComeBackByteForByte(t *testing.T) {
 	}
 }
 
-// TestRecordedChecksums recomputes SYNC_CRC and SYNC_CRC_ANNOT of each mailbox
-// that was uploaded whole, and takes its records through all their forms.
+// TestRecordedChecksums recomputes SYNC_CRC and SYNC_CRC_ANNOT of each mailbox that was
+// uploaded whole, and converts its records to all their forms and back.
 func TestRecordedChecksums(t *testing.T) {
 	mailboxes, records, annotations, thrids := 0, 0, 0, 0
 	for _, c := range recorded(t) {
@@ -95,7 +95,7 @@ func TestRecordedChecksums(t *testing.T) {
 		}
 		mailboxes++
 		if crc.Basic != m.SyncCRC || crc.Annot != m.SyncCRCAnnot {
-			t.Errorf("%s: %d records: CRC %d %d, client says %d %d", m.Name, len(list.Items), crc.Basic, crc.Annot, m.SyncCRC, m.SyncCRCAnnot)
+			t.Errorf("%s: %d records: CRC %d %d, client sent %d %d", m.Name, len(list.Items), crc.Basic, crc.Annot, m.SyncCRC, m.SyncCRCAnnot)
 		}
 	}
 	t.Logf("%d whole mailboxes, %d records, %d annotations, %d thrids", mailboxes, records, annotations, thrids)
@@ -120,7 +120,7 @@ func throughAllForms(t *testing.T, item dlist.Value) *Record {
 	j := AppendJSON(nil, r)
 	var fast, slow Record
 	if !scanRecord(j, &fast) && !bytes.Contains(j, []byte(`"b64"`)) {
-		t.Errorf("%s needs the slow way", j)
+		t.Errorf("%s is not read by scanRecord", j)
 	}
 	if err := json.Unmarshal(append([]byte(" "), j...), &slow); err != nil {
 		t.Fatal(err)

@@ -50,7 +50,7 @@ func (b *backups) Open(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, b.meter.close())
 	}
-	x, err := index.Open(b.Index(), index.Options{Logger: b.env.log, Reserve: conf.Size("backup_index_reserve"), Patient: true})
+	x, err := index.Open(b.Index(), index.Options{Logger: b.env.log, Reserve: conf.Size("backup_index_reserve"), RetryOpen: true})
 	if err != nil {
 		return errors.Join(err, closer.Close(), b.meter.close())
 	}

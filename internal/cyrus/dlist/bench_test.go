@@ -58,7 +58,7 @@ func recordList(n int) []byte {
 	return buf.Bytes()
 }
 
-// BenchmarkRecords walks 20,000 records without keeping them.
+// BenchmarkRecords reads 20,000 records without keeping them.
 func BenchmarkRecords(b *testing.B) {
 	in := recordList(20000)
 	src := bytes.NewReader(in)

@@ -2,23 +2,22 @@ package dlist
 
 import "bufio"
 
-// Decoder reads dlists from a stream, as imap/dlist.c (dlist_parse) does. It
-// reads no byte beyond what it returns, so the stream may be read directly
-// between commands. Errors are *SyntaxError, *FieldError (wraps ErrField), what
-// the stream returned, or io.ErrUnexpectedEOF when it ended inside a command.
-// Not for concurrent use.
+// Decoder reads dlists from a stream, like imap/dlist.c (dlist_parse). It reads no byte
+// beyond the end of the returned value, so the stream may be read directly between
+// commands. Errors are *SyntaxError, *FieldError (wraps ErrField), errors of the stream, or
+// io.ErrUnexpectedEOF if the stream ended inside a command. Not for concurrent use.
 type Decoder struct {
 	r       *bufio.Reader
 	lim     Limits
 	off     int64 // bytes since the command began
-	pending int64 // bytes of a body still to be skipped
+	pending int64 // unread bytes of a body that must be skipped
 	depth   int   // open lists
 	ended   bool  // End has succeeded
-	broken  bool  // a syntax error was met: depth says nothing
-	// where a syntax error left the stream, for SkipLine
+	broken  bool  // after a syntax error: depth is meaningless
+	// position of the stream after a syntax error, for SkipLine
 	inWord, inQuoted bool
 
-	key     string // of the value that comes next, for errors
+	key     string // of the next value, for errors
 	scratch []byte
 	names   map[string]string // see intern
 	body    fileBody
@@ -31,21 +30,20 @@ func NewDecoder(r *bufio.Reader, l Limits) *Decoder {
 	return d
 }
 
-// Begin says that a new command begins: for those who read its verb from the
-// stream themselves.
+// Begin starts a new command whose verb the caller has read from the stream.
 func (d *Decoder) Begin() {
 	d.off, d.pending, d.depth = 0, 0, 0
 	d.ended, d.broken, d.inWord, d.inQuoted = false, false, false, false
 	d.key = ""
 }
 
-// Offset is how many bytes of the command have been read: for those who bound what they
-// gather of a list.
+// Offset returns the number of bytes read of the command. Callers use it to limit the size
+// of lists.
 func (d *Decoder) Offset() int64 { return d.off }
 
-// Word begins a new command and reads its verb, which may be empty: up to white
-// space, a parenthesis or a double quote, which is not taken (imap/imapparse.c,
-// getword). The end of the stream before its first byte is io.EOF.
+// Word starts a new command and reads its verb, which may be empty: up to white space, a
+// parenthesis or a double quote, which stays unread (imap/imapparse.c, getword). The end of
+// the stream before its first byte is io.EOF.
 func (d *Decoder) Word() (string, error) {
 	d.Begin()
 	if _, err := d.r.Peek(1); err != nil {
@@ -78,7 +76,7 @@ func (d *Decoder) Key() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	// Cyrus would read on in the next line and wait for it; nobody sends that.
+	// Cyrus would continue on the next line and wait for it, but no client sends that.
 	if isSpace(c) {
 		return "", d.syntax("value expected after " + d.key)
 	}
@@ -99,7 +97,7 @@ func (d *Decoder) blanks() error {
 	}
 }
 
-// Peek returns the kind of the value that comes next.
+// Peek returns the kind of the next value.
 func (d *Decoder) Peek() (Kind, error) {
 	c, err := d.space()
 	if err != nil {
@@ -130,8 +128,8 @@ func (d *Decoder) Peek() (Kind, error) {
 	return String, nil
 }
 
-// peekNil tells NIL from a longer or shorter atom, and asks the stream for no
-// byte that need not come.
+// peekNil distinguishes NIL from a longer or shorter atom. It never waits for a byte that
+// may not arrive.
 func (d *Decoder) peekNil() (Kind, error) {
 	for i := 1; i <= 3; i++ {
 		b, err := d.r.Peek(i + 1)
@@ -147,6 +145,15 @@ func (d *Decoder) peekNil() (Kind, error) {
 
 // End reads the end of the command, CR? LF, after its value.
 func (d *Decoder) End() error {
+	if err := d.lineEnd("extra data after the value"); err != nil {
+		return err
+	}
+	d.ended = true
+	return nil
+}
+
+// lineEnd reads CR? LF. Other input is a syntax error with the text msg.
+func (d *Decoder) lineEnd(msg string) error {
 	c, err := d.peek()
 	if err != nil {
 		return err
@@ -158,21 +165,20 @@ func (d *Decoder) End() error {
 		}
 	}
 	if c != '\n' {
-		return d.syntax("extra data after the value")
+		return d.syntax(msg)
 	}
 	d.take(1)
-	d.ended = true
 	return nil
 }
 
-// internMax bounds what intern keeps for the life of a connection.
+// internMax limits how many strings intern keeps for the life of a connection.
 const (
 	internMax    = 512
 	internMaxLen = 64
 )
 
-// intern makes a string of b without allocating for one that was seen before:
-// keys, flags and annotation entries recur in every record.
+// intern makes a string of b and allocates only for new strings: keys, flags and annotation
+// entries recur in every record.
 func (d *Decoder) intern(b []byte) string {
 	if len(b) > internMaxLen {
 		return string(b)

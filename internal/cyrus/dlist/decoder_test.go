@@ -11,7 +11,7 @@ import (
 )
 
 func decoder(s string, l Limits) *Decoder {
-	// One byte at a time: no value may depend on what happens to be buffered.
+	// Read one byte at a time, because no value may depend on the buffer's contents.
 	return NewDecoder(bufio.NewReaderSize(iotest.OneByteReader(strings.NewReader(s)), 16), l)
 }
 
@@ -151,7 +151,7 @@ func TestRefusalAtAnyPoint(t *testing.T) {
 	}
 }
 
-// walk reads a command value by value and asks step before and in each.
+// walk reads a command value by value and calls step before and in each.
 func walk(d *Decoder, step func() error) error {
 	if err := step(); err != nil {
 		return err

@@ -4,35 +4,32 @@
 // # Values
 //
 // A Value is one dlist value in memory. On the wire there are no types beyond
-// its shape: numbers, dates and guids are scalars, and who reads a field says
-// what it must be (Value.Num32, Value.GUID, …). Errors of that kind wrap
-// ErrField and name the key; they say nothing about the stream, which stays
-// aligned.
+// its shape: numbers, dates and guids are scalars, and the reader of a field
+// chooses the type (Value.Num32, Value.GUID, …). A type error wraps ErrField and
+// names the key; the stream stays aligned after it.
 //
 // # Decoding
 //
-// Decoder walks a stream and keeps nothing but scalars up to its Limits. A
-// command is read as
+// Decoder reads a stream and holds only scalars in memory, up to its Limits. A
+// command is read like this:
 //
 //	d.Begin()                            // or d.Word() for the verb
 //	key, err := d.Key()                  // MAILBOX
 //	v, err := d.Value()                  // or KVList, List, File, Scalar, Skip
 //	err = d.End()                        // CR? LF
 //
-// and, after any error that is not one of the connection, d.SkipLine() brings
-// the stream to the end of the command, whatever was left unread of it:
-// literals, file bodies, open lists. SkipLine does nothing when End has
-// succeeded, so it may be deferred.
+// After any error except a connection error, d.SkipLine() moves the stream to the
+// end of the command and skips unread literals, file bodies and open lists.
+// SkipLine does nothing after End has succeeded, so it may be deferred.
 //
-// Message bodies are never held: File hands out a reader.
+// Message bodies are never held in memory: File returns a reader.
 //
 // # Encoding
 //
-// Append and AppendString print as Cyrus does: bare atom, quoted string or
-// literal by the same rules, so that what Cyrus sent comes out in the same
-// bytes. A literal is {N} from a server and {N+} from a client: clients from
-// 3.6.5 on refuse a {N+} of a server, and a server that is sent {N} tries to
-// ask for the rest of it.
+// Append and AppendString use Cyrus's rules for bare atom, quoted string or
+// literal, so that input from Cyrus is encoded to the same bytes. A literal is
+// {N} from a server and {N+} from a client: clients since 3.6.5 refuse {N+} from
+// a server, and a server that receives {N} tries to ask for the rest of it.
 //
 // # JSON
 //
@@ -45,5 +42,5 @@
 //	%(…)     {"kv":[["KEY",value],…]}
 //	%{…}     {"file":{"partition":…,"guid":…,"size":"N"}}
 //
-// No scalar is guessed to be a number: what is not known stays a string.
+// Scalars always stay strings, even if they look like numbers.
 package dlist

@@ -18,7 +18,7 @@ func Hex64(n uint64) Value {
 	return Value{Kind: String, Str: string(b[:])}
 }
 
-// F is a message flag: \Seen as it is, a user flag as the atom that it is.
+// F is a message flag: \Seen unchanged, a user flag as an atom.
 func F(flag string) Value {
 	if isFlag(flag) {
 		return Value{Kind: Flag, Str: flag}
@@ -35,12 +35,13 @@ func KV(pairs ...Pair) Value { return Value{Kind: KVList, Pairs: pairs} }
 // P is a pair of a kvlist.
 func P(key string, v Value) Pair { return Pair{Key: key, Value: v} }
 
-// maxPlain is the length from which a string is a literal (lib/prot.c, MAXQSTRING).
+// maxPlain is the minimum length of a string that is sent as a literal (lib/prot.c,
+// MAXQSTRING).
 const maxPlain = 1024
 
-// Append appends v as Cyrus prints it (imap/dlist.c, dlist_print). plus makes
-// literals {N+}, for a client. Of a File only the head is appended, up to and
-// with its line end; its bytes have to follow.
+// Append appends v in Cyrus's format (imap/dlist.c, dlist_print). plus makes literals {N+},
+// for a client. Of a File it appends only the head including its line end; the bytes must
+// follow.
 func Append(dst []byte, v Value, plus bool) []byte {
 	switch v.Kind {
 	case String:
@@ -83,8 +84,8 @@ func AppendPair(dst []byte, p Pair, plus bool) []byte {
 	return Append(dst, p.Value, plus)
 }
 
-// AppendFileHead appends %{partition guid size} and CR LF; the size bytes of
-// the file have to follow.
+// AppendFileHead appends %{partition guid size} and CR LF. The bytes of the file must
+// follow.
 func AppendFileHead(dst []byte, f FileInfo, plus bool) []byte {
 	dst = append(dst, "%{"...)
 	dst = AppendString(dst, f.Partition, plus)
@@ -95,8 +96,8 @@ func AppendFileHead(dst []byte, f FileInfo, plus bool) []byte {
 	return append(dst, "}\r\n"...)
 }
 
-// AppendString appends a string in the form that Cyrus chooses for it: bare,
-// quoted or literal (lib/prot.c, prot_printamap; lib/imparse.c, imparse_isnatom).
+// AppendString appends a string in the form that Cyrus chooses: bare, quoted or literal
+// (lib/prot.c, prot_printamap; lib/imparse.c, imparse_isnatom).
 func AppendString(dst []byte, s string, plus bool) []byte {
 	if s == "" {
 		return append(dst, `""`...)
@@ -130,7 +131,7 @@ func AppendString(dst []byte, s string, plus bool) []byte {
 	return append(dst, s...)
 }
 
-// isFlag says whether s may stand raw and be read as a flag again.
+// isFlag reports whether s can be sent raw and is read back as a flag.
 func isFlag(s string) bool {
 	if s == "" || s[0] != '\\' {
 		return false

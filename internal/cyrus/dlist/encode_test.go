@@ -49,7 +49,7 @@ func TestAppend(t *testing.T) {
 	}
 }
 
-// anyValue draws values of every kind, as they come from the wire.
+// anyValue generates values of every kind, in decoded form.
 func anyValue(depth int) *rapid.Generator[Value] {
 	str := rapid.OneOf(rapid.String(), rapid.Custom(func(t *rapid.T) string {
 		return string(rapid.SliceOfN(rapid.Byte(), 0, 20).Draw(t, "bytes"))

@@ -5,14 +5,14 @@ import (
 	"fmt"
 )
 
-// ErrField is wrapped by every error about the content of a well-formed value:
-// a missing key, a number that is none, a list where a string belongs. The
-// stream is still aligned after it.
+// ErrField is wrapped by every error about the content of a well-formed value: a missing
+// key, a number that does not parse, a list in place of a string. The stream is still
+// aligned after it.
 var ErrField = errors.New("bad field")
 
-// FieldError says which field is wrong and why. It wraps ErrField.
+// FieldError names the wrong field and the reason. It wraps ErrField.
 type FieldError struct {
-	Key string // "" when the value has no key
+	Key string // "" if the value has no key
 	Msg string
 }
 
@@ -26,8 +26,8 @@ func (e *FieldError) Error() string {
 // Unwrap makes errors.Is(err, ErrField) true.
 func (e *FieldError) Unwrap() error { return ErrField }
 
-// SyntaxError is what a Decoder returns for bytes that are no dlist, and for a
-// part that is larger than its Limits. SkipLine goes on after it.
+// SyntaxError is returned by a Decoder for bytes that are not a valid dlist and for input
+// that exceeds Limits. SkipLine continues after it.
 type SyntaxError struct {
 	Msg    string
 	Offset int64 // bytes since the command began

@@ -25,8 +25,8 @@ func (k Kind) String() string {
 	return "kind " + strconv.Itoa(int(k))
 }
 
-// Text returns the string with this key, or whether there is none. NIL gives ""
-// and true; a value with a NUL is refused (imap/dlist.c, dlist_toatom).
+// Text returns the string with this key and whether it is present. NIL returns "" and true.
+// A value with a NUL is an error (imap/dlist.c, dlist_toatom).
 func (v Value) Text(key string) (s string, present bool, err error) {
 	c, ok, err := v.scalar(key)
 	if err == nil && strings.IndexByte(c.Str, 0) >= 0 {
@@ -35,7 +35,7 @@ func (v Value) Text(key string) (s string, present bool, err error) {
 	return c.Str, ok, err
 }
 
-// Buf returns the bytes with this key; nil stands for NIL (dlist_tomap).
+// Buf returns the bytes with this key, or nil for NIL (dlist_tomap).
 func (v Value) Buf(key string) (s *string, present bool, err error) {
 	c, ok, err := v.scalar(key)
 	if err != nil || !ok || c.Kind == Nil {
@@ -76,7 +76,7 @@ func (v Value) GUID(key string) (g [20]byte, present bool, err error) {
 	return g, true, nil
 }
 
-// List returns the members of the list with this key; NIL has none.
+// List returns the members of the list with this key. NIL has none.
 func (v Value) List(key string) (items []Value, present bool, err error) {
 	c, ok := v.Get(key)
 	if ok && c.Kind != List && c.Kind != Nil {
@@ -85,7 +85,7 @@ func (v Value) List(key string) (items []Value, present bool, err error) {
 	return c.Items, ok, nil
 }
 
-// Scalar returns the string, flag or (as "") NIL that v is. key is for the error.
+// Scalar returns the string, flag or NIL (as "") in v. key is for the error.
 func (v Value) Scalar(key string) (string, error) {
 	switch v.Kind {
 	case Nil, String, Flag:

@@ -2,9 +2,9 @@ package dlist
 
 import "io"
 
-// File reads the head of a file literal and returns a reader of its bytes,
-// valid until the next call of any other method. What is left unread is skipped
-// by that call. The reader yields exactly Size bytes, or an error.
+// File reads the head of a file literal and returns a reader of its bytes, which is valid
+// until the next call of any other method. That call skips the unread part. The reader
+// yields exactly Size bytes, or an error.
 func (d *Decoder) File() (FileInfo, io.Reader, error) {
 	k, err := d.Peek()
 	if err != nil {
@@ -48,14 +48,14 @@ func (d *Decoder) fileHead() (FileInfo, error) {
 	}
 	f.Size, d.pending = uint64(n), n
 	if badGUID {
-		// imap/dlist.c gives up here and would take the body for commands;
-		// its size is known, so it is skipped.
+		// imap/dlist.c fails here and would read the body as commands. The size is known,
+		// so the body is skipped instead.
 		return f, d.field("guid of 40 hex digits expected")
 	}
 	return f, nil
 }
 
-// one takes a byte that must come next.
+// one reads a byte that must come next.
 func (d *Decoder) one(want byte) error {
 	c, err := d.peek()
 	if err != nil {
@@ -80,7 +80,7 @@ func isHex40(b []byte) bool {
 	return true
 }
 
-// fileBody reads the bytes of the file literal that its Decoder stands at.
+// fileBody reads the bytes of the current file literal.
 type fileBody struct{ d *Decoder }
 
 func (b *fileBody) Read(p []byte) (int, error) {
@@ -96,7 +96,7 @@ func (b *fileBody) Read(p []byte) (int, error) {
 	return n, lost(err)
 }
 
-// WriteTo hands the stream's own buffer to w, which spares io.Copy a buffer.
+// WriteTo writes the stream's buffer directly to w, which saves io.Copy a buffer.
 func (b *fileBody) WriteTo(w io.Writer) (int64, error) {
 	var sum int64
 	for b.d.pending > 0 {

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// FuzzDecode checks that whatever decodes comes back the same from the wire and
-// from JSON, and that SkipLine ends wherever the decoder gave up.
+// FuzzDecode checks that every decoded value survives a round trip through the wire and
+// through JSON, and that SkipLine reaches the end of the command wherever decoding failed.
 func FuzzDecode(f *testing.F) {
 	for _, s := range []string{
 		"USER anne\r\n",
@@ -60,7 +60,8 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// hasFile says that v cannot be encoded by itself: the bytes would be missing.
+// hasFile reports whether v cannot be encoded by itself because the bytes of a file would
+// be missing.
 func hasFile(v Value) bool {
 	for _, it := range v.Items {
 		if it.Kind == File || hasFile(it) {

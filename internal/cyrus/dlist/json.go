@@ -12,7 +12,7 @@ import (
 // MarshalJSON is AppendJSON.
 func (v Value) MarshalJSON() ([]byte, error) { return AppendJSON(nil, v), nil }
 
-// AppendJSON appends v in the form that the package comment describes.
+// AppendJSON appends v in the form described in the package comment.
 func AppendJSON(dst []byte, v Value) []byte {
 	switch v.Kind {
 	case String:
@@ -63,7 +63,7 @@ func AppendJSONPairs(dst []byte, pairs []Pair) []byte {
 	return append(dst, ']')
 }
 
-// AppendJSONString appends s as a JSON string, or as {"b64":"…"} when it is not UTF-8.
+// AppendJSONString appends s as a JSON string, or as {"b64":"…"} if it is not UTF-8.
 func AppendJSONString(dst []byte, s string) []byte {
 	plain := true
 	for i := 0; i < len(s); i++ {
@@ -85,7 +85,7 @@ func AppendJSONString(dst []byte, s string) []byte {
 	return appendEscaped(dst, s)
 }
 
-// appendEscaped appends a UTF-8 string with the escapes that JSON demands.
+// appendEscaped appends a UTF-8 string with the escapes that JSON requires.
 func appendEscaped(dst []byte, s string) []byte {
 	const hex = "0123456789abcdef"
 	dst = append(dst, '"')
@@ -108,7 +108,7 @@ func appendEscaped(dst []byte, s string) []byte {
 	return append(dst, '"')
 }
 
-// JSONString is a string that AppendJSONString wrote, for encoding/json.
+// JSONString is a string in the form of AppendJSONString, for encoding/json.
 type JSONString string
 
 // MarshalJSON is AppendJSONString.
@@ -157,7 +157,7 @@ func (p *Pair) UnmarshalJSON(b []byte) error {
 	return p.Value.UnmarshalJSON(a[1])
 }
 
-// UnmarshalJSON reads what MarshalJSON writes, and nothing else: a bare number is refused.
+// UnmarshalJSON reads only the output of MarshalJSON: a bare number is refused.
 func (v *Value) UnmarshalJSON(b []byte) error {
 	*v = Value{}
 	switch {
@@ -180,7 +180,7 @@ func (v *Value) UnmarshalJSON(b []byte) error {
 	case b[0] == '{':
 		return v.unmarshalObject(b)
 	}
-	return fmt.Errorf("dlist: JSON %.40q is no value", b)
+	return fmt.Errorf("dlist: JSON %.40q is not a value", b)
 }
 
 func (v *Value) unmarshalObject(b []byte) error {
@@ -211,7 +211,7 @@ func (v *Value) unmarshalObject(b []byte) error {
 		v.Kind = File
 		v.File = FileInfo{Partition: string(o.File.Partition), GUID: string(o.File.GUID), Size: o.File.Size}
 	default:
-		return fmt.Errorf("dlist: JSON object %.40q is no value", b)
+		return fmt.Errorf("dlist: JSON object %.40q is not a value", b)
 	}
 	return nil
 }

@@ -5,7 +5,7 @@ import (
 	"io"
 )
 
-// delimits says that c ends an atom or a word (imap/imapparse.c, getword and
+// delimits reports whether c ends an atom or a word (imap/imapparse.c, getword and
 // getxstring: white space, parentheses, double quote).
 func delimits(c byte) bool {
 	return c == ' ' || c == ')' || c == '(' || c == '"' || (c >= '\t' && c <= '\r')
@@ -13,7 +13,7 @@ func delimits(c byte) bool {
 
 func isSpace(c byte) bool { return c == ' ' || (c >= '\t' && c <= '\r') }
 
-// lost translates the end of the stream inside a command.
+// lost converts the end of the stream inside a command to io.ErrUnexpectedEOF.
 func lost(err error) error {
 	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
@@ -21,13 +21,13 @@ func lost(err error) error {
 	return err
 }
 
-// syntax makes the error and remembers that nesting is no longer known.
+// syntax makes the error and records that the nesting depth is unknown.
 func (d *Decoder) syntax(msg string) error {
 	d.broken = true
 	return &SyntaxError{Msg: msg, Offset: d.off}
 }
 
-// drain drops what the caller left of a body.
+// drain skips the unread part of a body.
 func (d *Decoder) drain() error {
 	for d.pending > 0 {
 		n, err := d.r.Discard(int(min(d.pending, 1<<30)))
@@ -40,7 +40,7 @@ func (d *Decoder) drain() error {
 	return nil
 }
 
-// peek returns the next byte without taking it.
+// peek returns the next byte without consuming it.
 func (d *Decoder) peek() (byte, error) {
 	if d.pending > 0 {
 		if err := d.drain(); err != nil {
@@ -54,14 +54,14 @@ func (d *Decoder) peek() (byte, error) {
 	return b[0], nil
 }
 
-// take drops n bytes that were peeked at.
+// take discards n bytes that were peeked at.
 func (d *Decoder) take(n int) {
-	// Discard of bytes that Peek returned cannot fail.
+	// Discard cannot fail for bytes that Peek returned.
 	_, _ = d.r.Discard(n)
 	d.off += int64(n)
 }
 
-// window returns everything that is buffered, at least one byte.
+// window returns all buffered bytes, at least one.
 func (d *Decoder) window() ([]byte, error) {
 	if d.r.Buffered() == 0 {
 		if _, err := d.r.Peek(1); err != nil {
@@ -71,7 +71,8 @@ func (d *Decoder) window() ([]byte, error) {
 	return d.r.Peek(d.r.Buffered())
 }
 
-// space skips white space, line ends included, and returns the byte after it, not taken.
+// space skips white space, line ends included, and returns the next byte without consuming
+// it.
 func (d *Decoder) space() (byte, error) {
 	for {
 		c, err := d.peek()
@@ -82,8 +83,8 @@ func (d *Decoder) space() (byte, error) {
 	}
 }
 
-// word reads up to the next delimiter, which is not taken. The bytes are valid
-// until the next read.
+// word reads up to the next delimiter, which stays unread. The bytes are valid until the
+// next read.
 func (d *Decoder) word() ([]byte, error) {
 	d.scratch = d.scratch[:0]
 	for {

@@ -1,7 +1,7 @@
 package dlist
 
-// Limits bounds what a Decoder takes into memory. A field that is 0 has the
-// default named with it.
+// Limits limits how much a Decoder reads into memory. A field of 0 has the default in its
+// comment.
 type Limits struct {
 	MaxWord    int   // bytes of an atom or command word; 131072, Cyrus's maxword
 	MaxQuoted  int   // bytes of a quoted string; 131072, Cyrus's maxquoted

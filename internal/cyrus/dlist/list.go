@@ -2,8 +2,8 @@ package dlist
 
 import "errors"
 
-// KVList reads a kvlist. For each key it calls fn, which must consume exactly
-// one value; the key is interned and stays valid. An error of fn ends the call.
+// KVList reads a kvlist. For each key it calls fn, which must consume exactly one value.
+// The key is interned and stays valid. An error of fn ends the call.
 func (d *Decoder) KVList(fn func(key string) error) error {
 	if err := d.open(KVList); err != nil {
 		return err
@@ -30,8 +30,8 @@ func (d *Decoder) KVList(fn func(key string) error) error {
 	}
 }
 
-// List reads a list, or NIL, which has no members. For each member it calls fn,
-// which must consume exactly one value. An error of fn ends the call.
+// List reads a list, or NIL, which has no members. For each member it calls fn, which must
+// consume exactly one value. An error of fn ends the call.
 func (d *Decoder) List(fn func() error) error {
 	if k, err := d.Peek(); err != nil {
 		return err
@@ -68,7 +68,7 @@ func (d *Decoder) consume(fn func() error) error {
 	return nil
 }
 
-// open takes the opening of a list or kvlist.
+// open reads the opening of a list or kvlist.
 func (d *Decoder) open(want Kind) error {
 	k, err := d.Peek()
 	if err != nil {
@@ -89,7 +89,7 @@ func (d *Decoder) open(want Kind) error {
 	return nil
 }
 
-// closed skips white space and takes a closing parenthesis if it is next.
+// closed skips white space and reads a closing parenthesis if it comes next.
 func (d *Decoder) closed() (bool, error) {
 	c, err := d.space()
 	if err != nil || c != ')' {

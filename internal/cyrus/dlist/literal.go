@@ -52,31 +52,18 @@ func (d *Decoder) headEnd() error {
 		return d.syntax("} expected after the size of a literal")
 	}
 	d.take(1)
-	if c, err = d.peek(); err != nil {
-		return err
-	}
-	if c == '\r' {
-		d.take(1)
-		if c, err = d.peek(); err != nil {
-			return err
-		}
-	}
-	if c != '\n' {
-		return d.syntax("line end expected after the head of a literal")
-	}
-	d.take(1)
-	return nil
+	return d.lineEnd("line end expected after the head of a literal")
 }
 
-// literal reads a literal into memory. One that is too large is an error and is
-// skipped by the next read.
+// literal reads a literal into memory. If it is too large, literal returns an error and the
+// next read skips it.
 func (d *Decoder) literal() ([]byte, error) {
 	n, err := d.literalHead()
 	if err != nil {
 		return nil, err
 	}
 	if n > d.lim.MaxLiteral {
-		// It can be skipped and the lists around it are known: not d.syntax.
+		// The literal can be skipped and the open lists are known, so d.syntax is not used.
 		d.pending = n
 		return nil, &SyntaxError{Msg: "literal too large", Offset: d.off}
 	}
@@ -89,7 +76,7 @@ func (d *Decoder) literal() ([]byte, error) {
 		return w, nil
 	}
 	d.scratch = d.scratch[:0]
-	// Memory follows the bytes that arrive, not the number that was announced.
+	// Allocate for the bytes that arrive, not for the announced size.
 	for int64(len(d.scratch)) < n {
 		w, err := d.window()
 		if err != nil {

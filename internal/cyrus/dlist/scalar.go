@@ -2,11 +2,11 @@ package dlist
 
 import "encoding/hex"
 
-// field makes an error that names the key last read.
+// field makes an error that contains the last key.
 func (d *Decoder) field(msg string) error { return &FieldError{Key: d.key, Msg: msg} }
 
-// Scalar reads a string, a flag or NIL. The bytes are valid until the next call.
-// A value of another kind is left unread and is an ErrField.
+// Scalar reads a string, a flag or NIL. The bytes are valid until the next call. A value of
+// another kind stays unread and returns an ErrField.
 func (d *Decoder) Scalar() ([]byte, Kind, error) {
 	k, err := d.Peek()
 	if err != nil {
@@ -26,13 +26,13 @@ func (d *Decoder) Scalar() ([]byte, Kind, error) {
 	return nil, k, d.field("want a string, have a " + k.String())
 }
 
-// Text reads a string; NIL gives "" and null.
+// Text reads a string. NIL returns "" and null.
 func (d *Decoder) Text() (s string, null bool, err error) {
 	b, k, err := d.Scalar()
 	return string(b), k == Nil, err
 }
 
-// Name is Text for strings that recur: it allocates nothing for one seen before.
+// Name is Text for recurring strings: a repeated string costs no allocation.
 func (d *Decoder) Name() (s string, null bool, err error) {
 	b, k, err := d.Scalar()
 	if err != nil {
@@ -67,8 +67,8 @@ func (d *Decoder) Num32() (uint32, error) {
 	return uint32(n), nil
 }
 
-// Date reads seconds since the epoch. Cyrus prints a time before it as the
-// unsigned number of the same 64 bits.
+// Date reads seconds since the epoch. Cyrus prints an earlier time as the unsigned number
+// of the same 64 bits.
 func (d *Decoder) Date() (int64, error) {
 	n, err := d.Num64()
 	return int64(n), err
@@ -89,13 +89,13 @@ func (d *Decoder) GUID() (g [20]byte, err error) {
 	return g, nil
 }
 
-// Value reads a whole value into memory, within Limits. The bytes of a file are skipped.
+// Value reads a whole value into memory, within Limits. It skips the bytes of files.
 func (d *Decoder) Value() (Value, error) {
 	b := budget{items: d.lim.MaxItems, bytes: d.lim.MaxBytes}
 	return d.value(&b)
 }
 
-// budget is what one call of Value may still take.
+// budget is what one call of Value may still read.
 type budget struct {
 	items int
 	bytes int64
@@ -141,7 +141,7 @@ func (d *Decoder) value(b *budget) (Value, error) {
 	return v, nil
 }
 
-// parseNum accepts a complete decimal string up to max, as lib/parsenum does.
+// parseNum accepts a complete decimal string up to max, like lib/parsenum.
 func parseNum[T string | []byte](s T, max uint64) (uint64, bool) {
 	if len(s) == 0 {
 		return 0, false

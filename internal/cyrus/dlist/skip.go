@@ -2,8 +2,8 @@ package dlist
 
 import "errors"
 
-// Skip reads over a value of any kind, literals and file bodies included; of
-// these only the size is looked at.
+// Skip skips a value of any kind, including literals and file bodies; it reads only their
+// sizes.
 func (d *Decoder) Skip() error {
 	k, err := d.Peek()
 	if err != nil {
@@ -18,7 +18,7 @@ func (d *Decoder) Skip() error {
 	return d.skipScalar()
 }
 
-// skipScalar reads over a string, a flag, NIL or a file.
+// skipScalar skips a string, a flag, NIL or a file.
 func (d *Decoder) skipScalar() error {
 	c, err := d.peek()
 	if err != nil {
@@ -43,7 +43,7 @@ func (d *Decoder) skipScalar() error {
 	return d.skipWord()
 }
 
-// skipWord reads up to a delimiter.
+// skipWord skips to a delimiter.
 func (d *Decoder) skipWord() error {
 	for {
 		w, err := d.window()
@@ -61,7 +61,7 @@ func (d *Decoder) skipWord() error {
 	}
 }
 
-// skipQuoted reads to behind the closing quote, or up to a line end.
+// skipQuoted skips to the end of a quoted string, or to a line end.
 func (d *Decoder) skipQuoted() error {
 	for escaped := false; ; {
 		c, err := d.peek()
@@ -79,15 +79,14 @@ func (d *Decoder) skipQuoted() error {
 	}
 }
 
-// SkipLine brings the stream to the end of the command after a *SyntaxError, or
-// after a refusal with something left unread, so that the next command parses.
-// It does nothing when End has succeeded for this command.
+// SkipLine moves the stream to the end of the command after a *SyntaxError, or after a
+// refusal with unread input, so that the next command parses. It does nothing if End has
+// succeeded for this command.
 //
-// From inside lists that were read without an error it reads to their end, as
-// Cyrus's parser does, for which line ends are white space there. Otherwise the
-// next line end that belongs to no literal is the end (imap/sync_support.c,
-// sync_eatline): a list that is never closed must not swallow the commands
-// behind it.
+// Inside lists that were read without an error it reads to their end, like Cyrus's parser,
+// which treats line ends there as white space. Otherwise the command ends at the next line
+// end outside a literal (imap/sync_support.c, sync_eatline): a list that is never closed
+// must not swallow the commands after it.
 func (d *Decoder) SkipLine() error {
 	if d.ended {
 		return nil
@@ -116,14 +115,14 @@ func (d *Decoder) SkipLine() error {
 	return err
 }
 
-// malformed says that err is about what was sent, not about the stream.
+// malformed reports whether err concerns the input, not the stream.
 func malformed(err error) bool {
 	var s *SyntaxError
 	return errors.As(err, &s) || errors.Is(err, ErrField)
 }
 
-// skipToken reads over one token or one byte between tokens; done says that it
-// was the line end of the command.
+// skipToken skips one token, or one byte between tokens. done means that it was the line
+// end of the command.
 func (d *Decoder) skipToken() (done bool, err error) {
 	c, err := d.peek()
 	if err != nil {

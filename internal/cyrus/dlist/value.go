@@ -2,26 +2,26 @@
 // (imap/dlist.c): the argument of GET and APPLY and the untagged replies.
 package dlist
 
-// Kind is the type of a Value as it stands on the wire. Numbers, dates, guids
-// and plain strings are all scalars there: the reader of a field knows which it wants.
+// Kind is the syntactic type of a Value on the wire. Numbers, dates, guids and plain
+// strings are all scalars; the reader of a field decides which type it expects.
 type Kind uint8
 
 const (
 	Nil    Kind = iota // NIL, unquoted
 	String             // atom, quoted string or literal
-	Flag               // \Seen: begins with a backslash, printed as it is
+	Flag               // \Seen: begins with a backslash, printed unchanged
 	List               // ( … )
 	KVList             // %( … )
-	File               // %{partition guid size} and its bytes; only File.Size etc. are kept here
+	File               // %{partition guid size} and its bytes; only the File fields are stored here
 )
 
-// Value is one dlist value, held in memory. Message bodies never are: the
-// Decoder hands them out as streams.
+// Value is one dlist value in memory. Message bodies are never in memory; the Decoder
+// returns them as streams.
 type Value struct {
 	Kind  Kind
 	Str   string  // String: the bytes; Flag: with its backslash
 	Items []Value // List
-	Pairs []Pair  // KVList, in wire order, repetitions kept
+	Pairs []Pair  // KVList, in wire order, repetitions included
 	File  FileInfo
 }
 
@@ -34,7 +34,7 @@ type Pair struct {
 // FileInfo is the head of a file literal.
 type FileInfo struct {
 	Partition string
-	GUID      string // 40 hex digits as sent
+	GUID      string // 40 hex digits, unchanged
 	Size      uint64 // bytes
 }
 
