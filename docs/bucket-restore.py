@@ -2,8 +2,8 @@
 """Reads a partition of backupd without backupd. See bucket-restore.md.
 
 It needs Python 3.9 or later, zstd, and for a bucket one of rclone, aws and mc. It writes
-nothing to the bucket, and trusts nothing in it: every name is compared with what
-format.md allows, every body with its hash, and nothing is unpacked by its name.
+nothing to the bucket and does not trust its contents: every name is checked against
+format.md, every body against its hash, and no entry is unpacked under its own name.
 """
 import base64
 import contextlib
@@ -31,34 +31,34 @@ DONE, WRONG, INCOMPLETE = 0, 64, 75     # exit status
 
 
 class Trouble(Exception):
-    """Something that the person who restores has to know, in a line."""
+    """An error, as one line for the user."""
 
 
 class Damaged(Trouble):
-    """An object that is missing, damaged, or not what format.md allows."""
+    """An object that is missing, damaged, or does not conform to format.md."""
 
 
 def shown(text):
-    """Text for a terminal: what would move its cursor is escaped."""
+    """Text for a terminal, with control characters escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
 
 
-def say(text):
+def report(text):
     print("bucket-restore: " + shown(text), file=sys.stderr, flush=True)
 
 
 class Problems:
-    """What could not be restored: each is said once, and they make the exit status."""
+    """Everything that could not be restored: each is reported once, and the exit status depends on them."""
 
     def __init__(self):
         self.count = 0
 
     def add(self, text):
         self.count += 1
-        say(text)
+        report(text)
 
 
-# ---- the names that format.md allows, and no others
+# ---- the names that format.md allows
 
 HEX40, HEX64, NUMBER = "[0-9a-f]{40}", "[0-9a-f]{64}", "[0-9]{16}"
 BACKUP = re.compile(r"(user|shared|server)/[A-Za-z0-9._@=~-]{1,255}")
@@ -72,7 +72,7 @@ MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z")
 
 
 def matching(pattern, value, what):
-    """value, if it is text of that form."""
+    """Returns value if it is text that matches the pattern."""
     if isinstance(value, str) and re.fullmatch(pattern, value):
         return value
     raise Damaged(f"{what} is {shown(repr(value))[:120]}, which format.md does not allow")
@@ -85,7 +85,7 @@ def number_of(value, what, most=2**63 - 1, least=0):
 
 
 def text_of(value):
-    """A String of format.md 2.3: text, or bytes in base64."""
+    """Decodes a String of format.md 2.3: text, or bytes in base64."""
     if isinstance(value, dict):
         return base64.b64decode(value["b64"]).decode("utf-8", "surrogateescape")
     if not isinstance(value, str):
@@ -94,7 +94,7 @@ def text_of(value):
 
 
 def bound(text):
-    """Text for the database, which takes no bytes that are not UTF-8 as text."""
+    """Encodes text for the database, which accepts only UTF-8 as text."""
     try:
         text.encode()
         return text
@@ -111,14 +111,14 @@ def key_of(value):
     return bound(text_of(value))
 
 
-# ---- the store: a directory, or a bucket behind one of three programs
+# ---- the store: a directory, or a bucket read by one of three programs
 
 class Directory:
     def __init__(self, root):
         self.root = os.path.realpath(root)
 
     def names(self, key):
-        """What lies right below a key."""
+        """Lists the direct children of a key."""
         try:
             return sorted(os.listdir(os.path.join(self.root, key)))
         except FileNotFoundError:
@@ -128,22 +128,22 @@ class Directory:
 
     @contextlib.contextmanager
     def get(self, key):
-        """A path at which the object can be read. Links are not followed: who writes into
-        the directory could point one at any file."""
+        """Yields a path of the object. Links are not followed, because somebody who can write
+        to the directory could point them to any file."""
         path = os.path.join(self.root, key)
         try:
             regular = os.path.realpath(path) == path and stat.S_ISREG(os.lstat(path).st_mode)
         except OSError as e:
             raise Damaged(f"cannot read {key}: {e}")
         if not regular:
-            raise Damaged(f"cannot read {key}: it is no regular file")
+            raise Damaged(f"cannot read {key}: not a regular file")
         yield path
 
 
 class Bucket:
-    """A bucket behind a program. where is what the program calls its prefix."""
+    """A bucket that a program reads. where is the prefix in the program's notation."""
 
-    # program: how to list, which statuses mean "nothing is there", how to fetch
+    # program: command to list, statuses that mean "not found", command to fetch
     PROGRAMS = {
         "rclone": (["rclone", "lsf"], (3,), ["rclone", "copyto", "--retries", "1"]),
         "aws": (["aws", "s3", "ls"], (1,), ["aws", "s3", "cp", "--only-show-errors"]),
@@ -203,15 +203,15 @@ def store_of(arg, scratch):
 # ---- containers: format.md 1
 
 def header(name, size):
-    """The only header that an entry of this name and size can have (format.md 1.2)."""
+    """Returns the only valid header of an entry with this name and size (format.md 1.2)."""
     h = (name.encode().ljust(100, b"\0") + b"0000644\0" + b"0000000\0" * 2 + b"%011o\0" % size + b"00000000000\0" +
          b" " * 8 + b"0" + bytes(100) + b"ustar\x0000" + bytes(64) + b"0000000\0" * 2 + bytes(167))
     return h[:148] + b"%06o\0 " % sum(h) + h[156:]
 
 
 def entries(store, key):
-    """Yields (name, size, read) of each entry of a container. read(n) gives up to n bytes of
-    the body; the rest is skipped."""
+    """Yields (name, size, read) of each entry of a container. read(n) returns up to n
+    bytes of the body; the rest is skipped."""
     with store.get(key) as path, open(path, "rb") as file:
         try:
             zstd = subprocess.Popen(["zstd", "-dcq"], stdin=file, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -220,7 +220,7 @@ def entries(store, key):
         try:
             yield from archive(zstd.stdout, key)
             if zstd.stdout.read(1) or zstd.wait():
-                raise Damaged(f"cannot read {key}: {zstd.stderr.read().decode('utf-8', 'replace').strip() or 'it goes on behind its end'}")
+                raise Damaged(f"cannot read {key}: {zstd.stderr.read().decode('utf-8', 'replace').strip() or 'data after the end of the archive'}")
         finally:
             zstd.kill()
             zstd.communicate()
@@ -232,7 +232,7 @@ def archive(pipe, key):
         block = exactly(pipe, 512, key)
         if block == bytes(512):
             if exactly(pipe, 512, key) != bytes(512):
-                raise Damaged(f"cannot read {key}: the archive has no end")
+                raise Damaged(f"cannot read {key}: the end of the archive is missing")
             return
         name = block[:100].rstrip(b"\0").decode("ascii", "replace")
         try:
@@ -240,7 +240,7 @@ def archive(pipe, key):
         except ValueError:
             size = -1
         if not ENTRY.fullmatch(name) or name in seen or size < 0 or block != header(name, size):
-            raise Damaged(f"cannot read {key}: it has an entry {name!r} whose name or header format.md does not allow")
+            raise Damaged(f"cannot read {key}: format.md does not allow the name or header of the entry {name!r}")
         seen.add(name)
         body = Body(pipe, size, key)
         yield name, size, body.read
@@ -251,7 +251,7 @@ def archive(pipe, key):
 def exactly(pipe, n, key):
     data = pipe.read(n)
     if len(data) != n:
-        raise Damaged(f"cannot read {key}: it is cut off or damaged")
+        raise Damaged(f"cannot read {key}: the object is truncated or damaged")
     return data
 
 
@@ -273,7 +273,7 @@ LONGEST_LINE = 64 << 20
 
 
 def lines(read, what):
-    """The objects of an .ndjson body."""
+    """Yields the objects of an .ndjson body."""
     rest = b""
     while True:
         data = read()
@@ -281,7 +281,7 @@ def lines(read, what):
         for line in whole:
             yield parsed(line, what)
         if len(rest) > LONGEST_LINE or not data and rest:
-            raise Damaged(f"{what}: a line is cut off or too long")
+            raise Damaged(f"{what}: a line is truncated or too long")
         if not data:
             return
 
@@ -292,20 +292,20 @@ def parsed(line, what):
     except (ValueError, RecursionError) as e:
         raise Damaged(f"{what}: {e}")
     if not isinstance(value, dict):
-        raise Damaged(f"{what}: a line is no object")
+        raise Damaged(f"{what}: a line is not an object")
     return value
 
 
 @contextlib.contextmanager
 def damage(what):
-    """Anything that does not have the form that it should have is damage."""
+    """Reports data of an unexpected form as damage."""
     try:
         yield
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as e:
         raise Damaged(f"{what}: {type(e).__name__}: {e}")
 
 
-# ---- the state of a backup, replayed into a database: it need not fit into memory
+# ---- the state of a backup, replayed into a database, because it may not fit into memory
 
 SCHEMA = """
 CREATE TABLE mailbox (id TEXT PRIMARY KEY, name TEXT, live INTEGER);
@@ -326,7 +326,7 @@ class State:
         self.db = sqlite3.connect(os.path.join(scratch, "state"), isolation_level=None)
         self.db.executescript("PRAGMA journal_mode=MEMORY; PRAGMA synchronous=OFF; PRAGMA cache_size=-65536;" + SCHEMA)
         self.sealed = None      # the repository that the backup was moved to
-        self.bridged = set()    # commits that are known to be lost
+        self.bridged = set()    # commits that a bridge records as lost
         self.place_key = re.compile(rf"{PACK.pattern}|backups/{re.escape(backup)}/log/{NUMBER}(-{NUMBER})?\.tar\.zst")
         self.block_key = re.compile(rf"backups/{re.escape(backup)}/records/{HEX64}\.tar\.zst")
 
@@ -340,7 +340,7 @@ class State:
             raise
         self.db.execute("COMMIT")
 
-    # -- what commits and checkpoints have in common
+    # -- common to commits and checkpoints
 
     def place(self, p, container):
         at = container if p["object"] == "." else matching(self.place_key, p["object"], "the object of a place")
@@ -363,7 +363,7 @@ class State:
         self.db.execute("REPLACE INTO message VALUES (?, ?, ?)", (guid, number_of(m["size"], "a size"), " ".join(chunks)))
 
     def blocks(self, wanted):
-        """The lines of blocks: (block, line), in order. wanted: [(object, sha256, kind)]."""
+        """Yields the lines of blocks as (block, line), in order. wanted: [(object, sha256, kind)]."""
         at = {}
         for key in dict.fromkeys(o for o, _, _ in wanted):
             names = {f"{h}.{k}": h for o, h, k in wanted if o == key}
@@ -372,7 +372,7 @@ class State:
                     at[names[name]] = self.keep(read, name)
         for _, sha256, kind in wanted:
             if sha256 not in at:
-                raise Damaged(f"block {sha256}.{kind} is not where it should be")
+                raise Damaged(f"block {sha256}.{kind} is missing in its object")
             with open(at[sha256], "rb") as f:
                 for line in lines(lambda: f.read(1 << 20), f"block {sha256}"):
                     yield sha256, line
@@ -380,7 +380,7 @@ class State:
             os.unlink(path)
 
     def keep(self, read, name):
-        """A file with the body of an entry, which has to have the hash in its name."""
+        """Writes the body of an entry to a file. Its hash must be the one in its name."""
         fd, path = tempfile.mkstemp(dir=self.scratch)
         digest = hashlib.sha256()
         with open(fd, "wb") as f:
@@ -412,7 +412,7 @@ class State:
     def state(self, rows, places, number, until):
         head = next(rows)
         if head["version"] != 1 or head["backup"] != self.backup or head["number"] != number:
-            raise Damaged("its first line is of another backup, number or version")
+            raise Damaged("the first line belongs to another backup, number or version")
         if until and moment(head["time"]) > until:
             return False
         at = {p["block"]: p["object"] for p in places if "block" in p}
@@ -492,7 +492,7 @@ class State:
         for r in e["lost"]:
             first, last = number_of(r["from"], "a commit"), number_of(r["to"], "a commit")
             if last - first > 1_000_000:
-                raise Damaged("a bridged event names more commits than there can be")
+                raise Damaged("a bridged event names more commits than can exist")
             self.bridged.update(range(first, last + 1))
 
     def on_sealed(self, e, number):
@@ -500,7 +500,7 @@ class State:
 
 
 def moment(t):
-    """A time as it sorts: with all its nine digits."""
+    """Returns a time in a form that sorts: with all nine digits."""
     whole, _, part = matching(MOMENT, t, "a time")[:-1].partition(".")
     try:
         time.strptime(whole, "%Y-%m-%dT%H:%M:%S")
@@ -510,14 +510,14 @@ def moment(t):
 
 
 class Log:
-    """Replays a backup's log, from the newest checkpoint that is not past the moment on."""
+    """Replays a backup's log, from the newest checkpoint that is not after the moment."""
 
     def __init__(self, store, backup, until, scratch, problems):
         self.store, self.backup, self.problems = store, backup, problems
-        # Without a fraction, all of that second.
+        # Without a fraction, include all of that second.
         self.until = until and (moment(until) if "." in until else moment(until)[:-9] + "9" * 9)
         self.scratch = scratch
-        self.hash = None        # of the commit before
+        self.hash = None        # of the previous commit
         self.lost = []          # commits that could not be read, and why
 
     def state(self):
@@ -529,19 +529,19 @@ class Log:
         for m in names:
             first, last = int(m[1]), int(m[2] or m[1])
             if not m[2] and last < self.next:
-                continue        # only segments: their places say where merged bodies are
+                continue        # only segments: their places have the places of merged bodies
             if not begun and first > 1:
-                raise Trouble("commit 1 is gone: the moment lies before what is kept, or objects are missing")
+                raise Trouble("commit 1 is gone: the moment is before the kept history, or objects are missing")
             begun = True
             if not self.object(state, m[0], first, last):
                 break
         if self.next == 1:
-            raise Trouble(f"{self.backup}: there was nothing yet at that time")
+            raise Trouble(f"{self.backup}: the backup has no data at that time")
         for n, why in self.lost:
             if n in state.bridged:
-                say(f"commit {n} was lost, and the log goes on without it")
+                report(f"commit {n} was lost; the log continues without it")
             else:
-                self.problems.add(f"commit {n} is left out: {why}")
+                self.problems.add(f"commit {n} is skipped: {why}")
         return state
 
     def begin(self):
@@ -553,14 +553,14 @@ class Log:
                 if state.checkpoint(f"{at}/{name}", number, self.until):
                     return state, number + 1
             except Damaged as e:
-                say(f"checkpoint {number} is left out: {e}")
+                report(f"checkpoint {number} is skipped: {e}")
         return State(self.store, self.backup, tempfile.mkdtemp(dir=self.scratch)), 1
 
     def object(self, state, name, first, last):
-        """Applies the commits of an object; False at the first that is past the moment."""
+        """Applies the commits of an object. Returns False at the first commit after the moment."""
         key = f"backups/{self.backup}/log/{name}"
         for n in range(self.next, min(first, self.next + 1000)):
-            self.lost.append((n, "no object holds it"))
+            self.lost.append((n, "no object contains it"))
         try:
             with damage(key):
                 return self.read(state, key, first, last)
@@ -575,7 +575,7 @@ class Log:
         for name, size, read in entries(self.store, key):
             number = int(name[:16]) if "/" in name else first
             if name.endswith("commit.ndjson") and number >= self.next:
-                # Read to its end before anything of it is applied.
+                # Read it to the end before applying any of it.
                 self.save(spool, read, size)
                 if not self.apply(state, spool, number):
                     return False
@@ -590,7 +590,7 @@ class Log:
             with damage(key):
                 state.place(p, key)
         except Damaged as e:
-            self.problems.add(f"a place in {key} is left out: {e}")
+            self.problems.add(f"a place in {key} is skipped: {e}")
 
     def save(self, spool, read, size):
         if size > 256 << 20:
@@ -606,11 +606,11 @@ class Log:
             events = lines(lambda: f.read(1 << 20), f"commit {number}")
             head = next(events)
             if head["version"] not in (1, 2) or head["backup"] != self.backup or head["number"] != number:
-                raise Damaged(f"commit {number}: its first line is of another backup, number or version")
+                raise Damaged(f"commit {number}: the first line belongs to another backup, number or version")
             if self.until and moment(head["time"]) > self.until:
                 return False
             if self.hash and head["prev"] and head["prev"] != self.hash:
-                self.problems.add(f"commit {number} does not continue the one before")
+                self.problems.add(f"commit {number} does not continue the previous one")
             with state.transaction():
                 state.commit(events, number)
         self.next, self.hash = number + 1, self.digest.hexdigest()
@@ -620,7 +620,7 @@ class Log:
 # ---- the Maildir
 
 def folder_name(internal):
-    """The directory of a mailbox in a Maildir++, by the mapping of restore.md ("File names")."""
+    """Returns the directory of a mailbox in a Maildir++, by the mapping of restore.md ("File names")."""
     levels = below_inbox(internal)
     if not levels:
         return ""
@@ -650,14 +650,14 @@ def escaped(level):
 
 
 def external(internal):
-    """A name as an administrator writes it, where unixhierarchysep is on; still in modified UTF-7."""
+    """Returns a name as an administrator writes it with unixhierarchysep on; still in modified UTF-7."""
     domain, bang, name = internal.partition("!")
     name = name if bang else internal
     return name.replace(".", "/").replace("^", ".") + ("@" + domain if bang else "")
 
 
 class Maildir:
-    """A new Maildir++. Nobody else can have put anything into it."""
+    """A new Maildir++ that only this user can write to."""
 
     def __init__(self, root, problems):
         self.root, self.problems = root, problems
@@ -677,7 +677,7 @@ class Maildir:
                 folder = folder_name(name)
                 try:
                     if folder in taken:
-                        raise FileExistsError(errno.EEXIST, "another mailbox has its place")
+                        raise FileExistsError(errno.EEXIST, "another mailbox has the same directory")
                     taken.add(folder)
                     if folder:
                         os.mkdir(os.path.join(self.root, folder))
@@ -685,7 +685,7 @@ class Maildir:
                             os.mkdir(os.path.join(self.root, folder, sub))
                         open(os.path.join(self.root, folder, "maildirfolder"), "x").close()
                 except OSError as e:
-                    self.problems.add(f"{name} is left out: {e.strerror}")
+                    self.problems.add(f"{name} is skipped: {e.strerror}")
                     continue
                 self.folders[uniqueid] = os.path.join(self.root, folder)
                 print(json.dumps({"path": folder or ".", "name": external(name), "internal": name, "uniqueid": unbound(uniqueid)}), file=index)
@@ -722,7 +722,7 @@ class Restore:
                     self.db.execute("INSERT INTO chunk VALUES (?, NULL, 0, 1) ON CONFLICT DO UPDATE SET uses = uses + 1", (c,))
 
     def fetch(self):
-        """Brings every chunk that is wanted: from its newest place, or else from an older one."""
+        """Fetches every wanted chunk from its newest place, or else from an older one."""
         tried, self.failed = set(), {}
         while True:
             rows = self.db.execute("""SELECT object FROM place JOIN chunk ON chunk = hash WHERE sha1 IS NULL
@@ -741,14 +741,14 @@ class Restore:
             if self.wanted(key):
                 self.problems.add(why)
             else:
-                say(f"{why}; what it had was read from elsewhere")
+                report(f"{why}; its contents were read from other objects")
 
     def wanted(self, key):
-        """The entries of an object whose chunks are still missing, and these chunks."""
+        """Returns the entries of an object whose chunks are still missing, with these chunks."""
         return dict(self.db.execute("SELECT entry, chunk FROM place JOIN chunk ON chunk = hash WHERE object = ? AND sha1 IS NULL", (key,)))
 
     def pull(self, key):
-        """Reads one object, and keeps the chunks of it that are wanted."""
+        """Reads one object and stores its wanted chunks."""
         with damage(key):
             names = self.wanted(key)
             have = set()
@@ -757,7 +757,7 @@ class Restore:
                     have.add(names[name])
 
     def chunk(self, want, size, read, key):
-        """Keeps a chunk, if its bytes are those of its hash. A part of one is written over."""
+        """Stores a chunk if its bytes have its hash. A partial file is overwritten."""
         path = os.path.join(self.maildir.pieces, want)
         sha1, sha256 = hashlib.sha1(), hashlib.sha256()
         with open(path + ".part", "wb") as f:
@@ -766,7 +766,7 @@ class Restore:
                 sha256.update(data)
                 f.write(data)
         if sha256.hexdigest() != want:
-            self.failed[key] = f"{key}: the bytes of {want} are not those of its hash"
+            self.failed[key] = f"{key}: the bytes of {want} do not have its hash"
             return False
         os.rename(path + ".part", path)
         self.db.execute("UPDATE chunk SET sha1 = ?, size = ? WHERE hash = ?", (sha1.hexdigest(), size, want))
@@ -774,7 +774,7 @@ class Restore:
         return True
 
     def follow(self, key):
-        """Notes where the entries of a pack that is gone are now (format.md 6)."""
+        """Records the new places of the entries of a pack that is gone (format.md 6)."""
         m = PACK.fullmatch(key)
         if not m:
             return False
@@ -817,7 +817,7 @@ class Restore:
         have = {c: self.db.execute("SELECT sha1, uses FROM chunk WHERE hash = ?", (c,)).fetchone() for c in chunks}
         lost = [c for c in chunks if have[c][0] is None]
         if lost:
-            raise Damaged(f"{guid} is not restored: the backup has no body of it any more")
+            raise Damaged(f"{guid} is not restored: the backup no longer has its body")
         if len(chunks) == 1 and have[chunks[0]][0] == guid and have[chunks[0]][1] == 1:
             os.rename(os.path.join(self.maildir.pieces, chunks[0]), path)
             return
@@ -847,26 +847,26 @@ def usage():
 
 
 def check_store(store, given):
-    """A mistyped STORE has nothing in it: that must not look like a store without backups."""
+    """Reports a mistyped STORE, which must not look like a store without backups."""
     if given.startswith(("s3://", "minio://")):
-        raise Trouble(f"{given} is what imapd.conf says; write aws:s3://BUCKET/PREFIX, mc:ALIAS/BUCKET/PREFIX or rclone:REMOTE:BUCKET/PREFIX")
+        raise Trouble(f"{given} is the notation of imapd.conf; write aws:s3://BUCKET/PREFIX, mc:ALIAS/BUCKET/PREFIX or rclone:REMOTE:BUCKET/PREFIX")
     try:
         with store.get("repository.json"):
             pass
     except Damaged as e:
         if not store.names("backups"):
-            raise Trouble(f"there is no backup at {given}: is the prefix right? ({e})")
-        say(f"warning: {e}")
+            raise Trouble(f"no backup found at {given}: check the prefix ({e})")
+        report(f"warning: {e}")
 
 
 def check_arguments(verb, args):
     for a in args[2:] if verb == "restore" else args[1:]:
         if re.match(r"\d{4}-\d\d-\d\d", a):
-            raise Trouble(f"{a}: write a TIME in UTC, as 2026-11-20T14:05:00Z")
+            raise Trouble(f"{a}: write a TIME in UTC, for example 2026-11-20T14:05:00Z")
         if "/" in a and a.partition("/")[0] in ("user", "shared"):
-            raise Trouble(f"{a}: write a MAILBOX as mailboxes shows it, as user.anne.Sent")
+            raise Trouble(f"{a}: write a MAILBOX as printed by mailboxes, for example user.anne.Sent")
     if args and "/" not in args[0]:
-        raise Trouble(f"{args[0]}: write a BACKUP as list shows it, as user/{args[0]}")
+        raise Trouble(f"{args[0]}: write a BACKUP as printed by list, for example user/{args[0]}")
 
 
 def list_backups(store):
@@ -921,17 +921,17 @@ def warn_if_moved(store, state):
     except Damaged as e:
         here = str(e)
     if here != state.sealed:
-        say(f"warning: {state.backup} was moved to repository {state.sealed}; what came since is there")
+        report(f"warning: {state.backup} was moved to repository {state.sealed}; newer mail is there")
 
 
 if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1:]))
     except Trouble as e:
-        say(str(e))
+        report(str(e))
         sys.exit(INCOMPLETE)
     except (OSError, sqlite3.OperationalError) as e:
-        say(f"it ends here: {e}. Make room and restore into a new directory")
+        report(f"the restore ends here: {e}. Make room and restore into a new directory")
         sys.exit(INCOMPLETE)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -1,3 +1,3 @@
 #!/bin/sh
-# The name under which README.txt of older buckets knows bucket-restore.py, which lies beside it.
+# README.txt of older buckets refers to this name. It runs bucket-restore.py in the same directory.
 exec python3 "$(dirname "$0")/bucket-restore.py" "$@"

@@ -420,8 +420,8 @@ func checkErrors(t *testing.T, p *person, dir string, st *story) {
 	}{
 		{[]string{"restore", "user/nobody", filepath.Join(t.TempDir(), "m")}, "no such backup", 75},
 		{[]string{"restore", "user/anne", filepath.Join(t.TempDir(), "m"), "user.anne.Nothing"}, "no mailbox", 75},
-		{[]string{"restore", "user/anne", filepath.Join(t.TempDir(), "m"), "", "2001-01-01T00:00:00Z"}, "nothing yet at that time", 75},
-		{[]string{"mailboxes", "user/anne", "2001-01-01T00:00:00Z"}, "nothing yet at that time", 75},
+		{[]string{"restore", "user/anne", filepath.Join(t.TempDir(), "m"), "", "2001-01-01T00:00:00Z"}, "no data at that time", 75},
+		{[]string{"mailboxes", "user/anne", "2001-01-01T00:00:00Z"}, "no data at that time", 75},
 		{[]string{"restore", "user/anne", t.TempDir()}, "new directory", 75},
 		{[]string{"mailboxes", "user/anne", "yesterday"}, "usage", 64},
 		{[]string{"list", "more"}, "usage", 64},

@@ -429,7 +429,7 @@ func TestScriptErrors(t *testing.T) {
 	wrong := filepath.Join(t.TempDir(), "store")
 	(&crime{time: "2026-13-45T99:99:99Z"}).commit(t, wrong)
 	p.store = wrong
-	if _, diag, err := p.run("mailboxes", "user/anne", "2026-11-20T12:00:00Z"); err == nil || !strings.Contains(diag, "commit 1 is left out") || strings.Contains(diag, "Traceback") {
+	if _, diag, err := p.run("mailboxes", "user/anne", "2026-11-20T12:00:00Z"); err == nil || !strings.Contains(diag, "commit 1 is skipped") || strings.Contains(diag, "Traceback") {
 		t.Errorf("a commit of no time: %v: %s", err, diag)
 	}
 	// Files of 512 bytes at most: as full as a disk for folders.ndjson and the database.
