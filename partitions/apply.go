@@ -82,7 +82,7 @@ func (b *Backup) apply(ctx context.Context, c *history.CommitReader, size int64)
 		if err := writeEntry(t, b.path, &next); err != nil {
 			return err
 		}
-		st := &indexState{set: b.set, t: t, id: b.entry.ID, path: b.path, part: b.part}
+		st := &State{set: b.set, t: t, id: b.entry.ID, path: b.path, part: b.part}
 		if err := b.foldAll(ctx, st, c, redo); err != nil {
 			return err
 		}
@@ -105,7 +105,7 @@ func (b *Backup) apply(ctx context.Context, c *history.CommitReader, size int64)
 	return nil
 }
 
-func (b *Backup) foldAll(ctx context.Context, st *indexState, c *history.CommitReader, redo bool) error {
+func (b *Backup) foldAll(ctx context.Context, st *State, c *history.CommitReader, redo bool) error {
 	rp := history.Replayer{State: st, Blocks: b.blocks(ctx)}
 	var messages []history.Message
 	for e, err := range c.Events() {
@@ -140,7 +140,7 @@ func (b *Backup) foldAll(ctx context.Context, st *indexState, c *history.CommitR
 
 // recount computes anew what Fold keeps count of: folded over a part of its own work,
 // it has counted that part twice.
-func (s *indexState) recount() error {
+func (s *State) recount() error {
 	for old, err := range s.Mailboxes() {
 		if err != nil {
 			return err
@@ -159,7 +159,7 @@ func (s *indexState) recount() error {
 
 // share notes the places of a commit, and shows the partition those of its messages
 // that lie in packs: any backup may refer to them.
-func (s *indexState) share(c *history.CommitReader, messages []history.Message) error {
+func (s *State) share(c *history.CommitReader, messages []history.Message) error {
 	for p, err := range c.Places() {
 		if err != nil {
 			return err
@@ -178,7 +178,7 @@ func (s *indexState) share(c *history.CommitReader, messages []history.Message) 
 
 // shareKnown shows the partition a message of this backup, if all its chunks lie in
 // packs.
-func (s *indexState) shareKnown(m history.Message) error {
+func (s *State) shareKnown(m history.Message) error {
 	if s.part.private() || m.Missing || m.Private {
 		return nil
 	}
@@ -200,7 +200,7 @@ func (s *indexState) shareKnown(m history.Message) error {
 
 // unshare forgets where messages lie whose bodies are lost, so that nobody refers to them
 // there. It comes before they are folded.
-func (s *indexState) unshare(lost []cyrus.GUID) error {
+func (s *State) unshare(lost []cyrus.GUID) error {
 	for _, g := range lost {
 		m, err := s.Message(g)
 		if err != nil || m == nil || m.Missing {

@@ -21,7 +21,7 @@ type Backup struct {
 	name repository.Name
 	path string
 
-	hold holding // which session works on it
+	lease Lease // which connection works on it
 
 	unsure atomic.Bool // after a panic: what is known of it may be wrong
 
@@ -74,13 +74,12 @@ type entry struct {
 }
 
 func newBackup(s *Set, n repository.Name) *Backup {
-	b := &Backup{set: s, name: n, path: n.Path(), turn: make(chan struct{}, 1)}
-	b.hold.init()
+	b := &Backup{set: s, name: n, path: n.Path(), lease: newLease(), turn: make(chan struct{}, 1)}
 	return b
 }
 
-// begin takes the backup's turn; end gives it back.
-func (b *Backup) begin(ctx context.Context) error {
+// Begin takes the backup's turn: one commit after the other.
+func (b *Backup) Begin(ctx context.Context) error {
 	limit, stop := limited(ctx)
 	defer stop()
 	select {
@@ -91,7 +90,8 @@ func (b *Backup) begin(ctx context.Context) error {
 	}
 }
 
-func (b *Backup) end() { <-b.turn }
+// End gives the turn back.
+func (b *Backup) End() { <-b.turn }
 
 // refresh brings the index up to the bucket: after nil, entry shows the newest
 // commit, which the store has just confirmed, or is nil because no partition holds the

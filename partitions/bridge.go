@@ -33,7 +33,7 @@ func (b *Backup) bridge(ctx context.Context, lost []history.LostRange) error {
 		return err
 	}
 	b.proven() // the log was just listed; its last commit may be the one that cannot be read
-	err = b.commit(ctx, author{connection: "bridge", client: b.set.opt.Host}, bld, func() error {
+	err = b.commit(ctx, Author{Connection: "bridge", Client: b.set.opt.Host}, bld, func() error {
 		return fmt.Errorf("another writer was faster: %w", cyrus.ErrLocked)
 	})
 	if err != nil {

@@ -63,15 +63,15 @@ func (s *Set) writeCheckpoints() {
 
 // writeCheckpoint folds the log, as it stands in the bucket, into a checkpoint.
 func (b *Backup) writeCheckpoint(ctx context.Context) error {
-	if err := b.begin(ctx); err != nil {
+	if err := b.Begin(ctx); err != nil {
 		return err
 	}
 	if b.entry == nil {
-		b.end()
+		b.End()
 		return nil // its index is being made anew, or the backup is gone
 	}
 	number, last, part := b.entry.Number, b.entry.Checkpoint, b.part
-	b.end()
+	b.End()
 	m, err := part.fold(ctx, b.path, last, number)
 	if history.IsUnreadable(err) {
 		return errors.Join(err, b.logDamaged(ctx, number, err))
@@ -84,10 +84,10 @@ func (b *Backup) writeCheckpoint(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := b.begin(ctx); err != nil {
+	if err := b.Begin(ctx); err != nil {
 		return err
 	}
-	defer b.end()
+	defer b.End()
 	if b.entry == nil || b.entry.Checkpoint >= number {
 		return nil
 	}
@@ -97,10 +97,10 @@ func (b *Backup) writeCheckpoint(ctx context.Context) error {
 
 // logDamaged makes the next command read the backup again, which bridges what is lost.
 func (b *Backup) logDamaged(ctx context.Context, number uint64, err error) error {
-	if err := b.begin(ctx); err != nil {
+	if err := b.Begin(ctx); err != nil {
 		return err
 	}
-	defer b.end()
+	defer b.End()
 	if b.entry != nil && b.entry.Number >= number {
 		b.divergedLater(err)
 	}
@@ -154,7 +154,7 @@ func (p *Partition) foldFrom(ctx context.Context, path string, checkpoint, numbe
 // from a checkpoint.
 func (b *Backup) importCheckpoint(m *history.Mem) error {
 	return b.set.index.UpdateLong(func(t *index.Txn) error {
-		st := &indexState{set: b.set, t: t, id: b.entry.ID, path: b.path, part: b.part}
+		st := &State{set: b.set, t: t, id: b.entry.ID, path: b.path, part: b.part}
 		for mb, err := range m.Mailboxes() {
 			if err != nil {
 				return err
@@ -201,7 +201,7 @@ func (b *Backup) importCheckpoint(m *history.Mem) error {
 }
 
 // importMessages takes the messages of a checkpoint with their places.
-func (s *indexState) importMessages(m *history.Mem) error {
+func (s *State) importMessages(m *history.Mem) error {
 	for p, err := range m.AllPlaces() {
 		if err != nil {
 			return err

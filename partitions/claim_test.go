@@ -9,6 +9,7 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/repository"
+	"github.com/cyrusbackup/backupd/partitions/session"
 )
 
 // If two partitions name the same repository, both refuse new backups.
@@ -44,7 +45,7 @@ func TestOneRepositoryHasOnePartition(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "one") || !strings.Contains(err.Error(), "two") {
 		t.Fatalf("a backup was created although two partitions share one repository: %v", err)
 	}
-	s := set.NewSession(partitions.Who{Connection: "c", Client: "test"})
+	s := session.New(set, session.Who{Connection: "c", Client: "test"})
 	defer s.Close()
 	if err := s.ApplySub(t.Context(), "bert", "user.bert", true); !errors.Is(err, cyrus.ErrUnavailable) {
 		t.Errorf("the client received %v", err)

@@ -25,7 +25,7 @@ const commitTime = 30 * time.Minute
 // index. The turn is held and the backup exists. When another writer took the number,
 // its commits are applied and recheck decides whether the events still stand; its
 // error ends the command. After nil everything is in the bucket and in the index.
-func (b *Backup) commit(ctx context.Context, who author, bld *history.Builder, recheck func() error) error {
+func (b *Backup) commit(ctx context.Context, who Author, bld *history.Builder, recheck func() error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTime)
 	defer cancel()
 	// The view may have grown old since the backup was opened: an upload takes its time.
@@ -90,20 +90,20 @@ func (b *Backup) resume(ctx context.Context, why error) error {
 	return nil
 }
 
-// author is who a commit is from.
-type author struct {
-	connection, client string
-	at                 time.Time // when it happened, if that is long ago; zero = now
+// Author is who a commit is from.
+type Author struct {
+	Connection, Client string
+	At                 time.Time // when it happened, if that is long ago; zero = now
 }
 
-func (b *Backup) header(ctx context.Context, who author) history.Header {
+func (b *Backup) header(ctx context.Context, who Author) history.Header {
 	t := b.part.StoreNow(ctx, b.entry.Time).UTC()
 	here := b.set.opt.Now()
 	if b.entry.Time.Sub(t) > storeclock.Bound {
 		b.part.clock.NoteAhead(b.path, b.entry.Number, b.entry.Time, t)
 	}
-	if !who.at.IsZero() {
-		t = who.at.UTC()
+	if !who.At.IsZero() {
+		t = who.At.UTC()
 	}
 	if t.Before(b.entry.Time) {
 		t = b.entry.Time
@@ -111,7 +111,7 @@ func (b *Backup) header(ctx context.Context, who author) history.Header {
 	return history.Header{
 		Version: history.Version, Backup: b.path, Number: b.entry.Number + 1, Prev: b.entry.Hash,
 		Time: t, Host: b.set.opt.Host, Clock: here.UTC().Round(0),
-		Connection: who.connection, Client: who.client, Random: repository.NewID(),
+		Connection: who.Connection, Client: who.Client, Random: repository.NewID(),
 	}
 }
 

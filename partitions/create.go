@@ -11,19 +11,19 @@ import (
 // Create makes an empty backup, in the partition that hashing chooses. One that is
 // there already is objstore.ErrExist.
 func (s *Set) Create(ctx context.Context, n repository.Name) (*repository.Found, error) {
-	b := s.backup(n)
-	if err := b.begin(ctx); err != nil {
+	b := s.Backup(n)
+	if err := b.Begin(ctx); err != nil {
 		return nil, err
 	}
-	defer b.end()
+	defer b.End()
 	if err := b.refresh(ctx); err != nil {
-		return nil, s.errf(b, err)
+		return nil, b.Failed(err)
 	}
 	if b.entry != nil {
-		return nil, s.errf(b, fmt.Errorf("in partition %s: %w", b.part.name, objstore.ErrExist))
+		return nil, b.Failed(fmt.Errorf("in partition %s: %w", b.part.name, objstore.ErrExist))
 	}
 	if err := b.create(ctx, nil); err != nil {
-		return nil, s.errf(b, err)
+		return nil, b.Failed(err)
 	}
 	return repository.FindPath(ctx, b.part.Config(), b.path)
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
+	"github.com/cyrusbackup/backupd/partitions/session"
 )
 
 // host is a backup host: an index and a set over stores that hosts may share.
@@ -97,11 +98,11 @@ func (h *host) stop() {
 // client acts as sync_client on a session of a host.
 type client struct {
 	t *testing.T
-	s *partitions.Session
+	s *session.Session
 }
 
 func (h *host) client() *client {
-	c := &client{h.t, h.set.NewSession(partitions.Who{Connection: "c1", Client: "repl [127.0.0.1]"})}
+	c := &client{h.t, session.New(h.set, session.Who{Connection: "c1", Client: "repl [127.0.0.1]"})}
 	h.t.Cleanup(func() { c.s.Close() })
 	return c
 }

@@ -27,7 +27,7 @@ func (b *Backup) heal(ctx context.Context) error {
 	if b.entry.Checked >= now.Count {
 		return nil
 	}
-	h := &healer{b: b, part: b.part, x: b.set.NewSession(Who{Connection: "heal"})}
+	h := &healer{b: b, part: b.part, stage: b.set.NewStage()}
 	defer h.close()
 	if b.entry.Checked < now.Distrusted {
 		if err := h.prove(ctx); err != nil {
@@ -48,7 +48,7 @@ func (b *Backup) heal(ctx context.Context) error {
 type healer struct {
 	b     *Backup
 	part  *Partition
-	x     *Session // stages what is copied
+	stage *Stage // of what is copied
 	after index.Key
 	log   logPlaces
 	alone bool // another partition could not be asked: the source is
@@ -61,13 +61,13 @@ const (
 )
 
 func (h *healer) close() {
-	h.x.Restart(context.Background())
+	h.stage.Restart()
 	h.log.close()
 }
 
 // view reads the state. It is of no use when the partition came to be distrusted meanwhile.
-func (h *healer) view(fn func(st *indexState) error) error {
-	err := h.b.view(fn)
+func (h *healer) view(fn func(st *State) error) error {
+	err := h.b.View(fn)
 	if err == nil && h.b.epoch != h.part.epoch.Load() {
 		err = fmt.Errorf("the index of partition %s is dropped: %w", h.part.name, cyrus.ErrLocked)
 	}
@@ -75,7 +75,7 @@ func (h *healer) view(fn func(st *indexState) error) error {
 }
 
 // messages yields the messages that are not missing, from a key on.
-func (h *healer) messages(st *indexState, from index.Key, fn func(k index.Key, m *history.MessageState) (more bool, err error)) error {
+func (h *healer) messages(st *State, from index.Key, fn func(k index.Key, m *history.MessageState) (more bool, err error)) error {
 	for kv, err := range st.t.Scan(index.MessageKey(st.id, nil), from) {
 		if err != nil {
 			return err
@@ -105,7 +105,7 @@ type hurt struct {
 func (h *healer) step(ctx context.Context) (more bool, err error) {
 	var list []hurt
 	next, chunks := index.Key(nil), 0
-	err = h.view(func(st *indexState) error {
+	err = h.view(func(st *State) error {
 		return h.messages(st, h.after, func(k index.Key, m *history.MessageState) (bool, error) {
 			is, err := h.examine(st, m)
 			if is != nil {
@@ -131,7 +131,7 @@ func (h *healer) step(ctx context.Context) (more bool, err error) {
 }
 
 // examine returns nil for a message that depends on nothing that is lost.
-func (h *healer) examine(st *indexState, m *history.MessageState) (*hurt, error) {
+func (h *healer) examine(st *State, m *history.MessageState) (*hurt, error) {
 	is := hurt{m, true}
 	depends := false
 	for _, c := range m.Chunks {
@@ -156,7 +156,7 @@ func (h *healer) examine(st *indexState, m *history.MessageState) (*hurt, error)
 }
 
 // wasLost says whether the log may name a place of the chunk that is lost.
-func (s *indexState) wasLost(c history.ChunkID) (bool, error) {
+func (s *State) wasLost(c history.ChunkID) (bool, error) {
 	if was, err := s.part.wasLost(s.t, c); was || err != nil {
 		return was, err
 	}

@@ -27,7 +27,7 @@ func (h *healer) returned(ctx context.Context, lost []*history.MessageState) err
 		return err
 	}
 	var found [][32]byte
-	err = h.view(func(st *indexState) error {
+	err = h.view(func(st *State) error {
 		for _, p := range ask {
 			id := objectID(p.Object)
 			if absent[p.Object] || slices.Contains(found, id) {
@@ -54,7 +54,7 @@ func (h *healer) placesOf(ctx context.Context, c history.ChunkID) ([]history.Pla
 	if err != nil {
 		return nil, err
 	}
-	err = h.view(func(st *indexState) error {
+	err = h.view(func(st *State) error {
 		if at, ok, err := h.part.chunkAt(st.t, c); err != nil || ok {
 			places = append(slices.Clip(places), at.place(c))
 			return err

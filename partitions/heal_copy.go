@@ -8,7 +8,7 @@ import (
 )
 
 // replace finds other copies of messages, and returns those of which there is none.
-func (h *healer) replace(ctx context.Context, d *draft, lost []*history.MessageState) (rest []*history.MessageState, err error) {
+func (h *healer) replace(ctx context.Context, w *Writer, lost []*history.MessageState) (rest []*history.MessageState, err error) {
 	for _, m := range lost {
 		is, err := h.copyOf(ctx, m)
 		if err != nil {
@@ -18,9 +18,9 @@ func (h *healer) replace(ctx context.Context, d *draft, lost []*history.MessageS
 			rest = append(rest, m)
 			continue
 		}
-		d.news = append(d.news, history.Message{GUID: m.GUID, Size: m.Size, Chunks: is.chunks})
+		w.news = append(w.news, history.Message{GUID: m.GUID, Size: m.Size, Chunks: is.chunks})
 		if is.staged != nil {
-			d.staged = append(d.staged, is.staged)
+			w.staged = append(w.staged, is.staged)
 		}
 	}
 	return rest, nil
@@ -28,19 +28,19 @@ func (h *healer) replace(ctx context.Context, d *draft, lost []*history.MessageS
 
 // copyOf finds a message in the packs of the partition, cut in another way, or copies it
 // from another partition. nil: there is none that can be read now.
-func (h *healer) copyOf(ctx context.Context, m *history.MessageState) (*found, error) {
+func (h *healer) copyOf(ctx context.Context, m *history.MessageState) (*Message, error) {
 	if m.Private {
 		return nil, nil // others of this guid are other messages
 	}
-	var is *found
-	err := h.view(func(st *indexState) error {
+	var is *Message
+	err := h.view(func(st *State) error {
 		other, ok, err := h.part.lookupShared(st.t, m.GUID)
 		if err != nil || !ok || other.size != m.Size {
 			return err
 		}
 		live, err := h.part.allLive(st.t, new(history.Condemned), other.chunks)
 		if live {
-			is = &found{size: other.size, chunks: other.chunks}
+			is = &Message{Size: other.size, chunks: other.chunks}
 		}
 		return err
 	})
@@ -48,9 +48,9 @@ func (h *healer) copyOf(ctx context.Context, m *history.MessageState) (*found, e
 		return is, err
 	}
 	// Another partition is asked once: what it cannot give now, the source has, too.
-	is, err = h.x.fromOthers(withPatience(ctx, patience{}), h.part, m.GUID)
+	is, err = h.stage.fromOthers(withPatience(ctx, patience{}), h.part, m.GUID)
 	switch {
-	case err == nil && is != nil && is.size == m.Size:
+	case err == nil && is != nil && is.Size == m.Size:
 		return is, nil
 	case err != nil && ctx.Err() != nil:
 		return nil, err

@@ -17,7 +17,7 @@ func (h *healer) losses(lost []*history.MessageState) (events []history.Event, e
 	for _, m := range lost {
 		live[m.GUID] = false
 	}
-	err = h.view(func(st *indexState) error {
+	err = h.view(func(st *State) error {
 		for mb, err := range st.Mailboxes() {
 			if err != nil {
 				return err
@@ -52,7 +52,7 @@ func (h *healer) losses(lost []*history.MessageState) (events []history.Event, e
 }
 
 // findLive notes which of the messages have live records in a mailbox.
-func findLive(st *indexState, mb *history.MailboxState, live map[cyrus.GUID]bool) (hit bool, err error) {
+func findLive(st *State, mb *history.MailboxState, live map[cyrus.GUID]bool) (hit bool, err error) {
 	if !mb.Deleted.IsZero() {
 		return false, nil
 	}

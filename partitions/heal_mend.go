@@ -11,7 +11,7 @@ import (
 // mend commits what has to be said of messages that depend on something lost: another
 // place for those that can be read there, the loss of the others.
 func (h *healer) mend(ctx context.Context, list []hurt) error {
-	d := &draft{u: &mailboxUpdate{x: h.x, b: h.b}}
+	w := h.b.NewWriter(h.stage, Author{Connection: "heal"}, nil, func() error { return errAgain })
 	var lost []*history.MessageState
 	for _, m := range list {
 		named, err := h.named(ctx, m)
@@ -22,7 +22,7 @@ func (h *healer) mend(ctx context.Context, list []hurt) error {
 			continue
 		}
 		if m.readable {
-			d.news = append(d.news, m.Message)
+			w.news = append(w.news, m.Message)
 			continue
 		}
 		lost = append(lost, m.MessageState)
@@ -30,15 +30,15 @@ func (h *healer) mend(ctx context.Context, list []hurt) error {
 	if err := h.returned(ctx, lost); err != nil {
 		return err
 	}
-	lost, err := h.replace(ctx, d, lost)
+	lost, err := h.replace(ctx, w, lost)
 	if err != nil {
 		return err
 	}
 	events, err := h.losses(lost)
-	if err != nil || len(events) == 0 && len(d.news) == 0 {
+	if err != nil || len(events) == 0 && len(w.news) == 0 {
 		return err
 	}
-	return h.commit(ctx, d, events)
+	return h.commit(ctx, w, events)
 }
 
 // named says whether the log itself names a place for each chunk at which it can be read.
@@ -60,7 +60,7 @@ func (h *healer) named(ctx context.Context, m hurt) (bool, error) {
 		return true, nil
 	}
 	return true, h.b.set.index.Update(func(t *index.Txn) error {
-		st := &indexState{set: h.b.set, t: t, id: h.b.entry.ID, path: h.b.path, part: h.part}
+		st := &State{set: h.b.set, t: t, id: h.b.entry.ID, path: h.b.path, part: h.part}
 		for _, p := range at {
 			if err := st.putPlace(p); err != nil {
 				return err
@@ -73,7 +73,7 @@ func (h *healer) named(ctx context.Context, m hurt) (bool, error) {
 // firstThere is the place that a reader of the log takes, the first whose object exists;
 // nil when the chunk cannot be read there.
 func (h *healer) firstThere(places []history.Place) (at *history.Place, err error) {
-	err = h.view(func(st *indexState) error {
+	err = h.view(func(st *State) error {
 		for _, p := range places {
 			id := objectID(p.Object)
 			how, err := st.t.Get(index.LostKey(h.part.name, id[:]))
@@ -95,9 +95,9 @@ func (h *healer) firstThere(places []history.Place) (at *history.Place, err erro
 }
 
 // commit writes it down. errAgain when another host's commits came first.
-func (h *healer) commit(ctx context.Context, d *draft, events []history.Event) error {
+func (h *healer) commit(ctx context.Context, w *Writer, events []history.Event) error {
 	bld := history.NewBuilder(history.Header{}, h.b.set.opt.Pack)
-	if err := d.bodies(ctx, bld); err != nil {
+	if err := w.bodies(ctx, bld); err != nil {
 		return err
 	}
 	for _, e := range events {
@@ -105,9 +105,9 @@ func (h *healer) commit(ctx context.Context, d *draft, events []history.Event) e
 			return err
 		}
 	}
-	if err := h.b.commit(ctx, h.x.who, bld, func() error { return errAgain }); err != nil {
+	if err := h.b.commit(ctx, w.who, bld, func() error { return errAgain }); err != nil {
 		return err
 	}
-	d.unstage()
+	w.unstage()
 	return nil
 }

@@ -17,7 +17,7 @@ func (h *healer) prove(ctx context.Context) error {
 	for from, more := index.Key(nil), true; more; {
 		var places []history.Place
 		more = false
-		err := h.view(func(st *indexState) error {
+		err := h.view(func(st *State) error {
 			return h.messages(st, from, func(k index.Key, m *history.MessageState) (bool, error) {
 				at, err := unproven(st, m)
 				places = append(places, at...)
@@ -56,7 +56,7 @@ func (h *healer) listLog(ctx context.Context) error {
 }
 
 // unproven are the places of a message whose objects were not seen recently.
-func unproven(st *indexState, m *history.MessageState) (out []history.Place, err error) {
+func unproven(st *State, m *history.MessageState) (out []history.Place, err error) {
 	now := st.set.opt.Now()
 	for _, c := range m.Chunks {
 		at, err := st.place(c)

@@ -4,12 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"iter"
-	"runtime/debug"
 
 	"github.com/cyrusbackup/backupd/internal/cyrus"
-	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/objstore/pack"
 	"github.com/cyrusbackup/backupd/partitions/history"
@@ -30,62 +26,8 @@ type backupError struct {
 func (e *backupError) Error() string { return fmt.Sprintf("backup of %s: %v", e.b.name, e.err) }
 func (e *backupError) Unwrap() error { return e.err }
 
-// clientError is an error of what the client sent, or of the way to it.
-type clientError struct{ err error }
-
-func (e *clientError) Error() string { return e.err.Error() }
-func (e *clientError) Unwrap() error { return e.err }
-
 // errEmptied is a reason that has no sentinel elsewhere.
 var errEmptied = fmt.Errorf("the partition was emptied: %w", cyrus.ErrLocked)
-
-// enter begins a command; the function that it returns ends it, and judges its error.
-func (x *Session) enter() func(err *error) {
-	x.since.Store(0)
-	x.opened, x.owes = x.opened[:0], repository.Name{}
-	return func(err *error) {
-		if p := recover(); p != nil {
-			x.log.Error("panic", "panic", p, "stack", string(debug.Stack()))
-			*err = fmt.Errorf("panic: %v", p)
-			if x.last != nil {
-				*err = x.set.errf(x.last, *err)
-			}
-			x.abandon()
-		}
-		*err = x.judge(*err)
-		x.since.Store(x.set.opt.Now().UnixNano())
-	}
-}
-
-// abandon gives up everything after a panic: what is known of the backups may be wrong.
-func (x *Session) abandon() {
-	for b := range x.held {
-		b.unsure.Store(true)
-		x.giveUp(b)
-	}
-	x.last = nil
-	x.staging.drop()
-}
-
-// judge tells the troubles of a backup or a partition from all other errors.
-func (x *Session) judge(err error) error {
-	if err == nil {
-		for _, b := range x.opened {
-			x.set.troubles.ended(troubleScope{backup: b.path}, opening)
-		}
-		return nil
-	}
-	if x.past {
-		return err // of a tool, which says it by itself
-	}
-	k, ok := x.trouble(err)
-	if !ok {
-		return err
-	}
-	x.set.troubles.met(k, err)
-	x.owed()
-	return fmt.Errorf("%w: %w", cyrus.ErrUnavailable, err)
-}
 
 // Classes of work on a backup: that it can be opened does not prove that it can be written.
 const (
@@ -93,23 +35,47 @@ const (
 	working = "work"
 )
 
-// trouble says what is unavailable; false when nothing is.
-func (x *Session) trouble(err error) (troubleKey, bool) {
-	if ofClient(err) || errors.Is(err, context.Canceled) {
-		return troubleKey{}, false
+// Failed marks err as one of the work on the backup; nil stays nil.
+func (b *Backup) Failed(err error) error {
+	if err == nil {
+		return nil
 	}
+	return &backupError{b: b, class: working, err: err}
+}
+
+// NotOpened marks err as the reason why the backup cannot be used at all.
+func (b *Backup) NotOpened(err error) error { return &backupError{b: b, class: opening, err: err} }
+
+// Opened notes that a backup could be opened: its trouble of that kind has ended.
+func (s *Set) Opened(b *Backup) { s.troubles.ended(troubleScope{backup: b.path}, opening) }
+
+// Unavailable decides whether err, with which a command failed, means that a backup or a
+// partition is unavailable. It then logs the trouble once and returns a
+// cyrus.ErrUnavailable; false otherwise. last is the backup that the error is about if it
+// does not name one.
+func (s *Set) Unavailable(err error, last *Backup) (error, bool) {
+	k := trouble(err, last)
+	if k.kind == "" {
+		return nil, false
+	}
+	s.troubles.met(k, err)
+	return fmt.Errorf("%w: %w", cyrus.ErrUnavailable, err), true
+}
+
+// trouble is what is unavailable; its kind is "" when nothing is.
+func trouble(err error, last *Backup) troubleKey {
 	if at := (*storeError)(nil); errors.As(err, &at) {
 		if kind := at.kind(); kind != "" {
-			return troubleKey{troubleScope{partition: at.p.name}, kind, classOf(at.op)}, true
+			return troubleKey{troubleScope{partition: at.p.name}, kind, classOf(at.op)}
 		}
 	}
 	k := troubleKey{scope: troubleScope{backup: "none"}, kind: backupTrouble(err), class: working}
 	if of := (*backupError)(nil); errors.As(err, &of) {
 		k.scope.backup, k.class = of.b.path, of.class
-	} else if x.last != nil {
-		k.scope.backup = x.last.path
+	} else if last != nil {
+		k.scope.backup = last.path
 	}
-	return k, k.kind != ""
+	return k
 }
 
 // metStore notes a trouble of a partition that background work has met; false when it
@@ -121,19 +87,6 @@ func (s *Set) metStore(err error) bool {
 	}
 	s.troubles.met(troubleKey{troubleScope{partition: at.p.name}, at.kind(), classOf(at.op)}, err)
 	return true
-}
-
-// ofClient says that the client understands the refusal.
-func ofClient(err error) bool {
-	if sent := (*clientError)(nil); errors.As(err, &sent) {
-		return true
-	}
-	for _, e := range []error{cyrus.ErrAskUser, cyrus.ErrNonexistent, cyrus.ErrMoved, cyrus.ErrSyncChanged, cyrus.ErrBadParameters, cyrus.ErrProtocol, dlist.ErrField} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return false
 }
 
 // kind is why the partition cannot be used; "" when the error is not of the partition
@@ -199,39 +152,4 @@ func backupTrouble(err error) troubleKind {
 		return troubleDamage
 	}
 	return troubleInternal
-}
-
-// fromClient marks the errors of a body as the client's.
-type fromClient struct{ r io.Reader }
-
-func (c fromClient) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	if err != nil && !errors.Is(err, io.EOF) {
-		err = &clientError{err}
-	}
-	return n, err
-}
-
-// recordsFromClient marks the errors of records as the client's.
-func recordsFromClient(records iter.Seq2[*cyrus.Record, error]) iter.Seq2[*cyrus.Record, error] {
-	return func(yield func(*cyrus.Record, error) bool) {
-		for r, err := range records {
-			if err != nil {
-				err = &clientError{err}
-			}
-			if !yield(r, err) {
-				return
-			}
-		}
-	}
-}
-
-// toClient marks the errors of an answer as the client's.
-func toClient(out emit) emit {
-	return func(key string, v dlist.Value) error {
-		if err := out(key, v); err != nil {
-			return &clientError{err}
-		}
-		return nil
-	}
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
+	"github.com/cyrusbackup/backupd/partitions/session"
 )
 
 // A mailbox has more records than a commit holds. Its records go into record blocks, and its messages
@@ -134,7 +135,7 @@ func TestManySessionsLittleMemory(t *testing.T) {
 	staged.Add(sessions)
 	for i := range sessions {
 		wg.Go(func() {
-			c := &client{t, h.set.NewSession(partitions.Who{Connection: fmt.Sprint("c", i)})}
+			c := &client{t, session.New(h.set, session.Who{Connection: fmt.Sprint("c", i)})}
 			defer c.s.Close()
 			user := fmt.Sprint("u", i)
 			box := newSource("user." + user)
@@ -307,7 +308,7 @@ func TestCheckpointsWhileWorking(t *testing.T) {
 			box := newSource("user." + user)
 			for j := range 15 {
 				box.deliver(mail(100*i+j, 700))
-				c := &client{t, h.set.NewSession(partitions.Who{Connection: user})}
+				c := &client{t, session.New(h.set, session.Who{Connection: user})}
 				_, err := c.sync(user, box)
 				c.s.Close()
 				if err != nil {

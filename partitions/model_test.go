@@ -16,6 +16,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/objstore/memstore"
 	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/session"
 )
 
 // account is a user of the mail server.
@@ -97,7 +98,7 @@ func (w *model) hangUp(i int) {
 func (w *model) connect(t *rapid.T) *client {
 	i := rapid.IntRange(0, 1).Draw(t, "host")
 	if w.clients[i] == nil {
-		w.clients[i] = &client{w.t, w.hosts[i].set.NewSession(partitions.Who{Connection: fmt.Sprint("c", w.next())})}
+		w.clients[i] = &client{w.t, session.New(w.hosts[i].set, session.Who{Connection: fmt.Sprint("c", w.next())})}
 	}
 	return w.clients[i]
 }

@@ -26,13 +26,13 @@ func withPatience(ctx context.Context, p patience) context.Context {
 	return context.WithValue(ctx, patienceKey{}, p)
 }
 
-// brief is for the commands that may hear LOCKED (design.md, promise 10).
-func (s *Set) brief(ctx context.Context) context.Context {
+// Brief is for the commands that may hear LOCKED (design.md, promise 10).
+func (s *Set) Brief(ctx context.Context) context.Context {
 	return withPatience(ctx, patience{s.opt.OutageWait, cyrus.ErrLocked})
 }
 
-// patient is for all others: they wait longer, and then lose the connection.
-func (s *Set) patient(ctx context.Context) context.Context {
+// Patient is for all others: they wait longer, and then lose the connection.
+func (s *Set) Patient(ctx context.Context) context.Context {
 	return withPatience(ctx, patience{s.opt.PatientWait, cyrus.ErrClose})
 }
 

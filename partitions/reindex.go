@@ -9,20 +9,20 @@ import (
 // Reindex makes the index of one backup anew from the bucket. ErrNoBackup when no
 // partition holds it.
 func (s *Set) Reindex(ctx context.Context, n repository.Name) error {
-	b := s.backup(n)
-	if err := b.begin(ctx); err != nil {
+	b := s.Backup(n)
+	if err := b.Begin(ctx); err != nil {
 		return err
 	}
-	defer b.end()
+	defer b.End()
 	p, err := s.locate(ctx, n, b.part)
 	if err != nil {
-		return s.errf(b, err)
+		return b.Failed(err)
 	}
 	if p == nil {
-		return s.errf(b, repository.ErrNoBackup)
+		return b.Failed(repository.ErrNoBackup)
 	}
 	b.part = p
-	return s.errf(b, b.rebuild(ctx))
+	return b.Failed(b.rebuild(ctx))
 }
 
 // ReindexPath is Reindex by the path of a backup, as user/anne.

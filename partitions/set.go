@@ -135,8 +135,8 @@ func (s *Set) forgetPartition(partition, id string) error {
 	return s.index.Update(func(t *index.Txn) error { return t.Set(index.RepositoryKey(partition), []byte(id)) })
 }
 
-// backup returns the handle for a name; one for each path, for as long as the process lives.
-func (s *Set) backup(n repository.Name) *Backup {
+// Backup returns the handle for a name; one for each path, for as long as the process lives.
+func (s *Set) Backup(n repository.Name) *Backup {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	path := n.Path()
@@ -148,12 +148,30 @@ func (s *Set) backup(n repository.Name) *Backup {
 	return b
 }
 
-func (s *Set) errf(b *Backup, err error) error {
-	if err == nil {
-		return nil
-	}
-	return &backupError{b: b, class: working, err: err}
-}
+// Options are the settings, with the defaults filled in.
+func (s *Set) Options() *Options { return &s.opt }
 
 // NameOf is Names.Of with the settings of the Set.
 func (s *Set) NameOf(mailbox string) repository.Name { return s.opt.Names.Of(mailbox) }
+
+// BackupsOf are the backups that hold the mailbox with this uniqueid, as far as the index
+// knows.
+func (s *Set) BackupsOf(uniqueid string) (names []repository.Name, err error) {
+	err = s.index.View(func(t *index.Txn) error {
+		prefix := index.UniqueIDPrefix(uniqueid)
+		for k, err := range t.Keys(prefix, nil, 100) {
+			if err != nil {
+				return err
+			}
+			e, err := s.readEntry(string(k[len(prefix):]))
+			if err != nil {
+				return err
+			}
+			if e != nil {
+				names = append(names, repository.Name{Kind: e.Kind, Full: e.Name})
+			}
+		}
+		return nil
+	})
+	return names, err
+}

@@ -16,6 +16,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/faultstore"
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/repository"
+	"github.com/cyrusbackup/backupd/partitions/session"
 )
 
 // soakHost is a backup host of a world. It sees each bucket through a network of its own.
@@ -187,7 +188,7 @@ func (w *soak) burials() error {
 func (h *soakHost) connection() *client {
 	if h.conn == nil || h.w.one(3) {
 		h.hangUp()
-		h.conn = &client{h.w.t, h.set.NewSession(partitions.Who{Connection: fmt.Sprint("c", h.w.number()), Client: "mail.example.org"})}
+		h.conn = &client{h.w.t, session.New(h.set, session.Who{Connection: fmt.Sprint("c", h.w.number()), Client: "mail.example.org"})}
 	}
 	return h.conn
 }

@@ -13,9 +13,9 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// indexState is a backup's state in the index, as history.Fold and the answers to
+// State is a backup's state in the index, as history.Fold and the answers to
 // GET see it: one transaction.
-type indexState struct {
+type State struct {
 	set  *Set
 	t    *index.Txn
 	id   uint64 // of the backup
@@ -23,10 +23,10 @@ type indexState struct {
 	part *Partition
 }
 
-var _ history.State = (*indexState)(nil)
+var _ history.State = (*State)(nil)
 
 // get decodes the value of a key into v; false when there is none.
-func (s *indexState) get(k index.Key, v any) (bool, error) {
+func (s *State) get(k index.Key, v any) (bool, error) {
 	b, err := s.t.Get(k)
 	if errors.Is(err, index.ErrNotFound) {
 		return false, nil
@@ -42,7 +42,7 @@ func (s *indexState) get(k index.Key, v any) (bool, error) {
 
 // put does without the HTML escapes of json.Marshal: they make a value up to six times as
 // long as it is in the log, and the index takes only so much.
-func (s *indexState) put(k index.Key, v any) error {
+func (s *State) put(k index.Key, v any) error {
 	b, err := history.MarshalState(v)
 	if err != nil {
 		return err
@@ -50,7 +50,7 @@ func (s *indexState) put(k index.Key, v any) error {
 	return s.t.Set(k, b)
 }
 
-func (s *indexState) Mailbox(uniqueid string) (*history.MailboxState, error) {
+func (s *State) Mailbox(uniqueid string) (*history.MailboxState, error) {
 	m := new(history.MailboxState)
 	if ok, err := s.get(index.MailboxKey(s.id, uniqueid), m); !ok {
 		return nil, err
@@ -58,7 +58,7 @@ func (s *indexState) Mailbox(uniqueid string) (*history.MailboxState, error) {
 	return m, nil
 }
 
-func (s *indexState) MailboxByName(name string) (*history.MailboxState, error) {
+func (s *State) MailboxByName(name string) (*history.MailboxState, error) {
 	u, err := s.t.Get(index.NameKey(s.id, name))
 	if errors.Is(err, index.ErrNotFound) {
 		return nil, nil
@@ -69,7 +69,7 @@ func (s *indexState) MailboxByName(name string) (*history.MailboxState, error) {
 	return s.Mailbox(string(u))
 }
 
-func (s *indexState) Mailboxes() iter.Seq2[*history.MailboxState, error] {
+func (s *State) Mailboxes() iter.Seq2[*history.MailboxState, error] {
 	return func(yield func(*history.MailboxState, error) bool) {
 		for kv, err := range s.t.Scan(index.SeqPrefix(s.id), nil) {
 			var m *history.MailboxState
@@ -89,7 +89,7 @@ func (s *indexState) Mailboxes() iter.Seq2[*history.MailboxState, error] {
 // PutMailbox keeps the order of creation, the live names and the uniqueids in step.
 // A long transaction can be cut between any two writes: done again, it has to come to
 // the same, so the old name goes first, and nothing points to a mailbox that is not there.
-func (s *indexState) PutMailbox(m *history.MailboxState) error {
+func (s *State) PutMailbox(m *history.MailboxState) error {
 	old, err := s.Mailbox(m.UniqueID)
 	if err != nil {
 		return err
@@ -116,7 +116,7 @@ func (s *indexState) PutMailbox(m *history.MailboxState) error {
 }
 
 // dropName removes the name of a mailbox, unless another one has taken it.
-func (s *indexState) dropName(m *history.MailboxState) error {
+func (s *State) dropName(m *history.MailboxState) error {
 	k := index.NameKey(s.id, m.Name)
 	u, err := s.t.Get(k)
 	if errors.Is(err, index.ErrNotFound) || err == nil && string(u) != m.UniqueID {
@@ -128,7 +128,7 @@ func (s *indexState) dropName(m *history.MailboxState) error {
 	return s.t.Delete(k)
 }
 
-func (s *indexState) Record(uniqueid string, uid uint32) (*history.RecordState, error) {
+func (s *State) Record(uniqueid string, uid uint32) (*history.RecordState, error) {
 	r := new(history.RecordState)
 	if ok, err := s.get(index.RecordKey(s.id, uniqueid, uid), r); !ok {
 		return nil, err
@@ -136,7 +136,7 @@ func (s *indexState) Record(uniqueid string, uid uint32) (*history.RecordState, 
 	return r, nil
 }
 
-func (s *indexState) Records(uniqueid string, from uint32) iter.Seq2[*history.RecordState, error] {
+func (s *State) Records(uniqueid string, from uint32) iter.Seq2[*history.RecordState, error] {
 	return func(yield func(*history.RecordState, error) bool) {
 		prefix := index.RecordPrefix(s.id, uniqueid)
 		for kv, err := range s.t.Scan(prefix, binary.BigEndian.AppendUint32(prefix[:len(prefix):len(prefix)], from)) {
@@ -151,11 +151,11 @@ func (s *indexState) Records(uniqueid string, from uint32) iter.Seq2[*history.Re
 	}
 }
 
-func (s *indexState) PutRecord(uniqueid string, r *history.RecordState) error {
+func (s *State) PutRecord(uniqueid string, r *history.RecordState) error {
 	return s.put(index.RecordKey(s.id, uniqueid, r.UID), r)
 }
 
-func (s *indexState) Message(g cyrus.GUID) (*history.MessageState, error) {
+func (s *State) Message(g cyrus.GUID) (*history.MessageState, error) {
 	m := new(history.MessageState)
 	if ok, err := s.get(index.MessageKey(s.id, g[:]), m); !ok {
 		return nil, err
@@ -163,13 +163,13 @@ func (s *indexState) Message(g cyrus.GUID) (*history.MessageState, error) {
 	return m, nil
 }
 
-func (s *indexState) PutMessage(m *history.MessageState) error {
+func (s *State) PutMessage(m *history.MessageState) error {
 	return s.put(index.MessageKey(s.id, m.GUID[:]), m)
 }
 
 // putPlace notes where a chunk lies: in a pack for the whole partition, in the log of
 // the backup for the backup alone.
-func (s *indexState) putPlace(p history.Place) error {
+func (s *State) putPlace(p history.Place) error {
 	at, ok := parsePlace(p)
 	if !ok {
 		return s.put(index.InlineKey(s.id, p.Chunk[:]), p)
@@ -178,7 +178,7 @@ func (s *indexState) putPlace(p history.Place) error {
 }
 
 // place is where the backup finds a chunk.
-func (s *indexState) place(c history.ChunkID) (history.Place, error) {
+func (s *State) place(c history.ChunkID) (history.Place, error) {
 	if p, ok, err := s.part.lookupChunk(s.t, c); ok || err != nil {
 		return p, err
 	}
@@ -196,13 +196,13 @@ func (s *indexState) place(c history.ChunkID) (history.Place, error) {
 	return p, err
 }
 
-func (s *indexState) readable(p history.Place) (bool, error) {
+func (s *State) readable(p history.Place) (bool, error) {
 	lost, err := s.part.lost(s.t, p.Chunk, objectID(p.Object))
 	return !lost, err
 }
 
 // holds says whether every chunk of a message lies where it can be read.
-func (s *indexState) holds(m *history.MessageState) (bool, error) {
+func (s *State) holds(m *history.MessageState) (bool, error) {
 	if s.part.lossCount().Count == 0 {
 		return true, nil // the log names a place for each
 	}
@@ -218,7 +218,7 @@ func (s *indexState) holds(m *history.MessageState) (bool, error) {
 	return true, nil
 }
 
-func (s *indexState) Item(k history.ItemKey) (*history.ItemState, error) {
+func (s *State) Item(k history.ItemKey) (*history.ItemState, error) {
 	i := new(history.ItemState)
 	if ok, err := s.get(index.ItemKey(s.id, k.Kind, k.A, k.B, k.C), i); !ok {
 		return nil, err
@@ -226,7 +226,7 @@ func (s *indexState) Item(k history.ItemKey) (*history.ItemState, error) {
 	return i, nil
 }
 
-func (s *indexState) Items(kind string) iter.Seq2[*history.ItemState, error] {
+func (s *State) Items(kind string) iter.Seq2[*history.ItemState, error] {
 	return func(yield func(*history.ItemState, error) bool) {
 		for kv, err := range s.t.Scan(index.ItemPrefix(s.id, kind), nil) {
 			i := new(history.ItemState)
@@ -240,25 +240,25 @@ func (s *indexState) Items(kind string) iter.Seq2[*history.ItemState, error] {
 	}
 }
 
-func (s *indexState) PutItem(i *history.ItemState) error {
+func (s *State) PutItem(i *history.ItemState) error {
 	k := i.Key
 	return s.put(index.ItemKey(s.id, k.Kind, k.A, k.B, k.C), i)
 }
 
-func (s *indexState) NextSeq() (uint64, error) {
+func (s *State) NextSeq() (uint64, error) {
 	n := uint64(1) // as in every State (history.NewMem)
 	_, err := s.get(index.NextSeqKey(s.id), &n)
 	return n, err
 }
 
-func (s *indexState) PutNextSeq(n uint64) error { return s.put(index.NextSeqKey(s.id), n) }
+func (s *State) PutNextSeq(n uint64) error { return s.put(index.NextSeqKey(s.id), n) }
 
-func (s *indexState) sealed() (*history.SealedEvent, error) {
+func (s *State) sealed() (*history.SealedEvent, error) {
 	return repository.SealOf(s)
 }
 
 // DropMailbox removes a mailbox, its records included: a prune event says so.
-func (s *indexState) DropMailbox(uniqueid string) error {
+func (s *State) DropMailbox(uniqueid string) error {
 	m, err := s.Mailbox(uniqueid)
 	if err != nil || m == nil {
 		return err
@@ -285,15 +285,15 @@ func (s *indexState) DropMailbox(uniqueid string) error {
 	return nil
 }
 
-func (s *indexState) DropRecord(uniqueid string, uid uint32) error {
+func (s *State) DropRecord(uniqueid string, uid uint32) error {
 	return s.t.Delete(index.RecordKey(s.id, uniqueid, uid))
 }
 
-func (s *indexState) DropItem(k history.ItemKey) error {
+func (s *State) DropItem(k history.ItemKey) error {
 	return s.t.Delete(index.ItemKey(s.id, k.Kind, k.A, k.B, k.C))
 }
 
-func (s *indexState) KeepMessages(keep func(*history.MessageState) bool) error {
+func (s *State) KeepMessages(keep func(*history.MessageState) bool) error {
 	for kv, err := range s.t.Scan(index.MessageKey(s.id, nil), nil) {
 		if err != nil {
 			return err

@@ -20,6 +20,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
+	"github.com/cyrusbackup/backupd/partitions/session"
 )
 
 // lines keeps what is logged at err, and about the end of troubles.
@@ -67,49 +68,49 @@ func (l *lines) take(holding string) (out []string) {
 // attempt is a command about a user.
 type attempt struct {
 	name string
-	run  func(ctx context.Context, s *partitions.Session, user string) error
+	run  func(ctx context.Context, s *session.Session, user string) error
 }
 
 func nowhere(string, dlist.Value) error { return nil }
 
 // attempts has one command of each kind of answer (docs/errors.md).
 var attempts = []attempt{
-	{"GET USER", func(ctx context.Context, s *partitions.Session, u string) error { return s.GetUser(ctx, u, nowhere) }},
-	{"GET MAILBOXES", func(ctx context.Context, s *partitions.Session, u string) error {
+	{"GET USER", func(ctx context.Context, s *session.Session, u string) error { return s.GetUser(ctx, u, nowhere) }},
+	{"GET MAILBOXES", func(ctx context.Context, s *session.Session, u string) error {
 		return s.GetMailboxes(ctx, []string{"user." + u}, nowhere)
 	}},
-	{"GET META", func(ctx context.Context, s *partitions.Session, u string) error { return s.GetMeta(ctx, u, nowhere) }},
-	{"GET FULLMAILBOX", func(ctx context.Context, s *partitions.Session, u string) error {
+	{"GET META", func(ctx context.Context, s *session.Session, u string) error { return s.GetMeta(ctx, u, nowhere) }},
+	{"GET FULLMAILBOX", func(ctx context.Context, s *session.Session, u string) error {
 		_, _, err := s.GetFullMailbox(ctx, "user."+u)
 		return err
 	}},
-	{"RESERVE", func(ctx context.Context, s *partitions.Session, u string) error {
+	{"RESERVE", func(ctx context.Context, s *session.Session, u string) error {
 		_, err := s.Reserve(ctx, "default", []string{"user." + u}, []cyrus.GUID{{1}})
 		return err
 	}},
-	{"MAILBOX", func(ctx context.Context, s *partitions.Session, u string) error {
+	{"MAILBOX", func(ctx context.Context, s *session.Session, u string) error {
 		return s.ApplyMailbox(ctx, newSource("user."+u).head(), cyrus.Since{}, seq(nil))
 	}},
-	{"UNMAILBOX", func(ctx context.Context, s *partitions.Session, u string) error {
+	{"UNMAILBOX", func(ctx context.Context, s *session.Session, u string) error {
 		return s.ApplyUnmailbox(ctx, "user."+u)
 	}},
-	{"RENAME", func(ctx context.Context, s *partitions.Session, u string) error {
+	{"RENAME", func(ctx context.Context, s *session.Session, u string) error {
 		return s.ApplyRename(ctx, cyrus.Rename{Old: "user." + u, New: "user." + u + ".x", Partition: "default"})
 	}},
-	{"SUB", func(ctx context.Context, s *partitions.Session, u string) error {
+	{"SUB", func(ctx context.Context, s *session.Session, u string) error {
 		return s.ApplySub(ctx, u, "user."+u, true)
 	}},
-	{"SEEN", func(ctx context.Context, s *partitions.Session, u string) error {
+	{"SEEN", func(ctx context.Context, s *session.Session, u string) error {
 		return s.ApplySeen(ctx, seenOf(u, "abc", "1"))
 	}},
-	{"QUOTA", func(ctx context.Context, s *partitions.Session, u string) error {
+	{"QUOTA", func(ctx context.Context, s *session.Session, u string) error {
 		return s.ApplyQuota(ctx, quotaOf("user."+u, 7))
 	}},
-	{"ANNOTATION", func(ctx context.Context, s *partitions.Session, u string) error {
+	{"ANNOTATION", func(ctx context.Context, s *session.Session, u string) error {
 		v := "x"
 		return s.ApplyAnnotation(ctx, cyrus.MailboxAnnotation{Mailbox: "user." + u, Entry: "/comment", Value: &v})
 	}},
-	{"UNUSER", func(ctx context.Context, s *partitions.Session, u string) error { return s.ApplyUnuser(ctx, u) }},
+	{"UNUSER", func(ctx context.Context, s *session.Session, u string) error { return s.ApplyUnuser(ctx, u) }},
 }
 
 // plight is a way in which a user's backup, or its partition, cannot be used.
@@ -244,7 +245,7 @@ func TestUnavailable(t *testing.T) {
 			w, h := inPlight(t, p, log, time.Now)
 			log.take("")
 			for _, a := range attempts {
-				s := h.set.NewSession(partitions.Who{Connection: "c"})
+				s := session.New(h.set, session.Who{Connection: "c"})
 				if err := a.run(t.Context(), s, w.users[0]); !errors.Is(err, cyrus.ErrUnavailable) {
 					t.Errorf("%s: %v, want ErrUnavailable", a.name, err)
 				}
@@ -285,7 +286,7 @@ func TestNotUnavailable(t *testing.T) {
 	log := newLines()
 	w, h := inPlight(t, plight{inflict: func(*plightWorld) {}}, log, time.Now)
 	broken := errors.New("connection reset")
-	s := h.set.NewSession(partitions.Who{Connection: "c"})
+	s := session.New(h.set, session.Who{Connection: "c"})
 	defer s.Close()
 	ctx := t.Context()
 	_, _, missing := s.GetFullMailbox(ctx, "user."+w.users[0]+".none")
@@ -302,7 +303,7 @@ func TestNotUnavailable(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	other := h.set.NewSession(partitions.Who{Connection: "d"})
+	other := session.New(h.set, session.Who{Connection: "d"})
 	defer other.Close()
 	if err := other.GetUser(ctx, w.users[0], nowhere); !errors.Is(err, cyrus.ErrLocked) || errors.Is(err, cyrus.ErrUnavailable) {
 		t.Errorf("a backup that another connection works on: %v", err)
@@ -326,7 +327,7 @@ func TestTroubleIsLoggedOnce(t *testing.T) {
 	clock := newTestClock()
 	w, h := inPlight(t, plights[0], log, clock.now)
 	get := func() error {
-		s := h.set.NewSession(partitions.Who{Connection: "c"})
+		s := session.New(h.set, session.Who{Connection: "c"})
 		defer s.Close()
 		return s.GetUser(t.Context(), w.users[0], nowhere)
 	}
@@ -384,7 +385,7 @@ func TestDeadPartitionIsWaitedForOnce(t *testing.T) {
 	began := time.Now()
 	for round := range 3 {
 		for _, u := range users {
-			s := h.set.NewSession(partitions.Who{Connection: "c"})
+			s := session.New(h.set, session.Who{Connection: "c"})
 			for name, err := range map[string]error{"GET USER": s.GetUser(t.Context(), u, nowhere), "SUB": s.ApplySub(t.Context(), u, "user."+u, true)} {
 				if dead[u] != (err != nil) || err != nil && !errors.Is(err, cyrus.ErrUnavailable) {
 					t.Fatalf("round %d, %s of %s, in the dead partition: %v: %v", round, name, u, dead[u], err)
@@ -492,7 +493,7 @@ func TestRefusedPacksAreLoggedOnce(t *testing.T) {
 func TestPanicIsUnavailable(t *testing.T) {
 	log := newLines()
 	w, h := inPlight(t, plight{inflict: func(*plightWorld) {}}, log, time.Now)
-	s := h.set.NewSession(partitions.Who{Connection: "c"})
+	s := session.New(h.set, session.Who{Connection: "c"})
 	defer s.Close()
 	err := s.GetUser(t.Context(), w.users[0], func(string, dlist.Value) error { panic("a bug") })
 	if !errors.Is(err, cyrus.ErrUnavailable) || !strings.Contains(err.Error(), "a bug") {
@@ -511,8 +512,8 @@ func TestPanicIsUnavailable(t *testing.T) {
 func TestRefusedQuotaIsAskedFor(t *testing.T) {
 	w, h := inPlight(t, plights[0], newLines(), time.Now)
 	ctx := t.Context()
-	session := func() *partitions.Session {
-		s := h.set.NewSession(partitions.Who{Connection: "c"})
+	session := func() *session.Session {
+		s := session.New(h.set, session.Who{Connection: "c"})
 		t.Cleanup(func() { s.Close() })
 		return s
 	}
@@ -554,7 +555,7 @@ func TestLongLock(t *testing.T) {
 	log.take("")
 	for range 3 {
 		for _, a := range attempts {
-			s := h.set.NewSession(partitions.Who{Connection: "c"})
+			s := session.New(h.set, session.Who{Connection: "c"})
 			if err := a.run(t.Context(), s, w.users[0]); !errors.Is(err, cyrus.ErrUnavailable) || errors.Is(err, cyrus.ErrClose) && a.name != "GET USER" {
 				t.Errorf("%s: %v", a.name, err)
 			}

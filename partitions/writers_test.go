@@ -18,6 +18,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/pack"
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/session"
 )
 
 // interrupt calls fn once, at the n-th call to the store; the calls of fn itself pass.
@@ -187,7 +188,7 @@ func TestHostsAtTheSameTime(t *testing.T) {
 			for r := range rounds {
 				box.deliver(mail(1000*i+r, 2500))
 				for try := 0; ; try++ {
-					c := &client{t, h.set.NewSession(partitions.Who{Connection: fmt.Sprint("c", i)})}
+					c := &client{t, session.New(h.set, session.Who{Connection: fmt.Sprint("c", i)})}
 					_, err := c.sync(user, box)
 					c.s.Close()
 					if err == nil {

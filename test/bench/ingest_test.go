@@ -24,6 +24,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/observe"
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/repository"
+	"github.com/cyrusbackup/backupd/partitions/session"
 )
 
 // BenchmarkIngest is what a message costs from the session to the bucket: hashes,
@@ -64,7 +65,7 @@ func bucketOfMinio(b *testing.B) objstore.Store {
 func ingest(b *testing.B, under objstore.Store, mail func(i int) []byte, batch int) {
 	counter := new(observe.Counter)
 	set := openSet(b, observe.New(under, counter.Hooks()))
-	s := set.NewSession(partitions.Who{Connection: "bench", Client: "bench"})
+	s := session.New(set, session.Who{Connection: "bench", Client: "bench"})
 	ctx := b.Context()
 	if err := s.GetUser(ctx, "anne", func(string, dlist.Value) error { return nil }); err != nil {
 		b.Fatal(err)
@@ -137,7 +138,7 @@ type mailbox struct {
 	unsent   []*cyrus.Record
 }
 
-func (m *mailbox) deliver(ctx context.Context, s *partitions.Session, body []byte) error {
+func (m *mailbox) deliver(ctx context.Context, s *session.Session, body []byte) error {
 	m.uid++
 	r := &cyrus.Record{
 		UID: m.uid, ModSeq: uint64(m.uid), LastUpdated: 1700000000, InternalDate: 1700000000,
@@ -148,7 +149,7 @@ func (m *mailbox) deliver(ctx context.Context, s *partitions.Session, body []byt
 	return s.Message(ctx, "default", r.GUID, int64(len(body)), bytes.NewReader(body))
 }
 
-func (m *mailbox) commit(ctx context.Context, s *partitions.Session) error {
+func (m *mailbox) commit(ctx context.Context, s *session.Session) error {
 	if len(m.unsent) == 0 {
 		return nil
 	}

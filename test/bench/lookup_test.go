@@ -13,6 +13,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/memstore"
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/repository"
+	"github.com/cyrusbackup/backupd/partitions/session"
 )
 
 // BenchmarkReserve asks which of 8,192 messages are held, of a partition whose index
@@ -20,7 +21,7 @@ import (
 func BenchmarkReserve(b *testing.B) {
 	const known, asked = 1_000_000, 8192
 	set, x := openWithIndex(b)
-	s := set.NewSession(partitions.Who{Connection: "bench"})
+	s := session.New(set, session.Who{Connection: "bench"})
 	ctx := b.Context()
 	box := &mailbox{name: "user.anne", crc: cyrus.NewCRC()}
 	// The first commit makes the repository, which drops what the index knew of another.
@@ -79,7 +80,7 @@ func fill(b *testing.B, x *index.Index, n int) {
 func BenchmarkGetUser(b *testing.B) {
 	const mailboxes = 1000
 	set, _ := openWithIndex(b)
-	s := set.NewSession(partitions.Who{Connection: "bench"})
+	s := session.New(set, session.Who{Connection: "bench"})
 	ctx := b.Context()
 	for i := range mailboxes {
 		box := &mailbox{name: fmt.Sprintf("user.anne.box%04d", i), uniqueid: fmt.Sprintf("box%021d", i), crc: cyrus.NewCRC()}

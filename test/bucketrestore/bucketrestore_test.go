@@ -26,6 +26,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
+	"github.com/cyrusbackup/backupd/partitions/session"
 	"github.com/cyrusbackup/backupd/partitions/transfer"
 )
 
@@ -146,9 +147,9 @@ func newHost(t *testing.T, s objstore.Store, checkpointEvery int) *host {
 }
 
 // do runs fn on a session of its own.
-func (h *host) do(fn func(ctx context.Context, s *partitions.Session) error) {
+func (h *host) do(fn func(ctx context.Context, s *session.Session) error) {
 	h.t.Helper()
-	s := h.set.NewSession(partitions.Who{Connection: "c1", Client: "repl [127.0.0.1]"})
+	s := session.New(h.set, session.Who{Connection: "c1", Client: "repl [127.0.0.1]"})
 	defer s.Close()
 	if err := fn(h.t.Context(), s); err != nil {
 		h.t.Fatal(err)
@@ -231,13 +232,13 @@ func tell(h *host) *story {
 
 	// A mailbox is renamed, one is deleted, one takes the name of another.
 	rename := func(b *box, name string) {
-		h.do(func(ctx context.Context, s *partitions.Session) error {
+		h.do(func(ctx context.Context, s *session.Session) error {
 			return s.ApplyRename(ctx, cyrus.Rename{Old: b.name, New: name, Partition: "default", UIDValidity: 1700000000})
 		})
 		b.name = name
 	}
 	rename(work, "user.anne.Archive")
-	h.do(func(ctx context.Context, s *partitions.Session) error { return s.ApplyUnmailbox(ctx, gone.name) })
+	h.do(func(ctx context.Context, s *session.Session) error { return s.ApplyUnmailbox(ctx, gone.name) })
 	again := newBox("user.anne.Gone")
 	again.id = "againagainagainagainagai"
 	again.deliver(mail(62, 600))

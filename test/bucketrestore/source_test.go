@@ -15,8 +15,8 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 	"github.com/cyrusbackup/backupd/objstore"
-	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/session"
 )
 
 // box is a mailbox of the mail server.
@@ -82,16 +82,16 @@ func (b *box) head() *cyrus.Mailbox {
 }
 
 // sync sends what is new above what the server says it has.
-func (b *box) sync(ctx context.Context, s *partitions.Session) error {
+func (b *box) sync(ctx context.Context, s *session.Session) error {
 	return b.send(ctx, s, true)
 }
 
 // syncAll sends everything, as to a server that has nothing.
-func (b *box) syncAll(ctx context.Context, s *partitions.Session) error {
+func (b *box) syncAll(ctx context.Context, s *session.Session) error {
 	return b.send(ctx, s, false)
 }
 
-func (b *box) send(ctx context.Context, s *partitions.Session, ask bool) error {
+func (b *box) send(ctx context.Context, s *session.Session, ask bool) error {
 	since, lastUID := cyrus.Since{}, uint64(0)
 	if ask {
 		err := s.GetMailboxes(ctx, []string{b.name}, func(_ string, v dlist.Value) error {

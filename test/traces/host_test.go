@@ -13,6 +13,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/observe"
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/repository"
+	"github.com/cyrusbackup/backupd/partitions/session"
 	"github.com/cyrusbackup/backupd/replication"
 	"github.com/cyrusbackup/backupd/replication/replicationtest"
 	"github.com/cyrusbackup/backupd/replication/sasl"
@@ -81,7 +82,7 @@ func newHost(t *testing.T, set func(*partitions.Options)) *host {
 
 // NewSession implements replication.Backend.
 func (h *host) NewSession(_ context.Context, p replication.Peer) (replication.Session, error) {
-	return h.set.NewSession(partitions.Who{Connection: p.ID, Client: p.User}), nil
+	return session.New(h.set, session.Who{Connection: p.ID, Client: p.User}), nil
 }
 
 func (h *host) onStore(e observe.Event) {

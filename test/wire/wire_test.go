@@ -20,6 +20,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
+	"github.com/cyrusbackup/backupd/partitions/session"
 	"github.com/cyrusbackup/backupd/replication"
 	"github.com/cyrusbackup/backupd/replication/replicationtest"
 	"github.com/cyrusbackup/backupd/replication/sasl"
@@ -72,7 +73,7 @@ func newHost(t *testing.T) *host {
 
 // NewSession implements replication.Backend.
 func (h *host) NewSession(_ context.Context, p replication.Peer) (replication.Session, error) {
-	return h.set.NewSession(partitions.Who{Connection: p.ID, Client: p.User}), nil
+	return session.New(h.set, session.Who{Connection: p.ID, Client: p.User}), nil
 }
 
 // dial is a client on a UNIX socket's terms: logged in.

@@ -72,8 +72,8 @@ func (e *echo) Reload(_ context.Context, conf *imapconf.File) error {
 
 func (e *echo) Serve(ctx context.Context, c *master.Conn, index func(context.Context) error, draining <-chan struct{}) {
 	id := fmt.Sprintf("%p", c)
-	e.env.observe(session{id: id, host: c.Peer})
-	defer e.env.observe(session{id: id, host: c.Peer, ended: true})
+	e.env.observe(connection{id: id, host: c.Peer})
+	defer e.env.observe(connection{id: id, host: c.Peer, ended: true})
 	defer context.AfterFunc(ctx, func() { c.Close() })()
 	if e.bye(c) {
 		return
@@ -108,7 +108,7 @@ func (e *echo) bye(c *master.Conn) bool {
 func (e *echo) command(ctx context.Context, line string, lines *bufio.Reader, c *master.Conn, index func(context.Context) error, id string) bool {
 	switch word, rest, _ := strings.Cut(line, " "); word {
 	case "LOGIN":
-		e.env.observe(session{id: id, host: c.Peer, user: rest})
+		e.env.observe(connection{id: id, host: c.Peer, user: rest})
 		fmt.Fprint(c, "OK\r\n")
 	case "INDEX":
 		if err := index(ctx); err != nil {

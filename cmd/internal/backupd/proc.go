@@ -22,7 +22,7 @@ func openProcFile(log *slog.Logger, dir, service string) *procFile {
 	return &procFile{log: log, file: f}
 }
 
-func (p *procFile) observe(s session) {
+func (p *procFile) observe(s connection) {
 	if p.file == nil {
 		return
 	}

@@ -27,7 +27,7 @@ func parseConf(t *testing.T, lines string) *imapconf.File {
 
 func realService(t *testing.T, conf *imapconf.File) *backups {
 	t.Helper()
-	s, err := newService(environment{name: "backupd", conf: conf, log: slog.New(slog.DiscardHandler), observe: func(session) {}})
+	s, err := newService(environment{name: "backupd", conf: conf, log: slog.New(slog.DiscardHandler), observe: func(connection) {}})
 	if err != nil {
 		t.Fatal(err)
 	}

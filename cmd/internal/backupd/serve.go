@@ -13,7 +13,7 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 	"github.com/cyrusbackup/backupd/internal/master"
 	"github.com/cyrusbackup/backupd/internal/version"
-	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/session"
 	"github.com/cyrusbackup/backupd/replication"
 	"github.com/cyrusbackup/backupd/replication/sasl"
 )
@@ -79,7 +79,7 @@ func (b *backups) serverOptions(was *policy, o origin, ready func(context.Contex
 		SessionPrefix:   conf.String("syslog_prefix"),
 		ShutdownMessage: func() (string, bool) { return master.ShutdownMessage(conf.String("configdirectory"), o.service) },
 		OnState: func(s replication.ConnState) {
-			b.env.observe(session{id: s.ID, host: s.Addr, user: s.User, ended: s.Ended})
+			b.env.observe(connection{id: s.ID, host: s.Addr, user: s.User, ended: s.Ended})
 		},
 		Logger:  b.env.log,
 		Backend: backend{b, ready},
@@ -116,7 +116,7 @@ func (k backend) NewSession(ctx context.Context, peer replication.Peer) (replica
 	if err := k.ready(ctx); err != nil {
 		return nil, fmt.Errorf("wait for the index: %w: %w", cyrus.ErrClose, err)
 	}
-	return k.b.set.NewSession(partitions.Who{Connection: peer.ID, Client: strings.TrimSpace(peer.User + " " + peer.Addr)}), nil
+	return session.New(k.b.set, session.Who{Connection: peer.ID, Client: strings.TrimSpace(peer.User + " " + peer.Addr)}), nil
 }
 
-var _ replication.Session = (*partitions.Session)(nil)
+var _ replication.Session = (*session.Session)(nil)

@@ -23,7 +23,7 @@ func TestEveryOptionIsReadByItsType(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := newService(environment{name: "backupd", conf: conf, log: slog.New(slog.DiscardHandler), observe: func(session) {}})
+	s, err := newService(environment{name: "backupd", conf: conf, log: slog.New(slog.DiscardHandler), observe: func(connection) {}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +58,7 @@ func TestEachServiceHasItsOptions(t *testing.T) {
 		}
 		return conf
 	}
-	s, err := newService(environment{name: "backupd", conf: write("other_sasl_mech_list: LOGIN\n"), log: slog.New(slog.DiscardHandler), observe: func(session) {}})
+	s, err := newService(environment{name: "backupd", conf: write("other_sasl_mech_list: LOGIN\n"), log: slog.New(slog.DiscardHandler), observe: func(connection) {}})
 	if err != nil {
 		t.Fatal(err)
 	}

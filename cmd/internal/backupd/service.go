@@ -36,11 +36,11 @@ type environment struct {
 	name    string // of the service, CYRUS_SERVICE
 	conf    *imapconf.File
 	log     *slog.Logger
-	observe func(session) // hears of each session's begin, login and end
+	observe func(connection) // hears of each session's begin, login and end
 }
 
-// session is what the process registry shows of a connection.
-type session struct {
+// connection is what the process registry shows of a connection.
+type connection struct {
 	id    string
 	host  string
 	user  string // "" before login

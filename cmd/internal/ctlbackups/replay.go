@@ -15,6 +15,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/repository"
+	"github.com/cyrusbackup/backupd/partitions/session"
 	"github.com/cyrusbackup/backupd/replication"
 	"github.com/cyrusbackup/backupd/replication/sasl"
 )
@@ -23,7 +24,7 @@ import (
 // they are understood as they were when they came over the wire.
 type replay struct {
 	set     *partitions.Set
-	session *partitions.Session
+	session *session.Session
 	done    map[repository.Name]int // last line that each backup has already
 
 	line    int // under way
@@ -34,7 +35,7 @@ type replay struct {
 }
 
 func startReplay(ctx context.Context, set *partitions.Set, source string) (*replay, error) {
-	r := &replay{set: set, session: set.NewReplay(source), done: map[repository.Name]int{}, served: make(chan error, 1)}
+	r := &replay{set: set, session: session.NewReplay(set, source), done: map[repository.Name]int{}, served: make(chan error, 1)}
 	srv, err := replication.NewServer(replication.Options{
 		Backend: r, Authenticator: func() *sasl.Authenticator { return nil }, // nobody logs in over a pipe
 	})
@@ -102,7 +103,7 @@ func (r *replay) close() error {
 
 // replaySession passes over what a backup has already, from an import that was cut off.
 type replaySession struct {
-	*partitions.Session
+	*session.Session
 	r *replay
 }
 
@@ -112,7 +113,7 @@ type replaySession struct {
 func (s *replaySession) ends(err error) error {
 	var ofStore *objstore.Error
 	switch {
-	case errors.Is(err, partitions.ErrNotReplayed):
+	case errors.Is(err, session.ErrNotImported):
 		s.r.ended = err
 	case errors.Is(err, cyrus.ErrLocked), errors.Is(err, cyrus.ErrClose), errors.As(err, &ofStore):
 		s.r.ended = fmt.Errorf("%w; run the import again: it goes on with this line", err)

@@ -15,7 +15,7 @@ import (
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 	"github.com/cyrusbackup/backupd/cmd/internal/tooltest"
 	"github.com/cyrusbackup/backupd/internal/cyrus"
-	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/session"
 )
 
 func TestMain(m *testing.M) {
@@ -45,15 +45,15 @@ func story(t *testing.T) *tooltest.World {
 	inbox.Expunge(3)
 	inbox.Flag(1, `\Flagged`)
 	w.Sync(inbox)
-	w.Do(func(s *partitions.Session) error {
+	w.Do(func(s *session.Session) error {
 		return s.ApplyRename(t.Context(), cyrus.Rename{Old: "user.anne.Sent", New: "user.anne.Post"})
 	})
-	w.Do(func(s *partitions.Session) error { return s.ApplySub(t.Context(), "anne", "user.anne.Post", true) })
-	w.Do(func(s *partitions.Session) error {
+	w.Do(func(s *session.Session) error { return s.ApplySub(t.Context(), "anne", "user.anne.Post", true) })
+	w.Do(func(s *session.Session) error {
 		return s.ApplySieve(t.Context(), cyrus.Sieve{UserID: "anne", Filename: "main.script", LastUpdate: 5, Content: "keep;"})
 	})
-	w.Do(func(s *partitions.Session) error { return s.ApplyActivateSieve(t.Context(), "anne", "main.bc") })
-	w.Do(func(s *partitions.Session) error { return s.ApplyUnmailbox(t.Context(), "user.anne.Post") })
+	w.Do(func(s *session.Session) error { return s.ApplyActivateSieve(t.Context(), "anne", "main.bc") })
+	w.Do(func(s *session.Session) error { return s.ApplyUnmailbox(t.Context(), "user.anne.Post") })
 	return w
 }
 

@@ -10,8 +10,8 @@ import (
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 	"github.com/cyrusbackup/backupd/cmd/internal/tooltest"
-	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/session"
 )
 
 // office is a user with a message of each sort that find has to find.
@@ -110,7 +110,7 @@ func TestFindInDeletedFolders(t *testing.T) {
 		m.Deliver(tooltest.Mail("in "+m.Name, "x@y", 300), time.Date(2026, 11, 1, 8, 0, 0, 0, time.UTC))
 	}
 	w.Sync(sent, late)
-	w.Do(func(s *partitions.Session) error { return s.ApplyUnmailbox(t.Context(), "user.anne.Sent") })
+	w.Do(func(s *session.Session) error { return s.ApplyUnmailbox(t.Context(), "user.anne.Sent") })
 	out, err := tool(t, w, "anne", "find", "x@y")
 	if err != nil || !strings.Contains(out, "\nLate    1    2026-11-01 08:00:00 +0000") || !strings.Contains(out, "folder deleted 2023-11-14 12:59:38 +0000") || !strings.Contains(out, "folder deleted 2026-11-20 12:02:00 +0000") {
 		t.Errorf("%v\n%s", err, out)

@@ -7,7 +7,7 @@ import (
 
 	"github.com/cyrusbackup/backupd/cmd/internal/tooltest"
 	"github.com/cyrusbackup/backupd/internal/cyrus"
-	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/session"
 )
 
 // rita is a user whose name was given to somebody else, and of whose folders one moved to
@@ -22,7 +22,7 @@ func rita(t *testing.T) *tooltest.World {
 		return m
 	}
 	w.Sync(box("user.rita", "first-inbox"), box("user.rita.Sent", "first-sent"), box("user.rita.Given", "first-given"))
-	w.Do(func(s *partitions.Session) error {
+	w.Do(func(s *session.Session) error {
 		return s.ApplyRename(t.Context(), cyrus.Rename{Old: "user.rita.Given", New: "user.berta.Given"})
 	})
 	w.Sync(box("user.rita", "second-inbox"))

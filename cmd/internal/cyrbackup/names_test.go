@@ -10,8 +10,8 @@ import (
 	"github.com/cyrusbackup/backupd/cmd/internal/tooltest"
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
-	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/repository"
+	"github.com/cyrusbackup/backupd/partitions/session"
 	"github.com/cyrusbackup/backupd/partitions/transfer"
 )
 
@@ -24,11 +24,11 @@ func odd(t *testing.T) *tooltest.World {
 	drafts.Deliver(tooltest.Mail("Gr\xfc\xdfe", "bob@example.org", 300), day)
 	space.Deliver(tooltest.Mail("esc \x1b[31m\u009b31m", "bob@example.org", 300), day)
 	w.Sync(drafts, space, dot)
-	w.Do(func(s *partitions.Session) error { return s.ApplySub(t.Context(), "anne", space.Name, true) })
-	w.Do(func(s *partitions.Session) error {
+	w.Do(func(s *session.Session) error { return s.ApplySub(t.Context(), "anne", space.Name, true) })
+	w.Do(func(s *session.Session) error {
 		return s.ApplyQuota(t.Context(), cyrus.Quota{Root: "user.anne", Fields: []dlist.Pair{dlist.P("ROOT", dlist.S("user.anne")), dlist.P("LIMIT", dlist.N(1024))}})
 	})
-	w.Do(func(s *partitions.Session) error {
+	w.Do(func(s *session.Session) error {
 		return s.ApplySeen(t.Context(), cyrus.Seen{UserID: "anne", UniqueID: space.UniqueID, Fields: []dlist.Pair{dlist.P("LASTUID", dlist.N(1))}})
 	})
 	return w

@@ -10,7 +10,7 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 	"github.com/cyrusbackup/backupd/internal/visible"
-	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/session"
 )
 
 // evil is what a stranger sends to write on somebody's terminal: an escape, one of a single
@@ -30,15 +30,15 @@ func hostile(t *testing.T) *tooltest.World {
 	inbox.Flag(1, "key"+oneLine)
 	w.Sync(inbox, odd)
 	value := evil
-	w.Do(func(s *partitions.Session) error { return s.ApplySub(t.Context(), "anne", odd.Name, true) })
-	w.Do(func(s *partitions.Session) error {
+	w.Do(func(s *session.Session) error { return s.ApplySub(t.Context(), "anne", odd.Name, true) })
+	w.Do(func(s *session.Session) error {
 		return s.ApplySieve(t.Context(), cyrus.Sieve{UserID: "anne", Filename: evil, LastUpdate: 5, Content: evil})
 	})
-	w.Do(func(s *partitions.Session) error {
+	w.Do(func(s *session.Session) error {
 		return s.ApplyAnnotation(t.Context(), cyrus.MailboxAnnotation{Mailbox: "user.anne", Entry: "/comment" + oneLine, UserID: "anne", Value: &value})
 	})
 	odd.Fields = []dlist.Pair{}
-	w.Do(func(s *partitions.Session) error {
+	w.Do(func(s *session.Session) error {
 		return s.ApplyRename(t.Context(), cyrus.Rename{Old: odd.Name, New: odd.Name + "2"})
 	})
 	inbox.Flag(1, "other"+oneLine)

@@ -14,7 +14,7 @@ import (
 // anotherAnne gives the name of the backup's user to somebody else, with an empty INBOX.
 func anotherAnne(t *testing.T, part repository.Config) {
 	t.Helper()
-	s, end := session(t, part)
+	s, end := openSession(t, part)
 	defer end()
 	fields := []dlist.Pair{dlist.P("UNIQUEID", dlist.S("anotheranne")), dlist.P("MBOXNAME", dlist.S("user.anne"))}
 	for _, key := range []string{"SYNC_CRC", "SYNC_CRC_ANNOT", "LAST_UID", "RECENTUID", "RECENTTIME", "LAST_APPENDDATE", "POP3_LAST_LOGIN", "POP3_SHOW_AFTER"} {

@@ -16,6 +16,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/dirstore"
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/repository"
+	"github.com/cyrusbackup/backupd/partitions/session"
 )
 
 // asProgram makes this test's binary restore itself, for tests of what a process does.
@@ -37,7 +38,7 @@ func host(t *testing.T) (config string, part repository.Config) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	u := &largeUser{t: t, s: set.NewSession(partitions.Who{Connection: "c1", Client: "test"})}
+	u := &largeUser{t: t, s: session.New(set, session.Who{Connection: "c1", Client: "test"})}
 	u.deliver(100)
 	u.change(1)
 	u.s.Close()

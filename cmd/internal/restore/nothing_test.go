@@ -15,10 +15,11 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/dirstore"
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/repository"
+	"github.com/cyrusbackup/backupd/partitions/session"
 )
 
 // session is that of another host, with an index of its own. end ends it.
-func session(t *testing.T, part repository.Config) (s *partitions.Session, end func()) {
+func openSession(t *testing.T, part repository.Config) (s *session.Session, end func()) {
 	t.Helper()
 	x, err := index.Open(filepath.Join(t.TempDir(), "index"), index.Options{})
 	if err != nil {
@@ -28,7 +29,7 @@ func session(t *testing.T, part repository.Config) (s *partitions.Session, end f
 	if err != nil {
 		t.Fatal(errors.Join(err, x.Close()))
 	}
-	s = set.NewSession(partitions.Who{Connection: "c1", Client: "test"})
+	s = session.New(set, session.Who{Connection: "c1", Client: "test"})
 	return s, func() {
 		s.Close()
 		if err := errors.Join(set.Close(), x.Close()); err != nil {
@@ -39,7 +40,7 @@ func session(t *testing.T, part repository.Config) (s *partitions.Session, end f
 
 // unuser deletes a user.
 func unuser(t *testing.T, part repository.Config, user string) {
-	s, end := session(t, part)
+	s, end := openSession(t, part)
 	defer end()
 	if err := s.ApplyUnuser(t.Context(), user); err != nil {
 		t.Fatal(err)

@@ -21,6 +21,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
+	"github.com/cyrusbackup/backupd/partitions/session"
 )
 
 // What one message may cost, however many others its user has.
@@ -54,7 +55,7 @@ func TestOneMessageReadsLittle(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer set.Close()
-	u := &largeUser{t: t, s: set.NewSession(partitions.Who{Connection: "c1", Client: "test"})}
+	u := &largeUser{t: t, s: session.New(set, session.Who{Connection: "c1", Client: "test"})}
 	defer u.s.Close()
 	u.deliver(usersMessages)
 	wanted := u.records[usersMessages/3].GUID
@@ -148,7 +149,7 @@ func bodies(t *testing.T, dir string) (sums []string) {
 // largeUser is anne, who has an INBOX.
 type largeUser struct {
 	t       *testing.T
-	s       *partitions.Session
+	s       *session.Session
 	records []*cyrus.Record
 	changes int
 }

@@ -17,7 +17,7 @@ const evil = "\x1b[2J\u009b31m\x9b31m\u202egpj\u2066\nrestore: all is well\r\a\x
 // Nothing that a restore says is obeyed by a terminal, or is a line of a stranger's.
 func TestNothingReachesTheTerminal(t *testing.T) {
 	config, part := host(t)
-	s, end := session(t, part)
+	s, end := openSession(t, part)
 	defer end()
 	name := "user.anne.x" + evil
 	if err := s.ApplyRename(t.Context(), cyrus.Rename{Old: "user.anne", New: name}); err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/faultstore"
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/repository"
+	"github.com/cyrusbackup/backupd/partitions/session"
 )
 
 // sessions makes a backup of anne with three more messages in each session of a fresh
@@ -43,7 +44,7 @@ func sessions(t *testing.T, ahead ...time.Duration) (config string, moments []ti
 		if err != nil {
 			t.Fatal(err)
 		}
-		u := &largeUser{t: t, s: set.NewSession(partitions.Who{Connection: "c1", Client: "test"})}
+		u := &largeUser{t: t, s: session.New(set, session.Who{Connection: "c1", Client: "test"})}
 		u.deliver(3 * (i + 1))
 		u.s.Close()
 		if err := set.Close(); err != nil {

@@ -23,6 +23,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/memstore"
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/repository"
+	"github.com/cyrusbackup/backupd/partitions/session"
 )
 
 // World is a backup host with partitions in memory.
@@ -143,9 +144,9 @@ func (m *Mailbox) Expunge(uid uint32) {
 }
 
 // Session is a connection to the host.
-func (w *World) Session() *partitions.Session {
+func (w *World) Session() *session.Session {
 	w.conns++
-	return w.Set.NewSession(partitions.Who{Connection: fmt.Sprintf("c%d", w.conns), Client: "repl [192.0.2.1]"})
+	return session.New(w.Set, session.Who{Connection: fmt.Sprintf("c%d", w.conns), Client: "repl [192.0.2.1]"})
 }
 
 // Sync sends mailboxes whole, on a connection of their own, a minute after what came before.
@@ -172,7 +173,7 @@ func (w *World) Sync(boxes ...*Mailbox) {
 }
 
 // Do runs commands on a connection of their own, a minute after what came before.
-func (w *World) Do(fn func(*partitions.Session) error) {
+func (w *World) Do(fn func(*session.Session) error) {
 	w.t.Helper()
 	w.Now = w.Now.Add(time.Minute)
 	s := w.Session()

@@ -20,6 +20,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
+	"github.com/cyrusbackup/backupd/partitions/session"
 )
 
 // Backup is the backup of a user, made in the way a mail server makes it.
@@ -30,7 +31,7 @@ type Backup struct {
 	set   *partitions.Set
 	now   time.Time // store time, a minute later with each Sync
 	Boxes []*Box
-	s     *partitions.Session
+	s     *session.Session
 }
 
 // Box is a mailbox of the mail server.
@@ -58,7 +59,7 @@ func New(t testing.TB, user string) *Backup {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.s = b.set.NewSession(partitions.Who{Connection: "c1", Client: "test"})
+	b.s = session.New(b.set, session.Who{Connection: "c1", Client: "test"})
 	t.Cleanup(func() {
 		b.s.Close()
 		if err := errors.Join(b.set.Close(), x.Close()); err != nil {
@@ -152,7 +153,7 @@ func (b *Backup) Sync() time.Time {
 func (b *Backup) Fault(f memstore.Fault) { b.store.SetFaults(f, nil) }
 
 // Session is the connection that Sync uses, for data outside mailboxes.
-func (b *Backup) Session() *partitions.Session { return b.s }
+func (b *Backup) Session() *session.Session { return b.s }
 
 // Source opens the backup as of a moment; the zero time is now.
 func (b *Backup) Source(at time.Time) *restore.Source {

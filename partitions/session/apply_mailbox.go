@@ -1,4 +1,4 @@
-package partitions
+package session
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
+	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
@@ -22,19 +23,19 @@ import (
 func (x *Session) ApplyMailbox(ctx context.Context, mb *cyrus.Mailbox, since cyrus.Since, records iter.Seq2[*cyrus.Record, error]) (err error) {
 	defer x.enter()(&err)
 	records = recordsFromClient(records)
-	ctx = x.set.brief(ctx)
+	ctx = x.set.Brief(ctx)
 	b, h, err := x.open(ctx, x.set.NameOf(mb.Name))
 	if err != nil {
 		return err
 	}
-	if err := b.begin(ctx); err != nil {
+	if err := b.Begin(ctx); err != nil {
 		return err
 	}
-	defer b.end()
+	defer b.End()
 	u := &mailboxUpdate{x: x, b: b, held: h, mb: mb, since: since}
 	if err := u.run(ctx, records); err != nil {
 		h.fresh = false
-		return x.set.errf(b, fmt.Errorf("mailbox %s: %w", mb.Name, err))
+		return b.Failed(fmt.Errorf("mailbox %s: %w", mb.Name, err))
 	}
 	return nil
 }
@@ -42,11 +43,11 @@ func (x *Session) ApplyMailbox(ctx context.Context, mb *cyrus.Mailbox, since cyr
 // mailboxUpdate is one APPLY MAILBOX under way.
 type mailboxUpdate struct {
 	x     *Session
-	b     *Backup
+	b     *partitions.Backup
 	held  *heldBackup
 	mb    *cyrus.Mailbox
 	since cyrus.Since
-	from  *Backup // the backup that the mailbox moves from; nil = it comes from the client
+	from  *partitions.Backup // the backup that the mailbox moves from; nil = it comes from the client
 
 	complete bool // the records are the complete set
 	was      *history.MailboxState
@@ -54,7 +55,7 @@ type mailboxUpdate struct {
 }
 
 func (u *mailboxUpdate) run(ctx context.Context, records iter.Seq2[*cyrus.Record, error]) error {
-	if err := u.b.viewOrNone(u.look); err != nil {
+	if err := u.b.ViewOrNone(u.look); err != nil {
 		return err
 	}
 	if reason := u.goesBack(); reason != "" {
@@ -63,7 +64,7 @@ func (u *mailboxUpdate) run(ctx context.Context, records iter.Seq2[*cyrus.Record
 		}
 		return u.resync(ctx, reason)
 	}
-	if err := u.b.create(ctx, nil); err != nil {
+	if err := u.b.Create(ctx, nil); err != nil {
 		return err
 	}
 	d := newDraft(u)
@@ -90,13 +91,13 @@ func (u *mailboxUpdate) run(ctx context.Context, records iter.Seq2[*cyrus.Record
 	if err := u.compareCRC(ctx); err != nil {
 		return err
 	}
-	u.x.leaveOthers(ctx, u.b, u.mb.UniqueID)
+	u.x.endStaleCopies(ctx, u.b, u.mb.UniqueID)
 	return nil
 }
 
 // look reads the state that the update is over, and checks that it is the one that
 // the client believes in. st is nil while the backup is nowhere.
-func (u *mailboxUpdate) look(st *indexState) error {
+func (u *mailboxUpdate) look(st *partitions.State) error {
 	u.was = nil
 	if st != nil {
 		m, err := st.Mailbox(u.mb.UniqueID)
@@ -105,7 +106,7 @@ func (u *mailboxUpdate) look(st *indexState) error {
 		}
 		u.was = m
 	}
-	if u.x.past {
+	if u.x.importing {
 		return nil
 	}
 	told, reported := u.held.reported[u.mb.UniqueID]
@@ -142,7 +143,7 @@ func crcEqual(a, b uint32) bool { return a == 0 || b == 0 || a == b }
 // goesBack says why the client's mailbox is older than ours, "" when it is not. A
 // complete set replaces whatever is here and cannot go back.
 func (u *mailboxUpdate) goesBack() string {
-	if u.complete || u.was == nil || u.mb.Intermediate() || u.x.past {
+	if u.complete || u.was == nil || u.mb.Intermediate() || u.x.importing {
 		return ""
 	}
 	for _, c := range []struct {
@@ -164,7 +165,7 @@ func (u *mailboxUpdate) goesBack() string {
 // that it sent it before. The state here is of another time then, as when the source was set
 // back and has used the UIDs again. The mailbox is sent whole next time.
 func (u *mailboxUpdate) unknown(ctx context.Context, err error) error {
-	if !errors.Is(err, errUnknownMessage) || u.complete || u.was == nil || u.was.Resync != "" || u.x.past {
+	if !errors.Is(err, errUnknownMessage) || u.complete || u.was == nil || u.was.Resync != "" || u.x.importing {
 		return err
 	}
 	reason := err.Error()
@@ -178,7 +179,7 @@ func (u *mailboxUpdate) unknown(ctx context.Context, err error) error {
 // reported, so that the client sends it whole.
 func (u *mailboxUpdate) resync(ctx context.Context, reason string) error {
 	u.x.log.Warn("mailbox goes into resync", "mailbox", u.mb.Name, "uniqueid", u.mb.UniqueID, "reason", reason)
-	err := u.x.commitChange(ctx, u.b, func(st *indexState) ([]history.Event, error) {
+	err := u.b.Change(ctx, u.x.who, func(st *partitions.State) ([]history.Event, error) {
 		m, err := st.Mailbox(u.mb.UniqueID)
 		if err != nil || m == nil || m.Resync != "" {
 			return nil, err
@@ -206,16 +207,16 @@ func (u *mailboxUpdate) unchanged(d *draft) bool {
 // the mailbox was sent whole because of that and they still differ, the source's own CRCs
 // are wrong: for some time it is believed all the same, or every sync would send it whole.
 func (u *mailboxUpdate) compareCRC(ctx context.Context) error {
-	if u.mb.Intermediate() || u.x.past {
+	if u.mb.Intermediate() || u.x.importing {
 		return nil
 	}
 	var is *history.MailboxState
-	var a asked
-	err := u.b.view(func(st *indexState) (err error) {
+	var a partitions.Asked
+	err := u.b.View(func(st *partitions.State) (err error) {
 		if is, err = st.Mailbox(u.mb.UniqueID); err != nil {
 			return err
 		}
-		a, err = st.asked(u.mb.UniqueID)
+		a, err = st.Asked(u.mb.UniqueID)
 		return err
 	})
 	if err != nil || is == nil {
@@ -225,19 +226,19 @@ func (u *mailboxUpdate) compareCRC(ctx context.Context) error {
 		if a.Unequal.IsZero() {
 			return nil
 		}
-		return u.note(func(a *asked) { a.Unequal = time.Time{} })
+		return u.b.NoteAsked(u.mb.UniqueID, func(a *partitions.Asked) { a.Unequal = time.Time{} })
 	}
 	basic, annot := reportedCRC(is)
 	reason := fmt.Sprintf("the CRCs of what is held are %d/%d, the source has %d/%d", basic, annot, u.mb.SyncCRC, u.mb.SyncCRCAnnot)
-	now := u.b.set.opt.Now()
-	if now.Sub(a.Unequal) < u.b.set.opt.MissingRetry {
+	now := u.x.clock()
+	if now.Sub(a.Unequal) < u.x.set.Options().MissingRetry {
 		u.x.log.Info("mailbox stays as the source has sent it", "mailbox", u.mb.Name, "uniqueid", u.mb.UniqueID, "reason", reason)
 		return nil
 	}
 	if err := u.resync(ctx, reason); err != nil {
 		return err
 	}
-	return u.note(func(a *asked) { a.Unequal = now })
+	return u.b.NoteAsked(u.mb.UniqueID, func(a *partitions.Asked) { a.Unequal = now })
 }
 
 // drain reads records that are not wanted: the command has to be read to its end.

@@ -1,10 +1,11 @@
-package partitions
+package session
 
 import (
 	"strconv"
 	"strings"
 
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
+	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
@@ -13,7 +14,7 @@ import (
 
 // reportMailbox reports a live mailbox. One that is in resync, or whose bodies are to be
 // asked for once more, is reported as empty: the client then sends it whole.
-func (x *Session) reportMailbox(st *indexState, h *heldBackup, m *history.MailboxState, out emit) error {
+func (x *Session) reportMailbox(st *partitions.State, b *partitions.Backup, h *heldBackup, m *history.MailboxState, out emit) error {
 	delete(h.reported, m.UniqueID) // the last answer is what the client believes
 	if !m.Deleted.IsZero() {
 		return nil
@@ -21,7 +22,7 @@ func (x *Session) reportMailbox(st *indexState, h *heldBackup, m *history.Mailbo
 	ask := m.Resync != ""
 	if !ask {
 		var err error
-		if ask, err = x.askAgain(st, h, m); err != nil {
+		if ask, err = x.askAgain(st, b, h, m); err != nil {
 			return err
 		}
 	}
@@ -108,7 +109,7 @@ func reportedCRC(m *history.MailboxState) (basic, annot uint32) {
 	return m.CRC.Basic, m.CRC.Annot
 }
 
-func reportQuotas(st *indexState, out emit) error {
+func reportQuotas(st *partitions.State, out emit) error {
 	for i, err := range st.Items("quota") {
 		if err != nil {
 			return err
@@ -132,7 +133,7 @@ func reportQuota(i *history.ItemState, out emit) error {
 }
 
 // reportMeta tells seen state, subscriptions and scripts.
-func reportMeta(st *indexState, userid string, out emit) error {
+func reportMeta(st *partitions.State, userid string, out emit) error {
 	for i, err := range st.Items("seen") {
 		if err != nil {
 			return err
@@ -152,7 +153,7 @@ func reportMeta(st *indexState, userid string, out emit) error {
 // subsPerLine bounds an LSUB line; the client adds several up.
 const subsPerLine = 1000
 
-func reportSubs(st *indexState, out emit) error {
+func reportSubs(st *partitions.State, out emit) error {
 	var names []dlist.Value
 	for i, err := range st.Items("sub") {
 		if err != nil {
@@ -178,7 +179,7 @@ func reportSubs(st *indexState, out emit) error {
 // reportSieve tells each script, and the active one once more as its compiled file,
 // without a GUID: only so does the client not activate it anew each time
 // (imap/sync_support.c: list_gen_cb).
-func reportSieve(st *indexState, userid string, out emit) error {
+func reportSieve(st *partitions.State, userid string, out emit) error {
 	for i, err := range st.Items("sieve") {
 		if err != nil {
 			return err

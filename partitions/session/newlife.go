@@ -1,9 +1,10 @@
-package partitions
+package session
 
 import (
 	"time"
 
 	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
@@ -24,10 +25,11 @@ type newLife struct {
 
 // beginsLife gives the events that come before an INBOX with another uniqueid than the
 // last one had; nil when no life begins. The state is that before the INBOX arrives.
-func (h *heldBackup) beginsLife(st *indexState, name, uniqueid string, validity uint32, now time.Time, past bool) (*newLife, error) {
+func (x *Session) beginsLife(st *partitions.State, h *heldBackup, name, uniqueid string, validity uint32) (*newLife, error) {
 	if st == nil || !cyrus.IsInbox(name) {
 		return nil, nil
 	}
+	names, now := x.set.Options().Names, x.now()
 	if m, err := st.MailboxByName(name); err != nil || m != nil && m.UniqueID == uniqueid {
 		return nil, err
 	}
@@ -35,7 +37,7 @@ func (h *heldBackup) beginsLife(st *indexState, name, uniqueid string, validity 
 	if err != nil {
 		return nil, err
 	}
-	last, err := lastInbox(st, lives, name)
+	last, err := lastInbox(st, lives, name, names)
 	if err != nil || last == "" || last == uniqueid {
 		return nil, err
 	}
@@ -47,22 +49,22 @@ func (h *heldBackup) beginsLife(st *indexState, name, uniqueid string, validity 
 	if err != nil {
 		return nil, err
 	}
-	userid, _ := cyrus.Owner(name, st.set.opt.Names.DefaultDomain, st.set.opt.Names.DeletedPrefix)
+	userid, _ := cyrus.Owner(name, names.DefaultDomain, names.DeletedPrefix)
 	l := &newLife{events: []history.Event{&history.UnuserEvent{User: userid}, note}}
-	if err := h.keepMailboxes(st, l, validity, past); err != nil {
+	if err := h.keepMailboxes(st, l, names, validity, x.importing); err != nil {
 		return nil, err
 	}
-	return l, h.keepItems(st, l, past)
+	return l, h.keepItems(st, l, x.importing)
 }
 
 // lastInbox is the uniqueid of the INBOX that was there last; "" when there was none.
 // Another deleted one may have changed later, so the note of the life comes first.
-func lastInbox(st *indexState, lives history.Lives, name string) (uniqueid string, err error) {
+func lastInbox(st *partitions.State, lives history.Lives, name string, names repository.Names) (uniqueid string, err error) {
 	for m, err := range st.Mailboxes() {
 		if err != nil {
 			return "", err
 		}
-		was, _ := cyrus.Undeleted(m.Name, st.set.opt.Names.DeletedPrefix)
+		was, _ := cyrus.Undeleted(m.Name, names.DeletedPrefix)
 		if was != name || intermediate(m) {
 			continue
 		}
@@ -100,7 +102,7 @@ func createdAt(validity uint32, now time.Time) time.Time {
 
 // keepMailboxes says again what unuser has deleted and the source still has: what it keeps
 // of deleted mailboxes, and what it sent before the INBOX in the same unit of work.
-func (h *heldBackup) keepMailboxes(st *indexState, l *newLife, validity uint32, past bool) error {
+func (h *heldBackup) keepMailboxes(st *partitions.State, l *newLife, names repository.Names, validity uint32, past bool) error {
 	for m, err := range st.Mailboxes() {
 		if err != nil {
 			return err
@@ -110,7 +112,7 @@ func (h *heldBackup) keepMailboxes(st *indexState, l *newLife, validity uint32, 
 		}
 		younger := number(m.Fields, "UIDVALIDITY") >= uint64(validity)
 		switch {
-		case cyrus.IsDeleted(m.Name, st.set.opt.Names.DeletedPrefix), h.brought[m.UniqueID] && (younger || !past):
+		case cyrus.IsDeleted(m.Name, names.DeletedPrefix), h.brought[m.UniqueID] && (younger || !past):
 			l.events = append(l.events, &history.MailboxEvent{UniqueID: m.UniqueID, Name: m.Name, Fields: m.Fields})
 		default:
 			l.closed = append(l.closed, m.UniqueID)
@@ -123,7 +125,7 @@ func (h *heldBackup) keepMailboxes(st *indexState, l *newLife, validity uint32, 
 // keepItems says quota and subscriptions again where the client was told of them in this
 // unit of work: it removes those that the new person does not have, and does not send
 // those that are the same. Scripts and seen state are the former person's.
-func (h *heldBackup) keepItems(st *indexState, l *newLife, past bool) error {
+func (h *heldBackup) keepItems(st *partitions.State, l *newLife, past bool) error {
 	for _, kind := range []string{history.ItemSub, history.ItemQuota, history.ItemSieve, history.ItemSieveActive, history.ItemSeen} {
 		for i, err := range st.Items(kind) {
 			switch {
@@ -147,15 +149,15 @@ func (l *newLife) began(x *Session, h *heldBackup, n repository.Name) {
 	}
 	x.log.Info("a new life of the user has begun: the INBOX is another one, and what is left of the former is kept as history",
 		"backup", n.Path())
-	if l.doubt && !x.past {
+	if l.doubt && !x.importing {
 		x.compareLater(n)
 	}
 }
 
 // now is when the command under way was given.
 func (x *Session) now() time.Time {
-	if !x.who.at.IsZero() {
-		return x.who.at
+	if !x.who.At.IsZero() {
+		return x.who.At
 	}
-	return x.set.opt.Now()
+	return x.clock()
 }

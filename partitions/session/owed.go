@@ -1,10 +1,8 @@
-package partitions
+package session
 
 import (
-	"errors"
 	"fmt"
 
-	"github.com/cyrusbackup/backupd/index"
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
@@ -25,31 +23,9 @@ func (x *Session) owed() {
 
 // compareLater notes that the client has to compare the whole user.
 func (x *Session) compareLater(n repository.Name) {
-	path := n.Path()
-	err := x.set.index.Update(func(t *index.Txn) error { return t.Set(index.OwedKey(path), nil) })
-	if err != nil {
-		x.log.Warn("run sync_client -u for this user once the backup can be used: not all of it is known to be as at the source", "backup", path, "err", err)
+	if err := x.set.Owe(n); err != nil {
+		x.log.Warn("run sync_client -u for this user once the backup can be used: not all of it is known to be as at the source", "backup", n.Path(), "err", err)
 	}
-}
-
-// owesCompare says that something of the backup was refused.
-func (s *Set) owesCompare(n repository.Name) (bool, error) {
-	err := s.index.View(func(t *index.Txn) error {
-		_, err := t.Get(index.OwedKey(n.Path()))
-		return err
-	})
-	if errors.Is(err, index.ErrNotFound) {
-		return false, nil
-	}
-	return err == nil, err
-}
-
-// settled notes that the client is comparing the whole user.
-func (x *Session) settled(n repository.Name) error {
-	if owes, err := x.set.owesCompare(n); !owes || err != nil {
-		return err
-	}
-	return x.set.index.Update(func(t *index.Txn) error { return t.Delete(index.OwedKey(n.Path())) })
 }
 
 // askUser is an error that makes the client compare the whole user, where that is owed.
@@ -59,9 +35,9 @@ func (x *Session) askUser(n repository.Name) error {
 	if n.Kind != repository.KindUser {
 		return nil
 	}
-	owes, err := x.set.owesCompare(n)
+	owes, err := x.set.Owes(n)
 	if owes {
-		err = x.settled(n)
+		err = x.set.Settle(n)
 	}
 	if !owes || err != nil {
 		return err

@@ -9,30 +9,34 @@ import (
 // finder looks a message up where a backup may refer to it: in what the connection
 // has staged, in the backup itself, and in the packs of the partition.
 type finder struct {
-	x    *Session
+	g    *Stage
 	t    *index.Txn
-	st   *indexState // the backup; nil while it is nowhere
+	st   *State // the backup; nil while it is nowhere
 	part *Partition
 	dead *history.Condemned // packs of it that may not be referred to any more
 }
 
-// found is a message that can be referred to.
-type found struct {
-	size    int64
+// Message is a message that a record can refer to.
+type Message struct {
+	Size    int64
+	Missing bool // the backup knows it, but has no body
+	Lost    bool // missing, although the state still says where its body is
+	Damaged bool // missing, because the backup that the mailbox comes from has lost its body
 	chunks  []history.ChunkID
 	staged  *stagedMessage        // it has to be made durable, or put inline
 	ours    *history.MessageState // the backup knows it already
-	missing bool                  // the backup knows it, but has no body
-	lost    bool                  // missing, although the state still says where its body is
 }
 
+// Known reports whether the backup knows the message already.
+func (m *Message) Known() bool { return m.ours != nil }
+
 // find returns nil for a message that is nowhere.
-func (f *finder) find(g cyrus.GUID) (*found, error) {
-	if m := f.x.staging.msgs[g]; m != nil && (m.inMem || m.part == f.part) {
+func (f *finder) find(g cyrus.GUID) (*Message, error) {
+	if m := f.g.msgs[g]; m != nil && (m.inMem || m.part == f.part) {
 		m.part = f.part // what is in memory goes where it is wanted
-		return &found{size: m.size, chunks: m.chunks, staged: m}, nil
+		return &Message{Size: m.size, chunks: m.chunks, staged: m}, nil
 	}
-	var missing *found
+	var missing *Message
 	if f.st != nil {
 		m, err := f.st.Message(g)
 		if err != nil {
@@ -41,11 +45,11 @@ func (f *finder) find(g cyrus.GUID) (*found, error) {
 		if m != nil && !m.Missing {
 			held, err := f.st.holds(m)
 			if err != nil || held {
-				return &found{size: m.Size, chunks: m.Chunks, ours: m}, err
+				return &Message{Size: m.Size, chunks: m.Chunks, ours: m}, err
 			}
 		}
 		if m != nil {
-			missing = &found{size: m.Size, ours: m, missing: true, lost: !m.Missing}
+			missing = &Message{Size: m.Size, ours: m, Missing: true, Lost: !m.Missing}
 		}
 	}
 	if f.part.private() || missing != nil && missing.ours.Private {
@@ -63,9 +67,9 @@ func (f *finder) find(g cyrus.GUID) (*found, error) {
 	case err != nil:
 		return nil, err
 	case !live && missing == nil:
-		return &found{size: m.size, missing: true, lost: true}, nil // perhaps since RESERVE said that it is held
+		return &Message{Size: m.size, Missing: true, Lost: true}, nil // perhaps since RESERVE said that it is held
 	case !live:
 		return missing, nil
 	}
-	return &found{size: m.size, chunks: m.chunks}, nil
+	return &Message{Size: m.size, chunks: m.chunks}, nil
 }

@@ -1,10 +1,11 @@
-package partitions
+package session
 
 import (
 	"context"
 	"fmt"
 
 	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
@@ -13,7 +14,7 @@ import (
 // (the user was renamed, a shared mailbox was given to a user).
 func (x *Session) ApplyRename(ctx context.Context, r cyrus.Rename) (err error) {
 	defer x.enter()(&err)
-	ctx = x.set.patient(ctx)
+	ctx = x.set.Patient(ctx)
 	from, to := x.set.NameOf(r.Old), x.set.NameOf(r.New)
 	if from != to {
 		return x.moveMailbox(ctx, from, to, r)
@@ -27,14 +28,14 @@ func (x *Session) renameWithin(ctx context.Context, n repository.Name, r cyrus.R
 		return err
 	}
 	var life *newLife
-	err = x.apply(ctx, n, func(st *indexState) ([]history.Event, error) {
+	err = x.apply(ctx, n, func(st *partitions.State) ([]history.Event, error) {
 		m, err := existing(st, r.Old)
 		if err != nil {
 			return nil, err
 		}
 		rename := &history.RenameEvent{UniqueID: m.UniqueID, Old: r.Old, New: r.New, Partition: r.Partition, UIDValidity: r.UIDValidity}
 		// Its UIDVALIDITY is that of another name: no time to go by.
-		if life, err = h.beginsLife(st, r.New, m.UniqueID, 0, x.now(), x.past); err != nil {
+		if life, err = x.beginsLife(st, h, r.New, m.UniqueID, 0); err != nil {
 			return nil, err
 		}
 		if life != nil { // it ends with the former life unless it is said again
@@ -47,13 +48,13 @@ func (x *Session) renameWithin(ctx context.Context, n repository.Name, r cyrus.R
 		return append(events, rename), nil
 	})
 	if err == nil && life != nil {
-		life.began(x, h, b.name)
+		life.began(x, h, b.Name())
 	}
 	return err
 }
 
 // existing is the live mailbox with this name, or ErrNonexistent.
-func existing(st *indexState, name string) (*history.MailboxState, error) {
+func existing(st *partitions.State, name string) (*history.MailboxState, error) {
 	if st != nil {
 		if m, err := st.MailboxByName(name); m != nil || err != nil {
 			return m, err
@@ -65,7 +66,7 @@ func existing(st *indexState, name string) (*history.MailboxState, error) {
 // makeRoom deletes another live mailbox that has the name. The client orders its
 // renames so that names are free; where ours is not, the source has deleted that
 // mailbox and we have not heard of it. It stays in the history.
-func makeRoom(st *indexState, name, uniqueid string) ([]history.Event, error) {
+func makeRoom(st *partitions.State, name, uniqueid string) ([]history.Event, error) {
 	if st == nil {
 		return nil, nil
 	}
@@ -80,7 +81,7 @@ func makeRoom(st *indexState, name, uniqueid string) ([]history.Event, error) {
 func (x *Session) ApplyUnmailbox(ctx context.Context, name string) (err error) {
 	defer x.enter()(&err)
 	x.owing(x.set.NameOf(name))
-	return x.apply(x.set.patient(ctx), x.set.NameOf(name), func(st *indexState) ([]history.Event, error) {
+	return x.apply(x.set.Patient(ctx), x.set.NameOf(name), func(st *partitions.State) ([]history.Event, error) {
 		if st == nil {
 			return nil, nil
 		}
@@ -96,7 +97,7 @@ func (x *Session) ApplyUnmailbox(ctx context.Context, name string) (err error) {
 // comes after GET FULLMAILBOX (client-behaviour.md f10).
 func (x *Session) ApplyExpunge(ctx context.Context, name, uniqueid string, uids []uint32) (err error) {
 	defer x.enter()(&err)
-	return x.apply(x.set.patient(ctx), x.set.NameOf(name), func(st *indexState) ([]history.Event, error) {
+	return x.apply(x.set.Patient(ctx), x.set.NameOf(name), func(st *partitions.State) ([]history.Event, error) {
 		m, err := existing(st, name)
 		if err != nil {
 			return nil, err

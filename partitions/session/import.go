@@ -1,4 +1,4 @@
-package partitions
+package session
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
@@ -18,13 +19,13 @@ import (
 // delta over what there is, whatever was reported; nothing is compared with what a
 // client believes; a live record whose message never came is kept without a body.
 
-// replayed begins Header.Connection of the commits of a replay; the line follows.
-const replayed = "import:"
+// importPrefix begins Header.Connection of the commits of a replay; the line follows.
+const importPrefix = "import:"
 
 // NewReplay begins a replay of what source names.
-func (s *Set) NewReplay(source string) *Session {
-	x := s.NewSession(Who{Connection: replayed + "0", Client: source})
-	x.past = true
+func NewReplay(s *partitions.Set, source string) *Session {
+	x := New(s, Who{Connection: importPrefix + "0", Client: source})
+	x.importing = true
 	x.unreadable = 1
 	return x
 }
@@ -32,11 +33,11 @@ func (s *Set) NewReplay(source string) *Session {
 // ReplayAt says which line comes next, and when it was given. Commits carry that time,
 // never going back; their Clock is that of the replay.
 func (x *Session) ReplayAt(line int, t time.Time) {
-	x.who.connection, x.who.at = replayed+strconv.Itoa(line), t
+	x.who.Connection, x.who.At = importPrefix+strconv.Itoa(line), t
 }
 
-// ErrNotReplayed: somebody else has written to the backup, whose past can no longer change.
-var ErrNotReplayed = errors.New("it has a history of its own: what was before can be imported only before the first sync")
+// ErrNotImported: somebody else has written to the backup, whose past can no longer change.
+var ErrNotImported = errors.New("it has a history of its own: what was before can be imported only before the first sync")
 
 // Replayed is the last line of a source that the backup has already; 0 when there is
 // no backup yet. A backup that was written to in another way is ErrNotReplayed.
@@ -46,22 +47,22 @@ func (x *Session) Replayed(ctx context.Context, n repository.Name) (line int, er
 	if err != nil {
 		return 0, err
 	}
-	if err := b.begin(ctx); err != nil {
+	if err := b.Begin(ctx); err != nil {
 		return 0, err
 	}
-	defer b.end()
-	if b.entry == nil || b.entry.Number == 0 {
+	defer b.End()
+	if b.Number() == 0 {
 		return 0, nil
 	}
-	h, err := history.ReadHeader(ctx, b.part.store, b.path, b.entry.Number)
+	h, err := history.ReadHeader(ctx, b.Config().Store, b.Path(), b.Number())
 	if err != nil && !errors.Is(err, objstore.ErrNotExist) {
-		return 0, x.set.errf(b, err)
+		return 0, b.Failed(err)
 	}
-	text, ok := strings.CutPrefix(h.Connection, replayed)
-	if ok && h.Client == x.who.client {
+	text, ok := strings.CutPrefix(h.Connection, importPrefix)
+	if ok && h.Client == x.who.Client {
 		if line, err = strconv.Atoi(text); err == nil {
 			return line, nil
 		}
 	}
-	return 0, x.set.errf(b, fmt.Errorf("in partition %s: %w", b.part.name, ErrNotReplayed))
+	return 0, b.Failed(fmt.Errorf("in partition %s: %w", b.Config().Name, ErrNotImported))
 }

@@ -1,4 +1,4 @@
-package partitions
+package session
 
 import (
 	"bytes"
@@ -8,13 +8,14 @@ import (
 
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
+	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // one is a change of one event, which is dropped when the item has that value already.
-func one(k history.ItemKey, e history.Event, same func(old history.Event) bool) change {
-	return func(st *indexState) ([]history.Event, error) {
+func one(k history.ItemKey, e history.Event, same func(old history.Event) bool) partitions.Change {
+	return func(st *partitions.State) ([]history.Event, error) {
 		if st == nil {
 			return []history.Event{e}, nil
 		}
@@ -30,8 +31,8 @@ func one(k history.ItemKey, e history.Event, same func(old history.Event) bool) 
 }
 
 // removal is a change that removes an item, where there is one.
-func removal(k history.ItemKey, e history.Event) change {
-	return func(st *indexState) ([]history.Event, error) {
+func removal(k history.ItemKey, e history.Event) partitions.Change {
+	return func(st *partitions.State) ([]history.Event, error) {
 		if st == nil {
 			return nil, nil
 		}
@@ -50,7 +51,7 @@ func samePairs(a, b []dlist.Pair) bool {
 // ApplySeen stores a user's seen state of one mailbox.
 func (x *Session) ApplySeen(ctx context.Context, s cyrus.Seen) (err error) {
 	defer x.enter()(&err)
-	return x.apply(x.set.patient(ctx), repository.UserName(s.UserID), one(
+	return x.apply(x.set.Patient(ctx), repository.UserName(s.UserID), one(
 		history.ItemKey{Kind: "seen", A: s.UserID, B: s.UniqueID},
 		&history.SeenEvent{User: s.UserID, UniqueID: s.UniqueID, Fields: s.Fields},
 		func(old history.Event) bool {
@@ -68,7 +69,7 @@ func (x *Session) ApplySub(ctx context.Context, userid, mailbox string, subscrib
 	if subscribe {
 		c = one(k, e, func(history.Event) bool { return true })
 	}
-	return x.apply(x.set.patient(ctx), repository.UserName(userid), c)
+	return x.apply(x.set.Patient(ctx), repository.UserName(userid), c)
 }
 
 // ApplySieve stores a script.
@@ -78,7 +79,7 @@ func (x *Session) ApplySieve(ctx context.Context, s cyrus.Sieve) (err error) {
 		User: s.UserID, Filename: s.Filename, LastUpdate: s.LastUpdate,
 		GUID: sha1.Sum([]byte(s.Content)), Content: s.Content, Extra: s.Extra,
 	}
-	return x.apply(x.set.patient(ctx), repository.UserName(s.UserID), one(
+	return x.apply(x.set.Patient(ctx), repository.UserName(s.UserID), one(
 		history.ItemKey{Kind: "sieve", A: s.UserID, B: s.Filename}, e,
 		func(old history.Event) bool {
 			o, ok := old.(*history.SieveEvent)
@@ -90,7 +91,7 @@ func (x *Session) ApplySieve(ctx context.Context, s cyrus.Sieve) (err error) {
 // when it deactivates it (imap/sync_support.c: sync_do_user_sieve).
 func (x *Session) ApplyUnsieve(ctx context.Context, userid, filename string) (err error) {
 	defer x.enter()(&err)
-	return x.apply(x.set.patient(ctx), repository.UserName(userid), func(st *indexState) ([]history.Event, error) {
+	return x.apply(x.set.Patient(ctx), repository.UserName(userid), func(st *partitions.State) ([]history.Event, error) {
 		if st == nil {
 			return nil, nil
 		}
@@ -113,7 +114,7 @@ func (x *Session) ApplyUnsieve(ctx context.Context, userid, filename string) (er
 	})
 }
 
-func activeScript(st *indexState, userid string) (string, error) {
+func activeScript(st *partitions.State, userid string) (string, error) {
 	i, err := st.Item(history.ItemKey{Kind: "sieve-active", A: userid})
 	if err != nil || i == nil || !i.Deleted.IsZero() {
 		return "", err
@@ -137,7 +138,7 @@ func (x *Session) ApplyUnactivateSieve(ctx context.Context, userid string) error
 
 func (x *Session) activate(ctx context.Context, userid, filename string) (err error) {
 	defer x.enter()(&err)
-	return x.apply(x.set.patient(ctx), repository.UserName(userid), func(st *indexState) ([]history.Event, error) {
+	return x.apply(x.set.Patient(ctx), repository.UserName(userid), func(st *partitions.State) ([]history.Event, error) {
 		var active string
 		if st != nil {
 			var err error
@@ -156,7 +157,7 @@ func (x *Session) activate(ctx context.Context, userid, filename string) (err er
 func (x *Session) ApplyQuota(ctx context.Context, q cyrus.Quota) (err error) {
 	defer x.enter()(&err)
 	x.owing(x.set.NameOf(q.Root))
-	return x.apply(x.set.patient(ctx), x.set.NameOf(q.Root), one(
+	return x.apply(x.set.Patient(ctx), x.set.NameOf(q.Root), one(
 		history.ItemKey{Kind: "quota", A: q.Root}, &history.QuotaEvent{Root: q.Root, Fields: q.Fields},
 		func(old history.Event) bool {
 			e, ok := old.(*history.QuotaEvent)
@@ -168,7 +169,7 @@ func (x *Session) ApplyQuota(ctx context.Context, q cyrus.Quota) (err error) {
 func (x *Session) ApplyUnquota(ctx context.Context, root string) (err error) {
 	defer x.enter()(&err)
 	x.owing(x.set.NameOf(root))
-	return x.apply(x.set.patient(ctx), x.set.NameOf(root),
+	return x.apply(x.set.Patient(ctx), x.set.NameOf(root),
 		removal(history.ItemKey{Kind: "quota", A: root}, &history.UnquotaEvent{Root: root}))
 }
 
@@ -178,7 +179,7 @@ func (x *Session) ApplyAnnotation(ctx context.Context, a cyrus.MailboxAnnotation
 	if a.Value == nil {
 		return x.unannotate(ctx, a.Mailbox, a.Entry, a.UserID)
 	}
-	return x.apply(x.set.patient(ctx), x.set.NameOf(a.Mailbox), one(annotationKey(a.Mailbox, a.Entry, a.UserID),
+	return x.apply(x.set.Patient(ctx), x.set.NameOf(a.Mailbox), one(annotationKey(a.Mailbox, a.Entry, a.UserID),
 		&history.AnnotationEvent{Name: a.Mailbox, Entry: a.Entry, UserID: a.UserID, Value: a.Value},
 		func(old history.Event) bool {
 			e, ok := old.(*history.AnnotationEvent)
@@ -193,7 +194,7 @@ func (x *Session) ApplyUnannotation(ctx context.Context, mailbox, entry, userid 
 }
 
 func (x *Session) unannotate(ctx context.Context, mailbox, entry, userid string) error {
-	return x.apply(x.set.patient(ctx), x.set.NameOf(mailbox), removal(annotationKey(mailbox, entry, userid),
+	return x.apply(x.set.Patient(ctx), x.set.NameOf(mailbox), removal(annotationKey(mailbox, entry, userid),
 		&history.AnnotationEvent{Name: mailbox, Entry: entry, UserID: userid}))
 }
 
@@ -204,11 +205,11 @@ func annotationKey(mailbox, entry, userid string) history.ItemKey {
 // ApplyUnuser notes that the account was deleted; everything stays in the history.
 func (x *Session) ApplyUnuser(ctx context.Context, userid string) (err error) {
 	defer x.enter()(&err)
-	return x.apply(x.set.patient(ctx), repository.UserName(userid), func(st *indexState) ([]history.Event, error) {
+	return x.apply(x.set.Patient(ctx), repository.UserName(userid), func(st *partitions.State) ([]history.Event, error) {
 		if st == nil {
 			return nil, nil
 		}
-		alive, err := st.anythingAlive()
+		alive, err := anythingAlive(st)
 		if err != nil || !alive {
 			return nil, err
 		}
@@ -216,7 +217,7 @@ func (x *Session) ApplyUnuser(ctx context.Context, userid string) (err error) {
 	})
 }
 
-func (s *indexState) anythingAlive() (bool, error) {
+func anythingAlive(s *partitions.State) (bool, error) {
 	for m, err := range s.Mailboxes() {
 		if err != nil || m.Deleted.IsZero() {
 			return err == nil, err

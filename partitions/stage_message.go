@@ -17,34 +17,51 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// MessageUnreadable notes that the client could not read the file of some message.
-func (x *Session) MessageUnreadable(context.Context) error {
-	x.unreadable++
-	return nil
-}
-
-// Message stages one message, for the partition of the backup that was opened last.
-func (x *Session) Message(ctx context.Context, _ string, guid cyrus.GUID, size int64, body io.Reader) (err error) {
-	defer x.enter()(&err)
-	body = fromClient{body}
-	ctx = x.set.brief(ctx)
-	s, err := x.scope(ctx)
+// Add stages one message for the partition of the backup that was opened last, nil if
+// none was. alone means that no other backup is at work that may name the message.
+func (g *Stage) Add(ctx context.Context, last *Backup, alone bool, guid cyrus.GUID, size int64, body io.Reader) error {
+	s, err := g.scope(ctx, last, alone)
 	if err != nil {
 		return err
 	}
-	if err := x.staging.settle(); err != nil {
+	if err := g.settle(); err != nil {
 		return err
 	}
-	if known, err := x.holds(s, guid, size); err != nil {
+	if known, err := g.holds(s, guid, size); err != nil {
 		return err
 	} else if known {
 		return verifyOnly(guid, body)
 	}
 	m := &stagedMessage{guid: guid, size: size, part: s.part}
-	if size <= x.set.opt.ChunkThreshold {
-		return x.stageWhole(ctx, m, body)
+	if size <= g.set.opt.ChunkThreshold {
+		return g.stageWhole(ctx, m, body)
 	}
-	return x.stagePieces(ctx, m, body)
+	return g.stagePieces(ctx, m, body)
+}
+
+// Lacking returns the messages that the client has to upload; last and alone are as in Add.
+func (g *Stage) Lacking(ctx context.Context, last *Backup, alone bool, guids []cyrus.GUID) (missing []cyrus.GUID, err error) {
+	if err := g.settle(); err != nil {
+		return nil, err
+	}
+	s, err := g.scope(ctx, last, alone)
+	if err != nil {
+		return nil, err
+	}
+	err = g.set.index.View(func(t *index.Txn) error {
+		f := g.finder(t, s)
+		for _, id := range guids {
+			m, err := f.find(id)
+			if err != nil {
+				return err
+			}
+			if m == nil || m.Missing {
+				missing = append(missing, id)
+			}
+		}
+		return nil
+	})
+	return missing, err
 }
 
 // scope is where a command that names no mailbox looks messages up: the backup that
@@ -58,18 +75,18 @@ type scope struct {
 	dead   *history.Condemned
 }
 
-// scope takes the turn of the backup: others may be making its index anew.
-func (x *Session) scope(ctx context.Context) (scope, error) {
-	s := scope{part: x.set.parts[0]}
-	if b := x.last; b != nil {
-		if err := b.begin(ctx); err != nil {
+// scope takes the turn of the backup: others may be rebuilding its index.
+func (g *Stage) scope(ctx context.Context, last *Backup, alone bool) (scope, error) {
+	s := scope{part: g.set.parts[0]}
+	if last != nil {
+		if err := last.Begin(ctx); err != nil {
 			return scope{}, err
 		}
-		s = b.scope()
-		b.end()
-		s.exists = s.exists && len(x.held) <= 1
+		s = last.scope()
+		last.End()
+		s.exists = s.exists && alone
 	}
-	x.rely(s.part)
+	g.rely(s.part)
 	var err error
 	s.dead, err = s.part.Condemned(ctx)
 	return s, err
@@ -86,24 +103,24 @@ func (b *Backup) scope() scope {
 }
 
 // finder looks up over one view of the index.
-func (x *Session) finder(t *index.Txn, s scope) *finder {
-	f := &finder{x: x, t: t, part: s.part, dead: s.dead}
+func (g *Stage) finder(t *index.Txn, s scope) *finder {
+	f := &finder{g: g, t: t, part: s.part, dead: s.dead}
 	if s.exists {
-		f.st = &indexState{set: x.set, t: t, id: s.id, path: s.path, part: s.part}
+		f.st = &State{set: g.set, t: t, id: s.id, path: s.path, part: s.part}
 	}
 	return f
 }
 
 // holds says whether the message need not be stored again: it is staged, or in the
 // partition, or in the backup that was opened last.
-func (x *Session) holds(s scope, g cyrus.GUID, size int64) (bool, error) {
-	if m := x.staging.msgs[g]; m != nil {
+func (g *Stage) holds(s scope, guid cyrus.GUID, size int64) (bool, error) {
+	if m := g.msgs[guid]; m != nil {
 		return m.part == s.part && m.size == size && !m.suspicious, nil
 	}
 	var held bool
-	err := x.set.index.View(func(t *index.Txn) error {
-		m, err := x.finder(t, s).find(g)
-		held = m != nil && m.size == size && !m.missing
+	err := g.set.index.View(func(t *index.Txn) error {
+		m, err := g.finder(t, s).find(guid)
+		held = m != nil && m.Size == size && !m.Missing
 		return err
 	})
 	return held, err
@@ -126,21 +143,21 @@ func errWrongGUID(said, is cyrus.GUID) error {
 }
 
 // memory waits for memory to work in, which others give back with their commands.
-func (x *Session) memory(ctx context.Context, n int64) error {
+func (g *Stage) memory(ctx context.Context, n int64) error {
 	limit, stop := limited(ctx)
 	defer stop()
-	if err := x.set.working.Acquire(limit, n); err != nil {
+	if err := g.set.working.Acquire(limit, n); err != nil {
 		return fmt.Errorf("wait for memory: %w", givenUp(ctx, err))
 	}
 	return nil
 }
 
 // stageWhole stages a message that is one chunk.
-func (x *Session) stageWhole(ctx context.Context, m *stagedMessage, body io.Reader) error {
-	if err := x.memory(ctx, m.size); err != nil {
+func (g *Stage) stageWhole(ctx context.Context, m *stagedMessage, body io.Reader) error {
+	if err := g.memory(ctx, m.size); err != nil {
 		return err
 	}
-	defer x.set.working.Release(m.size)
+	defer g.set.working.Release(m.size)
 	buf := make([]byte, m.size)
 	if _, err := io.ReadFull(body, buf); err != nil {
 		return err
@@ -151,10 +168,10 @@ func (x *Session) stageWhole(ctx context.Context, m *stagedMessage, body io.Read
 		return err
 	}
 	m.chunks = []history.ChunkID{sha256.Sum256(buf)}
-	if x.staging.hold(m, buf) {
+	if g.hold(m, buf) {
 		return nil
 	}
-	if err := x.staging.spill(ctx); err != nil {
+	if err := g.spill(ctx); err != nil {
 		return err
 	}
 	p, err := m.part.pool.add(ctx, m.whole(), buf)
@@ -162,20 +179,20 @@ func (x *Session) stageWhole(ctx context.Context, m *stagedMessage, body io.Read
 		return err
 	}
 	m.packs = []*openPack{p}
-	x.staging.add(m)
+	g.add(m)
 	return nil
 }
 
 // stagePieces cuts a large message by its content as it streams in. A piece that the
 // partition holds already is not stored again.
-func (x *Session) stagePieces(ctx context.Context, m *stagedMessage, body io.Reader) error {
-	if err := x.staging.spill(ctx); err != nil {
+func (g *Stage) stagePieces(ctx context.Context, m *stagedMessage, body io.Reader) error {
+	if err := g.spill(ctx); err != nil {
 		return err
 	}
-	if err := x.memory(ctx, cdc.MaxSize); err != nil {
+	if err := g.memory(ctx, cdc.MaxSize); err != nil {
 		return err
 	}
-	defer x.set.working.Release(cdc.MaxSize)
+	defer g.set.working.Release(cdc.MaxSize)
 	dead, err := m.part.Condemned(ctx)
 	if err != nil {
 		return err
@@ -185,7 +202,7 @@ func (x *Session) stagePieces(ctx context.Context, m *stagedMessage, body io.Rea
 	err = cdc.Cut(io.TeeReader(body, sum), func(piece []byte) error {
 		id := history.ChunkID(sha256.Sum256(piece))
 		m.chunks = append(m.chunks, id)
-		if known, err := x.holdsChunk(m.part, dead, id); known || err != nil {
+		if known, err := g.holdsChunk(m.part, dead, id); known || err != nil {
 			return err
 		}
 		p, err := m.part.pool.add(ctx, packedChunk{id: id, size: int64(len(piece))}, piece)
@@ -204,15 +221,15 @@ func (x *Session) stagePieces(ctx context.Context, m *stagedMessage, body io.Rea
 	if err := sum.check(m); err != nil {
 		return err
 	}
-	x.staging.add(m)
+	g.add(m)
 	return nil
 }
 
-func (x *Session) holdsChunk(part *Partition, dead *history.Condemned, id history.ChunkID) (held bool, err error) {
+func (g *Stage) holdsChunk(part *Partition, dead *history.Condemned, id history.ChunkID) (held bool, err error) {
 	if part.private() {
 		return false, nil
 	}
-	err = x.set.index.View(func(t *index.Txn) error {
+	err = g.set.index.View(func(t *index.Txn) error {
 		held, err = part.lives(t, dead, id)
 		return err
 	})

@@ -10,16 +10,17 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// staging is what a connection has sent and nothing refers to yet. Small messages
-// are held as they are, up to the size that a commit takes inline; when more comes
-// they all go to the packs. Once a pack is durable the index knows its messages, and
-// staging forgets them: its size is bounded, however much is sent.
-type staging struct {
-	x      *Session
+// Stage holds what a connection has sent and nothing refers to yet. It keeps small
+// messages in memory, up to the size that a commit takes inline; when more comes, they
+// all go to packs. Once a pack is durable the index knows its messages, and the stage
+// forgets them, so that its size is bounded however much is sent. One goroutine uses it.
+type Stage struct {
+	set    *Set
 	msgs   map[cyrus.GUID]*stagedMessage
-	inline int64            // bytes of bodies held
-	packed []*stagedMessage // those in packs, oldest first
-	failed error            // why some that were sent in this unit of work could not be stored
+	inline int64                 // bytes of bodies held
+	packed []*stagedMessage      // those in packs, oldest first
+	failed error                 // why some that were sent in this unit of work could not be stored
+	relied map[*Partition]uint64 // lossCount.Distrusted when this unit of work reported what is held
 }
 
 // stagedMessage lies in body, or in packs of part.
@@ -35,13 +36,41 @@ type stagedMessage struct {
 	suspicious bool
 }
 
-func (g *staging) init(x *Session) {
-	g.x = x
-	g.msgs = map[cyrus.GUID]*stagedMessage{}
+// NewStage makes an empty stage.
+func (s *Set) NewStage() *Stage {
+	return &Stage{set: s, msgs: map[cyrus.GUID]*stagedMessage{}, relied: map[*Partition]uint64{}}
 }
 
-// drop forgets everything; what is in packs stays there, unreferenced.
-func (g *staging) drop() {
+// Restart forgets everything at the end of a unit of work.
+func (g *Stage) Restart() {
+	clear(g.relied)
+	g.Drop()
+}
+
+// rely notes as of when the client knows what the partition holds.
+func (g *Stage) rely(p *Partition) {
+	if _, ok := g.relied[p]; !ok {
+		g.relied[p] = p.lossCount().Distrusted
+	}
+}
+
+// Distrusted reports that what this unit of work reported as held in the partition of a
+// backup is not believed any more.
+func (g *Stage) Distrusted(b *Backup) bool {
+	at, ok := g.relied[b.part]
+	return ok && at != b.part.lossCount().Distrusted
+}
+
+// Failed is why some messages of this unit of work could not be stored; nil if all were.
+func (g *Stage) Failed() error {
+	if g.failed == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: %w: %w", errLost, cyrus.ErrLocked, g.failed)
+}
+
+// Drop forgets all messages; what is in packs stays there, unreferenced.
+func (g *Stage) Drop() {
 	for _, m := range g.msgs {
 		g.forget(m)
 	}
@@ -50,10 +79,10 @@ func (g *staging) drop() {
 }
 
 // forget gives back the memory of a message.
-func (g *staging) forget(m *stagedMessage) {
+func (g *Stage) forget(m *stagedMessage) {
 	if m.inMem {
 		g.inline -= m.size
-		g.x.set.staged.Release(m.size)
+		g.set.staged.Release(m.size)
 		m.body, m.inMem = nil, false
 	}
 	if g.msgs[m.guid] == m {
@@ -62,7 +91,7 @@ func (g *staging) forget(m *stagedMessage) {
 }
 
 // put makes m the staged message with its guid.
-func (g *staging) put(m *stagedMessage) {
+func (g *Stage) put(m *stagedMessage) {
 	if old := g.msgs[m.guid]; old != nil && old != m {
 		g.forget(old)
 	}
@@ -70,8 +99,8 @@ func (g *staging) put(m *stagedMessage) {
 }
 
 // hold keeps a small message in memory, if it and its like still fit a commit.
-func (g *staging) hold(m *stagedMessage, body []byte) bool {
-	if g.inline+m.size >= g.x.set.opt.InlineLimit || !g.x.set.staged.TryAcquire(m.size) {
+func (g *Stage) hold(m *stagedMessage, body []byte) bool {
+	if g.inline+m.size >= g.set.opt.InlineLimit || !g.set.staged.TryAcquire(m.size) {
 		return false
 	}
 	m.body, m.inMem = body, true
@@ -81,7 +110,7 @@ func (g *staging) hold(m *stagedMessage, body []byte) bool {
 }
 
 // spill moves what is held in memory to the packs: it will not fit a commit any more.
-func (g *staging) spill(ctx context.Context) error {
+func (g *Stage) spill(ctx context.Context) error {
 	for _, m := range g.msgs {
 		if !m.inMem {
 			continue
@@ -104,13 +133,13 @@ func (m *stagedMessage) whole() packedChunk {
 }
 
 // add notes a message that lies in packs.
-func (g *staging) add(m *stagedMessage) {
+func (g *Stage) add(m *stagedMessage) {
 	g.put(m)
 	g.packed = append(g.packed, m)
 }
 
 // settle forgets the oldest messages whose packs are durable: the index knows them.
-func (g *staging) settle() error {
+func (g *Stage) settle() error {
 	for len(g.packed) > 0 {
 		m := g.packed[0]
 		if !m.isPut() {
@@ -126,7 +155,7 @@ func (g *staging) settle() error {
 
 // settleOne shows a message in the index whose packs are done. One that could not
 // be stored is forgotten: the client is asked for it again.
-func (g *staging) settleOne(m *stagedMessage) error {
+func (g *Stage) settleOne(m *stagedMessage) error {
 	for _, p := range m.packs {
 		if p.err != nil {
 			g.failed = p.err
@@ -138,7 +167,7 @@ func (g *staging) settleOne(m *stagedMessage) error {
 		return nil // stays in staging: the index shows only what backups share
 	}
 	if len(m.chunks) > 1 {
-		err := g.x.set.index.Update(func(t *index.Txn) error {
+		err := g.set.index.Update(func(t *index.Txn) error {
 			return m.part.indexShared(t, m.guid, shared{m.size, m.chunks})
 		})
 		if err != nil {
@@ -151,8 +180,8 @@ func (g *staging) settleOne(m *stagedMessage) error {
 
 // forgetLost forgets what is in packs of a partition and cannot be read there any more:
 // the client is asked for it again.
-func (g *staging) forgetLost(p *Partition) error {
-	return g.x.set.index.View(func(t *index.Txn) error {
+func (g *Stage) forgetLost(p *Partition) error {
+	return g.set.index.View(func(t *index.Txn) error {
 		for _, m := range g.msgs {
 			if m.inMem || m.part != p || !m.isPut() {
 				continue
@@ -183,7 +212,7 @@ func (m *stagedMessage) isPut() bool {
 var errLost = errors.New("staged mail could not be stored")
 
 // flush makes the packs durable in which the named messages lie.
-func (g *staging) flush(ctx context.Context, msgs []*stagedMessage) error {
+func (g *Stage) flush(ctx context.Context, msgs []*stagedMessage) error {
 	packs := map[*openPack]struct{}{}
 	for _, m := range msgs {
 		for _, p := range m.packs {

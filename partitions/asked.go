@@ -1,0 +1,102 @@
+package partitions
+
+import (
+	"time"
+
+	"github.com/cyrusbackup/backupd/index"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/partitions/history"
+)
+
+// Asked is what the index keeps under AskedKey of a mailbox that lacks bodies because the
+// source could not read them, or whose CRCs are not the source's: when the client was
+// last made to send the whole mailbox.
+type Asked struct {
+	Missing int       `json:"missing"`          // bodies
+	At      time.Time `json:"at"`               // for these
+	Unequal time.Time `json:"unequal,omitzero"` // for the CRCs; zero = they are equal
+}
+
+// Asked reads what the index keeps under AskedKey; the zero value if there is nothing.
+func (s *State) Asked(uniqueid string) (a Asked, err error) {
+	_, err = s.get(index.AskedKey(s.id, uniqueid), &a)
+	return a, err
+}
+
+func (s *State) putAsked(uniqueid string, a Asked) error {
+	k := index.AskedKey(s.id, uniqueid)
+	if a.Missing == 0 && a.Unequal.IsZero() {
+		return s.t.Delete(k)
+	}
+	return s.put(k, a)
+}
+
+// NoteAsked changes what the index keeps under AskedKey. The turn is held.
+func (b *Backup) NoteAsked(uniqueid string, change func(*Asked)) error {
+	return b.set.index.Update(func(t *index.Txn) error {
+		st := b.stateIn(t)
+		was, err := st.Asked(uniqueid)
+		if err != nil {
+			return err
+		}
+		is := was
+		if change(&is); is == was {
+			return nil
+		}
+		return st.putAsked(uniqueid, is)
+	})
+}
+
+// findMissing notes after a rebuild which mailboxes lack bodies.
+func (b *Backup) findMissing() error {
+	lacking := map[string]int{}
+	err := b.View(func(st *State) error {
+		missing, err := st.missingMessages()
+		if err != nil || len(missing) == 0 {
+			return err
+		}
+		for m, err := range st.Mailboxes() {
+			if err != nil {
+				return err
+			}
+			for r, err := range st.Records(m.UniqueID, 0) {
+				if err != nil {
+					return err
+				}
+				if missing[r.GUID] && r.Expunged == 0 {
+					lacking[m.UniqueID]++
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil || len(lacking) == 0 {
+		return err
+	}
+	return b.set.index.Update(func(t *index.Txn) error {
+		st := b.stateIn(t)
+		for u, n := range lacking {
+			if err := st.putAsked(u, Asked{Missing: n}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (s *State) missingMessages() (map[cyrus.GUID]bool, error) {
+	missing := map[cyrus.GUID]bool{}
+	for kv, err := range s.t.Scan(index.MessageKey(s.id, nil), nil) {
+		if err != nil {
+			return nil, err
+		}
+		var m history.MessageState
+		if err := m.UnmarshalJSON(kv.Value); err != nil {
+			return nil, err
+		}
+		if m.Missing {
+			missing[m.GUID] = true
+		}
+	}
+	return missing, nil
+}

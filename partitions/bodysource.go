@@ -1,0 +1,156 @@
+package partitions
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/cyrusbackup/backupd/index"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/partitions/history"
+)
+
+// Copy finds a message that the backup may not refer to where it lies: in the
+// backup that a mailbox comes from, or in another partition. It is copied.
+func (w *Writer) Copy(ctx context.Context, g cyrus.GUID) (*Message, error) {
+	part := w.b.part
+	if w.from != nil {
+		if m, err := w.fromOld(ctx, g); m != nil || err != nil {
+			return m, err
+		}
+	}
+	if m := w.stage.msgs[g]; m != nil && m.part != part {
+		return w.restage(ctx, m)
+	}
+	m, err := w.stage.fromOthers(ctx, part, g)
+	if errors.Is(err, errBodyLost) {
+		err = nil // no partition has a copy that can be read
+	}
+	return m, err
+}
+
+// fromOthers copies a message that lies in packs of another partition. errBodyLost when
+// only damaged ones are found.
+func (g *Stage) fromOthers(ctx context.Context, part *Partition, id cyrus.GUID) (*Message, error) {
+	var damaged error
+	for _, p := range g.set.parts {
+		if p == part || p.private() {
+			continue
+		}
+		m, err := g.fromOther(ctx, p, part, id)
+		if m != nil || err != nil && !errors.Is(err, errBodyLost) {
+			return m, err
+		}
+		damaged = errors.Join(damaged, err)
+	}
+	return nil, damaged
+}
+
+// fromOther copies a message from one partition to another; nil when it is not there.
+func (g *Stage) fromOther(ctx context.Context, from, to *Partition, id cyrus.GUID) (*Message, error) {
+	var m shared
+	var ok bool
+	err := g.set.index.View(func(t *index.Txn) (err error) {
+		m, ok, err = from.lookupShared(t, id)
+		return err
+	})
+	if err != nil || !ok {
+		return nil, err
+	}
+	open, err := from.opener(id, m)
+	if err != nil || open == nil {
+		return nil, err
+	}
+	return g.copyMessage(ctx, to, id, m.size, open)
+}
+
+// restage copies a message that was staged for another partition. It need not be one
+// that backups share: it is found by its chunks.
+func (w *Writer) restage(ctx context.Context, m *stagedMessage) (*Message, error) {
+	part := w.b.part
+	if err := w.stage.flush(ctx, []*stagedMessage{m}); err != nil {
+		return nil, err
+	}
+	open, err := m.part.opener(m.guid, shared{m.size, m.chunks})
+	if err != nil || open == nil {
+		return nil, err
+	}
+	copied, err := w.stage.copyMessage(ctx, part, m.guid, m.size, open)
+	if errors.Is(err, errBodyLost) {
+		w.stage.forget(m)
+		err = fmt.Errorf("%w: %w", cyrus.ErrLocked, err) // the client is asked for it again
+	}
+	return copied, err
+}
+
+// opener opens a message by the places that the index knows of its chunks; nil when
+// it does not know them all.
+func (p *Partition) opener(g cyrus.GUID, m shared) (open func(context.Context) (io.ReadCloser, error), err error) {
+	places := map[history.ChunkID]history.Place{}
+	all := true
+	err = p.set.index.View(func(t *index.Txn) error {
+		for _, c := range m.chunks {
+			at, ok, err := p.lookupChunk(t, c)
+			if err != nil {
+				return err
+			}
+			places[c] = at
+			all = all && ok
+		}
+		return nil
+	})
+	if err != nil || !all {
+		return nil, err
+	}
+	state := &history.MessageState{Message: history.Message{GUID: g, Size: m.size, Chunks: m.chunks}}
+	return func(ctx context.Context) (io.ReadCloser, error) { return p.openMessage(ctx, state, places) }, nil
+}
+
+// fromOld copies a message of the backup that the mailbox comes from, whose turn is held.
+func (w *Writer) fromOld(ctx context.Context, g cyrus.GUID) (*Message, error) {
+	var m *history.MessageState
+	err := w.from.View(func(st *State) (err error) {
+		m, err = st.Message(g)
+		return err
+	})
+	if err != nil || m == nil {
+		return nil, err
+	}
+	if m.Missing {
+		return &Message{Size: m.Size, Missing: true}, nil
+	}
+	from, epoch := w.from, w.from.part.epoch.Load()
+	places, err := from.places(m)
+	var copied *Message
+	if err == nil {
+		copied, err = w.stage.copyMessage(ctx, w.b.part, g, m.Size, func(ctx context.Context) (io.ReadCloser, error) {
+			return from.part.openMessage(ctx, m, places)
+		})
+	}
+	if (errors.Is(err, errBodyLost) || errors.Is(err, history.ErrNoPlace)) && from.part.epoch.Load() == epoch {
+		return &Message{Size: m.Size, Missing: true, Damaged: true}, nil
+	}
+	return copied, err
+}
+
+// copyMessage stages a message that is read from a bucket.
+func (g *Stage) copyMessage(ctx context.Context, part *Partition, id cyrus.GUID, size int64, open func(context.Context) (io.ReadCloser, error)) (*Message, error) {
+	stage := g.stageWhole
+	if size > g.set.opt.ChunkThreshold {
+		stage = g.stagePieces
+	}
+	m, err := await(ctx, func() (*stagedMessage, error) {
+		body, err := open(ctx)
+		if err != nil {
+			return nil, err
+		}
+		defer body.Close()
+		m := &stagedMessage{guid: id, size: size, part: part}
+		return m, stage(ctx, m, body)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("copy message %s: %w", id, err)
+	}
+	return &Message{Size: size, chunks: m.chunks, staged: m}, nil
+}

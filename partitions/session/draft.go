@@ -1,0 +1,273 @@
+package session
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"reflect"
+
+	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/history"
+)
+
+// draft is the commit that an APPLY MAILBOX becomes. Records stream into it.
+type draft struct {
+	u *mailboxUpdate
+	w *partitions.Writer
+
+	begun   bool // the events before the records are written
+	fields  int  // of the mailbox, that these have
+	changes bool // some record is not as we have it
+	live    int  // live records in the set
+	lastUID uint32
+
+	resync string   // why the mailbox is in resync after this
+	life   *newLife // that begins with the mailbox; nil = none does
+}
+
+func newDraft(u *mailboxUpdate) *draft {
+	d := &draft{u: u}
+	d.w = u.b.NewWriter(u.x.stage, u.x.who, u.from, d.recheck)
+	return d
+}
+
+// gather reads the records to their end and finds the message of each. Where it had
+// to commit messages on the way it goes on over a new view of the index, that shows them.
+func (d *draft) gather(ctx context.Context, records iter.Seq2[*cyrus.Record, error]) error {
+	next, stop := iter.Pull2(records)
+	defer stop()
+	for more := true; more; {
+		err := d.w.View(ctx, func(st *partitions.State) (err error) {
+			more, err = d.part(ctx, st, next)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return d.lateFields()
+}
+
+// lateFields writes the head once more where the client sent fields behind the records.
+func (d *draft) lateFields() error {
+	mb := d.u.mb
+	if len(mb.Fields) == d.fields {
+		return nil
+	}
+	return d.w.Event(&history.MailboxEvent{UniqueID: mb.UniqueID, Name: mb.Name, Fields: mb.Fields})
+}
+
+// part reads records as long as the view of the index holds. more is false at their end.
+func (d *draft) part(ctx context.Context, st *partitions.State, next func() (*cyrus.Record, error, bool)) (more bool, err error) {
+	if !d.begun {
+		d.begun = true
+		if err := d.head(st); err != nil {
+			return false, err
+		}
+	}
+	for !d.w.Stale() {
+		r, err, ok := next()
+		if err != nil || !ok {
+			return false, err
+		}
+		if err := d.record(ctx, st, r); err != nil {
+			return false, fmt.Errorf("uid %d: %w", r.UID, err)
+		}
+	}
+	return true, nil
+}
+
+// head writes the events that come before the records.
+func (d *draft) head(st *partitions.State) error {
+	mb := d.u.mb
+	d.fields = len(mb.Fields)
+	var events []history.Event
+	var err error
+	if !mb.Intermediate() {
+		if d.life, err = d.u.x.beginsLife(st, d.u.held, mb.Name, mb.UniqueID, mb.UIDValidity); err != nil {
+			return err
+		}
+	}
+	if d.life != nil {
+		events = d.life.events
+	} else if events, err = makeRoom(st, mb.Name, mb.UniqueID); err != nil {
+		return err
+	}
+	if w := d.u.was; w != nil && w.Deleted.IsZero() && w.Name != mb.Name {
+		events = append(events, &history.RenameEvent{UniqueID: mb.UniqueID, Old: w.Name, New: mb.Name})
+	}
+	if len(events) > 0 {
+		d.changes = true
+	}
+	events = append(events, &history.MailboxEvent{UniqueID: mb.UniqueID, Name: mb.Name, Fields: mb.Fields})
+	for _, e := range events {
+		if err := d.w.Event(e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *draft) record(ctx context.Context, st *partitions.State, r *cyrus.Record) error {
+	if r.UID <= d.lastUID {
+		return fmt.Errorf("it comes after uid %d: %w", d.lastUID, cyrus.ErrBadParameters)
+	}
+	d.lastUID = r.UID
+	if !r.Expunged() {
+		d.live++
+	}
+	old, err := d.before(st, r.UID)
+	if err != nil {
+		return err
+	}
+	if err := d.message(ctx, st, r, old); err != nil {
+		return err
+	}
+	d.changes = d.changes || old == nil || old.Gone || !reflect.DeepEqual(&old.Record, r)
+	return d.w.Record(ctx, d.u.mb.UniqueID, r)
+}
+
+// before is the record with this uid as we have it; nil for a new one.
+func (d *draft) before(st *partitions.State, uid uint32) (*history.RecordState, error) {
+	if d.u.was == nil {
+		return nil, nil
+	}
+	return st.Record(d.u.mb.UniqueID, uid)
+}
+
+// message makes sure that the record's message can be read from the bucket once this
+// is committed, or is one that the source itself cannot read.
+func (d *draft) message(ctx context.Context, st *partitions.State, r *cyrus.Record, old *history.RecordState) error {
+	if d.w.Adds(r.GUID) {
+		return nil
+	}
+	if r.GUID == (cyrus.GUID{}) && !r.Expunged() {
+		return fmt.Errorf("it has no GUID: %w", cyrus.ErrBadParameters)
+	}
+	m, err := d.w.Find(r.GUID)
+	if err != nil {
+		return err
+	}
+	if (m == nil || m.Missing) && !r.Expunged() {
+		if m, err = d.copied(ctx, r.GUID, m); err != nil {
+			return err
+		}
+	}
+	if m == nil || m.Missing {
+		return d.without(ctx, r, old, m)
+	}
+	switch {
+	case m.Size != int64(r.Size):
+		return fmt.Errorf("message %s has %d bytes, the record says %d: %w", r.GUID, m.Size, r.Size, cyrus.ErrBadParameters)
+	case !m.Known():
+		d.changes = true
+		return d.w.Add(ctx, r.GUID, m)
+	case old != nil && !old.Gone && old.GUID == r.GUID || r.Expunged():
+		return nil
+	}
+	return d.w.Reuse(ctx, st, m)
+}
+
+// copied is a copy of a message that the backup may not refer to where it is stored; m if
+// there is none.
+func (d *draft) copied(ctx context.Context, g cyrus.GUID, m *partitions.Message) (*partitions.Message, error) {
+	other, err := d.w.Copy(ctx, g)
+	if err != nil {
+		return nil, err
+	}
+	if other != nil && other.Damaged {
+		d.resync = "bodies of its messages are lost"
+	}
+	if m == nil || other != nil && !other.Missing {
+		m = other
+	}
+	return m, nil
+}
+
+// without is for a record whose message has no body here; m is nil if it is unknown.
+func (d *draft) without(ctx context.Context, r *cyrus.Record, old *history.RecordState, m *partitions.Message) error {
+	x := d.u.x
+	failed := x.stage.Failed()
+	switch {
+	case r.Expunged():
+		return nil // its file is gone at the source, too
+	case m == nil && failed != nil:
+		return fmt.Errorf("message %s: %w", r.GUID, failed)
+	case m != nil && m.Lost && (m.Known() || x.unreadable == 0):
+		return d.lost(r, old)
+	case m != nil && x.unreadable == 0 && !d.u.complete:
+		d.u.missing++ // known to be missing; a delta does not bring it
+		return nil
+	case m == nil && x.stage.Distrusted(d.u.b):
+		return fmt.Errorf("message %s: the partition has lost it since it was sent: %w", r.GUID, cyrus.ErrLocked)
+	case m == nil && x.unreadable == 0:
+		return fmt.Errorf("message %s: %w: %w", r.GUID, errUnknownMessage, cyrus.ErrBadParameters)
+	}
+	return d.lack(ctx, r, m)
+}
+
+// lost is for a record of a message whose body is lost, and whose backup was not healed
+// yet: that happens when it is opened again. A record that is known only changes its flags.
+func (d *draft) lost(r *cyrus.Record, old *history.RecordState) error {
+	if old != nil && !old.Gone && old.GUID == r.GUID && !d.u.complete {
+		return nil
+	}
+	return fmt.Errorf("message %s was lost: %w", r.GUID, cyrus.ErrLocked)
+}
+
+// lack notes a message whose file the client could not read.
+func (d *draft) lack(ctx context.Context, r *cyrus.Record, m *partitions.Message) error {
+	d.u.missing++
+	d.u.x.log.Error("SYNCERROR: the source cannot read a message: the backup lacks its body",
+		"mailbox", d.u.mb.Name, "uid", r.UID, "guid", r.GUID.String())
+	if m != nil && m.Known() {
+		return nil
+	}
+	d.changes = true
+	return d.w.AddMissing(ctx, r.GUID, int64(r.Size))
+}
+
+// commit ends the mailbox, and commits it.
+func (d *draft) commit(ctx context.Context) error {
+	u := d.u
+	if err := d.w.EndRecords(ctx, u.mb.UniqueID); err != nil {
+		return err
+	}
+	if u.complete && u.was != nil {
+		if err := d.w.Event(&history.CompleteEvent{UniqueID: u.mb.UniqueID}); err != nil {
+			return err
+		}
+	}
+	if d.resync != "" || u.was != nil && u.was.Resync != "" {
+		if err := d.w.Event(&history.ResyncEvent{UniqueID: u.mb.UniqueID, Reason: d.resync}); err != nil {
+			return err
+		}
+	}
+	if err := d.w.Commit(ctx); err != nil {
+		return err
+	}
+	if d.life != nil {
+		d.life.began(u.x, u.held, u.b.Name())
+	}
+	return nil
+}
+
+func (d *draft) recheck() error {
+	if d.life != nil { // its events depend on every mailbox
+		return fmt.Errorf("another host changed the backup while a new life of the user began: %w", cyrus.ErrLocked)
+	}
+	return d.u.b.ViewOrNone(d.u.stillValid)
+}
+
+// stillValid is asked when another writer's commits came first.
+func (u *mailboxUpdate) stillValid(st *partitions.State) error {
+	was, complete := u.was, u.complete
+	if err := u.look(st); err != nil {
+		return err
+	}
+	if (was == nil) != (u.was == nil) || complete != u.complete || was != nil && was.Commit != u.was.Commit {
+		return fmt.Errorf("another host changed the mailbox: %w", cyrus.ErrLocked)
+	}
+	return nil
+}

@@ -1,0 +1,36 @@
+package session
+
+import (
+	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/history"
+)
+
+// noteMissing notes how many bodies the mailbox lacks after this update.
+func (u *mailboxUpdate) noteMissing() error {
+	return u.b.NoteAsked(u.mb.UniqueID, func(a *partitions.Asked) {
+		if a.Missing == 0 && u.missing > 0 {
+			a.At = u.x.clock()
+		}
+		if u.complete {
+			a.Missing = 0
+		}
+		a.Missing += u.missing
+	})
+}
+
+// askAgain reports whether a mailbox that lacks bodies is to be reported as empty, so
+// that the client tries to send them once more. Once in MissingRetry is enough: the
+// whole mailbox comes with them. Until it does it is empty in every answer: a client
+// of 3.12 asks for all mailboxes twice, and believes the second answer.
+func (x *Session) askAgain(st *partitions.State, b *partitions.Backup, h *heldBackup, m *history.MailboxState) (bool, error) {
+	if h.asked[m.UniqueID] {
+		return true, nil
+	}
+	a, err := st.Asked(m.UniqueID)
+	now := x.clock()
+	if err != nil || a.Missing == 0 || now.Sub(a.At) < x.set.Options().MissingRetry {
+		return false, err
+	}
+	h.asked[m.UniqueID] = true
+	return true, b.NoteAsked(m.UniqueID, func(a *partitions.Asked) { a.At = now })
+}

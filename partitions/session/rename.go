@@ -1,0 +1,178 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+
+	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
+)
+
+// moveMailbox renames a mailbox into another backup, in steps that can be repeated:
+// its bodies become readable there, the whole mailbox is committed there (adopted),
+// and then it ends here (moved-away). Its past stays with the old backup.
+func (x *Session) moveMailbox(ctx context.Context, from, to repository.Name, r cyrus.Rename) error {
+	old, _, err := x.open(ctx, from)
+	if err != nil {
+		return err
+	}
+	var m *history.MailboxState
+	err = old.Read(ctx, func(st *partitions.State) (err error) {
+		m, err = st.MailboxByName(r.Old)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if m == nil {
+		_, err := existing(nil, r.Old)
+		return err
+	}
+	if err := x.adoptMailbox(ctx, old, to, m, r); err != nil {
+		return err
+	}
+	return x.moveAway(ctx, from, m.UniqueID, to)
+}
+
+// moveAway ends a mailbox that lives in another backup now.
+func (x *Session) moveAway(ctx context.Context, from repository.Name, uniqueid string, to repository.Name) error {
+	return x.apply(ctx, from, func(st *partitions.State) ([]history.Event, error) {
+		if st == nil {
+			return nil, nil
+		}
+		m, err := st.Mailbox(uniqueid)
+		if err != nil || m == nil || !m.Deleted.IsZero() {
+			return nil, err
+		}
+		return []history.Event{&history.MovedAwayEvent{UniqueID: uniqueid, To: to.Path()}}, nil
+	})
+}
+
+// adoptMailbox commits the mailbox, as it is in the old backup, to the new one.
+func (x *Session) adoptMailbox(ctx context.Context, old *partitions.Backup, to repository.Name, m *history.MailboxState, r cyrus.Rename) error {
+	b, h, err := x.open(ctx, to)
+	if err != nil {
+		return err
+	}
+	if err := b.Begin(ctx); err != nil {
+		return err
+	}
+	defer b.End()
+	// Its index may be made anew at any time, and shows a part of it until that has ended.
+	// Who holds two turns holds both backups, so that nobody waits for the other two.
+	if err := old.Begin(ctx); err != nil {
+		return err
+	}
+	defer old.End()
+	if !old.Exists() {
+		return fmt.Errorf("the backup of %s is being looked for: %w", old.Name(), cyrus.ErrLocked)
+	}
+	if err := b.Create(ctx, old); err != nil {
+		return b.Failed(err)
+	}
+	mb, err := renamedHead(m, r)
+	if err != nil {
+		return b.Failed(err)
+	}
+	u := &mailboxUpdate{x: x, b: b, held: h, mb: mb, from: old, complete: true}
+	if err := u.runAdopted(ctx, m); err != nil {
+		h.fresh = false
+		return b.Failed(fmt.Errorf("adopt %s from the backup of %s: %w", r.New, old.Name(), err))
+	}
+	return nil
+}
+
+// renamedHead is the head of the mailbox under its new name.
+func renamedHead(m *history.MailboxState, r cyrus.Rename) (*cyrus.Mailbox, error) {
+	fields := history.SetField(m.Fields, "MBOXNAME", r.New)
+	if r.Partition != "" {
+		fields = history.SetField(fields, "PARTITION", r.Partition)
+	}
+	if r.UIDValidity != 0 {
+		fields = history.SetField(fields, "UIDVALIDITY", fmt.Sprint(r.UIDValidity))
+	}
+	mb, _, err := cyrus.ParseMailbox(fields)
+	return mb, err
+}
+
+func (u *mailboxUpdate) runAdopted(ctx context.Context, m *history.MailboxState) error {
+	err := u.b.ViewOrNone(func(st *partitions.State) (err error) {
+		if st != nil {
+			u.was, err = st.Mailbox(m.UniqueID)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	d := newDraft(u)
+	if err := d.w.Event(&history.AdoptedEvent{UniqueID: m.UniqueID, From: u.from.Path(), Number: u.from.Number()}); err != nil {
+		return err
+	}
+	if err := d.gather(ctx, recordsOf(u.from, m.UniqueID)); err != nil {
+		return err
+	}
+	if m.Resync != "" {
+		d.resync = m.Resync // what was known not to be the source's is no more so here
+	}
+	if u.unchanged(d) {
+		return nil // a move that was cut off after this step
+	}
+	if err := d.commit(ctx); err != nil {
+		return err
+	}
+	if m.Resync == "" {
+		u.report()
+	}
+	return u.noteMissing()
+}
+
+// recordsOf yields what a mailbox holds, expunged records included. The turn is held.
+func recordsOf(b *partitions.Backup, uniqueid string) iter.Seq2[*cyrus.Record, error] {
+	return func(yield func(*cyrus.Record, error) bool) {
+		err := b.View(func(st *partitions.State) error {
+			for r, err := range st.Records(uniqueid, 0) {
+				if err != nil {
+					return err
+				}
+				if !yield(&r.Record, nil) {
+					return errStop
+				}
+			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, errStop) {
+			yield(nil, err)
+		}
+	}
+}
+
+// endStaleCopies ends a mailbox in backups that still show it, now that the source has
+// sent it as another one's: the user was renamed and no RENAME told us. It is tidying
+// up; whatever stands in its way is only logged.
+func (x *Session) endStaleCopies(ctx context.Context, b *partitions.Backup, uniqueid string) {
+	names, err := x.set.BackupsOf(uniqueid)
+	if err != nil {
+		x.log.Warn("look for other backups of a mailbox", "uniqueid", uniqueid, "err", err)
+		return
+	}
+	for _, n := range names {
+		if n == b.Name() {
+			continue
+		}
+		other := x.set.Backup(n)
+		if x.held[other] == nil {
+			if !other.Lease().Free(x) {
+				continue // its holder is at work; the next change of the mailbox comes here again
+			}
+		}
+		if err := x.moveAway(ctx, n, uniqueid, b.Name()); err != nil {
+			x.log.Warn("a mailbox lives in another backup now, and could not be ended here", "backup", n.Path(), "uniqueid", uniqueid, "err", err)
+		}
+	}
+	x.last = b
+}

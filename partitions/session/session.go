@@ -1,0 +1,182 @@
+package session
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/repository"
+)
+
+// Who is at the other end of a session, for the log and the history.
+type Who struct {
+	Connection string // unique in this process's life
+	Client     string // address and authenticated user
+}
+
+// Session is one connection's work: what it has sent and nothing refers to yet, what
+// it was told, and which backups it holds. It is used by one goroutine.
+type Session struct {
+	set *partitions.Set
+	who partitions.Author
+	log *slog.Logger
+
+	force     bool
+	importing bool               // it replays what another backup server was told: see NewReplay
+	last      *partitions.Backup // opened last: its partition gets the messages
+	held      map[*partitions.Backup]*heldBackup
+	stage     *partitions.Stage
+
+	opened []*partitions.Backup // by the command under way
+	owes   repository.Name      // what the command under way leaves to be compared if it is refused
+
+	unreadable int // files that the client gave up in this unit of work
+
+	since atomic.Int64 // unix nanoseconds since when it is between commands; 0 = in one
+	lostM sync.Mutex
+	taken map[*partitions.Lease]bool // backups that another session took from this idle one
+}
+
+// heldBackup is what a session knows of a backup that it holds.
+type heldBackup struct {
+	fresh    bool              // brought up to the bucket in this unit of work
+	reported map[string]uint64 // uniqueid → HIGHESTMODSEQ that it was told; absent = told nothing
+	asked    map[string]bool   // uniqueids that were left out, to be sent whole; until they are
+	// Since the backup was taken, or the client began to compare the whole user:
+	brought  map[string]bool // uniqueids of mailboxes that the client has sent
+	closed   map[string]bool // uniqueids that a new life has ended
+	compared bool            // GET USER was answered
+}
+
+// New begins the work of a connection.
+func New(s *partitions.Set, w Who) *Session {
+	x := &Session{
+		set: s, who: partitions.Author{Connection: w.Connection, Client: w.Client}, log: s.Options().Logger.With("conn", w.Connection),
+		held: map[*partitions.Backup]*heldBackup{}, taken: map[*partitions.Lease]bool{}, stage: s.NewStage(),
+	}
+	x.since.Store(x.clock().UnixNano())
+	return x
+}
+
+func (x *Session) clock() time.Time { return x.set.Options().Now() }
+
+// IdleFor implements partitions.Holder.
+func (x *Session) IdleFor() time.Duration {
+	at := x.since.Load()
+	if at == 0 {
+		return 0
+	}
+	return x.clock().Sub(time.Unix(0, at))
+}
+
+// LeaseLost implements partitions.Holder.
+func (x *Session) LeaseLost(l *partitions.Lease) {
+	x.lostM.Lock()
+	defer x.lostM.Unlock()
+	x.taken[l] = true
+}
+
+func (x *Session) lostOne(l *partitions.Lease) bool {
+	x.lostM.Lock()
+	defer x.lostM.Unlock()
+	lost := x.taken[l]
+	delete(x.taken, l)
+	return lost
+}
+
+// secondLock is how long a session that holds a backup already waits for one more:
+// two that wait for each other must not do so for long.
+const secondLock = 10 * time.Second
+
+// open takes the backup and brings it up to the bucket, once in a unit of work. The
+// turn is not held afterwards. A backup that no partition holds is opened too.
+func (x *Session) open(ctx context.Context, n repository.Name) (*partitions.Backup, *heldBackup, error) {
+	b := x.set.Backup(n)
+	h := x.held[b]
+	if h != nil && x.lostOne(b.Lease()) {
+		delete(x.held, b)
+		return nil, nil, fmt.Errorf("this connection was idle and another one works on %s: %w", n, cyrus.ErrLocked)
+	}
+	if h == nil {
+		wait := x.set.Options().OutageWait
+		if len(x.held) > 0 {
+			wait = min(wait, secondLock)
+		}
+		if err := b.Lease().Take(ctx, x, wait); err != nil {
+			return nil, nil, b.NotOpened(err)
+		}
+		h = &heldBackup{reported: map[string]uint64{}, asked: map[string]bool{}, brought: map[string]bool{}, closed: map[string]bool{}}
+		x.held[b] = h
+	}
+	if !h.fresh {
+		if err := b.BringUp(ctx); err != nil {
+			return nil, nil, b.NotOpened(err)
+		}
+		h.fresh = true
+	}
+	x.last = b
+	x.opened = append(x.opened, b)
+	return b, h, nil
+}
+
+// keepOnly gives up the backups that are not named: the client has gone on to others.
+func (x *Session) keepOnly(names map[repository.Name]bool) {
+	for b := range x.held {
+		if !names[b.Name()] {
+			x.giveUp(b)
+		}
+	}
+}
+
+func (x *Session) giveUp(b *partitions.Backup) {
+	delete(x.held, b)
+	x.lostOne(b.Lease())
+	b.Lease().Release(x)
+}
+
+// Restart ends the unit of work: staging and backups are given up.
+func (x *Session) Restart(context.Context) {
+	var none error
+	defer x.enter()(&none)
+	for b := range x.held {
+		x.giveUp(b)
+	}
+	x.last = nil
+	x.unreadable = 0
+	x.stage.Restart()
+}
+
+// Close is Restart at the end of the connection.
+func (x *Session) Close() error {
+	x.Restart(context.Background())
+	return nil
+}
+
+// ApplyForce makes this connection's CRCs in SINCE_* count for nothing: a state that
+// differs is committed over, and what then still differs leads to a resync.
+func (x *Session) ApplyForce(context.Context) error {
+	x.force = true
+	return nil
+}
+
+// apply opens the backup, making it where needed, and commits the change.
+func (x *Session) apply(ctx context.Context, n repository.Name, c partitions.Change) error {
+	b, h, err := x.open(ctx, n)
+	if err != nil {
+		return err
+	}
+	if err := b.Begin(ctx); err != nil {
+		return err
+	}
+	defer b.End()
+	err = b.Failed(b.Change(ctx, x.who, c))
+	if err != nil {
+		h.fresh = false // look again next time: another writer may be about
+	}
+	return err
+}

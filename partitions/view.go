@@ -1,0 +1,153 @@
+package partitions
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/cyrusbackup/backupd/index"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
+)
+
+// Name is what the backup is for.
+func (b *Backup) Name() repository.Name { return b.name }
+
+// Path is the path of the backup below backups/.
+func (b *Backup) Path() string { return b.path }
+
+// Lease records which connection works on the backup.
+func (b *Backup) Lease() *Lease { return &b.lease }
+
+// Config is the partition that holds the backup. The backup exists, and the turn is held.
+func (b *Backup) Config() repository.Config { return b.part.Config() }
+
+// Number is the number of the newest commit; 0 if there is none, or no backup. The turn is held.
+func (b *Backup) Number() uint64 {
+	if b.entry == nil {
+		return 0
+	}
+	return b.entry.Number
+}
+
+// Exists reports whether a partition holds the backup. The turn is held.
+func (b *Backup) Exists() bool { return b.entry != nil }
+
+// Invalidate makes the next command read the backup from the bucket: after a panic, what
+// is known of it may be wrong.
+func (b *Backup) Invalidate() { b.unsure.Store(true) }
+
+// BringUp brings the index up to the bucket. It takes the turn.
+func (b *Backup) BringUp(ctx context.Context) error {
+	if err := b.Begin(ctx); err != nil {
+		return err
+	}
+	defer b.End()
+	return b.refresh(ctx)
+}
+
+// Create makes the backup if no partition holds it: in the partition of another backup,
+// or, if beside is nil, in the one that hashing chooses. The turn is held.
+func (b *Backup) Create(ctx context.Context, beside *Backup) error {
+	if beside == nil {
+		return b.create(ctx, nil)
+	}
+	return b.create(ctx, beside.part)
+}
+
+// View reads the state of the backup. fn is not called if the backup does not exist. The
+// turn is held.
+func (b *Backup) View(fn func(st *State) error) error {
+	if b.entry == nil {
+		return nil
+	}
+	return b.set.index.View(func(t *index.Txn) error { return fn(b.stateIn(t)) })
+}
+
+func (b *Backup) stateIn(t *index.Txn) *State {
+	return &State{set: b.set, t: t, id: b.entry.ID, path: b.path, part: b.part}
+}
+
+// ViewOrNone is View, but calls fn with nil if the backup does not exist.
+func (b *Backup) ViewOrNone(fn func(st *State) error) error {
+	if b.entry == nil {
+		return fn(nil)
+	}
+	return b.View(fn)
+}
+
+// Read is View for commands: it takes the turn.
+func (b *Backup) Read(ctx context.Context, fn func(st *State) error) error {
+	if err := b.Begin(ctx); err != nil {
+		return err
+	}
+	defer b.End()
+	return b.Failed(b.View(fn))
+}
+
+// Open streams a message that the backup knows.
+func (b *Backup) Open(ctx context.Context, m *history.MessageState) (io.ReadCloser, error) {
+	if err := b.Begin(ctx); err != nil {
+		return nil, err
+	}
+	places, err := b.places(m)
+	b.End()
+	if err != nil {
+		return nil, err
+	}
+	return b.part.openMessage(ctx, m, places)
+}
+
+// Change decides what to do to a backup: it looks at the state (nil if the backup does not
+// exist) and returns the events to commit, none when nothing changes. It is called again
+// when another writer was faster.
+type Change func(st *State) ([]history.Event, error)
+
+// Change commits what c decides, and makes the backup where needed. The turn is held.
+func (b *Backup) Change(ctx context.Context, who Author, c Change) error {
+	for range commitTries {
+		var events []history.Event
+		err := b.ViewOrNone(func(st *State) (err error) {
+			events, err = c(st)
+			return err
+		})
+		if err != nil || len(events) == 0 {
+			return err
+		}
+		if err := b.create(ctx, nil); err != nil {
+			return err
+		}
+		bld := history.NewBuilder(history.Header{}, b.set.opt.Pack)
+		for _, e := range events {
+			if err := bld.Event(e); err != nil {
+				return err
+			}
+		}
+		err = b.commit(ctx, who, bld, func() error { return errAgain })
+		if !errors.Is(err, errAgain) {
+			return err
+		}
+	}
+	return fmt.Errorf("other commits came first, %d times: %w", commitTries, cyrus.ErrLocked)
+}
+
+// errAgain reports that other commits came first: the change has to be decided again.
+var errAgain = errors.New("other commits came first")
+
+// places is where the chunks of a message lie. The turn is held.
+func (b *Backup) places(m *history.MessageState) (map[history.ChunkID]history.Place, error) {
+	places := map[history.ChunkID]history.Place{}
+	err := b.View(func(st *State) error {
+		for _, c := range m.Chunks {
+			p, err := st.place(c)
+			if err != nil {
+				return err
+			}
+			places[c] = p
+		}
+		return nil
+	})
+	return places, err
+}

@@ -1,0 +1,147 @@
+package partitions
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/partitions/history"
+)
+
+// Writer prepares the next commit of a backup: events, records, and the messages that the
+// records name. The turn is held from its beginning to Commit.
+type Writer struct {
+	b       *Backup
+	stage   *Stage
+	who     Author
+	from    *Backup      // the backup that the mailbox moves from; nil = it comes from the client
+	recheck func() error // decides whether the commit is still valid after another writer's
+
+	bld    *history.Builder
+	spool  *history.RecordBlockWriter // takes the records that are too many for a commit
+	count  int
+	news   []history.Message       // messages that the commit makes known, at most Options.CommitRecords
+	known  map[cyrus.GUID]struct{} // their guids
+	staged []*stagedMessage        // those of them that the connection has sent
+	reused []history.Place         // of messages that the backup knows, which new records name
+	stale  bool                    // messages were committed: the view of the index lacks them
+	find   *finder                 // over the view under way
+}
+
+// commitBytes is how large the events of a commit become before records go into blocks.
+// 65,536 ordinary records are less; with long annotations they would pass what a reader takes.
+const commitBytes = 32 << 20
+
+// NewWriter begins a commit. The bodies come from the stage, or from the backup from, whose
+// turn is held, too, if it is not nil. recheck is called when another writer's commits came
+// first; its error ends the commit.
+func (b *Backup) NewWriter(s *Stage, who Author, from *Backup, recheck func() error) *Writer {
+	return &Writer{
+		b: b, stage: s, who: who, from: from, recheck: recheck,
+		bld: history.NewBuilder(history.Header{}, b.set.opt.Pack), known: map[cyrus.GUID]struct{}{},
+	}
+}
+
+// View reads the state of the backup, and lets Find look into it. The state lacks the
+// messages that the Writer had to commit since: see Stale.
+func (w *Writer) View(ctx context.Context, fn func(st *State) error) error {
+	dead, err := w.b.part.Condemned(ctx)
+	if err != nil {
+		return err
+	}
+	return w.b.View(func(st *State) error {
+		w.stale = false
+		w.find = &finder{g: w.stage, t: st.t, st: st, part: w.b.part, dead: dead}
+		return fn(st)
+	})
+}
+
+// Stale reports that messages were committed since View began: a new view shows them.
+func (w *Writer) Stale() bool { return w.stale }
+
+// Event adds an event to the commit.
+func (w *Writer) Event(e history.Event) error { return w.bld.Event(e) }
+
+// Record adds a record of a mailbox. Those that are too many for a commit go into record
+// blocks before it, so that the commit stays one small put.
+func (w *Writer) Record(ctx context.Context, uniqueid string, r *cyrus.Record) error {
+	w.count++
+	if w.spool == nil && w.count <= w.b.set.opt.CommitRecords && w.bld.Size() < commitBytes {
+		return w.bld.Record(uniqueid, r)
+	}
+	if w.spool == nil {
+		w.spool = history.NewRecordBlockWriter(patientPuts{w.b.part.store}, w.b.path, w.b.set.opt.Pack)
+	}
+	return w.spool.Add(ctx, r)
+}
+
+// EndRecords puts the record blocks, after the last record of the mailbox.
+func (w *Writer) EndRecords(ctx context.Context, uniqueid string) error {
+	if w.spool == nil {
+		return nil
+	}
+	blocks, err := w.spool.Finish(ctx)
+	if err != nil {
+		return fmt.Errorf("put record blocks: %w", err)
+	}
+	return w.bld.Event(&history.RecordBlocksEvent{UniqueID: uniqueid, Blocks: blocks})
+}
+
+// Adds reports whether the commit makes the message known.
+func (w *Writer) Adds(g cyrus.GUID) bool {
+	_, ok := w.known[g]
+	return ok
+}
+
+// Find looks a message up in the stage, the backup and the partition; nil if it is nowhere.
+// It works inside View.
+func (w *Writer) Find(g cyrus.GUID) (*Message, error) { return w.find.find(g) }
+
+// Add makes a message known to the backup with this commit.
+func (w *Writer) Add(ctx context.Context, g cyrus.GUID, m *Message) error {
+	return w.add(ctx, history.Message{GUID: g, Size: m.Size, Chunks: m.chunks}, m.staged)
+}
+
+// AddMissing makes a message known whose body is missing.
+func (w *Writer) AddMissing(ctx context.Context, g cyrus.GUID, size int64) error {
+	return w.add(ctx, history.Message{GUID: g, Size: size, Missing: true}, nil)
+}
+
+func (w *Writer) add(ctx context.Context, m history.Message, staged *stagedMessage) error {
+	if len(w.news) >= w.b.set.opt.CommitRecords {
+		if err := w.commitMessages(ctx); err != nil {
+			return err
+		}
+	}
+	w.known[m.GUID] = struct{}{}
+	m.Private = staged != nil && staged.suspicious
+	w.news = append(w.news, m)
+	if staged != nil {
+		w.staged = append(w.staged, staged)
+	}
+	return nil
+}
+
+// maxReused bounds the places that are proven at once.
+const maxReused = 4096
+
+// Reuse is for a new record of a message that the backup knows from another one: a copy,
+// or a message that was moved to another mailbox. Its places are proven before the commit.
+func (w *Writer) Reuse(ctx context.Context, st *State, m *Message) error {
+	now := st.set.opt.Now()
+	for _, c := range m.ours.Chunks {
+		p, err := st.place(c)
+		if err != nil {
+			return err
+		}
+		if !st.part.proofs.has(objectID(p.Object), now) {
+			w.reused = append(w.reused, p)
+		}
+	}
+	if len(w.reused) < maxReused {
+		return nil
+	}
+	_, err := w.certain(ctx, w.reused)
+	w.reused = nil
+	return err
+}

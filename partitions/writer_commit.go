@@ -1,0 +1,143 @@
+package partitions
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/cyrusbackup/backupd/index"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/partitions/history"
+)
+
+// Commit makes everything durable in the order that design.md demands: packs and record
+// blocks, then the commit, then the index.
+func (w *Writer) Commit(ctx context.Context) error {
+	if err := w.bodies(ctx, w.bld); err != nil {
+		return err
+	}
+	return w.put(ctx, w.bld)
+}
+
+// put commits. The bodies that the commit holds itself need not be asked for soon.
+func (w *Writer) put(ctx context.Context, bld *history.Builder) error {
+	b := w.b
+	epoch := b.part.epoch.Load()
+	if err := b.commit(ctx, w.who, bld, w.recheck); err != nil {
+		return err
+	}
+	b.part.saw(history.LogKey(b.path, b.entry.Number), epoch)
+	w.unstage()
+	return nil
+}
+
+// commitMessages commits the messages gathered so far, before the mailbox that names
+// them: nothing refers to them yet, and no commit grows without bound.
+func (w *Writer) commitMessages(ctx context.Context) error {
+	bld := history.NewBuilder(history.Header{}, w.b.set.opt.Pack)
+	if err := w.bodies(ctx, bld); err != nil {
+		return err
+	}
+	// That these messages exist stays true whatever others commit meanwhile; what the
+	// records are a delta of may not.
+	err := w.put(ctx, bld)
+	w.stale = true
+	return err
+}
+
+// bodies makes the new messages durable, in the commit itself where they are held in
+// memory, otherwise in packs; and says what they are and where every chunk lies.
+func (w *Writer) bodies(ctx context.Context, bld *history.Builder) error {
+	for part := range slices.Chunk(w.news, history.MaxMessagesPerEvent) {
+		if err := bld.Event(&history.MessagesEvent{Messages: part}); err != nil {
+			return err
+		}
+	}
+	var packed []*stagedMessage
+	for _, m := range w.staged {
+		if !m.inMem {
+			packed = append(packed, m)
+		}
+	}
+	if err := w.stage.flush(ctx, packed); err != nil {
+		return err
+	}
+	inline := map[cyrus.GUID]struct{}{}
+	for _, m := range w.staged {
+		if m.inMem {
+			inline[m.guid] = struct{}{}
+			entry := m.whole().entry()
+			bld.Inline(entry, m.body)
+			bld.Place(history.Place{Chunk: m.chunks[0], Object: ".", Entry: entry})
+		}
+	}
+	return w.places(ctx, bld, inline)
+}
+
+// places says where the chunks of the new messages lie that are not inline, once it is
+// certain that they, and those of messages that are named again, lie there.
+func (w *Writer) places(ctx context.Context, bld *history.Builder, inline map[cyrus.GUID]struct{}) error {
+	var at []history.Place
+	err := w.b.set.index.View(func(t *index.Txn) (err error) {
+		at, err = w.indexed(t, inline)
+		return err
+	})
+	if err != nil {
+		return errors.Join(err, w.stage.forgetLost(w.b.part))
+	}
+	if at, err = w.certain(ctx, at); err != nil {
+		return err
+	}
+	for _, p := range at {
+		bld.Place(p)
+	}
+	_, err = w.certain(ctx, w.reused)
+	w.reused = nil
+	return err
+}
+
+// certain is Partition.certain. Staged messages that depend on something lost are forgotten.
+func (w *Writer) certain(ctx context.Context, places []history.Place) ([]history.Place, error) {
+	at, err := w.b.part.certain(ctx, places)
+	if err != nil {
+		return nil, errors.Join(err, w.stage.forgetLost(w.b.part))
+	}
+	return at, nil
+}
+
+// indexed is where the index has the chunks of the new messages that are not inline.
+func (w *Writer) indexed(t *index.Txn, inline map[cyrus.GUID]struct{}) (at []history.Place, err error) {
+	said := map[history.ChunkID]struct{}{}
+	for _, m := range w.news {
+		if _, in := inline[m.GUID]; in {
+			continue
+		}
+		for _, c := range m.Chunks {
+			if _, twice := said[c]; twice {
+				continue
+			}
+			said[c] = struct{}{}
+			p, ok, err := w.b.part.lookupChunk(t, c)
+			if err != nil {
+				return nil, err
+			}
+			if !ok {
+				return nil, fmt.Errorf("chunk %s of message %s: %w: %w", c, m.GUID, errLost, cyrus.ErrLocked)
+			}
+			at = append(at, p)
+		}
+	}
+	return at, nil
+}
+
+// unstage forgets what the commit has made part of the backup.
+func (w *Writer) unstage() {
+	for _, m := range w.staged {
+		if w.stage.msgs[m.guid] == m {
+			w.stage.forget(m)
+		}
+	}
+	w.staged, w.news = nil, nil
+	clear(w.known)
+}
