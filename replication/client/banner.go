@@ -95,7 +95,7 @@ func (c *Client) handshake(ctx context.Context, conf *tls.Config) error {
 // sync_client without -z.
 func (c *Client) compress() error {
 	err := c.simple(context.Background(), "COMPRESS DEFLATE")
-	var r *Refusal
+	var r *RefusedError
 	if errors.As(err, &r) && r.Status != "BYE" {
 		return nil
 	}

@@ -184,7 +184,7 @@ func TestRefusals(t *testing.T) {
 	} {
 		answer = text
 		err := c.ApplySub(t.Context(), "anne", "user.anne")
-		var r *Refusal
+		var r *RefusedError
 		if !errors.As(err, &r) || want != nil && !errors.Is(err, want) || err.Error() != "APPLY SUB: "+text {
 			t.Errorf("%s: %v", text, err)
 		}

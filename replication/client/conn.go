@@ -96,7 +96,7 @@ func (c *Client) command(ctx context.Context, what string, write func(w *bufio.W
 		err = errors.Join(context.Cause(ctx), err)
 		c.err = err
 	}
-	var r *Refusal
+	var r *RefusedError
 	var unwanted *unwantedError
 	switch {
 	case err == nil, errors.As(err, &unwanted):

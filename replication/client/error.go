@@ -18,18 +18,18 @@ var (
 	ErrBye          = errors.New("server is closing")
 )
 
-// Refusal is an answer other than OK. errors.Is matches the sentinel of its token.
-type Refusal struct {
+// RefusedError is an answer other than OK. errors.Is matches the sentinel of its token.
+type RefusedError struct {
 	Command string // the refused command: "APPLY MAILBOX"
 	Status  string // NO, BAD or BYE
 	Token   string // IMAP_MAILBOX_LOCKED; "" without a token
 	Text    string // the text after the status, token included
 }
 
-func (e *Refusal) Error() string { return e.Command + ": " + e.Status + " " + e.Text }
+func (e *RefusedError) Error() string { return e.Command + ": " + e.Status + " " + e.Text }
 
 // Is matches the sentinel of the token or status.
-func (e *Refusal) Is(target error) bool {
+func (e *RefusedError) Is(target error) bool {
 	if e.Status == "BYE" {
 		return target == ErrBye
 	}
@@ -61,8 +61,8 @@ func (e *Refusal) Is(target error) bool {
 }
 
 // refusal makes the error for a status line other than OK.
-func refusal(command, status, text string) *Refusal {
-	e := &Refusal{Command: command, Status: status, Text: text}
+func refusal(command, status, text string) *RefusedError {
+	e := &RefusedError{Command: command, Status: status, Text: text}
 	if first, _, _ := strings.Cut(text, " "); strings.HasPrefix(first, "IMAP_") {
 		e.Token = first
 	}

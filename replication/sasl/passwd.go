@@ -102,7 +102,7 @@ func writeCredentials(path string, f *credentialFile, dir *os.File, old fs.FileI
 	if err != nil {
 		return err
 	}
-	defer os.Remove(tmp.Name()) // fails harmlessly after the rename
+	defer func() { _ = os.Remove(tmp.Name()) }() // fails harmlessly after the rename
 	_, err = tmp.Write(data)
 	if err == nil && os.Geteuid() == 0 {
 		err = giveTo(tmp, dir, old)

@@ -62,7 +62,7 @@ func (s *Saslauthd) ask(ctx context.Context, question []byte) (string, error) {
 		return "", err
 	}
 	defer conn.Close()
-	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	answer, err := exchange(conn, question)
 	if err != nil && ctx.Err() != nil {

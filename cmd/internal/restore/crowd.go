@@ -161,7 +161,7 @@ var errUnusable = errors.New("the destination cannot be used")
 // serverGone says that a connection could not be made, or broke. The store's trouble is not
 // meant: that has been waited for already.
 func serverGone(err error) bool {
-	var refused *client.Refusal
+	var refused *client.RefusedError
 	if err == nil || objstore.IsTemporary(err) || errors.As(err, &refused) {
 		return false
 	}

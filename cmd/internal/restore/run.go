@@ -146,7 +146,7 @@ func explain(err error, o *options) error {
 // noAdministrator says that a server refused a command for want of rights (the text of
 // IMAP_PERMISSION_DENIED; there is no token for it).
 func noAdministrator(err error) bool {
-	var refused *client.Refusal
+	var refused *client.RefusedError
 	return errors.As(err, &refused) && strings.Contains(refused.Text, "Permission denied")
 }
 

@@ -141,7 +141,7 @@ func (d *Destination) active(ctx context.Context, c *conn, e *history.SieveActiv
 
 func (d *Destination) quota(ctx context.Context, c *conn, e *history.QuotaEvent) error {
 	lines, err := c.Get(ctx, "QUOTA", dlist.S(e.Root))
-	var refused *client.Refusal
+	var refused *client.RefusedError
 	if err != nil && (!errors.As(err, &refused) || errors.Is(err, client.ErrBye)) {
 		return err
 	}
@@ -161,7 +161,7 @@ func (d *Destination) annotation(ctx context.Context, c *conn, e *history.Annota
 		return nil // belongs to a mailbox that was not chosen
 	}
 	lines, err := c.Get(ctx, "ANNOTATION", dlist.S(e.Name))
-	var refused *client.Refusal
+	var refused *client.RefusedError
 	if err != nil && (!errors.As(err, &refused) || errors.Is(err, client.ErrBye)) {
 		return err
 	}

@@ -43,7 +43,7 @@ func (c *conn) fresh() { c.uploaded, c.size = nil, 0 }
 // closed the connection (a record that fails an assertion ends the sync_server process) and
 // accepts a new one. Otherwise it returns err.
 func (c *conn) survive(ctx context.Context, err error) error {
-	var refused *client.Refusal
+	var refused *client.RefusedError
 	switch {
 	case ctx.Err() != nil, errors.Is(err, cyrus.ErrLocked), errors.Is(err, client.ErrPermission):
 		return err

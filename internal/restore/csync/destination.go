@@ -55,7 +55,7 @@ func (d *Destination) Restore(ctx context.Context, folders []*restore.Folder, ac
 		return err
 	}
 	defer func() { first.close() }()
-	if d.survey, err = look(ctx, first.Client, folders, account, &d.opt); err != nil {
+	if d.survey, err = look(ctx, first.Client, folders, account); err != nil {
 		return err
 	}
 	if err := d.folders(ctx, first, folders); err != nil || account == nil || d.opt.FlagsOnly {
@@ -112,7 +112,7 @@ func (d *Destination) one(ctx context.Context, c *conn, f *restore.Folder) error
 // concernsFolder reports whether other folders can still be restored after err: the server refused
 // something, or closed the connection and accepts a new one.
 func (d *Destination) concernsFolder(ctx context.Context, c *conn, err error) bool {
-	var refused *client.Refusal
+	var refused *client.RefusedError
 	switch {
 	case ctx.Err() != nil, c.lost, errors.Is(err, client.ErrPermission):
 		return false
@@ -125,7 +125,7 @@ func (d *Destination) concernsFolder(ctx context.Context, c *conn, err error) bo
 
 // explain adds advice to an error that says little.
 func (d *Destination) explain(err error) error {
-	var refused *client.Refusal
+	var refused *client.RefusedError
 	if !errors.As(err, &refused) {
 		return err
 	}

@@ -28,7 +28,7 @@ func (w *work) settle(ctx context.Context) error {
 	for _, p := range differ {
 		again = append(again, p.sent)
 	}
-	var refused *client.Refusal
+	var refused *client.RefusedError
 	err = w.apply(ctx, with(w.head, dlist.P("LAST_UID", dlist.N(uint64(w.final)))), again)
 	if err != nil && !errors.As(err, &refused) {
 		return err

@@ -24,7 +24,7 @@ type survey struct {
 }
 
 // look asks the server about the relevant mailboxes and users.
-func look(ctx context.Context, c *client.Client, folders []*restore.Folder, account *restore.Account, o *Options) (*survey, error) {
+func look(ctx context.Context, c *client.Client, folders []*restore.Folder, account *restore.Account) (*survey, error) {
 	s := &survey{byName: map[string]*cyrus.Mailbox{}, byID: map[string]*cyrus.Mailbox{}, users: map[string]*client.User{}}
 	var names, ids []string
 	for _, f := range folders {
