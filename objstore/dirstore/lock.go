@@ -92,7 +92,7 @@ func flock(f *os.File, how int) error {
 
 func retryEINTR(fn func() error) error {
 	for {
-		if err := fn(); err != unix.EINTR {
+		if err := fn(); !errors.Is(err, unix.EINTR) {
 			return err
 		}
 	}

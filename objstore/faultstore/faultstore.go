@@ -162,7 +162,7 @@ func (s *Store) Get(ctx context.Context, key string, off, n int64) (*objstore.Ob
 	}
 	info, err := t.answer(obj.Info, nil)
 	if err != nil {
-		obj.Close()
+		_ = obj.Close()
 		return nil, err
 	}
 	obj.Info = info

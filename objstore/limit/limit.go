@@ -145,7 +145,7 @@ func pay(ctx context.Context, l *rate.Limiter, n int64) error {
 				return ctx.Err()
 			}
 			// The limiter refuses at once what would come after the deadline.
-			return fmt.Errorf("%w: %v", context.DeadlineExceeded, err)
+			return fmt.Errorf("%w: %w", context.DeadlineExceeded, err)
 		}
 		n -= part
 	}

@@ -5,6 +5,7 @@ package memstore
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -87,7 +88,7 @@ func fault(f Fault, op, key string) error {
 	if err == nil {
 		return nil
 	}
-	if _, ok := err.(*objstore.Error); ok {
+	if e := (*objstore.Error)(nil); errors.As(err, &e) {
 		return err
 	}
 	return &objstore.Error{Op: op, Key: key, Temporary: true, Err: err}

@@ -180,7 +180,7 @@ func TestScanStops(t *testing.T) {
 		kept = body
 		return stop
 	})
-	if err != stop {
+	if !errors.Is(err, stop) {
 		t.Errorf("scan: %v", err)
 	}
 	if _, err := kept.Read(make([]byte, 1)); err == nil || err == io.EOF {

@@ -63,11 +63,10 @@ func (r *entryReader) fill() error {
 	}
 	at := r.frames.off
 	raw, err := r.frames.next()
-	switch err {
-	case nil:
-	case io.EOF, errDirectory:
+	if err == io.EOF || errors.Is(err, errDirectory) {
 		return within(at, corrupt("the frames of entry %s are too few", r.e.Name))
-	default:
+	}
+	if err != nil {
 		return err
 	}
 	r.raw += int64(len(raw))

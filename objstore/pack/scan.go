@@ -50,7 +50,7 @@ func (s *scanner) more() error {
 	for len(s.raw) == 0 && s.err == nil {
 		at := s.frames.off
 		s.raw, s.err = s.frames.next()
-		if s.err == io.EOF || s.err == errDirectory {
+		if s.err == io.EOF || errors.Is(s.err, errDirectory) {
 			s.err = within(at, corrupt("the archive ends too early"))
 		}
 	}

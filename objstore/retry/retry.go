@@ -92,6 +92,7 @@ func cancelled(ctx context.Context, err error) error {
 	if !errors.As(err, &e) {
 		return err
 	}
+	//nolint:errorlint // the cause of the wait is for people: the error is that of the context
 	return &objstore.Error{Op: e.Op, Key: e.Key, StoreTime: e.StoreTime, Err: fmt.Errorf("%w (waiting after: %v)", ctx.Err(), e.Err)}
 }
 

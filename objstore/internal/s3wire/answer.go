@@ -71,7 +71,7 @@ func (f Failure) unanswered(ctx context.Context) (err error, temporary bool) {
 	return f.Err, !person
 }
 
-// ErrContentMD5: the bucket takes no put without Content-MD5, as one with a default
+// ErrContentMD5 reports that the bucket accepts no put without Content-MD5, as one with a default
 // Object Lock retention does. Nothing was stored.
 var ErrContentMD5 = errors.New("the bucket wants Content-MD5")
 

@@ -112,13 +112,13 @@ func TestErrors(t *testing.T) {
 	for _, want := range []error{lost, io.ErrUnexpectedEOF} {
 		for _, n := range []int{0, 1000, 3 << 20} {
 			r := io.MultiReader(bytes.NewReader(noise(6, n)), iotest.ErrReader(want))
-			if err := Cut(r, func([]byte) error { return nil }); err != want {
+			if err := Cut(r, func([]byte) error { return nil }); !errors.Is(err, want) {
 				t.Errorf("lost after %d bytes: %v", n, err)
 			}
 		}
 		calls := 0
 		err := Cut(bytes.NewReader(noise(6, 3<<20)), func([]byte) error { calls++; return want })
-		if err != want || calls != 1 {
+		if !errors.Is(err, want) || calls != 1 {
 			t.Errorf("%v after %d calls", err, calls)
 		}
 	}
