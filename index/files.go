@@ -121,7 +121,7 @@ func (f *files) oldLogs() (n int64) {
 // free releases the held space so that Badger can write its memory to disk.
 func (f *files) free() {
 	if f.reserve > 0 {
-		os.Remove(f.ballastPath())
+		_ = os.Remove(f.ballastPath())
 	}
 }
 

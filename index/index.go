@@ -18,11 +18,11 @@ import (
 const formatVersion = "1"
 
 var (
-	// ErrNotFound: no such key.
+	// ErrNotFound reports a key that does not exist.
 	ErrNotFound = errors.New("key not found in the index")
-	// ErrInUse: another process owns the database.
+	// ErrInUse reports that another process owns the database.
 	ErrInUse = errors.New("the index is in use by another process")
-	// ErrUnavailable: the index is closed until its disk has space, or until another cause
+	// ErrUnavailable reports that the index is closed until its disk has space, or until another cause
 	// that prevents opening it ends. Nothing was changed; the client is deferred.
 	ErrUnavailable = fmt.Errorf("the index is closed for now: %w", cyrus.ErrLocked)
 )

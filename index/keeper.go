@@ -2,6 +2,7 @@ package index
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -73,7 +74,7 @@ func (x *Index) reopen(ctx context.Context) {
 			x.log.Warn("the index is open again", "dir", x.dir, "closed", time.Since(since).Round(time.Millisecond).String())
 			return
 		}
-		if kind(err) != kind(x.refused()) {
+		if !errors.Is(kind(err), kind(x.refused())) {
 			x.unavailable(err)
 		}
 		select {

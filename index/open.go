@@ -130,7 +130,7 @@ func accessible(dir string) error {
 	var probes []*os.File
 	defer func() {
 		for _, f := range probes {
-			f.Close()
+			_ = f.Close()
 		}
 	}()
 	for range len(names) + spare {
@@ -161,7 +161,7 @@ func beginOpening(dir string) (settled func(), err error) {
 	note := filepath.Clean(dir) + ".opening"
 	b, _ := os.ReadFile(note)
 	lost, _ := strconv.Atoi(strings.TrimSpace(string(b)))
-	settled = func() { os.Remove(note) }
+	settled = func() { _ = os.Remove(note) }
 	if lost >= maxLostOpenings {
 		settled()
 		return nil, fmt.Errorf("%d processes have died while opening the index", lost)
