@@ -76,7 +76,7 @@ func create(path string) (*os.File, error) {
 			_ = unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_KEEP_SIZE, 0, room)
 			return f, nil
 		}
-		f.Close()
+		_ = f.Close()
 	}
 	return nil, fmt.Errorf("%s was removed repeatedly", path)
 }

@@ -133,7 +133,7 @@ func (r *Member) takePlaced(c *net.UnixConn) (*master.Conn, error) {
 		return nil, err
 	}
 	if err := send(c, word{wordTaken}); err != nil {
-		nc.Close()
+		_ = nc.Close()
 		return nil, err
 	}
 	return &master.Conn{Conn: nc, Options: p.Options}, nil

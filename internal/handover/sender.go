@@ -32,7 +32,7 @@ func (r *Member) Pass(ctx context.Context, c *master.Conn) bool {
 		}
 		heard, err := r.handOver(ctx, sc, c.Options)
 		if err == nil {
-			c.Close()
+			_ = c.Close()
 			return true
 		}
 		var conflict *ConflictError
@@ -143,7 +143,7 @@ func (r *Member) greet(ctx context.Context, purpose string) (*net.UnixConn, erro
 		return nil, err
 	}
 	if err := r.introduce(u, purpose); err != nil {
-		u.Close()
+		_ = u.Close()
 		return nil, err
 	}
 	return u, nil

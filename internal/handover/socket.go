@@ -40,7 +40,7 @@ func (s *socketPath) listen() (*net.UnixListener, error) {
 	}
 	l.SetUnlinkOnClose(false) // remove does, while the lock is still held
 	if err := os.Chmod(s.path, 0o600); err != nil {
-		l.Close()
+		_ = l.Close()
 		return nil, err
 	}
 	return l, nil
@@ -55,11 +55,11 @@ func (s *socketPath) dial(ctx context.Context) (*net.UnixConn, error) {
 	}
 	u, ok := c.(*net.UnixConn)
 	if !ok {
-		c.Close()
+		_ = c.Close()
 		return nil, fmt.Errorf("dial %s: %T", network, c)
 	}
 	if err := peerIsUs(u); err != nil {
-		u.Close()
+		_ = u.Close()
 		return nil, err
 	}
 	return u, nil

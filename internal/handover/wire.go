@@ -117,7 +117,7 @@ func descriptors(oob []byte) []*os.File {
 
 func closeAll(files []*os.File) {
 	for _, f := range files {
-		f.Close()
+		_ = f.Close()
 	}
 }
 

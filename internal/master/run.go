@@ -55,7 +55,7 @@ func (p *Process) run(ctx context.Context, cb Callbacks, one *Conn) int {
 	e := p.accept(ctx)
 	p.log.Info("ending", slog.String("reason", e.reason), slog.Int("status", e.code))
 	for _, l := range p.cfg.Listeners {
-		l.Close()
+		_ = l.Close()
 	}
 	if !e.removed {
 		p.cfg.Status.Unavailable()

@@ -23,7 +23,7 @@ func ShutdownMessage(configdirectory, service string) (string, bool) {
 			continue
 		}
 		line, _ := bufio.NewReader(io.LimitReader(f, maxShutdownLine)).ReadString('\n')
-		f.Close()
+		_ = f.Close()
 		return printable(line), true
 	}
 	return "", false

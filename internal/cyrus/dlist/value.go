@@ -6,6 +6,7 @@ package dlist
 // strings are all scalars; the reader of a field decides which type it expects.
 type Kind uint8
 
+// The kinds of a Value.
 const (
 	Nil    Kind = iota // NIL, unquoted
 	String             // atom, quoted string or literal

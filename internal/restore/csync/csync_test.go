@@ -422,7 +422,7 @@ func TestUnreachable(t *testing.T) {
 	b := backup(t)
 	want := fmt.Errorf("no server")
 	s := &setup{t: t, r: newReplica(), opt: csync.Options{Dial: func(context.Context) (*client.Client, error) { return nil, want }}}
-	if _, err := s.run(b.Source(time.Time{})); err != want {
+	if _, err := s.run(b.Source(time.Time{})); !errors.Is(err, want) {
 		t.Errorf("%v", err)
 	}
 }

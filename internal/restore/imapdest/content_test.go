@@ -15,7 +15,7 @@ import (
 
 const (
 	head  = "From: a@example.org\r\nMessage-ID: <same@example.org>\r\n\r\n"
-	teh   = head + "teh body\r\n"
+	her   = head + "her body\r\n"
 	the   = head + "the body\r\n"
 	odd1  = head + "bare\nline\r\n"
 	odd2  = head + "bare\r\nline\r\n"
@@ -54,7 +54,7 @@ func crlf(b []byte) []byte {
 // A message with the same Message-ID and size but other bytes is a different message. A message
 // with the same bytes is already present, whoever delivered it.
 func TestOtherMessageWithSameID(t *testing.T) {
-	b := backup(t, teh, the, noEnd, noEnd)
+	b := backup(t, her, the, noEnd, noEnd)
 	s := new(server).start(t)
 	s.deliver("INBOX", the)
 	s.deliver("INBOX", noEnd)
@@ -69,7 +69,7 @@ func TestOtherMessageWithSameID(t *testing.T) {
 	}
 	s.wants(b, dir, 0, 4, 0)
 	s.wants(b, "", 0, 4, 0)
-	same(t, s.bodiesOf("INBOX"), sorted(teh, the, noEnd, noEnd, head+"another\r\n"))
+	same(t, s.bodiesOf("INBOX"), sorted(her, the, noEnd, noEnd, head+"another\r\n"))
 }
 
 // A server that changes line ends gets every message once, with and without a journal, even two
@@ -102,7 +102,7 @@ func TestServerThatKeepsLineEnds(t *testing.T) {
 
 // If a server changes messages in unknown ways, the journal identifies them.
 func TestServerThatIsStrange(t *testing.T) {
-	b := backup(t, teh, the, odd1)
+	b := backup(t, her, the, odd1)
 	s := (&server{changes: func(m []byte) []byte { return append([]byte("X-Was: here\r\n"), m...) }}).start(t)
 	dir := t.TempDir()
 	r := s.wants(b, dir, 3, 0, 0)
@@ -122,7 +122,7 @@ func TestServerThatIsStrange(t *testing.T) {
 
 // Wrong sizes do not hide messages.
 func TestServerThatLiesAboutSizes(t *testing.T) {
-	b := backup(t, teh, the, odd1)
+	b := backup(t, her, the, odd1)
 	s := (&server{lies: true}).start(t)
 	dir := t.TempDir()
 	s.wants(b, dir, 3, 0, 0)
@@ -132,7 +132,7 @@ func TestServerThatLiesAboutSizes(t *testing.T) {
 
 // A server without UIDPLUS does not report the uid of a new message.
 func TestServerWithoutUIDPLUS(t *testing.T) {
-	b := backup(t, teh, the, odd1)
+	b := backup(t, her, the, odd1)
 	s := (&server{noUID: true, changes: crlf}).start(t)
 	dir := t.TempDir()
 	s.wants(b, dir, 3, 0, 0)
@@ -142,7 +142,7 @@ func TestServerWithoutUIDPLUS(t *testing.T) {
 // A message that was removed from the server is restored again. A journal of another
 // uidvalidity, a truncated one and a corrupt one do no harm.
 func TestStaleJournal(t *testing.T) {
-	b := backup(t, teh, the)
+	b := backup(t, her, the)
 	s := new(server).start(t)
 	dir := t.TempDir()
 	s.wants(b, dir, 2, 0, 0)
@@ -169,13 +169,13 @@ func TestStaleJournal(t *testing.T) {
 		s.wants(b, dir, 0, 2, 0)
 		s.wants(b, dir, 0, 2, 0)
 	}
-	same(t, s.bodiesOf("INBOX"), sorted(teh, the))
+	same(t, s.bodiesOf("INBOX"), sorted(her, the))
 }
 
 // A journal of another uidvalidity is ignored, even if messages have the same uids, sizes and
 // dates.
 func TestJournalOfAnotherUIDValidity(t *testing.T) {
-	b := backup(t, teh)
+	b := backup(t, her)
 	first, dir := new(server).start(t), t.TempDir()
 	first.wants(b, dir, 1, 0, 0)
 	for _, renewed := range []bool{false, true} {
@@ -242,7 +242,7 @@ func TestCutAfterAppend(t *testing.T) {
 
 // Two concurrent restores into one folder would add every message twice, so the second skips it.
 func TestTwoAtOnce(t *testing.T) {
-	b := backup(t, teh)
+	b := backup(t, her)
 	s := new(server).start(t)
 	dir := t.TempDir()
 	var second run
@@ -262,7 +262,7 @@ func TestTwoAtOnce(t *testing.T) {
 
 // A journal that cannot be written is a warning only: the mail is restored.
 func TestJournalThatCannotBeWritten(t *testing.T) {
-	b := backup(t, teh)
+	b := backup(t, her)
 	s := new(server).start(t)
 	dir := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(dir, nil, 0o600); err != nil {
@@ -278,7 +278,7 @@ func TestJournalThatCannotBeWritten(t *testing.T) {
 
 // A journal is not written through a symbolic link.
 func TestJournalThatIsALink(t *testing.T) {
-	b := backup(t, teh)
+	b := backup(t, her)
 	s := new(server).start(t)
 	dir, victim := t.TempDir(), filepath.Join(t.TempDir(), "victim")
 	if err := os.WriteFile(victim, []byte("precious"), 0o600); err != nil {
