@@ -23,7 +23,7 @@ func (b *backups) Serve(ctx context.Context, c *master.Conn, ready func(context.
 	srv, err := b.server(originOf(c), ready)
 	if err != nil {
 		b.env.log.Error("connection refused", "peer", c.Peer, "err", err)
-		c.Close()
+		_ = c.Close()
 		return
 	}
 	err = srv.ServeConn(ctx, c, replication.ConnOptions{

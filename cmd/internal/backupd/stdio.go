@@ -46,7 +46,7 @@ func openStdio(in io.Reader, out io.Writer, o master.Options) (*stdio, error) {
 		defer close(s.drained)
 		// A client that has gone ends the session, by way of a failing write here.
 		_, _ = io.Copy(out, relay)
-		relay.Close()
+		_ = relay.Close()
 	}()
 	o.Kind, o.Peer = master.KindStdio, "[stdin]"
 	s.conn = &master.Conn{Conn: server, Options: o}

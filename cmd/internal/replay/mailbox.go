@@ -26,7 +26,7 @@ func mailboxOf(userid string, top []string, f source.Folder, n int) *client.Mail
 		Open:    func(r *cyrus.Record) (io.ReadCloser, error) { return f.Open(int(r.UID) - 1) },
 	}
 	crc := cyrus.NewCRC()
-	for r := range m.Records {
+	for r := range m.Records { //nolint:errcheck // records returns no error
 		crc.Add(r)
 	}
 	num := func(key string, v uint64) dlist.Pair { return dlist.P(key, dlist.N(v)) }

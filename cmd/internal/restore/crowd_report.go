@@ -35,18 +35,18 @@ type userResult struct {
 }
 
 // because says what an error means.
-func (r *userResult) because(err error) {
+func (u *userResult) because(err error) {
 	switch {
 	case err == nil:
-		r.Result = resultDone
+		u.Result = resultDone
 	case errors.Is(err, restore.ErrNothing):
-		r.Result, r.Why = resultDone, err.Error()
+		u.Result, u.Why = resultDone, err.Error()
 	case errors.Is(err, cli.ErrReported):
-		r.Result, r.Why = resultIncomplete, english.Plural(r.Problems, "problem", "")
-	case errors.Is(err, errUnusable) && r.AsOf.IsZero():
-		r.Result = resultNotTried // the reason is that of the backup before
+		u.Result, u.Why = resultIncomplete, english.Plural(u.Problems, "problem", "")
+	case errors.Is(err, errUnusable) && u.AsOf.IsZero():
+		u.Result = resultNotTried // the reason is that of the backup before
 	default:
-		r.Result, r.Why = resultFailed, err.Error()
+		u.Result, u.Why = resultFailed, err.Error()
 	}
 }
 

@@ -17,7 +17,7 @@ import (
 // chunkStart is the first line of every chunk.
 const chunkStart = "# cyrus backup: chunk start"
 
-// ErrNotData: the file is not a data file of Cyrus Backups.
+// ErrNotData reports that the file is not a data file of Cyrus Backups.
 var ErrNotData = errors.New("not a data file of Cyrus Backups")
 
 // Line is one command that backupd had accepted. Body is valid until the next one.
