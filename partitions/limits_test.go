@@ -352,7 +352,7 @@ func TestLongRecordsGoIntoBlocks(t *testing.T) {
 	}
 }
 
-// The index accepts every item that the log accepts, even a script of angle brackets, which JSON escapes.
+// The index accepts every item that the log accepts, even a script of angle brackets, which does not grow there.
 func TestLargeItemsFitTheIndex(t *testing.T) {
 	h := newHost(t, newStore())
 	c := h.client()

@@ -17,7 +17,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// deaf is a store that ignores conditions, as some do.
+// deaf is a store that ignores conditions, as some stores do.
 type deaf struct{ objstore.Store }
 
 func (d deaf) Put(ctx context.Context, key string, b objstore.Body, _ objstore.PutOptions) (objstore.Info, error) {
@@ -33,7 +33,7 @@ func hasBackup(t *testing.T, s objstore.Store, path string) bool {
 	return err == nil
 }
 
-// placed are users by the partition that a host with these two chooses for them.
+// placed returns two users, one for each partition that the host chooses.
 func placed(t *testing.T, h *host, stores [2]*memstore.Store) (users [2]string) {
 	t.Helper()
 	for i := 0; users[0] == "" || users[1] == ""; i++ {
@@ -72,15 +72,15 @@ func TestUsersAreSpread(t *testing.T) {
 		if n != 1 {
 			t.Fatalf("%s is in %d partitions", u, n)
 		}
-		other.expectSame(u, box) // found where it lies
+		other.expectSame(u, box) // found in its partition
 	}
 	if count[0] < 4 || count[1] < 4 {
 		t.Errorf("24 users are spread as %v", count)
 	}
 }
 
-// A backup stays where it is, whatever hashing would choose.
-func TestBackupIsFoundWhereItLies(t *testing.T) {
+// A backup stays in its partition, whichever partition hashing would choose.
+func TestBackupIsFoundInItsPartition(t *testing.T) {
 	stores := [2]*memstore.Store{withRepository(t), withRepository(t)}
 	var boxes []*source
 	for p, s := range stores {
@@ -101,7 +101,7 @@ func TestBackupIsFoundWhereItLies(t *testing.T) {
 	for p, s := range stores {
 		for i := range 4 {
 			if hasBackup(t, s, fmt.Sprintf("user/at%d-%d", 1-p, i)) {
-				t.Errorf("at%d-%d was made a second time", 1-p, i)
+				t.Errorf("at%d-%d was created a second time", 1-p, i)
 			}
 		}
 	}
@@ -120,8 +120,8 @@ func TestBackupInTwoPartitions(t *testing.T) {
 	}
 }
 
-// A partition that cannot be asked may hold the backup: nothing is made elsewhere.
-func TestPartitionThatCannotBeAsked(t *testing.T) {
+// A partition that cannot be read may contain the backup, so none is created in another partition.
+func TestUnreadablePartition(t *testing.T) {
 	for _, injected := range []error{memstore.ErrInjected, errDenied, &objstore.Error{Op: "get", Err: objstore.ErrNoBucket}} {
 		one, two := withRepository(t), withRepository(t)
 		h := newHostWith(t, func(o *partitions.Options) { o.OutageWait, o.PatientWait = time.Millisecond, time.Millisecond }, one, two)
@@ -131,14 +131,14 @@ func TestPartitionThatCannotBeAsked(t *testing.T) {
 			u := fmt.Sprint("u", i)
 			c := h.client()
 			if _, _, err := c.getUser(u); !errors.Is(err, cyrus.ErrLocked) {
-				t.Errorf("GET USER while a partition says %v: %v, want ErrLocked", injected, err)
+				t.Errorf("GET USER while a partition returns %v: %v, want ErrLocked", injected, err)
 			}
 			box := newSource("user." + u)
 			if err := c.s.ApplyMailbox(t.Context(), box.head(), cyrus.Since{}, seq(nil)); !errors.Is(err, cyrus.ErrLocked) {
 				t.Errorf("APPLY MAILBOX: %v, want ErrLocked", err)
 			}
 			if err := c.s.ApplySub(t.Context(), u, box.name, true); err == nil {
-				t.Error("a subscription was taken")
+				t.Error("a subscription was accepted")
 			}
 			c.s.Close()
 		}
@@ -150,8 +150,8 @@ func TestPartitionThatCannotBeAsked(t *testing.T) {
 	}
 }
 
-// A message is staged for the partition of one user, and the mailbox of a user in
-// another partition names it.
+// A message is staged for the partition of one user, and then a mailbox of a user in another partition
+// refers to it.
 func TestMessageForAnotherPartition(t *testing.T) {
 	for _, private := range []bool{false, true} {
 		stores := [2]*memstore.Store{newStore(), newStore()}
@@ -181,14 +181,14 @@ func TestMessageForAnotherPartition(t *testing.T) {
 			checkBucket(t, stores[1], "user/"+users[1], box)
 			if m := load(t, stores[0], "user/"+users[0]); m != nil {
 				if mb, err := m.MailboxByName(box.name); err != nil || mb != nil {
-					t.Errorf("the first user's backup shows it: %v, %v", mb, err)
+					t.Errorf("the first user's backup contains the mailbox: %v, %v", mb, err)
 				}
 			}
 		}
 	}
 }
 
-// A mailbox moves to a user who lies in another partition.
+// A mailbox moves to a user whose backup is in another partition.
 func TestMoveToAnotherPartition(t *testing.T) {
 	stores := [2]*memstore.Store{newStore(), newStore()}
 	h := newHostWith(t, func(o *partitions.Options) { o.InlineLimit = 8 << 10 }, stores[0], stores[1])
@@ -210,7 +210,7 @@ func TestMoveToAnotherPartition(t *testing.T) {
 	h.expectSame(users[0], newSource("user."+users[0]))
 }
 
-// With dedup "backup" no backup refers to what another one mailPair.
+// With dedup "backup" no backup refers to messages that another backup uploaded.
 func TestDedupPerBackup(t *testing.T) {
 	s, n := counted(newStore())
 	h := newHostWith(t, func(o *partitions.Options) { o.InlineLimit, o.DedupPerBackup = 8<<10, true }, s)
@@ -251,13 +251,13 @@ func TestStoreWithoutConditions(t *testing.T) {
 	c := h.client()
 	_, err := c.sync("anne", box)
 	if err == nil || !strings.Contains(err.Error(), "backup_exclusive") {
-		t.Fatalf("a store without conditional puts: %v, want words that name backup_exclusive", err)
+		t.Fatalf("a store without conditional puts: %v, want an error that names backup_exclusive", err)
 	}
 	c.s.Close()
 	if hasBackup(t, store, "user/anne") {
-		t.Error("a backup was begun all the same")
+		t.Error("a backup was created nevertheless")
 	}
-	// The administrator says that this host is the only writer.
+	// The administrator declares this host the only writer.
 	h.stop()
 	h.opt.Exclusive = true
 	h.start()
@@ -297,8 +297,8 @@ func TestWrongOptions(t *testing.T) {
 	}
 }
 
-// A broken body is refused, with nothing kept, at every size.
-func TestBodyThatEnds(t *testing.T) {
+// A truncated body is refused at every size, and nothing of it is kept.
+func TestTruncatedBodyIsRefused(t *testing.T) {
 	h := newHostWith(t, func(o *partitions.Options) { o.InlineLimit = 8 << 10 }, newStore())
 	box := newSource("user.anne")
 	c := h.client()
@@ -306,19 +306,19 @@ func TestBodyThatEnds(t *testing.T) {
 		r := box.deliver(noise(uint64(n), n))
 		body := box.bodies[r.GUID]
 		if err := c.s.Message(t.Context(), "default", r.GUID, int64(n), bytes.NewReader(body[:n/2])); err == nil {
-			t.Errorf("half a message of %d bytes was taken", n)
+			t.Errorf("half a message of %d bytes was accepted", n)
 		}
 	}
 	if err := c.s.ApplyMailbox(t.Context(), box.head(), cyrus.Since{}, seq(box.records)); !errors.Is(err, cyrus.ErrBadParameters) {
-		t.Errorf("a mailbox that names them: %v, want ErrBadParameters", err)
+		t.Errorf("a mailbox with these messages: %v, want ErrBadParameters", err)
 	}
 	c.mustSync("anne", box)
 	c.s.Close()
 	h.expectSame("anne", box)
 }
 
-// The body that was missing arrives while a backup in another partition is the one that
-// was opened last: it is taken from there.
+// A missing body arrives while the most recently opened backup is in another partition. The body is
+// stored in the partition of the backup that lacks it.
 func TestMissingBodyForAnotherPartition(t *testing.T) {
 	stores := [2]*memstore.Store{newStore(), newStore()}
 	h := newHostWith(t, func(o *partitions.Options) { o.MissingRetry = 1 }, stores[0], stores[1])
@@ -331,7 +331,7 @@ func TestMissingBodyForAnotherPartition(t *testing.T) {
 	h.sync(users[1], box)
 	box.bodies[bad.GUID] = body
 	h.stop()
-	h.opt.InlineLimit = 4 << 10 // it goes to a pack
+	h.opt.InlineLimit = 4 << 10 // the body goes to a pack
 	h.start()
 	c := h.client()
 	there, err := c.getMailboxes(box, other)
@@ -339,7 +339,7 @@ func TestMissingBodyForAnotherPartition(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !there.empty(box) || number(there[other.uniqueid], "UIDVALIDITY") == 0 {
-		t.Fatalf("reported: %v, want the mailbox with a missing body as empty, and the other as it is", there)
+		t.Fatalf("reported: %v, want the mailbox with a missing body as empty, and the other unchanged", there)
 	}
 	if _, err := c.updateAll(there, other, box); err != nil {
 		t.Fatal(err)

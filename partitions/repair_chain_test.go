@@ -9,8 +9,8 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/verify"
 )
 
-// One commit of a log is of another history: the bucket was restored, and newer objects were
-// kept. Every object is sound. The log records that the chain is broken, and goes on.
+// One commit of a log belongs to another history, since the bucket was restored and newer objects were
+// kept. Every object is sound. The log records that the chain is broken, and continues.
 func TestRepairBrokenChain(t *testing.T) {
 	t.Parallel()
 	store := withRepository(t)
@@ -50,7 +50,7 @@ func TestRepairBrokenChain(t *testing.T) {
 		},
 	})
 	if err != nil || found == 0 {
-		t.Fatalf("%d problems were found, %v", found, err)
+		t.Fatalf("found %d problems, %v", found, err)
 	}
 	h.sync("anne", box)
 	_, err = verify.Run(t.Context(), f, verify.Options{Report: func(p verify.Problem) {
@@ -64,8 +64,8 @@ func TestRepairBrokenChain(t *testing.T) {
 	checkBucket(t, store, "user/anne", box)
 }
 
-// The newest commit is damaged, and a checkpoint knows it: what a repair puts after it cannot
-// name it, and is no damage.
+// The newest commit is damaged, and a checkpoint contains its state. The commit that a repair adds after
+// it cannot name the damaged one, and verify must not report that as damage.
 func TestRepairNewestCommitWithCheckpoint(t *testing.T) {
 	t.Parallel()
 	store := withRepository(t)

@@ -9,9 +9,9 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/verify"
 )
 
-// Two checkpoints share a block, and another object with blocks is copied over it: a sound
-// container, without that block. Both checkpoints are made again.
-func TestRepairBlocksThatCheckpointsShare(t *testing.T) {
+// Two checkpoints share a block, and another object with blocks is copied over the object with that
+// block: a sound container without the block. Both checkpoints are rebuilt.
+func TestRepairSharedBlocks(t *testing.T) {
 	t.Parallel()
 	store := withRepository(t)
 	h := newHostWith(t, func(o *partitions.Options) { o.InlineLimit, o.NoCheckpoints = 1, true }, store)

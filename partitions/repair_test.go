@@ -17,16 +17,16 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/verify"
 )
 
-// damageWorld is a partition with two users, each with every kind of object: packs, bodies
-// in the log, a checkpoint and commits before, at and behind it.
+// damageWorld is a partition with two users. Each user has every kind of object: packs, bodies in the
+// log, a checkpoint, and commits before, at and after it.
 type damageWorld struct {
 	t     *testing.T
-	later time.Duration // of every clock
+	later time.Duration // offset of every clock
 	store *memstore.Store
 	snap  memstore.Snapshot
-	index string // a copy of the host's
+	index string // a copy of the host's index
 	boxes map[string][]*source
-	packs map[string]string // one of each user
+	packs map[string]string // one pack of each user
 }
 
 func newDamageWorld(t *testing.T) *damageWorld {
@@ -68,7 +68,7 @@ func newDamageWorld(t *testing.T) *damageWorld {
 	return w
 }
 
-// newest is the key that is not among the values of a map.
+// newest returns the key that is not among the values of a map.
 func newest(keys []string, old map[string]string) string {
 	for _, k := range keys {
 		known := false
@@ -110,7 +110,7 @@ func (w *damageWorld) checkpoint(user string) {
 	}
 }
 
-// key is the object of a kind that a user has.
+// key returns the key of a user's object of a kind.
 func (w *damageWorld) key(kind, user string) string {
 	base := "backups/user/" + user + "/"
 	switch kind {
@@ -125,7 +125,7 @@ func (w *damageWorld) key(kind, user string) string {
 		return history.LogKey("user/"+user, 2)
 	case "commit at the checkpoint":
 		return history.LogKey("user/"+user, 3)
-	case "commit behind the checkpoint":
+	case "commit after the checkpoint":
 		return history.LogKey("user/"+user, 4)
 	case "checkpoint":
 		return w.store.Keys(base + "checkpoints/")[0]
@@ -134,14 +134,14 @@ func (w *damageWorld) key(kind, user string) string {
 	case "backup.json", "lock.json":
 		return base + kind
 	}
-	return kind // one for the partition
+	return kind // one object for the partition
 }
 
-// kindsOfObjects are all that a partition has.
+// kindsOfObjects are all kinds of objects of a partition.
 var kindsOfObjects = []string{"pack", "newest commit", "first commit", "commit before the checkpoint", "commit at the checkpoint",
-	"commit behind the checkpoint", "checkpoint", "record blocks", "backup.json", "lock.json", "condemned.json", "repository.json"}
+	"commit after the checkpoint", "checkpoint", "record blocks", "backup.json", "lock.json", "condemned.json", "repository.json"}
 
-// spoil damages an object of anne's; false when this damage does not go with the kind.
+// spoil damages an object of anne's. It returns false if the damage does not apply to the kind.
 func (w *damageWorld) spoil(kind, damage string) bool {
 	key := w.key(kind, "anne")
 	perPartition := key == kind
@@ -166,7 +166,7 @@ func (w *damageWorld) spoil(kind, damage string) bool {
 	return true
 }
 
-// elsewhere is a name that an object of a kind does not belong under.
+// elsewhere returns a key under which the object does not belong.
 func (w *damageWorld) elsewhere(kind, key string) string {
 	switch {
 	case kind == "pack":
@@ -181,10 +181,10 @@ func (w *damageWorld) elsewhere(kind, key string) string {
 	case kind == "lock.json":
 		return w.key(kind, "bob")
 	}
-	return "backups/user/carol/" + filepath.Base(key) // a backup that is not there
+	return "backups/user/carol/" + filepath.Base(key) // a backup that does not exist
 }
 
-// repair is ctl_backups verify --repair -A.
+// repair does the same as ctl_backups verify --repair -A.
 func (w *damageWorld) repair() (out []string) {
 	w.t.Helper()
 	done, err := verify.RepairRepository(w.t.Context(), w.Config(), []repository.Config{w.Config()}, verify.RepositoryOptions{Software: "test"})
@@ -221,7 +221,7 @@ func (w *damageWorld) repairing(line func(string)) verify.RepairOptions {
 	}
 }
 
-// healed syncs once, and compares everything with the source. alone: nothing of bob's was damaged.
+// healed syncs once, and compares everything with the source. With alone, bob's backup must be undamaged.
 func (w *damageWorld) healed(h *host, alone bool) {
 	w.t.Helper()
 	for user, boxes := range w.boxes {
@@ -245,8 +245,8 @@ func (w *damageWorld) healed(h *host, alone bool) {
 	}
 }
 
-// Whatever happens to one object, verify --repair and one sync make both users' backups
-// whole, be it on a host that has kept its index or on one that has not.
+// After any damage to one object, verify --repair and one sync make both users' backups whole, whether
+// the host has kept its index or not.
 func TestRepairEveryDamage(t *testing.T) {
 	w := newDamageWorld(t)
 	for i, kind := range kindsOfObjects {
@@ -262,7 +262,7 @@ func TestRepairEveryDamage(t *testing.T) {
 	}
 }
 
-// in is the same world in a store of its own.
+// in copies the world into a store of its own.
 func (w *damageWorld) in(t *testing.T) *damageWorld {
 	c := *w
 	c.t = t
@@ -274,9 +274,9 @@ func (w *damageWorld) in(t *testing.T) *damageWorld {
 func (w *damageWorld) survives(kind, damage string, kept bool) {
 	w.t.Helper()
 	if !w.spoil(kind, damage) {
-		w.t.Skip("there is one for the partition")
+		w.t.Skip("the partition has only one such object")
 	}
-	w.later += 5 * time.Minute // longer than a lock that nobody renews holds
+	w.later += 5 * time.Minute // longer than a lock lasts without renewal
 	out := w.repair()
 	h := w.host()
 	if kept {
@@ -289,8 +289,8 @@ func (w *damageWorld) survives(kind, damage string, kept bool) {
 	}
 }
 
-// After a pack is lost, the source is asked for exactly the messages that were in it.
-func TestRepairAsksForWhatIsLost(t *testing.T) {
+// After a pack is lost, the source is asked for exactly the messages of that pack.
+func TestRepairRequestsLostMessages(t *testing.T) {
 	w := newDamageWorld(t)
 	w.store.Lose(w.packs["anne"])
 	out := w.repair()
@@ -307,8 +307,8 @@ func TestRepairAsksForWhatIsLost(t *testing.T) {
 	w.healed(h, true)
 }
 
-// A body that another backup has, of this partition or of another, comes from there: the
-// source is asked for nothing, and history keeps what only it names.
+// A body that another backup contains, in this partition or in another, is copied from there. The source
+// is asked for nothing, and bodies that only the history refers to are restored, too.
 func TestRepairFromOtherCopies(t *testing.T) {
 	stores := []*memstore.Store{newStore(), newStore()}
 	var parts []repository.Config
@@ -322,7 +322,7 @@ func TestRepairFromOtherCopies(t *testing.T) {
 		r := inbox.deliver(shared)
 		inbox.deliver(gone)
 		h.sync(fmt.Sprint("anne", i), inbox)
-		inbox.flag(r, `\Expunged`) // so that only history names it
+		inbox.flag(r, `\Expunged`) // so that only the history refers to it
 		h.sync(fmt.Sprint("anne", i), inbox)
 		h.stop()
 	}
@@ -342,8 +342,8 @@ func TestRepairFromOtherCopies(t *testing.T) {
 	checkBodies(t, stores[0], "user/anne0")
 }
 
-// A body that nobody has and only history names is recorded as lost, once.
-func TestRepairNamesLostHistory(t *testing.T) {
+// A body without any copy, to which only the history refers, is recorded as lost, once.
+func TestRepairRecordsLostHistory(t *testing.T) {
 	w := newDamageWorld(t)
 	h := w.host()
 	inbox := w.boxes["anne"][0].clone()
@@ -362,8 +362,8 @@ func TestRepairNamesLostHistory(t *testing.T) {
 	}
 }
 
-// Cut off at any call of the store, and done again, it comes to the same.
-func TestRepairCutOff(t *testing.T) {
+// A repair that is interrupted at any call of the store gives the same result when it is repeated.
+func TestRepairInterrupted(t *testing.T) {
 	t.Parallel()
 	w := newDamageWorld(t)
 	damage := func(c *damageWorld) {
@@ -388,7 +388,7 @@ func TestRepairCutOff(t *testing.T) {
 		c.later += 5 * time.Minute
 		out := c.repair()
 		if err == nil && len(out) > 0 && n > 1 {
-			t.Errorf("call %d: it went on after an error, and left %q", n, out)
+			t.Errorf("call %d: the repair continued after an error, and left %q", n, out)
 		}
 		h := c.host()
 		c.healed(h, true)
@@ -398,13 +398,13 @@ func TestRepairCutOff(t *testing.T) {
 		}
 	}
 	if n < 50 {
-		t.Errorf("it has %d calls only", n)
+		t.Errorf("the repair has only %d calls", n)
 	}
 }
 
-// A folder that is a copy of another user's is set aside, and read there as what it is; the
-// user whose name it had begins a backup, and the other one notices nothing.
-func TestRepairOfACopiedFolder(t *testing.T) {
+// A backup's objects are a copy of another user's. They are set aside, and can be read there as that
+// user's backup. The user whose name the copy had starts a new backup, and the other user is unaffected.
+func TestRepairOfCopiedBackup(t *testing.T) {
 	w := newDamageWorld(t)
 	for _, key := range w.store.Keys("backups/user/anne/") {
 		w.store.Copy(key, strings.Replace(key, "user/anne", "user/carol", 1))
@@ -427,7 +427,7 @@ func TestRepairOfACopiedFolder(t *testing.T) {
 	h.expectSame("anne", w.boxes["anne"]...)
 }
 
-// A record whose message was made known by a commit that is lost asks the source for it.
+// The commit that introduced a message is lost. The server asks the source for the message of each record that refers to it.
 func TestRepairOfUnknownMessages(t *testing.T) {
 	w := &damageWorld{t: t, boxes: map[string][]*source{}}
 	w.store = memstore.New(w.now)
@@ -436,7 +436,7 @@ func TestRepairOfUnknownMessages(t *testing.T) {
 	body := mail(1, 500)
 	inbox.deliver(body)
 	h.sync("anne", inbox)
-	sent.deliver(body) // known by now: this commit names it alone
+	sent.deliver(body) // known by now: this commit only refers to it
 	h.sync("anne", inbox, sent)
 	h.stop()
 	w.boxes["anne"] = []*source{inbox, sent}

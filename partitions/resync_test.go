@@ -29,8 +29,8 @@ func TestSinceIsChecked(t *testing.T) {
 	h.expectSame("anne", inbox)
 }
 
-// The source was restored to an older state: it is not asked to change, and ends up
-// here as it is; what it was before is in the history.
+// The source was restored to an older state. The source is not asked to change, and the backup follows
+// it. The newer state is in the history.
 func TestSourceGoesBack(t *testing.T) {
 	s := newStore()
 	h := newHost(t, s)
@@ -47,10 +47,10 @@ func TestSourceGoesBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.sync("anne", &old) // notices
-	h.sync("anne", &old) // sends it whole
+	h.sync("anne", &old) // detects the older state
+	h.sync("anne", &old) // sends the mailbox whole
 	h.expectSame("anne", &old)
-	old.deliver(mail(20, 500)) // the uid of another message in the former state
+	old.deliver(mail(20, 500)) // has the UID of another message in the former state
 	h.sync("anne", &old)
 	h.expectSame("anne", &old)
 	checkBucket(t, s, "user/anne", &old)
@@ -59,7 +59,7 @@ func TestSourceGoesBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	if m, err := then.Mailbox(inbox.uniqueid); err != nil || m.Live != 5 {
-		t.Errorf("the former state has %+v, %v; want 5 live records", m, err)
+		t.Errorf("the former state is %+v, %v; want 5 live records", m, err)
 	}
 }
 
@@ -71,7 +71,7 @@ func TestWrongCRCLeadsToResync(t *testing.T) {
 	c.mustSync("anne", inbox)
 	inbox.deliver(mail(2, 500))
 	mb := inbox.head()
-	mb.SyncCRC ^= 1 // as if a record had been lost on the way
+	mb.SyncCRC ^= 1 // as if a record had been lost in transit
 	if err := c.upload(t.Context(), inbox, inbox.records[1]); err != nil {
 		t.Fatal(err)
 	}
@@ -93,9 +93,9 @@ func TestWrongCRCLeadsToResync(t *testing.T) {
 	h.expectSame("anne", inbox)
 }
 
-// The source's own CRC is wrong: it is made to send the mailbox whole once, not with every
-// sync; and a record that gets lost after the CRC was mended is noticed at once.
-func TestSourceWithAWrongCRC(t *testing.T) {
+// The source's own CRC is wrong: the source sends the mailbox whole once, not with every sync. A record
+// that is lost after the CRC is right again is detected immediately.
+func TestSourceWithWrongCRC(t *testing.T) {
 	s := newStore()
 	h := newHost(t, s)
 	inbox := newSource("user.anne")
@@ -107,7 +107,7 @@ func TestSourceWithAWrongCRC(t *testing.T) {
 		sent = append(sent, c.mustSync("anne", inbox))
 		c.s.Close()
 	}
-	if want := []int{2, 1, 1, 1}; !slices.Equal(sent, want) { // the message once: it is held, and RESERVE says so
+	if want := []int{2, 1, 1, 1}; !slices.Equal(sent, want) { // the message is sent once, since RESERVE reports it as held
 		t.Errorf("commands sent: %v, want %v", sent, want)
 	}
 	m := checkBucket(t, s, "user/anne", inbox)
@@ -130,8 +130,8 @@ func TestSourceWithAWrongCRC(t *testing.T) {
 	}
 }
 
-// A mailbox goes into resync, by way of another host, after the client was told of it: the
-// next answer has it as empty, and what comes then is the complete set.
+// After the client received the state of a mailbox, the mailbox goes into resync through another host.
+// The next answer reports the mailbox as empty, and the client then sends the complete set.
 func TestResyncBetweenTwoAnswers(t *testing.T) {
 	s := newStore()
 	h, other := newHost(t, s), newHost(t, s)
@@ -151,7 +151,7 @@ func TestResyncBetweenTwoAnswers(t *testing.T) {
 	if _, err := c.updateAll(there, inbox); !errors.Is(err, cyrus.ErrSyncChanged) {
 		t.Fatalf("a delta after another host's commits: %v, want ErrSyncChanged", err)
 	}
-	inbox.records = inbox.records[1:] // expunged, and cleaned up
+	inbox.records = inbox.records[1:] // expunged and removed
 	inbox.modseq++
 	if there, err = c.getMailboxes(inbox); err != nil || !there.empty(inbox) {
 		t.Fatalf("reported: %v, %v; want an empty mailbox", there, err)
@@ -164,7 +164,7 @@ func TestResyncBetweenTwoAnswers(t *testing.T) {
 	h.expectSame("anne", inbox)
 }
 
-// The backup was away while mail was expunged and cleaned up (client-behaviour.md f10).
+// The backup server was unreachable while mail was expunged and removed (client-behaviour.md f10).
 func TestFullMailboxAndExpunge(t *testing.T) {
 	s := newStore()
 	h := newHost(t, s)
@@ -189,7 +189,7 @@ func TestFullMailboxAndExpunge(t *testing.T) {
 		n++
 	}
 	if n != 5 {
-		t.Fatalf("GET FULLMAILBOX gave %d records, want 5", n)
+		t.Fatalf("GET FULLMAILBOX returned %d records, want 5", n)
 	}
 	if err := c.s.ApplyExpunge(t.Context(), "user.anne", inbox.uniqueid, []uint32{1, 3}); err != nil {
 		t.Fatal(err)
@@ -199,7 +199,7 @@ func TestFullMailboxAndExpunge(t *testing.T) {
 	if _, _, err := c.getUser("anne"); err != nil {
 		t.Fatal(err)
 	}
-	// No SINCE_*, and no record: a delta all the same.
+	// Without SINCE_* and without records it is a delta nevertheless.
 	if err := c.s.ApplyMailbox(t.Context(), inbox.head(), cyrus.Since{}, seq(nil)); err != nil {
 		t.Fatal(err)
 	}

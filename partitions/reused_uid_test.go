@@ -7,10 +7,10 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 )
 
-// The source was set back and has given a UID to another message, and the backup went back
-// to before that. The client does not send that message, for it believes the UID to be
-// here. It is deferred, and then sends the mailbox whole.
-func TestUIDOfAnotherMessage(t *testing.T) {
+// The source was rolled back and gave a UID to another message, and the backup was rolled back to a
+// state before that. The client does not send that message, since it assumes that the server has the
+// UID. The client is deferred, and then sends the mailbox whole.
+func TestReusedUID(t *testing.T) {
 	t.Parallel()
 	store := withRepository(t)
 	h := newHost(t, store)
@@ -23,7 +23,7 @@ func TestUIDOfAnotherMessage(t *testing.T) {
 	c := h.client()
 	defer c.s.Close()
 	if _, err := c.sync("anne", box); !errors.Is(err, cyrus.ErrLocked) || errors.Is(err, cyrus.ErrBadParameters) {
-		t.Fatalf("a message that is not here: %v, want LOCKED", err)
+		t.Fatalf("a record of a message that the server lacks: %v, want LOCKED", err)
 	}
 	c.s.Restart(t.Context())
 	h.sync("anne", box)

@@ -54,7 +54,7 @@ func TestFlagsAndExpunge(t *testing.T) {
 	}
 }
 
-// A rolling sync of one new message is one PUT and no LIST.
+// A rolling sync of one new message takes one PUT and no LIST.
 func TestOneMessageIsOnePut(t *testing.T) {
 	s, n := counted(newStore())
 	h := newHost(t, s)
@@ -70,7 +70,7 @@ func TestOneMessageIsOnePut(t *testing.T) {
 		t.Errorf("a rolling sync of one message took %+v, want one put and no list", ops)
 	}
 	if ops["stat"].Ops > 2 || ops["get"].Ops > 1 {
-		t.Errorf("a rolling sync of one message took %+v, want two stats, at once, and at most one get", ops)
+		t.Errorf("a rolling sync of one message took %+v, want two concurrent stats and at most one get", ops)
 	}
 }
 
@@ -87,7 +87,7 @@ func TestManyMessagesFewPuts(t *testing.T) {
 	c := h.client()
 	c.mustSync("anne", inbox)
 	ops := n.Snapshot()
-	// One for each 8 MiB, two for the mailbox, and what makes a new repository.
+	// One put for each 8 MiB, two for the mailbox, and those of a new repository.
 	made := 4 + 60
 	if most := total/(8<<20) + 2 + made; ops["put"].Ops > most {
 		t.Errorf("%d bytes took %d puts, want at most %d", total, ops["put"].Ops, most)
@@ -97,7 +97,7 @@ func TestManyMessagesFewPuts(t *testing.T) {
 	checkBucket(t, s, "user/anne", inbox)
 }
 
-func TestLargeMessagesShareWhatTheyHaveInCommon(t *testing.T) {
+func TestLargeMessagesShareChunks(t *testing.T) {
 	s, n := counted(newStore())
 	h := newHost(t, s)
 	inbox := newSource("user.anne")
@@ -114,7 +114,7 @@ func TestLargeMessagesShareWhatTheyHaveInCommon(t *testing.T) {
 	checkBucket(t, s, "user/anne", inbox)
 }
 
-// noise is n bytes that do not compress.
+// noise returns n bytes that do not compress.
 func noise(seed uint64, n int) []byte {
 	b := make([]byte, 0, n+8)
 	for x := seed; len(b) < n; {
@@ -130,7 +130,7 @@ func TestMessagesAreSharedAcrossUsers(t *testing.T) {
 	s, n := counted(newStore())
 	h := newHost(t, s)
 	a, b := newSource("user.anne"), newSource("user.bert")
-	for i := range 400 { // more than a commit takes inline
+	for i := range 400 { // too many for a commit to store inline
 		a.deliver(mail(i, 5000))
 		b.deliver(mail(i, 5000))
 	}
@@ -143,7 +143,7 @@ func TestMessagesAreSharedAcrossUsers(t *testing.T) {
 	checkBucket(t, s, "user/bert", b)
 }
 
-// What lies inline in one user's commit is not another's to refer to.
+// A message that is stored inline in one user's commit cannot be used by another user.
 func TestInlineIsNotShared(t *testing.T) {
 	s := newStore()
 	h := newHost(t, s)
@@ -155,7 +155,7 @@ func TestInlineIsNotShared(t *testing.T) {
 	checkBucket(t, s, "user/bert", b)
 }
 
-// Without the index, everything comes from the bucket again, and a sync sends nothing.
+// If the index is missing, it is rebuilt from the bucket, and a sync sends nothing.
 func TestIndexIsRebuilt(t *testing.T) {
 	s := newStore()
 	h := newHost(t, s)
@@ -193,7 +193,7 @@ func TestRebuildFromCheckpoint(t *testing.T) {
 		inbox.deliver(mail(i, 2000))
 		h.sync("anne", inbox)
 	}
-	h.stop() // waits for a checkpoint that is being written, or gives it up
+	h.stop() // waits for a checkpoint in progress, or abandons it
 	h.start()
 	inbox.deliver(mail(99, 2000))
 	h.sync("anne", inbox)
@@ -216,7 +216,7 @@ func TestUnknownMessageIsRefused(t *testing.T) {
 	inbox.deliver(mail(1, 500))
 	c := h.client()
 	if err := c.s.ApplyMailbox(t.Context(), inbox.head(), cyrus.Since{}, seq(inbox.records)); !errors.Is(err, cyrus.ErrBadParameters) {
-		t.Fatalf("a record of a message that never came: %v, want ErrBadParameters", err)
+		t.Fatalf("a record of a message that was never sent: %v, want ErrBadParameters", err)
 	}
 	c.mustSync("anne", inbox)
 	c.s.Close()
@@ -237,12 +237,12 @@ func TestWrongGUIDIsRefused(t *testing.T) {
 	r := inbox.deliver(mail(1, 500))
 	r.GUID = cyrus.GUID{1}
 	if err := c.s.ApplyMailbox(t.Context(), inbox.head(), cyrus.Since{}, seq(inbox.records)); !errors.Is(err, cyrus.ErrBadParameters) {
-		t.Fatalf("the refused message can be referred to: %v", err)
+		t.Fatalf("a record of the refused message: %v, want ErrBadParameters", err)
 	}
 }
 
-// The source cannot read the file of a message: everything else is kept, and the
-// message once it can be read.
+// The source cannot read the file of a message. Everything else is stored, and the message is stored as
+// soon as it can be read.
 func TestUnreadableMessage(t *testing.T) {
 	s := newStore()
 	h := newHost(t, s)
@@ -257,7 +257,7 @@ func TestUnreadableMessage(t *testing.T) {
 	h.sync("anne", inbox)
 	m := checkBucket(t, s, "user/anne", inbox)
 	if msg, err := m.Message(bad.GUID); err != nil || msg == nil || !msg.Missing {
-		t.Fatalf("the unreadable message: %+v, %v; want it known as missing", msg, err)
+		t.Fatalf("the unreadable message: %+v, %v; want it recorded as missing", msg, err)
 	}
 	inbox.bodies[bad.GUID] = body
 	h.sync("anne", inbox)
@@ -265,9 +265,9 @@ func TestUnreadableMessage(t *testing.T) {
 	h.expectSame("anne", inbox)
 }
 
-// A client of 3.12 asks for the user's mailboxes twice: the one that lacks a body is left
-// out both times, and then sent whole.
-func TestUnreadableMessageIsAskedForTwice(t *testing.T) {
+// A 3.12 client requests the user's mailboxes twice. The mailbox with a missing body is left out both
+// times, and then sent whole.
+func TestUnreadableMessageIsRequestedTwice(t *testing.T) {
 	s := newStore()
 	var ahead time.Duration
 	h := newHostWith(t, func(o *partitions.Options) {
@@ -293,7 +293,7 @@ func TestUnreadableMessageIsAskedForTwice(t *testing.T) {
 		t.Fatal(err)
 	}
 	if there, err = c.getMailboxes(inbox); err != nil || len(there) != 1 {
-		t.Errorf("once it was sent: %v, %v; want it reported", there, err)
+		t.Errorf("after it was sent: %v, %v; want it reported", there, err)
 	}
 	c.s.Close()
 	m := checkBucket(t, s, "user/anne", inbox)
@@ -302,8 +302,8 @@ func TestUnreadableMessageIsAskedForTwice(t *testing.T) {
 	}
 }
 
-// sync_client -m asks for the mailboxes of several users at once, and by one RESERVE for
-// their mail: what lies inline in the backup of one is not another's to refer to.
+// sync_client -m requests the mailboxes of several users in one command, and their mail in one RESERVE.
+// A message that is stored inline in one user's backup cannot be used by another user.
 func TestMailboxesOfSeveralUsers(t *testing.T) {
 	s := newStore()
 	h := newHost(t, s)
@@ -327,8 +327,8 @@ func TestMailboxesOfSeveralUsers(t *testing.T) {
 	h.expectSame("anne", a)
 }
 
-// Fields can stand behind the records; then the head is complete when these have ended.
-func TestFieldsBehindTheRecords(t *testing.T) {
+// Fields may follow the records. The head is complete only after the records.
+func TestFieldsAfterRecords(t *testing.T) {
 	s := newStore()
 	h := newHost(t, s)
 	inbox := newSource("user.anne")
@@ -357,9 +357,9 @@ func TestFieldsBehindTheRecords(t *testing.T) {
 	h.expectSame("anne", inbox)
 }
 
-// No message has a GUID of zeros. A record with one, of a message that the source cannot
-// read, is refused; it does not become a commit that nobody can read.
-func TestRecordWithoutAGUID(t *testing.T) {
+// No message has a GUID of zeros. A record with such a GUID, for a message that the source cannot read,
+// is refused: a commit with this record would be unreadable.
+func TestRecordWithoutGUID(t *testing.T) {
 	h := newHost(t, newStore())
 	inbox := newSource("user.anne")
 	inbox.deliver(mail(1, 500)).GUID = cyrus.GUID{}

@@ -15,14 +15,14 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/verify"
 )
 
-// asideWorld is a host with two users, of whom anne's backup has every kind of object.
+// asideWorld is a host with two users. anne's backup has every kind of object.
 type asideWorld struct {
 	t     *testing.T
 	store *memstore.Store
 	h     *host
 	anne  []*source
 	bob   *source
-	n     int // mail that was delivered
+	n     int // number of delivered messages
 }
 
 func newAsideWorld(t *testing.T) *asideWorld {
@@ -64,12 +64,11 @@ func (w *asideWorld) setAside() (where string, err error) {
 	return setAside(w.t, w.remains())
 }
 
-// begun checks that anne's next sync begins a backup of its own, which lacks nothing, and
-// that bob has noticed nothing.
+// begun checks that anne's next sync starts a complete new backup, and that bob is unaffected.
 func (w *asideWorld) begun() {
 	w.t.Helper()
 	if left := w.store.Keys("backups/user/anne/"); len(left) > 0 {
-		w.t.Errorf("left in its place: %q", left)
+		w.t.Errorf("left in the old place: %q", left)
 	}
 	w.h.sync("anne", w.anne...)
 	w.h.expectSame("anne", w.anne...)
@@ -85,7 +84,7 @@ func (w *asideWorld) begun() {
 	}
 }
 
-// old is the backup that was set aside.
+// old returns the backup that was set aside.
 func (w *asideWorld) old(where string) *repository.Found {
 	w.t.Helper()
 	f, err := repository.FindPath(w.t.Context(), w.Config(), where)
@@ -105,8 +104,8 @@ func (w *asideWorld) old(where string) *repository.Found {
 	return f
 }
 
-// A backup that is set aside is readable in its new place, to the last message, and the
-// user goes on with a new one, on a host that has the old one open and on another.
+// A backup that is set aside is readable in its new place, including every message. The user continues
+// with a new backup, both on a host that has the old one open and on another host.
 func TestSetAside(t *testing.T) {
 	w := newAsideWorld(t)
 	was := []*source{w.anne[0].clone(), w.anne[1].clone()}
@@ -115,7 +114,7 @@ func TestSetAside(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !strings.HasPrefix(where, "set-aside/user/anne/") {
-		t.Errorf("it is at %s", where)
+		t.Errorf("the backup was set aside at %s", where)
 	}
 	w.begun()
 	old := w.old(where)
@@ -128,11 +127,11 @@ func TestSetAside(t *testing.T) {
 	fresh.expectSame("anne", w.anne...)
 	for f, err := range repository.Browse(t.Context(), w.Config()) {
 		if err != nil || f.Aside != "" {
-			t.Errorf("the partition's backups have %+v, %v", f, err)
+			t.Errorf("the partition's backups include %+v, %v", f, err)
 		}
 	}
 	if _, _, err := old.SetAside(t.Context(), "", repository.LockOptions{}, nil); err == nil {
-		t.Error("what was set aside can be set aside once more")
+		t.Error("a backup that was set aside was set aside again")
 	}
 	again, err := w.setAside()
 	if err != nil || again == where {
@@ -140,7 +139,7 @@ func TestSetAside(t *testing.T) {
 	}
 }
 
-// Whatever is damaged, the backup leaves its place, and what can be read of it still can.
+// A backup with any damage can be set aside, and its undamaged parts remain readable.
 func TestSetAsideDamaged(t *testing.T) {
 	for name, spoil := range map[string]func(*memstore.Store){
 		"backup.json is lost":          func(s *memstore.Store) { s.Lose("backups/user/anne/backup.json") },
@@ -175,7 +174,7 @@ func TestSetAsideDamaged(t *testing.T) {
 	}
 }
 
-// logKey is the key of a commit of anne's log, counted from its end when i < 0.
+// logKey returns the key of a commit of anne's log. A negative i counts from the end.
 func logKey(s *memstore.Store, i int) string {
 	keys := s.Keys("backups/user/anne/log/")
 	if i < 0 {
@@ -184,9 +183,9 @@ func logKey(s *memstore.Store, i int) string {
 	return keys[i]
 }
 
-// Cut off at any call of the store, and done again, it comes to the same; a daemon that
-// comes in between does no harm.
-func TestSetAsideCutOff(t *testing.T) {
+// An interruption at any call of the store does no harm, and neither does a daemon that runs in between:
+// a second attempt gives the same result.
+func TestSetAsideInterrupted(t *testing.T) {
 	t.Parallel()
 	w := newAsideWorld(t)
 	snap, index, was := w.store.Snapshot(), w.h.saveIndex(), w.anne[0].clone()
@@ -211,13 +210,13 @@ func TestSetAsideCutOff(t *testing.T) {
 			}
 		}
 		if left := w.store.Keys("backups/user/anne/"); len(left) > 0 {
-			t.Errorf("left in its place: %q", left)
+			t.Errorf("left in the old place: %q", left)
 		}
 		m, err := w.old(where).Load(t.Context(), history.Moment{})
 		if err == nil {
 			err = errors.Join(was.differs(m), m.Close())
 		}
-		if err != nil && !between { // what came in between may only be in the log
+		if err != nil && !between { // a commit of the daemon in between may only be in the log
 			t.Errorf("the old one: %v", err)
 		}
 		if between {
@@ -228,11 +227,11 @@ func TestSetAsideCutOff(t *testing.T) {
 		}
 	}
 	if n < 30 {
-		t.Errorf("it has %d calls only", n-1)
+		t.Errorf("setting aside has only %d calls", n-1)
 	}
 }
 
-// between is a daemon that meets a backup which was set aside in a part.
+// between runs a daemon on a backup that is partly set aside.
 func (w *asideWorld) between() {
 	w.t.Helper()
 	c := w.h.client()
@@ -243,13 +242,13 @@ func (w *asideWorld) between() {
 	w.h.expectSame("bob", w.bob)
 }
 
-// setAsideNow is setAside of a backup that was found without trouble.
+// setAsideNow sets aside a backup without looking for it.
 func (w *asideWorld) setAsideNow() (string, error) {
 	f := &repository.Found{Partition: w.Config(), Path: "user/anne", Info: repository.BackupInfo{Kind: repository.KindUser, Name: "anne"}}
 	return setAside(w.t, f)
 }
 
-// setAside gives up soon when somebody holds the lock, as one does who was just cut off.
+// setAside uses a short lease, so that it does not wait long for the lock of an interrupted attempt.
 func setAside(t *testing.T, f *repository.Found) (string, error) {
 	where, _, err := f.SetAside(t.Context(), "test", repository.LockOptions{Owner: "test", Lease: 150 * time.Millisecond, Wait: true}, nil)
 	return where, err
