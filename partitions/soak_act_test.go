@@ -10,20 +10,20 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/faultstore"
 )
 
-// event is something that can happen in a world, with its weight.
+// soakEvent is something that can happen in a world, with its weight.
 type soakEvent struct {
 	weight int
 	name   string
-	fault  bool // it is trouble: -soak.only chooses among these
+	fault  bool // the event is a fault: -soak.only selects among faults
 	do     func(w *soak) error
 }
 
-// notYet are faults that the program does not survive yet, with what is missing.
+// notYet are faults that the program does not survive yet, with the missing feature.
 var notYet = map[string]string{}
 
 func second(n int) time.Duration { return time.Duration(n) * time.Second }
 
-// events are all that can happen.
+// soakEvents returns all events that can happen.
 func soakEvents() []soakEvent {
 	all := slices.Concat([]soakEvent{
 		{120, "change", false, (*soak).change},
@@ -42,7 +42,7 @@ func soakEvents() []soakEvent {
 	})
 }
 
-// act lets one thing happen.
+// act runs one random event.
 func (w *soak) act() error {
 	if w.ill != nil && w.one(5) {
 		return w.heal()
@@ -64,7 +64,7 @@ func (w *soak) act() error {
 	return nil
 }
 
-// replaceUser deletes a user and makes another one: histories shall not grow without end.
+// replaceUser deletes a user and creates another one, so that histories do not grow without limit.
 func (w *soak) replaceUser() error {
 	i := w.rng.IntN(len(w.users))
 	u := w.users[i]
@@ -82,7 +82,7 @@ func (w *soak) replaceUser() error {
 	return w.sync(w.newUser())
 }
 
-// What happens to processes and their disks.
+// Events of processes and their disks.
 var processEvents = []soakEvent{
 	{2, "restart", true, func(w *soak) error { return pick(w, w.hosts).restart(nil) }},
 	{2, "index lost", true, func(w *soak) error {
@@ -119,7 +119,7 @@ var processEvents = []soakEvent{
 	}},
 }
 
-// kill lets a process die at one of its next calls, before or after it took effect.
+// kill makes a process die at one of its next calls, before or after the call takes effect.
 func (w *soak) kill() error {
 	h := pick(w, w.hosts)
 	at := w.rng.IntN(12)
@@ -137,7 +137,7 @@ func (w *soak) kill() error {
 	return nil
 }
 
-// What happens on the way to a bucket. It goes on until trouble ends.
+// Events of the network between a host and a bucket. They last until trouble ends.
 var networkEvents = []soakEvent{
 	{4, "calls fail", true, struck(true, 3, func(f *faultstore.Fault) { f.Before = faultstore.Lost })},
 	{4, "answers lost", true, struck(true, 3, func(f *faultstore.Fault) { f.After = faultstore.Lost })},
@@ -158,8 +158,8 @@ var networkEvents = []soakEvent{
 	{6, "late puts arrive", false, func(w *soak) error { w.deliver(); return nil }},
 }
 
-// struck lets a fault befall some of the next calls of one host to one bucket; of all of
-// them, if most is 0. fails says that commands may fail for that.
+// struck returns an event that applies a fault to some of the next calls of one host to one bucket, or to
+// all of them if most is 0. With fails, the fault may make commands fail.
 func struck(fails bool, most int, set func(*faultstore.Fault)) func(*soak) error {
 	return func(w *soak) error {
 		h, i := pick(w, w.hosts), w.rng.IntN(len(w.parts))
@@ -170,30 +170,30 @@ func struck(fails bool, most int, set func(*faultstore.Fault)) func(*soak) error
 		set(&f)
 		h.nets[i].Add(f)
 		h.trouble[i] = h.trouble[i] || fails
-		w.note("on the way from %s to %s: %d calls, after %d", h.name, w.parts[i].name, f.Count, f.Skip)
+		w.note("network from %s to %s: %d calls, after %d", h.name, w.parts[i].name, f.Count, f.Skip)
 		return nil
 	}
 }
 
-// What happens to clocks.
+// Events of clocks.
 var clockEvents = []soakEvent{
 	{2, "one wrong time", true, struck(false, 1, func(f *faultstore.Fault) { f.Shift = 10 * 365 * 24 * time.Hour })},
 	{1, "one old time", true, struck(false, 1, func(f *faultstore.Fault) { f.Shift = -10 * 365 * 24 * time.Hour })},
 	{2, "bucket's clock", true, func(w *soak) error {
 		p := pick(w, w.parts)
 		p.off.Store(int64(pick(w, []time.Duration{-20 * time.Minute, 24 * time.Hour, -24 * time.Hour, 10 * 365 * 24 * time.Hour})))
-		w.note("%s goes wrong by %v", p.name, time.Duration(p.off.Load()))
+		w.note("the clock of %s is now off by %v", p.name, time.Duration(p.off.Load()))
 		return nil
 	}},
 	{2, "host's clock", true, func(w *soak) error {
 		h := pick(w, w.hosts)
 		h.off.Store(int64(pick(w, []time.Duration{-20 * time.Minute, 24 * time.Hour, -24 * time.Hour, 10 * 365 * 24 * time.Hour})))
-		w.note("%s goes wrong by %v", h.name, time.Duration(h.off.Load()))
+		w.note("the clock of %s is now off by %v", h.name, time.Duration(h.off.Load()))
 		return nil
 	}},
 }
 
-// calm ends all trouble, but not damage.
+// calm ends all trouble, but does not heal damage.
 func (w *soak) calm() {
 	for _, h := range w.hosts {
 		if !h.dead.Load() {
@@ -208,7 +208,7 @@ func (w *soak) calm() {
 	w.note("trouble ends")
 }
 
-// deliver lets the late copies of puts arrive.
+// deliver makes the late copies of puts arrive.
 func (w *soak) deliver() {
 	for _, h := range w.hosts {
 		for i, n := range h.nets {

@@ -13,7 +13,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/verify"
 )
 
-// found is the backup of a user in the bucket; nil when there is none.
+// found returns the backup of a user in the bucket, or nil if there is none.
 func (w *soak) found(u *soakUser) (*repository.Found, error) {
 	at := w.home(u)
 	if at < 0 {
@@ -22,21 +22,21 @@ func (w *soak) found(u *soakUser) (*repository.Found, error) {
 	return repository.FindPath(w.t.Context(), w.parts[at].Config(), u.path())
 }
 
-// verify is what `ctl_backups verify` says.
+// verify returns the problems that `ctl_backups verify` reports.
 func (w *soak) verify(u *soakUser) (problems []string, err error) {
 	f, err := w.found(u)
 	if f == nil || err != nil {
 		return nil, err
 	}
 	_, err = verify.Run(w.t.Context(), f, verify.Options{Report: func(p verify.Problem) {
-		if !p.Missing && !p.Lost { // which the log says, too
+		if !p.Missing && !p.Lost { // the log records these, too
 			problems = append(problems, p.String())
 		}
 	}})
 	return problems, err
 }
 
-// state is what the bucket alone says of a user.
+// state returns a user's state in the bucket, read without an index.
 func (w *soak) state(u *soakUser, at history.Moment) (*history.Mem, error) {
 	i := w.home(u)
 	if i < 0 {
@@ -45,8 +45,8 @@ func (w *soak) state(u *soakUser, at history.Moment) (*history.Mem, error) {
 	return history.Load(w.t.Context(), w.parts[i].store, u.path(), at)
 }
 
-// differs says how the bucket is not as a user's mailboxes were when they were answered
-// OK, bodies included.
+// differs reports how the bucket differs from a user's mailboxes when they were last answered with OK,
+// bodies included.
 func (w *soak) differs(u *soakUser) error {
 	m, err := w.state(u, history.Moment{})
 	if err != nil {
@@ -70,7 +70,7 @@ func (w *soak) differs(u *soakUser) error {
 	return nil
 }
 
-// leftOver says what the bucket has of the person who had a user's name before.
+// leftOver reports live data of the person who had a user's name before.
 func (w *soak) leftOver(u *soakUser) error {
 	m, err := w.state(u, history.Moment{})
 	if err != nil {
@@ -79,20 +79,20 @@ func (w *soak) leftOver(u *soakUser) error {
 	return errors.Join(u.account.leftOver(m), m.Close())
 }
 
-// ackedDiffers compares the mailboxes of which the host has said OK; a later change may
-// have arrived, though its answer did not.
+// ackedDiffers compares the mailboxes that the host answered with OK. A later change may have arrived
+// even if its answer did not.
 func (w *soak) ackedDiffers(m *history.Mem, u *soakUser) error {
 	for id, a := range u.acked {
 		now := u.account.boxes[id]
 		if now == nil || now.name != a.name || now.modseq < a.modseq {
-			continue // what the last sync did about that is not known
+			continue // the result of the last sync is not known
 		}
 		mb, err := m.Mailbox(id)
 		switch {
 		case err != nil:
 			return err
 		case mb == nil || !mb.Deleted.IsZero():
-			return fmt.Errorf("%s: it was answered OK, and is not there: %+v", a.name, mb)
+			return fmt.Errorf("%s: the mailbox was answered with OK, and is missing: %+v", a.name, mb)
 		case mb.Resync != "":
 			continue
 		case fieldOf(mb, "HIGHESTMODSEQ") > a.modseq:
@@ -108,13 +108,13 @@ func (w *soak) ackedDiffers(m *history.Mem, u *soakUser) error {
 func fieldOf(m *history.MailboxState, key string) (n uint64) {
 	for _, f := range m.Fields {
 		if f.Key == key {
-			_, _ = fmt.Sscan(f.Value.Str, &n) // 0 is smaller than any
+			_, _ = fmt.Sscan(f.Value.Str, &n) // 0 is smaller than every value
 		}
 	}
 	return n
 }
 
-// unreadable says which message of a mailbox cannot be read from a bucket.
+// unreadable reports the first message of a mailbox that cannot be read from a bucket.
 func (w *soak) unreadable(m *history.Mem, part int, b *source) error {
 	objects := history.NewObjects(w.parts[part].store, 0)
 	for _, r := range b.live() {
@@ -135,7 +135,7 @@ func (w *soak) read(m *history.Mem, o *history.Objects, g [20]byte) ([]byte, err
 		return nil, err
 	}
 	if msg == nil || msg.Missing {
-		return nil, fmt.Errorf("the backup has %+v of it", msg)
+		return nil, fmt.Errorf("the backup contains %+v", msg)
 	}
 	body, err := history.OpenMessage(w.t.Context(), o, msg, m.Places)
 	if err != nil {
@@ -146,7 +146,7 @@ func (w *soak) read(m *history.Mem, o *history.Objects, g [20]byte) ([]byte, err
 	return got.Bytes(), errors.Join(err, body.Close())
 }
 
-// checkAcked: after a sync that was not finished, what was answered OK is in the bucket.
+// checkAcked checks after an unfinished sync that everything answered with OK is in the bucket.
 func (w *soak) checkAcked(u *soakUser) error {
 	if w.sick(u) {
 		return w.checkAdmitted(u)
@@ -155,31 +155,31 @@ func (w *soak) checkAcked(u *soakUser) error {
 		return nil
 	}
 	if err := w.differs(u); err != nil {
-		return fmt.Errorf("after a sync of %s that was not finished: %w", u.name, err)
+		return fmt.Errorf("after an unfinished sync of %s: %w", u.name, err)
 	}
 	return nil
 }
 
-// checkAdmitted: what the bucket lacks of a user that damage has hit, verify reports.
+// checkAdmitted checks that verify reports what a user has lost by damage.
 func (w *soak) checkAdmitted(u *soakUser) error {
 	differs := w.differs(u)
 	if differs == nil || w.ill.older {
-		return nil // of an older state nothing tells that it is older
+		return nil // nothing in the bucket shows that its state is older
 	}
 	if f, err := w.found(u); f == nil || err != nil {
-		return nil // without backup.json every tool says so
+		return nil // every tool reports a missing backup.json
 	}
 	problems, err := w.verify(u)
 	if err != nil {
 		return fmt.Errorf("verify %s: %w", u.name, err)
 	}
 	if len(problems) == 0 && !w.resyncing(u) {
-		return fmt.Errorf("%s has lost something of which verify says nothing: %w", u.name, differs)
+		return fmt.Errorf("%s has lost data, and verify does not report it: %w", u.name, differs)
 	}
 	return nil
 }
 
-// resyncing says that some mailbox is known not to be the source's: the next sync sends it.
+// resyncing reports whether some mailbox is known to differ from the source's: the next sync sends it.
 func (w *soak) resyncing(u *soakUser) bool {
 	m, err := w.state(u, history.Moment{})
 	if err != nil {
@@ -194,8 +194,7 @@ func (w *soak) resyncing(u *soakUser) bool {
 	return false
 }
 
-// compare holds the bucket and the hosts against the source, after a sync that says that
-// there is nothing left to send.
+// compare compares the bucket and the hosts with the source, after a sync that had nothing left to send.
 func (w *soak) compare(u *soakUser, h *soakHost) error {
 	if len(u.account.boxes) == 0 && w.home(u) < 0 {
 		return nil
@@ -223,27 +222,27 @@ func (w *soak) compare(u *soakUser, h *soakHost) error {
 	return nil
 }
 
-// same: another host has nothing to ask for.
+// same checks that another host requests nothing.
 func (w *soak) same(u *soakUser, h *soakHost) error {
 	p := &push{c: h.connection(), user: u.name, account: u.account}
 	err := p.run(w.t.Context())
 	h.conn.s.Restart(w.t.Context())
-	w.note("%s to %s, which shall have all: %d commands, %v", u.name, h.name, p.applies, err)
+	w.note("%s to %s, which should be complete: %d commands, %v", u.name, h.name, p.applies, err)
 	switch {
 	case h.dead.Load() || err != nil && w.excused(u, h, err):
 		return nil
 	case err != nil || p.applies > 0:
-		return fmt.Errorf("%s has all of %s, but %s takes %d commands, %w: %s", u.name, "the bucket", h.name, p.applies, err, p.last)
+		return fmt.Errorf("the bucket is complete for %s, but %s needs %d commands, %w: %s", u.name, h.name, p.applies, err, p.last)
 	}
 	h.knows[u.name] = true
 	return nil
 }
 
-// timeOff is how far the time of a commit may be from the true one: somewhat more than
-// a clock may be wrong by without being noticed.
+// timeOff is the limit for the error of a commit's time: somewhat more than the clock error that hosts
+// do not detect.
 const timeOff = 21 * time.Minute
 
-// checkTime: single wrong answers of a store get into no commit.
+// checkTime checks that no commit carries a single wrong answer of a store.
 func (w *soak) checkTime(u *soakUser) error {
 	if u.lied {
 		return nil
@@ -254,12 +253,12 @@ func (w *soak) checkTime(u *soakUser) error {
 	}
 	defer m.Close()
 	if at := m.Tip().Time; at.After(w.clock.now().Add(timeOff)) {
-		return fmt.Errorf("%s: commit %d carries the time %v, it is %v", u.name, m.Tip().Number, at, w.clock.now())
+		return fmt.Errorf("%s: commit %d carries the time %v, now is %v", u.name, m.Tip().Number, at, w.clock.now())
 	}
 	return nil
 }
 
-// remember notes which commit is the state of now.
+// remember records the newest commit with a copy of the source's mailboxes.
 func (w *soak) remember(u *soakUser) error {
 	m, err := w.state(u, history.Moment{})
 	if err != nil {
@@ -277,8 +276,7 @@ func (w *soak) remember(u *soakUser) error {
 	return nil
 }
 
-// checkPast: at every commit after which bucket and source were compared, the history says
-// what the source was then.
+// checkPast checks the history against every recorded copy of the source.
 func (w *soak) checkPast() error {
 	for _, u := range w.users {
 		for _, p := range u.past {

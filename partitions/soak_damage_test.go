@@ -12,21 +12,21 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/verify"
 )
 
-// illness is damage to a bucket, from when it is done until it is healed.
+// illness is damage to a bucket that is not healed yet.
 type illness struct {
 	what   string
-	users  map[*soakUser]bool // whom it touches
-	packs  bool               // it is packs that are damaged: what lies in them can be referred to by others
-	hidden bool               // the bytes of a pack are wrong: who takes them over does not see it
-	older  bool               // the bucket is as it was before: nothing in it tells that it is older
-	closed *soakPart          // its repository.json is damaged
-	admin  []func()           // what an administrator puts back
+	users  map[*soakUser]bool // the affected users
+	packs  bool               // packs are damaged: other users may refer to their messages
+	hidden bool               // the bytes of a pack are wrong: a new reference does not reveal this
+	older  bool               // the bucket has an older state, and nothing in it shows this
+	closed *soakPart          // the bucket with a damaged repository.json
+	admin  []func()           // restores objects as an administrator would
 }
 
-// sick says whether damage touches the user.
+// sick reports whether damage affects the user.
 func (w *soak) sick(u *soakUser) bool { return w.ill != nil && w.ill.users[u] }
 
-// What happens to what a bucket holds.
+// Events of the content of a bucket.
 var bucketEvents = []soakEvent{
 	{3, "bucket rolled back", true, func(w *soak) error { return w.rollback(func(*soakPart) string { return "" }) }},
 	{2, "packs rolled back", true, func(w *soak) error { return w.rollback(func(*soakPart) string { return "packs/" }) }},
@@ -43,10 +43,10 @@ var bucketEvents = []soakEvent{
 
 func isCommit(key string) bool { return strings.Contains(key, "/log/") }
 
-// snapshot remembers what the buckets hold, for a rollback.
+// snapshot saves the content of the buckets for a rollback.
 func (w *soak) snapshot() {
 	if w.ill != nil {
-		return // a rollback to it would be two kinds of damage
+		return // a rollback to this snapshot would add a second kind of damage
 	}
 	for _, p := range w.parts {
 		p.past = append(p.past, p.store.Snapshot())
@@ -57,7 +57,7 @@ func (w *soak) snapshot() {
 	}
 }
 
-// someBackup is the prefix of a backup in a partition.
+// someBackup returns the prefix of a backup in a partition.
 func (w *soak) someBackup(p *soakPart) string {
 	var paths []string
 	for _, u := range w.users {
@@ -71,7 +71,7 @@ func (w *soak) someBackup(p *soakPart) string {
 	return pick(w, paths)
 }
 
-// rollback restores a bucket to an older copy of it, or a part of it. That takes a while.
+// rollback restores a bucket, or a part of it, to an older copy. That takes a while.
 func (w *soak) rollback(prefix func(*soakPart) string) error {
 	if w.ill != nil {
 		return nil
@@ -79,16 +79,16 @@ func (w *soak) rollback(prefix func(*soakPart) string) error {
 	p := pick(w, w.parts)
 	to, pre, keep := pick(w, p.past), prefix(p), w.one(4)
 	w.clock.advance(11*time.Minute + second(w.rng.IntN(3600)))
-	w.note("%s goes back, all that is below %q; newer objects are kept: %v", p.name, pre, keep)
+	w.note("rollback of %s, keys below %q; newer objects are kept: %v", p.name, pre, keep)
 	before := p.store.Snapshot()
 	homes := w.homes()
 	p.store.Rollback(to, pre, keep)
-	w.shake()
+	w.forgetHomes()
 	return w.fallIll(&illness{what: "rollback of " + p.name, older: true, packs: pre == "" || pre == "packs/"}, p, before, homes)
 }
 
-// shake: a host that notices that a bucket went back forgets where the users in it are.
-func (w *soak) shake() {
+// forgetHomes makes every host forget its users: a host that detects a rollback no longer knows where they are.
+func (w *soak) forgetHomes() {
 	for _, h := range w.hosts {
 		h.shaken, h.stale = true, true
 		clear(h.knows)
@@ -103,7 +103,7 @@ func (w *soak) homes() map[*soakUser]int {
 	return out
 }
 
-// damaged does something to one of the objects below a prefix.
+// damaged returns an event that damages one of the objects below a prefix.
 func damaged(prefix string, match func(string) bool) func(*soak) error {
 	return func(w *soak) error {
 		if w.ill != nil {
@@ -120,7 +120,7 @@ func damaged(prefix string, match func(string) bool) func(*soak) error {
 		before, homes := p.store.Snapshot(), w.homes()
 		key := pick(w, keys)
 		if w.one(3) {
-			key = keys[len(keys)-1-w.rng.IntN(min(3, len(keys)))] // the newest
+			key = keys[len(keys)-1-w.rng.IntN(min(3, len(keys)))] // one of the newest
 		}
 		i := &illness{older: w.newest(p, key), packs: prefix == "packs/", hidden: prefix == "packs/"}
 		i.what = w.injure(p, key, keys)
@@ -138,8 +138,8 @@ func damaged(prefix string, match func(string) bool) func(*soak) error {
 	}
 }
 
-// newest says whether the key is that of the last commit of its log: when that is lost,
-// nothing tells that it was ever there.
+// newest reports whether the key is the last commit of its log. If that commit is lost, nothing shows
+// that it existed.
 func (w *soak) newest(p *soakPart, key string) bool {
 	dir, _, ok := strings.Cut(key, "/log/")
 	if !ok {
@@ -149,7 +149,7 @@ func (w *soak) newest(p *soakPart, key string) bool {
 	return slices.Max(keys) == key
 }
 
-// injure damages an object, and says how.
+// injure damages an object, and describes how.
 func (w *soak) injure(p *soakPart, key string, others []string) string {
 	other := pick(w, others)
 	size := len(p.store.Bytes(key))
@@ -182,7 +182,7 @@ func (w *soak) injure(p *soakPart, key string, others []string) string {
 	}
 }
 
-// after is the number of a log that would be used next.
+// after returns the key of the next commit in the key's log.
 func (w *soak) after(p *soakPart, key string) (string, bool) {
 	dir, _, ok := strings.Cut(strings.TrimPrefix(key, "backups/"), "/log/")
 	if !ok {
@@ -197,8 +197,8 @@ func (w *soak) after(p *soakPart, key string) (string, bool) {
 	return history.LogKey(dir, top+1), true
 }
 
-// fallIll finds out whom the damage touches: those of whose objects some have changed, and
-// those of whom verify reports damage. What a user has lost, verify must report.
+// fallIll finds the affected users: those with changed objects, and those for whom verify reports
+// damage. verify must report what a user has lost.
 func (w *soak) fallIll(i *illness, p *soakPart, before memstore.Snapshot, homes map[*soakUser]int) error {
 	i.users = map[*soakUser]bool{}
 	p.lacks = p.lacks || i.packs
@@ -213,7 +213,7 @@ func (w *soak) fallIll(i *illness, p *soakPart, before memstore.Snapshot, homes 
 		if mine || all || w.looksDamaged(u) {
 			i.users[u] = true
 			u.past = nil
-			w.note("it touches %s", u.name)
+			w.note("damage affects %s", u.name)
 			if err := w.checkAdmitted(u); err != nil {
 				return err
 			}
@@ -223,7 +223,7 @@ func (w *soak) fallIll(i *illness, p *soakPart, before memstore.Snapshot, homes 
 			continue
 		}
 		if err := w.differs(u); err != nil {
-			return fmt.Errorf("%s: verify says nothing of what %s has lost: %w", i.what, u.name, err)
+			return fmt.Errorf("%s: verify does not report what %s has lost: %w", i.what, u.name, err)
 		}
 	}
 	return nil
@@ -234,11 +234,11 @@ func (w *soak) looksDamaged(u *soakUser) bool {
 	return err != nil || len(problems) > 0
 }
 
-// heal ends all trouble and lets everything become whole: the next syncs of the source,
-// and where verify still reports damage, a repair, and the sync after that.
+// heal ends all trouble and makes everything whole: by the next syncs of the source, and if verify still
+// reports damage, by a repair and another sync.
 func (w *soak) heal() error {
 	w.calm()
-	if err := w.burials(); err != nil {
+	if err := w.restartKilled(); err != nil {
 		return err
 	}
 	ill := w.ill
@@ -262,17 +262,17 @@ func (w *soak) heal() error {
 			continue
 		}
 		if problems, err := w.verify(u); err != nil || len(problems) > 0 {
-			return fmt.Errorf("verify %s, whom nothing has touched: %w, %q", u.name, err, problems)
+			return fmt.Errorf("verify %s, who is not affected by damage: %w, %q", u.name, err, problems)
 		}
 	}
 	if ill != nil && ill.older {
-		w.shake()
+		w.forgetHomes()
 	}
 	w.ill = nil
 	return nil
 }
 
-// healUser brings a user's backup back to the source.
+// healUser makes a user's backup equal to the source again.
 func (w *soak) healUser(u *soakUser) error {
 	if err := w.syncPatiently(u); err != nil {
 		return err
@@ -297,7 +297,7 @@ func (w *soak) healUser(u *soakUser) error {
 	return nil
 }
 
-// keys are those of a user's backup.
+// keys returns the keys of a user's backup.
 func (w *soak) keys(u *soakUser) []string {
 	at := w.home(u)
 	if at < 0 {
@@ -306,7 +306,7 @@ func (w *soak) keys(u *soakUser) []string {
 	return w.parts[at].store.Keys("backups/" + u.path() + "/")
 }
 
-// syncPatiently syncs as cron does: again and again, with both hosts in turn.
+// syncPatiently syncs as cron does: repeatedly, and with both hosts in turn.
 func (w *soak) syncPatiently(u *soakUser) error {
 	for i := range 12 {
 		if err := w.syncWith(u, w.hosts[i%2]); err != nil || u.all {
@@ -314,10 +314,10 @@ func (w *soak) syncPatiently(u *soakUser) error {
 		}
 		w.clock.advance(11 * time.Minute)
 	}
-	return fmt.Errorf("%s is refused for ever", u.name)
+	return fmt.Errorf("%s is refused forever", u.name)
 }
 
-// repair is `ctl_backups verify --repair`.
+// repair runs `ctl_backups verify --repair`.
 func (w *soak) repair(u *soakUser) error {
 	f, err := w.found(u)
 	if f == nil || err != nil {

@@ -19,25 +19,25 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/session"
 )
 
-// soakHost is a backup host of a world. It sees each bucket through a network of its own.
+// soakHost is a backup host of a world. It reaches each bucket through a network of its own.
 type soakHost struct {
 	w      *soak
 	name   string
 	dir    string
 	nets   []*faultstore.Store // by partition
-	off    atomic.Int64        // nanoseconds by which its clock is wrong
+	off    atomic.Int64        // error of its clock in nanoseconds
 	index  *index.Index
 	set    *partitions.Set
-	conn   *client // a connection that is kept; nil = none
+	conn   *client // an open connection; nil = none
 	knows  map[string]bool
-	former string       // a copy of its index as it was; "" = none
-	vague  bool         // its index is from before a bucket went back: it can notice that at any time
-	stale  bool         // former is
-	shaken bool         // a bucket went back: the index of it is not believed in the next life
-	lives  int          // how often it was started
-	dieAt  atomic.Int64 // it dies before so many more transactions of its index; 0 = it does not
-	dead   atomic.Bool  // it was killed: nothing it asks for reaches a bucket any more
-	reborn string       // a copy of its index when it was killed
+	former string       // a former copy of its index; "" = none
+	vague  bool         // its index is older than a rollback of a bucket: it can detect that at any time
+	stale  bool         // former is vague
+	shaken bool         // a bucket was rolled back: the next start does not trust the index of it
+	lives  int          // number of starts
+	dieAt  atomic.Int64 // number of index transactions until it dies; 0 = it does not die
+	dead   atomic.Bool  // it was killed: its requests no longer reach a bucket
+	killedIndex string       // a copy of its index when it was killed
 
 	trouble []bool // by partition: calls may fail
 }
@@ -54,7 +54,7 @@ func (w *soak) newHost(i int) *soakHost {
 	return h
 }
 
-// calm ends all trouble with the networks.
+// calm ends all trouble of the networks.
 func (h *soakHost) calm() {
 	h.trouble = make([]bool, len(h.nets))
 	h.dieAt.Store(0)
@@ -79,9 +79,9 @@ func (h *soakHost) start() (err error) {
 	if h.index, err = index.Open(h.dir, index.Options{OnCommit: h.onCommit}); err != nil {
 		return err
 	}
-	wait := 20 * time.Millisecond // of any trouble the client hears at once
+	wait := 20 * time.Millisecond // the client receives every error immediately
 	if h.w.one(4) {
-		wait = 200 * time.Millisecond // some calls are tried again
+		wait = 200 * time.Millisecond // some calls are retried
 	}
 	o := partitions.Options{
 		Index: h.index, Host: h.name, Software: "soak", Logger: slog.New(slog.NewTextHandler(h.logging(), &slog.HandlerOptions{Level: slog.LevelInfo})),
@@ -97,13 +97,13 @@ func (h *soakHost) start() (err error) {
 	return err
 }
 
-// onCommit counts a commit of the index before it is made.
+// onCommit counts a commit of the index before the commit happens.
 func (h *soakHost) onCommit(commit func() error) error {
 	h.countdown()
 	return commit()
 }
 
-// logging puts what the host logs into the story.
+// logging returns a writer that adds the host's log to the story.
 func (h *soakHost) logging() *soakLog { return &soakLog{h: h} }
 
 type soakLog struct{ h *soakHost }
@@ -131,7 +131,7 @@ func (h *soakHost) stop() error {
 	return err
 }
 
-// restart ends the process and starts it again; meanwhile happens in between.
+// restart stops the process and starts it again. meanwhile runs in between.
 func (h *soakHost) restart(meanwhile func() error) error {
 	if err := h.stop(); err != nil {
 		return err
@@ -144,38 +144,37 @@ func (h *soakHost) restart(meanwhile func() error) error {
 	return h.start()
 }
 
-// die kills the process: what is in its index at this moment is all that the next life
-// finds.
+// die kills the process: the next start finds its index as of this moment.
 func (h *soakHost) die(string, string) {
 	if h.dead.Load() {
 		return
 	}
 	to := filepath.Join(h.w.dir, fmt.Sprintf("%s.%d", h.name, h.lives))
 	copyIndex(h.w.t, h.dir, to)
-	h.reborn = to
+	h.killedIndex = to
 	h.dead.Store(true)
 }
 
-// countdown kills the process in the middle of what it does to its index.
+// countdown kills the process in the middle of its index transactions.
 func (h *soakHost) countdown() {
 	if h.dieAt.Load() > 0 && h.dieAt.Add(-1) == 0 {
 		h.die("", "")
 	}
 }
 
-// burials starts hosts again that were killed.
-func (w *soak) burials() error {
+// restartKilled restarts hosts that were killed.
+func (w *soak) restartKilled() error {
 	for _, h := range w.hosts {
 		if !h.dead.Load() {
 			continue
 		}
-		w.note("%s was killed, and is started again", h.name)
+		w.note("%s was killed, and starts again", h.name)
 		w.counts["killed"]++
 		clear(h.knows)
 		err := h.restart(func() error {
 			h.calm()
 			h.dead.Store(false)
-			return errors.Join(os.RemoveAll(h.dir), os.Rename(h.reborn, h.dir))
+			return errors.Join(os.RemoveAll(h.dir), os.Rename(h.killedIndex, h.dir))
 		})
 		if err != nil {
 			return err
@@ -184,7 +183,7 @@ func (w *soak) burials() error {
 	return nil
 }
 
-// connection is the one that is kept, or a new one.
+// connection returns the open connection, or a new one.
 func (h *soakHost) connection() *client {
 	if h.conn == nil || h.w.one(3) {
 		h.hangUp()

@@ -13,15 +13,15 @@ import (
 type soakUser struct {
 	name    string
 	account *account
-	acked   map[string]*source // mailboxes as they were answered OK, by uniqueid
-	past    []moment           // what was compared
-	all     bool               // acked is all that there is
+	acked   map[string]*source // mailboxes when they were last answered with OK, by uniqueid
+	past    []moment           // states that were compared with the bucket
+	all     bool               // acked contains all mailboxes
 	lied    bool               // commits may carry wrong times: a clock was wrong
 }
 
 func (u *soakUser) path() string { return repository.UserName(u.name).Path() }
 
-// sorted are the user's mailboxes in a fixed order.
+// sorted returns the user's mailboxes in a fixed order.
 func (u *soakUser) sorted() (out []*source) {
 	for _, id := range slices.Sorted(maps.Keys(u.account.boxes)) {
 		out = append(out, u.account.boxes[id])
@@ -49,7 +49,7 @@ func (w *soak) newMailbox(u *soakUser) {
 	}
 }
 
-// body is a message: one that others have, too, or a new one.
+// body returns a message: a new one, or one that other users have.
 func (w *soak) body() []byte {
 	if len(w.mail) > 0 && w.one(3) {
 		return w.mail[max(0, len(w.mail)-1-w.rng.IntN(30))]
@@ -59,7 +59,7 @@ func (w *soak) body() []byte {
 	return b
 }
 
-// change is a change of the source, with its weight.
+// soakChange is a change of the source, with its weight.
 type soakChange struct {
 	weight int
 	name   string
@@ -99,7 +99,7 @@ var soakChanges = []soakChange{
 	}},
 	{2, "rename", func(w *soak, u *soakUser, b *source) {
 		if cyrus.IsInbox(b.name) {
-			return // no mail server does that
+			return // no mail server renames an INBOX
 		}
 		b.name = fmt.Sprintf("user.%s.Box%d", u.name, w.number())
 	}},
@@ -108,7 +108,7 @@ var soakChanges = []soakChange{
 			delete(u.account.boxes, b.uniqueid)
 		}
 	}},
-	{1, "copy all", func(w *soak, u *soakUser, b *source) { // what others have, too
+	{1, "copy all", func(w *soak, u *soakUser, b *source) { // messages that others have, too
 		o := pick(w, w.users)
 		for _, from := range o.sorted() {
 			for _, r := range from.live() {
@@ -125,16 +125,16 @@ var soakChanges = []soakChange{
 	{1, "sub", func(_ *soak, u *soakUser, b *source) { u.account.subs[b.name] = !u.account.subs[b.name] }},
 }
 
-// someUser has mailboxes.
+// someUser returns a user who has mailboxes.
 func (w *soak) someUser() *soakUser {
 	u := pick(w, w.users)
-	if len(u.account.boxes) == 0 { // deleted, and the host could not hear of it
+	if len(u.account.boxes) == 0 { // deleted, and no host received the deletion
 		w.newMailbox(u)
 	}
 	return u
 }
 
-// change lets something happen at the source, and tells it mostly.
+// change changes the source at random, and mostly syncs the change.
 func (w *soak) change() error {
 	u := w.someUser()
 	total := 0
@@ -158,7 +158,7 @@ func (w *soak) change() error {
 	return w.sync(u)
 }
 
-// restoreSource brings a mailbox at the source back to a state in which it was synced.
+// restoreSource returns a mailbox of the source to an earlier state that was synced.
 func (w *soak) restoreSource() error {
 	u := w.someUser()
 	b := pick(w, u.sorted())
@@ -168,7 +168,7 @@ func (w *soak) restoreSource() error {
 				old := o.clone()
 				old.name = b.name
 				u.account.boxes[b.uniqueid] = old
-				w.note("%s: %s goes back from modseq %d to %d", u.name, b.name, b.modseq, old.modseq)
+				w.note("%s: %s is restored from modseq %d to %d", u.name, b.name, b.modseq, old.modseq)
 				return w.sync(u)
 			}
 		}
@@ -176,8 +176,7 @@ func (w *soak) restoreSource() error {
 	return nil
 }
 
-// renameUser gives a user another name, with RENAME or so that the mailboxes are only seen
-// to be another user's now.
+// renameUser renames a user, either with RENAME or so that the host has to detect the new name by itself.
 func (w *soak) renameUser() error {
 	u := w.someUser()
 	if err := w.sync(u); err != nil || !u.all {
@@ -187,29 +186,29 @@ func (w *soak) renameUser() error {
 	if w.sick(u) {
 		w.ill.users[n] = true
 	}
-	h, told := pick(w, w.hosts), w.one(2)
-	w.note("%s becomes %s; told by RENAME: %v", u.name, n.name, told)
+	h, byRename := pick(w, w.hosts), w.one(2)
+	w.note("%s becomes %s; by RENAME: %v", u.name, n.name, byRename)
 	for _, b := range u.sorted() {
 		old := b.name
 		b.name = renamedTo(old, u.name, n.name)
 		delete(u.account.boxes, b.uniqueid)
 		n.account.boxes[b.uniqueid] = b
-		if !told {
+		if !byRename {
 			continue
 		}
 		err := h.connection().s.ApplyRename(w.t.Context(), cyrus.Rename{Old: old, New: b.name, Partition: "default", UIDValidity: b.validity})
 		w.note("rename of %s to %s at %s: %v", old, b.name, h.name, err)
 		if err != nil && !h.dead.Load() && !w.excused(u, h, err) && !w.excused(n, h, err) {
-			return fmt.Errorf("rename of %s to %s: nothing excuses the error: %w", old, b.name, err)
+			return fmt.Errorf("rename of %s to %s: unexpected error: %w", old, b.name, err)
 		}
 	}
 	h.connection().s.Restart(w.t.Context())
 	w.users = append(w.users, n)
-	if err := w.burials(); err != nil {
+	if err := w.restartKilled(); err != nil {
 		return err
 	}
 	if err := w.sync(n); err != nil {
 		return err
 	}
-	return w.sync(u) // it has nothing any more, and is deleted when that was heard
+	return w.sync(u) // the user has no data any more, and is deleted after the sync
 }

@@ -10,14 +10,14 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 )
 
-// sync tells one of the hosts of a user.
+// sync syncs a user to one of the hosts.
 func (w *soak) sync(u *soakUser) error { return w.syncWith(u, pick(w, w.hosts)) }
 
-// syncTries is how often the mail server tries before it turns to other users.
+// syncTries is the number of attempts before the mail server continues with other users.
 const syncTries = 8
 
-// syncWith is what a mail server does: it tries until nothing is left to send, or the host
-// does not get any further. Of an error that nothing excuses the episode ends.
+// syncWith does what a mail server does: it retries until nothing is left to send, or the host makes no
+// progress. An unexpected error ends the episode.
 func (w *soak) syncWith(u *soakUser, h *soakHost) error {
 	quiet, err := w.pushAll(u, h)
 	if err != nil || h.dead.Load() {
@@ -38,7 +38,7 @@ func (w *soak) syncWith(u *soakUser, h *soakHost) error {
 	return w.compare(u, h)
 }
 
-// pushAll pushes until the host has all; quiet says that it has.
+// pushAll pushes until the host has everything. quiet reports whether it does.
 func (w *soak) pushAll(u *soakUser, h *soakHost) (quiet bool, err error) {
 	maps.DeleteFunc(u.acked, func(id string, _ *source) bool { return u.account.boxes[id] == nil })
 	u.all, u.lied = false, u.lied || w.clocksWrong(h)
@@ -54,7 +54,7 @@ func (w *soak) pushAll(u *soakUser, h *soakHost) (quiet bool, err error) {
 		case h.dead.Load():
 			return false, nil
 		case err != nil && !w.excused(u, h, err):
-			return false, fmt.Errorf("sync of %s to %s: nothing excuses the error: %w", u.name, h.name, err)
+			return false, fmt.Errorf("sync of %s to %s: unexpected error: %w", u.name, h.name, err)
 		case err != nil:
 			if failures++; failures == 2 {
 				return false, nil
@@ -67,13 +67,13 @@ func (w *soak) pushAll(u *soakUser, h *soakHost) (quiet bool, err error) {
 	return false, fmt.Errorf("%s is never up to date:\n%s", u.name, strings.Join(said, "\n"))
 }
 
-// infect notes that a user has taken over what is damaged: a body in a pack whose bytes
-// nobody has looked at since. verify reports it for this user, too.
+// infect marks a user who has taken over hidden damage: a reference to a pack whose bytes no host has
+// read since the damage. verify reports the damage for this user, too.
 func (w *soak) infect(u *soakUser) {
 	if w.ill == nil || !w.ill.hidden || w.sick(u) || !w.looksDamaged(u) {
 		return
 	}
-	w.note("%s refers to damage that nobody knows of", u.name)
+	w.note("%s refers to undetected damage", u.name)
 	w.counts["infected"]++
 	w.ill.users[u], u.past = true, nil
 }
@@ -86,21 +86,21 @@ func (w *soak) clocksWrong(h *soakHost) bool {
 	return wrong
 }
 
-// excused says whether trouble that is going on explains an error.
+// excused reports whether current trouble explains an error.
 func (w *soak) excused(u *soakUser, h *soakHost, err error) bool {
 	if !deferred(err) {
 		return false
 	}
-	if w.sick(u) || errors.Is(err, context.DeadlineExceeded) { // the host's patience is short, and this machine busy
+	if w.sick(u) || errors.Is(err, context.DeadlineExceeded) { // the host's timeout is short, and this machine busy
 		return true
 	}
 	at := w.home(u)
 	if errors.Is(err, cyrus.ErrLocked) && !errors.Is(err, cyrus.ErrUnavailable) && (at < 0 || w.parts[at].lacks) {
-		return true // it was said to be held, and is not: that is noticed before it is committed
+		return true // a message was reported as held, and is lost: the host detects this before the commit
 	}
 	for i, trouble := range h.trouble {
 		closed := w.ill != nil && w.ill.closed == w.parts[i]
-		// A host that does not know where a user is asks all buckets.
+		// A host that does not know a user's partition asks all buckets.
 		if (trouble || closed) && (i == at || at < 0 || h.vague || !h.knows[u.name]) {
 			return true
 		}
@@ -108,7 +108,7 @@ func (w *soak) excused(u *soakUser, h *soakHost, err error) bool {
 	return false
 }
 
-// home is the partition in which a user's backup is; -1 = in none.
+// home returns the partition of a user's backup; -1 = none.
 func (w *soak) home(u *soakUser) int {
 	for i, p := range w.parts {
 		if len(p.store.Keys("backups/"+u.path()+"/")) > 0 {
@@ -118,8 +118,8 @@ func (w *soak) home(u *soakUser) int {
 	return -1
 }
 
-// deferred are the errors after which a mail server goes on with the next user, and comes
-// again to this one. Any other makes it stop, or turn round and round.
+// deferred reports whether a mail server continues with the next user after an error, and retries later.
+// After any other error it stops, or retries in an endless loop.
 func deferred(err error) bool {
 	for _, e := range []error{cyrus.ErrUnavailable, cyrus.ErrLocked, cyrus.ErrClose, cyrus.ErrSyncChanged, cyrus.ErrNonexistent, cyrus.ErrAskUser} {
 		if errors.Is(err, e) {

@@ -13,22 +13,21 @@ import (
 	"time"
 )
 
-// A soak test: a mail server, two backup hosts and two buckets, to which everything
-// happens that docs/design.md promises to survive. It is made of episodes of some hundred
-// steps. An episode is a world of its own, made from a seed, so that one can be repeated:
+// A soak test: a mail server, two backup hosts and two buckets go through every kind of trouble that
+// docs/design.md promises to survive. The test consists of episodes of some hundred steps. An episode is
+// a world of its own, made from a seed, so that it can be repeated:
 //
 //	go test ./partitions -run '^TestSoak$' -soak.seed=N
 //	make soak SEED=N STEPS=100000
 
 var (
 	soakSeed  = flag.Uint64("soak.seed", 0, "first seed of TestSoak; 0 = a random one")
-	soakSteps = flag.Int("soak.steps", 0, "steps of TestSoak in all; 0 = one episode of the seed, and without a seed one of a fixed seed, too")
-	soakOnly  = flag.String("soak.only", "", "faults of TestSoak, by name, separated by commas; empty = all")
+	soakSteps = flag.Int("soak.steps", 0, "steps of TestSoak in total; 0 = one episode of the seed (without a seed: one of a random and one of a fixed seed)")
+	soakOnly  = flag.String("soak.only", "", "faults of TestSoak by name, comma-separated; empty = all")
 	soakTrace = flag.Bool("soak.trace", false, "print each step of TestSoak")
 )
 
-// episodeSteps is how long a world runs: its logs grow, and with them the work of
-// comparing everything.
+// episodeSteps is the number of steps of a world. Its logs grow, and with them the cost of comparing.
 const episodeSteps = 250
 
 // soakRun is a run over many worlds.
@@ -39,7 +38,7 @@ type soakRun struct {
 
 	mu     sync.Mutex
 	steps  int
-	counts map[string]int // what happened, by name
+	counts map[string]int // events by name
 }
 
 // episodes runs worlds until there are no more seeds, or one of them fails.
@@ -90,7 +89,7 @@ func (r *soakRun) run() {
 	r.t.Log("what happened:\n" + strings.Join(counts, "\n"))
 }
 
-// listed are some seeds.
+// listed returns the given seeds.
 func listed(seeds ...uint64) func() (uint64, bool) {
 	return func() (uint64, bool) {
 		if len(seeds) == 0 {
@@ -102,7 +101,7 @@ func listed(seeds ...uint64) func() (uint64, bool) {
 	}
 }
 
-// from are the seeds from a number on, for so many steps.
+// from returns consecutive seeds for the given number of steps.
 func from(seed uint64, steps int) func() (uint64, bool) {
 	return func() (uint64, bool) {
 		seed, steps = seed+1, steps-episodeSteps
@@ -110,9 +109,9 @@ func from(seed uint64, steps int) func() (uint64, bool) {
 	}
 }
 
-// Whatever happens to buckets, networks, clocks, indexes and processes: what was answered
-// OK is readable, or verify says that it is lost; then a repair and the next sync newMailPair it
-// back; and users that the damage does not touch never see an error.
+// Under any fault of buckets, networks, clocks, indexes and processes, everything that was answered with
+// OK is readable, or verify reports it as lost. Then a repair and the next sync restore it. Users that
+// the damage does not affect never see an error.
 func TestSoak(t *testing.T) {
 	seed, r := *soakSeed, &soakRun{t: t}
 	switch {

@@ -20,23 +20,23 @@ type soak struct {
 	t       *testing.T
 	seed    uint64
 	rng     *rand.Rand
-	dir     string // of the indexes
+	dir     string // directory of the indexes
 	clock   *soakClock
 	parts   []*soakPart
 	hosts   []*soakHost
 	users   []*soakUser
-	mail    [][]byte // bodies that were delivered: some are delivered to others too
+	mail    [][]byte // delivered bodies: some are delivered to other users, too
 	counter int
 	step    int
 	counts  map[string]int
-	ill     *illness // damage that is not yet healed; nil = none
+	ill     *illness // damage that is not healed yet; nil = none
 	events  []soakEvent
 
 	mu    sync.Mutex // guards trace: hosts log in the background
 	trace []string
 }
 
-// soakClock is the true time.
+// soakClock holds the true time.
 type soakClock struct{ at atomic.Int64 }
 
 func (c *soakClock) now() time.Time          { return time.Unix(0, c.at.Load()) }
@@ -46,12 +46,12 @@ func (c *soakClock) advance(d time.Duration) { c.at.Add(int64(d)) }
 type soakPart struct {
 	name  string
 	store *memstore.Store
-	off   atomic.Int64 // nanoseconds by which its clock is wrong
+	off   atomic.Int64 // error of its clock in nanoseconds
 	past  []memstore.Snapshot
-	lacks bool // packs were lost, and a host may believe that they are there
+	lacks bool // packs were lost, and a host may not know this yet
 }
 
-// config is how tools see the bucket: nothing is wrong on their way to it.
+// Config returns the bucket as tools reach it, without network trouble.
 func (p *soakPart) Config() repository.Config {
 	return repository.Config{Name: p.name, Location: "memory", Store: p.store}
 }
@@ -67,7 +67,7 @@ func newSoak(t *testing.T, seed uint64) *soak {
 	return w
 }
 
-// memory is a directory for indexes: where syncing a file costs nothing, if there is one.
+// memoryDir creates a directory for indexes, in memory if possible, where fsync costs nothing.
 func memoryDir() (string, error) {
 	const shm = "/dev/shm"
 	if i, err := os.Stat(shm); err == nil && i.IsDir() {
@@ -103,7 +103,7 @@ func (w *soak) episode(steps int) (err error) {
 		if err := w.act(); err != nil {
 			return err
 		}
-		if err := w.burials(); err != nil {
+		if err := w.restartKilled(); err != nil {
 			return err
 		}
 	}
@@ -113,7 +113,7 @@ func (w *soak) episode(steps int) (err error) {
 	return w.checkPast()
 }
 
-// begin makes the hosts, and some users with mail.
+// begin creates the hosts, and some users with mail.
 func (w *soak) begin() error {
 	for i := range 2 {
 		h := w.newHost(i)
@@ -127,7 +127,7 @@ func (w *soak) begin() error {
 			return err
 		}
 	}
-	for i := 0; w.parts[0].empty() || w.parts[1].empty(); i++ { // a disk that was never mounted is another subject
+	for i := 0; w.parts[0].empty() || w.parts[1].empty(); i++ { // other tests cover a disk that was never mounted
 		if err := w.sync(w.newUser()); err != nil {
 			return err
 		}
@@ -141,8 +141,7 @@ func (w *soak) begin() error {
 
 func (p *soakPart) empty() bool { return len(p.store.Keys("repository.json")) == 0 }
 
-// pause is the time between two steps: mostly seconds, sometimes as long as an
-// administrator sleeps.
+// pause returns the time between two steps: mostly seconds, sometimes a whole night.
 func (w *soak) pause() time.Duration {
 	switch n := w.rng.IntN(20); {
 	case n < 14:
@@ -156,16 +155,16 @@ func (w *soak) pause() time.Duration {
 
 func (w *soak) number() int { w.counter++; return w.counter }
 
-// note adds a line to what is printed when the episode fails.
+// note adds a line to the story that a failing episode prints.
 func (w *soak) note(format string, args ...any) {
 	line := fmt.Sprintf("%4d %s ", w.step, w.clock.now().UTC().Format("02T15:04:05")) + fmt.Sprintf(format, args...)
-	w.tell(line)
+	w.add(line)
 }
 
-// logged adds what a host has logged.
-func (w *soak) logged(line string) { w.tell("       " + line) }
+// logged adds a line that a host has logged.
+func (w *soak) logged(line string) { w.add("       " + line) }
 
-func (w *soak) tell(line string) {
+func (w *soak) add(line string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if *soakTrace {
@@ -174,15 +173,15 @@ func (w *soak) tell(line string) {
 	w.trace = append(w.trace, line)
 }
 
-// story is the end of what happened, with what the hosts logged meanwhile.
+// story returns the last lines of the trace, with the hosts' log lines.
 func (w *soak) story() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return strings.Join(w.trace[max(0, len(w.trace)-150):], "\n")
 }
 
-// pick draws one of some things.
+// pick draws one element.
 func pick[T any](w *soak, from []T) T { return from[w.rng.IntN(len(from))] }
 
-// one in n times.
+// one returns true once in n times.
 func (w *soak) one(n int) bool { return w.rng.IntN(n) == 0 }

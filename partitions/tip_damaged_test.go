@@ -9,9 +9,9 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// The newest commit is damaged or lost, and a checkpoint has all that it said: the state can
-// be read without it, but no commit can be confirmed. The log goes on behind a bridge.
-func TestNewestCommitIsDamagedBehindItsCheckpoint(t *testing.T) {
+// The newest commit is damaged or lost, and a checkpoint contains its state. The state can be read without
+// the commit, but no later commit can be confirmed. The log continues after a bridge.
+func TestDamagedNewestCommitWithCheckpoint(t *testing.T) {
 	for _, index := range []string{"lost", "kept", "kept, daemon running"} {
 		for damage, do := range map[string]func(*memstore.Store){
 			"flipped": func(s *memstore.Store) { s.Flip(history.LogKey("user/anne", 6), 600) },
@@ -43,7 +43,7 @@ func newestIsDamaged(t *testing.T, index string, damage func(*memstore.Store)) {
 	case err := <-done:
 		deferredOnly(t, err)
 	case <-time.After(10 * time.Second):
-		t.Fatal("a command does not end")
+		t.Fatal("a command does not return")
 	}
 	c.s.Close()
 	l.heals(t, l.host)
@@ -52,13 +52,13 @@ func newestIsDamaged(t *testing.T, index string, damage func(*memstore.Store)) {
 		l.host.expectSame("anne", l.boxes...)
 	}
 	if got := len(objects(t, l.store, annesLog)); got != before {
-		t.Errorf("opening it made %d more commits", got-before)
+		t.Errorf("opening the backup made %d more commits", got-before)
 	}
 }
 
-// A repair was cut off after it had taken the lock: its commit has no prev, since the one
-// before cannot be read, and no checkpoint came after it.
-func TestCommitBehindADamagedNewestOne(t *testing.T) {
+// A repair was interrupted after it had taken the lock. Its commit has no prev, since the previous commit
+// is unreadable, and there is no newer checkpoint.
+func TestCommitAfterDamagedNewest(t *testing.T) {
 	for _, index := range []string{"lost", "kept"} {
 		t.Run(index, func(t *testing.T) {
 			t.Parallel()

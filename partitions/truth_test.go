@@ -14,9 +14,9 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// What an index may turn out to be: the bucket is right, whatever it says.
+// The tests in this file replace the index: the bucket is right whatever the index contains.
 
-// saveIndex copies the index of a host that is stopped for it.
+// saveIndex stops the host, copies its index, and starts the host again.
 func (h *host) saveIndex() (dir string) {
 	h.t.Helper()
 	dir = filepath.Join(h.t.TempDir(), "saved")
@@ -26,7 +26,7 @@ func (h *host) saveIndex() (dir string) {
 	return dir
 }
 
-// restoreIndex puts an older copy in its place.
+// restoreIndex replaces the index with an older copy.
 func (h *host) restoreIndex(dir string) {
 	h.t.Helper()
 	h.stop()
@@ -60,7 +60,7 @@ func TestIndexOlderThanTheBucket(t *testing.T) {
 	s.check(h, store, len(steps))
 }
 
-// The partition's name stands for another bucket now.
+// The partition's name now refers to another bucket.
 func TestIndexOfAnotherBucket(t *testing.T) {
 	t.Parallel()
 	one, two := withRepository(t), withRepository(t)
@@ -72,16 +72,16 @@ func TestIndexOfAnotherBucket(t *testing.T) {
 	h.stop()
 	h.opt.Partitions[0].Store = two
 	h.start()
-	s = newStory(1) // the same mail: nothing that the index knows of the other bucket may be referred to
+	s = newStory(1) // the same mail: no commit may refer to packs that the index knows from the other bucket
 	if _, err := s.run(h, 0); err != nil {
 		t.Fatal(err)
 	}
 	s.check(h, two, len(steps))
 }
 
-// A partition that is empty all at once is most likely a disk that is not mounted: nothing
-// is begun there, until somebody who knows better removes the index.
-func TestPartitionIsEmptyAllAtOnce(t *testing.T) {
+// A partition that is suddenly empty is most likely a disk that is not mounted. No backup is created
+// there until an administrator removes the index.
+func TestPartitionIsSuddenlyEmpty(t *testing.T) {
 	t.Parallel()
 	full, empty := withRepository(t), newStore()
 	h := storyHost(t, 100*time.Millisecond, full)
@@ -103,7 +103,7 @@ func TestPartitionIsEmptyAllAtOnce(t *testing.T) {
 		c.s.Close()
 	}
 	for info, err := range empty.List(t.Context(), "", "") {
-		t.Errorf("it was begun anew: %s, %v", info.Key, err)
+		t.Errorf("a new repository was created: %s, %v", info.Key, err)
 	}
 	use(full)
 	box.deliver(mail(2, 3000))
@@ -122,15 +122,14 @@ func TestPartitionIsEmptyAllAtOnce(t *testing.T) {
 	}
 }
 
-// The bucket was restored to an older state: commits and packs that the index knows
-// are not there any more.
-func TestBucketGoesBack(t *testing.T) {
+// The bucket was restored to an older state: commits and packs that the index knows no longer exist.
+func TestBucketIsRolledBack(t *testing.T) {
 	for _, c := range []struct {
 		name  string
-		alive bool // the daemon runs on
+		alive bool // the daemon keeps running
 		wrote bool // another host has written since
 	}{
-		{"daemon started anew", false, false},
+		{"daemon restarted", false, false},
 		{"daemon running", true, false},
 		{"another host wrote since", false, true},
 		{"another host wrote since, daemon running", true, true},
@@ -183,7 +182,7 @@ func TestBucketGoesBack(t *testing.T) {
 				x.s.Close()
 				deferredOnly(t, err)
 			}
-			// What bert gets now lay in packs that are gone: it may not be referred to.
+			// The mail that bert gets now was in packs that no longer exist, so no commit may refer to them.
 			for i := range 12 {
 				b.deliver(mail(100+i, 3000))
 			}
@@ -205,8 +204,8 @@ func TestBucketGoesBack(t *testing.T) {
 	}
 }
 
-// The bucket was emptied while the daemon runs: that is not passed over in silence. When
-// somebody has removed the index, a repository is made anew, complete.
+// The bucket is emptied while the daemon runs. The daemon refuses syncs until the index is removed, and
+// then creates a complete new repository.
 func TestBucketIsEmptied(t *testing.T) {
 	t.Parallel()
 	store := newStore()
@@ -232,7 +231,7 @@ func TestBucketIsEmptied(t *testing.T) {
 		ahead += 2 * time.Hour
 	}
 	if keys := objects(t, store, ""); len(keys) > 0 {
-		t.Errorf("it was begun anew: %q", keys)
+		t.Errorf("a new repository was created: %q", keys)
 	}
 	h.stop()
 	if err := os.RemoveAll(h.dir); err != nil {
