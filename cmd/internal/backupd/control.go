@@ -18,5 +18,5 @@ func (b *backups) control(ctx context.Context, r control.Request) control.Reply 
 		}
 		return control.Reply{}
 	}
-	return control.Reply{Error: fmt.Sprintf("%q is not known to this daemon", r.Op)}
+	return control.Reply{Error: fmt.Sprintf("this backupd does not know the operation %q", r.Op)}
 }

@@ -38,26 +38,26 @@ type options struct {
 func (o *options) commandLine(idle *int) *cmdline.Program {
 	p := cmdline.New("backupd", "[OPTION...]")
 	p.Group("Options", func(f *pflag.FlagSet) {
-		f.StringVarP(&o.config, "config-file", "C", imapconf.DefaultPath, "read `FILE` instead of the usual imapd.conf")
-		f.IntVarP(&o.uses, "uses", "U", 0, "end after `N` connections; 0: no limit")
-		f.IntVarP(idle, "timeout", "T", defaultIdle, "end after so many `SECONDS` without a connection; 0: never")
+		f.StringVarP(&o.config, "config-file", "C", imapconf.DefaultPath, "read `FILE` as imapd.conf")
+		f.IntVarP(&o.uses, "uses", "U", 0, "exit after `N` connections; 0: no limit")
+		f.IntVarP(idle, "timeout", "T", defaultIdle, "exit after `SECONDS` without a connection; 0: never")
 		f.BoolVarP(&o.debug, "debug", "D", false, "run debug_command of imapd.conf before serving")
-		f.BoolVarP(&o.tls, "tls", "s", false, "TLS from the first byte on")
-		f.BoolVarP(&o.noAuth, "no-auth", "N", false, "check no passwords: for tests")
-		f.IntVarP(&o.ssf, "ssf", "p", 0, "a protection outside of backupd has a strength of so many `BITS`")
+		f.BoolVarP(&o.tls, "tls", "s", false, "TLS from the first byte")
+		f.BoolVarP(&o.noAuth, "no-auth", "N", false, "do not check passwords: for tests")
+		f.IntVarP(&o.ssf, "ssf", "p", 0, "an external protection layer, such as a tunnel, has a strength of `BITS`")
 		p.About(f)
 	})
-	p.Notes = `Cyrus master(8) starts it from the SERVICES section of cyrus.conf. Started
-otherwise, it serves systemd's sockets or one connection on standard input and
-output.
+	p.Notes = `Cyrus master(8) starts backupd from the SERVICES section of cyrus.conf. Started
+in another way, backupd serves systemd's sockets, or one connection on standard
+input and output.
 `
 	p.Exit = []cmdline.Status{
-		{Code: master.ExitOK, Text: "ended as it should: idle, or replaced"},
-		{Code: master.ExitUsage, Text: "the command line makes no sense, or it was started as root"},
-		{Code: master.ExitSoftware, Text: "what master gives a service is not there"},
-		{Code: master.ExitOSErr, Text: "connections could not be accepted any more"},
+		{Code: master.ExitOK, Text: "normal exit: idle, or replaced by a new process"},
+		{Code: master.ExitUsage, Text: "the command line is wrong, or backupd was started as root"},
+		{Code: master.ExitSoftware, Text: "what master gives a service is missing"},
+		{Code: master.ExitOSErr, Text: "cannot accept connections any more"},
 		{Code: master.ExitTempFail, Text: "ended by SIGTERM, SIGINT or SIGQUIT"},
-		{Code: master.ExitConfig, Text: "imapd.conf has to be mended, or something else that only a person can mend"},
+		{Code: master.ExitConfig, Text: "imapd.conf has an error, or there is another fault that an administrator must fix"},
 	}
 	p.Arguments = cobra.NoFileCompletions
 	return p

@@ -59,14 +59,14 @@ func (m *metrics) watchIndex(status func() index.Status) error {
 			func() float64 { return value(status()) }))
 	}
 	return errors.Join(
-		gauge("open", "1 while the index is open; 0: clients are deferred, see the log.", func(s index.Status) float64 {
+		gauge("open", "1 while the index is open; 0 while clients are deferred, see the log.", func(s index.Status) float64 {
 			if s.Open {
 				return 1
 			}
 			return 0
 		}),
-		gauge("free_bytes", "Free space of the file system of the index; -1: not known.", func(s index.Status) float64 { return float64(s.Free) }),
-		gauge("set_aside", "Damaged indexes that are kept beside the index.", func(s index.Status) float64 { return float64(s.SetAside) }),
+		gauge("free_bytes", "Free space of the file system of the index; -1 if unknown.", func(s index.Status) float64 { return float64(s.Free) }),
+		gauge("set_aside", "Damaged indexes that are stored beside the index.", func(s index.Status) float64 { return float64(s.SetAside) }),
 	)
 }
 

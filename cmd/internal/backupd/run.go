@@ -32,7 +32,7 @@ func (p program) run(ctx context.Context) int {
 	inherited, inheritErr := master.Inherit(p.getenv) // first: nothing may inherit master's descriptors
 	opt, done, err := parseOptions(ctx, p.args[1:], p.stdout)
 	if done && p.getenv("CYRUS_SERVICE") != "" { // master would start it again and again after a 0
-		err = errors.New("this is no way to start a service")
+		err = errors.New("--help, --version and --completion cannot be used in cyrus.conf")
 	}
 	switch {
 	case err != nil:

@@ -45,7 +45,7 @@ func (r *running) join(ctx context.Context, conf *imapconf.File) (err error) {
 		Reserve:     r.process.Reserve,
 		Conflict: func(err error) {
 			r.log.Error("cannot go on", slog.Any("err", err))
-			r.process.Exit(master.ExitConfig, "another process has the index, with other settings")
+			r.process.Exit(master.ExitConfig, "another process owns the index, with other settings")
 		},
 		Logger: r.log,
 	})

@@ -67,7 +67,7 @@ func restartSettings(conf *imapconf.File, service string) (string, error) {
 func umask(conf *imapconf.File) (fs.FileMode, error) {
 	mask, err := strconv.ParseUint(conf.String("umask"), 8, 12)
 	if err != nil || mask > 0o777 {
-		return 0, conf.Errorf("umask", "an octal number up to 777 is allowed")
+		return 0, conf.Errorf("umask", "must be an octal number up to 777")
 	}
 	return fs.FileMode(mask), nil
 }

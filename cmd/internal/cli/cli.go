@@ -31,10 +31,10 @@ const (
 // Statuses tells of the exit codes.
 func Statuses() []cmdline.Status {
 	return []cmdline.Status{
-		{Code: ExitOK, Text: "all was done"},
-		{Code: ExitUsage, Text: "the command line makes no sense; nothing was done"},
-		{Code: ExitTemporary, Text: "something could not be done, was locked or was not found: each thing has a line on standard error"},
-		{Code: ExitConfig, Text: "imapd.conf has to be mended: the line names file, line and option"},
+		{Code: ExitOK, Text: "success"},
+		{Code: ExitUsage, Text: "the command line is wrong; nothing was done"},
+		{Code: ExitTemporary, Text: "something failed, was locked or was not found: standard error has a line for each"},
+		{Code: ExitConfig, Text: "imapd.conf has an error: the message names file, line and option"},
 		{Code: ExitInterrupted, Text: "interrupted by SIGINT or SIGTERM"},
 	}
 }
@@ -210,7 +210,7 @@ func (b *Bucket) Name(m Mode, arg string) (repository.Name, error) {
 	case ByMailbox:
 		return b.ofMailbox(arg)[0], nil
 	case ByPath:
-		return repository.Name{}, Usagef("%s: a backup is made for a userid or a mailbox, not for a path", arg)
+		return repository.Name{}, Usagef("%s: backups are created for a userid or a mailbox, not for a path", arg)
 	}
 	return repository.UserName(arg), nil
 }

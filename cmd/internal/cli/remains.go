@@ -22,7 +22,7 @@ func (b *Bucket) Remains(ctx context.Context, m Mode, arg string) ([]*repository
 		parts, path = b.Path(arg)
 		n, ok := repository.NameOf(path)
 		if !ok {
-			return nil, fmt.Errorf("%s: this path does not tell whose backup it is: give the userid or the mailbox", arg)
+			return nil, fmt.Errorf("%s: the path does not identify a user: give the userid or the mailbox", arg)
 		}
 		names = []repository.Name{n}
 	}

@@ -77,9 +77,9 @@ func (p *Program) About(f *pflag.FlagSet) {
 	if p.flags.ShorthandLookup("h") != nil || f.ShorthandLookup("h") != nil {
 		short = ""
 	}
-	f.BoolVarP(&p.help, "help", short, false, "print this and end")
-	f.BoolVar(&p.showVersion, "version", false, "print the release and end")
-	f.StringVar(&p.completion, "completion", "", "print a script that lets `SHELL` (bash, zsh or fish) complete command lines, and end")
+	f.BoolVarP(&p.help, "help", short, false, "print this text and exit")
+	f.BoolVar(&p.showVersion, "version", false, "print the version and exit")
+	f.StringVar(&p.completion, "completion", "", "print a script that lets `SHELL` (bash, zsh or fish) complete command lines, and exit")
 }
 
 // Parse reads the arguments behind the program's name. It is done where the command line

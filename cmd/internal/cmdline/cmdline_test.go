@@ -48,10 +48,10 @@ What:
 
 General:
   -C, --config FILE        read FILE (default /etc/imapd.conf)
-  -h, --help               print this and end
-      --version            print the release and end
+  -h, --help               print this text and exit
+      --version            print the version and exit
       --completion SHELL   print a script that lets SHELL (bash, zsh or fish)
-                           complete command lines, and end
+                           complete command lines, and exit
 
 Examples:
   sieve shake

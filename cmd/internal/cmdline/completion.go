@@ -16,7 +16,7 @@ func Words(words ...string) cobra.CompletionFunc {
 }
 
 // errShell is about a shell that there is no script for.
-var errShell = errors.New("there are bash, zsh and fish")
+var errShell = errors.New("the shell must be bash, zsh or fish")
 
 // script writes what a shell has to read before it completes command lines. The script
 // asks the program itself, by a command that cobra calls __complete.

@@ -62,7 +62,7 @@ func describe(f *pflag.Flag) Option {
 
 // Usage is what is said to who gave a command line that makes no sense.
 func (p *Program) Usage() string {
-	return p.synopsis() + p.Name + " --help says more.\n"
+	return p.synopsis() + p.Name + " --help prints more.\n"
 }
 
 func (p *Program) synopsis() string {

@@ -26,7 +26,7 @@ func (c *command) applies(p *cmdline.Program, verb string) error {
 		{"list", []string{"passwd"}},
 	} {
 		if p.Changed(o.option) && !slices.Contains(o.verbs, verb) {
-			return cli.Usagef("--%s does not go with %s, but with %s", o.option, verb, strings.Join(o.verbs, " and "))
+			return cli.Usagef("--%s cannot be used with %s, only with %s", o.option, verb, strings.Join(o.verbs, " and "))
 		}
 	}
 	switch {
@@ -37,9 +37,9 @@ func (c *command) applies(p *cmdline.Program, verb string) error {
 	case verb == "passwd" && c.list && len(c.args) > 0:
 		return cli.Usagef("passwd --list takes no name")
 	case c.repair && c.quick:
-		return cli.Usagef("verify --repair reads everything: --quick does not go with it")
+		return cli.Usagef("verify --repair reads everything: --quick cannot be used with it")
 	case c.dryRun && !c.repair:
-		return cli.Usagef("--dry-run goes with verify --repair")
+		return cli.Usagef("--dry-run is only for verify --repair")
 	case p.Changed("execute") && c.execute == "":
 		return cli.Usagef("--execute: the command is empty")
 	case p.Changed("stale") && c.stale < 0:

@@ -18,25 +18,25 @@ type verb struct {
 func verbs() []verb {
 	return []verb{
 		{cmdline.Verb{Name: "list", Args: "[-t[HOURS]] [[MODE] BACKUP...]",
-			Text: "when each backup last changed, its size, whose it is and where it lies; without names, all of them"}, list},
+			Text: "for each backup the time of its last change, its size, its user and its place; without names, all backups"}, list},
 		{cmdline.Verb{Name: "stat", Args: "[MODE] BACKUP...",
-			Text: "what backups take: compressed, uncompressed, how much of that is still wanted, and when they last changed"}, stat},
+			Text: "the size of backups: compressed, uncompressed, the part that is still in use, and the time of the last change"}, stat},
 		{cmdline.Verb{Name: "verify", Args: "[-q | --repair [-n]] [MODE] BACKUP...",
-			Text: "read backups and compare every commit, checkpoint and message with what it should be; each problem is a line; with --repair, repair it"}, verifyBackups},
+			Text: "read backups and check every commit, checkpoint and message; print a line for each problem; with --repair, repair it"}, verifyBackups},
 		{cmdline.Verb{Name: "set-aside", Args: "[MODE] BACKUP...",
-			Text: "take backups that cannot be repaired out of their place: the next sync begins new ones, and the old ones stay readable"}, setAside},
+			Text: "move backups that cannot be repaired out of the way: the next sync starts new ones, and the old ones stay readable"}, setAside},
 		{cmdline.Verb{Name: "lock", Args: "[-c] [-p | -x COMMAND] [MODE] BACKUP",
-			Text: "keep every backupd off one backup, while a command runs or until standard input ends"}, lock},
+			Text: "lock one backup against every backupd while a command runs, or until standard input ends"}, lock},
 		{cmdline.Verb{Name: "reindex", Args: "[MODE] BACKUP...",
-			Text: "make the local index anew from the bucket; a running backupd is asked to do it"}, reindex},
+			Text: "rebuild the local index from the bucket; a running backupd does it if there is one"}, reindex},
 		{cmdline.Verb{Name: "move", Args: "[MODE] BACKUP... PARTITION",
-			Text: "move backups with all their history to another partition; every backupd follows by itself"}, move},
+			Text: "move backups with all their history to another partition; every backupd finds them there by itself"}, move},
 		{cmdline.Verb{Name: "export", Args: "[MODE] BACKUP... LOCATION",
-			Text: "copy backups, and nothing of others, into a repository of their own: a directory or a bucket; again: add what is new"}, export},
+			Text: "copy only these backups into a separate repository, a directory or a bucket; run again, it adds new changes"}, export},
 		{cmdline.Verb{Name: "import", Args: "FILE|LOCATION...",
-			Text: "take over what export has made, or data files of Cyrus Backups, with their history, before the first sync of those users"}, importAll},
+			Text: "import repositories made by export, or data files of Cyrus Backups, with their history, before the first sync of those users"}, importAll},
 		{cmdline.Verb{Name: "passwd", Args: "USER | --delete USER | --list",
-			Text: "set the password that a mail server logs in with, read from standard input; remove it; list who has one"}, passwd},
+			Text: "set the password of a mail server, read from standard input; delete a user; list the users"}, passwd},
 	}
 }
 
@@ -46,48 +46,48 @@ func (c *command) commandLine() *cmdline.Program {
 	for _, v := range verbs() {
 		p.Verbs = append(p.Verbs, v.Verb)
 	}
-	p.Group("Modes, which say what the names are", func(f *pflag.FlagSet) {
+	p.Group("Modes (the meaning of the names)", func(f *pflag.FlagSet) {
 		c.modes = map[mode]*bool{}
 		for _, m := range allModes() {
 			c.modes[m] = f.BoolP(m.long(), m.short(), false, m.text())
 		}
 	})
 	p.Group("Options of commands", func(f *pflag.FlagSet) {
-		f.IntVarP(&c.stale, "stale", "t", -1, "list: only backups without a change for `HOURS` (24, if none are given: -t, -t48, --stale=48)")
+		f.IntVarP(&c.stale, "stale", "t", -1, "list: only backups without a change for `HOURS`, 24 if no number follows: -t, -t48, --stale=48")
 		f.Lookup("stale").NoOptDefVal = "24"
-		f.BoolVarP(&c.quick, "quick", "q", false, "verify: only the newest checkpoint and commits, no messages")
-		f.BoolVar(&c.repair, "repair", false, "verify: repair what is damaged, from other copies and by way of the next sync")
-		f.BoolVarP(&c.dryRun, "dry-run", "n", false, "verify --repair: only say what would be done")
-		f.BoolP("no-verify", "V", false, "list, stat: for scripts that know Cyrus's; these verify nothing")
-		f.BoolVarP(&c.pause, "pause", "p", false, "lock: until standard input ends, which is what it does without -x")
+		f.BoolVarP(&c.quick, "quick", "q", false, "verify: check only the newest checkpoint and commits, no messages")
+		f.BoolVar(&c.repair, "repair", false, "verify: repair the damage from other copies and through the next sync")
+		f.BoolVarP(&c.dryRun, "dry-run", "n", false, "verify --repair: only print what would be done")
+		f.BoolP("no-verify", "V", false, "list, stat: no effect; accepted because Cyrus's ctl_backups has it")
+		f.BoolVarP(&c.pause, "pause", "p", false, "lock: until standard input ends; the default without -x")
 		f.StringVarP(&c.execute, "execute", "x", "", "lock: while /bin/sh runs `COMMAND`")
-		f.BoolVarP(&c.create, "create", "c", false, "lock: make the backup, which must not be there yet")
-		f.BoolVarP(&c.wait, "wait-for-locks", "w", false, "wait for a lock that somebody else holds")
-		f.BoolVar(&c.remove, "delete", false, "passwd: remove the user")
+		f.BoolVarP(&c.create, "create", "c", false, "lock: create the backup, which must not exist yet")
+		f.BoolVarP(&c.wait, "wait-for-locks", "w", false, "wait for a lock that another process holds")
+		f.BoolVar(&c.remove, "delete", false, "passwd: delete the user")
 		f.BoolVar(&c.list, "list", false, "passwd: list the users")
 	})
 	p.Group("Output", func(f *pflag.FlagSet) {
 		f.BoolVarP(&c.human, "human", "h", false, "sizes as 1.2 MB")
 		f.BoolVarP(&c.json, "json", "j", false, "one JSON object for each backup")
-		f.BoolVar(&c.ndjson, "ndjson", false, "the same, each in one line")
-		f.CountVarP(&c.verbose, "verbose", "v", "say more")
+		f.BoolVar(&c.ndjson, "ndjson", false, "the same, one object per line")
+		f.CountVarP(&c.verbose, "verbose", "v", "print more")
 	})
 	p.Group("General", func(f *pflag.FlagSet) {
-		f.StringVarP(&c.config, "config", "C", imapconf.DefaultPath, "read `FILE` instead of the usual imapd.conf")
+		f.StringVarP(&c.config, "config", "C", imapconf.DefaultPath, "read `FILE` as imapd.conf")
 		f.BoolVarP(&c.stop, "stop-on-error", "S", false, "stop at the first backup that fails")
 		p.About(f)
 	})
 	p.Exit = cli.Statuses()
 	p.Examples = []string{
 		"ctl_backups list -t48 -A       # who has not been backed up for two days",
-		"ctl_backups stat -h anne       # what anne's backup takes",
-		"ctl_backups verify -v -A       # read everything, and compare it",
+		"ctl_backups stat -h anne       # the size of anne's backup",
+		"ctl_backups verify -v -A       # read and check everything",
 		"ctl_backups verify --repair anne",
 		`ctl_backups lock anne -x "rclone sync /var/spool/backup remote:copy"`,
 		"ctl_backups import /var/spool/cyrus/backup",
-		"ctl_backups move -P a cold     # everybody whose userid begins with a",
+		"ctl_backups move -P a cold     # all users whose userid begins with a",
 		"ctl_backups export anne /srv/for-anne",
-		"ctl_backups set-aside anne     # begin a new backup of anne, and keep the old one",
+		"ctl_backups set-aside anne     # start a new backup of anne, and keep the old one",
 		"ctl_backups reindex -A",
 		"echo secret | ctl_backups passwd repl",
 	}

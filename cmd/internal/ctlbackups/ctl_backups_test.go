@@ -151,7 +151,7 @@ func TestNothingFits(t *testing.T) {
 	w := two(t)
 	for _, argv := range []string{"verify -D example.com", "stat -P bo x", "list -P x"} {
 		out, err := tool(t, w, strings.Fields(argv)...)
-		if !errors.Is(err, cli.ErrReported) || strings.Count(out, "no userid fits") != 1 {
+		if !errors.Is(err, cli.ErrReported) || strings.Count(out, "no userid matches") != 1 {
 			t.Errorf("%s: %q, %v", argv, out, err)
 		}
 	}

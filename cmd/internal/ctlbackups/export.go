@@ -21,7 +21,7 @@ func export(c *command) error {
 		return err
 	}
 	if at := c.configured(l); at != "" {
-		return fmt.Errorf("%s is partition %s of this server: to move backups there use move", l, at)
+		return fmt.Errorf("%s is partition %s of this server: use move to move backups there", l, at)
 	}
 	out, closer, err := stores.OpenOne(c.ctx, "export", l, stores.Options{CredentialsFile: c.bucket.Conf.String("backup_credentials_file")})
 	if err != nil {
@@ -109,7 +109,7 @@ func (c *command) importFrom(in repository.Config) error {
 		return c.copied("import", f, done, err)
 	})
 	if err == nil && !found {
-		err = fmt.Errorf("%s: there are no backups in it", in.Location)
+		err = fmt.Errorf("%s: no backups found", in.Location)
 	}
 	return errors.Join(err, end())
 }

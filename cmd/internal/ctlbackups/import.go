@@ -144,12 +144,12 @@ func (c *command) replayFile(set *partitions.Set, name string, in *os.File) (lin
 		lines++
 		if why != "" {
 			refused++
-			cli.Fprintf(c.err, "%s: line %d was not taken: %s\n", name, l.Number, why)
+			cli.Fprintf(c.err, "%s: line %d was rejected: %s\n", name, l.Number, why)
 		}
 		return nil
 	})
 	if err == nil && refused > 0 {
-		err = fmt.Errorf("%d of %d lines were not taken", refused, lines)
+		err = fmt.Errorf("%d of %d lines were rejected", refused, lines)
 	}
 	return lines, errors.Join(err, r.close())
 }

@@ -35,9 +35,9 @@ func (m mode) long() string {
 
 // text is what --help says about it.
 func (m mode) text() string {
-	return map[mode]string{modeUsers: "userids, or names as list shows them; %SHARED for all shared mailboxes; this is the default", modeAll: "every backup, and no names",
-		modeDomains: "domains: the backups of all their users", modePrefixes: "beginnings of userids",
-		modePaths: "paths in the bucket below backups/, as user/anne", modeMailboxes: "mailboxes: the backups that they are in"}[m]
+	return map[mode]string{modeUsers: "userids, or names as list prints them; %SHARED means all shared mailboxes; this is the default", modeAll: "every backup; takes no names",
+		modeDomains: "domains: the backups of all users in them", modePrefixes: "prefixes of userids",
+		modePaths: "paths in the bucket below backups/, such as user/anne", modeMailboxes: "mailboxes: the backups that contain them"}[m]
 }
 
 func (c *command) setMode() error {
@@ -155,7 +155,7 @@ func (c *command) fitsName(userid, arg string) bool {
 func (c *command) idle() iter.Seq[error] {
 	return func(yield func(error) bool) {
 		for i, a := range c.args {
-			if c.many() && !c.matched[i] && !yield(fmt.Errorf("%s: not found: no userid fits", a)) {
+			if c.many() && !c.matched[i] && !yield(fmt.Errorf("%s: not found: no userid matches", a)) {
 				return
 			}
 		}

@@ -79,5 +79,5 @@ func inPlace(verb string, f *repository.Found) error {
 	if f.Aside == "" {
 		return nil
 	}
-	return fmt.Errorf("%s was set aside: it can be listed, verified, exported and restored from, and %s does nothing of that", f.Aside, verb)
+	return fmt.Errorf("%s was set aside: list, verify, export and restore work on it, %s does not", f.Aside, verb)
 }

@@ -83,7 +83,7 @@ func (c *command) askTwice(fd int) (string, error) {
 		words[i] = string(b)
 	}
 	if words[0] != words[1] {
-		return "", errors.New("the two are not the same: nothing was changed")
+		return "", errors.New("the two passwords differ: nothing was changed")
 	}
 	return words[0], nil
 }

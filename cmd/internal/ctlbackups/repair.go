@@ -136,7 +136,7 @@ func (c *command) cameOf(done verify.RepairResult) (word string, failed bool) {
 	case done.Found == 0:
 		return "ok", false
 	case done.Left.Damaged > 0:
-		return fmt.Sprintf("failed (%d problems are left)", done.Left.Damaged), true
+		return fmt.Sprintf("failed (%d problems remain)", done.Left.Damaged), true
 	case c.dryRun:
 		return fmt.Sprintf("can be repaired (%d problems)", done.Found), true
 	}
@@ -164,7 +164,7 @@ func (c *command) repairStatus(f *repository.Found, done verify.RepairResult, re
 			}
 		}
 		if next != "" {
-			_, err := cli.Fprintf(c.out, "  the rest comes with the next sync; on the mail server: %s\n", next)
+			_, err := cli.Fprintf(c.out, "  the next sync repairs the rest; on the mail server: %s\n", next)
 			return err
 		}
 		return nil

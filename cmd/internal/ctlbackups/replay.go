@@ -116,7 +116,7 @@ func (s *replaySession) ends(err error) error {
 	case errors.Is(err, session.ErrNotImported):
 		s.r.ended = err
 	case errors.Is(err, cyrus.ErrLocked), errors.Is(err, cyrus.ErrClose), errors.As(err, &ofStore):
-		s.r.ended = fmt.Errorf("%w; run the import again: it goes on with this line", err)
+		s.r.ended = fmt.Errorf("%w; run the import again: it continues with this line", err)
 	}
 	return err
 }

@@ -87,7 +87,7 @@ func (c *command) call(argv []string) error {
 	c.args, c.matched = p.Args(), map[int]bool{}
 	switch {
 	case len(c.args) == 0:
-		return cli.Usagef("a command is needed")
+		return cli.Usagef("name a command")
 	case c.structured() && c.verbose > 0:
 		return cli.Usagef("-j and -v cannot be used together")
 	}
@@ -132,7 +132,7 @@ func (c *command) do(name string) error {
 func (c *command) checkNames(verb string) error {
 	if verb == "move" || verb == "export" {
 		if len(c.args) == 0 {
-			return cli.Usagef("%s needs backups, and where they shall go", verb)
+			return cli.Usagef("%s needs backups and a destination", verb)
 		}
 		c.target = c.args[len(c.args)-1]
 		c.args = c.args[:len(c.args)-1]
@@ -143,7 +143,7 @@ func (c *command) checkNames(verb string) error {
 	case verb == "lock" && (len(c.args) != 1 || c.many()):
 		return cli.Usagef("lock takes exactly one backup")
 	case verb == "set-aside" && c.many():
-		return cli.Usagef("set-aside takes names of backups, one by one")
+		return cli.Usagef("set-aside takes names of single backups")
 	case c.pause && c.execute != "":
 		return cli.Usagef("only one of -p and -x can be given")
 	case c.mode == modeAll && len(c.args) > 0:

@@ -22,7 +22,7 @@ func setAside(c *command) error {
 		if c.structured() {
 			return nil
 		}
-		_, err = cli.Fprintf(c.out, "  it lies in %s:%s (%d objects, %s bytes); the next sync begins a new backup\n",
+		_, err = cli.Fprintf(c.out, "  stored in %s:%s (%d objects, %s bytes); the next sync starts a new backup\n",
 			f.Partition.Name, where, done.Objects, c.size(done.Bytes))
 		return err
 	})

@@ -12,7 +12,7 @@ func TestSetAside(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	_, rest, ok := strings.Cut(out, "it lies in ")
+	_, rest, ok := strings.Cut(out, "stored in ")
 	where, _, _ := strings.Cut(rest, " (")
 	if !ok || !strings.HasPrefix(where, "default:set-aside/user/bob/") || !strings.Contains(out, "set-aside bob: ok\n") {
 		t.Fatalf("set-aside says\n%s", out)

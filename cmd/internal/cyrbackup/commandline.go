@@ -27,27 +27,27 @@ func verbs() []verb {
 	return []verb{
 		{v("list mailboxes", "", "uniqueid, date of the last message and name of each mailbox"), 0, 0, true, listMailboxes},
 		{v("list messages", "", "the GUID of each message"), 0, 0, true, listMessages},
-		{v("list chunks", "", "number, size and time of each commit, which is what one change of the mail server brought"), 0, 0, true, listChunks},
-		{v("list all", "", "all three"), 0, 0, true, listAll},
-		{v("show mailboxes", "NAME|UNIQUEID...", "the state of mailboxes and their messages, expunged ones with the time"), 1, many, true, showMailboxes},
-		{v("show messages", "GUID...", "which mailboxes messages are in, and their headers"), 1, many, true, showMessages},
-		{v("show chunks", "NUMBER...", "when commits were made, by which connection, and what they did"), 1, many, true, showChunks},
+		{v("list chunks", "", "number, size and time of each commit; a commit holds one change from the mail server"), 0, 0, true, listChunks},
+		{v("list all", "", "mailboxes, messages and chunks"), 0, 0, true, listAll},
+		{v("show mailboxes", "NAME|UNIQUEID...", "the state of mailboxes and their messages, with the time for expunged messages"), 1, many, true, showMailboxes},
+		{v("show messages", "GUID...", "the mailboxes that contain messages, and the headers of the messages"), 1, many, true, showMessages},
+		{v("show chunks", "NUMBER...", "the time, connection and changes of commits"), 1, many, true, showChunks},
 		{v("dump message", "GUID", "the message itself, byte for byte"), 1, 1, true, dumpMessage},
-		{v("dump chunk", "NUMBER", "what a commit brought, as it stands in the bucket"), 1, 1, true, dumpChunk},
-		{v("log", "[--since TIME] [--until TIME] [MAILBOX]", "what changed when, and by which connection"), 0, 1, false, showLog},
-		{v("diff", "--from TIME [--to TIME]", "what is different between two moments"), 0, 0, false, showDiff},
+		{v("dump chunk", "NUMBER", "the content of a commit, as stored in the bucket"), 1, 1, true, dumpChunk},
+		{v("log", "[--since TIME] [--until TIME] [MAILBOX]", "each change with its time and connection"), 0, 1, false, showLog},
+		{v("diff", "--from TIME [--to TIME]", "the differences between two moments"), 0, 0, false, showDiff},
 		{v("find", "CRITERION...", findText), 1, many, true, findMessages},
-		{v("json mailboxes", "", "as list, for programs"), 0, 0, true, jsonMailboxes},
-		{v("json messages", "", "as list, for programs"), 0, 0, true, jsonMessages},
-		{v("json chunks", "", "as list, for programs"), 0, 0, true, jsonChunks},
+		{v("json mailboxes", "", "like list, for programs"), 0, 0, true, jsonMailboxes},
+		{v("json messages", "", "like list, for programs"), 0, 0, true, jsonMessages},
+		{v("json chunks", "", "like list, for programs"), 0, 0, true, jsonChunks},
 		{v("json headers", "GUID...", "the header fields of messages"), 1, many, true, jsonHeaders},
-		{v("json state", "", "everything that the backup holds but for the messages, one object a line"), 0, 0, true, jsonState},
+		{v("json state", "", "everything in the backup except the messages, one object per line"), 0, 0, true, jsonState},
 		{v("json bodies", "", "read every live message: its GUID, size and SHA-1 as read"), 0, 0, true, jsonBodies},
 	}
 }
 
-const findText = "messages, deleted ones too, for which all criteria hold: WORD (in the subject, From, To, Cc or Bcc), subject:TEXT, from:TEXT, " +
-	"to:TEXT (Cc and Bcc too), text:TEXT (as WORD), message-id:ID, filename:TEXT (of an attachment), has:attachment, " +
+const findText = "messages, including deleted ones, that match all criteria: WORD (in the subject, From, To, Cc or Bcc), subject:TEXT, from:TEXT, " +
+	"to:TEXT (Cc and Bcc too), text:TEXT (like WORD), message-id:ID, filename:TEXT (of an attachment), has:attachment, " +
 	"mailbox:NAME (% and * as in IMAP), before:TIME, since:TIME (when it was received), larger:SIZE, smaller:SIZE"
 
 // lookup finds the command in the words after the backup's name; the names are what follows it.
@@ -84,28 +84,28 @@ func commandLine(g *given, c *command) *cmdline.Program {
 	for _, v := range verbs() {
 		p.Verbs = append(p.Verbs, v.Verb)
 	}
-	p.Group("What BACKUP is", func(f *pflag.FlagSet) {
+	p.Group("The meaning of BACKUP", func(f *pflag.FlagSet) {
 		f.BoolVarP(&g.user, "userid", "u", false, "a userid; this is the default")
-		f.BoolVarP(&g.mailbox, "mailbox", "m", false, "a mailbox: the backup that it is in")
-		f.BoolVarP(&g.all, "all", "A", false, "find: search all backups, and name none")
-		f.BoolVarP(&g.path, "filename", "f", false, "a path in the bucket below backups/, as user/anne")
+		f.BoolVarP(&g.mailbox, "mailbox", "m", false, "a mailbox: the backup that contains it")
+		f.BoolVarP(&g.all, "all", "A", false, "find: search all backups; takes no BACKUP")
+		f.BoolVarP(&g.path, "filename", "f", false, "a path in the bucket below backups/, such as user/anne")
 	})
 	p.Group("Which moment", func(f *pflag.FlagSet) {
-		f.StringVar(&g.at, "at", "", "list, show, dump, json, find: as it was at `TIME`")
-		f.Uint64Var(&g.commit, "commit", 0, "the same, after commit `N` (see log)")
+		f.StringVar(&g.at, "at", "", "list, show, dump, json, find: the state at `TIME`")
+		f.Uint64Var(&g.commit, "commit", 0, "the state after commit `N` (see log)")
 		f.StringVar(&g.since, "since", "", "log: from `TIME` on")
 		f.StringVar(&g.until, "until", "", "log: up to `TIME`")
 		f.StringVar(&g.from, "from", "", "diff: the earlier `TIME`")
-		f.StringVar(&g.to, "to", "", "diff: the later `TIME`, which is now if it is not given")
+		f.StringVar(&g.to, "to", "", "diff: the later `TIME` (default: now)")
 	})
 	p.Group("Output", func(f *pflag.FlagSet) {
 		f.IntVar(&c.max, "max", 0, "log, diff, find: stop after `N` lines")
-		f.BoolVar(&c.json, "json", false, "log, diff, find: one JSON object a line")
+		f.BoolVar(&c.json, "json", false, "log, diff, find: one JSON object per line")
 		f.BoolVarP(&c.human, "human", "h", false, "sizes as 1.2 MB")
-		f.CountVarP(&g.verbose, "verbose", "v", "say more; list mailboxes: their names as an administrator writes them; log: each message")
+		f.CountVarP(&g.verbose, "verbose", "v", "print more; list mailboxes: also names in the administrator's form; log: each message")
 	})
 	p.Group("General", func(f *pflag.FlagSet) {
-		f.StringVarP(&g.config, "config", "C", imapconf.DefaultPath, "read `FILE` instead of the usual imapd.conf")
+		f.StringVarP(&g.config, "config", "C", imapconf.DefaultPath, "read `FILE` as imapd.conf")
 		p.About(f)
 	})
 	p.Notes = "TIME is one of " + strings.NewReplacer(`"yest`, "\n"+`"yest`, "; ", ";\n").Replace(timespec.Forms) + "\n"

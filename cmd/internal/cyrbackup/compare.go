@@ -177,12 +177,12 @@ func bridgeText(e *history.BridgedEvent) string {
 	for _, r := range e.Lost {
 		lost = append(lost, r.String())
 	}
-	return "goes on without " + strings.Join(lost, ", ")
+	return "continues without " + strings.Join(lost, ", ")
 }
 
 func annotationText(e *history.AnnotationEvent) string {
 	if l, ok := history.NotedLife(e); ok {
-		return fmt.Sprintf("life %d of the user begins: the INBOX is another one", l.Number)
+		return fmt.Sprintf("life %d of the user begins: the user has a new INBOX", l.Number)
 	}
 	where := e.Entry
 	if e.Name != "" {

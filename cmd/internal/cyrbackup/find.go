@@ -44,14 +44,14 @@ func (s *search) end(c *command, where string) error {
 		return err
 	}
 	if s.mailboxes == 0 && s.q.mailboxes != nil && where != "" {
-		cli.Fprintf(c.err, "cyr_backup: no mailbox of %s fits mailbox:\n", where)
+		cli.Fprintf(c.err, "cyr_backup: no mailbox of %s matches mailbox:\n", where)
 		return cli.ErrReported
 	}
 	if s.hits.shown == 0 {
 		cli.Fprintf(c.err, "cyr_backup: nothing found in %s: %s in %s were compared\n", where, english.Plural(s.messages, "message", ""), english.Plural(s.mailboxes, "mailbox", "mailboxes"))
 	}
 	if s.unread > 0 {
-		cli.Fprintf(c.err, "cyr_backup: %s could not be read, and may have fitted: ctl_backups verify shows what is damaged\n", english.Plural(s.unread, "message", ""))
+		cli.Fprintf(c.err, "cyr_backup: %s could not be read, and might match: ctl_backups verify shows what is damaged\n", english.Plural(s.unread, "message", ""))
 		return cli.ErrReported
 	}
 	return nil

@@ -64,7 +64,7 @@ func (q *query) add(c *command, key, value string) (err error) {
 		q.files = append(q.files, mailtext.Fold(value))
 	case "has":
 		if value != "attachment" {
-			return cli.Usagef("has:%s: only has:attachment is known", value)
+			return cli.Usagef("has:%s: only has:attachment exists", value)
 		}
 		q.attachment = true
 	case "mailbox":

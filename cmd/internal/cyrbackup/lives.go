@@ -32,7 +32,7 @@ func (c *command) lifeText(l history.Life) string {
 		text += fmt.Sprintf(", from %s (chunk %d)", timespec.Text(l.Began), l.First)
 	}
 	if last, ok := c.lives.Last(l.Number); ok && last > 0 {
-		text += fmt.Sprintf(", up to chunk %d; restore --life %d brings it back", last, l.Number)
+		text += fmt.Sprintf(", up to chunk %d; restore --life %d restores it", last, l.Number)
 	}
 	return text
 }

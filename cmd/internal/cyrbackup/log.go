@@ -454,7 +454,7 @@ func (e *entry) print(w io.Writer, verbose bool) error {
 	}
 	parts = append(parts, e.Items...)
 	if len(parts) == 0 {
-		parts = append(parts, "nothing that shows")
+		parts = append(parts, "no visible change")
 	}
 	_, err := cli.Fprintf(w, "%7d  %s  %s  (%s)\n", e.Number, timespec.Text(e.Time), strings.Join(parts, "; "), e.by())
 	if !verbose {

@@ -62,16 +62,16 @@ func (c *command) applies(v verb, p *cmdline.Program, g *given) error {
 	names := []string{"at", "commit", "since", "until", "from", "to", "max", "json"}
 	for _, n := range names {
 		if p.Changed(n) && !takes[n] {
-			return cli.Usagef("--%s does not go with this command", n)
+			return cli.Usagef("--%s cannot be used with this command", n)
 		}
 	}
 	switch {
 	case g.all && v.Name != "find":
-		return cli.Usagef("-A goes with find only")
+		return cli.Usagef("-A is only for find")
 	case g.all && (g.user || g.mailbox || g.path):
 		return cli.Usagef("only one of -A, -u, -m and -f can be given")
 	case g.all && p.Changed("commit"):
-		return cli.Usagef("--commit does not go with -A: each backup counts its own commits")
+		return cli.Usagef("--commit cannot be used with -A: each backup counts its own commits")
 	case p.Changed("at") && p.Changed("commit"):
 		return cli.Usagef("only one of --at and --commit can be given")
 	case p.Changed("commit") && g.commit == 0:

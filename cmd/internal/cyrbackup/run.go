@@ -81,7 +81,7 @@ func (c *command) run(open cli.Opener, argv []string) error {
 		words = words[1:]
 	}
 	if len(words) == 0 {
-		return cli.Usagef("a backup and a command are needed")
+		return cli.Usagef("name a backup and a command")
 	}
 	v, names, err := lookup(words)
 	if err != nil {

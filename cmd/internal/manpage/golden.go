@@ -51,6 +51,6 @@ func Golden(t *testing.T, path string, parts Parts) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(got, want) {
-		t.Errorf("%s is not what %s.md and the program say: make man", path, path)
+		t.Errorf("%s differs from %s.md and the program: run make man", path, path)
 	}
 }

@@ -29,7 +29,7 @@ func Render(source string, parts Parts) ([]byte, error) {
 		name := place.FindStringSubmatch(line)[1]
 		text, ok := parts[name]
 		if !ok {
-			faults = append(faults, "nothing is known of "+name)
+			faults = append(faults, "there is no part "+name)
 		}
 		used[name] = true
 		return text

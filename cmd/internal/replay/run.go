@@ -69,7 +69,7 @@ func run(ctx context.Context, argv []string, out, stderr io.Writer) error {
 	args := p.Args()
 	if len(args) > 0 && args[0] == serveNull {
 		if len(args) != 2 || p.Changed("server") || s.useExec || s.null {
-			return errors.New("serve-null wants one LISTEN")
+			return errors.New("serve-null takes one LISTEN")
 		}
 		return listenAndServe(ctx, args[1], s.compress, out)
 	}
@@ -96,11 +96,11 @@ func (s *settings) validate(args []string) error {
 			ways++
 		}
 	}
-	fault(len(args) != 1, "want one SOURCE")
-	fault(ways != 1, "want one of --server, --exec, --null")
-	fault(s.useExec != (len(s.program) > 0), "--exec and -- PROGRAM go together")
-	fault(s.users < 1 || s.connections < 1 || s.rounds < 1, "--users, --connections and --rounds are at least 1")
-	fault(s.grow < 0, "--grow is at least 0")
+	fault(len(args) != 1, "name one SOURCE")
+	fault(ways != 1, "give one of --server, --exec, --null")
+	fault(s.useExec != (len(s.program) > 0), "--exec and -- PROGRAM need each other")
+	fault(s.users < 1 || s.connections < 1 || s.rounds < 1, "--users, --connections and --rounds must be at least 1")
+	fault(s.grow < 0, "--grow must not be negative")
 	fault(s.grow > 0 && len(args) == 1 && !strings.HasPrefix(args[0], "gen:"), "--grow is for gen: sources")
 	fault(s.user == "", "--user is empty")
 	return errors.Join(faults...)

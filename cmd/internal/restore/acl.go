@@ -18,7 +18,7 @@ func parseACL(s string) (string, error) {
 		split = strings.Split(strings.TrimSuffix(s, "\t"), "\t")
 	}
 	if len(split)%2 != 0 {
-		return "", cli.Usagef("-A %s: write it as IDENTIFIER RIGHTS..., as in -A'anne lrswipkxtecda anyone lrs'", s)
+		return "", cli.Usagef("-A %s: write IDENTIFIER RIGHTS..., as in -A'anne lrswipkxtecda anyone lrs'", s)
 	}
 	return strings.Join(split, "\t") + "\t", nil
 }

@@ -47,9 +47,9 @@ func (g *given) chosenUsers(args []string) (*chosenUsers, []string, error) {
 	case len(ways) == 0:
 		return nil, args, nil
 	case len(ways) > 1:
-		return nil, nil, cli.Usagef("only one of --all-users, --domain and --prefix can be given (-A, -D and -P mean these where no BACKUP is named)")
+		return nil, nil, cli.Usagef("only one of --all-users, --domain and --prefix can be given (-A, -D and -P mean these if no BACKUP is named)")
 	case named || len(args) > 0:
-		return nil, nil, cli.Usagef("--all-users, --domain and --prefix choose backups: no BACKUP, no mailbox and no -a go with them")
+		return nil, nil, cli.Usagef("--all-users, --domain and --prefix choose backups: they take no BACKUP, no mailbox and no -a")
 	}
 	return &ways[0], nil, nil
 }
@@ -59,12 +59,12 @@ func (o *options) checkEverybody(g *given) error {
 	s := &o.selection
 	switch {
 	case s.Into != "" || len(g.maps) > 0 || s.Recursive || o.moment.Number > 0:
-		return cli.Usagef("--commit, -M, --map and -r are about one backup")
+		return cli.Usagef("--commit, -M, --map and -r are for a single backup")
 	case o.toFiles == "tar" || o.toFiles == "imap":
-		return cli.Usagef("everybody can be restored to a Cyrus server, maildir:, mbox: and eml:, not to --to %s: give one user at a time", o.toFiles)
+		return cli.Usagef("many users can be restored to a Cyrus server, maildir:, mbox: and eml:, not to --to %s: give one user at a time", o.toFiles)
 	}
 	if o.toFiles == "mbox" && o.newestFirst {
-		return cli.Usagef("--newest-first adds to what is there, and an mbox is written whole: use maildir: or eml:")
+		return cli.Usagef("--newest-first writes in several passes, which an mbox cannot take: use maildir: or eml:")
 	}
 	o.selection.LiveOnly = s.Deleted == restore.ByObject
 	return o.check()

@@ -36,57 +36,57 @@ func (g *given) commandLine() *cmdline.Program {
 		"[OPTION...] --to WHERE BACKUP {-a | MAILBOX | UNIQUEID | GUID}...",
 		"[OPTION...] {SERVER | --to WHERE} {-A | -D DOMAIN | -P PREFIX}")
 	p.Group("What and from when", func(f *pflag.FlagSet) {
-		f.StringVarP(&g.user, "userid", "u", "", "the backup of this user, `ID`, which is what the word before the objects is without -m and -f")
-		f.StringVarP(&g.mailbox, "mailbox", "m", "", "the backup that the mailbox `NAME` is in")
-		f.StringVarP(&g.path, "file", "f", "", "the backup at this `PATH` of the bucket below backups/, as user/anne")
-		f.BoolVarP(&g.selection.All, "all-mailboxes", "a", false, "everything that lived: mailboxes, subscriptions, seen state, scripts, quota, annotations")
-		f.BoolVarP(&g.selection.Recursive, "recursive", "r", false, "with the mailboxes below those named")
-		f.StringVarP(&g.input, "input-file", "F", "", "objects from `FILE`, one a line (- is standard input; # begins a comment)")
+		f.StringVarP(&g.user, "userid", "u", "", "the backup of user `ID`; without -u, -m and -f, the word before the objects is the userid")
+		f.StringVarP(&g.mailbox, "mailbox", "m", "", "the backup that contains the mailbox `NAME`")
+		f.StringVarP(&g.path, "file", "f", "", "the backup at `PATH` in the bucket below backups/, such as user/anne")
+		f.BoolVarP(&g.selection.All, "all-mailboxes", "a", false, "everything that was live: mailboxes, subscriptions, seen state, scripts, quota, annotations")
+		f.BoolVarP(&g.selection.Recursive, "recursive", "r", false, "include the mailboxes below the named ones")
+		f.StringVarP(&g.input, "input-file", "F", "", "read objects from `FILE`, one per line (- is standard input; # begins a comment)")
 		f.StringVar(&g.atText, "at", "", `as of `+"`TIME`"+`: "2026-11-20 14:05", "yesterday 14:05", "3h ago", RFC 3339`)
 		f.Uint64Var(&g.moment.Number, "commit", 0, "as of chunk `N` (cyr_backup BACKUP list chunks)")
-		f.IntVar(&g.life, "life", 0, "as of the end of life `N` of a user whose name was given to somebody else later, with what was deleted along with the account")
-		f.BoolVar(&g.fromLog, "from-log", false, "read the whole log and no checkpoint: slower, for when one is damaged")
-		f.StringVar(&g.since, "since", "", "only what was delivered or deleted from `TIME` on; with -x: deleted")
-		f.StringVar(&g.until, "until", "", "only what was delivered or deleted up to `TIME`; with -x: deleted")
-		f.BoolVarP(&g.skip, "skip-expunged", "X", false, "never what had been expunged or deleted")
-		f.BoolVarP(&g.only, "only-expunged", "x", false, "nothing but that")
-		f.BoolVar(&g.keepDeleted, "keep-deleted", false, "leave \\Deleted on messages that had been expunged; else they come back without")
+		f.IntVar(&g.life, "life", 0, "as of the end of life `N` of a user whose name was reused later, including what was deleted along with the account")
+		f.BoolVar(&g.fromLog, "from-log", false, "read the whole log and no checkpoint: slower, for a damaged checkpoint")
+		f.StringVar(&g.since, "since", "", "only messages delivered or deleted from `TIME` on; with -x: deleted")
+		f.StringVar(&g.until, "until", "", "only messages delivered or deleted up to `TIME`; with -x: deleted")
+		f.BoolVarP(&g.skip, "skip-expunged", "X", false, "skip messages and mailboxes that had been expunged or deleted")
+		f.BoolVarP(&g.only, "only-expunged", "x", false, "restore only those")
+		f.BoolVar(&g.keepDeleted, "keep-deleted", false, "keep \\Deleted on messages that had been expunged; without it, they lose the flag")
 	})
-	p.Group("Everybody", func(f *pflag.FlagSet) {
-		f.BoolVar(&g.allUsers, "all-users", false, "every backup, as -a brings it; -A alone is the same where no BACKUP is named")
+	p.Group("All users", func(f *pflag.FlagSet) {
+		f.BoolVar(&g.allUsers, "all-users", false, "every backup, each as with -a; -A alone is the same if no BACKUP is named")
 		f.StringVar(&g.domain, "domain", "", "the backups of all users of `DOMAIN`; also -D DOMAIN")
 		f.StringVar(&g.prefix, "prefix", "", "the backups of all users whose userids begin with `PREFIX`; also -P PREFIX")
-		f.StringVar(&g.resume, "resume", "", "note in `FILE` who is done, and leave these out when the restore is run again")
-		f.BoolVarP(&g.json, "json", "j", false, "the report of all users as lines of JSON")
+		f.StringVar(&g.resume, "resume", "", "record finished users in `FILE`, and skip them when the restore is run again")
+		f.BoolVarP(&g.json, "json", "j", false, "report on users as lines of JSON")
 	})
 	p.Group("Where to", func(f *pflag.FlagSet) {
 		f.StringVar(&g.to, "to", "", "to `WHERE`: maildir:DIR, mbox:FILE, eml:DIR, tar:FILE (compressed if it ends in .zst), "+
 			"imap://USER@HOST[:PORT]/, imaps://..., sync://HOST[:PORT]; in place of SERVER")
-		f.StringVar(&g.passwordFile, "password-file", "", "an IMAP account's password is in `FILE`; else it is in RESTORE_IMAP_PASSWORD in the environment")
-		f.StringVar(&g.journal, "journal", "", "note in `DIR` what an IMAP account was sent; without it in $XDG_STATE_HOME/backupd or ~/.local/state/backupd")
-		f.StringVarP(&g.acl, "override-acl", "A", "", "new mailboxes get this `ACL`, as -A'anne lrswipkxtecda anyone lrs'; without a value the server's default")
+		f.StringVar(&g.passwordFile, "password-file", "", "read an IMAP account's password from `FILE`; without it, from RESTORE_IMAP_PASSWORD in the environment")
+		f.StringVar(&g.journal, "journal", "", "record in `DIR` what was sent to an IMAP account; without it, in $XDG_STATE_HOME/backupd or ~/.local/state/backupd")
+		f.StringVarP(&g.acl, "override-acl", "A", "", "new mailboxes get this `ACL`, such as -A'anne lrswipkxtecda anyone lrs'; without a value, the server's default")
 		f.Lookup("override-acl").NoOptDefVal = noACL
-		f.BoolVarP(&g.selection.KeepDeletedPrefix, "keep-deletedprefix", "D", false, "deleted mailboxes come back below DELETED")
-		f.BoolVarP(&g.local, "local-only", "L", false, "do not tell a murder")
-		f.StringVarP(&g.selection.Into, "dest-mailbox", "M", "", "everything into the mailbox `NAME`")
-		f.StringArrayVar(&g.maps, "map", nil, "the mailbox OLD, and all below it, becomes NEW: `OLD=NEW`; can be given again")
-		f.StringVarP(&g.partition, "dest-partition", "P", "", "new mailboxes go to this `PARTITION`")
-		f.BoolVarP(&g.keepUIDs, "keep-uidvalidity", "U", false, "keep uniqueid, uidvalidity, uids and modseqs where the server has no such mailbox, or has the beginning of it")
+		f.BoolVarP(&g.selection.KeepDeletedPrefix, "keep-deletedprefix", "D", false, "restore deleted mailboxes below DELETED")
+		f.BoolVarP(&g.local, "local-only", "L", false, "do not report new mailboxes to a Cyrus murder")
+		f.StringVarP(&g.selection.Into, "dest-mailbox", "M", "", "restore everything into the mailbox `NAME`")
+		f.StringArrayVar(&g.maps, "map", nil, "rename the mailbox OLD, and all below it, to NEW: `OLD=NEW`; can be repeated")
+		f.StringVarP(&g.partition, "dest-partition", "P", "", "create new mailboxes on `PARTITION`")
+		f.BoolVarP(&g.keepUIDs, "keep-uidvalidity", "U", false, "keep uniqueid, uidvalidity, uids and modseqs if the server does not have the mailbox, or has only the beginning of it")
 	})
 	p.Group("How", func(f *pflag.FlagSet) {
-		f.BoolVarP(&g.dryRun, "dry-run", "n", false, "ask the server, say what would be changed, change nothing")
-		f.BoolVar(&g.flagsOnly, "flags-only", false, "set the flags of messages that are there back; bring none")
-		f.BoolVar(&g.lossy, "lossy", false, "what a kind of files cannot hold, as more than 26 keywords in a folder of a Maildir, is no problem")
-		f.BoolVar(&g.newestFirst, "newest-first", false, "the newest messages of each mailbox first; of everybody first the mail of this week, then of a month, of a year, all")
-		f.IntVar(&g.parallel, "parallel", 1, "use `N` connections; a mailbox, or with everybody a user, goes over one of them")
-		f.StringVar(&g.rateText, "rate", "", "at most so many `BYTES` of mail a second, as 10MB")
-		f.BoolVarP(&g.compress, "require-compression", "z", false, "compress, or do not restore")
-		f.StringVar(&g.progress, "progress", "auto", "`HOW` to show it: auto (a bar on a terminal), bar, json (a line a second on standard error) or none")
-		f.CountVarP(&g.verbose, "verbose", "v", "say what is restored; twice: each message")
-		f.IntVarP(&g.delay, "delay", "w", 0, "wait `SECONDS` before anything is done")
+		f.BoolVarP(&g.dryRun, "dry-run", "n", false, "ask the server and print what would be changed; change nothing")
+		f.BoolVar(&g.flagsOnly, "flags-only", false, "only reset the flags of existing messages; restore nothing")
+		f.BoolVar(&g.lossy, "lossy", false, "do not count as a problem what the files cannot hold, such as more than 26 keywords in a folder of a Maildir")
+		f.BoolVar(&g.newestFirst, "newest-first", false, "the newest messages of each mailbox first; with all users, first the mail of a week, then of a month, a year, all")
+		f.IntVar(&g.parallel, "parallel", 1, "use `N` connections; each mailbox, or with all users each user, uses one connection")
+		f.StringVar(&g.rateText, "rate", "", "at most `BYTES` of mail per second, such as 10MB")
+		f.BoolVarP(&g.compress, "require-compression", "z", false, "do not restore without compression")
+		f.StringVar(&g.progress, "progress", "auto", "show progress: `HOW` is auto (a bar on a terminal), bar, json (a line per second on standard error) or none")
+		f.CountVarP(&g.verbose, "verbose", "v", "print what is restored; twice: each message")
+		f.IntVarP(&g.delay, "delay", "w", 0, "wait `SECONDS` before the start")
 	})
 	p.Group("General", func(f *pflag.FlagSet) {
-		f.StringVarP(&g.config, "config", "C", imapconf.DefaultPath, "read `FILE` instead of the usual imapd.conf")
+		f.StringVarP(&g.config, "config", "C", imapconf.DefaultPath, "read `FILE` as imapd.conf")
 		p.About(f)
 	})
 	p.Notes = notes
@@ -111,29 +111,29 @@ const notes = `SERVER is host, host:port, host:port/tls or the path of a socket:
 of a Cyrus server. restore_authname and restore_password of imapd.conf (else
 sync_authname, sync_password) log in there.
 
-A mailbox that is named brings what lives in it, and what was expunged from it
-and is still kept, as live messages. With -a, -U, --at or --commit it brings
-what lived in it then. A message named by its GUID comes back whether it was
-expunged or not. A name that no mailbox has any more means the one of that name
-that was deleted last. Names are as an administrator sees them (user/anne/Sent)
-or internal (user.anne.Sent); user/anne/Entwürfe can be typed as it is.
+Naming a mailbox restores its live messages, and its expunged messages that the
+backup still holds, as live messages. With -a, -U, --at or --commit it restores
+the messages that were live then. A message named by its GUID is restored whether
+it was expunged or not. If no mailbox has a name any more, the name means the
+mailbox that was deleted last. Names have the administrator's form
+(user/anne/Sent) or the internal form (user.anne.Sent); type user/anne/Entwürfe
+as it is.
 
-A mailbox that goes to another user gets the ACL of its nearest parent there, or
-that server's default; -A overrides.
+A mailbox that is restored to another user gets the ACL of its nearest parent
+there, or the server's default; -A overrides this.
 
-BACKUP is a userid. anne:bob brings what was anne's to bob, with subscriptions, scripts
-and all else, under bob's access rights.
+BACKUP is a userid. anne:bob restores anne's mail, subscriptions, scripts and all
+else to bob, under bob's access rights.
 
-imap:// means STARTTLS; ?tls=no at its end does without, ?authuser=ADMIN logs in
-as another. maildir is Maildir++ (.Archive.2023 beside cur); mbox is a directory
+imap:// means STARTTLS; ?tls=no at the end turns it off, ?authuser=ADMIN logs in
+as ADMIN. maildir is Maildir++ (.Archive.2023 beside cur); mbox is a directory
 of mboxrd files if there is more than one mailbox; eml and tar have
 Archive/2023/UID-GUID.eml, with messages.ndjson for the flags. folders.ndjson has
-the mailboxes' original names; docs/restore.md says how files are named.
+the mailboxes' original names; docs/restore.md explains the file names.
 
-A restore only adds. What the destination has is neither overwritten nor brought
-twice: a message is there already if its mailbox has one with the same bytes
-(an IMAP server may have changed them: docs/restore.md). So it can be cut and
-run again.
+A restore only adds. It neither overwrites nor duplicates messages: it skips a
+message if the mailbox has one with the same bytes (an IMAP server may have
+changed them: docs/restore.md). An interrupted restore can be run again.
 `
 
 // backups completes names of backups.

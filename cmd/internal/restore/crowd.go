@@ -99,7 +99,7 @@ func (c *crowd) phase(ctx context.Context, p phase) error {
 	}
 	_ = group.Wait() // what goes wrong is in the report
 	if ctx.Err() == nil && !found {
-		return fmt.Errorf("%s: there is no such backup", c.everybody)
+		return fmt.Errorf("%s: no such backup", c.everybody)
 	}
 	return ctx.Err()
 }
@@ -239,7 +239,7 @@ func (c *crowd) place(f *repository.Found) (string, error) {
 			return "", err
 		}
 		if info, err := root.Lstat(filepath.Clean(part)); err != nil || !info.IsDir() {
-			return "", errors.Join(err, fmt.Errorf("%s: it is no directory", filepath.Join(c.server, part)))
+			return "", errors.Join(err, fmt.Errorf("%s: not a directory", filepath.Join(c.server, part)))
 		}
 	}
 	return to, nil

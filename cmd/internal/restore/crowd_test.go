@@ -87,7 +87,7 @@ func TestEverybody(t *testing.T) {
 	if status != 0 || !strings.Contains(out, "1 backup done, 3 done before, 0 failed: 10 messages added") || messages(t, to) != 40 {
 		t.Errorf("again: status %d: %s%s", status, out, said)
 	}
-	if _, said, status = restoreAll(t, append(argv[:len(argv)-1:len(argv)-1], "-P", "a")...); status != 64 || !strings.Contains(said, "it is of another restore") {
+	if _, said, status = restoreAll(t, append(argv[:len(argv)-1:len(argv)-1], "-P", "a")...); status != 64 || !strings.Contains(said, "the file belongs to another restore") {
 		t.Errorf("the notes of another restore: status %d: %s", status, said)
 	}
 }
@@ -117,7 +117,7 @@ func TestEverybodyOf(t *testing.T) {
 		to := t.TempDir()
 		out, said, status := restoreAll(t, append([]string{"-C", config, "--json", "--to", "eml:" + to}, strings.Fields(c.argv)...)...)
 		var got []string
-		if c.want == "" && !strings.Contains(said, "domain none: there is no such backup") {
+		if c.want == "" && !strings.Contains(said, "domain none: no such backup") {
 			t.Errorf("%s: %s", c.argv, said)
 		}
 		for line := range strings.Lines(out) {

@@ -18,7 +18,7 @@ func (j *job) journalDir() string {
 		err = os.MkdirAll(dir, 0o700)
 	}
 	if err != nil {
-		fmt.Fprintf(j.std.err, "restore: warning: there will be no journal of what is sent, so that the next run has to compare with what the server has: %v (--journal DIR)\n", err)
+		fmt.Fprintf(j.std.err, "restore: warning: cannot keep a journal of sent messages, so the next run must compare with the server: %v (--journal DIR)\n", err)
 		return ""
 	}
 	return dir

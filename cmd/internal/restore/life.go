@@ -54,6 +54,6 @@ func (j *job) sayFormerLives() error {
 		return err
 	}
 	was := lives[len(lives)-2]
-	j.note("the name %s is somebody else's since %s; --life %d restores who had it before", j.backup, timespec.Text(lives.Newest().Began), was.Number)
+	j.note("the name %s belongs to another user since %s; --life %d restores the user who had it before", j.backup, timespec.Text(lives.Newest().Began), was.Number)
 	return nil
 }

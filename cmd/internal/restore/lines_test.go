@@ -94,7 +94,7 @@ func TestErrorLines(t *testing.T) {
 		{"a mailbox that is not there", config, files("user/anne/Nothing"), 75, "user/anne/Nothing: no such mailbox"},
 		{"a message that is not there", config, files(strings.Repeat("0", 40)), 75, "no message with this GUID in the backup"},
 		{"a path that is not there", config, []string{"--to", "maildir:" + to, "-f", "user/x", "-a"}, 75, "backups/user/x"},
-		{"a time before the first backup", config, append([]string{"--at", "2001-01-01"}, files("-a")...), 75, "cyr_backup anne list chunks shows what there is"},
+		{"a time before the first backup", config, append([]string{"--at", "2001-01-01"}, files("-a")...), 75, "cyr_backup anne list chunks shows the available times"},
 		{"a commit that is not there", config, append([]string{"--commit", "99"}, files("-a")...), 75, "99"},
 		{"a server that does not answer", config, []string{"127.0.0.1:1", "anne", "-a"}, 75, "cannot restore to 127.0.0.1:1"},
 		{"a server without a name", config, []string{"no.such.host.invalid", "anne", "-a"}, 75, "cannot restore to no.such.host.invalid"},
@@ -103,7 +103,7 @@ func TestErrorLines(t *testing.T) {
 		{"a directory that cannot be made", config, []string{"--to", "maildir:" + file + "/x", "anne", "-a"}, 75, file},
 		{"no configuration", config + "x", files("-a"), 78, "imapd.confx"},
 		{"no partition", conf(t, t.TempDir(), "imapd.conf", "nowhere://x"), files("-a"), 78, "backuppartition-default"},
-		{"no objects", config, files(), 64, "say what to restore"},
+		{"no objects", config, files(), 64, "name what to restore"},
 		{"a map of no mailbox", config, append([]string{"--map", "user/anne/None=user/anne/X"}, files("-a")...), 64, "no mailbox of this restore is"},
 	} {
 		t.Run(tt.about, func(t *testing.T) {

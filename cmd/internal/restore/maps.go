@@ -38,7 +38,7 @@ func (o *options) inherit() error {
 		return nil
 	}
 	if heir != "" && strings.Trim(heir, "0123456789") == "" {
-		return cli.Usagef("%s is a server and no BACKUP: write SERVER first. With -D DOMAIN and -P PREFIX no BACKUP and no -a is given", o.backup)
+		return cli.Usagef("%s is a server, not a BACKUP: write SERVER first. -D DOMAIN and -P PREFIX take no BACKUP and no -a", o.backup)
 	}
 	if user == "" || heir == "" || strings.Contains(heir, ":") || user == heir {
 		return cli.Usagef("%s: write USER:OTHER, two userids", o.backup)

@@ -60,7 +60,7 @@ func opened(t *testing.T, dir string) objstore.Store {
 	return s
 }
 
-// To restore all of a user who was deleted brings nothing, which is not done in silence.
+// A restore of all mail of a deleted user restores nothing, and reports that.
 func TestNothingLives(t *testing.T) {
 	config, part := host(t)
 	unuser(t, part, "anne")
@@ -71,7 +71,7 @@ func TestNothingLives(t *testing.T) {
 	}
 }
 
-// A user was deleted: a restore of all says what is gone, and the command it names brings it.
+// A user was deleted: a restore of all reports the deleted mail, and the command in the message restores it.
 func TestSaysWhatIsGone(t *testing.T) {
 	config, part := host(t)
 	time.Sleep(1100 * time.Millisecond) // the directory's store time is in seconds
@@ -79,7 +79,7 @@ func TestSaysWhatIsGone(t *testing.T) {
 	to := filepath.Join(t.TempDir(), "it's here")
 	argv := []string{"-C", config, "--to", "eml:" + to, "anne", "-a"}
 	code, said := program(t, argv...)
-	_, command, found := strings.Cut(said, "This brings them back: restore ")
+	_, command, found := strings.Cut(said, "This restores them: restore ")
 	if code != 75 || !found || !strings.Contains(said, "100 other messages were deleted since") {
 		t.Fatalf("status %d: %q", code, said)
 	}

@@ -178,7 +178,7 @@ func parseRate(s string) (int64, error) {
 	}
 	n, err := humanize.ParseBytes(strings.TrimSuffix(s, "/s"))
 	if err != nil || n == 0 {
-		return 0, cli.Usagef("--rate %s: write a number of bytes a second, as 500k or 10MB", s)
+		return 0, cli.Usagef("--rate %s: write a number of bytes per second, such as 500k or 10MB", s)
 	}
 	return int64(n), nil
 }
@@ -201,12 +201,12 @@ func (o *options) where(to string, args []string) ([]string, error) {
 			o.server = to
 		}
 		if o.server == "" {
-			return nil, cli.Usagef("--to %s: it does not say where to", to)
+			return nil, cli.Usagef("--to %s: the destination is empty", to)
 		}
 		return args, nil
 	}
 	if len(args) == 0 {
-		return nil, cli.Usagef("a server to restore to is needed, or --to")
+		return nil, cli.Usagef("name a server to restore to, or use --to")
 	}
 	o.server = args[0]
 	return args[1:], nil
@@ -227,7 +227,7 @@ func (o *options) which(byOption map[cli.Mode]string, args []string) ([]string, 
 		return args, nil
 	}
 	if len(args) == 0 {
-		return nil, cli.Usagef("a backup is needed: a userid, or -m mailbox, or -f path")
+		return nil, cli.Usagef("name a backup: a userid, or -m mailbox, or -f path")
 	}
 	o.mode, o.backup = cli.ByUser, args[0]
 	return args[1:], nil
@@ -258,27 +258,27 @@ func (o *options) check() error {
 	s := &o.selection
 	switch {
 	case o.life < 0:
-		return cli.Usagef("--life: the first one is 1")
+		return cli.Usagef("--life: lives are numbered from 1")
 	case o.life > 0 && o.everybody != nil:
 		return cli.Usagef("--life is for one user")
 	case o.life > 0 && (o.moment != history.Moment{}):
 		return cli.Usagef("--life means the end of that life: it excludes --at and --commit")
 	case s.All && len(s.Objects) > 0:
-		return cli.Usagef("-a is for every mailbox: no further ones can be named")
+		return cli.Usagef("-a restores every mailbox: name no others")
 	case !s.All && len(s.Objects) == 0:
-		return cli.Usagef("say what to restore: mailboxes, uniqueids or GUIDs of messages, or -a for all of it")
+		return cli.Usagef("name what to restore: mailboxes, uniqueids or GUIDs of messages, or -a for everything")
 	case o.keepUIDs && (o.acl != nil || s.Into != "" || o.partition != ""):
-		return cli.Usagef("-U brings mailboxes as they were: it excludes -A, -M and -P")
+		return cli.Usagef("-U restores mailboxes unchanged: it excludes -A, -M and -P")
 	case (o.heir != "" || len(o.maps) > 0) && (o.keepUIDs || s.Into != "" || s.KeepDeletedPrefix):
 		return cli.Usagef("USER:OTHER and --map give mailboxes other names: they exclude -D, -M and -U")
 	case o.flagsOnly && (o.keepUIDs || o.acl != nil || s.Into != "" || s.Deleted == restore.Only || o.partition != "" || o.local || o.newestFirst):
-		return cli.Usagef("--flags-only changes messages that are there: it excludes -A, -L, -M, -P, -U, -x and --newest-first")
+		return cli.Usagef("--flags-only changes existing messages: it excludes -A, -L, -M, -P, -U, -x and --newest-first")
 	case o.everybody == nil && (o.resume != "" || o.json):
-		return cli.Usagef("--resume and -j are for restores of everybody: --all-users, --domain or --prefix")
+		return cli.Usagef("--resume and -j are for restores of many users: --all-users, --domain or --prefix")
 	case o.keepUIDs && o.newestFirst:
 		return cli.Usagef("--newest-first gives messages new uids: it excludes -U")
 	case !s.Since.IsZero() && !s.Until.IsZero() && !s.Since.Before(s.Until):
-		return cli.Usagef("--since has to be before --until")
+		return cli.Usagef("--since must be before --until")
 	case o.parallel < 1 || o.parallel > 32:
 		return cli.Usagef("--parallel: from 1 to 32 connections")
 	case o.progress != "auto" && o.progress != "json" && o.progress != "none" && o.progress != "bar":
@@ -290,7 +290,7 @@ func (o *options) check() error {
 	case o.toFiles != "" && o.toFiles != "imap" && o.everybody == nil && (o.newestFirst || o.parallel > 1):
 		return cli.Usagef("--newest-first and --parallel are for servers, not for --to %s", o.toFiles)
 	case o.journal != "" && o.toFiles != "imap":
-		return cli.Usagef("--journal is for --to imap://...: other destinations know their messages by themselves")
+		return cli.Usagef("--journal is for --to imap://...: other destinations need none")
 	case o.passwordFile != "" && o.toFiles != "imap":
 		return cli.Usagef("--password-file is for --to imap://...; for a Cyrus server set restore_password in imapd.conf")
 	}

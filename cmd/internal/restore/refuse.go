@@ -18,7 +18,7 @@ func (g *given) filled(p *cmdline.Program) error {
 		{"dest-partition", g.partition}, {"domain", g.domain}, {"prefix", g.prefix}, {"resume", g.resume}, {"rate", g.rateText},
 	} {
 		if p.Changed(o.name) && o.value == "" {
-			return cli.Usagef("--%s: its value is empty", o.name)
+			return cli.Usagef("--%s: the value is empty", o.name)
 		}
 	}
 	if p.Changed("commit") && g.moment.Number == 0 {
@@ -33,15 +33,15 @@ func isServer(to string) error {
 	if strings.HasPrefix(to, "/") {
 		info, err := os.Stat(to)
 		if errors.Is(err, os.ErrNotExist) {
-			return cli.Usagef("--to %s: there is no socket of a server; %s", to, kinds)
+			return cli.Usagef("--to %s: no such socket; %s", to, kinds)
 		}
 		if err == nil && info.Mode()&os.ModeSocket == 0 {
-			return cli.Usagef("--to %s: it is no socket of a server; %s", to, kinds)
+			return cli.Usagef("--to %s: not a socket; %s", to, kinds)
 		}
 		return nil
 	}
 	if strings.Contains(strings.TrimSuffix(to, "/tls"), "/") {
-		return cli.Usagef("--to %s: it is neither a server nor a kind of files; %s", to, kinds)
+		return cli.Usagef("--to %s: neither a server nor a kind of file; %s", to, kinds)
 	}
 	return nil
 }

@@ -108,7 +108,7 @@ func (r *resumeFile) begin(o *options) error {
 		return r.foreign()
 	}
 	if !was.same(head) {
-		return cli.Usagef("--resume %s: it is of another restore, %s; this is %s. Name another file, or give the same options", r.f.Name(), &was, head)
+		return cli.Usagef("--resume %s: the file belongs to another restore, %s; this is %s. Name another file, or give the same options", r.f.Name(), &was, head)
 	}
 	o.moment.Time, o.selection.Since, o.selection.Until = was.Moment, was.Since, was.Until
 	return r.load(in, int64(len(first)))
@@ -133,7 +133,7 @@ func (r *resumeFile) first(there []byte, head *resumed) error {
 }
 
 func (r *resumeFile) foreign() error {
-	return cli.Usagef("--resume %s: it is no file of a restore; name another one", r.f.Name())
+	return cli.Usagef("--resume %s: not a resume file; name another file", r.f.Name())
 }
 
 // load reads who is done, and cuts off a part of a line.
@@ -187,7 +187,7 @@ func (r *resumeFile) note(u userResult, p phase) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err := r.append(line); err != nil {
-		return fmt.Errorf("it is restored, but --resume %s cannot be written: %w", r.f.Name(), err)
+		return fmt.Errorf("the restore succeeded, but --resume %s cannot be written: %w", r.f.Name(), err)
 	}
 	return nil
 }

@@ -112,7 +112,7 @@ func load(ctx context.Context, found *repository.Found, j *job, now time.Time) (
 		j.warn("%v", err)
 	}
 	for _, d := range mem.Skipped() {
-		j.warn("%s is damaged, an older state and the log are read instead: %v", d.Object, d.Err)
+		j.warn("%s is damaged; reading an older state and the log instead: %v", d.Object, d.Err)
 	}
 	j.src = restore.NewSource(mem, history.NewObjects(rangecache.New(found.Partition.Store, framesKept), 0))
 	j.src.KeepDeleted, j.src.Limit = j.keepDeleted, j.limit
@@ -132,13 +132,13 @@ func limiter(bytes int64) *rate.Limiter {
 func explain(err error, o *options) error {
 	switch {
 	case errors.Is(err, history.ErrBeforeFirst) && o.moment == history.Moment{}:
-		return fmt.Errorf("the log of the backup is empty, or was lost: ctl_backups verify %s says more (%w)", o.backup, err)
+		return fmt.Errorf("the log of the backup is empty, or was lost: run ctl_backups verify %s (%w)", o.backup, err)
 	case errors.Is(err, history.ErrBeforeFirst):
-		return fmt.Errorf("nothing of the backup is as old as %s: cyr_backup %s list chunks shows what there is (%w)", o.moment, o.backup, err)
+		return fmt.Errorf("nothing of the backup is as old as %s: cyr_backup %s list chunks shows the available times (%w)", o.moment, o.backup, err)
 	case noAdministrator(err):
 		return fmt.Errorf("%w (restore_authname, or sync_authname, has to be an administrator of that server: admins in its imapd.conf)", err)
 	case history.IsUnreadable(err) && !errors.Is(err, history.ErrAbsent) && !o.fromLog:
-		return fmt.Errorf("%w. If that is a checkpoint or a part of one, --from-log does without; ctl_backups verify %s tells what is damaged", err, o.backup)
+		return fmt.Errorf("%w. If that is a checkpoint or a part of one, --from-log skips it; ctl_backups verify %s reports the damage", err, o.backup)
 	}
 	return err
 }

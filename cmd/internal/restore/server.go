@@ -103,7 +103,7 @@ func dialer(conf *imapconf.File, server string, compress bool) (func(context.Con
 	if strings.HasPrefix(addr, "/") {
 		o.User, o.Password = "", "" // whoever may open the socket is trusted
 	} else if o.User == "" {
-		return nil, &cli.ConfigError{Err: fmt.Errorf("%s: restore_authname (or sync_authname) is not set: whom to log in as at %s?", conf.Path(), server)}
+		return nil, &cli.ConfigError{Err: fmt.Errorf("%s: restore_authname (or sync_authname) is not set: name the user to log in with at %s", conf.Path(), server)}
 	}
 	secure, err := tlsConfig(conf)
 	if err != nil {
@@ -125,7 +125,7 @@ func dialer(conf *imapconf.File, server string, compress bool) (func(context.Con
 		}
 		if compress && !c.Banner().Compress {
 			_ = c.Close()
-			return nil, fmt.Errorf("%s does not offer compression, which -z demands", server)
+			return nil, fmt.Errorf("%s does not offer compression, which -z requires", server)
 		}
 		return c, nil
 	}, nil
@@ -156,7 +156,7 @@ func address(server, port string) (string, error) {
 		}
 	}
 	if host == "" {
-		return "", cli.Usagef("%q is no server: write host, host:port or the path of a socket", server)
+		return "", cli.Usagef("%q is not a server: write host, host:port or the path of a socket", server)
 	}
 	return net.JoinHostPort(host, p), nil
 }
@@ -170,7 +170,7 @@ func tlsConfig(conf *imapconf.File) (*tls.Config, error) {
 		}
 		t.RootCAs = x509.NewCertPool()
 		if !t.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("%s: no certificate in it", ca)
+			return nil, fmt.Errorf("%s: no certificate found", ca)
 		}
 	}
 	cert, key := conf.String("tls_client_cert"), conf.String("tls_client_key")

@@ -66,7 +66,7 @@ func (j *job) sayWhatIsGone(ctx context.Context, sel *restore.Selection) error {
 		return explain(err, j.options)
 	}
 	if g.WorthReporting() {
-		j.note("%s in what was asked for, and %s", left(g.Live), j.bringsBack(ctx, g))
+		j.note("%s in the selection, and %s", left(g.Live), j.bringsBack(ctx, g))
 	}
 	return nil
 }
@@ -78,7 +78,7 @@ func (j *job) nothingLeft(ctx context.Context) error {
 		return explain(err, j.options)
 	}
 	if !j.newest() || g.Recoverable == 0 {
-		return fmt.Errorf("the backup of %s has nothing live as of %s: cyr_backup %s log shows what was deleted when, and --at TIME brings what was there then (%w)",
+		return fmt.Errorf("the backup of %s has nothing live as of %s: cyr_backup %s log shows the deletions, and --at TIME restores an earlier state (%w)",
 			j.backup, timespec.Text(j.asOf), j.backup, restore.ErrNothing)
 	}
 	return fmt.Errorf("the backup of %s has nothing live: %s (%w)", j.backup, j.bringsBack(ctx, g), restore.ErrNothing)
@@ -101,7 +101,7 @@ func (j *job) bringsBack(ctx context.Context, g *restore.Deletions) string {
 		what = "them"
 	}
 	at, option := j.momentOf(ctx, g.Commit)
-	return fmt.Sprintf("%s %s deleted since%s. This brings %s back: %s", english.Plural(g.Lost, "other message", ""),
+	return fmt.Sprintf("%s %s deleted since%s. This restores %s: %s", english.Plural(g.Lost, "other message", ""),
 		english.PluralWord(g.Lost, "was", "were"), at, what, j.commandAt(option))
 }
 
@@ -165,11 +165,11 @@ func (j *job) trace(s restore.Sums) []any {
 func leftOut(kind string) string {
 	switch kind {
 	case "imap":
-		return "left out, because IMAP has no way for it: ACLs, annotations, quota, scripts, uids, uniqueids, modseqs"
+		return "left out, because IMAP cannot transfer them: ACLs, annotations, quota, scripts, uids, uniqueids, modseqs"
 	case "maildir":
-		return "left out, because a Maildir has no place for it: annotations, quota, seen state elsewhere, uids, modseqs"
+		return "left out, because a Maildir cannot hold them: annotations, quota, seen state elsewhere, uids, modseqs"
 	case "mbox":
-		return "left out, because an mbox has no place for it: subscriptions, annotations, quota, seen state elsewhere, uids, modseqs"
+		return "left out, because an mbox cannot hold them: subscriptions, annotations, quota, seen state elsewhere, uids, modseqs"
 	case "eml", "tar":
 		return "left out: annotations of mailboxes and messages, modseqs"
 	}

@@ -42,7 +42,7 @@ func newLater(ctx context.Context, open func(context.Context) (objstore.Store, e
 }
 
 // errOpening: nobody knows yet what comes of the first attempt.
-var errOpening = &objstore.Error{Op: "open", Temporary: true, Err: fmt.Errorf("it has not answered for %s", openWait)}
+var errOpening = &objstore.Error{Op: "open", Temporary: true, Err: fmt.Errorf("no answer from the store for %s", openWait)}
 
 // get returns the store, or why there is none.
 func (l *later) get(ctx context.Context) (objstore.Store, error) {

@@ -24,7 +24,7 @@ func Locations(conf *imapconf.File) (names []string, at map[string]objstore.Loca
 			continue
 		}
 		if other := first[place(l)]; other != "" {
-			errs = append(errs, conf.Errorf(key, "it is the same place as %s: two partitions cannot share one", other))
+			errs = append(errs, conf.Errorf(key, "same location as %s: two partitions cannot share a location", other))
 			continue
 		}
 		first[place(l)] = key
@@ -33,7 +33,7 @@ func Locations(conf *imapconf.File) (names []string, at map[string]objstore.Loca
 		at[name] = l
 	}
 	if len(names) == 0 && len(errs) == 0 {
-		errs = append(errs, fmt.Errorf("%s: no %sNAME is set: say where backups go, as in %sdefault: /var/spool/backup", conf.Path(), prefix, prefix))
+		errs = append(errs, fmt.Errorf("%s: no %sNAME is set: set the place for backups, as in %sdefault: /var/spool/backup", conf.Path(), prefix, prefix))
 	}
 	return names, at, errors.Join(errs...)
 }

@@ -39,7 +39,7 @@ func Try(ctx context.Context, was, conf *imapconf.File) error {
 			errs[i] = nil
 		}
 		if other := first[ids[i]]; other != "" && ids[i] != "" {
-			errs[i] = fmt.Errorf("it is repository %s, as partition %s is: two partitions cannot share one", ids[i], other)
+			errs[i] = fmt.Errorf("the location is repository %s, which partition %s already uses: two partitions cannot share a repository", ids[i], other)
 		}
 		first[ids[i]] = name
 		if errs[i] != nil {

@@ -53,7 +53,7 @@ func readMbox(path string, verbatim bool) (folders []Folder, err error) {
 	return []Folder{f}, nil
 }
 
-var errNoMbox = errors.New("no mbox: does not begin with a From_ line")
+var errNoMbox = errors.New("not an mbox: the file does not begin with a From_ line")
 
 func split(r io.Reader) ([]section, error) {
 	var out []section
