@@ -152,7 +152,7 @@ func TestFullDisk(t *testing.T) {
 			var exit *exec.ExitError
 			said := complaint.String()
 			if !errors.As(err, &exit) || exit.ExitCode() != cli.ExitTemporary || strings.Count(said, "\n") != 1 ||
-				!strings.HasPrefix(said, "restore: the disk is full; make room and run the restore again: ") {
+				!strings.HasPrefix(said, "restore: the disk is full: free space and run the restore again: ") {
 				t.Errorf("%v; it says\n%s", err, said)
 			}
 		})
