@@ -21,22 +21,22 @@ import (
 
 // soakHost is a backup host of a world. It reaches each bucket through a network of its own.
 type soakHost struct {
-	w      *soak
-	name   string
-	dir    string
-	nets   []*faultstore.Store // by partition
-	off    atomic.Int64        // error of its clock in nanoseconds
-	index  *index.Index
-	set    *partitions.Set
-	conn   *client // an open connection; nil = none
-	knows  map[string]bool
-	former string       // a former copy of its index; "" = none
-	vague  bool         // its index is older than a rollback of a bucket: it can detect that at any time
-	stale  bool         // former is vague
-	shaken bool         // a bucket was rolled back: the next start does not trust the index of it
-	lives  int          // number of starts
-	dieAt  atomic.Int64 // number of index transactions until it dies; 0 = it does not die
-	dead   atomic.Bool  // it was killed: its requests no longer reach a bucket
+	w           *soak
+	name        string
+	dir         string
+	nets        []*faultstore.Store // by partition
+	off         atomic.Int64        // error of its clock in nanoseconds
+	index       *index.Index
+	set         *partitions.Set
+	conn        *client // an open connection; nil = none
+	knows       map[string]bool
+	former      string       // a former copy of its index; "" = none
+	vague       bool         // its index is older than a rollback of a bucket: it can detect that at any time
+	stale       bool         // former is vague
+	shaken      bool         // a bucket was rolled back: the next start does not trust the index of it
+	lives       int          // number of starts
+	dieAt       atomic.Int64 // number of index transactions until it dies; 0 = it does not die
+	dead        atomic.Bool  // it was killed: its requests no longer reach a bucket
 	killedIndex string       // a copy of its index when it was killed
 
 	trouble []bool // by partition: calls may fail
@@ -79,7 +79,7 @@ func (h *soakHost) start() (err error) {
 	if h.index, err = index.Open(h.dir, index.Options{OnCommit: h.onCommit}); err != nil {
 		return err
 	}
-	wait := 20 * time.Millisecond // the client receives every error immediately
+	wait := 20 * time.Millisecond // short, so that the client receives every error immediately
 	if h.w.one(4) {
 		wait = 200 * time.Millisecond // some calls are retried
 	}

@@ -16,7 +16,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/verify"
 )
 
-// two are two partitions, with hosts that share them.
+// two is two partitions, with hosts that share them.
 type two struct {
 	t      *testing.T
 	stores []*memstore.Store
@@ -24,16 +24,16 @@ type two struct {
 	boxes  []*source
 }
 
-// inTwo backs a user up with every kind of object: inline bodies, packs that another
-// user has mail in, pieces, checkpoints.
+// inTwo makes a backup with every kind of object: inline bodies, packs shared with another user, pieces,
+// checkpoints.
 func inTwo(t *testing.T) (*two, *host) {
 	stores := []*memstore.Store{newStore(), newStore()}
 	a := newHostWith(t, func(o *partitions.Options) { o.NoCheckpoints = true }, stores[0], stores[1])
 	return backedUp(a, stores, "anne", noise(7, 1200<<10)), a
 }
 
-// backedUp is a user with mail in packs and in the log, a checkpoint, and a large message
-// if that is given.
+// backedUp makes the backup of a user with mail in packs and in the log, a checkpoint, and the given large
+// messages.
 func backedUp(a *host, stores []*memstore.Store, who string, large ...[]byte) *two {
 	w := &two{t: a.t, stores: stores, who: who}
 	inbox, sent, other := newSource("user."+who), newSource("user."+who+".Sent"), newSource("user.with"+who)
@@ -64,7 +64,7 @@ func (w *two) parts() (out []repository.Config) {
 	return out
 }
 
-// home is the partition that the user's backup lives in.
+// home returns the user's backup in its partition.
 func (w *two) home() *repository.Found {
 	w.t.Helper()
 	f, err := repository.Find(w.t.Context(), w.parts(), repository.UserName(w.who))
@@ -90,7 +90,7 @@ func (w *two) checkpoint() {
 	}
 }
 
-// news happens at the source: a message that is inline, one that is packed, flags.
+// news changes the source and syncs it: an inline message, a packed message, flags.
 func (w *two) news(h *host) {
 	w.t.Helper()
 	w.happens()
@@ -104,7 +104,7 @@ func (w *two) happens() {
 	w.boxes[0].flag(w.boxes[0].records[0], fmt.Sprintf("n%d", n))
 }
 
-// newsOrLater is news of a client that comes again as long as it is deferred.
+// newsOrLater is news for a client that retries as long as it is deferred.
 func (w *two) newsOrLater(h *host) {
 	w.t.Helper()
 	w.happens()
@@ -119,10 +119,10 @@ func (w *two) newsOrLater(h *host) {
 			w.t.Fatal(err)
 		}
 	}
-	w.t.Fatal("it is deferred for ever")
+	w.t.Fatal("the client is deferred forever")
 }
 
-// move moves with a host of its own, as the tool does.
+// move moves the backup with a host of its own, as the tool does.
 func (w *two) move(to string) error {
 	h := newMover(w.t, w.stores)
 	defer h.stop()
@@ -150,7 +150,7 @@ func (w *two) mustMove(to string) {
 	}
 }
 
-// check sees that the backup lives in a partition, whole, and as of an earlier moment.
+// check checks that the whole backup is in a partition, including an earlier state.
 func (w *two) check(in string) {
 	w.t.Helper()
 	f := w.sound(in)
@@ -166,12 +166,12 @@ func (w *two) check(in string) {
 	}
 }
 
-// sound sees that the backup lives in a partition, and that all that it names is there.
+// sound checks that the backup is in a partition, and that every object it refers to exists.
 func (w *two) sound(in string) *repository.Found {
 	w.t.Helper()
 	f := w.home()
 	if f.Partition.Name != in {
-		w.t.Fatalf("it lives in %s, want %s", f.Partition.Name, in)
+		w.t.Fatalf("the backup is in %s, want %s", f.Partition.Name, in)
 	}
 	v, err := verify.Run(w.t.Context(), f, verify.Options{Report: func(p verify.Problem) { w.t.Errorf("verify: %s", p) }})
 	if err != nil || v.Damaged > 0 {

@@ -23,7 +23,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/session"
 )
 
-// lines keeps what is logged at err, and about the end of troubles.
+// lines collects log lines of level warn and above.
 type lines struct {
 	slog.Handler
 	mu   sync.Mutex
@@ -52,7 +52,7 @@ func (l *lines) Handle(_ context.Context, r slog.Record) error {
 func (l *lines) WithAttrs([]slog.Attr) slog.Handler { return l }
 func (l *lines) WithGroup(string) slog.Handler      { return l }
 
-// take returns the lines that hold a text, and forgets all.
+// take returns the lines that contain a text, and drops all lines.
 func (l *lines) take(holding string) (out []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -65,7 +65,7 @@ func (l *lines) take(holding string) (out []string) {
 	return out
 }
 
-// attempt is a command about a user.
+// attempt is a command for a user.
 type attempt struct {
 	name string
 	run  func(ctx context.Context, s *session.Session, user string) error
@@ -73,7 +73,7 @@ type attempt struct {
 
 func nowhere(string, dlist.Value) error { return nil }
 
-// attempts has one command of each kind of answer (docs/errors.md).
+// attempts contains one command for each kind of answer (docs/errors.md).
 var attempts = []attempt{
 	{"GET USER", func(ctx context.Context, s *session.Session, u string) error { return s.GetUser(ctx, u, nowhere) }},
 	{"GET MAILBOXES", func(ctx context.Context, s *session.Session, u string) error {
@@ -113,16 +113,16 @@ var attempts = []attempt{
 	{"UNUSER", func(ctx context.Context, s *session.Session, u string) error { return s.ApplyUnuser(ctx, u) }},
 }
 
-// plight is a way in which a user's backup, or its partition, cannot be used.
-type plight struct {
+// condition is a condition that makes a user's backup, or its partition, unusable.
+type condition struct {
 	kind    string
-	fresh   bool // a host shows it that has no index
-	whole   bool // it is of the partition
-	inflict func(w *plightWorld)
+	fresh   bool // the condition shows only on a host without an index
+	whole   bool // the condition concerns the whole partition
+	inflict func(w *conditionWorld)
 }
 
-// plightWorld is a host with two partitions, and a user in each of them.
-type plightWorld struct {
+// conditionWorld is a host with two partitions and a user in each of them.
+type conditionWorld struct {
 	t      *testing.T
 	stores [2]*memstore.Store
 	faults [2]*faultstore.Store
@@ -130,15 +130,15 @@ type plightWorld struct {
 	boxes  [2]*source
 }
 
-func (w *plightWorld) path() string { return "backups/user/" + w.users[0] + "/" }
+func (w *conditionWorld) path() string { return "backups/user/" + w.users[0] + "/" }
 
-// every fails all calls of the first partition.
-func (w *plightWorld) every(err func(op, key string) error) {
+// every makes all calls of the first partition fail.
+func (w *conditionWorld) every(err func(op, key string) error) {
 	w.faults[0].Add(faultstore.Fault{Before: err})
 }
 
-// edit changes an object of the first partition that is JSON.
-func (w *plightWorld) edit(key string, change func(map[string]any)) {
+// edit changes a JSON object of the first partition.
+func (w *conditionWorld) edit(key string, change func(map[string]any)) {
 	w.t.Helper()
 	v := map[string]any{}
 	if err := json.Unmarshal(body(w.t, w.stores[0], key), &v); err != nil {
@@ -152,8 +152,8 @@ func (w *plightWorld) edit(key string, change func(map[string]any)) {
 	replace(w.t, w.stores[0], key, b)
 }
 
-// commit puts a commit of the first user, with one event.
-func (w *plightWorld) commit(e history.Event, change func([]byte) []byte) {
+// commit adds a commit with one event to the first user's log.
+func (w *conditionWorld) commit(e history.Event, change func([]byte) []byte) {
 	w.t.Helper()
 	path := "user/" + w.users[0]
 	m := load(w.t, w.stores[0], path)
@@ -170,45 +170,45 @@ func (w *plightWorld) commit(e history.Event, change func([]byte) []byte) {
 
 func same(b []byte) []byte { return b }
 
-var plights = []plight{
-	{kind: "denied", whole: true, inflict: func(w *plightWorld) { w.every(faultstore.Denied) }},
-	{kind: "store", whole: true, inflict: func(w *plightWorld) { w.every(faultstore.BadRequest) }},
-	{kind: "no-answer", whole: true, inflict: func(w *plightWorld) { w.every(faultstore.Lost) }},
-	{kind: "no-bucket", whole: true, fresh: true, inflict: func(w *plightWorld) { w.every(faultstore.NoBucket) }},
-	{kind: "version", whole: true, fresh: true, inflict: func(w *plightWorld) {
+var conditions = []condition{
+	{kind: "denied", whole: true, inflict: func(w *conditionWorld) { w.every(faultstore.Denied) }},
+	{kind: "store", whole: true, inflict: func(w *conditionWorld) { w.every(faultstore.BadRequest) }},
+	{kind: "no-answer", whole: true, inflict: func(w *conditionWorld) { w.every(faultstore.Lost) }},
+	{kind: "no-bucket", whole: true, fresh: true, inflict: func(w *conditionWorld) { w.every(faultstore.NoBucket) }},
+	{kind: "version", whole: true, fresh: true, inflict: func(w *conditionWorld) {
 		w.edit("repository.json", func(v map[string]any) { v["version"] = 99 })
 	}},
-	{kind: "damage", whole: true, fresh: true, inflict: func(w *plightWorld) {
+	{kind: "damage", whole: true, fresh: true, inflict: func(w *conditionWorld) {
 		replace(w.t, w.stores[0], "repository.json", []byte("{"))
 	}},
-	{kind: "emptied", whole: true, inflict: func(w *plightWorld) {
+	{kind: "emptied", whole: true, inflict: func(w *conditionWorld) {
 		for _, key := range objects(w.t, w.stores[0], "") {
 			if err := w.stores[0].Delete(w.t.Context(), key); err != nil {
 				w.t.Fatal(err)
 			}
 		}
 	}},
-	{kind: "foreign", fresh: true, inflict: func(w *plightWorld) {
+	{kind: "foreign", fresh: true, inflict: func(w *conditionWorld) {
 		w.edit(w.path()+"backup.json", func(v map[string]any) { v["name"] = "somebody" })
 	}},
-	{kind: "version", fresh: true, inflict: func(w *plightWorld) {
+	{kind: "version", fresh: true, inflict: func(w *conditionWorld) {
 		w.edit(w.path()+"backup.json", func(v map[string]any) { v["version"] = 99 })
 	}},
-	{kind: "damage", fresh: true, inflict: func(w *plightWorld) {
+	{kind: "damage", fresh: true, inflict: func(w *conditionWorld) {
 		replace(w.t, w.stores[0], w.path()+"backup.json", []byte("{"))
 	}},
-	{kind: "sealed", inflict: func(w *plightWorld) { w.commit(&history.SealedEvent{}, same) }},
-	{kind: "moved", inflict: func(w *plightWorld) { w.commit(&history.SealedEvent{To: "00112233445566778899aabbccddeeff"}, same) }},
-	{kind: "twice", fresh: true, inflict: func(w *plightWorld) {
+	{kind: "sealed", inflict: func(w *conditionWorld) { w.commit(&history.SealedEvent{}, same) }},
+	{kind: "moved", inflict: func(w *conditionWorld) { w.commit(&history.SealedEvent{To: "00112233445566778899aabbccddeeff"}, same) }},
+	{kind: "twice", fresh: true, inflict: func(w *conditionWorld) {
 		for _, key := range objects(w.t, w.stores[0], w.path()) {
 			replace(w.t, w.stores[1], key, body(w.t, w.stores[0], key))
 		}
 	}},
 }
 
-// inPlight makes the world, and a host in it.
-func inPlight(t *testing.T, p plight, log *lines, now func() time.Time) (*plightWorld, *host) {
-	w := &plightWorld{t: t, stores: [2]*memstore.Store{newStore(), newStore()}}
+// withCondition makes a world with a condition, and a host for it.
+func withCondition(t *testing.T, p condition, log *lines, now func() time.Time) (*conditionWorld, *host) {
+	w := &conditionWorld{t: t, stores: [2]*memstore.Store{newStore(), newStore()}}
 	options := func(o *partitions.Options) {
 		shortWait(o)
 		o.Logger, o.NoCheckpoints, o.Now = slog.New(log), true, now
@@ -231,10 +231,10 @@ func inPlight(t *testing.T, p plight, log *lines, now func() time.Time) (*plight
 	return w, h
 }
 
-// Trouble of a backup or a partition is distinguished from all other errors, is
-// logged once however often it is met, and leaves the user in the other partition alone.
+// Trouble of a backup or a partition is distinguished from all other errors, is logged once however often
+// it occurs, and does not affect the user in the other partition.
 func TestUnavailable(t *testing.T) {
-	for _, p := range plights {
+	for _, p := range conditions {
 		name := p.kind
 		if p.whole {
 			name = "partition/" + name
@@ -242,7 +242,7 @@ func TestUnavailable(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			log := newLines()
-			w, h := inPlight(t, p, log, time.Now)
+			w, h := withCondition(t, p, log, time.Now)
 			log.take("")
 			for _, a := range attempts {
 				s := session.New(h.set, session.Who{Connection: "c"})
@@ -256,7 +256,7 @@ func TestUnavailable(t *testing.T) {
 			}
 			checkTroubles(t, h, p, w)
 			if p.fresh && p.whole {
-				return // who asks for a user for the first time must look into both
+				return // the first request for a user needs both partitions
 			}
 			w.boxes[1].deliver(mail(77, 900))
 			h.sync(w.users[1], w.boxes[1])
@@ -265,7 +265,7 @@ func TestUnavailable(t *testing.T) {
 	}
 }
 
-func checkTroubles(t *testing.T, h *host, p plight, w *plightWorld) {
+func checkTroubles(t *testing.T, h *host, p condition, w *conditionWorld) {
 	t.Helper()
 	got := h.set.Troubles()
 	if len(got) != 1 || got[0].Kind != p.kind {
@@ -281,10 +281,10 @@ func checkTroubles(t *testing.T, h *host, p plight, w *plightWorld) {
 	}
 }
 
-// What the client itself did wrong, and somebody else's work, is no trouble.
+// Errors of the client, and another connection that holds the backup, are no trouble.
 func TestNotUnavailable(t *testing.T) {
 	log := newLines()
-	w, h := inPlight(t, plight{inflict: func(*plightWorld) {}}, log, time.Now)
+	w, h := withCondition(t, condition{inflict: func(*conditionWorld) {}}, log, time.Now)
 	broken := errors.New("connection reset")
 	s := session.New(h.set, session.Who{Connection: "c"})
 	defer s.Close()
@@ -306,7 +306,7 @@ func TestNotUnavailable(t *testing.T) {
 	other := session.New(h.set, session.Who{Connection: "d"})
 	defer other.Close()
 	if err := other.GetUser(ctx, w.users[0], nowhere); !errors.Is(err, cyrus.ErrLocked) || errors.Is(err, cyrus.ErrUnavailable) {
-		t.Errorf("a backup that another connection works on: %v", err)
+		t.Errorf("a backup that another connection holds: %v", err)
 	}
 	if got := h.set.Troubles(); len(got) != 0 {
 		t.Errorf("troubles %+v", got)
@@ -320,12 +320,12 @@ type errReader struct{ err error }
 
 func (r errReader) Read([]byte) (int, error) { return 0, r.err }
 
-// A trouble is logged when it begins and when it ends, not while it lasts; one that comes
-// and goes within moments has not ended.
+// A trouble is logged when it begins and when it ends, but not while it lasts. A trouble that ends only
+// for a moment has not ended.
 func TestTroubleIsLoggedOnce(t *testing.T) {
 	log := newLines()
 	clock := newTestClock()
-	w, h := inPlight(t, plights[0], log, clock.now)
+	w, h := withCondition(t, conditions[0], log, clock.now)
 	get := func() error {
 		s := session.New(h.set, session.Who{Connection: "c"})
 		defer s.Close()
@@ -344,7 +344,7 @@ func TestTroubleIsLoggedOnce(t *testing.T) {
 	}
 	w.every(faultstore.Denied)
 	if err := get(); err == nil {
-		t.Fatal("answered")
+		t.Fatal("GET USER in a denied partition was answered")
 	}
 	if got := log.take("unavailable"); len(got) != 1 {
 		t.Errorf("logged %q, want one line", got)
@@ -359,15 +359,15 @@ func TestTroubleIsLoggedOnce(t *testing.T) {
 	}
 	w.every(faultstore.Denied)
 	if err := get(); err == nil {
-		t.Fatal("answered")
+		t.Fatal("GET USER in a denied partition was answered")
 	}
 	if got := log.take("unavailable"); len(got) != 1 {
 		t.Errorf("the second time: logged %q", got)
 	}
 }
 
-// A dead partition is waited for once, not once per user.
-func TestDeadPartitionIsWaitedForOnce(t *testing.T) {
+// A dead partition costs one timeout, not one for each user.
+func TestDeadPartitionCostsOneTimeout(t *testing.T) {
 	stores := []*faultstore.Store{faultstore.New(newStore()), faultstore.New(newStore())}
 	h := newHostWith(t, func(o *partitions.Options) { o.OutageWait, o.PatientWait = 2*time.Second, 3*time.Second }, stores[0], stores[1])
 	var users []string
@@ -395,7 +395,7 @@ func TestDeadPartitionIsWaitedForOnce(t *testing.T) {
 		}
 	}
 	if took := time.Since(began); took > 5*time.Second {
-		t.Errorf("three rounds over %d users took %v; one wait takes 2 s", len(users), took)
+		t.Errorf("three rounds of %d users took %v; one timeout takes 2 s", len(users), took)
 	}
 	stores[0].Clear()
 	time.Sleep(100 * time.Millisecond)
@@ -403,13 +403,13 @@ func TestDeadPartitionIsWaitedForOnce(t *testing.T) {
 		h.sync(u, newSource("user."+u))
 	}
 	if got := h.set.Troubles(); len(got) != 0 {
-		t.Errorf("troubles after the end: %+v", got)
+		t.Errorf("troubles after recovery: %+v", got)
 	}
 }
 
-// A backup whose index has to be made again is found where it was, though another
-// partition cannot be asked whether it has it, too. One that nothing is known of waits.
-func TestRebuildBesideADeadPartition(t *testing.T) {
+// A backup whose index must be rebuilt is found in its partition, although the other partition is
+// unreachable and may contain it, too. A request for an unknown user is deferred.
+func TestRebuildBesideDeadPartition(t *testing.T) {
 	stores := [2]*memstore.Store{newStore(), newStore()}
 	first := faultstore.New(stores[0])
 	h := newHostWith(t, func(o *partitions.Options) { shortWait(o); o.NoCheckpoints = true }, first, stores[1])
@@ -425,18 +425,18 @@ func TestRebuildBesideADeadPartition(t *testing.T) {
 		t.Fatal(err)
 	}
 	first.Add(faultstore.Fault{Before: faultstore.Denied})
-	// The bucket goes back by a commit: its partition becomes suspect.
+	// The bucket loses its newest commit: the partition becomes suspect.
 	if err := stores[1].Delete(t.Context(), history.LogKey("user/"+users[1], newest)); err != nil {
 		t.Fatal(err)
 	}
 	h.sync(users[1], box)
 	checkBucket(t, stores[1], "user/"+users[1], box)
 	if _, _, err := h.client().getUser("unknown"); !errors.Is(err, cyrus.ErrUnavailable) {
-		t.Errorf("a user that may be in the partition that cannot be asked: %v", err)
+		t.Errorf("a user that may be in the unreachable partition: %v", err)
 	}
 }
 
-// While another partition answers, a dead one is waited for a moment only.
+// While another partition answers, a host waits only a moment for a dead one.
 func TestOthersFirst(t *testing.T) {
 	stores := [2]*memstore.Store{newStore(), newStore()}
 	dead := faultstore.New(stores[0])
@@ -451,7 +451,7 @@ func TestOthersFirst(t *testing.T) {
 	box.deliver(noise(1, 200<<10))
 	c := h.client()
 	if _, err := c.sync(users[0], box); !errors.Is(err, cyrus.ErrUnavailable) {
-		t.Errorf("a partition that takes no puts: %v", err)
+		t.Errorf("a partition that accepts no puts: %v", err)
 	}
 	c.s.Close()
 	dead.Add(faultstore.Fault{Before: faultstore.Lost})
@@ -465,7 +465,7 @@ func TestOthersFirst(t *testing.T) {
 	h.sync(users[1], newSource("user."+users[1]))
 }
 
-// Packs that are refused one after the other are one trouble.
+// Several refused packs in a row are one trouble.
 func TestRefusedPacksAreLoggedOnce(t *testing.T) {
 	log := newLines()
 	store := faultstore.New(newStore())
@@ -489,10 +489,10 @@ func TestRefusedPacksAreLoggedOnce(t *testing.T) {
 	}
 }
 
-// A panic in a command concerns the backups of that session only; they are read again.
+// A panic in a command affects only the backups of that session, which are read again.
 func TestPanicIsUnavailable(t *testing.T) {
 	log := newLines()
-	w, h := inPlight(t, plight{inflict: func(*plightWorld) {}}, log, time.Now)
+	w, h := withCondition(t, condition{inflict: func(*conditionWorld) {}}, log, time.Now)
 	s := session.New(h.set, session.Who{Connection: "c"})
 	defer s.Close()
 	err := s.GetUser(t.Context(), w.users[0], func(string, dlist.Value) error { panic("a bug") })
@@ -508,9 +508,9 @@ func TestPanicIsUnavailable(t *testing.T) {
 	}
 }
 
-// What a client keeps no note of when it is refused makes it compare the whole user later.
-func TestRefusedQuotaIsAskedFor(t *testing.T) {
-	w, h := inPlight(t, plights[0], newLines(), time.Now)
+// A client does not record some refused commands. The server therefore makes it compare the whole user later.
+func TestRefusedQuotaIsRequested(t *testing.T) {
+	w, h := withCondition(t, conditions[0], newLines(), time.Now)
 	ctx := t.Context()
 	session := func() *session.Session {
 		s := session.New(h.set, session.Who{Connection: "c"})
@@ -543,10 +543,10 @@ func TestRefusedQuotaIsAskedFor(t *testing.T) {
 	}
 }
 
-// A lock that outlasts the wait is unavailable from then on, without another wait.
+// If a lock outlasts the timeout, the backup is unavailable from then on without another timeout.
 func TestLongLock(t *testing.T) {
 	log := newLines()
-	w, h := inPlight(t, plight{kind: "locked", inflict: func(*plightWorld) {}}, log, time.Now)
+	w, h := withCondition(t, condition{kind: "locked", inflict: func(*conditionWorld) {}}, log, time.Now)
 	f, err := repository.Find(t.Context(), []repository.Config{{Name: "p0", Store: w.stores[0]}}, repository.UserName(w.users[0]))
 	if err != nil {
 		t.Fatal(err)
@@ -574,7 +574,7 @@ func TestLongLock(t *testing.T) {
 	}
 }
 
-// testClock is a host's clock that the test sets.
+// testClock is a clock that the test sets.
 type testClock struct {
 	mu sync.Mutex
 	at time.Time

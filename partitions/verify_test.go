@@ -19,8 +19,8 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/verify"
 )
 
-// checked is a repository with every kind of object: commits with inline bodies, packs,
-// two checkpoints and their blocks.
+// checked makes a repository with every kind of object: commits with inline bodies, packs, and two
+// checkpoints with their blocks.
 func checked(t *testing.T) *memstore.Store {
 	store := newStore()
 	h := newHost(t, store)
@@ -75,7 +75,7 @@ func TestVerifySound(t *testing.T) {
 			t.Errorf("quick %v: %q", quick, problems)
 		}
 		if !quick && (done.Commits != 4 || done.Checkpoints != 2 || done.Mailboxes != 2 || done.Messages != 23) {
-			t.Errorf("looked at %+v", done)
+			t.Errorf("checked %+v", done)
 		}
 	}
 }
@@ -115,7 +115,7 @@ func containers(t *testing.T, s objstore.Store) []string {
 	return out
 }
 
-// kindOf is the part of the layout that an object is in.
+// kindOf returns the part of the layout to which a key belongs.
 func kindOf(key string) string {
 	for _, k := range []string{"packs/", "/log/", "/checkpoints/", "/records/"} {
 		if strings.Contains(key, k) {
@@ -125,7 +125,7 @@ func kindOf(key string) string {
 	return key
 }
 
-// A flipped bit in any object is found, wherever in it, and the object is named.
+// verify finds a flipped bit at any position of any object, and names the object.
 func TestVerifyFindsFlippedBits(t *testing.T) {
 	s := checked(t)
 	kinds := map[string]bool{}
@@ -145,12 +145,12 @@ func TestVerifyFindsFlippedBits(t *testing.T) {
 		replace(t, s, key, whole)
 	}
 	if len(kinds) < 4 {
-		t.Errorf("only these kinds of objects were looked at: %v", kinds)
+		t.Errorf("only these kinds of objects were checked: %v", kinds)
 	}
 }
 
-// sameContent says that a flipped bit changed nothing: a frame's header has one that
-// decoders ignore, and some that only ask for a larger window.
+// sameContent reports whether a flipped bit changed nothing: decoders ignore one bit of a frame's header,
+// and some other bits only ask for a larger window.
 func sameContent(t *testing.T, a, b []byte) bool {
 	t.Helper()
 	read := func(object []byte) (content []byte, dir *pack.Directory, err error) {
@@ -180,7 +180,7 @@ func TestVerifyFindsLostObjects(t *testing.T) {
 	s := checked(t)
 	for _, key := range containers(t, s) {
 		if strings.Contains(key, "/checkpoints/") || strings.HasSuffix(key, "/log/0000000000000004.tar.zst") {
-			continue // without it the log tells the same; without the newest commit it is a shorter history
+			continue // the log replaces a lost checkpoint, and a log without its newest commit is a valid shorter history
 		}
 		whole := body(t, s, key)
 		if err := s.Delete(t.Context(), key); err != nil {
@@ -193,8 +193,8 @@ func TestVerifyFindsLostObjects(t *testing.T) {
 	}
 }
 
-// A checkpoint that is whole but tells another state than the log is found.
-func TestVerifyFindsAWrongCheckpoint(t *testing.T) {
+// verify finds a checkpoint that is intact but contains another state than the log.
+func TestVerifyFindsWrongCheckpoint(t *testing.T) {
 	s := checked(t)
 	m, err := history.Load(t.Context(), s, "user/anne", history.Moment{Number: 3})
 	if err != nil {
@@ -227,7 +227,7 @@ func TestVerifyFindsAWrongCheckpoint(t *testing.T) {
 	}
 }
 
-// What the source could not read is told, and is no damage.
+// verify reports messages that the source could not read, but not as damage.
 func TestVerifyListsMissingBodies(t *testing.T) {
 	store := newStore()
 	h := newHost(t, store)
@@ -243,8 +243,8 @@ func TestVerifyListsMissingBodies(t *testing.T) {
 	}
 }
 
-// A store that is away is an error, not damage.
-func TestVerifyOverAnOutage(t *testing.T) {
+// An unreachable store is an error, not damage.
+func TestVerifyDuringOutage(t *testing.T) {
 	s := checked(t)
 	f, err := repository.FindPath(t.Context(), repository.Config{Name: "p0", Store: s}, "user/anne")
 	if err != nil {
@@ -262,8 +262,8 @@ func TestVerifyOverAnOutage(t *testing.T) {
 	}
 }
 
-// A log that is gone, of which a checkpoint remains, is not a backup that was never written to.
-func TestVerifyFindsALostLog(t *testing.T) {
+// If only a checkpoint of a log remains, verify does not take the backup for a new one without commits.
+func TestVerifyFindsLostLog(t *testing.T) {
 	s := checked(t)
 	for _, key := range containers(t, s) {
 		if strings.Contains(key, "/log/") {
@@ -279,7 +279,7 @@ func TestVerifyFindsALostLog(t *testing.T) {
 	}
 }
 
-// A backup that has been without a commit for long has lost its log; a new one has not.
+// An old backup without a commit has lost its log, but a new backup without a commit is sound.
 func TestVerifyWithoutCommits(t *testing.T) {
 	for _, c := range []struct {
 		age  time.Duration
@@ -303,8 +303,8 @@ func TestVerifyWithoutCommits(t *testing.T) {
 	}
 }
 
-// What others have put below a backup is none of its objects, whole or not.
-func TestVerifyPassesOverOthersKeys(t *testing.T) {
+// verify ignores unknown keys below a backup.
+func TestVerifyIgnoresOtherKeys(t *testing.T) {
 	s := checked(t)
 	for _, key := range []string{"notes.txt", "log/notes", "log/0000000000000001.tar.zst.part", "checkpoints/1.tar.zst", "records/x.tar.zst"} {
 		replace(t, s, "backups/user/anne/"+key, []byte("x"))
@@ -314,8 +314,8 @@ func TestVerifyPassesOverOthersKeys(t *testing.T) {
 	}
 }
 
-// A lock.json that nobody can read keeps everybody off.
-func TestVerifyFindsADamagedLock(t *testing.T) {
+// An unreadable lock.json blocks every writer, so verify reports it.
+func TestVerifyFindsDamagedLock(t *testing.T) {
 	s := checked(t)
 	if err := lock(t, found(t, s), repository.LockOptions{}).Release(t.Context()); err != nil {
 		t.Fatal(err)
@@ -332,8 +332,8 @@ func TestVerifyFindsADamagedLock(t *testing.T) {
 	}
 }
 
-// Nor does anybody write to a partition whose condemned.json cannot be read.
-func TestVerifyFindsADamagedListOfPacks(t *testing.T) {
+// An unreadable condemned.json blocks every writer of the partition, so verify reports it.
+func TestVerifyFindsDamagedCondemnedList(t *testing.T) {
 	s := checked(t)
 	replace(t, s, history.CondemnedKey, []byte("{"))
 	for _, quick := range []bool{true, false} {
@@ -343,7 +343,7 @@ func TestVerifyFindsADamagedListOfPacks(t *testing.T) {
 	}
 }
 
-// Quick or not, every block of the newest checkpoint is looked at.
+// A quick verify checks every block of the newest checkpoint, too.
 func TestVerifyQuicklyFindsLostBlocks(t *testing.T) {
 	s := checked(t)
 	m := load(t, s, "user/anne")
@@ -362,22 +362,22 @@ func TestVerifyQuicklyFindsLostBlocks(t *testing.T) {
 		}
 		replace(t, s, key, whole)
 	}
-	if lost != 2 { // each checkpoint put one; the newest names blocks in both
-		t.Errorf("%d lost objects were named, want 2", lost)
+	if lost != 2 { // each checkpoint wrote one object; the newest refers to blocks in both
+		t.Errorf("%d lost objects were reported, want 2", lost)
 	}
 }
 
-// Commits that are lost from the beginning on are not taken for such as retention has given
-// up, which says so in the log, for a checkpoint that stands behind them.
-func TestVerifyFindsALostBeginning(t *testing.T) {
+// A checkpoint does not explain missing commits at the beginning of the log: only a retained event in the
+// log shows that retention removed them.
+func TestVerifyFindsLostBeginning(t *testing.T) {
 	s := checked(t)
 	for n := uint64(1); n <= 2; n++ {
 		if err := s.Delete(t.Context(), history.LogKey("user/anne", n)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	const told = "0000000000000002.tar.zst: the log begins with commit 3, and no retained event"
-	if problems, _ := verified(t, s, false); !strings.Contains(strings.Join(problems, "\n"), told) {
+	const want = "0000000000000002.tar.zst: the log begins with commit 3, and no retained event"
+	if problems, _ := verified(t, s, false); !strings.Contains(strings.Join(problems, "\n"), want) {
 		t.Errorf("%q", problems)
 	}
 	m := load(t, s, "user/anne")
@@ -391,8 +391,8 @@ func TestVerifyFindsALostBeginning(t *testing.T) {
 		t.Fatal(err)
 	}
 	replace(t, s, history.LogKey("user/anne", m.Tip().Number+1), obj)
-	// Bodies that lay in these commits are missing all the same.
-	if problems, _ := verified(t, s, false); strings.Contains(strings.Join(problems, "\n"), told) {
-		t.Errorf("given up by retention: %q", problems)
+	// The bodies of these commits are still reported as missing.
+	if problems, _ := verified(t, s, false); strings.Contains(strings.Join(problems, "\n"), want) {
+		t.Errorf("removed by retention: %q", problems)
 	}
 }

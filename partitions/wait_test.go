@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// waitFor polls until what happens in the background has happened.
+// waitFor polls until a background operation has finished.
 func waitFor(t *testing.T, done func() bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
@@ -15,7 +15,7 @@ func waitFor(t *testing.T, done func() bool) {
 		select {
 		case <-tick.C:
 		case <-limit:
-			t.Fatal("it has not happened in 20 s")
+			t.Fatal("the condition is not true after 20 s")
 		}
 	}
 }

@@ -17,32 +17,32 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// clone is the mailbox as it is now, whatever happens to it later. Records are never
-// changed in place.
+// clone returns a copy of the mailbox that later changes do not affect. Records are never changed in
+// place.
 func (m *source) clone() *source {
 	c := *m
 	c.records, c.bodies, c.extra = slices.Clone(m.records), maps.Clone(m.bodies), slices.Clone(m.extra)
 	return &c
 }
 
-// live are the records that are not expunged.
+// live returns the records that are not expunged.
 func (m *source) live() []*cyrus.Record {
 	return slices.DeleteFunc(slices.Clone(m.records), func(r *cyrus.Record) bool { return r.Expunged() })
 }
 
-// differs says what is not as in the mailbox, in a state that the bucket gave. Records
-// that are expunged at the source may be told or have been swept.
+// differs reports the first difference between the mailbox and a state of the bucket. The state may contain
+// the records that the source has expunged, or may have lost them by a sweep.
 func (m *source) differs(st history.State) error {
 	mb, err := st.Mailbox(m.uniqueid)
 	if err != nil {
 		return err
 	}
 	if mb == nil || !mb.Deleted.IsZero() {
-		return fmt.Errorf("%s is not there: %+v", m.name, mb)
+		return fmt.Errorf("%s is missing or deleted: %+v", m.name, mb)
 	}
 	live := m.live()
 	if mb.Name != m.name || mb.Live != len(live) || mb.Resync != "" {
-		return fmt.Errorf("%s: it is %q with %d live records, resync %q; want %d", m.name, mb.Name, mb.Live, mb.Resync, len(live))
+		return fmt.Errorf("%s: in the bucket: name %q with %d live records, resync %q; want %d", m.name, mb.Name, mb.Live, mb.Resync, len(live))
 	}
 	if c := m.crc(); !mb.CRC.Equal(c.Basic, c.Annot) {
 		return fmt.Errorf("%s: its CRC is %+v, want %+v", m.name, mb.CRC, c)
@@ -59,7 +59,7 @@ func (m *source) differs(st history.State) error {
 	return nil
 }
 
-// load is the newest state that the bucket alone gives; nil when there is no backup.
+// load returns the newest state in the bucket, without an index, or nil if there is no backup.
 func load(t testing.TB, s objstore.Store, path string) *history.Mem {
 	t.Helper()
 	m, err := history.Load(t.Context(), s, path, history.Moment{})
@@ -72,8 +72,8 @@ func load(t testing.TB, s objstore.Store, path string) *history.Mem {
 	return m
 }
 
-// checkLog sees that the numbers of a backup's commits are one run from 1, that each
-// names the one before it, and that backup.json is there; it returns the newest number.
+// checkLog checks that the numbers of a backup's commits run from 1 without a hole, that each commit names
+// the previous one, and that backup.json exists. It returns the newest number.
 func checkLog(t testing.TB, s objstore.Store, path string) uint64 {
 	t.Helper()
 	var next uint64 = 1
@@ -82,7 +82,7 @@ func checkLog(t testing.TB, s objstore.Store, path string) uint64 {
 			t.Fatal(err)
 		}
 		if i.Key != history.LogKey(path, next) {
-			t.Fatalf("the log of %s has %s, want commit %d there", path, i.Key, next)
+			t.Fatalf("the log of %s contains %s instead of commit %d", path, i.Key, next)
 		}
 		next++
 	}
@@ -102,7 +102,7 @@ func checkLog(t testing.TB, s objstore.Store, path string) uint64 {
 	return newest
 }
 
-// checkBodies reads every message that a live record names, from the bucket.
+// checkBodies reads the message of every live record from the bucket.
 func checkBodies(t testing.TB, s objstore.Store, path string) {
 	t.Helper()
 	m := load(t, s, path)
@@ -147,7 +147,7 @@ func checkReadable(t testing.TB, m *history.Mem, o *history.Objects, r *cyrus.Re
 	}
 }
 
-// checkIndex compares what a host answers from its index with the source.
+// checkIndex compares the answers of a host from its index with the source.
 func (h *host) checkIndex(user string, boxes ...*source) {
 	h.t.Helper()
 	if err := h.indexDiffers(user, boxes...); err != nil {
@@ -188,7 +188,7 @@ func (h *host) indexDiffers(user string, boxes ...*source) error {
 	return nil
 }
 
-// full are the live records of GET FULLMAILBOX.
+// full returns the live records of GET FULLMAILBOX.
 func (c *client) full(ctx context.Context, name string) (map[uint32]*cyrus.Record, error) {
 	_, records, err := c.s.GetFullMailbox(ctx, name)
 	if err != nil {
@@ -206,7 +206,7 @@ func (c *client) full(ctx context.Context, name string) (map[uint32]*cyrus.Recor
 	return out, nil
 }
 
-// copyStore is another store with the same objects.
+// copyStore copies the objects of a store to another one. keep selects the keys; nil = all.
 func copyStore(t testing.TB, from objstore.Store, to objstore.Store, keep func(key string) bool) {
 	t.Helper()
 	for i, err := range from.List(t.Context(), "", "") {
@@ -231,7 +231,7 @@ func copyStore(t testing.TB, from objstore.Store, to objstore.Store, keep func(k
 	}
 }
 
-// objects are the keys of a store below a prefix.
+// objects returns the keys of a store below a prefix.
 func objects(t testing.TB, s objstore.Store, prefix string) (keys []string) {
 	t.Helper()
 	for i, err := range s.List(t.Context(), prefix, "") {
@@ -243,7 +243,7 @@ func objects(t testing.TB, s objstore.Store, prefix string) (keys []string) {
 	return keys
 }
 
-// items are what a GET USER answer says besides mailboxes.
+// items returns the lines of a GET USER answer except mailboxes.
 func (c *client) items(user string) []string {
 	c.t.Helper()
 	_, lines, err := c.getUser(user)

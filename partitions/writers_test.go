@@ -21,7 +21,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/session"
 )
 
-// interrupt calls fn once, at the n-th call to the store; the calls of fn itself pass.
+// interrupt calls fn once, at the n-th call to the store. The calls of fn itself pass.
 func interrupt(store *memstore.Store, n int, after bool, fn func()) (reached func() bool) {
 	var calls atomic.Int64
 	var inside, done atomic.Bool
@@ -43,19 +43,19 @@ func interrupt(store *memstore.Store, n int, after bool, fn func()) (reached fun
 	return done.Load
 }
 
-// deferredOnly accepts what a client gets over by coming again.
+// deferredOnly accepts only errors after which a retry of the client succeeds.
 func deferredOnly(t *testing.T, err error) {
 	t.Helper()
 	if err != nil && !errors.Is(err, cyrus.ErrLocked) && !errors.Is(err, cyrus.ErrSyncChanged) && !errors.Is(err, cyrus.ErrClose) {
-		t.Errorf("a writer that was not alone hears %v", err)
+		t.Errorf("with a concurrent writer: %v, want an error that defers the client", err)
 	}
 }
 
-// agree: both hosts show the same, and so does the bucket.
+// agree checks that both hosts and the bucket have the same state as the source.
 func agree(t *testing.T, store objstore.Store, user string, hosts []*host, boxes ...*source) {
 	t.Helper()
 	checkLog(t, store, "user/"+user)
-	for range 3 { // the first sync may find that another state has to be sent whole
+	for range 3 { // the first sync may require a mailbox to be sent whole
 		c := hosts[0].client()
 		_, err := c.sync(user, boxes...)
 		c.s.Close()
@@ -75,12 +75,12 @@ func agree(t *testing.T, store objstore.Store, user string, hosts []*host, boxes
 	}
 }
 
-// Another host works on the same backup between any two calls of this one.
+// Another host works on the same backup between any two calls of this host.
 func TestAnotherHostAtEveryCall(t *testing.T) {
-	// What each does: first this host's work, which is interrupted, then the other's.
+	// mine is the work of this host, which is interrupted by the work of the other host.
 	type world struct {
 		user       string
-		old, inbox *source // the mailbox as this host's client believes it, and as it is
+		old, inbox *source // the mailbox in the view of this host's client, and its true state
 		other      *source
 	}
 	for _, c := range []struct {
@@ -114,7 +114,7 @@ func TestAnotherHostAtEveryCall(t *testing.T) {
 			"items against items", true,
 			func(w *world, c *client) error { return c.s.ApplySeen(c.t.Context(), seenOf(w.user, "abc", "1")) },
 			func(w *world, c *client) error {
-				for i := range 7 { // more than this host tries
+				for i := range 7 { // more than the retries of this host
 					if err := c.s.ApplySeen(c.t.Context(), seenOf(w.user, "abc", fmt.Sprint("1:", i+2))); err != nil {
 						return err
 					}
@@ -165,12 +165,12 @@ func TestAnotherHostAtEveryCall(t *testing.T) {
 					return
 				}
 			}
-			t.Error("it never ends")
+			t.Error("100 calls are not enough")
 		})
 	}
 }
 
-// Two hosts, each with several connections, deliver to the same and to different users.
+// Two hosts, each with several connections, deliver mail for the same user and for different users.
 func TestHostsAtTheSameTime(t *testing.T) {
 	t.Parallel()
 	store := newStore()
@@ -210,16 +210,16 @@ func TestHostsAtTheSameTime(t *testing.T) {
 	for u := range 2 {
 		user := fmt.Sprint("user", u)
 		agree(t, store, user, hosts, last[fmt.Sprintf("user.%s.Box%d", user, 2*u)], last[fmt.Sprintf("user.%s.Box%d", user, 2*u+1)])
-		// One commit for each delivery, and none twice.
+		// One commit for each delivery, without a duplicate.
 		if n := checkLog(t, store, "user/"+user); n != 2*rounds {
 			t.Errorf("%s has %d commits, want %d", user, n, 2*rounds)
 		}
 	}
 }
 
-// A host comes back after days; meanwhile the commits that it knew were merged into a
-// segment and removed. That the next number is free proves nothing.
-func TestOldViewOfAMergedLog(t *testing.T) {
+// A host is idle for days. Meanwhile the commits that it knew were merged into a segment and removed. A
+// free number after its newest commit proves nothing.
+func TestStaleIndexOfMergedLog(t *testing.T) {
 	store := newStore()
 	var ahead atomic.Int64
 	old := newHostWith(t, func(o *partitions.Options) {
@@ -228,7 +228,7 @@ func TestOldViewOfAMergedLog(t *testing.T) {
 	young := newHost(t, store)
 	inbox := newSource("user.anne")
 	inbox.deliver(mail(1, 500))
-	held := old.client() // keeps the backup, as in one long unit of work
+	held := old.client() // holds the backup, as in one long unit of work
 	held.mustSync("anne", inbox)
 	for i := range 5 {
 		inbox.deliver(mail(2+i, 500))
@@ -257,8 +257,8 @@ func TestOldViewOfAMergedLog(t *testing.T) {
 	}
 }
 
-// An index that knows of a backup but of no commit of it, of days ago.
-func TestOldViewOfAnEmptyLog(t *testing.T) {
+// The index is days old, and knows the backup without any commit.
+func TestStaleIndexOfEmptyLog(t *testing.T) {
 	store := withRepository(t)
 	old, young := newHost(t, store), newHost(t, store)
 	inbox := newSource("user.anne")
@@ -291,8 +291,8 @@ func TestOldViewOfAnEmptyLog(t *testing.T) {
 	}
 }
 
-// mergeLog does what retention will do: inline bodies move to packs, commits become a
-// segment, and go.
+// mergeLog does what retention will do: it moves inline bodies to packs, merges commits into a segment, and
+// removes the commits.
 func mergeLog(t *testing.T, store objstore.Store, path string, from, to uint64) {
 	t.Helper()
 	moved := map[string]string{}
@@ -345,7 +345,7 @@ func put(t *testing.T, store objstore.Store, key string, b []byte) {
 	}
 }
 
-// removeIndex is rm -rf of a host's index.
+// removeIndex restarts the host with an empty index directory.
 func (h *host) removeIndex() {
 	h.t.Helper()
 	h.stop()
