@@ -41,7 +41,8 @@ func newLogged(t *testing.T, set func(*partitions.Options)) *logged {
 	return l
 }
 
-// heals checks that one sync of the source makes the backup whole and leaves the other user alone.
+// heals checks that one sync of the source makes the backup whole and leaves the other user
+// alone.
 func (l *logged) heals(t *testing.T, h *host) {
 	t.Helper()
 	h.sync("anne", l.boxes...)
@@ -94,7 +95,8 @@ func TestDamagedLogIsBridged(t *testing.T) {
 					l.host.start()
 				}
 				if index != "lost" && !(index == "kept" && tt.hole > 0) && !tt.newest {
-					// Nothing has read that part of the log yet, so the source sees its backup unchanged.
+					// Nothing has read that part of the log yet, so the source sees its backup
+					// unchanged.
 					l.host.expectSame("anne", l.boxes...)
 					l.host.removeIndex()
 				}

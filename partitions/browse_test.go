@@ -62,7 +62,8 @@ func TestBrowseReportsDamage(t *testing.T) {
 	}
 }
 
-// While a move is in progress, browsing yields the source of the move and ignores the unfinished copy.
+// While a move is in progress, browsing yields the source of the move and ignores the
+// unfinished copy.
 func TestBrowseDuringMove(t *testing.T) {
 	store, parts := threeUsers(t)
 	copyStore(t, store, parts[1].Store, func(key string) bool {

@@ -14,7 +14,8 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// hostWithClock makes a host whose clock can be set ahead, so that its knowledge of packs expires.
+// hostWithClock makes a host whose clock can be set ahead, so that its knowledge of packs
+// expires.
 func hostWithClock(t *testing.T, ahead *time.Duration, stores ...*memstore.Store) *host {
 	set := func(o *partitions.Options) {
 		packing(o)
@@ -26,8 +27,8 @@ func hostWithClock(t *testing.T, ahead *time.Duration, stores ...*memstore.Store
 	return newHostWith(t, set, stores[0], stores[1])
 }
 
-// A host checks once in ten minutes whether a pack exists, however many commits refer to it. It does
-// not check a pack that it has put itself. A commit with only inline mail checks nothing.
+// A host checks once in ten minutes whether a pack exists, however many commits refer to it. It
+// does not check a pack that it has put itself. A commit with only inline mail checks nothing.
 func TestPacksAreCheckedOnce(t *testing.T) {
 	under := withRepository(t)
 	store, count := counted(under)
@@ -87,7 +88,8 @@ func TestPacksAreCheckedOnce(t *testing.T) {
 	}
 }
 
-// If the disk of a directory is not mounted, its packs do not count as lost, and no loss is recorded.
+// If the disk of a directory is not mounted, its packs do not count as lost, and no loss is
+// recorded.
 func TestUnmountedDiskIsNotLost(t *testing.T) {
 	store := withRepository(t)
 	var ahead time.Duration

@@ -18,7 +18,7 @@ func checkpoints(t *testing.T, s objstore.Store, path string) []uint64 {
 	return numbers
 }
 
-// growTo delivers messages, each with a sync of its own, until there is a checkpoint with a higher
+// growTo delivers and syncs messages one by one until there is a checkpoint with a higher
 // number than the given one.
 func growTo(t *testing.T, h *host, s objstore.Store, box *source, number uint64) uint64 {
 	t.Helper()
@@ -33,8 +33,8 @@ func growTo(t *testing.T, h *host, s objstore.Store, box *source, number uint64)
 	return 0
 }
 
-// A checkpoint starts from the previous one and lists nothing. If the previous checkpoint is lost, the
-// next one is still written.
+// A checkpoint starts from the previous one and lists nothing. If the previous checkpoint is
+// lost, the next one is still written.
 func TestCheckpointsDoNotList(t *testing.T) {
 	under := newStore()
 	s, n := counted(under)

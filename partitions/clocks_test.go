@@ -83,9 +83,9 @@ func object(t *testing.T, s objstore.Store, key string) []byte {
 	return b
 }
 
-// No single answer of the store with a wrong time puts that time into the bucket. The answers are the
-// first one, those when the repository and a backup are created, those before and after a commit, and
-// those when a lock is taken.
+// No single answer of the store with a wrong time puts that time into the bucket. The answers
+// are the first one, those when the repository and a backup are created, those before and after
+// a commit, and those when a lock is taken.
 func TestWrongTimeIsNotStored(t *testing.T) {
 	log2 := "stat backups/user/anne/log/0000000000000002.tar.zst"
 	for _, c := range []struct {
@@ -184,8 +184,8 @@ func TestLockSurvivesWrongTime(t *testing.T) {
 	}
 }
 
-// The log contains a commit of an older version with a time years ahead. Later commits cannot have an
-// earlier time; the host logs this once.
+// The log contains a commit of an older version with a time years ahead. Later commits cannot
+// have an earlier time; the host logs this once.
 func TestLogAheadOfTheClock(t *testing.T) {
 	ahead := 10 * year
 	store := memstore.New(func() time.Time { return time.Now().Add(ahead) })
@@ -205,9 +205,9 @@ func TestLogAheadOfTheClock(t *testing.T) {
 	checkBucket(t, store, "user/anne", inbox)
 }
 
-// MinIO's answers are ten years ahead for a while. A daemon saw the right time before, and runs during
-// and after the error. Its commits and those of another daemon carry the right time, and the current
-// state is complete.
+// MinIO's answers are ten years ahead for a while. A daemon saw the right time before, and runs
+// during and after the error. Its commits and those of another daemon carry the right time, and
+// the current state is complete.
 func TestMinIOAheadForAWhile(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs MinIO")

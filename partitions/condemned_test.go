@@ -11,8 +11,8 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// A new commit does not refer to a pack that is about to be deleted: the server requests the message
-// from the client and stores it again.
+// A new commit does not refer to a pack that is about to be deleted: the server requests the
+// message from the client and stores it again.
 func TestCondemnedPacksAreNotReused(t *testing.T) {
 	s := newStore()
 	now := time.Now()

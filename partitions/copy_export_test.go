@@ -12,7 +12,8 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/transfer"
 )
 
-// An export can be read, extended by a second export, and imported by another host, which then continues the backup.
+// An export can be read, extended by a second export, and imported by another host, which then
+// continues the backup.
 func TestExportAndImport(t *testing.T) {
 	w, a := inTwo(t)
 	w.mustMove(w.other()) // so that the log contains a seal
@@ -83,8 +84,8 @@ func TestImportInterrupted(t *testing.T) {
 	}
 }
 
-// A daemon writes a checkpoint while its backup is exported: the copy contains the whole checkpoint or
-// none of it.
+// A daemon writes a checkpoint while its backup is exported: the copy contains the whole
+// checkpoint or none of it.
 func TestExportWhileACheckpointIsWritten(t *testing.T) {
 	w, _ := inTwo(t)
 	from := w.home().Partition.Store.(*memstore.Store)

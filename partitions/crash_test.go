@@ -28,11 +28,11 @@ type crash struct {
 	log   io.Writer // of the restarted process; may be nil
 }
 
-// copyIndex copies the files of an index that is in use, as a process finds them that starts after the
-// other one was killed. Database files are mostly holes.
+// copyIndex copies the files of an index that is in use, as a process finds them that starts
+// after the other one was killed. Database files are mostly holes.
 //
-// The copy is not atomic: a table that Badger is writing may come out as zeros, which no kill leaves
-// on a disk. Such a copy is repeated.
+// The copy is not atomic: a table that Badger is writing may come out as zeros, which no kill
+// leaves on a disk. Such a copy is repeated.
 func copyIndex(t *testing.T, from, to string) {
 	t.Helper()
 	for range 200 {
@@ -142,9 +142,9 @@ func reopen(t *testing.T, c crash) *host {
 	return h
 }
 
-// The process dies at its storage calls, before and after they take effect, and before and after its
-// index transactions. After a restart, everything that was answered with OK is there, and the client
-// can continue.
+// The process dies at its storage calls, before and after they take effect, and before and
+// after its index transactions. After a restart, everything that was answered with OK is there,
+// and the client can continue.
 func TestDiesAnywhere(t *testing.T) {
 	t.Parallel()
 	store := withRepository(t)
@@ -220,8 +220,8 @@ func many(name string, n int) *source {
 	return m
 }
 
-// A commit is larger than a transaction of the index, and the process dies between two transactions:
-// the commit is applied again, and the counts are right.
+// A commit is larger than a transaction of the index, and the process dies between two
+// transactions: the commit is applied again, and the counts are right.
 func TestDiesDuringLargeCommit(t *testing.T) {
 	t.Parallel()
 	const n = 12_000 // a transaction holds about 8,000 records
@@ -237,8 +237,8 @@ func TestDiesDuringLargeCommit(t *testing.T) {
 		flagged.records[i] = &c
 	}
 	flagged.modseq++
-	// The source was restored from nothing: a complete set of one record, which is a tiny commit, sweeps
-	// all other records.
+	// The source was restored from nothing: a complete set of one record, which is a tiny
+	// commit, sweeps all other records.
 	swept := newSource("user.anne")
 	swept.deliver(mail(0, 300))
 	for i, box := range []*source{all, flagged, swept} {
@@ -296,7 +296,8 @@ func TestDiesDuringRebuild(t *testing.T) {
 	if _, err := m.WriteCheckpoint(t.Context(), h.opt.Pack); err != nil {
 		t.Fatal(err)
 	}
-	// The first commits are deleted, as after retention: only the checkpoint contains their state.
+	// The first commits are deleted, as after retention: only the checkpoint contains their
+	// state.
 	for n := uint64(1); n <= 3; n++ {
 		if err := store.Delete(t.Context(), "backups/user/anne/log/"+fmt.Sprintf("%016d.tar.zst", n)); err != nil {
 			t.Fatal(err)
@@ -335,8 +336,8 @@ func TestDiesDuringRebuild(t *testing.T) {
 	}
 }
 
-// The process died in the middle of a commit, and the bucket was restored to the state before that
-// commit: the host rebuilds the index and does not try the missing commit forever.
+// The process died in the middle of a commit, and the bucket was restored to the state before
+// that commit: the host rebuilds the index and does not try the missing commit forever.
 func TestDiesDuringLostCommit(t *testing.T) {
 	t.Parallel()
 	store := withRepository(t)

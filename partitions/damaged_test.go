@@ -24,10 +24,10 @@ func spoiled(t *testing.T) map[string]func(*memstore.Store) {
 		"a checkpoint is damaged": func(s *memstore.Store) {
 			each(s, "/checkpoints/", func(key string) { replace(t, s, key, flipped(body(t, s, key))) })
 		},
-		"its blocks are damaged": func(s *memstore.Store) {
+		"blocks of a checkpoint are damaged": func(s *memstore.Store) {
 			each(s, "/records/", func(key string) { replace(t, s, key, flipped(body(t, s, key))) })
 		},
-		"its blocks are lost": func(s *memstore.Store) {
+		"blocks of a checkpoint are lost": func(s *memstore.Store) {
 			each(s, "/records/", func(key string) {
 				if err := s.Delete(t.Context(), key); err != nil {
 					t.Fatal(err)
@@ -44,8 +44,8 @@ func flipped(b []byte) []byte {
 	return b
 }
 
-// A checkpoint only saves reading the log. If it cannot be read, a host builds its index from the log,
-// continues, and writes the next checkpoint from there.
+// A checkpoint only saves reading the log. If it cannot be read, a host builds its index from
+// the log, continues, and writes the next checkpoint from there.
 func TestHostWithDamagedCheckpoint(t *testing.T) {
 	for name, spoil := range spoiled(t) {
 		store := newStore()

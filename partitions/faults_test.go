@@ -18,10 +18,10 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// story is a sequence of changes on a mail server. Its sync_client sends them in steps, and can repeat
-// each step until it is answered with OK.
+// story is a sequence of changes on a mail server. Its sync_client sends them in steps, and can
+// repeat each step until it is answered with OK.
 type story struct {
-	id                           int // each story has users and mail of its own
+	id                           int // each story has its own users and mail
 	inbox, work, big, bert, cora *source
 	bertName                     string // the user that holds bert, without id
 	coraGone                     bool
@@ -136,7 +136,7 @@ func (s *story) check(h *host, store objstore.Store, upTo int) {
 	}
 }
 
-// run sends the steps from the given one on, each on a connection of its own. It stops at the first
+// run sends the steps from the given one on, each on a new connection. It stops at the first
 // step that fails.
 func (s *story) run(h *host, from int) (step int, err error) {
 	for i, st := range steps[from:] {
@@ -154,8 +154,8 @@ func (s *story) send(h *host, i int) error {
 	return steps[i].send(h.t.Context(), s, c)
 }
 
-// storyHost is a host for stories. Its sizes are small, so that little mail takes every code path, and
-// all commands have the same timeout.
+// storyHost is a host for stories. Its sizes are small, so that little mail takes every code
+// path, and all commands have the same timeout.
 func storyHost(t *testing.T, wait time.Duration, stores ...objstore.Store) *host {
 	return newHostWith(t, func(o *partitions.Options) {
 		o.InlineLimit, o.PackSize, o.NoCheckpoints = 8<<10, 512<<10, true
@@ -191,8 +191,8 @@ func fault(n, k int, err error) (memstore.Fault, func() bool) {
 		}
 }
 
-// partly checks that every mailbox of a user in the bucket is in the state before or after the refused
-// step: no change is half visible.
+// partly checks that every mailbox of a user in the bucket is in the state before or after the
+// refused step: no change is half visible.
 func partly(t *testing.T, store objstore.Store, user string, before, after []*source) {
 	t.Helper()
 	m := load(t, store, "user/"+user)
@@ -219,8 +219,8 @@ func annesBoxes(s *story) []*source {
 	return []*source{s.inbox.clone(), s.work.clone(), s.big.clone()}
 }
 
-// tryStory runs the story with k faults, starting with the n-th call, and continues after each refusal.
-// It reports whether the story reached the n-th call.
+// tryStory runs the story with k faults, starting with the n-th call, and continues after each
+// refusal. It reports whether the story reached the n-th call.
 func tryStory(h *host, store *memstore.Store, id, n, k int, after bool, injected error) (reached bool) {
 	t := h.t
 	s := newStory(id)
@@ -309,7 +309,8 @@ func TestEveryCallFailsOnce(t *testing.T) {
 	}
 }
 
-// An outage lasts longer than every timeout: commands are refused, and succeed again after the outage.
+// An outage lasts longer than every timeout: commands are refused, and succeed again after the
+// outage.
 func TestOutages(t *testing.T) {
 	for _, after := range []bool{false, true} {
 		t.Run(fmt.Sprintf("answers lost %v", after), func(t *testing.T) {
@@ -325,8 +326,8 @@ func TestOutages(t *testing.T) {
 	}
 }
 
-// The first command on an empty store probes the store. An error there must not be taken for a missing
-// capability of the store.
+// The first command on an empty store probes the store. An error there does not mean that the
+// store lacks a capability.
 func TestProbeUnderFaults(t *testing.T) {
 	t.Parallel()
 	for n := 1; ; n++ {
@@ -392,8 +393,8 @@ func TestRefusedCommandLeavesNothing(t *testing.T) {
 	}
 }
 
-// The CRC after a commit differs from the client's, and the resync that follows cannot be committed.
-// The client sends the same head again, and then the resync succeeds.
+// The CRC after a commit differs from the client's, and the resync that follows cannot be
+// committed. The client sends the same head again, and then the resync succeeds.
 func TestRefusedResync(t *testing.T) {
 	store := withRepository(t)
 	h := newHost(t, store)

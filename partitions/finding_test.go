@@ -49,8 +49,8 @@ func (g *gateway) Get(ctx context.Context, key string, off, n int64) (*objstore.
 
 func (g *gateway) probed() bool { return g.probes.Swap(0) > 0 }
 
-// The store is probed when the repository is created, and again only after a change of the configuration
-// or of the program.
+// The store is probed when the repository is created, and again only after a change of the
+// configuration or of the program.
 func TestProbedAgain(t *testing.T) {
 	g := &gateway{Store: newStore()}
 	h := newHost(t, g)
@@ -77,8 +77,8 @@ func TestProbedAgain(t *testing.T) {
 	next("index removed, repository of another program version", true, h.removeIndex)
 }
 
-// A store that lacks a required feature is refused before anything is written, and accepted as soon as
-// it has the feature.
+// A store that lacks a required feature is refused before anything is written, and accepted as
+// soon as it has the feature.
 func TestRefusedStore(t *testing.T) {
 	for what, c := range map[string]struct {
 		bad  func(*gateway) *atomic.Bool
@@ -155,8 +155,8 @@ func TestGatewayWithoutConditions(t *testing.T) {
 	good.sync("carl", newSource("user.carl"))
 }
 
-// backup_exclusive does not turn conditions off: if the store once answers that it does not support
-// them, the only writer still does not overwrite a commit of another host.
+// backup_exclusive does not turn conditions off: if the store once answers that it does not
+// support them, the only writer still does not overwrite a commit of another host.
 func TestExclusiveKeepsConditions(t *testing.T) {
 	store := newStore()
 	g := &gateway{Store: store}
@@ -191,8 +191,8 @@ func TestExclusiveKeepsConditions(t *testing.T) {
 	checkBucket(t, store, "user/anne", inbox, other)
 }
 
-// Credentials that lack a permission below probe/ are sufficient for a repository whose probe succeeded
-// before.
+// Credentials that lack a permission below probe/ are sufficient for a repository whose probe
+// succeeded before.
 func TestProbeDenied(t *testing.T) {
 	store := withRepository(t)
 	store.SetFaults(func(op, key string) error {

@@ -9,8 +9,8 @@ import (
 	"github.com/cyrusbackup/backupd/partitions"
 )
 
-// The bucket was rolled back, and another host wrote another commit under a number that this host has
-// read before: the host does not use cached data of the former object for the new one.
+// The bucket was rolled back, and another host wrote another commit under a number that this
+// host has read before: the host does not use cached data of the former object for the new one.
 func TestReplacedObject(t *testing.T) {
 	t.Parallel()
 	store := withRepository(t)

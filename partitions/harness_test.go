@@ -215,7 +215,7 @@ func (st state) empty(m *source) bool {
 	return ok
 }
 
-// sync brings mailboxes of a user up to date as sync_client -u does, and returns the number of APPLY
+// sync updates mailboxes of a user as sync_client -u does, and returns the number of APPLY
 // commands.
 func (c *client) sync(user string, boxes ...*source) (applies int, err error) {
 	there, _, err := c.getUser(user)
@@ -251,7 +251,8 @@ func number(v dlist.Value, key string) uint64 {
 	return n
 }
 
-// reserve asks which messages to upload. It returns nil without asking if the server reported no mailbox.
+// reserve asks which messages to upload. It returns nil without asking if the server reported
+// no mailbox.
 func (c *client) reserve(ctx context.Context, there state, boxes []*source) (map[cyrus.GUID]bool, error) {
 	if len(there) == 0 {
 		return nil, nil
@@ -352,8 +353,8 @@ func (h *host) expectSame(user string, boxes ...*source) {
 	}
 }
 
-// checkBucket compares the content of the bucket with the source, without an index: every record, and
-// the bytes of every live message.
+// checkBucket compares the content of the bucket with the source, without an index: every
+// record, and the bytes of every live message.
 func checkBucket(t *testing.T, s objstore.Store, path string, boxes ...*source) *history.Mem {
 	t.Helper()
 	m, err := history.Load(t.Context(), s, path, history.Moment{})
@@ -423,7 +424,7 @@ func counted(s objstore.Store) (objstore.Store, *observe.Counter) {
 	return observe.New(s, c.Hooks()), c
 }
 
-// sync runs sync_client on a connection of its own.
+// sync runs sync_client on a new connection.
 func (h *host) sync(user string, boxes ...*source) {
 	h.t.Helper()
 	c := h.client()

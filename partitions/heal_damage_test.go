@@ -9,14 +9,14 @@ import (
 	"github.com/cyrusbackup/backupd/partitions"
 )
 
-// A byte of a pack has changed. The server requests the messages that it fails to read, and no others:
-// the messages in the same frame one by one, as they are read.
+// A byte of a pack has changed. The server requests the messages that it fails to read, and no
+// others: the messages in the same frame one by one, as they are read.
 func TestDamagedChunkHeals(t *testing.T) {
 	store := withRepository(t)
 	h := newHostWith(t, func(o *partitions.Options) { packing(o); o.PackSize = 4 << 20 }, store)
 	anne, bob := newMailPair("anne", 100, 0), newMailPair("bob", 200, 0)
 	for i := range 4 {
-		body := noise(uint64(i+1), 300<<10) // frames of their own
+		body := noise(uint64(i+1), 300<<10) // one frame each
 		anne.large.deliver(body)
 		bob.large.deliver(body)
 	}
@@ -45,8 +45,8 @@ func TestDamagedChunkHeals(t *testing.T) {
 	h.healthy(store, "bob", bob.small, bob.large)
 }
 
-// A loss that is found during a user's sync is requested immediately. A new record of the lost message
-// is refused until the message has been uploaded.
+// A loss that is found during a user's sync is requested immediately. A new record of the lost
+// message is refused until the message has been uploaded.
 func TestLossDuringSync(t *testing.T) {
 	store := withRepository(t)
 	h := newHostWith(t, packing, store)

@@ -21,8 +21,8 @@ func packing(o *partitions.Options) {
 	o.InlineLimit, o.PackSize, o.NoCheckpoints = 8<<10, 512<<10, true
 }
 
-// mailPair is two mailboxes of a user. The small one never loses anything, so that some mailbox is
-// always reported: otherwise sync_client does not send RESERVE.
+// mailPair is two mailboxes of a user. The small one never loses anything, so that some mailbox
+// is always reported: otherwise sync_client does not send RESERVE.
 type mailPair struct{ small, large *source }
 
 func newMailPair(user string, seed, n int) *mailPair {
@@ -34,8 +34,8 @@ func newMailPair(user string, seed, n int) *mailPair {
 	return b
 }
 
-// syncUntil repeats a sync until the server no longer defers the client, and returns the GUIDs that
-// the last sync uploaded.
+// syncUntil repeats a sync until the server no longer defers the client, and returns the GUIDs
+// that the last sync uploaded.
 func (h *host) syncUntil(user string, boxes ...*source) []cyrus.GUID {
 	h.t.Helper()
 	for range 10 {

@@ -12,8 +12,8 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// The bucket is rolled back while the daemon is stopped. The first user to sync has no commit since the
-// rollback point, and sends mail that another user had sent.
+// The bucket is rolled back while the daemon is stopped. The first user to sync has no commit
+// since the rollback point, and sends mail that another user had sent.
 func TestRollbackFoundByAnotherUser(t *testing.T) {
 	store := withRepository(t)
 	h := newHostWith(t, packing, store)
@@ -45,18 +45,19 @@ func TestRollbackFoundByAnotherUser(t *testing.T) {
 	h.healthy(store, "anne", anne.small, anne.large, annesNew)
 }
 
-// losses are the circumstances in which a loss can happen.
+// losses are the circumstances of a loss.
 var losses = map[string]func(t *testing.T, h *host, lose func()){
-	"while the daemon runs": func(_ *testing.T, h *host, lose func()) { lose() },
-	"while it is stopped":   func(_ *testing.T, h *host, lose func()) { h.stop(); lose(); h.start() },
+	"while the daemon runs":       func(_ *testing.T, h *host, lose func()) { lose() },
+	"while the daemon is stopped": func(_ *testing.T, h *host, lose func()) { h.stop(); lose(); h.start() },
 	"with the index": func(_ *testing.T, h *host, lose func()) {
 		lose()
 		h.removeIndex()
 	},
 }
 
-// A pack is lost. One user copies a message of that pack to another mailbox, and another user sends the
-// same mail. Neither gets the lost place, and both backups are complete again in the end.
+// A pack is lost. One user copies a message of that pack to another mailbox, and another user
+// sends the same mail. Neither gets the lost place, and both backups are complete again in the
+// end.
 func TestLostPackHeals(t *testing.T) {
 	for name, happen := range losses {
 		t.Run(name, func(t *testing.T) {
@@ -150,7 +151,8 @@ func TestLostIsCopiedFromOtherPartition(t *testing.T) {
 	}
 }
 
-// If the other partition has a copy but does not answer, the server requests the message from the source without delay.
+// If the other partition has a copy but does not answer, the server requests the message from
+// the source without delay.
 func TestLostWhileOtherPartitionUnavailable(t *testing.T) {
 	stores := []*memstore.Store{withRepository(t), withRepository(t)}
 	var ahead time.Duration
@@ -209,8 +211,8 @@ func TestObjectReturns(t *testing.T) {
 	}
 }
 
-// After one lost pack, every backup of the partition is read from the bucket when it is next opened,
-// and checks all packs it refers to, since other backups may have lost packs, too.
+// After one lost pack, every backup of the partition is read from the bucket when it is next
+// opened, and checks all packs it refers to, since other backups may have lost packs, too.
 func TestInvalidatedPartition(t *testing.T) {
 	for _, restarted := range []bool{false, true} {
 		under := withRepository(t)

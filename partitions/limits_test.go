@@ -23,9 +23,9 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/session"
 )
 
-// A mailbox has more records than a commit holds. Its records go into record blocks, and its messages
-// into commits before the commit with the blocks, whether the messages are in packs or not. One message
-// occurs again after those commits.
+// A mailbox has more records than a commit holds. Its records go into record blocks, and its
+// messages into commits before the commit with the blocks, whether the messages are in packs or
+// not. One message occurs again after those commits.
 func TestMoreRecordsThanACommitHolds(t *testing.T) {
 	t.Parallel()
 	const n = 3_000
@@ -47,7 +47,7 @@ func TestMoreRecordsThanACommitHolds(t *testing.T) {
 		t.Errorf("%d records went into %d commits", n, got)
 	}
 	if len(objects(t, store, "backups/user/anne/records/")) == 0 {
-		t.Error("there are no record blocks")
+		t.Error("no record blocks were written")
 	}
 	if err := box.differs(load(t, store, "user/anne")); err != nil {
 		t.Error(err)
@@ -121,8 +121,8 @@ func (r *noiseReader) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Many connections share one pack buffer, and memory for few messages. No connection waits forever,
-// although each holds staged mail while others need memory.
+// Many connections share one pack buffer, and memory for few messages. No connection waits
+// forever, although each holds staged mail while others need memory.
 func TestManySessionsLittleMemory(t *testing.T) {
 	t.Parallel()
 	store := newStore()
@@ -177,8 +177,8 @@ func TestIdleSessionDoesNotBlockOthers(t *testing.T) {
 	idle.mustSync("anne", box)
 }
 
-// While the bucket is unreachable, the packs in memory fill up. A client that waits for a pack is deferred
-// in time, and nothing is lost when the bucket is reachable again.
+// While the bucket is unreachable, the packs in memory fill up. A client that waits for a pack
+// is deferred in time, and nothing is lost when the bucket is reachable again.
 func TestBucketUnreachableWithFullPacks(t *testing.T) {
 	store := withRepository(t)
 	h := newHostWith(t, func(o *partitions.Options) {
@@ -215,8 +215,8 @@ func TestBucketUnreachableWithFullPacks(t *testing.T) {
 	checkBucket(t, store, "user/anne", box)
 }
 
-// If another session wants the backup, a session that has been idle for more than 30 s loses it, and gets
-// ErrLocked for its next command.
+// If another session wants the backup, a session that has been idle for more than 30 s loses
+// it, and gets ErrLocked for its next command.
 func TestIdleHolderLosesItsBackup(t *testing.T) {
 	var ahead atomic.Int64
 	h := newHostWith(t, func(o *partitions.Options) {
@@ -243,8 +243,8 @@ func TestIdleHolderLosesItsBackup(t *testing.T) {
 	}
 }
 
-// shatteredHead is the beginning of the two files of shattered.io. The two blocks that differ, the fourth
-// and the fifth, follow it. With any equal tail, both files have the same SHA-1.
+// shatteredHead is the beginning of the two files of shattered.io. The two blocks that differ,
+// the fourth and the fifth, follow it. With any equal tail, both files have the same SHA-1.
 const shatteredHead = "255044462d312e330a25e2e3cfd30a0a0a312030206f626a0a3c3c2f57696474682032203020522f4865696768742033203020522f547970652034203020522f537562747970652035203020522f46696c7465722036203020522f436f6c6f7253706163652037203020522f4c656e6774682038203020522f42697473506572436f6d706f6e656e7420383e3e0a73747265616d0affd8fffe00245348412d3120697320646561642121212121852fec092339759c39b1a1c63c4c97e1fffe01"
 
 var shatteredBlocks = [2]string{
@@ -261,8 +261,8 @@ func colliding(t *testing.T, which int, tail []byte) []byte {
 	return append(b, tail...)
 }
 
-// Two messages with the same SHA-1 stay separate: a GUID of a prepared collision is never shared, before
-// and after the index is rebuilt, at every size.
+// Two messages with the same SHA-1 stay separate: a GUID of a prepared collision is never
+// shared, before and after the index is rebuilt, at every size.
 func TestCollidingMessagesAreNotShared(t *testing.T) {
 	for _, tail := range [][]byte{[]byte("tail"), noise(3, 9000), noise(4, 1300<<10)} {
 		one, two := colliding(t, 0, tail), colliding(t, 1, tail)
@@ -332,7 +332,8 @@ func TestCheckpointsWhileWorking(t *testing.T) {
 	})
 }
 
-// Few but long records go into record blocks as well, since a commit must stay below its reader's limit.
+// Few but long records go into record blocks as well, since a commit must stay below its
+// reader's limit.
 func TestLongRecordsGoIntoBlocks(t *testing.T) {
 	store := newStore()
 	h := newHost(t, store)
@@ -344,7 +345,7 @@ func TestLongRecordsGoIntoBlocks(t *testing.T) {
 	}
 	h.sync("anne", box)
 	if len(objects(t, store, "backups/user/anne/records/")) == 0 {
-		t.Error("there are no record blocks")
+		t.Error("no record blocks were written")
 	}
 	h.expectSame("anne", box)
 	if err := box.differs(load(t, store, "user/anne")); err != nil {
@@ -352,7 +353,8 @@ func TestLongRecordsGoIntoBlocks(t *testing.T) {
 	}
 }
 
-// The index accepts every item that the log accepts, even a script of angle brackets, which does not grow there.
+// The index accepts every item that the log accepts, even a script of angle brackets, which
+// does not grow there.
 func TestLargeItemsFitTheIndex(t *testing.T) {
 	h := newHost(t, newStore())
 	c := h.client()

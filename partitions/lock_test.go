@@ -36,8 +36,8 @@ func lock(t *testing.T, f *repository.Found, o repository.LockOptions) *reposito
 	return l
 }
 
-// A lock blocks all daemons: one that has the backup open, one on another host, and one in the middle
-// of its unit of work. After the lock is released, all continue.
+// A lock blocks all daemons: on a host with the backup open, on another host, and in the middle
+// of a unit of work. After the lock is released, all continue.
 func TestLockBlocksWriters(t *testing.T) {
 	store := newStore()
 	a, b := newHostWith(t, shortWait, store), newHostWith(t, shortWait, store)
@@ -145,7 +145,8 @@ func TestLockIsRenewed(t *testing.T) {
 	}
 }
 
-// In steady state a sync costs two concurrent HEADs, before there was a lock and after a lock has ended.
+// In steady state a sync costs two concurrent HEADs, before there was a lock and after a lock
+// has ended.
 func TestLockAddsNoRequests(t *testing.T) {
 	under := newStore()
 	store, count := counted(under)
@@ -177,8 +178,8 @@ func TestLockAddsNoRequests(t *testing.T) {
 	}
 }
 
-// Without conditional puts no lock is safe, so the tool gets none. Missing conditions in repository.json
-// do not prevent a lock: the store itself decides.
+// Without conditional puts no lock is safe, so the tool gets none. Missing conditions in
+// repository.json do not prevent a lock: the store itself decides.
 func TestLockNeedsConditions(t *testing.T) {
 	store := newStore()
 	newHostWith(t, shortWait, store).sync("anne", newSource("user.anne"))

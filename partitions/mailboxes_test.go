@@ -45,8 +45,8 @@ func TestRenameWithinAndUnmailbox(t *testing.T) {
 	}
 }
 
-// A user is renamed: the mailbox moves to the backup of the new name with its mail, and its history
-// stays in the backup of the old name.
+// A user is renamed: the mailbox moves to the backup of the new name with its mail, and its
+// history stays in the backup of the old name.
 func TestRenameAcrossUsers(t *testing.T) {
 	for _, size := range []int{500, 2 << 20} {
 		s := newStore()
@@ -135,8 +135,8 @@ func TestRecreatedMailboxReplacesTheOld(t *testing.T) {
 	checkBucket(t, s, "user/anne", b)
 }
 
-// A mailbox moves to another backup with a message that the source cannot read. The message is known as
-// missing there, too, so that its flags can still change.
+// A mailbox moves to another backup with a message that the source cannot read. The message is
+// known as missing there, too, so that its flags can still change.
 func TestRenameWithMissingBody(t *testing.T) {
 	s := newStore()
 	h := newHost(t, s)
@@ -171,7 +171,7 @@ func (s asking) Get(ctx context.Context, key string, off, n int64) (*objstore.Ob
 	return s.Store.Get(ctx, key, off, n)
 }
 
-// A mailbox moves to another backup while the index of its own backup is rebuilt, and therefore
+// A mailbox moves to another backup while the index of its old backup is rebuilt, and therefore
 // incomplete: the whole mailbox moves nevertheless.
 func TestRenameAcrossUsersWhileReindexing(t *testing.T) {
 	mem := newStore()

@@ -197,7 +197,7 @@ func (w *model) renameUser(t *rapid.T, byRename bool) {
 	a := w.users[u]
 	b := newAccount()
 	b.quota, b.seen, b.sieve = a.quota, a.seen, a.sieve
-	w.sync(t, u) // so that the server knows what is renamed
+	w.sync(t, u) // so that the server knows the mailboxes before the rename
 	c := w.connect(t)
 	for id, box := range a.boxes {
 		old := box.name

@@ -144,9 +144,9 @@ func (w *model) heal() {
 	}
 }
 
-// The mail server changes its mailboxes at random, and index, store, and connections fail. After each
-// sync the bucket equals the source, and a second sync sends nothing. At the end the history contains
-// every former state.
+// The mail server changes its mailboxes at random, and index, store, and connections fail.
+// After each sync the bucket equals the source, and a second sync sends nothing. At the end the
+// history contains every former state.
 func TestModel(t *testing.T) {
 	if f := flag.Lookup("rapid.checks"); f != nil && f.Value.String() == f.DefValue {
 		if err := flag.Set("rapid.checks", "8"); err != nil {

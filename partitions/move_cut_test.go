@@ -14,9 +14,9 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/transfer"
 )
 
-// Each storage call of a move fails once, the answer of each put is lost once, and each put of a second
-// move, back to the first partition, fails once. A daemon that finds the half-moved backup defers the
-// client. A second attempt completes the move.
+// Each storage call of a move fails once, the answer of each put is lost once, and each put of
+// a second move, back to the first partition, fails once. A daemon that finds the half-moved
+// backup defers the client. A second attempt completes the move.
 func TestMoveInterrupted(t *testing.T) {
 	for name, c := range map[string]interruptedMoves{
 		"fails":           {},
@@ -104,8 +104,8 @@ func (c *interruptedMoves) at(n int) (reached bool) {
 	return reached
 }
 
-// A mover that is killed after it wrote the seal leaves a lock in the old partition. After the move is
-// repeated, no daemon waits for that lock to expire.
+// A mover that is killed after it wrote the seal leaves a lock in the old partition. After the
+// move is repeated, no daemon waits for that lock to expire.
 func TestMoveKilledAfterItsSeal(t *testing.T) {
 	stores := []*memstore.Store{newStore(), newStore()}
 	a := newHostWith(t, func(o *partitions.Options) { o.OutageWait, o.PatientWait = time.Second, time.Second }, stores[0], stores[1])

@@ -115,7 +115,8 @@ func TestMoveOfDamagedBackup(t *testing.T) {
 	a.expectSame("anne", w.boxes...) // the lock was released
 }
 
-// If two partitions contain a backup of the same name, and no move explains it, no tool chooses one.
+// If two partitions contain a backup of the same name, and no move explains it, no tool chooses
+// one.
 func TestMoveOfABackupInTwoPartitions(t *testing.T) {
 	s0, s1 := newStore(), newStore()
 	inbox := newSource("user.anne")

@@ -14,7 +14,8 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/verify"
 )
 
-// person is an account of the name rita. Each person has other uniqueids, and was created later than the previous one.
+// person is an account of the name rita. Each person has other uniqueids, and was created later
+// than the previous one.
 type person struct{ inbox, sent, old *source }
 
 func newPerson(n uint32) *person {
@@ -43,7 +44,8 @@ func (c *client) account(user, script string) {
 	}
 }
 
-// firstLife makes a backup of the first rita. No client has reported the deletion of its mailboxes.
+// firstLife makes a backup of the first rita. No client has reported the deletion of its
+// mailboxes.
 func firstLife(t *testing.T) (*host, objstore.Store, *person) {
 	s := newStore()
 	h := newHost(t, s)
@@ -93,8 +95,8 @@ func liveNames(t *testing.T, m *history.Mem) (names []string) {
 	return names
 }
 
-// No client has reported the deletion of the first rita's account. The second rita gets nothing of the
-// first, and the first one's life can be read unchanged.
+// No client has reported the deletion of the first rita's account. The second rita gets nothing
+// of the first, and the first one's life can be read unchanged.
 func TestAnotherPersonOfTheSameName(t *testing.T) {
 	h, s, first := firstLife(t)
 	second := newPerson(2)
@@ -155,7 +157,8 @@ func TestAnotherPersonByMailboxes(t *testing.T) {
 	if names, kinds := liveNames(t, m), liveItems(t, m); len(names) != 1 || len(kinds) != 0 {
 		t.Errorf("live mailboxes and items: %q and %q", names, kinds)
 	}
-	// The client does not send unchanged mailboxes by itself, so the server asks it for a full comparison.
+	// The client does not send unchanged mailboxes by itself, so the server asks it for a full
+	// comparison.
 	if _, err := c.getMailboxes(second.sent); !errors.Is(err, cyrus.ErrAskUser) {
 		t.Errorf("the next GET MAILBOXES: %v, want ErrAskUser", err)
 	}
@@ -190,8 +193,8 @@ func lifeOf(t *testing.T, m *history.Mem, uniqueid string) int {
 	return livesOf(t, m).Of(mb, "DELETED").Number
 }
 
-// A server was set up again, with other uniqueids. Its mailboxes arrive one by one, each in a unit of
-// work of its own. At the end all of them are in the backup.
+// A server was set up again, with other uniqueids. Its mailboxes arrive one by one, each in its
+// own unit of work. At the end all of them are in the backup.
 func TestServerWithOtherUniqueIDs(t *testing.T) {
 	h, s, _ := firstLife(t)
 	again := newPerson(1)
@@ -220,8 +223,8 @@ func TestServerWithOtherUniqueIDs(t *testing.T) {
 	}
 }
 
-// The source keeps deleted mailboxes for a time, and still compares them under the user: they stay in
-// the backup, and belong to the former life.
+// The source keeps deleted mailboxes for a time, and still compares them under the user: they
+// stay in the backup, and belong to the former life.
 func TestAnotherPersonAfterDelayedDelete(t *testing.T) {
 	h, s, first := firstLife(t)
 	c := h.client()
@@ -257,8 +260,8 @@ func TestAnotherPersonAfterDelayedDelete(t *testing.T) {
 	}
 }
 
-// The former INBOX takes its name back: the name belongs to the first person again, and nothing of the
-// second is live.
+// The former INBOX takes its name back: the name belongs to the first person again, and nothing
+// of the second is live.
 func TestFormerPersonReturns(t *testing.T) {
 	h, s, first := firstLife(t)
 	c := h.client()
@@ -317,8 +320,8 @@ func TestRepeatedUnuserInLaterLife(t *testing.T) {
 	}
 }
 
-// Only the INBOX got another uniqueid: the client sends changes of another mailbox as a delta over the
-// state that the server reported.
+// Only the INBOX got another uniqueid: the client sends changes of another mailbox as a delta
+// over the state that the server reported.
 func TestMailboxOutlivesInbox(t *testing.T) {
 	h, s, first := firstLife(t)
 	again := newPerson(1)

@@ -120,7 +120,8 @@ func TestBackupInTwoPartitions(t *testing.T) {
 	}
 }
 
-// A partition that cannot be read may contain the backup, so none is created in another partition.
+// A partition that cannot be read may contain the backup, so none is created in another
+// partition.
 func TestUnreadablePartition(t *testing.T) {
 	for _, injected := range []error{memstore.ErrInjected, errDenied, &objstore.Error{Op: "get", Err: objstore.ErrNoBucket}} {
 		one, two := withRepository(t), withRepository(t)
@@ -150,8 +151,8 @@ func TestUnreadablePartition(t *testing.T) {
 	}
 }
 
-// A message is staged for the partition of one user, and then a mailbox of a user in another partition
-// refers to it.
+// A message is staged for the partition of one user, and then a mailbox of a user in another
+// partition refers to it.
 func TestMessageForAnotherPartition(t *testing.T) {
 	for _, private := range []bool{false, true} {
 		stores := [2]*memstore.Store{newStore(), newStore()}
@@ -317,8 +318,8 @@ func TestTruncatedBodyIsRefused(t *testing.T) {
 	h.expectSame("anne", box)
 }
 
-// A missing body arrives while the most recently opened backup is in another partition. The body is
-// stored in the partition of the backup that lacks it.
+// A missing body arrives while the most recently opened backup is in another partition. The
+// body is stored in the partition of the backup that lacks it.
 func TestMissingBodyForAnotherPartition(t *testing.T) {
 	stores := [2]*memstore.Store{newStore(), newStore()}
 	h := newHostWith(t, func(o *partitions.Options) { o.MissingRetry = 1 }, stores[0], stores[1])

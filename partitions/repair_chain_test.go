@@ -9,8 +9,9 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/verify"
 )
 
-// One commit of a log belongs to another history, since the bucket was restored and newer objects were
-// kept. Every object is sound. The log records that the chain is broken, and continues.
+// One commit of a log belongs to another history, since the bucket was restored and newer
+// objects were kept. Every object is sound. The log records that the chain is broken, and
+// continues.
 func TestRepairBrokenChain(t *testing.T) {
 	t.Parallel()
 	store := withRepository(t)
@@ -64,8 +65,8 @@ func TestRepairBrokenChain(t *testing.T) {
 	checkBucket(t, store, "user/anne", box)
 }
 
-// The newest commit is damaged, and a checkpoint contains its state. The commit that a repair adds after
-// it cannot name the damaged one, and verify must not report that as damage.
+// The newest commit is damaged, and a checkpoint contains its state. The commit that a repair
+// adds after it cannot name the damaged one, and verify must not report that as damage.
 func TestRepairNewestCommitWithCheckpoint(t *testing.T) {
 	t.Parallel()
 	store := withRepository(t)

@@ -9,8 +9,8 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/verify"
 )
 
-// Two checkpoints share a block, and another object with blocks is copied over the object with that
-// block: a sound container without the block. Both checkpoints are rebuilt.
+// Two checkpoints share a block, and another object with blocks is copied over the object with
+// that block: a sound container without the block. Both checkpoints are rebuilt.
 func TestRepairSharedBlocks(t *testing.T) {
 	t.Parallel()
 	store := withRepository(t)

@@ -17,8 +17,8 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/verify"
 )
 
-// damageWorld is a partition with two users. Each user has every kind of object: packs, bodies in the
-// log, a checkpoint, and commits before, at and after it.
+// damageWorld is a partition with two users. Each user has every kind of object: packs, bodies
+// in the log, a checkpoint, and commits before, at and after it.
 type damageWorld struct {
 	t     *testing.T
 	later time.Duration // offset of every clock
@@ -221,7 +221,8 @@ func (w *damageWorld) repairing(line func(string)) verify.RepairOptions {
 	}
 }
 
-// healed syncs once, and compares everything with the source. With alone, bob's backup must be undamaged.
+// healed syncs once, and compares everything with the source. With alone, bob's backup must be
+// undamaged.
 func (w *damageWorld) healed(h *host, alone bool) {
 	w.t.Helper()
 	for user, boxes := range w.boxes {
@@ -245,8 +246,8 @@ func (w *damageWorld) healed(h *host, alone bool) {
 	}
 }
 
-// After any damage to one object, verify --repair and one sync make both users' backups whole, whether
-// the host has kept its index or not.
+// After any damage to one object, verify --repair and one sync make both users' backups whole,
+// whether the host has kept its index or not.
 func TestRepairEveryDamage(t *testing.T) {
 	w := newDamageWorld(t)
 	for i, kind := range kindsOfObjects {
@@ -262,7 +263,7 @@ func TestRepairEveryDamage(t *testing.T) {
 	}
 }
 
-// in copies the world into a store of its own.
+// in copies the world into a new store.
 func (w *damageWorld) in(t *testing.T) *damageWorld {
 	c := *w
 	c.t = t
@@ -307,8 +308,9 @@ func TestRepairRequestsLostMessages(t *testing.T) {
 	w.healed(h, true)
 }
 
-// A body that another backup contains, in this partition or in another, is copied from there. The source
-// is asked for nothing, and bodies that only the history refers to are restored, too.
+// A body that another backup contains, in this partition or in another, is copied from there.
+// The source is asked for nothing, and bodies that only the history refers to are restored,
+// too.
 func TestRepairFromOtherCopies(t *testing.T) {
 	stores := []*memstore.Store{newStore(), newStore()}
 	var parts []repository.Config
@@ -342,7 +344,7 @@ func TestRepairFromOtherCopies(t *testing.T) {
 	checkBodies(t, stores[0], "user/anne0")
 }
 
-// A body without any copy, to which only the history refers, is recorded as lost, once.
+// A body without any copy that only the history refers to is recorded as lost, once.
 func TestRepairRecordsLostHistory(t *testing.T) {
 	w := newDamageWorld(t)
 	h := w.host()
@@ -362,7 +364,8 @@ func TestRepairRecordsLostHistory(t *testing.T) {
 	}
 }
 
-// A repair that is interrupted at any call of the store gives the same result when it is repeated.
+// A repair that is interrupted at any call of the store gives the same result when it is
+// repeated.
 func TestRepairInterrupted(t *testing.T) {
 	t.Parallel()
 	w := newDamageWorld(t)
@@ -402,8 +405,9 @@ func TestRepairInterrupted(t *testing.T) {
 	}
 }
 
-// A backup's objects are a copy of another user's. They are set aside, and can be read there as that
-// user's backup. The user whose name the copy had starts a new backup, and the other user is unaffected.
+// A backup's objects are a copy of another user's. They are set aside, and can be read there as
+// that user's backup. The user whose name the copy had starts a new backup, and the other user
+// is unaffected.
 func TestRepairOfCopiedBackup(t *testing.T) {
 	w := newDamageWorld(t)
 	for _, key := range w.store.Keys("backups/user/anne/") {
@@ -427,7 +431,8 @@ func TestRepairOfCopiedBackup(t *testing.T) {
 	h.expectSame("anne", w.boxes["anne"]...)
 }
 
-// The commit that introduced a message is lost. The server asks the source for the message of each record that refers to it.
+// The commit that introduced a message is lost. The server asks the source for the message of
+// each record that refers to it.
 func TestRepairOfUnknownMessages(t *testing.T) {
 	w := &damageWorld{t: t, boxes: map[string][]*source{}}
 	w.store = memstore.New(w.now)

@@ -29,8 +29,8 @@ func TestSinceIsChecked(t *testing.T) {
 	h.expectSame("anne", inbox)
 }
 
-// The source was restored to an older state. The source is not asked to change, and the backup follows
-// it. The newer state is in the history.
+// The source was restored to an older state. The source is not asked to change, and the backup
+// follows it. The newer state is in the history.
 func TestSourceGoesBack(t *testing.T) {
 	s := newStore()
 	h := newHost(t, s)
@@ -93,8 +93,8 @@ func TestWrongCRCLeadsToResync(t *testing.T) {
 	h.expectSame("anne", inbox)
 }
 
-// The source's own CRC is wrong: the source sends the mailbox whole once, not with every sync. A record
-// that is lost after the CRC is right again is detected immediately.
+// The source's own CRC is wrong: the source sends the mailbox whole once, not with every sync.
+// A record that is lost after the CRC is right again is detected immediately.
 func TestSourceWithWrongCRC(t *testing.T) {
 	s := newStore()
 	h := newHost(t, s)
@@ -130,8 +130,9 @@ func TestSourceWithWrongCRC(t *testing.T) {
 	}
 }
 
-// After the client received the state of a mailbox, the mailbox goes into resync through another host.
-// The next answer reports the mailbox as empty, and the client then sends the complete set.
+// After the client received the state of a mailbox, the mailbox goes into resync through
+// another host. The next answer reports the mailbox as empty, and the client then sends the
+// complete set.
 func TestResyncBetweenTwoAnswers(t *testing.T) {
 	s := newStore()
 	h, other := newHost(t, s), newHost(t, s)
@@ -164,7 +165,8 @@ func TestResyncBetweenTwoAnswers(t *testing.T) {
 	h.expectSame("anne", inbox)
 }
 
-// The backup server was unreachable while mail was expunged and removed (client-behaviour.md f10).
+// The backup server was unreachable while mail was expunged and removed (client-behaviour.md
+// f10).
 func TestFullMailboxAndExpunge(t *testing.T) {
 	s := newStore()
 	h := newHost(t, s)

@@ -7,9 +7,9 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 )
 
-// The source was rolled back and gave a UID to another message, and the backup was rolled back to a
-// state before that. The client does not send that message, since it assumes that the server has the
-// UID. The client is deferred, and then sends the mailbox whole.
+// The source was rolled back and gave a UID to another message, and the backup was rolled back
+// to a state before that. The client does not send that message, since it assumes that the
+// server has the UID. The client is deferred, and then sends the mailbox whole.
 func TestReusedUID(t *testing.T) {
 	t.Parallel()
 	store := withRepository(t)

@@ -241,8 +241,8 @@ func TestWrongGUIDIsRefused(t *testing.T) {
 	}
 }
 
-// The source cannot read the file of a message. Everything else is stored, and the message is stored as
-// soon as it can be read.
+// The source cannot read the file of a message. Everything else is stored, and the message is
+// stored as soon as it can be read.
 func TestUnreadableMessage(t *testing.T) {
 	s := newStore()
 	h := newHost(t, s)
@@ -265,8 +265,8 @@ func TestUnreadableMessage(t *testing.T) {
 	h.expectSame("anne", inbox)
 }
 
-// A 3.12 client requests the user's mailboxes twice. The mailbox with a missing body is left out both
-// times, and then sent whole.
+// A 3.12 client requests the user's mailboxes twice. The mailbox with a missing body is left
+// out both times, and then sent whole.
 func TestUnreadableMessageIsRequestedTwice(t *testing.T) {
 	s := newStore()
 	var ahead time.Duration
@@ -302,8 +302,8 @@ func TestUnreadableMessageIsRequestedTwice(t *testing.T) {
 	}
 }
 
-// sync_client -m requests the mailboxes of several users in one command, and their mail in one RESERVE.
-// A message that is stored inline in one user's backup cannot be used by another user.
+// sync_client -m requests the mailboxes of several users in one command, and their mail in one
+// RESERVE. A message that is stored inline in one user's backup cannot be used by another user.
 func TestMailboxesOfSeveralUsers(t *testing.T) {
 	s := newStore()
 	h := newHost(t, s)
@@ -357,8 +357,8 @@ func TestFieldsAfterRecords(t *testing.T) {
 	h.expectSame("anne", inbox)
 }
 
-// No message has a GUID of zeros. A record with such a GUID, for a message that the source cannot read,
-// is refused: a commit with this record would be unreadable.
+// No message has a GUID of zeros. A record with such a GUID, for a message that the source
+// cannot read, is refused: a commit with this record would be unreadable.
 func TestRecordWithoutGUID(t *testing.T) {
 	h := newHost(t, newStore())
 	inbox := newSource("user.anne")

@@ -104,8 +104,8 @@ func (w *asideWorld) old(where string) *repository.Found {
 	return f
 }
 
-// A backup that is set aside is readable in its new place, including every message. The user continues
-// with a new backup, both on a host that has the old one open and on another host.
+// A backup that is set aside is readable in its new place, including every message. The user
+// continues with a new backup, both on a host that has the old one open and on another host.
 func TestSetAside(t *testing.T) {
 	w := newAsideWorld(t)
 	was := []*source{w.anne[0].clone(), w.anne[1].clone()}
@@ -142,12 +142,12 @@ func TestSetAside(t *testing.T) {
 // A backup with any damage can be set aside, and its undamaged parts remain readable.
 func TestSetAsideDamaged(t *testing.T) {
 	for name, spoil := range map[string]func(*memstore.Store){
-		"backup.json is lost":          func(s *memstore.Store) { s.Lose("backups/user/anne/backup.json") },
-		"backup.json is cut off":       func(s *memstore.Store) { s.Truncate("backups/user/anne/backup.json", 20) },
-		"backup.json is another's":     func(s *memstore.Store) { s.Copy("backups/user/bob/backup.json", "backups/user/anne/backup.json") },
-		"the newest commit is lost":    func(s *memstore.Store) { s.Lose(logKey(s, -1)) },
-		"the newest commit is flipped": func(s *memstore.Store) { s.Flip(logKey(s, -1), 40) },
-		"a commit is lost":             func(s *memstore.Store) { s.Lose(logKey(s, 1)) },
+		"backup.json is lost":           func(s *memstore.Store) { s.Lose("backups/user/anne/backup.json") },
+		"backup.json is truncated":      func(s *memstore.Store) { s.Truncate("backups/user/anne/backup.json", 20) },
+		"backup.json of another backup": func(s *memstore.Store) { s.Copy("backups/user/bob/backup.json", "backups/user/anne/backup.json") },
+		"the newest commit is lost":     func(s *memstore.Store) { s.Lose(logKey(s, -1)) },
+		"the newest commit is flipped":  func(s *memstore.Store) { s.Flip(logKey(s, -1), 40) },
+		"a commit is lost":              func(s *memstore.Store) { s.Lose(logKey(s, 1)) },
 		"the log is lost": func(s *memstore.Store) {
 			for _, k := range s.Keys("backups/user/anne/log/") {
 				s.Lose(k)
@@ -183,8 +183,8 @@ func logKey(s *memstore.Store, i int) string {
 	return keys[i]
 }
 
-// An interruption at any call of the store does no harm, and neither does a daemon that runs in between:
-// a second attempt gives the same result.
+// An interruption at any call of the store does no harm, and neither does a daemon that runs in
+// between: a second attempt gives the same result.
 func TestSetAsideInterrupted(t *testing.T) {
 	t.Parallel()
 	w := newAsideWorld(t)
@@ -248,7 +248,8 @@ func (w *asideWorld) setAsideNow() (string, error) {
 	return setAside(w.t, f)
 }
 
-// setAside uses a short lease, so that it does not wait long for the lock of an interrupted attempt.
+// setAside uses a short lease, so that it does not wait long for the lock of an interrupted
+// attempt.
 func setAside(t *testing.T, f *repository.Found) (string, error) {
 	where, _, err := f.SetAside(t.Context(), "test", repository.LockOptions{Owner: "test", Lease: 150 * time.Millisecond, Wait: true}, nil)
 	return where, err

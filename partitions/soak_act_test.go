@@ -64,7 +64,8 @@ func (w *soak) act() error {
 	return nil
 }
 
-// replaceUser deletes a user and creates another one, so that histories do not grow without limit.
+// replaceUser deletes a user and creates another one, so that histories do not grow without
+// limit.
 func (w *soak) replaceUser() error {
 	i := w.rng.IntN(len(w.users))
 	u := w.users[i]
@@ -158,8 +159,8 @@ var networkEvents = []soakEvent{
 	{6, "late puts arrive", false, func(w *soak) error { w.deliver(); return nil }},
 }
 
-// struck returns an event that applies a fault to some of the next calls of one host to one bucket, or to
-// all of them if most is 0. With fails, the fault may make commands fail.
+// struck returns an event that applies a fault to some of the next calls of one host to one
+// bucket, or to all of them if most is 0. With fails, the fault may make commands fail.
 func struck(fails bool, most int, set func(*faultstore.Fault)) func(*soak) error {
 	return func(w *soak) error {
 		h, i := pick(w, w.hosts), w.rng.IntN(len(w.parts))

@@ -45,8 +45,8 @@ func (w *soak) state(u *soakUser, at history.Moment) (*history.Mem, error) {
 	return history.Load(w.t.Context(), w.parts[i].store, u.path(), at)
 }
 
-// differs reports how the bucket differs from a user's mailboxes when they were last answered with OK,
-// bodies included.
+// differs reports how the bucket differs from a user's mailboxes when they were last answered
+// with OK, bodies included.
 func (w *soak) differs(u *soakUser) error {
 	m, err := w.state(u, history.Moment{})
 	if err != nil {
@@ -79,8 +79,8 @@ func (w *soak) leftOver(u *soakUser) error {
 	return errors.Join(u.account.leftOver(m), m.Close())
 }
 
-// ackedDiffers compares the mailboxes that the host answered with OK. A later change may have arrived
-// even if its answer did not.
+// ackedDiffers compares the mailboxes that the host answered with OK. A later change may have
+// arrived even if its answer did not.
 func (w *soak) ackedDiffers(m *history.Mem, u *soakUser) error {
 	for id, a := range u.acked {
 		now := u.account.boxes[id]
@@ -179,7 +179,8 @@ func (w *soak) checkAdmitted(u *soakUser) error {
 	return nil
 }
 
-// resyncing reports whether some mailbox is known to differ from the source's: the next sync sends it.
+// resyncing reports whether some mailbox is known to differ from the source's: the next sync
+// sends it.
 func (w *soak) resyncing(u *soakUser) bool {
 	m, err := w.state(u, history.Moment{})
 	if err != nil {
@@ -194,7 +195,8 @@ func (w *soak) resyncing(u *soakUser) bool {
 	return false
 }
 
-// compare compares the bucket and the hosts with the source, after a sync that had nothing left to send.
+// compare compares the bucket and the hosts with the source, after a sync that had nothing left
+// to send.
 func (w *soak) compare(u *soakUser, h *soakHost) error {
 	if len(u.account.boxes) == 0 && w.home(u) < 0 {
 		return nil
@@ -238,8 +240,8 @@ func (w *soak) same(u *soakUser, h *soakHost) error {
 	return nil
 }
 
-// timeOff is the limit for the error of a commit's time: somewhat more than the clock error that hosts
-// do not detect.
+// timeOff is the limit for the error of a commit's time: somewhat more than the clock error
+// that hosts do not detect.
 const timeOff = 21 * time.Minute
 
 // checkTime checks that no commit carries a single wrong answer of a store.

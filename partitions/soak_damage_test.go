@@ -87,7 +87,8 @@ func (w *soak) rollback(prefix func(*soakPart) string) error {
 	return w.fallIll(&illness{what: "rollback of " + p.name, older: true, packs: pre == "" || pre == "packs/"}, p, before, homes)
 }
 
-// forgetHomes makes every host forget its users: a host that detects a rollback no longer knows where they are.
+// forgetHomes makes every host forget its users: a host that detects a rollback no longer knows
+// where they are.
 func (w *soak) forgetHomes() {
 	for _, h := range w.hosts {
 		h.shaken, h.stale = true, true
@@ -138,8 +139,8 @@ func damaged(prefix string, match func(string) bool) func(*soak) error {
 	}
 }
 
-// newest reports whether the key is the last commit of its log. If that commit is lost, nothing shows
-// that it existed.
+// newest reports whether the key is the last commit of its log. If that commit is lost, nothing
+// shows that it existed.
 func (w *soak) newest(p *soakPart, key string) bool {
 	dir, _, ok := strings.Cut(key, "/log/")
 	if !ok {
@@ -234,8 +235,8 @@ func (w *soak) looksDamaged(u *soakUser) bool {
 	return err != nil || len(problems) > 0
 }
 
-// heal ends all trouble and makes everything whole: by the next syncs of the source, and if verify still
-// reports damage, by a repair and another sync.
+// heal ends all trouble and makes everything whole: by the next syncs of the source, and if
+// verify still reports damage, by a repair and another sync.
 func (w *soak) heal() error {
 	w.calm()
 	if err := w.restartKilled(); err != nil {

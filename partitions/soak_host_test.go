@@ -19,7 +19,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/session"
 )
 
-// soakHost is a backup host of a world. It reaches each bucket through a network of its own.
+// soakHost is a backup host of a world. It reaches each bucket through its own network.
 type soakHost struct {
 	w           *soak
 	name        string

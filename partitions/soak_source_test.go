@@ -49,7 +49,7 @@ func (w *soak) newMailbox(u *soakUser) {
 	}
 }
 
-// body returns a message: a new one, or one that other users have.
+// body returns a message: a new message, or a message of other users.
 func (w *soak) body() []byte {
 	if len(w.mail) > 0 && w.one(3) {
 		return w.mail[max(0, len(w.mail)-1-w.rng.IntN(30))]
@@ -176,7 +176,8 @@ func (w *soak) restoreSource() error {
 	return nil
 }
 
-// renameUser renames a user, either with RENAME or so that the host has to detect the new name by itself.
+// renameUser renames a user, either with RENAME or so that the host has to detect the new name
+// by itself.
 func (w *soak) renameUser() error {
 	u := w.someUser()
 	if err := w.sync(u); err != nil || !u.all {

@@ -16,8 +16,8 @@ func (w *soak) sync(u *soakUser) error { return w.syncWith(u, pick(w, w.hosts)) 
 // syncTries is the number of attempts before the mail server continues with other users.
 const syncTries = 8
 
-// syncWith does what a mail server does: it retries until nothing is left to send, or the host makes no
-// progress. An unexpected error ends the episode.
+// syncWith does what a mail server does: it retries until nothing is left to send, or the host
+// makes no progress. An unexpected error ends the episode.
 func (w *soak) syncWith(u *soakUser, h *soakHost) error {
 	quiet, err := w.pushAll(u, h)
 	if err != nil || h.dead.Load() {
@@ -43,12 +43,12 @@ func (w *soak) pushAll(u *soakUser, h *soakHost) (quiet bool, err error) {
 	maps.DeleteFunc(u.acked, func(id string, _ *source) bool { return u.account.boxes[id] == nil })
 	u.all, u.lied = false, u.lied || w.clocksWrong(h)
 	failures := 0
-	var said []string
+	var attempts []string
 	for range syncTries {
 		p := &push{c: h.connection(), user: u.name, account: u.account, acked: func(b *source) { u.acked[b.uniqueid] = b.clone() }}
 		err := p.run(w.t.Context())
 		p.c.s.Restart(w.t.Context())
-		said = append(said, fmt.Sprintf("%d commands, %v, %s", p.applies, err, p.last))
+		attempts = append(attempts, fmt.Sprintf("%d commands, %v, %s", p.applies, err, p.last))
 		w.note("%s to %s: %d commands, %v", u.name, h.name, p.applies, err)
 		switch {
 		case h.dead.Load():
@@ -64,11 +64,11 @@ func (w *soak) pushAll(u *soakUser, h *soakHost) (quiet bool, err error) {
 		}
 		w.clock.advance(second(w.rng.IntN(20)))
 	}
-	return false, fmt.Errorf("%s is never up to date:\n%s", u.name, strings.Join(said, "\n"))
+	return false, fmt.Errorf("%s is never up to date:\n%s", u.name, strings.Join(attempts, "\n"))
 }
 
-// infect marks a user who has taken over hidden damage: a reference to a pack whose bytes no host has
-// read since the damage. verify reports the damage for this user, too.
+// infect marks a user who has taken over hidden damage: a reference to a pack whose bytes no
+// host has read since the damage. verify reports the damage for this user, too.
 func (w *soak) infect(u *soakUser) {
 	if w.ill == nil || !w.ill.hidden || w.sick(u) || !w.looksDamaged(u) {
 		return
@@ -118,8 +118,8 @@ func (w *soak) home(u *soakUser) int {
 	return -1
 }
 
-// deferred reports whether a mail server continues with the next user after an error, and retries later.
-// After any other error it stops, or retries in an endless loop.
+// deferred reports whether a mail server continues with the next user after an error, and
+// retries later. After any other error it stops, or retries in an endless loop.
 func deferred(err error) bool {
 	for _, e := range []error{cyrus.ErrUnavailable, cyrus.ErrLocked, cyrus.ErrClose, cyrus.ErrSyncChanged, cyrus.ErrNonexistent, cyrus.ErrAskUser} {
 		if errors.Is(err, e) {

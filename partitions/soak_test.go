@@ -13,9 +13,9 @@ import (
 	"time"
 )
 
-// A soak test: a mail server, two backup hosts and two buckets go through every kind of trouble that
-// docs/design.md promises to survive. The test consists of episodes of some hundred steps. An episode is
-// a world of its own, made from a seed, so that it can be repeated:
+// A soak test: a mail server, two backup hosts and two buckets go through every kind of trouble
+// that docs/design.md promises to survive. The test consists of episodes of some hundred steps.
+// An episode is a separate world, made from a seed, so that it can be repeated:
 //
 //	go test ./partitions -run '^TestSoak$' -soak.seed=N
 //	make soak SEED=N STEPS=100000
@@ -27,7 +27,8 @@ var (
 	soakTrace = flag.Bool("soak.trace", false, "print each step of TestSoak")
 )
 
-// episodeSteps is the number of steps of a world. Its logs grow, and with them the cost of comparing.
+// episodeSteps is the number of steps of a world. Its logs grow, and with them the cost of
+// comparing.
 const episodeSteps = 250
 
 // soakRun is a run over many worlds.
@@ -109,9 +110,9 @@ func from(seed uint64, steps int) func() (uint64, bool) {
 	}
 }
 
-// Under any fault of buckets, networks, clocks, indexes and processes, everything that was answered with
-// OK is readable, or verify reports it as lost. Then a repair and the next sync restore it. Users that
-// the damage does not affect never see an error.
+// Under any fault of buckets, networks, clocks, indexes and processes, everything that was
+// answered with OK is readable, or verify reports it as lost. Then a repair and the next sync
+// restore it. Users that the damage does not affect never see an error.
 func TestSoak(t *testing.T) {
 	seed, r := *soakSeed, &soakRun{t: t}
 	switch {

@@ -9,8 +9,9 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// The newest commit is damaged or lost, and a checkpoint contains its state. The state can be read without
-// the commit, but no later commit can be confirmed. The log continues after a bridge.
+// The newest commit is damaged or lost, and a checkpoint contains its state. The state can be
+// read without the commit, but no later commit can be confirmed. The log continues after a
+// bridge.
 func TestDamagedNewestCommitWithCheckpoint(t *testing.T) {
 	for _, index := range []string{"lost", "kept", "kept, daemon running"} {
 		for damage, do := range map[string]func(*memstore.Store){
@@ -56,8 +57,8 @@ func newestIsDamaged(t *testing.T, index string, damage func(*memstore.Store)) {
 	}
 }
 
-// A repair was interrupted after it had taken the lock. Its commit has no prev, since the previous commit
-// is unreadable, and there is no newer checkpoint.
+// A repair was interrupted after it had taken the lock. Its commit has no prev, since the
+// previous commit is unreadable, and there is no newer checkpoint.
 func TestCommitAfterDamagedNewest(t *testing.T) {
 	for _, index := range []string{"lost", "kept"} {
 		t.Run(index, func(t *testing.T) {

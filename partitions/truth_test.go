@@ -79,8 +79,8 @@ func TestIndexOfAnotherBucket(t *testing.T) {
 	s.check(h, two, len(steps))
 }
 
-// A partition that is suddenly empty is most likely a disk that is not mounted. No backup is created
-// there until an administrator removes the index.
+// A partition that is suddenly empty is most likely a disk that is not mounted. No backup is
+// created there until an administrator removes the index.
 func TestPartitionIsSuddenlyEmpty(t *testing.T) {
 	t.Parallel()
 	full, empty := withRepository(t), newStore()
@@ -122,7 +122,8 @@ func TestPartitionIsSuddenlyEmpty(t *testing.T) {
 	}
 }
 
-// The bucket was restored to an older state: commits and packs that the index knows no longer exist.
+// The bucket was restored to an older state: commits and packs that the index knows no longer
+// exist.
 func TestBucketIsRolledBack(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -182,7 +183,8 @@ func TestBucketIsRolledBack(t *testing.T) {
 				x.s.Close()
 				deferredOnly(t, err)
 			}
-			// The mail that bert gets now was in packs that no longer exist, so no commit may refer to them.
+			// The mail that bert gets now was in packs that no longer exist, so no commit may
+			// refer to them.
 			for i := range 12 {
 				b.deliver(mail(100+i, 3000))
 			}
@@ -204,8 +206,8 @@ func TestBucketIsRolledBack(t *testing.T) {
 	}
 }
 
-// The bucket is emptied while the daemon runs. The daemon refuses syncs until the index is removed, and
-// then creates a complete new repository.
+// The bucket is emptied while the daemon runs. The daemon refuses syncs until the index is
+// removed, and then creates a complete new repository.
 func TestBucketIsEmptied(t *testing.T) {
 	t.Parallel()
 	store := newStore()

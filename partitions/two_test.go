@@ -24,16 +24,16 @@ type two struct {
 	boxes  []*source
 }
 
-// inTwo makes a backup with every kind of object: inline bodies, packs shared with another user, pieces,
-// checkpoints.
+// inTwo makes a backup with every kind of object: inline bodies, packs shared with another
+// user, pieces, checkpoints.
 func inTwo(t *testing.T) (*two, *host) {
 	stores := []*memstore.Store{newStore(), newStore()}
 	a := newHostWith(t, func(o *partitions.Options) { o.NoCheckpoints = true }, stores[0], stores[1])
 	return backedUp(a, stores, "anne", noise(7, 1200<<10)), a
 }
 
-// backedUp makes the backup of a user with mail in packs and in the log, a checkpoint, and the given large
-// messages.
+// backedUp makes the backup of a user with mail in packs and in the log, a checkpoint, and the
+// given large messages.
 func backedUp(a *host, stores []*memstore.Store, who string, large ...[]byte) *two {
 	w := &two{t: a.t, stores: stores, who: who}
 	inbox, sent, other := newSource("user."+who), newSource("user."+who+".Sent"), newSource("user.with"+who)
@@ -104,7 +104,7 @@ func (w *two) happens() {
 	w.boxes[0].flag(w.boxes[0].records[0], fmt.Sprintf("n%d", n))
 }
 
-// newsOrLater is news for a client that retries as long as it is deferred.
+// newsOrLater is news for a client that retries while the server defers it.
 func (w *two) newsOrLater(h *host) {
 	w.t.Helper()
 	w.happens()
@@ -122,7 +122,7 @@ func (w *two) newsOrLater(h *host) {
 	w.t.Fatal("the client is deferred forever")
 }
 
-// move moves the backup with a host of its own, as the tool does.
+// move moves the backup on a separate host, as the tool does.
 func (w *two) move(to string) error {
 	h := newMover(w.t, w.stores)
 	defer h.stop()

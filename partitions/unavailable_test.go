@@ -231,8 +231,8 @@ func withCondition(t *testing.T, p condition, log *lines, now func() time.Time) 
 	return w, h
 }
 
-// Trouble of a backup or a partition is distinguished from all other errors, is logged once however often
-// it occurs, and does not affect the user in the other partition.
+// Trouble of a backup or a partition is distinguished from all other errors, is logged once
+// however often it occurs, and does not affect the user in the other partition.
 func TestUnavailable(t *testing.T) {
 	for _, p := range conditions {
 		name := p.kind
@@ -320,8 +320,8 @@ type errReader struct{ err error }
 
 func (r errReader) Read([]byte) (int, error) { return 0, r.err }
 
-// A trouble is logged when it begins and when it ends, but not while it lasts. A trouble that ends only
-// for a moment has not ended.
+// A trouble is logged when it begins and when it ends, but not while it lasts. A trouble that
+// ends only for a moment has not ended.
 func TestTroubleIsLoggedOnce(t *testing.T) {
 	log := newLines()
 	clock := newTestClock()
@@ -508,7 +508,8 @@ func TestPanicIsUnavailable(t *testing.T) {
 	}
 }
 
-// A client does not record some refused commands. The server therefore makes it compare the whole user later.
+// A client does not record some refused commands. The server therefore makes it compare the
+// whole user later.
 func TestRefusedQuotaIsRequested(t *testing.T) {
 	w, h := withCondition(t, conditions[0], newLines(), time.Now)
 	ctx := t.Context()

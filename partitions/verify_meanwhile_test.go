@@ -9,9 +9,9 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/verify"
 )
 
-// A backup with a bridged log is verified while a daemon writes a checkpoint. The checkpoint did not exist
-// when the objects were listed, and the log alone lacks messages. verify must not report the messages of
-// the checkpoint as damaged.
+// A backup with a bridged log is verified while a daemon writes a checkpoint. The checkpoint
+// did not exist when the objects were listed, and the log alone lacks messages. verify must not
+// report the messages of the checkpoint as damaged.
 func TestCheckpointDuringVerify(t *testing.T) {
 	t.Parallel()
 	store := withRepository(t)

@@ -19,8 +19,8 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/verify"
 )
 
-// checked makes a repository with every kind of object: commits with inline bodies, packs, and two
-// checkpoints with their blocks.
+// checked makes a repository with every kind of object: commits with inline bodies, packs, and
+// two checkpoints with their blocks.
 func checked(t *testing.T) *memstore.Store {
 	store := newStore()
 	h := newHost(t, store)
@@ -115,7 +115,7 @@ func containers(t *testing.T, s objstore.Store) []string {
 	return out
 }
 
-// kindOf returns the part of the layout to which a key belongs.
+// kindOf returns the part of the layout that a key belongs to.
 func kindOf(key string) string {
 	for _, k := range []string{"packs/", "/log/", "/checkpoints/", "/records/"} {
 		if strings.Contains(key, k) {
@@ -149,8 +149,8 @@ func TestVerifyFindsFlippedBits(t *testing.T) {
 	}
 }
 
-// sameContent reports whether a flipped bit changed nothing: decoders ignore one bit of a frame's header,
-// and some other bits only ask for a larger window.
+// sameContent reports whether a flipped bit changed nothing: decoders ignore one bit of a
+// frame's header, and some other bits only ask for a larger window.
 func sameContent(t *testing.T, a, b []byte) bool {
 	t.Helper()
 	read := func(object []byte) (content []byte, dir *pack.Directory, err error) {
@@ -262,7 +262,8 @@ func TestVerifyDuringOutage(t *testing.T) {
 	}
 }
 
-// If only a checkpoint of a log remains, verify does not take the backup for a new one without commits.
+// If only a checkpoint of a log remains, verify does not take the backup for a new one without
+// commits.
 func TestVerifyFindsLostLog(t *testing.T) {
 	s := checked(t)
 	for _, key := range containers(t, s) {
@@ -367,8 +368,8 @@ func TestVerifyQuicklyFindsLostBlocks(t *testing.T) {
 	}
 }
 
-// A checkpoint does not explain missing commits at the beginning of the log: only a retained event in the
-// log shows that retention removed them.
+// A checkpoint does not explain missing commits at the beginning of the log: only a retained
+// event in the log shows that retention removed them.
 func TestVerifyFindsLostBeginning(t *testing.T) {
 	s := checked(t)
 	for n := uint64(1); n <= 2; n++ {

@@ -17,8 +17,8 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// clone returns a copy of the mailbox that later changes do not affect. Records are never changed in
-// place.
+// clone returns a copy of the mailbox that later changes do not affect. Records are never
+// changed in place.
 func (m *source) clone() *source {
 	c := *m
 	c.records, c.bodies, c.extra = slices.Clone(m.records), maps.Clone(m.bodies), slices.Clone(m.extra)
@@ -30,8 +30,8 @@ func (m *source) live() []*cyrus.Record {
 	return slices.DeleteFunc(slices.Clone(m.records), func(r *cyrus.Record) bool { return r.Expunged() })
 }
 
-// differs reports the first difference between the mailbox and a state of the bucket. The state may contain
-// the records that the source has expunged, or may have lost them by a sweep.
+// differs reports the first difference between the mailbox and a state of the bucket. The state
+// may contain the records that the source has expunged, or may have lost them by a sweep.
 func (m *source) differs(st history.State) error {
 	mb, err := st.Mailbox(m.uniqueid)
 	if err != nil {
@@ -72,8 +72,8 @@ func load(t testing.TB, s objstore.Store, path string) *history.Mem {
 	return m
 }
 
-// checkLog checks that the numbers of a backup's commits run from 1 without a hole, that each commit names
-// the previous one, and that backup.json exists. It returns the newest number.
+// checkLog checks that the numbers of a backup's commits run from 1 without a hole, that each
+// commit names the previous one, and that backup.json exists. It returns the newest number.
 func checkLog(t testing.TB, s objstore.Store, path string) uint64 {
 	t.Helper()
 	var next uint64 = 1

@@ -170,7 +170,8 @@ func TestAnotherHostAtEveryCall(t *testing.T) {
 	}
 }
 
-// Two hosts, each with several connections, deliver mail for the same user and for different users.
+// Two hosts, each with several connections, deliver mail for the same user and for different
+// users.
 func TestHostsAtTheSameTime(t *testing.T) {
 	t.Parallel()
 	store := newStore()
@@ -217,8 +218,8 @@ func TestHostsAtTheSameTime(t *testing.T) {
 	}
 }
 
-// A host is idle for days. Meanwhile the commits that it knew were merged into a segment and removed. A
-// free number after its newest commit proves nothing.
+// A host is idle for days. Meanwhile the commits that it knew were merged into a segment and
+// removed. A free number after its newest commit proves nothing.
 func TestStaleIndexOfMergedLog(t *testing.T) {
 	store := newStore()
 	var ahead atomic.Int64
@@ -291,8 +292,8 @@ func TestStaleIndexOfEmptyLog(t *testing.T) {
 	}
 }
 
-// mergeLog does what retention will do: it moves inline bodies to packs, merges commits into a segment, and
-// removes the commits.
+// mergeLog does what retention will do: it moves inline bodies to packs, merges commits into a
+// segment, and removes the commits.
 func mergeLog(t *testing.T, store objstore.Store, path string, from, to uint64) {
 	t.Helper()
 	moved := map[string]string{}
