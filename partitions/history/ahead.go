@@ -51,8 +51,8 @@ func (a *ahead) close() {
 	a.work.Wait()
 }
 
-// at requests commit n, which is needed now, and the commits of the window after it.
-func (a *ahead) at(n uint64) {
+// request requests commit n, which is needed now, and the following commits of the window.
+func (a *ahead) request(n uint64) {
 	for a.next = max(a.next, n); a.next <= a.to && a.next < n+a.window; a.next++ {
 		key := LogKey(a.backup, a.next)
 		c := make(chan *fetched, 1)
@@ -70,9 +70,10 @@ func (a *ahead) fetch(key string) *fetched {
 	return &fetched{info: o.Info, b: b, err: closeAfter(o, err)}
 }
 
-// found adapts the window. If a commit had its own object (single), the next ones probably
-// have too; otherwise they are probably in the same segment.
-func (a *ahead) found(single bool) {
+// adapt changes the window after a commit was read. If the commit had its own object
+// (single), the next commits probably have too; otherwise they are probably in the same
+// segment.
+func (a *ahead) adapt(single bool) {
 	if single {
 		a.window = min(2*a.window, aheadCommits)
 	} else {
@@ -80,7 +81,7 @@ func (a *ahead) found(single bool) {
 	}
 }
 
-// Get waits for a request of at, if there is one for the key.
+// Get waits for the response if the key was requested ahead.
 func (a *ahead) Get(ctx context.Context, key string, off, n int64) (*objstore.Object, error) {
 	c := a.asked[key]
 	if c == nil || off != 0 || n >= 0 {

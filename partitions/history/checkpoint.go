@@ -24,7 +24,7 @@ type Checkpoint struct {
 	Number   uint64
 	Hash     string // SHA-256 of state.ndjson, hex
 	Previous string // Hash of the previous checkpoint; "" = none
-	Bytes    int64  // size of all objects put for it; 0 for one that was read
+	Bytes    int64  // size of all objects put for it; 0 after reading
 }
 
 // Checkpoint returns the last checkpoint that the state was read from or written to; zero
@@ -90,7 +90,7 @@ func (m *Mem) writeCheckpoint(ctx context.Context, o pack.Options) (Checkpoint, 
 	return Checkpoint{m.tip.Number, hashOf(state), previous, packer.bytes + int64(len(object))}, nil
 }
 
-// putBlocks puts the blocks that no object contains, and sets their objects.
+// putBlocks puts the blocks that no object contains yet, and records their objects.
 func (m *Mem) putBlocks(ctx context.Context, p *blockPacker) error {
 	for _, b := range m.order {
 		for _, block := range b.blocks {
@@ -116,8 +116,8 @@ func (m *Mem) putBlocks(ctx context.Context, p *blockPacker) error {
 			}
 		}
 	}
-	noteLines(p, &m.messages)
-	noteLines(p, &m.places)
+	setObjects(p, &m.messages)
+	setObjects(p, &m.places)
 	return m.source.spill.reset()
 }
 
@@ -153,7 +153,7 @@ func putLines[T any](ctx context.Context, p *blockPacker, l *lineBlocks[T]) erro
 	return nil
 }
 
-func noteLines[T any](p *blockPacker, l *lineBlocks[T]) {
+func setObjects[T any](p *blockPacker, l *lineBlocks[T]) {
 	for _, b := range l.blocks {
 		if b.ref.Object == "" {
 			l.source.spill.drop(b.packed)

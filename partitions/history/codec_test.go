@@ -39,8 +39,8 @@ func TestEventRoundTrip(t *testing.T) {
 	})
 }
 
-// A line that another program has written, with spaces and in another order, means the same.
-func TestEventsInAnotherSpelling(t *testing.T) {
+// Spaces and the order of keys do not matter.
+func TestEventsInOtherForms(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		want := anyEvent().Draw(t, "event")
 		line, err := AppendEvent(nil, want)

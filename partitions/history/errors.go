@@ -10,8 +10,8 @@ var (
 	ErrVersion = errors.New("unknown format version")
 	// ErrAbsent reports a commit that no object of the log holds.
 	ErrAbsent = errors.New("missing from the log")
-	// ErrBeforeFirst reports a requested moment before the first commit, or before
-	// the first one that retention has kept.
+	// ErrBeforeFirst reports a requested moment before the first commit, or before the
+	// first commit kept by retention.
 	ErrBeforeFirst = errors.New("before the first commit")
 	// ErrNoPlace reports a chunk whose place is unknown.
 	ErrNoPlace = errors.New("location unknown")

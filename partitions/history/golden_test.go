@@ -59,7 +59,7 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// bodies reads every message and returns their first lines.
+// bodies reads all messages and returns the first line of each.
 func bodies(t *testing.T, w *writer, m *Mem) string {
 	t.Helper()
 	var b strings.Builder

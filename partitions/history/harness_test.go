@@ -158,7 +158,7 @@ func loadAt(t *testing.T, ctx context.Context, s objstore.Store, at Moment) *Mem
 	return m
 }
 
-// text is a message of about size bytes.
+// text returns a message of about size bytes.
 func text(n, size int) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "Subject: message %d\r\n\r\n", n)

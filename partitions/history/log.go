@@ -51,7 +51,7 @@ func (l *Log) CommitsAfter(ctx context.Context, tip Tip, to uint64) iter.Seq2[*C
 	}
 }
 
-// walk is one pass over a log.
+// walk is a single read of a log.
 type walk struct {
 	log      *Log
 	store    objstore.Store // of single commits
@@ -67,11 +67,11 @@ type walk struct {
 func (w *walk) step(ctx context.Context, to uint64) error {
 	n, visited := w.tip.Number+1, w.visited
 	if w.ahead != nil {
-		w.ahead.at(n)
+		w.ahead.request(n)
 	}
 	err := ReadCommit(ctx, w.store, w.log.Backup, n, w.visit)
 	if w.ahead != nil {
-		w.ahead.found(!errors.Is(err, objstore.ErrNotExist))
+		w.ahead.adapt(!errors.Is(err, objstore.ErrNotExist))
 	}
 	// A merge puts the larger segment before it deletes the smaller ones. A segment from
 	// the last LIST may therefore be missing, but a new LIST finds its replacement.

@@ -49,8 +49,8 @@ func TestNewest(t *testing.T) {
 	}
 }
 
-// After a merge, a commit without an object of its own is not the end of the log.
-func TestNewestAfterAMerge(t *testing.T) {
+// After a merge, a commit without its own object is not the end of the log.
+func TestNewestAfterMerge(t *testing.T) {
 	w := newWriter(t)
 	for range 20 {
 		w.commit()

@@ -15,7 +15,7 @@ const (
 	// directoryTail is how much of the end of an object is read for its directory. It is
 	// enough for the directory of a typical pack, or for a whole small object.
 	directoryTail = 64 << 10
-	// wholeObject is the size up to which an object is kept with its directory.
+	// wholeObject is the largest object that is cached whole with its directory.
 	wholeObject = directoryTail
 )
 

@@ -51,7 +51,7 @@ func ItemOf(e Event) (key ItemKey, removed, ok bool) {
 }
 
 // item makes the event the state of its item. A removal keeps the last event, so that the
-// tombstone shows what was removed. Removing an unknown item changes nothing.
+// tombstone has the removed value. Removing an unknown item changes nothing.
 func (rp *Replayer) item(h *Header, e Event) error {
 	key, removed, ok := ItemOf(e)
 	if !ok {

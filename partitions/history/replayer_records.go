@@ -101,8 +101,8 @@ func (rp *Replayer) expungeRecord(h *Header, m *MailboxState, old *RecordState, 
 	return rp.State.PutRecord(m.UniqueID, &n)
 }
 
-// complete expunges the live records missing from a complete set: those that this commit
-// did not write.
+// complete expunges the live records that this commit did not write, because they are
+// missing from its complete set.
 func (rp *Replayer) complete(h *Header, e *CompleteEvent) error {
 	m, err := rp.mailboxCopy(e.UniqueID)
 	if err != nil {

@@ -186,7 +186,7 @@ func TestItems(t *testing.T) {
 	}
 }
 
-func TestMessagesWithAndWithoutABody(t *testing.T) {
+func TestMessagesWithAndWithoutBody(t *testing.T) {
 	with := message(text(1, 10))
 	without := Message{GUID: with.GUID, Size: with.Size, Missing: true}
 	m := replayed(t, []Event{&MessagesEvent{Messages: []Message{without}}})

@@ -8,8 +8,8 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
-// State is the state of one backup, to which Replayer applies events. Getters return nil
-// for a missing item. Returned values are read-only: change a copy and put the copy.
+// State is the state of one backup. Replayer applies events to it. Getters return nil for
+// a missing item. Returned values are read-only: change a copy and put the copy.
 // Values passed to Put methods belong to the State. Callers may change the State while
 // they range over one of its sequences. An item that exists from start to end is yielded
 // once, in its old or its new form; an item added or dropped meanwhile may be missing.
