@@ -46,8 +46,8 @@ func (a Moment) String() string {
 // it, or the moment is Tolerant (see Mem.Gaps). ctx must stay valid as long as the Mem is
 // used.
 func Load(ctx context.Context, s objstore.Store, backup string, at Moment) (*Mem, error) {
-	r := &reading{ctx: ctx, log: &Log{Store: s, Backup: backup}, at: at}
-	m, err := r.load()
+	l := &loader{ctx: ctx, log: &Log{Store: s, Backup: backup}, at: at}
+	m, err := l.load()
 	if err != nil {
 		return nil, fmt.Errorf("state of %s at %s: %w", backup, at, err)
 	}

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// reading is one Load. It first reads the log in one pass. If that finds damage, it starts
-// again and reads commit by commit, so that it can skip unreadable commits.
-type reading struct {
+// loader does the work of Load. It first reads the log in one pass. If that finds damage,
+// it starts again and reads commit by commit, so that it can skip unreadable commits.
+type loader struct {
 	ctx context.Context
 	log *Log
 	at  Moment
@@ -24,18 +24,18 @@ type Damage struct {
 	Err    error
 }
 
-func (r *reading) load() (*Mem, error) {
-	m, err := r.read(r.inOnePass)
+func (l *loader) load() (*Mem, error) {
+	m, err := l.read(l.inOnePass)
 	if IsUnreadable(err) && !errors.Is(err, ErrBeforeFirst) {
-		m, err = r.read(r.oneByOne)
+		m, err = l.read(l.oneByOne)
 	}
 	if err != nil {
 		return nil, err
 	}
-	m.skipped = r.bad
-	if gaps := m.unbridged(); len(gaps) > 0 && !r.at.Tolerant {
+	m.skipped = l.bad
+	if gaps := m.unbridged(); len(gaps) > 0 && !l.at.Tolerant {
 		err := gaps[0].Err
-		if gaps[0].From == 1 && !r.newest() {
+		if gaps[0].From == 1 && !l.newest() {
 			err = fmt.Errorf("%w that is kept: %w", ErrBeforeFirst, err)
 		}
 		return nil, errors.Join(err, m.Close())
@@ -44,13 +44,13 @@ func (r *reading) load() (*Mem, error) {
 }
 
 // read makes the state from a checkpoint and the log. apply applies the commits.
-func (r *reading) read(apply func(*Mem, *contents, uint64) error) (*Mem, error) {
-	r.bad, r.applied = nil, 0
-	m, err := r.base()
+func (l *loader) read(apply func(*Mem, *contents, uint64) error) (*Mem, error) {
+	l.bad, l.applied = nil, 0
+	m, err := l.base()
 	if err != nil {
 		return nil, err
 	}
-	if err := r.continueFrom(m, apply); err != nil {
+	if err := l.continueFrom(m, apply); err != nil {
 		return nil, errors.Join(err, m.Close())
 	}
 	return m, nil
@@ -58,30 +58,30 @@ func (r *reading) read(apply func(*Mem, *contents, uint64) error) (*Mem, error) 
 
 // base returns the newest readable checkpoint at or before the moment, or else the state
 // before the first commit.
-func (r *reading) base() (*Mem, error) {
+func (l *loader) base() (*Mem, error) {
 	var numbers []uint64
-	if !r.at.FromLog {
+	if !l.at.FromLog {
 		var err error
-		if numbers, err = r.log.Checkpoints(r.ctx); err != nil {
+		if numbers, err = l.log.Checkpoints(l.ctx); err != nil {
 			return nil, err
 		}
 	}
 	for _, n := range numbers {
-		if r.at.Number > 0 && n > r.at.Number {
+		if l.at.Number > 0 && n > l.at.Number {
 			continue
 		}
-		m, err := ReadCheckpoint(r.ctx, r.log.Store, r.log.Backup, n)
+		m, err := ReadCheckpoint(l.ctx, l.log.Store, l.log.Backup, n)
 		if IsUnreadable(err) {
-			r.bad = append(r.bad, Damage{CheckpointKey(r.log.Backup, n), err})
+			l.bad = append(l.bad, Damage{CheckpointKey(l.log.Backup, n), err})
 			continue
 		}
 		if err != nil {
 			return nil, err
 		}
-		if err := r.settleTimes(m); err != nil {
+		if err := l.settleTimes(m); err != nil {
 			return nil, errors.Join(err, m.Close())
 		}
-		if r.at.byTime() && (m.times.at.IsZero() || m.times.at.After(r.at.Time)) {
+		if l.at.byTime() && (m.times.at.IsZero() || m.times.at.After(l.at.Time)) {
 			if err := m.Close(); err != nil {
 				return nil, err
 			}
@@ -89,21 +89,21 @@ func (r *reading) base() (*Mem, error) {
 		}
 		return m, nil
 	}
-	m, err := NewMem(r.ctx, r.log.Store, r.log.Backup)
+	m, err := NewMem(l.ctx, l.log.Store, l.log.Backup)
 	if err == nil {
-		m.times.Now = r.at.Now
+		m.times.Now = l.at.Now
 	}
 	return m, err
 }
 
 // settleTimes finds out when the commit of a checkpoint was made. The checkpoint contains
 // only the store time. If that is in the future, it must not hide earlier commits.
-func (r *reading) settleTimes(m *Mem) error {
-	m.times.Now = r.at.Now
+func (l *loader) settleTimes(m *Mem) error {
+	m.times.Now = l.at.Now
 	if !m.times.ahead(m.tip.Time) {
 		return nil
 	}
-	h, err := r.log.header(r.ctx, m.tip.Number)
+	h, err := l.log.header(l.ctx, m.tip.Number)
 	if IsUnreadable(err) {
 		return nil // base skips the checkpoint if the moment is a time
 	}
@@ -116,38 +116,38 @@ func (r *reading) settleTimes(m *Mem) error {
 
 // past returns a function that reports whether a commit was made after the moment, if
 // the moment is a time.
-func (r *reading) past(m *Mem) func(Header) bool {
-	return func(h Header) bool { return r.at.byTime() && m.times.Peek(h).After(r.at.Time) }
+func (l *loader) past(m *Mem) func(Header) bool {
+	return func(h Header) bool { return l.at.byTime() && m.times.Peek(h).After(l.at.Time) }
 }
 
 // continueFrom applies the commits after the base.
-func (r *reading) continueFrom(m *Mem, apply func(*Mem, *contents, uint64) error) error {
+func (l *loader) continueFrom(m *Mem, apply func(*Mem, *contents, uint64) error) error {
 	base := m.tip.Number
-	have, err := r.log.listFrom(r.ctx, base)
+	have, err := l.log.listFrom(l.ctx, base)
 	if err != nil {
 		return err
 	}
-	to := r.at.Number
+	to := l.at.Number
 	if to == 0 {
 		to = have.newest
 	}
 	if to > max(have.newest, base) {
-		return fmt.Errorf("commit %d of %s: %w: the log ends with %d", to, r.log.Backup, ErrAbsent, have.newest)
+		return fmt.Errorf("commit %d of %s: %w: the log ends with %d", to, l.log.Backup, ErrAbsent, have.newest)
 	}
-	if r.at.Number == 0 && have.newest < base {
-		m.gap(have.newest+1, base, r.log.absent(base))
+	if l.at.Number == 0 && have.newest < base {
+		m.gap(have.newest+1, base, l.log.absent(base))
 	}
 	if err := apply(m, have, to); err != nil {
 		return err
 	}
-	if base == 0 && r.applied == 0 && (len(m.gaps) == 0 || !r.newest()) {
+	if base == 0 && l.applied == 0 && (len(m.gaps) == 0 || !l.newest()) {
 		return ErrBeforeFirst
 	}
 	return nil
 }
 
 // newest reports whether the moment is the newest commit.
-func (r *reading) newest() bool { return r.at.Number == 0 && r.at.Time.IsZero() }
+func (l *loader) newest() bool { return l.at.Number == 0 && l.at.Time.IsZero() }
 
 // listFrom lists the log after base. It lists the whole log if a segment contains the
 // commit after base.
@@ -163,12 +163,12 @@ func (l *Log) listFrom(ctx context.Context, base uint64) (*contents, error) {
 }
 
 // inOnePass applies the commits up to a number. It stops at the first error.
-func (r *reading) inOnePass(m *Mem, have *contents, to uint64) error {
+func (l *loader) inOnePass(m *Mem, have *contents, to uint64) error {
 	if first := have.next(1); m.tip.Number == 0 && first > 1 {
-		return r.log.absent(1)
+		return l.log.absent(1)
 	}
-	past := r.past(m)
-	for c, err := range r.log.CommitsAfter(r.ctx, m.tip, to) {
+	past := l.past(m)
+	for c, err := range l.log.CommitsAfter(l.ctx, m.tip, to) {
 		if err != nil {
 			return err
 		}
@@ -178,23 +178,23 @@ func (r *reading) inOnePass(m *Mem, have *contents, to uint64) error {
 		if err := m.Apply(c); err != nil {
 			return err
 		}
-		r.applied++
+		l.applied++
 	}
 	return nil
 }
 
 // oneByOne applies the readable commits, and records the others as gaps.
-func (r *reading) oneByOne(m *Mem, have *contents, to uint64) error {
+func (l *loader) oneByOne(m *Mem, have *contents, to uint64) error {
 	for n := m.tip.Number + 1; n <= to; n = m.tip.Number + 1 {
 		if next := have.next(n); next != n {
 			end := to
 			if next > 0 {
 				end = min(to, next-1)
 			}
-			m.skip(n, end, r.log.absent(n))
+			m.skip(n, end, l.log.absent(n))
 			continue
 		}
-		past, err := r.log.check(r.ctx, n, r.past(m))
+		past, err := l.log.check(l.ctx, n, l.past(m))
 		switch {
 		case IsUnreadable(err):
 			m.skip(n, n, err)
@@ -203,7 +203,7 @@ func (r *reading) oneByOne(m *Mem, have *contents, to uint64) error {
 		case past:
 			return nil
 		default:
-			if err := r.applyOne(m, n); err != nil {
+			if err := l.applyOne(m, n); err != nil {
 				return err
 			}
 		}
@@ -213,8 +213,8 @@ func (r *reading) oneByOne(m *Mem, have *contents, to uint64) error {
 
 // applyOne applies a commit that passed check. A commit that does not continue the
 // previous one is applied and also recorded as a gap, since either can be the wrong one.
-func (r *reading) applyOne(m *Mem, n uint64) error {
-	for c, err := range r.log.Commits(r.ctx, n, n) {
+func (l *loader) applyOne(m *Mem, n uint64) error {
+	for c, err := range l.log.Commits(l.ctx, n, n) {
 		if err != nil {
 			return err
 		}
@@ -225,7 +225,7 @@ func (r *reading) applyOne(m *Mem, n uint64) error {
 		if err := m.Apply(c); err != nil {
 			return err
 		}
-		r.applied++
+		l.applied++
 	}
 	return nil
 }
