@@ -27,8 +27,8 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/session"
 )
 
-// BenchmarkIngest is what a message costs from the session to the bucket: hashes,
-// compression, packs, commits and the index, but no wire.
+// BenchmarkIngest measures a message from the session to the bucket: hashes, compression, packs,
+// commits and the index, without the wire.
 func BenchmarkIngest(b *testing.B) {
 	for _, store := range []struct {
 		name string
@@ -61,7 +61,7 @@ func bucketOfMinio(b *testing.B) objstore.Store {
 	return s
 }
 
-// ingest pushes one message an iteration, and commits after every batch of them.
+// ingest pushes one message per iteration, and commits after each batch.
 func ingest(b *testing.B, under objstore.Store, mail func(i int) []byte, batch int) {
 	counter := new(observe.Counter)
 	set := openSet(b, observe.New(under, counter.Hooks()))
@@ -71,7 +71,7 @@ func ingest(b *testing.B, under objstore.Store, mail func(i int) []byte, batch i
 		b.Fatal(err)
 	}
 	box := &mailbox{name: "user.anne", crc: cyrus.NewCRC()}
-	// The first commit makes the repository: not what a message costs.
+	// The first commit creates the repository, which is not part of the cost of a message.
 	if err := errors.Join(box.deliver(ctx, s, []byte("Subject: first\r\n\r\n")), box.commit(ctx, s)); err != nil {
 		b.Fatal(err)
 	}
@@ -127,12 +127,12 @@ func openSet(b *testing.B, s objstore.Store) *partitions.Set {
 	return set
 }
 
-// mailbox grows as the source's would.
+// mailbox grows like a mailbox of the source.
 type mailbox struct {
 	name     string
 	uniqueid string // "" = b1
 	uid      uint32
-	told     uint64 // HIGHESTMODSEQ that the server has
+	told     uint64 // HIGHESTMODSEQ at the server
 	was      cyrus.CRC
 	crc      cyrus.CRC
 	unsent   []*cyrus.Record
@@ -176,7 +176,7 @@ func (m *mailbox) commit(ctx context.Context, s *session.Session) error {
 	return err
 }
 
-// newText gives messages of words, each with lines of its own.
+// newText returns messages of words, each with different lines.
 func newText(size int) func(int) []byte {
 	words := make([]byte, 0, 16<<20)
 	rnd := rand.New(rand.NewPCG(1, 2))
@@ -194,7 +194,7 @@ func newText(size int) func(int) []byte {
 	}
 }
 
-// newAttachment gives messages of noise in base64.
+// newAttachment returns messages of noise in base64.
 func newAttachment(size int) func(int) []byte {
 	rnd := rand.NewChaCha8([32]byte{1})
 	raw := make([]byte, size*57/78/57*57)

@@ -16,15 +16,15 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/session"
 )
 
-// BenchmarkReserve asks which of 8,192 messages are held, of a partition whose index
-// knows a million; every other one is.
+// BenchmarkReserve asks for 8,192 messages, half of them held, in a partition whose index has a
+// million.
 func BenchmarkReserve(b *testing.B) {
 	const known, asked = 1_000_000, 8192
 	set, x := openWithIndex(b)
 	s := session.New(set, session.Who{Connection: "bench"})
 	ctx := b.Context()
 	box := &mailbox{name: "user.anne", crc: cyrus.NewCRC()}
-	// The first commit makes the repository, which drops what the index knew of another.
+	// The first commit creates the repository, which clears the index.
 	if err := s.GetUser(ctx, "anne", func(string, dlist.Value) error { return nil }); err != nil {
 		b.Fatal(err)
 	}
@@ -54,7 +54,7 @@ func BenchmarkReserve(b *testing.B) {
 
 func guidOf(i int) cyrus.GUID { return sha1.Sum(fmt.Append(nil, i)) }
 
-// fill shows messages in the index as the put of their packs would.
+// fill adds messages to the index as the put of their packs would.
 func fill(b *testing.B, x *index.Index, n int) {
 	b.Helper()
 	pack := make([]byte, 32)
@@ -105,7 +105,7 @@ func BenchmarkGetUser(b *testing.B) {
 	b.ReportMetric(mailboxes*float64(b.N)/b.Elapsed().Seconds(), "mailboxes/s")
 }
 
-// openWithIndex is a Set over a bucket in memory, with its index.
+// openWithIndex opens a Set on a bucket in memory, with its index.
 func openWithIndex(b *testing.B) (*partitions.Set, *index.Index) {
 	b.Helper()
 	x, err := index.Open(filepath.Join(b.TempDir(), "index"), index.Options{})

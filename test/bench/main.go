@@ -1,11 +1,11 @@
-// Command bench compares whole servers in one run: our backupd on a directory and on
-// MinIO, Debian's own backupd (Cyrus Backups), and a server that stores nothing. The same
-// client pushes the same mail to each.
+// Command bench compares whole servers in one run: our backupd on a directory and on MinIO, Debian's
+// backupd (Cyrus Backups), and a server that stores nothing. The same client pushes the same mail to
+// each.
 //
 //	go run ./test/bench --bin bin --minio .cache/bin/minio --mail testdata/mail
 //
-// Servers take turns, each repetition on a fresh one; figures are medians, ratios are to
-// Debian's. The machine's other work disturbs seconds of wall clock more than those of CPU.
+// Servers take turns, each repetition on a fresh one; figures are medians, ratios are relative to
+// Debian's. Other work on the machine disturbs wall clock time more than CPU time.
 package main
 
 import (
@@ -43,14 +43,14 @@ func run(ctx context.Context, args []string) error {
 	var o options
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.StringVar(&o.bin, "bin", "bin", "directory with backupd, ctl_backups and backup_replay")
-	f.StringVar(&o.minio, "minio", "", "MinIO's program; without it there is no such server")
+	f.StringVar(&o.minio, "minio", "", "MinIO's program; empty: no MinIO server")
 	f.StringVar(&o.debian, "debian", "/usr/lib/cyrus/bin/backupd", "Debian's backupd, of package cyrus-common")
 	f.StringVar(&o.mail, "mail", "", "directory with sample mail")
 	f.StringVar(&o.servers, "servers", "null,debian,dir,minio", "which servers")
 	f.StringVar(&o.workloads, "workloads", "all", "which workloads, of "+strings.Join(workloadNames(), ","))
 	f.IntVar(&o.reps, "reps", 3, "repetitions; the median counts")
-	f.StringVar(&o.level, "compression", "", "backup_compression of ours (its default)")
-	f.StringVar(&o.conf, "conf", "", "further lines for our imapd.conf, separated by ;")
+	f.StringVar(&o.level, "compression", "", "backup_compression of our backupd (empty: the default)")
+	f.StringVar(&o.conf, "conf", "", "more lines for our imapd.conf, separated by ;")
 	f.StringVar(&o.out, "out", "", "all figures, as JSON")
 	if err := f.Parse(args); err != nil {
 		return err
@@ -85,7 +85,7 @@ func run(ctx context.Context, args []string) error {
 	return os.WriteFile(o.out, append(b, '\n'), 0o644)
 }
 
-// lab is what all measurements of a run share.
+// lab is the shared data of all measurements of a run.
 type lab struct {
 	options
 	dir   string
@@ -94,7 +94,7 @@ type lab struct {
 }
 
 func (l *lab) prepare() error {
-	// Our own program under another user needs a copy that this user can reach.
+	// Programs that run as another user need a copy that this user can access.
 	for _, p := range []string{"backupd", "backup_replay"} {
 		if err := install(filepath.Join(l.bin, p), filepath.Join(l.dir, p)); err != nil {
 			return err

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// results are all measurements; the JSON output.
+// results are all measurements, for the JSON output.
 type results struct {
 	Reps   int      `json:"repetitions"`
 	Phases []*table `json:"phases"`
@@ -34,7 +34,7 @@ func (r *results) add(w workload, phase, server string, m measurement) {
 	t.Measured[server] = append(t.Measured[server], m)
 }
 
-// row is one figure of a table. Rows without a ratio have no meaning as one.
+// row is one figure of a table. Some rows have no meaningful ratio.
 type row struct {
 	name  string
 	value func(measurement) float64

@@ -9,8 +9,8 @@ import (
 
 const password = "secret"
 
-// saslauthd stands in for saslauthd(8), so that every server checks the password alike:
-// four counted strings (user, password, service, realm) in, one out.
+// saslauthd replaces saslauthd(8), so that every server checks the password in the same way: four
+// counted strings (user, password, service, realm) in, one out.
 type saslauthd struct {
 	path string
 	l    net.Listener
@@ -56,5 +56,5 @@ func answer(c net.Conn) {
 	if said[1] == password {
 		word = "\x00\x02OK"
 	}
-	_, _ = io.WriteString(c, word) // who asked may have gone
+	_, _ = io.WriteString(c, word) // the client may have disconnected
 }

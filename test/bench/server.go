@@ -19,7 +19,7 @@ import (
 	"time"
 )
 
-// server is one running server under measurement.
+// server is a running server under measurement.
 type server struct {
 	addr      string
 	procs     []*exec.Cmd
@@ -28,7 +28,7 @@ type server struct {
 	complaint output
 }
 
-// output is what processes said; several write it.
+// output collects the output of several processes.
 type output struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -71,8 +71,8 @@ func (l *lab) start(ctx context.Context, name, dir string, w workload) (*server,
 	return s, err
 }
 
-// serve runs n processes of a service as Cyrus's master would: the socket is descriptor
-// 4, the pipe on which they report is 3.
+// serve runs n processes of a service like Cyrus's master: the socket is descriptor 4, the status
+// pipe is 3.
 func (s *server) serve(n int, env []string, program string, args ...string) error {
 	l, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
@@ -91,7 +91,7 @@ func (s *server) serve(n int, env []string, program string, args ...string) erro
 	defer pipe.Close()
 	go func() {
 		defer r.Close()
-		_, _ = io.Copy(io.Discard, r) // until the last of them has ended
+		_, _ = io.Copy(io.Discard, r) // until the last process has ended
 	}()
 	s.addr = l.Addr().String()
 	for range n {
@@ -112,7 +112,7 @@ func (s *server) serve(n int, env []string, program string, args ...string) erro
 
 func (s *server) stop() {
 	for _, c := range s.procs {
-		_ = c.Process.Signal(syscall.SIGTERM) // it may have ended
+		_ = c.Process.Signal(syscall.SIGTERM) // may have ended already
 	}
 	for _, c := range s.procs {
 		t := time.AfterFunc(10*time.Second, func() { _ = c.Process.Kill() })
@@ -125,7 +125,7 @@ func (s *server) stop() {
 	}
 }
 
-// cpu is the processor time used so far, by the server and by its store.
+// cpu returns the processor time used so far, by the server and by its store.
 func (s *server) cpu() (server, store float64, err error) {
 	for _, c := range s.procs {
 		t, err := cpuOf(c.Process.Pid)
@@ -140,7 +140,7 @@ func (s *server) cpu() (server, store float64, err error) {
 	return server, store, err
 }
 
-// peak is the memory that its processes had in use at most, added up.
+// peak returns the sum of the peak memory of its processes.
 func (s *server) peak() (mib float64, err error) {
 	for _, c := range s.procs {
 		m, err := peakOf(c.Process.Pid)
@@ -152,7 +152,7 @@ func (s *server) peak() (mib float64, err error) {
 	return mib, nil
 }
 
-// asCyrus is the user that Cyrus runs as, for those who run this as root.
+// asCyrus returns the credentials of Cyrus's user if this runs as root.
 func asCyrus() (*syscall.SysProcAttr, error) {
 	uid, gid, err := cyrusIDs()
 	if err != nil || os.Geteuid() != 0 {
@@ -176,7 +176,7 @@ func cyrusIDs() (uid, gid int, err error) {
 	return uid, gid, err
 }
 
-// mkdir makes a directory that belongs to the servers' user.
+// mkdir creates a directory that belongs to the servers' user.
 func mkdir(dir string) error {
 	uid, gid, err := cyrusIDs()
 	if err == nil {
@@ -197,7 +197,7 @@ func install(from, to string) error {
 	return err
 }
 
-// sizeOf adds up the files below a directory.
+// sizeOf sums up the files below a directory.
 func sizeOf(dir string) (n int64, err error) {
 	err = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {
@@ -212,7 +212,7 @@ func sizeOf(dir string) (n int64, err error) {
 	return n, err
 }
 
-// cpuOf is in seconds (proc(5): fields 14 and 15 of stat, in ticks of 1/100 s).
+// cpuOf returns seconds (proc(5): fields 14 and 15 of stat, in ticks of 1/100 s).
 func cpuOf(pid int) (float64, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -227,7 +227,7 @@ func cpuOf(pid int) (float64, error) {
 	return (user + system) / 100, err
 }
 
-// peakOf is VmHWM in MiB.
+// peakOf returns VmHWM in MiB.
 func peakOf(pid int) (float64, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/miniostore"
 )
 
-// startNull runs a server that stores nothing: what the client can do at most.
+// startNull runs a server that stores nothing, to measure the client's limit.
 func (l *lab) startNull(s *server, w workload) error {
 	args := []string{"serve-null", "127.0.0.1:0"}
 	if w.compress {
@@ -38,7 +38,7 @@ func (l *lab) startNull(s *server, w workload) error {
 	return err
 }
 
-// cyrusConf is what every kind of backupd needs: imapd.conf, and directories.
+// cyrusConf creates the imapd.conf and directories that every kind of backupd needs.
 func (l *lab) cyrusConf(dir string, lines ...string) (file string, err error) {
 	for _, d := range []string{"", "db", "socket", "log", "proc", "msg", "quota", "user", "sync", "lock", "temp", "backup", "spool", "store"} {
 		if err := mkdir(filepath.Join(dir, d)); err != nil {
@@ -59,7 +59,7 @@ func (l *lab) cyrusConf(dir string, lines ...string) (file string, err error) {
 	return file, os.WriteFile(file, []byte(text), 0o644)
 }
 
-// startDebian runs Cyrus Backups: a process serves one connection at a time.
+// startDebian runs Cyrus Backups, where a process serves one connection at a time.
 func (l *lab) startDebian(s *server, dir string, w workload) error {
 	conf, err := l.cyrusConf(dir, "partition-default: "+filepath.Join(dir, "spool"), "defaultpartition: default",
 		"backuppartition-default: "+filepath.Join(dir, "store"))
@@ -93,7 +93,7 @@ const (
 
 func (l *lab) startOnMinio(ctx context.Context, s *server, dir string, w workload) error {
 	data := filepath.Join(dir, "minio")
-	// MinIO on one drive takes a directory for a bucket.
+	// MinIO on one drive uses a directory as a bucket.
 	if err := mkdir(filepath.Join(data, bucket)); err != nil {
 		return err
 	}
@@ -149,7 +149,7 @@ func healthy(ctx context.Context, addr string) error {
 	}
 }
 
-// bucketSize adds up the objects.
+// bucketSize sums up the sizes of the objects.
 func bucketSize(ctx context.Context, addr string) (n int64, err error) {
 	s, err := miniostore.Open(objstore.Location{Scheme: objstore.MinIO, Endpoint: addr, Bucket: bucket},
 		miniostore.Options{Credentials: &objstore.Credentials{AccessKey: minioUser, SecretKey: minioSecret}})

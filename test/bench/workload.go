@@ -11,13 +11,13 @@ import (
 	"strconv"
 )
 
-// workload is mail that is pushed to one fresh server in phases.
+// workload is mail that is pushed to a fresh server in phases.
 type workload struct {
 	name        string
 	users       int
 	connections int
 	compress    bool
-	mail        bool // the source is the directory of sample mail
+	mail        bool // the source is the directory with sample mail
 	phases      []phase
 }
 
@@ -41,7 +41,7 @@ func workloadNames() (names []string) {
 	return names
 }
 
-// measurement is what one push cost.
+// measurement is the cost of one push.
 type measurement struct {
 	Seconds   float64 `json:"seconds"`
 	Messages  int     `json:"messages"`
@@ -50,10 +50,10 @@ type measurement struct {
 	StoreCPU  float64 `json:"store_cpu_seconds"` // of MinIO
 	ClientCPU float64 `json:"client_cpu_seconds"`
 	PeakRSS   float64 `json:"peak_rss_mib"` // since the server's start
-	Kept      float64 `json:"kept_mb"`      // in all
+	Kept      float64 `json:"kept_mb"`      // in total
 }
 
-// push runs the client once and asks what it cost the server.
+// push runs the client once and measures the cost for the server.
 func (l *lab) push(ctx context.Context, s *server, w workload, p phase) (m measurement, err error) {
 	source := p.source
 	if w.mail {
@@ -85,7 +85,7 @@ func (l *lab) push(ctx context.Context, s *server, w workload, p phase) (m measu
 		}
 	}
 	if err := json.Unmarshal(out.Bytes(), &sum); err != nil || len(sum.Rounds) != 1 {
-		return m, fmt.Errorf("what backup_replay says: %w", err)
+		return m, fmt.Errorf("output of backup_replay: %w", err)
 	}
 	r := sum.Rounds[0]
 	m = measurement{Seconds: r.Seconds, Messages: r.Messages, Bytes: r.Bytes}

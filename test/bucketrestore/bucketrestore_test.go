@@ -1,5 +1,5 @@
-// Package bucketrestore holds the test of docs/bucket-restore.py: what backupd wrote
-// comes back, byte for byte, with Python and zstd alone.
+// Package bucketrestore tests docs/bucket-restore.py: it must restore what backupd wrote, byte for
+// byte, with only Python and zstd.
 package bucketrestore
 
 import (
@@ -30,7 +30,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/transfer"
 )
 
-// script is the absolute path of the script under test.
+// script returns the absolute path of the tested script.
 func script(t *testing.T) string {
 	t.Helper()
 	p, err := filepath.Abs("../../docs/bucket-restore.sh")
@@ -40,15 +40,14 @@ func script(t *testing.T) string {
 	return p
 }
 
-// tools is a directory for PATH that has what docs/bucket-restore.md asks for, and
-// nothing else.
+// tools returns a directory for PATH with exactly the programs that docs/bucket-restore.md requires.
 func tools(t *testing.T, more ...string) string {
 	t.Helper()
 	dir := t.TempDir()
 
 	for _, name := range slices.Concat([]string{"sh", "dirname", "python3", "zstd"}, more) {
 		path, err := exec.LookPath(name)
-		if err == nil && name == "python3" { // which may be a script that finds the real one
+		if err == nil && name == "python3" { // may be a wrapper script
 			var out []byte
 			out, err = exec.Command(path, "-c", "import sys; print(sys.executable)").Output()
 			path = strings.TrimSpace(string(out))
@@ -63,7 +62,7 @@ func tools(t *testing.T, more ...string) string {
 	return dir
 }
 
-// person is somebody at a shell.
+// person runs the script in a shell.
 type person struct {
 	t     *testing.T
 	store string // STORE of the script
@@ -111,12 +110,12 @@ func (p *person) restore(args ...string) map[string]string {
 	return files
 }
 
-// host is a backup host on one store.
+// host is a backup host with one store.
 type host struct {
 	t     *testing.T
 	store objstore.Store
 	set   *partitions.Set
-	tick  time.Duration // the store's clock shows parts of a second no better
+	tick  time.Duration // resolution of the store's clock
 	stop  func()
 }
 
@@ -146,7 +145,7 @@ func newHost(t *testing.T, s objstore.Store, checkpointEvery int) *host {
 	return h
 }
 
-// do runs fn on a session of its own.
+// do runs fn in a new session.
 func (h *host) do(fn func(ctx context.Context, s *session.Session) error) {
 	h.t.Helper()
 	s := session.New(h.set, session.Who{Connection: "c1", Client: "repl [127.0.0.1]"})
@@ -156,8 +155,8 @@ func (h *host) do(fn func(ctx context.Context, s *session.Session) error) {
 	}
 }
 
-// moment is the time of the newest commit of a backup. The next commit's will be
-// another: a store whose answers state whole seconds is given time for that.
+// moment returns the time of the newest commit of a backup. If the store reports whole seconds, it
+// waits, so that the next commit has another time.
 func (h *host) moment(backup string) string {
 	h.t.Helper()
 	m, err := history.Load(h.t.Context(), h.store, backup, history.Moment{})
@@ -169,7 +168,7 @@ func (h *host) moment(backup string) string {
 	return m.Tip().Time.UTC().Format(time.RFC3339Nano)
 }
 
-// waitForCheckpoint waits until a checkpoint of a backup is there.
+// waitForCheckpoint waits until a checkpoint of a backup exists.
 func (h *host) waitForCheckpoint(backup string) {
 	h.t.Helper()
 	for {
@@ -185,14 +184,14 @@ func (h *host) waitForCheckpoint(backup string) {
 	}
 }
 
-// story is what happens to a user's mail, with what the source had at four moments.
+// story is the history of a user's mail, with the state of the source at four moments.
 type story struct {
-	moments []string // RFC 3339; at the last, the source is as it is now
+	moments []string // RFC 3339; the last one is the current state
 	want    []map[string]string
 }
 
-// tell makes the history of user anne.
-func tell(h *host) *story {
+// makeStory creates the history of user anne.
+func makeStory(h *host) *story {
 	t := h.t
 	inbox, sent, work := newBox("user.anne"), newBox("user.anne.Sent"), newBox("user.anne.Work.Entw&APw-rfe 1")
 	gone := newBox("user.anne.Gone")
@@ -207,7 +206,7 @@ func tell(h *host) *story {
 		inbox.deliver(mail(i, 3000))
 	}
 	attachment := noise(7, 3<<20)
-	inbox.deliver(slices.Concat(mail(50, 400), attachment)) // cut into pieces
+	inbox.deliver(slices.Concat(mail(50, 400), attachment)) // split into pieces
 	sent.deliver(mail(3, 3000))                             // also in the INBOX
 	inbox.deliver(nil)                                      // empty
 	inbox.flag(3, `\Seen`, "$Label1")
@@ -221,7 +220,7 @@ func tell(h *host) *story {
 	}
 	note(boxes...)
 
-	// Flags change, messages are expunged, new mail comes.
+	// Flags change, messages are expunged, new mail arrives.
 	inbox.flag(5, `\Seen`)
 	inbox.expunge(1, 2, 26)
 	inbox.deliver(slices.Concat(mail(51, 900), attachment)) // shares pieces
@@ -230,7 +229,7 @@ func tell(h *host) *story {
 	h.do(sent.sync)
 	note(boxes...)
 
-	// A mailbox is renamed, one is deleted, one takes the name of another.
+	// One mailbox is renamed, one deleted, and one gets the name of another.
 	rename := func(b *box, name string) {
 		h.do(func(ctx context.Context, s *session.Session) error {
 			return s.ApplyRename(ctx, cyrus.Rename{Old: b.name, New: name, Partition: "default", UIDValidity: 1700000000})
@@ -245,7 +244,7 @@ func tell(h *host) *story {
 	h.do(again.sync)
 	note(inbox, sent, work, again)
 
-	// The whole set of records replaces what was there.
+	// The complete set of records replaces the old one.
 	sent.expungeUnheard(1)
 	h.do(sent.syncAll)
 	work.deliver(mail(63, 500))
@@ -261,7 +260,7 @@ func tell(h *host) *story {
 	return st
 }
 
-// checkStory restores the user as of each moment.
+// checkStory restores the user at each moment.
 func checkStory(t *testing.T, p *person, st *story) {
 	if got, want := p.must("list"), "user/anne\nshared/shared\n"; got != want {
 		t.Errorf("list: %q, want %q", got, want)
@@ -296,12 +295,12 @@ func compare(t *testing.T, what string, got, want map[string]string) {
 		case !ok:
 			t.Errorf("%s: %s is missing", what, name)
 		case body != want[name]:
-			t.Errorf("%s: %s has other bytes: %d, want %d", what, name, len(body), len(want[name]))
+			t.Errorf("%s: %s differs: %d bytes, want %d", what, name, len(body), len(want[name]))
 		}
 	}
 	for name := range got {
 		if _, ok := want[name]; !ok {
-			t.Errorf("%s: %s should not be there", what, name)
+			t.Errorf("%s: unexpected %s", what, name)
 		}
 	}
 }
@@ -319,7 +318,7 @@ func testDirectory(t *testing.T, every int) {
 		t.Fatal(err)
 	}
 	h := newHost(t, s, every)
-	st := tell(h)
+	st := makeStory(h)
 	if every > 0 {
 		h.waitForCheckpoint("user/anne")
 	}
@@ -329,14 +328,14 @@ func testDirectory(t *testing.T, every int) {
 	checkErrors(t, p, dir, st)
 }
 
-// An export has packs of its own, and notes that lead to them.
+// An export has its own packs, and moved/ notes that refer to them.
 func TestExported(t *testing.T) {
 	from, err := dirstore.Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
 	h := newHost(t, from, 3)
-	st := tell(h)
+	st := makeStory(h)
 	h.waitForCheckpoint("user/anne")
 	h.stop()
 	dir := t.TempDir()
@@ -361,18 +360,18 @@ func TestExported(t *testing.T) {
 }
 
 func TestRclone(t *testing.T) {
-	bucket := tellToMinIO(t)
+	bucket := storyOnMinIO(t)
 	checkStory(t, &person{t, "rclone:bucket:" + bucket.name, append(bucket.server.Env(),
 		"PATH="+tools(t, "rclone"), "TMPDIR="+t.TempDir(), "HOME="+t.TempDir(), "RCLONE_CONFIG=/dev/null",
 		"RCLONE_CONFIG_BUCKET_TYPE=s3", "RCLONE_CONFIG_BUCKET_PROVIDER=Minio", "RCLONE_CONFIG_BUCKET_ENV_AUTH=true",
 		"RCLONE_CONFIG_BUCKET_ENDPOINT="+bucket.server.URL())}, bucket.story)
 }
 
-// Once only: each object is a call of a program that takes a second to start.
+// Once only, because each object needs a program that takes a second to start.
 func TestAWS(t *testing.T) {
-	bucket := tellToMinIO(t)
+	bucket := storyOnMinIO(t)
 	dir := tools(t)
-	// Debian 12's does not know AWS_ENDPOINT_URL yet.
+	// The version in Debian 12 does not support AWS_ENDPOINT_URL.
 	wrapper := fmt.Sprintf("#!/bin/sh\nexec /usr/bin/aws --endpoint-url %s \"$@\"\n", bucket.server.URL())
 	if err := os.WriteFile(filepath.Join(dir, "aws"), []byte(wrapper), 0o755); err != nil {
 		t.Fatal(err)
@@ -386,14 +385,14 @@ func TestAWS(t *testing.T) {
 	compare(t, "now", p.restore("restore", "user/anne"), st.want[len(st.want)-1])
 }
 
-// told is a story that lies in a bucket.
-type told struct {
+// storedStory is a story in a bucket.
+type storedStory struct {
 	server *miniotest.Server
-	name   string // with the prefix
+	name   string // includes the prefix
 	story  *story
 }
 
-func tellToMinIO(t *testing.T) told {
+func storyOnMinIO(t *testing.T) storedStory {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("needs MinIO and a tool for buckets")
@@ -406,13 +405,13 @@ func tellToMinIO(t *testing.T) told {
 	}
 	h := newHost(t, prefixed.New(s, "mail/site1"), 3)
 	h.tick = 2 * time.Second
-	st := tell(h)
+	st := makeStory(h)
 	h.waitForCheckpoint("user/anne")
 	h.stop()
-	return told{minio, bucket + "/mail/site1", st}
+	return storedStory{minio, bucket + "/mail/site1", st}
 }
 
-// checkErrors: what cannot be restored is said, and the status is not 0.
+// checkErrors: the script reports what it cannot restore, with a status other than 0.
 func checkErrors(t *testing.T, p *person, dir string, st *story) {
 	for _, c := range []struct {
 		args []string
@@ -436,7 +435,7 @@ func checkErrors(t *testing.T, p *person, dir string, st *story) {
 			t.Errorf("%q: status %d, %q; want %d, %q", c.args, code, diag, c.code, c.want)
 		}
 	}
-	// The second in which the last commit was made has all of it.
+	// The second of the last commit includes the whole commit.
 	last := st.moments[len(st.moments)-1]
 	exact, diag, err := p.run("mailboxes", "user/anne", last)
 	if whole, diag2, err2 := p.run("mailboxes", "user/anne", last[:len("2006-01-02T15:04:05")]+"Z"); err != nil || err2 != nil || whole != exact {
@@ -452,12 +451,12 @@ func checkErrors(t *testing.T, p *person, dir string, st *story) {
 		}
 	}
 	if _, diag, err := p.run("restore", "user/anne", filepath.Join(t.TempDir(), "m"), "", st.moments[0]); err == nil || !strings.Contains(diag, "cannot read") {
-		t.Errorf("a pack that is cut off: %v, %s", err, diag)
+		t.Errorf("a truncated pack: %v, %s", err, diag)
 	}
 }
 
-// The golden repository of version 1 has what is not written yet: segments, packs that
-// have been rewritten, blocks named by commits.
+// The golden repository of version 1 has objects that are not written yet: segments, rewritten packs,
+// and blocks named by commits.
 func TestGolden(t *testing.T) {
 	golden, err := filepath.Abs("../../partitions/history/testdata/golden/v1")
 	if err != nil {
@@ -471,7 +470,7 @@ func TestGolden(t *testing.T) {
 	for _, moment := range []string{"2026-03-01T12:05:30Z", "2026-03-01T12:06:00Z"} {
 		compare(t, moment, p.restore("restore", "user/anne", "", moment), fromHistory(t, s, moment))
 	}
-	// Later there is a message that the source itself could not read.
+	// The later state has a message that the source itself could not read.
 	_, diag, err := p.run("restore", "user/anne", filepath.Join(t.TempDir(), "m"), "", "2026-03-01T12:08:30Z")
 	if err == nil || !strings.Contains(diag, "no body") {
 		t.Errorf("a missing body: %v, %s", err, diag)

@@ -21,14 +21,14 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/pack"
 )
 
-// entry is an entry of a container, or what somebody hostile would rather have there.
+// entry is an entry of a container, possibly a hostile one.
 type entry struct {
 	name, link, body string
 	kind             byte // 0 = a regular file
 	format           tar.Format
 }
 
-// container is an object with these entries: one that is whole, if format.md allows them.
+// container returns an object with these entries: a valid one, if format.md allows them.
 func container(t *testing.T, list ...entry) []byte {
 	t.Helper()
 	w := pack.NewWriter(nil, pack.Options{})
@@ -44,7 +44,7 @@ func container(t *testing.T, list ...entry) []byte {
 	return whole
 }
 
-// strange is an archive with whatever entries, and no directory.
+// strange returns an archive with any entries, without a directory.
 func strange(t *testing.T, list []entry) []byte {
 	t.Helper()
 	var archive bytes.Buffer
@@ -80,7 +80,7 @@ func strange(t *testing.T, list []entry) []byte {
 	return z.EncodeAll(archive.Bytes(), nil)
 }
 
-// plainHeader is the header of format.md 1.2.
+// plainHeader returns the header of format.md 1.2.
 func plainHeader(name string, size int) []byte {
 	h := make([]byte, 512)
 	copy(h, name)
@@ -96,24 +96,24 @@ func plainHeader(name string, size int) []byte {
 	return h
 }
 
-// crime is a repository with one user, and one trick in it.
+// crime is a repository with one user and one attack.
 type crime struct {
-	whole   bool   // all three messages come back
-	none    bool   // none does: the commit itself is refused
+	whole   bool   // all three messages are restored
+	none    bool   // no message is restored: the commit is refused
 	mailbox string // the second mailbox's name
-	time    string // of the commit
-	bytes   []byte // the second mailbox's name, where it is not UTF-8
+	time    string // time of the commit
+	bytes   []byte // the second mailbox's name if it is not UTF-8
 	pack    func(guid, chunk, body string) []entry
 	place   func(p map[string]string)
-	events  []map[string]any // that follow in the commit
-	second  bool             // the body is in a second pack, too, named before the other
-	twice   bool             // a second place names another entry of the same pack
+	events  []map[string]any // additional events of the commit
+	second  bool             // a second pack, named first, has the body as well
+	twice   bool             // a second place refers to another entry of the same pack
 	after   func(t *testing.T, store, pack string)
 }
 
 const body = "Subject: x\r\n\r\nbody\r\n"
 
-// commit writes the repository, and returns the key of its pack.
+// commit writes the repository and returns the key of its pack.
 func (c *crime) commit(t *testing.T, store string) string {
 	t.Helper()
 	g, h := sha1.Sum([]byte(body)), sha256.Sum256([]byte(body))
@@ -200,9 +200,9 @@ func put(t *testing.T, store, key string, b []byte) {
 	}
 }
 
-const secret = "the secret of somebody else"
+const secret = "the secret of another user"
 
-// crimes are what whoever can write to a bucket can try.
+// crimes are attacks that are possible with write access to a bucket.
 func crimes() map[string]crime {
 	return map[string]crime{
 		"no trick": {whole: true},
@@ -212,7 +212,7 @@ func crimes() map[string]crime {
 		"an entry is a hard link": {pack: func(guid, _, _ string) []entry {
 			return []entry{{name: guid + ".eml", kind: tar.TypeLink, link: "/victim/secret"}}
 		}},
-		"a directory is a link, and an entry lies in it": {pack: func(guid, _, body string) []entry {
+		"a directory is a link and contains an entry": {pack: func(guid, _, body string) []entry {
 			return []entry{{name: "d", kind: tar.TypeSymlink, link: "/tmp"}, {name: "d/written", body: body}, {name: guid + ".eml", body: body}}
 		}},
 		"an entry is above":    {pack: func(guid, _, body string) []entry { return []entry{{name: "../written", body: body}} }},
@@ -255,12 +255,12 @@ func crimes() map[string]crime {
 			"uid": "../x", "modseq": "1", "last_updated": 1, "flags": []string{}, "internaldate": 1, "size": 1, "guid": strings.Repeat("0", 40)}}}}},
 		"a chunk is a path": {none: true, events: []map[string]any{{"event": "messages", "messages": []any{map[string]any{
 			"guid": strings.Repeat("0", 40), "size": 1, "chunks": []string{"../../../victim/secret"}}}}}},
-		"a pack is cut off, and another has the body": {whole: true, second: true, after: func(t *testing.T, store, pack string) {
+		"a pack is truncated, and another has the body": {whole: true, second: true, after: func(t *testing.T, store, pack string) {
 			if err := os.Truncate(filepath.Join(store, pack), 40); err != nil {
 				t.Fatal(err)
 			}
 		}},
-		"a pack is gone, and another has the body": {whole: true, second: true, after: func(t *testing.T, store, pack string) {
+		"a pack is missing, and another has the body": {whole: true, second: true, after: func(t *testing.T, store, pack string) {
 			if err := os.Remove(filepath.Join(store, pack)); err != nil {
 				t.Fatal(err)
 			}
@@ -279,8 +279,8 @@ func crimes() map[string]crime {
 	}
 }
 
-// Whoever can write to the bucket makes the script neither write nor read anything else.
-// What is not touched by the trick comes back.
+// Write access to the bucket must not make the script write or read any other file. Mail that the
+// attack does not touch is restored.
 func TestHostileBucket(t *testing.T) {
 	for about, c := range crimes() {
 		t.Run(about, func(t *testing.T) {
@@ -296,14 +296,14 @@ func TestHostileBucket(t *testing.T) {
 			p := &person{t, store, []string{"PATH=" + tools(t), "TMPDIR=" + t.TempDir()}}
 			before := tree(t, top)
 			p.must("list")
-			listed, _, _ := p.run("mailboxes", "user/anne") // with 75, where something is left out
+			listed, _, _ := p.run("mailboxes", "user/anne") // status 75 if something was skipped
 			out, diag, err := p.run("restore", "user/anne", filepath.Join(top, "new"))
 			if (err == nil) != c.whole {
 				t.Errorf("%v: %s%s", err, out, diag)
 			}
 			for _, text := range []string{listed, out, diag} {
 				if strings.ContainsAny(text, "\x1b\x07\u202e\r") {
-					t.Errorf("it moves the cursor: %q", text)
+					t.Errorf("the output moves the cursor: %q", text)
 				}
 			}
 			after := tree(t, top)
@@ -318,7 +318,7 @@ func TestHostileBucket(t *testing.T) {
 				case below && filepath.Base(filepath.Dir(rel)) == "cur":
 					got++
 				case !below && before[path] != content:
-					t.Errorf("%s was changed or made", path)
+					t.Errorf("%s was changed or created", path)
 				}
 				if strings.HasPrefix(path, "new/") && strings.Contains(content, secret) {
 					t.Errorf("%s has the secret", path)
@@ -331,13 +331,13 @@ func TestHostileBucket(t *testing.T) {
 				t.Errorf("the victim: %q, %v", b, err)
 			}
 			if _, err := os.Lstat("/tmp/written"); err == nil {
-				t.Error("/tmp/written was made")
+				t.Error("/tmp/written was created")
 			}
 		})
 	}
 }
 
-// tree is every file below a directory, with what it has or where it leads.
+// tree returns every file below a directory with its content or link target.
 func tree(t *testing.T, top string) map[string]string {
 	t.Helper()
 	out := map[string]string{}
@@ -364,7 +364,7 @@ func tree(t *testing.T, top string) map[string]string {
 	return out
 }
 
-// The same of our own programs, into every kind of files.
+// The same attacks against our own programs, into every kind of files.
 func TestHostileBucketAndPrograms(t *testing.T) {
 	bin := t.TempDir()
 	if out, err := exec.Command("go", "build", "-o", bin+"/", "../../cmd/restore", "../../cmd/cyr_backup", "../../cmd/ctl_backups").CombinedOutput(); err != nil {
@@ -409,7 +409,7 @@ func TestHostileBucketAndPrograms(t *testing.T) {
 			}
 			for path, content := range tree(t, top) {
 				if below := strings.HasPrefix(path, "new/"); !below && before[path] != content && !strings.HasPrefix(path, "conf/") {
-					t.Errorf("%s was changed or made", path)
+					t.Errorf("%s was changed or created", path)
 				} else if below && strings.Contains(content, secret) {
 					t.Errorf("%s has the secret", path)
 				}
@@ -418,7 +418,7 @@ func TestHostileBucketAndPrograms(t *testing.T) {
 	}
 }
 
-// A time that no calendar has is refused, and a full disk ends with a line and 75.
+// An impossible time is refused, and a full disk ends the script with one line and status 75.
 func TestScriptErrors(t *testing.T) {
 	store := filepath.Join(t.TempDir(), "store")
 	(&crime{}).commit(t, store)
@@ -432,7 +432,7 @@ func TestScriptErrors(t *testing.T) {
 	if _, diag, err := p.run("mailboxes", "user/anne", "2026-11-20T12:00:00Z"); err == nil || !strings.Contains(diag, "commit 1 is skipped") || strings.Contains(diag, "Traceback") {
 		t.Errorf("a commit of no time: %v: %s", err, diag)
 	}
-	// Files of 512 bytes at most: as full as a disk for folders.ndjson and the database.
+	// Files of at most 512 bytes act like a full disk for folders.ndjson and the database.
 	c := exec.CommandContext(t.Context(), "sh", "-c", `ulimit -f 1 && exec sh "$@"`, "sh", script(t), store, "restore", "user/anne", filepath.Join(t.TempDir(), "new"))
 	c.Env = p.env
 	out, err := c.CombinedOutput()

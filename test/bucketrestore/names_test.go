@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// The script names folders as restore does.
+// The script names folders like restore does.
 func TestNames(t *testing.T) {
 	const table = "../../internal/restore/filename/testdata/names.json"
 	b, err := os.ReadFile(table)

@@ -55,7 +55,7 @@ func (b *box) expunge(uids ...uint32) {
 	}
 }
 
-// expungeUnheard forgets a record as cyr_expire does, before the server has heard of it.
+// expungeUnheard removes a record like cyr_expire, before the server has learned of it.
 func (b *box) expungeUnheard(uid uint32) {
 	b.modseq++
 	b.records = slices.DeleteFunc(b.records, func(r *cyrus.Record) bool { return r.UID == uid })
@@ -81,12 +81,12 @@ func (b *box) head() *cyrus.Mailbox {
 	return m
 }
 
-// sync sends what is new above what the server says it has.
+// sync sends changes since the state that the server reports.
 func (b *box) sync(ctx context.Context, s *session.Session) error {
 	return b.send(ctx, s, true)
 }
 
-// syncAll sends everything, as to a server that has nothing.
+// syncAll sends everything, as to an empty server.
 func (b *box) syncAll(ctx context.Context, s *session.Session) error {
 	return b.send(ctx, s, false)
 }
@@ -135,7 +135,7 @@ func seq(records []*cyrus.Record) iter.Seq2[*cyrus.Record, error] {
 	}
 }
 
-// maildir is what the script should make of mailboxes: file to content.
+// maildir returns the files that the script should create for mailboxes, with their content.
 func maildir(boxes ...*box) map[string]string {
 	files := map[string]string{}
 	for _, b := range boxes {
@@ -162,7 +162,7 @@ func file(mailbox string, r *cyrus.Record) string {
 	return fmt.Sprintf("%scur/%d.%d_%s:2,%s", name, r.InternalDate, r.UID, r.GUID, info)
 }
 
-// fromHistory is maildir by what package history reads of the bucket.
+// fromHistory is maildir with the data that package history reads from the bucket.
 func fromHistory(t *testing.T, s objstore.Store, moment string) map[string]string {
 	t.Helper()
 	at, err := time.Parse(time.RFC3339, moment)
@@ -209,7 +209,7 @@ func read(t *testing.T, m *history.Mem, o *history.Objects, g cyrus.GUID) string
 	return string(b)
 }
 
-// mail is a message of about n bytes that compresses like mail.
+// mail returns a message of about n bytes that compresses like mail.
 func mail(seed, n int) []byte {
 	b := fmt.Appendf(nil, "From: a@example.org\r\nSubject: message %d\r\n\r\n", seed)
 	x := uint32(seed)*2654435761 + 1
@@ -220,7 +220,7 @@ func mail(seed, n int) []byte {
 	return b
 }
 
-// noise is n bytes that do not compress.
+// noise returns n bytes that do not compress.
 func noise(seed uint64, n int) []byte {
 	b := make([]byte, 0, n+8)
 	for x := seed; len(b) < n; {

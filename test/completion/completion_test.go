@@ -1,4 +1,4 @@
-// Package completion lets real shells complete our programs' command lines.
+// Package completion tests the command line completion of our programs in real shells.
 package completion
 
 import (
@@ -11,8 +11,7 @@ import (
 	"time"
 )
 
-// programs are built for the test, with an imapd.conf beside them that names a directory
-// with one backup.
+// programs builds the programs, with an imapd.conf that names a directory with one backup.
 func programs(t *testing.T) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -39,9 +38,9 @@ func programs(t *testing.T) (dir string) {
 	return dir
 }
 
-// shell says how a shell completes: the script is given the program and the rest of its
-// command line, and prints what can stand for the last word. bash and zsh have no keyboard
-// here: bash's script leaves its answer in a variable, zsh's hands it to functions.
+// shell describes how a shell completes. The script gets the program and the rest of its command
+// line, and prints the possible last words. There is no keyboard: bash's script leaves the answer in
+// a variable, zsh's passes it to functions.
 type shell struct {
 	name, needs, script string
 }

@@ -1,5 +1,5 @@
-// Package e2e runs our backupd below a real Cyrus master, fed by the real sync_client of a
-// real Cyrus, on every kind of store. The scenarios are in test/lab; this runs them.
+// Package e2e runs our backupd under a real Cyrus master with mail from a real Cyrus sync_client, on
+// every kind of store. It runs the scenarios of test/lab.
 package e2e
 
 import (
@@ -15,7 +15,7 @@ import (
 	"testing"
 )
 
-// Three scenarios at a time: each is several processes that mostly wait for one another.
+// Three scenarios run at once: each consists of several processes that mostly wait.
 const atOnce = 3
 
 const root = "../.."
@@ -32,7 +32,7 @@ type result struct {
 	Seconds  float64  `json:"seconds"`
 }
 
-// needed is what a scenario cannot do without; "make deps minio" installs it.
+// needed reports missing programs; "make deps minio" installs them.
 func needed() error {
 	var missing []string
 	for _, p := range []string{"python3", "openssl", "unshare", "/usr/sbin/saslpasswd2",
@@ -76,7 +76,7 @@ func TestScenarios(t *testing.T) {
 		t.Fatal(err)
 	}
 	bin := build(t)
-	// Short paths: Cyrus has UNIX sockets below its directory, and its user must get there.
+	// Short paths, because Cyrus creates UNIX sockets there; its user needs access.
 	work, err := os.MkdirTemp("/tmp", "e2e-")
 	if err != nil {
 		t.Fatal(err)
@@ -117,7 +117,7 @@ func TestScenarios(t *testing.T) {
 	}
 }
 
-// report turns what the runner found into the test's result.
+// report converts the runner's result to that of the test.
 func report(t *testing.T, file string, said []byte, runErr error) {
 	t.Helper()
 	var results []result
@@ -139,7 +139,7 @@ func report(t *testing.T, file string, said []byte, runErr error) {
 	t.Logf("%.1f s", results[0].Seconds)
 }
 
-// logs shows what backupd and master said in a scenario that failed.
+// logs prints the logs of backupd and master after a failed scenario.
 func logs(t *testing.T, dir string) {
 	t.Helper()
 	for _, name := range []string{"syslog", "master.out"} {
@@ -161,8 +161,8 @@ func logs(t *testing.T, dir string) {
 	}
 }
 
-// build makes the programs once: backupd with the race detector if this test has it. The
-// tools without: they run hundreds of times, and a race build takes a second to start.
+// build builds the programs once: backupd with the race detector if this test has it. The tools are
+// built without, because they run hundreds of times and a race build takes a second to start.
 func build(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()

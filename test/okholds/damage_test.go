@@ -7,17 +7,17 @@ import (
 	"testing"
 )
 
-// exitPartial is the status of tools that had to leave something out.
+// exitPartial is the status of tools that had to skip something.
 const exitPartial = 75
 
-// TestHole: a commit in the middle of a log is gone. The tools bring the rest and say
-// what is missing; nothing is put into the hole; a sync of the source heals.
+// TestHole: a commit in the middle of a log is missing. The tools restore the rest and report what
+// is missing; the gap is not filled; a sync from the source repairs the backup.
 func TestHole(t *testing.T) {
 	onEach(t, func(t *testing.T, s *site) {
 		push := func() {
-			s.bring("anne", "", "gen:5:300:1")
+			s.pushUntilOK("anne", "", "gen:5:300:1")
 			for i := range 4 {
-				s.bring("anne", fmt.Sprintf("F%d", i), fmt.Sprintf("gen:5:300:%d", 10+i))
+				s.pushUntilOK("anne", fmt.Sprintf("F%d", i), fmt.Sprintf("gen:5:300:%d", 10+i))
 			}
 		}
 		push()
@@ -26,7 +26,7 @@ func TestHole(t *testing.T) {
 
 		n, status, said := s.restored("anne")
 		if n < 20 || status != exitPartial || !strings.Contains(said, "commit 4") {
-			t.Errorf("restore brings %d messages of the 20 that are left, status %d, and says: %s", n, status, said)
+			t.Errorf("restore: %d messages of the 20 remaining, status %d: %s", n, status, said)
 		}
 		out, status := s.run("cyr_backup", "-C", s.conf, "anne", "list", "mailboxes")
 		if status != exitPartial || !strings.Contains(out, "commit 4") || !strings.Contains(out, "user.anne.F3") {
@@ -37,18 +37,18 @@ func TestHole(t *testing.T) {
 		}
 
 		s.newIndex()
-		s.bring("anne", "G", "gen:5:300:20")
+		s.pushUntilOK("anne", "G", "gen:5:300:20")
 		push()
 		if keys := s.keys(hole); len(keys) != 0 {
-			t.Error("the hole was filled")
+			t.Error("the gap was filled")
 		}
 		s.mustVerify("anne")
 		s.mustRestore("anne", 30)
 	})
 }
 
-// TestForeignFolder: the folder of a backup was copied to another user's name. He is
-// deferred, by name; everybody else is served.
+// TestForeignFolder: the directory of a backup was copied to another user's name. That user is
+// deferred; all others are served.
 func TestForeignFolder(t *testing.T) {
 	onEach(t, func(t *testing.T, s *site) {
 		s.mustPush("anne", "", "gen:5:300:1")
@@ -79,9 +79,9 @@ func TestForeignFolder(t *testing.T) {
 	})
 }
 
-// TestRepositoryFileGone: nothing is written while repository.json is away, unless the
-// index is too; when it is back, all is well.
-func TestRepositoryFileGone(t *testing.T) {
+// TestRepositoryFileMissing: nothing is written while repository.json is missing, unless the index
+// is missing too. When the file is back, everything works.
+func TestRepositoryFileMissing(t *testing.T) {
 	onEach(t, func(t *testing.T, s *site) {
 		s.mustPush("anne", "", "gen:25:50000:1")
 		s.mustPush("carl", "", "gen:3:300:2")
@@ -89,7 +89,7 @@ func TestRepositoryFileGone(t *testing.T) {
 		repository := s.get(key)
 		s.remove(key)
 		if p := s.push("carl", "X", "gen:3:300:4"); p.ok() || len(s.keys(key)) != 0 {
-			t.Errorf("repository.json is gone: %+v", p)
+			t.Errorf("repository.json is missing: %+v", p)
 		}
 		s.newIndex()
 		s.mustPush("carl", "X", "gen:3:300:4")
@@ -105,47 +105,47 @@ func TestRepositoryFileGone(t *testing.T) {
 	})
 }
 
-// TestPackGone: a pack is lost while the source still has the mail. After verify --repair,
-// the next sync brings exactly what was in it.
-func TestPackGone(t *testing.T) {
+// TestPackLost: a pack is lost while the source still has the mail. After verify --repair, the next
+// sync uploads exactly its messages.
+func TestPackLost(t *testing.T) {
 	onEach(t, func(t *testing.T, s *site) {
 		s.mustPush("anne", "", "gen:25:50000:1")
 		s.mustPush("bob", "", "gen:3:300:2")
 		lost := s.losePacks()
 		if wrong := s.verify("anne"); wrong == "" {
-			t.Error("verify says that all is well")
+			t.Error("verify reports no problem")
 		}
 		if out, status := s.run("ctl_backups", "-C", s.conf, "verify", "--repair", "anne"); status > 1 && status != exitPartial {
 			t.Fatalf("verify --repair: status %d: %s", status, out)
 		}
-		if p := s.bring("anne", "", "gen:25:50000:1"); p.Messages != lost {
-			t.Errorf("%d messages are sent again, %d were lost", p.Messages, lost)
+		if p := s.pushUntilOK("anne", "", "gen:25:50000:1"); p.Messages != lost {
+			t.Errorf("%d messages uploaded again, %d were lost", p.Messages, lost)
 		}
 		s.mustVerify("anne")
 		s.mustRestore("anne", 25)
-		s.bring("anne", "Z", "gen:25:50000:1")
+		s.pushUntilOK("anne", "Z", "gen:25:50000:1")
 		s.mustVerify("anne")
 		s.mustRestore("anne", 50)
 		s.mustVerify("bob")
 	})
 }
 
-// TestPackGoneUnseen: the same without a repair. A copy of the lost mail in another
-// folder does not get a reference to what is gone, whatever the index knows.
-func TestPackGoneUnseen(t *testing.T) {
+// TestPackLostUnnoticed: the same without a repair. A copy of the lost mail in another folder does
+// not get a reference to the lost pack, whatever the index knows.
+func TestPackLostUnnoticed(t *testing.T) {
 	onEach(t, func(t *testing.T, s *site) {
 		s.mustPush("anne", "", "gen:25:50000:1")
 		s.losePacks()
-		s.newIndex() // and the new one does not know of the loss
-		s.bring("anne", "", "gen:25:50000:1")
-		s.bring("anne", "Z", "gen:25:50000:1")
-		s.bring("anne", "", "gen:25:50000:1")
+		s.newIndex() // the new index does not know about the loss
+		s.pushUntilOK("anne", "", "gen:25:50000:1")
+		s.pushUntilOK("anne", "Z", "gen:25:50000:1")
+		s.pushUntilOK("anne", "", "gen:25:50000:1")
 		s.mustVerify("anne")
 		s.mustRestore("anne", 50)
 	})
 }
 
-// losePacks removes all packs, and says how many messages of anne cannot be read any more.
+// losePacks removes all packs, and returns how many messages of anne have become unreadable.
 func (s *site) losePacks() (messages int) {
 	s.t.Helper()
 	packs := s.keys("packs/")
@@ -160,7 +160,7 @@ func (s *site) losePacks() (messages int) {
 		}
 	}
 	if messages == 0 {
-		s.t.Fatalf("no message is lost with %v: %s", packs, out)
+		s.t.Fatalf("no message was lost with %v: %s", packs, out)
 	}
 	return messages
 }

@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// TestDirectoryNotSynced: the disk refuses to sync a directory of the bucket. A commit
-// whose entry is not durable is not answered OK, though it is there to be read back; nor
-// does the next process take it for durable.
+// TestDirectoryNotSynced: the disk refuses to sync a directory of the bucket. A commit whose entry is
+// not durable is not answered OK although it can be read, and the next process does not treat it as
+// durable.
 func TestDirectoryNotSynced(t *testing.T) {
 	t.Parallel()
 	strace, err := exec.LookPath("strace")
@@ -29,17 +29,17 @@ func TestDirectoryNotSynced(t *testing.T) {
 		"-e", "trace=fsync", "-e", "inject=fsync:error=EIO", "--")
 	trace := string(s.read("trace"))
 	if !strings.Contains(trace, "EIO") {
-		t.Fatalf("no fsync of the log has failed; the trace:\n%s\nthe push: %+v", trace, p)
+		t.Fatalf("no fsync of the log failed; the trace:\n%s\nthe push: %+v", trace, p)
 	}
 	if p.ok() {
 		t.Errorf("the push was answered OK; fsyncs of %s:\n%s", log, trace)
 	}
 
-	// Whoever builds on a linked file syncs it first.
+	// A process that builds on a linked file syncs it first.
 	p = s.push("anne", "G", "gen:3:300:3", strace, "-f", "-qq", "-e", "signal=none", "-y", "-o", filepath.Join(s.dir, "trace2"),
 		"-e", "trace=fsync,linkat", "--")
 	if !p.ok() {
-		t.Fatalf("the disk is well again, and the push fails: %+v", p)
+		t.Fatalf("the push fails although the disk works again: %+v", p)
 	}
 	trace = string(s.read("trace2"))
 	linked := strings.Index(trace, "linkat(")
@@ -61,8 +61,8 @@ func (s *site) read(name string) []byte {
 	return b
 }
 
-// TestDirectoryHangs: a sync that does not return (a stuck disk, a dead file server) and
-// a lock that another process never gives back cost a client backup_outage_wait.
+// TestDirectoryHangs: a sync that does not return (a stuck disk or file server), and a lock that
+// another process never releases, delay a client by backup_outage_wait.
 func TestDirectoryHangs(t *testing.T) {
 	t.Parallel()
 	strace, err := exec.LookPath("strace")
@@ -77,7 +77,7 @@ func TestDirectoryHangs(t *testing.T) {
 	const bound = 30 * time.Second // a busy host
 	p := s.push("anne", "F", "gen:3:300:2", strace, "-f", "-qq", "-e", "signal=none", "-o", filepath.Join(s.dir, "trace"),
 		"-P", filepath.Join(s.repo, "backups/user/anne/log"), "-e", "trace=fsync", "-e", "inject=fsync:delay_enter=4s", "--")
-	if p.ok() { // strace ends when the delay has; the client has its answer long before
+	if p.ok() { // strace ends after the delay, long after the client got its answer
 		t.Errorf("fsync hangs: %+v", p)
 	}
 
@@ -90,7 +90,7 @@ func TestDirectoryHangs(t *testing.T) {
 		t.Fatal(err)
 	}
 	start := time.Now()
-	p = s.push("anne", "G", "gen:25:50000:3") // a pack, which is put by rename, under the lock
+	p = s.push("anne", "G", "gen:25:50000:3") // a pack, which is stored by rename under the lock
 	if took := time.Since(start); p.ok() || took > bound {
 		t.Errorf("the lock is held: after %v %+v", took, p)
 	}

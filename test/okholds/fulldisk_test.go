@@ -11,9 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestFullDiskUnderIndex: the disk with the index fills up under a running daemon, at rest
-// and in the middle of a push. Clients are deferred, the daemon stays, and goes on when
-// there is room. Nothing that was answered OK is missing.
+// TestFullDiskUnderIndex: the disk with the index fills up under a running daemon, while idle and
+// during a push. Clients are deferred; the daemon keeps running, and continues when there is room.
+// Everything that was answered OK is present.
 func TestFullDiskUnderIndex(t *testing.T) {
 	t.Parallel()
 	if os.Getuid() != 0 {
@@ -43,7 +43,7 @@ func TestFullDiskUnderIndex(t *testing.T) {
 			time.Sleep(time.Duration(round) * 30 * time.Millisecond)
 			filled <- disk.fill(t)
 		}()
-		s.push("anne", "Y", "gen:300:3000:3") // OK or not
+		s.push("anne", "Y", "gen:300:3000:3") // with any result
 		(<-filled)()
 	}
 	s.pushInTime("anne", "Y", "gen:300:3000:3")
@@ -51,12 +51,12 @@ func TestFullDiskUnderIndex(t *testing.T) {
 	s.mustRestore("anne", 340)
 	for _, unwanted := range []string{"backupd-crashes/last", "backup-index.damaged"} {
 		if _, err := os.Stat(filepath.Join(s.dir, "state", unwanted)); err == nil {
-			t.Errorf("there is %s", unwanted)
+			t.Errorf("found %s", unwanted)
 		}
 	}
 }
 
-// pushInTime pushes until it is taken: the daemon looks at its disk every few seconds.
+// pushInTime pushes until the daemon accepts: it checks its disk every few seconds.
 func (s *site) pushInTime(user, folder, source string) {
 	s.t.Helper()
 	var p pushed
@@ -65,15 +65,15 @@ func (s *site) pushInTime(user, folder, source string) {
 			return
 		}
 	}
-	s.t.Fatalf("there is room again, and the push fails: %+v", p)
+	s.t.Fatalf("the push fails although there is room again: %+v", p)
 }
 
-// smallDisk is the directory on which it is mounted: a descriptor, for the mount is seen
-// by one thread and its children alone.
+// smallDisk is the mount point, as a descriptor, because only one thread and its children see the
+// mount.
 type smallDisk struct{ fd int }
 
-// onSmallDisk mounts a small disk on a directory of the site, for this test's goroutine
-// and the programs that it starts.
+// onSmallDisk mounts a small disk on a directory of the site, for the goroutine of this test and the
+// programs that it starts.
 func (s *site) onSmallDisk(name, options string) smallDisk {
 	s.t.Helper()
 	check := func(err error) {
@@ -82,7 +82,7 @@ func (s *site) onSmallDisk(name, options string) smallDisk {
 			s.t.Fatal(err)
 		}
 	}
-	runtime.LockOSThread() // for good: the thread ends with the goroutine
+	runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
 	check(unix.Unshare(unix.CLONE_NEWNS))
 	check(unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
 	path := filepath.Join(s.dir, name)
@@ -97,7 +97,7 @@ func (s *site) onSmallDisk(name, options string) smallDisk {
 	return smallDisk{fd}
 }
 
-// fill takes all room.
+// fill uses up all space.
 func (d smallDisk) fill(t *testing.T) (empty func()) {
 	const name = "filler"
 	fd, err := unix.Openat(d.fd, name, unix.O_CREAT|unix.O_WRONLY|unix.O_CLOEXEC, 0o600)
@@ -105,7 +105,7 @@ func (d smallDisk) fill(t *testing.T) (empty func()) {
 		t.Error(err)
 		return func() {}
 	}
-	for size := int64(0); ; { // the index takes and gives back room meanwhile
+	for size := int64(0); ; { // the index allocates and frees space in the meantime
 		var st unix.Statfs_t
 		if err := unix.Fstatfs(d.fd, &st); err != nil {
 			t.Error(err)

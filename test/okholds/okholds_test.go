@@ -1,6 +1,6 @@
-// Package okholds holds what was answered OK against buckets, disks and clocks that
-// misbehave: backup_replay pushes mail to the real backupd, the bucket is damaged behind
-// its back, and the tools have to say what is true.
+// Package okholds tests that answers of OK hold on buckets, disks and clocks that misbehave:
+// backup_replay pushes mail to the real backupd, the test damages the bucket, and the tools must
+// report the truth.
 package okholds
 
 import (
@@ -29,10 +29,10 @@ import (
 
 const root = "../.."
 
-// nobody is who the programs run as when the test runs as root: backupd refuses to be root.
+// nobody is the user of the programs if the test runs as root, because backupd refuses to run as root.
 const nobody = 65534
 
-const binEnv = "OKHOLDS_BIN" // the folder with the programs
+const binEnv = "OKHOLDS_BIN" // the directory with the programs
 
 func TestMain(m *testing.M) {
 	status, err := withPrograms(m.Run)
@@ -69,9 +69,9 @@ type site struct {
 	bin   string
 	dir   string
 	conf  string
-	repo  string // the bucket's directory; "" on MinIO
+	repo  string // directory of the bucket; "" on MinIO
 	env   []string
-	store objstore.Store // the bucket, to look into it and to damage it
+	store objstore.Store // the bucket, to examine and damage it
 }
 
 // onEach runs the test with a directory and with MinIO.
@@ -85,10 +85,10 @@ func onEach(t *testing.T, test func(t *testing.T, s *site)) {
 	}
 }
 
-// newSite makes an empty one; lines are added to its imapd.conf.
+// newSite creates an empty site; lines are added to its imapd.conf.
 func newSite(t *testing.T, kind string, lines ...string) *site {
 	t.Helper()
-	// A short path: there is a UNIX socket in it.
+	// A short path, because it contains a UNIX socket.
 	dir, err := os.MkdirTemp("/tmp", "okholds-")
 	if err != nil {
 		t.Fatal(err)
@@ -144,7 +144,7 @@ func (s *site) write(name, text string) {
 	}
 }
 
-// own gives everything to the user that the programs run as.
+// own changes the owner of all files to the user of the programs.
 func (s *site) own() {
 	s.t.Helper()
 	if os.Geteuid() != 0 {
@@ -161,7 +161,7 @@ func (s *site) own() {
 	}
 }
 
-// command is a program of ours, run as somebody without rights.
+// command is one of our programs, run as an unprivileged user.
 func (s *site) command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, name, args...)
 	if !strings.Contains(name, "/") {
@@ -175,7 +175,7 @@ func (s *site) command(ctx context.Context, name string, args ...string) *exec.C
 	return cmd
 }
 
-// run is the output, both streams, and the exit status of a program.
+// run runs a program and returns its output (both streams) and exit status.
 func (s *site) run(name string, args ...string) (out string, status int) {
 	s.t.Helper()
 	return s.runWith("", name, args...)
@@ -192,7 +192,7 @@ func (s *site) runWith(input, name string, args ...string) (out string, status i
 	return string(b), cmd.ProcessState.ExitCode()
 }
 
-// pushed is what backup_replay says of a push.
+// pushed is the result of a push, as reported by backup_replay.
 type pushed struct {
 	Records  int      `json:"records"`
 	Messages int      `json:"messages"`
@@ -203,8 +203,8 @@ type pushed struct {
 
 func (p pushed) ok() bool { return p.status == 0 && len(p.Failed) == 0 }
 
-// push brings the messages of a source (gen:COUNT:BYTES:SEED) to a folder, "" for the
-// INBOX; backupd runs for the connection, or hands it to one that runs. through goes before its command line.
+// push pushes the messages of a source (gen:COUNT:BYTES:SEED) to a folder, "" for the INBOX.
+// backupd runs for the connection, or passes it to a running one. through precedes its command line.
 func (s *site) push(user, folder, source string, through ...string) pushed {
 	s.t.Helper()
 	args := []string{"--user", user, "--auth", "demo", "--password-file", filepath.Join(s.dir, "password"), "--json", "--exec"}
@@ -229,7 +229,7 @@ func (s *site) push(user, folder, source string, through ...string) pushed {
 	return p
 }
 
-// mustPush is push of what has to be answered OK.
+// mustPush pushes messages that must be answered OK.
 func (s *site) mustPush(user, folder, source string) pushed {
 	s.t.Helper()
 	p := s.push(user, folder, source)
@@ -239,9 +239,9 @@ func (s *site) mustPush(user, folder, source string) pushed {
 	return p
 }
 
-// bring pushes and comes again while it is deferred, as a client does; it is while backupd
-// finds out what is left in a bucket.
-func (s *site) bring(user, folder, source string) pushed {
+// pushUntilOK pushes, and tries again like a client while the push is deferred, which happens while
+// backupd examines the remains of a bucket.
+func (s *site) pushUntilOK(user, folder, source string) pushed {
 	s.t.Helper()
 	sent := 0
 	for range 3 {
@@ -258,7 +258,7 @@ func (s *site) bring(user, folder, source string) pushed {
 	return s.mustPush(user, folder, source)
 }
 
-// daemon starts a backupd that serves until the function is called.
+// daemon starts a backupd that runs until the function is called.
 func (s *site) daemon() (stop func()) {
 	s.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -275,7 +275,7 @@ func (s *site) daemon() (stop func()) {
 	stop = sync.OnceFunc(func() {
 		cancel()
 		_ = hold.Close()
-		_ = cmd.Wait() // by a signal
+		_ = cmd.Wait() // ended by a signal
 	})
 	s.t.Cleanup(stop)
 	socket := filepath.Join(s.dir, "state/socket/backupd-control")
@@ -284,12 +284,12 @@ func (s *site) daemon() (stop func()) {
 			return stop
 		}
 		if time.Now().After(end) {
-			s.t.Fatal("the daemon does not start")
+			s.t.Fatal("the daemon did not start")
 		}
 	}
 }
 
-// newIndex is a host that has lost its index.
+// newIndex simulates a host that has lost its index.
 func (s *site) newIndex() {
 	s.t.Helper()
 	found, err := filepath.Glob(filepath.Join(s.dir, "state/backup-index*"))
@@ -303,7 +303,7 @@ func (s *site) newIndex() {
 	}
 }
 
-// keys are those of the objects below a prefix.
+// keys returns the keys of the objects below a prefix.
 func (s *site) keys(prefix string) []string {
 	s.t.Helper()
 	var keys []string
@@ -316,7 +316,7 @@ func (s *site) keys(prefix string) []string {
 	return keys
 }
 
-// log is the numbers of a user's log, as they stand in the keys.
+// log returns the numbers in the keys of a user's log.
 func (s *site) log(user string) string {
 	s.t.Helper()
 	var numbers []string
@@ -347,7 +347,7 @@ func (s *site) put(key string, b []byte) {
 	}
 }
 
-// remove removes objects behind backupd's back.
+// remove removes objects without backupd's knowledge.
 func (s *site) remove(keys ...string) {
 	s.t.Helper()
 	for _, key := range keys {
@@ -369,7 +369,7 @@ func (s *site) snapshot() bucket {
 	return b
 }
 
-// restoreSnapshot sets the bucket back to the copy.
+// restoreSnapshot resets the bucket to the copy.
 func (s *site) restoreSnapshot(b bucket) {
 	s.t.Helper()
 	for _, key := range s.keys("") {
@@ -383,7 +383,7 @@ func (s *site) restoreSnapshot(b bucket) {
 	s.own()
 }
 
-// verify says what is wrong with the user's backup; nothing, if all is well.
+// verify returns the problems of the user's backup, "" if there are none.
 func (s *site) verify(user string) string {
 	s.t.Helper()
 	out, status := s.run("ctl_backups", "-C", s.conf, "verify", user)
@@ -393,7 +393,7 @@ func (s *site) verify(user string) string {
 	return fmt.Sprintf("status %d: %s", status, beginning(out))
 }
 
-// beginning is enough of an output to see what is wrong.
+// beginning returns the first part of an output.
 func beginning(out string) string {
 	const most = 1000
 	if len(out) <= most {
@@ -409,7 +409,7 @@ func (s *site) mustVerify(user string) {
 	}
 }
 
-// restored is how many messages a restore of the user brings, its exit status and what it says.
+// restored runs a restore of the user and returns the number of messages, the exit status and output.
 func (s *site) restored(user string, args ...string) (messages, status int, said string) {
 	s.t.Helper()
 	to, err := os.MkdirTemp(s.dir, "restored-")

@@ -13,15 +13,15 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/miniotest"
 )
 
-// proxy sits between the programs and MinIO, as a misbehaving load balancer.
+// proxy acts as a faulty load balancer between the programs and MinIO.
 type proxy struct {
 	server  *miniotest.Server
-	twice   atomic.Int64 // so many puts of the probe's condition are sent twice; the second answer counts
+	twice   atomic.Int64 // number of conditional puts of the probe to send twice; the second answer is returned
 	skew    atomic.Int64 // seconds by which the store's clock is ahead
 	doubled atomic.Int64
 }
 
-// newProxiedSite is a site whose MinIO is behind a proxy.
+// newProxiedSite creates a site with MinIO behind a proxy.
 func newProxiedSite(t *testing.T) (*site, *proxy) {
 	t.Helper()
 	p := &proxy{server: miniotest.Start(t)}
@@ -54,7 +54,7 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Date", time.Now().Add(time.Duration(skew)*time.Second).UTC().Format(http.TimeFormat))
 	}
 	w.WriteHeader(resp.StatusCode)
-	_, _ = w.Write(answer) // the client may have gone
+	_, _ = w.Write(answer) // the client may have disconnected
 }
 
 func (p *proxy) forward(r *http.Request, body []byte) (*http.Response, []byte, error) {
@@ -62,7 +62,7 @@ func (p *proxy) forward(r *http.Request, body []byte) (*http.Response, []byte, e
 	if err != nil {
 		return nil, nil, err
 	}
-	// The signature is over the host that the client has asked.
+	// The signature covers the host name that the client used.
 	out.URL.Path, out.URL.RawPath, out.URL.RawQuery = r.URL.Path, r.URL.RawPath, r.URL.RawQuery
 	out.Host, out.Header, out.ContentLength = r.Host, r.Header.Clone(), int64(len(body))
 	resp, err := http.DefaultTransport.RoundTrip(out)
@@ -74,8 +74,8 @@ func (p *proxy) forward(r *http.Request, body []byte) (*http.Response, []byte, e
 	return resp, answer, err
 }
 
-// TestProbeDoubled: requests that arrive twice at first contact decide nothing, be it one
-// or all of them: the condition holds nevertheless.
+// TestProbeDoubled: requests that arrive twice at the first contact prove nothing, whether it is one
+// or all of them, because the store still honours the condition.
 func TestProbeDoubled(t *testing.T) {
 	for name, twice := range map[string]int64{"one": 1, "all": 1 << 40} {
 		t.Run(name, func(t *testing.T) {
@@ -93,7 +93,7 @@ func TestProbeDoubled(t *testing.T) {
 	}
 }
 
-// TestClockAhead: the store's clock is ten years ahead for a while. Nobody believes it.
+// TestClockAhead: the store's clock is ten years ahead for a while. Its time is not used.
 func TestClockAhead(t *testing.T) {
 	t.Parallel()
 	s, p := newProxiedSite(t)

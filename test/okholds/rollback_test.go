@@ -5,34 +5,34 @@ import (
 	"testing"
 )
 
-// TestRollbackWhileStopped: the bucket is set back to an older copy while backupd does not
-// run. The first user to come has had no commit since the copy; what he shares with
-// another one is not taken for held.
+// TestRollbackWhileStopped: the bucket is reset to an older copy while backupd is stopped. The first
+// user to connect has had no commit since the copy; a message shared with another user does not
+// count as held.
 func TestRollbackWhileStopped(t *testing.T) {
 	onEach(t, func(t *testing.T, s *site) {
 		s.mustPush("anne", "", "gen:5:300:1")
 		s.mustPush("bob", "", "gen:5:300:2")
 		older := s.snapshot()
-		const same = "gen:25:50000:77" // a pack, which the copy does not have
+		const same = "gen:25:50000:77" // a pack that the copy does not have
 		s.mustPush("anne", "New", same)
 		s.restoreSnapshot(older)
 
-		s.bring("bob", "New", same)
+		s.pushUntilOK("bob", "New", same)
 		s.mustVerify("bob")
 		s.mustRestore("bob", 30)
-		s.bring("anne", "New", same)
+		s.pushUntilOK("anne", "New", same)
 		s.mustVerify("anne")
 		s.mustRestore("anne", 30)
 		s.newIndex()
 		if p := s.mustPush("bob", "New", same); p.Messages != 0 {
-			t.Errorf("%d messages are sent again", p.Messages)
+			t.Errorf("%d messages were uploaded again", p.Messages)
 		}
 		s.mustVerify("bob")
 	})
 }
 
-// TestRollbackWhileRunning: the bucket is set back under a running backupd. No commit is
-// put behind a gap, and what is answered OK afterwards can be restored.
+// TestRollbackWhileRunning: the bucket is reset while backupd is running. No commit is stored after a
+// gap, and everything answered OK afterwards can be restored.
 func TestRollbackWhileRunning(t *testing.T) {
 	onEach(t, func(t *testing.T, s *site) {
 		stop := s.daemon()
@@ -42,8 +42,8 @@ func TestRollbackWhileRunning(t *testing.T) {
 		s.mustPush("anne", "F2", "gen:5:300:3")
 		s.restoreSnapshot(older)
 
-		s.bring("anne", "F2", "gen:5:300:3")
-		s.bring("anne", "F3", "gen:5:300:4")
+		s.pushUntilOK("anne", "F2", "gen:5:300:3")
+		s.pushUntilOK("anne", "F3", "gen:5:300:4")
 		s.wantWholeLog("anne")
 		s.mustVerify("anne")
 		stop()
@@ -60,7 +60,7 @@ func TestRollbackWhileRunning(t *testing.T) {
 	})
 }
 
-// wantWholeLog says where the log has a gap.
+// wantWholeLog fails if the log has a gap.
 func (s *site) wantWholeLog(user string) {
 	s.t.Helper()
 	want := ""

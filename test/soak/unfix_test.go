@@ -1,5 +1,5 @@
-// Package soak shows that the soak test of package partitions finds what it is for: with
-// the fix of a fault taken out of a copy of the source, it fails.
+// Package soak proves that the soak test of package partitions finds faults: with a fix removed
+// from a copy of the source, the test fails.
 package soak
 
 import (
@@ -11,12 +11,12 @@ import (
 	"testing"
 )
 
-// unfix is a patch that takes one fix out. The lines before its first "diff" say what it
-// is, and how the soak test is to be run on it:
+// unfix is a patch that removes one fix. The lines before its first "diff" describe it and how to
+// run the soak test:
 //
-//	Without: what is taken out
+//	Without: the removed fix
 //	Faults: events of the soak test, separated by commas
-//	Steps: within which it has to fail
+//	Steps: number of steps within which the test must fail
 type unfix struct {
 	path, without, faults, steps string
 }
@@ -65,7 +65,7 @@ func run(dir, name string, args ...string) (string, error) {
 	return string(out), err
 }
 
-// The patches fit the source, so that the proof below can be run at any time.
+// The patches must apply, so that the proof below can be run at any time.
 func TestPatchesApply(t *testing.T) {
 	for _, u := range unfixes(t) {
 		path, err := filepath.Abs(u.path)
@@ -78,14 +78,14 @@ func TestPatchesApply(t *testing.T) {
 	}
 }
 
-// soakTest runs the soak test of a source tree.
+// soakTest runs the soak test in a source tree.
 func soakTest(dir string, u unfix) (string, error) {
 	return run(dir, "go", "test", "-count=1", "-timeout=10m", "-run", "^TestSoak$", "./partitions",
 		"-soak.seed=1", "-soak.steps="+u.steps, "-soak.only="+u.faults)
 }
 
-// Without the fix the soak test fails, and with it it does not. make soak-proof runs this:
-// it takes minutes.
+// The soak test fails without the fix and passes with it. make soak-proof runs this test, which
+// takes minutes.
 func TestSoakFailsWithoutTheFix(t *testing.T) {
 	if os.Getenv("SOAK_PROOF") == "" {
 		t.Skip("SOAK_PROOF is not set: see make soak-proof")
@@ -94,7 +94,7 @@ func TestSoakFailsWithoutTheFix(t *testing.T) {
 		t.Run(strings.TrimSuffix(filepath.Base(u.path), ".patch"), func(t *testing.T) {
 			dir := copyTree(t)
 			if out, err := soakTest(dir, u); err != nil {
-				t.Fatalf("it fails with the fix, too: %v\n%s", err, tail(out))
+				t.Fatalf("the soak test fails with the fix: %v\n%s", err, tail(out))
 			}
 			path, err := filepath.Abs(u.path)
 			if err != nil {
@@ -104,18 +104,18 @@ func TestSoakFailsWithoutTheFix(t *testing.T) {
 				t.Fatalf("%v\n%s", err, out)
 			}
 			if out, err := run(dir, "go", "vet", "./partitions"); err != nil {
-				t.Fatalf("what the patch makes is no program: %v\n%s", err, out)
+				t.Fatalf("the patched source does not build: %v\n%s", err, out)
 			}
 			out, err := soakTest(dir, u)
 			if err == nil {
-				t.Fatalf("without %s nothing fails in %s steps", u.without, u.steps)
+				t.Fatalf("without %s the soak test passes %s steps", u.without, u.steps)
 			}
 			t.Logf("without %s:\n%s", u.without, failures(out))
 		})
 	}
 }
 
-// failures are the lines that say which seed failed, and why.
+// failures returns the lines with the failed seeds and the reasons.
 func failures(out string) string {
 	var found []string
 	for line := range strings.Lines(out) {
@@ -131,7 +131,7 @@ func failures(out string) string {
 
 func tail(out string) string { return out[max(0, len(out)-4000):] }
 
-// copyTree copies what git knows of the source, with what is changed in it.
+// copyTree copies the files that git tracks, with local changes.
 func copyTree(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()

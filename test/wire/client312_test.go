@@ -9,7 +9,7 @@ import (
 	"github.com/cyrusbackup/backupd/replication/replicationtest"
 )
 
-// commandsOf are the commands of a captured connection.
+// commandsOf returns the commands of a captured connection.
 func commandsOf(t *testing.T, name string) [][]byte {
 	t.Helper()
 	said, err := os.ReadFile(transcripts + "/" + name + ".c2s")
@@ -23,7 +23,7 @@ func commandsOf(t *testing.T, name string) [][]byte {
 	return commands
 }
 
-// ask sends a command that must be answered OK, and returns its untagged lines.
+// ask sends a command that must be answered OK, and returns the untagged lines.
 func ask(t *testing.T, c *replicationtest.Client, command string) []string {
 	t.Helper()
 	r, err := c.Do(command)
@@ -33,8 +33,8 @@ func ask(t *testing.T, c *replicationtest.Client, command string) []string {
 	return r.Untagged
 }
 
-// A user was renamed, and a client of 3.12 asks for the mailboxes under both names: what
-// is held is told, of whichever user, so that it need not be uploaded again
+// A user was renamed, and a client of 3.12 asks for the mailboxes under both names. The server
+// reports held mailboxes of both users, so that they are not uploaded again
 // (client-behaviour.md 10).
 func TestRenamedUserOf312(t *testing.T) {
 	h := newHost(t)
@@ -55,18 +55,18 @@ func TestRenamedUserOf312(t *testing.T) {
 			}
 		}
 	}
-	told := ask(t, c, "GET MAILBOXES (user.bert user.berti)")
-	if len(told) == 0 || !strings.Contains(told[0], "MBOXNAME user.berti ") {
-		t.Errorf("after the upload GET MAILBOXES over both names tells %q", told)
+	reported := ask(t, c, "GET MAILBOXES (user.bert user.berti)")
+	if len(reported) == 0 || !strings.Contains(reported[0], "MBOXNAME user.berti ") {
+		t.Errorf("after the upload GET MAILBOXES with both names returns %q", reported)
 	}
 	again := ask(t, c, "GET USER berti")
-	if len(again) == 0 || again[0] != told[0] {
-		t.Errorf("GET USER tells %q, GET MAILBOXES %q", again, told)
+	if len(again) == 0 || again[0] != reported[0] {
+		t.Errorf("GET USER returns %q, GET MAILBOXES %q", again, reported)
 	}
 }
 
-// The old name still stands here: 3.12 sends a RENAME that crosses users. Refusing it
-// would make that client fail for ever.
+// The old name exists here: 3.12 sends a RENAME across users. Refusing it would make that client
+// fail for ever.
 func TestRenameAcrossUsersOf312(t *testing.T) {
 	h := newHost(t)
 	c := h.dial(t)

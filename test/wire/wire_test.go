@@ -1,5 +1,5 @@
-// Package wire_test lets what real clients of 3.6, 3.10 and 3.12 have sent run against
-// the whole server: the wire, the sessions, the packs and commits in a bucket.
+// Package wire_test replays captured connections of real clients of 3.6, 3.10 and 3.12 against the
+// whole server: wire protocol, sessions, packs and commits in a bucket.
 package wire_test
 
 import (
@@ -28,7 +28,7 @@ import (
 
 const transcripts = "../../replication/testdata/transcripts"
 
-// host is a server over a bucket in memory.
+// host is a server with a bucket in memory.
 type host struct {
 	t     *testing.T
 	store objstore.Store
@@ -76,14 +76,14 @@ func (h *host) NewSession(_ context.Context, p replication.Peer) (replication.Se
 	return session.New(h.set, session.Who{Connection: p.ID, Client: p.User}), nil
 }
 
-// dial is a client on a UNIX socket's terms: logged in.
+// dial connects like a client on a UNIX socket, which is already logged in.
 func (h *host) dial(t *testing.T) *replicationtest.Client {
 	t.Helper()
 	ours, theirs := net.Pipe()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		// What a cut connection ends with is no fault of the server.
+		// The error of a closed connection is not a fault of the server.
 		_ = h.srv.ServeConn(context.WithoutCancel(t.Context()), theirs, replication.ConnOptions{Unix: true})
 	}()
 	t.Cleanup(func() { ours.Close(); <-done })
@@ -103,7 +103,7 @@ func TestTranscripts(t *testing.T) {
 	hosts := map[string]*host{}
 	for _, file := range files {
 		if strings.Contains(file, "sync_server") {
-			continue // a dialogue that a server without SIEVE-MAILBOX does not lead
+			continue // needs a server with SIEVE-MAILBOX
 		}
 		s := scenario(file)
 		if hosts[s] == nil {
@@ -113,14 +113,14 @@ func TestTranscripts(t *testing.T) {
 	}
 	for s, h := range hosts {
 		if strings.HasSuffix(s, "/p") {
-			continue // the source went back: checksums must differ
+			continue // the source was reset, so checksums must differ
 		}
 		h.check(s)
 	}
 }
 
-// scenario: the newer clients' transcripts go on from one to the next, the others
-// begin anew with each letter.
+// scenario groups transcripts: those of newer clients continue each other, the others start again
+// with each letter.
 func scenario(file string) string {
 	if dir := filepath.Dir(file); strings.HasPrefix(filepath.Base(dir), "3.1") {
 		return dir
@@ -128,16 +128,16 @@ func scenario(file string) string {
 	return filepath.Dir(file) + "/" + filepath.Base(file)[:1]
 }
 
-// sortKey orders d2 before d11, and a first connection before the second.
+// sortKey sorts d2 before d11, and a first connection before the second.
 func sortKey(file string) string {
 	name := strings.TrimSuffix(filepath.Base(file), ".c2s")
 	step, rest, _ := strings.Cut(name, "-")
 	return fmt.Sprintf("%s/%c%4s-%s", filepath.Dir(file), step[0], step[1:], rest)
 }
 
-// replay sends a captured connection. The client could not know our answers, so it
-// sends again what we hold. Where its source went back to an older state (p) it goes on
-// with a delta over what another server told it: that alone is refused.
+// replay sends a captured connection. The client did not know our answers, so it sends messages that
+// we already hold. If its source was reset to an older state (p), it continues with a delta on the
+// state of another server: only that is refused.
 func replay(t *testing.T, h *host, file string) {
 	said, err := os.ReadFile(file)
 	if err != nil {
@@ -163,7 +163,7 @@ func replay(t *testing.T, h *host, file string) {
 	}
 }
 
-// check: every backup can be read from its log alone, and every live message with it.
+// check reads every backup from its log alone, and every live message in it.
 func (h *host) check(scenario string) {
 	h.t.Helper()
 	objects := history.NewObjects(h.store, 0)
