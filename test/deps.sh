@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs what the tests ("test") or the demo ("demo") need of Debian, and nothing that is
-# there already. No service is started: the tests run Cyrus themselves, in directories of their own.
+# Installs the Debian packages that the tests ("test") or the demo ("demo") need and that are missing.
+# No service is started: the tests run Cyrus themselves, in separate directories.
 set -eu
 
 case ${1:-} in
@@ -28,7 +28,7 @@ if [ -n "$missing" ]; then
 		exit 1
 	fi
 
-	# Debian starts a service as soon as it is installed, unless this says no.
+	# Debian starts a service as soon as it is installed, unless this file denies it.
 	policy=/usr/sbin/policy-rc.d
 	if [ ! -e $policy ]; then
 		printf '#!/bin/sh\nexit 101\n' >$policy

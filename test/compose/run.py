@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""run.py [--by docker|processes|auto] [STEP ...]: starts what docker-compose.yml describes,
-does the steps (demo, kills, hosts; all without a name), takes it down again.
+"""run.py [--by docker|processes|auto] [STEP ...]: starts the services of docker-compose.yml,
+runs the steps (demo, kills, hosts; default: all), and stops the services.
 
-Ends with 1 at the first thing that differs. Nothing of a project that runs here already is
-touched: names, ports and volumes are others. auto: by Docker where a daemon answers.
+Exits with 1 at the first difference. A project that is already running here is not
+touched, because names, ports and volumes are different. auto: Docker if a daemon answers.
 """
 import argparse
 import os
@@ -27,20 +27,20 @@ def main():
     opt = p.parse_args()
     by_docker = opt.by == "docker" or opt.by == "auto" and docker.answers()
     if opt.by == "docker" and not docker.answers():
-        p.exit(1, "no Docker daemon answers: start it, or: make test-compose\n")
+        p.exit(1, "no Docker daemon answers: start it, or run make test-compose\n")
     env = composefile.read_env(os.path.join(composefile.project(), ".env"))
     start = time.time()
     stack = docker.Docker({}) if by_docker else Processes({})
     t = Trial(stack, env)
     try:
-        t.say("The services of docker-compose.yml, " + stack.about)
-        stack.build(t.say)
-        t.say("starting the bucket, the backup host and the mail host")
+        t.log("The services of docker-compose.yml, " + stack.about)
+        stack.build(t.log)
+        t.log("starting the bucket, the backup host and the mail host")
         stack.up("minio", "backuphost", "mailhost")
         for step in opt.step or STEPS:
             STEPS[step].run(t)
         for line in stack.sizes():
-            t.say("size of " + line)
+            t.log("size of " + line)
     except (Exception, SystemExit, KeyboardInterrupt) as e:
         if not isinstance(e, (Difference, SystemExit, KeyboardInterrupt)):
             traceback.print_exc()
@@ -50,7 +50,7 @@ def main():
         return 1
     finally:
         stack.down()
-    t.say("All of it is as it should be; the services are down again")
+    t.log("All checks passed; the services are stopped")
     return 0
 
 

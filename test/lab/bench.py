@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Our backupd and Debian's own (Cyrus Backups), side by side under the real sync_client.
+"""Compares our backupd and Debian's (Cyrus Backups) under the real sync_client.
 
     bench.py --bin DIR [--minio PROGRAM] [--mail DIR] [--small N] [--big N] [--reps N] [--out FILE]
 
-Nothing sits between client and server. Wall is the client's life; CPU of the client is from
+There is no proxy between client and server. Wall is the run time of the client; its CPU is from
 wait4, of the server from /proc of every process of its instance. Medians of the repetitions,
-which alternate between the servers, each on a store of its own. Ratios: ours / Debian's.
+which alternate between the servers, each with a new store. Ratios: ours / Debian's.
 """
 import argparse
 import json
@@ -30,7 +30,7 @@ def processes(inst):
 
 
 def server_cpu(inst):
-    """CPU seconds of the instance's live processes, and of those its master has reaped."""
+    """CPU seconds of the instance's running processes, and of those that its master has reaped."""
     total = 0
     for p in processes(inst):
         with open("/proc/%d/stat" % p) as h:
@@ -59,7 +59,7 @@ class Servers:
         self.names = ["reference", "dir"] + (["minio"] if opt.minio else [])
 
     def start(self, name, rep):
-        """A fresh server; returns (instance, where it keeps mail, how to end it)."""
+        """Starts a fresh server; returns (instance, store path, function that stops it)."""
         n = "%s%d" % (name[:3], rep)
         if name == "reference":
             inst = target.reference_server(self.lab, n)
@@ -88,7 +88,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--bin", required=True)
     p.add_argument("--minio", help="MinIO's program; without it only the directory store is measured")
-    p.add_argument("--mail", help="a folder of sample mail to load as well")
+    p.add_argument("--mail", help="a directory of sample mail to load as well")
     p.add_argument("--small", type=int, default=5000, help="messages of 5 kB")
     p.add_argument("--big", type=int, default=100, help="messages of 1 MB")
     p.add_argument("--reps", type=int, default=3)

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Our restore and Debian's own (Cyrus Backups), of the same user, into fresh sync_servers.
+"""Compares our restore and Debian's (Cyrus Backups), of the same user, into fresh sync_servers.
 
     bench_restore.py --bin DIR [--minio PROGRAM] [--messages N] [--reps N] [--out FILE]
 
 One user with N messages of 5 kB is backed up by the real sync_client to Debian's backupd, to
-ours on a directory and to ours on MinIO. Then all of it is restored with -a -U, in turns, each
-time into a fresh Cyrus; and from ours a single message by its GUID. Wall is the life of
-restore, CPU is from wait4, peak memory is VmHWM. What was read from the bucket is counted by
-a proxy before MinIO: every byte of its answers, headers included. Medians; ratios: to Debian's.
+ours on a directory and to ours on MinIO. Then everything is restored with -a -U, in turns, each
+time into a fresh Cyrus; and from ours a single message by its GUID. Wall is the run time of
+restore, CPU is from wait4, peak memory is VmHWM. Bytes read from the bucket are counted by
+a proxy in front of MinIO, with headers. Medians; ratios are relative to Debian's.
 """
 import argparse
 import hashlib
@@ -30,12 +30,12 @@ from cyruslab import client, host, instance, target         # noqa: E402
 from cyruslab.mail import load, source_messages             # noqa: E402
 
 USER = "anne"
-LOGIN = {"%s_%s" % (p, k): v for p in ("restore", "sync")       # Debian's reads the latter
+LOGIN = {"%s_%s" % (p, k): v for p in ("restore", "sync")       # Debian's restore reads the sync_ options
          for k, v in (("authname", instance.REPL), ("password", instance.PASSWORD))}
 
 
 class Counter:
-    """A proxy before a server of HTTP: bytes of its answers, and requests."""
+    """A proxy in front of an HTTP server that counts response bytes and requests."""
 
     def __init__(self, port):
         self.to, self.answered, self.requests = port, 0, []
@@ -70,7 +70,7 @@ class Counter:
             except OSError:
                 pass
 
-    def asked(self, data):      # a reading request has no body: it is one piece
+    def asked(self, data):      # a read request has no body and arrives in one piece
         m = re.match(rb"(GET|HEAD|PUT|POST|DELETE) (\S+) HTTP", data)
         if m:
             self.requests.append((m.group(1) + b" " + m.group(2)).decode())
@@ -80,7 +80,7 @@ class Counter:
 
 
 def timed(argv, env):
-    """Runs a program as the cyrus user: status, what it said, wall, CPU and peak memory."""
+    """Runs a program as the cyrus user: status, output, wall, CPU and peak memory."""
     said = tempfile.TemporaryFile()
     t0 = time.time()
     p = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=said, stderr=said, cwd="/",
@@ -113,7 +113,7 @@ class Bench:
         self.figures.setdefault(what, {}).setdefault(name, []).append(m)
 
     def prepare(self):
-        """The user, and three backups of it."""
+        """Creates the user and three backups of it."""
         instance.add_user(self.lab, USER)
         gen = "gen:%d:5000:restore" % self.opt.messages
         n, size = load(lambda: instance.connect(self.lab, USER), gen)
@@ -128,14 +128,14 @@ class Bench:
             self.names.append("minio")
         for name in self.names:
             self.push(name)
-        # some days of new mail behind the first upload
+        # some days of new mail after the first upload
         for day in range(self.opt.days):
             load(lambda: instance.connect(self.lab, USER), "gen:20:5000:day%d" % day)
             for name in self.names:
                 self.push(name)
         self.total = self.opt.messages + 20 * self.opt.days
         for name in self.names:
-            instance.stop_master(self.lab.inst(name))   # Debian's restore wants the lock
+            instance.stop_master(self.lab.inst(name))   # Debian's restore needs the lock
             if name != "reference":
                 shutil.copy(os.path.join(self.opt.bin, "restore"), self.lab.inst(name)["base"] + "/bin/restore")
         if self.minio:
@@ -180,7 +180,7 @@ class Bench:
             rc, said, m = timed(argv + ["-a", "-U", "127.0.0.1:%d" % dest["ports"]["syncserver"], "-u", USER], env)
             n = self.messages()
             if rc or n != self.total:
-                host.die("restore from %s ended with %d, %d messages of %d are there: %s" % (name, rc, n, self.total, said[-500:]))
+                host.die("restore from %s ended with %d, %d of %d messages: %s" % (name, rc, n, self.total, said[-500:]))
             m["destination CPU s"] = server_cpu(dest) - before
             m["messages/s"] = n / m["wall s"]
             self.add("the whole user", name, m)
@@ -202,7 +202,7 @@ class Bench:
         self.add(what, name, m)
 
     def one_message(self, name):
-        """Into files; and into a Cyrus that has all the others."""
+        """Restores into files, and into a Cyrus with all other messages."""
         out = self.lab.path("out")
         shutil.rmtree(out, ignore_errors=True)
         host.mkdirs(out)
@@ -211,7 +211,7 @@ class Bench:
             files = [os.path.join(d, f) for d, _, fs in os.walk(out) for f in fs if f.endswith(".eml")]
             with open(files[0], "rb") as h:
                 if len(files) != 1 or hashlib.sha1(h.read()).hexdigest() != self.one:
-                    host.die("it brought %s" % files)
+                    host.die("restore wrote %s" % files)
         port = self.lab.inst("dest")["ports"]["syncserver"]
         c = instance.connect(self.lab, USER, "dest")
         c.cmd("SELECT INBOX")
@@ -221,8 +221,8 @@ class Bench:
         had = self.messages()
         self.single(name, "one message, to a Cyrus with all others", ["127.0.0.1:%d" % port, "-u", USER, self.one])
         if self.messages() != had + 1:
-            host.die("%d messages are there, wanted %d" % (self.messages(), had + 1))
-        self.at = "*"           # it came back as the newest
+            host.die("%d messages, wanted %d" % (self.messages(), had + 1))
+        self.at = "*"           # the restored message is the newest
 
     def singles(self):
         dest, self.at = self.fresh(), self.opt.messages // 2 + 1
@@ -262,7 +262,7 @@ def main():
     p.add_argument("--bin", required=True)
     p.add_argument("--minio", help="MinIO's program; without it only the directory store is measured")
     p.add_argument("--messages", type=int, default=20000)
-    p.add_argument("--days", type=int, default=10, help="further syncs, of 20 new messages each")
+    p.add_argument("--days", type=int, default=10, help="more syncs, of 20 new messages each")
     p.add_argument("--reps", type=int, default=3)
     p.add_argument("--only", default="whole,one", help="what to measure")
     p.add_argument("--requests", action="store_true", help="name the requests made for one message")
@@ -271,7 +271,7 @@ def main():
     opt.bin, opt.minio = os.path.abspath(opt.bin), opt.minio and os.path.abspath(opt.minio)
     work = tempfile.mkdtemp(prefix="bench-", dir="/tmp")
     os.chmod(work, 0o755)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))     # its servers end with it
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))     # stops its servers as well
     b = Bench(instance.up(work), opt)
     try:
         b.run()

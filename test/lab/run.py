@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Scenarios: the real sync_client against our backupd below a real master, every effect checked.
+"""Scenarios: the real sync_client against our backupd under a real master, with all effects checked.
 
     run.py --bin DIR --out DIR [--store dir|minio] [SCENARIO ...]     (default: all; --list names them)
 
-Each scenario has a fresh lab of its own. After every sync: the client's status; a second
+Each scenario has a fresh lab. After every sync: the client's status; a second
 sync sends nothing; the bucket equals the source; every body can be read back; the source
-is as it was. OUT/results-STORE.json gathers steps and failures; what a failed scenario said
-on the wire and in syslog stays in OUT. Ends with 1 when a scenario failed.
+is unchanged. OUT/results-STORE.json has steps and failures. The wire captures and syslog
+of a failed scenario stay in OUT. Exits with 1 if a scenario failed.
 """
 import argparse
 import json
@@ -46,11 +46,11 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("scenario", nargs="*")
     p.add_argument("--bin", help="directory of backupd, cyr_backup and ctl_backups")
-    p.add_argument("--out", help="results, and what failed scenarios leave")
+    p.add_argument("--out", help="results, and the files of failed scenarios")
     p.add_argument("--store", choices=("dir", "minio"), default="dir")
     p.add_argument("--minio", default="minio", help="the MinIO server's program")
-    p.add_argument("--conf", help="further imapd.conf lines of the backup host")
-    p.add_argument("--work", default="/tmp/backupd-lab", help="labs live here (a short path: UNIX sockets)")
+    p.add_argument("--conf", help="more imapd.conf lines for the backup host")
+    p.add_argument("--work", default="/tmp/backupd-lab", help="directory for labs (a short path, because of UNIX sockets)")
     p.add_argument("--keep", action="store_true", help="leave labs and captures")
     p.add_argument("--list", action="store_true", help="name, stores and subject of every scenario, as JSON")
     opt = p.parse_args()

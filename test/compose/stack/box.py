@@ -1,8 +1,8 @@
-"""box.py FILE.json: becomes one service in the namespaces that it was started in.
+"""box.py FILE.json: turns into one service, in its current namespaces.
 
-A container by hand: the machine's own file system below an overlay, so that nothing of it
-is changed; what the compose file mounts mounted there; a /dev, /proc and host name of its own;
-the user and the capabilities of the compose file. Then the service's command, as process 1.
+A simple container: the machine's file system below an overlay, so that it is not
+changed; the mounts of the compose file; separate /dev, /proc and host name;
+user and capabilities of the compose file. Process 1 is the service's command.
 """
 import json
 import os
@@ -15,7 +15,7 @@ def mount(*args):
 
 
 def root(d):
-    """An overlay over /, whose upper side is memory."""
+    """An overlay over / with its upper layer in memory."""
     mount("--make-rprivate", "/")
     mount("-t", "tmpfs", "-o", "mode=755", "box", d)
     for sub in ("upper", "work", "root"):

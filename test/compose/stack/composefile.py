@@ -1,4 +1,4 @@
-"""docker-compose.yml as Python values, for the variant that has no Docker to read it."""
+"""Reads docker-compose.yml for the variant without Docker."""
 import os
 import re
 import sys
@@ -7,7 +7,7 @@ VARIABLE = re.compile(r"\$(?:(\$)|\{(\w+)(?::([-?])([^}]*))?\})")
 
 
 def interpolate(text, env):
-    """${NAME}, ${NAME:-default}, ${NAME:?complaint} and $$, as Compose has them."""
+    """Replaces ${NAME}, ${NAME:-default}, ${NAME:?complaint} and $$, like Compose."""
     def value(m):
         dollar, name, kind, rest = m.groups()
         if dollar:
@@ -29,10 +29,10 @@ def strings(v, env):
 
 
 def load(path, env):
-    """The services: {name: description}, with env put in."""
+    """The services: {name: description}, with variables from env."""
     try:
         import yaml
-    except ImportError:                 # Debian's python3-yaml serves another python3, too
+    except ImportError:                 # python3 may not be Debian's, whose python3-yaml works too
         sys.path.append("/usr/lib/python3/dist-packages")
         import yaml
     with open(path) as h:
@@ -40,7 +40,7 @@ def load(path, env):
 
 
 def read_env(path):
-    """A .env file: NAME=value lines."""
+    """Reads a .env file: NAME=value lines."""
     out = {}
     with open(path) as h:
         for line in h:

@@ -1,4 +1,4 @@
-"""The services of docker-compose.yml, by Docker: Compose 1.29 (docker-compose) or 2 (docker compose)."""
+"""The services of docker-compose.yml, run by Docker: Compose 1.29 (docker-compose) or 2 (docker compose)."""
 import os
 import shutil
 import socket
@@ -11,16 +11,16 @@ PORTS = {("mailhost", 1143): "IMAP_PORT", ("mailhost", 2003): "LMTP_PORT", ("mai
          ("backuphost", 2005): "BACKUP_PORT", ("minio", 9000): "MINIO_PORT",
          ("backuphost2", 2005): "BACKUP2_PORT", ("backuphost-s3", 2005): "BACKUP_S3_PORT"}
 PROFILES = "two-hosts,s3,tools"
-IMAGES = ("backuphost", "tools", "mailhost", "minio")       # a service of each; the other services have one of these
+IMAGES = ("backuphost", "tools", "mailhost", "minio")       # a service for each image; the other services share them
 
 
 def compose():
-    """The command that is Compose here."""
+    """The command for Compose on this machine."""
     if shutil.which("docker") and subprocess.run(["docker", "compose", "version"], capture_output=True).returncode == 0:
         return ["docker", "compose"]
     if shutil.which("docker-compose"):
         return ["docker-compose"]
-    raise SystemExit("Compose is missing: apt-get install docker-compose, or Docker's own docker-compose-plugin")
+    raise SystemExit("Compose is missing: install docker-compose, or Docker's docker-compose-plugin")
 
 
 def answers():
@@ -29,7 +29,7 @@ def answers():
 
 
 def free_ports(n):
-    """Ports that nobody has: the project that someone may have running keeps its own."""
+    """Free ports, so that a running project keeps its own."""
     held = [socket.socket() for _ in range(n)]
     for s in held:
         s.bind(("127.0.0.1", 0))
@@ -55,23 +55,23 @@ class Docker:
             raise SystemExit("%s %s: status %d\n%s" % (" ".join(self.compose), " ".join(argv), r.returncode, said[-3000:]))
         return r
 
-    def build(self, say):
-        say("building the images (the first time takes many minutes: MinIO is compiled)")
+    def build(self, log):
+        log("building the images (the first time takes many minutes: MinIO is compiled)")
         for name in IMAGES:
             start = time.time()
             self.call("build", name)
-            say("built the image of %s in %d s" % (name, time.time() - start))
+            log("built the image of %s in %d s" % (name, time.time() - start))
 
     def up(self, *names, env=None):
-        """Starts services, after those that they depend on, and waits until they are well.
-        env: other values than those of .env; a running service whose own change is made anew."""
+        """Starts services after their dependencies, and waits until they are healthy.
+        env: values that override .env; a running service is recreated if its values change."""
         self.env.update(env or {})
         self.call("up", "-d", *names)
         end = time.time() + 180
         for n in names:
             while self.health(n) != "healthy":
                 if time.time() > end:
-                    raise SystemExit("%s is not well after three minutes:\n%s" % (n, self.log(n)))
+                    raise SystemExit("%s is not healthy after three minutes:\n%s" % (n, self.log(n)))
                 time.sleep(0.5)
 
     def health(self, name):
@@ -84,7 +84,7 @@ class Docker:
                          timeout=timeout, input=input or b"")
 
     def once(self, name, *argv, timeout=120):
-        """A container for one command."""
+        """Runs one command in a new container."""
         return self.call("run", "--rm", "-T", name, *argv, check=False, timeout=timeout, stdin=subprocess.DEVNULL)
 
     def kill(self, *names):

@@ -1,9 +1,9 @@
 """The services of docker-compose.yml as plain processes, for machines without Docker.
 
-Each service has namespaces of its own (files, processes, host name, network), in which
-everything lies where it lies in its container: box.py. The services' hosts are joined by a
-bridge in a namespace of its own. Docker's images are played by what is installed here
-("make deps minio"). Needs root. What is not there: memory limits, and restart.
+Each service has separate namespaces (files, processes, host name, network), with
+the same paths as in its container: box.py. The hosts of the services are joined by a
+bridge in another namespace. The installed programs replace Docker's images
+("make deps minio"). Needs root. Not supported: memory limits and restart.
 """
 import json
 import os
@@ -30,7 +30,7 @@ class Processes:
 
     def __init__(self, env):
         if os.geteuid():
-            raise SystemExit("namespaces are made by root: run this as root, or where Docker runs")
+            raise SystemExit("namespaces need root: run this as root, or use Docker")
         self.project = composefile.project()
         self.file = os.path.join(self.project, "docker-compose.yml")
         self.env = {**composefile.read_env(os.path.join(self.project, ".env")), **env}
@@ -66,7 +66,7 @@ class Processes:
             h.write("\n".join(hosts) + "\n")
 
     def cable(self, name, ns, address):
-        """From the bridge to a service's eth0; ns None: to this machine."""
+        """Connects the bridge to a service's eth0; ns None: to this machine."""
         lan, inside = self.ns("lan"), "eth0" if ns else self.tag
         run("ip", "-n", lan, "link", "add", "p" + name, "type", "veth", "peer", "name", self.tag + "x")
         run("ip", "-n", lan, "link", "set", "p" + name, "master", "br0", "up")
@@ -77,16 +77,16 @@ class Processes:
 
     # ---- services
 
-    def build(self, say):
-        """What Docker's images would hold of ours: the programs, built in the same way."""
-        say("building our programs (build/programs)")
+    def build(self, log):
+        """Builds our programs in the same way as for Docker's images."""
+        log("building our programs (build/programs)")
         run(os.path.join(self.project, "build/programs"), self.programs)
         minio = os.path.join(self.project, ".cache/bin/minio")
         if not os.access(minio, os.X_OK):
-            raise SystemExit("MinIO's server is missing: make minio")
+            raise SystemExit("MinIO's server is missing: run make minio")
 
     def describe(self, service, command=None):
-        """What box.py is told."""
+        """The parameters of box.py."""
         s, binds = self.services[service], [[self.dir + "/hosts", "/etc/hosts"]]
         for v in s["volumes"]:
             source, target = v.split(":")[:2]
@@ -114,8 +114,8 @@ class Processes:
         return {"PATH": PATH, **{k: str(v) for k, v in self.services[service].get("environment", {}).items()}}
 
     def up(self, *names, env=None):
-        """Starts services, after those that they depend on, and waits until they are well.
-        env: other values than those of .env; a running service whose own change is begun anew."""
+        """Starts services after their dependencies, and waits until they are healthy.
+        env: values that override .env; a running service is restarted if its values change."""
         self.env.update(env or {})
         self.services = composefile.load(self.file, self.env)
         for name in names:
@@ -127,18 +127,18 @@ class Processes:
             self.start(name)
             self.wait(name)
 
-    def box(self, name, told):
-        """The command that is a service in its namespaces."""
+    def box(self, name, service):
+        """The command that runs a service in its namespaces."""
         file = os.path.join(self.dir, name + ".json")
         with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as h:
-            json.dump(told, h)
+            json.dump(service, h)
         return ["ip", "netns", "exec", self.ns(name), "unshare", "--mount", "--uts", "--ipc", "--pid", "--fork",
                 "--kill-child", sys.executable, os.path.join(os.path.dirname(__file__), "box.py"), file]
 
     def start(self, name):
-        told = self.describe(name)
+        service = self.describe(name)
         log = open(self.logfile(name), "ab")
-        p = subprocess.Popen(self.box(name, told), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+        p = subprocess.Popen(self.box(name, service), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         log.close()
         end, first = time.time() + 10, ""
         while not first and time.time() < end and p.poll() is None:
@@ -147,12 +147,12 @@ class Processes:
             time.sleep(0.02)
         if not first:
             raise SystemExit("%s did not start:\n%s" % (name, self.log(name)))
-        self.running[name] = p, int(first[0]), told["environment"]
+        self.running[name] = p, int(first[0]), service["environment"]
 
     def wait(self, name):
         test = self.services[name]["healthcheck"]["test"]
         if test[0] != "CMD":
-            raise SystemExit("healthcheck of %s: only CMD is understood" % name)
+            raise SystemExit("healthcheck of %s: only CMD is supported" % name)
         end = time.time() + 60
         while time.time() < end:
             if not self.alive(name):
@@ -160,24 +160,24 @@ class Processes:
             if self.exec(name, *test[1:], user=None).returncode == 0:
                 return
             time.sleep(0.2)
-        raise SystemExit("%s is not well after a minute:\n%s" % (name, self.log(name)))
+        raise SystemExit("%s is not healthy after a minute:\n%s" % (name, self.log(name)))
 
     def alive(self, name):
         return self.running[name][0].poll() is None
 
     def exec(self, name, *argv, user="cyrus", input=None, timeout=120):
-        """Runs a command in a service's namespaces, as docker-compose exec does."""
+        """Runs a command in a service's namespaces, like docker-compose exec."""
         become = ["setpriv", "--reuid", user, "--regid", "mail", "--init-groups", "--"] if user else []
         return subprocess.run(["nsenter", "--target", str(self.running[name][1]), "--mount", "--uts", "--ipc", "--net",
                                "--pid", "--root", "--wd", *become, *argv], env=self.environment(name), timeout=timeout,
                               input=input, stdin=None if input is not None else subprocess.DEVNULL, capture_output=True)
 
     def once(self, name, *argv, timeout=120):
-        """A service for one command."""
+        """Runs one command as a service."""
         return subprocess.run(self.box(name, self.describe(name, argv)), stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout)
 
     def kill(self, *names):
-        """As a power cut: process 1 of each is killed, and the kernel kills the others."""
+        """Like a power cut: kills process 1 of each, and the kernel kills the others."""
         for n in names:
             os.kill(self.running[n][1], signal.SIGKILL)
         for n in names:

@@ -1,4 +1,4 @@
-"""What the steps work with: the services, looks into them, and a way to say what is done."""
+"""Helpers of the steps: the services, checks of their state, and progress messages."""
 import os
 import smtplib
 import sys
@@ -13,18 +13,18 @@ from . import composefile                       # noqa: E402
 
 
 class Difference(Exception):
-    """Something is not as it should be."""
+    """A check failed."""
 
 
 class Trial:
     def __init__(self, stack, env):
         self.stack, self.env, self.started = stack, env, time.time()
         self.config = instance.read_conf(os.path.join(composefile.project(), "build/mailhost/imapd.conf"))
-        self.backup = "backuphost"              # who is asked for what is in the bucket
+        self.backup = "backuphost"              # the host that reads the bucket
 
-    # ---- words
+    # ---- output
 
-    def say(self, text):
+    def log(self, text):
         print("[%5.1f s] %s" % (time.time() - self.started, text), flush=True)
 
     def show(self, what, text, most=12):
@@ -36,7 +36,7 @@ class Trial:
             print("          … and %d more lines" % (len(lines) - most))
         sys.stdout.flush()
 
-    # ---- the services; the lab's modules know them as instances of a lab
+    # ---- the services; the lab's modules treat them as instances of a lab
 
     def inst(self, name):
         host, imap = self.stack.address("mailhost", 1143)
@@ -47,7 +47,7 @@ class Trial:
         return self.stack.exec(name or self.backup, program, *args, input=input, timeout=timeout)
 
     def tool(self, program, *args, service=None):
-        """What a tool on the backup host prints; it must end with 0."""
+        """The output of a tool on the backup host, which must exit with 0."""
         r = self.run_tool(program, *args, name=service)
         if r.returncode:
             raise Difference("%s %s: status %d: %s" % (program, " ".join(args), r.returncode,
@@ -61,7 +61,7 @@ class Trial:
         return c
 
     def deliver(self, user, messages):
-        """Over LMTP, as an MTA does. Returns how many were taken."""
+        """Delivers over LMTP, like an MTA. Returns how many messages were accepted."""
         host, port = self.stack.address("mailhost", 2003)
         n = 0
         with smtplib.LMTP(host, port, timeout=60) as lmtp:
@@ -70,13 +70,13 @@ class Trial:
                     lmtp.sendmail("sender@example.org", [user], m)
                     n += 1
                 except smtplib.SMTPException:
-                    pass                        # what Cyrus takes from nobody: NULs, bare newlines
+                    pass                        # Cyrus never accepts NULs and bare newlines
         return n
 
-    # ---- looks
+    # ---- state
 
     def look(self, user):
-        """Everything that the mail host says of a user's mailboxes, with the SHA-1 of every message."""
+        """The complete state of a user's mailboxes at the mail host, with the SHA-1 of every message."""
         s = Source(self)
         try:
             return {u: m for u, m in s.look({("user", user)}, whole=True).items() if not m["deleted"]}
@@ -84,7 +84,7 @@ class Trial:
             s.close()
 
     def differences(self, user, service=None):
-        """Between the mail host and the bucket, as service reads it."""
+        """The differences between the mail host and the bucket, read by service."""
         name = service or self.backup
         s = Source(self)
         try:
@@ -98,18 +98,18 @@ class Trial:
             s.close()
 
     def arrives(self, user, service=None, seconds=120):
-        """Waits until the bucket equals the mail host: nobody does anything but wait."""
+        """Waits until the bucket equals the mail host, without doing anything."""
         end = time.time() + seconds
         while True:
             diffs = self.differences(user, service)
             if not diffs:
                 return
             if time.time() > end:
-                raise Difference("after %d s the bucket is not as the mail host:\n%s" % (seconds, "\n".join(diffs[:10])))
+                raise Difference("the bucket differs from the mail host after %d s:\n%s" % (seconds, "\n".join(diffs[:10])))
             time.sleep(0.5)
 
     def moment(self):
-        """Now, for --at, which counts in seconds: what was before is before it, what comes is after it."""
+        """The current time for --at, in whole seconds: earlier changes are before it, later ones after it."""
         time.sleep(2)
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         time.sleep(2)
@@ -118,7 +118,7 @@ class Trial:
     def equal(self, want, got, **how):
         diffs = compare.looks(want, got, **how)
         if diffs:
-            raise Difference("not as it was:\n" + "\n".join(diffs[:20]))
+            raise Difference("the state differs:\n" + "\n".join(diffs[:20]))
 
     def expect(self, ok, text):
         if not ok:

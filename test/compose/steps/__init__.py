@@ -1,1 +1,1 @@
-"""What is done with the services, in words and with proof."""
+"""The steps of the test, each with its checks."""

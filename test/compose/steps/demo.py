@@ -11,9 +11,9 @@ FOLDER = "Holidays"
 
 
 def run(t):
-    t.say("Anne gets mail: testdata/mail is delivered to the mail host over LMTP")
+    t.log("Anne gets mail: testdata/mail is delivered to the mail host over LMTP")
     n = t.deliver("anne", [m for m, _, _ in source_messages(os.path.join(composefile.project(), "testdata/mail")) if m])
-    t.say("%d messages were taken; now she makes the folder %s, copies ten of them there and flags two" % (n, FOLDER))
+    t.log("%d messages were accepted; now she creates the folder %s, copies ten messages there and flags two" % (n, FOLDER))
     c = t.imap("anne")
     c.cmd("CREATE " + FOLDER)
     c.cmd("SELECT INBOX")
@@ -22,34 +22,34 @@ def run(t):
     c.cmd("STORE 1,3 +FLAGS (\\Flagged $Beach)")
     c.close()
 
-    t.say("The mail host's sync_client sends all that to the backup host, which keeps it in the bucket. Waiting until "
-          "both say the same …")
+    t.log("The mail host's sync_client sends everything to the backup host, which stores it in the bucket. Waiting until "
+          "both agree …")
     t.arrives("anne")
     before = t.look("anne")
-    t.say("… every mailbox, message, flag and subscription is in the bucket, and every message read back from it has "
-          "the SHA-1 that the mail host's has")
+    t.log("… every mailbox, message, flag and subscription is in the bucket, and every message read back has "
+          "the same SHA-1 as at the mail host")
     bucket(t)
 
     moment = t.moment()
-    t.say("It is %s. Anne deletes %s by mistake" % (moment, FOLDER))
+    t.log("It is %s. Anne deletes %s by mistake" % (moment, FOLDER))
     c = t.imap("anne")
     c.cmd("DELETE " + q(FOLDER))
     c.close()
     t.arrives("anne")
-    t.expect(messages(t.look("anne")) == messages(before) - 10, "the folder is still there")
+    t.expect(messages(t.look("anne")) == messages(before) - 10, "the folder still exists")
     t.show("cyr_backup anne list mailboxes", t.tool("cyr_backup", "anne", "list", "mailboxes"))
-    t.say("It is gone from the mail host, and the backup has heard of that. But nothing is lost: as of %s it is there" % moment)
+    t.log("It is deleted from the mail host, and the backup has recorded that. But nothing is lost: at %s it existed" % moment)
     t.show("cyr_backup anne list mailboxes --at " + moment,
            t.tool("cyr_backup", "--at", moment, "anne", "list", "mailboxes"))
 
-    t.say("restore brings it back to the mail host, as it was then")
+    t.log("restore returns it to the mail host, in the state of that time")
     args = ["-v", "--at", moment, "mailhost:2005", "anne", "user/anne/" + FOLDER]
     t.show("restore " + " ".join(args), t.tool("restore", *args))
     t.equal(before, t.look("anne"), uids=False, ids=False, modseqs=False)
-    t.say("The mail host has what it had before: the same %d messages in the same mailboxes, with the same flags, dates "
+    t.log("The mail host has the same %d messages as before, in the same mailboxes, with the same flags, dates "
           "and bytes" % messages(before))
     t.arrives("anne")
-    t.say("and the restored folder is in the backup again")
+    t.log("and the restored folder is in the backup again")
 
 
 def bucket(t):

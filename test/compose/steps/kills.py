@@ -1,4 +1,4 @@
-"""A rolling sync of 2,000 messages is cut: nobody does anything but start the services again."""
+"""A rolling sync of 2,000 messages is interrupted: only the services are started again."""
 import json
 import threading
 import time
@@ -19,7 +19,7 @@ def run(t):
 
 def cut(t, user, victims):
     names = " and ".join(victims)
-    t.say("%s gets %d messages; while they are sent on, %s will be killed" % (user, MESSAGES, names))
+    t.log("%s gets %d messages; during the sync, %s will be killed" % (user, MESSAGES, names))
     c = t.imap(user)
     for f in FOLDERS[1:]:
         c.cmd("CREATE " + f)
@@ -34,12 +34,12 @@ def cut(t, user, victims):
     c.close()
     want = t.look(user)
     t.expect(messages(want) == MESSAGES, "%d messages on the mail host, wanted %d" % (messages(want), MESSAGES))
-    t.say("killed %s when the bucket had %d messages; the mail host has %d. Three seconds so …" % (names, n, MESSAGES))
+    t.log("killed %s when the bucket had %d messages; the mail host has %d. Three seconds later …" % (names, n, MESSAGES))
     time.sleep(3)
     t.stack.up(*victims)
     t.arrives(user)
     t.equal(want, t.look(user))
-    t.say("… up again, and without a hand everything has arrived; the mail host is as it was")
+    t.log("… the services are up again, and everything arrived without intervention; the mail host is unchanged")
     restored(t, user, want)
 
 
@@ -53,12 +53,12 @@ def append(c, mail):
 def held(t, user):
     """How many messages of a user are in the bucket."""
     r = t.run_tool("cyr_backup", "-u", user, "json", "state")
-    lines = r.stdout.splitlines() if r.returncode == 0 else []      # before the first commit there is no such backup
+    lines = r.stdout.splitlines() if r.returncode == 0 else []      # there is no backup before the first commit
     return sum(o["live"] for o in map(json.loads, lines) if o["type"] == "mailbox")
 
 
 def restored(t, user, want):
-    """The user is deleted on the mail host, with what Cyrus keeps of the deleted, and restored."""
+    """Deletes the user on the mail host, including deleted mailboxes that Cyrus keeps, and restores."""
     moment = t.moment()
     a = t.imap(ADMIN)
     a.cmd("SETACL user/%s %s lrswipkxtecda" % (user, ADMIN))
@@ -69,4 +69,4 @@ def restored(t, user, want):
     t.expect(not t.look(user), "the user was not deleted")
     t.tool("restore", "-U", "--at", moment, "mailhost:2005", "-u", user, "-a")
     t.equal(want, t.look(user))
-    t.say("%s was deleted on the mail host and restored: every message, uid, flag and modseq is as it was" % user)
+    t.log("%s was deleted on the mail host and restored: every message, uid, flag and modseq is the same" % user)

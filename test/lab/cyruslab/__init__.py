@@ -1,5 +1,5 @@
 """A real Cyrus IMAP source, its real sync_client, and a backup server behind a real master(8).
 
-Everything lives under one directory, on 127.0.0.1, on ports that are free. Run as
+Everything is in one directory, on 127.0.0.1, on free ports. Run as
 root: Cyrus drops to its own user. Python's standard library only.
 """

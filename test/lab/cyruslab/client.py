@@ -1,4 +1,4 @@
-"""The real sync_client, pointed at a server, with the wire recorded when asked."""
+"""The real sync_client, connected to a server, optionally with the wire recorded."""
 import os
 import signal
 import subprocess
@@ -12,12 +12,12 @@ from .wire import Proxy
 
 
 def client_conf(lab, port, sets, channel, host):
-    """The source's imapd.conf plus where to replicate to, as a private file."""
+    """A private copy of the source's imapd.conf with the replication target."""
     d = dict(lab.inst("src")["config"])
     pre = channel + "_" if channel else ""
     d.update({pre + "sync_host": host, pre + "sync_port": str(port), pre + "sync_authname": REPL,
               pre + "sync_password": PASSWORD, pre + "sync_repeat_interval": "1",
-              # the default makes sync_client talk IMAP first
+              # by default sync_client tries IMAP first
               pre + "sync_try_imap": "no",
               "sync_shutdown_file": shutdown_file(lab)})
     d.update(sets)

@@ -1,4 +1,4 @@
-"""Does the bucket say the same as the source? Every difference is one line of text."""
+"""Compares the bucket with the source. Every difference is one line of text."""
 import base64
 import hashlib
 import zlib
@@ -30,7 +30,7 @@ def fields(v):
 
 
 class Bucket:
-    """The state of some backups, as cyr_backup reads it from the bucket."""
+    """The state of backups, as cyr_backup reads it from the bucket."""
 
     def __init__(self, lab, users=(), shared=(), name="backup"):
         self.lab, self.name = lab, name
@@ -45,7 +45,7 @@ class Bucket:
         if t == "mailbox":
             o["fields"] = fields(o["fields"])
             o["records"] = {}
-            # a mailbox that has moved between two backups is a tombstone in the former
+            # a mailbox that was moved to another backup leaves a tombstone
             old = self.mailboxes.get(o["uniqueid"])
             if old is None or old.get("deleted") or not o.get("deleted"):
                 self.mailboxes[o["uniqueid"]] = o
@@ -99,7 +99,7 @@ def sequence(s):
 
 
 def unchanged(a, b):
-    """Two looks at the source: is everything that a client could notice the same?"""
+    """Compares two states of the source: has anything changed that a client could notice?"""
     out = []
     for u in sorted(set(a) | set(b)):
         if (u in a) != (u in b):
@@ -118,11 +118,11 @@ def unchanged(a, b):
 
 
 def looks(want, got, uids=True, ids=True, modseqs=True):
-    """Two looks at a source, before and after a restore: the same mailboxes with the same messages?"""
+    """Compares the mailboxes and messages of a source before and after a restore."""
     key = (lambda m: m["uniqueid"]) if ids else (lambda m: m["name"])
     a, b = {key(m): m for m in want.values()}, {key(m): m for m in got.values()}
     out = ["%s is missing" % a[k]["name"] for k in sorted(set(a) - set(b))]
-    out += ["%s is there too" % b[k]["name"] for k in sorted(set(b) - set(a))]
+    out += ["%s is unexpected" % b[k]["name"] for k in sorted(set(b) - set(a))]
     heads = ["name", "acl", "quota", "annotations"] + (["uidvalidity", "uidnext", "crcs"] if uids else [])
     if modseqs:
         heads.append("highestmodseq")
@@ -152,11 +152,11 @@ def mailboxes(src, bucket, exactly=True):
     have = bucket.live()
     if exactly:
         for u in sorted(set(have) - set(src)):
-            out.append("%s (%s) lives in the bucket, not at the source" % (have[u]["name"], u))
+            out.append("%s (%s) is live in the bucket but not at the source" % (have[u]["name"], u))
         roots = {r for m in src.values() for r in m["quota"]}
         for o in bucket.of("quota"):
             if o["root"] not in roots:
-                out.append("quota of %s is in the bucket, not at the source" % o["root"])
+                out.append("quota of %s is in the bucket but not at the source" % o["root"])
     for u, m in src.items():
         if u not in have:
             out.append("%s (%s) is not in the bucket" % (m["name"], u))
@@ -177,12 +177,12 @@ def mailbox(m, b, bucket):
     out += eq("ACL", {k: sorted(v) for k, v in m["acl"].items()},
               {acl[i]: sorted(acl[i + 1]) for i in range(0, len(acl) - 1, 2)})
     users = {"", m["owner"] if m["owner"] and not m["deleted"] else "cyrus"}
-    # a deleted mailbox is asked as the administrator, who sees none of its owner's private ones
+    # the administrator, who reads deleted mailboxes, cannot see their owner's private annotations
     ours = {(a["ENTRY"], a.get("USERID") or ""): a["VALUE"] for a in f.get("ANNOTATIONS") or []}
     out += eq("annotations", m["annotations"], {k: v for k, v in ours.items()
                                                if k[1] in users and v is not None and not k[0].startswith(OWN)})
     out += eq("shared seen", m.get("sharedseen", False), "S" in (f.get("OPTIONS") or ""))
-    # QUOTAROOT is not compared: a client does not send a mailbox because a root came or went above it
+    # QUOTAROOT is not compared: a client does not send a mailbox when a root above it changes
     for root, limits in m["quota"].items():
         q = [fields(o["fields"]) for o in bucket.of("quota", root=root)]
         kept = {k: int(v) for k, v in (q[0] if q else {}).items() if k in
@@ -230,7 +230,7 @@ def account(user, src, bucket):
         content = plain(o["content"])
         scripts[o["filename"].removesuffix(".script")] = content
         if hashlib.sha1(content.encode("utf-8", "surrogateescape")).hexdigest() != o["guid"]:
-            out.append("script %s of %s: its GUID is not its content's" % (o["filename"], user))
+            out.append("script %s of %s: the GUID does not match the content" % (o["filename"], user))
     if scripts != src["scripts"]:
         out.append("scripts of %s: source %r, bucket %r" % (user, src["scripts"], scripts))
     active = [o["filename"].rsplit(".", 1)[0] for o in bucket.of("sieve-active", user=user) if o["filename"]]
@@ -240,7 +240,7 @@ def account(user, src, bucket):
 
 
 def bodies(bucket):
-    """Every live message can be read from the bucket, and its bytes are those of its GUID."""
+    """Every live message must be readable from the bucket, with the SHA-1 of its GUID."""
     out, read = [], set()
     for who in bucket.who:
         for o in target.ndjson(bucket.lab, *who, "json", "bodies", name=bucket.name):

@@ -1,4 +1,4 @@
-"""A csync client that can say what no sync_client would."""
+"""A csync client that can send what no sync_client would."""
 import base64
 import hashlib
 import socket
@@ -44,7 +44,7 @@ class Csync:
         return guids
 
     def mailbox(self, name, uniqueid, records, ok=True, **fields):
-        """APPLY MAILBOX; records are dicts, their text as it is on the wire."""
+        """APPLY MAILBOX; records are dicts with the text for the wire."""
         head = {"UNIQUEID": uniqueid, "MBOXNAME": name, "SYNC_CRC": 0, "SYNC_CRC_ANNOT": 0, "LAST_UID": len(records),
                 "HIGHESTMODSEQ": 1000, "RECENTUID": 0, "RECENTTIME": 0, "LAST_APPENDDATE": 0, "POP3_LAST_LOGIN": 0,
                 "UIDVALIDITY": 1700000000, "PARTITION": "default", "ACL": "\"\"", "OPTIONS": "P", **fields}

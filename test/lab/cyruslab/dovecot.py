@@ -1,4 +1,4 @@
-"""A Dovecot below one directory: a server to restore into, or a reader of what restore wrote."""
+"""A Dovecot in one directory: a server to restore into, or a reader of restored files."""
 import os
 import pwd
 import signal
@@ -9,8 +9,8 @@ from .imap import PASSWORD, Imap
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 UNPACKED = os.path.normpath(os.path.join(HERE, "../../../.cache/dovecot"))
-OWNER = "mail"                  # whom the mail belongs to: Dovecot serves none as root
-BUILT_FOR = "/usr/lib/dovecot"  # Dovecot looks for its plugins there and nowhere else
+OWNER = "mail"                  # owner of the mail: Dovecot does not serve mail as root
+BUILT_FOR = "/usr/lib/dovecot"  # Dovecot searches for plugins only there
 
 CONF = """
 base_dir = {dir}/base
@@ -62,8 +62,8 @@ userdb {{
 class Dovecot:
     """Any user can log in, with the password "secret".
 
-    mail is a mail_location, as maildir:/some/dir or mbox:/some/dir:INBOX=/some/dir/inbox; %u
-    stands for the user. Its directory is given to OWNER, with everything in it.
+    mail is a mail_location such as maildir:/some/dir or mbox:/some/dir:INBOX=/some/dir/inbox; %u
+    is replaced by the user. OWNER becomes the owner of the directory and its content.
     """
 
     def __init__(self, path, mail=None, more=""):
@@ -83,7 +83,7 @@ class Dovecot:
         self.process = None
 
     def configure(self, more=""):
-        """more: further lines of dovecot.conf, from the next start on."""
+        """more: more lines of dovecot.conf, used from the next start."""
         who = pwd.getpwnam(OWNER)
         with open(self.conf, "w") as h:
             h.write(CONF.format(dir=self.dir, mail=self.mail, owner=OWNER, uid=who.pw_uid, gid=who.pw_gid,
@@ -97,8 +97,8 @@ class Dovecot:
                 os.chown(os.path.join(at, f), who.pw_uid, who.pw_gid, follow_symlinks=False)
 
     def start(self):
-        # A mount namespace of its own: the machine's /usr/lib/dovecot stays as it is. doveconf
-        # starts the server, which would look for it in /usr/bin otherwise.
+        # A separate mount namespace keeps the machine's /usr/lib/dovecot unchanged. doveconf
+        # starts the server, which would otherwise search for it in /usr/bin.
         os.makedirs(BUILT_FOR, exist_ok=True)
         script = 'mount --bind "$1" "$2" && shift 2 && exec "$@"'
         self.process = subprocess.Popen(

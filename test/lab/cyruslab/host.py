@@ -1,4 +1,4 @@
-"""What the lab needs of the machine: users, ports, processes, files, and a syslog."""
+"""Access to the machine: users, ports, processes, files, and a syslog."""
 import atexit
 import fcntl
 import grp
@@ -13,7 +13,7 @@ import sys
 import time
 
 BIN = os.environ.get("CYRUS_BIN", "/usr/lib/cyrus/bin")
-RUN = "/run/cyrus-lab"          # only the syslog sink lives here
+RUN = "/run/cyrus-lab"          # directory of the syslog sink
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -58,7 +58,7 @@ _handed = set()
 
 
 def free_port():
-    """A port the kernel says is free, outside the ephemeral range when possible."""
+    """A free port, outside the ephemeral range if possible."""
     for _ in range(200):
         p = random.randint(20000, 31000)
         if p in _handed:
@@ -76,7 +76,7 @@ def free_port():
 
 
 def listening(port):
-    """Is something listening on port?  Asked of the kernel, so no service is woken."""
+    """Is something listening on port? Asks the kernel, so that no service is started."""
     want = ":%04X" % port
     for f in ("/proc/net/tcp", "/proc/net/tcp6"):
         try:
@@ -116,7 +116,7 @@ def cmdline(pid):
 
 
 def write(path, text, mode=0o640, own=True):
-    """The file appears whole: a shutdown file is removed by its reader as soon as it is seen."""
+    """Creates the file atomically, because readers remove a shutdown file as soon as they see it."""
     new = path + ".NEW"
     with open(new, "w") as h:
         h.write(text)
@@ -135,7 +135,7 @@ def mkdirs(*paths):
             os.chown(p, uid, gid)
 
 
-# ---- syslog: Cyrus says there what went wrong, and nowhere else
+# ---- syslog: the only place where Cyrus reports errors
 
 SINK = RUN + "/syslog"
 
@@ -173,7 +173,7 @@ def sink_pid():
 
 
 def syslog_is_foreign():
-    """Does a syslog daemon of the machine's own listen on /dev/log?"""
+    """Does a syslog daemon of the machine listen on /dev/log?"""
     if sink_pid() or not os.path.exists("/dev/log"):
         return False
     s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -195,7 +195,7 @@ def start_sink(sock="/dev/log", logfile=SINK):
 
 
 def ensure_sink():
-    """Machines without a syslog daemon get a small one, shared by all labs. True: just started."""
+    """Starts a small syslog daemon, shared by all labs, if the machine has none. True: just started."""
     os.makedirs(RUN, exist_ok=True)
     with open(RUN + "/lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -208,9 +208,9 @@ def ensure_sink():
 
 
 def own_syslog():
-    """Makes Cyrus's messages readable to this process. Where the machine's own daemon
-    holds /dev/log, the process starts over in a mount namespace with a /dev/log of its
-    own, so that the machine's stays as it is. Returns the file the messages go to."""
+    """Makes Cyrus's messages readable to this process. If the machine's daemon
+    uses /dev/log, the process restarts in a mount namespace with a separate
+    /dev/log. Returns the file with the messages."""
     mine = os.environ.pop("CYRUSLAB_SYSLOG", None)
     if mine:                                            # the second start: inside the namespace
         p = start_sink(mine + ".sock", mine)

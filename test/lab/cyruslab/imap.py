@@ -134,7 +134,7 @@ class Sieve:
         return self.cmd('PUTSCRIPT "%s" {%d+}\r\n%s' % (name, len(text.encode()), text))
 
     def close(self):
-        # timsieved 3.6.1 dies of SIGSEGV when the connection just drops: say goodbye
+        # timsieved 3.6.1 crashes (SIGSEGV) if the connection just closes, so log out
         try:
             self.cmd("LOGOUT", ok=False)
         except Exception:

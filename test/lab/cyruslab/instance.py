@@ -1,4 +1,4 @@
-"""Instances of Cyrus below one directory: a source, and servers to replicate to."""
+"""Instances of Cyrus in one directory: a source, and servers to replicate to."""
 import collections
 import hashlib
 import json
@@ -13,7 +13,7 @@ from .host import (PATH, alive, cmdline, cyrus_ids, die, ensure_sink, free_port,
                    mkdirs, need_root, tool, wait_for, write)
 from .imap import ADMIN, PASSWORD, Imap, Sieve, q
 
-REPL = "repl"                   # what sync_client logs in as (an admin of the servers)
+REPL = "repl"                   # login of sync_client (an admin of the servers)
 
 
 class Lab:
@@ -117,7 +117,7 @@ def tls_files(base):
     return key, crt
 
 
-# listen None: 127.0.0.1 and a free port; "%P": a free port, written where %P stands
+# listen None: 127.0.0.1 and a free port; "%P" is replaced by a free port
 Service = collections.namedtuple("Service", "name cmd listen opts", defaults=(None, "prefork=0"))
 
 

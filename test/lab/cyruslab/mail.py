@@ -30,7 +30,7 @@ def gen_message(rng, i, size):
         while n < want:
             l = ""
             while len(l) < 66:
-                # a hex blob now and then keeps the text from compressing absurdly well
+                # an occasional hex blob keeps the text from compressing too well
                 l += ("%08x " % rng.getrandbits(32)) if rng.random() < .12 else rng.choice(WORDS) + " "
             l = l[:min(72, max(1, want - n))] + "\r\n"
             out.append(l)
@@ -90,8 +90,8 @@ def source_messages(src):
 
 
 def load_odd(connect, source, folder="INBOX"):
-    """load() of odd mail, one by one: what Cyrus refuses (NULs, bare newlines, nothing at
-    all) is passed over. Returns the number and bytes of the others, and how many were refused."""
+    """load() of odd mail, one by one: messages that Cyrus refuses (NULs, bare newlines, no
+    content) are skipped. Returns the number and bytes of the others, and how many were refused."""
     n = size = refused = 0
     c = connect()
     for m in source_messages(source):

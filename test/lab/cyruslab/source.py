@@ -1,4 +1,4 @@
-"""What the source says of itself: mailboxes, messages and the rest, over IMAP and ManageSieve."""
+"""The state of the source: mailboxes, messages and the rest, read over IMAP and ManageSieve."""
 import datetime
 import hashlib
 import re
@@ -9,7 +9,7 @@ from .imap import ADMIN, q
 
 UNIQUEID = "/shared/vendor/cmu/cyrus-imapd/uniqueid"
 SYNCCRCS = "/shared/vendor/cmu/cyrus-imapd/synccrcs"
-OWN = "/vendor/cmu/cyrus-imapd/"        # Cyrus's own annotations: computed, not kept
+OWN = "/vendor/cmu/cyrus-imapd/"        # Cyrus's own annotations: computed, not stored
 
 
 # ---- responses as values
@@ -53,7 +53,7 @@ def plist(items):
 
 
 class Names:
-    """Names as imapd shows them <-> names as replication and mailboxes.db have them."""
+    """Converts between names of imapd and names of replication and mailboxes.db."""
 
     def __init__(self, config):
         def on(key, default):
@@ -78,7 +78,7 @@ class Names:
         return (dom + "!" if dom else "") + "user." + local.replace(".", "^")
 
     def owner(self, internal):
-        """(userid or None, name below that user's or the shared INBOX, is it deleted)"""
+        """(userid or None, name below that user's or the shared INBOX, deleted?)"""
         dom, _, name = internal.rpartition("!")
         p = name.split(".")
         deleted = p[0] == "DELETED"
@@ -89,7 +89,7 @@ class Names:
         return p[1].replace("^", ".") + ("@" + dom if dom else ""), p[2:], deleted
 
     def in_own_view(self, internal):
-        """A live mailbox of a user, as this user sees it."""
+        """The name of a live mailbox as its user sees it."""
         rest = ".".join(self.owner(internal)[1])
         if self.slash:
             rest = rest.replace(".", "/").replace("^", ".")
@@ -137,7 +137,7 @@ class Source:
             if v[1:2] != [b"METADATA"] or not v[2]:
                 continue
             ext, ann = text(v[2]), {text(k): text(x) for k, x in plist(v[3]) if x is not None}
-            # timsieved keeps its scripts in a mailbox too; those are compared as scripts
+            # timsieved stores scripts in a mailbox too; they are compared as scripts
             if UNIQUEID not in ann or "#sieve" in ext:
                 continue
             m = out[ann[UNIQUEID]] = {"uniqueid": ann[UNIQUEID], "ext": ext,
@@ -157,7 +157,7 @@ class Source:
         for m in boxes.values():
             if whole:
                 self.heads(m)
-            if not m["deleted"]:            # imapd lets nobody select a deleted mailbox
+            if not m["deleted"]:            # imapd does not allow selecting a deleted mailbox
                 self.messages(m, whole)
         return boxes
 
@@ -204,7 +204,7 @@ class Source:
                 continue
             f = {k.upper(): x for k, x in plist(v[3])}
             if b"UID" not in f:
-                continue                    # flags that another session has changed
+                continue                    # flags changed by another session
             msg = {"modseq": int(f[b"MODSEQ"][0]),
                    "flags": sorted(text(x) for x in f[b"FLAGS"] if x != b"\\Recent")}
             if not m["owner"] and not m.get("sharedseen"):
@@ -237,7 +237,7 @@ class Source:
             msg["guid"] = self.bodies.get((key, u), "unreadable")
 
     def account(self, user):
-        """What belongs to a user and to no mailbox: subscriptions, scripts, seen state elsewhere."""
+        """A user's data outside mailboxes: subscriptions, scripts, seen state elsewhere."""
         c = self.conn(user)
         out = {"subs": set(), "seen": {}, "scripts": {}, "active": None}
         for l in c.cmd('LSUB "" "*"'):

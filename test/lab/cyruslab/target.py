@@ -1,4 +1,4 @@
-"""The server under test: our backupd below a real master, and the stores it keeps mail in."""
+"""The server under test: our backupd under a real master, and its stores."""
 import http.client
 import http.server
 import json
@@ -19,13 +19,13 @@ TOOLS = ("backupd", "cyr_backup", "ctl_backups")
 
 
 class Minio:
-    """A MinIO server of our own, on a directory of our own."""
+    """A MinIO server with its own directory."""
 
     USER, SECRET, BUCKET = "backup-lab", "backup-lab-secret", "mail"
 
     def __init__(self, binary, path):
         self.binary, self.path, self.port, self.proc = binary, path, free_port(), None
-        # the bucket: in MinIO's single-drive layout a directory is one
+        # the bucket: a directory in MinIO's single-drive layout
         os.makedirs(os.path.join(path, self.BUCKET), exist_ok=True)
         self.start()
 
@@ -70,8 +70,8 @@ class Minio:
 
 
 class Saslauthd:
-    """Stands in for saslauthd(8): the same socket and the same four counted strings
-    (user, password, service, realm), one password for everybody."""
+    """Replaces saslauthd(8): the same socket and the same four counted strings
+    (user, password, service, realm), one password for all users."""
 
     def __init__(self, path):
         mkdirs(path)
@@ -102,7 +102,7 @@ class Saslauthd:
 def backup_server(lab, bindir, store="dir", minio=None, name="backup", sets=None, env=None,
                   args="", listen=None, service_opts="prefork=0", tls=False, passwd=True,
                   strace=None, start=True):
-    """Starts (or replaces) the instance that runs the binaries of bindir below master."""
+    """Starts (or replaces) the instance that runs the binaries of bindir under master."""
     need_root()
     base = lab.path(name)
     if name in lab.state["instances"]:
@@ -141,13 +141,13 @@ def backup_server(lab, bindir, store="dir", minio=None, name="backup", sets=None
 
 
 def reference_server(lab, name="reference", sets=None, service_opts="prefork=0"):
-    """Debian's own backupd (Cyrus Backups), to compare with."""
+    """Debian's backupd (Cyrus Backups), for comparison."""
     base = lab.path(name)
     mkdirs(base, base + "/store", base + "/spool")
     inst = instance.make_instance(lab, name, [instance.Service(
         "backupd", cyrus_tool("backupd") + " -C %C", None, service_opts)], {
             "backuppartition-default": base + "/store", "defaultpartition": "default",
-            # it insists on an ordinary partition, too
+            # it requires an ordinary partition as well
             "partition-default": base + "/spool"}, sets or {})
     inst["kind"] = "reference"
     instance.start_master(inst)
@@ -161,8 +161,8 @@ def unset_sasldb():
 
 
 def tool(lab, program, *args, name="backup", input=None, timeout=120):
-    """Runs one of our tools with the instance's configuration, as the cyrus user. A lab whose
-    instances are elsewhere (test/compose) has a way of its own."""
+    """Runs one of our tools with the instance's configuration, as the cyrus user. A lab with
+    instances elsewhere (test/compose) overrides this."""
     if hasattr(lab, "run_tool"):
         return lab.run_tool(program, *args, name=name, input=input, timeout=timeout)
     i = lab.inst(name)
@@ -189,7 +189,7 @@ def processes(inst):
 
 
 def end_processes(inst, sig=signal.SIGTERM, wait=20):
-    """Signals the instance's backupd processes and waits until they are gone."""
+    """Signals the instance's backupd processes and waits until they have ended."""
     pids = processes(inst)
     for p in pids:
         os.kill(p, sig)
@@ -198,7 +198,7 @@ def end_processes(inst, sig=signal.SIGTERM, wait=20):
 
 
 class Gate:
-    """An HTTP proxy before MinIO that can refuse: None, "denied" (403) or "away" (no answer)."""
+    """An HTTP proxy in front of MinIO that can refuse: None, "denied" (403) or "away" (no answer)."""
 
     def __init__(self, port):
         gate = self

@@ -36,7 +36,7 @@ LITERAL = re.compile(rb"(?:\{(\d+)\+?|%\{\S+ [0-9a-f]{40} (\d+))\}\r?\n$")
 
 
 def commands(out):
-    """What the client said, one bytes object a command, literals left out. Neither TLS
+    """The client's commands as bytes objects, without literals. Neither TLS
     nor COMPRESS is undone. Second and later connections (OUT-2 …) follow the first."""
     got, n = [], 1
     while os.path.exists("%s%s.c2s" % (out, "" if n == 1 else "-%d" % n)):
@@ -144,7 +144,7 @@ def render(out, lit_max=2000):
 
 class Proxy:
     def __init__(self, listen, to, out=None, kill_after=None, hide_compress=False, host="127.0.0.1"):
-        """kill_after: cut the wire after so many bytes of the client. hide_compress: do not pass the server's '* COMPRESS DEFLATE' on, so the client talks
+        """kill_after: break the connection after so many bytes of the client. hide_compress: do not pass the server's '* COMPRESS DEFLATE' on, so the client talks
         plainly and the capture is readable; .s2c still has the line as the server sent it."""
         self.srv = socket.socket()
         self.srv.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -206,7 +206,7 @@ class Proxy:
                 if d == "c2s":
                     sent += len(data)
                     if self.kill_after and sent >= self.kill_after:
-                        live.clear()           # cut the wire in the middle of the transfer
+                        live.clear()           # break the connection in the middle of the transfer
                         for y in (c, s):
                             y.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                         break

@@ -1,4 +1,4 @@
-"""What a scenario works with: a lab of its own, and a sync whose every effect is checked."""
+"""The methods of a scenario: a separate lab, and a sync with all effects checked."""
 import os
 import re
 import shutil
@@ -22,7 +22,7 @@ class Scenario:
 
 def scenario(name, stores=("dir", "minio"), src=None, conf=None, tls=False, **server):
     """Registers a scenario. src, conf: imapd.conf options of the source and of the backup
-    host; server: further arguments of target.backup_server."""
+    host; server: more arguments of target.backup_server."""
     def register(fn):
         SCENARIOS[name] = Scenario(fn, name, stores, src or {}, conf or {}, tls, server)
         return fn
@@ -37,7 +37,7 @@ class Context:
         self.dir = os.path.join(opt.work, "%s-%s" % (sc.name, store))
         self.out = os.path.join(opt.out, "%s-%s" % (sc.name, store))
         self.steps, self.failures, self.conns, self.sieves = [], [], {}, []
-        self.killed = []            # processes of which master may say that they died
+        self.killed = []            # processes that master may report as dead
         self.mark = os.path.getsize(opt.syslog) if os.path.exists(opt.syslog) else 0
         self.wipe()
         os.makedirs(self.out)
@@ -48,7 +48,7 @@ class Context:
 
     def start_backup(self, **kw):
         conf = {**self.opt.conf, **self.sc.conf, **kw.pop("conf", {})}
-        # a store that a test makes fail must not be waited for longer than the test
+        # do not wait longer for a failing store than the test lasts
         conf.setdefault("backup_outage_wait", "60s")
         env = {"GORACE": "halt_on_error=0 exitcode=66"}
         return target.backup_server(self.lab, self.opt.bin, self.store, self.minio, sets=conf, env=env,
@@ -79,7 +79,7 @@ class Context:
         return self.sieves[-1]
 
     def with_sieve(self, user, fn):
-        # an open timsieved session locks its user against SETQUOTA
+        # an open timsieved session blocks SETQUOTA for its user
         s = Sieve(self.lab.inst("src")["ports"]["sieve"], user)
         try:
             fn(s)
@@ -96,7 +96,7 @@ class Context:
     def backup(self):
         return self.lab.inst("backup")
 
-    # ---- what went wrong
+    # ---- failures
 
     def fail(self, step, text):
         self.failures.append("%s: %s" % (step, text))
@@ -118,7 +118,7 @@ class Context:
         return os.path.join(self.out, step)
 
     def run(self, step, *args, readable=True, timeout=60, **kw):
-        """One sync_client run; the wire is in OUT/STEP.*"""
+        """One sync_client run; its capture is in OUT/STEP.*"""
         r = client.run(self.lab, "backup", args, capture=self.capture(step),
                        hide_compress=readable, timeout=timeout, **kw)
         self.note(step, args, r)
@@ -135,7 +135,7 @@ class Context:
         return [c for c in wire.commands(self.capture(step)) if c.startswith(verb)]
 
     def sync(self, step, *args, rc=0, quiet=False, again=True, check=True, exactly=True, **kw):
-        """A sync_client run with all that must hold of one: its status; the source is as it was;
+        """A sync_client run with all checks: its status; the source is unchanged;
         the bucket equals the source; and a second run of the unchanged user sends nothing.
         quiet: this run itself is the second one. rc None: any status; "bad": any but 0."""
         scope = self.scope(args)
@@ -165,7 +165,7 @@ class Context:
             len(sent), "; ".join(s[:300].decode("utf-8", "replace") for s in sent[:3])))
 
     def settle(self, step, *args, most=3):
-        """Runs until a run sends nothing (a mailbox in resync needs two); then as sync."""
+        """Repeats until a run sends nothing (a mailbox in resync needs two); then like sync."""
         for n in range(most):
             self.sync("%s.%d" % (step, n + 1), *args, again=False, check=False)
             if not self.sent("%s.%d" % (step, n + 1)):
@@ -174,7 +174,7 @@ class Context:
 
     @staticmethod
     def scope(args):
-        """Which mailboxes a run is about."""
+        """The mailboxes of a run."""
         args = list(args)
         if "-A" in args or "-R" in args or "-r" in args:
             return "all"
@@ -212,7 +212,7 @@ class Context:
             self.fail(step, "reading the bucket back: %s: %s" % (type(e).__name__, e))
 
     def start(self, step, *args, **kw):
-        """A sync_client that goes on while the scenario does other things."""
+        """A sync_client that runs while the scenario does other things."""
         kw.setdefault("hide_compress", True)
         return client.Run(self.lab, "backup", args, capture=self.capture(step), **kw)
 
@@ -233,7 +233,7 @@ class Context:
         return r
 
     def wait_for_upload(self, step, size, wait=30):
-        """Until the client has sent size bytes of the step that runs."""
+        """Waits until the client has sent size bytes in the current step."""
         f = self.capture(step) + ".c2s"
         host.wait_for(lambda: os.path.exists(f) and os.path.getsize(f) >= size, wait,
                       "%d bytes of %s" % (size, step))
@@ -250,7 +250,7 @@ class Context:
                     yield int(m.group(1)), m.group(2)
 
     def check_logs(self):
-        """Master is content with its service, and nothing crashed or raced."""
+        """Master has not complained about its service, and nothing crashed or raced."""
         for prio, l in self.logged():
             if re.search(self.lab.tag + r"-backup/master\[", l) and prio <= 4 and \
                     not any("pid:%d " % p in l or "pid %d " % p in l for p in self.killed):
@@ -259,7 +259,7 @@ class Context:
             out = h.read()
         m = re.search(r"(WARNING: DATA RACE|^panic:|^fatal error:)", out, re.M)
         if m:
-            self.fail("backupd", "said on stderr: " + out[m.start():m.start() + 3000])
+            self.fail("backupd", "stderr: " + out[m.start():m.start() + 3000])
 
     def close(self):
         try:
@@ -288,7 +288,7 @@ class Context:
 
 
 def rolling(x, step, ops, secs=0.5):
-    """Rolling replication while ops happen one after another."""
+    """Rolling replication while ops run one after another."""
     h = x.start(step, "-R")
     time.sleep(0.6)
     for n, op in enumerate(ops):
@@ -298,5 +298,5 @@ def rolling(x, step, ops, secs=0.5):
             x.fail(step, "operation %d: %s" % (n, e))
             x.conns = {}
         time.sleep(secs)
-    time.sleep(2.0)             # two repeat intervals: the log is read to its end
+    time.sleep(2.0)             # two repeat intervals, so that the log is read completely
     return x.stop_rolling(step, h)

@@ -1,4 +1,4 @@
-"""What the real client does for a backup that has lost something."""
+"""The real client repairs a backup that has lost data."""
 import os
 import re
 import shutil
@@ -11,7 +11,7 @@ from .material import msg
 
 
 def log_of(x, user):
-    """The commits of a user in the directory store, the oldest first."""
+    """The commits of a user in the directory store, oldest first."""
     top = x.backup["base"] + "/store/backups/user/%s/log" % user
     return [os.path.join(top, f) for f in sorted(os.listdir(top))]
 
@@ -28,7 +28,7 @@ def guids(sent):
 
 @scenario("bridge", stores=("dir",))
 def lost_commit(x):
-    "a commit is lost: the source sends exactly the lost messages, and does not change"
+    "a commit is lost: the source sends exactly the lost messages and is unchanged"
     x.user("bridget", "solo")
     for u in ("bridget", "solo"):
         x.imap(u).append("INBOX", [(msg("%s %d" % (u, i)), [], None) for i in range(1, 31)])
@@ -58,7 +58,7 @@ def lost_commit(x):
     without_index(x)
     x.sync("4-healed", "-u", "bridget", "solo", exactly=False)
     n = guids(x.sent("4-healed", b"APPLY MESSAGE"))
-    x.expect("4-healed", n == 6, "%d messages were sent, want the 6 that were lost" % n)
+    x.expect("4-healed", n == 6, "%d messages were sent, want the 6 lost ones" % n)
     x.expect("4-healed", x.sent("4-healed", b"GET FULLMAILBOX"),
              "the client did not ask for a full mailbox: this tests less than it should")
     x.sync("5-quiet", "-u", "bridget", "solo", quiet=True, exactly=False)

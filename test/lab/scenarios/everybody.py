@@ -1,4 +1,4 @@
-"""restore of everybody: into an empty Cyrus, killed in the middle, with a damaged backup."""
+"""restore of all users: into an empty Cyrus, killed in the middle, with a damaged backup."""
 import os
 import subprocess
 import time
@@ -40,7 +40,7 @@ def everybody(x):
         x.expect("r11-again", " 0 done before" not in said or done < 20, said[-800:])
         x.no_differences("r11-again", "restored", compare.looks(want, f.look(scope, whole=True), uids=False, ids=False, modseqs=False))
         lists = b"".join(f.conn(ADMIN).cmd('LIST "" "*"'))
-        x.expect("r11-again", damaged.encode() not in lists, "the damaged one has mailboxes: %r" % lists)
+        x.expect("r11-again", damaged.encode() not in lists, "the damaged user has mailboxes: %r" % lists)
         said = restore(x, "r11-third", *args, rc=75)
         x.expect("r11-third", " 0 messages added" in said, said[-800:])
         said = restore(x, "r11-no-notes", "-P", "e", csync(x, "empty"), rc=75)
@@ -51,7 +51,7 @@ def everybody(x):
 
 
 def kill_when_noted(x, notes, args):
-    "kill -9 of a restore as soon as a user is noted as done"
+    "kill -9 of a restore as soon as one user is recorded as done"
     i = x.lab.inst("backup")
     p = subprocess.Popen([program(x), "-C", i["conf"], *args], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                          cwd="/", env={"PATH": PATH, **i.get("env", {})}, **host.as_cyrus())

@@ -1,4 +1,4 @@
-"""Things that go wrong, and many things at once."""
+"""Failures, and concurrent clients."""
 import glob
 import os
 import shutil
@@ -30,7 +30,7 @@ def cyr_expire(x, *args):
 
 @scenario("f10")
 def away_over_expunge(x):
-    "the backup host is off over an expunge and its clean-up"
+    "the backup host is off during an expunge and its clean-up"
     x.user("frida")
     c = x.imap("frida")
     c.append("INBOX", [(msg("f%d" % i), [], None) for i in range(1, 31)])
@@ -96,7 +96,7 @@ def spool_file(x, uid):
 
 @scenario("spool", conf={"backup_missing_retry": "1s"})
 def unreadable_file(x):
-    "a spool file is damaged while other mail arrives; later it is repaired"
+    "a spool file is damaged while other mail arrives, and repaired later"
     x.user("ursula")
     c = x.imap("ursula")
     c.append("INBOX", [(msg("u%d" % i, b"body of message number %d\r\n" % i), [], None) for i in range(1, 4)])
@@ -135,7 +135,7 @@ def objects(x):
 
 @scenario("objects", stores=("dir",))
 def few_objects(x):
-    "how many objects a sync writes: large ones for much mail, exactly one for a new message"
+    "number of objects of a sync: large ones for much mail, exactly one for a new message"
     x.user("oskar", "olga")
     x.load("oskar", "gen:2000:5000:oskar")
     x.sync("0-other", "-u", "olga")
@@ -147,7 +147,7 @@ def few_objects(x):
              "%d packs for 10 MB: %s" % (len(packs), packs))
     applies = len(x.sent("1-initial", b"APPLY MAILBOX"))
     rest = [k for k in new if k not in packs and not k.endswith("/backup.json")]
-    x.expect("1-initial", len(rest) <= 2 * applies, "%d further objects for %d APPLY MAILBOX: %s" % (
+    x.expect("1-initial", len(rest) <= 2 * applies, "%d other objects for %d APPLY MAILBOX: %s" % (
         len(rest), applies, rest))
     h = x.start("2-rolling", "-R")
     time.sleep(1)
@@ -191,13 +191,13 @@ def killed(x):
     x.wait_for_upload("2-killed", 2 << 20)
     x.killed += target.end_processes(x.backup, signal.SIGKILL)
     r = x.finish("2-killed", ["-u", "kurt"], h)
-    x.expect("2-killed", r["rc"] != 0, "sync_client ended with 0 though backupd was killed")
+    x.expect("2-killed", r["rc"] != 0, "sync_client ended with 0 although backupd was killed")
     x.sync("3-resumed", "-u", "kurt")
 
 
 @scenario("term", conf={"backup_drain_timeout": "20s"})
 def terminated(x):
-    "SIGTERM during a sync: a command under way is answered, nothing is lost"
+    "SIGTERM during a sync: a running command is answered, nothing is lost"
     x.user("theo")
     x.load("theo", "gen:250:20000:theo")
     h = x.start("1-terminated", "-u", "theo")
@@ -225,7 +225,7 @@ def reloaded(x):
 
 @scenario("outage", stores=("minio",), conf={"backup_outage_wait": "60s"})
 def short_outage(x):
-    "MinIO stands still for a while: the client waits and succeeds"
+    "MinIO hangs for a while: the client waits and succeeds"
     x.user("otto")
     x.load("otto", "gen:50:3000:first")
     x.sync("1-initial", "-u", "otto")
@@ -251,7 +251,7 @@ def short_outage(x):
 
 @scenario("outage2", stores=("minio",), conf={"backup_outage_wait": "2s"})
 def long_outage(x):
-    "MinIO is away for longer than is waited: deferred, no spinning client, nothing lost"
+    "MinIO is down longer than backup_outage_wait: deferred, no busy loop in the client, nothing lost"
     x.user("olaf")
     x.load("olaf", "gen:20:3000:first")
     x.sync("1-initial", "-u", "olaf")
@@ -263,7 +263,7 @@ def long_outage(x):
     x.imap("olaf").append("INBOX", [(msg("and another"), [], None)])
     time.sleep(6)
     tries = len(glob.glob(x.capture("3-rolling-away") + "*.c2s")) + len(x.sent("3-rolling-away", b"GET MAILBOXES"))
-    x.expect("3-rolling-away", tries < 20, "the client spins: %d connections and tries in 6 s" % tries)
+    x.expect("3-rolling-away", tries < 20, "busy loop in the client: %d connections and tries in 6 s" % tries)
     x.minio.start()
     time.sleep(5)
     x.stop_rolling("3-rolling-away", h)
@@ -272,7 +272,7 @@ def long_outage(x):
 
 @scenario("master")
 def silent_master(x):
-    "many connections one after another and at once; master says nothing (checked for every scenario)"
+    "many connections, sequential and concurrent; master logs nothing (checked for every scenario)"
     x.user("mona")
     x.imap("mona").append("INBOX", [(msg("m"), [], None)])
     for n in range(5):

@@ -24,13 +24,13 @@ def sha1(b):
 
 
 def as_dovecot(b):
-    """What Dovecot serves: it keeps lines with LF, drops a CR before LF or at the end, and has no NULs."""
+    """The form in which Dovecot returns a message: LF line ends stored, a CR before LF or at the end dropped, no NULs."""
     b = re.sub(rb"\r(?=\n|\Z)", b"", b)
     return re.sub(rb"(?<!\r)\n", b"\r\n", b).replace(b"\0", b"\x80")
 
 
 def as_cyrus(b):
-    """What Cyrus serves: it has no 8-bit bytes in the header."""
+    """The form in which Cyrus returns a message: no 8-bit bytes in the header."""
     m = re.match(rb"(?:[^\r\n]+\r?\n)*", b)
     return re.sub(rb"[\x80-\xff]", b"X", m.group()) + b[m.end():]
 
@@ -97,7 +97,7 @@ def into_cyrus(x, user, name="imapto"):
 
 
 def settings(x):
-    """The password, and a home for journals."""
+    """The password, and a home directory for journals."""
     state = x.lab.path("state")
     host.mkdirs(state)
     x.backup["env"] = {**x.backup["env"], "RESTORE_IMAP_PASSWORD": PASSWORD, "XDG_STATE_HOME": state}
@@ -105,7 +105,7 @@ def settings(x):
 
 
 def push(x, user, top):
-    """Files as they are, with bare newlines and NULs, which no IMAP server would take."""
+    """Pushes files unchanged, with bare newlines and NULs, which no IMAP server would accept."""
     secret = x.lab.path("push-password")
     host.write(secret, PASSWORD)
     r = subprocess.run([os.path.join(x.opt.bin, "backup_replay"), "--server", "127.0.0.1:%d" % x.backup["ports"]["backupd"], "--auth", instance.REPL,
@@ -121,7 +121,7 @@ CYRUS_REFUSES = {"8bit", "barecr", "barelf", "empty", "garbagehdr", "gtfrom_firs
 
 @scenario("imap1", stores=("dir",), conf=LOGIN)
 def odd_mail(x):
-    "odd mail over IMAP, into Dovecot and Cyrus: each message once, whatever the server makes of it, with a journal, without and with a lost one"
+    "odd mail over IMAP, into Dovecot and Cyrus: each message once, however the server changes it, with, without and after losing the journal"
     state = settings(x)
     push(x, "odi", MAIL)
     mail = {os.path.basename(f)[:-4]: open(f, "rb").read() for f in glob.glob(MAIL + "/*.eml")}
@@ -131,13 +131,13 @@ def odd_mail(x):
         try:
             for run in ("first", "again", "lost", "after"):
                 step = "imap1-%s-%s" % (name, run)
-                if run == "lost":       # as from another host
+                if run == "lost":       # like a restore from another host
                     shutil.rmtree(state)
                     host.mkdirs(state)
                 dry = restore(x, step + "-dry", "-n", "--to", d.to, "odi", "-a", rc=None)
                 said = restore(x, step, "-v", "--to", d.to, "odi", "-a", rc=75)
                 got = d.copies().get("INBOX", collections.Counter())
-                x.expect(step, got == want, "lacks %s, has too many of %s" % (dict(want - got), dict(got - want)))
+                x.expect(step, got == want, "missing %s, too many %s" % (dict(want - got), dict(got - want)))
                 n = sum(want.values()) if run == "first" else 0
                 x.expect(step, re.search(r"\b%d messages? added" % n, said), "not %d added: %s" % (n, said[-900:]))
                 would = n + len(refused)
@@ -151,7 +151,7 @@ def odd_mail(x):
 
 @scenario("imap2", stores=("dir",), conf=LOGIN)
 def killed(x):
-    "restore over IMAP killed 20 times, into Dovecot and Cyrus, and the journal lost half way: complete in the end, and nothing twice"
+    "restore over IMAP killed 20 times, into Dovecot and Cyrus, and the journal lost half way: complete in the end, without duplicates"
     state = settings(x)
     x.user("kir")
     c = x.imap("kir")
@@ -181,7 +181,7 @@ def killed(x):
                 if kills == 10:
                     shutil.rmtree(state)
                     host.mkdirs(state)
-            x.expect(step, kills == 20, "killed %d times only" % kills)
+            x.expect(step, kills == 20, "killed only %d times" % kills)
             restore(x, step, "-v", "--to", d.to, "kir", "-a")
             got = {f.replace("INBOX.More", "More"): sorted(l) for f, l in d.folders().items()}
             for f in want:
@@ -202,7 +202,7 @@ WORDS = ["\\Seen", "\\Answered", "\\Flagged", "\\Draft", "\\Deleted", "$Forwarde
 
 @scenario("imap3", stores=("dir",), conf=LOGIN)
 def names_and_keywords(x):
-    "odd names, keywords and dates over IMAP, into Dovecot and Cyrus: every folder has a place of its own, and a keyword that is refused is named and comes later"
+    "odd names, keywords and dates over IMAP, into Dovecot and Cyrus: every folder has a separate name, and a refused keyword is reported and set later"
     settings(x)
     x.user("ned")
     c = x.imap("ned")
@@ -228,7 +228,7 @@ def names_and_keywords(x):
             if not again:
                 x.expect(step, re.search(r"restore: warning: \S+: the server stored %d messages with another date" % late, said), "%d dates are late: %s" % (late, said[-900:]))
             x.expect(step + again, len(re.findall(r"is without x{60} \(Keyword length too long", said)) == long, said[-1500:])
-        x.expect(step, set(places(dry)) < set(places(said)) and len(places(dry)) == 2, "the dry run says other names: %s, %s" % (places(dry), places(said)))
+        x.expect(step, set(places(dry)) < set(places(said)) and len(places(dry)) == 2, "the dry run reports other names: %s, %s" % (places(dry), places(said)))
         x.expect(step, len(d.copies()) == len(made), "%d folders became %d" % (len(made), len(d.copies())))
         x.expect(step + "-again", re.search(r"\b0 messages added", said), said[-600:])
         d.server.stop()
@@ -250,7 +250,7 @@ def names_and_keywords(x):
             lost = re.findall(r"user.ned: uid \d+ .* is without (kw\d+) \(Too many user flags in mailbox\)", said)
             got = {m[0]: m for m in d.folders()["INBOX"]}
             bare = sorted(f for g, fl, _ in source.folders()["INBOX"] for f in fl if f not in got[g][1])
-            x.expect(step + again, 50 <= len(lost) < 60 and sorted(lost) == bare, "%d lost, %d not there: %s" % (len(lost), len(bare), said[-900:]))
+            x.expect(step + again, 50 <= len(lost) < 60 and sorted(lost) == bare, "%d lost, %d missing: %s" % (len(lost), len(bare), said[-900:]))
         x.expect(step, len(d.copies()) == len(made), "%d folders became %d" % (len(made), len(d.copies())))
         x.expect(step + "-again", re.search(r"\b0 messages added", said), said[-600:])
     finally:
@@ -258,7 +258,7 @@ def names_and_keywords(x):
 
 
 def alike(x, step, d, want):
-    """Bytes, flags and dates. Dovecot takes no date of 2037 or later: it makes it today's."""
+    """Compares bytes, flags and dates. Dovecot replaces dates of 2037 or later by today's."""
     got = sorted(m for l in d.folders().values() for m in l)
     x.expect(step, len(got) == len(want), "%d messages, wanted %d" % (len(got), len(want)))
     differ = [(a, b) for a, b in zip(got, sorted(want)) if a != b and (a[:2] != b[:2] or "-2037 " not in b[2])]

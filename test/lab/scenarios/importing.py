@@ -1,4 +1,4 @@
-"""import: a partition of Debian's own Cyrus Backups becomes a backup of ours."""
+"""import: a backup of Debian's Cyrus Backups becomes one of ours."""
 import hashlib
 import json
 import time
@@ -10,7 +10,7 @@ from .material import msg, populate_b
 
 
 def reference_sync(x, step, user):
-    """To Debian's backupd. It cannot do everything: that the client fails is only noted."""
+    """Syncs to Debian's backupd. It does not support everything, so a failed client is only printed."""
     r = client.run(x.lab, "reference", ["-u", user], channel="backup")
     x.note(step, ["-u", user], r)
     return r
@@ -35,7 +35,7 @@ def import_cyrus(x):
     c.append("INBOX", [(doomed, [], None)])
     reference_sync(x, "first", "berta")
     before = time.time()
-    time.sleep(2.5)             # times in its data files are whole seconds
+    time.sleep(2.5)             # its data files have whole seconds
     c.cmd("SELECT INBOX")
     uid = c.cmd('UID SEARCH HEADER SUBJECT "to be expunged"')
     number = [w for l in uid for w in (l if isinstance(l, bytes) else l.encode()).split() if w.isdigit()][-1].decode()
@@ -63,5 +63,5 @@ def import_cyrus(x):
         r = target.tool(x.lab, "cyr_backup", "berta", "dump", "message", guid)
         x.expect("body", r.stdout == body, "%s: rc %d, %d bytes: %s" % (guid, r.returncode, len(r.stdout), r.stderr[-300:]))
 
-    # and from here on it is a backup as any other
-    x.sync("first sync of ours", "-u", "berta", exactly=False)
+    # from now on it is an ordinary backup
+    x.sync("first sync to our backupd", "-u", "berta", exactly=False)

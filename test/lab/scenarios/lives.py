@@ -11,7 +11,7 @@ from .restore import LOGIN, restore
 
 
 def person(x, user, n):
-    """The n-th of the name. Only the first has the folder Private and a script."""
+    """Creates the n-th user of the name. Only the first has the folder Private and a script."""
     x.user(user)
     c = x.imap(user)
     c.append("INBOX", [(msg("%s %d" % (user, n)), [], None)])
@@ -30,8 +30,8 @@ def delete(x, user):
     x.imap(ADMIN).cmd("DELETE user/" + user)
 
 
-def brought(x, step, user, *args):
-    """The subjects of what a restore of all brings, and the scripts."""
+def restored(x, step, user, *args):
+    """The subjects and the number of scripts that a complete restore returns."""
     to = x.lab.path(step)
     host.mkdirs(to)
     restore(x, step, *args, "--to", "eml:" + to, "-u", user, "-a")
@@ -43,20 +43,20 @@ def brought(x, step, user, *args):
 
 
 def apart(x, step, user, private=True):
-    """Of two people of a name, each gets what is theirs."""
+    """Two people with one name each get their own data."""
     second = {"%s 2" % user, "%s 2 in Sent" % user}
     first = {"%s 1" % user, "%s 1 in Sent" % user, "%s 1 in Private" % user}
-    got, scripts = brought(x, step + "-now", user)
-    x.expect(step, got == second and scripts == 0, "the second one gets %s and %d scripts" % (sorted(got), scripts))
-    got, scripts = brought(x, step + "-first", user, "--life", "1")
-    x.expect(step, got == first and scripts == 1, "the first one gets %s and %d scripts" % (sorted(got), scripts))
+    got, scripts = restored(x, step + "-now", user)
+    x.expect(step, got == second and scripts == 0, "the second user gets %s and %d scripts" % (sorted(got), scripts))
+    got, scripts = restored(x, step + "-first", user, "--life", "1")
+    x.expect(step, got == first and scripts == 1, "the first user gets %s and %d scripts" % (sorted(got), scripts))
     got = json.loads(target.tool(x.lab, "cyr_backup", user, "json", "mailboxes").stdout)
     lives = sorted((m["life"], m["mboxname"].split(".")[0 if m["mboxname"].startswith("user.") else 1]) for m in got)
-    x.expect(step, lives == [(1, "user")] * 3 + [(2, "user")] * 2, "listed are %s" % got)
+    x.expect(step, lives == [(1, "user")] * 3 + [(2, "user")] * 2, "list shows %s" % got)
 
 
 def both(x):
-    # All of the user is compared.
+    # The whole user is compared.
     person(x, "rita", 1)
     x.sync("1-first", "-u", "rita")
     delete(x, "rita")
@@ -64,16 +64,16 @@ def both(x):
     x.sync("2-second", "-u", "rita", again=False)
     x.settle("3-settled", "-u", "rita")
     apart(x, "4-rita", "rita")
-    # Of the former folders the client says nothing.
+    # The client does not mention the old folders.
     person(x, "rosa", 1)
     x.sync("5-first", "-u", "rosa")
     delete(x, "rosa")
     person(x, "rosa", 2)
     x.run("6-inbox", "-m", "user/rosa")
-    got, scripts = brought(x, "7-only-inbox", "rosa")
-    x.expect("7-only-inbox", got == {"rosa 2"} and scripts == 0, "the second one gets %s and %d scripts" % (sorted(got), scripts))
+    got, scripts = restored(x, "7-only-inbox", "rosa")
+    x.expect("7-only-inbox", got == {"rosa 2"} and scripts == 0, "the second user gets %s and %d scripts" % (sorted(got), scripts))
     x.run("8-sent", "-m", "user/rosa/Sent")
-    x.run("9-sent", "-m", "user/rosa/Sent")     # the first is refused, so that a rolling client compares the user
+    x.run("9-sent", "-m", "user/rosa/Sent")     # the first attempt is refused, so that a rolling client compares the whole user
     apart(x, "10-rosa", "rosa")
     x.settle("11-settled", "-u", "rosa")
     apart(x, "12-rosa", "rosa")

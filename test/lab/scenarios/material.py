@@ -24,7 +24,7 @@ def varied():
     out.append((msg("8bit utf8 \u65e5\u672c\u8a9e", "\u65e5\u672c\u8a9e \u0440\u0443\u0441\u0441\u043a\u0438\u0439 \U0001f600\r\n".encode(),
                     b"MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n"
                     b"Content-Transfer-Encoding: 8bit\r\n"), ["\\Flagged"], "29-Feb-2000 23:59:59 +0000"))
-    # Cyrus refuses bare CR or LF (and NUL) in a message, so those only come as CRLF
+    # Cyrus refuses bare CR or LF (and NUL) in a message, so only CRLF is used
     binary = b"".join(bytes(b for b in range(1, 256) if b not in (10, 13)) + b"\r\n" for _ in range(40))
     out.append((msg("binary mime, no NUL", binary,
                     b"MIME-Version: 1.0\r\nContent-Type: application/octet-stream\r\n"
@@ -76,7 +76,7 @@ ODD = ["Entw\u00fcrfe", "\u65e5\u672c\u8a9e/\u53d7\u4fe1", "with space", "paren(
 
 
 def odd_names(x, u, sep="/"):
-    """Folders with odd names, each with a message; those that Cyrus refuses are left out."""
+    """Folders with odd names, each with a message; names that Cyrus refuses are skipped."""
     c = x.imap(u)
     for n in ODD:
         w = utf7(n).replace("/", sep)

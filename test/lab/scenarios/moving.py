@@ -1,4 +1,4 @@
-"""move: a user's backup goes to another partition while mail arrives, and back, cut off."""
+"""move: a user's backup moves to another partition while mail arrives, and back with interruptions."""
 import os
 import subprocess
 
@@ -10,7 +10,7 @@ from .material import msg, populate_b
 
 
 def home(x, user):
-    """The partition that ctl_backups says the user's backup is in; it is in one alone."""
+    """The partition of the user's backup, according to ctl_backups; there must be only one."""
     lines = [l for l in ctl(x, "list", "list").splitlines() if l.endswith(":user/" + user)]
     x.expect("list", len(lines) == 1, "ctl_backups list: %s" % lines)
     return lines[0].split("\t")[-1].split(":")[0]
@@ -24,7 +24,7 @@ def start_move(x, user, to):
 
 
 def end_lock(x, user):
-    """The lease of a holder that was killed ends after two minutes: not waited for here."""
+    """Removes the lock of a killed process, which would expire after two minutes."""
     for store in ("store", "other"):
         lock = "%s/%s/backups/user/%s/lock.json" % (x.backup["base"], store, user)
         if os.path.exists(lock):
@@ -32,7 +32,7 @@ def end_lock(x, user):
 
 
 def cut_off(x, user, to):
-    """A move that is killed again and again, each time later."""
+    """Kills a move repeatedly, each time later."""
     kills, after = 0, 0.02
     while True:
         p = start_move(x, user, to)
@@ -51,7 +51,7 @@ def cut_off(x, user, to):
 
 @scenario("move", stores=("dir",))
 def move(x):
-    "ctl_backups move while mail arrives, and back, killed again and again: one backup, whole, and nothing sent twice"
+    "ctl_backups move while mail arrives, and back, killed repeatedly: one complete backup, and nothing sent twice"
     other = x.backup["base"] + "/other"
     mkdirs(other)
     x.start_backup(conf={"backuppartition-other": other})
@@ -65,13 +65,13 @@ def move(x):
         ctl(x, "move", "move", "-v", "berta", to)
     ops = [lambda n=n: c.append("INBOX", [(msg("while it moves %d" % n), [], None)]) for n in range(6)]
     rolling(x, "2-rolling", ops[:3] + [moved] + ops[3:])
-    x.expect("move", home(x, "berta") == to, "it is not in %s" % to)
+    x.expect("move", home(x, "berta") == to, "the backup is not in %s" % to)
     x.sync("3-after", "-u", "berta", quiet=True)
     ctl(x, "verify", "verify", "berta")
 
     kills = cut_off(x, "berta", first)
-    x.expect("cut off", kills > 0, "it was never killed")
-    x.expect("cut off", home(x, "berta") == first, "it is not in %s" % first)
+    x.expect("cut off", kills > 0, "the move was never killed")
+    x.expect("cut off", home(x, "berta") == first, "the backup is not in %s" % first)
     x.sync("4-back", "-u", "berta", quiet=True)
     c.append("INBOX", [(msg("after all"), [], None)])
     x.sync("5-news", "-u", "berta")

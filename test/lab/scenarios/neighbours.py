@@ -11,7 +11,7 @@ from .material import msg
 
 
 def spoil(x, user):
-    """Makes a backup one that no program repairs by itself: it has another's backup.json.
+    """Damages a backup so that no program repairs it automatically: with another's backup.json.
     Returns how to undo that."""
     path = x.backup["base"] + "/store/backups/user/%s/backup.json" % user
     target.end_processes(x.backup)
@@ -27,7 +27,7 @@ def spoil(x, user):
 
 
 def messages(x, user):
-    """How many messages the backup of a user has."""
+    """The number of messages in the backup of a user."""
     (m,) = [m for m in compare.Bucket(x.lab, [user]).live().values() if m["name"] == "user." + user]
     return len(m["records"])
 
@@ -39,7 +39,7 @@ def expect_mail(x, step, user, want, wait=10):
         x.fail(step, str(e))
 
 
-# What imapd logs about a user. Each is refused in its own way; USER would stand for some of the others.
+# Sync log lines of imapd about a user. Each is refused differently; USER would replace some of them.
 EVENTS = ("SUB anne user.anne.Kept\nQUOTA user.anne\nUNMAILBOX user.anne.Gone",
           "MAILBOX user.anne\nMETA anne\nQUOTA user.anne", "USER anne")
 
@@ -86,5 +86,5 @@ def neighbours(x):
     expect_mail(x, "4-mended", "anne", 3)
     time.sleep(1)
     x.stop_rolling("3-rolling", h)
-    # The quota and the removed folder were refused, and came with the comparison of the user.
+    # The quota and the removed folder were refused, and sent again when the user was compared.
     x.sync("5-after", "-u", "anne", "bert", quiet=True)

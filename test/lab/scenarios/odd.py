@@ -1,4 +1,4 @@
-"""Odd mail, moved out and back, expunged and doubled: to every destination, three times each."""
+"""Odd mail, moved away and back, expunged and duplicated: to every destination, three times each."""
 import collections
 import glob
 import hashlib
@@ -25,13 +25,13 @@ def sha1(b):
 
 
 def live(looked):
-    """{folder: {GUID: copies}} of what a source or a restored server shows."""
+    """{folder: {GUID: copies}} of a source or a restored server."""
     return {FOLDERS[m["name"]]: collections.Counter(v["guid"] for v in m["messages"].values())
             for m in looked.values() if m["name"] in FOLDERS and not m["deleted"]}
 
 
 def push(x, user, without=()):
-    """The files as they are, with bare newlines and NULs, which no IMAP server would take."""
+    """Pushes files unchanged, with bare newlines and NULs, which no IMAP server would accept."""
     mail = x.lab.path("odd-" + user)
     shutil.copytree(MAIL, mail, ignore=shutil.ignore_patterns(*without))
     secret = x.lab.path("push-password")
@@ -42,10 +42,10 @@ def push(x, user, without=()):
 
 
 def grown(x):
-    """oda's mail at the source: out of the backup, then moved, expunged and copied by a real imapd."""
+    """oda's mail at the source: restored from the backup, then moved, expunged and copied by a real imapd."""
     src = x.lab.inst("src")
     instance.sasl_user(src["base"] + "/sasldb2", src["realm"], "oda")
-    push(x, "oda", without=["empty.eml"])   # Cyrus itself cannot hold that one
+    push(x, "oda", without=["empty.eml"])   # Cyrus cannot store an empty message
     restore(x, "odd-source", "-U", "-v", csync(x, "src"), "oda", "-a")
     c = x.imap("oda")
     c.cmd("CREATE Side")
@@ -63,7 +63,7 @@ def grown(x):
     return live(x.source.look({("user", "oda")}, whole=True))
 
 
-# ---- what the destinations hold
+# ---- content of the destinations
 
 def maildir(top):
     return {name: collections.Counter(sha1(open(f, "rb").read()) for s in ("cur", "new") for f in glob.glob(d + "/" + s + "/*"))
@@ -83,7 +83,7 @@ ADDED = re.compile(rb"\A(Status: .*\n)(X-Status: .*\n)?(X-Keywords: .*\n)?(X-IMA
 
 
 def plain(b):
-    """A message as an mbox keeps it: line ends are LF, and there is one at the end."""
+    """A message as stored in an mbox: line ends are LF, also at the end."""
     b = b.replace(b"\r\n", b"\n")
     return sha1(b if b.endswith(b"\n") else b + b"\n")
 
@@ -94,7 +94,7 @@ def mboxes(top):
         with open(f, "rb") as h:
             for m in re.split(rb"^From MAILER-DAEMON .*\n", h.read(), flags=re.M)[1:]:
                 m = re.sub(rb"^>(>*From )", rb"\1", ADDED.sub(b"", m, 1), flags=re.M)
-                out[sha1(m[:-1])] += 1     # without the empty line that ends it
+                out[sha1(m[:-1])] += 1     # without the empty line at the end
     return out
 
 
@@ -104,7 +104,7 @@ def thrice(x, step, want, read, *args, **kw):
     for n in ("1", "2", "3"):
         said = restore(x, "%s-%s" % (step, n), "-v", *args, **kw)
         got = read()
-        x.expect("%s-%s" % (step, n), got == want, "copies differ: lacks %s, has too many of %s" % (difference(want, got), difference(got, want)))
+        x.expect("%s-%s" % (step, n), got == want, "copies differ: missing %s, too many %s" % (difference(want, got), difference(got, want)))
         if n != "1":
             x.expect("%s-%s" % (step, n), re.search(r"\b0 messages added", said), "run %s added some: %s" % (n, said[-600:]))
 
@@ -121,15 +121,15 @@ def total(want):
 
 @scenario("odd", stores=("dir",), conf=LOGIN)
 def everywhere(x):
-    "odd mail, moved and expunged, restored three times into Cyrus, Maildir, mbox, eml and tar: the copies that were live"
+    "odd mail, moved and expunged, restored three times into Cyrus, Maildir, mbox, eml and tar: exactly the live copies"
     want = grown(x)
     out = x.lab.path("out")
     host.mkdirs(out)
     what = "oda", "-a"
-    # with the empty message: Cyrus cannot hold it, and gets all others
+    # with the empty message: Cyrus cannot store it, and gets all others
     push(x, "emil")
     restore(x, "odd-empty-eml", "-v", "--to", "eml:%s/emil" % out, "emil", "-a")
-    x.expect("odd-empty-eml", sum(emls(out + "/emil").values()) == len(os.listdir(MAIL)), "it lacks messages")
+    x.expect("odd-empty-eml", sum(emls(out + "/emil").values()) == len(os.listdir(MAIL)), "messages are missing")
     said = restore(x, "odd-empty-csync", "-v", csync(x, "src"), "emil", "-a", rc=75)
     x.expect("odd-empty-csync", "1 problem" in said and "%d messages added" % (len(os.listdir(MAIL)) - 1) in said, said)
 
@@ -153,7 +153,7 @@ def everywhere(x):
 
 @scenario("oddback", stores=("dir",), conf=LOGIN)
 def by_name(x):
-    "a folder with expunged, moved and doubled messages, by name and by GUID into where it came from, and backed up again, three times"
+    "a folder with expunged, moved and duplicated messages, by name and by GUID into its source, and backed up again, three times"
     want = grown(x)
     scope = {("user", "oda")}
     guids = sorted(want["INBOX"])
@@ -178,7 +178,7 @@ def by_name(x):
 
 @scenario("heir", stores=("dir",), conf=LOGIN)
 def another_user(x):
-    "bob:dave -a: dave gets all that was bob's under his own rights, and --map gives a folder another name"
+    "bob:dave -a: dave gets all of bob's data with his own ACL, and --map gives a folder another name"
     c = populate_b(x, "bob")
     c.cmd("SUBSCRIBE Archive")
     x.with_sieve("bob", lambda s: (s.put("main", SCRIPT), s.cmd('SETACTIVE "main"')))
@@ -202,7 +202,7 @@ def another_user(x):
 
 @scenario("crowd", stores=("dir",), conf=LOGIN)
 def everybody(x):
-    "restore -A into an empty Cyrus, killed and run again with --resume: complete, nothing twice, the damaged user reported; newest first"
+    "restore -A into an empty Cyrus, killed and run again with --resume: complete, no duplicates, the damaged user reported; newest first"
     users = ["u%d" % n for n in range(6)]
     x.user(*users)
     for u in users:

@@ -1,4 +1,4 @@
-"""Everything that sync_client says in ordinary operation."""
+"""All commands that sync_client sends in ordinary operation."""
 import shutil
 import subprocess
 import time
@@ -209,7 +209,7 @@ def user_rename(x):
     x.logout()
     x.imap(ADMIN).cmd("SETACL user/gone %s lrswipkxtecda" % ADMIN)
     x.imap(ADMIN).cmd("DELETE user/gone")
-    # the client sends nothing of a user who is gone, so the backup still has the user
+    # the client sends nothing about a deleted user, so the backup still has the user
     x.sync("f7-deleted", "-u", "gone", check=False)
     x.user("gone")
     x.imap("gone").append("INBOX", [(msg("reborn"), [], None)])
@@ -338,7 +338,7 @@ def starttls(x):
 
 @scenario("k3", stores=("dir",), conf={"allowplaintext": "no", "sasl_mech_list": "PLAIN LOGIN"})
 def no_plaintext(x):
-    "no plaintext without TLS, and no TLS: nobody gets in"
+    "no plaintext without TLS, and no TLS: nobody can log in"
     x.user("kai")
     x.sync("k8-no-plaintext", "-u", "kai", rc="bad", timeout=5)
 
@@ -356,7 +356,7 @@ def saslauthd(x):
             "sasl_mech_list": "PLAIN LOGIN"})
         x.sync("k11-saslauthd", "-u", "kai")
         x.expect("k11-saslauthd", (instance.REPL, "csync") in [(u, s) for u, s, _ in daemon.asked],
-                 "saslauthd was asked %s" % daemon.asked)
+                 "requests to saslauthd: %s" % daemon.asked)
         x.sync("k12-wrong", "-u", "kai", rc="bad", timeout=5, sets={"backup_sync_password": "wrong"})
     finally:
         daemon.stop()
@@ -421,14 +421,14 @@ def at_once(x):
         time.sleep(0.05)
     for step, u, h in runs:
         r = x.finish(step, ["-u", u], h)
-        if step != "m1-second":         # which may be told that the user is locked
+        if step != "m1-second":         # the answer may be that the user is locked
             x.expect(step, r["rc"] == 0, "sync_client ended with %s" % r["rc"])
     x.sync("m2-after", "-u", "max", "mia")
 
 
 @scenario("o")
 def interrupted(x):
-    "the wire cut inside a message, the client killed; both resumed"
+    "the connection broken inside a message, the client killed; both resumed"
     x.user("olga")
     x.load("olga", "gen:60:20000:olga")
     x.sync("o1-cut-in-upload", "-u", "olga", kill_after=400000, timeout=60, rc=1)
@@ -443,7 +443,7 @@ def interrupted(x):
 
 @scenario("p")
 def rolled_back(x):
-    "the source goes back to an older state and grows differently (same UIDs, other messages)"
+    "the source is reset to an older state and continues differently (same UIDs, other messages)"
     x.user("petra")
     x.imap("petra").append("INBOX", [(msg("p%d" % i), [], None) for i in range(3)])
     x.sync("p1-initial", "-u", "petra")

@@ -18,7 +18,7 @@ DATES = ["01-Feb-1999 10:20:30 +0000", "26-Nov-2023 23:59:59 -0800", "01-Jul-202
 
 
 def folder(c, name):
-    """The messages of a folder: the digest, the flags and the time of each."""
+    """The messages of a folder: digest, flags and time of each."""
     out = []
     c.cmd("EXAMINE " + q(name))
     for m in c.cmd("UID FETCH 1:* (FLAGS INTERNALDATE BODY.PEEK[])")[:-1]:
@@ -37,7 +37,7 @@ def listed(c):
 
 
 def in_berlin(server):
-    """A server for which a date without a zone is not UTC."""
+    """A server that does not read a date without a zone as UTC."""
     was = os.environ.get("TZ")
     os.environ["TZ"] = "Europe/Berlin"
     try:
@@ -49,7 +49,7 @@ def in_berlin(server):
 
 
 def names(top, kind):
-    """{internal name: the name that Dovecot gives the file or directory}, by folders.ndjson"""
+    """{internal name: Dovecot's name of the file or directory}, by folders.ndjson"""
     with open(top + "/folders.ndjson") as h:
         lines = [json.loads(l) for l in h]
     if kind == "maildir":
@@ -69,7 +69,7 @@ def readers(x):
         parts = [p.replace(".", "^") for p in utf7(name).split("/")]
         want[".".join(["user", "rosa"] + (parts if i else []))] = folder(c, utf7(name))
     for above in ("user.rosa.Archive", "user.rosa." + FOLDERS[-1].split("/")[0]):
-        want[above] = []                    # Cyrus makes them with what is below
+        want[above] = []                    # Cyrus creates them for their children
     c.cmd("UNSELECT")
     x.sync("readers-backup", "-u", "rosa", again=False)
     for kind, more in (("maildir", ""), ("mbox", ":UTF-8:INBOX=%s/INBOX.mbox")):

@@ -1,4 +1,4 @@
-"""restore: what our backup holds, into the emptied source and into a fresh Cyrus."""
+"""restore: from our backup into the emptied source and into a fresh Cyrus."""
 import glob
 import hashlib
 import mailbox
@@ -44,7 +44,7 @@ def restore(x, step, *args, rc=0, **kw):
 
 
 def fresh(x, name="fresh", users=()):
-    """A Cyrus that has nothing, with all the services that are compared."""
+    """An empty Cyrus with all services that are compared."""
     lab, base = x.lab, x.lab.path(name)
     host.mkdirs(base, base + "/spool", base + "/sieve")
     src = lab.inst("src")["config"]
@@ -69,8 +69,8 @@ def equal(x, step, want, got, **how):
 
 
 def says_equal(x, step, to, *args):
-    """A replication run from the source finds nothing to send. Not of scripts: they come back, but
-    the mailbox in which timsieved of 3.6 keeps them is made anew, with another uniqueid."""
+    """Replication from the source finds nothing to send, except scripts: they are restored, but
+    the mailbox in which timsieved of 3.6 stores them is created again with another uniqueid."""
     r = client.run(x.lab, to, args, capture=x.capture(step), hide_compress=True, timeout=60)
     x.note(step, args, r)
     x.expect(step, r["rc"] == 0, "sync_client ended with %s: %s" % (r["rc"], r["out"][-300:]))
@@ -79,7 +79,7 @@ def says_equal(x, step, to, *args):
 
 
 def everything(x, u="berta"):
-    """A user with all that can be backed up."""
+    """A user with all kinds of data that can be backed up."""
     c, a = populate_b(x, u), x.imap(ADMIN)
     odd_names(x, u)
     x.user("erna")
@@ -105,7 +105,7 @@ def everything(x, u="berta"):
 
 @scenario("r1", conf=LOGIN)
 def whole_user(x):
-    "restore -U of everything: into a fresh Cyrus, and into the source that lost it"
+    "restore -U of everything: into a fresh Cyrus, and into a source that lost its data"
     everything(x)
     x.sync("r1-backup", "-u", "berta", "erna", again=False)
     scope = {("user", "berta")}
@@ -115,7 +115,7 @@ def whole_user(x):
     try:
         restore(x, "r1-dry", "-n", "-v", "-U", csync(x, "fresh"), "-u", "berta", "-a")
         boxes = f.conn(ADMIN).cmd('LIST "" "*"')
-        x.expect("r1-dry", len(boxes) == 1, "a dry run has made mailboxes: %r" % boxes[:3])
+        x.expect("r1-dry", len(boxes) == 1, "a dry run created mailboxes: %r" % boxes[:3])
         restore(x, "r1-fresh", "-v", "-U", csync(x, "fresh"), "-u", "berta", "-a")
         restore(x, "r1-fresh-erna", "-v", "-U", csync(x, "fresh"), "-u", "erna", "-a")
         equal(x, "r1-fresh", want, f.look(scope, whole=True))
@@ -133,10 +133,10 @@ def whole_user(x):
         lose(x, "berta", purge)
         restore(x, step, "-v", "-U", csync(x, "src"), "-u", "berta", "-a")
         got = {u: m for u, m in x.source.look(scope, whole=True).items() if not m["deleted"]}
-        for m in got.values():      # who deletes a mailbox as administrator needs the right to
+        for m in got.values():      # the administrator needs the right to delete a mailbox
             if not purge and m["name"] == "user.berta":
-                x.expect(step, m["acl"].pop(ADMIN, None), "renamed back, but its ACL is another one")
-        # a mailbox that was renamed back has changed twice since
+                x.expect(step, m["acl"].pop(ADMIN, None), "renamed back, but the ACL differs")
+        # a mailbox that was renamed back has changed twice
         equal(x, step, want, got, modseqs=purge)
         account2 = x.source.account("berta")
         x.expect(step, account2 == account, "account was %r, is %r" % (account, account2))
@@ -145,7 +145,7 @@ def whole_user(x):
 
 
 def lose(x, user, purge):
-    """The administrator deletes a user; purge: and what Cyrus keeps of deleted mailboxes."""
+    """The administrator deletes a user; purge: and the deleted mailboxes that Cyrus keeps."""
     x.logout()
     a = x.imap(ADMIN)
     a.cmd("SETACL user/%s %s lrswipkxtecda" % (user, ADMIN))
@@ -171,7 +171,7 @@ def moments(x):
     def keep(step):
         x.sync(step, "-u", "mona", again=False, check=False)
         past.append((step, x.source.look(scope, whole=True), time.time()))
-        time.sleep(2.1)             # store time of a directory counts in full seconds
+        time.sleep(2.1)             # the store time of a directory has whole seconds
     keep("r2-start")
     c.cmd("RENAME Plans Done")
     keep("r2-renamed")
@@ -206,13 +206,13 @@ def moments(x):
             x.expect("r2-flags-only", now[u]["messages"][uid]["flags"] == was["flags"],
                      "%s uid %d: flags were %s, are %s" % (m["name"], uid, was["flags"], now[u]["messages"][uid]["flags"]))
     x.sync("r2-flags-backup", "-u", "mona")
-    # what was expunged comes back, visible, and only that
-    said = restore(x, "r2-bring-back", "-v", csync(x, "src"), "mona", "user/mona")
-    x.expect("r2-bring-back", "10 messages added" in said, said)
-    said = restore(x, "r2-bring-back-again", "-v", csync(x, "src"), "mona", "user/mona")
-    x.expect("r2-bring-back-again", " 0 messages added" in said, said)
+    # only the expunged messages are restored, and visible
+    said = restore(x, "r2-expunged", "-v", csync(x, "src"), "mona", "user/mona")
+    x.expect("r2-expunged", "10 messages added" in said, said)
+    said = restore(x, "r2-expunged-again", "-v", csync(x, "src"), "mona", "user/mona")
+    x.expect("r2-expunged-again", " 0 messages added" in said, said)
     now = next(m for m in x.source.look(scope, whole=True).values() if m["name"] == "user.mona")
-    x.expect("r2-bring-back", len(now["messages"]) == 30, "%d messages, not 30" % len(now["messages"]))
+    x.expect("r2-expunged", len(now["messages"]) == 30, "%d messages, not 30" % len(now["messages"]))
     for what, args, rc in (("r2-before", ("--at", "2001-01-01", csync(x, "src"), "mona", "-a"), 75),
                            ("r2-nobody", (csync(x, "src"), "nobody", "-a"), 75),
                            ("r2-no-mailbox", (csync(x, "src"), "mona", "user/mona/Nothing"), 75),
@@ -224,7 +224,7 @@ def moments(x):
 
 @scenario("r3", conf=LOGIN)
 def cut(x):
-    "restore killed again and again, with and without -U: complete in the end, and nothing twice"
+    "restore killed repeatedly, with and without -U: complete in the end, without duplicates"
     x.user("kim")
     c = x.imap("kim")
     for n in range(6):
@@ -246,16 +246,16 @@ def cut(x):
                 try:
                     said = p.communicate(timeout=rng.uniform(0.02, latest))[1]
                     if p.returncode == 0:
-                        latest = 0.1         # it is all there: what is killed is the comparison
-                    else:                    # a run that ends by itself is no kill; say why, and go on
+                        latest = 0.1         # everything is present: the kill hits the comparison
+                    else:                    # a run that ends before the kill does not count
                         print("    ended with %d: %s" % (p.returncode, said.decode("utf-8", "replace")[-300:]))
                         time.sleep(0.2)
                 except subprocess.TimeoutExpired:
                     p.kill()
                     p.communicate()
                     kills, latest = kills + 1, latest * 1.12 if latest != 0.1 else latest
-            x.expect(step, kills == 20, "it was killed %d times" % kills)
-            time.sleep(1)           # what was cut may still be at work there
+            x.expect(step, kills == 20, "restore was killed %d times" % kills)
+            time.sleep(1)           # the server may still be working on the interrupted command
             restore(x, step, *args)
             equal(x, step, want, s.look(scope, whole=True), uids=keep, ids=keep, modseqs=keep)
         finally:
@@ -316,19 +316,19 @@ def elsewhere(x):
 
 
 def begin(x, *args):
-    """A restore that goes on while the scenario does other things."""
+    """A restore that runs while the scenario does other things."""
     return subprocess.Popen([program(x), "-C", x.backup["conf"], *args], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                             stderr=subprocess.PIPE, cwd="/", env={"PATH": host.PATH, **x.backup.get("env", {})}, **host.as_cyrus())
 
 
 def ended(x, step, p):
-    """How it ended: done, or as documented, with few words."""
+    """Waits for the end: success, or the documented status and a short message."""
     said = p.communicate(timeout=60)[1].decode("utf-8", "replace").strip()
     x.steps.append({"step": step, "rc": p.returncode, "said": said.splitlines()[-6:]})
     print("    rc=%-3s %s" % (p.returncode, said[:150]), flush=True)
     x.expect(step, p.returncode in (0, 75), "restore ended with %s: %s" % (p.returncode, said[-1500:]))
-    x.expect(step, p.returncode == 0 or said.startswith("restore: "), "it does not say why: %s" % said[-500:])
-    x.expect(step, len(said.splitlines()) <= 3, "it says too much: %s" % said[-1500:])
+    x.expect(step, p.returncode == 0 or said.startswith("restore: "), "no reason given: %s" % said[-500:])
+    x.expect(step, len(said.splitlines()) <= 3, "too much output: %s" % said[-1500:])
     return p.returncode
 
 
@@ -350,19 +350,19 @@ def grown(x, user):
 
 
 def crash(inst):
-    """kill -9 of all of a Cyrus, master first."""
+    """kill -9 of all processes of a Cyrus, master first."""
     pids = [p for p in map(int, filter(str.isdigit, os.listdir("/proc"))) if ("-C " + inst["conf"]) in host.cmdline(p)]
     for p in sorted(pids, key=lambda p: p != instance.master_pid(inst)):
         try:
             os.kill(p, signal.SIGKILL)
         except ProcessLookupError:
             pass
-    host.wait_for(lambda: not any(map(host.alive, pids)), 10, "the crashed Cyrus to be gone")
+    host.wait_for(lambda: not any(map(host.alive, pids)), 10, "the crashed Cyrus to end")
 
 
 @scenario("r5", conf=LOGIN)
 def destination_killed(x):
-    "restore, and the destination is killed and started again and again: complete in the end, and nothing twice"
+    "restore while the destination is killed and started repeatedly: complete in the end, without duplicates"
     want = grown(x, "kurt")
     rng = random.Random(5)
     for keep in (True, False):
@@ -378,7 +378,7 @@ def destination_killed(x):
                 crash(x.lab.inst(name))
                 failed += ended(x, step, p) != 0
                 instance.start_master(x.lab.inst(name))
-            x.expect(step, failed > 0, "it never noticed")
+            x.expect(step, failed > 0, "restore never noticed")
             restore(x, step, *args)
             equal(x, step, want, s.look({("user", "kurt")}, whole=True), uids=keep, ids=keep, modseqs=keep)
             said = restore(x, step + "-again", *args)
@@ -390,7 +390,7 @@ def destination_killed(x):
 
 @scenario("r6", stores=("minio",), conf=LOGIN)
 def bucket_killed(x):
-    "restore, and MinIO is killed: started again at once nobody notices; away for longer, restore says so and can be run again"
+    "restore while MinIO is killed: a quick restart goes unnoticed; a longer outage is reported, and restore can be run again"
     want = grown(x, "kira")
     rng = random.Random(6)
     for keep in (True, False):
@@ -403,10 +403,10 @@ def bucket_killed(x):
                 time.sleep(rng.uniform(0.3, 1.2))
                 x.minio.stop()
                 if away:
-                    x.expect(step, ended(x, step, p) == 75, "it does without a bucket")
+                    x.expect(step, ended(x, step, p) == 75, "restore succeeds without a bucket")
                 x.minio.start()
                 if not away:
-                    x.expect(step, ended(x, step, p) == 0, "it does not bridge a restart of the bucket")
+                    x.expect(step, ended(x, step, p) == 0, "restore does not survive a restart of the bucket")
             restore(x, step, *args)
             equal(x, step, want, s.look({("user", "kira")}, whole=True), uids=keep, ids=keep, modseqs=keep)
             said = restore(x, step + "-again", *args)
@@ -426,7 +426,7 @@ def shared_and_domains(x):
         a.cmd("SETACL %s anyone lrswip" % m)
         a.cmd("SETACL %s %s lrswipkxtecda" % (m, ADMIN))
         a.append(m, [(msg("shared " + m), [], None)])
-    # no annotation: imapd 3.6 dies of SETMETADATA on a shared mailbox. No quota: sync_client -m sends none
+    # no annotation: imapd 3.6 crashes on SETMETADATA of a shared mailbox. No quota: sync_client -m sends none
     joes = ("joe@example.com", "joe")       # two users
     for u in joes:
         x.user(u)

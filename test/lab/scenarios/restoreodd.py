@@ -1,4 +1,4 @@
-"""restore to a real Cyrus: what is odd in a backup, or goes to somebody else."""
+"""restore to a real Cyrus: odd data of a backup, and other owners."""
 from cyruslab import client, instance
 from cyruslab.csync import Csync
 from cyruslab.imap import ADMIN, q
@@ -12,7 +12,7 @@ OWNER_ACL = '"odd\tlrswipkxtecdan\t"'
 
 
 def odd_records(c):
-    """Uploads one message of each kind: a list of records, as they are on the wire."""
+    """Uploads one message of each kind: a list of records in wire form."""
     kinds = [
         ("plain", {}),
         ("date-0", {"INTERNALDATE": 0}),
@@ -44,7 +44,7 @@ def odd_records(c):
 
 
 def flags_200(c):
-    """200 messages, each with a keyword of its own."""
+    """200 messages, each with another keyword."""
     bodies = [msg("keyword %d" % i) for i in range(200)]
     return [{"UID": i + 1, "MODSEQ": i + 2, "LAST_UPDATED": 1700000000, "FLAGS": "($k%d)" % i, "INTERNALDATE": 1600000000 + i,
              "SIZE": len(bodies[i]), "GUID": g} for i, g in enumerate(c.upload(bodies))]
@@ -52,7 +52,7 @@ def flags_200(c):
 
 @scenario("r8", stores=("dir",), conf=LOGIN)
 def odd(x):
-    "restore of records, flags and mailboxes that no Cyrus sends: one costs no other, and each change is reported"
+    "restore of records, flags and mailboxes that no Cyrus sends: none affects the others, and each change is reported"
     c = Csync(x.backup["ports"]["backupd"])
     records = odd_records(c)
     c.mailbox("user.odd", "00000000-0000-4000-8000-000000000001", [r for _, r in records], ACL=OWNER_ACL, LAST_UID=5)
@@ -63,7 +63,7 @@ def odd(x):
             "uidvalidity-0": {"UIDVALIDITY": 0}, "modseq-0": {"HIGHESTMODSEQ": 0}, "no-acl": {"ACL": '""'},
             "bad-acl": {"ACL": '"a\tb"'}, "options": {"OPTIONS": "XYZ"}, "type": {"MBOXTYPE": "e"},
             "annotation": {"ANNOTATIONS": "(%(ENTRY odd USERID \"\" VALUE v MODSEQ 7) %(ENTRY /comment USERID \"\" VALUE fine MODSEQ 7))"},
-            "#unknown": {"MBOXTYPE": "j"},      # sync_server 3.6 dies of it
+            "#unknown": {"MBOXTYPE": "j"},      # crashes sync_server 3.6
             "future": {"UIDVALIDITY": 2 ** 32 - 1, "RECENTTIME": 2 ** 62}, "Zlast": {}}.items()):
         c.upload([body])
         c.mailbox("user.odd." + name, "00000000-0000-4000-8000-0000000001%02d" % n, [{**one, "GUID": c.upload([body])[0]}], **{"ACL": OWNER_ACL, **fields})
@@ -77,16 +77,16 @@ def odd(x):
             planned = restore(x, step + "-dry", "-n", *how, rc=75)
             said = restore(x, step, "-v", *how, rc=75)
             for l in planned.splitlines():
-                x.expect(step, not l.startswith("restore: ") or l in said, "only the dry run says: %s" % l)
+                x.expect(step, not l.startswith("restore: ") or l in said, "only the dry run reports: %s" % l)
             for what in ("a date before 1970", "2 messages (the first is uid 40)", '"a(b"', '"two words"', "Odd", "an empty message",
                          '"$k128"', '"$k199"') + (("#unknown", "uidvalidity is 0", "thrid", "more than 32 bits") if keep else ("#unknown", "1970-01-01")):
                 x.expect(step, what in said, "%s is not reported: %s" % (what, said))
-            for box in ("no-acl", "bad-acl"):     # whose owner has no right to look
+            for box in ("no-acl", "bad-acl"):     # the owner has no right to read them
                 s.conn(ADMIN).cmd("SETACL user/odd/%s odd lrs" % box)
             boxes = {m["name"]: m for m in s.look({("user", "odd")}, whole=True).values()}
             odd_arrived(x, step, records, boxes["user.odd"]["messages"], keep)
             x.expect(step, len(boxes["user.odd.Keywords"]["messages"]) == 200 and len(boxes) == 11,
-                     "there is %s" % {n: len(m["messages"]) for n, m in boxes.items()})
+                     "found %s" % {n: len(m["messages"]) for n, m in boxes.items()})
             for n, m in boxes.items():
                 x.expect(step, m["uniqueid"].startswith("00000000-0000-4000") == keep, "%s has uniqueid %s" % (n, m["uniqueid"]))
             x.expect(step, all(m["messages"] for m in boxes.values()), "a mailbox is empty")
@@ -101,7 +101,7 @@ def odd(x):
 
 
 def dav_mailboxes(c, one):
-    """The mailboxes of an event and of a card, each with a plain message, of which sync_server 3.6 dies."""
+    """The mailboxes of an event and of a card, each with a plain message, which crash sync_server 3.6."""
     head = b'From: <a@example.org>\r\nDate: Fri, 20 Nov 2026 12:00:00 +0000\r\nContent-Type: %s\r\nContent-Disposition: attachment; filename="%s"\r\n\r\n'
     event = head % (b"text/calendar; charset=utf-8; component=VEVENT", b"e1.ics") + (
         b"BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//lab//EN\r\nBEGIN:VEVENT\r\nUID:e1\r\nDTSTAMP:20261120T120000Z\r\n"
@@ -115,7 +115,7 @@ def dav_mailboxes(c, one):
 
 
 def dav(x, step, name, keep):
-    """Mailboxes of calendars and cards, which IMAP does not open, came with what they held."""
+    """Mailboxes of calendars and cards, which IMAP does not open, have their content."""
     c = Csync(x.lab.inst(name)["ports"]["syncserver"])
     for box in ("#calendars.Default", "#addressbooks.Default"):
         said = b"".join(c.cmd("GET MAILBOXES (user.dav.%s)" % box))
@@ -124,7 +124,7 @@ def dav(x, step, name, keep):
 
 
 def odd_arrived(x, step, records, messages, keep):
-    """Every message but the empty one is there, with what Cyrus can hold of its record."""
+    """Every message except the empty one is present, with the parts of its record that Cyrus can store."""
     got = {v["guid"]: (uid, v) for uid, v in messages.items()}
     want = {"date-0": ("internaldate", 0 if keep else 1), "date-1969": ("internaldate", 1), "date-2500": ("internaldate", 2 ** 32 - 1),
             "flag-unknown": ("flags", ["\\Seen"]), "flag-twice": ("flags", ["$Todo", "\\Seen"]), "flag-no-atom": ("flags", ["good"]),
@@ -142,7 +142,7 @@ def odd_arrived(x, step, records, messages, keep):
 
 @scenario("r9", stores=("dir",), conf=LOGIN)
 def other_owner(x):
-    "restore into another user's mailboxes: that user can open them, and nobody else who could open the source's"
+    "restore into another user's mailboxes: that user can open them, and other readers of the source cannot"
     x.user("bob", "dave", "erna")
     b, a = x.imap("bob"), x.imap(ADMIN)
     b.append("INBOX", [(msg("b%d" % i), [], None) for i in range(3)])
@@ -168,22 +168,22 @@ def other_owner(x):
     instance.sasl_user(x.lab.inst("src")["base"] + "/sasldb2", x.lab.inst("src")["realm"], "heir")
     before = x.source.account("bob")
     planned = restore(x, "r9-heir-dry", "-n", csync(x, "src"), "bob:heir", "-a")
-    x.expect("r9-heir-dry", not [l for l in a.cmd('LIST "" "*"') if b"heir" in l], "the dry run made mailboxes")
+    x.expect("r9-heir-dry", not [l for l in a.cmd('LIST "" "*"') if b"heir" in l], "the dry run created mailboxes")
     for n in ("1", "2", "3"):
         said = restore(x, "r9-heir-" + n, "-v", csync(x, "src"), "bob:heir", "-a")
         if n == "1":
             for l in planned.splitlines():
-                x.expect("r9-heir", l.startswith("dry run") or l in said, "only the dry run says: %s" % l)
+                x.expect("r9-heir", l.startswith("dry run") or l in said, "only the dry run reports: %s" % l)
         x.expect("r9-heir", n == "1" or " 0 messages added" in said, said)
     h = instance.connect(x.lab, "heir")
     x.expect("r9-heir", b"(MESSAGES 3)" in h.cmd("STATUS INBOX (MESSAGES)")[0], "heir has other mail")
     x.expect("r9-heir", b"Work" in b"".join(h.cmd('LSUB "" "*"')), "heir is not subscribed to Work")
-    x.expect("r9-heir", b"of the owner" in b"".join(h.cmd("GETMETADATA Work (/private/comment)")), "the annotation is not heir's")
+    x.expect("r9-heir", b"of the owner" in b"".join(h.cmd("GETMETADATA Work (/private/comment)")), "heir does not have the annotation")
     x.expect("r9-heir", b"STORAGE" in b"".join(h.cmd("GETQUOTAROOT INBOX")), "heir has no quota")
     h.close()
     got = x.source.account("heir")
     x.expect("r9-heir", got["scripts"] == before["scripts"] and got["active"] == "main", "%r" % got)
-    x.expect("r9-heir", x.source.account("bob") == before, "bob has something else now")
+    x.expect("r9-heir", x.source.account("bob") == before, "bob's account has changed")
     acl = b"".join(a.cmd("GETACL user/heir/Work"))
     x.expect("r9-heir", b"heir lrswipkxtecdan" in acl and b"bob" not in acl, "%r" % acl)
     restore(x, "r9-A", "-v", "-Aerna lrswi", "-M", "user/dave/Team", csync(x, "src"), "bob", "user/bob")
@@ -192,7 +192,7 @@ def other_owner(x):
 
 @scenario("r10", stores=("dir",), conf=LOGIN)
 def sieve(x):
-    "restore -U of scripts, then replication from the original server: both ways out of IMAP_MAILBOX_MOVED work"
+    "restore -U of scripts, then replication from the original server: both documented fixes for IMAP_MAILBOX_MOVED work"
     for way in ("force", "delete"):
         u, name, step = "siv" + way, "sieve" + way, "r10-" + way
         x.user(u)
@@ -219,7 +219,7 @@ def sieve(x):
 
 
 def replicated(x, step, to, rc, *args):
-    "sync_client from the source to a server that was restored to"
+    "sync_client from the source to a restored server"
     r = client.run(x.lab, to, args, capture=x.capture(step), hide_compress=True, timeout=60)
     x.note(step, args, r)
     x.expect(step, r["rc"] == rc, "sync_client ended with %s, wanted %s: %s" % (r["rc"], rc, r["out"][-300:]))

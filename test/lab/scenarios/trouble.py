@@ -1,4 +1,4 @@
-"""Trouble of one user, or of one partition, and everybody else."""
+"""Trouble with one user or one partition, and its effect on the others."""
 import os
 import shutil
 import time
@@ -12,8 +12,8 @@ from .material import msg
 
 WELL = ["anna", "bert", "cora", "dirk", "elsa", "fred", "gina"]
 DAMAGED, DENIED, AWAY = "henk", "iris", "jens"
-# How long a new message of a user without trouble may take, on a busy machine. Behind a
-# partition that does not answer he waits for it once, for five seconds.
+# How long a new message of an unaffected user may take, on a busy machine. After a
+# partition that does not answer, the user waits once for five seconds.
 SECONDS = 20
 
 
@@ -45,12 +45,12 @@ class Buckets:
             os.rename(disk + ".unplugged", disk)
 
     def commits(self, user):
-        """How many objects the user's log has. In MinIO's layout an object is a directory."""
+        """The number of objects in the user's log. In MinIO's layout an object is a directory."""
         log = "%s/backups/user/%s/log" % (self.top["default"], user)
         return len(os.listdir(log)) if os.path.isdir(log) else 0
 
     def copy(self, user, to):
-        """The backup.json of one user in the place of another's; what was there is returned."""
+        """Replaces the backup.json of one user by another's; returns the old one."""
         a, b = ("%s/backups/user/%s/backup.json" % (self.top["default"], u) for u in (user, to))
         os.rename(b, b + ".kept")
         if os.path.isdir(a):
@@ -71,7 +71,7 @@ class Buckets:
 
 
 def arrivals(x, b, step, users, rounds=3):
-    """A message for everybody, those in trouble first; those who are well have it soon."""
+    """Delivers a message to all users, affected ones first; the others must have it soon."""
     for n in range(rounds):
         before = {u: b.commits(u) for u in WELL}
         for u in users:
@@ -86,7 +86,7 @@ def arrivals(x, b, step, users, rounds=3):
 
 @scenario("ten")
 def ten_users(x):
-    "rolling, ten users: one is damaged, one's partition answers 403, one's is away; the others are backed up within seconds"
+    "rolling, ten users: one is damaged, one partition answers 403, one is unreachable; the others are backed up within seconds"
     everybody = [DAMAGED, DENIED, AWAY] + WELL
     x.user(*everybody)
     for u in everybody:
@@ -99,11 +99,11 @@ def ten_users(x):
     x.sync("2-moved", "-u", *everybody, quiet=True, check=False)
 
     instance.stop_master(x.backup)
-    shutil.rmtree(x.backup["base"] + "/conf/backup-index")      # or nobody looks at backup.json
+    shutil.rmtree(x.backup["base"] + "/conf/backup-index")      # otherwise backup.json is not read
     instance.start_master(x.backup, env=x.backup["env"])
     spoiled = b.copy(WELL[0], DAMAGED)
     x.sync("3-index", "-u", *WELL, DENIED, AWAY, quiet=True, check=False)
-    # Before the partitions are in trouble: a backup that the index does not know is looked for in all.
+    # Before the partitions fail, because a backup that the index does not know is searched in all of them.
     r = x.run("3-damaged", "-u", DAMAGED)
     x.expect("3-damaged", r["rc"] == 1, "sync_client ended with %s, wanted 1" % r["rc"])
     h = x.start("4-rolling", "-R")
