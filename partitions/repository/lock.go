@@ -1,16 +1,13 @@
 package repository
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"time"
 
 	"github.com/cyrusbackup/backupd/objstore"
-	"github.com/cyrusbackup/backupd/objstore/pack"
 	"github.com/cyrusbackup/backupd/objstore/probe"
-	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/storeclock"
 )
 
@@ -246,121 +243,4 @@ func (l *Lock) Release(ctx context.Context) error {
 		return fmt.Errorf("give back the lock of %s: %w", l.found.Name(), err)
 	}
 	return nil
-}
-
-// AnnounceTries is how many numbers of the log it tries to win.
-const AnnounceTries = 50
-
-// announce puts a LockedEvent as the next commit.
-func (l *Lock) announce(ctx context.Context) error {
-	f := l.found
-	newest, err := f.HighestNumber(ctx) // not by HEADs: a hole in the log would look like its end
-	if err != nil {
-		return err
-	}
-	for range AnnounceTries {
-		tip, err := f.OpenTip(ctx, newest)
-		if err != nil {
-			return err
-		}
-		newest = tip.Number
-		won, err := l.commit(ctx, tip)
-		if won || err != nil {
-			return err
-		}
-	}
-	return fmt.Errorf("announce the lock of %s: %d numbers of its log were taken by others", f.Name(), AnnounceTries)
-}
-
-// OpenTip is tip, of a log that goes on here.
-func (f *Found) OpenTip(ctx context.Context, known uint64) (history.Tip, error) {
-	tip, seal, err := f.Tip(ctx, known)
-	if err != nil || seal == nil {
-		return tip, err
-	}
-	repo, err := ReadInfo(ctx, f.Partition.Store)
-	if err == nil && seal.To != repo.ID {
-		err = fmt.Errorf("backup of %s: %w", f.Name(), ErrSealed)
-	}
-	return tip, err
-}
-
-// Tip is the newest commit, from a number that is known to be used, and the seal in it.
-func (f *Found) Tip(ctx context.Context, known uint64) (tip history.Tip, seal *history.SealedEvent, err error) {
-	log := f.Log()
-	newest, err := log.Newest(ctx, known)
-	if err != nil || newest == 0 {
-		return history.Tip{}, nil, err
-	}
-	tip.Number = newest
-	for c, err := range log.Commits(ctx, newest, newest) {
-		if history.IsUnreadable(err) {
-			return tip, nil, nil // what follows names no hash, as behind a bridge
-		}
-		if err != nil {
-			return tip, nil, err
-		}
-		for e, err := range c.Events() {
-			if err != nil {
-				return tip, nil, err
-			}
-			if e, ok := e.(*history.SealedEvent); ok {
-				seal = e
-			}
-		}
-		tip.Time = c.Header().Time
-		if tip.Hash, err = c.Hash(); err != nil {
-			return tip, nil, err
-		}
-	}
-	return tip, seal, nil
-}
-
-func (l *Lock) commit(ctx context.Context, tip history.Tip) (won bool, err error) {
-	h := l.Options.Header(l.found, tip, l.file.Since)
-	return l.found.PutCommit(ctx, h, &history.LockedEvent{ID: l.file.ID, Owner: l.Options.Owner})
-}
-
-// Header is that of the commit after tip, at the store's time.
-func (o *LockOptions) Header(f *Found, tip history.Tip, at time.Time) history.Header {
-	if at.Before(tip.Time) {
-		at = tip.Time
-	}
-	return history.Header{
-		Version: history.Version, Backup: f.Path, Number: tip.Number + 1, Prev: tip.Hash, Time: at.UTC(),
-		Host: o.Host, Clock: o.Now().UTC().Round(0), Connection: "lock", Client: o.Owner, Random: history.NewRandom(),
-	}
-}
-
-// PutCommit puts a commit of these events under its number. false: another writer has it.
-func (f *Found) PutCommit(ctx context.Context, h history.Header, events ...history.Event) (won bool, err error) {
-	bld := history.NewBuilder(h, pack.Options{})
-	for _, e := range events {
-		if err := bld.Event(e); err != nil {
-			return false, err
-		}
-	}
-	return f.PutBuilt(ctx, bld)
-}
-
-// PutBuilt puts a commit under its number. false: another writer has it.
-func (f *Found) PutBuilt(ctx context.Context, bld *history.Builder) (won bool, err error) {
-	obj, _, _, err := bld.Finish(nil)
-	if err != nil {
-		return false, err
-	}
-	h := bld.Header()
-	s, key := f.Partition.Store, history.LogKey(f.Path, h.Number)
-	_, putErr := s.Put(ctx, key, bytes.NewReader(obj), objstore.PutOptions{IfAbsent: true})
-	if putErr == nil {
-		return true, nil
-	}
-	there, err := history.ReadHeader(ctx, s, f.Path, h.Number)
-	switch {
-	case err == nil:
-		return there.Random == h.Random, nil
-	case errors.Is(err, objstore.ErrNotExist):
-		return false, putErr
-	}
-	return false, errors.Join(putErr, err)
 }

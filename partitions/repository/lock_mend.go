@@ -2,13 +2,11 @@ package repository
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/cyrusbackup/backupd/internal/timespec"
 	"github.com/cyrusbackup/backupd/objstore"
-	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // abandoned refuses to replace a lock.json that may be somebody's: whoever holds a lock
@@ -30,44 +28,4 @@ func (l *Lock) remove(ctx context.Context) error {
 		return fmt.Errorf("give back the lock of %s: %w", l.found.Name(), err)
 	}
 	return nil
-}
-
-// AnnounceAnyway is announce, also where the newest commit cannot be read: the lock is
-// announced under the number after the highest that there is, and nothing is put into a hole.
-func (l *Lock) AnnounceAnyway(ctx context.Context) error {
-	err := l.announce(ctx)
-	if err == nil || !history.IsUnreadable(err) && !errors.Is(err, ErrSealed) {
-		return err
-	}
-	if errors.Is(err, ErrSealed) {
-		return nil // no daemon writes to a log that goes on elsewhere
-	}
-	for range AnnounceTries {
-		highest, err := l.found.HighestNumber(ctx)
-		if err != nil {
-			return err
-		}
-		won, err := l.commit(ctx, history.Tip{Number: highest})
-		if won || err != nil {
-			return err
-		}
-	}
-	return fmt.Errorf("announce the lock of %s: %d numbers of its log were taken by others", l.found.Name(), AnnounceTries)
-}
-
-// HighestNumber is the highest number that an object of the log or a checkpoint has.
-func (f *Found) HighestNumber(ctx context.Context) (n uint64, err error) {
-	for info, err := range f.Partition.Store.List(ctx, history.LogPrefix(f.Path), "") {
-		if err != nil {
-			return 0, err
-		}
-		if _, to, ok := history.ParseLogKey(f.Path, info.Key); ok {
-			n = max(n, to)
-		}
-	}
-	numbers, err := f.Log().Checkpoints(ctx)
-	if len(numbers) > 0 {
-		n = max(n, numbers[0])
-	}
-	return n, err
 }

@@ -7,12 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/cyrusbackup/backupd/objstore"
-	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // SetAside takes a backup out of its place, so that the next sync begins another one. All
@@ -137,87 +135,6 @@ func (f *Found) PutInfo(ctx context.Context, o objstore.PutOptions, created time
 	return info, err
 }
 
-// begin goes on with what was cut off, or begins.
-func (a *asider) begin(ctx context.Context, l *Lock) error {
-	s := a.f.Partition.Store
-	for base, err := range asideBases(ctx, s, AsidePrefix+a.f.Path+"/") {
-		if err != nil {
-			return err
-		}
-		i, _, err := readAsideInfo(ctx, s, base)
-		if errors.Is(err, objstore.ErrNotExist) {
-			continue // somebody else's
-		}
-		if err != nil {
-			return err
-		}
-		if i.State == asideDone {
-			continue
-		}
-		a.base, a.info = base, i
-		same, err := a.goesOn(ctx)
-		if err != nil || same {
-			return err
-		}
-		if err := a.state(ctx, asideDone); err != nil { // all but its last step was done
-			return err
-		}
-	}
-	there, err := hasObjects(ctx, s, a.f.Path)
-	if err != nil {
-		return err
-	}
-	if !there {
-		return fmt.Errorf("%s: %w", a.f.Path, ErrNoBackup)
-	}
-	return a.fresh(ctx, l)
-}
-
-// goesOn says whether what lies in the backup's place is what was being set aside, and
-// not a backup that was begun after it.
-func (a *asider) goesOn(ctx context.Context) (bool, error) {
-	if a.info.State == asideCopying {
-		return true, nil
-	}
-	s, key := a.f.Partition.Store, BackupInfoKey(a.f.Path)
-	old, _, err := ReadSmall(ctx, s, key)
-	if errors.Is(err, objstore.ErrNotExist) {
-		return true, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	copied, _, err := ReadSmall(ctx, s, a.key(key))
-	return err == nil && bytes.Equal(old, copied), err
-}
-
-// fresh begins to set aside, under the store's time.
-func (a *asider) fresh(ctx context.Context, l *Lock) error {
-	at, err := l.Now(ctx)
-	if err != nil {
-		return err
-	}
-	a.info = &asideInfo{Version: asideVersion, Backup: a.f.Path, Name: a.f.Info.Name, Kind: a.f.Info.Kind,
-		Since: at.UTC(), Reason: a.reason, State: asideCopying}
-	if n, ok := NameOf(a.of); ok {
-		a.info.Backup, a.info.Name, a.info.Kind = a.of, n.Full, n.Kind
-	}
-	for range 10 {
-		a.base = asideBase(a.f.Path, a.info.Since)
-		err = a.info.put(ctx, a.f.Partition.Store, a.base, objstore.PutOptions{IfAbsent: true})
-		if !errors.Is(err, objstore.ErrExist) {
-			return err
-		}
-		a.info.Since = a.info.Since.Add(time.Second)
-	}
-	return err
-}
-
-func (a *asider) state(ctx context.Context, state string) error {
-	a.info.State = state
-	return a.info.put(ctx, a.f.Partition.Store, a.base, objstore.PutOptions{})
-}
-
 // key is that of the copy of an object.
 func (a *asider) key(key string) string {
 	return a.base + "/" + strings.TrimPrefix(key, BackupPrefix(a.f.Path))
@@ -254,75 +171,4 @@ func (a *asider) copy(ctx context.Context, key string) error {
 		a.report(a.done)
 	}
 	return nil
-}
-
-// clear removes what was copied from its place: the log in ascending order, and at last
-// backup.json, which says whose the rest is.
-func (a *asider) clear(ctx context.Context) error {
-	for {
-		left, err := a.left(ctx)
-		if err != nil || len(left) == 0 {
-			return err
-		}
-		for _, key := range left {
-			if err := a.remove(ctx, key); err != nil {
-				return err
-			}
-		}
-	}
-}
-
-// clearedAtOnce bounds the keys that are held.
-const clearedAtOnce = 10_000
-
-// left are the next keys to be removed, in their order.
-func (a *asider) left(ctx context.Context) (keys []string, err error) {
-	last := BackupInfoKey(a.f.Path)
-	found := false
-	for _, prefix := range []string{history.CheckpointPrefix(a.f.Path), history.RecordsPrefix(a.f.Path), history.LogPrefix(a.f.Path), BackupPrefix(a.f.Path)} {
-		for info, err := range a.f.Partition.Store.List(ctx, prefix, "") {
-			if err != nil {
-				return nil, err
-			}
-			switch info.Key {
-			case last:
-				found = true
-				continue
-			case LockKey(a.f.Path):
-				continue
-			}
-			if keys = append(keys, info.Key); len(keys) == clearedAtOnce {
-				return keys, nil
-			}
-		}
-		if len(keys) > 0 {
-			return slices.Compact(keys), nil
-		}
-	}
-	if found {
-		keys = []string{last}
-	}
-	return keys, nil
-}
-
-// remove removes an object whose copy is there.
-func (a *asider) remove(ctx context.Context, key string) error {
-	s := a.f.Partition.Store
-	is, err := s.Stat(ctx, key)
-	if errors.Is(err, objstore.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	copied, err := s.Stat(ctx, a.key(key))
-	if err != nil && !errors.Is(err, objstore.ErrNotExist) {
-		return err
-	}
-	if err != nil || copied.Size != is.Size { // it came after the copy was whole
-		if err := a.copy(ctx, key); err != nil {
-			return err
-		}
-	}
-	return s.Delete(ctx, key)
 }

@@ -36,10 +36,3 @@ func Hold(ctx context.Context, s objstore.Store, key string) (body objstore.Body
 	}
 	return io.NewSectionReader(f, 0, size), o.ETag, drop, nil
 }
-
-// Copied is what was put into the other partition.
-type Copied struct {
-	Objects int   // of the log, checkpoints and blocks, copied as they are
-	Chunks  int   // messages and pieces of them, in packs of their own
-	Bytes   int64 // of both, as stored
-}

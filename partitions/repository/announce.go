@@ -1,0 +1,61 @@
+package repository
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/cyrusbackup/backupd/partitions/history"
+)
+
+// AnnounceTries is how many numbers of the log it tries to win.
+const AnnounceTries = 50
+
+// announce puts a LockedEvent as the next commit.
+func (l *Lock) announce(ctx context.Context) error {
+	f := l.found
+	newest, err := f.HighestNumber(ctx) // not by HEADs: a hole in the log would look like its end
+	if err != nil {
+		return err
+	}
+	for range AnnounceTries {
+		tip, err := f.OpenTip(ctx, newest)
+		if err != nil {
+			return err
+		}
+		newest = tip.Number
+		won, err := l.commit(ctx, tip)
+		if won || err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("announce the lock of %s: %d numbers of its log were taken by others", f.Name(), AnnounceTries)
+}
+
+func (l *Lock) commit(ctx context.Context, tip history.Tip) (won bool, err error) {
+	h := l.Options.Header(l.found, tip, l.file.Since)
+	return l.found.PutCommit(ctx, h, &history.LockedEvent{ID: l.file.ID, Owner: l.Options.Owner})
+}
+
+// AnnounceAnyway is announce, also where the newest commit cannot be read: the lock is
+// announced under the number after the highest that there is, and nothing is put into a hole.
+func (l *Lock) AnnounceAnyway(ctx context.Context) error {
+	err := l.announce(ctx)
+	if err == nil || !history.IsUnreadable(err) && !errors.Is(err, ErrSealed) {
+		return err
+	}
+	if errors.Is(err, ErrSealed) {
+		return nil // no daemon writes to a log that goes on elsewhere
+	}
+	for range AnnounceTries {
+		highest, err := l.found.HighestNumber(ctx)
+		if err != nil {
+			return err
+		}
+		won, err := l.commit(ctx, history.Tip{Number: highest})
+		if won || err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("announce the lock of %s: %d numbers of its log were taken by others", l.found.Name(), AnnounceTries)
+}

@@ -1,0 +1,70 @@
+package repository
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"strings"
+
+	"github.com/cyrusbackup/backupd/objstore"
+)
+
+// asideStore shows the objects of one backup under the keys that they had before it was
+// set aside. It is for reading.
+type asideStore struct {
+	objstore.Store
+	old, now string // prefixes of keys
+}
+
+func (s asideStore) key(k string) string {
+	if rest, ok := strings.CutPrefix(k, s.old); ok {
+		return s.now + rest
+	}
+	return k
+}
+
+func (s asideStore) was(i objstore.Info) objstore.Info {
+	if rest, ok := strings.CutPrefix(i.Key, s.now); ok {
+		i.Key = s.old + rest
+	}
+	return i
+}
+
+// ErrAside refuses to write to a backup that was set aside.
+var ErrAside = errors.New("the backup was set aside, and is only read")
+
+// Put implements objstore.Store: it is refused.
+func (s asideStore) Put(_ context.Context, key string, _ objstore.Body, _ objstore.PutOptions) (objstore.Info, error) {
+	return objstore.Info{}, &objstore.Error{Op: "put", Key: s.key(key), Err: ErrAside}
+}
+
+// Delete implements objstore.Store: it is refused.
+func (s asideStore) Delete(_ context.Context, key string) error {
+	return &objstore.Error{Op: "delete", Key: s.key(key), Err: ErrAside}
+}
+
+// Get implements objstore.Store.
+func (s asideStore) Get(ctx context.Context, key string, off, n int64) (*objstore.Object, error) {
+	o, err := s.Store.Get(ctx, s.key(key), off, n)
+	if o != nil {
+		o.Info = s.was(o.Info)
+	}
+	return o, err
+}
+
+// Stat implements objstore.Store.
+func (s asideStore) Stat(ctx context.Context, key string) (objstore.Info, error) {
+	i, err := s.Store.Stat(ctx, s.key(key))
+	return s.was(i), err
+}
+
+// List implements objstore.Store.
+func (s asideStore) List(ctx context.Context, prefix, startAfter string) iter.Seq2[objstore.Info, error] {
+	return func(yield func(objstore.Info, error) bool) {
+		for i, err := range s.Store.List(ctx, s.key(prefix), s.key(startAfter)) {
+			if !yield(s.was(i), err) {
+				return
+			}
+		}
+	}
+}

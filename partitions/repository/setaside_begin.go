@@ -1,0 +1,92 @@
+package repository
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cyrusbackup/backupd/objstore"
+)
+
+// begin goes on with what was cut off, or begins.
+func (a *asider) begin(ctx context.Context, l *Lock) error {
+	s := a.f.Partition.Store
+	for base, err := range asideBases(ctx, s, AsidePrefix+a.f.Path+"/") {
+		if err != nil {
+			return err
+		}
+		i, _, err := readAsideInfo(ctx, s, base)
+		if errors.Is(err, objstore.ErrNotExist) {
+			continue // somebody else's
+		}
+		if err != nil {
+			return err
+		}
+		if i.State == asideDone {
+			continue
+		}
+		a.base, a.info = base, i
+		same, err := a.goesOn(ctx)
+		if err != nil || same {
+			return err
+		}
+		if err := a.state(ctx, asideDone); err != nil { // all but its last step was done
+			return err
+		}
+	}
+	there, err := hasObjects(ctx, s, a.f.Path)
+	if err != nil {
+		return err
+	}
+	if !there {
+		return fmt.Errorf("%s: %w", a.f.Path, ErrNoBackup)
+	}
+	return a.fresh(ctx, l)
+}
+
+// goesOn says whether what lies in the backup's place is what was being set aside, and
+// not a backup that was begun after it.
+func (a *asider) goesOn(ctx context.Context) (bool, error) {
+	if a.info.State == asideCopying {
+		return true, nil
+	}
+	s, key := a.f.Partition.Store, BackupInfoKey(a.f.Path)
+	old, _, err := ReadSmall(ctx, s, key)
+	if errors.Is(err, objstore.ErrNotExist) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	copied, _, err := ReadSmall(ctx, s, a.key(key))
+	return err == nil && bytes.Equal(old, copied), err
+}
+
+// fresh begins to set aside, under the store's time.
+func (a *asider) fresh(ctx context.Context, l *Lock) error {
+	at, err := l.Now(ctx)
+	if err != nil {
+		return err
+	}
+	a.info = &asideInfo{Version: asideVersion, Backup: a.f.Path, Name: a.f.Info.Name, Kind: a.f.Info.Kind,
+		Since: at.UTC(), Reason: a.reason, State: asideCopying}
+	if n, ok := NameOf(a.of); ok {
+		a.info.Backup, a.info.Name, a.info.Kind = a.of, n.Full, n.Kind
+	}
+	for range 10 {
+		a.base = asideBase(a.f.Path, a.info.Since)
+		err = a.info.put(ctx, a.f.Partition.Store, a.base, objstore.PutOptions{IfAbsent: true})
+		if !errors.Is(err, objstore.ErrExist) {
+			return err
+		}
+		a.info.Since = a.info.Since.Add(time.Second)
+	}
+	return err
+}
+
+func (a *asider) state(ctx context.Context, state string) error {
+	a.info.State = state
+	return a.info.put(ctx, a.f.Partition.Store, a.base, objstore.PutOptions{})
+}

@@ -1,0 +1,81 @@
+package repository
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/partitions/history"
+)
+
+// clear removes what was copied from its place: the log in ascending order, and at last
+// backup.json, which says whose the rest is.
+func (a *asider) clear(ctx context.Context) error {
+	for {
+		left, err := a.left(ctx)
+		if err != nil || len(left) == 0 {
+			return err
+		}
+		for _, key := range left {
+			if err := a.remove(ctx, key); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// clearedAtOnce bounds the keys that are held.
+const clearedAtOnce = 10_000
+
+// left are the next keys to be removed, in their order.
+func (a *asider) left(ctx context.Context) (keys []string, err error) {
+	last := BackupInfoKey(a.f.Path)
+	found := false
+	for _, prefix := range []string{history.CheckpointPrefix(a.f.Path), history.RecordsPrefix(a.f.Path), history.LogPrefix(a.f.Path), BackupPrefix(a.f.Path)} {
+		for info, err := range a.f.Partition.Store.List(ctx, prefix, "") {
+			if err != nil {
+				return nil, err
+			}
+			switch info.Key {
+			case last:
+				found = true
+				continue
+			case LockKey(a.f.Path):
+				continue
+			}
+			if keys = append(keys, info.Key); len(keys) == clearedAtOnce {
+				return keys, nil
+			}
+		}
+		if len(keys) > 0 {
+			return slices.Compact(keys), nil
+		}
+	}
+	if found {
+		keys = []string{last}
+	}
+	return keys, nil
+}
+
+// remove removes an object whose copy is there.
+func (a *asider) remove(ctx context.Context, key string) error {
+	s := a.f.Partition.Store
+	is, err := s.Stat(ctx, key)
+	if errors.Is(err, objstore.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	copied, err := s.Stat(ctx, a.key(key))
+	if err != nil && !errors.Is(err, objstore.ErrNotExist) {
+		return err
+	}
+	if err != nil || copied.Size != is.Size { // it came after the copy was whole
+		if err := a.copy(ctx, key); err != nil {
+			return err
+		}
+	}
+	return s.Delete(ctx, key)
+}

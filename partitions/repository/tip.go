@@ -1,0 +1,69 @@
+package repository
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/cyrusbackup/backupd/partitions/history"
+)
+
+// OpenTip is tip, of a log that goes on here.
+func (f *Found) OpenTip(ctx context.Context, known uint64) (history.Tip, error) {
+	tip, seal, err := f.Tip(ctx, known)
+	if err != nil || seal == nil {
+		return tip, err
+	}
+	repo, err := ReadInfo(ctx, f.Partition.Store)
+	if err == nil && seal.To != repo.ID {
+		err = fmt.Errorf("backup of %s: %w", f.Name(), ErrSealed)
+	}
+	return tip, err
+}
+
+// Tip is the newest commit, from a number that is known to be used, and the seal in it.
+func (f *Found) Tip(ctx context.Context, known uint64) (tip history.Tip, seal *history.SealedEvent, err error) {
+	log := f.Log()
+	newest, err := log.Newest(ctx, known)
+	if err != nil || newest == 0 {
+		return history.Tip{}, nil, err
+	}
+	tip.Number = newest
+	for c, err := range log.Commits(ctx, newest, newest) {
+		if history.IsUnreadable(err) {
+			return tip, nil, nil // what follows names no hash, as behind a bridge
+		}
+		if err != nil {
+			return tip, nil, err
+		}
+		for e, err := range c.Events() {
+			if err != nil {
+				return tip, nil, err
+			}
+			if e, ok := e.(*history.SealedEvent); ok {
+				seal = e
+			}
+		}
+		tip.Time = c.Header().Time
+		if tip.Hash, err = c.Hash(); err != nil {
+			return tip, nil, err
+		}
+	}
+	return tip, seal, nil
+}
+
+// HighestNumber is the highest number that an object of the log or a checkpoint has.
+func (f *Found) HighestNumber(ctx context.Context) (n uint64, err error) {
+	for info, err := range f.Partition.Store.List(ctx, history.LogPrefix(f.Path), "") {
+		if err != nil {
+			return 0, err
+		}
+		if _, to, ok := history.ParseLogKey(f.Path, info.Key); ok {
+			n = max(n, to)
+		}
+	}
+	numbers, err := f.Log().Checkpoints(ctx)
+	if len(numbers) > 0 {
+		n = max(n, numbers[0])
+	}
+	return n, err
+}
