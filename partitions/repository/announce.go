@@ -8,13 +8,13 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// AnnounceTries is how many numbers of the log it tries to win.
+// AnnounceTries is how many commit numbers a writer of the tools tries before it gives up.
 const AnnounceTries = 50
 
 // announce puts a LockedEvent as the next commit.
 func (l *Lock) announce(ctx context.Context) error {
 	f := l.found
-	newest, err := f.HighestNumber(ctx) // not by HEADs: a hole in the log would look like its end
+	newest, err := f.HighestNumber(ctx) // HEAD requests would mistake a hole in the log for its end
 	if err != nil {
 		return err
 	}
@@ -29,7 +29,7 @@ func (l *Lock) announce(ctx context.Context) error {
 			return err
 		}
 	}
-	return fmt.Errorf("announce the lock of %s: %d numbers of its log were taken by others", f.Name(), AnnounceTries)
+	return fmt.Errorf("announce the lock of %s: other writers took %d commit numbers in a row: try again", f.Name(), AnnounceTries)
 }
 
 func (l *Lock) commit(ctx context.Context, tip history.Tip) (won bool, err error) {
@@ -37,15 +37,15 @@ func (l *Lock) commit(ctx context.Context, tip history.Tip) (won bool, err error
 	return l.found.PutCommit(ctx, h, &history.LockedEvent{ID: l.file.ID, Owner: l.Options.Owner})
 }
 
-// AnnounceAnyway is announce, also where the newest commit cannot be read: the lock is
-// announced under the number after the highest that there is, and nothing is put into a hole.
+// AnnounceAnyway announces the lock even if the newest commit is unreadable. It then uses
+// the number after the highest one, and never fills a hole in the log.
 func (l *Lock) AnnounceAnyway(ctx context.Context) error {
 	err := l.announce(ctx)
 	if err == nil || !history.IsUnreadable(err) && !errors.Is(err, ErrSealed) {
 		return err
 	}
 	if errors.Is(err, ErrSealed) {
-		return nil // no daemon writes to a log that goes on elsewhere
+		return nil // no daemon writes to a log that continues in another repository
 	}
 	for range AnnounceTries {
 		highest, err := l.found.HighestNumber(ctx)
@@ -57,5 +57,5 @@ func (l *Lock) AnnounceAnyway(ctx context.Context) error {
 			return err
 		}
 	}
-	return fmt.Errorf("announce the lock of %s: %d numbers of its log were taken by others", l.found.Name(), AnnounceTries)
+	return fmt.Errorf("announce the lock of %s: other writers took %d commit numbers in a row: try again", l.found.Name(), AnnounceTries)
 }

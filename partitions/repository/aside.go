@@ -13,9 +13,9 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-// A backup that was set aside lies below set-aside/<b>/<time>/, with the keys that it had
-// below backups/<b>/ (docs/format.md 2.2). Its objects still name each other by their old
-// keys, so readers see them there, through an asideStore.
+// A backup that was set aside is stored below set-aside/<b>/<time>/, with the same keys as
+// below backups/<b>/ before (docs/format.md 2.2). Its objects still refer to each other by
+// their old keys, so readers go through an asideStore, which translates keys.
 
 // AsidePrefix is the prefix of backups that were set aside.
 const AsidePrefix = "set-aside/"
@@ -25,15 +25,15 @@ const asideVersion = 1
 
 // The states of a backup that is being set aside, in their order.
 const (
-	asideCopying = "copying" // the copy is a part of the backup
-	asideWhole   = "whole"   // the copy is whole, and the originals are being removed
-	asideDone    = "done"    // nothing is left in the old place
+	asideCopying = "copying" // the copy is incomplete
+	asideWhole   = "whole"   // the copy is complete; the originals are being removed
+	asideDone    = "done"    // all originals are removed
 )
 
 // asideInfo is set-aside.json.
 type asideInfo struct {
 	Version int       `json:"version"`
-	Backup  string    `json:"backup"` // path below backups/ that its objects name
+	Backup  string    `json:"backup"` // path below backups/ that the objects refer to
 	Name    string    `json:"name"`
 	Kind    string    `json:"kind"`
 	Since   time.Time `json:"since"`  // store time
@@ -41,7 +41,7 @@ type asideInfo struct {
 	State   string    `json:"state"`
 }
 
-// asideBase is where a backup lies that was set aside at a time, without a final slash.
+// asideBase is the prefix of a backup that was set aside at a time, without a final slash.
 func asideBase(path string, at time.Time) string {
 	return AsidePrefix + path + "/" + at.UTC().Format("20060102T150405Z")
 }
@@ -60,7 +60,7 @@ func readAsideInfo(ctx context.Context, s objstore.Store, base string) (*asideIn
 		return nil, info, fmt.Errorf("read %s: %w", key, err)
 	}
 	if a.Version != asideVersion {
-		return nil, info, fmt.Errorf("%s has version %d; this program knows version %d: use a newer one", key, a.Version, asideVersion)
+		return nil, info, fmt.Errorf("%s has version %d, this program supports version %d: use a newer version of this program", key, a.Version, asideVersion)
 	}
 	return &a, info, nil
 }
@@ -74,14 +74,14 @@ func (a *asideInfo) put(ctx context.Context, s objstore.Store, base string, o ob
 	return err
 }
 
-// found is the backup that was set aside, readable like any other.
+// found returns the backup that was set aside, with a store that translates its keys.
 func (a *asideInfo) found(p Config, base string) *Found {
 	p.Store = asideStore{Store: p.Store, old: BackupPrefix(a.Backup), now: base + "/"}
 	return &Found{Partition: p, Path: a.Backup, Aside: base, Info: BackupInfo{
 		Version: Version, Name: a.Name, Kind: a.Kind, Created: a.Since}}
 }
 
-// findAside looks for a backup by the key that it was set aside under.
+// findAside finds the backup that was set aside below the key base.
 func findAside(ctx context.Context, p Config, base string) (*Found, error) {
 	a, _, err := readAsideInfo(ctx, p.Store, base)
 	if errors.Is(err, objstore.ErrNotExist) {
@@ -114,8 +114,8 @@ func BrowseAside(ctx context.Context, p Config) iter.Seq2[*Found, error] {
 	}
 }
 
-// asideBases yields where backups were set aside, of all keys with a prefix. It skips from
-// one to the next.
+// asideBases yields the bases (see asideBase) below a prefix. It lists the first key of
+// each backup only.
 func asideBases(ctx context.Context, s objstore.Store, prefix string) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		for after := ""; ; {
@@ -133,7 +133,7 @@ func asideBases(ctx context.Context, s objstore.Store, prefix string) iter.Seq2[
 			if base == "" || !yield(base, nil) {
 				return
 			}
-			after = base + "0" // which follows "/": behind everything in it
+			after = base + "0" // "0" follows "/", so this key sorts after all keys below base
 		}
 	}
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-// asideStore shows the objects of one backup under the keys that they had before it was
-// set aside. It is for reading.
+// asideStore is a read-only store that shows the objects of a backup under the keys that
+// they had before the backup was set aside.
 type asideStore struct {
 	objstore.Store
 	old, now string // prefixes of keys
@@ -23,22 +23,22 @@ func (s asideStore) key(k string) string {
 	return k
 }
 
-func (s asideStore) was(i objstore.Info) objstore.Info {
+func (s asideStore) oldKey(i objstore.Info) objstore.Info {
 	if rest, ok := strings.CutPrefix(i.Key, s.now); ok {
 		i.Key = s.old + rest
 	}
 	return i
 }
 
-// ErrAside refuses to write to a backup that was set aside.
-var ErrAside = errors.New("the backup was set aside, and is only read")
+// ErrAside reports an attempt to change a backup that was set aside.
+var ErrAside = errors.New("the backup was set aside and is read-only")
 
-// Put implements objstore.Store: it is refused.
+// Put implements objstore.Store and always fails.
 func (s asideStore) Put(_ context.Context, key string, _ objstore.Body, _ objstore.PutOptions) (objstore.Info, error) {
 	return objstore.Info{}, &objstore.Error{Op: "put", Key: s.key(key), Err: ErrAside}
 }
 
-// Delete implements objstore.Store: it is refused.
+// Delete implements objstore.Store and always fails.
 func (s asideStore) Delete(_ context.Context, key string) error {
 	return &objstore.Error{Op: "delete", Key: s.key(key), Err: ErrAside}
 }
@@ -47,7 +47,7 @@ func (s asideStore) Delete(_ context.Context, key string) error {
 func (s asideStore) Get(ctx context.Context, key string, off, n int64) (*objstore.Object, error) {
 	o, err := s.Store.Get(ctx, s.key(key), off, n)
 	if o != nil {
-		o.Info = s.was(o.Info)
+		o.Info = s.oldKey(o.Info)
 	}
 	return o, err
 }
@@ -55,14 +55,14 @@ func (s asideStore) Get(ctx context.Context, key string, off, n int64) (*objstor
 // Stat implements objstore.Store.
 func (s asideStore) Stat(ctx context.Context, key string) (objstore.Info, error) {
 	i, err := s.Store.Stat(ctx, s.key(key))
-	return s.was(i), err
+	return s.oldKey(i), err
 }
 
 // List implements objstore.Store.
 func (s asideStore) List(ctx context.Context, prefix, startAfter string) iter.Seq2[objstore.Info, error] {
 	return func(yield func(objstore.Info, error) bool) {
 		for i, err := range s.Store.List(ctx, s.key(prefix), s.key(startAfter)) {
-			if !yield(s.was(i), err) {
+			if !yield(s.oldKey(i), err) {
 				return
 			}
 		}

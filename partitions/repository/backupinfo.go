@@ -10,7 +10,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// BackupInfo is backup.json: put before commit 1, never changed, never removed.
+// BackupInfo is backup.json. It is written before commit 1, and never changed or removed.
 type BackupInfo struct {
 	Version int       `json:"version"`
 	Name    string    `json:"name"` // full name
@@ -25,8 +25,8 @@ func BackupPrefix(path string) string { return "backups/" + path + "/" }
 // BackupInfoKey is the key of backup.json.
 func BackupInfoKey(path string) string { return BackupPrefix(path) + "backup.json" }
 
-// ReadBackupInfo reads backup.json. history.ErrCorrupt reports an unreadable one,
-// ErrVersion one of a newer program, objstore.ErrNotExist a missing one.
+// ReadBackupInfo reads backup.json. The error is history.ErrCorrupt if it is damaged,
+// ErrVersion if a newer program wrote it, and objstore.ErrNotExist if it is missing.
 func ReadBackupInfo(ctx context.Context, s objstore.Store, path string) (*BackupInfo, error) {
 	b, _, err := ReadSmall(ctx, s, BackupInfoKey(path))
 	if err != nil {
@@ -37,16 +37,16 @@ func ReadBackupInfo(ctx context.Context, s objstore.Store, path string) (*Backup
 		return nil, fmt.Errorf("read %s: %w: %w", BackupInfoKey(path), history.ErrCorrupt, err)
 	}
 	if i.Version != Version {
-		return nil, fmt.Errorf("%s has version %d; this program knows version %d: %w", BackupInfoKey(path), i.Version, Version, ErrVersion)
+		return nil, fmt.Errorf("%s has version %d, this program supports version %d: %w", BackupInfoKey(path), i.Version, Version, ErrVersion)
 	}
 	return &i, nil
 }
 
-// Check refuses a backup that stands under this path but is another one's: two
-// names whose encodings were cut can only meet if SHA-256 does.
+// Check returns an error if this is not the backup of n. Two truncated names have the
+// same path only if their SHA-256 hashes are equal, so normally somebody copied objects.
 func (i *BackupInfo) Check(n Name) error {
 	if i.Kind != n.Kind || i.Name != n.Full {
-		return fmt.Errorf("%s is the backup of %s %s, not of %s: %w", BackupInfoKey(n.Path()), i.Kind, i.Name, n, ErrForeign)
+		return fmt.Errorf("%s names %s %s instead of %s: %w", BackupInfoKey(n.Path()), i.Kind, i.Name, n, ErrForeign)
 	}
 	return nil
 }

@@ -11,11 +11,9 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-// What tools read: the bucket itself, without an index, on any host that has its keys.
-
 // BrowseAll yields the backups of all partitions, one partition after the other. It omits
-// what is used in another of them since a move, and what a move is copying. A partition
-// that cannot be asked is one error, an Unasked; the others are yielded.
+// copies that a move has left or is still making. A partition that cannot be read yields a
+// single error, an Unasked; the backups of the others follow.
 func BrowseAll(ctx context.Context, parts []Config) iter.Seq2[*Found, error] {
 	return func(yield func(*Found, error) bool) {
 		for _, p := range parts {
@@ -39,8 +37,8 @@ func BrowseAll(ctx context.Context, parts []Config) iter.Seq2[*Found, error] {
 	}
 }
 
-// usedHere says that the backup is not used in another partition. Where one of them
-// cannot be asked, the end of the log here says whether it has gone.
+// usedHere reports whether the backup is used in this partition. If another partition
+// cannot be read, the end of the log here shows whether the backup was moved out.
 func (f *Found) usedHere(ctx context.Context, parts []Config) (bool, error) {
 	copies, unasked, err := CopiesOf(ctx, parts, f.Name())
 	if err != nil {
@@ -48,18 +46,18 @@ func (f *Found) usedHere(ctx context.Context, parts []Config) (bool, error) {
 	}
 	if len(unasked) > 0 && len(copies) == 1 && !isUnasked(f.Partition, unasked) {
 		end, err := f.LogEnd(ctx)
-		return err != nil || !end.Sealed(), nil // what is wrong with the log is for the caller to find
+		return err != nil || !end.Sealed(), nil // the caller will meet an error in the log by itself
 	}
 	at, err := Current(ctx, copies)
 	return at != nil && at.Partition.Name == f.Partition.Name, err
 }
 
-// ErrIncomplete is of something that has objects of a backup, but no backup.json.
-var ErrIncomplete = errors.New("has no backup.json: a move, an export or an import to there was cut off, which is finished by doing it again, or the object was lost")
+// ErrIncomplete reports objects of a backup without a backup.json.
+var ErrIncomplete = errors.New("backup.json is missing: repeat the move, export or import that was interrupted, or run ctl_backups verify --repair")
 
-// Browse yields the backups of a partition in order of their paths. It skips from one
-// backup to the next: a list request or two for each, however long their logs are. What is
-// wrong with one, of which Path is all that is known then, does not hide the others.
+// Browse yields the backups of a partition in order of their paths. It makes a list request
+// or two for each backup, however long the logs are. An error of one backup comes with a
+// Found that has only its Path, and the others follow.
 func Browse(ctx context.Context, p Config) iter.Seq2[*Found, error] {
 	return func(yield func(*Found, error) bool) {
 		after := ""
@@ -72,21 +70,21 @@ func Browse(ctx context.Context, p Config) iter.Seq2[*Found, error] {
 			if path == "" {
 				return
 			}
-			f, err := browsed(ctx, p, path)
+			f, err := readFound(ctx, p, path)
 			if !yield(f, err) || IsStoreError(err) {
 				return
 			}
-			after = "backups/" + path + "0" // which follows "/": behind all that is in the backup
+			after = "backups/" + path + "0" // "0" follows "/", so this key sorts after the whole backup
 		}
 	}
 }
 
-func browsed(ctx context.Context, p Config, path string) (*Found, error) {
+func readFound(ctx context.Context, p Config, path string) (*Found, error) {
 	f := &Found{Partition: p, Path: path}
 	info, err := ReadBackupInfo(ctx, p.Store, path)
 	switch {
 	case errors.Is(err, objstore.ErrNotExist):
-		return f, fmt.Errorf("partition %s: backups/%s %w", p.Name, path, ErrIncomplete)
+		return f, fmt.Errorf("partition %s: backups/%s: %w", p.Name, path, ErrIncomplete)
 	case err != nil:
 		return f, fmt.Errorf("partition %s: %w", p.Name, err)
 	}
@@ -94,13 +92,13 @@ func browsed(ctx context.Context, p Config, path string) (*Found, error) {
 	return f, nil
 }
 
-// IsStoreError says that the store could not be asked, so that nothing else can be asked either.
+// IsStoreError reports whether a request to the store failed, so that others will fail too.
 func IsStoreError(err error) bool {
 	var e *objstore.Error
 	return errors.As(err, &e)
 }
 
-// NextBackup is the path of the first backup behind a key, "" at the end.
+// NextBackup returns the path of the first backup after a key, or "" at the end.
 func NextBackup(ctx context.Context, s objstore.Store, after string) (string, error) {
 	for info, err := range s.List(ctx, "backups/", after) {
 		if err != nil {
@@ -108,7 +106,7 @@ func NextBackup(ctx context.Context, s objstore.Store, after string) (string, er
 		}
 		parts := strings.SplitN(info.Key, "/", 4)
 		if len(parts) < 4 || !slices.Contains([]string{KindUser, KindShared, KindServer}, parts[1]) {
-			continue // not ours
+			continue // unknown key
 		}
 		return parts[1] + "/" + parts[2], nil
 	}

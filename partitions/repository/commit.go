@@ -11,7 +11,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// Header is that of the commit after tip, at the store's time.
+// Header returns the header of the commit after tip. at is the store's time.
 func (o *LockOptions) Header(f *Found, tip history.Tip, at time.Time) history.Header {
 	if at.Before(tip.Time) {
 		at = tip.Time
@@ -22,7 +22,8 @@ func (o *LockOptions) Header(f *Found, tip history.Tip, at time.Time) history.He
 	}
 }
 
-// PutCommit puts a commit of these events under its number. false: another writer has it.
+// PutCommit writes a commit with these events. It returns false if another writer has
+// taken the number.
 func (f *Found) PutCommit(ctx context.Context, h history.Header, events ...history.Event) (won bool, err error) {
 	bld := history.NewBuilder(h, pack.Options{})
 	for _, e := range events {
@@ -33,7 +34,7 @@ func (f *Found) PutCommit(ctx context.Context, h history.Header, events ...histo
 	return f.PutBuilt(ctx, bld)
 }
 
-// PutBuilt puts a commit under its number. false: another writer has it.
+// PutBuilt writes a commit. It returns false if another writer has taken the number.
 func (f *Found) PutBuilt(ctx context.Context, bld *history.Builder) (won bool, err error) {
 	obj, _, _, err := bld.Finish(nil)
 	if err != nil {

@@ -4,9 +4,9 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-// Config is one configured partition.
+// Config is a configured partition.
 type Config struct {
 	Name     string         // NAME of backuppartition-NAME
-	Location string         // for messages; holds no secret
-	Store    objstore.Store // retried and observed as the caller wishes; conditional puts not repeated
+	Location string         // for messages; contains no secret
+	Store    objstore.Store // may retry and measure requests, but must not retry conditional puts
 }

@@ -1,8 +1,8 @@
 package repository
 
-// Copied is what was put into the other partition.
+// Copied counts what a copy has written.
 type Copied struct {
-	Objects int   // of the log, checkpoints and blocks, copied as they are
-	Chunks  int   // messages and pieces of them, in packs of their own
-	Bytes   int64 // of both, as stored
+	Objects int   // commits, checkpoints and blocks, copied byte for byte
+	Chunks  int   // messages and pieces of messages, copied into new packs
+	Bytes   int64 // stored bytes of both
 }

@@ -9,14 +9,14 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// A backup that was moved is in two partitions: the log of the old one ends with a seal
-// that names the repository in which it goes on, and the new one's begins with all of
-// the old one's, the seal included (docs/format.md 2.1).
+// After a move a backup is in two partitions. The old log ends with a seal that names the
+// repository where the backup continues; the new log begins with the whole old log,
+// including the seal (docs/format.md 2.1).
 
-// ErrSealed: the log of the backup has ended here.
+// ErrSealed reports a backup whose log ends with a seal in this partition.
 var ErrSealed = errors.New("the backup is sealed: it was moved or erased, see ctl_backups(8)")
 
-// SealOf is the newest seal that a state knows; nil = none.
+// SealOf returns the newest seal in a state, or nil.
 func SealOf(st history.State) (*history.SealedEvent, error) {
 	i, err := st.Item(history.ItemKey{Kind: history.ItemSealed})
 	if i == nil || err != nil {
@@ -25,8 +25,8 @@ func SealOf(st history.State) (*history.SealedEvent, error) {
 	return i.Event.(*history.SealedEvent), nil
 }
 
-// Current is the one of a backup's copies in which it goes on; nil when there are none. A
-// single one is not asked anything.
+// Current returns the copy of a backup that is in use, or nil if there are no copies. A
+// single copy is returned without reading it.
 func Current(ctx context.Context, copies []*Found) (*Found, error) {
 	if len(copies) < 2 {
 		for _, f := range copies {
@@ -34,7 +34,7 @@ func Current(ctx context.Context, copies []*Found) (*Found, error) {
 		}
 		return nil, nil
 	}
-	var at []LogEnd // of those that may be it
+	var open []LogEnd // copies without a seal at the end
 	var newest uint64
 	for _, f := range copies {
 		end, err := f.LogEnd(ctx)
@@ -43,30 +43,30 @@ func Current(ctx context.Context, copies []*Found) (*Found, error) {
 		}
 		newest = max(newest, end.tip.Number)
 		if !end.Sealed() {
-			at = append(at, end)
+			open = append(open, end)
 		}
 	}
 	switch {
-	case len(at) > 1:
-		return unsealed(ctx, at)
-	case len(at) == 0 || at[0].tip.Number < newest:
+	case len(open) > 1:
+		return chooseUnsealed(ctx, open)
+	case len(open) == 0 || open[0].tip.Number < newest:
 		return nil, fmt.Errorf("the backup of %s %w", copies[0].Name(), ErrHalfMoved)
 	}
-	return at[0].Found, nil
+	return open[0].Found, nil
 }
 
-// ErrHalfMoved: neither partition has all of it and no seal.
-var ErrHalfMoved = fmt.Errorf("is half moved: ctl_backups move finishes it: %w", cyrus.ErrLocked)
+// ErrHalfMoved reports a backup without a complete and unsealed log in any partition.
+var ErrHalfMoved = fmt.Errorf("is half moved: run ctl_backups move again to finish: %w", cyrus.ErrLocked)
 
 // LogEnd is the newest commit of a copy's log.
 type LogEnd struct {
 	Found *Found
 	tip   history.Tip
-	Seal  *history.SealedEvent // in that commit; nil = there is none
-	Repo  string               // id of the repository that it stands in
+	Seal  *history.SealedEvent // in that commit, or nil
+	Repo  string               // id of the copy's repository
 }
 
-// Sealed says that the newest commit sends everybody away.
+// Sealed reports whether the newest commit ends the log in this repository.
 func (e LogEnd) Sealed() bool { return e.Seal != nil && e.Seal.To != e.Repo }
 
 // LogEnd reads the newest commit of the backup.
@@ -80,9 +80,9 @@ func (f *Found) LogEnd(ctx context.Context) (LogEnd, error) {
 	return end, err
 }
 
-// unsealed chooses among copies none of which ends with a seal, by their whole logs: one
-// can be on its way back to a partition that it was moved out of before.
-func unsealed(ctx context.Context, ends []LogEnd) (*Found, error) {
+// chooseUnsealed chooses between copies whose logs do not end with a seal. It reads their
+// whole logs, because a backup may be moving back to a partition that it has left before.
+func chooseUnsealed(ctx context.Context, ends []LogEnd) (*Found, error) {
 	var at []*Found
 	for _, e := range ends {
 		goesOn, err := e.GoesOn(ctx)
@@ -99,15 +99,15 @@ func unsealed(ctx context.Context, ends []LogEnd) (*Found, error) {
 	case 1:
 		return at[0], nil
 	}
-	return nil, fmt.Errorf("the backup of %s: %w, %s (%s) and %s (%s): one of them has to go, see ctl_backups(8)",
+	return nil, fmt.Errorf("the backup of %s: %w, %s (%s) and %s (%s): remove one of them, see ctl_backups(8)",
 		at[0].Name(), ErrTwice, at[0].Partition.Name, at[0].Partition.Location, at[1].Partition.Name, at[1].Partition.Location)
 }
 
-// GoesOn says whether the last seal in the log, if any, is for this partition.
+// GoesOn reports whether the log has no seal, or its last seal names this repository.
 func (e LogEnd) GoesOn(ctx context.Context) (bool, error) {
 	m, err := e.Found.Load(ctx, history.Moment{Tolerant: true})
 	if errors.Is(err, history.ErrBeforeFirst) {
-		return true, nil // nothing was committed yet
+		return true, nil // no commit yet
 	}
 	if err != nil {
 		return false, err

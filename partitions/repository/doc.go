@@ -1,8 +1,10 @@
-// Package repository reads and locks one bucket as any tool sees it: what it is
-// (repository.json), which backups it has, where a backup is used after a move, who holds
-// its lock, and what was set aside. It needs no index and no daemon (docs/format.md 2).
+// Package repository reads and locks the backups in a bucket, without an index and without
+// a daemon (docs/format.md 2).
 //
-// Names map mailboxes to backups, and backups to the prefixes of their objects. Find and
-// Browse return a Found, which reads the history of a backup. A Lock keeps every writer
-// off it.
+//   - Info is repository.json, BackupInfo is backup.json.
+//   - Names map mailboxes to backups, and backups to the prefixes of their objects.
+//   - Find, Browse and their variants return a Found, which reads the history of a backup.
+//     After a move, Current chooses the copy in use.
+//   - A Lock excludes all other writers from a backup.
+//   - SetAside moves a backup out of the way, however damaged it is.
 package repository

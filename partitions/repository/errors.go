@@ -9,7 +9,7 @@ import (
 
 // Reasons why a backup cannot be used.
 var (
-	ErrForeign = errors.New("it belongs to another backup")
-	ErrTwice   = errors.New("it is in two partitions")
+	ErrForeign = errors.New("the path holds another backup, see ctl_backups set-aside")
+	ErrTwice   = errors.New("found in two partitions")
 	ErrVersion = fmt.Errorf("%w: use a newer version of this program", history.ErrVersion)
 )

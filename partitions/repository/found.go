@@ -10,7 +10,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// ErrNoBackup: no partition holds the backup.
+// ErrNoBackup reports that no partition holds the backup.
 var ErrNoBackup = errors.New("no such backup")
 
 // Found is a backup in a partition.
@@ -18,14 +18,15 @@ type Found struct {
 	Partition Config
 	Path      string // below backups/
 	Info      BackupInfo
-	// Unasked are partitions that could not be asked whether the backup was moved there.
+	// Unasked are the partitions that could not be read. The backup may have been moved
+	// to one of them.
 	Unasked []Unasked
-	// Aside is the key below which the backup was set aside; "" = it is in its place.
-	// Partition.Store shows its objects under the keys that they had before.
+	// Aside is the prefix of a backup that was set aside, else "". Partition.Store shows
+	// its objects under their old keys.
 	Aside string
 }
 
-// Where is the key below which the backup lies, for people: Path, or Aside.
+// Where returns Aside or Path, for messages.
 func (f *Found) Where() string {
 	if f.Aside != "" {
 		return f.Aside
@@ -33,20 +34,19 @@ func (f *Found) Where() string {
 	return f.Path
 }
 
-// Name is what the backup is for.
+// Name returns the name in backup.json.
 func (f *Found) Name() Name { return Name{f.Info.Kind, f.Info.Name} }
 
-// Load reads the state of the backup at a moment.
+// Load reads the state of the backup at a given moment.
 func (f *Found) Load(ctx context.Context, at history.Moment) (*history.Mem, error) {
 	return history.Load(ctx, f.Partition.Store, f.Path, at)
 }
 
-// Log is the backup's log.
+// Log returns the log of the backup.
 func (f *Found) Log() *history.Log { return &history.Log{Store: f.Partition.Store, Backup: f.Path} }
 
-// Find looks for a backup in the partitions; ErrNoBackup names those that were asked,
-// ErrUnknown those that could not be. Of one that was moved it is the partition that it
-// is used in.
+// Find finds a backup. If it was moved, Find returns the copy in use. The error is
+// ErrNoBackup if no partition has it, and ErrUnknown if some could not be read.
 func Find(ctx context.Context, parts []Config, n Name) (*Found, error) {
 	copies, unasked, err := CopiesOf(ctx, parts, n)
 	if err != nil {
@@ -63,8 +63,8 @@ func Find(ctx context.Context, parts []Config, n Name) (*Found, error) {
 	return f, nil
 }
 
-// FindPath looks for the backup with this path ("user/anne") in one partition, or for one
-// that was set aside ("set-aside/user/anne/20261128T034709Z").
+// FindPath finds the backup with a path in one partition: "user/anne", or
+// "set-aside/user/anne/20261128T034709Z" for a backup that was set aside.
 func FindPath(ctx context.Context, p Config, path string) (*Found, error) {
 	if strings.HasPrefix(path, AsidePrefix) {
 		return findAside(ctx, p, path)
@@ -79,8 +79,8 @@ func FindPath(ctx context.Context, p Config, path string) (*Found, error) {
 	return &Found{Partition: p, Path: path, Info: *info}, nil
 }
 
-// FindAny is FindPath in the first partition that has something of the backup: it may be
-// used in another one since a move.
+// FindAny finds the backup with a path in the first partition that has objects of it,
+// which is not always the partition where it is in use.
 func FindAny(ctx context.Context, parts []Config, path string) (*Found, error) {
 	var unasked []Unasked
 	for _, p := range parts {

@@ -10,10 +10,10 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-// heldInMemory is the size up to which an object is not written to a temporary file.
+// heldInMemory is the size above which Hold uses a temporary file.
 const heldInMemory = 16 << 20
 
-// Hold reads an object, to be put. drop ends it.
+// Hold reads a whole object, so that it can be put again. The caller must call drop.
 func Hold(ctx context.Context, s objstore.Store, key string) (body objstore.Body, etag string, drop func(), err error) {
 	o, err := s.Get(ctx, key, 0, -1)
 	if err != nil {

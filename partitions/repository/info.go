@@ -20,16 +20,16 @@ const Version = 1
 // Key is the key of repository.json.
 const Key = "repository.json"
 
-// Info is repository.json: what holds for the whole partition.
+// Info is repository.json: the parameters of a whole partition.
 type Info struct {
 	Version  int       `json:"version"`
 	ID       string    `json:"id"` // 16 random bytes, hex
 	Created  time.Time `json:"created"`
 	Software string    `json:"software"`
-	Dedup    string    `json:"dedup"` // partition or backup: who shares messages
+	Dedup    string    `json:"dedup"` // scope of deduplication: partition or backup
 	Chunker  string    `json:"chunker"`
-	// Capabilities are what Probed found, when the repository was made or when more was
-	// found than before.
+	// Capabilities are the features of the store that the probe found when the repository
+	// was created, or later if it found more. Probed describes that probe.
 	Capabilities probe.Capabilities `json:"capabilities"`
 	Probed       Prober             `json:"probed,omitzero"`
 }
@@ -39,7 +39,7 @@ type Info struct {
 //go:embed README.bucket.txt
 var Readme []byte
 
-// ReadInfo reads repository.json; the errors are those of ReadBackupInfo.
+// ReadInfo reads repository.json. Its errors are those of ReadBackupInfo.
 func ReadInfo(ctx context.Context, s objstore.Store) (*Info, error) {
 	b, _, err := ReadSmall(ctx, s, Key)
 	if err != nil {
@@ -48,7 +48,7 @@ func ReadInfo(ctx context.Context, s objstore.Store) (*Info, error) {
 	return DecodeInfo(b)
 }
 
-// ID asks a partition for the id of its repository; "" when it has none yet.
+// ID returns the id of a partition's repository, or "" if the partition has none yet.
 func ID(ctx context.Context, c Config) (string, error) {
 	r, err := ReadInfo(ctx, c.Store)
 	if errors.Is(err, objstore.ErrNotExist) {
@@ -67,23 +67,23 @@ func DecodeInfo(b []byte) (*Info, error) {
 		return nil, fmt.Errorf("read %s: %w: %w", Key, history.ErrCorrupt, err)
 	}
 	if r.Version != Version {
-		return nil, fmt.Errorf("%s has version %d; this program knows version %d: %w", Key, r.Version, Version, ErrVersion)
+		return nil, fmt.Errorf("%s has version %d, this program supports version %d: %w", Key, r.Version, Version, ErrVersion)
 	}
 	return &r, nil
 }
 
-// Encode is repository.json.
+// Encode returns repository.json.
 func (r *Info) Encode() ([]byte, error) {
 	b, err := json.MarshalIndent(r, "", "  ")
 	return append(b, '\n'), err
 }
 
-// Prober is what a finding depends on besides the store itself: by which way the store
-// was reached, and by what program.
+// Prober is what the result of a probe depends on besides the store: the way to the
+// store, and the program.
 type Prober struct {
 	Location string `json:"location"`
 	Software string `json:"software"`
 }
 
-// Chunker stands in repository.json: who reads it knows how messages were cut.
+// Chunker is the value in repository.json. It names the algorithm that cuts messages.
 const Chunker = cdc.Name

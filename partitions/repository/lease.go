@@ -6,33 +6,34 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/storeclock"
 )
 
-// LeaseState is what is known of a lease that somebody else holds.
+// LeaseState is the state of another writer's lease.
 type LeaseState byte
 
+// The states of a lease.
 const (
-	LeaseFree LeaseState = iota
-	LeaseHeld
-	LeaseDoubtful // it looks ended, or can never have been given: it is held until a second look
+	LeaseFree     LeaseState = iota
+	LeaseHeld                // until it expires
+	LeaseDoubtful            // expired or impossibly long: treated as held until a second look
 )
 
 const (
-	// leaseMargin is what a holder may be late with a renewal, beyond the lease.
+	// leaseMargin is how late a renewal may come after the lease has expired.
 	leaseMargin = time.Minute
-	// leaseConfirm lies between two looks that agree that a lease has ended.
+	// leaseConfirm is the time between the two looks that end a lease.
 	leaseConfirm = time.Second
 )
 
-// LeaseWatch judges one lease by two clocks. By the store's it has ended when two looks,
-// a moment apart, say so: one answer with a wrong time ends no lock. By this host's
-// monotonic clock it has ended when nobody has renewed it for longer than a lease lasts:
-// one wrong time does not make a lock hold for ten years.
+// LeaseWatch decides by two clocks whether a lease has ended. By the store's clock the
+// lease ends after two looks that agree, so a single wrong time ends no lock. By this
+// host's monotonic clock it ends if nobody has renewed it for longer than any lease lasts,
+// so a wrong time in lock.json does not keep a lock for ten years.
 type LeaseWatch struct {
 	etag  string
-	since time.Time // when lock.json was first seen as it is
-	ended time.Time // when the lease first looked ended; zero = it does not
+	since time.Time // when this version of lock.json was first seen
+	ended time.Time // when the lease was first found expired, or zero
 }
 
-// Look judges lock.json as it was just read; now is the store's time.
+// Look judges a lock.json that was just read. now is the store's time.
 func (w *LeaseWatch) Look(l *LockFile, etag string, now time.Time) LeaseState {
 	if l == nil || l.Expires.IsZero() {
 		*w = LeaseWatch{}

@@ -11,22 +11,22 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/storeclock"
 )
 
-// longestLease is how long a lock outlives the program that took it; it renews it three
-// times as often.
+// longestLease is how long a lock outlives its program, which renews the lease three times
+// in that time.
 const longestLease = 2 * time.Minute
 
-// LockOptions say how to take a lock.
+// LockOptions are the options of Lock and TakeLease.
 type LockOptions struct {
-	Owner string        // who takes it, for people
-	Host  string        // of the commit that announces it
-	Wait  bool          // for a lock that somebody else holds
-	Lease time.Duration // 0: two minutes, which is also the longest
-	Now   func() time.Time
-	// Mend takes the place of a lock.json that cannot be read, once nobody renews it.
+	Owner string           // who takes the lock, for messages
+	Host  string           // in the commit that announces the lock
+	Wait  bool             // until the present holder releases the lock
+	Lease time.Duration    // at most two minutes, which is also the default
+	Now   func() time.Time // nil: time.Now
+	// Mend replaces a lock.json that is unreadable and that nobody renews.
 	Mend bool
 }
 
-// SetDefaults fills in the defaults that the fields name.
+// SetDefaults sets the defaults of Lease and Now.
 func (o *LockOptions) SetDefaults() {
 	if o.Lease <= 0 || o.Lease > longestLease {
 		o.Lease = longestLease
@@ -36,25 +36,26 @@ func (o *LockOptions) SetDefaults() {
 	}
 }
 
-// Lock keeps every writer off a backup, on this host and on others, until Release.
+// Lock excludes all other writers, on all hosts, from a backup until Release.
 type Lock struct {
 	found   *Found
 	Options LockOptions
 	file    LockFile
 	etag    string
 	clock   storeclock.Clock
-	watch   LeaseWatch      // of who holds it instead
-	lost    context.Context // ends when the lock is lost or given back
+	watch   LeaseWatch      // of the present holder's lease
+	lost    context.Context // ends when the lock is lost or released
 	end     context.CancelCauseFunc
-	done    chan struct{} // the renewal has ended
+	done    chan struct{} // closed when the renewal has ended
 }
 
-// errNoLocks: two lockers could overwrite each other.
-var errNoLocks = errors.New("the store does not honour conditional puts, so that no lock can be kept in it: stop backupd instead")
+// errNoLocks reports a store where two writers could overwrite each other's lock.json.
+var errNoLocks = errors.New("the store does not honour conditional puts, so backups cannot be locked: stop backupd instead")
 
-// Lock takes the lock of the backup: first lock.json, a lease by the store's clock, and
-// then the next number of its log. No daemon can commit anything without having read
-// that commit, and then it asks for lock.json. ErrHeld when somebody else holds it.
+// Lock takes the lock of the backup. It first writes lock.json, a lease by the store's
+// clock, and then announces the lock in a commit. A daemon cannot commit without reading
+// that commit, and then it reads lock.json. The error is ErrHeld if another program holds
+// the lock.
 func (f *Found) Lock(ctx context.Context, o LockOptions) (*Lock, error) {
 	l, err := f.TakeLease(ctx, o)
 	if err != nil {
@@ -66,7 +67,7 @@ func (f *Found) Lock(ctx context.Context, o LockOptions) (*Lock, error) {
 	return l, nil
 }
 
-// TakeLease takes lock.json alone, and keeps it.
+// TakeLease writes lock.json and renews it, without the commit of Lock.
 func (f *Found) TakeLease(ctx context.Context, o LockOptions) (*Lock, error) {
 	if f.Aside != "" {
 		return nil, fmt.Errorf("%s: %w", f.Aside, ErrAside)
@@ -95,8 +96,8 @@ func (f *Found) TakeLease(ctx context.Context, o LockOptions) (*Lock, error) {
 	return l, nil
 }
 
-// canLock asks repository.json whether the store honours conditions, and the store
-// itself where that says no: it may have been found so by another way, or long ago.
+// canLock checks that the store honours conditional puts. If repository.json denies that,
+// canLock probes the store again: the entry may be old, or from another way to the store.
 func (f *Found) canLock(ctx context.Context, now func() time.Time) error {
 	repo, err := ReadInfo(ctx, f.Partition.Store)
 	if err != nil {
@@ -114,7 +115,7 @@ func (f *Found) canLock(ctx context.Context, now func() time.Time) error {
 	return nil
 }
 
-// take puts lock.json where there is none that holds.
+// take writes lock.json unless another lease is valid.
 func (l *Lock) take(ctx context.Context) (LeaseState, error) {
 	now, err := l.Now(ctx)
 	if err != nil {
@@ -138,8 +139,8 @@ func (l *Lock) take(ctx context.Context) (LeaseState, error) {
 	return LeaseFree, l.put(ctx, o)
 }
 
-// Now is the store's time. It is asked for several times: what is put in lock.json
-// decides for others, and must not come from one answer.
+// Now returns the store's time, from several answers: other programs rely on the time in
+// lock.json, and a single answer may be wrong.
 func (l *Lock) Now(ctx context.Context) (time.Time, error) {
 	var err error
 	ask := func(ctx context.Context) {
@@ -159,7 +160,7 @@ func (l *Lock) Now(ctx context.Context) (time.Time, error) {
 	return l.clock.Now(l.Options.Now()), err
 }
 
-// put puts lock.json over what was there, and reads it back after an unclear answer.
+// put writes lock.json under the condition in o, and reads it back after an unclear answer.
 func (l *Lock) put(ctx context.Context, o objstore.PutOptions) error {
 	s, path := l.found.Partition.Store, l.found.Path
 	info, putErr := l.file.put(ctx, s, path, o)
@@ -177,7 +178,7 @@ func (l *Lock) put(ctx context.Context, o objstore.PutOptions) error {
 		l.etag = info.ETag
 		return nil
 	case there.ID == l.file.ID && info.ETag != l.etag:
-		// An earlier put of ours, of which nobody knew what had come of it.
+		// An earlier put of this program, whose answer was unclear, did arrive.
 		l.etag = info.ETag
 		return l.put(ctx, objstore.PutOptions{IfMatch: info.ETag})
 	case there.ID != l.file.ID && !there.Expires.IsZero():
@@ -186,13 +187,13 @@ func (l *Lock) put(ctx context.Context, o objstore.PutOptions) error {
 	return putErr
 }
 
-// renew keeps the lease from ending. When it ended all the same, the lock is lost.
+// renew renews the lease until the lock is released, or lost because the lease has ended.
 func (l *Lock) renew() {
 	defer close(l.done)
 	every := l.Options.Lease / 3
 	t := time.NewTicker(every)
 	defer t.Stop()
-	last := time.Now() // monotonic: when it was renewed
+	last := time.Now() // of the last renewal, monotonic
 	for {
 		select {
 		case <-l.lost.Done():
@@ -212,12 +213,13 @@ func (l *Lock) renew() {
 			l.end(fmt.Errorf("the lock of %s was lost: %w", l.found.Name(), err))
 			return
 		default:
-			l.file.Expires = was // try again with the next tick
+			l.file.Expires = was // retry at the next tick
 		}
 	}
 }
 
-// Lost ends when the lock does not hold any longer; its cause says why.
+// Lost returns a context that ends when the lock is lost or released. Its cause is the
+// reason.
 func (l *Lock) Lost() context.Context { return l.lost }
 
 // stop ends the renewal.
@@ -233,14 +235,14 @@ func (l *Lock) stop() error {
 	return nil
 }
 
-// Release gives the lock back. The error of a lock that was lost says so.
+// Release releases the lock. It returns an error if the lock was lost before.
 func (l *Lock) Release(ctx context.Context) error {
 	if err := l.stop(); err != nil {
 		return err
 	}
 	l.file.Expires = time.Time{}
 	if err := l.put(ctx, objstore.PutOptions{IfMatch: l.etag}); err != nil {
-		return fmt.Errorf("give back the lock of %s: %w", l.found.Name(), err)
+		return fmt.Errorf("release the lock of %s: %w", l.found.Name(), err)
 	}
 	return nil
 }

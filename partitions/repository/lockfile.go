@@ -14,12 +14,13 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// ErrHeld: somebody holds the lock of the backup. It is a cyrus.ErrLocked.
+// ErrHeld reports that another program holds the lock of the backup. It wraps
+// cyrus.ErrLocked.
 var ErrHeld error = heldError{}
 
 type heldError struct{}
 
-// Error is the text that Cyrus's tools have, and that scripts look for.
+// Error returns the text of Cyrus's own tools, which scripts search for.
 func (heldError) Error() string { return "Mailbox is locked" }
 func (heldError) Unwrap() error { return cyrus.ErrLocked }
 
@@ -35,16 +36,16 @@ type LockFile struct {
 	ID      string    `json:"id"`    // 16 random bytes, hex
 	Owner   string    `json:"owner"` // for people
 	Since   time.Time `json:"since"`
-	// Expires is when it ends unless it is renewed; zero = it was given back.
+	// Expires is the end of the lease unless it is renewed; zero: the lock was released.
 	Expires time.Time `json:"expires"`
 }
 
-// HeldError is ErrHeld with the owner of the lock.
+// HeldError returns ErrHeld with the owner of the lock.
 func (l *LockFile) HeldError() error {
 	return fmt.Errorf("%w (by %s since %s)", ErrHeld, l.Owner, timespec.Text(l.Since))
 }
 
-// ReadLock reads lock.json; nil where there is none.
+// ReadLock reads lock.json. It returns nil if there is none.
 func ReadLock(ctx context.Context, s objstore.Store, path string) (*LockFile, objstore.Info, error) {
 	b, info, err := ReadSmall(ctx, s, LockKey(path))
 	if errors.Is(err, objstore.ErrNotExist) {
@@ -58,7 +59,7 @@ func ReadLock(ctx context.Context, s objstore.Store, path string) (*LockFile, ob
 		return nil, info, fmt.Errorf("read %s: %w: %w", LockKey(path), history.ErrCorrupt, err)
 	}
 	if l.Version != lockVersion {
-		return nil, info, fmt.Errorf("%s has version %d; this program knows version %d: %w", LockKey(path), l.Version, lockVersion, ErrVersion)
+		return nil, info, fmt.Errorf("%s has version %d, this program supports version %d: %w", LockKey(path), l.Version, lockVersion, ErrVersion)
 	}
 	return &l, info, nil
 }

@@ -10,18 +10,18 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// Measured is how large a backup is.
+// Measured is the size of a backup.
 type Measured struct {
-	Compressed   int64     // bytes in the bucket: its own objects, and its part of packs
-	Uncompressed int64     // bytes of the messages that are held
-	Compactable  int64     // of these, the bytes of those that are still wanted
-	Newest       uint64    // number of the newest commit; 0 = there is none
-	Time         time.Time // its store time
+	Compressed   int64     // bytes in the bucket: the backup's objects, and its part of packs
+	Uncompressed int64     // bytes of all stored messages
+	Compactable  int64     // bytes of the messages that retention keeps
+	Newest       uint64    // number of the newest commit, or 0
+	Time         time.Time // store time of the newest commit
 }
 
-// Measure measures a backup from its bucket. Messages that were expunged more than
-// retention ago, or whose mailbox was deleted then, are not wanted; retention 0 wants all.
-// Of a pack it reads the directory alone.
+// Measure measures a backup from its bucket. Retention keeps a message unless it was
+// expunged, or its mailbox deleted, more than retention ago; retention 0 keeps all. Of a
+// pack Measure reads only the directory.
 func (f *Found) Measure(ctx context.Context, now time.Time, retention time.Duration) (Measured, error) {
 	var out Measured
 	for info, err := range f.Partition.Store.List(ctx, BackupPrefix(f.Path), "") {
@@ -100,8 +100,8 @@ func (f *Found) measureMessages(ctx context.Context, m *history.Mem, wanted map[
 	return nil
 }
 
-// packedSize is what a chunk takes in its pack: of frames that it shares, its part. A
-// chunk in the log is counted there.
+// packedSize returns the stored bytes of a chunk in its pack: its share, if it shares a
+// frame. It returns 0 for a chunk in the log, which Measure has already counted.
 func packedSize(ctx context.Context, o *history.Objects, m *history.Mem, c history.ChunkID) (int64, error) {
 	places, err := m.Places(c)
 	if err != nil || len(places) == 0 || !strings.HasPrefix(places[0].Object, "packs/") {
@@ -109,7 +109,7 @@ func packedSize(ctx context.Context, o *history.Objects, m *history.Mem, c histo
 	}
 	_, e, err := o.Entry(ctx, places[0])
 	if history.IsDamage(err) {
-		return 0, nil // for verify to tell
+		return 0, nil // verify reports the damage
 	}
 	if err != nil || e.Raw <= 0 {
 		return e.Len, err

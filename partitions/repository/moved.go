@@ -11,13 +11,14 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// noteTries is how often others may change a note in between.
-const noteTries = 50
+// notePutTries is how often NoteMoved retries after another writer has changed the note.
+const notePutTries = 50
 
-// NoteMoved notes under the name of an old pack that these entries of it are in another one.
+// NoteMoved adds to the note of an old pack in moved/ that these entries are in the pack
+// now.
 func NoteMoved(ctx context.Context, s objstore.Store, unconditional bool, at time.Time, old string, entries []string, now string) error {
 	key, _ := history.MovedKey(old)
-	for range noteTries {
+	for range notePutTries {
 		m, info, err := history.ReadMoved(ctx, s, old)
 		o := objstore.PutOptions{IfMatch: info.ETag}
 		if errors.Is(err, objstore.ErrNotExist) {
@@ -43,5 +44,5 @@ func NoteMoved(ctx context.Context, s objstore.Store, unconditional bool, at tim
 			return err
 		}
 	}
-	return fmt.Errorf("%s: others have changed it %d times in between", key, noteTries)
+	return fmt.Errorf("%s: other writers changed it %d times in a row: try again", key, notePutTries)
 }

@@ -7,9 +7,9 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// Elsewhere is an error about a backup that goes on in a repository of which no
-// configured partition is known: what is read here is old. m is the state that was read.
-func (f *Found) Elsewhere(ctx context.Context, m *history.Mem) error {
+// MovedOut returns an error if the backup was moved to a repository that is not
+// configured, so that this copy is out of date. m is the state of this copy.
+func (f *Found) MovedOut(ctx context.Context, m *history.Mem) error {
 	seal, err := SealOf(m)
 	if seal == nil || err != nil || seal.To == "" {
 		return err
@@ -18,6 +18,6 @@ func (f *Found) Elsewhere(ctx context.Context, m *history.Mem) error {
 	if err != nil || repo.ID == seal.To {
 		return err
 	}
-	return fmt.Errorf("the backup of %s was moved out of partition %s: what came since is in repository %s, and no partition here is that one",
+	return fmt.Errorf("the backup of %s was moved out of partition %s: newer changes are in repository %s, which is not a partition of this configuration",
 		f.Name(), f.Partition.Name, seal.To)
 }

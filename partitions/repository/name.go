@@ -16,27 +16,27 @@ const (
 	KindServer = "server"
 )
 
-// Name is what one backup is for: a user, a shared top-level mailbox, or the
-// server's own annotations.
+// Name names a backup: that of a user, of a shared top-level mailbox with all mailboxes
+// below it, or of the server's own annotations.
 type Name struct {
 	Kind string
 	// Full is the userid, the [domain!]top-level mailbox, or "annotations".
 	Full string
 }
 
-// UserName is the backup of a user.
+// UserName returns the name of a user's backup.
 func UserName(userid string) Name { return Name{KindUser, userid} }
 
-// ServerName is the backup of the server's own annotations.
+// ServerName returns the name of the backup of the server's own annotations.
 func ServerName() Name { return Name{KindServer, "annotations"} }
 
-// Names tells to which backup a mailbox belongs.
+// Names maps mailboxes to backups.
 type Names struct {
-	DefaultDomain string // of names without one (option defaultdomain)
+	DefaultDomain string // of names without a domain (option defaultdomain)
 	DeletedPrefix string // of deleted mailboxes (option deletedprefix)
 }
 
-// Of is the backup of the mailbox with this internal name; the empty name is the
+// Of returns the backup of the mailbox with this internal name. The empty name is the
 // server itself.
 func (n Names) Of(mailbox string) Name {
 	if mailbox == "" {
@@ -49,19 +49,19 @@ func (n Names) Of(mailbox string) Name {
 	return Name{KindShared, top}
 }
 
-// Path is where the backup lies below backups/ (design.md 5): <kind>/<enc>.
+// Path returns the path of the backup below backups/, <kind>/<enc> (docs/design.md 5).
 func (n Name) Path() string { return n.Kind + "/" + encode(n.Full) }
 
 // String returns the kind and the full name.
 func (n Name) String() string { return n.Kind + " " + n.Full }
 
 const (
-	maxEncoded  = 180 // bytes; above, the name is cut and its hash added
+	maxEncoded  = 180 // bytes; a longer name is truncated and its hash added
 	keptEncoded = 120
 )
 
-// encode makes one path element of any name: bytes outside A-Za-z0-9._@- and a
-// leading dot become =XX; what is too long is cut, and told apart by its SHA-256.
+// encode turns any name into a path element. Bytes outside A-Za-z0-9._@- and a leading
+// dot become =XX. A name that is too long is truncated and gets its SHA-256 added.
 func encode(name string) string {
 	const hexDigits = "0123456789ABCDEF"
 	var b strings.Builder
@@ -85,8 +85,8 @@ func encode(name string) string {
 	return enc[:keptEncoded] + "=~" + hex.EncodeToString(sum[:])
 }
 
-// NameOf is the Name that has this path; false where a path alone does not tell, for it
-// was cut, and for what is no path.
+// NameOf returns the name that has this path. It returns false if the path is invalid, or
+// if the name in it is truncated.
 func NameOf(path string) (Name, bool) {
 	kind, enc, ok := strings.Cut(path, "/")
 	if !ok || strings.Contains(enc, "=~") {
@@ -101,7 +101,7 @@ func NameOf(path string) (Name, bool) {
 	return Name{}, false
 }
 
-// decode is the inverse of encode, for a name that was not cut.
+// decode is the inverse of encode for names that are not truncated.
 func decode(enc string) (string, error) {
 	var b strings.Builder
 	for i := 0; i < len(enc); i++ {

@@ -7,18 +7,18 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// Owner is what the objects of a backup say about whose it is.
+// Owner is the owner of a backup according to its objects.
 type Owner struct {
-	Own     bool   // some of them are this backup's
-	Other   string // the path of another backup that some are of; "" = of none
+	Own     bool   // some objects belong to this backup
+	Other   string // path of another backup that some objects belong to, or ""
 	Created time.Time
-	Objects int // of the log and checkpoints
+	Objects int // number of commits and checkpoints read
 }
 
-// Foreign says that there is nothing of this backup, but something of another.
+// Foreign reports whether the objects belong to another backup only.
 func (o Owner) Foreign() bool { return !o.Own && o.Other != "" }
 
-// Owner reads headers until one says that the backup is the right one.
+// Owner reads headers until one of them names this backup.
 func (f *Found) Owner(ctx context.Context) (o Owner, err error) {
 	for info, err := range f.Partition.Store.List(ctx, history.LogPrefix(f.Path), "") {
 		if err != nil {
@@ -32,7 +32,7 @@ func (f *Found) Owner(ctx context.Context) (o Owner, err error) {
 		switch {
 		case err != nil && !history.IsDamage(err):
 			return o, err
-		case err != nil, h.Backup == f.Path && h.Connection == "lock": // a tool's, that was here before
+		case err != nil, h.Backup == f.Path && h.Connection == "lock": // a lock that a tool took here proves nothing
 		case h.Backup == f.Path:
 			o.Own, o.Created = true, h.Time
 			return o, nil

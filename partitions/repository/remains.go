@@ -9,10 +9,9 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-// Remains finds a backup in each partition that has anything of it, however damaged: its
-// backup.json may be missing, unreadable or that of another backup. It is for tools that
-// repair; what SetAside has begun and not ended is found, too. The Info of a backup whose
-// backup.json is of no use has the name alone.
+// Remains finds a backup for tools that repair it, in each partition that has any object
+// of it, or an interrupted SetAside. Its backup.json may be missing, unreadable or that of
+// another backup; Info then has the name only.
 func Remains(ctx context.Context, parts []Config, n Name) ([]*Found, error) {
 	var out []*Found
 	for _, p := range parts {
@@ -39,7 +38,7 @@ func Remains(ctx context.Context, parts []Config, n Name) ([]*Found, error) {
 	return out, nil
 }
 
-// PartlyAside says whether a backup was being set aside, and that was cut off.
+// PartlyAside reports whether an interrupted SetAside of the backup has to be finished.
 func PartlyAside(ctx context.Context, s objstore.Store, path string) (bool, error) {
 	for base, err := range asideBases(ctx, s, AsidePrefix+path+"/") {
 		if err != nil {
@@ -56,7 +55,7 @@ func PartlyAside(ctx context.Context, s objstore.Store, path string) (bool, erro
 	return false, nil
 }
 
-// hasObjects says whether anything of a backup is in its place, a lock apart.
+// hasObjects reports whether the backup has any object below backups/, ignoring its lock.
 func hasObjects(ctx context.Context, s objstore.Store, path string) (bool, error) {
 	prefix := BackupPrefix(path)
 	for info, err := range s.List(ctx, prefix, "") {

@@ -13,19 +13,18 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-// SetAside takes a backup out of its place, so that the next sync begins another one. All
-// its objects are copied below set-aside/, and removed from their place once the copy is
-// whole: the store is asked for nothing but plain objects, so it does not matter how
-// damaged they are. Cut off at any point it goes on when it is called again. where is the
-// key below which the backup lies now.
+// SetAside moves a backup out of the way, so that the next sync starts a new one. It
+// copies all objects below set-aside/ and removes the originals once the copy is complete.
+// It does not decode the objects, so their damage does not matter. After an interruption
+// at any point, calling it again continues. where is the new prefix of the backup.
 //
-// Writers are kept off with a lock meanwhile. A daemon that has the backup open finds its
-// newest commit gone, looks for the backup, and finds none.
+// A lock excludes other writers meanwhile. A daemon that has the backup open finds that
+// the newest commit is missing, looks for the backup, and finds none.
 func (f *Found) SetAside(ctx context.Context, reason string, o LockOptions, report func(Copied)) (where string, done Copied, err error) {
 	if f.Aside != "" {
 		return f.Aside, done, fmt.Errorf("%s: %w", f.Aside, ErrAside)
 	}
-	a := &asider{f: f, reason: reason, report: report}
+	a := &asideJob{f: f, reason: reason, report: report}
 	o.Mend = true
 	there, err := hasObjects(ctx, f.Partition.Store, f.Path)
 	if err != nil {
@@ -37,11 +36,11 @@ func (f *Found) SetAside(ctx context.Context, reason string, o LockOptions, repo
 	}
 	take := f.lockAnyway
 	if !there || whose.Foreign() {
-		// All but the end was done, or the log is one that no daemon writes to here.
+		// Either only the last steps remain, or no daemon writes to this log.
 		take = f.TakeLease
 	}
 	if whose.Foreign() {
-		a.of = whose.Other
+		a.owner = whose.Other
 	}
 	l, err := take(ctx, o)
 	if err != nil {
@@ -55,15 +54,14 @@ func (f *Found) SetAside(ctx context.Context, reason string, o LockOptions, repo
 		err = errors.Join(err, l.Release(context.WithoutCancel(ctx)))
 		return a.base, a.done, err
 	}
-	// The lock goes last, with its file: a daemon that waits for its end finds no backup.
+	// The lock is removed last: a daemon that waits for it then finds no backup.
 	if err := l.remove(ctx); err != nil {
 		return a.base, a.done, err
 	}
-	return a.base, a.done, a.state(ctx, asideDone)
+	return a.base, a.done, a.putState(ctx, asideDone)
 }
 
-// lockAnyway is Lock for a backup whose log may be of no use: the lock is announced under
-// the number after all that there are.
+// lockAnyway is Lock for a backup whose log may be unreadable (see AnnounceAnyway).
 func (f *Found) lockAnyway(ctx context.Context, o LockOptions) (*Lock, error) {
 	l, err := f.TakeLease(ctx, o)
 	if err != nil {
@@ -75,22 +73,22 @@ func (f *Found) lockAnyway(ctx context.Context, o LockOptions) (*Lock, error) {
 	return l, nil
 }
 
-// asider sets one backup aside.
-type asider struct {
+// asideJob sets one backup aside.
+type asideJob struct {
 	f      *Found
 	reason string
-	of     string // the backup that the objects are of; "" = this one
+	owner  string // path of the backup that the objects belong to; "": this one
 	report func(Copied)
-	base   string // where it goes
+	base   string // target, see asideBase
 	info   *asideInfo
 	done   Copied
 }
 
-func (a *asider) run(ctx context.Context, l *Lock) error {
-	if err := a.ownInfo(ctx); err != nil {
+func (a *asideJob) run(ctx context.Context, l *Lock) error {
+	if err := a.ensureInfo(ctx); err != nil {
 		return err
 	}
-	if err := a.begin(ctx, l); err != nil {
+	if err := a.resumeOrStart(ctx, l); err != nil {
 		return err
 	}
 	if a.info.State == asideCopying {
@@ -102,16 +100,16 @@ func (a *asider) run(ctx context.Context, l *Lock) error {
 				return err
 			}
 		}
-		if err := a.state(ctx, asideWhole); err != nil {
+		if err := a.putState(ctx, asideWhole); err != nil {
 			return err
 		}
 	}
 	return a.clear(ctx)
 }
 
-// ownInfo makes a backup.json where there is none: it is removed last, and so says that
-// what lies here is still the backup that is set aside.
-func (a *asider) ownInfo(ctx context.Context) error {
+// ensureInfo writes a backup.json if it is missing. backup.json is removed last, so while
+// it exists unchanged, the objects here still are those being set aside.
+func (a *asideJob) ensureInfo(ctx context.Context) error {
 	_, err := a.f.Partition.Store.Stat(ctx, BackupInfoKey(a.f.Path))
 	if !errors.Is(err, objstore.ErrNotExist) {
 		return err
@@ -124,7 +122,7 @@ func (a *asider) ownInfo(ctx context.Context) error {
 	return err
 }
 
-// PutInfo puts another backup.json.
+// PutInfo writes a new backup.json.
 func (f *Found) PutInfo(ctx context.Context, o objstore.PutOptions, created time.Time) (BackupInfo, error) {
 	info := BackupInfo{Version: Version, Name: f.Info.Name, Kind: f.Info.Kind, Created: created.UTC(), ID: NewID()}
 	b, err := json.MarshalIndent(info, "", "  ")
@@ -135,13 +133,13 @@ func (f *Found) PutInfo(ctx context.Context, o objstore.PutOptions, created time
 	return info, err
 }
 
-// key is that of the copy of an object.
-func (a *asider) key(key string) string {
+// key returns the key of an object's copy.
+func (a *asideJob) key(key string) string {
 	return a.base + "/" + strings.TrimPrefix(key, BackupPrefix(a.f.Path))
 }
 
-// objects yields the keys of the backup, all but that of its lock.
-func (a *asider) objects(ctx context.Context) iter.Seq2[string, error] {
+// objects yields the keys of the backup's objects, without its lock.
+func (a *asideJob) objects(ctx context.Context) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		for info, err := range a.f.Partition.Store.List(ctx, BackupPrefix(a.f.Path), "") {
 			if info.Key == LockKey(a.f.Path) {
@@ -154,8 +152,8 @@ func (a *asider) objects(ctx context.Context) iter.Seq2[string, error] {
 	}
 }
 
-// copy copies an object as it is.
-func (a *asider) copy(ctx context.Context, key string) error {
+// copy copies an object byte for byte.
+func (a *asideJob) copy(ctx context.Context, key string) error {
 	s := a.f.Partition.Store
 	body, _, drop, err := Hold(ctx, s, key)
 	if err != nil {

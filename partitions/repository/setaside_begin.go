@@ -10,8 +10,8 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-// begin goes on with what was cut off, or begins.
-func (a *asider) begin(ctx context.Context, l *Lock) error {
+// resumeOrStart resumes an interrupted SetAside, or starts a new one.
+func (a *asideJob) resumeOrStart(ctx context.Context, l *Lock) error {
 	s := a.f.Partition.Store
 	for base, err := range asideBases(ctx, s, AsidePrefix+a.f.Path+"/") {
 		if err != nil {
@@ -19,7 +19,7 @@ func (a *asider) begin(ctx context.Context, l *Lock) error {
 		}
 		i, _, err := readAsideInfo(ctx, s, base)
 		if errors.Is(err, objstore.ErrNotExist) {
-			continue // somebody else's
+			continue // unknown objects
 		}
 		if err != nil {
 			return err
@@ -28,11 +28,11 @@ func (a *asider) begin(ctx context.Context, l *Lock) error {
 			continue
 		}
 		a.base, a.info = base, i
-		same, err := a.goesOn(ctx)
+		same, err := a.canResume(ctx)
 		if err != nil || same {
 			return err
 		}
-		if err := a.state(ctx, asideDone); err != nil { // all but its last step was done
+		if err := a.putState(ctx, asideDone); err != nil { // only this last step was missing
 			return err
 		}
 	}
@@ -43,12 +43,12 @@ func (a *asider) begin(ctx context.Context, l *Lock) error {
 	if !there {
 		return fmt.Errorf("%s: %w", a.f.Path, ErrNoBackup)
 	}
-	return a.fresh(ctx, l)
+	return a.start(ctx, l)
 }
 
-// goesOn says whether what lies in the backup's place is what was being set aside, and
-// not a backup that was begun after it.
-func (a *asider) goesOn(ctx context.Context) (bool, error) {
+// canResume reports whether the objects below backups/ still are those that were being set
+// aside, and not those of a backup that was started later.
+func (a *asideJob) canResume(ctx context.Context) (bool, error) {
 	if a.info.State == asideCopying {
 		return true, nil
 	}
@@ -64,16 +64,16 @@ func (a *asider) goesOn(ctx context.Context) (bool, error) {
 	return err == nil && bytes.Equal(old, copied), err
 }
 
-// fresh begins to set aside, under the store's time.
-func (a *asider) fresh(ctx context.Context, l *Lock) error {
+// start writes set-aside.json under the store's time.
+func (a *asideJob) start(ctx context.Context, l *Lock) error {
 	at, err := l.Now(ctx)
 	if err != nil {
 		return err
 	}
 	a.info = &asideInfo{Version: asideVersion, Backup: a.f.Path, Name: a.f.Info.Name, Kind: a.f.Info.Kind,
 		Since: at.UTC(), Reason: a.reason, State: asideCopying}
-	if n, ok := NameOf(a.of); ok {
-		a.info.Backup, a.info.Name, a.info.Kind = a.of, n.Full, n.Kind
+	if n, ok := NameOf(a.owner); ok {
+		a.info.Backup, a.info.Name, a.info.Kind = a.owner, n.Full, n.Kind
 	}
 	for range 10 {
 		a.base = asideBase(a.f.Path, a.info.Since)
@@ -86,7 +86,7 @@ func (a *asider) fresh(ctx context.Context, l *Lock) error {
 	return err
 }
 
-func (a *asider) state(ctx context.Context, state string) error {
+func (a *asideJob) putState(ctx context.Context, state string) error {
 	a.info.State = state
 	return a.info.put(ctx, a.f.Partition.Store, a.base, objstore.PutOptions{})
 }

@@ -9,11 +9,11 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// clear removes what was copied from its place: the log in ascending order, and at last
-// backup.json, which says whose the rest is.
-func (a *asider) clear(ctx context.Context) error {
+// clear removes the originals: the log in ascending order, and backup.json last, because
+// it names the owner of the others.
+func (a *asideJob) clear(ctx context.Context) error {
 	for {
-		left, err := a.left(ctx)
+		left, err := a.nextKeys(ctx)
 		if err != nil || len(left) == 0 {
 			return err
 		}
@@ -25,11 +25,11 @@ func (a *asider) clear(ctx context.Context) error {
 	}
 }
 
-// clearedAtOnce bounds the keys that are held.
+// clearedAtOnce limits the number of keys in memory.
 const clearedAtOnce = 10_000
 
-// left are the next keys to be removed, in their order.
-func (a *asider) left(ctx context.Context) (keys []string, err error) {
+// nextKeys returns the next keys to remove, in order.
+func (a *asideJob) nextKeys(ctx context.Context) (keys []string, err error) {
 	last := BackupInfoKey(a.f.Path)
 	found := false
 	for _, prefix := range []string{history.CheckpointPrefix(a.f.Path), history.RecordsPrefix(a.f.Path), history.LogPrefix(a.f.Path), BackupPrefix(a.f.Path)} {
@@ -58,8 +58,8 @@ func (a *asider) left(ctx context.Context) (keys []string, err error) {
 	return keys, nil
 }
 
-// remove removes an object whose copy is there.
-func (a *asider) remove(ctx context.Context, key string) error {
+// remove removes an object after making sure that its copy exists.
+func (a *asideJob) remove(ctx context.Context, key string) error {
 	s := a.f.Partition.Store
 	is, err := s.Stat(ctx, key)
 	if errors.Is(err, objstore.ErrNotExist) {
@@ -72,7 +72,7 @@ func (a *asider) remove(ctx context.Context, key string) error {
 	if err != nil && !errors.Is(err, objstore.ErrNotExist) {
 		return err
 	}
-	if err != nil || copied.Size != is.Size { // it came after the copy was whole
+	if err != nil || copied.Size != is.Size { // written after the copy was complete
 		if err := a.copy(ctx, key); err != nil {
 			return err
 		}

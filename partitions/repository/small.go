@@ -12,7 +12,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-// ReadSmall reads an object that is never large (JSON for the whole of something).
+// ReadSmall reads a JSON object that is never large.
 func ReadSmall(ctx context.Context, s objstore.Store, key string) ([]byte, objstore.Info, error) {
 	const most = 1 << 20
 	o, err := s.Get(ctx, key, 0, -1)
@@ -25,7 +25,7 @@ func ReadSmall(ctx context.Context, s objstore.Store, key string) ([]byte, objst
 		return nil, o.Info, fmt.Errorf("read %s: %w", key, err)
 	}
 	if len(b) > most {
-		return nil, o.Info, fmt.Errorf("read %s: larger than %d bytes: it is not what this program wrote", key, most)
+		return nil, o.Info, fmt.Errorf("read %s: larger than %d bytes, so backupd did not write it", key, most)
 	}
 	return b, o.Info, nil
 }
@@ -37,8 +37,9 @@ func NewID() string {
 	return hex.EncodeToString(b[:])
 }
 
-// PutIfAbsent puts a small object once; objstore.ErrExist when there is one already, which
-// after an unclear answer may be our own. Without conditional puts it asks first.
+// PutIfAbsent writes a small object unless it exists. The error is then objstore.ErrExist;
+// after an unclear answer of the store the existing object may be this one. If the store
+// does not honour conditional puts, PutIfAbsent checks before it writes.
 func PutIfAbsent(ctx context.Context, s objstore.Store, key string, b []byte, conditional bool) error {
 	if !conditional {
 		if _, err := s.Stat(ctx, key); err == nil {

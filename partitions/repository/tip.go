@@ -7,7 +7,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// OpenTip is tip, of a log that goes on here.
+// OpenTip is Tip, and returns ErrSealed if the log continues in another repository.
 func (f *Found) OpenTip(ctx context.Context, known uint64) (history.Tip, error) {
 	tip, seal, err := f.Tip(ctx, known)
 	if err != nil || seal == nil {
@@ -20,7 +20,8 @@ func (f *Found) OpenTip(ctx context.Context, known uint64) (history.Tip, error) 
 	return tip, err
 }
 
-// Tip is the newest commit, from a number that is known to be used, and the seal in it.
+// Tip returns the newest commit, and the seal in it or nil. known is a commit number that
+// is in use, or 0; the search begins there.
 func (f *Found) Tip(ctx context.Context, known uint64) (tip history.Tip, seal *history.SealedEvent, err error) {
 	log := f.Log()
 	newest, err := log.Newest(ctx, known)
@@ -30,7 +31,7 @@ func (f *Found) Tip(ctx context.Context, known uint64) (tip history.Tip, seal *h
 	tip.Number = newest
 	for c, err := range log.Commits(ctx, newest, newest) {
 		if history.IsUnreadable(err) {
-			return tip, nil, nil // what follows names no hash, as behind a bridge
+			return tip, nil, nil // without its hash, as after a bridge
 		}
 		if err != nil {
 			return tip, nil, err
@@ -51,7 +52,7 @@ func (f *Found) Tip(ctx context.Context, known uint64) (tip history.Tip, seal *h
 	return tip, seal, nil
 }
 
-// HighestNumber is the highest number that an object of the log or a checkpoint has.
+// HighestNumber returns the highest number of any commit or checkpoint, readable or not.
 func (f *Found) HighestNumber(ctx context.Context) (n uint64, err error) {
 	for info, err := range f.Partition.Store.List(ctx, history.LogPrefix(f.Path), "") {
 		if err != nil {

@@ -9,7 +9,8 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-// Unasked is a partition that could not be asked: it did not answer, or refused.
+// Unasked is the error of a partition that could not be read: its store did not answer or
+// refused.
 type Unasked struct {
 	Partition Config
 	Err       error
@@ -17,15 +18,16 @@ type Unasked struct {
 
 // Error names the partition and its location.
 func (u Unasked) Error() string {
-	return fmt.Sprintf("partition %s (%s) could not be asked: %v", u.Partition.Name, u.Partition.Location, u.Err)
+	return fmt.Sprintf("partition %s (%s) cannot be read: %v", u.Partition.Name, u.Partition.Location, u.Err)
 }
 
 func (u Unasked) Unwrap() error { return u.Err }
 
-// ErrUnknown: none of the partitions that answered holds the backup, and others did not answer.
-var ErrUnknown = errors.New("cannot tell whether there is such a backup")
+// ErrUnknown reports that no readable partition holds the backup, and that some partitions
+// could not be read.
+var ErrUnknown = errors.New("cannot determine whether the backup exists")
 
-// notFound is the error for a backup that no partition holds, as far as they could be asked.
+// notFound returns the error for a backup that no readable partition holds.
 func notFound(what string, parts []Config, unasked []Unasked) error {
 	var asked, errs []string
 	for _, u := range unasked {
@@ -42,7 +44,7 @@ func notFound(what string, parts []Config, unasked []Unasked) error {
 	case len(asked) == 0:
 		return fmt.Errorf("%s: %w: %s", what, ErrUnknown, strings.Join(errs, "; "))
 	}
-	return fmt.Errorf("%s: %w: %s; it is not in %s", what, ErrUnknown, strings.Join(errs, "; "), strings.Join(asked, ", "))
+	return fmt.Errorf("%s: %w: %s; not found in %s", what, ErrUnknown, strings.Join(errs, "; "), strings.Join(asked, ", "))
 }
 
 func isUnasked(p Config, unasked []Unasked) bool {
@@ -54,8 +56,8 @@ func isUnasked(p Config, unasked []Unasked) bool {
 	return false
 }
 
-// CopiesOf are the partitions' backups of that name: more than one after a move. Of a
-// partition that cannot be asked the others do not depend.
+// CopiesOf returns the copies of a backup, which can be several after a move, and the
+// partitions that could not be read.
 func CopiesOf(ctx context.Context, parts []Config, n Name) (out []*Found, unasked []Unasked, err error) {
 	for _, p := range parts {
 		info, err := ReadBackupInfo(ctx, p.Store, n.Path())
@@ -77,8 +79,8 @@ func CopiesOf(ctx context.Context, parts []Config, n Name) (out []*Found, unaske
 	return out, unasked, nil
 }
 
-// MayBeOld is an error if the backup may go on in a partition that could not be asked;
-// nil if all were.
+// MayBeOld returns an error if the backup may have been moved to a partition that could
+// not be read, and nil if all were read.
 func (f *Found) MayBeOld() error {
 	if len(f.Unasked) == 0 {
 		return nil
@@ -87,5 +89,5 @@ func (f *Found) MayBeOld() error {
 	for _, u := range f.Unasked {
 		errs = append(errs, u.Error())
 	}
-	return fmt.Errorf("%s. If the backup of %s was moved there, what is in partition %s is old", strings.Join(errs, "; "), f.Name(), f.Partition.Name)
+	return fmt.Errorf("%s. If the backup of %s was moved there, its copy in partition %s is out of date", strings.Join(errs, "; "), f.Name(), f.Partition.Name)
 }

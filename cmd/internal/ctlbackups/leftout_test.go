@@ -77,14 +77,14 @@ func TestLeftOut(t *testing.T) {
 func TestOneBackupBesideADeadPartition(t *testing.T) {
 	w, lost, kept, _ := halfDead(t, memstore.ErrInjected)
 	out, err := tool(t, w, "verify", kept[0], kept[1])
-	if err != nil || strings.Count(out, "partition cold (memory:cold) could not be asked") != 2 || !strings.Contains(out, "is old") {
+	if err != nil || strings.Count(out, "partition cold (memory:cold) cannot be read") != 2 || !strings.Contains(out, "is out of date") {
 		t.Errorf("%v: %s", err, out)
 	}
 	out, err = tool(t, w, "stat", lost[0])
-	if !errors.Is(err, cli.ErrReported) || !strings.Contains(out, "cannot tell whether there is such a backup") || strings.Contains(out, "no such backup") {
+	if !errors.Is(err, cli.ErrReported) || !strings.Contains(out, "cannot determine whether the backup exists") || strings.Contains(out, "no such backup") {
 		t.Errorf("%v: %s", err, out)
 	}
-	if out, err = tool(t, w, "lock", "-c", "newuser"); err == nil || !strings.Contains(out, "cannot tell") {
+	if out, err = tool(t, w, "lock", "-c", "newuser"); err == nil || !strings.Contains(out, "cannot determine") {
 		t.Errorf("a backup was made though it may be there: %v: %s", err, out)
 	}
 }

@@ -25,7 +25,7 @@ func TestBesideADeadPartition(t *testing.T) {
 	if !errors.Is(err, cli.ErrReported) || !strings.Contains(out, "invoice 2") || !strings.Contains(out, "left out: partition dead") {
 		t.Errorf("a search of all: %v: %s", err, out)
 	}
-	if _, err := tool(t, w, "nobody", "list", "mailboxes"); err == nil || !strings.Contains(err.Error(), "cannot tell") {
+	if _, err := tool(t, w, "nobody", "list", "mailboxes"); err == nil || !strings.Contains(err.Error(), "cannot determine") {
 		t.Errorf("somebody whose backup may be in the partition that does not answer: %v", err)
 	}
 }

@@ -133,7 +133,7 @@ func (c *command) loadFound() (incomplete, err error) {
 	}
 	c.doubts(c.mem)
 	incomplete = c.found.Incomplete(c.mem)
-	if err := c.found.Elsewhere(c.ctx, c.mem); err != nil {
+	if err := c.found.MovedOut(c.ctx, c.mem); err != nil {
 		cli.Fprintf(c.err, "cyr_backup: warning: %v\n", err)
 	}
 	return incomplete, nil

@@ -27,7 +27,7 @@ func TestRestoreBesideADeadPartition(t *testing.T) {
 	if code != 0 || len(bodies(t, to)) == 0 || !strings.Contains(said, "warning: partition dead") {
 		t.Errorf("status %d, %d messages: %s", code, len(bodies(t, to)), said)
 	}
-	if code, said := program(t, "-C", both, "--to", "eml:"+to, "nobody", "-a"); code != 75 || !strings.Contains(said, "cannot tell whether") {
+	if code, said := program(t, "-C", both, "--to", "eml:"+to, "nobody", "-a"); code != 75 || !strings.Contains(said, "cannot determine whether") {
 		t.Errorf("of nobody: status %d: %s", code, said)
 	}
 }

@@ -108,7 +108,7 @@ func load(ctx context.Context, found *repository.Found, j *job, now time.Time) (
 	if doubts := times.Doubts(); doubts != "" {
 		j.warn("%s", doubts)
 	}
-	if err := found.Elsewhere(ctx, mem); err != nil {
+	if err := found.MovedOut(ctx, mem); err != nil {
 		j.warn("%v", err)
 	}
 	for _, d := range mem.Skipped() {
