@@ -13,12 +13,12 @@ import (
 	"github.com/cyrusbackup/backupd/partitions"
 )
 
-// backups is the real service: replication in front, partitions and index behind.
+// backups is the real service: a replication server on top of partitions and the index.
 type backups struct {
 	env    environment
 	policy atomic.Pointer[policy]
 
-	// What Open opened.
+	// Set by Open.
 	index  *index.Index
 	stores io.Closer
 	set    *partitions.Set
@@ -26,7 +26,7 @@ type backups struct {
 	meter  *metrics
 }
 
-// newService checks all of the configuration and opens nothing.
+// newService checks the whole configuration and opens nothing.
 func newService(env environment) (service, error) {
 	b := &backups{env: env}
 	p, err := b.newPolicy(env.conf)
@@ -40,8 +40,8 @@ func newService(env environment) (service, error) {
 	return b, nil
 }
 
-// Reload takes on logins, TLS and the settings of connections. What the process began
-// with takes a new one, and is tried before this one ends for it.
+// Reload applies changes to logins, TLS and connections. Other changes need a new process;
+// Reload tries them before this process ends.
 func (b *backups) Reload(ctx context.Context, conf *imapconf.File) error {
 	p, err := b.newPolicy(conf)
 	if err != nil {

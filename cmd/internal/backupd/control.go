@@ -7,7 +7,7 @@ import (
 	"github.com/cyrusbackup/backupd/internal/control"
 )
 
-// control answers the tools.
+// control answers requests of the tools.
 func (b *backups) control(ctx context.Context, r control.Request) control.Reply {
 	switch r.Op {
 	case "ping":

@@ -38,8 +38,8 @@ func debugCommand(format, program string, pid int, service string) (string, erro
 	return command, nil
 }
 
-// runDebugger runs command as system(3) does and waits for it. What comes of it is
-// the person's affair who asked for it.
+// runDebugger runs command as system(3) does and waits for it. Its exit status does not
+// matter to backupd.
 func runDebugger(ctx context.Context, log *slog.Logger, command string) {
 	log.Debug("running external debugger", slog.String("command", command))
 	err := exec.CommandContext(ctx, "/bin/sh", "-c", command).Run()

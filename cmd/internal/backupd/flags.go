@@ -21,8 +21,8 @@ const defaultIdle = 60
 // maxNumber bounds the numbers on the command line.
 const maxNumber = 1 << 30
 
-// options are the command line. Those that say how to serve a connection go with each
-// connection that this process accepts.
+// options are the command line. The options about connections accompany each connection
+// that this process hands to another one.
 type options struct {
 	config string
 	uses   int // 0: no limit. Cyrus's own 250 suits a process per connection: here it would end everybody's sessions
@@ -63,8 +63,8 @@ input and output.
 	return p
 }
 
-// parseOptions reads the arguments behind the program's name. It is done where they ask
-// for --help or the like, which has been written to out.
+// parseOptions parses the arguments after the program's name. done reports that --help or a
+// similar option was given, and its text was written to out.
 func parseOptions(ctx context.Context, args []string, out io.Writer) (o options, done bool, err error) {
 	var idle int
 	p := o.commandLine(&idle)
@@ -83,7 +83,7 @@ func parseOptions(ctx context.Context, args []string, out io.Writer) (o options,
 		}
 	}
 	o.idle = time.Duration(idle) * time.Second
-	// It goes with connections to processes that may have another working directory.
+	// Other processes read the same file, and may have another working directory.
 	o.config, err = filepath.Abs(o.config)
 	return o, false, err
 }

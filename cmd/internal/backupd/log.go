@@ -8,16 +8,14 @@ import (
 	"github.com/cyrusbackup/backupd/internal/syslog"
 )
 
-// logFaults makes log the place for what libraries write with package log: Badger does so
-// before it ends the process.
+// logFaults redirects package log to log. Badger writes there before it ends the process.
 func logFaults(log *slog.Logger) {
 	slog.SetLogLoggerLevel(slog.LevelError)
 	slog.SetDefault(log)
 }
 
-// newLogger returns where service logs to: syslog, and standard error where there is
-// none. conf is nil before the configuration is read; a facility in it that is not
-// one was refused by newService or will be.
+// newLogger returns the logger of a service: syslog, or standard error if there is no syslog.
+// conf is nil before the configuration is read. newService reports an invalid facility.
 func newLogger(service string, conf *imapconf.File) *slog.Logger {
 	prefix := os.Getenv("CYRUS_SYSLOG_PREFIX")
 	opt := syslog.Early(service, prefix)

@@ -18,15 +18,15 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/storemetrics"
 )
 
-// metrics are what Prometheus can ask for at backup_metrics_listen.
+// metrics are served to Prometheus at backup_metrics_listen.
 type metrics struct {
 	registry *prometheus.Registry
 	stores   *storemetrics.Metrics
-	server   *http.Server // nil: nobody asked for them
+	server   *http.Server // nil: metrics are not served
 }
 
-// newMetrics registers what is measured; at is host:port, the absolute path of a
-// socket, or "" for nowhere.
+// newMetrics registers the metrics and serves them at host:port, or at the absolute path of a
+// socket; "" means not at all.
 func newMetrics(at string, log *slog.Logger) (*metrics, error) {
 	m := &metrics{registry: prometheus.NewRegistry(), stores: storemetrics.New("cyrus_backupd")}
 	err := errors.Join(
@@ -52,7 +52,7 @@ func newMetrics(at string, log *slog.Logger) (*metrics, error) {
 	return m, nil
 }
 
-// watchIndex adds what can be asked of the index.
+// watchIndex adds metrics of the index.
 func (m *metrics) watchIndex(status func() index.Status) error {
 	gauge := func(name, help string, value func(index.Status) float64) error {
 		return m.registry.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "cyrus_backupd", Subsystem: "index", Name: name, Help: help},
@@ -74,7 +74,7 @@ func listenMetrics(at string) (net.Listener, error) {
 	if !strings.HasPrefix(at, "/") {
 		return net.Listen("tcp", at)
 	}
-	return unixsocket.Listen(at) // this process has the index, so nobody else serves there
+	return unixsocket.Listen(at) // this process owns the index, so no other process serves there
 }
 
 func (m *metrics) close() error {

@@ -12,7 +12,7 @@ import (
 	"github.com/cyrusbackup/backupd/replication/sasl"
 )
 
-// policy is what SIGHUP exchanges: it holds for new connections and new logins.
+// policy is replaced by SIGHUP. It applies to new connections and new logins.
 type policy struct {
 	conf  *imapconf.File
 	auth  *sasl.Authenticator
@@ -22,12 +22,12 @@ type policy struct {
 
 	mu     sync.Mutex
 	server *replication.Server // nil until the first connection
-	// others are of services whose connections other processes hand over: in imapd.conf
-	// each has options of its own, or it has an imapd.conf of its own.
+	// others are the policies of services whose connections other processes hand over. A
+	// service may have its own options in imapd.conf, or another imapd.conf.
 	others map[origin]*policy
 }
 
-// origin is where the settings of a connection stand.
+// origin identifies the settings of a connection.
 type origin struct{ config, service string }
 
 func originOf(c *master.Conn) origin { return origin{c.Config, c.Service} }
@@ -59,7 +59,7 @@ func (b *backups) newPolicy(conf *imapconf.File) (*policy, error) {
 	return &policy{conf: conf, auth: auth, tls: t, name: name, umask: mask, others: map[origin]*policy{}}, nil
 }
 
-// policyOf is the policy of a service, by the imapd.conf that it was started with.
+// policyOf returns the policy of a service with the imapd.conf that it was started with.
 func (b *backups) policyOf(o origin) (*policy, error) {
 	own := b.policy.Load()
 	if o.config == "" {

@@ -7,10 +7,10 @@ import (
 	"github.com/cyrusbackup/backupd/internal/procfile"
 )
 
-// procFile is the process registry's entry, if there can be one.
+// procFile is the entry in the process registry, if it could be created.
 type procFile struct {
 	log  *slog.Logger
-	file *procfile.File // nil: there is none
+	file *procfile.File // nil: no entry
 }
 
 func openProcFile(log *slog.Logger, dir, service string) *procFile {

@@ -15,11 +15,11 @@ import (
 	"github.com/cyrusbackup/backupd/internal/visible"
 )
 
-// program is backupd with what it takes from outside.
+// program is backupd with its environment.
 type program struct {
 	args   []string
 	getenv func(string) string
-	stdin  io.Reader // of a connection, without master and systemd
+	stdin  io.Reader // of the connection, without master and systemd
 	stdout io.Writer // of that connection, or of --help
 	stderr io.Writer
 	euid   int
@@ -27,7 +27,7 @@ type program struct {
 	build  func(environment) (service, error)
 }
 
-// run is the whole program; it returns the exit status.
+// run runs the program and returns the exit status.
 func (p program) run(ctx context.Context) int {
 	inherited, inheritErr := master.Inherit(p.getenv) // first: nothing may inherit master's descriptors
 	opt, done, err := parseOptions(ctx, p.args[1:], p.stdout)
@@ -44,7 +44,7 @@ func (p program) run(ctx context.Context) int {
 	signals := master.Notify()
 	log := p.logger(inherited.Service, nil)
 	if p.euid == 0 {
-		// As backup/backupd.c, service_init: files of root's would lock the cyrus user out.
+		// Files owned by root would lock the cyrus user out (backup/backupd.c, service_init).
 		return p.refuse(log, master.ExitUsage, errors.New("must not run as root: start it as the cyrus user, or let master(8) do so"))
 	}
 	if errors.Is(inheritErr, master.ErrDaemon) {
@@ -62,7 +62,7 @@ func (p program) run(ctx context.Context) int {
 	if report, err := crash.Watch(filepath.Join(conf.String("configdirectory"), "backupd-crashes"), log); err != nil {
 		log.Warn("a crash of this process will not be reported", slog.Any("err", err))
 	} else {
-		defer func() { _ = report.Close() }() // what is left is found empty at the next start
+		defer func() { _ = report.Close() }() // without effect: the next start finds an empty report
 	}
 	if err := p.prepare(ctx, log, opt, conf, inherited); err != nil {
 		return p.refuse(log, master.ExitConfig, err)
@@ -82,7 +82,7 @@ func (p program) run(ctx context.Context) int {
 	return r.live(ctx)
 }
 
-// prepare does what comes between the configuration and the first connection.
+// prepare applies the settings that must be in effect before the first connection.
 func (p program) prepare(ctx context.Context, log *slog.Logger, opt options, conf *imapconf.File, in *master.Inherited) error {
 	if err := setUmask(conf); err != nil {
 		return err
@@ -105,7 +105,7 @@ func (p program) prepare(ctx context.Context, log *slog.Logger, opt options, con
 	return nil
 }
 
-// refuse says why this process does not serve, to both who may be listening.
+// refuse reports to the log and to standard error why this process does not serve.
 func (p program) refuse(log *slog.Logger, code int, err error) int {
 	log.Error("not started", slog.Any("err", err), slog.Int("status", code))
 	fmt.Fprintf(p.stderr, "backupd: %s\n", visible.Text(err.Error()))

@@ -12,7 +12,7 @@ import (
 	"github.com/cyrusbackup/backupd/internal/master"
 )
 
-// running is the process once it has a configuration.
+// running is the process after the configuration was read.
 type running struct {
 	opt       options
 	log       *slog.Logger
@@ -27,7 +27,7 @@ type running struct {
 	index     *pendingIndex
 }
 
-// join sets up the process's life and finds its part among those with the same index.
+// join sets up the process and joins the group of processes with the same index.
 func (r *running) join(ctx context.Context, conf *imapconf.File) (err error) {
 	r.process = master.New(master.Config{
 		Listeners: r.inherited.Listeners,
@@ -56,7 +56,7 @@ func (r *running) connOptions() master.Options {
 	return master.Options{Service: r.inherited.Service, Config: r.opt.config, TLS: r.opt.tls, NoAuth: r.opt.noAuth, SSF: r.opt.ssf}
 }
 
-// binary watches the program file; that it cannot be looked at is no reason not to serve.
+// binary watches the program file. Without it the process serves, but misses upgrades.
 func (r *running) binary() *master.Binary {
 	path, err := os.Executable()
 	if err == nil {
@@ -69,7 +69,7 @@ func (r *running) binary() *master.Binary {
 	return nil
 }
 
-// live serves until the end and gives the index up last.
+// live serves until the process ends. It releases the index last.
 func (r *running) live(ctx context.Context) int {
 	r.index = openPending(ctx, r.role, r.svc.Open, r.process.Draining(), func(err error) {
 		r.log.Error("open the index", slog.Any("err", err))
@@ -118,7 +118,7 @@ func (r *running) serve(ctx context.Context, c *master.Conn) {
 	r.svc.Serve(ctx, c, r.index.wait, r.process.Draining())
 }
 
-// reload is SIGHUP: the new configuration as a whole, or the old one.
+// reload handles SIGHUP: it applies the whole new configuration, or keeps the old one.
 func (r *running) reload(ctx context.Context) error {
 	conf, err := imapconf.Load(r.opt.config, r.inherited.Service)
 	if err != nil {

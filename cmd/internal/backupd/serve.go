@@ -35,7 +35,8 @@ func (b *backups) Serve(ctx context.Context, c *master.Conn, ready func(context.
 	}
 }
 
-// server is the one server of a service: what it knows of refusals is about all its connections.
+// server returns the server of a service. All connections of a service share one server,
+// because it counts refused logins across them.
 func (b *backups) server(o origin, ready func(context.Context) error) (*replication.Server, error) {
 	p, err := b.policyOf(o)
 	if err != nil {
@@ -50,7 +51,8 @@ func (b *backups) server(o origin, ready func(context.Context) error) (*replicat
 	return p.server, err
 }
 
-// serverOptions: what a connection asks for anew is of the newest policy.
+// serverOptions makes the options of a service's server. Values that connections ask for
+// later, such as the TLS configuration, come from the newest policy.
 func (b *backups) serverOptions(was *policy, o origin, ready func(context.Context) error) replication.Options {
 	conf := was.conf
 	newest := func() *policy {
@@ -86,8 +88,9 @@ func (b *backups) serverOptions(was *policy, o origin, ready func(context.Contex
 	}
 }
 
-// offerCompress: auto is for clients that are neither on this host nor on a private
-// network: there it makes the client twenty times dearer and the sync slower.
+// offerCompress decides whether to offer compression to a client. auto excludes clients on
+// this host and on private networks: there compression costs the client twenty times the CPU
+// and makes the sync slower.
 func offerCompress(word string) func(net.Addr) bool {
 	return func(a net.Addr) bool {
 		if word != "auto" {
@@ -105,13 +108,13 @@ func offerCompress(word string) func(net.Addr) bool {
 	}
 }
 
-// backend gives sessions once the index is open.
+// backend creates sessions after the index is open.
 type backend struct {
 	b     *backups
 	ready func(context.Context) error
 }
 
-// NewSession waits for the index: until this process has it, the client waits.
+// NewSession waits until this process has opened the index.
 func (k backend) NewSession(ctx context.Context, peer replication.Peer) (replication.Session, error) {
 	if err := k.ready(ctx); err != nil {
 		return nil, fmt.Errorf("wait for the index: %w: %w", cyrus.ErrClose, err)

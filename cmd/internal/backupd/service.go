@@ -8,38 +8,38 @@ import (
 	"github.com/cyrusbackup/backupd/internal/master"
 )
 
-// service is what runs in the process: backups.go has the real one, tests another.
+// service runs in the process. backups.go has the real service; tests have another.
 type service interface {
-	// Index is the directory that one process at a time may have open.
+	// Index returns the directory that only one process at a time may open.
 	Index() string
-	// Fingerprint names everything that processes with the same index must agree on:
-	// the partitions and the index. No secrets: it is shown when it differs.
+	// Fingerprint names everything that processes with the same index must agree on: the
+	// partitions and the index. It contains no secrets, because errors show it.
 	Fingerprint() string
-	// Open opens the index and what hangs on it. It is called once at most, when this
-	// process has the index to itself. A store that is away is waited for; an error ends
-	// the process, for a person to mend.
+	// Open opens the index and everything that depends on it. It is called at most once, when
+	// this process owns the index. Open waits for an unreachable store. An error ends the
+	// process; an administrator must fix it.
 	Open(ctx context.Context) error
-	// Serve serves one connection: greets, authenticates, and calls index before the
-	// first command that needs what Open opens. index waits for that and fails if it
-	// will not come. Draining asks for the end at the next command boundary, the end of
-	// ctx for the end at once.
+	// Serve serves one connection: it greets, authenticates, and calls index before the first
+	// command that needs the index. index waits for Open and returns an error if Open will not
+	// succeed. A closed draining asks for the end at the next command boundary; a cancelled
+	// ctx ends the connection at once.
 	Serve(ctx context.Context, c *master.Conn, index func(context.Context) error, draining <-chan struct{})
-	// Reload takes on a new configuration, or nothing of it: master.ErrRecycle says that
-	// it takes a new process.
+	// Reload applies a new configuration, or nothing of it. master.ErrRecycle means that the
+	// change needs a new process.
 	Reload(ctx context.Context, conf *imapconf.File) error
-	// Close closes what Open has opened. No session is running any more.
+	// Close closes what Open opened. It is called when no session is running.
 	Close() error
 }
 
-// environment is what a service is made from.
+// environment holds what a service needs from the process.
 type environment struct {
 	name    string // of the service, CYRUS_SERVICE
 	conf    *imapconf.File
 	log     *slog.Logger
-	observe func(connection) // hears of each session's begin, login and end
+	observe func(connection) // called at the start, login and end of each session
 }
 
-// connection is what the process registry shows of a connection.
+// connection is an entry of the process registry.
 type connection struct {
 	id    string
 	host  string

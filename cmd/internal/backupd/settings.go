@@ -16,7 +16,7 @@ import (
 	"github.com/cyrusbackup/backupd/internal/syslog"
 )
 
-// limits are the settings of the process's life.
+// limits returns the limits of the process.
 func limits(conf *imapconf.File) master.Limits {
 	return master.Limits{
 		MaxConns:     conf.Int("backup_max_connections"),
@@ -25,8 +25,8 @@ func limits(conf *imapconf.File) master.Limits {
 	}
 }
 
-// keepAlive: where imapd.conf says 0 the system's default stays (master/service.c,
-// main, tcp_keepalive), which to package net is a negative number.
+// keepAlive returns the TCP keepalive settings. 0 in imapd.conf keeps the system's default
+// (master/service.c, main, tcp_keepalive), which package net expresses as a negative number.
 func keepAlive(conf *imapconf.File) net.KeepAliveConfig {
 	or := func(d time.Duration) time.Duration {
 		if d <= 0 {
@@ -63,7 +63,7 @@ func restartSettings(conf *imapconf.File, service string) (string, error) {
 		conf.Size("backup_index_reserve")), nil
 }
 
-// umask is option umask.
+// umask parses option umask.
 func umask(conf *imapconf.File) (fs.FileMode, error) {
 	mask, err := strconv.ParseUint(conf.String("umask"), 8, 12)
 	if err != nil || mask > 0o777 {

@@ -14,13 +14,13 @@ import (
 	"github.com/cyrusbackup/backupd/internal/master"
 )
 
-// flushLimit is how long the last output may take to leave by standard output.
+// flushLimit limits the time to write the last output to standard output.
 const flushLimit = 5 * time.Second
 
 // stdio is the connection on standard input and output.
 type stdio struct {
 	conn    *master.Conn
-	drained chan struct{} // closed when everything for standard output is out
+	drained chan struct{} // closed when all output is written
 }
 
 // openStdio makes the connection. A socket (inetd) is the connection. Anything else, such
@@ -28,7 +28,7 @@ type stdio struct {
 // time limits, which a terminal does not have, and a socket can be handed to another
 // process, two pipes cannot.
 func openStdio(in io.Reader, out io.Writer, o master.Options) (*stdio, error) {
-	// Not by trying: net.FileConn makes a pipe non-blocking before it finds out.
+	// Do not just try net.FileConn: it makes a pipe non-blocking before it fails.
 	if f, ok := in.(*os.File); ok && fileIsSocket(f) {
 		return openInetd(f, o)
 	}
@@ -38,13 +38,13 @@ func openStdio(in io.Reader, out io.Writer, o master.Options) (*stdio, error) {
 		return nil, err
 	}
 	go func() {
-		// Whatever ends the input, the server sees the end of its input.
+		// Any error here becomes the end of the server's input.
 		_, _ = io.Copy(relay, in)
 		_ = relay.CloseWrite()
 	}()
 	go func() {
 		defer close(s.drained)
-		// A client that has gone ends the session, by way of a failing write here.
+		// If the client has gone, a write fails here, which ends the session.
 		_, _ = io.Copy(out, relay)
 		_ = relay.Close()
 	}()
@@ -71,8 +71,8 @@ func openInetd(socket *os.File, o master.Options) (*stdio, error) {
 	return s, nil
 }
 
-// wait waits until the session's output is out, or ctx ends: a session that another
-// process serves lives as long as this relay.
+// wait waits until the session's output is written, or ctx ends. If another process serves
+// the session, it needs this relay until its end.
 func (s *stdio) wait(ctx context.Context) {
 	select {
 	case <-s.drained:
@@ -80,15 +80,15 @@ func (s *stdio) wait(ctx context.Context) {
 	}
 }
 
-// flush is wait for a session that has ended.
+// flush waits for the output of a session that has ended.
 func (s *stdio) flush() {
 	ctx, cancel := context.WithTimeout(context.Background(), flushLimit)
 	defer cancel()
 	s.wait(ctx)
 }
 
-// hideSocket puts /dev/null where inetd has put the socket, so that closing the
-// connection reaches the client and nothing that is printed does.
+// hideSocket replaces inetd's socket on descriptors 0 to 2 by /dev/null, so that closing the
+// connection reaches the client, and printed text does not.
 func hideSocket() error {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
@@ -137,7 +137,7 @@ func socketPair() (server, relay *net.UnixConn, err error) {
 	return server, relay, nil
 }
 
-// unixConn takes fd over.
+// unixConn makes a connection of fd and owns it.
 func unixConn(fd int) (*net.UnixConn, error) {
 	f := os.NewFile(uintptr(fd), "stdio")
 	defer f.Close()

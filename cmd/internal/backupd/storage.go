@@ -17,7 +17,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions"
 )
 
-// Index is the directory of the index.
+// Index returns the directory of the index.
 func (b *backups) Index() string { return b.env.conf.String("backup_index_path") }
 
 // Fingerprint names the partitions and the index.
@@ -75,8 +75,8 @@ func (b *backups) Open(ctx context.Context) error {
 	return nil
 }
 
-// limitMemory makes Go's collector work harder before the limit is reached. Half of
-// the growth that it would allow by default keeps the peak near what is in use.
+// limitMemory makes Go's garbage collector work harder before the limit is reached. Half of
+// the default growth keeps the peak close to the memory in use.
 func limitMemory(n int64) {
 	debug.SetMemoryLimit(n)
 	debug.SetGCPercent(50)

@@ -6,7 +6,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions"
 )
 
-// troubleMetrics say which partitions and how many backups cannot be used at present
+// troubleMetrics show the unavailable partitions and the number of unavailable backups
 // (docs/errors.md).
 type troubleMetrics struct {
 	now        func() []partitions.Trouble

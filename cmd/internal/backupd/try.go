@@ -14,9 +14,9 @@ import (
 	"github.com/cyrusbackup/backupd/internal/imapconf"
 )
 
-// try finds out whether a new process could begin with what conf changes: partitions,
-// the place of the index, sockets. master starts the next process in any case, and closes
-// the service's socket when five of them have failed.
+// try checks whether a new process could start with the changes in conf: partitions, the
+// place of the index, sockets. master would start a process in any case, and close the
+// service's socket after five failures.
 func try(ctx context.Context, was, conf *imapconf.File) error {
 	errs := []error{stores.Try(ctx, was, conf)}
 	for option, check := range map[string]func(string) error{
@@ -35,7 +35,7 @@ func try(ctx context.Context, was, conf *imapconf.File) error {
 	return errors.Join(errs...)
 }
 
-// tryIndex looks for a place in which the index can be made, and the files beside it.
+// tryIndex checks that the index, and the files beside it, can be created.
 func tryIndex(path string) error {
 	if err := tryDirectory(path); err != nil {
 		return err
@@ -46,7 +46,7 @@ func tryIndex(path string) error {
 	return nil
 }
 
-// tryDirectory makes the directory of a file and looks whether one can be made in it.
+// tryDirectory creates the directory of a file and checks that files can be created there.
 func tryDirectory(path string) error {
 	dir := filepath.Dir(filepath.Clean(path))
 	if err := os.MkdirAll(dir, 0o700); err != nil {

@@ -12,19 +12,19 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// askedOnce is a partition's store that is not asked again after its first request got no
-// answer: each attempt takes seconds, and there may be thousands of backups. A store that
-// has answered once is asked as ever.
+// askedOnce is a partition's store that gets no more requests if the first one was not
+// answered: each attempt takes seconds, and there may be thousands of backups. A store that
+// has answered once gets all requests.
 type askedOnce struct {
 	objstore.Store
 	p repository.Config
 
 	mu       sync.Mutex
 	answered bool
-	err      error // why nothing can be had from it
+	err      error // why the store cannot be used
 }
 
-// may is the error of the first attempt, if there is no sense in another one.
+// may returns the error of the first attempt, or nil if the next request may be sent.
 func (s *askedOnce) may(op, key string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -46,7 +46,7 @@ func (s *askedOnce) noted(ctx context.Context, err error) {
 	}
 }
 
-// leftOut is why nothing could be had from the partition.
+// leftOut returns why the partition could not be read.
 func (s *askedOnce) leftOut() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -114,7 +114,7 @@ func (s *askedOnce) List(ctx context.Context, prefix, after string) iter.Seq2[ob
 	}
 }
 
-// LeftOut are the partitions from which nothing could be had.
+// LeftOut returns an error for each partition that could not be read.
 func (b *Bucket) LeftOut() (out []error) {
 	for _, s := range b.asked {
 		if err := s.leftOut(); err != nil {
@@ -124,7 +124,8 @@ func (b *Bucket) LeftOut() (out []error) {
 	return out
 }
 
-// Warn says that a backup may be in a partition that could not be asked, once for each.
+// Warn reports, once for each partition, that the backup may also be in a partition that
+// could not be read.
 func (b *Bucket) Warn(w io.Writer, tool string, f *repository.Found) {
 	err := f.MayBeOld()
 	if err == nil || b.warned[err.Error()] {

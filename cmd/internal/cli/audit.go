@@ -11,15 +11,15 @@ import (
 	"github.com/cyrusbackup/backupd/internal/syslog"
 )
 
-// Audit writes a line to syslog when a tool has moved other people's mail, or let somebody
-// in: who, what, and what came of it. The zero value writes nothing.
+// Audit writes a line to syslog when a tool has moved other people's mail or changed a
+// password: the user, the operation and the result. The zero value writes nothing.
 type Audit struct {
 	Tool   string
 	Socket string // of the log daemon; "" = the usual one
 }
 
-// Done writes the line. attrs say what was done to what, as pairs for slog. A host without
-// a log daemon gets none.
+// Done writes the line. attrs are pairs for slog about the objects of the operation. On a
+// host without a log daemon Done does nothing.
 func (a Audit) Done(conf *imapconf.File, verb string, err error, attrs ...any) {
 	if a.Tool == "" {
 		return

@@ -1,5 +1,5 @@
-// Package cli is what the administrator's tools have in common: how they end and how
-// they name a backup.
+// Package cli has the common parts of the administrator's tools: exit statuses, and the names
+// of backups on the command line.
 package cli
 
 import (
@@ -19,16 +19,16 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// Exit codes, as Cyrus's tools have them (sysexits.h).
+// Exit statuses of Cyrus's tools (sysexits.h).
 const (
 	ExitOK          = 0
-	ExitUsage       = 64 // the command line makes no sense
-	ExitTemporary   = 75 // something could not be done; the text says what
-	ExitConfig      = 78 // imapd.conf has to be mended
+	ExitUsage       = 64 // the command line is wrong
+	ExitTemporary   = 75 // something failed; the message names it
+	ExitConfig      = 78 // imapd.conf has an error
 	ExitInterrupted = 130
 )
 
-// Statuses tells of the exit codes.
+// Statuses describes the exit statuses.
 func Statuses() []cmdline.Status {
 	return []cmdline.Status{
 		{Code: ExitOK, Text: "success"},
@@ -39,7 +39,7 @@ func Statuses() []cmdline.Status {
 	}
 }
 
-// UsageError is a command line that makes no sense.
+// UsageError reports a wrong command line.
 type UsageError struct{ Text string }
 
 func (e *UsageError) Error() string { return e.Text }
@@ -47,13 +47,13 @@ func (e *UsageError) Error() string { return e.Text }
 // Usagef makes a UsageError.
 func Usagef(format string, args ...any) error { return &UsageError{fmt.Sprintf(format, args...)} }
 
-// ConfigError is an imapd.conf that has to be mended.
+// ConfigError reports an error in imapd.conf.
 type ConfigError struct{ Err error }
 
 func (e *ConfigError) Error() string { return e.Err.Error() }
 func (e *ConfigError) Unwrap() error { return e.Err }
 
-// ErrReported ends a program whose error has been written already.
+// ErrReported ends a program that has already written its errors.
 var ErrReported = errors.New("reported")
 
 // Main runs a tool and returns its exit status. The context ends with SIGINT and SIGTERM.
@@ -84,7 +84,7 @@ func Main(name, usage string, stderr io.Writer, run func(context.Context) error)
 	return ExitTemporary
 }
 
-// Bucket is the configured partitions, opened for reading by a tool.
+// Bucket is the set of configured partitions, opened for reading by a tool.
 type Bucket struct {
 	Conf       *imapconf.File
 	Partitions []repository.Config
@@ -93,7 +93,7 @@ type Bucket struct {
 	closer     io.Closer
 }
 
-// NewBucket makes a Bucket of partitions that the caller closes.
+// NewBucket makes a Bucket of partitions; the caller closes them.
 func NewBucket(conf *imapconf.File, parts []repository.Config) *Bucket {
 	b := &Bucket{Conf: conf, warned: map[string]bool{}}
 	for _, p := range parts {
@@ -104,8 +104,8 @@ func NewBucket(conf *imapconf.File, parts []repository.Config) *Bucket {
 	return b
 }
 
-// Open reads imapd.conf and opens its partitions. One of several that cannot be opened is
-// there all the same: whatever is asked of it fails.
+// Open reads imapd.conf and opens its partitions. If one of several cannot be opened, the
+// Bucket contains it, and its operations fail.
 func Open(ctx context.Context, config, tool string) (*Bucket, error) {
 	conf, err := imapconf.Load(config, tool)
 	if err != nil {
@@ -128,17 +128,17 @@ func (b *Bucket) Close() error {
 	return b.closer.Close()
 }
 
-// Opener is Open, or what a test puts in its place.
+// Opener is Open, or a replacement in tests.
 type Opener func(ctx context.Context, config, tool string) (*Bucket, error)
 
-// Mode is how an argument names a backup.
+// Mode is the way in which an argument names a backup.
 type Mode int
 
 // The modes of Cyrus Backups that name one backup.
 const (
 	ByUser    Mode = iota // -u: a userid
 	ByMailbox             // -m: a mailbox, as an administrator writes it
-	ByPath                // -f: the path below backups/, as user/anne
+	ByPath                // -f: the path below backups/, such as user/anne
 )
 
 // Find looks a backup up by an argument.
@@ -155,8 +155,8 @@ func (b *Bucket) Find(ctx context.Context, m Mode, arg string) (*repository.Foun
 	return b.findUser(ctx, arg)
 }
 
-// findMailbox finds the backup of the first of the mailboxes that may be meant. If there
-// is none, the likeliest is what is told about.
+// findMailbox finds the backup of the first mailbox that the argument may mean. If none has a
+// backup, the error is about the likeliest.
 func (b *Bucket) findMailbox(ctx context.Context, arg string) (*repository.Found, error) {
 	var none error
 	for _, n := range b.ofMailbox(arg) {
@@ -171,7 +171,8 @@ func (b *Bucket) findMailbox(ctx context.Context, arg string) (*repository.Found
 	return nil, none
 }
 
-// ofMailbox are the backups of the mailboxes that may be meant, the likeliest first.
+// ofMailbox returns the names of the backups that a mailbox argument may mean, the likeliest
+// first.
 func (b *Bucket) ofMailbox(arg string) []repository.Name {
 	var out []repository.Name
 	for _, name := range stores.AdminForm(b.Conf).Candidates(arg) {
@@ -182,8 +183,8 @@ func (b *Bucket) ofMailbox(arg string) []repository.Name {
 	return out
 }
 
-// Leftover is Find for what a move may have left behind: the backup in the first partition
-// that has something of it.
+// Leftover finds what a move may have left: it returns the backup in the first partition that
+// has objects of it.
 func (b *Bucket) Leftover(ctx context.Context, m Mode, arg string) (*repository.Found, error) {
 	if arg == "" {
 		return nil, Usagef("the name of a backup is empty")
@@ -204,7 +205,8 @@ func (b *Bucket) Leftover(ctx context.Context, m Mode, arg string) (*repository.
 	return repository.FindAny(ctx, parts, path)
 }
 
-// Name is what a backup is for that an argument names. A path names only one that is there.
+// Name returns the name of the backup that an argument stands for, whether the backup exists
+// or not. Paths stand for existing backups only.
 func (b *Bucket) Name(m Mode, arg string) (repository.Name, error) {
 	switch m {
 	case ByMailbox:
@@ -215,7 +217,8 @@ func (b *Bucket) Name(m Mode, arg string) (repository.Name, error) {
 	return repository.UserName(arg), nil
 }
 
-// InDomain says whether a userid is of a domain; one without a domain is of the default one.
+// InDomain reports whether a userid belongs to a domain. Userids without a domain belong to
+// the default domain.
 func InDomain(userid, domain, defaultDomain string) bool {
 	_, its, has := strings.Cut(userid, "@")
 	if !has {

@@ -7,8 +7,8 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// findPath finds a backup by its path. Behind the name of a partition that is the one
-// which is looked into, even if the backup has moved.
+// findPath finds a backup by its path. If the path begins with the name of a partition, it
+// searches only there, even if the backup has moved.
 func (b *Bucket) findPath(ctx context.Context, arg string) (*repository.Found, error) {
 	parts, path := b.Path(arg)
 	f, err := repository.FindAny(ctx, parts, path)
@@ -18,8 +18,8 @@ func (b *Bucket) findPath(ctx context.Context, arg string) (*repository.Found, e
 	return repository.Find(ctx, parts, f.Name())
 }
 
-// Path takes a backup's path as it was given: alone, as in a listing of the bucket, or as
-// ctl_backups list shows it, behind its partition. in are the partitions it may be in.
+// Path parses a backup's path: alone, as in a listing of the bucket, or after the name of its
+// partition, as ctl_backups list prints it. in are the partitions to search.
 func (b *Bucket) Path(arg string) (in []repository.Config, path string) {
 	if name, rest, ok := strings.Cut(arg, ":"); ok {
 		for _, p := range b.Partitions {

@@ -17,15 +17,14 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// What completion of backups' names may take: nobody waits longer for a TAB, or reads more.
+// Limits for the completion of backups' names: nobody waits longer after TAB, or reads more.
 const (
 	proposeTime = time.Second
 	proposeMost = 500
 )
 
-// ProposeBackups completes the name of a backup. Only partitions that are directories
-// are looked into: a key on the keyboard makes no request to a store, and needs no keys
-// of one.
+// ProposeBackups completes the name of a backup. It reads only partitions that are
+// directories: pressing TAB must not send requests to a store, nor need credentials.
 func ProposeBackups(ctx context.Context, config string, m Mode, begun string) ([]string, cobra.ShellCompDirective) {
 	ctx, cancel := context.WithTimeout(ctx, proposeTime)
 	defer cancel()
@@ -69,8 +68,8 @@ func backupNames(ctx context.Context, config string, m Mode, begun string) ([]st
 	return out, nil
 }
 
-// inUse says whether a partition is a directory with backups: opening another one would
-// make it, for whoever happens to press the key.
+// inUse reports whether a partition is a directory with backups. Opening any other directory
+// would create it.
 func inUse(l objstore.Location) bool {
 	if l.Scheme != objstore.Dir {
 		return false

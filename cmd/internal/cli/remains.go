@@ -7,8 +7,8 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// Remains finds what there is of a backup in each partition, however damaged it is.
-// partitions.ErrNoBackup when that is nothing.
+// Remains finds the objects of a backup in each partition, even if the backup is damaged. The
+// error is repository.ErrNoBackup if there are none.
 func (b *Bucket) Remains(ctx context.Context, m Mode, arg string) ([]*repository.Found, error) {
 	if arg == "" {
 		return nil, Usagef("the name of a backup is empty")

@@ -11,10 +11,10 @@ import (
 )
 
 // AllShared is the userid by which Cyrus Backups names its one backup of all shared mail.
-// Here each top-level mailbox has its own, and this means all of them.
+// Here each top-level shared mailbox has its own backup, and AllShared means all of them.
 const AllShared = "%SHARED"
 
-// Shared yields the backups of shared mailboxes.
+// Shared returns the backups of shared mailboxes.
 func (b *Bucket) Shared(ctx context.Context) iter.Seq2[*repository.Found, error] {
 	return func(yield func(*repository.Found, error) bool) {
 		for f, err := range repository.BrowseAll(ctx, b.Partitions) {
@@ -28,7 +28,7 @@ func (b *Bucket) Shared(ctx context.Context) iter.Seq2[*repository.Found, error]
 	}
 }
 
-// findShared is the backup that AllShared means where only one is asked for.
+// findShared returns the backup that AllShared means if only one is allowed.
 func (b *Bucket) findShared(ctx context.Context) (*repository.Found, error) {
 	var found *repository.Found
 	var names []string
@@ -48,8 +48,8 @@ func (b *Bucket) findShared(ctx context.Context) (*repository.Found, error) {
 	return nil, Usagef("%s means %d backups here, one for each top-level mailbox. Choose one with -m: %s", AllShared, len(names), strings.Join(names, ", "))
 }
 
-// findUser finds the backup of a user, or that of a name as ctl_backups list shows it:
-// shared/sh1, server/annotations.
+// findUser finds the backup of a user, or of a name that ctl_backups list prints: shared/sh1,
+// server/annotations.
 func (b *Bucket) findUser(ctx context.Context, arg string) (*repository.Found, error) {
 	if arg == AllShared {
 		return b.findShared(ctx)

@@ -11,31 +11,32 @@ import (
 	"github.com/cyrusbackup/backupd/internal/visible"
 )
 
-// Output is where a tool writes what people and programs read: in it nothing that
-// strangers wrote reaches a terminal as it is. JSON remains JSON.
+// Output escapes text of strangers so that it cannot control a terminal. JSON remains valid
+// JSON. Tools write all their output through it.
 func Output(w io.Writer) *visible.Writer { return visible.NewWriter(w) }
 
-// Messages is Output for messages, each of which is written at once: no part of one looks
-// like another.
+// Messages is Output for messages. Each Write is one message; no part of it can look like
+// another message.
 func Messages(w io.Writer) *visible.Writer {
 	v := visible.NewWriter(w)
 	v.Messages = true
 	return v
 }
 
-// Buffered is standard output with a buffer, of which it is still known where it ends.
+// Buffered is standard output with a buffer. Unwrap returns the underlying writer, so Terminal
+// still works.
 type Buffered struct {
 	*bufio.Writer
 	w io.Writer
 }
 
-// NewBuffered puts a buffer before w; call Flush at the end.
+// NewBuffered returns a buffered writer to w; call Flush at the end.
 func NewBuffered(w io.Writer) *Buffered { return &Buffered{bufio.NewWriterSize(w, 64<<10), w} }
 
-// Unwrap is where the buffer is written to.
+// Unwrap returns the writer below the buffer.
 func (b *Buffered) Unwrap() io.Writer { return b.w }
 
-// Raw is what an Output, Messages or Buffered ends in.
+// Raw returns the writer below all Output, Messages and Buffered.
 func Raw(w io.Writer) io.Writer {
 	for {
 		v, ok := w.(interface{ Unwrap() io.Writer })
@@ -46,7 +47,8 @@ func Raw(w io.Writer) io.Writer {
 	}
 }
 
-// Terminal is the terminal that w ends in, for what moves its cursor; nil = w ends elsewhere.
+// Terminal returns the terminal that w writes to, for control sequences; nil if w does not
+// write to a terminal.
 func Terminal(w io.Writer) io.Writer {
 	f, ok := Raw(w).(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
@@ -55,8 +57,8 @@ func Terminal(w io.Writer) io.Writer {
 	return f
 }
 
-// Fprintf writes a line for people. Strings that are put into the format are a part of
-// that line: none of them begins another one. Errors may have several lines.
+// Fprintf writes a line for people. It escapes line breaks in string arguments, so they cannot
+// start another line. Errors may have several lines.
 func Fprintf(w io.Writer, format string, args ...any) (int, error) {
 	for i, a := range args {
 		switch a := a.(type) {

@@ -1,5 +1,5 @@
-// Package cmdline describes the command lines of our programs. What --help says, the
-// manual pages and what the shells complete are all made of that one description.
+// Package cmdline describes the command lines of our programs. --help, the manual pages and
+// shell completion are all generated from that description.
 package cmdline
 
 import (
@@ -17,15 +17,15 @@ import (
 // Program is a program's command line.
 type Program struct {
 	Name     string
-	Synopsis []string // the ways to call it: what stands behind the name
-	Verbs    []Verb   // its commands, if it has any
-	Notes    string   // lines that --help has behind the options
+	Synopsis []string // the ways to call it, without the name
+	Verbs    []Verb   // its commands, if any
+	Notes    string   // lines of --help after the options
 	Exit     []Status
 	Examples []string // whole command lines
-	// Arguments proposes what can stand behind the arguments; nil: files.
+	// Arguments proposes the next argument; nil: files.
 	Arguments cobra.CompletionFunc
-	// Values proposes the values of options. Options that are not in it take files where
-	// their value is called FILE or DIR, otherwise nothing can be proposed.
+	// Values proposes the values of options. Other options propose files if their value is
+	// called FILE or DIR, and nothing otherwise.
 	Values map[string]cobra.CompletionFunc
 
 	flags             *pflag.FlagSet
@@ -41,7 +41,7 @@ type Verb struct {
 	Text string // a sentence without its full stop
 }
 
-// Status is what the program's exit status says.
+// Status describes an exit status.
 type Status struct {
 	Code int
 	Text string
@@ -53,7 +53,7 @@ type group struct {
 	flags *pflag.FlagSet
 }
 
-// New is a program without options.
+// New returns a program without options.
 func New(name string, synopsis ...string) *Program {
 	p := &Program{Name: name, Synopsis: synopsis, flags: pflag.NewFlagSet(name, pflag.ContinueOnError)}
 	p.flags.SetOutput(io.Discard)
@@ -61,8 +61,8 @@ func New(name string, synopsis ...string) *Program {
 	return p
 }
 
-// Group adds options that belong together. In their usage texts the name of the value
-// stands in back quotes.
+// Group adds a titled group of options. Back quotes in a usage text mark the name of the
+// value.
 func (p *Program) Group(title string, define func(*pflag.FlagSet)) {
 	f := pflag.NewFlagSet(title, pflag.ContinueOnError)
 	f.SortFlags = false
@@ -71,7 +71,7 @@ func (p *Program) Group(title string, define func(*pflag.FlagSet)) {
 	p.flags.AddFlagSet(f)
 }
 
-// About adds the options that every program has to its last group.
+// About adds the options common to all programs, to the last group.
 func (p *Program) About(f *pflag.FlagSet) {
 	short := "h"
 	if p.flags.ShorthandLookup("h") != nil || f.ShorthandLookup("h") != nil {
@@ -82,8 +82,8 @@ func (p *Program) About(f *pflag.FlagSet) {
 	f.StringVar(&p.completion, "completion", "", "print a script that lets `SHELL` (bash, zsh or fish) complete command lines, and exit")
 }
 
-// Parse reads the arguments behind the program's name. It is done where the command line
-// asks for what About offers: that has been written to out then.
+// Parse parses the arguments after the program's name. done reports that an option of About
+// was given, and its text was written to out.
 func (p *Program) Parse(ctx context.Context, argv []string, out io.Writer) (done bool, err error) {
 	if len(argv) > 0 && (argv[0] == cobra.ShellCompRequestCmd || argv[0] == cobra.ShellCompNoDescRequestCmd) {
 		return true, p.complete(ctx, argv, out)
@@ -106,11 +106,11 @@ func (p *Program) Parse(ctx context.Context, argv []string, out io.Writer) (done
 	return true, err
 }
 
-// Args are the arguments that are no options.
+// Args returns the arguments that are not options.
 func (p *Program) Args() []string { return p.flags.Args() }
 
-// ArgsLenAtDash is how many of them stand before --; -1: there is no --.
+// ArgsLenAtDash returns the number of Args before --, or -1 without --.
 func (p *Program) ArgsLenAtDash() int { return p.flags.ArgsLenAtDash() }
 
-// Changed says whether the command line has an option, by its long name.
+// Changed reports whether the command line has an option, named by its long name.
 func (p *Program) Changed(option string) bool { return p.flags.Changed(option) }

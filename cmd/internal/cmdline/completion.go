@@ -10,16 +10,16 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// Words proposes always the same words.
+// Words proposes a fixed list of words.
 func Words(words ...string) cobra.CompletionFunc {
 	return cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)
 }
 
-// errShell is about a shell that there is no script for.
+// errShell reports a shell without a script.
 var errShell = errors.New("the shell must be bash, zsh or fish")
 
-// script writes what a shell has to read before it completes command lines. The script
-// asks the program itself, by a command that cobra calls __complete.
+// script writes the completion script of a shell. The script calls the program with cobra's
+// command __complete.
 func (p *Program) script(shell string, out io.Writer) error {
 	switch shell {
 	case "bash":
@@ -32,7 +32,7 @@ func (p *Program) script(shell string, out io.Writer) error {
 	return fmt.Errorf("--completion %s: %w", shell, errShell)
 }
 
-// complete answers a script's question.
+// complete answers a call of a completion script.
 func (p *Program) complete(ctx context.Context, argv []string, out io.Writer) error {
 	cmd := p.command()
 	cmd.SetArgs(argv)
@@ -41,7 +41,7 @@ func (p *Program) complete(ctx context.Context, argv []string, out io.Writer) er
 	return cmd.ExecuteContext(ctx)
 }
 
-// command is the program as cobra sees it, for completion alone.
+// command returns the program as a cobra command, for completion only.
 func (p *Program) command() *cobra.Command {
 	cmd := &cobra.Command{Use: p.Name, ValidArgsFunction: p.Arguments, Run: func(*cobra.Command, []string) {}}
 	p.flags.VisitAll(func(f *pflag.Flag) {
@@ -49,14 +49,14 @@ func (p *Program) command() *cobra.Command {
 		shown.Usage = describe(f).Text
 		cmd.Flags().AddFlag(&shown)
 		if propose := p.proposer(f); propose != nil {
-			// The only errors are that the option has one already, or is not there.
+			// The only errors are a second registration and an unknown option.
 			_ = cmd.RegisterFlagCompletionFunc(f.Name, propose)
 		}
 	})
 	return cmd
 }
 
-// proposer is what proposes the values of an option; nil: files.
+// proposer returns the function that proposes the values of an option; nil: files.
 func (p *Program) proposer(f *pflag.Flag) cobra.CompletionFunc {
 	value := describe(f).Value
 	switch propose, ok := p.Values[f.Name]; {

@@ -8,22 +8,22 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// Group is options under a title, as they are told to people.
+// Group is a titled group of options in help texts.
 type Group struct {
 	Title   string
 	Options []Option
 }
 
-// Option is an option as it is told to people.
+// Option is an option in help texts.
 type Option struct {
 	Short    string // without its dash; "" = none
 	Long     string
-	Value    string // what its value is called; "" = it takes none
-	Optional bool   // the value can be left out
+	Value    string // name of the value; "" = no value
+	Optional bool   // the value is optional
 	Text     string
 }
 
-// String is the option as in a synopsis: -t, --stale[=HOURS].
+// String returns the option as in a synopsis: -t, --stale[=HOURS].
 func (o Option) String() string {
 	s := "    --" + o.Long
 	if o.Short != "" {
@@ -38,7 +38,7 @@ func (o Option) String() string {
 	return s + " " + o.Value
 }
 
-// Groups are the program's options.
+// Groups returns the program's options.
 func (p *Program) Groups() []Group {
 	var out []Group
 	for _, g := range p.groups {
