@@ -1,6 +1,6 @@
-# The backup host. Three images can be made of this:
+# The backup host. Targets:
 #   build       the compiler
-#   tools       our programs and nothing else
+#   tools       only our programs
 #   backuphost  Debian's Cyrus with its master(8), and our programs
 ARG GO_IMAGE=golang:1.26-bookworm
 ARG BASE_IMAGE=debian:bookworm-slim
@@ -11,7 +11,7 @@ ARG GOSUMDB
 WORKDIR /src
 COPY go.mod go.sum ./
 COPY internal/ristretto internal/ristretto/
-# what takes long to compile is compiled once, not at each change of ours
+# compile slow dependencies once, not after each change to our code
 RUN go mod download \
 	&& CGO_ENABLED=0 go build -trimpath github.com/aws/aws-sdk-go-v2/service/s3 github.com/aws/aws-sdk-go-v2/config \
 		github.com/minio/minio-go/v7 github.com/dgraph-io/badger/v4 github.com/klauspost/compress/zstd
@@ -24,7 +24,7 @@ COPY --from=build /out/ /usr/local/sbin/
 ENV PATH=/usr/local/sbin
 
 FROM ${BASE_IMAGE} AS backuphost
-# busybox: its syslogd, for Cyrus says what it does in syslog only
+# busybox: for its syslogd, because Cyrus logs only to syslog
 RUN apt-get update -q \
 	&& DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends \
 		cyrus-common cyrus-imapd ca-certificates busybox \

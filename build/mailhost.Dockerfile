@@ -1,4 +1,4 @@
-# The mail host: Cyrus IMAP as Debian has it, and nothing of ours.
+# The mail host: Debian's Cyrus IMAP, without our programs.
 ARG BASE_IMAGE=debian:bookworm-slim
 FROM ${BASE_IMAGE}
 RUN apt-get update -q \

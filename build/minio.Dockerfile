@@ -1,5 +1,5 @@
-# MinIO, built from its Go module: its own images are no longer published. And rclone, to
-# look into the bucket.
+# MinIO, built from its Go module because its images are no longer published, and rclone to
+# inspect the bucket.
 ARG GO_IMAGE=golang:1.26-bookworm
 ARG BASE_IMAGE=debian:bookworm-slim
 
