@@ -60,7 +60,7 @@ func describe(f *pflag.Flag) Option {
 	return Option{f.Shorthand, f.Name, value, value != "" && f.NoOptDefVal != "", text}
 }
 
-// Usage is what is said to who gave a command line that makes no sense.
+// Usage returns the text that follows the error about a wrong command line.
 func (p *Program) Usage() string {
 	return p.synopsis() + p.Name + " --help prints more.\n"
 }
@@ -75,7 +75,7 @@ func (p *Program) synopsis() string {
 	return sb.String()
 }
 
-// Help is what --help prints.
+// Help returns the text of --help.
 func (p *Program) Help() string {
 	var sb strings.Builder
 	sb.WriteString(p.synopsis())
@@ -109,14 +109,14 @@ func (p *Program) Help() string {
 	return sb.String()
 }
 
-// The texts stand at indent and end before width.
+// Texts begin at column indent and end before column width.
 const (
 	indent = 27
 	width  = 80
 )
 
-// entry writes what is explained, and the explanation at its right or, if that is too
-// long for its column, below.
+// entry writes a term with its explanation to the right, or below if the term is too long
+// for its column.
 func entry(sb *strings.Builder, what, text string) {
 	line := "  " + what
 	if len(line) > indent-2 {

@@ -8,7 +8,7 @@ import (
 	"github.com/cyrusbackup/backupd/cmd/internal/cmdline"
 )
 
-// applies refuses an option that the command would leave aside.
+// applies rejects options that the command would ignore.
 func (c *command) applies(p *cmdline.Program, verb string) error {
 	for _, o := range []struct {
 		option string

@@ -95,7 +95,7 @@ func (c *command) commandLine() *cmdline.Program {
 	return p
 }
 
-// propose completes an argument: a command, then what that takes.
+// propose completes an argument: a command, then its arguments.
 func (c *command) propose(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
 	switch {
 	case len(args) == 0:
@@ -125,8 +125,8 @@ func (c *command) proposeBackups(cmd *cobra.Command, begun string) ([]string, co
 	return nil, cobra.ShellCompDirectiveNoFileComp
 }
 
-// proposeToMove completes backups and, where one has been named or -A was given, the
-// partitions they may go to.
+// proposeToMove completes backups and, after the first backup or -A, also the destination
+// partitions.
 func (c *command) proposeToMove(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
 	if *c.modes[modeAll] {
 		return cli.ProposePartitions(c.config, begun)

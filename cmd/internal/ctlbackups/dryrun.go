@@ -11,8 +11,8 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// dryPartitions are the partitions with whatever is written to them in a directory that end
-// removes: what a dry run says is then what the command itself would do.
+// dryPartitions returns the partitions with a layer that keeps all writes in a directory; end
+// removes the directory. So a dry run does the same work as the real command.
 func dryPartitions(parts []repository.Config) (dry []repository.Config, end func() error, err error) {
 	dir, err := os.MkdirTemp("", "ctl_backups-dry-run-")
 	if err != nil {

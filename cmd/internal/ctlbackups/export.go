@@ -14,7 +14,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/transfer"
 )
 
-// export copies backups into a repository that is no partition of this server.
+// export copies backups into a repository outside the partitions of this server.
 func export(c *command) error {
 	l, err := location(c.target)
 	if err != nil {
@@ -42,7 +42,7 @@ func export(c *command) error {
 	return errors.Join(err, end(), closer.Close())
 }
 
-// location reads a location from the command line, where a directory need not be absolute.
+// location parses a location from the command line; directories may be relative.
 func location(arg string) (objstore.Location, error) {
 	if !strings.Contains(arg, "://") {
 		abs, err := filepath.Abs(arg)
@@ -58,7 +58,7 @@ func location(arg string) (objstore.Location, error) {
 	return l, nil
 }
 
-// configured is the partition of this server that lies there; "" = none.
+// configured returns the partition of this server at a location; "" = none.
 func (c *command) configured(l objstore.Location) string {
 	for _, p := range c.bucket.Partitions {
 		if p.Location == l.String() {
@@ -68,7 +68,7 @@ func (c *command) configured(l objstore.Location) string {
 	return ""
 }
 
-// repositoryAt says whether an argument of import is one of our repositories, and where.
+// repositoryAt reports whether an argument of import is a repository, and its location.
 func repositoryAt(arg string) (objstore.Location, bool) {
 	l, err := location(arg)
 	if err != nil {
@@ -81,7 +81,7 @@ func repositoryAt(arg string) (objstore.Location, bool) {
 	return l, true
 }
 
-// importRepository takes over every backup of a repository that export has made.
+// importRepository imports all backups of an exported repository.
 func (c *command) importRepository(l objstore.Location) error {
 	if at := c.configured(l); at != "" {
 		return fmt.Errorf("%s is partition %s of this server already", l, at)

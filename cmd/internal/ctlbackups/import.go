@@ -14,8 +14,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// importAll takes over what is named: repositories that export has made, and data files
-// of Cyrus Backups.
+// importAll imports the named exported repositories and data files of Cyrus Backups.
 func importAll(c *command) error {
 	var files []string
 	failed := false
@@ -44,7 +43,7 @@ func importAll(c *command) error {
 	return nil
 }
 
-// importFiles makes backups out of data files of Cyrus Backups, with the times of then.
+// importFiles makes backups out of data files of Cyrus Backups, with the original times.
 func (c *command) importFiles(args []string) error {
 	files, err := dataFiles(args)
 	if err != nil {
@@ -84,10 +83,10 @@ func (c *command) importFiles(args []string) error {
 	return nil
 }
 
-// dataName is USERID_XXXXXX: neither an index, nor what compaction keeps or leaves.
+// dataName matches USERID_XXXXXX, but neither indexes nor the files of compaction.
 var dataName = regexp.MustCompile(`^.+_[A-Za-z0-9]{6}$`)
 
-// dataFiles are the files themselves, and the data files below directories.
+// dataFiles returns the named files, and the data files below the named directories.
 func dataFiles(args []string) ([]string, error) {
 	var out []string
 	for _, a := range args {
@@ -115,7 +114,7 @@ func dataFiles(args []string) ([]string, error) {
 	return out, nil
 }
 
-// importFile replays one file, on an index of its own.
+// importFile replays one file, with a temporary index.
 func (c *command) importFile(path string) (lines int, err error) {
 	in, err := os.Open(path)
 	if err != nil {

@@ -8,19 +8,18 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// lookedBack is how many commits of tools are passed over in search of one that a mail
-// server has brought.
+// lookedBack limits how many commits of tools are skipped in the search for a commit from a
+// mail server.
 const lookedBack = 100
 
-// lastChange is the time of the newest commit, up to a number, with which something
-// came from a mail server; zero where there is none. Locks and moves write commits, too:
-// who has every backup locked nightly, to copy it, still wants to know which have not
-// been sent to.
+// lastChange returns the time of the newest commit, up to a number, with data from a mail
+// server; zero if there is none. Locks and moves write commits, too. A site that locks all
+// backups nightly, to copy them, still wants to see which mail servers have stopped sending.
 func (c *command) lastChange(f *repository.Found, newest uint64) (time.Time, error) {
 	for n := newest; n > 0 && newest-n < lookedBack; n-- {
 		for r, err := range f.Log().Commits(c.ctx, n, n) {
 			if history.IsUnreadable(err) {
-				break // an older one says at least as much
+				break // older commits are no newer
 			}
 			if err != nil {
 				return time.Time{}, err
@@ -35,8 +34,8 @@ func (c *command) lastChange(f *repository.Found, newest uint64) (time.Time, err
 	return time.Time{}, nil
 }
 
-// made is when a commit was made: by the clock of the host that wrote it, if the store's
-// was wrong.
+// made returns the time of a commit: by the clock of the host that wrote it if the store's
+// clock was wrong.
 func (c *command) made(f *repository.Found, h history.Header) (time.Time, error) {
 	at, doubt, err := f.Log().Made(c.ctx, h, c.now)
 	if doubt != "" {
@@ -45,7 +44,7 @@ func (c *command) made(f *repository.Found, h history.Header) (time.Time, error)
 	return at, err
 }
 
-// ofTools says that nothing of a commit came from a mail server.
+// ofTools reports whether a commit has no data from a mail server.
 func ofTools(r *history.CommitReader) (bool, error) {
 	for e, err := range r.Events() {
 		if err != nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// list shows when each backup last changed and how large it is.
+// list prints the time of the last change and the size of each backup.
 func list(c *command) error {
 	return c.eachOf(c.listed(), func(f *repository.Found) error {
 		last, size, err := c.measure(f)
@@ -25,7 +25,7 @@ func list(c *command) error {
 	})
 }
 
-// listed yields the chosen backups; with -A, and without -t, those that were set aside, too.
+// listed returns the chosen backups; with -A and without -t also the backups set aside.
 func (c *command) listed() iter.Seq2[*repository.Found, error] {
 	return func(yield func(*repository.Found, error) bool) {
 		for f, err := range c.chosen() {
@@ -61,7 +61,7 @@ func (c *command) measure(f *repository.Found) (last time.Time, size int64, err 
 	}
 	last, err = c.lastChange(f, newest)
 	if f.Aside != "" && history.IsDamage(err) {
-		return time.Time{}, size, nil // it was set aside because it is damaged
+		return time.Time{}, size, nil // damaged backups were set aside
 	}
 	return last, size, err
 }
@@ -80,11 +80,11 @@ func (c *command) printListed(f *repository.Found, last time.Time, size int64) e
 		Compressed int64  `json:"compressed"`
 		UserID     string `json:"userid,omitempty"`
 		Path       string `json:"fname"`
-		SetAside   string `json:"set_aside,omitempty"` // whose backup it was
+		SetAside   string `json:"set_aside,omitempty"` // the backup's former name
 	}{changed, size, userID(f), place(f), wasOf(f)})
 }
 
-// wasOf is whose backup one was that has been set aside; "" for others.
+// wasOf returns the former name of a backup that was set aside; "" for others.
 func wasOf(f *repository.Found) string {
 	if f.Aside == "" {
 		return ""

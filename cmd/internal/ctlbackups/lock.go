@@ -13,7 +13,8 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// lock keeps every backupd off one backup while a command runs, or until standard input ends.
+// lock locks one backup against every backupd while a command runs, or until standard input
+// ends.
 func lock(c *command) error {
 	name := c.args[0]
 	if c.execute == "" {
@@ -34,12 +35,12 @@ func lock(c *command) error {
 			return errors.Join(err, l.Release(c.ctx))
 		}
 	}
-	// The lock is given back even when the tool is interrupted.
+	// Release the lock even if the tool is interrupted.
 	err = c.whileLocked(f, l)
 	return errors.Join(err, l.Release(context.WithoutCancel(c.ctx)))
 }
 
-// unlocked says as the original does that there is no lock.
+// unlocked reports, in the format of Cyrus's ctl_backups, that the lock was not obtained.
 func (c *command) unlocked(name string, err error) error {
 	if c.execute == "" {
 		cli.Fprintf(c.out, "NO failed (%v)\n", err)
@@ -57,7 +58,7 @@ func (c *command) obtain(name string) (*repository.Found, *repository.Lock, erro
 	return f, l, err
 }
 
-// toLock is the backup, made anew with -c.
+// toLock returns the backup; with -c it creates the backup.
 func (c *command) toLock(name string) (*repository.Found, error) {
 	f, err := c.bucket.Find(c.ctx, c.single(), name)
 	if !c.create {
@@ -81,8 +82,8 @@ func (c *command) toLock(name string) (*repository.Found, error) {
 	return f, errors.Join(err, end())
 }
 
-// whileLocked runs the command, or waits for the end of standard input; a lock that is
-// lost ends both.
+// whileLocked runs the command, or waits for the end of standard input. It stops if the lock
+// is lost.
 func (c *command) whileLocked(f *repository.Found, l *repository.Lock) error {
 	ctx, cancel := context.WithCancel(c.ctx)
 	defer cancel()
@@ -96,7 +97,7 @@ func (c *command) whileLocked(f *repository.Found, l *repository.Lock) error {
 		select {
 		case err := <-ended:
 			return err
-		case <-ctx.Done(): // Release says whether the lock was lost
+		case <-ctx.Done(): // Release reports a lost lock
 			return c.ctx.Err()
 		}
 	}
@@ -114,7 +115,7 @@ func (c *command) whileLocked(f *repository.Found, l *repository.Lock) error {
 	return nil
 }
 
-// flush shows what was written so far to whoever waits for it.
+// flush writes buffered output, because another program may wait for it.
 func (c *command) flush() error {
 	if f, ok := c.out.(interface{ Flush() error }); ok {
 		return f.Flush()

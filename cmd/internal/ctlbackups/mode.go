@@ -10,7 +10,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// mode is how names on the command line choose backups.
+// mode is the way in which names on the command line choose backups.
 type mode byte
 
 const (
@@ -33,7 +33,7 @@ func (m mode) long() string {
 		modePrefixes: "prefixes", modePaths: "filenames", modeMailboxes: "mailboxes"}[m]
 }
 
-// text is what --help says about it.
+// text returns the text for --help.
 func (m mode) text() string {
 	return map[mode]string{modeUsers: "userids, or names as list prints them; %SHARED means all shared mailboxes; this is the default", modeAll: "every backup; takes no names",
 		modeDomains: "domains: the backups of all users in them", modePrefixes: "prefixes of userids",
@@ -55,8 +55,8 @@ func (c *command) setMode() error {
 	return nil
 }
 
-// chosen yields the backups that the command line chooses. A name that fits none is
-// reported, and makes the exit status 75 at the end.
+// chosen returns the backups that the command line chooses. A name that matches none is
+// reported, and the exit status becomes 75.
 func (c *command) chosen() iter.Seq2[*repository.Found, error] {
 	if c.many() {
 		return c.browsed()
@@ -83,7 +83,7 @@ func (c *command) chosen() iter.Seq2[*repository.Found, error] {
 	}
 }
 
-// allShared yields the backups of shared mailboxes; false when enough was yielded.
+// allShared yields the backups of shared mailboxes. It returns false if yield did.
 func (c *command) allShared(yield func(*repository.Found, error) bool) bool {
 	none := true
 	for f, err := range c.bucket.Shared(c.ctx) {
@@ -95,7 +95,7 @@ func (c *command) allShared(yield func(*repository.Found, error) bool) bool {
 	return !none || yield(nil, fmt.Errorf("%s: not found: %w of a shared mailbox", cli.AllShared, repository.ErrNoBackup))
 }
 
-// many says that the mode does not name single backups.
+// many reports whether an argument can mean many backups.
 func (c *command) many() bool {
 	return c.mode == modeAll || c.mode == modeDomains || c.mode == modePrefixes
 }
@@ -128,7 +128,7 @@ func (c *command) browsed() iter.Seq2[*repository.Found, error] {
 	}
 }
 
-// fits says whether a backup is chosen by -A, -D or -P.
+// fits reports whether -A, -D or -P chooses a backup.
 func (c *command) fits(f *repository.Found) bool {
 	if c.mode == modeAll {
 		return true
@@ -142,7 +142,7 @@ func (c *command) fits(f *repository.Found) bool {
 	return fits
 }
 
-// fitsName says whether a userid is in a domain, or has a beginning.
+// fitsName reports whether a userid is in a domain, or has a prefix.
 func (c *command) fitsName(userid, arg string) bool {
 	if c.mode == modePrefixes {
 		return strings.HasPrefix(userid, arg)
@@ -150,8 +150,8 @@ func (c *command) fitsName(userid, arg string) bool {
 	return cli.InDomain(userid, arg, c.bucket.Conf.String("defaultdomain"))
 }
 
-// idle is an error for each domain or beginning that no backup had, as one that is
-// misspelt: otherwise all would seem to be well with it.
+// idle returns an error for each domain or prefix that no backup matched. Otherwise a typo
+// would look like success.
 func (c *command) idle() iter.Seq[error] {
 	return func(yield func(error) bool) {
 		for i, a := range c.args {
@@ -162,7 +162,7 @@ func (c *command) idle() iter.Seq[error] {
 	}
 }
 
-// each calls fn for each chosen backup and reports what fails on standard error.
+// each calls fn for each chosen backup and reports failures on standard error.
 func (c *command) each(fn func(*repository.Found) error) error { return c.eachOf(c.chosen(), fn) }
 
 func (c *command) eachOf(backups iter.Seq2[*repository.Found, error], fn func(*repository.Found) error) error {

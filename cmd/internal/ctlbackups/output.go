@@ -12,11 +12,11 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// structured says that output is for programs.
+// structured reports whether the output is JSON.
 func (c *command) structured() bool { return c.json || c.ndjson }
 
-// object writes one JSON object: over several lines as the original, or in one; and, as
-// the original, without escapes that JSON does not demand.
+// object writes one JSON object, on several lines like Cyrus's ctl_backups, or on one line. Like
+// Cyrus's, it has no escapes that JSON does not require.
 func (c *command) object(v any) error {
 	enc := json.NewEncoder(c.out)
 	enc.SetEscapeHTML(false)
@@ -26,7 +26,7 @@ func (c *command) object(v any) error {
 	return enc.Encode(v)
 }
 
-// size is a number of bytes, for a person with -h.
+// size formats a number of bytes; with -h for people.
 func (c *command) size(n int64) string {
 	if c.human && n >= 0 {
 		return humanize.Bytes(uint64(n))
@@ -34,7 +34,7 @@ func (c *command) size(n int64) string {
 	return fmt.Sprint(n)
 }
 
-// label names a backup in output: the userid, or what it is for.
+// label names a backup in output: by the userid, or by its path.
 func label(f *repository.Found) string {
 	if f.Info.Kind == repository.KindUser && f.Aside == "" && f.Name().Path() == f.Path {
 		return f.Info.Name
@@ -42,7 +42,7 @@ func label(f *repository.Found) string {
 	return f.Where()
 }
 
-// userID is the user whose backup it is; "" = it is no user's, or was set aside.
+// userID returns the user of a backup; "" if it has none, or was set aside.
 func userID(f *repository.Found) string {
 	if f.Info.Kind == repository.KindUser && f.Aside == "" {
 		return f.Info.Name
@@ -50,10 +50,10 @@ func userID(f *repository.Found) string {
 	return ""
 }
 
-// place says where a backup lies.
+// place returns the partition and path of a backup.
 func place(f *repository.Found) string { return f.Partition.Name + ":" + f.Where() }
 
-// status prints what came of a command for one backup, as the original does.
+// status prints the result of a command for one backup, like Cyrus's ctl_backups.
 func (c *command) status(verb string, f *repository.Found, err error) error {
 	word := "ok"
 	switch {
@@ -74,7 +74,7 @@ func (c *command) status(verb string, f *repository.Found, err error) error {
 	}{verb, userID(f), place(f), word})
 }
 
-// inPlace refuses a backup that was set aside, for a command that changes something.
+// inPlace rejects a backup that was set aside, for commands that change backups.
 func inPlace(verb string, f *repository.Found) error {
 	if f.Aside == "" {
 		return nil

@@ -16,7 +16,7 @@ import (
 	"github.com/cyrusbackup/backupd/replication/sasl"
 )
 
-// passwd keeps the file of credentials that sync_client's logins are checked against.
+// passwd maintains the file of credentials for the logins of sync_client.
 func passwd(c *command) error {
 	conf, err := imapconf.Load(c.config, "ctl_backups")
 	if err != nil {
@@ -37,7 +37,7 @@ func passwd(c *command) error {
 	case len(c.args) != 1:
 		return cli.Usagef("passwd needs one user")
 	}
-	// Under the name that a login is compared with.
+	// The name in the form that logins are compared with.
 	user, err := policy.Users.Canonical(c.args[0])
 	if err != nil {
 		return err
@@ -59,7 +59,7 @@ func passwd(c *command) error {
 	return err
 }
 
-// readPassword reads a line: unseen and twice from a terminal, as it comes from elsewhere.
+// readPassword reads a line. From a terminal it reads twice, without echo.
 func (c *command) readPassword() (string, error) {
 	if f, ok := c.in.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		return c.askTwice(int(f.Fd()))

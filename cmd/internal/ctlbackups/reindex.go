@@ -11,8 +11,8 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// reindex makes the index anew from the bucket: by the daemon where one runs, since
-// it alone has the index open, otherwise here.
+// reindex rebuilds the index from the bucket. A running backupd does it, because only backupd
+// can open the index; otherwise reindex does it here.
 func reindex(c *command) error {
 	do, end, err := c.reindexer()
 	if err != nil {

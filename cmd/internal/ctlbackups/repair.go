@@ -11,7 +11,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/verify"
 )
 
-// repair verifies backups, and repairs in the bucket what can be repaired there.
+// repair verifies backups, and repairs the damage that can be repaired in the bucket.
 func repair(c *command) (err error) {
 	parts := c.bucket.Partitions
 	if c.dryRun {
@@ -31,7 +31,7 @@ func repair(c *command) (err error) {
 	return err
 }
 
-// repairRepositories puts what holds for whole partitions again.
+// repairRepositories restores the files that belong to whole partitions.
 func (c *command) repairRepositories(parts []repository.Config) (failed bool) {
 	for _, p := range parts {
 		done, err := verify.RepairRepository(c.ctx, p, parts, verify.RepositoryOptions{
@@ -55,7 +55,7 @@ func (c *command) would(what string) string {
 	return what
 }
 
-// toRepair yields the chosen backups, those too whose backup.json is of no use.
+// toRepair returns the chosen backups, including backups with an unusable backup.json.
 func (c *command) toRepair() iter.Seq2[*repository.Found, error] {
 	if !c.many() {
 		return c.alive(c.remains())
@@ -72,7 +72,7 @@ func (c *command) toRepair() iter.Seq2[*repository.Found, error] {
 	}
 }
 
-// broken is a backup that a list has shown, and that could not be opened.
+// broken returns a backup that was listed but could not be opened.
 func (c *command) broken(f *repository.Found, err error) (*repository.Found, error) {
 	n, ok := repository.NameOf(f.Path)
 	if !ok {
@@ -85,7 +85,7 @@ func (c *command) broken(f *repository.Found, err error) (*repository.Found, err
 	return list[0], nil
 }
 
-// alive leaves out what a move has left behind, where it is clear which copy that is.
+// alive skips stale copies that a move has left, if it is clear which copy is stale.
 func (c *command) alive(all func(func(*repository.Found, error) bool)) iter.Seq2[*repository.Found, error] {
 	return func(yield func(*repository.Found, error) bool) {
 		for f, err := range all {
@@ -130,7 +130,7 @@ func (c *command) repairOne(f *repository.Found, parts []repository.Config) erro
 	return cli.ErrReported
 }
 
-// cameOf is what came of a repair, in words.
+// cameOf describes the result of a repair.
 func (c *command) cameOf(done verify.RepairResult) (word string, failed bool) {
 	switch {
 	case done.Found == 0:
@@ -143,7 +143,7 @@ func (c *command) cameOf(done verify.RepairResult) (word string, failed bool) {
 	return "repaired", false
 }
 
-// repairStatus says what came of one backup, and what has to be done for what waits.
+// repairStatus prints the result for one backup, and the command for the rest of the repair.
 func (c *command) repairStatus(f *repository.Found, done verify.RepairResult, report []verify.Change, word string, err error) error {
 	waits := done.Outcomes[verify.Waits] > 0 || done.Aside != ""
 	if err != nil {
@@ -175,6 +175,6 @@ func (c *command) repairStatus(f *repository.Found, done verify.RepairResult, re
 		Path    string          `json:"fname"`
 		Status  string          `json:"status"`
 		Report  []verify.Change `json:"repairs,omitempty"`
-		Next    string          `json:"next,omitempty"` // on the mail server
+		Next    string          `json:"next,omitempty"` // command for the mail server
 	}{"verify", userID(f), place(f), word, report, next})
 }

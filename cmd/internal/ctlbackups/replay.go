@@ -20,18 +20,18 @@ import (
 	"github.com/cyrusbackup/backupd/replication/sasl"
 )
 
-// replay gives the lines of one data file to the server that backupd is, over a pipe:
-// they are understood as they were when they came over the wire.
+// replay sends the lines of one data file over a pipe to backupd's replication server, so
+// that they are parsed as they were on the wire.
 type replay struct {
 	set     *partitions.Set
 	session *session.Session
-	done    map[repository.Name]int // last line that each backup has already
+	done    map[repository.Name]int // last line that each backup already has
 
-	line    int // under way
+	line    int // the current line
 	conn    net.Conn
 	replies *bufio.Reader
 	served  chan error
-	ended   error // what the session ended the import with
+	ended   error // the error with which the session ended the import
 }
 
 func startReplay(ctx context.Context, set *partitions.Set, source string) (*replay, error) {
@@ -59,7 +59,7 @@ func (r *replay) banner() error {
 	return err
 }
 
-// reply reads to the line that ends an answer.
+// reply reads up to the last line of an answer.
 func (r *replay) reply() (string, error) {
 	for {
 		text, err := r.replies.ReadString('\n')
@@ -76,7 +76,7 @@ func (r *replay) reply() (string, error) {
 	}
 }
 
-// apply gives one line to the server. refused is what it did not take.
+// apply sends one line to the server. refused is the server's error, if any.
 func (r *replay) apply(l cyrusdata.Line) (refused string, err error) {
 	r.line = l.Number
 	r.session.ReplayAt(l.Number, l.Time)
@@ -85,7 +85,7 @@ func (r *replay) apply(l cyrusdata.Line) (refused string, err error) {
 		text, err = r.reply()
 	}
 	switch {
-	case r.ended != nil: // it says more than that the pipe was closed
+	case r.ended != nil: // more specific than "pipe closed"
 		return "", r.ended
 	case err != nil:
 		return "", err
@@ -97,19 +97,19 @@ func (r *replay) apply(l cyrusdata.Line) (refused string, err error) {
 
 func (r *replay) close() error {
 	err := r.conn.Close()
-	<-r.served // that the pipe was closed is no news
+	<-r.served // it only reports the closed pipe
 	return err
 }
 
-// replaySession passes over what a backup has already, from an import that was cut off.
+// replaySession skips lines that a backup already has from an interrupted import.
 type replaySession struct {
 	*session.Session
 	r *replay
 }
 
-// ends notes an error after which no further line may be taken. Of a line that is wrong
-// the server says so, and the next one comes. But the time of one that the store did not
-// take would not come again, once a later line is in the log.
+// ends records an error that must end the import. After a wrong line, which the server
+// reports, the import continues. After a failure of the store it must not: once a later line
+// is in the log, the failed line can no longer be added with its time.
 func (s *replaySession) ends(err error) error {
 	var ofStore *objstore.Error
 	switch {
@@ -121,7 +121,7 @@ func (s *replaySession) ends(err error) error {
 	return err
 }
 
-// wants says whether the line is news to the backup.
+// wants reports whether the line is new to the backup.
 func (s *replaySession) wants(ctx context.Context, n repository.Name) (bool, error) {
 	last, known := s.r.done[n]
 	if !known {
@@ -144,7 +144,7 @@ func (s *replaySession) do(ctx context.Context, n repository.Name, fn func() err
 func (s *replaySession) user(userid string) repository.Name { return repository.UserName(userid) }
 func (s *replaySession) box(name string) repository.Name    { return s.r.set.NameOf(name) }
 
-// Message implements replication.Session. What is staged is asked for in every import.
+// Message implements replication.Session. Staged messages are sent again in every import.
 func (s *replaySession) Message(ctx context.Context, partition string, guid cyrus.GUID, size int64, body io.Reader) error {
 	return s.ends(s.Session.Message(ctx, partition, guid, size, body))
 }

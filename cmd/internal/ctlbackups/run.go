@@ -26,24 +26,24 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	})
 }
 
-// command is a run of the program.
+// command is one run of the program.
 type command struct {
 	ctx    context.Context
 	open   cli.Opener
 	bucket *cli.Bucket
 	now    time.Time
-	clock  func() time.Time // nil: the real one
-	// setOptions are what tests set of a Set that is opened here.
+	clock  func() time.Time // nil: time.Now
+	// setOptions are options of an opened Set, for tests.
 	setOptions partitions.Options
-	host       string // of commits that are made here
+	host       string // in commits
 	in         io.Reader
 	out        io.Writer
-	direct     io.Writer // what out ends in: for commands that are run, which shall be seen at once and know a terminal
+	direct     io.Writer // the writer below out, for child processes: their output appears at once, and they can detect a terminal
 	err        io.Writer
 	audit      cli.Audit
 	tally      tally
 	args       []string
-	matched    map[int]bool // of args, with -D and -P: those that a backup fitted
+	matched    map[int]bool // the args, with -D and -P, that matched a backup
 	target     string       // of move and export
 
 	config  string
@@ -66,7 +66,7 @@ type command struct {
 	list    bool
 }
 
-// run spells out what strangers wrote, in all that it writes.
+// run escapes text of strangers in all output.
 func (c *command) run(argv []string) error {
 	out := cli.Output(c.out)
 	c.out, c.err = out, cli.Messages(c.err)

@@ -10,11 +10,11 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// scratchReserve makes a full disk an error of the command.
+// scratchReserve makes the command fail if the disk is full.
 const scratchReserve = 4 << 20
 
-// scratchSet opens the partitions with an index of its own, which is thrown away: for
-// what writes to the bucket beside a running daemon, as another host would.
+// scratchSet opens the partitions with a temporary index. Commands that write to the bucket
+// next to a running backupd use it, like a second backup host.
 func (c *command) scratchSet() (*partitions.Set, func() error, error) {
 	return c.scratchSetOf(c.bucket.Partitions)
 }

@@ -7,9 +7,9 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// setAside takes backups out of their place, so that the next sync begins new ones. What a
-// move has left in other partitions goes, too: without it the user's backup would be looked
-// for there.
+// setAside moves backups out of the way, so that the next sync starts new ones. It also moves
+// what a move has left in other partitions. Otherwise backupd would look for the user's backup
+// there.
 func setAside(c *command) error {
 	return c.eachOf(c.remains(), func(f *repository.Found) error {
 		where, done, err := f.SetAside(c.ctx, "ctl_backups set-aside", c.lockOptions("set-aside"), c.progress("set-aside", f))
@@ -28,7 +28,7 @@ func setAside(c *command) error {
 	})
 }
 
-// remains yields what there is of each backup that is named, however damaged.
+// remains returns what exists of each named backup, even if it is damaged.
 func (c *command) remains() func(func(*repository.Found, error) bool) {
 	return func(yield func(*repository.Found, error) bool) {
 		for _, name := range c.args {

@@ -4,9 +4,9 @@ import (
 	"strings"
 )
 
-// hours lets -t have its value attached or behind it, as in Cyrus's ctl_backups; pflag
-// knows only --stale=48 where a value may be left out. A userid of digits alone stands
-// before -t, or behind --.
+// hours accepts the value of -t attached or as the next word, like Cyrus's ctl_backups. For
+// optional values pflag accepts only --stale=48. A userid of only digits must come before -t,
+// or after --.
 func hours(argv []string) []string {
 	var out []string
 	for i := 0; i < len(argv); i++ {
@@ -39,20 +39,20 @@ func hours(argv []string) []string {
 	return out
 }
 
-// shortStale takes -t apart: the options in one word with it, and its value.
+// shortStale splits a word with -t into the options before it and its value.
 func shortStale(a string) (before, attached string, ok bool) {
 	if !strings.HasPrefix(a, "-") || strings.HasPrefix(a, "--") {
 		return "", "", false
 	}
 	before, attached, ok = strings.Cut(a[1:], "t")
-	// What stands behind -C or -x is its value.
+	// The rest of the word after C or x is a value.
 	if !ok || strings.ContainsAny(before, "Cx") || attached != "" && !isNumber(attached) {
 		return "", "", false
 	}
 	return before, attached, true
 }
 
-// takesNext says that the next word is this option's value.
+// takesNext reports whether the next word is this option's value.
 func takesNext(a string) bool {
 	switch a {
 	case "--config", "--execute", "--completion":

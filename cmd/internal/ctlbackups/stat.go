@@ -8,7 +8,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// stat says how large backups are, and how much of that is still wanted.
+// stat prints the size of backups, and the part in use.
 func stat(c *command) error {
 	retention := c.bucket.Conf.Duration("backup_retention")
 	return c.each(func(f *repository.Found) error {

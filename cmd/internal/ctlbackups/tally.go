@@ -6,7 +6,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// tally counts what a command has copied.
+// tally counts the copied objects, messages and bytes of a command.
 type tally struct {
 	backups, failed int
 	copied          repository.Copied
@@ -23,7 +23,7 @@ func (t *tally) add(d repository.Copied, err error) {
 	t.copied.Bytes += d.Bytes
 }
 
-// attrs are the tally as pairs for a log; to is empty where it is this server.
+// attrs returns the tally as pairs for a log; to is empty if the destination is this server.
 func (t *tally) attrs(what, to string) []any {
 	out := []any{"what", what}
 	if to != "" {
@@ -32,7 +32,7 @@ func (t *tally) attrs(what, to string) []any {
 	return append(out, "backups", t.backups, "failed", t.failed, "objects", t.copied.Objects, "bytes", t.copied.Bytes)
 }
 
-// what says which backups a command was given.
+// what names the backups of a command.
 func (c *command) what() string {
 	if c.mode == modeAll {
 		return "all"

@@ -38,7 +38,7 @@ func verifyBackups(c *command) error {
 	})
 }
 
-// stepper says with -v what is looked at.
+// stepper prints each step with -v.
 func (c *command) stepper(f *repository.Found) func(string) {
 	if c.verbose == 0 {
 		return nil

@@ -14,12 +14,12 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// chunk is a commit as the list of chunks shows it.
+// chunk is a commit in the list of chunks.
 type chunk struct {
 	ID     uint64  `json:"id"`
 	Offset int64   `json:"offset"` // bytes of the log's objects before it
 	Length int64   `json:"length"` // bytes of the commit's events
-	Ratio  float64 `json:"ratio"`  // percent that they take compressed
+	Ratio  float64 `json:"ratio"`  // compressed size in percent
 	Start  string  `json:"start time"`
 	End    string  `json:"end time"`
 }
@@ -51,7 +51,7 @@ func (c *command) chunks(fn func(chunk) error) error {
 		h := r.Header()
 		t := timespec.Text(c.made(&times, h))
 		if _, err := r.Hash(); err != nil {
-			continue // Readable names it next
+			continue // Readable reports it next
 		}
 		one := chunk{ID: h.Number, Offset: offset, Length: r.Size(), Start: t, End: t}
 		if size := sizes[r.Key()]; one.Length > 0 {
@@ -66,7 +66,7 @@ func (c *command) chunks(fn func(chunk) error) error {
 	return nil
 }
 
-// firstCommit is the first one that is kept.
+// firstCommit returns the number of the oldest commit in the log.
 func firstCommit(c *command) (uint64, error) {
 	for info, err := range c.found.Partition.Store.List(c.ctx, history.LogPrefix(c.found.Path), "") {
 		if err != nil {
@@ -93,7 +93,7 @@ func jsonChunks(c *command) error {
 	})
 }
 
-// showChunks says in words what commits did.
+// showChunks describes the changes of commits.
 func showChunks(c *command) error {
 	for _, name := range c.names {
 		n, err := number(name)
@@ -132,7 +132,7 @@ func describe(e history.Event) string {
 	case *history.MailboxEvent:
 		return fmt.Sprintf("mailbox %s (%s)", e.Name, e.UniqueID)
 	case *history.RecordsEvent:
-		if len(e.Records) == 0 { // which we do not write
+		if len(e.Records) == 0 { // backupd does not write such events
 			return "no records of " + e.UniqueID
 		}
 		return fmt.Sprintf("%d records of %s, uid %d to %d", len(e.Records), e.UniqueID, e.Records[0].UID, e.Records[len(e.Records)-1].UID)
@@ -150,7 +150,7 @@ func describe(e history.Event) string {
 	return string(line[:len(line)-1])
 }
 
-// dumpChunk writes a commit's events as they stand in the bucket.
+// dumpChunk writes a commit's events as stored in the bucket.
 func dumpChunk(c *command) error {
 	n, err := number(c.names[0])
 	if err != nil {
@@ -178,7 +178,7 @@ func dumpChunk(c *command) error {
 	})
 }
 
-// commit reads one commit, from wherever it lies in the log.
+// commit reads one commit of the log.
 func (c *command) commit(n uint64, fn func(*history.CommitReader) error) error {
 	if n > c.mem.Tip().Number {
 		return fmt.Errorf("chunk %d: %w: the newest is %d", n, objstore.ErrNotExist, c.mem.Tip().Number)
@@ -208,7 +208,7 @@ func array(w io.Writer, fill func(add func(any) error) error) error {
 	err := fill(func(v any) error {
 		var b bytes.Buffer
 		enc := json.NewEncoder(&b)
-		enc.SetEscapeHTML(false) // which would make something else of names in UTF-7
+		enc.SetEscapeHTML(false) // it would change the & in names
 		enc.SetIndent("  ", "  ")
 		if err := enc.Encode(v); err != nil {
 			return err

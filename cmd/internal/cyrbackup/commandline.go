@@ -12,11 +12,11 @@ import (
 	"github.com/cyrusbackup/backupd/internal/timespec"
 )
 
-// verb is a command, and what it does.
+// verb is a command and its function.
 type verb struct {
 	cmdline.Verb
-	least, most int  // names that it takes
-	loads       bool // it looks at the state of one moment: --at and --commit
+	least, most int  // number of names
+	loads       bool // loads the state of a moment: --at and --commit
 	do          func(*command) error
 }
 
@@ -50,7 +50,8 @@ const findText = "messages, including deleted ones, that match all criteria: WOR
 	"to:TEXT (Cc and Bcc too), text:TEXT (like WORD), message-id:ID, filename:TEXT (of an attachment), has:attachment, " +
 	"mailbox:NAME (% and * as in IMAP), before:TIME, since:TIME (when it was received), larger:SIZE, smaller:SIZE"
 
-// lookup finds the command in the words after the backup's name; the names are what follows it.
+// lookup finds the command in the words after the backup's name. It returns the words after
+// the command as names.
 func lookup(words []string) (verb, []string, error) {
 	for _, v := range verbs() {
 		n := len(strings.Fields(v.Name))
@@ -141,7 +142,7 @@ func (g *given) propose(cmd *cobra.Command, args []string, begun string) ([]stri
 	return cli.ProposeBackups(cmd.Context(), g.config, cli.ByUser, begun)
 }
 
-// proposeVerb completes the next word of a command: with what it does, where it is the last.
+// proposeVerb completes the next word of a command, with a description of the last word.
 func proposeVerb(words []string) ([]string, cobra.ShellCompDirective) {
 	var out []string
 	seen := map[string]bool{}

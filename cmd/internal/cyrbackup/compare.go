@@ -13,11 +13,11 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// counters are fields of a mailbox that change with its messages: they are no news.
+// counters are fields of a mailbox that change with its messages. The log does not show them.
 var counters = []string{"LAST_UID", "HIGHESTMODSEQ", "RECENTUID", "RECENTTIME", "LAST_APPENDDATE", "POP3_LAST_LOGIN",
 	"SYNC_CRC", "SYNC_CRC_ANNOT", "XCONVMODSEQ", "FOLDERMODSEQ", "RACLMODSEQ", "MBOXNAME", "UNIQUEID"}
 
-// settings are the fields that differ between two heads of a mailbox, as KEY old -> new.
+// settings returns the fields that differ between two heads of a mailbox, as KEY old -> new.
 func settings(a, b []dlist.Pair) []string {
 	var out []string
 	for _, key := range keysOf(a, b) {
@@ -43,7 +43,7 @@ func keysOf(lists ...[]dlist.Pair) []string {
 	return out
 }
 
-// spelled is a field as it goes over the wire, in one line; "-" where there is none.
+// spelled returns a field in wire format, on one line; "-" if it is missing.
 func spelled(fields []dlist.Pair, key string) string {
 	v, ok := dlist.KV(fields...).Get(key)
 	if !ok {
@@ -52,7 +52,7 @@ func spelled(fields []dlist.Pair, key string) string {
 	return visible.Text(string(dlist.Append(nil, v, false)))
 }
 
-// step is what became of a record between two states. Either may be nil.
+// step is the change of a record between two states. Either may be nil.
 type step struct {
 	what           string // arrived, expunged, flags, changed; "" = nothing
 	added, removed []string
@@ -93,7 +93,7 @@ func stepOf(old, now *history.RecordState) step {
 	return steps(a, b, old != nil && old.Expunged == 0, now != nil && now.Expunged == 0)
 }
 
-// pairUp yields the records of a mailbox in two states side by side, by uid; nil where one has none.
+// pairUp yields pairs of records of a mailbox in two states, by uid; nil if a state lacks it.
 func pairUp(a, b *history.Mem, uniqueid string) iter.Seq2[[2]*history.RecordState, error] {
 	return func(yield func([2]*history.RecordState, error) bool) {
 		nextA, stopA := iter.Pull2(recordsOf(a, uniqueid))
@@ -129,7 +129,7 @@ func pairUp(a, b *history.Mem, uniqueid string) iter.Seq2[[2]*history.RecordStat
 	}
 }
 
-// recordsOf are the records of a mailbox; none where there is no state.
+// recordsOf returns the records of a mailbox; none without a state.
 func recordsOf(m *history.Mem, uniqueid string) iter.Seq2[*history.RecordState, error] {
 	if m == nil {
 		return func(func(*history.RecordState, error) bool) {}
@@ -137,7 +137,7 @@ func recordsOf(m *history.Mem, uniqueid string) iter.Seq2[*history.RecordState, 
 	return m.Records(uniqueid, 0)
 }
 
-// itemText says in words what an item event sets.
+// itemText describes an item event.
 func itemText(e history.Event) string {
 	switch e := e.(type) {
 	case *history.SubEvent:

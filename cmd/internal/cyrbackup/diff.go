@@ -8,7 +8,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// showDiff says what is different between two moments, one line a thing.
+// showDiff prints the differences between two moments, one per line.
 func showDiff(c *command) error {
 	d := &diff{c: c}
 	var err error
@@ -36,13 +36,13 @@ type diff struct {
 	shown int
 }
 
-// change is one thing that is different.
+// change is one difference.
 type change struct {
 	Change       string   `json:"change"` // added, removed, renamed, changed
 	What         string   `json:"what"`   // mailbox, message, sub, seen, sieve, …
 	Mailbox      string   `json:"mboxname,omitempty"`
 	UniqueID     string   `json:"uniqueid,omitempty"`
-	Was          string   `json:"was,omitempty"` // name before
+	Was          string   `json:"was,omitempty"` // former name
 	UID          uint32   `json:"uid,omitempty"`
 	GUID         string   `json:"guid,omitempty"`
 	Size         uint32   `json:"size,omitempty"`
@@ -81,7 +81,7 @@ func (k *change) words(c *command) string {
 	return k.Text
 }
 
-// mailboxes compares the mailboxes in order of creation, and what is in them.
+// mailboxes compares the mailboxes in order of creation, and their messages.
 func (d *diff) mailboxes() error {
 	for now, err := range d.b.Mailboxes() {
 		if err != nil {
@@ -108,7 +108,7 @@ func (d *diff) mailboxes() error {
 		if err != nil {
 			return err
 		}
-		if now == nil && was.Deleted.IsZero() { // deleted, and given up by retention since
+		if now == nil && was.Deleted.IsZero() { // deleted, and removed by retention since
 			if err := d.show(removedMailbox(was)); err != nil {
 				return err
 			}
@@ -160,7 +160,7 @@ func (d *diff) mailbox(was, now *history.MailboxState) error {
 func (d *diff) messages(m *history.MailboxState, compare bool) error {
 	a := d.a
 	if !compare {
-		a = nil // all of a mailbox that was not there has arrived
+		a = nil // all messages of a new mailbox are new
 	}
 	for p, err := range pairUp(a, d.b, m.UniqueID) {
 		if err != nil {
@@ -215,7 +215,7 @@ func (d *diff) items() error {
 	return nil
 }
 
-// lostItems shows those that were removed, and given up by retention since.
+// lostItems shows items that were deleted, and removed by retention since.
 func (d *diff) lostItems(kind string) error {
 	if d.a == nil {
 		return nil

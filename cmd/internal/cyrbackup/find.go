@@ -12,10 +12,10 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// framesKept bounds the frames that are held while headers are read.
+// framesKept limits the cache of frames while headers are read.
 const framesKept = 16 << 20
 
-// findMessages shows the messages of one backup that fit all criteria.
+// findMessages prints the messages of one backup that match all criteria.
 func findMessages(c *command) error {
 	q, err := c.query()
 	if err != nil {
@@ -28,17 +28,17 @@ func findMessages(c *command) error {
 	return s.end(c, "the backup of "+c.found.Name().String())
 }
 
-// search is a search under way, in one backup or in many.
+// search is the state of a search, in one backup or in many.
 type search struct {
 	q         *query
 	hits      *hits
-	mailboxes int // looked into
+	mailboxes int // searched
 	messages  int
-	unread    int // messages of which a part could not be read
+	unread    int // messages that could not be read completely
 	progress  func()
 }
 
-// end shows what is not shown yet, and says so if there is nothing.
+// end prints the remaining hits, or reports that there are none.
 func (s *search) end(c *command, where string) error {
 	if err := s.hits.flush(); err != nil {
 		return err
@@ -57,8 +57,8 @@ func (s *search) end(c *command, where string) error {
 	return nil
 }
 
-// backup searches the backup that c has loaded: mailbox by mailbox, in order of the uids.
-// What the record says is compared before the message is read.
+// backup searches the backup that c has loaded, mailbox by mailbox, in order of the uids. It
+// compares the record before it reads the message.
 func (s *search) backup(c *command) error {
 	one := &reader{c: c, objects: history.NewObjects(rangecache.New(c.found.Partition.Store, framesKept), 0)}
 	for m, err := range c.mem.Mailboxes() {
@@ -120,8 +120,8 @@ type reader struct {
 	objects *history.Objects
 }
 
-// compare reads so much of a message as the query needs. A message of which the backup has
-// no body fits only what the record says.
+// compare reads as much of a message as the query needs. If the backup lacks the body, only
+// the record is compared.
 func (o *reader) compare(q *query, r *history.RecordState) (h mailtext.Header, fits bool, err error) {
 	m, err := o.c.mem.Message(r.GUID)
 	if err != nil || m == nil || m.Missing {

@@ -13,8 +13,8 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// findEverywhere searches all backups, one after the other: it holds the state of one at
-// a time. What is wrong with one is reported and does not stop the others.
+// findEverywhere searches all backups, one after the other, and holds the state of one at a
+// time. A damaged backup is reported; the search continues.
 func findEverywhere(c *command) error {
 	q, err := c.query()
 	if err != nil {
@@ -61,13 +61,13 @@ func findEverywhere(c *command) error {
 	return nil
 }
 
-// oneOfAll searches one of all backups.
+// oneOfAll searches one backup of many.
 func (s *search) oneOfAll(all *command, f *repository.Found) error {
 	c := *all
 	c.found, c.warned = f, nil
 	incomplete, err := c.loadFound()
 	if errors.Is(err, history.ErrBeforeFirst) {
-		return nil // it had no mail then
+		return nil // the backup began later
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", f.Name(), err)
@@ -85,10 +85,11 @@ func (s *search) oneOfAll(all *command, f *repository.Found) error {
 	return nil
 }
 
-// counter shows on a terminal how far a search is, in one line that other lines replace.
+// counter shows the progress of a search on a terminal, in one line that other output
+// replaces.
 type counter struct {
 	w     io.Writer // of messages
-	raw   io.Writer // the terminal; nil = there is none
+	raw   io.Writer // the terminal; nil = none
 	next  time.Time
 	shown bool
 }

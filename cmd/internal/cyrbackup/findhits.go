@@ -23,7 +23,7 @@ import (
 // hit is a message that was found.
 type hit struct {
 	User     string           `json:"backup"`
-	Folder   dlist.JSONString `json:"folder"` // as the user knows it
+	Folder   dlist.JSONString `json:"folder"` // the user's name for it
 	UID      uint32           `json:"uid"`
 	Mailbox  string           `json:"mboxname"`
 	UniqueID string           `json:"uniqueid"`
@@ -35,7 +35,7 @@ type hit struct {
 	Expunged string           `json:"expunged,omitempty"`
 	Deleted  any              `json:"mailbox_deleted,omitempty"`
 	MovedTo  string           `json:"mailbox_moved_to,omitempty"`
-	Life     int              `json:"life,omitempty"` // of a user who had more than one
+	Life     int              `json:"life,omitempty"` // if the user has had several
 
 	received time.Time
 	state    string // for people
@@ -64,8 +64,8 @@ func newHit(c *command, m *history.MailboxState, r *history.RecordState, h mailt
 	return x
 }
 
-// renamedAt is when a mailbox got the name of a deleted one, which the mail server writes
-// at its end (delete_mode: delayed); "" = the name does not say so.
+// renamedAt returns the time of deletion that the mail server appends to the name of a
+// deleted mailbox (delete_mode: delayed); "" if the name has none.
 func renamedAt(name string) string {
 	sec, err := strconv.ParseInt(name[strings.LastIndexByte(name, '.')+1:], 16, 64)
 	if err != nil {
@@ -74,8 +74,8 @@ func renamedAt(name string) string {
 	return " " + local(sec)
 }
 
-// folderOf is the name of a mailbox as its owner knows it, or an administrator if it is no
-// user's; and whether it is a deleted one, whose former name it is then.
+// folderOf returns the name of a mailbox in the form of its owner, or of an administrator if
+// it has no owner. For a deleted mailbox it returns the former name.
 func folderOf(c *command, name string) (folder string, deleted bool) {
 	conf := c.bucket.Conf
 	name, deleted = cyrus.Undeleted(name, conf.String("deletedprefix"))
@@ -99,18 +99,18 @@ func folderOf(c *command, name string) (folder string, deleted bool) {
 	return cyrus.FromUTF7(form.External(below)), deleted
 }
 
-// hits shows what was found: as a table, of which a batch is aligned at a time, or as JSON.
+// hits prints the results: as a table, aligned in batches, or as JSON.
 type hits struct {
 	out     io.Writer
 	json    bool
-	users   bool // of several backups
+	users   bool // results of several backups
 	shown   int
 	headed  bool
 	waiting []*hit
 	flushed time.Time
 }
 
-// batch is how many lines are aligned with one another.
+// batch is the number of lines that are aligned together.
 const batch = 200
 
 func newHits(c *command, users bool) *hits {
@@ -131,7 +131,7 @@ func (h *hits) add(x *hit) error {
 	return h.flush()
 }
 
-// inTime shows what has waited for long enough that a person wants to see it.
+// inTime prints waiting lines after a time, so that a person sees progress.
 func (h *hits) inTime(before func()) error {
 	if len(h.waiting) == 0 || time.Since(h.flushed) < time.Second {
 		return nil
@@ -140,7 +140,7 @@ func (h *hits) inTime(before func()) error {
 	return h.flush()
 }
 
-// flush shows what waits.
+// flush prints the waiting lines.
 func (h *hits) flush() error {
 	if len(h.waiting) == 0 {
 		return nil
@@ -175,7 +175,7 @@ func (h *hits) line(w io.Writer, cells ...string) {
 	fmt.Fprintln(w, strings.Join(cells, "\t"))
 }
 
-// short cuts a text to so many characters.
+// short shortens a text to the given number of characters.
 func short(s string, most int) string {
 	if r := []rune(s); len(r) > most {
 		return string(r[:most-1]) + "…"
@@ -183,7 +183,7 @@ func short(s string, most int) string {
 	return s
 }
 
-// size is a number of bytes as the options ask for it.
+// size formats a number of bytes according to the options.
 func (c *command) size(n int64) string {
 	if c.human && n >= 0 {
 		return humanize.Bytes(uint64(n))

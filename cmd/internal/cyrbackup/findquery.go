@@ -15,24 +15,24 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// query is what is looked for. All of it has to fit.
+// query is a conjunction of criteria.
 type query struct {
 	header          []headerTerm
 	ids             []string         // Message-IDs
 	files           []string         // parts of names of attachments, folded
-	attachment      bool             // there has to be one
-	mailboxes       []*regexp.Regexp // over internal names, one of which has to fit; nil = all
+	attachment      bool             // must have an attachment
+	mailboxes       []*regexp.Regexp // of internal names, any of them must match; nil = all
 	before, since   time.Time
 	larger, smaller uint64 // 0 = any
 }
 
-// headerTerm is a text that is in one of the header fields.
+// headerTerm matches a text in any of the header fields.
 type headerTerm struct {
 	fields []string // lower case
 	text   string   // folded
 }
 
-// criteria are the words before a colon.
+// criteria returns the names of criteria, which come before a colon.
 func criteria() []string {
 	return []string{"subject", "from", "to", "text", "message-id", "filename", "has", "mailbox", "before", "since", "larger", "smaller"}
 }
@@ -86,7 +86,7 @@ func (q *query) add(c *command, key, value string) (err error) {
 	return nil
 }
 
-// fieldsOf are the header fields of a criterion.
+// fieldsOf returns the header fields of a criterion.
 func fieldsOf(key string) []string {
 	switch key {
 	case "to":
@@ -97,7 +97,7 @@ func fieldsOf(key string) []string {
 	return []string{key}
 }
 
-// moment reads a time of a criterion.
+// moment parses the time of a criterion.
 func (c *command) moment(key, value string) (time.Time, error) {
 	m, err := timespec.Parse(value, c.now)
 	if m.Note != "" {
@@ -106,7 +106,7 @@ func (c *command) moment(key, value string) (time.Time, error) {
 	return m.Time, err
 }
 
-// addMailbox takes the names that were meant.
+// addMailbox adds the possible internal names of a mailbox.
 func (q *query) addMailbox(names []string) error {
 	for _, n := range names {
 		p, err := pattern(n)
@@ -118,13 +118,13 @@ func (q *query) addMailbox(names []string) error {
 	return nil
 }
 
-// in says whether a mailbox is looked into.
+// in reports whether a mailbox is searched.
 func (q *query) in(name string) bool {
 	fits := func(p *regexp.Regexp) bool { return p.MatchString(name) }
 	return q.mailboxes == nil || slices.ContainsFunc(q.mailboxes, fits)
 }
 
-// pattern reads the wildcards of IMAP's LIST: % is anything within a level, * anything.
+// pattern converts the wildcards of IMAP's LIST: % is anything within a level, * anything.
 func pattern(name string) (*regexp.Regexp, error) {
 	p := regexp.QuoteMeta(name)
 	p = strings.ReplaceAll(p, "%", `[^.]*`)
@@ -132,12 +132,12 @@ func pattern(name string) (*regexp.Regexp, error) {
 	return regexp.Compile(`(?s)^` + p + `$`)
 }
 
-// reads says that a message has to be read to know whether it fits.
+// reads reports whether the query needs messages, not only records.
 func (q *query) reads() bool { return len(q.header)+len(q.ids) > 0 || q.readsBody() }
 
 func (q *query) readsBody() bool { return q.attachment || len(q.files) > 0 }
 
-// fits compares with what the record says.
+// fits compares the criteria of records.
 func (q *query) fits(r *history.RecordState) bool {
 	t := time.Unix(r.InternalDate, 0)
 	switch {
@@ -163,7 +163,7 @@ func (q *query) fitsHeader(h mailtext.Header) bool {
 	return true
 }
 
-// fitsAttachments reads a message until all names of files were seen.
+// fitsAttachments reads a message until all file names are found.
 func (q *query) fitsAttachments(message io.Reader) (bool, error) {
 	missing, any := slices.Clone(q.files), false
 	err := mailtext.Attachments(message, func(a mailtext.Attachment) bool {
@@ -173,7 +173,7 @@ func (q *query) fitsAttachments(message io.Reader) (bool, error) {
 		return len(missing) > 0
 	})
 	if any && len(missing) == 0 {
-		return true, nil // whatever the rest of it is
+		return true, nil // the rest does not matter
 	}
 	return false, err
 }

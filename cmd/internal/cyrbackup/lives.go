@@ -8,7 +8,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// readLives finds the lives of the state: of a user's backup there may be several.
+// readLives finds the lives in the state: a user's backup may have several.
 func (c *command) readLives() (err error) {
 	c.lives = history.Lives{{Number: 1}}
 	if c.found.Info.Kind == repository.KindUser {
@@ -17,7 +17,7 @@ func (c *command) readLives() (err error) {
 	return err
 }
 
-// lifeOf is the life that a mailbox is of; 0 = there is only one.
+// lifeOf returns the number of the life that a mailbox belongs to; 0 if there is only one.
 func (c *command) lifeOf(m *history.MailboxState) int {
 	if len(c.lives) < 2 {
 		return 0
@@ -25,7 +25,7 @@ func (c *command) lifeOf(m *history.MailboxState) int {
 	return c.lives.Of(m, c.bucket.Conf.String("deletedprefix")).Number
 }
 
-// lifeText is a heading.
+// lifeText returns the heading of a life.
 func (c *command) lifeText(l history.Life) string {
 	text := fmt.Sprintf("life %d", l.Number)
 	if l.Number > 1 {

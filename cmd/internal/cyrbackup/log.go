@@ -16,8 +16,8 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// showLog says what each commit changed, one line a commit, the oldest first. It folds
-// the log as it goes, so that a record is compared with what it was.
+// showLog prints the changes of each commit, one line per commit, the oldest first. It
+// replays the log while it reads, so that records can be compared with their former state.
 func showLog(c *command) error {
 	l, err := c.startLog()
 	if err != nil {
@@ -61,14 +61,14 @@ func showLog(c *command) error {
 	return nil
 }
 
-// lostLine is the line of commits that cannot be read.
+// lostLine is the line about unreadable commits.
 type lostLine struct {
 	Number uint64 `json:"number"`
 	To     uint64 `json:"to,omitempty"` // of more than one
 	Lost   string `json:"lost"`         // why
 }
 
-// gap shows that commits cannot be read.
+// gap prints a line about unreadable commits.
 func (l *logWalk) gap(g *history.GapError) error {
 	l.lost = append(l.lost, g.String())
 	if l.c.json {
@@ -84,8 +84,8 @@ func (l *logWalk) gap(g *history.GapError) error {
 	return err
 }
 
-// unknown says that there is no such mailbox as the one that is asked for, rather than
-// that nothing has happened to it.
+// unknown reports that the requested mailbox does not exist, which differs from a mailbox
+// without changes.
 func (l *logWalk) unknown() error {
 	if l.only == nil || l.shown > 0 {
 		return nil
@@ -98,18 +98,18 @@ func (l *logWalk) unknown() error {
 	return fmt.Errorf("%s: no such mailbox in the backup of %s at that time", l.c.names[0], l.c.found.Name())
 }
 
-// logWalk is a way along the log.
+// logWalk walks along the log.
 type logWalk struct {
 	c        *command
-	state    *history.Mem // as of the commit before
+	state    *history.Mem // before the current commit
 	times    history.Times
 	replayer history.Replayer
-	only     []string // names and uniqueids of the one mailbox that is asked for; nil = all
+	only     []string // names and uniqueids of the requested mailbox; nil = all
 	shown    int
 	lost     []string // commits that cannot be read
 }
 
-// startLog loads the state before the first commit that is to be shown.
+// startLog loads the state before the first commit to print.
 func (c *command) startLog() (*logWalk, error) {
 	var m *history.Mem
 	var err error
@@ -123,7 +123,7 @@ func (c *command) startLog() (*logWalk, error) {
 		if err != nil {
 			return nil, err
 		}
-		if first > 1 { // retention has removed what came before, after a checkpoint
+		if first > 1 { // retention has removed the log before a checkpoint
 			if m, err = c.loadAt(history.Moment{Number: first - 1}); err != nil {
 				return nil, err
 			}
@@ -148,7 +148,7 @@ func (c *command) blocks() history.BlockReader {
 	}
 }
 
-// tally is what a commit did to one mailbox.
+// tally counts the changes of a commit to one mailbox.
 type tally struct {
 	UniqueID    string   `json:"uniqueid"`
 	Name        string   `json:"mboxname"`
@@ -165,14 +165,14 @@ type tally struct {
 type entry struct {
 	Number     uint64    `json:"number"`
 	Time       time.Time `json:"time"`
-	StoreTime  time.Time `json:"store_time,omitzero"` // if it is not believed
+	StoreTime  time.Time `json:"store_time,omitzero"` // if it is wrong
 	Host       string    `json:"host"`
 	Connection string    `json:"connection"`
 	Client     string    `json:"client"`
 	Mailboxes  []*tally  `json:"mailboxes,omitempty"`
 	Items      []string  `json:"items,omitempty"`
 
-	about [][]string // of each item: names and uniqueids of the mailboxes that it concerns
+	about [][]string // for each item: names and uniqueids of its mailboxes
 }
 
 func (l *logWalk) commit(r *history.CommitReader) error {
@@ -207,7 +207,7 @@ func (l *logWalk) commit(r *history.CommitReader) error {
 	return e.print(l.c.out, l.c.verbose)
 }
 
-// of is the tally of a mailbox.
+// of returns the tally of a mailbox.
 func (l *logWalk) of(e *entry, uniqueid string) (*tally, error) {
 	for _, t := range e.Mailboxes {
 		if t.UniqueID == uniqueid {
@@ -222,18 +222,18 @@ func (l *logWalk) of(e *entry, uniqueid string) (*tally, error) {
 	if m != nil {
 		t.Name = m.Name
 	} else if len(l.lost) > 0 {
-		t.Name = uniqueid // a lost commit made it
+		t.Name = uniqueid // created in a lost commit
 	}
 	e.Mailboxes = append(e.Mailboxes, t)
 	return t, nil
 }
 
-// event adds to the entry what the event changes. The state is the one before it.
+// event adds the changes of an event to the entry. The state is the one before the event.
 func (l *logWalk) event(e *entry, h history.Header, ev history.Event) error {
 	id, ok := mailboxOf(ev)
 	if !ok {
 		switch ev.(type) {
-		case *history.MessagesEvent: // the records that name them say it
+		case *history.MessagesEvent: // their records show them
 		case *history.UnuserEvent, *history.PruneEvent, *history.RetainedEvent, *history.SealedEvent:
 			return l.item(e, ev, describe(ev))
 		default:
@@ -279,7 +279,7 @@ func (l *logWalk) event(e *entry, h history.Header, ev history.Event) error {
 	return nil
 }
 
-// item adds what concerns no mailbox's messages.
+// item adds a change that is not about messages.
 func (l *logWalk) item(e *entry, ev history.Event, text string) error {
 	about := concerns(ev)
 	if seen, ok := ev.(*history.SeenEvent); ok {
@@ -295,7 +295,7 @@ func (l *logWalk) item(e *entry, ev history.Event, text string) error {
 	return nil
 }
 
-// concerns are names and uniqueids of the mailboxes that an item is about.
+// concerns returns names and uniqueids of the mailboxes of an item.
 func concerns(e history.Event) []string {
 	switch e := e.(type) {
 	case *history.SubEvent:
@@ -319,7 +319,7 @@ func orDone(reason string) string {
 	return reason
 }
 
-// mailboxOf is the uniqueid of an event that is about one mailbox.
+// mailboxOf returns the uniqueid of an event about one mailbox.
 func mailboxOf(e history.Event) (string, bool) {
 	switch e := e.(type) {
 	case *history.MailboxEvent:
@@ -416,7 +416,7 @@ func (l *logWalk) spooled(t *tally, ev *history.RecordBlocksEvent) error {
 	return nil
 }
 
-// swept counts the records that a complete set lacked.
+// swept counts the records that are missing from a complete set.
 func (l *logWalk) swept(t *tally, h history.Header) error {
 	for r, err := range l.state.Records(t.UniqueID, 0) {
 		if err != nil {
@@ -429,7 +429,8 @@ func (l *logWalk) swept(t *tally, h history.Header) error {
 	return nil
 }
 
-// keep leaves of the entry what is about the mailbox, and says whether there is anything.
+// keep removes everything from the entry that is not about the mailbox. It reports whether
+// anything is left.
 func (e *entry) keep(names []string) bool {
 	e.Mailboxes = slices.DeleteFunc(e.Mailboxes, func(t *tally) bool {
 		if slices.Contains(names, t.UniqueID) || slices.Contains(names, t.Name) {

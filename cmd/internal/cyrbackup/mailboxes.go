@@ -12,8 +12,8 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// listMailboxes prints internal names, as the original does: programs read them, and every
-// command takes them. With -v the name follows as a person writes it.
+// listMailboxes prints internal names, like Cyrus's cyr_backup: programs read them, and every
+// command accepts them. With -v it adds the administrator's form.
 func listMailboxes(c *command) error {
 	c.printf("%-36s  %-25s  %s\n", "uniqueid", "last append date", "mboxname")
 	for _, l := range c.lives {
@@ -24,7 +24,7 @@ func listMailboxes(c *command) error {
 	return nil
 }
 
-// listLife lists the mailboxes of a life, with a heading if there are others.
+// listLife lists the mailboxes of a life, with a heading if there are several lives.
 func (c *command) listLife(l history.Life) error {
 	if len(c.lives) > 1 {
 		c.printf("%s:\n", c.lifeText(l))
@@ -61,7 +61,7 @@ func appendDate(m *history.MailboxState) int64 {
 	return int64(n)
 }
 
-// find looks a mailbox up by uniqueid, then by name; deleted ones are found by their
+// find looks up a mailbox by uniqueid, then by name. Deleted mailboxes are found by their
 // last name, the latest first.
 func (c *command) find(name string) (*history.MailboxState, error) {
 	if isUniqueID(name) {
@@ -86,7 +86,7 @@ func (c *command) find(name string) (*history.MailboxState, error) {
 	return latest, nil
 }
 
-// meant are the internal names that a word can stand for.
+// candidates returns the internal names that a word can stand for.
 func (c *command) candidates(word string) []string {
 	return stores.AdminForm(c.bucket.Conf).Candidates(word)
 }

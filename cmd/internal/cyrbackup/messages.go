@@ -15,8 +15,8 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// messages yields each message once: one that came to the backup again is told of again by
-// the state.
+// messages returns each message once. The state has a message several times if it was sent
+// several times.
 func (c *command) messages() iter.Seq2[*history.MessageState, error] {
 	return func(yield func(*history.MessageState, error) bool) {
 		seen := map[cyrus.GUID]struct{}{}
@@ -58,7 +58,7 @@ func listAll(c *command) error {
 	return nil
 }
 
-// where finds the mailboxes in which messages stand, in one walk over all records.
+// where finds the mailboxes that contain messages, in one walk over all records.
 func (c *command) where(wanted func(cyrus.GUID) bool) (map[cyrus.GUID][]*history.MailboxState, error) {
 	in := map[cyrus.GUID][]*history.MailboxState{}
 	for m, err := range c.mem.Mailboxes() {
@@ -119,7 +119,7 @@ func showMessages(c *command) error {
 	return failed
 }
 
-// guids are the names as GUIDs.
+// guids returns the names as GUIDs.
 func (c *command) guids() (map[cyrus.GUID]bool, error) {
 	out := map[cyrus.GUID]bool{}
 	for _, n := range c.names {
@@ -136,7 +136,7 @@ func (c *command) open(o *history.Objects, m *history.MessageState) (io.ReadClos
 	return history.OpenMessage(c.ctx, o, m, c.mem.Places)
 }
 
-// copyHeader writes the header of a message as it is.
+// copyHeader writes the unmodified header of a message.
 func (c *command) copyHeader(o *history.Objects, m *history.MessageState) error {
 	body, err := c.open(o, m)
 	if err != nil {
@@ -149,7 +149,7 @@ func (c *command) copyHeader(o *history.Objects, m *history.MessageState) error 
 		if begins && len(strings.TrimRight(string(line), "\r\n")) == 0 && err == nil || len(line) == 0 && errors.Is(err, io.EOF) {
 			return nil
 		}
-		begins = err == nil // else the rest of a long line follows
+		begins = err == nil // otherwise the rest of a long line follows
 		if _, werr := c.out.Write(line); werr != nil {
 			return werr
 		}
@@ -213,7 +213,7 @@ func jsonMessages(c *command) error {
 	})
 }
 
-// jsonHeaders maps each GUID to its header fields, unfolded, by the names as written.
+// jsonHeaders maps each GUID to its header fields, unfolded, with their names as written.
 func jsonHeaders(c *command) error {
 	out := map[string]map[string][]string{}
 	objects := history.NewObjects(c.found.Partition.Store, 0)
@@ -248,7 +248,7 @@ func (c *command) header(o *history.Objects, m *history.MessageState) (map[strin
 	}
 	defer body.Close()
 	fields := map[string][]string{}
-	const most = 1 << 20 // bytes of a header; what is behind is body, or meant to harm
+	const most = 1 << 20 // bytes of a header; more is not a header, or an attack
 	r := textproto.NewReader(bufio.NewReader(io.LimitReader(body, most)))
 	for {
 		line, err := r.ReadContinuedLine()

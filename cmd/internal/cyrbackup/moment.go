@@ -12,7 +12,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// options takes on the options that some commands have and others have not.
+// options applies the options that only some commands have.
 func (c *command) options(v verb, p *cmdline.Program, g *given) error {
 	if err := c.applies(v, p, g); err != nil {
 		return err
@@ -21,7 +21,7 @@ func (c *command) options(v verb, p *cmdline.Program, g *given) error {
 	for _, o := range []struct {
 		name, text string
 		at         *time.Time
-		ends       bool // what is told ends there
+		ends       bool // an upper bound
 	}{{"at", g.at, &c.at.Time, true}, {"since", g.since, &c.since, false}, {"until", g.until, &c.until, true},
 		{"from", g.from, &c.from, true}, {"to", g.to, &c.to, true}} {
 		if !p.Changed(o.name) {
@@ -29,7 +29,7 @@ func (c *command) options(v verb, p *cmdline.Program, g *given) error {
 		}
 		read := timespec.Past
 		if o.name == "until" || o.name == "to" {
-			read = timespec.Parse // up to a moment to come is up to now
+			read = timespec.Parse // an upper bound in the future means now
 		}
 		t, err := read(o.text, c.now)
 		if err != nil {
@@ -52,7 +52,7 @@ func (c *command) options(v verb, p *cmdline.Program, g *given) error {
 	return nil
 }
 
-// applies refuses an option that would be left aside.
+// applies rejects options that the command would ignore.
 func (c *command) applies(v verb, p *cmdline.Program, g *given) error {
 	log, diff := v.Name == "log", v.Name == "diff"
 	lines := log || diff || v.Name == "find"
@@ -84,7 +84,7 @@ func (c *command) applies(v verb, p *cmdline.Program, g *given) error {
 	return nil
 }
 
-// explain says what to do about a moment that there is no state of.
+// explain adds advice to the error about a moment without a state.
 func (c *command) explain(err error) error {
 	if !errors.Is(err, history.ErrBeforeFirst) {
 		return err
@@ -96,7 +96,7 @@ func (c *command) explain(err error) error {
 	return fmt.Errorf("%w: the history of %s begins with commit %d of %s", err, c.found.Name(), first.Number, timespec.Text(c.made(&history.Times{Now: c.now}, first)))
 }
 
-// firstHeader is that of the first commit that is kept.
+// firstHeader returns the header of the oldest commit in the log.
 func (c *command) firstHeader() (history.Header, error) {
 	n, err := firstCommit(c)
 	if err != nil {
@@ -111,7 +111,7 @@ func (c *command) firstHeader() (history.Header, error) {
 	return history.Header{}, nil
 }
 
-// made is when a commit was made; where nothing says it, what its store said.
+// made returns the time of a commit, or its store time if nothing else is known.
 func (c *command) made(t *history.Times, h history.Header) time.Time {
 	if at := t.Next(h); !at.IsZero() {
 		return at
@@ -119,7 +119,7 @@ func (c *command) made(t *history.Times, h history.Header) time.Time {
 	return h.Time
 }
 
-// loadAt reads the state of a moment; nil for one before the first commit.
+// loadAt loads the state of a moment; nil before the first commit.
 func (c *command) loadAt(at history.Moment) (*history.Mem, error) {
 	m, err := c.load(at)
 	if errors.Is(err, history.ErrBeforeFirst) {
@@ -128,19 +128,19 @@ func (c *command) loadAt(at history.Moment) (*history.Mem, error) {
 	return m, err
 }
 
-// load reads the state of a moment.
+// load loads the state of a moment.
 func (c *command) load(at history.Moment) (*history.Mem, error) {
 	at.Now = c.now
 	return c.found.Load(c.ctx, at)
 }
 
-// doubts says which times of the log up to a state are not believed.
+// doubts warns about wrong store times in the log up to a state.
 func (c *command) doubts(m *history.Mem) {
 	times := m.Times()
 	c.warn(times.Doubts())
 }
 
-// warn says something once on standard error; "" is nothing.
+// warn prints a warning once; "" prints nothing.
 func (c *command) warn(text string) {
 	if text != "" && !slices.Contains(c.warned, text) {
 		c.warned = append(c.warned, text)
@@ -148,7 +148,7 @@ func (c *command) warn(text string) {
 	}
 }
 
-// errEnough ends a command that has shown --max lines.
+// errEnough ends a command after --max lines.
 var errEnough = errors.New("enough")
 
 // enough turns errEnough into the end of the command.
@@ -159,7 +159,7 @@ func enough(err error) error {
 	return err
 }
 
-// difference is what b has that a has not.
+// difference returns the elements of b that are not in a.
 func difference(a, b []string) []string {
 	var out []string
 	for _, s := range b {

@@ -12,8 +12,9 @@ import (
 	"github.com/cyrusbackup/backupd/internal/visible"
 )
 
-// quotaText says what a quota allows. LIMIT is the older name of STORAGE, and what a
-// server sends that has both, as those of RFC 9208 stand beside the X- names; a limit of less than nothing is none (imap/quota.h).
+// quotaText describes a quota. LIMIT is the older name of STORAGE; servers that have both send
+// both, like the names of RFC 9208 next to the X- names. A negative limit means no limit
+// (imap/quota.h).
 func quotaText(fields []dlist.Pair) string {
 	var out []string
 	for _, f := range fields {
@@ -38,7 +39,7 @@ func quotaText(fields []dlist.Pair) string {
 	return strings.Join(out, ", ")
 }
 
-// kibibytes is a limit of storage, which quotas count in 1024 bytes.
+// kibibytes formats a storage limit, which quotas count in units of 1024 bytes.
 func kibibytes(n string) string {
 	k, limited := limit(n)
 	if !limited {
@@ -55,7 +56,7 @@ func count(n string) string {
 	return fmt.Sprint(c)
 }
 
-// limit reads one: -1, which some servers send as a number of 32 bits, is none.
+// limit parses a limit. -1, which some servers send as a 32-bit number, means no limit.
 func limit(s string) (n uint64, limited bool) {
 	n, err := strconv.ParseUint(s, 10, 54)
 	return n, err == nil && n != 1<<32-1

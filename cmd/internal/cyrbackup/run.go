@@ -27,14 +27,14 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	})
 }
 
-// command is one look into a backup.
+// command is one run of the program.
 type command struct {
 	ctx    context.Context
 	bucket *cli.Bucket
 	found  *repository.Found
 	mem    *history.Mem // nil for commands that load what they need
-	out    io.Writer    // shows what strangers wrote spelled out
-	bytes  io.Writer    // out for a message itself, as it is unless a terminal would obey it
+	out    io.Writer    // escapes text of strangers
+	bytes  io.Writer    // out for raw messages; escaped only on a terminal
 	err    io.Writer
 	names  []string
 
@@ -105,7 +105,7 @@ func (c *command) run(open cli.Opener, argv []string) error {
 	return c.do(v)
 }
 
-// do does what a command is for with the backup that was found.
+// do runs a command on the backup that was found.
 func (c *command) do(v verb) error {
 	var incomplete error
 	if v.loads {
@@ -122,7 +122,7 @@ func (c *command) do(v verb) error {
 	return cli.ErrReported
 }
 
-// loadFound loads the state of the backup. incomplete says which changes it lacks.
+// loadFound loads the state of the backup. incomplete names the changes that it lacks.
 func (c *command) loadFound() (incomplete, err error) {
 	c.at.Tolerant = true
 	if c.mem, err = c.load(c.at); err != nil {
@@ -151,12 +151,12 @@ func modeOf(user, mailbox, path bool) (cli.Mode, error) {
 	return cli.ByUser, nil
 }
 
-// local formats a moment as Cyrus's tools do, with its offset from UTC.
+// local formats a time like Cyrus's tools, with its offset from UTC.
 func local(sec int64) string { return timespec.Text(timeOf(sec)) }
 
 func (c *command) printf(format string, args ...any) { cli.Fprintf(c.out, format, args...) }
 
-// isUniqueID: 24 letters and digits, or a UUID (backup/restore.c).
+// isUniqueID accepts 24 letters and digits, or a UUID (backup/restore.c).
 func isUniqueID(s string) bool {
 	ok := strings.Trim(s, "0123456789abcdefghijklmnopqrstuvwxyz-") == ""
 	return ok && (len(s) == 24 || len(s) == 36)

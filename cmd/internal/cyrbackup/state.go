@@ -13,7 +13,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// jsonState writes everything that the backup holds, one JSON object a line: for
+// jsonState writes everything in the backup except messages, one JSON object per line, for
 // programs that compare, convert or search.
 func jsonState(c *command) error {
 	w := &lines{w: c.out}
@@ -77,7 +77,7 @@ func (c *command) record(w *lines, m *history.MailboxState, r *history.RecordSta
 	return nil
 }
 
-// lines writes objects until the first error.
+// lines writes objects up to the first error.
 type lines struct {
 	w   io.Writer
 	err error
@@ -113,10 +113,10 @@ func (l *lines) item(e history.Event) {
 	}
 }
 
-// text is a string that JSON may not be able to hold.
+// text is a string that may contain invalid UTF-8.
 func text(s string) dlist.JSONString { return dlist.JSONString(s) }
 
-// object is a list of fields as a JSON object; the first of a name counts.
+// object converts a list of fields to a JSON object. The first of equal names counts.
 func object(fields []dlist.Pair) map[string]dlist.Value {
 	out := map[string]dlist.Value{}
 	for _, f := range fields {
@@ -134,7 +134,7 @@ func moment(t time.Time) any {
 	return t.UTC().Format(time.RFC3339Nano)
 }
 
-// jsonBodies reads every live message out of the bucket and says what it found.
+// jsonBodies reads every live message from the bucket and prints the result.
 func jsonBodies(c *command) error {
 	w := &lines{w: c.out}
 	done := map[cyrus.GUID]bool{}

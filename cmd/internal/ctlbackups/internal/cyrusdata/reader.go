@@ -20,17 +20,17 @@ const chunkStart = "# cyrus backup: chunk start"
 // ErrNotData reports that the file is not a data file of Cyrus Backups.
 var ErrNotData = errors.New("not a data file of Cyrus Backups")
 
-// Line is one command that backupd had accepted. Body is valid until the next one.
+// Line is one command that backupd had accepted. Body is valid until the next line.
 type Line struct {
 	Number int // in the file, from 1
 	Time   time.Time
-	Body   io.WriterTo // the command as it stood on the wire, with its literals and its end
+	Body   io.WriterTo // the command as sent on the wire, with its literals and line end
 }
 
-// Read calls fn with every line of a data file, in order. Damage ends it, after the
-// lines before it.
+// Read calls fn with every line of a data file, in order. At damage it returns an error,
+// after the lines before the damage.
 func Read(r io.Reader, fn func(Line) error) error {
-	// A reader of single bytes, so that a member is read to its end and no further.
+	// A byte reader, so that gzip reads each member to its end and no further.
 	in := bufio.NewReaderSize(r, 64<<10)
 	z, err := gzip.NewReader(in)
 	if err != nil {
@@ -54,8 +54,8 @@ func Read(r io.Reader, fn func(Line) error) error {
 
 type reader struct {
 	fn     func(Line) error
-	number int // of the last line that was begun
-	at     int // of the one that is looked at
+	number int // of the current line
+	at     int // of the byte in it
 }
 
 func (d *reader) chunk(r *bufio.Reader) error {
@@ -92,14 +92,14 @@ func (d *reader) chunk(r *bufio.Reader) error {
 type body struct {
 	r    *bufio.Reader
 	done bool
-	tail []byte // of what was read since the last literal: an announcement fits in it
+	tail []byte // the last bytes since the last literal, enough for the announcement of the next
 }
 
 const longestAnnouncement = 512
 
 var announcement = regexp.MustCompile(`(?:%\{[^\r\n{}]+ [0-9a-fA-F]{40} (\d{1,12})|\{(\d{1,12})\+?)\}\r?\n$`)
 
-// WriteTo implements io.WriterTo. What is cut off is io.ErrUnexpectedEOF.
+// WriteTo implements io.WriterTo. A truncated command is io.ErrUnexpectedEOF.
 func (b *body) WriteTo(w io.Writer) (n int64, err error) {
 	for !b.done {
 		part, err := b.r.ReadSlice('\n')
@@ -131,7 +131,7 @@ func (b *body) WriteTo(w io.Writer) (n int64, err error) {
 	return n, nil
 }
 
-// literal is the size of the literal that the end of a text announces.
+// literal returns the size of the literal that the end of a text announces.
 func literal(tail []byte) (int64, bool) {
 	m := announcement.FindSubmatch(tail)
 	if m == nil {
