@@ -10,8 +10,8 @@ import (
 	"github.com/cyrusbackup/backupd/cmd/internal/cmdline"
 )
 
-// Program compares a program's page, such as docs/man/backupd.8, with what its source and the
-// program say, or writes it anew where the test was called with -update.
+// Program compares a program's page, such as docs/man/backupd.8, with the page generated from
+// its source and the program. With -update it writes the page.
 func Program(t *testing.T, path string, p *cmdline.Program) {
 	t.Helper()
 	Golden(t, path, OfProgram(p))
@@ -28,8 +28,8 @@ func Program(t *testing.T, path string, p *cmdline.Program) {
 	}
 }
 
-// Golden compares the page at path with what its source, path.md, and the parts say. The
-// flag -update is one that each package with a page defines for its tests.
+// Golden compares the page at path with the page generated from path.md and the parts. Each
+// package with a page defines the flag -update for its tests.
 func Golden(t *testing.T, path string, parts Parts) {
 	t.Helper()
 	source, err := os.ReadFile(path + ".md")

@@ -1,6 +1,5 @@
-// Package manpage makes the manual pages in docs/man, for tests that compare them with
-// what is there: what a page says of a program's options and commands is the program's
-// own description of them, and what it does not say makes a test fail.
+// Package manpage generates the manual pages in docs/man. Options and commands come from the
+// program's own description; tests fail if a page is out of date.
 package manpage
 
 import (
@@ -15,13 +14,13 @@ import (
 	"github.com/cyrusbackup/backupd/internal/imapconf"
 )
 
-// Parts are the pieces of Markdown that a source has places for: <!-- NAME --> on a line
-// of its own.
+// Parts are generated pieces of Markdown. A line <!-- NAME --> in a source stands for the part
+// NAME.
 type Parts map[string]string
 
 var place = regexp.MustCompile(`(?m)^<!-- (.*) -->$`)
 
-// Render makes a page. A place without a part is an error, and so is a part without one.
+// Render makes a page. A placeholder without a part, and an unused part, are errors.
 func Render(source string, parts Parts) ([]byte, error) {
 	var faults []string
 	used := map[string]bool{}
@@ -45,8 +44,8 @@ func Render(source string, parts Parts) ([]byte, error) {
 	return dashes(md2man.Render([]byte(source))), nil
 }
 
-// dashes makes every hyphen of the text a minus: what is copied out of a page has to be
-// what can be typed, and some systems show a hyphen as another character.
+// dashes turns every hyphen of the text into a minus, because some systems show a hyphen as
+// another character, and people copy commands from a page.
 func dashes(roff []byte) []byte {
 	var out bytes.Buffer
 	for line := range bytes.Lines(roff) {
@@ -64,7 +63,7 @@ func dashes(roff []byte) []byte {
 	return out.Bytes()
 }
 
-// OfProgram are the parts that a program's page has.
+// OfProgram returns the parts for the page of a program.
 func OfProgram(p *cmdline.Program) Parts {
 	parts := Parts{}
 	add := func(name, text string) {
@@ -131,8 +130,8 @@ func statuses(exit []cmdline.Status) string {
 	return sb.String()
 }
 
-// OfSettings are the parts that the page of imapd.conf has: our own options, those that
-// are Cyrus's as well, those that do nothing, and old names.
+// OfSettings returns the parts for the page of imapd.conf: own options, options shared with
+// Cyrus, options without effect, and old names.
 func OfSettings(all []imapconf.Option) Parts {
 	var own, shared, idle, old strings.Builder
 	for _, o := range all {
@@ -162,7 +161,7 @@ func kind(o imapconf.Option) string {
 	return o.Type.String()
 }
 
-// standard says what the default is, and what is allowed where that is more than the kind.
+// standard describes the default, and the allowed values if the type does not imply them.
 func standard(o imapconf.Option) string {
 	var s string
 	switch {
@@ -184,14 +183,14 @@ func define(sb *strings.Builder, term, text string) {
 	fmt.Fprintf(sb, "%s\n: %s\n\n", term, text)
 }
 
-// syntax shows the words of a synopsis: what is in capitals stands for something else.
+// syntax formats a synopsis. Words in capitals are placeholders.
 func syntax(s string) string {
 	return capitals.ReplaceAllString(escape(s), "*$0*")
 }
 
 var capitals = regexp.MustCompile(`\b[A-Z]{2,}\b`)
 
-// escape lets text be itself in Markdown.
+// escape escapes Markdown in text.
 func escape(s string) string {
 	return strings.NewReplacer(`\`, `\\`, "`", "\\`", "*", `\*`, "_", `\_`, "[", `\[`, "]", `\]`, "<", `\<`, "…", "...").Replace(s)
 }

@@ -2,7 +2,7 @@
 // share most of their code, so one file is smaller than two of them. Links to the file
 // carry the names of the programs.
 //
-// Package early of backupd takes effect in each of them: a hangup does not end them.
+// They all include package early of backupd, so none of them ends with SIGHUP.
 package programs
 
 import (
@@ -58,7 +58,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	return cli.ExitUsage
 }
 
-// lookup finds the program that a path or a name ends in.
+// lookup finds the program with the last component of a path as its name.
 func lookup(path string) (program, bool) {
 	name := filepath.Base(path)
 	for _, p := range all() {

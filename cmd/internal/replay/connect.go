@@ -15,7 +15,7 @@ import (
 	"github.com/cyrusbackup/backupd/replication/client"
 )
 
-// connection says how a server is reached.
+// connection holds the options of the connection to the server.
 type connection struct {
 	server       string
 	program      []string  // --exec
@@ -69,7 +69,7 @@ func (c *connection) password() (client.Secret, error) {
 	return client.Secret(strings.TrimRight(string(b), "\r\n")), err
 }
 
-// name names the server in the summary.
+// name returns the server's name for the summary.
 func (c *connection) name() string {
 	if len(c.program) > 0 {
 		return strings.Join(c.program, " ")
@@ -115,7 +115,7 @@ func startProgram(args []string, stderr io.Writer) (*program, error) {
 
 func (p *program) Write(b []byte) (int, error) { return p.in.Write(b) }
 
-// Close closes the program's standard input, which ends it, and waits for that.
+// Close closes the program's standard input and waits until the program ends.
 func (p *program) Close() error {
 	return errors.Join(p.in.Close(), p.cmd.Wait())
 }

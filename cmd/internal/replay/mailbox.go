@@ -14,8 +14,8 @@ import (
 	"github.com/cyrusbackup/backupd/replication/client"
 )
 
-// epoch is the UIDVALIDITY of every mailbox, and no clock: what is made of the
-// same source is the same at every run, so that the second has nothing to do.
+// epoch is the UIDVALIDITY of every mailbox. It is a constant, so that the same source gives
+// the same mailboxes in every run, and a second run has nothing to do.
 const epoch = 1700000000
 
 // mailboxOf makes a mailbox of the first n messages of a folder.
@@ -61,7 +61,8 @@ func records(f source.Folder, n int) iter.Seq2[*cyrus.Record, error] {
 	}
 }
 
-// mailboxName is the internal name: components are joined with dots, a dot in one is "^".
+// mailboxName returns the internal name: components joined with dots; a dot in a component
+// becomes "^".
 func mailboxName(userid string, paths ...[]string) string {
 	var sb strings.Builder
 	sb.WriteString(cyrus.Inbox(userid, ""))

@@ -19,8 +19,8 @@ func listen(addr string) (net.Listener, error) {
 	return net.Listen("tcp", addr)
 }
 
-// listenAndServe is serve-null: a csync server that reads every command, answers OK,
-// reports no mailboxes and lacks every message, until the context ends.
+// listenAndServe runs serve-null until the context ends: a csync server that reads every
+// command, answers OK, reports no mailboxes, and reports every message as missing.
 func listenAndServe(ctx context.Context, addr string, compress bool, out io.Writer) error {
 	l, err := listen(addr)
 	if err != nil {

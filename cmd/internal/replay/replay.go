@@ -14,24 +14,24 @@ import (
 	"github.com/cyrusbackup/backupd/replication/client"
 )
 
-// user is one user's mail, of which a round pushes a part.
+// user is one user's mail. A round pushes a part of it.
 type user struct {
 	id      string
 	folders []source.Folder
 }
 
-// plan is what is pushed, and how.
+// plan describes what to push, and how.
 type plan struct {
 	users       []user
-	top         []string // mailbox that the source's top goes to; empty = INBOX
+	top         []string // mailbox for the source's top; empty = INBOX
 	connections int
 	dial        func(ctx context.Context, observe func(string, time.Duration, time.Duration)) (*client.Client, error)
-	// part says how many of a folder's messages exist in a round.
+	// part returns the number of a folder's messages that exist in a round.
 	part func(f source.Folder, round int) int
 }
 
-// round pushes everything once. Users are dealt out to connections as these
-// become free; a user that fails does not stop the others, as in sync_client -A.
+// round pushes everything once. Each free connection takes the next user. A failed user does
+// not stop the others, as in sync_client -A.
 func (p *plan) round(ctx context.Context, n int) *Round {
 	res := newRound()
 	todo := make(chan user)
@@ -58,7 +58,7 @@ func (p *plan) round(ctx context.Context, n int) *Round {
 	return res
 }
 
-// worker is one connection at a time.
+// worker uses one connection at a time.
 type worker struct {
 	plan  *plan
 	round int
@@ -94,7 +94,7 @@ func (w *worker) push(ctx context.Context, u user) error {
 	return w.c.Restart(ctx)
 }
 
-// subscribe subscribes the user to what it is not subscribed to yet.
+// subscribe subscribes the user to mailboxes that are not yet subscribed.
 func (w *worker) subscribe(ctx context.Context, userid string, mailboxes []*client.Mailbox, subs []string) error {
 	for _, m := range mailboxes {
 		name, _, err := dlist.KV(m.Fields...).Text("MBOXNAME")
@@ -112,7 +112,7 @@ func (w *worker) subscribe(ctx context.Context, userid string, mailboxes []*clie
 	return nil
 }
 
-// hangUp closes a connection whose state is not known.
+// hangUp closes a connection in an unknown state.
 func (w *worker) hangUp() {
 	if w.c != nil {
 		_ = w.c.Close()
@@ -129,7 +129,8 @@ func (w *worker) exit(ctx context.Context) {
 	}
 }
 
-// usersOf deals a source out: all of them have the same files, but mail of their own if it is generated.
+// usersOf makes users with the mail of a source. Files are the same for all users; generated
+// mail differs.
 func usersOf(name string, n int, folders func(i int) []source.Folder) []user {
 	users := make([]user, n)
 	for i := range users {

@@ -25,7 +25,7 @@ const (
 	exitSource = 3
 )
 
-// exitError carries an exit status. One without an error was reported already.
+// exitError carries an exit status. err is nil if the error was already reported.
 type exitError struct {
 	status int
 	err    error
@@ -58,8 +58,7 @@ func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	return status
 }
 
-// run is the program without its exit status: an error that is no exitError is a command
-// line that makes no sense.
+// run runs the program. An error other than an exitError is a wrong command line.
 func run(ctx context.Context, argv []string, out, stderr io.Writer) error {
 	s := settings{connection: connection{stderr: stderr}}
 	p := s.commandLine()
@@ -144,7 +143,7 @@ func (s *settings) run(ctx context.Context, src string, out io.Writer) (err erro
 	return nil
 }
 
-// plan reads or makes the mail.
+// plan reads or generates the mail.
 func (s *settings) plan(src string) (*plan, error) {
 	p := &plan{connections: s.connections, part: func(f source.Folder, _ int) int { return len(f.Messages) }}
 	for part := range strings.SplitSeq(s.folder, "/") {

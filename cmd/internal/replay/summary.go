@@ -14,10 +14,10 @@ import (
 	"github.com/cyrusbackup/backupd/replication/client"
 )
 
-// Round is what one pass over all users did; its JSON is the program's output.
+// Round is the result of one pass over all users; its JSON is the program's output.
 type Round struct {
 	Mailboxes int      `json:"mailboxes"`
-	Unchanged int      `json:"unchanged"` // mailboxes for which nothing was sent
+	Unchanged int      `json:"unchanged"` // mailboxes without anything to send
 	Messages  int      `json:"messages"`  // uploaded
 	Bytes     int64    `json:"bytes"`     // of uploaded messages
 	Records   int      `json:"records"`
@@ -27,7 +27,7 @@ type Round struct {
 	PerSecond float64  `json:"messages_per_second"`
 	MBPerSec  float64  `json:"mb_per_second"` // 10^6 bytes
 	Failed    []string `json:"failed,omitempty"`
-	// Commands has, per command, how long it took: in all, and from its last byte sent.
+	// Commands has the times of each command: in total, and after its last sent byte.
 	Commands map[string]*Latency `json:"commands"`
 
 	mu sync.Mutex
@@ -100,7 +100,7 @@ func (r *Round) finish(took time.Duration) {
 	slices.Sort(r.Failed)
 }
 
-// nothingToDo says that the server had everything.
+// nothingToDo reports whether the server had everything.
 func (r *Round) nothingToDo() bool {
 	return len(r.Failed) == 0 && r.Unchanged == r.Mailboxes && r.Subs == 0
 }
@@ -121,7 +121,7 @@ type Summary struct {
 	Server         string   `json:"server"`
 	Users          int      `json:"users"`
 	Connections    int      `json:"connections"`
-	PrepareSeconds float64  `json:"prepare_seconds"` // reading or making the mail, not part of any round
+	PrepareSeconds float64  `json:"prepare_seconds"` // to read or generate the mail, not part of any round
 	Rounds         []*Round `json:"rounds"`
 }
 

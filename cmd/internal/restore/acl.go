@@ -6,15 +6,15 @@ import (
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 )
 
-// parseACL reads the value of -A: who, what, who, what, … between tabs, as Cyrus has it,
-// or between spaces, as people write it. Cyrus would take anything else, and nobody could
-// open the mailbox then.
+// parseACL parses the value of -A: identifiers and rights in turn, separated by tabs, as in
+// Cyrus, or by spaces. It rejects anything else: Cyrus would accept it, and nobody could open
+// the mailbox.
 func parseACL(s string) (string, error) {
 	if s == noACL || s == "" {
 		return "", nil
 	}
 	split := strings.Fields(s)
-	if strings.Contains(s, "\t") { // then who can have spaces in his name
+	if strings.Contains(s, "\t") { // so identifiers may contain spaces
 		split = strings.Split(strings.TrimSuffix(s, "\t"), "\t")
 	}
 	if len(split)%2 != 0 {

@@ -8,15 +8,15 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// chosenUsers are the backups of a restore of everybody: all, those of a domain, or those
-// whose userids have a beginning.
+// chosenUsers selects the backups of a restore of many users: all, the users of a domain, or
+// the userids with a prefix.
 type chosenUsers struct {
 	Domain string `json:"domain,omitempty"`
 	Prefix string `json:"prefix,omitempty"`
 }
 
-// chosenUsers reads who is chosen. -A, -D and -P mean this only where nothing else is
-// named: in Cyrus's restore they are about one backup.
+// chosenUsers parses the selection. -A, -D and -P mean a selection only if no backup is named:
+// in Cyrus's restore they are options for one backup.
 func (g *given) chosenUsers(args []string) (*chosenUsers, []string, error) {
 	named := g.user+g.mailbox+g.path != "" || g.selection.All || g.input != ""
 	var ways []chosenUsers
@@ -54,7 +54,7 @@ func (g *given) chosenUsers(args []string) (*chosenUsers, []string, error) {
 	return &ways[0], nil, nil
 }
 
-// checkEverybody refuses what means nothing for many backups.
+// checkEverybody rejects options that make no sense for many backups.
 func (o *options) checkEverybody(g *given) error {
 	s := &o.selection
 	switch {
@@ -70,8 +70,8 @@ func (o *options) checkEverybody(g *given) error {
 	return o.check()
 }
 
-// askedFor is what decides what comes, as it was written: "3h ago" stays the same
-// when the restore is resumed.
+// askedFor returns the options that decide what is restored, as written: "3h ago" is the same
+// option when the restore is resumed.
 func (g *given) askedFor() map[string]string {
 	o, out := g.options, map[string]string{}
 	for name, text := range map[string]string{"--at": g.atText, "--since": g.since, "--until": g.until, "--dest-partition": o.partition} {
@@ -102,7 +102,7 @@ func (c *chosenUsers) String() string {
 	return "all backups"
 }
 
-// fits says whether a backup is chosen.
+// fits reports whether a backup is selected.
 func (c *chosenUsers) fits(f *repository.Found, defaultDomain string) bool {
 	if *c == (chosenUsers{}) {
 		return true

@@ -11,8 +11,8 @@ import (
 	"github.com/cyrusbackup/backupd/internal/imapconf"
 )
 
-// given is the part of the command line that says something only after it has been
-// looked at; the rest goes into options as it is.
+// given holds the options that need further parsing. All others are stored in options
+// directly.
 type given struct {
 	*options
 	user, mailbox, path  string
@@ -26,7 +26,7 @@ type given struct {
 	delay                int
 }
 
-// noACL stands for -A without a value: pflag wants something there.
+// noACL is the value of -A without a value, because pflag needs one.
 const noACL = "\x00"
 
 // commandLine describes the command line; parsing it fills g in.
@@ -143,7 +143,7 @@ func (g *given) backups(m cli.Mode) cobra.CompletionFunc {
 	}
 }
 
-// propose completes an argument: the backup, where that is what comes next.
+// propose completes an argument if it is the backup.
 func (g *given) propose(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
 	before := 1 // the server
 	if g.to != "" {

@@ -26,8 +26,8 @@ import (
 	"github.com/cyrusbackup/backupd/replication/client"
 )
 
-// crowd restores many backups, several at a time. The trouble of one never stops the
-// others; only trouble with the destination itself stops all.
+// crowd restores many backups, several at a time. An error of one backup does not stop the
+// others; only an error of the destination stops all.
 type crowd struct {
 	*options
 	bucket *cli.Bucket
@@ -41,7 +41,7 @@ type crowd struct {
 	patience time.Duration
 
 	mu   sync.Mutex
-	gone error // why nothing more can be restored to there; nil = it can
+	gone error // why the destination is unusable; nil = usable
 }
 
 func (c *crowd) run(ctx context.Context) (err error) {
@@ -64,13 +64,13 @@ func (c *crowd) run(ctx context.Context) (err error) {
 	return c.report.end(c.dryRun)
 }
 
-// phase is a part of everybody's mail.
+// phase is a part of the mail of all users.
 type phase struct {
-	name string        // "" = there is only one
-	back time.Duration // how old mail may be; 0 = any age
+	name string        // "" = a single phase
+	back time.Duration // maximum age of mail; 0 = any age
 }
 
-// phases are all at once or, with --newest-first, the mail of ever longer times.
+// phases returns one phase with all mail or, with --newest-first, phases of growing age.
 func (c *crowd) phases() []phase {
 	if !c.newestFirst {
 		return []phase{{}}
@@ -97,14 +97,14 @@ func (c *crowd) phase(ctx context.Context, p phase) error {
 			return nil
 		})
 	}
-	_ = group.Wait() // what goes wrong is in the report
+	_ = group.Wait() // errors are in the report
 	if ctx.Err() == nil && !found {
 		return fmt.Errorf("%s: no such backup", c.everybody)
 	}
 	return ctx.Err()
 }
 
-// one restores one backup, unless that was done in an earlier run.
+// one restores one backup, unless an earlier run has finished it.
 func (c *crowd) one(ctx context.Context, f *repository.Found, p phase, err error) {
 	r := userResult{}
 	if f != nil {
@@ -118,7 +118,7 @@ func (c *crowd) one(ctx context.Context, f *repository.Found, p phase, err error
 		r.Sums, r.AsOf, err = c.restore(ctx, f, p)
 	}
 	if ctx.Err() != nil {
-		return // it was interrupted: nothing can be said of this one
+		return // interrupted: the result is unknown
 	}
 	r.because(err)
 	if r.Result == resultDone && !c.dryRun {
@@ -129,7 +129,7 @@ func (c *crowd) one(ctx context.Context, f *repository.Found, p phase, err error
 	c.report.user(r)
 }
 
-// restore restores one backup. A server that does not answer is tried again, for a while.
+// restore restores one backup. It retries for a while if the server does not answer.
 func (c *crowd) restore(ctx context.Context, f *repository.Found, p phase) (restore.Sums, time.Time, error) {
 	if err := c.unusable(nil); err != nil {
 		return restore.Sums{}, time.Time{}, err
@@ -155,11 +155,11 @@ func (c *crowd) restore(ctx context.Context, f *repository.Found, p phase) (rest
 	}
 }
 
-// errUnusable is about a server that cannot be reached, or a disk that is full.
+// errUnusable reports an unreachable server or a full disk.
 var errUnusable = errors.New("the destination cannot be used")
 
-// serverGone says that a connection could not be made, or broke. The store's trouble is not
-// meant: that has been waited for already.
+// serverGone reports whether a connection to the server failed or broke. Errors of the store do
+// not count, because they were already retried.
 func serverGone(err error) bool {
 	var refused *client.RefusedError
 	if err == nil || objstore.IsTemporary(err) || errors.As(err, &refused) {
@@ -171,7 +171,7 @@ func serverGone(err error) bool {
 		errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)
 }
 
-// refused says that the server answered, and let nobody in: the same password again could
+// refused reports whether the server rejected the login. A retry with the same password could
 // lock the account.
 func refused(err error) bool {
 	var none *unreachable
@@ -179,8 +179,8 @@ func refused(err error) bool {
 	return errors.As(err, &none) && !errors.As(err, &broken) && !errors.Is(err, io.EOF)
 }
 
-// unusable notes that the destination cannot be used, and returns why: the others do not
-// wait for it as well.
+// unusable records that the destination is unusable, and returns the error, so that the other
+// backups do not wait for it as well.
 func (c *crowd) unusable(err error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -218,7 +218,8 @@ func (c *crowd) try(ctx context.Context, f *repository.Found, p phase) (sums res
 	return rep.Sums(), j.asOf, err
 }
 
-// place is where the files of a backup go. Nobody else's name or link leads there.
+// place returns the directory for the files of a backup. No other user's name or link leads
+// there.
 func (c *crowd) place(f *repository.Found) (string, error) {
 	kind, _ := filepath.Split(f.Path)
 	below := filepath.Join(kind, filename.Component(f.Info.Name))
@@ -245,8 +246,8 @@ func (c *crowd) place(f *repository.Found) (string, error) {
 	return to, nil
 }
 
-// younger tells a backup that was begun after the moment, of which nothing is to be
-// restored, from one whose log is lost.
+// younger distinguishes a backup that began after the requested time, which has nothing to
+// restore, from a backup with a lost log.
 func (c *crowd) younger(ctx context.Context, f *repository.Found, o options, before error) error {
 	o.moment = history.Moment{}
 	mem, err := f.Load(ctx, history.Moment{FromLog: c.fromLog, Tolerant: true, Now: c.now})
@@ -256,7 +257,7 @@ func (c *crowd) younger(ctx context.Context, f *repository.Found, o options, bef
 	return errors.Join(fmt.Errorf("%w: %w", restore.ErrNothing, before), mem.Close())
 }
 
-// alone is the command line that restores this backup by itself.
+// alone returns the command line that restores only this backup.
 func (o *options) alone() (argv []string) {
 	if o.config != imapconf.DefaultPath {
 		argv = append(argv, "-C", o.config)
@@ -267,7 +268,7 @@ func (o *options) alone() (argv []string) {
 	return append(argv, o.server, "-f", o.path, "-a")
 }
 
-// prefixed says whose trouble it is.
+// prefixed adds the backup's name to warnings.
 type prefixed struct {
 	to     *crowdReport
 	prefix string
@@ -275,7 +276,7 @@ type prefixed struct {
 
 func (p *prefixed) say(s string) { p.to.complain(p.prefix + s) }
 
-// Write is for warnings, which come as whole lines.
+// Write writes warnings, which are whole lines.
 func (p *prefixed) Write(b []byte) (int, error) {
 	p.say(string(b[len("restore: ") : len(b)-1]))
 	return len(b), nil

@@ -16,17 +16,17 @@ import (
 	"github.com/cyrusbackup/backupd/internal/restore"
 )
 
-// What came of a backup.
+// Results of a backup.
 const (
 	resultDone       = "done"
-	resultIncomplete = "incomplete" // some of it could not be restored: each thing has a line
+	resultIncomplete = "incomplete" // something could not be restored; each failure has a line
 	resultFailed     = "failed"
 	resultNotTried   = "not tried" // the server or the disk had failed before
 )
 
-// userResult is what came of one backup.
+// userResult is the result of one backup.
 type userResult struct {
-	Backup string // its path; "" = a partition could not be asked
+	Backup string // its path; "" = a partition could not be read
 	Name   string
 	AsOf   time.Time
 	Result string
@@ -34,7 +34,7 @@ type userResult struct {
 	restore.Sums
 }
 
-// because says what an error means.
+// because sets the result that an error means.
 func (u *userResult) because(err error) {
 	switch {
 	case err == nil:
@@ -44,25 +44,25 @@ func (u *userResult) because(err error) {
 	case errors.Is(err, cli.ErrReported):
 		u.Result, u.Why = resultIncomplete, english.Plural(u.Problems, "problem", "")
 	case errors.Is(err, errUnusable) && u.AsOf.IsZero():
-		u.Result = resultNotTried // the reason is that of the backup before
+		u.Result = resultNotTried // an earlier backup has reported the reason
 	default:
 		u.Result, u.Why = resultFailed, err.Error()
 	}
 }
 
-// kept bounds the failures that are repeated at the end.
+// kept limits the failures that are repeated at the end.
 const kept = 1000
 
-// crowdReport is what a restore of everybody says: a line for each backup as it ends, and
-// at the end the sums and who failed. It is used by many goroutines.
+// crowdReport is the report of a restore of many users: a line for each finished backup, and
+// at the end the sums and the failures. It is safe for concurrent use.
 type crowdReport struct {
 	mu      sync.Mutex
 	std     stdio
 	json    *json.Encoder
 	bar     *progress
-	users   map[string]int        // by result, of the phase that is under way
-	failed  map[string]userResult // by backup: those whose last phase did not succeed, kept at most
-	more    int                   // failures that are not kept
+	users   map[string]int        // by result, in the current phase
+	failed  map[string]userResult // by backup: failures of its last phase, at most kept
+	more    int                   // further failures
 	sums    restore.Sums
 	earlier int
 }
@@ -77,7 +77,7 @@ func newCrowdReport(o *options, std stdio) *crowdReport {
 
 const crowdRow = "%-32s %9v %9v %10v %9v  %s\n"
 
-// phase begins a part of everybody's mail.
+// phase starts a phase.
 func (r *crowdReport) phase(p phase) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -92,7 +92,7 @@ func (r *crowdReport) phase(p phase) {
 	r.print(crowdRow, "backup", "mailboxes", "messages", "size", "there", "result")
 }
 
-// user reports a backup that has ended.
+// user reports a finished backup.
 func (r *crowdReport) user(u userResult) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -104,7 +104,7 @@ func (r *crowdReport) user(u userResult) {
 	r.sums.Problems += u.Problems
 	switch _, before := r.failed[u.Backup]; {
 	case u.Result == resultDone:
-		delete(r.failed, u.Backup) // a later phase brings what an earlier one did not
+		delete(r.failed, u.Backup) // a later phase restores the rest
 	case before || len(r.failed) < kept:
 		r.failed[u.Backup] = u
 	default:
@@ -131,7 +131,7 @@ func (u *userResult) label() string {
 	return u.Backup
 }
 
-// before counts a backup that was done in an earlier run.
+// before counts a backup that an earlier run has finished.
 func (r *crowdReport) before() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -147,21 +147,21 @@ func (r *crowdReport) encode(u userResult) {
 	if !u.AsOf.IsZero() {
 		line["as_of"] = u.AsOf.UTC()
 	}
-	_ = r.json.Encode(line) // nobody reads it then
+	_ = r.json.Encode(line) // standard output is closed
 }
 
 func (r *crowdReport) print(format string, args ...any) {
 	r.bar.print(r.std.out, fmt.Sprintf(format, args...))
 }
 
-// complain writes a line about trouble.
+// complain writes a line about a failure.
 func (r *crowdReport) complain(s string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.bar.line(r.std.err, s)
 }
 
-// end says what came of all of them, and who failed.
+// end prints the sums and the failures.
 func (r *crowdReport) end(dryRun bool) error {
 	r.bar.end()
 	r.mu.Lock()
@@ -201,7 +201,7 @@ func (r *crowdReport) sum(dryRun bool, total int) {
 	}
 }
 
-// Total implements restore.Progress: how much everybody has is not known before.
+// Total implements restore.Progress. The total over all users is unknown.
 func (r *crowdReport) Total(int, int64) {}
 
 // Add implements restore.Progress.

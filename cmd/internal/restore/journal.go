@@ -7,8 +7,8 @@ import (
 	"path/filepath"
 )
 
-// journalDir is where it is noted which messages an IMAP account was sent. A restore does
-// not depend on it: without one it compares bytes.
+// journalDir returns the directory of the journal of messages sent to an IMAP account. The
+// journal is optional: without it a restore compares bytes.
 func (j *job) journalDir() string {
 	dir, err := j.journal, error(nil)
 	if dir == "" {
@@ -24,7 +24,7 @@ func (j *job) journalDir() string {
 	return dir
 }
 
-// stateDir is where the XDG Base Directory Specification wants such files.
+// stateDir returns the directory for state files in the XDG Base Directory Specification.
 func stateDir(xdg, home string) (string, error) {
 	switch {
 	case filepath.IsAbs(xdg):

@@ -13,8 +13,8 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// loadLife is the state at the end of the life that --life asks for. newest is that of now,
-// which is closed if it is another one.
+// loadLife returns the state at the end of the life that --life selects. newest is the newest
+// state; loadLife closes it if it returns another one.
 func (o *options) loadLife(ctx context.Context, found *repository.Found, newest *history.Mem, at history.Moment) (*history.Mem, error) {
 	if o.life == 0 {
 		return newest, nil
@@ -39,15 +39,14 @@ func (o *options) loadLife(ctx context.Context, found *repository.Found, newest 
 	}
 	o.selection.NextLife = lives.Began(o.life + 1)
 	h, err := history.ReadHeader(ctx, found.Partition.Store, found.Path, last+1)
-	if err == nil { // else it was merged or is damaged: the clock of the mail server has to do
+	if err == nil { // otherwise the commit was merged or is damaged: use the mail server's clock
 		o.selection.NextLife = h.Time
 	}
 	at.Number = last
 	return found.Load(ctx, at)
 }
 
-// sayFormerLives says that there was somebody else of the name, of whom nothing is
-// restored.
+// sayFormerLives reports that another user had the name before, and is not restored.
 func (j *job) sayFormerLives() error {
 	lives, err := j.src.Lives()
 	if err != nil || len(lives) < 2 || j.life > 0 || !j.selection.All || !j.newest() {

@@ -8,7 +8,7 @@ import (
 	"github.com/cyrusbackup/backupd/internal/restore"
 )
 
-// move is --map as it was given.
+// move is one --map from the command line.
 type move struct{ old, new string }
 
 func parseMaps(list []string) (out []move, err error) {
@@ -27,8 +27,7 @@ func parseMaps(list []string) (out []move, err error) {
 	return out, nil
 }
 
-// inherit takes the heir off a backup that is named as USER:HEIR. No userid of Cyrus has a
-// colon.
+// inherit splits USER:HEIR. Userids of Cyrus have no colon.
 func (o *options) inherit() error {
 	if o.mode != cli.ByUser {
 		return nil
@@ -47,7 +46,7 @@ func (o *options) inherit() error {
 	return nil
 }
 
-// moves are the maps in Cyrus's internal names.
+// moves returns the maps with internal names.
 func (o *options) moves(defaultDomain string) (out []restore.Move) {
 	if o.heir != "" {
 		out = append(out, restore.Move{Old: cyrus.Inbox(o.backup, defaultDomain), New: cyrus.Inbox(o.heir, defaultDomain)})

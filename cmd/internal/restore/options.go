@@ -15,35 +15,35 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// options is a command line that makes sense.
+// options is a valid command line.
 type options struct {
 	config       string
-	server       string // or what --to says
+	server       string // or the value of --to
 	toFiles      string // maildir, mbox, eml, tar, imap: --to's kind; "" = Cyrus
 	mode         cli.Mode
 	backup       string
-	path         string // of the backup, where everybody is restored
+	path         string // of the backup, in a restore of many users
 	selection    restore.Options
 	moment       history.Moment
 	life         int
-	notes        []string // about the times that were given
+	notes        []string // about times on the command line
 	fromLog      bool
 	acl          *string
 	partition    string
 	local        bool
 	keepUIDs     bool
 	keepDeleted  bool
-	heir         string // who gets what was the user's; "" = the user
+	heir         string // user who gets the mail; "" = the same user
 	maps         []move
 	everybody    *chosenUsers // nil = one backup
 	resume       string
-	asked        map[string]string // what has to be the same when a restore of everybody is resumed
-	ofNow        bool              // the moment is the one at which the restore began
+	asked        map[string]string // options that must be equal when the restore is resumed
+	ofNow        bool              // the moment is the start of the restore
 	json         bool
 	compress     bool
 	dryRun       bool
 	flagsOnly    bool
-	lossy        bool // what a kind of files cannot hold is no problem
+	lossy        bool // limits of the file format are not problems
 	newestFirst  bool
 	parallel     int
 	rate         int64
@@ -54,8 +54,8 @@ type options struct {
 	sleep        time.Duration
 }
 
-// parse reads a command line. There are no options where it only asks for --help or the
-// like, which has been written then.
+// parse parses a command line. It returns nil after --help and similar options, whose text it
+// has written.
 func parse(ctx context.Context, argv []string, std stdio, now time.Time) (*options, error) {
 	g := &given{options: &options{}}
 	p := g.commandLine()
@@ -77,7 +77,7 @@ func parse(ctx context.Context, argv []string, std stdio, now time.Time) (*optio
 	return g.options, g.settle(p.Args(), std.in, now)
 }
 
-// settle makes options of what is given.
+// settle parses the options in given.
 func (g *given) settle(args []string, stdin io.Reader, now time.Time) error {
 	o := g.options
 	o.sleep = time.Duration(g.delay) * time.Second
@@ -128,8 +128,8 @@ func (g *given) settle(args []string, stdin io.Reader, now time.Time) error {
 	return o.check()
 }
 
-// attachedACL lets -A have its value attached, as in Cyrus's restore: pflag would
-// take -Alrs for four options.
+// attachedACL accepts -A with an attached value, like Cyrus's restore: pflag would parse -Alrs
+// as four options.
 func attachedACL(argv []string) []string {
 	out := make([]string, len(argv))
 	for i, a := range argv {
@@ -183,7 +183,7 @@ func parseRate(s string) (int64, error) {
 	return int64(n), nil
 }
 
-// where takes the destination off the arguments.
+// where removes the destination from the arguments.
 func (o *options) where(to string, args []string) ([]string, error) {
 	if to != "" {
 		kind, rest, _ := strings.Cut(to, ":")
@@ -212,7 +212,7 @@ func (o *options) where(to string, args []string) ([]string, error) {
 	return args[1:], nil
 }
 
-// which takes the backup off the arguments, unless an option names it.
+// which removes the backup from the arguments, unless an option names it.
 func (o *options) which(byOption map[cli.Mode]string, args []string) ([]string, error) {
 	for mode, name := range byOption {
 		if name == "" {
@@ -253,7 +253,7 @@ func (o *options) fromFile(name string, stdin io.Reader) error {
 	return nil
 }
 
-// check refuses what does not go together.
+// check rejects options that exclude each other.
 func (o *options) check() error {
 	s := &o.selection
 	switch {

@@ -13,8 +13,8 @@ import (
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 )
 
-// progress shows how far it is: a bar on a terminal, JSON lines for programs, or
-// nothing. It keeps the bar and other lines apart.
+// progress shows the progress: a bar on a terminal, JSON lines for programs, or nothing. Other
+// output goes through it, so that it does not mix with the bar.
 type progress struct {
 	mu     sync.Mutex
 	bar    *progressbar.ProgressBar
@@ -58,7 +58,7 @@ func (p *progress) Add(messages int, bytes int64) {
 	p.bytes += bytes
 	if p.bar != nil {
 		p.bar.Describe(fmt.Sprintf("%s of %s messages", humanize.Comma(int64(p.done)), humanize.Comma(int64(p.total))))
-		_ = p.bar.Set64(min(p.bytes, p.ofSize)) // a bar that cannot be drawn hinders nobody
+		_ = p.bar.Set64(min(p.bytes, p.ofSize)) // errors of the bar do not matter
 	}
 	if p.json != nil && !time.Now().Before(p.next) {
 		p.next = time.Now().Add(time.Second)

@@ -9,8 +9,8 @@ import (
 	"github.com/cyrusbackup/backupd/cmd/internal/cmdline"
 )
 
-// filled refuses options whose value is empty, as that of a variable which a script has
-// forgotten to set: what they would have narrowed down would come back whole.
+// filled rejects options with an empty value, such as an unset variable in a script: without
+// its limits, a restore would restore everything.
 func (g *given) filled(p *cmdline.Program) error {
 	for _, o := range []struct{ name, value string }{
 		{"userid", g.user}, {"mailbox", g.mailbox}, {"file", g.path}, {"input-file", g.input}, {"at", g.atText}, {"since", g.since},
@@ -27,7 +27,8 @@ func (g *given) filled(p *cmdline.Program) error {
 	return nil
 }
 
-// isServer refuses what was meant for files and would be taken for a Cyrus server.
+// isServer rejects a destination that was meant as files, and would be used as the name of a
+// Cyrus server.
 func isServer(to string) error {
 	const kinds = "write maildir:DIR, mbox:FILE, eml:DIR, tar:FILE, imap://USER@HOST/ or sync://HOST"
 	if strings.HasPrefix(to, "/") {

@@ -17,17 +17,17 @@ import (
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 )
 
-// resumeFile notes which backups a restore of everybody has finished. The first line says
-// what was asked for; each further line is a backup, durable before the next one begins on
-// its connection. A file that a run was cut off in can end in a part of a line.
+// resumeFile records the finished backups of a restore of many users. The first line has the
+// options; each further line is a backup, and is durable before the next backup begins on the
+// same connection. After an interruption the last line can be incomplete.
 type resumeFile struct {
-	f    *os.File        // nil = nothing is noted
-	mu   sync.Mutex      // while a line is added
+	f    *os.File        // nil = no file
+	mu   sync.Mutex      // held while a line is added
 	done map[string]bool // in earlier runs
 }
 
-// resumed is the first line: another restore must not take the notes for its own. The
-// times are those that were worked out when the first run began; all runs take them.
+// resumed is the first line. It prevents another restore from using the file. Its times were
+// computed at the start of the first run, and all runs use them.
 type resumed struct {
 	Version int               `json:"restore_version"`
 	To      string            `json:"to"`
@@ -38,10 +38,10 @@ type resumed struct {
 	Until   time.Time         `json:"until,omitzero"`
 }
 
-// headBegins is how the first line does.
+// headBegins is the start of the first line.
 const headBegins = `{"restore_version":`
 
-// same says that both are of the same restore.
+// same reports whether both belong to the same restore.
 func (r *resumed) same(other *resumed) bool {
 	return r.Version == other.Version && r.To == other.To && r.Users != nil && *r.Users == *other.Users && maps.Equal(r.Asked, other.Asked)
 }
@@ -66,7 +66,7 @@ type resumedUser struct {
 	Ended    time.Time `json:"ended"`
 }
 
-// openResumeFile reads the notes, and gives all backups one moment: that of the first run.
+// openResumeFile reads the file, and sets the moment of the restore to that of the first run.
 func openResumeFile(name string, o *options, now time.Time) (*resumeFile, error) {
 	r := &resumeFile{done: map[string]bool{}}
 	if o.moment.Time.IsZero() {
@@ -114,7 +114,7 @@ func (r *resumeFile) begin(o *options) error {
 	return r.load(in, int64(len(first)))
 }
 
-// first writes the first line, into an empty file or in place of a part of that line.
+// first writes the first line, into an empty file or over an incomplete first line.
 func (r *resumeFile) first(there []byte, head *resumed) error {
 	if n := min(len(there), len(headBegins)); string(there[:n]) != headBegins[:n] {
 		return r.foreign()
@@ -136,7 +136,7 @@ func (r *resumeFile) foreign() error {
 	return cli.Usagef("--resume %s: not a resume file; name another file", r.f.Name())
 }
 
-// load reads who is done, and cuts off a part of a line.
+// load reads the finished backups, and removes an incomplete last line.
 func (r *resumeFile) load(in *bufio.Reader, at int64) error {
 	for {
 		line, err := in.ReadBytes('\n')
@@ -169,13 +169,13 @@ func (r *resumeFile) append(line []byte) error {
 	return r.f.Sync()
 }
 
-// has says that a backup is done.
+// has reports whether a backup is finished.
 func (r *resumeFile) has(backup string, p phase) bool {
 	u := resumedUser{Backup: backup, Phase: p.name}
-	return r.done[u.key()] // of earlier runs: nothing is added to it
+	return r.done[u.key()] // of earlier runs; this run does not change the map
 }
 
-// note writes down that a backup is done.
+// note records a finished backup.
 func (r *resumeFile) note(u userResult, p phase) error {
 	if r.f == nil {
 		return nil

@@ -31,8 +31,8 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	})
 }
 
-// framesKept is what is kept of frames that hold many messages: a restore reads them
-// one after the other.
+// framesKept limits the cache of frames with many messages. A restore reads these messages one
+// after the other.
 const framesKept = 32 << 20
 
 type stdio struct {
@@ -41,13 +41,13 @@ type stdio struct {
 	audit    cli.Audit
 }
 
-// destination is where a restore goes.
+// destination is the destination of a restore.
 type destination interface {
 	Restore(ctx context.Context, folders []*restore.Folder, account *restore.Account) error
 }
 
-// safe is std without what strangers wrote to move a terminal's cursor. Each write to it
-// is whole lines.
+// safe returns std with control characters of strangers escaped. Each write must be whole
+// lines.
 func (std stdio) safe() stdio {
 	std.out, std.err = cli.Output(std.out), cli.Messages(std.err)
 	return std
@@ -93,7 +93,7 @@ func run(ctx context.Context, argv []string, std stdio) error {
 	return j.run(ctx)
 }
 
-// load reads the state of a backup into a job.
+// load loads the state of a backup into a job.
 func load(ctx context.Context, found *repository.Found, j *job, now time.Time) (*job, error) {
 	at := j.moment
 	at.FromLog, at.Tolerant, at.Now = j.fromLog, true, now
@@ -123,12 +123,12 @@ func load(ctx context.Context, found *repository.Found, j *job, now time.Time) (
 	return j, nil
 }
 
-// limiter holds all that it is given to bytes a second.
+// limiter limits all its users together to bytes per second.
 func limiter(bytes int64) *rate.Limiter {
 	return rate.NewLimiter(rate.Limit(bytes), int(min(bytes, 1<<20)))
 }
 
-// explain says what to do about a moment that the backup does not have, and about damage.
+// explain adds advice to errors about a missing moment and about damage.
 func explain(err error, o *options) error {
 	switch {
 	case errors.Is(err, history.ErrBeforeFirst) && o.moment == history.Moment{}:
@@ -143,8 +143,8 @@ func explain(err error, o *options) error {
 	return err
 }
 
-// noAdministrator says that a server refused a command for want of rights (the text of
-// IMAP_PERMISSION_DENIED; there is no token for it).
+// noAdministrator reports whether a server refused a command because of missing rights (the
+// text of IMAP_PERMISSION_DENIED, which has no token).
 func noAdministrator(err error) bool {
 	var refused *client.RefusedError
 	return errors.As(err, &refused) && strings.Contains(refused.Text, "Permission denied")
@@ -171,17 +171,17 @@ type job struct {
 	found  *repository.Found
 	std    stdio
 	asOf   time.Time
-	// incomplete says which changes cannot be restored; nil = all can.
+	// incomplete names the changes that cannot be restored; nil = none.
 	incomplete error
-	close      func() error  // of the state
-	limit      *rate.Limiter // that jobs share; nil = none
+	close      func() error  // closes the state
+	limit      *rate.Limiter // shared by jobs; nil = none
 }
 
 func (j *job) warn(format string, args ...any) {
 	fmt.Fprintf(j.std.err, "restore: warning: "+format+"\n", args...)
 }
 
-// run restores one backup, and says what came of it.
+// run restores one backup and prints the summary.
 func (j *job) run(ctx context.Context) error {
 	bar := newProgress(j.options, j.std.err)
 	rep := &restore.Report{Progress: bar, Problem: func(err error) { bar.line(j.std.err, "restore: "+err.Error()) }}
@@ -195,8 +195,8 @@ func (j *job) run(ctx context.Context) error {
 	})
 }
 
-// restore restores, and leaves a line in syslog: it is other people's mail. ended is called
-// before notes about what was not restored.
+// restore runs the restore and writes a line to syslog, because it handles other people's mail.
+// ended is called before notes about mail that was not restored.
 func (j *job) restore(ctx context.Context, rep *restore.Report, ended func(error)) error {
 	sel, err := j.bring(ctx, rep)
 	ended(err)
@@ -212,7 +212,7 @@ func (j *job) restore(ctx context.Context, rep *restore.Report, ended func(error
 	return err
 }
 
-// bring chooses, and restores what was chosen.
+// bring selects messages and restores them.
 func (j *job) bring(ctx context.Context, rep *restore.Report) (*restore.Selection, error) {
 	sel, err := j.src.Select(j.selection)
 	if err != nil {
@@ -244,8 +244,8 @@ func (j *job) bring(ctx context.Context, rep *restore.Report) (*restore.Selectio
 	return sel, explain(to.Restore(ctx, sel.Folders, account), j.options)
 }
 
-// doubts reports what of the selection cannot be restored, and refuses one that is empty or
-// was not meant so.
+// doubts reports what cannot be restored of the selection. It rejects an empty selection, and a
+// --map without effect.
 func (j *job) doubts(sel *restore.Selection, rep *restore.Report) error {
 	if j.incomplete != nil {
 		rep.Fail(j.incomplete)
@@ -266,7 +266,7 @@ func (j *job) doubts(sel *restore.Selection, rep *restore.Report) error {
 	return nil
 }
 
-// lines reads the objects of -F: one a line, without comments and empty lines.
+// lines reads the objects of -F: one per line, without comments and empty lines.
 func lines(r io.Reader) ([]string, error) {
 	var out []string
 	sc := bufio.NewScanner(r)

@@ -45,8 +45,8 @@ func (j *job) destination(rep *restore.Report) (destination, error) {
 		DefaultDomain: domain, DeletedPrefix: j.selection.DeletedPrefix, AdminForm: j.selection.AdminForm}), nil
 }
 
-// password is that of an IMAP account: from a file or the environment, which other
-// users of the host do not see.
+// password returns the password of an IMAP account, from a file or the environment, which
+// other users of the host cannot see.
 func (j *job) password() (string, error) {
 	if j.passwordFile != "" {
 		b, err := os.ReadFile(j.passwordFile)
@@ -77,10 +77,10 @@ func (j *job) cyrus(rep *restore.Report) (destination, error) {
 	}), nil
 }
 
-// csyncPort is used where /etc/services does not know csync.
+// csyncPort is used if /etc/services has no csync.
 const csyncPort = "2005"
 
-// dialer connects as imapd.conf says: the restore_ options, else those of sync_client.
+// dialer connects with the restore_ options of imapd.conf, or else with the sync_ options.
 func dialer(conf *imapconf.File, server string, compress bool) (func(context.Context) (*client.Client, error), error) {
 	pick := func(option string) string {
 		if v := conf.String("restore_" + option); v != "" {
@@ -101,7 +101,7 @@ func dialer(conf *imapconf.File, server string, compress bool) (func(context.Con
 		return nil, err
 	}
 	if strings.HasPrefix(addr, "/") {
-		o.User, o.Password = "", "" // whoever may open the socket is trusted
+		o.User, o.Password = "", "" // the socket's file permissions decide who may connect
 	} else if o.User == "" {
 		return nil, &cli.ConfigError{Err: fmt.Errorf("%s: restore_authname (or sync_authname) is not set: name the user to log in with at %s", conf.Path(), server)}
 	}
@@ -115,7 +115,7 @@ func dialer(conf *imapconf.File, server string, compress bool) (func(context.Con
 	return func(ctx context.Context) (*client.Client, error) {
 		c, err := client.Dial(ctx, addr, o)
 		if err != nil && !tlsFirst && strings.Contains(err.Error(), "no usable SASL mechanism") {
-			// Passwords only over TLS: so be it, as sync_client does.
+			// The server offers passwords only over TLS: use TLS, as sync_client does.
 			o := o
 			o.TLS, o.StartTLS = secure, true
 			c, err = client.Dial(ctx, addr, o)
@@ -131,7 +131,7 @@ func dialer(conf *imapconf.File, server string, compress bool) (func(context.Con
 	}, nil
 }
 
-// unreachable is about a server that takes no connection, or refuses the login.
+// unreachable reports a server that accepts no connection, or rejects the login.
 type unreachable struct {
 	server string
 	err    error
@@ -140,7 +140,7 @@ type unreachable struct {
 func (e *unreachable) Error() string { return "cannot restore to " + e.server + ": " + e.err.Error() }
 func (e *unreachable) Unwrap() error { return e.err }
 
-// address is host:port, or the path of a socket.
+// address returns host:port, or the path of a socket.
 func address(server, port string) (string, error) {
 	if strings.HasPrefix(server, "/") {
 		return server, nil

@@ -15,10 +15,10 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// summary is the last line, for a person.
+// summary prints the last line, for people.
 func (j *job) summary(s restore.Sums, err error) {
 	if err != nil && s == (restore.Sums{Problems: s.Problems}) {
-		return // nothing was begun: the error says all
+		return // nothing was started: the error is enough
 	}
 	if err != nil {
 		fmt.Fprint(j.std.out, "ended early: ")
@@ -33,7 +33,7 @@ func (j *job) summary(s restore.Sums, err error) {
 		english.Plural(s.Added, "message", ""), humanize.IBytes(uint64(s.Bytes)), s.There, were, english.Plural(s.Problems, "problem", ""))
 }
 
-// asOfText is the moment that was asked for, and when the backup changed last before it.
+// asOfText returns the requested time, and the time of the last change before it.
 func (j *job) asOfText() string {
 	changed := timespec.Text(j.asOf)
 	if j.current() || j.moment.Time.IsZero() {
@@ -45,18 +45,17 @@ func (j *job) asOfText() string {
 	return changed
 }
 
-// current says that no moment was asked for.
+// current reports whether no moment was requested.
 func (o *options) current() bool { return o.ofNow || o.moment == history.Moment{} }
 
-// newest says that the state was asked for in which the backup is now: what was deleted
-// before is not part of it, which may be a surprise.
+// newest reports whether the newest state was requested. It lacks mail that was deleted
+// earlier, which may be a surprise.
 func (j *job) newest() bool {
 	s := &j.selection
 	return j.current() && j.life == 0 && s.Deleted == restore.ByObject && s.Since.IsZero() && s.Until.IsZero() && !j.flagsOnly
 }
 
-// sayWhatIsGone reports that an earlier moment has more than is left, and that this run did
-// not bring it.
+// sayWhatIsGone reports that an earlier state has more mail, which this run did not restore.
 func (j *job) sayWhatIsGone(ctx context.Context, sel *restore.Selection) error {
 	if !j.newest() {
 		return nil
@@ -71,7 +70,7 @@ func (j *job) sayWhatIsGone(ctx context.Context, sel *restore.Selection) error {
 	return nil
 }
 
-// nothingLeft is the error of a restore of all where nothing is left.
+// nothingLeft returns the error of a restore of all mail when no mail is left.
 func (j *job) nothingLeft(ctx context.Context) error {
 	g, err := j.src.Deletions(j.selection, nil)
 	if err != nil {
@@ -91,7 +90,7 @@ func left(n int) string {
 	return fmt.Sprintf("%s %s left", english.Plural(n, "message", ""), english.PluralWord(n, "is", "are"))
 }
 
-// bringsBack says what was deleted, and which command brings how much of it.
+// bringsBack describes the deleted mail, and names the command that restores it.
 func (j *job) bringsBack(ctx context.Context, g *restore.Deletions) string {
 	what := "it"
 	switch {
@@ -105,14 +104,14 @@ func (j *job) bringsBack(ctx context.Context, g *restore.Deletions) string {
 		english.PluralWord(g.Lost, "was", "were"), at, what, j.commandAt(option))
 }
 
-// momentOf names the moment of a commit: by its time, unless the next one has the same.
+// momentOf names the moment of a commit: by its time, unless the next commit has the same time.
 func (j *job) momentOf(ctx context.Context, n uint64) (at, option string) {
 	number := fmt.Sprintf("--commit %d", n)
 	h, err := history.ReadHeader(ctx, j.found.Partition.Store, j.found.Path, n)
 	if err != nil {
 		return "", number // merged or damaged
 	}
-	// A moment to the second means all of that second.
+	// A time with seconds includes that whole second.
 	next, err := history.ReadHeader(ctx, j.found.Partition.Store, j.found.Path, n+1)
 	if second := h.Time.Truncate(time.Second); err != nil || next.Time.Before(second.Add(time.Second)) {
 		return " " + timespec.Text(h.Time), number
@@ -120,12 +119,12 @@ func (j *job) momentOf(ctx context.Context, n uint64) (at, option string) {
 	return " " + timespec.Text(h.Time), "--at " + h.Time.Truncate(time.Second).Local().Format(time.RFC3339)
 }
 
-// note writes a line for the person, which is neither a warning nor trouble.
+// note prints information that is neither a warning nor an error.
 func (j *job) note(format string, args ...any) {
 	fmt.Fprintf(j.std.err, "restore: note: "+format+"\n", args...)
 }
 
-// commandAt is the command that was given, as of the moment that an option names.
+// commandAt returns the current command line with another moment.
 func (j *job) commandAt(option string) string {
 	words := []string{"restore", option}
 	for _, a := range j.argv {
@@ -136,7 +135,7 @@ func (j *job) commandAt(option string) string {
 
 var plainWord = regexp.MustCompile(`^[A-Za-z0-9@%+=:,./_-]+$`)
 
-// quoted is a word as a shell takes it.
+// quoted quotes a word for the shell.
 func quoted(word string) string {
 	if plainWord.MatchString(word) {
 		return word
@@ -144,7 +143,7 @@ func quoted(word string) string {
 	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
-// trace is what a log should keep of a restore, as pairs.
+// trace returns pairs for the log about a restore.
 func (j *job) trace(s restore.Sums) []any {
 	what := strings.Join(j.selection.Objects, " ")
 	if j.selection.All {
@@ -161,7 +160,7 @@ func (j *job) trace(s restore.Sums) []any {
 		"mailboxes", s.Folders, "messages", s.Added, "bytes", s.Bytes, "there", s.There, "problems", s.Problems}
 }
 
-// leftOut says what a destination has no place for; "" = it has one for all.
+// leftOut lists what a destination cannot hold; "" = it can hold everything.
 func leftOut(kind string) string {
 	switch kind {
 	case "imap":

@@ -13,16 +13,16 @@ import (
 )
 
 const (
-	// openWait is how long an operation, and the start of a program, waits for a store to
-	// be opened.
+	// openWait limits how long an operation, and the start of a program, wait until a store is
+	// open.
 	openWait = 5 * time.Second
 	// openAgain is the pause between attempts.
 	openAgain = 10 * time.Second
 )
 
-// later is a store that could not be opened: its keys were not found, its directory is
-// not there, or hangs. It is tried again when somebody asks for it; until it is open,
-// each operation fails with what kept it from that. The other partitions are served.
+// later is a store that could not be opened: its credentials were not found, or its directory
+// is missing or hangs. Operations try again to open it; until it is open, they fail with the
+// error of the last attempt. The other partitions are served.
 type later struct {
 	open func(context.Context) (objstore.Store, error)
 	life context.Context
@@ -32,7 +32,7 @@ type later struct {
 	store   objstore.Store // nil: not open
 	err     error          // of the last attempt
 	tried   time.Time
-	opening chan struct{} // closed when the attempt that runs has ended; nil: none runs
+	opening chan struct{} // closed when the running attempt ends; nil: none is running
 }
 
 func newLater(ctx context.Context, open func(context.Context) (objstore.Store, error)) *later {
@@ -41,10 +41,10 @@ func newLater(ctx context.Context, open func(context.Context) (objstore.Store, e
 	return l
 }
 
-// errOpening: nobody knows yet what comes of the first attempt.
+// errOpening is the error while the first attempt is running.
 var errOpening = &objstore.Error{Op: "open", Temporary: true, Err: fmt.Errorf("no answer from the store for %s", openWait)}
 
-// get returns the store, or why there is none.
+// get returns the store, or the error of the last attempt to open it.
 func (l *later) get(ctx context.Context) (objstore.Store, error) {
 	opening := l.begin()
 	if opening == nil {
@@ -70,7 +70,7 @@ func (l *later) outcome() (objstore.Store, error) {
 	return nil, l.err
 }
 
-// begin begins an attempt if it is time for one, and returns the one that runs.
+// begin starts an attempt if it is time for one, and returns the running attempt.
 func (l *later) begin() <-chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -110,7 +110,7 @@ func closeStore(s objstore.Store) error {
 	return nil
 }
 
-// failed is the error of an operation without a store.
+// failed returns the error of an operation without a store.
 func failed(op, key string, err error) error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err

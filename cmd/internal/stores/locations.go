@@ -10,11 +10,11 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-// Locations are the configured partitions and where they lie; the error names file,
-// line and option of every value that is not a location, or is another partition's.
+// Locations returns the configured partitions and their locations. The error names file, line
+// and option of every value that is not a location, or belongs to another partition.
 func Locations(conf *imapconf.File) (names []string, at map[string]objstore.Location, err error) {
 	at = map[string]objstore.Location{}
-	first := map[string]string{} // option by place
+	first := map[string]string{} // by place
 	var errs []error
 	for _, key := range conf.Keys(prefix) {
 		value, _ := conf.Lookup(key)
@@ -38,9 +38,9 @@ func Locations(conf *imapconf.File) (names []string, at map[string]objstore.Loca
 	return names, at, errors.Join(errs...)
 }
 
-// place is equal for locations that are the same place, whatever driver, profile or
-// options they are reached with. What it cannot see has the same repository.json, which
-// partitions finds out.
+// place returns equal strings for equal locations, whatever their driver, profile or options.
+// It cannot recognise all; package partitions finds the others by their equal
+// repository.json.
 func place(l objstore.Location) string {
 	if l.Scheme == objstore.Dir {
 		if real, err := filepath.EvalSymlinks(l.Path); err == nil {

@@ -1,5 +1,5 @@
-// Package stores opens the partitions that imapd.conf names: the one place, for all
-// programs, that knows the concrete drivers.
+// Package stores opens the partitions in imapd.conf. It is the only package that knows the
+// concrete drivers.
 package stores
 
 import (
@@ -27,35 +27,35 @@ import (
 
 const prefix = "backuppartition-"
 
-// hangs is how long a system call on a directory may take before it is taken for one that
-// hangs: users of other partitions wait behind it.
+// hangs limits the time of a system call on a directory. Users of other partitions may have to
+// wait for the call; after this time it counts as hanging.
 const hangs = 30 * time.Second
 
 // Options of Open.
 type Options struct {
 	Logger *slog.Logger
-	// Patience is how long one request is repeated (never a conditional put); callers
-	// that wait by themselves keep it short. 0: 5 s.
+	// Patience limits how long one request is retried (never a conditional put). Callers that
+	// retry themselves keep it short. 0: 5 s.
 	Patience time.Duration
-	// Hang is how long one system call on a directory may take. 0: half a minute, or
+	// Hang limits the time of a system call on a directory. 0: half a minute, or
 	// backup_outage_wait if that is shorter.
 	Hang     time.Duration
-	Requests int                                  // at once in each partition; 0: no limit
-	Observe  func(partition string) observe.Hooks // sees each request; nil: nobody
+	Requests int                                  // concurrent, in each partition; 0: no limit
+	Observe  func(partition string) observe.Hooks // observes each request; nil: none
 	// CredentialsFile is backup_credentials_file; Open takes it from the configuration.
 	CredentialsFile string
-	// Only says which partitions to open; nil: all.
+	// Only selects the partitions to open; nil: all.
 	Only func(objstore.Location) bool
-	// Tolerant opens the others when one cannot be opened; whatever is asked of that one
-	// fails. It is an error only when none can be opened.
+	// Tolerant continues when a partition cannot be opened; its operations fail. Open returns
+	// an error only if no partition can be opened.
 	Tolerant bool
-	// Later opens those that cannot be opened as soon as they can be, for a daemon: until
-	// then whatever is asked of them fails. Several that hang take no longer than one.
+	// Later tries again, for a daemon, to open partitions that cannot be opened; until then
+	// their operations fail. Open waits for several hanging partitions no longer than for one.
 	Later bool
 }
 
-// Open opens every partition's store, without asking any of them anything but the
-// directories. The closer closes them.
+// Open opens the store of every partition. It accesses only directories, and sends no requests.
+// The closer closes the stores.
 func Open(ctx context.Context, conf *imapconf.File, o Options) ([]repository.Config, io.Closer, error) {
 	names, at, err := Locations(conf)
 	if err != nil {
@@ -90,7 +90,7 @@ func Open(ctx context.Context, conf *imapconf.File, o Options) ([]repository.Con
 	return out, open, nil
 }
 
-// from takes on what the configuration says for all stores.
+// from adds the settings in imapd.conf for all stores.
 func (o Options) from(conf *imapconf.File) Options {
 	o.CredentialsFile = conf.String("backup_credentials_file")
 	if o.Hang == 0 {
@@ -99,7 +99,7 @@ func (o Options) from(conf *imapconf.File) Options {
 	return o
 }
 
-// openLater opens all of them at once, each now or as soon as it can be.
+// openLater opens all partitions concurrently, each now or as soon as possible.
 func openLater(ctx context.Context, conf *imapconf.File, names []string, at map[string]objstore.Location, o Options) ([]repository.Config, closers) {
 	out, open := make([]repository.Config, len(names)), make(closers, len(names))
 	var all sync.WaitGroup
@@ -123,7 +123,7 @@ func openLater(ctx context.Context, conf *imapconf.File, names []string, at map[
 	return out, open
 }
 
-// OpenOne opens a store, which imapd.conf need not name, as a partition of this name.
+// OpenOne opens a store, which need not be in imapd.conf, as a partition with this name.
 func OpenOne(ctx context.Context, name string, l objstore.Location, o Options) (repository.Config, io.Closer, error) {
 	s, err := openStore(ctx, name, l, o)
 	if err != nil {
@@ -152,7 +152,8 @@ func openStore(ctx context.Context, name string, l objstore.Location, o Options)
 	return nil, fmt.Errorf("no driver for %s", l)
 }
 
-// decorate: observation sees each try, limits hold for each try, retry is outermost.
+// decorate adds observation, limits and retry. Retry is outermost, so observation and limits
+// see each attempt.
 func decorate(s objstore.Store, name string, l objstore.Location, o Options) objstore.Store {
 	if o.Observe != nil {
 		s = observe.New(s, o.Observe(name))
@@ -178,13 +179,13 @@ func (cs closers) Close() error {
 	return errors.Join(errs...)
 }
 
-// Names are the settings that tell to which backup a mailbox belongs.
+// Names returns the settings that decide to which backup a mailbox belongs.
 func Names(conf *imapconf.File) repository.Names {
 	return repository.Names{DefaultDomain: conf.String("defaultdomain"), DeletedPrefix: conf.String("deletedprefix")}
 }
 
-// AdminForm is how mailbox names are written on the command line: as an administrator
-// sees them over IMAP.
+// AdminForm returns the form of mailbox names on the command line, which is the form that
+// administrators see over IMAP.
 func AdminForm(conf *imapconf.File) cyrus.AdminForm {
 	return cyrus.AdminForm{
 		UnixHierarchySep: conf.Switch("unixhierarchysep"),

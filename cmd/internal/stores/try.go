@@ -12,18 +12,18 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// tryTime is how long a new partition may take to answer.
+// tryTime limits the time for a new partition to answer.
 const tryTime = 10 * time.Second
 
-// Try finds out whether the partitions that conf has and was has not can be used: their
-// keys are found and they answer for repository.json, which no other partition has. A
-// partition that was there before may be unreachable: that is no reason to refuse the others.
+// Try checks that the partitions in conf that are not in was can be used: their credentials
+// are found, and they answer with a repository.json that no other partition has. Partitions in
+// both may be unreachable: Try does not reject conf because of them.
 func Try(ctx context.Context, was, conf *imapconf.File) error {
 	names, at, err := Locations(conf)
 	if err != nil {
 		return err
 	}
-	_, before, _ := Locations(was) // what is wrong there is mended now
+	_, before, _ := Locations(was) // conf replaces it, with its errors
 	ctx, cancel := context.WithTimeout(ctx, tryTime)
 	defer cancel()
 	ids, errs := make([]string, len(names)), make([]error, len(names))
@@ -49,7 +49,7 @@ func Try(ctx context.Context, was, conf *imapconf.File) error {
 	return errors.Join(errs...)
 }
 
-// ask returns the id of the repository in a place; "" when there is none yet.
+// ask returns the id of the repository at a location; "" if there is none yet.
 func ask(ctx context.Context, conf *imapconf.File, name string, at objstore.Location) (id string, err error) {
 	p, closer, err := OpenOne(ctx, name, at, Options{Patience: tryTime / 2}.from(conf))
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-// unopened takes the place of a store that could not be opened.
+// unopened replaces a store that could not be opened.
 type unopened struct{ err error }
 
 func (s unopened) fail(op, key string) error {

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// Golden compares with testdata/NAME of the test's package, or writes it anew where the
-// test was called with -update, a flag that each package defines for itself.
+// Golden compares got with testdata/NAME of the test's package. With the flag -update, which
+// each package defines, it writes the file.
 func Golden(t *testing.T, name, got string) {
 	t.Helper()
 	path := filepath.Join("testdata", name)

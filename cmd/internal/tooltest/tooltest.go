@@ -1,5 +1,5 @@
-// Package tooltest makes repositories in memory for tests of the tools: through
-// sessions, as backupd makes them, under a clock of their own.
+// Package tooltest makes repositories in memory for tests of the tools, through sessions like
+// backupd, with a test clock.
 package tooltest
 
 import (
@@ -70,7 +70,7 @@ func New(t *testing.T, names ...string) *World {
 	return w
 }
 
-// Bucket is what the tools open, with these lines in imapd.conf.
+// Bucket returns the Bucket of the tools, with these lines in imapd.conf.
 func (w *World) Bucket(lines string) *cli.Bucket {
 	w.t.Helper()
 	path := filepath.Join(w.Dir, "imapd.conf")
@@ -89,7 +89,7 @@ func (w *World) Bucket(lines string) *cli.Bucket {
 // Mailbox is a mailbox of the mail server.
 type Mailbox struct {
 	Name, UniqueID string
-	Fields         []dlist.Pair // beyond the usual ones
+	Fields         []dlist.Pair // additional ones
 	LastUID        uint32
 	ModSeq         uint64
 	Records        []*cyrus.Record
@@ -97,13 +97,13 @@ type Mailbox struct {
 	sent           map[cyrus.GUID]bool
 }
 
-// NewMailbox is an empty one; its uniqueid follows from its name.
+// NewMailbox returns an empty mailbox with a uniqueid derived from its name.
 func NewMailbox(name string) *Mailbox {
 	return &Mailbox{Name: name, UniqueID: fmt.Sprintf("%x", sha1.Sum([]byte(name)))[:24], ModSeq: 1,
 		bodies: map[cyrus.GUID][]byte{}, sent: map[cyrus.GUID]bool{}}
 }
 
-// Mail is a message of about n bytes.
+// Mail returns a message of about n bytes.
 func Mail(subject, from string, n int) []byte {
 	b := fmt.Appendf(nil, "From: %s\r\nTo: anne@example.org\r\nSubject: %s\r\n\r\n", from, subject)
 	x := uint32(len(subject))*2654435761 + 1
@@ -137,19 +137,19 @@ func (m *Mailbox) Flag(uid uint32, flags ...string) {
 	}
 }
 
-// Expunge removes a message, as a source that has cleaned up.
+// Expunge removes a message, like a mail server after cyr_expire.
 func (m *Mailbox) Expunge(uid uint32) {
 	m.ModSeq++
 	m.Records = slices.DeleteFunc(m.Records, func(r *cyrus.Record) bool { return r.UID == uid })
 }
 
-// Session is a connection to the host.
+// Session opens a session of the host.
 func (w *World) Session() *session.Session {
 	w.conns++
 	return session.New(w.Set, session.Who{Connection: fmt.Sprintf("c%d", w.conns), Client: "repl [192.0.2.1]"})
 }
 
-// Sync sends mailboxes whole, on a connection of their own, a minute after what came before.
+// Sync sends whole mailboxes in a new session, a minute after the previous change.
 func (w *World) Sync(boxes ...*Mailbox) {
 	w.t.Helper()
 	w.Now = w.Now.Add(time.Minute)
@@ -172,7 +172,7 @@ func (w *World) Sync(boxes ...*Mailbox) {
 	}
 }
 
-// Do runs commands on a connection of their own, a minute after what came before.
+// Do runs commands in a new session, a minute after the previous change.
 func (w *World) Do(fn func(*session.Session) error) {
 	w.t.Helper()
 	w.Now = w.Now.Add(time.Minute)
@@ -214,7 +214,7 @@ func (m *Mailbox) head() *cyrus.Mailbox {
 	return mb
 }
 
-// Keys are the keys of the first partition with a prefix.
+// Keys returns the keys of the first partition with a prefix.
 func (w *World) Keys(prefix string) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for i, err := range w.Stores[0].List(w.t.Context(), prefix, "") {

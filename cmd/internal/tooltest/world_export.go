@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// Export writes all that the first partition has into a directory, which can be a partition.
+// Export writes all objects of the first partition into a directory, which can be used as a
+// partition.
 func Export(t *testing.T, w *World, dir string) {
 	t.Helper()
 	for info, err := range w.Stores[0].List(t.Context(), "", "") {

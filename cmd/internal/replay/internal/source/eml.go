@@ -9,8 +9,8 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 )
 
-// readEML reads the .eml files of a directory and of those below it, each of
-// which is a folder.
+// readEML reads the .eml files of a directory and its subdirectories. Each directory is a
+// folder.
 func readEML(top string, verbatim bool) ([]Folder, error) {
 	var out []Folder
 	err := filepath.WalkDir(top, func(dir string, e fs.DirEntry, err error) error {

@@ -17,11 +17,11 @@ import (
 // Gen describes generated mail. The same numbers give the same messages.
 type Gen struct {
 	Count int
-	Size  int // bytes of each message, about; at least those of its header
+	Size  int // approximate size of a message in bytes; never smaller than its header
 	Seed  uint64
 }
 
-// errGen says what a gen: source looks like.
+// errGen reports a wrong gen: source.
 var errGen = errors.New("want gen:COUNT:SIZE[:SEED]")
 
 // ParseGen reads gen:COUNT:SIZE[:SEED]. SIZE may end in k or M (1024, 1024²).
@@ -73,8 +73,8 @@ func (g Gen) Folder() Folder {
 	return f
 }
 
-// body is a header and then lines of words, no line like another: what a server
-// saves by finding equal parts would not be true of mail.
+// body returns a header and lines of words. No two lines are equal, because a server would
+// save more by deduplication than with real mail.
 func (g Gen) body(text []byte, i int) io.Reader {
 	date := time.Unix(fallbackDate+int64(i), 0).UTC().Format(time.RFC1123Z)
 	head := fmt.Appendf(nil, "From: gen-%d@example.org\r\nTo: you@example.com\r\nDate: %s\r\nMessage-ID: <%d.%d@gen.example>\r\nSubject: generated %d\r\n\r\n",
@@ -114,7 +114,7 @@ func (l *lines) Read(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// next makes a line: ten letters of its own, then words.
+// next makes a line: ten unique letters, then words.
 func (l *lines) next() {
 	l.state ^= l.state << 13
 	l.state ^= l.state >> 7
@@ -127,11 +127,11 @@ func (l *lines) next() {
 	copy(b[11:lineLen-2], l.text[l.state%uint64(len(l.text)-lineLen):])
 	b[lineLen-2], b[lineLen-1] = '\r', '\n'
 	n := min(l.rest, lineLen)
-	l.out = b[lineLen-n:] // a short line keeps its end
+	l.out = b[lineLen-n:] // a shortened line keeps its line end
 	l.rest -= n
 }
 
-// filler is 1 MiB of words that compress about as mail does.
+// filler returns 1 MiB of words that compress about as well as mail.
 func filler(seed uint64) []byte {
 	const size, alphabet = 1 << 20, "etaoinshrdlucmfwypvbgkjqxz"
 	rnd := rand.New(rand.NewPCG(seed, 0x6d61696c))

@@ -18,9 +18,8 @@ func isMaildir(dir string) bool {
 	return false
 }
 
-// readMaildir reads a Maildir and the ones below it: .Sent.Old as Maildir++ has
-// them, or directories within directories. Names are taken to be in modified
-// UTF-7 already.
+// readMaildir reads a Maildir and its subfolders: .Sent.Old as in Maildir++, or nested
+// directories. Names must already be in modified UTF-7.
 func readMaildir(top string, verbatim bool) ([]Folder, error) {
 	var out []Folder
 	err := filepath.WalkDir(top, func(dir string, e fs.DirEntry, err error) error {
@@ -80,7 +79,7 @@ func uniquePart(file string) string {
 	return name
 }
 
-// maildirDate is the time of delivery in the name, or the file's.
+// maildirDate returns the time of delivery from the file name, or the file's time.
 func maildirDate(file string) (int64, error) {
 	first, _, _ := strings.Cut(filepath.Base(file), ".")
 	if t, err := strconv.ParseInt(first, 10, 64); err == nil && t > 0 {
@@ -89,7 +88,7 @@ func maildirDate(file string) (int64, error) {
 	return modTime(file)
 }
 
-// maildirFlags reads the flags behind :2, in Cyrus's order.
+// maildirFlags parses the flags after :2, in Cyrus's order.
 func maildirFlags(file string) []string {
 	_, info, ok := strings.Cut(filepath.Base(file), ":2,")
 	if !ok {

@@ -10,15 +10,14 @@ import (
 	"time"
 )
 
-// section is a message within an mbox, without its From_ line and the empty
-// line that ends it.
+// section is a message within an mbox, without its From_ line and its final empty line.
 type section struct {
 	off, size int64
 	date      int64
 }
 
-// readMbox reads an mboxrd file: a line that begins with "From " begins a
-// message, and one with ">From " is a quoted line of one.
+// readMbox reads an mboxrd file: a line with "From " starts a message, a line with ">From " is a
+// quoted line.
 func readMbox(path string, verbatim bool) (folders []Folder, err error) {
 	file, err := os.Open(path)
 	if err != nil {
@@ -107,5 +106,5 @@ func fromDate(line []byte) int64 {
 	return t.Unix()
 }
 
-// fallbackDate is the date of what has none; any fixed one will do.
+// fallbackDate is the date of messages without one. Any fixed date works.
 const fallbackDate = 1700000000

@@ -1,6 +1,6 @@
-// Package source reads mail from where people keep it (a Maildir, an mbox, a
-// folder of .eml files) or makes it up, as messages whose GUIDs are known. The
-// order of messages is that of their names, so a second run sees the same.
+// Package source reads mail from a Maildir, an mbox or a directory of .eml files, or generates
+// it. It provides messages with their GUIDs. Messages are sorted by name, so a second run has
+// the same order.
 package source
 
 import (
@@ -23,7 +23,7 @@ type Folder struct {
 	Open func(i int) (io.ReadCloser, error)
 }
 
-// Message is what is known of a message besides its body.
+// Message has the metadata of a message.
 type Message struct {
 	GUID  cyrus.GUID
 	Size  uint32   // bytes on the wire
@@ -32,7 +32,7 @@ type Message struct {
 }
 
 // Read reads a source of files: a Maildir (a directory with cur or new), an mbox
-// (a file) or a directory of .eml files. All of it is read once, for the GUIDs.
+// (a file) or a directory of .eml files. It reads all messages once, for the GUIDs.
 // Line ends become CR LF unless verbatim is set.
 func Read(path string, verbatim bool) ([]Folder, error) {
 	st, err := os.Stat(path)
@@ -57,7 +57,7 @@ func Read(path string, verbatim bool) ([]Folder, error) {
 	return folders, nil
 }
 
-// errTooLarge says that Cyrus could not name the message's size.
+// errTooLarge reports a message whose size Cyrus cannot express.
 var errTooLarge = errors.New("message of 4 GiB or more")
 
 // measure reads a body for its GUID and size.
@@ -110,7 +110,7 @@ func fileFolder(path []string, files []string, verbatim bool, describe func(file
 	return f, nil
 }
 
-// modTime is the date of a file that says nothing better.
+// modTime returns the date of a file, for messages without another date.
 func modTime(path string) (int64, error) {
 	st, err := os.Stat(path)
 	if err != nil {

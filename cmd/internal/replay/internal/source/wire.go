@@ -8,16 +8,16 @@ import (
 	"github.com/cyrusbackup/backupd/internal/mboxrd"
 )
 
-// wireReader turns line ends into CR LF, as a message has them in Cyrus, and
-// takes the quoting of mboxrd away.
+// wireReader converts line ends to CR LF, as Cyrus stores them, and removes the quoting of
+// mboxrd.
 type wireReader struct {
 	r        *bufio.Reader
 	unquote  bool
-	verbatim bool // line ends stay as they are
-	start    bool // a line begins
+	verbatim bool // keep line ends
+	start    bool // at the start of a line
 	cr       bool // the last byte was CR
 	out      []byte
-	buf      []byte // behind out
+	buf      []byte // backing array of out
 	err      error
 }
 
