@@ -32,7 +32,7 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// TestConformanceTLS takes the other ways: a CA of one's own, Content-MD5, small pages.
+// TestConformanceTLS covers the other options: a private CA, Content-MD5, small pages.
 func TestConformanceTLS(t *testing.T) {
 	srv := miniotest.StartTLS(t)
 	objstoretest.Run(t, func(t testing.TB) objstore.Store {
@@ -57,7 +57,7 @@ func TestKeys(t *testing.T) {
 	})
 }
 
-// TestRotation exchanges the keys of a store that is open, against a server that checks signatures.
+// TestRotation replaces the keys of an open store. The server checks signatures.
 func TestRotation(t *testing.T) {
 	srv := miniotest.StartTLS(t)
 	file := filepath.Join(t.TempDir(), "credentials")
@@ -76,7 +76,7 @@ func TestRotation(t *testing.T) {
 
 func TestBroken(t *testing.T) { s3test.RunBroken(t, openStub) }
 
-// TestCredentials looks for them where AWS's tools do.
+// TestCredentials looks for them in the same places as AWS's tools.
 func TestCredentials(t *testing.T) {
 	srv := miniotest.Start(t)
 	loc := srv.S3Location(srv.NewBucket(t))
@@ -124,7 +124,7 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
-// isolate hides the credentials and settings of whoever runs the test.
+// isolate hides the credentials and settings of the user who runs the test.
 func isolate(t *testing.T) {
 	for _, kv := range os.Environ() {
 		if name, _, _ := strings.Cut(kv, "="); strings.HasPrefix(name, "AWS_") {

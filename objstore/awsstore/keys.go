@@ -13,17 +13,17 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/internal/s3keys"
 )
 
-// keys are what AWS's chain has come to.
+// keys are the result of AWS's credential chain.
 type keys struct {
 	chain  aws.CredentialsProvider
-	fixed  aws.Credentials // the keys themselves, where they stand somewhere as they are
-	origin string          // in words
+	fixed  aws.Credentials // the keys themselves, if a file or variable contains them
+	origin string          // a description of their source
 }
 
-// watchKeys runs AWS's chain, again whenever one of its files has changed. Roles and
-// tokens that come over a network are asked for with the first request.
+// watchKeys runs AWS's credential chain, and again whenever one of its files changes. Roles
+// and tokens that need the network are requested with the first call.
 func watchKeys(ctx context.Context, find s3keys.Options, opts []func(*config.LoadOptions) error) (*s3keys.Watched[keys], error) {
-	ctx = context.WithoutCancel(ctx) // reading files goes on for the life of the store
+	ctx = context.WithoutCancel(ctx) // the files are read again during the life of the store
 	return s3keys.Watch(s3keys.Watching[keys]{
 		Options: find,
 		Load:    func() (keys, error) { return loadKeys(ctx, find, opts) },
@@ -63,10 +63,11 @@ func origin(find s3keys.Options) string {
 	return profile + ", or the role of this host"
 }
 
-// provider gives the SDK the keys as they are now.
+// provider gives the SDK the current keys.
 type provider struct{ watched *s3keys.Watched[keys] }
 
-// credentialsError makes a failure of the chain recognisable: the SDK wraps it in plain text.
+// credentialsError marks a failure of the credential chain, which the SDK wraps as plain
+// text.
 type credentialsError struct{ error }
 
 func (e *credentialsError) Unwrap() error { return e.error }

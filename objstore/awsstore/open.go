@@ -25,20 +25,20 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/internal/s3wire"
 )
 
-// Options are what a Location does not say.
+// Options are the settings that are not part of a Location.
 type Options struct {
-	Credentials *objstore.Credentials // nil: AWS's chain
-	// CredentialsFile is the one file to take them from; "" for AWS's chain.
+	Credentials *objstore.Credentials // nil: AWS's credential chain
+	// CredentialsFile is the only file to read them from; "" for AWS's chain.
 	CredentialsFile string
 	Log             *slog.Logger  // nil discards
-	Stall           time.Duration // a connection is given up after so long without a byte; 0: two minutes
-	PageSize        int32         // keys per request of a list; 0: the store's, 1,000
+	Stall           time.Duration // close a connection after this time without a byte; 0: two minutes
+	PageSize        int32         // keys per list request; 0: the store's default, 1,000
 }
 
-// defaultRegion is what stores other than AWS expect in a signature.
+// defaultRegion is the region that stores other than AWS expect in a signature.
 const defaultRegion = "us-east-1"
 
-// Store is a bucket. Keys are whole: the Location's prefix is for package prefixed.
+// Store is a bucket. Keys are full keys: package prefixed adds the Location's prefix.
 type Store struct {
 	client *s3.Client
 	keys   *s3keys.Watched[keys]
@@ -49,9 +49,9 @@ type Store struct {
 
 var _ objstore.Store = (*Store)(nil)
 
-// Open makes a client for an S3 location. It reads configuration and credential
-// files, but asks neither the store nor a credential service: a bucket that is away
-// does not keep a daemon from starting. ctx is for the reading only.
+// Open makes a client for an S3 location. It reads configuration and credential files, but
+// contacts neither the store nor a credential service, so that an unreachable bucket does
+// not prevent a daemon from starting. ctx is only for the reading.
 func Open(ctx context.Context, loc objstore.Location, o Options) (*Store, error) {
 	if loc.Scheme != objstore.S3 {
 		return nil, fmt.Errorf("open %s: not an s3 location", loc)
@@ -78,7 +78,7 @@ func Open(ctx context.Context, loc objstore.Location, o Options) (*Store, error)
 	client := s3.NewFromConfig(cfg, func(so *s3.Options) {
 		so.Credentials = provider{watched}
 		so.HTTPSignerV4 = new(signer)
-		so.Retryer = aws.NopRetryer{} // the retry decorator does it, and never for conditional puts
+		so.Retryer = aws.NopRetryer{} // the retry decorator retries, but never conditional puts
 		so.UsePathStyle = loc.PathStyle
 		so.DisableLogOutputChecksumValidationSkipped = true
 		if loc.Endpoint != "" {
@@ -90,15 +90,15 @@ func Open(ctx context.Context, loc objstore.Location, o Options) (*Store, error)
 	return s, nil
 }
 
-// configOptions are how the SDK is to be configured.
+// configOptions configure the SDK.
 func configOptions(loc objstore.Location, o Options, find s3keys.Options) ([]func(*config.LoadOptions) error, error) {
 	httpClient := awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
 		s3wire.Tune(t, o.Stall)
 	})
 	opts := []func(*config.LoadOptions) error{
 		config.WithHTTPClient(httpClient),
-		config.WithLogger(logging.Nop{}), // to standard error, where nobody looks
-		// Checksums that nobody asked for break stores other than AWS.
+		config.WithLogger(logging.Nop{}), // its default is standard error, which nobody reads
+		// Unrequested checksums break stores other than AWS.
 		config.WithRequestChecksumCalculation(aws.RequestChecksumCalculationWhenRequired),
 		config.WithResponseChecksumValidation(aws.ResponseChecksumValidationWhenRequired),
 	}
@@ -112,7 +112,7 @@ func configOptions(loc objstore.Location, o Options, find s3keys.Options) ([]fun
 	} else {
 		opts = append(opts, config.WithSharedConfigFiles([]string{}))
 	}
-	if find.File != "" || find.Profile != "" { // then the environment does not count
+	if find.File != "" || find.Profile != "" { // then ignore the environment
 		opts = append(opts, config.WithSharedConfigProfile(find.ProfileName()))
 	}
 	if loc.CAFile != "" {
@@ -121,7 +121,7 @@ func configOptions(loc objstore.Location, o Options, find s3keys.Options) ([]fun
 			return nil, fmt.Errorf("ca: %w", err)
 		}
 		opts = append(opts, func(o *config.LoadOptions) error {
-			return config.WithCustomCABundle(bytes.NewReader(pem))(o) // a reader for each load
+			return config.WithCustomCABundle(bytes.NewReader(pem))(o) // a new reader for each load
 		})
 	}
 	if c := o.Credentials; c != nil {
@@ -131,7 +131,7 @@ func configOptions(loc objstore.Location, o Options, find s3keys.Options) ([]fun
 	return opts, nil
 }
 
-// setRegion settles the region.
+// setRegion determines the region.
 func setRegion(cfg *aws.Config, loc objstore.Location) error {
 	if cfg.Region == "" && loc.Endpoint == "" {
 		return errors.New("no region: name it in the location (?region=…), in AWS_REGION or in the profile")

@@ -10,9 +10,9 @@ import (
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 )
 
-// signer signs with the secret of now. The SDK's own keeps what it has derived from a
-// secret for a day, by the access key, and so goes on with the old secret when only
-// that is exchanged. (aws/signer/internal/v4/cache.go)
+// signer always signs with the current secret. The SDK's signer caches the keys derived
+// from a secret for a day, by access key, so it continues to use the old secret if only the
+// secret changes. (aws/signer/internal/v4/cache.go)
 type signer struct {
 	mu     sync.Mutex
 	secret string
@@ -30,7 +30,7 @@ func (s *signer) with(secret string) *v4.Signer {
 	defer s.mu.Unlock()
 	if s.under == nil || s.secret != secret {
 		s.secret = secret
-		s.under = v4.NewSigner(func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true }) // as S3 wants it
+		s.under = v4.NewSigner(func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true }) // required by S3
 	}
 	return s.under
 }

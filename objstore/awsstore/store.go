@@ -63,7 +63,7 @@ func (s *Store) put(ctx context.Context, key string, body objstore.Body, opt obj
 	return objstore.Info{Key: key, Size: body.Size(), ETag: bare(out.ETag), Modified: date, StoreTime: date}, nil
 }
 
-// Get opens a range in one request; only what a Range header cannot say costs a Stat.
+// Get opens a range in one request. Ranges that a Range header cannot express need a Stat.
 func (s *Store) Get(ctx context.Context, key string, off, n int64) (*objstore.Object, error) {
 	if err := objstore.CheckKey(key); err != nil {
 		return nil, &objstore.Error{Op: "get", Key: key, Err: err}
@@ -99,7 +99,7 @@ func (s *Store) get(ctx context.Context, key string, off, n int64) (*objstore.Ob
 	}, nil
 }
 
-// getNothing answers a Get of no bytes from off.
+// getNothing answers a Get of zero bytes at off.
 func (s *Store) getNothing(ctx context.Context, key string, off int64) (*objstore.Object, error) {
 	info, err := s.stat(ctx, "get", key)
 	if err != nil {
@@ -149,7 +149,7 @@ func (s *Store) Delete(ctx context.Context, key string) error {
 	})
 }
 
-// List asks for page after page, each when the one before it has been consumed.
+// List requests one page at a time, after the previous page has been consumed.
 func (s *Store) List(ctx context.Context, prefix, startAfter string) iter.Seq2[objstore.Info, error] {
 	return s3wire.InOrder(prefix, func(yield func(objstore.Info, error) bool) {
 		after, nothing := s3wire.ListStart(prefix, startAfter)
@@ -182,7 +182,7 @@ func (s *Store) List(ctx context.Context, prefix, startAfter string) iter.Seq2[o
 			}
 			if aws.ToString(out.NextContinuationToken) == "" {
 				yield(objstore.Info{}, &objstore.Error{Op: "list", Key: prefix, StoreTime: date,
-					Err: errors.New("store says that there is more but not how to go on")})
+					Err: errors.New("the store reports more keys but sent no continuation token")})
 				return
 			}
 			in.ContinuationToken = out.NextContinuationToken
@@ -190,7 +190,7 @@ func (s *Store) List(ctx context.Context, prefix, startAfter string) iter.Seq2[o
 	})
 }
 
-// onePage is one request of a list.
+// onePage sends one list request.
 func (s *Store) onePage(ctx context.Context, in *s3.ListObjectsV2Input) (*s3.ListObjectsV2Output, error) {
 	out, err := s.client.ListObjectsV2(ctx, in)
 	if err != nil {
@@ -199,14 +199,14 @@ func (s *Store) onePage(ctx context.Context, in *s3.ListObjectsV2Input) (*s3.Lis
 	return out, nil
 }
 
-// failed translates an SDK error.
+// failed converts an SDK error.
 func (s *Store) failed(op, key string, opt objstore.PutOptions, err error) s3wire.Failure {
 	f := s3wire.Failure{Op: op, Key: key, Put: opt, Err: err, Keys: s.keys.Get().origin}
 	var creds *credentialsError
 	f.Credentials = errors.As(err, &creds)
 	var resp *awshttp.ResponseError
 	if errors.As(err, &resp) && resp.HTTPResponse() != nil && resp.HTTPResponse().Response != nil {
-		// A 200 here is an answer that broke off or was not understood: no answer.
+		// A 200 here means a truncated or invalid answer, which counts as no answer.
 		if status := resp.HTTPStatusCode(); status >= 300 {
 			f.Status = status
 		}
@@ -224,7 +224,7 @@ func serverTime(m middleware.Metadata) time.Time {
 	return t
 }
 
-// length is the answer's Content-Length, -1 without one.
+// length returns the answer's Content-Length, or -1 if missing.
 func length(out *s3.GetObjectOutput) int64 {
 	if out.ContentLength == nil {
 		return -1
@@ -232,5 +232,5 @@ func length(out *s3.GetObjectOutput) int64 {
 	return *out.ContentLength
 }
 
-// bare takes the quotes off an ETag, which not every store sends.
+// bare removes the quotes from an ETag. Some stores send none.
 func bare(etag *string) string { return strings.Trim(aws.ToString(etag), `"`) }

@@ -7,19 +7,19 @@ import (
 	"time"
 )
 
-// readAtLeast and readAtMost bound how much of a body one system call reads.
+// readAtLeast and readAtMost limit how much of a body one system call reads.
 const readAtLeast, readAtMost = 32 << 10, 256 << 10
 
-// body reads a file by calls that can be given up. The system reads into a buffer that
-// is not the caller's, who may have another use for his when he has left.
+// body reads a file by system calls that can be abandoned. They read into a private buffer,
+// because a caller who has left may reuse the buffer passed to Read.
 type body struct {
 	s         *Store
-	ctx       context.Context // the Get's, which ends the body too
+	ctx       context.Context // of the Get; its end also ends the body
 	key       string
 	f         *os.File
-	off, rest int64 // of the file: what has not been read yet
+	off, rest int64 // of the file: the unread part
 	buf       []byte
-	ready     []byte // the part of buf that the caller has not had yet
+	ready     []byte // the part of buf that the caller has not read
 }
 
 func (b *body) Read(p []byte) (int, error) {
@@ -48,7 +48,7 @@ func (b *body) fill(want int) error {
 	if cap(buf) < size {
 		buf = make([]byte, size)
 	}
-	b.buf = nil // the call's, until it returns
+	b.buf = nil // used by the call until it returns
 	got, err := run(b.ctx, b.s, "get", b.key, nil, func(c *call) ([]byte, error) {
 		n := 0
 		err := c.do("read", b.f.Name(), func() (err error) {
@@ -66,7 +66,7 @@ func (b *body) fill(want int) error {
 	if err != nil {
 		return err
 	}
-	if len(got) == 0 { // it is shorter than it was
+	if len(got) == 0 { // the file has become shorter
 		b.rest = 0
 		return io.EOF
 	}
@@ -75,7 +75,7 @@ func (b *body) fill(want int) error {
 	return nil
 }
 
-// Close closes the file, which a call that was given up may still read.
+// Close closes the file, which an abandoned call may still be reading.
 func (b *body) Close() error {
 	_, err := run(context.WithoutCancel(b.ctx), b.s, "get", b.key, nil, func(c *call) (struct{}, error) {
 		err := c.always("close", b.f.Name(), b.f.Close)

@@ -10,29 +10,29 @@ import (
 )
 
 const (
-	// maxCalls bounds the operations under way in one store, and so the threads that a
-	// directory that hangs can keep: those that nobody waits for any more count too.
+	// maxCalls limits the concurrent operations of a store, including abandoned ones, and
+	// thereby the threads that a hanging directory can block.
 	maxCalls = 64
-	// defaultPatience is how long a system call may take where Options say nothing: longer
-	// than the sync of a pack on a disk that is busy. Callers try again.
-	defaultPatience = 30 * time.Second
-	// briefly is the patience of further calls while one hangs that was given up.
-	briefly = 10 * time.Second
+	// defaultCallTimeout is the default timeout of a system call. It is longer than the
+	// sync of a pack on a busy disk. Callers retry.
+	defaultCallTimeout = 30 * time.Second
+	// hungCallTimeout is the timeout of further calls while an abandoned call hangs.
+	hungCallTimeout = 10 * time.Second
 )
 
-// errHangs is the end of patience with the system. It is temporary: a server or a disk
-// that comes back completes the system call.
+// errHangs means that a system call timed out. It is temporary: when a server or a disk
+// returns, the system call completes.
 var errHangs = errors.New("the directory does not answer")
 
-// call is one operation. Its system calls are made in a goroutine of their own, because
-// nothing can interrupt one that hangs. When the caller has left, the call ends before
-// its next system call.
+// call is one operation. Its system calls run in a separate goroutine, because a hanging
+// system call cannot be interrupted. After the caller has left, the call ends before its
+// next system call.
 type call struct {
 	s     *Store
-	ctx   context.Context // ends when the caller has left
-	steps atomic.Int64    // system calls that have returned
+	ctx   context.Context // ends when the caller leaves
+	steps atomic.Int64    // completed system calls
 	at    atomic.Pointer[syscallAt]
-	body  sync.Mutex // held while bytes of the caller's are read
+	body  sync.Mutex // held while the caller's bytes are read
 	// Guarded by Store.mu.
 	ended, hung bool
 }
@@ -47,7 +47,8 @@ func (c *call) do(name, path string, fn func() error) error {
 	return c.always(name, path, fn)
 }
 
-// always is do for what has to happen even if the caller has left: unlock, clean up.
+// always is like do, for work that must happen even after the caller has left: unlock,
+// clean up.
 func (c *call) always(name, path string, fn func() error) error {
 	c.at.Store(&syscallAt{name, path})
 	defer c.steps.Add(1)
@@ -57,11 +58,11 @@ func (c *call) always(name, path string, fn func() error) error {
 	return fn()
 }
 
-// run makes a call and waits until it is done, ctx has ended, or one system call of it
-// has taken longer than the store's patience. drop, if not nil, gets the result that came too late.
+// run makes a call and waits until it is done, ctx ends, or one of its system calls exceeds
+// the store's timeout. drop, if not nil, receives a result that arrived too late.
 func run[T any](ctx context.Context, s *Store, op, key string, drop func(T), fn func(c *call) (T, error)) (T, error) {
 	var none T
-	wait := s.waits()
+	wait := s.timeout()
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	if err := s.enter(ctx, timer); err != nil {
@@ -79,7 +80,7 @@ func run[T any](ctx context.Context, s *Store, op, key string, drop func(T), fn 
 			return none, failed(op, key, time.Time{}, ctx.Err())
 		case <-timer.C:
 		}
-		if n := c.steps.Load(); n != seen { // it gets on
+		if n := c.steps.Load(); n != seen { // the call makes progress
 			seen = n
 			timer.Reset(wait)
 			continue
@@ -94,7 +95,7 @@ type result[T any] struct {
 	err error
 }
 
-// begin runs fn in a goroutine, which sends the result while the caller waits.
+// begin runs fn in a goroutine and returns the channel for its result.
 func begin[T any](c *call, drop func(T), fn func(c *call) (T, error)) <-chan result[T] {
 	done := make(chan result[T])
 	go func() {
@@ -118,19 +119,20 @@ func newCall(ctx context.Context, s *Store) (*call, context.CancelFunc) {
 	return c, cancel
 }
 
-// abandon lets go of a call. The caller's body is not read afterwards.
+// abandon gives up a call. The caller's body is not read afterwards.
 func (c *call) abandon(cancel context.CancelFunc) {
 	cancel()
 	c.body.Lock()
 	defer c.body.Unlock()
 }
 
-// left says that the error is not the system's: the caller has left before it was asked.
+// left reports whether err does not come from the system: the caller left before the system
+// call.
 func left(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// readBody reads bytes of the caller's, as long as he waits.
+// readBody reads from the caller's body while the caller waits.
 func (c *call) readBody(fn func() (int, error)) (int, error) {
 	c.body.Lock()
 	defer c.body.Unlock()
@@ -140,14 +142,14 @@ func (c *call) readBody(fn func() (int, error)) (int, error) {
 	return fn()
 }
 
-// waits is the patience with one system call.
-func (s *Store) waits() time.Duration {
+// timeout is the timeout of one system call.
+func (s *Store) timeout() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.hung > 0 {
-		return min(s.patience, briefly)
+		return min(s.callTimeout, hungCallTimeout)
 	}
-	return s.patience
+	return s.callTimeout
 }
 
 func (s *Store) enter(ctx context.Context, timer *time.Timer) error {
@@ -160,11 +162,11 @@ func (s *Store) enter(ctx context.Context, timer *time.Timer) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-timer.C:
-		return fmt.Errorf("%w: %d calls wait for it, which is the most that are made at a time", errHangs, maxCalls)
+		return fmt.Errorf("%w: all %d concurrent calls are waiting for it", errHangs, maxCalls)
 	}
 }
 
-// leave ends a call, maybe long after its caller has left.
+// leave ends a call, possibly long after its caller has left.
 func (s *Store) leave(c *call) {
 	<-s.calls
 	s.mu.Lock()
@@ -174,11 +176,11 @@ func (s *Store) leave(c *call) {
 		return
 	}
 	if s.hung--; s.hung == 0 {
-		s.log.Info("the directory answers again: no system call hangs any more", "root", s.root)
+		s.log.Info("the directory answers again: no system call hangs any longer", "root", s.root)
 	}
 }
 
-// giveUp is the error of a call that hangs. The first one is logged.
+// giveUp returns the error for a hanging call. It logs the first one.
 func (s *Store) giveUp(c *call, wait time.Duration) error {
 	at := c.at.Load()
 	s.mu.Lock()
@@ -186,8 +188,8 @@ func (s *Store) giveUp(c *call, wait time.Duration) error {
 	if !c.ended {
 		c.hung = true
 		if s.hung++; s.hung == 1 {
-			s.log.Error("a system call on the directory hangs: see to its disk or server. Commands are refused until it answers; "+
-				"a bounded number of calls stays behind and ends when it does", "root", s.root, "call", at.name, "path", at.path, "for", wait.String(), "bound", maxCalls)
+			s.log.Error("a system call on the directory hangs: check its disk or server. Commands are refused until it answers; "+
+				"a limited number of calls keeps waiting and ends when it answers", "root", s.root, "call", at.name, "path", at.path, "for", wait.String(), "bound", maxCalls)
 		}
 	}
 	return fmt.Errorf("%w: %s %s has taken longer than %v", errHangs, at.name, at.path, wait)

@@ -10,8 +10,9 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-// Delete removes the file. Directories stay: removing them would race with puts. An
-// object that is absent may be one whose removal was not synced: so that is done.
+// Delete removes the file. It keeps directories, because removing them would race with
+// puts. If the object is missing, its removal may not have been synced, so Delete syncs the
+// directory.
 func (s *Store) Delete(ctx context.Context, key string) error {
 	_, err := run(ctx, s, "delete", key, nil, func(c *call) (struct{}, error) {
 		now := s.now(c)

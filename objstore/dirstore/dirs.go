@@ -10,12 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// errUnsynced: an fsync of the directory failed in another call. It is temporary.
+// errUnsynced means that an fsync of the directory failed in another call. It is temporary.
 var errUnsynced = errors.New("the directory could not be synced")
 
-// makeDirs makes a directory below the root and its parents, and sees to it that
-// their entries are durable, also those that another process made and may not yet
-// have synced: each directory is synced into its parent once by every process.
+// makeDirs makes a directory below the root and its parents and makes their entries
+// durable. Another process may have created them without a sync, so every process syncs
+// each directory into its parent once.
 func (s *Store) makeDirs(c *call, dir string) error {
 	if s.isSynced(dir) {
 		return nil
@@ -26,18 +26,18 @@ func (s *Store) makeDirs(c *call, dir string) error {
 	if err := s.makeDirs(c, filepath.Dir(dir)); err != nil {
 		return err
 	}
-	return s.inTurn(c, filepath.Dir(dir), func() error { return s.makeDir(c, dir) })
+	return s.withDirLock(c, filepath.Dir(dir), func() error { return s.makeDir(c, dir) })
 }
 
-// makeDir makes one directory in its synced parent; the parent's turn is held.
+// makeDir makes one directory in its synced parent. The caller holds the parent's mutex.
 func (s *Store) makeDir(c *call, dir string) error {
-	if s.isSynced(dir) { // meanwhile
+	if s.isSynced(dir) { // by another call meanwhile
 		return nil
 	}
 	parent := filepath.Dir(dir)
 	if s.doubtOf(parent).failures > 0 {
-		// The entry may be one that a failed fsync dropped, so it is made again. One
-		// that is not empty was filled after its entry had been synced.
+		// A failed fsync may have dropped the entry, so it is made again. A directory that
+		// is not empty was filled after its entry had been synced.
 		if err := c.do("rmdir", dir, func() error { return unix.Rmdir(dir) }); err != nil && c.ctx.Err() != nil {
 			return err
 		}
@@ -53,11 +53,11 @@ func (s *Store) makeDir(c *call, dir string) error {
 	return nil
 }
 
-// syncRoot syncs the root's entry, which this process or one that was killed may have
-// made. A parent that may not be read is the administrator's, and so is the root then.
+// syncRoot syncs the root's entry, which this process or a killed one may have made. If the
+// parent is unreadable, the administrator made it, and then also the root.
 func (s *Store) syncRoot(c *call) error {
 	parent := filepath.Dir(s.root)
-	err := s.inTurn(c, parent, func() error { return s.syncDir(c, parent) })
+	err := s.withDirLock(c, parent, func() error { return s.syncDir(c, parent) })
 	if err != nil && !errors.Is(err, unix.EACCES) && !errors.Is(err, unix.EPERM) {
 		return err
 	}
@@ -87,21 +87,21 @@ func (s *Store) forget() {
 	clear(s.synced)
 }
 
-// turn lets one call at a time make entries in a directory and sync it: an entry that
-// was made before the failed fsync of another call may be dropped by it, and a later
-// fsync would succeed nevertheless.
-type turn struct {
+// dirLock lets one call at a time make entries in a directory and sync it. Without it, the
+// failed fsync of one call could drop the entry of another call, whose own fsync would then
+// succeed.
+type dirLock struct {
 	taken chan struct{}
 	users int // guarded by Store.mu
 }
 
-// inTurn runs fn in the turn of the directory.
-func (s *Store) inTurn(c *call, dir string, fn func() error) error {
+// withDirLock runs fn while it holds the directory's lock.
+func (s *Store) withDirLock(c *call, dir string, fn func() error) error {
 	s.mu.Lock()
-	t := s.turns[dir]
+	t := s.dirLocks[dir]
 	if t == nil {
-		t = &turn{taken: make(chan struct{}, 1)}
-		s.turns[dir] = t
+		t = &dirLock{taken: make(chan struct{}, 1)}
+		s.dirLocks[dir] = t
 	}
 	t.users++
 	s.mu.Unlock()
@@ -109,7 +109,7 @@ func (s *Store) inTurn(c *call, dir string, fn func() error) error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if t.users--; t.users == 0 {
-			delete(s.turns, dir)
+			delete(s.dirLocks, dir)
 		}
 	}()
 	select {
@@ -121,14 +121,14 @@ func (s *Store) inTurn(c *call, dir string, fn func() error) error {
 	return fn()
 }
 
-// syncAfter makes an entry and syncs its directory. The turn is not held while the entry
-// is made, which may have to wait for the root's lock.
+// syncAfter makes an entry and syncs its directory. The directory's lock is not held while
+// the entry is made, because that may have to wait for the root's lock.
 func (s *Store) syncAfter(c *call, dir string, enter func() error) error {
 	before := s.doubtOf(dir).failures
 	if err := enter(); err != nil {
 		return err
 	}
-	return s.inTurn(c, dir, func() error {
+	return s.withDirLock(c, dir, func() error {
 		if err := s.syncDir(c, dir); err != nil {
 			return err
 		}
@@ -139,8 +139,8 @@ func (s *Store) syncAfter(c *call, dir string, enter func() error) error {
 	})
 }
 
-// syncDir makes the directory's entries durable; its turn is held. After an error
-// they are in doubt.
+// syncDir makes the directory's entries durable. The caller holds the directory's lock.
+// After an error the entries may be lost.
 func (s *Store) syncDir(c *call, dir string) error {
 	opened := true
 	err := c.do("fsync", dir, func() error {

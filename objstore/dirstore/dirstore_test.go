@@ -31,7 +31,7 @@ func TestConformance(t *testing.T) {
 	objstoretest.Run(t, func(t testing.TB) objstore.Store { return newStore(t) })
 }
 
-// TestSmallPages lists directories that are larger than a page.
+// TestSmallPages lists directories larger than a page.
 func TestSmallPages(t *testing.T) {
 	objstoretest.Run(t, func(t testing.TB) objstore.Store {
 		s := newStore(t)

@@ -12,19 +12,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// disk is what would be left after a power cut. It is as forgetful as Linux allows: an
-// entry of a directory is there after a successful fsync of the directory alone, and
-// what was dirty at a failed fsync is clean afterwards, and lost.
+// disk models what remains after a power cut. It forgets as much as Linux permits: a
+// directory entry survives only a successful fsync of the directory, and pages that were
+// dirty at a failed fsync become clean and are lost.
 type disk struct {
 	t      *testing.T
-	top    string // what was there before the test
+	top    string // existing before the test
 	fail   func(fsync int, path string) bool
-	killAt int // the system call at which the process ends; 0: none
+	killAt int // the system call at which the process dies; 0: none
 	during func(name, path string)
 
 	mu      sync.Mutex
 	entries map[string]map[string]*object // durable, by directory and name
-	pending map[string]map[string]*object // not synced yet
+	pending map[string]map[string]*object // not yet synced
 	files   map[uint64]*object            // by inode
 	fsyncs  int
 	calls   int
@@ -35,7 +35,7 @@ type object struct {
 	dir    bool
 	data   []byte
 	synced bool
-	failed bool // an fsync failed: none helps any more
+	failed bool // an fsync failed: later fsyncs have no effect
 }
 
 var errKilled = errors.New("killed")
@@ -44,7 +44,7 @@ func newDisk(t *testing.T) *disk {
 	return &disk{t: t, top: memoryDir(t), entries: map[string]map[string]*object{}, pending: map[string]map[string]*object{}, files: map[uint64]*object{}}
 }
 
-// memoryDir spares the real disk, where there is a file system in memory.
+// memoryDir uses a memory file system, if available, to spare the real disk.
 func memoryDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/dev/shm", "dirstore-")
@@ -59,7 +59,7 @@ func memoryDir(t *testing.T) string {
 	return dir
 }
 
-// process is a new one that uses the disk.
+// process is a new process that uses the disk.
 func (d *disk) process() *Store {
 	d.t.Helper()
 	s := storeAt(filepath.Join(d.top, "root"), Options{})
@@ -83,7 +83,7 @@ func (d *disk) trap(name, path string, do func() error) error {
 	killed := d.killAt > 0 && d.calls >= d.killAt
 	d.mu.Unlock()
 	if killed {
-		if name == "unlock" || name == "close" { // as the end of a process does
+		if name == "unlock" || name == "close" { // like the end of a process
 			return do()
 		}
 		return errKilled
@@ -169,7 +169,7 @@ func (d *disk) set(in map[string]map[string]*object, path string, o *object) {
 	in[dir][name] = o
 }
 
-// left is the text of the object that a power cut leaves.
+// left returns the text of an object after a power cut.
 func (d *disk) left(key string) (string, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -34,14 +34,14 @@ func TestOpen(t *testing.T) {
 		t.Errorf("parent missing: %v", err)
 	}
 	if _, err := Open("relative"); err == nil {
-		t.Error("a relative path is opened")
+		t.Error("a relative path was accepted")
 	}
 	file := filepath.Join(dir, "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := Open(file); err == nil {
-		t.Error("a file is opened")
+		t.Error("a file was accepted")
 	}
 	s := open(t, filepath.Join(dir, "new"))
 	mustPut(t, s, "a/b", "x")
@@ -54,8 +54,8 @@ func TestOpen(t *testing.T) {
 	open(t, filepath.Join(dir, "new")) // a second time, at the same time
 }
 
-// TestRootGone: a root that is no longer the one that was opened (a disk that is not
-// mounted) has no objects and no absent ones either.
+// TestRootGone: a root that is no longer the opened directory (a disk that is not mounted)
+// reports neither objects nor missing objects.
 func TestRootGone(t *testing.T) {
 	s := newStore(t)
 	mustPut(t, s, "a", "x")
@@ -87,8 +87,8 @@ func TestRootGone(t *testing.T) {
 	}
 }
 
-// TestLeftovers: a crash leaves a temporary file, which is never an object, and is
-// swept when it is a day old.
+// TestLeftovers: a crash leaves a temporary file. It is never an object, and is removed
+// when it is a day old.
 func TestLeftovers(t *testing.T) {
 	s := newStore(t)
 	old, young := filepath.Join(s.path(hidden), "put-1"), filepath.Join(s.path(hidden), "put-2")
@@ -105,10 +105,10 @@ func TestLeftovers(t *testing.T) {
 	}
 	open(t, s.root)
 	if _, err := os.Stat(old); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("an old leftover: %v", err)
+		t.Errorf("an old temporary file: %v", err)
 	}
 	if _, err := os.Stat(young); err != nil {
-		t.Errorf("a young one, perhaps in use: %v", err)
+		t.Errorf("a recent temporary file, perhaps in use: %v", err)
 	}
 	for _, key := range []string{hidden, hidden + "/lock", hidden + "/put-2"} {
 		if _, err := s.Get(t.Context(), key, 0, -1); !errors.Is(err, objstore.ErrKey) {
@@ -117,14 +117,14 @@ func TestLeftovers(t *testing.T) {
 	}
 }
 
-// TestNoTempLeft: puts, won and lost, leave no second name behind.
+// TestNoTempLeft: successful and failed puts leave no second name.
 func TestNoTempLeft(t *testing.T) {
 	s := newStore(t)
 	mustPut(t, s, "k", "x")
 	mustPut(t, s, "k", "y")
 	for _, opt := range []objstore.PutOptions{{IfAbsent: true}, {IfMatch: "x"}} {
 		if _, err := s.Put(t.Context(), "k", bytes.NewReader(nil), opt); err == nil {
-			t.Error("put won")
+			t.Error("put succeeded")
 		}
 	}
 	if _, err := s.Put(t.Context(), "k2", bytes.NewReader(nil), objstore.PutOptions{IfAbsent: true}); err != nil {
@@ -143,7 +143,7 @@ func TestNoTempLeft(t *testing.T) {
 	}
 }
 
-// TestDirectoryRemovedByHand: what is remembered of directories may be wrong.
+// TestDirectoryRemovedByHand: the store's memory of directories may be wrong.
 func TestDirectoryRemovedByHand(t *testing.T) {
 	s := newStore(t)
 	mustPut(t, s, "a/b/c", "x")
@@ -192,7 +192,7 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// TestProcesses increments a number from several processes at once.
+// TestProcesses increments a number from several processes concurrently.
 func TestProcesses(t *testing.T) {
 	const processes, each = 4, 25
 	s := newStore(t)
@@ -228,8 +228,8 @@ func TestProcesses(t *testing.T) {
 
 const rootEnv, countEnv = "DIRSTORE_TEST_ROOT", "DIRSTORE_TEST_COUNT"
 
-// TestIncrementer is what TestProcesses runs in its processes; by itself it has nothing
-// to do. Each increment is followed by an entry in a numbered log, as commits are.
+// TestIncrementer is the child process of TestProcesses; alone it does nothing. Each
+// increment is followed by an entry in a numbered log, like commits.
 func TestIncrementer(t *testing.T) {
 	root := os.Getenv(rootEnv)
 	if root == "" {

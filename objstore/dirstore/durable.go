@@ -12,15 +12,15 @@ import (
 )
 
 const (
-	// settledAge is the age from which an object is taken for durable, whoever put it:
-	// Linux writes what is dirty within half a minute (vm.dirty_expire_centisecs).
+	// settledAge is the age at which any object counts as durable: Linux writes dirty pages
+	// within half a minute (vm.dirty_expire_centisecs).
 	settledAge = time.Hour
-	// maxKnown bounds the memory of objects that are known to be durable, maxDoubts that
-	// of directories of which an fsync failed.
+	// maxKnown limits the number of remembered durable objects, maxDoubts that of
+	// directories with a failed fsync.
 	maxKnown, maxDoubts = 8192, 1024
 )
 
-// version tells one file from every other that has had its path.
+// version distinguishes a file from all others that have had its path.
 type version struct {
 	dev, ino    uint64
 	mtime, size int64
@@ -34,14 +34,14 @@ func versionOf(st fs.FileInfo) version {
 	return v
 }
 
-// doubt is what failed fsyncs of a directory leave.
+// doubt records the failed fsyncs of a directory.
 type doubt struct {
 	failures int
-	since    time.Time // of the first one, by the file system's clock; zero: from the beginning
+	since    time.Time // first failure, by the file system's clock; zero: from the beginning
 }
 
-// settle makes an object durable that is about to be shown to somebody who may build
-// on it. It does nothing for objects that this process knows to be durable, and for old ones.
+// settle makes an object durable before it is shown to a caller who may rely on it. It does
+// nothing for objects that this process knows to be durable, and for old objects.
 func (s *Store) settle(c *call, key string, st fs.FileInfo, now time.Time) error {
 	if s.clock == "" || s.isKnown(key, st) {
 		return nil
@@ -63,7 +63,8 @@ func (s *Store) settle(c *call, key string, st fs.FileInfo, now time.Time) error
 	return s.syncObject(c, key, st)
 }
 
-// changed is when the file got its name: link and rename set the inode's change time.
+// changed returns the time when the file got its name: link and rename set the inode's
+// change time.
 func changed(st fs.FileInfo) time.Time {
 	sys, ok := st.Sys().(*syscall.Stat_t)
 	if !ok {
@@ -72,8 +73,8 @@ func changed(st fs.FileInfo) time.Time {
 	return time.Unix(sys.Ctim.Unix())
 }
 
-// syncObject syncs a file that was put by another process, and its directory. The
-// errors of that process's own fsyncs are not known here: see the package comment.
+// syncObject syncs a file that another process wrote, and its directory. The errors of that
+// process's own fsyncs are unknown: see the package comment.
 func (s *Store) syncObject(c *call, key string, st fs.FileInfo) error {
 	path := s.path(key)
 	dir := filepath.Dir(path)
@@ -88,14 +89,14 @@ func (s *Store) syncObject(c *call, key string, st fs.FileInfo) error {
 		return s.missing(c)
 	}
 	if err != nil && !left(err) {
-		// The kernel may take its pages for clean now: its bytes have to be written again.
+		// The kernel may have marked its pages clean, so its bytes must be written again.
 		s.failedIn(c, dir)
 	}
 	if err != nil {
 		return err
 	}
-	// A failure since the object was seen leads to the next call, which writes it again.
-	return s.inTurn(c, dir, func() error {
+	// After a failure since the stat, the next call writes the object again.
+	return s.withDirLock(c, dir, func() error {
 		if s.doubtOf(dir).failures > 0 {
 			return errUnsynced
 		}
@@ -123,15 +124,15 @@ func (s *Store) know(key string, st fs.FileInfo) {
 	s.known[key] = versionOf(st)
 }
 
-// failedIn notes that an fsync of the directory, or of a file in it, has failed: what
-// was put there of late is written again before it is believed to be durable.
+// failedIn records a failed fsync of the directory, or of a file in it: recent files in it
+// are written again before they count as durable.
 func (s *Store) failedIn(c *call, dir string) {
 	now := s.now(c)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	d, ok := s.doubts[dir]
 	switch {
-	case !ok && len(s.doubts) >= maxDoubts: // from now on it stands for all
+	case !ok && len(s.doubts) >= maxDoubts: // from now on one doubt covers all directories
 		dir, d = everyDir, s.doubts[everyDir]
 	case !ok:
 		d.since = now
@@ -140,7 +141,7 @@ func (s *Store) failedIn(c *call, dir string) {
 	s.doubts[dir] = d
 }
 
-// everyDir is the key for directories that are not remembered one by one.
+// everyDir is the key that covers all directories.
 const everyDir = ""
 
 func (s *Store) doubtOf(dir string) doubt {

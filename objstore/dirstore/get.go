@@ -12,8 +12,8 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-// Get opens the file. A replacement meanwhile does not change what is read. The
-// object has been made durable, as for Stat.
+// Get opens the file. A concurrent replacement does not change the bytes read. The object
+// has been made durable, as in Stat.
 func (s *Store) Get(ctx context.Context, key string, off, n int64) (*objstore.Object, error) {
 	drop := func(o *objstore.Object) { _ = o.Close() } // nothing was written
 	return run(ctx, s, "get", key, drop, func(c *call) (*objstore.Object, error) {
@@ -46,7 +46,7 @@ func (s *Store) get(ctx context.Context, c *call, key string, off, n int64, now 
 	return obj, nil
 }
 
-// openFile opens for reading. O_NONBLOCK: not to hang on a FIFO that somebody put there.
+// openFile opens for reading. O_NONBLOCK avoids blocking on a FIFO.
 func openFile(c *call, path string) (f *os.File, err error) {
 	err = c.do("open", path, func() (err error) {
 		f, err = os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
@@ -71,8 +71,8 @@ func (s *Store) openSpan(ctx context.Context, c *call, f *os.File, key string, o
 	return &objstore.Object{Info: info, ReadCloser: &body{s: s, ctx: ctx, key: key, f: f, off: start, rest: length}}, nil
 }
 
-// Stat looks at the file's inode, behind a symbolic link too, as Get does. What it
-// shows has been made durable: somebody may be about to put the next commit on top.
+// Stat reads the file's inode and follows symbolic links, as Get does. The object has been
+// made durable, because the caller may write the next commit on top of it.
 func (s *Store) Stat(ctx context.Context, key string) (objstore.Info, error) {
 	return run(ctx, s, "stat", key, nil, func(c *call) (objstore.Info, error) {
 		now := s.now(c)
@@ -117,13 +117,13 @@ func statFile(f *os.File) (fs.FileInfo, error) {
 	return st, nil
 }
 
-// fileInfo describes a file. Put keeps the modification times of a key's versions
-// apart, to the nanosecond; so together with the size they tell versions apart.
+// fileInfo describes a file. Put gives the versions of a key distinct modification times,
+// to the nanosecond, so time and size together identify a version.
 func fileInfo(st fs.FileInfo, key string) objstore.Info {
 	return objstore.Info{
 		Key:      key,
 		Size:     st.Size(),
 		ETag:     fmt.Sprintf("%x-%x", st.ModTime().UnixNano(), st.Size()),
-		Modified: st.ModTime().Truncate(time.Millisecond), // the rest is made up, see place
+		Modified: st.ModTime().Truncate(time.Millisecond), // the rest is random, see place
 	}
 }

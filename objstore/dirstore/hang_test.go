@@ -20,7 +20,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-// messages is a log that a test looks at.
+// messages is a log that a test can inspect.
 type messages struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -38,12 +38,12 @@ func (m *messages) count(text string) int {
 	return strings.Count(m.text.String(), text)
 }
 
-// impatient opens a store that gives up soon.
-func impatient(t *testing.T) (*Store, *messages) {
+// openShort opens a store with a short timeout.
+func openShort(t *testing.T) (*Store, *messages) {
 	t.Helper()
 	said := &messages{}
 	s, err := OpenWith(t.Context(), filepath.Join(memoryDir(t), "root"), Options{
-		Patience: 100 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(said, nil)),
+		CallTimeout: 100 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(said, nil)),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -66,14 +66,14 @@ func waitFor(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("still not: %s", what)
+			t.Fatalf("timeout: %s", what)
 		}
 	}
 }
 
-// TestLockHeld: another process keeps the root's lock, stopped or on a host that died.
+// TestLockHeld: another process holds the root's lock; it is stopped, or its host has died.
 func TestLockHeld(t *testing.T) {
-	s, said := impatient(t)
+	s, said := openShort(t)
 	mustPut(t, s, "k", "before")
 	file, err := os.Open(filepath.Join(s.path(hidden), "lock"))
 	if err != nil {
@@ -92,7 +92,7 @@ func TestLockHeld(t *testing.T) {
 	if err := s.Delete(t.Context(), "k"); !objstore.IsTemporary(err) {
 		t.Errorf("delete: %v", err)
 	}
-	waitFor(t, "a put that needs no lock is OK", func() bool { // a host that is busy takes long, too
+	waitFor(t, "a put that needs no lock is OK", func() bool { // a busy host is slow, too
 		_, err := s.Put(t.Context(), "log/1", strings.NewReader("1"), objstore.PutOptions{IfAbsent: true})
 		return err == nil || errors.Is(err, objstore.ErrExist)
 	})
@@ -109,18 +109,18 @@ func TestLockHeld(t *testing.T) {
 		t.Errorf("calls that were given up took effect: %q, %v", text, err)
 	}
 	mustPut(t, s, "k", "after")
-	if hangs, again := said.count("hangs: see to its disk"), said.count("answers again"); hangs != 1 || again != 1 {
+	if hangs, again := said.count("hangs: check its disk"), said.count("answers again"); hangs != 1 || again != 1 {
 		t.Errorf("logged %d times that it hangs, %d times that it answers again:\n%s", hangs, again, said.text.String())
 	}
 }
 
-// TestHangs: a disk that hangs at any system call gives every caller a temporary
-// error, keeps a bounded number of threads, and does no harm when it comes back.
+// TestHangs: a disk that hangs at any system call gives every caller a temporary error,
+// blocks a limited number of threads, and does no harm when it returns.
 func TestHangs(t *testing.T) {
 	for _, at := range []string{"clock", "create", "write", "fsync", "mkdir", "link", "stat", "open", "read", "readdir", "close"} {
 		t.Run(at, func(t *testing.T) {
 			t.Parallel()
-			s, said := impatient(t)
+			s, said := openShort(t)
 			mustPut(t, s, "k", "text")
 			release := make(chan struct{})
 			var inside, most atomic.Int64
@@ -142,16 +142,16 @@ func TestHangs(t *testing.T) {
 			}
 			close(release)
 			waitFor(t, "all calls have ended", func() bool { return s.hanging() == 0 && len(s.calls) == 0 })
-			if hangs, again := said.count("hangs: see to its disk"), said.count("answers again"); hangs == 0 || again != hangs {
+			if hangs, again := said.count("hangs: check its disk"), said.count("answers again"); hangs == 0 || again != hangs {
 				t.Errorf("logged %d times that it hangs, %d times that it answers again", hangs, again)
 			}
-			s.trap, s.patience = nil, time.Minute
+			s.trap, s.callTimeout = nil, time.Minute
 			whole(t, s)
 		})
 	}
 }
 
-// textOf is longer than a system call writes, for some.
+// textOf is longer than a single write for some keys.
 func textOf(i int) []byte {
 	if i%16 == 0 {
 		return bytes.Repeat(fmt.Appendf(nil, "%03d ", i), 100<<10)
@@ -159,8 +159,8 @@ func textOf(i int) []byte {
 	return fmt.Appendf(nil, "%03d ", i)
 }
 
-// useOnce makes calls, each of which ends well or with a temporary error, soon. The
-// body is another one as soon as its put has returned.
+// useOnce makes calls that must soon succeed or fail with a temporary error. It changes the
+// body as soon as its put has returned.
 func useOnce(t *testing.T, s *Store, i int) {
 	start := time.Now()
 	text := textOf(i)
@@ -194,7 +194,7 @@ func useOnce(t *testing.T, s *Store, i int) {
 	}
 }
 
-// whole checks that each object of useOnce has the bytes that it was put with.
+// whole checks that each object of useOnce has the bytes of its put.
 func whole(t *testing.T, s *Store) {
 	t.Helper()
 	for info, err := range s.List(t.Context(), "d", "") {
@@ -212,9 +212,9 @@ func whole(t *testing.T, s *Store) {
 	}
 }
 
-// TestOpenHangs: neither does a start wait for a dead server.
+// TestOpenHangs: a dead server does not block the start either.
 func TestOpenHangs(t *testing.T) {
-	s := storeAt(t.TempDir(), Options{Patience: 20 * time.Millisecond})
+	s := storeAt(t.TempDir(), Options{CallTimeout: 20 * time.Millisecond})
 	release := make(chan struct{})
 	defer close(release)
 	s.trap = func(_, _ string, do func() error) error {

@@ -15,14 +15,14 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-// defaultPage is how many names of a directory are held at once. A directory with
-// more is read again for each page.
+// defaultPage is the number of names of a directory in memory. A larger directory is read
+// again for each page.
 const defaultPage = 4096
 
 const readBatch = 512
 
-// List walks the tree in the order of keys, one page of one directory per level in
-// memory. It syncs nothing: whoever builds on an object asks for it.
+// List walks the tree in key order, with one page of one directory per level in memory. It
+// syncs nothing: callers that rely on an object use Stat or Get.
 func (s *Store) List(ctx context.Context, prefix, startAfter string) iter.Seq2[objstore.Info, error] {
 	return func(yield func(objstore.Info, error) bool) {
 		w := &walk{s: s, ctx: ctx, prefix: prefix, after: startAfter}
@@ -37,7 +37,7 @@ func (s *Store) List(ctx context.Context, prefix, startAfter string) iter.Seq2[o
 			info.StoreTime = now
 			return yield(info, nil)
 		}
-		dir, _ := path.Split(prefix) // the deepest directory that holds all keys with the prefix
+		dir, _ := path.Split(prefix) // the deepest directory that contains all keys with the prefix
 		if err == nil && (dir == "" || objstore.CheckKey(strings.TrimSuffix(dir, "/")) == nil) {
 			_, err = w.dir(dir)
 		}
@@ -56,12 +56,12 @@ func (s *Store) rootThere(c *call) error {
 
 type walk struct {
 	s             *Store
-	ctx           context.Context // of the List, which the walk does not outlive
+	ctx           context.Context // of the List; the walk ends with it
 	prefix, after string
 	yield         func(objstore.Info) bool
 }
 
-// dir lists what lies below a directory, "" or a path that ends with a slash.
+// dir lists a directory, "" or a path that ends with a slash.
 func (w *walk) dir(dir string) (more bool, err error) {
 	last := ""
 	for {
@@ -102,13 +102,13 @@ func (w *walk) entry(key string) (more bool, err error) {
 	case err != nil:
 		return false, err
 	case st == nil || !st.Mode().IsRegular():
-		return true, nil // removed since its name was read
+		return true, nil // removed after its name was read
 	}
 	return w.yield(fileInfo(st, key)), nil
 }
 
-// page reads the smallest names after last that can lead to keys of the listing. The
-// names of directories end with a slash, so that they sort as their keys do.
+// page reads the smallest names after last that can lead to keys of the listing. Names of
+// directories end with a slash, so that they sort like their keys.
 func (w *walk) page(dir, last string) ([]string, error) {
 	return ask(w, func(c *call) ([]string, error) {
 		f, err := openFile(c, w.s.path(strings.TrimSuffix(dir, "/")))
@@ -123,7 +123,7 @@ func (w *walk) page(dir, last string) ([]string, error) {
 	})
 }
 
-// ask makes one call of the walk. None lasts while the consumer works.
+// ask makes one call of the walk. No call is open while the consumer works.
 func ask[T any](w *walk, fn func(c *call) (T, error)) (T, error) {
 	return run(w.ctx, w.s, "list", w.prefix, nil, func(c *call) (T, error) {
 		v, err := fn(c)
@@ -163,15 +163,15 @@ func (w *walk) smallest(c *call, f *os.File, dir, last string) ([]string, error)
 	}
 }
 
-// entryName is "" for what cannot be part of a key. Symbolic links count as what they
-// lead to, since Get and Put follow them: a part of the tree that somebody has laid on
-// another disk must not be missing from lists only.
+// entryName returns "" for entries that cannot be part of a key. It follows symbolic links,
+// as Get and Put do: a part of the tree that was moved to another disk must not be missing
+// from lists.
 func (w *walk) entryName(dir string, e fs.DirEntry) string {
 	mode := e.Type()
 	if mode&fs.ModeSymlink != 0 {
 		st, err := os.Stat(w.s.path(dir + e.Name()))
 		if err != nil {
-			return "" // leads nowhere, as it does for Get
+			return "" // dangling, as for Get
 		}
 		mode = st.Mode()
 	}
@@ -184,7 +184,7 @@ func (w *walk) entryName(dir string, e fs.DirEntry) string {
 	return ""
 }
 
-// wants says whether a key, or some key below a directory, belongs to the listing.
+// wants reports whether a key, or some key below a directory, belongs to the listing.
 func (w *walk) wants(key string) bool {
 	if !strings.HasSuffix(key, "/") {
 		return strings.HasPrefix(key, w.prefix) && key > w.after
@@ -197,7 +197,7 @@ func (w *walk) wants(key string) bool {
 
 func isHidden(key string) bool { return key == hidden || strings.HasPrefix(key, hidden+"/") }
 
-// maxHeap keeps the greatest of the smallest names on top.
+// maxHeap has the greatest of the smallest names on top.
 type maxHeap []string
 
 func (h maxHeap) Len() int           { return len(h) }

@@ -8,27 +8,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lock excludes every other replacement or removal of an object in the root: flock
-// among processes, a channel among the goroutines that share the file. It is held
+// lock excludes every other replacement or removal of an object in the root: by flock
+// between processes, by a channel between the goroutines that share the file. It is held
 // for a few system calls, never while data is written or synced.
 type lock struct {
 	file *os.File
-	turn chan struct{}
+	sem  chan struct{}
 }
 
-// closePatience is how long close waits for the calls that use the lock.
-const closePatience = 5 * time.Second
+// closeTimeout is how long close waits for calls that use the lock.
+const closeTimeout = 5 * time.Second
 
-func newLock(file *os.File) *lock { return &lock{file: file, turn: make(chan struct{}, 1)} }
+func newLock(file *os.File) *lock { return &lock{file: file, sem: make(chan struct{}, 1)} }
 
-// with runs fn while the lock is held.
+// with runs fn while it holds the lock.
 func (l *lock) with(c *call, fn func() error) (err error) {
 	select {
-	case l.turn <- struct{}{}:
+	case l.sem <- struct{}{}:
 	case <-c.ctx.Done():
 		return c.ctx.Err()
 	}
-	defer func() { <-l.turn }()
+	defer func() { <-l.sem }()
 	if err := c.do("flock", l.file.Name(), l.take); err != nil {
 		return err
 	}
@@ -41,8 +41,8 @@ func (l *lock) with(c *call, fn func() error) (err error) {
 	return fn()
 }
 
-// take locks the file that lies at the path now: a disk that was mounted over the root
-// has brought its own, and that is the one that others lock.
+// take locks the current file at the path: a disk mounted over the root has its own lock
+// file, which other processes lock.
 func (l *lock) take() error {
 	for {
 		if err := flock(l.file, unix.LOCK_EX); err != nil {
@@ -75,13 +75,14 @@ func (l *lock) reopen() error {
 	return err
 }
 
-// close leaves the file to the end of the process if a call that hangs still uses it.
+// close leaves the file open if a hanging call still uses it; the end of the process closes
+// it.
 func (l *lock) close() error {
 	select {
-	case l.turn <- struct{}{}:
-		defer func() { <-l.turn }()
+	case l.sem <- struct{}{}:
+		defer func() { <-l.sem }()
 		return l.file.Close()
-	case <-time.After(closePatience):
+	case <-time.After(closeTimeout):
 		return nil
 	}
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-// TestDiskMountedLater: the directory was opened before its disk was mounted over it.
-// From then on the clock and the lock are those of the disk, on which others rely, too.
+// TestDiskMountedLater: the directory was opened before its disk was mounted over it. From
+// then on the store uses the disk's clock and lock, as other processes do.
 func TestDiskMountedLater(t *testing.T) {
 	s := newStore(t)
 	disk := filepath.Join(t.TempDir(), "disk")
@@ -31,7 +31,7 @@ func TestDiskMountedLater(t *testing.T) {
 	}
 	time.Sleep(50 * time.Millisecond)
 	if after, err := s.Stat(t.Context(), "k"); err != nil || !after.StoreTime.After(before.StoreTime) {
-		t.Errorf("time stands still: %v, then %v, %v", before.StoreTime, after.StoreTime, err)
+		t.Errorf("time does not advance: %v, then %v, %v", before.StoreTime, after.StoreTime, err)
 	}
 
 	file, err := os.Open(filepath.Join(s.path(hidden), "lock"))

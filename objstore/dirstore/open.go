@@ -1,48 +1,49 @@
-// Package dirstore is the objstore driver on a directory: an object is a file, its
-// key the path below the root. Several processes and, over NFS, several hosts may use one root.
+// Package dirstore is the objstore driver for a directory: an object is a file, and its
+// key is the path below the root. Several processes and, over NFS, several hosts may use
+// one root.
 //
-// # What is durable
+// # Durability
 //
-// An object that can be seen need not be durable. It is after a successful fsync of the
+// A visible object need not be durable. It is durable after a successful fsync of the
 // file, of its directory and of the directories above ("Calling fsync() does not
 // necessarily ensure that the entry in the directory containing the file has also
-// reached disk", fsync(2)). Put syncs all of them before it answers nil. But a put whose
-// directory could not be synced leaves its file to be seen, and so does a process that
-// was killed between link and fsync. Whoever reads that back would take it for success.
-// So Stat, Get and the ErrExist of Put answer for durability, too: they first sync an
-// object that this process does not know to be durable. What it put or synced itself it
-// knows, and what is older than an hour the kernel has written long ago, so that steady
-// use costs no fsync. List answers for nothing.
+// reached disk", fsync(2)). Put syncs all of them before it returns nil. But a put whose
+// directory could not be synced leaves a visible file, and so does a process that was
+// killed between link and fsync. A reader would take that file for a success. So Stat,
+// Get and the ErrExist of Put guarantee durability, too: they first sync an object unless
+// this process knows that it is durable. It knows this for objects that it put or synced,
+// and for objects older than an hour, which the kernel wrote long ago, so that steady use
+// costs no fsync. List guarantees nothing.
 //
-// A second fsync proves nothing after one that failed. Linux may have marked the dirty
+// After a failed fsync, a second one proves nothing. Linux may have marked the dirty
 // pages clean, and it reports the error once: later calls succeed without the data
 // ("PostgreSQL's fsync() surprise", https://lwn.net/Articles/752063/; Rebello et al.,
-// "Can Applications Recover from fsync Failures?", USENIX ATC 2020). So
+// "Can Applications Recover from fsync Failures?", USENIX ATC 2020). Therefore:
 //
-//   - a file that could not be synced is thrown away. The next put writes another one;
-//   - entries are made and synced by one call at a time in a directory, and an entry that
-//     was made before a failed fsync of its directory is made once more: the object is
-//     copied to a new file that replaces it (rename), under the same bytes and times;
-//   - a directory whose entry could not be synced is removed, while it is empty, and
-//     made once more. One that is not empty was filled after its entry had been synced.
+//   - a file that could not be synced is discarded. The next put writes a new one;
+//   - entries in a directory are made and synced by one call at a time, and an entry made
+//     before a failed fsync of its directory is made again: the object is copied to a new
+//     file that replaces it (rename), with the same bytes and times;
+//   - a directory whose entry could not be synced is removed, while it is empty, and made
+//     again. A directory that is not empty was filled after its entry had been synced.
 //
-// What another process saw fail is not known here, and a plain fsync has to do for what
-// it left. That is enough where a file system stops (read-only, shut down) when it cannot
-// write its own metadata, as those with a journal or copy-on-write do (ext4, XFS, btrfs).
-// On ext2, or ext4 without its journal, it takes a failed fsync, a kill before the
-// repetition and a power cut to lose an entry.
+// The failures of another process are unknown here, so its files get a plain fsync. That
+// suffices if a file system stops (read-only, shut down) when it cannot write its own
+// metadata, as file systems with a journal or copy-on-write do (ext4, XFS, btrfs). On
+// ext2, or ext4 without its journal, losing an entry takes a failed fsync, a kill before
+// the repetition, and a power cut.
 //
-// A deletion is durable after nil in the same way, but for the second kind: an object
-// whose removal was dropped comes back, which does no harm.
+// A deletion is durable after nil in the same way, except in the second case: an object
+// whose removal was lost reappears, which is harmless.
 //
-// # What hangs
+// # Hanging system calls
 //
-// No system call on a dead NFS server or a stuck disk can be interrupted. Each operation
-// runs in a goroutine of its own, and its caller leaves when its context ends, or when one
-// system call has taken longer than Options.Patience: that is a temporary error, and the
-// outcome is unclear, as after any other. A call that was left ends before its next
-// system call, reads no more of the caller's body, and lets go of what it holds. At most
-// maxCalls are under way in a store, so threads are bounded, too.
+// A system call on a dead NFS server or a stuck disk cannot be interrupted. Each operation
+// runs in a separate goroutine, and its caller leaves when its context ends, or when one
+// system call has taken longer than Options.CallTimeout. That is a temporary error with an
+// unclear outcome, like any other. An abandoned call ends before its next system call,
+// reads no more of the caller's body, and releases what it holds. At most maxCalls run in
+// a store, so the number of threads is limited, too.
 package dirstore
 
 import (
@@ -61,44 +62,44 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-// hidden is the directory in the root for what is not an object: temporary files,
-// the lock, the clock. Its absence shows that the root is another one than at Open,
-// as when a disk is no longer mounted.
+// hidden is the directory in the root for files that are not objects: temporary files, the
+// lock, the clock. If it is missing, the root is not the directory that was opened, for
+// example because a disk is no longer mounted.
 const hidden = ".objstore"
 
-// staleTemp is the age at which a temporary file can only be a leftover of a process
-// that ended in the middle of a put.
+// staleTemp is the age at which a temporary file can only come from a process that died
+// during a put.
 const staleTemp = 24 * time.Hour
 
-// maxSynced bounds the memory of which directories are known to be durable.
+// maxSynced limits the number of remembered durable directories.
 const maxSynced = 4096
 
 // Options of OpenWith.
 type Options struct {
-	// Patience is how long one system call may take before the operation is given up with
-	// a temporary error; 0: 30 s.
-	Patience time.Duration
-	Logger   *slog.Logger // hears when the directory hangs, and when it does not any more; nil: nobody does
+	// CallTimeout is how long one system call may take before the operation fails with a
+	// temporary error; 0: 30 s.
+	CallTimeout time.Duration
+	Logger      *slog.Logger // logs when the directory hangs and when it answers again; nil discards
 }
 
 // Store is a directory.
 type Store struct {
-	root     string
-	page     int
-	patience time.Duration
-	log      *slog.Logger
-	clock    string // a file's path; "" when the root is read-only: no store time, no puts
-	lock     *lock
-	calls    chan struct{} // a token for each call under way
-	// trap, in tests, sees each system call before it is made.
+	root        string
+	page        int
+	callTimeout time.Duration
+	log         *slog.Logger
+	clock       string // path of a file; "" if the root is read-only: no store time, no puts
+	lock        *lock
+	calls       chan struct{} // a token for each running call
+	// trap, in tests, is called before each system call.
 	trap func(name, path string, do func() error) error
 
-	mu     sync.Mutex
-	synced map[string]struct{} // directories whose entry in their parent is durable
-	known  map[string]version  // objects that are durable
-	doubts map[string]doubt    // directories of which an fsync failed
-	turns  map[string]*turn    // of directories
-	hung   int                 // calls that were given up and have not ended
+	mu       sync.Mutex
+	synced   map[string]struct{} // directories whose entry in their parent is durable
+	known    map[string]version  // durable objects
+	doubts   map[string]doubt    // directories with a failed fsync
+	dirLocks map[string]*dirLock // of directories
+	hung     int                 // abandoned calls that have not ended
 }
 
 var _ objstore.Store = (*Store)(nil)
@@ -106,9 +107,9 @@ var _ objstore.Store = (*Store)(nil)
 // Open is OpenWith without options.
 func Open(root string) (*Store, error) { return OpenWith(context.Background(), root, Options{}) }
 
-// OpenWith opens the root, and makes it (0700) when only its last part is missing: a
-// parent that is missing is taken for a disk that is not mounted, ErrNoBucket. On a
-// read-only file system reading works and puts are ErrDenied. Close frees the files.
+// OpenWith opens the root and creates it (0700) if only its last part is missing. A missing
+// parent means that a disk is not mounted: ErrNoBucket. On a read-only file system reads
+// work and puts are ErrDenied. Close frees the files.
 func OpenWith(ctx context.Context, root string, o Options) (*Store, error) {
 	s := storeAt(root, o)
 	if err := s.start(ctx); err != nil {
@@ -123,16 +124,16 @@ func (s *Store) start(ctx context.Context) error {
 }
 
 func storeAt(root string, o Options) *Store {
-	if o.Patience <= 0 {
-		o.Patience = defaultPatience
+	if o.CallTimeout <= 0 {
+		o.CallTimeout = defaultCallTimeout
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &Store{
-		root: filepath.Clean(root), page: defaultPage, patience: o.Patience, log: o.Logger,
+		root: filepath.Clean(root), page: defaultPage, callTimeout: o.CallTimeout, log: o.Logger,
 		calls:  make(chan struct{}, maxCalls),
-		synced: map[string]struct{}{}, known: map[string]version{}, doubts: map[string]doubt{}, turns: map[string]*turn{},
+		synced: map[string]struct{}{}, known: map[string]version{}, doubts: map[string]doubt{}, dirLocks: map[string]*dirLock{},
 	}
 }
 
@@ -163,7 +164,7 @@ func (s *Store) open(c *call) error {
 	return s.sweep(c)
 }
 
-// makeRoot makes the root durably. One that could not be synced goes again, while it is empty.
+// makeRoot makes the root durably. If it cannot be synced, it is removed while still empty.
 func (s *Store) makeRoot(c *call) error {
 	err := c.do("mkdir", s.root, func() error { return os.Mkdir(s.root, 0o700) })
 	switch {
@@ -200,7 +201,7 @@ func (s *Store) openHidden(c *call) error {
 	return nil
 }
 
-// sweep removes what crashed puts left behind.
+// sweep removes temporary files of crashed puts.
 func (s *Store) sweep(c *call) error {
 	now := s.now(c)
 	files, err := filepath.Glob(filepath.Join(s.path(hidden), tempPattern))
@@ -213,7 +214,7 @@ func (s *Store) sweep(c *call) error {
 		}
 		info, err := os.Lstat(file)
 		if err != nil || now.IsZero() || now.Sub(info.ModTime()) < staleTemp {
-			continue // gone meanwhile, or in use
+			continue // already removed, or in use
 		}
 		if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return outcome(err)
@@ -222,7 +223,7 @@ func (s *Store) sweep(c *call) error {
 	return nil
 }
 
-// Close frees the lock file. Puts under way fail.
+// Close closes the lock file. Concurrent puts fail.
 func (s *Store) Close() error {
 	if s.lock == nil {
 		return nil
@@ -230,9 +231,9 @@ func (s *Store) Close() error {
 	return s.lock.close()
 }
 
-// now is the file system's clock: the time that it gives to a file touched now. On
-// NFS that is the server's, the same for all hosts. Two system calls; zero when the
-// file system is read-only.
+// now returns the file system's time: the time that a file gets when touched now. On NFS
+// that is the server's time, the same for all hosts. It takes two system calls and returns
+// zero if the file system is read-only.
 func (s *Store) now(c *call) time.Time {
 	if s.clock == "" {
 		return time.Time{}
@@ -265,7 +266,7 @@ func (s *Store) check(ctx context.Context, key string) error {
 		return err
 	}
 	if isHidden(key) {
-		return fmt.Errorf("%w: %s/ is the store's own", objstore.ErrKey, hidden)
+		return fmt.Errorf("%w: %s/ is reserved for the store", objstore.ErrKey, hidden)
 	}
 	return nil
 }

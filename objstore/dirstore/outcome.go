@@ -13,13 +13,13 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-// failed gives the *objstore.Error of a system call's error.
+// failed returns the *objstore.Error for an error of a system call.
 func failed(op, key string, now time.Time, err error) error {
 	err = outcome(err)
-	return &objstore.Error{Op: op, Key: key, StoreTime: now, Temporary: passes(err), Err: err}
+	return &objstore.Error{Op: op, Key: key, StoreTime: now, Temporary: isTransient(err), Err: err}
 }
 
-// outcome puts the sentinel in front of a system error that has one.
+// outcome wraps a system error in its sentinel, if it has one.
 func outcome(err error) error {
 	for _, own := range []error{objstore.ErrNotExist, objstore.ErrExist, objstore.ErrPrecondition, objstore.ErrRange,
 		objstore.ErrDenied, objstore.ErrNoBucket, objstore.ErrUnsupported, objstore.ErrKey} {
@@ -40,10 +40,10 @@ func outcome(err error) error {
 	return err
 }
 
-// passes says whether the error may go away by itself. EIO is among them: a soft NFS
-// mount answers it for a server that is away. Trying again after a failed fsync is
-// sound: each put writes a file of its own, and what is in doubt is written again.
-func passes(err error) bool {
+// isTransient reports whether the error may end by itself. EIO is such an error: a soft NFS
+// mount returns it while the server is unreachable. Retrying after a failed fsync is safe:
+// each put writes a new file, and doubtful objects are written again.
+func isTransient(err error) bool {
 	for _, own := range []error{objstore.ErrNoSpace, errHangs, errUnsynced, errReplaced} {
 		if errors.Is(err, own) {
 			return true
@@ -58,7 +58,7 @@ func passes(err error) bool {
 	return false
 }
 
-// missing tells an object that is not there from a root that is not there.
+// missing distinguishes a missing object from a missing root.
 func (s *Store) missing(c *call) error {
 	mark := s.root
 	if s.clock != "" {
@@ -77,13 +77,13 @@ func (s *Store) missing(c *call) error {
 	return objstore.ErrNotExist
 }
 
-// absent says whether the error means that no object has the key: nothing there, or
-// a file where the key has a directory.
+// absent reports whether the error means that no object has the key: nothing exists there,
+// or a file where the key has a directory.
 func absent(err error) bool {
 	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR)
 }
 
-// ended gives the *objstore.Error of a context that has ended, and nil otherwise.
+// ended returns the *objstore.Error for an ended context, otherwise nil.
 func ended(ctx context.Context, op, key string) error {
 	if err := ctx.Err(); err != nil {
 		return &objstore.Error{Op: op, Key: key, Err: err}

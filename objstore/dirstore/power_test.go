@@ -16,7 +16,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-// writer does what commits, packs and locks do, and notes what was answered OK.
+// writer writes commits, packs and locks, and records the successful calls.
 type writer struct {
 	t    *testing.T
 	s    *Store
@@ -25,7 +25,7 @@ type writer struct {
 
 const writerTries = 6
 
-// commit puts an object that must be absent, and reads it back when the answer is unclear.
+// commit puts an object that must not exist, and reads it back after an unclear answer.
 func (w *writer) commit(key, text string) {
 	for range writerTries {
 		_, err := w.s.Put(w.t.Context(), key, strings.NewReader(text), objstore.PutOptions{IfAbsent: true})
@@ -42,7 +42,7 @@ func (w *writer) commit(key, text string) {
 	}
 }
 
-// pack puts an object whose key says what is in it.
+// pack puts an object whose key determines its content.
 func (w *writer) pack(key, text string, o objstore.PutOptions) {
 	for range writerTries {
 		_, err := w.s.Put(w.t.Context(), key, strings.NewReader(text), o)
@@ -53,14 +53,14 @@ func (w *writer) pack(key, text string, o objstore.PutOptions) {
 	}
 }
 
-// lock replaces an object, and reads it back when the answer is unclear.
+// lock replaces an object, and reads it back after an unclear answer.
 func (w *writer) lock(key, text string) {
 	for range writerTries {
 		info, err := w.s.Stat(w.t.Context(), key)
 		if err != nil {
 			continue
 		}
-		delete(w.done, key) // from here on either version may be there
+		delete(w.done, key) // from here on either version may exist
 		_, err = w.s.Put(w.t.Context(), key, strings.NewReader(text), objstore.PutOptions{IfMatch: info.ETag})
 		if err == nil {
 			w.done[key] = text
@@ -94,7 +94,7 @@ func (w *writer) work() {
 	w.lock("lock.json", "held")
 }
 
-// lost compares what was answered OK with what a power cut leaves.
+// lost compares the successful calls with the state after a power cut.
 func (w *writer) lost(d *disk, what string) {
 	w.t.Helper()
 	for key, text := range w.done {
@@ -104,8 +104,8 @@ func (w *writer) lost(d *disk, what string) {
 	}
 }
 
-// TestFailedFsync fails fsyncs, each in turn: nothing that was answered OK is lost, and
-// in the end everything is OK.
+// TestFailedFsync makes fsyncs fail, each in turn: no successful call is lost, and in the
+// end every call succeeds.
 func TestFailedFsync(t *testing.T) {
 	for many := 1; many <= 4; many++ {
 		for first := 1; ; first++ {
@@ -127,7 +127,7 @@ func TestFailedFsync(t *testing.T) {
 	}
 }
 
-// TestFsyncFailsForGood: nothing is answered OK.
+// TestFsyncFailsForGood: no call succeeds.
 func TestFsyncFailsForGood(t *testing.T) {
 	for first := 1; first <= 12; first++ {
 		d := newDisk(t)
@@ -138,8 +138,8 @@ func TestFsyncFailsForGood(t *testing.T) {
 	}
 }
 
-// TestKilled ends a process at each of its system calls. The next one finds what was put
-// but not synced, and says OK to nothing that is not durable.
+// TestKilled kills a process at each of its system calls. The next process finds objects
+// that were not synced, and reports success only for durable objects.
 func TestKilled(t *testing.T) {
 	for name, use := range map[string]func(w *writer){
 		"stat": func(w *writer) {
@@ -176,13 +176,13 @@ func TestKilled(t *testing.T) {
 	}
 }
 
-// workDone is what work puts.
+// workDone is the result of work.
 func workDone() map[string]string {
 	return map[string]string{"repository.json": "r", "packs/ab/1": "pack", "packs/cd/2": "another pack", "backups/user/anne/backup.json": "b",
 		"backups/user/anne/log/1": "one", "backups/user/anne/log/2": "two", "lock.json": "held"}
 }
 
-// TestFsyncFailsForAnother: what one call put is dropped by the failed fsync of another.
+// TestFsyncFailsForAnother: the failed fsync of one call drops the object of another.
 func TestFsyncFailsForAnother(t *testing.T) {
 	d := newDisk(t)
 	s := d.process()
@@ -229,7 +229,7 @@ func TestFsyncFailsForAnother(t *testing.T) {
 	}
 }
 
-// TestKnownIsNotSynced: what this process put, and what is old, costs no fsync.
+// TestKnownIsNotSynced: objects that this process put, and old objects, cost no fsync.
 func TestKnownIsNotSynced(t *testing.T) {
 	d := newDisk(t)
 	s := d.process()
@@ -269,7 +269,7 @@ func TestKnownIsNotSynced(t *testing.T) {
 	}
 }
 
-// TestRewriteKeepsTheObject: its bytes, its times, and so its ETag.
+// TestRewriteKeepsTheObject: its bytes, its times, and therefore its ETag.
 func TestRewriteKeepsTheObject(t *testing.T) {
 	s := newStore(t)
 	text := bytes.Repeat([]byte("0123456789abcdef"), 64<<10)

@@ -14,16 +14,16 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-var errBelow = fmt.Errorf("%w: other keys lie below it", objstore.ErrKey)
+var errBelow = fmt.Errorf("%w: it is a directory with other keys", objstore.ErrKey)
 
-// Put writes a temporary file, syncs it, and gives it its name: by link when the key
-// must be free (link never replaces), else by rename under the root's lock. Where the
-// key is taken, the object that has it is durable before the answer is ErrExist.
+// Put writes a temporary file, syncs it, and gives it its name: by link if the key must be
+// free (link never replaces), else by rename under the root's lock. If the key is taken,
+// the existing object is made durable before Put returns ErrExist.
 func (s *Store) Put(ctx context.Context, key string, body objstore.Body, opt objstore.PutOptions) (objstore.Info, error) {
 	return run(ctx, s, "put", key, nil, func(c *call) (objstore.Info, error) {
 		info, err := s.put(c, key, body, opt, s.now(c))
-		// The time of the answer, not of the question: whoever was held up in between, by a
-		// server that hung or by sleep, has to see that it was.
+		// Use the time of the answer, not of the request, so that a caller who was delayed
+		// in between, by a hanging server or by sleep, notices the delay.
 		now := s.now(c)
 		if err != nil {
 			return objstore.Info{}, failed("put", key, now, err)
@@ -45,7 +45,7 @@ func (s *Store) put(c *call, key string, body objstore.Body, opt objstore.PutOpt
 		return objstore.Info{}, err
 	}
 	info, err = s.place(c, temp, key, body, opt, now)
-	// After a rename the temporary name is gone.
+	// After a rename the temporary name no longer exists.
 	err = errors.Join(err, s.closeTemp(c, temp, err != nil || opt.IfAbsent))
 	if errors.Is(err, objstore.ErrExist) {
 		err = s.taken(c, key, now, err)
@@ -53,8 +53,8 @@ func (s *Store) put(c *call, key string, body objstore.Body, opt objstore.PutOpt
 	return info, err
 }
 
-// taken makes the object durable that has the key: ErrExist says that it is there, and
-// for bytes that are the same, or for a put that took effect unseen, that is success.
+// taken makes the object with the key durable: ErrExist states that it exists, and if the
+// bytes are equal, or the put took effect unseen, that means success.
 func (s *Store) taken(c *call, key string, now time.Time, exist error) error {
 	_, err := s.stat(c, key, now)
 	if err != nil && !errors.Is(err, objstore.ErrNotExist) { // removed meanwhile
@@ -67,14 +67,14 @@ func (s *Store) place(c *call, temp *os.File, key string, body objstore.Body, op
 	if err := fill(c, temp, body); err != nil {
 		return objstore.Info{}, err
 	}
-	// The fraction below a millisecond is chosen at random, so that two versions of an
-	// object never have the same ETag (see etag), not even after removal.
+	// The fraction below a millisecond is random, so that two versions of an object never
+	// have the same ETag (see etag), not even after removal.
 	stamp := now.Truncate(time.Millisecond).Add(rand.N(time.Millisecond))
 	if err := c.do("attributes", temp.Name(), func() error { return setTime(temp.Name(), stamp) }); err != nil {
 		return objstore.Info{}, err
 	}
 	if err := c.do("fsync", temp.Name(), temp.Sync); err != nil {
-		return objstore.Info{}, err // the kernel may take its pages for clean: it is never given a name
+		return objstore.Info{}, err // the kernel may have marked its pages clean: never name the file
 	}
 	if err := s.name(c, temp, key, opt, stamp); err != nil {
 		return objstore.Info{}, err
@@ -87,7 +87,7 @@ func (s *Store) place(c *call, temp *os.File, key string, body objstore.Body, op
 	return fileInfo(st, key), nil
 }
 
-// name gives the file its key, and makes the directories that are missing.
+// name gives the file its key and makes missing directories.
 func (s *Store) name(c *call, temp *os.File, key string, opt objstore.PutOptions, stamp time.Time) error {
 	target := s.path(key)
 	dir := filepath.Dir(target)
@@ -103,7 +103,7 @@ func (s *Store) name(c *call, temp *os.File, key string, opt objstore.PutOptions
 		})
 	}
 	err := try()
-	if errors.Is(err, unix.ENOENT) { // somebody removed a directory by hand: what we remember is wrong
+	if errors.Is(err, unix.ENOENT) { // somebody removed a directory by hand: forget the remembered directories
 		s.forget()
 		err = try()
 	}
@@ -113,12 +113,13 @@ func (s *Store) name(c *call, temp *os.File, key string, opt objstore.PutOptions
 	return err
 }
 
-// link is atomic and fails when the name is taken.
+// link is atomic and fails if the name is taken.
 func link(c *call, temp *os.File, target string) error {
 	err := c.do("link", target, func() error { return os.Link(temp.Name(), target) })
 	switch {
 	case errors.Is(err, unix.EEXIST):
-		// NFS repeats a link whose answer got lost, and then says EEXIST of our own.
+		// NFS repeats a link whose answer was lost, and then returns EEXIST for the file's
+		// own name.
 		var st unix.Stat_t
 		if unix.Fstat(int(temp.Fd()), &st) == nil && st.Nlink == 2 {
 			return nil
@@ -135,7 +136,7 @@ func link(c *call, temp *os.File, target string) error {
 			return objstore.ErrExist
 		}
 		if errors.Is(err, unix.EINVAL) {
-			return fmt.Errorf("%w: the file system has neither links nor rename without replacing", objstore.ErrUnsupported)
+			return fmt.Errorf("%w: the file system has neither hard links nor rename without replacing", objstore.ErrUnsupported)
 		}
 	}
 	return err
@@ -157,7 +158,7 @@ func replace(c *call, temp *os.File, target, key string, opt objstore.PutOptions
 		if opt.IfMatch != "" && fileInfo(old, key).ETag != opt.IfMatch {
 			return objstore.ErrPrecondition
 		}
-		if !stamp.After(old.ModTime()) { // ETags of a key must go up
+		if !stamp.After(old.ModTime()) { // ETags of a key must increase
 			if err := setTime(temp.Name(), old.ModTime().Add(1)); err != nil {
 				return err
 			}

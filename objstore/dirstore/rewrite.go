@@ -11,11 +11,11 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-// rewriteTries is how often an object is written again that others replace meanwhile.
+// rewriteTries is how often an object is rewritten while other processes replace it.
 const rewriteTries = 5
 
-// rewrite puts a copy of an object in its place: the same bytes and times in a new file
-// under a new entry, so that there is something to sync. Readers never miss it.
+// rewrite replaces an object by a copy: the same bytes and times in a new file under a new
+// entry, so that there is something to sync. Readers always find the object.
 func (s *Store) rewrite(c *call, key string) error {
 	for range rewriteTries {
 		st, err := s.copyOver(c, key)
@@ -30,8 +30,8 @@ func (s *Store) rewrite(c *call, key string) error {
 	return errReplaced
 }
 
-// errReplaced: somebody put another version of the object meanwhile.
-var errReplaced = errors.New("the object is being replaced all the time")
+// errReplaced means that somebody else put another version of the object meanwhile.
+var errReplaced = errors.New("the object is replaced again and again")
 
 func (s *Store) copyOver(c *call, key string) (st fs.FileInfo, err error) {
 	path := s.path(key)
@@ -63,7 +63,8 @@ func (s *Store) copyOver(c *call, key string) (st fs.FileInfo, err error) {
 	return temp.Stat()
 }
 
-// renameOver renames if the file at path is still the one that was copied; the lock is held.
+// renameOver renames if the file at path is still the copied one; the caller holds the
+// lock.
 func renameOver(c *call, temp *os.File, path string, was fs.FileInfo) error {
 	return c.do("rename", path, func() error {
 		there, err := os.Stat(path)
@@ -77,7 +78,8 @@ func renameOver(c *call, temp *os.File, path string, was fs.FileInfo) error {
 	})
 }
 
-// copyFile fills temp with the bytes and attributes of old, and syncs it. It returns what old is.
+// copyFile copies the bytes and attributes of old to temp, and syncs it. It returns the
+// description of old.
 func copyFile(c *call, temp, old *os.File) (fs.FileInfo, error) {
 	st, err := old.Stat()
 	if err != nil {
@@ -95,7 +97,8 @@ func copyFile(c *call, temp, old *os.File) (fs.FileInfo, error) {
 	}
 	err = c.do("attributes", temp.Name(), func() error {
 		if sys, ok := st.Sys().(*syscall.Stat_t); ok {
-			// Only root can. Others write for themselves, and could not have kept the owner by a put either.
+			// Only root can. Other users write their own files, and could not have kept the
+			// owner by a put either.
 			_ = temp.Chown(int(sys.Uid), int(sys.Gid))
 		}
 		return errors.Join(temp.Chmod(st.Mode().Perm()), setTime(temp.Name(), st.ModTime()))

@@ -11,7 +11,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-// TestSymbolicLinks: what lies behind a link is there for every call, or for none.
+// TestSymbolicLinks: the target of a link exists for every call, or for none.
 func TestSymbolicLinks(t *testing.T) {
 	s := newStore(t)
 	for _, key := range []string{"a/x", "b/y", "c"} {
@@ -59,6 +59,6 @@ func TestSymbolicLinks(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := s.Put(t.Context(), "c", bytes.NewReader([]byte("new")), objstore.PutOptions{IfMatch: info.ETag}); err != nil {
-		t.Errorf("replace what lies behind a link: %v", err)
+		t.Errorf("replace the target of a link: %v", err)
 	}
 }

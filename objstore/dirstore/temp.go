@@ -10,7 +10,7 @@ import (
 
 const tempPattern = "put-*"
 
-// createTemp makes the file that will be the object, under a name of its own.
+// createTemp creates the file that will become the object, under a unique name.
 func (s *Store) createTemp(c *call) (temp *os.File, err error) {
 	err = c.do("create", s.path(hidden), func() (err error) {
 		temp, err = os.CreateTemp(s.path(hidden), tempPattern) // 0600
@@ -22,8 +22,8 @@ func (s *Store) createTemp(c *call) (temp *os.File, err error) {
 	return temp, err
 }
 
-// closeTemp closes the file, and removes its first name. That this fails is no error of
-// a put, whose outcome is decided: sweep finds what stays.
+// closeTemp closes the file and removes its first name. A failure is not an error of the
+// put, whose outcome is already decided: sweep removes the file later.
 func (s *Store) closeTemp(c *call, temp *os.File, remove bool) error {
 	if remove {
 		_ = c.always("unlink", temp.Name(), func() error { return os.Remove(temp.Name()) })
@@ -31,7 +31,8 @@ func (s *Store) closeTemp(c *call, temp *os.File, remove bool) error {
 	return c.always("close", temp.Name(), temp.Close)
 }
 
-// fill copies the body by way of a buffer of its own: a call that was given up must not
+// fill copies the body through a private buffer: an abandoned call must not write the later
+// contents of the caller's memory.
 // write what the caller's memory holds by then.
 func fill(c *call, temp *os.File, body objstore.Body) error {
 	size := body.Size()
@@ -53,7 +54,7 @@ func fill(c *call, temp *os.File, body objstore.Body) error {
 	return nil
 }
 
-// stepWriter writes to a file by the call's system calls.
+// stepWriter writes to a file through the call's system calls.
 type stepWriter struct {
 	c *call
 	f *os.File

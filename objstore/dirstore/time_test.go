@@ -8,10 +8,10 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-// slowBody takes a while to be read, as a put does to a server that hangs.
+// slowBody is slow to read, like a put to a hanging server.
 type slowBody struct {
 	*bytes.Reader
-	read time.Time // when it was
+	read time.Time // time of the read
 }
 
 func (b *slowBody) ReadAt(p []byte, off int64) (int, error) {
@@ -20,8 +20,8 @@ func (b *slowBody) ReadAt(p []byte, off int64) (int, error) {
 	return b.Reader.ReadAt(p, off)
 }
 
-// TestTimeOfTheAnswer: a put that was held up says what time it is when it is done, or
-// nobody would ask what became of the store meanwhile (design.md, promise 6).
+// TestTimeOfTheAnswer: a delayed put returns the time of its end. Otherwise nobody would
+// check what happened to the store meanwhile (design.md, promise 6).
 func TestTimeOfTheAnswer(t *testing.T) {
 	s := newStore(t)
 	for _, opt := range []objstore.PutOptions{{}, {IfAbsent: true}} {
@@ -31,7 +31,7 @@ func TestTimeOfTheAnswer(t *testing.T) {
 		if err != nil {
 			at = objstore.StoreTimeOf(err)
 		}
-		// A file's time is that of the kernel's last tick, up to 10 ms ago.
+		// A file's time is the kernel's last tick, up to 10 ms ago.
 		if early := body.read.Sub(at); early > 20*time.Millisecond {
 			t.Errorf("%+v: the store's time is %v before the end of the body (%v)", opt, early, err)
 		}

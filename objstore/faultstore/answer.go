@@ -28,7 +28,7 @@ func shiftedError(err error, by time.Duration) error {
 	return &c
 }
 
-// garbled is the object with other bytes.
+// garbled is the object with altered bytes.
 func garbled(o *objstore.Object, off int64, change func(int64, []byte) []byte) (*objstore.Object, error) {
 	b, err := io.ReadAll(o)
 	if err := errors.Join(err, o.Close()); err != nil {

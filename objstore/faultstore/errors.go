@@ -6,10 +6,10 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-// ErrLost is a lost connection: it may pass.
+// ErrLost is a lost connection, a temporary error.
 var ErrLost = errors.New("connection lost")
 
-// ErrBadRequest is a 400 that says nothing more, as S3 answers HEAD with an expired key.
+// ErrBadRequest is a 400 without details, which is S3's answer to HEAD with an expired key.
 var ErrBadRequest = errors.New("400 Bad Request")
 
 // Lost fails calls with ErrLost.
@@ -23,8 +23,8 @@ func Denied(op, key string) error { return &objstore.Error{Op: op, Key: key, Err
 // BadRequest is a 400.
 func BadRequest(op, key string) error { return &objstore.Error{Op: op, Key: key, Err: ErrBadRequest} }
 
-// NoBucket is a 404 for the bucket. The answer to HEAD has no body, and says only that
-// the object is not there; a delete says nothing at all.
+// NoBucket is a 404 for the bucket. The answer to HEAD has no body, so it only states that
+// the object does not exist; a delete reports nothing at all.
 func NoBucket(op, key string) error {
 	if op == "stat" {
 		return &objstore.Error{Op: op, Key: key, Err: objstore.ErrNotExist}
@@ -32,7 +32,7 @@ func NoBucket(op, key string) error {
 	return &objstore.Error{Op: op, Key: key, Err: objstore.ErrNoBucket}
 }
 
-// asError makes an error one of the store's. What is not one already is temporary.
+// asError converts an error to one of the store. Unless it already is one, it is temporary.
 func asError(op, key string, err error) error {
 	var e *objstore.Error
 	if errors.As(err, &e) {

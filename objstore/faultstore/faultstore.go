@@ -1,6 +1,6 @@
-// Package faultstore lets a store misbehave as networks, proxies, clocks and
-// administrators do: calls that fail, answers that are lost, requests that arrive twice
-// or late, times that are wrong, bodies that are garbled on the way. It is for tests.
+// Package faultstore makes a store misbehave like networks, proxies, clocks and
+// administrators: calls fail, answers are lost, requests arrive twice or late, times are
+// wrong, bodies are altered in transit. It is for tests.
 package faultstore
 
 import (
@@ -12,21 +12,21 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-// Fault is one kind of trouble, for some calls. The zero value of each field is none of it.
+// Fault is one kind of fault for some calls. A zero field means no fault of that kind.
 type Fault struct {
-	// Match says which calls it is for; nil = all. op is put, get, stat, list or delete; key
-	// is the object's, or list's prefix.
+	// Match selects the calls; nil = all. op is put, get, stat, list or delete; key is the
+	// object's, or list's prefix.
 	Match func(op, key string) bool
-	Skip  int // so many of these calls go well first
-	Count int // so many are struck then; 0 = all that follow
+	Skip  int // number of matching calls that succeed first
+	Count int // number of faulty calls after that; 0 = all that follow
 
-	Call   func(op, key string)             // is called before anything else
-	Before func(op, key string) error       // the call does nothing and fails with it, unless it is nil
-	After  func(op, key string) error       // the call does its work, and the answer is this instead
+	Call   func(op, key string)             // called before anything else
+	Before func(op, key string) error       // if it returns an error, the call does nothing and fails with it
+	After  func(op, key string) error       // the call does its work, but returns this error
 	Twice  bool                             // a put arrives twice; the second answer counts
 	Late   bool                             // a copy of the put waits until Deliver
-	Shift  time.Duration                    // is added to the times in the answer
-	Garble func(off int64, b []byte) []byte // changes the bytes of a body that is read from off
+	Shift  time.Duration                    // added to the times in the answer
+	Garble func(off int64, b []byte) []byte // changes the bytes of a body read from off
 }
 
 // Store is a store with faults. Use New.
@@ -49,28 +49,28 @@ var _ objstore.Store = (*Store)(nil)
 // New returns the store without faults.
 func New(inner objstore.Store) *Store { return &Store{inner: inner} }
 
-// Add makes one more fault take effect.
+// Add activates another fault.
 func (s *Store) Add(f Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.faults = append(s.faults, &active{Fault: f})
 }
 
-// Clear ends all faults. Late copies of puts still wait.
+// Clear removes all faults. Late copies of puts keep waiting.
 func (s *Store) Clear() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.faults = nil
 }
 
-// Struck is how many times a fault struck a call.
+// Struck returns how many times a fault affected a call.
 func (s *Store) Struck() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.struck
 }
 
-// strike is what befalls one call.
+// strike returns the faults of one call.
 func (s *Store) strike(op, key string) (hit []Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -87,7 +87,7 @@ func (s *Store) strike(op, key string) (hit []Fault) {
 	return hit
 }
 
-// trouble is all that befalls one call.
+// trouble is the set of faults of one call.
 type trouble struct {
 	op, key string
 	hit     []Fault
@@ -103,7 +103,7 @@ func (s *Store) trouble(op, key string) *trouble {
 	return t
 }
 
-// before is the error of a call that is not made.
+// before returns the error of a call that is not made.
 func (t *trouble) before() error {
 	for _, f := range t.hit {
 		if f.Before != nil {
@@ -115,7 +115,7 @@ func (t *trouble) before() error {
 	return nil
 }
 
-// answer is what comes of a call that was made.
+// answer returns the altered answer of a call.
 func (t *trouble) answer(info objstore.Info, err error) (objstore.Info, error) {
 	for _, f := range t.hit {
 		if f.After != nil {
@@ -130,7 +130,7 @@ func (t *trouble) answer(info objstore.Info, err error) (objstore.Info, error) {
 	return info, err
 }
 
-// Stat asks the store.
+// Stat implements objstore.Store.
 func (s *Store) Stat(ctx context.Context, key string) (objstore.Info, error) {
 	t := s.trouble("stat", key)
 	if err := t.before(); err != nil {
@@ -139,7 +139,7 @@ func (s *Store) Stat(ctx context.Context, key string) (objstore.Info, error) {
 	return t.answer(s.inner.Stat(ctx, key))
 }
 
-// Delete asks the store.
+// Delete implements objstore.Store.
 func (s *Store) Delete(ctx context.Context, key string) error {
 	t := s.trouble("delete", key)
 	if err := t.before(); err != nil {
@@ -149,7 +149,7 @@ func (s *Store) Delete(ctx context.Context, key string) error {
 	return err
 }
 
-// Get asks the store. Garble changes the body as it is read.
+// Get implements objstore.Store. Garble changes the body while it is read.
 func (s *Store) Get(ctx context.Context, key string, off, n int64) (*objstore.Object, error) {
 	t := s.trouble("get", key)
 	if err := t.before(); err != nil {
@@ -176,7 +176,7 @@ func (s *Store) Get(ctx context.Context, key string, off, n int64) (*objstore.Ob
 	return obj, nil
 }
 
-// List asks the store. A fault strikes the whole list.
+// List implements objstore.Store. A fault affects the whole list.
 func (s *Store) List(ctx context.Context, prefix, startAfter string) iter.Seq2[objstore.Info, error] {
 	return func(yield func(objstore.Info, error) bool) {
 		t := s.trouble("list", prefix)

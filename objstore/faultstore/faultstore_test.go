@@ -41,7 +41,7 @@ var absent = objstore.PutOptions{IfAbsent: true}
 
 func puts(op, _ string) bool { return op == "put" }
 
-// Some calls go well, some are struck, and then calls go well again.
+// Some calls succeed, some fail, and then calls succeed again.
 func TestSkipAndCount(t *testing.T) {
 	s := faultstore.New(memstore.New(nil))
 	s.Add(faultstore.Fault{Match: puts, Skip: 1, Count: 2, Before: faultstore.Denied})
@@ -55,7 +55,7 @@ func TestSkipAndCount(t *testing.T) {
 	}
 	s.Add(faultstore.Fault{Before: faultstore.Lost})
 	if err := put(t, s, "a", "x", objstore.PutOptions{}); !objstore.IsTemporary(err) {
-		t.Errorf("a lost connection: %v, want that it may pass", err)
+		t.Errorf("a lost connection: %v, want a temporary error", err)
 	}
 	s.Clear()
 	if err := put(t, s, "a", "x", objstore.PutOptions{}); err != nil {
@@ -70,16 +70,16 @@ func TestAnswerIsLost(t *testing.T) {
 		t.Errorf("put: %v, want a lost answer", err)
 	}
 	if got := text(t, s, "a"); got != "x" {
-		t.Errorf("the object is %q: the put shall have done its work", got)
+		t.Errorf("the object is %q: the put should have taken effect", got)
 	}
 }
 
-// The answer to a put that arrives twice is that of the second: somebody has the key.
+// The answer to a put that arrives twice is that of the second: the key is taken.
 func TestTwice(t *testing.T) {
 	s := faultstore.New(memstore.New(nil))
 	s.Add(faultstore.Fault{Match: puts, Count: 1, Twice: true})
 	if err := put(t, s, "a", "x", absent); !errors.Is(err, objstore.ErrExist) {
-		t.Errorf("put: %v, want that it exists", err)
+		t.Errorf("put: %v, want ErrExist", err)
 	}
 	if got := text(t, s, "a"); got != "x" {
 		t.Errorf("the object is %q", got)
@@ -95,10 +95,10 @@ func TestLate(t *testing.T) {
 		}
 	}
 	if got := text(t, s, "a"); got != "y" {
-		t.Errorf("before the copy arrives it is %q", got)
+		t.Errorf("before the copy arrives the object is %q", got)
 	}
 	if n := s.Deliver(t.Context()); n != 1 || text(t, s, "a") != "x" {
-		t.Errorf("%d copies arrived, and it is %q", n, text(t, s, "a"))
+		t.Errorf("%d copies arrived, and the object is %q", n, text(t, s, "a"))
 	}
 	if n := s.Deliver(t.Context()); n != 0 {
 		t.Errorf("%d copies arrived a second time", n)
@@ -137,11 +137,11 @@ func TestGarble(t *testing.T) {
 		t.Errorf("a garbled suffix: %q, %v", b, err)
 	}
 	if got := text(t, s, "a"); got != "hello" {
-		t.Errorf("afterwards it is %q", got)
+		t.Errorf("afterwards the object is %q", got)
 	}
 }
 
-// A bucket that is gone looks to HEAD like an object that is.
+// A missing bucket looks to HEAD like a missing object.
 func TestNoBucket(t *testing.T) {
 	s := faultstore.New(memstore.New(nil))
 	s.Add(faultstore.Fault{Before: faultstore.NoBucket})

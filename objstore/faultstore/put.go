@@ -8,14 +8,14 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-// latePut is a copy of a request that is still on its way.
+// latePut is a copy of a request that has not arrived yet.
 type latePut struct {
 	key  string
 	body []byte
 	opt  objstore.PutOptions
 }
 
-// Put asks the store, once or twice.
+// Put implements objstore.Store; it sends the request once or twice.
 func (s *Store) Put(ctx context.Context, key string, body objstore.Body, opt objstore.PutOptions) (objstore.Info, error) {
 	t := s.trouble("put", key)
 	if err := t.before(); err != nil {
@@ -48,15 +48,15 @@ func (s *Store) keep(key string, body objstore.Body, opt objstore.PutOptions) er
 	return nil
 }
 
-// Deliver lets the late copies of puts arrive, and says how many there were. Their
-// answers reach nobody.
+// Deliver delivers the late copies of puts and returns their number. Their answers are
+// dropped.
 func (s *Store) Deliver(ctx context.Context) int {
 	s.mu.Lock()
 	late := s.late
 	s.late = nil
 	s.mu.Unlock()
 	for _, p := range late {
-		_, _ = s.inner.Put(ctx, p.key, bytes.NewReader(p.body), p.opt) // its answer reaches nobody
+		_, _ = s.inner.Put(ctx, p.key, bytes.NewReader(p.body), p.opt) // the answer is dropped
 	}
 	return len(late)
 }

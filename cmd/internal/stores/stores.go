@@ -143,7 +143,7 @@ func openStore(ctx context.Context, name string, l objstore.Location, o Options)
 	}
 	switch l.Scheme {
 	case objstore.Dir:
-		return dirstore.OpenWith(ctx, l.Path, dirstore.Options{Patience: o.Hang, Logger: log})
+		return dirstore.OpenWith(ctx, l.Path, dirstore.Options{CallTimeout: o.Hang, Logger: log})
 	case objstore.S3:
 		return awsstore.Open(ctx, l, awsstore.Options{CredentialsFile: o.CredentialsFile, Log: log})
 	case objstore.MinIO:
