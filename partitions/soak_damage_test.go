@@ -258,7 +258,7 @@ func (w *soak) heal() error {
 		}
 		if w.sick(u) {
 			if err := w.healUser(u); err != nil {
-				return fmt.Errorf("healing of %s after %s: %w", u.name, ill.what, err)
+				return fmt.Errorf("healing of %s after %s: %w", u.name, w.ill.what, err)
 			}
 			continue
 		}
@@ -269,6 +269,8 @@ func (w *soak) heal() error {
 	if ill != nil && ill.older {
 		w.forgetHomes()
 	}
+	// What no backup referred to is still damaged, and the next user may refer to it.
+	w.rotten = w.rotten || ill != nil && ill.hidden
 	w.ill = nil
 	return nil
 }

@@ -70,8 +70,11 @@ func (w *soak) pushAll(u *soakUser, h *soakHost) (quiet bool, err error) {
 // infect marks a user who has taken over hidden damage: a reference to a pack whose bytes no
 // host has read since the damage. verify reports the damage for this user, too.
 func (w *soak) infect(u *soakUser) {
-	if w.ill == nil || !w.ill.hidden || w.sick(u) || !w.looksDamaged(u) {
+	if !w.rotten && (w.ill == nil || !w.ill.hidden) || w.sick(u) || !w.looksDamaged(u) {
 		return
+	}
+	if w.ill == nil {
+		w.ill = &illness{what: "earlier damage, in a pack that no backup needed", users: map[*soakUser]bool{}, packs: true, hidden: true}
 	}
 	w.note("%s refers to undetected damage", u.name)
 	w.counts["infected"]++

@@ -30,6 +30,7 @@ type soak struct {
 	step    int
 	counts  map[string]int
 	ill     *illness // damage that is not healed yet; nil = none
+	rotten  bool     // packs may be damaged in parts that no backup referred to when they were healed
 	events  []soakEvent
 
 	mu    sync.Mutex // guards trace: hosts log in the background
