@@ -30,7 +30,7 @@ const (
 	logged = 6 << 10
 )
 
-// Report is the file in which the runtime writes its last output.
+// Report is the file for the last output of the runtime.
 type Report struct {
 	file *os.File // locked while the process runs
 }

@@ -18,7 +18,7 @@
 //
 // The kernel releases the locks of a process that is killed.
 //
-// Each connection is passed over its own socket, as packets:
+// Each connection uses its own socket and these packets:
 //
 //	→ hello    version, fingerprint, purpose "pass"
 //	← welcome  pid, or the reason for a refusal

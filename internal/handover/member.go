@@ -57,7 +57,7 @@ type Config struct {
 	Logger   *slog.Logger // nil: silent
 }
 
-// Member is this process as one of those that share an index.
+// Member is this process in the group that shares an index.
 type Member struct {
 	cfg  Config
 	log  *slog.Logger
@@ -249,7 +249,7 @@ func (r *Member) kept() (bool, <-chan struct{}) {
 	return r.keeps || r.owner != nil, r.received
 }
 
-// waitIndex takes the owner's lock as soon as it is free.
+// waitIndex takes the owner's lock when the lock is free.
 func (r *Member) waitIndex() {
 	told := false
 	for {

@@ -25,7 +25,7 @@ func (o Origin) String() string {
 type Error struct {
 	Origin
 	Value   string // the wrong value; empty if the value is not the fault
-	Problem string // what is wrong
+	Problem string // description of the fault
 	Allowed string // allowed values; may be empty
 
 	err error // cause of Problem; may be nil

@@ -63,7 +63,7 @@ func (s *scanner) file(name string, at Origin) {
 }
 
 // lines joins continued lines and passes each to line. A backslash at the end of the file joins
-// nothing. Cyrus then ignores the line; we use it as it is written.
+// nothing. Cyrus then ignores the line; we keep it unchanged.
 func (s *scanner) lines(name string, r *bufio.Reader) {
 	var joined []byte
 	for n := 1; ; n++ {

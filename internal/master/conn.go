@@ -5,7 +5,7 @@ import (
 	"net/netip"
 )
 
-// Kind is the way in which a connection arrived.
+// Kind is the kind of socket that a connection arrived on.
 type Kind string
 
 // The kinds of connection.

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// ErrEnding means that the process is ending and no longer does what was asked.
+// ErrEnding means that the process is ending and refuses the request.
 var ErrEnding = errors.New("this process is ending")
 
 // Config configures a Process.

@@ -61,11 +61,11 @@ func (o *Options) concerns(name string) bool {
 	return false
 }
 
-// span is the range of commits in which a message was present: from the commit that added it
+// span is the range of commits that had a message: from the commit that added it
 // to the one before the commit that deleted it last.
 type span struct{ from, to uint64 }
 
-// losses gathers what was deleted.
+// losses collects the deleted messages.
 type losses struct {
 	c     *chooser
 	boxes []*chosen
@@ -80,7 +80,7 @@ func (l *losses) deleted() error {
 				return err
 			}
 			m := l.c.src.message(r)
-			by := r.Commit // the last commit that wrote an expunged record is the one that expunged it
+			by := r.Commit // the last commit of an expunged record expunged it
 			switch {
 			case !m.Deleted && h.gone == 0:
 				continue

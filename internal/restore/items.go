@@ -69,7 +69,7 @@ func (a *Account) Empty() bool {
 }
 
 // OwnSubs returns the subscriptions to the user's own mailboxes. Files and IMAP accounts
-// leave out all others, because below the user's namespace their names would stand for
+// leave out all others, because below the user's namespace their names would denote
 // different mailboxes.
 func (a *Account) OwnSubs(defaultDomain, deletedPrefix string) []string {
 	var out []string

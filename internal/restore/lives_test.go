@@ -69,44 +69,48 @@ func TestLives(t *testing.T) {
 
 			src := b.Source(time.Time{})
 			o := restore.Options{All: true, DeletedPrefix: "DELETED"}
-			sel := must(src.Select(o))
+			sel := must(src.Select(o))(t)
 			if n, _ := sel.Messages(); n != 1 || !slices.Equal(names(sel), []string{"user.rita"}) || !sel.End.IsZero() {
 				t.Errorf("-a restores %q", names(sel))
 			}
-			if a := must(src.Account()); !a.Empty() {
+			if a := must(src.Account())(t); !a.Empty() {
 				t.Errorf("-a also restores %+v", a)
 			}
 			o.Deleted = restore.Only
-			if n, _ := must(src.Select(o)).Messages(); n != 0 {
+			if n, _ := must(src.Select(o))(t).Messages(); n != 0 {
 				t.Errorf("-x restores %d messages of the first user", n)
 			}
-			sel = must(src.Select(restore.Options{Objects: []string{"user.rita.Sent"}, DeletedPrefix: "DELETED"}))
+			sel = must(src.Select(restore.Options{Objects: []string{"user.rita.Sent"}, DeletedPrefix: "DELETED"}))(t)
 			if len(sel.Folders) != 0 || len(sel.Unknown) != 1 || !strings.Contains(sel.Unknown[0].Error(), "--life 1") {
 				t.Errorf("a mailbox of an earlier life, by name: %q, %v", names(sel), sel.Unknown)
 			}
-			g := must(src.Deletions(restore.Options{All: true, DeletedPrefix: "DELETED"}, nil))
+			g := must(src.Deletions(restore.Options{All: true, DeletedPrefix: "DELETED"}, nil))(t)
 			if g.Lost != 0 {
 				t.Errorf("deletions of the second user: %+v", g)
 			}
 
-			last, _ := must(src.Lives()).Last(1)
+			last, _ := must(src.Lives())(t).Last(1)
 			next := b.SourceOf(history.Moment{Number: last + 1}).Time()
 			src = b.SourceOf(history.Moment{Number: last})
 			o = restore.Options{All: true, DeletedPrefix: "DELETED", AtEnd: true, NextLife: next, LiveOnly: true}
-			sel = must(src.Select(o))
+			sel = must(src.Select(o))(t)
 			if n, _ := sel.Messages(); n != 2 || !slices.Equal(names(sel), []string{"user.rita", "user.rita.Sent"}) {
 				t.Errorf("--life 1 restores %q, %d messages", names(sel), n)
 			}
-			if a := must(src.AccountAtEnd(sel.End)); len(a.Subs) != 1 || len(a.Annotations) != 0 {
+			if a := must(src.AccountAtEnd(sel.End))(t); len(a.Subs) != 1 || len(a.Annotations) != 0 {
 				t.Errorf("--life 1 also restores %+v", a)
 			}
 		})
 	}
 }
 
-func must[T any](v T, err error) T {
-	if err != nil {
-		panic(err)
+// must returns a function that fails the test on an error and returns the value otherwise.
+func must[T any](v T, err error) func(*testing.T) T {
+	return func(t *testing.T) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
 	}
-	return v
 }

@@ -27,8 +27,8 @@ type Report struct {
 	problems int
 }
 
-// Added counts messages that the destination did not have before; in a dry run, those that
-// would be added.
+// Added counts messages that the destination did not have before; in a dry run, messages
+// that would be added.
 func (r *Report) Added(messages int, bytes int64) {
 	r.mu.Lock()
 	r.added += messages

@@ -92,7 +92,7 @@ func (w *writer) write(severity int, text string) {
 	}
 }
 
-// reportLocked logs how many messages were dropped before the one that was just delivered.
+// reportLocked logs the number of messages dropped since the last delivered one.
 func (w *writer) reportLocked() {
 	if w.lost == 0 {
 		return

@@ -17,7 +17,7 @@ const Forms = `2026-11-20T14:05:00Z, "2026-11-20 14:05", 2026-11-20, "27 Nov 202
 	`"yesterday 14:05", "last tuesday 5pm", "last week", 2h, "2 days ago", now, @1764000000; ` +
 	`a zone can follow: +0100, UTC or Europe/Berlin`
 
-// Layout is the format in which the tools print a time. Parse accepts it.
+// Layout is the format of times in the output of the tools. Parse accepts it.
 const Layout = "2006-01-02 15:04:05 -0700"
 
 // Text prints a time in the zone of the host, with its offset.

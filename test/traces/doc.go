@@ -19,7 +19,7 @@
 //   - put and delete appear when the store has finished them. Keys are shortened: numbers
 //     have no leading zeros, and hashes are replaced by pack-1, blocks-1, … in order of appearance.
 //     Only one test lists reads (get, stat, list) too.
-//   - probe stands for all requests that find out what the store can do.
+//   - probe replaces all requests that find out what the store can do.
 //   - index is one durable transaction: the kinds of keys that it added (+), changed,
 //     or removed (-), and their number if there are several (3×).
 //   - ! marks a failure that the test injected.

@@ -29,7 +29,7 @@ func newTrace() *trace {
 	return &trace{names: map[string]string{}, count: map[string]int{}, more: make(chan struct{})}
 }
 
-// probed stands for the many objects of a probe of the store.
+// probed replaces the many objects of a probe of the store.
 const probed = "    probe  …"
 
 // begin starts the list. Earlier effects are left out.

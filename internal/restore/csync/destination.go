@@ -123,7 +123,7 @@ func (d *Destination) concernsFolder(ctx context.Context, c *conn, err error) bo
 	return errors.As(err, &refused)
 }
 
-// explain adds advice to an error that says little.
+// explain adds advice to an unspecific error.
 func (d *Destination) explain(err error) error {
 	var refused *client.RefusedError
 	if !errors.As(err, &refused) {

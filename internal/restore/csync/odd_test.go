@@ -110,7 +110,7 @@ func (s *setup) problems(src *restore.Source) []string {
 	return out
 }
 
-// A mailbox that the server refuses, and one that crashes it, do not affect the others. A server
+// Mailboxes that the server refuses, or that crash it, do not affect the others. A server
 // that crashes on everything ends the restore.
 func TestServerDies(t *testing.T) {
 	t.Parallel()

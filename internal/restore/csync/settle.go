@@ -46,7 +46,7 @@ func (w *work) settle(ctx context.Context) error {
 	return nil
 }
 
-// pair is a message as it was sent and as the server stored it.
+// pair is a sent message and the record that the server stored for it.
 type pair struct {
 	sent *restore.Message
 	has  *cyrus.Record

@@ -93,7 +93,7 @@ func maildirPart(part string) string {
 	return b.String()
 }
 
-// nothing stands for an empty component.
+// nothing replaces an empty component.
 const nothing = "%_"
 
 // improper marks a component that is not in modified UTF-7 as Cyrus writes it. Such a component

@@ -130,7 +130,7 @@ func openRegular(at *os.Root, name string, flag int) (*os.File, error) {
 	return f, nil
 }
 
-// unchanged checks that the opened file is the one that was examined.
+// unchanged checks that the opened file is still the examined one.
 func unchanged(was fs.FileInfo, name string, stat func() (fs.FileInfo, error)) error {
 	is, err := stat()
 	if err == nil && !os.SameFile(was, is) {

@@ -10,7 +10,7 @@ func has(flags []string, flag string) bool {
 	return slices.ContainsFunc(flags, func(f string) bool { return strings.EqualFold(f, flag) })
 }
 
-// keywords returns the user-defined flags: those that fit into a line of text, and odd ones,
+// keywords returns the user-defined flags: plain ones that fit into a line of text, and odd ones,
 // which no mail server accepts.
 func keywords(flags []string) (plain, odd []string) {
 	for _, f := range flags {

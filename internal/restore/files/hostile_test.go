@@ -25,16 +25,16 @@ func twoFolders(t *testing.T) *restore.Source {
 
 const secret = "another user's file\n"
 
-// hindrance is an obstacle that prevents the restore of a folder.
-type hindrance struct {
+// obstacle is something that prevents the restore of a folder.
+type obstacle struct {
 	name, kind string
 	at         string // in the destination
 	link       string // "file" or "dir": a symbolic link to another user's; "" = a file with other content
 	want       error
 }
 
-func hindrances() []hindrance {
-	return []hindrance{
+func obstacles() []obstacle {
+	return []obstacle{
 		{"maildir folder", "maildir", ".Sent", "dir", files.ErrLink},
 		{"maildir cur", "maildir", ".Sent/cur", "dir", files.ErrLink},
 		{"maildir tmp", "maildir", ".Sent/tmp", "dir", files.ErrLink},
@@ -50,8 +50,8 @@ func hindrances() []hindrance {
 	}
 }
 
-// hinder creates the obstacle; links point to victim.
-func (h hindrance) hinder(t *testing.T, to, victim string) {
+// create creates the obstacle; links point to victim.
+func (h obstacle) create(t *testing.T, to, victim string) {
 	t.Helper()
 	at := filepath.Join(to, h.at)
 	err := os.MkdirAll(filepath.Dir(at), 0o700)
@@ -73,13 +73,13 @@ func (h hindrance) hinder(t *testing.T, to, victim string) {
 // is restored. The dry run reports the same.
 func TestHindered(t *testing.T) {
 	src := twoFolders(t)
-	for _, h := range hindrances() {
+	for _, h := range obstacles() {
 		t.Run(h.name, func(t *testing.T) {
 			to, victim := t.TempDir(), t.TempDir()
 			if err := os.WriteFile(filepath.Join(victim, "file"), []byte(secret), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			h.hinder(t, to, victim)
+			h.create(t, to, victim)
 			before := listing(t, to)
 			for _, dry := range []bool{true, false} {
 				sums, problems := troubled(t, src, files.Options{Kind: h.kind, Path: to, DryRun: dry})
@@ -126,7 +126,7 @@ func TestHinderedAccount(t *testing.T) {
 	for kind, foreign := range map[string][]string{"maildir": {"subscriptions", "sieve/plain.sieve"}, "eml": {"account.json", "sieve/plain.sieve"}} {
 		to := filepath.Join(t.TempDir(), "in")
 		for _, name := range foreign {
-			hindrance{at: name}.hinder(t, to, "")
+			obstacle{at: name}.create(t, to, "")
 		}
 		sums, problems := troubled(t, src, files.Options{Kind: kind, Path: to})
 		if len(problems) != len(foreign) || sums.Added != 1 {
@@ -150,11 +150,11 @@ func TestHinderedAccount(t *testing.T) {
 // A tar does not replace a link, nor a partial file that restore did not write.
 func TestHinderedTar(t *testing.T) {
 	src, dir, victim := twoFolders(t), t.TempDir(), t.TempDir()
-	hindrance{at: "file"}.hinder(t, victim, "")
-	hindrance{at: "a.tar", link: "file"}.hinder(t, dir, victim)
-	hindrance{at: "b.tar.partial", link: "file"}.hinder(t, dir, victim)
-	hindrance{at: "c.tar"}.hinder(t, dir, victim)
-	hindrance{at: "d.tar.0123456789abcdef.partial"}.hinder(t, dir, victim) // of a run that was killed
+	obstacle{at: "file"}.create(t, victim, "")
+	obstacle{at: "a.tar", link: "file"}.create(t, dir, victim)
+	obstacle{at: "b.tar.partial", link: "file"}.create(t, dir, victim)
+	obstacle{at: "c.tar"}.create(t, dir, victim)
+	obstacle{at: "d.tar.0123456789abcdef.partial"}.create(t, dir, victim) // of a run that was killed
 	for name, want := range map[string]error{"a.tar": files.ErrLink, "b.tar": nil, "c.tar": files.ErrExists, "d.tar": nil} {
 		if _, err := run(t, src, "tar", filepath.Join(dir, name)); !errors.Is(err, want) {
 			t.Errorf("%s: %v", name, err)
@@ -209,7 +209,7 @@ func TestOddNames(t *testing.T) {
 	}
 }
 
-// Two restores into one directory would bring everything twice.
+// Two restores into one directory would write everything twice.
 func TestTwoAtOnce(t *testing.T) {
 	src, dir := twoFolders(t), t.TempDir()
 	busy := make(chan error, 1)

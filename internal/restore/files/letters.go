@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// keywordsFile is the file in which Dovecot lists the keywords for the letters a to z.
+// keywordsFile is the file where Dovecot lists the keywords for the letters a to z.
 const keywordsFile = "dovecot-keywords"
 
 // mostLetters is how many keywords Dovecot's format allows in a folder.

@@ -39,7 +39,7 @@ func openLines(at *os.Root, name, key string, each func(line []byte) error) (*li
 		return nil, errors.Join(err, f.Close())
 	}
 	l.f = f
-	return l, l.heal(end)
+	return l, l.truncate(end)
 }
 
 // readLines calls each with the lines of the file, if it exists.
@@ -80,8 +80,8 @@ func (l *lines) read(f *os.File, each func(line []byte) error) (end int64, err e
 
 func (l *lines) foreign() error { return fmt.Errorf("%s: %w", l.name, ErrExists) }
 
-// heal removes an incomplete line at the end.
-func (l *lines) heal(end int64) error {
+// truncate removes an incomplete line at the end.
+func (l *lines) truncate(end int64) error {
 	info, err := l.f.Stat()
 	if err != nil || info.Size() == end {
 		return err

@@ -36,7 +36,7 @@ type mboxes struct {
 	sums    mboxSums
 }
 
-// mboxSums counts the messages of a mailbox: all, and those that the existing file has.
+// mboxSums counts the messages of a mailbox: all, and the part that the existing file has.
 type mboxSums struct {
 	old                      int64 // size of the existing file
 	messages, there          int

@@ -11,8 +11,8 @@ type counts struct {
 	added, there, refused, changed, unknown, dated, twins int
 }
 
-// say prints the lines about the folder.
-func (v *visit) say() {
+// printCounts prints the lines about the folder.
+func (v *visit) printCounts() {
 	form := "%s: %s appended to %s, %d already present, %d refused"
 	if v.opt.DryRun {
 		form = "%s: %s would be appended to %s, %d already present, %d unreadable"
@@ -29,7 +29,7 @@ func (v *visit) say() {
 	v.mu.Unlock()
 }
 
-// notes describes changes by the server, and what is unknown.
+// notes describes changes by the server, known and unknown.
 func (c *counts) notes() []string {
 	var out []string
 	for _, o := range []struct {

@@ -48,13 +48,13 @@ func (s *session) folder(ctx context.Context, f *restore.Folder) (err error) {
 		v.rep.Warn("%s: the journal is incomplete; the next run has to compare more messages: %v", v.box.name, failed)
 	}
 	if err == nil {
-		v.say()
+		v.printCounts()
 	}
 	return err
 }
 
 // restore first finds exact matches in the whole folder, so that no message is mistaken for
-// another one that the server has changed.
+// a changed copy of another message.
 func (v *visit) restore(ctx context.Context) error {
 	rest, err := v.known(ctx)
 	if err != nil {
@@ -122,7 +122,7 @@ func (v *visit) unmatched(list []want) ([]want, error) {
 	return rest, nil
 }
 
-// sendMissing reads messages and sends those that the folder does not have in a changed form.
+// sendMissing reads messages and sends the messages that the folder does not have in a changed form.
 func (v *visit) sendMissing(ctx context.Context, list []want) error {
 	guids := make([]cyrus.GUID, len(list))
 	for i, w := range list {

@@ -19,7 +19,7 @@ const (
 	endsViaLF          // stored as LF and returned as CRLF: a CR before CRLF, or at the end, is lost
 )
 
-// A form is a way in which servers change messages.
+// A form describes how servers change messages.
 type form struct {
 	ends lineEnds
 	nul  byte // replacement for a NUL; 0 = unchanged

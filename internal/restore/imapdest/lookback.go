@@ -19,8 +19,8 @@ type sending struct {
 	flags  []string // flags that it should have
 }
 
-// lookBack checks the sent messages: their sizes, flags and dates, and the bytes of those that
-// the server may have changed in a way not seen so far.
+// lookBack checks the sent messages: their sizes, flags and dates, and the bytes of
+// messages that the server may have changed in a new way.
 func (v *visit) lookBack() error {
 	list := v.sending
 	v.sending = nil

@@ -120,7 +120,7 @@ func (x *Box) head() (*cyrus.Mailbox, error) {
 	return m, err
 }
 
-// Sync brings the backup up to date and returns the store's time.
+// Sync updates the backup and returns the store's time.
 func (b *Backup) Sync() time.Time {
 	b.t.Helper()
 	b.now = b.now.Add(time.Minute)

@@ -1,4 +1,4 @@
-"""import: a backup of Debian's Cyrus Backups becomes one of ours."""
+"""import: importing a backup of Debian's Cyrus Backups."""
 import hashlib
 import json
 import time

@@ -54,7 +54,7 @@ def neighbours(x):
         x.imap("anne").cmd("CREATE " + f)
     x.imap().cmd("SETQUOTA user/anne (STORAGE 100000)")
     x.sync("0-whole", "-u", "anne", "bert", again=False)
-    mend = spoil(x, "anne")
+    undo = spoil(x, "anne")
     x.imap("anne").append("INBOX", [(msg("meanwhile"), [], None)])
 
     x.imap("bert").append("INBOX", [(msg("second"), [], None)])
@@ -81,7 +81,7 @@ def neighbours(x):
     said = [l for p, l in x.logged() if "-backup/" in l and "unavailable: clients are deferred" in l]
     x.expect("3-rolling", len(said) == 1 and "set-aside" in said[0], "logged at err: %s" % said)
 
-    mend()
+    undo()
     x.imap("anne").append("INBOX", [(msg("afterwards"), [], None)])
     expect_mail(x, "4-mended", "anne", 3)
     time.sleep(1)
