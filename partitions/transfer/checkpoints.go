@@ -8,12 +8,13 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// A daemon may write a checkpoint while its backup is copied. Those that are copied are
-// looked at before the blocks are listed: all that they name is there then. What is put
-// later may name blocks that are not, and is left out, for the log tells the same.
+// A daemon may write a checkpoint during a copy. The copier lists checkpoints before
+// blocks, so all blocks that the listed checkpoints refer to are listed too. It skips
+// checkpoints that appear later: their blocks may be missing from the list, and the log
+// contains the same state.
 
-// checkpoints are those that the other partition lacks, each with its ETag, which a list
-// need not give.
+// checkpoints returns the checkpoints that the target lacks, with their ETags, which a
+// list need not contain.
 func (c *copier) checkpoints(ctx context.Context, n uint64) (out []objstore.Info, err error) {
 	for info, err := range c.lacking(ctx, history.CheckpointPrefix(c.from.Path), n) {
 		if err != nil {
@@ -28,8 +29,8 @@ func (c *copier) checkpoints(ctx context.Context, n uint64) (out []objstore.Info
 	return out, nil
 }
 
-// putCheckpoints copies those that are as they were. One that is not was put anew, beside
-// other blocks: whole is false then, and all is to be looked at again.
+// putCheckpoints copies checkpoints that have not changed since they were listed. If one
+// has, its blocks may be new, too: whole is then false, and the caller starts over.
 func (c *copier) putCheckpoints(ctx context.Context, list []objstore.Info) (whole bool, err error) {
 	whole = true
 	for _, info := range list {

@@ -14,32 +14,30 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// copier copies a backup into another partition. What lies below backups/ is copied byte
-// for byte; of packs, which backups share, only what this backup names: it goes into new
-// packs, and notes in moved/ say so. It can be cut off at any point and done again.
+// copier copies a backup into another partition (see the package comment).
 type copier struct {
 	from     *repository.Found
 	to       Target
 	packs    *packCopier
 	done     repository.Copied
-	listener func(repository.Copied) // nil: nobody listens
+	progress func(repository.Copied) // may be nil
 }
 
 func newCopier(from *repository.Found, to Target, report func(repository.Copied)) *copier {
-	c := &copier{from: from, to: to, listener: report}
+	c := &copier{from: from, to: to, progress: report}
 	c.packs = newPackCopier(from, to, &c.done)
 	return c
 }
 
-// copyAhead is how many objects are copied at once where nobody reads yet.
+// copyAhead is how many objects are copied in parallel if their order does not matter.
 const copyAhead = 8
 
-// upTo copies the log to commit n, and all that goes with it.
+// upTo copies the log up to commit n, and everything that it refers to.
 func (c *copier) upTo(ctx context.Context, n uint64) error {
 	if err := c.sameHistory(ctx, n); err != nil {
 		return err
 	}
-	// Durable before referenced: the packs come first.
+	// Packs come first: an object must be durable before another refers to it.
 	for _, prefix := range []string{history.RecordsPrefix(c.from.Path), history.LogPrefix(c.from.Path)} {
 		for info, err := range c.lacking(ctx, prefix, n) {
 			if err != nil {
@@ -66,9 +64,9 @@ func (c *copier) upTo(ctx context.Context, n uint64) error {
 	return nil
 }
 
-// rest copies blocks before the log and the log before checkpoints, which name them; the
-// log in its order, since it may be read meanwhile. whole is false where a checkpoint was
-// put anew meanwhile.
+// rest copies blocks, then the log, then checkpoints, because each refers to the ones
+// before. It copies the log in order, because somebody may read it meanwhile. whole is
+// false if a checkpoint was rewritten meanwhile.
 func (c *copier) rest(ctx context.Context, n uint64) (whole bool, err error) {
 	checkpoints, err := c.checkpoints(ctx, n)
 	if err != nil {
@@ -84,13 +82,13 @@ func (c *copier) rest(ctx context.Context, n uint64) (whole bool, err error) {
 }
 
 func (c *copier) report() {
-	if c.listener != nil {
-		c.listener(c.done)
+	if c.progress != nil {
+		c.progress(c.done)
 	}
 }
 
-// sameHistory refuses to continue a log that is another one: under its path can lie what
-// an earlier copy left, and nothing else.
+// sameHistory returns an error if the target has another log under the same path. The log
+// of an interrupted copy is accepted.
 func (c *copier) sameHistory(ctx context.Context, n uint64) error {
 	log := history.Log{Store: c.to.Config().Store, Backup: c.from.Path}
 	there, err := log.Newest(ctx, 0)
@@ -107,7 +105,7 @@ func (c *copier) sameHistory(ctx context.Context, n uint64) error {
 			return err
 		}
 	}
-	return fmt.Errorf("partition %s (%s) has another history under backups/%s, up to commit %d: take it away, if nobody needs it, and try again",
+	return fmt.Errorf("partition %s (%s) has another history below backups/%s, up to commit %d: remove it if nobody needs it, and try again",
 		c.to.Config().Name, c.to.Config().Location, c.from.Path, there)
 }
 
@@ -121,8 +119,8 @@ func headerOf(ctx context.Context, log *history.Log, n uint64) (h history.Header
 	return h, nil
 }
 
-// lacking yields the objects of the backup with a prefix that the other partition does
-// not have, up to commit n. Both are listed side by side.
+// lacking yields the objects of the backup with a prefix, up to commit n, that the target
+// does not have. It lists both partitions in parallel.
 func (c *copier) lacking(ctx context.Context, prefix string, n uint64) iter.Seq2[objstore.Info, error] {
 	return func(yield func(objstore.Info, error) bool) {
 		next, stop := iter.Pull2(c.to.Config().Store.List(ctx, prefix, ""))
@@ -146,7 +144,7 @@ func (c *copier) lacking(ctx context.Context, prefix string, n uint64) iter.Seq2
 	}
 }
 
-// wanted says whether a key is one of the backup's, of what was there at commit n.
+// wanted reports whether a key belongs to the backup as of commit n.
 func (c *copier) wanted(key string, n uint64) bool {
 	if _, to, ok := history.ParseLogKey(c.from.Path, key); ok {
 		return to <= n
@@ -157,7 +155,7 @@ func (c *copier) wanted(key string, n uint64) bool {
 	return history.IsRecordsKey(c.from.Path, key)
 }
 
-// objects copies them, so many at once.
+// objects copies a list of objects, ahead of them in parallel.
 func (c *copier) objects(ctx context.Context, list iter.Seq2[objstore.Info, error], ahead int) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(ahead)
@@ -166,7 +164,7 @@ func (c *copier) objects(ctx context.Context, list iter.Seq2[objstore.Info, erro
 			return errors.Join(g.Wait(), err)
 		}
 		if gctx.Err() != nil {
-			break // Wait says why
+			break // Wait returns the error
 		}
 		g.Go(func() error { return c.object(gctx, info) })
 		c.done.Objects++
@@ -176,7 +174,7 @@ func (c *copier) objects(ctx context.Context, list iter.Seq2[objstore.Info, erro
 	return g.Wait()
 }
 
-// object copies one as it is.
+// object copies an object byte for byte.
 func (c *copier) object(ctx context.Context, info objstore.Info) error {
 	body, _, drop, err := repository.Hold(ctx, c.from.Partition.Store, info.Key)
 	if err != nil {
@@ -189,14 +187,14 @@ func (c *copier) object(ctx context.Context, info objstore.Info) error {
 func (c *copier) put(ctx context.Context, key string, body objstore.Body) error {
 	_, err := c.to.Config().Store.Put(ctx, key, body, objstore.PutOptions{IfAbsent: c.to.Conditional()})
 	if errors.Is(err, objstore.ErrExist) {
-		return nil // an unclear answer: what is copied never changes
+		return nil // after an unclear answer; copied objects never change
 	}
 	return err
 }
 
-// checkAbsent sees that no message of the newest state is among what could not be found:
-// what retention has let go may be named by the log for longer. Commits that cannot be read
-// do no harm if a bridge names them.
+// checkAbsent returns an error if a chunk that could not be found belongs to a message of
+// the newest state. The log may still refer to chunks that retention has removed. Unreadable
+// commits are accepted if a bridge names them.
 func (c *copier) checkAbsent(ctx context.Context, n uint64) error {
 	hole, err := c.hole(ctx)
 	if err != nil || len(c.packs.absent) == 0 && !c.packs.damaged && !hole {
@@ -204,7 +202,7 @@ func (c *copier) checkAbsent(ctx context.Context, n uint64) error {
 	}
 	m, err := c.from.Load(ctx, history.Moment{Number: n})
 	if history.IsUnreadable(err) {
-		return fmt.Errorf("it is damaged; ctl_backups verify --repair %s lets it go on: %w", c.from.Name().Full, err)
+		return fmt.Errorf("the backup of %s is damaged, run ctl_backups verify --repair %s: %w", c.from.Name(), c.from.Name().Full, err)
 	}
 	if err != nil {
 		return err
@@ -216,14 +214,14 @@ func (c *copier) checkAbsent(ctx context.Context, n uint64) error {
 		}
 		for _, chunk := range msg.Chunks {
 			if err := c.found(ctx, m, chunk); err != nil {
-				return fmt.Errorf("message %s cannot be copied (ctl_backups verify tells what is damaged): %w", msg.GUID, err)
+				return fmt.Errorf("message %s cannot be copied (ctl_backups verify lists the damage): %w", msg.GUID, err)
 			}
 		}
 	}
 	return nil
 }
 
-// hole says whether the log lacks a commit behind its newest checkpoint.
+// hole reports whether a commit after the newest checkpoint is missing from the log.
 func (c *copier) hole(ctx context.Context) (bool, error) {
 	log := c.from.Log()
 	checkpoints, err := log.Checkpoints(ctx)
@@ -238,7 +236,8 @@ func (c *copier) hole(ctx context.Context) (bool, error) {
 	return missing > 0, err
 }
 
-// found is the error of a chunk that some place has lost, unless another one has it.
+// found returns the error of a chunk that one of its places has lost, and nil if another
+// place has it.
 func (c *copier) found(ctx context.Context, m *history.Mem, chunk history.ChunkID) error {
 	lost := c.packs.absent[chunk]
 	if lost == nil {
@@ -257,7 +256,7 @@ func (c *copier) found(ctx context.Context, m *history.Mem, chunk history.ChunkI
 	return lost
 }
 
-// putInfo makes the copy visible: backup.json is the same as in the old partition.
+// putInfo copies backup.json, which makes the copy visible.
 func (c *copier) putInfo(ctx context.Context) error {
 	key := repository.BackupInfoKey(c.from.Path)
 	b, _, err := repository.ReadSmall(ctx, c.from.Partition.Store, key)
@@ -271,14 +270,14 @@ func (c *copier) putInfo(ctx context.Context) error {
 	return err
 }
 
-// sameBackup refuses to copy over a backup that only has the same name.
+// sameBackup returns an error if the target has another backup of the same name.
 func (c *copier) sameBackup(ctx context.Context) error {
 	there, err := repository.ReadBackupInfo(ctx, c.to.Config().Store, c.from.Path)
 	if errors.Is(err, objstore.ErrNotExist) {
 		return nil
 	}
 	if err == nil && there.ID != c.from.Info.ID {
-		err = fmt.Errorf("partition %s (%s) has another backup of %s, made on %s", c.to.Config().Name, c.to.Config().Location, c.from.Name(), timespec.Text(there.Created))
+		err = fmt.Errorf("partition %s (%s) already has another backup of %s, created on %s", c.to.Config().Name, c.to.Config().Location, c.from.Name(), timespec.Text(there.Created))
 	}
 	return err
 }

@@ -9,14 +9,13 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// ErrThere: the backup is where it should be moved to.
-var ErrThere = errors.New("it is in that partition already")
+// ErrThere reports that the backup is already in the target partition.
+var ErrThere = errors.New("the backup is already in that partition")
 
-// Move moves a backup with all its history from one of the partitions to another. Writers are
-// kept off with a lock meanwhile. The seal in the old log is the point from which on it
-// lives in the other; a move that was cut off is finished by doing it again. What is in
-// the old partition stays there, for collection. A daemon that has the backup open
-// follows it by itself.
+// Move moves a backup with all its history from one of the partitions to another, under
+// the lock of the backup. From the seal in the old log on, the backup is in use in the
+// target. After an interruption, the same call finishes the move. The objects in the old
+// partition stay until collection. A daemon that has the backup open follows by itself.
 func Move(ctx context.Context, from []repository.Config, n repository.Name, dest Target, o repository.LockOptions, report func(repository.Copied)) (repository.Copied, error) {
 	repo, err := dest.Repository(ctx)
 	if err != nil {
@@ -44,12 +43,12 @@ func Move(ctx context.Context, from []repository.Config, n repository.Name, dest
 	})
 }
 
-// moving is the copy that shall be moved into a repository: that in which the backup
-// lives, or the one that it has left for that repository in a move that was cut off.
+// moving returns the copy to move into the repository repo: the one in use, or the one
+// that an interrupted move to repo has sealed.
 func moving(ctx context.Context, parts []repository.Config, n repository.Name, repo string) (repository.LogEnd, error) {
 	copies, unasked, err := repository.CopiesOf(ctx, parts, n)
 	if err == nil && len(unasked) > 0 {
-		err = unasked[0] // it may be the one from which the backup has to be moved
+		err = unasked[0] // the backup to move may be there
 	}
 	if err != nil {
 		return repository.LogEnd{}, err
@@ -70,7 +69,7 @@ func moving(ctx context.Context, parts []repository.Config, n repository.Name, r
 	return end, err
 }
 
-// leaving is the copy whose log ends with a seal for the repository.
+// leaving returns the copy whose log ends with a seal that names the repository repo.
 func leaving(ctx context.Context, copies []*repository.Found, repo string) (repository.LogEnd, error) {
 	for _, f := range copies {
 		end, err := f.LogEnd(ctx)
@@ -78,15 +77,15 @@ func leaving(ctx context.Context, copies []*repository.Found, repo string) (repo
 			return end, err
 		}
 	}
-	return repository.LogEnd{}, fmt.Errorf("the backup of %s is half moved to another partition than this one, or was moved to one that is not configured here", copies[0].Name())
+	return repository.LogEnd{}, fmt.Errorf("the backup of %s is half moved to another partition, or was moved to a partition that is not configured here: finish that move, or configure that partition", copies[0].Name())
 }
 
-// sealTries is how often a daemon may win the number that the seal wants, before it has
-// read of the lock.
+// sealTries is how many commit numbers are tried for the seal. A daemon may take some of
+// them before it reads about the lock.
 const sealTries = 10
 
-// locked does something while every writer is kept off. A daemon that waits for the end
-// of the lock finds the backup whole, wherever it is then.
+// locked calls do under the lock of the backup. A daemon that waits for the lock finds the
+// backup complete afterwards, in the old partition or in the new one.
 func (c *copier) locked(ctx context.Context, o repository.LockOptions, do func(context.Context, *repository.Lock) error) (err error) {
 	l, err := c.from.Lock(ctx, o)
 	if err != nil {
@@ -99,10 +98,10 @@ func (c *copier) locked(ctx context.Context, o repository.LockOptions, do func(c
 	return do(during, l)
 }
 
-// seal copies what there is, and then ends the log in the old partition.
+// seal copies the present log, and then ends it in the old partition.
 func (c *copier) seal(ctx context.Context, l *repository.Lock, repo string) error {
 	for range sealTries {
-		highest, err := c.from.HighestNumber(ctx) // a hole in the log would look like its end
+		highest, err := c.from.HighestNumber(ctx) // Newest would mistake a hole in the log for its end
 		if err != nil {
 			return err
 		}
@@ -124,10 +123,10 @@ func (c *copier) seal(ctx context.Context, l *repository.Lock, repo string) erro
 			return err
 		}
 	}
-	return fmt.Errorf("seal the log of %s: %d numbers of it were taken by others", c.from.Name(), sealTries)
+	return fmt.Errorf("seal the log of %s: other writers took %d commit numbers in a row: try again", c.from.Name(), sealTries)
 }
 
-// finish copies the sealed log to its end, and makes the backup visible.
+// finish copies the rest of the log, and makes the copy visible.
 func (c *copier) finish(ctx context.Context) error {
 	highest, err := c.from.HighestNumber(ctx)
 	if err != nil {
@@ -139,8 +138,9 @@ func (c *copier) finish(ctx context.Context) error {
 	return c.putInfo(ctx)
 }
 
-// Copy copies a backup into another partition as it is now, to export it. Done again it adds what is new. The copy is read by the tools like any
-// other; what is to be written to has to be imported.
+// Copy exports a backup: it copies the present state and history into another partition.
+// Another call adds new commits. The tools read the copy like any other backup; it must be
+// imported before a daemon can write to it.
 func Copy(ctx context.Context, f *repository.Found, dest Target, report func(repository.Copied)) (repository.Copied, error) {
 	if _, err := dest.Repository(ctx); err != nil {
 		return repository.Copied{}, err
@@ -152,8 +152,8 @@ func Copy(ctx context.Context, f *repository.Found, dest Target, report func(rep
 	return c.done, c.finish(ctx)
 }
 
-// Import copies a backup out of an exported repository, as Copy has made it, and lets
-// daemons write to it. No partition may hold a backup of that name: the caller checks.
+// Import copies a backup out of a repository that Copy has written, and makes it writable.
+// The caller must check that no partition has a backup of that name.
 func Import(ctx context.Context, f *repository.Found, dest Target, o repository.LockOptions, report func(repository.Copied)) (repository.Copied, error) {
 	repo, err := dest.Repository(ctx)
 	if err != nil {
@@ -165,7 +165,7 @@ func Import(ctx context.Context, f *repository.Found, dest Target, o repository.
 	if err != nil {
 		return c.done, err
 	}
-	if end.Seal == nil || end.Sealed() { // else an import was cut off after this step
+	if end.Seal == nil || end.Sealed() { // else an interrupted import has done this step
 		if err := c.takeOver(ctx, now, repo.ID, o); err != nil {
 			return c.done, err
 		}
@@ -173,7 +173,8 @@ func Import(ctx context.Context, f *repository.Found, dest Target, o repository.
 	return c.done, c.putInfo(ctx)
 }
 
-// takeOver copies the log, and lets it go on here if it says that it goes on elsewhere.
+// takeOver copies the log. If it is sealed for another repository, takeOver adds a seal for
+// this one, so that the log continues here.
 func (c *copier) takeOver(ctx context.Context, now *repository.Found, repo string, o repository.LockOptions) error {
 	tip, _, err := c.from.Tip(ctx, 0)
 	if err != nil || tip.Number == 0 {
@@ -196,7 +197,7 @@ func (c *copier) takeOver(ctx context.Context, now *repository.Found, repo strin
 	h.Connection = "import"
 	won, err := now.PutCommit(ctx, h, &history.SealedEvent{Reason: "imported", To: repo})
 	if err == nil && !won {
-		err = fmt.Errorf("commit %d of %s was put by somebody else meanwhile", h.Number, now.Name())
+		err = fmt.Errorf("import the backup of %s: another writer took commit number %d: try again", now.Name(), h.Number)
 	}
 	return err
 }

@@ -20,8 +20,8 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// packCopier copies what a backup names in packs. Places keep the names of the old
-// packs; for each of them a note in moved/ says where its entries are in the new partition.
+// packCopier copies the entries of packs that a backup refers to. Places keep the names of
+// the old packs; a note in moved/ for each old pack records the new packs of its entries.
 type packCopier struct {
 	store   objstore.Store // of the old partition
 	objects *history.Objects
@@ -31,12 +31,12 @@ type packCopier struct {
 
 	w     *pack.Writer
 	in    map[string]history.ChunkID   // entries of w
-	waits map[string]map[string]bool   // by old pack: entries that are in w
-	there map[string]bool              // by old pack: the new partition has it itself
-	notes map[string]map[string]string // by old pack: entries of its note, those read last
+	waits map[string]map[string]bool   // by old pack: its entries in w
+	there map[string]bool              // by old pack: whether the target has the pack itself
+	notes map[string]map[string]string // by old pack: entries of its note; a small cache
 
-	absent  map[history.ChunkID]error // chunks that are nowhere
-	damaged bool                      // an object could not be read to its end
+	absent  map[history.ChunkID]error // chunks that were not found
+	damaged bool                      // an object could not be read completely
 }
 
 func newPackCopier(from *repository.Found, to Target, done *repository.Copied) *packCopier {
@@ -53,21 +53,21 @@ func (p *packCopier) begin() {
 	p.in, p.waits = map[string]history.ChunkID{}, map[string]map[string]bool{}
 }
 
-// batchPlaces bounds the places that are held at once, to be read in the order of packs.
+// batchPlaces is how many places are collected, so that they can be sorted by pack.
 const batchPlaces = 1 << 14
 
-// namedIn copies what an object of the log, or one of blocks, names.
+// namedIn copies the entries that a commit or an object with blocks refers to.
 func (p *packCopier) namedIn(ctx context.Context, key string) error {
 	for place, err := range history.ObjectPlaces(ctx, p.store, key) {
 		if history.IsUnreadable(err) {
-			p.damaged = true // it is copied as it is; whether the state needs it is seen at the end
+			p.damaged = true // copied unchanged; checkAbsent decides whether the state needs it
 			break
 		}
 		if err != nil {
 			return err
 		}
 		if !strings.HasPrefix(place.Object, "packs/") {
-			continue // in the log, which is copied as it is
+			continue // in the log, which is copied byte for byte
 		}
 		if p.batch = append(p.batch, place); len(p.batch) == batchPlaces {
 			if err := p.copyBatch(ctx); err != nil {
@@ -94,7 +94,7 @@ func (p *packCopier) copyBatch(ctx context.Context) error {
 	return nil
 }
 
-// copyFrom copies entries of one old pack that the new partition does not have yet.
+// copyFrom copies the entries of one old pack that the target does not have yet.
 func (p *packCopier) copyFrom(ctx context.Context, old string, places []history.Place) error {
 	if there, err := p.has(ctx, old); there || err != nil {
 		return err
@@ -121,7 +121,7 @@ func (p *packCopier) copyFrom(ctx context.Context, old string, places []history.
 	slices.SortFunc(list, func(a, b source) int {
 		return cmp.Or(cmp.Compare(a.object, b.object), cmp.Compare(a.entry.Off, b.entry.Off), cmp.Compare(a.entry.Skip, b.entry.Skip))
 	})
-	// Two commits can name the same place.
+	// Two commits can refer to the same place.
 	list = slices.CompactFunc(list, func(a, b source) bool { return a.place == b.place })
 	for _, s := range list {
 		if err := p.add(ctx, old, s); err != nil {
@@ -131,15 +131,15 @@ func (p *packCopier) copyFrom(ctx context.Context, old string, places []history.
 	return nil
 }
 
-// source is where an entry is read from.
+// source is an entry to copy.
 type source struct {
 	place  history.Place
 	object string
 	entry  pack.Entry
 }
 
-// has says whether the new partition has the old pack itself, to stay: an earlier life
-// of the backup there has left it.
+// has reports whether the target has the old pack and will keep it. It can have the pack
+// if the backup was in the target before.
 func (p *packCopier) has(ctx context.Context, old string) (bool, error) {
 	if there, known := p.there[old]; known {
 		return there, nil
@@ -156,7 +156,7 @@ func (p *packCopier) has(ctx context.Context, old string) (bool, error) {
 	return p.there[old], nil
 }
 
-// heldNotes is how many notes are remembered.
+// heldNotes is how many notes are cached.
 const heldNotes = 8
 
 func (p *packCopier) note(ctx context.Context, old string) (map[string]string, error) {
@@ -170,7 +170,7 @@ func (p *packCopier) note(ctx context.Context, old string) (map[string]string, e
 	if err != nil {
 		return nil, err
 	}
-	// What is about to be deleted may not be referred to.
+	// Nothing may refer to packs that will be deleted.
 	condemned, err := p.to.Condemned(ctx)
 	if err != nil {
 		return nil, err
@@ -185,14 +185,14 @@ func (p *packCopier) note(ctx context.Context, old string) (map[string]string, e
 	return m.Entries, nil
 }
 
-// add reads an entry, sees that it is what it should be, and compresses it into the new pack.
+// add reads an entry, checks its SHA-256 and adds it to the new pack.
 func (p *packCopier) add(ctx context.Context, old string, s source) error {
 	if chunk, taken := p.in[s.place.Entry]; taken {
 		if chunk == s.place.Chunk {
 			p.wait(old, s.place.Entry)
 			return nil
 		}
-		// Two bodies with one GUID: they cannot share a pack.
+		// Two bodies with the same GUID cannot share a pack.
 		if err := p.flush(ctx); err != nil {
 			return err
 		}
@@ -212,7 +212,7 @@ func (p *packCopier) add(ctx context.Context, old string, s source) error {
 	return nil
 }
 
-// wait notes that an entry of an old pack is in the new one, which is not put yet.
+// wait records that an entry of an old pack is in the new pack, which is not written yet.
 func (p *packCopier) wait(old, entry string) {
 	if p.waits[old] == nil {
 		p.waits[old] = map[string]bool{}
@@ -230,15 +230,15 @@ func (p *packCopier) read(ctx context.Context, s source) ([]byte, error) {
 	body := make([]byte, s.entry.Size)
 	_, err = io.ReadFull(r, body)
 	if err = errors.Join(err, r.Close()); err == nil && history.ChunkID(sha256.Sum256(body)) != s.place.Chunk {
-		err = fmt.Errorf("%w: its SHA-256 is not that of chunk %s", history.ErrCorrupt, s.place.Chunk)
+		err = fmt.Errorf("%w: the SHA-256 is not that of chunk %s", history.ErrCorrupt, s.place.Chunk)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: entry %s cannot be copied (ctl_backups verify tells what is damaged): %w", s.object, s.place.Entry, err)
+		return nil, fmt.Errorf("%s: entry %s cannot be copied (ctl_backups verify lists the damage): %w", s.object, s.place.Entry, err)
 	}
 	return body, nil
 }
 
-// flush puts the new pack, and then the notes that lead to it.
+// flush writes the new pack, and then the notes that refer to it.
 func (p *packCopier) flush(ctx context.Context) error {
 	if len(p.in) == 0 {
 		return nil

@@ -12,14 +12,14 @@ import (
 // Target is a partition that backups are copied into.
 type Target interface {
 	Config() repository.Config
-	// Repository returns repository.json, and makes it where there is none.
+	// Repository returns repository.json, and creates it if it is missing.
 	Repository(ctx context.Context) (*repository.Info, error)
-	// Condemned are the packs about to be deleted, to which nothing new may refer.
+	// Condemned returns the packs that will be deleted. Nothing new may refer to them.
 	Condemned(ctx context.Context) (*history.Condemned, error)
 	// Conditional reports whether the store honours conditional puts.
 	Conditional() bool
-	// StoreNow is the store's time; newest is that of the newest commit, zero if there is none.
+	// StoreNow returns the store's time. newest is the time of the newest commit, or zero.
 	StoreNow(ctx context.Context, newest time.Time) time.Time
-	// Packing is how packs are written, and their size in bytes.
+	// Packing returns the options for packs, and their size in bytes.
 	Packing() (pack.Options, int64)
 }
