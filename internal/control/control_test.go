@@ -35,7 +35,7 @@ func TestAsk(t *testing.T) {
 	}
 }
 
-func TestCloseCancelsARequest(t *testing.T) {
+func TestCloseCancelsRequest(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "control")
 	started := make(chan struct{})
 	s, err := control.Listen(path, slog.New(slog.DiscardHandler), func(ctx context.Context, _ control.Request) control.Reply {
@@ -64,7 +64,7 @@ func TestCloseCancelsARequest(t *testing.T) {
 	}
 }
 
-func TestCloseDoesNotWaitForASilentTool(t *testing.T) {
+func TestCloseWithSilentTool(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "control")
 	s, err := control.Listen(path, slog.New(slog.DiscardHandler), func(context.Context, control.Request) control.Reply {
 		t.Error("a request was handled")

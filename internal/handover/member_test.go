@@ -107,7 +107,7 @@ func read(t *testing.T, c net.Conn) string {
 	return line
 }
 
-func TestPassGoesToTheReceiverAndFollowsIt(t *testing.T) {
+func TestPassFollowsReceiver(t *testing.T) {
 	index := filepath.Join(t.TempDir(), "index")
 	a := mustJoin(t, index, "a")
 	become(t, a)
@@ -155,7 +155,7 @@ func TestPassGoesToTheReceiverAndFollowsIt(t *testing.T) {
 	become(t, b)
 }
 
-func TestDifferentSettingsAreRefusedInWords(t *testing.T) {
+func TestDifferentSettingsAreRefused(t *testing.T) {
 	index := filepath.Join(t.TempDir(), "index")
 	become(t, mustJoin(t, index, "a"))
 	_, err := join(t, index, "b", "other")
@@ -170,7 +170,7 @@ func TestDifferentSettingsAreRefusedInWords(t *testing.T) {
 	}
 }
 
-func TestRetiredBeforeItHasTheIndex(t *testing.T) {
+func TestRetireBeforeIndexIsFree(t *testing.T) {
 	index := filepath.Join(t.TempDir(), "index")
 	a := mustJoin(t, index, "a")
 	become(t, a)
@@ -202,7 +202,7 @@ func TestDeepIndexDirectory(t *testing.T) {
 	}
 }
 
-func TestSocketIsPrivateAndGoesWithTheReceiver(t *testing.T) {
+func TestSocketIsPrivateAndRemoved(t *testing.T) {
 	index := filepath.Join(t.TempDir(), "index")
 	a := mustJoin(t, index, "a")
 	fi, err := os.Stat(index + ".sock")
@@ -215,7 +215,7 @@ func TestSocketIsPrivateAndGoesWithTheReceiver(t *testing.T) {
 	}
 }
 
-func TestParentThatIsAFile(t *testing.T) {
+func TestParentIsFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)

@@ -48,7 +48,7 @@ func TestSyntax(t *testing.T) {
 }
 
 // A backslash at the very end of a file keeps its line.
-func TestContinuedIntoTheEnd(t *testing.T) {
+func TestContinuedAtEnd(t *testing.T) {
 	f := parse(t, "sync_host: last\\\n")
 	if got := f.String("sync_host"); got != "last" {
 		t.Errorf("sync_host %q", got)

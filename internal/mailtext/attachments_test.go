@@ -52,7 +52,7 @@ func TestAttachments(t *testing.T) {
 }
 
 // Nested parts are searched to a limited depth; an error of the reader is reported.
-func TestAttachmentsAreBounded(t *testing.T) {
+func TestAttachmentsAreLimited(t *testing.T) {
 	deep := strings.Repeat("Content-Type: message/rfc822\r\n\r\n", 10_000) + "Content-Disposition: attachment; filename=a\r\n\r\n"
 	if got, err := names(t, strings.NewReader(deep)); err != nil || got != nil {
 		t.Error(got, err)

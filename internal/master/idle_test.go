@@ -26,7 +26,7 @@ func (a atEnding) Handle(_ context.Context, r slog.Record) error {
 
 // An idle process that ends does not accept a connection from another process, because it would
 // have to close it before the first command.
-func TestIdleEndTakesNothing(t *testing.T) {
+func TestIdleEndRefusesReservations(t *testing.T) {
 	var p *Process
 	reserved := make(chan error, 1)
 	p = New(Config{Idle: time.Millisecond, Logger: slog.New(atEnding{slog.DiscardHandler, func() {

@@ -15,7 +15,7 @@ type failing struct{ calls int }
 
 func (f *failing) Write([]byte) (int, error) { f.calls++; return 0, syscall.EPIPE }
 
-func TestStatusKeepsMastersOrder(t *testing.T) {
+func TestStatusKeepsOrder(t *testing.T) {
 	var b bytes.Buffer
 	s := NewStatus(&b, 6848)
 	s.Connection()

@@ -11,7 +11,7 @@ import (
 
 // Checking a new configuration can take as long as a store needs to answer. Signals are handled in
 // the meantime.
-func TestSignalsDuringAReload(t *testing.T) {
+func TestSignalsDuringReload(t *testing.T) {
 	signals := &Signals{c: make(chan os.Signal, 8)}
 	p := New(Config{Signals: signals}, Limits{})
 	var calls atomic.Int32

@@ -8,7 +8,7 @@ import (
 	"github.com/cyrusbackup/backupd/internal/procfile"
 )
 
-func TestOneLineForTheProcess(t *testing.T) {
+func TestOneLinePerProcess(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "run", "proc")
 	f, err := procfile.New(dir, 4711, "backupd")
 	if err != nil {

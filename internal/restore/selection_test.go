@@ -145,7 +145,7 @@ func TestSelectOddNames(t *testing.T) {
 }
 
 // A message that was expunged before its folder was deleted is not restored with the folder.
-func TestWindowOfAFolder(t *testing.T) {
+func TestWindowOfFolder(t *testing.T) {
 	b := restoretest.New(t, "anne")
 	box := b.Box("DELETED.user.anne.Old." + fmt.Sprintf("%X", time.Date(2026, 11, 25, 0, 0, 0, 0, time.UTC).Unix()))
 	box.Deliver(restoretest.Mail("kept"), 1700000000)

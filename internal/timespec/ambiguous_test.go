@@ -58,7 +58,7 @@ func TestClockChanges(t *testing.T) {
 }
 
 // "1 day ago" can fall in an hour that occurs twice, "last month" on a day that does not exist.
-func TestAgesByTheCalendar(t *testing.T) {
+func TestAgesByCalendar(t *testing.T) {
 	berlin := at(t, "Europe/Berlin").Location()
 	got, err := timespec.Parse("1 day ago", time.Date(2026, 10, 26, 2, 30, 0, 0, berlin))
 	if err != nil || got.Note == "" || got.Format(timespec.Layout) != "2026-10-25 02:30:00 +0200" {
@@ -70,7 +70,7 @@ func TestAgesByTheCalendar(t *testing.T) {
 	}
 }
 
-func TestParseListsTheChoices(t *testing.T) {
+func TestParseListsChoices(t *testing.T) {
 	now := at(t, "UTC")
 	for text, want := range map[string][]string{
 		"03/04/2026":                {"ambiguous", "2026-04-03 for 3 April", "2026-03-04 for 4 March"},
@@ -98,7 +98,7 @@ func TestParseListsTheChoices(t *testing.T) {
 }
 
 // An abbreviation of the host's own zone means that zone, even if others use it too.
-func TestAbbreviationOfTheHost(t *testing.T) {
+func TestAbbreviationOfHost(t *testing.T) {
 	got, err := timespec.Parse("2026-11-20 14:05 IST", at(t, "Asia/Kolkata"))
 	if err != nil || got.Format(timespec.Layout) != "2026-11-20 14:05:00 +0530" {
 		t.Error(got.Format(timespec.Layout), err)

@@ -84,7 +84,7 @@ func TestParse(t *testing.T) {
 }
 
 // "1 day ago" is the same time of day, even if summer time began and the day had 23 hours.
-func TestDaysByTheCalendar(t *testing.T) {
+func TestDaysByCalendar(t *testing.T) {
 	berlin, err := time.LoadLocation("Europe/Berlin")
 	if err != nil {
 		t.Fatal(err)

@@ -24,7 +24,7 @@ func TestListen(t *testing.T) {
 	}
 }
 
-func TestListenRemovesNothingElse(t *testing.T) {
+func TestListenKeepsOtherFiles(t *testing.T) {
 	dir := t.TempDir()
 	file, link := filepath.Join(dir, "mailboxes.db"), filepath.Join(dir, "link")
 	if err := os.WriteFile(file, []byte("x"), 0o600); err != nil {

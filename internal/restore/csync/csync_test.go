@@ -182,7 +182,7 @@ func TestAdditive(t *testing.T) {
 
 // A large mailbox is compared without a list: by its CRCs, or because RESERVE reports all messages
 // as missing. If neither works, the mailbox is listed.
-func TestWithoutAList(t *testing.T) {
+func TestWithoutList(t *testing.T) {
 	b := restoretest.New(t, "anne")
 	inbox := b.Box("user.anne")
 	for i := range 40 {
@@ -250,7 +250,7 @@ func TestWithoutAList(t *testing.T) {
 }
 
 // A restore that is interrupted at any upload can be completed, without duplicates.
-func TestCut(t *testing.T) {
+func TestInterrupted(t *testing.T) {
 	b := restoretest.New(t, "anne")
 	inbox := b.Box("user.anne")
 	for i := range 2600 { // three batches
@@ -339,7 +339,7 @@ func TestFlagsOnly(t *testing.T) {
 }
 
 // A message that was restored has another uid in the same mailbox.
-func TestFlagsOnlyAfterARestore(t *testing.T) {
+func TestFlagsOnlyAfterRestore(t *testing.T) {
 	b := backup(t)
 	s := &setup{t: t, r: newReplica(), opt: csync.Options{KeepUIDs: true}}
 	if _, err := s.run(b.Source(time.Time{})); err != nil {

@@ -12,7 +12,7 @@ import (
 )
 
 // If all mailboxes of anne are restored to dave, the account data is too.
-func TestAccountOfAnother(t *testing.T) {
+func TestAccountOfOtherUser(t *testing.T) {
 	t.Parallel()
 	b := backup(t)
 	ctx, ses, value := t.Context(), b.Session(), "v"

@@ -313,7 +313,7 @@ func TestInboxBelowInbox(t *testing.T) {
 }
 
 // The letters of keywords keep their meaning after a run that stopped within a folder.
-func TestMaildirKeywordsOfACutRun(t *testing.T) {
+func TestMaildirKeywordsAfterInterruptedRun(t *testing.T) {
 	t.Parallel()
 	b := restoretest.New(t, "anne")
 	inbox := b.Box("user.anne")

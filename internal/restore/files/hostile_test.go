@@ -71,7 +71,7 @@ func (h obstacle) create(t *testing.T, to, victim string) {
 
 // No write follows a link in the destination, foreign files stay unchanged, and the next folder
 // is restored. The dry run reports the same.
-func TestHindered(t *testing.T) {
+func TestObstructed(t *testing.T) {
 	src := twoFolders(t)
 	for _, h := range obstacles() {
 		t.Run(h.name, func(t *testing.T) {
@@ -113,7 +113,7 @@ func sieve(name string) cyrus.Sieve {
 }
 
 // Account data replaces no existing file either.
-func TestHinderedAccount(t *testing.T) {
+func TestObstructedAccount(t *testing.T) {
 	b := restoretest.New(t, "anne")
 	b.Box("user.anne").Deliver(restoretest.Mail("one"), 1600000000)
 	b.Sync()
@@ -148,7 +148,7 @@ func TestHinderedAccount(t *testing.T) {
 }
 
 // A tar does not replace a link, nor a partial file that restore did not write.
-func TestHinderedTar(t *testing.T) {
+func TestObstructedTar(t *testing.T) {
 	src, dir, victim := twoFolders(t), t.TempDir(), t.TempDir()
 	obstacle{at: "file"}.create(t, victim, "")
 	obstacle{at: "a.tar", link: "file"}.create(t, dir, victim)
@@ -169,7 +169,7 @@ func TestHinderedTar(t *testing.T) {
 }
 
 // The administrator may name a link as the destination.
-func TestDestinationIsALink(t *testing.T) {
+func TestDestinationIsLink(t *testing.T) {
 	src, dir := twoFolders(t), t.TempDir()
 	if err := errors.Join(os.Mkdir(dir+"/real", 0o700), os.Symlink("real", dir+"/link")); err != nil {
 		t.Fatal(err)

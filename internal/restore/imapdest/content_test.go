@@ -53,7 +53,7 @@ func crlf(b []byte) []byte {
 
 // A message with the same Message-ID and size but other bytes is a different message. A message
 // with the same bytes is already present, whoever delivered it.
-func TestOtherMessageWithSameID(t *testing.T) {
+func TestDifferentMessageWithSameID(t *testing.T) {
 	b := backup(t, her, the, noEnd, noEnd)
 	s := new(server).start(t)
 	s.deliver("INBOX", the)
@@ -74,7 +74,7 @@ func TestOtherMessageWithSameID(t *testing.T) {
 
 // A server that changes line ends gets every message once, with and without a journal, even two
 // messages that become identical.
-func TestServerThatChangesLineEnds(t *testing.T) {
+func TestServerChangesLineEnds(t *testing.T) {
 	b := backup(t, odd1, odd2, the)
 	s := (&server{changes: crlf}).start(t)
 	dir := t.TempDir()
@@ -89,7 +89,7 @@ func TestServerThatChangesLineEnds(t *testing.T) {
 
 // If a server is known to keep line ends, it has no message in a changed form: a lookalike is
 // a different message.
-func TestServerThatKeepsLineEnds(t *testing.T) {
+func TestServerKeepsLineEnds(t *testing.T) {
 	var bodies []string
 	for i := range 1100 { // more than one batch: the first is examined before the last is sent
 		bodies = append(bodies, head+"bare\n"+number(i)+"\r\n")
@@ -101,7 +101,7 @@ func TestServerThatKeepsLineEnds(t *testing.T) {
 }
 
 // If a server changes messages in unknown ways, the journal identifies them.
-func TestServerThatIsStrange(t *testing.T) {
+func TestServerMakesUnknownChanges(t *testing.T) {
 	b := backup(t, her, the, odd1)
 	s := (&server{changes: func(m []byte) []byte { return append([]byte("X-Was: here\r\n"), m...) }}).start(t)
 	dir := t.TempDir()
@@ -121,7 +121,7 @@ func TestServerThatIsStrange(t *testing.T) {
 }
 
 // Wrong sizes do not hide messages.
-func TestServerThatLiesAboutSizes(t *testing.T) {
+func TestServerReportsWrongSizes(t *testing.T) {
 	b := backup(t, her, the, odd1)
 	s := (&server{lies: true}).start(t)
 	dir := t.TempDir()
@@ -212,7 +212,7 @@ func journal(t *testing.T, dir, from, to string) {
 
 // A connection that breaks between APPEND and its response leaves a message that no journal
 // knows. The next run finds it and sets its missing flags.
-func TestCutAfterAppend(t *testing.T) {
+func TestConnectionLostAfterAppend(t *testing.T) {
 	t.Parallel()
 	b := restoretest.New(t, "anne")
 	x := b.Box("user.anne")
@@ -261,7 +261,7 @@ func TestTwoAtOnce(t *testing.T) {
 }
 
 // A journal that cannot be written is a warning only: the mail is restored.
-func TestJournalThatCannotBeWritten(t *testing.T) {
+func TestUnwritableJournal(t *testing.T) {
 	b := backup(t, her)
 	s := new(server).start(t)
 	dir := filepath.Join(t.TempDir(), "file")
@@ -277,7 +277,7 @@ func TestJournalThatCannotBeWritten(t *testing.T) {
 }
 
 // A journal is not written through a symbolic link.
-func TestJournalThatIsALink(t *testing.T) {
+func TestJournalIsLink(t *testing.T) {
 	b := backup(t, her)
 	s := new(server).start(t)
 	dir, victim := t.TempDir(), filepath.Join(t.TempDir(), "victim")

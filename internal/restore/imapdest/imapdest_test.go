@@ -72,7 +72,7 @@ func TestParseLocation(t *testing.T) {
 }
 
 // A folder that the server refuses is reported, and the others are restored.
-func TestFolderThatIsRefused(t *testing.T) {
+func TestRefusedFolder(t *testing.T) {
 	b := withFolders(t, "a", "b", "c")
 	s := (&server{create: func(name string) error {
 		if name == "b" {

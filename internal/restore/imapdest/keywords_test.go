@@ -38,7 +38,7 @@ func withKeywords(t *testing.T) *restoretest.Backup {
 
 // A refused flag is reported for each message. The body is sent once, other flags are set, and
 // the refused one is set as soon as the server accepts it.
-func TestFlagThatIsRefused(t *testing.T) {
+func TestRefusedFlag(t *testing.T) {
 	b := withKeywords(t)
 	full := true
 	refuse := func(f imap.Flag) error {
@@ -93,7 +93,7 @@ func TestFolderWithoutNewFlags(t *testing.T) {
 }
 
 // Without UIDPLUS the message is searched for, so that a flag can be set afterwards.
-func TestFlagThatIsRefusedWithoutUIDPLUS(t *testing.T) {
+func TestRefusedFlagWithoutUIDPLUS(t *testing.T) {
 	b := withKeywords(t)
 	s := (&server{noUID: true, changes: crlf, store: func(f imap.Flag) error {
 		if strings.EqualFold(string(f), "$Bad") {

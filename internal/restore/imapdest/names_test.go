@@ -41,7 +41,7 @@ func (s *server) folders() []string {
 
 // A name that the server refuses is replaced by a plain one, the same in each run. A dry run
 // reports that if the server does. Different names stay different.
-func TestNameThatIsReplaced(t *testing.T) {
+func TestReplacedName(t *testing.T) {
 	names := []string{"ok", "a%b", "a*b", "a_b", strings.Repeat("ü*", 100), strings.Repeat("ü%", 100), "x*y.child"}
 	b := withFolders(t, names...)
 	refuse := func(name string) error {
