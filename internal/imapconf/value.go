@@ -172,7 +172,6 @@ func parseDuration(text string, unit byte) (int64, error) {
 
 // parseSize returns bytes (config_parsebytesize): digits, blanks, K M or G in either case, an i, a
 // B. The multiples are powers of 1024.
-// blanks are the characters that C's isspace accepts.
 func parseSize(text string, unit byte) (int64, error) {
 	if text != "" && isDigit(text[len(text)-1]) {
 		text += string(unit)
@@ -207,7 +206,7 @@ func parseSize(text string, unit byte) (int64, error) {
 	return n << shift, nil
 }
 
-// blanks is what C's isspace takes for white space.
+// blanks are the characters that C's isspace accepts.
 const blanks = " \t\n\v\f\r"
 
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }
