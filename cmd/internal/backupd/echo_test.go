@@ -18,8 +18,8 @@ import (
 	"github.com/cyrusbackup/backupd/internal/master"
 )
 
-// echo is a service with a line protocol in place of replication: it tells which
-// process serves, with what options, and waits for the index like a first command.
+// echo is a service with a line protocol instead of replication. It reports the serving process
+// and its options, and waits for the index like a first command.
 type echo struct {
 	env  environment
 	conf atomic.Pointer[imapconf.File]
@@ -44,7 +44,7 @@ func fingerprintOf(conf *imapconf.File) string {
 	return p
 }
 
-// Open takes a lock of its own, so that two owners at once would be found out.
+// Open takes a separate lock, which detects two owners at once.
 func (e *echo) Open(context.Context) error {
 	if err := os.MkdirAll(e.Index(), 0o700); err != nil {
 		return err
@@ -119,7 +119,7 @@ func (e *echo) command(ctx context.Context, line string, lines *bufio.Reader, c 
 	case "CONF":
 		value, _ := e.conf.Load().Lookup(rest)
 		fmt.Fprintf(c, "OK %s\r\n", value)
-	case "LITERAL": // a command that lasts until its literal has come
+	case "LITERAL": // a command that waits for its literal
 		fmt.Fprint(c, "+ go on\r\n")
 		if _, err := lines.ReadString('\n'); err != nil {
 			return false
@@ -138,7 +138,7 @@ func (e *echo) command(ctx context.Context, line string, lines *bufio.Reader, c 
 
 var errDraining = errors.New("draining")
 
-// readCommand reads a line, unless draining begins before its first byte has come.
+// readCommand reads a line, unless draining begins before its first byte arrives.
 func readCommand(r *bufio.Reader, c *master.Conn, draining <-chan struct{}) (string, error) {
 	done, stopped := make(chan struct{}), make(chan struct{})
 	go func() {

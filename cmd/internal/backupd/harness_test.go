@@ -17,12 +17,12 @@ import (
 	"github.com/cyrusbackup/backupd/internal/master/mastertest"
 )
 
-// childVariable makes the test binary be backupd, with echo as its service.
+// childVariable makes the test binary run backupd, with echo as its service.
 const childVariable = "BACKUPD_TEST_AS_SERVICE"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(childVariable) == "" {
-		flag.Bool("update", false, "write the manual page anew")
+		flag.Bool("update", false, "write the manual page")
 		flag.Parse()
 		os.Exit(m.Run())
 	}
@@ -30,8 +30,8 @@ func TestMain(m *testing.M) {
 	os.Exit(p.run(context.Background()))
 }
 
-// host is a directory with all that a backupd needs, open to the unprivileged user
-// that services run as.
+// host is a directory with everything that backupd needs, accessible to the unprivileged user
+// of services.
 type host struct {
 	t       *testing.T
 	dir     string
@@ -59,7 +59,7 @@ func newHost(t *testing.T) *host {
 	return h
 }
 
-// mkdir makes a directory that everybody may use, whatever the umask is.
+// mkdir makes a directory that every user may use, regardless of the umask.
 func (h *host) mkdir(name string) {
 	path := filepath.Join(h.dir, name)
 	if err := os.MkdirAll(path, 0o777); err != nil {
@@ -70,7 +70,7 @@ func (h *host) mkdir(name string) {
 	}
 }
 
-// installProgram puts a new copy of the test binary into place, as a package upgrade does.
+// installProgram installs a new copy of the test binary, like a package upgrade.
 func (h *host) installProgram() {
 	h.t.Helper()
 	self, err := os.Executable()
@@ -189,7 +189,7 @@ func (c *client) hello() (pid int) {
 	return pid
 }
 
-// gone expects the connection to be closed.
+// gone expects a closed connection.
 func (c *client) gone() {
 	c.t.Helper()
 	if rest, err := io.ReadAll(c.r); len(rest) > 0 || (err != nil && !isReset(err)) {

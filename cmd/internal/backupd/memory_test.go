@@ -14,10 +14,10 @@ import (
 	"time"
 )
 
-// mostMemory is what the daemon may take at most, with its default settings.
+// mostMemory is the limit for the daemon with its default settings.
 const mostMemory = 256 << 20
 
-// What is measured is the program as it is installed: built without the race detector.
+// The test measures the program as installed, built without the race detector.
 func TestMemoryIsBounded(t *testing.T) {
 	bin := t.TempDir()
 	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", bin+"/", "github.com/cyrusbackup/backupd/cmd/backupd", "github.com/cyrusbackup/backupd/cmd/backup_replay")
@@ -29,7 +29,7 @@ func TestMemoryIsBounded(t *testing.T) {
 		enough              int64 // bytes in the bucket; 0: to its end
 	}{
 		{"a large mailbox", "1", "gen:20000:5k", 0},
-		// Not to their end: by then every buffer was in use many times.
+		// Stop before their end: by then every buffer was in use many times.
 		{"many large messages", "64", "gen:1:50M", 400 << 20},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -54,7 +54,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 }
 
-// push lets the replay tool push mail until there is enough in the bucket, or to its end.
+// push runs backup_replay until there is enough in the bucket, or to its end.
 func push(t *testing.T, bin, addr, users, source, bucket string, enough int64) {
 	t.Helper()
 	ctx, stop := context.WithCancelCause(t.Context())
@@ -83,11 +83,11 @@ func push(t *testing.T, bin, addr, users, source, bucket string, enough int64) {
 
 var errEnough = errors.New("enough was stored")
 
-// stored is how much lies in a directory.
+// stored returns the size of the files in a directory.
 func stored(dir string) (n int64) {
 	_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
-			return nil // it may be gone, or not there yet
+			return nil // it may be removed, or not exist yet
 		}
 		if i, err := d.Info(); err == nil {
 			n += i.Size()
@@ -97,7 +97,7 @@ func stored(dir string) (n int64) {
 	return n
 }
 
-// peakOf is the most that a process ever had in memory.
+// peakOf returns the peak memory of a process.
 func peakOf(t *testing.T, pid int) int64 {
 	t.Helper()
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))

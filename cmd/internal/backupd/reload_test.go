@@ -34,8 +34,8 @@ func realService(t *testing.T, conf *imapconf.File) *backups {
 	return s.(*backups)
 }
 
-// What is neither taken on in place nor by a new process would be passed over in silence.
-func TestReloadTakesEverythingOn(t *testing.T) {
+// A reload applies every change, in place or by a new process. It must not ignore one silently.
+func TestReloadAppliesEverything(t *testing.T) {
 	dir := t.TempDir()
 	partition := "backuppartition-default: " + dir + "/store\n"
 	b := realService(t, parseConf(t, partition))
@@ -62,8 +62,8 @@ func TestReloadTakesEverythingOn(t *testing.T) {
 	}
 }
 
-// New partitions are tried before this process ends because of them.
-func TestReloadTriesWhatIsNew(t *testing.T) {
+// A reload tries new partitions before this process ends.
+func TestReloadTriesNewPartitions(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(dir+"/file", nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -90,9 +90,9 @@ func TestReloadTriesWhatIsNew(t *testing.T) {
 	}
 }
 
-// A process is not given up for one that could not begin: master would close the socket
-// after five of them.
-func TestReloadRefusesWhatNoProcessCouldBeginWith(t *testing.T) {
+// A process does not end if its successor could not start: master would close the socket after
+// five failures.
+func TestReloadRejectsInvalidSettings(t *testing.T) {
 	const partition = "backuppartition-default: /srv/backup\n"
 	b := realService(t, parseConf(t, partition))
 	for lines, option := range map[string]string{
@@ -109,7 +109,7 @@ func TestReloadRefusesWhatNoProcessCouldBeginWith(t *testing.T) {
 	}
 }
 
-// A session that is cut off ends before the index is closed under it.
+// An aborted session ends before the index is closed.
 func TestCutOffSessionEndsInTime(t *testing.T) {
 	b := realService(t, parseConf(t, "backuppartition-default: "+filepath.Join(t.TempDir(), "store")+"\n"))
 	waiting := make(chan struct{})
@@ -128,7 +128,7 @@ func TestCutOffSessionEndsInTime(t *testing.T) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_ = srv.ServeConn(ctx, far, replication.ConnOptions{Unix: true}) // cut off with whatever error
+		_ = srv.ServeConn(ctx, far, replication.ConnOptions{Unix: true}) // any error is fine
 	}()
 	go func() {
 		buf := make([]byte, 1024)

@@ -16,7 +16,7 @@ import (
 	"github.com/cyrusbackup/backupd/replication"
 )
 
-// Every option is asked for by a type that it has: a mistake would end connections.
+// Every option is read with its type: a mistake would end connections.
 func TestEveryOptionIsReadByItsType(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "metrics")
 	conf, err := imapconf.Parse("imapd.conf", "configdirectory: "+t.TempDir()+"\nbackup_metrics_listen: "+socket+"\nbackuppartition-default: "+t.TempDir()+"/store\n", "backupd")
@@ -41,8 +41,8 @@ func TestEveryOptionIsReadByItsType(t *testing.T) {
 	}
 }
 
-// A connection that another process has handed over is served by the options of its own
-// service, also after a reload.
+// A connection from another process is served with the options of that process's service, also
+// after a reload.
 func TestEachServiceHasItsOptions(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "imapd.conf")
 	write := func(lines string) *imapconf.File {
@@ -67,7 +67,7 @@ func TestEachServiceHasItsOptions(t *testing.T) {
 	wantMechanisms(t, b, origin{path, "backupd"}, "* SASL PLAIN LOGIN")
 	wantMechanisms(t, b, origin{path, "other"}, "* SASL LOGIN")
 	wantMechanisms(t, b, origin{path, "third"}, "* SASL PLAIN LOGIN")
-	// One that was started with -C has it stricter, whatever its name.
+	// A service with another file (-C) uses that file, regardless of its name.
 	strict := filepath.Join(t.TempDir(), "strict.conf")
 	if err := os.WriteFile(strict, []byte("@include: "+path+"\nbackupd_sasl_mech_list: PLAIN\n"), 0o600); err != nil {
 		t.Fatal(err)

@@ -12,14 +12,14 @@ import (
 	"github.com/cyrusbackup/backupd/internal/master/mastertest"
 )
 
-// hasIndex waits until child says that it owns the index.
+// hasIndex waits until child reports that it owns the index.
 func hasIndex(t *testing.T, child *mastertest.Child) {
 	t.Helper()
 	mastertest.Eventually(t, "the process has the index", func() bool { return strings.Contains(child.Stderr.String(), "has the index") })
 }
 
-// group is three processes on one index, of three services with one address each; the
-// first is the owner.
+// group is three processes on one index, of three services with one address each. The first
+// process is the owner.
 type group struct {
 	services []*mastertest.Master
 	children []*mastertest.Child
@@ -79,8 +79,8 @@ func TestKilledOwnerIsReplacedAtOnce(t *testing.T) {
 	for i := range 64 {
 		before = append(before, dial(t, g.services[1+i%2]))
 	}
-	// Greetings are on their way while the owner dies: each client is served, by the
-	// owner or by whoever follows it, or is cut off, as a connection of the dead is.
+	// The owner dies while clients wait for greetings. Each client is served by the owner or its
+	// successor, or is cut off with the owner.
 	before[0].hello()
 	g.children[0].Signal(syscall.SIGKILL)
 	served := map[int]int{}
@@ -123,7 +123,7 @@ func TestNewcomerGreetsWhileTheOwnerDrains(t *testing.T) {
 	busy.ask("LITERAL", "+ go on")
 	g.children[0].Signal(syscall.SIGTERM)
 	mastertest.Eventually(t, "the owner drains", func() bool { return len(g.services[0].Messages()) == 1 })
-	// All connections of the others come together in one process, which waits.
+	// All connections of the others end up in one process, which waits.
 	var waiting []*client
 	for i := range 8 {
 		waiting = append(waiting, dial(t, g.services[1+i%2]))
@@ -165,7 +165,8 @@ func TestWaitingSessionsOutliveTheUsesOfTheirProcess(t *testing.T) {
 		c.hello()
 	}
 	mastertest.Eventually(t, "the successor has reached -U", func() bool { return len(m.Messages()) == 5 })
-	// The next process passes to it all the same: two that wait might get in each other's way.
+	// The next process still passes its connections to it, because two waiting processes could
+	// conflict.
 	h.start(m)
 	waiting = append(waiting, dial(t, m))
 	if pid := waiting[2].hello(); pid != successor.PID {
@@ -233,9 +234,9 @@ func TestStoppedOwnerDoesNotKeepClientsFromBeingGreeted(t *testing.T) {
 	h := newHost(t)
 	g := startGroup(t, h)
 	dial(t, g.services[1]).hello()
-	dial(t, g.services[2]).hello() // both have found the owner
+	dial(t, g.services[2]).hello() // both know the owner
 	g.children[0].Signal(syscall.SIGSTOP)
-	mastertest.Eventually(t, "it has stopped", func() bool { // one that still welcomes is waited for longer
+	mastertest.Eventually(t, "the owner has stopped", func() bool { // others wait longer for an owner that still accepts
 		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", g.children[0].PID))
 		return err == nil && strings.Contains(string(stat), ") T ")
 	})
@@ -245,8 +246,8 @@ func TestStoppedOwnerDoesNotKeepClientsFromBeingGreeted(t *testing.T) {
 	}
 	c.send("INDEX")
 	g.children[0].Signal(syscall.SIGKILL)
-	// Whichever of the two has the index now, one of them answers; the other says no
-	// more than that it does not have it.
+	// One of the two owns the index now and answers. The other only reports that it does not own
+	// the index.
 	second := dial(t, g.services[2])
 	pid := second.hello()
 	second.ask("INDEX", fmt.Sprintf("OK %d", pid))

@@ -17,7 +17,7 @@ import (
 
 func chmodAll(path string) error { return os.Chmod(path, 0o777) }
 
-func TestExitStatusOfWhatDoesNotStart(t *testing.T) {
+func TestExitStatusOfFailedStarts(t *testing.T) {
 	h := newHost(t)
 	h.write("broken.conf", "configdirectory: relative\n")
 	h.write("storeless.conf", "configdirectory: "+h.path("conf")+"\n")
@@ -79,8 +79,9 @@ func TestRootIsRefused(t *testing.T) {
 	}
 }
 
-// A 0 before the first connection would have master start it again without end.
-func TestHelpIsNoService(t *testing.T) {
+// After an exit status 0 before the first connection, master would start the service again
+// forever.
+func TestHelpFailsAsService(t *testing.T) {
 	for service, want := range map[string]int{"": master.ExitOK, "backupd": master.ExitUsage} {
 		var out strings.Builder
 		getenv := func(name string) string { return map[string]string{"CYRUS_SERVICE": service}[name] }
@@ -263,7 +264,7 @@ func TestSocketActivation(t *testing.T) {
 	}
 }
 
-func TestHangUpDuringStartIsNoDeath(t *testing.T) {
+func TestHangUpDuringStartIsSurvived(t *testing.T) {
 	h := newHost(t)
 	h.mkdir("conf/go")
 	h.configure("debug_command: touch " + h.path("conf/go/on") + "; while test -e " + h.path("conf/go/on") + "; do :; done")
@@ -277,8 +278,8 @@ func TestHangUpDuringStartIsNoDeath(t *testing.T) {
 	dial(t, m).hello()
 }
 
-// Until package early is initialised SIGHUP ends the process. What the hundreds of other
-// packages do first takes a while on a busy host.
+// SIGHUP ends the process until package early is initialised. Initialising hundreds of other
+// packages first would take a while on a busy host.
 func TestHangUpIsIgnoredBeforeMost(t *testing.T) {
 	h := newHost(t)
 	cmd := exec.Command(h.program, "--help")

@@ -131,7 +131,7 @@ func (b *Bucket) Close() error {
 // Opener is Open, or a replacement in tests.
 type Opener func(ctx context.Context, config, tool string) (*Bucket, error)
 
-// Mode is the way in which an argument names a backup.
+// Mode is how an argument names a backup.
 type Mode int
 
 // The modes of Cyrus Backups that name one backup.
@@ -205,8 +205,8 @@ func (b *Bucket) Leftover(ctx context.Context, m Mode, arg string) (*repository.
 	return repository.FindAny(ctx, parts, path)
 }
 
-// Name returns the name of the backup that an argument stands for, whether the backup exists
-// or not. Paths stand for existing backups only.
+// Name returns the name of the backup that an argument means, whether the backup exists or not.
+// Paths mean existing backups only.
 func (b *Bucket) Name(m Mode, arg string) (repository.Name, error) {
 	switch m {
 	case ByMailbox:

@@ -16,8 +16,8 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// host is an imapd.conf with a partition that has backups, one that is not there yet and
-// one that is far away.
+// host is an imapd.conf with three partitions: one with backups, one that does not exist yet,
+// and a remote one.
 func host(t *testing.T) (dir, config string) {
 	dir = t.TempDir()
 	write := func(name, partitions string) string {

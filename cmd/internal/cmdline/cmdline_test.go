@@ -12,13 +12,13 @@ import (
 // example has an option of each kind.
 func example() (*Program, *string) {
 	p := New("sieve", "[OPTION...] COMMAND")
-	p.Verbs = []Verb{{"shake", "[-t[HOURS]]", "shake it"}, {"count", "GRAIN...", "say how many there are of each kind, one kind in each line, with the largest first"}}
+	p.Verbs = []Verb{{"shake", "[-t[HOURS]]", "shake it"}, {"count", "GRAIN...", "count the grains of each kind, one kind in each line, with the largest first"}}
 	config := new(string)
 	p.Group("What", func(f *pflag.FlagSet) {
-		f.IntP("stale", "t", -1, "only what is older than `HOURS`")
+		f.IntP("stale", "t", -1, "only grains older than `HOURS`")
 		f.Lookup("stale").NoOptDefVal = "24"
 		f.String("way", "fast", "go that `WAY`")
-		f.CountP("verbose", "v", "say more")
+		f.CountP("verbose", "v", "print more")
 	})
 	p.Group("General", func(f *pflag.FlagSet) {
 		f.StringVarP(config, "config", "C", "/etc/imapd.conf", "read `FILE`")
@@ -38,13 +38,13 @@ func TestHelp(t *testing.T) {
 
 Commands:
   shake [-t[HOURS]]        shake it
-  count GRAIN...           say how many there are of each kind, one kind in
-                           each line, with the largest first
+  count GRAIN...           count the grains of each kind, one kind in each
+                           line, with the largest first
 
 What:
-  -t, --stale[=HOURS]      only what is older than HOURS
+  -t, --stale[=HOURS]      only grains older than HOURS
       --way WAY            go that WAY (default fast)
-  -v, --verbose            say more
+  -v, --verbose            print more
 
 General:
   -C, --config FILE        read FILE (default /etc/imapd.conf)
@@ -61,8 +61,8 @@ Examples:
 	}
 }
 
-// -h is help only where the program has no other use for it.
-func TestHelpIsNoOthersLetter(t *testing.T) {
+// -h means help only if the program has no other use for it.
+func TestHelpLetterCanBeUsedOtherwise(t *testing.T) {
 	p := New("sieve")
 	p.Group("General", func(f *pflag.FlagSet) {
 		f.BoolP("human", "h", false, "")
@@ -87,8 +87,8 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// What the scripts ask: cobra's own form, a line for each word and a last one with a
-// number, of which 4 stands for "no files".
+// The answers for completion scripts, in cobra's form: a line for each word, then a line with a
+// number; 4 means "no files".
 func TestComplete(t *testing.T) {
 	for argv, want := range map[string]string{
 		"--w":            "--way\tgo that WAY (default fast)\n:4\n",

@@ -12,7 +12,7 @@ import (
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 )
 
-// What moves other people's mail, or lets somebody in, leaves one line in syslog.
+// Commands that move other people's mail, or set a password, write one line to syslog.
 func TestAudit(t *testing.T) {
 	w, _ := spread(t)
 	socket := filepath.Join(t.TempDir(), "log")
@@ -38,7 +38,7 @@ func TestAudit(t *testing.T) {
 		run := &command{ctx: t.Context(), now: w.Now, clock: func() time.Time { return w.Now }, in: strings.NewReader(""), out: &out, err: &out,
 			open:  func(context.Context, string, string) (*cli.Bucket, error) { return w.Bucket(""), nil },
 			audit: cli.Audit{Tool: "ctl_backups", Socket: socket}}
-		_ = run.run(c.argv) // the line says what came of it
+		_ = run.run(c.argv) // the line has the result
 		buf := make([]byte, 4096)
 		if err := daemon.SetReadDeadline(time.Now().Add(time.Second)); err != nil {
 			t.Fatal(err)

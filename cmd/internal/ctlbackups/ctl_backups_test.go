@@ -19,7 +19,7 @@ import (
 
 func TestMain(m *testing.M) {
 	time.Local = time.UTC // times are printed in the local zone
-	flag.Bool("update", false, "write the golden files anew")
+	flag.Bool("update", false, "write the golden files")
 	flag.Parse()
 	os.Exit(m.Run())
 }
@@ -44,7 +44,7 @@ func two(t *testing.T) *tooltest.World {
 	return w
 }
 
-// tool runs ctl_backups; what it wrote to standard error follows its output.
+// tool runs ctl_backups and returns its output, followed by its standard error.
 func tool(t *testing.T, w *tooltest.World, argv ...string) (string, error) {
 	t.Helper()
 	var out, errs bytes.Buffer
@@ -59,7 +59,7 @@ func tool(t *testing.T, w *tooltest.World, argv ...string) (string, error) {
 	return out.String(), err
 }
 
-// masked hides how large objects are: random bytes in them do not always compress alike.
+// masked hides the sizes of objects, because random bytes in them compress differently.
 func masked(out string) string {
 	for _, m := range []struct{ re, to string }{
 		{`("compress\w+": ?)[\d.]+`, "${1}N"},
@@ -95,7 +95,7 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-func TestVerifyTellsDamage(t *testing.T) {
+func TestVerifyReportsDamage(t *testing.T) {
 	w := two(t)
 	for key := range w.Keys("backups/user/bob/log/") {
 		w.Damage(key)
@@ -118,7 +118,7 @@ func TestNotFound(t *testing.T) {
 	}
 }
 
-// %SHARED means all shared mail, as in Cyrus, and what list shows can be given back.
+// %SHARED means all shared mail, as in Cyrus. Names printed by list can be used as arguments.
 func TestAllShared(t *testing.T) {
 	w := two(t)
 	if out, err := tool(t, w, "list", "-u", "%SHARED"); !errors.Is(err, cli.ErrReported) || !strings.Contains(out, "%SHARED: not found") {
@@ -146,8 +146,8 @@ func TestAllShared(t *testing.T) {
 	}
 }
 
-// A domain or a beginning that is misspelt is no success.
-func TestNothingFits(t *testing.T) {
+// A misspelt domain or prefix is an error.
+func TestNothingMatches(t *testing.T) {
 	w := two(t)
 	for _, argv := range []string{"verify -D example.com", "stat -P bo x", "list -P x"} {
 		out, err := tool(t, w, strings.Fields(argv)...)
@@ -157,7 +157,7 @@ func TestNothingFits(t *testing.T) {
 	}
 }
 
-// list prints the path behind its partition: it can be given back like that.
+// Paths with their partition, as list prints them, can be used as arguments.
 func TestPathsAsPrinted(t *testing.T) {
 	w := two(t)
 	for _, path := range []string{"default:user/bob", "user/bob", "backups/user/bob/"} {
@@ -181,7 +181,7 @@ func TestLock(t *testing.T) {
 	}
 }
 
-// The test "locks" of Cassandane: the second lock exits 75 and says so.
+// The test "locks" of Cassandane: the second lock fails with exit status 75 and a message.
 func TestLockHeld(t *testing.T) {
 	w := two(t)
 	f, err := w.Bucket("").Find(t.Context(), cli.ByUser, "bob")

@@ -21,9 +21,8 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/verify"
 )
 
-// dataFile writes what backupd of Cyrus 3.6 would have: two chunks; a message and its
-// mailbox, then one more message, while the first is expunged, and at last the mailbox
-// is deleted.
+// dataFile writes a file like the backupd of Cyrus 3.6, with two chunks: a message and its
+// mailbox; then another message, the expunge of the first one, and the deletion of the mailbox.
 func dataFile(t *testing.T, dir string, cut int) string {
 	one, two := tooltest.Mail("one", "bob@example.org", 300), tooltest.Mail("two", "bob@example.org", 400)
 	message := func(b []byte) string {
@@ -63,7 +62,7 @@ func dataFile(t *testing.T, dir string, cut int) string {
 	return path
 }
 
-// expectImported: the history has its times, and what was deleted is there.
+// expectImported checks that the history has its times, and that deleted items can be restored.
 func expectImported(t *testing.T, w *tooltest.World) {
 	t.Helper()
 	f, err := w.Bucket("").Find(t.Context(), cli.ByUser, "anne")
@@ -120,8 +119,8 @@ func TestImport(t *testing.T) {
 	}
 }
 
-// An import that was cut off goes on where it was.
-func TestImportGoesOn(t *testing.T) {
+// An interrupted import continues where it stopped.
+func TestImportContinues(t *testing.T) {
 	for cut := 1; cut <= 5; cut++ {
 		w := tooltest.New(t, "default")
 		dir := t.TempDir()
@@ -135,7 +134,7 @@ func TestImportGoesOn(t *testing.T) {
 	}
 }
 
-func TestImportIsNotForAnOwnHistory(t *testing.T) {
+func TestImportRejectsAnExistingHistory(t *testing.T) {
 	w := tooltest.New(t, "default")
 	w.Sync(tooltest.NewMailbox("user.anne"))
 	out, err := tool(t, w, "import", dataFile(t, t.TempDir(), 99))
@@ -160,8 +159,8 @@ func TestImportOfADamagedFile(t *testing.T) {
 	}
 }
 
-// A store that is away ends an import, which then goes on at that line: none is passed over
-// whose time would not come again.
+// An unreachable store ends an import. The next run continues at the failed line, and loses
+// none.
 func TestImportOverAnOutage(t *testing.T) {
 	w := tooltest.New(t, "default")
 	path := dataFile(t, t.TempDir(), 99)

@@ -8,7 +8,7 @@ import (
 	"github.com/cyrusbackup/backupd/cmd/internal/tooltest"
 )
 
-// A lock, and a move, are no news from the mail server.
+// Locks and moves do not count as changes from the mail server.
 func TestLastChange(t *testing.T) {
 	w := tooltest.New(t, "one", "two")
 	m := tooltest.NewMailbox("user.anne")
@@ -36,8 +36,8 @@ func TestLastChange(t *testing.T) {
 	}
 }
 
-// Names are printed as they are.
-func TestJSONEscapesNoMore(t *testing.T) {
+// Names are printed without unneeded escapes.
+func TestJSONEscapesLittle(t *testing.T) {
 	w := tooltest.New(t, "one")
 	w.Sync(tooltest.NewMailbox("user.a&b"))
 	for _, j := range []string{"-j", "--ndjson"} {

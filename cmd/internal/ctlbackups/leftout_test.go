@@ -14,8 +14,8 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/memstore"
 )
 
-// halfDead makes backups in two partitions, one of which then fails every call, and says
-// whose backups are in which.
+// halfDead makes backups in two partitions. One partition then fails every call. It returns the
+// users in each partition.
 func halfDead(t *testing.T, failure error) (w *tooltest.World, lost, kept []string, calls func() int) {
 	t.Helper()
 	w = tooltest.New(t, "cold", "warm")
@@ -33,13 +33,13 @@ func halfDead(t *testing.T, failure error) (w *tooltest.World, lost, kept []stri
 	if len(lost) < 2 || len(kept) < 2 {
 		t.Fatalf("in the partitions are %v and %v", lost, kept)
 	}
-	var n atomic.Int64 // the probe asks from several goroutines
+	var n atomic.Int64 // several goroutines send requests
 	w.Stores[0].SetFaults(memstore.Fault(func(string, string) error { n.Add(1); return failure }), nil)
 	return w, lost, kept, func() int { return int(n.Load()) }
 }
 
-// A partition that does not answer, or refuses, costs one attempt. The others are listed,
-// measured and verified; the last line and the status say that something was left out.
+// A partition that does not answer, or denies access, costs one attempt. The others are listed,
+// measured and verified. The last line and the exit status report the omission.
 func TestLeftOut(t *testing.T) {
 	for name, failure := range map[string]error{
 		"no answer": memstore.ErrInjected,
@@ -73,8 +73,8 @@ func TestLeftOut(t *testing.T) {
 	}
 }
 
-// A backup that is found is used, with a warning. Otherwise nobody knows whether it exists.
-func TestOneBackupBesideADeadPartition(t *testing.T) {
+// A backup that is found is used, with a warning. If it is not found, it may still exist.
+func TestOneBackupWithADeadPartition(t *testing.T) {
 	w, lost, kept, _ := halfDead(t, memstore.ErrInjected)
 	out, err := tool(t, w, "verify", kept[0], kept[1])
 	if err != nil || strings.Count(out, "partition cold (memory:cold) cannot be read") != 2 || !strings.Contains(out, "is out of date") {
@@ -89,8 +89,8 @@ func TestOneBackupBesideADeadPartition(t *testing.T) {
 	}
 }
 
-// A backup that was moved into the partition that cannot be asked is not shown as if it
-// were still in the one that it has left.
+// A backup that was moved into an unreachable partition is not shown as if it were still in its
+// old partition.
 func TestMovedIntoADeadPartition(t *testing.T) {
 	w, _, kept, _ := halfDead(t, nil)
 	if out, err := tool(t, w, "move", kept[0], "cold"); err != nil {

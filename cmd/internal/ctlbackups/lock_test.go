@@ -10,7 +10,7 @@ import (
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 )
 
-// What a command prints under the lock is seen while it runs: it may be a shell.
+// The output of a command under the lock appears while it runs: it may be a shell.
 func TestLockShowsAtOnce(t *testing.T) {
 	w := two(t)
 	in, answer := io.Pipe()

@@ -10,7 +10,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// mode is the way in which names on the command line choose backups.
+// mode is how names on the command line choose backups.
 type mode byte
 
 const (
@@ -120,7 +120,7 @@ func (c *command) browsed() iter.Seq2[*repository.Found, error] {
 				return
 			}
 		}
-		for err := range c.idle() {
+		for err := range c.unmatched() {
 			if !yield(nil, err) {
 				return
 			}
@@ -150,9 +150,9 @@ func (c *command) fitsName(userid, arg string) bool {
 	return cli.InDomain(userid, arg, c.bucket.Conf.String("defaultdomain"))
 }
 
-// idle returns an error for each domain or prefix that no backup matched. Otherwise a typo
+// unmatched returns an error for each domain or prefix that no backup matched. Otherwise a typo
 // would look like success.
-func (c *command) idle() iter.Seq[error] {
+func (c *command) unmatched() iter.Seq[error] {
 	return func(yield func(error) bool) {
 		for i, a := range c.args {
 			if c.many() && !c.matched[i] && !yield(fmt.Errorf("%s: not found: no userid matches", a)) {

@@ -34,8 +34,8 @@ func move(c *command) error {
 	return errors.Join(err, end())
 }
 
-// toMove yields what lies in the other partitions, whether it lives there or was left
-// behind by a move: one that was cut off is no obstacle to its repetition.
+// toMove returns the chosen backups in the other partitions, including copies that a move has
+// left, so that an interrupted move can be repeated.
 func (c *command) toMove() iter.Seq2[*repository.Found, error] {
 	return func(yield func(*repository.Found, error) bool) {
 		if !c.many() {
@@ -51,8 +51,8 @@ func (c *command) toMove() iter.Seq2[*repository.Found, error] {
 				continue
 			}
 			for f, err := range repository.Browse(c.ctx, p) {
-				// What is there already fits the names, too. What an earlier move has left
-				// unfinished there is finished by this one.
+				// Backups already in the target match the names, too; and this move completes what an
+				// earlier one has left unfinished there.
 				if err == nil && (!c.fits(f) || p.Name == c.target) || errors.Is(err, repository.ErrIncomplete) && p.Name == c.target {
 					continue
 				}
@@ -61,7 +61,7 @@ func (c *command) toMove() iter.Seq2[*repository.Found, error] {
 				}
 			}
 		}
-		for err := range c.idle() {
+		for err := range c.unmatched() {
 			if !yield(nil, err) {
 				return
 			}
@@ -69,14 +69,14 @@ func (c *command) toMove() iter.Seq2[*repository.Found, error] {
 	}
 }
 
-// lockOptions are those of a verb that writes to the logs of backups.
+// lockOptions returns the lock options of a verb that writes to the logs of backups.
 func (c *command) lockOptions(verb string) repository.LockOptions {
 	return repository.LockOptions{
 		Owner: fmt.Sprintf("ctl_backups %s, process %d on %s", verb, os.Getpid(), c.host), Host: c.host, Now: c.clock, Wait: c.wait,
 	}
 }
 
-// progress tells what was copied so far, on standard error, with -vv.
+// progress prints the copied amounts so far on standard error, with -vv.
 func (c *command) progress(verb string, f *repository.Found) func(repository.Copied) {
 	if c.verbose < 2 {
 		return nil
@@ -86,7 +86,7 @@ func (c *command) progress(verb string, f *repository.Found) func(repository.Cop
 	}
 }
 
-// copied says what came of a backup, and with -v what was copied.
+// copied prints the result for a backup, and with -v the copied amounts.
 func (c *command) copied(verb string, f *repository.Found, d repository.Copied, err error) error {
 	if printed := c.status(verb, f, err); printed != nil {
 		return printed

@@ -29,7 +29,7 @@ func spread(t *testing.T) (*tooltest.World, map[string]*tooltest.Mailbox) {
 	return w, boxes
 }
 
-// at is the partition in which a user's backup lives.
+// at returns the partition of a user's backup.
 func at(t *testing.T, parts []repository.Config, user string) string {
 	t.Helper()
 	f, err := repository.Find(t.Context(), parts, repository.UserName(user))
@@ -55,10 +55,10 @@ func TestMove(t *testing.T) {
 	}
 	mustTool(t, w, "move anne: ok\n", "move", "anne", to)
 	if got := at(t, w.Parts, "anne"); got != to {
-		t.Errorf("anne lives in %s, want %s", got, to)
+		t.Errorf("anne is in %s, want %s", got, to)
 	}
 	boxes["anne"].Flag(1, `\Seen`)
-	w.Sync(boxes["anne"]) // the daemon follows
+	w.Sync(boxes["anne"]) // the daemon uses the new partition
 	mustTool(t, w, "verify anne: ok\n", "verify", "anne")
 	if out, err := tool(t, w, "list"); err != nil || strings.Count(out, "anne") != 2 || strings.Count(out, "\n") != 3 {
 		t.Errorf("list shows a backup that was moved other than once: %q, %v", out, err)
@@ -74,7 +74,7 @@ func TestMove(t *testing.T) {
 	}
 	for user := range boxes {
 		if got := at(t, w.Parts, user); got != from {
-			t.Errorf("%s lives in %s, want %s", user, got, from)
+			t.Errorf("%s is in %s, want %s", user, got, from)
 		}
 		mustTool(t, w, "verify "+user+": ok\n", "verify", user)
 	}
@@ -117,7 +117,7 @@ func TestExportAndImport(t *testing.T) {
 	}
 }
 
-func TestWhereToIsMissing(t *testing.T) {
+func TestMissingDestination(t *testing.T) {
 	w := tooltest.New(t, "one")
 	for _, argv := range []string{"move", "move anne", "move -A", "export", "export anne", "export anne gopher://x", "move -A anne one"} {
 		var usage *cli.UsageError
@@ -127,7 +127,7 @@ func TestWhereToIsMissing(t *testing.T) {
 	}
 }
 
-// Behind a backup a partition can follow.
+// After a backup, partitions are proposed, too.
 func TestCompletionOfPartitions(t *testing.T) {
 	config := filepath.Join(t.TempDir(), "imapd.conf")
 	if err := os.WriteFile(config, []byte("configdirectory: /nowhere\nbackuppartition-warm: /nowhere/warm\nbackuppartition-cold: /nowhere/cold\n"), 0o600); err != nil {

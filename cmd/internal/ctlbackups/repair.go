@@ -123,15 +123,15 @@ func (c *command) repairOne(f *repository.Found, parts []repository.Config) erro
 		}
 		return errors.Join(cli.ErrReported, c.ctx.Err())
 	}
-	word, failed := c.cameOf(done)
+	word, failed := c.resultOf(done)
 	if perr := c.repairStatus(f, done, report, word, nil); perr != nil || !failed {
 		return perr
 	}
 	return cli.ErrReported
 }
 
-// cameOf describes the result of a repair.
-func (c *command) cameOf(done verify.RepairResult) (word string, failed bool) {
+// resultOf describes the result of a repair.
+func (c *command) resultOf(done verify.RepairResult) (word string, failed bool) {
 	switch {
 	case done.Found == 0:
 		return "ok", false

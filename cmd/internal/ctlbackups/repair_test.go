@@ -10,14 +10,14 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/memstore"
 )
 
-// lastOf is the last key with a prefix.
+// lastOf returns the last key with a prefix.
 func lastOf(s *memstore.Store, prefix string) string {
 	keys := s.Keys(prefix)
 	return keys[len(keys)-1]
 }
 
-// A dry run says what the command would do, and does nothing; then it is done, and the rest
-// is the next sync's.
+// A dry run prints what the command would do, and changes nothing. Then the repair runs, and the
+// next sync does the rest.
 func TestRepair(t *testing.T) {
 	w := two(t)
 	store := w.Stores[0]
@@ -28,7 +28,7 @@ func TestRepair(t *testing.T) {
 	keys := store.Keys("")
 	out, err := tool(t, w, "verify", "--repair", "-n", "-A")
 	if !errors.Is(err, cli.ErrReported) {
-		t.Errorf("a dry run of what is to be repaired: %v", err)
+		t.Errorf("a dry run with something to repair: %v", err)
 	}
 	for _, want := range []string{
 		"bob: (dry run) lost: backups/user/bob/log/: commit", "verify bob: can be repaired (", "verify anne@example.org: can be repaired (1 problems)",
@@ -58,7 +58,7 @@ func TestRepair(t *testing.T) {
 	}
 }
 
-// Programs read what was done, and what is left.
+// The JSON has the repairs and the remaining problems.
 func TestRepairForPrograms(t *testing.T) {
 	w := two(t)
 	w.Damage(lastOf(w.Stores[0], "backups/user/bob/log/"))
@@ -73,8 +73,8 @@ func TestRepairForPrograms(t *testing.T) {
 	}
 }
 
-// What nothing proves to be the user's backup is left alone, and the way out is named.
-func TestRepairThatIsRefused(t *testing.T) {
+// Repair rejects objects that nothing proves to be the user's backup, and names the way out.
+func TestRejectedRepair(t *testing.T) {
 	w := two(t)
 	store := w.Stores[0]
 	for _, key := range store.Keys("backups/user/bob/") {

@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// What was set aside is listed as that, can be verified under its name, and is nobody's.
+// A backup that was set aside is listed as such, can be verified under its name, and belongs to
+// no user.
 func TestSetAside(t *testing.T) {
 	w := two(t)
 	out, err := tool(t, w, "set-aside", "bob")
@@ -15,7 +16,7 @@ func TestSetAside(t *testing.T) {
 	_, rest, ok := strings.Cut(out, "stored in ")
 	where, _, _ := strings.Cut(rest, " (")
 	if !ok || !strings.HasPrefix(where, "default:set-aside/user/bob/") || !strings.Contains(out, "set-aside bob: ok\n") {
-		t.Fatalf("set-aside says\n%s", out)
+		t.Fatalf("set-aside prints\n%s", out)
 	}
 	for argv, want := range map[string]string{
 		"list -A":            "\t" + strings.TrimPrefix(where, "default:") + "\t" + where + "\n",

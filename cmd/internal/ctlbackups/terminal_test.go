@@ -9,7 +9,7 @@ import (
 	"github.com/cyrusbackup/backupd/internal/visible"
 )
 
-// Nothing that a command shows is obeyed by a terminal, or is a line of a stranger's.
+// No output of a command contains control characters, or a line made by a stranger.
 func TestNothingReachesTheTerminal(t *testing.T) {
 	const evil = "x\x1b[2J\u009b31m\u202egpj\u2066\nctl_backups: all is well\r\a\x7f"
 	w := tooltest.New(t, "default")
@@ -23,7 +23,7 @@ func TestNothingReachesTheTerminal(t *testing.T) {
 			out += visible.Text(err.Error())
 		}
 		if out == "" {
-			t.Errorf("%q: nothing was said", argv)
+			t.Errorf("%q: no output", argv)
 		}
 		for line := range strings.Lines(out) {
 			line = strings.ReplaceAll(strings.TrimSuffix(line, "\n"), "\t", " ")

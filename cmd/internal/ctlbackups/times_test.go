@@ -8,9 +8,9 @@ import (
 	"github.com/cyrusbackup/backupd/cmd/internal/tooltest"
 )
 
-// A backup whose newest commit carries a time that is yet to come is reported by -t all
-// the same, by the clock of the host that wrote it.
-func TestStaleThoughAhead(t *testing.T) {
+// -t reports a backup whose newest commit has a store time in the future: it uses the clock of
+// the host that wrote the commit.
+func TestStaleWithStoreTimeAhead(t *testing.T) {
 	w := tooltest.New(t, "default")
 	w.Ahead = 300 * 24 * time.Hour
 	m := tooltest.NewMailbox("user.anne")

@@ -8,8 +8,8 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/verify"
 )
 
-// verifyBackups compares backups with what is in the bucket. Every problem is a line of its own; a
-// body that the source is asked for, and history that is known to be lost, are no damage.
+// verifyBackups checks backups, and prints a line for each problem. Bodies that the mail server
+// must send again, and history that is known to be lost, do not count as damage.
 func verifyBackups(c *command) error {
 	if c.repair {
 		return repair(c)

@@ -20,13 +20,13 @@ import (
 
 func TestMain(m *testing.M) {
 	time.Local = time.UTC // times are printed in the local zone
-	flag.Bool("update", false, "write the golden files anew")
+	flag.Bool("update", false, "write the golden files")
 	flag.Parse()
 	os.Exit(m.Run())
 }
 
-// story is a user's history: 12:01 four mails, 12:02 flags and a folder, 12:03 one is
-// expunged, 12:04 the folder gets another name, 12:05 to 12:07 items, 12:08 a folder is deleted.
+// story is a user's history: 12:01 four messages, 12:02 flags and a folder, 12:03 an expunge,
+// 12:04 the folder is renamed, 12:05 to 12:07 items, 12:08 a folder is deleted.
 func story(t *testing.T) *tooltest.World {
 	w := tooltest.New(t, "default")
 	day := time.Date(2026, 10, 1, 8, 0, 0, 0, time.UTC)
@@ -163,7 +163,7 @@ func TestHelpHasExamples(t *testing.T) {
 	}
 }
 
-// What a body is damaged in shows on standard error, and the others are found.
+// Damaged bodies are reported on standard error; the other messages are found.
 func TestFindOverADamagedPack(t *testing.T) {
 	w := story(t)
 	for key := range w.Keys("packs/") {

@@ -51,7 +51,7 @@ func (s *search) end(c *command, where string) error {
 		cli.Fprintf(c.err, "cyr_backup: nothing found in %s: %s in %s were compared\n", where, english.Plural(s.messages, "message", ""), english.Plural(s.mailboxes, "mailbox", "mailboxes"))
 	}
 	if s.unread > 0 {
-		cli.Fprintf(c.err, "cyr_backup: %s could not be read, and might match: ctl_backups verify shows what is damaged\n", english.Plural(s.unread, "message", ""))
+		cli.Fprintf(c.err, "cyr_backup: %s could not be read, and might match: ctl_backups verify reports the damage\n", english.Plural(s.unread, "message", ""))
 		return cli.ErrReported
 	}
 	return nil

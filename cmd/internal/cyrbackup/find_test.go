@@ -14,7 +14,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/session"
 )
 
-// office is a user with a message of each sort that find has to find.
+// office is a user with a message of each kind that find must find.
 func office(t *testing.T) *tooltest.World {
 	w := tooltest.New(t, "default")
 	inbox := tooltest.NewMailbox("user.anne")
@@ -31,7 +31,7 @@ func office(t *testing.T) *tooltest.World {
 	return w
 }
 
-// uids are those of the hits of a search.
+// uids returns the uids of the hits of a search.
 func uids(t *testing.T, w *tooltest.World, criteria ...string) []uint32 {
 	t.Helper()
 	out, err := tool(t, w, append([]string{"anne", "--json", "find"}, criteria...)...)
@@ -71,8 +71,8 @@ func TestFind(t *testing.T) {
 	}
 }
 
-// A search of all backups shows what it finds in those that can be read, whatever is wrong
-// with others, and stops at --max.
+// A search of all backups prints the hits in readable backups, reports damaged ones, and stops
+// at --max.
 func TestFindEverywhere(t *testing.T) {
 	w := office(t)
 	bob, carl := tooltest.NewMailbox("user.bob"), tooltest.NewMailbox("user.carl.Post")
@@ -89,7 +89,7 @@ func TestFindEverywhere(t *testing.T) {
 	if out, err := tool(t, w, "-A", "--max", "2", "--json", "find", "papers"); err != nil || strings.Count(out, `{"backup":`) != 2 {
 		t.Errorf("%v\n%s", err, out)
 	}
-	// Only anne had mail then.
+	// Only anne had mail at that time.
 	if out, err := tool(t, w, "-A", "--at", "2026-11-20 12:01", "find", "papers"); err != nil || !strings.Contains(out, "anne ") || strings.Contains(out, "bob") {
 		t.Errorf("%v\n%s", err, out)
 	}
@@ -100,8 +100,7 @@ func TestFindEverywhere(t *testing.T) {
 	}
 }
 
-// A folder that was deleted, at once or by giving it another name, is shown by its name
-// and as deleted.
+// A deleted folder, also with delayed deletion, is shown by its former name and as deleted.
 func TestFindInDeletedFolders(t *testing.T) {
 	w := tooltest.New(t, "default")
 	sent := tooltest.NewMailbox("user.anne.Sent")
@@ -117,8 +116,8 @@ func TestFindInDeletedFolders(t *testing.T) {
 	}
 }
 
-// mailbox: takes the names that find shows, an administrator's, and internal ones, also of
-// a folder that was deleted. That none fits is said.
+// mailbox: accepts the names that find prints, the administrator's form, and internal names, also
+// of deleted folders. It reports a name that matches none.
 func TestFindByMailbox(t *testing.T) {
 	w := tooltest.New(t, "default")
 	sent, old := tooltest.NewMailbox("user.anne.Sent"), tooltest.NewMailbox("user.anne.Old.2023")

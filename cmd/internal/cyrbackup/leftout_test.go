@@ -11,8 +11,8 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// A backup is shown though another partition does not answer; a warning says what that means.
-func TestBesideADeadPartition(t *testing.T) {
+// A backup is shown although another partition does not answer, with a warning.
+func TestWithADeadPartition(t *testing.T) {
 	w := story(t)
 	dead := tooltest.New(t, "dead")
 	dead.Stores[0].SetFaults(func(string, string) error { return memstore.ErrInjected }, nil)

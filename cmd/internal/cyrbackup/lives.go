@@ -8,7 +8,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// readLives finds the lives in the state: a user's backup may have several.
+// readLives reads the lives of the backup: a user's backup may have several.
 func (c *command) readLives() (err error) {
 	c.lives = history.Lives{{Number: 1}}
 	if c.found.Info.Kind == repository.KindUser {

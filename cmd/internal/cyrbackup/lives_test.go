@@ -10,8 +10,8 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/session"
 )
 
-// rita is a user whose name was given to somebody else, and of whose folders one moved to
-// another user before.
+// rita is a user whose name was reused by another person. One of her folders moved to another
+// user before.
 func rita(t *testing.T) *tooltest.World {
 	w := tooltest.New(t, "default")
 	day := time.Date(2026, 10, 1, 8, 0, 0, 0, time.UTC)
@@ -29,8 +29,9 @@ func rita(t *testing.T) *tooltest.World {
 	return w
 }
 
-// Lists and find keep apart what two people of one name had, and say where a mailbox went.
-func TestLivesApart(t *testing.T) {
+// Lists and find separate the mail of two people with one name, and show the destination of a
+// moved mailbox.
+func TestLivesAreSeparate(t *testing.T) {
 	w := rita(t)
 	show := func(argv ...string) string {
 		t.Helper()

@@ -55,7 +55,7 @@ func showLog(c *command) error {
 		return err
 	}
 	if len(l.lost) > 0 {
-		cli.Fprintf(c.err, "cyr_backup: the log of %s has lost %s: ctl_backups verify %s says what is damaged\n", c.found.Path, strings.Join(l.lost, ", "), c.found.Name().Full)
+		cli.Fprintf(c.err, "cyr_backup: the log of %s has lost %s: ctl_backups verify %s reports the damage\n", c.found.Path, strings.Join(l.lost, ", "), c.found.Name().Full)
 		return cli.ErrReported
 	}
 	return nil

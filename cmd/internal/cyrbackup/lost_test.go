@@ -9,7 +9,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// What can be read is shown, what cannot is named, and the status says that something is missing.
+// Readable commits are shown, unreadable ones are named, and the exit status reports the loss.
 func TestALogWithLostCommits(t *testing.T) {
 	w := story(t)
 	w.Stores[0].Lose(history.LogKey("user/anne", 1))
@@ -25,7 +25,7 @@ func TestALogWithLostCommits(t *testing.T) {
 	} {
 		out, err := tool(t, w, strings.Fields(tt.argv)...)
 		if !errors.Is(err, cli.ErrReported) {
-			t.Errorf("%s: %v, want a status that says that something is missing", tt.argv, err)
+			t.Errorf("%s: %v, want a status for missing commits", tt.argv, err)
 		}
 		for _, text := range tt.want {
 			if !strings.Contains(out, text) {

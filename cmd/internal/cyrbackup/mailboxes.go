@@ -86,7 +86,7 @@ func (c *command) find(name string) (*history.MailboxState, error) {
 	return latest, nil
 }
 
-// candidates returns the internal names that a word can stand for.
+// candidates returns the internal names that a word can mean.
 func (c *command) candidates(word string) []string {
 	return stores.AdminForm(c.bucket.Conf).Candidates(word)
 }

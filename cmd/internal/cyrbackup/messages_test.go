@@ -13,8 +13,8 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// A message that came to the backup twice is one message.
-func TestMessageThatCameTwice(t *testing.T) {
+// A message that was sent twice is one message.
+func TestMessageSentTwice(t *testing.T) {
 	w := story(t)
 	before, err := tool(t, w, "anne", "list", "messages")
 	if err != nil {

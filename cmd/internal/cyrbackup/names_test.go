@@ -15,8 +15,8 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/transfer"
 )
 
-// odd is a user with folders whose names are more than letters, what belongs to them, and
-// a subject in bytes that are no UTF-8.
+// odd is a user with folders with special names, items of these folders, and a subject that is
+// not UTF-8.
 func odd(t *testing.T) *tooltest.World {
 	w := tooltest.New(t, "default")
 	drafts, space, dot := tooltest.NewMailbox("user.anne.Entw&APw-rfe"), tooltest.NewMailbox("user.anne.My Folder"), tooltest.NewMailbox("user.anne.a^b")
@@ -34,8 +34,7 @@ func odd(t *testing.T) *tooltest.World {
 	return w
 }
 
-// A name can be given as an administrator writes it, in letters as people read them, or
-// as it was printed.
+// A name can be given in the administrator's form, in UTF-8, or as printed.
 func TestNamesOnTheCommandLine(t *testing.T) {
 	w := odd(t)
 	for _, argv := range [][]string{
@@ -60,8 +59,8 @@ func TestNamesOnTheCommandLine(t *testing.T) {
 	}
 }
 
-// What is not there is an error, though the others are shown.
-func TestWhatIsNotThere(t *testing.T) {
+// A missing mailbox is an error, but the others are shown.
+func TestMissingNames(t *testing.T) {
 	w := odd(t)
 	for _, argv := range []string{"anne show mailboxes user/anne/a.b user/anne/None", "anne show messages " + strings.Repeat("0", 40)} {
 		if out, err := tool(t, w, strings.Fields(argv)...); !errors.Is(err, cli.ErrReported) || !strings.Contains(out, "stderr: cyr_backup: ") {
@@ -76,7 +75,7 @@ func TestWhatIsNotThere(t *testing.T) {
 	}
 }
 
-// The log of one mailbox has what is no message of it, too.
+// The log of one mailbox also has its items.
 func TestLogOfItems(t *testing.T) {
 	w := odd(t)
 	for name, want := range map[string]string{
@@ -97,13 +96,13 @@ func TestFindInOldBytes(t *testing.T) {
 			t.Errorf("%s: %q, %v", text, out, err)
 		}
 	}
-	// Nothing that a terminal obeys is printed.
+	// No control characters are printed.
 	if out, err := tool(t, w, "anne", "find", "subject:esc"); err != nil || !strings.HasSuffix(out, "  esc \\x1b[31m\\u009b31m\n") {
 		t.Errorf("%q, %v", out, err)
 	}
 }
 
-// A moment that was printed, to the second, can be given back.
+// A printed time, with seconds, can be used as an argument.
 func TestMomentsAsPrinted(t *testing.T) {
 	w := tooltest.New(t, "default")
 	w.Now = w.Now.Add(300 * time.Millisecond)
@@ -132,7 +131,7 @@ func TestMomentsAsPrinted(t *testing.T) {
 	}
 }
 
-// Who looks into the partition that a backup has left is told so.
+// A look into the old partition of a moved backup gives a warning.
 func TestOldPartition(t *testing.T) {
 	w := tooltest.New(t, "one", "two")
 	w.Sync(tooltest.NewMailbox("user.anne"))

@@ -13,11 +13,11 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/session"
 )
 
-// evil is what a stranger sends to write on somebody's terminal: an escape, one of a single
-// character in UTF-8 and as a byte, another direction of text, and a line of its own.
+// evil is an attack on a terminal: escape sequences, one of them a single character, in UTF-8 and
+// as a byte, another direction of text, and a new line.
 const evil = "\x1b[2J\u009b31m\x9b31m\u202egpj\u2066\ncyr_backup: all is well\r\a\x7f"
 
-// hostile is a user all of whose names and texts are that.
+// hostile is a user with evil in all names and texts.
 func hostile(t *testing.T) *tooltest.World {
 	w := tooltest.New(t, "default")
 	inbox := tooltest.NewMailbox("user.anne")
@@ -47,8 +47,8 @@ func hostile(t *testing.T) *tooltest.World {
 	return w
 }
 
-// Whatever a command shows, nothing in it is obeyed by a terminal or looks like a line of
-// the program's own. JSON has all of it.
+// No output of a command contains control characters, or a line that looks like a line of the
+// program. JSON has the original text, escaped.
 func TestNothingReachesTheTerminal(t *testing.T) {
 	w := hostile(t)
 	guid := guidOf(t, w)
@@ -83,7 +83,7 @@ func TestNothingReachesTheTerminal(t *testing.T) {
 	}
 }
 
-// guidOf is the GUID of the one message.
+// guidOf returns the GUID of the only message.
 func guidOf(t *testing.T, w *tooltest.World) string {
 	t.Helper()
 	out, err := tool(t, w, "anne", "list", "messages")

@@ -8,8 +8,8 @@ import (
 	"github.com/cyrusbackup/backupd/cmd/internal/tooltest"
 )
 
-// The clock of the store was 300 days ahead when the backup was made, which its commits
-// repeat since: the host's clock counts, and the tool says so.
+// The clock of the store was 300 days ahead when the backup was created, and all later commits
+// carry that time. cyr_backup uses the host's clock, and warns.
 func TestStoreThatWasAhead(t *testing.T) {
 	w := tooltest.New(t, "default")
 	w.Ahead = 300 * 24 * time.Hour

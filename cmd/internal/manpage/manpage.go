@@ -14,8 +14,8 @@ import (
 	"github.com/cyrusbackup/backupd/internal/imapconf"
 )
 
-// Parts are generated pieces of Markdown. A line <!-- NAME --> in a source stands for the part
-// NAME.
+// Parts are generated pieces of Markdown. A line <!-- NAME --> in a source is the placeholder of
+// the part NAME.
 type Parts map[string]string
 
 var place = regexp.MustCompile(`(?m)^<!-- (.*) -->$`)

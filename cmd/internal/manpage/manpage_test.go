@@ -17,7 +17,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	flag.Bool("update", false, "write the pages anew")
+	flag.Bool("update", false, "write the pages")
 	flag.Parse()
 	os.Exit(m.Run())
 }
@@ -26,8 +26,7 @@ func TestManPage(t *testing.T) {
 	Golden(t, "../../../docs/man/backup-imapd.conf.5", OfSettings(imapconf.Options()))
 }
 
-// The page says of some options that nothing comes of them: exactly those that no
-// program asks for.
+// The page lists options without effect: exactly the options that no program reads.
 func TestOptionsWithoutEffect(t *testing.T) {
 	source := programs(t)
 	for _, o := range imapconf.Options() {
@@ -43,7 +42,7 @@ func TestOptionsWithoutEffect(t *testing.T) {
 	}
 }
 
-// programs is all Go source but for tests and the table of options.
+// programs returns all Go source except tests and the table of options.
 func programs(t *testing.T) []byte {
 	t.Helper()
 	var all []byte
@@ -93,7 +92,7 @@ no.
 	}
 }
 
-func TestRenderWantsEveryPart(t *testing.T) {
+func TestRenderNeedsEveryPart(t *testing.T) {
 	for _, source := range []string{"<!-- a -->", "<!-- a -->\n\n<!-- b -->\n\n<!-- c -->"} {
 		if page, err := Render(source, Parts{"a": "A", "b": "B"}); err == nil {
 			t.Errorf("%s: %s", source, page)
@@ -101,8 +100,8 @@ func TestRenderWantsEveryPart(t *testing.T) {
 	}
 }
 
-// Both of the formatters that systems have take the pages without a word.
-func TestFormattersHaveNothingToSay(t *testing.T) {
+// mandoc and groff format the pages without warnings.
+func TestFormattersDoNotWarn(t *testing.T) {
 	pages, err := filepath.Glob("../../../docs/man/*.[1-8]")
 	if err != nil || len(pages) < 6 {
 		t.Fatal(pages, err)

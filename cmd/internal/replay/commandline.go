@@ -37,7 +37,7 @@ func (s *settings) commandLine() *cmdline.Program {
 		f.BoolVar(&s.null, "null", false, "push to a null server in this process, to measure the limit of this program")
 		f.StringVar(&s.auth, "auth", "", "log in as `USER`, with the password from --password-file or from "+passwordEnv+" in the environment")
 		f.StringVar(&s.passwordFile, "password-file", "", "`FILE` with the password")
-		f.StringVar(&s.mech, "mech", "", "SASL `MECHANISM`: PLAIN or SCRAM-SHA-256; without it, the stronger one that the server offers")
+		f.StringVar(&s.mech, "mech", "", "SASL `MECHANISM`: PLAIN or SCRAM-SHA-256; without it, the strongest that the server offers")
 		f.BoolVar(&s.compress, "compress", false, "use COMPRESS DEFLATE if the server offers it; serve-null: offer it")
 		f.BoolVar(&s.tls, "tls", false, "TLS from the first byte")
 		f.BoolVar(&s.startTLS, "starttls", false, "STARTTLS")

@@ -15,12 +15,12 @@ import (
 	"github.com/cyrusbackup/backupd/replication/client/fakeserver"
 )
 
-// asServer makes the test binary a server on standard input and output, for --exec.
+// asServer makes the test binary run a server on standard input and output, for --exec.
 const asServer = "BACKUP_REPLAY_TEST_SERVER"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asServer) == "" {
-		flag.Bool("update", false, "write the manual page anew")
+		flag.Bool("update", false, "write the manual page")
 		flag.Parse()
 		os.Exit(m.Run())
 	}

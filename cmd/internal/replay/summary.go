@@ -14,7 +14,7 @@ import (
 	"github.com/cyrusbackup/backupd/replication/client"
 )
 
-// Round is the result of one pass over all users; its JSON is the program's output.
+// Round is the result of one round with all users; its JSON is the program's output.
 type Round struct {
 	Mailboxes int      `json:"mailboxes"`
 	Unchanged int      `json:"unchanged"` // mailboxes without anything to send

@@ -10,7 +10,7 @@ import (
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 )
 
-// logDaemon stands in for /dev/log.
+// logDaemon replaces /dev/log.
 func logDaemon(t *testing.T) (socket string, next func() string) {
 	socket = filepath.Join(t.TempDir(), "log")
 	c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
@@ -31,7 +31,7 @@ func logDaemon(t *testing.T) (socket string, next func() string) {
 	}
 }
 
-// A restore leaves one line in syslog, whatever came of it; a dry run none.
+// A restore writes one line to syslog, also if it fails. A dry run writes none.
 func TestAudit(t *testing.T) {
 	config, _ := host(t)
 	t.Setenv("SUDO_USER", "carl")
@@ -49,7 +49,7 @@ func TestAudit(t *testing.T) {
 		if err := run(t.Context(), append([]string{"-n", "-C", config}, c.argv...), std); err == nil && c.want[len(c.want)-1] != " result=ok" {
 			t.Error("the dry run finds nothing")
 		}
-		_ = run(t.Context(), append([]string{"-C", config}, c.argv...), std) // the line says what came of it
+		_ = run(t.Context(), append([]string{"-C", config}, c.argv...), std) // the line has the result
 		line := next()
 		for _, w := range c.want {
 			if !strings.Contains(line, w) {

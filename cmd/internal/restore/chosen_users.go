@@ -70,8 +70,8 @@ func (o *options) checkEverybody(g *given) error {
 	return o.check()
 }
 
-// askedFor returns the options that decide what is restored, as written: "3h ago" is the same
-// option when the restore is resumed.
+// askedFor returns the options that select mail, as written: "3h ago" is the same option when the
+// restore is resumed.
 func (g *given) askedFor() map[string]string {
 	o, out := g.options, map[string]string{}
 	for name, text := range map[string]string{"--at": g.atText, "--since": g.since, "--until": g.until, "--dest-partition": o.partition} {

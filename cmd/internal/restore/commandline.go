@@ -44,7 +44,7 @@ func (g *given) commandLine() *cmdline.Program {
 		f.StringVarP(&g.input, "input-file", "F", "", "read objects from `FILE`, one per line (- is standard input; # begins a comment)")
 		f.StringVar(&g.atText, "at", "", `as of `+"`TIME`"+`: "2026-11-20 14:05", "yesterday 14:05", "3h ago", RFC 3339`)
 		f.Uint64Var(&g.moment.Number, "commit", 0, "as of chunk `N` (cyr_backup BACKUP list chunks)")
-		f.IntVar(&g.life, "life", 0, "as of the end of life `N` of a user whose name was reused later, including what was deleted along with the account")
+		f.IntVar(&g.life, "life", 0, "as of the end of life `N` of a user whose name was reused later, including mail deleted along with the account")
 		f.BoolVar(&g.fromLog, "from-log", false, "read the whole log and no checkpoint: slower, for a damaged checkpoint")
 		f.StringVar(&g.since, "since", "", "only messages delivered or deleted from `TIME` on; with -x: deleted")
 		f.StringVar(&g.until, "until", "", "only messages delivered or deleted up to `TIME`; with -x: deleted")
@@ -63,7 +63,7 @@ func (g *given) commandLine() *cmdline.Program {
 		f.StringVar(&g.to, "to", "", "to `WHERE`: maildir:DIR, mbox:FILE, eml:DIR, tar:FILE (compressed if it ends in .zst), "+
 			"imap://USER@HOST[:PORT]/, imaps://..., sync://HOST[:PORT]; in place of SERVER")
 		f.StringVar(&g.passwordFile, "password-file", "", "read an IMAP account's password from `FILE`; without it, from RESTORE_IMAP_PASSWORD in the environment")
-		f.StringVar(&g.journal, "journal", "", "record in `DIR` what was sent to an IMAP account; without it, in $XDG_STATE_HOME/backupd or ~/.local/state/backupd")
+		f.StringVar(&g.journal, "journal", "", "record in `DIR` the messages sent to an IMAP account; without it, in $XDG_STATE_HOME/backupd or ~/.local/state/backupd")
 		f.StringVarP(&g.acl, "override-acl", "A", "", "new mailboxes get this `ACL`, such as -A'anne lrswipkxtecda anyone lrs'; without a value, the server's default")
 		f.Lookup("override-acl").NoOptDefVal = noACL
 		f.BoolVarP(&g.selection.KeepDeletedPrefix, "keep-deletedprefix", "D", false, "restore deleted mailboxes below DELETED")
@@ -82,7 +82,7 @@ func (g *given) commandLine() *cmdline.Program {
 		f.StringVar(&g.rateText, "rate", "", "at most `BYTES` of mail per second, such as 10MB")
 		f.BoolVarP(&g.compress, "require-compression", "z", false, "do not restore without compression")
 		f.StringVar(&g.progress, "progress", "auto", "show progress: `HOW` is auto (a bar on a terminal), bar, json (a line per second on standard error) or none")
-		f.CountVarP(&g.verbose, "verbose", "v", "print what is restored; twice: each message")
+		f.CountVarP(&g.verbose, "verbose", "v", "print each mailbox; twice: each message")
 		f.IntVarP(&g.delay, "delay", "w", 0, "wait `SECONDS` before the start")
 	})
 	p.Group("General", func(f *pflag.FlagSet) {
@@ -116,8 +116,8 @@ backup still holds, as live messages. With -a, -U, --at or --commit it restores
 the messages that were live then. A message named by its GUID is restored whether
 it was expunged or not. If no mailbox has a name any more, the name means the
 mailbox that was deleted last. Names have the administrator's form
-(user/anne/Sent) or the internal form (user.anne.Sent); type user/anne/Entwürfe
-as it is.
+(user/anne/Sent) or the internal form (user.anne.Sent). Letters such as in
+user/anne/Entwürfe need no encoding.
 
 A mailbox that is restored to another user gets the ACL of its nearest parent
 there, or the server's default; -A overrides this.

@@ -36,9 +36,9 @@ type crowd struct {
 	done   *resumeFile
 	report *crowdReport
 	limit  *rate.Limiter
-	// patience is the longest pause before a silent server is tried again; all pauses
+	// longestPause is the longest pause before a silent server is tried again; all pauses
 	// together are twice as long. 0 = 16 s.
-	patience time.Duration
+	longestPause time.Duration
 
 	mu   sync.Mutex
 	gone error // why the destination is unusable; nil = usable
@@ -49,8 +49,8 @@ func (c *crowd) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, c.done.close()) }()
-	if c.patience == 0 {
-		c.patience = 16 * time.Second
+	if c.longestPause == 0 {
+		c.longestPause = 16 * time.Second
 	}
 	if c.rate > 0 {
 		c.limit = limiter(c.rate)
@@ -134,7 +134,7 @@ func (c *crowd) restore(ctx context.Context, f *repository.Found, p phase) (rest
 	if err := c.unusable(nil); err != nil {
 		return restore.Sums{}, time.Time{}, err
 	}
-	pause := c.patience / 16
+	pause := c.longestPause / 16
 	for {
 		sums, asOf, err := c.try(ctx, f, p)
 		full := errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
@@ -144,7 +144,7 @@ func (c *crowd) restore(ctx context.Context, f *repository.Found, p phase) (rest
 		if !errors.Is(err, errUnusable) || ctx.Err() != nil {
 			return sums, asOf, err
 		}
-		if full || pause > c.patience || refused(err) {
+		if full || pause > c.longestPause || refused(err) {
 			return sums, asOf, c.unusable(err)
 		}
 		select {

@@ -17,7 +17,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// village is a partition in a directory with the backups of some users, ten messages each:
+// village is a partition in a directory with the backups of some users. Each has ten messages,
 // one of this week, the others older.
 func village(t *testing.T, users ...string) (config, store string) {
 	w := tooltest.New(t, "default")
@@ -36,7 +36,7 @@ func village(t *testing.T, users ...string) (config, store string) {
 	return conf(t, dir, "imapd.conf", store), store
 }
 
-// restoreAll runs restore, and returns its output, what it complains of, and its status.
+// restoreAll runs restore and returns its output, its messages and its exit status.
 func restoreAll(t *testing.T, argv ...string) (out, complaint string, status int) {
 	var o, c bytes.Buffer
 	status = cli.Main("restore", "", &c, func(ctx context.Context) error {
@@ -58,7 +58,8 @@ func messages(t *testing.T, dir string) (n int) {
 	return n
 }
 
-// Everybody is restored but the user whose backup is damaged; finished backups are left out of the next run.
+// All users are restored except the user with a damaged backup. The next run skips finished
+// backups.
 func TestEverybody(t *testing.T) {
 	config, store := village(t, "user.anne", "user.bob", "user.carol", "news.local")
 	lost := filepath.Join(store, "backups/user/bob/log/0000000000000001.tar.zst")
@@ -92,8 +93,8 @@ func TestEverybody(t *testing.T) {
 	}
 }
 
-// A user whose mail was deleted is not passed in silence.
-func TestEverybodySaysWhatIsGone(t *testing.T) {
+// A user with deleted mail is reported.
+func TestEverybodyReportsDeletions(t *testing.T) {
 	config, store := village(t, "user.anne", "user.bob")
 	parts := []repository.Config{{Name: "default", Location: store, Store: opened(t, store)}}
 	unuser(t, parts[0], "bob")
@@ -104,7 +105,7 @@ func TestEverybodySaysWhatIsGone(t *testing.T) {
 	}
 }
 
-// A domain, or userids that begin alike, and nobody else.
+// Only the users of a domain, or with a prefix.
 func TestEverybodyOf(t *testing.T) {
 	config, _ := village(t, "user.anne", "user.alma", "example.org!user.bob", "news.local")
 	for _, c := range []struct {
@@ -139,7 +140,7 @@ func TestEverybodyOf(t *testing.T) {
 	}
 }
 
-// The newest mail of everybody comes before the older mail of anybody, and nothing twice.
+// The newest mail of all users comes before older mail of any user. No message comes twice.
 func TestEverybodyNewestFirst(t *testing.T) {
 	config, _ := village(t, "user.anne", "user.bob")
 	to := t.TempDir()
@@ -156,8 +157,8 @@ func TestEverybodyNewestFirst(t *testing.T) {
 	}
 }
 
-// A server that does not answer is tried for a while; then the others are not tried at all.
-func TestEverybodyServerAway(t *testing.T) {
+// An unreachable server is retried for a while. Then the other users are not tried.
+func TestEverybodyUnreachableServer(t *testing.T) {
 	config, _ := village(t, "user.anne", "user.bob")
 	var out, complaint bytes.Buffer
 	std := stdio{strings.NewReader(""), &out, &complaint, cli.Audit{}}
@@ -170,13 +171,13 @@ func TestEverybodyServerAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer b.Close()
-	err = (&crowd{options: o, bucket: b, std: std, now: time.Now(), patience: 16 * time.Millisecond}).run(t.Context())
+	err = (&crowd{options: o, bucket: b, std: std, now: time.Now(), longestPause: 16 * time.Millisecond}).run(t.Context())
 	if !errors.Is(err, cli.ErrReported) || strings.Count(out.String(), "not tried") != 2 || !strings.Contains(out.String(), "0 backups done, 0 done before, 2 failed") {
 		t.Errorf("%v: %s%s", err, &out, &complaint)
 	}
 }
 
-// All runs restore one moment, that of the first; the file of somebody else is left alone.
+// All runs restore the moment of the first run. A foreign file is not changed.
 func TestEverybodyResumesTheMoment(t *testing.T) {
 	config, _ := village(t, "user.anne", "user.bob")
 	file := filepath.Join(t.TempDir(), "done")
@@ -218,7 +219,7 @@ func TestEverybodyResumesTheMoment(t *testing.T) {
 	}
 }
 
-// Who had no backup at the moment has nothing to restore, which is no failure.
+// A user without a backup at the moment has nothing to restore. This is not a failure.
 func TestEverybodyBeforeTheFirst(t *testing.T) {
 	config, _ := village(t, "user.anne")
 	if out, said, status := restoreAll(t, "-C", config, "--at", "2001-01-01", "--to", "eml:"+t.TempDir(), "-A"); status != 0 || !strings.Contains(out, "1 backup done") {
@@ -226,7 +227,7 @@ func TestEverybodyBeforeTheFirst(t *testing.T) {
 	}
 }
 
-// A symbolic link in the place of somebody's directory is not followed.
+// A symbolic link in the place of a user's directory is not followed.
 func TestEverybodyFollowsNoLink(t *testing.T) {
 	config, _ := village(t, "user.anne", "user.bob")
 	to, elsewhere := t.TempDir(), t.TempDir()

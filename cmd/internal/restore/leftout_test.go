@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// Mail comes back though another partition cannot be opened.
-func TestRestoreBesideADeadPartition(t *testing.T) {
+// Mail is restored although another partition cannot be opened.
+func TestRestoreWithADeadPartition(t *testing.T) {
 	config, _ := host(t)
 	text, err := os.ReadFile(config)
 	if err != nil {

@@ -46,8 +46,8 @@ func (o *options) loadLife(ctx context.Context, found *repository.Found, newest 
 	return found.Load(ctx, at)
 }
 
-// sayFormerLives reports that another user had the name before, and is not restored.
-func (j *job) sayFormerLives() error {
+// reportFormerLives reports that another user had the name before, and is not restored.
+func (j *job) reportFormerLives() error {
 	lives, err := j.src.Lives()
 	if err != nil || len(lives) < 2 || j.life > 0 || !j.selection.All || !j.newest() {
 		return err

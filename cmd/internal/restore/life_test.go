@@ -11,7 +11,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// anotherAnne gives the name of the backup's user to somebody else, with an empty INBOX.
+// anotherAnne gives the name of the backup's user to another person, with an empty INBOX.
 func anotherAnne(t *testing.T, part repository.Config) {
 	t.Helper()
 	s, end := openSession(t, part)
@@ -50,8 +50,8 @@ func messagesIn(t *testing.T, dir string) (n int) {
 	return n
 }
 
-// Somebody else has the name now: all of it is what that person has, and --life brings what
-// the person before had.
+// Another person has the name now. -a restores the mail of that person; --life restores the mail
+// of the person before.
 func TestLife(t *testing.T) {
 	config, part := host(t)
 	before := filepath.Join(t.TempDir(), "before")

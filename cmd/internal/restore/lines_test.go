@@ -19,7 +19,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/session"
 )
 
-// asProgram makes this test's binary restore itself, for tests of what a process does.
+// asProgram makes the test binary run restore, for tests that need a process.
 const asProgram = "RESTORE_TEST_AS_PROGRAM"
 
 // host is an imapd.conf with a backup of anne in a directory.
@@ -62,7 +62,7 @@ func conf(t *testing.T, dir, name, location string) string {
 	return path
 }
 
-// program is restore: its exit status and what it says on standard error.
+// program runs restore and returns its exit status and standard error.
 func program(t *testing.T, argv ...string) (int, string) {
 	var out, complaint bytes.Buffer
 	code := cli.Main("restore", (&given{options: &options{}}).commandLine().Usage(), &complaint, func(ctx context.Context) error {
@@ -71,8 +71,8 @@ func program(t *testing.T, argv ...string) (int, string) {
 	return code, complaint.String()
 }
 
-// TestErrorLines: what goes wrong has one line that says what, and the status that the
-// manual page names.
+// TestErrorLines: each failure has one line with the reason, and the exit status of the manual
+// page.
 func TestErrorLines(t *testing.T) {
 	config, part := host(t)
 	to := filepath.Join(t.TempDir(), "to")
@@ -130,7 +130,7 @@ func TestErrorLines(t *testing.T) {
 	})
 }
 
-// TestFullDisk: a disk that is too small, for each kind of files.
+// TestFullDisk restores to a disk that is too small, with each kind of file.
 func TestFullDisk(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root can mount a small disk")
@@ -142,7 +142,7 @@ func TestFullDisk(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			disk := t.TempDir()
-			// The mount is seen, and ends, with the process alone.
+			// The mount is visible only to the process, and ends with it.
 			cmd := exec.CommandContext(ctx, "unshare", "--mount", "sh", "-c", `mount -t tmpfs -o size=64k none "$0" && exec "$@"`,
 				disk, os.Args[0], "-C", config, "--to", strings.Replace(kind, "%", disk, 1), "anne", "-a")
 			cmd.Env = append(os.Environ(), asProgram+"=1")
@@ -159,7 +159,7 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
-// fullForAll: the disk is full for everybody, so nobody else is tried.
+// fullForAll checks that no other user is tried when the disk is full.
 func fullForAll(t *testing.T) {
 	config, _ := village(t, "user.anne", "user.bob", "user.carl")
 	disk := t.TempDir()

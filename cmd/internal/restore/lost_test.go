@@ -10,7 +10,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// What can be read comes back, and the commit that cannot is named.
+// Readable commits are restored, and the unreadable one is named.
 func TestRestoreOverALostCommit(t *testing.T) {
 	config, part := host(t)
 	put := []byte("damaged")

@@ -18,7 +18,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/session"
 )
 
-// session is that of another host, with an index of its own. end ends it.
+// session opens a session of another host, with a separate index. end ends it.
 func openSession(t *testing.T, part repository.Config) (s *session.Session, end func()) {
 	t.Helper()
 	x, err := index.Open(filepath.Join(t.TempDir(), "index"), index.Options{})
@@ -61,7 +61,7 @@ func opened(t *testing.T, dir string) objstore.Store {
 }
 
 // A restore of all mail of a deleted user restores nothing, and reports that.
-func TestNothingLives(t *testing.T) {
+func TestNothingIsLive(t *testing.T) {
 	config, part := host(t)
 	unuser(t, part, "anne")
 	to := filepath.Join(t.TempDir(), "to")
@@ -71,8 +71,9 @@ func TestNothingLives(t *testing.T) {
 	}
 }
 
-// A user was deleted: a restore of all reports the deleted mail, and the command in the message restores it.
-func TestSaysWhatIsGone(t *testing.T) {
+// After a user was deleted, a restore of all mail reports the deleted mail, and the command in
+// the message restores it.
+func TestReportsDeletions(t *testing.T) {
 	config, part := host(t)
 	time.Sleep(1100 * time.Millisecond) // the directory's store time is in seconds
 	unuser(t, part, "anne")

@@ -24,15 +24,15 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/session"
 )
 
-// What one message may cost, however many others its user has.
+// The limits for one message, regardless of the size of the backup.
 const (
 	usersMessages = 20000
 	mostBytes     = 5_000_000
-	mostRequests  = 60 // beside one for each commit behind the newest checkpoint
+	mostRequests  = 60 // plus one for each commit after the newest checkpoint
 )
 
-// TestOneMessageReadsLittle restores one message of a large user from a real MinIO, and
-// counts every byte that comes from there.
+// TestOneMessageReadsLittle restores one message of a large user from a real MinIO, and counts
+// all bytes from there.
 func TestOneMessageReadsLittle(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it pushes 100 MB into a MinIO")
@@ -87,12 +87,12 @@ func TestOneMessageReadsLittle(t *testing.T) {
 			t.Errorf("%d bytes in %d requests were read for one message; at most %d in %d", read, requests, mostBytes, atMost)
 		}
 		if got := bodies(t, to); len(got) != 1 || got[0] != hex.EncodeToString(wanted[:]) {
-			t.Errorf("it brought %q", got)
+			t.Errorf("restored %q", got)
 		}
 	}
 	t.Run("log", one)
 
-	// As much further log as lets a checkpoint be written by itself, and some behind it.
+	// Enough further log for an automatic checkpoint, and some commits after it.
 	for n := 0; ; n++ {
 		if found, err := log.Checkpoints(t.Context()); err != nil || len(found) > 0 {
 			if err != nil {
@@ -100,7 +100,7 @@ func TestOneMessageReadsLittle(t *testing.T) {
 			}
 			break
 		}
-		switch { // it is written beside what comes in, and a busy machine takes its time
+		switch { // it is written in the background; a busy machine needs some time
 		case n < 20:
 			u.change(50)
 		case n < 620:
@@ -113,8 +113,8 @@ func TestOneMessageReadsLittle(t *testing.T) {
 	t.Run("checkpoint", one)
 }
 
-// behind is how many commits are newer than the newest checkpoint. Checkpoints are
-// written in the background, so that a slow machine has more of them.
+// behind returns the number of commits after the newest checkpoint. Checkpoints are written in
+// the background, so a slow machine has more such commits.
 func behind(t *testing.T, log *history.Log) int {
 	found, err := log.Checkpoints(t.Context())
 	if err != nil {
@@ -146,7 +146,7 @@ func bodies(t *testing.T, dir string) (sums []string) {
 	return sums
 }
 
-// largeUser is anne, who has an INBOX.
+// largeUser returns anne with an INBOX.
 type largeUser struct {
 	t       *testing.T
 	s       *session.Session
@@ -154,7 +154,7 @@ type largeUser struct {
 	changes int
 }
 
-// deliver uploads generated messages of 5 KB, as a first sync_client run does.
+// deliver uploads generated messages of 5 KB, like a first run of sync_client.
 func (u *largeUser) deliver(n int) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for uid := range uint32(n) {

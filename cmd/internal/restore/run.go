@@ -198,10 +198,10 @@ func (j *job) run(ctx context.Context) error {
 // restore runs the restore and writes a line to syslog, because it handles other people's mail.
 // ended is called before notes about mail that was not restored.
 func (j *job) restore(ctx context.Context, rep *restore.Report, ended func(error)) error {
-	sel, err := j.bring(ctx, rep)
+	sel, err := j.restoreSelection(ctx, rep)
 	ended(err)
 	if err == nil {
-		err = j.sayWhatIsGone(ctx, sel)
+		err = j.reportDeletions(ctx, sel)
 	}
 	if err == nil && rep.Sums().Problems > 0 {
 		err = cli.ErrReported
@@ -212,8 +212,8 @@ func (j *job) restore(ctx context.Context, rep *restore.Report, ended func(error
 	return err
 }
 
-// bring selects messages and restores them.
-func (j *job) bring(ctx context.Context, rep *restore.Report) (*restore.Selection, error) {
+// restoreSelection selects messages and restores them.
+func (j *job) restoreSelection(ctx context.Context, rep *restore.Report) (*restore.Selection, error) {
 	sel, err := j.src.Select(j.selection)
 	if err != nil {
 		return nil, explain(err, j.options)
@@ -221,7 +221,7 @@ func (j *job) bring(ctx context.Context, rep *restore.Report) (*restore.Selectio
 	if err := j.doubts(sel, rep); err != nil {
 		return nil, err
 	}
-	if err := j.sayFormerLives(); err != nil {
+	if err := j.reportFormerLives(); err != nil {
 		return nil, err
 	}
 	rep.Progress.Total(sel.Messages())

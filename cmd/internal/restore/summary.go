@@ -55,8 +55,8 @@ func (j *job) newest() bool {
 	return j.current() && j.life == 0 && s.Deleted == restore.ByObject && s.Since.IsZero() && s.Until.IsZero() && !j.flagsOnly
 }
 
-// sayWhatIsGone reports that an earlier state has more mail, which this run did not restore.
-func (j *job) sayWhatIsGone(ctx context.Context, sel *restore.Selection) error {
+// reportDeletions reports that an earlier state has more mail, which this run did not restore.
+func (j *job) reportDeletions(ctx context.Context, sel *restore.Selection) error {
 	if !j.newest() {
 		return nil
 	}
@@ -65,7 +65,7 @@ func (j *job) sayWhatIsGone(ctx context.Context, sel *restore.Selection) error {
 		return explain(err, j.options)
 	}
 	if g.WorthReporting() {
-		j.note("%s in the selection, and %s", left(g.Live), j.bringsBack(ctx, g))
+		j.note("%s in the selection, and %s", left(g.Live), j.deletionText(ctx, g))
 	}
 	return nil
 }
@@ -80,7 +80,7 @@ func (j *job) nothingLeft(ctx context.Context) error {
 		return fmt.Errorf("the backup of %s has nothing live as of %s: cyr_backup %s log shows the deletions, and --at TIME restores an earlier state (%w)",
 			j.backup, timespec.Text(j.asOf), j.backup, restore.ErrNothing)
 	}
-	return fmt.Errorf("the backup of %s has nothing live: %s (%w)", j.backup, j.bringsBack(ctx, g), restore.ErrNothing)
+	return fmt.Errorf("the backup of %s has nothing live: %s (%w)", j.backup, j.deletionText(ctx, g), restore.ErrNothing)
 }
 
 func left(n int) string {
@@ -90,8 +90,8 @@ func left(n int) string {
 	return fmt.Sprintf("%s %s left", english.Plural(n, "message", ""), english.PluralWord(n, "is", "are"))
 }
 
-// bringsBack describes the deleted mail, and names the command that restores it.
-func (j *job) bringsBack(ctx context.Context, g *restore.Deletions) string {
+// deletionText describes the deleted mail, and names the command that restores it.
+func (j *job) deletionText(ctx context.Context, g *restore.Deletions) string {
 	what := "it"
 	switch {
 	case g.Recoverable < g.Lost:

@@ -11,10 +11,10 @@ import (
 	"github.com/cyrusbackup/backupd/internal/visible"
 )
 
-// evil is what a stranger calls a folder to write on an administrator's terminal.
+// evil is a folder name that attacks an administrator's terminal.
 const evil = "\x1b[2J\u009b31m\x9b31m\u202egpj\u2066\nrestore: all is well\r\a\x7f"
 
-// Nothing that a restore says is obeyed by a terminal, or is a line of a stranger's.
+// No output of a restore contains control characters, or a line made by a stranger.
 func TestNothingReachesTheTerminal(t *testing.T) {
 	config, part := host(t)
 	s, end := openSession(t, part)

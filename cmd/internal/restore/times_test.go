@@ -15,8 +15,8 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/session"
 )
 
-// sessions makes a backup of anne with three more messages in each session of a fresh
-// daemon, whose store is ahead by so much; moments are those after each.
+// sessions makes a backup of anne with three more messages in each session of a new daemon. The
+// store's clock is ahead by the given time. moments are the times after each session.
 func sessions(t *testing.T, ahead ...time.Duration) (config string, moments []time.Time) {
 	t.Helper()
 	dir := t.TempDir()
@@ -58,9 +58,9 @@ func sessions(t *testing.T, ahead ...time.Duration) (config string, moments []ti
 	return conf(t, dir, "imapd.conf", filepath.Join(dir, "store")), moments
 }
 
-// A store that was 300 days ahead for a while has marked all commits since. A restore as
-// of now is whole, one as of a moment in between has what was there then, and both say
-// which times they do not believe.
+// The clock of the store was 300 days ahead for a while, and all later commits carry that time. A
+// restore of the newest state is complete, and so is a restore of an earlier moment. Both warn
+// about the wrong times.
 func TestRestoreThroughWrongTimes(t *testing.T) {
 	config, moments := sessions(t, 0, 300*24*time.Hour, 0, 0)
 	for i, want := range []string{"", "commit 2 is", "commits 2 to 3 are", "commits 2 to 4 are", "commits 2 to 4 are"} {

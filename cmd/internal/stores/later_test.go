@@ -24,8 +24,8 @@ func parse(t *testing.T, lines string) *imapconf.File {
 	return conf
 }
 
-// A partition that cannot be opened says why when it is used; the others work.
-func TestOpenWithoutOne(t *testing.T) {
+// A partition that cannot be opened returns the reason when it is used; the others work.
+func TestOpenWithOneUnopened(t *testing.T) {
 	dir := t.TempDir()
 	conf := parse(t, "backuppartition-bad: "+dir+"/nowhere/store\nbackuppartition-good: "+dir+"/store\n")
 	parts, closer, err := Open(t.Context(), conf, Options{Later: true})
@@ -48,8 +48,9 @@ func TestOpenWithoutOne(t *testing.T) {
 	}
 }
 
-// It is tried again, but not by each operation, and one that hangs holds nobody up for long.
-func TestLaterIsTriedAgain(t *testing.T) {
+// A failed open is retried, but not by each operation. A hanging open does not block operations
+// for long.
+func TestLaterRetries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var tries atomic.Int32
 		free := make(chan struct{})
@@ -83,7 +84,7 @@ func TestLaterIsTriedAgain(t *testing.T) {
 	})
 }
 
-func TestTwoPartitionsInOnePlace(t *testing.T) {
+func TestTwoPartitionsAtOneLocation(t *testing.T) {
 	dir := t.TempDir()
 	for _, two := range [][2]string{
 		{dir + "/store", dir + "/./store/"},
@@ -106,13 +107,13 @@ func TestTwoPartitionsInOnePlace(t *testing.T) {
 	}
 }
 
-// What a reload would bring is asked before anything ends for it.
+// A reload tries new partitions before the process ends.
 func TestTry(t *testing.T) {
 	dir := t.TempDir()
 	good, bad := filepath.Join(dir, "store"), filepath.Join(dir, "nowhere", "store")
 	was := parse(t, "backuppartition-one: "+good+"\nbackuppartition-gone: "+bad+"\n")
 	for lines, option := range map[string]string{
-		"backuppartition-one: " + good + "\nbackuppartition-gone: " + bad:       "", // it was not there before
+		"backuppartition-one: " + good + "\nbackuppartition-gone: " + bad:       "", // the old location did not work either
 		"backuppartition-one: " + good + "\nbackuppartition-two: " + good + "2": "",
 		"backuppartition-one: " + good + "\nbackuppartition-two: " + bad + "2":  "backuppartition-two",
 		"backuppartition-one: " + bad + "2":                                     "backuppartition-one",

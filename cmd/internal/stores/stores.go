@@ -27,16 +27,16 @@ import (
 
 const prefix = "backuppartition-"
 
-// hangs limits the time of a system call on a directory. Users of other partitions may have to
+// hangLimit limits the time of a system call on a directory. Users of other partitions may have to
 // wait for the call; after this time it counts as hanging.
-const hangs = 30 * time.Second
+const hangLimit = 30 * time.Second
 
 // Options of Open.
 type Options struct {
 	Logger *slog.Logger
-	// Patience limits how long one request is retried (never a conditional put). Callers that
+	// Retry limits how long one request is retried (never a conditional put). Callers that
 	// retry themselves keep it short. 0: 5 s.
-	Patience time.Duration
+	Retry time.Duration
 	// Hang limits the time of a system call on a directory. 0: half a minute, or
 	// backup_outage_wait if that is shorter.
 	Hang     time.Duration
@@ -94,7 +94,7 @@ func Open(ctx context.Context, conf *imapconf.File, o Options) ([]repository.Con
 func (o Options) from(conf *imapconf.File) Options {
 	o.CredentialsFile = conf.String("backup_credentials_file")
 	if o.Hang == 0 {
-		o.Hang = min(conf.Duration("backup_outage_wait"), hangs)
+		o.Hang = min(conf.Duration("backup_outage_wait"), hangLimit)
 	}
 	return o
 }
@@ -159,10 +159,10 @@ func decorate(s objstore.Store, name string, l objstore.Location, o Options) obj
 		s = observe.New(s, o.Observe(name))
 	}
 	s = limit.New(prefixed.New(s, l.Prefix), limit.Options{Requests: o.Requests})
-	if o.Patience == 0 {
-		o.Patience = 5 * time.Second
+	if o.Retry == 0 {
+		o.Retry = 5 * time.Second
 	}
-	return retry.New(s, retry.Options{MaxElapsed: o.Patience, Notify: func(err error, pause time.Duration) {
+	return retry.New(s, retry.Options{MaxElapsed: o.Retry, Notify: func(err error, pause time.Duration) {
 		if o.Logger != nil {
 			o.Logger.Warn("the store did not answer as it should; trying again", "partition", name, "pause", pause.Round(time.Millisecond).String(), "err", err)
 		}
@@ -179,7 +179,7 @@ func (cs closers) Close() error {
 	return errors.Join(errs...)
 }
 
-// Names returns the settings that decide to which backup a mailbox belongs.
+// Names returns the settings that assign mailboxes to backups.
 func Names(conf *imapconf.File) repository.Names {
 	return repository.Names{DefaultDomain: conf.String("defaultdomain"), DeletedPrefix: conf.String("deletedprefix")}
 }

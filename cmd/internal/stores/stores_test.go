@@ -10,8 +10,8 @@ import (
 	"github.com/cyrusbackup/backupd/internal/imapconf"
 )
 
-// TestCredentialsFile: imapd.conf alone says where the keys are, whatever stands in the
-// environment of the program that reads it.
+// TestCredentialsFile: imapd.conf alone names the file with the credentials, whatever the
+// environment of the program contains.
 func TestCredentialsFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "keys")
 	t.Setenv("AWS_ACCESS_KEY_ID", "")

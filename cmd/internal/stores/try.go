@@ -51,7 +51,7 @@ func Try(ctx context.Context, was, conf *imapconf.File) error {
 
 // ask returns the id of the repository at a location; "" if there is none yet.
 func ask(ctx context.Context, conf *imapconf.File, name string, at objstore.Location) (id string, err error) {
-	p, closer, err := OpenOne(ctx, name, at, Options{Patience: tryTime / 2}.from(conf))
+	p, closer, err := OpenOne(ctx, name, at, Options{Retry: tryTime / 2}.from(conf))
 	if err != nil {
 		return "", err
 	}

@@ -23,7 +23,7 @@ func write(t *testing.T, path, content string) {
 	}
 }
 
-// bodies reads all messages and checks that they are what was announced.
+// bodies reads all messages and checks their sizes and GUIDs.
 func bodies(t *testing.T, f Folder) []string {
 	t.Helper()
 	var out []string
