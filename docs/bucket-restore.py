@@ -64,7 +64,7 @@ HEX40, HEX64, NUMBER = "[0-9a-f]{40}", "[0-9a-f]{64}", "[0-9]{16}"
 BACKUP = re.compile(r"(user|shared|server)/[A-Za-z0-9._@=~-]{1,255}")
 LOG = re.compile(rf"({NUMBER})(?:-({NUMBER}))?\.tar\.zst")
 CHECKPOINT = re.compile(rf"({NUMBER})\.tar\.zst")
-PACK = re.compile(rf"packs/([0-9a-f]{{2}})/(\1[0-9a-f]{{62}})\.tar\.zst")
+PACK = re.compile(r"packs/([0-9a-f]{2})/(\1[0-9a-f]{62})\.tar\.zst")
 ENTRY = re.compile(rf"(?:{NUMBER}/)?(?:commit\.ndjson|places\.ndjson|{HEX40}\.eml|{HEX64}\.part)"
                    rf"|state\.ndjson|state\.json|backup\.json|directory\.json|{HEX64}\.(?:records|messages|places)")
 CHUNK_ENTRY = re.compile(rf"(?:{NUMBER}/)?(?:{HEX40}\.eml|{HEX64}\.part)")

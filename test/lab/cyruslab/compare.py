@@ -7,7 +7,6 @@ from . import target
 from .source import OWN
 
 
-
 def plain(v):
     """A dlist value in JSON -> str, list, dict, None."""
     if isinstance(v, dict):
@@ -179,8 +178,8 @@ def mailbox(m, b, bucket):
     users = {"", m["owner"] if m["owner"] and not m["deleted"] else "cyrus"}
     # the administrator, who reads deleted mailboxes, cannot see their owner's private annotations
     ours = {(a["ENTRY"], a.get("USERID") or ""): a["VALUE"] for a in f.get("ANNOTATIONS") or []}
-    out += eq("annotations", m["annotations"], {k: v for k, v in ours.items()
-                                               if k[1] in users and v is not None and not k[0].startswith(OWN)})
+    visible = {k: v for k, v in ours.items() if k[1] in users and v is not None and not k[0].startswith(OWN)}
+    out += eq("annotations", m["annotations"], visible)
     out += eq("shared seen", m.get("sharedseen", False), "S" in (f.get("OPTIONS") or ""))
     # QUOTAROOT is not compared: a client does not send a mailbox when a root above it changes
     for root, limits in m["quota"].items():
@@ -261,5 +260,3 @@ def one_body(bucket, who, guid):
         return ["dump message %s: rc %d, %d bytes, SHA-1 %s %s" % (
             guid, r.returncode, len(r.stdout), hashlib.sha1(r.stdout).hexdigest(), r.stderr[-200:])]
     return []
-
-

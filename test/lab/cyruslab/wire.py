@@ -144,7 +144,8 @@ def render(out, lit_max=2000):
 
 class Proxy:
     def __init__(self, listen, to, out=None, kill_after=None, hide_compress=False, host="127.0.0.1"):
-        """kill_after: break the connection after so many bytes of the client. hide_compress: do not pass the server's '* COMPRESS DEFLATE' on, so the client talks
+        """kill_after: break the connection after so many bytes of the client. hide_compress:
+        do not pass the server's '* COMPRESS DEFLATE' on, so the client talks
         plainly and the capture is readable; .s2c still has the line as the server sent it."""
         self.srv = socket.socket()
         self.srv.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -233,4 +234,3 @@ class Proxy:
         self.srv.close()
         for t in self.threads:
             t.join(10)
-

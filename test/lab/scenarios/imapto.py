@@ -208,8 +208,9 @@ def names_and_keywords(x):
     c = x.imap("ned")
     made = ["INBOX"] + [n for n in NAMES if b" OK" in c.cmd("CREATE " + q(utf7(n)), ok=False)[-1]]
     for i, n in enumerate(made):
-        c.cmd(["APPEND %s (%s) \"%02d-Mar-%d 0%d:00:00 +1345\" " % (q(utf7(n)), " ".join({WORDS[i % 13], WORDS[(i * 5 + 1) % 13]}), 1 + i % 28,
-                                                                      (1971, 1999, 2024, 2037)[i % 4], i % 10), (msg("name %d" % i),)])
+        words = " ".join({WORDS[i % 13], WORDS[(i * 5 + 1) % 13]})
+        date = "%02d-Mar-%d 0%d:00:00 +1345" % (1 + i % 28, (1971, 1999, 2024, 2037)[i % 4], i % 10)
+        c.cmd(["APPEND %s (%s) \"%s\" " % (q(utf7(n)), words, date), (msg("name %d" % i),)])
     c.append("INBOX", [(msg("kw%d" % i), ["kw%d" % i], None) for i in range(60)])
     x.sync("imap3-backup", "-u", "ned", again=False, check=False)
     source = Place(x, "ned", 0, None, None, lambda: instance.connect(x.lab, "ned"))
@@ -226,7 +227,8 @@ def names_and_keywords(x):
             said = restore(x, step + again, "-v", "--to", d.to, "ned", "-a", rc=75)
             alike(x, step + again, d, [(g, tuple(f for f in fl if f != "x" * 60), at) for g, fl, at in want])
             if not again:
-                x.expect(step, re.search(r"restore: warning: \S+: the server stored %d messages with another date" % late, said), "%d dates are late: %s" % (late, said[-900:]))
+                warned = re.search(r"restore: warning: \S+: the server stored %d messages with another date" % late, said)
+                x.expect(step, warned, "%d dates are late: %s" % (late, said[-900:]))
             x.expect(step + again, len(re.findall(r"is without x{60} \(Keyword length too long", said)) == long, said[-1500:])
         x.expect(step, set(places(dry)) < set(places(said)) and len(places(dry)) == 2, "the dry run reports other names: %s, %s" % (places(dry), places(said)))
         x.expect(step, len(d.copies()) == len(made), "%d folders became %d" % (len(made), len(d.copies())))

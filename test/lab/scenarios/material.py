@@ -7,6 +7,7 @@ from cyruslab.mail import gen_message
 
 SCRIPT = 'require ["fileinto"];\r\nif header :contains "subject" "x" { fileinto "Two"; }\r\n'
 
+
 def msg(subject, body=b"hello\r\n", extra=b"", frm=b"a@example.org"):
     h = (b"From: " + frm + b"\r\nTo: b@example.com\r\nSubject: " + subject.encode("utf-8") +
          b"\r\nDate: Tue, 02 Jan 2024 10:00:00 +0000\r\nMessage-ID: <" +

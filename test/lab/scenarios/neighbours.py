@@ -1,6 +1,5 @@
 """One backup is unavailable: the users after it must not notice."""
 import json
-import os
 import shutil
 import time
 

@@ -144,8 +144,7 @@ def everywhere(x):
     for name, how in (("oddnew", ()), ("oddsame", ("-U",))):
         s = fresh(x, name, users=("oda",))
         try:
-            look = lambda: live(s.look({("user", "oda")}, whole=True))
-            thrice(x, "odd-csync" + "".join(how), want, look, *how, csync(x, name), *what)
+            thrice(x, "odd-csync" + "".join(how), want, lambda: live(s.look({("user", "oda")}, whole=True)), *how, csync(x, name), *what)
         finally:
             s.close()
             instance.down(x.lab, name, wipe=True)
@@ -158,6 +157,7 @@ def by_name(x):
     scope = {("user", "oda")}
     guids = sorted(want["INBOX"])
     kept = {f: sorted(want[f]) for f in want}
+    before = None
     for n in ("1", "2", "3"):
         restore(x, "oddback-folder-" + n, "-v", csync(x, "src"), "oda", "user/oda", "user/oda/Side")
         got = live(x.source.look(scope, whole=True))

@@ -82,7 +82,8 @@ def readers(x):
         try:
             c = d.connect("rosa")
             x.expect("readers-" + kind, sorted(called) == sorted(want), "folders.ndjson has %s, wanted %s" % (called, sorted(want)))
-            x.expect("readers-" + kind, set(listed(c)) - {"folders.ndjson"} == set(called.values()), "Dovecot lists %s, wanted %s" % (listed(c), sorted(called.values())))
+            x.expect("readers-" + kind, set(listed(c)) - {"folders.ndjson"} == set(called.values()),
+                     "Dovecot lists %s, wanted %s" % (listed(c), sorted(called.values())))
             for internal, messages in want.items():
                 got = folder(c, called[internal])
                 x.expect("readers-" + kind, got == messages, "%s: %s, wanted %s" % (internal, got, messages))

@@ -11,7 +11,7 @@ import tarfile
 import time
 
 from cyruslab import client, compare, host, instance, target
-from cyruslab.imap import ADMIN, PASSWORD, q
+from cyruslab.imap import ADMIN, PASSWORD
 from cyruslab.source import Source
 
 from .base import scenario
