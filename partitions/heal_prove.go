@@ -19,12 +19,11 @@ func (h *healer) prove(ctx context.Context) error {
 		more = false
 		err := h.view(func(st *State) error {
 			return h.messages(st, from, func(k index.Key, m *history.MessageState) (bool, error) {
-				at, err := unproven(st, m)
-				places = append(places, at...)
+				places = append(places, unproven(st, m)...)
 				if len(places) >= maxReused {
 					from, more = append(slices.Clone(k), 0), true
 				}
-				return !more, err
+				return !more, nil
 			})
 		})
 		if err != nil {
@@ -56,7 +55,7 @@ func (h *healer) listLog(ctx context.Context) error {
 }
 
 // unproven are the places of a message whose objects were not seen recently.
-func unproven(st *State, m *history.MessageState) (out []history.Place, err error) {
+func unproven(st *State, m *history.MessageState) (out []history.Place) {
 	now := st.set.opt.Now()
 	for _, c := range m.Chunks {
 		at, err := st.place(c)
@@ -67,7 +66,7 @@ func unproven(st *State, m *history.MessageState) (out []history.Place, err erro
 			out = append(out, at)
 		}
 	}
-	return out, nil
+	return out
 }
 
 // markGone marks what cannot be read of the places. The others of the partition need not

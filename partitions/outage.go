@@ -42,19 +42,17 @@ type outage struct {
 }
 
 // noted takes the outcome of a request: failed is nil when the store has answered.
-func (o *outage) noted(failed error) (ended bool) {
+func (o *outage) noted(failed error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if failed == nil {
-		ended = o.open
 		o.err, o.open = nil, false
-		return ended
+		return
 	}
 	if o.err == nil {
 		o.since = time.Now()
 	}
 	o.err, o.checked = failed, time.Now()
-	return false
 }
 
 // giveUp makes all commands fail at once until an answer comes.

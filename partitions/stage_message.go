@@ -163,7 +163,7 @@ func (g *Stage) stageWhole(ctx context.Context, m *stagedMessage, body io.Reader
 		return err
 	}
 	sum := newGUIDHash()
-	sum.Write(buf)
+	_, _ = sum.Write(buf)
 	if err := sum.check(m); err != nil {
 		return err
 	}

@@ -49,7 +49,7 @@ func (w *writer) options() pack.Options { return pack.Options{Random: w} }
 
 func (w *writer) header() Header {
 	var random [16]byte
-	w.Read(random[:])
+	_, _ = w.Read(random[:])
 	n := w.tip.Number + 1
 	at := noon.Add(time.Duration(n) * time.Minute)
 	return Header{Backup: anne, Number: n, Prev: w.tip.Hash, Time: at, Host: "b1", Clock: at.Add(time.Second),

@@ -80,7 +80,10 @@ func (m *Mem) state(previous string) ([]byte, error) {
 		}
 	}
 	for _, kind := range ItemKinds() {
-		for i := range m.Items(kind) {
+		for i, err := range m.Items(kind) {
+			if err != nil {
+				return nil, err
+			}
 			if dst, err = appendLine(dst, "item", i); err != nil {
 				return nil, err
 			}

@@ -49,20 +49,20 @@ func asideBase(path string, at time.Time) string {
 func asideInfoKey(base string) string { return base + "/set-aside.json" }
 
 // readAsideInfo reads set-aside.json.
-func readAsideInfo(ctx context.Context, s objstore.Store, base string) (*asideInfo, objstore.Info, error) {
+func readAsideInfo(ctx context.Context, s objstore.Store, base string) (*asideInfo, error) {
 	key := asideInfoKey(base)
-	b, info, err := ReadSmall(ctx, s, key)
+	b, _, err := ReadSmall(ctx, s, key)
 	if err != nil {
-		return nil, info, err
+		return nil, err
 	}
 	var a asideInfo
 	if err := json.Unmarshal(b, &a); err != nil {
-		return nil, info, fmt.Errorf("read %s: %w", key, err)
+		return nil, fmt.Errorf("read %s: %w", key, err)
 	}
 	if a.Version != asideVersion {
-		return nil, info, fmt.Errorf("%s has version %d, this program supports version %d: use a newer version of this program", key, a.Version, asideVersion)
+		return nil, fmt.Errorf("%s has version %d, this program supports version %d: use a newer version of this program", key, a.Version, asideVersion)
 	}
-	return &a, info, nil
+	return &a, nil
 }
 
 func (a *asideInfo) put(ctx context.Context, s objstore.Store, base string, o objstore.PutOptions) error {
@@ -83,7 +83,7 @@ func (a *asideInfo) found(p Config, base string) *Found {
 
 // findAside finds the backup that was set aside below the key base.
 func findAside(ctx context.Context, p Config, base string) (*Found, error) {
-	a, _, err := readAsideInfo(ctx, p.Store, base)
+	a, err := readAsideInfo(ctx, p.Store, base)
 	if errors.Is(err, objstore.ErrNotExist) {
 		return nil, fmt.Errorf("%s: %w in partition %s (%s)", base, ErrNoBackup, p.Name, p.Location)
 	}

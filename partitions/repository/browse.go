@@ -13,7 +13,7 @@ import (
 
 // BrowseAll yields the backups of all partitions, one partition after the other. It omits
 // copies that a move has left or is still making. A partition that cannot be read yields a
-// single error, an Unasked; the backups of the others follow.
+// single error, an UnaskedError; the backups of the others follow.
 func BrowseAll(ctx context.Context, parts []Config) iter.Seq2[*Found, error] {
 	return func(yield func(*Found, error) bool) {
 		for _, p := range parts {
@@ -64,7 +64,7 @@ func Browse(ctx context.Context, p Config) iter.Seq2[*Found, error] {
 		for {
 			path, err := NextBackup(ctx, p.Store, after)
 			if err != nil {
-				yield(nil, Unasked{p, err})
+				yield(nil, UnaskedError{p, err})
 				return
 			}
 			if path == "" {

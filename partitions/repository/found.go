@@ -20,7 +20,7 @@ type Found struct {
 	Info      BackupInfo
 	// Unasked are the partitions that could not be read. The backup may have been moved
 	// to one of them.
-	Unasked []Unasked
+	Unasked []UnaskedError
 	// Aside is the prefix of a backup that was set aside, else "". Partition.Store shows
 	// its objects under their old keys.
 	Aside string
@@ -82,12 +82,12 @@ func FindPath(ctx context.Context, p Config, path string) (*Found, error) {
 // FindAny finds the backup with a path in the first partition that has objects of it,
 // which is not always the partition where it is in use.
 func FindAny(ctx context.Context, parts []Config, path string) (*Found, error) {
-	var unasked []Unasked
+	var unasked []UnaskedError
 	for _, p := range parts {
 		f, err := FindPath(ctx, p, path)
 		switch {
 		case IsStoreError(err) && ctx.Err() == nil:
-			unasked = append(unasked, Unasked{p, err})
+			unasked = append(unasked, UnaskedError{p, err})
 		case !errors.Is(err, ErrNoBackup):
 			return f, err
 		}

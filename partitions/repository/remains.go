@@ -44,7 +44,7 @@ func PartlyAside(ctx context.Context, s objstore.Store, path string) (bool, erro
 		if err != nil {
 			return false, err
 		}
-		a, _, err := readAsideInfo(ctx, s, base)
+		a, err := readAsideInfo(ctx, s, base)
 		if err != nil && !errors.Is(err, objstore.ErrNotExist) {
 			return false, err
 		}

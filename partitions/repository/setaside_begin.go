@@ -17,7 +17,7 @@ func (a *asideJob) resumeOrStart(ctx context.Context, l *Lock) error {
 		if err != nil {
 			return err
 		}
-		i, _, err := readAsideInfo(ctx, s, base)
+		i, err := readAsideInfo(ctx, s, base)
 		if errors.Is(err, objstore.ErrNotExist) {
 			continue // unknown objects
 		}

@@ -9,26 +9,26 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-// Unasked is the error of a partition that could not be read: its store did not answer or
+// UnaskedError is the error of a partition that could not be read: its store did not answer or
 // refused.
-type Unasked struct {
+type UnaskedError struct {
 	Partition Config
 	Err       error
 }
 
 // Error names the partition and its location.
-func (u Unasked) Error() string {
+func (u UnaskedError) Error() string {
 	return fmt.Sprintf("partition %s (%s) cannot be read: %v", u.Partition.Name, u.Partition.Location, u.Err)
 }
 
-func (u Unasked) Unwrap() error { return u.Err }
+func (u UnaskedError) Unwrap() error { return u.Err }
 
 // ErrUnknown reports that no readable partition holds the backup, and that some partitions
 // could not be read.
 var ErrUnknown = errors.New("cannot determine whether the backup exists")
 
 // notFound returns the error for a backup that no readable partition holds.
-func notFound(what string, parts []Config, unasked []Unasked) error {
+func notFound(what string, parts []Config, unasked []UnaskedError) error {
 	var asked, errs []string
 	for _, u := range unasked {
 		errs = append(errs, u.Error())
@@ -47,7 +47,7 @@ func notFound(what string, parts []Config, unasked []Unasked) error {
 	return fmt.Errorf("%s: %w: %s; not found in %s", what, ErrUnknown, strings.Join(errs, "; "), strings.Join(asked, ", "))
 }
 
-func isUnasked(p Config, unasked []Unasked) bool {
+func isUnasked(p Config, unasked []UnaskedError) bool {
 	for _, u := range unasked {
 		if u.Partition.Name == p.Name {
 			return true
@@ -58,14 +58,14 @@ func isUnasked(p Config, unasked []Unasked) bool {
 
 // CopiesOf returns the copies of a backup, which can be several after a move, and the
 // partitions that could not be read.
-func CopiesOf(ctx context.Context, parts []Config, n Name) (out []*Found, unasked []Unasked, err error) {
+func CopiesOf(ctx context.Context, parts []Config, n Name) (out []*Found, unasked []UnaskedError, err error) {
 	for _, p := range parts {
 		info, err := ReadBackupInfo(ctx, p.Store, n.Path())
 		if errors.Is(err, objstore.ErrNotExist) {
 			continue
 		}
 		if IsStoreError(err) && ctx.Err() == nil {
-			unasked = append(unasked, Unasked{p, err})
+			unasked = append(unasked, UnaskedError{p, err})
 			continue
 		}
 		if err == nil {

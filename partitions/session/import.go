@@ -36,7 +36,7 @@ func (x *Session) ReplayAt(line int, t time.Time) {
 	x.who.Connection, x.who.At = importPrefix+strconv.Itoa(line), t
 }
 
-// ErrNotImported: somebody else has written to the backup, whose past can no longer change.
+// ErrNotImported reports that somebody else has written to the backup, whose past can no longer change.
 var ErrNotImported = errors.New("it has a history of its own: what was before can be imported only before the first sync")
 
 // Replayed is the last line of a source that the backup has already; 0 when there is

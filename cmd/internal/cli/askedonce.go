@@ -53,7 +53,7 @@ func (s *askedOnce) leftOut() error {
 	if s.err == nil {
 		return nil
 	}
-	return repository.Unasked{Partition: s.p, Err: s.err}
+	return repository.UnaskedError{Partition: s.p, Err: s.err}
 }
 
 func (s *askedOnce) Put(ctx context.Context, key string, body objstore.Body, o objstore.PutOptions) (objstore.Info, error) {
