@@ -13,7 +13,7 @@ func TestMisspeltOptionsAreReported(t *testing.T) {
 		"backup_index_pth: /x":                "did you mean backup_index_path?",
 		"backup-index-path: /x":               "did you mean backup_index_path?",
 		"bakup_index_path: /x":                "did you mean backup_index_path?",
-		"backup_compresion: better":           "did you mean backup_compression?",
+		"backup_comprssion: better":           "did you mean backup_compression?",
 		"backupd_backup_outagewait: 1m":       "did you mean backup_outage_wait?",
 		"backuppartition_default: /x":         "did you mean backuppartition-default?",
 		"backup_partition-main: /x":           "did you mean backuppartition-main?",

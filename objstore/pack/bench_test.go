@@ -66,8 +66,8 @@ func BenchmarkCommit(b *testing.B) {
 	var buf []byte
 	for b.Loop() {
 		w := NewWriter(buf, Options{})
-		w.Add("commit.ndjson", commit)
-		w.Add("da39a3ee5e6b4b0d3255bfef95601890afd80709.eml", mail)
+		_ = w.Add("commit.ndjson", commit)
+		_ = w.Add("da39a3ee5e6b4b0d3255bfef95601890afd80709.eml", mail)
 		var err error
 		if buf, _, err = w.Finish(); err != nil {
 			b.Fatal(err)

@@ -43,9 +43,9 @@ func saslauthd(t *testing.T, answer func(parts [4]string) []byte) *Saslauthd {
 					parts[i] = string(b)
 				}
 				if reply := answer(parts); reply != nil {
-					conn.Write(reply)
+					_, _ = conn.Write(reply)
 				} else {
-					io.Copy(io.Discard, conn) // silent until the other side gives up
+					_, _ = io.Copy(io.Discard, conn) // silent until the other side gives up
 				}
 			}()
 		}

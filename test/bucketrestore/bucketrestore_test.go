@@ -5,6 +5,7 @@ package bucketrestore
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -428,7 +429,7 @@ func checkErrors(t *testing.T, p *person, dir string, st *story) {
 	} {
 		_, diag, err := p.run(c.args...)
 		var code int
-		if e, ok := err.(*exec.ExitError); ok {
+		if e := (*exec.ExitError)(nil); errors.As(err, &e) {
 			code = e.ExitCode()
 		}
 		if code != c.code || !strings.Contains(diag, c.want) {

@@ -39,10 +39,10 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
-	resp, answer, err := p.forward(r, body)
+	resp, answer, err := p.forward(r, body) //nolint:bodyclose // forward has closed it
 	if err == nil && r.Method == http.MethodPut && r.Header.Get("If-None-Match") != "" && strings.Contains(r.URL.Path, "/probe/") && p.twice.Add(-1) >= 0 {
 		p.doubled.Add(1)
-		resp, answer, err = p.forward(r, body)
+		resp, answer, err = p.forward(r, body) //nolint:bodyclose // forward has closed it
 	}
 	if err != nil {
 		panic(http.ErrAbortHandler)

@@ -123,7 +123,7 @@ func TestErrorLines(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer lock.Release(context.WithoutCancel(t.Context()))
+		defer func() { _ = lock.Release(context.WithoutCancel(t.Context())) }()
 		if status, said := program(t, append([]string{"-C", config}, files("-a")...)...); status != 0 || said != "" {
 			t.Errorf("status %d: %s", status, said)
 		}
