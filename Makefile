@@ -12,15 +12,21 @@ PROGRAMS := backupd ctl_backups cyr_backup restore backup_replay
 # the packages whose tests make the manual pages
 PAGES    := internal/backupd internal/ctlbackups internal/cyrbackup internal/restore internal/replay
 
-MINIO_VERSION       := $(shell sed -n 's/^ARG MINIO_VERSION=//p' build/minio.Dockerfile)
-STATICCHECK_VERSION := v0.8.2
+MINIO_VERSION    := $(shell sed -n 's/^ARG MINIO_VERSION=//p' build/minio.Dockerfile)
+GOLANGCI_VERSION := v2.15.0
 
-.PHONY: build test unit soak soak-proof lint deps minio staticcheck demo compose-demo test-compose base-image bench man install clean
+# scripts by their first line; .py files too
+SHELL_SCRIPTS = $(shell git grep -lE '^\#!.*[/ ](ba|da)?sh$$' -- ':!*.go' ':!*.md')
+PYTHON        = $(sort $(shell git grep -lE '^\#!.*[/ ]python3$$' -- ':!*.go' ':!*.md'; git ls-files '*.py'))
+
+.PHONY: build test unit soak soak-proof lint deps lint-deps minio golangci-lint test-race demo compose-demo test-compose base-image bench man install clean
 
 build:
 	$(GO) build -o bin/ ./cmd/...
 
-test: deps minio lint
+test: deps minio lint test-race
+
+test-race:
 	$(GO) test -race -shuffle=on -timeout 20m ./...
 
 # without the real Cyrus and MinIO: seconds instead of minutes
@@ -39,12 +45,18 @@ soak:
 soak-proof:
 	SOAK_PROOF=1 $(GO) test -count=1 -timeout 0 -v ./test/soak
 
-lint: staticcheck
+# .golangci.yml and .flake8 have the rules
+lint: lint-deps golangci-lint
 	$(GO) vet ./...
-	$(CACHE)/staticcheck ./...
+	$(CACHE)/golangci-lint run ./...
+	shellcheck $(SHELL_SCRIPTS)
+	flake8 $(PYTHON)
 
 deps:
 	@test/deps.sh test
+
+lint-deps:
+	@test/deps.sh lint
 
 minio: $(CACHE)/.minio-$(MINIO_VERSION)
 
@@ -52,10 +64,10 @@ $(CACHE)/.minio-$(MINIO_VERSION):
 	GOBIN=$(CACHE) $(GO) install github.com/minio/minio@$(MINIO_VERSION)
 	@touch $@
 
-staticcheck: $(CACHE)/.staticcheck-$(STATICCHECK_VERSION)
+golangci-lint: $(CACHE)/.golangci-lint-$(GOLANGCI_VERSION)
 
-$(CACHE)/.staticcheck-$(STATICCHECK_VERSION):
-	GOBIN=$(CACHE) $(GO) install honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION)
+$(CACHE)/.golangci-lint-$(GOLANGCI_VERSION):
+	GOBIN=$(CACHE) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
 	@touch $@
 
 demo:

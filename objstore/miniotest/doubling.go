@@ -32,7 +32,7 @@ func (d *doubling) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
-	resp, err := d.send(r, body) //nolint:bodyclose // pass closes it
+	resp, err := d.send(r, body)
 	if err == nil && d.match(r) {
 		if err = resp.Body.Close(); err == nil {
 			resp, err = d.send(r, body) //nolint:bodyclose // pass closes it
