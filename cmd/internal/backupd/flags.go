@@ -25,7 +25,7 @@ const maxNumber = 1 << 30
 // that this process hands to another one.
 type options struct {
 	config string
-	uses   int // 0: no limit. Cyrus's own 250 suits a process per connection: here it would end everybody's sessions
+	uses   int // 0: no limit. Cyrus's default 250 is for one connection per process; here it would end all sessions
 	idle   time.Duration
 	debug  bool
 	tls    bool

@@ -46,7 +46,7 @@ func TestMemoryIsBounded(t *testing.T) {
 			child := socket.Start(h.path("real"), "-C", h.path("imapd.conf"), "-N")
 			push(t, bin, socket.Addr(), c.users, c.source, h.path("store"), c.enough)
 			if peak := peakOf(t, child.PID); peak > mostMemory {
-				t.Errorf("it took %d MiB, want at most %d", peak>>20, mostMemory>>20)
+				t.Errorf("peak memory is %d MiB, want at most %d", peak>>20, mostMemory>>20)
 			} else {
 				t.Logf("%d MiB", peak>>20)
 			}

@@ -90,7 +90,7 @@ func TestRejectedRepair(t *testing.T) {
 	for _, argv := range []string{"list -n", "verify -n bob", "verify --repair -q bob", "stat --repair bob"} {
 		var usage *cli.UsageError
 		if _, err := tool(t, w, strings.Fields(argv)...); !errors.As(err, &usage) {
-			t.Errorf("%s: %v, want that it makes no sense", argv, err)
+			t.Errorf("%s: %v, want a usage error", argv, err)
 		}
 	}
 }

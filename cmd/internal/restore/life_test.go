@@ -62,7 +62,7 @@ func TestLife(t *testing.T) {
 	now := filepath.Join(t.TempDir(), "now")
 	code, said := program(t, "-C", config, "--to", "eml:"+now, "anne", "-a")
 	if code != 0 || !strings.Contains(said, "--life 1") || messagesIn(t, now) != 0 {
-		t.Errorf("status %d, %d messages of somebody else: %s", code, messagesIn(t, now), said)
+		t.Errorf("status %d, %d messages of the other user: %s", code, messagesIn(t, now), said)
 	}
 	first := filepath.Join(t.TempDir(), "first")
 	code, said = program(t, "-C", config, "--to", "eml:"+first, "--life", "1", "anne", "-a")

@@ -110,7 +110,7 @@ func TestErrorLines(t *testing.T) {
 			status, said := program(t, append([]string{"-C", tt.config}, tt.argv...)...)
 			first, rest, _ := strings.Cut(said, "\n")
 			if status != tt.status || !strings.HasPrefix(first, "restore: ") || !strings.Contains(first, tt.says) || rest != "" && status != 64 {
-				t.Errorf("status %d, want %d; it says\n%s", status, tt.status, said)
+				t.Errorf("status %d, want %d; messages:\n%s", status, tt.status, said)
 			}
 		})
 	}
@@ -136,7 +136,7 @@ func TestFullDisk(t *testing.T) {
 		t.Skip("only root can mount a small disk")
 	}
 	config, _ := host(t)
-	t.Run("everybody", func(t *testing.T) { fullForAll(t) })
+	t.Run("all users", func(t *testing.T) { fullForAll(t) })
 	for _, kind := range []string{"maildir:%/x", "mbox:%/x", "eml:%/x", "tar:%/x.tar", "tar:%/x.tar.zst"} {
 		t.Run(kind, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -153,7 +153,7 @@ func TestFullDisk(t *testing.T) {
 			said := complaint.String()
 			if !errors.As(err, &exit) || exit.ExitCode() != cli.ExitTemporary || strings.Count(said, "\n") != 1 ||
 				!strings.HasPrefix(said, "restore: the disk is full: free space and run the restore again: ") {
-				t.Errorf("%v; it says\n%s", err, said)
+				t.Errorf("%v; messages:\n%s", err, said)
 			}
 		})
 	}
@@ -169,6 +169,6 @@ func fullForAll(t *testing.T) {
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || exit.ExitCode() != cli.ExitTemporary || strings.Count(string(out), "the disk is full") != 2 || strings.Count(string(out), "not tried") != 4 {
-		t.Errorf("%v; it says\n%s", err, out)
+		t.Errorf("%v; messages:\n%s", err, out)
 	}
 }

@@ -35,7 +35,7 @@ const (
 // all bytes from there.
 func TestOneMessageReadsLittle(t *testing.T) {
 	if testing.Short() {
-		t.Skip("it pushes 100 MB into a MinIO")
+		t.Skip("pushes 100 MB into a MinIO")
 	}
 	minio := miniotest.Start(t)
 	bucket := minio.NewBucket(t)

@@ -35,7 +35,7 @@ type options struct {
 	keepDeleted  bool
 	heir         string // user who gets the mail; "" = the same user
 	maps         []move
-	everybody    *chosenUsers // nil = one backup
+	chosen       *chosenUsers // nil = one backup
 	resume       string
 	asked        map[string]string // options that must be equal when the restore is resumed
 	ofNow        bool              // the moment is the start of the restore
@@ -100,13 +100,13 @@ func (g *given) settle(args []string, stdin io.Reader, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	if o.everybody, rest, err = g.chosenUsers(rest); err != nil {
+	if o.chosen, rest, err = g.chosenUsers(rest); err != nil {
 		return err
 	}
-	if o.everybody != nil {
+	if o.chosen != nil {
 		o.selection.All, o.selection.LiveOnly = true, true
 		o.asked = g.askedFor()
-		return o.checkEverybody(g)
+		return o.checkBatch(g)
 	}
 	if rest, err = o.which(map[cli.Mode]string{cli.ByPath: g.path, cli.ByMailbox: g.mailbox, cli.ByUser: g.user}, rest); err != nil {
 		return err
@@ -259,7 +259,7 @@ func (o *options) check() error {
 	switch {
 	case o.life < 0:
 		return cli.Usagef("--life: lives are numbered from 1")
-	case o.life > 0 && o.everybody != nil:
+	case o.life > 0 && o.chosen != nil:
 		return cli.Usagef("--life is for one user")
 	case o.life > 0 && (o.moment != history.Moment{}):
 		return cli.Usagef("--life means the end of that life: it excludes --at and --commit")
@@ -273,7 +273,7 @@ func (o *options) check() error {
 		return cli.Usagef("USER:OTHER and --map give mailboxes other names: they exclude -D, -M and -U")
 	case o.flagsOnly && (o.keepUIDs || o.acl != nil || s.Into != "" || s.Deleted == restore.Only || o.partition != "" || o.local || o.newestFirst):
 		return cli.Usagef("--flags-only changes existing messages: it excludes -A, -L, -M, -P, -U, -x and --newest-first")
-	case o.everybody == nil && (o.resume != "" || o.json):
+	case o.chosen == nil && (o.resume != "" || o.json):
 		return cli.Usagef("--resume and -j are for restores of many users: --all-users, --domain or --prefix")
 	case o.keepUIDs && o.newestFirst:
 		return cli.Usagef("--newest-first gives messages new uids: it excludes -U")
@@ -287,7 +287,7 @@ func (o *options) check() error {
 		return cli.Usagef("-A, -L, -P, -U, -z and --flags-only are for Cyrus servers, not for --to %s", o.toFiles)
 	case o.lossy && (o.toFiles == "" || o.toFiles == "imap"):
 		return cli.Usagef("--lossy is for --to maildir and mbox")
-	case o.toFiles != "" && o.toFiles != "imap" && o.everybody == nil && (o.newestFirst || o.parallel > 1):
+	case o.toFiles != "" && o.toFiles != "imap" && o.chosen == nil && (o.newestFirst || o.parallel > 1):
 		return cli.Usagef("--newest-first and --parallel are for servers, not for --to %s", o.toFiles)
 	case o.journal != "" && o.toFiles != "imap":
 		return cli.Usagef("--journal is for --to imap://...: other destinations need none")

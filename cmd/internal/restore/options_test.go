@@ -26,12 +26,12 @@ func TestParse(t *testing.T) {
 		{"srv anne user/anne", func(o *options) bool {
 			return o.server == "srv" && o.backup == "anne" && slices.Equal(o.selection.Objects, []string{"user/anne"}) && !o.selection.LiveOnly
 		}},
-		{"srv -A", func(o *options) bool { return *o.everybody == chosenUsers{} && o.acl == nil && o.selection.All }},
-		{"srv --all-users -Aanne\u00a0lrs", func(o *options) bool { return *o.everybody == chosenUsers{} && acl(o) == "anne\tlrs\t" }},
-		{"srv -D example.org", func(o *options) bool { return o.everybody.Domain == "example.org" && !o.selection.KeepDeletedPrefix }},
-		{"srv --prefix a -P fast", func(o *options) bool { return o.everybody.Prefix == "a" && o.partition == "fast" }},
-		{"-P a srv", func(o *options) bool { return o.everybody.Prefix == "a" && o.partition == "" }},
-		{"-D srv anne -a", func(o *options) bool { return o.everybody == nil && o.selection.KeepDeletedPrefix }},
+		{"srv -A", func(o *options) bool { return *o.chosen == chosenUsers{} && o.acl == nil && o.selection.All }},
+		{"srv --all-users -Aanne\u00a0lrs", func(o *options) bool { return *o.chosen == chosenUsers{} && acl(o) == "anne\tlrs\t" }},
+		{"srv -D example.org", func(o *options) bool { return o.chosen.Domain == "example.org" && !o.selection.KeepDeletedPrefix }},
+		{"srv --prefix a -P fast", func(o *options) bool { return o.chosen.Prefix == "a" && o.partition == "fast" }},
+		{"-P a srv", func(o *options) bool { return o.chosen.Prefix == "a" && o.partition == "" }},
+		{"-D srv anne -a", func(o *options) bool { return o.chosen == nil && o.selection.KeepDeletedPrefix }},
 		{"srv anne:bob -a", func(o *options) bool { return o.backup == "anne" && o.heir == "bob" }},
 		{"srv -u anne:bob -a", func(o *options) bool { return o.backup == "anne" && o.heir == "bob" }},
 		{"srv -f user/a:b -a", func(o *options) bool { return o.backup == "user/a:b" && o.heir == "" }},

@@ -94,7 +94,7 @@ func (r *resumeFile) begin(o *options) error {
 	if o.toFiles != "" {
 		to = o.toFiles + ":" + to
 	}
-	head := &resumed{1, to, o.everybody, o.asked, o.moment.Time, o.selection.Since, o.selection.Until}
+	head := &resumed{1, to, o.chosen, o.asked, o.moment.Time, o.selection.Since, o.selection.Until}
 	in := bufio.NewReader(r.f)
 	first, err := in.ReadBytes('\n')
 	if errors.Is(err, io.EOF) {

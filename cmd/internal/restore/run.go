@@ -77,8 +77,8 @@ func run(ctx context.Context, argv []string, std stdio) error {
 	if o.selection.Into != "" {
 		o.selection.Into = o.selection.AdminForm.Candidates(o.selection.Into)[0]
 	}
-	if o.everybody != nil {
-		return (&crowd{options: o, bucket: b, std: std, now: now}).run(ctx)
+	if o.chosen != nil {
+		return (&batch{options: o, bucket: b, std: std, now: now}).run(ctx)
 	}
 	found, err := b.Find(ctx, o.mode, o.backup)
 	if err != nil {

@@ -41,7 +41,7 @@ func (j *job) destination(rep *restore.Report) (destination, error) {
 			NewestFirst: j.newestFirst, DryRun: j.dryRun, Verbose: j.verbose, Journal: j.journalDir(), Target: j.selection.Target,
 			DefaultDomain: domain, DeletedPrefix: j.selection.DeletedPrefix}), nil
 	}
-	return files.New(j.src, rep, files.Options{Kind: j.toFiles, Path: j.server, DryRun: j.dryRun, Verbose: j.verbose, Lossy: j.lossy, Many: j.everybody != nil,
+	return files.New(j.src, rep, files.Options{Kind: j.toFiles, Path: j.server, DryRun: j.dryRun, Verbose: j.verbose, Lossy: j.lossy, Many: j.chosen != nil,
 		DefaultDomain: domain, DeletedPrefix: j.selection.DeletedPrefix, AdminForm: j.selection.AdminForm}), nil
 }
 

@@ -113,7 +113,7 @@ func openLater(ctx context.Context, conf *imapconf.File, names []string, at map[
 				return s, nil
 			})
 			if _, err := s.get(ctx); err != nil && o.Logger != nil {
-				o.Logger.Error("a partition cannot be opened: it is tried again, the others are served", "partition", name, "err", err)
+				o.Logger.Error("a partition cannot be opened; backupd retries it, and serves the others", "partition", name, "err", err)
 			}
 			open[i] = s
 			out[i] = repository.Config{Name: name, Location: at[name].String(), Store: decorate(s, name, at[name], o)}

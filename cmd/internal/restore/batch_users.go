@@ -54,8 +54,8 @@ func (g *given) chosenUsers(args []string) (*chosenUsers, []string, error) {
 	return &ways[0], nil, nil
 }
 
-// checkEverybody rejects options that make no sense for many backups.
-func (o *options) checkEverybody(g *given) error {
+// checkBatch rejects options that make no sense for many backups.
+func (o *options) checkBatch(g *given) error {
 	s := &o.selection
 	switch {
 	case s.Into != "" || len(g.maps) > 0 || s.Recursive || o.moment.Number > 0:

@@ -53,9 +53,9 @@ func (u *userResult) because(err error) {
 // kept limits the failures that are repeated at the end.
 const kept = 1000
 
-// crowdReport is the report of a restore of many users: a line for each finished backup, and
+// batchReport is the report of a restore of many users: a line for each finished backup, and
 // at the end the sums and the failures. It is safe for concurrent use.
-type crowdReport struct {
+type batchReport struct {
 	mu      sync.Mutex
 	std     stdio
 	json    *json.Encoder
@@ -67,8 +67,8 @@ type crowdReport struct {
 	earlier int
 }
 
-func newCrowdReport(o *options, std stdio) *crowdReport {
-	r := &crowdReport{std: std, bar: newProgress(o, std.err), users: map[string]int{}, failed: map[string]userResult{}}
+func newBatchReport(o *options, std stdio) *batchReport {
+	r := &batchReport{std: std, bar: newProgress(o, std.err), users: map[string]int{}, failed: map[string]userResult{}}
 	if o.json {
 		r.json = json.NewEncoder(std.out)
 	}
@@ -78,7 +78,7 @@ func newCrowdReport(o *options, std stdio) *crowdReport {
 const crowdRow = "%-32s %9v %9v %10v %9v  %s\n"
 
 // phase starts a phase.
-func (r *crowdReport) phase(p phase) {
+func (r *batchReport) phase(p phase) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	clear(r.users)
@@ -93,7 +93,7 @@ func (r *crowdReport) phase(p phase) {
 }
 
 // user reports a finished backup.
-func (r *crowdReport) user(u userResult) {
+func (r *batchReport) user(u userResult) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.users[u.Result]++
@@ -132,13 +132,13 @@ func (u *userResult) label() string {
 }
 
 // before counts a backup that an earlier run has finished.
-func (r *crowdReport) before() {
+func (r *batchReport) before() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.earlier++
 }
 
-func (r *crowdReport) encode(u userResult) {
+func (r *batchReport) encode(u userResult) {
 	line := map[string]any{"backup": u.Backup, "name": u.Name, "result": u.Result, "mailboxes": u.Folders, "messages": u.Added, "bytes": u.Bytes,
 		"there": u.There, "problems": u.Problems}
 	if u.Why != "" {
@@ -150,19 +150,19 @@ func (r *crowdReport) encode(u userResult) {
 	_ = r.json.Encode(line) // standard output is closed
 }
 
-func (r *crowdReport) print(format string, args ...any) {
+func (r *batchReport) print(format string, args ...any) {
 	r.bar.print(r.std.out, fmt.Sprintf(format, args...))
 }
 
 // complain writes a line about a failure.
-func (r *crowdReport) complain(s string) {
+func (r *batchReport) complain(s string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.bar.line(r.std.err, s)
 }
 
 // end prints the sums and the failures.
-func (r *crowdReport) end(dryRun bool) error {
+func (r *batchReport) end(dryRun bool) error {
 	r.bar.end()
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -181,7 +181,7 @@ func (r *crowdReport) end(dryRun bool) error {
 	return nil
 }
 
-func (r *crowdReport) sum(dryRun bool, total int) {
+func (r *batchReport) sum(dryRun bool, total int) {
 	form := "%s done, %d done before, %d failed: %s added (%s), %d %s there\n"
 	if dryRun {
 		form = "dry run, nothing was changed: " + form
@@ -202,7 +202,7 @@ func (r *crowdReport) sum(dryRun bool, total int) {
 }
 
 // Total implements restore.Progress. The total over all users is unknown.
-func (r *crowdReport) Total(int, int64) {}
+func (r *batchReport) Total(int, int64) {}
 
 // Add implements restore.Progress.
-func (r *crowdReport) Add(messages int, bytes int64) { r.bar.Add(messages, bytes) }
+func (r *batchReport) Add(messages int, bytes int64) { r.bar.Add(messages, bytes) }

@@ -26,15 +26,15 @@ import (
 	"github.com/cyrusbackup/backupd/replication/client"
 )
 
-// crowd restores many backups, several at a time. An error of one backup does not stop the
+// batch restores many backups, several at a time. An error of one backup does not stop the
 // others; only an error of the destination stops all.
-type crowd struct {
+type batch struct {
 	*options
 	bucket *cli.Bucket
 	std    stdio
 	now    time.Time
 	done   *resumeFile
-	report *crowdReport
+	report *batchReport
 	limit  *rate.Limiter
 	// longestPause is the longest pause before a silent server is tried again; all pauses
 	// together are twice as long. 0 = 16 s.
@@ -44,7 +44,7 @@ type crowd struct {
 	gone error // why the destination is unusable; nil = usable
 }
 
-func (c *crowd) run(ctx context.Context) (err error) {
+func (c *batch) run(ctx context.Context) (err error) {
 	if c.done, err = openResumeFile(c.resume, c.options, c.now); err != nil {
 		return err
 	}
@@ -55,7 +55,7 @@ func (c *crowd) run(ctx context.Context) (err error) {
 	if c.rate > 0 {
 		c.limit = limiter(c.rate)
 	}
-	c.report = newCrowdReport(c.options, c.std)
+	c.report = newBatchReport(c.options, c.std)
 	for _, p := range c.phases() {
 		if err := c.phase(ctx, p); err != nil {
 			return err
@@ -71,7 +71,7 @@ type phase struct {
 }
 
 // phases returns one phase with all mail or, with --newest-first, phases of growing age.
-func (c *crowd) phases() []phase {
+func (c *batch) phases() []phase {
 	if !c.newestFirst {
 		return []phase{{}}
 	}
@@ -79,7 +79,7 @@ func (c *crowd) phases() []phase {
 	return []phase{{"of the last 7 days", 7 * day}, {"of the last 30 days", 30 * day}, {"of the last 365 days", 365 * day}, {name: "of any age"}}
 }
 
-func (c *crowd) phase(ctx context.Context, p phase) error {
+func (c *batch) phase(ctx context.Context, p phase) error {
 	c.report.phase(p)
 	var group errgroup.Group
 	group.SetLimit(c.parallel)
@@ -88,7 +88,7 @@ func (c *crowd) phase(ctx context.Context, p phase) error {
 		if ctx.Err() != nil {
 			break
 		}
-		if err == nil && !c.everybody.fits(f, c.bucket.Conf.String("defaultdomain")) {
+		if err == nil && !c.chosen.fits(f, c.bucket.Conf.String("defaultdomain")) {
 			continue
 		}
 		found = true
@@ -99,13 +99,13 @@ func (c *crowd) phase(ctx context.Context, p phase) error {
 	}
 	_ = group.Wait() // errors are in the report
 	if ctx.Err() == nil && !found {
-		return fmt.Errorf("%s: no such backup", c.everybody)
+		return fmt.Errorf("%s: no such backup", c.chosen)
 	}
 	return ctx.Err()
 }
 
 // one restores one backup, unless an earlier run has finished it.
-func (c *crowd) one(ctx context.Context, f *repository.Found, p phase, err error) {
+func (c *batch) one(ctx context.Context, f *repository.Found, p phase, err error) {
 	r := userResult{}
 	if f != nil {
 		r.Backup, r.Name = f.Path, f.Info.Name
@@ -130,7 +130,7 @@ func (c *crowd) one(ctx context.Context, f *repository.Found, p phase, err error
 }
 
 // restore restores one backup. It retries for a while if the server does not answer.
-func (c *crowd) restore(ctx context.Context, f *repository.Found, p phase) (restore.Sums, time.Time, error) {
+func (c *batch) restore(ctx context.Context, f *repository.Found, p phase) (restore.Sums, time.Time, error) {
 	if err := c.unusable(nil); err != nil {
 		return restore.Sums{}, time.Time{}, err
 	}
@@ -181,7 +181,7 @@ func refused(err error) bool {
 
 // unusable records that the destination is unusable, and returns the error, so that the other
 // backups do not wait for it as well.
-func (c *crowd) unusable(err error) error {
+func (c *batch) unusable(err error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err != nil {
@@ -190,7 +190,7 @@ func (c *crowd) unusable(err error) error {
 	return c.gone
 }
 
-func (c *crowd) try(ctx context.Context, f *repository.Found, p phase) (sums restore.Sums, asOf time.Time, err error) {
+func (c *batch) try(ctx context.Context, f *repository.Found, p phase) (sums restore.Sums, asOf time.Time, err error) {
 	o := *c.options
 	o.backup, o.path, o.parallel = f.Path, f.Path, 1
 	if f.Info.Kind == repository.KindUser {
@@ -220,7 +220,7 @@ func (c *crowd) try(ctx context.Context, f *repository.Found, p phase) (sums res
 
 // place returns the directory for the files of a backup. No other user's name or link leads
 // there.
-func (c *crowd) place(f *repository.Found) (string, error) {
+func (c *batch) place(f *repository.Found) (string, error) {
 	kind, _ := filepath.Split(f.Path)
 	below := filepath.Join(kind, filename.Component(f.Info.Name))
 	to := filepath.Join(c.server, below)
@@ -248,7 +248,7 @@ func (c *crowd) place(f *repository.Found) (string, error) {
 
 // younger distinguishes a backup that began after the requested time, which has nothing to
 // restore, from a backup with a lost log.
-func (c *crowd) younger(ctx context.Context, f *repository.Found, o options, before error) error {
+func (c *batch) younger(ctx context.Context, f *repository.Found, o options, before error) error {
 	o.moment = history.Moment{}
 	mem, err := f.Load(ctx, history.Moment{FromLog: c.fromLog, Tolerant: true, Now: c.now})
 	if err != nil {
@@ -270,7 +270,7 @@ func (o *options) alone() (argv []string) {
 
 // prefixed adds the backup's name to warnings.
 type prefixed struct {
-	to     *crowdReport
+	to     *batchReport
 	prefix string
 }
 

@@ -60,7 +60,7 @@ func messages(t *testing.T, dir string) (n int) {
 
 // All users are restored except the user with a damaged backup. The next run skips finished
 // backups.
-func TestEverybody(t *testing.T) {
+func TestBatch(t *testing.T) {
 	config, store := village(t, "user.anne", "user.bob", "user.carol", "news.local")
 	lost := filepath.Join(store, "backups/user/bob/log/0000000000000001.tar.zst")
 	kept, err := os.ReadFile(lost)
@@ -94,7 +94,7 @@ func TestEverybody(t *testing.T) {
 }
 
 // A user with deleted mail is reported.
-func TestEverybodyReportsDeletions(t *testing.T) {
+func TestBatchReportsDeletions(t *testing.T) {
 	config, store := village(t, "user.anne", "user.bob")
 	parts := []repository.Config{{Name: "default", Location: store, Store: opened(t, store)}}
 	unuser(t, parts[0], "bob")
@@ -106,7 +106,7 @@ func TestEverybodyReportsDeletions(t *testing.T) {
 }
 
 // Only the users of a domain, or with a prefix.
-func TestEverybodyOf(t *testing.T) {
+func TestBatchOf(t *testing.T) {
 	config, _ := village(t, "user.anne", "user.alma", "example.org!user.bob", "news.local")
 	for _, c := range []struct {
 		argv string
@@ -141,7 +141,7 @@ func TestEverybodyOf(t *testing.T) {
 }
 
 // The newest mail of all users comes before older mail of any user. No message comes twice.
-func TestEverybodyNewestFirst(t *testing.T) {
+func TestBatchNewestFirst(t *testing.T) {
 	config, _ := village(t, "user.anne", "user.bob")
 	to := t.TempDir()
 	out, said, status := restoreAll(t, "-C", config, "--newest-first", "--to", "maildir:"+to, "-A")
@@ -158,7 +158,7 @@ func TestEverybodyNewestFirst(t *testing.T) {
 }
 
 // An unreachable server is retried for a while. Then the other users are not tried.
-func TestEverybodyUnreachableServer(t *testing.T) {
+func TestBatchUnreachableServer(t *testing.T) {
 	config, _ := village(t, "user.anne", "user.bob")
 	var out, complaint bytes.Buffer
 	std := stdio{strings.NewReader(""), &out, &complaint, cli.Audit{}}
@@ -171,14 +171,14 @@ func TestEverybodyUnreachableServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer b.Close()
-	err = (&crowd{options: o, bucket: b, std: std, now: time.Now(), longestPause: 16 * time.Millisecond}).run(t.Context())
+	err = (&batch{options: o, bucket: b, std: std, now: time.Now(), longestPause: 16 * time.Millisecond}).run(t.Context())
 	if !errors.Is(err, cli.ErrReported) || strings.Count(out.String(), "not tried") != 2 || !strings.Contains(out.String(), "0 backups done, 0 done before, 2 failed") {
 		t.Errorf("%v: %s%s", err, &out, &complaint)
 	}
 }
 
 // All runs restore the moment of the first run. A foreign file is not changed.
-func TestEverybodyResumesTheMoment(t *testing.T) {
+func TestBatchResumesTheMoment(t *testing.T) {
 	config, _ := village(t, "user.anne", "user.bob")
 	file := filepath.Join(t.TempDir(), "done")
 	argv := []string{"-C", config, "--to", "mbox:" + t.TempDir(), "--since", "3h ago", "--resume", file, "-A"}
@@ -196,7 +196,7 @@ func TestEverybodyResumesTheMoment(t *testing.T) {
 		t.Errorf("%s, then %s: %v", before, after, err)
 	}
 	head, _, _ := bytes.Cut(before, []byte("\n"))
-	o := &options{everybody: &chosenUsers{}, toFiles: "mbox", server: strings.TrimPrefix(argv[3], "mbox:"), asked: map[string]string{"--since": "3h ago"}}
+	o := &options{chosen: &chosenUsers{}, toFiles: "mbox", server: strings.TrimPrefix(argv[3], "mbox:"), asked: map[string]string{"--since": "3h ago"}}
 	later := time.Now().Add(time.Hour)
 	f, err := openResumeFile(file, o, later)
 	if err != nil {
@@ -220,7 +220,7 @@ func TestEverybodyResumesTheMoment(t *testing.T) {
 }
 
 // A user without a backup at the moment has nothing to restore. This is not a failure.
-func TestEverybodyBeforeTheFirst(t *testing.T) {
+func TestBatchBeforeTheFirst(t *testing.T) {
 	config, _ := village(t, "user.anne")
 	if out, said, status := restoreAll(t, "-C", config, "--at", "2001-01-01", "--to", "eml:"+t.TempDir(), "-A"); status != 0 || !strings.Contains(out, "1 backup done") {
 		t.Errorf("status %d: %s%s", status, out, said)
@@ -228,7 +228,7 @@ func TestEverybodyBeforeTheFirst(t *testing.T) {
 }
 
 // A symbolic link in the place of a user's directory is not followed.
-func TestEverybodyFollowsNoLink(t *testing.T) {
+func TestBatchFollowsNoLink(t *testing.T) {
 	config, _ := village(t, "user.anne", "user.bob")
 	to, elsewhere := t.TempDir(), t.TempDir()
 	if err := errors.Join(os.Mkdir(filepath.Join(to, "user"), 0o700), os.Symlink(elsewhere, filepath.Join(to, "user/anne"))); err != nil {
