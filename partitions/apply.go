@@ -56,16 +56,16 @@ func (b *Backup) redo(ctx context.Context) error {
 	err := b.applyFromBucket(ctx, b.entry.Applying, 0)
 	if errors.Is(err, objstore.ErrNotExist) {
 		// It was merged since, or the bucket was restored: the index has a part of it, of no use.
-		err = fmt.Errorf("the bucket lacks commit %d, of which the index has a part: %w", b.entry.Applying, errOtherHistory)
+		err = fmt.Errorf("commit %d is missing from the bucket, and the index has a part of it: %w", b.entry.Applying, errOtherHistory)
 	}
 	return err
 }
 
 // apply folds one commit into the index. It need not fit one transaction, and its
-// size does not tell: a complete set of one record can sweep a hundred thousand. The
+// size is no measure: a complete set of one record can sweep a hundred thousand. The
 // first write marks it as being applied, the last one takes the mark away: in one
 // transaction nobody sees the mark; of several it is in the first. What was cut off is
-// applied again, and then what Fold counts is counted anew.
+// applied again, and then its counters are computed again.
 func (b *Backup) apply(ctx context.Context, c *history.CommitReader, size int64) error {
 	h := c.Header()
 	// No prev: who put it could not read the commit before, which a checkpoint may know.
@@ -138,7 +138,7 @@ func (b *Backup) foldAll(ctx context.Context, st *State, c *history.CommitReader
 	return st.recount()
 }
 
-// recount computes anew what Fold keeps count of: folded over a part of its own work,
+// recount computes the counters of the Replayer again: applied over a part of its own work,
 // it has counted that part twice.
 func (s *State) recount() error {
 	for old, err := range s.Mailboxes() {
@@ -188,11 +188,11 @@ func (s *State) shareKnown(m history.Message) error {
 		return err
 	}
 	if known {
-		if live, err := s.part.allLive(s.t, none, old.chunks); live || err != nil {
+		if live, err := s.part.allUsable(s.t, none, old.chunks); live || err != nil {
 			return err
 		}
 	}
-	if live, err := s.part.allLive(s.t, none, m.Chunks); err != nil || !live {
+	if live, err := s.part.allUsable(s.t, none, m.Chunks); err != nil || !live {
 		return err
 	}
 	return s.part.indexShared(s.t, m.GUID, shared{m.Size, m.Chunks})

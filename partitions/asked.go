@@ -31,7 +31,7 @@ func (s *State) putAsked(uniqueid string, a Asked) error {
 	return s.put(k, a)
 }
 
-// NoteAsked changes what the index keeps under AskedKey. The turn is held.
+// NoteAsked changes what the index keeps under AskedKey. The mutex is held.
 func (b *Backup) NoteAsked(uniqueid string, change func(*Asked)) error {
 	return b.set.index.Update(func(t *index.Txn) error {
 		st := b.stateIn(t)

@@ -11,7 +11,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// askedStore is the store of a partition as everything in a daemon asks it. Its errors say
+// askedStore is the store of a partition as everything in a daemon asks it. Its errors name
 // which partition they are of, and while the partition is given up it asks nothing.
 type askedStore struct {
 	objstore.Store
@@ -45,7 +45,7 @@ func (p *Partition) ofPartition(err error) error {
 	return &storeError{p: p, err: err}
 }
 
-// may says whether a request may be made now.
+// may reports whether a request may be made now.
 func (s askedStore) may(ctx context.Context, op, key string) error {
 	err := s.p.reading.verdict(ctx)
 	if err == nil && op == "put" {
@@ -60,7 +60,7 @@ func (s askedStore) may(ctx context.Context, op, key string) error {
 // noted takes the outcome of a request, and marks its error.
 func (s askedStore) noted(ctx context.Context, op string, err error) error {
 	if err != nil && ctx.Err() != nil {
-		return &storeError{s.p, op, err} // it was given up here; that says nothing of the store
+		return &storeError{s.p, op, err} // given up here: no statement about the store
 	}
 	var failed error
 	if unanswered(err) {
@@ -92,7 +92,7 @@ func (s askedStore) ask() {
 	})
 }
 
-// classOf tells puts from other requests: who may read need not be allowed to write.
+// classOf separates puts from other requests: a client that may read need not be allowed to write.
 func classOf(op string) string {
 	if op == "put" {
 		return "put"

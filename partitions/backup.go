@@ -23,12 +23,12 @@ type Backup struct {
 
 	lease Lease // which connection works on it
 
-	unsure atomic.Bool // after a panic: what is known of it may be wrong
+	unsure atomic.Bool // after a panic: the state in memory may be wrong
 
-	// turn is held over reading the state, deciding and committing: the commits of one
+	// mutex is held over reading the state, deciding and committing: the commits of one
 	// backup queue up. A channel, so that waiting can be given up.
-	turn chan struct{}
-	// What follows is guarded by turn.
+	mutex chan struct{}
+	// What follows is guarded by mutex.
 	part  *Partition // nil: not known, or nowhere yet
 	entry *entry     // nil: not known, or nowhere yet
 	epoch uint64     // of part, when entry was made known
@@ -53,14 +53,14 @@ type entry struct {
 	Number uint64    `json:"number"`
 	Hash   string    `json:"hash"`
 	Time   time.Time `json:"time"`             // store time in that commit
-	Random string    `json:"random,omitempty"` // in that commit: tells it from another one with its number
+	Random string    `json:"random,omitempty"` // in that commit: distinguishes it from another commit with its number
 	// Applying is the commit that is being applied in parts; 0 = none.
 	Applying uint64 `json:"applying,omitempty"`
-	// Rebuilding: what is there is a part of the state, of no use.
+	// Rebuilding: the index holds a part of the state, which is of no use.
 	Rebuilding bool `json:"rebuilding,omitempty"`
 	// ETag is that of the commit's object: while it is the same, so are the bytes. "" = not known.
 	ETag string `json:"etag,omitempty"`
-	// What lies behind the newest checkpoint.
+	// The log after the newest checkpoint.
 	Checkpoint uint64 `json:"checkpoint,omitempty"`
 	// CheckpointBytes is what that one put: about what the next one will; 0 = not known.
 	CheckpointBytes int64 `json:"checkpoint_bytes,omitempty"`
@@ -74,28 +74,28 @@ type entry struct {
 }
 
 func newBackup(s *Set, n repository.Name) *Backup {
-	b := &Backup{set: s, name: n, path: n.Path(), lease: newLease(), turn: make(chan struct{}, 1)}
+	b := &Backup{set: s, name: n, path: n.Path(), lease: newLease(), mutex: make(chan struct{}, 1)}
 	return b
 }
 
-// Begin takes the backup's turn: one commit after the other.
+// Begin takes the backup's mutex: one commit after the other.
 func (b *Backup) Begin(ctx context.Context) error {
 	limit, stop := limited(ctx)
 	defer stop()
 	select {
-	case b.turn <- struct{}{}:
+	case b.mutex <- struct{}{}:
 		return nil
 	case <-limit.Done():
 		return fmt.Errorf("%s is in use: %w", b.path, givenUp(ctx, limit.Err()))
 	}
 }
 
-// End gives the turn back.
-func (b *Backup) End() { <-b.turn }
+// End gives the mutex back.
+func (b *Backup) End() { <-b.mutex }
 
-// refresh brings the index up to the bucket: after nil, entry shows the newest
+// refresh updates the index from the bucket: after nil, entry shows the newest
 // commit, which the store has just confirmed, or is nil because no partition holds the
-// backup. The turn is held. Steady state: two HEADs at once, of that commit and of the next.
+// backup. The mutex is held. Steady state: two HEADs at once, of that commit and of the next.
 func (b *Backup) refresh(ctx context.Context) error {
 	err := b.advance(ctx)
 	if err == nil && b.damaged != nil && b.entry != nil {
@@ -120,7 +120,7 @@ func (b *Backup) refresh(ctx context.Context) error {
 	return b.heal(ctx)
 }
 
-// afterLock waits for a lock to end; ended says that its holder has moved the backup away.
+// afterLock waits for a lock to end; ended reports that its holder moved the backup.
 func (b *Backup) afterLock(ctx context.Context) (ended bool, err error) {
 	waited, err := b.outwaitLock(ctx)
 	if err != nil || !waited {
@@ -196,7 +196,7 @@ func (b *Backup) indexed(ctx context.Context) (*Partition, error) {
 	if repo == nil { // the bucket is empty: so is the index of it
 		return nil, b.set.forgetPartition(p.name, "")
 	}
-	if e, err = b.set.readEntry(b.path); err != nil || e == nil || e.Read < p.lossCount().Distrusted {
+	if e, err = b.set.readEntry(b.path); err != nil || e == nil || e.Read < p.lossCount().Invalid {
 		return nil, err
 	}
 	b.part, b.entry, b.epoch = p, e, p.epoch.Load()
@@ -204,7 +204,7 @@ func (b *Backup) indexed(ctx context.Context) (*Partition, error) {
 }
 
 // create makes the backup where no partition holds it. in is the partition that it
-// shall lie in, nil for the one that hashing chooses. The turn is held.
+// shall lie in, nil for the one that hashing chooses. The mutex is held.
 func (b *Backup) create(ctx context.Context, in *Partition) error {
 	if b.entry != nil {
 		return nil
@@ -230,7 +230,7 @@ func (b *Backup) newEntry(rebuilding bool) error {
 	if err != nil {
 		return err
 	}
-	e := &entry{Partition: b.part.name, Kind: b.name.Kind, Name: b.name.Full, ID: id, Rebuilding: rebuilding, Read: b.part.lossCount().Distrusted}
+	e := &entry{Partition: b.part.name, Kind: b.name.Kind, Name: b.name.Full, ID: id, Rebuilding: rebuilding, Read: b.part.lossCount().Invalid}
 	if err := b.set.index.Update(func(t *index.Txn) error { return writeEntry(t, b.path, e) }); err != nil {
 		return err
 	}

@@ -107,7 +107,7 @@ func (p *Partition) opener(g cyrus.GUID, m shared) (open func(context.Context) (
 	return func(ctx context.Context) (io.ReadCloser, error) { return p.openMessage(ctx, state, places) }, nil
 }
 
-// fromOld copies a message of the backup that the mailbox comes from, whose turn is held.
+// fromOld copies a message of the backup that the mailbox comes from, whose mutex is held.
 func (w *Writer) fromOld(ctx context.Context, g cyrus.GUID) (*Message, error) {
 	var m *history.MessageState
 	err := w.from.View(func(st *State) (err error) {

@@ -8,23 +8,23 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// A log that cannot be read through goes on behind a bridge: a commit, under the number
-// after the highest one, that names what is lost. Every mailbox is in resync then, and the
+// A log that cannot be read through goes on after a bridge: a commit, under the number
+// after the highest one, that names the lost commits. Every mailbox is in resync then, and the
 // source sends it whole (docs/format.md 3.1). Nothing is ever put into a hole.
 
 // bridge puts the commit that names the lost ones. The index holds what can be read; the
-// turn is held.
+// mutex is held.
 func (b *Backup) bridge(ctx context.Context, lost []history.LostRange) error {
 	ended, err := b.ended(ctx)
 	if err != nil || ended {
-		return err // nothing can follow; what is lost stays reported to those who read it
+		return err // nothing can follow; readers still report the loss
 	}
 	if err := b.checkLock(ctx); err != nil {
 		return err
 	}
 	e := &history.BridgedEvent{Lost: lost}
 	b.set.log.Error("the log of this backup has lost commits: it goes on without them, and the source is asked for every mailbox at its next sync. "+
-		"ctl_backups verify says what is damaged", "backup", b.path, "partition", b.part.name, "lost", fmt.Sprint(lost))
+		"ctl_backups verify lists the damage", "backup", b.path, "partition", b.part.name, "lost", fmt.Sprint(lost))
 	bld := history.NewBuilder(history.Header{}, b.set.opt.Pack)
 	if err := bld.Event(e); err != nil {
 		return err
@@ -32,7 +32,7 @@ func (b *Backup) bridge(ctx context.Context, lost []history.LostRange) error {
 	if err := b.noteLostCommits(lost); err != nil {
 		return err
 	}
-	b.proven() // the log was just listed; its last commit may be the one that cannot be read
+	b.proven() // the log was just listed; its last commit may be unreadable
 	err = b.commit(ctx, Author{Connection: "bridge", Client: b.set.opt.Host}, bld, func() error {
 		return fmt.Errorf("another writer was faster: %w", cyrus.ErrLocked)
 	})

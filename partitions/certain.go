@@ -47,7 +47,7 @@ func (p *Partition) present(ctx context.Context) error {
 	return err
 }
 
-// wentBack notes what is gone. The command is answered LOCKED: when it is repeated,
+// wentBack records the missing objects. The command is answered LOCKED: when it is repeated,
 // nothing that is lost is held any longer.
 func (p *Partition) wentBack(gone []loss) error {
 	added, err := p.noteLost(gone, true)
@@ -60,7 +60,7 @@ func (p *Partition) wentBack(gone []loss) error {
 	}
 	p.set.log.Error("objects are gone from the bucket, which was perhaps set back to an older state: the index of this partition is dropped, every backup is read from the bucket again, and the next sync of the source brings what is lost",
 		"partition", p.name, "location", p.location, "losses", added)
-	return errors.Join(p.distrust(), err)
+	return errors.Join(p.invalidate(), err)
 }
 
 func anyAbsent(list []loss) bool {
@@ -172,7 +172,7 @@ type mover struct {
 	notes   map[string]*history.Moved // by key of the pack; nil: there is none
 }
 
-// follow says where a chunk is now, or what of it is lost.
+// follow returns where a chunk is now, or what is missing of it.
 func (m *mover) follow(ctx context.Context, pl history.Place) (now history.Place, lost *loss, err error) {
 	id := objectID(pl.Object)
 	if !strings.HasPrefix(pl.Object, "packs/") {
@@ -202,7 +202,7 @@ func (m *mover) follow(ctx context.Context, pl history.Place) (now history.Place
 // notesAtOnce is how many notes are remembered.
 const notesAtOnce = 8
 
-// note is what moved/ says of a pack.
+// note reads the note on a pack in moved/.
 func (m *mover) note(ctx context.Context, pack string) (*history.Moved, error) {
 	if n, ok := m.notes[pack]; ok {
 		return n, nil

@@ -13,17 +13,17 @@ import (
 // its next commit would have it read once more.
 const foldAgain = time.Hour
 
-// checkpointDue asks for a checkpoint when enough log lies behind the last one. The
-// turn is held. It is written in the background: nothing waits for it, and a log
+// checkpointDue asks for a checkpoint when the log after the last one is long enough. The
+// mutex is held. It is written in the background: nothing waits for it, and a log
 // without checkpoints is only slower to read.
 func (s *Set) checkpointDue(b *Backup) {
-	behind := int(b.entry.Number - b.entry.Checkpoint)
-	if history.Due(behind, s.opt.CheckpointObject, b.entry.LogBytes, b.entry.CheckpointBytes) {
+	since := int(b.entry.Number - b.entry.Checkpoint)
+	if history.Due(since, s.opt.CheckpointObject, b.entry.LogBytes, b.entry.CheckpointBytes) {
 		s.wantCheckpoint(b)
 	}
 }
 
-// wantCheckpoint asks for a checkpoint now. The turn is held.
+// wantCheckpoint asks for a checkpoint now. The mutex is held.
 func (s *Set) wantCheckpoint(b *Backup) {
 	if s.opt.NoCheckpoints {
 		return
@@ -40,7 +40,7 @@ func (s *Set) wantCheckpoint(b *Backup) {
 	}
 }
 
-// writeCheckpoints writes those that are due, one after another.
+// writeCheckpoints writes the due checkpoints one after another.
 func (s *Set) writeCheckpoints() {
 	for {
 		select {
@@ -61,14 +61,14 @@ func (s *Set) writeCheckpoints() {
 	}
 }
 
-// writeCheckpoint folds the log, as it stands in the bucket, into a checkpoint.
+// writeCheckpoint writes the state of the log in the bucket as a checkpoint.
 func (b *Backup) writeCheckpoint(ctx context.Context) error {
 	if err := b.Begin(ctx); err != nil {
 		return err
 	}
 	if b.entry == nil {
 		b.End()
-		return nil // its index is being made anew, or the backup is gone
+		return nil // its index is being rebuilt, or the backup is gone
 	}
 	number, last, part := b.entry.Number, b.entry.Checkpoint, b.part
 	b.End()
@@ -95,7 +95,7 @@ func (b *Backup) writeCheckpoint(ctx context.Context) error {
 	return b.saveEntry()
 }
 
-// logDamaged makes the next command read the backup again, which bridges what is lost.
+// logDamaged makes the next command read the backup again, which bridges the loss.
 func (b *Backup) logDamaged(ctx context.Context, number uint64, err error) error {
 	if err := b.Begin(ctx); err != nil {
 		return err
@@ -108,7 +108,7 @@ func (b *Backup) logDamaged(ctx context.Context, number uint64, err error) error
 }
 
 // fold makes the state as of a commit from the checkpoint before it (0: from the first
-// commit) and the log behind that. What the index knows is where to begin, which spares a
+// commit) and the log after it. The index knows where to begin, which spares a
 // LIST; where that cannot be read, the newest checkpoint that can be is looked for.
 func (p *Partition) fold(ctx context.Context, path string, checkpoint, number uint64) (*history.Mem, error) {
 	m, err := p.foldFrom(ctx, path, checkpoint, number)

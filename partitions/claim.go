@@ -15,8 +15,8 @@ func (s *Set) claim(p *Partition, id string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if first := s.claims[id]; first != nil && first != p {
-		return fmt.Errorf("repository %s is that of partition %s (%s), too: %w: give each backuppartition-NAME a place of its own",
-			id, first.name, first.location, errShared)
+		return fmt.Errorf("partition %s (%s) has the same repository, %s: %w: configure another location for one backuppartition-NAME",
+			first.name, first.location, id, errShared)
 	}
 	for other, claimed := range s.claims {
 		if claimed == p {

@@ -22,8 +22,8 @@ const commitTries = 5
 const commitTime = 30 * time.Minute
 
 // commit makes the builder's events durable as the next commit and shows them in the
-// index. The turn is held and the backup exists. When another writer took the number,
-// its commits are applied and recheck decides whether the events still stand; its
+// index. The mutex is held and the backup exists. When another writer took the number,
+// its commits are applied and recheck decides whether the events are still valid; its
 // error ends the command. After nil everything is in the bucket and in the index.
 func (b *Backup) commit(ctx context.Context, who Author, bld *history.Builder, recheck func() error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTime)
@@ -77,8 +77,8 @@ func (b *Backup) again(ctx context.Context, look func(context.Context) error, re
 	return recheck()
 }
 
-// resume goes on in mid-commit after the index had to be made anew. What the commit
-// says of packs stands only as long as the partition is trusted.
+// resume goes on in mid-commit after the index had to be rebuilt. What the commit
+// states about packs is valid only while the partition is trusted.
 func (b *Backup) resume(ctx context.Context, why error) error {
 	epoch := b.epoch
 	if err := b.restart(ctx, why); err != nil {
@@ -170,7 +170,7 @@ func (b *Backup) committed(ctx context.Context, h history.Header, obj []byte, et
 }
 
 // stillFollows is for a put that took long: the commit before it must still be there, or the
-// log that it continues is not the one that was looked at.
+// log that it continues is another one.
 func (b *Backup) stillFollows(ctx context.Context, before uint64) error {
 	i, err := b.stat(ctx, before)
 	if err != nil || i != nil || b.entry.Rebuilding {

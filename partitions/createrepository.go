@@ -31,11 +31,11 @@ func createRepository(ctx context.Context, p *Partition, caps probe.Capabilities
 	if err := p.putIfAbsent(ctx, repository.Key, b); err != nil && !errors.Is(err, objstore.ErrExist) {
 		return nil, err
 	}
-	// Whoever won, and whatever came of an unclear answer: what is there holds.
+	// Whoever won, and however an unclear answer ended: the object in the bucket counts.
 	return await(ctx, func() (*repository.Info, error) { return repository.ReadInfo(ctx, p.store) })
 }
 
-// putIfAbsent is repository.PutIfAbsent with the patience of ctx.
+// putIfAbsent is repository.PutIfAbsent with the retry policy of ctx.
 func (p *Partition) putIfAbsent(ctx context.Context, key string, b []byte) error {
 	conditional := p.Conditional()
 	return await0(ctx, func() error { return repository.PutIfAbsent(ctx, p.store, key, b, conditional) })

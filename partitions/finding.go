@@ -28,7 +28,7 @@ type finding struct {
 // Errors about what a store cannot do. The words name the way out.
 var (
 	errCondition = errors.New("the store does not honour conditional puts (If-None-Match), so two writers could overwrite each other: " +
-		"use an endpoint without a gateway that drops the condition, or set backup_exclusive: yes in imapd.conf if this host is, and stays, the only one that writes to it")
+		"use an endpoint without a gateway that drops the condition, or set backup_exclusive: yes in imapd.conf if this host is, and remains, the only writer")
 	errRanges = errors.New("the store does not answer reads of a part of an object (Range), so nothing that is put there could be restored: " +
 		"use an endpoint without a gateway that drops the header, or another store")
 	errLists = errors.New("the store does not list its objects completely and in the order of their names, so no index could be made from it: " +
@@ -63,7 +63,7 @@ func (p *Partition) capable(ctx context.Context, r *repository.Info) error {
 	return p.accept(caps, r == nil)
 }
 
-// found is what is known already, nil when the store has to be tried.
+// found returns the known capabilities; nil if the store has to be probed.
 func (p *Partition) found(r *repository.Info) (*probe.Capabilities, error) {
 	if r == nil {
 		return nil, nil
@@ -84,7 +84,7 @@ func (p *Partition) found(r *repository.Info) (*probe.Capabilities, error) {
 	return nil, nil
 }
 
-// complete says that nothing is missing that could be there the next time.
+// complete reports that no capability is missing that could appear later.
 func complete(c probe.Capabilities) bool {
 	return c.Conditional() && c.IfMatch && c.Range && c.Suffix && c.ListOrder
 }
@@ -93,7 +93,7 @@ func complete(c probe.Capabilities) bool {
 func (p *Partition) tryStore(ctx context.Context, r *repository.Info) (*probe.Capabilities, error) {
 	caps, err := await(ctx, func() (probe.Capabilities, error) { return probe.Run(ctx, p.store, p.set.opt.Now) })
 	if errors.Is(err, objstore.ErrDenied) && !objstore.IsTemporary(err) && r != nil && complete(r.Capabilities) {
-		p.set.log.Warn("the store could not be probed; what repository.json says of it is believed: the keys need to put, get, list and delete below probe/",
+		p.set.log.Warn("the store could not be probed; the capabilities in repository.json are used: the keys need to put, get, list and delete below probe/",
 			"partition", p.name, "location", p.location, "err", err)
 		return &r.Capabilities, nil
 	}
@@ -111,7 +111,7 @@ func (p *Partition) tryStore(ctx context.Context, r *repository.Info) (*probe.Ca
 	return &caps, p.writeFinding(r.ID, caps)
 }
 
-// report says what an operator should know.
+// report logs what an operator should know.
 func (p *Partition) report(c probe.Capabilities) {
 	if len(c.Notes) > 0 {
 		p.set.log.Warn("the probe misses something in the store", "partition", p.name, "location", p.location, "missing", strings.Join(c.Notes, "; "))
@@ -169,7 +169,7 @@ func (p *Partition) Conditional() bool {
 }
 
 // stillConditional tries the store again after it said that it knows no conditions: the
-// bucket may have moved to another one. One such answer alone turns nothing off.
+// bucket may have moved to another one. One such answer alone mutexes nothing off.
 func (p *Partition) stillConditional(ctx context.Context) (bool, error) {
 	end, err := p.ask(ctx)
 	if err != nil {

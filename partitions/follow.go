@@ -8,7 +8,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// ended says that the log, as the index has it, does not go on in the backup's partition.
+// ended reports that the log, as far as the index has it, does not go on in the backup's partition.
 func (b *Backup) ended(ctx context.Context) (bool, error) {
 	seal := b.entry.Sealed
 	if seal == nil || seal.To == "" {
@@ -22,7 +22,7 @@ func (b *Backup) ended(ctx context.Context) (bool, error) {
 }
 
 // follow goes after a backup whose log has ended here. While somebody is at work on a
-// move, as the lock that it holds in the old partition says, its end is waited for.
+// move, as the lock that it holds in the old partition says, follow waits for its end.
 func (b *Backup) follow(ctx context.Context) error {
 	old := b.part
 	err := b.relocate(ctx)

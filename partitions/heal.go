@@ -21,7 +21,7 @@ import (
 const lostReason = "bodies of its messages are lost"
 
 // heal makes good what the partition has lost since the backup was looked through. The
-// turn is held. Steady state costs nothing: a partition that has lost nothing counts 0.
+// mutex is held. Steady state costs nothing: a partition that has lost nothing counts 0.
 func (b *Backup) heal(ctx context.Context) error {
 	now := b.part.lossCount()
 	if b.entry.Checked >= now.Count {
@@ -29,7 +29,7 @@ func (b *Backup) heal(ctx context.Context) error {
 	}
 	h := &healer{b: b, part: b.part, stage: b.set.NewStage()}
 	defer h.close()
-	if b.entry.Checked < now.Distrusted {
+	if b.entry.Checked < now.Invalid {
 		if err := h.prove(ctx); err != nil {
 			return fmt.Errorf("look for what the partition has lost: %w", err)
 		}
@@ -48,7 +48,7 @@ func (b *Backup) heal(ctx context.Context) error {
 type healer struct {
 	b     *Backup
 	part  *Partition
-	stage *Stage // of what is copied
+	stage *Stage // of the copied messages
 	after index.Key
 	log   logPlaces
 	alone bool // another partition could not be asked: the source is
@@ -65,7 +65,7 @@ func (h *healer) close() {
 	h.log.close()
 }
 
-// view reads the state. It is of no use when the partition came to be distrusted meanwhile.
+// view reads the state. It is of no use when the partition was invalidated meanwhile.
 func (h *healer) view(fn func(st *State) error) error {
 	err := h.b.View(fn)
 	if err == nil && h.b.epoch != h.part.epoch.Load() {
@@ -155,7 +155,7 @@ func (h *healer) examine(st *State, m *history.MessageState) (*hurt, error) {
 	return &is, nil
 }
 
-// wasLost says whether the log may name a place of the chunk that is lost.
+// wasLost reports whether the log may name a place of the chunk that is lost.
 func (s *State) wasLost(c history.ChunkID) (bool, error) {
 	if was, err := s.part.wasLost(s.t, c); was || err != nil {
 		return was, err

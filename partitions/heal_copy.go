@@ -7,7 +7,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// replace finds other copies of messages, and returns those of which there is none.
+// replace finds other copies of messages, and returns those without one.
 func (h *healer) replace(ctx context.Context, w *Writer, lost []*history.MessageState) (rest []*history.MessageState, err error) {
 	for _, m := range lost {
 		is, err := h.copyOf(ctx, m)
@@ -38,7 +38,7 @@ func (h *healer) copyOf(ctx context.Context, m *history.MessageState) (*Message,
 		if err != nil || !ok || other.size != m.Size {
 			return err
 		}
-		live, err := h.part.allLive(st.t, new(history.Condemned), other.chunks)
+		live, err := h.part.allUsable(st.t, new(history.Condemned), other.chunks)
 		if live {
 			is = &Message{Size: other.size, chunks: other.chunks}
 		}
@@ -48,7 +48,7 @@ func (h *healer) copyOf(ctx context.Context, m *history.MessageState) (*Message,
 		return is, err
 	}
 	// Another partition is asked once: what it cannot give now, the source has, too.
-	is, err = h.stage.fromOthers(withPatience(ctx, patience{}), h.part, m.GUID)
+	is, err = h.stage.fromOthers(withRetryPolicy(ctx, retryPolicy{}), h.part, m.GUID)
 	switch {
 	case err == nil && is != nil && is.Size == m.Size:
 		return is, nil

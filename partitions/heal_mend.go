@@ -9,7 +9,7 @@ import (
 )
 
 // mend commits what has to be said of messages that depend on something lost: another
-// place for those that can be read there, the loss of the others.
+// place for messages that can be read there, the loss of the others.
 func (h *healer) mend(ctx context.Context, list []hurt) error {
 	w := h.b.NewWriter(h.stage, Author{Connection: "heal"}, nil, func() error { return errAgain })
 	var lost []*history.MessageState
@@ -41,7 +41,7 @@ func (h *healer) mend(ctx context.Context, list []hurt) error {
 	return h.commit(ctx, w, events)
 }
 
-// named says whether the log itself names a place for each chunk at which it can be read.
+// named reports whether the log itself names a readable place for each chunk.
 // What the index did not know of it, it learns.
 func (h *healer) named(ctx context.Context, m hurt) (bool, error) {
 	var at []history.Place

@@ -8,8 +8,8 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// prove asks for every object that the messages of the backup lie in, and marks those that
-// are gone: the partition is distrusted, and this state comes from the bucket itself.
+// prove asks for every object that the messages of the backup lie in, and marks the
+// missing ones: the partition is invalidated, and this state comes from the bucket itself.
 func (h *healer) prove(ctx context.Context) error {
 	if err := h.listLog(ctx); err != nil {
 		return err

@@ -62,7 +62,7 @@ func (s *Set) Unavailable(err error, last *Backup) (error, bool) {
 	return fmt.Errorf("%w: %w", cyrus.ErrUnavailable, err), true
 }
 
-// trouble is what is unavailable; its kind is "" when nothing is.
+// trouble describes what is unavailable; its kind is "" if nothing is.
 func trouble(err error, last *Backup) troubleKey {
 	if at := (*storeError)(nil); errors.As(err, &at) {
 		if kind := at.kind(); kind != "" {
@@ -107,8 +107,8 @@ func (e *storeError) kind() troubleKind {
 	return storeTrouble(e.err)
 }
 
-// storeTrouble is the kind of what a store has answered; "" for what is asked of it in
-// the course of things.
+// storeTrouble is the kind of a store's answer; "" for answers that are part of normal
+// operation.
 func storeTrouble(err error) troubleKind {
 	switch {
 	case errors.Is(err, repository.ErrHeld):

@@ -75,7 +75,7 @@ func (p *Partition) look(ctx context.Context, n repository.Name) (*repository.Fo
 	return &repository.Found{Partition: p.Config(), Path: n.Path(), Info: *info}, info.Check(n)
 }
 
-// unaskable says that errors are only about partitions that cannot be asked.
+// unaskable reports that all errors are about partitions that cannot be reached.
 func unaskable(errs []error) bool {
 	return !slices.ContainsFunc(errs, func(err error) bool {
 		at := (*storeError)(nil)
@@ -83,7 +83,7 @@ func unaskable(errs []error) bool {
 	})
 }
 
-// goesOnHere says that the log does not send anybody to another partition.
+// goesOnHere reports that the log does not lead to another partition.
 func goesOnHere(ctx context.Context, f *repository.Found) bool {
 	ok, err := await(ctx, func() (bool, error) {
 		end, err := f.LogEnd(ctx)
@@ -95,7 +95,7 @@ func goesOnHere(ctx context.Context, f *repository.Found) bool {
 	return err == nil && ok
 }
 
-// deferred makes an error of a store, of whatever kind, one that defers the client: an
+// deferred makes an error of a store, of any kind, into an error that defers the client: an
 // administrator who mends the partition shall find nothing refused and nothing created.
 func deferred(err error) error {
 	if e := (*objstore.Error)(nil); errors.As(err, &e) {

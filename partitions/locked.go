@@ -16,7 +16,7 @@ type lockView byte
 
 const (
 	lockUnknown lockView = iota // not looked at in this process's life
-	lockNone                    // there is none unless a LockedEvent says so
+	lockNone                    // there is none unless a LockedEvent announces it
 	lockMaybe                   // there was one
 )
 
@@ -27,14 +27,14 @@ func (b *Backup) noteLock(e history.Event) {
 	}
 }
 
-// checkLock waits for a lock to end as long as the patience of ctx, then it is
-// ErrLocked. It asks the store only where there may be one. The turn is held.
+// checkLock waits for a lock to end as long as the retry policy of ctx, then it is
+// ErrLocked. It asks the store only where there may be one. The mutex is held.
 func (b *Backup) checkLock(ctx context.Context) error {
 	_, err := b.outwaitLock(ctx)
 	return err
 }
 
-// outwaitLock is checkLock; waited says that there was a lock: whoever held it may have
+// outwaitLock is checkLock; waited reports that there was a lock: its holder may have
 // written to the log.
 func (b *Backup) outwaitLock(ctx context.Context) (waited bool, err error) {
 	if b.entry == nil || b.lock == lockNone {
@@ -50,14 +50,14 @@ func (b *Backup) outwaitLock(ctx context.Context) (waited bool, err error) {
 	return waited, err
 }
 
-// lockWait is how long a command waits for a lock to end, once for each lock: behind it,
+// lockWait is how long a command waits for a lock to end, once for each lock: after it,
 // on the same connection, other users are waiting, and a long move or repair takes hours.
 const lockWait = 30 * time.Second
 
 // outwaitLock waits for the lock of a backup to end.
 func (p *Partition) outwaitLock(ctx context.Context, path string) (waited bool, err error) {
-	pat, _ := ctx.Value(patienceKey{}).(patience)
-	ctx = withPatience(ctx, patience{min(pat.wait, lockWait), pat.spent})
+	pat, _ := ctx.Value(retryPolicyKey{}).(retryPolicy)
+	ctx = withRetryPolicy(ctx, retryPolicy{min(pat.wait, lockWait), pat.spent})
 	var last *repository.LockFile
 	err = await0(ctx, func() error {
 		l, info, err := repository.ReadLock(ctx, p.store, path)
@@ -84,7 +84,7 @@ func (p *Partition) outwaitLock(ctx context.Context, path string) (waited bool, 
 	return waited, err
 }
 
-// outwaited says that somebody has waited for this lock before without success.
+// outwaited reports that somebody has waited for this lock before without success.
 func (p *Partition) outwaited(path string, l *repository.LockFile) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -25,11 +25,11 @@ type losses struct {
 // lossCount is what the index keeps under LossesKey.
 type lossCount struct {
 	// Count goes up with each loss that is found. A backup that was checked against an
-	// older count may depend on what was lost since.
+	// older count may depend on objects that were lost since.
 	Count uint64 `json:"count"`
-	// Distrusted is the count at which nothing of the partition was believed any longer: a
+	// Invalid is the count at which nothing of the partition was believed any longer: a
 	// backup that was checked before has to prove everything that it refers to.
-	Distrusted uint64 `json:"distrusted,omitempty"`
+	Invalid uint64 `json:"distrusted,omitempty"`
 }
 
 // How something is lost: the value of index.LostKey and index.LostChunkKey.
@@ -90,7 +90,7 @@ func (p *Partition) loadLosses() error {
 	})
 }
 
-// noteLost marks what was found to be lost, and says how much of it was not marked yet.
+// noteLost marks losses, and returns how many of them were not marked yet.
 // With count the other backups of the partition are checked for it, too.
 func (p *Partition) noteLost(list []loss, count bool) (added int, err error) {
 	p.losses.mu.Lock()
@@ -135,14 +135,14 @@ func (p *Partition) noteLost(list []loss, count bool) (added int, err error) {
 	return added, err
 }
 
-// noteDistrust makes everything count for nothing that was known of the partition.
-func (p *Partition) noteDistrust() error {
+// noteInvalid makes everything count for nothing that was known of the partition.
+func (p *Partition) noteInvalid() error {
 	p.losses.mu.Lock()
 	defer p.losses.mu.Unlock()
 	p.epoch.Add(1)
 	p.proofs.clear()
 	n := p.lossCount().Count + 1
-	next := lossCount{Count: n, Distrusted: n}
+	next := lossCount{Count: n, Invalid: n}
 	err := p.set.index.Update(func(t *index.Txn) error { return p.writeLosses(t, next) })
 	if err == nil {
 		p.losses.now.Store(&next)
@@ -170,7 +170,7 @@ func (p *Partition) writeLosses(t *index.Txn, c lossCount) error {
 	return t.Set(index.LossesKey(p.name), b)
 }
 
-// lost says whether a chunk cannot be read from an object.
+// lost reports whether a chunk cannot be read from an object.
 func (p *Partition) lost(t *index.Txn, c history.ChunkID, object [32]byte) (bool, error) {
 	if p.lossCount().Count == 0 {
 		return false, nil
@@ -182,11 +182,11 @@ func (p *Partition) lost(t *index.Txn, c history.ChunkID, object [32]byte) (bool
 	if errors.Is(err, index.ErrNotFound) {
 		return false, nil
 	}
-	// A mark "absent" only says who depended on an object that was lost as a whole.
+	// A mark "absent" only records who depended on an object that was lost as a whole.
 	return err == nil && len(how) == 1 && how[0] == lossDamaged, err
 }
 
-// wasLost says whether a chunk was lost in some place, wherever it lies by now: a log may
+// wasLost reports whether a chunk was lost in some place, wherever it lies by now: a log may
 // name that place alone.
 func (p *Partition) wasLost(t *index.Txn, c history.ChunkID) (bool, error) {
 	return t.Has(index.LostKey(p.name, c[:]))

@@ -40,7 +40,7 @@ type Options struct {
 	ClockPause       time.Duration // between questions about a store's time that is in doubt; 1 s
 	NoProbe          bool          // nothing will be written, so that it does not matter what the stores can do
 	NoCheckpoints    bool          // tests only look at the log
-	CheckpointObject int           // commits behind a checkpoint before the next; 256
+	CheckpointObject int           // commits after a checkpoint before the next; 256
 	CommitRecords    int           // records that a commit holds itself, and messages; history.MaxRecordsPerCommit
 }
 

@@ -27,7 +27,7 @@ const (
 	answersFor = 10 * time.Second
 )
 
-// outage is what is known of one kind of requests to a partition that get no answer.
+// outage tracks one kind of requests to a partition that get no answer.
 type outage struct {
 	recheck time.Duration
 	probe   func() // asks in the background, then calls endQuestion; nil: the next request asks
@@ -62,7 +62,7 @@ func (o *outage) giveUp() {
 	o.open = o.err != nil
 }
 
-// failing says that the last request got no answer.
+// failing reports that the last request got no answer.
 func (o *outage) failing() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -134,7 +134,7 @@ func (o *outage) endQuestion() {
 	o.asking = nil
 }
 
-// standing is the verdict as it is, in words.
+// standing is the current verdict in words.
 func (o *outage) standing() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -144,12 +144,12 @@ func (o *outage) standing() error {
 	return fmt.Errorf("no answer since %s; it is asked again every few seconds: %w", timespec.Text(o.since), o.err)
 }
 
-// unanswered says that an error of a store is none of its answers.
+// unanswered reports that an error is not an answer of the store.
 func unanswered(err error) bool {
 	return objstore.IsTemporary(err) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// othersAnswer says that a partition beside p can be reached.
+// othersAnswer reports that a partition beside p can be reached.
 func (s *Set) othersAnswer(ctx context.Context, p *Partition) bool {
 	ctx, stop := context.WithTimeout(ctx, probeWait)
 	defer stop()

@@ -25,7 +25,7 @@ type Partition struct {
 	pool     *packPool
 	objects  *history.Objects
 	// epoch goes up when what the index knows of the partition is not to be believed any
-	// more; each backup compares it with the one that its own index is of.
+	// more; each backup compares it with the epoch of its own index.
 	epoch  atomic.Uint64
 	losses losses
 	proofs proofs
@@ -49,7 +49,7 @@ type Partition struct {
 // Name is NAME of backuppartition-NAME.
 func (p *Partition) Name() string { return p.name }
 
-// Location is what imapd.conf says, without secrets.
+// Location is the location in imapd.conf, without secrets.
 func (p *Partition) Location() string { return p.location }
 
 // Config is the partition as tools name it.
@@ -60,7 +60,7 @@ func (p *Partition) Config() repository.Config {
 // Store gives tools the partition's objects.
 func (p *Partition) Store() objstore.Store { return p.store }
 
-// repository returns what repository.json says, from memory after the first time.
+// repository returns repository.json, from memory after the first time.
 // It is made, with the README for people, when create is set and it does not exist;
 // otherwise its absence is nil without an error: the partition holds nothing yet.
 func (p *Partition) repository(ctx context.Context, create bool) (*repository.Info, error) {
@@ -103,7 +103,7 @@ func (p *Partition) repository(ctx context.Context, create bool) (*repository.In
 	return r, nil
 }
 
-// wasEmpty refuses to begin anew where there was a repository. Most likely its disk is
+// wasEmpty refuses to make a repository where there was one. Most likely its disk is
 // not mounted: a new one would fill the disk below, and be hidden when it is mounted again.
 func (p *Partition) wasEmpty() error {
 	id, err := p.set.indexedRepository(p.name)
@@ -114,7 +114,7 @@ func (p *Partition) wasEmpty() error {
 		"If it is to be empty, remove backup_index_path while backupd is stopped: %w", p.name, p.location, repository.Key, id, errEmptied))
 }
 
-// known is repository.json as it was read; nil while it was not.
+// known is repository.json if it was read; nil otherwise.
 func (p *Partition) known() *repository.Info {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -142,11 +142,11 @@ func (p *Partition) forgetRepository() {
 	p.repo, p.dead = nil, condemnedList{}
 }
 
-// distrust forgets which packs there are, and makes every backup of the partition be
-// read from the bucket, and be looked through for what is lost, before it is used; in a
+// invalidate forgets which packs there are, and makes every backup of the partition be
+// read from the bucket, and be searched for losses, before it is used; in a
 // later life of the daemon, too.
-func (p *Partition) distrust() error {
-	if err := p.noteDistrust(); err != nil {
+func (p *Partition) invalidate() error {
+	if err := p.noteInvalid(); err != nil {
 		return err
 	}
 	return p.set.index.DropPartition(p.name)
@@ -168,7 +168,7 @@ func (p *Partition) adoptIndex(r *repository.Info) error {
 	return p.set.forgetPartition(p.name, r.ID)
 }
 
-// private says that backups of this partition share no messages.
+// private reports that backups of this partition share no messages.
 func (p *Partition) private() bool {
 	r := p.known()
 	if r == nil {
@@ -186,7 +186,7 @@ type condemnedList struct {
 // condemnedFor is how long condemned.json may be believed (design.md 5, Collection).
 const condemnedFor = 10 * time.Minute
 
-// Condemned are the packs about to be deleted, to which nothing new may refer. It is
+// Condemned are the packs about to be deleted: nothing new may refer to them. It is
 // asked for before the index is looked at: no view is held over a request.
 func (p *Partition) Condemned(ctx context.Context) (*history.Condemned, error) {
 	if c := p.believed(); c != nil {

@@ -13,7 +13,7 @@ import (
 
 // What the index knows of the packs of a partition: which messages lie in them
 // (SharedKey) and where each chunk lies (ChunkKey). Both are written when a pack is
-// durable, before any commit names it: they are true of the bucket all the same.
+// durable, before any commit names it: they are true of the bucket even so.
 
 // shared is a message that any backup of the partition may refer to.
 type shared struct {
@@ -72,7 +72,7 @@ func (p chunkPlace) place(c history.ChunkID) history.Place {
 	return history.Place{Chunk: c, Object: history.PackKey(p.pack), Entry: e.entry()}
 }
 
-// parsePlace is the inverse for places as they stand in a log. ok is false for
+// parsePlace is the inverse for places in a log. ok is false for
 // what lies in a commit, a segment or a rewritten pack: those are found through the log.
 func parsePlace(pl history.Place) (chunkPlace, bool) {
 	var p chunkPlace
@@ -190,16 +190,16 @@ func (p *Partition) lookupChunk(t *index.Txn, c history.ChunkID) (history.Place,
 	return at.place(c), err == nil && !lost, err
 }
 
-// lives says whether a chunk lies in a pack that may be referred to.
-func (p *Partition) lives(t *index.Txn, dead *history.Condemned, c history.ChunkID) (bool, error) {
+// usable reports whether a chunk is stored in a pack that may be referred to.
+func (p *Partition) usable(t *index.Txn, dead *history.Condemned, c history.ChunkID) (bool, error) {
 	at, ok, err := p.lookupChunk(t, c)
 	return ok && !dead.Has(at.Object), err
 }
 
-// allLive is lives for the chunks of a message.
-func (p *Partition) allLive(t *index.Txn, dead *history.Condemned, chunks []history.ChunkID) (bool, error) {
+// allUsable is usable for the chunks of a message.
+func (p *Partition) allUsable(t *index.Txn, dead *history.Condemned, chunks []history.ChunkID) (bool, error) {
 	for _, c := range chunks {
-		if ok, err := p.lives(t, dead, c); err != nil || !ok {
+		if ok, err := p.usable(t, dead, c); err != nil || !ok {
 			return false, err
 		}
 	}

@@ -25,7 +25,7 @@ type packPool struct {
 
 	mu     sync.Mutex
 	open   []*openPack
-	opened chan struct{} // closed when open gets one more, and made anew
+	opened chan struct{} // closed when open gets one more, and replaced
 }
 
 // openPack is a pack in memory: first filled, then put, then done.
@@ -101,7 +101,7 @@ func (pp *packPool) add(ctx context.Context, c packedChunk, body []byte) (*openP
 	}
 }
 
-// pick returns a locked pack that is being filled, preferring one that nobody is
+// pick returns a locked pack that is being filled, preferring a pack that nobody is
 // filling right now: compression of several connections runs side by side.
 func (pp *packPool) pick(ctx context.Context) (*openPack, error) {
 	limit, stop := pp.part.limitedPut(ctx)
@@ -142,7 +142,7 @@ const packSlack = 2 << 20
 
 func (pp *packPool) fresh(buf []byte) *openPack {
 	if buf == nil {
-		// At once: one that grows copies what it holds, and leaves its former selves behind.
+		// At once: one that grows copies what it holds, and leaves its former selves as garbage.
 		buf = make([]byte, 0, pp.part.set.opt.PackSize+packSlack)
 	}
 	p := &openPack{
@@ -188,7 +188,7 @@ func (p *openPack) flush(ctx context.Context) error {
 	}
 }
 
-// isDone says whether the pack has been put, without waiting.
+// isDone reports whether the pack has been put, without waiting.
 func (p *openPack) isDone() bool {
 	select {
 	case <-p.done:
@@ -198,7 +198,7 @@ func (p *openPack) isDone() bool {
 	}
 }
 
-// put stores the pack, however long the bucket is away, and shows it in the index.
+// put stores the pack, however long the bucket is unreachable, and shows it in the index.
 func (p *openPack) put() {
 	pp := p.pool
 	obj, _, err := p.w.Finish()
@@ -227,7 +227,7 @@ func (p *openPack) put() {
 // store puts the object under its own hash: a repetition after an unclear answer
 // writes the same bytes. Only the end of the daemon ends the waiting.
 func (pp *packPool) store(key string, obj []byte) error {
-	ctx := withPatience(pp.part.set.life, patience{wait: 1000 * time.Hour})
+	ctx := withRetryPolicy(pp.part.set.life, retryPolicy{wait: 1000 * time.Hour})
 	epoch := pp.part.epoch.Load()
 	err := await0(ctx, func() error {
 		_, err := pp.part.store.Put(ctx, key, bytes.NewReader(obj), objstore.PutOptions{})

@@ -50,7 +50,7 @@ func (p *proofs) has(id [32]byte, now time.Time) bool {
 	return ok && now.Sub(at) <= objectProvenFor
 }
 
-// had says whether somebody may have relied on the object since the proofs were cleared.
+// had reports whether somebody may have relied on the object since the proofs were cleared.
 func (p *proofs) had(id [32]byte) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

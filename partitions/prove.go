@@ -12,7 +12,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// The index is a cache: what it says of the newest commit is believed only after the
+// The index is a cache: its newest commit is trusted only after the
 // store has confirmed it. A bucket can be restored to an older state at any time, also
 // under a running daemon.
 
@@ -37,7 +37,7 @@ func (b *Backup) wasProven() bool {
 }
 
 // toNewest confirms the newest commit that the index knows and applies those after it,
-// which other hosts made. errOtherHistory: the log is not the one that the index knows.
+// which other hosts made. errOtherHistory: the log differs from the one in the index.
 func (b *Backup) toNewest(ctx context.Context) error {
 	b.provenAt = time.Time{}
 	for {
@@ -88,7 +88,7 @@ func (b *Backup) confirm(ctx context.Context) (next *objstore.Info, err error) {
 // listedFor is how long a log that was listed counts as having no hole.
 const listedFor = time.Hour
 
-// mustList says whether the log has to be listed. That nothing has commit 1 does not prove
+// mustList reports whether the log has to be listed. That nothing has commit 1 does not prove
 // that the log is empty: it can have been merged.
 func (b *Backup) mustList() bool {
 	return b.listedAt.IsZero() || b.set.opt.Now().Sub(b.listedAt) > listedFor || b.entry.Number == 0
@@ -104,7 +104,7 @@ func (b *Backup) stat(ctx context.Context, n uint64) (*objstore.Info, error) {
 }
 
 // listNext is stat of the next commit for a log that this process has not looked at of
-// late. It lists the log from the newest checkpoint on: there may be commits behind a hole, and
+// late. It lists the log from the newest checkpoint on: there may be commits after a hole, and
 // nothing is ever put into a hole.
 func (b *Backup) listNext(ctx context.Context) (*objstore.Info, error) {
 	n := b.entry.Number
@@ -130,7 +130,7 @@ func (b *Backup) listNext(ctx context.Context) (*objstore.Info, error) {
 }
 
 // confirmNewest confirms that the newest commit that the index knows is in the bucket. It
-// may have been merged into a segment, or the bucket is not the one that we know any more.
+// may have been merged into a segment, or the bucket is another one by now.
 func (b *Backup) confirmNewest(ctx context.Context) error {
 	n := b.entry.Number
 	i, err := b.stat(ctx, n)
@@ -158,7 +158,7 @@ func (b *Backup) confirmNewest(ctx context.Context) error {
 // hasHash compares the bytes of the newest commit with what the index knows of them.
 func (b *Backup) hasHash(ctx context.Context, n uint64) (same bool, err error) {
 	if b.entry.Hash == "" {
-		return true, nil // it cannot be read, and a bridge was put behind it
+		return true, nil // it cannot be read, and a bridge was put after it
 	}
 	err = await0(ctx, func() error {
 		return history.ReadCommit(ctx, b.part.store, b.path, n, func(c *history.CommitReader) error {

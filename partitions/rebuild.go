@@ -9,7 +9,7 @@ import (
 )
 
 // rebuild makes the index of this backup from the bucket alone: the newest
-// checkpoint, and the commits behind it. part is known; the turn is held. Until its
+// checkpoint, and the commits after it. part is known; the mutex is held. Until its
 // end the entry is marked: a part of the state must not pass for the whole. A log that
 // cannot be read through is bridged.
 func (b *Backup) rebuild(ctx context.Context) error {
@@ -130,7 +130,7 @@ func (b *Backup) damagedTip(ctx context.Context, n uint64) ([]history.Gap, error
 	return []history.Gap{*gap}, nil
 }
 
-// fromCheckpoint takes what the newest checkpoint says, if there is one.
+// fromCheckpoint imports the newest checkpoint, if there is one.
 func (b *Backup) fromCheckpoint(ctx context.Context) error {
 	cp, err := await(ctx, func() (*history.Mem, error) {
 		return history.LoadCheckpoint(ctx, b.part.store, b.path)
@@ -146,7 +146,7 @@ func (b *Backup) fromCheckpoint(ctx context.Context) error {
 	return await0(ctx, func() error { return b.importCheckpoint(cp) })
 }
 
-// replay applies the commits behind a checkpoint, out of single objects and segments.
+// replay applies the commits after a checkpoint, out of single objects and segments.
 func (b *Backup) replay(ctx context.Context) error {
 	log := history.Log{Store: b.part.store, Backup: b.path}
 	newest, err := await(ctx, func() (uint64, error) { return log.Newest(ctx, b.entry.Number) })

@@ -6,7 +6,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// Reindex makes the index of one backup anew from the bucket. ErrNoBackup when no
+// Reindex rebuilds the index of one backup from the bucket. ErrNoBackup when no
 // partition holds it.
 func (s *Set) Reindex(ctx context.Context, n repository.Name) error {
 	b := s.Backup(n)

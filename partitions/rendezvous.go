@@ -7,7 +7,7 @@ import (
 
 // choose picks the partition of a new backup by rendezvous hashing: every host that
 // has the same partitions configured computes the same one, and adding a partition
-// moves nobody's choice but those that it wins.
+// changes only the choices that it wins.
 func choose(parts []*Partition, path string) *Partition {
 	var best *Partition
 	var high uint64

@@ -9,11 +9,11 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// errOtherHistory: what is in the bucket does not continue what the index knows.
+// errOtherHistory: the log in the bucket does not continue the index.
 var errOtherHistory = errors.New("the log in the bucket has diverged from the index")
 
 // restart makes the index of the backup again after something in the bucket was not
-// as the index has it: the bucket is right. If the bucket turns out to lack a commit that
+// as the index has it: the bucket is right. If the bucket mutexes out to lack a commit that
 // was in it, it was restored to an older state, and may lack packs too: then nothing that
 // the index knows of the whole partition is believed any longer.
 func (b *Backup) restart(ctx context.Context, why error) error {
@@ -38,7 +38,7 @@ func (b *Backup) restart(ctx context.Context, why error) error {
 	p := b.set.partition(was.Partition)
 	b.set.log.Error("the bucket lacks commits that were in it: everything that the index knows of its partition is read again",
 		"backup", b.path, "partition", was.Partition, "number", was.Number)
-	if err := p.distrust(); err != nil {
+	if err := p.invalidate(); err != nil {
 		return err
 	}
 	if b.entry == nil {
@@ -47,7 +47,7 @@ func (b *Backup) restart(ctx context.Context, why error) error {
 	return b.rebuild(ctx)
 }
 
-// continues says whether the log still has the commit that an older entry knew.
+// continues reports whether the log still has the commit that an older entry knew.
 func (b *Backup) continues(ctx context.Context, was entry) (bool, error) {
 	switch {
 	case was.Number == 0:
@@ -78,7 +78,7 @@ func (b *Backup) continues(ctx context.Context, was entry) (bool, error) {
 	return same, err
 }
 
-// follows says whether a commit comes after one with this hash. A bridge comes after
+// follows reports whether a commit comes after a commit with this hash. A bridge comes after
 // whatever it found.
 func follows(c *history.CommitReader, hash string) (bool, error) {
 	if c.Header().Prev == hash {

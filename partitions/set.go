@@ -21,7 +21,7 @@ type Set struct {
 	log   *slog.Logger
 	index *index.Index
 	parts []*Partition
-	// Bytes of bodies outside of packs, half of the limit each: those that a command is
+	// Bytes of bodies outside of packs, half of the limit each: bodies that a command is
 	// working on, for which it waits; and those staged for a commit, which keep their
 	// memory until the client goes on, so that nobody may wait for it.
 	working, staged *semaphore.Weighted
@@ -40,7 +40,7 @@ type Set struct {
 	claims  map[string]*Partition // by id of the repository
 }
 
-// Open makes a Set. It does not ask the stores anything: a bucket that is away is
+// Open makes a Set. It does not ask the stores anything: an unreachable bucket is
 // waited for by the first command that needs it. The index stays the caller's to close, after Close.
 func Open(opt Options) (*Set, error) {
 	if err := opt.defaults(); err != nil {
@@ -112,7 +112,7 @@ func (s *Set) indexedRepository(partition string) (id string, err error) {
 }
 
 // forgetPartition drops everything that the index knows of a partition, and of the
-// backups in it, and notes which repository stands there now.
+// backups in it, and notes which repository is there now.
 func (s *Set) forgetPartition(partition, id string) error {
 	if p := s.partition(partition); p != nil {
 		p.epoch.Add(1)
@@ -135,7 +135,7 @@ func (s *Set) forgetPartition(partition, id string) error {
 	return s.index.Update(func(t *index.Txn) error { return t.Set(index.RepositoryKey(partition), []byte(id)) })
 }
 
-// Backup returns the handle for a name; one for each path, for as long as the process lives.
+// Backup returns the handle for a name; one for each path, for the life of the process.
 func (s *Set) Backup(n repository.Name) *Backup {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -20,7 +20,7 @@ type Stage struct {
 	inline int64                 // bytes of bodies held
 	packed []*stagedMessage      // those in packs, oldest first
 	failed error                 // why some that were sent in this unit of work could not be stored
-	relied map[*Partition]uint64 // lossCount.Distrusted when this unit of work reported what is held
+	relied map[*Partition]uint64 // lossCount.Invalid when this unit of work reported what the partition holds
 }
 
 // stagedMessage lies in body, or in packs of part.
@@ -50,15 +50,15 @@ func (g *Stage) Restart() {
 // rely notes as of when the client knows what the partition holds.
 func (g *Stage) rely(p *Partition) {
 	if _, ok := g.relied[p]; !ok {
-		g.relied[p] = p.lossCount().Distrusted
+		g.relied[p] = p.lossCount().Invalid
 	}
 }
 
-// Distrusted reports that what this unit of work reported as held in the partition of a
+// Invalidated reports that what this unit of work reported as held in the partition of a
 // backup is not believed any more.
-func (g *Stage) Distrusted(b *Backup) bool {
+func (g *Stage) Invalidated(b *Backup) bool {
 	at, ok := g.relied[b.part]
-	return ok && at != b.part.lossCount().Distrusted
+	return ok && at != b.part.lossCount().Invalid
 }
 
 // Failed is why some messages of this unit of work could not be stored; nil if all were.
@@ -69,7 +69,7 @@ func (g *Stage) Failed() error {
 	return fmt.Errorf("%w: %w: %w", errLost, cyrus.ErrLocked, g.failed)
 }
 
-// Drop forgets all messages; what is in packs stays there, unreferenced.
+// Drop forgets all messages; packs keep theirs, unreferenced.
 func (g *Stage) Drop() {
 	for _, m := range g.msgs {
 		g.forget(m)
@@ -109,7 +109,7 @@ func (g *Stage) hold(m *stagedMessage, body []byte) bool {
 	return true
 }
 
-// spill moves what is held in memory to the packs: it will not fit a commit any more.
+// spill moves the messages in memory to packs: they no longer fit a commit.
 func (g *Stage) spill(ctx context.Context) error {
 	for _, m := range g.msgs {
 		if !m.inMem {
@@ -178,7 +178,7 @@ func (g *Stage) settleOne(m *stagedMessage) error {
 	return nil
 }
 
-// forgetLost forgets what is in packs of a partition and cannot be read there any more:
+// forgetLost forgets messages in packs of a partition that can no longer be read there:
 // the client is asked for it again.
 func (g *Stage) forgetLost(p *Partition) error {
 	return g.set.index.View(func(t *index.Txn) error {
@@ -186,7 +186,7 @@ func (g *Stage) forgetLost(p *Partition) error {
 			if m.inMem || m.part != p || !m.isPut() {
 				continue
 			}
-			live, err := p.allLive(t, new(history.Condemned), m.chunks)
+			live, err := p.allUsable(t, new(history.Condemned), m.chunks)
 			if err != nil {
 				return err
 			}
@@ -198,7 +198,7 @@ func (g *Stage) forgetLost(p *Partition) error {
 	})
 }
 
-// isPut says whether all packs of the message have been put, without waiting.
+// isPut reports whether all packs of the message have been put, without waiting.
 func (m *stagedMessage) isPut() bool {
 	for _, p := range m.packs {
 		if !p.isDone() {
@@ -211,7 +211,7 @@ func (m *stagedMessage) isPut() bool {
 // errLost: a message was staged and could not be stored.
 var errLost = errors.New("staged mail could not be stored")
 
-// flush makes the packs durable in which the named messages lie.
+// flush makes the packs of the messages durable.
 func (g *Stage) flush(ctx context.Context, msgs []*stagedMessage) error {
 	packs := map[*openPack]struct{}{}
 	for _, m := range msgs {

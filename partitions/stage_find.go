@@ -20,7 +20,7 @@ type finder struct {
 type Message struct {
 	Size    int64
 	Missing bool // the backup knows it, but has no body
-	Lost    bool // missing, although the state still says where its body is
+	Lost    bool // missing, although the state still names the place of its body
 	Damaged bool // missing, because the backup that the mailbox comes from has lost its body
 	chunks  []history.ChunkID
 	staged  *stagedMessage        // it has to be made durable, or put inline
@@ -33,7 +33,7 @@ func (m *Message) Known() bool { return m.ours != nil }
 // find returns nil for a message that is nowhere.
 func (f *finder) find(g cyrus.GUID) (*Message, error) {
 	if m := f.g.msgs[g]; m != nil && (m.inMem || m.part == f.part) {
-		m.part = f.part // what is in memory goes where it is wanted
+		m.part = f.part // a message in memory goes where it is wanted
 		return &Message{Size: m.size, chunks: m.chunks, staged: m}, nil
 	}
 	var missing *Message
@@ -62,7 +62,7 @@ func (f *finder) find(g cyrus.GUID) (*Message, error) {
 	if !ok {
 		return missing, nil
 	}
-	live, err := f.part.allLive(f.t, f.dead, m.chunks)
+	live, err := f.part.allUsable(f.t, f.dead, m.chunks)
 	switch {
 	case err != nil:
 		return nil, err

@@ -65,7 +65,7 @@ func (g *Stage) Lacking(ctx context.Context, last *Backup, alone bool, guids []c
 }
 
 // scope is where a command that names no mailbox looks messages up: the backup that
-// was opened last, and its partition. Of several backups at work any may be the one that
+// was opened last, and its partition. If several backups are at work, any of them
 // will name the message, so only what all of them may refer to counts.
 type scope struct {
 	part   *Partition
@@ -75,7 +75,7 @@ type scope struct {
 	dead   *history.Condemned
 }
 
-// scope takes the turn of the backup: others may be rebuilding its index.
+// scope takes the mutex of the backup: others may be rebuilding its index.
 func (g *Stage) scope(ctx context.Context, last *Backup, alone bool) (scope, error) {
 	s := scope{part: g.set.parts[0]}
 	if last != nil {
@@ -111,7 +111,7 @@ func (g *Stage) finder(t *index.Txn, s scope) *finder {
 	return f
 }
 
-// holds says whether the message need not be stored again: it is staged, or in the
+// holds reports whether the message need not be stored again: it is staged, or in the
 // partition, or in the backup that was opened last.
 func (g *Stage) holds(s scope, guid cyrus.GUID, size int64) (bool, error) {
 	if m := g.msgs[guid]; m != nil {
@@ -126,7 +126,7 @@ func (g *Stage) holds(s scope, guid cyrus.GUID, size int64) (bool, error) {
 	return held, err
 }
 
-// verifyOnly reads a body that is held already: what is sent must be what was said all the same.
+// verifyOnly reads a body that is held already: its bytes must match the GUID even so.
 func verifyOnly(guid cyrus.GUID, body io.Reader) error {
 	sum := sha1.New()
 	if _, err := io.Copy(sum, body); err != nil {
@@ -230,7 +230,7 @@ func (g *Stage) holdsChunk(part *Partition, dead *history.Condemned, id history.
 		return false, nil
 	}
 	err = g.set.index.View(func(t *index.Txn) error {
-		held, err = part.lives(t, dead, id)
+		held, err = part.usable(t, dead, id)
 		return err
 	})
 	return held, err
@@ -244,7 +244,7 @@ type guidHash struct {
 }
 
 func newGUIDHash() guidHash {
-	// The detecting hash gives another sum for bytes that it suspects: the plain one tells
+	// The detecting hash gives another sum for bytes that it suspects: the plain one returns
 	// what Cyrus computed.
 	return guidHash{sha1cd.New().(sha1cd.CollisionResistantHash), sha1.New()}
 }

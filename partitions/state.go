@@ -201,7 +201,7 @@ func (s *State) readable(p history.Place) (bool, error) {
 	return !lost, err
 }
 
-// holds says whether every chunk of a message lies where it can be read.
+// holds reports whether every chunk of a message is stored where it can be read.
 func (s *State) holds(m *history.MessageState) (bool, error) {
 	if s.part.lossCount().Count == 0 {
 		return true, nil // the log names a place for each
@@ -257,7 +257,7 @@ func (s *State) sealed() (*history.SealedEvent, error) {
 	return repository.SealOf(s)
 }
 
-// DropMailbox removes a mailbox, its records included: a prune event says so.
+// DropMailbox removes a mailbox, its records included, for a prune event.
 func (s *State) DropMailbox(uniqueid string) error {
 	m, err := s.Mailbox(uniqueid)
 	if err != nil || m == nil {

@@ -31,7 +31,7 @@ type troubles struct {
 }
 
 // troubleKey is what a trouble is known by. Only what succeeds in the same class of
-// work says that it has ended: who may read need not be able to write.
+// work ends it: a client that may read need not be able to write.
 type troubleKey struct {
 	scope troubleScope
 	kind  troubleKind
@@ -47,7 +47,7 @@ type troubleState struct {
 }
 
 const (
-	// troublesMost bounds what is remembered; what is beyond is logged each time.
+	// troublesMost bounds the troubles in memory; those beyond are logged each time.
 	troublesMost = 10000
 	// troubleQuiet is how long a trouble must not have been met before a success ends it:
 	// what fails for one key and works for another must not fill the log.

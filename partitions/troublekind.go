@@ -34,7 +34,7 @@ const (
 )
 
 // quiet is how long a trouble must not have been met before a success ends it. An answer
-// ends at once what was no answer.
+// ends an outage at once.
 func (k troubleKind) quiet() time.Duration {
 	if k == troubleNoAnswer || k == troubleNoSpace || k == troubleLocked {
 		return 0
@@ -50,7 +50,7 @@ func (k troubleKind) level() slog.Level {
 	return slog.LevelError
 }
 
-// advice says what somebody can do about it.
+// advice is what an administrator can do about it.
 func (k troubleKind) advice(s troubleScope) string {
 	switch k {
 	case troubleNoAnswer:
@@ -64,7 +64,7 @@ func (k troubleKind) advice(s troubleScope) string {
 	case troubleEmptied:
 		return "mount the disk, or correct the location in imapd.conf; administration.md has more"
 	case troubleShared:
-		return "give each backuppartition-NAME in imapd.conf a place of its own"
+		return "give each backuppartition-NAME in imapd.conf another location"
 	case troubleUnsupported:
 		return "the store lacks something that backupd needs: see backup-imapd.conf(5), backup_exclusive"
 	case troubleVersion:

@@ -14,7 +14,7 @@ import (
 // errBodyLost: a body cannot be read from its partition any more. The index knows it.
 var errBodyLost = errors.New("the body of a message is lost")
 
-// openMessage streams a message whose chunks lie at these places. A chunk that turns out
+// openMessage streams a message whose chunks lie at these places. A chunk that mutexes out
 // to be lost is noted, so that nothing new refers to it and its backups are healed.
 func (p *Partition) openMessage(ctx context.Context, m *history.MessageState, places map[history.ChunkID]history.Place) (io.ReadCloser, error) {
 	body, err := history.OpenMessage(ctx, p.objects, m, func(c history.ChunkID) ([]history.Place, error) {

@@ -21,10 +21,10 @@ func (b *Backup) Path() string { return b.path }
 // Lease records which connection works on the backup.
 func (b *Backup) Lease() *Lease { return &b.lease }
 
-// Config is the partition that holds the backup. The backup exists, and the turn is held.
+// Config is the partition that holds the backup. The backup exists, and the mutex is held.
 func (b *Backup) Config() repository.Config { return b.part.Config() }
 
-// Number is the number of the newest commit; 0 if there is none, or no backup. The turn is held.
+// Number is the number of the newest commit; 0 if there is none, or no backup. The mutex is held.
 func (b *Backup) Number() uint64 {
 	if b.entry == nil {
 		return 0
@@ -32,14 +32,14 @@ func (b *Backup) Number() uint64 {
 	return b.entry.Number
 }
 
-// Exists reports whether a partition holds the backup. The turn is held.
+// Exists reports whether a partition holds the backup. The mutex is held.
 func (b *Backup) Exists() bool { return b.entry != nil }
 
 // Invalidate makes the next command read the backup from the bucket: after a panic, what
 // is known of it may be wrong.
 func (b *Backup) Invalidate() { b.unsure.Store(true) }
 
-// BringUp brings the index up to the bucket. It takes the turn.
+// BringUp updates the index from the bucket. It takes the mutex.
 func (b *Backup) BringUp(ctx context.Context) error {
 	if err := b.Begin(ctx); err != nil {
 		return err
@@ -49,7 +49,7 @@ func (b *Backup) BringUp(ctx context.Context) error {
 }
 
 // Create makes the backup if no partition holds it: in the partition of another backup,
-// or, if beside is nil, in the one that hashing chooses. The turn is held.
+// or, if beside is nil, in the partition that hashing chooses. The mutex is held.
 func (b *Backup) Create(ctx context.Context, beside *Backup) error {
 	if beside == nil {
 		return b.create(ctx, nil)
@@ -58,7 +58,7 @@ func (b *Backup) Create(ctx context.Context, beside *Backup) error {
 }
 
 // View reads the state of the backup. fn is not called if the backup does not exist. The
-// turn is held.
+// mutex is held.
 func (b *Backup) View(fn func(st *State) error) error {
 	if b.entry == nil {
 		return nil
@@ -78,7 +78,7 @@ func (b *Backup) ViewOrNone(fn func(st *State) error) error {
 	return b.View(fn)
 }
 
-// Read is View for commands: it takes the turn.
+// Read is View for commands: it takes the mutex.
 func (b *Backup) Read(ctx context.Context, fn func(st *State) error) error {
 	if err := b.Begin(ctx); err != nil {
 		return err
@@ -105,7 +105,7 @@ func (b *Backup) Open(ctx context.Context, m *history.MessageState) (io.ReadClos
 // when another writer was faster.
 type Change func(st *State) ([]history.Event, error)
 
-// Change commits what c decides, and makes the backup where needed. The turn is held.
+// Change commits what c decides, and makes the backup where needed. The mutex is held.
 func (b *Backup) Change(ctx context.Context, who Author, c Change) error {
 	for range commitTries {
 		var events []history.Event
@@ -136,7 +136,7 @@ func (b *Backup) Change(ctx context.Context, who Author, c Change) error {
 // errAgain reports that other commits came first: the change has to be decided again.
 var errAgain = errors.New("other commits came first")
 
-// places is where the chunks of a message lie. The turn is held.
+// places is where the chunks of a message lie. The mutex is held.
 func (b *Backup) places(m *history.MessageState) (map[history.ChunkID]history.Place, error) {
 	places := map[history.ChunkID]history.Place{}
 	err := b.View(func(st *State) error {

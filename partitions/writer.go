@@ -9,7 +9,7 @@ import (
 )
 
 // Writer prepares the next commit of a backup: events, records, and the messages that the
-// records name. The turn is held from its beginning to Commit.
+// records name. The mutex is held from its beginning to Commit.
 type Writer struct {
 	b       *Backup
 	stage   *Stage
@@ -33,7 +33,7 @@ type Writer struct {
 const commitBytes = 32 << 20
 
 // NewWriter begins a commit. The bodies come from the stage, or from the backup from, whose
-// turn is held, too, if it is not nil. recheck is called when another writer's commits came
+// mutex is held, too, if it is not nil. recheck is called when another writer's commits came
 // first; its error ends the commit.
 func (b *Backup) NewWriter(s *Stage, who Author, from *Backup, recheck func() error) *Writer {
 	return &Writer{

@@ -47,7 +47,7 @@ func (w *Writer) commitMessages(ctx context.Context) error {
 }
 
 // bodies makes the new messages durable, in the commit itself where they are held in
-// memory, otherwise in packs; and says what they are and where every chunk lies.
+// memory, otherwise in packs; and records what they are and where every chunk is stored.
 func (w *Writer) bodies(ctx context.Context, bld *history.Builder) error {
 	for part := range slices.Chunk(w.news, history.MaxMessagesPerEvent) {
 		if err := bld.Event(&history.MessagesEvent{Messages: part}); err != nil {
@@ -75,7 +75,7 @@ func (w *Writer) bodies(ctx context.Context, bld *history.Builder) error {
 	return w.places(ctx, bld, inline)
 }
 
-// places says where the chunks of the new messages lie that are not inline, once it is
+// places records where the chunks of the new messages are that are not inline, once it is
 // certain that they, and those of messages that are named again, lie there.
 func (w *Writer) places(ctx context.Context, bld *history.Builder, inline map[cyrus.GUID]struct{}) error {
 	var at []history.Place

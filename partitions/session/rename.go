@@ -63,7 +63,7 @@ func (x *Session) adoptMailbox(ctx context.Context, old *partitions.Backup, to r
 	}
 	defer b.End()
 	// Its index may be made anew at any time, and shows a part of it until that has ended.
-	// Who holds two turns holds both backups, so that nobody waits for the other two.
+	// Who holds two mutexes holds both backups, so that nobody waits for the other two.
 	if err := old.Begin(ctx); err != nil {
 		return err
 	}
@@ -131,7 +131,7 @@ func (u *mailboxUpdate) runAdopted(ctx context.Context, m *history.MailboxState)
 	return u.noteMissing()
 }
 
-// recordsOf yields what a mailbox holds, expunged records included. The turn is held.
+// recordsOf yields what a mailbox holds, expunged records included. The mutex is held.
 func recordsOf(b *partitions.Backup, uniqueid string) iter.Seq2[*cyrus.Record, error] {
 	return func(yield func(*cyrus.Record, error) bool) {
 		err := b.View(func(st *partitions.State) error {

@@ -94,7 +94,7 @@ func (x *Session) lostOne(l *partitions.Lease) bool {
 const secondLock = 10 * time.Second
 
 // open takes the backup and brings it up to the bucket, once in a unit of work. The
-// turn is not held afterwards. A backup that no partition holds is opened too.
+// mutex is not held afterwards. A backup that no partition holds is opened too.
 func (x *Session) open(ctx context.Context, n repository.Name) (*partitions.Backup, *heldBackup, error) {
 	b := x.set.Backup(n)
 	h := x.held[b]

@@ -12,35 +12,35 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-// patience says how long transient trouble of a store is waited out. A delayed
+// retryPolicy is how long a command waits for transient trouble of a store to end. A delayed
 // answer harms nobody (client-behaviour.md 4); a refusal of the wrong command makes the client spin.
-type patience struct {
+type retryPolicy struct {
 	wait time.Duration
 	// spent is what comes when it is over: ErrLocked where the client defers, ErrClose elsewhere.
 	spent error
 }
 
-type patienceKey struct{}
+type retryPolicyKey struct{}
 
-func withPatience(ctx context.Context, p patience) context.Context {
-	return context.WithValue(ctx, patienceKey{}, p)
+func withRetryPolicy(ctx context.Context, p retryPolicy) context.Context {
+	return context.WithValue(ctx, retryPolicyKey{}, p)
 }
 
 // Brief is for the commands that may hear LOCKED (design.md, promise 10).
 func (s *Set) Brief(ctx context.Context) context.Context {
-	return withPatience(ctx, patience{s.opt.OutageWait, cyrus.ErrLocked})
+	return withRetryPolicy(ctx, retryPolicy{s.opt.OutageWait, cyrus.ErrLocked})
 }
 
 // Patient is for all others: they wait longer, and then lose the connection.
 func (s *Set) Patient(ctx context.Context) context.Context {
-	return withPatience(ctx, patience{s.opt.PatientWait, cyrus.ErrClose})
+	return withRetryPolicy(ctx, retryPolicy{s.opt.PatientWait, cyrus.ErrClose})
 }
 
-// await calls fn until it succeeds, fails for good, or the patience of ctx is spent.
-// Trouble that may pass is what objstore.IsTemporary says. fn must be safe to repeat.
+// await calls fn until it succeeds, fails for good, or the retry policy of ctx is spent.
+// Transient trouble is what objstore.IsTemporary reports. fn must be safe to repeat.
 // A partition that everybody has given up is not waited for (outage.go).
 func await[T any](ctx context.Context, fn func() (T, error)) (T, error) {
-	p, _ := ctx.Value(patienceKey{}).(patience)
+	p, _ := ctx.Value(retryPolicyKey{}).(retryPolicy)
 	bo := backoff.NewExponentialBackOff()
 	bo.InitialInterval = 50 * time.Millisecond
 	bo.MaxInterval = 5 * time.Second
@@ -62,7 +62,7 @@ func await[T any](ctx context.Context, fn func() (T, error)) (T, error) {
 	return v, err
 }
 
-// outageOf is what is known of the requests to the partition that an error is of.
+// outageOf returns the partition of an error and its outage.
 func outageOf(err error) (*Partition, *outage) {
 	var at *storeError
 	if !errors.As(err, &at) {
@@ -74,8 +74,8 @@ func outageOf(err error) (*Partition, *outage) {
 	return at.p, &at.p.reading
 }
 
-// hopeless says that it is not for this caller to wait any longer: all have given up, or
-// another partition answers, whose users may be waiting behind it on the same connection.
+// hopeless reports that this caller must not wait any longer: all have given up, or
+// another partition answers, whose users may be waiting after it on the same connection.
 func hopeless(ctx context.Context, err error, waited time.Duration) bool {
 	p, o := outageOf(err)
 	return o != nil && (o.givenUp() || waited >= p.set.opt.OthersFirst && p.set.othersAnswer(ctx, p))
@@ -97,7 +97,7 @@ func await0(ctx context.Context, fn func() error) error {
 // limited bounds a wait for something else than an answer of a store by the patience
 // of ctx: for a pack of other connections to be put, for memory.
 func limited(ctx context.Context) (context.Context, context.CancelFunc) {
-	p, _ := ctx.Value(patienceKey{}).(patience)
+	p, _ := ctx.Value(retryPolicyKey{}).(retryPolicy)
 	if p.wait <= 0 {
 		return context.WithCancel(ctx)
 	}
@@ -106,7 +106,7 @@ func limited(ctx context.Context) (context.Context, context.CancelFunc) {
 
 // givenUp is the error of such a wait: what spent patience answers, or the end of ctx itself.
 func givenUp(ctx context.Context, err error) error {
-	p, _ := ctx.Value(patienceKey{}).(patience)
+	p, _ := ctx.Value(retryPolicyKey{}).(retryPolicy)
 	if ctx.Err() == nil && p.spent != nil && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)) {
 		err = fmt.Errorf("%w: %w", p.spent, err)
 	}
@@ -118,7 +118,7 @@ func givenUp(ctx context.Context, err error) error {
 // waits, the partition is given up for all.
 func (p *Partition) limitedPut(ctx context.Context) (context.Context, context.CancelFunc) {
 	limit, stop := limited(ctx)
-	if pat, _ := ctx.Value(patienceKey{}).(patience); pat.spent == nil {
+	if pat, _ := ctx.Value(retryPolicyKey{}).(retryPolicy); pat.spent == nil {
 		return limit, stop
 	}
 	began := time.Now()
@@ -143,9 +143,9 @@ func (p *Partition) limitedPut(ctx context.Context) (context.Context, context.Ca
 	return limit, stop
 }
 
-// unput is the error of such a wait, with what is known of the store.
+// unput is the error of such a wait, with the last error of the store.
 func (p *Partition) unput(ctx context.Context, err error) error {
-	pat, _ := ctx.Value(patienceKey{}).(patience)
+	pat, _ := ctx.Value(retryPolicyKey{}).(retryPolicy)
 	if why := p.storing.standing(); why != nil && pat.spent != nil && ctx.Err() == nil {
 		return &storeError{p, "put", fmt.Errorf("wait for a pack to be put: %w: %w", pat.spent, why)}
 	}
