@@ -17,7 +17,7 @@ import (
 // ApplyMailbox commits the head of a mailbox and its records.
 //
 // The records are a delta over what this connection reported of the mailbox, or,
-// where it reported nothing, the complete set. A head that goes back behind ours
+// where it reported nothing, the complete set. A head older than ours
 // means that the source is not the one we know (it was restored): the mailbox goes
 // into resync, and the client will send it whole (design.md, promise 9).
 func (x *Session) ApplyMailbox(ctx context.Context, mb *cyrus.Mailbox, since cyrus.Since, records iter.Seq2[*cyrus.Record, error]) (err error) {
@@ -95,8 +95,8 @@ func (u *mailboxUpdate) run(ctx context.Context, records iter.Seq2[*cyrus.Record
 	return nil
 }
 
-// look reads the state that the update is over, and checks that it is the one that
-// the client believes in. st is nil while the backup is nowhere.
+// look reads the state that the update is over, and checks that it is the state
+// that the client assumes. st is nil while the backup is nowhere.
 func (u *mailboxUpdate) look(st *partitions.State) error {
 	u.was = nil
 	if st != nil {
@@ -109,8 +109,8 @@ func (u *mailboxUpdate) look(st *partitions.State) error {
 	if u.x.importing {
 		return nil
 	}
-	told, reported := u.held.reported[u.mb.UniqueID]
-	u.complete = !u.since.Set && (!reported || told == 0)
+	modSeq, reported := u.held.reported[u.mb.UniqueID]
+	u.complete = !u.since.Set && (!reported || modSeq == 0)
 	if u.since.Set {
 		return u.checkSince()
 	}
@@ -140,7 +140,7 @@ func (u *mailboxUpdate) checkSince() error {
 
 func crcEqual(a, b uint32) bool { return a == 0 || b == 0 || a == b }
 
-// goesBack says why the client's mailbox is older than ours, "" when it is not. A
+// goesBack returns why the client's mailbox is older than ours, "" if it is not. A
 // complete set replaces whatever is here and cannot go back.
 func (u *mailboxUpdate) goesBack() string {
 	if u.complete || u.was == nil || u.mb.Intermediate() || u.x.importing {
@@ -193,19 +193,19 @@ func (u *mailboxUpdate) resync(ctx context.Context, reason string) error {
 // report remembers that the client knows our state: it has just sent it.
 func (u *mailboxUpdate) report() {
 	u.held.reported[u.mb.UniqueID] = u.mb.HighestModSeq
-	u.held.brought[u.mb.UniqueID] = true
+	u.held.sent[u.mb.UniqueID] = true
 	delete(u.held.asked, u.mb.UniqueID)
 }
 
-// unchanged says that a commit would change nothing.
+// unchanged reports that a commit would change nothing.
 func (u *mailboxUpdate) unchanged(d *draft) bool {
 	return u.was != nil && u.was.Deleted.IsZero() && u.was.Resync == "" && !d.changes &&
 		(!u.complete || d.live == u.was.Live) && samePairs(u.was.Fields, u.mb.Fields)
 }
 
-// compareCRC holds what we hold now against what the client said that it holds. Where
+// compareCRC compares the CRCs of our records with those of the client. Where
 // the mailbox was sent whole because of that and they still differ, the source's own CRCs
-// are wrong: for some time it is believed all the same, or every sync would send it whole.
+// are wrong: for some time the source is believed nevertheless, or every sync would send it whole.
 func (u *mailboxUpdate) compareCRC(ctx context.Context) error {
 	if u.mb.Intermediate() || u.x.importing {
 		return nil
@@ -229,7 +229,7 @@ func (u *mailboxUpdate) compareCRC(ctx context.Context) error {
 		return u.b.NoteAsked(u.mb.UniqueID, func(a *partitions.Asked) { a.Unequal = time.Time{} })
 	}
 	basic, annot := reportedCRC(is)
-	reason := fmt.Sprintf("the CRCs of what is held are %d/%d, the source has %d/%d", basic, annot, u.mb.SyncCRC, u.mb.SyncCRCAnnot)
+	reason := fmt.Sprintf("the CRCs here are %d/%d, the source has %d/%d", basic, annot, u.mb.SyncCRC, u.mb.SyncCRCAnnot)
 	now := u.x.clock()
 	if now.Sub(a.Unequal) < u.x.set.Options().MissingRetry {
 		u.x.log.Info("mailbox stays as the source has sent it", "mailbox", u.mb.Name, "uniqueid", u.mb.UniqueID, "reason", reason)
@@ -253,7 +253,7 @@ func drain(records iter.Seq2[*cyrus.Record, error]) error {
 
 func modSeqOf(m *history.MailboxState) uint64 { return number(m.Fields, "HIGHESTMODSEQ") }
 
-// number is a field as it was checked when it came in; 0 when it is absent.
+// number is the value of a field, which was checked when it arrived; 0 if it is absent.
 func number(fields []dlist.Pair, key string) uint64 {
 	for _, f := range fields {
 		if f.Key == key {

@@ -5,6 +5,6 @@
 // The way of mail: Message stages a body (message.go), ApplyMailbox reads the records
 // (apply_mailbox.go) into a draft of a commit (draft.go), which finds the message of each
 // record and commits them together. Rename moves a mailbox between backups (rename.go).
-// What the client is told in GET (get.go, report.go) holds to the end of its unit of work,
+// The answers to GET (get.go, report.go) stay valid to the end of its unit of work,
 // because the session keeps the leases of the backups that it works on.
 package session

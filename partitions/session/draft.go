@@ -49,7 +49,7 @@ func (d *draft) gather(ctx context.Context, records iter.Seq2[*cyrus.Record, err
 	return d.lateFields()
 }
 
-// lateFields writes the head once more where the client sent fields behind the records.
+// lateFields writes the head once more where the client sent fields after the records.
 func (d *draft) lateFields() error {
 	mb := d.u.mb
 	if len(mb.Fields) == d.fields {
@@ -137,7 +137,7 @@ func (d *draft) before(st *partitions.State, uid uint32) (*history.RecordState, 
 }
 
 // message makes sure that the record's message can be read from the bucket once this
-// is committed, or is one that the source itself cannot read.
+// is committed, or that the source itself cannot read it.
 func (d *draft) message(ctx context.Context, st *partitions.State, r *cyrus.Record, old *history.RecordState) error {
 	if d.w.Adds(r.GUID) {
 		return nil
@@ -159,7 +159,7 @@ func (d *draft) message(ctx context.Context, st *partitions.State, r *cyrus.Reco
 	}
 	switch {
 	case m.Size != int64(r.Size):
-		return fmt.Errorf("message %s has %d bytes, the record says %d: %w", r.GUID, m.Size, r.Size, cyrus.ErrBadParameters)
+		return fmt.Errorf("message %s has %d bytes, its record %d: %w", r.GUID, m.Size, r.Size, cyrus.ErrBadParameters)
 	case !m.Known():
 		d.changes = true
 		return d.w.Add(ctx, r.GUID, m)
@@ -197,7 +197,7 @@ func (d *draft) without(ctx context.Context, r *cyrus.Record, old *history.Recor
 	case m != nil && m.Lost && (m.Known() || x.unreadable == 0):
 		return d.lost(r, old)
 	case m != nil && x.unreadable == 0 && !d.u.complete:
-		d.u.missing++ // known to be missing; a delta does not bring it
+		d.u.missing++ // known to be missing; a delta does not include it
 		return nil
 	case m == nil && x.stage.Invalidated(d.u.b):
 		return fmt.Errorf("message %s: the partition has lost it since it was sent: %w", r.GUID, cyrus.ErrLocked)

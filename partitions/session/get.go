@@ -29,7 +29,7 @@ func (x *Session) GetUser(ctx context.Context, userid string, out func(string, d
 		return err
 	}
 	clear(h.reported)
-	clear(h.brought)
+	clear(h.sent)
 	clear(h.closed)
 	h.compared = true
 	if err := x.set.Settle(n); err != nil {
@@ -124,8 +124,8 @@ func (x *Session) GetUniqueIDs(ctx context.Context, ids []string, out func(strin
 	return nil
 }
 
-// GetFullMailbox reports a mailbox with all its records, those included that it was
-// told are expunged: an answer that is not exactly so changes the source
+// GetFullMailbox reports a mailbox with all its records, including those that the
+// client reported as expunged: any other answer changes the source
 // (client-behaviour.md 1). A mailbox in resync is empty here as in every answer.
 func (x *Session) GetFullMailbox(ctx context.Context, name string) (fields []dlist.Pair, records iter.Seq2[*cyrus.Record, error], err error) {
 	defer x.enter()(&err)

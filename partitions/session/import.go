@@ -14,7 +14,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// A replay makes a backup out of what another backup server was told, command by
+// A replay makes a backup out of the commands that another backup server received, command by
 // command, with the times of then. It differs from a connection in this: records are a
 // delta over what there is, whatever was reported; nothing is compared with what a
 // client believes; a live record whose message never came is kept without a body.
@@ -30,17 +30,17 @@ func NewReplay(s *partitions.Set, source string) *Session {
 	return x
 }
 
-// ReplayAt says which line comes next, and when it was given. Commits carry that time,
+// ReplayAt sets the line that comes next, and when it was given. Commits carry that time,
 // never going back; their Clock is that of the replay.
 func (x *Session) ReplayAt(line int, t time.Time) {
 	x.who.Connection, x.who.At = importPrefix+strconv.Itoa(line), t
 }
 
 // ErrNotImported reports that somebody else has written to the backup, whose past can no longer change.
-var ErrNotImported = errors.New("it has a history of its own: what was before can be imported only before the first sync")
+var ErrNotImported = errors.New("the backup has its own history: older mail can be imported only before the first sync")
 
 // Replayed is the last line of a source that the backup has already; 0 when there is
-// no backup yet. A backup that was written to in another way is ErrNotReplayed.
+// no backup yet. A backup that was written to in another way is ErrNotImported.
 func (x *Session) Replayed(ctx context.Context, n repository.Name) (line int, err error) {
 	defer x.enter()(&err)
 	b, _, err := x.open(ctx, n)

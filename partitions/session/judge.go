@@ -37,7 +37,7 @@ func (x *Session) enter() func(err *error) {
 	}
 }
 
-// abandon gives up everything after a panic: what is known of the backups may be wrong.
+// abandon gives up everything after a panic: the state of the backups may be wrong.
 func (x *Session) abandon() {
 	for b := range x.held {
 		b.Invalidate()
@@ -47,7 +47,7 @@ func (x *Session) abandon() {
 	x.stage.Drop()
 }
 
-// judge tells the troubles of a backup or a partition from all other errors.
+// judge separates trouble with a backup or a partition from all other errors.
 func (x *Session) judge(err error) error {
 	if err == nil {
 		for _, b := range x.opened {
@@ -66,7 +66,7 @@ func (x *Session) judge(err error) error {
 	return unavailable
 }
 
-// ofClient says that the client understands the refusal.
+// ofClient reports that the client understands the refusal.
 func ofClient(err error) bool {
 	if sent := (*clientError)(nil); errors.As(err, &sent) {
 		return true

@@ -10,9 +10,9 @@ import (
 )
 
 // A user who was deleted and created again is another person (history.Lives). That is
-// seen by the uniqueid of the INBOX; of the other folders a client often says nothing
+// seen by the uniqueid of the INBOX; a client often reports nothing about the other folders
 // (client-behaviour.md 10.1). So all that is left of the former person ends with the commit
-// that brings the new INBOX.
+// of the new INBOX.
 
 // newLife is the beginning of another life of a user, found when an INBOX arrives.
 type newLife struct {
@@ -79,7 +79,7 @@ func lastInbox(st *partitions.State, lives history.Lives, name string, names rep
 	return uniqueid, nil
 }
 
-// intermediate says that a mailbox only stands for the hierarchy: an INBOX of that kind
+// intermediate reports that a mailbox is only a level of the hierarchy: an INBOX of that kind
 // is there while a user has folders and no INBOX.
 func intermediate(m *history.MailboxState) bool {
 	for _, f := range m.Fields {
@@ -100,7 +100,7 @@ func createdAt(validity uint32, now time.Time) time.Time {
 	return at
 }
 
-// keepMailboxes says again what unuser has deleted and the source still has: what it keeps
+// keepMailboxes repeats the mailboxes that unuser deletes and the source still has: those it keeps
 // of deleted mailboxes, and what it sent before the INBOX in the same unit of work.
 func (h *heldBackup) keepMailboxes(st *partitions.State, l *newLife, names repository.Names, validity uint32, past bool) error {
 	for m, err := range st.Mailboxes() {
@@ -112,7 +112,7 @@ func (h *heldBackup) keepMailboxes(st *partitions.State, l *newLife, names repos
 		}
 		younger := number(m.Fields, "UIDVALIDITY") >= uint64(validity)
 		switch {
-		case cyrus.IsDeleted(m.Name, names.DeletedPrefix), h.brought[m.UniqueID] && (younger || !past):
+		case cyrus.IsDeleted(m.Name, names.DeletedPrefix), h.sent[m.UniqueID] && (younger || !past):
 			l.events = append(l.events, &history.MailboxEvent{UniqueID: m.UniqueID, Name: m.Name, Fields: m.Fields})
 		default:
 			l.closed = append(l.closed, m.UniqueID)
@@ -122,9 +122,9 @@ func (h *heldBackup) keepMailboxes(st *partitions.State, l *newLife, names repos
 	return nil
 }
 
-// keepItems says quota and subscriptions again where the client was told of them in this
-// unit of work: it removes those that the new person does not have, and does not send
-// those that are the same. Scripts and seen state are the former person's.
+// keepItems repeats quota and subscriptions if they were reported to the client in this
+// unit of work: the client removes items that the new person does not have, and does not
+// send equal ones. Scripts and seen state are the former person's.
 func (h *heldBackup) keepItems(st *partitions.State, l *newLife, past bool) error {
 	for _, kind := range []string{history.ItemSub, history.ItemQuota, history.ItemSieve, history.ItemSieveActive, history.ItemSeen} {
 		for i, err := range st.Items(kind) {
@@ -147,7 +147,7 @@ func (l *newLife) began(x *Session, h *heldBackup, n repository.Name) {
 	for _, id := range l.closed {
 		h.closed[id] = true
 	}
-	x.log.Info("a new life of the user has begun: the INBOX is another one, and what is left of the former is kept as history",
+	x.log.Info("a new life of the user has begun: the INBOX was replaced; the mailboxes of the former life are kept as history",
 		"backup", n.Path())
 	if l.doubt && !x.importing {
 		x.compareLater(n)

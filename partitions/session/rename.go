@@ -38,7 +38,7 @@ func (x *Session) moveMailbox(ctx context.Context, from, to repository.Name, r c
 	return x.moveAway(ctx, from, m.UniqueID, to)
 }
 
-// moveAway ends a mailbox that lives in another backup now.
+// moveAway ends a mailbox that was moved to another backup.
 func (x *Session) moveAway(ctx context.Context, from repository.Name, uniqueid string, to repository.Name) error {
 	return x.apply(ctx, from, func(st *partitions.State) ([]history.Event, error) {
 		if st == nil {
@@ -52,7 +52,7 @@ func (x *Session) moveAway(ctx context.Context, from repository.Name, uniqueid s
 	})
 }
 
-// adoptMailbox commits the mailbox, as it is in the old backup, to the new one.
+// adoptMailbox commits the mailbox of the old backup to the new one.
 func (x *Session) adoptMailbox(ctx context.Context, old *partitions.Backup, to repository.Name, m *history.MailboxState, r cyrus.Rename) error {
 	b, h, err := x.open(ctx, to)
 	if err != nil {
@@ -62,7 +62,7 @@ func (x *Session) adoptMailbox(ctx context.Context, old *partitions.Backup, to r
 		return err
 	}
 	defer b.End()
-	// Its index may be made anew at any time, and shows a part of it until that has ended.
+	// Its index may be rebuilt at any time, and shows a part of it meanwhile.
 	// Who holds two mutexes holds both backups, so that nobody waits for the other two.
 	if err := old.Begin(ctx); err != nil {
 		return err
@@ -117,7 +117,7 @@ func (u *mailboxUpdate) runAdopted(ctx context.Context, m *history.MailboxState)
 		return err
 	}
 	if m.Resync != "" {
-		d.resync = m.Resync // what was known not to be the source's is no more so here
+		d.resync = m.Resync // a mailbox that differs from the source differs here, too
 	}
 	if u.unchanged(d) {
 		return nil // a move that was cut off after this step
@@ -131,7 +131,7 @@ func (u *mailboxUpdate) runAdopted(ctx context.Context, m *history.MailboxState)
 	return u.noteMissing()
 }
 
-// recordsOf yields what a mailbox holds, expunged records included. The mutex is held.
+// recordsOf yields the records of a mailbox, including expunged ones. The mutex is held.
 func recordsOf(b *partitions.Backup, uniqueid string) iter.Seq2[*cyrus.Record, error] {
 	return func(yield func(*cyrus.Record, error) bool) {
 		err := b.View(func(st *partitions.State) error {
@@ -152,8 +152,8 @@ func recordsOf(b *partitions.Backup, uniqueid string) iter.Seq2[*cyrus.Record, e
 }
 
 // endStaleCopies ends a mailbox in backups that still show it, now that the source has
-// sent it as another one's: the user was renamed and no RENAME told us. It is tidying
-// up; whatever stands in its way is only logged.
+// sent it as another one's: the user was renamed without a RENAME. It only
+// tidies up, so that errors are logged.
 func (x *Session) endStaleCopies(ctx context.Context, b *partitions.Backup, uniqueid string) {
 	names, err := x.set.BackupsOf(uniqueid)
 	if err != nil {
@@ -171,7 +171,7 @@ func (x *Session) endStaleCopies(ctx context.Context, b *partitions.Backup, uniq
 			}
 		}
 		if err := x.moveAway(ctx, n, uniqueid, b.Name()); err != nil {
-			x.log.Warn("a mailbox lives in another backup now, and could not be ended here", "backup", n.Path(), "uniqueid", uniqueid, "err", err)
+			x.log.Warn("a mailbox was moved to another backup, and could not be ended here", "backup", n.Path(), "uniqueid", uniqueid, "err", err)
 		}
 	}
 	x.last = b

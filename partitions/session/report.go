@@ -9,7 +9,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// How the state is told to a client: the exact lines after which it sends nothing
+// How the state is reported to a client: the exact lines after which it sends nothing
 // (client-behaviour.md 5).
 
 // reportMailbox reports a live mailbox. One that is in resync, or whose bodies are to be
@@ -46,7 +46,7 @@ var mandatory = [...]struct{ key, value string }{
 }
 
 // mailboxFields are the fields of a mailbox as they go on the wire: as the client
-// sent them, with the CRCs of what is held.
+// sent them, with the CRCs of our records.
 func mailboxFields(m *history.MailboxState) []dlist.Pair {
 	out := make([]dlist.Pair, 0, len(m.Fields)+len(mandatory))
 	has := map[string]bool{}
@@ -71,7 +71,7 @@ func mailboxFields(m *history.MailboxState) []dlist.Pair {
 	return out
 }
 
-// identity are the fields of a mailbox that say which one it is: they are reported even
+// identity are the fields of a mailbox that identify it: they are reported even
 // if nothing else is.
 var identity = map[string]bool{
 	"UNIQUEID": true, "MBOXNAME": true, "MBTYPE": true, "PARTITION": true, "ACL": true, "OPTIONS": true, "QUOTAROOT": true,
@@ -100,7 +100,7 @@ func emptyFields(m *history.MailboxState) []dlist.Pair {
 	return out
 }
 
-// reportedCRC are the CRCs of what is held. The annotation CRC has two forms; the
+// reportedCRC are the CRCs of our records. The annotation CRC has two forms; the
 // client's own release counts one of them (replication-protocol.md 8).
 func reportedCRC(m *history.MailboxState) (basic, annot uint32) {
 	if uint32(number(m.Fields, "SYNC_CRC_ANNOT")) == m.CRC.AnnotPadded || number(m.Fields, "VERSION") >= 20 {
@@ -132,7 +132,7 @@ func reportQuota(i *history.ItemState, out emit) error {
 	return out("QUOTA", dlist.KV(e.Fields...))
 }
 
-// reportMeta tells seen state, subscriptions and scripts.
+// reportMeta reports seen state, subscriptions and scripts.
 func reportMeta(st *partitions.State, userid string, out emit) error {
 	for i, err := range st.Items("seen") {
 		if err != nil {
@@ -176,8 +176,8 @@ func reportSubs(st *partitions.State, out emit) error {
 	return out("LSUB", dlist.L(names...))
 }
 
-// reportSieve tells each script, and the active one once more as its compiled file,
-// without a GUID: only so does the client not activate it anew each time
+// reportSieve reports each script, and the active one once more as its compiled file,
+// without a GUID: otherwise the client would activate it each time
 // (imap/sync_support.c: list_gen_cb).
 func reportSieve(st *partitions.State, userid string, out emit) error {
 	for i, err := range st.Items("sieve") {

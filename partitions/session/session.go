@@ -20,14 +20,14 @@ type Who struct {
 }
 
 // Session is one connection's work: what it has sent and nothing refers to yet, what
-// it was told, and which backups it holds. It is used by one goroutine.
+// was reported to it, and which backups it holds. One goroutine uses it.
 type Session struct {
 	set *partitions.Set
 	who partitions.Author
 	log *slog.Logger
 
 	force     bool
-	importing bool               // it replays what another backup server was told: see NewReplay
+	importing bool               // it replays the log of another backup server: see NewReplay
 	last      *partitions.Backup // opened last: its partition gets the messages
 	held      map[*partitions.Backup]*heldBackup
 	stage     *partitions.Stage
@@ -44,11 +44,11 @@ type Session struct {
 
 // heldBackup is what a session knows of a backup that it holds.
 type heldBackup struct {
-	fresh    bool              // brought up to the bucket in this unit of work
-	reported map[string]uint64 // uniqueid → HIGHESTMODSEQ that it was told; absent = told nothing
+	fresh    bool              // updated from the bucket in this unit of work
+	reported map[string]uint64 // uniqueid → reported HIGHESTMODSEQ; absent = nothing was reported
 	asked    map[string]bool   // uniqueids that were left out, to be sent whole; until they are
 	// Since the backup was taken, or the client began to compare the whole user:
-	brought  map[string]bool // uniqueids of mailboxes that the client has sent
+	sent     map[string]bool // uniqueids of mailboxes that the client has sent
 	closed   map[string]bool // uniqueids that a new life has ended
 	compared bool            // GET USER was answered
 }
@@ -93,7 +93,7 @@ func (x *Session) lostOne(l *partitions.Lease) bool {
 // two that wait for each other must not do so for long.
 const secondLock = 10 * time.Second
 
-// open takes the backup and brings it up to the bucket, once in a unit of work. The
+// open takes the backup and updates it from the bucket, once in a unit of work. The
 // mutex is not held afterwards. A backup that no partition holds is opened too.
 func (x *Session) open(ctx context.Context, n repository.Name) (*partitions.Backup, *heldBackup, error) {
 	b := x.set.Backup(n)
@@ -110,7 +110,7 @@ func (x *Session) open(ctx context.Context, n repository.Name) (*partitions.Back
 		if err := b.Lease().Take(ctx, x, wait); err != nil {
 			return nil, nil, b.NotOpened(err)
 		}
-		h = &heldBackup{reported: map[string]uint64{}, asked: map[string]bool{}, brought: map[string]bool{}, closed: map[string]bool{}}
+		h = &heldBackup{reported: map[string]uint64{}, asked: map[string]bool{}, sent: map[string]bool{}, closed: map[string]bool{}}
 		x.held[b] = h
 	}
 	if !h.fresh {

@@ -138,7 +138,7 @@ func TestImportRejectsAnExistingHistory(t *testing.T) {
 	w := tooltest.New(t, "default")
 	w.Sync(tooltest.NewMailbox("user.anne"))
 	out, err := tool(t, w, "import", dataFile(t, t.TempDir(), 99))
-	if !errors.Is(err, cli.ErrReported) || !strings.Contains(out, "it has a history of its own") {
+	if !errors.Is(err, cli.ErrReported) || !strings.Contains(out, "has its own history") {
 		t.Errorf("%v: %s", err, out)
 	}
 }
