@@ -23,14 +23,23 @@ type Txn struct {
 
 // View runs fn over a snapshot.
 func (x *Index) View(fn func(*Txn) error) error {
-	db, release, err := x.use()
+	t, end, err := x.Begin()
 	if err != nil {
 		return err
 	}
-	defer release()
-	t := &Txn{x: x, db: db, txn: db.NewTransaction(false)}
-	defer func() { t.txn.Discard() }()
+	defer end()
 	return fn(t)
+}
+
+// Begin opens a snapshot for reading. end closes it, and must be called soon: the index
+// waits for it when it closes.
+func (x *Index) Begin() (t *Txn, end func(), err error) {
+	db, release, err := x.use()
+	if err != nil {
+		return nil, nil, err
+	}
+	t = &Txn{x: x, db: db, txn: db.NewTransaction(false)}
+	return t, func() { t.txn.Discard(); release() }, nil
 }
 
 // Update runs fn in one atomic transaction. A nil error means that it is durable. A

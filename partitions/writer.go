@@ -25,7 +25,9 @@ type Writer struct {
 	staged []*stagedMessage        // those of them that the connection has sent
 	reused []history.Place         // of messages that the backup knows, which new records name
 	stale  bool                    // messages were committed: the view of the index lacks them
-	find   *finder                 // over the view under way
+
+	find    *finder // over the view that is open, with its state
+	endView func()  // nil while no view is open
 }
 
 // commitBytes is how large the events of a commit become before records go into blocks.
@@ -42,22 +44,34 @@ func (b *Backup) NewWriter(s *Stage, who Author, from *Backup, recheck func() er
 	}
 }
 
-// View reads the state of the backup, and lets Find look into it. The state lacks the
-// messages that the Writer had to commit since: see Stale.
-func (w *Writer) View(ctx context.Context, fn func(st *State) error) error {
+// State is the state of the backup with everything that this Writer has committed. It is
+// a view of the index, which stays open until CloseView.
+func (w *Writer) State(ctx context.Context) (*State, error) {
+	if w.endView != nil && !w.stale {
+		return w.find.st, nil
+	}
+	w.CloseView()
+	// Before the view is opened: no view is open during a request.
 	dead, err := w.b.part.Condemned(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return w.b.View(func(st *State) error {
-		w.stale = false
-		w.find = &finder{g: w.stage, t: st.t, st: st, part: w.b.part, dead: dead}
-		return fn(st)
-	})
+	t, end, err := w.b.set.index.Begin()
+	if err != nil {
+		return nil, err
+	}
+	w.endView, w.stale = end, false
+	w.find = &finder{g: w.stage, t: t, st: w.b.stateIn(t), part: w.b.part, dead: dead}
+	return w.find.st, nil
 }
 
-// Stale reports that messages were committed since View began: a new view shows them.
-func (w *Writer) Stale() bool { return w.stale }
+// CloseView closes the view of State, if one is open.
+func (w *Writer) CloseView() {
+	if w.endView != nil {
+		w.endView()
+		w.endView = nil
+	}
+}
 
 // Event adds an event to the commit.
 func (w *Writer) Event(e history.Event) error { return w.bld.Event(e) }
@@ -94,7 +108,7 @@ func (w *Writer) Adds(g cyrus.GUID) bool {
 }
 
 // Find looks a message up in the stage, the backup and the partition; nil if it is nowhere.
-// It works inside View.
+// It needs the view of State.
 func (w *Writer) Find(g cyrus.GUID) (*Message, error) { return w.find.find(g) }
 
 // Add makes a message known to the backup with this commit.

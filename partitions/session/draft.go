@@ -16,7 +16,6 @@ type draft struct {
 	u *mailboxUpdate
 	w *partitions.Writer
 
-	begun   bool // the events before the records are written
 	fields  int  // of the mailbox, that these have
 	changes bool // some record is not as we have it
 	live    int  // live records in the set
@@ -32,18 +31,25 @@ func newDraft(u *mailboxUpdate) *draft {
 	return d
 }
 
-// gather reads the records to their end and finds the message of each. Where it had
-// to commit messages on the way it goes on over a new view of the index, that shows them.
+// gather reads the records to their end and finds the message of each.
 func (d *draft) gather(ctx context.Context, records iter.Seq2[*cyrus.Record, error]) error {
-	next, stop := iter.Pull2(records)
-	defer stop()
-	for more := true; more; {
-		err := d.w.View(ctx, func(st *partitions.State) (err error) {
-			more, err = d.part(ctx, st, next)
-			return err
-		})
+	defer d.w.CloseView()
+	st, err := d.w.State(ctx)
+	if err != nil {
+		return err
+	}
+	if err := d.head(st); err != nil {
+		return err
+	}
+	for r, err := range records {
 		if err != nil {
 			return err
+		}
+		if st, err = d.w.State(ctx); err != nil {
+			return err
+		}
+		if err := d.record(ctx, st, r); err != nil {
+			return fmt.Errorf("uid %d: %w", r.UID, err)
 		}
 	}
 	return d.lateFields()
@@ -56,26 +62,6 @@ func (d *draft) lateFields() error {
 		return nil
 	}
 	return d.w.Event(&history.MailboxEvent{UniqueID: mb.UniqueID, Name: mb.Name, Fields: mb.Fields})
-}
-
-// part reads records as long as the view of the index holds. more is false at their end.
-func (d *draft) part(ctx context.Context, st *partitions.State, next func() (*cyrus.Record, error, bool)) (more bool, err error) {
-	if !d.begun {
-		d.begun = true
-		if err := d.head(st); err != nil {
-			return false, err
-		}
-	}
-	for !d.w.Stale() {
-		r, err, ok := next()
-		if err != nil || !ok {
-			return false, err
-		}
-		if err := d.record(ctx, st, r); err != nil {
-			return false, fmt.Errorf("uid %d: %w", r.UID, err)
-		}
-	}
-	return true, nil
 }
 
 // head writes the events that come before the records.
