@@ -7,16 +7,16 @@ import (
 )
 
 const (
-	maxKey       = 1024 // bytes, S3's limit; a partition's prefix counts
-	maxComponent = 255  // bytes, a file name's limit
+	maxKey       = 1024 // bytes, S3's limit, including a partition's prefix
+	maxComponent = 255  // bytes, the limit of a file name
 )
 
-// CheckKey says whether every kind of store can hold the key: valid UTF-8 of at
-// most 1024 bytes without control characters, in components of 1 to 255 bytes
-// separated by single slashes, none of them "." or "..". The error wraps ErrKey.
+// CheckKey checks that every kind of store can hold the key: valid UTF-8 of at most 1024
+// bytes without control characters, in components of 1 to 255 bytes separated by single
+// slashes, none of them "." or "..". The error wraps ErrKey.
 func CheckKey(key string) error {
 	if key == "" || len(key) > maxKey {
-		return fmt.Errorf("%w: %d bytes where 1 to %d are allowed", ErrKey, len(key), maxKey)
+		return fmt.Errorf("%w: %d bytes, allowed are 1 to %d", ErrKey, len(key), maxKey)
 	}
 	if !utf8.ValidString(key) {
 		return fmt.Errorf("%w: not UTF-8", ErrKey)
@@ -31,14 +31,14 @@ func CheckKey(key string) error {
 		case part == "" || part == "." || part == "..":
 			return fmt.Errorf("%w: component %q", ErrKey, part)
 		case len(part) > maxComponent:
-			return fmt.Errorf("%w: component of %d bytes, at most %d are allowed", ErrKey, len(part), maxComponent)
+			return fmt.Errorf("%w: component of %d bytes, allowed are at most %d", ErrKey, len(part), maxComponent)
 		}
 	}
 	return nil
 }
 
-// Span resolves the off and n of Get against an object of size bytes: where the
-// answer starts and how long it is, or ErrRange.
+// Span resolves off and n of Get for an object of size bytes: the start and the length of
+// the answer, or ErrRange.
 func Span(off, n, size int64) (start, length int64, err error) {
 	switch {
 	case off <= -size && off < 0:

@@ -21,8 +21,8 @@ const (
 	MinIO Scheme = "minio" // minio://host:port/bucket/prefix?…
 )
 
-// Location says where a partition lies: the value of a backuppartition-NAME. It
-// never holds a secret. Two locations are the same place for us when they are ==.
+// Location is the storage of a partition: the value of a backuppartition-NAME. It never
+// contains a secret. Two locations are the same if they are ==.
 type Location struct {
 	Scheme   Scheme
 	Path     string // Dir: absolute and clean
@@ -31,18 +31,18 @@ type Location struct {
 	Endpoint string // S3: http(s)://host[:port], "" for AWS itself. MinIO: host[:port]
 	Region   string // "" leaves it to the driver
 	Profile  string // of the shared credentials file
-	CAFile   string // PEM, absolute; trusted in addition to (S3: in place of) the system's
-	// PathStyle puts the bucket into the path of the URL rather than its host name.
-	// By default set where S3 has an endpoint. MinIO decides by itself.
+	CAFile   string // PEM, absolute; trusted in addition to (S3: instead of) the system's
+	// PathStyle puts the bucket in the path of the URL instead of its host name. By default
+	// it is set for S3 with an endpoint. The minio driver decides by itself.
 	PathStyle bool
 	TLS       bool // MinIO; on by default
 	// ContentMD5 sends Content-MD5 with every put: buckets with a default Object Lock
-	// retention refuse puts without it, and over TLS it is the check of the whole body.
+	// retention require it, and over TLS it checks the whole body.
 	ContentMD5 bool
 }
 
-// ParseLocation reads a location. Its errors never repeat the text, since that may
-// hold a secret by mistake; the caller names file, line and option.
+// ParseLocation reads a location. Its errors never contain the text, because that may
+// contain a secret by mistake. The caller adds file, line and option.
 func ParseLocation(s string) (Location, error) {
 	scheme, rest, ok := strings.Cut(s, "://")
 	switch {
@@ -58,7 +58,7 @@ func ParseLocation(s string) (Location, error) {
 
 func parseDir(s string) (Location, error) {
 	if strings.ContainsRune(s, 0) {
-		return Location{}, errors.New("location: path with a NUL byte")
+		return Location{}, errors.New("location: the path contains a NUL byte")
 	}
 	p := path.Clean(s)
 	if p == "/" {
@@ -116,7 +116,7 @@ func orZero(l Location, err error) (Location, error) {
 	return l, nil
 }
 
-// split takes what follows "scheme://" apart, without decoding.
+// split parses the text after "scheme://" without decoding it.
 func split(rest string) (authority, p, query string) {
 	rest, query, _ = strings.Cut(rest, "?")
 	if i := strings.IndexByte(rest, '/'); i >= 0 {
@@ -131,8 +131,8 @@ var (
 )
 
 func (l *Location) setBucket(bucket, prefix string) error {
-	// Secrets may hold slashes, so that s3://id:secret@bucket may look like a prefix. A
-	// prefix with an @ is written with %40.
+	// A secret may contain slashes, so s3://id:secret@bucket may look like a prefix. A
+	// prefix with an @ must be written with %40.
 	if strings.ContainsAny(bucket, "@:") || strings.Contains(prefix, "@") {
 		return errSecret
 	}
@@ -157,7 +157,7 @@ func (l *Location) setCommon(q map[string]string) (err error) {
 		return errors.New("location: region must be letters, digits, dashes and underscores")
 	}
 	if strings.ContainsAny(l.Profile, "\x00\r\n[]") {
-		return errors.New("location: profile with a character that no credentials file can hold")
+		return errors.New("location: the profile contains a character that is invalid in a credentials file")
 	}
 	if l.CAFile != "" && !strings.HasPrefix(l.CAFile, "/") {
 		return errors.New("location: ca must be an absolute path of a PEM file")
@@ -190,7 +190,7 @@ func checkHostPort(s string) error {
 	}
 	host, port, err := net.SplitHostPort(s)
 	if err != nil {
-		host, port = s, "443" // no port: the scheme's own
+		host, port = s, "443" // no port: the default of the scheme
 		if inner, ok := strings.CutPrefix(s, "["); ok {
 			host = strings.TrimSuffix(inner, "]")
 		}
@@ -216,7 +216,7 @@ func yesNo(q map[string]string, key string, unset bool) (bool, error) {
 	return false, fmt.Errorf("location: %s must be yes or no", key)
 }
 
-// String is the canonical text: ParseLocation of it gives the same Location.
+// String returns the canonical text: ParseLocation of it returns the same Location.
 func (l Location) String() string {
 	if l.Scheme == Dir {
 		return l.Path

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-var errSecret = errors.New("location must not carry credentials: they come from the environment " +
+var errSecret = errors.New("location must not contain credentials: they come from the environment " +
 	"(AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY), a profile of the shared credentials file, or the host's role")
 
 var (
@@ -17,8 +17,8 @@ var (
 	plainKey  = regexp.MustCompile(`^[a-z_]{1,24}$`)
 )
 
-// parseQuery decodes a query in which each allowed key stands at most once. An
-// unknown key is an error that names what is allowed.
+// parseQuery decodes a query with each allowed key at most once. An unknown key is an error
+// that lists the allowed ones.
 func parseQuery(query string, allowed ...string) (map[string]string, error) {
 	q := make(map[string]string)
 	for pair := range strings.SplitSeq(query, "&") {
@@ -34,17 +34,17 @@ func parseQuery(query string, allowed ...string) (map[string]string, error) {
 		case !slices.Contains(allowed, key) && secretKey.MatchString(key):
 			return nil, errSecret
 		case !slices.Contains(allowed, key):
-			return nil, fmt.Errorf("location: %s not known; allowed are %s", nameOf(key), strings.Join(allowed, ", "))
+			return nil, fmt.Errorf("location: unknown %s; allowed are %s", nameOf(key), strings.Join(allowed, ", "))
 		}
 		if _, twice := q[key]; twice {
-			return nil, fmt.Errorf("location: %s stands twice", key)
+			return nil, fmt.Errorf("location: %s is given twice", key)
 		}
 		q[key] = value
 	}
 	return q, nil
 }
 
-// nameOf quotes a key that can only be a word: anything else may be a secret in the wrong place.
+// nameOf quotes a key that looks like a word. Anything else may be a misplaced secret.
 func nameOf(key string) string {
 	if plainKey.MatchString(key) {
 		return "query key " + key

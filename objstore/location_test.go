@@ -10,7 +10,7 @@ import (
 func TestParseLocation(t *testing.T) {
 	for text, want := range map[string]struct {
 		loc       objstore.Location
-		canonical string // "" when text is
+		canonical string // "" if equal to text
 	}{
 		"/var/spool/backup":    {loc: objstore.Location{Scheme: objstore.Dir, Path: "/var/spool/backup"}},
 		"/var//spool/../back/": {objstore.Location{Scheme: objstore.Dir, Path: "/var/back"}, "/var/back"},
@@ -63,9 +63,9 @@ func TestParseLocationRefuses(t *testing.T) {
 		"s3://bkt/a//b":                       "prefix",
 		"s3://bkt/a/../b":                     "prefix",
 		"s3://bkt/%zz":                        "%-escape",
-		"s3://bkt?regoin=x":                   "query key regoin not known; allowed are region, endpoint, profile, path_style, ca, content_md5",
+		"s3://bkt?regoin=x":                   "unknown query key regoin; allowed are region, endpoint, profile, path_style, ca, content_md5",
 		"s3://bkt?tls=no":                     "allowed are",
-		"s3://bkt?region=a&region=b":          "stands twice",
+		"s3://bkt?region=a&region=b":          "given twice",
 		"s3://bkt?region=a/b":                 "region must be",
 		"s3://bkt?endpoint=host:9000":         "endpoint must be http",
 		"s3://bkt?endpoint=ftp://host":        "endpoint must be http",
@@ -85,7 +85,8 @@ func TestParseLocationRefuses(t *testing.T) {
 	}
 }
 
-// TestLocationSecrets: a location with a secret is refused, and the error does not repeat it.
+// TestLocationSecrets: a location with a secret is refused, and the error does not contain
+// the secret.
 func TestLocationSecrets(t *testing.T) {
 	const secret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 	for _, text := range []string{
@@ -114,7 +115,7 @@ func TestLocationSecrets(t *testing.T) {
 		}
 		for _, part := range []string{secret, secret[:8], "AKIAEXAMPLE"} {
 			if strings.Contains(err.Error(), part) {
-				t.Errorf("%s: the error repeats it: %v", text, err)
+				t.Errorf("%s: the error contains the secret: %v", text, err)
 			}
 		}
 	}

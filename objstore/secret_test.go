@@ -24,7 +24,7 @@ func TestSecretIsNotShown(t *testing.T) {
 		t.Fatal(err)
 	}
 	if strings.Contains(out.String(), "hush") || strings.Contains(out.String(), fmt.Sprintf("%x", "hush")) {
-		t.Errorf("a secret was shown:\n%s", out.String())
+		t.Errorf("a secret was printed:\n%s", out.String())
 	}
 	if string(c.SecretKey) != "hush" {
 		t.Error("a secret cannot be used")

@@ -65,17 +65,11 @@ func (s *Store) put(ctx context.Context, key string, body objstore.Body, opt obj
 
 // Get opens a range in one request. Ranges that a Range header cannot express need a Stat.
 func (s *Store) Get(ctx context.Context, key string, off, n int64) (*objstore.Object, error) {
-	if err := objstore.CheckKey(key); err != nil {
-		return nil, &objstore.Error{Op: "get", Key: key, Err: err}
-	}
-	if n == 0 && off >= 0 {
-		return s.getNothing(ctx, key, off)
-	}
-	obj, err := s3keys.Try(s.keys, func() (*objstore.Object, error) { return s.get(ctx, key, off, n) })
-	if errors.Is(err, objstore.ErrRange) && off <= 0 {
-		return s.getNothing(ctx, key, 0) // an empty object has no range at all
-	}
-	return obj, err
+	return s3wire.Get(key, off, n,
+		func() (*objstore.Object, error) {
+			return s3keys.Try(s.keys, func() (*objstore.Object, error) { return s.get(ctx, key, off, n) })
+		},
+		func() (objstore.Info, error) { return s.stat(ctx, "get", key) })
 }
 
 func (s *Store) get(ctx context.Context, key string, off, n int64) (*objstore.Object, error) {
@@ -99,15 +93,6 @@ func (s *Store) get(ctx context.Context, key string, off, n int64) (*objstore.Ob
 	}, nil
 }
 
-// getNothing answers a Get of zero bytes at off.
-func (s *Store) getNothing(ctx context.Context, key string, off int64) (*objstore.Object, error) {
-	info, err := s.stat(ctx, "get", key)
-	if err != nil {
-		return nil, err
-	}
-	return s3wire.Nothing(off, info)
-}
-
 // Stat sends a HEAD.
 func (s *Store) Stat(ctx context.Context, key string) (objstore.Info, error) {
 	if err := objstore.CheckKey(key); err != nil {
@@ -118,17 +103,20 @@ func (s *Store) Stat(ctx context.Context, key string) (objstore.Info, error) {
 
 func (s *Store) stat(ctx context.Context, op, key string) (objstore.Info, error) {
 	return s3keys.Try(s.keys, func() (objstore.Info, error) {
-		out, err := s.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &s.bucket, Key: &key})
-		if err == nil {
-			return objstore.Info{Key: key, Size: aws.ToInt64(out.ContentLength), ETag: bare(out.ETag),
-				Modified: aws.ToTime(out.LastModified), StoreTime: serverTime(out.ResultMetadata)}, nil
-		}
-		f := s.failed(op, key, objstore.PutOptions{}, err)
-		if !f.Silent() {
-			return objstore.Info{}, f.Error(ctx)
-		}
-		return s3wire.StatByGet(op, key, func() (*objstore.Object, error) { return s.get(ctx, key, 0, -1) })
+		return s3wire.Stat(ctx,
+			func() (objstore.Info, *s3wire.Failure) { return s.head(ctx, op, key) },
+			func() (*objstore.Object, error) { return s.get(ctx, key, 0, -1) })
 	})
+}
+
+func (s *Store) head(ctx context.Context, op, key string) (objstore.Info, *s3wire.Failure) {
+	out, err := s.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &s.bucket, Key: &key})
+	if err != nil {
+		f := s.failed(op, key, objstore.PutOptions{}, err)
+		return objstore.Info{}, &f
+	}
+	return objstore.Info{Key: key, Size: aws.ToInt64(out.ContentLength), ETag: bare(out.ETag),
+		Modified: aws.ToTime(out.LastModified), StoreTime: serverTime(out.ResultMetadata)}, nil
 }
 
 // Delete removes the object; in a versioned bucket it leaves a delete marker.

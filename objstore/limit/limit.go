@@ -1,5 +1,4 @@
-// Package limit holds a store's use to a number of requests at once and to bytes a
-// second.
+// Package limit limits a store's concurrent requests and bytes per second.
 package limit
 
 import (
@@ -13,14 +12,14 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-// Options are the limits; zero is none.
+// Options are the limits; zero means no limit.
 type Options struct {
-	Requests int   // at once. A Get counts until it is answered, not while its body is read
-	Upload   int64 // bytes a second
-	Download int64 // bytes a second
+	Requests int   // concurrent. A Get counts until it is answered, not while its body is read
+	Upload   int64 // bytes per second
+	Download int64 // bytes per second
 }
 
-// minBurst is how many bytes may pass at once even under a low limit.
+// minBurst is the number of bytes that may pass at once even with a low limit.
 const minBurst = 64 << 10
 
 type store struct {
@@ -29,9 +28,9 @@ type store struct {
 	up, down *rate.Limiter // nil without a limit
 }
 
-// New returns s under limits, which all users of the returned store share. Waiting
-// ends with the context. A body is paid for before it is sent, as a whole: its bytes
-// then go at full speed, and the limit holds on average.
+// New returns s with limits, which all users of the returned store share. Waiting ends with
+// the context. A body waits for all its bytes before it is sent, then goes at full speed;
+// the limit holds on average.
 func New(s objstore.Store, o Options) objstore.Store {
 	l := &store{under: s, up: limiter(o.Upload), down: limiter(o.Download)}
 	if o.Requests > 0 {
@@ -87,7 +86,7 @@ func (s *store) Delete(ctx context.Context, key string) error {
 	return s.under.Delete(ctx, key)
 }
 
-// List holds a slot only while the store works: the consumer may use the store itself.
+// List holds a slot only during requests, because the consumer may use the store itself.
 func (s *store) List(ctx context.Context, prefix, startAfter string) iter.Seq2[objstore.Info, error] {
 	return func(yield func(objstore.Info, error) bool) {
 		if err := s.enter(ctx); err != nil {
@@ -144,7 +143,7 @@ func pay(ctx context.Context, l *rate.Limiter, n int64) error {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			// The limiter refuses at once what would come after the deadline.
+			// The limiter immediately refuses a wait beyond the deadline.
 			return fmt.Errorf("%w: %w", context.DeadlineExceeded, err)
 		}
 		n -= part
@@ -153,7 +152,7 @@ func pay(ctx context.Context, l *rate.Limiter, n int64) error {
 }
 
 type body struct {
-	ctx   context.Context // the Get's
+	ctx   context.Context // of the Get
 	key   string
 	limit *rate.Limiter
 	io.ReadCloser

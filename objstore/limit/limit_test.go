@@ -32,7 +32,7 @@ func TestRequests(t *testing.T) {
 			now++
 			most = max(most, now)
 			mu.Unlock()
-			time.Sleep(time.Second) // of the bubble's clock
+			time.Sleep(time.Second) // fake clock
 			mu.Lock()
 			now--
 			mu.Unlock()

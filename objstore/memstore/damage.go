@@ -6,11 +6,11 @@ import (
 	"strings"
 )
 
-// What follows is not a client's work: no hook hears of it, and the times of an object
-// that is damaged remain as they were.
+// The functions below simulate damage, not a client's work: they call no hook, and the
+// times of a damaged object do not change.
 
-// Keys are the keys below a prefix in the order in which the objects were put. Names that
-// are random do not change that order, so that a test that draws from it can be repeated.
+// Keys returns the keys below a prefix in the order in which the objects were put. Random
+// names do not change that order, so a test that draws from it is repeatable.
 func (s *Store) Keys(prefix string) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -24,7 +24,7 @@ func (s *Store) Keys(prefix string) []string {
 	return keys
 }
 
-// Bytes returns a copy of an object's bytes; nil when there is none.
+// Bytes returns a copy of an object's bytes, or nil if it does not exist.
 func (s *Store) Bytes(key string) []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -65,7 +65,7 @@ func (s *Store) Swap(a, b string) {
 	s.change(b, func([]byte) []byte { return old })
 }
 
-// Copy puts a copy of an object under another name, over what is there.
+// Copy puts a copy of an object under another name and replaces an existing object.
 func (s *Store) Copy(from, to string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -85,6 +85,6 @@ func TestDamage(t *testing.T) {
 	}
 	s.Lose("c")
 	if s.Bytes("c") != nil {
-		t.Error("it was not lost")
+		t.Error("the object still exists")
 	}
 }

@@ -5,11 +5,11 @@ import (
 	"sync"
 )
 
-// ErrInjected is what Nth fails with.
+// ErrInjected is the error of Nth.
 var ErrInjected = errors.New("injected fault")
 
-// Nth returns a hook that fails the n-th call (from 1) that match accepts, once. A
-// nil match accepts every call. Calls are counted over all goroutines.
+// Nth returns a hook that fails the n-th call (from 1) for which match is true, once. A nil
+// match accepts every call. Calls are counted across all goroutines.
 func Nth(n int, match func(op, key string) bool) Fault {
 	var mu sync.Mutex
 	seen := 0

@@ -1,5 +1,5 @@
-// Package memstore is an objstore.Store in memory, for tests: with a clock that the
-// test sets, and a hook that makes calls fail before or after they took effect.
+// Package memstore is an in-memory objstore.Store for tests, with a settable clock and a
+// hook that makes calls fail before or after they take effect.
 package memstore
 
 import (
@@ -17,9 +17,9 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-// Fault decides whether a call fails. op is put, get, stat, list or delete; key is
-// the object's, or list's prefix. A nil error lets the call go on. An error that is
-// not an *objstore.Error is taken for a temporary one.
+// Fault decides whether a call fails. op is put, get, stat, list or delete; key is the
+// object's, or list's prefix. With a nil error the call continues. An error that is not an
+// *objstore.Error becomes a temporary one.
 type Fault func(op, key string) error
 
 // Store keeps objects in a map. Use New.
@@ -48,16 +48,16 @@ func New(clock func() time.Time) *Store {
 	return &Store{objects: make(map[string]object), clock: clock}
 }
 
-// SetFaults replaces both hooks; nil is none. before fails a call that then does
-// nothing. after fails a call that has done its work: its answer is lost.
+// SetFaults replaces both hooks; nil disables a hook. before fails a call without any
+// effect. after fails a call after it took effect: its answer is lost.
 func (s *Store) SetFaults(before, after Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.before, s.after = before, after
 }
 
-// do runs one call between the two hooks. The hooks run without the lock, so they
-// may use the store.
+// do runs one call between the two hooks. The hooks run without the lock, so they may use
+// the store.
 func (s *Store) do(ctx context.Context, op, key string, work func(now time.Time) error) error {
 	s.mu.Lock()
 	before, after, now := s.before, s.after, s.clock()
@@ -197,7 +197,7 @@ func (s *Store) List(ctx context.Context, prefix, startAfter string) iter.Seq2[o
 	}
 }
 
-// stamped gives the object an ETag of its own.
+// stamped gives the object a new ETag.
 func (s *Store) stamped(o object) object {
 	s.version++
 	o.version, o.info.ETag = s.version, fmt.Sprintf("v%d", s.version)
@@ -216,7 +216,7 @@ func (s *Store) lookup(key string) (object, error) {
 }
 
 type reader struct {
-	ctx context.Context // the Get's: a body ends with the call that opened it
+	ctx context.Context // of the Get: a body ends with the call that opened it
 	key string
 	r   *bytes.Reader
 }

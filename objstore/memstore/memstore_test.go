@@ -32,7 +32,7 @@ func TestFaults(t *testing.T) {
 		t.Errorf("second put: %v, want a temporary fault", err)
 	}
 	if _, err := s.Stat(t.Context(), "b"); !errors.Is(err, objstore.ErrNotExist) {
-		t.Errorf("stat: %v, want that the put did nothing", err)
+		t.Errorf("stat: %v, want no effect of the put", err)
 	}
 
 	s.SetFaults(nil, memstore.Nth(1, puts))
@@ -41,7 +41,7 @@ func TestFaults(t *testing.T) {
 	}
 	info, err := s.Stat(t.Context(), "b")
 	if err != nil || !info.Modified.Equal(at) || !info.StoreTime.Equal(at) {
-		t.Errorf("stat: %+v, %v, want that the put took effect at %v", info, err, at)
+		t.Errorf("stat: %+v, %v, want the put to have taken effect at %v", info, err, at)
 	}
 	if err := put("b"); !errors.Is(err, objstore.ErrExist) {
 		t.Errorf("put again: %v", err)

@@ -6,19 +6,20 @@ import (
 	"strings"
 )
 
-// Snapshot is what a store held at a moment.
+// Snapshot is the state of a store at one time.
 type Snapshot struct{ objects map[string]object }
 
-// Snapshot copies the store as it is now. Bodies are shared: they are never written to.
+// Snapshot copies the current state of the store. Bodies are shared: they are never written
+// to.
 func (s *Store) Snapshot() Snapshot {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return Snapshot{maps.Clone(s.objects)}
 }
 
-// Rollback brings the objects below a prefix back as they were, as an administrator does
-// who restores a bucket. Objects that are newer than the snapshot go, unless keepNewer:
-// some tools only copy back what they have. Answers afterwards carry the old ETags and times.
+// Rollback restores the objects below a prefix, like an administrator who restores a
+// bucket. Objects that are newer than the snapshot are removed, unless keepNewer: some
+// tools only copy back the saved objects. Later answers have the old ETags and times.
 func (s *Store) Rollback(to Snapshot, prefix string, keepNewer bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -32,7 +33,7 @@ func (s *Store) Rollback(to Snapshot, prefix string, keepNewer bool) {
 	}
 }
 
-// Changed are the keys of which the store does not hold what the snapshot does.
+// Changed returns the keys whose objects differ from the snapshot.
 func (s *Store) Changed(since Snapshot) (keys []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -58,10 +58,10 @@ func TestLostAnswer(t *testing.T) {
 	}
 	proxy.SetDown(true)
 	if _, err := driver.Stat(t.Context(), "log/1"); !objstore.IsTemporary(err) {
-		t.Errorf("stat of a store that is away: %v, want a temporary error", err)
+		t.Errorf("stat of an unreachable store: %v, want a temporary error", err)
 	}
 	proxy.SetDown(false)
 	if _, err := driver.Stat(t.Context(), "log/1"); err != nil {
-		t.Errorf("stat of a store that is back: %v", err)
+		t.Errorf("stat after the store returned: %v", err)
 	}
 }

@@ -32,8 +32,8 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// TestConformanceTLS takes the other ways: a CA of one's own, unsigned payload,
-// Content-MD5, small pages.
+// TestConformanceTLS covers the other options: a private CA, unsigned payload, Content-MD5,
+// small pages.
 func TestConformanceTLS(t *testing.T) {
 	srv := miniotest.StartTLS(t)
 	objstoretest.Run(t, func(t testing.TB) objstore.Store {
@@ -58,7 +58,7 @@ func TestKeys(t *testing.T) {
 	})
 }
 
-// TestRotation exchanges the keys of a store that is open, against a server that checks signatures.
+// TestRotation replaces the keys of an open store. The server checks signatures.
 func TestRotation(t *testing.T) {
 	srv := miniotest.Start(t)
 	file := filepath.Join(t.TempDir(), "credentials")
@@ -101,7 +101,7 @@ func TestCredentials(t *testing.T) {
 	}
 	named.Profile = "another"
 	if _, err := miniostore.Open(named, miniostore.Options{}); err == nil {
-		t.Error("opened with a profile that does not exist")
+		t.Error("opened with a missing profile")
 	}
 	t.Setenv("MINIO_ROOT_USER", srv.AccessKey)
 	t.Setenv("MINIO_ROOT_PASSWORD", srv.SecretKey)
@@ -115,7 +115,7 @@ func TestCredentials(t *testing.T) {
 	}
 }
 
-// isolate hides the credentials and settings of whoever runs the test.
+// isolate hides the credentials and settings of the user who runs the test.
 func isolate(t *testing.T) {
 	for _, kv := range os.Environ() {
 		if name, _, _ := strings.Cut(kv, "="); strings.HasPrefix(name, "AWS_") || strings.HasPrefix(name, "MINIO_") {
@@ -127,7 +127,7 @@ func isolate(t *testing.T) {
 	t.Setenv("AWS_CONFIG_FILE", none)
 }
 
-// TestTrust: a server whose certificate nobody vouches for is an error for a person.
+// TestTrust: an untrusted server certificate is an error that a person must fix.
 func TestTrust(t *testing.T) {
 	srv := miniotest.StartTLS(t)
 	loc := srv.Location("bucket")

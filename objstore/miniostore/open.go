@@ -1,5 +1,5 @@
-// Package miniostore is the objstore driver on minio-go, the lean data path for
-// MinIO and other S3-compatible stores. Package s3keys says where its keys come from.
+// Package miniostore is the objstore driver on minio-go, the lean data path for MinIO and
+// other S3-compatible stores. Package s3keys finds its keys.
 package miniostore
 
 import (
@@ -17,21 +17,21 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/internal/s3wire"
 )
 
-// Options are what a Location does not say.
+// Options are the settings that are not part of a Location.
 type Options struct {
 	Credentials *objstore.Credentials // nil: environment and files
-	// CredentialsFile is the one file to take them from; "" for where AWS's tools look.
+	// CredentialsFile is the only file to read them from; "" for the files of AWS's tools.
 	CredentialsFile string
 	Log             *slog.Logger  // nil discards
-	Stall           time.Duration // a connection is given up after so long without a byte; 0: two minutes
-	PageSize        int           // keys per request of a list; 0: the store's, 1,000
+	Stall           time.Duration // close a connection after this time without a byte; 0: two minutes
+	PageSize        int           // keys per list request; 0: the store's default, 1,000
 }
 
-// defaultRegion spares the question where the bucket is, which needs a permission of
-// its own; stores without regions take it.
+// defaultRegion avoids a request for the bucket's region, which needs a separate
+// permission. Stores without regions accept it.
 const defaultRegion = "us-east-1"
 
-// Store is a bucket. Keys are whole: the Location's prefix is for package prefixed.
+// Store is a bucket. Keys are full keys: package prefixed adds the Location's prefix.
 type Store struct {
 	core   minio.Core
 	keys   *s3keys.Watched[s3keys.Found]
@@ -43,8 +43,9 @@ type Store struct {
 
 var _ objstore.Store = (*Store)(nil)
 
-// Open makes a client for a MinIO location without asking the store anything: one
-// that is away does not keep a daemon from starting. Missing credentials are an error.
+// Open makes a client for a MinIO location without contacting the store, so that an
+// unreachable store does not prevent a daemon from starting. Missing credentials are an
+// error.
 func Open(loc objstore.Location, o Options) (*Store, error) {
 	if loc.Scheme != objstore.MinIO {
 		return nil, fmt.Errorf("open %s: not a minio location", loc)
@@ -69,7 +70,7 @@ func Open(loc objstore.Location, o Options) (*Store, error) {
 		Secure:     loc.TLS,
 		Transport:  s3wire.Dated{RoundTripper: transport},
 		Region:     region,
-		MaxRetries: 1, // one try: the retry decorator does it, and never for conditional puts
+		MaxRetries: 1, // no retries: the retry decorator retries, but never conditional puts
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", loc, err)
@@ -79,7 +80,7 @@ func Open(loc objstore.Location, o Options) (*Store, error) {
 	return s, nil
 }
 
-// watchKeys finds the keys, and watches the files that they may come from.
+// watchKeys finds the keys and watches the files that may contain them.
 func watchKeys(loc objstore.Location, o Options) (*s3keys.Watched[s3keys.Found], error) {
 	w := s3keys.Watching[s3keys.Found]{
 		Options: s3keys.Options{File: o.CredentialsFile, Profile: loc.Profile, Log: o.Log},
@@ -93,7 +94,7 @@ func watchKeys(loc objstore.Location, o Options) (*s3keys.Watched[s3keys.Found],
 	return s3keys.Watch(w)
 }
 
-// provider gives the SDK the keys as they are now.
+// provider gives the SDK the current keys.
 type provider struct {
 	keys *s3keys.Watched[s3keys.Found]
 }
@@ -110,5 +111,6 @@ func (p provider) Retrieve() (credentials.Value, error) {
 		SessionToken: string(k.SessionToken), SignerType: credentials.SignatureV4}, nil
 }
 
-// IsExpired makes the SDK call Retrieve for each request, which costs it no more than a look at a file.
+// IsExpired makes the SDK call Retrieve for each request, which costs only a check of a
+// file.
 func (p provider) IsExpired() bool { return true }

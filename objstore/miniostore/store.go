@@ -14,8 +14,8 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/internal/s3wire"
 )
 
-// Put sends the object in one request. Over TLS the payload is unsigned, over plain
-// HTTP each chunk of it is signed.
+// Put sends the object in one request. Over TLS the payload is unsigned; over plain HTTP
+// each chunk is signed.
 func (s *Store) Put(ctx context.Context, key string, body objstore.Body, opt objstore.PutOptions) (objstore.Info, error) {
 	if err := objstore.CheckKey(key); err != nil {
 		return objstore.Info{}, &objstore.Error{Op: "put", Key: key, Err: err}
@@ -47,19 +47,13 @@ func (s *Store) put(ctx context.Context, key string, body objstore.Body, opt obj
 	return objstore.Info{Key: key, Size: body.Size(), ETag: out.ETag, Modified: date.Get(), StoreTime: date.Get()}, nil
 }
 
-// Get opens a range in one request; only what a Range header cannot say costs a Stat.
+// Get opens a range in one request. Ranges that a Range header cannot express need a Stat.
 func (s *Store) Get(ctx context.Context, key string, off, n int64) (*objstore.Object, error) {
-	if err := objstore.CheckKey(key); err != nil {
-		return nil, &objstore.Error{Op: "get", Key: key, Err: err}
-	}
-	if n == 0 && off >= 0 {
-		return s.getNothing(ctx, key, off)
-	}
-	obj, err := s3keys.Try(s.keys, func() (*objstore.Object, error) { return s.get(ctx, key, off, n) })
-	if errors.Is(err, objstore.ErrRange) && off <= 0 {
-		return s.getNothing(ctx, key, 0) // an empty object has no range at all
-	}
-	return obj, err
+	return s3wire.Get(key, off, n,
+		func() (*objstore.Object, error) {
+			return s3keys.Try(s.keys, func() (*objstore.Object, error) { return s.get(ctx, key, off, n) })
+		},
+		func() (objstore.Info, error) { return s.stat(ctx, "get", key) })
 }
 
 func (s *Store) get(ctx context.Context, key string, off, n int64) (*objstore.Object, error) {
@@ -82,15 +76,6 @@ func (s *Store) get(ctx context.Context, key string, off, n int64) (*objstore.Ob
 	}, nil
 }
 
-// getNothing answers a Get of no bytes from off.
-func (s *Store) getNothing(ctx context.Context, key string, off int64) (*objstore.Object, error) {
-	info, err := s.stat(ctx, "get", key)
-	if err != nil {
-		return nil, err
-	}
-	return s3wire.Nothing(off, info)
-}
-
 // Stat sends a HEAD.
 func (s *Store) Stat(ctx context.Context, key string) (objstore.Info, error) {
 	if err := objstore.CheckKey(key); err != nil {
@@ -101,17 +86,20 @@ func (s *Store) Stat(ctx context.Context, key string) (objstore.Info, error) {
 
 func (s *Store) stat(ctx context.Context, op, key string) (objstore.Info, error) {
 	return s3keys.Try(s.keys, func() (objstore.Info, error) {
-		dated, date := s3wire.WithDate(ctx)
-		info, err := s.core.Client.StatObject(dated, s.bucket, key, minio.StatObjectOptions{})
-		if err == nil {
-			return objstore.Info{Key: key, Size: info.Size, ETag: info.ETag, Modified: info.LastModified, StoreTime: date.Get()}, nil
-		}
-		f := s.failed(op, key, objstore.PutOptions{}, date.Get(), err)
-		if !f.Silent() {
-			return objstore.Info{}, f.Error(ctx)
-		}
-		return s3wire.StatByGet(op, key, func() (*objstore.Object, error) { return s.get(ctx, key, 0, -1) })
+		return s3wire.Stat(ctx,
+			func() (objstore.Info, *s3wire.Failure) { return s.head(ctx, op, key) },
+			func() (*objstore.Object, error) { return s.get(ctx, key, 0, -1) })
 	})
+}
+
+func (s *Store) head(ctx context.Context, op, key string) (objstore.Info, *s3wire.Failure) {
+	dated, date := s3wire.WithDate(ctx)
+	info, err := s.core.Client.StatObject(dated, s.bucket, key, minio.StatObjectOptions{})
+	if err != nil {
+		f := s.failed(op, key, objstore.PutOptions{}, date.Get(), err)
+		return objstore.Info{}, &f
+	}
+	return objstore.Info{Key: key, Size: info.Size, ETag: info.ETag, Modified: info.LastModified, StoreTime: date.Get()}, nil
 }
 
 // Delete removes the object; in a versioned bucket it leaves a delete marker.
@@ -133,7 +121,7 @@ func (s *Store) Delete(ctx context.Context, key string) error {
 	})
 }
 
-// List asks for page after page, each when the one before it has been consumed.
+// List requests one page at a time, after the previous page has been consumed.
 func (s *Store) List(ctx context.Context, prefix, startAfter string) iter.Seq2[objstore.Info, error] {
 	return s3wire.InOrder(prefix, func(yield func(objstore.Info, error) bool) {
 		after, nothing := s3wire.ListStart(prefix, startAfter)
@@ -154,7 +142,7 @@ func (s *Store) List(ctx context.Context, prefix, startAfter string) iter.Seq2[o
 	})
 }
 
-// list yields what comes after a key.
+// list yields the objects after a key.
 func (s *Store) list(ctx context.Context, prefix, after string, yield func(objstore.Info) bool) error {
 	owner := false
 	dated, date := s3wire.WithDate(ctx)
@@ -170,15 +158,15 @@ func (s *Store) list(ctx context.Context, prefix, after string, yield func(objst
 			return nil
 		}
 	}
-	// The SDK ends the sequence silently when the context has ended.
+	// The SDK ends the sequence silently if the context has ended.
 	if err := ctx.Err(); err != nil {
 		return &objstore.Error{Op: "list", Key: prefix, Err: err}
 	}
 	return nil
 }
 
-// failed translates an SDK error. The SDK makes a status up for requests that it
-// refuses by itself; that does no harm here.
+// failed converts an SDK error. The SDK invents a status for requests that it refuses
+// itself, which is harmless here.
 func (s *Store) failed(op, key string, opt objstore.PutOptions, date time.Time, err error) s3wire.Failure {
 	f := s3wire.Failure{Op: op, Key: key, Put: opt, Date: date, Err: err, Keys: s.keys.Get().Origin}
 	var resp minio.ErrorResponse

@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// writeCertificate makes a self-signed certificate for the loopback address under
-// the names that MinIO looks for, and returns the file of the certificate.
+// writeCertificate makes a self-signed certificate for the loopback address under the names
+// that MinIO looks for, and returns the file of the certificate.
 func writeCertificate(dir string) (string, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -8,9 +8,9 @@ import (
 	"testing"
 )
 
-// NewDoubling starts an HTTP proxy before s that sends the requests which match it chooses
-// twice, one after the other, and gives the answer to the second: as load balancers do
-// that repeat what they take for lost. It ends with the test.
+// NewDoubling starts an HTTP proxy before s that sends the requests selected by match
+// twice, one after the other, and returns the answer to the second, like a load balancer
+// that repeats a request it believes lost. It ends with the test.
 func (s *Server) NewDoubling(tb testing.TB, match func(*http.Request) bool) *Server {
 	tb.Helper()
 	d := &doubling{target: s.URL(), match: match, client: s.transport()}
@@ -44,17 +44,17 @@ func (d *doubling) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	pass(w, resp)
 }
 
-// pass gives an answer of the server to the client.
+// pass sends an answer of the server to the client.
 func pass(w http.ResponseWriter, resp *http.Response) {
 	defer resp.Body.Close()
 	for k, v := range resp.Header {
 		w.Header()[k] = v
 	}
 	w.WriteHeader(resp.StatusCode)
-	_, _ = io.Copy(w, resp.Body) // what breaks off here breaks off at the client
+	_, _ = io.Copy(w, resp.Body) // an answer that breaks off here also breaks off at the client
 }
 
-// send passes a request on as it is: the signature covers its headers and its host.
+// send forwards a request unchanged: the signature covers its headers and its host.
 func (d *doubling) send(r *http.Request, body []byte) (*http.Response, error) {
 	out, err := http.NewRequestWithContext(r.Context(), r.Method, d.target+r.URL.RequestURI(), bytes.NewReader(body))
 	if err != nil {

@@ -1,6 +1,6 @@
-// Package miniotest runs a real MinIO for tests. There is one server for each test
-// process, started by the first test that asks and stopped when the process ends,
-// however it ends. A missing binary fails the test: no test is skipped for want of it.
+// Package miniotest runs a real MinIO for tests. Each test process has one server, started
+// by the first test that uses it and stopped when the process ends, however it ends. A
+// missing binary fails the test; tests are never skipped because of it.
 package miniotest
 
 import (
@@ -29,12 +29,13 @@ type Server struct {
 	SecretKey string
 	CAFile    string // PEM; "" over plain HTTP
 
-	// alive is the supervisor's standard input; were it collected, the server would stop.
+	// alive is the supervisor's standard input. If it were garbage collected, the server
+	// would stop.
 	alive io.Closer
 }
 
-// The servers of this process: the one kind of state that has to be shared by all
-// tests, since a start takes a second and 200 MB.
+// The servers of this process. They are the only global state of the tests, because a start
+// takes a second and 200 MB.
 var (
 	plain  = sync.OnceValues(func() (*Server, error) { return start(false) })
 	secure = sync.OnceValues(func() (*Server, error) { return start(true) })
@@ -55,12 +56,13 @@ func get(tb testing.TB, once func() (*Server, error)) *Server {
 	return s
 }
 
-// Env is what a program needs to find the credentials, in the form of os.Environ.
+// Env returns the variables with which a program finds the credentials, in the form of
+// os.Environ.
 func (s *Server) Env() []string {
 	return []string{"AWS_ACCESS_KEY_ID=" + s.AccessKey, "AWS_SECRET_ACCESS_KEY=" + s.SecretKey, "AWS_REGION=us-east-1"}
 }
 
-// URL is the endpoint with its scheme.
+// URL returns the endpoint with its scheme.
 func (s *Server) URL() string {
 	if s.CAFile != "" {
 		return "https://" + s.Endpoint
@@ -68,22 +70,22 @@ func (s *Server) URL() string {
 	return "http://" + s.Endpoint
 }
 
-// Credentials are the root user's.
+// Credentials returns the root user's credentials.
 func (s *Server) Credentials() *objstore.Credentials {
 	return &objstore.Credentials{AccessKey: s.AccessKey, SecretKey: objstore.Secret(s.SecretKey)}
 }
 
-// Location is a bucket as a minio:// location.
+// Location returns a bucket as a minio:// location.
 func (s *Server) Location(bucket string) objstore.Location {
 	return objstore.Location{Scheme: objstore.MinIO, Endpoint: s.Endpoint, Bucket: bucket, TLS: s.CAFile != "", CAFile: s.CAFile}
 }
 
-// S3Location is a bucket as an s3:// location.
+// S3Location returns a bucket as an s3:// location.
 func (s *Server) S3Location(bucket string) objstore.Location {
 	return objstore.Location{Scheme: objstore.S3, Endpoint: s.URL(), Bucket: bucket, Region: "us-east-1", PathStyle: true, CAFile: s.CAFile}
 }
 
-// NewBucket makes an empty bucket with a name of its own.
+// NewBucket makes an empty bucket with a unique name.
 func (s *Server) NewBucket(tb testing.TB) string {
 	tb.Helper()
 	name, err := s.makeBucket(tb.Context(), minio.MakeBucketOptions{}, nil)
@@ -93,7 +95,7 @@ func (s *Server) NewBucket(tb testing.TB) string {
 	return name
 }
 
-// NewLockedBucket is NewBucket with Object Lock: what is put there cannot be removed for a day.
+// NewLockedBucket is NewBucket with Object Lock: objects cannot be removed for a day.
 func (s *Server) NewLockedBucket(tb testing.TB) string {
 	tb.Helper()
 	name, err := s.makeBucket(tb.Context(), minio.MakeBucketOptions{ObjectLocking: true}, func(ctx context.Context, c *minio.Client, name string) error {
@@ -163,7 +165,7 @@ func binary() (string, error) {
 
 const installHint = "make minio"
 
-// environ is the process's environment without settings that would change a MinIO.
+// environ returns the process's environment without settings that would affect MinIO.
 func environ() []string {
 	var env []string
 	for _, kv := range os.Environ() {

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// Proxy stands between a client and a Server and breaks connections at will.
+// Proxy sits between a client and a Server and breaks connections on request.
 type Proxy struct {
 	Server        // the same, with the proxy's Endpoint
 	target string // of the real one
@@ -20,7 +20,7 @@ type Proxy struct {
 	conns   map[net.Conn]struct{}
 }
 
-// Traffic is what went through a Proxy.
+// Traffic counts the data through a Proxy.
 type Traffic struct {
 	Answered int64 // bytes that the server sent, headers included
 	Requests int   // answers, over plain HTTP
@@ -53,15 +53,15 @@ func (s *Server) NewProxy(tb testing.TB) *Proxy {
 	return p
 }
 
-// LoseAnswers lets the next n answers of the server be lost: what it did is done, and
-// the client's connection breaks. n = 0 ends that.
+// LoseAnswers drops the next n answers of the server: the request is executed, and the
+// client's connection breaks. n = 0 ends that.
 func (p *Proxy) LoseAnswers(n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.lose = n
 }
 
-// SetDown breaks all connections, and new ones at once, until it is set to false.
+// SetDown breaks all connections, and new ones immediately, until it is set to false.
 func (p *Proxy) SetDown(down bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -73,14 +73,14 @@ func (p *Proxy) SetDown(down bool) {
 	}
 }
 
-// Traffic is what went through so far.
+// Traffic returns the traffic so far.
 func (p *Proxy) Traffic() Traffic {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.traffic
 }
 
-// enter notes a pair of connections; false when the proxy is down.
+// enter registers a pair of connections. It returns false if the proxy is down.
 func (p *Proxy) enter(conns ...net.Conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -120,7 +120,7 @@ func (p *Proxy) serve(client net.Conn) {
 	wg.Wait()
 }
 
-// answers passes what the server says on, unless it is to be lost.
+// answers forwards the server's answers unless they are to be lost.
 func (p *Proxy) answers(client io.Writer, server io.Reader) {
 	buf := make([]byte, 64<<10)
 	for {
@@ -134,7 +134,8 @@ func (p *Proxy) answers(client io.Writer, server io.Reader) {
 	}
 }
 
-// loses says whether bytes of an answer are to be lost. "100 Continue" is no answer.
+// loses reports whether these bytes of an answer are to be lost. "100 Continue" is not an
+// answer.
 func (p *Proxy) loses(b []byte) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -143,7 +144,7 @@ func (p *Proxy) loses(b []byte) bool {
 		return false
 	}
 	if bytes.HasPrefix(b, []byte("HTTP/1.1 ")) {
-		p.traffic.Requests++ // over plain HTTP, where an answer begins a piece
+		p.traffic.Requests++ // over plain HTTP an answer starts a chunk
 	}
 	if p.lose == 0 {
 		return false

@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// Skewed is an HTTP proxy whose answers state another time than the server's.
+// Skewed is an HTTP proxy whose answers state a time that differs from the server's.
 type Skewed struct {
 	Server              // the same, with the proxy's Endpoint
-	By     atomic.Int64 // time.Duration that is added to the Date of each answer
+	By     atomic.Int64 // time.Duration added to the Date of each answer
 }
 
 // NewSkewed starts a proxy before s; it ends with the test.

@@ -17,9 +17,9 @@ import (
 
 const startTimeout = time.Minute
 
-// supervise runs MinIO until its standard input ends, which is when the test process
-// has ended, also by a panic or a kill; then it removes the data. It takes the
-// directory, and then MinIO's command line.
+// supervise runs MinIO until its standard input ends, that is, until the test process has
+// ended, even by a panic or a kill. Then it removes the data. Its arguments are the
+// directory and MinIO's command line.
 const supervise = `dir=$1; shift
 "$@" >"$dir/minio.log" 2>&1 </dev/null &
 pid=$!
@@ -65,7 +65,7 @@ func startIn(bin, dir string, withTLS bool) (*Server, error) {
 		bin, "server", "--quiet", "--address", endpoint, "--certs-dir", certs, filepath.Join(dir, "data"))
 	cmd.Env = append(environ(), "HOME="+dir, "MINIO_ROOT_USER="+s.AccessKey, "MINIO_ROOT_PASSWORD="+s.SecretKey,
 		"MINIO_BROWSER=off", "MINIO_UPDATE=off",
-		"MINIO_API_DELETE_CLEANUP_INTERVAL=5s") // its trash is emptied every 5 minutes otherwise
+		"MINIO_API_DELETE_CLEANUP_INTERVAL=5s") // its trash is emptied every 5 minutes by default
 	if s.alive, err = cmd.StdinPipe(); err != nil {
 		return nil, err
 	}
@@ -75,13 +75,13 @@ func startIn(bin, dir string, withTLS bool) (*Server, error) {
 	if err := s.await(); err != nil {
 		log, _ := os.ReadFile(filepath.Join(dir, "minio.log"))
 		_ = s.alive.Close()
-		_ = cmd.Wait() // the supervisor's status says nothing
+		_ = cmd.Wait() // the supervisor's status is meaningless
 		return nil, fmt.Errorf("%w; its log: %s", err, bytes.TrimSpace(log))
 	}
 	return s, nil
 }
 
-// await polls until MinIO says that it can write.
+// await polls until MinIO reports that it can write.
 func (s *Server) await() error {
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()

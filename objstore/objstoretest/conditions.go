@@ -36,9 +36,8 @@ func testIfAbsent(t *testing.T, s objstore.Store) {
 	wantText(t, s, "k/x", "third")
 }
 
-// testIfAbsentRace: of many writers exactly one is told that it won, and its bytes
-// are the ones that are kept. (Store.Put promises no answer to the losers other than
-// ErrExist or an unclear one; a 409 is unclear.)
+// testIfAbsentRace: of many concurrent writers exactly one succeeds, and its bytes are
+// stored. (The losers get ErrExist or an unclear answer; a 409 is unclear.)
 func testIfAbsentRace(t *testing.T, s objstore.Store) {
 	for k := range raceKeys {
 		key := fmt.Sprintf("race/%d/key", k)
@@ -89,7 +88,7 @@ func testIfMatch(t *testing.T, s objstore.Store) {
 	wantErr(t, "stat", "m", err, objstore.ErrNotExist)
 }
 
-// testIfMatchRace: increments of a number by read, add and put lose nothing.
+// testIfMatchRace: concurrent increments of a number by read, add and put lose nothing.
 func testIfMatchRace(t *testing.T, s objstore.Store) {
 	put(t, s, "counter", "1000") // the same length throughout
 	together(writers, func(i int) {
@@ -110,7 +109,8 @@ func testIfMatchRace(t *testing.T, s objstore.Store) {
 					break
 				}
 				if !errors.Is(err, objstore.ErrPrecondition) {
-					// A 409 says that another write was under way; it is known not to have happened.
+					// A 409 means that another write was in progress; this one is known not
+					// to have happened.
 					if !objstore.IsTemporary(err) {
 						t.Errorf("put: %v", err)
 						return
@@ -122,8 +122,8 @@ func testIfMatchRace(t *testing.T, s objstore.Store) {
 	wantText(t, s, "counter", strconv.Itoa(1000+writers*increments))
 }
 
-// testETagsDiffer: versions of an object that differ in nothing but content do not
-// share an ETag, however fast they follow each other.
+// testETagsDiffer: versions of an object that differ only in content have different ETags,
+// however quickly they follow each other.
 func testETagsDiffer(t *testing.T, s objstore.Store) {
 	seen := make(map[string]string)
 	for i := range 100 {

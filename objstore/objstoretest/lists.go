@@ -12,7 +12,7 @@ import (
 func sortBytes(keys []string) { slices.Sort(keys) }
 
 func testListOrder(t *testing.T, s objstore.Store) {
-	// '-' and '.' sort before '/', '0' after it: a walk by names would get them wrong.
+	// '-' and '.' sort before '/', '0' after it: a walk by names would order them wrongly.
 	want := []string{"a", "d-x", "d.x/1", "d/1", "d/1-", "d/2/x", "d/2/y", "d0", "d=x", "e/1"}
 	for _, i := range rand.New(rand.NewPCG(1, 2)).Perm(len(want)) {
 		put(t, s, want[i], want[i])
@@ -36,7 +36,7 @@ func testListOrder(t *testing.T, s objstore.Store) {
 		{"d/", "d/1", want[4:7]},
 		{"d/", "d/2/y", nil},
 		{"d/", "a", want[3:7]},  // before the prefix: all of it
-		{"d/", "e", nil},        // behind the prefix: nothing
+		{"d/", "e", nil},        // after the prefix: nothing
 		{"d/", "d", want[3:7]},  // a prefix of the prefix
 		{"e", "e/1", nil},       // the last key
 		{"", "d/2/x", want[6:]}, // in the middle of a directory
@@ -52,7 +52,7 @@ func testListOrder(t *testing.T, s objstore.Store) {
 			}
 		}
 	}
-	for info, err := range s.List(t.Context(), "", "") { // a stop after the first
+	for info, err := range s.List(t.Context(), "", "") { // stop after the first
 		if err != nil || info.Key != "a" {
 			t.Errorf("list: %+v, %v", info, err)
 		}

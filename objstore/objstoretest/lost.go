@@ -9,11 +9,11 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-// errLost is the error of an operation whose answer did not arrive.
+// errLost is the error of an operation whose answer was lost.
 var errLost = errors.New("answer lost")
 
-// LoseAnswer wraps a store so that the next Put after Arm takes effect and fails
-// nevertheless, as when a connection breaks between request and answer.
+// LoseAnswer wraps a store so that the next Put after Arm takes effect but fails, as if a
+// connection broke between request and answer.
 type LoseAnswer struct {
 	objstore.Store
 	armed atomic.Bool
@@ -31,8 +31,8 @@ func (l *LoseAnswer) Put(ctx context.Context, key string, body objstore.Body, op
 	return info, err
 }
 
-// testLostAnswer: after an unclear answer the writer finds its own bytes, and a
-// repetition of the conditional put is refused and changes nothing.
+// testLostAnswer: after an unclear answer the writer finds its own bytes. Repeating the
+// conditional put is refused and changes nothing.
 func testLostAnswer(t *testing.T, under objstore.Store) {
 	s := &LoseAnswer{Store: under}
 	s.Arm()

@@ -67,13 +67,13 @@ func testLarge(t *testing.T, s objstore.Store) {
 		t.Errorf("close: %v", err)
 	}
 	if want := sha256.Sum256(data); !bytes.Equal(sum.Sum(nil), want[:]) {
-		t.Error("other bytes came back")
+		t.Error("the bytes differ")
 	}
 	part, _, err := get(t, s, "large", 5<<20-7, 5000)
 	if err != nil || part != string(data[5<<20-7:5<<20-7+5000]) {
 		t.Errorf("a range in the middle: %d bytes, %v", len(part), err)
 	}
-	// A body that is not read to its end must not do harm.
+	// A body may be closed before it is read to its end.
 	obj, err = s.Get(t.Context(), "large", 0, -1)
 	if err != nil {
 		t.Fatalf("get: %v", err)
@@ -204,7 +204,7 @@ func (b shortBody) Size() int64 { return b.Reader.Size() + 10 }
 
 func testShortBody(t *testing.T, s objstore.Store) {
 	if _, err := s.Put(t.Context(), "short", shortBody{bytes.NewReader([]byte("abc"))}, objstore.PutOptions{IfAbsent: true}); err == nil {
-		t.Error("a body shorter than its size was taken")
+		t.Error("a body shorter than its size was accepted")
 	}
 	_, err := s.Stat(t.Context(), "short")
 	wantErr(t, "stat", "short", err, objstore.ErrNotExist)
@@ -213,7 +213,8 @@ func testShortBody(t *testing.T, s objstore.Store) {
 	}
 }
 
-// testBodyPosition: a body is read from its start, wherever it stands, and can be put again.
+// testBodyPosition: a body is read from its start, whatever its position, and can be put
+// again.
 func testBodyPosition(t *testing.T, s objstore.Store) {
 	body := bytes.NewReader([]byte("0123456789"))
 	if _, err := body.Seek(4, io.SeekStart); err != nil {

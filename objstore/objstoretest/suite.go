@@ -1,5 +1,5 @@
-// Package objstoretest is the conformance suite of objstore.Store. Every driver and
-// every decorator passes it.
+// Package objstoretest is the conformance suite of objstore.Store. Every driver and every
+// decorator passes it.
 package objstoretest
 
 import (
@@ -11,8 +11,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-// Run tests the store that newStore returns, an empty one for each call. It is
-// called once for each subtest.
+// Run tests the stores that newStore returns, a new empty store for each subtest.
 func Run(t *testing.T, newStore func(t testing.TB) objstore.Store) {
 	t.Helper()
 	for _, test := range []struct {
@@ -94,9 +93,9 @@ func wantErr(t testing.TB, op, key string, err, want error) {
 	case !errors.As(err, &e):
 		t.Errorf("%s %s: %T is not an *objstore.Error", op, key, err)
 	case e.Op != op || e.Key != key:
-		t.Errorf("error of %s %s says %s %s", op, key, e.Op, e.Key)
+		t.Errorf("error of %s %s names %s %s", op, key, e.Op, e.Key)
 	case e.Temporary:
-		t.Errorf("%s %s: %v says that it is temporary", op, key, err)
+		t.Errorf("%s %s: %v is marked as temporary", op, key, err)
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-// testReadWhileReplacing: an object is one version or another, never a mixture.
+// testReadWhileReplacing: a reader gets one version or the other, never a mixture.
 func testReadWhileReplacing(t *testing.T, s objstore.Store) {
 	version := func(i int) string { return strings.Repeat(string(rune('a'+i%26)), 200_000+i) }
 	put(t, s, "v", version(0))
@@ -71,11 +71,11 @@ func testCancelled(t *testing.T, s objstore.Store) {
 	wantErr(t, "stat", "c", err, context.DeadlineExceeded)
 	wantText(t, s, "c", "x")
 	if keys := keysOf(list(t, s, "", "")); len(keys) != 1 {
-		t.Errorf("store holds %q, want c alone", keys)
+		t.Errorf("store contains %q, want only c", keys)
 	}
 }
 
-// testCancelledBody: the end of the context is the end of the body.
+// testCancelledBody: the body ends with the context.
 func testCancelledBody(t *testing.T, s objstore.Store) {
 	if _, err := s.Put(t.Context(), "c", bytes.NewReader(make([]byte, 12<<20)), objstore.PutOptions{}); err != nil {
 		t.Fatalf("put: %v", err)
@@ -97,8 +97,8 @@ func testCancelledBody(t *testing.T, s objstore.Store) {
 	}
 }
 
-// testStoreTime: every answer says what time it is in the store; here store and test
-// run on hosts that agree to a few seconds.
+// testStoreTime: every answer states the store's time. Here store and test run on hosts
+// whose clocks agree to a few seconds.
 func testStoreTime(t *testing.T, s objstore.Store) {
 	check := func(what string, at time.Time) {
 		t.Helper()
@@ -135,7 +135,7 @@ func testStoreTime(t *testing.T, s objstore.Store) {
 	_, _, err = get(t, s, "t", 10, -1)
 	check("get past the end", objstore.StoreTimeOf(err))
 	_, err = putIf(t, s, "t", "y", objstore.PutOptions{IfAbsent: true})
-	check("put where something is", objstore.StoreTimeOf(err))
+	check("put if absent over an object", objstore.StoreTimeOf(err))
 	_, err = putIf(t, s, "t", "y", objstore.PutOptions{IfMatch: "0123456789abcdef0123456789abcdef"})
 	check("put over another version", objstore.StoreTimeOf(err))
 }

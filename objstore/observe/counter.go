@@ -5,13 +5,13 @@ import (
 	"sync"
 )
 
-// Counter adds events up, for benches and tests. The zero value is ready.
+// Counter counts events, for benchmarks and tests. The zero value is ready to use.
 type Counter struct {
 	mu  sync.Mutex
 	ops map[string]Count
 }
 
-// Count is what one kind of operation came to.
+// Count is the total of one kind of operation.
 type Count struct {
 	Ops      int   // finished
 	Requests int   // see Event.Requests
@@ -19,7 +19,7 @@ type Count struct {
 	Bytes    int64 // put or read
 }
 
-// Hooks count.
+// Hooks returns hooks that count.
 func (c *Counter) Hooks() Hooks { return Hooks{End: c.add} }
 
 func (c *Counter) add(e Event) {
@@ -45,7 +45,7 @@ func (c *Counter) Snapshot() map[string]Count {
 	return maps.Clone(c.ops)
 }
 
-// Reset starts from zero.
+// Reset starts again from zero.
 func (c *Counter) Reset() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -1,5 +1,5 @@
-// Package observe tells what happens on a store: to metrics, to benches that count
-// requests, to tests that check the order of effects.
+// Package observe reports the operations on a store: to metrics, to benchmarks that count
+// requests, and to tests that check the order of effects.
 package observe
 
 import (
@@ -25,10 +25,11 @@ type Event struct {
 	Total   time.Duration // get: until Close; list: until its end. Otherwise as Answer
 }
 
-// Requests estimates how many requests an S3 store saw: a list asks for 1,000 keys at once.
+// Requests estimates the number of requests to an S3 store: a list returns 1,000 keys per
+// request.
 func (e Event) Requests() int { return 1 + max(0, e.Keys-1)/1000 }
 
-// Hooks hear of operations, from many goroutines. nil fields are not called.
+// Hooks are called for operations, from many goroutines. nil fields are not called.
 type Hooks struct {
 	Start func(op, key string) // before it begins
 	End   func(Event)          // a Get ends when its body is closed
@@ -39,8 +40,8 @@ type store struct {
 	h     Hooks
 }
 
-// New returns s with hooks. To see each try, put it below package retry; to see what
-// the callers see, above.
+// New returns s with hooks. Below package retry they see each try, above it only the
+// callers' operations.
 func New(s objstore.Store, h Hooks) objstore.Store {
 	if h.Start == nil {
 		h.Start = func(string, string) {}
@@ -83,7 +84,7 @@ func outcome(err error) string {
 		}
 	}
 	switch {
-	case objstore.IsTemporary(err): // before the next: a network's time-out is a DeadlineExceeded, too
+	case objstore.IsTemporary(err): // before the next case: a network timeout is also a DeadlineExceeded
 		return "temporary"
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return "cancelled"
@@ -156,7 +157,7 @@ func (s *store) Get(ctx context.Context, key string, off, n int64) (*objstore.Ob
 	return obj, nil
 }
 
-// body counts what is read; one goroutine reads and closes it.
+// body counts the bytes read; one goroutine reads and closes it.
 type body struct {
 	e    Event
 	err  error

@@ -18,8 +18,8 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// use does a little of everything: 3 puts of 4 bytes (one refused), a get of 3 bytes, a
-// stat of nothing, a list of two keys, a delete.
+// use makes some calls of each kind: 3 puts of 4 bytes (one refused), a get of 3 bytes, a
+// stat of a missing object, a list of two keys, a delete.
 func use(t *testing.T, s objstore.Store) {
 	t.Helper()
 	for _, put := range []struct {

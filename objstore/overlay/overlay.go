@@ -1,5 +1,5 @@
-// Package overlay tries out changes of a store: they go to another one, and the store below
-// stays as it is. It is for dry runs.
+// Package overlay makes changes to a store without modifying it: the changes go to another
+// store. It is for dry runs.
 package overlay
 
 import (
@@ -11,9 +11,9 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-// New returns a store that shows the objects of below with the changes that were made
-// through it. The objects that are put go to above, which is empty at first and belongs to
-// the overlay. What others change below meanwhile shows through.
+// New returns a store that shows the objects of below with the changes made through it.
+// Puts go to above, which is initially empty and belongs to the overlay. Changes that
+// others make below stay visible.
 func New(below, above objstore.Store) objstore.Store {
 	return &store{below: below, above: above, gone: map[string]bool{}}
 }
@@ -21,7 +21,7 @@ func New(below, above objstore.Store) objstore.Store {
 type store struct {
 	below, above objstore.Store
 
-	mu   sync.Mutex // held over a change
+	mu   sync.Mutex // held during a change
 	gone map[string]bool
 }
 
@@ -54,7 +54,7 @@ func (s *store) Put(ctx context.Context, key string, body objstore.Body, opt obj
 	return tagged(i), err
 }
 
-// tagged makes the ETag unlike any that the store below can give.
+// tagged makes an ETag that the store below never returns.
 func tagged(i objstore.Info) objstore.Info {
 	if i.ETag != "" {
 		i.ETag = "overlay-" + i.ETag

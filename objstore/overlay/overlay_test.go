@@ -19,7 +19,7 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// What is below shows through, until it is changed above; below nothing changes.
+// Objects below are visible until changed above; nothing below changes.
 func TestOverlay(t *testing.T) {
 	ctx := t.Context()
 	below := memstore.New(nil)

@@ -43,8 +43,8 @@ func BenchmarkWriterAdd(b *testing.B) {
 	}
 }
 
-// perCPU reports MB per second of processor time, which a busy machine does not change
-// as much as it does the time on the wall. Call it before the loop, the result after it.
+// perCPU reports MB per second of processor time, which varies less on a busy machine than
+// elapsed time. Call it before the loop, and its result after the loop.
 func perCPU(b *testing.B, size int64) (report func()) {
 	used := func() time.Duration {
 		var u syscall.Rusage
@@ -59,7 +59,7 @@ func perCPU(b *testing.B, size int64) (report func()) {
 	}
 }
 
-// BenchmarkCommit is the object of one commit: a few hundred bytes and a message.
+// BenchmarkCommit writes the object of one commit: a few hundred bytes and a message.
 func BenchmarkCommit(b *testing.B) {
 	commit, mail := text(1, 900), text(2, 5_000)
 	b.ReportAllocs()
@@ -128,7 +128,7 @@ func BenchmarkReadDirectory(b *testing.B) {
 	}
 }
 
-// BenchmarkLevel is the table of levels over real mail: ratio and MB/s.
+// BenchmarkLevel prints the table of levels for real mail: ratio and MB/s.
 func BenchmarkLevel(b *testing.B) {
 	mail, size := corpus(b)
 	for _, l := range []Level{Fastest, Default, Better} {
@@ -156,7 +156,7 @@ func BenchmarkLevel(b *testing.B) {
 	}
 }
 
-// corpus is real mail.
+// corpus returns real mail.
 func corpus(b *testing.B) (mail []file, size int64) {
 	b.Helper()
 	const dir = "../../testdata/mail"

@@ -9,10 +9,10 @@ import (
 )
 
 const (
-	// maxFrame is the largest frame, decompressed.
+	// maxFrame is the maximum size of a decompressed frame.
 	maxFrame = 4 << 20
-	// maxWindow is the most that a decoder may have to look back; every zstd program
-	// decodes that without being asked to.
+	// maxWindow is the maximum window size. Every zstd program decodes it without an
+	// option.
 	maxWindow = 8 << 20
 )
 
@@ -22,7 +22,7 @@ var (
 	scratches sync.Pool                  // of *scratch
 )
 
-// scratch is the memory of one writer or one open reader.
+// scratch is the memory of a writer or an open reader.
 type scratch struct {
 	comp, raw []byte
 	br        *bufio.Reader
@@ -41,7 +41,7 @@ func (s *scratch) release() {
 	scratches.Put(s)
 }
 
-// encodeFrame appends raw to dst as one frame, with its size and its checksum.
+// encodeFrame appends raw to dst as one frame with its size and checksum.
 func encodeFrame(l Level, dst, raw []byte) ([]byte, error) {
 	if int(l) >= len(encoders) {
 		return nil, fmt.Errorf("unknown compression %v", l)
@@ -61,8 +61,8 @@ func encodeFrame(l Level, dst, raw []byte) ([]byte, error) {
 func newEncoder(l Level) (*zstd.Encoder, error) {
 	return zstd.NewWriter(nil,
 		zstd.WithEncoderLevel([...]zstd.EncoderLevel{Fastest: zstd.SpeedFastest, Default: zstd.SpeedDefault, Better: zstd.SpeedBetterCompression}[l]),
-		// Without it the two fast levels store blocks without repetitions as they are, which
-		// is every base64 attachment: ratio 1.10 in place of 1.39.
+		// Without it the two fast levels do not compress blocks without repetitions, such
+		// as all base64 attachments: ratio 1.10 instead of 1.39.
 		zstd.WithAllLitEntropyCompression(true),
 		zstd.WithEncoderCRC(true),
 		zstd.WithWindowSize(encoderWindow),
@@ -70,12 +70,12 @@ func newEncoder(l Level) (*zstd.Encoder, error) {
 		zstd.WithLowerEncoderMem(true))
 }
 
-// encoderWindow bounds the memory of an encoder. Mail does not repeat itself at more
-// than this distance within a frame.
+// encoderWindow limits the memory of an encoder. Mail has few repetitions at a greater
+// distance within a frame.
 const encoderWindow = 1 << 20
 
-// decodeFrame decompresses the one frame that comp is into dst, which is as long as
-// the frame's header says. What is in dst then has been compared with its checksum.
+// decodeFrame decompresses the single frame comp into dst, whose length is the size in the
+// frame's header. The result has been checked against its checksum.
 func decodeFrame(dst, comp []byte) error {
 	dec, ok := decoders.Get().(*zstd.Decoder)
 	if !ok {
@@ -96,7 +96,7 @@ func decodeFrame(dst, comp []byte) error {
 		return corrupt("%v", err)
 	}
 	if len(raw) != len(dst) {
-		return corrupt("frame holds %d bytes and says %d", len(raw), len(dst))
+		return corrupt("frame contains %d bytes, its header states %d", len(raw), len(dst))
 	}
 	return nil
 }

@@ -12,7 +12,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// sample is a small object with everything in it: several frames, a large entry.
+// sample is a small object with entries of every kind: several frames, a large entry.
 func sample(t testing.TB) ([]byte, *Directory, []file) {
 	files := []file{
 		{"commit.ndjson", text(1, 400)},
@@ -25,8 +25,8 @@ func sample(t testing.TB) ([]byte, *Directory, []file) {
 	return obj, d, files
 }
 
-// checkDamaged reads a damaged object in every way: what comes out must be what was
-// written, or ErrCorrupt. d is the directory as written, as an index remembers it.
+// checkDamaged reads a damaged object in every way: the result must be the original bytes
+// or ErrCorrupt. d is the original directory, as an index would store it.
 func checkDamaged(t rapid.TB, obj []byte, d *Directory, files []file, what string) (scanned int) {
 	t.Helper()
 	onlyCorrupt := func(err error) {
@@ -37,7 +37,7 @@ func checkDamaged(t rapid.TB, obj []byte, d *Directory, files []file, what strin
 	got, err := ReadDirectory(fetchFrom(obj), int64(len(obj)))
 	onlyCorrupt(err)
 	if err == nil && (!slices.Equal(got.Entries, d.Entries) || got.Random != d.Random) {
-		t.Fatalf("%s: another directory", what)
+		t.Fatalf("%s: the directory differs", what)
 	}
 	for i, e := range d.Entries {
 		body, err := readEntry(obj, e)
@@ -121,7 +121,7 @@ func TestDamage(t *testing.T) {
 	})
 }
 
-// What the store reports is not damage.
+// Errors of the store are not damage.
 func TestErrorsOfTheStore(t *testing.T) {
 	obj, d, _ := sample(t)
 	for _, lost := range []error{errors.New("connection lost"), io.ErrUnexpectedEOF} {
@@ -149,12 +149,12 @@ func TestErrorsOfTheStore(t *testing.T) {
 	}
 }
 
-// Slow and odd readers give the same bytes.
+// Slow and unusual readers give the same bytes.
 func TestReaders(t *testing.T) {
 	obj, d, files := sample(t)
 	for _, slow := range []func(io.Reader) io.Reader{iotest.OneByteReader, iotest.HalfReader, iotest.DataErrReader} {
 		for i, e := range d.Entries {
-			r := OpenEntry(e, slow(bytes.NewReader(obj[e.Off:]))) // more than e.Len is not looked at
+			r := OpenEntry(e, slow(bytes.NewReader(obj[e.Off:]))) // bytes after e.Len are not read
 			if err := iotest.TestReader(r, files[i].body); err != nil {
 				t.Errorf("entry %s: %v", e.Name, err)
 			}

@@ -2,22 +2,22 @@ package pack
 
 import "io"
 
-// Entry says where one entry of an object lies. It may be kept elsewhere, and comes
-// true as long as the object exists, for objects never change.
+// Entry is the position of an entry in an object. It may be stored elsewhere and stays
+// valid as long as the object exists, because objects never change.
 type Entry struct {
 	Name string
 	Size int64 // bytes of the body
 	Off  int64 // of the first frame that holds the body, in the object
-	Len  int64 // of the consecutive frames that hold it, compressed
-	Skip int64 // bytes before the body in what those frames decompress to
-	Raw  int64 // bytes that those frames decompress to; 0 = not known, then not compared
+	Len  int64 // of the consecutive frames that contain it, compressed
+	Skip int64 // bytes before the body in the decompressed frames
+	Raw  int64 // decompressed size of those frames; 0 = unknown, not checked
 }
 
-// Directory is the list of an object's entries, in their order. It is not to be
-// changed; many goroutines may use it.
+// Directory is the list of an object's entries, in order. It must not be changed; many
+// goroutines may use it.
 type Directory struct {
 	Entries []Entry
-	Random  [16]byte // makes the object unlike any other
+	Random  [16]byte // makes the object unique
 
 	index map[string]int
 }
@@ -34,8 +34,8 @@ func (d *Directory) Lookup(name string) (Entry, bool) {
 // frame is the length of a frame: compressed and decompressed, in bytes.
 type frame struct{ comp, raw int64 }
 
-// place computes where each entry lies from the order of the entries, their sizes and
-// the lengths of the frames: nothing of it is written down, so nothing can disagree.
+// place computes the position of each entry from the order of the entries, their sizes and
+// the lengths of the frames. Positions are not stored, so they cannot contradict the rest.
 func (d *Directory) place(frames []frame) error {
 	p := placer{frames: frames}
 	for i := range d.Entries {
@@ -51,20 +51,20 @@ func (d *Directory) place(frames []frame) error {
 }
 
 type placer struct {
-	frames []frame // those that are not passed yet
+	frames []frame // frames not yet passed
 	off    int64   // of the first of them in the object
 	start  int64   // of the first of them in the archive
 	at     int64   // of the next entry in the archive
 }
 
-// pass steps over a frame.
+// pass advances past a frame.
 func (p *placer) pass() {
 	p.off += p.frames[0].comp
 	p.start += p.frames[0].raw
 	p.frames = p.frames[1:]
 }
 
-// advance steps to the frame in which the next entry begins.
+// advance moves to the frame in which the next entry begins.
 func (p *placer) advance() {
 	for len(p.frames) > 0 && p.at >= p.start+p.frames[0].raw {
 		p.pass()
@@ -74,7 +74,7 @@ func (p *placer) advance() {
 func (p *placer) place(e *Entry) error {
 	p.advance()
 	if len(p.frames) == 0 {
-		return corrupt("directory: entry %s lies past the last frame", e.Name)
+		return corrupt("directory: entry %s is past the last frame", e.Name)
 	}
 	body := p.at + tarBlock
 	end := body + padded(e.Size)
@@ -99,17 +99,17 @@ func (p *placer) place(e *Entry) error {
 	return nil
 }
 
-// Fetch reads n bytes of the object from off; off < 0 asks for the last -off bytes,
-// and n is then -off too.
+// Fetch reads n bytes of the object from off. off < 0 requests the last -off bytes; n is
+// then -off too.
 type Fetch func(off, n int64) (io.ReadCloser, error)
 
-// suffix is how much of an object's end is asked for at first: the directory of
-// two thousand messages.
+// suffix is the size of the first request for an object's end: the directory of two
+// thousand messages.
 const suffix = 64 << 10
 
-// ReadDirectory reads the directory of an object of size bytes: with one call of
-// fetch for the object's end, and a second one only if the directory is larger than
-// that. It returns ErrCorrupt, ErrVersion or an error of fetch.
+// ReadDirectory reads the directory of an object of size bytes. It calls fetch for the
+// object's end, and a second time only if the directory is larger. It returns ErrCorrupt,
+// ErrVersion or an error of fetch.
 func ReadDirectory(fetch Fetch, size int64) (*Directory, error) {
 	n := min(size, suffix)
 	if n < int64(trailerSize) {

@@ -12,21 +12,21 @@ const (
 	version = 1
 
 	skippableMagic = 0x184D2A50
-	// directoryID is the low digit of the skippable frame's magic. Others have their
-	// uses already: 0 pzstd's, 14 the seekable format's.
+	// directoryID is the low digit of the skippable frame's magic. Other digits are in use:
+	// 0 by pzstd, 14 by the seekable format.
 	directoryID     = 0xB
 	skippableHead   = 8
 	trailerMagic    = "bkupdir\n"
 	trailerChecksum = 8
 	trailerSize     = 4 + trailerChecksum + 8
 
-	// maxDirectory and maxEntries bound what a reader takes into memory.
+	// maxDirectory and maxEntries limit the memory of a reader.
 	maxDirectory = 32 << 20
 	maxEntries   = 1 << 19
 )
 
-// appendDirectory appends the directory as a skippable frame. names holds the entries
-// as appendEntry has written them.
+// appendDirectory appends the directory as a skippable frame. names contains the entries in
+// the form of appendEntry.
 func appendDirectory(b []byte, random [16]byte, frames []frame, count int, names []byte) []byte {
 	start := len(b)
 	b = append(b, make([]byte, skippableHead)...)
@@ -59,19 +59,19 @@ func appendTrailer(b []byte, start int) []byte {
 	return append(b, trailerMagic...)
 }
 
-// directoryHead is the head of a directory frame of so many bytes, as zstd reads it.
+// directoryHead is the head of a directory frame of this length, in zstd's format.
 func directoryHead(length int) (h [skippableHead]byte) {
 	binary.LittleEndian.PutUint32(h[:], skippableMagic|directoryID)
 	binary.LittleEndian.PutUint32(h[4:], uint32(length-skippableHead))
 	return h
 }
 
-// directoryLength reads the trailer at the end of tail, the last bytes of an object of
-// size bytes: the length of the whole directory frame.
+// directoryLength reads the trailer at the end of tail, the last bytes of an object of size
+// bytes, and returns the length of the whole directory frame.
 func directoryLength(tail []byte, size int64) (int64, error) {
 	t := tail[len(tail)-trailerSize:]
 	if string(t[4+trailerChecksum:]) != trailerMagic {
-		return 0, corrupt("no directory at the end: it is cut off, or not one of ours")
+		return 0, corrupt("no directory at the end: the object is truncated or has another format")
 	}
 	length := int64(binary.LittleEndian.Uint32(t))
 	if length < skippableHead+trailerSize || length > size || length > maxDirectory {
@@ -80,7 +80,7 @@ func directoryLength(tail []byte, size int64) (int64, error) {
 	return length, nil
 }
 
-// parseDirectory reads the whole directory frame of an object whose data is so long.
+// parseDirectory reads the whole directory frame of an object with data bytes before it.
 func parseDirectory(b []byte, data int64) (*Directory, error) {
 	head, signed := directoryHead(len(b)), b[:len(b)-trailerChecksum-len(trailerMagic)]
 	if sum := sha256.Sum256(signed); !bytes.HasPrefix(b, head[:]) || !bytes.Equal(sum[:trailerChecksum], b[len(signed):][:trailerChecksum]) {
@@ -92,7 +92,7 @@ func parseDirectory(b []byte, data int64) (*Directory, error) {
 		return nil, corrupt("directory is too short")
 	}
 	if body[0] != version {
-		return nil, fmt.Errorf("%w: format version %d, this software knows %d", ErrVersion, body[0], version)
+		return nil, fmt.Errorf("%w: format version %d, this software supports %d", ErrVersion, body[0], version)
 	}
 	body = body[1+copy(d.Random[:], body[1:]):]
 	body, err := cutExtension(body)
@@ -109,8 +109,8 @@ func parseDirectory(b []byte, data int64) (*Directory, error) {
 	return d, d.place(frames)
 }
 
-// cutExtension takes off what later versions may put before the frames: features that
-// a reader must know, and bytes that it may pass over.
+// cutExtension removes the part that later versions may put before the frames: features
+// that a reader must know, and bytes that it may skip.
 func cutExtension(b []byte) ([]byte, error) {
 	features, b, err := cutUvarint(b, 1<<63)
 	if err != nil {
@@ -126,7 +126,7 @@ func cutExtension(b []byte) ([]byte, error) {
 	return b[n:], nil
 }
 
-// cutFrames takes the lengths of the frames off; together they are the data.
+// cutFrames removes the lengths of the frames; their sum is the length of the data.
 func cutFrames(b []byte, data int64) ([]frame, []byte, error) {
 	n, b, err := cutUvarint(b, uint64(len(b)/2))
 	if err != nil {
@@ -159,7 +159,7 @@ func (d *Directory) cutEntries(b []byte) error {
 	if err != nil {
 		return err
 	}
-	// A count is a claim: what it takes in memory follows the bytes that are there.
+	// The count is untrusted: allocate only for the bytes that exist.
 	guess := min(int(n), len(b)/16+1)
 	d.Entries = make([]Entry, 0, guess)
 	d.index = make(map[string]int, guess)
@@ -174,7 +174,7 @@ func (d *Directory) cutEntries(b []byte) error {
 		}
 		e.Size = int64(size)
 		if _, twice := d.index[e.Name]; twice {
-			return corrupt("directory: entry %s twice", e.Name)
+			return corrupt("directory: duplicate entry %s", e.Name)
 		}
 		d.index[e.Name] = i
 		d.Entries = append(d.Entries, e)

@@ -8,11 +8,11 @@ import (
 
 var errClosed = errors.New("entry is closed")
 
-// OpenEntry reads the body of an entry from frames, the e.Len bytes of the object from
-// e.Off. It yields exactly e.Size bytes, each after its frame has been compared with
-// its checksum, and then io.EOF; or an error: ErrCorrupt, or one of frames. It reads
-// nothing before the first Read, and frames is the caller's to close. Close gives its
-// memory back: at most one frame, compressed and not.
+// OpenEntry reads the body of an entry from frames, the e.Len bytes of the object at e.Off.
+// It yields exactly e.Size bytes, each after its frame has been checked against its
+// checksum, and then io.EOF, or it returns an error: ErrCorrupt, or an error of frames. It
+// reads nothing before the first Read. The caller closes frames. Close frees the reader's
+// memory: at most one frame, compressed and decompressed.
 func OpenEntry(e Entry, frames io.Reader) io.ReadCloser {
 	r := &entryReader{e: e, left: e.Size, src: io.LimitedReader{R: frames, N: e.Len}}
 	r.err = e.check()
@@ -23,7 +23,7 @@ func (e Entry) check() error {
 	switch {
 	case CheckName(e.Name) != nil, e.Size < 0, e.Size > maxSize, e.Off < 0, e.Len <= 0, e.Skip < 0, e.Skip > maxFrame,
 		e.Skip%tarBlock != 0, e.Skip == 0 && e.Size == 0:
-		return corrupt("place of entry %q: size %d, offset %d, length %d, skip %d", e.Name, e.Size, e.Off, e.Len, e.Skip)
+		return corrupt("position of entry %q: size %d, offset %d, length %d, skip %d", e.Name, e.Size, e.Off, e.Len, e.Skip)
 	}
 	return nil
 }
@@ -32,10 +32,10 @@ type entryReader struct {
 	e      Entry
 	src    io.LimitedReader
 	frames frameReader // its scratch is nil before the first Read
-	body   []byte      // not read yet
-	left   int64       // of the body, not decompressed yet
+	body   []byte      // not yet read
+	left   int64       // of the body, not yet decompressed
 	raw    int64       // bytes decompressed
-	ended  bool        // all frames are read
+	ended  bool        // all frames have been read
 	err    error
 }
 
@@ -84,19 +84,20 @@ func (r *entryReader) fill() error {
 	return nil
 }
 
-// small finds the body within a frame of many, behind a header that must be its own.
+// small finds the body in a frame with many entries, after a header that must match the
+// entry.
 func (r *entryReader) small(raw []byte) ([]byte, error) {
 	end := r.e.Skip + padded(r.e.Size)
 	if end > int64(len(raw)) {
 		return nil, corrupt("entry %s crosses the end of its frame", r.e.Name)
 	}
 	if h := tarHeader(r.e.Name, r.e.Size); !bytes.Equal(h[:], raw[r.e.Skip-tarBlock:r.e.Skip]) {
-		return nil, corrupt("entry %s does not lie at %d in its frame", r.e.Name, r.e.Skip)
+		return nil, corrupt("entry %s is not at %d in its frame", r.e.Name, r.e.Skip)
 	}
 	return unpad(raw[r.e.Skip:end], r.e.Size)
 }
 
-// large takes one frame of a body.
+// large reads one frame of a body.
 func (r *entryReader) large(raw []byte) ([]byte, error) {
 	if int64(len(raw)) > padded(r.left) {
 		return nil, corrupt("the frames of entry %s do not end with it", r.e.Name)
@@ -104,7 +105,7 @@ func (r *entryReader) large(raw []byte) ([]byte, error) {
 	return unpad(raw, min(r.left, int64(len(raw))))
 }
 
-// end makes sure that the frames end where the body does.
+// end checks that the frames end where the body ends.
 func (r *entryReader) end() error {
 	if r.frames.s.br.Buffered() > 0 || r.src.N > 0 || r.e.Raw > 0 && r.e.Raw != r.raw {
 		return within(r.frames.off, corrupt("the frames of entry %s do not end with it", r.e.Name))
@@ -122,7 +123,7 @@ func (r *entryReader) Close() error {
 	return nil
 }
 
-// unpad cuts the zeros off that fill the last block of a body.
+// unpad removes the zeros that fill the last block of a body.
 func unpad(b []byte, size int64) ([]byte, error) {
 	if !isZero(b[size:]) {
 		return nil, corrupt("padding is not zero")

@@ -5,19 +5,19 @@ import (
 	"fmt"
 )
 
-// The outcomes that callers tell apart.
+// The kinds of errors.
 var (
-	// ErrCorrupt: the bytes are not what a Writer wrote. The text says what and where.
-	// An error of the reader beneath is never turned into ErrCorrupt.
+	// ErrCorrupt means that the bytes differ from the output of a Writer. The text states
+	// the place and the defect. An error of the underlying reader never becomes ErrCorrupt.
 	ErrCorrupt = errors.New("object is corrupt")
-	// ErrVersion: the object is intact, but of a version, or with a feature, that this
-	// software does not know.
+	// ErrVersion means that the object is intact, but has a version or a feature that this
+	// software does not support.
 	ErrVersion = errors.New("object needs newer software")
-	// ErrName: the name of the entry is not on the fixed list.
+	// ErrName means that the name of the entry is not on the fixed list.
 	ErrName = errors.New("name of entry not allowed")
-	// ErrDuplicate: the object has an entry of this name already.
+	// ErrDuplicate means that the object already contains an entry of this name.
 	ErrDuplicate = errors.New("entry exists already")
-	// ErrTooLarge: the entry or the object is past what the format holds.
+	// ErrTooLarge means that the entry or the object exceeds a limit of the format.
 	ErrTooLarge = errors.New("too large")
 )
 
@@ -25,5 +25,5 @@ func corrupt(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrCorrupt, fmt.Sprintf(format, args...))
 }
 
-// within adds the offset of a frame to what is wrong with it.
+// within adds the offset of a frame to its error.
 func within(off int64, err error) error { return fmt.Errorf("frame at %d: %w", off, err) }

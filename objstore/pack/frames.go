@@ -14,18 +14,18 @@ const (
 	checksumSize = 4
 )
 
-// errDirectory: what comes next is not data but the directory.
+// errDirectory means that the directory follows instead of data.
 var errDirectory = errors.New("directory")
 
-// frameReader takes zstd frames off a stream. Frames are handed out after they have
-// been compared with their checksum. It uses s, and no more memory than one frame.
+// frameReader reads zstd frames from a stream. It returns frames after a check of their
+// checksum. It uses s, and no more memory than one frame.
 type frameReader struct {
 	s   *scratch
-	off int64 // in the object, of what comes next
+	off int64 // of the next frame in the object
 }
 
-// next returns the next frame, decompressed, valid until the next call. It returns
-// io.EOF where the stream ends between frames.
+// next returns the next frame, decompressed, valid until the next call. It returns io.EOF
+// if the stream ends between frames.
 func (f *frameReader) next() ([]byte, error) {
 	at := f.off
 	h, err := f.header()
@@ -44,13 +44,14 @@ func (f *frameReader) next() ([]byte, error) {
 	return f.s.raw, nil
 }
 
-// header reads the header of a frame into s.comp, and holds it to the format's bounds.
+// header reads the header of a frame into s.comp and checks it against the limits of the
+// format.
 func (f *frameReader) header() (h zstd.Header, err error) {
 	head, err := f.s.br.Peek(zstd.HeaderMaxSize)
 	if err != nil && (err != io.EOF || len(head) == 0) {
 		return h, err
 	}
-	err = nil // the last frame may be shorter than that
+	err = nil // the last frame may be shorter
 	if err := h.Decode(head); err != nil {
 		return h, within(f.off, corrupt("%v", err))
 	}
@@ -103,8 +104,8 @@ func (f *frameReader) body(h zstd.Header) error {
 	}
 }
 
-// maxCompressed is more than any encoder makes of raw bytes: a frame whose blocks are
-// stored as they are, of at least a kilobyte each.
+// maxCompressed is more than any encoder produces for raw bytes: a frame of uncompressed
+// blocks of at least a kilobyte each.
 func maxCompressed(raw int64) int64 { return raw + raw>>8 + 64 }
 
 // take appends n bytes of the stream to s.comp.
@@ -114,8 +115,8 @@ func (f *frameReader) take(n int) error {
 	return readFull(f.s.br, f.s.comp[have:])
 }
 
-// readFull is io.ReadFull, but the end of the stream is ErrCorrupt, and what the
-// stream itself reports, a lost connection say, stays what it is.
+// readFull is io.ReadFull, but the end of the stream becomes ErrCorrupt. Errors of the
+// stream, such as a lost connection, stay unchanged.
 func readFull(r io.Reader, b []byte) error {
 	for len(b) > 0 {
 		n, err := r.Read(b)
@@ -123,7 +124,7 @@ func readFull(r io.Reader, b []byte) error {
 			return nil
 		}
 		if err == io.EOF {
-			return corrupt("it ends %d bytes too early", len(b))
+			return corrupt("data ends %d bytes too early", len(b))
 		}
 		if err != nil {
 			return err

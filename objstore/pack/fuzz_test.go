@@ -7,10 +7,10 @@ import (
 	"testing"
 )
 
-// With -fuzzminimizetime 20x: otherwise go test spends its time on making inputs smaller.
+// With -fuzzminimizetime 20x: otherwise go test spends its time on minimizing inputs.
 
-// FuzzReadDirectory feeds a directory whose trailer and checksum are right, which no
-// fuzzer would guess, and the same bytes as a whole object.
+// FuzzReadDirectory reads a directory with a correct trailer and checksum, which no fuzzer
+// would find, and the same bytes as a whole object.
 func FuzzReadDirectory(f *testing.F) {
 	obj, _, _ := sample(f)
 	length, err := directoryLength(obj, int64(len(obj)))
@@ -37,7 +37,7 @@ func FuzzReadDirectory(f *testing.F) {
 	})
 }
 
-// checkEntries: every entry lies within the data, behind the one before.
+// checkEntries checks that every entry is within the data, after the previous one.
 func checkEntries(t *testing.T, d *Directory, data int64) {
 	var off, skip int64
 	for _, e := range d.Entries {
@@ -80,7 +80,7 @@ func FuzzScan(f *testing.F) {
 			}
 			return
 		}
-		// An object that is good from its start is good from its end.
+		// An object that is valid from its start is valid from its end.
 		d, err := ReadDirectory(fetchFrom(obj), int64(len(obj)))
 		if err != nil || len(d.Entries) != len(seen) {
 			t.Fatalf("scan finds %d entries, then: %v", len(seen), err)

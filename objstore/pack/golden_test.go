@@ -29,8 +29,8 @@ func goldenFiles() []file {
 	}
 }
 
-// The golden object must be readable for ever, whatever the compressor makes of the
-// same bytes by then.
+// The golden object must stay readable forever, even if the compressor produces other
+// output.
 func TestGolden(t *testing.T) {
 	files := goldenFiles()
 	made, d := build(t, Options{FrameSize: 64 << 10}, files)
@@ -49,13 +49,13 @@ func TestGolden(t *testing.T) {
 	}
 	for i, e := range old.Entries {
 		if n := d.Entries[i]; n.Name != e.Name || n.Skip != e.Skip || n.Raw != e.Raw {
-			t.Errorf("laid out as %+v, now as %+v", e, n)
+			t.Errorf("positions are %+v, were %+v", n, e)
 		}
 	}
 	checkObject(t, obj, old, files)
 }
 
-// The directory that docs/format.md shows.
+// The example directory in docs/format.md.
 func TestDirectoryBytes(t *testing.T) {
 	names, err := appendEntry(nil, "commit.ndjson", 700)
 	if err != nil {
@@ -73,7 +73,7 @@ func TestDirectoryBytes(t *testing.T) {
 		"01" + "8407" + "06" + // one frame: 900 bytes, 6 blocks
 		"02" + "01" + "bc05" + // two entries: commit.ndjson, 700 bytes
 		"10" + "da39a3ee5e6b4b0d3255bfef95601890afd80709" + "00" + // <guid>.eml, 0 bytes
-		"4d000000" + "8d3bf0eb5a4a6a50" + "626b75706469720a" // 77 bytes in all, checksum, magic
+		"4d000000" + "8d3bf0eb5a4a6a50" + "626b75706469720a" // 77 bytes in total, checksum, magic
 	if hex.EncodeToString(got) != want {
 		t.Errorf("got  %x\nwant %s", got, want)
 	}

@@ -11,7 +11,8 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// directory makes the bytes of a directory frame around a payload, with a good checksum.
+// directory makes the bytes of a directory frame with the given payload and a correct
+// checksum.
 func directory(payload ...any) []byte {
 	b := make([]byte, skippableHead)
 	for _, p := range payload {
@@ -39,7 +40,7 @@ func TestHostileDirectories(t *testing.T) {
 		return err
 	}
 	if err := parse(good...); err != nil {
-		t.Fatalf("the good one: %v", err)
+		t.Fatalf("the valid one: %v", err)
 	}
 	for _, c := range []struct {
 		what string
@@ -62,7 +63,7 @@ func TestHostileDirectories(t *testing.T) {
 		{"more entries than there are", ErrCorrupt, "before an entry", []any{head, 1, 100, 3, 2, eml, 0}},
 		{"fewer entries than there are", ErrCorrupt, "after its entries", []any{head, 1, 100, 3, 0, eml, 0}},
 		{"half a name", ErrCorrupt, "within a name", []any{head, 1, 100, 3, 1, eml[:12]}},
-		{"entry twice", ErrCorrupt, "twice", []any{head, 1, 100, 4, 2, eml, 0, eml, 0}},
+		{"entry twice", ErrCorrupt, "duplicate", []any{head, 1, 100, 4, 2, eml, 0, eml, 0}},
 		{"size", ErrCorrupt, "over", []any{head, 1, 100, 3, 1, eml, maxSize + 1}},
 		{"large size", ErrCorrupt, "crosses", []any{head, 1, 100, 3, 1, eml, maxSize}},
 		{"frame too large", ErrCorrupt, "over", []any{head, 1, 100, maxFrame/512 + 1, 1, eml, 0}},
@@ -103,7 +104,7 @@ func TestHostileTrailers(t *testing.T) {
 	}
 }
 
-// Frames that decompress, but not to what the format allows.
+// Frames that decompress to data that violates the format.
 func TestHostileFrames(t *testing.T) {
 	encode := func(raw []byte, o ...zstd.EOption) []byte {
 		e, err := zstd.NewWriter(nil, o...)
@@ -121,7 +122,7 @@ func TestHostileFrames(t *testing.T) {
 		if _, err := e.Write(raw); err != nil {
 			t.Fatal(err)
 		}
-		if err := e.Flush(); err != nil { // now it does not know the size
+		if err := e.Flush(); err != nil { // so that the encoder does not know the size
 			t.Fatal(err)
 		}
 		if err := e.Close(); err != nil {
@@ -166,7 +167,7 @@ func TestHostileFrames(t *testing.T) {
 	}
 }
 
-// An index may remember the place of an entry wrongly.
+// An index may contain a wrong position of an entry.
 func TestWrongPlaces(t *testing.T) {
 	obj, d, files := sample(t)
 	for i, e := range d.Entries {
@@ -189,8 +190,8 @@ func TestWrongPlaces(t *testing.T) {
 			wrong := e
 			change(&wrong)
 			got, err := readEntry(obj, wrong)
-			// The frames of a large entry do not name it: its hash does. Nor do they tell where
-			// within its last block it ends.
+			// The frames of a large entry do not contain its name; its hash identifies it.
+			// They also do not show where in its last block it ends.
 			if e.Skip == 0 && err == nil && (what == "other name" || what == "size") && bytes.HasPrefix(got, files[i].body) {
 				continue
 			}

@@ -7,12 +7,13 @@ import (
 	"strings"
 )
 
-// kind is a row of the table of names. Its value stands in directories: never reuse one.
+// kind is a row of the table of names. Its value is stored in directories: never reuse one.
 type kind struct {
 	code byte
 	id   int    // bytes of the hash before text, written as lower-case hex; 0 = none
-	text string // the name, or what follows the hash
-	// numbered: in a segment the name follows the number of its commit, 16 digits and a slash.
+	text string // the name, or the part after the hash
+	// numbered: in a segment the name follows the number of its commit, 16 digits and a
+	// slash.
 	numbered bool
 }
 
@@ -42,14 +43,14 @@ const (
 	maxNumber    = 9_999_999_999_999_999
 )
 
-// CheckName says whether an entry may have this name: nil or ErrName.
+// CheckName returns ErrName if an entry may not have this name.
 func CheckName(name string) error {
 	var buf [64]byte
 	_, err := appendName(buf[:0], name)
 	return err
 }
 
-// appendName appends the name as directories hold it: kind, number, hash.
+// appendName appends the name in the form of directories: kind, number, hash.
 func appendName(b []byte, name string) ([]byte, error) {
 	rest, number, numbered := name, uint64(0), false
 	if len(name) > numberDigits && name[numberDigits] == '/' {
@@ -73,7 +74,7 @@ func appendName(b []byte, name string) ([]byte, error) {
 	return b, fmt.Errorf("%w: %q", ErrName, name)
 }
 
-// cutName takes a name off the front of b.
+// cutName removes a name from the front of b.
 func cutName(b []byte) (name string, rest []byte, err error) {
 	if len(b) == 0 {
 		return "", nil, corrupt("directory ends before an entry")
@@ -134,7 +135,7 @@ func lowerHex(s string) bool {
 	return true
 }
 
-// cutUvarint takes a number from 0 to limit off the front of b.
+// cutUvarint removes a number from 0 to limit from the front of b.
 func cutUvarint(b []byte, limit uint64) (uint64, []byte, error) {
 	v, n := binary.Uvarint(b)
 	if n <= 0 || v > limit {

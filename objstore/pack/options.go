@@ -5,10 +5,10 @@ import (
 	"io"
 )
 
-// Level is how much work goes into compression.
+// Level is the compression level.
 type Level uint8
 
-// The levels. Every reader reads them all.
+// The levels. Every reader reads all of them.
 const (
 	Fastest Level = iota
 	Default
@@ -17,7 +17,7 @@ const (
 
 var levelNames = [...]string{Fastest: "fastest", Default: "default", Better: "better"}
 
-// ParseLevel reads a level as settings spell it; "" is Fastest.
+// ParseLevel reads a level in the spelling of settings; "" is Fastest.
 func ParseLevel(s string) (Level, error) {
 	for l, name := range levelNames {
 		if s == name {
@@ -37,19 +37,19 @@ func (l Level) String() string {
 	return fmt.Sprintf("level %d", uint8(l))
 }
 
-// DefaultFrameSize is where small mail compresses nearly as well as in one large
-// frame, and a single message still costs little to read.
+// DefaultFrameSize is a size at which small mail compresses nearly as well as in one large
+// frame, and a single message is still cheap to read.
 const DefaultFrameSize = 256 << 10
 
-// Options say how a Writer writes; readers need none of it.
+// Options configure a Writer; readers need none of them.
 type Options struct {
 	Level Level // zero: Fastest
-	// FrameSize is how many bytes of small entries share a frame, before compression;
-	// larger entries have frames of their own. Zero is DefaultFrameSize, and it is held
-	// between 4 KiB and 2 MiB.
+	// FrameSize is the maximum size of a frame of small entries, before compression; larger
+	// entries have separate frames. Zero is DefaultFrameSize. The value is limited to the
+	// range from 4 KiB to 2 MiB.
 	FrameSize int
-	// Random gives the 16 bytes that make each object unique. Nil is crypto/rand; tests
-	// set it to get the same object again.
+	// Random provides the 16 bytes that make each object unique. Nil is crypto/rand; tests
+	// set it to get reproducible objects.
 	Random io.Reader
 }
 

@@ -16,7 +16,7 @@ type file struct {
 	body []byte
 }
 
-// build writes an object; the random bytes in it are zeros.
+// build writes an object whose random bytes are zeros.
 func build(t testing.TB, o Options, files []file) ([]byte, *Directory) {
 	t.Helper()
 	o.Random = bytes.NewReader(make([]byte, 16))
@@ -33,7 +33,7 @@ func build(t testing.TB, o Options, files []file) ([]byte, *Directory) {
 	return obj, d
 }
 
-// fetchFrom is a Fetch of an object in memory.
+// fetchFrom returns a Fetch of an object in memory.
 func fetchFrom(obj []byte) Fetch {
 	return func(off, n int64) (io.ReadCloser, error) {
 		if off < 0 {
@@ -46,7 +46,7 @@ func fetchFrom(obj []byte) Fetch {
 	}
 }
 
-// readEntry reads an entry as a client of a store does.
+// readEntry reads an entry like a client of a store.
 func readEntry(obj []byte, e Entry) ([]byte, error) {
 	if e.Off < 0 || e.Len < 0 || e.Off+e.Len > int64(len(obj)) {
 		return nil, corrupt("range outside of the object")
@@ -56,7 +56,7 @@ func readEntry(obj []byte, e Entry) ([]byte, error) {
 	return io.ReadAll(r)
 }
 
-// checkObject reads an object in both ways and compares it with what was written.
+// checkObject reads an object in both ways and compares it with the written entries.
 func checkObject(t rapid.TB, obj []byte, written *Directory, files []file) {
 	t.Helper()
 	d, err := ReadDirectory(fetchFrom(obj), int64(len(obj)))
@@ -93,7 +93,7 @@ func checkObject(t rapid.TB, obj []byte, written *Directory, files []file) {
 	}
 }
 
-// text is n bytes that compress somewhat like mail.
+// text returns n bytes that compress roughly like mail.
 func text(seed uint64, n int) []byte {
 	r := rand.New(rand.NewPCG(seed, 1))
 	b := make([]byte, 0, n+100)
@@ -134,7 +134,7 @@ func TestRoundTrip(t *testing.T) {
 	})
 }
 
-// drawName gives some allowed name, another one for every i.
+// drawName returns an allowed name, different for every i.
 func drawName(rt *rapid.T, i int) string {
 	switch rapid.IntRange(0, 4).Draw(rt, "kind") {
 	case 0:

@@ -6,12 +6,12 @@ import (
 	"io"
 )
 
-// Scan reads a whole object from its start and calls fn for each entry, in order, with
-// a body that is valid until fn returns; what fn leaves of it is passed over. The
-// directory is not needed to find the entries, only compared with them at the end, so
-// an object whose end is lost yields what is there, and then ErrCorrupt. It holds one
-// frame in memory, and at the end the directory. An error of fn ends it and is
-// returned as it is; errors of r too.
+// Scan reads a whole object from its start and calls fn for each entry, in order, with a
+// body that is valid until fn returns. The unread part of the body is skipped. Scan does
+// not need the directory to find the entries and only compares them with it at the end, so
+// an object with a lost end yields the remaining entries and then ErrCorrupt. It holds one
+// frame in memory, and at the end the directory. An error of fn ends it and is returned
+// unchanged, and so are errors of r.
 func Scan(r io.Reader, fn func(name string, size int64, body io.Reader) error) error {
 	s := scanner{frames: frameReader{s: getScratch()}}
 	defer s.frames.s.release()
@@ -37,15 +37,15 @@ func Scan(r io.Reader, fn func(name string, size int64, body io.Reader) error) e
 	}
 }
 
-// scanner is the archive as a stream.
+// scanner reads the archive as a stream.
 type scanner struct {
 	frames frameReader
-	raw    []byte // of the frame, not read yet
+	raw    []byte // of the frame, not yet read
 	count  int
-	err    error // of the frames; for good
+	err    error // of the frames; permanent
 }
 
-// more makes sure that raw has something.
+// more makes sure that raw is not empty.
 func (s *scanner) more() error {
 	for len(s.raw) == 0 && s.err == nil {
 		at := s.frames.off
@@ -65,7 +65,7 @@ func (s *scanner) header() (name string, size int64, err error) {
 	if err := s.more(); err != nil {
 		return "", 0, err
 	}
-	h := s.raw[:tarBlock] // frames are whole blocks
+	h := s.raw[:tarBlock] // frames consist of whole blocks
 	if isZero(h) {
 		if len(s.raw) != tarEnd || !isZero(s.raw) {
 			return "", 0, corrupt("frame before %d: the archive does not end with its frame", s.frames.off)
@@ -76,7 +76,7 @@ func (s *scanner) header() (name string, size int64, err error) {
 	return parseTarHeader(h)
 }
 
-// end reads the directory, and nothing may follow.
+// end reads the directory and checks that nothing follows.
 func (s *scanner) end() error {
 	data := s.frames.off
 	if _, err := s.frames.header(); !errors.Is(err, errDirectory) {
@@ -98,14 +98,14 @@ func (s *scanner) end() error {
 		return err
 	}
 	if length != n {
-		return within(data, corrupt("directory of %d bytes says %d", n, length))
+		return within(data, corrupt("directory of %d bytes states a length of %d", n, length))
 	}
 	d, err := parseDirectory(b.Bytes(), data)
 	if err != nil {
 		return err
 	}
 	if len(d.Entries) != s.count {
-		return corrupt("directory of %d entries, the archive has %d", len(d.Entries), s.count)
+		return corrupt("directory of %d entries, but the archive has %d", len(d.Entries), s.count)
 	}
 	return nil
 }
@@ -124,7 +124,7 @@ func (b *scanBody) Read(p []byte) (int, error) {
 	return copy(p, chunk), err
 }
 
-// next takes up to n bytes of the body off the stream.
+// next reads up to n bytes of the body from the stream.
 func (b *scanBody) next(n int64) ([]byte, error) {
 	if b.left == 0 {
 		return nil, io.EOF
@@ -141,8 +141,8 @@ func (b *scanBody) next(n int64) ([]byte, error) {
 	return chunk, b.padding()
 }
 
-// padding passes over the zeros that fill the last block: they are in the frame that
-// the body ends in, which began and ends between blocks.
+// padding skips the zeros that fill the last block. They are in the frame in which the body
+// ends, because frames begin and end between blocks.
 func (b *scanBody) padding() error {
 	n := len(b.s.raw) % tarBlock
 	if !isZero(b.s.raw[:n]) {
@@ -154,7 +154,7 @@ func (b *scanBody) padding() error {
 	return nil
 }
 
-// skip passes over the rest.
+// skip skips the rest.
 func (b *scanBody) skip() error {
 	for {
 		if _, err := b.next(maxFrame); err == io.EOF {

@@ -8,12 +8,12 @@ import (
 const (
 	tarBlock = 512
 	tarEnd   = 2 * tarBlock // zero bytes that end an archive
-	// maxSize is the largest body that the eleven octal digits of a ustar header hold.
+	// maxSize is the largest body that fits in the eleven octal digits of a ustar header.
 	maxSize = 1<<33 - 1
 )
 
-// tarHeader is the ustar header of an entry. It depends on nothing but name and size,
-// so a reader checks a header by making it again.
+// tarHeader is the ustar header of an entry. It depends only on name and size, so a reader
+// checks a header by making it again.
 func tarHeader(name string, size int64) (h [tarBlock]byte) {
 	copy(h[0:100], name) // the longest allowed name has 86 bytes
 	copy(h[100:], "0000644\x000000000\x000000000\x00")
@@ -27,7 +27,7 @@ func tarHeader(name string, size int64) (h [tarBlock]byte) {
 		sum += int64(c)
 	}
 	octal(h[148:154], sum)
-	h[154] = 0 // and the space after it stays
+	h[154] = 0 // and the following space stays
 	return h
 }
 
@@ -39,7 +39,7 @@ func octal(b []byte, v int64) {
 	}
 }
 
-// parseTarHeader reads a header and refuses any that tarHeader would not have made.
+// parseTarHeader reads a header and refuses any header that differs from tarHeader's.
 func parseTarHeader(h []byte) (name string, size int64, err error) {
 	n := bytes.IndexByte(h[:100], 0)
 	if n < 0 {

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// Whoever has lost this software gets the mail with zstd and tar (Debian packages zstd
-// and tar).
+// Without this software the mail can be read with zstd and tar (Debian packages zstd and
+// tar).
 func TestZstdAndTar(t *testing.T) {
 	guid := func(i int) string { return fmt.Sprintf("%040x.eml", i) }
 	files := []file{
@@ -41,7 +41,7 @@ func TestZstdAndTar(t *testing.T) {
 		t.Errorf("tar -t lists\n%swant\n%s", got, want.String())
 	}
 	if got := shell(t, `cd "$2" && zstd -dc "$1" | tar -xf -`, path, dir); got != "" {
-		t.Errorf("tar -x says %s", got)
+		t.Errorf("tar -x printed %s", got)
 	}
 	for _, f := range files {
 		got, err := os.ReadFile(filepath.Join(dir, f.name))
@@ -51,7 +51,7 @@ func TestZstdAndTar(t *testing.T) {
 	}
 }
 
-// shell runs a line of shell and returns all that it said.
+// shell runs a line of shell and returns all its output.
 func shell(t *testing.T, line string, args ...string) string {
 	t.Helper()
 	cmd := exec.Command("bash", append([]string{"-o", "pipefail", "-c", line, "bash"}, args...)...)

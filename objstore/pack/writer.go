@@ -12,28 +12,28 @@ import (
 var errFinished = errors.New("object is finished")
 
 // Writer builds one object in memory. Not safe for concurrent use. A Writer that is
-// given up before Finish needs no closing.
+// abandoned before Finish need not be closed.
 type Writer struct {
 	options Options
-	limit   int // bytes of small entries in a frame
+	limit   int // maximum bytes of small entries in a frame
 
 	out     []byte   // frames
-	s       *scratch // s.raw: entries that are in no frame yet
+	s       *scratch // s.raw: entries that are not yet in a frame
 	frames  []frame
 	entries []Entry
 	index   map[string]int
-	names   []byte // the entries as the directory holds them
+	names   []byte // the entries in the form of the directory
 	done    bool
 }
 
-// NewWriter begins an object. It is built in buf[:0] as long as that has room; what
-// Finish returns is then the same memory, so that callers can pool it.
+// NewWriter begins an object. It uses buf[:0] while that has room, and Finish then returns
+// the same memory, so that callers can pool it.
 func NewWriter(buf []byte, o Options) *Writer {
 	return &Writer{options: o, limit: o.frameSize(), out: buf[:0], s: getScratch(), index: make(map[string]int)}
 }
 
-// Len is about how many bytes the object would have if it were finished now; entries
-// that are not compressed yet count as they are.
+// Len estimates the size of the object if it were finished now. Entries that are not yet
+// compressed count with their full size.
 func (w *Writer) Len() int {
 	if w.done {
 		return len(w.out)
@@ -41,11 +41,10 @@ func (w *Writer) Len() int {
 	return len(w.out) + len(w.s.raw) + len(w.names) + 6*len(w.frames) + skippableHead + trailerSize + 32
 }
 
-// Count is the number of entries.
+// Count returns the number of entries.
 func (w *Writer) Count() int { return len(w.entries) }
 
-// Add writes an entry. It returns ErrName, ErrDuplicate or ErrTooLarge, and then has
-// written nothing.
+// Add writes an entry. After ErrName, ErrDuplicate or ErrTooLarge nothing has been written.
 func (w *Writer) Add(name string, body []byte) error {
 	size := int64(len(body))
 	if len(body) > w.limit {
@@ -63,9 +62,9 @@ func (w *Writer) Add(name string, body []byte) error {
 	return w.enter(name, size)
 }
 
-// AddReader writes an entry of the next size bytes of r; it does not look for more.
-// An entry larger than a frame is compressed as it is read, at most 4 MiB at a time.
-// After an error, of r too, the object is as if the entry had never been begun.
+// AddReader writes an entry of the next size bytes of r; it does not check whether r has
+// more. An entry larger than a frame is compressed while it is read, at most 4 MiB at a
+// time. After an error, including an error of r, the object does not contain the entry.
 func (w *Writer) AddReader(name string, size int64, r io.Reader) error {
 	if err := w.check(name, size); err != nil {
 		return err
@@ -93,7 +92,7 @@ func (w *Writer) AddReader(name string, size int64, r io.Reader) error {
 	return w.enter(name, size)
 }
 
-// addLarge writes what is pending, the header, as a frame, and then the body in whole
+// addLarge writes the pending entries and the header as a frame, and then the body in whole
 // frames, the last one padded.
 func (w *Writer) addLarge(r io.Reader, size int64) error {
 	for {
@@ -108,7 +107,7 @@ func (w *Writer) addLarge(r io.Reader, size int64) error {
 	}
 }
 
-// fill appends n bytes of r, and padding, to what is pending.
+// fill appends n bytes of r, and padding, to the pending data.
 func (w *Writer) fill(r io.Reader, n int64) error {
 	have := len(w.s.raw)
 	w.s.raw = slices.Grow(w.s.raw, int(padded(n)))[:have+int(n)]
@@ -132,14 +131,14 @@ func (w *Writer) check(name string, size int64) error {
 	if size < 0 || size > maxSize {
 		return fmt.Errorf("%w: entry %s of %d bytes", ErrTooLarge, name, size)
 	}
-	// A frame for a header, and one for each maxFrame, take less than 64 bytes of directory.
+	// A frame for a header and one for each maxFrame take less than 64 bytes of directory.
 	if len(w.entries) >= maxEntries || len(w.names)+16*len(w.frames)+int(size/maxFrame)*16 > maxDirectory-1024 {
 		return fmt.Errorf("%w: %d entries", ErrTooLarge, len(w.entries))
 	}
 	return nil
 }
 
-// makeRoom ends the frame if a body of so many bytes would make it too large.
+// makeRoom ends the frame if a body of this size would make it too large.
 func (w *Writer) makeRoom(size int64) error {
 	if int64(len(w.s.raw))+tarBlock+size > int64(w.limit) {
 		return w.flush()
@@ -159,7 +158,7 @@ func (w *Writer) pad() {
 	w.s.raw = append(w.s.raw, zeros[:padded(n)-n]...)
 }
 
-// enter notes an entry that has been written.
+// enter records an entry that has been written.
 func (w *Writer) enter(name string, size int64) (err error) {
 	w.index[name] = len(w.entries)
 	w.entries = append(w.entries, Entry{Name: name, Size: size})
@@ -167,7 +166,7 @@ func (w *Writer) enter(name string, size int64) (err error) {
 	return err
 }
 
-// flush compresses what is pending into a frame.
+// flush compresses the pending data into a frame.
 func (w *Writer) flush() error {
 	raw := w.s.raw
 	if len(raw) == 0 {
@@ -183,8 +182,8 @@ func (w *Writer) flush() error {
 	return nil
 }
 
-// Finish ends the archive and writes the directory. The Writer cannot be used after
-// it, nor after an error of it.
+// Finish ends the archive and writes the directory. The Writer cannot be used after it,
+// even if it returned an error.
 func (w *Writer) Finish() ([]byte, *Directory, error) {
 	if w.done {
 		return nil, nil, errFinished

@@ -99,7 +99,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// A body that breaks off leaves no trace.
+// A body that ends too early leaves no trace.
 func TestBrokenBodies(t *testing.T) {
 	lost := errors.New("lost")
 	var files []file
@@ -136,11 +136,11 @@ func TestBufferIsUsed(t *testing.T) {
 	}
 	obj, _, err := w.Finish()
 	if err != nil || &obj[0] != &buf[0] {
-		t.Errorf("the object is elsewhere, %v", err)
+		t.Errorf("the object is in other memory, %v", err)
 	}
 }
 
-// Each object is unlike any other, and apart from that the same.
+// Objects with the same content differ only in their random bytes.
 func TestRandom(t *testing.T) {
 	var objs [2][]byte
 	for i := range objs {
@@ -159,7 +159,7 @@ func TestRandom(t *testing.T) {
 	}
 }
 
-// Len guides the size of packs, so it must be near the truth, from above.
+// Len guides the size of packs, so it must be close to the real size, and never below it.
 func TestLen(t *testing.T) {
 	w := NewWriter(nil, Options{})
 	for i := range 3000 {
@@ -174,7 +174,7 @@ func TestLen(t *testing.T) {
 	}
 }
 
-// One request for the directory, two when there are very many entries.
+// The directory takes one request, or two if there are very many entries.
 func TestRequests(t *testing.T) {
 	for _, c := range []struct{ entries, requests int }{{1, 1}, {2000, 1}, {4000, 2}} {
 		var files []file

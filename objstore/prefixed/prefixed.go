@@ -1,5 +1,5 @@
-// Package prefixed puts the keys of a store under a prefix, so that one bucket holds
-// many partitions and no driver has to know.
+// Package prefixed puts the keys of a store under a prefix, so that one bucket can hold
+// many partitions without support in the drivers.
 package prefixed
 
 import (
@@ -17,8 +17,8 @@ type store struct {
 	at    string // ends with a slash
 }
 
-// New returns a view of the objects of s below prefix/, under keys relative to it.
-// The prefix has no slash at its ends; "" gives s itself.
+// New returns a view of the objects of s below prefix/, with keys relative to it. The
+// prefix has no slash at its ends; "" returns s itself.
 func New(s objstore.Store, prefix string) objstore.Store {
 	if prefix == "" {
 		return s
@@ -68,8 +68,8 @@ func (s *store) info(i objstore.Info) objstore.Info {
 	return i
 }
 
-// err gives the error the key that the caller used; the whole one would name a place
-// that this view does not have.
+// err replaces the key in the error by the caller's key, because the full key names a place
+// outside this view.
 func (s *store) err(err error) error {
 	var e *objstore.Error
 	if !errors.As(err, &e) {

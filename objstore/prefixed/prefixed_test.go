@@ -10,7 +10,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/prefixed"
 )
 
-// TestConformance has neighbours that sort before, within and behind the prefix.
+// TestConformance has neighbours that sort before, within and after the prefix.
 func TestConformance(t *testing.T) {
 	objstoretest.Run(t, func(t testing.TB) objstore.Store {
 		m := memstore.New(nil)

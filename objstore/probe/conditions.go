@@ -14,16 +14,16 @@ const (
 	races  = 3
 )
 
-// refused says whether an error is an answer to the condition rather than trouble:
-// trouble ends the probe, since nothing can be concluded from it.
+// refused reports whether an error is an answer to the condition. Any other error ends the
+// probe, because it allows no conclusion.
 func refused(err error) bool {
 	return errors.Is(err, objstore.ErrExist) || errors.Is(err, objstore.ErrPrecondition) ||
 		errors.Is(err, objstore.ErrUnsupported) || err == nil
 }
 
-// putIf puts with a condition that holds. taken says that the store accepted it, or
-// refused it although these very bytes are there: then the request arrived twice, and
-// the second answer was to the copy. The error is trouble, refusal the store's answer.
+// putIf puts with a condition that holds. taken reports that the store accepted it, or
+// refused it although these bytes are stored: then the request arrived twice, and the
+// answer was to the copy. err is a failure, refusal the store's answer.
 func (p *prober) putIf(ctx context.Context, key, text string, opt objstore.PutOptions) (taken bool, refusal, err error) {
 	_, refusal = p.put(ctx, key, text, opt)
 	switch {
@@ -49,7 +49,7 @@ func (p *prober) ifAbsent(ctx context.Context) error {
 		return err
 	}
 	if !taken {
-		p.note("if-absent: a free key was refused: %v", refusal)
+		p.note("if-absent: a put with a free key was refused: %v", refusal)
 		return nil
 	}
 	_, err = p.put(ctx, key, "second", objstore.PutOptions{IfAbsent: true})
@@ -62,13 +62,13 @@ func (p *prober) ifAbsent(ctx context.Context) error {
 	}
 	p.c.IfAbsent = kept && errors.Is(err, objstore.ErrExist)
 	if !p.c.IfAbsent {
-		p.note("if-absent: a taken key was answered with %v, and its bytes were kept: %v", orNil(err), kept)
+		p.note("if-absent: a put with a taken key was answered with %v, and its bytes were kept: %v", orNil(err), kept)
 	}
 	return nil
 }
 
-// race lets writers create the same key at once. Two winners are seen only where the
-// store is not to be trusted, so that one such race decides.
+// race makes writers create the same key concurrently. Two winners occur only if the store
+// is unreliable, so a single such race decides.
 func (p *prober) race(ctx context.Context) error {
 	if !p.c.IfAbsent {
 		return nil
@@ -81,13 +81,14 @@ func (p *prober) race(ctx context.Context) error {
 		}
 		if winners != 1 {
 			p.c.IfAbsentRace = false
-			p.note("if-absent: %d of %d writers at once were told that they created the object, or its bytes were not the winner's", winners, racers)
+			p.note("if-absent: %d of %d concurrent writers got a success, or the stored bytes are not the winner's", winners, racers)
 		}
 	}
 	return nil
 }
 
-// raceOnce returns how many won; 0 also when the bytes are not those of the one winner.
+// raceOnce returns the number of winners, or 0 if the stored bytes are not those of the one
+// winner.
 func (p *prober) raceOnce(ctx context.Context, key string) (winners int, err error) {
 	results := make([]error, racers)
 	start := make(chan struct{})
@@ -115,7 +116,7 @@ func (p *prober) raceOnce(ctx context.Context, key string) (winners int, err err
 		return 0, err
 	}
 	if winners == 0 && wroteOne(got) {
-		return 1, nil // the winner's answer was lost, or was the one to a copy of its request
+		return 1, nil // the winner's answer was lost, or was for a copy of its request
 	}
 	if winners == 1 && got != writer(winner) {
 		return 0, nil
@@ -123,7 +124,7 @@ func (p *prober) raceOnce(ctx context.Context, key string) (winners int, err err
 	return winners, nil
 }
 
-// wroteOne says whether these are the bytes of one of the writers.
+// wroteOne reports whether these are the bytes of one of the writers.
 func wroteOne(got string) bool {
 	for i := range racers {
 		if got == writer(i) {
@@ -143,7 +144,7 @@ func (p *prober) ifMatch(ctx context.Context) error {
 		return err
 	}
 	if first.ETag == "" {
-		p.note("if-match: the store gives no ETag")
+		p.note("if-match: the store returns no ETag")
 		return nil
 	}
 	taken, refusal, err := p.putIf(ctx, key, "two", objstore.PutOptions{IfMatch: first.ETag})
@@ -151,7 +152,7 @@ func (p *prober) ifMatch(ctx context.Context) error {
 		return err
 	}
 	if !taken {
-		p.note("if-match: the present ETag was refused: %v", refusal)
+		p.note("if-match: the current ETag was refused: %v", refusal)
 		return nil
 	}
 	_, err = p.put(ctx, key, "three", objstore.PutOptions{IfMatch: first.ETag})

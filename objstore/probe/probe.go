@@ -1,5 +1,6 @@
-// Package probe finds out what a store can do by trying it and reading back: stores
-// that answer 200 to a condition and ignore it are real (StorageGRID, older Ceph).
+// Package probe finds out the capabilities of a store by trying them and reading back. This
+// is necessary because some stores answer 200 to a condition and ignore it (StorageGRID,
+// older Ceph).
 package probe
 
 import (
@@ -16,8 +17,8 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-// Dir is where the probe's objects lie, below the prefix of the store. Nothing else
-// may lie there: leftovers of probes that were cut off are removed after a day.
+// Dir is the directory of the probe's objects, below the prefix of the store. It must
+// contain nothing else: leftovers of interrupted probes are removed after a day.
 const Dir = "probe"
 
 const (
@@ -25,38 +26,37 @@ const (
 	leftoverAge = 24 * time.Hour
 )
 
-// Capabilities are what was seen. The JSON form stands in repository.json.
+// Capabilities are the results. repository.json contains their JSON form.
 type Capabilities struct {
-	// IfAbsent: a put with IfAbsent is refused when the key is taken, and the bytes
-	// that were there stay. False: a repository needs to have a single writer.
+	// IfAbsent: a put with IfAbsent is refused if the key is taken, and the existing bytes
+	// stay. False: a repository needs a single writer.
 	IfAbsent bool `json:"if_absent"`
-	// IfAbsentRace: of writers at the same moment exactly one wins, and its bytes are kept.
+	// IfAbsentRace: of concurrent writers exactly one wins, and its bytes are stored.
 	IfAbsentRace bool `json:"if_absent_race"`
 	IfMatch      bool `json:"if_match"`   // a stale ETag is refused, the bytes stay
 	Range        bool `json:"range"`      // the middle of an object can be read
 	Suffix       bool `json:"suffix"`     // the end of an object can be read without its size
-	ListOrder    bool `json:"list_order"` // keys come in byte order, and only those after startAfter
-	StoreTime    bool `json:"store_time"` // answers state the store's clock, and it does not stand still in the past
+	ListOrder    bool `json:"list_order"` // keys are in byte order, and only those after startAfter
+	StoreTime    bool `json:"store_time"` // answers state the store's clock, and it advances
 	// ClockSkew is the store's clock minus this host's, to about a second; zero without StoreTime.
 	ClockSkew time.Duration `json:"clock_skew"`
-	// Notes say in words what was seen where something is missing.
+	// Notes describe the observations for missing capabilities.
 	Notes []string `json:"notes,omitempty"`
 }
 
-// Conditional says whether two writers cannot overwrite each other.
+// Conditional reports whether two writers cannot overwrite each other.
 func (c Capabilities) Conditional() bool { return c.IfAbsent && c.IfAbsentRace }
 
-// One request that a load balancer sends twice must not decide what a store can do.
+// A single request that a load balancer sends twice must not decide the result.
 const (
-	misses = 3 // so often something must be missed before it counts as missing
-	inARow = 2 // so often in a row it must be found once it was missed
+	misses = 3 // a capability counts as missing after this many misses
+	inARow = 2 // after a miss, a capability must be found this many times in a row
 )
 
-// Run tries the store, with a few dozen small requests, and removes what it wrote,
-// also after an error or when ctx has ended. now is the host's clock. An error means
-// that plain put, get, list or delete do not work, in words that name the step; what
-// is merely missing is in the Capabilities: it was missing in each of several rounds,
-// with fresh keys in each.
+// Run tries the store with a few dozen small requests. It removes its objects, even after
+// an error or if ctx has ended. now is the host's clock. An error means that plain put,
+// get, list or delete does not work, and names the step. Missing capabilities are reported
+// in Capabilities; each was missing in several rounds, with fresh keys in each round.
 func Run(ctx context.Context, s objstore.Store, now func() time.Time) (c Capabilities, err error) {
 	id := make([]byte, 8)
 	if _, err := rand.Read(id); err != nil {
@@ -67,7 +67,7 @@ func Run(ctx context.Context, s objstore.Store, now func() time.Time) (c Capabil
 	for _, step := range []struct {
 		name string
 		run  func(context.Context) error
-		have func() bool // nil: what was found the first time counts
+		have func() bool // nil: the first result counts
 	}{
 		{"read back what was written", p.roundTrip, nil},
 		{"read a part", p.ranges, func() bool { return c.Range && c.Suffix }},
@@ -83,8 +83,8 @@ func Run(ctx context.Context, s objstore.Store, now func() time.Time) (c Capabil
 	return c, nil
 }
 
-// inRounds runs a step until it has found what it looks for: at once, or after a miss
-// a few times in a row. The notes of a miss are dropped when it does.
+// inRounds runs a step until it finds the capability: at once, or a few times in a row
+// after a miss. In that case the notes of the miss are dropped.
 func (p *prober) inRounds(ctx context.Context, step func(context.Context) error, have func() bool) error {
 	notes, row, need, missed := len(p.c.Notes), 0, 1, 0
 	for p.round = 0; ; p.round++ {
@@ -105,12 +105,12 @@ func (p *prober) inRounds(ctx context.Context, step func(context.Context) error,
 
 type prober struct {
 	s    objstore.Store
-	at   string // begins every key of this run
+	at   string // prefix of every key of this run
 	now  func() time.Time
 	c    *Capabilities
-	keys []string // written, to be removed
+	keys []string // keys to remove
 
-	round int // of the step that runs
+	round int // of the current step
 }
 
 // key names an object of this run and round, which cleanup will remove.
@@ -120,7 +120,7 @@ func (p *prober) key(name string) string {
 	return key
 }
 
-// roundName sets the keys of a round apart from those of the ones before it.
+// roundName gives the keys of each round a different name.
 func (p *prober) roundName() string {
 	if p.round == 0 {
 		return ""
@@ -145,13 +145,13 @@ func (p *prober) get(ctx context.Context, key string, off, n int64) (string, obj
 	return string(text), obj.Info, errors.Join(err, obj.Close())
 }
 
-// expect reads the whole object and compares.
+// expect reads the whole object and compares it.
 func (p *prober) expect(ctx context.Context, key, want string) (same bool, err error) {
 	got, _, err := p.get(ctx, key, 0, -1)
 	return got == want, err
 }
 
-// roundTrip is what everything else needs. It takes the time as well.
+// roundTrip checks the basic operations. It also compares the clocks.
 func (p *prober) roundTrip(ctx context.Context) error {
 	key := p.key("plain")
 	if _, _, err := p.get(ctx, key, 0, -1); !errors.Is(err, objstore.ErrNotExist) {
@@ -167,14 +167,14 @@ func (p *prober) roundTrip(ctx context.Context) error {
 	case err != nil:
 		return err
 	case !same:
-		return errors.New("other bytes came back")
+		return errors.New("the bytes read differ from those written")
 	}
 	stat, err := p.s.Stat(ctx, key)
 	if err != nil {
 		return err
 	}
 	if stat.Size != int64(len(alphabet)) {
-		return fmt.Errorf("size %d came back for %d", stat.Size, len(alphabet))
+		return fmt.Errorf("stat returned size %d, want %d", stat.Size, len(alphabet))
 	}
 	if err := p.s.Delete(ctx, key); err != nil {
 		return err
@@ -196,8 +196,8 @@ func orNil(err error) error {
 
 const alphabet = "abcdefghijklmnopqrstuvwxyz"
 
-// time compares the clocks: HTTP dates are whole seconds, so that a store's time
-// counts as the middle of its second.
+// time compares the clocks. HTTP dates are whole seconds, so a store's time counts as the
+// middle of its second.
 func (p *prober) time(before, after, store time.Time) {
 	if store.IsZero() {
 		p.note("the store states no time")
@@ -217,11 +217,11 @@ func (p *prober) ranges(ctx context.Context) error {
 	}
 	part, info, err := p.get(ctx, key, 3, 4)
 	if objstore.IsTemporary(err) {
-		return err // trouble says nothing of what the store can do
+		return err // a failure allows no conclusion about the store
 	}
 	p.c.Range = err == nil && part == "defg" && info.Size == int64(len(alphabet))
 	if !p.c.Range {
-		p.note("range: %d bytes of %q came for 4 from 3 (%v)", len(part), part, err)
+		p.note("range: requested 4 bytes from 3, got %d bytes of %q (%v)", len(part), part, err)
 	}
 	end, _, err := p.get(ctx, key, -5, 0)
 	if objstore.IsTemporary(err) {
@@ -229,7 +229,7 @@ func (p *prober) ranges(ctx context.Context) error {
 	}
 	p.c.Suffix = err == nil && end == "vwxyz"
 	if !p.c.Suffix {
-		p.note("suffix: %d bytes came for the last 5 (%v)", len(end), err)
+		p.note("suffix: requested the last 5 bytes, got %d (%v)", len(end), err)
 	}
 	_, _, err = p.get(ctx, key, 100, 1)
 	if objstore.IsTemporary(err) {
@@ -244,7 +244,7 @@ func (p *prober) ranges(ctx context.Context) error {
 
 func (p *prober) list(ctx context.Context) error {
 	p.c.ListOrder = false
-	want := []string{"l-a", "l.b", "l/c", "l0", "l=d", "lé"} // in byte order; a tree walk would take l/ first or last
+	want := []string{"l-a", "l.b", "l/c", "l0", "l=d", "lé"} // in byte order; a tree walk would put l/ first or last
 	for _, i := range []int{4, 1, 5, 0, 3, 2} {
 		if _, err := p.put(ctx, p.key(want[i]), "x", objstore.PutOptions{}); err != nil {
 			return err
@@ -255,7 +255,7 @@ func (p *prober) list(ctx context.Context) error {
 		return err
 	}
 	if got := strings.Join(all, " "); got != strings.Join(want, " ") {
-		p.note("list: %q came for %q", got, strings.Join(want, " "))
+		p.note("list: got %q, want %q", got, strings.Join(want, " "))
 		return nil
 	}
 	rest, err := p.names(ctx, "l", p.at+p.roundName()+want[2])
@@ -264,7 +264,7 @@ func (p *prober) list(ctx context.Context) error {
 	}
 	p.c.ListOrder = strings.Join(rest, " ") == strings.Join(want[3:], " ")
 	if !p.c.ListOrder {
-		p.note("list: %q came after %q", strings.Join(rest, " "), want[2])
+		p.note("list: got %q after %q", strings.Join(rest, " "), want[2])
 	}
 	return nil
 }
@@ -274,7 +274,7 @@ func (p *prober) names(ctx context.Context, prefix, after string) ([]string, err
 	at := p.at + p.roundName()
 	for info, err := range p.s.List(ctx, at+prefix, after) {
 		if errors.Is(err, objstore.ErrUnsupported) {
-			return append(names, err.Error()), nil // no order
+			return append(names, err.Error()), nil // not in order
 		}
 		if err != nil {
 			return nil, err
@@ -284,7 +284,7 @@ func (p *prober) names(ctx context.Context, prefix, after string) ([]string, err
 	return names, nil
 }
 
-// cleanup removes this run's objects, and those of runs that had no chance to.
+// cleanup removes the objects of this run, and of runs that were interrupted.
 func (p *prober) cleanup(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
 	defer cancel()
@@ -294,7 +294,7 @@ func (p *prober) cleanup(ctx context.Context) error {
 	}
 	for info, err := range p.s.List(ctx, Dir+"/", "") {
 		if err != nil {
-			break // the run has said what is wrong with lists
+			break // the run has already reported the problem with lists
 		}
 		if !info.StoreTime.IsZero() && info.StoreTime.Sub(info.Modified) > leftoverAge {
 			errs = append(errs, p.s.Delete(ctx, info.Key))

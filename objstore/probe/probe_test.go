@@ -36,7 +36,7 @@ func wantEmpty(t *testing.T, s objstore.Store) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Errorf("left over: %s", info.Key)
+		t.Errorf("leftover: %s", info.Key)
 	}
 }
 
@@ -86,7 +86,7 @@ func TestGoodStores(t *testing.T) {
 	})
 }
 
-// poor is a store that is worse than it says.
+// poor is a store with a defect that it does not report.
 type poor struct {
 	objstore.Store
 	put  func(objstore.PutOptions) (objstore.PutOptions, error)
@@ -132,12 +132,12 @@ func TestPoorStores(t *testing.T) {
 	type caps = probe.Capabilities
 	for name, c := range map[string]struct {
 		poor poor
-		lost func(c caps) bool // true when exactly what is lost is reported
+		lost func(c caps) bool // true if exactly the missing capability is reported
 		note string
 	}{
 		"ignores conditions": {
 			poor{put: func(objstore.PutOptions) (objstore.PutOptions, error) { return objstore.PutOptions{}, nil }},
-			func(c caps) bool { return !c.IfAbsent && !c.IfAbsentRace && !c.IfMatch && c.Range }, "if-absent: a taken key was answered with is there"},
+			func(c caps) bool { return !c.IfAbsent && !c.IfAbsentRace && !c.IfMatch && c.Range }, "if-absent: a put with a taken key was answered with is there"},
 		"knows no conditions": {
 			poor{put: func(o objstore.PutOptions) (objstore.PutOptions, error) {
 				if o.Conditional() {
@@ -153,7 +153,7 @@ func TestPoorStores(t *testing.T) {
 				}
 				return o, nil
 			}},
-			func(c caps) bool { return c.IfAbsent && c.IfAbsentRace && !c.IfMatch }, "present ETag was refused"},
+			func(c caps) bool { return c.IfAbsent && c.IfAbsentRace && !c.IfMatch }, "current ETag was refused"},
 		"ignores ranges": {
 			poor{get: func(off, _ int64) (int64, int64) { return max(off, 0) / 100 * 100, -1 }},
 			func(c caps) bool { return !c.Range && !c.Suffix && c.IfAbsent }, "range:"},
@@ -187,16 +187,16 @@ func TestPoorStores(t *testing.T) {
 	}
 }
 
-// lateWriter lets everybody win who writes at the same moment: it looks first and
-// writes later, as a store without atomic conditions does.
+// lateWriter lets all concurrent writers win: it checks first and writes later, like a
+// store without atomic conditions.
 type lateWriter struct {
 	objstore.Store
 	mu    *sync.Mutex
 	races map[string]*sync.WaitGroup
 }
 
-// twice is a store whose requests arrive twice now and then, as a load balancer sends
-// them: the answer is the one to the copy.
+// twice is a store whose requests sometimes arrive twice, as if a load balancer repeated
+// them: the answer is for the copy.
 type twice struct {
 	objstore.Store
 	which func(nth int64, opt objstore.PutOptions) bool
@@ -223,7 +223,7 @@ func TestRequestsThatArriveTwice(t *testing.T) {
 	}
 }
 
-// TestFlukes: what is missing a few times is not missing, as long as it comes back for good.
+// TestFlukes: a capability that is missing a few times and then stays is not missing.
 func TestFlukes(t *testing.T) {
 	fluke := func(bad func(n int64) bool) probe.Capabilities {
 		var absent atomic.Int64
@@ -240,15 +240,16 @@ func TestFlukes(t *testing.T) {
 	if c := fluke(func(i int64) bool { return i <= 3 }); c.IfAbsent || len(c.Notes) == 0 {
 		t.Errorf("missed three times: %+v", c)
 	}
-	// Every other round fails: a store behind two gateways of which one knows no conditions.
+	// Every other round fails: a store behind two gateways, one of which does not support
+	// conditions.
 	if c := fluke(func(i int64) bool { return i%3 == 1 }); c.IfAbsent || len(c.Notes) == 0 {
 		t.Errorf("missed every other time: %+v", c)
 	}
 }
 
-const racers = 8 // as many as the probe lets write at once
+const racers = 8 // the number of concurrent writers of the probe
 
-// allLooked waits until every racer for the key has come this far.
+// allLooked waits until all writers of the key have come this far.
 func (l lateWriter) allLooked(key string) {
 	l.mu.Lock()
 	race := l.races[key]
@@ -290,11 +291,12 @@ func TestClockSkew(t *testing.T) {
 	}
 }
 
-// TestTrouble: what is no answer to the question ends the probe, and it cleans up nevertheless.
+// TestTrouble: an error that is not an answer to the condition ends the probe, which still
+// cleans up.
 func TestTrouble(t *testing.T) {
 	for n := 1; ; n++ {
 		m := memstore.New(nil)
-		var failed atomic.Bool // the probe's racers call from goroutines of their own
+		var failed atomic.Bool // the probe's writers run in several goroutines
 		nth := memstore.Nth(n, nil)
 		m.SetFaults(func(op, key string) error {
 			err := nth(op, key)

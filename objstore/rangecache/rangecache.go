@@ -1,5 +1,5 @@
-// Package rangecache is a Store that keeps what was read last. Many small messages lie in
-// one frame of a pack: who reads them one after the other asks for the frame once.
+// Package rangecache is a Store that caches recently read ranges. Many small messages share
+// one frame of a pack, so a reader of consecutive messages requests the frame once.
 package rangecache
 
 import (
@@ -12,10 +12,10 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-// maxRange is the largest range that is kept; a larger one is not a frame of small messages.
+// maxRange is the largest cached range; a larger range is not a frame of small messages.
 const maxRange = 1 << 20
 
-// Store decorates another one. It must only be used for objects that never change.
+// Store decorates another store. Use it only for objects that never change.
 type Store struct {
 	objstore.Store
 	max int64
@@ -23,7 +23,7 @@ type Store struct {
 	mu    sync.Mutex
 	held  int64
 	byKey map[span]*list.Element // of *kept
-	used  list.List              // latest first
+	used  list.List              // most recent first
 }
 
 type span struct {
@@ -37,12 +37,12 @@ type kept struct {
 	b    []byte
 }
 
-// New keeps up to max bytes of ranges.
+// New caches up to max bytes of ranges.
 func New(s objstore.Store, max int64) *Store {
 	return &Store{Store: s, max: max, byKey: map[span]*list.Element{}}
 }
 
-// Get answers a range that was read before from memory.
+// Get returns a cached range from memory.
 func (s *Store) Get(ctx context.Context, key string, off, n int64) (*objstore.Object, error) {
 	if off < 0 || n <= 0 || n > maxRange {
 		return s.Store.Get(ctx, key, off, n)

@@ -33,7 +33,7 @@ func TestReadsARangeOnce(t *testing.T) {
 		}
 	}
 	for _, step := range []struct{ off, n, gets int64 }{
-		{0, 100, 1}, {0, 100, 1}, {100, 100, 2}, {0, 100, 2}, {200, 150, 3}, // 350 bytes: the oldest, 100+100, goes
+		{0, 100, 1}, {0, 100, 1}, {100, 100, 2}, {0, 100, 2}, {200, 150, 3}, // 350 bytes: the oldest, 100+100, is dropped
 		{0, 100, 3}, {100, 100, 4},
 	} {
 		read(step.off, step.n)

@@ -15,7 +15,7 @@ func (s *store) Get(ctx context.Context, key string, off, n int64) (*objstore.Ob
 		return nil, err
 	}
 	start, length, err := objstore.Span(off, n, obj.Size)
-	if err != nil { // the store has answered what it should have refused
+	if err != nil { // the store answered a request that it should have refused
 		_ = obj.Close() // nothing was written
 		return nil, &objstore.Error{Op: "get", Key: key, StoreTime: obj.StoreTime, Err: err}
 	}
@@ -23,13 +23,13 @@ func (s *store) Get(ctx context.Context, key string, off, n int64) (*objstore.Ob
 	return &objstore.Object{Info: obj.Info, ReadCloser: b}, nil
 }
 
-// body reads an object on after its connection was lost.
+// body continues to read an object after its connection was lost.
 type body struct {
-	ctx  context.Context // the Get's
+	ctx  context.Context // of the Get
 	s    *store
 	info objstore.Info
-	at   int64 // where the next byte stands in the object
-	left int64 // bytes that are still to come
+	at   int64 // position of the next byte in the object
+	left int64 // remaining bytes
 	t    *try  // since the last byte
 	io.ReadCloser
 }
@@ -43,13 +43,13 @@ func (b *body) Read(p []byte) (int, error) {
 		}
 		switch {
 		case b.left <= 0 && (err == io.EOF || objstore.IsTemporary(err)):
-			return n, io.EOF // everything has come, whatever became of the connection
+			return n, io.EOF // everything has arrived, so the state of the connection does not matter
 		case err == io.EOF:
 			err = &objstore.Error{Op: "get", Key: b.info.Key, Temporary: true, Err: io.ErrUnexpectedEOF}
 		case !objstore.IsTemporary(err): // nil, too
 			return n, err
 		}
-		if n > 0 { // the error comes again, or the next Read finds it gone
+		if n > 0 { // the error is returned again, or the next Read works
 			return n, nil
 		}
 		if err := b.reopen(err); err != nil {
@@ -58,7 +58,7 @@ func (b *body) Read(p []byte) (int, error) {
 	}
 }
 
-// reopen waits and gets the rest, if the object is still the one that we began to read.
+// reopen waits and gets the rest, if the object has not changed.
 func (b *body) reopen(err error) error {
 	if b.t == nil {
 		b.t = b.s.newTry()
@@ -76,7 +76,7 @@ func (b *body) reopen(err error) error {
 			return &objstore.Error{Op: "get", Key: b.info.Key, StoreTime: obj.StoreTime,
 				Err: fmt.Errorf("%w while it was read", objstore.ErrPrecondition)}
 		}
-		_ = b.ReadCloser.Close() // it is broken
+		_ = b.ReadCloser.Close() // the connection is broken
 		b.ReadCloser = obj.ReadCloser
 		return nil
 	}

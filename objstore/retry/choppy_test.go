@@ -9,10 +9,10 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/memstore"
 )
 
-// choppy breaks each body off after five bytes and each list after one key.
+// choppy ends each body after five bytes and each list after one key.
 type choppy struct {
 	objstore.Store
-	eof bool // bodies end as if that were all
+	eof bool // bodies end with io.EOF
 }
 
 func broken(op, key string) error {

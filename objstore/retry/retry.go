@@ -1,6 +1,6 @@
-// Package retry repeats what failed for a while, for any store. It never repeats a
-// conditional put: its own first try may have taken effect unseen, and only the
-// caller can tell that from somebody else's (design.md, promise 5).
+// Package retry repeats failed calls for a limited time, for any store. It never repeats a
+// conditional put: the first try may have taken effect unseen, and only the caller can
+// distinguish that from another writer's put (design.md, promise 5).
 package retry
 
 import (
@@ -15,12 +15,12 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-// Options say how long and how often.
+// Options limit the time and the pauses.
 type Options struct {
-	MaxElapsed time.Duration // from the first try until the last pause ends; 0: one minute
+	MaxElapsed time.Duration // from the first try to the end of the last pause; 0: one minute
 	Initial    time.Duration // mean of the first pause; 0: 200 ms
 	MaxPause   time.Duration // mean of the longest pause; 0: 10 s
-	// Notify hears of each failure that will be followed by another try; nil: nobody does.
+	// Notify is called for each failure that is followed by another try; nil: no call.
 	Notify func(err error, pause time.Duration)
 }
 
@@ -45,13 +45,13 @@ type store struct {
 	o     Options
 }
 
-// New returns s with retries of what objstore.IsTemporary says, with growing random
-// pauses. The last error is returned when MaxElapsed would be over before the next
-// try. A list goes on behind the last key that was yielded, and a body that breaks
-// off goes on at the byte where it did, as long as the object is the same.
+// New returns s with retries of errors for which objstore.IsTemporary is true, with growing
+// random pauses. It returns the last error if MaxElapsed would be exceeded before the next
+// try. A list continues after the last yielded key, and a body that breaks off continues at
+// the next byte, as long as the object is the same.
 func New(s objstore.Store, o Options) objstore.Store { return &store{s, o.withDefaults()} }
 
-// try is one operation's budget of time.
+// try is the retry budget of one operation.
 type try struct {
 	o     *Options
 	pause backoff.ExponentialBackOff
@@ -66,10 +66,10 @@ func (s *store) newTry() *try {
 	return &try{o: &s.o, pause: *b, start: time.Now()}
 }
 
-// again waits before another try and returns nil, or returns the error to give up with.
+// again waits before another try and returns nil, or returns the final error.
 func (t *try) again(ctx context.Context, err error) error {
 	if !objstore.IsTemporary(err) || errors.Is(err, objstore.ErrCredentials) || ctx.Err() != nil {
-		return err // new keys do not come within moments
+		return err // new keys do not arrive within moments
 	}
 	pause := t.pause.NextBackOff()
 	if time.Since(t.start)+pause > t.o.MaxElapsed {
@@ -86,7 +86,7 @@ func (t *try) again(ctx context.Context, err error) error {
 	}
 }
 
-// cancelled says that the wait was cut short, and for what we waited.
+// cancelled returns an error for an interrupted wait, with the cause of the wait.
 func cancelled(ctx context.Context, err error) error {
 	var e *objstore.Error
 	if !errors.As(err, &e) {
@@ -136,7 +136,7 @@ func (s *store) List(ctx context.Context, prefix, startAfter string) iter.Seq2[o
 			if failure == nil || stopped {
 				return
 			}
-			if t == nil { // it got on: the time starts anew
+			if t == nil { // progress: the time starts again
 				t = s.newTry()
 			}
 			if err := t.again(ctx, failure); err != nil {
@@ -147,7 +147,7 @@ func (s *store) List(ctx context.Context, prefix, startAfter string) iter.Seq2[o
 	}
 }
 
-// listOnce passes infos on until an error, the end, or the consumer's stop.
+// listOnce yields infos until an error, the end, or the consumer stops.
 func listOnce(seq iter.Seq2[objstore.Info, error], yield func(objstore.Info) bool) (failure error, stopped bool) {
 	for info, err := range seq {
 		if err != nil {

@@ -20,8 +20,8 @@ func TestConformance(t *testing.T) {
 	objstoretest.Run(t, func(testing.TB) objstore.Store { return retry.New(memstore.New(nil), retry.Options{}) })
 }
 
-// TestConformanceWithFaults: every third call of what may be repeated fails, before or
-// after it took effect, and nobody notices.
+// TestConformanceWithFaults: every third repeatable call fails, before or after it takes
+// effect, without any visible effect.
 func TestConformanceWithFaults(t *testing.T) {
 	objstoretest.Run(t, func(testing.TB) objstore.Store {
 		m := memstore.New(nil)
@@ -56,7 +56,7 @@ func TestPauses(t *testing.T) {
 			t.Errorf("stat: %v", err)
 		}
 		if took := time.Since(start); took < 45*time.Second || took > time.Minute {
-			t.Errorf("gave up after %v, want nearly a minute", took)
+			t.Errorf("returned after %v, want nearly a minute", took)
 		}
 		if tries != len(pauses)+1 {
 			t.Errorf("%d tries, %d pauses", tries, len(pauses))
@@ -114,7 +114,7 @@ func TestContextEndsPause(t *testing.T) {
 		err := s.Delete(ctx, "k")
 		var e *objstore.Error
 		if !errors.Is(err, context.DeadlineExceeded) || !errors.As(err, &e) || e.Key != "k" || !strings.Contains(err.Error(), "injected") {
-			t.Errorf("delete: %v, want the deadline and what was waited for", err)
+			t.Errorf("delete: %v, want the deadline and the cause of the wait", err)
 		}
 		if took := time.Since(start); took != time.Second {
 			t.Errorf("took %v", took)

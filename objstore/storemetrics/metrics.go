@@ -32,7 +32,7 @@ func New(namespace string) *Metrics {
 	}
 }
 
-// Hooks feed the collectors for one partition.
+// Hooks update the collectors for one partition.
 func (m *Metrics) Hooks(partition string) observe.Hooks {
 	return observe.Hooks{
 		Start: func(op, _ string) { m.inflight.WithLabelValues(partition, op).Inc() },

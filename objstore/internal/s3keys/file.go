@@ -11,14 +11,14 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-// profiles are the sections of a file as AWS's tools write it: lines "key = value"
+// profiles are the sections of a file in the format of AWS's tools: lines "key = value"
 // below "[name]".
 type profiles map[string]map[string]string
 
-const mostBytes = 1 << 20 // of a credentials file
+const mostBytes = 1 << 20 // maximum size of a credentials file
 
-// readProfiles reads a file. A name is the same with and without the word profile that
-// AWS's config file puts before it.
+// readProfiles reads a file. It ignores the word profile that AWS's config file puts before
+// a name.
 func readProfiles(path string) (profiles, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -75,7 +75,7 @@ const (
 	sessionToken = "aws_session_token"
 )
 
-// keysOf takes the keys out of a section; missing names the settings that are not there.
+// keysOf returns the keys in a section; missing lists the missing settings.
 func keysOf(section map[string]string) (c objstore.Credentials, missing []string) {
 	for _, key := range []string{accessKey, secretKey} {
 		if section[key] == "" {
@@ -86,7 +86,7 @@ func keysOf(section map[string]string) (c objstore.Credentials, missing []string
 		SessionToken: objstore.Secret(section[sessionToken])}, missing
 }
 
-// indirect are settings by which AWS's own chain gets keys from elsewhere.
+// indirect are settings with which AWS's own chain gets keys from another source.
 var indirect = [...]string{"role_arn", "credential_process", "web_identity_token_file", "sso_session", "sso_start_url", "credential_source", "login_session"}
 
 func indirectIn(section map[string]string) string {

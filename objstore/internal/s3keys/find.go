@@ -1,5 +1,5 @@
-// Package s3keys finds the keys of S3 locations by the same rules for both drivers and
-// for all programs, and notices when they are exchanged.
+// Package s3keys finds the keys for S3 locations, by the same rules for both drivers and
+// all programs, and detects when they change.
 package s3keys
 
 import (
@@ -16,21 +16,22 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-// Options say where to look.
+// Options control the search.
 type Options struct {
-	File    string // backup_credentials_file: it alone counts; "" for where AWS's tools look
+	File    string // backup_credentials_file: only this file is used; "" for the files of AWS's tools
 	Profile string // the location's
-	Given   bool   // the caller has brought keys: no file is looked at
+	Given   bool   // the caller provides the keys: no file is read
 	Log     *slog.Logger
 }
 
-// Found are keys and where they come from, in words.
+// Found contains keys and a description of their source.
 type Found struct {
 	objstore.Credentials
 	Origin string
 }
 
-// Paths are the files to look in: keys, and AWS's settings, "" where these do not count.
+// Paths returns the files to read: keys, and AWS's settings, or "" for a file that is not
+// used.
 func (o Options) Paths() (keys, config string) {
 	if o.File != "" {
 		return o.File, ""
@@ -39,8 +40,9 @@ func (o Options) Paths() (keys, config string) {
 		firstOf(os.Getenv("AWS_CONFIG_FILE"), inHome("config"))
 }
 
-// inHome is a file below .aws in the home directory of the process's user. $HOME is not
-// asked where that is known: master(8) hands down its own, which is root's or none.
+// inHome returns a file below .aws in the home directory of the process's user. $HOME is
+// used only if that directory is unknown, because master(8) passes on its own $HOME, which
+// is root's or empty.
 func inHome(name string) string {
 	home := os.Getenv("HOME")
 	if u, err := user.LookupId(strconv.Itoa(os.Geteuid())); err == nil && u.HomeDir != "" {
@@ -58,7 +60,7 @@ func firstOf(words ...string) string {
 	return ""
 }
 
-// ProfileName is the profile to look for in the files.
+// ProfileName returns the profile to look for in the files.
 func (o Options) ProfileName() string {
 	if o.File != "" || o.Profile != "" {
 		return firstOf(o.Profile, "default")
@@ -66,9 +68,10 @@ func (o Options) ProfileName() string {
 	return firstOf(os.Getenv("AWS_PROFILE"), "default")
 }
 
-// Find finds keys that stand somewhere as they are: in backup_credentials_file alone if
-// that is set; otherwise in the profile that the location names; otherwise in the
-// environment, and then in the user's files. The error names file, profile and what is missing.
+// Find finds keys that are stored in plain form: only in backup_credentials_file if that is
+// set; otherwise in the profile of the location, if it names one; otherwise in the
+// environment, then in the user's files. The error names the file, the profile and the
+// missing setting.
 func (o Options) Find() (Found, error) {
 	if o.File == "" && o.Profile == "" {
 		if f, ok := fromEnvironment(); ok {
@@ -83,7 +86,7 @@ func (o Options) Find() (Found, error) {
 	return f, err
 }
 
-// environment are the pairs of variables, in the order in which they count.
+// environment contains the pairs of variables, in order of precedence.
 var environment = [...][2]string{
 	{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"},
 	{"AWS_ACCESS_KEY", "AWS_SECRET_KEY"},
@@ -106,7 +109,8 @@ func fromEnvironment() (Found, bool) {
 	return Found{}, false
 }
 
-// fromFiles takes the keys of the profile from the credentials file, or from AWS's config file.
+// fromFiles reads the keys of the profile from the credentials file, or from AWS's config
+// file.
 func (o Options) fromFiles() (Found, error) {
 	keys, config := o.Paths()
 	f, err := o.fromFile(keys)
@@ -131,7 +135,7 @@ func (o Options) fromFile(path string) (Found, error) {
 	}
 	err = fmt.Errorf("%s has no %s", o.where(path), strings.Join(missing, " and no "))
 	if way := indirectIn(section); way != "" {
-		err = fmt.Errorf("%w: with %s only an s3:// location can do something (s3://bucket/prefix?endpoint=…)", err, way)
+		err = fmt.Errorf("%w: %s works only with an s3:// location (s3://bucket/prefix?endpoint=…)", err, way)
 	}
 	return Found{}, err
 }
@@ -140,7 +144,7 @@ func (o Options) where(path string) string {
 	return fmt.Sprintf("profile %s of %s", o.ProfileName(), path)
 }
 
-// section is the profile's part of a file.
+// section returns the profile's section of a file.
 func (o Options) section(path string) (map[string]string, error) {
 	all, err := readProfiles(path)
 	switch {
@@ -158,8 +162,8 @@ func (o Options) section(path string) (map[string]string, error) {
 	return section, nil
 }
 
-// Check is Find for a driver that can get keys in other ways too: it refuses only a
-// profile from which nothing can come, of a file or by a name that somebody has set.
+// Check is Find for a driver that can also get keys in other ways. It refuses only a
+// profile that cannot provide keys, if the file or the name was configured.
 func (o Options) Check() error {
 	if o.File == "" && o.Profile == "" {
 		return nil
@@ -176,7 +180,7 @@ func (o Options) Check() error {
 	return err
 }
 
-// files are those of Paths that count.
+// files returns the files of Paths that are used.
 func (o Options) files() []string {
 	if o.Given {
 		return nil
@@ -188,9 +192,9 @@ func (o Options) files() []string {
 	return []string{keys, config}
 }
 
-// checkMode warns of keys that others can read.
+// checkMode warns about keys that other users can read.
 func (o Options) checkMode(path string) {
 	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o044 != 0 && o.Log != nil {
-		o.Log.Warn("others can read the keys of the bucket: chmod 600", "file", path, "mode", fmt.Sprintf("%04o", info.Mode().Perm()))
+		o.Log.Warn("other users can read the keys of the bucket: chmod 600", "file", path, "mode", fmt.Sprintf("%04o", info.Mode().Perm()))
 	}
 }

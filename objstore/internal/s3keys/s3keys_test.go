@@ -35,7 +35,7 @@ func write(t *testing.T, text string) (path string) {
 	return path
 }
 
-// isolate hides the keys of whoever runs the test.
+// isolate hides the keys of the user who runs the test.
 func isolate(t *testing.T) {
 	for _, kv := range os.Environ() {
 		if name, _, _ := strings.Cut(kv, "="); strings.HasPrefix(name, "AWS_") || strings.HasPrefix(name, "MINIO_") {
@@ -47,7 +47,7 @@ func isolate(t *testing.T) {
 	t.Setenv("AWS_CONFIG_FILE", none)
 }
 
-// TestOrder goes through the table of docs/administration.md, from its end to its beginning.
+// TestOrder checks the table of docs/administration.md, from its end to its beginning.
 func TestOrder(t *testing.T) {
 	isolate(t)
 	want := func(o s3keys.Options, key, origin string) {
@@ -59,7 +59,7 @@ func TestOrder(t *testing.T) {
 	}
 	var none s3keys.Options
 	if _, err := none.Find(); err == nil || !strings.Contains(err.Error(), "backup_credentials_file") {
-		t.Errorf("nothing anywhere: %v", err)
+		t.Errorf("no keys configured: %v", err)
 	}
 	config := write(t, "[profile backup]\naws_access_key_id = config\naws_secret_access_key = s\n")
 	t.Setenv("AWS_CONFIG_FILE", config)
@@ -93,7 +93,7 @@ func TestParsed(t *testing.T) {
 	}
 }
 
-// An error names the file, the profile, and what is missing; never a secret.
+// An error names the file, the profile, and the missing setting, but never a secret.
 func TestMissing(t *testing.T) {
 	isolate(t)
 	file := write(t, twoProfiles+"[half]\naws_access_key_id = three\n[role]\nrole_arn = arn:aws:iam::1:role/x\n")
@@ -126,7 +126,7 @@ func TestMissing(t *testing.T) {
 	}
 }
 
-// $HOME is master's, and not where the user's files are.
+// $HOME is master's, and does not contain the user's files.
 func TestHome(t *testing.T) {
 	u, err := user.Current()
 	if err != nil {
@@ -154,7 +154,7 @@ func watch(t *testing.T, o s3keys.Options) (*s3keys.Watched[s3keys.Found], *byte
 	return w, &log
 }
 
-// A file that is being written, or gone, leaves the keys as they were; it is complained of once.
+// A file that is being written, or missing, leaves the keys unchanged and is logged once.
 func TestHalfWritten(t *testing.T) {
 	file := write(t, twoProfiles)
 	w, log := watch(t, s3keys.Options{File: file})
@@ -181,12 +181,11 @@ func TestHalfWritten(t *testing.T) {
 		t.Errorf("the whole file gave %q", k.AccessKey)
 	}
 	if text := log.String(); strings.Count(text, "cannot be read again") != 1 || strings.Count(text, "were read again") != 1 {
-		t.Errorf("the log says %s", text)
+		t.Errorf("the log is %s", text)
 	}
 }
 
-// What the store says of the keys is logged once for each pair of them, and once more
-// when it is over.
+// A refusal by the store is logged once for each pair of keys, and its end once more.
 func TestRefusedIsLoggedOnce(t *testing.T) {
 	file := write(t, twoProfiles)
 	w, log := watch(t, s3keys.Options{File: file})
@@ -224,6 +223,6 @@ func TestOthersCanRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, log := watch(t, s3keys.Options{File: file}); !strings.Contains(log.String(), "chmod 600") || !strings.Contains(log.String(), file) {
-		t.Errorf("the log says %s", log)
+		t.Errorf("the log is %s", log)
 	}
 }

@@ -14,11 +14,11 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-// renewPause is how often at most the keys are got again although no file has changed.
+// renewPause is the minimum time between two renewals of the keys if no file has changed.
 const renewPause = 5 * time.Second
 
-// Watched are keys in the form that a driver needs, made from files and made again when
-// one of them changes. Its methods may be called from many goroutines.
+// Watched holds keys in the form that a driver needs. They are made from files and made
+// again when a file changes. Its methods may be called from many goroutines.
 type Watched[T any] struct {
 	o     Watching[T]
 	files []string
@@ -28,16 +28,16 @@ type Watched[T any] struct {
 	stamp      string
 	generation uint64
 	renewed    time.Time
-	broken     bool // the files as they are now could not be read, which was logged
+	broken     bool // the current files are unreadable, which has been logged
 
-	refused atomic.Uint64 // one more than the generation that the store does not accept, which was logged
+	refused atomic.Uint64 // one more than the generation that the store rejected, which has been logged
 }
 
-// Watching says what is watched.
+// Watching configures Watch.
 type Watching[T any] struct {
 	Options
 	Load func() (T, error)
-	// Same says whether exchanging one for the other would change nothing.
+	// Same reports whether two values are equivalent.
 	Same func(a, b T) bool
 }
 
@@ -53,7 +53,7 @@ func Watch[T any](w Watching[T]) (*Watched[T], error) {
 	return out, err
 }
 
-// look describes the files as they are.
+// look describes the current state of the files.
 func (w *Watched[T]) look() string {
 	var b strings.Builder
 	for _, path := range w.files {
@@ -68,15 +68,15 @@ func (w *Watched[T]) look() string {
 	return b.String()
 }
 
-// Changed says whether Get would read the files.
+// Changed reports whether Get would read the files.
 func (w *Watched[T]) Changed() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.look() != w.stamp
 }
 
-// Get returns the keys, read again if a file has changed. Files that cannot be used, such
-// as one that is just being written, leave the keys as they were.
+// Get returns the keys, and reads them again if a file has changed. If a file is unusable,
+// for example because it is being written, the keys stay unchanged.
 func (w *Watched[T]) Get() T {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -86,12 +86,12 @@ func (w *Watched[T]) Get() T {
 	return w.value
 }
 
-// load makes the keys again. mu is held.
+// load makes the keys again. The caller holds mu.
 func (w *Watched[T]) load(stamp string) {
 	value, err := w.o.Load()
 	if err != nil {
 		if !w.broken {
-			w.o.Log.Warn("the keys of the bucket cannot be read again; the ones so far are used", "err", err)
+			w.o.Log.Warn("the keys of the bucket cannot be read again; using the old ones", "err", err)
 		}
 		w.broken = true
 		return
@@ -108,15 +108,15 @@ func (w *Watched[T]) load(stamp string) {
 	}
 }
 
-// Generation tells the keys of now from later ones.
+// Generation distinguishes the current keys from later ones.
 func (w *Watched[T]) Generation() uint64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.generation
 }
 
-// Renew gets the keys again, after the store has refused something to those of a
-// generation, and says whether there are other ones now. force: also when no file has changed.
+// Renew gets the keys again after the store has refused a request with the keys of a
+// generation, and reports whether they have changed. force: even if no file has changed.
 func (w *Watched[T]) Renew(generation uint64, force bool) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -129,8 +129,8 @@ func (w *Watched[T]) Renew(generation uint64, force bool) bool {
 	return w.generation != generation
 }
 
-// note logs once for each generation that the store does not accept it, and once that it
-// accepts one again.
+// note logs once for each generation that the store rejects it, and once that the store
+// accepts a generation again.
 func (w *Watched[T]) note(err error) {
 	switch {
 	case errors.Is(err, objstore.ErrCredentials):
@@ -144,8 +144,8 @@ func (w *Watched[T]) note(err error) {
 	}
 }
 
-// Try makes a request, and once more if the store refuses it and there are other keys by
-// then. Some stores answer AccessDenied to a key that they do not know.
+// Try makes a request, and repeats it once if the store refuses it and the keys have
+// changed since. Some stores answer AccessDenied for an unknown key.
 func (w *Watched[T]) Try(request func() error) error {
 	generation := w.Generation()
 	err := request()

@@ -1,5 +1,5 @@
-// Package s3test holds the S3 drivers to what no healthy server answers: errors,
-// stalls and broken connections, each with exactly one request.
+// Package s3test tests the S3 drivers with answers that no healthy server gives: errors,
+// stalls and broken connections. Each answer belongs to exactly one request.
 package s3test
 
 import (
@@ -18,10 +18,10 @@ import (
 )
 
 // Open makes a driver for bucket "bucket" of the server at host:port, over HTTP, that
-// gives a silent connection up after stall.
+// closes a silent connection after stall.
 type Open func(t testing.TB, hostPort string, stall time.Duration) objstore.Store
 
-// RunAnswers checks what each answer of a store means.
+// RunAnswers checks the error for each answer of a store.
 func RunAnswers(t *testing.T, open Open) {
 	absent, match := objstore.PutOptions{IfAbsent: true}, objstore.PutOptions{IfMatch: "etag"}
 	none := objstore.PutOptions{}
@@ -30,7 +30,7 @@ func RunAnswers(t *testing.T, open Open) {
 		opt       objstore.PutOptions
 		status    int
 		code      string // "" for an answer without a body
-		want      error  // nil: none of the sentinels
+		want      error  // nil: no sentinel
 		temporary bool
 	}{
 		{"put", absent, 412, "PreconditionFailed", objstore.ErrExist, false},
@@ -82,14 +82,14 @@ func RunAnswers(t *testing.T, open Open) {
 			err := call(t, open(t, srv, time.Minute), c.op, c.opt)
 			check(t, err, c.op, c.want, c.temporary)
 			if way := wayOut(c.want, c.op, c.code); !strings.Contains(fmt.Sprint(err), way) {
-				t.Errorf("%v: does not say what to do: %s", err, way)
+				t.Errorf("%v: advice is missing: %s", err, way)
 			}
 			if got := objstore.StoreTimeOf(err); !got.Equal(at) {
 				t.Errorf("store time %v, want %v", got, at)
 			}
 			want := int64(1)
 			if c.op == "stat" && (c.status == 400 || c.status == 403) {
-				want = 2 // HEAD brings no words; a GET asks for them
+				want = 2 // HEAD has no error body, so a GET follows
 			}
 			if n := requests.Load(); n != want {
 				t.Errorf("%d requests, want %d", n, want)
@@ -98,7 +98,7 @@ func RunAnswers(t *testing.T, open Open) {
 	}
 }
 
-// wayOut is what an error must say that only a person can end.
+// wayOut returns the advice that an error must contain if only a person can fix its cause.
 func wayOut(sentinel error, op, code string) string {
 	switch {
 	case errors.Is(sentinel, objstore.ErrCredentials):
@@ -131,7 +131,7 @@ func answer(t *testing.T, status int, code string, at time.Time) (hostPort strin
 	return srv.Listener.Addr().String(), requests
 }
 
-// Call does one operation on the object "key".
+// Call makes one call for the object "key".
 func Call(t *testing.T, s objstore.Store, op string) error {
 	t.Helper()
 	return call(t, s, op, objstore.PutOptions{})

@@ -12,11 +12,11 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-// stall is how long the drivers of RunBroken wait in silence.
+// stall is the silence after which the drivers of RunBroken close a connection.
 const stall = 200 * time.Millisecond
 
-// RunBroken checks that what breaks on the way is a temporary error, and that the
-// store alone decides on a range.
+// RunBroken checks that failures on the network are temporary errors, and that only the
+// store decides about ranges.
 func RunBroken(t *testing.T, open Open) {
 	serve := func(t *testing.T, h http.HandlerFunc) objstore.Store {
 		srv := httptest.NewServer(h)
@@ -89,7 +89,7 @@ func RunBroken(t *testing.T, open Open) {
 			describe(w, 100)
 			w.Header().Del("Content-Length")
 			_, _ = w.Write(make([]byte, 50))
-			_ = http.NewResponseController(w).Flush() // in chunks from here on
+			_ = http.NewResponseController(w).Flush() // chunked from here on
 			panic(http.ErrAbortHandler)
 		})
 		_, err := s.Get(t.Context(), "key", 0, -1)
@@ -100,7 +100,7 @@ func RunBroken(t *testing.T, open Open) {
 		t.Cleanup(srv.Close)
 		err := call(t, open(t, srv.Listener.Addr().String(), stall), "stat", objstore.PutOptions{})
 		if err == nil {
-			t.Error("TLS was taken for HTTP")
+			t.Error("TLS was treated as HTTP")
 		}
 	})
 }
@@ -128,6 +128,6 @@ func readAll(t *testing.T, s objstore.Store) error {
 	if n != 50 {
 		t.Errorf("%d bytes came, want 50", n)
 	}
-	_ = obj.Close() // of a broken body: nothing was written
+	_ = obj.Close() // the body broke off; nothing was written
 	return err
 }

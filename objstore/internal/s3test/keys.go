@@ -16,11 +16,11 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-// OpenFile makes a driver for bucket "bucket" of the server at host:port that takes its
+// OpenFile makes a driver for bucket "bucket" of the server at host:port that reads its
 // keys from a file.
 type OpenFile func(t testing.TB, hostPort, file string) objstore.Store
 
-// WriteKeys writes a credentials file as a whole, as an administrator's tool does.
+// WriteKeys replaces a credentials file atomically, like an administrator's tool.
 func WriteKeys(t testing.TB, file, accessKey, secretKey string) {
 	t.Helper()
 	text := fmt.Sprintf("[default]\naws_access_key_id = %s\naws_secret_access_key = %s\n", accessKey, secretKey)
@@ -32,7 +32,7 @@ func WriteKeys(t testing.TB, file, accessKey, secretKey string) {
 	}
 }
 
-// keyed is a server that knows one access key.
+// keyed is a server that accepts one access key.
 type keyed struct {
 	valid    atomic.Value // string
 	refusal  string       // S3's code for any other key
@@ -60,8 +60,8 @@ func (k *keyed) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// RunKeys checks that keys which the store no longer accepts are temporary trouble, and
-// that new ones in the file are used by the store that is open.
+// RunKeys checks that keys which the store no longer accepts cause temporary errors, and
+// that an open store uses new keys from the file.
 func RunKeys(t *testing.T, open OpenFile) {
 	ops := []string{"put", "stat", "list", "delete"}
 	for _, c := range []struct {
@@ -123,7 +123,7 @@ func serveHTTP(t *testing.T, h http.Handler) (hostPort string) {
 	return srv.Listener.Addr().String()
 }
 
-// RunContentMD5 checks that a bucket which wants Content-MD5 gets it.
+// RunContentMD5 checks that a bucket that requires Content-MD5 gets it.
 func RunContentMD5(t *testing.T, open Open) {
 	for code, words := range map[string]string{
 		"MissingContentMD5": "Missing required header for this request: Content-Md5.",
@@ -135,7 +135,7 @@ func RunContentMD5(t *testing.T, open Open) {
 				requests.Add(1)
 				_, _ = io.Copy(io.Discard, r.Body)
 				if r.Header.Get("If-None-Match") != "*" {
-					t.Error("the condition is not there")
+					t.Error("the condition is missing")
 				}
 				if r.Header.Get("Content-Md5") == "hBotaJrYa9FhFEdFPCLG/A==" { // of "body"
 					describe(w, 0)

@@ -9,8 +9,8 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-// advice says what a person can do about an answer, to be appended to it; "" where
-// there is nothing to do but wait.
+// advice returns what an administrator can do about an answer, as a suffix for the error,
+// or "" if only waiting helps.
 func (f Failure) advice(sentinel error) string {
 	switch {
 	case errors.Is(sentinel, objstore.ErrCredentials):
@@ -25,17 +25,17 @@ func (f Failure) advice(sentinel error) string {
 	return f.adviceByCode()
 }
 
-// adviceByCode is for answers that are none of the sentinels.
+// adviceByCode handles answers without a sentinel.
 func (f Failure) adviceByCode() string {
 	switch f.Code {
 	case "RequestTimeTooSkewed":
-		text := fmt.Sprintf(": the clock of this host says %s", time.Now().UTC().Format(time.RFC3339))
+		text := fmt.Sprintf(": this host's clock shows %s", time.Now().UTC().Format(time.RFC3339))
 		if !f.Date.IsZero() {
-			text += fmt.Sprintf(" and the store's %s", f.Date.UTC().Format(time.RFC3339))
+			text += fmt.Sprintf(", the store's %s", f.Date.UTC().Format(time.RFC3339))
 		}
 		return text + "; correct the wrong one (NTP)"
 	case "PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "InvalidRegion":
-		return ": the bucket is in another region or behind another endpoint; name it in the location (?region=…)"
+		return ": the bucket is in another region or at another endpoint; name it in the location (?region=…)"
 	}
 	if f.Status == http.StatusMovedPermanently {
 		return ": the bucket is in another region; name it in the location (?region=…)"
@@ -50,7 +50,7 @@ func (f Failure) origin() string {
 	return " (" + f.Keys + ")"
 }
 
-// permission is what AWS calls the right to do it.
+// permission returns AWS's name for the required permission.
 func permission(op string) string {
 	switch op {
 	case "put":
@@ -60,16 +60,16 @@ func permission(op string) string {
 	case "list":
 		return "s3:ListBucket"
 	}
-	// Without s3:ListBucket S3 answers 403 for an object that does not exist.
+	// Without s3:ListBucket S3 answers 403 for a missing object.
 	return "s3:GetObject and s3:ListBucket"
 }
 
-// Silent says whether an answer to HEAD may mean more than its status says: HEAD has no
-// body that could name an error, and S3 answers 400 or 403 to an expired or unknown key.
+// Silent reports whether an answer to HEAD may hide the cause: HEAD has no body that could
+// name an error, and S3 answers 400 or 403 for an expired or unknown key.
 func (f Failure) Silent() bool {
 	switch f.Status {
 	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden:
-		_, _, sentinel := byCode(f.Code) // MinIO says it in a header
+		_, _, sentinel := byCode(f.Code) // MinIO sends the code in a header
 		return sentinel == nil
 	}
 	return false

@@ -1,5 +1,5 @@
-// Package s3wire is what the two S3 drivers share: what an answer means, ranges,
-// paging and the HTTP transport. It knows no SDK.
+// Package s3wire is shared by the two S3 drivers: the meaning of answers, ranges, paging
+// and the HTTP transport. It depends on no SDK.
 package s3wire
 
 import (
@@ -15,21 +15,21 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-// Failure is a request that did not succeed, as a driver has taken it from its SDK.
+// Failure is a failed request, as a driver reads it from its SDK's error.
 type Failure struct {
 	Op, Key string
 	Put     objstore.PutOptions
-	Status  int       // 0 when there was no answer
-	Code    string    // S3's error code, where the answer had a body
-	Message string    // S3's words
+	Status  int       // 0 without an answer
+	Code    string    // S3's error code, if the answer had a body
+	Message string    // S3's text
 	Date    time.Time // of the answer
 	Err     error     // the SDK's error
-	// Credentials: the request was not sent because no credentials were to be had.
+	// Credentials: the request was not sent because no credentials were available.
 	Credentials bool
-	Keys        string // where the keys come from, in words
+	Keys        string // a description of where the keys come from
 }
 
-// Error gives the *objstore.Error of a failure.
+// Error returns the *objstore.Error of a failure.
 func (f Failure) Error(ctx context.Context) error {
 	e := &objstore.Error{Op: f.Op, Key: f.Key, StoreTime: f.Date}
 	if f.Status == 0 {
@@ -50,14 +50,14 @@ func (f Failure) Error(ctx context.Context) error {
 	return e
 }
 
-// unanswered judges an error without a response. All of them are taken for
-// temporary, but those that only a person can mend.
+// unanswered classifies an error without a response. Everything is temporary except errors
+// that only a person can fix.
 func (f Failure) unanswered(ctx context.Context) (err error, temporary bool) {
 	if cause := ctx.Err(); cause != nil {
 		return cause, false
 	}
 	if f.Credentials {
-		// Temporary, since a role's credentials come over a network as well.
+		// Temporary, because a role's credentials also come over a network.
 		return fmt.Errorf("%w: %w", objstore.ErrCredentials, f.Err), true
 	}
 	var (
@@ -71,18 +71,18 @@ func (f Failure) unanswered(ctx context.Context) (err error, temporary bool) {
 	return f.Err, !person
 }
 
-// ErrContentMD5 reports that the bucket accepts no put without Content-MD5, as one with a default
-// Object Lock retention does. Nothing was stored.
-var ErrContentMD5 = errors.New("the bucket wants Content-MD5")
+// ErrContentMD5 reports that the bucket accepts no put without Content-MD5, because it has
+// a default Object Lock retention. Nothing was stored.
+var ErrContentMD5 = errors.New("the bucket requires Content-MD5")
 
-// wantsMD5 says whether the answer is that. AWS and MinIO have a code of their own for a
-// header that is not there only where the request itself locks the object.
+// wantsMD5 recognises this answer. AWS and MinIO use a specific code for the missing header
+// only if the request itself locks the object.
 func (f Failure) wantsMD5() bool {
 	return f.Op == "put" && (f.Code == "MissingContentMD5" || f.Status == http.StatusBadRequest && strings.Contains(f.Message, "Content-MD5") && f.Code != "BadDigest")
 }
 
-// meaning translates status and code. Codes come first: stores agree on them more
-// than on the status they send with them.
+// meaning translates code and status. Codes come first, because stores agree on them more
+// than on the status.
 func (f Failure) meaning() (sentinel error, temporary bool) {
 	if known, temporary, sentinel := byCode(f.Code); known {
 		return sentinel, temporary
@@ -122,8 +122,8 @@ func byCode(code string) (known, temporary bool, sentinel error) {
 		return true, true, objstore.ErrCredentials
 	case "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", "QuotaExceeded":
 		return true, true, objstore.ErrNoSpace
-	case "ConditionalRequestConflict", "OperationAborted", // 409 while another write is under way
-		"RequestTimeout", "IncompleteBody", "BadDigest", "XAmzContentSHA256Mismatch", // damaged on the way
+	case "ConditionalRequestConflict", "OperationAborted", // 409 during another write
+		"RequestTimeout", "IncompleteBody", "BadDigest", "XAmzContentSHA256Mismatch", // damaged in transit
 		"RequestTimeTooSkewed", // aws-sdk learns the offset from this answer
 		"SlowDown", "SlowDownRead", "SlowDownWrite", "InternalError", "ServiceUnavailable",
 		"Throttling", "ThrottlingException", "TooManyRequests", "RequestLimitExceeded":
@@ -132,7 +132,7 @@ func byCode(code string) (known, temporary bool, sentinel error) {
 	return false, false, nil
 }
 
-// lost is what a failed condition means.
+// lost returns the meaning of a failed condition.
 func (f Failure) lost() error {
 	if f.Put.IfAbsent {
 		return objstore.ErrExist
@@ -143,7 +143,7 @@ func (f Failure) lost() error {
 func (f Failure) notFound() error {
 	switch {
 	case f.Op == "put" && f.Put.IfMatch != "":
-		return objstore.ErrPrecondition // gone
+		return objstore.ErrPrecondition // the object is missing
 	case f.Op == "put" || f.Op == "list":
 		return objstore.ErrNoBucket
 	}

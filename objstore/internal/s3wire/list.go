@@ -8,8 +8,9 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-// ListStart gives the start-after to ask for. Not every store likes one outside the
-// prefix: one before it is none, and one behind it leaves nothing to list.
+// ListStart returns the start-after for a request. Not every store accepts a start-after
+// outside the prefix. One before the prefix is omitted, and after one past the prefix
+// nothing is left to list.
 func ListStart(prefix, startAfter string) (after string, nothing bool) {
 	switch {
 	case startAfter < prefix:
@@ -21,8 +22,8 @@ func ListStart(prefix, startAfter string) (after string, nothing bool) {
 }
 
 // InOrder ends a listing with an error at the first key that is not greater than the
-// one before it: callers that resume behind a key would lose objects silently. (S3
-// directory buckets list in no order.)
+// previous one: callers that resume after a key would silently lose objects. (S3 directory
+// buckets list without order.)
 func InOrder(prefix string, seq iter.Seq2[objstore.Info, error]) iter.Seq2[objstore.Info, error] {
 	return func(yield func(objstore.Info, error) bool) {
 		last := ""

@@ -13,12 +13,12 @@ import (
 	"time"
 )
 
-// DefaultStall is how long a connection may be without a byte in either direction.
+// DefaultStall is how long a connection may be silent in both directions.
 const DefaultStall = 2 * time.Minute
 
-// Tune makes a transport fit: many idle connections to the one host, no HTTP/2 (one
-// connection for everything is slower against S3), and a guard that ends a connection
-// on which nothing moves for stall (0: DefaultStall). Large slow uploads are not cut.
+// Tune configures a transport: many idle connections to the one host, no HTTP/2 (a single
+// connection is slower with S3), and a guard that closes a connection after stall without a
+// byte (0: DefaultStall). Large slow uploads are not interrupted.
 func Tune(t *http.Transport, stall time.Duration) {
 	if stall <= 0 {
 		stall = DefaultStall
@@ -34,15 +34,15 @@ func Tune(t *http.Transport, stall time.Duration) {
 	t.Proxy = http.ProxyFromEnvironment
 	t.ForceAttemptHTTP2 = false
 	t.TLSNextProto = map[string]func(string, *tls.Conn) http.RoundTripper{}
-	t.DisableCompression = true // lengths and ranges are those of the stored bytes
+	t.DisableCompression = true // lengths and ranges refer to the stored bytes
 	t.TLSHandshakeTimeout = 15 * time.Second
 	t.ExpectContinueTimeout = time.Second
 	t.MaxIdleConns, t.MaxIdleConnsPerHost = 64, 64
 	t.IdleConnTimeout = min(stall, time.Minute)
 }
 
-// guarded moves both deadlines on with each read and write, so that a connection
-// ends only when it is silent in both directions.
+// guarded extends both deadlines with each read and write, so that a connection ends only
+// if it is silent in both directions.
 type guarded struct {
 	net.Conn
 	stall time.Duration
@@ -62,7 +62,7 @@ func (g *guarded) Write(p []byte) (int, error) {
 	return g.Conn.Write(p)
 }
 
-// CAPool is the system's certificate pool with those of a PEM file added.
+// CAPool is the system's certificate pool plus the certificates of a PEM file.
 func CAPool(file string) (*x509.CertPool, error) {
 	pem, err := os.ReadFile(file)
 	if err != nil {
@@ -73,36 +73,36 @@ func CAPool(file string) (*x509.CertPool, error) {
 		pool = x509.NewCertPool()
 	}
 	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("ca: %w", errors.New(file+" holds no certificate in PEM"))
+		return nil, fmt.Errorf("ca: %w", errors.New(file+" contains no PEM certificate"))
 	}
 	return pool, nil
 }
 
 type dateKey struct{}
 
-// Date is where Dated leaves the Date header of the newest answer.
+// Date stores the Date header of the newest answer, set by Dated.
 type Date struct {
 	mu sync.Mutex
 	at time.Time
 }
 
-// Get returns the store's clock as of the newest answer, or zero.
+// Get returns the store's clock in the newest answer, or zero.
 func (d *Date) Get() time.Time {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.at
 }
 
-// WithDate asks Dated to note the answers to requests under this context.
+// WithDate makes Dated record the answers to requests with this context.
 func WithDate(ctx context.Context) (context.Context, *Date) {
 	d := new(Date)
 	return context.WithValue(ctx, dateKey{}, d), d
 }
 
-// Dated is for SDKs that do not hand the Date header out.
+// Dated is for SDKs that do not expose the Date header.
 type Dated struct{ http.RoundTripper }
 
-// RoundTrip notes the date of the answer.
+// RoundTrip records the date of the answer.
 func (d Dated) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := d.RoundTripper.RoundTrip(r)
 	if err != nil {

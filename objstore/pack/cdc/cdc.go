@@ -1,7 +1,7 @@
-// Package cdc cuts a large message where its content says so (FastCDC), so that an
-// attachment which comes in another message too gives the same chunks, except at its
-// ends. The sizes and the algorithm belong to the format: other cuts would not be
-// wrong, but nothing would be found again.
+// Package cdc splits a large message at content-defined places (FastCDC), so that an
+// attachment in two messages gives the same chunks, except at its ends. The sizes and the
+// algorithm belong to the format: other cuts would be valid, but stored chunks would no
+// longer be found.
 package cdc
 
 import (
@@ -10,14 +10,14 @@ import (
 	"sync"
 
 	chunkers "github.com/PlakarKorp/go-cdc-chunkers"
-	_ "github.com/PlakarKorp/go-cdc-chunkers/chunkers/fastcdc" // makes the algorithm known to chunkers
+	_ "github.com/PlakarKorp/go-cdc-chunkers/chunkers/fastcdc" // registers the algorithm with chunkers
 )
 
-// Name is how repositories record the way their messages were cut.
+// Name is the method's name in repositories.
 const Name = "fastcdc-1"
 
-// The sizes of chunks, in bytes. Only the last one of a message may be smaller than
-// MinSize; most are near NormalSize.
+// The sizes of chunks, in bytes. Only the last chunk of a message may be smaller than
+// MinSize; most are close to NormalSize.
 const (
 	MinSize    = 256 << 10
 	NormalSize = 512 << 10
@@ -29,9 +29,9 @@ const algorithm = "fastcdc-v1.0.0"
 
 var pool sync.Pool // of *chunkers.Chunker, each with its buffer
 
-// Cut reads r to its end and calls fn with one chunk after another; together they are
-// all of r, and an empty r has none. A chunk is valid until fn returns. Cut holds
-// MaxSize bytes. An error of r or fn ends it and is returned as it is.
+// Cut reads r to its end and calls fn with each chunk. Together the chunks are all of r; an
+// empty r has none. A chunk is valid until fn returns. Cut holds MaxSize bytes in memory.
+// An error of r or fn ends Cut and is returned unchanged.
 func Cut(r io.Reader, fn func(chunk []byte) error) error {
 	c, ok := pool.Get().(*chunkers.Chunker)
 	if !ok {
@@ -46,7 +46,7 @@ func Cut(r io.Reader, fn func(chunk []byte) error) error {
 		pool.Put(c)
 	}()
 	for {
-		chunk, err := c.Next() // io.EOF comes with a last chunk that is short, or alone
+		chunk, err := c.Next() // io.EOF comes with a short last chunk, or alone
 		if err != nil && err != io.EOF {
 			return err
 		}

@@ -13,7 +13,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// noise is n bytes as a base64 attachment has them, always the same for a seed.
+// noise returns n bytes that look like a base64 attachment; they depend only on the seed.
 func noise(seed byte, n int) []byte {
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 	b := make([]byte, n)
@@ -45,8 +45,8 @@ func cut(t rapid.TB, r io.Reader) (sizes []int, sums [][32]byte) {
 	return sizes, sums
 }
 
-// The cuts belong to the format: if this fails, attachments that are stored already
-// will not be found again. Do not change the numbers; find another library.
+// The cuts belong to the format: if this fails, stored attachments will not be found again.
+// Do not change the numbers; use another library.
 func TestGolden(t *testing.T) {
 	got, _ := cut(t, bytes.NewReader(noise(1, 6_000_000)))
 	want := []int{537675, 549930, 813563, 328941, 573418, 586709, 323118, 619314, 528910, 682307, 456115}
@@ -54,7 +54,7 @@ func TestGolden(t *testing.T) {
 		t.Errorf("cuts %d, want %d", got, want)
 	}
 	if MinSize != 262144 || NormalSize != 524288 || MaxSize != 1048576 || Name != "fastcdc-1" {
-		t.Error("parameters have changed, the name must follow")
+		t.Error("the parameters have changed, so the name must change too")
 	}
 }
 
@@ -80,14 +80,14 @@ func TestTogetherTheyAreAll(t *testing.T) {
 	})
 }
 
-// The same attachment in another message gives the same chunks but at its ends.
+// The same attachment in another message gives the same chunks except at its ends.
 func TestSharedMiddle(t *testing.T) {
 	attachment := noise(3, 8<<20)
 	text, tail := noise(4, 900_000), noise(5, 900_000)
 	rapid.Check(t, func(rt *rapid.T) {
 		seen := map[[32]byte]int{}
 		message := func(label string) io.Reader {
-			// Headers are of any length; the attachment's lines begin anew.
+			// headers have any length; the attachment starts on a new line
 			before := text[:rapid.IntRange(0, len(text)).Draw(rt, label+" before")]
 			after := tail[:rapid.IntRange(0, len(tail)).Draw(rt, label+" after")]
 			return io.MultiReader(bytes.NewReader(before), bytes.NewReader(attachment), bytes.NewReader(after))
