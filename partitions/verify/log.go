@@ -30,8 +30,10 @@ type diagnosis struct {
 }
 
 func (d *diagnosis) checkpoint(n uint64) { put(&d.checkpoints, n, true) }
-func (d *diagnosis) wrong(n uint64)      { put(&d.differ, n, true) }
-func (d *diagnosis) resync(id string)    { put(&d.mailboxes, id, true) }
+
+func (d *diagnosis) wrong(n uint64) { put(&d.differ, n, true) }
+
+func (d *diagnosis) resync(id string) { put(&d.mailboxes, id, true) }
 
 // unknown notes a message that a live record names and the backup does not know.
 func (d *diagnosis) unknown(g cyrus.GUID, size int64) { put(&d.absent, g, size) }
@@ -133,58 +135,6 @@ func (w *verifier) gaps(m *history.Mem) {
 		w.problem(Problem{Object: d.Object, Text: d.Err.Error()})
 	}
 	w.tellLog()
-}
-
-// skim reads commits one by one where the chain is broken: what each says for itself, and
-// which of them are known to be lost.
-func (c *chain) skim(from, to uint64) error {
-	w := c.w
-	for n := from; n <= to; n++ {
-		next := w.log.next(n)
-		if next == 0 || next > to {
-			next = to + 1
-		}
-		if next > n {
-			w.log.add(n, next-1, history.LogKey(w.f.Path, n), fmt.Errorf("%s: %w", history.LostRange{From: n, To: next - 1, Reason: lostMissing}, history.ErrAbsent))
-			n = next - 1
-			continue
-		}
-		if err := c.skimOne(n); err != nil {
-			if !history.IsDamage(err) || w.ctx.Err() != nil {
-				return err
-			}
-			w.log.add(n, n, history.LogKey(w.f.Path, n), err)
-		}
-	}
-	return nil
-}
-
-func (c *chain) skimOne(n uint64) error {
-	for r, err := range c.w.f.Log().Commits(c.w.ctx, n, n) {
-		if err != nil {
-			return err
-		}
-		for e, err := range r.Events() {
-			if err != nil {
-				return err
-			}
-			if e, ok := e.(*history.BridgedEvent); ok {
-				c.w.log.known = append(c.w.log.known, e.Lost...)
-			}
-		}
-	}
-	return nil
-}
-
-// unsound says that an object with blocks is damaged or gone. One that came after the
-// objects were listed, with a checkpoint that a daemon has just written, is looked at now.
-func (w *verifier) unsound(object string) bool {
-	sound, known := w.blocks[object]
-	if !known {
-		sound = history.CheckObject(w.ctx, w.f.Partition.Store, object) == nil
-		w.blocks[object] = sound
-	}
-	return !sound
 }
 
 // state is the newest state that can be read, as a restore would read it; nil when there is

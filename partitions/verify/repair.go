@@ -2,7 +2,6 @@ package verify
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -222,71 +221,4 @@ func (r *repairer) replace(ctx context.Context, key, etag string, b []byte) erro
 	}
 	_, err := r.store.Put(ctx, key, bytes.NewReader(b), o)
 	return err
-}
-
-// bridge records the commits that cannot be read.
-func (r *repairer) bridge(ctx context.Context) error {
-	lost := mergeRanges(r.what.log)
-	if len(lost) == 0 {
-		return nil
-	}
-	n, err := r.commit(ctx, nil, &history.BridgedEvent{Lost: lost})
-	if err != nil {
-		return err
-	}
-	for _, l := range lost {
-		r.report(LostHere, history.LogPrefix(r.f.Path), "%s: what changed in it is lost from history; commit %d records that", l, n)
-	}
-	r.report(Waits, "backups/"+r.f.Path, "the source is compared with it as a whole, and sends what was lost")
-	return nil
-}
-
-// mergeRanges sorts ranges, and joins those that overlap, or follow each other for the same reason.
-func mergeRanges(in []history.LostRange) (out []history.LostRange) {
-	in = slices.Clone(in)
-	slices.SortStableFunc(in, func(a, b history.LostRange) int {
-		return cmp.Or(cmp.Compare(a.From, b.From), cmp.Compare(b.To, a.To))
-	})
-	for _, l := range in {
-		if n := len(out) - 1; n >= 0 && (l.From <= out[n].To || l.From == out[n].To+1 && l.Reason == out[n].Reason) {
-			out[n].To = max(out[n].To, l.To)
-			continue
-		}
-		out = append(out, l)
-	}
-	return out
-}
-
-// commit puts events, and the places of chunks, under the next number.
-func (r *repairer) commit(ctx context.Context, places []history.Place, events ...history.Event) (uint64, error) {
-	for range repository.AnnounceTries {
-		highest, err := r.f.HighestNumber(ctx)
-		if err != nil {
-			return 0, err
-		}
-		tip, err := r.f.OpenTip(ctx, highest)
-		if err != nil {
-			return 0, err
-		}
-		at, err := r.lock.Now(ctx)
-		if err != nil {
-			return 0, err
-		}
-		h := r.lock.Options.Header(r.f, tip, at)
-		h.Connection = "repair"
-		bld := history.NewBuilder(h, r.o.Pack)
-		for _, e := range events {
-			if err := bld.Event(e); err != nil {
-				return 0, err
-			}
-		}
-		for _, p := range places {
-			bld.Place(p)
-		}
-		won, err := r.f.PutBuilt(ctx, bld)
-		if won || err != nil {
-			return h.Number, err
-		}
-	}
-	return 0, fmt.Errorf("repair %s: %d numbers of its log were taken by others", r.f.Name(), repository.AnnounceTries)
 }

@@ -1,0 +1,106 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/partitions/history"
+)
+
+// readers is how many bodies are read side by side.
+const readers = 4
+
+// bodies reads every message of the backup, those that were expunged too, by its
+// hashes. Messages are told in the order in which they came, as they lie in packs.
+func (w *verifier) bodies(m *history.Mem) error {
+	w.step("checking the messages")
+	objects := history.NewObjects(w.store, 0)
+	read := map[cyrus.GUID]struct{}{}
+	results := make(chan badBody)
+	g, ctx := errgroup.WithContext(w.ctx)
+	g.SetLimit(readers)
+	var list error
+	go func() {
+		defer close(results)
+		for msg, err := range m.Messages() {
+			if _, twice := read[msgGUID(msg)]; twice && err == nil {
+				continue
+			}
+			if err == nil {
+				msg, err = m.Message(msg.GUID) // the last that was told of it counts
+			}
+			if err != nil || ctx.Err() != nil {
+				list = err
+				break
+			}
+			read[msg.GUID] = struct{}{}
+			if msg.Missing {
+				continue
+			}
+			places, err := placesOf(m, msg)
+			if err != nil {
+				list = err
+				break
+			}
+			w.done.Messages++
+			w.done.Bytes += msg.Size
+			g.Go(func() error { return readBody(ctx, objects, msg, places, results) })
+		}
+		list = errors.Join(list, g.Wait())
+	}()
+	for b := range results {
+		w.diagnosis.bodies = append(w.diagnosis.bodies, b.guid)
+		w.problem(Problem{Object: "message " + b.guid.String(), Text: b.err.Error()})
+	}
+	if list != nil {
+		return w.damage("backups/"+w.f.Path, list)
+	}
+	return nil
+}
+
+func msgGUID(m *history.MessageState) cyrus.GUID {
+	if m == nil {
+		return cyrus.GUID{}
+	}
+	return m.GUID
+}
+
+// placesOf looks up where the chunks of a message lie.
+func placesOf(m *history.Mem, msg *history.MessageState) (map[history.ChunkID][]history.Place, error) {
+	out := map[history.ChunkID][]history.Place{}
+	for _, c := range msg.Chunks {
+		p, err := m.Places(c)
+		if err != nil {
+			return nil, err
+		}
+		out[c] = p
+	}
+	return out, nil
+}
+
+// badBody is a message that cannot be read.
+type badBody struct {
+	guid cyrus.GUID
+	err  error
+}
+
+func readBody(ctx context.Context, o *history.Objects, msg *history.MessageState, places map[history.ChunkID][]history.Place, bad chan<- badBody) error {
+	body, err := history.OpenMessage(ctx, o, msg, func(c history.ChunkID) ([]history.Place, error) { return places[c], nil })
+	if err == nil {
+		_, err = io.Copy(io.Discard, body)
+		err = errors.Join(err, body.Close())
+	}
+	if err == nil || !history.IsDamage(err) || ctx.Err() != nil {
+		return err
+	}
+	select {
+	case bad <- badBody{msg.GUID, err}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

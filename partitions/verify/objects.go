@@ -1,0 +1,95 @@
+package verify
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
+)
+
+// objects reads every object of the backup itself, and says which commits there are. Keys
+// of other shapes are left out.
+func (w *verifier) objects() (first, newest uint64, err error) {
+	w.step("checking the objects of the log")
+	for info, err := range w.store.List(w.ctx, repository.BackupPrefix(w.f.Path), "") {
+		if err != nil {
+			return 0, 0, err
+		}
+		from, to, isLog := history.ParseLogKey(w.f.Path, info.Key)
+		number, isCheckpoint := history.ParseCheckpointKey(w.f.Path, info.Key)
+		isBlocks := history.IsRecordsKey(w.f.Path, info.Key)
+		if !isLog && !isCheckpoint && !isBlocks {
+			continue
+		}
+		w.done.Objects++
+		damage := history.CheckObject(w.ctx, w.f.Partition.Store, info.Key)
+		if damage != nil && (!history.IsDamage(damage) || w.ctx.Err() != nil) {
+			return 0, 0, damage
+		}
+		switch {
+		case isLog:
+			if first == 0 {
+				first = from
+			}
+			newest = max(newest, to)
+			w.log.have(from, to)
+			w.log.add(from, to, info.Key, damage)
+			continue
+		case isBlocks:
+			w.blocks[info.Key] = damage == nil
+		case damage != nil:
+			w.diagnosis.checkpoint(number)
+		}
+		if err := w.damage(info.Key, damage); err != nil {
+			return 0, 0, err
+		}
+	}
+	return first, newest, nil
+}
+
+// lock looks at lock.json: a daemon that cannot read it commits nothing.
+func (w *verifier) lock() error {
+	_, _, err := repository.ReadLock(w.ctx, w.f.Partition.Store, w.f.Path)
+	if err == nil || repository.IsStoreError(err) {
+		return err
+	}
+	w.problem(Problem{Object: repository.LockKey(w.f.Path), Text: err.Error()})
+	w.diagnosis.lock = true
+	return nil
+}
+
+// info looks at backup.json.
+func (w *verifier) info() error {
+	info, err := repository.ReadBackupInfo(w.ctx, w.f.Partition.Store, w.f.Path)
+	if repository.IsStoreError(err) && !errors.Is(err, objstore.ErrNotExist) {
+		return err
+	}
+	n := repository.Name{}
+	if err == nil {
+		n = repository.Name{Kind: info.Kind, Full: info.Name}
+	}
+	switch {
+	case errors.Is(err, objstore.ErrNotExist):
+		err = repository.ErrIncomplete
+	case err == nil && n.Path() != w.f.Path:
+		err = fmt.Errorf("it is the backup of %s", n)
+	case err == nil:
+		return nil
+	}
+	w.problem(Problem{Object: repository.BackupInfoKey(w.f.Path), Text: err.Error()})
+	w.diagnosis.info = true
+	return nil
+}
+
+// unsound says that an object with blocks is damaged or gone. One that came after the
+// objects were listed, with a checkpoint that a daemon has just written, is looked at now.
+func (w *verifier) unsound(object string) bool {
+	sound, known := w.blocks[object]
+	if !known {
+		sound = history.CheckObject(w.ctx, w.f.Partition.Store, object) == nil
+		w.blocks[object] = sound
+	}
+	return !sound
+}
