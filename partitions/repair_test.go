@@ -295,7 +295,7 @@ func TestRepairRequestsLostMessages(t *testing.T) {
 	w := newDamageWorld(t)
 	w.store.Lose(w.packs["anne"])
 	out := w.repair()
-	want := "anne: waits: user.anne: 2 messages have lost their bodies: the source is asked for them"
+	want := "anne: waits: user.anne: 2 message bodies lost: the next sync asks the mail server again"
 	if !slices.Contains(out, want) {
 		t.Errorf("the report lacks %q:\n%s", want, strings.Join(out, "\n"))
 	}
@@ -355,7 +355,7 @@ func TestRepairRecordsLostHistory(t *testing.T) {
 	h.stop()
 	w.store.Lose(w.packs["anne"])
 	out := w.repair()
-	want := "anne: lost: message " + gone.String() + ": only history names it, and there is no other copy"
+	want := "anne: lost: message " + gone.String() + ": only history refers to it, and no other copy exists"
 	if !slices.Contains(out, want) {
 		t.Errorf("the report lacks %q:\n%s", want, strings.Join(out, "\n"))
 	}
@@ -414,7 +414,7 @@ func TestRepairOfCopiedBackup(t *testing.T) {
 		w.store.Copy(key, strings.Replace(key, "user/anne", "user/carol", 1))
 	}
 	out := w.repair()
-	if len(out) == 0 || !strings.Contains(out[len(out)-1], "since its objects are those of the backup user/anne") {
+	if len(out) == 0 || !strings.Contains(out[len(out)-1], "because the objects belong to the backup user/anne") {
 		t.Errorf("%s", strings.Join(out, "\n"))
 	}
 	for f, err := range repository.BrowseAside(t.Context(), w.Config()) {
@@ -447,7 +447,7 @@ func TestRepairOfUnknownMessages(t *testing.T) {
 	w.boxes["anne"] = []*source{inbox, sent}
 	w.store.Lose(history.LogKey("user/anne", 1))
 	out := w.repair()
-	if want := "anne: waits: user.anne.Sent: 1 messages have lost their bodies: the source is asked for them"; !slices.Contains(out, want) {
+	if want := "anne: waits: user.anne.Sent: 1 message body lost: the next sync asks the mail server again"; !slices.Contains(out, want) {
 		t.Errorf("the report lacks %q:\n%s", want, strings.Join(out, "\n"))
 	}
 	if problems, _ := verified(t, w.store, false); slices.ContainsFunc(problems, func(p string) bool {

@@ -220,7 +220,7 @@ func TestVerifyFindsWrongCheckpoint(t *testing.T) {
 	}
 	problems, _ := verified(t, s, false)
 	text := strings.Join(problems, "\n")
-	for _, want := range []string{"checkpoints/0000000000000003.tar.zst: it is not the state that the log folds to", "user.anne: it has 22 records, 22 of them live, with CRC"} {
+	for _, want := range []string{"checkpoints/0000000000000003.tar.zst: the checkpoint differs from the state of the log", "user.anne: 22 records, 22 of them live, with CRC"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)
 		}
@@ -237,7 +237,7 @@ func TestVerifyListsMissingBodies(t *testing.T) {
 	delete(inbox.bodies, r.GUID)
 	h.sync("anne", inbox)
 	problems, done := verified(t, store, false)
-	want := fmt.Sprintf("[user.anne: uid 1: message %s: its body is missing: the source could not read it, or it was lost here, and the source is asked for it]", r.GUID)
+	want := fmt.Sprintf("[user.anne: uid 1: message %s: the body is missing: the mail server could not read it, or it was lost here; the next sync asks for it]", r.GUID)
 	if fmt.Sprint(problems) != want || done.Damaged != 0 || done.Missing != 1 {
 		t.Errorf("%v, %+v; want %s", problems, done, want)
 	}

@@ -11,11 +11,12 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// readers is how many bodies are read side by side.
+// readers is how many bodies are read in parallel.
 const readers = 4
 
-// bodies reads every message of the backup, those that were expunged too, by its
-// hashes. Messages are told in the order in which they came, as they lie in packs.
+// bodies reads every message of the backup, including expunged ones, and checks its
+// hashes. It goes through the messages in the order of their arrival, which is mostly
+// their order in packs.
 func (w *verifier) bodies(m *history.Mem) error {
 	w.step("checking the messages")
 	objects := history.NewObjects(w.store, 0)
@@ -31,7 +32,7 @@ func (w *verifier) bodies(m *history.Mem) error {
 				continue
 			}
 			if err == nil {
-				msg, err = m.Message(msg.GUID) // the last that was told of it counts
+				msg, err = m.Message(msg.GUID) // the latest state of the message
 			}
 			if err != nil || ctx.Err() != nil {
 				list = err
@@ -69,7 +70,7 @@ func msgGUID(m *history.MessageState) cyrus.GUID {
 	return m.GUID
 }
 
-// placesOf looks up where the chunks of a message lie.
+// placesOf returns the places of a message's chunks.
 func placesOf(m *history.Mem, msg *history.MessageState) (map[history.ChunkID][]history.Place, error) {
 	out := map[history.ChunkID][]history.Place{}
 	for _, c := range msg.Chunks {
@@ -82,7 +83,7 @@ func placesOf(m *history.Mem, msg *history.MessageState) (map[history.ChunkID][]
 	return out, nil
 }
 
-// badBody is a message that cannot be read.
+// badBody is an unreadable message.
 type badBody struct {
 	guid cyrus.GUID
 	err  error

@@ -6,11 +6,11 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// chain is the way along the log.
+// chain follows the log from commit to commit.
 type chain struct {
 	w           *verifier
-	m           *history.Mem // nil once it is lost
-	checkpoints []uint64     // to be compared, ascending
+	m           *history.Mem // the state so far; nil: no checkpoint allowed to continue
+	checkpoints []uint64     // to compare, ascending
 	newest      uint64
 }
 
@@ -28,14 +28,13 @@ func (c *chain) begin(first uint64) error {
 		c.m, err = history.NewMem(w.ctx, w.f.Partition.Store, w.f.Path)
 		return err
 	}
-	if err := c.given(first); err != nil {
+	if err := c.checkRetained(first); err != nil {
 		return err
 	}
 	return c.resume(first)
 }
 
-// resume goes on from the first checkpoint that allows it, when the commits from n on
-// cannot be told from the state that there was.
+// resume continues at the first usable checkpoint if the chain breaks at commit n.
 func (c *chain) resume(n uint64) error {
 	c.m = nil
 	for len(c.checkpoints) > 0 {
@@ -60,7 +59,7 @@ func (c *chain) resume(n uint64) error {
 	return nil
 }
 
-// read reads a checkpoint with all its blocks; nil when it is damaged, which is reported.
+// read reads a checkpoint with all its blocks. It reports damage and then returns nil.
 func (c *chain) read(n uint64) (*history.Mem, error) {
 	w := c.w
 	key := history.CheckpointKey(w.f.Path, n)
@@ -73,10 +72,10 @@ func (c *chain) read(n uint64) (*history.Mem, error) {
 	bad := false
 	err = m.CheckBlocks(w.ctx, w.seen, func(object string, err error) {
 		bad = true
-		w.blocks[object] = false // for every other checkpoint that names it
+		w.blocks[object] = false // for all other checkpoints that refer to it
 		w.problem(Problem{Object: object, Text: err.Error()})
 	})
-	// A sound block in a damaged object will not be there for long.
+	// A repair removes damaged objects, with the sound blocks in them.
 	if bad || m.NamesBlocksIn(w.unsound) {
 		w.diagnosis.checkpoint(n)
 	}
@@ -86,7 +85,7 @@ func (c *chain) read(n uint64) (*history.Mem, error) {
 	return m, nil
 }
 
-// follow folds the log, and compares the checkpoints on the way.
+// follow replays the log, and compares checkpoints on the way.
 func (c *chain) follow() error {
 	w := c.w
 	for c.m != nil && c.m.Tip().Number < c.newest {
@@ -112,7 +111,7 @@ func (c *chain) follow() error {
 			return failed
 		}
 		n := c.m.Tip().Number + 1
-		if !errors.Is(failed, history.ErrAbsent) { // skim names the whole run
+		if !errors.Is(failed, history.ErrAbsent) { // skim reports missing commits as a range
 			w.log.add(n, n, history.LogKey(w.f.Path, n), failed)
 		}
 		if err := errors.Join(c.m.Close(), c.resume(n)); err != nil {
@@ -125,7 +124,8 @@ func (c *chain) follow() error {
 	return c.m.Close()
 }
 
-// compare compares the checkpoint of the commit that was just folded.
+// compare compares the state with the checkpoint of the newest replayed commit, if there
+// is one.
 func (c *chain) compare() error {
 	n := c.m.Tip().Number
 	for len(c.checkpoints) > 0 && c.checkpoints[0] < n {
@@ -146,7 +146,7 @@ func (c *chain) compare() error {
 	}
 	if diff != "" {
 		c.w.diagnosis.wrong(n)
-		c.w.problem(Problem{Object: history.CheckpointKey(c.w.f.Path, n), Text: "it is not the state that the log folds to: " + diff})
+		c.w.problem(Problem{Object: history.CheckpointKey(c.w.f.Path, n), Text: "the checkpoint differs from the state of the log: " + diff})
 	}
 	return nil
 }

@@ -6,8 +6,8 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// skim reads commits one by one where the chain is broken: what each says for itself, and
-// which of them are known to be lost.
+// skim checks each commit on its own where the chain is broken, and collects the bridges
+// in them.
 func (c *chain) skim(from, to uint64) error {
 	w := c.w
 	for n := from; n <= to; n++ {

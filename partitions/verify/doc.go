@@ -1,8 +1,8 @@
-// Package verify compares a backup with the objects of its bucket, and repairs what the
-// bucket alone can repair.
+// Package verify checks a backup against the objects in its bucket, and repairs it as far
+// as the bucket allows. It needs no index.
 //
-// Run reads every commit, checkpoint, block and body by its hashes and reports problems.
-// Repair verifies first, and then mends checkpoints, bridges lost commits, takes bodies
-// from other copies, and records what is lost, so that the source sends it again. It works
-// under the lock of the backup. Neither needs an index.
+// Run reads every commit, checkpoint, block and body, checks their hashes and reports
+// problems. Repair verifies first. Under the lock of the backup it then rebuilds
+// checkpoints, bridges lost commits, copies bodies from other backups, and records the
+// remaining losses, so that the source sends those messages again.
 package verify

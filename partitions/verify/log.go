@@ -17,16 +17,16 @@ const (
 	lostDamaged = "damaged"
 )
 
-// diagnosis is what verify has found, for a repair.
+// diagnosis is the damage that verify has found, as input for a repair.
 type diagnosis struct {
-	info, lock, condemned bool                // backup.json, lock.json, condemned.json
-	log                   []history.LostRange // commits that cannot be read, and that no bridged event names
-	objects               []string            // of the log, that are damaged in a part
-	checkpoints           map[uint64]bool     // damaged, or with damaged blocks
-	differ                map[uint64]bool     // checkpoints that are not what the log folds to
-	bodies                []cyrus.GUID        // messages that cannot be read
-	absent                map[cyrus.GUID]int64
-	mailboxes             map[string]bool // uniqueids of those whose state is wrong
+	info, lock, condemned bool                 // damaged: backup.json, lock.json, condemned.json
+	log                   []history.LostRange  // unreadable commits without a bridge
+	objects               []string             // damaged objects of the log, perhaps only in part
+	checkpoints           map[uint64]bool      // damaged, or with damaged blocks
+	differ                map[uint64]bool      // checkpoints that differ from the log
+	bodies                []cyrus.GUID         // unreadable messages
+	absent                map[cyrus.GUID]int64 // see unknown
+	mailboxes             map[string]bool      // uniqueids of mailboxes whose state is wrong
 }
 
 func (d *diagnosis) checkpoint(n uint64) { put(&d.checkpoints, n, true) }
@@ -35,7 +35,8 @@ func (d *diagnosis) wrong(n uint64) { put(&d.differ, n, true) }
 
 func (d *diagnosis) resync(id string) { put(&d.mailboxes, id, true) }
 
-// unknown notes a message that a live record names and the backup does not know.
+// unknown records the size of a message that a live record refers to but that the backup
+// does not have.
 func (d *diagnosis) unknown(g cyrus.GUID, size int64) { put(&d.absent, g, size) }
 
 func put[K comparable, V any](m *map[K]V, k K, v V) {
@@ -45,13 +46,13 @@ func put[K comparable, V any](m *map[K]V, k K, v V) {
 	(*m)[k] = v
 }
 
-// loggedProblems are problems of the log, kept until the whole log was read: a bridged
-// event at its end can name them.
+// loggedProblems are the problems of the log. They are reported after the whole log was
+// read, because a bridge at its end may name them.
 type loggedProblems struct {
-	there []history.LostRange // commits that there are, in runs; without reasons
-	bad   []logProblem
-	known []history.LostRange // that bridged events name
-	// unchecked is where the chain of commits breaks with no checkpoint behind it; 0 = it does not.
+	present []history.LostRange // commits that exist, as ranges without reasons
+	bad     []logProblem
+	known   []history.LostRange // ranges in bridges
+	// unchecked is the commit where the chain breaks without a later checkpoint, or 0.
 	unchecked uint64
 }
 
@@ -61,18 +62,18 @@ type logProblem struct {
 	err      error
 }
 
-// have notes that an object holds commits. Objects come in order of their keys.
-func (l *loggedProblems) have(from, to uint64) {
-	if n := len(l.there) - 1; n >= 0 && from <= l.there[n].To+1 {
-		l.there[n].To = max(l.there[n].To, to)
+// addPresent records that an object has commits. The caller goes in order of keys.
+func (l *loggedProblems) addPresent(from, to uint64) {
+	if n := len(l.present) - 1; n >= 0 && from <= l.present[n].To+1 {
+		l.present[n].To = max(l.present[n].To, to)
 		return
 	}
-	l.there = append(l.there, history.LostRange{From: from, To: to})
+	l.present = append(l.present, history.LostRange{From: from, To: to})
 }
 
-// next is the first commit from n on that some object holds; 0 = there is none.
+// next returns the first existing commit from n on, or 0.
 func (l *loggedProblems) next(n uint64) uint64 {
-	for _, r := range l.there {
+	for _, r := range l.present {
 		if r.To >= n {
 			return max(r.From, n)
 		}
@@ -86,8 +87,8 @@ func (l *loggedProblems) add(from, to uint64, object string, err error) {
 	}
 }
 
-// records says which bridged event names all these commits.
-func (l *loggedProblems) records(from, to uint64) (history.LostRange, bool) {
+// bridgedBy returns the range in a bridge that includes all these commits.
+func (l *loggedProblems) bridgedBy(from, to uint64) (history.LostRange, bool) {
 	for _, r := range l.known {
 		if r.From <= from && to <= r.To {
 			return r, true
@@ -96,24 +97,24 @@ func (l *loggedProblems) records(from, to uint64) (history.LostRange, bool) {
 	return history.LostRange{}, false
 }
 
-// tellLog reports what is wrong with the log, apart from what the log itself records.
-func (w *verifier) tellLog() {
+// reportLog reports the problems of the log. Losses that a bridge names are not damage.
+func (w *verifier) reportLog() {
 	whole := true
 	for _, p := range w.log.bad {
-		if r, ok := w.log.records(p.from, p.to); ok {
-			w.problem(Problem{Object: history.LogPrefix(w.f.Path), Text: r.String() + ": known to be lost: the log records it, and goes on without", Lost: true})
+		if r, ok := w.log.bridgedBy(p.from, p.to); ok {
+			w.problem(Problem{Object: history.LogPrefix(w.f.Path), Text: r.String() + ": known to be lost: the log records the loss and continues after it", Lost: true})
 			continue
 		}
 		w.problem(Problem{Object: p.object, Text: p.err.Error()})
 		w.diagnose(p)
 		whole = false
 	}
-	if w.log.unchecked > 0 && !whole { // behind a bridge each commit counts for itself
-		w.problem(Problem{Object: "backups/" + w.f.Path, Text: fmt.Sprintf("the commits from %d on could not be checked", w.log.unchecked)})
+	if w.log.unchecked > 0 && !whole { // after a bridge each commit was checked on its own
+		w.problem(Problem{Object: "backups/" + w.f.Path, Text: fmt.Sprintf("commits from %d on could not be checked", w.log.unchecked)})
 	}
 }
 
-// diagnose tells commits that are lost from objects that lack something else.
+// diagnose records lost commits, and damaged objects from which a commit may be recovered.
 func (w *verifier) diagnose(p logProblem) {
 	reason := lostDamaged
 	if errors.Is(p.err, history.ErrAbsent) {
@@ -125,7 +126,7 @@ func (w *verifier) diagnose(p logProblem) {
 	w.diagnosis.log = append(w.diagnosis.log, history.LostRange{From: p.from, To: p.to, Reason: reason})
 }
 
-// gaps reports the commits that a state lacks.
+// gaps reports the commits that are missing from a state.
 func (w *verifier) gaps(m *history.Mem) {
 	w.log.known = append(w.log.known, m.Bridged()...)
 	for _, g := range m.Gaps() {
@@ -134,18 +135,18 @@ func (w *verifier) gaps(m *history.Mem) {
 	for _, d := range m.Skipped() {
 		w.problem(Problem{Object: d.Object, Text: d.Err.Error()})
 	}
-	w.tellLog()
+	w.reportLog()
 }
 
-// state is the newest state that can be read, as a restore would read it; nil when there is
-// none, which was reported.
+// state returns the newest readable state, as a restore would read it. If there is none,
+// it reports that and returns nil.
 func (w *verifier) state() (*history.Mem, error) {
 	m, err := soundState(w.ctx, w.f, w.unsound)
 	return m, w.damage("backups/"+w.f.Path, err)
 }
 
-// soundState is the newest state that can be read whole: from the newest checkpoint whose
-// blocks are all sound, or from the log alone.
+// soundState returns the newest state that is completely readable, from the newest
+// checkpoint if all its blocks are sound, or else from the log alone.
 func soundState(ctx context.Context, f *repository.Found, unsound func(object string) bool) (*history.Mem, error) {
 	m, err := f.Load(ctx, history.Moment{Tolerant: true})
 	if err == nil && !m.NamesBlocksIn(unsound) {

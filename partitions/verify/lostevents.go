@@ -8,22 +8,23 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// bodiesLost is the reason of a resync after bodies were lost.
+// bodiesLost is the reason in the resync events of lostEvents.
 const bodiesLost = "bodies were lost"
 
-// lostBodies are the events that record the loss of bodies, and what they concern.
+// lostBodies are the events that record lost bodies, and the affected messages.
 type lostBodies struct {
-	// Events put the mailboxes with live records of the messages into resync, and then say
-	// that these have no body: the client then sends these records, and is asked for exactly these bodies.
+	// Events put the mailboxes with live records of the messages into resync, and then
+	// record that the bodies are missing. The client then sends these records, and is
+	// asked for exactly these bodies.
 	Events []history.Event
-	// Mailboxes are the live mailboxes, by name, with the number of their live records.
+	// Mailboxes are the affected mailboxes, by name, with their number of live records.
 	Mailboxes map[string]int
-	// Dead are the messages that only history names: no source will send them.
+	// Dead are the messages without a live record, which no source will send.
 	Dead []cyrus.GUID
 }
 
-// lostEvents makes the events for messages whose bodies are gone, with their sizes. A
-// message that the state does not know, but a record names, becomes known without a body.
+// lostEvents returns the events for messages whose bodies are lost; lost has their sizes.
+// A message that only records name is added to the state, without a body.
 func lostEvents(st history.State, lost map[cyrus.GUID]int64) (lostBodies, error) {
 	out := lostBodies{Mailboxes: map[string]int{}}
 	live := map[cyrus.GUID]bool{}
@@ -44,8 +45,8 @@ func lostEvents(st history.State, lost map[cyrus.GUID]int64) (lostBodies, error)
 			}
 		}
 		if out.Mailboxes[m.Name] > 0 && m.Resync == "" {
-			// First: what is cut off between two commits is found again as long as nothing says
-			// that the bodies are missing.
+			// Resync comes first: until the bodies are recorded as missing, a repeated repair
+			// finds them again.
 			out.Events = append(out.Events, &history.ResyncEvent{UniqueID: m.UniqueID, Reason: bodiesLost})
 		}
 	}
@@ -67,7 +68,7 @@ func lostEvents(st history.State, lost map[cyrus.GUID]int64) (lostBodies, error)
 	return out, nil
 }
 
-// sortLost tells the messages that the state knows from those that only records name.
+// sortLost separates the messages in the state from messages that only records name.
 func sortLost(st history.State, lost map[cyrus.GUID]int64) (known []cyrus.GUID, unknown []history.Message, err error) {
 	for g, size := range lost {
 		m, err := st.Message(g)

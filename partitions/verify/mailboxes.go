@@ -6,7 +6,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// mailboxes counts every mailbox anew, and looks for the message of each live record.
+// mailboxes recounts every mailbox, and checks that each live record has its message.
 func (w *verifier) mailboxes(m *history.Mem) error {
 	w.step("checking the mailboxes")
 	for box, err := range m.Mailboxes() {
@@ -19,7 +19,7 @@ func (w *verifier) mailboxes(m *history.Mem) error {
 			return w.damage(box.Name, err)
 		}
 		if n.Records != box.Records || n.Live != box.Live || n.CRC != box.CRC {
-			w.problem(Problem{Object: box.Name, Text: fmt.Sprintf("it has %d records, %d of them live, with CRC %d; the state says %d, %d and %d",
+			w.problem(Problem{Object: box.Name, Text: fmt.Sprintf("%d records, %d of them live, with CRC %d; expected %d, %d and %d",
 				n.Records, n.Live, n.CRC.Basic, box.Records, box.Live, box.CRC.Basic)})
 		}
 		if err := w.records(m, box); err != nil {
@@ -45,12 +45,12 @@ func (w *verifier) records(m *history.Mem, box *history.MailboxState) error {
 		switch {
 		case msg == nil:
 			w.diagnosis.unknown(r.GUID, int64(r.Size))
-			w.problem(Problem{Object: name, Text: "the backup does not know it"})
+			w.problem(Problem{Object: name, Text: "not in the backup"})
 		case msg.Missing:
-			w.problem(Problem{Object: name, Text: "its body is missing: the source could not read it, or it was lost here, and the source is asked for it", Missing: true})
+			w.problem(Problem{Object: name, Text: "the body is missing: the mail server could not read it, or it was lost here; the next sync asks for it", Missing: true})
 		case msg.Size != int64(r.Size):
 			w.diagnosis.resync(box.UniqueID)
-			w.problem(Problem{Object: name, Text: fmt.Sprintf("it has %d bytes, the record says %d", msg.Size, r.Size)})
+			w.problem(Problem{Object: name, Text: fmt.Sprintf("%d bytes, but the record has %d", msg.Size, r.Size)})
 		}
 	}
 	return nil

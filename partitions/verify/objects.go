@@ -9,8 +9,8 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// objects reads every object of the backup itself, and says which commits there are. Keys
-// of other shapes are left out.
+// objects reads every object of the backup, and returns the first and the newest commit.
+// It ignores unknown keys.
 func (w *verifier) objects() (first, newest uint64, err error) {
 	w.step("checking the objects of the log")
 	for info, err := range w.store.List(w.ctx, repository.BackupPrefix(w.f.Path), "") {
@@ -34,7 +34,7 @@ func (w *verifier) objects() (first, newest uint64, err error) {
 				first = from
 			}
 			newest = max(newest, to)
-			w.log.have(from, to)
+			w.log.addPresent(from, to)
 			w.log.add(from, to, info.Key, damage)
 			continue
 		case isBlocks:
@@ -49,7 +49,7 @@ func (w *verifier) objects() (first, newest uint64, err error) {
 	return first, newest, nil
 }
 
-// lock looks at lock.json: a daemon that cannot read it commits nothing.
+// lock checks lock.json. A daemon that cannot read it commits nothing.
 func (w *verifier) lock() error {
 	_, _, err := repository.ReadLock(w.ctx, w.f.Partition.Store, w.f.Path)
 	if err == nil || repository.IsStoreError(err) {
@@ -60,7 +60,7 @@ func (w *verifier) lock() error {
 	return nil
 }
 
-// info looks at backup.json.
+// info checks backup.json.
 func (w *verifier) info() error {
 	info, err := repository.ReadBackupInfo(w.ctx, w.f.Partition.Store, w.f.Path)
 	if repository.IsStoreError(err) && !errors.Is(err, objstore.ErrNotExist) {
@@ -74,7 +74,7 @@ func (w *verifier) info() error {
 	case errors.Is(err, objstore.ErrNotExist):
 		err = repository.ErrIncomplete
 	case err == nil && n.Path() != w.f.Path:
-		err = fmt.Errorf("it is the backup of %s", n)
+		err = fmt.Errorf("the object names the backup of %s", n)
 	case err == nil:
 		return nil
 	}
@@ -83,8 +83,8 @@ func (w *verifier) info() error {
 	return nil
 }
 
-// unsound says that an object with blocks is damaged or gone. One that came after the
-// objects were listed, with a checkpoint that a daemon has just written, is looked at now.
+// unsound reports whether an object with blocks is damaged or missing. An object that a
+// daemon has written after the listing is checked now.
 func (w *verifier) unsound(object string) bool {
 	sound, known := w.blocks[object]
 	if !known {

@@ -7,59 +7,59 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/dustin/go-humanize/english"
+
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/objstore/pack"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// RepairOptions says how to repair a backup.
+// RepairOptions are the options of Repair.
 type RepairOptions struct {
 	Lock repository.LockOptions
-	// Others are where healthy copies of bodies are looked for: all partitions, this one too.
+	// Others are the partitions to search for other copies of bodies, including this one.
 	Others   []repository.Config
 	Pack     pack.Options
-	PackSize int64 // bytes of a pack; 0: 12 MiB
-	// Problem is called with what verify finds before the repair, and Report with what was
-	// done about it.
-	Problem func(Problem)
-	Report  func(Change)
-	Step    func(string) // what is looked at now; nil = nobody listens
+	PackSize int64         // bytes of a pack; 0: 12 MiB
+	Problem  func(Problem) // called with each problem that verify finds before the repair
+	Report   func(Change)  // called with each change
+	Step     func(string)  // called with the present step; may be nil
 }
 
-// Outcome is what came of something that was damaged.
+// Outcome is the result of the repair of one object.
 type Outcome string
 
 // The outcomes.
 const (
-	Repaired  Outcome = "repaired" // it is whole again
-	Waits     Outcome = "waits"    // for the next sync: the source has it
-	LostHere  Outcome = "lost"     // history that nobody has any more
-	Unchanged Outcome = "not repaired"
+	Repaired  Outcome = "repaired"     // the object is complete again
+	Waits     Outcome = "waits"        // the source sends the data in the next sync
+	LostHere  Outcome = "lost"         // history without any other copy
+	Unchanged Outcome = "not repaired" // still damaged
 )
 
-// Change is what was done about something.
+// Change is a change that a repair has made.
 type Change struct {
 	Outcome Outcome `json:"outcome"`
-	Object  string  `json:"object"` // key, or what it is about
+	Object  string  `json:"object"` // key, mailbox or message
 	Text    string  `json:"text"`
 }
 
-// String is the line for people.
+// String returns the change as a line of text.
 func (r Change) String() string { return fmt.Sprintf("%s: %s: %s", r.Outcome, r.Object, r.Text) }
 
-// RepairResult is what came of a repair.
+// RepairResult is the result of a repair.
 type RepairResult struct {
 	Found    int // problems before
 	Outcomes map[Outcome]int
-	Left     Result // of the verification at the end; zero when nothing was found
-	Aside    string // where the backup was set aside, since it was another's
+	Left     Result // of the verification at the end; zero if there were no problems
+	Aside    string // prefix of the backup that was set aside because it belonged to another owner
 }
 
-// Repair verifies a backup, and repairs what can be repaired in the bucket alone. Whatever
-// needs the source is left in a state in which the next sync brings it. A lock keeps
-// writers off meanwhile, and daemons catch up with the log afterwards. Each step is durable
-// before another one depends on it, so that a repair that was cut off is done again.
+// Repair verifies a backup, and repairs it as far as the bucket allows. It marks the rest,
+// so that the next sync sends it again. It holds the lock of the backup; daemons read the
+// log again afterwards. Each step is durable before another one depends on it, so after an
+// interruption the same call finishes the repair.
 func Repair(ctx context.Context, f *repository.Found, o RepairOptions) (RepairResult, error) {
 	if f.Aside != "" {
 		return RepairResult{}, fmt.Errorf("%s: %w", f.Aside, repository.ErrAside)
@@ -76,14 +76,14 @@ func Repair(ctx context.Context, f *repository.Found, o RepairOptions) (RepairRe
 	if r.done.Found == 0 {
 		return r.done, nil
 	}
-	r.what, r.blocks = w.diagnosis, w.blocks
-	if foreign, err := r.foreign(ctx); err != nil || foreign {
+	r.diagnosis, r.blocks = w.diagnosis, w.blocks
+	if foreign, err := r.setAsideForeign(ctx); err != nil || foreign {
 		return r.done, err
 	}
 	if err := r.locked(ctx); err != nil {
 		return r.done, err
 	}
-	w = newVerifier(ctx, f, Options{Report: r.left, Step: o.Step})
+	w = newVerifier(ctx, f, Options{Report: r.reportLeft, Step: o.Step})
 	err := w.run()
 	r.done.Left = w.done
 	return r.done, err
@@ -91,14 +91,14 @@ func Repair(ctx context.Context, f *repository.Found, o RepairOptions) (RepairRe
 
 // repairer repairs one backup.
 type repairer struct {
-	ctx    context.Context // of Repair
-	f      *repository.Found
-	o      RepairOptions
-	store  objstore.Store
-	what   diagnosis
-	blocks map[string]bool // objects in records/: whether they are sound
-	lock   *repository.Lock
-	done   RepairResult
+	ctx       context.Context // of Repair
+	f         *repository.Found
+	o         RepairOptions
+	store     objstore.Store
+	diagnosis diagnosis
+	blocks    map[string]bool // objects in records/: whether they are sound
+	lock      *repository.Lock
+	done      RepairResult
 }
 
 func (r *repairer) report(o Outcome, object, format string, args ...any) {
@@ -106,14 +106,15 @@ func (r *repairer) report(o Outcome, object, format string, args ...any) {
 	r.o.Report(Change{o, object, fmt.Sprintf(format, args...)})
 }
 
-// left reports what is still damaged at the end.
-func (r *repairer) left(p Problem) {
+// reportLeft reports damage that is left at the end.
+func (r *repairer) reportLeft(p Problem) {
 	if !p.Missing && !p.Lost {
 		r.report(Unchanged, p.Object, "%s", p.Text)
 	}
 }
 
-// unsound says that an object with blocks is damaged or gone. One that came since is sound.
+// unsound reports whether an object with blocks is damaged or missing. An object that was
+// written since verify is sound.
 func (r *repairer) unsound(object string) bool {
 	sound, known := r.blocks[object]
 	if known {
@@ -129,7 +130,7 @@ func (r *repairer) step(what string) {
 	}
 }
 
-// locked repairs while writers are kept off.
+// locked repairs under the lock of the backup.
 func (r *repairer) locked(ctx context.Context) (err error) {
 	o := r.o.Lock
 	o.Mend = true
@@ -140,8 +141,8 @@ func (r *repairer) locked(ctx context.Context) (err error) {
 	during, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(r.lock.Lost(), cancel)()
-	if r.what.lock {
-		r.report(Repaired, repository.LockKey(r.f.Path), "put again; nobody held the lock")
+	if r.diagnosis.lock {
+		r.report(Repaired, repository.LockKey(r.f.Path), "rewritten; nobody held the lock")
 	}
 	for _, step := range []func(context.Context) error{r.condemned, r.backupInfo, r.salvageLog, r.announce, r.bridge, r.bodies, r.checkpoints} {
 		if err := step(during); err != nil {
@@ -151,20 +152,20 @@ func (r *repairer) locked(ctx context.Context) (err error) {
 	return nil
 }
 
-// announce keeps daemons off that have the backup open.
+// announce stops daemons that have the backup open.
 func (r *repairer) announce(ctx context.Context) error { return r.lock.AnnounceAnyway(ctx) }
 
-// condemned replaces a list of condemned packs that cannot be read by an empty one: whoever
-// deletes packs finds none in it, and a pack that is not deleted can be referred to.
+// condemned replaces an unreadable list of condemned packs with an empty one. That is safe:
+// a pack that is not in the list is not deleted, so others may refer to it.
 func (r *repairer) condemned(ctx context.Context) error {
-	if !r.what.condemned {
+	if !r.diagnosis.condemned {
 		return nil
 	}
 	_, info, err := history.ReadCondemned(ctx, r.store)
 	if err == nil || !history.IsUnreadable(err) {
 		return err
 	}
-	if info.ETag == "" { // the error came before the object was open
+	if info.ETag == "" { // the object could not even be opened
 		if info, err = r.store.Stat(ctx, history.CondemnedKey); err != nil {
 			return err
 		}
@@ -176,17 +177,17 @@ func (r *repairer) condemned(ctx context.Context) error {
 	if err := r.replace(ctx, history.CondemnedKey, info.ETag, b); err != nil {
 		return err
 	}
-	r.report(Repaired, history.CondemnedKey, "replaced by an empty list: no pack is deleted for now")
+	r.report(Repaired, history.CondemnedKey, "replaced with an empty list, so no pack is deleted for now")
 	return nil
 }
 
-// salvageLog makes objects of commits again whose events can be read. What cannot be read in
-// them are bodies, which are looked for later.
+// salvageLog rewrites damaged commits whose events are readable. Their unreadable bodies are
+// searched for later.
 func (r *repairer) salvageLog(ctx context.Context) error {
-	for _, key := range r.what.objects {
+	for _, key := range r.diagnosis.objects {
 		n, _, _ := history.ParseLogKey(r.f.Path, key)
 		if history.CheckObject(ctx, r.store, key) == nil {
-			continue // a commit of another history, in a sound object: bridge names it
+			continue // a sound object with a commit of another history: bridge records it
 		}
 		body, etag, drop, err := repository.Hold(ctx, r.store, key)
 		if errors.Is(err, objstore.ErrNotExist) {
@@ -198,22 +199,22 @@ func (r *repairer) salvageLog(ctx context.Context) error {
 		obj, lost, err := history.SalvageCommit(body, body.Size(), r.f.Path, n, r.o.Pack)
 		drop()
 		if err != nil {
-			continue // the commit is lost: bridge names it
+			continue // the commit is lost: bridge records it
 		}
 		if err := r.replace(ctx, key, etag, obj); err != nil {
 			return err
 		}
-		r.what.log = slices.DeleteFunc(r.what.log, func(l history.LostRange) bool { return l.From == n && l.To == n })
+		r.diagnosis.log = slices.DeleteFunc(r.diagnosis.log, func(l history.LostRange) bool { return l.From == n && l.To == n })
 		if len(lost) == 0 {
-			r.report(Repaired, key, "put again, whole")
+			r.report(Repaired, key, "rewritten completely")
 		} else {
-			r.report(Repaired, key, "put again, without %d bodies that cannot be read", len(lost))
+			r.report(Repaired, key, "rewritten without %s", english.Plural(len(lost), "unreadable body", "unreadable bodies"))
 		}
 	}
 	return nil
 }
 
-// replace puts an object over the one that was read.
+// replace overwrites the object that was read with this ETag.
 func (r *repairer) replace(ctx context.Context, key, etag string, b []byte) error {
 	o := objstore.PutOptions{IfMatch: etag}
 	if etag == "" {

@@ -6,15 +6,17 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/dustin/go-humanize/english"
+
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/objstore/pack"
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// bodies finds other copies of the messages that cannot be read, and records those that
-// are nowhere.
+// bodies searches for other copies of unreadable messages, and records the messages that
+// have none.
 func (r *repairer) bodies(ctx context.Context) error {
-	if len(r.what.bodies) == 0 && len(r.what.absent) == 0 && len(r.what.mailboxes) == 0 {
+	if len(r.diagnosis.bodies) == 0 && len(r.diagnosis.absent) == 0 && len(r.diagnosis.mailboxes) == 0 {
 		return nil
 	}
 	r.step("looking for other copies of damaged messages")
@@ -34,18 +36,18 @@ func (r *repairer) bodies(ctx context.Context) error {
 	if err := s.flush(ctx); err != nil {
 		return err
 	}
-	return r.lose(ctx, m, need)
+	return r.recordLost(ctx, m, need)
 }
 
-// lose records the messages of which there is no copy.
-func (r *repairer) lose(ctx context.Context, m *history.Mem, need map[cyrus.GUID]int64) error {
+// recordLost records the messages without a copy.
+func (r *repairer) recordLost(ctx context.Context, m *history.Mem, need map[cyrus.GUID]int64) error {
 	lost, err := lostEvents(m, need)
 	if err != nil {
 		return err
 	}
-	for id := range r.what.mailboxes {
+	for id := range r.diagnosis.mailboxes {
 		if b, err := m.Mailbox(id); err == nil && b != nil && b.Resync == "" && lost.Mailboxes[b.Name] == 0 {
-			lost.Events = append(lost.Events, &history.ResyncEvent{UniqueID: id, Reason: "its records do not fit its messages"})
+			lost.Events = append(lost.Events, &history.ResyncEvent{UniqueID: id, Reason: "records do not match messages"})
 			lost.Mailboxes[b.Name] = 0
 		}
 	}
@@ -57,37 +59,37 @@ func (r *repairer) lose(ctx context.Context, m *history.Mem, need map[cyrus.GUID
 	}
 	for _, name := range slices.Sorted(maps.Keys(lost.Mailboxes)) {
 		if n := lost.Mailboxes[name]; n > 0 {
-			r.report(Waits, name, "%d messages have lost their bodies: the source is asked for them", n)
+			r.report(Waits, name, "%s lost: the next sync asks the mail server again", english.Plural(n, "message body", "message bodies"))
 			continue
 		}
-		r.report(Waits, name, "its records do not fit its messages: the source is compared with it as a whole")
+		r.report(Waits, name, "records do not match messages: the next sync compares the whole mailbox")
 	}
 	for _, g := range lost.Dead {
-		r.report(LostHere, "message "+g.String(), "only history names it, and there is no other copy")
+		r.report(LostHere, "message "+g.String(), "only history refers to it, and no other copy exists")
 	}
 	return nil
 }
 
-// bodySearch looks for bodies, and puts what it finds into new packs.
+// bodySearch searches for bodies, and copies them into new packs.
 type bodySearch struct {
 	r       *repairer
 	m       *history.Mem
 	objects *history.Objects
 	w       *pack.Writer
 	in      map[string]history.ChunkID // entries of w
-	news    []history.Message          // that are in it, or in places that are known
-	places  []history.Place            // of their chunks, those in w without an object
-	from    []string                   // where these were found
+	found   []history.Message          // found messages that are not committed yet
+	places  []history.Place            // of their chunks; Object is "" for a chunk in w
+	from    []string                   // the sources of found
 }
 
-// unreadable are the messages that still cannot be read once damaged packs are mended.
+// unreadable repairs damaged packs, and returns the messages to search for, with sizes.
 func (s *bodySearch) unreadable(ctx context.Context) (map[cyrus.GUID]int64, error) {
-	need := maps.Clone(s.r.what.absent)
+	need := maps.Clone(s.r.diagnosis.absent)
 	if need == nil {
 		need = map[cyrus.GUID]int64{}
 	}
 	packs := map[string]bool{}
-	for _, g := range s.r.what.bodies {
+	for _, g := range s.r.diagnosis.bodies {
 		msg, err := s.m.Message(g)
 		if err != nil {
 			return nil, err
@@ -107,6 +109,6 @@ func (s *bodySearch) unreadable(ctx context.Context) (map[cyrus.GUID]int64, erro
 			return nil, fmt.Errorf("repair %s: %w", key, err)
 		}
 	}
-	s.objects = history.NewObjects(s.r.store, 0) // they have changed
+	s.objects = history.NewObjects(s.r.store, 0) // the cached objects have changed
 	return need, nil
 }

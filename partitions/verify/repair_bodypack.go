@@ -7,13 +7,13 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// add puts a chunk into the new pack.
+// add adds a chunk to the new pack.
 func (s *bodySearch) add(ctx context.Context, p history.Place, body []byte) error {
 	c, taken := s.in[p.Entry]
 	if taken && c == p.Chunk {
 		return nil
 	}
-	// Two bodies with one GUID cannot share a pack.
+	// Two bodies with the same GUID cannot share a pack.
 	if taken || int64(s.w.Len()) >= s.r.o.PackSize {
 		if err := s.flushPack(ctx); err != nil {
 			return err
@@ -27,7 +27,7 @@ func (s *bodySearch) add(ctx context.Context, p history.Place, body []byte) erro
 	return nil
 }
 
-// flushPack puts the pack, and notes its name in the places.
+// flushPack writes the pack, and sets its name in the places.
 func (s *bodySearch) flushPack(ctx context.Context) error {
 	if len(s.in) == 0 {
 		return nil
@@ -45,17 +45,17 @@ func (s *bodySearch) flushPack(ctx context.Context) error {
 	return nil
 }
 
-// flush puts the pack, and the commit that says where the messages are now.
+// flush writes the pack, and a commit with the new places of the messages.
 func (s *bodySearch) flush(ctx context.Context) error {
-	if err := s.flushPack(ctx); err != nil || len(s.news) == 0 {
+	if err := s.flushPack(ctx); err != nil || len(s.found) == 0 {
 		return err
 	}
-	if _, err := s.r.commit(ctx, s.places, &history.MessagesEvent{Messages: s.news}); err != nil {
+	if _, err := s.r.commit(ctx, s.places, &history.MessagesEvent{Messages: s.found}); err != nil {
 		return err
 	}
-	for i, m := range s.news {
+	for i, m := range s.found {
 		s.r.report(Repaired, "message "+m.GUID.String(), "copied from %s", s.from[i])
 	}
-	s.news, s.from, s.places = nil, nil, nil
+	s.found, s.from, s.places = nil, nil, nil
 	return nil
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// read reads a chunk, and says in which object it lies.
+// read reads a chunk, and returns the object that contains it.
 func (s *bodySearch) read(ctx context.Context, o *history.Objects, p history.Place) (object string, body []byte, err error) {
 	object, e, err := o.Entry(ctx, p)
 	if err != nil {
@@ -28,12 +28,13 @@ func (s *bodySearch) read(ctx context.Context, o *history.Objects, p history.Pla
 	body = make([]byte, e.Size)
 	_, err = io.ReadFull(r, body)
 	if err = errors.Join(err, r.Close()); err == nil && history.ChunkID(sha256.Sum256(body)) != p.Chunk {
-		err = fmt.Errorf("%s: %w: the SHA-256 of entry %s is another one", object, history.ErrCorrupt, p.Entry)
+		err = fmt.Errorf("%s: %w: entry %s has a different SHA-256", object, history.ErrCorrupt, p.Entry)
 	}
 	return object, body, err
 }
 
-// readAny reads a chunk from the first of its places where that is possible; nil: from none.
+// readAny reads a chunk from the first readable of its places. It returns nil if there is
+// none.
 func (s *bodySearch) readAny(ctx context.Context, o *history.Objects, places []history.Place) ([]byte, *history.Place, error) {
 	for _, p := range places {
 		_, body, err := s.read(ctx, o, p)
@@ -47,7 +48,7 @@ func (s *bodySearch) readAny(ctx context.Context, o *history.Objects, places []h
 	return nil, nil, nil
 }
 
-// damagedPacks collects the packs in which a chunk cannot be read.
+// damagedPacks adds the packs to packs that have the chunk but cannot return it.
 func (s *bodySearch) damagedPacks(ctx context.Context, c history.ChunkID, packs map[string]bool) error {
 	places, err := s.m.Places(c)
 	if err != nil {

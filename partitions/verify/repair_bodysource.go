@@ -10,7 +10,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// bodySource is a backup in which messages are looked for.
+// bodySource is a backup to search for messages.
 type bodySource struct {
 	m       *history.Mem
 	objects *history.Objects
@@ -18,7 +18,7 @@ type bodySource struct {
 	own     bool
 }
 
-// everyBackup yields the backups of all partitions, those that were set aside, too.
+// everyBackup yields the backups of all partitions, including those set aside.
 func everyBackup(ctx context.Context, parts []repository.Config) func(func(*repository.Found, error) bool) {
 	return func(yield func(*repository.Found, error) bool) {
 		for _, p := range parts {
@@ -36,8 +36,8 @@ func everyBackup(ctx context.Context, parts []repository.Config) func(func(*repo
 	}
 }
 
-// find takes each message from this backup itself, or from another one, and returns those
-// that are nowhere.
+// find copies messages from this backup, or from any other one, and returns the messages
+// that it has not found.
 func (s *bodySearch) find(ctx context.Context, need map[cyrus.GUID]int64) (map[cyrus.GUID]int64, error) {
 	own := bodySource{m: s.m, objects: s.objects, name: "another place in this backup", own: true}
 	if err := s.takeFrom(ctx, own, need); err != nil {
@@ -51,7 +51,7 @@ func (s *bodySearch) find(ctx context.Context, need map[cyrus.GUID]int64) (map[c
 			if ctx.Err() != nil {
 				return nil, ctx.Err()
 			}
-			continue // what cannot be asked cannot help
+			continue // an unreadable backup cannot help
 		}
 		if f.Path == s.r.f.Path && f.Aside == "" && f.Partition.Name == s.r.f.Partition.Name {
 			continue
@@ -66,14 +66,14 @@ func (s *bodySearch) find(ctx context.Context, need map[cyrus.GUID]int64) (map[c
 func (s *bodySearch) fromOther(ctx context.Context, f *repository.Found, need map[cyrus.GUID]int64) error {
 	m, err := f.Load(ctx, history.Moment{Tolerant: true})
 	if err != nil {
-		return ctx.Err() // it cannot help
+		return ctx.Err() // an unreadable backup cannot help
 	}
 	defer m.Close()
 	name := f.Partition.Name + ":" + f.Where()
 	return s.takeFrom(ctx, bodySource{m: m, objects: history.NewObjects(f.Partition.Store, 0), name: name}, need)
 }
 
-// takeFrom takes what it can from one backup, out of need.
+// takeFrom copies messages in need from one backup, and removes them from need.
 func (s *bodySearch) takeFrom(ctx context.Context, src bodySource, need map[cyrus.GUID]int64) error {
 	for _, g := range slices.SortedFunc(maps.Keys(need), compareGUIDs) {
 		msg, err := src.m.Message(g)
@@ -94,7 +94,8 @@ func (s *bodySearch) takeFrom(ctx context.Context, src bodySource, need map[cyru
 	return nil
 }
 
-// onlyStore leaves out damage of a backup that is merely asked.
+// onlyStore returns err unless it is damage. Damage of another backup is not this repair's
+// subject.
 func onlyStore(ctx context.Context, err error) error {
 	if history.IsDamage(err) {
 		return ctx.Err()
@@ -102,10 +103,10 @@ func onlyStore(ctx context.Context, err error) error {
 	return err
 }
 
-// take adds a message to the new pack, if each chunk of it can be read.
+// take adds a message to the new pack if all its chunks are readable.
 func (s *bodySearch) take(ctx context.Context, src bodySource, msg *history.MessageState) (bool, error) {
-	var at []history.Place // one for each chunk, where it can be read
-	stays := src.own
+	var at []history.Place // a readable place of each chunk
+	mended := src.own
 	for _, c := range msg.Chunks {
 		places, err := src.m.Places(c)
 		if err != nil {
@@ -115,11 +116,11 @@ func (s *bodySearch) take(ctx context.Context, src bodySource, msg *history.Mess
 		if err != nil || p == nil {
 			return false, onlyStore(ctx, err)
 		}
-		stays = stays && *p == places[0] // the newest, which a reader takes
+		mended = mended && *p == places[0] // readers use the newest place, which comes first
 		at = append(at, *p)
 	}
-	if stays {
-		return true, nil // a pack was mended
+	if mended {
+		return true, nil // unreadable has repaired the pack
 	}
 	for _, p := range at {
 		_, body, err := s.read(ctx, src.objects, p) // one at a time: a message can be large
@@ -130,12 +131,12 @@ func (s *bodySearch) take(ctx context.Context, src bodySource, msg *history.Mess
 			return false, err
 		}
 	}
-	s.news, s.from = append(s.news, msg.Message), append(s.from, src.name)
-	if len(s.news) == history.MaxMessagesPerEvent || len(s.places) >= placesAtOnce {
+	s.found, s.from = append(s.found, msg.Message), append(s.from, src.name)
+	if len(s.found) == history.MaxMessagesPerEvent || len(s.places) >= placesAtOnce {
 		return true, s.flush(ctx)
 	}
 	return true, nil
 }
 
-// placesAtOnce bounds the places that wait for a commit.
+// placesAtOnce is how many places may wait for a commit.
 const placesAtOnce = 1 << 14

@@ -13,15 +13,15 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// checkpoints makes damaged checkpoints and their blocks again. What cannot be made again
-// is removed, once a newer checkpoint is there.
+// checkpoints rebuilds damaged checkpoints and their blocks. It removes checkpoints that
+// cannot be rebuilt, after it has written a newer one.
 func (r *repairer) checkpoints(ctx context.Context) error {
-	r.step("making checkpoints again")
-	useless, err := r.remake(ctx)
+	r.step("rebuilding checkpoints")
+	useless, err := r.rebuild(ctx)
 	if err != nil {
 		return err
 	}
-	if len(useless) > 0 || len(r.what.log) > 0 {
+	if len(useless) > 0 || len(r.diagnosis.log) > 0 {
 		if err := r.newCheckpoint(ctx); err != nil {
 			return err
 		}
@@ -31,19 +31,19 @@ func (r *repairer) checkpoints(ctx context.Context) error {
 		if err := r.store.Delete(ctx, key); err != nil {
 			return err
 		}
-		r.report(Repaired, key, "removed: the log before it is not whole, and a newer checkpoint does its work")
+		r.report(Repaired, key, "removed: the log before it is incomplete, and a newer checkpoint replaces it")
 	}
 	return r.unsoundBlocks(ctx)
 }
 
-// remake makes checkpoints again, and returns those for which that is not possible.
-func (r *repairer) remake(ctx context.Context) (useless []uint64, err error) {
-	bad := maps.Clone(r.what.differ)
-	maps.Copy(orNew(&bad), r.what.checkpoints)
+// rebuild rebuilds checkpoints, and returns the ones that cannot be rebuilt.
+func (r *repairer) rebuild(ctx context.Context) (useless []uint64, err error) {
+	bad := maps.Clone(r.diagnosis.differ)
+	maps.Copy(orNew(&bad), r.diagnosis.checkpoints)
 	for _, n := range slices.Sorted(maps.Keys(bad)) {
 		m, err := r.rehoused(ctx, n)
 		if err == nil && m == nil {
-			m, err = r.folded(ctx, n)
+			m, err = r.replayed(ctx, n)
 		}
 		if err != nil {
 			return nil, err
@@ -56,7 +56,7 @@ func (r *repairer) remake(ctx context.Context) (useless []uint64, err error) {
 		if err := errors.Join(err, m.Close()); err != nil {
 			return nil, err
 		}
-		r.report(Repaired, history.CheckpointKey(r.f.Path, n), "made again")
+		r.report(Repaired, history.CheckpointKey(r.f.Path, n), "rebuilt")
 	}
 	return useless, nil
 }
@@ -68,10 +68,10 @@ func orNew(m *map[uint64]bool) map[uint64]bool {
 	return *m
 }
 
-// rehoused is the state of a checkpoint that is sound but for objects that hold its blocks;
-// nil when it is not.
+// rehoused returns the state of a checkpoint with all blocks in sound objects, ready to be
+// written again. It returns nil if the checkpoint or one of its blocks is unreadable.
 func (r *repairer) rehoused(ctx context.Context, n uint64) (*history.Mem, error) {
-	if r.what.differ[n] {
+	if r.diagnosis.differ[n] {
 		return nil, nil
 	}
 	m, err := history.ReadCheckpoint(ctx, r.store, r.f.Path, n)
@@ -91,11 +91,11 @@ func (r *repairer) rehoused(ctx context.Context, n uint64) (*history.Mem, error)
 	return nil, errors.Join(err, m.Close())
 }
 
-// folded is the state after commit n as the log has it, from the checkpoint before; nil
-// when the log does not go that far.
-func (r *repairer) folded(ctx context.Context, n uint64) (*history.Mem, error) {
+// replayed returns the state after commit n from an earlier checkpoint and the log, or nil
+// if the log is incomplete.
+func (r *repairer) replayed(ctx context.Context, n uint64) (*history.Mem, error) {
 	for _, fromLog := range []bool{false, true} {
-		m, err := r.foldTo(ctx, n, fromLog)
+		m, err := r.replayTo(ctx, n, fromLog)
 		if err == nil && m.NamesBlocksIn(r.unsound) {
 			err = errors.Join(history.ErrCorrupt, m.Close())
 		}
@@ -106,7 +106,7 @@ func (r *repairer) folded(ctx context.Context, n uint64) (*history.Mem, error) {
 	return nil, nil
 }
 
-func (r *repairer) foldTo(ctx context.Context, n uint64, fromLog bool) (m *history.Mem, err error) {
+func (r *repairer) replayTo(ctx context.Context, n uint64, fromLog bool) (m *history.Mem, err error) {
 	if n == 1 {
 		m, err = history.NewMem(ctx, r.store, r.f.Path)
 	} else {
@@ -126,7 +126,7 @@ func (r *repairer) foldTo(ctx context.Context, n uint64, fromLog bool) (m *histo
 	return m, nil
 }
 
-// newCheckpoint writes one of the newest state.
+// newCheckpoint writes a checkpoint of the newest state.
 func (r *repairer) newCheckpoint(ctx context.Context) error {
 	m, err := soundState(ctx, r.f, r.unsound)
 	if err != nil {
@@ -135,13 +135,14 @@ func (r *repairer) newCheckpoint(ctx context.Context) error {
 	defer m.Close()
 	c, err := m.WriteCheckpoint(ctx, r.o.Pack)
 	if err == nil {
-		r.report(Repaired, history.CheckpointKey(r.f.Path, c.Number), "written: readers need not cross what is damaged")
+		r.report(Repaired, history.CheckpointKey(r.f.Path, c.Number), "written, so that readers skip the damaged part of the log")
 	}
 	return err
 }
 
-// unsoundBlocks removes damaged objects with blocks, which no checkpoint names any more.
-// One that the log names keeps its name, with what can be read of it.
+// unsoundBlocks removes damaged objects with blocks, after the checkpoints have been
+// rebuilt without them. An object that the log refers to is rewritten with its readable
+// blocks.
 func (r *repairer) unsoundBlocks(ctx context.Context) error {
 	named, err := r.namedByLog(ctx)
 	if err != nil {
@@ -155,7 +156,7 @@ func (r *repairer) unsoundBlocks(ctx context.Context) error {
 			if err := r.store.Delete(ctx, key); err != nil {
 				return err
 			}
-			r.report(Repaired, key, "removed: no checkpoint names it any more")
+			r.report(Repaired, key, "removed: no checkpoint refers to it any more")
 			continue
 		}
 		if err := r.salvageBlocks(ctx, key); err != nil {
@@ -182,11 +183,12 @@ func (r *repairer) salvageBlocks(ctx context.Context, key string) error {
 	if _, err := r.store.Put(ctx, key, bytes.NewReader(obj), objstore.PutOptions{IfMatch: etag}); err != nil {
 		return err
 	}
-	r.report(Repaired, key, "put again, with what can be read of it")
+	r.report(Repaired, key, "rewritten with its readable blocks")
 	return nil
 }
 
-// namedByLog are the damaged objects in which commits have records.
+// namedByLog returns the objects with blocks that commits refer to. It returns none if no
+// object is damaged.
 func (r *repairer) namedByLog(ctx context.Context) (map[string]bool, error) {
 	named := map[string]bool{}
 	if !slices.Contains(slices.Collect(maps.Values(r.blocks)), false) {

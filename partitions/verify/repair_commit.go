@@ -10,9 +10,9 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// bridge records the commits that cannot be read.
+// bridge records the unreadable commits in the log.
 func (r *repairer) bridge(ctx context.Context) error {
-	lost := mergeRanges(r.what.log)
+	lost := mergeRanges(r.diagnosis.log)
 	if len(lost) == 0 {
 		return nil
 	}
@@ -21,13 +21,14 @@ func (r *repairer) bridge(ctx context.Context) error {
 		return err
 	}
 	for _, l := range lost {
-		r.report(LostHere, history.LogPrefix(r.f.Path), "%s: what changed in it is lost from history; commit %d records that", l, n)
+		r.report(LostHere, history.LogPrefix(r.f.Path), "%s: these changes are lost from history; commit %d records the loss", l, n)
 	}
-	r.report(Waits, "backups/"+r.f.Path, "the source is compared with it as a whole, and sends what was lost")
+	r.report(Waits, "backups/"+r.f.Path, "the next sync compares the whole backup with the mail server, which sends the lost data")
 	return nil
 }
 
-// mergeRanges sorts ranges, and joins those that overlap, or follow each other for the same reason.
+// mergeRanges sorts ranges, and joins ranges that overlap or that are adjacent and have the
+// same reason.
 func mergeRanges(in []history.LostRange) (out []history.LostRange) {
 	in = slices.Clone(in)
 	slices.SortStableFunc(in, func(a, b history.LostRange) int {
@@ -43,7 +44,7 @@ func mergeRanges(in []history.LostRange) (out []history.LostRange) {
 	return out
 }
 
-// commit puts events, and the places of chunks, under the next number.
+// commit writes a commit with events and the places of chunks.
 func (r *repairer) commit(ctx context.Context, places []history.Place, events ...history.Event) (uint64, error) {
 	for range repository.AnnounceTries {
 		highest, err := r.f.HighestNumber(ctx)
@@ -74,5 +75,5 @@ func (r *repairer) commit(ctx context.Context, places []history.Place, events ..
 			return h.Number, err
 		}
 	}
-	return 0, fmt.Errorf("repair %s: %d numbers of its log were taken by others", r.f.Name(), repository.AnnounceTries)
+	return 0, fmt.Errorf("repair the backup of %s: other writers took %d commit numbers in a row: try again", r.f.Name(), repository.AnnounceTries)
 }

@@ -9,21 +9,22 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// foreign sets aside what only lies under the backup's name, as a copy of another's folder.
-func (r *repairer) foreign(ctx context.Context) (bool, error) {
+// setAsideForeign sets the backup aside if its objects belong to another backup, for
+// example after somebody has copied a directory. It also finishes an interrupted SetAside.
+func (r *repairer) setAsideForeign(ctx context.Context) (bool, error) {
 	half, err := repository.PartlyAside(ctx, r.store, r.f.Path)
-	if err != nil || !half && !r.what.info {
+	if err != nil || !half && !r.diagnosis.info {
 		return false, err
 	}
-	reason := "ctl_backups set-aside was cut off"
+	reason := "ctl_backups set-aside was interrupted"
 	if !half {
 		o, err := r.f.Owner(ctx)
 		if err != nil || !o.Foreign() {
 			return false, err
 		}
-		reason = "its objects are those of the backup " + o.Other
+		reason = "the objects belong to the backup " + o.Other
 	}
-	f, err := r.named()
+	f, err := r.withOwnName()
 	if err != nil {
 		return false, err
 	}
@@ -31,27 +32,27 @@ func (r *repairer) foreign(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	r.report(Repaired, repository.BackupPrefix(r.f.Path), "set aside as %s, since %s; the next sync begins a new backup", r.done.Aside, reason)
+	r.report(Repaired, repository.BackupPrefix(r.f.Path), "set aside as %s, because %s; the next sync starts a new backup", r.done.Aside, reason)
 	return true, nil
 }
 
-// named is the backup with the name that its path says, whatever backup.json does.
-func (r *repairer) named() (*repository.Found, error) {
+// withOwnName returns the backup with the name from its path, whatever backup.json contains.
+func (r *repairer) withOwnName() (*repository.Found, error) {
 	f := *r.f
 	if f.Name().Path() == f.Path {
 		return &f, nil
 	}
 	n, ok := repository.NameOf(f.Path)
 	if !ok {
-		return nil, fmt.Errorf("%s: the path does not tell whose backup it is: give the userid or the mailbox", f.Path)
+		return nil, fmt.Errorf("%s: the path does not contain the complete name of the backup: give the userid or the mailbox instead", f.Path)
 	}
 	f.Info = repository.BackupInfo{Name: n.Full, Kind: n.Kind}
 	return &f, nil
 }
 
-// backupInfo puts backup.json again, if the log proves whose it is.
+// backupInfo rewrites backup.json if the log proves the owner of the backup.
 func (r *repairer) backupInfo(ctx context.Context) error {
-	if !r.what.info {
+	if !r.diagnosis.info {
 		return nil
 	}
 	o, err := r.f.Owner(ctx)
@@ -60,9 +61,9 @@ func (r *repairer) backupInfo(ctx context.Context) error {
 	}
 	key := repository.BackupInfoKey(r.f.Path)
 	if !o.Own && o.Objects > 0 {
-		return fmt.Errorf("%s: nothing in the log can be read that proves whose backup it is: ctl_backups set-aside lets a new one begin", key)
+		return fmt.Errorf("%s: no readable commit proves the owner of the backup: run ctl_backups set-aside to start a new one", key)
 	}
-	f, err := r.named()
+	f, err := r.withOwnName()
 	if err != nil {
 		return err
 	}
@@ -80,6 +81,6 @@ func (r *repairer) backupInfo(ctx context.Context) error {
 	if r.f.Info, err = f.PutInfo(ctx, opt, o.Created); err != nil {
 		return err
 	}
-	r.report(Repaired, key, "put again: the log is that of the backup of %s", f.Name())
+	r.report(Repaired, key, "rewritten: the log belongs to the backup of %s", f.Name())
 	return nil
 }

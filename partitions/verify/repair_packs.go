@@ -8,17 +8,19 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/dustin/go-humanize/english"
+
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/objstore/pack"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// A damaged pack is replaced for everybody: what can be read of it goes into a new pack, the
-// note in moved/ leads there, and then the damaged object goes. So no writer that asks for
-// it takes it for sound, and nobody loses what could still be read.
+// A damaged pack is replaced for all backups. Its readable entries are copied into a new
+// pack, a note in moved/ refers to that pack, and then the damaged object is removed. No
+// writer can mistake it for a sound pack, and no readable entry is lost.
 
-// mendPack repairs one damaged pack.
+// mendPack repairs a damaged pack.
 func (r *repairer) mendPack(ctx context.Context, key string) error {
 	if back, err := r.fromHold(ctx, key); back || err != nil {
 		return err
@@ -33,7 +35,7 @@ func (r *repairer) mendPack(ctx context.Context, key string) error {
 	defer drop()
 	is, err := packOf(body)
 	if err != nil || is == key {
-		return err // its bytes are as they were put: something else is wrong
+		return err // the bytes are correct: the damage is elsewhere
 	}
 	swapped, known, err := r.misplaced(ctx, key, is, body)
 	if err != nil || swapped {
@@ -44,7 +46,7 @@ func (r *repairer) mendPack(ctx context.Context, key string) error {
 			return err
 		}
 	}
-	// It may have been put again meanwhile, whole.
+	// A daemon may have written the pack again meanwhile.
 	now, err := r.store.Stat(ctx, key)
 	if err != nil || now.ETag != etag {
 		return ignoreAbsent(err)
@@ -59,7 +61,7 @@ func ignoreAbsent(err error) error {
 	return err
 }
 
-// packOf is the key that a pack with these bytes has.
+// packOf returns the key of a pack with these bytes.
 func packOf(body objstore.Body) (string, error) {
 	h := sha256.New()
 	if _, err := io.Copy(h, io.NewSectionReader(body, 0, body.Size())); err != nil {
@@ -68,13 +70,13 @@ func packOf(body objstore.Body) (string, error) {
 	return history.PackKey([32]byte(h.Sum(nil))), nil
 }
 
-// misplaced handles bytes that are those of another pack, which lie under the wrong name.
-// known: that pack is in its place, or is again. swapped: and so is the one of this name.
+// misplaced handles the bytes of another pack, is, that are stored under the name key.
+// known: the pack is has its own bytes, perhaps again. swapped: the pack key, too.
 func (r *repairer) misplaced(ctx context.Context, key, is string, body objstore.Body) (swapped, known bool, err error) {
 	other, etag, drop, err := repository.Hold(ctx, r.store, is)
 	if errors.Is(err, objstore.ErrNotExist) {
 		if history.CheckObject(ctx, r.store, key) != nil {
-			return false, false, nil // no pack, but this one with other bytes
+			return false, false, nil // this pack, with damaged bytes
 		}
 		return false, true, r.putBack(ctx, is, objstore.PutOptions{IfAbsent: true}, body)
 	}
@@ -89,8 +91,8 @@ func (r *repairer) misplaced(ctx context.Context, key, is string, body objstore.
 	if there != key {
 		return false, true, r.putBack(ctx, is, objstore.PutOptions{IfMatch: etag}, body)
 	}
-	// Each has the bytes of the other. One of them waits in a third place, so that both are
-	// somewhere at any time.
+	// Each has the bytes of the other. One is stored under a third key meanwhile, so that
+	// both exist at any time.
 	if _, err := r.store.Put(ctx, holdKey(key), other, objstore.PutOptions{}); err != nil {
 		return false, false, err
 	}
@@ -101,10 +103,10 @@ func (r *repairer) misplaced(ctx context.Context, key, is string, body objstore.
 	return swapped, true, err
 }
 
-// holdKey is where a pack waits while its own place is occupied.
+// holdKey is the third key, for a pack whose own key is occupied.
 func holdKey(key string) string { return repository.AsidePrefix + key }
 
-// fromHold puts a pack into its place that waits for that.
+// fromHold puts a pack that is stored under its holdKey back under its own key.
 func (r *repairer) fromHold(ctx context.Context, key string) (bool, error) {
 	body, _, drop, err := repository.Hold(ctx, r.store, holdKey(key))
 	if err != nil {
@@ -123,12 +125,12 @@ func (r *repairer) fromHold(ctx context.Context, key string) (bool, error) {
 func (r *repairer) putBack(ctx context.Context, key string, o objstore.PutOptions, body objstore.Body) error {
 	_, err := r.store.Put(ctx, key, body, o)
 	if err == nil {
-		r.report(Repaired, key, "put again: its bytes were under another name")
+		r.report(Repaired, key, "restored: the bytes were stored under another name")
 	}
 	return err
 }
 
-// rewrite copies what can be read of a pack into another one.
+// rewrite copies the readable entries of a pack into a new one.
 func (r *repairer) rewrite(ctx context.Context, key string, body objstore.Body) error {
 	w := pack.NewWriter(nil, r.o.Pack)
 	var kept []string
@@ -140,7 +142,7 @@ func (r *repairer) rewrite(ctx context.Context, key string, body objstore.Body) 
 		return err
 	}
 	if len(kept) == 0 {
-		r.report(Repaired, key, "removed: nothing in it can be read")
+		r.report(Repaired, key, "removed: no entry is readable")
 		return nil
 	}
 	now, err := r.putPack(ctx, w)
@@ -156,13 +158,13 @@ func (r *repairer) rewrite(ctx context.Context, key string, body objstore.Body) 
 	}
 	text := ""
 	if len(lost) > 0 {
-		text = fmt.Sprintf("; %d cannot be read", len(lost))
+		text = fmt.Sprintf("; %d unreadable", len(lost))
 	}
-	r.report(Repaired, key, "%d entries of it are in %s now%s", len(kept), now, text)
+	r.report(Repaired, key, "%s copied to %s%s", english.Plural(len(kept), "entry", "entries"), now, text)
 	return nil
 }
 
-// putPack puts a pack under its name.
+// putPack finishes and writes a pack.
 func (r *repairer) putPack(ctx context.Context, w *pack.Writer) (key string, err error) {
 	obj, _, err := w.Finish()
 	if err != nil {

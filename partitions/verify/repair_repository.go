@@ -16,16 +16,16 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// RepositoryOptions are what a repository.json that is made again says.
+// RepositoryOptions are the parameters for a new repository.json.
 type RepositoryOptions struct {
 	Software       string
 	DedupPerBackup bool
 	Now            func() time.Time
 }
 
-// RepairRepository puts the repository.json of a partition that has backups again, if it is
-// lost or damaged. done says what was done; "" = nothing had to be. The id is the one that
-// the partition had, as far as anything still tells it: backups that were moved here name it.
+// RepairRepository rebuilds the repository.json of a partition that has backups, if it is
+// missing or damaged. done describes the repair; it is "" if there was nothing to do. The
+// new object has the old id if the damaged object or a seal of a moved backup still has it.
 func RepairRepository(ctx context.Context, p repository.Config, all []repository.Config, o RepositoryOptions) (done string, err error) {
 	old, info, err := repository.ReadSmall(ctx, p.Store, repository.Key)
 	if repository.IsStoreError(err) && !errors.Is(err, objstore.ErrNotExist) {
@@ -42,11 +42,11 @@ func RepairRepository(ctx context.Context, p repository.Config, all []repository
 	}
 	path, err := repository.NextBackup(ctx, p.Store, "")
 	if err != nil || path == "" {
-		return "", err // an empty partition: backupd makes one
+		return "", err // backupd creates it in an empty partition
 	}
 	r, err := newRepository(ctx, p, all, o, old)
 	if err != nil {
-		return "", fmt.Errorf("partition %s (%s): %s cannot be made again: %w", p.Name, p.Location, repository.Key, err)
+		return "", fmt.Errorf("partition %s (%s): %s cannot be rebuilt: %w", p.Name, p.Location, repository.Key, err)
 	}
 	b, err := r.Encode()
 	if err != nil {
@@ -59,10 +59,10 @@ func RepairRepository(ctx context.Context, p repository.Config, all []repository
 	if _, err := p.Store.Put(ctx, repository.Key, bytes.NewReader(b), opt); err != nil {
 		return "", fmt.Errorf("partition %s: %w", p.Name, err)
 	}
-	return fmt.Sprintf("%s was put again, with the id %s; each backupd reads the partition's backups again", repository.Key, r.ID), nil
+	return fmt.Sprintf("%s was rebuilt with the id %s; every backupd now reads the partition's backups again", repository.Key, r.ID), nil
 }
 
-// sound says whether every value is one that a program writes.
+// sound reports whether every value is valid.
 func sound(r *repository.Info) bool {
 	id, err := hex.DecodeString(r.ID)
 	return err == nil && len(id) == 16 && (r.Dedup == "partition" || r.Dedup == "backup") && r.Chunker == repository.Chunker
@@ -93,7 +93,7 @@ func newRepository(ctx context.Context, p repository.Config, all []repository.Co
 	return r, err
 }
 
-// formerID is the id that the repository had; "" when nothing names it.
+// formerID returns the id that the repository had, or "" if it is unknown.
 func formerID(ctx context.Context, p repository.Config, all []repository.Config, old []byte) (string, error) {
 	var guess []string
 	if m := idInRemains.FindSubmatch(old); m != nil {
@@ -115,7 +115,7 @@ func formerID(ctx context.Context, p repository.Config, all []repository.Config,
 		case err != nil:
 			return "", err
 		case goesOn:
-			return to, nil // behind a seal a log goes on in that repository alone
+			return to, nil // after a seal, a log continues in the named repository only
 		case to != "" && !slices.Contains(elsewhere, to) && !slices.Contains(guess, to):
 			guess = append(guess, to)
 		}
@@ -126,10 +126,10 @@ func formerID(ctx context.Context, p repository.Config, all []repository.Config,
 	case 1:
 		return guess[0], nil
 	}
-	return "", fmt.Errorf("backups were moved to the repositories %q, of which one is perhaps this: bring back an earlier version of the object, or put it with the right id", guess)
+	return "", fmt.Errorf("the id is unknown: backups were moved to the repositories %q, and one of them may be this one: restore an earlier version of the object, or write one with the right id", guess)
 }
 
-// repositoryIDs are the ids of the partitions that have one.
+// repositoryIDs returns the ids of all partitions that have one.
 func repositoryIDs(ctx context.Context, all []repository.Config) (ids []string, err error) {
 	for _, p := range all {
 		r, err := repository.ReadInfo(ctx, p.Store)
@@ -143,7 +143,7 @@ func repositoryIDs(ctx context.Context, all []repository.Config) (ids []string, 
 	return ids, nil
 }
 
-// lastSeal is the repository that the newest seal names, and whether commits follow it.
+// lastSeal returns the repository that the newest seal names, and whether commits follow it.
 func lastSeal(ctx context.Context, f *repository.Found) (to string, goesOn bool, err error) {
 	m, err := f.Load(ctx, history.Moment{Tolerant: true})
 	if err != nil {

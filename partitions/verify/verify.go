@@ -12,15 +12,15 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// Problem is one thing that is wrong with a backup.
+// Problem is a problem of a backup.
 type Problem struct {
-	Object  string // key, or the mailbox that it is about
+	Object  string // key, mailbox or message
 	Text    string
-	Missing bool // a body that the source is asked for: nothing here is damaged
-	Lost    bool // history that the log itself records as lost: it is known, and nothing is to be done
+	Missing bool // a missing body that the next sync will ask for; no damage
+	Lost    bool // a loss that the log itself records; nothing can be done
 }
 
-// String is the line for people.
+// String returns the problem as a line of text.
 func (p Problem) String() string {
 	if strings.HasPrefix(p.Text, p.Object+":") {
 		return p.Text
@@ -28,23 +28,22 @@ func (p Problem) String() string {
 	return p.Object + ": " + p.Text
 }
 
-// Options says how to verify. Report is told of each problem as it is found, on
-// the goroutine that verifies; Step of what is looked at now (nil = nobody listens).
+// Options are the options of Run.
 type Options struct {
-	Quick  bool // the newest checkpoint and the commits after it, and no bodies
-	Report func(Problem)
-	Step   func(string)
+	Quick  bool          // check the newest checkpoint and the commits after it, and no bodies
+	Report func(Problem) // called for each problem, on the goroutine that has called Run
+	Step   func(string)  // called with the present step; may be nil
 }
 
-// Result is what was looked at.
+// Result counts the objects that were checked, and the problems.
 type Result struct {
 	Objects, Commits, Checkpoints, Mailboxes, Messages int
 	Bytes                                              int64 // of bodies
 	Damaged, Missing, Lost                             int   // problems
 }
 
-// Run compares what a backup says with what is in its partition. Damage goes to
-// Report and does not end it; the error is of a store that could not be asked.
+// Run verifies a backup. It passes problems to Report and continues; it returns an error if
+// the store cannot be read.
 func Run(ctx context.Context, f *repository.Found, v Options) (Result, error) {
 	w := newVerifier(ctx, f, v)
 	err := w.run()
@@ -56,12 +55,12 @@ func newVerifier(ctx context.Context, f *repository.Found, v Options) *verifier 
 }
 
 type verifier struct {
-	ctx      context.Context // of Verify
+	ctx      context.Context // of Run
 	f        *repository.Found
 	v        Options
 	store    objstore.Store
 	done     Result
-	seen     map[string]bool // blocks that were read, by object and hash
+	seen     map[string]bool // blocks already read, by object and hash
 	reported map[string]bool // problems, by text
 
 	blocks    map[string]bool // objects in records/: whether they are sound
@@ -75,7 +74,7 @@ func (w *verifier) step(format string, args ...any) {
 	}
 }
 
-// damage reports err if it is damage, once, and returns it otherwise.
+// damage reports err once if it is damage, and otherwise returns it.
 func (w *verifier) damage(object string, err error) error {
 	if err == nil || !history.IsDamage(err) || w.ctx.Err() != nil {
 		return err
@@ -117,7 +116,7 @@ func (w *verifier) run() error {
 		return err
 	}
 	if _, _, err := history.ReadCondemned(w.ctx, w.f.Partition.Store); err != nil {
-		if err := w.damage(history.CondemnedKey, err); err != nil { // no daemon writes to the partition then
+		if err := w.damage(history.CondemnedKey, err); err != nil { // if it is damaged, no daemon writes to the partition
 			return err
 		}
 		w.diagnosis.condemned = true
@@ -142,14 +141,14 @@ func (w *verifier) run() error {
 	return w.bodies(m)
 }
 
-// newest is the state that a restore would begin with: the newest checkpoint, and the
-// commits after it. nil when it cannot be read, which has been reported.
+// newest returns the state that a restore would read, from the newest checkpoint and the
+// commits after it. If it is unreadable, newest reports that and returns nil.
 func (w *verifier) newest() (*history.Mem, error) {
 	w.step("checking the newest commits")
 	m, err := w.f.Load(w.ctx, history.Moment{Tolerant: true})
 	switch {
 	case errors.Is(err, history.ErrBeforeFirst):
-		return nil, nil // made, and never written to
+		return nil, nil // created, but without a commit
 	case err != nil:
 		return nil, w.damage("backups/"+w.f.Path, err)
 	}
@@ -158,7 +157,7 @@ func (w *verifier) newest() (*history.Mem, error) {
 	if m.Checkpoint().Number > 0 {
 		w.done.Checkpoints = 1
 	}
-	// What the commits have not touched was not read yet.
+	// Load has read only the blocks that the commits change.
 	err = m.CheckBlocks(w.ctx, w.seen, func(object string, err error) { w.problem(Problem{Object: object, Text: err.Error()}) })
 	if err != nil {
 		return nil, errors.Join(err, m.Close())
@@ -166,8 +165,8 @@ func (w *verifier) newest() (*history.Mem, error) {
 	return m, nil
 }
 
-// whole checks every object of the backup, follows the log from its first commit and
-// compares each checkpoint with the state there.
+// whole checks every object of the backup, replays the log from its first commit and
+// compares each checkpoint with the state at its commit.
 func (w *verifier) whole() (*history.Mem, error) {
 	first, newest, err := w.objects()
 	if err == nil && newest == 0 {
@@ -183,6 +182,6 @@ func (w *verifier) whole() (*history.Mem, error) {
 	if err := chain.follow(); err != nil {
 		return nil, err
 	}
-	w.tellLog()
+	w.reportLog()
 	return w.state()
 }

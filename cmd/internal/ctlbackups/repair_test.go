@@ -32,7 +32,7 @@ func TestRepair(t *testing.T) {
 	}
 	for _, want := range []string{
 		"bob: (dry run) lost: backups/user/bob/log/: commit", "verify bob: can be repaired (", "verify anne@example.org: can be repaired (1 problems)",
-		"anne@example.org: (dry run) repaired: backups/user/anne@example.org/backup.json: put again",
+		"anne@example.org: (dry run) repaired: backups/user/anne@example.org/backup.json: rewritten",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("a dry run lacks %q:\n%s", want, out)
