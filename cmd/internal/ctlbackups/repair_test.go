@@ -81,7 +81,7 @@ func TestRejectedRepair(t *testing.T) {
 		store.Truncate(key, 10)
 	}
 	out, err := tool(t, w, "verify", "--repair", "bob", "anne@example.org")
-	if !errors.Is(err, cli.ErrReported) || !strings.Contains(out, "ctl_backups set-aside lets a new one begin") || !strings.Contains(out, "verify anne@example.org: ok\n") {
+	if !errors.Is(err, cli.ErrReported) || !strings.Contains(out, "run ctl_backups set-aside to start a new one") || !strings.Contains(out, "verify anne@example.org: ok\n") {
 		t.Errorf("%v\n%s", err, out)
 	}
 	if out, err = tool(t, w, "set-aside", "bob"); err != nil {
