@@ -57,7 +57,7 @@ func withoutDescriptors(t *testing.T, fn func()) {
 	fn()
 }
 
-func TestWithoutDescriptorsIsNoDamage(t *testing.T) {
+func TestNoDescriptorsIsNotDamage(t *testing.T) {
 	dir := made(t)
 	withoutDescriptors(t, func() {
 		if _, err := index.Open(dir, index.Options{}); !errors.Is(err, unix.EMFILE) {
@@ -113,7 +113,7 @@ func TestSetAsideIsLimited(t *testing.T) {
 }
 
 // A process that dies while it opens the index must not do so forever.
-func TestDeathsAtOpeningAreDamage(t *testing.T) {
+func TestCrashesWhileOpening(t *testing.T) {
 	dir := made(t)
 	for deaths, want := range []int{0, 0, 1} {
 		if err := os.WriteFile(dir+".opening", []byte{byte('0' + deaths), '\n'}, 0o600); err != nil {

@@ -262,7 +262,7 @@ func TestSetAsideMakesRoom(t *testing.T) {
 }
 
 // An index on a full disk is not opened, and not treated as damaged.
-func TestNoRoomIsNoDamage(t *testing.T) {
+func TestFullDiskIsNotDamage(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "index")
 	if err := open(t, dir).Close(); err != nil {
 		t.Fatal(err)

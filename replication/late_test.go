@@ -48,7 +48,7 @@ func TestLoginTimeout(t *testing.T) {
 	}
 }
 
-func TestLoginTimeoutIsOverWithTheLogin(t *testing.T) {
+func TestLoginTimeoutEndsAtLogin(t *testing.T) {
 	const limit = 2 * time.Second
 	srv := newServer(t, replicationtest.NewStore(), func(o *replication.Options) { o.LoginTimeout = limit })
 	b, unix := dial(t, srv, replication.ConnOptions{}), dial(t, srv, replication.ConnOptions{Unix: true})

@@ -7,7 +7,7 @@ import (
 )
 
 // The memory for refusals stays small, whatever names a client uses.
-func TestSlowdownRemembersLittle(t *testing.T) {
+func TestSlowdownMemoryIsLimited(t *testing.T) {
 	s := slowdown{now: time.Now}
 	s.refused(strings.Repeat("x", 1<<20))
 	for key := range s.seen {

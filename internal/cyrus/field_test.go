@@ -10,7 +10,7 @@ import (
 
 // A name becomes part of a key with zero bytes as separators, so a name that does not fit
 // in a key must be refused before it is committed.
-func TestNamesThatNoKeyHoldsAreRefused(t *testing.T) {
+func TestInvalidNamesAreRefused(t *testing.T) {
 	long := strings.Repeat("x", 4096)
 	for name, fine := range map[string]bool{long: true, long + "x": false, "user.a\x00b": false} {
 		sub := dlist.KV(dlist.P("USERID", dlist.S("anne")), dlist.P("MBOXNAME", dlist.S(name)))

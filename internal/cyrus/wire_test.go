@@ -50,7 +50,7 @@ func recorded(t testing.TB) []command {
 	return out
 }
 
-func TestRecordedCommandsComeBackByteForByte(t *testing.T) {
+func TestRecordedCommandsRoundTrip(t *testing.T) {
 	for _, c := range recorded(t) {
 		if got := append(dlist.AppendPair(nil, dlist.P(c.key, c.v), true), "\r\n"...); !bytes.Equal(got, c.raw) {
 			t.Errorf("wire\ngot  %.300q\nwant %.300q", got, c.raw)

@@ -86,7 +86,7 @@ func run[T any](ctx context.Context, s *Store, op, key string, drop func(T), fn 
 			continue
 		}
 		c.abandon(cancel)
-		return none, failed(op, key, time.Time{}, s.giveUp(c, wait))
+		return none, failed(op, key, time.Time{}, s.hungError(c, wait))
 	}
 }
 
@@ -180,8 +180,8 @@ func (s *Store) leave(c *call) {
 	}
 }
 
-// giveUp returns the error for a hanging call. It logs the first one.
-func (s *Store) giveUp(c *call, wait time.Duration) error {
+// hungError returns the error for a hanging call. It logs the first one.
+func (s *Store) hungError(c *call, wait time.Duration) error {
 	at := c.at.Load()
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -106,7 +106,7 @@ func TestLockHeld(t *testing.T) {
 	}
 	waitFor(t, "all calls have ended", func() bool { return s.hanging() == 0 && len(s.calls) == 0 })
 	if text, err := (&writer{t: t, s: s}).read("k"); err != nil || text != "before" {
-		t.Errorf("calls that were given up took effect: %q, %v", text, err)
+		t.Errorf("abandoned calls took effect: %q, %v", text, err)
 	}
 	mustPut(t, s, "k", "after")
 	if hangs, again := said.count("hangs: check its disk"), said.count("answers again"); hangs != 1 || again != 1 {

@@ -127,8 +127,8 @@ func TestFailedFsync(t *testing.T) {
 	}
 }
 
-// TestFsyncFailsForGood: no call succeeds.
-func TestFsyncFailsForGood(t *testing.T) {
+// TestFsyncAlwaysFails: no call succeeds.
+func TestFsyncAlwaysFails(t *testing.T) {
 	for first := 1; first <= 12; first++ {
 		d := newDisk(t)
 		d.fail = func(n int, _ string) bool { return n > first }

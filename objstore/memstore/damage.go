@@ -9,7 +9,7 @@ import (
 // The functions below simulate damage, not a client's work: they call no hook, and the
 // times of a damaged object do not change.
 
-// Keys returns the keys below a prefix in the order in which the objects were put. Random
+// Keys returns the keys below a prefix, in the order of their puts. Random
 // names do not change that order, so a test that draws from it is repeatable.
 func (s *Store) Keys(prefix string) []string {
 	s.mu.Lock()

@@ -47,7 +47,7 @@ func TestOverlay(t *testing.T) {
 		t.Errorf("over the ETag from below: %v", err)
 	}
 	if _, err := s.Stat(ctx, "a/2"); !errors.Is(err, objstore.ErrNotExist) {
-		t.Errorf("what was deleted: %v", err)
+		t.Errorf("deleted object: %v", err)
 	}
 	var keys []string
 	for i, err := range s.List(ctx, "a/", "") {

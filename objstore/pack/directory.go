@@ -64,7 +64,7 @@ func (p *placer) pass() {
 	p.frames = p.frames[1:]
 }
 
-// advance moves to the frame in which the next entry begins.
+// advance moves to the frame of the next entry.
 func (p *placer) advance() {
 	for len(p.frames) > 0 && p.at >= p.start+p.frames[0].raw {
 		p.pass()

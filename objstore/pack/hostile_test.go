@@ -168,7 +168,7 @@ func TestHostileFrames(t *testing.T) {
 }
 
 // An index may contain a wrong position of an entry.
-func TestWrongPlaces(t *testing.T) {
+func TestWrongPositions(t *testing.T) {
 	obj, d, files := sample(t)
 	for i, e := range d.Entries {
 		for what, change := range map[string]func(*Entry){

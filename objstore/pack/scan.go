@@ -141,8 +141,8 @@ func (b *scanBody) next(n int64) ([]byte, error) {
 	return chunk, b.padding()
 }
 
-// padding skips the zeros that fill the last block. They are in the frame in which the body
-// ends, because frames begin and end between blocks.
+// padding skips the zeros that fill the last block. They are in the last frame of the body,
+// because frames begin and end between blocks.
 func (b *scanBody) padding() error {
 	n := len(b.s.raw) % tarBlock
 	if !isZero(b.s.raw[:n]) {

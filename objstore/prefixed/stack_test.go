@@ -12,7 +12,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/retry"
 )
 
-// TestStack runs the decorators in the order in which a program combines them.
+// TestStack runs the decorators in the order of a real program.
 func TestStack(t *testing.T) {
 	objstoretest.Run(t, func(t testing.TB) objstore.Store {
 		d, err := dirstore.Open(t.TempDir())

@@ -128,7 +128,7 @@ func (p poor) List(ctx context.Context, prefix, after string) iter.Seq2[objstore
 	}
 }
 
-func TestPoorStores(t *testing.T) {
+func TestDefectiveStores(t *testing.T) {
 	type caps = probe.Capabilities
 	for name, c := range map[string]struct {
 		poor poor

@@ -122,7 +122,7 @@ func TestContextEndsPause(t *testing.T) {
 	})
 }
 
-func TestListGoesOn(t *testing.T) {
+func TestListResumes(t *testing.T) {
 	m := memstore.New(nil)
 	for _, key := range []string{"a", "b", "c", "d"} {
 		if _, err := m.Put(t.Context(), key, body(key), objstore.PutOptions{}); err != nil {
@@ -142,7 +142,7 @@ func TestListGoesOn(t *testing.T) {
 	}
 }
 
-func TestBodyGoesOn(t *testing.T) {
+func TestBodyResumes(t *testing.T) {
 	m := memstore.New(nil)
 	const text = "the quick brown fox jumps over the lazy dog"
 	if _, err := m.Put(t.Context(), "k", body(text), objstore.PutOptions{}); err != nil {

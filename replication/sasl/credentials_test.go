@@ -64,7 +64,7 @@ func TestPasswd(t *testing.T) {
 	}
 }
 
-func TestPasswdAtOnce(t *testing.T) {
+func TestConcurrentPasswd(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "credentials")
 	var wg sync.WaitGroup
 	for i := range 8 {

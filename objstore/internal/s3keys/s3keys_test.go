@@ -217,7 +217,7 @@ func TestRefusedIsLoggedOnce(t *testing.T) {
 	logged(2, 1)
 }
 
-func TestOthersCanRead(t *testing.T) {
+func TestFileModeWarning(t *testing.T) {
 	file := write(t, twoProfiles)
 	if err := os.Chmod(file, 0o640); err != nil {
 		t.Fatal(err)

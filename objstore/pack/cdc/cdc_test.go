@@ -58,7 +58,7 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-func TestTogetherTheyAreAll(t *testing.T) {
+func TestChunksCoverTheInput(t *testing.T) {
 	all := noise(2, 5_000_000)
 	rapid.Check(t, func(rt *rapid.T) {
 		n := rapid.OneOf(rapid.IntRange(0, 3), rapid.IntRange(MinSize-1, MinSize+1), rapid.IntRange(MaxSize-1, MaxSize+1), rapid.IntRange(0, len(all))).Draw(rt, "bytes")
@@ -81,7 +81,7 @@ func TestTogetherTheyAreAll(t *testing.T) {
 }
 
 // The same attachment in another message gives the same chunks except at its ends.
-func TestSharedMiddle(t *testing.T) {
+func TestSharedAttachment(t *testing.T) {
 	attachment := noise(3, 8<<20)
 	text, tail := noise(4, 900_000), noise(5, 900_000)
 	rapid.Check(t, func(rt *rapid.T) {
