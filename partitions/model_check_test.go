@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"pgregory.net/rapid"
@@ -92,17 +93,17 @@ func (w *model) compare(t *rapid.T, user string) {
 
 // sameBoxes returns an error if the live mailboxes of a state differ from the source.
 func sameBoxes(m *history.Mem, boxes []*source) error {
-	live := 0
+	var live []string
 	for mb, err := range m.Mailboxes() {
 		if err != nil {
 			return err
 		}
 		if mb.Deleted.IsZero() {
-			live++
+			live = append(live, mb.Name+" ("+mb.UniqueID+")")
 		}
 	}
-	if live != len(boxes) {
-		return fmt.Errorf("%d mailboxes, want %d", live, len(boxes))
+	if len(live) != len(boxes) {
+		return fmt.Errorf("%d mailboxes (%s), want %d", len(live), strings.Join(live, ", "), len(boxes))
 	}
 	for _, b := range boxes {
 		if err := b.differs(m); err != nil {

@@ -28,6 +28,7 @@ type push struct {
 	user    string
 	account *account
 	acked   func(*source) // called for each mailbox that was answered OK; may be nil
+	all     bool          // remove mailboxes that the source has forgotten, too
 
 	applies int
 	last    string // the last command
@@ -63,7 +64,7 @@ func (p *push) names(ctx context.Context, there state) error {
 		if err != nil {
 			return err
 		}
-		if b := p.account.boxes[id]; b == nil && p.account.forgotten[id] {
+		if b := p.account.boxes[id]; b == nil && p.account.forgotten[id] && !p.all {
 			continue
 		} else if b == nil {
 			p.applies++

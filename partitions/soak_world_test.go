@@ -30,6 +30,7 @@ type soak struct {
 	step    int
 	counts  map[string]int
 	ill     *illness // damage that is not healed yet; nil = none
+	rolled  bool     // a bucket was rolled back
 	rotten  bool     // packs may be damaged in parts that no backup referred to when they were healed
 	events  []soakEvent
 
