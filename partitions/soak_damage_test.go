@@ -79,6 +79,7 @@ func (w *soak) rollback(prefix func(*soakPart) string) error {
 	// In an older copy of a bucket, mailboxes can be live that the source has forgotten: no
 	// client ever removes them (client-behaviour.md 10.1). An administrator does.
 	w.rolled = true
+	w.deliver() // no put is under way while a bucket is rolled back
 	p := pick(w, w.parts)
 	to, pre, keep := pick(w, p.past), prefix(p), w.one(4)
 	w.clock.advance(11*time.Minute + second(w.rng.IntN(3600)))
