@@ -178,7 +178,7 @@ func (l *Lock) put(ctx context.Context, o objstore.PutOptions) error {
 		l.etag = info.ETag
 		return nil
 	case there.ID == l.file.ID && info.ETag != l.etag:
-		// An earlier put of this program, whose answer was unclear, did arrive.
+		// An earlier put by this program succeeded, although its answer was unclear.
 		l.etag = info.ETag
 		return l.put(ctx, objstore.PutOptions{IfMatch: info.ETag})
 	case there.ID != l.file.ID && !there.Expires.IsZero():

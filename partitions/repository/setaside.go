@@ -18,7 +18,7 @@ import (
 // It does not decode the objects, so their damage does not matter. After an interruption
 // at any point, calling it again continues. where is the new prefix of the backup.
 //
-// A lock excludes other writers meanwhile. A daemon that has the backup open finds that
+// SetAside holds the lock of the backup. A daemon that has the backup open finds that
 // the newest commit is missing, looks for the backup, and finds none.
 func (f *Found) SetAside(ctx context.Context, reason string, o LockOptions, report func(Copied)) (where string, done Copied, err error) {
 	if f.Aside != "" {
@@ -30,17 +30,17 @@ func (f *Found) SetAside(ctx context.Context, reason string, o LockOptions, repo
 	if err != nil {
 		return "", done, err
 	}
-	whose, err := f.Owner(ctx)
+	owner, err := f.Owner(ctx)
 	if err != nil {
 		return "", done, err
 	}
 	take := f.lockAnyway
-	if !there || whose.Foreign() {
+	if !there || owner.Foreign() {
 		// Either only the last steps remain, or no daemon writes to this log.
 		take = f.TakeLease
 	}
-	if whose.Foreign() {
-		a.owner = whose.Other
+	if owner.Foreign() {
+		a.owner = owner.Other
 	}
 	l, err := take(ctx, o)
 	if err != nil {
@@ -108,7 +108,7 @@ func (a *asideJob) run(ctx context.Context, l *Lock) error {
 }
 
 // ensureInfo writes a backup.json if it is missing. backup.json is removed last, so while
-// it exists unchanged, the objects here still are those being set aside.
+// it is unchanged, the remaining objects belong to the backup that is being set aside.
 func (a *asideJob) ensureInfo(ctx context.Context) error {
 	_, err := a.f.Partition.Store.Stat(ctx, BackupInfoKey(a.f.Path))
 	if !errors.Is(err, objstore.ErrNotExist) {

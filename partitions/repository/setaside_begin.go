@@ -46,8 +46,8 @@ func (a *asideJob) resumeOrStart(ctx context.Context, l *Lock) error {
 	return a.start(ctx, l)
 }
 
-// canResume reports whether the objects below backups/ still are those that were being set
-// aside, and not those of a backup that was started later.
+// canResume reports whether the objects below backups/ belong to the interrupted SetAside,
+// and not to a backup that was started later.
 func (a *asideJob) canResume(ctx context.Context) (bool, error) {
 	if a.info.State == asideCopying {
 		return true, nil

@@ -65,8 +65,8 @@ func (c *copier) upTo(ctx context.Context, n uint64) error {
 }
 
 // rest copies blocks, then the log, then checkpoints, because each refers to the ones
-// before. It copies the log in order, because somebody may read it meanwhile. whole is
-// false if a checkpoint was rewritten meanwhile.
+// before. It copies the log in order, because tools may read the copy at any time. whole
+// is false if a daemon has rewritten a checkpoint during the copy.
 func (c *copier) rest(ctx context.Context, n uint64) (whole bool, err error) {
 	checkpoints, err := c.checkpoints(ctx, n)
 	if err != nil {

@@ -46,7 +46,7 @@ func (r *repairer) mendPack(ctx context.Context, key string) error {
 			return err
 		}
 	}
-	// A daemon may have written the pack again meanwhile.
+	// A daemon may have written the pack again since it was read.
 	now, err := r.store.Stat(ctx, key)
 	if err != nil || now.ETag != etag {
 		return ignoreAbsent(err)
@@ -91,8 +91,8 @@ func (r *repairer) misplaced(ctx context.Context, key, is string, body objstore.
 	if there != key {
 		return false, true, r.putBack(ctx, is, objstore.PutOptions{IfMatch: etag}, body)
 	}
-	// Each has the bytes of the other. One is stored under a third key meanwhile, so that
-	// both exist at any time.
+	// Each has the bytes of the other. The exchange uses a third key, so that both packs
+	// exist at any time.
 	if _, err := r.store.Put(ctx, holdKey(key), other, objstore.PutOptions{}); err != nil {
 		return false, false, err
 	}
