@@ -19,8 +19,8 @@ type UserNames struct {
 	DefaultDomain string
 }
 
-// Canonical returns the name as it is compared and stored. The error states why a name is
-// invalid. Names for groups of people, such as "anyone", are refused too.
+// Canonical returns the name in the form that is compared and stored. The error states why
+// a name is invalid. Names for groups of people, such as "anyone", are refused too.
 func (u UserNames) Canonical(name string) (string, error) {
 	if u.Domains {
 		name = u.domain(name)
