@@ -138,8 +138,8 @@ func (b *Backup) foldAll(ctx context.Context, st *State, c *history.CommitReader
 	return st.recount()
 }
 
-// recount computes the counters of the Replayer again: applied over a part of its own work,
-// it has counted that part twice.
+// recount computes the counters of the Replayer again: what was applied twice was counted
+// twice.
 func (s *State) recount() error {
 	for old, err := range s.Mailboxes() {
 		if err != nil {

@@ -58,7 +58,7 @@ func (p *Partition) wentBack(gone []loss) error {
 	if added == 0 || !anyAbsent(gone) {
 		return err
 	}
-	p.set.log.Error("objects are gone from the bucket, which was perhaps set back to an older state: the index of this partition is dropped, every backup is read from the bucket again, and the next sync of the source brings what is lost",
+	p.set.log.Error("objects are missing from the bucket, which was perhaps rolled back to an older state: the index of this partition is dropped, every backup is read from the bucket again, and the next sync of the source sends the lost data",
 		"partition", p.name, "location", p.location, "losses", added)
 	return errors.Join(p.invalidate(), err)
 }

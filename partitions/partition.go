@@ -24,8 +24,8 @@ type Partition struct {
 	clock    storeclock.Clock
 	pool     *packPool
 	objects  *history.Objects
-	// epoch goes up when what the index knows of the partition is not to be believed any
-	// more; each backup compares it with the epoch of its own index.
+	// epoch increases when the index of the partition becomes invalid; each backup compares
+	// it with the epoch at which its index was read.
 	epoch  atomic.Uint64
 	losses losses
 	proofs proofs

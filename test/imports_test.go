@@ -16,7 +16,7 @@ const module = "github.com/cyrusbackup/backupd/"
 // (docs/design.md, "Who may import whom"). Paths name a package and everything below it.
 type rule struct {
 	from   string
-	but    []string // below from, but with rules of their own
+	but    []string // below from, but with separate rules
 	not    []string
 	except []string // below a path in not, but allowed
 }
