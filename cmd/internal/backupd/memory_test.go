@@ -19,6 +19,9 @@ const mostMemory = 256 << 20
 
 // The test measures the program as installed, built without the race detector.
 func TestMemoryIsBounded(t *testing.T) {
+	if testing.Short() {
+		t.Skip("sends hundreds of megabytes")
+	}
 	bin := t.TempDir()
 	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", bin+"/", "github.com/cyrusbackup/backupd/cmd/backupd", "github.com/cyrusbackup/backupd/cmd/backup_replay")
 	if out, err := cmd.CombinedOutput(); err != nil {

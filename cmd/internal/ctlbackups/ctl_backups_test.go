@@ -206,6 +206,7 @@ func TestLockHeld(t *testing.T) {
 }
 
 func TestLockCreates(t *testing.T) {
+	t.Parallel()
 	w := two(t)
 	if out, err := tool(t, w, "lock", "-c", "carol", "-x", "true"); err != nil {
 		t.Fatalf("%v: %s", err, out)

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -102,6 +103,7 @@ func expectImported(t *testing.T, w *tooltest.World) {
 }
 
 func TestImport(t *testing.T) {
+	t.Parallel()
 	w := tooltest.New(t, "default")
 	dir := t.TempDir()
 	path := dataFile(t, dir, 99)
@@ -122,19 +124,23 @@ func TestImport(t *testing.T) {
 // An interrupted import continues where it stopped.
 func TestImportContinues(t *testing.T) {
 	for cut := 1; cut <= 5; cut++ {
-		w := tooltest.New(t, "default")
-		dir := t.TempDir()
-		if out, err := tool(t, w, "import", dataFile(t, dir, cut)); err != nil {
-			t.Fatalf("%d lines: %v: %s", cut, err, out)
-		}
-		if out, err := tool(t, w, "import", dataFile(t, dir, 99)); err != nil {
-			t.Fatalf("after %d lines: %v: %s", cut, err, out)
-		}
-		expectImported(t, w)
+		t.Run(strconv.Itoa(cut)+" lines", func(t *testing.T) {
+			t.Parallel()
+			w := tooltest.New(t, "default")
+			dir := t.TempDir()
+			if out, err := tool(t, w, "import", dataFile(t, dir, cut)); err != nil {
+				t.Fatalf("first part: %v: %s", err, out)
+			}
+			if out, err := tool(t, w, "import", dataFile(t, dir, 99)); err != nil {
+				t.Fatalf("all of it: %v: %s", err, out)
+			}
+			expectImported(t, w)
+		})
 	}
 }
 
 func TestImportRejectsAnExistingHistory(t *testing.T) {
+	t.Parallel()
 	w := tooltest.New(t, "default")
 	w.Sync(tooltest.NewMailbox("user.anne"))
 	out, err := tool(t, w, "import", dataFile(t, t.TempDir(), 99))
@@ -144,6 +150,7 @@ func TestImportRejectsAnExistingHistory(t *testing.T) {
 }
 
 func TestImportOfADamagedFile(t *testing.T) {
+	t.Parallel()
 	w := tooltest.New(t, "default")
 	path := dataFile(t, t.TempDir(), 99)
 	b, err := os.ReadFile(path)

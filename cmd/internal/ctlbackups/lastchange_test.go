@@ -10,6 +10,7 @@ import (
 
 // Locks and moves do not count as changes from the mail server.
 func TestLastChange(t *testing.T) {
+	t.Parallel()
 	w := tooltest.New(t, "one", "two")
 	m := tooltest.NewMailbox("user.anne")
 	m.Deliver(tooltest.Mail("a", "bob@example.org", 300), time.Now())

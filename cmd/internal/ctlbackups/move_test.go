@@ -48,6 +48,7 @@ func mustTool(t *testing.T, w *tooltest.World, want string, argv ...string) {
 }
 
 func TestMove(t *testing.T) {
+	t.Parallel()
 	w, boxes := spread(t)
 	from, to := at(t, w.Parts, "anne"), "one"
 	if from == to {
@@ -85,6 +86,7 @@ func TestMove(t *testing.T) {
 }
 
 func TestExportAndImport(t *testing.T) {
+	t.Parallel()
 	w, boxes := spread(t)
 	dir := filepath.Join(t.TempDir(), "out")
 	mustTool(t, w, "export anne: ok\nexport bob: ok\n", "export", "anne", "bob", dir)
