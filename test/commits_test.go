@@ -9,7 +9,7 @@ import (
 )
 
 // firstChecked is the last commit from before the rule: those after it are checked.
-const firstChecked = "100c27376421be3cf581162ffbd6ede2bbeb5e5e"
+const firstChecked = "04cf7a30ddb491e53fd5a3eb47527a9c3cab7a92"
 
 // maxSubject is the length at which git and its tools cut a subject.
 const maxSubject = 72
