@@ -14,7 +14,8 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// applyFromBucket reads commit n and shows it in the index. size is that of its object.
+// applyFromBucket reads commit n from the bucket and applies it to the index. size is the
+// size of its object.
 func (b *Backup) applyFromBucket(ctx context.Context, n uint64, size int64) error {
 	return await0(ctx, func() error {
 		return history.ReadCommit(ctx, b.part.store, b.path, n, func(c *history.CommitReader) error {
@@ -23,17 +24,17 @@ func (b *Backup) applyFromBucket(ctx context.Context, n uint64, size int64) erro
 	})
 }
 
-// applyBytes shows a commit in the index that has just been put.
+// applyBytes applies a commit to the index from the bytes that were just put.
 func (b *Backup) applyBytes(ctx context.Context, n uint64, obj []byte) error {
 	s := justPut{b.part.store, history.LogKey(b.path, n), obj}
-	return await0(ctx, func() error { // it may name record blocks, which are read from the store
+	return await0(ctx, func() error { // record blocks that the commit names are read from the store
 		return history.ReadCommit(ctx, s, b.path, n, func(c *history.CommitReader) error {
 			return b.apply(ctx, c, int64(len(obj)))
 		})
 	})
 }
 
-// justPut is a store that has one object at hand.
+// justPut is a store that serves one object from memory.
 type justPut struct {
 	objstore.Store
 	key string
@@ -50,26 +51,27 @@ func (s justPut) Get(ctx context.Context, key string, off, n int64) (*objstore.O
 	}, nil
 }
 
-// redo applies a commit again that a crash left half applied.
+// redo applies a commit again that a crash left partly applied.
 func (b *Backup) redo(ctx context.Context) error {
 	b.set.log.Info("a commit was being applied when the daemon ended: it is applied again", "backup", b.path, "number", b.entry.Applying)
 	err := b.applyFromBucket(ctx, b.entry.Applying, 0)
 	if errors.Is(err, objstore.ErrNotExist) {
-		// It was merged since, or the bucket was restored: the index has a part of it, of no use.
+		// The commit was merged since then, or the bucket was restored. The part of it in the
+		// index is useless.
 		err = fmt.Errorf("commit %d is missing from the bucket, and the index has a part of it: %w", b.entry.Applying, errOtherHistory)
 	}
 	return err
 }
 
-// apply folds one commit into the index. It need not fit one transaction, and its
-// size is no measure: a complete set of one record can sweep a hundred thousand. The
-// first write marks it as being applied, the last one takes the mark away: in one
-// transaction nobody sees the mark; of several it is in the first. What was cut off is
-// applied again, and then its counters are computed again.
+// apply applies one commit to the index. This can take several transactions, and the size
+// of the commit does not predict how many: a complete set of one record can sweep a hundred
+// thousand. The first write sets the mark Applying, and the last write clears it. With one
+// transaction nobody sees the mark; with several, the first one stores it. After an
+// interruption the commit is applied again, and then its counters are computed again.
 func (b *Backup) apply(ctx context.Context, c *history.CommitReader, size int64) error {
 	h := c.Header()
-	// No prev: who put it could not read the commit before, which a checkpoint may know.
-	// An index that has more than the bucket is made again for it.
+	// An empty prev means that the writer of the commit could not read the commit before it,
+	// which a checkpoint may cover. An index that holds more than the bucket is rebuilt then.
 	follows := h.Prev == b.entry.Hash || h.Prev == "" && b.entry.Rebuilding
 	if h.Number != b.entry.Number+1 || !follows {
 		return fmt.Errorf("commit %d of %s does not continue commit %d (its prev is %.12s…, want %.12s…): %w",
@@ -122,7 +124,7 @@ func (b *Backup) foldAll(ctx context.Context, st *State, c *history.CommitReader
 		}
 		b.noteLock(e)
 		if _, ok := e.(*history.BridgedEvent); ok && !b.entry.Rebuilding {
-			// Whoever put it could not read what this index may have read before.
+			// Its writer could not read commits that this index may contain.
 			return fmt.Errorf("commit %d bridges lost commits: %w", c.Header().Number, errOtherHistory)
 		}
 		if e, ok := e.(*history.MessagesEvent); ok {
@@ -138,8 +140,8 @@ func (b *Backup) foldAll(ctx context.Context, st *State, c *history.CommitReader
 	return st.recount()
 }
 
-// recount computes the counters of the Replayer again: what was applied twice was counted
-// twice.
+// recount computes the counters of the Replayer again, because a commit that was applied
+// twice was counted twice.
 func (s *State) recount() error {
 	for old, err := range s.Mailboxes() {
 		if err != nil {
@@ -157,8 +159,8 @@ func (s *State) recount() error {
 	return nil
 }
 
-// share notes the places of a commit, and shows the partition those of its messages
-// that lie in packs: any backup may refer to them.
+// share records the places that a commit names. It also makes the messages that are stored
+// in packs known to the partition, so that any backup may refer to them.
 func (s *State) share(c *history.CommitReader, messages []history.Message) error {
 	for p, err := range c.Places() {
 		if err != nil {
@@ -176,8 +178,8 @@ func (s *State) share(c *history.CommitReader, messages []history.Message) error
 	return nil
 }
 
-// shareKnown shows the partition a message of this backup, if all its chunks lie in
-// packs.
+// shareKnown makes a message of this backup known to the partition if all of its chunks are
+// in packs.
 func (s *State) shareKnown(m history.Message) error {
 	if s.part.private() || m.Missing || m.Private {
 		return nil
@@ -198,8 +200,8 @@ func (s *State) shareKnown(m history.Message) error {
 	return s.part.indexShared(s.t, m.GUID, shared{m.Size, m.Chunks})
 }
 
-// unshare forgets where messages lie whose bodies are lost, so that nobody refers to them
-// there. It comes before they are folded.
+// unshare removes the shared entries and the chunk places of messages whose bodies are
+// lost, so that nobody refers to them. It must run before the lost event is applied.
 func (s *State) unshare(lost []cyrus.GUID) error {
 	for _, g := range lost {
 		m, err := s.Message(g)
@@ -221,7 +223,7 @@ func (s *State) unshare(lost []cyrus.GUID) error {
 	return nil
 }
 
-// blocks reads the record blocks that a commit names.
+// blocks returns the reader for the record blocks that a commit names.
 func (b *Backup) blocks(ctx context.Context) history.BlockReader {
 	return func(r history.BlockRef) iter.Seq2[*cyrus.Record, error] {
 		return history.ReadBlock(ctx, b.part.store, r)

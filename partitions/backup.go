@@ -14,62 +14,66 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// Backup is everything held for one user, one tree of shared mailboxes, or the
-// server's annotations. There is one for each path in a process.
+// Backup holds everything for one user, one tree of shared mailboxes, or the server's
+// annotations. A process has one Backup for each path.
 type Backup struct {
 	set  *Set
 	name repository.Name
 	path string
 
-	lease Lease // which connection works on it
+	lease Lease // records which connection works on the backup
 
-	unsure atomic.Bool // after a panic: the state in memory may be wrong
+	unsure atomic.Bool // set after a panic: the state in memory may be wrong
 
-	// mutex is held over reading the state, deciding and committing: the commits of one
-	// backup queue up. A channel, so that waiting can be given up.
+	// mutex is the commit mutex. A writer holds it while it reads the state, decides, and
+	// commits, so that the commits of one backup queue up. It is a channel so that waiting
+	// for it can be canceled.
 	mutex chan struct{}
-	// What follows is guarded by mutex.
-	part  *Partition // nil: not known, or nowhere yet
-	entry *entry     // nil: not known, or nowhere yet
-	epoch uint64     // of part, when entry was made known
+	// The commit mutex guards the following fields.
+	part  *Partition // nil: unknown, or not created yet
+	entry *entry     // nil: unknown, or not created yet
+	epoch uint64     // of part, when entry was read
 	lock  lockView
 	// provenAt is when the store last confirmed the newest commit; zero = not yet.
 	provenAt time.Time
-	listedAt time.Time // when the log was last listed and had no hole; zero = not yet
-	damaged  error     // an errOtherHistory that something else than a command has met
+	listedAt time.Time // when a listing of the log last showed no hole; zero = not yet
+	damaged  error     // an errOtherHistory found outside a command; the next command handles it
 
 	mu       sync.Mutex
-	pending  bool      // a checkpoint is asked for
-	unfolded time.Time // when one could not be made, since something is damaged
+	pending  bool      // a checkpoint is queued or being written
+	unfolded time.Time // when a checkpoint last failed because of damage
 }
 
-// entry is what the index keeps of a backup under BackupKey.
+// entry is the value of index.BackupKey for a backup.
 type entry struct {
 	Partition string `json:"partition"`
 	Kind      string `json:"kind"`
 	Name      string `json:"name"`
-	ID        uint64 `json:"id"` // in the keys of this index
-	// Number and Hash are of the newest commit that the index shows; 0 = none.
+	ID        uint64 `json:"id"` // identifies the backup in the keys of this index
+	// Number and Hash identify the newest commit in the index; 0 = none.
 	Number uint64    `json:"number"`
 	Hash   string    `json:"hash"`
-	Time   time.Time `json:"time"`             // store time in that commit
-	Random string    `json:"random,omitempty"` // in that commit: distinguishes it from another commit with its number
-	// Applying is the commit that is being applied in parts; 0 = none.
+	Time   time.Time `json:"time"`             // store time of that commit
+	Random string    `json:"random,omitempty"` // of that commit: distinguishes it from another commit with the same number
+	// Applying is the number of the commit that is being applied; 0 = none.
 	Applying uint64 `json:"applying,omitempty"`
-	// Rebuilding: the index holds a part of the state, which is of no use.
+	// Rebuilding means that the index holds only a part of the state and must not be used.
 	Rebuilding bool `json:"rebuilding,omitempty"`
-	// ETag is that of the commit's object: while it is the same, so are the bytes. "" = not known.
+	// ETag is the ETag of the commit's object. The bytes are unchanged while the ETag is.
+	// "" = unknown.
 	ETag string `json:"etag,omitempty"`
-	// The log after the newest checkpoint.
+	// Checkpoint is the number of the newest checkpoint; 0 = none. LogBytes is the size of
+	// the log after it.
 	Checkpoint uint64 `json:"checkpoint,omitempty"`
-	// CheckpointBytes is what that one put: about what the next one will; 0 = not known.
+	// CheckpointBytes is the number of bytes put for that checkpoint, an estimate for the
+	// next one; 0 = unknown.
 	CheckpointBytes int64 `json:"checkpoint_bytes,omitempty"`
 	LogBytes        int64 `json:"log_bytes"`
-	// Read and Checked count losses of the partition (lossCount): those found before the
-	// state was read from the bucket, and those for which the backup was looked through.
+	// Read is lossCount.Invalid of the partition when the state was read from the bucket.
+	// Checked is lossCount.Count when the backup was last searched for losses.
 	Read    uint64 `json:"read,omitempty"`
 	Checked uint64 `json:"checked,omitempty"`
-	// Sealed: the log goes on in that repository alone.
+	// Sealed is the event that sealed the log: only the repository in it continues the log.
 	Sealed *history.SealedEvent `json:"sealed,omitempty"`
 }
 
@@ -78,7 +82,7 @@ func newBackup(s *Set, n repository.Name) *Backup {
 	return b
 }
 
-// Begin takes the backup's mutex: one commit after the other.
+// Begin acquires the commit mutex of the backup.
 func (b *Backup) Begin(ctx context.Context) error {
 	limit, stop := limited(ctx)
 	defer stop()
@@ -90,12 +94,13 @@ func (b *Backup) Begin(ctx context.Context) error {
 	}
 }
 
-// End gives the mutex back.
+// End releases the commit mutex.
 func (b *Backup) End() { <-b.mutex }
 
-// refresh updates the index from the bucket: after nil, entry shows the newest
-// commit, which the store has just confirmed, or is nil because no partition holds the
-// backup. The mutex is held. Steady state: two HEADs at once, of that commit and of the next.
+// refresh updates the index from the bucket. After nil, entry describes the newest commit,
+// which the store has just confirmed, or is nil because no partition holds the backup. The
+// caller holds the commit mutex. In the steady state refresh sends two concurrent HEAD
+// requests, for that commit and for the next one.
 func (b *Backup) refresh(ctx context.Context) error {
 	err := b.advance(ctx)
 	if err == nil && b.damaged != nil && b.entry != nil {
@@ -126,7 +131,7 @@ func (b *Backup) afterLock(ctx context.Context) (ended bool, err error) {
 	if err != nil || !waited {
 		return false, err
 	}
-	if b.entry.Number == 0 { // it may have been set aside while it looked empty
+	if b.entry.Number == 0 { // the backup may have been set aside while it looked empty
 		if err := b.drop(); err != nil {
 			return false, err
 		}
@@ -149,7 +154,7 @@ func (b *Backup) advance(ctx context.Context) error {
 	return b.toNewest(ctx)
 }
 
-// find makes part and entry known, from the index or from the buckets.
+// find sets part and entry from the index or from the buckets.
 func (b *Backup) find(ctx context.Context) error {
 	if b.unsure.Swap(false) {
 		b.part, b.entry = nil, nil
@@ -157,7 +162,7 @@ func (b *Backup) find(ctx context.Context) error {
 	if b.entry != nil && b.epoch == b.part.epoch.Load() {
 		return nil
 	}
-	if b.entry != nil { // what the index knew of the partition is not believed any more
+	if b.entry != nil { // the index of the partition was invalidated
 		if err := b.drop(); err != nil {
 			return err
 		}
@@ -174,15 +179,15 @@ func (b *Backup) find(ctx context.Context) error {
 	return b.rebuild(ctx)
 }
 
-// indexed believes the index, for the repository that it was made from: nil when it
-// says nothing that is of use.
+// indexed sets part and entry from the index if the partition still has the repository that
+// the index was made from. It returns nil if the index has no usable entry.
 func (b *Backup) indexed(ctx context.Context) (*Partition, error) {
 	e, err := b.set.readEntry(b.path)
 	if err != nil || e == nil {
 		return nil, err
 	}
 	if e.Rebuilding {
-		b.part = b.set.partition(e.Partition) // where it was
+		b.part = b.set.partition(e.Partition) // a hint for locate
 		return nil, nil
 	}
 	p := b.set.partition(e.Partition)
@@ -193,7 +198,7 @@ func (b *Backup) indexed(ctx context.Context) (*Partition, error) {
 	if err != nil {
 		return nil, err
 	}
-	if repo == nil { // the bucket is empty: so is the index of it
+	if repo == nil { // the bucket is empty, so its index is dropped
 		return nil, b.set.forgetPartition(p.name, "")
 	}
 	if e, err = b.set.readEntry(b.path); err != nil || e == nil || e.Read < p.lossCount().Invalid {
@@ -203,8 +208,8 @@ func (b *Backup) indexed(ctx context.Context) (*Partition, error) {
 	return p, nil
 }
 
-// create makes the backup where no partition holds it. in is the partition that it
-// shall lie in, nil for the one that hashing chooses. The mutex is held.
+// create creates the backup if no partition holds it. in is the partition for it; nil = the
+// partition chosen by hashing. The caller holds the commit mutex.
 func (b *Backup) create(ctx context.Context, in *Partition) error {
 	if b.entry != nil {
 		return nil
@@ -219,12 +224,12 @@ func (b *Backup) create(ctx context.Context, in *Partition) error {
 	if err := b.newEntry(false); err != nil {
 		return err
 	}
-	b.proven() // that it was nowhere has just been seen
+	b.proven() // refresh has just found that no partition holds the backup
 	b.listedAt, b.lock = b.provenAt, lockNone
 	return nil
 }
 
-// newEntry begins an empty state in the index.
+// newEntry adds an entry with an empty state to the index.
 func (b *Backup) newEntry(rebuilding bool) error {
 	id, err := b.set.nextID()
 	if err != nil {
@@ -265,7 +270,7 @@ func (s *Set) readEntry(path string) (e *entry, err error) {
 	return e, nil
 }
 
-// entries are all backups that the index knows.
+// entries returns the entries of all backups in the index, by path.
 func (s *Set) entries() (map[string]*entry, error) {
 	out := map[string]*entry{}
 	err := s.index.View(func(t *index.Txn) error {
@@ -284,7 +289,7 @@ func (s *Set) entries() (map[string]*entry, error) {
 	return out, err
 }
 
-// nextID gives out a number for the keys of a backup; none is given out twice.
+// nextID returns a number for the keys of a backup. It never returns the same number twice.
 func (s *Set) nextID() (id uint64, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

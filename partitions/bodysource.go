@@ -11,8 +11,8 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// Copy finds a message that the backup may not refer to where it lies: in the
-// backup that a mailbox comes from, or in another partition. It is copied.
+// Copy copies a message from a place that the backup must not refer to: from the backup
+// that a mailbox comes from, or from another partition. It returns nil if it finds no copy.
 func (w *Writer) Copy(ctx context.Context, g cyrus.GUID) (*Message, error) {
 	part := w.b.part
 	if w.from != nil {
@@ -25,13 +25,13 @@ func (w *Writer) Copy(ctx context.Context, g cyrus.GUID) (*Message, error) {
 	}
 	m, err := w.stage.fromOthers(ctx, part, g)
 	if errors.Is(err, errBodyLost) {
-		err = nil // no partition has a copy that can be read
+		err = nil // no partition has a readable copy
 	}
 	return m, err
 }
 
-// fromOthers copies a message that lies in packs of another partition. errBodyLost when
-// only damaged ones are found.
+// fromOthers copies a message from the packs of another partition. It returns errBodyLost if
+// it finds only damaged copies.
 func (g *Stage) fromOthers(ctx context.Context, part *Partition, id cyrus.GUID) (*Message, error) {
 	var damaged error
 	for _, p := range g.set.parts {
@@ -47,7 +47,8 @@ func (g *Stage) fromOthers(ctx context.Context, part *Partition, id cyrus.GUID) 
 	return nil, damaged
 }
 
-// fromOther copies a message from one partition to another; nil when it is not there.
+// fromOther copies a message from one partition to another. It returns nil if from does not
+// have the message.
 func (g *Stage) fromOther(ctx context.Context, from, to *Partition, id cyrus.GUID) (*Message, error) {
 	var m shared
 	var ok bool
@@ -65,8 +66,8 @@ func (g *Stage) fromOther(ctx context.Context, from, to *Partition, id cyrus.GUI
 	return g.copyMessage(ctx, to, id, m.size, open)
 }
 
-// restage copies a message that was staged for another partition. It need not be one
-// that backups share: it is found by its chunks.
+// restage copies a message that was staged for another partition. It finds the message by
+// its chunks, because backups may not share the message.
 func (w *Writer) restage(ctx context.Context, m *stagedMessage) (*Message, error) {
 	part := w.b.part
 	if err := w.stage.flush(ctx, []*stagedMessage{m}); err != nil {
@@ -84,8 +85,8 @@ func (w *Writer) restage(ctx context.Context, m *stagedMessage) (*Message, error
 	return copied, err
 }
 
-// opener opens a message by the places that the index knows of its chunks; nil when
-// it does not know them all.
+// opener returns a function that reads a message from the places of its chunks in the index.
+// It returns nil if the index lacks a readable place for a chunk.
 func (p *Partition) opener(g cyrus.GUID, m shared) (open func(context.Context) (io.ReadCloser, error), err error) {
 	places := map[history.ChunkID]history.Place{}
 	all := true
@@ -107,7 +108,8 @@ func (p *Partition) opener(g cyrus.GUID, m shared) (open func(context.Context) (
 	return func(ctx context.Context) (io.ReadCloser, error) { return p.openMessage(ctx, state, places) }, nil
 }
 
-// fromOld copies a message of the backup that the mailbox comes from, whose mutex is held.
+// fromOld copies a message from the backup that the mailbox comes from. The caller holds the
+// commit mutex of that backup.
 func (w *Writer) fromOld(ctx context.Context, g cyrus.GUID) (*Message, error) {
 	var m *history.MessageState
 	err := w.from.View(func(st *State) (err error) {
@@ -134,7 +136,7 @@ func (w *Writer) fromOld(ctx context.Context, g cyrus.GUID) (*Message, error) {
 	return copied, err
 }
 
-// copyMessage stages a message that is read from a bucket.
+// copyMessage reads a message from a bucket and stages it.
 func (g *Stage) copyMessage(ctx context.Context, part *Partition, id cyrus.GUID, size int64, open func(context.Context) (io.ReadCloser, error)) (*Message, error) {
 	stage := g.stageWhole
 	if size > g.set.opt.ChunkThreshold {

@@ -8,16 +8,17 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// A log that cannot be read through goes on after a bridge: a commit, under the number
-// after the highest one, that names the lost commits. Every mailbox is in resync then, and the
-// source sends it whole (docs/format.md 3.1). Nothing is ever put into a hole.
+// A log with unreadable commits continues after a bridge. A bridge is a commit that names
+// the lost commits. Its number follows the highest one in the log. It puts every mailbox into
+// resync, and the source sends each mailbox whole (docs/format.md 3.1). A hole in the log is
+// never filled.
 
-// bridge puts the commit that names the lost ones. The index holds what can be read; the
-// mutex is held.
+// bridge puts a commit that names the lost commits. The index already holds everything that
+// can be read. The caller holds the commit mutex.
 func (b *Backup) bridge(ctx context.Context, lost []history.LostRange) error {
 	ended, err := b.ended(ctx)
 	if err != nil || ended {
-		return err // nothing can follow; readers still report the loss
+		return err // no commit can follow here; readers still report the loss
 	}
 	if err := b.checkLock(ctx); err != nil {
 		return err
@@ -32,7 +33,7 @@ func (b *Backup) bridge(ctx context.Context, lost []history.LostRange) error {
 	if err := b.noteLostCommits(lost); err != nil {
 		return err
 	}
-	b.proven() // the log was just listed; its last commit may be unreadable
+	b.proven() // the log was just listed, and its last commit may be unreadable
 	err = b.commit(ctx, Author{Connection: "bridge", Client: b.set.opt.Host}, bld, func() error {
 		return fmt.Errorf("another writer was faster: %w", cyrus.ErrLocked)
 	})
@@ -42,12 +43,12 @@ func (b *Backup) bridge(ctx context.Context, lost []history.LostRange) error {
 	return nil
 }
 
-// marksAtOnce bounds the losses that are marked in one transaction.
+// marksAtOnce bounds the losses marked in one transaction.
 const marksAtOnce = 1024
 
-// noteLostCommits marks the objects of lost commits that the checkpoint has in it: it may
-// know messages whose bodies lay in them. The backup is healed of these when it is opened.
-// Of later commits nobody knows the messages.
+// noteLostCommits marks the objects of the lost commits that the checkpoint covers, because
+// the checkpoint may contain messages whose bodies were in these objects. Opening the backup
+// heals it. The messages of later commits are unknown.
 func (b *Backup) noteLostCommits(lost []history.LostRange) error {
 	var marks []loss
 	flush := func() error {

@@ -15,13 +15,13 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// proveAhead is how many objects are asked for at once.
+// proveAhead is the number of concurrent requests that check for objects.
 const proveAhead = 16
 
-// certain sees that chunks can be read where the index has them, before a commit names
-// them. It returns their places, which are others where a pack was rewritten. Objects that
-// are gone although the index has them mean that the bucket was set back to an older
-// state: nothing that the index knows of the partition is believed from then on.
+// certain verifies that the objects which hold the chunks exist, before a commit names the
+// places. It returns the current places, which differ if a pack was rewritten. If an object
+// is missing although the index refers to it, the bucket was restored to an older state:
+// certain invalidates the whole index of the partition.
 func (p *Partition) certain(ctx context.Context, places []history.Place) ([]history.Place, error) {
 	at, gone, err := p.prove(ctx, places)
 	if err != nil || len(gone) == 0 {
@@ -36,8 +36,8 @@ func (p *Partition) certain(ctx context.Context, places []history.Place) ([]hist
 	return nil, p.wentBack(gone)
 }
 
-// present sees that the partition is there at all: nothing is lost from a disk that is only
-// not mounted.
+// present verifies that the partition exists at all. A disk that is not mounted has lost
+// nothing.
 func (p *Partition) present(ctx context.Context) error {
 	p.forgetRepository()
 	repo, err := p.repository(ctx, false)
@@ -47,8 +47,9 @@ func (p *Partition) present(ctx context.Context) error {
 	return err
 }
 
-// wentBack records the missing objects. The command is answered LOCKED: when it is repeated,
-// nothing that is lost is held any longer.
+// wentBack records losses. If objects are absent, it also invalidates the index of the
+// partition. The client gets LOCKED, and by the time it retries the command, the server no
+// longer claims to hold anything that is lost.
 func (p *Partition) wentBack(gone []loss) error {
 	added, err := p.noteLost(gone, true)
 	if err != nil {
@@ -72,8 +73,8 @@ func anyAbsent(list []loss) bool {
 	return false
 }
 
-// prove asks for the objects of places that were not seen recently. Places that have moved
-// are returned as they are now, and the index learns of them; gone is what cannot be read.
+// prove checks that the objects of places exist, unless they were seen recently. It returns
+// the current places and stores changed places in the index. gone lists the losses.
 func (p *Partition) prove(ctx context.Context, places []history.Place) (at []history.Place, gone []loss, err error) {
 	absent, err := p.absent(ctx, places)
 	if err != nil || len(absent) == 0 {
@@ -105,7 +106,7 @@ func (p *Partition) prove(ctx context.Context, places []history.Place) (at []his
 	return at, gone, p.settle(moved)
 }
 
-// absent are the objects of places that do not exist.
+// absent returns the objects of places that do not exist.
 func (p *Partition) absent(ctx context.Context, places []history.Place) (map[string]bool, error) {
 	epoch, now := p.epoch.Load(), p.set.opt.Now()
 	ask := map[string]bool{}
@@ -139,14 +140,15 @@ func (p *Partition) absent(ctx context.Context, places []history.Place) (map[str
 	return ask, err
 }
 
-// saw notes that an object exists. epoch is that of the partition before it was seen.
+// saw records that an object exists. epoch is the epoch of the partition before the object
+// was seen.
 func (p *Partition) saw(object string, epoch uint64) {
 	if p.epoch.Load() == epoch {
 		p.proofs.add(objectID(object), p.set.opt.Now())
 	}
 }
 
-// settle shows the index where chunks of rewritten packs are now.
+// settle stores the new places of chunks of rewritten packs in the index.
 func (p *Partition) settle(moved []history.Place) error {
 	if len(moved) == 0 {
 		return nil
@@ -165,14 +167,14 @@ func (p *Partition) settle(moved []history.Place) error {
 	})
 }
 
-// mover looks for what lay in objects that are absent.
+// mover finds the current places of chunks whose objects are absent.
 type mover struct {
 	p       *Partition
 	objects *history.Objects
-	notes   map[string]*history.Moved // by key of the pack; nil: there is none
+	notes   map[string]*history.Moved // by key of the pack; nil = no note
 }
 
-// follow returns where a chunk is now, or what is missing of it.
+// follow returns the current place of a chunk, or the loss if it cannot be read.
 func (m *mover) follow(ctx context.Context, pl history.Place) (now history.Place, lost *loss, err error) {
 	id := objectID(pl.Object)
 	if !strings.HasPrefix(pl.Object, "packs/") {
@@ -199,10 +201,10 @@ func (m *mover) follow(ctx context.Context, pl history.Place) (now history.Place
 	return pl, nil, nil
 }
 
-// notesAtOnce is how many notes are remembered.
+// notesAtOnce bounds the notes in memory.
 const notesAtOnce = 8
 
-// note reads the note on a pack in moved/.
+// note returns the note about a pack in moved/; nil if there is none.
 func (m *mover) note(ctx context.Context, pack string) (*history.Moved, error) {
 	if n, ok := m.notes[pack]; ok {
 		return n, nil

@@ -9,13 +9,13 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// foldAgain is how long a log that could not be folded, for it is damaged, is left alone:
-// its next commit would have it read once more.
+// foldAgain is how long no checkpoint is attempted after damage in the log prevented one.
+// Without this pause, each further commit would read the log again.
 const foldAgain = time.Hour
 
-// checkpointDue asks for a checkpoint when the log after the last one is long enough. The
-// mutex is held. It is written in the background: nothing waits for it, and a log
-// without checkpoints is only slower to read.
+// checkpointDue requests a checkpoint if the log after the last one is long enough. The
+// caller holds the commit mutex. The checkpoint is written in the background. Nothing waits
+// for it, since a log without checkpoints is only slower to read.
 func (s *Set) checkpointDue(b *Backup) {
 	since := int(b.entry.Number - b.entry.Checkpoint)
 	if history.Due(since, s.opt.CheckpointObject, b.entry.LogBytes, b.entry.CheckpointBytes) {
@@ -23,7 +23,7 @@ func (s *Set) checkpointDue(b *Backup) {
 	}
 }
 
-// wantCheckpoint asks for a checkpoint now. The mutex is held.
+// wantCheckpoint requests a checkpoint now. The caller holds the commit mutex.
 func (s *Set) wantCheckpoint(b *Backup) {
 	if s.opt.NoCheckpoints {
 		return
@@ -36,11 +36,11 @@ func (s *Set) wantCheckpoint(b *Backup) {
 	select {
 	case s.checkpoints <- b:
 		b.pending = true
-	default: // many are due; the next commit asks again
+	default: // the queue is full; the next commit requests it again
 	}
 }
 
-// writeCheckpoints writes the due checkpoints one after another.
+// writeCheckpoints writes the requested checkpoints one after another.
 func (s *Set) writeCheckpoints() {
 	for {
 		select {
@@ -95,7 +95,7 @@ func (b *Backup) writeCheckpoint(ctx context.Context) error {
 	return b.saveEntry()
 }
 
-// logDamaged makes the next command read the backup again, which bridges the loss.
+// logDamaged makes the next command rebuild the index of the backup, which bridges the loss.
 func (b *Backup) logDamaged(ctx context.Context, number uint64, err error) error {
 	if err := b.Begin(ctx); err != nil {
 		return err
@@ -107,15 +107,15 @@ func (b *Backup) logDamaged(ctx context.Context, number uint64, err error) error
 	return nil
 }
 
-// fold makes the state as of a commit from the checkpoint before it (0: from the first
-// commit) and the log after it. The index knows where to begin, which spares a
-// LIST; where that cannot be read, the newest checkpoint that can be is looked for.
+// fold computes the state as of commit number from a checkpoint (0 = from the first commit)
+// and the log after it. The caller knows the checkpoint from the index, which saves a LIST.
+// If the checkpoint is unreadable, fold looks for the newest readable one.
 func (p *Partition) fold(ctx context.Context, path string, checkpoint, number uint64) (*history.Mem, error) {
 	m, err := p.foldFrom(ctx, path, checkpoint, number)
 	if history.IsUnreadable(err) {
 		m, err = history.Load(ctx, p.store, path, history.Moment{Number: number})
 	}
-	if history.IsUnreadable(err) { // blocks of the checkpoint
+	if history.IsUnreadable(err) { // in the blocks of the checkpoint
 		p.set.log.Error("a part of a checkpoint is damaged; the next one is made of the whole log. ctl_backups verify --repair replaces it", "backup", path, "err", err)
 		m, err = history.Load(ctx, p.store, path, history.Moment{Number: number, FromLog: true})
 	}
@@ -150,8 +150,7 @@ func (p *Partition) foldFrom(ctx context.Context, path string, checkpoint, numbe
 	return m, nil
 }
 
-// importCheckpoint fills the empty index of the backup with a state that was read
-// from a checkpoint.
+// importCheckpoint fills the empty index of the backup with the state of a checkpoint.
 func (b *Backup) importCheckpoint(m *history.Mem) error {
 	return b.set.index.UpdateLong(func(t *index.Txn) error {
 		st := &State{set: b.set, t: t, id: b.entry.ID, path: b.path, part: b.part}
@@ -200,7 +199,7 @@ func (b *Backup) importCheckpoint(m *history.Mem) error {
 	})
 }
 
-// importMessages takes the messages of a checkpoint with their places.
+// importMessages imports the messages of a checkpoint and their places.
 func (s *State) importMessages(m *history.Mem) error {
 	for p, err := range m.AllPlaces() {
 		if err != nil {

@@ -5,12 +5,13 @@ import (
 	"fmt"
 )
 
-// errShared: two configured partitions are one repository. The commits of a backup would
-// queue up in neither of them, and the index would know everything twice.
+// errShared means that two configured partitions use the same repository. Neither would
+// serialize the commits of a backup, and the index would hold everything twice.
 var errShared = errors.New("two partitions cannot share a repository")
 
-// claim makes p the partition with this repository, unless another one is: the first that
-// was asked, until it is found to be another repository.
+// claim registers p as the partition with this repository. It fails if another partition has
+// claimed the repository. The first partition keeps its claim until it is found to have
+// another repository.
 func (s *Set) claim(p *Partition, id string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -14,21 +14,22 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/storeclock"
 )
 
-// commitTries is how many numbers a command tries to win before it is deferred.
+// commitTries is how many numbers a command tries to take before it is deferred.
 const commitTries = 5
 
-// commitTime bounds a commit that the connection no longer waits for: half a commit
-// costs more than a moment at shutdown.
+// commitTime bounds a commit. A commit continues after its connection has ended, because an
+// interrupted commit costs more than a short delay at shutdown.
 const commitTime = 30 * time.Minute
 
-// commit makes the builder's events durable as the next commit and shows them in the
-// index. The mutex is held and the backup exists. When another writer took the number,
-// its commits are applied and recheck decides whether the events are still valid; its
-// error ends the command. After nil everything is in the bucket and in the index.
+// commit makes the builder's events durable as the next commit and applies them to the
+// index. The caller holds the commit mutex, and the backup exists. If another writer has
+// taken the number, commit applies that writer's commits and calls recheck, which decides
+// whether the events are still valid. An error of recheck ends the command. After nil,
+// everything is in the bucket and in the index.
 func (b *Backup) commit(ctx context.Context, who Author, bld *history.Builder, recheck func() error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTime)
 	defer cancel()
-	// The view may have grown old since the backup was opened: an upload takes its time.
+	// Uploads take time, so the index may be out of date since the backup was opened.
 	if err := b.again(ctx, b.prove, recheck); err != nil {
 		return err
 	}
@@ -54,8 +55,8 @@ func (b *Backup) commit(ctx context.Context, who Author, bld *history.Builder, r
 	return fmt.Errorf("%d numbers were taken by other writers: %w", commitTries, cyrus.ErrLocked)
 }
 
-// again looks at the bucket, with prove or toNewest, and asks recheck if that changed
-// what the index shows.
+// again updates the index from the bucket, with prove or toNewest, and calls recheck if the
+// newest commit in the index has changed.
 func (b *Backup) again(ctx context.Context, look func(context.Context) error, recheck func() error) error {
 	was := *b.entry
 	err := look(ctx)
@@ -77,8 +78,8 @@ func (b *Backup) again(ctx context.Context, look func(context.Context) error, re
 	return recheck()
 }
 
-// resume goes on in mid-commit after the index had to be rebuilt. What the commit
-// states about packs is valid only while the partition is trusted.
+// resume rebuilds the index in the middle of a commit. The places of packs in the commit are
+// valid only if the index of the partition was not invalidated.
 func (b *Backup) resume(ctx context.Context, why error) error {
 	epoch := b.epoch
 	if err := b.restart(ctx, why); err != nil {
@@ -90,10 +91,10 @@ func (b *Backup) resume(ctx context.Context, why error) error {
 	return nil
 }
 
-// Author is who a commit is from.
+// Author identifies the origin of a commit.
 type Author struct {
 	Connection, Client string
-	At                 time.Time // when it happened, if that is long ago; zero = now
+	At                 time.Time // when the change happened, if it is in the past; zero = now
 }
 
 func (b *Backup) header(ctx context.Context, who Author) history.Header {
@@ -115,9 +116,9 @@ func (b *Backup) header(ctx context.Context, who Author) history.Header {
 	}
 }
 
-// putCommit puts the object under its number. won is false if another writer has it. An
-// unclear answer is made clear by reading the number back (design.md, promise 5); the ETag
-// is not known then.
+// putCommit puts the object under its number. won is false if another writer has taken the
+// number. If the result of a put is unclear, putCommit reads the number back (design.md,
+// promise 5), and the ETag is unknown.
 func (b *Backup) putCommit(ctx context.Context, h history.Header, obj []byte) (etag string, won bool, err error) {
 	key := history.LogKey(b.path, h.Number)
 	o := objstore.PutOptions{IfAbsent: b.part.Conditional()}
@@ -141,7 +142,7 @@ func (b *Backup) putCommit(ctx context.Context, h history.Header, obj []byte) (e
 		case err == nil:
 			return there.Random == h.Random, nil
 		case errors.Is(err, objstore.ErrNotExist):
-			return false, putErr // it did not arrive: put again, if that can help
+			return false, putErr // the put did not arrive; retry it if putErr is temporary
 		case objstore.IsTemporary(err):
 			return false, err
 		}
@@ -150,8 +151,8 @@ func (b *Backup) putCommit(ctx context.Context, h history.Header, obj []byte) (e
 	return etag, won, err
 }
 
-// committed shows a commit of our own in the index. It applies the bytes that were put
-// rather than the builder, so that the index matches what a rebuild would make.
+// committed applies a commit of this process to the index. It applies the bytes that were
+// put rather than the builder, so that the index matches the result of a rebuild.
 func (b *Backup) committed(ctx context.Context, h history.Header, obj []byte, etag string) error {
 	slow := !b.wasProven()
 	if err := b.applyBytes(ctx, h.Number, obj); err != nil {
@@ -169,8 +170,8 @@ func (b *Backup) committed(ctx context.Context, h history.Header, obj []byte, et
 	return nil
 }
 
-// stillFollows is for a put that took long: the commit before it must still be there, or the
-// log that it continues is another one.
+// stillFollows verifies, after a slow put, that the previous commit still exists. If not, the
+// log in the bucket was replaced during the put.
 func (b *Backup) stillFollows(ctx context.Context, before uint64) error {
 	i, err := b.stat(ctx, before)
 	if err != nil || i != nil || b.entry.Rebuilding {

@@ -8,8 +8,8 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// Create makes an empty backup, in the partition that hashing chooses. One that is
-// there already is objstore.ErrExist.
+// Create creates an empty backup in the partition chosen by hashing. It returns
+// objstore.ErrExist if the backup exists.
 func (s *Set) Create(ctx context.Context, n repository.Name) (*repository.Found, error) {
 	b := s.Backup(n)
 	if err := b.Begin(ctx); err != nil {

@@ -11,8 +11,8 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// createRepository writes README.txt and repository.json, where the store has just been
-// found to do. Two hosts may do it at once: the first one's repository.json holds.
+// createRepository writes README.txt and repository.json after a successful probe of the
+// store. Two hosts may do this at the same time. The first repository.json is used then.
 func createRepository(ctx context.Context, p *Partition, caps probe.Capabilities) (*repository.Info, error) {
 	r := &repository.Info{
 		Version: repository.Version, ID: repository.NewID(), Created: p.StoreNow(ctx, time.Time{}).UTC(),
@@ -31,7 +31,8 @@ func createRepository(ctx context.Context, p *Partition, caps probe.Capabilities
 	if err := p.putIfAbsent(ctx, repository.Key, b); err != nil && !errors.Is(err, objstore.ErrExist) {
 		return nil, err
 	}
-	// Whoever won, and however an unclear answer ended: the object in the bucket counts.
+	// The object in the bucket counts, whichever host has won and even if the result of the
+	// put was unclear.
 	return await(ctx, func() (*repository.Info, error) { return repository.ReadInfo(ctx, p.store) })
 }
 
