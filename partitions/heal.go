@@ -11,17 +11,18 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// A partition can lose bodies: a pack that is gone, a byte that is another one. A backup
-// that depends on them is healed when it is opened. Its messages come from another healthy
-// copy where there is one. The others are recorded as lost, and the mailboxes with live
-// records of them go into resync: the next sync of the source sends them whole, and
-// RESERVE asks for the lost messages only.
+// A partition can lose bodies: a pack disappears, or a byte changes. A backup that depends on
+// lost bodies is healed when it is opened. Healing takes the messages from another healthy
+// copy if there is one. It records the other messages as lost and puts the mailboxes with
+// live records of them into resync. The next sync of the source then sends these mailboxes
+// whole, and RESERVE asks for the lost messages only.
 
-// lostReason is why a mailbox is in resync whose messages have lost their bodies.
+// lostReason is the resync reason of a mailbox whose messages have lost their bodies.
 const lostReason = "bodies of its messages are lost"
 
-// heal makes good what the partition has lost since the backup was looked through. The
-// mutex is held. Steady state costs nothing: a partition that has lost nothing counts 0.
+// heal repairs the backup if the partition has had losses since the backup was last searched
+// for them. The caller holds the commit mutex. In the steady state this costs nothing,
+// because the count of a partition without losses is 0.
 func (b *Backup) heal(ctx context.Context) error {
 	now := b.part.lossCount()
 	if b.entry.Checked >= now.Count {
@@ -44,18 +45,18 @@ func (b *Backup) heal(ctx context.Context) error {
 	return b.saveEntry()
 }
 
-// healer looks through the messages of a backup, so many at a time.
+// healer searches the messages of a backup for losses, in batches.
 type healer struct {
 	b     *Backup
 	part  *Partition
-	stage *Stage // of the copied messages
+	stage *Stage // for copied messages
 	after index.Key
 	log   logPlaces
-	alone bool // another partition could not be asked: the source is
+	alone bool // another partition could not be read: ask only the source
 }
 
 const (
-	// healMessages and healChunks bound how many affected messages are held at a time.
+	// healMessages and healChunks bound the affected messages in memory.
 	healMessages = 1 << 14
 	healChunks   = 1 << 16
 )
@@ -65,7 +66,7 @@ func (h *healer) close() {
 	h.log.close()
 }
 
-// view reads the state. It is of no use when the partition was invalidated meanwhile.
+// view reads the state. It fails if the partition was invalidated in the meantime.
 func (h *healer) view(fn func(st *State) error) error {
 	err := h.b.View(fn)
 	if err == nil && h.b.epoch != h.part.epoch.Load() {
@@ -74,7 +75,7 @@ func (h *healer) view(fn func(st *State) error) error {
 	return err
 }
 
-// messages yields the messages that are not missing, from a key on.
+// messages calls fn for the messages that are not missing, starting at a key.
 func (h *healer) messages(st *State, from index.Key, fn func(k index.Key, m *history.MessageState) (more bool, err error)) error {
 	for kv, err := range st.t.Scan(index.MessageKey(st.id, nil), from) {
 		if err != nil {
@@ -97,11 +98,11 @@ func (h *healer) messages(st *State, from index.Key, fn func(k index.Key, m *his
 // hurt is a message that depends on something lost.
 type hurt struct {
 	*history.MessageState
-	// readable: the index knows a place for each chunk. The log may not.
+	// readable means that the index has a place for each chunk. The log may not have one.
 	readable bool
 }
 
-// step looks at the next messages, and commits what has to be said of them.
+// step searches the next batch of messages and commits the changes.
 func (h *healer) step(ctx context.Context) (more bool, err error) {
 	var list []hurt
 	next, chunks := index.Key(nil), 0
@@ -124,13 +125,13 @@ func (h *healer) step(ctx context.Context) (more bool, err error) {
 	err = h.mend(ctx, list)
 	if errors.Is(err, errAgain) {
 		h.log.close()
-		return true, nil // another host's commits, or an object that came back: look again
+		return true, nil // another host committed, or an object exists again: repeat the batch
 	}
 	h.after = next
 	return next != nil, err
 }
 
-// examine returns nil for a message that depends on nothing that is lost.
+// examine returns nil for a message that does not depend on anything lost.
 func (h *healer) examine(st *State, m *history.MessageState) (*hurt, error) {
 	is := hurt{m, true}
 	depends := false
@@ -155,7 +156,7 @@ func (h *healer) examine(st *State, m *history.MessageState) (*hurt, error) {
 	return &is, nil
 }
 
-// wasLost reports whether the log may name a place of the chunk that is lost.
+// wasLost reports whether the log may name a lost place of the chunk.
 func (s *State) wasLost(c history.ChunkID) (bool, error) {
 	if was, err := s.part.wasLost(s.t, c); was || err != nil {
 		return was, err

@@ -9,8 +9,8 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// returned asks once more for the objects that are thought to be absent, before a loss is
-// written down: errAgain when some are there again.
+// returned asks the store again for objects that are marked absent, before a loss is
+// recorded. It returns errAgain if some of them exist again.
 func (h *healer) returned(ctx context.Context, lost []*history.MessageState) error {
 	var ask []history.Place
 	for _, m := range lost {
@@ -48,7 +48,7 @@ func (h *healer) returned(ctx context.Context, lost []*history.MessageState) err
 	return errors.Join(h.part.noteFound(found), errAgain)
 }
 
-// placesOf are the places of a chunk that the log or the index knows, lost ones too.
+// placesOf returns the places of a chunk in the log and in the index, including lost places.
 func (h *healer) placesOf(ctx context.Context, c history.ChunkID) ([]history.Place, error) {
 	places, err := h.log.of(ctx, h.b, c)
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// replace finds other copies of messages, and returns those without one.
+// replace finds other copies of lost messages. It returns the messages without a copy.
 func (h *healer) replace(ctx context.Context, w *Writer, lost []*history.MessageState) (rest []*history.MessageState, err error) {
 	for _, m := range lost {
 		is, err := h.copyOf(ctx, m)
@@ -26,11 +26,11 @@ func (h *healer) replace(ctx context.Context, w *Writer, lost []*history.Message
 	return rest, nil
 }
 
-// copyOf finds a message in the packs of the partition, cut in another way, or copies it
-// from another partition. nil: there is none that can be read now.
+// copyOf finds a message in the packs of the partition, cut into other chunks, or copies it
+// from another partition. It returns nil if no copy can be read now.
 func (h *healer) copyOf(ctx context.Context, m *history.MessageState) (*Message, error) {
 	if m.Private {
-		return nil, nil // others of this guid are other messages
+		return nil, nil // other messages with this guid have different bytes
 	}
 	var is *Message
 	err := h.view(func(st *State) error {
@@ -47,7 +47,7 @@ func (h *healer) copyOf(ctx context.Context, m *history.MessageState) (*Message,
 	if is != nil || err != nil || h.alone || h.part.private() {
 		return is, err
 	}
-	// Another partition is asked once: what it cannot give now, the source has, too.
+	// Ask the other partitions without retries, because the source has the message too.
 	is, err = h.stage.fromOthers(withRetryPolicy(ctx, retryPolicy{}), h.part, m.GUID)
 	switch {
 	case err == nil && is != nil && is.Size == m.Size:

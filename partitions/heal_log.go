@@ -7,14 +7,14 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// logPlaces are the places that the log of a backup names. It is read once, and only for
-// a backup that depends on something lost.
+// logPlaces holds the places that the log of a backup names. The log is read once, and only
+// for a backup that depends on something lost.
 type logPlaces struct {
-	m    *history.Mem // nil: it is damaged, or there is none
+	m    *history.Mem // nil = the log is damaged or empty
 	read bool
 }
 
-// of are the places of a chunk, the newest first.
+// of returns the places of a chunk, newest first.
 func (l *logPlaces) of(ctx context.Context, b *Backup, c history.ChunkID) ([]history.Place, error) {
 	if !l.read {
 		m, err := await(ctx, func() (*history.Mem, error) {
@@ -35,7 +35,7 @@ func (l *logPlaces) of(ctx context.Context, b *Backup, c history.ChunkID) ([]his
 	return places, err
 }
 
-// close forgets them.
+// close releases the places. The next call of of reads the log again.
 func (l *logPlaces) close() {
 	if l.m != nil {
 		_ = l.m.Close()

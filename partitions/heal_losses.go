@@ -7,13 +7,13 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// losses are the events for messages that are lost. Those without a live record stay as
-// they are: nobody would send them again, and an object may come back.
+// losses returns the events for lost messages. A message without a live record remains
+// unchanged, because nobody would send it again and its object may still come back.
 func (h *healer) losses(lost []*history.MessageState) (events []history.Event, err error) {
 	if len(lost) == 0 {
 		return nil, nil
 	}
-	live := map[cyrus.GUID]bool{} // of the lost ones
+	live := map[cyrus.GUID]bool{} // whether a lost message has a live record
 	for _, m := range lost {
 		live[m.GUID] = false
 	}
@@ -51,7 +51,7 @@ func (h *healer) losses(lost []*history.MessageState) (events []history.Event, e
 	return events, nil
 }
 
-// findLive notes which of the messages have live records in a mailbox.
+// findLive marks the lost messages that have live records in a mailbox.
 func findLive(st *State, mb *history.MailboxState, live map[cyrus.GUID]bool) (hit bool, err error) {
 	if !mb.Deleted.IsZero() {
 		return false, nil

@@ -8,8 +8,8 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// mend commits what has to be said of messages that depend on something lost: another
-// place for messages that can be read there, the loss of the others.
+// mend commits the changes for messages that depend on something lost. It records another
+// place for a message that can be read there, and otherwise the loss.
 func (h *healer) mend(ctx context.Context, list []hurt) error {
 	w := h.b.NewWriter(h.stage, Author{Connection: "heal"}, nil, func() error { return errAgain })
 	var lost []*history.MessageState
@@ -41,8 +41,8 @@ func (h *healer) mend(ctx context.Context, list []hurt) error {
 	return h.commit(ctx, w, events)
 }
 
-// named reports whether the log itself names a readable place for each chunk.
-// What the index did not know of it, it learns.
+// named reports whether the log itself names a readable place for each chunk. If so, it adds
+// the places that the index lacks.
 func (h *healer) named(ctx context.Context, m hurt) (bool, error) {
 	var at []history.Place
 	for _, c := range m.Chunks {
@@ -70,8 +70,8 @@ func (h *healer) named(ctx context.Context, m hurt) (bool, error) {
 	})
 }
 
-// firstThere is the place that a reader of the log takes, the first whose object exists;
-// nil when the chunk cannot be read there.
+// firstThere returns the place that a reader of the log uses, which is the first whose object
+// exists. It returns nil if the chunk cannot be read there.
 func (h *healer) firstThere(places []history.Place) (at *history.Place, err error) {
 	err = h.view(func(st *State) error {
 		for _, p := range places {
@@ -94,7 +94,7 @@ func (h *healer) firstThere(places []history.Place) (at *history.Place, err erro
 	return at, err
 }
 
-// commit writes it down. errAgain when another host's commits came first.
+// commit commits the changes. It returns errAgain if another host has committed first.
 func (h *healer) commit(ctx context.Context, w *Writer, events []history.Event) error {
 	bld := history.NewBuilder(history.Header{}, h.b.set.opt.Pack)
 	if err := w.bodies(ctx, bld); err != nil {

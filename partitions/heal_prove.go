@@ -8,8 +8,9 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// prove asks for every object that the messages of the backup lie in, and marks the
-// missing ones: the partition is invalidated, and this state comes from the bucket itself.
+// prove checks every object that holds messages of the backup, and marks the missing
+// objects. It runs after the partition was invalidated and the state was read again from the
+// bucket.
 func (h *healer) prove(ctx context.Context) error {
 	if err := h.listLog(ctx); err != nil {
 		return err
@@ -36,7 +37,7 @@ func (h *healer) prove(ctx context.Context) error {
 	return nil
 }
 
-// listLog proves the objects of the log, a thousand with a request.
+// listLog proves that the objects of the log exist, a thousand per request.
 func (h *healer) listLog(ctx context.Context) error {
 	epoch := h.part.epoch.Load()
 	return await0(ctx, func() error {
@@ -46,7 +47,7 @@ func (h *healer) listLog(ctx context.Context) error {
 				return err
 			}
 			if n++; n > maxProofs/2 {
-				return nil // the others are asked for one by one
+				return nil // the rest is requested one by one
 			}
 			h.part.saw(info.Key, epoch)
 		}
@@ -54,13 +55,13 @@ func (h *healer) listLog(ctx context.Context) error {
 	})
 }
 
-// unproven are the places of a message whose objects were not seen recently.
+// unproven returns the places of a message whose objects were not seen recently.
 func unproven(st *State, m *history.MessageState) (out []history.Place) {
 	now := st.set.opt.Now()
 	for _, c := range m.Chunks {
 		at, err := st.place(c)
 		if err != nil {
-			continue // lost already, as step finds out
+			continue // already lost; step handles it
 		}
 		if !st.part.proofs.has(objectID(at.Object), now) {
 			out = append(out, at)
@@ -69,8 +70,8 @@ func unproven(st *State, m *history.MessageState) (out []history.Place) {
 	return out
 }
 
-// markGone marks what cannot be read of the places. The others of the partition need not
-// be looked through for it, unless one of them was content with the object before.
+// markGone marks the places that cannot be read. The other backups of the partition are
+// searched for these losses only if one of them may have relied on a missing object before.
 func (h *healer) markGone(ctx context.Context, places []history.Place) error {
 	relied := map[[32]byte]bool{}
 	for _, p := range places {

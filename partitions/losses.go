@@ -14,29 +14,29 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// losses counts what a partition has lost: objects and chunks that its logs name and its
-// bucket cannot give any more (index.LostKey). No record gets such a place, and each
-// backup that depends on one is healed when it is next opened (heal.go).
+// losses counts the losses of a partition: objects and chunks that its logs name and that its
+// bucket can no longer return (index.LostKey). No new record refers to such a place, and
+// each backup that depends on one is healed when it is next opened (heal.go).
 type losses struct {
-	mu  sync.Mutex                // held over writing marks
-	now atomic.Pointer[lossCount] // nil: none
+	mu  sync.Mutex                // held while marks are written
+	now atomic.Pointer[lossCount] // nil = no losses
 }
 
-// lossCount is what the index keeps under LossesKey.
+// lossCount is the value of index.LossesKey.
 type lossCount struct {
-	// Count goes up with each loss that is found. A backup that was checked against an
-	// older count may depend on objects that were lost since.
+	// Count increases when losses are found. A backup that was checked at a lower count may
+	// depend on objects that were lost since then.
 	Count uint64 `json:"count"`
-	// Invalid is the count at which nothing of the partition was believed any longer: a
-	// backup that was checked before has to prove everything that it refers to.
+	// Invalid is the Count at which the partition was last invalidated. A backup that was
+	// checked at a lower count has to prove everything that it refers to.
 	Invalid uint64 `json:"distrusted,omitempty"`
 }
 
-// How something is lost: the value of index.LostKey and index.LostChunkKey.
+// Kinds of losses: the values of index.LostKey and index.LostChunkKey.
 const (
-	lossAbsent  = 'a' // the object does not exist; its chunks are lost as long as that is so
-	lossDamaged = 'd' // it exists, and cannot be read
-	lossOfChunk = 'c' // the key is of a chunk: there is an index.LostChunkKey of it
+	lossAbsent  = 'a' // the object does not exist; its chunks are lost until it exists again
+	lossDamaged = 'd' // the object or chunk exists, but cannot be read
+	lossOfChunk = 'c' // the key names a chunk, which has an index.LostChunkKey
 )
 
 // loss is an object, or a chunk in it, that cannot be read.
@@ -53,7 +53,8 @@ func (l loss) key(partition string) index.Key {
 	return index.LostChunkKey(partition, l.chunk[:], l.object[:])
 }
 
-// objectID names an object in the index: a pack by its own hash.
+// objectID identifies an object in the index. For a pack, it is the hash of the pack. For any
+// other object, it is the SHA-256 of the key.
 func objectID(key string) (id [32]byte) {
 	if name, ok := strings.CutPrefix(key, "packs/"); ok && len(name) > 67 {
 		if _, err := hex.Decode(id[:], []byte(name[3:67])); err == nil {
@@ -63,7 +64,7 @@ func objectID(key string) (id [32]byte) {
 	return sha256.Sum256([]byte(key))
 }
 
-// lossCount is the count as of now.
+// lossCount returns the current count.
 func (p *Partition) lossCount() lossCount {
 	if c := p.losses.now.Load(); c != nil {
 		return *c
@@ -71,7 +72,7 @@ func (p *Partition) lossCount() lossCount {
 	return lossCount{}
 }
 
-// loadLosses reads the count of an earlier life.
+// loadLosses reads the count that an earlier process stored in the index.
 func (p *Partition) loadLosses() error {
 	return p.set.index.View(func(t *index.Txn) error {
 		b, err := t.Get(index.LossesKey(p.name))
@@ -90,14 +91,14 @@ func (p *Partition) loadLosses() error {
 	})
 }
 
-// noteLost marks losses, and returns how many of them were not marked yet.
-// With count the other backups of the partition are checked for it, too.
+// noteLost marks losses and returns how many of them are new. If count is set, the other
+// backups of the partition are searched for these losses too.
 func (p *Partition) noteLost(list []loss, count bool) (added int, err error) {
 	p.losses.mu.Lock()
 	defer p.losses.mu.Unlock()
 	for _, l := range list {
 		if l.chunk == nil {
-			p.proofs.drop(l.object) // that it was seen before proves nothing any more
+			p.proofs.drop(l.object) // an earlier proof is no longer valid
 		}
 	}
 	next := p.lossCount()
@@ -124,7 +125,7 @@ func (p *Partition) noteLost(list []loss, count bool) (added int, err error) {
 		if added == 0 {
 			return nil
 		}
-		if count || next.Count == 0 { // while it is 0 no mark is looked for
+		if count || next.Count == 0 { // nobody reads the marks while Count is 0
 			next.Count++
 		}
 		return p.writeLosses(t, next)
@@ -135,7 +136,7 @@ func (p *Partition) noteLost(list []loss, count bool) (added int, err error) {
 	return added, err
 }
 
-// noteInvalid makes everything count for nothing that was known of the partition.
+// noteInvalid invalidates everything that is known about the partition.
 func (p *Partition) noteInvalid() error {
 	p.losses.mu.Lock()
 	defer p.losses.mu.Unlock()
@@ -150,7 +151,7 @@ func (p *Partition) noteInvalid() error {
 	return err
 }
 
-// noteFound removes the marks of objects that were absent and are there again.
+// noteFound removes the marks of absent objects that exist again.
 func (p *Partition) noteFound(objects [][32]byte) error {
 	return p.set.index.Update(func(t *index.Txn) error {
 		for _, id := range objects {
@@ -182,17 +183,17 @@ func (p *Partition) lost(t *index.Txn, c history.ChunkID, object [32]byte) (bool
 	if errors.Is(err, index.ErrNotFound) {
 		return false, nil
 	}
-	// A mark "absent" only records who depended on an object that was lost as a whole.
+	// lossAbsent only records that the chunk was in an object that was lost as a whole.
 	return err == nil && len(how) == 1 && how[0] == lossDamaged, err
 }
 
-// wasLost reports whether a chunk was lost in some place, wherever it lies by now: a log may
-// name that place alone.
+// wasLost reports whether a chunk was lost at any place, even if it has another place now. A
+// log may name only the lost place.
 func (p *Partition) wasLost(t *index.Txn, c history.ChunkID) (bool, error) {
 	return t.Has(index.LostKey(p.name, c[:]))
 }
 
-// noteDependent keeps in mind that a chunk lay in an object that is lost as a whole.
+// noteDependent records that a chunk was in an object that is lost as a whole.
 func (p *Partition) noteDependent(t *index.Txn, c history.ChunkID, object [32]byte) error {
 	k := index.LostChunkKey(p.name, c[:], object[:])
 	if has, err := t.Has(k); has || err != nil {
