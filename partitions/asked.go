@@ -8,16 +8,16 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// Asked is what the index keeps under AskedKey of a mailbox that lacks bodies because the
-// source could not read them, or whose CRCs are not the source's: when the client was
-// last made to send the whole mailbox.
+// Asked is the value of index.AskedKey. It records when the client was last asked to send a
+// whole mailbox. It exists for a mailbox that lacks bodies because the source could not read
+// them, and for a mailbox whose CRCs differ from the CRCs of the source.
 type Asked struct {
-	Missing int       `json:"missing"`          // bodies
-	At      time.Time `json:"at"`               // for these
-	Unequal time.Time `json:"unequal,omitzero"` // for the CRCs; zero = they are equal
+	Missing int       `json:"missing"`          // number of missing bodies
+	At      time.Time `json:"at"`               // when the client was asked for them
+	Unequal time.Time `json:"unequal,omitzero"` // when the client was asked because of the CRCs; zero = equal
 }
 
-// Asked reads what the index keeps under AskedKey; the zero value if there is nothing.
+// Asked returns the Asked of a mailbox. It returns the zero value if there is none.
 func (s *State) Asked(uniqueid string) (a Asked, err error) {
 	_, err = s.get(index.AskedKey(s.id, uniqueid), &a)
 	return a, err
@@ -31,7 +31,7 @@ func (s *State) putAsked(uniqueid string, a Asked) error {
 	return s.put(k, a)
 }
 
-// NoteAsked changes what the index keeps under AskedKey. The mutex is held.
+// NoteAsked changes the Asked of a mailbox. The caller holds the commit mutex.
 func (b *Backup) NoteAsked(uniqueid string, change func(*Asked)) error {
 	return b.set.index.Update(func(t *index.Txn) error {
 		st := b.stateIn(t)
@@ -47,7 +47,7 @@ func (b *Backup) NoteAsked(uniqueid string, change func(*Asked)) error {
 	})
 }
 
-// findMissing notes after a rebuild which mailboxes lack bodies.
+// findMissing records, after a rebuild, which mailboxes lack bodies.
 func (b *Backup) findMissing() error {
 	lacking := map[string]int{}
 	err := b.View(func(st *State) error {

@@ -11,14 +11,14 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// askedStore is the store of a partition as everything in a daemon asks it. Its errors name
-// which partition they are of, and while the partition is given up it asks nothing.
+// askedStore is the store of a partition for all users in the daemon. Its errors identify the
+// partition. It sends no requests while the partition is given up (outage.go).
 type askedStore struct {
 	objstore.Store
 	p *Partition
 }
 
-// watch puts an askedStore before the store of the partition.
+// watch wraps the store of the partition in an askedStore.
 func (p *Partition) watch() {
 	s := askedStore{p.store, p}
 	p.store = s
@@ -26,18 +26,18 @@ func (p *Partition) watch() {
 	p.reading.recheck, p.reading.probe = p.storing.recheck, s.ask
 }
 
-// storeError is an error of a partition's store, or about an object in the partition
-// for all of its backups.
+// storeError is an error of a partition's store, or an error about an object in the partition
+// that affects all of its backups.
 type storeError struct {
 	p   *Partition
-	op  string // of objstore.Error; "" when it is no answer of a store
+	op  string // of objstore.Error; "" if a store did not return the error
 	err error
 }
 
 func (e *storeError) Error() string { return e.err.Error() }
 func (e *storeError) Unwrap() error { return e.err }
 
-// ofPartition marks err as being about the whole partition.
+// ofPartition marks err as an error about the whole partition.
 func (p *Partition) ofPartition(err error) error {
 	if marked := (*storeError)(nil); err == nil || errors.As(err, &marked) {
 		return err
@@ -45,7 +45,7 @@ func (p *Partition) ofPartition(err error) error {
 	return &storeError{p: p, err: err}
 }
 
-// may reports whether a request may be made now.
+// may returns nil if a request may be sent now, and otherwise the error to return.
 func (s askedStore) may(ctx context.Context, op, key string) error {
 	err := s.p.reading.verdict(ctx)
 	if err == nil && op == "put" {
@@ -57,10 +57,10 @@ func (s askedStore) may(ctx context.Context, op, key string) error {
 	return &storeError{s.p, op, &objstore.Error{Op: op, Key: key, Temporary: ctx.Err() == nil, Err: err}}
 }
 
-// noted takes the outcome of a request, and marks its error.
+// noted records the result of a request. It returns the error with the partition.
 func (s askedStore) noted(ctx context.Context, op string, err error) error {
 	if err != nil && ctx.Err() != nil {
-		return &storeError{s.p, op, err} // given up here: no statement about the store
+		return &storeError{s.p, op, err} // the caller gave up, which proves nothing about the store
 	}
 	var failed error
 	if unanswered(err) {
@@ -81,18 +81,20 @@ func (s askedStore) noted(ctx context.Context, op string, err error) error {
 	return nil
 }
 
-// ask asks the store whether it answers at all, for everybody who waits for it.
+// ask checks in the background whether the store answers at all, on behalf of everybody who
+// waits for it.
 func (s askedStore) ask() {
 	s.p.set.work.Go(func() {
 		defer s.p.reading.endQuestion()
 		ctx, stop := context.WithTimeout(s.p.set.life, probeTime)
 		defer stop()
 		_, err := s.Store.Stat(ctx, repository.Key)
-		_ = s.noted(ctx, "stat", err) // whoever asks next hears of it
+		_ = s.noted(ctx, "stat", err) // noted keeps the result for the next request
 	})
 }
 
-// classOf separates puts from other requests: a client that may read need not be allowed to write.
+// classOf distinguishes puts from other requests, because permission to read does not imply
+// permission to write.
 func classOf(op string) string {
 	if op == "put" {
 		return "put"
@@ -154,11 +156,11 @@ func (s askedStore) List(ctx context.Context, prefix, after string) iter.Seq2[ob
 	}
 }
 
-// askedBody marks what goes wrong in the middle of a body.
+// askedBody records and marks errors in the middle of a body.
 type askedBody struct {
 	io.ReadCloser
 	s   askedStore
-	ctx context.Context // the Get's
+	ctx context.Context // of the Get
 }
 
 func (b askedBody) Read(p []byte) (int, error) {

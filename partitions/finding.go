@@ -15,9 +15,9 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// finding is what this host found out about a partition's store. It is kept in the
-// index, since each host reaches a bucket in its own way: a gateway on the way of one
-// of them may drop the conditions.
+// finding holds the result of this host's probe of a partition's store. It is stored in the
+// index, because each host reaches the bucket in its own way. A gateway between one host and
+// the bucket may drop the conditions.
 type finding struct {
 	repository.Prober
 	Repository   string             `json:"repository"`
@@ -25,7 +25,7 @@ type finding struct {
 	Capabilities probe.Capabilities `json:"capabilities"`
 }
 
-// Errors about what a store cannot do. The words name the way out.
+// Errors about missing capabilities of a store. Their texts name the remedy.
 var (
 	errCondition = errors.New("the store does not honour conditional puts (If-None-Match), so two writers could overwrite each other: " +
 		"use an endpoint without a gateway that drops the condition, or set backup_exclusive: yes in imapd.conf if this host is, and remains, the only writer")
@@ -35,18 +35,18 @@ var (
 		"use a bucket of another kind (not a directory bucket), or another store")
 )
 
-// refusedFor: a store that was found wanting is not tried again for so long.
+// refusedFor is how long a store that lacks a capability is not probed again.
 const refusedFor = time.Minute
 
-// prober is this configuration and this program.
+// prober identifies this configuration and this program.
 func (p *Partition) prober() repository.Prober {
 	return repository.Prober{Location: p.location, Software: p.set.opt.Software}
 }
 
-// capable makes sure that the partition's store can do what this configuration needs. r
-// is its repository.json, nil where there is none yet. The finding is kept in the
-// index; the store is tried again when the configuration or the program is another one,
-// and always when something was missing.
+// capable verifies that the partition's store has the capabilities that this configuration
+// needs. r is its repository.json; nil = there is none yet. The finding is stored in the
+// index. The store is probed again if the configuration or the program has changed, and
+// always if a capability was missing.
 func (p *Partition) capable(ctx context.Context, r *repository.Info) error {
 	if err := p.refusal(); err != nil {
 		return err
@@ -84,12 +84,12 @@ func (p *Partition) found(r *repository.Info) (*probe.Capabilities, error) {
 	return nil, nil
 }
 
-// complete reports that no capability is missing that could appear later.
+// complete reports whether c has every capability that a store could gain later.
 func complete(c probe.Capabilities) bool {
 	return c.Conditional() && c.IfMatch && c.Range && c.Suffix && c.ListOrder
 }
 
-// tryStore runs the probe, and writes down what it found.
+// tryStore probes the store and records the result.
 func (p *Partition) tryStore(ctx context.Context, r *repository.Info) (*probe.Capabilities, error) {
 	caps, err := await(ctx, func() (probe.Capabilities, error) { return probe.Run(ctx, p.store, p.set.opt.Now) })
 	if errors.Is(err, objstore.ErrDenied) && !objstore.IsTemporary(err) && r != nil && complete(r.Capabilities) {
@@ -111,15 +111,15 @@ func (p *Partition) tryStore(ctx context.Context, r *repository.Info) (*probe.Ca
 	return &caps, p.writeFinding(r.ID, caps)
 }
 
-// report logs what an operator should know.
+// report logs the missing capabilities for the operator.
 func (p *Partition) report(c probe.Capabilities) {
 	if len(c.Notes) > 0 {
 		p.set.log.Warn("the probe misses something in the store", "partition", p.name, "location", p.location, "missing", strings.Join(c.Notes, "; "))
 	}
 }
 
-// accept takes what the store can do for granted, if it is enough. A repository that
-// is there already is not refused for its lists: only a rebuild needs them.
+// accept sets the capabilities of the partition if they are sufficient. An existing
+// repository is not refused because of incorrect lists, since only a rebuild needs lists.
 func (p *Partition) accept(c *probe.Capabilities, create bool) error {
 	var err error
 	switch {
@@ -141,13 +141,13 @@ func (p *Partition) accept(c *probe.Capabilities, create bool) error {
 	return nil
 }
 
-// refused is what a store lacks, and when that was found.
+// refused holds the error about a missing capability, and when it was found.
 type refused struct {
 	err error
 	at  time.Time
 }
 
-// refusal is the error of a probe that has just been made.
+// refusal returns the error of a recent probe; nil if there is none.
 func (p *Partition) refusal() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -157,8 +157,9 @@ func (p *Partition) refusal() error {
 	return p.refused.err
 }
 
-// Conditional reports that an object may not overwrite another one. Where the store
-// honours that, its only writer puts so too: ctl_backups takes numbers for its locks.
+// Conditional reports whether puts are conditional, so that no object overwrites another. If
+// the store honours conditions, an exclusive writer uses them too, because ctl_backups takes
+// numbers for its locks.
 func (p *Partition) Conditional() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -168,8 +169,9 @@ func (p *Partition) Conditional() bool {
 	return p.caps.Conditional()
 }
 
-// stillConditional tries the store again after it said that it knows no conditions: the
-// bucket may have moved to another one. One such answer alone mutexes nothing off.
+// stillConditional probes the store again after it has answered that it does not support
+// conditions, because the bucket may have moved to another store. One such answer alone does
+// not turn the conditions off.
 func (p *Partition) stillConditional(ctx context.Context) (bool, error) {
 	end, err := p.ask(ctx)
 	if err != nil {
@@ -177,7 +179,7 @@ func (p *Partition) stillConditional(ctx context.Context) (bool, error) {
 	}
 	defer end()
 	if !p.Conditional() {
-		return false, nil // somebody else has found that meanwhile
+		return false, nil // another command has found this in the meantime
 	}
 	r, err := await(ctx, func() (*repository.Info, error) { return repository.ReadInfo(ctx, p.store) })
 	if err != nil {
@@ -194,9 +196,9 @@ func (p *Partition) stillConditional(ctx context.Context) (bool, error) {
 	return p.Conditional(), nil
 }
 
-// improve replaces the capabilities in repository.json where less is recorded than was
-// found now. It is never changed for the worse: what one host misses may be due to its
-// way to the store, and its index has that.
+// improve updates the capabilities in repository.json if the probe found more than it
+// records. improve never removes a capability: one host may miss it only because of its way
+// to the store, and the index of that host records this.
 func (p *Partition) improve(ctx context.Context, r *repository.Info, c probe.Capabilities) error {
 	if complete(r.Capabilities) || !complete(c) {
 		return nil
@@ -215,7 +217,7 @@ func (p *Partition) improve(ctx context.Context, r *repository.Info, c probe.Cap
 	}
 	_, err = p.store.Put(ctx, repository.Key, bytes.NewReader(b), objstore.PutOptions{IfMatch: info.ETag})
 	if errors.Is(err, objstore.ErrPrecondition) {
-		return nil // another host has just done it
+		return nil // another host has just updated it
 	}
 	return err
 }

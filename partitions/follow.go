@@ -8,7 +8,8 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// ended reports that the log, as far as the index has it, does not go on in the backup's partition.
+// ended reports whether the log, as far as the index has it, does not continue in the
+// backup's partition.
 func (b *Backup) ended(ctx context.Context) (bool, error) {
 	seal := b.entry.Sealed
 	if seal == nil || seal.To == "" {
@@ -21,8 +22,8 @@ func (b *Backup) ended(ctx context.Context) (bool, error) {
 	return seal.To != repo.ID, nil
 }
 
-// follow goes after a backup whose log has ended here. While somebody is at work on a
-// move, as the lock that it holds in the old partition says, follow waits for its end.
+// follow finds a backup whose log has ended in this partition. If a lock in the old partition
+// shows that a move is in progress, follow waits for the end of the lock.
 func (b *Backup) follow(ctx context.Context) error {
 	old := b.part
 	err := b.relocate(ctx)
@@ -36,7 +37,7 @@ func (b *Backup) follow(ctx context.Context) error {
 	return b.relocate(ctx)
 }
 
-// relocate looks for the backup in all partitions.
+// relocate searches all partitions for the backup.
 func (b *Backup) relocate(ctx context.Context) error {
 	b.set.log.Info("the backup has left its partition: it is looked for in the others", "backup", b.path)
 	if err := b.drop(); err != nil {
@@ -55,8 +56,8 @@ func (b *Backup) relocate(ctx context.Context) error {
 	return b.checkLock(ctx)
 }
 
-// goneFromHere is what a client hears: of a move that is under way, or was cut off, it
-// is told to come again.
+// goneFromHere returns the error for a backup that has left its partition. If the move is in
+// progress or was interrupted, the client should retry.
 func (b *Backup) goneFromHere() error {
 	if b.entry.Sealed.To == "" {
 		return repository.ErrSealed

@@ -12,9 +12,10 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// What a command of a Session fails with is judged in one place, when it ends: is it the
-// client's doing, or somebody else's work that will end, or is a backup or a partition
-// unavailable? Of the last, the client hears cyrus.ErrUnavailable, and the log once.
+// The error of a Session's command is classified in one place, when the command ends. The
+// client caused it, or somebody else's work caused it and will end, or a backup or a
+// partition is unavailable. In the last case the client gets cyrus.ErrUnavailable, and the
+// trouble is logged once.
 
 // backupError is an error about one backup.
 type backupError struct {
@@ -26,16 +27,16 @@ type backupError struct {
 func (e *backupError) Error() string { return fmt.Sprintf("backup of %s: %v", e.b.name, e.err) }
 func (e *backupError) Unwrap() error { return e.err }
 
-// errEmptied is a reason that has no sentinel elsewhere.
+// errEmptied means that the repository of a partition has disappeared.
 var errEmptied = fmt.Errorf("the partition was emptied: %w", cyrus.ErrLocked)
 
-// Classes of work on a backup: that it can be opened does not prove that it can be written.
+// Classes of work on a backup. A backup that can be opened is not necessarily writable.
 const (
 	opening = "open"
 	working = "work"
 )
 
-// Failed marks err as one of the work on the backup; nil stays nil.
+// Failed marks err as an error of the work on the backup. It returns nil if err is nil.
 func (b *Backup) Failed(err error) error {
 	if err == nil {
 		return nil
@@ -46,13 +47,13 @@ func (b *Backup) Failed(err error) error {
 // NotOpened marks err as the reason why the backup cannot be used at all.
 func (b *Backup) NotOpened(err error) error { return &backupError{b: b, class: opening, err: err} }
 
-// Opened notes that a backup could be opened: its trouble of that kind has ended.
+// Opened records that a backup could be opened, which ends its trouble of that class.
 func (s *Set) Opened(b *Backup) { s.troubles.ended(troubleScope{backup: b.path}, opening) }
 
-// Unavailable decides whether err, with which a command failed, means that a backup or a
-// partition is unavailable. It then logs the trouble once and returns a
-// cyrus.ErrUnavailable; false otherwise. last is the backup that the error is about if it
-// does not name one.
+// Unavailable decides whether err, the error of a failed command, means that a backup or a
+// partition is unavailable. If so, it logs the trouble once and returns a
+// cyrus.ErrUnavailable. Otherwise it returns false. last is the backup that err is about if
+// err does not name a backup.
 func (s *Set) Unavailable(err error, last *Backup) (error, bool) {
 	k := trouble(err, last)
 	if k.kind == "" {
@@ -62,7 +63,8 @@ func (s *Set) Unavailable(err error, last *Backup) (error, bool) {
 	return fmt.Errorf("%w: %w", cyrus.ErrUnavailable, err), true
 }
 
-// trouble describes what is unavailable; its kind is "" if nothing is.
+// trouble returns the key of the trouble that err reports. Its kind is "" if nothing is
+// unavailable.
 func trouble(err error, last *Backup) troubleKey {
 	if at := (*storeError)(nil); errors.As(err, &at) {
 		if kind := at.kind(); kind != "" {
@@ -78,8 +80,8 @@ func trouble(err error, last *Backup) troubleKey {
 	return k
 }
 
-// metStore notes a trouble of a partition that background work has met; false when it
-// is none.
+// metStore records a trouble of a partition found by background work. It returns false if
+// err is not such a trouble.
 func (s *Set) metStore(err error) bool {
 	at := (*storeError)(nil)
 	if !errors.As(err, &at) || at.kind() == "" || errors.Is(err, context.Canceled) {
@@ -89,8 +91,8 @@ func (s *Set) metStore(err error) bool {
 	return true
 }
 
-// kind is why the partition cannot be used; "" when the error is not of the partition
-// but of what one backup lacks in it.
+// kind returns why the partition cannot be used. It returns "" if the error concerns only the
+// objects of one backup.
 func (e *storeError) kind() troubleKind {
 	switch {
 	case errors.Is(e.err, errEmptied):
@@ -107,7 +109,7 @@ func (e *storeError) kind() troubleKind {
 	return storeTrouble(e.err)
 }
 
-// storeTrouble is the kind of a store's answer; "" for answers that are part of normal
+// storeTrouble returns the kind of a store's error; "" for an error that is part of normal
 // operation.
 func storeTrouble(err error) troubleKind {
 	switch {
@@ -132,7 +134,7 @@ func storeTrouble(err error) troubleKind {
 	return troubleStore
 }
 
-// backupTrouble is why the backup cannot be used; "" when somebody else works on it.
+// backupTrouble returns why the backup cannot be used; "" if somebody else works on it.
 func backupTrouble(err error) troubleKind {
 	for _, t := range []struct {
 		err  error

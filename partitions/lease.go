@@ -9,14 +9,14 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 )
 
-// Lease records which connection works on a backup. A connection takes it with its first
-// command that names the backup and keeps it to the end of its unit of work, so that what
-// GET reported still holds when it sends APPLY. The lease keeps connections out of each
-// other's way; the log keeps commits from being lost.
+// Lease records which connection works on a backup. A connection takes the lease with its
+// first command that names the backup, and keeps it until the end of its unit of work. The
+// response to GET is therefore still valid when the client sends APPLY. The lease only keeps
+// connections from disturbing each other. The log ensures that no commit is lost.
 type Lease struct {
 	mu     sync.Mutex
 	holder Holder
-	freed  chan struct{} // closed when the lease becomes free, and replaced
+	freed  chan struct{} // closed and replaced when the lease becomes free
 }
 
 // Holder is a connection that holds leases.
@@ -30,8 +30,8 @@ type Holder interface {
 
 func newLease() Lease { return Lease{freed: make(chan struct{})} }
 
-// idleHolder is how long a holder between two commands keeps a backup from others: a
-// client that disappears in the middle of its work must not lock its user out.
+// idleHolder is how long a holder keeps the lease between two commands. A client that
+// disappears in the middle of its work must not lock its user out.
 const idleHolder = 30 * time.Second
 
 // Take waits for the lease. It returns cyrus.ErrLocked after wait.
@@ -80,7 +80,7 @@ func (l *Lease) try(h Holder) (<-chan struct{}, bool) {
 	return l.freed, false
 }
 
-// Release gives the lease up if h holds it.
+// Release releases the lease if h holds it.
 func (l *Lease) Release(h Holder) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -14,10 +14,11 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// locate looks for the backup in every partition. nil without an error means that
-// none holds it; a partition that cannot be asked is an error, for what it may hold
-// must not be created elsewhere. known is the partition that the index knew it in, nil
-// when it knew of none: a backup that goes on there is used, whatever others answer.
+// locate searches every partition for the backup. It returns nil without an error if none
+// holds it. A partition that cannot be asked is an error, because it may hold the backup,
+// which must not be created elsewhere. known is the partition of the backup in the index;
+// nil = none. If the backup continues there, locate returns known even if other partitions
+// cannot be asked.
 func (s *Set) locate(ctx context.Context, n repository.Name, known *Partition) (*Partition, error) {
 	hits, errs := s.lookInto(ctx, n)
 	if err := errors.Join(errs...); err != nil {
@@ -34,10 +35,10 @@ func (s *Set) locate(ctx context.Context, n repository.Name, known *Partition) (
 	return s.partition(found.Partition.Name), nil
 }
 
-// copies are backups of the same name in different partitions.
+// copies holds backups with the same name in different partitions.
 type copies []*repository.Found
 
-// in is the copy in a partition; nil when there is none.
+// in returns the copy in a partition; nil if there is none.
 func (c copies) in(p *Partition) *repository.Found {
 	for _, f := range c {
 		if p != nil && f.Partition.Name == p.name {
@@ -47,7 +48,7 @@ func (c copies) in(p *Partition) *repository.Found {
 	return nil
 }
 
-// lookInto asks every partition for the backup, all at once.
+// lookInto asks all partitions for the backup concurrently.
 func (s *Set) lookInto(ctx context.Context, n repository.Name) (copies, []error) {
 	hits := make([]*repository.Found, len(s.parts))
 	errs := make([]error, len(s.parts))
@@ -59,7 +60,7 @@ func (s *Set) lookInto(ctx context.Context, n repository.Name) (copies, []error)
 	return slices.DeleteFunc(hits, func(f *repository.Found) bool { return f == nil }), errs
 }
 
-// look is the partition's backup of that name; nil when it has none.
+// look returns the partition's backup with that name; nil if it has none.
 func (p *Partition) look(ctx context.Context, n repository.Name) (*repository.Found, error) {
 	repo, err := p.repository(ctx, false)
 	if err != nil || repo == nil {
@@ -75,7 +76,7 @@ func (p *Partition) look(ctx context.Context, n repository.Name) (*repository.Fo
 	return &repository.Found{Partition: p.Config(), Path: n.Path(), Info: *info}, info.Check(n)
 }
 
-// unaskable reports that all errors are about partitions that cannot be reached.
+// unaskable reports whether all errors are about partitions that cannot be used.
 func unaskable(errs []error) bool {
 	return !slices.ContainsFunc(errs, func(err error) bool {
 		at := (*storeError)(nil)
@@ -83,7 +84,7 @@ func unaskable(errs []error) bool {
 	})
 }
 
-// goesOnHere reports that the log does not lead to another partition.
+// goesOnHere reports whether the log does not lead to another partition.
 func goesOnHere(ctx context.Context, f *repository.Found) bool {
 	ok, err := await(ctx, func() (bool, error) {
 		end, err := f.LogEnd(ctx)
@@ -95,8 +96,8 @@ func goesOnHere(ctx context.Context, f *repository.Found) bool {
 	return err == nil && ok
 }
 
-// deferred makes an error of a store, of any kind, into an error that defers the client: an
-// administrator who mends the partition shall find nothing refused and nothing created.
+// deferred turns every error of a store into an error that defers the client. Nothing is
+// refused and nothing is created until an administrator has repaired the partition.
 func deferred(err error) error {
 	if e := (*objstore.Error)(nil); errors.As(err, &e) {
 		return fmt.Errorf("%w: %w", cyrus.ErrLocked, err)
@@ -104,7 +105,7 @@ func deferred(err error) error {
 	return err
 }
 
-// createInfo writes backup.json; another host may have done it a moment ago.
+// createInfo writes backup.json. Another host may have just written it.
 func (p *Partition) createInfo(ctx context.Context, n repository.Name) error {
 	if _, err := p.repository(ctx, true); err != nil {
 		return err

@@ -10,31 +10,32 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// lockView is what a daemon knows of the lock of a backup. A lock shows itself in the
-// log, so that in steady state nobody asks for it.
+// lockView is the daemon's knowledge of the lock of a backup. The log announces each lock, so
+// in the steady state nobody asks the store for it.
 type lockView byte
 
 const (
-	lockUnknown lockView = iota // not looked at in this process's life
-	lockNone                    // there is none unless a LockedEvent announces it
-	lockMaybe                   // there was one
+	lockUnknown lockView = iota // not checked by this process
+	lockNone                    // no lock unless a LockedEvent announces one
+	lockMaybe                   // a lock was seen or announced
 )
 
-// noteLock sees a lock announced.
+// noteLock records that an event announces a lock.
 func (b *Backup) noteLock(e history.Event) {
 	if _, ok := e.(*history.LockedEvent); ok {
 		b.lock = lockMaybe
 	}
 }
 
-// checkLock waits for a lock to end as long as the retry policy of ctx, then it is
-// ErrLocked. It asks the store only where there may be one. The mutex is held.
+// checkLock waits for a lock to end, as long as the retry policy of ctx allows, and then
+// returns ErrLocked. It asks the store only if there may be a lock. The caller holds the
+// commit mutex.
 func (b *Backup) checkLock(ctx context.Context) error {
 	_, err := b.outwaitLock(ctx)
 	return err
 }
 
-// outwaitLock is checkLock; waited reports that there was a lock: its holder may have
+// outwaitLock is checkLock. waited reports that there was a lock, whose holder may have
 // written to the log.
 func (b *Backup) outwaitLock(ctx context.Context) (waited bool, err error) {
 	if b.entry == nil || b.lock == lockNone {
@@ -50,8 +51,9 @@ func (b *Backup) outwaitLock(ctx context.Context) (waited bool, err error) {
 	return waited, err
 }
 
-// lockWait is how long a command waits for a lock to end, once for each lock: after it,
-// on the same connection, other users are waiting, and a long move or repair takes hours.
+// lockWait is how long a command waits for a lock to end. Each lock is waited for only once,
+// because other users may be waiting on the same connection, and a long move or repair takes
+// hours.
 const lockWait = 30 * time.Second
 
 // outwaitLock waits for the lock of a backup to end.
@@ -84,15 +86,15 @@ func (p *Partition) outwaitLock(ctx context.Context, path string) (waited bool, 
 	return waited, err
 }
 
-// outwaited reports that somebody has waited for this lock before without success.
+// outwaited reports whether a command has already waited for this lock without success.
 func (p *Partition) outwaited(path string, l *repository.LockFile) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return l != nil && p.heldLong[path] == l.ID
 }
 
-// lease looks at the lock of a backup. What it saw is kept from one command to the next:
-// a client that is deferred comes again.
+// lease checks the lock of a backup. Its observations are kept from one command to the next,
+// because a deferred client retries.
 func (p *Partition) lease(path string, l *repository.LockFile, etag string, now time.Time) repository.LeaseState {
 	p.mu.Lock()
 	defer p.mu.Unlock()
