@@ -16,10 +16,10 @@ import (
 
 // ApplyMailbox commits the head of a mailbox and its records.
 //
-// The records are a delta over what this connection reported of the mailbox, or,
-// where it reported nothing, the complete set. A head older than ours
-// means that the source is not the one we know (it was restored): the mailbox goes
-// into resync, and the client will send it whole (design.md, promise 9).
+// The records are a delta against the state that this connection reported for the mailbox, or
+// the complete set if it reported nothing. A head older than ours means that the source is not
+// the one we know (it was restored). The mailbox then goes into resync, and the client sends
+// it whole (design.md, promise 9).
 func (x *Session) ApplyMailbox(ctx context.Context, mb *cyrus.Mailbox, since cyrus.Since, records iter.Seq2[*cyrus.Record, error]) (err error) {
 	defer x.enter()(&err)
 	records = recordsFromClient(records)
@@ -40,14 +40,14 @@ func (x *Session) ApplyMailbox(ctx context.Context, mb *cyrus.Mailbox, since cyr
 	return nil
 }
 
-// mailboxUpdate is one APPLY MAILBOX under way.
+// mailboxUpdate is an APPLY MAILBOX in progress.
 type mailboxUpdate struct {
 	x     *Session
 	b     *partitions.Backup
 	held  *heldBackup
 	mb    *cyrus.Mailbox
 	since cyrus.Since
-	from  *partitions.Backup // the backup that the mailbox moves from; nil = it comes from the client
+	from  *partitions.Backup // the mailbox moves from this backup; nil = the client sends it
 
 	complete bool // the records are the complete set
 	was      *history.MailboxState
@@ -78,7 +78,7 @@ func (u *mailboxUpdate) run(ctx context.Context, records iter.Seq2[*cyrus.Record
 				return err
 			}
 		}
-		// The same head may have been committed before, and the resync that it called for not.
+		// An earlier run may have committed this head but not the resync that it required.
 		return u.compareCRC(ctx)
 	}
 	if err := d.commit(ctx); err != nil {
@@ -95,8 +95,8 @@ func (u *mailboxUpdate) run(ctx context.Context, records iter.Seq2[*cyrus.Record
 	return nil
 }
 
-// look reads the state that the update is over, and checks that it is the state
-// that the client assumes. st is nil while the backup is nowhere.
+// look reads the current state of the mailbox and checks it against the state that the client
+// assumes. st is nil while the backup does not exist.
 func (u *mailboxUpdate) look(st *partitions.State) error {
 	u.was = nil
 	if st != nil {
@@ -117,10 +117,11 @@ func (u *mailboxUpdate) look(st *partitions.State) error {
 	return nil
 }
 
-// checkSince compares SINCE_* with our state, before anything is changed
-// (imap/sync_support.c: sync_mailbox_compare_update; a CRC of 0 matches any).
+// checkSince compares SINCE_* with our state before anything changes (imap/sync_support.c:
+// sync_mailbox_compare_update). A CRC of 0 matches any CRC.
 func (u *mailboxUpdate) checkSince() error {
-	// One that ended with the former life, and comes nonetheless, is the new person's.
+	// A mailbox that ended with the former life belongs to the new person if the client still
+	// sends it.
 	gone := u.was != nil && !u.was.Deleted.IsZero() && !u.held.closed[u.mb.UniqueID]
 	if u.was == nil || gone || u.was.Resync != "" {
 		return fmt.Errorf("not reported, but the client believes it at modseq %d: %w", u.since.ModSeq, cyrus.ErrSyncChanged)
@@ -140,8 +141,8 @@ func (u *mailboxUpdate) checkSince() error {
 
 func crcEqual(a, b uint32) bool { return a == 0 || b == 0 || a == b }
 
-// goesBack returns why the client's mailbox is older than ours, "" if it is not. A
-// complete set replaces whatever is here and cannot go back.
+// goesBack returns the reason why the client's mailbox is older than ours, or "" if it is not.
+// A complete set replaces our state, so it cannot go back.
 func (u *mailboxUpdate) goesBack() string {
 	if u.complete || u.was == nil || u.mb.Intermediate() || u.x.importing {
 		return ""
@@ -161,9 +162,10 @@ func (u *mailboxUpdate) goesBack() string {
 	return ""
 }
 
-// unknown is for a delta with a message that is not held and did not come: the client thinks
-// that it sent it before. The state here is of another time then, as when the source was set
-// back and has used the UIDs again. The mailbox is sent whole next time.
+// unknown handles a delta with a message that we do not hold and that the client did not send
+// because it believes that it sent it before. Our state is then from another time: for
+// example, the source was set back and has reused the UIDs. The mailbox goes into resync, and
+// the client sends it whole next time.
 func (u *mailboxUpdate) unknown(ctx context.Context, err error) error {
 	if !errors.Is(err, errUnknownMessage) || u.complete || u.was == nil || u.was.Resync != "" || u.x.importing {
 		return err
@@ -175,8 +177,8 @@ func (u *mailboxUpdate) unknown(ctx context.Context, err error) error {
 	return fmt.Errorf("%s: the mailbox is asked for as a whole: %w", reason, cyrus.ErrLocked)
 }
 
-// resync notes in the log that the mailbox is not the source's. It is no longer
-// reported, so that the client sends it whole.
+// resync records in the log that the mailbox differs from the source. The session no longer
+// reports the mailbox, so that the client sends it whole.
 func (u *mailboxUpdate) resync(ctx context.Context, reason string) error {
 	u.x.log.Warn("mailbox goes into resync", "mailbox", u.mb.Name, "uniqueid", u.mb.UniqueID, "reason", reason)
 	err := u.b.Change(ctx, u.x.who, func(st *partitions.State) ([]history.Event, error) {
@@ -190,22 +192,23 @@ func (u *mailboxUpdate) resync(ctx context.Context, reason string) error {
 	return err
 }
 
-// report remembers that the client knows our state: it has just sent it.
+// report remembers that the client knows our state, because it has just sent it.
 func (u *mailboxUpdate) report() {
 	u.held.reported[u.mb.UniqueID] = u.mb.HighestModSeq
 	u.held.sent[u.mb.UniqueID] = true
 	delete(u.held.asked, u.mb.UniqueID)
 }
 
-// unchanged reports that a commit would change nothing.
+// unchanged reports whether a commit would change nothing.
 func (u *mailboxUpdate) unchanged(d *draft) bool {
 	return u.was != nil && u.was.Deleted.IsZero() && u.was.Resync == "" && !d.changes &&
 		(!u.complete || d.live == u.was.Live) && samePairs(u.was.Fields, u.mb.Fields)
 }
 
-// compareCRC compares the CRCs of our records with those of the client. Where
-// the mailbox was sent whole because of that and they still differ, the source's own CRCs
-// are wrong: for some time the source is believed nevertheless, or every sync would send it whole.
+// compareCRC compares the CRCs of our records with the client's. If they differ, the mailbox
+// goes into resync and the client sends it whole. If they still differ after that, the
+// source's own CRCs are wrong. We then accept its mailbox for MissingRetry, because otherwise
+// every sync would send it whole.
 func (u *mailboxUpdate) compareCRC(ctx context.Context) error {
 	if u.mb.Intermediate() || u.x.importing {
 		return nil
@@ -241,7 +244,7 @@ func (u *mailboxUpdate) compareCRC(ctx context.Context) error {
 	return u.b.NoteAsked(u.mb.UniqueID, func(a *partitions.Asked) { a.Unequal = now })
 }
 
-// drain reads records that are not wanted: the command has to be read to its end.
+// drain discards the remaining records: the command must be read to its end.
 func drain(records iter.Seq2[*cyrus.Record, error]) error {
 	for _, err := range records {
 		if err != nil {
@@ -253,7 +256,8 @@ func drain(records iter.Seq2[*cyrus.Record, error]) error {
 
 func modSeqOf(m *history.MailboxState) uint64 { return number(m.Fields, "HIGHESTMODSEQ") }
 
-// number is the value of a field, which was checked when it arrived; 0 if it is absent.
+// number returns the value of a numeric field, or 0 if the field is missing. The value was
+// checked when it arrived.
 func number(fields []dlist.Pair, key string) uint64 {
 	for _, f := range fields {
 		if f.Key == key {

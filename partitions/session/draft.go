@@ -11,18 +11,18 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// draft is the commit that an APPLY MAILBOX becomes. Records stream into it.
+// draft is the commit of an APPLY MAILBOX. The records are streamed into it.
 type draft struct {
 	u *mailboxUpdate
 	w *partitions.Writer
 
-	fields  int  // of the mailbox, that these have
-	changes bool // some record is not as we have it
+	fields  int  // number of mailbox fields written with the head
+	changes bool // something differs from our state
 	live    int  // live records in the set
 	lastUID uint32
 
-	resync string   // why the mailbox is in resync after this
-	life   *newLife // that begins with the mailbox; nil = none does
+	resync string   // why the mailbox is in resync after this commit
+	life   *newLife // begins with this mailbox; nil = no new life
 }
 
 func newDraft(u *mailboxUpdate) *draft {
@@ -31,7 +31,7 @@ func newDraft(u *mailboxUpdate) *draft {
 	return d
 }
 
-// gather reads the records to their end and finds the message of each.
+// gather reads all records and finds the message of each.
 func (d *draft) gather(ctx context.Context, records iter.Seq2[*cyrus.Record, error]) error {
 	defer d.w.CloseView()
 	st, err := d.w.State(ctx)
@@ -55,7 +55,7 @@ func (d *draft) gather(ctx context.Context, records iter.Seq2[*cyrus.Record, err
 	return d.lateFields()
 }
 
-// lateFields writes the head once more where the client sent fields after the records.
+// lateFields writes the head again if the client sent more fields after the records.
 func (d *draft) lateFields() error {
 	mb := d.u.mb
 	if len(mb.Fields) == d.fields {
@@ -114,7 +114,7 @@ func (d *draft) record(ctx context.Context, st *partitions.State, r *cyrus.Recor
 	return d.w.Record(ctx, d.u.mb.UniqueID, r)
 }
 
-// before is the record with this uid as we have it; nil for a new one.
+// before returns our record with this UID, or nil if the record is new.
 func (d *draft) before(st *partitions.State, uid uint32) (*history.RecordState, error) {
 	if d.u.was == nil {
 		return nil, nil
@@ -122,8 +122,8 @@ func (d *draft) before(st *partitions.State, uid uint32) (*history.RecordState, 
 	return st.Record(d.u.mb.UniqueID, uid)
 }
 
-// message makes sure that the record's message can be read from the bucket once this
-// is committed, or that the source itself cannot read it.
+// message makes sure that the bucket holds the record's message after the commit, or that the
+// source itself cannot read it.
 func (d *draft) message(ctx context.Context, st *partitions.State, r *cyrus.Record, old *history.RecordState) error {
 	if d.w.Adds(r.GUID) {
 		return nil
@@ -155,8 +155,8 @@ func (d *draft) message(ctx context.Context, st *partitions.State, r *cyrus.Reco
 	return d.w.Reuse(ctx, st, m)
 }
 
-// copied is a copy of a message that the backup may not refer to where it is stored; m if
-// there is none.
+// copied copies a message from a place that the backup may not refer to. It returns m if no
+// other place has the message.
 func (d *draft) copied(ctx context.Context, g cyrus.GUID, m *partitions.Message) (*partitions.Message, error) {
 	other, err := d.w.Copy(ctx, g)
 	if err != nil {
@@ -171,13 +171,13 @@ func (d *draft) copied(ctx context.Context, g cyrus.GUID, m *partitions.Message)
 	return m, nil
 }
 
-// without is for a record whose message has no body here; m is nil if it is unknown.
+// without handles a record whose message has no body here. m is nil if the message is unknown.
 func (d *draft) without(ctx context.Context, r *cyrus.Record, old *history.RecordState, m *partitions.Message) error {
 	x := d.u.x
 	failed := x.stage.Failed()
 	switch {
 	case r.Expunged():
-		return nil // its file is gone at the source, too
+		return nil // the source no longer has the file either
 	case m == nil && failed != nil:
 		return fmt.Errorf("message %s: %w", r.GUID, failed)
 	case m != nil && m.Lost && (m.Known() || x.unreadable == 0):
@@ -193,8 +193,9 @@ func (d *draft) without(ctx context.Context, r *cyrus.Record, old *history.Recor
 	return d.lack(ctx, r, m)
 }
 
-// lost is for a record of a message whose body is lost, and whose backup was not healed
-// yet: that happens when it is opened again. A record that is known only changes its flags.
+// lost handles a record whose message has lost its body while the backup is not healed yet.
+// The backup is healed when it is opened again. For a record that we know, only the flags
+// change.
 func (d *draft) lost(r *cyrus.Record, old *history.RecordState) error {
 	if old != nil && !old.Gone && old.GUID == r.GUID && !d.u.complete {
 		return nil
@@ -202,7 +203,7 @@ func (d *draft) lost(r *cyrus.Record, old *history.RecordState) error {
 	return fmt.Errorf("message %s was lost: %w", r.GUID, cyrus.ErrLocked)
 }
 
-// lack notes a message whose file the client could not read.
+// lack records a message without a body, because the client could not read its file.
 func (d *draft) lack(ctx context.Context, r *cyrus.Record, m *partitions.Message) error {
 	d.u.missing++
 	d.u.x.log.Error("SYNCERROR: the source cannot read a message: the backup lacks its body",
@@ -214,7 +215,7 @@ func (d *draft) lack(ctx context.Context, r *cyrus.Record, m *partitions.Message
 	return d.w.AddMissing(ctx, r.GUID, int64(r.Size))
 }
 
-// commit ends the mailbox, and commits it.
+// commit ends the mailbox and commits the draft.
 func (d *draft) commit(ctx context.Context) error {
 	u := d.u
 	if err := d.w.EndRecords(ctx, u.mb.UniqueID); err != nil {
@@ -240,13 +241,13 @@ func (d *draft) commit(ctx context.Context) error {
 }
 
 func (d *draft) recheck() error {
-	if d.life != nil { // its events depend on every mailbox
+	if d.life != nil { // the events of a new life depend on every mailbox
 		return fmt.Errorf("another host changed the backup while a new life of the user began: %w", cyrus.ErrLocked)
 	}
 	return d.u.b.ViewOrNone(d.u.stillValid)
 }
 
-// stillValid is asked when another writer's commits came first.
+// stillValid checks the draft again after another writer's commits came first.
 func (u *mailboxUpdate) stillValid(st *partitions.State) error {
 	was, complete := u.was, u.complete
 	if err := u.look(st); err != nil {

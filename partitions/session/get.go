@@ -15,10 +15,10 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// emit takes one untagged line of an answer.
+// emit writes one untagged line of an answer.
 type emit = func(key string, v dlist.Value) error
 
-// GetUser reports all that is held of a user: what the client finds equal it does not send.
+// GetUser reports everything that we hold of a user. The client does not send what is equal.
 func (x *Session) GetUser(ctx context.Context, userid string, out func(string, dlist.Value) error) (err error) {
 	defer x.enter()(&err)
 	out = toClient(out)
@@ -62,7 +62,7 @@ func (x *Session) GetMeta(ctx context.Context, userid string, out func(string, d
 	return b.Read(ctx, func(st *partitions.State) error { return reportMeta(st, userid, out) })
 }
 
-// GetMailboxes reports those of the named mailboxes that are held, of whichever user.
+// GetMailboxes reports the named mailboxes that we hold, whoever owns them.
 func (x *Session) GetMailboxes(ctx context.Context, names []string, out func(string, dlist.Value) error) (err error) {
 	defer x.enter()(&err)
 	out = toClient(out)
@@ -95,7 +95,7 @@ func (x *Session) GetMailboxes(ctx context.Context, names []string, out func(str
 	return nil
 }
 
-// GetUniqueIDs reports mailboxes by their uniqueids, as far as the index knows them.
+// GetUniqueIDs reports mailboxes by uniqueid. It finds only those that the index knows.
 func (x *Session) GetUniqueIDs(ctx context.Context, ids []string, out func(string, dlist.Value) error) (err error) {
 	defer x.enter()(&err)
 	out = toClient(out)
@@ -124,9 +124,9 @@ func (x *Session) GetUniqueIDs(ctx context.Context, ids []string, out func(strin
 	return nil
 }
 
-// GetFullMailbox reports a mailbox with all its records, including those that the
-// client reported as expunged: any other answer changes the source
-// (client-behaviour.md 1). A mailbox in resync is empty here as in every answer.
+// GetFullMailbox reports a mailbox with all its records, including records that the client
+// reported as expunged, because any other answer changes the source (client-behaviour.md 1).
+// As in every answer, a mailbox in resync is reported as empty.
 func (x *Session) GetFullMailbox(ctx context.Context, name string) (fields []dlist.Pair, records iter.Seq2[*cyrus.Record, error], err error) {
 	defer x.enter()(&err)
 	b, h, err := x.open(x.set.Patient(ctx), x.set.NameOf(name))
@@ -218,7 +218,7 @@ func (x *Session) GetAnnotation(ctx context.Context, mailbox string, out func(st
 	})
 }
 
-// GetFetch opens a message of a mailbox, from the bucket.
+// GetFetch opens a message of a mailbox and reads it from the bucket.
 func (x *Session) GetFetch(ctx context.Context, f cyrus.Fetch) (size int64, body io.ReadCloser, err error) {
 	defer x.enter()(&err)
 	ctx = x.set.Patient(ctx)

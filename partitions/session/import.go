@@ -14,15 +14,16 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// A replay makes a backup out of the commands that another backup server received, command by
-// command, with the times of then. It differs from a connection in this: records are a
-// delta over what there is, whatever was reported; nothing is compared with what a
-// client believes; a live record whose message never came is kept without a body.
+// A replay builds a backup from the commands that another backup server received, one by one
+// and with their original times. It differs from a connection in three ways. Records are
+// always a delta against the existing state, whatever was reported. Nothing is compared with
+// the state that a client assumes. A live record whose message never arrived is kept without a
+// body.
 
-// importPrefix begins Header.Connection of the commits of a replay; the line follows.
+// importPrefix begins Header.Connection in the commits of a replay. The line number follows.
 const importPrefix = "import:"
 
-// NewReplay begins a replay of what source names.
+// NewReplay begins a replay of the named source.
 func NewReplay(s *partitions.Set, source string) *Session {
 	x := New(s, Who{Connection: importPrefix + "0", Client: source})
 	x.importing = true
@@ -30,17 +31,18 @@ func NewReplay(s *partitions.Set, source string) *Session {
 	return x
 }
 
-// ReplayAt sets the line that comes next, and when it was given. Commits carry that time,
-// never going back; their Clock is that of the replay.
+// ReplayAt sets the number of the next line and the time of its command. Commits carry that
+// time, and their times never go back. Their Clock is the time of the replay.
 func (x *Session) ReplayAt(line int, t time.Time) {
 	x.who.Connection, x.who.At = importPrefix+strconv.Itoa(line), t
 }
 
-// ErrNotImported reports that somebody else has written to the backup, whose past can no longer change.
+// ErrNotImported reports that another writer has already written to the backup. Its past can
+// no longer change.
 var ErrNotImported = errors.New("the backup has its own history: older mail can be imported only before the first sync")
 
-// Replayed is the last line of a source that the backup has already; 0 when there is
-// no backup yet. A backup that was written to in another way is ErrNotImported.
+// Replayed returns the last line of the source that the backup already contains, or 0 if there
+// is no backup yet. It returns ErrNotImported if the backup was written in any other way.
 func (x *Session) Replayed(ctx context.Context, n repository.Name) (line int, err error) {
 	defer x.enter()(&err)
 	b, _, err := x.open(ctx, n)

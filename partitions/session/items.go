@@ -13,7 +13,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// one is a change of one event, which is dropped when the item has that value already.
+// one returns a change with one event. It drops the event if the item already has that value.
 func one(k history.ItemKey, e history.Event, same func(old history.Event) bool) partitions.Change {
 	return func(st *partitions.State) ([]history.Event, error) {
 		if st == nil {
@@ -30,7 +30,7 @@ func one(k history.ItemKey, e history.Event, same func(old history.Event) bool) 
 	}
 }
 
-// removal is a change that removes an item, where there is one.
+// removal returns a change that removes an item if it exists.
 func removal(k history.ItemKey, e history.Event) partitions.Change {
 	return func(st *partitions.State) ([]history.Event, error) {
 		if st == nil {
@@ -60,7 +60,7 @@ func (x *Session) ApplySeen(ctx context.Context, s cyrus.Seen) (err error) {
 		}))
 }
 
-// ApplySub subscribes a user to a mailbox, or ends that.
+// ApplySub subscribes a user to a mailbox or unsubscribes the user.
 func (x *Session) ApplySub(ctx context.Context, userid, mailbox string, subscribe bool) (err error) {
 	defer x.enter()(&err)
 	k := history.ItemKey{Kind: "sub", A: userid, B: mailbox}
@@ -87,8 +87,8 @@ func (x *Session) ApplySieve(ctx context.Context, s cyrus.Sieve) (err error) {
 		}))
 }
 
-// ApplyUnsieve removes a script; the client names the compiled form of the active one
-// when it deactivates it (imap/sync_support.c: sync_do_user_sieve).
+// ApplyUnsieve removes a script. When the client deactivates the active script, it sends the
+// name of the compiled form (imap/sync_support.c: sync_do_user_sieve).
 func (x *Session) ApplyUnsieve(ctx context.Context, userid, filename string) (err error) {
 	defer x.enter()(&err)
 	return x.apply(x.set.Patient(ctx), repository.UserName(userid), func(st *partitions.State) ([]history.Event, error) {
@@ -131,7 +131,7 @@ func (x *Session) ApplyActivateSieve(ctx context.Context, userid, filename strin
 	return x.activate(ctx, userid, filename)
 }
 
-// ApplyUnactivateSieve leaves no script active.
+// ApplyUnactivateSieve deactivates the active script.
 func (x *Session) ApplyUnactivateSieve(ctx context.Context, userid string) error {
 	return x.activate(ctx, userid, "")
 }
@@ -202,7 +202,7 @@ func annotationKey(mailbox, entry, userid string) history.ItemKey {
 	return history.ItemKey{Kind: "annotation", A: mailbox, B: entry, C: userid}
 }
 
-// ApplyUnuser notes that the account was deleted; everything stays in the history.
+// ApplyUnuser records that the account was deleted. The history keeps everything.
 func (x *Session) ApplyUnuser(ctx context.Context, userid string) (err error) {
 	defer x.enter()(&err)
 	return x.apply(x.set.Patient(ctx), repository.UserName(userid), func(st *partitions.State) ([]history.Event, error) {

@@ -13,13 +13,13 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// clientError is an error of what the client sent, or of the way to it.
+// clientError is an error in the client's data or in the connection to the client.
 type clientError struct{ err error }
 
 func (e *clientError) Error() string { return e.err.Error() }
 func (e *clientError) Unwrap() error { return e.err }
 
-// enter begins a command; the function that it returns ends it, and judges its error.
+// enter begins a command. The returned function ends the command and classifies its error.
 func (x *Session) enter() func(err *error) {
 	x.since.Store(0)
 	x.opened, x.owes = x.opened[:0], repository.Name{}
@@ -37,7 +37,7 @@ func (x *Session) enter() func(err *error) {
 	}
 }
 
-// abandon gives up everything after a panic: the state of the backups may be wrong.
+// abandon drops everything after a panic, because the state of the backups may be wrong.
 func (x *Session) abandon() {
 	for b := range x.held {
 		b.Invalidate()
@@ -47,7 +47,7 @@ func (x *Session) abandon() {
 	x.stage.Drop()
 }
 
-// judge separates trouble with a backup or a partition from all other errors.
+// judge distinguishes trouble with a backup or a partition from all other errors.
 func (x *Session) judge(err error) error {
 	if err == nil {
 		for _, b := range x.opened {
@@ -56,7 +56,7 @@ func (x *Session) judge(err error) error {
 		return nil
 	}
 	if x.importing || ofClient(err) || errors.Is(err, context.Canceled) {
-		return err // an importing tool reports it by itself
+		return err // an import tool reports its errors itself
 	}
 	unavailable, ok := x.set.Unavailable(err, x.last)
 	if !ok {
@@ -66,7 +66,7 @@ func (x *Session) judge(err error) error {
 	return unavailable
 }
 
-// ofClient reports that the client understands the refusal.
+// ofClient reports whether the client understands the error.
 func ofClient(err error) bool {
 	if sent := (*clientError)(nil); errors.As(err, &sent) {
 		return true
@@ -79,7 +79,7 @@ func ofClient(err error) bool {
 	return false
 }
 
-// fromClient marks the errors of a body as the client's.
+// fromClient marks the errors of reading a body as the client's.
 type fromClient struct{ r io.Reader }
 
 func (c fromClient) Read(p []byte) (int, error) {
@@ -90,7 +90,7 @@ func (c fromClient) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// recordsFromClient marks the errors of records as the client's.
+// recordsFromClient marks the errors of reading records as the client's.
 func recordsFromClient(records iter.Seq2[*cyrus.Record, error]) iter.Seq2[*cyrus.Record, error] {
 	return func(yield func(*cyrus.Record, error) bool) {
 		for r, err := range records {
@@ -104,7 +104,7 @@ func recordsFromClient(records iter.Seq2[*cyrus.Record, error]) iter.Seq2[*cyrus
 	}
 }
 
-// toClient marks the errors of an answer as the client's.
+// toClient marks the errors of writing an answer as the client's.
 func toClient(out emit) emit {
 	return func(key string, v dlist.Value) error {
 		if err := out(key, v); err != nil {

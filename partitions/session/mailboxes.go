@@ -10,8 +10,8 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// ApplyRename renames a mailbox, from one backup to another where the owner changes
-// (the user was renamed, a shared mailbox was given to a user).
+// ApplyRename renames a mailbox. If its owner changes (the user was renamed, or a shared
+// mailbox was given to a user), the mailbox moves to another backup.
 func (x *Session) ApplyRename(ctx context.Context, r cyrus.Rename) (err error) {
 	defer x.enter()(&err)
 	ctx = x.set.Patient(ctx)
@@ -34,11 +34,11 @@ func (x *Session) renameWithin(ctx context.Context, n repository.Name, r cyrus.R
 			return nil, err
 		}
 		rename := &history.RenameEvent{UniqueID: m.UniqueID, Old: r.Old, New: r.New, Partition: r.Partition, UIDValidity: r.UIDValidity}
-		// Its UIDVALIDITY is that of another name: no time to go by.
+		// The UIDVALIDITY belongs to the old name, so it gives no creation time.
 		if life, err = x.beginsLife(st, h, r.New, m.UniqueID, 0); err != nil {
 			return nil, err
 		}
-		if life != nil { // it ends with the former life unless it is said again
+		if life != nil { // the mailbox ends with the former life unless its head is repeated
 			return append(life.events, &history.MailboxEvent{UniqueID: m.UniqueID, Name: m.Name, Fields: m.Fields}, rename), nil
 		}
 		events, err := makeRoom(st, r.New, m.UniqueID)
@@ -53,7 +53,7 @@ func (x *Session) renameWithin(ctx context.Context, n repository.Name, r cyrus.R
 	return err
 }
 
-// existing is the live mailbox with this name, or ErrNonexistent.
+// existing returns the live mailbox with this name, or ErrNonexistent.
 func existing(st *partitions.State, name string) (*history.MailboxState, error) {
 	if st != nil {
 		if m, err := st.MailboxByName(name); m != nil || err != nil {
@@ -63,9 +63,9 @@ func existing(st *partitions.State, name string) (*history.MailboxState, error) 
 	return nil, fmt.Errorf("%s: %w", name, cyrus.ErrNonexistent)
 }
 
-// makeRoom deletes another live mailbox that has the name. The client orders its
-// renames so that names are free; where ours is not, the source has deleted that
-// mailbox and we have not heard of it. It stays in the history.
+// makeRoom deletes another live mailbox with the same name. The client orders its renames so
+// that names are free. If the name is taken here, the source has deleted that mailbox and we
+// have not received the deletion. The history keeps the mailbox.
 func makeRoom(st *partitions.State, name, uniqueid string) ([]history.Event, error) {
 	if st == nil {
 		return nil, nil
@@ -77,7 +77,7 @@ func makeRoom(st *partitions.State, name, uniqueid string) ([]history.Event, err
 	return []history.Event{&history.UnmailboxEvent{UniqueID: other.UniqueID, Name: other.Name}}, nil
 }
 
-// ApplyUnmailbox deletes a mailbox; an unknown one is deleted already.
+// ApplyUnmailbox deletes a mailbox. An unknown mailbox counts as already deleted.
 func (x *Session) ApplyUnmailbox(ctx context.Context, name string) (err error) {
 	defer x.enter()(&err)
 	x.owing(x.set.NameOf(name))
@@ -93,8 +93,8 @@ func (x *Session) ApplyUnmailbox(ctx context.Context, name string) (err error) {
 	})
 }
 
-// ApplyExpunge marks records expunged that the source has cleaned up already. It
-// comes after GET FULLMAILBOX (client-behaviour.md f10).
+// ApplyExpunge marks records as expunged that the source has already cleaned up. The client
+// sends it after GET FULLMAILBOX (client-behaviour.md f10).
 func (x *Session) ApplyExpunge(ctx context.Context, name, uniqueid string, uids []uint32) (err error) {
 	defer x.enter()(&err)
 	return x.apply(x.set.Patient(ctx), x.set.NameOf(name), func(st *partitions.State) ([]history.Event, error) {

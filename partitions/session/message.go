@@ -7,13 +7,13 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 )
 
-// MessageUnreadable notes that the client could not read the file of some message.
+// MessageUnreadable records that the client could not read the file of a message.
 func (x *Session) MessageUnreadable(context.Context) error {
 	x.unreadable++
 	return nil
 }
 
-// Message stages one message, for the partition of the backup that was opened last.
+// Message stages one message for the partition of the backup that was opened last.
 func (x *Session) Message(ctx context.Context, _ string, guid cyrus.GUID, size int64, body io.Reader) (err error) {
 	defer x.enter()(&err)
 	return x.stage.Add(x.set.Brief(ctx), x.last, len(x.held) <= 1, guid, size, fromClient{body})

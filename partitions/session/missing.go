@@ -5,7 +5,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// noteMissing notes how many bodies the mailbox lacks after this update.
+// noteMissing stores how many bodies the mailbox lacks after this update.
 func (u *mailboxUpdate) noteMissing() error {
 	return u.b.NoteAsked(u.mb.UniqueID, func(a *partitions.Asked) {
 		if a.Missing == 0 && u.missing > 0 {
@@ -18,10 +18,10 @@ func (u *mailboxUpdate) noteMissing() error {
 	})
 }
 
-// askAgain reports whether a mailbox that lacks bodies is to be reported as empty, so
-// that the client tries to send them once more. Once in MissingRetry is enough: the
-// whole mailbox comes with them. Until it does it is empty in every answer: a client
-// of 3.12 asks for all mailboxes twice, and believes the second answer.
+// askAgain reports whether a mailbox that lacks bodies should be reported as empty, so that
+// the client tries to send them again. It does so only once per MissingRetry, because the
+// client then sends the whole mailbox. Until the client has sent it, every answer reports the
+// mailbox as empty: a 3.12 client asks for all mailboxes twice and believes the second answer.
 func (x *Session) askAgain(st *partitions.State, b *partitions.Backup, h *heldBackup, m *history.MailboxState) (bool, error) {
 	if h.asked[m.UniqueID] {
 		return true, nil

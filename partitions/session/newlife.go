@@ -9,22 +9,23 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// A user who was deleted and created again is another person (history.Lives). That is
-// seen by the uniqueid of the INBOX; a client often reports nothing about the other folders
-// (client-behaviour.md 10.1). So all that is left of the former person ends with the commit
-// of the new INBOX.
+// A user who was deleted and created again is another person (history.Lives). The uniqueid of
+// the INBOX shows this. The client often reports nothing about the other folders
+// (client-behaviour.md 10.1), so the commit of the new INBOX ends everything that is left of
+// the former person.
 
-// newLife is the beginning of another life of a user, found when an INBOX arrives.
+// newLife is the start of another life of a user. It is detected when an INBOX arrives.
 type newLife struct {
 	events []history.Event
 	closed []string // uniqueids of the mailboxes that end
-	// doubt: a mailbox was closed that may be the new person's, or items that the source
-	// may have, too. The client has to compare the whole user.
+	// doubt is set if a closed mailbox may belong to the new person, or if the source may also
+	// have some of the closed items. The client then has to compare the whole user.
 	doubt bool
 }
 
-// beginsLife gives the events that come before an INBOX with another uniqueid than the
-// last one had; nil when no life begins. The state is that before the INBOX arrives.
+// beginsLife returns the new life if an INBOX arrives with another uniqueid than the last
+// INBOX, with the events that precede the INBOX. It returns nil if no life begins. st is the
+// state before the INBOX arrives.
 func (x *Session) beginsLife(st *partitions.State, h *heldBackup, name, uniqueid string, validity uint32) (*newLife, error) {
 	if st == nil || !cyrus.IsInbox(name) {
 		return nil, nil
@@ -42,7 +43,7 @@ func (x *Session) beginsLife(st *partitions.State, h *heldBackup, name, uniqueid
 		return nil, err
 	}
 	before, began := lives.Newest(), createdAt(validity, now)
-	if !began.After(before.Began) { // an older INBOX is back
+	if !began.After(before.Began) { // an older INBOX has come back
 		began = now
 	}
 	note, err := history.NewLife(history.Life{Number: before.Number + 1, Inbox: uniqueid, Began: began})
@@ -57,8 +58,9 @@ func (x *Session) beginsLife(st *partitions.State, h *heldBackup, name, uniqueid
 	return l, h.keepItems(st, l, x.importing)
 }
 
-// lastInbox is the uniqueid of the INBOX that was there last; "" when there was none.
-// Another deleted one may have changed later, so the note of the life comes first.
+// lastInbox returns the uniqueid of the most recent INBOX, or "" if there was none. If no
+// INBOX is live, the note of the life takes precedence, because another deleted INBOX may have
+// changed later.
 func lastInbox(st *partitions.State, lives history.Lives, name string, names repository.Names) (uniqueid string, err error) {
 	for m, err := range st.Mailboxes() {
 		if err != nil {
@@ -79,8 +81,8 @@ func lastInbox(st *partitions.State, lives history.Lives, name string, names rep
 	return uniqueid, nil
 }
 
-// intermediate reports that a mailbox is only a level of the hierarchy: an INBOX of that kind
-// is there while a user has folders and no INBOX.
+// intermediate reports whether a mailbox is only a level of the hierarchy. A user who has
+// folders but has created no INBOX has an INBOX of this kind.
 func intermediate(m *history.MailboxState) bool {
 	for _, f := range m.Fields {
 		if f.Key == "MBOXTYPE" {
@@ -90,8 +92,8 @@ func intermediate(m *history.MailboxState) bool {
 	return false
 }
 
-// createdAt is when a mailbox was created, by the mail server's clock: it makes the
-// UIDVALIDITY of that. An absurd one does not count.
+// createdAt returns when a mailbox was created. The mail server derives the UIDVALIDITY from
+// its clock. If that time is absurd, createdAt returns now.
 func createdAt(validity uint32, now time.Time) time.Time {
 	at := time.Unix(int64(validity), 0)
 	if at.Year() < 2000 || at.After(now.Add(24*time.Hour)) {
@@ -100,8 +102,9 @@ func createdAt(validity uint32, now time.Time) time.Time {
 	return at
 }
 
-// keepMailboxes repeats the mailboxes that unuser deletes and the source still has: those it keeps
-// of deleted mailboxes, and what it sent before the INBOX in the same unit of work.
+// keepMailboxes repeats the mailboxes that unuser deletes but the source still has: the
+// deleted mailboxes that it keeps, and the mailboxes that it sent before the INBOX in the same
+// unit of work.
 func (h *heldBackup) keepMailboxes(st *partitions.State, l *newLife, names repository.Names, validity uint32, past bool) error {
 	for m, err := range st.Mailboxes() {
 		if err != nil {
@@ -122,9 +125,9 @@ func (h *heldBackup) keepMailboxes(st *partitions.State, l *newLife, names repos
 	return nil
 }
 
-// keepItems repeats quota and subscriptions if they were reported to the client in this
-// unit of work: the client removes items that the new person does not have, and does not
-// send equal ones. Scripts and seen state are the former person's.
+// keepItems repeats quotas and subscriptions if we reported them to the client in this unit of
+// work: the client removes the items that the new person does not have, and does not send
+// equal ones. Scripts and seen state belong to the former person.
 func (h *heldBackup) keepItems(st *partitions.State, l *newLife, past bool) error {
 	for _, kind := range []string{history.ItemSub, history.ItemQuota, history.ItemSieve, history.ItemSieveActive, history.ItemSeen} {
 		for i, err := range st.Items(kind) {
@@ -142,7 +145,7 @@ func (h *heldBackup) keepItems(st *partitions.State, l *newLife, past bool) erro
 	return nil
 }
 
-// began is called once the commit with the beginning of a life is durable.
+// began is called after the commit that begins a life is durable.
 func (l *newLife) began(x *Session, h *heldBackup, n repository.Name) {
 	for _, id := range l.closed {
 		h.closed[id] = true
@@ -154,7 +157,7 @@ func (l *newLife) began(x *Session, h *heldBackup, n repository.Name) {
 	}
 }
 
-// now is when the command under way was given.
+// now returns the time of the running command.
 func (x *Session) now() time.Time {
 	if !x.who.At.IsZero() {
 		return x.who.At

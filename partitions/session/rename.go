@@ -12,9 +12,9 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// moveMailbox renames a mailbox into another backup, in steps that can be repeated:
-// its bodies become readable there, the whole mailbox is committed there (adopted),
-// and then it ends here (moved-away). Its past stays with the old backup.
+// moveMailbox renames a mailbox into another backup, in steps that can be repeated. First its
+// bodies become readable in the new backup, then the whole mailbox is committed there
+// (adopted), and then it ends in the old backup (moved-away). The old backup keeps its past.
 func (x *Session) moveMailbox(ctx context.Context, from, to repository.Name, r cyrus.Rename) error {
 	old, _, err := x.open(ctx, from)
 	if err != nil {
@@ -38,7 +38,7 @@ func (x *Session) moveMailbox(ctx context.Context, from, to repository.Name, r c
 	return x.moveAway(ctx, from, m.UniqueID, to)
 }
 
-// moveAway ends a mailbox that was moved to another backup.
+// moveAway ends a mailbox that has moved to another backup.
 func (x *Session) moveAway(ctx context.Context, from repository.Name, uniqueid string, to repository.Name) error {
 	return x.apply(ctx, from, func(st *partitions.State) ([]history.Event, error) {
 		if st == nil {
@@ -52,7 +52,7 @@ func (x *Session) moveAway(ctx context.Context, from repository.Name, uniqueid s
 	})
 }
 
-// adoptMailbox commits the mailbox of the old backup to the new one.
+// adoptMailbox commits a mailbox of the old backup to the new backup.
 func (x *Session) adoptMailbox(ctx context.Context, old *partitions.Backup, to repository.Name, m *history.MailboxState, r cyrus.Rename) error {
 	b, h, err := x.open(ctx, to)
 	if err != nil {
@@ -62,8 +62,9 @@ func (x *Session) adoptMailbox(ctx context.Context, old *partitions.Backup, to r
 		return err
 	}
 	defer b.End()
-	// Its index may be rebuilt at any time, and shows a part of it meanwhile.
-	// Who holds two mutexes holds both backups, so that nobody waits for the other two.
+	// The index of the old backup may be rebuilt at any time and is incomplete meanwhile, so
+	// take its commit mutex too. This cannot deadlock: a session that takes two commit mutexes
+	// holds the leases of both backups, so no other session waits for the same two.
 	if err := old.Begin(ctx); err != nil {
 		return err
 	}
@@ -86,7 +87,7 @@ func (x *Session) adoptMailbox(ctx context.Context, old *partitions.Backup, to r
 	return nil
 }
 
-// renamedHead is the head of the mailbox under its new name.
+// renamedHead returns the head of the mailbox under its new name.
 func renamedHead(m *history.MailboxState, r cyrus.Rename) (*cyrus.Mailbox, error) {
 	fields := history.SetField(m.Fields, "MBOXNAME", r.New)
 	if r.Partition != "" {
@@ -117,10 +118,10 @@ func (u *mailboxUpdate) runAdopted(ctx context.Context, m *history.MailboxState)
 		return err
 	}
 	if m.Resync != "" {
-		d.resync = m.Resync // a mailbox that differs from the source differs here, too
+		d.resync = m.Resync // a mailbox that differs from the source differs here too
 	}
 	if u.unchanged(d) {
-		return nil // a move that was cut off after this step
+		return nil // an earlier move was interrupted after this step
 	}
 	if err := d.commit(ctx); err != nil {
 		return err
@@ -131,7 +132,8 @@ func (u *mailboxUpdate) runAdopted(ctx context.Context, m *history.MailboxState)
 	return u.noteMissing()
 }
 
-// recordsOf yields the records of a mailbox, including expunged ones. The mutex is held.
+// recordsOf yields the records of a mailbox, including expunged ones. The caller holds the
+// commit mutex.
 func recordsOf(b *partitions.Backup, uniqueid string) iter.Seq2[*cyrus.Record, error] {
 	return func(yield func(*cyrus.Record, error) bool) {
 		err := b.View(func(st *partitions.State) error {
@@ -151,9 +153,9 @@ func recordsOf(b *partitions.Backup, uniqueid string) iter.Seq2[*cyrus.Record, e
 	}
 }
 
-// endStaleCopies ends a mailbox in backups that still show it, now that the source has
-// sent it as another one's: the user was renamed without a RENAME. It only
-// tidies up, so that errors are logged.
+// endStaleCopies ends a mailbox in other backups that still show it after the source has sent
+// it under another owner: the user was renamed without a RENAME. It only tidies up, so errors
+// are logged.
 func (x *Session) endStaleCopies(ctx context.Context, b *partitions.Backup, uniqueid string) {
 	names, err := x.set.BackupsOf(uniqueid)
 	if err != nil {
@@ -167,7 +169,7 @@ func (x *Session) endStaleCopies(ctx context.Context, b *partitions.Backup, uniq
 		other := x.set.Backup(n)
 		if x.held[other] == nil {
 			if !other.Lease().Free(x) {
-				continue // its holder is at work; the next change of the mailbox comes here again
+				continue // another session is using it; the next change of the mailbox tries again
 			}
 		}
 		if err := x.moveAway(ctx, n, uniqueid, b.Name()); err != nil {

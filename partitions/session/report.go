@@ -9,13 +9,13 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// How the state is reported to a client: the exact lines after which it sends nothing
-// (client-behaviour.md 5).
+// The functions below report the state to a client in the exact lines after which the client
+// sends nothing (client-behaviour.md 5).
 
-// reportMailbox reports a live mailbox. One that is in resync, or whose bodies are to be
-// asked for once more, is reported as empty: the client then sends it whole.
+// reportMailbox reports a live mailbox. It reports a mailbox as empty if the mailbox is in
+// resync or its missing bodies are due to be requested again. The client then sends it whole.
 func (x *Session) reportMailbox(st *partitions.State, b *partitions.Backup, h *heldBackup, m *history.MailboxState, out emit) error {
-	delete(h.reported, m.UniqueID) // the last answer is what the client believes
+	delete(h.reported, m.UniqueID) // the client believes the last answer
 	if !m.Deleted.IsZero() {
 		return nil
 	}
@@ -34,19 +34,19 @@ func (x *Session) reportMailbox(st *partitions.State, b *partitions.Backup, h *h
 	return out("MAILBOX", dlist.KV(mailboxFields(m)...))
 }
 
-// unreported are counters that the client would merge into its own: the backup must
-// never change the source (design.md, promise 9).
+// unreported lists counters that the client would merge into its own. The backup must never
+// change the source (design.md, promise 9).
 var unreported = map[string]bool{"FOLDERMODSEQ": true, "RACLMODSEQ": true}
 
-// mandatory are the fields that a client insists on in a reply (imap/sync_support.c:
-// sync_kl_parse); an intermediate mailbox was sent with few of them.
+// mandatory lists the fields that a client requires in a reply (imap/sync_support.c:
+// sync_kl_parse). The client sends only a few of them for an intermediate mailbox.
 var mandatory = [...]struct{ key, value string }{
 	{"LAST_UID", "0"}, {"HIGHESTMODSEQ", "0"}, {"RECENTUID", "0"}, {"RECENTTIME", "0"}, {"LAST_APPENDDATE", "0"},
 	{"POP3_LAST_LOGIN", "0"}, {"POP3_SHOW_AFTER", "0"}, {"UIDVALIDITY", "0"}, {"PARTITION", ""}, {"ACL", ""}, {"OPTIONS", ""},
 }
 
-// mailboxFields are the fields of a mailbox as they go on the wire: as the client
-// sent them, with the CRCs of our records.
+// mailboxFields returns the fields of a mailbox for the wire: as the client sent them, but
+// with the CRCs of our records.
 func mailboxFields(m *history.MailboxState) []dlist.Pair {
 	out := make([]dlist.Pair, 0, len(m.Fields)+len(mandatory))
 	has := map[string]bool{}
@@ -71,17 +71,18 @@ func mailboxFields(m *history.MailboxState) []dlist.Pair {
 	return out
 }
 
-// identity are the fields of a mailbox that identify it: they are reported even
-// if nothing else is.
+// identity lists the fields that identify a mailbox. They are reported even if nothing else
+// is.
 var identity = map[string]bool{
 	"UNIQUEID": true, "MBOXNAME": true, "MBTYPE": true, "PARTITION": true, "ACL": true, "OPTIONS": true, "QUOTAROOT": true,
 }
 
-// emptyFields are those of a mailbox without messages. A client then asks by
-// RESERVE which messages are held, which it does not do for a user of whom nothing is
-// reported, and sends all records without SINCE_*. If the source has cleaned up expunged messages it
-// asks for FULLMAILBOX first; an answer as empty as this one changes nothing there, since
-// no counter is above its own (imap/sync_support.c: mailbox_full_update; client-behaviour.md 1, a9, f3 and f4).
+// emptyFields returns the fields of a mailbox without messages. The client then asks with
+// RESERVE which messages we hold, which it does not do for a user of whom nothing is reported,
+// and sends all records without SINCE_*. If the source has cleaned up expunged messages, the
+// client asks for FULLMAILBOX first. An equally empty answer changes nothing there, because no
+// counter is above its own (imap/sync_support.c: mailbox_full_update; client-behaviour.md 1,
+// a9, f3 and f4).
 func emptyFields(m *history.MailboxState) []dlist.Pair {
 	out := make([]dlist.Pair, 0, len(identity)+len(mandatory)+2)
 	has := map[string]bool{}
@@ -100,8 +101,8 @@ func emptyFields(m *history.MailboxState) []dlist.Pair {
 	return out
 }
 
-// reportedCRC are the CRCs of our records. The annotation CRC has two forms; the
-// client's own release counts one of them (replication-protocol.md 8).
+// reportedCRC returns the CRCs of our records. The annotation CRC has two forms, and the
+// client's release uses one of them (replication-protocol.md 8).
 func reportedCRC(m *history.MailboxState) (basic, annot uint32) {
 	if uint32(number(m.Fields, "SYNC_CRC_ANNOT")) == m.CRC.AnnotPadded || number(m.Fields, "VERSION") >= 20 {
 		return m.CRC.Basic, m.CRC.AnnotPadded
@@ -150,7 +151,7 @@ func reportMeta(st *partitions.State, userid string, out emit) error {
 	return reportSieve(st, userid, out)
 }
 
-// subsPerLine bounds an LSUB line; the client adds several up.
+// subsPerLine limits the names in an LSUB line. The client merges several lines.
 const subsPerLine = 1000
 
 func reportSubs(st *partitions.State, out emit) error {
@@ -176,8 +177,8 @@ func reportSubs(st *partitions.State, out emit) error {
 	return out("LSUB", dlist.L(names...))
 }
 
-// reportSieve reports each script, and the active one once more as its compiled file,
-// without a GUID: otherwise the client would activate it each time
+// reportSieve reports each script. It reports the active script a second time as its compiled
+// file, without a GUID, because otherwise the client would activate it each time
 // (imap/sync_support.c: list_gen_cb).
 func reportSieve(st *partitions.State, userid string, out emit) error {
 	for i, err := range st.Items("sieve") {

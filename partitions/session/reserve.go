@@ -6,7 +6,7 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 )
 
-// Reserve returns the messages that the client has to upload.
+// Reserve returns the messages that the client must upload.
 func (x *Session) Reserve(ctx context.Context, _ string, names []string, guids []cyrus.GUID) (missing []cyrus.GUID, err error) {
 	defer x.enter()(&err)
 	ctx = x.set.Brief(ctx)

@@ -13,47 +13,48 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// Who is at the other end of a session, for the log and the history.
+// Who identifies the other end of a session, for the log and the history.
 type Who struct {
-	Connection string // unique in this process's life
+	Connection string // unique within this process
 	Client     string // address and authenticated user
 }
 
-// Session is one connection's work: what it has sent and nothing refers to yet, what
-// was reported to it, and which backups it holds. One goroutine uses it.
+// Session is the work of one connection: the messages that it has sent and nothing refers to
+// yet, the state that was reported to it, and the backups that it holds. Only one goroutine
+// uses it.
 type Session struct {
 	set *partitions.Set
 	who partitions.Author
 	log *slog.Logger
 
 	force     bool
-	importing bool               // it replays the log of another backup server: see NewReplay
-	last      *partitions.Backup // opened last: its partition gets the messages
+	importing bool               // replays the log of another backup server: see NewReplay
+	last      *partitions.Backup // opened last; its partition gets the messages
 	held      map[*partitions.Backup]*heldBackup
 	stage     *partitions.Stage
 
-	opened []*partitions.Backup // by the command under way
-	owes   repository.Name      // what the command under way leaves to be compared if it is refused
+	opened []*partitions.Backup // opened by the running command
+	owes   repository.Name      // the backup to compare later if the running command is refused
 
-	unreadable int // files that the client gave up in this unit of work
+	unreadable int // files that the client could not read in this unit of work
 
-	since atomic.Int64 // unix nanoseconds since when it is between commands; 0 = in one
+	since atomic.Int64 // idle since, in Unix nanoseconds; 0 = a command is running
 	lostM sync.Mutex
 	taken map[*partitions.Lease]bool // backups that another session took from this idle one
 }
 
-// heldBackup is what a session knows of a backup that it holds.
+// heldBackup is the session's knowledge of a backup that it holds.
 type heldBackup struct {
 	fresh    bool              // updated from the bucket in this unit of work
-	reported map[string]uint64 // uniqueid → reported HIGHESTMODSEQ; absent = nothing was reported
-	asked    map[string]bool   // uniqueids that were left out, to be sent whole; until they are
-	// Since the backup was taken, or the client began to compare the whole user:
+	reported map[string]uint64 // uniqueid → reported HIGHESTMODSEQ; absent = nothing reported
+	asked    map[string]bool   // uniqueids reported as empty, until the client sends them whole
+	// Since the session took the backup, or the client began to compare the whole user:
 	sent     map[string]bool // uniqueids of mailboxes that the client has sent
 	closed   map[string]bool // uniqueids that a new life has ended
 	compared bool            // GET USER was answered
 }
 
-// New begins the work of a connection.
+// New returns the session of a new connection.
 func New(s *partitions.Set, w Who) *Session {
 	x := &Session{
 		set: s, who: partitions.Author{Connection: w.Connection, Client: w.Client}, log: s.Options().Logger.With("conn", w.Connection),
@@ -89,12 +90,12 @@ func (x *Session) lostOne(l *partitions.Lease) bool {
 	return lost
 }
 
-// secondLock is how long a session that holds a backup already waits for one more:
-// two that wait for each other must not do so for long.
+// secondLock is how long a session that already holds a backup waits for another one. Two
+// sessions that wait for each other must not do so for long.
 const secondLock = 10 * time.Second
 
-// open takes the backup and updates it from the bucket, once in a unit of work. The
-// mutex is not held afterwards. A backup that no partition holds is opened too.
+// open takes the backup's lease and updates the backup from the bucket, once per unit of work.
+// It returns without the commit mutex. It also opens a backup that no partition holds yet.
 func (x *Session) open(ctx context.Context, n repository.Name) (*partitions.Backup, *heldBackup, error) {
 	b := x.set.Backup(n)
 	h := x.held[b]
@@ -124,7 +125,7 @@ func (x *Session) open(ctx context.Context, n repository.Name) (*partitions.Back
 	return b, h, nil
 }
 
-// keepOnly gives up the backups that are not named: the client has gone on to others.
+// keepOnly releases the backups that are not named, because the client has moved on.
 func (x *Session) keepOnly(names map[repository.Name]bool) {
 	for b := range x.held {
 		if !names[b.Name()] {
@@ -139,7 +140,7 @@ func (x *Session) giveUp(b *partitions.Backup) {
 	b.Lease().Release(x)
 }
 
-// Restart ends the unit of work: staging and backups are given up.
+// Restart ends the unit of work and releases staging and backups.
 func (x *Session) Restart(context.Context) {
 	var none error
 	defer x.enter()(&none)
@@ -157,14 +158,14 @@ func (x *Session) Close() error {
 	return nil
 }
 
-// ApplyForce makes this connection's CRCs in SINCE_* count for nothing: a state that
-// differs is committed over, and what then still differs leads to a resync.
+// ApplyForce makes this session ignore the CRCs in SINCE_*. The commit overwrites a state that
+// differs, and any remaining difference leads to a resync.
 func (x *Session) ApplyForce(context.Context) error {
 	x.force = true
 	return nil
 }
 
-// apply opens the backup, making it where needed, and commits the change.
+// apply opens the backup, creates it if needed, and commits the change.
 func (x *Session) apply(ctx context.Context, n repository.Name, c partitions.Change) error {
 	b, h, err := x.open(ctx, n)
 	if err != nil {
@@ -176,7 +177,7 @@ func (x *Session) apply(ctx context.Context, n repository.Name, c partitions.Cha
 	defer b.End()
 	err = b.Failed(b.Change(ctx, x.who, c))
 	if err != nil {
-		h.fresh = false // look again next time: another writer may be about
+		h.fresh = false // update again next time: another writer may be active
 	}
 	return err
 }
