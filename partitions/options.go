@@ -14,7 +14,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/storeclock"
 )
 
-// Options are the settings of Open. Zero values get the defaults named.
+// Options are the settings of Open. Zero values get the defaults shown.
 type Options struct {
 	Partitions []repository.Config
 	Index      *index.Index
@@ -23,25 +23,25 @@ type Options struct {
 	Names repository.Names // DeletedPrefix: "DELETED"
 
 	Pack             pack.Options
-	PackSize         int64         // bytes of an object; 12 MiB
-	PackBuffers      int           // packs in memory, of each partition, those being put included; 3
-	InlineLimit      int64         // messages of less than this go into their commit; 1 MiB
-	ChunkThreshold   int64         // messages above are cut by their content; 1 MiB
-	MemoryLimit      int64         // bytes that all connections may hold besides the packs; 96 MiB
-	OutageWait       time.Duration // transient trouble is waited out for so long; 10 min
-	OthersFirst      time.Duration // but only for so long while another partition answers; 5 s
-	PatientWait      time.Duration // the same for commands that must not be refused; 25 min
-	MissingRetry     time.Duration // bodies that the client could not read are asked for again after, and CRCs that differ; 24 h
-	Exclusive        bool          // no other host writes: a store without conditional puts will do
-	DedupPerBackup   bool          // repositories made now share messages only within a backup
+	PackSize         int64         // bytes of a pack; 12 MiB
+	PackBuffers      int           // packs in memory per partition, including those being put; 3
+	InlineLimit      int64         // smaller messages go into their commit; 1 MiB
+	ChunkThreshold   int64         // larger messages are split by content; 1 MiB
+	MemoryLimit      int64         // bytes that all connections may hold in addition to the packs; 96 MiB
+	OutageWait       time.Duration // how long to wait for temporary trouble to end; 10 min
+	OthersFirst      time.Duration // OutageWait while another partition answers; 5 s
+	PatientWait      time.Duration // OutageWait for commands that must not be refused; 25 min
+	MissingRetry     time.Duration // pause before asking again for unreadable bodies, or for a mailbox whose CRCs differ; 24 h
+	Exclusive        bool          // no other host writes, so the store need not support conditional puts
+	DedupPerBackup   bool          // new repositories share messages only within a backup
 	Host             string        // name of this host in commits
 	Software         string        // name and version in repository.json
 	Now              func() time.Time
-	ClockPause       time.Duration // between questions about a store's time that is in doubt; 1 s
-	NoProbe          bool          // nothing will be written, so that it does not matter what the stores can do
-	NoCheckpoints    bool          // tests only look at the log
-	CheckpointObject int           // commits after a checkpoint before the next; 256
-	CommitRecords    int           // records that a commit holds itself, and messages; history.MaxRecordsPerCommit
+	ClockPause       time.Duration // between requests for a store's time that is in doubt; 1 s
+	NoProbe          bool          // nothing will be written, so the abilities of the stores do not matter
+	NoCheckpoints    bool          // for tests that look only at the log
+	CheckpointObject int           // commits between two checkpoints; 256
+	CommitRecords    int           // most records, and most messages, in the commit itself; history.MaxRecordsPerCommit
 }
 
 func (o *Options) defaults() error {

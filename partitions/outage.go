@@ -12,36 +12,37 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// A partition that does not answer is waited for once, not once per user: whoever has
-// waited without success gives up for all, and until an answer comes every further command on
-// this partition fails at once. Somebody asks again every few seconds.
+// A partition that does not answer is waited for once, not once per user. The first command
+// that waits without success gives up for all commands: until the store answers, every further
+// command on this partition fails immediately. A command probes the partition again every few
+// seconds.
 
 const (
-	// recheckMost is the longest pause between two questions to a partition that was given up.
+	// recheckMost is the longest pause between two probes of a partition that was given up.
 	recheckMost = 3 * time.Second
-	// probeWait is how long one command waits for the answer to such a question.
+	// probeWait is how long a command waits for the answer to a probe.
 	probeWait = time.Second
-	// probeTime bounds the question itself.
+	// probeTime limits the probe itself.
 	probeTime = 20 * time.Second
-	// answersFor is how long an answer proves that a partition can be reached.
+	// answersFor is how long an answer proves that a partition is reachable.
 	answersFor = 10 * time.Second
 )
 
-// outage tracks one kind of requests to a partition that get no answer.
+// outage tracks whether one kind of request to a partition gets answers.
 type outage struct {
 	recheck time.Duration
-	probe   func() // asks in the background, then calls endQuestion; nil: the next request asks
+	probe   func() // probes in the background, then calls endQuestion; nil: the next request is the probe
 
 	mu      sync.Mutex
-	err     error     // the last failure; nil: the last request was answered
-	since   time.Time // when the first of these failures was seen
-	open    bool      // somebody has waited without success
-	checked time.Time // when the last question was answered, or not
+	err     error     // last failure; nil: the last request was answered
+	since   time.Time // when the first of these failures occurred
+	open    bool      // a command has waited without success
+	checked time.Time // when the last probe ended, with an answer or without
 	asking  chan struct{}
 	asked   time.Time // when asking began
 }
 
-// noted takes the outcome of a request: failed is nil when the store has answered.
+// noted records the outcome of a request. failed is nil if the store answered.
 func (o *outage) noted(failed error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -55,14 +56,14 @@ func (o *outage) noted(failed error) {
 	o.err, o.checked = failed, time.Now()
 }
 
-// giveUp makes all commands fail at once until an answer comes.
+// giveUp makes all commands fail immediately until the store answers.
 func (o *outage) giveUp() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.open = o.err != nil
 }
 
-// failing reports that the last request got no answer.
+// failing reports whether the last request got no answer.
 func (o *outage) failing() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -75,7 +76,7 @@ func (o *outage) givenUp() bool {
 	return o.open
 }
 
-// verdict is nil when a request may be made, and otherwise why it need not be.
+// verdict returns nil if a request may be made, otherwise the reason against it.
 func (o *outage) verdict(ctx context.Context) error {
 	for {
 		wait, asking, may := o.ask()
@@ -87,7 +88,7 @@ func (o *outage) verdict(ctx context.Context) error {
 		}
 		t := time.NewTimer(wait)
 		select {
-		case <-asking: // nil: it is due soon
+		case <-asking: // nil: a probe is due soon
 		case <-t.C:
 		case <-ctx.Done():
 			t.Stop()
@@ -100,10 +101,10 @@ func (o *outage) verdict(ctx context.Context) error {
 	}
 }
 
-// ask begins a question where one is due. It returns how long to wait, and for what;
-// nothing and 0 when the verdict still holds.
+// ask starts a probe if it is due. It returns how long to wait and for which channel, or 0 and
+// nil if the verdict still holds.
 func (o *outage) ask() (wait time.Duration, asking <-chan struct{}, may bool) {
-	const soon = 50 * time.Millisecond // not worth an error
+	const soon = 50 * time.Millisecond // too short a wait to return an error
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	due := time.Until(o.checked.Add(o.recheck))
@@ -117,7 +118,7 @@ func (o *outage) ask() (wait time.Duration, asking <-chan struct{}, may bool) {
 	case due > 0:
 		return due, nil, false
 	case o.probe == nil:
-		o.checked = time.Now() // the caller's request is the question
+		o.checked = time.Now() // the caller's request is the probe
 		return 0, nil, true
 	}
 	o.asking, o.asked = make(chan struct{}), time.Now()
@@ -125,7 +126,7 @@ func (o *outage) ask() (wait time.Duration, asking <-chan struct{}, may bool) {
 	return probeWait, o.asking, false
 }
 
-// endQuestion ends the question that ask has begun; what came of it is noted already.
+// endQuestion ends the probe that ask started. Its outcome has already been noted.
 func (o *outage) endQuestion() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -134,7 +135,7 @@ func (o *outage) endQuestion() {
 	o.asking = nil
 }
 
-// standing is the current verdict in words.
+// standing returns the current verdict as an error.
 func (o *outage) standing() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -144,12 +145,12 @@ func (o *outage) standing() error {
 	return fmt.Errorf("no answer since %s; it is asked again every few seconds: %w", timespec.Text(o.since), o.err)
 }
 
-// unanswered reports that an error is not an answer of the store.
+// unanswered reports whether an error is not an answer from the store.
 func unanswered(err error) bool {
 	return objstore.IsTemporary(err) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// othersAnswer reports that a partition beside p can be reached.
+// othersAnswer reports whether a partition other than p is reachable.
 func (s *Set) othersAnswer(ctx context.Context, p *Partition) bool {
 	ctx, stop := context.WithTimeout(ctx, probeWait)
 	defer stop()

@@ -7,12 +7,12 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// Owe notes that the client has to compare the whole of a backup with GET USER.
+// Owe records that the client has to compare a whole backup with GET USER.
 func (s *Set) Owe(n repository.Name) error {
 	return s.index.Update(func(t *index.Txn) error { return t.Set(index.OwedKey(n.Path()), nil) })
 }
 
-// Owes reports whether Owe was called, and not Settle since.
+// Owes reports whether Owe was called and Settle has not been called since.
 func (s *Set) Owes(n repository.Name) (bool, error) {
 	err := s.index.View(func(t *index.Txn) error {
 		_, err := t.Get(index.OwedKey(n.Path()))
@@ -24,7 +24,7 @@ func (s *Set) Owes(n repository.Name) (bool, error) {
 	return err == nil, err
 }
 
-// Settle notes that the client is comparing the whole backup.
+// Settle records that the client is comparing the whole backup.
 func (s *Set) Settle(n repository.Name) error {
 	if owes, err := s.Owes(n); !owes || err != nil {
 		return err

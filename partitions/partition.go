@@ -24,45 +24,45 @@ type Partition struct {
 	clock    storeclock.Clock
 	pool     *packPool
 	objects  *history.Objects
-	// epoch increases when the index of the partition becomes invalid; each backup compares
-	// it with the epoch at which its index was read.
+	// epoch increases when the index of the partition becomes invalid. Each backup compares it
+	// with the epoch at which its index was read.
 	epoch  atomic.Uint64
 	losses losses
 	proofs proofs
 
-	reading, storing outage       // of puts, and of everything else
+	reading, storing outage       // storing: puts; reading: all other requests
 	answered         atomic.Int64 // when the store last answered (UnixNano)
 
-	// asking is held while the store is asked for what follows, so that it is asked once. A
-	// channel, so that waiting can be given up.
+	// asking is held while the store is asked for the fields below, so that it is asked only
+	// once. It is a channel so that a wait can be cancelled.
 	asking  chan struct{}
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	repo    *repository.Info
-	caps    *probe.Capabilities // as found or believed; nil while repo was not asked for
+	caps    *probe.Capabilities // as found or assumed; nil until repo is requested
 	refused refused
 	dead    condemnedList
-	leases  map[string]*repository.LeaseWatch // of locks that somebody holds, by path
-	// heldLong are the ids of locks that outlasted a wait, by path.
+	leases  map[string]*repository.LeaseWatch // of held locks, by path
+	// heldLong contains the ids of locks that outlasted a wait, by path.
 	heldLong map[string]string
 }
 
-// Name is NAME of backuppartition-NAME.
+// Name returns NAME of backuppartition-NAME.
 func (p *Partition) Name() string { return p.name }
 
-// Location is the location in imapd.conf, without secrets.
+// Location returns the location in imapd.conf, without secrets.
 func (p *Partition) Location() string { return p.location }
 
-// Config is the partition as tools name it.
+// Config returns the partition in the form that the tools use.
 func (p *Partition) Config() repository.Config {
 	return repository.Config{Name: p.name, Location: p.location, Store: p.store}
 }
 
-// Store gives tools the partition's objects.
+// Store gives tools access to the partition's objects.
 func (p *Partition) Store() objstore.Store { return p.store }
 
-// repository returns repository.json, from memory after the first time.
-// It is made, with the README for people, when create is set and it does not exist;
-// otherwise its absence is nil without an error: the partition holds nothing yet.
+// repository returns repository.json, from memory after the first time. If it does not exist
+// and create is set, repository creates it together with the README for people. Without create
+// it returns nil and no error: the partition holds nothing yet.
 func (p *Partition) repository(ctx context.Context, create bool) (*repository.Info, error) {
 	if r := p.known(); r != nil {
 		return r, nil
@@ -73,7 +73,7 @@ func (p *Partition) repository(ctx context.Context, create bool) (*repository.In
 	}
 	defer end()
 	if r := p.known(); r != nil {
-		return r, nil // somebody else has asked meanwhile
+		return r, nil // another command has read it meanwhile
 	}
 	r, err := await(ctx, func() (*repository.Info, error) { return repository.ReadInfo(ctx, p.store) })
 	if errors.Is(err, objstore.ErrNotExist) {
@@ -103,8 +103,9 @@ func (p *Partition) repository(ctx context.Context, create bool) (*repository.In
 	return r, nil
 }
 
-// wasEmpty refuses to make a repository where there was one. Most likely its disk is
-// not mounted: a new one would fill the disk below, and be hidden when it is mounted again.
+// wasEmpty returns an error if the index knows a repository here, so that no new one is
+// created. Most likely its disk is not mounted: a new repository would fill the disk below the
+// mount point and be hidden once the disk is mounted again.
 func (p *Partition) wasEmpty() error {
 	id, err := p.set.indexedRepository(p.name)
 	if err != nil || id == "" {
@@ -114,14 +115,14 @@ func (p *Partition) wasEmpty() error {
 		"If it is to be empty, remove backup_index_path while backupd is stopped: %w", p.name, p.location, repository.Key, id, errEmptied))
 }
 
-// known is repository.json if it was read; nil otherwise.
+// known returns repository.json if it was read, otherwise nil.
 func (p *Partition) known() *repository.Info {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.repo
 }
 
-// ask takes the right to ask the store; end gives it back.
+// ask takes the right to ask the store. end releases it.
 func (p *Partition) ask(ctx context.Context) (end func(), err error) {
 	limit, stop := limited(ctx)
 	defer stop()
@@ -133,8 +134,8 @@ func (p *Partition) ask(ctx context.Context) (end func(), err error) {
 	}
 }
 
-// forgetRepository makes the next command read repository.json again, and whatever else is
-// remembered of the partition's objects.
+// forgetRepository makes the next command read repository.json again. It also drops everything
+// else in memory about the partition's objects.
 func (p *Partition) forgetRepository() {
 	p.objects.Forget()
 	p.mu.Lock()
@@ -142,9 +143,8 @@ func (p *Partition) forgetRepository() {
 	p.repo, p.dead = nil, condemnedList{}
 }
 
-// invalidate forgets which packs there are, and makes every backup of the partition be
-// read from the bucket, and be searched for losses, before it is used; in a
-// later life of the daemon, too.
+// invalidate forgets which packs exist. Every backup of the partition is then read from the
+// bucket and searched for losses before it is used, even after the daemon restarts.
 func (p *Partition) invalidate() error {
 	if err := p.noteInvalid(); err != nil {
 		return err
@@ -152,7 +152,7 @@ func (p *Partition) invalidate() error {
 	return p.set.index.DropPartition(p.name)
 }
 
-// adoptIndex drops what the index holds of another repository under this name.
+// adoptIndex drops the index entries of another repository under this name.
 func (p *Partition) adoptIndex(r *repository.Info) error {
 	known, err := p.set.indexedRepository(p.name)
 	if err != nil || known == r.ID {
@@ -168,7 +168,7 @@ func (p *Partition) adoptIndex(r *repository.Info) error {
 	return p.set.forgetPartition(p.name, r.ID)
 }
 
-// private reports that backups of this partition share no messages.
+// private reports whether backups of this partition share no messages.
 func (p *Partition) private() bool {
 	r := p.known()
 	if r == nil {
@@ -179,15 +179,15 @@ func (p *Partition) private() bool {
 
 // condemnedList is condemned.json as last read.
 type condemnedList struct {
-	list *history.Condemned // nil = never
+	list *history.Condemned // nil = not read yet
 	read time.Time          // monotonic
 }
 
-// condemnedFor is how long condemned.json may be believed (design.md 5, Collection).
+// condemnedFor is how long condemned.json may be trusted (design.md 5, Collection).
 const condemnedFor = 10 * time.Minute
 
-// Condemned are the packs about to be deleted: nothing new may refer to them. It is
-// asked for before the index is looked at: no view is held over a request.
+// Condemned returns the packs that are about to be deleted. Nothing new may refer to them.
+// Call it before opening a view of the index: no view stays open during a request.
 func (p *Partition) Condemned(ctx context.Context) (*history.Condemned, error) {
 	if c := p.believed(); c != nil {
 		return c, nil
@@ -213,7 +213,7 @@ func (p *Partition) Condemned(ctx context.Context) (*history.Condemned, error) {
 	return list, nil
 }
 
-// believed is condemned.json as last read, nil when that is too long ago.
+// believed returns condemned.json as last read, or nil if that was too long ago.
 func (p *Partition) believed() *history.Condemned {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -11,9 +11,9 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// What the index knows of the packs of a partition: which messages lie in them
-// (SharedKey) and where each chunk lies (ChunkKey). Both are written when a pack is
-// durable, before any commit names it: they are true of the bucket even so.
+// The index records the packs of a partition: which messages they contain (SharedKey) and
+// where each chunk is stored (ChunkKey). Both entries are written when a pack is durable,
+// before any commit names it. They are nevertheless correct, because they describe the bucket.
 
 // shared is a message that any backup of the partition may refer to.
 type shared struct {
@@ -41,8 +41,8 @@ func decodeShared(b []byte) (shared, error) {
 	return m, nil
 }
 
-// chunkPlace is a place in a pack: the pack's hash, and the guid of a whole message
-// or none for a piece, whose entry is named by the chunk.
+// chunkPlace is a place in a pack: the pack's hash and, for a whole message, its GUID. A piece
+// has no GUID; its entry is named by the chunk.
 type chunkPlace struct {
 	pack  [32]byte
 	guid  cyrus.GUID
@@ -72,8 +72,8 @@ func (p chunkPlace) place(c history.ChunkID) history.Place {
 	return history.Place{Chunk: c, Object: history.PackKey(p.pack), Entry: e.entry()}
 }
 
-// parsePlace is the inverse for places in a log. ok is false for
-// what lies in a commit, a segment or a rewritten pack: those are found through the log.
+// parsePlace is the inverse for places in a log. ok is false for a place in a commit, a
+// segment, or a rewritten pack: those are found through the log.
 func parsePlace(pl history.Place) (chunkPlace, bool) {
 	var p chunkPlace
 	const pre, post = "packs/xx/", ".tar.zst"
@@ -93,14 +93,14 @@ func parsePlace(pl history.Place) (chunkPlace, bool) {
 	return p, true
 }
 
-// indexPack shows a durable pack in the index.
+// indexPack adds a durable pack to the index.
 func (p *Partition) indexPack(key string, chunks []packedChunk) error {
 	pl, ok := parsePlace(history.Place{Object: key})
 	if !ok {
 		return fmt.Errorf("index %s: not the key of a pack", key)
 	}
 	return p.set.index.UpdateLong(func(t *index.Txn) error {
-		if p.lossCount().Count > 0 { // it may have been lost, and is put again
+		if p.lossCount().Count > 0 { // the pack may have been lost, and is now stored again
 			if err := t.Delete(index.LostKey(p.name, pl.pack[:])); err != nil {
 				return err
 			}
@@ -121,8 +121,8 @@ func (p *Partition) indexPack(key string, chunks []packedChunk) error {
 	})
 }
 
-// putPlace notes the place that was said last of a chunk, unless it is lost and the one
-// before is not. What is lost is kept in mind: a log may name no other place.
+// putPlace stores the newest place of a chunk. If that place is lost, it keeps a place that is
+// already known. It remembers lost places, because a log may name no other place.
 func (p *Partition) putPlace(t *index.Txn, c history.ChunkID, at chunkPlace) error {
 	old, known, err := p.chunkAt(t, c)
 	if err != nil || known && old == at {
@@ -150,7 +150,7 @@ func (p *Partition) putPlace(t *index.Txn, c history.ChunkID, at chunkPlace) err
 	return t.Set(index.ChunkKey(p.name, c[:]), at.encode())
 }
 
-// indexShared shows a message whose pieces all lie in durable packs.
+// indexShared adds a message whose pieces are all in durable packs.
 func (p *Partition) indexShared(t *index.Txn, g cyrus.GUID, m shared) error {
 	return t.Set(index.SharedKey(p.name, g[:]), m.encode())
 }
@@ -167,7 +167,7 @@ func (p *Partition) lookupShared(t *index.Txn, g cyrus.GUID) (shared, bool, erro
 	return m, err == nil, err
 }
 
-// chunkAt is where the index has a chunk, be it lost or not.
+// chunkAt returns the place of a chunk in the index, whether it is lost or not.
 func (p *Partition) chunkAt(t *index.Txn, c history.ChunkID) (chunkPlace, bool, error) {
 	b, err := t.Get(index.ChunkKey(p.name, c[:]))
 	if errors.Is(err, index.ErrNotFound) {
@@ -180,7 +180,8 @@ func (p *Partition) chunkAt(t *index.Txn, c history.ChunkID) (chunkPlace, bool, 
 	return at, err == nil, err
 }
 
-// lookupChunk is where a chunk can be read, as far as is known.
+// lookupChunk returns where a chunk can be read, unless the chunk is unknown or known to be
+// lost.
 func (p *Partition) lookupChunk(t *index.Txn, c history.ChunkID) (history.Place, bool, error) {
 	at, ok, err := p.chunkAt(t, c)
 	if err != nil || !ok {
@@ -190,13 +191,13 @@ func (p *Partition) lookupChunk(t *index.Txn, c history.ChunkID) (history.Place,
 	return at.place(c), err == nil && !lost, err
 }
 
-// usable reports whether a chunk is stored in a pack that may be referred to.
+// usable reports whether a chunk is stored in a pack that new records may refer to.
 func (p *Partition) usable(t *index.Txn, dead *history.Condemned, c history.ChunkID) (bool, error) {
 	at, ok, err := p.lookupChunk(t, c)
 	return ok && !dead.Has(at.Object), err
 }
 
-// allUsable is usable for the chunks of a message.
+// allUsable reports whether all chunks of a message are usable.
 func (p *Partition) allUsable(t *index.Txn, dead *history.Condemned, chunks []history.ChunkID) (bool, error) {
 	for _, c := range chunks {
 		if ok, err := p.usable(t, dead, c); err != nil || !ok {

@@ -16,16 +16,16 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// packPool holds the packs of a partition that are being filled or put. All
-// connections share them: none owns one while it waits for its client, and their
-// number bounds the memory.
+// packPool holds the packs of a partition that are being filled or put. All connections share
+// them, so no connection owns a pack while it waits for its client, and the number of packs
+// limits the memory.
 type packPool struct {
 	part  *Partition
 	slots chan []byte // a token for each pack in memory, with a buffer to fill
 
 	mu     sync.Mutex
 	open   []*openPack
-	opened chan struct{} // closed when open gets one more, and replaced
+	opened chan struct{} // closed when open gets another pack, and replaced
 }
 
 // openPack is a pack in memory: first filled, then put, then done.
@@ -38,9 +38,9 @@ type openPack struct {
 	chunks []packedChunk
 	sealed bool
 
-	done chan struct{} // closed when it is durable and the index shows it, or err is set
+	done chan struct{} // closed when the pack is durable and in the index, or err is set
 	err  error
-	key  string // of the object, known when done
+	key  string // of the object, set when done
 }
 
 // packedChunk is one entry of a pack. guid is set for a whole message.
@@ -49,7 +49,7 @@ type packedChunk struct {
 	guid  cyrus.GUID
 	whole bool
 	size  int64
-	// private: not to be found by other backups (a GUID that is suspicious).
+	// private hides the entry from other backups (its GUID is suspicious).
 	private bool
 }
 
@@ -68,9 +68,10 @@ func newPackPool(p *Partition) *packPool {
 	return pp
 }
 
-// add compresses the chunk into one of the packs that are being filled. The chunk is
-// durable when flush of the pack returns nil. It waits while all packs are being put.
-// The repository comes before its packs: the index forgets the packs of any other.
+// add compresses the chunk into one of the packs that are being filled. It waits while all
+// packs are being put. The chunk is durable when flush of the returned pack returns nil. The
+// repository must exist before its packs, because the index forgets the packs of any other
+// repository.
 func (pp *packPool) add(ctx context.Context, c packedChunk, body []byte) (*openPack, error) {
 	if _, err := pp.part.repository(ctx, true); err != nil {
 		return nil, err
@@ -101,8 +102,8 @@ func (pp *packPool) add(ctx context.Context, c packedChunk, body []byte) (*openP
 	}
 }
 
-// pick returns a locked pack that is being filled, preferring a pack that nobody is
-// filling right now: compression of several connections runs side by side.
+// pick returns a locked pack that is being filled. It prefers a pack that no other connection
+// is filling right now, so that several connections compress in parallel.
 func (pp *packPool) pick(ctx context.Context) (*openPack, error) {
 	limit, stop := pp.part.limitedPut(ctx)
 	defer stop()
@@ -115,7 +116,7 @@ func (pp *packPool) pick(ctx context.Context) (*openPack, error) {
 			}
 		}
 		var first *openPack
-		// Half of the packs may be filled at a time: the others are being put meanwhile.
+		// At most half of the packs are filled at a time, while the others are being put.
 		if len(pp.open) > 0 && len(pp.open) >= (cap(pp.slots)+1)/2 {
 			first = pp.open[0]
 		}
@@ -129,20 +130,22 @@ func (pp *packPool) pick(ctx context.Context) (*openPack, error) {
 		case buf := <-pp.slots:
 			return pp.fresh(buf), nil
 		case <-opened:
-			// Somebody else got a buffer: who fills it may rest for long, so it is shared.
+			// Another connection got a buffer. It may pause for long while filling it, so
+			// share it.
 		case <-limit.Done():
 			return nil, pp.part.unput(ctx, limit.Err())
 		}
 	}
 }
 
-// packSlack is what a pack may be longer than its target size, mostly: its last chunk
-// and its directory.
+// packSlack is how far a pack usually exceeds its target size: by its last chunk and its
+// directory.
 const packSlack = 2 << 20
 
 func (pp *packPool) fresh(buf []byte) *openPack {
 	if buf == nil {
-		// At once: one that grows copies what it holds, and leaves its former selves as garbage.
+		// Allocate the full size now: a growing buffer copies its content and leaves the old
+		// arrays as garbage.
 		buf = make([]byte, 0, pp.part.set.opt.PackSize+packSlack)
 	}
 	p := &openPack{
@@ -158,7 +161,8 @@ func (pp *packPool) fresh(buf []byte) *openPack {
 	return p
 }
 
-// sealLocked ends filling and begins the put. The pool's lock is taken inside of the pack's.
+// sealLocked stops filling the pack and starts the put. It takes the pool's lock inside the
+// pack's.
 func (p *openPack) sealLocked() {
 	p.sealed = true
 	pp := p.pool
@@ -173,7 +177,7 @@ func (p *openPack) sealLocked() {
 	pp.part.set.work.Go(p.put)
 }
 
-// flush makes the pack durable and waits for it.
+// flush seals the pack and waits until it is durable.
 func (p *openPack) flush(ctx context.Context) error {
 	p.mu.Lock()
 	if !p.sealed {
@@ -198,7 +202,7 @@ func (p *openPack) isDone() bool {
 	}
 }
 
-// put stores the pack, however long the bucket is unreachable, and shows it in the index.
+// put stores the pack, retrying while the bucket is unreachable, and adds it to the index.
 func (p *openPack) put() {
 	pp := p.pool
 	obj, _, err := p.w.Finish()
@@ -214,7 +218,7 @@ func (p *openPack) put() {
 		p.err = fmt.Errorf("put pack: %w", err)
 		level := slog.LevelError
 		if pp.part.set.metStore(err) {
-			level = slog.LevelInfo // it is logged at err, once for all packs
+			level = slog.LevelInfo // already logged as an error, once for all packs
 		}
 		pp.part.set.log.Log(context.Background(), level, "a pack could not be stored: the mail in it will be asked for again",
 			"partition", pp.part.name, "pack", p.key, "err", err)
@@ -224,8 +228,8 @@ func (p *openPack) put() {
 	close(p.done)
 }
 
-// store puts the object under its own hash: a repetition after an unclear answer
-// writes the same bytes. Only the end of the daemon ends the waiting.
+// store puts the object under its own hash, so retrying after an unclear answer writes the
+// same bytes. Only the end of the daemon ends the retries.
 func (pp *packPool) store(key string, obj []byte) error {
 	ctx := withRetryPolicy(pp.part.set.life, retryPolicy{wait: 1000 * time.Hour})
 	epoch := pp.part.epoch.Load()

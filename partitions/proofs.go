@@ -5,17 +5,17 @@ import (
 	"time"
 )
 
-// proofs are the objects that this process has recently put, or asked the store for: a
-// commit may name them without asking again.
+// proofs are the objects that this process has recently put or confirmed with the store. A
+// commit may name them without another request.
 type proofs struct {
 	mu sync.Mutex
 	at map[[32]byte]time.Time // by objectID; with the monotonic reading
 }
 
 const (
-	// objectProvenFor is how long an object that was seen is taken to exist.
+	// objectProvenFor is how long an object counts as existing after it was seen.
 	objectProvenFor = condemnedFor
-	// maxProofs bounds the memory: about 2 MiB for each partition.
+	// maxProofs limits the memory to about 2 MiB per partition.
 	maxProofs = 1 << 14
 )
 
@@ -31,7 +31,8 @@ func (p *proofs) add(id [32]byte, now time.Time) {
 	p.at[id] = now
 }
 
-// shrink forgets old proofs, and all of them when that is not enough: a request each.
+// shrink forgets old proofs, or all proofs if that is not enough. Each forgotten proof costs
+// one request.
 func (p *proofs) shrink(now time.Time) {
 	for id, at := range p.at {
 		if now.Sub(at) > objectProvenFor {
@@ -50,7 +51,7 @@ func (p *proofs) has(id [32]byte, now time.Time) bool {
 	return ok && now.Sub(at) <= objectProvenFor
 }
 
-// had reports whether somebody may have relied on the object since the proofs were cleared.
+// had reports whether a commit may have relied on the object since the proofs were cleared.
 func (p *proofs) had(id [32]byte) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

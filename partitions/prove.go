@@ -12,18 +12,17 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// The index is a cache: its newest commit is trusted only after the
-// store has confirmed it. A bucket can be restored to an older state at any time, also
-// under a running daemon.
+// The index is a cache. Its newest commit is trusted only after the store has confirmed it,
+// because a bucket can be restored to an older state at any time, even under a running daemon.
 
-// justProven is how long a confirmation counts. It spares the commit that follows the
-// opening of a backup another request; restoring a bucket takes longer.
+// justProven is how long a confirmation counts. It saves a request for the commit that follows
+// the opening of a backup. Restoring a bucket takes longer than this.
 const justProven = 5 * time.Second
 
-// proven notes that the store has just confirmed the newest commit.
+// proven records that the store has just confirmed the newest commit.
 func (b *Backup) proven() { b.provenAt = b.set.opt.Now() }
 
-// prove confirms the newest commit, unless that was done just now.
+// prove confirms the newest commit, unless it was confirmed just now.
 func (b *Backup) prove(ctx context.Context) error {
 	if b.wasProven() {
 		return nil
@@ -36,8 +35,8 @@ func (b *Backup) wasProven() bool {
 	return !b.provenAt.IsZero() && age >= 0 && age <= justProven
 }
 
-// toNewest confirms the newest commit that the index knows and applies those after it,
-// which other hosts made. errOtherHistory: the log differs from the one in the index.
+// toNewest confirms the newest commit in the index and applies the later commits, which other
+// hosts made. It returns errOtherHistory if the log differs from the index.
 func (b *Backup) toNewest(ctx context.Context) error {
 	b.provenAt = time.Time{}
 	for {
@@ -57,12 +56,12 @@ func (b *Backup) toNewest(ctx context.Context) error {
 			return err
 		}
 		b.entry.ETag = next.ETag
-		b.proven() // it was just read, and continues the one before
+		b.proven() // the commit was just read, and it continues the previous one
 	}
 }
 
-// confirm asks for the newest commit that the index knows and for the one after it, at
-// once. next is that one; nil = there is none.
+// confirm requests the newest commit in the index and the next commit in parallel. next is nil
+// if there is no next commit.
 func (b *Backup) confirm(ctx context.Context) (next *objstore.Info, err error) {
 	g, gctx := errgroup.WithContext(ctx)
 	if b.entry.Number > 0 && !b.wasProven() {
@@ -85,16 +84,16 @@ func (b *Backup) confirm(ctx context.Context) (next *objstore.Info, err error) {
 	return next, nil
 }
 
-// listedFor is how long a log that was listed counts as having no hole.
+// listedFor is how long a log counts as free of holes after it was listed.
 const listedFor = time.Hour
 
-// mustList reports whether the log has to be listed. That nothing has commit 1 does not prove
-// that the log is empty: it can have been merged.
+// mustList reports whether the log has to be listed. A missing commit 1 does not prove that
+// the log is empty, because commit 1 may have been merged.
 func (b *Backup) mustList() bool {
 	return b.listedAt.IsZero() || b.set.opt.Now().Sub(b.listedAt) > listedFor || b.entry.Number == 0
 }
 
-// stat is the object of a commit; nil = there is none.
+// stat returns the object of a commit, or nil if it does not exist.
 func (b *Backup) stat(ctx context.Context, n uint64) (*objstore.Info, error) {
 	i, err := await(ctx, func() (objstore.Info, error) { return b.part.store.Stat(ctx, history.LogKey(b.path, n)) })
 	if errors.Is(err, objstore.ErrNotExist) {
@@ -103,9 +102,9 @@ func (b *Backup) stat(ctx context.Context, n uint64) (*objstore.Info, error) {
 	return &i, err
 }
 
-// listNext is stat of the next commit for a log that this process has not looked at of
-// late. It lists the log from the newest checkpoint on: there may be commits after a hole, and
-// nothing is ever put into a hole.
+// listNext is stat of the next commit for a log that this process has not listed recently. It
+// lists the log from the newest checkpoint on: there may be commits after a hole, and no
+// commit is ever put into a hole.
 func (b *Backup) listNext(ctx context.Context) (*objstore.Info, error) {
 	n := b.entry.Number
 	log := history.Log{Store: b.part.store, Backup: b.path}
@@ -129,8 +128,8 @@ func (b *Backup) listNext(ctx context.Context) (*objstore.Info, error) {
 	return next, err
 }
 
-// confirmNewest confirms that the newest commit that the index knows is in the bucket. It
-// may have been merged into a segment, or the bucket is another one by now.
+// confirmNewest confirms that the bucket holds the newest commit in the index. The commit may
+// have been merged into a segment, or the bucket may have been replaced by another.
 func (b *Backup) confirmNewest(ctx context.Context) error {
 	n := b.entry.Number
 	i, err := b.stat(ctx, n)
@@ -151,14 +150,14 @@ func (b *Backup) confirmNewest(ctx context.Context) error {
 	case !same:
 		return fmt.Errorf("commit %d in the bucket is another one than the index knows: %w", n, errOtherHistory)
 	}
-	b.entry.ETag = i.ETag // as after a copy, which keeps the bytes
+	b.entry.ETag = i.ETag // a copy of the bucket changes the ETag and keeps the bytes
 	return nil
 }
 
-// hasHash compares the bytes of the newest commit with what the index knows of them.
+// hasHash compares the bytes of the newest commit with the hash in the index.
 func (b *Backup) hasHash(ctx context.Context, n uint64) (same bool, err error) {
 	if b.entry.Hash == "" {
-		return true, nil // it cannot be read, and a bridge was put after it
+		return true, nil // the commit cannot be read, and a bridge was put after it
 	}
 	err = await0(ctx, func() error {
 		return history.ReadCommit(ctx, b.part.store, b.path, n, func(c *history.CommitReader) error {

@@ -8,10 +8,10 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// rebuild makes the index of this backup from the bucket alone: the newest
-// checkpoint, and the commits after it. part is known; the mutex is held. Until its
-// end the entry is marked: a part of the state must not pass for the whole. A log that
-// cannot be read through is bridged.
+// rebuild rebuilds the index of this backup from the bucket alone: from the newest checkpoint
+// and the commits after it. part is known, and the caller holds the commit mutex. The entry
+// stays marked until the end, so that a partial state does not pass for a complete one. A log
+// that is partly unreadable is bridged.
 func (b *Backup) rebuild(ctx context.Context) error {
 	if err := b.startOver(); err != nil {
 		return err
@@ -20,7 +20,7 @@ func (b *Backup) rebuild(ctx context.Context) error {
 	lost, err := b.refill(ctx)
 	if err == nil && len(lost) > 0 {
 		if err = b.bridge(ctx, lost); err == nil {
-			b.set.wantCheckpoint(b) // which spares the next reader the damage
+			b.set.wantCheckpoint(b) // the checkpoint spares the next reader the damage
 		}
 	}
 	if err == nil {
@@ -31,13 +31,13 @@ func (b *Backup) rebuild(ctx context.Context) error {
 		err = b.saveEntry()
 	}
 	if err != nil {
-		b.entry = nil // the next command begins again
+		b.entry = nil // the next command starts again
 		return fmt.Errorf("rebuild the index of %s: %w", b.path, err)
 	}
 	return nil
 }
 
-// startOver makes an empty state in the index, marked as being filled.
+// startOver creates an empty state in the index, marked as being filled.
 func (b *Backup) startOver() error {
 	if err := b.drop(); err != nil {
 		return err
@@ -55,8 +55,7 @@ func (b *Backup) drop() error {
 	return b.set.dropBackup(b.path, old.ID)
 }
 
-// refill fills the empty state. lost are the commits that could not be read and that no
-// bridge names yet.
+// refill fills the empty state. lost lists the unreadable commits that no bridge names yet.
 func (b *Backup) refill(ctx context.Context) (lost []history.LostRange, err error) {
 	err = b.refillInOneGo(ctx)
 	if !history.IsUnreadable(err) {
@@ -64,7 +63,7 @@ func (b *Backup) refill(ctx context.Context) (lost []history.LostRange, err erro
 	}
 	b.set.log.Error("a part of the backup in the bucket cannot be read: what can be is read one by one", "backup", b.path, "err", err)
 	lost, around := b.refillAround(ctx, false)
-	if history.IsUnreadable(around) { // blocks of the checkpoint that it began with
+	if history.IsUnreadable(around) { // blocks of the checkpoint are damaged
 		lost, around = b.refillAround(ctx, true)
 	}
 	if around != nil {
@@ -73,7 +72,7 @@ func (b *Backup) refill(ctx context.Context) (lost []history.LostRange, err erro
 	return lost, nil
 }
 
-// refillInOneGo takes the newest checkpoint and the commits after it.
+// refillInOneGo imports the newest checkpoint and applies the commits after it.
 func (b *Backup) refillInOneGo(ctx context.Context) error {
 	if err := b.fromCheckpoint(ctx); err != nil {
 		return err
@@ -85,7 +84,7 @@ func (b *Backup) refillInOneGo(ctx context.Context) error {
 	return b.toNewest(ctx)
 }
 
-// refillAround takes what can be read of a damaged backup.
+// refillAround imports the readable parts of a damaged backup.
 func (b *Backup) refillAround(ctx context.Context, fromLog bool) (lost []history.LostRange, err error) {
 	if err := b.startOver(); err != nil {
 		return nil, err
@@ -106,8 +105,9 @@ func (b *Backup) refillAround(ctx context.Context, fromLog bool) (lost []history
 	b.listedAt = b.set.opt.Now()
 	gaps := m.Gaps()
 	if tip := m.Tip().Number; len(gaps) == 0 && tip == m.Checkpoint().Number {
-		// The checkpoint spares the commit that it was made of. While that one is the newest
-		// it has to be confirmed for every command, and if it is damaged it cannot be.
+		// The checkpoint makes it unnecessary to read the commit from which it was made. But
+		// while that commit is the newest, every command has to confirm it, which fails if it
+		// is damaged.
 		if gaps, err = b.damagedTip(ctx, tip); err != nil {
 			return nil, err
 		}
@@ -120,7 +120,7 @@ func (b *Backup) refillAround(ctx context.Context, fromLog bool) (lost []history
 	return lost, nil
 }
 
-// damagedTip is the newest commit as a gap, if it cannot be read.
+// damagedTip returns the newest commit as a gap if it cannot be read.
 func (b *Backup) damagedTip(ctx context.Context, n uint64) ([]history.Gap, error) {
 	log := history.Log{Store: b.part.store, Backup: b.path}
 	gap, err := await(ctx, func() (*history.Gap, error) { return log.Unreadable(ctx, n) })
@@ -142,11 +142,11 @@ func (b *Backup) fromCheckpoint(ctx context.Context) error {
 		return err
 	}
 	defer cp.Close()
-	// Its blocks are read as they are asked for: all of it is safe to repeat.
+	// The blocks are read on demand. The whole import is safe to repeat.
 	return await0(ctx, func() error { return b.importCheckpoint(cp) })
 }
 
-// replay applies the commits after a checkpoint, out of single objects and segments.
+// replay applies the commits after a checkpoint, from single objects and segments.
 func (b *Backup) replay(ctx context.Context) error {
 	log := history.Log{Store: b.part.store, Backup: b.path}
 	newest, err := await(ctx, func() (uint64, error) { return log.Newest(ctx, b.entry.Number) })

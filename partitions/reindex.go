@@ -6,8 +6,8 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// Reindex rebuilds the index of one backup from the bucket. ErrNoBackup when no
-// partition holds it.
+// Reindex rebuilds the index of one backup from the bucket. It returns ErrNoBackup if no
+// partition holds the backup.
 func (s *Set) Reindex(ctx context.Context, n repository.Name) error {
 	b := s.Backup(n)
 	if err := b.Begin(ctx); err != nil {
@@ -25,7 +25,7 @@ func (s *Set) Reindex(ctx context.Context, n repository.Name) error {
 	return b.Failed(b.rebuild(ctx))
 }
 
-// ReindexPath is Reindex by the path of a backup, as user/anne.
+// ReindexPath is Reindex for the path of a backup, such as user/anne.
 func (s *Set) ReindexPath(ctx context.Context, path string) error {
 	f, err := repository.FindAny(ctx, s.Configs(), path)
 	if err != nil {

@@ -5,9 +5,9 @@ import (
 	"encoding/binary"
 )
 
-// choose picks the partition of a new backup by rendezvous hashing: every host that
-// has the same partitions configured computes the same one, and adding a partition
-// changes only the choices that it wins.
+// choose picks the partition of a new backup by rendezvous hashing. Every host with the same
+// partitions configured makes the same choice, and a new partition changes only the choices
+// that it wins.
 func choose(parts []*Partition, path string) *Partition {
 	var best *Partition
 	var high uint64

@@ -9,13 +9,13 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// errOtherHistory: the log in the bucket does not continue the index.
+// errOtherHistory reports that the log in the bucket does not continue the index.
 var errOtherHistory = errors.New("the log in the bucket has diverged from the index")
 
-// restart makes the index of the backup again after something in the bucket was not
-// as the index has it: the bucket is right. If the bucket mutexes out to lack a commit that
-// was in it, it was restored to an older state, and may lack packs too: then nothing that
-// the index knows of the whole partition is believed any longer.
+// restart rebuilds the index of the backup after the bucket was found to differ from it. The
+// bucket is right. If the bucket lacks a commit that it once held, it was restored to an older
+// state and may lack packs too. Nothing in the index about the whole partition is then trusted
+// any longer.
 func (b *Backup) restart(ctx context.Context, why error) error {
 	if b.entry == nil {
 		return fmt.Errorf("the backup changed while its index was made: %w: %w", cyrus.ErrLocked, why)
@@ -47,7 +47,7 @@ func (b *Backup) restart(ctx context.Context, why error) error {
 	return b.rebuild(ctx)
 }
 
-// continues reports whether the log still has the commit that an older entry knew.
+// continues reports whether the log still has the commit of an older entry.
 func (b *Backup) continues(ctx context.Context, was entry) (bool, error) {
 	switch {
 	case was.Number == 0:
@@ -71,15 +71,15 @@ func (b *Backup) continues(ctx context.Context, was entry) (bool, error) {
 		return nil
 	})
 	if history.IsUnreadable(err) {
-		// It was removed by age, which nothing younger than 48 h is, or the log is damaged
-		// there, which is no sign that the bucket went back.
+		// The commit was removed because of its age, which happens only after 48 h, or the log
+		// is damaged there. Neither shows that the bucket went back.
 		return true, nil
 	}
 	return same, err
 }
 
-// follows reports whether a commit comes after a commit with this hash. A bridge comes after
-// whatever it found.
+// follows reports whether a commit follows a commit with this hash. A bridge may follow any
+// commit.
 func follows(c *history.CommitReader, hash string) (bool, error) {
 	if c.Header().Prev == hash {
 		return true, nil
@@ -95,7 +95,7 @@ func follows(c *history.CommitReader, hash string) (bool, error) {
 	return false, nil
 }
 
-// divergedLater makes the next command that opens the backup read it again.
+// divergedLater makes the next command that opens the backup read it from the bucket again.
 func (b *Backup) divergedLater(err error) {
 	b.damaged = fmt.Errorf("%w: %w", errOtherHistory, err)
 }

@@ -12,11 +12,13 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-// retryPolicy is how long a command waits for transient trouble of a store to end. A delayed
-// answer harms nobody (client-behaviour.md 4); a refusal of the wrong command makes the client spin.
+// retryPolicy is how long a command waits for temporary trouble of a store to end. A delayed
+// answer harms nobody (client-behaviour.md 4), but refusing the wrong command makes the client
+// retry in a tight loop.
 type retryPolicy struct {
 	wait time.Duration
-	// spent is what comes when it is over: ErrLocked where the client defers, ErrClose elsewhere.
+	// spent is the error after the wait: ErrLocked for commands that the client defers,
+	// otherwise ErrClose.
 	spent error
 }
 
@@ -26,19 +28,20 @@ func withRetryPolicy(ctx context.Context, p retryPolicy) context.Context {
 	return context.WithValue(ctx, retryPolicyKey{}, p)
 }
 
-// Brief is for the commands that may hear LOCKED (design.md, promise 10).
+// Brief sets the policy of commands that may be answered with LOCKED (design.md, promise 10).
 func (s *Set) Brief(ctx context.Context) context.Context {
 	return withRetryPolicy(ctx, retryPolicy{s.opt.OutageWait, cyrus.ErrLocked})
 }
 
-// Patient is for all others: they wait longer, and then lose the connection.
+// Patient sets the policy of all other commands: they wait longer and then lose the
+// connection.
 func (s *Set) Patient(ctx context.Context) context.Context {
 	return withRetryPolicy(ctx, retryPolicy{s.opt.PatientWait, cyrus.ErrClose})
 }
 
-// await calls fn until it succeeds, fails for good, or the retry policy of ctx is spent.
-// Transient trouble is what objstore.IsTemporary reports. fn must be safe to repeat.
-// A partition that everybody has given up is not waited for (outage.go).
+// await calls fn until it succeeds, fails permanently, or uses up the retry policy of ctx. It
+// retries the errors that objstore.IsTemporary reports. fn must be safe to repeat. await does
+// not wait for a partition that has been given up for all commands (outage.go).
 func await[T any](ctx context.Context, fn func() (T, error)) (T, error) {
 	p, _ := ctx.Value(retryPolicyKey{}).(retryPolicy)
 	bo := backoff.NewExponentialBackOff()
@@ -74,14 +77,14 @@ func outageOf(err error) (*Partition, *outage) {
 	return at.p, &at.p.reading
 }
 
-// hopeless reports that this caller must not wait any longer: all have given up, or
-// another partition answers, whose users may be waiting after it on the same connection.
+// hopeless reports whether this caller must stop waiting: the partition has been given up, or
+// another partition answers whose users may be waiting on the same connection.
 func hopeless(ctx context.Context, err error, waited time.Duration) bool {
 	p, o := outageOf(err)
 	return o != nil && (o.givenUp() || waited >= p.set.opt.OthersFirst && p.set.othersAnswer(ctx, p))
 }
 
-// giveUp spares everybody else the wait for the same.
+// giveUp saves all other commands the same wait.
 func giveUp(err error) {
 	if _, o := outageOf(err); o != nil {
 		o.giveUp()
@@ -94,8 +97,8 @@ func await0(ctx context.Context, fn func() error) error {
 	return err
 }
 
-// limited bounds a wait for something else than an answer of a store by the patience
-// of ctx: for a pack of other connections to be put, for memory.
+// limited applies the retry policy of ctx to a wait for anything but an answer of a store,
+// such as memory or the put of another connection's pack.
 func limited(ctx context.Context) (context.Context, context.CancelFunc) {
 	p, _ := ctx.Value(retryPolicyKey{}).(retryPolicy)
 	if p.wait <= 0 {
@@ -104,7 +107,8 @@ func limited(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, p.wait)
 }
 
-// givenUp is the error of such a wait: what spent patience answers, or the end of ctx itself.
+// givenUp returns the error of a limited wait: that of the retry policy, or the end of ctx
+// itself.
 func givenUp(ctx context.Context, err error) error {
 	p, _ := ctx.Value(retryPolicyKey{}).(retryPolicy)
 	if ctx.Err() == nil && p.spent != nil && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)) {
@@ -113,9 +117,9 @@ func givenUp(ctx context.Context, err error) error {
 	return err
 }
 
-// limitedPut is limited for a wait for packs of other connections to be put. It ends early
-// where others can be served meanwhile, and then, or when it has lasted as long as anybody
-// waits, the partition is given up for all.
+// limitedPut is limited for a wait until packs of other connections are put. The wait ends
+// early if other partitions can be served meanwhile. Then, or after the longest wait of any
+// command, the partition is given up for all commands.
 func (p *Partition) limitedPut(ctx context.Context) (context.Context, context.CancelFunc) {
 	limit, stop := limited(ctx)
 	if pat, _ := ctx.Value(retryPolicyKey{}).(retryPolicy); pat.spent == nil {
@@ -143,7 +147,7 @@ func (p *Partition) limitedPut(ctx context.Context) (context.Context, context.Ca
 	return limit, stop
 }
 
-// unput is the error of such a wait, with the last error of the store.
+// unput returns the error of a limitedPut wait, with the last error of the store.
 func (p *Partition) unput(ctx context.Context, err error) error {
 	pat, _ := ctx.Value(retryPolicyKey{}).(retryPolicy)
 	if why := p.storing.standing(); why != nil && pat.spent != nil && ctx.Err() == nil {
@@ -152,8 +156,8 @@ func (p *Partition) unput(ctx context.Context, err error) error {
 	return fmt.Errorf("wait for a pack to be put: %w", givenUp(ctx, err))
 }
 
-// patientPuts is a store whose puts wait trouble out: for objects that are named by
-// their bytes, which may be put again.
+// patientPuts is a store that retries puts. It is for objects that are named by their bytes,
+// because they may be put again.
 type patientPuts struct{ objstore.Store }
 
 func (s patientPuts) Put(ctx context.Context, key string, body objstore.Body, o objstore.PutOptions) (objstore.Info, error) {

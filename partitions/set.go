@@ -14,34 +14,36 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/storeclock"
 )
 
-// Set is all partitions of one daemon with their common index. Its methods may be
-// called from many goroutines.
+// Set is all partitions of one daemon with their common index. Its methods are safe for
+// concurrent use.
 type Set struct {
 	opt   Options
 	log   *slog.Logger
 	index *index.Index
 	parts []*Partition
-	// Bytes of bodies outside of packs, half of the limit each: bodies that a command is
-	// working on, for which it waits; and those staged for a commit, which keep their
-	// memory until the client goes on, so that nobody may wait for it.
+	// Bytes of bodies outside of packs, each limited to half of the memory limit. working is
+	// for bodies that a command is processing; commands wait for it. staged is for bodies
+	// staged for a commit. They keep their memory until the client continues, so nothing may
+	// wait for staged.
 	working, staged *semaphore.Weighted
 
-	// life ends with Close: puts of packs and checkpoints that nobody waits for.
+	// life is the context of puts of packs and checkpoints that nothing waits for. It ends
+	// with Close.
 	life context.Context
 	end  context.CancelFunc
 	work sync.WaitGroup
 
 	troubles *troubles
 
-	checkpoints chan *Backup // due ones; one is written at a time
+	checkpoints chan *Backup // backups with a due checkpoint; one is written at a time
 
 	mu      sync.Mutex
-	backups map[string]*Backup    // by path, those in use in this process's life
-	claims  map[string]*Partition // by id of the repository
+	backups map[string]*Backup    // by path, those used since the process started
+	claims  map[string]*Partition // by repository id
 }
 
-// Open makes a Set. It does not ask the stores anything: an unreachable bucket is
-// waited for by the first command that needs it. The index stays the caller's to close, after Close.
+// Open returns a Set. It sends no request to the stores: the first command that needs an
+// unreachable bucket waits for it. The caller closes the index after Close.
 func Open(opt Options) (*Set, error) {
 	if err := opt.defaults(); err != nil {
 		return nil, err
@@ -72,17 +74,17 @@ func Open(opt Options) (*Set, error) {
 	return s, nil
 }
 
-// Close ends background work. Sessions must have been closed before.
+// Close ends background work. All sessions must be closed before.
 func (s *Set) Close() error {
 	s.end()
 	s.work.Wait()
 	return nil
 }
 
-// Partitions are the configured ones, in the order of the configuration.
+// Partitions returns the configured partitions in the order of the configuration.
 func (s *Set) Partitions() []*Partition { return s.parts }
 
-// Configs are the partitions as tools name them.
+// Configs returns the partitions in the form that the tools use.
 func (s *Set) Configs() (out []repository.Config) {
 	for _, p := range s.parts {
 		out = append(out, p.Config())
@@ -111,8 +113,8 @@ func (s *Set) indexedRepository(partition string) (id string, err error) {
 	return id, err
 }
 
-// forgetPartition drops everything that the index knows of a partition, and of the
-// backups in it, and notes which repository is there now.
+// forgetPartition drops everything in the index about a partition and its backups, and stores
+// which repository is there now.
 func (s *Set) forgetPartition(partition, id string) error {
 	if p := s.partition(partition); p != nil {
 		p.epoch.Add(1)
@@ -135,7 +137,8 @@ func (s *Set) forgetPartition(partition, id string) error {
 	return s.index.Update(func(t *index.Txn) error { return t.Set(index.RepositoryKey(partition), []byte(id)) })
 }
 
-// Backup returns the handle for a name; one for each path, for the life of the process.
+// Backup returns the handle for a name. There is one handle per path for the life of the
+// process.
 func (s *Set) Backup(n repository.Name) *Backup {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -148,14 +151,14 @@ func (s *Set) Backup(n repository.Name) *Backup {
 	return b
 }
 
-// Options are the settings, with the defaults filled in.
+// Options returns the settings, with the defaults filled in.
 func (s *Set) Options() *Options { return &s.opt }
 
 // NameOf is Names.Of with the settings of the Set.
 func (s *Set) NameOf(mailbox string) repository.Name { return s.opt.Names.Of(mailbox) }
 
-// BackupsOf are the backups that hold the mailbox with this uniqueid, as far as the index
-// knows.
+// BackupsOf returns the backups that hold the mailbox with this uniqueid, according to the
+// index.
 func (s *Set) BackupsOf(uniqueid string) (names []repository.Name, err error) {
 	err = s.index.View(func(t *index.Txn) error {
 		prefix := index.UniqueIDPrefix(uniqueid)
