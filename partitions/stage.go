@@ -10,20 +10,20 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// Stage holds what a connection has sent and nothing refers to yet. It keeps small
-// messages in memory, up to the size that a commit takes inline; when more comes, they
-// all go to packs. Once a pack is durable the index knows its messages, and the stage
-// forgets them, so that its size is bounded however much is sent. One goroutine uses it.
+// Stage holds the messages that a connection has sent and nothing refers to yet. It keeps
+// small messages in memory, up to the size that a commit takes inline. Beyond that, they all
+// go to packs. Once a pack is durable, the index knows its messages and the stage forgets
+// them, so its size is bounded however much is sent. Only one goroutine uses it.
 type Stage struct {
 	set    *Set
 	msgs   map[cyrus.GUID]*stagedMessage
-	inline int64                 // bytes of bodies held
-	packed []*stagedMessage      // those in packs, oldest first
-	failed error                 // why some that were sent in this unit of work could not be stored
-	relied map[*Partition]uint64 // lossCount.Invalid when this unit of work reported what the partition holds
+	inline int64                 // bytes of bodies in memory
+	packed []*stagedMessage      // messages in packs, oldest first
+	failed error                 // why a message of this unit of work could not be stored
+	relied map[*Partition]uint64 // lossCount.Invalid when this unit of work reported the contents of the partition
 }
 
-// stagedMessage lies in body, or in packs of part.
+// stagedMessage is stored in body, or in packs of part.
 type stagedMessage struct {
 	guid   cyrus.GUID
 	size   int64
@@ -31,12 +31,13 @@ type stagedMessage struct {
 	body   []byte // nil: in packs
 	inMem  bool
 	part   *Partition
-	packs  []*openPack // without repetition
-	// suspicious: its SHA-1 shows a collision attack; it is shared with nobody.
+	packs  []*openPack // without duplicates
+	// suspicious is set if the SHA-1 shows a collision attack. No other backup shares the
+	// message.
 	suspicious bool
 }
 
-// NewStage makes an empty stage.
+// NewStage returns an empty stage.
 func (s *Set) NewStage() *Stage {
 	return &Stage{set: s, msgs: map[cyrus.GUID]*stagedMessage{}, relied: map[*Partition]uint64{}}
 }
@@ -47,21 +48,21 @@ func (g *Stage) Restart() {
 	g.Drop()
 }
 
-// rely notes as of when the client knows what the partition holds.
+// rely records the state of the partition when the client learns what it holds.
 func (g *Stage) rely(p *Partition) {
 	if _, ok := g.relied[p]; !ok {
 		g.relied[p] = p.lossCount().Invalid
 	}
 }
 
-// Invalidated reports that what this unit of work reported as held in the partition of a
-// backup is not believed any more.
+// Invalidated reports whether the partition of a backup was invalidated after this unit of
+// work reported what it holds.
 func (g *Stage) Invalidated(b *Backup) bool {
 	at, ok := g.relied[b.part]
 	return ok && at != b.part.lossCount().Invalid
 }
 
-// Failed is why some messages of this unit of work could not be stored; nil if all were.
+// Failed returns why messages of this unit of work could not be stored, or nil if all were.
 func (g *Stage) Failed() error {
 	if g.failed == nil {
 		return nil
@@ -69,7 +70,7 @@ func (g *Stage) Failed() error {
 	return fmt.Errorf("%w: %w: %w", errLost, cyrus.ErrLocked, g.failed)
 }
 
-// Drop forgets all messages; packs keep theirs, unreferenced.
+// Drop forgets all messages. Packs keep theirs, unreferenced.
 func (g *Stage) Drop() {
 	for _, m := range g.msgs {
 		g.forget(m)
@@ -78,7 +79,7 @@ func (g *Stage) Drop() {
 	g.packed, g.failed = nil, nil
 }
 
-// forget gives back the memory of a message.
+// forget removes a message and releases its memory.
 func (g *Stage) forget(m *stagedMessage) {
 	if m.inMem {
 		g.inline -= m.size
@@ -90,7 +91,7 @@ func (g *Stage) forget(m *stagedMessage) {
 	}
 }
 
-// put makes m the staged message with its guid.
+// put makes m the staged message with its GUID.
 func (g *Stage) put(m *stagedMessage) {
 	if old := g.msgs[m.guid]; old != nil && old != m {
 		g.forget(old)
@@ -98,7 +99,7 @@ func (g *Stage) put(m *stagedMessage) {
 	g.msgs[m.guid] = m
 }
 
-// hold keeps a small message in memory, if it and its like still fit a commit.
+// hold keeps a small message in memory if all such messages still fit into a commit.
 func (g *Stage) hold(m *stagedMessage, body []byte) bool {
 	if g.inline+m.size >= g.set.opt.InlineLimit || !g.set.staged.TryAcquire(m.size) {
 		return false
@@ -109,7 +110,7 @@ func (g *Stage) hold(m *stagedMessage, body []byte) bool {
 	return true
 }
 
-// spill moves the messages in memory to packs: they no longer fit a commit.
+// spill moves the messages in memory to packs, because they no longer fit into a commit.
 func (g *Stage) spill(ctx context.Context) error {
 	for _, m := range g.msgs {
 		if !m.inMem {
@@ -126,19 +127,19 @@ func (g *Stage) spill(ctx context.Context) error {
 	return nil
 }
 
-// whole describes a message of one chunk as an entry of a pack. A suspicious one has
-// no guid to be named by: another message may have the same.
+// whole describes a message of one chunk as a pack entry. The entry of a suspicious message is
+// not named by its GUID, because another message may have the same GUID.
 func (m *stagedMessage) whole() packedChunk {
 	return packedChunk{id: m.chunks[0], guid: m.guid, whole: !m.suspicious, size: m.size, private: m.suspicious}
 }
 
-// add notes a message that lies in packs.
+// add records a message that is stored in packs.
 func (g *Stage) add(m *stagedMessage) {
 	g.put(m)
 	g.packed = append(g.packed, m)
 }
 
-// settle forgets the oldest messages whose packs are durable: the index knows them.
+// settle forgets the oldest messages whose packs are durable, because the index knows them.
 func (g *Stage) settle() error {
 	for len(g.packed) > 0 {
 		m := g.packed[0]
@@ -153,8 +154,8 @@ func (g *Stage) settle() error {
 	return nil
 }
 
-// settleOne shows a message in the index whose packs are done. One that could not
-// be stored is forgotten: the client is asked for it again.
+// settleOne moves a message whose packs are done to the index. It forgets a message that could
+// not be stored, and the client is asked for it again.
 func (g *Stage) settleOne(m *stagedMessage) error {
 	for _, p := range m.packs {
 		if p.err != nil {
@@ -164,7 +165,7 @@ func (g *Stage) settleOne(m *stagedMessage) error {
 		}
 	}
 	if m.suspicious || m.part.private() {
-		return nil // stays in staging: the index shows only what backups share
+		return nil // stays in the stage: the index contains only messages that backups share
 	}
 	if len(m.chunks) > 1 {
 		err := g.set.index.Update(func(t *index.Txn) error {
@@ -178,8 +179,8 @@ func (g *Stage) settleOne(m *stagedMessage) error {
 	return nil
 }
 
-// forgetLost forgets messages in packs of a partition that can no longer be read there:
-// the client is asked for it again.
+// forgetLost forgets messages that can no longer be read from packs of a partition. The client
+// is asked for them again.
 func (g *Stage) forgetLost(p *Partition) error {
 	return g.set.index.View(func(t *index.Txn) error {
 		for _, m := range g.msgs {
@@ -208,7 +209,7 @@ func (m *stagedMessage) isPut() bool {
 	return true
 }
 
-// errLost: a message was staged and could not be stored.
+// errLost reports that a staged message could not be stored.
 var errLost = errors.New("staged mail could not be stored")
 
 // flush makes the packs of the messages durable.

@@ -6,34 +6,34 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// finder looks a message up where a backup may refer to it: in what the connection
-// has staged, in the backup itself, and in the packs of the partition.
+// finder looks up a message where a backup may refer to it: in the messages that the
+// connection has staged, in the backup itself, and in the packs of the partition.
 type finder struct {
 	g    *Stage
 	t    *index.Txn
-	st   *State // the backup; nil while it is nowhere
+	st   *State // the backup; nil while it does not exist
 	part *Partition
-	dead *history.Condemned // packs of it that may not be referred to any more
+	dead *history.Condemned // packs of part that nothing new may refer to
 }
 
 // Message is a message that a record can refer to.
 type Message struct {
 	Size    int64
-	Missing bool // the backup knows it, but has no body
+	Missing bool // the backup knows the message but has no body
 	Lost    bool // missing, although the state still names the place of its body
 	Damaged bool // missing, because the backup that the mailbox comes from has lost its body
 	chunks  []history.ChunkID
-	staged  *stagedMessage        // it has to be made durable, or put inline
-	ours    *history.MessageState // the backup knows it already
+	staged  *stagedMessage        // must be made durable or put inline
+	ours    *history.MessageState // set if the backup knows the message already
 }
 
 // Known reports whether the backup knows the message already.
 func (m *Message) Known() bool { return m.ours != nil }
 
-// find returns nil for a message that is nowhere.
+// find returns nil if the message does not exist anywhere.
 func (f *finder) find(g cyrus.GUID) (*Message, error) {
 	if m := f.g.msgs[g]; m != nil && (m.inMem || m.part == f.part) {
-		m.part = f.part // a message in memory goes where it is wanted
+		m.part = f.part // a message in memory goes to the partition that needs it
 		return &Message{Size: m.size, chunks: m.chunks, staged: m}, nil
 	}
 	var missing *Message
@@ -67,7 +67,7 @@ func (f *finder) find(g cyrus.GUID) (*Message, error) {
 	case err != nil:
 		return nil, err
 	case !live && missing == nil:
-		return &Message{Size: m.size, Missing: true, Lost: true}, nil // perhaps since RESERVE said that it is held
+		return &Message{Size: m.size, Missing: true, Lost: true}, nil // perhaps lost since RESERVE reported it as held
 	case !live:
 		return missing, nil
 	}

@@ -17,8 +17,8 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// Add stages one message for the partition of the backup that was opened last, nil if
-// none was. alone means that no other backup is at work that may name the message.
+// Add stages one message for the partition of last, the backup that was opened last (nil if
+// none was). alone means that no other backup in use may name the message.
 func (g *Stage) Add(ctx context.Context, last *Backup, alone bool, guid cyrus.GUID, size int64, body io.Reader) error {
 	s, err := g.scope(ctx, last, alone)
 	if err != nil {
@@ -39,7 +39,7 @@ func (g *Stage) Add(ctx context.Context, last *Backup, alone bool, guid cyrus.GU
 	return g.stagePieces(ctx, m, body)
 }
 
-// Lacking returns the messages that the client has to upload; last and alone are as in Add.
+// Lacking returns the messages that the client must upload. last and alone are as in Add.
 func (g *Stage) Lacking(ctx context.Context, last *Backup, alone bool, guids []cyrus.GUID) (missing []cyrus.GUID, err error) {
 	if err := g.settle(); err != nil {
 		return nil, err
@@ -64,18 +64,19 @@ func (g *Stage) Lacking(ctx context.Context, last *Backup, alone bool, guids []c
 	return missing, err
 }
 
-// scope is where a command that names no mailbox looks messages up: the backup that
-// was opened last, and its partition. If several backups are at work, any of them
-// will name the message, so only what all of them may refer to counts.
+// scope is where a command that names no mailbox looks up messages: the backup that was opened
+// last, and its partition. If several backups are in use, any of them may name the message, so
+// only messages that all of them may refer to count.
 type scope struct {
 	part   *Partition
 	path   string
 	id     uint64
-	exists bool // the backup does, and is the only one
+	exists bool // the backup exists and is the only one in use
 	dead   *history.Condemned
 }
 
-// scope takes the mutex of the backup: others may be rebuilding its index.
+// scope takes the commit mutex of the backup, because another command may be rebuilding its
+// index.
 func (g *Stage) scope(ctx context.Context, last *Backup, alone bool) (scope, error) {
 	s := scope{part: g.set.parts[0]}
 	if last != nil {
@@ -102,7 +103,7 @@ func (b *Backup) scope() scope {
 	return scope{part: choose(b.set.parts, b.path)}
 }
 
-// finder looks up over one view of the index.
+// finder returns a finder over one view of the index.
 func (g *Stage) finder(t *index.Txn, s scope) *finder {
 	f := &finder{g: g, t: t, part: s.part, dead: s.dead}
 	if s.exists {
@@ -111,7 +112,7 @@ func (g *Stage) finder(t *index.Txn, s scope) *finder {
 	return f
 }
 
-// holds reports whether the message need not be stored again: it is staged, or in the
+// holds reports whether the message need not be stored again, because it is staged, in the
 // partition, or in the backup that was opened last.
 func (g *Stage) holds(s scope, guid cyrus.GUID, size int64) (bool, error) {
 	if m := g.msgs[guid]; m != nil {
@@ -126,7 +127,7 @@ func (g *Stage) holds(s scope, guid cyrus.GUID, size int64) (bool, error) {
 	return held, err
 }
 
-// verifyOnly reads a body that is held already: its bytes must match the GUID even so.
+// verifyOnly reads a body that is already held. The bytes must match the GUID nevertheless.
 func verifyOnly(guid cyrus.GUID, body io.Reader) error {
 	sum := sha1.New()
 	if _, err := io.Copy(sum, body); err != nil {
@@ -142,7 +143,7 @@ func errWrongGUID(said, is cyrus.GUID) error {
 	return fmt.Errorf("message %s: the SHA-1 of its bytes is %s: %w", said, is, cyrus.ErrBadParameters)
 }
 
-// memory waits for memory to work in, which others give back with their commands.
+// memory waits for working memory, which other commands release when they end.
 func (g *Stage) memory(ctx context.Context, n int64) error {
 	limit, stop := limited(ctx)
 	defer stop()
@@ -183,8 +184,8 @@ func (g *Stage) stageWhole(ctx context.Context, m *stagedMessage, body io.Reader
 	return nil
 }
 
-// stagePieces cuts a large message by its content as it streams in. A piece that the
-// partition holds already is not stored again.
+// stagePieces splits a large message by its content as it streams in. It does not store a
+// piece again that the partition already holds.
 func (g *Stage) stagePieces(ctx context.Context, m *stagedMessage, body io.Reader) error {
 	if err := g.spill(ctx); err != nil {
 		return err
@@ -236,16 +237,16 @@ func (g *Stage) holdsChunk(part *Partition, dead *history.Condemned, id history.
 	return held, err
 }
 
-// guidHash computes the SHA-1 of a message, and sees whether the bytes were made to
-// collide with another message's (the attack of 2017 and its kin).
+// guidHash computes the SHA-1 of a message and detects bytes that were made to collide with
+// another message (the attack of 2017 and similar ones).
 type guidHash struct {
 	detecting sha1cd.CollisionResistantHash
 	plain     hash.Hash
 }
 
 func newGUIDHash() guidHash {
-	// The detecting hash gives another sum for bytes that it suspects: the plain one returns
-	// what Cyrus computed.
+	// The detecting hash returns a different sum for bytes that it suspects. The plain hash
+	// returns the sum that Cyrus computed.
 	return guidHash{sha1cd.New().(sha1cd.CollisionResistantHash), sha1.New()}
 }
 

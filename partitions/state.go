@@ -13,8 +13,8 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// State is a backup's state in the index, as history.Fold and the answers to
-// GET see it: one transaction.
+// State is a backup's state in the index, within one transaction. history.Replayer and the
+// answers to GET use it.
 type State struct {
 	set  *Set
 	t    *index.Txn
@@ -25,7 +25,7 @@ type State struct {
 
 var _ history.State = (*State)(nil)
 
-// get decodes the value of a key into v; false when there is none.
+// get decodes the value of a key into v. It returns false if the key does not exist.
 func (s *State) get(k index.Key, v any) (bool, error) {
 	b, err := s.t.Get(k)
 	if errors.Is(err, index.ErrNotFound) {
@@ -40,8 +40,8 @@ func (s *State) get(k index.Key, v any) (bool, error) {
 	return true, nil
 }
 
-// put does without the HTML escapes of json.Marshal: they make a value up to six times as
-// long as it is in the log, and the index takes only so much.
+// put writes a value without the HTML escapes of json.Marshal. They make a value up to six
+// times as long as in the log, and the index limits the size of a value.
 func (s *State) put(k index.Key, v any) error {
 	b, err := history.MarshalState(v)
 	if err != nil {
@@ -86,9 +86,9 @@ func (s *State) Mailboxes() iter.Seq2[*history.MailboxState, error] {
 	}
 }
 
-// PutMailbox keeps the order of creation, the live names and the uniqueids in step.
-// A long transaction can be cut between any two writes: done again, it has to come to
-// the same, so the old name goes first, and nothing points to a mailbox that is not there.
+// PutMailbox keeps the order of creation, the live names, and the uniqueids consistent. A long
+// transaction can be split between any two writes, and repeating it must give the same result.
+// The old name therefore goes first, and nothing points to a missing mailbox.
 func (s *State) PutMailbox(m *history.MailboxState) error {
 	old, err := s.Mailbox(m.UniqueID)
 	if err != nil {
@@ -115,7 +115,7 @@ func (s *State) PutMailbox(m *history.MailboxState) error {
 	return s.t.Set(index.UniqueIDKey(m.UniqueID, s.path), nil)
 }
 
-// dropName removes the name of a mailbox, unless another one has taken it.
+// dropName removes the name of a mailbox, unless another mailbox has taken it.
 func (s *State) dropName(m *history.MailboxState) error {
 	k := index.NameKey(s.id, m.Name)
 	u, err := s.t.Get(k)
@@ -167,8 +167,8 @@ func (s *State) PutMessage(m *history.MessageState) error {
 	return s.put(index.MessageKey(s.id, m.GUID[:]), m)
 }
 
-// putPlace notes where a chunk lies: in a pack for the whole partition, in the log of
-// the backup for the backup alone.
+// putPlace stores the place of a chunk: for the whole partition if it is in a pack, or for
+// this backup alone if it is in the backup's log.
 func (s *State) putPlace(p history.Place) error {
 	at, ok := parsePlace(p)
 	if !ok {
@@ -177,7 +177,7 @@ func (s *State) putPlace(p history.Place) error {
 	return s.part.putPlace(s.t, p.Chunk, at)
 }
 
-// place is where the backup finds a chunk.
+// place returns where the backup finds a chunk.
 func (s *State) place(c history.ChunkID) (history.Place, error) {
 	if p, ok, err := s.part.lookupChunk(s.t, c); ok || err != nil {
 		return p, err
@@ -246,7 +246,7 @@ func (s *State) PutItem(i *history.ItemState) error {
 }
 
 func (s *State) NextSeq() (uint64, error) {
-	n := uint64(1) // as in every State (history.NewMem)
+	n := uint64(1) // the first number in every State (history.NewMem)
 	_, err := s.get(index.NextSeqKey(s.id), &n)
 	return n, err
 }
@@ -257,7 +257,7 @@ func (s *State) sealed() (*history.SealedEvent, error) {
 	return repository.SealOf(s)
 }
 
-// DropMailbox removes a mailbox, its records included, for a prune event.
+// DropMailbox removes a mailbox and its records, for a prune event.
 func (s *State) DropMailbox(uniqueid string) error {
 	m, err := s.Mailbox(uniqueid)
 	if err != nil || m == nil {

@@ -9,15 +9,15 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// Repository returns repository.json. It makes the repository where there is none.
+// Repository returns repository.json. It creates the repository if there is none.
 func (p *Partition) Repository(ctx context.Context) (*repository.Info, error) {
 	return p.repository(ctx, true)
 }
 
-// Packing is how packs are written, and their size in bytes.
+// Packing returns how packs are written, and their size in bytes.
 func (p *Partition) Packing() (pack.Options, int64) { return p.set.opt.Pack, p.set.opt.PackSize }
 
-// Partition is the one with this NAME.
+// Partition returns the partition with this NAME.
 func (s *Set) Partition(name string) (*Partition, error) {
 	if p := s.partition(name); p != nil {
 		return p, nil
@@ -25,7 +25,8 @@ func (s *Set) Partition(name string) (*Partition, error) {
 	return nil, fmt.Errorf("no partition %s is configured (backuppartition-%s)", name, name)
 }
 
-// Choose is the partition for a new backup: objstore.ErrExist if there is one already.
+// Choose returns the partition for a new backup, or objstore.ErrExist if the backup already
+// exists.
 func (s *Set) Choose(ctx context.Context, n repository.Name) (*Partition, error) {
 	there, err := s.locate(ctx, n, nil)
 	if err != nil {

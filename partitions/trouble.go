@@ -10,35 +10,35 @@ import (
 	"time"
 )
 
-// Trouble is a backup or a partition that cannot be used, while the others can.
+// Trouble describes a backup or a partition that cannot be used while the others can.
 type Trouble struct {
-	Partition string // its name; "" when it is one backup
-	Backup    string // its path; "" when it is a partition
+	Partition string // its name; "" for a backup
+	Backup    string // its path; "" for a partition
 	Kind      string // damage, version, foreign, moved, denied, no-bucket, no-answer, …
 	Since     time.Time
-	Err       error // as seen last
+	Err       error // the latest error
 }
 
-// troubles logs each trouble when it begins and when it ends, however many commands
-// meet it in between.
+// troubles logs each trouble when it begins and when it ends, however many commands meet it in
+// between.
 type troubles struct {
 	log   *slog.Logger
 	now   func() time.Time
-	count atomic.Int64 // of states, for those who need no lock to see that there are none
+	count atomic.Int64 // of states; shows without a lock that there are none
 
 	mu     sync.Mutex
 	states map[troubleKey]*troubleState
 }
 
-// troubleKey is what a trouble is known by. Only what succeeds in the same class of
-// work ends it: a client that may read need not be able to write.
+// troubleKey identifies a trouble. Only a success in the same class of work ends it, because
+// permission to read does not imply permission to write.
 type troubleKey struct {
 	scope troubleScope
 	kind  troubleKind
 	class string
 }
 
-// troubleScope is a backup, or else a partition.
+// troubleScope is either a backup or a partition.
 type troubleScope struct{ partition, backup string }
 
 type troubleState struct {
@@ -47,10 +47,10 @@ type troubleState struct {
 }
 
 const (
-	// troublesMost bounds the troubles in memory; those beyond are logged each time.
+	// troublesMost limits the troubles in memory. Further troubles are logged each time.
 	troublesMost = 10000
-	// troubleQuiet is how long a trouble must not have been met before a success ends it:
-	// what fails for one key and works for another must not fill the log.
+	// troubleQuiet is how long a trouble must be absent before a success ends it. A failure
+	// that affects only some keys must not fill the log.
 	troubleQuiet = 30 * time.Second
 )
 
@@ -58,7 +58,7 @@ func newTroubles(log *slog.Logger, now func() time.Time) *troubles {
 	return &troubles{log: log, now: now, states: map[troubleKey]*troubleState{}}
 }
 
-// met notes that a command has met a trouble, and logs the first time.
+// met records that a command has met a trouble, and logs the first time.
 func (t *troubles) met(k troubleKey, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -76,12 +76,12 @@ func (t *troubles) met(k troubleKey, err error) {
 		append(k.attrs(), "err", err, "action", k.kind.advice(k.scope))...)
 }
 
-// worked notes a success in a partition, which ends troubles of that class there.
+// worked records a success in a partition, which ends the troubles of that class there.
 func (t *troubles) worked(partition, class string) {
 	t.ended(troubleScope{partition: partition}, class)
 }
 
-// ended ends the troubles of a scope in these classes, unless they were met a moment ago.
+// ended ends the troubles of a scope in these classes, unless they occurred a moment ago.
 func (t *troubles) ended(scope troubleScope, classes ...string) {
 	if t.count.Load() == 0 {
 		return
@@ -114,7 +114,7 @@ func (k troubleKey) attrs() []any {
 	return []any{"partition", k.scope.partition, "kind", string(k.kind)}
 }
 
-// Troubles are what cannot be used at present, the oldest first.
+// Troubles returns the backups and partitions that cannot be used at present, oldest first.
 func (s *Set) Troubles() []Trouble {
 	t := s.troubles
 	t.mu.Lock()

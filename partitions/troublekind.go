@@ -8,7 +8,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// troubleKind is why a backup or a partition cannot be used.
+// troubleKind is the reason why a backup or a partition cannot be used.
 type troubleKind string
 
 const (
@@ -20,7 +20,7 @@ const (
 	troubleEmptied     troubleKind = "emptied"
 	troubleShared      troubleKind = "shared"
 	troubleUnsupported troubleKind = "unsupported"
-	troubleStore       troubleKind = "store" // any other answer that makes no sense
+	troubleStore       troubleKind = "store" // any other unexpected answer
 	// Of a backup, or of a partition as a whole.
 	troubleDamage  troubleKind = "damage"
 	troubleVersion troubleKind = "version"
@@ -33,8 +33,8 @@ const (
 	troubleInternal troubleKind = "internal"
 )
 
-// quiet is how long a trouble must not have been met before a success ends it. An answer
-// ends an outage at once.
+// quiet is how long a trouble must be absent before a success ends it. An answer ends an
+// outage immediately.
 func (k troubleKind) quiet() time.Duration {
 	if k == troubleNoAnswer || k == troubleNoSpace || k == troubleLocked {
 		return 0
@@ -42,15 +42,15 @@ func (k troubleKind) quiet() time.Duration {
 	return troubleQuiet
 }
 
-// level is that of the line with which it begins.
+// level returns the level of the log line that reports the start of a trouble.
 func (k troubleKind) level() slog.Level {
 	if k == troubleLocked {
-		return slog.LevelWarn // somebody has wanted it
+		return slog.LevelWarn // the lock was taken on purpose
 	}
 	return slog.LevelError
 }
 
-// advice is what an administrator can do about it.
+// advice returns what an administrator can do.
 func (k troubleKind) advice(s troubleScope) string {
 	switch k {
 	case troubleNoAnswer:
@@ -90,7 +90,7 @@ func (k troubleKind) advice(s troubleScope) string {
 	return "look at the store's own log"
 }
 
-// owner is the backup as the tools take it.
+// owner returns the backup as an argument for the tools.
 func (s troubleScope) owner() string {
 	if user, ok := strings.CutPrefix(s.backup, repository.KindUser+"/"); ok {
 		return user

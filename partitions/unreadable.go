@@ -11,11 +11,12 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// errBodyLost: a body cannot be read from its partition any more. The index knows it.
+// errBodyLost reports that a body can no longer be read from its partition. The index has
+// recorded the loss.
 var errBodyLost = errors.New("the body of a message is lost")
 
-// openMessage streams a message whose chunks lie at these places. A chunk that mutexes out
-// to be lost is noted, so that nothing new refers to it and its backups are healed.
+// openMessage streams a message whose chunks are stored at these places. It records a chunk
+// that turns out to be lost, so that nothing new refers to it and its backups are healed.
 func (p *Partition) openMessage(ctx context.Context, m *history.MessageState, places map[history.ChunkID]history.Place) (io.ReadCloser, error) {
 	body, err := history.OpenMessage(ctx, p.objects, m, func(c history.ChunkID) ([]history.Place, error) {
 		at, ok := places[c]
@@ -30,10 +31,10 @@ func (p *Partition) openMessage(ctx context.Context, m *history.MessageState, pl
 	return &watchedBody{ReadCloser: body, ctx: ctx, part: p}, nil
 }
 
-// watchedBody notes damage that is met while it is read.
+// watchedBody records damage that is found while the body is read.
 type watchedBody struct {
 	io.ReadCloser
-	ctx  context.Context // of openMessage
+	ctx  context.Context // passed to openMessage
 	part *Partition
 }
 
@@ -45,13 +46,13 @@ func (b *watchedBody) Read(buf []byte) (int, error) {
 	return n, err
 }
 
-// unreadable looks closer at an error of reading a message. What is damage is noted.
+// unreadable examines an error of reading a message, and records damage.
 func (p *Partition) unreadable(ctx context.Context, err error) error {
 	var chunk *history.ChunkError
 	if !errors.As(err, &chunk) || !history.IsUnreadable(err) || ctx.Err() != nil {
 		return err
 	}
-	p.objects.Forget() // it may have been read with the directory of a former object
+	p.objects.Forget() // the chunk may have been read with the directory of a former object
 	again := p.examine(ctx, chunk.Place)
 	if again == nil {
 		again = fmt.Errorf("a second look finds nothing wrong: %w", cyrus.ErrLocked)
@@ -59,7 +60,7 @@ func (p *Partition) unreadable(ctx context.Context, err error) error {
 	return fmt.Errorf("%w: %w", again, err)
 }
 
-// examine reads a chunk once more, with nothing from memory: nil when it is sound.
+// examine reads a chunk again without any cached data. It returns nil if the chunk is intact.
 func (p *Partition) examine(ctx context.Context, pl history.Place) error {
 	objects := history.NewObjects(p.store, 1)
 	err := await0(ctx, func() error { return history.CheckChunk(ctx, objects, pl) })
@@ -75,8 +76,8 @@ func (p *Partition) examine(ctx context.Context, pl history.Place) error {
 	return p.noteDamage(ctx, objects, pl, err)
 }
 
-// noteDamage marks a chunk that is damaged where it lies, or the whole object when its
-// directory is.
+// noteDamage marks a damaged chunk in its place, or the whole object if its directory is
+// damaged.
 func (p *Partition) noteDamage(ctx context.Context, objects *history.Objects, pl history.Place, why error) error {
 	l := loss{object: objectID(pl.Object), chunk: &pl.Chunk, how: lossDamaged}
 	if _, err := objects.Directory(ctx, pl.Object); err != nil && history.IsUnreadable(err) && !errors.Is(err, objstore.ErrNotExist) {

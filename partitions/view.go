@@ -12,19 +12,21 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// Name is what the backup is for.
+// Name returns the name of the backup.
 func (b *Backup) Name() repository.Name { return b.name }
 
-// Path is the path of the backup below backups/.
+// Path returns the path of the backup below backups/.
 func (b *Backup) Path() string { return b.path }
 
-// Lease records which connection works on the backup.
+// Lease returns the lease, which records which connection works on the backup.
 func (b *Backup) Lease() *Lease { return &b.lease }
 
-// Config is the partition that holds the backup. The backup exists, and the mutex is held.
+// Config returns the partition that holds the backup. The backup must exist, and the caller
+// holds the commit mutex.
 func (b *Backup) Config() repository.Config { return b.part.Config() }
 
-// Number is the number of the newest commit; 0 if there is none, or no backup. The mutex is held.
+// Number returns the number of the newest commit, or 0 if there is no commit or no backup. The
+// caller holds the commit mutex.
 func (b *Backup) Number() uint64 {
 	if b.entry == nil {
 		return 0
@@ -32,14 +34,14 @@ func (b *Backup) Number() uint64 {
 	return b.entry.Number
 }
 
-// Exists reports whether a partition holds the backup. The mutex is held.
+// Exists reports whether a partition holds the backup. The caller holds the commit mutex.
 func (b *Backup) Exists() bool { return b.entry != nil }
 
-// Invalidate makes the next command read the backup from the bucket: after a panic, what
-// is known of it may be wrong.
+// Invalidate makes the next command read the backup from the bucket. It is used after a panic,
+// because the state in memory may be wrong.
 func (b *Backup) Invalidate() { b.unsure.Store(true) }
 
-// BringUp updates the index from the bucket. It takes the mutex.
+// BringUp updates the index from the bucket. It takes the commit mutex.
 func (b *Backup) BringUp(ctx context.Context) error {
 	if err := b.Begin(ctx); err != nil {
 		return err
@@ -48,8 +50,8 @@ func (b *Backup) BringUp(ctx context.Context) error {
 	return b.refresh(ctx)
 }
 
-// Create makes the backup if no partition holds it: in the partition of another backup,
-// or, if beside is nil, in the partition that hashing chooses. The mutex is held.
+// Create creates the backup if no partition holds it: in the partition of beside or, if beside
+// is nil, in the partition that hashing chooses. The caller holds the commit mutex.
 func (b *Backup) Create(ctx context.Context, beside *Backup) error {
 	if beside == nil {
 		return b.create(ctx, nil)
@@ -57,8 +59,8 @@ func (b *Backup) Create(ctx context.Context, beside *Backup) error {
 	return b.create(ctx, beside.part)
 }
 
-// View reads the state of the backup. fn is not called if the backup does not exist. The
-// mutex is held.
+// View reads the state of the backup. It does not call fn if the backup does not exist. The
+// caller holds the commit mutex.
 func (b *Backup) View(fn func(st *State) error) error {
 	if b.entry == nil {
 		return nil
@@ -78,7 +80,7 @@ func (b *Backup) ViewOrNone(fn func(st *State) error) error {
 	return b.View(fn)
 }
 
-// Read is View for commands: it takes the mutex.
+// Read is View for commands: it takes the commit mutex.
 func (b *Backup) Read(ctx context.Context, fn func(st *State) error) error {
 	if err := b.Begin(ctx); err != nil {
 		return err
@@ -100,12 +102,13 @@ func (b *Backup) Open(ctx context.Context, m *history.MessageState) (io.ReadClos
 	return b.part.openMessage(ctx, m, places)
 }
 
-// Change decides what to do to a backup: it looks at the state (nil if the backup does not
-// exist) and returns the events to commit, none when nothing changes. It is called again
-// when another writer was faster.
+// A Change decides what to do to a backup. It reads the state (nil if the backup does not
+// exist) and returns the events to commit, or none if nothing changes. It is called again if
+// another writer's commits came first.
 type Change func(st *State) ([]history.Event, error)
 
-// Change commits what c decides, and makes the backup where needed. The mutex is held.
+// Change commits the events that c returns, and creates the backup if needed. The caller holds
+// the commit mutex.
 func (b *Backup) Change(ctx context.Context, who Author, c Change) error {
 	for range commitTries {
 		var events []history.Event
@@ -133,10 +136,10 @@ func (b *Backup) Change(ctx context.Context, who Author, c Change) error {
 	return fmt.Errorf("other commits came first, %d times: %w", commitTries, cyrus.ErrLocked)
 }
 
-// errAgain reports that other commits came first: the change has to be decided again.
+// errAgain reports that other commits came first, so the change has to be decided again.
 var errAgain = errors.New("other commits came first")
 
-// places is where the chunks of a message lie. The mutex is held.
+// places returns where the chunks of a message are stored. The caller holds the commit mutex.
 func (b *Backup) places(m *history.MessageState) (map[history.ChunkID]history.Place, error) {
 	places := map[history.ChunkID]history.Place{}
 	err := b.View(func(st *State) error {

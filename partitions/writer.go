@@ -9,34 +9,34 @@ import (
 )
 
 // Writer prepares the next commit of a backup: events, records, and the messages that the
-// records name. The mutex is held from its beginning to Commit.
+// records name. The caller holds the commit mutex from NewWriter to Commit.
 type Writer struct {
 	b       *Backup
 	stage   *Stage
 	who     Author
-	from    *Backup      // the backup that the mailbox moves from; nil = it comes from the client
-	recheck func() error // decides whether the commit is still valid after another writer's
+	from    *Backup      // the mailbox moves from this backup; nil = the client sends it
+	recheck func() error // decides whether the commit is still valid after another writer's commits
 
 	bld    *history.Builder
-	spool  *history.RecordBlockWriter // takes the records that are too many for a commit
+	spool  *history.RecordBlockWriter // takes the records that do not fit into a commit
 	count  int
-	news   []history.Message       // messages that the commit makes known, at most Options.CommitRecords
-	known  map[cyrus.GUID]struct{} // their guids
-	staged []*stagedMessage        // those of them that the connection has sent
-	reused []history.Place         // of messages that the backup knows, which new records name
-	stale  bool                    // messages were committed: the view of the index lacks them
+	news   []history.Message       // messages that the commit adds, at most Options.CommitRecords
+	known  map[cyrus.GUID]struct{} // their GUIDs
+	staged []*stagedMessage        // those in news that the connection has sent
+	reused []history.Place         // places of messages that the backup knows and new records name
+	stale  bool                    // the open view lacks messages that were committed
 
-	find    *finder // over the view that is open, with its state
+	find    *finder // over the open view, with its state
 	endView func()  // nil while no view is open
 }
 
-// commitBytes is how large the events of a commit become before records go into blocks.
-// 65,536 ordinary records are less; with long annotations they would pass what a reader takes.
+// commitBytes is the size of a commit's events from which records go into blocks. 65,536
+// ordinary records are smaller; with long annotations they would exceed the limit of a reader.
 const commitBytes = 32 << 20
 
-// NewWriter begins a commit. The bodies come from the stage, or from the backup from, whose
-// mutex is held, too, if it is not nil. recheck is called when another writer's commits came
-// first; its error ends the commit.
+// NewWriter begins a commit. Bodies come from the stage or, if from is not nil, from that
+// backup, whose commit mutex the caller holds too. recheck is called if another writer's
+// commits came first. Its error ends the commit.
 func (b *Backup) NewWriter(s *Stage, who Author, from *Backup, recheck func() error) *Writer {
 	return &Writer{
 		b: b, stage: s, who: who, from: from, recheck: recheck,
@@ -44,14 +44,14 @@ func (b *Backup) NewWriter(s *Stage, who Author, from *Backup, recheck func() er
 	}
 }
 
-// State is the state of the backup with everything that this Writer has committed. It is
-// a view of the index, which stays open until CloseView.
+// State returns the state of the backup, including everything that this Writer has committed.
+// It is a view of the index, which stays open until CloseView.
 func (w *Writer) State(ctx context.Context) (*State, error) {
 	if w.endView != nil && !w.stale {
 		return w.find.st, nil
 	}
 	w.CloseView()
-	// Before the view is opened: no view is open during a request.
+	// Ask before opening the view: no view is open during a request.
 	dead, err := w.b.part.Condemned(ctx)
 	if err != nil {
 		return nil, err
@@ -76,8 +76,8 @@ func (w *Writer) CloseView() {
 // Event adds an event to the commit.
 func (w *Writer) Event(e history.Event) error { return w.bld.Event(e) }
 
-// Record adds a record of a mailbox. Those that are too many for a commit go into record
-// blocks before it, so that the commit stays one small put.
+// Record adds a record of a mailbox. Records that do not fit into a commit go into record
+// blocks before it, so that the commit remains one small put.
 func (w *Writer) Record(ctx context.Context, uniqueid string, r *cyrus.Record) error {
 	w.count++
 	if w.spool == nil && w.count <= w.b.set.opt.CommitRecords && w.bld.Size() < commitBytes {
@@ -89,7 +89,7 @@ func (w *Writer) Record(ctx context.Context, uniqueid string, r *cyrus.Record) e
 	return w.spool.Add(ctx, r)
 }
 
-// EndRecords puts the record blocks, after the last record of the mailbox.
+// EndRecords puts the record blocks after the last record of the mailbox.
 func (w *Writer) EndRecords(ctx context.Context, uniqueid string) error {
 	if w.spool == nil {
 		return nil
@@ -101,22 +101,22 @@ func (w *Writer) EndRecords(ctx context.Context, uniqueid string) error {
 	return w.bld.Event(&history.RecordBlocksEvent{UniqueID: uniqueid, Blocks: blocks})
 }
 
-// Adds reports whether the commit makes the message known.
+// Adds reports whether the commit adds the message to the backup.
 func (w *Writer) Adds(g cyrus.GUID) bool {
 	_, ok := w.known[g]
 	return ok
 }
 
-// Find looks a message up in the stage, the backup and the partition; nil if it is nowhere.
-// It needs the view of State.
+// Find looks up a message in the stage, the backup, and the partition. It returns nil if the
+// message does not exist there. It needs the view of State.
 func (w *Writer) Find(g cyrus.GUID) (*Message, error) { return w.find.find(g) }
 
-// Add makes a message known to the backup with this commit.
+// Add adds a message to the backup with this commit.
 func (w *Writer) Add(ctx context.Context, g cyrus.GUID, m *Message) error {
 	return w.add(ctx, history.Message{GUID: g, Size: m.Size, Chunks: m.chunks}, m.staged)
 }
 
-// AddMissing makes a message known whose body is missing.
+// AddMissing adds a message whose body is missing.
 func (w *Writer) AddMissing(ctx context.Context, g cyrus.GUID, size int64) error {
 	return w.add(ctx, history.Message{GUID: g, Size: size, Missing: true}, nil)
 }
@@ -136,10 +136,10 @@ func (w *Writer) add(ctx context.Context, m history.Message, staged *stagedMessa
 	return nil
 }
 
-// maxReused bounds the places that are proven at once.
+// maxReused limits the places that are proven at once.
 const maxReused = 4096
 
-// Reuse is for a new record of a message that the backup knows from another one: a copy,
+// Reuse handles a new record of a message that the backup knows from another record: a copy,
 // or a message that was moved to another mailbox. Its places are proven before the commit.
 func (w *Writer) Reuse(ctx context.Context, st *State, m *Message) error {
 	now := st.set.opt.Now()

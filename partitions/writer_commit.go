@@ -11,7 +11,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// Commit makes everything durable in the order that design.md demands: packs and record
+// Commit makes everything durable in the order that design.md requires: packs and record
 // blocks, then the commit, then the index.
 func (w *Writer) Commit(ctx context.Context) error {
 	if err := w.bodies(ctx, w.bld); err != nil {
@@ -20,7 +20,7 @@ func (w *Writer) Commit(ctx context.Context) error {
 	return w.put(ctx, w.bld)
 }
 
-// put commits. The bodies that the commit holds itself need not be asked for soon.
+// put commits. The bodies that are inline in the commit need no further proof soon.
 func (w *Writer) put(ctx context.Context, bld *history.Builder) error {
 	b := w.b
 	epoch := b.part.epoch.Load()
@@ -32,22 +32,22 @@ func (w *Writer) put(ctx context.Context, bld *history.Builder) error {
 	return nil
 }
 
-// commitMessages commits the messages gathered so far, before the mailbox that names
-// them: nothing refers to them yet, and no commit grows without bound.
+// commitMessages commits the messages gathered so far, before the mailbox that names them.
+// Nothing refers to them yet, and this limits the size of a commit.
 func (w *Writer) commitMessages(ctx context.Context) error {
 	bld := history.NewBuilder(history.Header{}, w.b.set.opt.Pack)
 	if err := w.bodies(ctx, bld); err != nil {
 		return err
 	}
-	// That these messages exist stays true whatever others commit meanwhile; what the
-	// records are a delta of may not.
+	// The messages exist whatever others commit meanwhile, but the state that the records are
+	// a delta against may change.
 	err := w.put(ctx, bld)
 	w.stale = true
 	return err
 }
 
-// bodies makes the new messages durable, in the commit itself where they are held in
-// memory, otherwise in packs; and records what they are and where every chunk is stored.
+// bodies makes the new messages durable: in the commit itself if they are in memory, otherwise
+// in packs. It records the messages and where each chunk is stored.
 func (w *Writer) bodies(ctx context.Context, bld *history.Builder) error {
 	for part := range slices.Chunk(w.news, history.MaxMessagesPerEvent) {
 		if err := bld.Event(&history.MessagesEvent{Messages: part}); err != nil {
@@ -75,8 +75,8 @@ func (w *Writer) bodies(ctx context.Context, bld *history.Builder) error {
 	return w.places(ctx, bld, inline)
 }
 
-// places records where the chunks of the new messages are that are not inline, once it is
-// certain that they, and those of messages that are named again, lie there.
+// places records where the chunks of new messages are stored that are not inline. It first
+// proves these chunks and the chunks of messages that are named again.
 func (w *Writer) places(ctx context.Context, bld *history.Builder, inline map[cyrus.GUID]struct{}) error {
 	var at []history.Place
 	err := w.b.set.index.View(func(t *index.Txn) (err error) {
@@ -97,7 +97,7 @@ func (w *Writer) places(ctx context.Context, bld *history.Builder, inline map[cy
 	return err
 }
 
-// certain is Partition.certain. Staged messages that depend on something lost are forgotten.
+// certain is Partition.certain. It also forgets staged messages that depend on something lost.
 func (w *Writer) certain(ctx context.Context, places []history.Place) ([]history.Place, error) {
 	at, err := w.b.part.certain(ctx, places)
 	if err != nil {
@@ -106,7 +106,7 @@ func (w *Writer) certain(ctx context.Context, places []history.Place) ([]history
 	return at, nil
 }
 
-// indexed is where the index has the chunks of the new messages that are not inline.
+// indexed returns where the index has the chunks of new messages that are not inline.
 func (w *Writer) indexed(t *index.Txn, inline map[cyrus.GUID]struct{}) (at []history.Place, err error) {
 	said := map[history.ChunkID]struct{}{}
 	for _, m := range w.news {
@@ -131,7 +131,7 @@ func (w *Writer) indexed(t *index.Txn, inline map[cyrus.GUID]struct{}) (at []his
 	return at, nil
 }
 
-// unstage forgets what the commit has made part of the backup.
+// unstage forgets the messages that the commit has added to the backup.
 func (w *Writer) unstage() {
 	for _, m := range w.staged {
 		if w.stage.msgs[m.guid] == m {
