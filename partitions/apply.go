@@ -26,7 +26,7 @@ func (b *Backup) applyFromBucket(ctx context.Context, n uint64, size int64) erro
 
 // applyBytes applies a commit to the index from the bytes that were just put.
 func (b *Backup) applyBytes(ctx context.Context, n uint64, obj []byte) error {
-	s := justPut{b.part.store, history.LogKey(b.path, n), obj}
+	s := overlayStore{b.part.store, history.LogKey(b.path, n), obj}
 	return await0(ctx, func() error { // record blocks that the commit names are read from the store
 		return history.ReadCommit(ctx, s, b.path, n, func(c *history.CommitReader) error {
 			return b.apply(ctx, c, int64(len(obj)))
@@ -34,14 +34,14 @@ func (b *Backup) applyBytes(ctx context.Context, n uint64, obj []byte) error {
 	})
 }
 
-// justPut is a store that serves one object from memory.
-type justPut struct {
+// overlayStore is a store that serves one object from memory.
+type overlayStore struct {
 	objstore.Store
 	key string
 	obj []byte
 }
 
-func (s justPut) Get(ctx context.Context, key string, off, n int64) (*objstore.Object, error) {
+func (s overlayStore) Get(ctx context.Context, key string, off, n int64) (*objstore.Object, error) {
 	if key != s.key || off != 0 || n >= 0 {
 		return s.Store.Get(ctx, key, off, n)
 	}

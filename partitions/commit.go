@@ -70,7 +70,7 @@ func (b *Backup) again(ctx context.Context, look func(context.Context) error, re
 		return nil
 	}
 	if ended, err := b.ended(ctx); ended || err != nil {
-		return errors.Join(err, b.goneFromHere())
+		return errors.Join(err, b.errMoved())
 	}
 	if err := b.checkLock(ctx); err != nil {
 		return err

@@ -51,16 +51,16 @@ func (b *Backup) relocate(ctx context.Context) error {
 	case err != nil:
 		return err
 	case ended:
-		return b.goneFromHere()
+		return b.errMoved()
 	}
 	return b.checkLock(ctx)
 }
 
-// goneFromHere returns the error for a backup that has left its partition. If the move is in
+// errMoved returns the error for a backup that has left its partition. If the move is in
 // progress or was interrupted, the client should retry.
-func (b *Backup) goneFromHere() error {
+func (b *Backup) errMoved() error {
 	if b.entry.Sealed.To == "" {
 		return repository.ErrSealed
 	}
-	return fmt.Errorf("it has left partition %s and %w", b.part.name, repository.ErrHalfMoved)
+	return fmt.Errorf("the backup has left partition %s and %w", b.part.name, repository.ErrHalfMoved)
 }

@@ -77,7 +77,7 @@ func (b *Backup) refillInOneGo(ctx context.Context) error {
 	if err := b.fromCheckpoint(ctx); err != nil {
 		return err
 	}
-	if err := b.replay(ctx); err != nil {
+	if err := b.applyLog(ctx); err != nil {
 		return err
 	}
 	b.listedAt = b.set.opt.Now()
@@ -146,8 +146,8 @@ func (b *Backup) fromCheckpoint(ctx context.Context) error {
 	return await0(ctx, func() error { return b.importCheckpoint(cp) })
 }
 
-// replay applies the commits after a checkpoint, from single objects and segments.
-func (b *Backup) replay(ctx context.Context) error {
+// applyLog applies the commits after a checkpoint, from single objects and segments.
+func (b *Backup) applyLog(ctx context.Context) error {
 	log := history.Log{Store: b.part.store, Backup: b.path}
 	newest, err := await(ctx, func() (uint64, error) { return log.Newest(ctx, b.entry.Number) })
 	if err != nil {

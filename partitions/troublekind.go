@@ -76,7 +76,7 @@ func (k troubleKind) advice(s troubleScope) string {
 	case troubleMoved:
 		return "finish the move: ctl_backups move " + s.owner() + " PARTITION"
 	case troubleLocked:
-		return "it ends with the program that holds the lock"
+		return "the lock ends with the program that holds it"
 	case troubleSealed:
 		return "see ctl_backups(8)"
 	case troubleDamage:

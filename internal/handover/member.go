@@ -50,7 +50,7 @@ type Config struct {
 	Index       string // directory of the index; it need not exist, its parent is created
 	Fingerprint string // of the partitions and the index: processes with different ones refuse each other
 	// Reserve finds a place for a connection that another process passes.
-	Reserve func(ctx context.Context) (*master.Place, error)
+	Reserve func(ctx context.Context) (*master.Slot, error)
 	// Conflict is called if, after Join, another process has the index with another fingerprint
 	// (*ConflictError), or the files beside the index cannot be used. The process must then exit.
 	Conflict func(error)

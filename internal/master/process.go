@@ -111,12 +111,12 @@ func (p *Process) Exit(code int, reason string) {
 	p.request(end{code: code, reason: reason})
 }
 
-// Place is a reserved place for a passed connection. Exactly one of Serve and Free must be called.
-type Place struct{ p *Process }
+// Slot is a reserved place for a passed connection. Exactly one of Serve and Free must be called.
+type Slot struct{ p *Process }
 
 // Reserve waits until Run has started and there is room for one more connection, and reserves the
 // place. It fails with ErrEnding if the process is ending, or with ctx.
-func (p *Process) Reserve(ctx context.Context) (*Place, error) {
+func (p *Process) Reserve(ctx context.Context) (*Slot, error) {
 	select {
 	case <-p.started:
 	case <-ctx.Done():
@@ -129,7 +129,7 @@ func (p *Process) Reserve(ctx context.Context) (*Place, error) {
 			p.conns++
 			p.broadcastLocked()
 			p.mu.Unlock()
-			return &Place{p}, nil
+			return &Slot{p}, nil
 		}
 		p.mu.Unlock()
 		if stopping {
@@ -144,13 +144,13 @@ func (p *Process) Reserve(ctx context.Context) (*Place, error) {
 }
 
 // Serve serves c, with c's own options, in a new goroutine.
-func (pl *Place) Serve(c *Conn) {
+func (pl *Slot) Serve(c *Conn) {
 	pl.p.use()
 	go pl.p.serve(c)
 }
 
 // Free releases the place.
-func (pl *Place) Free() { pl.p.leave() }
+func (pl *Slot) Free() { pl.p.leave() }
 
 // use counts a connection. The process recycles when the number reaches -U, or with the first
 // connection after the program file has changed.

@@ -127,14 +127,14 @@ func (u *mailboxUpdate) checkSince() error {
 		return fmt.Errorf("not reported, but the client believes it at modseq %d: %w", u.since.ModSeq, cyrus.ErrSyncChanged)
 	}
 	if m := modSeqOf(u.was); m != u.since.ModSeq {
-		return fmt.Errorf("it is at modseq %d here, the client believes %d: %w", m, u.since.ModSeq, cyrus.ErrSyncChanged)
+		return fmt.Errorf("the mailbox is at modseq %d here, the client believes %d: %w", m, u.since.ModSeq, cyrus.ErrSyncChanged)
 	}
 	if u.x.force {
 		return nil
 	}
 	basic, annot := reportedCRC(u.was)
 	if !crcEqual(basic, u.since.CRC) || !crcEqual(annot, u.since.CRCAnnot) {
-		return fmt.Errorf("its CRCs are %d/%d here, the client believes %d/%d: %w", basic, annot, u.since.CRC, u.since.CRCAnnot, cyrus.ErrSyncChanged)
+		return fmt.Errorf("the CRCs are %d/%d here, the client believes %d/%d: %w", basic, annot, u.since.CRC, u.since.CRCAnnot, cyrus.ErrSyncChanged)
 	}
 	return nil
 }

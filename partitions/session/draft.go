@@ -97,7 +97,7 @@ func (d *draft) head(st *partitions.State) error {
 
 func (d *draft) record(ctx context.Context, st *partitions.State, r *cyrus.Record) error {
 	if r.UID <= d.lastUID {
-		return fmt.Errorf("it comes after uid %d: %w", d.lastUID, cyrus.ErrBadParameters)
+		return fmt.Errorf("the record comes after uid %d: %w", d.lastUID, cyrus.ErrBadParameters)
 	}
 	d.lastUID = r.UID
 	if !r.Expunged() {
@@ -129,7 +129,7 @@ func (d *draft) message(ctx context.Context, st *partitions.State, r *cyrus.Reco
 		return nil
 	}
 	if r.GUID == (cyrus.GUID{}) && !r.Expunged() {
-		return fmt.Errorf("it has no GUID: %w", cyrus.ErrBadParameters)
+		return fmt.Errorf("the record has no GUID: %w", cyrus.ErrBadParameters)
 	}
 	m, err := d.w.Find(r.GUID)
 	if err != nil {

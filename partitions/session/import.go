@@ -23,17 +23,17 @@ import (
 // importPrefix begins Header.Connection in the commits of a replay. The line number follows.
 const importPrefix = "import:"
 
-// NewReplay begins a replay of the named source.
-func NewReplay(s *partitions.Set, source string) *Session {
+// NewImport begins a replay of the named source.
+func NewImport(s *partitions.Set, source string) *Session {
 	x := New(s, Who{Connection: importPrefix + "0", Client: source})
 	x.importing = true
 	x.unreadable = 1
 	return x
 }
 
-// ReplayAt sets the number of the next line and the time of its command. Commits carry that
+// ImportAt sets the number of the next line and the time of its command. Commits carry that
 // time, and their times never go back. Their Clock is the time of the replay.
-func (x *Session) ReplayAt(line int, t time.Time) {
+func (x *Session) ImportAt(line int, t time.Time) {
 	x.who.Connection, x.who.At = importPrefix+strconv.Itoa(line), t
 }
 
@@ -41,9 +41,9 @@ func (x *Session) ReplayAt(line int, t time.Time) {
 // no longer change.
 var ErrNotImported = errors.New("the backup has its own history: older mail can be imported only before the first sync")
 
-// Replayed returns the last line of the source that the backup already contains, or 0 if there
+// Imported returns the last line of the source that the backup already contains, or 0 if there
 // is no backup yet. It returns ErrNotImported if the backup was written in any other way.
-func (x *Session) Replayed(ctx context.Context, n repository.Name) (line int, err error) {
+func (x *Session) Imported(ctx context.Context, n repository.Name) (line int, err error) {
 	defer x.enter()(&err)
 	b, _, err := x.open(ctx, n)
 	if err != nil {

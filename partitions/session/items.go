@@ -51,7 +51,7 @@ func samePairs(a, b []dlist.Pair) bool {
 // ApplySeen stores a user's seen state of one mailbox.
 func (x *Session) ApplySeen(ctx context.Context, s cyrus.Seen) (err error) {
 	defer x.enter()(&err)
-	return x.apply(x.set.Patient(ctx), repository.UserName(s.UserID), one(
+	return x.change(x.set.Patient(ctx), repository.UserName(s.UserID), one(
 		history.ItemKey{Kind: "seen", A: s.UserID, B: s.UniqueID},
 		&history.SeenEvent{User: s.UserID, UniqueID: s.UniqueID, Fields: s.Fields},
 		func(old history.Event) bool {
@@ -69,7 +69,7 @@ func (x *Session) ApplySub(ctx context.Context, userid, mailbox string, subscrib
 	if subscribe {
 		c = one(k, e, func(history.Event) bool { return true })
 	}
-	return x.apply(x.set.Patient(ctx), repository.UserName(userid), c)
+	return x.change(x.set.Patient(ctx), repository.UserName(userid), c)
 }
 
 // ApplySieve stores a script.
@@ -79,7 +79,7 @@ func (x *Session) ApplySieve(ctx context.Context, s cyrus.Sieve) (err error) {
 		User: s.UserID, Filename: s.Filename, LastUpdate: s.LastUpdate,
 		GUID: sha1.Sum([]byte(s.Content)), Content: s.Content, Extra: s.Extra,
 	}
-	return x.apply(x.set.Patient(ctx), repository.UserName(s.UserID), one(
+	return x.change(x.set.Patient(ctx), repository.UserName(s.UserID), one(
 		history.ItemKey{Kind: "sieve", A: s.UserID, B: s.Filename}, e,
 		func(old history.Event) bool {
 			o, ok := old.(*history.SieveEvent)
@@ -91,7 +91,7 @@ func (x *Session) ApplySieve(ctx context.Context, s cyrus.Sieve) (err error) {
 // name of the compiled form (imap/sync_support.c: sync_do_user_sieve).
 func (x *Session) ApplyUnsieve(ctx context.Context, userid, filename string) (err error) {
 	defer x.enter()(&err)
-	return x.apply(x.set.Patient(ctx), repository.UserName(userid), func(st *partitions.State) ([]history.Event, error) {
+	return x.change(x.set.Patient(ctx), repository.UserName(userid), func(st *partitions.State) ([]history.Event, error) {
 		if st == nil {
 			return nil, nil
 		}
@@ -138,7 +138,7 @@ func (x *Session) ApplyUnactivateSieve(ctx context.Context, userid string) error
 
 func (x *Session) activate(ctx context.Context, userid, filename string) (err error) {
 	defer x.enter()(&err)
-	return x.apply(x.set.Patient(ctx), repository.UserName(userid), func(st *partitions.State) ([]history.Event, error) {
+	return x.change(x.set.Patient(ctx), repository.UserName(userid), func(st *partitions.State) ([]history.Event, error) {
 		var active string
 		if st != nil {
 			var err error
@@ -157,7 +157,7 @@ func (x *Session) activate(ctx context.Context, userid, filename string) (err er
 func (x *Session) ApplyQuota(ctx context.Context, q cyrus.Quota) (err error) {
 	defer x.enter()(&err)
 	x.owing(x.set.NameOf(q.Root))
-	return x.apply(x.set.Patient(ctx), x.set.NameOf(q.Root), one(
+	return x.change(x.set.Patient(ctx), x.set.NameOf(q.Root), one(
 		history.ItemKey{Kind: "quota", A: q.Root}, &history.QuotaEvent{Root: q.Root, Fields: q.Fields},
 		func(old history.Event) bool {
 			e, ok := old.(*history.QuotaEvent)
@@ -169,7 +169,7 @@ func (x *Session) ApplyQuota(ctx context.Context, q cyrus.Quota) (err error) {
 func (x *Session) ApplyUnquota(ctx context.Context, root string) (err error) {
 	defer x.enter()(&err)
 	x.owing(x.set.NameOf(root))
-	return x.apply(x.set.Patient(ctx), x.set.NameOf(root),
+	return x.change(x.set.Patient(ctx), x.set.NameOf(root),
 		removal(history.ItemKey{Kind: "quota", A: root}, &history.UnquotaEvent{Root: root}))
 }
 
@@ -179,7 +179,7 @@ func (x *Session) ApplyAnnotation(ctx context.Context, a cyrus.MailboxAnnotation
 	if a.Value == nil {
 		return x.unannotate(ctx, a.Mailbox, a.Entry, a.UserID)
 	}
-	return x.apply(x.set.Patient(ctx), x.set.NameOf(a.Mailbox), one(annotationKey(a.Mailbox, a.Entry, a.UserID),
+	return x.change(x.set.Patient(ctx), x.set.NameOf(a.Mailbox), one(annotationKey(a.Mailbox, a.Entry, a.UserID),
 		&history.AnnotationEvent{Name: a.Mailbox, Entry: a.Entry, UserID: a.UserID, Value: a.Value},
 		func(old history.Event) bool {
 			e, ok := old.(*history.AnnotationEvent)
@@ -194,7 +194,7 @@ func (x *Session) ApplyUnannotation(ctx context.Context, mailbox, entry, userid 
 }
 
 func (x *Session) unannotate(ctx context.Context, mailbox, entry, userid string) error {
-	return x.apply(x.set.Patient(ctx), x.set.NameOf(mailbox), removal(annotationKey(mailbox, entry, userid),
+	return x.change(x.set.Patient(ctx), x.set.NameOf(mailbox), removal(annotationKey(mailbox, entry, userid),
 		&history.AnnotationEvent{Name: mailbox, Entry: entry, UserID: userid}))
 }
 
@@ -205,7 +205,7 @@ func annotationKey(mailbox, entry, userid string) history.ItemKey {
 // ApplyUnuser records that the account was deleted. The history keeps everything.
 func (x *Session) ApplyUnuser(ctx context.Context, userid string) (err error) {
 	defer x.enter()(&err)
-	return x.apply(x.set.Patient(ctx), repository.UserName(userid), func(st *partitions.State) ([]history.Event, error) {
+	return x.change(x.set.Patient(ctx), repository.UserName(userid), func(st *partitions.State) ([]history.Event, error) {
 		if st == nil {
 			return nil, nil
 		}

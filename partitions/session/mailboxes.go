@@ -28,7 +28,7 @@ func (x *Session) renameWithin(ctx context.Context, n repository.Name, r cyrus.R
 		return err
 	}
 	var life *newLife
-	err = x.apply(ctx, n, func(st *partitions.State) ([]history.Event, error) {
+	err = x.change(ctx, n, func(st *partitions.State) ([]history.Event, error) {
 		m, err := existing(st, r.Old)
 		if err != nil {
 			return nil, err
@@ -81,7 +81,7 @@ func makeRoom(st *partitions.State, name, uniqueid string) ([]history.Event, err
 func (x *Session) ApplyUnmailbox(ctx context.Context, name string) (err error) {
 	defer x.enter()(&err)
 	x.owing(x.set.NameOf(name))
-	return x.apply(x.set.Patient(ctx), x.set.NameOf(name), func(st *partitions.State) ([]history.Event, error) {
+	return x.change(x.set.Patient(ctx), x.set.NameOf(name), func(st *partitions.State) ([]history.Event, error) {
 		if st == nil {
 			return nil, nil
 		}
@@ -97,7 +97,7 @@ func (x *Session) ApplyUnmailbox(ctx context.Context, name string) (err error) {
 // sends it after GET FULLMAILBOX (client-behaviour.md f10).
 func (x *Session) ApplyExpunge(ctx context.Context, name, uniqueid string, uids []uint32) (err error) {
 	defer x.enter()(&err)
-	return x.apply(x.set.Patient(ctx), x.set.NameOf(name), func(st *partitions.State) ([]history.Event, error) {
+	return x.change(x.set.Patient(ctx), x.set.NameOf(name), func(st *partitions.State) ([]history.Event, error) {
 		m, err := existing(st, name)
 		if err != nil {
 			return nil, err

@@ -40,7 +40,7 @@ func (x *Session) moveMailbox(ctx context.Context, from, to repository.Name, r c
 
 // moveAway ends a mailbox that has moved to another backup.
 func (x *Session) moveAway(ctx context.Context, from repository.Name, uniqueid string, to repository.Name) error {
-	return x.apply(ctx, from, func(st *partitions.State) ([]history.Event, error) {
+	return x.change(ctx, from, func(st *partitions.State) ([]history.Event, error) {
 		if st == nil {
 			return nil, nil
 		}

@@ -28,7 +28,7 @@ type Session struct {
 	log *slog.Logger
 
 	force     bool
-	importing bool               // replays the log of another backup server: see NewReplay
+	importing bool               // replays the log of another backup server: see NewImport
 	last      *partitions.Backup // opened last; its partition gets the messages
 	held      map[*partitions.Backup]*heldBackup
 	stage     *partitions.Stage
@@ -165,8 +165,8 @@ func (x *Session) ApplyForce(context.Context) error {
 	return nil
 }
 
-// apply opens the backup, creates it if needed, and commits the change.
-func (x *Session) apply(ctx context.Context, n repository.Name, c partitions.Change) error {
+// change opens the backup, creates it if needed, and commits the change.
+func (x *Session) change(ctx context.Context, n repository.Name, c partitions.Change) error {
 	b, h, err := x.open(ctx, n)
 	if err != nil {
 		return err

@@ -35,7 +35,7 @@ type replay struct {
 }
 
 func startReplay(ctx context.Context, set *partitions.Set, source string) (*replay, error) {
-	r := &replay{set: set, session: session.NewReplay(set, source), done: map[repository.Name]int{}, served: make(chan error, 1)}
+	r := &replay{set: set, session: session.NewImport(set, source), done: map[repository.Name]int{}, served: make(chan error, 1)}
 	srv, err := replication.NewServer(replication.Options{
 		Backend: r, Authenticator: func() *sasl.Authenticator { return nil }, // nobody logs in over a pipe
 	})
@@ -79,7 +79,7 @@ func (r *replay) reply() (string, error) {
 // apply sends one line to the server. refused is the server's error, if any.
 func (r *replay) apply(l cyrusdata.Line) (refused string, err error) {
 	r.line = l.Number
-	r.session.ReplayAt(l.Number, l.Time)
+	r.session.ImportAt(l.Number, l.Time)
 	var text string
 	if _, err = l.Body.WriteTo(r.conn); err == nil {
 		text, err = r.reply()
@@ -126,7 +126,7 @@ func (s *replaySession) wants(ctx context.Context, n repository.Name) (bool, err
 	last, known := s.r.done[n]
 	if !known {
 		var err error
-		if last, err = s.Replayed(ctx, n); err != nil {
+		if last, err = s.Imported(ctx, n); err != nil {
 			return false, s.ends(err)
 		}
 		s.r.done[n] = last
