@@ -24,7 +24,6 @@ type Writer struct {
 	known  map[cyrus.GUID]struct{} // their GUIDs
 	staged []*stagedMessage        // those in news that the connection has sent
 	reused []history.Place         // places of messages that the backup knows and new records name
-	stale  bool                    // the open view lacks messages that were committed
 
 	find    *finder // over the open view, with its state
 	endView func()  // nil while no view is open
@@ -45,13 +44,13 @@ func (b *Backup) NewWriter(s *Stage, who Author, from *Backup, recheck func() er
 }
 
 // State returns the state of the backup, including everything that this Writer has committed.
-// It is a view of the index, which stays open until CloseView.
+// It is a view of the index, which stays open until CloseView, or until Add or AddMissing has
+// to commit messages: call State again for each record.
 func (w *Writer) State(ctx context.Context) (*State, error) {
-	if w.endView != nil && !w.stale {
+	if w.endView != nil {
 		return w.find.st, nil
 	}
-	w.CloseView()
-	// Ask before opening the view: no view is open during a request.
+	// Ask first, so that the view is not open during this request.
 	dead, err := w.b.part.Condemned(ctx)
 	if err != nil {
 		return nil, err
@@ -60,7 +59,7 @@ func (w *Writer) State(ctx context.Context) (*State, error) {
 	if err != nil {
 		return nil, err
 	}
-	w.endView, w.stale = end, false
+	w.endView = end
 	w.find = &finder{g: w.stage, t: t, st: w.b.stateIn(t), part: w.b.part, dead: dead}
 	return w.find.st, nil
 }

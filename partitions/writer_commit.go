@@ -35,15 +35,14 @@ func (w *Writer) put(ctx context.Context, bld *history.Builder) error {
 // commitMessages commits the messages gathered so far, before the mailbox that names them.
 // Nothing refers to them yet, and this limits the size of a commit.
 func (w *Writer) commitMessages(ctx context.Context) error {
+	w.CloseView() // it would lack these messages, and must not stay open during puts
 	bld := history.NewBuilder(history.Header{}, w.b.set.opt.Pack)
 	if err := w.bodies(ctx, bld); err != nil {
 		return err
 	}
 	// The messages exist whatever others commit meanwhile, but the state that the records are
 	// a delta against may change.
-	err := w.put(ctx, bld)
-	w.stale = true
-	return err
+	return w.put(ctx, bld)
 }
 
 // bodies makes the new messages durable: in the commit itself if they are in memory, otherwise
