@@ -75,9 +75,11 @@ func ingest(b *testing.B, under objstore.Store, mail func(i int) []byte, batch i
 	if err := errors.Join(box.deliver(ctx, s, []byte("Subject: first\r\n\r\n")), box.commit(ctx, s)); err != nil {
 		b.Fatal(err)
 	}
+	least := floorOf(b, mail)
 	counter.Reset()
 	b.ReportAllocs()
 	total := 0
+	cpu := processorTime()
 	for b.Loop() {
 		body := mail(total)
 		if err := box.deliver(ctx, s, body); err != nil {
@@ -93,11 +95,14 @@ func ingest(b *testing.B, under objstore.Store, mail func(i int) []byte, batch i
 	if err := box.commit(ctx, s); err != nil {
 		b.Fatal(err)
 	}
+	perMessage := float64((processorTime() - cpu).Nanoseconds()) / float64(b.N)
 	requests := 0
 	for _, n := range counter.Snapshot() {
 		requests += n.Requests
 	}
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "messages/s")
+	b.ReportMetric(perMessage/1000, "cpu-µs/op")
+	b.ReportMetric(perMessage/float64(least.Nanoseconds()), "×floor")
 	b.ReportMetric(float64(requests)*1000/float64(b.N), "requests/1000messages")
 	if err := s.Close(); err != nil {
 		b.Fatal(err)
