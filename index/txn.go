@@ -1,11 +1,8 @@
 package index
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"iter"
-	"slices"
 
 	"github.com/dgraph-io/badger/v4"
 )
@@ -13,10 +10,11 @@ import (
 // Txn is a transaction. It sees the index at its start plus its own writes. It is for one
 // goroutine, inside View, Update or UpdateLong.
 type Txn struct {
-	x    *Index
-	db   *badger.DB
-	txn  *badger.Txn
-	long bool // may be committed in parts
+	x      *Index
+	db     *badger.DB
+	txn    *badger.Txn
+	writes bool // an Update
+	long   bool // may be committed in parts
 
 	large int64 // bytes of values for the value log
 }
@@ -57,7 +55,7 @@ func (x *Index) update(fn func(*Txn) error, long bool) error {
 		return err
 	}
 	defer release()
-	t := &Txn{x: x, db: db, txn: db.NewTransaction(true), long: long}
+	t := &Txn{x: x, db: db, txn: db.NewTransaction(true), writes: true, long: long}
 	defer func() { t.txn.Discard() }()
 	if err := fn(t); err != nil {
 		return err
@@ -144,80 +142,8 @@ func (t *Txn) write(op string, k Key, do func() error) error {
 	return wrap(op, k, err)
 }
 
-// Entry is a key and its value, copies.
+// Entry is a key and its value.
 type Entry struct {
 	Key   Key
 	Value []byte
-}
-
-// batch is the number of entries that Scan reads at a time. Scan yields them with no
-// iterator open, so that the caller may write and a long transaction may be committed
-// meanwhile.
-const batch = 512
-
-// Scan yields the entries under prefix in key order, starting at the key `from` (nil: at
-// the first).
-func (t *Txn) Scan(prefix, from Key) iter.Seq2[Entry, error] {
-	return func(yield func(Entry, error) bool) {
-		for {
-			part, err := t.read(prefix, from, batch, true)
-			if err != nil {
-				yield(Entry{}, err)
-				return
-			}
-			for _, e := range part {
-				if !yield(e, nil) {
-					return
-				}
-			}
-			if len(part) < batch {
-				return
-			}
-			from = append(slices.Clone(part[len(part)-1].Key), 0)
-		}
-	}
-}
-
-// Keys yields at most n keys under prefix that come after the key `after`.
-func (t *Txn) Keys(prefix, after Key, n int) iter.Seq2[Key, error] {
-	return func(yield func(Key, error) bool) {
-		if after != nil {
-			after = append(slices.Clone(after), 0)
-		}
-		part, err := t.read(prefix, after, n, false)
-		if err != nil {
-			yield(nil, err)
-			return
-		}
-		for _, e := range part {
-			if !yield(e.Key, nil) {
-				return
-			}
-		}
-	}
-}
-
-func (t *Txn) read(prefix, from Key, n int, values bool) ([]Entry, error) {
-	o := badger.DefaultIteratorOptions
-	o.Prefix = prefix
-	o.PrefetchValues = values
-	o.PrefetchSize = min(n, 128)
-	it := t.txn.NewIterator(o)
-	defer it.Close()
-	if from == nil || bytes.Compare(from, prefix) < 0 {
-		from = prefix
-	}
-	var out []Entry
-	for it.Seek(from); it.Valid() && len(out) < n; it.Next() {
-		e := Entry{Key: it.Item().KeyCopy(nil)}
-		if values {
-			v, err := it.Item().ValueCopy(nil)
-			if err != nil {
-				return nil, wrap("scan", e.Key, err)
-			}
-			e.Value = v
-		}
-		out = append(out, e)
-	}
-	return out, nil
 }
