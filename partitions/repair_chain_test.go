@@ -1,6 +1,7 @@
 package partitions_test
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/cyrusbackup/backupd/partitions"
@@ -96,4 +97,43 @@ func TestRepairNewestCommitWithCheckpoint(t *testing.T) {
 	}
 	h.sync("anne", box)
 	checkBucket(t, store, "user/anne", box)
+}
+
+// A bridge names a lost commit, and the source has created its mailbox again. Then the bucket
+// gets the lost commit back, because it was restored and newer objects were kept. In the log
+// the mailbox now exists before the bridge, and nothing ends its resync: the hosts must learn
+// that.
+func TestRepairCommitThatReturns(t *testing.T) {
+	t.Parallel()
+	store := withRepository(t)
+	h := newHostWith(t, func(o *partitions.Options) { o.NoCheckpoints = true }, store)
+	box := newSource("user.anne")
+	box.deliver(mail(1, 300))
+	h.sync("anne", box)
+	then := store.Snapshot()
+	store.Flip(history.LogKey("user/anne", 1), 300)
+	h.removeIndex()
+	h.sync("anne", box)
+	m := load(t, store, "user/anne")
+	_, err := m.WriteCheckpoint(t.Context(), h.opt.Pack)
+	if err := errors.Join(err, m.Close()); err != nil {
+		t.Fatal(err)
+	}
+	store.Rollback(then, history.LogKey("user/anne", 1), true)
+	f, err := repository.FindPath(t.Context(), repository.Config{Name: "p0", Store: store}, "user/anne")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	_, err = verify.Repair(t.Context(), f, verify.RepairOptions{Problem: func(verify.Problem) { found++ }, Report: func(verify.Change) {}})
+	if err != nil || found == 0 {
+		t.Fatalf("found %d problems, %v", found, err)
+	}
+	h.sync("anne", box)
+	checkBucket(t, store, "user/anne", box)
+	after := load(t, store, "user/anne")
+	defer after.Close()
+	if mb, err := after.MailboxByName("user.anne"); err != nil || mb == nil || mb.Resync != "" {
+		t.Errorf("the mailbox in the bucket is %+v, %v; want no resync", mb, err)
+	}
 }

@@ -21,6 +21,7 @@ const (
 type diagnosis struct {
 	info, lock, condemned bool                 // damaged: backup.json, lock.json, condemned.json
 	log                   []history.LostRange  // unreadable commits without a bridge
+	bridged               []history.LostRange  // commits that bridges name
 	objects               []string             // damaged objects of the log, perhaps only in part
 	checkpoints           map[uint64]bool      // damaged, or with damaged blocks
 	differ                map[uint64]bool      // checkpoints that differ from the log
@@ -100,6 +101,7 @@ func (l *loggedProblems) bridgedBy(from, to uint64) (history.LostRange, bool) {
 // reportLog reports the problems of the log. Losses that a bridge names are not damage.
 func (w *verifier) reportLog() {
 	whole := true
+	w.diagnosis.bridged = w.log.known
 	for _, p := range w.log.bad {
 		if r, ok := w.log.bridgedBy(p.from, p.to); ok {
 			w.problem(Problem{Object: history.LogPrefix(w.f.Path), Text: r.String() + ": known to be lost: the log records the loss and continues after it", Lost: true})

@@ -10,9 +10,16 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// bridge records the unreadable commits in the log.
+// bridge records the unreadable commits in the log. If commits that an earlier bridge names
+// can be read again (the bucket was restored), the state of the log is no longer the state in
+// the indexes of the hosts. The same bridge after them makes the hosts read the log again,
+// and the source send every mailbox.
 func (r *repairer) bridge(ctx context.Context) error {
-	lost := mergeRanges(r.diagnosis.log)
+	lost := r.diagnosis.log
+	if len(r.diagnosis.differ) > 0 {
+		lost = append(slices.Clip(lost), r.diagnosis.bridged...)
+	}
+	lost = mergeRanges(lost)
 	if len(lost) == 0 {
 		return nil
 	}
