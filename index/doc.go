@@ -1,9 +1,10 @@
 // Package index is a local cache of the buckets' contents. It makes GET and
 // RESERVE fast and may be deleted at any time; only the buckets are
 // authoritative. It is one Badger database, owned by one process. Callers get
-// transactions over typed keys, not Badger. Package partitions defines the values.
+// transactions over typed keys, not Badger. Package partitions defines the values; the
+// binary ones are in package partitions/indexvalue.
 //
-// Keys, version 1. <b> is the number of a backup in this index (8 bytes, big
+// Keys, version 2. <b> is the number of a backup in this index (8 bytes, big
 // endian), <p> the name of a partition followed by a zero byte; uid and seq are
 // big endian, so that ranges are sorted.
 //
@@ -13,13 +14,13 @@
 //	P <p>                                 probe results for the partition's store (JSON)
 //	n                                     number of the next backup
 //	B <path>                              a backup: partition, number, newest commit (JSON)
-//	m <b> <uniqueid>                      mailbox state (JSON, as in a checkpoint)
+//	m <b> <uniqueid>                      mailbox state (binary)
 //	q <b> <seq>                           uniqueid of the mailbox, in order of creation
 //	N <b> <name>                          uniqueid of the live mailbox with this name
-//	r <b> <uniqueid> 0 <uid>              record state (JSON, as in a checkpoint)
-//	g <b> <guid>                          message state: size, chunks, inline or not (JSON)
+//	r <b> <uniqueid> 0 <uid>              record state (binary)
+//	g <b> <guid>                          message state: size, chunks, inline or not (binary)
 //	i <b> <kind> 0 <A> 0 <B> 0 <C>        subscription, seen state, script, quota, annotation (JSON)
-//	c <b> <chunk>                         location of a chunk in the log itself (JSON)
+//	c <b> <chunk>                         location of a chunk in the log itself (binary)
 //	s <b>                                 order of the next new mailbox (JSON)
 //	x <b> <uniqueid>                      when and why the client last had to send the whole mailbox (JSON)
 //	o <path>                              the source must compare the whole user because a change was refused (empty)

@@ -1,6 +1,10 @@
 package index
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"github.com/cyrusbackup/backupd/internal/cyrus"
+)
 
 // Key is a key of the table in the package comment. Only the functions below make keys.
 type Key []byte
@@ -90,6 +94,12 @@ func RecordKey(b uint64, uniqueid string, uid uint32) Key {
 func MessageKey(b uint64, guid []byte) Key {
 	return append(ofBackup(prefixMessage, b, len(guid)), guid...)
 }
+
+// UIDOf returns the uid in a RecordKey.
+func UIDOf(k Key) uint32 { return binary.BigEndian.Uint32(k[len(k)-4:]) }
+
+// GUIDOf returns the GUID in a MessageKey or a SharedKey.
+func GUIDOf(k Key) cyrus.GUID { return cyrus.GUID(k[len(k)-len(cyrus.GUID{}):]) }
 
 // ItemPrefix is the prefix of the items of a kind.
 func ItemPrefix(b uint64, kind string) Key {

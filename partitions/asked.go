@@ -5,7 +5,7 @@ import (
 
 	"github.com/cyrusbackup/backupd/index"
 	"github.com/cyrusbackup/backupd/internal/cyrus"
-	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/indexvalue"
 )
 
 // Asked is the value of index.AskedKey. It records when the client was last asked to send a
@@ -86,16 +86,12 @@ func (b *Backup) findMissing() error {
 
 func (s *State) missingMessages() (map[cyrus.GUID]bool, error) {
 	missing := map[cyrus.GUID]bool{}
-	for kv, err := range s.t.Scan(index.MessageKey(s.id, nil), nil) {
+	for kv, err := range s.t.Range(index.MessageKey(s.id, nil), nil) {
 		if err != nil {
 			return nil, err
 		}
-		var m history.MessageState
-		if err := m.UnmarshalJSON(kv.Value); err != nil {
-			return nil, err
-		}
-		if m.Missing {
-			missing[m.GUID] = true
+		if indexvalue.MessageMissing(kv.Value) {
+			missing[index.GUIDOf(kv.Key)] = true
 		}
 	}
 	return missing, nil

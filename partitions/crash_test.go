@@ -224,7 +224,7 @@ func many(name string, n int) *source {
 // transactions: the commit is applied again, and the counts are right.
 func TestDiesDuringLargeCommit(t *testing.T) {
 	t.Parallel()
-	const n = 12_000 // a transaction holds about 8,000 records
+	const n = 20_000 // a transaction holds about 12,000 records
 	store := withRepository(t)
 	h := storyHost(t, time.Second, store)
 	h.sync("somebody", newSource("user.somebody")) // the index knows the repository
@@ -286,7 +286,7 @@ func TestDiesDuringRebuild(t *testing.T) {
 	t.Parallel()
 	store := withRepository(t)
 	h := storyHost(t, time.Second, store)
-	box, other := many("user.anne", 12_000), newSource("user.anne.Other")
+	box, other := many("user.anne", 30_000), newSource("user.anne.Other")
 	h.sync("anne", box, other)
 	for i := range 4 {
 		other.deliver(mail(100+i, 400))

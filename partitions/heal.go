@@ -9,6 +9,7 @@ import (
 	"github.com/cyrusbackup/backupd/index"
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/indexvalue"
 )
 
 // A partition can lose bodies: a pack disappears, or a byte changes. A backup that depends on
@@ -77,16 +78,16 @@ func (h *healer) view(fn func(st *State) error) error {
 
 // messages calls fn for the messages that are not missing, starting at a key.
 func (h *healer) messages(st *State, from index.Key, fn func(k index.Key, m *history.MessageState) (more bool, err error)) error {
-	for kv, err := range st.t.Scan(index.MessageKey(st.id, nil), from) {
+	for kv, err := range st.t.Range(index.MessageKey(st.id, nil), from) {
 		if err != nil {
 			return err
 		}
-		m := new(history.MessageState)
-		if err := m.UnmarshalJSON(kv.Value); err != nil {
-			return err
-		}
-		if m.Missing {
+		if indexvalue.MessageMissing(kv.Value) {
 			continue
+		}
+		m := new(history.MessageState)
+		if err := indexvalue.ParseMessage(kv.Value, index.GUIDOf(kv.Key), m); err != nil {
+			return err
 		}
 		if more, err := fn(kv.Key, m); err != nil || !more {
 			return err
@@ -161,8 +162,7 @@ func (s *State) wasLost(c history.ChunkID) (bool, error) {
 	if was, err := s.part.wasLost(s.t, c); was || err != nil {
 		return was, err
 	}
-	var p history.Place
-	ok, err := s.get(index.InlineKey(s.id, c[:]), &p)
+	p, ok, err := s.inline(c)
 	if err != nil || !ok {
 		return false, err
 	}

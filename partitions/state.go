@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 
 	"github.com/cyrusbackup/backupd/index"
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/indexvalue"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
@@ -25,22 +27,26 @@ type State struct {
 
 var _ history.State = (*State)(nil)
 
-// get decodes the value of a key into v. It returns false if the key does not exist.
-func (s *State) get(k index.Key, v any) (bool, error) {
-	b, err := s.t.Get(k)
+// read decodes the value of a key. It returns false if the key does not exist.
+func (s *State) read(k index.Key, decode func([]byte) error) (bool, error) {
+	err := s.t.Value(k, func(v []byte) error {
+		if err := decode(v); err != nil {
+			return fmt.Errorf("index key %q of %s: %w", []byte(k), s.path, err)
+		}
+		return nil
+	})
 	if errors.Is(err, index.ErrNotFound) {
 		return false, nil
 	}
-	if err != nil {
-		return false, err
-	}
-	if err := json.Unmarshal(b, v); err != nil {
-		return false, fmt.Errorf("index key %q of %s: %w", []byte(k), s.path, err)
-	}
-	return true, nil
+	return err == nil, err
 }
 
-// put writes a value without the HTML escapes of json.Marshal. They make a value up to six
+// get decodes the JSON value of a key into v. It returns false if the key does not exist.
+func (s *State) get(k index.Key, v any) (bool, error) {
+	return s.read(k, func(b []byte) error { return json.Unmarshal(b, v) })
+}
+
+// put writes a JSON value without the HTML escapes of json.Marshal. They make a value up to six
 // times as long as in the log, and the index limits the size of a value.
 func (s *State) put(k index.Key, v any) error {
 	b, err := history.MarshalState(v)
@@ -52,7 +58,8 @@ func (s *State) put(k index.Key, v any) error {
 
 func (s *State) Mailbox(uniqueid string) (*history.MailboxState, error) {
 	m := new(history.MailboxState)
-	if ok, err := s.get(index.MailboxKey(s.id, uniqueid), m); !ok {
+	ok, err := s.read(index.MailboxKey(s.id, uniqueid), func(b []byte) error { return indexvalue.ParseMailbox(b, uniqueid, m) })
+	if !ok {
 		return nil, err
 	}
 	return m, nil
@@ -69,23 +76,6 @@ func (s *State) MailboxByName(name string) (*history.MailboxState, error) {
 	return s.Mailbox(string(u))
 }
 
-func (s *State) Mailboxes() iter.Seq2[*history.MailboxState, error] {
-	return func(yield func(*history.MailboxState, error) bool) {
-		for kv, err := range s.t.Scan(index.SeqPrefix(s.id), nil) {
-			var m *history.MailboxState
-			if err == nil {
-				m, err = s.Mailbox(string(kv.Value))
-			}
-			if err == nil && m == nil {
-				err = fmt.Errorf("index of %s: mailbox %s has an order but no state", s.path, kv.Value)
-			}
-			if !yield(m, err) || err != nil {
-				return
-			}
-		}
-	}
-}
-
 // PutMailbox keeps the order of creation, the live names, and the uniqueids consistent. A long
 // transaction can be split between any two writes, and repeating it must give the same result.
 // The old name therefore goes first, and nothing points to a missing mailbox.
@@ -100,7 +90,7 @@ func (s *State) PutMailbox(m *history.MailboxState) error {
 			return err
 		}
 	}
-	if err := s.put(index.MailboxKey(s.id, m.UniqueID), m); err != nil {
+	if err := s.t.Set(index.MailboxKey(s.id, m.UniqueID), indexvalue.AppendMailbox(nil, m)); err != nil {
 		return err
 	}
 	if err := s.t.Set(index.SeqKey(s.id, m.Seq), []byte(m.UniqueID)); err != nil {
@@ -130,7 +120,8 @@ func (s *State) dropName(m *history.MailboxState) error {
 
 func (s *State) Record(uniqueid string, uid uint32) (*history.RecordState, error) {
 	r := new(history.RecordState)
-	if ok, err := s.get(index.RecordKey(s.id, uniqueid, uid), r); !ok {
+	ok, err := s.read(index.RecordKey(s.id, uniqueid, uid), func(b []byte) error { return indexvalue.ParseRecord(b, uid, r) })
+	if !ok {
 		return nil, err
 	}
 	return r, nil
@@ -139,10 +130,10 @@ func (s *State) Record(uniqueid string, uid uint32) (*history.RecordState, error
 func (s *State) Records(uniqueid string, from uint32) iter.Seq2[*history.RecordState, error] {
 	return func(yield func(*history.RecordState, error) bool) {
 		prefix := index.RecordPrefix(s.id, uniqueid)
-		for kv, err := range s.t.Scan(prefix, binary.BigEndian.AppendUint32(prefix[:len(prefix):len(prefix)], from)) {
+		for kv, err := range s.t.Range(prefix, binary.BigEndian.AppendUint32(prefix[:len(prefix):len(prefix)], from)) {
 			r := new(history.RecordState)
 			if err == nil {
-				err = json.Unmarshal(kv.Value, r)
+				err = indexvalue.ParseRecord(kv.Value, index.UIDOf(kv.Key), r)
 			}
 			if !yield(r, err) || err != nil {
 				return
@@ -151,20 +142,27 @@ func (s *State) Records(uniqueid string, from uint32) iter.Seq2[*history.RecordS
 	}
 }
 
+// recordBytes is the usual size of a record's value, and messageBytes that of a message's.
+const (
+	recordBytes  = 48
+	messageBytes = 48
+)
+
 func (s *State) PutRecord(uniqueid string, r *history.RecordState) error {
-	return s.put(index.RecordKey(s.id, uniqueid, r.UID), r)
+	return s.t.Set(index.RecordKey(s.id, uniqueid, r.UID), indexvalue.AppendRecord(make([]byte, 0, recordBytes), r))
 }
 
 func (s *State) Message(g cyrus.GUID) (*history.MessageState, error) {
 	m := new(history.MessageState)
-	if ok, err := s.get(index.MessageKey(s.id, g[:]), m); !ok {
+	ok, err := s.read(index.MessageKey(s.id, g[:]), func(b []byte) error { return indexvalue.ParseMessage(b, g, m) })
+	if !ok {
 		return nil, err
 	}
 	return m, nil
 }
 
 func (s *State) PutMessage(m *history.MessageState) error {
-	return s.put(index.MessageKey(s.id, m.GUID[:]), m)
+	return s.t.Set(index.MessageKey(s.id, m.GUID[:]), indexvalue.AppendMessage(make([]byte, 0, messageBytes), m))
 }
 
 // putPlace stores the place of a chunk: for the whole partition if it is in a pack, or for
@@ -172,7 +170,7 @@ func (s *State) PutMessage(m *history.MessageState) error {
 func (s *State) putPlace(p history.Place) error {
 	at, ok := parsePlace(p)
 	if !ok {
-		return s.put(index.InlineKey(s.id, p.Chunk[:]), p)
+		return s.t.Set(index.InlineKey(s.id, p.Chunk[:]), indexvalue.AppendInline(nil, s.path, p))
 	}
 	return s.part.putPlace(s.t, p.Chunk, at)
 }
@@ -182,8 +180,7 @@ func (s *State) place(c history.ChunkID) (history.Place, error) {
 	if p, ok, err := s.part.lookupChunk(s.t, c); ok || err != nil {
 		return p, err
 	}
-	var p history.Place
-	ok, err := s.get(index.InlineKey(s.id, c[:]), &p)
+	p, ok, err := s.inline(c)
 	if err != nil {
 		return p, err
 	}
@@ -194,6 +191,15 @@ func (s *State) place(c history.ChunkID) (history.Place, error) {
 		err = fmt.Errorf("chunk %s: %w", c, history.ErrNoPlace)
 	}
 	return p, err
+}
+
+// inline returns the place of a chunk in the backup's log, whether it is lost or not.
+func (s *State) inline(c history.ChunkID) (p history.Place, ok bool, err error) {
+	ok, err = s.read(index.InlineKey(s.id, c[:]), func(b []byte) error {
+		p, err = indexvalue.ParseInline(b, s.path, c)
+		return err
+	})
+	return p, ok, err
 }
 
 func (s *State) readable(p history.Place) (bool, error) {
@@ -294,18 +300,18 @@ func (s *State) DropItem(k history.ItemKey) error {
 }
 
 func (s *State) KeepMessages(keep func(*history.MessageState) bool) error {
-	for kv, err := range s.t.Scan(index.MessageKey(s.id, nil), nil) {
+	for kv, err := range s.t.Range(index.MessageKey(s.id, nil), nil) {
 		if err != nil {
 			return err
 		}
-		var m history.MessageState
-		if err := m.UnmarshalJSON(kv.Value); err != nil {
+		m := new(history.MessageState)
+		if err := indexvalue.ParseMessage(kv.Value, index.GUIDOf(kv.Key), m); err != nil {
 			return err
 		}
-		if keep(&m) {
+		if keep(m) {
 			continue
 		}
-		if err := s.t.Delete(kv.Key); err != nil {
+		if err := s.t.Delete(slices.Clone(kv.Key)); err != nil {
 			return err
 		}
 	}
