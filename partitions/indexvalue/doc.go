@@ -1,7 +1,6 @@
 // Package indexvalue is the binary form of the values in the index (package index has the
-// table of keys). A value does not repeat its key. The forms belong to the format version of
-// the index: they have no versions of their own, and an index of another version is rebuilt
-// from the buckets.
+// table of keys). A value does not repeat its key. The format version of the index covers
+// these forms: an index of another version is rebuilt from the buckets.
 //
 // Every value begins with a byte of flags. Numbers are varints (encoding/binary); a text is
 // its length and its bytes. A Parse function returns an error that wraps ErrCorrupt for any
