@@ -53,17 +53,58 @@ func (m *Mem) blockPlaces() ([]byte, error) {
 	return buf.Bytes(), err
 }
 
+// parseBlockPlace reads a line. last is the object of the line before.
+func parseBlockPlace(line []byte, last string) (p blockPlace, err error) {
+	if p.scan(line, last) {
+		return p, nil
+	}
+	return decodeBlockPlace(line)
+}
+
+// decodeBlockPlace reads a line in any form.
+func decodeBlockPlace(line []byte) (p blockPlace, err error) {
+	d := json.NewDecoder(bytes.NewReader(line))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&p); err != nil {
+		return p, fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	return p, nil
+}
+
+// scan reads the exact form of the lines that blockPlaces writes for blocks. It returns
+// false for any other line.
+func (p *blockPlace) scan(line []byte, last string) bool {
+	s := scanner{b: line, ok: true}
+	switch {
+	case s.has(`{"block":`):
+		p.Block = s.text()
+	case s.has(`{"places":`):
+		p.Places = s.text()
+		if s.has(`,"number":`) {
+			p.Number = s.number32()
+		}
+		if s.has(`,"count":`) {
+			p.Count = int(s.number())
+		}
+	default:
+		return false
+	}
+	s.want(`,"object":`)
+	p.Object = s.textLike(last)
+	s.want(`}`)
+	return s.ended()
+}
+
 // readBlockPlaces reads the checkpoint's places.ndjson. The state must be read before.
 func (m *Mem) readBlockPlaces(r io.Reader) error {
 	object := make(map[string]string)
-	ended := false
+	ended, last := false, ""
 	err := newLines(r).each(func(line []byte) error {
-		var p blockPlace
-		d := json.NewDecoder(bytes.NewReader(line))
-		d.DisallowUnknownFields()
-		if err := d.Decode(&p); err != nil {
-			return fmt.Errorf("%w: %w", ErrCorrupt, err)
+		p, err := parseBlockPlace(line, last)
+		if err != nil {
+			return err
 		}
+		last = p.Object
 		switch {
 		case ended:
 			return fmt.Errorf("%w: data after the last line", ErrCorrupt)

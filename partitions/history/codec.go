@@ -80,7 +80,19 @@ func AppendEvent(dst []byte, e Event) ([]byte, error) {
 	dst = append(dst, `{"event":"`...)
 	dst = append(dst, e.Kind()...)
 	dst = append(dst, '"')
-	dst, err := appendFields(dst, reflect.ValueOf(e).Elem(), true)
+	var err error
+	switch e := e.(type) {
+	case *RecordsEvent:
+		dst = e.append(dst)
+	case *MessagesEvent:
+		dst = e.append(dst)
+	case *RecordBlocksEvent:
+		dst = e.append(dst)
+	case *MailboxEvent:
+		dst = e.append(dst)
+	default: // rare
+		dst, err = appendFields(dst, reflect.ValueOf(e).Elem(), true)
+	}
 	if err != nil {
 		return dst, fmt.Errorf("%s event: %w", e.Kind(), err)
 	}
@@ -92,9 +104,14 @@ func ParseEvent(line []byte) (Event, error) {
 	if !utf8.Valid(line) {
 		return nil, fmt.Errorf("%w: event is not UTF-8", ErrCorrupt)
 	}
-	if e := scanRecords(line); e != nil {
+	if e := scanEvent(line); e != nil {
 		return e, nil
 	}
+	return decodeEvent(line)
+}
+
+// decodeEvent reads an event in any form.
+func decodeEvent(line []byte) (Event, error) {
 	d := json.NewDecoder(bytes.NewReader(line))
 	var kind string
 	var e Event
@@ -203,12 +220,8 @@ func appendField(dst []byte, v reflect.Value) ([]byte, error) {
 		return appendTime(dst, x)
 	case cyrus.CRC:
 		return appendCRC(dst, x), nil
-	case []*cyrus.Record:
-		return appendList(dst, x, appendRecord)
 	case []cyrus.GUID:
 		return appendList(dst, x, func(dst []byte, g cyrus.GUID) ([]byte, error) { return appendHex(dst, g[:]), nil })
-	case []Message:
-		return appendList(dst, x, func(dst []byte, m Message) ([]byte, error) { return m.append(dst, true), nil })
 	}
 	b, err := json.Marshal(v.Interface())
 	return append(dst, b...), err

@@ -22,8 +22,46 @@ func (h *Header) append(dst []byte) ([]byte, error) {
 	return append(dst, '}', '\n'), err
 }
 
+// scan reads the exact form that append writes, of a version up to newest. It returns false
+// for any other line.
+func (h *Header) scan(line []byte, newest int) bool {
+	s := scanner{b: line, ok: true}
+	s.want(`{"version":`)
+	h.Version = int(s.number())
+	s.want(`,"backup":`)
+	h.Backup = s.text()
+	s.want(`,"number":`)
+	h.Number = s.number()
+	s.want(`,"prev":`)
+	h.Prev = s.text()
+	s.want(`,"time":`)
+	h.Time = s.time()
+	s.want(`,"host":`)
+	h.Host = s.text()
+	s.want(`,"clock":`)
+	h.Clock = s.time()
+	s.want(`,"connection":`)
+	h.Connection = s.text()
+	s.want(`,"client":`)
+	h.Client = s.text()
+	s.want(`,"random":`)
+	h.Random = s.text()
+	s.want(`}`)
+	s.has("\n")
+	return s.ended() && h.Version >= Version && h.Version <= newest
+}
+
 // parseHeader reads the first line of a commit.ndjson.
 func parseHeader(line []byte) (Header, error) {
+	var h Header
+	if h.scan(line, versionLoss) && h.Number > 0 && h.Number <= maxNumber {
+		return h, nil
+	}
+	return decodeHeader(line)
+}
+
+// decodeHeader reads a first line in any form.
+func decodeHeader(line []byte) (Header, error) {
 	var h Header
 	if err := checkVersion(line, versionLoss); err != nil {
 		return h, err

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 )
 
 // cachedRecords limits the decoded records: about 60 MiB.
@@ -122,9 +124,10 @@ func encodeBlock(recs []*RecordState) ([]byte, error) {
 func eachRecord(raw []byte, ref BlockRef, fn func(*RecordState) error) error {
 	var last uint32
 	count := 0
+	var j cyrus.JSONScanner
 	err := newLines(bytes.NewReader(raw)).each(func(line []byte) error {
 		r := new(RecordState)
-		if err := r.UnmarshalJSON(line); err != nil {
+		if err := r.read(line, &j); err != nil {
 			return fmt.Errorf("%w: %w", ErrCorrupt, err)
 		}
 		if r.UID>>blockShift != ref.Block || r.UID <= last {

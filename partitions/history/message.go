@@ -29,11 +29,27 @@ func (c *ChunkID) UnmarshalText(b []byte) error { return parseHex(c[:], b) }
 // parseHex fills dst from exactly 2*len(dst) lower-case hex digits. A value has a single
 // form, so that equal states have equal bytes.
 func parseHex(dst, src []byte) error {
-	if len(src) != 2*len(dst) || bytes.ContainsAny(src, "ABCDEF") {
+	bad := len(src) != 2*len(dst)
+	for i := 0; i < len(dst) && !bad; i++ {
+		high, low := hexDigit(src[2*i]), hexDigit(src[2*i+1])
+		dst[i] = high<<4 | low
+		bad = high|low > 15
+	}
+	if bad {
 		return fmt.Errorf("%.80q: want %d lower-case hex digits", src, 2*len(dst))
 	}
-	_, err := hex.Decode(dst, src)
-	return err
+	return nil
+}
+
+// hexDigit returns the value of a lower-case hex digit, 255 for any other byte.
+func hexDigit(c byte) byte {
+	switch {
+	case '0' <= c && c <= '9':
+		return c - '0'
+	case 'a' <= c && c <= 'f':
+		return c - 'a' + 10
+	}
+	return 255
 }
 
 func decodeHex(d *json.Decoder, dst []byte) error {
@@ -129,6 +145,11 @@ func (m *MessageState) UnmarshalJSON(b []byte) error {
 	if m.scan(b) {
 		return m.check()
 	}
+	return m.decode(b)
+}
+
+// decode reads a line in any form.
+func (m *MessageState) decode(b []byte) error {
 	*m = MessageState{}
 	d := json.NewDecoder(bytes.NewReader(b))
 	err := eachKey(d, func(key string) error {
@@ -162,27 +183,12 @@ func (m *MessageState) check() error {
 // because a backup has a line for each message. It returns false for any other line.
 func (m *MessageState) scan(b []byte) bool {
 	s := scanner{b: b, ok: true}
-	s.want(`{"guid":"`)
-	s.hex(m.GUID[:])
-	s.want(`","size":`)
-	m.Size = int64(s.number())
-	s.want(`,"chunks":[`)
-	for s.ok && !s.has(`]`) {
-		if len(m.Chunks) > 0 {
-			s.want(`,`)
-		}
-		var c ChunkID
-		s.want(`"`)
-		s.hex(c[:])
-		s.want(`"`)
-		m.Chunks = append(m.Chunks, c)
-	}
-	m.Missing = s.has(`,"missing":true`)
-	m.Private = s.has(`,"private":true`)
+	chunks := make([]ChunkID, 0, 1)
+	s.message(&m.Message, &chunks)
 	if s.has(`,"commit":`) {
 		m.Commit = s.number()
 	}
 	m.Inline = s.has(`,"inline":true`)
 	s.want(`}`)
-	return s.ok && len(s.b) == 0
+	return s.ended()
 }

@@ -25,17 +25,22 @@ func (p *Place) append(dst []byte) []byte {
 func parsePlace(line []byte) (Place, error) {
 	p, ok := scanPlace(line)
 	if !ok {
-		p = Place{}
-		d := json.NewDecoder(bytes.NewReader(line))
-		err := eachKey(d, func(key string) error {
-			if key == "chunk" {
-				return decodeHex(d, p.Chunk[:])
-			}
-			return decodeField(d, reflect.ValueOf(&p).Elem(), key)
-		})
-		if err != nil {
-			return p, fmt.Errorf("%w: place: %w", ErrCorrupt, err)
+		return decodePlace(line)
+	}
+	return p, p.check()
+}
+
+// decodePlace reads a line in any form.
+func decodePlace(line []byte) (p Place, err error) {
+	d := json.NewDecoder(bytes.NewReader(line))
+	err = eachKey(d, func(key string) error {
+		if key == "chunk" {
+			return decodeHex(d, p.Chunk[:])
 		}
+		return decodeField(d, reflect.ValueOf(&p).Elem(), key)
+	})
+	if err != nil {
+		return p, fmt.Errorf("%w: place: %w", ErrCorrupt, err)
 	}
 	return p, p.check()
 }
@@ -46,11 +51,11 @@ func scanPlace(line []byte) (p Place, ok bool) {
 	s.want(`{"chunk":"`)
 	s.hex(p.Chunk[:])
 	s.want(`","object":`)
-	p.Object = string(s.text())
+	p.Object = s.text()
 	s.want(`,"entry":`)
-	p.Entry = string(s.text())
+	p.Entry = s.text()
 	s.want(`}`)
-	return p, s.ok && len(s.b) == 0
+	return p, s.ended()
 }
 
 // check refuses a place outside packs and logs, so that a forged place cannot make a

@@ -33,31 +33,6 @@ func decodeRecords(d *json.Decoder, out *[]*cyrus.Record) error {
 	return err
 }
 
-// scanRecords reads a records event in the exact form that this package writes, because
-// such lines make up most of a log. It returns nil for any other line.
-func scanRecords(line []byte) *RecordsEvent {
-	s := scanner{b: line, ok: true}
-	s.want(`{"event":"records","uniqueid":`)
-	e := &RecordsEvent{UniqueID: string(s.text())}
-	s.want(`,"records":[`)
-	for s.ok && !s.has(`]`) {
-		if len(e.Records) > 0 {
-			s.want(`,`)
-		}
-		r := new(cyrus.Record)
-		raw := s.object()
-		if !s.ok || len(e.Records) == MaxRecordsPerEvent || r.UnmarshalJSON(raw) != nil {
-			return nil
-		}
-		e.Records = append(e.Records, r)
-	}
-	s.want(`}`)
-	if !s.ok || len(s.b) > 0 {
-		return nil
-	}
-	return e
-}
-
 // append appends the record as a line of a block, without a newline. It omits zero
 // fields, so that a block written before its commit contains only the records.
 func (r *RecordState) append(dst []byte) ([]byte, error) {
@@ -85,6 +60,11 @@ func (r RecordState) MarshalJSON() ([]byte, error) { return r.append(nil) }
 
 // UnmarshalJSON reads the output of MarshalJSON.
 func (r *RecordState) UnmarshalJSON(b []byte) error {
+	return r.read(b, nil)
+}
+
+// read is UnmarshalJSON with a scanner that many records share.
+func (r *RecordState) read(b []byte, j *cyrus.JSONScanner) error {
 	*r = RecordState{}
 	s := scanner{b: b, ok: true}
 	s.want(`{`)
@@ -98,14 +78,20 @@ func (r *RecordState) UnmarshalJSON(b []byte) error {
 	}
 	r.Gone = s.has(`"gone":true,`)
 	s.want(`"record":`)
-	if s.ok && len(s.b) > 0 && s.b[len(s.b)-1] == '}' {
-		return r.Record.UnmarshalJSON(s.b[:len(s.b)-1])
+	rest := s
+	s.record(j, &r.Record)
+	s.want(`}`)
+	if s.ended() {
+		return nil
 	}
-	return r.unmarshal(b)
+	if rest.ok && len(rest.b) > 0 && rest.b[len(rest.b)-1] == '}' {
+		return r.Record.UnmarshalJSON(rest.b[:len(rest.b)-1])
+	}
+	return r.decode(b)
 }
 
-// unmarshal reads a line in any other form.
-func (r *RecordState) unmarshal(b []byte) error {
+// decode reads a line in any form.
+func (r *RecordState) decode(b []byte) error {
 	*r = RecordState{}
 	have := false
 	d := json.NewDecoder(bytes.NewReader(b))

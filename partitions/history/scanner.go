@@ -1,9 +1,15 @@
 package history
 
-import "bytes"
+import (
+	"time"
 
-// scanner reads JSON in the exact form that this package writes. At the first difference
-// it sets ok to false and stops.
+	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
+)
+
+// scanner reads JSON in the exact form that this package writes, without reflection. At the
+// first difference it sets ok to false and stops. Then the caller must use encoding/json,
+// which reads other forms and finds out what is wrong.
 type scanner struct {
 	b  []byte
 	ok bool
@@ -19,6 +25,9 @@ func (s *scanner) has(text string) bool {
 }
 
 func (s *scanner) want(text string) { s.ok = s.has(text) }
+
+// ended reports whether the whole line was read.
+func (s *scanner) ended() bool { return s.ok && len(s.b) == 0 }
 
 // number reads up to 18 digits without leading zeros.
 func (s *scanner) number() uint64 {
@@ -36,6 +45,15 @@ func (s *scanner) number() uint64 {
 	return n
 }
 
+// number32 reads a number that fits in 32 bits.
+func (s *scanner) number32() uint32 {
+	n := s.number()
+	if n > 1<<32-1 {
+		s.ok = false
+	}
+	return uint32(n)
+}
+
 func (s *scanner) hex(dst []byte) {
 	n := 2 * len(dst)
 	if !s.ok || len(s.b) < n || parseHex(dst, s.b[:n]) != nil {
@@ -45,45 +63,61 @@ func (s *scanner) hex(dst []byte) {
 	s.b = s.b[n:]
 }
 
-// text reads a quoted string without escapes.
-func (s *scanner) text() []byte {
-	if !s.has(`"`) {
-		s.ok = false
-		return nil
+// text reads a string.
+func (s *scanner) text() (text string) {
+	if s.ok {
+		text, s.b, s.ok = dlist.ScanJSONString(s.b)
 	}
-	end := bytes.IndexByte(s.b, '"')
-	if end < 0 || bytes.IndexByte(s.b[:end], '\\') >= 0 {
-		s.ok = false
-		return nil
-	}
-	t := s.b[:end]
-	s.b = s.b[end+1:]
-	return t
+	return text
 }
 
-// object returns the bytes of the next object. It only counts braces.
-func (s *scanner) object() []byte {
-	depth, quoted := 0, false
-	for i := 0; i < len(s.b); i++ {
-		switch c := s.b[i]; {
-		case c == '"':
-			quoted = !quoted
-		case c == '\\' && quoted:
-			i++
-		case quoted:
-		case c == '{':
-			depth++
-		case c == '}':
-			if depth--; depth == 0 {
-				raw := s.b[:i+1]
-				s.b = s.b[i+1:]
-				return raw
-			}
+// textLike reads a string. It returns last if that is the same string, which saves memory
+// for strings that many lines share.
+func (s *scanner) textLike(last string) string {
+	n := len(last)
+	if s.ok && n > 0 && len(s.b) > n+1 && s.b[0] == '"' && s.b[n+1] == '"' && string(s.b[1:n+1]) == last && isPlain(last) {
+		s.b = s.b[n+2:]
+		return last
+	}
+	return s.text()
+}
+
+// isPlain reports whether the JSON form of a string is the string itself in quotes.
+func isPlain(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			return false
 		}
-		if depth == 0 {
-			break
+	}
+	return true
+}
+
+func (s *scanner) pairs() (pairs []dlist.Pair) {
+	if s.ok {
+		pairs, s.b, s.ok = dlist.ScanJSONPairs(s.b)
+	}
+	return pairs
+}
+
+// time reads a time that appendTime has written.
+func (s *scanner) time() (t time.Time) {
+	if !s.ok || len(s.b) == 0 || s.b[0] != '"' {
+		s.ok = false
+		return t
+	}
+	for i, c := range s.b[1:] {
+		if c == '"' {
+			s.ok = t.UnmarshalJSON(s.b[:i+2]) == nil
+			s.b = s.b[i+2:]
+			return t.UTC()
 		}
 	}
 	s.ok = false
-	return nil
+	return t
+}
+
+func (s *scanner) record(j *cyrus.JSONScanner, r *cyrus.Record) {
+	if s.ok {
+		s.b, s.ok = j.Record(s.b, r)
+	}
 }

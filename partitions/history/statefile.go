@@ -132,11 +132,9 @@ func (m *Mem) readState(r io.Reader) (stateHeader, error) {
 	var current *memMailbox
 	blocks := 0
 	err = l.each(func(line []byte) error {
-		var s stateLine
-		d := json.NewDecoder(bytes.NewReader(line))
-		d.DisallowUnknownFields()
-		if err := d.Decode(&s); err != nil {
-			return fmt.Errorf("%w: %w", ErrCorrupt, err)
+		s, err := parseStateLine(line)
+		if err != nil {
+			return err
 		}
 		switch {
 		case s.Mailbox != nil:
@@ -164,6 +162,63 @@ func (m *Mem) readState(r io.Reader) (stateHeader, error) {
 		err = m.checkCounts(h)
 	}
 	return h, err
+}
+
+// parseStateLine reads a line after the header.
+func parseStateLine(line []byte) (*stateLine, error) {
+	l := new(stateLine)
+	if l.scan(line) {
+		return l, nil
+	}
+	return decodeStateLine(line)
+}
+
+// decodeStateLine reads a line in any form.
+func decodeStateLine(line []byte) (*stateLine, error) {
+	l := new(stateLine)
+	d := json.NewDecoder(bytes.NewReader(line))
+	d.DisallowUnknownFields()
+	if err := d.Decode(l); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	return l, nil
+}
+
+// scan reads the exact form that state writes. It returns false for any other line.
+func (l *stateLine) scan(line []byte) bool {
+	s := scanner{b: line, ok: true}
+	switch {
+	case s.has(`{"records":`):
+		l.Records = s.stateBlock()
+	case s.has(`{"messages":`):
+		l.Messages = s.stateBlock()
+	case s.has(`{"mailbox":`):
+		l.Mailbox = new(MailboxState)
+		s.mailboxState(l.Mailbox)
+		if l.Mailbox.check() != nil {
+			return false
+		}
+	case s.has(`{"item":`):
+		n := len(s.b) - 1
+		l.Item = new(ItemState)
+		return n > 0 && s.b[n] == '}' && l.Item.scan(s.b[:n])
+	default:
+		return false
+	}
+	s.want(`}`)
+	return s.ended()
+}
+
+func (s *scanner) stateBlock() *stateBlock {
+	b := new(stateBlock)
+	s.want(`{"block":`)
+	b.Block = s.number32()
+	s.want(`,"count":`)
+	b.Count = int(s.number())
+	s.want(`,"sha256":`)
+	b.SHA256 = s.text()
+	s.want(`}`)
+	return b
 }
 
 func (s *stateBlock) ref() BlockRef {

@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
 // The JSON forms of the states, as in the lines of a state.ndjson and of blocks. An index
@@ -16,20 +17,101 @@ import (
 
 // MarshalJSON writes the fields under their json tags, with strings as in events.
 func (m MailboxState) MarshalJSON() ([]byte, error) {
-	dst, err := appendFields([]byte{'{'}, reflect.ValueOf(&m).Elem(), false)
+	return m.append(nil)
+}
+
+func (m *MailboxState) append(dst []byte) ([]byte, error) {
+	dst = strconv.AppendUint(append(dst, `{"seq":`...), m.Seq, 10)
+	dst = appendUniqueID(dst, m.UniqueID)
+	dst = dlist.AppendJSONString(append(dst, `,"name":`...), m.Name)
+	dst = dlist.AppendJSONPairs(append(dst, `,"fields":`...), m.Fields)
+	dst = strconv.AppendUint(append(dst, `,"commit":`...), m.Commit, 10)
+	dst = strconv.AppendInt(append(dst, `,"records":`...), int64(m.Records), 10)
+	dst = strconv.AppendInt(append(dst, `,"live":`...), int64(m.Live), 10)
+	dst = strconv.AppendUint(append(dst, `,"top_uid":`...), uint64(m.TopUID), 10)
+	dst = appendCRC(append(dst, `,"crc":`...), m.CRC)
+	var err error
+	if !m.Deleted.IsZero() {
+		dst, err = appendTime(append(dst, `,"deleted":`...), m.Deleted)
+	}
+	if m.MovedTo != "" {
+		dst = dlist.AppendJSONString(append(dst, `,"moved_to":`...), m.MovedTo)
+	}
+	if m.Resync != "" {
+		dst = dlist.AppendJSONString(append(dst, `,"resync":`...), m.Resync)
+	}
 	return append(dst, '}'), err
 }
 
 // UnmarshalJSON reads the output of MarshalJSON.
 func (m *MailboxState) UnmarshalJSON(b []byte) error {
+	if m.scan(b) {
+		return nil
+	}
+	return m.decode(b)
+}
+
+// decode reads a line in any form.
+func (m *MailboxState) decode(b []byte) error {
 	*m = MailboxState{}
 	d := json.NewDecoder(bytes.NewReader(b))
 	err := eachKey(d, func(key string) error { return decodeField(d, reflect.ValueOf(m).Elem(), key) })
-	if err == nil && (m.Seq == 0 || m.Records < m.Live || m.Live < 0) {
-		err = errors.New("invalid seq or counts")
+	if err == nil {
+		err = m.check()
 	}
 	if err != nil {
 		return fmt.Errorf("mailbox %q: %w", m.UniqueID, err)
+	}
+	return nil
+}
+
+// scan reads the exact form that append writes. It returns false for any other line.
+func (m *MailboxState) scan(b []byte) bool {
+	s := scanner{b: b, ok: true}
+	*m = MailboxState{}
+	s.mailboxState(m)
+	return s.ended() && m.check() == nil
+}
+
+func (s *scanner) mailboxState(m *MailboxState) {
+	s.want(`{"seq":`)
+	m.Seq = s.number()
+	s.want(`,"uniqueid":`)
+	m.UniqueID = s.text()
+	s.want(`,"name":`)
+	m.Name = s.text()
+	s.want(`,"fields":`)
+	m.Fields = s.pairs()
+	s.want(`,"commit":`)
+	m.Commit = s.number()
+	s.want(`,"records":`)
+	m.Records = int(s.number())
+	s.want(`,"live":`)
+	m.Live = int(s.number())
+	s.want(`,"top_uid":`)
+	m.TopUID = s.number32()
+	s.want(`,"crc":{"basic":`)
+	m.CRC.Basic = s.number32()
+	s.want(`,"annot":`)
+	m.CRC.Annot = s.number32()
+	s.want(`,"annot_padded":`)
+	m.CRC.AnnotPadded = s.number32()
+	s.want(`}`)
+	if s.has(`,"deleted":`) {
+		m.Deleted = s.time()
+	}
+	if s.has(`,"moved_to":`) {
+		m.MovedTo = s.text()
+	}
+	if s.has(`,"resync":`) {
+		m.Resync = s.text()
+	}
+	s.want(`}`)
+}
+
+func (m *MailboxState) check() error {
+	if m.Seq == 0 || m.Records < m.Live || m.Live < 0 {
+		return errors.New("invalid seq or counts")
 	}
 	return nil
 }
@@ -82,6 +164,14 @@ func (i ItemState) MarshalJSON() ([]byte, error) {
 
 // UnmarshalJSON reads the output of MarshalJSON.
 func (i *ItemState) UnmarshalJSON(b []byte) error {
+	if i.scan(b) {
+		return nil
+	}
+	return i.decode(b)
+}
+
+// decode reads a line in any form.
+func (i *ItemState) decode(b []byte) error {
 	*i = ItemState{}
 	d := json.NewDecoder(bytes.NewReader(b))
 	err := eachKey(d, func(key string) error {
@@ -108,10 +198,36 @@ func (i *ItemState) UnmarshalJSON(b []byte) error {
 	if i.Event == nil {
 		return errors.New("item without an event")
 	}
+	return i.setKey()
+}
+
+// setKey derives the key from the event.
+func (i *ItemState) setKey() error {
 	key, removed, ok := ItemOf(i.Event)
 	if !ok || removed {
 		return fmt.Errorf("item: %s event is not a state", i.Event.Kind())
 	}
 	i.Key = key
 	return nil
+}
+
+// scan reads the exact form that MarshalJSON writes. It returns false for any other line.
+func (i *ItemState) scan(b []byte) bool {
+	*i = ItemState{}
+	s := scanner{b: b, ok: true}
+	s.want(`{"commit":`)
+	i.Commit = s.number()
+	if s.has(`,"deleted":`) {
+		i.Deleted = s.time()
+	}
+	s.want(`,"event":`)
+	n := len(s.b) - 1
+	if !s.ok || n < 0 || s.b[n] != '}' {
+		return false
+	}
+	var err error
+	if i.Event, err = ParseEvent(s.b[:n]); err != nil {
+		return false
+	}
+	return i.setKey() == nil
 }
