@@ -2,7 +2,6 @@ package replication
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 
@@ -28,9 +27,6 @@ func (c *conn) applyMailbox(ctx context.Context) error {
 		return err
 	}
 	st := &mailboxStream{dec: c.dec, end: c.end}
-	next, stop := iter.Pull2(st.parts)
-	defer stop()
-	st.next = next
 	if err := st.readHead(); err != nil {
 		return err
 	}
@@ -54,20 +50,13 @@ func (c *conn) applyMailbox(ctx context.Context) error {
 	return fromSession(err)
 }
 
-// part is the next part of the kvlist of APPLY MAILBOX: a field, the start of RECORD, or a
-// record.
-type part struct {
-	field  dlist.Pair
-	record *cyrus.Record
-	begin  bool
-}
-
-// mailboxStream reads APPLY MAILBOX. The Decoder pushes what it finds through callbacks and
-// the Session pulls records; iter.Pull2 joins the two.
+// mailboxStream reads APPLY MAILBOX as the Session asks for its records.
 type mailboxStream struct {
 	dec       *dlist.Decoder
 	end       func() error // reads the line end
-	next      func() (part, error, bool)
+	keys      dlist.Keys
+	members   dlist.Members // of RECORD
+	reader    cyrus.RecordReader
 	fields    []dlist.Pair
 	headBytes int64 // bytes of these on the wire
 	mailbox   *cyrus.Mailbox
@@ -77,42 +66,41 @@ type mailboxStream struct {
 	err       error // from the wire, or from an invalid field
 }
 
-// errStopReading ends a callback when its caller needs no more parts.
-var errStopReading = errors.New("caller stopped reading")
-
-// parts yields the parts of the kvlist and then reads the line end.
-func (st *mailboxStream) parts(yield func(part, error) bool) {
-	give := func(p part) error {
-		if !yield(p, nil) {
-			return errStopReading
-		}
-		return nil
+// readHead reads the fields before RECORD. Without RECORD it reads to the line end.
+func (st *mailboxStream) readHead() (err error) {
+	if st.keys, err = st.dec.Keys(); err != nil {
+		return err
 	}
-	err := st.dec.KVList(func(key string) error {
-		if key != "RECORD" || st.atRecords {
-			v, err := st.value()
-			if err != nil {
-				return err
-			}
-			return give(part{field: dlist.P(key, v)})
-		}
-		if err := give(part{begin: true}); err != nil {
+	for {
+		key, ok, err := st.keys.Next()
+		switch {
+		case err != nil:
+			return err
+		case !ok:
+			st.done = true
+			return st.end()
+		case key == "RECORD":
+			st.atRecords = true
+			st.members, err = st.dec.Members()
 			return err
 		}
-		return st.dec.List(func() error {
-			r, err := cyrus.ReadRecord(st.dec)
-			if err != nil {
-				return err
-			}
-			return give(part{record: r})
-		})
-	})
-	if err == nil {
-		err = st.end()
+		if err := st.field(key); err != nil {
+			return err
+		}
 	}
-	if err != nil && !errors.Is(err, errStopReading) {
-		yield(part{}, err)
+}
+
+// field reads the value of a field and keeps it.
+func (st *mailboxStream) field(key string) error {
+	v, err := st.value()
+	if err != nil {
+		return err
 	}
+	if len(st.fields) >= maxHeadFields {
+		return fmt.Errorf("MAILBOX: %w: more than %d fields", cyrus.ErrBadParameters, maxHeadFields)
+	}
+	st.fields = append(st.fields, dlist.P(key, v))
+	return nil
 }
 
 // value reads the value of a field.
@@ -125,79 +113,51 @@ func (st *mailboxStream) value() (dlist.Value, error) {
 	return v, err
 }
 
-// pull returns the next part; ok is false at the end and after an error, which is in st.err.
-func (st *mailboxStream) pull() (p part, ok bool) {
-	if st.done {
-		return part{}, false
-	}
-	p, err, ok := st.next()
-	if err != nil || !ok {
-		st.done, st.err = true, err
-		return part{}, false
-	}
-	return p, true
-}
-
-// readHead collects the fields before RECORD.
-func (st *mailboxStream) readHead() error {
-	for {
-		p, ok := st.pull()
-		switch {
-		case !ok:
-			return st.err
-		case p.begin:
-			st.atRecords = true
-			return nil
-		}
-		if err := st.addField(p.field); err != nil {
-			return err
-		}
-	}
-}
-
-func (st *mailboxStream) addField(f dlist.Pair) error {
-	if len(st.fields) >= maxHeadFields {
-		return fmt.Errorf("MAILBOX: %w: more than %d fields", cyrus.ErrBadParameters, maxHeadFields)
-	}
-	st.fields = append(st.fields, f)
-	return nil
-}
-
-// records yields the records, then reads the fields and the line end that follow. Only
-// after it ends without an error is the command complete and mb reliable.
+// records yields the records, then reads the fields and the line end that follow. Each record
+// is valid until the loop continues. Only after the loop ends without an error is the command
+// complete and mb reliable.
 func (st *mailboxStream) records(yield func(*cyrus.Record, error) bool) {
-	for {
-		p, ok := st.pull()
-		if !ok {
-			break
+	for !st.done {
+		var r *cyrus.Record
+		more, err := st.members.Next()
+		if more && err == nil {
+			r, err = st.reader.Read(st.dec)
+		} else if err == nil {
+			err = st.readRest()
 		}
-		if p.record == nil {
-			if st.err = st.addLate(p.field); st.err != nil {
-				break
-			}
-			continue
+		if err != nil {
+			st.err = err
 		}
-		if !yield(p.record, nil) {
+		st.done = r == nil
+		if (r != nil || err != nil) && !yield(r, err) {
 			return
 		}
 	}
-	if st.err == nil {
-		st.err = st.refreshHead()
-	}
-	if st.err != nil {
-		st.done = true
-		yield(nil, st.err)
-	}
 }
 
-// addLate adds a field that came after RECORD.
-func (st *mailboxStream) addLate(f dlist.Pair) error {
-	switch f.Key {
-	case "SINCE_MODSEQ", "SINCE_CRC", "SINCE_CRC_ANNOT":
-		return fmt.Errorf("MAILBOX: %w: %s after RECORD", cyrus.ErrBadParameters, f.Key)
+// readRest reads the fields after RECORD and the line end.
+func (st *mailboxStream) readRest() error {
+	for {
+		key, ok, err := st.keys.Next()
+		if err != nil {
+			return err
+		}
+		if !ok {
+			break
+		}
+		switch key {
+		case "SINCE_MODSEQ", "SINCE_CRC", "SINCE_CRC_ANNOT":
+			return fmt.Errorf("MAILBOX: %w: %s after RECORD", cyrus.ErrBadParameters, key)
+		}
+		st.late = true
+		if err := st.field(key); err != nil {
+			return err
+		}
 	}
-	st.late = true
-	return st.addField(f)
+	if err := st.end(); err != nil {
+		return err
+	}
+	return st.refreshHead()
 }
 
 // refreshHead parses the head again if fields came after RECORD.

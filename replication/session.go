@@ -54,8 +54,8 @@ type Session interface {
 	MessageUnreadable(ctx context.Context) error
 
 	// ApplyMailbox applies head and records, all or nothing. It iterates over records once,
-	// to the end unless it returns an error. A record that cannot be parsed is yielded as
-	// an error.
+	// to the end unless it returns an error. Each record is valid until the iteration
+	// continues. A record that cannot be parsed is yielded as an error.
 	ApplyMailbox(ctx context.Context, mb *cyrus.Mailbox, since cyrus.Since, records iter.Seq2[*cyrus.Record, error]) error
 	ApplyExpunge(ctx context.Context, name, uniqueid string, uids []uint32) error
 	ApplyRename(ctx context.Context, r cyrus.Rename) error

@@ -1,17 +1,18 @@
 package cyrus
 
 import (
+	"slices"
 	"strconv"
 
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
-// rawAnnotation is an annotation whose value is not yet allocated.
+// rawAnnotation is an annotation whose value is not yet a string.
 type rawAnnotation struct {
 	Annotation
-	value string
-	has   uint8 // keys seen, see the bits below
-	null  bool
+	from, to int   // the value in RecordReader.text
+	has      uint8 // keys seen, see the bits below
+	null     bool
 }
 
 const (
@@ -21,51 +22,89 @@ const (
 	hasValue
 )
 
+// annotations holds annotations and the strings that their values point to.
+type annotations struct {
+	list   []Annotation
+	values []string
+}
+
+// resize makes room for n annotations, which are not yet set.
+func (a *annotations) resize(n int) {
+	a.list = slices.Grow(a.list[:0], n)[:n]
+	a.values = slices.Grow(a.values[:0], n)[:n]
+}
+
+// set sets the i-th annotation. null gives it no value.
+func (a *annotations) set(i int, an Annotation, value string, null bool) {
+	a.values[i], an.Value = value, nil
+	if !null {
+		an.Value = &a.values[i]
+	}
+	a.list[i] = an
+}
+
 // readAnnotations reads an ANNOTATIONS list from the stream.
-func readAnnotations(d *dlist.Decoder, end int64) ([]Annotation, error) {
-	var few [8]rawAnnotation // a typical record has two to four
-	raw := few[:0]
-	err := d.List(func() error {
+func (rr *RecordReader) readAnnotations(d *dlist.Decoder, end int64) error {
+	members, err := d.Members()
+	if err != nil {
+		return err
+	}
+	rr.raw, rr.text = rr.raw[:0], rr.text[:0]
+	for {
+		ok, err := members.Next()
+		if err != nil {
+			return err
+		}
+		if !ok {
+			break
+		}
 		if err := within(d, end); err != nil {
 			return err
 		}
-		raw = append(raw, rawAnnotation{})
-		a := &raw[len(raw)-1]
-		if err := d.KVList(func(key string) error { return a.read(d, key, end) }); err != nil {
+		rr.raw = append(rr.raw, rawAnnotation{})
+		if err := rr.readAnnotation(d, &rr.raw[len(rr.raw)-1], end); err != nil {
 			return err
 		}
-		return a.complete()
-	})
-	if err != nil || len(raw) == 0 {
-		return nil, err
 	}
-	return finish(raw), nil
+	rr.finishAnnotations()
+	return nil
 }
 
-// finish converts raw annotations with one allocation for all values.
-func finish(raw []rawAnnotation) []Annotation {
-	anns, values := make([]Annotation, len(raw)), make([]string, len(raw))
-	for i := range raw {
-		anns[i], values[i] = raw[i].Annotation, raw[i].value
-		if !raw[i].null {
-			anns[i].Value = &values[i]
+// finishAnnotations makes the strings of all values with one allocation.
+func (rr *RecordReader) finishAnnotations() {
+	if len(rr.raw) == 0 {
+		return
+	}
+	text := string(rr.text)
+	rr.annots.resize(len(rr.raw))
+	for i := range rr.raw {
+		raw := &rr.raw[i]
+		rr.annots.set(i, raw.Annotation, text[raw.from:raw.to], raw.null)
+	}
+	rr.rec.Annotations = rr.annots.list
+}
+
+func (rr *RecordReader) readAnnotation(d *dlist.Decoder, a *rawAnnotation, end int64) error {
+	keys, err := d.Keys()
+	if err != nil {
+		return err
+	}
+	for {
+		key, ok, err := keys.Next()
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return a.complete()
+		}
+		if err := rr.readAnnotationField(d, a, key, end); err != nil {
+			return err
 		}
 	}
-	return anns
 }
 
-func (a *rawAnnotation) read(d *dlist.Decoder, key string, end int64) (err error) {
-	var bit uint8
-	switch key {
-	case "ENTRY":
-		bit = hasEntry
-	case "USERID":
-		bit = hasUserID
-	case "MODSEQ":
-		bit = hasModSeq
-	case "VALUE":
-		bit = hasValue
-	}
+func (rr *RecordReader) readAnnotationField(d *dlist.Decoder, a *rawAnnotation, key string, end int64) (err error) {
+	bit := annotationKey(key)
 	if bit == 0 || a.has&bit != 0 {
 		return appendExtra(d, key, &a.Extra, end)
 	}
@@ -78,9 +117,27 @@ func (a *rawAnnotation) read(d *dlist.Decoder, key string, end int64) (err error
 	case hasModSeq:
 		a.ModSeq, err = d.Num64()
 	case hasValue:
-		a.value, a.null, err = d.Text()
+		b, kind, err := d.Scalar()
+		a.from, a.null = len(rr.text), kind == dlist.Nil
+		rr.text = append(rr.text, b...)
+		a.to = len(rr.text)
+		return err
 	}
 	return err
+}
+
+func annotationKey(key string) uint8 {
+	switch key {
+	case "ENTRY":
+		return hasEntry
+	case "USERID":
+		return hasUserID
+	case "MODSEQ":
+		return hasModSeq
+	case "VALUE":
+		return hasValue
+	}
+	return 0
 }
 
 // complete reports missing keys. Cyrus requires all four keys (imap/sync_support.c,

@@ -46,99 +46,12 @@ func recordKey(key string) int {
 // bytes.
 const maxRecord = 32 << 20
 
-// ReadRecord reads one member of a RECORD list from the stream. All keys except ANNOTATIONS
-// are mandatory (imap/sync_support.c, parse_upload). If a key is repeated, the first counts
-// and the others go to Extra, like unknown keys. An error about a field wraps
-// ErrBadParameters and names the uid if it was read.
-func ReadRecord(d *dlist.Decoder) (*Record, error) {
-	r := new(Record)
-	have := 0
-	end := d.Offset() + maxRecord
-	err := d.KVList(func(key string) error {
-		bit := recordKey(key)
-		if bit == 0 || have&bit != 0 {
-			return appendExtra(d, key, &r.Extra, end)
-		}
-		have |= bit
-		return r.read(d, bit, end)
-	})
-	if err == nil {
-		err = missingKey(have)
-	}
-	if err != nil {
-		return nil, bad("RECORD uid "+strconv.FormatUint(uint64(r.UID), 10), err)
-	}
-	return r, nil
-}
-
-func (r *Record) read(d *dlist.Decoder, bit int, end int64) (err error) {
-	switch bit {
-	case recUID:
-		r.UID, err = d.Num32()
-	case recModSeq:
-		r.ModSeq, err = d.Num64()
-	case recLastUpdated:
-		r.LastUpdated, err = d.Date()
-	case recFlags:
-		r.Flags, err = readFlags(d, end)
-	case recInternalDate:
-		r.InternalDate, err = d.Date()
-	case recSize:
-		r.Size, err = d.Num32()
-	case recGUID:
-		r.GUID, err = d.GUID()
-	case recAnnotations:
-		r.Annotations, err = readAnnotations(d, end)
-	}
-	return err
-}
-
 func missingKey(have int) error {
 	for _, key := range [...]string{"UID", "MODSEQ", "LAST_UPDATED", "FLAGS", "INTERNALDATE", "SIZE", "GUID"} {
 		if have&recordKey(key) == 0 {
 			return &dlist.FieldError{Key: key, Msg: "is missing"}
 		}
 	}
-	return nil
-}
-
-// within returns an error if a record has exceeded its maximum size.
-func within(d *dlist.Decoder, end int64) error {
-	if d.Offset() <= end {
-		return nil
-	}
-	return &dlist.FieldError{Key: "RECORD", Msg: fmt.Sprintf("is longer than %d bytes", maxRecord)}
-}
-
-func readFlags(d *dlist.Decoder, end int64) ([]string, error) {
-	var few [16]string
-	flags := few[:0]
-	err := d.List(func() error {
-		if err := within(d, end); err != nil {
-			return err
-		}
-		f, null, err := d.Name()
-		if err == nil && (null || f == "") {
-			err = &dlist.FieldError{Key: "FLAGS", Msg: "contains an empty flag"}
-		}
-		flags = append(flags, f)
-		return err
-	})
-	if err != nil || len(flags) == 0 {
-		return nil, err
-	}
-	return append(make([]string, 0, len(flags)), flags...), nil
-}
-
-func appendExtra(d *dlist.Decoder, key string, extra *[]dlist.Pair, end int64) error {
-	if err := within(d, end); err != nil {
-		return err
-	}
-	v, err := d.Value()
-	if err != nil {
-		return err
-	}
-	*extra = append(*extra, dlist.P(key, v))
 	return nil
 }
 

@@ -177,12 +177,29 @@ func (s *scanner) guid(g *GUID) {
 	s.b = s.b[40:]
 }
 
+// scannedAnnotation is an annotation whose value is not yet allocated.
+type scannedAnnotation struct {
+	Annotation
+	value string
+	null  bool
+}
+
+// finishScanned converts annotations with one allocation for all values.
+func finishScanned(raw []scannedAnnotation) []Annotation {
+	var a annotations
+	a.resize(len(raw))
+	for i := range raw {
+		a.set(i, raw[i].Annotation, raw[i].value, raw[i].null)
+	}
+	return a.list
+}
+
 // annotations reads the rest of an array of annotations, at least one.
 func (s *scanner) annotations() []Annotation {
-	var few [8]rawAnnotation
+	var few [8]scannedAnnotation
 	raw := few[:0]
 	for s.ok {
-		var a rawAnnotation
+		var a scannedAnnotation
 		s.lit(`{"entry":`)
 		a.Entry = s.entry()
 		s.lit(`,"userid":`)
@@ -196,7 +213,7 @@ func (s *scanner) annotations() []Annotation {
 		s.lit(`}`)
 		raw = append(raw, a)
 		if s.try(`]`) {
-			return finish(raw)
+			return finishScanned(raw)
 		}
 		s.lit(`,`)
 	}

@@ -79,7 +79,7 @@ func (s *session) ApplyMailbox(_ context.Context, mb *cyrus.Mailbox, since cyrus
 		if err != nil {
 			return fmt.Errorf("read records: %w", err)
 		}
-		sent = append(sent, r)
+		sent = append(sent, r.Clone())
 	}
 	s.store.mu.Lock()
 	defer s.store.mu.Unlock()

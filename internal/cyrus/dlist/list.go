@@ -5,27 +5,21 @@ import "errors"
 // KVList reads a kvlist. For each key it calls fn, which must consume exactly one value.
 // The key is interned and stays valid. An error of fn ends the call.
 func (d *Decoder) KVList(fn func(key string) error) error {
-	if err := d.open(KVList); err != nil {
+	l, err := d.Keys()
+	if err != nil {
 		return err
 	}
-	list := d.key
 	for {
-		done, err := d.closed()
-		if done || err != nil {
-			d.key = list
+		key, ok, err := l.Next()
+		if !ok || err != nil {
 			return err
 		}
-		w, err := d.astring()
-		if err != nil {
+		off, pending := d.off, d.pending
+		if err := fn(key); err != nil {
 			return err
 		}
-		key := d.intern(w)
-		d.key = key
-		if _, err := d.space(); err != nil {
-			return err
-		}
-		if err := d.consume(func() error { return fn(key) }); err != nil {
-			return err
+		if d.off == off && d.pending == pending {
+			return errNotConsumed
 		}
 	}
 }
@@ -33,40 +27,92 @@ func (d *Decoder) KVList(fn func(key string) error) error {
 // List reads a list, or NIL, which has no members. For each member it calls fn, which must
 // consume exactly one value. An error of fn ends the call.
 func (d *Decoder) List(fn func() error) error {
-	if k, err := d.Peek(); err != nil {
-		return err
-	} else if k == Nil {
-		d.take(len("NIL"))
-		return nil
-	}
-	if err := d.open(List); err != nil {
+	l, err := d.Members()
+	if err != nil {
 		return err
 	}
-	list := d.key
 	for {
-		done, err := d.closed()
-		if done || err != nil {
+		ok, err := l.Next()
+		if !ok || err != nil {
 			return err
 		}
-		d.key = list
-		if err := d.consume(fn); err != nil {
+		off, pending := d.off, d.pending
+		if err := fn(); err != nil {
 			return err
+		}
+		if d.off == off && d.pending == pending {
+			return errNotConsumed
 		}
 	}
+}
+
+// Keys is a kvlist that its caller reads key by key. After each key the caller must read one
+// value from the Decoder.
+type Keys struct {
+	d    *Decoder
+	list string // the key of the kvlist itself
+}
+
+// Keys reads the opening of a kvlist.
+func (d *Decoder) Keys() (Keys, error) {
+	err := d.open(KVList)
+	return Keys{d, d.key}, err
+}
+
+// Next reads the next key, which is interned and stays valid. ok is false at the end of the
+// kvlist.
+func (l *Keys) Next() (key string, ok bool, err error) {
+	d := l.d
+	done, err := d.closed()
+	if done || err != nil {
+		d.key = l.list
+		return "", false, err
+	}
+	w, err := d.astring()
+	if err != nil {
+		return "", false, err
+	}
+	d.key = d.intern(w)
+	_, err = d.space()
+	return d.key, err == nil, err
+}
+
+// Members is a list that its caller reads member by member. After each Next the caller must
+// read one value from the Decoder.
+type Members struct {
+	d    *Decoder
+	list string // the key of the list
+	null bool
+}
+
+// Members reads the opening of a list, or NIL, which has no members.
+func (d *Decoder) Members() (Members, error) {
+	k, err := d.Peek()
+	if err != nil {
+		return Members{}, err
+	}
+	if k == Nil {
+		d.take(len("NIL"))
+		return Members{d: d, null: true}, nil
+	}
+	err = d.open(List)
+	return Members{d: d, list: d.key}, err
+}
+
+// Next reports whether the list has another member.
+func (l *Members) Next() (bool, error) {
+	if l.null {
+		return false, nil
+	}
+	done, err := l.d.closed()
+	if done || err != nil {
+		return false, err
+	}
+	l.d.key = l.list
+	return true, nil
 }
 
 var errNotConsumed = errors.New("dlist: callback consumed no value")
-
-func (d *Decoder) consume(fn func() error) error {
-	off, pending := d.off, d.pending
-	if err := fn(); err != nil {
-		return err
-	}
-	if d.off == off && d.pending == pending {
-		return errNotConsumed
-	}
-	return nil
-}
 
 // open reads the opening of a list or kvlist.
 func (d *Decoder) open(want Kind) error {

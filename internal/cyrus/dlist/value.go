@@ -2,6 +2,8 @@
 // (imap/dlist.c): the argument of GET and APPLY and the untagged replies.
 package dlist
 
+import "slices"
+
 // Kind is the syntactic type of a Value on the wire. Numbers, dates, guids and plain
 // strings are all scalars; the reader of a field decides which type it expects.
 type Kind uint8
@@ -48,3 +50,12 @@ func (v Value) Get(key string) (Value, bool) {
 	}
 	return Value{}, false
 }
+
+// Equal reports whether two values are the same, members in the same order.
+func (v Value) Equal(o Value) bool {
+	return v.Kind == o.Kind && v.Str == o.Str && v.File == o.File &&
+		slices.EqualFunc(v.Items, o.Items, Value.Equal) && slices.EqualFunc(v.Pairs, o.Pairs, Pair.Equal)
+}
+
+// Equal reports whether key and value are the same.
+func (p Pair) Equal(o Pair) bool { return p.Key == o.Key && p.Value.Equal(o.Value) }
