@@ -54,7 +54,7 @@ func New(t testing.TB, user string) *Backup {
 		t.Fatal(err)
 	}
 	b.set, err = partitions.Open(partitions.Options{Index: x, Host: "host", Software: "test",
-		OutageWait: 50 * time.Millisecond, PatientWait: 100 * time.Millisecond, ClockPause: time.Millisecond,
+		OutageWait: 10 * time.Second, PatientWait: 10 * time.Second, ClockPause: time.Millisecond,
 		Partitions: []repository.Config{{Name: "p0", Location: "memory", Store: b.store}}})
 	if err != nil {
 		t.Fatal(err)
