@@ -120,7 +120,7 @@ func (w *Writer) fromOld(ctx context.Context, g cyrus.GUID) (*Message, error) {
 		return nil, err
 	}
 	if m.Missing {
-		return &Message{Size: m.Size, Missing: true}, nil
+		return &Message{exists: true, Size: m.Size, Missing: true}, nil
 	}
 	from, epoch := w.from, w.from.part.epoch.Load()
 	places, err := from.places(m)
@@ -131,7 +131,7 @@ func (w *Writer) fromOld(ctx context.Context, g cyrus.GUID) (*Message, error) {
 		})
 	}
 	if (errors.Is(err, errBodyLost) || errors.Is(err, history.ErrNoPlace)) && from.part.epoch.Load() == epoch {
-		return &Message{Size: m.Size, Missing: true, Damaged: true}, nil
+		return &Message{exists: true, Size: m.Size, Missing: true, Damaged: true}, nil
 	}
 	return copied, err
 }
@@ -154,5 +154,5 @@ func (g *Stage) copyMessage(ctx context.Context, part *Partition, id cyrus.GUID,
 	if err != nil {
 		return nil, fmt.Errorf("copy message %s: %w", id, err)
 	}
-	return &Message{Size: size, chunks: m.chunks, staged: m}, nil
+	return &Message{exists: true, Size: size, chunks: m.chunks, staged: m}, nil
 }

@@ -1,12 +1,15 @@
 package partitions
 
 import (
+	"bytes"
+	"slices"
+
 	"github.com/cyrusbackup/backupd/index"
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// finder looks up a message where a backup may refer to it: in the messages that the
+// finder looks up messages where a backup may refer to them: in the messages that the
 // connection has staged, in the backup itself, and in the packs of the partition.
 type finder struct {
 	g    *Stage
@@ -16,60 +19,140 @@ type finder struct {
 	dead *history.Condemned // packs of part that nothing new may refer to
 }
 
-// Message is a message that a record can refer to.
+// Message is a message that a record can refer to. Its chunks are valid until it is used for
+// another lookup.
 type Message struct {
 	Size    int64
 	Missing bool // the backup knows the message but has no body
 	Lost    bool // missing, although the state still names the place of its body
 	Damaged bool // missing, because the backup that the mailbox comes from has lost its body
-	chunks  []history.ChunkID
-	staged  *stagedMessage        // must be made durable or put inline
-	ours    *history.MessageState // set if the backup knows the message already
+
+	exists bool
+	known  bool // the backup knows the message already, as ours
+	chunks []history.ChunkID
+	staged *stagedMessage // must be made durable or put inline
+	ours   history.MessageState
 }
 
-// Known reports whether the backup knows the message already.
-func (m *Message) Known() bool { return m.ours != nil }
+// Exists reports whether a lookup has found the message.
+func (m *Message) Exists() bool { return m.exists }
 
-// find returns nil if the message does not exist anywhere.
-func (f *finder) find(g cyrus.GUID) (*Message, error) {
-	if m := f.g.msgs[g]; m != nil && (m.inMem || m.part == f.part) {
-		m.part = f.part // a message in memory goes to the partition that needs it
-		return &Message{Size: m.size, chunks: m.chunks, staged: m}, nil
+// Known reports whether the backup knows the message already.
+func (m *Message) Known() bool { return m.known }
+
+// reset forgets the message and keeps its memory.
+func (m *Message) reset() {
+	*m = Message{ours: history.MessageState{Message: history.Message{Chunks: m.ours.Chunks[:0]}}}
+}
+
+// find looks up one message.
+func (f *finder) find(g cyrus.GUID) (m Message, err error) {
+	guids, found := [1]cyrus.GUID{g}, [1]Message{}
+	err = f.findAll(guids[:], found[:])
+	return found[0], err
+}
+
+// findAll looks up messages: found[i] is the message guids[i]. It looks in one place after
+// another, and there in the order of the GUIDs, so that each block of the index is read once.
+func (f *finder) findAll(guids []cyrus.GUID, found []Message) error {
+	for i, g := range guids {
+		found[i].reset()
+		f.inStage(g, &found[i])
 	}
-	var missing *Message
-	if f.st != nil {
-		m, err := f.st.Message(g)
-		if err != nil {
-			return nil, err
-		}
-		if m != nil && !m.Missing {
-			held, err := f.st.holds(m)
-			if err != nil || held {
-				return &Message{Size: m.Size, chunks: m.Chunks, ours: m}, err
+	order := inOrder(guids)
+	if f.st != nil && f.st.mayHold(len(guids)) {
+		for _, i := range order {
+			if found[i].exists {
+				continue
+			}
+			if err := f.inBackup(guids[i], &found[i]); err != nil {
+				return err
 			}
 		}
-		if m != nil {
-			missing = &Message{Size: m.Size, ours: m, Missing: true, Lost: !m.Missing}
+	}
+	if f.part.private() {
+		return nil
+	}
+	for _, i := range order {
+		m := &found[i]
+		if m.exists && !m.Missing || m.known && m.ours.Private {
+			continue
+		}
+		if err := f.inPacks(guids[i], m); err != nil {
+			return err
 		}
 	}
-	if f.part.private() || missing != nil && missing.ours.Private {
-		return missing, nil
+	return nil
+}
+
+// inOrder returns the positions of GUIDs in ascending order.
+func inOrder(guids []cyrus.GUID) []int32 {
+	order := make([]int32, len(guids))
+	for i := range order {
+		order[i] = int32(i)
 	}
-	m, ok, err := f.part.lookupShared(f.t, g)
-	if err != nil {
-		return nil, err
+	slices.SortFunc(order, func(a, b int32) int { return bytes.Compare(guids[a][:], guids[b][:]) })
+	return order
+}
+
+// inStage finds a message that the connection has sent.
+func (f *finder) inStage(g cyrus.GUID, m *Message) {
+	if s := f.g.msgs[g]; s != nil && (s.inMem || s.part == f.part) {
+		s.part = f.part // a message in memory goes to the partition that needs it
+		m.exists, m.Size, m.chunks, m.staged = true, s.size, s.chunks, s
 	}
-	if !ok {
-		return missing, nil
+}
+
+// inBackup finds a message that the backup knows.
+func (f *finder) inBackup(g cyrus.GUID, m *Message) (err error) {
+	if m.known, err = f.st.message(g, &m.ours); !m.known {
+		return err
 	}
-	live, err := f.part.allUsable(f.t, f.dead, m.chunks)
+	m.exists, m.Size, m.chunks = true, m.ours.Size, m.ours.Chunks
+	held := false
+	if !m.ours.Missing {
+		if held, err = f.st.holds(&m.ours); err != nil {
+			return err
+		}
+	}
+	m.Missing, m.Lost = !held, !held && !m.ours.Missing
+	return nil
+}
+
+// inPacks finds a message in packs of the partition. m keeps what is known of the message if
+// the packs do not have it.
+func (f *finder) inPacks(g cyrus.GUID, m *Message) error {
+	s, ok, err := f.part.lookupShared(f.t, g)
+	if err != nil || !ok {
+		return err
+	}
+	live, err := f.part.allUsable(f.t, f.dead, s.chunks)
 	switch {
 	case err != nil:
-		return nil, err
-	case !live && missing == nil:
-		return &Message{Size: m.size, Missing: true, Lost: true}, nil // perhaps lost since RESERVE reported it as held
-	case !live:
-		return missing, nil
+		return err
+	case live:
+		*m = Message{exists: true, Size: s.size, chunks: s.chunks}
+	case !m.exists: // perhaps lost since RESERVE reported it as held
+		m.exists, m.Size, m.Missing, m.Lost = true, s.size, true, true
 	}
-	return &Message{Size: m.size, chunks: m.chunks}, nil
+	return nil
+}
+
+// lookupsAtOnce limits the memory of the lookups of a RESERVE.
+const lookupsAtOnce = 8192
+
+// lacking returns the messages that have no body here, in their order.
+func (f *finder) lacking(guids []cyrus.GUID) (missing []cyrus.GUID, err error) {
+	found := make([]Message, min(len(guids), lookupsAtOnce))
+	for part := range slices.Chunk(guids, lookupsAtOnce) {
+		if err := f.findAll(part, found); err != nil {
+			return nil, err
+		}
+		for i, g := range part {
+			if !found[i].exists || found[i].Missing {
+				missing = append(missing, g)
+			}
+		}
+	}
+	return missing, nil
 }

@@ -49,17 +49,8 @@ func (g *Stage) Lacking(ctx context.Context, last *Backup, alone bool, guids []c
 		return nil, err
 	}
 	err = g.set.index.View(func(t *index.Txn) error {
-		f := g.finder(t, s)
-		for _, id := range guids {
-			m, err := f.find(id)
-			if err != nil {
-				return err
-			}
-			if m == nil || m.Missing {
-				missing = append(missing, id)
-			}
-		}
-		return nil
+		missing, err = g.finder(t, s).lacking(guids)
+		return err
 	})
 	return missing, err
 }
@@ -121,7 +112,7 @@ func (g *Stage) holds(s scope, guid cyrus.GUID, size int64) (bool, error) {
 	var held bool
 	err := g.set.index.View(func(t *index.Txn) error {
 		m, err := g.finder(t, s).find(guid)
-		held = m != nil && m.Size == size && !m.Missing
+		held = m.exists && m.Size == size && !m.Missing
 		return err
 	})
 	return held, err

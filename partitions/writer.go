@@ -3,6 +3,7 @@ package partitions
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/partitions/history"
@@ -25,8 +26,7 @@ type Writer struct {
 	staged []*stagedMessage        // those in news that the connection has sent
 	reused []history.Place         // places of messages that the backup knows and new records name
 
-	find    *finder // over the open view, with its state
-	endView func()  // nil while no view is open
+	dead *history.Condemned // packs that the commit must not refer to
 }
 
 // commitBytes is the size of a commit's events from which records go into blocks. 65,536
@@ -43,33 +43,14 @@ func (b *Backup) NewWriter(s *Stage, who Author, from *Backup, recheck func() er
 	}
 }
 
-// State returns the state of the backup, including everything that this Writer has committed.
-// It is a view of the index, which stays open until CloseView, or until Add or AddMissing has
-// to commit messages: call State again for each record.
-func (w *Writer) State(ctx context.Context) (*State, error) {
-	if w.endView != nil {
-		return w.find.st, nil
-	}
+// View calls fn with the state of the backup, including everything that this Writer has
+// committed.
+func (w *Writer) View(ctx context.Context, fn func(*State) error) (err error) {
 	// Ask first, so that the view is not open during this request.
-	dead, err := w.b.part.Condemned(ctx)
-	if err != nil {
-		return nil, err
+	if w.dead, err = w.b.part.Condemned(ctx); err != nil {
+		return err
 	}
-	t, end, err := w.b.set.index.Begin()
-	if err != nil {
-		return nil, err
-	}
-	w.endView = end
-	w.find = &finder{g: w.stage, t: t, st: w.b.stateIn(t), part: w.b.part, dead: dead}
-	return w.find.st, nil
-}
-
-// CloseView closes the view of State, if one is open.
-func (w *Writer) CloseView() {
-	if w.endView != nil {
-		w.endView()
-		w.endView = nil
-	}
+	return w.b.View(fn)
 }
 
 // Event adds an event to the commit.
@@ -106,13 +87,25 @@ func (w *Writer) Adds(g cyrus.GUID) bool {
 	return ok
 }
 
-// Find looks up a message in the stage, the backup, and the partition. It returns nil if the
-// message does not exist there. It needs the view of State.
-func (w *Writer) Find(g cyrus.GUID) (*Message, error) { return w.find.find(g) }
+// FindAll looks up messages in the stage, the backup, and the partition: found[i] is the
+// message guids[i]. It reuses the memory of found. It is called inside View.
+func (w *Writer) FindAll(st *State, guids []cyrus.GUID, found []Message) error {
+	f := finder{g: w.stage, t: st.t, st: st, part: w.b.part, dead: w.dead}
+	return f.findAll(guids, found)
+}
+
+// MakeRoom makes sure that the next n calls of Add and AddMissing commit nothing. What FindAll
+// finds afterwards stays valid for them.
+func (w *Writer) MakeRoom(ctx context.Context, n int) error {
+	if len(w.news) == 0 || len(w.news)+n <= w.b.set.opt.CommitRecords {
+		return nil
+	}
+	return w.commitMessages(ctx)
+}
 
 // Add adds a message to the backup with this commit.
 func (w *Writer) Add(ctx context.Context, g cyrus.GUID, m *Message) error {
-	return w.add(ctx, history.Message{GUID: g, Size: m.Size, Chunks: m.chunks}, m.staged)
+	return w.add(ctx, history.Message{GUID: g, Size: m.Size, Chunks: slices.Clone(m.chunks)}, m.staged)
 }
 
 // AddMissing adds a message whose body is missing.
@@ -140,21 +133,24 @@ const maxReused = 4096
 
 // Reuse handles a new record of a message that the backup knows from another record: a copy,
 // or a message that was moved to another mailbox. Its places are proven before the commit.
-func (w *Writer) Reuse(ctx context.Context, st *State, m *Message) error {
-	now := st.set.opt.Now()
-	for _, c := range m.ours.Chunks {
-		p, err := st.place(c)
-		if err != nil {
-			return err
+func (w *Writer) Reuse(ctx context.Context, m *Message) error {
+	now := w.b.set.opt.Now()
+	err := w.b.View(func(st *State) error {
+		for _, c := range m.ours.Chunks {
+			p, err := st.place(c)
+			if err != nil {
+				return err
+			}
+			if !st.part.proofs.has(objectID(p.Object), now) {
+				w.reused = append(w.reused, p)
+			}
 		}
-		if !st.part.proofs.has(objectID(p.Object), now) {
-			w.reused = append(w.reused, p)
-		}
-	}
-	if len(w.reused) < maxReused {
 		return nil
+	})
+	if err != nil || len(w.reused) < maxReused {
+		return err
 	}
-	_, err := w.certain(ctx, w.reused)
+	_, err = w.certain(ctx, w.reused)
 	w.reused = nil
 	return err
 }

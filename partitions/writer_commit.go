@@ -35,7 +35,6 @@ func (w *Writer) put(ctx context.Context, bld *history.Builder) error {
 // commitMessages commits the messages gathered so far, before the mailbox that names them.
 // Nothing refers to them yet, and this limits the size of a commit.
 func (w *Writer) commitMessages(ctx context.Context) error {
-	w.CloseView() // it would lack these messages, and must not stay open during puts
 	bld := history.NewBuilder(history.Header{}, w.b.set.opt.Pack)
 	if err := w.bodies(ctx, bld); err != nil {
 		return err
@@ -105,27 +104,49 @@ func (w *Writer) certain(ctx context.Context, places []history.Place) ([]history
 	return at, nil
 }
 
-// indexed returns where the index has the chunks of new messages that are not inline.
-func (w *Writer) indexed(t *index.Txn, inline map[cyrus.GUID]struct{}) (at []history.Place, err error) {
-	said := map[history.ChunkID]struct{}{}
-	for _, m := range w.news {
-		if _, in := inline[m.GUID]; in {
+// indexed returns where the index has the chunks of new messages that are not inline. It looks
+// them up in the order of the GUIDs and returns them in the order of the messages.
+func (w *Writer) indexed(t *index.Txn, inline map[cyrus.GUID]struct{}) ([]history.Place, error) {
+	guids := make([]cyrus.GUID, len(w.news))
+	for i := range w.news {
+		guids[i] = w.news[i].GUID
+	}
+	found := make([][]history.Place, len(w.news))
+	said := make(map[history.ChunkID]struct{}, len(w.news))
+	n := 0
+	for _, i := range inOrder(guids) {
+		if _, in := inline[guids[i]]; in {
 			continue
 		}
-		for _, c := range m.Chunks {
-			if _, twice := said[c]; twice {
-				continue
-			}
-			said[c] = struct{}{}
-			p, ok, err := w.b.part.lookupChunk(t, c)
-			if err != nil {
-				return nil, err
-			}
-			if !ok {
-				return nil, fmt.Errorf("chunk %s of message %s: %w: %w", c, m.GUID, errLost, cyrus.ErrLocked)
-			}
-			at = append(at, p)
+		at, err := w.placesOf(t, &w.news[i], said)
+		if err != nil {
+			return nil, err
 		}
+		found[i] = at
+		n += len(at)
+	}
+	all := make([]history.Place, 0, n)
+	for _, at := range found {
+		all = append(all, at...)
+	}
+	return all, nil
+}
+
+// placesOf returns the places of the chunks that are not in said, and adds the chunks to said.
+func (w *Writer) placesOf(t *index.Txn, m *history.Message, said map[history.ChunkID]struct{}) (at []history.Place, err error) {
+	for _, c := range m.Chunks {
+		if _, twice := said[c]; twice {
+			continue
+		}
+		said[c] = struct{}{}
+		p, ok, err := w.b.part.lookupChunk(t, c)
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			return nil, fmt.Errorf("chunk %s of message %s: %w: %w", c, m.GUID, errLost, cyrus.ErrLocked)
+		}
+		at = append(at, p)
 	}
 	return at, nil
 }

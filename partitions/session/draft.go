@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"iter"
-	"reflect"
 
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/partitions"
@@ -20,6 +19,7 @@ type draft struct {
 	changes bool // something differs from our state
 	live    int  // live records in the set
 	lastUID uint32
+	batch   batch
 
 	resync string   // why the mailbox is in resync after this commit
 	life   *newLife // begins with this mailbox; nil = no new life
@@ -33,26 +33,51 @@ func newDraft(u *mailboxUpdate) *draft {
 
 // gather reads all records and finds the message of each.
 func (d *draft) gather(ctx context.Context, records iter.Seq2[*cyrus.Record, error]) error {
-	defer d.w.CloseView()
-	st, err := d.w.State(ctx)
-	if err != nil {
+	if err := d.w.View(ctx, d.head); err != nil {
 		return err
 	}
-	if err := d.head(st); err != nil {
-		return err
-	}
+	most := min(batchRecords, d.u.x.set.Options().CommitRecords)
 	for r, err := range records {
 		if err != nil {
 			return err
 		}
-		if st, err = d.w.State(ctx); err != nil {
-			return err
+		if r.UID <= d.lastUID {
+			if err := d.flush(ctx); err != nil {
+				return err
+			}
+			return fmt.Errorf("uid %d: the record comes after uid %d: %w", r.UID, d.lastUID, cyrus.ErrBadParameters)
 		}
-		if err := d.record(ctx, st, r); err != nil {
-			return fmt.Errorf("uid %d: %w", r.UID, err)
+		d.lastUID = r.UID
+		if d.batch.add(r); d.batch.full(most) {
+			if err := d.flush(ctx); err != nil {
+				return err
+			}
 		}
 	}
+	if err := d.flush(ctx); err != nil {
+		return err
+	}
 	return d.lateFields()
+}
+
+// flush adds the records of the batch to the commit.
+func (d *draft) flush(ctx context.Context) error {
+	if d.batch.n == 0 {
+		return nil
+	}
+	if err := d.w.MakeRoom(ctx, d.batch.n); err != nil {
+		return err
+	}
+	if err := d.lookUp(ctx); err != nil {
+		return err
+	}
+	for i := range d.batch.n {
+		if err := d.record(ctx, i); err != nil {
+			return fmt.Errorf("uid %d: %w", d.batch.records[i].UID, err)
+		}
+	}
+	d.batch.clear()
+	return nil
 }
 
 // lateFields writes the head again if the client sent more fields after the records.
@@ -95,45 +120,30 @@ func (d *draft) head(st *partitions.State) error {
 	return nil
 }
 
-func (d *draft) record(ctx context.Context, st *partitions.State, r *cyrus.Record) error {
-	if r.UID <= d.lastUID {
-		return fmt.Errorf("the record comes after uid %d: %w", d.lastUID, cyrus.ErrBadParameters)
-	}
-	d.lastUID = r.UID
+// record adds the i-th record of the batch to the commit.
+func (d *draft) record(ctx context.Context, i int) error {
+	r, old := &d.batch.records[i].Record, d.batch.before[i]
 	if !r.Expunged() {
 		d.live++
 	}
-	old, err := d.before(st, r.UID)
-	if err != nil {
+	if err := d.message(ctx, r, old, &d.batch.found[i]); err != nil {
 		return err
 	}
-	if err := d.message(ctx, st, r, old); err != nil {
-		return err
-	}
-	d.changes = d.changes || old == nil || old.Gone || !reflect.DeepEqual(&old.Record, r)
+	d.changes = d.changes || !old.same
 	return d.w.Record(ctx, d.u.mb.UniqueID, r)
-}
-
-// before returns our record with this UID, or nil if the record is new.
-func (d *draft) before(st *partitions.State, uid uint32) (*history.RecordState, error) {
-	if d.u.was == nil {
-		return nil, nil
-	}
-	return st.Record(d.u.mb.UniqueID, uid)
 }
 
 // message makes sure that the bucket holds the record's message after the commit, or that the
 // source itself cannot read it.
-func (d *draft) message(ctx context.Context, st *partitions.State, r *cyrus.Record, old *history.RecordState) error {
+func (d *draft) message(ctx context.Context, r *cyrus.Record, old before, m *partitions.Message) (err error) {
 	if d.w.Adds(r.GUID) {
 		return nil
 	}
 	if r.GUID == (cyrus.GUID{}) && !r.Expunged() {
 		return fmt.Errorf("the record has no GUID: %w", cyrus.ErrBadParameters)
 	}
-	m, err := d.w.Find(r.GUID)
-	if err != nil {
-		return err
+	if !m.Exists() {
+		m = nil
 	}
 	if (m == nil || m.Missing) && !r.Expunged() {
 		if m, err = d.copied(ctx, r.GUID, m); err != nil {
@@ -149,10 +159,10 @@ func (d *draft) message(ctx context.Context, st *partitions.State, r *cyrus.Reco
 	case !m.Known():
 		d.changes = true
 		return d.w.Add(ctx, r.GUID, m)
-	case old != nil && !old.Gone && old.GUID == r.GUID || r.Expunged():
+	case old.message || r.Expunged():
 		return nil
 	}
-	return d.w.Reuse(ctx, st, m)
+	return d.w.Reuse(ctx, m)
 }
 
 // copied copies a message from a place that the backup may not refer to. It returns m if no
@@ -172,7 +182,7 @@ func (d *draft) copied(ctx context.Context, g cyrus.GUID, m *partitions.Message)
 }
 
 // without handles a record whose message has no body here. m is nil if the message is unknown.
-func (d *draft) without(ctx context.Context, r *cyrus.Record, old *history.RecordState, m *partitions.Message) error {
+func (d *draft) without(ctx context.Context, r *cyrus.Record, old before, m *partitions.Message) error {
 	x := d.u.x
 	failed := x.stage.Failed()
 	switch {
@@ -196,8 +206,8 @@ func (d *draft) without(ctx context.Context, r *cyrus.Record, old *history.Recor
 // lost handles a record whose message has lost its body while the backup is not healed yet.
 // The backup is healed when it is opened again. For a record that we know, only the flags
 // change.
-func (d *draft) lost(r *cyrus.Record, old *history.RecordState) error {
-	if old != nil && !old.Gone && old.GUID == r.GUID && !d.u.complete {
+func (d *draft) lost(r *cyrus.Record, old before) error {
+	if old.message && !d.u.complete {
 		return nil
 	}
 	return fmt.Errorf("message %s was lost: %w", r.GUID, cyrus.ErrLocked)

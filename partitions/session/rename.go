@@ -2,9 +2,9 @@ package session
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
+	"math"
 
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/partitions"
@@ -133,24 +133,42 @@ func (u *mailboxUpdate) runAdopted(ctx context.Context, m *history.MailboxState)
 }
 
 // recordsOf yields the records of a mailbox, including expunged ones. The caller holds the
-// commit mutex.
+// commit mutex. No view of the index is open while the caller has a record.
 func recordsOf(b *partitions.Backup, uniqueid string) iter.Seq2[*cyrus.Record, error] {
 	return func(yield func(*cyrus.Record, error) bool) {
-		err := b.View(func(st *partitions.State) error {
-			for r, err := range st.Records(uniqueid, 0) {
-				if err != nil {
-					return err
-				}
+		for from := uint64(0); from <= math.MaxUint32; {
+			part, err := someRecords(b, uniqueid, uint32(from))
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			for _, r := range part {
 				if !yield(&r.Record, nil) {
-					return errStop
+					return
 				}
 			}
-			return nil
-		})
-		if err != nil && !errors.Is(err, errStop) {
-			yield(nil, err)
+			if len(part) < batchRecords {
+				return
+			}
+			from = uint64(part[len(part)-1].UID) + 1
 		}
 	}
+}
+
+// someRecords returns at most batchRecords records of a mailbox, from a UID on.
+func someRecords(b *partitions.Backup, uniqueid string, from uint32) (part []*history.RecordState, err error) {
+	err = b.View(func(st *partitions.State) error {
+		for r, err := range st.Records(uniqueid, from) {
+			if err != nil {
+				return err
+			}
+			if part = append(part, r); len(part) == batchRecords {
+				return nil
+			}
+		}
+		return nil
+	})
+	return part, err
 }
 
 // endStaleCopies ends a mailbox in other backups that still show it after the source has sent
