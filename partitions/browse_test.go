@@ -3,6 +3,7 @@ package partitions_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -94,16 +95,31 @@ func TestBrowseIgnoresOtherKeys(t *testing.T) {
 	}
 }
 
-// Browsing stops with one error if the store is unreachable.
+// An unreachable backup does not hide the others, but browsing ends when the whole store is
+// unreachable.
 func TestBrowseDuringOutage(t *testing.T) {
 	store, parts := threeUsers(t)
-	store.SetFaults(func(op, key string) error {
-		if op == "get" && strings.HasSuffix(key, "backup.json") {
-			return memstore.ErrInjected
-		}
-		return nil
-	}, nil)
-	if paths, failed := browsed(t, parts[:1]); len(paths) > 0 || len(failed) != 1 || !objstore.IsTemporary(failed[0]) {
-		t.Errorf("%q, %v", paths, failed)
+	fail := func(suffix string) {
+		store.SetFaults(func(op, key string) error {
+			if op == "get" && strings.HasSuffix(key, suffix) {
+				return memstore.ErrInjected
+			}
+			return nil
+		}, nil)
+	}
+	fail("bob/backup.json")
+	paths, failed := browsed(t, parts[:1])
+	if !slices.Equal(paths, []string{"user/anne", "user/carol"}) || len(failed) != 1 || !objstore.IsTemporary(failed[0]) {
+		t.Errorf("one is unreachable: %q, %v", paths, failed)
+	}
+	store.SetFaults(nil, nil)
+	for i := range 200 {
+		put(t, store, fmt.Sprintf("backups/user/u%03d/backup.json", i), []byte("{}"))
+	}
+	fail("/backup.json")
+	paths, failed = browsed(t, parts[:1])
+	var unasked repository.UnaskedError
+	if len(paths) > 0 || len(failed) > 50 || !errors.As(failed[len(failed)-1], &unasked) {
+		t.Errorf("all are unreachable: %q, %d errors, the last one %v", paths, len(failed), failed[len(failed)-1])
 	}
 }

@@ -5,36 +5,115 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"slices"
-	"strings"
 
+	"github.com/cyrusbackup/backupd/internal/inorder"
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-// BrowseAll yields the backups of all partitions, one partition after the other. It omits
-// copies that a move has left or is still making. A partition that cannot be read yields a
-// single error, an UnaskedError; the backups of the others follow.
+const (
+	// browsedAhead is how many backups are looked up at a time.
+	browsedAhead = 32
+	// unansweredMost is how many backups in a row may fail before the partition counts as
+	// unreadable: each attempt takes seconds, and there may be thousands.
+	unansweredMost = 32
+)
+
+// BrowseAll yields the backups of all partitions, one partition after the other, in order of
+// their keys. It omits copies that a move has left or is still making. A partition that cannot
+// be read yields a single error, an UnaskedError; the backups of the others follow. An error of
+// one backup comes with a Found that has only its Path. A page of the store's list shows hundreds
+// of backups; beyond that BrowseAll sends one request for each, several at a time.
 func BrowseAll(ctx context.Context, parts []Config) iter.Seq2[*Found, error] {
 	return func(yield func(*Found, error) bool) {
-		for _, p := range parts {
-			for f, err := range Browse(ctx, p) {
-				if err == nil && len(parts) > 1 {
-					var here bool
-					if here, err = f.usedHere(ctx, parts); err == nil && !here {
-						continue
-					}
-				}
-				if errors.Is(err, ErrIncomplete) {
-					if _, none := FindAny(ctx, parts, f.Path); none == nil {
-						continue
-					}
-				}
-				if !yield(f, err) {
-					return
-				}
+		for i := range parts {
+			if !browse(ctx, parts, i, yield) {
+				return
 			}
 		}
 	}
+}
+
+// Browse is BrowseAll for one partition, whether its backups are used there or not.
+func Browse(ctx context.Context, p Config) iter.Seq2[*Found, error] {
+	return func(yield func(*Found, error) bool) { browse(ctx, []Config{p}, 0, yield) }
+}
+
+// browse yields the backups that are used in parts[i]. It returns false if yield did.
+func browse(ctx context.Context, parts []Config, i int, yield func(*Found, error) bool) bool {
+	p := parts[i]
+	unanswered := 0
+	for b := range inorder.Map(ctx, inorder.Limit[browsed]{Count: browsedAhead}, scanned(ctx, parts, i), func(ctx context.Context, _ <-chan struct{}, b browsed) browsed {
+		return b.lookUp(ctx, parts, p)
+	}) {
+		if b.skip {
+			continue
+		}
+		if !yield(b.found, b.err) {
+			return false
+		}
+		if unanswered++; !IsStoreError(b.err) {
+			unanswered = 0
+		}
+		if unanswered == unansweredMost {
+			return yield(nil, UnaskedError{p, b.err})
+		}
+	}
+	return true
+}
+
+// browsed is a backup that a scan has found, or the error that ended the scan.
+type browsed struct {
+	listing *listing
+	copied  bool // another partition may have a copy
+	found   *Found
+	err     error
+	skip    bool // the backup is used in another partition
+}
+
+// scanned scans parts[i], and on the way the other partitions for copies.
+func scanned(ctx context.Context, parts []Config, i int) iter.Seq[browsed] {
+	return func(yield func(browsed) bool) {
+		var others []*cursor
+		for j, other := range parts {
+			if j != i {
+				c := newCursor(ctx, other.Store)
+				defer c.stop()
+				others = append(others, c)
+			}
+		}
+		for l, err := range scan(ctx, parts[i].Store) {
+			if err != nil {
+				yield(browsed{err: UnaskedError{parts[i], err}})
+				return
+			}
+			b := browsed{listing: l}
+			for _, c := range others {
+				b.copied = c.mayHave(l.path) || b.copied
+			}
+			if !yield(b) {
+				return
+			}
+		}
+	}
+}
+
+// lookUp reads the backup's name, and finds out whether it is used in partition p.
+func (b browsed) lookUp(ctx context.Context, parts []Config, p Config) browsed {
+	if b.err != nil {
+		return b
+	}
+	b.found, b.err = readFound(ctx, p, b.listing)
+	if b.err == nil && b.copied {
+		var here bool
+		here, b.err = b.found.usedHere(ctx, parts)
+		b.skip = b.err == nil && !here
+	}
+	if errors.Is(b.err, ErrIncomplete) {
+		if _, none := FindAny(ctx, parts, b.found.Path); none == nil {
+			b.skip = true
+		}
+	}
+	return b
 }
 
 // usedHere reports whether the backup is used in this partition. If another partition
@@ -55,36 +134,12 @@ func (f *Found) usedHere(ctx context.Context, parts []Config) (bool, error) {
 // ErrIncomplete reports objects of a backup without a backup.json.
 var ErrIncomplete = errors.New("backup.json is missing: repeat the move, export or import that was interrupted, or run ctl_backups verify --repair")
 
-// Browse yields the backups of a partition in order of their paths. It makes a list request
-// or two for each backup, however long the logs are. An error of one backup comes with a
-// Found that has only its Path, and the others follow.
-func Browse(ctx context.Context, p Config) iter.Seq2[*Found, error] {
-	return func(yield func(*Found, error) bool) {
-		after := ""
-		for {
-			path, err := NextBackup(ctx, p.Store, after)
-			if err != nil {
-				yield(nil, UnaskedError{p, err})
-				return
-			}
-			if path == "" {
-				return
-			}
-			f, err := readFound(ctx, p, path)
-			if !yield(f, err) || IsStoreError(err) {
-				return
-			}
-			after = "backups/" + path + "0" // "0" follows "/", so this key sorts after the whole backup
-		}
-	}
-}
-
-func readFound(ctx context.Context, p Config, path string) (*Found, error) {
-	f := &Found{Partition: p, Path: path}
-	info, err := ReadBackupInfo(ctx, p.Store, path)
+func readFound(ctx context.Context, p Config, l *listing) (*Found, error) {
+	f := &Found{Partition: p, Path: l.path, listed: l}
+	info, err := ReadBackupInfo(ctx, f.Listed().Partition.Store, l.path)
 	switch {
 	case errors.Is(err, objstore.ErrNotExist):
-		return f, fmt.Errorf("partition %s: backups/%s: %w", p.Name, path, ErrIncomplete)
+		return f, fmt.Errorf("partition %s: backups/%s: %w", p.Name, l.path, ErrIncomplete)
 	case err != nil:
 		return f, fmt.Errorf("partition %s: %w", p.Name, err)
 	}
@@ -104,11 +159,9 @@ func NextBackup(ctx context.Context, s objstore.Store, after string) (string, er
 		if err != nil {
 			return "", err
 		}
-		parts := strings.SplitN(info.Key, "/", 4)
-		if len(parts) < 4 || !slices.Contains([]string{KindUser, KindShared, KindServer}, parts[1]) {
-			continue // unknown key
+		if path := backupOf(info.Key); path != "" {
+			return path, nil
 		}
-		return parts[1] + "/" + parts[2], nil
 	}
 	return "", nil
 }

@@ -24,6 +24,8 @@ type Found struct {
 	// Aside is the prefix of a backup that was set aside, else "". Partition.Store shows
 	// its objects under their old keys.
 	Aside string
+
+	listed *listing // by Browse; nil: not listed
 }
 
 // Where returns Aside or Path, for messages.

@@ -62,7 +62,7 @@ func (w *verifier) lock() error {
 
 // info checks backup.json.
 func (w *verifier) info() error {
-	info, err := repository.ReadBackupInfo(w.ctx, w.f.Partition.Store, w.f.Path)
+	info, err := w.f.ReadInfo(w.ctx)
 	if repository.IsStoreError(err) && !errors.Is(err, objstore.ErrNotExist) {
 		return err
 	}

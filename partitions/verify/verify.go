@@ -33,6 +33,8 @@ type Options struct {
 	Quick  bool          // check the newest checkpoint and the commits after it, and no bodies
 	Report func(Problem) // called for each problem, on the goroutine that has called Run
 	Step   func(string)  // called with the present step; may be nil
+	// Partitions is for a check of many backups; nil reads the objects that they share again.
+	Partitions *Partitions
 }
 
 // Result counts the objects that were checked, and the problems.
@@ -103,11 +105,16 @@ func (w *verifier) problem(p Problem) {
 }
 
 func (w *verifier) run() error {
-	if _, err := repository.ReadInfo(w.ctx, w.f.Partition.Store); err != nil {
-		if objstore.IsTemporary(err) || w.ctx.Err() != nil {
-			return err
-		}
-		w.problem(Problem{Object: repository.Key, Text: err.Error()})
+	of := w.v.Partitions
+	if of == nil {
+		of = new(Partitions)
+	}
+	shared, err := of.read(w.ctx, w.f.Partition)
+	if err != nil {
+		return err
+	}
+	if shared.repository != nil {
+		w.problem(Problem{Object: repository.Key, Text: shared.repository.Error()})
 	}
 	if err := w.info(); err != nil {
 		return err
@@ -115,14 +122,13 @@ func (w *verifier) run() error {
 	if err := w.lock(); err != nil {
 		return err
 	}
-	if _, _, err := history.ReadCondemned(w.ctx, w.f.Partition.Store); err != nil {
-		if err := w.damage(history.CondemnedKey, err); err != nil { // if it is damaged, no daemon writes to the partition
+	if shared.condemned != nil { // if it is damaged, no daemon writes to the partition
+		if err := w.damage(history.CondemnedKey, shared.condemned); err != nil {
 			return err
 		}
 		w.diagnosis.condemned = true
 	}
 	var m *history.Mem
-	var err error
 	if w.v.Quick {
 		m, err = w.newest()
 	} else {

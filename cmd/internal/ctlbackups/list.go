@@ -13,7 +13,7 @@ import (
 
 // list prints the time of the last change and the size of each backup.
 func list(c *command) error {
-	return c.eachOf(c.listed(), func(f *repository.Found) error {
+	return c.sideBySide(atOnce, c.listed(), func(c *command, f *repository.Found) error {
 		last, size, err := c.measure(f)
 		if err != nil {
 			return fmt.Errorf("%s: %w", label(f), err)
@@ -50,6 +50,7 @@ func (c *command) listed() iter.Seq2[*repository.Found, error] {
 // of packs, which backups share), and the time of its last change.
 func (c *command) measure(f *repository.Found) (last time.Time, size int64, err error) {
 	var newest uint64
+	f = f.Listed()
 	for info, err := range f.Partition.Store.List(c.ctx, "backups/"+f.Path+"/", "") {
 		if err != nil {
 			return last, size, err

@@ -166,11 +166,22 @@ func (c *command) unmatched() iter.Seq[error] {
 func (c *command) each(fn func(*repository.Found) error) error { return c.eachOf(c.chosen(), fn) }
 
 func (c *command) eachOf(backups iter.Seq2[*repository.Found, error], fn func(*repository.Found) error) error {
-	failed := false
-	for f, err := range backups {
-		if err == nil {
-			err = fn(f)
+	return c.report(func(yield func(error) bool) {
+		for f, err := range backups {
+			if err == nil {
+				err = fn(f)
+			}
+			if !yield(err) {
+				return
+			}
 		}
+	})
+}
+
+// report prints the failures among the results of backups.
+func (c *command) report(results iter.Seq[error]) error {
+	failed := false
+	for err := range results {
 		if err == nil {
 			continue
 		}

@@ -14,11 +14,21 @@ func verifyBackups(c *command) error {
 	if c.repair {
 		return repair(c)
 	}
-	return c.each(func(f *repository.Found) error {
+	var partitions verify.Partitions
+	n := verifiedAtOnce
+	if c.quick {
+		n = atOnce
+	}
+	return c.sideBySide(n, c.chosen(), func(c *command, f *repository.Found) error {
+		if c.quick {
+			f = f.Listed()
+		}
 		done, err := verify.Run(c.ctx, f, verify.Options{
 			Quick:  c.quick,
 			Report: func(p verify.Problem) { c.problem(f, p) },
 			Step:   c.stepper(f),
+
+			Partitions: &partitions,
 		})
 		if c.verbose > 0 {
 			cli.Fprintf(c.out, "%s: %d objects, %d commits, %d checkpoints, %d mailboxes, %d messages (%s), %d problems, %d missing bodies\n", label(f),
