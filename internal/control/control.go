@@ -1,6 +1,7 @@
-// Package control is the socket on which the tools ask a running daemon for operations that need
-// the index, which only the daemon has open. Each connection has one request and one reply, as JSON
-// lines over a UNIX socket that only the daemon's user and root may use.
+// Package control is the socket on which the tools ask a running daemon for what only the daemon
+// can do: it has the index open, and can profile itself. Each connection has one request. The
+// answer is any number of parts and then one reply, as JSON lines over a UNIX socket that only the
+// daemon's user and root may use.
 package control
 
 import (
@@ -16,8 +17,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/cyrusbackup/backupd/internal/peercred"
 	"github.com/cyrusbackup/backupd/internal/unixsocket"
 )
@@ -27,22 +26,39 @@ var ErrNoDaemon = errors.New("no backupd is running on this host")
 
 // Request is a request of a tool.
 type Request struct {
-	Op   string `json:"op"`   // reindex
-	Path string `json:"path"` // backup, as user/anne
+	Op   string        `json:"op"`             // ping, reindex, list, changed, profile
+	Path string        `json:"path,omitempty"` // reindex: backup, as user/anne
+	Kind string        `json:"kind,omitempty"` // profile
+	For  time.Duration `json:"for,omitempty"`  // profile
 }
 
-// Reply is the daemon's answer. An empty Error means success.
+// Reply is the end of the daemon's answer. An empty Error means success.
 type Reply struct {
 	Error string `json:"error,omitempty"`
+	// Part is a part of the answer, and the reply not its end.
+	Part json.RawMessage `json:"part,omitempty"`
 }
 
-// maxRequest limits a request, in bytes.
-const maxRequest = 64 << 10
+// Handler answers a request. It may send parts of the answer first, as JSON. An error of part
+// means that the tool is gone, or does not read.
+type Handler func(ctx context.Context, r Request, part func(v any) error) Reply
+
+const (
+	// maxRequest limits a request, in bytes.
+	maxRequest = 64 << 10
+	// requestTime limits how long a tool may take to send its request.
+	requestTime = 10 * time.Second
+	// writeTime limits how long a tool may leave a part or a reply unread.
+	writeTime = 30 * time.Second
+	// acceptPause is the pause after a failed accept. The usual cause, no free file descriptors,
+	// ends when connections end.
+	acceptPause = 100 * time.Millisecond
+)
 
 // Server answers requests.
 type Server struct {
 	listener *net.UnixListener
-	handle   func(context.Context, Request) Reply
+	handle   Handler
 	log      *slog.Logger
 	ctx      context.Context
 	cancel   context.CancelFunc
@@ -51,7 +67,7 @@ type Server struct {
 
 // Listen starts to answer at the path. It replaces an old socket, because the caller owns the index
 // and so no other daemon uses it.
-func Listen(path string, log *slog.Logger, handle func(context.Context, Request) Reply) (*Server, error) {
+func Listen(path string, log *slog.Logger, handle Handler) (*Server, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
@@ -64,7 +80,7 @@ func Listen(path string, log *slog.Logger, handle func(context.Context, Request)
 	}
 	s := &Server{listener: l, handle: handle, log: log}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.work.Go(s.accept)
+	s.work.Go(func() { s.accept(l.AcceptUnix) })
 	return s, nil
 }
 
@@ -76,16 +92,27 @@ func (s *Server) Close() error {
 	return err
 }
 
-func (s *Server) accept() {
-	for {
-		c, err := s.listener.AcceptUnix()
-		if err != nil {
-			if s.ctx.Err() == nil {
-				s.log.Error("control socket", "err", err)
-			}
+// accept serves connections until Close. A failed accept is logged and repeated: the socket would
+// otherwise be dead for the rest of the daemon's life.
+func (s *Server) accept(next func() (*net.UnixConn, error)) {
+	failed := false
+	for s.ctx.Err() == nil {
+		c, err := next()
+		switch {
+		case err == nil:
+			failed = false
+			s.work.Go(func() { s.serve(c) })
+			continue
+		case errors.Is(err, net.ErrClosed):
 			return
+		case !failed:
+			s.log.Error("control socket: the tools cannot connect; trying again", "err", err)
 		}
-		s.work.Go(func() { s.serve(c) })
+		failed = true
+		select {
+		case <-time.After(acceptPause):
+		case <-s.ctx.Done():
+		}
 	}
 }
 
@@ -95,7 +122,7 @@ func (s *Server) serve(c *net.UnixConn) {
 		s.log.Warn("control socket: refused", "err", err)
 		return
 	}
-	if err := c.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := c.SetReadDeadline(time.Now().Add(requestTime)); err != nil {
 		return
 	}
 	// Interrupts only the wait for a request: a cancelled handler reports that in its answer.
@@ -103,11 +130,27 @@ func (s *Server) serve(c *net.UnixConn) {
 	var r Request
 	reply := Reply{Error: "invalid request"}
 	if err := json.NewDecoder(io.LimitReader(c, maxRequest)).Decode(&r); err == nil {
-		reply = s.handle(s.ctx, r)
+		reply = s.handle(s.ctx, r, func(v any) error { return sendPart(c, v) })
 	}
-	if err := json.NewEncoder(c).Encode(reply); err != nil {
+	if err := send(c, reply); err != nil {
 		s.log.Info("control socket: the tool has disconnected", "err", err)
 	}
+}
+
+func sendPart(c *net.UnixConn, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return send(c, Reply{Part: b})
+}
+
+// send writes a line to a tool that reads. Another one must not hold the daemon's resources.
+func send(c *net.UnixConn, r Reply) error {
+	if err := c.SetWriteDeadline(time.Now().Add(writeTime)); err != nil {
+		return err
+	}
+	return json.NewEncoder(c).Encode(r)
 }
 
 // checkPeer accepts the daemon's own user and root.
@@ -120,29 +163,4 @@ func checkPeer(c *net.UnixConn) error {
 		return fmt.Errorf("uid %d may not use the control socket", cred.Uid)
 	}
 	return nil
-}
-
-// Ask sends a request to the daemon and waits for the answer. It returns ErrNoDaemon if none runs.
-func Ask(ctx context.Context, path string, r Request) (Reply, error) {
-	var d net.Dialer
-	c, err := d.DialContext(ctx, "unix", path)
-	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ECONNREFUSED) {
-		return Reply{}, fmt.Errorf("%w (%s)", ErrNoDaemon, path)
-	}
-	if err != nil {
-		return Reply{}, fmt.Errorf("control socket: %w", err)
-	}
-	defer c.Close()
-	defer context.AfterFunc(ctx, func() { c.Close() })()
-	if err := json.NewEncoder(c).Encode(r); err != nil {
-		return Reply{}, fmt.Errorf("control socket: %w", err)
-	}
-	var reply Reply
-	if err := json.NewDecoder(c).Decode(&reply); err != nil {
-		if ctx.Err() != nil {
-			return Reply{}, ctx.Err()
-		}
-		return Reply{}, fmt.Errorf("control socket: the daemon ended without an answer: %w", err)
-	}
-	return reply, nil
 }

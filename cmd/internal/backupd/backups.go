@@ -23,7 +23,9 @@ type backups struct {
 	stores io.Closer
 	set    *partitions.Set
 	ctl    *control.Server
-	meter  *metrics
+
+	profiles profiles
+	meter    *metrics
 }
 
 // newService checks the whole configuration and opens nothing.

@@ -1,11 +1,14 @@
 package ctlbackups
 
 import (
+	"time"
+
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 	"github.com/cyrusbackup/backupd/cmd/internal/cmdline"
+	"github.com/cyrusbackup/backupd/internal/control"
 	"github.com/cyrusbackup/backupd/internal/imapconf"
 )
 
@@ -37,6 +40,8 @@ func verbs() []verb {
 			Text: "import repositories made by export, or data files of Cyrus Backups, with their history, before the first sync of those users"}, importAll},
 		{cmdline.Verb{Name: "passwd", Args: "USER | --delete USER | --list",
 			Text: "set the password of a mail server, read from standard input; delete a user; list the users"}, passwd},
+		{cmdline.Verb{Name: "debug", Args: "profile KIND [--for TIME]",
+			Text: "write a profile of the running backupd to standard output, for go tool pprof; KIND is cpu, heap, allocs, goroutine, block, mutex or trace"}, debug},
 	}
 }
 
@@ -65,6 +70,7 @@ func (c *command) commandLine() *cmdline.Program {
 		f.BoolVarP(&c.wait, "wait-for-locks", "w", false, "wait for a lock that another process holds")
 		f.BoolVar(&c.remove, "delete", false, "passwd: delete the user")
 		f.BoolVar(&c.list, "list", false, "passwd: list the users")
+		f.DurationVar(&c.length, "for", 30*time.Second, "debug profile: how long cpu, block, mutex and trace watch backupd, at most 10m, as `TIME`: 30s, 2m")
 	})
 	p.Group("Output", func(f *pflag.FlagSet) {
 		f.BoolVarP(&c.human, "human", "h", false, "sizes as 1.2 MB")
@@ -89,6 +95,7 @@ func (c *command) commandLine() *cmdline.Program {
 		"ctl_backups export anne /srv/for-anne",
 		"ctl_backups set-aside anne     # start a new backup of anne, and keep the old one",
 		"ctl_backups reindex -A",
+		"ctl_backups debug profile cpu --for 30s > cpu.pprof",
 		"echo secret | ctl_backups passwd repl",
 	}
 	p.Arguments = c.propose
@@ -106,6 +113,10 @@ func (c *command) propose(cmd *cobra.Command, args []string, begun string) ([]st
 		return cmdline.Words(words...)(cmd, args, begun)
 	case args[0] == "import", args[0] == "export" && len(args) > 1:
 		return nil, cobra.ShellCompDirectiveDefault
+	case args[0] == "debug" && len(args) == 1:
+		return cmdline.Words("profile")(cmd, args[1:], begun)
+	case args[0] == "debug":
+		return cmdline.Words(control.ProfileKinds()...)(cmd, args[2:], begun)
 	case args[0] == "passwd":
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	case args[0] == "move":

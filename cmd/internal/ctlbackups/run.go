@@ -64,6 +64,7 @@ type command struct {
 	verbose int
 	remove  bool
 	list    bool
+	length  time.Duration // of a profile
 }
 
 // run escapes text of strangers in all output.
@@ -138,6 +139,8 @@ func (c *command) checkNames(verb string) error {
 		c.args = c.args[:len(c.args)-1]
 	}
 	switch {
+	case verb == "debug":
+		return c.checkDebug()
 	case verb == "import" && (c.mode != modeUsers || len(c.args) == 0):
 		return cli.Usagef("import takes files, directories and locations, and no mode")
 	case verb == "lock" && (len(c.args) != 1 || c.many()):
