@@ -19,7 +19,7 @@ GOLANGCI_VERSION := v2.15.0
 SHELL_SCRIPTS = $(shell git grep -lE '^\#!.*[/ ](ba|da)?sh$$' -- ':!*.go' ':!*.md')
 PYTHON        = $(sort $(shell git grep -lE '^\#!.*[/ ]python3$$' -- ':!*.go' ':!*.md'; git ls-files '*.py'))
 
-.PHONY: build test unit soak soak-proof lint deps lint-deps minio golangci-lint test-race demo compose-demo test-compose base-image bench man install clean
+.PHONY: build test unit soak soak-proof lint deps lint-deps minio golangci-lint test-race demo compose-demo test-compose base-image bench bench-compare bench-counts bench-deps man install clean
 
 build:
 	$(GO) build -o bin/ ./cmd/...
@@ -90,11 +90,25 @@ test-compose: .env
 base-image:
 	@build/base-image
 
-bench: deps minio build
-	$(GO) test -run '^$$' -bench . -benchmem ./...
-	$(GO) run ./test/bench --bin bin --minio $(CACHE)/minio --mail testdata/mail --workloads small,big,users,sample,compressed
-	test/lab/bench.py --bin bin --minio $(CACHE)/minio --mail testdata/mail
-	test/lab/bench_restore.py --bin bin --minio $(CACHE)/minio
+# writes the tables of docs/benchmarks.md; BENCH='--workloads scale --sizes 1000,20000' measures a part
+BENCH ?=
+
+bench: bench-deps minio build
+	$(GO) run ./test/bench --bin bin --minio $(CACHE)/minio --mail testdata/mail --docs docs/benchmarks.md $(BENCH)
+
+# what became slower or larger since a commit, by more than the noise
+REV ?= HEAD~1
+
+bench-compare: bench-deps minio build
+	$(GO) run ./test/bench --bin bin --minio $(CACHE)/minio --against $(REV) $(BENCH)
+
+# allocations, requests and bytes per message, into the table that TestCounts checks
+bench-counts:
+	$(GO) test -count=1 -run '^TestCounts$$' ./test/bench -update
+
+bench-deps:
+	@test/deps.sh test
+	@test/deps.sh bench
 
 # the manual pages: their tests write what they otherwise compare with
 man:

@@ -1,16 +1,18 @@
 #!/bin/sh
-# Installs the Debian packages that the tests ("test"), the demo ("demo") or the linters ("lint") need and that are missing.
+# Installs the Debian packages that the tests ("test"), the benchmarks ("bench"), the demo ("demo") or the linters ("lint")
+# need and that are missing.
 # No service is started: the tests run Cyrus themselves, in separate directories.
 set -eu
 
 case ${1:-} in
 demo) want="zstd jq" ;;
 lint) want="shellcheck flake8" ;;
+bench) want="restic borgbackup" ;;
 test) want="zstd jq rclone awscli python3 python3-yaml busybox iproute2 openssl ca-certificates gcc libc6-dev strace
 	cyrus-common cyrus-imapd cyrus-replication cyrus-admin cyrus-clients
 	sasl2-bin libsasl2-modules libsasl2-modules-db
 	mandoc groff bash-completion zsh fish mblaze" ;;
-*) echo "usage: $0 demo|test|lint" >&2; exit 64 ;;
+*) echo "usage: $0 demo|test|lint|bench" >&2; exit 64 ;;
 esac
 
 command -v go >/dev/null || { echo "Go is missing: install Go 1.26 or later (https://go.dev/dl)" >&2; exit 1; }

@@ -3,16 +3,11 @@ package main
 import (
 	"crypto/sha1"
 	"crypto/sha256"
-	"syscall"
 	"testing"
 	"time"
 
-	"github.com/klauspost/compress/zstd"
 	"github.com/pjbgf/sha1cd"
 )
-
-// floorFrame is the size of a frame of small messages in a pack.
-const floorFrame = 256 << 10
 
 // BenchmarkFloor measures what the bytes of a message cost at least: SHA-1 (the client's GUID),
 // SHA-256 (the name of its chunk) and zstd. BenchmarkIngest reports its own CPU time as a multiple
@@ -82,8 +77,7 @@ func sampleOf(mail func(int) []byte) (mails [][]byte) {
 // the settings of package pack.
 func newCompressor(b *testing.B) func([]byte) {
 	b.Helper()
-	z, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithAllLitEntropyCompression(true),
-		zstd.WithEncoderCRC(true), zstd.WithWindowSize(1<<20), zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true))
+	z, err := newEncoder()
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -94,13 +88,4 @@ func newCompressor(b *testing.B) func([]byte) {
 			frame, raw = z.EncodeAll(raw, frame[:0]), raw[:0]
 		}
 	}
-}
-
-// processorTime is the time that this process has used, in user mode and in the kernel.
-func processorTime() time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		return 0
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

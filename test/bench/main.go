@@ -1,33 +1,36 @@
-// Command bench compares whole servers in one run: our backupd on a directory and on MinIO, Debian's
-// backupd (Cyrus Backups), and a server that stores nothing. The same client pushes the same mail to
-// each.
+// Command bench measures whole servers in one run: our backupd on a directory and on MinIO,
+// Debian's backupd (Cyrus Backups), Cyrus's sync_server, restic, borg, and the floor: what the
+// bytes cost at least.
 //
-//	go run ./test/bench --bin bin --minio .cache/bin/minio --mail testdata/mail
+//	go run ./test/bench --bin bin --minio .cache/bin/minio --mail testdata/mail --docs docs/benchmarks.md
+//	go run ./test/bench --against HEAD~5 --minio .cache/bin/minio
 //
-// Servers take turns, each repetition on a fresh one; figures are medians, ratios are relative to
-// Debian's. Other work on the machine disturbs wall clock time more than CPU time.
+// Programs take turns, each repetition on a fresh server; figures are medians. Other work on the
+// machine disturbs wall clock time more than CPU time.
 package main
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/signal"
 	"path/filepath"
-	"slices"
+	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 type options struct {
-	bin, minio, mail, debian string
-	servers, workloads       string
-	reps                     int
-	out                      string
-	level                    string
-	conf                     string
+	bin, minio, mail, cyrus string
+	workloads, sizes        string
+	reps, users             int
+	full                    bool
+	limit                   time.Duration
+	level, conf             string
+	out, docs, against      string
 }
 
 func main() {
@@ -40,115 +43,95 @@ func main() {
 }
 
 func run(ctx context.Context, args []string) error {
-	var o options
+	if len(args) == 2 && args[0] == floorVerb {
+		return measureFloor(args[1], os.Stdout)
+	}
+	o, err := parse(args)
+	if err != nil {
+		return err
+	}
+	if o.against != "" {
+		return compare(ctx, o, os.Stdout)
+	}
+	return measure(ctx, o, os.Stdout)
+}
+
+func parse(args []string) (o options, err error) {
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
-	f.StringVar(&o.bin, "bin", "bin", "directory with backupd, ctl_backups and backup_replay")
+	f.StringVar(&o.bin, "bin", "bin", "directory with our programs")
 	f.StringVar(&o.minio, "minio", "", "MinIO's program; empty: no MinIO server")
-	f.StringVar(&o.debian, "debian", "/usr/lib/cyrus/bin/backupd", "Debian's backupd, of package cyrus-common")
-	f.StringVar(&o.mail, "mail", "", "directory with sample mail")
-	f.StringVar(&o.servers, "servers", "null,debian,dir,minio", "which servers")
-	f.StringVar(&o.workloads, "workloads", "all", "which workloads, of "+strings.Join(workloadNames(), ","))
-	f.IntVar(&o.reps, "reps", 3, "repetitions; the median counts")
+	f.StringVar(&o.cyrus, "cyrus", "/usr/lib/cyrus/bin", "directory with Debian's backupd, sync_server, sync_client and restore")
+	f.StringVar(&o.mail, "mail", "", "directory with sample mail; empty: no workload sample")
+	f.StringVar(&o.workloads, "workloads", "", "which workloads, separated by commas: "+strings.Join(names(workloads()), ", ")+" (empty: all; with --against: "+quick+")")
+	f.StringVar(&o.sizes, "sizes", "", "workload scale: numbers of messages (empty: "+allSizes+"; with --against: "+quickSizes+")")
+	f.IntVar(&o.users, "users", 0, "workload users: how many (0: 1000; with --against: 100)")
+	f.IntVar(&o.reps, "reps", 0, "repetitions; the median counts (0: 3; with --against: 5)")
+	f.BoolVar(&o.full, "full", false, "repeat the largest workloads as well, and reindex 1,000 backups of 10,000 messages instead of 100")
+	f.DurationVar(&o.limit, "limit", 20*time.Minute, "time limit of one repetition of a workload")
 	f.StringVar(&o.level, "compression", "", "backup_compression of our backupd (empty: the default)")
 	f.StringVar(&o.conf, "conf", "", "more lines for our imapd.conf, separated by ;")
 	f.StringVar(&o.out, "out", "", "all figures, as JSON")
+	f.StringVar(&o.docs, "docs", "", "Markdown file whose tables are replaced")
+	f.StringVar(&o.against, "against", "", "compare with this commit: build it, alternate the two, exit with 1 if something became worse")
 	if err := f.Parse(args); err != nil {
-		return err
+		return o, err
 	}
-	dir, err := os.MkdirTemp("", "bench-")
-	if err != nil {
-		return err
+	if f.NArg() > 0 {
+		return o, fmt.Errorf("unexpected argument %q", f.Arg(0))
 	}
-	defer os.RemoveAll(dir)
-	if err := os.Chmod(dir, 0o755); err != nil {
-		return err
-	}
-	l := &lab{options: o, dir: dir}
-	if err := l.prepare(); err != nil {
-		return err
-	}
-	defer l.close()
-	res, err := l.measure(ctx)
-	if err != nil {
-		return err
-	}
-	if err := res.write(os.Stdout); err != nil {
-		return err
-	}
-	if o.out == "" {
-		return nil
-	}
-	b, err := json.MarshalIndent(res, "", " ")
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(o.out, append(b, '\n'), 0o644)
+	o.defaults()
+	return o, o.resolve()
 }
 
-// lab is the shared data of all measurements of a run.
-type lab struct {
-	options
-	dir   string
-	sasl  *saslauthd
-	count int
-}
+const (
+	allSizes   = "1000,10000,20000,100000,600000,1000000"
+	quickSizes = "20000,100000"
+	quick      = "small,peers,scale,users"
+)
 
-func (l *lab) prepare() error {
-	// Programs that run as another user need a copy that this user can access.
-	for _, p := range []string{"backupd", "backup_replay"} {
-		if err := install(filepath.Join(l.bin, p), filepath.Join(l.dir, p)); err != nil {
-			return err
-		}
-	}
-	var err error
-	l.sasl, err = listenSASL(filepath.Join(l.dir, "mux"))
-	return err
-}
-
-func (l *lab) close() { l.sasl.close() }
-
-func (l *lab) measure(ctx context.Context) (*results, error) {
-	res := &results{Reps: l.reps}
-	for _, w := range workloads {
-		if l.workloads != "all" && !slices.Contains(strings.Split(l.workloads, ","), w.name) || w.mail && l.mail == "" {
-			continue
-		}
-		for range l.reps {
-			for name := range strings.SplitSeq(l.servers, ",") {
-				if name == "minio" && l.minio == "" {
-					continue
-				}
-				if err := l.repeat(ctx, res, w, name); err != nil {
-					return nil, fmt.Errorf("%s to %s: %w", w.name, name, err)
-				}
-				fmt.Fprint(os.Stderr, ".")
+func (o *options) defaults() {
+	set := func(s *string, all, few string) {
+		if *s == "" {
+			*s = all
+			if o.against != "" {
+				*s = few
 			}
 		}
-		fmt.Fprintln(os.Stderr, "", w.name)
 	}
-	return res, nil
+	number := func(n *int, all, few int) {
+		if *n == 0 {
+			*n = all
+			if o.against != "" {
+				*n = few
+			}
+		}
+	}
+	set(&o.workloads, strings.Join(names(workloads()), ","), quick)
+	set(&o.sizes, allSizes, quickSizes)
+	number(&o.users, 1000, 100)
+	number(&o.reps, 3, 5)
 }
 
-// repeat runs one workload against one fresh server.
-func (l *lab) repeat(ctx context.Context, res *results, w workload, name string) (err error) {
-	l.count++
-	dir := filepath.Join(l.dir, fmt.Sprint(l.count))
-	s, err := l.start(ctx, name, dir, w)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		s.stop()
-		if e := os.RemoveAll(dir); err == nil {
-			err = e
+// resolve makes all paths absolute, because programs run in other directories.
+func (o *options) resolve() error {
+	var errs []error
+	for _, p := range []*string{&o.bin, &o.minio, &o.mail, &o.cyrus, &o.out, &o.docs} {
+		if *p != "" {
+			abs, err := filepath.Abs(*p)
+			*p, errs = abs, append(errs, err)
 		}
-	}()
-	for _, p := range w.phases {
-		m, err := l.push(ctx, s, w, p)
-		if err != nil {
-			return fmt.Errorf("%s: %w", p.name, err)
-		}
-		res.add(w, p.name, name, m)
 	}
-	return nil
+	return errors.Join(errs...)
+}
+
+// mailboxes returns the sizes of workload scale.
+func (o *options) mailboxes() (sizes []int, err error) {
+	for s := range strings.SplitSeq(o.sizes, ",") {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 1 {
+			return nil, fmt.Errorf("--sizes: %q is no number of messages", s)
+		}
+		sizes = append(sizes, n)
+	}
+	return sizes, nil
 }

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/cyrusbackup/backupd/test/bench/record"
+)
+
+const (
+	inOne        = "first sync, 600-byte messages in one mailbox"
+	again        = "nothing new"
+	reindexed    = "reindex"
+	listed       = "cyr_backup list mailboxes"
+	statted      = "ctl_backups stat"
+	reserveHeld  = "RESERVE of 10,000 GUIDs, held"
+	reserveNew   = "RESERVE of 10,000 GUIDs, missing"
+	largeMailbox = 100_000 // messages; above, one repetition is enough
+)
+
+// scale measures mailboxes of growing size, each with one APPLY MAILBOX. The columns are sizes.
+func scale(ctx context.Context, l *lab, t *record.Table, rep int) error {
+	sizes, err := l.mailboxes()
+	if err != nil {
+		return err
+	}
+	for _, n := range sizes {
+		if n > largeMailbox && rep > 0 && !l.full {
+			continue
+		}
+		for _, sub := range l.subjects(dirStore) {
+			err := l.once(ctx, sub, setup{}, func(s *server) error { return l.scaleOne(ctx, t, s, n) })
+			if err != nil {
+				return fmt.Errorf("%d messages: %w", n, err)
+			}
+		}
+		l.progress("  %s messages", count(n))
+	}
+	return nil
+}
+
+// count formats a number of messages, as in a column.
+func count(n int) string { return record.Number(float64(n)) }
+
+func (l *lab) scaleOne(ctx context.Context, t *record.Table, s *server, n int) error {
+	column, each := count(n)+s.suffix, float64(n)
+	m := mail{source: fmt.Sprintf("gen:%d:600", n)}
+	p, err := l.push(ctx, s, m)
+	if err != nil {
+		return err
+	}
+	t.Add(inOne, column, record.WallEach, p.Seconds/each*1e6)
+	t.Add(inOne, column, record.CPUEach, p.serverCPU/each*1e6)
+	t.Add(inOne, column, record.PeakRSS, p.peak)
+	t.Add(inOne, column, record.KeptEach, float64(p.kept)/each)
+	if p, err = l.push(ctx, s, m); err != nil {
+		return err
+	}
+	t.Add(again, column, record.WallMs, p.Seconds*1000)
+	s.stop()
+	size, err := sizeOf(s.index())
+	if err != nil {
+		return err
+	}
+	t.Add(inOne, column, record.IndexEach, float64(size)/each)
+	if err := readBack(ctx, t, s, column); err != nil || n < largeMailbox {
+		return err
+	}
+	return l.reserve(ctx, t, s, column)
+}
+
+// reserve starts the server again on its rebuilt index, and pushes mail of two other users.
+func (l *lab) reserve(ctx context.Context, t *record.Table, s *server, column string) error {
+	if err := s.run(); err != nil {
+		return err
+	}
+	for work, m := range map[string]mail{
+		reserveHeld: {source: "gen:10000:600", user: "held"}, // the same messages
+		reserveNew:  {source: "gen:10000:600:7", user: "missing"},
+	} {
+		p, err := l.push(ctx, s, m)
+		if err != nil {
+			return err
+		}
+		r := p.Commands["RESERVE"]
+		t.Add(work, column, record.WallMs, float64(r.Count)*r.Total.P50)
+	}
+	return nil
+}
+
+// readBack measures the tools on the bucket of a stopped server.
+func readBack(ctx context.Context, t *record.Table, s *server, column string) error {
+	if err := os.RemoveAll(s.index()); err != nil {
+		return err
+	}
+	c, err := timed(ctx, s.tool("ctl_backups", "reindex", "-A"))
+	if err != nil {
+		return err
+	}
+	addCost(t, reindexed, column, c)
+	if c, err = timed(ctx, s.tool("cyr_backup", "-u", "replay", "list", "mailboxes")); err != nil {
+		return err
+	}
+	t.Add(listed, column, record.Wall, c.wall)
+	t.Add(listed, column, record.Read, c.read)
+	t.Add(listed, column, record.PeakRSS, c.peak)
+	if c, err = timed(ctx, s.tool("ctl_backups", "stat", "replay")); err != nil {
+		return err
+	}
+	t.Add(statted, column, record.Wall, c.wall)
+	t.Add(statted, column, record.PeakRSS, c.peak)
+	return nil
+}
