@@ -25,8 +25,11 @@
 //	x <b> <uniqueid>                      when and why the client last had to send the whole mailbox (JSON)
 //	o <path>                              the source must compare the whole user because a change was refused (empty)
 //	U <uniqueid> 0 <path>                 this backup contains the mailbox (empty)
-//	G <p> <guid>                          a message in packs: size, chunks (binary)
-//	C <p> <chunk>                         location of a chunk: pack, entry, frames (binary)
+//	G <p> <guid>                          a message in packs: size, chunks and, if it is one entry of a pack, the pack's number (binary)
+//	C <p> <chunk>                         location of any other chunk: the pack's number, GUID of its entry (binary)
+//	k <p> <pack>                          number of a pack in the keys G and C (binary)
+//	K <p> <number>                        hash of the pack with this number
+//	u <p>                                 highest number of a pack (binary)
 //	L <p> <object>                        an object is missing or entirely unreadable: kind of loss (one byte)
 //	L <p> <chunk>                         the chunk has a key of the next kind (one byte)
 //	L <p> <chunk> <object>                a chunk is unreadable at its place in an object: kind of loss (one byte)
@@ -34,5 +37,5 @@
 //
 // <object> is the hash of a pack, or the SHA-256 of another object's key. The keys L and l
 // cannot be derived from the bucket, so they are kept when the cached contents of a
-// partition's packs are dropped.
+// partition's packs are dropped. So are the numbers of packs, which are never reused.
 package index

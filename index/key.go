@@ -31,6 +31,9 @@ const (
 	prefixOwed       = 'o'
 	prefixLost       = 'L'
 	prefixLosses     = 'l'
+	prefixPackNumber = 'k'
+	prefixPack       = 'K'
+	prefixLastPack   = 'u'
 )
 
 // RepositoryKey holds the id of a partition's repository.
@@ -141,6 +144,21 @@ func SharedKey(partition string, guid []byte) Key {
 // ChunkKey holds the location of a chunk in a partition.
 func ChunkKey(partition string, chunk []byte) Key {
 	return append(Key(string(rune(prefixChunk))+partition+"\x00"), chunk...)
+}
+
+// PackNumberKey holds the number of a pack of a partition.
+func PackNumberKey(partition string, pack []byte) Key {
+	return append(Key(string(rune(prefixPackNumber))+partition+"\x00"), pack...)
+}
+
+// PackKey holds the hash of the pack with this number.
+func PackKey(partition string, number uint64) Key {
+	return binary.BigEndian.AppendUint64(Key(string(rune(prefixPack))+partition+"\x00"), number)
+}
+
+// LastPackKey holds the highest number of a pack.
+func LastPackKey(partition string) Key {
+	return Key(string(rune(prefixLastPack)) + partition + "\x00")
 }
 
 // LostKey records that an object of a partition is missing or entirely unreadable. object

@@ -19,7 +19,7 @@ import (
 func (b *Backup) applyFromBucket(ctx context.Context, n uint64, size int64) error {
 	return await0(ctx, func() error {
 		return history.ReadCommit(ctx, b.part.store, b.path, n, func(c *history.CommitReader) error {
-			return b.apply(ctx, c, size)
+			return b.apply(ctx, c, size, false)
 		})
 	})
 }
@@ -29,7 +29,7 @@ func (b *Backup) applyBytes(ctx context.Context, n uint64, obj []byte) error {
 	s := overlayStore{b.part.store, history.LogKey(b.path, n), obj}
 	return await0(ctx, func() error { // record blocks that the commit names are read from the store
 		return history.ReadCommit(ctx, s, b.path, n, func(c *history.CommitReader) error {
-			return b.apply(ctx, c, int64(len(obj)))
+			return b.apply(ctx, c, int64(len(obj)), true)
 		})
 	})
 }
@@ -63,12 +63,13 @@ func (b *Backup) redo(ctx context.Context) error {
 	return err
 }
 
-// apply applies one commit to the index. This can take several transactions, and the size
+// apply applies one commit to the index. ours means that this process has put it, with
+// places from this index. This can take several transactions, and the size
 // of the commit does not predict how many: a complete set of one record can sweep a hundred
 // thousand. The first write sets the mark Applying, and the last write clears it. With one
 // transaction nobody sees the mark; with several, the first one stores it. After an
 // interruption the commit is applied again, and then its counters are computed again.
-func (b *Backup) apply(ctx context.Context, c *history.CommitReader, size int64) error {
+func (b *Backup) apply(ctx context.Context, c *history.CommitReader, size int64, ours bool) error {
 	h := c.Header()
 	// An empty prev means that the writer of the commit could not read the commit before it,
 	// which a checkpoint may cover. An index that holds more than the bucket is rebuilt then.
@@ -85,7 +86,7 @@ func (b *Backup) apply(ctx context.Context, c *history.CommitReader, size int64)
 			return err
 		}
 		st := &State{set: b.set, t: t, id: b.entry.ID, path: b.path, part: b.part}
-		if err := b.foldAll(ctx, st, c, redo); err != nil {
+		if err := b.foldAll(ctx, st, c, redo, ours); err != nil {
 			return err
 		}
 		hash, err := c.Hash()
@@ -107,7 +108,7 @@ func (b *Backup) apply(ctx context.Context, c *history.CommitReader, size int64)
 	return nil
 }
 
-func (b *Backup) foldAll(ctx context.Context, st *State, c *history.CommitReader, redo bool) error {
+func (b *Backup) foldAll(ctx context.Context, st *State, c *history.CommitReader, redo, ours bool) error {
 	rp := history.Replayer{State: st, Blocks: b.blocks(ctx)}
 	var messages []history.Message
 	for e, err := range c.Events() {
@@ -115,6 +116,7 @@ func (b *Backup) foldAll(ctx context.Context, st *State, c *history.CommitReader
 			return err
 		}
 		if e, ok := e.(*history.LostEvent); ok {
+			ours = false // places that other messages need may go, too
 			if err := st.unshare(e.Messages); err != nil {
 				return err
 			}
@@ -127,11 +129,15 @@ func (b *Backup) foldAll(ctx context.Context, st *State, c *history.CommitReader
 			// Its writer could not read commits that this index may contain.
 			return fmt.Errorf("commit %d bridges lost commits: %w", c.Header().Number, errOtherHistory)
 		}
-		if e, ok := e.(*history.MessagesEvent); ok {
+		if e, ok := e.(*history.MessagesEvent); ok && !ours {
 			messages = append(messages, e.Messages...)
 		}
 	}
-	if err := st.share(c, messages); err != nil {
+	share := func() error { return st.share(c, messages) }
+	if ours {
+		share = func() error { return st.placeInline(c) }
+	}
+	if err := share(); err != nil {
 		return err
 	}
 	if !redo {
@@ -162,16 +168,35 @@ func (s *State) recount() error {
 // share records the places that a commit names. It also makes the messages that are stored
 // in packs known to the partition, so that any backup may refer to them.
 func (s *State) share(c *history.CommitReader, messages []history.Message) error {
+	w := s.placer()
+	w.messages.most = max(w.messages.most, len(messages))
+	for i := range messages {
+		if err := w.message(&messages[i]); err != nil {
+			return err
+		}
+	}
 	for p, err := range c.Places() {
 		if err != nil {
 			return err
 		}
-		if err := s.putPlace(p); err != nil {
+		if err := w.place(p); err != nil {
 			return err
 		}
 	}
-	for _, m := range messages {
-		if err := s.shareKnown(m); err != nil {
+	return w.end(nil)
+}
+
+// placeInline records the places in the object of a commit that this process has put. The
+// other places come from the index.
+func (s *State) placeInline(c *history.CommitReader) error {
+	for p, err := range c.Places() {
+		if err != nil {
+			return err
+		}
+		if _, packed := parsePlace(p); packed {
+			continue
+		}
+		if err := s.putInline(p); err != nil {
 			return err
 		}
 	}
@@ -190,14 +215,14 @@ func (s *State) shareKnown(m history.Message) error {
 		return err
 	}
 	if known {
-		if live, err := s.part.allUsable(s.t, none, old.chunks); live || err != nil {
+		if live, err := s.part.sharedUsable(s.t, none, m.GUID, old); live || err != nil {
 			return err
 		}
 	}
-	if live, err := s.part.allUsable(s.t, none, m.Chunks); err != nil || !live {
+	if live, err := s.part.allUsable(s.t, none, m.GUID, m.Chunks); err != nil || !live {
 		return err
 	}
-	return s.part.indexShared(s.t, m.GUID, shared{m.Size, m.Chunks})
+	return s.part.indexShared(s.t, m.GUID, shared{size: m.Size, chunks: m.Chunks})
 }
 
 // unshare removes the shared entries and the chunk places of messages whose bodies are

@@ -73,7 +73,7 @@ func (w *Writer) restage(ctx context.Context, m *stagedMessage) (*Message, error
 	if err := w.stage.flush(ctx, []*stagedMessage{m}); err != nil {
 		return nil, err
 	}
-	open, err := m.part.opener(m.guid, shared{m.size, m.chunks})
+	open, err := m.part.opener(m.guid, shared{size: m.size, chunks: m.chunks})
 	if err != nil || open == nil {
 		return nil, err
 	}
@@ -92,7 +92,7 @@ func (p *Partition) opener(g cyrus.GUID, m shared) (open func(context.Context) (
 	all := true
 	err = p.set.index.View(func(t *index.Txn) error {
 		for _, c := range m.chunks {
-			at, ok, err := p.lookupChunk(t, c)
+			at, ok, err := p.lookupChunk(t, sole(g, m.chunks), c)
 			if err != nil {
 				return err
 			}

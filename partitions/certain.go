@@ -159,7 +159,7 @@ func (p *Partition) settle(moved []history.Place) error {
 			if !ok {
 				continue
 			}
-			if err := t.Set(index.ChunkKey(p.name, pl.Chunk[:]), at.encode()); err != nil {
+			if err := p.movePlace(t, pl.Chunk, at); err != nil {
 				return err
 			}
 		}

@@ -3,6 +3,7 @@ package partitions
 import (
 	"context"
 	"errors"
+	"iter"
 	"time"
 
 	"github.com/cyrusbackup/backupd/index"
@@ -201,13 +202,16 @@ func (b *Backup) importCheckpoint(m *history.Mem) error {
 
 // importMessages imports the messages of a checkpoint and their places.
 func (s *State) importMessages(m *history.Mem) error {
-	for p, err := range m.AllPlaces() {
-		if err != nil {
+	w := s.placer()
+	nextPlace, stop := iter.Pull2(m.AllPlaces())
+	defer stop()
+	more := true
+	place := func() error {
+		p, err, ok := nextPlace()
+		if more = ok; err != nil || !ok {
 			return err
 		}
-		if err := s.putPlace(p); err != nil {
-			return err
-		}
+		return w.place(p)
 	}
 	for msg, err := range m.Messages() {
 		if err != nil {
@@ -216,9 +220,22 @@ func (s *State) importMessages(m *history.Mem) error {
 		if err := s.PutMessage(msg); err != nil {
 			return err
 		}
-		if err := s.shareKnown(msg.Message); err != nil {
+		if err := w.message(&msg.Message); err != nil {
+			return err
+		}
+		for range len(msg.Chunks) { // the log names as many places
+			if !more {
+				break
+			}
+			if err := place(); err != nil {
+				return err
+			}
+		}
+	}
+	for more {
+		if err := place(); err != nil {
 			return err
 		}
 	}
-	return nil
+	return w.end(m.AllPlaces())
 }

@@ -356,7 +356,7 @@ func TestDiesDuringLostCommit(t *testing.T) {
 		}
 	}
 	h.start()
-	for i := range 20_000 {
+	for i := range 40_000 {
 		box.deliver(mail(i%40, 300))
 	}
 	parts = 0

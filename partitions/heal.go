@@ -137,7 +137,7 @@ func (h *healer) examine(st *State, m *history.MessageState) (*hurt, error) {
 	is := hurt{m, true}
 	depends := false
 	for _, c := range m.Chunks {
-		_, err := st.place(c)
+		_, err := st.place(m, c)
 		if errors.Is(err, history.ErrNoPlace) {
 			is.readable, depends = false, true
 			continue

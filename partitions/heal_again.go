@@ -15,7 +15,7 @@ func (h *healer) returned(ctx context.Context, lost []*history.MessageState) err
 	var ask []history.Place
 	for _, m := range lost {
 		for _, c := range m.Chunks {
-			places, err := h.placesOf(ctx, c)
+			places, err := h.placesOf(ctx, m, c)
 			if err != nil {
 				return err
 			}
@@ -49,13 +49,13 @@ func (h *healer) returned(ctx context.Context, lost []*history.MessageState) err
 }
 
 // placesOf returns the places of a chunk in the log and in the index, including lost places.
-func (h *healer) placesOf(ctx context.Context, c history.ChunkID) ([]history.Place, error) {
+func (h *healer) placesOf(ctx context.Context, m *history.MessageState, c history.ChunkID) ([]history.Place, error) {
 	places, err := h.log.of(ctx, h.b, c)
 	if err != nil {
 		return nil, err
 	}
 	err = h.view(func(st *State) error {
-		if at, ok, err := h.part.chunkAt(st.t, c); err != nil || ok {
+		if at, ok, err := h.part.chunkAt(st.t, sole(m.GUID, m.Chunks), c); err != nil || ok {
 			places = append(slices.Clip(places), at.place(c))
 			return err
 		}

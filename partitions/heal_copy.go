@@ -38,7 +38,7 @@ func (h *healer) copyOf(ctx context.Context, m *history.MessageState) (*Message,
 		if err != nil || !ok || other.size != m.Size {
 			return err
 		}
-		live, err := h.part.allUsable(st.t, new(history.Condemned), other.chunks)
+		live, err := h.part.sharedUsable(st.t, new(history.Condemned), m.GUID, other)
 		if live {
 			is = &Message{Size: other.size, chunks: other.chunks}
 		}

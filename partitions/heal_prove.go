@@ -59,7 +59,7 @@ func (h *healer) listLog(ctx context.Context) error {
 func unproven(st *State, m *history.MessageState) (out []history.Place) {
 	now := st.set.opt.Now()
 	for _, c := range m.Chunks {
-		at, err := st.place(c)
+		at, err := st.place(m, c)
 		if err != nil {
 			continue // already lost; step handles it
 		}

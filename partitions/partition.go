@@ -26,9 +26,10 @@ type Partition struct {
 	objects  *history.Objects
 	// epoch increases when the index of the partition becomes invalid. Each backup compares it
 	// with the epoch at which its index was read.
-	epoch  atomic.Uint64
-	losses losses
-	proofs proofs
+	epoch   atomic.Uint64
+	losses  losses
+	proofs  proofs
+	numbers packNumbers
 
 	reading, storing outage       // storing: puts; reading: all other requests
 	answered         atomic.Int64 // when the store last answered (UnixNano)

@@ -159,7 +159,7 @@ func (b *Backup) applyLog(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			if err := b.apply(ctx, c, c.Size()); err != nil {
+			if err := b.apply(ctx, c, c.Size(), false); err != nil {
 				return err
 			}
 		}

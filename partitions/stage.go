@@ -169,7 +169,7 @@ func (g *Stage) settleOne(m *stagedMessage) error {
 	}
 	if len(m.chunks) > 1 {
 		err := g.set.index.Update(func(t *index.Txn) error {
-			return m.part.indexShared(t, m.guid, shared{m.size, m.chunks})
+			return m.part.indexShared(t, m.guid, shared{size: m.size, chunks: m.chunks})
 		})
 		if err != nil {
 			return err
@@ -187,7 +187,7 @@ func (g *Stage) forgetLost(p *Partition) error {
 			if m.inMem || m.part != p || !m.isPut() {
 				continue
 			}
-			live, err := p.allUsable(t, new(history.Condemned), m.chunks)
+			live, err := p.allUsable(t, new(history.Condemned), m.guid, m.chunks)
 			if err != nil {
 				return err
 			}

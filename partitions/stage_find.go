@@ -126,7 +126,7 @@ func (f *finder) inPacks(g cyrus.GUID, m *Message) error {
 	if err != nil || !ok {
 		return err
 	}
-	live, err := f.part.allUsable(f.t, f.dead, s.chunks)
+	live, err := f.part.sharedUsable(f.t, f.dead, g, s)
 	switch {
 	case err != nil:
 		return err

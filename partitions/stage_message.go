@@ -222,7 +222,7 @@ func (g *Stage) holdsChunk(part *Partition, dead *history.Condemned, id history.
 		return false, nil
 	}
 	err = g.set.index.View(func(t *index.Txn) error {
-		held, err = part.usable(t, dead, id)
+		held, err = part.usable(t, dead, cyrus.GUID{}, id)
 		return err
 	})
 	return held, err

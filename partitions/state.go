@@ -170,14 +170,22 @@ func (s *State) PutMessage(m *history.MessageState) error {
 func (s *State) putPlace(p history.Place) error {
 	at, ok := parsePlace(p)
 	if !ok {
-		return s.t.Set(index.InlineKey(s.id, p.Chunk[:]), indexvalue.AppendInline(nil, s.path, p))
+		return s.putInline(p)
 	}
-	return s.part.putPlace(s.t, p.Chunk, at)
+	number, err := s.part.numbers.number(at.pack)
+	if err != nil {
+		return err
+	}
+	return s.part.putPlace(s.t, p.Chunk, at, number)
 }
 
-// place returns where the backup finds a chunk.
-func (s *State) place(c history.ChunkID) (history.Place, error) {
-	if p, ok, err := s.part.lookupChunk(s.t, c); ok || err != nil {
+func (s *State) putInline(p history.Place) error {
+	return s.t.Set(index.InlineKey(s.id, p.Chunk[:]), indexvalue.AppendInline(nil, s.path, p))
+}
+
+// place returns where the backup finds a chunk of a message.
+func (s *State) place(m *history.MessageState, c history.ChunkID) (history.Place, error) {
+	if p, ok, err := s.part.lookupChunk(s.t, sole(m.GUID, m.Chunks), c); ok || err != nil {
 		return p, err
 	}
 	p, ok, err := s.inline(c)
@@ -213,7 +221,7 @@ func (s *State) holds(m *history.MessageState) (bool, error) {
 		return true, nil // the log names a place for each
 	}
 	for _, c := range m.Chunks {
-		_, err := s.place(c)
+		_, err := s.place(m, c)
 		if errors.Is(err, history.ErrNoPlace) {
 			return false, nil
 		}

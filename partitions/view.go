@@ -144,7 +144,7 @@ func (b *Backup) places(m *history.MessageState) (map[history.ChunkID]history.Pl
 	places := map[history.ChunkID]history.Place{}
 	err := b.View(func(st *State) error {
 		for _, c := range m.Chunks {
-			p, err := st.place(c)
+			p, err := st.place(m, c)
 			if err != nil {
 				return err
 			}

@@ -137,7 +137,7 @@ func (w *Writer) Reuse(ctx context.Context, m *Message) error {
 	now := w.b.set.opt.Now()
 	err := w.b.View(func(st *State) error {
 		for _, c := range m.ours.Chunks {
-			p, err := st.place(c)
+			p, err := st.place(&m.ours, c)
 			if err != nil {
 				return err
 			}

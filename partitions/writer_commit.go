@@ -139,7 +139,7 @@ func (w *Writer) placesOf(t *index.Txn, m *history.Message, said map[history.Chu
 			continue
 		}
 		said[c] = struct{}{}
-		p, ok, err := w.b.part.lookupChunk(t, c)
+		p, ok, err := w.b.part.lookupChunk(t, sole(m.GUID, m.Chunks), c)
 		if err != nil {
 			return nil, err
 		}

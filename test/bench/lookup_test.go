@@ -12,6 +12,8 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 	"github.com/cyrusbackup/backupd/objstore/memstore"
 	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/indexvalue"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 	"github.com/cyrusbackup/backupd/partitions/session"
 )
@@ -57,15 +59,15 @@ func guidOf(i int) cyrus.GUID { return sha1.Sum(fmt.Append(nil, i)) }
 // fill adds messages to the index as the put of their packs would.
 func fill(b *testing.B, x *index.Index, n int) {
 	b.Helper()
-	pack := make([]byte, 32)
 	err := x.UpdateLong(func(t *index.Txn) error {
+		if err := t.Set(index.PackKey("default", 1), make([]byte, 32)); err != nil {
+			return err
+		}
 		for i := range n {
 			g := guidOf(i)
-			chunk := append(g[:], make([]byte, 12)...)
-			if err := t.Set(index.SharedKey("default", g[:]), append([]byte{100}, chunk...)); err != nil {
-				return err
-			}
-			if err := t.Set(index.ChunkKey("default", chunk), append(pack[:32:32], g[:]...)); err != nil {
+			m := indexvalue.Shared{Size: 100, Pack: 1, Chunks: make([]history.ChunkID, 1)}
+			copy(m.Chunks[0][:], g[:])
+			if err := t.Set(index.SharedKey("default", g[:]), indexvalue.AppendShared(nil, m)); err != nil {
 				return err
 			}
 		}

@@ -4,7 +4,7 @@
 //
 //	C: APPLY MAILBOX %(… MBOXNAME user.anne … RECORD (%(…)))
 //	    put    packs/pack-1
-//	    index  +chunk, +shared message
+//	    index  +shared message
 //	    put    backups/user/anne/log/2
 //	    index  +message, +record, backup, mailbox
 //	S: OK Success

@@ -10,7 +10,7 @@ import (
 	"github.com/cyrusbackup/backupd/index"
 )
 
-// kinds names the keys of the index (table in package index).
+// kinds names the keys of the index (table in package index), except the numbers of packs.
 var kinds = map[byte]string{
 	'v': "version", 'p': "repository", 'P': "probe", 'n': "next backup", 'B': "backup", 'm': "mailbox", 'q': "order",
 	'N': "name", 'r': "record", 'g': "message", 'i': "item", 'c': "inline chunk", 's': "next order", 'x': "asked",
@@ -64,7 +64,9 @@ func contents(x *index.Index) (map[string][]byte, error) {
 			if err != nil {
 				return err
 			}
-			all[string(e.Key)] = e.Value
+			if kinds[e.Key[0]] != "" {
+				all[string(e.Key)] = e.Value
+			}
 		}
 		return nil
 	})
