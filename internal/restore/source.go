@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/time/rate"
 
@@ -28,8 +29,11 @@ type Source struct {
 	// removed, because clients hide such messages and the next EXPUNGE deletes them again.
 	KeepDeleted bool
 
-	mu  sync.Mutex
-	mem *history.Mem
+	mu   sync.Mutex
+	mem  *history.Mem
+	kept map[history.Frame]*frame // see keptFrames
+
+	decoded atomic.Int64 // frames, by LoadMessages
 }
 
 // NewSource reads the backup whose state is mem.
@@ -132,6 +136,14 @@ type Body struct {
 	file *os.File
 }
 
+// newBody returns a body in memory. Nobody may change b.
+func newBody(b []byte) *Body {
+	return &Body{ReadSeeker: bytes.NewReader(b), Size: int64(len(b))}
+}
+
+// WriteTo implements io.WriterTo: a body in memory takes a single Write.
+func (b *Body) WriteTo(w io.Writer) (int64, error) { return io.Copy(w, b.ReadSeeker) }
+
 // Close frees the body. It may be called twice, because the sender closes the body as well.
 func (b *Body) Close() error {
 	f := b.file
@@ -169,7 +181,7 @@ func (s *Source) fill(ctx context.Context, r io.Reader, size int64) (*Body, erro
 		if _, err := buf.ReadFrom(r); err != nil {
 			return nil, err
 		}
-		return &Body{ReadSeeker: bytes.NewReader(buf.Bytes()), Size: size}, nil
+		return newBody(buf.Bytes()), nil
 	}
 	f, err := os.CreateTemp("", "restore-*.eml")
 	if err != nil {

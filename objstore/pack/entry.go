@@ -1,7 +1,6 @@
 package pack
 
 import (
-	"bytes"
 	"errors"
 	"io"
 )
@@ -71,7 +70,7 @@ func (r *entryReader) fill() error {
 	}
 	r.raw += int64(len(raw))
 	if r.e.Skip > 0 {
-		r.body, err = r.small(raw)
+		r.body, err = r.e.small(raw)
 	} else {
 		r.body, err = r.large(raw)
 	}
@@ -82,19 +81,6 @@ func (r *entryReader) fill() error {
 		return r.end()
 	}
 	return nil
-}
-
-// small finds the body in a frame with many entries, after a header that must match the
-// entry.
-func (r *entryReader) small(raw []byte) ([]byte, error) {
-	end := r.e.Skip + padded(r.e.Size)
-	if end > int64(len(raw)) {
-		return nil, corrupt("entry %s crosses the end of its frame", r.e.Name)
-	}
-	if h := tarHeader(r.e.Name, r.e.Size); !bytes.Equal(h[:], raw[r.e.Skip-tarBlock:r.e.Skip]) {
-		return nil, corrupt("entry %s is not at %d in its frame", r.e.Name, r.e.Skip)
-	}
-	return unpad(raw[r.e.Skip:end], r.e.Size)
 }
 
 // large reads one frame of a body.

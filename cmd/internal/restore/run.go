@@ -31,9 +31,9 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	})
 }
 
-// framesKept limits the cache of frames with many messages. A restore reads these messages one
-// after the other.
-const framesKept = 32 << 20
+// framesKept limits the cache of frames for messages that are read one by one. Restores of many
+// messages keep the decoded frames themselves.
+const framesKept = 4 << 20
 
 type stdio struct {
 	in       io.Reader

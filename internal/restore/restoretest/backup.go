@@ -16,7 +16,9 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 	"github.com/cyrusbackup/backupd/internal/restore"
+	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/objstore/memstore"
+	"github.com/cyrusbackup/backupd/objstore/observe"
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
@@ -164,8 +166,20 @@ func (b *Backup) Source(at time.Time) *restore.Source {
 // SourceOf opens the backup as of a time or a commit.
 func (b *Backup) SourceOf(at history.Moment) *restore.Source {
 	b.t.Helper()
+	return b.sourceOf(b.store, at)
+}
+
+// Counted opens the backup as of now, and counts the operations of the source on the store.
+func (b *Backup) Counted() (*restore.Source, *observe.Counter) {
+	b.t.Helper()
+	c := new(observe.Counter)
+	return b.sourceOf(observe.New(b.store, c.Hooks()), history.Moment{}), c
+}
+
+func (b *Backup) sourceOf(store objstore.Store, at history.Moment) *restore.Source {
+	b.t.Helper()
 	path := repository.UserName(b.user).Path()
-	mem, err := history.Load(b.t.Context(), b.store, path, at)
+	mem, err := history.Load(b.t.Context(), store, path, at)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -174,7 +188,16 @@ func (b *Backup) SourceOf(at history.Moment) *restore.Source {
 			b.t.Error(err)
 		}
 	})
-	return restore.NewSource(mem, history.NewObjects(b.store, 0))
+	return restore.NewSource(mem, history.NewObjects(store, 0))
+}
+
+// Stored returns the size and the number of all objects.
+func (b *Backup) Stored() (size int64, objects int) {
+	for _, key := range b.store.Keys("") {
+		size += int64(len(b.store.Bytes(key)))
+		objects++
+	}
+	return size, objects
 }
 
 // Mail returns a message with this subject.
