@@ -73,7 +73,7 @@ func lineKinds(t failer) []line {
 		{"record", 1, nil, func(b []byte) error { return new(RecordState).UnmarshalJSON(b) }, state.append},
 		{"message", 1, nil, func(b []byte) error { return new(MessageState).UnmarshalJSON(b) },
 			func(dst []byte) ([]byte, error) { return m.append(dst), nil }},
-		{"place", 1, nil, func(b []byte) error { _, err := parsePlace(b[:len(b)-1]); return err },
+		{"place", 1, nil, func(b []byte) error { _, err := new(placeParser).parse(b[:len(b)-1]); return err },
 			func(dst []byte) ([]byte, error) { return p.append(dst), nil }},
 		{"header", 1, nil, func(b []byte) error { _, err := parseHeader(b); return err }, h.append},
 		{"mailbox-state", 1, nil, func(b []byte) error { return new(MailboxState).UnmarshalJSON(b) },

@@ -30,6 +30,7 @@ type blockSource struct {
 	objects *Objects
 	spill   *spill
 	window  window
+	buf     []byte // for records; nil while it is in use
 }
 
 // window is a part of an object that was read ahead.
@@ -57,8 +58,11 @@ func ReadBlock(ctx context.Context, s objstore.Store, ref BlockRef) iter.Seq2[*c
 
 func (b *blockSource) records(ctx context.Context, ref BlockRef) iter.Seq2[*cyrus.Record, error] {
 	return func(yield func(*cyrus.Record, error) bool) {
-		raw, err := b.read(ctx, recordBlocks, ref)
+		buf := b.buf
+		b.buf = nil
+		raw, err := b.read(ctx, recordBlocks, ref, buf)
 		if err == nil {
+			defer func() { b.buf = raw }()
 			err = eachRecord(raw, ref, func(r *RecordState) error {
 				if !yield(&r.Record, nil) {
 					return errStop
@@ -72,9 +76,10 @@ func (b *blockSource) records(ctx context.Context, ref BlockRef) iter.Seq2[*cyru
 	}
 }
 
-// read returns the bytes of a block in the store, and checks the hash.
-func (b *blockSource) read(ctx context.Context, kind string, ref BlockRef) ([]byte, error) {
-	raw, err := b.fetch(ctx, ref.SHA256+"."+kind, ref.Object)
+// read returns the bytes of a block in the store, and checks the hash. It uses the memory of
+// buf if that is large enough.
+func (b *blockSource) read(ctx context.Context, kind string, ref BlockRef, buf []byte) ([]byte, error) {
+	raw, err := b.fetch(ctx, ref.SHA256+"."+kind, ref.Object, buf)
 	if err == nil && hashOf(raw) != ref.SHA256 {
 		err = fmt.Errorf("%w: SHA-256 mismatch", ErrCorrupt)
 	}
@@ -84,7 +89,7 @@ func (b *blockSource) read(ctx context.Context, kind string, ref BlockRef) ([]by
 	return raw, nil
 }
 
-func (b *blockSource) fetch(ctx context.Context, name, object string) ([]byte, error) {
+func (b *blockSource) fetch(ctx context.Context, name, object string, buf []byte) ([]byte, error) {
 	dir, err := b.objects.Directory(ctx, object)
 	if err != nil {
 		return nil, err
@@ -101,7 +106,7 @@ func (b *blockSource) fetch(ctx context.Context, name, object string) ([]byte, e
 		return nil, err
 	}
 	body := pack.OpenEntry(e, frames)
-	raw, err := readAll(body, e.Size)
+	raw, err := readAll(body, e.Size, buf)
 	return raw, closeAfter(frames, closeAfter(body, err))
 }
 
@@ -113,6 +118,7 @@ func (b *blockSource) frames(ctx context.Context, key string, off, n int64) (io.
 		return io.NopCloser(bytes.NewReader(w.data[off-w.off:][:n])), nil
 	}
 	ahead := w.key == key && off == w.next && n < readAhead
+	data := w.data
 	*w = window{key: key, off: off, next: off + n}
 	if !ahead {
 		return b.objects.Frames(ctx, key, off, n)
@@ -121,7 +127,7 @@ func (b *blockSource) frames(ctx context.Context, key string, off, n int64) (io.
 	if err != nil {
 		return nil, err
 	}
-	w.data, err = readAll(io.LimitReader(r, readAhead), readAhead)
+	w.data, err = readAll(io.LimitReader(r, readAhead), readAhead, data)
 	if err = closeAfter(r, err); err != nil {
 		return nil, err
 	}
@@ -132,9 +138,13 @@ func (b *blockSource) frames(ctx context.Context, key string, off, n int64) (io.
 }
 
 // readAll reads to the end. The size comes from the object and may be wrong, so it
-// allocates at most a megabyte in advance.
-func readAll(r io.Reader, size int64) ([]byte, error) {
-	buf := make([]byte, 0, min(size, 1<<20)+1)
+// allocates at most four megabytes in advance. It uses the memory of buf if that is large
+// enough.
+func readAll(r io.Reader, size int64, buf []byte) ([]byte, error) {
+	if n := min(size, 4<<20) + 1; int64(cap(buf)) < n {
+		buf = make([]byte, 0, n)
+	}
+	buf = buf[:0]
 	for {
 		n, err := r.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]

@@ -140,8 +140,9 @@ func (c *CommitReader) Places() iter.Seq2[Place, error] {
 
 // eachPlace calls fn for each place of a places.ndjson in the object with this key.
 func eachPlace(r io.Reader, key string, fn func(Place) error) error {
+	var places placeParser
 	return newLines(r).each(func(line []byte) error {
-		p, err := parsePlace(line)
+		p, err := places.parse(line)
 		if err != nil {
 			return err
 		}

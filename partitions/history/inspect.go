@@ -81,7 +81,7 @@ func (m *Mem) CheckBlocks(ctx context.Context, seen map[string]bool, bad func(ob
 			return nil
 		}
 		seen[at] = true
-		_, err := m.source.read(ctx, kind, ref)
+		_, err := m.source.read(ctx, kind, ref, nil)
 		if err != nil && IsDamage(err) {
 			bad(ref.Object, err)
 			return nil

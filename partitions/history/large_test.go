@@ -61,7 +61,7 @@ func TestMemoryForLargeMailbox(t *testing.T) {
 	w.upload(n)
 	before := heap()
 	m := w.load(Moment{})
-	if used := heap() - before; used > 96<<20 {
+	if used := heap() - before; used > 32<<20 {
 		t.Errorf("%d MiB in use after replaying %d records", used>>20, n)
 	}
 	if b := box(t, m, "large"); b.Live != n || b.TopUID != n {
@@ -78,7 +78,7 @@ func TestMemoryForLargeMailbox(t *testing.T) {
 		read++
 		last = r
 	}
-	if used := heap() - before; used > 80<<20 || read != n || last.UID != n {
+	if used := heap() - before; used > 16<<20 || read != n || last.UID != n {
 		t.Errorf("%d MiB in use after reading %d records", used>>20, read)
 	}
 	if s, err := m.Message(big(77).GUID); err != nil || s == nil || s.Chunks[0] != big(77).Chunks[0] {

@@ -37,7 +37,8 @@ type Mem struct {
 	cache     recordCache
 	messages  lineBlocks[*MessageState]
 	places    lineBlocks[Place]
-	pruned    bool // messages were dropped since the last sweepPlaces
+	pruned    bool   // messages were dropped since the last sweepPlaces
+	line      []byte // the last line that was added
 
 	gaps    []Gap // commits that could not be read
 	bridged []LostRange
@@ -67,9 +68,9 @@ func NewMem(ctx context.Context, s objstore.Store, backup string) (*Mem, error) 
 	}
 	m.cache = recordCache{ctx: ctx, source: source, max: cachedRecords}
 	m.messages = lineBlocks[*MessageState]{ctx: ctx, source: source, kind: messageBlocks,
-		parse: parseMessageLine, prefix: func(s *MessageState) uint64 { return guidPrefix(s.GUID) }}
+		parse: parseMessageLine, begins: `{"guid":"`, prefix: func(s *MessageState) uint64 { return guidPrefix(s.GUID) }}
 	m.places = lineBlocks[Place]{ctx: ctx, source: source, kind: placeBlocks,
-		parse: parsePlace, prefix: func(p Place) uint64 { return chunkPrefix(p.Chunk) }}
+		parse: new(placeParser).parse, begins: `{"chunk":"`, prefix: func(p Place) uint64 { return chunkPrefix(p.Chunk) }}
 	return m, nil
 }
 

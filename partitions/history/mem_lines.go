@@ -2,7 +2,6 @@ package history
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -27,13 +26,14 @@ type lineBlocks[T any] struct {
 	kind   string
 	parse  func(line []byte) (T, error)
 	prefix func(T) uint64
+	begins string // the beginning of a line, before the hash
 
 	blocks   []*lineBlock
-	arrivals uint64 // lines ever added
-	index    []indexed
-	built    bool              // index is complete
-	sorted   bool              // index is sorted
+	arrivals uint64            // lines ever added
+	table    *prefixTable      // of all blocks; nil until it is needed
 	decoded  []decodedBlock[T] // latest first
+	spare    []byte            // memory for the raw of the next block
+	read     []byte            // the last block that was read
 }
 
 // lineBlock is a block of lines. A closed block has the bytes that ref describes, in the
@@ -43,11 +43,6 @@ type lineBlock struct {
 	packed *packedBlock // the bytes, if no object contains the block yet
 	raw    []byte       // the bytes of the last block, which grows
 	open   bool         // raw is newer than ref and packed
-}
-
-type indexed struct {
-	prefix uint64
-	block  uint32
 }
 
 type decodedBlock[T any] struct {
@@ -71,13 +66,12 @@ func (l *lineBlocks[T]) add(prefix uint64, line []byte) error {
 	l.source.spill.drop(b.packed)
 	l.undecode(b)
 	l.arrivals++
-	if l.built {
-		l.index = append(l.index, indexed{prefix, n})
-		l.sorted = false
+	if l.table != nil {
+		l.table.add(prefix, len(l.blocks)-1)
 	}
 	if l.arrivals%linesPerBlock == 0 {
 		err = l.seal(b)
-		b.raw = nil
+		b.raw, l.spare = nil, b.raw[:0]
 	}
 	return err
 }
@@ -85,7 +79,11 @@ func (l *lineBlocks[T]) add(prefix uint64, line []byte) error {
 // last returns block n, the last one, with its bytes in raw.
 func (l *lineBlocks[T]) last(n uint32) (*lineBlock, error) {
 	if k := len(l.blocks); k == 0 || l.blocks[k-1].ref.Block != n {
-		l.blocks = append(l.blocks, &lineBlock{ref: BlockRef{Block: n}, open: true})
+		if k > maxPosition {
+			return nil, fmt.Errorf("%w: %d blocks of %s", ErrTooLarge, k, l.kind)
+		}
+		l.blocks = append(l.blocks, &lineBlock{ref: BlockRef{Block: n}, open: true, raw: l.spare})
+		l.spare = nil
 	}
 	b := l.blocks[len(l.blocks)-1]
 	if b.raw == nil && !b.open {
@@ -109,6 +107,7 @@ func (l *lineBlocks[T]) seal(b *lineBlock) (err error) {
 	return err
 }
 
+// bytes returns the bytes of a block, which are valid until the next call.
 func (l *lineBlocks[T]) bytes(b *lineBlock) ([]byte, error) {
 	switch {
 	case b.open || b.raw != nil:
@@ -116,28 +115,42 @@ func (l *lineBlocks[T]) bytes(b *lineBlock) ([]byte, error) {
 	case b.packed != nil:
 		return l.source.spill.get(b.packed)
 	}
-	return l.source.read(l.ctx, l.kind, b.ref)
+	raw, err := l.source.read(l.ctx, l.kind, b.ref, l.read)
+	if err == nil {
+		l.read = raw
+	}
+	return raw, err
 }
 
 // lines decodes a block.
 func (l *lineBlocks[T]) lines(b *lineBlock) ([]T, error) {
-	raw, err := l.bytes(b)
-	if err != nil {
-		return nil, err
-	}
-	out := make([]T, 0, min(b.ref.Count, linesPerBlock))
-	err = newLines(bytes.NewReader(raw)).each(func(line []byte) error {
+	out := make([]T, 0, max(0, min(b.ref.Count, linesPerBlock)))
+	err := l.eachLine(b, func(line []byte) error {
 		t, err := l.parse(line)
 		out = append(out, t)
 		return err
 	})
-	if err == nil && len(out) != b.ref.Count {
-		err = fmt.Errorf("%w: %d lines, want %d", ErrCorrupt, len(out), b.ref.Count)
+	return out, err
+}
+
+// eachLine calls fn for each line of a block.
+func (l *lineBlocks[T]) eachLine(b *lineBlock, fn func(line []byte) error) error {
+	raw, err := l.bytes(b)
+	if err != nil {
+		return err
+	}
+	n := 0
+	err = newLines(bytes.NewReader(raw)).each(func(line []byte) error {
+		n++
+		return fn(line)
+	})
+	if err == nil && n != b.ref.Count {
+		err = fmt.Errorf("%w: %d lines, want %d", ErrCorrupt, n, b.ref.Count)
 	}
 	if err != nil {
-		return nil, inObject(b.ref.Object, fmt.Errorf("%s block %d: %w", l.kind, b.ref.Block, err))
+		return inObject(b.ref.Object, fmt.Errorf("%s block %d: %w", l.kind, b.ref.Block, err))
 	}
-	return out, nil
+	return nil
 }
 
 // cachedLines is like lines, with a small cache.
@@ -166,16 +179,12 @@ func (l *lineBlocks[T]) undecode(b *lineBlock) {
 func (l *lineBlocks[T]) find(prefix uint64) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var none T
-		if err := l.buildIndex(); err != nil {
+		if err := l.buildTable(); err != nil {
 			yield(none, err)
 			return
 		}
-		from, _ := slices.BinarySearchFunc(l.index, prefix, func(x indexed, p uint64) int { return cmp.Compare(x.prefix, p) })
-		for i := from; i < len(l.index) && l.index[i].prefix == prefix; i++ {
-			if i > from && l.index[i] == l.index[i-1] {
-				continue // two lines with this prefix in one block
-			}
-			lines, err := l.blockLines(l.index[i].block)
+		for _, i := range l.table.find(prefix) {
+			lines, err := l.cachedLines(l.blocks[i])
 			if err != nil {
 				yield(none, err)
 				return
@@ -189,36 +198,49 @@ func (l *lineBlocks[T]) find(prefix uint64) iter.Seq2[T, error] {
 	}
 }
 
-func (l *lineBlocks[T]) blockLines(n uint32) ([]T, error) {
-	i, ok := slices.BinarySearchFunc(l.blocks, n, func(b *lineBlock, n uint32) int { return cmp.Compare(b.ref.Block, n) })
-	if !ok {
-		return nil, nil
+// buildTable reads every block once.
+func (l *lineBlocks[T]) buildTable() error {
+	if l.table != nil {
+		return nil
 	}
-	return l.cachedLines(l.blocks[i])
+	if len(l.blocks) > maxPosition {
+		return fmt.Errorf("%w: %d blocks of %s", ErrTooLarge, len(l.blocks), l.kind)
+	}
+	lines := 0
+	for _, b := range l.blocks {
+		lines += min(b.ref.Count, linesPerBlock)
+	}
+	const most = 2 << 20 // the counts are not verified yet
+	t := &prefixTable{entries: make([]uint64, 0, min(lines, most))}
+	for i, b := range l.blocks {
+		err := l.eachLine(b, func(line []byte) error {
+			prefix, err := l.prefixOf(line)
+			t.add(prefix, i)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	t.sort()
+	l.table = t
+	return nil
 }
 
-// buildIndex reads every block once, and then keeps 16 bytes in memory for each line.
-func (l *lineBlocks[T]) buildIndex() error {
-	if !l.built {
-		l.index = l.index[:0]
-		for _, b := range l.blocks {
-			lines, err := l.lines(b)
-			if err != nil {
-				return err
-			}
-			for _, t := range lines {
-				l.index = append(l.index, indexed{l.prefix(t), b.ref.Block})
-			}
-		}
-		l.built, l.sorted = true, false
+// prefixOf returns the first eight bytes of a line's hash. It parses the line only if it is
+// not in the form that this package writes.
+func (l *lineBlocks[T]) prefixOf(line []byte) (uint64, error) {
+	var b [8]byte
+	s := scanner{b: line, ok: true}
+	s.want(l.begins)
+	if s.hex(b[:]); s.ok {
+		return binary.BigEndian.Uint64(b[:]), nil
 	}
-	if !l.sorted {
-		slices.SortFunc(l.index, func(a, b indexed) int {
-			return cmp.Or(cmp.Compare(a.prefix, b.prefix), cmp.Compare(b.block, a.block))
-		})
-		l.sorted = true
+	t, err := l.parse(line)
+	if err != nil {
+		return 0, err
 	}
-	return nil
+	return l.prefix(t), nil
 }
 
 // all yields every line in order of arrival.
@@ -275,7 +297,7 @@ func (l *lineBlocks[T]) keep(keep func(T) bool) (dropped bool, err error) {
 	}
 	if dropped {
 		l.blocks = slices.DeleteFunc(l.blocks, func(b *lineBlock) bool { return b.ref.Count == 0 })
-		l.index, l.built, l.decoded = nil, false, nil
+		l.table, l.decoded = nil, nil
 	}
 	return dropped, nil
 }

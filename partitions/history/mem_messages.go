@@ -18,7 +18,8 @@ func parseMessageLine(line []byte) (*MessageState, error) {
 func (m *Mem) PutMessage(s *MessageState) error {
 	c := *s
 	c.Inline = false
-	return m.messages.add(guidPrefix(c.GUID), append(c.append(nil), '\n'))
+	m.line = append(c.append(m.line[:0]), '\n')
+	return m.messages.add(guidPrefix(c.GUID), m.line)
 }
 
 // Messages yields the messages in order of arrival. A message that arrived more than once
@@ -37,7 +38,8 @@ func (m *Mem) AddPlace(p Place) error {
 	if p.Object == "." {
 		return fmt.Errorf("place of chunk %s names no object", p.Chunk)
 	}
-	return m.places.add(chunkPrefix(p.Chunk), p.append(nil))
+	m.line = p.append(m.line[:0])
+	return m.places.add(chunkPrefix(p.Chunk), m.line)
 }
 
 // Places returns the known places of a chunk, the newest first. Their objects are real

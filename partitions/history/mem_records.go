@@ -12,8 +12,8 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 )
 
-// cachedRecords limits the decoded records: about 60 MiB.
-const cachedRecords = 64 << 10
+// cachedRecords limits the decoded records: about 6 MiB.
+const cachedRecords = 16 << 10
 
 // memBlock is block ref.Block of one mailbox. An unchanged block has the bytes that ref
 // describes, in the store or in packed. A changed block is decoded.
@@ -32,6 +32,8 @@ type recordCache struct {
 	used   list.List // of *memBlock, latest first
 	count  int       // records in these blocks
 	max    int
+	buf    []byte // the last block that was encoded
+	read   []byte // the last block that was read
 }
 
 // load decodes b, and marks it as the most recently used block.
@@ -52,11 +54,15 @@ func (c *recordCache) load(b *memBlock) error {
 	return c.shrink()
 }
 
-// raw returns the bytes of an unchanged block.
+// raw returns the bytes of an unchanged block, which are valid until the next call.
 func (c *recordCache) raw(b *memBlock) ([]byte, error) {
 	switch {
 	case b.ref.Object != "":
-		return c.source.read(c.ctx, recordBlocks, b.ref)
+		raw, err := c.source.read(c.ctx, recordBlocks, b.ref, c.read)
+		if err == nil {
+			c.read = raw
+		}
+		return raw, err
 	case b.packed != nil:
 		return c.source.spill.get(b.packed)
 	}
@@ -91,25 +97,25 @@ func (c *recordCache) forget(b *memBlock) {
 	b.used, b.recs = nil, nil
 }
 
-// seal updates ref and packed of a changed block, and returns the bytes. It returns nil
-// for an unchanged block.
+// seal updates ref and packed of a changed block, and returns the bytes, which are valid
+// until the next call. It returns nil for an unchanged block.
 func (c *recordCache) seal(b *memBlock) ([]byte, error) {
 	if !b.changed {
 		return nil, nil
 	}
-	raw, err := encodeBlock(b.recs)
+	raw, err := appendBlock(c.buf[:0], b.recs)
 	if err != nil {
 		return nil, err
 	}
+	c.buf = raw
 	b.ref = BlockRef{Block: b.ref.Block, Count: len(b.recs), SHA256: hashOf(raw)}
 	b.packed, err = c.source.spill.put(b.packed, raw)
 	b.changed = err != nil
 	return raw, err
 }
 
-// encodeBlock returns the bytes of a block: the same records always give the same bytes.
-func encodeBlock(recs []*RecordState) ([]byte, error) {
-	raw := make([]byte, 0, 384*len(recs))
+// appendBlock appends the bytes of a block: the same records always give the same bytes.
+func appendBlock(raw []byte, recs []*RecordState) ([]byte, error) {
 	var err error
 	for _, r := range recs {
 		if raw, err = r.append(raw); err != nil {
@@ -120,13 +126,18 @@ func encodeBlock(recs []*RecordState) ([]byte, error) {
 	return raw, nil
 }
 
-// eachRecord reads the lines of a record block and checks them against ref.
+// eachRecord reads the lines of a record block and checks them against ref. The records of
+// a block share one allocation.
 func eachRecord(raw []byte, ref BlockRef, fn func(*RecordState) error) error {
 	var last uint32
 	count := 0
 	var j cyrus.JSONScanner
+	slab := make([]RecordState, max(0, min(ref.Count, RecordsPerBlock)))
 	err := newLines(bytes.NewReader(raw)).each(func(line []byte) error {
-		r := new(RecordState)
+		if count == len(slab) {
+			return fmt.Errorf("%w: more than %d records", ErrCorrupt, ref.Count)
+		}
+		r := &slab[count]
 		if err := r.read(line, &j); err != nil {
 			return fmt.Errorf("%w: %w", ErrCorrupt, err)
 		}

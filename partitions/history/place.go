@@ -21,10 +21,13 @@ func (p *Place) append(dst []byte) []byte {
 	return append(dst, '}', '\n')
 }
 
-// parsePlace reads a line of places.ndjson.
-func parsePlace(line []byte) (Place, error) {
-	p, ok := scanPlace(line)
-	if !ok {
+// placeParser reads lines of places.ndjson. Consecutive places in one object share the
+// string with its key.
+type placeParser struct{ object string }
+
+func (r *placeParser) parse(line []byte) (Place, error) {
+	p, ok := scanPlace(line, r.object)
+	if r.object = p.Object; !ok {
 		return decodePlace(line)
 	}
 	return p, p.check()
@@ -45,13 +48,13 @@ func decodePlace(line []byte) (p Place, err error) {
 	return p, p.check()
 }
 
-// scanPlace reads the exact form that append writes.
-func scanPlace(line []byte) (p Place, ok bool) {
+// scanPlace reads the exact form that append writes. object is the one of the line before.
+func scanPlace(line []byte, object string) (p Place, ok bool) {
 	s := scanner{b: line, ok: true}
 	s.want(`{"chunk":"`)
 	s.hex(p.Chunk[:])
 	s.want(`","object":`)
-	p.Object = s.text()
+	p.Object = s.textLike(object)
 	s.want(`,"entry":`)
 	p.Entry = s.text()
 	s.want(`}`)

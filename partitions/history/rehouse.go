@@ -8,7 +8,7 @@ func (m *Mem) Rehouse(obsolete func(object string) bool) error {
 			if block.changed || block.ref.Object == "" || !obsolete(block.ref.Object) {
 				continue
 			}
-			raw, err := m.source.read(m.ctx, recordBlocks, block.ref)
+			raw, err := m.source.read(m.ctx, recordBlocks, block.ref, nil)
 			if err != nil {
 				return err
 			}
@@ -29,7 +29,7 @@ func rehouseLines[T any](l *lineBlocks[T], obsolete func(string) bool) error {
 		if b.open || b.ref.Object == "" || !obsolete(b.ref.Object) {
 			continue
 		}
-		raw, err := l.source.read(l.ctx, l.kind, b.ref)
+		raw, err := l.source.read(l.ctx, l.kind, b.ref, nil)
 		if err != nil {
 			return err
 		}

@@ -47,7 +47,7 @@ func salvageEntry(r io.ReaderAt, e pack.Entry) ([]byte, error) {
 		return nil, fmt.Errorf("%w: entry of %d bytes", ErrTooLarge, e.Size)
 	}
 	body := pack.OpenEntry(e, io.NewSectionReader(r, e.Off, e.Len))
-	b, err := readAll(body, e.Size)
+	b, err := readAll(body, e.Size, nil)
 	if err = closeAfter(body, err); err == nil {
 		err = checkNamed(e.Name, b)
 	}
@@ -63,7 +63,7 @@ func salvageScan(r io.ReaderAt, size int64, fn func(string, []byte) error) error
 		if size > maxCommitSize {
 			return nil
 		}
-		b, err := readAll(body, size)
+		b, err := readAll(body, size, nil)
 		if err != nil {
 			return err
 		}

@@ -20,7 +20,11 @@ var ways = []struct {
 		func(b []byte) (any, error) { return decodeEvent(b) }},
 	{"message", func(b []byte) (any, bool) { m := new(MessageState); return m, m.scan(b) && m.check() == nil },
 		func(b []byte) (any, error) { m := new(MessageState); return m, m.decode(b) }},
-	{"place", func(b []byte) (any, bool) { p, ok := scanPlace(b); ok = ok && p.check() == nil; return p, ok },
+	{"place", func(b []byte) (any, bool) {
+		p, ok := scanPlace(b, "packs/x")
+		ok = ok && p.check() == nil
+		return p, ok
+	},
 		func(b []byte) (any, error) { return decodePlace(b) }},
 	{"header", func(b []byte) (any, bool) {
 		var h Header

@@ -4,13 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/klauspost/compress/zstd"
 )
 
 // heldPacked is how many bytes of compressed blocks are kept in memory. More blocks go to
 // a temporary file, so that a first upload can have any size.
-const heldPacked = 32 << 20
+const heldPacked = 8 << 20
 
 // packedBlock is a compressed block that no object contains yet.
 type packedBlock struct {
@@ -29,7 +30,8 @@ type spill struct {
 	held int64
 	file *os.File
 	size int64
-	buf  []byte
+	buf  []byte // the last block that was compressed
+	raw  []byte // the last block that was decompressed
 }
 
 func newSpill() (*spill, error) {
@@ -92,16 +94,18 @@ func (s *spill) write(p *packedBlock) error {
 	return nil
 }
 
-// get returns the bytes of a block.
-func (s *spill) get(p *packedBlock) ([]byte, error) {
-	if p.held != nil {
-		return s.dec.DecodeAll(p.held, nil)
+// get returns the bytes of a block, which are valid until the next call.
+func (s *spill) get(p *packedBlock) (raw []byte, err error) {
+	b := p.held
+	if b == nil {
+		s.buf = slices.Grow(s.buf[:0], p.n)[:p.n]
+		b = s.buf
+		if _, err := s.file.ReadAt(b, p.off); err != nil {
+			return nil, fmt.Errorf("read a block from a temporary file: %w", err)
+		}
 	}
-	b := make([]byte, p.n)
-	if _, err := s.file.ReadAt(b, p.off); err != nil {
-		return nil, fmt.Errorf("read a block from a temporary file: %w", err)
-	}
-	return s.dec.DecodeAll(b, nil)
+	s.raw, err = s.dec.DecodeAll(b, s.raw[:0])
+	return s.raw, err
 }
 
 // drop frees the memory of a block. Only put reuses its space in the file.
