@@ -123,7 +123,8 @@ func (f figures) lookups() []record.Goal {
 	million := count(1_000_000)
 	return []record.Goal{
 		goal(getUser, "≤ 10 ms", f.median("mailboxes", getUser, string(dirStore), record.WallMs), 10, " ms"),
-		goal(reserveHeld+", 1,000,000 in the index", "≤ 40 ms", f.median("scale", reserveHeld, million, record.WallMs), 40, " ms"),
-		goal(reserveNew+", 1,000,000 in the index", "≤ 40 ms", f.median("scale", reserveNew, million, record.WallMs), 40, " ms"),
+		goal("RESERVE of 10,000 GUIDs (of 8,192, × 1.22), held, 1,000,000 in the index", "≤ 40 ms",
+			f.median("scale", reserveHeld, million, record.WallMs)*10000/reserved, 40, " ms"),
+		goal("the same, missing", "≤ 40 ms", f.median("scale", reserveNew, million, record.WallMs)*10000/reserved, 40, " ms"),
 	}
 }
