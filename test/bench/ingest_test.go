@@ -32,7 +32,7 @@ import (
 func BenchmarkIngest(b *testing.B) {
 	for _, store := range []struct {
 		name string
-		open func(*testing.B) objstore.Store
+		open func(testing.TB) objstore.Store
 	}{{"memory", memory}, {"directory", directory}, {"minio", bucketOfMinio}} {
 		b.Run(store.name, func(b *testing.B) {
 			b.Run("5KB", func(b *testing.B) { ingest(b, store.open(b), newText(5000), 1000) })
@@ -41,9 +41,9 @@ func BenchmarkIngest(b *testing.B) {
 	}
 }
 
-func memory(*testing.B) objstore.Store { return memstore.New(time.Now) }
+func memory(testing.TB) objstore.Store { return memstore.New(time.Now) }
 
-func directory(b *testing.B) objstore.Store {
+func directory(b testing.TB) objstore.Store {
 	s, err := dirstore.Open(b.TempDir())
 	if err != nil {
 		b.Fatal(err)
@@ -52,7 +52,7 @@ func directory(b *testing.B) objstore.Store {
 	return s
 }
 
-func bucketOfMinio(b *testing.B) objstore.Store {
+func bucketOfMinio(b testing.TB) objstore.Store {
 	m := miniotest.Start(b)
 	s, err := miniostore.Open(m.Location(m.NewBucket(b)), miniostore.Options{Credentials: m.Credentials()})
 	if err != nil {
@@ -109,7 +109,7 @@ func ingest(b *testing.B, under objstore.Store, mail func(i int) []byte, batch i
 	}
 }
 
-func openSet(b *testing.B, s objstore.Store) *partitions.Set {
+func openSet(b testing.TB, s objstore.Store) *partitions.Set {
 	x, err := index.Open(filepath.Join(b.TempDir(), "index"), index.Options{})
 	if err != nil {
 		b.Fatal(err)
@@ -137,6 +137,7 @@ type mailbox struct {
 	name     string
 	uniqueid string // "" = b1
 	uid      uint32
+	modseq   uint64 // HIGHESTMODSEQ; at least uid
 	told     uint64 // HIGHESTMODSEQ at the server
 	was      cyrus.CRC
 	crc      cyrus.CRC
@@ -158,10 +159,11 @@ func (m *mailbox) commit(ctx context.Context, s *session.Session) error {
 	if len(m.unsent) == 0 {
 		return nil
 	}
+	m.modseq = max(m.modseq, uint64(m.uid))
 	head, _, err := cyrus.ParseMailbox([]dlist.Pair{
 		dlist.P("UNIQUEID", dlist.S(cmp.Or(m.uniqueid, "b1"))), dlist.P("MBOXNAME", dlist.S(m.name)),
 		dlist.P("SYNC_CRC", dlist.N(uint64(m.crc.Basic))), dlist.P("SYNC_CRC_ANNOT", dlist.N(uint64(m.crc.Annot))),
-		dlist.P("LAST_UID", dlist.N(uint64(m.uid))), dlist.P("HIGHESTMODSEQ", dlist.N(uint64(m.uid))),
+		dlist.P("LAST_UID", dlist.N(uint64(m.uid))), dlist.P("HIGHESTMODSEQ", dlist.N(m.modseq)),
 		dlist.P("RECENTUID", dlist.N(0)), dlist.P("RECENTTIME", dlist.N(0)), dlist.P("LAST_APPENDDATE", dlist.N(0)),
 		dlist.P("POP3_LAST_LOGIN", dlist.N(0)), dlist.P("POP3_SHOW_AFTER", dlist.N(0)), dlist.P("UIDVALIDITY", dlist.N(1)),
 		dlist.P("PARTITION", dlist.S("default")), dlist.P("ACL", dlist.S("anne\tlrs\t")), dlist.P("OPTIONS", dlist.S("")),
@@ -177,7 +179,7 @@ func (m *mailbox) commit(ctx context.Context, s *session.Session) error {
 			}
 		}
 	})
-	m.unsent, m.told, m.was = nil, uint64(m.uid), m.crc
+	m.unsent, m.told, m.was = nil, m.modseq, m.crc
 	return err
 }
 

@@ -57,7 +57,7 @@ func BenchmarkReserve(b *testing.B) {
 func guidOf(i int) cyrus.GUID { return sha1.Sum(fmt.Append(nil, i)) }
 
 // fill adds messages to the index as the put of their packs would.
-func fill(b *testing.B, x *index.Index, n int) {
+func fill(b testing.TB, x *index.Index, n int) {
 	b.Helper()
 	err := x.UpdateLong(func(t *index.Txn) error {
 		if err := t.Set(index.PackKey("default", 1), make([]byte, 32)); err != nil {
@@ -108,7 +108,7 @@ func BenchmarkGetUser(b *testing.B) {
 }
 
 // openWithIndex opens a Set on a bucket in memory, with its index.
-func openWithIndex(b *testing.B) (*partitions.Set, *index.Index) {
+func openWithIndex(b testing.TB) (*partitions.Set, *index.Index) {
 	b.Helper()
 	x, err := index.Open(filepath.Join(b.TempDir(), "index"), index.Options{})
 	if err != nil {

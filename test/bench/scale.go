@@ -77,11 +77,14 @@ func (l *lab) reserve(ctx context.Context, t *record.Table, s *server, column st
 	if err := s.run(); err != nil {
 		return err
 	}
-	for work, seed := range map[string]int{reserveHeld: 0, reserveNew: 7} { // 0: the same messages
+	for _, x := range []struct {
+		work string
+		seed int
+	}{{reserveHeld, 0}, {reserveNew, 7}} { // 0: the same messages
 		var p push
 		for _, n := range []int{1, 1 + reserved} {
 			var err error
-			m := mail{source: fmt.Sprintf("gen:%d:600:%d", n, seed), user: fmt.Sprintf("other%d", seed)}
+			m := mail{source: fmt.Sprintf("gen:%d:600:%d", n, x.seed), user: fmt.Sprintf("other%d", x.seed)}
 			if p, err = l.push(ctx, s, m); err != nil {
 				return err
 			}
@@ -90,7 +93,7 @@ func (l *lab) reserve(ctx context.Context, t *record.Table, s *server, column st
 		if r.Count != 1 {
 			return fmt.Errorf("%d RESERVE, want one", r.Count)
 		}
-		t.Add(work, column, record.WallMs, r.Total.P50)
+		t.Add(x.work, column, record.WallMs, r.Total.P50)
 	}
 	return nil
 }

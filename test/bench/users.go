@@ -44,12 +44,15 @@ const (
 )
 
 func askTools(ctx context.Context, t *record.Table, s *server, how string) error {
-	for work, args := range map[string][]string{listAll: {"list"}, verifyAll: {"verify", "-q", "-A"}} {
-		c, err := timed(ctx, s.tool("ctl_backups", args...))
+	for _, x := range []struct {
+		work string
+		args []string
+	}{{listAll, []string{"list"}}, {verifyAll, []string{"verify", "-q", "-A"}}} {
+		c, err := timed(ctx, s.tool("ctl_backups", x.args...))
 		if err != nil {
 			return err
 		}
-		addCost(t, work+how, s.column(), c)
+		addCost(t, x.work+how, s.column(), c)
 	}
 	return nil
 }

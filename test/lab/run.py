@@ -42,7 +42,8 @@ def run(sc, opt):
             "seconds": round(time.time() - t0, 1), "steps": x.steps if x else []}
 
 
-def main():
+def options(argv=None):
+    """The command line, with absolute paths: programs and instances run in other directories."""
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("scenario", nargs="*")
     p.add_argument("--bin", help="directory of backupd, cyr_backup and ctl_backups")
@@ -53,18 +54,25 @@ def main():
     p.add_argument("--work", default="/tmp/backupd-lab", help="directory for labs (a short path, because of UNIX sockets)")
     p.add_argument("--keep", action="store_true", help="leave labs and captures")
     p.add_argument("--list", action="store_true", help="name, stores and subject of every scenario, as JSON")
-    opt = p.parse_args()
-    if opt.list:
-        print(json.dumps([{"name": s.name, "stores": s.stores, "about": s.about} for s in SCENARIOS.values()],
-                         indent=1))
-        return 0
-    if not (opt.out and opt.bin):
+    opt = p.parse_args(argv)
+    if not (opt.list or opt.out and opt.bin):
         p.error("--out and --bin are required")
     unknown = set(opt.scenario) - set(SCENARIOS)
     if unknown:
         p.error("no such scenario: %s (--list)" % " ".join(sorted(unknown)))
+    opt.out, opt.bin, opt.work = (d and os.path.abspath(d) for d in (opt.out, opt.bin, opt.work))
+    if os.sep in opt.minio:     # otherwise the shell's PATH has it
+        opt.minio = os.path.abspath(opt.minio)
+    return opt
+
+
+def main():
+    opt = options()
+    if opt.list:
+        print(json.dumps([{"name": s.name, "stores": s.stores, "about": s.about} for s in SCENARIOS.values()],
+                         indent=1))
+        return 0
     opt.syslog = host.own_syslog()
-    opt.out, opt.bin, opt.work = (os.path.abspath(d) for d in (opt.out, opt.bin, opt.work))
     opt.conf = instance.read_conf(opt.conf) if opt.conf else {}
     for d in (opt.out, opt.work):
         os.makedirs(d, exist_ok=True)
