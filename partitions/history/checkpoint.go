@@ -9,14 +9,18 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/pack"
 )
 
-const alwaysObjects = 2048 // a reader never has to read more log objects than this
+const (
+	alwaysObjects = 2048     // a reader never has to read more log objects than this
+	largeLog      = 16 << 20 // bytes of a log that is large whatever its number of objects
+)
 
 // Due reports whether a checkpoint should be written. objects and logBytes count the log
 // after the last checkpoint, least is the minimum of objects, and rewriteBytes is the
 // size of the new checkpoint. A checkpoint larger than the log that it replaces is
-// delayed, but not forever.
+// delayed, but not forever. A large log, such as a first upload of 150,000 messages in one
+// commit, has one at once: a tool that lists mailboxes must not read every message.
 func Due(objects, least int, logBytes, rewriteBytes int64) bool {
-	return objects >= alwaysObjects || (objects >= least && logBytes >= rewriteBytes)
+	return objects >= alwaysObjects || (objects >= least || logBytes >= largeLog) && logBytes >= rewriteBytes
 }
 
 // Checkpoint describes a checkpoint that was read or written.
@@ -51,6 +55,9 @@ func (m *Mem) writeCheckpoint(ctx context.Context, o pack.Options) (Checkpoint, 
 	}
 	if m.tip.Number == 0 {
 		return Checkpoint{}, ErrBeforeFirst
+	}
+	if err := m.whole(); err != nil {
+		return Checkpoint{}, err
 	}
 	if err := m.sweepPlaces(); err != nil {
 		return Checkpoint{}, err

@@ -234,7 +234,8 @@ func TestDue(t *testing.T) {
 		objects       int
 		log, rewrites int64
 		want          bool
-	}{{0, 0, 0, false}, {1, 10, 100, false}, {255, 101, 100, false}, {256, 99, 100, false}, {256, 100, 100, true}, {2047, 5, 1 << 40, false}, {2048, 0, 1 << 40, true}} {
+	}{{0, 0, 0, false}, {1, 10, 100, false}, {255, 101, 100, false}, {256, 99, 100, false}, {256, 100, 100, true}, {2047, 5, 1 << 40, false}, {2048, 0, 1 << 40, true},
+		{1, 1 << 24, 1 << 24, true}, {1, 1<<24 - 1, 0, false}, {9, 1 << 24, 1<<24 + 1, false}} {
 		if got := Due(tt.objects, 256, tt.log, tt.rewrites); got != tt.want {
 			t.Errorf("%+v: %t", tt, got)
 		}

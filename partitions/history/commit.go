@@ -70,7 +70,10 @@ func (c *CommitReader) raw() io.Reader {
 
 // Events yields the events in order, each one once: a second range continues where the
 // first one stopped. An error ends the sequence and names the object.
-func (c *CommitReader) Events() iter.Seq2[Event, error] {
+func (c *CommitReader) Events() iter.Seq2[Event, error] { return c.eventsBy(ParseEvent) }
+
+// eventsBy yields the events that parse returns for the lines, without those that are nil.
+func (c *CommitReader) eventsBy(parse func(line []byte) (Event, error)) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		for c.err == nil {
 			line, err := c.lines.next()
@@ -78,7 +81,10 @@ func (c *CommitReader) Events() iter.Seq2[Event, error] {
 				c.end(err)
 				break
 			}
-			e, err := ParseEvent(line)
+			e, err := parse(line)
+			if err == nil && e == nil {
+				continue
+			}
 			if err != nil {
 				c.end(fmt.Errorf("line %d: %w", c.lines.n, err))
 				break

@@ -24,6 +24,11 @@ type Moment struct {
 	Now time.Time
 	// Tolerant accepts a log with unreadable commits. Mem.Gaps returns them.
 	Tolerant bool
+	// Heads leaves records and messages out, which saves most of the work for a long log.
+	// Mailboxes and items are those of the moment, but the totals of the mailboxes are not,
+	// and Mem answers questions about records and messages with ErrHeadsOnly, unless no
+	// commit follows the checkpoint.
+	Heads bool
 }
 
 // byTime reports whether the moment is a time.

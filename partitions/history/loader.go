@@ -25,9 +25,10 @@ type Damage struct {
 }
 
 func (l *loader) load() (*Mem, error) {
-	m, err := l.read(l.inOnePass)
-	if IsUnreadable(err) && !errors.Is(err, ErrBeforeFirst) {
-		m, err = l.read(l.oneByOne)
+	m, err := l.readable()
+	if errors.Is(err, errNeedsRecords) {
+		l.at.Heads = false
+		m, err = l.readable()
 	}
 	if err != nil {
 		return nil, err
@@ -43,6 +44,15 @@ func (l *loader) load() (*Mem, error) {
 	return m, nil
 }
 
+// readable makes the state from the readable part of the log.
+func (l *loader) readable() (*Mem, error) {
+	m, err := l.read(l.inOnePass)
+	if IsUnreadable(err) && !errors.Is(err, ErrBeforeFirst) {
+		m, err = l.read(l.oneByOne)
+	}
+	return m, err
+}
+
 // read makes the state from a checkpoint and the log. apply applies the commits.
 func (l *loader) read(apply func(*Mem, *contents, uint64) error) (*Mem, error) {
 	l.bad, l.applied = nil, 0
@@ -50,6 +60,7 @@ func (l *loader) read(apply func(*Mem, *contents, uint64) error) (*Mem, error) {
 	if err != nil {
 		return nil, err
 	}
+	m.heads = l.at.Heads
 	if err := l.continueFrom(m, apply); err != nil {
 		return nil, errors.Join(err, m.Close())
 	}

@@ -39,6 +39,8 @@ type Mem struct {
 	places    lineBlocks[Place]
 	pruned    bool   // messages were dropped since the last sweepPlaces
 	line      []byte // the last line that was added
+	heads     bool   // apply no records and messages
+	partial   bool   // records and messages of the log are missing
 
 	gaps    []Gap // commits that could not be read
 	bridged []LostRange
@@ -123,7 +125,11 @@ func (m *Mem) apply(c *CommitReader) error {
 		return inObject(c.Key(), fmt.Errorf("%w: the log already ended with commit %d", ErrCorrupt, i.Commit))
 	}
 	rp := Replayer{State: m, Blocks: m.readBlock}
-	for e, err := range c.Events() {
+	events := c.Events()
+	if m.heads {
+		events, m.partial = c.headEvents(), true
+	}
+	for e, err := range events {
 		if err != nil {
 			return err
 		}
@@ -134,6 +140,17 @@ func (m *Mem) apply(c *CommitReader) error {
 			m.bridge(h.Number, e)
 		}
 	}
+	if err := m.addPlaces(c); err != nil {
+		return err
+	}
+	m.times.Next(h)
+	return m.tip.advance(c)
+}
+
+func (m *Mem) addPlaces(c *CommitReader) error {
+	if m.heads {
+		return nil
+	}
 	for p, err := range c.Places() {
 		if err != nil {
 			return err
@@ -142,8 +159,7 @@ func (m *Mem) apply(c *CommitReader) error {
 			return err
 		}
 	}
-	m.times.Next(h)
-	return m.tip.advance(c)
+	return nil
 }
 
 func (m *Mem) readBlock(ref BlockRef) iter.Seq2[*cyrus.Record, error] {
@@ -262,6 +278,9 @@ func (m *Mem) DropItem(k ItemKey) error {
 
 // Message implements State.
 func (m *Mem) Message(g cyrus.GUID) (*MessageState, error) {
+	if err := m.whole(); err != nil {
+		return nil, err
+	}
 	for s, err := range m.messages.find(guidPrefix(g)) {
 		if err != nil {
 			return nil, err

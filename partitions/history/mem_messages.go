@@ -24,7 +24,12 @@ func (m *Mem) PutMessage(s *MessageState) error {
 
 // Messages yields the messages in order of arrival. A message that arrived more than once
 // is yielded each time; the last one is valid.
-func (m *Mem) Messages() iter.Seq2[*MessageState, error] { return m.messages.all() }
+func (m *Mem) Messages() iter.Seq2[*MessageState, error] {
+	if err := m.whole(); err != nil {
+		return func(yield func(*MessageState, error) bool) { yield(nil, err) }
+	}
+	return m.messages.all()
+}
 
 // KeepMessages implements State.
 func (m *Mem) KeepMessages(keep func(*MessageState) bool) error {
@@ -45,6 +50,9 @@ func (m *Mem) AddPlace(p Place) error {
 // Places returns the known places of a chunk, the newest first. Their objects are real
 // keys, never ".", but may have been rewritten since: see ResolvePlace.
 func (m *Mem) Places(c ChunkID) ([]Place, error) {
+	if err := m.whole(); err != nil {
+		return nil, err
+	}
 	var out []Place
 	for p, err := range m.places.find(chunkPrefix(c)) {
 		if err != nil {
@@ -58,7 +66,12 @@ func (m *Mem) Places(c ChunkID) ([]Place, error) {
 }
 
 // AllPlaces yields every place in order of arrival.
-func (m *Mem) AllPlaces() iter.Seq2[Place, error] { return m.places.all() }
+func (m *Mem) AllPlaces() iter.Seq2[Place, error] {
+	if err := m.whole(); err != nil {
+		return func(yield func(Place, error) bool) { yield(Place{}, err) }
+	}
+	return m.places.all()
+}
 
 // sweepPlaces drops the places of chunks that no message uses any more.
 func (m *Mem) sweepPlaces() error {

@@ -170,6 +170,9 @@ func (b *memBlock) at(uid uint32) (int, bool) { return slices.BinarySearchFunc(b
 
 // Record implements State.
 func (m *Mem) Record(uniqueid string, uid uint32) (*RecordState, error) {
+	if err := m.whole(); err != nil {
+		return nil, err
+	}
 	b, ok := m.mailboxes[uniqueid]
 	if !ok {
 		return nil, nil
@@ -191,6 +194,10 @@ func (m *Mem) Record(uniqueid string, uid uint32) (*RecordState, error) {
 // Records implements State. It holds one block in addition to the cache.
 func (m *Mem) Records(uniqueid string, from uint32) iter.Seq2[*RecordState, error] {
 	return func(yield func(*RecordState, error) bool) {
+		if err := m.whole(); err != nil {
+			yield(nil, err)
+			return
+		}
 		b, ok := m.mailboxes[uniqueid]
 		if !ok {
 			return

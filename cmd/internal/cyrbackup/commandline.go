@@ -17,6 +17,7 @@ type verb struct {
 	cmdline.Verb
 	least, most int  // number of names
 	loads       bool // loads the state of a moment: --at and --commit
+	heads       bool // needs only the mailboxes of that state (history.Moment.Heads)
 	do          func(*command) error
 }
 
@@ -25,24 +26,24 @@ const many = 1 << 30
 func verbs() []verb {
 	v := func(name, args, text string) cmdline.Verb { return cmdline.Verb{Name: name, Args: args, Text: text} }
 	return []verb{
-		{v("list mailboxes", "", "uniqueid, date of the last message and name of each mailbox"), 0, 0, true, listMailboxes},
-		{v("list messages", "", "the GUID of each message"), 0, 0, true, listMessages},
-		{v("list chunks", "", "number, size and time of each commit; a commit holds one change from the mail server"), 0, 0, true, listChunks},
-		{v("list all", "", "mailboxes, messages and chunks"), 0, 0, true, listAll},
-		{v("show mailboxes", "NAME|UNIQUEID...", "the state of mailboxes and their messages, with the time for expunged messages"), 1, many, true, showMailboxes},
-		{v("show messages", "GUID...", "the mailboxes that contain messages, and the headers of the messages"), 1, many, true, showMessages},
-		{v("show chunks", "NUMBER...", "the time, connection and changes of commits"), 1, many, true, showChunks},
-		{v("dump message", "GUID", "the message itself, byte for byte"), 1, 1, true, dumpMessage},
-		{v("dump chunk", "NUMBER", "the content of a commit, as stored in the bucket"), 1, 1, true, dumpChunk},
-		{v("log", "[--since TIME] [--until TIME] [MAILBOX]", "each change with its time and connection"), 0, 1, false, showLog},
-		{v("diff", "--from TIME [--to TIME]", "the differences between two moments"), 0, 0, false, showDiff},
-		{v("find", "CRITERION...", findText), 1, many, true, findMessages},
-		{v("json mailboxes", "", "like list, for programs"), 0, 0, true, jsonMailboxes},
-		{v("json messages", "", "like list, for programs"), 0, 0, true, jsonMessages},
-		{v("json chunks", "", "like list, for programs"), 0, 0, true, jsonChunks},
-		{v("json headers", "GUID...", "the header fields of messages"), 1, many, true, jsonHeaders},
-		{v("json state", "", "everything in the backup except the messages, one object per line"), 0, 0, true, jsonState},
-		{v("json bodies", "", "read every live message: its GUID, size and SHA-1 as read"), 0, 0, true, jsonBodies},
+		{v("list mailboxes", "", "uniqueid, date of the last message and name of each mailbox"), 0, 0, true, true, listMailboxes},
+		{v("list messages", "", "the GUID of each message"), 0, 0, true, false, listMessages},
+		{v("list chunks", "", "number, size and time of each commit; a commit holds one change from the mail server"), 0, 0, true, true, listChunks},
+		{v("list all", "", "mailboxes, messages and chunks"), 0, 0, true, false, listAll},
+		{v("show mailboxes", "NAME|UNIQUEID...", "the state of mailboxes and their messages, with the time for expunged messages"), 1, many, true, false, showMailboxes},
+		{v("show messages", "GUID...", "the mailboxes that contain messages, and the headers of the messages"), 1, many, true, false, showMessages},
+		{v("show chunks", "NUMBER...", "the time, connection and changes of commits"), 1, many, true, true, showChunks},
+		{v("dump message", "GUID", "the message itself, byte for byte"), 1, 1, true, false, dumpMessage},
+		{v("dump chunk", "NUMBER", "the content of a commit, as stored in the bucket"), 1, 1, true, true, dumpChunk},
+		{v("log", "[--since TIME] [--until TIME] [MAILBOX]", "each change with its time and connection"), 0, 1, false, false, showLog},
+		{v("diff", "--from TIME [--to TIME]", "the differences between two moments"), 0, 0, false, false, showDiff},
+		{v("find", "CRITERION...", findText), 1, many, true, false, findMessages},
+		{v("json mailboxes", "", "like list, for programs"), 0, 0, true, false, jsonMailboxes},
+		{v("json messages", "", "like list, for programs"), 0, 0, true, false, jsonMessages},
+		{v("json chunks", "", "like list, for programs"), 0, 0, true, true, jsonChunks},
+		{v("json headers", "GUID...", "the header fields of messages"), 1, many, true, false, jsonHeaders},
+		{v("json state", "", "everything in the backup except the messages, one object per line"), 0, 0, true, false, jsonState},
+		{v("json bodies", "", "read every live message: its GUID, size and SHA-1 as read"), 0, 0, true, false, jsonBodies},
 	}
 }
 

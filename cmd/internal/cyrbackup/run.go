@@ -110,6 +110,7 @@ func (c *command) do(v verb) error {
 	var incomplete error
 	if v.loads {
 		var err error
+		c.at.Heads = v.heads
 		if incomplete, err = c.loadFound(); err != nil {
 			return c.explain(err)
 		}
