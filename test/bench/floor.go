@@ -80,15 +80,6 @@ func readMail(dir string) (mails [][]byte, err error) {
 	return mails, err
 }
 
-// guidOfOne returns the GUID of a message below a directory.
-func guidOfOne(dir string) (string, error) {
-	mails, err := readMail(dir)
-	if err != nil {
-		return "", err
-	}
-	return fmt.Sprintf("%x", sha1.Sum(mails[len(mails)/2])), nil
-}
-
 func onAllCores(mails [][]byte) error {
 	n := runtime.NumCPU()
 	var wg sync.WaitGroup

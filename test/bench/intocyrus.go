@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"path/filepath"
 
 	"github.com/cyrusbackup/backupd/test/bench/record"
@@ -66,58 +65,4 @@ func (l *lab) restoreWhole(ctx context.Context, t *record.Table, s *server) erro
 		t.Add(wholeUser, s.column(), record.TargetCPU, after-before)
 		return wantMail(filepath.Join(to.dir, "spool"), smallN)
 	})
-}
-
-// oneMessage restores a single message by its GUID, to a file.
-func oneMessage(ctx context.Context, l *lab, t *record.Table, _ int) error {
-	dir, err := l.maildir(ctx, smallMail)
-	if err != nil {
-		return err
-	}
-	guid, err := guidOfOne(dir)
-	if err != nil {
-		return err
-	}
-	for _, sub := range l.subjects(dirStore, minio) {
-		err := l.once(ctx, sub, setup{}, func(s *server) error {
-			if _, err := l.push(ctx, s, mail{source: smallMail}); err != nil {
-				return err
-			}
-			s.stop()
-			return restoreOne(ctx, t, s, guid)
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func restoreOne(ctx context.Context, t *record.Table, s *server, guid string) error {
-	out := filepath.Join(s.dir, "one")
-	if err := mkdir(out); err != nil {
-		return err
-	}
-	const work = "one message of " + small + ", to a file"
-	count, end, err := s.throughRelay()
-	if err != nil {
-		return err
-	}
-	defer end()
-	c, err := timed(ctx, s.tool("restore", "--to", "eml:"+filepath.Join(out, "x"), "replay", guid))
-	if err != nil {
-		return err
-	}
-	addCost(t, work, s.column(), c)
-	if count != nil {
-		requests, answered := count()
-		t.Add(work, s.column(), record.Requests, float64(requests))
-		t.Add(work, s.column(), record.Read, float64(answered)/1e6)
-	} else {
-		t.Add(work, s.column(), record.Read, c.read)
-	}
-	if n, _, err := filesBelow(out, isMail); err != nil || n != 1 {
-		return fmt.Errorf("%d files: %w", n, err)
-	}
-	return nil
 }

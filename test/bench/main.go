@@ -67,7 +67,7 @@ func parse(args []string) (o options, err error) {
 	f.IntVar(&o.users, "users", 0, "workload users: how many (0: 1000; with --against: 100)")
 	f.IntVar(&o.reps, "reps", 0, "repetitions; the median counts (0: 3; with --against: 5)")
 	f.BoolVar(&o.full, "full", false, "repeat the largest workloads as well, and reindex 1,000 backups of 10,000 messages instead of 100")
-	f.DurationVar(&o.limit, "limit", 20*time.Minute, "time limit of one repetition of a workload")
+	f.DurationVar(&o.limit, "limit", 30*time.Minute, "time limit of one repetition of a workload")
 	f.StringVar(&o.level, "compression", "", "backup_compression of our backupd (empty: the default)")
 	f.StringVar(&o.conf, "conf", "", "more lines for our imapd.conf, separated by ;")
 	f.StringVar(&o.out, "out", "", "all figures, as JSON")
