@@ -25,6 +25,7 @@ func workloads() []workload {
 		workload{name: "restore", run: intoCyrus, table: record.Table{Reference: string(debian)}},
 		workload{name: "onemessage", run: oneMessage},
 		workload{name: "clients", run: manyClients, table: record.Table{Reference: floorOfCores}},
+		workload{name: "beside", run: beside},
 	)
 }
 
