@@ -84,6 +84,11 @@ func newBackup(s *Set, n repository.Name) *Backup {
 
 // Begin acquires the commit mutex of the backup.
 func (b *Backup) Begin(ctx context.Context) error {
+	select {
+	case b.mutex <- struct{}{}:
+		return nil // no wait, so no timer
+	default:
+	}
 	limit, stop := limited(ctx)
 	defer stop()
 	select {

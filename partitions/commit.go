@@ -36,7 +36,7 @@ func (b *Backup) commit(ctx context.Context, who Author, bld *history.Builder, r
 	for range commitTries {
 		h := b.header(ctx, who)
 		bld.Reheader(h)
-		obj, _, _, err := bld.Finish(nil)
+		obj, _, err := bld.Finish(nil)
 		if err != nil {
 			return fmt.Errorf("build commit %d: %w", h.Number, err)
 		}

@@ -58,7 +58,7 @@ const lockWait = 30 * time.Second
 
 // outwaitLock waits for the lock of a backup to end.
 func (p *Partition) outwaitLock(ctx context.Context, path string) (waited bool, err error) {
-	pat, _ := ctx.Value(retryPolicyKey{}).(retryPolicy)
+	pat := policyOf(ctx)
 	ctx = withRetryPolicy(ctx, retryPolicy{min(pat.wait, lockWait), pat.spent})
 	var last *repository.LockFile
 	err = await0(ctx, func() error {

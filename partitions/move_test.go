@@ -186,7 +186,7 @@ func TestMoveWithLostPlace(t *testing.T) {
 			t.Fatal(err)
 		}
 		bld.Place(history.Place{Chunk: msg.Chunks[0], Object: "packs/" + lost[:2] + "/" + lost + ".tar.zst", Entry: packed.GUID.String() + ".eml"})
-		obj, hash, _, err := bld.Finish(nil)
+		obj, hash, err := bld.Finish(nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -21,11 +20,17 @@ import (
 // limits the memory.
 type packPool struct {
 	part  *Partition
-	slots chan []byte // a token for each pack in memory, with a buffer to fill
+	slots chan *packMemory // a token for each pack in memory, with the memory to fill; nil: not allocated yet
 
 	mu     sync.Mutex
 	open   []*openPack
 	opened chan struct{} // closed when open gets another pack, and replaced
+}
+
+// packMemory is the memory of one pack after the other.
+type packMemory struct {
+	w      *pack.Writer
+	chunks []packedChunk
 }
 
 // openPack is a pack in memory: first filled, then put, then done.
@@ -33,9 +38,7 @@ type openPack struct {
 	pool *packPool
 
 	mu     sync.Mutex
-	w      *pack.Writer
-	names  map[string]struct{}
-	chunks []packedChunk
+	mem    *packMemory // nil once it is put
 	sealed bool
 
 	done chan struct{} // closed when the pack is durable and in the index, or err is set
@@ -53,15 +56,18 @@ type packedChunk struct {
 	private bool
 }
 
-func (c packedChunk) entry() string {
+// name names the entry in the pack.
+func (c *packedChunk) name() pack.Name {
 	if c.whole {
-		return c.guid.String() + ".eml"
+		return pack.MessageName(c.guid)
 	}
-	return hex.EncodeToString(c.id[:]) + ".part"
+	return pack.PieceName(c.id)
 }
 
+func (c packedChunk) entry() string { return c.name().String() }
+
 func newPackPool(p *Partition) *packPool {
-	pp := &packPool{part: p, slots: make(chan []byte, p.set.opt.PackBuffers), opened: make(chan struct{})}
+	pp := &packPool{part: p, slots: make(chan *packMemory, p.set.opt.PackBuffers), opened: make(chan struct{})}
 	for range p.set.opt.PackBuffers {
 		pp.slots <- nil
 	}
@@ -85,73 +91,98 @@ func (pp *packPool) add(ctx context.Context, c packedChunk, body []byte) (*openP
 			p.mu.Unlock()
 			continue
 		}
-		name := c.entry()
-		if _, twice := p.names[name]; !twice {
-			if err := p.w.Add(name, body); err != nil {
-				p.mu.Unlock()
-				return nil, fmt.Errorf("pack %s: %w", name, err)
-			}
-			p.names[name] = struct{}{}
-			p.chunks = append(p.chunks, c)
-		}
-		if int64(p.w.Len()) >= pp.part.set.opt.PackSize {
-			p.sealLocked()
-		}
+		err = p.fillLocked(&c, body)
 		p.mu.Unlock()
+		if err != nil {
+			return nil, fmt.Errorf("pack %s: %w", c.entry(), err)
+		}
 		return p, nil
 	}
+}
+
+// maxPackChunks limits the memory that the list of chunks of a pack takes.
+const maxPackChunks = 1 << 15
+
+// fillLocked adds the chunk, unless the pack has it, and seals a full pack.
+func (p *openPack) fillLocked(c *packedChunk, body []byte) error {
+	m := p.mem
+	if name := c.name(); !m.w.Has(name) {
+		if err := m.w.Put(name, body); err != nil {
+			return err
+		}
+		m.chunks = append(m.chunks, *c)
+	}
+	if int64(m.w.Len()) >= p.pool.part.set.opt.PackSize || len(m.chunks) >= maxPackChunks {
+		p.sealLocked()
+	}
+	return nil
 }
 
 // pick returns a locked pack that is being filled. It prefers a pack that no other connection
 // is filling right now, so that several connections compress in parallel.
 func (pp *packPool) pick(ctx context.Context) (*openPack, error) {
+	// Most calls do not wait, and need no timer.
+	p, opened := pp.filling()
+	if p != nil {
+		return p, nil
+	}
+	select {
+	case mem := <-pp.slots:
+		return pp.fresh(mem), nil
+	default:
+	}
 	limit, stop := pp.part.limitedPut(ctx)
 	defer stop()
 	for {
-		pp.mu.Lock()
-		for _, p := range pp.open {
-			if p.mu.TryLock() {
-				pp.mu.Unlock()
-				return p, nil
-			}
-		}
-		var first *openPack
-		// At most half of the packs are filled at a time, while the others are being put.
-		if len(pp.open) > 0 && len(pp.open) >= (cap(pp.slots)+1)/2 {
-			first = pp.open[0]
-		}
-		opened := pp.opened
-		pp.mu.Unlock()
-		if first != nil {
-			first.mu.Lock()
-			return first, nil
-		}
 		select {
-		case buf := <-pp.slots:
-			return pp.fresh(buf), nil
+		case mem := <-pp.slots:
+			return pp.fresh(mem), nil
 		case <-opened:
 			// Another connection got a buffer. It may pause for long while filling it, so
 			// share it.
 		case <-limit.Done():
 			return nil, pp.part.unput(ctx, limit.Err())
 		}
+		if p, opened = pp.filling(); p != nil {
+			return p, nil
+		}
 	}
+}
+
+// filling returns a locked pack that is being filled, or nil if another one should be opened.
+// opened is closed when another connection opens one.
+func (pp *packPool) filling() (p *openPack, opened <-chan struct{}) {
+	pp.mu.Lock()
+	for _, p := range pp.open {
+		if p.mu.TryLock() {
+			pp.mu.Unlock()
+			return p, nil
+		}
+	}
+	// At most half of the packs are filled at a time, while the others are being put.
+	if len(pp.open) > 0 && len(pp.open) >= (cap(pp.slots)+1)/2 {
+		p = pp.open[0]
+	}
+	opened = pp.opened
+	pp.mu.Unlock()
+	if p != nil {
+		p.mu.Lock()
+	}
+	return p, opened
 }
 
 // packSlack is how far a pack usually exceeds its target size: by its last chunk and its
 // directory.
 const packSlack = 2 << 20
 
-func (pp *packPool) fresh(buf []byte) *openPack {
-	if buf == nil {
+func (pp *packPool) fresh(mem *packMemory) *openPack {
+	if mem == nil {
 		// Allocate the full size now: a growing buffer copies its content and leaves the old
 		// arrays as garbage.
-		buf = make([]byte, 0, pp.part.set.opt.PackSize+packSlack)
+		buf := make([]byte, 0, pp.part.set.opt.PackSize+packSlack)
+		mem = &packMemory{w: pack.NewWriter(buf, pp.part.set.opt.Pack)}
 	}
-	p := &openPack{
-		pool: pp, names: map[string]struct{}{}, done: make(chan struct{}),
-		w: pack.NewWriter(buf[:0], pp.part.set.opt.Pack),
-	}
+	p := &openPack{pool: pp, mem: mem, done: make(chan struct{})}
 	p.mu.Lock()
 	pp.mu.Lock()
 	pp.open = append(pp.open, p)
@@ -205,14 +236,15 @@ func (p *openPack) isDone() bool {
 // put stores the pack, retrying while the bucket is unreachable, and adds it to the index.
 func (p *openPack) put() {
 	pp := p.pool
-	obj, _, err := p.w.Finish()
+	mem := p.mem
+	obj, err := mem.w.Finish()
 	if err == nil {
 		sum := sha256.Sum256(obj)
 		p.key = history.PackKey(sum)
 		err = pp.store(p.key, obj)
 	}
 	if err == nil {
-		err = pp.part.indexPack(p.key, p.chunks)
+		err = pp.part.indexPack(p.key, mem.chunks)
 	}
 	if err != nil {
 		p.err = fmt.Errorf("put pack: %w", err)
@@ -223,8 +255,10 @@ func (p *openPack) put() {
 		pp.part.set.log.Log(context.Background(), level, "a pack could not be stored: the mail in it will be asked for again",
 			"partition", pp.part.name, "pack", p.key, "err", err)
 	}
-	p.w, p.names = nil, nil
-	pp.slots <- obj
+	p.mem = nil
+	mem.w.Reset()
+	mem.chunks = mem.chunks[:0]
+	pp.slots <- mem
 	close(p.done)
 }
 

@@ -24,8 +24,30 @@ type retryPolicy struct {
 
 type retryPolicyKey struct{}
 
+// policyContext has a policy as its value. It takes one allocation, and there is one for
+// each message.
+type policyContext struct {
+	context.Context
+	policy retryPolicy
+}
+
+func (c *policyContext) Value(key any) any {
+	if key == (retryPolicyKey{}) {
+		return c
+	}
+	return c.Context.Value(key)
+}
+
 func withRetryPolicy(ctx context.Context, p retryPolicy) context.Context {
-	return context.WithValue(ctx, retryPolicyKey{}, p)
+	return &policyContext{ctx, p}
+}
+
+// policyOf returns the policy of ctx; zero means that nothing is retried.
+func policyOf(ctx context.Context) retryPolicy {
+	if c, ok := ctx.Value(retryPolicyKey{}).(*policyContext); ok {
+		return c.policy
+	}
+	return retryPolicy{}
 }
 
 // Brief sets the policy of commands that may be answered with LOCKED (design.md, promise 10).
@@ -43,7 +65,7 @@ func (s *Set) Patient(ctx context.Context) context.Context {
 // retries the errors that objstore.IsTemporary reports. fn must be safe to repeat. await does
 // not wait for a partition that has been given up for all commands (outage.go).
 func await[T any](ctx context.Context, fn func() (T, error)) (T, error) {
-	p, _ := ctx.Value(retryPolicyKey{}).(retryPolicy)
+	p := policyOf(ctx)
 	bo := backoff.NewExponentialBackOff()
 	bo.InitialInterval = 50 * time.Millisecond
 	bo.MaxInterval = 5 * time.Second
@@ -100,7 +122,7 @@ func await0(ctx context.Context, fn func() error) error {
 // limited applies the retry policy of ctx to a wait for anything but an answer of a store,
 // such as memory or the put of another connection's pack.
 func limited(ctx context.Context) (context.Context, context.CancelFunc) {
-	p, _ := ctx.Value(retryPolicyKey{}).(retryPolicy)
+	p := policyOf(ctx)
 	if p.wait <= 0 {
 		return context.WithCancel(ctx)
 	}
@@ -110,7 +132,7 @@ func limited(ctx context.Context) (context.Context, context.CancelFunc) {
 // givenUp returns the error of a limited wait: that of the retry policy, or the end of ctx
 // itself.
 func givenUp(ctx context.Context, err error) error {
-	p, _ := ctx.Value(retryPolicyKey{}).(retryPolicy)
+	p := policyOf(ctx)
 	if ctx.Err() == nil && p.spent != nil && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)) {
 		err = fmt.Errorf("%w: %w", p.spent, err)
 	}
@@ -122,7 +144,7 @@ func givenUp(ctx context.Context, err error) error {
 // command, the partition is given up for all commands.
 func (p *Partition) limitedPut(ctx context.Context) (context.Context, context.CancelFunc) {
 	limit, stop := limited(ctx)
-	if pat, _ := ctx.Value(retryPolicyKey{}).(retryPolicy); pat.spent == nil {
+	if policyOf(ctx).spent == nil {
 		return limit, stop
 	}
 	began := time.Now()
@@ -149,7 +171,7 @@ func (p *Partition) limitedPut(ctx context.Context) (context.Context, context.Ca
 
 // unput returns the error of a limitedPut wait, with the last error of the store.
 func (p *Partition) unput(ctx context.Context, err error) error {
-	pat, _ := ctx.Value(retryPolicyKey{}).(retryPolicy)
+	pat := policyOf(ctx)
 	if why := p.storing.standing(); why != nil && pat.spent != nil && ctx.Err() == nil {
 		return &storeError{p, "put", fmt.Errorf("wait for a pack to be put: %w: %w", pat.spent, why)}
 	}

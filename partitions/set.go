@@ -26,6 +26,7 @@ type Set struct {
 	// staged for a commit. They keep their memory until the client continues, so nothing may
 	// wait for staged.
 	working, staged *semaphore.Weighted
+	bodies          bodyBlocks
 
 	// life is the context of puts of packs and checkpoints that nothing waits for. It ends
 	// with Close.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/cyrusbackup/backupd/index"
 	"github.com/cyrusbackup/backupd/internal/cyrus"
@@ -18,7 +19,12 @@ type Stage struct {
 	set    *Set
 	msgs   map[cyrus.GUID]*stagedMessage
 	inline int64                 // bytes of bodies in memory
+	inMem  int                   // messages in memory
+	held   []*stagedMessage      // messages in memory in order of arrival, and some that were forgotten
+	block  *bodyBlock            // takes the next small body; nil: none
 	packed []*stagedMessage      // messages in packs, oldest first
+	asked  askedFor              // messages that the client was asked for
+	spare  []stagedMessage       // memory for the next messages
 	failed error                 // why a message of this unit of work could not be stored
 	relied map[*Partition]uint64 // lossCount.Invalid when this unit of work reported the contents of the partition
 }
@@ -28,10 +34,14 @@ type stagedMessage struct {
 	guid   cyrus.GUID
 	size   int64
 	chunks []history.ChunkID
-	body   []byte // nil: in packs
+	body   []byte     // nil: in packs
+	block  *bodyBlock // contains body
 	inMem  bool
 	part   *Partition
 	packs  []*openPack // without duplicates
+	// Memory for chunks and packs of a message that is one chunk.
+	chunk [1]history.ChunkID
+	pack  [1]*openPack
 	// suspicious is set if the SHA-1 shows a collision attack. No other backup shares the
 	// message.
 	suspicious bool
@@ -76,15 +86,18 @@ func (g *Stage) Drop() {
 		g.forget(m)
 	}
 	clear(g.msgs)
+	g.tidy()
 	g.packed, g.failed = nil, nil
+	g.asked.forget()
 }
 
 // forget removes a message and releases its memory.
 func (g *Stage) forget(m *stagedMessage) {
 	if m.inMem {
 		g.inline -= m.size
-		g.set.staged.Release(m.size)
-		m.body, m.inMem = nil, false
+		g.inMem--
+		m.inMem = false
+		g.leave(m)
 	}
 	if g.msgs[m.guid] == m {
 		delete(g.msgs, m.guid)
@@ -99,20 +112,67 @@ func (g *Stage) put(m *stagedMessage) {
 	g.msgs[m.guid] = m
 }
 
-// hold keeps a small message in memory if all such messages still fit into a commit.
-func (g *Stage) hold(m *stagedMessage, body []byte) bool {
-	if g.inline+m.size >= g.set.opt.InlineLimit || !g.set.staged.TryAcquire(m.size) {
+// maxHeld limits the number of messages in memory, and with it the memory beside their bodies.
+const maxHeld = 8192
+
+// room gives the message memory for its body if all such messages still fit into a commit.
+// leave returns the memory.
+func (g *Stage) room(m *stagedMessage) bool {
+	if g.inMem == 0 || len(g.held) >= maxHeld {
+		g.tidy()
+	}
+	if g.inline+m.size >= g.set.opt.InlineLimit || len(g.held) >= maxHeld {
 		return false
 	}
-	m.body, m.inMem = body, true
+	if g.block != nil {
+		m.body = g.block.take(m.size)
+	}
+	m.block = g.block
+	if m.body == nil {
+		if !g.set.staged.TryAcquire(g.set.bodies.capacity(m.size)) {
+			return false
+		}
+		m.block = g.set.bodies.get(m.size)
+		m.body = m.block.take(m.size)
+		if len(m.block.b) == smallBlock {
+			g.block = m.block
+		}
+	}
+	m.block.refs++
+	return true
+}
+
+// leave returns the memory of a body.
+func (g *Stage) leave(m *stagedMessage) {
+	b := m.block
+	m.body, m.block = nil, nil
+	if b.refs--; b.refs > 0 {
+		return
+	}
+	if b == g.block {
+		g.block = nil
+	}
+	g.set.staged.Release(int64(len(b.b)))
+	g.set.bodies.put(b)
+}
+
+// tidy removes forgotten messages from the list of those in memory.
+func (g *Stage) tidy() {
+	g.held = slices.DeleteFunc(g.held, func(m *stagedMessage) bool { return !m.inMem })
+}
+
+// hold keeps a message in the memory from room.
+func (g *Stage) hold(m *stagedMessage) {
+	m.inMem = true
+	g.inMem++
 	g.inline += m.size
 	g.put(m)
-	return true
+	g.held = append(g.held, m)
 }
 
 // spill moves the messages in memory to packs, because they no longer fit into a commit.
 func (g *Stage) spill(ctx context.Context) error {
-	for _, m := range g.msgs {
+	for _, m := range g.held {
 		if !m.inMem {
 			continue
 		}
@@ -121,9 +181,10 @@ func (g *Stage) spill(ctx context.Context) error {
 			return err
 		}
 		g.forget(m)
-		m.packs = []*openPack{p}
+		m.packs = append(m.pack[:0], p)
 		g.add(m)
 	}
+	g.tidy()
 	return nil
 }
 
@@ -139,45 +200,75 @@ func (g *Stage) add(m *stagedMessage) {
 	g.packed = append(g.packed, m)
 }
 
-// settle forgets the oldest messages whose packs are durable, because the index knows them.
+// settle forgets the oldest messages whose packs are durable, because the index knows them. It
+// adds those of several pieces to the index itself. A message that could not be stored is
+// forgotten too, and the client is asked for it again.
 func (g *Stage) settle() error {
-	for len(g.packed) > 0 {
-		m := g.packed[0]
-		if !m.isPut() {
-			return nil
+	n := 0
+	for n < len(g.packed) && g.packed[n].isPut() {
+		n++
+	}
+	if n == 0 {
+		return nil
+	}
+	if err := g.indexPieces(g.packed[:n]); err != nil {
+		return err
+	}
+	for _, m := range g.packed[:n] {
+		g.settleOne(m)
+	}
+	clear(g.packed[:n])
+	if g.packed = g.packed[n:]; len(g.packed) == 0 {
+		g.packed = nil
+	}
+	return nil
+}
+
+// indexPieces adds the messages of several pieces to the index, in one transaction.
+func (g *Stage) indexPieces(msgs []*stagedMessage) error {
+	var pieces []*stagedMessage
+	for _, m := range msgs {
+		if len(m.chunks) > 1 && m.failed() == nil && m.shared() {
+			pieces = append(pieces, m)
 		}
-		g.packed = g.packed[1:]
-		if err := g.settleOne(m); err != nil {
-			return err
+	}
+	if len(pieces) == 0 {
+		return nil
+	}
+	return g.set.index.UpdateLong(func(t *index.Txn) error {
+		for _, m := range pieces {
+			if err := m.part.indexShared(t, m.guid, shared{size: m.size, chunks: m.chunks}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// settleOne forgets a message whose packs are done, if the index knows it or it is lost.
+func (g *Stage) settleOne(m *stagedMessage) {
+	if err := m.failed(); err != nil {
+		g.failed = err
+		g.forget(m)
+		return
+	}
+	if m.shared() { // others stay: the index contains only messages that backups share
+		g.forget(m)
+	}
+}
+
+// failed returns why a pack of the message could not be put. The packs are done.
+func (m *stagedMessage) failed() error {
+	for _, p := range m.packs {
+		if p.err != nil {
+			return p.err
 		}
 	}
 	return nil
 }
 
-// settleOne moves a message whose packs are done to the index. It forgets a message that could
-// not be stored, and the client is asked for it again.
-func (g *Stage) settleOne(m *stagedMessage) error {
-	for _, p := range m.packs {
-		if p.err != nil {
-			g.failed = p.err
-			g.forget(m)
-			return nil
-		}
-	}
-	if m.suspicious || m.part.private() {
-		return nil // stays in the stage: the index contains only messages that backups share
-	}
-	if len(m.chunks) > 1 {
-		err := g.set.index.Update(func(t *index.Txn) error {
-			return m.part.indexShared(t, m.guid, shared{size: m.size, chunks: m.chunks})
-		})
-		if err != nil {
-			return err
-		}
-	}
-	g.forget(m)
-	return nil
-}
+// shared reports whether other backups may refer to the message.
+func (m *stagedMessage) shared() bool { return !m.suspicious && !m.part.private() }
 
 // forgetLost forgets messages that can no longer be read from packs of a partition. The client
 // is asked for them again.

@@ -32,11 +32,22 @@ func (g *Stage) Add(ctx context.Context, last *Backup, alone bool, guid cyrus.GU
 	} else if known {
 		return verifyOnly(guid, body)
 	}
-	m := &stagedMessage{guid: guid, size: size, part: s.part}
+	m := g.newMessage()
+	m.guid, m.size, m.part = guid, size, s.part
 	if size <= g.set.opt.ChunkThreshold {
 		return g.stageWhole(ctx, m, body)
 	}
 	return g.stagePieces(ctx, m, body)
+}
+
+// newMessage returns an empty message. Messages are allocated many at a time.
+func (g *Stage) newMessage() *stagedMessage {
+	if len(g.spare) == 0 {
+		g.spare = make([]stagedMessage, 32)
+	}
+	m := &g.spare[0]
+	g.spare = g.spare[1:]
+	return m
 }
 
 // Lacking returns the messages that the client must upload. last and alone are as in Add.
@@ -52,6 +63,9 @@ func (g *Stage) Lacking(ctx context.Context, last *Backup, alone bool, guids []c
 		missing, err = g.finder(t, s).lacking(guids)
 		return err
 	})
+	if err == nil {
+		g.asked.ask(missing)
+	}
 	return missing, err
 }
 
@@ -109,6 +123,9 @@ func (g *Stage) holds(s scope, guid cyrus.GUID, size int64) (bool, error) {
 	if m := g.msgs[guid]; m != nil {
 		return m.part == s.part && m.size == size && !m.suspicious, nil
 	}
+	if g.asked.expects(guid) {
+		return false, nil
+	}
 	var held bool
 	err := g.set.index.View(func(t *index.Txn) error {
 		m, err := g.finder(t, s).find(guid)
@@ -136,6 +153,9 @@ func errWrongGUID(said, is cyrus.GUID) error {
 
 // memory waits for working memory, which other commands release when they end.
 func (g *Stage) memory(ctx context.Context, n int64) error {
+	if g.set.working.TryAcquire(n) {
+		return nil // no wait, so no timer
+	}
 	limit, stop := limited(ctx)
 	defer stop()
 	if err := g.set.working.Acquire(limit, n); err != nil {
@@ -146,22 +166,30 @@ func (g *Stage) memory(ctx context.Context, n int64) error {
 
 // stageWhole stages a message that is one chunk.
 func (g *Stage) stageWhole(ctx context.Context, m *stagedMessage, body io.Reader) error {
-	if err := g.memory(ctx, m.size); err != nil {
+	if !g.room(m) {
+		return g.packWhole(ctx, m, body)
+	}
+	if err := m.read(body, m.body); err != nil {
+		g.leave(m)
 		return err
 	}
-	defer g.set.working.Release(m.size)
-	buf := make([]byte, m.size)
-	if _, err := io.ReadFull(body, buf); err != nil {
+	g.hold(m)
+	return nil
+}
+
+// packWhole puts a message into a pack that does not fit into a commit, and all that wait for
+// the commit with it.
+func (g *Stage) packWhole(ctx context.Context, m *stagedMessage, body io.Reader) error {
+	n := g.set.bodies.capacity(m.size)
+	if err := g.memory(ctx, n); err != nil {
 		return err
 	}
-	sum := newGUIDHash()
-	_, _ = sum.Write(buf)
-	if err := sum.check(m); err != nil {
+	defer g.set.working.Release(n)
+	block := g.set.bodies.get(m.size)
+	defer g.set.bodies.put(block)
+	buf := block.take(m.size)
+	if err := m.read(body, buf); err != nil {
 		return err
-	}
-	m.chunks = []history.ChunkID{sha256.Sum256(buf)}
-	if g.hold(m, buf) {
-		return nil
 	}
 	if err := g.spill(ctx); err != nil {
 		return err
@@ -170,8 +198,27 @@ func (g *Stage) stageWhole(ctx context.Context, m *stagedMessage, body io.Reader
 	if err != nil {
 		return err
 	}
-	m.packs = []*openPack{p}
+	m.packs = append(m.pack[:0], p)
 	g.add(m)
+	return nil
+}
+
+// read reads a message that is one chunk into buf, checks its GUID and computes its chunk.
+func (m *stagedMessage) read(body io.Reader, buf []byte) error {
+	if _, err := io.ReadFull(body, buf); err != nil {
+		return err
+	}
+	// Without a collision, the sum that detects them is the SHA-1.
+	is, suspicious := sha1cd.Sum(buf)
+	if suspicious {
+		is = sha1.Sum(buf)
+	}
+	if is != m.guid {
+		return errWrongGUID(m.guid, is)
+	}
+	m.suspicious = suspicious
+	m.chunk[0] = sha256.Sum256(buf)
+	m.chunks = m.chunk[:]
 	return nil
 }
 

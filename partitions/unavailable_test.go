@@ -161,7 +161,7 @@ func (w *conditionWorld) commit(e history.Event, change func([]byte) []byte) {
 	if err := bld.Event(e); err != nil {
 		w.t.Fatal(err)
 	}
-	obj, _, _, err := bld.Finish(nil)
+	obj, _, err := bld.Finish(nil)
 	if err != nil {
 		w.t.Fatal(err)
 	}

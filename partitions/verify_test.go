@@ -387,7 +387,7 @@ func TestVerifyFindsLostBeginning(t *testing.T) {
 	if err := bld.Event(&history.RetainedEvent{From: 1, To: 2}); err != nil {
 		t.Fatal(err)
 	}
-	obj, _, _, err := bld.Finish(nil)
+	obj, _, err := bld.Finish(nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,26 +16,30 @@ import (
 // staged before the failure stay staged, which is harmless.
 func (c *conn) applyMessage(ctx context.Context) error {
 	s, failed := c.open(ctx)
+	var last cyrus.GUID
 	err := c.dec.List(func() error {
 		if failed != nil {
 			return c.dec.Skip()
 		}
 		var err error
-		failed, err = c.message(ctx, s)
+		failed, err = c.message(ctx, s, &last)
 		return err
 	})
-	if err != nil {
-		return err
+	if err == nil {
+		err = c.end()
 	}
-	if err := c.end(); err != nil {
-		return err
+	if err == nil {
+		err = failed
 	}
-	return failed
+	if err != nil && last != (cyrus.GUID{}) {
+		c.subject = last.String()
+	}
+	return err
 }
 
 // message passes one member of the list to the Session. failed is the error to answer with
-// after the list has been read; err ends the reading.
-func (c *conn) message(ctx context.Context, s Session) (failed, err error) {
+// after the list has been read; err ends the reading. last becomes the GUID of the message.
+func (c *conn) message(ctx context.Context, s Session, last *cyrus.GUID) (failed, err error) {
 	switch kind, err := c.dec.Peek(); {
 	case err != nil:
 		return nil, err
@@ -51,13 +55,9 @@ func (c *conn) message(ctx context.Context, s Session) (failed, err error) {
 	if err != nil {
 		return nil, err
 	}
-	guid, err := cyrus.ParseGUID(f.GUID)
-	if err != nil {
-		return err, nil
-	}
-	c.subject = f.GUID
-	if err := s.Message(ctx, f.Partition, guid, int64(f.Size), body); err != nil {
-		return fromSession(fmt.Errorf("message %s, %d bytes: %w", f.GUID, f.Size, err)), nil
+	*last = f.GUID
+	if err := s.Message(ctx, f.Partition, f.GUID, int64(f.Size), body); err != nil {
+		return fromSession(fmt.Errorf("message %s, %d bytes: %w", *last, f.Size, err)), nil
 	}
 	return nil, nil
 }

@@ -106,3 +106,24 @@ func BenchmarkMailbox(b *testing.B) {
 }
 
 func BenchmarkNoop(b *testing.B) { benchmark(b, []byte("NOOP\r\n")) }
+
+// A message takes no memory between the wire and the Session.
+func TestMessageAllocations(t *testing.T) {
+	const count = 256
+	near, far := net.Pipe()
+	defer near.Close()
+	serve(t, newServer(t, new(discard), nil), far, replication.ConnOptions{Unix: true})
+	c, _, err := replicationtest.NewClient(near)
+	if err != nil {
+		t.Fatal(err)
+	}
+	command := messageBatch(count, 5000)
+	n := testing.AllocsPerRun(10, func() {
+		if r, err := c.Send(command); err != nil || !r.OK() {
+			t.Error(r, err)
+		}
+	})
+	if n > count/2 { // net.Pipe takes some for each read
+		t.Errorf("%v allocations for %d messages", n, count)
+	}
+}

@@ -31,7 +31,7 @@ func BenchmarkWriterAdd(b *testing.B) {
 			report := perCPU(b, int64(size))
 			for b.Loop() {
 				if w.Len() >= packSize || w.Count() == len(names) {
-					buf, _, _ = w.Finish()
+					buf, _ = w.Finish()
 					w = NewWriter(buf, Options{})
 				}
 				if err := w.Add(names[w.Count()], bodies[w.Count()%len(bodies)]); err != nil {
@@ -69,7 +69,7 @@ func BenchmarkCommit(b *testing.B) {
 		_ = w.Add("commit.ndjson", commit)
 		_ = w.Add("da39a3ee5e6b4b0d3255bfef95601890afd80709.eml", mail)
 		var err error
-		if buf, _, err = w.Finish(); err != nil {
+		if buf, err = w.Finish(); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -145,7 +145,7 @@ func BenchmarkLevel(b *testing.B) {
 						}
 					}
 					var err error
-					if buf, _, err = w.Finish(); err != nil {
+					if buf, err = w.Finish(); err != nil {
 						b.Fatal(err)
 					}
 				}

@@ -43,9 +43,8 @@ func appendDirectory(b []byte, random [16]byte, frames []frame, count int, names
 	return appendTrailer(b, start)
 }
 
-func appendEntry(b []byte, name string, size int64) ([]byte, error) {
-	b, err := appendName(b, name)
-	return binary.AppendUvarint(b, uint64(size)), err
+func appendEntry(b []byte, name *Name, size int64) []byte {
+	return binary.AppendUvarint(append(b, name.bytes()...), uint64(size))
 }
 
 // appendTrailer completes the skippable frame that begins at start.

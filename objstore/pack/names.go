@@ -25,12 +25,18 @@ var kinds = [...]kind{
 	{4, 0, "state.json", false},
 	{5, 0, "backup.json", false},
 	{6, 0, "directory.json", false},
-	{16, 20, ".eml", true},
-	{17, 32, ".part", true},
+	{kindMessage, 20, ".eml", true},
+	{kindPiece, 32, ".part", true},
 	{18, 32, ".records", false},
 	{19, 32, ".messages", false},
 	{20, 32, ".places", false},
 }
+
+// The kinds that are named by bytes, without their text.
+const (
+	kindMessage = 16
+	kindPiece   = 17
+)
 
 // The byte before each entry of a directory: a kind and flags.
 const (
@@ -43,10 +49,50 @@ const (
 	maxNumber    = 9_999_999_999_999_999
 )
 
+// Name is the name of an entry in the form of directories, which needs no memory beside
+// itself. Names can be compared. The zero Name is not allowed.
+type Name struct {
+	n uint8
+	b [maxName]byte
+}
+
+// maxName is the length of the longest name: kind, number, hash.
+const maxName = 1 + 8 + 32
+
+// MessageName is the name of a whole message.
+func MessageName(guid [20]byte) Name { return hashName(kindMessage, guid[:]) }
+
+// PieceName is the name of a piece of a large message.
+func PieceName(sum [32]byte) Name { return hashName(kindPiece, sum[:]) }
+
+func hashName(code byte, hash []byte) (n Name) {
+	n.b[0] = code
+	n.n = uint8(1 + copy(n.b[1:], hash))
+	return n
+}
+
+// ParseName returns ErrName if an entry may not have this name.
+func ParseName(name string) (n Name, err error) {
+	b, err := appendName(n.b[:0], name)
+	n.n = uint8(len(b))
+	return n, err
+}
+
+// bytes returns the name in the form of directories.
+func (n *Name) bytes() []byte { return n.b[:n.n] }
+
+// appendText appends the name as it is in the archive.
+func (n *Name) appendText(b []byte) []byte {
+	b, _, _ = appendNameText(b, n.bytes()) // a name that was made or parsed here
+	return b
+}
+
+// String returns the name as it is in the archive.
+func (n Name) String() string { return string(n.appendText(nil)) }
+
 // CheckName returns ErrName if an entry may not have this name.
 func CheckName(name string) error {
-	var buf [64]byte
-	_, err := appendName(buf[:0], name)
+	_, err := ParseName(name)
 	return err
 }
 
@@ -69,42 +115,62 @@ func appendName(b []byte, name string) ([]byte, error) {
 		} else {
 			b = append(b, k.code)
 		}
-		return hex.AppendDecode(b, []byte(hash))
+		return appendHex(b, hash), nil
 	}
 	return b, fmt.Errorf("%w: %q", ErrName, name)
 }
 
+// appendHex appends the bytes of lower-case hex digits.
+func appendHex(b []byte, digits string) []byte {
+	for ; len(digits) >= 2; digits = digits[2:] {
+		b = append(b, hexValue(digits[0])<<4|hexValue(digits[1]))
+	}
+	return b
+}
+
+func hexValue(c byte) byte {
+	if c <= '9' {
+		return c - '0'
+	}
+	return c - 'a' + 10
+}
+
 // cutName removes a name from the front of b.
 func cutName(b []byte) (name string, rest []byte, err error) {
+	var buf [128]byte
+	text, rest, err := appendNameText(buf[:0], b)
+	return string(text), rest, err
+}
+
+// appendNameText appends the name at the front of b to text, as it is in the archive.
+func appendNameText(text, b []byte) (_, rest []byte, err error) {
 	if len(b) == 0 {
-		return "", nil, corrupt("directory ends before an entry")
+		return nil, nil, corrupt("directory ends before an entry")
 	}
 	head := b[0]
 	b = b[1:]
 	if head&(flagDict|flagKey) != 0 {
-		return "", nil, fmt.Errorf("%w: entry is encrypted or compressed with a dictionary", ErrVersion)
+		return nil, nil, fmt.Errorf("%w: entry is encrypted or compressed with a dictionary", ErrVersion)
 	}
 	k, ok := kindOf(head & kindMask)
 	if !ok {
-		return "", nil, fmt.Errorf("%w: entry of unknown kind %d", ErrVersion, head&kindMask)
+		return nil, nil, fmt.Errorf("%w: entry of unknown kind %d", ErrVersion, head&kindMask)
 	}
-	var buf [128]byte
-	text := buf[:0]
 	if head&flagNum != 0 {
 		var number uint64
 		if number, b, err = cutUvarint(b, maxNumber); err != nil {
-			return "", nil, err
+			return nil, nil, err
 		}
 		if !k.numbered {
-			return "", nil, corrupt("directory: number before %q", k.text)
+			return nil, nil, corrupt("directory: number before %q", k.text)
 		}
 		text = fmt.Appendf(text, "%0*d/", numberDigits, number)
 	}
 	if len(b) < k.id {
-		return "", nil, corrupt("directory ends within a name")
+		return nil, nil, corrupt("directory ends within a name")
 	}
 	text = append(hex.AppendEncode(text, b[:k.id]), k.text...)
-	return string(text), b[k.id:], nil
+	return text, b[k.id:], nil
 }
 
 func kindOf(code byte) (kind, bool) {

@@ -14,7 +14,7 @@ const (
 
 // tarHeader is the ustar header of an entry. It depends only on name and size, so a reader
 // checks a header by making it again.
-func tarHeader(name string, size int64) (h [tarBlock]byte) {
+func tarHeader[T string | []byte](name T, size int64) (h [tarBlock]byte) {
 	copy(h[0:100], name) // the longest allowed name has 86 bytes
 	copy(h[100:], "0000644\x000000000\x000000000\x00")
 	octal(h[124:135], size)
@@ -23,7 +23,7 @@ func tarHeader(name string, size int64) (h [tarBlock]byte) {
 	copy(h[257:], "ustar\x0000")
 	copy(h[329:], "0000000\x000000000\x00")
 	var sum int64
-	for _, c := range h {
+	for _, c := range h[:345] { // the rest is zero
 		sum += int64(c)
 	}
 	octal(h[148:154], sum)

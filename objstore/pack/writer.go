@@ -20,8 +20,7 @@ type Writer struct {
 	out     []byte   // frames
 	s       *scratch // s.raw: entries that are not yet in a frame
 	frames  []frame
-	entries []Entry
-	index   map[string]int
+	entries map[Name]struct{}
 	names   []byte // the entries in the form of the directory
 	done    bool
 }
@@ -29,8 +28,24 @@ type Writer struct {
 // NewWriter begins an object. It uses buf[:0] while that has room, and Finish then returns
 // the same memory, so that callers can pool it.
 func NewWriter(buf []byte, o Options) *Writer {
-	return &Writer{options: o, limit: o.frameSize(), out: buf[:0], s: getScratch(), index: make(map[string]int)}
+	return &Writer{options: o, limit: o.frameSize(), out: buf[:0], s: getScratch(), entries: map[Name]struct{}{}}
 }
+
+// Reset begins another object in the memory of the last one, whose bytes are no longer valid.
+func (w *Writer) Reset() {
+	if w.done {
+		w.s = getScratch()
+	}
+	w.s.raw = w.s.raw[:0]
+	w.out, w.frames, w.names, w.done = w.out[:0], w.frames[:0], w.names[:0], false
+	if len(w.entries) > keptEntries {
+		w.entries = map[Name]struct{}{}
+	}
+	clear(w.entries)
+}
+
+// keptEntries is the number of entries for which Reset keeps the memory: 3 MiB at most.
+const keptEntries = 1 << 15
 
 // Len estimates the size of the object if it were finished now. Entries that are not yet
 // compressed count with their full size.
@@ -44,29 +59,53 @@ func (w *Writer) Len() int {
 // Count returns the number of entries.
 func (w *Writer) Count() int { return len(w.entries) }
 
+// Has reports whether the object contains an entry of this name.
+func (w *Writer) Has(name Name) bool {
+	_, ok := w.entries[name]
+	return ok
+}
+
 // Add writes an entry. After ErrName, ErrDuplicate or ErrTooLarge nothing has been written.
 func (w *Writer) Add(name string, body []byte) error {
+	n, err := ParseName(name)
+	if err != nil {
+		return err
+	}
+	return w.Put(n, body)
+}
+
+// Put is Add for a name that was made before.
+func (w *Writer) Put(name Name, body []byte) error {
 	size := int64(len(body))
 	if len(body) > w.limit {
-		return w.AddReader(name, size, bytes.NewReader(body))
+		return w.addReader(name, size, bytes.NewReader(body))
 	}
-	if err := w.check(name, size); err != nil {
+	if err := w.check(&name, size); err != nil {
 		return err
 	}
 	if err := w.makeRoom(size); err != nil {
 		return err
 	}
-	w.header(name, size)
+	w.header(&name, size)
 	w.s.raw = append(w.s.raw, body...)
 	w.pad()
-	return w.enter(name, size)
+	w.enter(name, size)
+	return nil
 }
 
 // AddReader writes an entry of the next size bytes of r; it does not check whether r has
 // more. An entry larger than a frame is compressed while it is read, at most 4 MiB at a
 // time. After an error, including an error of r, the object does not contain the entry.
 func (w *Writer) AddReader(name string, size int64, r io.Reader) error {
-	if err := w.check(name, size); err != nil {
+	n, err := ParseName(name)
+	if err != nil {
+		return err
+	}
+	return w.addReader(n, size, r)
+}
+
+func (w *Writer) addReader(name Name, size int64, r io.Reader) error {
+	if err := w.check(&name, size); err != nil {
 		return err
 	}
 	small := size <= int64(w.limit)
@@ -78,7 +117,7 @@ func (w *Writer) AddReader(name string, size int64, r io.Reader) error {
 		return err
 	}
 	out, frames, raw := len(w.out), len(w.frames), len(w.s.raw)
-	w.header(name, size)
+	w.header(&name, size)
 	var err error
 	if small {
 		err = w.fill(r, size)
@@ -89,7 +128,8 @@ func (w *Writer) AddReader(name string, size int64, r io.Reader) error {
 		w.out, w.frames, w.s.raw = w.out[:out], w.frames[:frames], w.s.raw[:raw]
 		return fmt.Errorf("entry %s: %w", name, err)
 	}
-	return w.enter(name, size)
+	w.enter(name, size)
+	return nil
 }
 
 // addLarge writes the pending entries and the header as a frame, and then the body in whole
@@ -118,18 +158,15 @@ func (w *Writer) fill(r io.Reader, n int64) error {
 	return nil
 }
 
-func (w *Writer) check(name string, size int64) error {
+func (w *Writer) check(name *Name, size int64) error {
 	if w.done {
 		return errFinished
 	}
-	if err := CheckName(name); err != nil {
-		return err
-	}
-	if _, twice := w.index[name]; twice {
-		return fmt.Errorf("%w: %s", ErrDuplicate, name)
+	if w.Has(*name) {
+		return fmt.Errorf("%w: %s", ErrDuplicate, name.String())
 	}
 	if size < 0 || size > maxSize {
-		return fmt.Errorf("%w: entry %s of %d bytes", ErrTooLarge, name, size)
+		return fmt.Errorf("%w: entry %s of %d bytes", ErrTooLarge, name.String(), size)
 	}
 	// A frame for a header and one for each maxFrame take less than 64 bytes of directory.
 	if len(w.entries) >= maxEntries || len(w.names)+16*len(w.frames)+int(size/maxFrame)*16 > maxDirectory-1024 {
@@ -146,8 +183,9 @@ func (w *Writer) makeRoom(size int64) error {
 	return nil
 }
 
-func (w *Writer) header(name string, size int64) {
-	h := tarHeader(name, size)
+func (w *Writer) header(name *Name, size int64) {
+	var buf [tarBlock]byte
+	h := tarHeader(name.appendText(buf[:0]), size)
 	w.s.raw = append(w.s.raw, h[:]...)
 }
 
@@ -159,11 +197,9 @@ func (w *Writer) pad() {
 }
 
 // enter records an entry that has been written.
-func (w *Writer) enter(name string, size int64) (err error) {
-	w.index[name] = len(w.entries)
-	w.entries = append(w.entries, Entry{Name: name, Size: size})
-	w.names, err = appendEntry(w.names, name, size)
-	return err
+func (w *Writer) enter(name Name, size int64) {
+	w.entries[name] = struct{}{}
+	w.names = appendEntry(w.names, &name, size)
 }
 
 // flush compresses the pending data into a frame.
@@ -182,29 +218,27 @@ func (w *Writer) flush() error {
 	return nil
 }
 
-// Finish ends the archive and writes the directory. The Writer cannot be used after it,
-// even if it returned an error.
-func (w *Writer) Finish() ([]byte, *Directory, error) {
+// Finish ends the archive, writes the directory, and returns the object. Only Reset may be
+// called after it, even if it returned an error.
+func (w *Writer) Finish() ([]byte, error) {
 	if w.done {
-		return nil, nil, errFinished
+		return nil, errFinished
 	}
 	w.done = true
 	defer w.s.release()
-	w.s.raw = append(w.s.raw, make([]byte, tarEnd)...)
+	var end [tarEnd]byte
+	w.s.raw = append(w.s.raw, end[:]...)
 	if err := w.flush(); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	d := &Directory{Entries: w.entries, index: w.index}
-	random := w.options.Random
-	if random == nil {
-		random = rand.Reader
+	source := w.options.Random
+	if source == nil {
+		source = rand.Reader
 	}
-	if _, err := io.ReadFull(random, d.Random[:]); err != nil {
-		return nil, nil, fmt.Errorf("read random bytes: %w", err)
+	var random [16]byte
+	if _, err := io.ReadFull(source, random[:]); err != nil {
+		return nil, fmt.Errorf("read random bytes: %w", err)
 	}
-	if err := d.place(w.frames); err != nil {
-		return nil, nil, err
-	}
-	w.out = appendDirectory(w.out, d.Random, w.frames, len(w.entries), w.names)
-	return w.out, d, nil
+	w.out = appendDirectory(w.out, random, w.frames, len(w.entries), w.names)
+	return w.out, nil
 }

@@ -26,6 +26,9 @@ func TestNames(t *testing.T) {
 		if got != name || string(rest) != "rest" || err != nil {
 			t.Errorf("%s comes back as %s, %q, %v", name, got, rest, err)
 		}
+		if n, err := ParseName(name); n.String() != name || err != nil {
+			t.Errorf("%s is parsed as %s, %v", name, n, err)
+		}
 		if len(name) > 100 {
 			t.Errorf("%s does not fit a ustar header", name)
 		}
@@ -57,7 +60,7 @@ func TestParseLevel(t *testing.T) {
 		t.Errorf("best: %v", err)
 	}
 	w := NewWriter(nil, Options{Level: 9})
-	if _, _, err := w.Finish(); err == nil {
+	if _, err := w.Finish(); err == nil {
 		t.Error("unknown level is accepted")
 	}
 }
@@ -83,15 +86,15 @@ func TestRefusals(t *testing.T) {
 	if w.Len() != before || w.Count() != 1 {
 		t.Errorf("%d bytes, %d entries after refusals; %d before", w.Len(), w.Count(), before)
 	}
-	obj, d, err := w.Finish()
+	obj, err := w.Finish()
 	if err != nil {
 		t.Fatal(err)
 	}
-	checkObject(t, obj, d, []file{{"commit.ndjson", []byte("{}\n")}})
+	checkObject(t, obj, []file{{"commit.ndjson", []byte("{}\n")}})
 	if err := add("places.ndjson", "x"); err == nil {
 		t.Error("add after finish")
 	}
-	if _, _, err := w.Finish(); err == nil {
+	if _, err := w.Finish(); err == nil {
 		t.Error("finish after finish")
 	}
 	if w.Len() != len(obj) {
@@ -121,11 +124,11 @@ func TestBrokenBodies(t *testing.T) {
 		}
 		files = append(files, file{name, body})
 	}
-	obj, d, err := w.Finish()
+	obj, err := w.Finish()
 	if err != nil {
 		t.Fatal(err)
 	}
-	checkObject(t, obj, d, files)
+	checkObject(t, obj, files)
 }
 
 func TestBufferIsUsed(t *testing.T) {
@@ -134,10 +137,56 @@ func TestBufferIsUsed(t *testing.T) {
 	if err := w.Add("commit.ndjson", text(1, 100_000)); err != nil {
 		t.Fatal(err)
 	}
-	obj, _, err := w.Finish()
+	obj, err := w.Finish()
 	if err != nil || &obj[0] != &buf[0] {
 		t.Errorf("the object is in other memory, %v", err)
 	}
+}
+
+// A Writer that is used again makes the same object as a new one, and takes no memory.
+func TestReset(t *testing.T) {
+	body := text(1, 5000)
+	fill := func(w *Writer, n int) []byte {
+		for i := range n {
+			name := MessageName([20]byte{byte(i), byte(i >> 8)})
+			if w.Has(name) {
+				t.Fatalf("%s is in an empty object", name)
+			}
+			if err := w.Put(name, body); err != nil || !w.Has(name) {
+				t.Fatalf("put %s: %v", name, err)
+			}
+		}
+		obj, err := w.Finish()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return obj
+	}
+	o := Options{Random: zeros{}}
+	want := bytes.Clone(fill(NewWriter(nil, o), 200))
+	w := NewWriter(nil, o)
+	fill(w, 300)
+	w.Reset()
+	if got := fill(w, 200); !bytes.Equal(got, want) {
+		t.Errorf("an object of %d bytes, want %d", len(got), len(want))
+	}
+	if n := testing.AllocsPerRun(5, func() {
+		w.Reset()
+		fill(w, 200)
+	}); n > 20 {
+		t.Errorf("%v allocations for 200 entries", n)
+	}
+	w.Reset()
+	if w.Count() != 0 || w.Len() > 1000 {
+		t.Errorf("%d entries, %d bytes after Reset", w.Count(), w.Len())
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
 }
 
 // Objects with the same content differ only in their random bytes.
@@ -148,13 +197,13 @@ func TestRandom(t *testing.T) {
 		if err := w.Add("commit.ndjson", []byte("{}\n")); err != nil {
 			t.Fatal(err)
 		}
-		objs[i], _, _ = w.Finish()
+		objs[i], _ = w.Finish()
 	}
 	if bytes.Equal(objs[0], objs[1]) || len(objs[0]) != len(objs[1]) {
 		t.Error("two objects with the same content are the same")
 	}
 	w := NewWriter(nil, Options{Random: iotest.ErrReader(io.ErrClosedPipe)})
-	if _, _, err := w.Finish(); !errors.Is(err, io.ErrClosedPipe) {
+	if _, err := w.Finish(); !errors.Is(err, io.ErrClosedPipe) {
 		t.Errorf("without random bytes: %v", err)
 	}
 }
@@ -168,7 +217,7 @@ func TestLen(t *testing.T) {
 		}
 	}
 	n := w.Len()
-	obj, _, err := w.Finish()
+	obj, err := w.Finish()
 	if err != nil || n < len(obj) || n > len(obj)+DefaultFrameSize {
 		t.Errorf("Len %d, object of %d bytes, %v", n, len(obj), err)
 	}

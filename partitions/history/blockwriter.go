@@ -56,7 +56,7 @@ func (p *blockPacker) flush(ctx context.Context) error {
 	if len(p.pending) == 0 {
 		return nil
 	}
-	object, _, err := p.w.Finish()
+	object, err := p.w.Finish()
 	if err != nil {
 		return err
 	}

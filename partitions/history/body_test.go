@@ -26,7 +26,7 @@ func (w *writer) packOf(entries map[string][]byte, order ...string) string {
 	for _, name := range order {
 		w.must(p.Add(name, entries[name]))
 	}
-	object, _, err := p.Finish()
+	object, err := p.Finish()
 	w.must(err)
 	sum := fmt.Sprintf("%x", sha256.Sum256(object))
 	key := "packs/" + sum[:2] + "/" + sum + ".tar.zst"

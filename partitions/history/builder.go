@@ -166,14 +166,14 @@ func (b *Builder) Empty() bool { return len(b.events) == 0 }
 // Finish makes the object. It appends to buf[:0], so that callers can reuse buffers. hash
 // is the SHA-256 of the uncompressed commit.ndjson: the next commit's Prev. The builder
 // does not change, so that Reheader and Finish can be called again.
-func (b *Builder) Finish(buf []byte) (object []byte, hash [32]byte, dir *pack.Directory, err error) {
+func (b *Builder) Finish(buf []byte) (object []byte, hash [32]byte, err error) {
 	b.closeLine()
 	if b.header.Number == 0 || b.header.Number > maxNumber || b.header.Backup == "" {
-		return nil, hash, nil, fmt.Errorf("commit %d of %q: %w", b.header.Number, b.header.Backup, errHeader)
+		return nil, hash, fmt.Errorf("commit %d of %q: %w", b.header.Number, b.header.Backup, errHeader)
 	}
 	first, err := b.header.append(nil)
 	if err != nil {
-		return nil, hash, nil, fmt.Errorf("header of commit %d: %w", b.header.Number, err)
+		return nil, hash, fmt.Errorf("header of commit %d: %w", b.header.Number, err)
 	}
 	sum := sha256.New()
 	sum.Write(first)
@@ -191,12 +191,12 @@ func (b *Builder) Finish(buf []byte) (object []byte, hash [32]byte, dir *pack.Di
 		}
 	}
 	if err == nil {
-		object, dir, err = w.Finish()
+		object, err = w.Finish()
 	}
 	if err != nil {
-		return nil, hash, nil, fmt.Errorf("commit %d of %s: %w", b.header.Number, b.header.Backup, err)
+		return nil, hash, fmt.Errorf("commit %d of %s: %w", b.header.Number, b.header.Backup, err)
 	}
-	return object, hash, dir, nil
+	return object, hash, nil
 }
 
 var errHeader = errors.New("header has no backup name or an invalid number")

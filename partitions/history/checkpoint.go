@@ -85,7 +85,7 @@ func (m *Mem) writeCheckpoint(ctx context.Context, o pack.Options) (Checkpoint, 
 	if err != nil {
 		return Checkpoint{}, err
 	}
-	object, _, err := w.Finish()
+	object, err := w.Finish()
 	if err != nil {
 		return Checkpoint{}, err
 	}

@@ -38,7 +38,7 @@ func (w *writer) fill(large int) {
 	for i := range large {
 		w.must(b.Record("large", record(uint32(i)+1, message(text(i, 10)).GUID, `\Seen`)))
 	}
-	object, hash, _, err := b.Finish(nil)
+	object, hash, err := b.Finish(nil)
 	w.must(err)
 	w.put(LogKey(anne, b.Header().Number), object)
 	w.tip = Tip{Number: b.Header().Number, Hash: fmt.Sprintf("%x", hash), Time: b.Header().Time}

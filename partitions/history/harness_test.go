@@ -68,7 +68,7 @@ func (w *writer) commitWith(more func(*Builder), events ...Event) {
 		}
 	}
 	more(b)
-	object, hash, _, err := b.Finish(nil)
+	object, hash, err := b.Finish(nil)
 	if err != nil {
 		w.t.Fatal(err)
 	}

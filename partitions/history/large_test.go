@@ -40,7 +40,7 @@ func (w *writer) upload(n uint32) {
 		refs, err := blocks.Finish(w.t.Context())
 		w.must(err)
 		w.must(b.Event(&RecordBlocksEvent{UniqueID: "large", Blocks: refs}))
-		object, hash, _, err := b.Finish(nil)
+		object, hash, err := b.Finish(nil)
 		w.must(err)
 		w.put(LogKey(anne, b.Header().Number), object)
 		w.tip = Tip{Number: b.Header().Number, Hash: fmt.Sprintf("%x", hash), Time: b.Header().Time}

@@ -59,7 +59,7 @@ func TestCommitVersion(t *testing.T) {
 			t.Fatal(err)
 		}
 		b.Reheader(w.header()) // as if another writer had won the number
-		object, _, _, err := b.Finish(nil)
+		object, _, err := b.Finish(nil)
 		if err != nil {
 			t.Fatal(err)
 		}

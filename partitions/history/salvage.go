@@ -134,7 +134,7 @@ func SalvageCommit(r io.ReaderAt, size int64, backup string, number uint64, o pa
 		}
 	}
 	if err == nil {
-		object, _, err = w.Finish()
+		object, err = w.Finish()
 	}
 	return object, lost, inObject(key, err)
 }

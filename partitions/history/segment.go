@@ -117,6 +117,6 @@ func (b *SegmentBuilder) Finish() (key string, object []byte, err error) {
 	if b.first == 0 {
 		return "", nil, fmt.Errorf("segment of %s has no commits", b.backup)
 	}
-	object, _, err = b.w.Finish()
+	object, err = b.w.Finish()
 	return SegmentKey(b.backup, b.first, b.tip.Number), object, err
 }

@@ -36,7 +36,7 @@ func (f *Found) PutCommit(ctx context.Context, h history.Header, events ...histo
 
 // PutBuilt writes a commit. It returns false if another writer has taken the number.
 func (f *Found) PutBuilt(ctx context.Context, bld *history.Builder) (won bool, err error) {
-	obj, _, _, err := bld.Finish(nil)
+	obj, _, err := bld.Finish(nil)
 	if err != nil {
 		return false, err
 	}

@@ -21,20 +21,27 @@ func (e *clientError) Unwrap() error { return e.err }
 
 // enter begins a command. The returned function ends the command and classifies its error.
 func (x *Session) enter() func(err *error) {
+	x.begin()
+	return x.end
+}
+
+func (x *Session) begin() {
 	x.since.Store(0)
 	x.opened, x.owes = x.opened[:0], repository.Name{}
-	return func(err *error) {
-		if p := recover(); p != nil {
-			x.log.Error("panic", "panic", p, "stack", string(debug.Stack()))
-			*err = fmt.Errorf("panic: %v", p)
-			if x.last != nil {
-				*err = x.last.Failed(*err)
-			}
-			x.abandon()
+}
+
+// end is deferred by each command that has called begin.
+func (x *Session) end(err *error) {
+	if p := recover(); p != nil {
+		x.log.Error("panic", "panic", p, "stack", string(debug.Stack()))
+		*err = fmt.Errorf("panic: %v", p)
+		if x.last != nil {
+			*err = x.last.Failed(*err)
 		}
-		*err = x.judge(*err)
-		x.since.Store(x.clock().UnixNano())
+		x.abandon()
 	}
+	*err = x.judge(*err)
+	x.since.Store(x.clock().UnixNano())
 }
 
 // abandon drops everything after a panic, because the state of the backups may be wrong.
@@ -82,7 +89,7 @@ func ofClient(err error) bool {
 // fromClient marks the errors of reading a body as the client's.
 type fromClient struct{ r io.Reader }
 
-func (c fromClient) Read(p []byte) (int, error) {
+func (c *fromClient) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
 	if err != nil && !errors.Is(err, io.EOF) {
 		err = &clientError{err}

@@ -15,6 +15,9 @@ func (x *Session) MessageUnreadable(context.Context) error {
 
 // Message stages one message for the partition of the backup that was opened last.
 func (x *Session) Message(ctx context.Context, _ string, guid cyrus.GUID, size int64, body io.Reader) (err error) {
-	defer x.enter()(&err)
-	return x.stage.Add(x.set.Brief(ctx), x.last, len(x.held) <= 1, guid, size, fromClient{body})
+	x.begin()
+	defer x.end(&err)
+	x.body.r = body
+	defer func() { x.body.r = nil }()
+	return x.stage.Add(x.set.Brief(ctx), x.last, len(x.held) <= 1, guid, size, &x.body)
 }

@@ -32,6 +32,7 @@ type Session struct {
 	last      *partitions.Backup // opened last; its partition gets the messages
 	held      map[*partitions.Backup]*heldBackup
 	stage     *partitions.Stage
+	body      fromClient // of the message that is being read
 
 	opened []*partitions.Backup // opened by the running command
 	owes   repository.Name      // the backup to compare later if the running command is refused

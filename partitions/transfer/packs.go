@@ -243,7 +243,7 @@ func (p *packCopier) flush(ctx context.Context) error {
 	if len(p.in) == 0 {
 		return nil
 	}
-	obj, _, err := p.w.Finish()
+	obj, err := p.w.Finish()
 	if err != nil {
 		return err
 	}

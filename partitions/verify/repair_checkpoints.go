@@ -176,7 +176,7 @@ func (r *repairer) salvageBlocks(ctx context.Context, key string) error {
 	if _, err := history.Salvage(body, body.Size(), w.Add); err != nil {
 		return err
 	}
-	obj, _, err := w.Finish()
+	obj, err := w.Finish()
 	if err != nil {
 		return err
 	}

@@ -166,7 +166,7 @@ func (r *repairer) rewrite(ctx context.Context, key string, body objstore.Body) 
 
 // putPack finishes and writes a pack.
 func (r *repairer) putPack(ctx context.Context, w *pack.Writer) (key string, err error) {
-	obj, _, err := w.Finish()
+	obj, err := w.Finish()
 	if err != nil {
 		return "", err
 	}

@@ -61,7 +61,8 @@ func bucketOfMinio(b testing.TB) objstore.Store {
 	return s
 }
 
-// ingest pushes one message per iteration, and commits after each batch.
+// ingest pushes one message per iteration. Like a client, it reserves the messages of each batch
+// before it sends them, and commits after them.
 func ingest(b *testing.B, under objstore.Store, mail func(i int) []byte, batch int) {
 	counter := new(observe.Counter)
 	set := openSet(b, observe.New(under, counter.Hooks()))
@@ -78,18 +79,20 @@ func ingest(b *testing.B, under objstore.Store, mail func(i int) []byte, batch i
 	least := floorOf(b, mail)
 	counter.Reset()
 	b.ReportAllocs()
+	bodies := make([][]byte, batch)
 	total := 0
 	cpu := processorTime()
 	for b.Loop() {
-		body := mail(total)
-		if err := box.deliver(ctx, s, body); err != nil {
-			b.Fatal(err)
-		}
-		if total++; total%batch == 0 {
-			if err := box.commit(ctx, s); err != nil {
+		if total%batch == 0 {
+			if err := errors.Join(box.commit(ctx, s), box.reserve(ctx, s, bodies, mail)); err != nil {
 				b.Fatal(err)
 			}
 		}
+		body := bodies[total%batch]
+		if err := box.deliver(ctx, s, body); err != nil {
+			b.Fatal(err)
+		}
+		total++
 		b.SetBytes(int64(len(body)))
 	}
 	if err := box.commit(ctx, s); err != nil {
@@ -142,6 +145,20 @@ type mailbox struct {
 	was      cyrus.CRC
 	crc      cyrus.CRC
 	unsent   []*cyrus.Record
+}
+
+// reserve makes the bodies of a batch and asks which of them are missing.
+func (m *mailbox) reserve(ctx context.Context, s *session.Session, bodies [][]byte, mail func(int) []byte) error {
+	guids := make([]cyrus.GUID, len(bodies))
+	for i := range bodies {
+		bodies[i] = append(bodies[i][:0], mail(int(m.uid)+i)...)
+		guids[i] = sha1.Sum(bodies[i])
+	}
+	missing, err := s.Reserve(ctx, "default", []string{m.name}, guids)
+	if err == nil && len(missing) != len(guids) {
+		err = fmt.Errorf("%d of %d messages are missing", len(missing), len(guids))
+	}
+	return err
 }
 
 func (m *mailbox) deliver(ctx context.Context, s *session.Session, body []byte) error {

@@ -37,7 +37,7 @@ func container(t *testing.T, list ...entry) []byte {
 			return strange(t, list)
 		}
 	}
-	whole, _, err := w.Finish()
+	whole, err := w.Finish()
 	if err != nil {
 		t.Fatal(err)
 	}

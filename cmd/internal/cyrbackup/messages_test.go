@@ -42,7 +42,7 @@ func TestMessageSentTwice(t *testing.T) {
 	if err := bld.Event(&history.MessagesEvent{Messages: again}); err != nil {
 		t.Fatal(err)
 	}
-	obj, _, _, err := bld.Finish(nil)
+	obj, _, err := bld.Finish(nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,27 +1,42 @@
 package dlist
 
-import "io"
+import (
+	"encoding/hex"
+	"io"
+)
+
+// FileHead is the head of a file literal in a stream. Reading it takes no memory.
+type FileHead struct {
+	Partition string
+	GUID      [20]byte
+	Size      uint64
+}
 
 // File reads the head of a file literal and returns a reader of its bytes, which is valid
 // until the next call of any other method. That call skips the unread part. The reader
 // yields exactly Size bytes, or an error.
-func (d *Decoder) File() (FileInfo, io.Reader, error) {
+func (d *Decoder) File() (h FileHead, body io.Reader, err error) {
 	k, err := d.Peek()
 	if err != nil {
-		return FileInfo{}, nil, err
+		return h, nil, err
 	}
 	if k != File {
-		return FileInfo{}, nil, d.field("want a file, have a " + k.String())
+		return h, nil, d.field("want a file, have a " + k.String())
 	}
-	f, err := d.fileHead()
+	f, err := d.fileHead(func(w []byte) error {
+		_, err := hex.Decode(h.GUID[:], w)
+		return err
+	})
 	if err != nil {
-		return FileInfo{}, nil, err
+		return h, nil, err
 	}
-	return f, &d.body, nil
+	h.Partition, h.Size = f.Partition, f.Size
+	return h, &d.body, nil
 }
 
-// fileHead reads %{partition guid size} CR? LF and leaves the body pending.
-func (d *Decoder) fileHead() (FileInfo, error) {
+// fileHead reads %{partition guid size} CR? LF and leaves the body pending. It passes the GUID
+// to guid while its bytes are valid, and returns the rest.
+func (d *Decoder) fileHead(guid func([]byte) error) (FileInfo, error) {
 	d.take(2)
 	w, err := d.astring()
 	if err != nil {
@@ -34,8 +49,12 @@ func (d *Decoder) fileHead() (FileInfo, error) {
 	if w, err = d.astring(); err != nil {
 		return f, err
 	}
-	f.GUID = string(w)
 	badGUID := !isHex40(w)
+	if !badGUID {
+		if err := guid(w); err != nil {
+			return f, err
+		}
+	}
 	if err := d.one(' '); err != nil {
 		return f, err
 	}

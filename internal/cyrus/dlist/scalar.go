@@ -125,7 +125,12 @@ func (d *Decoder) value(b *budget) (Value, error) {
 			return err
 		})
 	case File:
-		v.File, err = d.fileHead()
+		var guid string
+		v.File, err = d.fileHead(func(w []byte) error {
+			guid = string(w)
+			return nil
+		})
+		v.File.GUID = guid
 	default:
 		var s []byte
 		if s, _, err = d.Scalar(); err == nil {

@@ -32,7 +32,7 @@ func (d *Decoder) skipScalar() error {
 		if b, err := d.r.Peek(2); err != nil {
 			return lost(err)
 		} else if b[1] == '{' {
-			_, err := d.fileHead()
+			_, err := d.fileHead(func([]byte) error { return nil })
 			return err
 		}
 		return d.skipWord()

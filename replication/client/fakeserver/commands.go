@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
@@ -179,14 +178,14 @@ func (c *conn) message() (string, error) {
 	return ok, err
 }
 
-func (c *conn) keep(f dlist.FileInfo, body io.Reader) error {
+func (c *conn) keep(f dlist.FileHead, body io.Reader) error {
 	var b bytes.Buffer
 	if _, err := io.Copy(&b, body); err != nil {
 		return err
 	}
 	g := cyrus.GUID(sha1.Sum(b.Bytes()))
-	if !strings.EqualFold(g.String(), f.GUID) {
-		return fmt.Errorf("message %s: %w: its SHA-1 is %s", f.GUID, cyrus.ErrBadParameters, g)
+	if g != f.GUID {
+		return fmt.Errorf("message %x: %w: its SHA-1 is %s", f.GUID, cyrus.ErrBadParameters, g)
 	}
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
