@@ -28,6 +28,19 @@ func TestDocumentHasAPlaceForEveryTable(t *testing.T) {
 	}
 }
 
+// A line that was not measured keeps its earlier text, which is found by its name.
+func TestGoalsHaveDifferentNames(t *testing.T) {
+	seen := map[string]bool{}
+	for _, g := range goals(nil) {
+		if seen[g.Work] {
+			t.Errorf("%q is there twice", g.Work)
+		}
+		if seen[g.Work] = true; g.Now != "" || g.Met {
+			t.Errorf("%q was not measured: %+v", g.Work, g)
+		}
+	}
+}
+
 func TestAFailureDoesNotStopTheOthers(t *testing.T) {
 	errBroken := errors.New("broken")
 	measured := func(_ context.Context, _ *lab, x *record.Table, rep int) error {

@@ -2,6 +2,7 @@ package record
 
 import (
 	"fmt"
+	"math"
 	"strings"
 )
 
@@ -28,7 +29,7 @@ const (
 
 // Changes compares the columns NAME, before and NAME, after of a table. A figure has changed if
 // all repetitions of one build are beyond all of the other, and if the medians differ by more
-// than the metric's tolerance.
+// than the metric's tolerance and its smallest difference.
 func (t *Table) Changes() (all []Change) {
 	for _, r := range t.Rows {
 		if r.Metric.secondary() {
@@ -51,6 +52,9 @@ func (t *Table) Changes() (all []Change) {
 // beyondNoise also sets Worse.
 func (c *Change) beyondNoise() bool {
 	if len(c.Before) == 0 || len(c.After) == 0 || c.Before.Median() == 0 {
+		return false
+	}
+	if math.Abs(c.After.Median()-c.Before.Median()) < c.Metric.least() {
 		return false
 	}
 	ratio := c.After.Median() / c.Before.Median()

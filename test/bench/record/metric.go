@@ -41,5 +41,19 @@ func (m Metric) tolerance() float64 {
 	}
 }
 
+// least is the smallest difference that counts: clocks and the kernel's accounting are no finer.
+func (m Metric) least() float64 {
+	switch m {
+	case Wall, CPU, ServerCPU:
+		return 0.03
+	case WallMs:
+		return 3
+	case PeakRSS:
+		return 4
+	default:
+		return 0
+	}
+}
+
 // secondary reports whether the metric says nothing about our programs.
 func (m Metric) secondary() bool { return m == ClientCPU || m == StoreCPU || m == TargetCPU }

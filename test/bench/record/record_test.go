@@ -83,6 +83,7 @@ func TestChanges(t *testing.T) {
 		{"faster", Wall, Sample{1.5, 1.4, 1.6}, Sample{1, 1.1, 1.2}, true, false},
 		{"ranges overlap", Wall, Sample{1, 1.1, 2}, Sample{1.5, 1.9, 3}, false, false},
 		{"apart, but within the tolerance", Wall, Sample{1, 1.01, 1.02}, Sample{1.04, 1.05, 1.06}, false, false},
+		{"too short to measure", Wall, Sample{0.01, 0.01, 0.01}, Sample{0.03, 0.03, 0.03}, false, false},
 		{"a count has no noise", Requests, Sample{100, 100, 100}, Sample{102, 102, 102}, true, true},
 		{"a higher rate is better", Rate, Sample{1000, 1100}, Sample{2000, 2100}, true, false},
 		{"a lower rate is worse", Rate, Sample{2000, 2100}, Sample{1000, 1100}, true, true},
