@@ -34,6 +34,8 @@
 //	L <p> <chunk>                         the chunk has a key of the next kind (one byte)
 //	L <p> <chunk> <object>                a chunk is unreadable at its place in an object: kind of loss (one byte)
 //	l <p>                                 number of losses found, and time of the last invalidation of the partition (JSON)
+//	Y <p> <path>                          what a census has found in the bucket about a backup (JSON)
+//	y <p>                                 time of the last census of a partition (JSON)
 //
 // <object> is the hash of a pack, or the SHA-256 of another object's key. The keys L and l
 // cannot be derived from the bucket, so they are kept when the cached contents of a

@@ -34,6 +34,8 @@ const (
 	prefixPackNumber = 'k'
 	prefixPack       = 'K'
 	prefixLastPack   = 'u'
+	prefixSummary    = 'Y'
+	prefixCensus     = 'y'
 )
 
 // RepositoryKey holds the id of a partition's repository.
@@ -176,6 +178,17 @@ func LostChunkKey(partition string, chunk, object []byte) Key {
 // LossesKey holds the number of a partition's losses.
 func LossesKey(partition string) Key {
 	return Key(string(rune(prefixLosses)) + partition + "\x00")
+}
+
+// SummaryKey is what a census has found about the backup with this path in a partition. With path
+// "" it is the common prefix.
+func SummaryKey(partition, path string) Key {
+	return Key(string(rune(prefixSummary)) + partition + "\x00" + path)
+}
+
+// CensusKey holds the time of the last census of a partition.
+func CensusKey(partition string) Key {
+	return Key(string(rune(prefixCensus)) + partition + "\x00")
 }
 
 // backupPrefixes are the prefixes whose keys belong to one backup.

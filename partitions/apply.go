@@ -86,7 +86,8 @@ func (b *Backup) apply(ctx context.Context, c *history.CommitReader, size int64,
 			return err
 		}
 		st := &State{set: b.set, t: t, id: b.entry.ID, path: b.path, part: b.part}
-		if err := b.foldAll(ctx, st, c, redo, ours); err != nil {
+		seen, err := b.foldAll(ctx, st, c, redo, ours)
+		if err != nil {
 			return err
 		}
 		hash, err := c.Hash()
@@ -96,6 +97,9 @@ func (b *Backup) apply(ctx context.Context, c *history.CommitReader, size int64,
 		next.Number, next.Hash, next.Time, next.Random, next.Applying = h.Number, hash, h.Time, h.Random, 0
 		next.ETag = ""
 		next.LogBytes += size
+		if err := next.noteOwn(t, b.path, h, size, seen, b.set.opt.Now()); err != nil {
+			return err
+		}
 		if next.Sealed, err = st.sealed(); err != nil {
 			return err
 		}
@@ -108,26 +112,27 @@ func (b *Backup) apply(ctx context.Context, c *history.CommitReader, size int64,
 	return nil
 }
 
-func (b *Backup) foldAll(ctx context.Context, st *State, c *history.CommitReader, redo, ours bool) error {
+func (b *Backup) foldAll(ctx context.Context, st *State, c *history.CommitReader, redo, ours bool) (seen applied, err error) {
 	rp := history.Replayer{State: st, Blocks: b.blocks(ctx)}
 	var messages []history.Message
 	for e, err := range c.Events() {
 		if err != nil {
-			return err
+			return seen, err
 		}
 		if e, ok := e.(*history.LostEvent); ok {
 			ours = false // places that other messages need may go, too
 			if err := st.unshare(e.Messages); err != nil {
-				return err
+				return seen, err
 			}
 		}
+		seen.note(e)
 		if err := rp.Apply(c.Header(), e); err != nil {
-			return err
+			return seen, err
 		}
 		b.noteLock(e)
 		if _, ok := e.(*history.BridgedEvent); ok && !b.entry.Rebuilding {
 			// Its writer could not read commits that this index may contain.
-			return fmt.Errorf("commit %d bridges lost commits: %w", c.Header().Number, errOtherHistory)
+			return seen, fmt.Errorf("commit %d bridges lost commits: %w", c.Header().Number, errOtherHistory)
 		}
 		if e, ok := e.(*history.MessagesEvent); ok && !ours {
 			messages = append(messages, e.Messages...)
@@ -138,12 +143,12 @@ func (b *Backup) foldAll(ctx context.Context, st *State, c *history.CommitReader
 		share = func() error { return st.placeInline(c) }
 	}
 	if err := share(); err != nil {
-		return err
+		return seen, err
 	}
 	if !redo {
-		return nil
+		return seen, nil
 	}
-	return st.recount()
+	return seen, st.recount()
 }
 
 // recount computes the counters of the Replayer again, because a commit that was applied

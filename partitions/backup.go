@@ -73,6 +73,8 @@ type entry struct {
 	// Checked is lossCount.Count when the backup was last searched for losses.
 	Read    uint64 `json:"read,omitempty"`
 	Checked uint64 `json:"checked,omitempty"`
+	// Own is what a list shows of the backup, as far as this index knows it.
+	Own ownObjects `json:"own,omitzero"`
 	// Sealed is the event that sealed the log: only the repository in it continues the log.
 	Sealed *history.SealedEvent `json:"sealed,omitempty"`
 }
@@ -222,11 +224,12 @@ func (b *Backup) create(ctx context.Context, in *Partition) error {
 	if in == nil {
 		in = choose(b.set.parts, b.path)
 	}
-	if err := in.createInfo(ctx, b.name); err != nil {
+	size, err := in.createInfo(ctx, b.name)
+	if err != nil {
 		return err
 	}
 	b.part, b.epoch = in, in.epoch.Load()
-	if err := b.newEntry(false); err != nil {
+	if err := b.newEntry(false, size); err != nil {
 		return err
 	}
 	b.proven() // refresh has just found that no partition holds the backup
@@ -234,13 +237,15 @@ func (b *Backup) create(ctx context.Context, in *Partition) error {
 	return nil
 }
 
-// newEntry adds an entry with an empty state to the index.
-func (b *Backup) newEntry(rebuilding bool) error {
+// newEntry adds an entry with an empty state to the index. size is the size of backup.json; 0 =
+// unknown.
+func (b *Backup) newEntry(rebuilding bool, size int64) error {
 	id, err := b.set.nextID()
 	if err != nil {
 		return err
 	}
-	e := &entry{Partition: b.part.name, Kind: b.name.Kind, Name: b.name.Full, ID: id, Rebuilding: rebuilding, Read: b.part.lossCount().Invalid}
+	e := &entry{Partition: b.part.name, Kind: b.name.Kind, Name: b.name.Full, ID: id, Rebuilding: rebuilding, Read: b.part.lossCount().Invalid,
+		Own: ownObjects{Bytes: size, Since: b.set.opt.Now()}}
 	if err := b.set.index.Update(func(t *index.Txn) error { return writeEntry(t, b.path, e) }); err != nil {
 		return err
 	}

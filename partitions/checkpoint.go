@@ -93,6 +93,7 @@ func (b *Backup) writeCheckpoint(ctx context.Context) error {
 		return nil
 	}
 	b.entry.Checkpoint, b.entry.CheckpointBytes, b.entry.LogBytes = number, written.Bytes, 0
+	b.entry.Own.Bytes += written.Bytes
 	return b.saveEntry()
 }
 

@@ -106,24 +106,24 @@ func deferred(err error) error {
 }
 
 // createInfo writes backup.json. Another host may have just written it.
-func (p *Partition) createInfo(ctx context.Context, n repository.Name) error {
+func (p *Partition) createInfo(ctx context.Context, n repository.Name) (size int64, err error) {
 	if _, err := p.repository(ctx, true); err != nil {
-		return err
+		return 0, err
 	}
 	b, err := json.MarshalIndent(repository.BackupInfo{
 		Version: repository.Version, Name: n.Full, Kind: n.Kind,
 		Created: p.StoreNow(ctx, time.Time{}).UTC(), ID: repository.NewID(),
 	}, "", "  ")
 	if err != nil {
-		return err
+		return 0, err
 	}
 	err = p.putIfAbsent(ctx, repository.BackupInfoKey(n.Path()), append(b, '\n'))
 	if !errors.Is(err, objstore.ErrExist) {
-		return err
+		return int64(len(b) + 1), err
 	}
 	info, err := await(ctx, func() (*repository.BackupInfo, error) { return repository.ReadBackupInfo(ctx, p.store, n.Path()) })
 	if err != nil {
-		return err
+		return 0, err
 	}
-	return info.Check(n)
+	return 0, info.Check(n)
 }

@@ -42,7 +42,7 @@ func (b *Backup) startOver() error {
 	if err := b.drop(); err != nil {
 		return err
 	}
-	return b.newEntry(true)
+	return b.newEntry(true, 0)
 }
 
 // drop removes the backup from the index.

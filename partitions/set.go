@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sync/semaphore"
 
@@ -37,6 +38,8 @@ type Set struct {
 	troubles *troubles
 
 	checkpoints chan *Backup // backups with a due checkpoint; one is written at a time
+
+	counting atomic.Bool // a census is running
 
 	mu      sync.Mutex
 	backups map[string]*Backup    // by path, those used since the process started
@@ -136,7 +139,12 @@ func (s *Set) forgetPartition(partition, id string) error {
 	if err := s.index.DropPartition(partition); err != nil {
 		return err
 	}
-	return s.index.Update(func(t *index.Txn) error { return t.Set(index.RepositoryKey(partition), []byte(id)) })
+	return s.index.Update(func(t *index.Txn) error {
+		if err := forgetCensus(t, partition); err != nil {
+			return err
+		}
+		return t.Set(index.RepositoryKey(partition), []byte(id))
+	})
 }
 
 // Backup returns the handle for a name. There is one handle per path for the life of the

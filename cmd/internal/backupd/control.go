@@ -2,9 +2,12 @@ package backupd
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/cyrusbackup/backupd/internal/control"
+	"github.com/cyrusbackup/backupd/partitions"
 )
 
 // control answers requests of the tools.
@@ -14,6 +17,10 @@ func (b *backups) control(ctx context.Context, r control.Request, part func(any)
 	case "ping":
 	case "reindex":
 		err = b.set.ReindexPath(ctx, r.Path)
+	case "list":
+		err = b.list(part)
+	case "changed":
+		err = b.set.ForgetCensus()
 	case "profile":
 		err = b.profiles.send(ctx, r.Kind, r.For, part)
 	default:
@@ -23,4 +30,27 @@ func (b *backups) control(ctx context.Context, r control.Request, part func(any)
 		return control.Reply{Error: err.Error()}
 	}
 	return control.Reply{}
+}
+
+// listedTogether is how many backups are in a part of the answer to list.
+const listedTogether = 256
+
+// list sends what the index knows about all backups. If it may not know all, list starts to look
+// for them, for the next request.
+func (b *backups) list(part func(any) error) error {
+	for _, p := range b.set.Partitions() {
+		known, err := b.set.Known(p.Name())
+		if errors.Is(err, partitions.ErrNoCensus) {
+			b.set.BeginCensus()
+		}
+		if err != nil {
+			return err
+		}
+		for some := range slices.Chunk(known, listedTogether) {
+			if err := part(some); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }

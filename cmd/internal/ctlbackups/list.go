@@ -13,23 +13,28 @@ import (
 
 // list prints the time of the last change and the size of each backup.
 func list(c *command) error {
-	return c.sideBySide(atOnce, c.listed(), func(c *command, f *repository.Found) error {
-		last, size, err := c.measure(f)
+	return sideBySide(c, atOnce, c.listed(), func(c *command, b inList) error {
+		last, size, err := c.summary(b)
 		if err != nil {
-			return fmt.Errorf("%s: %w", label(f), err)
+			return fmt.Errorf("%s: %w", label(b.Found), err)
 		}
-		if c.stale >= 0 && c.now.Sub(last) < time.Duration(c.stale)*time.Hour {
+		if b.indexed && size == 0 || c.stale >= 0 && c.now.Sub(last) < time.Duration(c.stale)*time.Hour {
 			return nil
 		}
-		return c.printListed(f, last, size)
+		return c.printListed(b.Found, last, size)
 	})
 }
 
-// listed returns the chosen backups; with -A and without -t also the backups set aside.
-func (c *command) listed() iter.Seq2[*repository.Found, error] {
-	return func(yield func(*repository.Found, error) bool) {
-		for f, err := range c.chosen() {
-			if !yield(f, err) {
+// listed returns the chosen backups: if there may be many, from the daemon's index. With -A and
+// without -t it also returns the backups set aside, from the bucket.
+func (c *command) listed() iter.Seq2[inList, error] {
+	return func(yield func(inList, error) bool) {
+		backups := inBucket(c.chosen())
+		if c.many() && !c.fromBucket {
+			backups = c.inIndex()
+		}
+		for b, err := range backups {
+			if !yield(b, err) {
 				return
 			}
 		}
@@ -37,8 +42,8 @@ func (c *command) listed() iter.Seq2[*repository.Found, error] {
 			return
 		}
 		for _, p := range c.bucket.Partitions {
-			for f, err := range repository.BrowseAside(c.ctx, p) {
-				if !yield(f, err) {
+			for b, err := range inBucket(repository.BrowseAside(c.ctx, p)) {
+				if !yield(b, err) {
 					return
 				}
 			}
@@ -46,25 +51,18 @@ func (c *command) listed() iter.Seq2[*repository.Found, error] {
 	}
 }
 
-// measure walks the keys of a backup: the bytes of its log, checkpoints and blocks (not
-// of packs, which backups share), and the time of its last change.
-func (c *command) measure(f *repository.Found) (last time.Time, size int64, err error) {
-	var newest uint64
-	f = f.Listed()
-	for info, err := range f.Partition.Store.List(c.ctx, "backups/"+f.Path+"/", "") {
-		if err != nil {
-			return last, size, err
-		}
-		size += info.Size
-		if _, to, ok := history.ParseLogKey(f.Path, info.Key); ok {
-			newest = max(newest, to)
-		}
+// summary returns the time of the last change of a backup, and the bytes of its log, checkpoints
+// and blocks (not of packs, which backups share).
+func (c *command) summary(b inList) (last time.Time, size int64, err error) {
+	if b.known != nil {
+		return b.known.Changed, b.known.Bytes, nil
 	}
-	last, err = c.lastChange(f, newest)
-	if f.Aside != "" && history.IsDamage(err) {
-		return time.Time{}, size, nil // damaged backups were set aside
+	sum, err := b.Listed().Summarize(c.ctx, c.now)
+	c.doubt(b.Found, sum.Doubt)
+	if b.Aside != "" && history.IsDamage(err) {
+		return time.Time{}, sum.Bytes, nil // damaged backups were set aside
 	}
-	return last, size, err
+	return sum.Changed, sum.Bytes, err
 }
 
 func (c *command) printListed(f *repository.Found, last time.Time, size int64) error {

@@ -46,25 +46,26 @@ type command struct {
 	matched    map[int]bool // the args, with -D and -P, that matched a backup
 	target     string       // of move and export
 
-	config  string
-	mode    mode
-	modes   map[mode]*bool // as given
-	json    bool
-	ndjson  bool
-	human   bool
-	wait    bool
-	create  bool
-	pause   bool
-	execute string
-	quick   bool
-	repair  bool
-	dryRun  bool
-	stop    bool
-	stale   int // hours; -1 = all
-	verbose int
-	remove  bool
-	list    bool
-	length  time.Duration // of a profile
+	config     string
+	mode       mode
+	modes      map[mode]*bool // as given
+	json       bool
+	ndjson     bool
+	human      bool
+	wait       bool
+	create     bool
+	pause      bool
+	execute    string
+	quick      bool
+	repair     bool
+	dryRun     bool
+	stop       bool
+	stale      int // hours; -1 = all
+	verbose    int
+	remove     bool
+	list       bool
+	fromBucket bool
+	length     time.Duration // of a profile
 }
 
 // run escapes text of strangers in all output.
@@ -123,6 +124,9 @@ func (c *command) do(name string) error {
 		}
 	}
 	err := all[i].do(c)
+	if c.repair || slices.Contains([]string{"import", "lock", "move", "set-aside"}, name) {
+		c.changed()
+	}
 	switch name {
 	case "export", "import", "move":
 		c.audit.Done(c.bucket.Conf, name, err, c.tally.attrs(c.what(), c.target)...)

@@ -7,7 +7,6 @@ import (
 	"iter"
 
 	"github.com/cyrusbackup/backupd/internal/inorder"
-	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 const (
@@ -23,18 +22,21 @@ const (
 )
 
 // chosen is a backup that the command line chooses, or an error instead.
-type chosen struct {
-	f   *repository.Found
+type chosen[B measured] struct {
+	b   B
 	err error
 }
 
+// measured is a backup with the size of its log, if that is known.
+type measured interface{ ListedBytes() (n int64, ok bool) }
+
 // weight is the size of the backup's log. An unknown log, of a backup that was named or that has
 // many objects, counts as a quarter of bytesAtOnce.
-func (b chosen) weight() int64 {
+func (b chosen[B]) weight() int64 {
 	if b.err != nil {
 		return 0
 	}
-	if n, ok := b.f.ListedBytes(); ok {
+	if n, ok := b.b.ListedBytes(); ok {
 		return n
 	}
 	return bytesAtOnce / 4
@@ -42,23 +44,23 @@ func (b chosen) weight() int64 {
 
 // sideBySide is like each for up to n backups at a time. fn must only read. It gets a copy of
 // the command whose output appears in the order of the backups.
-func (c *command) sideBySide(n int, backups iter.Seq2[*repository.Found, error], fn func(*command, *repository.Found) error) error {
-	in := func(yield func(chosen) bool) {
-		for f, err := range backups {
-			if !yield(chosen{f, err}) {
+func sideBySide[B measured](c *command, n int, backups iter.Seq2[B, error], fn func(*command, B) error) error {
+	in := func(yield func(chosen[B]) bool) {
+		for b, err := range backups {
+			if !yield(chosen[B]{b, err}) {
 				return
 			}
 		}
 	}
-	limit := inorder.Limit[chosen]{Count: n, Weight: bytesAtOnce, Of: chosen.weight}
-	return c.report(inorder.Map(c.ctx, limit, in, func(ctx context.Context, turn <-chan struct{}, b chosen) error {
+	limit := inorder.Limit[chosen[B]]{Count: n, Weight: bytesAtOnce, Of: chosen[B].weight}
+	return c.report(inorder.Map(c.ctx, limit, in, func(ctx context.Context, turn <-chan struct{}, b chosen[B]) error {
 		if b.err != nil {
 			return b.err
 		}
 		h := &held{ctx: ctx, turn: turn}
 		one := *c
 		one.ctx, one.out, one.err = ctx, heldWriter{h, c.out}, heldWriter{h, c.err}
-		err := fn(&one, b.f)
+		err := fn(&one, b.b)
 		if lost := h.release(); err == nil {
 			err = lost
 		}

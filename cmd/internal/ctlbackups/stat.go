@@ -11,7 +11,7 @@ import (
 // stat prints the size of backups, and the part in use.
 func stat(c *command) error {
 	retention := c.bucket.Conf.Duration("backup_retention")
-	return c.sideBySide(atOnce, c.chosen(), func(c *command, f *repository.Found) error {
+	return sideBySide(c, atOnce, c.chosen(), func(c *command, f *repository.Found) error {
 		f = f.Listed()
 		m, err := f.Measure(c.ctx, c.now, retention)
 		if err != nil {

@@ -19,7 +19,7 @@ func verifyBackups(c *command) error {
 	if c.quick {
 		n = atOnce
 	}
-	return c.sideBySide(n, c.chosen(), func(c *command, f *repository.Found) error {
+	return sideBySide(c, n, c.chosen(), func(c *command, f *repository.Found) error {
 		if c.quick {
 			f = f.Listed()
 		}

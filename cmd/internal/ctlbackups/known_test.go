@@ -1,0 +1,136 @@
+package ctlbackups
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cyrusbackup/backupd/cmd/internal/tooltest"
+	"github.com/cyrusbackup/backupd/internal/control"
+	"github.com/cyrusbackup/backupd/partitions"
+)
+
+// indexDaemon answers list and changed like backupd.
+func indexDaemon(t *testing.T, w *tooltest.World) {
+	daemon(t, w, func(_ context.Context, r control.Request, part func(any) error) control.Reply {
+		if r.Op == "changed" {
+			if err := w.Set.ForgetCensus(); err != nil {
+				t.Error(err)
+			}
+			return control.Reply{}
+		}
+		for _, p := range w.Set.Partitions() {
+			known, err := w.Set.Known(p.Name())
+			if err == nil {
+				err = part(known)
+			}
+			if err != nil {
+				return control.Reply{Error: err.Error()}
+			}
+		}
+		return control.Reply{}
+	})
+}
+
+// census waits for a census of the daemon.
+func census(t *testing.T, w *tooltest.World) {
+	t.Helper()
+	w.Set.BeginCensus()
+	for range 1000 {
+		if _, err := w.Set.Known(w.Parts[0].Name); err == nil {
+			return
+		} else if !errors.Is(err, partitions.ErrNoCensus) {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatal("the census does not end")
+}
+
+// same compares the list of the daemon with that of the bucket, and returns the requests for the
+// former.
+func same(t *testing.T, w *tooltest.World, argv ...string) (requests map[string]int) {
+	t.Helper()
+	want, err := tool(t, w, append(argv, "--from-bucket")...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	requests = counted(w, func() {
+		got, err := tool(t, w, argv...)
+		if err != nil || got != want {
+			t.Errorf("%v: %v:\n%swith --from-bucket:\n%s", argv, err, got, want)
+		}
+	})
+	return requests
+}
+
+// A running daemon answers list without reading the bucket, once it knows all backups, and adds its
+// own commits.
+func TestListFromIndex(t *testing.T) {
+	w, users := many(t, 30)
+	indexDaemon(t, w)
+	if n := same(t, w, "list"); n["get"] != 2*len(users) {
+		t.Errorf("before a census: %v", n)
+	}
+	census(t, w)
+	index := func(when string) {
+		t.Helper()
+		if n := same(t, w, "list"); n["get"] != 0 || n["list"] != 1 { // set-aside/
+			t.Errorf("%s: %v", when, n)
+		}
+		if n := same(t, w, "list", "-P", "u00"); len(n) != 0 {
+			t.Errorf("%s: -P: %v", when, n)
+		}
+		same(t, w, "list", "-t1", "-A")
+	}
+	index("after a census")
+	w.Now = w.Now.Add(2 * time.Minute)
+	for _, user := range []string{"u007", "newcomer", "u000-y"} {
+		m := tooltest.NewMailbox("user." + user)
+		m.Deliver(tooltest.Mail("again "+user, "carol@example.org", 300), w.Now)
+		w.Sync(m)
+	}
+	index("after syncs")
+	if out, err := tool(t, w, "list", "-D", "example.org"); err == nil || !strings.Contains(out, "not found") {
+		t.Errorf("a domain without backups: %v: %s", err, out)
+	}
+	if out, err := tool(t, w, "set-aside", "u003"); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if n := same(t, w, "list"); n["get"] == 0 {
+		t.Error("the list does not read the bucket after a tool has changed it")
+	}
+	census(t, w)
+	same(t, w, "list")
+	w.Now = w.Now.Add(2 * time.Hour)
+	if n := same(t, w, "list"); n["get"] == 0 {
+		t.Error("an old census is believed")
+	}
+}
+
+// If the daemon cannot answer, the bucket is read. If it fails in the middle, the list is known to
+// be incomplete.
+func TestListWithoutAnAnswer(t *testing.T) {
+	w, users := many(t, 5)
+	fail, parts := "", 0
+	daemon(t, w, func(_ context.Context, r control.Request, part func(any) error) control.Reply {
+		for range parts {
+			if err := part([]partitions.Known{{Partition: "default", Path: "user/u000", Kind: "user", Name: "u000", Bytes: 5}}); err != nil {
+				return control.Reply{}
+			}
+		}
+		return control.Reply{Error: fail}
+	})
+	fail = "this backupd does not know the operation"
+	same(t, w, "list")
+	if out, err := tool(t, w, "list", "-v"); err != nil || !strings.Contains(out, "reading the bucket: backupd: "+fail) {
+		t.Errorf("%v: %s", err, out)
+	}
+	parts = 1
+	out, err := tool(t, w, "list")
+	if err == nil || !strings.Contains(out, "incomplete, --from-bucket") || strings.Contains(out, users[3]) {
+		t.Errorf("%v: %s", err, out)
+	}
+}

@@ -1,0 +1,204 @@
+package partitions
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"iter"
+	"time"
+
+	"github.com/cyrusbackup/backupd/index"
+	"github.com/cyrusbackup/backupd/internal/inorder"
+	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
+)
+
+const (
+	// censusAge is how long the index is trusted to know all backups. Other hosts, and tools on
+	// them, may create and remove backups meanwhile.
+	censusAge = time.Hour
+	// countedAtOnce is how many backups a census reads at a time, beside the daemon's clients.
+	countedAtOnce = 8
+	// countedTogether is how many of them it writes to the index in one transaction.
+	countedTogether = 200
+)
+
+// BeginCensus starts, in the background, to look for all backups in the buckets, unless that is
+// running. Known works after it. It lists the buckets, and reads the newest commits of the backups
+// that the index does not know.
+func (s *Set) BeginCensus() {
+	if s.life.Err() != nil || !s.counting.CompareAndSwap(false, true) {
+		return
+	}
+	s.work.Go(func() {
+		defer s.counting.Store(false)
+		if err := s.census(s.life); err != nil && s.life.Err() == nil {
+			s.log.Info("the backups in the buckets could not be counted; ctl_backups list reads the buckets itself", "err", err)
+		}
+	})
+}
+
+// ForgetCensus makes Known fail until the next census: a tool has created or removed backups.
+func (s *Set) ForgetCensus() error {
+	return s.index.Update(func(t *index.Txn) error {
+		for _, p := range s.parts {
+			if err := forgetCensus(t, p.name); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func forgetCensus(t *index.Txn, partition string) error {
+	there, err := t.Has(index.CensusKey(partition))
+	if err != nil || !there {
+		return err
+	}
+	return t.Delete(index.CensusKey(partition))
+}
+
+// census writes what the buckets contain to the index. A mark shows at its end that nothing is
+// missing.
+func (s *Set) census(ctx context.Context) error {
+	start := s.opt.Now()
+	if err := s.ForgetCensus(); err != nil {
+		return err
+	}
+	var batch []found
+	for f := range inorder.Map(ctx, inorder.Limit[browsed]{Count: countedAtOnce}, s.browsed(ctx), func(ctx context.Context, _ <-chan struct{}, b browsed) found {
+		return s.count(ctx, b, start)
+	}) {
+		if f.err != nil {
+			return f.err
+		}
+		if batch = append(batch, f); len(batch) == countedTogether {
+			if err := s.putCounted(batch); err != nil {
+				return err
+			}
+			batch = batch[:0]
+		}
+	}
+	if err := s.putCounted(batch); err != nil {
+		return err
+	}
+	return s.endCensus(start)
+}
+
+// browsed is a backup in the bucket, or an error.
+type browsed struct {
+	f   *repository.Found
+	err error
+}
+
+func (s *Set) browsed(ctx context.Context) iter.Seq[browsed] {
+	return func(yield func(browsed) bool) {
+		for f, err := range repository.BrowseAll(ctx, s.Configs()) {
+			if !yield(browsed{f, err}) {
+				return
+			}
+		}
+	}
+}
+
+// found is what the census has found out about a backup.
+type found struct {
+	partition, path string
+	counted
+	err error
+}
+
+// count reads what the index does not know about a backup. A backup that cannot be read is known to
+// exist, and ctl_backups list reads it itself.
+func (s *Set) count(ctx context.Context, b browsed, start time.Time) found {
+	if b.err != nil {
+		return found{err: b.err}
+	}
+	out := found{partition: b.f.Partition.Name, path: b.f.Path, counted: counted{Kind: b.f.Info.Kind, Name: b.f.Info.Name, Seen: start}}
+	e, err := s.readEntry(b.f.Path)
+	if err == nil && e != nil && e.Partition == out.partition && !e.Rebuilding && e.Own.isOf(e.Number) {
+		out.Own = e.Own
+		return out
+	}
+	sum, err := b.f.Listed().Summarize(ctx, s.opt.Now())
+	switch {
+	case history.IsDamage(err) || sum.Doubt != "":
+	case err != nil:
+		out.err = err
+	default:
+		out.Own = ownObjects{Number: sum.Number, Bytes: sum.Bytes, Changed: sum.Changed}
+	}
+	return out
+}
+
+func (s *Set) putCounted(batch []found) error {
+	return s.index.Update(func(t *index.Txn) error {
+		for _, f := range batch {
+			v, err := json.Marshal(f.counted)
+			if err != nil {
+				return err
+			}
+			if err := t.Set(index.SummaryKey(f.partition, f.path), v); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// endCensus removes what earlier censuses have found, and marks this one as complete.
+func (s *Set) endCensus(start time.Time) error {
+	for _, p := range s.parts {
+		if err := s.index.UpdateLong(func(t *index.Txn) error {
+			for kv, err := range t.Scan(index.SummaryKey(p.name, ""), nil) {
+				if err != nil {
+					return err
+				}
+				var c counted
+				if err := json.Unmarshal(kv.Value, &c); err != nil {
+					return err
+				}
+				if c.Seen.Equal(start) {
+					continue
+				}
+				if err := t.Delete(kv.Key); err != nil {
+					return err
+				}
+			}
+			return nil
+		}); err != nil {
+			return err
+		}
+	}
+	mark, err := json.Marshal(start)
+	if err != nil {
+		return err
+	}
+	return s.index.Update(func(t *index.Txn) error {
+		for _, p := range s.parts {
+			if err := t.Set(index.CensusKey(p.name), mark); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// ErrNoCensus means that the index may not know all backups.
+var ErrNoCensus = errors.New("the index may not know all backups yet")
+
+// lastCensus returns when the last census of a partition began. The error is ErrNoCensus if there
+// was none, or if it is too old.
+func (s *Set) lastCensus(t *index.Txn, partition string) (at time.Time, err error) {
+	v, err := t.Get(index.CensusKey(partition))
+	if errors.Is(err, index.ErrNotFound) {
+		return at, ErrNoCensus
+	}
+	if err == nil {
+		err = json.Unmarshal(v, &at)
+	}
+	if age := s.opt.Now().Sub(at); err == nil && (age > censusAge || age < 0) {
+		err = ErrNoCensus
+	}
+	return at, err
+}

@@ -1,0 +1,73 @@
+package repository
+
+import (
+	"context"
+	"time"
+
+	"github.com/cyrusbackup/backupd/partitions/history"
+)
+
+// Summary is what a list of backups shows of one.
+type Summary struct {
+	Number uint64 // of the newest commit; 0 = none
+	// Bytes is the size of the backup's own objects: its log, checkpoints and blocks, without
+	// packs, which backups share.
+	Bytes int64
+	// Changed is when the newest commit with data from a mail server was made; zero = unknown.
+	Changed time.Time
+	// Doubt explains to people why a store time was ignored; "" = it was not.
+	Doubt string
+}
+
+// Summarize lists the objects of the backup and reads its newest commit. now is the reader's clock.
+// Number and Bytes are valid beside an error of the commit.
+func (f *Found) Summarize(ctx context.Context, now time.Time) (s Summary, err error) {
+	for info, err := range f.Partition.Store.List(ctx, BackupPrefix(f.Path), "") {
+		if err != nil {
+			return s, err
+		}
+		s.Bytes += info.Size
+		if _, to, ok := history.ParseLogKey(f.Path, info.Key); ok {
+			s.Number = max(s.Number, to)
+		}
+	}
+	s.Changed, s.Doubt, err = f.LastChange(ctx, s.Number, now)
+	return s, err
+}
+
+// lookedBack limits how many commits of tools are skipped in the search for a commit from a
+// mail server.
+const lookedBack = 100
+
+// LastChange returns the time of the newest commit, up to a number, with data from a mail
+// server; zero if there is none. Locks and moves write commits, too. A site that locks all
+// backups nightly, to copy them, still wants to see which mail servers have stopped sending.
+// doubt is as in Summary.
+func (f *Found) LastChange(ctx context.Context, newest uint64, now time.Time) (at time.Time, doubt string, err error) {
+	for n := newest; n > 0 && newest-n < lookedBack; n-- {
+		for r, err := range f.Log().Commits(ctx, n, n) {
+			if history.IsUnreadable(err) {
+				break // older commits are no newer
+			}
+			if err != nil {
+				return time.Time{}, "", err
+			}
+			if toolsOnly, err := ofTools(r); err != nil {
+				return time.Time{}, "", err
+			} else if !toolsOnly {
+				return f.Log().Made(ctx, r.Header(), now)
+			}
+		}
+	}
+	return time.Time{}, "", nil
+}
+
+// ofTools reports whether a commit has no data from a mail server.
+func ofTools(r *history.CommitReader) (bool, error) {
+	for e, err := range r.Events() {
+		if err != nil || !history.FromTool(e) {
+			return false, err
+		}
+	}
+	return true, nil
+}
