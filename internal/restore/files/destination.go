@@ -1,10 +1,11 @@
 package files
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"iter"
 	"slices"
 	"syscall"
 
@@ -45,7 +46,10 @@ type sink interface {
 	// folder begins a mailbox. have counts the messages that it has already, by GUID; nil if
 	// that is unknown until all messages are written.
 	folder(*mailbox) (have map[cyrus.GUID]int, err error)
-	message(m *restore.Message, body io.Reader, size int64) error
+	// messages writes a batch, and calls done for each message that was written, from any
+	// goroutine. A message that alone cannot be written gets its err; any other error is
+	// returned.
+	messages(batch []*delivery, done func(*delivery)) error
 	endFolder() error
 	drop() // gives up the current mailbox after an error
 	// account writes the account data, and returns an error for each file that failed.
@@ -136,25 +140,26 @@ func (d *Destination) all(ctx context.Context, s sink, folders []*restore.Folder
 	return nil
 }
 
-// lacking returns the messages that are missing, taking the number of copies into account.
-func (d *Destination) lacking(refs []restore.Ref, have map[cyrus.GUID]int) (msgs []*restore.Message, guids []cyrus.GUID, err error) {
-	for _, ref := range refs {
-		m, err := d.src.Message(ref)
-		if err != nil {
-			return nil, nil, &ending{err}
+// lacking yields the messages that are missing, taking the number of copies into account.
+func (d *Destination) lacking(refs []restore.Ref, have map[cyrus.GUID]int) iter.Seq2[*restore.Message, error] {
+	return func(yield func(*restore.Message, error) bool) {
+		for _, ref := range refs {
+			m, err := d.src.Message(ref)
+			if err != nil {
+				yield(nil, &ending{err})
+				return
+			}
+			if have[m.GUID] > 0 {
+				have[m.GUID]--
+				d.rep.There(1, int64(m.Size))
+				continue
+			}
+			if !yield(m, nil) {
+				return
+			}
 		}
-		if have[m.GUID] > 0 {
-			have[m.GUID]--
-			d.rep.There(1, int64(m.Size))
-			continue
-		}
-		msgs, guids = append(msgs, m), append(guids, m.GUID)
 	}
-	return msgs, guids, nil
 }
-
-// perRead is how many messages are looked up before they are read.
-const perRead = 1024
 
 func (d *Destination) one(ctx context.Context, s sink, f *restore.Folder) error {
 	before := d.rep.Sums()
@@ -166,14 +171,16 @@ func (d *Destination) one(ctx context.Context, s sink, f *restore.Folder) error 
 	if err != nil {
 		return err
 	}
-	for refs := range slices.Chunk(f.Messages, perRead) {
-		msgs, guids, err := d.lacking(refs, have)
-		if err != nil {
-			return err
+	var unreadable error
+	err = d.write(ctx, s, f, func(yield func(*restore.Message) bool) {
+		for m, err := range d.lacking(f.Messages, have) {
+			if unreadable = err; err != nil || !yield(m) {
+				return
+			}
 		}
-		if err := d.write(ctx, s, f, msgs, guids); err != nil {
-			return err
-		}
+	})
+	if err = cmp.Or(err, unreadable); err != nil {
+		return err
 	}
 	if err := s.endFolder(); err != nil {
 		return err
@@ -181,35 +188,4 @@ func (d *Destination) one(ctx context.Context, s sink, f *restore.Folder) error 
 	after := d.rep.Sums()
 	d.rep.Say("%s: %s written, %d already present", f.Name, english.Plural(after.Added-before.Added, "message", ""), after.There-before.There)
 	return nil
-}
-
-func (d *Destination) write(ctx context.Context, s sink, f *restore.Folder, msgs []*restore.Message, guids []cyrus.GUID) error {
-	i := 0
-	for l := range d.src.LoadAll(ctx, guids) {
-		m := msgs[i]
-		i++
-		if l.Err != nil {
-			if l.Ends() {
-				return &ending{fmt.Errorf("reading the backup: %w", l.Err)}
-			}
-			d.rep.Fail(fmt.Errorf("%s: uid %d: %w", f.Name, m.UID, l.Err))
-			continue
-		}
-		err := s.message(m, l.Body, l.Body.Size)
-		if closed := l.Body.Close(); err == nil {
-			err = closed
-		}
-		if errors.Is(err, ErrExists) || errors.Is(err, ErrLink) {
-			d.rep.Fail(fmt.Errorf("%s: uid %d: %w", f.Name, m.UID, err))
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		d.rep.Added(1, l.Body.Size)
-		if d.opt.Verbose > 1 {
-			d.rep.Say("  + uid %d %s", m.UID, m.GUID)
-		}
-	}
-	return ctx.Err()
 }

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 
@@ -50,19 +49,16 @@ func (d *Destination) dryFolder(f *restore.Folder, many bool) error {
 	}
 	var size int64
 	added := 0
-	for refs := range slices.Chunk(f.Messages, perRead) {
-		msgs, _, err := d.lacking(refs, have)
+	for m, err := range d.lacking(f.Messages, have) {
 		if err != nil {
 			return err
 		}
-		for _, m := range msgs {
-			size += int64(m.Size)
-			d.rep.Added(1, int64(m.Size))
-			if count != nil {
-				count.dryMessage(m)
-			}
+		size += int64(m.Size)
+		d.rep.Added(1, int64(m.Size))
+		if count != nil {
+			count.dryMessage(m)
 		}
-		added += len(msgs)
+		added++
 	}
 	d.rep.Say("%s: %s would be written (%d bytes), %d already present", f.Name, english.Plural(added, "message", ""), size, len(f.Messages)-added)
 	if count != nil {

@@ -109,7 +109,7 @@ func (o *origins) add(one origin) error {
 		return nil
 	}
 	o.known[one] = true
-	return o.lines.add(one)
+	return addLines(o.lines, []origin{one})
 }
 
 func (o *origins) close() error { return o.lines.close() }

@@ -109,11 +109,15 @@ func (l *lines) create() (err error) {
 	return err
 }
 
-func (l *lines) add(v any) error {
+// addLines appends a line for each element of list, with a single call.
+func addLines[T any](l *lines, list []T) error {
+	if len(list) == 0 {
+		return nil
+	}
 	if err := l.create(); err != nil {
 		return err
 	}
-	return jsonl.Write(l.f, v)
+	return jsonl.Write(l.f, list...)
 }
 
 func (l *lines) close() error {

@@ -1,13 +1,12 @@
 package files
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
-	"path"
 	"regexp"
 	"slices"
 	"strconv"
@@ -32,10 +31,13 @@ type maildir struct {
 	folders *origins
 	dir     *os.Root // of the mailbox being written
 	words   *alphabet
-	rest    *lines             // keywords.ndjson
-	resting map[string]bool    // files with a line in rest
-	count   map[cyrus.GUID]int // the highest number in a file's name
-	name    string             // of the mailbox
+	rest    *lines          // keywords.ndjson
+	resting map[string]bool // files with a line in rest
+	files   *newFiles
+	name    string // of the mailbox
+	// count has the highest number in a file's name, by the beginning of its GUID, to save
+	// memory: two messages that share one only skip a number.
+	count map[uint64]int32
 }
 
 // restingWords is a line of keywords.ndjson: the keywords of a message that have no letter.
@@ -81,6 +83,9 @@ func (d *maildir) folder(m *mailbox) (have map[cyrus.GUID]int, err error) {
 			return nil, err
 		}
 	}
+	if d.files, err = openNewFiles(d.dir, "tmp", "cur"); err != nil {
+		return nil, err
+	}
 	if err := sweep(d.dir, "tmp", ""); err != nil {
 		return nil, err
 	}
@@ -124,7 +129,7 @@ func (d *maildir) mark() error {
 
 // peek counts the messages that earlier runs wrote, and changes nothing.
 func (d *maildir) peek(dir *os.Root) (have map[cyrus.GUID]int, err error) {
-	d.dir, d.count, d.resting = dir, map[cyrus.GUID]int{}, map[string]bool{}
+	d.dir, d.count, d.resting = dir, map[uint64]int32{}, map[string]bool{}
 	if err := d.inTheWay(); err != nil {
 		return nil, err
 	}
@@ -170,43 +175,44 @@ func (d *maildir) see(e os.DirEntry, have map[cyrus.GUID]int) error {
 	if err != nil {
 		return err
 	}
-	n, err := strconv.Atoi(m[3])
+	n, err := strconv.ParseInt(m[3], 10, 32)
 	if err != nil {
 		return nil // restore never uses such a number
 	}
-	d.count[g] = max(d.count[g], n)
+	d.count[short(g)] = max(d.count[short(g)], int32(n))
 	if info.Mode().IsRegular() && strconv.FormatInt(info.Size(), 10) == m[4] {
 		have[g]++
 	}
 	return nil
 }
 
-func (d *maildir) message(m *restore.Message, body io.Reader, size int64) error {
-	d.count[m.GUID]++
-	file := fmt.Sprintf("%d.%s_%d.restore,S=%d", m.InternalDate, m.GUID, d.count[m.GUID], size)
-	flags, rest := d.flags(m.Flags)
-	p, err := newPartial(d.dir, "tmp", path.Join("cur", file+":2,"+flags))
+func short(g cyrus.GUID) uint64 { return binary.BigEndian.Uint64(g[:8]) }
+
+// messages writes a batch. The meaning of letters and the other keywords come first, because an
+// interrupted run must not leave letters without a meaning.
+func (d *maildir) messages(batch []*delivery, done func(*delivery)) error {
+	names := make([]string, len(batch))
+	var resting []restingWords
+	for i, m := range batch {
+		d.count[short(m.GUID)]++
+		file := fmt.Sprintf("%d.%s_%d.restore,S=%d", m.InternalDate, m.GUID, d.count[short(m.GUID)], m.body.Size)
+		flags, rest := d.flags(m.Flags)
+		names[i] = file + ":2," + flags
+		if len(rest) > 0 {
+			d.resting[file] = true
+			resting = append(resting, restingWords{file, rest})
+		}
+	}
+	err := d.words.write(d.dir)
+	if err == nil {
+		err = addLines(d.rest, resting)
+	}
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(p, body)
-	if err == nil {
-		err = p.setTime(time.Unix(m.InternalDate, 0))
-	}
-	// An interrupted run must not leave letters without a meaning.
-	if err == nil {
-		err = d.words.write(d.dir)
-	}
-	if err == nil && len(rest) > 0 {
-		d.resting[file] = true
-		err = d.rest.add(restingWords{file, rest})
-	}
-	if err != nil {
-		p.abandon()
-		return err
-	}
-	_, err = p.commit()
-	return err
+	return sideBySide(batch, func(i int) error {
+		return d.files.write(names[i], batch[i].body, time.Unix(batch[i].InternalDate, 0))
+	}, done)
 }
 
 // flags returns the letters of a message, and its keywords that have none.
@@ -231,8 +237,8 @@ func (d *maildir) flags(flags []string) (string, []dlist.JSONString) {
 
 func (d *maildir) endFolder() error {
 	d.reportResting(len(d.resting))
-	err := errors.Join(d.rest.close(), d.dir.Close())
-	d.rest, d.dir = nil, nil
+	err := errors.Join(d.rest.close(), d.files.close(), d.dir.Close())
+	d.rest, d.dir, d.files = nil, nil, nil
 	return err
 }
 
@@ -253,11 +259,11 @@ func (d *maildir) reportResting(n int) {
 }
 
 func (d *maildir) drop() {
-	_ = d.rest.close()
+	_ = errors.Join(d.rest.close(), d.files.close())
 	if d.dir != nil {
 		_ = d.dir.Close()
 	}
-	d.rest, d.dir = nil, nil
+	d.rest, d.dir, d.files = nil, nil, nil
 }
 
 // account writes subscriptions in Dovecot's format, and the scripts.

@@ -104,6 +104,10 @@ func (b *mboxes) folder(m *mailbox) (map[cyrus.GUID]int, error) {
 	return nil, nil
 }
 
+func (b *mboxes) messages(batch []*delivery, done func(*delivery)) error {
+	return oneByOne(batch, func(m *delivery) error { return b.message(m.Message, m.body, m.body.Size) }, done)
+}
+
 func (b *mboxes) message(m *restore.Message, body io.Reader, size int64) error {
 	n := &counted{w: b.w}
 	plain, odd := keywords(m.Flags)

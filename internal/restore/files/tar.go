@@ -93,6 +93,10 @@ func stream(err error) error {
 	return nil
 }
 
+func (a *archive) messages(batch []*delivery, done func(*delivery)) error {
+	return oneByOne(batch, func(m *delivery) error { return a.message(m.Message, m.body, m.body.Size) }, done)
+}
+
 func (a *archive) message(m *restore.Message, body io.Reader, size int64) error {
 	e := entryOf(m, size)
 	for n := 2; a.taken[e.File]; n++ {

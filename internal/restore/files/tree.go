@@ -3,7 +3,6 @@ package files
 import (
 	"encoding/json"
 	"errors"
-	"io"
 	"io/fs"
 	"os"
 	"regexp"
@@ -21,6 +20,7 @@ type tree struct {
 	dir     *os.Root // of the mailbox being written
 	index   *lines
 	listed  map[string]int64 // files in the index, with their sizes
+	files   *newFiles
 }
 
 func newTree(path string) (sink, error) {
@@ -39,6 +39,9 @@ var emlName = regexp.MustCompile(`^\d{10}-([0-9a-f]{40})(-\d+)?\.eml$`)
 
 func (t *tree) folder(m *mailbox) (have map[cyrus.GUID]int, err error) {
 	if t.dir, err = descend(t.base.Root, m.path, true); err != nil {
+		return nil, err
+	}
+	if t.files, err = openNewFiles(t.dir, ".", "."); err != nil {
 		return nil, err
 	}
 	if err := sweep(t.dir, ".", ""); err != nil {
@@ -101,35 +104,33 @@ func (t *tree) held() (map[cyrus.GUID]int, error) {
 	return have, nil
 }
 
-// message writes a message. Its index line comes first, because a file without one is foreign.
-func (t *tree) message(m *restore.Message, body io.Reader, size int64) error {
-	e := entryOf(m, size)
-	if err := t.name(m, &e); err != nil {
+// messages writes a batch. Its index lines come first, because a file without one is foreign.
+func (t *tree) messages(batch []*delivery, done func(*delivery)) error {
+	entries := make([]entry, len(batch))
+	taken := map[string]bool{}
+	for i, m := range batch {
+		entries[i] = entryOf(m.Message, m.body.Size)
+		if err := t.name(m.Message, &entries[i], taken); err != nil {
+			return err
+		}
+		taken[entries[i].File] = true
+	}
+	if err := addLines(t.index, entries); err != nil {
 		return err
 	}
-	p, err := newPartial(t.dir, ".", e.File)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(p, body)
-	if err == nil {
-		err = p.setTime(e.InternalDate)
-	}
-	if err == nil {
-		err = t.index.add(e)
-	}
-	if err != nil {
-		p.abandon()
-		return err
-	}
-	_, err = p.commit()
-	return err
+	return sideBySide(batch, func(i int) error {
+		return t.files.write(entries[i].File, batch[i].body, entries[i].InternalDate)
+	}, done)
 }
 
 // name finds a free name. Foreign files, and messages of another mailbox with the same
-// destination, take names.
-func (t *tree) name(m *restore.Message, e *entry) error {
+// destination, take names; so do earlier messages of the batch.
+func (t *tree) name(m *restore.Message, e *entry, taken map[string]bool) error {
 	for n := 2; ; n++ {
+		if taken[e.File] {
+			e.File = numbered(m, n)
+			continue
+		}
 		info, err := t.dir.Lstat(e.File)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
@@ -145,17 +146,17 @@ func (t *tree) name(m *restore.Message, e *entry) error {
 }
 
 func (t *tree) endFolder() error {
-	err := errors.Join(t.index.close(), t.dir.Close())
-	t.index, t.dir = nil, nil
+	err := errors.Join(t.index.close(), t.files.close(), t.dir.Close())
+	t.index, t.dir, t.files = nil, nil, nil
 	return err
 }
 
 func (t *tree) drop() {
-	_ = t.index.close()
+	_ = errors.Join(t.index.close(), t.files.close())
 	if t.dir != nil {
 		_ = t.dir.Close()
 	}
-	t.index, t.dir = nil, nil
+	t.index, t.dir, t.files = nil, nil, nil
 }
 
 func (t *tree) account(a *restore.Account) []error {

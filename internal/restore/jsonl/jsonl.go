@@ -36,13 +36,16 @@ func Read(r io.Reader, each func(line []byte) error) (end int64, rest []byte, er
 	}
 }
 
-// Write appends a line with a single call, so that a killed process leaves complete lines.
-func Write(w io.Writer, v any) error {
+// Write appends a line for each value with a single call, so that a killed process leaves
+// complete lines.
+func Write[T any](w io.Writer, values ...T) error {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false) // many mailbox names contain &
-	if err := e.Encode(v); err != nil {
-		return err
+	for _, v := range values {
+		if err := e.Encode(v); err != nil {
+			return err
+		}
 	}
 	_, err := w.Write(b.Bytes())
 	return err
