@@ -48,6 +48,7 @@ type lineBlock struct {
 type decodedBlock[T any] struct {
 	block *lineBlock
 	lines []T
+	table *prefixTable // of the lines
 }
 
 func guidPrefix(g cyrus.GUID) uint64 { return binary.BigEndian.Uint64(g[:8]) }
@@ -153,22 +154,26 @@ func (l *lineBlocks[T]) eachLine(b *lineBlock, fn func(line []byte) error) error
 	return nil
 }
 
-// cachedLines is like lines, with a small cache.
-func (l *lineBlocks[T]) cachedLines(b *lineBlock) ([]T, error) {
+// cached is like lines, with a small cache and a table of the lines.
+func (l *lineBlocks[T]) cached(b *lineBlock) (decodedBlock[T], error) {
 	for i, d := range l.decoded {
 		if d.block == b {
 			copy(l.decoded[1:i+1], l.decoded[:i])
 			l.decoded[0] = d
-			return d.lines, nil
+			return d, nil
 		}
 	}
 	lines, err := l.lines(b)
 	if err != nil {
-		return nil, err
+		return decodedBlock[T]{}, err
 	}
-	l.decoded = slices.Insert(l.decoded, 0, decodedBlock[T]{b, lines})
+	d := decodedBlock[T]{b, lines, &prefixTable{entries: make([]uint64, 0, len(lines))}}
+	for i, t := range lines {
+		d.table.add(l.prefix(t), i)
+	}
+	l.decoded = slices.Insert(l.decoded, 0, d)
 	l.decoded = l.decoded[:min(len(l.decoded), decodedLines)]
-	return lines, nil
+	return d, nil
 }
 
 func (l *lineBlocks[T]) undecode(b *lineBlock) {
@@ -184,13 +189,13 @@ func (l *lineBlocks[T]) find(prefix uint64) iter.Seq2[T, error] {
 			return
 		}
 		for _, i := range l.table.find(prefix) {
-			lines, err := l.cachedLines(l.blocks[i])
+			d, err := l.cached(l.blocks[i])
 			if err != nil {
 				yield(none, err)
 				return
 			}
-			for _, t := range slices.Backward(lines) {
-				if l.prefix(t) == prefix && !yield(t, nil) {
+			for _, at := range d.table.find(prefix) {
+				if t := d.lines[at]; l.prefix(t) == prefix && !yield(t, nil) {
 					return
 				}
 			}
