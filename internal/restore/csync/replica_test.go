@@ -233,10 +233,10 @@ func (s *serving) message() (string, error) {
 		if _, err := io.Copy(sum, body); err != nil {
 			return err
 		}
-		if fmt.Sprintf("%x", sum.Sum(nil)) != f.GUID {
+		if cyrus.GUID(sum.Sum(nil)) != f.GUID {
 			return errors.New("another SHA-1")
 		}
-		s.staged[f.Partition+f.GUID] = true
+		s.staged[f.Partition+cyrus.GUID(f.GUID).String()] = true
 		if s.r.uploads++; s.r.dieAfter > 0 && s.r.uploads%s.r.dieAfter == 0 {
 			return errDied
 		}
