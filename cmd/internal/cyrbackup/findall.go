@@ -64,7 +64,7 @@ func findEverywhere(c *command) error {
 // oneOfAll searches one backup of many.
 func (s *search) oneOfAll(all *command, f *repository.Found) error {
 	c := *all
-	c.found, c.warned = f, nil
+	c.found, c.warned = f.Listed(), nil
 	incomplete, err := c.loadFound()
 	if errors.Is(err, history.ErrBeforeFirst) {
 		return nil // the backup began later
