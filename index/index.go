@@ -44,6 +44,9 @@ type Options struct {
 	// result of commit. Tests use it to observe commits, to let the process die, or to
 	// return a disk error without calling commit.
 	OnCommit func(commit func() error) error
+	// OnRead is called for each key that is looked up, and with the prefix of each range that
+	// is read. Tests count reads with it.
+	OnRead func(Key)
 }
 
 // Index is an index that is open, or will be opened. Its methods may be called from many
@@ -84,6 +87,9 @@ func Open(dir string, o Options) (*Index, error) {
 	}
 	if o.OnCommit == nil {
 		o.OnCommit = func(commit func() error) error { return commit() }
+	}
+	if o.OnRead == nil {
+		o.OnRead = func(Key) {}
 	}
 	x := &Index{dir: dir, opt: o, log: o.Logger, poke: make(chan struct{}, 1), files: files{dir: dir, reserve: o.Reserve}}
 	if err := x.open(); err != nil {

@@ -66,6 +66,11 @@ func ofBackup(prefix byte, b uint64, extra int) Key {
 	return binary.BigEndian.AppendUint64(k, b)
 }
 
+func ofPartition(prefix byte, partition string, extra int) Key {
+	k := make(Key, 0, len(partition)+2+extra)
+	return append(append(append(k, prefix), partition...), 0)
+}
+
 // MailboxKey is a mailbox of backup b. With uniqueid "" it is the common prefix.
 func MailboxKey(b uint64, uniqueid string) Key {
 	return append(ofBackup(prefixMailbox, b, len(uniqueid)), uniqueid...)
@@ -140,12 +145,12 @@ func UniqueIDKey(uniqueid, path string) Key { return append(UniqueIDPrefix(uniqu
 
 // SharedKey is a message stored in packs of a partition.
 func SharedKey(partition string, guid []byte) Key {
-	return append(Key(string(rune(prefixShared))+partition+"\x00"), guid...)
+	return append(ofPartition(prefixShared, partition, len(guid)), guid...)
 }
 
 // ChunkKey holds the location of a chunk in a partition.
 func ChunkKey(partition string, chunk []byte) Key {
-	return append(Key(string(rune(prefixChunk))+partition+"\x00"), chunk...)
+	return append(ofPartition(prefixChunk, partition, len(chunk)), chunk...)
 }
 
 // PackNumberKey holds the number of a pack of a partition.
@@ -167,7 +172,7 @@ func LastPackKey(partition string) Key {
 // is the hash of a pack, or the SHA-256 of any other object's key. Under the hash of a
 // chunk it means that LostChunkKeys exist for the chunk.
 func LostKey(partition string, object []byte) Key {
-	return append(Key(string(rune(prefixLost))+partition+"\x00"), object...)
+	return append(ofPartition(prefixLost, partition, len(object)), object...)
 }
 
 // LostChunkKey records that a chunk is unreadable at its place in an object.

@@ -107,6 +107,7 @@ func (t *Txn) fill(b *entryBatch, prefix, from Key) (more bool, err error) {
 // iterator returns an iterator over the entries under prefix. Badger's prefetching starts a
 // goroutine for each value, which helps only with values outside the tables.
 func (t *Txn) iterator(prefix Key) *badger.Iterator {
+	t.x.opt.OnRead(prefix)
 	return t.txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
 }
 

@@ -99,6 +99,7 @@ func wrap(op string, k Key, err error) error {
 
 // Get returns a copy of the value, or ErrNotFound.
 func (t *Txn) Get(k Key) ([]byte, error) {
+	t.x.opt.OnRead(k)
 	i, err := t.txn.Get(k)
 	if err != nil {
 		return nil, wrap("get", k, err)
@@ -109,6 +110,7 @@ func (t *Txn) Get(k Key) ([]byte, error) {
 
 // Has reports whether the key exists.
 func (t *Txn) Has(k Key) (bool, error) {
+	t.x.opt.OnRead(k)
 	_, err := t.txn.Get(k)
 	if errors.Is(err, badger.ErrKeyNotFound) {
 		return false, nil

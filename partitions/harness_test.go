@@ -32,7 +32,8 @@ type host struct {
 	index *index.Index
 	set   *partitions.Set
 
-	beforeCommit func() // called before each commit of the index
+	beforeCommit func()          // called before each commit of the index
+	onRead       func(index.Key) // called for each read of the index
 }
 
 // newStore returns an S3-like store in memory.
@@ -67,7 +68,7 @@ func newHostWith(t *testing.T, set func(*partitions.Options), stores ...objstore
 
 func (h *host) start() {
 	h.t.Helper()
-	x, err := index.Open(h.dir, index.Options{OnCommit: h.onCommit})
+	x, err := index.Open(h.dir, index.Options{OnCommit: h.onCommit, OnRead: h.read})
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -83,6 +84,12 @@ func (h *host) onCommit(commit func() error) error {
 		h.beforeCommit()
 	}
 	return commit()
+}
+
+func (h *host) read(k index.Key) {
+	if h.onRead != nil {
+		h.onRead(k)
+	}
 }
 
 func (h *host) stop() {

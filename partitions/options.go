@@ -9,7 +9,6 @@ import (
 	"github.com/cyrusbackup/backupd/index"
 	"github.com/cyrusbackup/backupd/objstore/pack"
 	"github.com/cyrusbackup/backupd/objstore/pack/cdc"
-	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 	"github.com/cyrusbackup/backupd/partitions/storeclock"
 )
@@ -41,7 +40,7 @@ type Options struct {
 	NoProbe          bool          // nothing will be written, so the abilities of the stores do not matter
 	NoCheckpoints    bool          // for tests that look only at the log
 	CheckpointObject int           // commits between two checkpoints; 256
-	CommitRecords    int           // most records, and most messages, in the commit itself; history.MaxRecordsPerCommit
+	CommitRecords    int           // most records, and most messages, in the commit itself; 16,384
 }
 
 func (o *Options) defaults() error {
@@ -78,7 +77,7 @@ func (o *Options) defaults() error {
 	orDefault(&o.MissingRetry, 24*time.Hour)
 	orDefault(&o.ClockPause, storeclock.Pause)
 	orDefault(&o.CheckpointObject, 256)
-	orDefault(&o.CommitRecords, history.MaxRecordsPerCommit)
+	orDefault(&o.CommitRecords, commitRecords)
 	if least := 2 * max(o.ChunkThreshold, cdc.MaxSize); o.MemoryLimit < least {
 		return fmt.Errorf("the memory limit is %d bytes: at least %d are needed, for one message to be received", o.MemoryLimit, least)
 	}

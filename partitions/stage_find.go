@@ -7,6 +7,7 @@ import (
 	"github.com/cyrusbackup/backupd/index"
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/indexvalue"
 )
 
 // finder looks up messages where a backup may refer to them: in the messages that the
@@ -19,8 +20,7 @@ type finder struct {
 	dead *history.Condemned // packs of part that nothing new may refer to
 }
 
-// Message is a message that a record can refer to. Its chunks are valid until it is used for
-// another lookup.
+// Message is a message that a record can refer to.
 type Message struct {
 	Size    int64
 	Missing bool // the backup knows the message but has no body
@@ -30,8 +30,9 @@ type Message struct {
 	exists bool
 	known  bool // the backup knows the message already, as ours
 	chunks []history.ChunkID
-	staged *stagedMessage // must be made durable or put inline
-	ours   history.MessageState
+	pack   uint64               // number of the pack that contains it as one entry; 0 = not known
+	staged *stagedMessage       // must be made durable or put inline
+	ours   history.MessageState // its chunks are valid until the next lookup
 }
 
 // Exists reports whether a lookup has found the message.
@@ -60,14 +61,9 @@ func (f *finder) findAll(guids []cyrus.GUID, found []Message) error {
 		f.inStage(g, &found[i])
 	}
 	order := inOrder(guids)
-	if f.st != nil && f.st.mayHold(len(guids)) {
-		for _, i := range order {
-			if found[i].exists {
-				continue
-			}
-			if err := f.inBackup(guids[i], &found[i]); err != nil {
-				return err
-			}
+	if f.st != nil {
+		if err := f.inBackup(guids, order, found); err != nil {
+			return err
 		}
 	}
 	if f.part.private() {
@@ -103,12 +99,42 @@ func (f *finder) inStage(g cyrus.GUID, m *Message) {
 	}
 }
 
-// inBackup finds a message that the backup knows.
-func (f *finder) inBackup(g cyrus.GUID, m *Message) (err error) {
-	if m.known, err = f.st.message(g, &m.ours); !m.known {
-		return err
+// inBackup finds the messages that the backup knows, except for staged ones. order are the
+// positions of the GUIDs in ascending order.
+func (f *finder) inBackup(guids []cyrus.GUID, order []int32, found []Message) error {
+	todo := make([]int32, 0, len(order))
+	for _, i := range order {
+		if !found[i].exists {
+			todo = append(todo, i)
+		}
 	}
-	m.exists, m.Size, m.chunks = true, m.ours.Size, m.ours.Chunks
+	if len(todo) >= fewLookups {
+		done, err := f.st.eachMessage(guids, todo, func(i int32, value []byte) error {
+			if err := indexvalue.ParseMessage(value, guids[i], &found[i].ours); err != nil {
+				return err
+			}
+			return f.known(&found[i])
+		})
+		if err != nil {
+			return err
+		}
+		todo = todo[done:]
+	}
+	for _, i := range todo {
+		ok, err := f.st.message(guids[i], &found[i].ours)
+		if err == nil && ok {
+			err = f.known(&found[i])
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// known completes a message that the backup knows.
+func (f *finder) known(m *Message) (err error) {
+	m.exists, m.known, m.Size = true, true, m.ours.Size
 	held := false
 	if !m.ours.Missing {
 		if held, err = f.st.holds(&m.ours); err != nil {
@@ -131,7 +157,7 @@ func (f *finder) inPacks(g cyrus.GUID, m *Message) error {
 	case err != nil:
 		return err
 	case live:
-		*m = Message{exists: true, Size: s.size, chunks: s.chunks}
+		*m = Message{exists: true, Size: s.size, chunks: s.chunks, pack: s.pack}
 	case !m.exists: // perhaps lost since RESERVE reported it as held
 		m.exists, m.Size, m.Missing, m.Lost = true, s.size, true, true
 	}

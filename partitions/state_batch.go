@@ -1,6 +1,7 @@
 package partitions
 
 import (
+	"bytes"
 	"encoding/binary"
 
 	"github.com/cyrusbackup/backupd/index"
@@ -77,14 +78,32 @@ func (s *State) message(g cyrus.GUID, m *history.MessageState) (bool, error) {
 	return s.read(index.MessageKey(s.id, g[:]), func(b []byte) error { return indexvalue.ParseMessage(b, g, m) })
 }
 
-// mayHold returns false if the backup holds no messages. For few lookups the answer is not
-// worth its cost.
-func (s *State) mayHold(lookups int) bool {
-	if lookups < fewLookups {
-		return true
+// firstEntries is how many entries of a range are read before its density is judged.
+const firstEntries = 64
+
+// eachMessage reads the messages of the backup in the order of their GUIDs, as long as enough
+// of them are wanted: a backup with few messages costs no lookups. todo are the positions of
+// the wanted GUIDs in ascending order. It calls fn with the value of each that exists. The
+// first done of todo are then decided.
+func (s *State) eachMessage(guids []cyrus.GUID, todo []int32, fn func(i int32, value []byte) error) (done int, err error) {
+	read := 0
+	for kv, err := range s.t.Range(index.MessageKey(s.id, nil), index.MessageKey(s.id, guids[todo[0]][:])) {
+		if err != nil {
+			return done, err
+		}
+		g := index.GUIDOf(kv.Key)
+		for done < len(todo) && bytes.Compare(guids[todo[done]][:], g[:]) < 0 {
+			done++
+		}
+		for done < len(todo) && guids[todo[done]] == g {
+			if err := fn(todo[done], kv.Value); err != nil {
+				return done, err
+			}
+			done++
+		}
+		if read++; done == len(todo) || read > firstEntries && done*sparse < read {
+			return done, nil
+		}
 	}
-	for range s.t.Keys(index.MessageKey(s.id, nil), nil, 1) {
-		return true
-	}
-	return false
+	return len(todo), nil
 }

@@ -3,7 +3,6 @@ package partitions
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/partitions/history"
@@ -21,17 +20,31 @@ type Writer struct {
 	bld    *history.Builder
 	spool  *history.RecordBlockWriter // takes the records that do not fit into a commit
 	count  int
-	news   []history.Message       // messages that the commit adds, at most Options.CommitRecords
-	known  map[cyrus.GUID]struct{} // their GUIDs
-	staged []*stagedMessage        // those in news that the connection has sent
-	reused []history.Place         // places of messages that the backup knows and new records name
+	news   []history.Message     // messages that the commit adds, at most Options.CommitRecords
+	known  map[cyrus.GUID]uint64 // their GUIDs, with Message.pack
+	staged []*stagedMessage      // those in news that the connection has sent
+	reused []history.Place       // places of messages that the backup knows and new records name
 
-	dead *history.Condemned // packs that the commit must not refer to
+	dead   *history.Condemned // packs that the commit must not refer to
+	losses lossState          // of the partition, when packs were found
 }
 
-// commitBytes is the size of a commit's events from which records go into blocks. 65,536
-// ordinary records are smaller; with long annotations they would exceed the limit of a reader.
-const commitBytes = 32 << 20
+// lossState changes when something of a partition is lost, or may be.
+type lossState struct {
+	epoch uint64
+	count lossCount
+}
+
+func (p *Partition) lossState() lossState { return lossState{p.epoch.Load(), p.lossCount()} }
+
+const (
+	// commitRecords limits the memory of a commit: a quarter of what the format allows. A
+	// commit of 16,384 new messages takes about 20 MiB until it is applied.
+	commitRecords = history.MaxRecordsPerCommit / 4
+	// commitBytes is the size of a commit's events from which records go into blocks. Ordinary
+	// records are smaller; with long annotations they would exceed the limit of a reader.
+	commitBytes = 32 << 20
+)
 
 // NewWriter begins a commit. Bodies come from the stage or, if from is not nil, from that
 // backup, whose commit mutex the caller holds too. recheck is called if another writer's
@@ -39,7 +52,7 @@ const commitBytes = 32 << 20
 func (b *Backup) NewWriter(s *Stage, who Author, from *Backup, recheck func() error) *Writer {
 	return &Writer{
 		b: b, stage: s, who: who, from: from, recheck: recheck,
-		bld: history.NewBuilder(history.Header{}, b.set.opt.Pack), known: map[cyrus.GUID]struct{}{},
+		bld: history.NewBuilder(history.Header{}, b.set.opt.Pack), known: map[cyrus.GUID]uint64{},
 	}
 }
 
@@ -50,7 +63,18 @@ func (w *Writer) View(ctx context.Context, fn func(*State) error) (err error) {
 	if w.dead, err = w.b.part.Condemned(ctx); err != nil {
 		return err
 	}
+	w.checkPacks()
 	return w.b.View(fn)
+}
+
+// checkPacks forgets where messages were found if something was lost since then.
+func (w *Writer) checkPacks() {
+	if now := w.b.part.lossState(); now != w.losses {
+		w.losses = now
+		for g := range w.known {
+			w.known[g] = 0
+		}
+	}
 }
 
 // Event adds an event to the commit.
@@ -105,21 +129,21 @@ func (w *Writer) MakeRoom(ctx context.Context, n int) error {
 
 // Add adds a message to the backup with this commit.
 func (w *Writer) Add(ctx context.Context, g cyrus.GUID, m *Message) error {
-	return w.add(ctx, history.Message{GUID: g, Size: m.Size, Chunks: slices.Clone(m.chunks)}, m.staged)
+	return w.add(ctx, history.Message{GUID: g, Size: m.Size, Chunks: m.chunks}, m.staged, m.pack)
 }
 
 // AddMissing adds a message whose body is missing.
 func (w *Writer) AddMissing(ctx context.Context, g cyrus.GUID, size int64) error {
-	return w.add(ctx, history.Message{GUID: g, Size: size, Missing: true}, nil)
+	return w.add(ctx, history.Message{GUID: g, Size: size, Missing: true}, nil, 0)
 }
 
-func (w *Writer) add(ctx context.Context, m history.Message, staged *stagedMessage) error {
+func (w *Writer) add(ctx context.Context, m history.Message, staged *stagedMessage, pack uint64) error {
 	if len(w.news) >= w.b.set.opt.CommitRecords {
 		if err := w.commitMessages(ctx); err != nil {
 			return err
 		}
 	}
-	w.known[m.GUID] = struct{}{}
+	w.known[m.GUID] = pack
 	m.Private = staged != nil && staged.suspicious
 	w.news = append(w.news, m)
 	if staged != nil {

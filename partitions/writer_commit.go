@@ -3,7 +3,6 @@ package partitions
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/cyrusbackup/backupd/index"
@@ -78,7 +77,8 @@ func (w *Writer) bodies(ctx context.Context, bld *history.Builder) error {
 func (w *Writer) places(ctx context.Context, bld *history.Builder, inline map[cyrus.GUID]struct{}) error {
 	var at []history.Place
 	err := w.b.set.index.View(func(t *index.Txn) (err error) {
-		at, err = w.indexed(t, inline)
+		l := placeLookup{part: w.b.part, t: t, said: make(map[history.ChunkID]struct{}, len(w.news)), objects: map[uint64]string{}}
+		at, err = w.indexed(&l, inline)
 		return err
 	})
 	if err != nil {
@@ -100,53 +100,6 @@ func (w *Writer) certain(ctx context.Context, places []history.Place) ([]history
 	at, err := w.b.part.certain(ctx, places)
 	if err != nil {
 		return nil, errors.Join(err, w.stage.forgetLost(w.b.part))
-	}
-	return at, nil
-}
-
-// indexed returns where the index has the chunks of new messages that are not inline. It looks
-// them up in the order of the GUIDs and returns them in the order of the messages.
-func (w *Writer) indexed(t *index.Txn, inline map[cyrus.GUID]struct{}) ([]history.Place, error) {
-	guids := make([]cyrus.GUID, len(w.news))
-	for i := range w.news {
-		guids[i] = w.news[i].GUID
-	}
-	found := make([][]history.Place, len(w.news))
-	said := make(map[history.ChunkID]struct{}, len(w.news))
-	n := 0
-	for _, i := range inOrder(guids) {
-		if _, in := inline[guids[i]]; in {
-			continue
-		}
-		at, err := w.placesOf(t, &w.news[i], said)
-		if err != nil {
-			return nil, err
-		}
-		found[i] = at
-		n += len(at)
-	}
-	all := make([]history.Place, 0, n)
-	for _, at := range found {
-		all = append(all, at...)
-	}
-	return all, nil
-}
-
-// placesOf returns the places of the chunks that are not in said, and adds the chunks to said.
-func (w *Writer) placesOf(t *index.Txn, m *history.Message, said map[history.ChunkID]struct{}) (at []history.Place, err error) {
-	for _, c := range m.Chunks {
-		if _, twice := said[c]; twice {
-			continue
-		}
-		said[c] = struct{}{}
-		p, ok, err := w.b.part.lookupChunk(t, sole(m.GUID, m.Chunks), c)
-		if err != nil {
-			return nil, err
-		}
-		if !ok {
-			return nil, fmt.Errorf("chunk %s of message %s: %w: %w", c, m.GUID, errLost, cyrus.ErrLocked)
-		}
-		at = append(at, p)
 	}
 	return at, nil
 }

@@ -22,11 +22,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	if testing.Short() {
 		t.Skip("sends hundreds of megabytes")
 	}
-	bin := t.TempDir()
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", bin+"/", "github.com/cyrusbackup/backupd/cmd/backupd", "github.com/cyrusbackup/backupd/cmd/backup_replay")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
+	bin := buildPrograms(t)
 	for _, c := range []struct {
 		name, users, source string
 		enough              int64 // bytes in the bucket; 0: to its end
@@ -37,23 +33,46 @@ func TestMemoryIsBounded(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := newHost(t)
-			h.configure("admins: repl\nallowplaintext: yes\nsasl_mech_list: PLAIN")
-			program, err := os.ReadFile(filepath.Join(bin, "backupd"))
-			if err == nil {
-				err = os.WriteFile(h.path("real"), program, 0o755)
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			socket := h.service(1)
-			child := socket.Start(h.path("real"), "-C", h.path("imapd.conf"), "-N")
-			push(t, bin, socket.Addr(), c.users, c.source, h.path("store"), c.enough)
-			if peak := peakOf(t, child.PID); peak > mostMemory {
-				t.Errorf("peak memory is %d MiB, want at most %d", peak>>20, mostMemory>>20)
-			} else {
-				t.Logf("%d MiB", peak>>20)
-			}
+			addr, pid := h.startReal(bin)
+			push(t, bin, addr, c.users, c.source, h.path("store"), c.enough)
+			checkPeak(t, pid)
 		})
+	}
+}
+
+// buildPrograms builds backupd and backup_replay and returns their directory.
+func buildPrograms(t *testing.T) string {
+	t.Helper()
+	bin := t.TempDir()
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", bin+"/", "github.com/cyrusbackup/backupd/cmd/backupd", "github.com/cyrusbackup/backupd/cmd/backup_replay")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	return bin
+}
+
+// startReal runs a built backupd.
+func (h *host) startReal(bin string) (addr string, pid int) {
+	h.t.Helper()
+	h.configure("admins: repl\nallowplaintext: yes\nsasl_mech_list: PLAIN")
+	program, err := os.ReadFile(filepath.Join(bin, "backupd"))
+	if err == nil {
+		err = os.WriteFile(h.path("real"), program, 0o755)
+	}
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	socket := h.service(1)
+	child := socket.Start(h.path("real"), "-C", h.path("imapd.conf"), "-N")
+	return socket.Addr(), child.PID
+}
+
+func checkPeak(t *testing.T, pid int) {
+	t.Helper()
+	if peak := peakOf(t, pid); peak > mostMemory {
+		t.Errorf("peak memory is %d MiB, want at most %d", peak>>20, mostMemory>>20)
+	} else {
+		t.Logf("%d MiB", peak>>20)
 	}
 }
 
