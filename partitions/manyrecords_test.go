@@ -109,7 +109,7 @@ func TestFirstUploadReadsLittle(t *testing.T) {
 		t.Errorf("%d records, %d messages, %d entries of packs were read for %d records", records, messages, packs, n)
 	}
 	per := float64(after.Mallocs-before.Mallocs) / n
-	if per > 16 {
+	if per > 24 { // 14 to 18, depending on the levels of Badger; 32 with a second lookup
 		t.Errorf("%.1f allocations per record before the commit", per)
 	}
 	c.s.Restart(t.Context())
