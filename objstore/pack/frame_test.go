@@ -15,7 +15,7 @@ func TestDecodeFrame(t *testing.T) {
 	for i, e := range d.Entries {
 		if !e.Shared() {
 			if _, err := e.Body(make([]byte, e.Raw)); !errors.Is(err, ErrCorrupt) {
-				t.Errorf("Body of %s, which has frames of its own: %v", e.Name, err)
+				t.Errorf("Body of %s, which has separate frames: %v", e.Name, err)
 			}
 			continue
 		}
