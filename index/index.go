@@ -232,6 +232,10 @@ func (x *Index) DropLosses(partition string) error {
 	return x.dropPrefix(LostKey(partition, nil))
 }
 
+// dropAtOnce is the number of keys that dropPrefix reads at a time. Each reading sorts the
+// transaction's writes.
+const dropAtOnce = 8192
+
 // dropPrefix deletes keys in transactions of limited size, because Badger's DropPrefix
 // stops all writes.
 func (x *Index) dropPrefix(prefix Key) error {
@@ -239,7 +243,7 @@ func (x *Index) dropPrefix(prefix Key) error {
 		var last Key
 		for {
 			var keys []Key
-			for k, err := range t.Keys(prefix, last, 1000) {
+			for k, err := range t.Keys(prefix, last, dropAtOnce) {
 				if err != nil {
 					return err
 				}
@@ -250,7 +254,7 @@ func (x *Index) dropPrefix(prefix Key) error {
 					return err
 				}
 			}
-			if len(keys) < 1000 {
+			if len(keys) < dropAtOnce {
 				return nil
 			}
 			last = keys[len(keys)-1]

@@ -115,7 +115,7 @@ func (b *Backup) apply(ctx context.Context, c *history.CommitReader, size int64,
 func (b *Backup) foldAll(ctx context.Context, st *State, c *history.CommitReader, redo, ours bool) (seen applied, err error) {
 	rp := history.Replayer{State: st, Blocks: b.blocks(ctx)}
 	var messages []history.Message
-	for e, err := range c.Events() {
+	for e, err := range readAhead(1, c.Events()) {
 		if err != nil {
 			return seen, err
 		}
@@ -180,7 +180,7 @@ func (s *State) share(c *history.CommitReader, messages []history.Message) error
 			return err
 		}
 	}
-	for p, err := range c.Places() {
+	for p, err := range readAhead(importGroup, c.Places()) {
 		if err != nil {
 			return err
 		}
@@ -256,6 +256,6 @@ func (s *State) unshare(lost []cyrus.GUID) error {
 // blocks returns the reader for the record blocks that a commit names.
 func (b *Backup) blocks(ctx context.Context) history.BlockReader {
 	return func(r history.BlockRef) iter.Seq2[*cyrus.Record, error] {
-		return history.ReadBlock(ctx, b.part.store, r)
+		return readAhead(importGroup, history.ReadBlock(ctx, b.part.store, r))
 	}
 }

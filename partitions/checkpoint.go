@@ -3,10 +3,8 @@ package partitions
 import (
 	"context"
 	"errors"
-	"iter"
 	"time"
 
-	"github.com/cyrusbackup/backupd/index"
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
@@ -150,93 +148,4 @@ func (p *Partition) foldFrom(ctx context.Context, path string, checkpoint, numbe
 		}
 	}
 	return m, nil
-}
-
-// importCheckpoint fills the empty index of the backup with the state of a checkpoint.
-func (b *Backup) importCheckpoint(m *history.Mem) error {
-	return b.set.index.UpdateLong(func(t *index.Txn) error {
-		st := &State{set: b.set, t: t, id: b.entry.ID, path: b.path, part: b.part}
-		for mb, err := range m.Mailboxes() {
-			if err != nil {
-				return err
-			}
-			if err := st.PutMailbox(mb); err != nil {
-				return err
-			}
-			for r, err := range m.Records(mb.UniqueID, 0) {
-				if err != nil {
-					return err
-				}
-				if err := st.PutRecord(mb.UniqueID, r); err != nil {
-					return err
-				}
-			}
-		}
-		for _, kind := range history.ItemKinds() {
-			for i, err := range m.Items(kind) {
-				if err != nil {
-					return err
-				}
-				if err := st.PutItem(i); err != nil {
-					return err
-				}
-			}
-		}
-		if err := st.importMessages(m); err != nil {
-			return err
-		}
-		seq, err := m.NextSeq()
-		if err != nil {
-			return err
-		}
-		if err := st.PutNextSeq(seq); err != nil {
-			return err
-		}
-		tip := m.Tip()
-		b.entry.Number, b.entry.Hash, b.entry.Time, b.entry.Checkpoint = tip.Number, tip.Hash, tip.Time, m.Checkpoint().Number
-		if b.entry.Sealed, err = st.sealed(); err != nil {
-			return err
-		}
-		return writeEntry(t, b.path, b.entry)
-	})
-}
-
-// importMessages imports the messages of a checkpoint and their places.
-func (s *State) importMessages(m *history.Mem) error {
-	w := s.placer()
-	nextPlace, stop := iter.Pull2(m.AllPlaces())
-	defer stop()
-	more := true
-	place := func() error {
-		p, err, ok := nextPlace()
-		if more = ok; err != nil || !ok {
-			return err
-		}
-		return w.place(p)
-	}
-	for msg, err := range m.Messages() {
-		if err != nil {
-			return err
-		}
-		if err := s.PutMessage(msg); err != nil {
-			return err
-		}
-		if err := w.message(&msg.Message); err != nil {
-			return err
-		}
-		for range len(msg.Chunks) { // the log names as many places
-			if !more {
-				break
-			}
-			if err := place(); err != nil {
-				return err
-			}
-		}
-	}
-	for more {
-		if err := place(); err != nil {
-			return err
-		}
-	}
-	return w.end(m.AllPlaces())
 }

@@ -1,6 +1,7 @@
 package ctlbackups
 
 import (
+	"context"
 	"errors"
 	"os"
 
@@ -11,6 +12,10 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
+// reindexedAtOnce is how many indexes are rebuilt at a time. While one waits for the disk,
+// others read and decode.
+const reindexedAtOnce = 4
+
 // reindex rebuilds the index from the bucket. A running backupd does it, because only backupd
 // can open the index; otherwise reindex does it here.
 func reindex(c *command) error {
@@ -19,10 +24,10 @@ func reindex(c *command) error {
 		return err
 	}
 	defer end()
-	return c.each(func(f *repository.Found) error {
+	return sideBySide(c, reindexedAtOnce, c.chosen(), func(c *command, f *repository.Found) error {
 		err := inPlace("reindex", f)
 		if err == nil {
-			err = do(f)
+			err = do(c.ctx, f)
 		}
 		if perr := c.status("reindex", f, err); perr != nil {
 			return perr
@@ -31,10 +36,10 @@ func reindex(c *command) error {
 	})
 }
 
-func (c *command) reindexer() (do func(*repository.Found) error, end func(), err error) {
+func (c *command) reindexer() (do func(context.Context, *repository.Found) error, end func(), err error) {
 	socket := c.bucket.Conf.String("backup_control_socket")
-	ask := func(f *repository.Found) error {
-		r, err := control.Ask(c.ctx, socket, control.Request{Op: "reindex", Path: f.Path})
+	ask := func(ctx context.Context, f *repository.Found) error {
+		r, err := control.Ask(ctx, socket, control.Request{Op: "reindex", Path: f.Path})
 		if err == nil && r.Error != "" {
 			err = errors.New(r.Error)
 		}
@@ -56,7 +61,7 @@ func (c *command) reindexer() (do func(*repository.Found) error, end func(), err
 	if err != nil {
 		return nil, nil, errors.Join(err, x.Close())
 	}
-	here := func(f *repository.Found) error { return set.Reindex(c.ctx, f.Name()) }
+	here := func(ctx context.Context, f *repository.Found) error { return set.Reindex(ctx, f.Name()) }
 	return here, func() {
 		if err := errors.Join(set.Close(), x.Close()); err != nil {
 			cli.Fprintf(c.err, "ctl_backups: close the index: %v\n", err)

@@ -42,7 +42,7 @@ func (b chosen[B]) weight() int64 {
 	return bytesAtOnce / 4
 }
 
-// sideBySide is like each for up to n backups at a time. fn must only read. It gets a copy of
+// sideBySide is like each for up to n backups at a time. fn must not write to the bucket. It gets a copy of
 // the command whose output appears in the order of the backups.
 func sideBySide[B measured](c *command, n int, backups iter.Seq2[B, error], fn func(*command, B) error) error {
 	in := func(yield func(chosen[B]) bool) {
