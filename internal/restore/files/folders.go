@@ -17,6 +17,7 @@ import (
 type mailbox struct {
 	path    []string // in a tree, one component per level
 	maildir string   // in a Maildir++; "" = the INBOX
+	merged  bool     // of several mailboxes: uids may repeat
 	origin  origin
 	words   func() ([]string, error) // the keywords of its messages
 }
@@ -32,7 +33,7 @@ type origin struct {
 
 func (d *Destination) mailbox(f *restore.Folder) *mailbox {
 	internal := restore.InternalPath(f.Name, d.opt.DefaultDomain, d.opt.DeletedPrefix)
-	m := &mailbox{path: filename.Path(internal), maildir: filename.Maildir(internal), words: func() ([]string, error) { return d.words(f) }}
+	m := &mailbox{path: filename.Path(internal), maildir: filename.Maildir(internal), merged: f.Merged, words: func() ([]string, error) { return d.words(f) }}
 	at := strings.Join(m.path, "/")
 	switch {
 	case d.opt.Kind == "mbox":

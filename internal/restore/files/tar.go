@@ -27,8 +27,8 @@ type archive struct {
 	zstd    *zstd.Encoder
 	tar     *tar.Writer
 	dir     string
-	taken   map[string]bool // names of messages in dir
-	index   bytes.Buffer
+	taken   map[string]bool // names of messages in dir; nil = all uids differ
+	index   spool
 	origins bytes.Buffer
 	n       int // messages
 	bytes   int64
@@ -77,8 +77,13 @@ func (a *archive) begin(to string) (err error) {
 }
 
 func (a *archive) folder(m *mailbox) (map[cyrus.GUID]int, error) {
-	a.dir, a.taken = strings.Join(m.path, "/")+"/", map[string]bool{}
-	a.index.Reset()
+	a.dir, a.taken = strings.Join(m.path, "/")+"/", nil
+	if m.merged {
+		a.taken = map[string]bool{}
+	}
+	if err := a.index.reset(); err != nil {
+		return nil, err
+	}
 	if err := jsonl.Write(&a.origins, m.origin); err != nil {
 		return nil, err
 	}
@@ -102,7 +107,9 @@ func (a *archive) message(m *restore.Message, body io.Reader, size int64) error 
 	for n := 2; a.taken[e.File]; n++ {
 		e.File = numbered(m, n)
 	}
-	a.taken[e.File] = true
+	if a.taken != nil {
+		a.taken[e.File] = true
+	}
 	if err := a.header(a.dir+e.File, size, e.InternalDate); err != nil {
 		return stream(err)
 	}
@@ -110,7 +117,7 @@ func (a *archive) message(m *restore.Message, body io.Reader, size int64) error 
 		return stream(err)
 	}
 	a.n, a.bytes = a.n+1, a.bytes+size
-	return jsonl.Write(&a.index, e)
+	return stream(jsonl.Write(&a.index, e))
 }
 
 func (a *archive) header(name string, size int64, when time.Time) error {
@@ -125,7 +132,13 @@ func (a *archive) add(name string, b []byte) error {
 	return stream(err)
 }
 
-func (a *archive) endFolder() error { return a.add(a.dir+filename.Messages, a.index.Bytes()) }
+func (a *archive) endFolder() error {
+	err := a.header(a.dir+filename.Messages, a.index.size, time.Time{})
+	if err == nil {
+		err = a.index.copyTo(a.tar)
+	}
+	return stream(err)
+}
 
 func (a *archive) drop() {} // the messages written so far stay
 
@@ -165,7 +178,7 @@ func (a *archive) finish() error {
 	if how == same {
 		a.rep.Recount(a.n, a.bytes, true)
 	}
-	return errors.Join(syncDir(a.in), a.in.Close())
+	return errors.Join(syncDir(a.in), a.in.Close(), a.index.reset())
 }
 
 func (a *archive) abandon() {
@@ -173,5 +186,5 @@ func (a *archive) abandon() {
 		a.file.abandon()
 	}
 	a.rep.Recount(a.n, a.bytes, false)
-	_ = a.in.Close()
+	_ = errors.Join(a.in.Close(), a.index.reset())
 }
