@@ -45,3 +45,15 @@ func (t *prefixTable) find(prefix uint64) (positions []int) {
 	}
 	return positions
 }
+
+// repeated returns the hashes of more than one line, as entries for maxPosition.
+func (t *prefixTable) repeated() map[uint64]bool {
+	t.sort()
+	out := map[uint64]bool{}
+	for i := 1; i < len(t.entries); i++ {
+		if hash := t.entries[i] &^ maxPosition; hash == t.entries[i-1]&^maxPosition {
+			out[hash] = true
+		}
+	}
+	return out
+}

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
@@ -43,12 +42,30 @@ func (f *Found) Measure(ctx context.Context, now time.Time, retention time.Durat
 	if err != nil {
 		return out, err
 	}
-	return out, f.measureMessages(ctx, m, wanted, &out)
+	chunks, err := measureMessages(m, wanted, &out)
+	if err != nil {
+		return out, err
+	}
+	out.Compressed, err = f.addPacked(ctx, m, chunks, out.Compressed)
+	return out, err
 }
 
-func wantedMessages(m *history.Mem, now time.Time, retention time.Duration) (map[cyrus.GUID]struct{}, error) {
-	wanted := map[cyrus.GUID]struct{}{}
+// wantedMessages returns the prefixes of the messages that retention keeps; nil = all. It
+// reads records only if there are expunged records or deleted mailboxes.
+func wantedMessages(m *history.Mem, now time.Time, retention time.Duration) (*prefixes, error) {
 	gone := func(t time.Time) bool { return retention > 0 && !t.IsZero() && t.Before(now.Add(-retention)) }
+	all, records := true, 0
+	for box, err := range m.Mailboxes() {
+		if err != nil {
+			return nil, err
+		}
+		all = all && !gone(box.Deleted) && (retention == 0 || box.Live == box.Records)
+		records += box.Records
+	}
+	if all {
+		return nil, nil
+	}
+	wanted := newPrefixes(records)
 	for box, err := range m.Mailboxes() {
 		if err != nil {
 			return nil, err
@@ -61,53 +78,71 @@ func wantedMessages(m *history.Mem, now time.Time, retention time.Duration) (map
 				return nil, err
 			}
 			if r.Expunged == 0 || !gone(time.Unix(r.Expunged, 0)) {
-				wanted[r.GUID] = struct{}{}
+				wanted.add(r.GUID[:])
 			}
 		}
 	}
+	wanted.sort()
 	return wanted, nil
 }
 
-func (f *Found) measureMessages(ctx context.Context, m *history.Mem, wanted map[cyrus.GUID]struct{}, out *Measured) error {
-	objects := history.NewObjects(f.Partition.Store, 0)
-	done := map[cyrus.GUID]struct{}{}
-	for msg, err := range m.Messages() {
+// measureMessages adds up the messages. It returns the chunks of their bodies, a chunk as
+// often as messages name it.
+func measureMessages(m *history.Mem, wanted *prefixes, out *Measured) (*prefixes, error) {
+	chunks := newPrefixes(0)
+	for msg, err := range m.DistinctMessages() {
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if _, twice := done[msg.GUID]; twice {
-			continue
-		}
-		if msg, err = m.Message(msg.GUID); err != nil {
-			return err
-		}
-		done[msg.GUID] = struct{}{}
 		if msg.Missing {
 			continue
 		}
 		out.Uncompressed += msg.Size
-		if _, ok := wanted[msg.GUID]; ok {
+		if wanted == nil || wanted.count(msg.GUID[:]) > 0 {
 			out.Compactable += msg.Size
 		}
 		for _, c := range msg.Chunks {
-			n, err := packedSize(ctx, objects, m, c)
-			if err != nil {
-				return err
-			}
-			out.Compressed += n
+			chunks.add(c[:])
 		}
 	}
-	return nil
+	chunks.sort()
+	return chunks, nil
+}
+
+// directories is how many directories of packs are held while the places of a backup are
+// read. Places are in order of arrival, so that most neighbours are in the same pack.
+const directories = 4
+
+// addPacked adds the stored bytes of chunks in packs to a total: the newest place of a chunk
+// counts. Chunks in the log are in the total already.
+func (f *Found) addPacked(ctx context.Context, m *history.Mem, chunks *prefixes, total int64) (int64, error) {
+	objects := history.NewObjects(f.Partition.Store, directories)
+	sizes := make([]int64, len(chunks.sorted))
+	for p, err := range m.AllPlaces() {
+		if err != nil {
+			return 0, err
+		}
+		i, n := chunks.find(p.Chunk[:])
+		if n == 0 {
+			continue
+		}
+		size, err := packedSize(ctx, objects, p)
+		if err != nil {
+			return 0, err
+		}
+		total += int64(n) * (size - sizes[i])
+		sizes[i] = size
+	}
+	return total, nil
 }
 
 // packedSize returns the stored bytes of a chunk in its pack: its share, if it shares a
-// frame. It returns 0 for a chunk in the log, which Measure has already counted.
-func packedSize(ctx context.Context, o *history.Objects, m *history.Mem, c history.ChunkID) (int64, error) {
-	places, err := m.Places(c)
-	if err != nil || len(places) == 0 || !strings.HasPrefix(places[0].Object, "packs/") {
-		return 0, err
+// frame. It returns 0 for a chunk in the log.
+func packedSize(ctx context.Context, o *history.Objects, p history.Place) (int64, error) {
+	if !strings.HasPrefix(p.Object, "packs/") {
+		return 0, nil
 	}
-	_, e, err := o.Entry(ctx, places[0])
+	_, e, err := o.Entry(ctx, p)
 	if history.IsDamage(err) {
 		return 0, nil // verify reports the damage
 	}
