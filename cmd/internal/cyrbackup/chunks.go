@@ -1,10 +1,8 @@
 package cyrbackup
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"strconv"
 	"time"
 
@@ -201,29 +199,3 @@ func number(s string) (uint64, error) {
 }
 
 func timeOf(sec int64) time.Time { return time.Unix(sec, 0) }
-
-// array writes a JSON array item by item, in the layout of Cyrus's tools.
-func array(w io.Writer, fill func(add func(any) error) error) error {
-	sep := "[\n"
-	err := fill(func(v any) error {
-		var b bytes.Buffer
-		enc := json.NewEncoder(&b)
-		enc.SetEscapeHTML(false) // it would change the & in names
-		enc.SetIndent("  ", "  ")
-		if err := enc.Encode(v); err != nil {
-			return err
-		}
-		_, err := fmt.Fprintf(w, "%s  %s", sep, bytes.TrimSuffix(b.Bytes(), []byte("\n")))
-		sep = ",\n"
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	if sep == "[\n" {
-		_, err = io.WriteString(w, "[]\n")
-	} else {
-		_, err = io.WriteString(w, "\n]\n")
-	}
-	return err
-}

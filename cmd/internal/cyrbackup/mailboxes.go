@@ -143,30 +143,35 @@ func jsonMailboxes(c *command) error {
 		Expunged string `json:"expunged,omitempty"`
 	}
 	type mailbox struct {
-		UniqueID   string    `json:"uniqueid"`
-		Name       string    `json:"mboxname"`
-		LastAppend string    `json:"last_appenddate"`
-		MovedTo    string    `json:"moved_to,omitempty"`
-		Life       int       `json:"life,omitempty"` // of a user who had more than one
-		Messages   []message `json:"messages,omitempty"`
+		UniqueID   string `json:"uniqueid"`
+		Name       string `json:"mboxname"`
+		LastAppend string `json:"last_appenddate"`
+		MovedTo    string `json:"moved_to,omitempty"`
+		Life       int    `json:"life,omitempty"` // of a user who had more than one
 	}
-	return array(c.out, func(add func(any) error) error {
+	w := &arrayWriter{w: c.out}
+	return w.fill(func() error {
 		for m, err := range c.mem.Mailboxes() {
 			if err != nil {
 				return err
 			}
 			one := mailbox{UniqueID: m.UniqueID, Name: m.Name, LastAppend: local(appendDate(m)), MovedTo: m.MovedTo, Life: c.lifeOf(m)}
-			for r, err := range c.mem.Records(m.UniqueID, 0) {
-				if err != nil {
-					return err
+			err := w.object(one, "messages", func(add func(any) error) error {
+				for r, err := range c.mem.Records(m.UniqueID, 0) {
+					if err != nil {
+						return err
+					}
+					x := message{UID: r.UID, GUID: r.GUID.String()}
+					if r.Expunged != 0 {
+						x.Expunged = local(r.Expunged)
+					}
+					if err := add(x); err != nil {
+						return err
+					}
 				}
-				x := message{UID: r.UID, GUID: r.GUID.String()}
-				if r.Expunged != 0 {
-					x.Expunged = local(r.Expunged)
-				}
-				one.Messages = append(one.Messages, x)
-			}
-			if err := add(one); err != nil {
+				return nil
+			})
+			if err != nil {
 				return err
 			}
 		}

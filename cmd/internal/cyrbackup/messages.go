@@ -2,12 +2,15 @@ package cyrbackup
 
 import (
 	"bufio"
+	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
 	"net/textproto"
+	"slices"
 	"strings"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
@@ -15,27 +18,8 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// messages returns each message once. The state has a message several times if it was sent
-// several times.
-func (c *command) messages() iter.Seq2[*history.MessageState, error] {
-	return func(yield func(*history.MessageState, error) bool) {
-		seen := map[cyrus.GUID]struct{}{}
-		for m, err := range c.mem.Messages() {
-			if err == nil {
-				if _, twice := seen[m.GUID]; twice {
-					continue
-				}
-				seen[m.GUID] = struct{}{}
-			}
-			if !yield(m, err) {
-				return
-			}
-		}
-	}
-}
-
 func listMessages(c *command) error {
-	for m, err := range c.messages() {
+	for m, err := range c.mem.DistinctMessages() {
 		if err != nil {
 			return err
 		}
@@ -58,9 +42,22 @@ func listAll(c *command) error {
 	return nil
 }
 
-// where finds the mailboxes that contain messages, in one walk over all records.
-func (c *command) where(wanted func(cyrus.GUID) bool) (map[cyrus.GUID][]*history.MailboxState, error) {
-	in := map[cyrus.GUID][]*history.MailboxState{}
+// holder is a mailbox that contains a message.
+type holder struct {
+	guid cyrus.GUID
+	box  int32 // in order of creation
+}
+
+// holders are the mailboxes that contain messages, in order of the messages.
+type holders struct {
+	list  []holder
+	boxes []*history.MailboxState
+}
+
+// where finds the mailboxes that contain messages, in one walk over all records. room is the
+// expected number of messages.
+func (c *command) where(room int, wanted func(cyrus.GUID) bool) (*holders, error) {
+	h := &holders{list: make([]holder, 0, room)}
 	for m, err := range c.mem.Mailboxes() {
 		if err != nil {
 			return nil, err
@@ -69,12 +66,40 @@ func (c *command) where(wanted func(cyrus.GUID) bool) (map[cyrus.GUID][]*history
 			if err != nil {
 				return nil, err
 			}
-			if l := in[r.GUID]; wanted(r.GUID) && (len(l) == 0 || l[len(l)-1] != m) {
-				in[r.GUID] = append(l, m)
+			if wanted(r.GUID) {
+				h.list = append(h.list, holder{r.GUID, int32(len(h.boxes))})
+			}
+		}
+		h.boxes = append(h.boxes, m)
+	}
+	slices.SortFunc(h.list, func(a, b holder) int {
+		return cmp.Or(bytes.Compare(a.guid[:], b.guid[:]), cmp.Compare(a.box, b.box))
+	})
+	h.list = slices.Compact(h.list)
+	return h, nil
+}
+
+// of yields the mailboxes that contain a message, in order of creation.
+func (h *holders) of(g cyrus.GUID) iter.Seq[*history.MailboxState] {
+	return func(yield func(*history.MailboxState) bool) {
+		i, _ := slices.BinarySearchFunc(h.list, g, func(x holder, g cyrus.GUID) int { return bytes.Compare(x.guid[:], g[:]) })
+		for ; i < len(h.list) && h.list[i].guid == g; i++ {
+			if !yield(h.boxes[h.list[i].box]) {
+				return
 			}
 		}
 	}
-	return in, nil
+}
+
+// records returns the number of all records.
+func (c *command) records() (n int, err error) {
+	for m, err := range c.mem.Mailboxes() {
+		if err != nil {
+			return 0, err
+		}
+		n += m.Records
+	}
+	return n, nil
 }
 
 func showMessages(c *command) error {
@@ -82,7 +107,7 @@ func showMessages(c *command) error {
 	if err != nil {
 		return err
 	}
-	in, err := c.where(func(g cyrus.GUID) bool { return guids[g] })
+	in, err := c.where(len(guids), func(g cyrus.GUID) bool { return guids[g] })
 	if err != nil {
 		return err
 	}
@@ -103,7 +128,7 @@ func showMessages(c *command) error {
 			continue
 		}
 		c.printf("guid:\t%s\nmailboxes:\n", g)
-		for _, mb := range in[g] {
+		for mb := range in.of(g) {
 			c.printf("\t%s\t%s\n", mb.UniqueID, mb.Name)
 		}
 		c.printf("headers:\n")
@@ -192,17 +217,21 @@ func jsonMessages(c *command) error {
 		GUID      string    `json:"guid"`
 		Mailboxes []mailbox `json:"mailboxes"`
 	}
-	in, err := c.where(func(cyrus.GUID) bool { return true })
+	room, err := c.records()
+	if err != nil {
+		return err
+	}
+	in, err := c.where(room, func(cyrus.GUID) bool { return true })
 	if err != nil {
 		return err
 	}
 	return array(c.out, func(add func(any) error) error {
-		for m, err := range c.messages() {
+		for m, err := range c.mem.DistinctMessages() {
 			if err != nil {
 				return err
 			}
 			one := message{GUID: m.GUID.String(), Mailboxes: []mailbox{}}
-			for _, mb := range in[m.GUID] {
+			for mb := range in.of(m.GUID) {
 				one.Mailboxes = append(one.Mailboxes, mailbox{mb.UniqueID, mb.Name})
 			}
 			if err := add(one); err != nil {
