@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 
 	"github.com/cyrusbackup/backupd/test/bench/record"
 )
@@ -13,7 +14,7 @@ import (
 // peer is a backup program for files.
 type peer struct {
 	name                  string
-	create, save, restore []string // command lines; restore runs in the destination
+	create, save, restore []string // command lines; save gets a name at the end; restore runs in the destination
 	env                   []string
 }
 
@@ -27,12 +28,12 @@ const (
 func peers(dir, mail string) []peer {
 	repo := func(name string) string { return filepath.Join(dir, name) }
 	return []peer{
-		{name: "restic", create: []string{"restic", "init"}, save: []string{"restic", "backup", mail},
+		{name: "restic", create: []string{"restic", "init"}, save: []string{"restic", "backup", mail, "--tag"},
 			restore: []string{"restic", "restore", "latest", "--target", "."},
 			env:     []string{"RESTIC_PASSWORD=" + password, "RESTIC_REPOSITORY=" + repo("restic"), "RESTIC_CACHE_DIR=" + repo("restic-cache")}},
 		{name: "borg", create: []string{"borg", "init", "--encryption", "none"},
-			save:    []string{"borg", "create", "--compression", "zstd,1", "::{now:%s.%f}", mail},
-			restore: []string{"sh", "-c", `exec borg extract "::$(borg list --last 1 --format '{archive}')"`},
+			save:    []string{"sh", "-c", `exec borg create --compression zstd,1 "::$1" "$0"`, mail},
+			restore: []string{"borg", "extract", "::first"},
 			env:     []string{"BORG_REPO=" + repo("borg"), "BORG_BASE_DIR=" + repo("borg-base"), "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK=yes"}},
 	}
 }
@@ -87,8 +88,8 @@ func (p peer) measure(ctx context.Context, t *record.Table, dir string) error {
 	if _, err := timed(ctx, p.command(p.create, dir)); err != nil {
 		return err
 	}
-	for _, work := range []string{firstBackup, nothingNew} {
-		c, err := timed(ctx, p.command(p.save, dir))
+	for i, work := range []string{firstBackup, nothingNew} {
+		c, err := timed(ctx, p.command(append(slices.Clip(p.save), []string{"first", "second"}[i]), dir))
 		if err != nil {
 			return err
 		}
