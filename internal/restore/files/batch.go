@@ -7,6 +7,7 @@ import (
 	"iter"
 	"runtime"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cyrusbackup/backupd/internal/restore"
 )
@@ -42,23 +43,21 @@ func oneByOne(batch []*delivery, write func(*delivery) error, done func(*deliver
 // sideBySide writes the messages of a batch from several goroutines. It returns the first error
 // that concerns more than one message.
 func sideBySide(batch []*delivery, write func(i int) error, done func(*delivery)) error {
-	next := make(chan int)
-	failed := make(chan struct{})
+	var next atomic.Int64
+	var failed atomic.Bool
 	var all sync.WaitGroup
-	var once sync.Once
 	for range min(runtime.GOMAXPROCS(0), len(batch)) {
 		all.Go(func() {
-			for i := range next {
+			for i := int(next.Add(1)) - 1; i < len(batch) && !failed.Load(); i = int(next.Add(1)) - 1 {
 				m := batch[i]
 				if m.err = write(i); m.err == nil {
 					done(m)
 				} else if !only(m.err) {
-					once.Do(func() { close(failed) })
+					failed.Store(true)
 				}
 			}
 		})
 	}
-	feed(next, failed, len(batch))
 	all.Wait()
 	for _, m := range batch {
 		if m.err != nil && !only(m.err) {
@@ -66,17 +65,6 @@ func sideBySide(batch []*delivery, write func(i int) error, done func(*delivery)
 		}
 	}
 	return nil
-}
-
-func feed(next chan<- int, failed <-chan struct{}, n int) {
-	defer close(next)
-	for i := range n {
-		select {
-		case next <- i:
-		case <-failed:
-			return
-		}
-	}
 }
 
 // write reads messages of a folder and writes them batch by batch.
