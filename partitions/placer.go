@@ -147,8 +147,12 @@ func (w *placer) put(p history.Place, at chunkPlace, number uint64) error {
 			w.messages.take(m) // in a log: not shared
 		}
 		return w.s.putInline(p)
-	case needed || !at.whole || w.s.part.lossCount().Count > 0:
+	case !at.whole || w.s.part.lossCount().Count > 0:
 		return w.s.part.putPlace(w.s.t, p.Chunk, at, number)
+	case needed:
+		if err := w.s.part.putPlace(w.s.t, p.Chunk, at, number); err != nil {
+			return err
+		}
 	}
 	is := placed{p.Chunk, at, number}
 	if m, ok := w.messages.get(at.guid); ok && m.Chunks[0] == p.Chunk {
