@@ -10,11 +10,9 @@ import (
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 	"github.com/cyrusbackup/backupd/partitions/history"
-	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// findEverywhere searches all backups, one after the other, and holds the state of one at a
-// time. A damaged backup is reported; the search continues.
+// findEverywhere searches all backups, one after the other, and reads some states ahead. A damaged backup is reported; the search continues.
 func findEverywhere(c *command) error {
 	q, err := c.query()
 	if err != nil {
@@ -25,11 +23,11 @@ func findEverywhere(c *command) error {
 	c.err = bar
 	backups, failed := 0, false
 	s.progress = func() { bar.show(backups, s) }
-	for f, err := range repository.BrowseAll(c.ctx, c.bucket.Partitions) {
-		if err == nil {
+	for b := range loadedAhead(c) {
+		if b.err == nil {
 			backups++
-			err = s.oneOfAll(c, f)
 		}
+		err := s.oneOfAll(b)
 		if c.ctx.Err() != nil {
 			bar.clear()
 			return c.ctx.Err()
@@ -48,6 +46,9 @@ func findEverywhere(c *command) error {
 		}
 	}
 	bar.clear()
+	if c.ctx.Err() != nil {
+		return c.ctx.Err()
+	}
 	for _, err := range c.bucket.LeftOut() {
 		cli.Fprintf(c.err, "cyr_backup: left out: %v\n", err)
 		failed = true
@@ -62,25 +63,27 @@ func findEverywhere(c *command) error {
 }
 
 // oneOfAll searches one backup of many.
-func (s *search) oneOfAll(all *command, f *repository.Found) error {
-	c := *all
-	c.found, c.warned = f.Listed(), nil
-	incomplete, err := c.loadFound()
-	if errors.Is(err, history.ErrBeforeFirst) {
+func (s *search) oneOfAll(b loadedBackup) error {
+	if b.err != nil {
+		return b.err
+	}
+	c := b.c
+	if errors.Is(b.unread, history.ErrBeforeFirst) {
 		return nil // the backup began later
 	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", f.Name(), err)
+	if b.unread != nil {
+		return fmt.Errorf("%s: %w", c.found.Name(), b.unread)
 	}
 	defer c.mem.Close()
-	if err := s.backup(&c); err != nil {
+	incomplete := c.incomplete()
+	if err := s.backup(c); err != nil {
 		if errors.Is(err, errEnough) {
 			return err
 		}
-		return fmt.Errorf("%s: %w", f.Name(), err)
+		return fmt.Errorf("%s: %w", c.found.Name(), err)
 	}
 	if incomplete != nil {
-		return fmt.Errorf("%s: %w", f.Name(), incomplete)
+		return fmt.Errorf("%s: %w", c.found.Name(), incomplete)
 	}
 	return nil
 }

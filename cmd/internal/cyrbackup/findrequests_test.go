@@ -36,3 +36,30 @@ func TestRequestsToFindEverywhere(t *testing.T) {
 		t.Errorf("%v requests for %d backups, want one list, and a get of backup.json and of the commit for each", n, backups)
 	}
 }
+
+// A search that ends early closes the states that were read ahead.
+func TestFindEverywhereEnough(t *testing.T) {
+	w := tooltest.New(t, "default")
+	for i := range 30 {
+		m := tooltest.NewMailbox(fmt.Sprint("user.u", i))
+		m.Deliver(tooltest.Mail("hello", "carol@example.org", 300), time.Unix(1700000000, 0))
+		w.Sync(m)
+	}
+	gets := 0
+	var mu sync.Mutex
+	w.Stores[0].SetFaults(func(op, key string) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if strings.Contains(key, "/log/") {
+			gets++
+		}
+		return nil
+	}, nil)
+	out, err := tool(t, w, "-A", "find", "hello", "--max", "1", "--json")
+	if err != nil || strings.Count(out, "uniqueid") != 1 {
+		t.Errorf("%v: %s", err, out)
+	}
+	if gets > 15 {
+		t.Errorf("%d commits were read for the first hit", gets)
+	}
+}

@@ -125,19 +125,31 @@ func (c *command) do(v verb) error {
 
 // loadFound loads the state of the backup. incomplete names the changes that it lacks.
 func (c *command) loadFound() (incomplete, err error) {
-	c.at.Tolerant = true
-	if c.mem, err = c.load(c.at); err != nil {
+	if err := c.loadState(); err != nil {
 		return nil, err
 	}
-	if err := c.readLives(); err != nil {
-		return nil, errors.Join(err, c.mem.Close())
+	return c.incomplete(), nil
+}
+
+// loadState reads the state at the moment, and prints nothing.
+func (c *command) loadState() (err error) {
+	c.at.Tolerant = true
+	if c.mem, err = c.load(c.at); err != nil {
+		return err
 	}
+	if err := c.readLives(); err != nil {
+		return errors.Join(err, c.mem.Close())
+	}
+	return nil
+}
+
+// incomplete warns about the state, and returns an error if it is incomplete.
+func (c *command) incomplete() error {
 	c.doubts(c.mem)
-	incomplete = c.found.Incomplete(c.mem)
 	if err := c.found.MovedOut(c.ctx, c.mem); err != nil {
 		cli.Fprintf(c.err, "cyr_backup: warning: %v\n", err)
 	}
-	return incomplete, nil
+	return c.found.Incomplete(c.mem)
 }
 
 func modeOf(user, mailbox, path bool) (cli.Mode, error) {
