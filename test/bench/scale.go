@@ -4,13 +4,14 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strconv"
 
 	"github.com/cyrusbackup/backupd/test/bench/record"
 )
 
 const (
 	inOne        = "first sync, 600-byte messages in one mailbox"
-	again        = "nothing new"
+	again        = "nothing new, GET USER"
 	reindexed    = "reindex"
 	listed       = "cyr_backup list mailboxes"
 	statted      = "ctl_backups stat"
@@ -42,7 +43,12 @@ func scale(ctx context.Context, l *lab, t *record.Table, rep int) error {
 }
 
 // count formats a number of messages, as in a column.
-func count(n int) string { return record.Number(float64(n)) }
+func count(n int) string {
+	if n < 1000 {
+		return strconv.Itoa(n)
+	}
+	return record.Number(float64(n))
+}
 
 func (l *lab) scaleOne(ctx context.Context, t *record.Table, s *server, n int) error {
 	column, each := count(n)+s.suffix, float64(n)
@@ -55,10 +61,14 @@ func (l *lab) scaleOne(ctx context.Context, t *record.Table, s *server, n int) e
 	t.Add(inOne, column, record.CPUEach, p.serverCPU/each*1e6)
 	t.Add(inOne, column, record.PeakRSS, p.peak)
 	t.Add(inOne, column, record.KeptEach, float64(p.kept)/each)
+	if err := s.rest(ctx); err != nil {
+		return err
+	}
 	if p, err = l.push(ctx, s, m); err != nil {
 		return err
 	}
-	t.Add(again, column, record.WallMs, p.Seconds*1000)
+	// The client itself computes a CRC of all records, for longer than the server takes.
+	t.Add(again, column, record.WallMs, p.Commands["GET USER"].Total.P50)
 	s.stop()
 	size, err := sizeOf(s.index())
 	if err != nil {

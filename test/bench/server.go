@@ -172,6 +172,32 @@ func (s *server) cpu() (server, store float64, err error) {
 	return server, store, err
 }
 
+// rest waits until the server has finished its work in the background, such as a checkpoint.
+func (s *server) rest(ctx context.Context) error {
+	const quiet, most = 3, 1200 // ticks
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	last, same := -1.0, 0
+	for range most {
+		cpu, _, err := s.cpu()
+		if err != nil {
+			return err
+		}
+		if same++; cpu != last {
+			last, same = cpu, 0
+		}
+		if same >= quiet {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+	return errors.New("the server does not come to rest")
+}
+
 // peak returns the sum of the peak memory of its processes.
 func (s *server) peak() (mib float64, err error) {
 	for _, c := range s.procs {
