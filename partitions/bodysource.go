@@ -138,10 +138,11 @@ func (w *Writer) fromOld(ctx context.Context, g cyrus.GUID) (*Message, error) {
 
 // copyMessage reads a message from a bucket and stages it.
 func (g *Stage) copyMessage(ctx context.Context, part *Partition, id cyrus.GUID, size int64, open func(context.Context) (io.ReadCloser, error)) (*Message, error) {
-	stage := g.stageWhole
-	if size > g.set.opt.ChunkThreshold {
-		stage = g.stagePieces
+	dead, err := part.Condemned(ctx)
+	if err != nil {
+		return nil, err
 	}
+	s := scope{part: part, dead: dead}
 	m, err := await(ctx, func() (*stagedMessage, error) {
 		body, err := open(ctx)
 		if err != nil {
@@ -149,7 +150,7 @@ func (g *Stage) copyMessage(ctx context.Context, part *Partition, id cyrus.GUID,
 		}
 		defer body.Close()
 		m := &stagedMessage{guid: id, size: size, part: part}
-		return m, stage(ctx, m, body)
+		return m, g.stage(ctx, s, m, body)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("copy message %s: %w", id, err)

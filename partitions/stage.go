@@ -37,6 +37,9 @@ type stagedMessage struct {
 	body   []byte     // nil: in packs
 	block  *bodyBlock // contains body
 	inMem  bool
+	// unsure is set while nobody has looked whether the message is held already. That is put
+	// off until something needs to know, and then done for many messages at once.
+	unsure bool
 	part   *Partition
 	packs  []*openPack // without duplicates
 	// Memory for chunks and packs of a message that is one chunk.
@@ -170,8 +173,12 @@ func (g *Stage) hold(m *stagedMessage) {
 	g.held = append(g.held, m)
 }
 
-// spill moves the messages in memory to packs, because they no longer fit into a commit.
-func (g *Stage) spill(ctx context.Context) error {
+// spill moves the messages in memory to packs, because they no longer fit into a commit. It
+// forgets those that are held already, which it looks up in s.
+func (g *Stage) spill(ctx context.Context, s scope) error {
+	if err := g.lookUp(s); err != nil {
+		return err
+	}
 	for _, m := range g.held {
 		if !m.inMem {
 			continue
@@ -192,6 +199,32 @@ func (g *Stage) spill(ctx context.Context) error {
 // not named by its GUID, because another message may have the same GUID.
 func (m *stagedMessage) whole() packedChunk {
 	return packedChunk{id: m.chunks[0], guid: m.guid, whole: !m.suspicious, size: m.size, private: m.suspicious}
+}
+
+// lookUp forgets the unsure messages that are held already.
+func (g *Stage) lookUp(s scope) error {
+	var guids []cyrus.GUID
+	for _, m := range g.held {
+		if m.inMem && m.unsure {
+			guids = append(guids, m.guid)
+		}
+	}
+	if len(guids) == 0 {
+		return nil
+	}
+	found := make([]Message, len(guids))
+	err := g.set.index.View(func(t *index.Txn) error { return g.finder(t, s).findStored(guids, found) })
+	if err != nil {
+		return err
+	}
+	for i, id := range guids {
+		m := g.msgs[id]
+		m.unsure = false
+		if f := &found[i]; m.part == s.part && f.exists && !f.Missing && f.Size == m.size {
+			g.forget(m)
+		}
+	}
+	return nil
 }
 
 // add records a message that is stored in packs.

@@ -53,12 +53,30 @@ func (f *finder) find(g cyrus.GUID) (m Message, err error) {
 	return found[0], err
 }
 
-// findAll looks up messages: found[i] is the message guids[i]. It looks in one place after
-// another, and there in the order of the GUIDs, so that each block of the index is read once.
+// findAll looks up messages: found[i] is the message guids[i]. A staged message of which it is
+// not known whether it is held elsewhere counts only if it is not.
 func (f *finder) findAll(guids []cyrus.GUID, found []Message) error {
+	if err := f.findStored(guids, found); err != nil {
+		return err
+	}
+	for i, g := range guids {
+		if s, m := f.g.msgs[g], &found[i]; s != nil && s.unsure && (!m.exists || m.Missing || m.Size != s.size) {
+			m.reset()
+			s.unsure = false // from now on the caller may rely on it
+			f.inStage(g, m)
+		}
+	}
+	return nil
+}
+
+// findStored is findAll without such staged messages. It looks in one place after another, and
+// there in the order of the GUIDs, so that each block of the index is read once.
+func (f *finder) findStored(guids []cyrus.GUID, found []Message) error {
 	for i, g := range guids {
 		found[i].reset()
-		f.inStage(g, &found[i])
+		if s := f.g.msgs[g]; s != nil && !s.unsure {
+			f.inStage(g, &found[i])
+		}
 	}
 	order := inOrder(guids)
 	if f.st != nil {

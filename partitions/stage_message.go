@@ -27,17 +27,40 @@ func (g *Stage) Add(ctx context.Context, last *Backup, alone bool, guid cyrus.GU
 	if err := g.settle(); err != nil {
 		return err
 	}
-	if known, err := g.holds(s, guid, size); err != nil {
-		return err
-	} else if known {
+	old := g.msgs[guid]
+	if old != nil && old.part == s.part && old.size == size && !old.suspicious {
 		return verifyOnly(guid, body)
 	}
 	m := g.newMessage()
 	m.guid, m.size, m.part = guid, size, s.part
-	if size <= g.set.opt.ChunkThreshold {
-		return g.stageWhole(ctx, m, body)
+	sure := old != nil || g.asked.expects(guid)
+	whole := size <= g.set.opt.ChunkThreshold
+	if whole && g.room(m) {
+		m.unsure = !sure
+		return g.stageInMemory(m, body)
 	}
-	return g.stagePieces(ctx, m, body)
+	if !sure {
+		if held, err := g.holds(s, guid, size); err != nil {
+			return err
+		} else if held {
+			return verifyOnly(guid, body)
+		}
+	}
+	if whole {
+		return g.stageWhole(ctx, s, m, body)
+	}
+	return g.stagePieces(ctx, s, m, body)
+}
+
+// stage stages a message that is not held.
+func (g *Stage) stage(ctx context.Context, s scope, m *stagedMessage, body io.Reader) error {
+	switch {
+	case m.size > g.set.opt.ChunkThreshold:
+		return g.stagePieces(ctx, s, m, body)
+	case g.room(m):
+		return g.stageInMemory(m, body)
+	}
+	return g.stageWhole(ctx, s, m, body)
 }
 
 // newMessage returns an empty message. Messages are allocated many at a time.
@@ -117,15 +140,9 @@ func (g *Stage) finder(t *index.Txn, s scope) *finder {
 	return f
 }
 
-// holds reports whether the message need not be stored again, because it is staged, in the
-// partition, or in the backup that was opened last.
+// holds reports whether the message need not be stored again, because it is in the partition or
+// in the backup that was opened last.
 func (g *Stage) holds(s scope, guid cyrus.GUID, size int64) (bool, error) {
-	if m := g.msgs[guid]; m != nil {
-		return m.part == s.part && m.size == size && !m.suspicious, nil
-	}
-	if g.asked.expects(guid) {
-		return false, nil
-	}
 	var held bool
 	err := g.set.index.View(func(t *index.Txn) error {
 		m, err := g.finder(t, s).find(guid)
@@ -164,11 +181,8 @@ func (g *Stage) memory(ctx context.Context, n int64) error {
 	return nil
 }
 
-// stageWhole stages a message that is one chunk.
-func (g *Stage) stageWhole(ctx context.Context, m *stagedMessage, body io.Reader) error {
-	if !g.room(m) {
-		return g.packWhole(ctx, m, body)
-	}
+// stageInMemory stages a message that has room in memory.
+func (g *Stage) stageInMemory(m *stagedMessage, body io.Reader) error {
 	if err := m.read(body, m.body); err != nil {
 		g.leave(m)
 		return err
@@ -177,9 +191,9 @@ func (g *Stage) stageWhole(ctx context.Context, m *stagedMessage, body io.Reader
 	return nil
 }
 
-// packWhole puts a message into a pack that does not fit into a commit, and all that wait for
-// the commit with it.
-func (g *Stage) packWhole(ctx context.Context, m *stagedMessage, body io.Reader) error {
+// stageWhole puts a message of one chunk into a pack that does not fit into a commit, and all
+// that wait for the commit with it.
+func (g *Stage) stageWhole(ctx context.Context, s scope, m *stagedMessage, body io.Reader) error {
 	n := g.set.bodies.capacity(m.size)
 	if err := g.memory(ctx, n); err != nil {
 		return err
@@ -191,7 +205,7 @@ func (g *Stage) packWhole(ctx context.Context, m *stagedMessage, body io.Reader)
 	if err := m.read(body, buf); err != nil {
 		return err
 	}
-	if err := g.spill(ctx); err != nil {
+	if err := g.spill(ctx, s); err != nil {
 		return err
 	}
 	p, err := m.part.pool.add(ctx, m.whole(), buf)
@@ -224,8 +238,8 @@ func (m *stagedMessage) read(body io.Reader, buf []byte) error {
 
 // stagePieces splits a large message by its content as it streams in. It does not store a
 // piece again that the partition already holds.
-func (g *Stage) stagePieces(ctx context.Context, m *stagedMessage, body io.Reader) error {
-	if err := g.spill(ctx); err != nil {
+func (g *Stage) stagePieces(ctx context.Context, s scope, m *stagedMessage, body io.Reader) error {
+	if err := g.spill(ctx, s); err != nil {
 		return err
 	}
 	if err := g.memory(ctx, cdc.MaxSize); err != nil {

@@ -180,6 +180,9 @@ func (b *Builder) Finish(buf []byte) (object []byte, hash [32]byte, err error) {
 	sum.Write(b.events)
 	sum.Sum(hash[:0])
 
+	if cap(buf) == 0 {
+		buf = make([]byte, 0, b.estimate())
+	}
 	w := pack.NewWriter(buf, b.options)
 	err = w.AddReader(commitEntry, int64(len(first)+len(b.events)), io.MultiReader(bytes.NewReader(first), bytes.NewReader(b.events)))
 	if err == nil && len(b.places) > 0 {
@@ -198,5 +201,20 @@ func (b *Builder) Finish(buf []byte) (object []byte, hash [32]byte, err error) {
 	}
 	return object, hash, nil
 }
+
+// estimate returns how large the object becomes at most, usually. Lines of JSON compress to a
+// third or better, and bodies need not compress at all.
+func (b *Builder) estimate() int {
+	const rest = 4 << 10 // header, directory and the frames of small commits
+	n := rest + (len(b.events)+len(b.places))/3
+	for _, i := range b.bodies {
+		n += len(i.body) + inlineRest
+	}
+	return n
+}
+
+// inlineRest is what an entry takes beside its body: a compressed header, and its name in the
+// directory.
+const inlineRest = 160
 
 var errHeader = errors.New("header has no backup name or an invalid number")
