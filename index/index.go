@@ -63,6 +63,7 @@ type Index struct {
 	// second write after a write for which it had no file.
 	commit sync.Mutex
 	files  files
+	mapped mappedPages
 
 	mu     sync.Mutex
 	db     *badger.DB    // nil while the index is closed
@@ -128,6 +129,7 @@ func (x *Index) use() (db *badger.DB, release func(), err error) {
 }
 
 func (x *Index) release() {
+	x.mapped.ended(x.log)
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.users--

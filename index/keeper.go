@@ -18,12 +18,13 @@ func (x *Index) keep(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-x.poke:
-		case <-time.After(x.opt.Watch):
+		case <-time.After(x.mapped.watch(x.opt.Watch)):
 		}
 		if x.closed() {
 			x.reopen(ctx)
 			continue
 		}
+		x.mapped.bound(x.log)
 		if err := x.check(); err != nil {
 			x.suspend(ctx, err)
 			continue

@@ -85,7 +85,9 @@ func settings(dir string, l *slog.Logger) badger.Options {
 		WithNumMemtables(2).
 		WithNumLevelZeroTables(2).
 		WithNumLevelZeroTablesStall(6).
-		WithBaseTableSize(4 << 20).
+		// A table takes twice its size in memory while it is built, and each lower level has
+		// tables of twice the size. Smaller ones would need too many file descriptors.
+		WithBaseTableSize(2 << 20).
 		WithValueLogFileSize(valueLog).
 		WithNumCompactors(2).
 		WithDetectConflicts(false). // one writer per backup; package partitions keeps them apart

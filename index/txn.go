@@ -81,6 +81,7 @@ func (t *Txn) commit() error {
 		t.large = 0
 	}
 	err := t.x.opt.OnCommit(t.txn.Commit)
+	t.x.mapped.ended(t.x.log)
 	if cause := openError(err); isTransient(cause) {
 		return t.x.refuse(fmt.Errorf("commit: %w", cause))
 	}

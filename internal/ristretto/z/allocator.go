@@ -303,9 +303,13 @@ type AllocatorPool struct {
 	closer  *Closer
 }
 
+// mostPooled is how many allocators are kept for another table. Each has twice the size of the
+// tables of a level, and Badger would keep eight.
+const mostPooled = 2
+
 func NewAllocatorPool(sz int) *AllocatorPool {
 	a := &AllocatorPool{
-		allocCh: make(chan *Allocator, sz),
+		allocCh: make(chan *Allocator, min(sz, mostPooled)),
 		closer:  NewCloser(1),
 	}
 	go a.freeupAllocators()

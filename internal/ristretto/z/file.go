@@ -58,10 +58,10 @@ func OpenMmapFileUsing(fd *os.File, sz int, writable bool) (*MmapFile, error) {
 			return nil, err
 		}
 	}
-	return &MmapFile{
+	return (&MmapFile{
 		Data: buf,
 		Fd:   fd,
-	}, rerr
+	}).noteMapped(), rerr
 }
 
 // OpenMmapFile opens an existing file or creates a new file. If the file is
@@ -172,7 +172,7 @@ func (m *MmapFile) Delete() error {
 		return nil
 	}
 
-	if err := Munmap(m.Data); err != nil {
+	if err := m.unmap(); err != nil {
 		return fmt.Errorf("while munmap file: %s, error: %v\n", m.Fd.Name(), err)
 	}
 	m.Data = nil
@@ -195,7 +195,7 @@ func (m *MmapFile) Close(maxSz int64) error {
 	if err := m.Sync(); err != nil {
 		return fmt.Errorf("while sync file: %s, error: %v\n", m.Fd.Name(), err)
 	}
-	if err := Munmap(m.Data); err != nil {
+	if err := m.unmap(); err != nil {
 		return fmt.Errorf("while munmap file: %s, error: %v\n", m.Fd.Name(), err)
 	}
 	if maxSz >= 0 {

@@ -20,7 +20,5 @@ func (m *MmapFile) Truncate(maxSz int64) error {
 		return fmt.Errorf("while truncate file: %s, error: %v\n", m.Fd.Name(), err)
 	}
 
-	var err error
-	m.Data, err = mremap(m.Data, int(maxSz)) // Mmap up to max size.
-	return err
+	return m.remap(maxSz) // Mmap up to max size.
 }
