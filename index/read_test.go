@@ -98,8 +98,8 @@ func TestRangeWhileWriting(t *testing.T) {
 			}
 			seen++
 		}
-		for range txn.Range(index.RecordPrefix(1, "u"), nil) {
-			return errors.New("an entry is left")
+		for e, err := range txn.Range(index.RecordPrefix(1, "u"), nil) {
+			return errors.Join(err, fmt.Errorf("entry %q is left", e.Key))
 		}
 		return nil
 	})

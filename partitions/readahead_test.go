@@ -60,7 +60,7 @@ func TestReadAheadEndsEarly(t *testing.T) {
 			t.Errorf("recovered %v", p)
 		}
 	}()
-	for range readAhead(10, panics) {
-		t.Error("a value")
+	for v, err := range readAhead(10, panics) {
+		t.Errorf("value %d, %v", v, err)
 	}
 }

@@ -70,7 +70,7 @@ func lineKinds(t failer) []line {
 		eventLine(t, "messages", MaxMessagesPerEvent, messages),
 		eventLine(t, "recordblocks", len(blocks.Blocks), blocks),
 		eventLine(t, "mailbox", 1, head),
-		{"record", 1, nil, func(b []byte) error { return new(RecordState).UnmarshalJSON(b) }, state.append},
+		{"record", 1, nil, func(b []byte) error { return new(RecordState).UnmarshalJSON(b) }, func(dst []byte) ([]byte, error) { return state.append(dst), nil }},
 		{"message", 1, nil, func(b []byte) error { return new(MessageState).UnmarshalJSON(b) },
 			func(dst []byte) ([]byte, error) { return m.append(dst), nil }},
 		{"place", 1, nil, func(b []byte) error { _, err := new(placeParser).parse(b[:len(b)-1]); return err },

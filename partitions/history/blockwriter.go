@@ -99,10 +99,7 @@ func (w *RecordBlockWriter) Add(ctx context.Context, r *cyrus.Record) error {
 		}
 		w.refs = append(w.refs, BlockRef{Block: block})
 	}
-	line, err := (&RecordState{Record: *r}).append(w.raw)
-	if err != nil {
-		return err
-	}
+	line := (&RecordState{Record: *r}).append(w.raw)
 	if len(line)-len(w.raw) > maxEvent || len(line) > maxBlockSize {
 		return fmt.Errorf("%w: record %d of %d bytes, in a block of %d", ErrTooLarge, r.UID, len(line)-len(w.raw), len(line))
 	}

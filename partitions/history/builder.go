@@ -123,8 +123,9 @@ func (b *Builder) Record(uniqueid string, r *cyrus.Record) error {
 	} else {
 		b.events = append(b.events, ',')
 	}
-	events, err := appendRecord(b.events, r)
-	if err == nil && len(events)-l.start > maxEvent {
+	events := cyrus.AppendJSON(b.events, r)
+	var err error
+	if len(events)-l.start > maxEvent {
 		err = fmt.Errorf("%w: record %d of mailbox %s has %d bytes", ErrTooLarge, r.UID, uniqueid, len(events)-before)
 	}
 	if err == nil && len(events) > maxCommitSize-maxLine {

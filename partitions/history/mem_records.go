@@ -103,11 +103,9 @@ func (c *recordCache) seal(b *memBlock) ([]byte, error) {
 	if !b.changed {
 		return nil, nil
 	}
-	raw, err := appendBlock(c.buf[:0], b.recs)
-	if err != nil {
-		return nil, err
-	}
+	raw := appendBlock(c.buf[:0], b.recs)
 	c.buf = raw
+	var err error
 	b.ref = BlockRef{Block: b.ref.Block, Count: len(b.recs), SHA256: hashOf(raw)}
 	b.packed, err = c.source.spill.put(b.packed, raw)
 	b.changed = err != nil
@@ -115,15 +113,11 @@ func (c *recordCache) seal(b *memBlock) ([]byte, error) {
 }
 
 // appendBlock appends the bytes of a block: the same records always give the same bytes.
-func appendBlock(raw []byte, recs []*RecordState) ([]byte, error) {
-	var err error
+func appendBlock(raw []byte, recs []*RecordState) []byte {
 	for _, r := range recs {
-		if raw, err = r.append(raw); err != nil {
-			return nil, err
-		}
-		raw = append(raw, '\n')
+		raw = append(r.append(raw), '\n')
 	}
-	return raw, nil
+	return raw
 }
 
 // eachRecord reads the lines of a record block and checks them against ref. The records of

@@ -10,10 +10,6 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 )
 
-func appendRecord(dst []byte, r *cyrus.Record) ([]byte, error) {
-	return cyrus.AppendJSON(dst, r), nil
-}
-
 // decodeRecords reads the records of an event, at most MaxRecordsPerEvent of them.
 func decodeRecords(d *json.Decoder, out *[]*cyrus.Record) error {
 	if t, err := d.Token(); err != nil || t != json.Delim('[') {
@@ -35,7 +31,7 @@ func decodeRecords(d *json.Decoder, out *[]*cyrus.Record) error {
 
 // append appends the record as a line of a block, without a newline. It omits zero
 // fields, so that a block written before its commit contains only the records.
-func (r *RecordState) append(dst []byte) ([]byte, error) {
+func (r *RecordState) append(dst []byte) []byte {
 	dst = append(dst, '{')
 	if r.Commit != 0 {
 		dst = append(dst, `"commit":`...)
@@ -51,12 +47,11 @@ func (r *RecordState) append(dst []byte) ([]byte, error) {
 		dst = append(dst, `"gone":true,`...)
 	}
 	dst = append(dst, `"record":`...)
-	dst, err := appendRecord(dst, &r.Record)
-	return append(dst, '}'), err
+	return append(cyrus.AppendJSON(dst, &r.Record), '}')
 }
 
 // MarshalJSON writes {"commit":…,"expunged":…,"gone":true,"record":{…}}, without zero fields.
-func (r RecordState) MarshalJSON() ([]byte, error) { return r.append(nil) }
+func (r RecordState) MarshalJSON() ([]byte, error) { return r.append(nil), nil }
 
 // UnmarshalJSON reads the output of MarshalJSON.
 func (r *RecordState) UnmarshalJSON(b []byte) error {

@@ -65,7 +65,7 @@ func loadedAhead(all *command) iter.Seq[loadedBackup] {
 					cancel() // and close the states that were read ahead
 				}
 			case b.err == nil && b.unread == nil:
-				b.c.mem.Close()
+				_ = b.c.mem.Close() // it was only read
 			}
 		}
 	}
