@@ -31,9 +31,10 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	})
 }
 
-// framesKept limits the cache of frames for messages that are read one by one. Restores of many
-// messages keep the decoded frames themselves.
-const framesKept = 4 << 20
+// rangesKept limits the cache for blocks of records, which are read to select messages and again
+// to restore them, and for frames of messages that are read one by one. Restores of many messages
+// keep the decoded frames themselves.
+const rangesKept = 8 << 20
 
 type stdio struct {
 	in       io.Reader
@@ -97,9 +98,11 @@ func run(ctx context.Context, argv []string, std stdio) error {
 func load(ctx context.Context, found *repository.Found, j *job, now time.Time) (*job, error) {
 	at := j.moment
 	at.FromLog, at.Tolerant, at.Now = j.fromLog, true, now
-	mem, err := found.Load(ctx, at)
+	kept := *found
+	kept.Partition.Store = rangecache.New(found.Partition.Store, rangesKept)
+	mem, err := kept.Load(ctx, at)
 	if err == nil {
-		mem, err = j.loadLife(ctx, found, mem, at)
+		mem, err = j.loadLife(ctx, &kept, mem, at)
 	}
 	if err != nil {
 		return nil, explain(err, j.options)
@@ -114,7 +117,7 @@ func load(ctx context.Context, found *repository.Found, j *job, now time.Time) (
 	for _, d := range mem.Skipped() {
 		j.warn("%s is damaged; reading an older state and the log instead: %v", d.Object, d.Err)
 	}
-	j.src = restore.NewSource(mem, history.NewObjects(rangecache.New(found.Partition.Store, framesKept), 0))
+	j.src = restore.NewSource(mem, history.NewObjects(kept.Partition.Store, 0))
 	j.src.KeepDeleted, j.src.Limit = j.keepDeleted, j.limit
 	if j.rate > 0 && j.limit == nil {
 		j.src.Limit = limiter(j.rate)
