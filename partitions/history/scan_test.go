@@ -73,8 +73,9 @@ func TestFastAndFullWayAgree(t *testing.T) {
 
 // Reading a usual line of each kind takes few allocations.
 func TestAllocationsOfLines(t *testing.T) {
-	most := map[string]float64{"records": 5, "messages": 0.1, "recordblocks": 3, "mailbox": 60, "record": 7, "message": 2,
-		"place": 2, "header": 8, "mailbox-state": 60}
+	// The race detector adds a few: strings that otherwise stay on the stack.
+	most := map[string]float64{"records": 8, "messages": 0.5, "recordblocks": 4, "mailbox": 80, "record": 12, "message": 4,
+		"place": 4, "header": 12, "mailbox-state": 80}
 	for _, l := range lineKinds(t) {
 		got := testing.AllocsPerRun(10, func() {
 			if err := l.parse(l.text); err != nil {
