@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/internal/restore"
 	"github.com/cyrusbackup/backupd/internal/restore/restoretest"
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 const (
@@ -178,4 +180,31 @@ func guids(t *testing.T, src *restore.Source, f *restore.Folder) (out []cyrus.GU
 		out = append(out, m.GUID)
 	}
 	return out
+}
+
+// Each request to an unreachable store takes half a minute until its retries end. There must be
+// few of them until the restore ends.
+func TestLoadMessagesEndsSoon(t *testing.T) {
+	t.Parallel()
+	b, _ := large(t)
+	src := b.Source(time.Time{})
+	sel, err := src.Select(restore.Options{All: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := guids(t, src, sel.Folders[0])
+	var requests atomic.Int32
+	b.Fault(func(op, key string) error {
+		requests.Add(1)
+		return &objstore.Error{Op: op, Key: key, Err: errDown, Temporary: true}
+	})
+	for l := range src.LoadAll(t.Context(), list) {
+		if !errors.Is(l.Err, errDown) || !l.Ends() {
+			t.Fatalf("got %v, want %v", l.Err, errDown)
+		}
+		break
+	}
+	if n := requests.Load(); n > 8 {
+		t.Errorf("%d requests to a store that is down", n)
+	}
 }

@@ -28,9 +28,11 @@ type Loaded struct {
 
 // Ends reports whether the error affects all messages: the store is unreachable or denies
 // access, or the state of the backup cannot be read. Any other Err concerns this message only.
-func (l *Loaded) Ends() bool {
-	return objstore.IsTemporary(l.Err) || errors.Is(l.Err, ErrState) || errors.Is(l.Err, objstore.ErrDenied) || errors.Is(l.Err, objstore.ErrNoBucket) ||
-		errors.Is(l.Err, context.Canceled) || errors.Is(l.Err, context.DeadlineExceeded)
+func (l *Loaded) Ends() bool { return ends(l.Err) }
+
+func ends(err error) bool {
+	return objstore.IsTemporary(err) || errors.Is(err, ErrState) || errors.Is(err, objstore.ErrDenied) || errors.Is(err, objstore.ErrNoBucket) ||
+		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // LoadAll is LoadMessages for messages of which only the GUID and the size are known.
@@ -141,7 +143,10 @@ func (l *loader) plan(msgs iter.Seq[*Message]) {
 	kept := l.src.keptFrames()
 	w, last := newWindow(), map[history.Frame]*frame{}
 	for m := range msgs {
-		w.add(l.ctx, l.src, m, last, kept)
+		if !w.add(l.ctx, l.src, m, last, kept) {
+			l.begin(w)
+			return
+		}
 		if !w.full() {
 			continue
 		}
@@ -194,9 +199,10 @@ func (l *loader) read() {
 	}
 }
 
-// load reads one message. Whatever is wrong with the frame, Load reports it.
+// load reads one message. If the frame is damaged, Load reports it. If the store is
+// unreachable, Load would only try again, for each message.
 func (l *loader) load(p planned) Loaded {
-	if err := l.ctx.Err(); err != nil {
+	if err := errors.Join(l.ctx.Err(), p.err); err != nil {
 		return Loaded{Message: p.Message, Err: err}
 	}
 	if p.frame != nil {
@@ -209,6 +215,9 @@ func (l *loader) load(p planned) Loaded {
 		}
 		if err == nil {
 			return Loaded{Message: p.Message, Body: newBody(b)}
+		}
+		if ends(err) {
+			return Loaded{Message: p.Message, Err: err}
 		}
 	}
 	b, err := l.src.Load(l.ctx, p.GUID)

@@ -19,11 +19,13 @@ const (
 	groupMessages = 64
 )
 
-// planned is a message of a window. Without a frame it is read by Load.
+// planned is a message of a window. Without a frame it is read by Load, unless err ends the
+// restore.
 type planned struct {
 	*Message
 	small *history.Small
 	frame *frame
+	err   error
 }
 
 // window is a list of messages whose frames are read together: each frame once, neighbouring
@@ -38,10 +40,14 @@ func newWindow() *window { return &window{frames: map[history.Frame]*frame{}} }
 
 func (w *window) full() bool { return w.raw >= perWindow || len(w.messages) >= windowMessages }
 
-// add plans a message. Its frame is taken from one of the earlier windows if possible.
-func (w *window) add(ctx context.Context, s *Source, m *Message, earlier ...map[history.Frame]*frame) {
+// add plans a message. Its frame is taken from one of the earlier windows if possible. It returns
+// false if the store is unreachable, and the message is the last one then.
+func (w *window) add(ctx context.Context, s *Source, m *Message, earlier ...map[history.Frame]*frame) bool {
 	p := planned{Message: m}
-	if small := s.small(ctx, m); small != nil {
+	small, err := s.small(ctx, m)
+	if ends(err) {
+		p.err = err
+	} else if err == nil && small != nil {
 		p.small, p.frame = small, w.frames[small.Frame]
 		for _, frames := range earlier {
 			if p.frame == nil {
@@ -57,19 +63,16 @@ func (w *window) add(ctx context.Context, s *Source, m *Message, earlier ...map[
 		}
 	}
 	w.messages = append(w.messages, p)
+	return p.err == nil
 }
 
 // small returns nil if the message is read in another way, which also reports its errors.
-func (s *Source) small(ctx context.Context, m *Message) *history.Small {
+func (s *Source) small(ctx context.Context, m *Message) (*history.Small, error) {
 	state, err := s.state(m.GUID)
 	if err != nil {
-		return nil
+		return nil, err
 	}
-	small, err := s.Objects.Small(ctx, state, s.places)
-	if err != nil {
-		return nil
-	}
-	return small
+	return s.Objects.Small(ctx, state, s.places)
 }
 
 // requests returns the requests for new frames, in the order in which they are needed.
