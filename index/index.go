@@ -36,6 +36,10 @@ type Options struct {
 	// RetryOpen lets Open succeed even if the index cannot be opened now (full disk, no
 	// file descriptors, permissions). It is opened as soon as possible.
 	RetryOpen bool
+	// OnDamage is called, once, if an index that this process has used is found damaged when it
+	// is opened again. It stays closed: what the caller has read from it, such as numbers of
+	// backups and packs, has no meaning in a new one. The next process sets it aside.
+	OnDamage func(error)
 	// Watch is the time between two checks of the disk; 0 = 200 ms.
 	Watch time.Duration
 	// GCInterval is the time between two collections of Badger's value log; 0 = 10 minutes.
@@ -70,6 +74,8 @@ type Index struct {
 	users  int           // transactions that use db
 	idle   chan struct{} // closed when users becomes 0 while somebody waits; nil: nobody waits
 	reason error         // why db is nil, or is about to be
+	opened bool          // once, by this process
+	damage sync.Once     // calls OnDamage
 }
 
 // Open opens the index in dir and creates it if missing. An index that is unreadable or has
@@ -88,6 +94,9 @@ func Open(dir string, o Options) (*Index, error) {
 	}
 	if o.OnCommit == nil {
 		o.OnCommit = func(commit func() error) error { return commit() }
+	}
+	if o.OnDamage == nil {
+		o.OnDamage = func(error) {}
 	}
 	if o.OnRead == nil {
 		o.OnRead = func(Key) {}

@@ -27,6 +27,11 @@ func (x *Index) open() error {
 		return err
 	}
 	db, err := x.openOnce()
+	if err != nil && !isTransient(err) && x.wasOpen() {
+		err = fmt.Errorf("%w: %w", errDamaged, err)
+		x.damage.Do(func() { x.opt.OnDamage(err) })
+		return err
+	}
 	if err != nil && !isTransient(err) {
 		x.log.Error("the index is unreadable: it is set aside and rebuilt from the buckets", "dir", x.dir, "err", err)
 		if err := setAside(x.dir, x.log); err != nil {
@@ -43,8 +48,17 @@ func (x *Index) open() error {
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.db, x.reason = db, nil
+	x.db, x.reason, x.opened = db, nil, true
 	return nil
+}
+
+// errDamaged is the reason of an index that only another process may replace.
+var errDamaged = errors.New("the index is damaged; the next process sets it aside and rebuilds it from the buckets")
+
+func (x *Index) wasOpen() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.opened
 }
 
 // openOnce opens the existing database. An error for which isTransient is true is not

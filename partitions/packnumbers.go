@@ -135,8 +135,9 @@ func readNumber(t *index.Txn, k index.Key) (v uint64, err error) {
 // pack returns the pack with a number that a place in the index names.
 func (n *packNumbers) pack(number uint64) (pack [32]byte, err error) {
 	n.mu.Lock()
-	defer n.mu.Unlock()
-	if pack, ok := n.packs[number]; ok {
+	pack, ok := n.packs[number]
+	n.mu.Unlock()
+	if ok {
 		return pack, nil
 	}
 	// A transaction of the caller may be older than the number.
@@ -152,6 +153,8 @@ func (n *packNumbers) pack(number uint64) (pack [32]byte, err error) {
 	if err != nil {
 		return pack, fmt.Errorf("index: pack %d of partition %s: %w", number, n.part.name, err)
 	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	n.remember(pack, number)
 	return pack, nil
 }

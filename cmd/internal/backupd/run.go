@@ -72,7 +72,7 @@ func (p program) run(ctx context.Context) int {
 		proc: openProcFile(log, conf.String("proc_path"), inherited.Service),
 	}
 	defer r.proc.remove()
-	r.svc, err = p.build(environment{name: inherited.Service, conf: conf, log: log, observe: r.proc.observe})
+	r.svc, err = p.build(environment{name: inherited.Service, conf: conf, log: log, observe: r.proc.observe, end: r.end})
 	if err != nil {
 		return p.refuse(log, master.ExitConfig, err)
 	}

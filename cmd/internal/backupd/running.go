@@ -69,6 +69,9 @@ func (r *running) binary() *master.Binary {
 	return nil
 }
 
+// end asks the process to end, so that another one takes its place.
+func (r *running) end(reason string) { r.process.Exit(master.ExitOK, reason) }
+
 // live serves until the process ends. It releases the index last.
 func (r *running) live(ctx context.Context) int {
 	r.index = openPending(ctx, r.role, r.svc.Open, r.process.Draining(), func(err error) {

@@ -36,7 +36,8 @@ type environment struct {
 	name    string // of the service, CYRUS_SERVICE
 	conf    *imapconf.File
 	log     *slog.Logger
-	observe func(connection) // called at the start, login and end of each session
+	observe func(connection)    // called at the start, login and end of each session
+	end     func(reason string) // ends the process at the next command boundaries; master starts another
 }
 
 // connection is an entry of the process registry.

@@ -50,7 +50,10 @@ func (b *backups) Open(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, b.meter.close())
 	}
-	x, err := index.Open(b.Index(), index.Options{Logger: b.env.log, Reserve: conf.Size("backup_index_reserve"), RetryOpen: true})
+	x, err := index.Open(b.Index(), index.Options{
+		Logger: b.env.log, Reserve: conf.Size("backup_index_reserve"), RetryOpen: true,
+		OnDamage: func(err error) { b.env.end(err.Error()) },
+	})
 	if err != nil {
 		return errors.Join(err, closer.Close(), b.meter.close())
 	}
