@@ -20,10 +20,10 @@ type Writer struct {
 	bld    *history.Builder
 	spool  *history.RecordBlockWriter // takes the records that do not fit into a commit
 	count  int
-	news   []history.Message     // messages that the commit adds, at most Options.CommitRecords
-	known  map[cyrus.GUID]uint64 // their GUIDs, with Message.pack
-	staged []*stagedMessage      // those in news that the connection has sent
-	reused []history.Place       // places of messages that the backup knows and new records name
+	news   []history.Message      // messages that the commit adds, at most Options.CommitRecords
+	known  map[cyrus.GUID]uint64  // their GUIDs, with Message.pack
+	staged []*stagedMessage       // those in news that the connection has sent
+	reused []history.MessageState // messages that the backup knows and new records name
 
 	dead   *history.Condemned // packs that the commit must not refer to
 	losses lossState          // of the partition, when packs were found
@@ -150,31 +150,4 @@ func (w *Writer) add(ctx context.Context, m history.Message, staged *stagedMessa
 		w.staged = append(w.staged, staged)
 	}
 	return nil
-}
-
-// maxReused limits the places that are proven at once.
-const maxReused = 4096
-
-// Reuse handles a new record of a message that the backup knows from another record: a copy,
-// or a message that was moved to another mailbox. Its places are proven before the commit.
-func (w *Writer) Reuse(ctx context.Context, m *Message) error {
-	now := w.b.set.opt.Now()
-	err := w.b.View(func(st *State) error {
-		for _, c := range m.ours.Chunks {
-			p, err := st.place(&m.ours, c)
-			if err != nil {
-				return err
-			}
-			if !st.part.proofs.has(objectID(p.Object), now) {
-				w.reused = append(w.reused, p)
-			}
-		}
-		return nil
-	})
-	if err != nil || len(w.reused) < maxReused {
-		return err
-	}
-	_, err = w.certain(ctx, w.reused)
-	w.reused = nil
-	return err
 }

@@ -90,9 +90,7 @@ func (w *Writer) places(ctx context.Context, bld *history.Builder, inline map[cy
 	for _, p := range at {
 		bld.Place(p)
 	}
-	_, err = w.certain(ctx, w.reused)
-	w.reused = nil
-	return err
+	return w.proveReused(ctx)
 }
 
 // certain is Partition.certain. It also forgets staged messages that depend on something lost.
