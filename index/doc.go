@@ -13,7 +13,7 @@
 //	p <p>                                 id of the partition's repository
 //	P <p>                                 probe results for the partition's store (JSON)
 //	n                                     number of the next backup
-//	B <path>                              a backup: partition, number, newest commit (JSON)
+//	B <path> /                            a backup: partition, number, newest commit (JSON)
 //	m <b> <uniqueid>                      mailbox state (binary)
 //	q <b> <seq>                           uniqueid of the mailbox, in order of creation
 //	N <b> <name>                          uniqueid of the live mailbox with this name
@@ -34,7 +34,7 @@
 //	L <p> <chunk>                         the chunk has a key of the next kind (one byte)
 //	L <p> <chunk> <object>                a chunk is unreadable at its place in an object: kind of loss (one byte)
 //	l <p>                                 number of losses found, and time of the last invalidation of the partition (JSON)
-//	Y <p> <path>                          what a census has found in the bucket about a backup (JSON)
+//	Y <p> <path> /                        what a census has found in the bucket about a backup (JSON)
 //	y <p>                                 time of the last census of a partition (JSON)
 //
 // <object> is the hash of a pack, or the SHA-256 of another object's key. The keys L and l

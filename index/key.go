@@ -52,13 +52,13 @@ func FindingKey(partition string) Key {
 func NextBackupKey() Key { return Key{prefixNextBackup} }
 
 // BackupKey is the entry of the backup with this path ("user/anne").
-func BackupKey(path string) Key { return Key(string(rune(prefixBackup)) + path) }
+func BackupKey(path string) Key { return Key(string(rune(prefixBackup)) + path + "/") }
 
 // BackupPrefix is the prefix of every BackupKey.
 func BackupPrefix() Key { return Key{prefixBackup} }
 
 // PathOf returns the path in a BackupKey.
-func PathOf(k Key) string { return string(k[1:]) }
+func PathOf(k Key) string { return string(k[1 : len(k)-1]) }
 
 func ofBackup(prefix byte, b uint64, extra int) Key {
 	k := make(Key, 0, 9+extra)
@@ -185,11 +185,14 @@ func LossesKey(partition string) Key {
 	return Key(string(rune(prefixLosses)) + partition + "\x00")
 }
 
-// SummaryKey is what a census has found about the backup with this path in a partition. With path
-// "" it is the common prefix.
+// SummaryKey is what a census has found about the backup with this path in a partition. Its slash
+// makes the order that of the objects in the bucket.
 func SummaryKey(partition, path string) Key {
-	return Key(string(rune(prefixSummary)) + partition + "\x00" + path)
+	return append(SummaryPrefix(partition), path+"/"...)
 }
+
+// SummaryPrefix is the prefix of every SummaryKey of a partition. The path and its slash follow.
+func SummaryPrefix(partition string) Key { return ofPartition(prefixSummary, partition, 0) }
 
 // CensusKey holds the time of the last census of a partition.
 func CensusKey(partition string) Key {

@@ -150,7 +150,7 @@ func (s *Set) putCounted(batch []found) error {
 func (s *Set) endCensus(start time.Time) error {
 	for _, p := range s.parts {
 		if err := s.index.UpdateLong(func(t *index.Txn) error {
-			for kv, err := range t.Scan(index.SummaryKey(p.name, ""), nil) {
+			for kv, err := range t.Scan(index.SummaryPrefix(p.name), nil) {
 				if err != nil {
 					return err
 				}

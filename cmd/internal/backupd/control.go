@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/cyrusbackup/backupd/internal/control"
 	"github.com/cyrusbackup/backupd/partitions"
@@ -32,22 +31,18 @@ func (b *backups) control(ctx context.Context, r control.Request, part func(any)
 	return control.Reply{}
 }
 
-// listedTogether is how many backups are in a part of the answer to list.
-const listedTogether = 256
-
 // list sends what the index knows about all backups. If it may not know all, list starts to look
 // for them, for the next request.
 func (b *backups) list(part func(any) error) error {
 	for _, p := range b.set.Partitions() {
-		known, err := b.set.Known(p.Name())
-		if errors.Is(err, partitions.ErrNoCensus) {
-			b.set.BeginCensus()
-		}
-		if err != nil {
-			return err
-		}
-		for some := range slices.Chunk(known, listedTogether) {
-			if err := part(some); err != nil {
+		for some, err := range b.set.Known(p.Name()) {
+			if errors.Is(err, partitions.ErrNoCensus) {
+				b.set.BeginCensus()
+			}
+			if err == nil {
+				err = part(some)
+			}
+			if err != nil {
 				return err
 			}
 		}

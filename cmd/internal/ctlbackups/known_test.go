@@ -22,12 +22,13 @@ func indexDaemon(t *testing.T, w *tooltest.World) {
 			return control.Reply{}
 		}
 		for _, p := range w.Set.Partitions() {
-			known, err := w.Set.Known(p.Name())
-			if err == nil {
-				err = part(known)
-			}
-			if err != nil {
-				return control.Reply{Error: err.Error()}
+			for known, err := range w.Set.Known(p.Name()) {
+				if err == nil {
+					err = part(known)
+				}
+				if err != nil {
+					return control.Reply{Error: err.Error()}
+				}
 			}
 		}
 		return control.Reply{}
@@ -39,7 +40,11 @@ func census(t *testing.T, w *tooltest.World) {
 	t.Helper()
 	w.Set.BeginCensus()
 	for range 1000 {
-		if _, err := w.Set.Known(w.Parts[0].Name); err == nil {
+		var err error
+		for _, err = range w.Set.Known(w.Parts[0].Name) {
+			break
+		}
+		if err == nil {
 			return
 		} else if !errors.Is(err, partitions.ErrNoCensus) {
 			t.Fatal(err)
