@@ -2,8 +2,9 @@ package cyrus
 
 import (
 	"bytes"
-	"encoding/hex"
 	"strings"
+
+	"github.com/cyrusbackup/backupd/internal/cyrus/exactjson"
 )
 
 // JSONScanner reads records in the JSON form that AppendJSON writes for ordinary records:
@@ -19,32 +20,32 @@ type JSONScanner struct {
 // Record reads the record at the start of b, and returns the bytes after it. If it returns
 // false, the caller must use UnmarshalJSON, and r is unchanged.
 func (j *JSONScanner) Record(b []byte, r *Record) (rest []byte, ok bool) {
-	s := scanner{b: b, ok: true}
+	s := scanner{exactjson.Over(b)}
 	var n Record
-	s.lit(`{"uid":`)
-	n.UID = uint32(s.num(1<<32 - 1))
-	s.lit(`,"modseq":"`)
-	n.ModSeq = s.num(1<<64 - 1)
-	s.lit(`","last_updated":`)
-	n.LastUpdated = int64(s.num(1<<63 - 1))
-	s.lit(`,"flags":[`)
+	s.Want(`{"uid":`)
+	n.UID = uint32(s.Number(1<<32 - 1))
+	s.Want(`,"modseq":"`)
+	n.ModSeq = s.Number(1<<64 - 1)
+	s.Want(`","last_updated":`)
+	n.LastUpdated = int64(s.Number(1<<63 - 1))
+	s.Want(`,"flags":[`)
 	n.Flags = j.readFlags(&s)
-	s.lit(`,"internaldate":`)
-	n.InternalDate = int64(s.num(1<<63 - 1))
-	s.lit(`,"size":`)
-	n.Size = uint32(s.num(1<<32 - 1))
-	s.lit(`,"guid":"`)
-	s.guid(&n.GUID)
-	s.lit(`"`)
-	if s.try(`,"annotations":[`) {
+	s.Want(`,"internaldate":`)
+	n.InternalDate = int64(s.Number(1<<63 - 1))
+	s.Want(`,"size":`)
+	n.Size = uint32(s.Number(1<<32 - 1))
+	s.Want(`,"guid":"`)
+	s.Hex(n.GUID[:])
+	s.Want(`"`)
+	if s.Has(`,"annotations":[`) {
 		n.Annotations = s.annotations()
 	}
-	s.lit(`}`)
-	if !s.ok {
+	s.Want(`}`)
+	if !s.OK {
 		return nil, false
 	}
 	*r = n
-	return s.b, true
+	return s.B, true
 }
 
 // readFlags reads the rest of an array of flags.
@@ -52,14 +53,14 @@ func (j *JSONScanner) readFlags(s *scanner) []string {
 	if j == nil {
 		return s.strings()
 	}
-	if s.ok && len(j.raw) > 0 && bytes.HasPrefix(s.b, j.raw) {
-		s.b = s.b[len(j.raw):]
+	if s.OK && len(j.raw) > 0 && bytes.HasPrefix(s.B, j.raw) {
+		s.B = s.B[len(j.raw):]
 		return j.flags
 	}
-	before := s.b
+	before := s.B
 	flags := s.strings()
-	if s.ok {
-		j.raw, j.flags = append(j.raw[:0], before[:len(before)-len(s.b)]...), flags
+	if s.OK {
+		j.raw, j.flags = append(j.raw[:0], before[:len(before)-len(s.B)]...), flags
 	}
 	return flags
 }
@@ -75,39 +76,7 @@ func scanRecord(b []byte, r *Record) bool {
 	return true
 }
 
-type scanner struct {
-	b  []byte
-	ok bool
-}
-
-func (s *scanner) try(lit string) bool {
-	if !s.ok || len(s.b) < len(lit) || string(s.b[:len(lit)]) != lit {
-		return false
-	}
-	s.b = s.b[len(lit):]
-	return true
-}
-
-func (s *scanner) lit(lit string) { s.ok = s.try(lit) }
-
-func (s *scanner) num(max uint64) uint64 {
-	var n uint64
-	i := 0
-	for ; i < len(s.b) && s.b[i] >= '0' && s.b[i] <= '9'; i++ {
-		c := uint64(s.b[i] - '0')
-		if n > max/10 || n*10 > max-c {
-			s.ok = false
-			return 0
-		}
-		n = n*10 + c
-	}
-	// JSON has no leading zeros.
-	if i == 0 || i > 1 && s.b[0] == '0' {
-		s.ok = false
-	}
-	s.b = s.b[i:]
-	return n
-}
+type scanner struct{ exactjson.Scanner }
 
 // str reads "…" without escapes except \\, with which flags begin.
 func (s *scanner) str() string {
@@ -123,25 +92,25 @@ func (s *scanner) str() string {
 
 // quoted returns the bytes between the quotes, and the number of \\ among them.
 func (s *scanner) quoted() (raw []byte, escapes int) {
-	if !s.try(`"`) {
-		s.ok = false
+	if !s.Has(`"`) {
+		s.OK = false
 		return nil, 0
 	}
-	end := bytes.IndexByte(s.b, '"')
+	end := bytes.IndexByte(s.B, '"')
 	if end < 0 {
-		s.ok = false
+		s.OK = false
 		return nil, 0
 	}
-	raw = s.b[:end]
-	s.b = s.b[end+1:]
+	raw = s.B[:end]
+	s.B = s.B[end+1:]
 	for i := 0; i < len(raw); i++ {
 		switch c := raw[i]; {
 		case c < ' ' || c >= 0x7f:
-			s.ok = false
+			s.OK = false
 			return nil, 0
 		case c == '\\':
 			if i++; i >= len(raw) || raw[i] != '\\' {
-				s.ok = false
+				s.OK = false
 				return nil, 0
 			}
 			escapes++
@@ -152,29 +121,18 @@ func (s *scanner) quoted() (raw []byte, escapes int) {
 
 // strings reads the rest of an array of strings.
 func (s *scanner) strings() []string {
-	if s.try(`]`) {
+	if s.Has(`]`) {
 		return nil
 	}
-	out := make([]string, 0, 1+bytes.Count(s.b[:max(0, bytes.IndexByte(s.b, ']'))], []byte{','}))
-	for s.ok {
+	out := make([]string, 0, 1+bytes.Count(s.B[:max(0, bytes.IndexByte(s.B, ']'))], []byte{','}))
+	for s.OK {
 		out = append(out, s.str())
-		if s.try(`]`) {
+		if s.Has(`]`) {
 			return out
 		}
-		s.lit(`,`)
+		s.Want(`,`)
 	}
 	return nil
-}
-
-func (s *scanner) guid(g *GUID) {
-	if len(s.b) < 40 {
-		s.ok = false
-		return
-	}
-	if _, err := hex.Decode(g[:], s.b[:40]); err != nil {
-		s.ok = false
-	}
-	s.b = s.b[40:]
 }
 
 // scannedAnnotation is an annotation whose value is not yet allocated.
@@ -198,24 +156,24 @@ func finishScanned(raw []scannedAnnotation) []Annotation {
 func (s *scanner) annotations() []Annotation {
 	var few [8]scannedAnnotation
 	raw := few[:0]
-	for s.ok {
+	for s.OK {
 		var a scannedAnnotation
-		s.lit(`{"entry":`)
+		s.Want(`{"entry":`)
 		a.Entry = s.entry()
-		s.lit(`,"userid":`)
+		s.Want(`,"userid":`)
 		a.UserID = s.str()
-		s.lit(`,"modseq":"`)
-		a.ModSeq = s.num(1<<64 - 1)
-		s.lit(`","value":`)
-		if a.null = s.try(`null`); !a.null {
+		s.Want(`,"modseq":"`)
+		a.ModSeq = s.Number(1<<64 - 1)
+		s.Want(`","value":`)
+		if a.null = s.Has(`null`); !a.null {
 			a.value = s.str()
 		}
-		s.lit(`}`)
+		s.Want(`}`)
 		raw = append(raw, a)
-		if s.try(`]`) {
+		if s.Has(`]`) {
 			return finishScanned(raw)
 		}
-		s.lit(`,`)
+		s.Want(`,`)
 	}
 	return nil
 }
@@ -223,7 +181,7 @@ func (s *scanner) annotations() []Annotation {
 // entry reads the name of an annotation. It shares the strings of annotations common to all
 // records, which matters when a million records are in memory.
 func (s *scanner) entry() string {
-	before := s.b
+	before := s.B
 	raw, escapes := s.quoted()
 	switch string(raw) {
 	case thridEntry:
@@ -234,7 +192,7 @@ func (s *scanner) entry() string {
 		return "/vendor/cmu/cyrus-imapd/createdmodseq"
 	}
 	if escapes > 0 {
-		s.b = before
+		s.B = before
 		return s.str()
 	}
 	return string(raw)

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+
+	"github.com/cyrusbackup/backupd/internal/cyrus/exactjson"
 )
 
 // blockPlace is a line of a checkpoint's places.ndjson: the object that contains a block.
@@ -74,25 +76,25 @@ func decodeBlockPlace(line []byte) (p blockPlace, err error) {
 // scan reads the exact form of the lines that blockPlaces writes for blocks. It returns
 // false for any other line.
 func (p *blockPlace) scan(line []byte, last string) bool {
-	s := scanner{b: line, ok: true}
+	s := scanner{exactjson.Over(line)}
 	switch {
-	case s.has(`{"block":`):
+	case s.Has(`{"block":`):
 		p.Block = s.text()
-	case s.has(`{"places":`):
+	case s.Has(`{"places":`):
 		p.Places = s.text()
-		if s.has(`,"number":`) {
+		if s.Has(`,"number":`) {
 			p.Number = s.number32()
 		}
-		if s.has(`,"count":`) {
+		if s.Has(`,"count":`) {
 			p.Count = int(s.number())
 		}
 	default:
 		return false
 	}
-	s.want(`,"object":`)
+	s.Want(`,"object":`)
 	p.Object = s.textLike(last)
-	s.want(`}`)
-	return s.ended()
+	s.Want(`}`)
+	return s.Ended()
 }
 
 // readBlockPlaces reads the checkpoint's places.ndjson. The state must be read before.

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"reflect"
 	"unicode/utf8"
+
+	"github.com/cyrusbackup/backupd/internal/cyrus/exactjson"
 )
 
 // NewRandom returns new random bytes for Header.Random.
@@ -25,30 +27,30 @@ func (h *Header) append(dst []byte) ([]byte, error) {
 // scan reads the exact form that append writes, of a version up to newest. It returns false
 // for any other line.
 func (h *Header) scan(line []byte, newest int) bool {
-	s := scanner{b: line, ok: true}
-	s.want(`{"version":`)
+	s := scanner{exactjson.Over(line)}
+	s.Want(`{"version":`)
 	h.Version = int(s.number())
-	s.want(`,"backup":`)
+	s.Want(`,"backup":`)
 	h.Backup = s.text()
-	s.want(`,"number":`)
+	s.Want(`,"number":`)
 	h.Number = s.number()
-	s.want(`,"prev":`)
+	s.Want(`,"prev":`)
 	h.Prev = s.text()
-	s.want(`,"time":`)
+	s.Want(`,"time":`)
 	h.Time = s.time()
-	s.want(`,"host":`)
+	s.Want(`,"host":`)
 	h.Host = s.text()
-	s.want(`,"clock":`)
+	s.Want(`,"clock":`)
 	h.Clock = s.time()
-	s.want(`,"connection":`)
+	s.Want(`,"connection":`)
 	h.Connection = s.text()
-	s.want(`,"client":`)
+	s.Want(`,"client":`)
 	h.Client = s.text()
-	s.want(`,"random":`)
+	s.Want(`,"random":`)
 	h.Random = s.text()
-	s.want(`}`)
-	s.has("\n")
-	return s.ended() && h.Version >= Version && h.Version <= newest
+	s.Want(`}`)
+	s.Has("\n")
+	return s.Ended() && h.Version >= Version && h.Version <= newest
 }
 
 // parseHeader reads the first line of a commit.ndjson.

@@ -3,6 +3,8 @@ package history
 import (
 	"errors"
 	"iter"
+
+	"github.com/cyrusbackup/backupd/internal/cyrus/exactjson"
 )
 
 // A Mem of Moment.Heads applies the log after the checkpoint without its records and
@@ -50,14 +52,14 @@ func parseHeadEvent(line []byte) (Event, error) {
 
 // scanHeadEvent recognises the beginning of the long lines. ok is false for other lines.
 func scanHeadEvent(line []byte) (e Event, ok bool) {
-	s := scanner{b: line, ok: true}
-	s.want(`{"event":"`)
+	s := scanner{exactjson.Over(line)}
+	s.Want(`{"event":"`)
 	switch {
-	case s.has(`messages","messages":[`):
+	case s.Has(`messages","messages":[`):
 		return nil, true
-	case s.has(`records","uniqueid":`), s.has(`recordblocks","uniqueid":`):
+	case s.Has(`records","uniqueid":`), s.Has(`recordblocks","uniqueid":`):
 		id := s.text()
-		return &RecordsEvent{UniqueID: id}, s.ok
+		return &RecordsEvent{UniqueID: id}, s.OK
 	}
 	return nil, false
 }

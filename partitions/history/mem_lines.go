@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/internal/cyrus/exactjson"
 )
 
 const (
@@ -236,9 +237,9 @@ func (l *lineBlocks[T]) buildTable() error {
 // not in the form that this package writes.
 func (l *lineBlocks[T]) prefixOf(line []byte) (uint64, error) {
 	var b [8]byte
-	s := scanner{b: line, ok: true}
-	s.want(l.begins)
-	if s.hex(b[:]); s.ok {
+	s := scanner{exactjson.Over(line)}
+	s.Want(l.begins)
+	if s.Hex(b[:]); s.OK {
 		return binary.BigEndian.Uint64(b[:]), nil
 	}
 	t, err := l.parse(line)

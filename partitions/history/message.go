@@ -10,6 +10,7 @@ import (
 	"strconv"
 
 	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/internal/cyrus/exactjson"
 )
 
 // ParseChunkID reads 64 hex digits.
@@ -26,30 +27,12 @@ func (c ChunkID) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, c[
 // UnmarshalText reads 64 lower-case hex digits.
 func (c *ChunkID) UnmarshalText(b []byte) error { return parseHex(c[:], b) }
 
-// parseHex fills dst from exactly 2*len(dst) lower-case hex digits. A value has a single
-// form, so that equal states have equal bytes.
+// parseHex fills dst from exactly 2*len(dst) lower-case hex digits.
 func parseHex(dst, src []byte) error {
-	bad := len(src) != 2*len(dst)
-	for i := 0; i < len(dst) && !bad; i++ {
-		high, low := hexDigit(src[2*i]), hexDigit(src[2*i+1])
-		dst[i] = high<<4 | low
-		bad = high|low > 15
-	}
-	if bad {
+	if !exactjson.ParseHex(dst, src) {
 		return fmt.Errorf("%.80q: want %d lower-case hex digits", src, 2*len(dst))
 	}
 	return nil
-}
-
-// hexDigit returns the value of a lower-case hex digit, 255 for any other byte.
-func hexDigit(c byte) byte {
-	switch {
-	case '0' <= c && c <= '9':
-		return c - '0'
-	case 'a' <= c && c <= 'f':
-		return c - 'a' + 10
-	}
-	return 255
 }
 
 func decodeHex(d *json.Decoder, dst []byte) error {
@@ -182,13 +165,13 @@ func (m *MessageState) check() error {
 // scan reads the exact form that append writes, many times faster than encoding/json,
 // because a backup has a line for each message. It returns false for any other line.
 func (m *MessageState) scan(b []byte) bool {
-	s := scanner{b: b, ok: true}
+	s := scanner{exactjson.Over(b)}
 	chunks := make([]ChunkID, 0, 1)
 	s.message(&m.Message, &chunks)
-	if s.has(`,"commit":`) {
+	if s.Has(`,"commit":`) {
 		m.Commit = s.number()
 	}
-	m.Inline = s.has(`,"inline":true`)
-	s.want(`}`)
-	return s.ended()
+	m.Inline = s.Has(`,"inline":true`)
+	s.Want(`}`)
+	return s.Ended()
 }

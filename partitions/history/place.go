@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
+	"github.com/cyrusbackup/backupd/internal/cyrus/exactjson"
 	"github.com/cyrusbackup/backupd/objstore/pack"
 )
 
@@ -50,15 +51,15 @@ func decodePlace(line []byte) (p Place, err error) {
 
 // scanPlace reads the exact form that append writes. object is the one of the line before.
 func scanPlace(line []byte, object string) (p Place, ok bool) {
-	s := scanner{b: line, ok: true}
-	s.want(`{"chunk":"`)
-	s.hex(p.Chunk[:])
-	s.want(`","object":`)
+	s := scanner{exactjson.Over(line)}
+	s.Want(`{"chunk":"`)
+	s.Hex(p.Chunk[:])
+	s.Want(`","object":`)
 	p.Object = s.textLike(object)
-	s.want(`,"entry":`)
+	s.Want(`,"entry":`)
 	p.Entry = s.text()
-	s.want(`}`)
-	return p, s.ended()
+	s.Want(`}`)
+	return p, s.Ended()
 }
 
 // check refuses a place outside packs and logs, so that a forged place cannot make a

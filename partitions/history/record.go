@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/internal/cyrus/exactjson"
 )
 
 // decodeRecords reads the records of an event, at most MaxRecordsPerEvent of them.
@@ -61,26 +62,26 @@ func (r *RecordState) UnmarshalJSON(b []byte) error {
 // read is UnmarshalJSON with a scanner that many records share.
 func (r *RecordState) read(b []byte, j *cyrus.JSONScanner) error {
 	*r = RecordState{}
-	s := scanner{b: b, ok: true}
-	s.want(`{`)
-	if s.has(`"commit":`) {
+	s := scanner{exactjson.Over(b)}
+	s.Want(`{`)
+	if s.Has(`"commit":`) {
 		r.Commit = s.number()
-		s.want(`,`)
+		s.Want(`,`)
 	}
-	if s.has(`"expunged":`) {
+	if s.Has(`"expunged":`) {
 		r.Expunged = int64(s.number())
-		s.want(`,`)
+		s.Want(`,`)
 	}
-	r.Gone = s.has(`"gone":true,`)
-	s.want(`"record":`)
+	r.Gone = s.Has(`"gone":true,`)
+	s.Want(`"record":`)
 	rest := s
 	s.record(j, &r.Record)
-	s.want(`}`)
-	if s.ended() {
+	s.Want(`}`)
+	if s.Ended() {
 		return nil
 	}
-	if rest.ok && len(rest.b) > 0 && rest.b[len(rest.b)-1] == '}' {
-		return r.Record.UnmarshalJSON(rest.b[:len(rest.b)-1])
+	if rest.OK && len(rest.B) > 0 && rest.B[len(rest.B)-1] == '}' {
+		return r.Record.UnmarshalJSON(rest.B[:len(rest.B)-1])
 	}
 	return r.decode(b)
 }

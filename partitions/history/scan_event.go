@@ -4,29 +4,30 @@ import (
 	"bytes"
 
 	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/internal/cyrus/exactjson"
 )
 
 // scanEvent reads the events that make up most of a log, in the exact form that AppendEvent
 // writes. It returns nil for any other line.
 func scanEvent(line []byte) Event {
-	s := scanner{b: line, ok: true}
-	s.want(`{"event":"`)
+	s := scanner{exactjson.Over(line)}
+	s.Want(`{"event":"`)
 	var e Event
 	switch {
-	case s.has(`records","uniqueid":`):
+	case s.Has(`records","uniqueid":`):
 		e = s.recordsEvent()
-	case s.has(`messages","messages":[`):
+	case s.Has(`messages","messages":[`):
 		e = s.messagesEvent()
-	case s.has(`recordblocks","uniqueid":`):
+	case s.Has(`recordblocks","uniqueid":`):
 		e = s.recordBlocksEvent()
-	case s.has(`mailbox","uniqueid":`):
+	case s.Has(`mailbox","uniqueid":`):
 		e = s.mailboxEvent()
 	default:
 		return nil
 	}
-	s.want(`}`)
-	s.has("\n")
-	if !s.ended() {
+	s.Want(`}`)
+	s.Has("\n")
+	if !s.Ended() {
 		return nil
 	}
 	return e
@@ -34,18 +35,18 @@ func scanEvent(line []byte) Event {
 
 func (s *scanner) recordsEvent() *RecordsEvent {
 	e := &RecordsEvent{UniqueID: s.text()}
-	s.want(`,"records":[`)
+	s.Want(`,"records":[`)
 	// One allocation for all records.
-	list := make([]cyrus.Record, min(bytes.Count(s.b, []byte(`{"uid":`)), MaxRecordsPerEvent))
+	list := make([]cyrus.Record, min(bytes.Count(s.B, []byte(`{"uid":`)), MaxRecordsPerEvent))
 	e.Records = make([]*cyrus.Record, 0, len(list))
 	var j cyrus.JSONScanner
-	for n := 0; s.ok && !s.has(`]`); n++ {
+	for n := 0; s.OK && !s.Has(`]`); n++ {
 		if n == len(list) {
-			s.ok = false
+			s.OK = false
 			break
 		}
 		if n > 0 {
-			s.want(`,`)
+			s.Want(`,`)
 		}
 		s.record(&j, &list[n])
 		e.Records = append(e.Records, &list[n])
@@ -54,18 +55,18 @@ func (s *scanner) recordsEvent() *RecordsEvent {
 }
 
 func (s *scanner) messagesEvent() *MessagesEvent {
-	n := min(bytes.Count(s.b, []byte(`{"guid":`)), MaxMessagesPerEvent)
+	n := min(bytes.Count(s.B, []byte(`{"guid":`)), MaxMessagesPerEvent)
 	e := &MessagesEvent{Messages: make([]Message, 0, n)}
 	chunks := make([]ChunkID, 0, n) // one allocation for all messages
-	for s.ok && !s.has(`]`) {
+	for s.OK && !s.Has(`]`) {
 		if len(e.Messages) > 0 {
-			s.want(`,`)
+			s.Want(`,`)
 		}
 		var m MessageState
 		s.message(&m.Message, &chunks)
-		s.want(`}`)
+		s.Want(`}`)
 		if m.check() != nil {
-			s.ok = false
+			s.OK = false
 		}
 		e.Messages = append(e.Messages, m.Message)
 	}
@@ -75,48 +76,48 @@ func (s *scanner) messagesEvent() *MessagesEvent {
 // message reads a message without the closing brace. It appends the chunks to those of the
 // messages before.
 func (s *scanner) message(m *Message, chunks *[]ChunkID) {
-	s.want(`{"guid":"`)
-	s.hex(m.GUID[:])
-	s.want(`","size":`)
+	s.Want(`{"guid":"`)
+	s.Hex(m.GUID[:])
+	s.Want(`","size":`)
 	m.Size = int64(s.number())
-	s.want(`,"chunks":[`)
+	s.Want(`,"chunks":[`)
 	from := len(*chunks)
-	for s.ok && !s.has(`]`) {
+	for s.OK && !s.Has(`]`) {
 		if len(*chunks) > from {
-			s.want(`,`)
+			s.Want(`,`)
 		}
 		var c ChunkID
-		s.want(`"`)
-		s.hex(c[:])
-		s.want(`"`)
+		s.Want(`"`)
+		s.Hex(c[:])
+		s.Want(`"`)
 		*chunks = append(*chunks, c)
 	}
 	if len(*chunks) > from {
 		m.Chunks = (*chunks)[from:len(*chunks):len(*chunks)]
 	}
-	m.Missing = s.has(`,"missing":true`)
-	m.Private = s.has(`,"private":true`)
+	m.Missing = s.Has(`,"missing":true`)
+	m.Private = s.Has(`,"private":true`)
 }
 
 func (s *scanner) recordBlocksEvent() *RecordBlocksEvent {
 	e := &RecordBlocksEvent{UniqueID: s.text()}
-	s.want(`,"blocks":[`)
+	s.Want(`,"blocks":[`)
 	object := ""
-	for s.ok && !s.has(`]`) {
+	for s.OK && !s.Has(`]`) {
 		if len(e.Blocks) > 0 {
-			s.want(`,`)
+			s.Want(`,`)
 		}
 		var r BlockRef
-		s.want(`{"block":`)
+		s.Want(`{"block":`)
 		r.Block = s.number32()
-		s.want(`,"count":`)
+		s.Want(`,"count":`)
 		r.Count = int(s.number())
-		s.want(`,"sha256":`)
+		s.Want(`,"sha256":`)
 		r.SHA256 = s.text()
-		s.want(`,"object":`)
+		s.Want(`,"object":`)
 		object = s.textLike(object)
 		r.Object = object
-		s.want(`}`)
+		s.Want(`}`)
 		e.Blocks = append(e.Blocks, r)
 	}
 	return e
@@ -124,9 +125,9 @@ func (s *scanner) recordBlocksEvent() *RecordBlocksEvent {
 
 func (s *scanner) mailboxEvent() *MailboxEvent {
 	e := &MailboxEvent{UniqueID: s.text()}
-	s.want(`,"name":`)
+	s.Want(`,"name":`)
 	e.Name = s.text()
-	s.want(`,"fields":`)
+	s.Want(`,"fields":`)
 	e.Fields = s.pairs()
 	return e
 }

@@ -8,6 +8,8 @@ import (
 	"io"
 	"reflect"
 	"time"
+
+	"github.com/cyrusbackup/backupd/internal/cyrus/exactjson"
 )
 
 // stateEntry is the entry of a checkpoint that contains the state. The placesEntry of the
@@ -186,38 +188,38 @@ func decodeStateLine(line []byte) (*stateLine, error) {
 
 // scan reads the exact form that state writes. It returns false for any other line.
 func (l *stateLine) scan(line []byte) bool {
-	s := scanner{b: line, ok: true}
+	s := scanner{exactjson.Over(line)}
 	switch {
-	case s.has(`{"records":`):
+	case s.Has(`{"records":`):
 		l.Records = s.stateBlock()
-	case s.has(`{"messages":`):
+	case s.Has(`{"messages":`):
 		l.Messages = s.stateBlock()
-	case s.has(`{"mailbox":`):
+	case s.Has(`{"mailbox":`):
 		l.Mailbox = new(MailboxState)
 		s.mailboxState(l.Mailbox)
 		if l.Mailbox.check() != nil {
 			return false
 		}
-	case s.has(`{"item":`):
-		n := len(s.b) - 1
+	case s.Has(`{"item":`):
+		n := len(s.B) - 1
 		l.Item = new(ItemState)
-		return n > 0 && s.b[n] == '}' && l.Item.scan(s.b[:n])
+		return n > 0 && s.B[n] == '}' && l.Item.scan(s.B[:n])
 	default:
 		return false
 	}
-	s.want(`}`)
-	return s.ended()
+	s.Want(`}`)
+	return s.Ended()
 }
 
 func (s *scanner) stateBlock() *stateBlock {
 	b := new(stateBlock)
-	s.want(`{"block":`)
+	s.Want(`{"block":`)
 	b.Block = s.number32()
-	s.want(`,"count":`)
+	s.Want(`,"count":`)
 	b.Count = int(s.number())
-	s.want(`,"sha256":`)
+	s.Want(`,"sha256":`)
 	b.SHA256 = s.text()
-	s.want(`}`)
+	s.Want(`}`)
 	return b
 }
 

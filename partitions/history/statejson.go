@@ -10,6 +10,7 @@ import (
 
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
+	"github.com/cyrusbackup/backupd/internal/cyrus/exactjson"
 )
 
 // The JSON forms of the states, as in the lines of a state.ndjson and of blocks. An index
@@ -67,46 +68,46 @@ func (m *MailboxState) decode(b []byte) error {
 
 // scan reads the exact form that append writes. It returns false for any other line.
 func (m *MailboxState) scan(b []byte) bool {
-	s := scanner{b: b, ok: true}
+	s := scanner{exactjson.Over(b)}
 	*m = MailboxState{}
 	s.mailboxState(m)
-	return s.ended() && m.check() == nil
+	return s.Ended() && m.check() == nil
 }
 
 func (s *scanner) mailboxState(m *MailboxState) {
-	s.want(`{"seq":`)
+	s.Want(`{"seq":`)
 	m.Seq = s.number()
-	s.want(`,"uniqueid":`)
+	s.Want(`,"uniqueid":`)
 	m.UniqueID = s.text()
-	s.want(`,"name":`)
+	s.Want(`,"name":`)
 	m.Name = s.text()
-	s.want(`,"fields":`)
+	s.Want(`,"fields":`)
 	m.Fields = s.pairs()
-	s.want(`,"commit":`)
+	s.Want(`,"commit":`)
 	m.Commit = s.number()
-	s.want(`,"records":`)
+	s.Want(`,"records":`)
 	m.Records = int(s.number())
-	s.want(`,"live":`)
+	s.Want(`,"live":`)
 	m.Live = int(s.number())
-	s.want(`,"top_uid":`)
+	s.Want(`,"top_uid":`)
 	m.TopUID = s.number32()
-	s.want(`,"crc":{"basic":`)
+	s.Want(`,"crc":{"basic":`)
 	m.CRC.Basic = s.number32()
-	s.want(`,"annot":`)
+	s.Want(`,"annot":`)
 	m.CRC.Annot = s.number32()
-	s.want(`,"annot_padded":`)
+	s.Want(`,"annot_padded":`)
 	m.CRC.AnnotPadded = s.number32()
-	s.want(`}`)
-	if s.has(`,"deleted":`) {
+	s.Want(`}`)
+	if s.Has(`,"deleted":`) {
 		m.Deleted = s.time()
 	}
-	if s.has(`,"moved_to":`) {
+	if s.Has(`,"moved_to":`) {
 		m.MovedTo = s.text()
 	}
-	if s.has(`,"resync":`) {
+	if s.Has(`,"resync":`) {
 		m.Resync = s.text()
 	}
-	s.want(`}`)
+	s.Want(`}`)
 }
 
 func (m *MailboxState) check() error {
@@ -214,19 +215,19 @@ func (i *ItemState) setKey() error {
 // scan reads the exact form that MarshalJSON writes. It returns false for any other line.
 func (i *ItemState) scan(b []byte) bool {
 	*i = ItemState{}
-	s := scanner{b: b, ok: true}
-	s.want(`{"commit":`)
+	s := scanner{exactjson.Over(b)}
+	s.Want(`{"commit":`)
 	i.Commit = s.number()
-	if s.has(`,"deleted":`) {
+	if s.Has(`,"deleted":`) {
 		i.Deleted = s.time()
 	}
-	s.want(`,"event":`)
-	n := len(s.b) - 1
-	if !s.ok || n < 0 || s.b[n] != '}' {
+	s.Want(`,"event":`)
+	n := len(s.B) - 1
+	if !s.OK || n < 0 || s.B[n] != '}' {
 		return false
 	}
 	var err error
-	if i.Event, err = ParseEvent(s.b[:n]); err != nil {
+	if i.Event, err = ParseEvent(s.B[:n]); err != nil {
 		return false
 	}
 	return i.setKey() == nil

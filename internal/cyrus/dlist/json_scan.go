@@ -1,6 +1,10 @@
 package dlist
 
-import "unicode/utf8"
+import (
+	"unicode/utf8"
+
+	"github.com/cyrusbackup/backupd/internal/cyrus/exactjson"
+)
 
 // ScanJSONString reads the string at the start of b, and returns the bytes after it. It
 // reads exactly what AppendJSONString writes for UTF-8, without encoding/json, whose cost
@@ -73,75 +77,50 @@ func unescape(b []byte) (c byte, width int) {
 	if len(b) < 5 || string(b[:3]) != "u00" {
 		return 0, 0
 	}
-	high, low := digit(b[3]), digit(b[4])
+	high, low := exactjson.Digit(b[3]), exactjson.Digit(b[4])
 	if high > 7 || low > 15 {
 		return 0, 0
 	}
 	return high<<4 | low, 5
 }
 
-// digit returns the value of a lower-case hex digit, 255 for any other byte.
-func digit(c byte) byte {
-	switch {
-	case '0' <= c && c <= '9':
-		return c - '0'
-	case 'a' <= c && c <= 'f':
-		return c - 'a' + 10
-	}
-	return 255
-}
-
 // ScanJSONPairs reads the pairs at the start of b, and returns the bytes after them, as
 // ScanJSONString does for a string. It returns false for forms that it does not know, such
 // as a file or a string that is not UTF-8.
 func ScanJSONPairs(b []byte) (pairs []Pair, rest []byte, ok bool) {
-	s := jsonScanner{b: b, ok: true}
+	s := jsonScanner{exactjson.Over(b)}
 	pairs = s.pairs(scanDepth)
-	return pairs, s.b, s.ok
+	return pairs, s.B, s.OK
 }
 
 // scanDepth limits the depth of the values that are scanned.
 const scanDepth = 8
 
-// jsonScanner reads JSON in the exact form of AppendJSON. At the first difference it sets ok
-// to false and stops.
-type jsonScanner struct {
-	b  []byte
-	ok bool
-}
-
-func (s *jsonScanner) has(text string) bool {
-	if !s.ok || len(s.b) < len(text) || string(s.b[:len(text)]) != text {
-		return false
-	}
-	s.b = s.b[len(text):]
-	return true
-}
-
-func (s *jsonScanner) want(text string) { s.ok = s.has(text) }
+// jsonScanner reads JSON in the form of AppendJSON.
+type jsonScanner struct{ exactjson.Scanner }
 
 func (s *jsonScanner) str() (str string) {
-	if s.ok {
-		str, s.b, s.ok = ScanJSONString(s.b)
+	if s.OK {
+		str, s.B, s.OK = ScanJSONString(s.B)
 	}
 	return str
 }
 
 func (s *jsonScanner) pairs(depth int) []Pair {
-	s.want(`[`)
+	s.Want(`[`)
 	var pairs []Pair
-	for n := 0; s.ok && !s.has(`]`); n++ {
+	for n := 0; s.OK && !s.Has(`]`); n++ {
 		if n == 0 {
 			pairs = make([]Pair, 0, 24) // the head of a mailbox has about as many
 		} else {
-			s.want(`,`)
+			s.Want(`,`)
 		}
 		var p Pair
-		s.want(`[`)
+		s.Want(`[`)
 		p.Key = s.str()
-		s.want(`,`)
+		s.Want(`,`)
 		p.Value = s.value(depth)
-		s.want(`]`)
+		s.Want(`]`)
 		pairs = append(pairs, p)
 	}
 	return pairs
@@ -149,30 +128,30 @@ func (s *jsonScanner) pairs(depth int) []Pair {
 
 func (s *jsonScanner) value(depth int) (v Value) {
 	switch {
-	case depth == 0 || len(s.b) == 0:
-		s.ok = false
-	case s.b[0] == '"':
+	case depth == 0 || len(s.B) == 0:
+		s.OK = false
+	case s.B[0] == '"':
 		v = Value{Kind: String, Str: s.str()}
-	case s.has(`null`):
-	case s.has(`{"flag":`):
+	case s.Has(`null`):
+	case s.Has(`{"flag":`):
 		v = Value{Kind: Flag, Str: s.str()}
-		s.want(`}`)
-	case s.has(`{"kv":`):
+		s.Want(`}`)
+	case s.Has(`{"kv":`):
 		v = Value{Kind: KVList, Pairs: s.pairs(depth - 1)}
-		s.want(`}`)
-	case s.has(`[`):
+		s.Want(`}`)
+	case s.Has(`[`):
 		v = Value{Kind: List, Items: s.items(depth - 1)}
 	default:
-		s.ok = false
+		s.OK = false
 	}
 	return v
 }
 
 // items reads the rest of a list.
 func (s *jsonScanner) items(depth int) (items []Value) {
-	for s.ok && !s.has(`]`) {
+	for s.OK && !s.Has(`]`) {
 		if len(items) > 0 {
-			s.want(`,`)
+			s.Want(`,`)
 		}
 		items = append(items, s.value(depth))
 	}
