@@ -94,36 +94,9 @@ func (a *ahead) Get(ctx context.Context, key string, off, n int64) (*objstore.Ob
 	}
 	o := &objstore.Object{ReadCloser: io.NopCloser(bytes.NewReader(f.b)), Info: f.info}
 	if f.info.Size > int64(len(f.b)) {
-		o.ReadCloser = &continued{Reader: bytes.NewReader(f.b), open: func() (io.ReadCloser, error) {
+		o.ReadCloser = objstore.Continued(f.b, func() (io.ReadCloser, error) {
 			return a.Store.Get(ctx, key, int64(len(f.b)), -1)
-		}}
+		})
 	}
 	return o, nil
-}
-
-// continued reads the beginning of an object, and requests the rest when it is needed.
-type continued struct {
-	io.Reader
-	open func() (io.ReadCloser, error) // nil after the request
-	rest io.ReadCloser
-}
-
-func (c *continued) Read(p []byte) (int, error) {
-	n, err := c.Reader.Read(p)
-	if err != io.EOF || c.open == nil {
-		return n, err
-	}
-	rest, err := c.open()
-	if err != nil {
-		return n, err
-	}
-	c.Reader, c.rest, c.open = rest, rest, nil
-	return n, nil
-}
-
-func (c *continued) Close() error {
-	if c.rest == nil {
-		return nil
-	}
-	return c.rest.Close()
 }

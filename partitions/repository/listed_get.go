@@ -33,9 +33,9 @@ func (s *listedStore) Get(ctx context.Context, key string, off, n int64) (*objst
 	}
 	o := &objstore.Object{ReadCloser: io.NopCloser(bytes.NewReader(first.b)), Info: first.info}
 	if had := int64(len(first.b)); had < first.info.Size && (n < 0 || n > had) {
-		o.ReadCloser = &continued{Reader: bytes.NewReader(first.b), open: func() (io.ReadCloser, error) {
+		o.ReadCloser = objstore.Continued(first.b, func() (io.ReadCloser, error) {
 			return s.Store.Get(ctx, key, had, max(n-had, -1))
-		}}
+		})
 	}
 	return o, nil
 }
@@ -62,35 +62,4 @@ func (s *listedStore) beginning(ctx context.Context, key string) (*beginning, er
 	}
 	s.last.Store(b)
 	return b, nil
-}
-
-// continued reads the beginning of an object, and requests the rest when it is needed.
-type continued struct {
-	io.Reader
-	open func() (io.ReadCloser, error) // nil after the request
-	rest io.ReadCloser
-}
-
-func (c *continued) Read(p []byte) (int, error) {
-	n, err := c.Reader.Read(p)
-	if err != io.EOF || c.open == nil {
-		return n, err
-	}
-	rest, err := c.open()
-	if err != nil {
-		return n, err
-	}
-	c.Reader, c.rest, c.open = rest, rest, nil
-	if n == 0 {
-		return c.Reader.Read(p)
-	}
-	return n, nil
-}
-
-// Close closes the request for the rest, if there was one.
-func (c *continued) Close() error {
-	if c.rest == nil {
-		return nil
-	}
-	return c.rest.Close()
 }
