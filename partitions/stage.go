@@ -37,8 +37,8 @@ type stagedMessage struct {
 	body   []byte     // nil: in packs
 	block  *bodyBlock // contains body
 	inMem  bool
-	// unsure is set while nobody has looked whether the message is held already. That is put
-	// off until something needs to know, and then done for many messages at once.
+	// unsure is set until a lookup shows whether the message is held already. Lookups wait until
+	// they are needed, and then take many messages at once.
 	unsure bool
 	part   *Partition
 	packs  []*openPack // without duplicates
@@ -174,7 +174,7 @@ func (g *Stage) hold(m *stagedMessage) {
 }
 
 // spill moves the messages in memory to packs, because they no longer fit into a commit. It
-// forgets those that are held already, which it looks up in s.
+// looks them up in s first, and forgets messages that are held already.
 func (g *Stage) spill(ctx context.Context, s scope) error {
 	if err := g.lookUp(s); err != nil {
 		return err

@@ -12,7 +12,7 @@ type bodyBlock struct {
 	refs int // messages that use it
 }
 
-// bodyBlocks keeps blocks for reuse. The garbage collector frees those that are not used.
+// bodyBlocks keeps blocks for reuse. The garbage collector frees unused blocks.
 type bodyBlocks struct{ pools [blockClasses]sync.Pool }
 
 const (

@@ -13,7 +13,7 @@ import (
 const (
 	// fewLookups are not worth an iterator.
 	fewLookups = 16
-	// sparse is how many records a range may contain for each one that is wanted.
+	// sparse is how many records a range may contain for each wanted record.
 	sparse = 4
 )
 

@@ -10,8 +10,8 @@ import (
 // Limit bounds the elements in work at a time.
 type Limit[In any] struct {
 	Count int // at least one
-	// Weight bounds the sum of what Of returns for the elements in work; one that is heavier works
-	// alone. 0 = no bound.
+	// Weight bounds the total weight, by Of, of the elements in work. A heavier element is worked
+	// on alone. 0 = no bound.
 	Weight int64
 	Of     func(In) int64
 }

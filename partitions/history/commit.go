@@ -72,7 +72,7 @@ func (c *CommitReader) raw() io.Reader {
 // first one stopped. An error ends the sequence and names the object.
 func (c *CommitReader) Events() iter.Seq2[Event, error] { return c.eventsBy(ParseEvent) }
 
-// eventsBy yields the events that parse returns for the lines, without those that are nil.
+// eventsBy parses the lines and yields the events. It skips lines for which parse returns nil.
 func (c *CommitReader) eventsBy(parse func(line []byte) (Event, error)) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		for c.err == nil {

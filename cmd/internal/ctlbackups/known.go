@@ -110,9 +110,9 @@ func inBucket(backups iter.Seq2[*repository.Found, error]) iter.Seq2[inList, err
 	}
 }
 
-// changed tells a running daemon that the bucket has other backups than its index knows.
+// changed notifies a running daemon that the bucket has other backups than its index knows.
 func (c *command) changed() {
-	// Without a daemon, or with an older one, nothing has to be told.
+	// An error means that no daemon runs, or an older one. Neither answers list from its index.
 	_, _ = control.AskParts(context.WithoutCancel(c.ctx), c.bucket.Conf.String("backup_control_socket"), control.Request{Op: "changed"}, partTime,
 		func(json.RawMessage) error { return nil })
 }
