@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/cyrusbackup/backupd/internal/restore/restoretest"
@@ -220,15 +221,15 @@ func TestConnectionLostAfterAppend(t *testing.T) {
 		x.Deliver(head+"bare\n"+number(i), 1600000000+int64(i), "$New"+number(i))
 	}
 	b.Sync()
-	cut := 0
-	s := (&server{changes: crlf, hangUp: func(n int) bool { return n <= 6 && n > cut }}).start(t)
+	var lasting atomic.Bool // the server no longer hangs up; atomic because a hang-up orders nothing
+	s := (&server{changes: crlf, hangUp: func(int) bool { return !lasting.Load() }}).start(t)
 	dir := t.TempDir()
 	for range 6 {
 		if _, err := s.restore(b, dir, false); err == nil {
 			t.Fatal("no error although the connection broke")
 		}
 	}
-	cut = 6
+	lasting.Store(true)
 	s.wants(b, dir, 0, 6, 0)
 	if n := s.appends.Load(); n != 6 {
 		t.Errorf("%d messages were sent", n)
