@@ -33,8 +33,8 @@ func damage(t *testing.T, dir string) {
 	}
 }
 
-// withoutDescriptors leaves the process few file descriptors while fn runs.
-func withoutDescriptors(t *testing.T, fn func()) {
+// withDescriptors leaves the process so many more file descriptors while fn runs.
+func withDescriptors(t *testing.T, more int, fn func()) {
 	t.Helper()
 	var was unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &was); err != nil {
@@ -45,7 +45,7 @@ func withoutDescriptors(t *testing.T, fn func()) {
 		t.Fatal(err)
 	}
 	few := was
-	few.Cur = uint64(len(used) + 8)
+	few.Cur = uint64(len(used) + more)
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &few); err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +59,7 @@ func withoutDescriptors(t *testing.T, fn func()) {
 
 func TestNoDescriptorsIsNotDamage(t *testing.T) {
 	dir := made(t)
-	withoutDescriptors(t, func() {
+	withDescriptors(t, 8, func() {
 		if _, err := index.Open(dir, index.Options{}); !errors.Is(err, unix.EMFILE) {
 			t.Errorf("opened without descriptors: %v", err)
 		}
@@ -78,7 +78,7 @@ func TestNoDescriptorsIsNotDamage(t *testing.T) {
 func TestRetryOpen(t *testing.T) {
 	dir := made(t)
 	var x *index.Index
-	withoutDescriptors(t, func() {
+	withDescriptors(t, 8, func() {
 		var err error
 		if x, err = index.Open(dir, index.Options{RetryOpen: true}); err != nil {
 			t.Fatal(err)

@@ -99,8 +99,8 @@ func settings(dir string, l *slog.Logger) badger.Options {
 		WithNumMemtables(2).
 		WithNumLevelZeroTables(2).
 		WithNumLevelZeroTablesStall(6).
-		// A table takes twice its size in memory while it is built, and each lower level has
-		// tables of twice the size. Smaller ones would need too many file descriptors.
+		// A table takes its size in memory while it is built, and each lower level has tables of
+		// twice the size.
 		WithBaseTableSize(2 << 20).
 		WithValueLogFileSize(valueLog).
 		WithNumCompactors(2).
@@ -142,14 +142,14 @@ func accessible(dir string) error {
 			return &os.PathError{Op: "access", Path: path, Err: err}
 		}
 	}
-	const spare = 24 // directories, pipes, new files
+	const spare = 24 // directories, pipes, tables while they are opened, new files
 	var probes []*os.File
 	defer func() {
 		for _, f := range probes {
 			_ = f.Close()
 		}
 	}()
-	for range len(names) + spare {
+	for range withDescriptor(names) + spare {
 		f, err := os.Open(os.DevNull)
 		if err != nil {
 			return err
@@ -157,6 +157,17 @@ func accessible(dir string) error {
 		probes = append(probes, f)
 	}
 	return nil
+}
+
+// withDescriptor returns how many of the files keep a descriptor: all but tables
+// (internal/ristretto).
+func withDescriptor(entries []os.DirEntry) (n int) {
+	for _, e := range entries {
+		if filepath.Ext(e.Name()) != ".sst" {
+			n++
+		}
+	}
+	return n
 }
 
 func fileNames(entries []os.DirEntry) (names []string) {

@@ -20,6 +20,8 @@ import (
 type MmapFile struct {
 	Data []byte
 	Fd   *os.File
+
+	table bool // Fd is open, and not needed once the table is
 }
 
 var NewFile = errors.New("Create a new file")
@@ -59,8 +61,9 @@ func OpenMmapFileUsing(fd *os.File, sz int, writable bool) (*MmapFile, error) {
 		}
 	}
 	return (&MmapFile{
-		Data: buf,
-		Fd:   fd,
+		Data:  buf,
+		Fd:    fd,
+		table: isTable(filename),
 	}).noteMapped(), rerr
 }
 
@@ -117,6 +120,7 @@ func (m *MmapFile) NewReader(offset int) io.Reader {
 // Bytes returns data starting from offset off of size sz. If there's not enough data, it would
 // return nil slice and io.EOF.
 func (m *MmapFile) Bytes(off, sz int) ([]byte, error) {
+	m.closeTable()
 	if len(m.Data[off:]) < sz {
 		return nil, io.EOF
 	}
@@ -162,7 +166,7 @@ func (m *MmapFile) Sync() error {
 	if m == nil {
 		return nil
 	}
-	return Msync(m.Data)
+	return msync(m.Data)
 }
 
 func (m *MmapFile) Delete() error {
@@ -176,6 +180,10 @@ func (m *MmapFile) Delete() error {
 		return fmt.Errorf("while munmap file: %s, error: %v\n", m.Fd.Name(), err)
 	}
 	m.Data = nil
+	if isTable(m.Fd.Name()) {
+		m.closeTable()
+		return os.Remove(m.Fd.Name())
+	}
 	if err := m.Fd.Truncate(0); err != nil {
 		return fmt.Errorf("while truncate file: %s, error: %v\n", m.Fd.Name(), err)
 	}
@@ -197,6 +205,10 @@ func (m *MmapFile) Close(maxSz int64) error {
 	}
 	if err := m.unmap(); err != nil {
 		return fmt.Errorf("while munmap file: %s, error: %v\n", m.Fd.Name(), err)
+	}
+	if isTable(m.Fd.Name()) {
+		m.closeTable()
+		return nil
 	}
 	if maxSz >= 0 {
 		if err := m.Fd.Truncate(maxSz); err != nil {

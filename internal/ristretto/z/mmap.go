@@ -27,7 +27,11 @@ func Madvise(b []byte, readahead bool) error {
 	return madvise(b, readahead)
 }
 
-// Msync would call sync on the mmapped data.
+// Msync writes a new table to the disk. Its pages then leave the memory of the process, see
+// ReleasePages: most tables are made by compactions, and nobody reads all of one soon.
 func Msync(b []byte) error {
-	return msync(b)
+	if err := msync(b); err != nil {
+		return err
+	}
+	return release(b)
 }

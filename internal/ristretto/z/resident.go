@@ -48,8 +48,10 @@ func ReleasePages() error {
 	var err error
 	for m := range mapped.files {
 		if len(m.Data) > 0 {
-			err = errors.Join(err, unix.Madvise(m.Data, unix.MADV_DONTNEED))
+			err = errors.Join(err, release(m.Data))
 		}
 	}
 	return err
 }
+
+func release(b []byte) error { return unix.Madvise(b, unix.MADV_DONTNEED) }

@@ -27,5 +27,5 @@ func begin(fd *os.File, size int64) error {
 // compaction cannot make it: subcompact in levels.go drops that error (its deferred Done
 // has the err of before).
 func mustBeMade(filename string, flag int) bool {
-	return flag&os.O_CREATE != 0 && filepath.Ext(filename) == ".sst"
+	return flag&os.O_CREATE != 0 && isTable(filename)
 }
