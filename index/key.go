@@ -111,6 +111,12 @@ func UIDOf(k Key) uint32 { return binary.BigEndian.Uint32(k[len(k)-4:]) }
 // GUIDOf returns the GUID in a MessageKey or a SharedKey.
 func GUIDOf(k Key) cyrus.GUID { return cyrus.GUID(k[len(k)-len(cyrus.GUID{}):]) }
 
+// WithGUID replaces the GUID at the end of a MessageKey or SharedKey, and returns the key.
+func (k Key) WithGUID(g cyrus.GUID) Key {
+	copy(k[len(k)-len(g):], g[:])
+	return k
+}
+
 // ItemPrefix is the prefix of the items of a kind.
 func ItemPrefix(b uint64, kind string) Key {
 	k := ofBackup(prefixItem, b, len(kind)+1)

@@ -11,6 +11,9 @@ import (
 // Value calls fn with the value of a key, or returns ErrNotFound. The value is valid only
 // inside fn, which must not change it. Value returns the error of fn unchanged.
 func (t *Txn) Value(k Key, fn func(value []byte) error) error {
+	if t.Lacks(k) {
+		return ErrNotFound
+	}
 	t.x.opt.OnRead(k)
 	i, err := t.txn.Get(k)
 	if err != nil {

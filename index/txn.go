@@ -100,6 +100,9 @@ func wrap(op string, k Key, err error) error {
 
 // Get returns a copy of the value, or ErrNotFound.
 func (t *Txn) Get(k Key) ([]byte, error) {
+	if t.Lacks(k) {
+		return nil, ErrNotFound
+	}
 	t.x.opt.OnRead(k)
 	i, err := t.txn.Get(k)
 	if err != nil {
@@ -111,6 +114,9 @@ func (t *Txn) Get(k Key) ([]byte, error) {
 
 // Has reports whether the key exists.
 func (t *Txn) Has(k Key) (bool, error) {
+	if t.Lacks(k) {
+		return false, nil
+	}
 	t.x.opt.OnRead(k)
 	_, err := t.txn.Get(k)
 	if errors.Is(err, badger.ErrKeyNotFound) {
@@ -121,6 +127,7 @@ func (t *Txn) Has(k Key) (bool, error) {
 
 // Set writes the value. The transaction keeps both slices.
 func (t *Txn) Set(k Key, v []byte) error {
+	t.x.filter.add(k) // before anybody can see the key
 	err := t.write("set", k, func() error { return t.txn.Set(k, v) })
 	if len(v) >= largeValue {
 		t.large += int64(len(k) + len(v))

@@ -68,7 +68,7 @@ func newHostWith(t *testing.T, set func(*partitions.Options), stores ...objstore
 
 func (h *host) start() {
 	h.t.Helper()
-	x, err := index.Open(h.dir, index.Options{OnCommit: h.onCommit, OnRead: h.read})
+	x, err := index.Open(h.dir, index.Options{OnCommit: h.onCommit, OnRead: h.read, FilterMemory: 1 << 20})
 	if err != nil {
 		h.t.Fatal(err)
 	}

@@ -121,8 +121,9 @@ func (f *finder) inStage(g cyrus.GUID, m *Message) {
 // positions of the GUIDs in ascending order.
 func (f *finder) inBackup(guids []cyrus.GUID, order []int32, found []Message) error {
 	todo := make([]int32, 0, len(order))
+	key := index.MessageKey(f.st.id, make([]byte, len(cyrus.GUID{})))
 	for _, i := range order {
-		if !found[i].exists {
+		if !found[i].exists && !f.t.Lacks(key.WithGUID(guids[i])) {
 			todo = append(todo, i)
 		}
 	}

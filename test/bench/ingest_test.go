@@ -113,7 +113,7 @@ func ingest(b *testing.B, under objstore.Store, mail func(i int) []byte, batch i
 }
 
 func openSet(b testing.TB, s objstore.Store) *partitions.Set {
-	x, err := index.Open(filepath.Join(b.TempDir(), "index"), index.Options{})
+	x, err := index.Open(filepath.Join(b.TempDir(), "index"), index.Options{FilterMemory: 8 << 20})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -133,7 +133,7 @@ func BenchmarkGetUser(b *testing.B) {
 // openWithIndex opens a Set on a bucket in memory, with its index.
 func openWithIndex(b testing.TB) (*partitions.Set, *index.Index) {
 	b.Helper()
-	x, err := index.Open(filepath.Join(b.TempDir(), "index"), index.Options{})
+	x, err := index.Open(filepath.Join(b.TempDir(), "index"), index.Options{FilterMemory: 8 << 20})
 	if err != nil {
 		b.Fatal(err)
 	}

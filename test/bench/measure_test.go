@@ -168,7 +168,7 @@ func countOpening(t *testing.T, c counts) {
 	dir := filepath.Join(t.TempDir(), "index")
 	counter := new(observe.Counter)
 	visit := func(work func(*session.Session)) {
-		x, err := index.Open(dir, index.Options{})
+		x, err := index.Open(dir, index.Options{FilterMemory: 8 << 20})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -210,7 +210,7 @@ func countOpening(t *testing.T, c counts) {
 func countIndex(t *testing.T, c counts) {
 	const n = 50000
 	dir := filepath.Join(t.TempDir(), "index")
-	x, err := index.Open(dir, index.Options{})
+	x, err := index.Open(dir, index.Options{FilterMemory: 8 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}

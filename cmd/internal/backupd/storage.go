@@ -52,7 +52,8 @@ func (b *backups) Open(ctx context.Context) error {
 	}
 	x, err := index.Open(b.Index(), index.Options{
 		Logger: b.env.log, Reserve: conf.Size("backup_index_reserve"), RetryOpen: true,
-		OnDamage: func(err error) { b.env.end(err.Error()) },
+		FilterMemory: conf.Size("backup_memory_limit") / 16,
+		OnDamage:     func(err error) { b.env.end(err.Error()) },
 	})
 	if err != nil {
 		return errors.Join(err, closer.Close(), b.meter.close())
