@@ -8,6 +8,7 @@ import (
 	"io"
 	"iter"
 	"slices"
+	"sync"
 
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/objstore"
@@ -24,13 +25,17 @@ const (
 // readAhead is the size of a request when the blocks of an object are read in order.
 const readAhead = 4 << 20
 
+// betweenBlocks is more than the header of an entry takes, which is in another frame than the block.
+const betweenBlocks = 1 << 10
+
 // blockSource reads blocks from the store, and keeps new blocks compressed until they are
 // put. Not safe for concurrent use.
 type blockSource struct {
 	objects *Objects
 	spill   *spill
 	window  window
-	buf     []byte // for records; nil while it is in use
+	buf     []byte    // for records; nil while it is in use
+	buffers sync.Pool // of *[]byte, for blocks that are decoded ahead
 }
 
 // window is a part of an object that was read ahead.
@@ -79,45 +84,61 @@ func (b *blockSource) records(ctx context.Context, ref BlockRef) iter.Seq2[*cyru
 // read returns the bytes of a block in the store, and checks the hash. It uses the memory of
 // buf if that is large enough.
 func (b *blockSource) read(ctx context.Context, kind string, ref BlockRef, buf []byte) ([]byte, error) {
-	raw, err := b.fetch(ctx, ref.SHA256+"."+kind, ref.Object, buf)
-	if err == nil && hashOf(raw) != ref.SHA256 {
-		err = fmt.Errorf("%w: SHA-256 mismatch", ErrCorrupt)
-	}
+	e, err := b.locate(ctx, kind, ref)
 	if err != nil {
-		return nil, inObject(ref.Object, fmt.Errorf("block %s.%s: %w", ref.SHA256, kind, err))
+		return nil, ref.wrap(kind, err)
 	}
-	return raw, nil
+	frames, err := b.frames(ctx, &b.window, ref.Object, e.Off, e.Len)
+	if err != nil {
+		return nil, ref.wrap(kind, err)
+	}
+	raw, err := ref.decompress(e, frames, buf)
+	return raw, ref.wrap(kind, closeAfter(frames, err))
 }
 
-func (b *blockSource) fetch(ctx context.Context, name, object string, buf []byte) ([]byte, error) {
-	dir, err := b.objects.Directory(ctx, object)
-	if err != nil {
-		return nil, err
+// wrap adds the names of the block and its object to an error.
+func (r BlockRef) wrap(kind string, err error) error {
+	if err == nil {
+		return nil
 	}
-	e, ok := dir.Lookup(name)
+	return inObject(r.Object, fmt.Errorf("block %s.%s: %w", r.SHA256, kind, err))
+}
+
+// locate returns the entry of a block in its object.
+func (b *blockSource) locate(ctx context.Context, kind string, ref BlockRef) (pack.Entry, error) {
+	dir, err := b.objects.Directory(ctx, ref.Object)
+	if err != nil {
+		return pack.Entry{}, err
+	}
+	e, ok := dir.Lookup(ref.SHA256 + "." + kind)
 	if !ok {
-		return nil, fmt.Errorf("%w: entry not found", ErrCorrupt)
+		return e, fmt.Errorf("%w: entry not found", ErrCorrupt)
 	}
 	if e.Size > maxBlockSize {
-		return nil, fmt.Errorf("%w: too large, %d bytes", ErrCorrupt, e.Size)
+		return e, fmt.Errorf("%w: too large, %d bytes", ErrCorrupt, e.Size)
 	}
-	frames, err := b.frames(ctx, object, e.Off, e.Len)
-	if err != nil {
-		return nil, err
-	}
-	body := pack.OpenEntry(e, frames)
-	raw, err := readAll(body, e.Size, buf)
-	return raw, closeAfter(frames, closeAfter(body, err))
+	return e, nil
 }
 
-// frames reads ahead if the frames directly follow those of the last call.
-func (b *blockSource) frames(ctx context.Context, key string, off, n int64) (io.ReadCloser, error) {
-	w := &b.window
+// decompress returns the bytes of the block from its frames, and checks the hash. It uses
+// the memory of buf if that is large enough.
+func (r BlockRef) decompress(e pack.Entry, frames io.Reader, buf []byte) ([]byte, error) {
+	body := pack.OpenEntry(e, frames)
+	raw, err := readAll(body, e.Size, buf)
+	if err = closeAfter(body, err); err == nil && hashOf(raw) != r.SHA256 {
+		err = fmt.Errorf("%w: SHA-256 mismatch", ErrCorrupt)
+	}
+	return raw, err
+}
+
+// frames returns n bytes of an object. It reads ahead if they follow those of the last call with
+// this window.
+func (b *blockSource) frames(ctx context.Context, w *window, key string, off, n int64) (io.ReadCloser, error) {
 	if end := w.off + int64(len(w.data)); w.key == key && off >= w.off && off+n <= end {
 		w.next = off + n
 		return io.NopCloser(bytes.NewReader(w.data[off-w.off:][:n])), nil
 	}
-	ahead := w.key == key && off == w.next && n < readAhead
+	ahead := w.key == key && off >= w.next && off <= w.next+betweenBlocks && n < readAhead
 	data := w.data
 	*w = window{key: key, off: off, next: off + n}
 	if !ahead {

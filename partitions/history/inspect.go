@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
+	"iter"
 
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/objstore/pack"
@@ -70,54 +70,68 @@ func (m *Mem) sealedState() ([]byte, error) {
 	return m.state("")
 }
 
-// CheckBlocks reads every block in the store and compares it with its hash. It calls bad
-// for each damaged block. It skips blocks in seen, and adds the others to seen. The keys of
-// seen include the object, because a block can be intact in one object and damaged in
+// CheckBlocks reads every block in the store and compares it with its hash, several at a time.
+// It calls bad for each damaged block. It skips blocks in seen, and adds the others to seen. The
+// keys of seen include the object, because a block can be intact in one object and damaged in
 // another.
 func (m *Mem) CheckBlocks(ctx context.Context, seen map[string]bool, bad func(object string, err error)) error {
-	check := func(kind string, ref BlockRef) error {
-		at := ref.Object + " " + ref.SHA256
-		if ref.Object == "" || seen[at] {
-			return nil
-		}
-		seen[at] = true
-		_, err := m.source.read(ctx, kind, ref, nil)
-		if err != nil && IsDamage(err) {
-			bad(ref.Object, err)
-			return nil
-		}
-		return err
-	}
-	for _, b := range m.order {
-		for _, block := range b.blocks {
-			if err := check(recordBlocks, block.ref); err != nil {
-				return err
+	in := func(yield func(blockBytes) bool) {
+		var w window
+		for b := range m.allBlocks() {
+			at := b.ref.Object + " " + b.ref.SHA256
+			if b.ref.Object == "" || seen[at] {
+				continue
+			}
+			seen[at] = true
+			if !yield(m.source.fetch(ctx, &w, b.kind, b.ref)) {
+				return
 			}
 		}
 	}
-	for _, block := range m.messages.blocks {
-		if err := check(messageBlocks, block.ref); err != nil {
-			return err
-		}
-	}
-	for _, block := range m.places.blocks {
-		if err := check(placeBlocks, block.ref); err != nil {
-			return err
+	sound := func(BlockRef, []byte) (struct{}, error) { return struct{}{}, nil }
+	for b := range decodeInOrder(ctx, m.source, in, sound) {
+		switch {
+		case b.err == nil:
+		case !IsDamage(b.err):
+			return b.err
+		default:
+			bad(b.ref.Object, b.err)
 		}
 	}
 	return nil
 }
 
+// allBlocks yields the blocks of records, messages and places, without their bytes.
+func (m *Mem) allBlocks() iter.Seq[blockBytes] {
+	return func(yield func(blockBytes) bool) {
+		for _, b := range m.order {
+			for _, block := range b.blocks {
+				if !yield(blockBytes{kind: recordBlocks, ref: block.ref}) {
+					return
+				}
+			}
+		}
+		for _, block := range m.messages.blocks {
+			if !yield(blockBytes{kind: messageBlocks, ref: block.ref}) {
+				return
+			}
+		}
+		for _, block := range m.places.blocks {
+			if !yield(blockBytes{kind: placeBlocks, ref: block.ref}) {
+				return
+			}
+		}
+	}
+}
+
 // NamesBlocksIn reports whether the state has a block in a chosen object.
 func (m *Mem) NamesBlocksIn(chosen func(object string) bool) bool {
-	in := func(ref BlockRef) bool { return ref.Object != "" && chosen(ref.Object) }
-	for _, b := range m.order {
-		if slices.ContainsFunc(b.blocks, func(b *memBlock) bool { return in(b.ref) }) {
+	for b := range m.allBlocks() {
+		if b.ref.Object != "" && chosen(b.ref.Object) {
 			return true
 		}
 	}
-	line := func(b *lineBlock) bool { return in(b.ref) }
-	return slices.ContainsFunc(m.messages.blocks, line) || slices.ContainsFunc(m.places.blocks, line)
+	return false
 }
 
 // CheckObject reads a whole container. It checks the checksum of every frame, the name of

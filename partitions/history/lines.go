@@ -2,6 +2,7 @@ package history
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -63,4 +64,24 @@ func (l *lines) each(fn func(line []byte) error) error {
 			return fmt.Errorf("line %d: %w", l.n, err)
 		}
 	}
+}
+
+// eachLineOf calls fn for each line of raw, like lines.each.
+func eachLineOf(raw []byte, fn func(line []byte) error) error {
+	for n := 1; len(raw) > 0; n++ {
+		i := bytes.IndexByte(raw, '\n')
+		switch {
+		case i < 0:
+			return fmt.Errorf("%w: line %d has no newline", ErrCorrupt, n)
+		case i > maxLine:
+			return fmt.Errorf("%w: line %d is longer than %d bytes", ErrCorrupt, n, maxLine)
+		case !utf8.Valid(raw[:i]):
+			return fmt.Errorf("%w: line %d is not UTF-8", ErrCorrupt, n)
+		}
+		if err := fn(raw[:i]); err != nil {
+			return fmt.Errorf("line %d: %w", n, err)
+		}
+		raw = raw[i+1:]
+	}
+	return nil
 }

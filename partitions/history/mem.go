@@ -70,9 +70,9 @@ func NewMem(ctx context.Context, s objstore.Store, backup string) (*Mem, error) 
 	}
 	m.cache = recordCache{ctx: ctx, source: source, max: cachedRecords}
 	m.messages = lineBlocks[*MessageState]{ctx: ctx, source: source, kind: messageBlocks,
-		parse: parseMessageLine, begins: `{"guid":"`, prefix: func(s *MessageState) uint64 { return guidPrefix(s.GUID) }}
+		parser: parseMessageLines, begins: `{"guid":"`, prefix: func(s *MessageState) uint64 { return guidPrefix(s.GUID) }}
 	m.places = lineBlocks[Place]{ctx: ctx, source: source, kind: placeBlocks,
-		parse: new(placeParser).parse, begins: `{"chunk":"`, prefix: func(p Place) uint64 { return chunkPrefix(p.Chunk) }}
+		parser: func() func([]byte) (Place, error) { return new(placeParser).parse }, begins: `{"chunk":"`, prefix: func(p Place) uint64 { return chunkPrefix(p.Chunk) }}
 	return m, nil
 }
 

@@ -1,7 +1,6 @@
 package history
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -25,7 +24,7 @@ type lineBlocks[T any] struct {
 	ctx    context.Context // of the Mem
 	source *blockSource
 	kind   string
-	parse  func(line []byte) (T, error)
+	parser func() func(line []byte) (T, error) // for the lines of a block, in order
 	prefix func(T) uint64
 	begins string // the beginning of a line, before the hash
 
@@ -126,9 +125,18 @@ func (l *lineBlocks[T]) bytes(b *lineBlock) ([]byte, error) {
 
 // lines decodes a block.
 func (l *lineBlocks[T]) lines(b *lineBlock) ([]T, error) {
-	out := make([]T, 0, max(0, min(b.ref.Count, linesPerBlock)))
-	err := l.eachLine(b, func(line []byte) error {
-		t, err := l.parse(line)
+	raw, err := l.bytes(b)
+	if err != nil {
+		return nil, err
+	}
+	return l.parseBlock(b.ref, raw)
+}
+
+func (l *lineBlocks[T]) parseBlock(ref BlockRef, raw []byte) ([]T, error) {
+	out := make([]T, 0, max(0, min(ref.Count, linesPerBlock)))
+	parse := l.parser()
+	err := l.eachLine(ref, raw, func(line []byte) error {
+		t, err := parse(line)
 		out = append(out, t)
 		return err
 	})
@@ -136,21 +144,17 @@ func (l *lineBlocks[T]) lines(b *lineBlock) ([]T, error) {
 }
 
 // eachLine calls fn for each line of a block.
-func (l *lineBlocks[T]) eachLine(b *lineBlock, fn func(line []byte) error) error {
-	raw, err := l.bytes(b)
-	if err != nil {
-		return err
-	}
+func (l *lineBlocks[T]) eachLine(ref BlockRef, raw []byte, fn func(line []byte) error) error {
 	n := 0
-	err = newLines(bytes.NewReader(raw)).each(func(line []byte) error {
+	err := eachLineOf(raw, func(line []byte) error {
 		n++
 		return fn(line)
 	})
-	if err == nil && n != b.ref.Count {
-		err = fmt.Errorf("%w: %d lines, want %d", ErrCorrupt, n, b.ref.Count)
+	if err == nil && n != ref.Count {
+		err = fmt.Errorf("%w: %d lines, want %d", ErrCorrupt, n, ref.Count)
 	}
 	if err != nil {
-		return inObject(b.ref.Object, fmt.Errorf("%s block %d: %w", l.kind, b.ref.Block, err))
+		return inObject(ref.Object, fmt.Errorf("%s block %d: %w", l.kind, ref.Block, err))
 	}
 	return nil
 }
@@ -218,19 +222,30 @@ func (l *lineBlocks[T]) buildTable() error {
 	}
 	const most = 2 << 20 // the counts are not verified yet
 	t := &prefixTable{entries: make([]uint64, 0, min(lines, most))}
-	for i, b := range l.blocks {
-		err := l.eachLine(b, func(line []byte) error {
-			prefix, err := l.prefixOf(line)
-			t.add(prefix, i)
-			return err
-		})
-		if err != nil {
-			return err
+	i := 0
+	for b := range decodeInOrder(l.ctx, l.source, l.inOrder(), l.prefixesOf) {
+		if b.err != nil {
+			return b.err
 		}
+		for _, prefix := range b.v {
+			t.add(prefix, i)
+		}
+		i++
 	}
 	t.sort()
 	l.table = t
 	return nil
+}
+
+// prefixesOf returns the first eight bytes of each line's hash.
+func (l *lineBlocks[T]) prefixesOf(ref BlockRef, raw []byte) ([]uint64, error) {
+	out := make([]uint64, 0, max(0, min(ref.Count, linesPerBlock)))
+	err := l.eachLine(ref, raw, func(line []byte) error {
+		prefix, err := l.prefixOf(line)
+		out = append(out, prefix)
+		return err
+	})
+	return out, err
 }
 
 // prefixOf returns the first eight bytes of a line's hash. It parses the line only if it is
@@ -242,24 +257,23 @@ func (l *lineBlocks[T]) prefixOf(line []byte) (uint64, error) {
 	if s.Hex(b[:]); s.OK {
 		return binary.BigEndian.Uint64(b[:]), nil
 	}
-	t, err := l.parse(line)
+	t, err := l.parser()(line)
 	if err != nil {
 		return 0, err
 	}
 	return l.prefix(t), nil
 }
 
-// all yields every line in order of arrival.
+// all yields every line in order of arrival. It decodes blocks ahead of the loop.
 func (l *lineBlocks[T]) all() iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
-		for _, b := range slices.Clone(l.blocks) {
-			lines, err := l.lines(b)
-			if err != nil {
+		for b := range decodeInOrder(l.ctx, l.source, l.inOrder(), l.parseBlock) {
+			if b.err != nil {
 				var none T
-				yield(none, err)
+				yield(none, b.err)
 				return
 			}
-			for _, t := range lines {
+			for _, t := range b.v {
 				if !yield(t, nil) {
 					return
 				}
@@ -277,8 +291,9 @@ func (l *lineBlocks[T]) keep(keep func(T) bool) (dropped bool, err error) {
 		}
 		var left []byte
 		count := 0
-		err = newLines(bytes.NewReader(raw)).each(func(line []byte) error {
-			t, err := l.parse(line)
+		parse := l.parser()
+		err = eachLineOf(raw, func(line []byte) error {
+			t, err := parse(line)
 			if err == nil && keep(t) {
 				left = append(append(left, line...), '\n')
 				count++

@@ -6,12 +6,25 @@ import (
 	"slices"
 )
 
-func parseMessageLine(line []byte) (*MessageState, error) {
-	s := new(MessageState)
-	if err := s.UnmarshalJSON(line); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
+// messagesTogether is how many messages share an allocation: few, because each one of them keeps
+// all in memory.
+const messagesTogether = 32
+
+// parseMessageLines returns a function that reads lines of a block of messages.
+func parseMessageLines() func(line []byte) (*MessageState, error) {
+	var slab []MessageState
+	var chunks []ChunkID
+	return func(line []byte) (*MessageState, error) {
+		if len(slab) == 0 {
+			slab, chunks = make([]MessageState, messagesTogether), make([]ChunkID, 0, messagesTogether)
+		}
+		s := &slab[0]
+		slab = slab[1:]
+		if err := s.read(line, &chunks); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
+		}
+		return s, nil
 	}
-	return s, nil
 }
 
 // PutMessage implements State.

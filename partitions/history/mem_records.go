@@ -1,7 +1,6 @@
 package history
 
 import (
-	"bytes"
 	"cmp"
 	"container/list"
 	"context"
@@ -127,7 +126,7 @@ func eachRecord(raw []byte, ref BlockRef, fn func(*RecordState) error) error {
 	count := 0
 	var j cyrus.JSONScanner
 	slab := make([]RecordState, max(0, min(ref.Count, RecordsPerBlock)))
-	err := newLines(bytes.NewReader(raw)).each(func(line []byte) error {
+	err := eachLineOf(raw, func(line []byte) error {
 		if count == len(slab) {
 			return fmt.Errorf("%w: more than %d records", ErrCorrupt, ref.Count)
 		}
@@ -185,7 +184,7 @@ func (m *Mem) Record(uniqueid string, uid uint32) (*RecordState, error) {
 	return b.blocks[i].recs[j], nil
 }
 
-// Records implements State. It holds one block in addition to the cache.
+// Records implements State. It holds a few blocks in addition to the cache.
 func (m *Mem) Records(uniqueid string, from uint32) iter.Seq2[*RecordState, error] {
 	return func(yield func(*RecordState, error) bool) {
 		if err := m.whole(); err != nil {
@@ -196,15 +195,20 @@ func (m *Mem) Records(uniqueid string, from uint32) iter.Seq2[*RecordState, erro
 		if !ok {
 			return
 		}
+		ahead := recordsAhead{cache: &m.cache}
+		defer ahead.end()
 		for next := uint64(from >> blockShift); ; { // a number, since the loop body may add and drop blocks
 			i, _ := b.at(uint32(next))
 			if i == len(b.blocks) {
 				return
 			}
 			block := b.blocks[i]
-			if err := m.cache.load(block); err != nil {
+			if err := ahead.load(block); err != nil {
 				yield(nil, err)
 				return
+			}
+			if next > uint64(from>>blockShift) { // the loop may want only the first block
+				ahead.start(b.blocks[i+1:])
 			}
 			for _, r := range slices.Clone(block.recs) {
 				if r.UID >= from && !yield(r, nil) {

@@ -124,8 +124,14 @@ func (m *MessageState) append(dst []byte) []byte {
 
 // UnmarshalJSON reads the output of MarshalJSON.
 func (m *MessageState) UnmarshalJSON(b []byte) error {
+	chunks := make([]ChunkID, 0, 1)
+	return m.read(b, &chunks)
+}
+
+// read is UnmarshalJSON with memory for the chunks of many messages.
+func (m *MessageState) read(b []byte, chunks *[]ChunkID) error {
 	*m = MessageState{}
-	if m.scan(b) {
+	if m.scan(b, chunks) {
 		return m.check()
 	}
 	return m.decode(b)
@@ -164,10 +170,9 @@ func (m *MessageState) check() error {
 
 // scan reads the exact form that append writes, many times faster than encoding/json,
 // because a backup has a line for each message. It returns false for any other line.
-func (m *MessageState) scan(b []byte) bool {
+func (m *MessageState) scan(b []byte, chunks *[]ChunkID) bool {
 	s := scanner{exactjson.Over(b)}
-	chunks := make([]ChunkID, 0, 1)
-	s.message(&m.Message, &chunks)
+	s.message(&m.Message, chunks)
 	if s.Has(`,"commit":`) {
 		m.Commit = s.number()
 	}

@@ -18,7 +18,10 @@ var ways = []struct {
 }{
 	{"event", func(b []byte) (any, bool) { e := scanEvent(b); return e, e != nil },
 		func(b []byte) (any, error) { return decodeEvent(b) }},
-	{"message", func(b []byte) (any, bool) { m := new(MessageState); return m, m.scan(b) && m.check() == nil },
+	{"message", func(b []byte) (any, bool) {
+		m := new(MessageState)
+		return m, m.scan(b, new([]ChunkID)) && m.check() == nil
+	},
 		func(b []byte) (any, error) { m := new(MessageState); return m, m.decode(b) }},
 	{"place", func(b []byte) (any, bool) {
 		p, ok := scanPlace(b, "packs/x")
