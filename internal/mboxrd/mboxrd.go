@@ -23,10 +23,22 @@ func Unquote(line []byte) []byte {
 	return line
 }
 
+// Quoter quotes messages one after another, with buffers that they share. The zero value is
+// ready for use.
+type Quoter struct {
+	r   *bufio.Reader
+	out []byte // a line
+}
+
 // Quote copies a message and quotes it. CRLF becomes LF, and a missing line end is added.
 // An empty line follows the message.
-func Quote(w io.Writer, body io.Reader) error {
-	r := bufio.NewReaderSize(body, 64<<10)
+func (q *Quoter) Quote(w io.Writer, body io.Reader) error {
+	if q.r == nil {
+		q.r = bufio.NewReaderSize(nil, 64<<10)
+	}
+	r := q.r
+	r.Reset(body)
+	defer r.Reset(nil)
 	begins, cr, last := true, false, byte('\n')
 	for {
 		line, err := r.ReadSlice('\n')
@@ -35,7 +47,7 @@ func Quote(w io.Writer, body io.Reader) error {
 		}
 		ended := errors.Is(err, io.EOF)
 		if n := len(line); n > 0 {
-			out := make([]byte, 0, n+2)
+			out := q.out[:0]
 			if begins && isFrom(line) {
 				out = append(out, '>')
 			}
@@ -49,6 +61,7 @@ func Quote(w io.Writer, body io.Reader) error {
 			default:
 				out = append(out, line...)
 			}
+			q.out = out
 			// A CR may be the first half of a line end that the buffer has split.
 			if cr = last == '\r'; cr {
 				out = out[:len(out)-1]

@@ -33,6 +33,7 @@ type mboxes struct {
 	cur     *partial
 	w       *bufio.Writer
 	words   []string // of the mailbox being written
+	quoter  mboxrd.Quoter
 	sums    mboxSums
 }
 
@@ -125,7 +126,7 @@ func (b *mboxes) message(m *restore.Message, body io.Reader, size int64) error {
 		// a uidvalidity and Dovecot's last uid in ten digits.
 		fmt.Fprintf(n, "X-IMAPbase: 1 %010d %s\n", 0, strings.Join(b.words, " "))
 	}
-	if err := mboxrd.Quote(n, body); err != nil {
+	if err := b.quoter.Quote(n, body); err != nil {
 		return err
 	}
 	s := &b.sums
