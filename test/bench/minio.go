@@ -21,6 +21,14 @@ const (
 )
 
 func (l *lab) startOnMinio(ctx context.Context, s *server, set setup) error {
+	if err := l.startStore(ctx, s); err != nil {
+		return err
+	}
+	return l.startOurs(s, locationOf(s.endpoint), set)
+}
+
+// startStore starts MinIO with an empty bucket.
+func (l *lab) startStore(ctx context.Context, s *server) error {
 	data := filepath.Join(s.dir, "minio")
 	// MinIO on one drive uses a directory as a bucket.
 	if err := mkdir(filepath.Join(data, bucket)); err != nil {
@@ -43,7 +51,7 @@ func (l *lab) startOnMinio(ctx context.Context, s *server, set setup) error {
 	}
 	s.kept = func(ctx context.Context) (int64, error) { return bucketSize(ctx, s.endpoint) }
 	s.env = []string{"AWS_ACCESS_KEY_ID=" + minioUser, "AWS_SECRET_ACCESS_KEY=" + minioSecret, "AWS_REGION=us-east-1"}
-	return l.startOurs(s, locationOf(s.endpoint), set)
+	return nil
 }
 
 func locationOf(endpoint string) string { return "minio://" + endpoint + "/" + bucket + "?tls=no" }
