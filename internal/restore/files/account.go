@@ -53,6 +53,9 @@ func putScripts(at *os.Root, a *restore.Account) []error {
 		return []error{err}
 	}
 	defer dir.Close()
+	if err := sweep(dir, ".", ""); err != nil {
+		return []error{err}
+	}
 	var out []error
 	for _, s := range a.Scripts {
 		if err := put(dir, script(s.Filename), s.Content); err != nil {

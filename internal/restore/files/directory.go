@@ -45,6 +45,9 @@ func openBase(path string) (*base, error) {
 	if err == nil {
 		err = hold(lock)
 	}
+	if err == nil {
+		err = sweep(root, ".", "")
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, errors.Join(err, root.Close()))
 	}

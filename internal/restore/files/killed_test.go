@@ -150,6 +150,35 @@ func killAfter(t *testing.T, messages int, kind, to, bucket string) {
 	}
 }
 
+// A run can be killed while it writes one of the small files beside the messages.
+func TestSmallLeftovers(t *testing.T) {
+	t.Parallel()
+	b, _ := killedBackup(t)
+	src := b.Source(time.Time{})
+	for kind, list := range map[string][]string{
+		"maildir": {"subscriptions", ".Sent/maildirfolder", "sieve/a.sieve"},
+		"eml":     {"account.json", "sieve/a.sieve"},
+	} {
+		to := filepath.Join(t.TempDir(), "to")
+		for _, name := range list {
+			name = filepath.Join(to, name+".0123456789abcdef.partial")
+			if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o700), os.WriteFile(name, nil, 0o600)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		sel, err := src.Select(restore.Options{All: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		account := &restore.Account{Scripts: []*history.SieveEvent{{User: "anne", Filename: "a.script", Content: "keep;"}}}
+		d := files.New(src, restoretest.Report(t), files.Options{Kind: kind, Path: to})
+		if err := d.Restore(t.Context(), sel.Folders, account); err != nil {
+			t.Fatalf("%s: %v", kind, err)
+		}
+		noLeftovers(t, to)
+	}
+}
+
 func noLeftovers(t *testing.T, dir string) {
 	t.Helper()
 	for _, f := range listing(t, dir) {

@@ -86,7 +86,7 @@ func (d *maildir) folder(m *mailbox) (have map[cyrus.GUID]int, err error) {
 	if d.files, err = openNewFiles(d.dir, "tmp", "cur"); err != nil {
 		return nil, err
 	}
-	if err := sweep(d.dir, "tmp", ""); err != nil {
+	if err := errors.Join(sweep(d.dir, "tmp", ""), sweep(d.dir, ".", "")); err != nil {
 		return nil, err
 	}
 	if have, err = d.peek(d.dir); err != nil {
