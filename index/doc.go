@@ -4,8 +4,8 @@
 // transactions over typed keys, not Badger. Package partitions defines the values; the
 // binary ones are in package partitions/indexvalue.
 //
-// Keys, version 2. <b> is the number of a backup in this index (8 bytes, big
-// endian), <p> the name of a partition followed by a zero byte; uid and seq are
+// Keys, version 3. <b> is the number of a backup in this index (8 bytes, big
+// endian), <p> the name of a partition followed by a zero byte; uid/32 and seq are
 // big endian, so that ranges are sorted.
 //
 //	key                                   value
@@ -17,7 +17,8 @@
 //	m <b> <uniqueid>                      mailbox state (binary)
 //	q <b> <seq>                           uniqueid of the mailbox, in order of creation
 //	N <b> <name>                          uniqueid of the live mailbox with this name
-//	r <b> <uniqueid> 0 <uid>              record state (binary)
+//	r <b> <uniqueid> 0 <uid/32>           states of the records with 32 consecutive uids (binary)
+//	r <b> <uniqueid> 0 <uid/32> <uid%32>  state of a record that is too long for its block (binary)
 //	g <b> <guid>                          message state: size, chunks, inline or not (binary)
 //	i <b> <kind> 0 <A> 0 <B> 0 <C>        subscription, seen state, script, quota, annotation (JSON)
 //	c <b> <chunk>                         location of a chunk in the log itself (binary)

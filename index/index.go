@@ -15,7 +15,7 @@ import (
 
 // formatVersion is incremented when the meaning of a key or value changes. An index of
 // another version is set aside and rebuilt from the buckets.
-const formatVersion = "2"
+const formatVersion = "3"
 
 var (
 	// ErrNotFound reports a key that does not exist.

@@ -95,18 +95,31 @@ func RecordPrefix(b uint64, uniqueid string) Key {
 	return append(append(k, uniqueid...), 0)
 }
 
-// RecordKey is the record with this uid.
+// BlockRecords is the number of uids of a RecordBlockKey.
+const BlockRecords = 32
+
+// RecordBlockKey holds the records with the uids uid / BlockRecords * BlockRecords and after.
+func RecordBlockKey(b uint64, uniqueid string, uid uint32) Key {
+	return binary.BigEndian.AppendUint32(RecordPrefix(b, uniqueid), uid/BlockRecords)
+}
+
+// BlockOf returns the first possible uid of a RecordBlockKey. ok is false for a RecordKey.
+func BlockOf(k, prefix Key) (uid uint32, ok bool) {
+	if len(k) != len(prefix)+4 {
+		return 0, false
+	}
+	return binary.BigEndian.Uint32(k[len(prefix):]) * BlockRecords, true
+}
+
+// RecordKey holds a long record. It follows the key of its block.
 func RecordKey(b uint64, uniqueid string, uid uint32) Key {
-	return binary.BigEndian.AppendUint32(RecordPrefix(b, uniqueid), uid)
+	return append(RecordBlockKey(b, uniqueid, uid), byte(uid%BlockRecords))
 }
 
 // MessageKey is a message that backup b knows. With guid nil it is the common prefix.
 func MessageKey(b uint64, guid []byte) Key {
 	return append(ofBackup(prefixMessage, b, len(guid)), guid...)
 }
-
-// UIDOf returns the uid in a RecordKey.
-func UIDOf(k Key) uint32 { return binary.BigEndian.Uint32(k[len(k)-4:]) }
 
 // GUIDOf returns the GUID in a MessageKey or a SharedKey.
 func GUIDOf(k Key) cyrus.GUID { return cyrus.GUID(k[len(k)-len(cyrus.GUID{}):]) }

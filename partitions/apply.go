@@ -87,6 +87,9 @@ func (b *Backup) apply(ctx context.Context, c *history.CommitReader, size int64,
 		}
 		st := &State{set: b.set, t: t, id: b.entry.ID, path: b.path, part: b.part}
 		seen, err := b.foldAll(ctx, st, c, redo, ours)
+		if err == nil {
+			err = st.flush()
+		}
 		if err != nil {
 			return err
 		}

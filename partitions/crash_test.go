@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/objstore/memstore"
 )
 
@@ -215,16 +216,23 @@ func TestDiesAnywhere(t *testing.T) {
 func many(name string, n int) *source {
 	m := newSource(name)
 	for i := range n {
-		m.deliver(mail(i%40, 300))
+		m.deliverLong(mail(i%40, 300))
 	}
 	return m
+}
+
+// deliverLong delivers a message whose record takes many bytes of the index. A transaction of
+// the index holds about 1,500 such records.
+func (m *source) deliverLong(body []byte) {
+	r := m.deliver(body)
+	r.Annotations = []cyrus.Annotation{{Entry: "/comment", Value: ptr(strings.Repeat("annotation ", 70))}}
 }
 
 // A commit is larger than a transaction of the index, and the process dies between two
 // transactions: the commit is applied again, and the counts are right.
 func TestDiesDuringLargeCommit(t *testing.T) {
 	t.Parallel()
-	const n = 20_000 // a transaction holds about 12,000 records
+	const n = 5_000
 	store := withRepository(t)
 	h := storyHost(t, time.Second, store)
 	h.sync("somebody", newSource("user.somebody")) // the index knows the repository
@@ -286,7 +294,7 @@ func TestDiesDuringRebuild(t *testing.T) {
 	t.Parallel()
 	store := withRepository(t)
 	h := storyHost(t, time.Second, store)
-	box, other := many("user.anne", 30_000), newSource("user.anne.Other")
+	box, other := many("user.anne", 10_000), newSource("user.anne.Other")
 	h.sync("anne", box, other)
 	for i := range 4 {
 		other.deliver(mail(100+i, 400))
@@ -356,8 +364,8 @@ func TestDiesDuringLostCommit(t *testing.T) {
 		}
 	}
 	h.start()
-	for i := range 40_000 {
-		box.deliver(mail(i%40, 300))
+	for i := range 8_000 {
+		box.deliverLong(mail(i%40, 300))
 	}
 	parts = 0
 	h.sync("anne", box)

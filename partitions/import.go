@@ -20,6 +20,9 @@ func (b *Backup) importCheckpoint(m *history.Mem) error {
 				return err
 			}
 		}
+		if err := st.flush(); err != nil {
+			return err
+		}
 		if err := w.end(m.AllPlaces()); err != nil {
 			return err
 		}

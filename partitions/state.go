@@ -1,7 +1,6 @@
 package partitions
 
 import (
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,13 +15,16 @@ import (
 )
 
 // State is a backup's state in the index, within one transaction. history.Replayer and the
-// answers to GET use it.
+// answers to GET use it. A transaction that writes ends with flush.
 type State struct {
 	set  *Set
 	t    *index.Txn
 	id   uint64 // of the backup
 	path string
 	part *Partition
+
+	records recordBlock // the one that was used last
+	scratch []byte
 }
 
 var _ history.State = (*State)(nil)
@@ -80,6 +82,9 @@ func (s *State) MailboxByName(name string) (*history.MailboxState, error) {
 // transaction can be split between any two writes, and repeating it must give the same result.
 // The old name therefore goes first, and nothing points to a missing mailbox.
 func (s *State) PutMailbox(m *history.MailboxState) error {
+	if err := s.flush(); err != nil { // the mailbox counts its records
+		return err
+	}
 	old, err := s.Mailbox(m.UniqueID)
 	if err != nil {
 		return err
@@ -118,39 +123,8 @@ func (s *State) dropName(m *history.MailboxState) error {
 	return s.t.Delete(k)
 }
 
-func (s *State) Record(uniqueid string, uid uint32) (*history.RecordState, error) {
-	r := new(history.RecordState)
-	ok, err := s.read(index.RecordKey(s.id, uniqueid, uid), func(b []byte) error { return indexvalue.ParseRecord(b, uid, r) })
-	if !ok {
-		return nil, err
-	}
-	return r, nil
-}
-
-func (s *State) Records(uniqueid string, from uint32) iter.Seq2[*history.RecordState, error] {
-	return func(yield func(*history.RecordState, error) bool) {
-		prefix := index.RecordPrefix(s.id, uniqueid)
-		for kv, err := range s.t.Range(prefix, binary.BigEndian.AppendUint32(prefix[:len(prefix):len(prefix)], from)) {
-			r := new(history.RecordState)
-			if err == nil {
-				err = indexvalue.ParseRecord(kv.Value, index.UIDOf(kv.Key), r)
-			}
-			if !yield(r, err) || err != nil {
-				return
-			}
-		}
-	}
-}
-
-// recordBytes is the usual size of a record's value, and messageBytes that of a message's.
-const (
-	recordBytes  = 48
-	messageBytes = 48
-)
-
-func (s *State) PutRecord(uniqueid string, r *history.RecordState) error {
-	return s.t.Set(index.RecordKey(s.id, uniqueid, r.UID), indexvalue.AppendRecord(make([]byte, 0, recordBytes), r))
-}
+// messageBytes is the usual size of a message's value.
+const messageBytes = 48
 
 func (s *State) Message(g cyrus.GUID) (*history.MessageState, error) {
 	m := new(history.MessageState)
@@ -277,13 +251,8 @@ func (s *State) DropMailbox(uniqueid string) error {
 	if err != nil || m == nil {
 		return err
 	}
-	for kv, err := range s.t.Scan(index.RecordPrefix(s.id, uniqueid), nil) {
-		if err != nil {
-			return err
-		}
-		if err := s.t.Delete(kv.Key); err != nil {
-			return err
-		}
+	if err := s.dropRecords(uniqueid); err != nil {
+		return err
 	}
 	if err := s.dropName(m); err != nil {
 		return err
@@ -297,10 +266,6 @@ func (s *State) DropMailbox(uniqueid string) error {
 		}
 	}
 	return nil
-}
-
-func (s *State) DropRecord(uniqueid string, uid uint32) error {
-	return s.t.Delete(index.RecordKey(s.id, uniqueid, uid))
 }
 
 func (s *State) DropItem(k history.ItemKey) error {

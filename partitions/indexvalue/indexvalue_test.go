@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -67,32 +68,101 @@ func pairs(t *rapid.T, depth int) (out []dlist.Pair) {
 	return out
 }
 
+func record(t *rapid.T) *history.RecordState {
+	r := &history.RecordState{
+		Commit: rapid.Uint64().Draw(t, "commit"), Expunged: rapid.Int64().Draw(t, "expunged"), Gone: rapid.Bool().Draw(t, "gone"),
+		Record: cyrus.Record{
+			UID: rapid.Uint32().Draw(t, "uid"), ModSeq: rapid.Uint64().Draw(t, "modseq"),
+			LastUpdated: rapid.Int64().Draw(t, "updated"), InternalDate: rapid.Int64().Draw(t, "date"),
+			Size: rapid.Uint32().Draw(t, "size"), GUID: guid(t), Extra: pairs(t, 2),
+			Flags: rapid.SliceOf(rapid.OneOf(rapid.SampledFrom([]string{`\Seen`, `\Expunged`, "$label5"}), rapid.String())).Draw(t, "flags"),
+		},
+	}
+	for range rapid.IntRange(0, 3).Draw(t, "annotations") {
+		a := cyrus.Annotation{Entry: rapid.OneOf(rapid.Just("/comment"), rapid.String()).Draw(t, "entry"),
+			UserID: rapid.String().Draw(t, "userid"), ModSeq: rapid.Uint64().Draw(t, "amodseq"), Extra: pairs(t, 1)}
+		if rapid.Bool().Draw(t, "value") {
+			v := rapid.String().Draw(t, "text")
+			a.Value = &v
+		}
+		r.Annotations = append(r.Annotations, a)
+	}
+	return r
+}
+
 func TestRecord(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		r := history.RecordState{
-			Commit: rapid.Uint64().Draw(t, "commit"), Expunged: rapid.Int64().Draw(t, "expunged"), Gone: rapid.Bool().Draw(t, "gone"),
-			Record: cyrus.Record{
-				UID: rapid.Uint32().Draw(t, "uid"), ModSeq: rapid.Uint64().Draw(t, "modseq"),
-				LastUpdated: rapid.Int64().Draw(t, "updated"), InternalDate: rapid.Int64().Draw(t, "date"),
-				Size: rapid.Uint32().Draw(t, "size"), GUID: guid(t), Extra: pairs(t, 2),
-				Flags: rapid.SliceOf(rapid.OneOf(rapid.SampledFrom([]string{`\Seen`, `\Expunged`, "$label5"}), rapid.String())).Draw(t, "flags"),
-			},
-		}
-		for range rapid.IntRange(0, 3).Draw(t, "annotations") {
-			a := cyrus.Annotation{Entry: rapid.OneOf(rapid.Just("/comment"), rapid.String()).Draw(t, "entry"),
-				UserID: rapid.String().Draw(t, "userid"), ModSeq: rapid.Uint64().Draw(t, "amodseq"), Extra: pairs(t, 1)}
-			if rapid.Bool().Draw(t, "value") {
-				v := rapid.String().Draw(t, "text")
-				a.Value = &v
-			}
-			r.Annotations = append(r.Annotations, a)
-		}
+		r := record(t)
 		var got history.RecordState
-		if err := indexvalue.ParseRecord(indexvalue.AppendRecord(nil, &r), r.UID, &got); err != nil {
+		if err := indexvalue.ParseRecord(indexvalue.AppendRecord(nil, r), r.UID, &got); err != nil {
 			t.Fatal(err)
 		}
-		same(t, got, r)
+		same(t, &got, r)
 	})
+}
+
+func TestBlock(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		first := rapid.Uint32Range(0, math.MaxUint32/indexvalue.BlockRecords).Draw(t, "first") * indexvalue.BlockRecords
+		var b, got indexvalue.Block
+		for range rapid.IntRange(0, 40).Draw(t, "records") {
+			i := rapid.IntRange(0, indexvalue.BlockRecords-1).Draw(t, "position")
+			if rapid.IntRange(0, 5).Draw(t, "long") == 0 {
+				b.Long, b.Records[i] = b.Long|1<<i, nil
+				continue
+			}
+			b.Records[i] = record(t)
+			b.Records[i].UID, b.Long = first+uint32(i), b.Long&^(1<<i)
+		}
+		v := indexvalue.AppendBlock(nil, &b)
+		if err := indexvalue.ParseBlock(v, first, &got); err != nil {
+			t.Fatal(err)
+		}
+		same(t, got, b)
+		var d indexvalue.BlockReader
+		var r history.RecordState
+		for range 2 { // a reader is used again
+			d.Reset(v, first)
+			for {
+				uid, long, ok := d.Next(&r)
+				if !ok {
+					break
+				}
+				i := uid - first
+				if got.Records[i] = &r; long {
+					got.Records[i] = nil
+				}
+				if long != (b.Long>>i&1 != 0) {
+					t.Fatalf("uid %d is long: %t", uid, long)
+				}
+				same(t, got.Records[i], b.Records[i])
+			}
+			if err := d.End(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
+// A record of any form is short enough for a block, or long.
+func TestIsLong(t *testing.T) {
+	empty := make([]string, 3000)
+	long := strings.Repeat("x", 3000)
+	pair := []dlist.Pair{dlist.P("X", dlist.S(long))}
+	many := make([]cyrus.Annotation, 1000)
+	for i, r := range []cyrus.Record{
+		{Flags: empty}, {Flags: []string{long}}, {Annotations: many}, {Extra: pair},
+		{Annotations: []cyrus.Annotation{{Entry: long}}}, {Annotations: []cyrus.Annotation{{UserID: long}}},
+		{Annotations: []cyrus.Annotation{{Value: &long}}}, {Annotations: []cyrus.Annotation{{Extra: pair}}},
+	} {
+		if !indexvalue.IsLong(&history.RecordState{Record: r}) {
+			t.Errorf("record %d is not long", i)
+		}
+	}
+	usual := history.RecordState{Record: cyrus.Record{Flags: []string{`\Seen`, "$label1"}, Annotations: many[:6]}}
+	if indexvalue.IsLong(&usual) {
+		t.Error("an ordinary record is long")
+	}
 }
 
 func TestMessage(t *testing.T) {
@@ -182,6 +252,15 @@ func TestSizes(t *testing.T) {
 	if n := len(indexvalue.AppendRecord(nil, &r)); n > 40 {
 		t.Errorf("a record has %d bytes", n)
 	}
+	var block indexvalue.Block
+	for i := range block.Records {
+		next := r
+		next.ModSeq += uint64(i)
+		block.Records[i] = &next
+	}
+	if n := len(indexvalue.AppendBlock(nil, &block)); n > 33*indexvalue.BlockRecords {
+		t.Errorf("%d records have %d bytes", indexvalue.BlockRecords, n)
+	}
 	m := history.MessageState{Commit: 100, Message: history.Message{Size: 60_000, Chunks: make([]history.ChunkID, 1)}}
 	if n := len(indexvalue.AppendMessage(nil, &m)); n > 38 {
 		t.Errorf("a message has %d bytes", n)
@@ -197,6 +276,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte{0})
 	f.Add(indexvalue.AppendShared(nil, indexvalue.Shared{Size: 1, Pack: 2, Chunks: make([]history.ChunkID, 1)}))
 	f.Add(indexvalue.AppendRecord(nil, &history.RecordState{Record: cyrus.Record{Flags: []string{"a", `\Seen`}, Annotations: make([]cyrus.Annotation, 2)}}))
+	f.Add(indexvalue.AppendBlock(nil, &indexvalue.Block{Records: [32]*history.RecordState{3: {Commit: 1}, 5: {Commit: 1}}, Long: 1 << 7}))
 	f.Add(indexvalue.AppendMailbox(nil, &history.MailboxState{Seq: 1, Fields: []dlist.Pair{dlist.P("ACL", dlist.S("x"))}}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		in := bytes.Clone(b)
@@ -213,8 +293,15 @@ func FuzzParse(f *testing.F) {
 				t.Error(err)
 			}
 		}
+		var block, again indexvalue.Block
+		blockErr := indexvalue.ParseBlock(b, 32, &block)
+		if blockErr == nil {
+			if err := indexvalue.ParseBlock(indexvalue.AppendBlock(nil, &block), 32, &again); err != nil {
+				t.Error(err)
+			}
+		}
 		for _, err := range []error{
-			recordErr, chunkErr, inlineErr, indexvalue.ParseMessage(b, cyrus.GUID{}, &m),
+			recordErr, blockErr, chunkErr, inlineErr, indexvalue.ParseMessage(b, cyrus.GUID{}, &m),
 			indexvalue.ParseMailbox(b, "id", &box), indexvalue.ParseShared(b, &s),
 		} {
 			if err != nil && !errors.Is(err, indexvalue.ErrCorrupt) {

@@ -16,6 +16,9 @@ type reader struct {
 	at  int
 	str string // a copy of b that the texts refer to; "" until the first text
 	bad bool
+
+	list []string // memory for strings
+	more int      // how many strings a new list has at least
 }
 
 func (r *reader) byte() byte {
@@ -100,6 +103,19 @@ func (r *reader) text() string {
 	}
 	r.at += n
 	return r.str[r.at-n : r.at]
+}
+
+// strings returns n empty strings, nil for none. Lists share memory.
+func (r *reader) strings(n int) []string {
+	if n == 0 {
+		return nil
+	}
+	at := len(r.list)
+	if cap(r.list)-at < n {
+		r.list, at = make([]string, 0, max(n, r.more)), 0
+	}
+	r.list = r.list[:at+n]
+	return r.list[at : at+n : at+n]
 }
 
 // rest returns the number of bytes that are left.

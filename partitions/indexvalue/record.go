@@ -13,10 +13,23 @@ const (
 	recordGone
 	recordAnnotations
 	recordExtra
+	recordSameCommit // as the record before it in the block
+	recordLong       // in a block: the record has a separate key
 )
+
+// before has the numbers of the record before in a block. Those of the next record are
+// stored as differences, which are small.
+type before struct {
+	modseq, commit uint64
+	updated        int64
+}
 
 // AppendRecord appends everything of a record but its uid, which the key contains.
 func AppendRecord(dst []byte, r *history.RecordState) []byte {
+	return appendRecord(dst, &before{}, r)
+}
+
+func appendRecord(dst []byte, p *before, r *history.RecordState) []byte {
 	var f byte
 	if r.Expunged != 0 {
 		f |= recordExpunged
@@ -30,63 +43,80 @@ func AppendRecord(dst []byte, r *history.RecordState) []byte {
 	if len(r.Extra) > 0 {
 		f |= recordExtra
 	}
+	if r.Commit == p.commit {
+		f |= recordSameCommit
+	}
 	dst = append(dst, f)
 	dst = append(dst, r.GUID[:]...)
-	dst = binary.AppendUvarint(dst, r.ModSeq)
-	dst = binary.AppendUvarint(dst, r.Commit)
-	dst = binary.AppendVarint(dst, r.LastUpdated)
-	dst = binary.AppendVarint(dst, r.LastUpdated-r.InternalDate) // wraps around, also when it is read
+	// The differences wrap around, also when they are read.
+	dst = binary.AppendVarint(dst, int64(r.ModSeq-p.modseq))
+	if r.Commit != p.commit {
+		dst = binary.AppendVarint(dst, int64(r.Commit-p.commit))
+	}
+	dst = binary.AppendVarint(dst, r.LastUpdated-p.updated)
+	dst = binary.AppendVarint(dst, r.LastUpdated-r.InternalDate)
 	dst = binary.AppendUvarint(dst, uint64(r.Size))
 	dst = binary.AppendUvarint(dst, uint64(len(r.Flags)))
 	for _, s := range r.Flags {
 		dst = appendWord(dst, flagTable[:], s)
 	}
-	if f&recordExpunged != 0 {
+	if r.Expunged != 0 {
 		dst = binary.AppendVarint(dst, r.Expunged)
 	}
-	if f&recordAnnotations != 0 {
+	if len(r.Annotations) > 0 {
 		dst = binary.AppendUvarint(dst, uint64(len(r.Annotations)))
 		for i := range r.Annotations {
 			dst = appendAnnotation(dst, &r.Annotations[i])
 		}
 	}
-	if f&recordExtra != 0 {
+	if len(r.Extra) > 0 {
 		dst = appendPairs(dst, r.Extra)
 	}
+	p.follow(r)
 	return dst
+}
+
+func (p *before) follow(r *history.RecordState) {
+	p.modseq, p.commit, p.updated = r.ModSeq, r.Commit, r.LastUpdated
 }
 
 // ParseRecord reads the value of the record with this uid into r.
 func ParseRecord(b []byte, uid uint32, r *history.RecordState) error {
 	d := reader{b: b}
-	f := d.flags(recordExpunged | recordGone | recordAnnotations | recordExtra)
-	*r = history.RecordState{Gone: f&recordGone != 0}
-	r.UID = uid
-	d.fill(r.GUID[:])
-	r.ModSeq = d.uvarint()
-	r.Commit = d.uvarint()
-	r.LastUpdated = d.varint()
-	r.InternalDate = r.LastUpdated - d.varint()
-	r.Size = uint32(d.number(math.MaxUint32))
-	if n := d.count(1); n > 0 {
-		r.Flags = make([]string, n)
-		for i := range r.Flags {
-			r.Flags[i] = d.word(flagTable[:])
-		}
+	f := d.flags(recordExpunged | recordGone | recordAnnotations | recordExtra | recordSameCommit)
+	d.record(f, &before{}, uid, r)
+	return d.end("record")
+}
+
+// record reads the rest of a record, whose flags are f.
+func (r *reader) record(f byte, p *before, uid uint32, out *history.RecordState) {
+	*out = history.RecordState{Gone: f&recordGone != 0, Commit: p.commit}
+	out.UID = uid
+	r.fill(out.GUID[:])
+	out.ModSeq = p.modseq + uint64(r.varint())
+	if f&recordSameCommit == 0 {
+		out.Commit += uint64(r.varint())
+	}
+	out.LastUpdated = p.updated + r.varint()
+	out.InternalDate = out.LastUpdated - r.varint()
+	out.Size = uint32(r.number(math.MaxUint32))
+	out.Flags = r.strings(r.count(1))
+	for i := range out.Flags {
+		out.Flags[i] = r.word(flagTable[:])
 	}
 	if f&recordExpunged != 0 {
-		r.Expunged = d.varint()
+		out.Expunged = r.varint()
 	}
 	if f&recordAnnotations != 0 {
-		r.Annotations = make([]cyrus.Annotation, d.count(minAnnotation))
-		for i := range r.Annotations {
-			d.annotation(&r.Annotations[i])
+		out.Annotations = make([]cyrus.Annotation, r.count(minAnnotation))
+		for i := range out.Annotations {
+			r.annotation(&out.Annotations[i])
 		}
 	}
 	if f&recordExtra != 0 {
-		r.Extra = d.pairs(0)
+		out.Extra = r.pairs(0)
 	}
-	return d.end("record")
+	p.follow(out)
 }
 
 const (
