@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/cyrusbackup/backupd/index"
+	"github.com/cyrusbackup/backupd/partitions/indexvalue"
 )
 
 // kinds names the keys of the index (table in package index), except the numbers of packs.
@@ -64,13 +65,31 @@ func contents(x *index.Index) (map[string][]byte, error) {
 			if err != nil {
 				return err
 			}
-			if kinds[e.Key[0]] != "" {
+			if e.Key[0] == 'r' {
+				if err := eachRecord(all, e); err != nil {
+					return err
+				}
+			} else if kinds[e.Key[0]] != "" {
 				all[string(e.Key)] = e.Value
 			}
 		}
 		return nil
 	})
 	return all, err
+}
+
+// eachRecord adds the records of a block one by one: how many share a key is no effect.
+func eachRecord(all map[string][]byte, e index.Entry) error {
+	var b indexvalue.Block
+	if err := indexvalue.ParseBlock(e.Value, 0, &b); err != nil {
+		return err
+	}
+	for i, r := range b.Records {
+		if r != nil {
+			all[fmt.Sprintf("%s %d", e.Key, i)] = indexvalue.AppendRecord(nil, r)
+		}
+	}
+	return nil
 }
 
 // changes lists the kinds of keys that were added, changed, and removed.
