@@ -17,19 +17,23 @@ const (
 	directoryTail = 64 << 10
 	// wholeObject is the largest object that is cached whole with its directory.
 	wholeObject = directoryTail
+	// cachedEntries limits the entries of all cached directories: about 20 MiB.
+	cachedEntries = 128 << 10
 )
 
 // Objects reads entries of objects in a store. It caches the directories, so that many
 // entries of an object take one request for its directory. Its methods are safe for
 // concurrent use.
 type Objects struct {
-	store    objstore.Store
-	max      int
-	resolver resolver
+	store      objstore.Store
+	max        int
+	maxEntries int
+	resolver   resolver
 
-	mu    sync.Mutex
-	byKey map[string]*list.Element // of *object
-	used  list.List                // latest first
+	mu      sync.Mutex
+	byKey   map[string]*list.Element // of *object
+	used    list.List                // latest first
+	entries int                      // of their directories
 }
 
 type object struct {
@@ -38,13 +42,13 @@ type object struct {
 	whole []byte // nil for a large object
 }
 
-// NewObjects returns an Objects that caches the directories of the last max objects. If
-// max < 1 it caches 64.
+// NewObjects returns an Objects that caches the directories of the last max objects, as far as
+// they have few entries in total. If max < 1 it caches 64.
 func NewObjects(s objstore.Store, max int) *Objects {
 	if max < 1 {
 		max = 64
 	}
-	return &Objects{store: s, max: max, resolver: resolver{store: s}, byKey: make(map[string]*list.Element)}
+	return &Objects{store: s, max: max, maxEntries: cachedEntries, resolver: resolver{store: s}, byKey: make(map[string]*list.Element)}
 }
 
 // Directory returns the directory of the object.
@@ -76,6 +80,7 @@ func (o *Objects) Forget() {
 	defer o.mu.Unlock()
 	clear(o.byKey)
 	o.used.Init()
+	o.entries = 0
 	o.resolver.forget()
 }
 
@@ -96,13 +101,19 @@ func (o *Objects) object(ctx context.Context, key string) (*object, error) {
 	if e, ok := o.byKey[key]; ok {
 		return e.Value.(*object), nil
 	}
-	o.byKey[key] = o.used.PushFront(obj)
-	for o.used.Len() > o.max {
-		last := o.used.Back()
-		delete(o.byKey, last.Value.(*object).key)
-		o.used.Remove(last)
-	}
+	o.keep(obj)
 	return obj, nil
+}
+
+// keep caches an object in place of those that were used least recently. The caller holds mu.
+func (o *Objects) keep(obj *object) {
+	o.byKey[obj.key] = o.used.PushFront(obj)
+	o.entries += len(obj.dir.Entries)
+	for o.used.Len() > o.max || o.entries > o.maxEntries && o.used.Len() > 1 {
+		last := o.used.Remove(o.used.Back()).(*object)
+		delete(o.byKey, last.key)
+		o.entries -= len(last.dir.Entries)
+	}
 }
 
 // readObject reads the directory with one request for the end of the object, or with two
