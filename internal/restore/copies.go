@@ -113,7 +113,7 @@ func (c *chooser) lastExpunged() (map[cyrus.GUID]expunged, error) {
 	for _, h := range c.list {
 		err := c.each(h, func(m *Message) error {
 			if was, ok := last[m.GUID]; m.Deleted && (!ok || m.Expunged >= was.when) && c.wants(h, m) {
-				last[m.GUID] = expunged{Ref{h.state.UniqueID, m.UID}, m.Expunged}
+				last[m.GUID] = expunged{c.src.ref(h.state.UniqueID, m.UID), m.Expunged}
 			}
 			return nil
 		})
@@ -210,7 +210,7 @@ func (c *chooser) records(f *Folder, h *chosen, last map[cyrus.GUID]expunged, lo
 		if !c.wants(h, m) {
 			return nil
 		}
-		ref := Ref{h.state.UniqueID, m.UID}
+		ref := c.src.ref(h.state.UniqueID, m.UID)
 		switch {
 		case m.Deleted && last[m.GUID].ref != ref, !m.Deleted && lost != nil && lost[m.GUID] == 0:
 			return nil

@@ -129,7 +129,7 @@ func (l *losses) kept(sel *Selection) error {
 	}
 	for _, f := range sel.Folders {
 		for _, ref := range f.Messages {
-			r, err := l.c.src.mem.Record(ref.UniqueID, ref.UID)
+			r, err := l.c.src.mem.Record(l.c.src.boxes[ref.box], ref.UID)
 			if err != nil {
 				return err
 			}

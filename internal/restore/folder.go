@@ -4,10 +4,10 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// Ref identifies a record of the backup.
+// Ref identifies a record of a Source. It is small, because a selection has one for each message.
 type Ref struct {
-	UniqueID string
-	UID      uint32
+	box uint32 // index into Source.boxes
+	UID uint32
 }
 
 // Folder is a mailbox to restore.

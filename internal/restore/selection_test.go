@@ -107,7 +107,7 @@ func TestSelectDropsExpunged(t *testing.T) {
 	for keep, want := range map[bool][]string{false: {`\Seen`}, true: {`\Seen`, `\Deleted`}} {
 		s := b.Source(time.Time{})
 		s.KeepDeleted = keep
-		m, err := s.Message(restore.Ref{UniqueID: b.Boxes[0].UniqueID, UID: 2})
+		m, err := s.Message(s.Ref(b.Boxes[0].UniqueID, 2))
 		if err != nil {
 			t.Fatal(err)
 		}

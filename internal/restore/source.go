@@ -29,16 +29,36 @@ type Source struct {
 	// removed, because clients hide such messages and the next EXPUNGE deletes them again.
 	KeepDeleted bool
 
-	mu   sync.Mutex
-	mem  *history.Mem
-	kept map[history.Frame]*frame // see keptFrames
+	mu  sync.Mutex
+	mem *history.Mem
+	// The mailboxes of refs, and their indexes.
+	boxes []string
+	index map[string]uint32
+	kept  map[history.Frame]*frame // see keptFrames
 
 	decoded atomic.Int64 // frames, by LoadMessages
 }
 
 // NewSource reads the backup whose state is mem.
 func NewSource(mem *history.Mem, objects *history.Objects) *Source {
-	return &Source{Objects: objects, mem: mem}
+	return &Source{Objects: objects, mem: mem, index: map[string]uint32{}}
+}
+
+// ref returns the Ref of a record. The caller holds mu.
+func (s *Source) ref(uniqueid string, uid uint32) Ref {
+	n, ok := s.index[uniqueid]
+	if !ok {
+		n = uint32(len(s.boxes))
+		s.boxes, s.index[uniqueid] = append(s.boxes, uniqueid), n
+	}
+	return Ref{box: n, UID: uid}
+}
+
+// UniqueID returns the mailbox of a Ref.
+func (s *Source) UniqueID(r Ref) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.boxes[r.box]
 }
 
 // Message is a message of a mailbox, ready to restore.
@@ -52,12 +72,12 @@ type Message struct {
 func (s *Source) Message(r Ref) (*Message, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	rec, err := s.mem.Record(r.UniqueID, r.UID)
+	rec, err := s.mem.Record(s.boxes[r.box], r.UID)
 	if err != nil {
 		return nil, err
 	}
 	if rec == nil {
-		return nil, fmt.Errorf("mailbox %s has no uid %d", r.UniqueID, r.UID)
+		return nil, fmt.Errorf("mailbox %s has no uid %d", s.boxes[r.box], r.UID)
 	}
 	return s.message(rec), nil
 }

@@ -61,6 +61,7 @@ func run(ctx context.Context, argv []string, std stdio) error {
 	if err != nil || o == nil {
 		return err
 	}
+	limitMemory(o.parallel)
 	for _, n := range o.notes {
 		fmt.Fprintf(std.err, "restore: warning: %s\n", n)
 	}

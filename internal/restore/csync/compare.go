@@ -62,7 +62,7 @@ func (w *work) asBackedUp(have *holding) (bool, error) {
 			if err != nil {
 				return false, err
 			}
-			if ref.UniqueID == w.f.From.UniqueID && !m.Deleted {
+			if w.d.src.UniqueID(ref) == w.f.From.UniqueID && !m.Deleted {
 				crc.Remove(&m.Record)
 				lost[ref.UID] = true
 			}

@@ -37,7 +37,7 @@ type maildir struct {
 	name    string // of the mailbox
 	// count has the highest number in a file's name, by the beginning of its GUID, to save
 	// memory: two messages that share one only skip a number.
-	count map[uint64]int32
+	count map[uint32]int32
 }
 
 // restingWords is a line of keywords.ndjson: the keywords of a message that have no letter.
@@ -129,7 +129,7 @@ func (d *maildir) mark() error {
 
 // peek counts the messages that earlier runs wrote, and changes nothing.
 func (d *maildir) peek(dir *os.Root) (have map[cyrus.GUID]int, err error) {
-	d.dir, d.count, d.resting = dir, map[uint64]int32{}, map[string]bool{}
+	d.dir, d.count, d.resting = dir, map[uint32]int32{}, map[string]bool{}
 	if err := d.inTheWay(); err != nil {
 		return nil, err
 	}
@@ -186,7 +186,7 @@ func (d *maildir) see(e os.DirEntry, have map[cyrus.GUID]int) error {
 	return nil
 }
 
-func short(g cyrus.GUID) uint64 { return binary.BigEndian.Uint64(g[:8]) }
+func short(g cyrus.GUID) uint32 { return binary.BigEndian.Uint32(g[:4]) }
 
 // messages writes a batch. The meaning of letters and the other keywords come first, because an
 // interrupted run must not leave letters without a meaning.
