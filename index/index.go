@@ -53,7 +53,7 @@ type Options struct {
 	// return a disk error without calling commit.
 	OnCommit func(commit func() error) error
 	// OnRead is called for each key that is looked up, and with the prefix of each range that
-	// is read. Tests count reads with it.
+	// is read, from many goroutines. Tests count reads with it.
 	OnRead func(Key)
 }
 

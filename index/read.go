@@ -3,9 +3,11 @@ package index
 import (
 	"bytes"
 	"errors"
+	"runtime"
 	"slices"
 
 	"github.com/dgraph-io/badger/v4"
+	"golang.org/x/sync/errgroup"
 )
 
 // Value calls fn with the value of a key, or returns ErrNotFound. The value is valid only
@@ -55,6 +57,29 @@ func (t *Txn) GetAll(keys []Key, fn func(i int, value []byte) error) error {
 		}
 	}
 	return nil
+}
+
+const (
+	// partLookups is how many lookups are worth a goroutine.
+	partLookups = 512
+	// mostParts bounds the goroutines.
+	mostParts = 4
+)
+
+// InParallel divides n lookups over the processors: it calls fn for each part, from a goroutine
+// if there are several. In a transaction that writes, there is one part. The first error of fn
+// ends its part and is returned.
+func (t *Txn) InParallel(n int, fn func(from, to int) error) error {
+	parts := min(n/partLookups, mostParts, runtime.GOMAXPROCS(0))
+	if t.writes || parts < 2 {
+		return fn(0, n)
+	}
+	// Lookups change nothing in a transaction of Badger that only reads.
+	var all errgroup.Group
+	for i := range parts {
+		all.Go(func() error { return fn(n*i/parts, n*(i+1)/parts) })
+	}
+	return all.Wait()
 }
 
 // inOrder returns the positions of the keys in ascending order, or nil if the list is sorted.

@@ -131,3 +131,31 @@ func TestRangeAllocations(t *testing.T) {
 		t.Errorf("%.0f allocations for %d entries", allocs, n)
 	}
 }
+
+func TestInParallel(t *testing.T) {
+	x := open(t, t.TempDir())
+	defer x.Close()
+	for _, n := range []int{0, 1, 600, 10_000} {
+		seen := make([]int32, n)
+		bad := errors.New("bad")
+		err := x.View(func(txn *index.Txn) error {
+			return txn.InParallel(n, func(from, to int) error {
+				for i := from; i < to; i++ {
+					seen[i]++
+				}
+				if to == n {
+					return bad
+				}
+				return nil
+			})
+		})
+		if !errors.Is(err, bad) {
+			t.Errorf("%d: %v", n, err)
+		}
+		for i, c := range seen {
+			if c != 1 {
+				t.Fatalf("lookup %d of %d ran %d times", i, n, c)
+			}
+		}
+	}
+}

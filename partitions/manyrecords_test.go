@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -114,6 +115,48 @@ func TestFirstUploadReadsLittle(t *testing.T) {
 	}
 	c.s.Restart(t.Context())
 	h.expectSame("anne", box)
+}
+
+// The places of messages whose packs this process has just put are not looked up.
+func TestFreshPacksAreNotLookedUp(t *testing.T) {
+	const n = 500
+	h := newHostWith(t, func(o *partitions.Options) { o.InlineLimit, o.NoCheckpoints = 1, true }, newStore())
+	c := h.client()
+	box := filled("user.anne", n)
+	uploadAll(t, c, box)
+	count := countReads(h)
+	if err := c.s.ApplyMailbox(t.Context(), box.head(), cyrus.Since{}, seq(box.records)); err != nil {
+		t.Fatal(err)
+	}
+	if got := count.of("rgGC"); got > n/10 {
+		t.Errorf("%d reads for %d messages", got, n)
+	}
+	c.s.Restart(t.Context())
+	h.expectSame("anne", box)
+}
+
+// RESERVE asks several goroutines, and answers as for each message alone.
+func TestLargeReserve(t *testing.T) {
+	const n = 3000
+	h := newHostWith(t, manyMessages, newStore())
+	held, other := filled("user.anne", n), filled("user.bob", n)
+	h.sync("anne", held)
+	c := h.client()
+	if _, _, err := c.getUser("carl"); err != nil {
+		t.Fatal(err)
+	}
+	var guids, want []cyrus.GUID
+	for i := range n {
+		guids = append(guids, held.records[i].GUID, other.records[i].GUID)
+		want = append(want, other.records[i].GUID)
+	}
+	missing, err := c.s.Reserve(t.Context(), "default", []string{"user.carl"}, guids)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(missing, want) {
+		t.Errorf("%d are missing, want the %d that were not sent, in order", len(missing), len(want))
+	}
 }
 
 // A change of one record costs as many reads in a large mailbox as in a small one.

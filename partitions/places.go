@@ -69,12 +69,31 @@ func sole(g cyrus.GUID, chunks []history.ChunkID) cyrus.GUID {
 
 // lookupShared returns a message that backups share.
 func (p *Partition) lookupShared(t *index.Txn, g cyrus.GUID) (m shared, ok bool, err error) {
-	var v indexvalue.Shared
-	err = t.Value(index.SharedKey(p.name, g[:]), func(b []byte) error { return indexvalue.ParseShared(b, &v) })
+	return p.sharedLookup(t).find(g, nil)
+}
+
+// sharedLookup looks up messages that backups share. It reuses its memory.
+type sharedLookup struct {
+	t     *index.Txn
+	key   index.Key
+	value indexvalue.Shared
+	parse func([]byte) error // reads value
+}
+
+func (p *Partition) sharedLookup(t *index.Txn) *sharedLookup {
+	l := &sharedLookup{t: t, key: index.SharedKey(p.name, make([]byte, len(cyrus.GUID{})))}
+	l.parse = func(b []byte) error { return indexvalue.ParseShared(b, &l.value) }
+	return l
+}
+
+// find returns a message. It uses memory for the chunks if that is large enough.
+func (l *sharedLookup) find(g cyrus.GUID, memory []history.ChunkID) (m shared, ok bool, err error) {
+	l.value = indexvalue.Shared{Chunks: memory}
+	err = l.t.Value(l.key.WithGUID(g), l.parse)
 	if errors.Is(err, index.ErrNotFound) {
 		return m, false, nil
 	}
-	return shared{v.Size, v.Chunks, v.Pack}, err == nil, err
+	return shared{l.value.Size, l.value.Chunks, l.value.Pack}, err == nil, err
 }
 
 // indexShared adds a message whose chunks are all in durable packs.
@@ -171,13 +190,14 @@ func (p *Partition) sharedUsable(t *index.Txn, dead *history.Condemned, g cyrus.
 	return p.allUsable(t, dead, g, m.chunks)
 }
 
-// indexPack adds a durable pack to the index.
-func (p *Partition) indexPack(key string, chunks []packedChunk) error {
+// indexPack adds a durable pack to the index, and returns its number there.
+func (p *Partition) indexPack(key string, chunks []packedChunk) (number uint64, err error) {
 	pl, ok := parsePlace(history.Place{Object: key})
 	if !ok {
-		return fmt.Errorf("index %s: not the key of a pack", key)
+		return 0, fmt.Errorf("index %s: not the key of a pack", key)
 	}
-	return p.numbers.update([][32]byte{pl.pack}, func(t *index.Txn, numbers []uint64) error {
+	err = p.numbers.update([][32]byte{pl.pack}, func(t *index.Txn, numbers []uint64) error {
+		number = numbers[0]
 		if p.lossCount().Count > 0 { // the pack may have been lost, and is now stored again
 			if err := t.Delete(index.LostKey(p.name, pl.pack[:])); err != nil {
 				return err
@@ -185,12 +205,13 @@ func (p *Partition) indexPack(key string, chunks []packedChunk) error {
 		}
 		for _, c := range chunks {
 			at := chunkPlace{pack: pl.pack, guid: c.guid, whole: c.whole}
-			if err := p.indexChunk(t, c, at, numbers[0]); err != nil {
+			if err := p.indexChunk(t, c, at, number); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
+	return number, err
 }
 
 // indexChunk adds a chunk of a durable pack.

@@ -42,8 +42,11 @@ type openPack struct {
 	sealed bool
 
 	done chan struct{} // closed when the pack is durable and in the index, or err is set
-	err  error
-	key  string // of the object, set when done
+	// The following fields are set when done.
+	err    error
+	key    string    // of the object
+	number uint64    // in the index
+	losses lossState // of the partition, before the put
 }
 
 // packedChunk is one entry of a pack. guid is set for a whole message.
@@ -237,6 +240,7 @@ func (p *openPack) isDone() bool {
 func (p *openPack) put() {
 	pp := p.pool
 	mem := p.mem
+	p.losses = pp.part.lossState()
 	obj, err := mem.w.Finish()
 	if err == nil {
 		sum := sha256.Sum256(obj)
@@ -244,7 +248,7 @@ func (p *openPack) put() {
 		err = pp.store(p.key, obj)
 	}
 	if err == nil {
-		err = pp.part.indexPack(p.key, mem.chunks)
+		p.number, err = pp.part.indexPack(p.key, mem.chunks)
 	}
 	if err != nil {
 		p.err = fmt.Errorf("put pack: %w", err)

@@ -333,6 +333,20 @@ func (m *stagedMessage) isPut() bool {
 	return true
 }
 
+// packNumber returns the number of the pack that contains the message as one entry. It returns 0
+// if there is no such pack, or if anything of the partition may have been lost since the pack was
+// put.
+func (m *stagedMessage) packNumber() uint64 {
+	if len(m.packs) != 1 || len(m.chunks) != 1 || m.suspicious {
+		return 0
+	}
+	p := m.packs[0]
+	if !p.isDone() || p.err != nil || p.losses != m.part.lossState() {
+		return 0
+	}
+	return p.number
+}
+
 // errLost reports that a staged message could not be stored.
 var errLost = errors.New("staged mail could not be stored")
 

@@ -28,8 +28,9 @@ type Message struct {
 	Damaged bool // missing, because the backup that the mailbox comes from has lost its body
 
 	exists bool
-	known  bool // the backup knows the message already, as ours
-	chunks []history.ChunkID
+	known  bool                 // the backup knows the message already, as ours
+	chunks []history.ChunkID    // valid until the next lookup, unless staged
+	memory []history.ChunkID    // for the chunks of a message in a pack
 	pack   uint64               // number of the pack that contains it as one entry; 0 = not known
 	staged *stagedMessage       // must be made durable or put inline
 	ours   history.MessageState // its chunks are valid until the next lookup
@@ -43,7 +44,7 @@ func (m *Message) Known() bool { return m.known }
 
 // reset forgets the message and keeps its memory.
 func (m *Message) reset() {
-	*m = Message{ours: history.MessageState{Message: history.Message{Chunks: m.ours.Chunks[:0]}}}
+	*m = Message{ours: history.MessageState{Message: history.Message{Chunks: m.ours.Chunks[:0]}}, memory: m.memory[:0]}
 }
 
 // find looks up one message.
@@ -87,16 +88,19 @@ func (f *finder) findStored(guids []cyrus.GUID, found []Message) error {
 	if f.part.private() {
 		return nil
 	}
-	for _, i := range order {
-		m := &found[i]
-		if m.exists && !m.Missing || m.known && m.ours.Private {
-			continue
+	return f.t.InParallel(len(order), func(from, to int) error {
+		packs := f.part.sharedLookup(f.t)
+		for _, i := range order[from:to] {
+			m := &found[i]
+			if m.exists && !m.Missing || m.known && m.ours.Private {
+				continue
+			}
+			if err := f.inPacks(packs, guids[i], m); err != nil {
+				return err
+			}
 		}
-		if err := f.inPacks(guids[i], m); err != nil {
-			return err
-		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // inOrder returns the positions of GUIDs in ascending order.
@@ -165,9 +169,9 @@ func (f *finder) known(m *Message) (err error) {
 }
 
 // inPacks finds a message in packs of the partition. m keeps what is known of the message if
-// the packs do not have it.
-func (f *finder) inPacks(g cyrus.GUID, m *Message) error {
-	s, ok, err := f.part.lookupShared(f.t, g)
+// the packs do not have it. Several goroutines call it.
+func (f *finder) inPacks(packs *sharedLookup, g cyrus.GUID, m *Message) error {
+	s, ok, err := packs.find(g, m.memory)
 	if err != nil || !ok {
 		return err
 	}
@@ -176,7 +180,7 @@ func (f *finder) inPacks(g cyrus.GUID, m *Message) error {
 	case err != nil:
 		return err
 	case live:
-		*m = Message{exists: true, Size: s.size, chunks: s.chunks, pack: s.pack}
+		*m = Message{exists: true, Size: s.size, chunks: s.chunks, pack: s.pack, memory: s.chunks}
 	case !m.exists: // perhaps lost since RESERVE reported it as held
 		m.exists, m.Size, m.Missing, m.Lost = true, s.size, true, true
 	}

@@ -3,6 +3,7 @@ package partitions
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/partitions/history"
@@ -129,7 +130,11 @@ func (w *Writer) MakeRoom(ctx context.Context, n int) error {
 
 // Add adds a message to the backup with this commit.
 func (w *Writer) Add(ctx context.Context, g cyrus.GUID, m *Message) error {
-	return w.add(ctx, history.Message{GUID: g, Size: m.Size, Chunks: m.chunks}, m.staged, m.pack)
+	chunks := m.chunks
+	if m.staged == nil {
+		chunks = slices.Clone(chunks) // a later lookup reuses their memory
+	}
+	return w.add(ctx, history.Message{GUID: g, Size: m.Size, Chunks: chunks}, m.staged, m.pack)
 }
 
 // AddMissing adds a message whose body is missing.

@@ -60,6 +60,11 @@ func (w *Writer) bodies(ctx context.Context, bld *history.Builder) error {
 	if err := w.stage.flush(ctx, packed); err != nil {
 		return err
 	}
+	for _, m := range packed {
+		if n := m.packNumber(); n != 0 && m.part == w.b.part {
+			w.known[m.guid] = n // need not be looked up
+		}
+	}
 	inline := map[cyrus.GUID]struct{}{}
 	for _, m := range w.staged {
 		if m.inMem {
