@@ -17,6 +17,7 @@ type Txn struct {
 	long   bool // may be committed in parts
 
 	large int64 // bytes of values for the value log
+	arena arena
 }
 
 // View runs fn over a snapshot.
@@ -125,10 +126,13 @@ func (t *Txn) Has(k Key) (bool, error) {
 	return err == nil, wrap("get", k, err)
 }
 
+// SetCopy is Set with copies of both slices, so that the caller may change its own.
+func (t *Txn) SetCopy(k Key, v []byte) error { return t.Set(t.arena.copy(k), t.arena.copy(v)) }
+
 // Set writes the value. The transaction keeps both slices.
 func (t *Txn) Set(k Key, v []byte) error {
 	t.x.filter.add(k) // before anybody can see the key
-	err := t.write("set", k, func() error { return t.txn.Set(k, v) })
+	err := t.write("set", k, func() error { return t.txn.SetEntry(t.arena.entry(k, v)) })
 	if len(v) >= largeValue {
 		t.large += int64(len(k) + len(v))
 	}

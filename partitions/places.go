@@ -99,7 +99,7 @@ func (l *sharedLookup) find(g cyrus.GUID, memory []history.ChunkID) (m shared, o
 // indexShared adds a message whose chunks are all in durable packs.
 func (p *Partition) indexShared(t *index.Txn, g cyrus.GUID, m shared) error {
 	v := indexvalue.Shared{Size: m.size, Chunks: m.chunks, Pack: m.pack}
-	return t.Set(index.SharedKey(p.name, g[:]), indexvalue.AppendShared(make([]byte, 0, messageBytes), v))
+	return t.SetCopy(index.SharedKey(p.name, g[:]), indexvalue.AppendShared(make([]byte, 0, messageBytes), v))
 }
 
 // wholeAt returns the place of a message as one entry of a pack, if its only chunk is c.

@@ -136,7 +136,7 @@ func (s *State) Message(g cyrus.GUID) (*history.MessageState, error) {
 }
 
 func (s *State) PutMessage(m *history.MessageState) error {
-	return s.t.Set(index.MessageKey(s.id, m.GUID[:]), indexvalue.AppendMessage(make([]byte, 0, messageBytes), m))
+	return s.t.SetCopy(index.MessageKey(s.id, m.GUID[:]), indexvalue.AppendMessage(make([]byte, 0, messageBytes), m))
 }
 
 // putPlace stores the place of a chunk: for the whole partition if it is in a pack, or for

@@ -1,7 +1,6 @@
 package partitions
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"iter"
@@ -70,7 +69,7 @@ func (s *State) writeBlock(b *recordBlock) error {
 		return s.t.Delete(k)
 	}
 	s.scratch = indexvalue.AppendBlock(s.scratch[:0], &b.Block)
-	return s.t.Set(k, bytes.Clone(s.scratch))
+	return s.t.SetCopy(k, s.scratch)
 }
 
 func (s *State) Record(uniqueid string, uid uint32) (*history.RecordState, error) {

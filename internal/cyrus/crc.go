@@ -29,12 +29,17 @@ type CRC struct {
 func NewCRC() CRC { return CRC{Annot: emptyAnnot, AnnotPadded: emptyAnnot} }
 
 // Add adds a record. Expunged records do not count.
-func (c *CRC) Add(r *Record) {
+func (c *CRC) Add(r *Record) { c.AddIn(new(CRCMemory), r) }
+
+// CRCMemory is memory for AddIn, because arguments of crc32 escape to the heap.
+type CRCMemory [256]byte
+
+// AddIn is Add with memory that the caller reuses.
+func (c *CRC) AddIn(memory *CRCMemory, r *Record) {
 	if r.Expunged() {
 		return
 	}
-	// One buffer for everything, because arguments of crc32 escape to the heap.
-	buf := make([]byte, 0, 256)
+	buf := memory[:0]
 	c.Basic ^= r.basicCRC(buf)
 	for i := range r.Annotations {
 		plain, padded := r.Annotations[i].crc(buf, r.UID)

@@ -88,7 +88,10 @@ func (n *Name) appendText(b []byte) []byte {
 }
 
 // String returns the name as it is in the archive.
-func (n Name) String() string { return string(n.appendText(nil)) }
+func (n Name) String() string {
+	var b [2*maxName + 32]byte
+	return string(n.appendText(b[:0]))
+}
 
 // CheckName returns ErrName if an entry may not have this name.
 func CheckName(name string) error {

@@ -17,6 +17,9 @@ type BlockReader func(BlockRef) iter.Seq2[*cyrus.Record, error]
 type Replayer struct {
 	State  State
 	Blocks BlockReader // nil refuses RecordBlocksEvent
+
+	spare []RecordState // memory for the next records
+	crc   cyrus.CRCMemory
 }
 
 // Apply applies one event of the commit with header h. It fails if the event contradicts
@@ -172,8 +175,10 @@ func SetField(fields []dlist.Pair, key, value string) []dlist.Pair {
 // messages makes messages known. A message without a body never replaces a message with
 // its body.
 func (rp *Replayer) messages(h *Header, e *MessagesEvent) error {
+	states := make([]MessageState, len(e.Messages))
 	for i := range e.Messages {
-		m := &MessageState{Message: e.Messages[i], Commit: h.Number}
+		m := &states[i]
+		*m = MessageState{Message: e.Messages[i], Commit: h.Number}
 		if m.Missing {
 			old, err := rp.State.Message(m.GUID)
 			if err != nil {

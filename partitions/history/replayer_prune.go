@@ -58,7 +58,7 @@ func (rp *Replayer) pruneRecords(old *MailboxState, before time.Time, named *pre
 		if err := rp.State.DropRecord(m.UniqueID, r.UID); err != nil {
 			return err
 		}
-		m.count(r, -1)
+		m.count(&rp.crc, r, -1)
 	}
 	if m.Records == old.Records {
 		return nil

@@ -58,7 +58,8 @@ func (rp *Replayer) upsert(h *Header, m *MailboxState, r *cyrus.Record) error {
 			return err
 		}
 	}
-	n := &RecordState{Record: *r, Commit: h.Number}
+	n := rp.newRecord()
+	n.Record, n.Commit = *r, h.Number
 	if r.Expunged() {
 		n.Expunged = expungedAt(h)
 		if old != nil && old.Expunged != 0 {
@@ -66,16 +67,29 @@ func (rp *Replayer) upsert(h *Header, m *MailboxState, r *cyrus.Record) error {
 		}
 	}
 	m.TopUID = max(m.TopUID, r.UID)
-	m.count(old, -1)
-	m.count(n, +1)
+	m.count(&rp.crc, old, -1)
+	m.count(&rp.crc, n, +1)
 	return rp.State.PutRecord(m.UniqueID, n)
 }
 
 // expungedAt returns the commit's time for RecordState.Expunged, where 0 means live.
 func expungedAt(h *Header) int64 { return max(h.Time.Unix(), 1) }
 
+// recordSlab is how many records are allocated at once.
+const recordSlab = 32
+
+// newRecord returns a new record for the State to keep.
+func (rp *Replayer) newRecord() *RecordState {
+	if len(rp.spare) == 0 {
+		rp.spare = make([]RecordState, recordSlab)
+	}
+	r := &rp.spare[0]
+	rp.spare = rp.spare[1:]
+	return r
+}
+
 // count adds (+1) or subtracts (-1) a record; nil counts nothing.
-func (m *MailboxState) count(r *RecordState, sign int) {
+func (m *MailboxState) count(memory *cyrus.CRCMemory, r *RecordState, sign int) {
 	if r == nil {
 		return
 	}
@@ -84,11 +98,7 @@ func (m *MailboxState) count(r *RecordState, sign int) {
 		return
 	}
 	m.Live += sign
-	if sign > 0 {
-		m.CRC.Add(&r.Record)
-	} else {
-		m.CRC.Remove(&r.Record)
-	}
+	m.CRC.AddIn(memory, &r.Record) // adding again removes
 }
 
 // expungeRecord marks a live record as expunged by this commit.
@@ -96,8 +106,8 @@ func (rp *Replayer) expungeRecord(h *Header, m *MailboxState, old *RecordState, 
 	n := *old
 	n.Flags = append(slices.Clip(old.Flags), flagExpunged)
 	n.Commit, n.Expunged, n.Gone = h.Number, expungedAt(h), gone
-	m.count(old, -1)
-	m.count(&n, +1)
+	m.count(&rp.crc, old, -1)
+	m.count(&rp.crc, &n, +1)
 	return rp.State.PutRecord(m.UniqueID, &n)
 }
 
@@ -156,13 +166,13 @@ func Recount(s State, uniqueid string) (*MailboxState, error) {
 	if old == nil {
 		return nil, fmt.Errorf("mailbox %q is not in the state", uniqueid)
 	}
-	m := *old
+	m, crc := *old, new(cyrus.CRCMemory)
 	m.Records, m.Live, m.CRC, m.TopUID = 0, 0, cyrus.NewCRC(), 0
 	for r, err := range s.Records(uniqueid, 0) {
 		if err != nil {
 			return nil, err
 		}
-		m.count(r, +1)
+		m.count(crc, r, +1)
 		m.TopUID = r.UID
 	}
 	return &m, nil
