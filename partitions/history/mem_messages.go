@@ -44,6 +44,14 @@ func (m *Mem) Messages() iter.Seq2[*MessageState, error] {
 	return m.messages.all()
 }
 
+// Arrivals returns how many messages Messages yields.
+func (m *Mem) Arrivals() (n int, err error) {
+	for _, b := range m.messages.blocks {
+		n += b.ref.Count
+	}
+	return n, m.whole()
+}
+
 // KeepMessages implements State.
 func (m *Mem) KeepMessages(keep func(*MessageState) bool) error {
 	dropped, err := m.messages.keep(keep)

@@ -3,6 +3,7 @@ package repository
 import (
 	"context"
 	"errors"
+	"iter"
 	"strings"
 	"time"
 
@@ -89,10 +90,33 @@ func wantedMessages(m *history.Mem, now time.Time, retention time.Duration) (*pr
 // measureMessages adds up the messages. It returns the chunks of their bodies, a chunk as
 // often as messages name it.
 func measureMessages(m *history.Mem, wanted *prefixes, out *Measured) (*prefixes, error) {
-	chunks := newPrefixes(0)
-	for msg, err := range m.DistinctMessages() {
+	n, err := m.Arrivals()
+	if err != nil {
+		return nil, err
+	}
+	once := *out
+	guids := newPrefixes(n)
+	chunks, err := addMessages(m.Messages(), wanted, &once, n, guids)
+	if err != nil {
+		return nil, err
+	}
+	if guids.sort(); guids.repeated() { // rare, and takes another look at every message
+		chunks, err = addMessages(m.DistinctMessages(), wanted, out, n, nil)
+		return chunks, err
+	}
+	*out = once
+	return chunks, nil
+}
+
+// addMessages adds messages up. It adds their GUIDs to guids, unless that is nil.
+func addMessages(messages iter.Seq2[*history.MessageState, error], wanted *prefixes, out *Measured, room int, guids *prefixes) (*prefixes, error) {
+	chunks := newPrefixes(room)
+	for msg, err := range messages {
 		if err != nil {
 			return nil, err
+		}
+		if guids != nil {
+			guids.add(msg.GUID[:])
 		}
 		if msg.Missing {
 			continue

@@ -16,6 +16,7 @@ import (
 // Main runs the program and returns its exit status. args begin with the program's name.
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	out := bufio.NewWriter(stdout)
+	cli.SaveMemory()
 	return cli.Main("ctl_backups", new(command).commandLine().Usage(), stderr, func(ctx context.Context) error {
 		c := &command{ctx: ctx, open: cli.Open, now: time.Now(), in: stdin, out: out, direct: stdout, err: stderr, audit: cli.Audit{Tool: "ctl_backups"}}
 		err := c.run(args[1:])

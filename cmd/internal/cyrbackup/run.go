@@ -18,6 +18,7 @@ import (
 // Main runs the program and returns its exit status. args begin with the program's name.
 func Main(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	out := cli.NewBuffered(stdout)
+	cli.SaveMemory()
 	return cli.Main("cyr_backup", commandLine(new(given), new(command)).Usage(), stderr, func(ctx context.Context) error {
 		err := run(ctx, cli.Open, args[1:], out, stderr)
 		if flushed := out.Flush(); err == nil {

@@ -1,0 +1,35 @@
+package cyrbackup
+
+import (
+	"context"
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/cmd/internal/tooltest"
+	"github.com/cyrusbackup/backupd/internal/imapconf"
+)
+
+// Commands hold windows of a large mailbox, and a few bytes for each message: with ten times as many
+// messages, a process stays below 128 MiB.
+func TestMemoryOfCommands(t *testing.T) {
+	parts, n := tooltest.Large(t)
+	conf, err := imapconf.Parse("imapd.conf", "configdirectory: "+t.TempDir()+"\nunixhierarchysep: yes\n", "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	open := func(context.Context, string, string) (*cli.Bucket, error) { return cli.NewBucket(conf, parts), nil }
+	for _, argv := range []string{"list mailboxes", "list messages", "list chunks", "show mailboxes user/anne", "show chunks 1", "json mailboxes",
+		"json messages", "json state", "find before:2001-01-01", "log", "diff --from 2020-01-01"} {
+		peak := tooltest.PeakHeap(t, func() {
+			if err := run(t.Context(), open, append([]string{"anne"}, strings.Fields(argv)...), io.Discard, io.Discard); err != nil {
+				t.Error(argv, err)
+			}
+		})
+		t.Logf("%s: %.1f MiB for %d messages", argv, float64(peak)/(1<<20), n)
+		if most := int64(tooltest.MostHeap + 40*n); peak > most {
+			t.Errorf("%s: %d MiB for %d messages", argv, peak>>20, n)
+		}
+	}
+}
