@@ -93,15 +93,15 @@ func (x *Index) openOnce() (db *badger.DB, err error) {
 // settings suit a daemon that shares its host (measured: a third of the default's memory
 // and lookups twice as fast, for a third more disk).
 func settings(dir string, l *slog.Logger) badger.Options {
-	return badger.DefaultOptions(dir).
+	o := badger.DefaultOptions(dir).
 		WithSyncWrites(true).
 		WithMemTableSize(memTable).
 		WithNumMemtables(2).
 		WithNumLevelZeroTables(2).
 		WithNumLevelZeroTablesStall(6).
-		// A table takes its size in memory while it is built, and each lower level has tables of
-		// twice the size.
-		WithBaseTableSize(2 << 20).
+		// A table takes its size in memory while it is built. There may be many of them, because
+		// they keep no file descriptors (internal/ristretto).
+		WithBaseTableSize(4 << 20).
 		WithValueLogFileSize(valueLog).
 		WithNumCompactors(2).
 		WithDetectConflicts(false). // one writer per backup; package partitions keeps them apart
@@ -109,6 +109,8 @@ func settings(dir string, l *slog.Logger) badger.Options {
 		WithBlockCacheSize(0).
 		WithMetricsEnabled(false).
 		WithLogger(badgerLog{l})
+	o.TableSizeMultiplier = 1 // not larger in lower levels
+	return o
 }
 
 func checkVersion(db *badger.DB) error {

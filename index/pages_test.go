@@ -2,12 +2,14 @@ package index_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/dgraph-io/ristretto/v2/z"
 )
@@ -41,7 +43,7 @@ func TestTablesAreFilledOutsideOfTheHeap(t *testing.T) {
 func TestNewTablesAreNotResident(t *testing.T) {
 	const size = 16 << 20
 	m, err := z.OpenMmapFile(filepath.Join(t.TempDir(), "table"), os.O_CREATE|os.O_RDWR|os.O_EXCL, size)
-	if err != z.NewFile {
+	if !errors.Is(err, z.NewFile) {
 		t.Fatal(err)
 	}
 	defer func() {
@@ -98,4 +100,26 @@ func residentAt(t *testing.T, at uint64, field string) int64 {
 		}
 	}
 	return -1
+}
+
+// A compaction writes its tables in the background. They must not pile up in memory.
+func TestFewTablesAreFilledAtATime(t *testing.T) {
+	const most = 4
+	pool := z.NewAllocatorPool(8)
+	defer pool.Release()
+	var used []*z.Allocator
+	for range most {
+		used = append(used, pool.Get(1<<20, "test"))
+	}
+	got := make(chan *z.Allocator)
+	go func() { got <- pool.Get(1<<20, "test") }()
+	select {
+	case <-got:
+		t.Fatal("more are in use")
+	case <-time.After(20 * time.Millisecond):
+	}
+	for _, a := range used {
+		pool.Return(a)
+	}
+	pool.Return(<-got)
 }

@@ -20,9 +20,10 @@ import (
 // limits the memory.
 type packPool struct {
 	part  *Partition
-	slots chan *packMemory // a token for each pack in memory, with the memory to fill; nil: not allocated yet
+	slots chan struct{} // a token for each pack that may be in memory
 
 	mu     sync.Mutex
+	idle   *packMemory // for the next pack
 	open   []*openPack
 	opened chan struct{} // closed when open gets another pack, and replaced
 }
@@ -70,9 +71,9 @@ func (c *packedChunk) name() pack.Name {
 func (c packedChunk) entry() string { return c.name().String() }
 
 func newPackPool(p *Partition) *packPool {
-	pp := &packPool{part: p, slots: make(chan *packMemory, p.set.opt.PackBuffers), opened: make(chan struct{})}
+	pp := &packPool{part: p, slots: make(chan struct{}, p.set.opt.PackBuffers), opened: make(chan struct{})}
 	for range p.set.opt.PackBuffers {
-		pp.slots <- nil
+		pp.slots <- struct{}{}
 	}
 	return pp
 }
@@ -130,16 +131,16 @@ func (pp *packPool) pick(ctx context.Context) (*openPack, error) {
 		return p, nil
 	}
 	select {
-	case mem := <-pp.slots:
-		return pp.fresh(mem), nil
+	case <-pp.slots:
+		return pp.fresh(), nil
 	default:
 	}
 	limit, stop := pp.part.limitedPut(ctx)
 	defer stop()
 	for {
 		select {
-		case mem := <-pp.slots:
-			return pp.fresh(mem), nil
+		case <-pp.slots:
+			return pp.fresh(), nil
 		case <-opened:
 			// Another connection got a buffer. It may pause for long while filling it, so
 			// share it.
@@ -178,14 +179,9 @@ func (pp *packPool) filling() (p *openPack, opened <-chan struct{}) {
 // directory.
 const packSlack = 2 << 20
 
-func (pp *packPool) fresh(mem *packMemory) *openPack {
-	if mem == nil {
-		// Allocate the full size now: a growing buffer copies its content and leaves the old
-		// arrays as garbage.
-		buf := make([]byte, 0, pp.part.set.opt.PackSize+packSlack)
-		mem = &packMemory{w: pack.NewWriter(buf, pp.part.set.opt.Pack)}
-	}
-	p := &openPack{pool: pp, mem: mem, done: make(chan struct{})}
+// fresh opens a pack. The caller has taken a token.
+func (pp *packPool) fresh() *openPack {
+	p := &openPack{pool: pp, mem: pp.memory(), done: make(chan struct{})}
 	p.mu.Lock()
 	pp.mu.Lock()
 	pp.open = append(pp.open, p)
@@ -193,6 +189,31 @@ func (pp *packPool) fresh(mem *packMemory) *openPack {
 	pp.opened = make(chan struct{})
 	pp.mu.Unlock()
 	return p
+}
+
+// memory returns the idle memory, or allocates the full size: a growing buffer copies its content
+// and leaves the old arrays as garbage.
+func (pp *packPool) memory() *packMemory {
+	pp.mu.Lock()
+	mem := pp.idle
+	pp.idle = nil
+	pp.mu.Unlock()
+	if mem == nil {
+		buf := make([]byte, 0, pp.part.set.opt.PackSize+packSlack)
+		mem = &packMemory{w: pack.NewWriter(buf, pp.part.set.opt.Pack)}
+	}
+	return mem
+}
+
+// giveBack keeps the memory of one pack. While one client sends messages, two are in use, or all
+// while many do. The records of a mailbox need the rest of the memory afterwards.
+func (pp *packPool) giveBack(mem *packMemory) {
+	mem.w.Reset()
+	mem.chunks = mem.chunks[:0]
+	pp.mu.Lock()
+	pp.idle = mem
+	pp.mu.Unlock()
+	pp.slots <- struct{}{}
 }
 
 // sealLocked stops filling the pack and starts the put. It takes the pool's lock inside the
@@ -260,9 +281,7 @@ func (p *openPack) put() {
 			"partition", pp.part.name, "pack", p.key, "err", err)
 	}
 	p.mem = nil
-	mem.w.Reset()
-	mem.chunks = mem.chunks[:0]
-	pp.slots <- mem
+	pp.giveBack(mem)
 	close(p.done)
 }
 

@@ -300,8 +300,15 @@ func (a *Allocator) Allocate(sz int) []byte {
 type AllocatorPool struct {
 	numGets int64
 	allocCh chan *Allocator
+	used    chan struct{} // a token for each allocator in use
 	closer  *Closer
 }
+
+// mostUsed is how many allocators are in use at a time, each for one table. Whoever needs another
+// waits, while others write their tables to the disk. At least two are needed: Badger holds one
+// while a full memtable waits for a compaction, and each goroutine of a compaction takes only one
+// at a time and gives it back when the table is written.
+const mostUsed = 4
 
 // mostPooled is how many allocators are kept for another table. Each has twice the size of the
 // tables of a level, and Badger would keep eight.
@@ -310,6 +317,7 @@ const mostPooled = 2
 func NewAllocatorPool(sz int) *AllocatorPool {
 	a := &AllocatorPool{
 		allocCh: make(chan *Allocator, min(sz, mostPooled)),
+		used:    make(chan struct{}, mostUsed),
 		closer:  NewCloser(1),
 	}
 	go a.freeupAllocators()
@@ -321,6 +329,7 @@ func (p *AllocatorPool) Get(sz int, tag string) *Allocator {
 		return NewAllocator(sz, tag)
 	}
 	atomic.AddInt64(&p.numGets, 1)
+	p.used <- struct{}{}
 	select {
 	case alloc := <-p.allocCh:
 		alloc.Reset()
@@ -339,6 +348,7 @@ func (p *AllocatorPool) Return(a *Allocator) {
 		return
 	}
 	a.TrimTo(400 << 20)
+	<-p.used
 
 	select {
 	case p.allocCh <- a:
