@@ -37,14 +37,18 @@ func ends(err error) bool {
 
 // LoadAll is LoadMessages for messages of which only the GUID and the size are known.
 func (s *Source) LoadAll(ctx context.Context, guids []cyrus.GUID) iter.Seq[Loaded] {
-	return s.LoadMessages(ctx, func(yield func(*Message) bool) {
+	return s.LoadMessages(ctx, s.messages(guids))
+}
+
+func (s *Source) messages(guids []cyrus.GUID) iter.Seq[*Message] {
+	return func(yield func(*Message) bool) {
 		for _, g := range guids {
 			size, _ := s.Held(g) // an error returns when the message is read
 			if !yield(&Message{Record: cyrus.Record{GUID: g, Size: uint32(size)}}) {
 				return
 			}
 		}
-	})
+	}
 }
 
 // LoadMessages yields the messages in order and reads the next ones in the background, on all
@@ -52,25 +56,53 @@ func (s *Source) LoadAll(ctx context.Context, guids []cyrus.GUID) iter.Seq[Loade
 // another goroutine, which has ended when LoadMessages returns. The caller closes each Body.
 func (s *Source) LoadMessages(ctx context.Context, msgs iter.Seq[*Message]) iter.Seq[Loaded] {
 	return func(yield func(Loaded) bool) {
-		ctx, cancel := context.WithCancel(ctx)
-		l := newLoader(ctx, s)
-		l.start(msgs)
-		defer l.wait()
-		defer cancel()
-		defer l.drain()
-		for g := range l.inOrder {
+		a := s.ahead(ctx, msgs)
+		defer a.Close()
+		a.All()(yield)
+	}
+}
+
+// Ahead reads messages in the background before anybody asks for them.
+type Ahead struct {
+	*loader
+	cancel context.CancelFunc
+}
+
+// LoadAhead is LoadAll, except that reading begins at once. The caller calls Close.
+func (s *Source) LoadAhead(ctx context.Context, guids []cyrus.GUID) *Ahead {
+	return s.ahead(ctx, s.messages(guids))
+}
+
+func (s *Source) ahead(ctx context.Context, msgs iter.Seq[*Message]) *Ahead {
+	ctx, cancel := context.WithCancel(ctx)
+	l := newLoader(ctx, s)
+	l.start(msgs)
+	return &Ahead{l, cancel}
+}
+
+// Close ends the reading, and closes bodies that All has not yielded. It may be called twice.
+func (a *Ahead) Close() {
+	a.cancel()
+	a.drain()
+	a.wait()
+}
+
+// All yields the messages in order, once. The caller closes each Body.
+func (a *Ahead) All() iter.Seq[Loaded] {
+	return func(yield func(Loaded) bool) {
+		for g := range a.inOrder {
 			<-g.done
 			for i := range g.loaded {
 				one := g.loaded[i]
 				g.loaded[i] = Loaded{}
 				if !yield(one) {
-					cancel()
+					a.cancel()
 					g.close()
 					return
 				}
 			}
 			select {
-			case <-l.slots:
+			case <-a.slots:
 			default: // a worker that was cancelled takes no slot
 			}
 		}

@@ -13,7 +13,13 @@ type put func(ctx context.Context, msgs []*restore.Message) error
 
 // deliverAll delivers the list batch by batch.
 func (w *work) deliverAll(ctx context.Context, put put) error {
-	for _, batch := range w.batches() {
+	defer w.ahead.end()
+	batches := w.batches()
+	for i, batch := range batches {
+		w.next = nil
+		if i+1 < len(batches) {
+			w.next = batches[i+1]
+		}
 		if err := w.deliver(ctx, batch, put); err != nil {
 			return err
 		}
@@ -29,6 +35,7 @@ func (w *work) deliver(ctx context.Context, refs []restore.Ref, put put) error {
 	if err == nil {
 		return nil
 	}
+	w.next = nil // further attempts come first
 	rest, err := w.afterFailure(ctx, refs, put, err)
 	if err != nil {
 		return err

@@ -114,6 +114,9 @@ type work struct {
 	owners    owners
 	fitting   *fitting
 
+	next  []restore.Ref // the batch after the one that is being delivered
+	ahead readAhead     // of next
+
 	// Progress so far.
 	lastUID uint32 // highest uid at the server
 	proven  bool   // prove has run

@@ -31,6 +31,7 @@ type replica struct {
 	users    map[string][]dlist.Pair
 	empty    map[cyrus.GUID]bool // empty messages
 	poison   map[cyrus.GUID]bool // messages that crash it
+	stored   func()              // called before the answer to MAILBOX
 	mute     int                 // mailboxes that crash it after it stored their messages, before it responds
 }
 
@@ -140,7 +141,11 @@ func (s *serving) command(verb, key string) (string, error) {
 	case key == "MESSAGE":
 		return s.message()
 	case key == "MAILBOX" || key == "LOCAL_MAILBOX":
-		return s.mailbox(verb)
+		answer, err := s.mailbox(verb)
+		if s.r.stored != nil {
+			s.r.stored()
+		}
+		return answer, err
 	}
 	v, err := s.d.Value()
 	if err == nil {

@@ -31,23 +31,16 @@ func (w *work) upload(ctx context.Context, batch []restore.Ref) ([]*restore.Mess
 	if w.c.uploaded == nil {
 		w.c.uploaded, w.c.partition = map[cyrus.GUID]bool{}, w.partition
 	}
-	var msgs []*restore.Message
-	var want []cyrus.GUID
-	asked := map[cyrus.GUID]bool{}
-	for _, ref := range batch {
-		m, err := w.message(ref)
-		if err != nil {
-			return nil, err
-		}
-		msgs = append(msgs, m)
-		if !asked[m.GUID] && !w.c.uploaded[m.GUID] {
-			asked[m.GUID] = true
-			want = append(want, m.GUID)
-		}
+	msgs, want, err := w.wanted(batch)
+	if err != nil {
+		return nil, err
 	}
 	missing, err := w.reserve(ctx, want)
 	if err != nil {
 		return nil, err
+	}
+	if len(missing) < len(want) {
+		w.next = nil // the server may have the next messages as well
 	}
 	bad, err := w.send(ctx, missing)
 	if err != nil {
@@ -82,7 +75,7 @@ func (w *work) send(ctx context.Context, guids []cyrus.GUID) (bad map[cyrus.GUID
 	}
 	bad = map[cyrus.GUID]error{}
 	_, err = w.c.ApplyMessages(ctx, func(yield func(client.Message, error) bool) {
-		for l := range w.d.src.LoadAll(ctx, guids) {
+		for l := range w.ahead.take(ctx, w.d.src, guids) {
 			if l.Err != nil && l.Ends() {
 				yield(client.Message{}, fmt.Errorf("reading the backup: %w", l.Err))
 				return
@@ -102,6 +95,7 @@ func (w *work) send(ctx context.Context, guids []cyrus.GUID) (bad map[cyrus.GUID
 				return
 			}
 		}
+		w.readNext(ctx)
 	})
 	return bad, err
 }
