@@ -19,6 +19,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/objstore/memstore"
 	"github.com/cyrusbackup/backupd/objstore/observe"
+	"github.com/cyrusbackup/backupd/objstore/pack"
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
@@ -149,6 +150,19 @@ func (b *Backup) Sync() time.Time {
 	}
 	b.s.Restart(ctx)
 	return b.now
+}
+
+// Checkpoint writes a checkpoint of the newest commit, so that records are in blocks.
+func (b *Backup) Checkpoint() {
+	b.t.Helper()
+	mem, err := history.Load(b.t.Context(), b.store, repository.UserName(b.user).Path(), history.Moment{})
+	if err == nil {
+		_, err = mem.WriteCheckpoint(b.t.Context(), pack.Options{})
+		err = errors.Join(err, mem.Close())
+	}
+	if err != nil {
+		b.t.Fatal(err)
+	}
 }
 
 // Fault makes the store fail; nil ends that.
