@@ -61,7 +61,7 @@ func TestFilterIsNeverWrong(t *testing.T) {
 			dir: filepath.Join(t.TempDir(), "index"), want: map[string][]byte{},
 		}
 		m.open()
-		for range 150 {
+		for range 100 {
 			m.step()
 			for range 20 {
 				m.check(filterKey(m.rnd.IntN(filterKeys)))
