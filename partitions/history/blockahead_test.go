@@ -102,10 +102,12 @@ func TestChangeBesideReadAhead(t *testing.T) {
 		t.Errorf("%d messages, want %d and perhaps the new ones", read, n)
 	}
 	before := s.gets.Load()
-	for range m.Records("large", 3*linesPerBlock+7) {
+	for _, err := range m.Records("large", 3*linesPerBlock+7) {
+		w.must(err)
 		break
 	}
-	for range m.Messages() {
+	for _, err := range m.Messages() {
+		w.must(err)
 		break
 	}
 	if gets := s.gets.Load() - before; gets > 6 {
