@@ -151,3 +151,24 @@ func TestLongLogAmongMany(t *testing.T) {
 		t.Errorf("%v: %s is not in %s", err, one, out)
 	}
 }
+
+// A backup with one commit takes two requests: for its name and for the commit.
+func TestTwoRequestsForABackup(t *testing.T) {
+	const backups = 20
+	w := tooltest.New(t, "default")
+	for i := range backups {
+		m := tooltest.NewMailbox(fmt.Sprintf("user.u%02d", i))
+		m.Deliver(tooltest.Mail("hello", "carol@example.org", 300), time.Unix(1700000000, 0))
+		w.Sync(m)
+	}
+	for _, argv := range []string{"list", "stat -A", "verify -q -A"} {
+		n := counted(w, func() {
+			if out, err := tool(t, w, strings.Fields(argv)...); err != nil {
+				t.Errorf("%s: %v: %s", argv, err, out)
+			}
+		})
+		if most := 2*backups + 2; n["get"] > most || n["list"] > 2 || len(n) != 2 {
+			t.Errorf("%s sends %v for %d backups", argv, n, backups)
+		}
+	}
+}

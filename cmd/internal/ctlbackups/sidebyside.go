@@ -1,11 +1,10 @@
 package ctlbackups
 
 import (
-	"bytes"
 	"context"
-	"io"
 	"iter"
 
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 	"github.com/cyrusbackup/backupd/internal/inorder"
 )
 
@@ -17,8 +16,6 @@ const (
 	// bytesAtOnce bounds the logs that are read at a time, since states take memory. A backup with
 	// a longer log is read alone.
 	bytesAtOnce = 16 << 20
-	// heldMost is how many bytes of output a backup may have before its turn to print them.
-	heldMost = 64 << 10
 )
 
 // chosen is a backup that the command line chooses, or an error instead.
@@ -57,71 +54,13 @@ func sideBySide[B measured](c *command, n int, backups iter.Seq2[B, error], fn f
 		if b.err != nil {
 			return b.err
 		}
-		h := &held{ctx: ctx, turn: turn}
+		h := &cli.Held{Ctx: ctx, Turn: turn}
 		one := *c
-		one.ctx, one.out, one.err = ctx, heldWriter{h, c.out}, heldWriter{h, c.err}
+		one.ctx, one.out, one.err = ctx, h.Writer(c.out), h.Writer(c.err)
 		err := fn(&one, b.b)
-		if lost := h.release(); err == nil {
+		if lost := h.Release(); err == nil {
 			err = lost
 		}
 		return err
 	}))
-}
-
-// held is the output of one backup before its turn.
-type held struct {
-	ctx    context.Context
-	turn   <-chan struct{} // closed when this backup may print
-	writes []heldWrite
-	size   int
-}
-
-type heldWrite struct {
-	to   io.Writer
-	text []byte
-}
-
-// release waits for the turn and prints.
-func (h *held) release() error {
-	select {
-	case <-h.turn:
-	case <-h.ctx.Done():
-		return h.ctx.Err()
-	}
-	for _, w := range h.writes {
-		if _, err := w.to.Write(w.text); err != nil {
-			return err
-		}
-	}
-	h.writes = nil
-	return nil
-}
-
-// mayPrint reports whether the turn has come.
-func (h *held) mayPrint() bool {
-	select {
-	case <-h.turn:
-		return true
-	default:
-		return false
-	}
-}
-
-// heldWriter holds what is written until the turn. It keeps single writes apart, because each
-// write to standard error is one message.
-type heldWriter struct {
-	*held
-	to io.Writer
-}
-
-func (w heldWriter) Write(p []byte) (int, error) {
-	if !w.mayPrint() && w.size+len(p) <= heldMost {
-		w.writes = append(w.writes, heldWrite{w.to, bytes.Clone(p)})
-		w.size += len(p)
-		return len(p), nil
-	}
-	if err := w.release(); err != nil {
-		return 0, err
-	}
-	return w.to.Write(p)
 }

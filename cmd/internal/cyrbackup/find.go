@@ -21,7 +21,7 @@ func findMessages(c *command) error {
 	if err != nil {
 		return err
 	}
-	s := &search{q: q, hits: newHits(c, false)}
+	s := newSearch(q, newHits(c, false))
 	if err := s.backup(c); enough(err) != nil {
 		return err
 	}
@@ -31,11 +31,24 @@ func findMessages(c *command) error {
 // search is the state of a search, in one backup or in many.
 type search struct {
 	q         *query
-	hits      *hits
-	mailboxes int // searched
+	hits      sink
+	printed   *hits
+	frames    int64 // limit of the cache of frames
+	backups   int   // searched
+	mailboxes int
 	messages  int
 	unread    int // messages that could not be read completely
 	progress  func()
+}
+
+// sink gets the messages that are found.
+type sink interface {
+	add(x *hit) error // errEnough after the last one
+	flush() error
+}
+
+func newSearch(q *query, h *hits) *search {
+	return &search{q: q, hits: h, printed: h, frames: framesKept}
 }
 
 // end prints the remaining hits, or reports that there are none.
@@ -47,7 +60,7 @@ func (s *search) end(c *command, where string) error {
 		cli.Fprintf(c.err, "cyr_backup: no mailbox of %s matches mailbox:\n", where)
 		return cli.ErrReported
 	}
-	if s.hits.shown == 0 {
+	if s.printed.shown == 0 {
 		cli.Fprintf(c.err, "cyr_backup: nothing found in %s: %s in %s were compared\n", where, english.Plural(s.messages, "message", ""), english.Plural(s.mailboxes, "mailbox", "mailboxes"))
 	}
 	if s.unread > 0 {
@@ -60,7 +73,7 @@ func (s *search) end(c *command, where string) error {
 // backup searches the backup that c has loaded, mailbox by mailbox, in order of the uids. It
 // compares the record before it reads the message.
 func (s *search) backup(c *command) error {
-	one := &reader{c: c, objects: history.NewObjects(rangecache.New(c.found.Partition.Store, framesKept), 0)}
+	one := &reader{c: c, objects: history.NewObjects(rangecache.New(c.found.Partition.Store, s.frames), 0)}
 	for m, err := range c.mem.Mailboxes() {
 		if err != nil {
 			return err
@@ -107,9 +120,6 @@ func (s *search) record(one *reader, m *history.MailboxState, r *history.RecordS
 	}
 	if !fits {
 		return nil
-	}
-	if limit := one.c.max; limit > 0 && s.hits.shown == limit {
-		return errEnough
 	}
 	return s.hits.add(newHit(one.c, m, r, h))
 }

@@ -9,25 +9,21 @@ import (
 	"github.com/dustin/go-humanize/english"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
-	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// findEverywhere searches all backups, one after the other, and reads some states ahead. A damaged backup is reported; the search continues.
+// findEverywhere searches all backups, several at a time. A damaged backup is reported; the search
+// continues.
 func findEverywhere(c *command) error {
 	q, err := c.query()
 	if err != nil {
 		return err
 	}
-	s := &search{q: q, hits: newHits(c, true)}
+	all := newSearch(q, newHits(c, true))
 	bar := newCounter(c.err)
 	c.err = bar
-	backups, failed := 0, false
-	s.progress = func() { bar.show(backups, s) }
-	for b := range loadedAhead(c) {
-		if b.err == nil {
-			backups++
-		}
-		err := s.oneOfAll(b)
+	failed := false
+	all.progress = func() { bar.show(all) }
+	for err := range searchAll(c, all) {
 		if c.ctx.Err() != nil {
 			bar.clear()
 			return c.ctx.Err()
@@ -41,7 +37,7 @@ func findEverywhere(c *command) error {
 				cli.Fprintf(c.err, "cyr_backup: %v\n", err)
 			}
 		}
-		if err := s.hits.inTime(bar.clear); err != nil {
+		if err := all.printed.inTime(bar.clear); err != nil {
 			return err
 		}
 	}
@@ -53,37 +49,11 @@ func findEverywhere(c *command) error {
 		cli.Fprintf(c.err, "cyr_backup: left out: %v\n", err)
 		failed = true
 	}
-	if err := s.end(c, english.Plural(backups, "backup", "")); err != nil {
+	if err := all.end(c, english.Plural(all.backups, "backup", "")); err != nil {
 		return err
 	}
 	if failed {
 		return cli.ErrReported
-	}
-	return nil
-}
-
-// oneOfAll searches one backup of many.
-func (s *search) oneOfAll(b loadedBackup) error {
-	if b.err != nil {
-		return b.err
-	}
-	c := b.c
-	if errors.Is(b.unread, history.ErrBeforeFirst) {
-		return nil // the backup began later
-	}
-	if b.unread != nil {
-		return fmt.Errorf("%s: %w", c.found.Name(), b.unread)
-	}
-	defer c.mem.Close()
-	incomplete := c.incomplete()
-	if err := s.backup(c); err != nil {
-		if errors.Is(err, errEnough) {
-			return err
-		}
-		return fmt.Errorf("%s: %w", c.found.Name(), err)
-	}
-	if incomplete != nil {
-		return fmt.Errorf("%s: %w", c.found.Name(), incomplete)
 	}
 	return nil
 }
@@ -99,13 +69,13 @@ type counter struct {
 
 func newCounter(w io.Writer) *counter { return &counter{w: w, raw: cli.Terminal(w)} }
 
-func (b *counter) show(backups int, s *search) {
+func (b *counter) show(s *search) {
 	if b.raw == nil || time.Now().Before(b.next) {
 		return
 	}
 	b.next = time.Now().Add(200 * time.Millisecond)
 	b.shown = true
-	fmt.Fprintf(b.raw, "\r\x1b[Kbackup %d: %s found in %s", backups, english.Plural(s.hits.shown, "message", ""), english.Plural(s.messages, "message", ""))
+	fmt.Fprintf(b.raw, "\r\x1b[Kbackup %d: %s found in %s", s.backups+1, english.Plural(s.printed.shown, "message", ""), english.Plural(s.messages, "message", ""))
 }
 
 func (b *counter) clear() {

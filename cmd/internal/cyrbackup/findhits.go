@@ -104,6 +104,7 @@ type hits struct {
 	out     io.Writer
 	json    bool
 	users   bool // results of several backups
+	most    int  // 0 = any number
 	shown   int
 	headed  bool
 	waiting []*hit
@@ -114,10 +115,13 @@ type hits struct {
 const batch = 200
 
 func newHits(c *command, users bool) *hits {
-	return &hits{out: c.out, json: c.json, users: users, flushed: time.Now()}
+	return &hits{out: c.out, json: c.json, users: users, most: c.max, flushed: time.Now()}
 }
 
 func (h *hits) add(x *hit) error {
+	if h.most > 0 && h.shown == h.most {
+		return errEnough
+	}
 	h.shown++
 	if h.json {
 		w := lines{w: h.out}

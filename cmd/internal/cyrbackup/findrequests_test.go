@@ -37,7 +37,7 @@ func TestRequestsToFindEverywhere(t *testing.T) {
 	}
 }
 
-// A search that ends early closes the states that were read ahead.
+// A search that ends early ends the searches that are ahead, and begins no others.
 func TestFindEverywhereEnough(t *testing.T) {
 	w := tooltest.New(t, "default")
 	for i := range 30 {
@@ -59,7 +59,60 @@ func TestFindEverywhereEnough(t *testing.T) {
 	if err != nil || strings.Count(out, "uniqueid") != 1 {
 		t.Errorf("%v: %s", err, out)
 	}
-	if gets > 15 {
-		t.Errorf("%d commits were read for the first hit", gets)
+	if most := 2 * (searchedAtOnce + 2); gets > most { // for the state and for the message of each
+		t.Errorf("%d commits were read for the first hit, at most %d of 30 backups may be", gets, most)
+	}
+}
+
+// Several backups are searched at a time, and the hits are in order, each backup's as if it were
+// searched alone.
+func TestFindEverywhereSideBySide(t *testing.T) {
+	w := tooltest.New(t, "default")
+	var want strings.Builder
+	for i := range 12 {
+		m := tooltest.NewMailbox(fmt.Sprintf("user.u%02d", i))
+		for j := range 5 {
+			m.Deliver(tooltest.Mail(fmt.Sprint("hello ", j), "carol@example.org", 300), time.Unix(1700000000, 0))
+		}
+		w.Sync(m)
+		out, err := tool(t, w, fmt.Sprintf("u%02d", i), "find", "hello", "--json")
+		if err != nil {
+			t.Fatal(err, out)
+		}
+		want.WriteString(out)
+	}
+	second := map[string]int{}
+	var mu sync.Mutex
+	together := make(chan struct{})
+	reading := 0
+	w.Stores[0].SetFaults(func(op, key string) error {
+		if op != "get" || !strings.Contains(key, "/log/") {
+			return nil
+		}
+		mu.Lock()
+		second[key]++
+		wait := second[key] == 2 // the state was read before: this is a message
+		if wait {
+			if reading++; reading == 2 {
+				close(together)
+			}
+		}
+		mu.Unlock()
+		if wait {
+			select {
+			case <-together:
+			case <-time.After(10 * time.Second):
+				t.Error("a search waits for the one before")
+			}
+		}
+		return nil
+	}, nil)
+	got, err := tool(t, w, "-A", "find", "hello", "--json")
+	if err != nil || got != want.String() {
+		t.Errorf("%v:\n%s\nwant\n%s", err, got, want.String())
+	}
+	got, err = tool(t, w, "-A", "find", "hello", "--json", "--max", "13")
+	if lines := strings.SplitAfter(want.String(), "\n"); err != nil || got != strings.Join(lines[:13], "") {
+		t.Errorf("--max: %v:\n%s", err, got)
 	}
 }
