@@ -1,14 +1,11 @@
 package cyrbackup
 
 import (
-	"crypto/sha1"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
 	"time"
 
-	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
@@ -132,48 +129,4 @@ func moment(t time.Time) any {
 		return nil
 	}
 	return t.UTC().Format(time.RFC3339Nano)
-}
-
-// jsonBodies reads every live message from the bucket and prints the result.
-func jsonBodies(c *command) error {
-	w := &lines{w: c.out}
-	done := map[cyrus.GUID]bool{}
-	objects := history.NewObjects(c.found.Partition.Store, 0)
-	for m, err := range c.mem.Mailboxes() {
-		if err != nil {
-			return err
-		}
-		for r, err := range c.mem.Records(m.UniqueID, 0) {
-			if err != nil {
-				return err
-			}
-			if r.Expunged != 0 || !m.Deleted.IsZero() || done[r.GUID] {
-				continue
-			}
-			done[r.GUID] = true
-			if err := c.body(w, objects, r.GUID); err != nil {
-				return err
-			}
-		}
-	}
-	return w.err
-}
-
-func (c *command) body(w *lines, o *history.Objects, g cyrus.GUID) error {
-	m, err := c.mem.Message(g)
-	if err != nil || m == nil || m.Missing {
-		return err
-	}
-	body, err := c.open(o, m)
-	if err != nil {
-		return err
-	}
-	defer body.Close()
-	sum := sha1.New()
-	n, err := io.Copy(sum, body)
-	if err != nil {
-		return err
-	}
-	w.line(map[string]any{"guid": g.String(), "size": n, "sha1": hex.EncodeToString(sum.Sum(nil))})
-	return nil
 }
