@@ -88,7 +88,11 @@ func (b *blockSource) read(ctx context.Context, kind string, ref BlockRef, buf [
 	if err != nil {
 		return nil, ref.wrap(kind, err)
 	}
-	frames, err := b.frames(ctx, &b.window, ref.Object, e.Off, e.Len)
+	size := e.Len
+	if b.window.follows(ref.Object, e.Off, 0) {
+		size = max(size, readAhead) // small blocks of several mailboxes
+	}
+	frames, err := b.frames(ctx, &b.window, ref.Object, e.Off, e.Len, size)
 	if err != nil {
 		return nil, ref.wrap(kind, err)
 	}
@@ -131,24 +135,33 @@ func (r BlockRef) decompress(e pack.Entry, frames io.Reader, buf []byte) ([]byte
 	return raw, err
 }
 
-// frames returns n bytes of an object. It reads ahead if they follow those of the last call with
-// this window.
-func (b *blockSource) frames(ctx context.Context, w *window, key string, off, n int64) (io.ReadCloser, error) {
-	if end := w.off + int64(len(w.data)); w.key == key && off >= w.off && off+n <= end {
+// has reports whether the window has n bytes of an object.
+func (w *window) has(key string, off, n int64) bool {
+	return w.key == key && off >= w.off && off+n <= w.off+int64(len(w.data))
+}
+
+// follows reports whether off follows the last bytes that were read, after a gap of at most this many.
+func (w *window) follows(key string, off, gap int64) bool {
+	return w.key == key && off >= w.next && off <= w.next+gap
+}
+
+// frames returns n bytes of an object, from the window if that has them. Otherwise it reads size
+// bytes into the window; n of them must exist.
+func (b *blockSource) frames(ctx context.Context, w *window, key string, off, n, size int64) (io.ReadCloser, error) {
+	if w.has(key, off, n) {
 		w.next = off + n
 		return io.NopCloser(bytes.NewReader(w.data[off-w.off:][:n])), nil
 	}
-	ahead := w.key == key && off >= w.next && off <= w.next+betweenBlocks && n < readAhead
 	data := w.data
 	*w = window{key: key, off: off, next: off + n}
-	if !ahead {
+	if size <= n {
 		return b.objects.Frames(ctx, key, off, n)
 	}
-	r, err := b.objects.store.Get(ctx, key, off, readAhead)
+	r, err := b.objects.store.Get(ctx, key, off, size)
 	if err != nil {
 		return nil, err
 	}
-	w.data, err = readAll(io.LimitReader(r, readAhead), readAhead, data)
+	w.data, err = readAll(io.LimitReader(r, size), size, data)
 	if err = closeAfter(r, err); err != nil {
 		return nil, err
 	}

@@ -27,12 +27,17 @@ type blockBytes struct {
 	err    error
 }
 
-// fetch reads a block in the store, without decompressing it.
-func (b *blockSource) fetch(ctx context.Context, w *window, kind string, ref BlockRef) blockBytes {
+// fetch reads a block in the store, without decompressing it. It may read some of the next blocks
+// into the window, but nothing else: the object has blocks of other sequences as well.
+func (b *blockSource) fetch(ctx context.Context, w *window, kind string, ref BlockRef, next iter.Seq[blockBytes]) blockBytes {
 	out := blockBytes{kind: kind, ref: ref}
 	var frames io.ReadCloser
 	if out.entry, out.err = b.locate(ctx, kind, ref); out.err == nil {
-		frames, out.err = b.frames(ctx, w, ref.Object, out.entry.Off, out.entry.Len)
+		off, size := out.entry.Off, out.entry.Len
+		if !w.has(ref.Object, off, size) && w.follows(ref.Object, off, betweenBlocks) {
+			size = b.adjacent(ctx, out.entry, ref.Object, next)
+		}
+		frames, out.err = b.frames(ctx, w, ref.Object, off, out.entry.Len, size)
 	}
 	if out.err != nil {
 		out.err = ref.wrap(kind, out.err)
@@ -42,6 +47,23 @@ func (b *blockSource) fetch(ctx context.Context, w *window, kind string, ref Blo
 	*buf, out.err = readAll(frames, out.entry.Len, *buf)
 	out.frames, out.err = buf, ref.wrap(kind, closeAfter(frames, out.err))
 	return out
+}
+
+// adjacent returns the length of a block and those of the next blocks that follow it in its object,
+// at most readAhead if there are several.
+func (b *blockSource) adjacent(ctx context.Context, e pack.Entry, object string, next iter.Seq[blockBytes]) int64 {
+	end := e.Off + e.Len
+	for following := range next {
+		if following.ref.Object != object {
+			break
+		}
+		n, err := b.locate(ctx, following.kind, following.ref)
+		if err != nil || n.Off < end || n.Off > end+betweenBlocks || n.Off+n.Len > e.Off+readAhead {
+			break // an error is reported when the block is read
+		}
+		end = n.Off + n.Len
+	}
+	return end - e.Off
 }
 
 // buffer returns a buffer, which the caller may return to buffers.
@@ -92,10 +114,11 @@ func decodeBlock[V any](s *blockSource, b blockBytes, decode func(ref BlockRef, 
 func (l *lineBlocks[T]) inOrder() iter.Seq[blockBytes] {
 	return func(yield func(blockBytes) bool) {
 		var w window
-		for _, b := range slices.Clone(l.blocks) {
+		blocks := slices.Clone(l.blocks)
+		for i, b := range blocks {
 			out := blockBytes{kind: l.kind, ref: b.ref}
 			if b.inStore() {
-				out = l.source.fetch(l.ctx, &w, l.kind, b.ref)
+				out = l.source.fetch(l.ctx, &w, l.kind, b.ref, l.named(blocks[i+1:]))
 			} else if raw, err := l.bytes(b); err != nil {
 				out.err = err
 			} else {
@@ -110,3 +133,14 @@ func (l *lineBlocks[T]) inOrder() iter.Seq[blockBytes] {
 
 // inStore reports whether the bytes must be read from the store.
 func (b *lineBlock) inStore() bool { return !b.open && b.raw == nil && b.packed == nil }
+
+// named yields blocks without their bytes.
+func (l *lineBlocks[T]) named(blocks []*lineBlock) iter.Seq[blockBytes] {
+	return func(yield func(blockBytes) bool) {
+		for _, b := range blocks {
+			if !yield(blockBytes{kind: l.kind, ref: b.ref}) {
+				return
+			}
+		}
+	}
+}

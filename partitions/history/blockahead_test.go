@@ -2,6 +2,7 @@ package history
 
 import (
 	"context"
+	"fmt"
 	"iter"
 	"sync/atomic"
 	"testing"
@@ -9,15 +10,23 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-// countingStore counts requests for objects.
+// countingStore counts requests for objects, and the bytes in the answers.
 type countingStore struct {
 	objstore.Store
-	gets atomic.Int64
+	gets, bytes atomic.Int64
 }
 
 func (s *countingStore) Get(ctx context.Context, key string, off, n int64) (*objstore.Object, error) {
 	s.gets.Add(1)
-	return s.Store.Get(ctx, key, off, n)
+	o, err := s.Store.Get(ctx, key, off, n)
+	if err == nil {
+		read := o.Size - off
+		if n >= 0 {
+			read = min(n, read)
+		}
+		s.bytes.Add(read)
+	}
+	return o, err
 }
 
 // uploaded makes a checkpoint of n messages, and returns its state.
@@ -33,12 +42,17 @@ func uploaded(t *testing.T, n uint32) (*writer, *countingStore, *Mem) {
 	return w, s, m
 }
 
-// Sequences of blocks that take turns, as in a rebuild, read ahead. They yield every line once, in
-// order.
+// Sequences of blocks that take turns, as in a rebuild, read ahead, but each only its own blocks.
+// They yield every line once, in order.
 func TestReadSideBySide(t *testing.T) {
 	const n = 4 * linesPerBlock
 	w, s, m := uploaded(t, n)
-	before := s.gets.Load()
+	before, stored := s.gets.Load(), int64(0)
+	for info, err := range w.store.List(t.Context(), RecordsPrefix(anne), "") {
+		w.must(err)
+		stored += info.Size
+	}
+	s.bytes.Store(0)
 	place, stopPlaces := iter.Pull2(m.AllPlaces())
 	defer stopPlaces()
 	rec, stopRecords := iter.Pull2(m.Records("large", 0))
@@ -60,6 +74,45 @@ func TestReadSideBySide(t *testing.T) {
 	}
 	if gets := s.gets.Load() - before; gets > 9 {
 		t.Errorf("%d requests for 12 blocks", gets)
+	}
+	if n := s.bytes.Load(); n > stored+stored/10 {
+		t.Errorf("%d bytes were read of objects with %d", n, stored)
+	}
+}
+
+// The blocks of many small mailboxes share requests.
+func TestReadManyMailboxes(t *testing.T) {
+	const mailboxes, each = 300, 20
+	w := newWriter(t)
+	for i := range uint32(mailboxes) {
+		id := fmt.Sprintf("m%03d", i)
+		m, r := &MessagesEvent{}, &RecordsEvent{UniqueID: id}
+		for j := range uint32(each) {
+			msg := big(i*each + j)
+			m.Messages, r.Records = append(m.Messages, msg), append(r.Records, record(j+1, msg.GUID))
+		}
+		w.commitWith(func(b *Builder) {
+			for _, msg := range m.Messages {
+				b.Place(Place{Chunk: msg.Chunks[0], Object: PackKey(msg.Chunks[0]), Entry: msg.GUID.String() + ".eml"})
+			}
+		}, mailbox(id, "user.anne."+id), m, r)
+	}
+	_, err := w.load(Moment{}).WriteCheckpoint(t.Context(), w.options())
+	w.must(err)
+	s := &countingStore{Store: w.store}
+	m, err := LoadCheckpoint(t.Context(), s, anne)
+	w.must(err)
+	defer m.Close()
+	before, read := s.gets.Load(), 0
+	for box, err := range m.Mailboxes() {
+		w.must(err)
+		for _, err := range m.Records(box.UniqueID, 0) {
+			w.must(err)
+			read++
+		}
+	}
+	if gets := s.gets.Load() - before; read != mailboxes*each || gets > 40 {
+		t.Errorf("%d requests for %d records of %d mailboxes", gets, read, mailboxes)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"slices"
 
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/objstore/pack"
@@ -77,13 +78,14 @@ func (m *Mem) sealedState() ([]byte, error) {
 func (m *Mem) CheckBlocks(ctx context.Context, seen map[string]bool, bad func(object string, err error)) error {
 	in := func(yield func(blockBytes) bool) {
 		var w window
-		for b := range m.allBlocks() {
+		blocks := slices.Collect(m.allBlocks())
+		for i, b := range blocks {
 			at := b.ref.Object + " " + b.ref.SHA256
 			if b.ref.Object == "" || seen[at] {
 				continue
 			}
 			seen[at] = true
-			if !yield(m.source.fetch(ctx, &w, b.kind, b.ref)) {
+			if !yield(m.source.fetch(ctx, &w, b.kind, b.ref, slices.Values(blocks[i+1:]))) {
 				return
 			}
 		}

@@ -1,6 +1,7 @@
 package history
 
 import (
+	"iter"
 	"runtime"
 )
 
@@ -25,7 +26,7 @@ type startedBlock struct {
 // start starts to decode the first blocks of the list that have to be read from the store.
 func (a *recordsAhead) start(next []*memBlock) {
 	most := min(runtime.GOMAXPROCS(0), decodedAtOnce)
-	for _, b := range next[:min(len(next), most)] {
+	for i, b := range next[:min(len(next), most)] {
 		if len(a.started) == most || b.used != nil || b.changed || b.ref.Object == "" {
 			return
 		}
@@ -35,7 +36,7 @@ func (a *recordsAhead) start(next []*memBlock) {
 		s := &startedBlock{block: b, ref: b.ref, done: make(chan struct{})}
 		a.started = append(a.started, s)
 		source := a.cache.source
-		fetched := source.fetch(a.cache.ctx, &a.window, recordBlocks, s.ref)
+		fetched := source.fetch(a.cache.ctx, &a.window, recordBlocks, s.ref, unchanged(next[i+1:]))
 		go func() {
 			defer close(s.done)
 			if s.err = fetched.err; s.err == nil {
@@ -62,7 +63,6 @@ func (a *recordsAhead) of(b *memBlock) *startedBlock {
 
 // load is like cache.load, and uses the blocks that were decoded ahead.
 func (a *recordsAhead) load(b *memBlock) error {
-	a.start([]*memBlock{b})
 	for len(a.started) > 0 {
 		s := a.started[0]
 		if s.block != b && s.ref.Block >= b.ref.Block {
@@ -86,5 +86,16 @@ func (a *recordsAhead) load(b *memBlock) error {
 func (a *recordsAhead) end() {
 	for _, s := range a.started {
 		<-s.done
+	}
+}
+
+// unchanged yields blocks without their bytes, up to the first that the loop has changed.
+func unchanged(blocks []*memBlock) iter.Seq[blockBytes] {
+	return func(yield func(blockBytes) bool) {
+		for _, b := range blocks {
+			if b.changed || !yield(blockBytes{kind: recordBlocks, ref: b.ref}) {
+				return
+			}
+		}
 	}
 }
