@@ -116,6 +116,12 @@ func (ls Lives) Began(number int) (at time.Time) {
 	return at
 }
 
+// clockLag is how much earlier than a deletion just before it a life can seem to begin. Cyrus takes
+// the UIDVALIDITY from time(2), which returns the time of the kernel's last tick, and the time in a
+// deleted name from gettimeofday(2) (imap/mailbox.c, imap/mboxname.c). Both are whole seconds. If in
+// doubt, a mailbox belongs to the former person: nobody else may get it.
+const clockLag = time.Second
+
 // Of returns the life that a mailbox belongs to. For a mailbox that the mail server keeps
 // under DELETED, the time of deletion in its name decides. For any other, the commit that
 // deleted it decides, because the first commit of a life deletes the rest of the previous
@@ -125,7 +131,7 @@ func (ls Lives) Of(m *MailboxState, deletedPrefix string) Life {
 	deleted, named := DeletedAt(m.Name, deletedPrefix)
 	for _, l := range ls[1:] {
 		switch {
-		case named && !deleted.After(l.Began):
+		case named && !deleted.After(l.Began.Add(clockLag)):
 		case !named && !m.Deleted.IsZero() && m.Commit <= l.First:
 		default:
 			at = l
