@@ -11,7 +11,7 @@ import (
 func TestLifeOfDeletedMailbox(t *testing.T) {
 	t.Parallel()
 	began := time.Unix(1795899781, 0)
-	ls := Lives{{Number: 1}, {Number: 2, First: 5, Inbox: "second", Began: began}}
+	ls := Lives{{Number: 1}, {Number: 2, First: 5, Inbox: "inbox2", Began: began}}
 	for _, c := range []struct {
 		after time.Duration
 		life  int

@@ -22,7 +22,7 @@ func (r *readAhead) begin(ctx context.Context, src *restore.Source, guids []cyru
 	r.guids, r.from = guids, src.LoadAhead(ctx, guids)
 }
 
-// take yields the messages: those that are being read, if they are the same.
+// take yields the messages. It uses those that are being read if the list is the same.
 func (r *readAhead) take(ctx context.Context, src *restore.Source, guids []cyrus.GUID) iter.Seq[restore.Loaded] {
 	return func(yield func(restore.Loaded) bool) {
 		if r.from == nil || !slices.Equal(r.guids, guids) {

@@ -114,7 +114,7 @@ type work struct {
 	owners    owners
 	fitting   *fitting
 
-	next  []restore.Ref // the batch after the one that is being delivered
+	next  []restore.Ref // the batch after the current one
 	ahead readAhead     // of next
 
 	// Progress so far.
