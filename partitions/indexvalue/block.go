@@ -4,11 +4,9 @@ import (
 	"encoding/binary"
 	"math/bits"
 
+	"github.com/cyrusbackup/backupd/index"
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
-
-// BlockRecords is the number of uids of a block of records.
-const BlockRecords = 32
 
 // longRecord is the number of bytes from which on a record has a separate key. A change of
 // one record writes its whole block, and a value of the index must not be too long.
@@ -16,8 +14,8 @@ const longRecord = 1024
 
 // Block has the records of a mailbox whose uids share all but the last bits.
 type Block struct {
-	Records [BlockRecords]*history.RecordState // nil: not here
-	Long    uint32                             // bit i: the record with position i has a separate key
+	Records [index.BlockRecords]*history.RecordState // nil: not here
+	Long    uint32                                   // bit i: the record with position i has a separate key
 }
 
 // bits returns which records the block has, here or under their own keys. Bit i is position i.
@@ -58,7 +56,7 @@ func ParseBlock(v []byte, first uint32, b *Block) error {
 	records := make([]history.RecordState, bits.OnesCount32(d.has))
 	for n := range records {
 		uid, long, ok := d.next(&records[n])
-		switch i := uid % BlockRecords; {
+		switch i := uid % index.BlockRecords; {
 		case !ok:
 		case long:
 			b.Long |= 1 << i
@@ -79,7 +77,7 @@ type BlockReader struct {
 
 // Reset begins with the value of a block whose first possible uid is first.
 func (b *BlockReader) Reset(v []byte, first uint32) {
-	b.d = reader{b: v, list: b.d.list[:0], more: BlockRecords}
+	b.d = reader{b: v, list: b.d.list[:0], more: index.BlockRecords}
 	b.first, b.p = first, before{}
 	b.has = b.d.uint32()
 }

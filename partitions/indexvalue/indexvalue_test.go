@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
+	"github.com/cyrusbackup/backupd/index"
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 	"github.com/cyrusbackup/backupd/partitions/history"
@@ -103,10 +104,10 @@ func TestRecord(t *testing.T) {
 
 func TestBlock(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		first := rapid.Uint32Range(0, math.MaxUint32/indexvalue.BlockRecords).Draw(t, "first") * indexvalue.BlockRecords
+		first := rapid.Uint32Range(0, math.MaxUint32/index.BlockRecords).Draw(t, "first") * index.BlockRecords
 		var b, got indexvalue.Block
 		for range rapid.IntRange(0, 40).Draw(t, "records") {
-			i := rapid.IntRange(0, indexvalue.BlockRecords-1).Draw(t, "position")
+			i := rapid.IntRange(0, index.BlockRecords-1).Draw(t, "position")
 			if rapid.IntRange(0, 5).Draw(t, "long") == 0 {
 				b.Long, b.Records[i] = b.Long|1<<i, nil
 				continue
@@ -258,8 +259,8 @@ func TestSizes(t *testing.T) {
 		next.ModSeq += uint64(i)
 		block.Records[i] = &next
 	}
-	if n := len(indexvalue.AppendBlock(nil, &block)); n > 33*indexvalue.BlockRecords {
-		t.Errorf("%d records have %d bytes", indexvalue.BlockRecords, n)
+	if n := len(indexvalue.AppendBlock(nil, &block)); n > 33*index.BlockRecords {
+		t.Errorf("%d records have %d bytes", index.BlockRecords, n)
 	}
 	m := history.MessageState{Commit: 100, Message: history.Message{Size: 60_000, Chunks: make([]history.ChunkID, 1)}}
 	if n := len(indexvalue.AppendMessage(nil, &m)); n > 38 {

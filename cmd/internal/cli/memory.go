@@ -15,7 +15,13 @@ func SaveMemory() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(50)
 	}
+	LimitMemory(toolMemory)
+}
+
+// LimitMemory makes the garbage collector run more often when the memory comes near n bytes.
+// Elsewhere it would wait until the heap has doubled. GOMEMLIMIT has precedence.
+func LimitMemory(n int64) {
 	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(toolMemory)
+		debug.SetMemoryLimit(n)
 	}
 }

@@ -54,6 +54,10 @@ func (std stdio) safe() stdio {
 	return std
 }
 
+// perConnection is the memory for one user or folder at a time: a million small messages need
+// about 80 MiB.
+const perConnection = 112 << 20
+
 func run(ctx context.Context, argv []string, std stdio) error {
 	std = std.safe()
 	now := time.Now()
@@ -61,7 +65,7 @@ func run(ctx context.Context, argv []string, std stdio) error {
 	if err != nil || o == nil {
 		return err
 	}
-	limitMemory(o.parallel)
+	cli.LimitMemory(int64(o.parallel) * perConnection)
 	for _, n := range o.notes {
 		fmt.Fprintf(std.err, "restore: warning: %s\n", n)
 	}
