@@ -21,16 +21,10 @@ func TestMemoryOfCommands(t *testing.T) {
 		t.Fatal(err)
 	}
 	for argv, windows := range map[string]int{"list anne": 1, "stat anne": 1, "verify -q anne": 1, "verify anne": 2} { // verify compares two states
-		peak := tooltest.PeakHeap(t, func() {
+		tooltest.CheckHeap(t, argv, tooltest.MostHeap*int64(windows), n, func() error {
 			open := func(context.Context, string, string) (*cli.Bucket, error) { return cli.NewBucket(conf, parts), nil }
 			c := &command{ctx: t.Context(), open: open, now: time.Now(), in: strings.NewReader(""), out: io.Discard, err: io.Discard}
-			if err := c.run(strings.Fields(argv)); err != nil {
-				t.Error(argv, err)
-			}
+			return c.run(strings.Fields(argv))
 		})
-		t.Logf("%s: %.1f MiB for %d messages", argv, float64(peak)/(1<<20), n)
-		if most := int64(tooltest.MostHeap*windows + 40*n); peak > most {
-			t.Errorf("%s: %d MiB for %d messages", argv, peak>>20, n)
-		}
 	}
 }

@@ -36,6 +36,21 @@ func PeakHeap(t *testing.T, fn func()) int64 {
 // MostHeap is what commands may have in use for windows, in bytes.
 const MostHeap = 40 << 20
 
+// CheckHeap fails if a command needs more than most bytes for windows, and 40 bytes for each of n
+// messages.
+func CheckHeap(t *testing.T, command string, most int64, n int, fn func() error) {
+	t.Helper()
+	peak := PeakHeap(t, func() {
+		if err := fn(); err != nil {
+			t.Error(command, err)
+		}
+	})
+	t.Logf("%s: %.1f MiB for %d messages", command, float64(peak)/(1<<20), n)
+	if peak > most+int64(40*n) {
+		t.Errorf("%s: %d MiB for %d messages", command, peak>>20, n)
+	}
+}
+
 func heapInUse() int64 {
 	s := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
 	metrics.Read(s)
