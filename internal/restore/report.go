@@ -5,19 +5,22 @@ import (
 	"sync"
 )
 
-// Progress is notified of the progress of a restore, from many goroutines.
+// Progress is notified of the progress of a restore. A Report makes one call at a time.
 type Progress interface {
 	Total(messages int, bytes int64) // the work known so far; called again when the estimate changes
 	Add(messages int, bytes int64)   // done: sent, or present already
 }
 
 // Report collects the results and errors of a restore. Its methods may be called from many
-// goroutines.
+// goroutines. It makes one call of its functions and of Progress at a time; they may call Sums,
+// and no other method.
 type Report struct {
 	Progress Progress
 	Line     func(string) // prints a change, made or planned; nil = none
 	Problem  func(error)  // reports an item that could not be restored
 	Warning  func(string) // reports something that is not a problem; nil = none
+
+	calls sync.Mutex // held while a function or Progress runs
 
 	mu       sync.Mutex
 	added    int
@@ -34,6 +37,8 @@ func (r *Report) Added(messages int, bytes int64) {
 	r.added += messages
 	r.bytes += bytes
 	r.mu.Unlock()
+	r.calls.Lock()
+	defer r.calls.Unlock()
 	r.Progress.Add(messages, bytes)
 }
 
@@ -54,6 +59,8 @@ func (r *Report) There(messages int, bytes int64) {
 	r.mu.Lock()
 	r.there += messages
 	r.mu.Unlock()
+	r.calls.Lock()
+	defer r.calls.Unlock()
 	r.Progress.Add(messages, bytes)
 }
 
@@ -67,6 +74,8 @@ func (r *Report) Folder() {
 // Say prints a line about a change.
 func (r *Report) Say(format string, args ...any) {
 	if r.Line != nil {
+		r.calls.Lock()
+		defer r.calls.Unlock()
 		r.Line(fmt.Sprintf(format, args...))
 	}
 }
@@ -74,6 +83,8 @@ func (r *Report) Say(format string, args ...any) {
 // Warn prints something that the user has to know, even if change lines are off.
 func (r *Report) Warn(format string, args ...any) {
 	if r.Warning != nil {
+		r.calls.Lock()
+		defer r.calls.Unlock()
 		r.Warning(fmt.Sprintf(format, args...))
 	}
 }
@@ -83,6 +94,8 @@ func (r *Report) Fail(err error) {
 	r.mu.Lock()
 	r.problems++
 	r.mu.Unlock()
+	r.calls.Lock()
+	defer r.calls.Unlock()
 	r.Problem(err)
 }
 
