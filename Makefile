@@ -26,8 +26,10 @@ build:
 
 test: deps minio lint test-race
 
+# the two longest packages first, so that none of them runs alone at the end; some packages
+# mostly wait, so three run at a time
 test-race:
-	$(GO) test -race -shuffle=on -timeout 20m ./...
+	$(GO) test -race -shuffle=on -p 3 -timeout 25m ./test/e2e ./partitions ./...
 
 # without the real Cyrus, MinIO and the bucket tools; some packages mostly wait, so four run at a time
 unit:
