@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"iter"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cyrusbackup/backupd/index"
@@ -14,32 +16,43 @@ import (
 )
 
 const (
-	// censusAge is how long the index is trusted to know all backups. Other hosts, and tools on
+	// CensusAge is how long the index is trusted to know all backups. Other hosts, and tools on
 	// them, may create and remove backups meanwhile.
-	censusAge = time.Hour
+	CensusAge = time.Hour
 	// countedAtOnce is how many backups a census reads at a time, beside the daemon's clients.
 	countedAtOnce = 8
 	// countedTogether is how many of them it writes to the index in one transaction.
 	countedTogether = 200
 )
 
+// censuses is the state of the censuses of a Set.
+type censuses struct {
+	running atomic.Bool
+	mu      sync.Mutex // held while marks change
+	forgot  int        // calls of ForgetCensus
+}
+
 // BeginCensus starts, in the background, to look for all backups in the buckets, unless that is
 // running. Known works after it. It lists the buckets, and reads the newest commits of the backups
 // that the index does not know.
 func (s *Set) BeginCensus() {
-	if s.life.Err() != nil || !s.counting.CompareAndSwap(false, true) {
+	if s.life.Err() != nil || !s.censuses.running.CompareAndSwap(false, true) {
 		return
 	}
 	s.work.Go(func() {
-		defer s.counting.Store(false)
+		defer s.censuses.running.Store(false)
 		if err := s.census(s.life); err != nil && s.life.Err() == nil {
 			s.log.Info("the backups in the buckets could not be counted; ctl_backups list reads the buckets itself", "err", err)
 		}
 	})
 }
 
-// ForgetCensus makes Known fail until the next census: a tool has created or removed backups.
+// ForgetCensus makes Known fail until the next census that begins later: a tool has created or
+// removed backups.
 func (s *Set) ForgetCensus() error {
+	s.censuses.mu.Lock()
+	defer s.censuses.mu.Unlock()
+	s.censuses.forgot++
 	return s.index.Update(func(t *index.Txn) error {
 		for _, p := range s.parts {
 			if err := forgetCensus(t, p.name); err != nil {
@@ -59,12 +72,11 @@ func forgetCensus(t *index.Txn, partition string) error {
 }
 
 // census writes what the buckets contain to the index. A mark shows at its end that nothing is
-// missing.
+// missing. The mark of the census before remains until then.
 func (s *Set) census(ctx context.Context) error {
-	start := s.opt.Now()
-	if err := s.ForgetCensus(); err != nil {
-		return err
-	}
+	s.censuses.mu.Lock()
+	start, forgot := s.opt.Now(), s.censuses.forgot
+	s.censuses.mu.Unlock()
 	var batch []found
 	for f := range inorder.Map(ctx, inorder.Limit[browsed]{Count: countedAtOnce}, s.browsed(ctx), func(ctx context.Context, _ <-chan struct{}, b browsed) found {
 		return s.count(ctx, b, start)
@@ -82,7 +94,10 @@ func (s *Set) census(ctx context.Context) error {
 	if err := s.putCounted(batch); err != nil {
 		return err
 	}
-	return s.endCensus(start)
+	if err := s.endCensus(start); err != nil {
+		return err
+	}
+	return s.markCensus(start, forgot)
 }
 
 // browsed is a backup in the bucket, or an error.
@@ -146,7 +161,7 @@ func (s *Set) putCounted(batch []found) error {
 	})
 }
 
-// endCensus removes what earlier censuses have found, and marks this one as complete.
+// endCensus removes what only earlier censuses have found.
 func (s *Set) endCensus(start time.Time) error {
 	for _, p := range s.parts {
 		if err := s.index.UpdateLong(func(t *index.Txn) error {
@@ -170,13 +185,19 @@ func (s *Set) endCensus(start time.Time) error {
 			return err
 		}
 	}
-	mark, err := json.Marshal(start)
-	if err != nil {
-		return err
+	return nil
+}
+
+// markCensus marks a census as complete, unless ForgetCensus was called meanwhile.
+func (s *Set) markCensus(start time.Time, forgot int) error {
+	s.censuses.mu.Lock()
+	defer s.censuses.mu.Unlock()
+	if s.censuses.forgot != forgot {
+		return nil
 	}
 	return s.index.Update(func(t *index.Txn) error {
 		for _, p := range s.parts {
-			if err := t.Set(index.CensusKey(p.name), mark); err != nil {
+			if err := setCensus(t, p.name, start); err != nil {
 				return err
 			}
 		}
@@ -184,21 +205,46 @@ func (s *Set) endCensus(start time.Time) error {
 	})
 }
 
+// setCensus records that the index knows all backups of a partition as of a time.
+func setCensus(t *index.Txn, partition string, at time.Time) error {
+	mark, err := json.Marshal(at)
+	if err != nil {
+		return err
+	}
+	return t.Set(index.CensusKey(partition), mark)
+}
+
 // ErrNoCensus means that the index may not know all backups.
 var ErrNoCensus = errors.New("the index may not know all backups yet")
 
+// Counted returns when the oldest of the partitions' last censuses began. The error is ErrNoCensus
+// if a partition had none. A census that is older than CensusAge, or later than now, is to be
+// repeated.
+func (s *Set) Counted() (oldest time.Time, err error) {
+	err = s.index.View(func(t *index.Txn) error {
+		for _, p := range s.parts {
+			at, err := lastCensus(t, p.name)
+			if err != nil {
+				return err
+			}
+			if oldest.IsZero() || at.Before(oldest) {
+				oldest = at
+			}
+		}
+		return nil
+	})
+	return oldest, err
+}
+
 // lastCensus returns when the last census of a partition began. The error is ErrNoCensus if there
-// was none, or if it is too old.
-func (s *Set) lastCensus(t *index.Txn, partition string) (at time.Time, err error) {
+// was none.
+func lastCensus(t *index.Txn, partition string) (at time.Time, err error) {
 	v, err := t.Get(index.CensusKey(partition))
 	if errors.Is(err, index.ErrNotFound) {
 		return at, ErrNoCensus
 	}
 	if err == nil {
 		err = json.Unmarshal(v, &at)
-	}
-	if age := s.opt.Now().Sub(at); err == nil && (age > censusAge || age < 0) {
-		err = ErrNoCensus
 	}
 	return at, err
 }

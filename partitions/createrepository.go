@@ -13,7 +13,8 @@ import (
 
 // createRepository writes README.txt and repository.json after a successful probe of the
 // store. Two hosts may do this at the same time. The first repository.json is used then.
-func createRepository(ctx context.Context, p *Partition, caps probe.Capabilities) (*repository.Info, error) {
+// own reports whether it is that of this process.
+func createRepository(ctx context.Context, p *Partition, caps probe.Capabilities) (now *repository.Info, own bool, err error) {
 	r := &repository.Info{
 		Version: repository.Version, ID: repository.NewID(), Created: p.StoreNow(ctx, time.Time{}).UTC(),
 		Software: p.set.opt.Software, Dedup: "partition", Chunker: repository.Chunker, Capabilities: caps, Probed: p.prober(),
@@ -22,18 +23,19 @@ func createRepository(ctx context.Context, p *Partition, caps probe.Capabilities
 		r.Dedup = "backup"
 	}
 	if err := p.putIfAbsent(ctx, "README.txt", repository.Readme); err != nil && !errors.Is(err, objstore.ErrExist) {
-		return nil, err
+		return nil, false, err
 	}
 	b, err := r.Encode()
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if err := p.putIfAbsent(ctx, repository.Key, b); err != nil && !errors.Is(err, objstore.ErrExist) {
-		return nil, err
+		return nil, false, err
 	}
 	// The object in the bucket counts, whichever host has won and even if the result of the
 	// put was unclear.
-	return await(ctx, func() (*repository.Info, error) { return repository.ReadInfo(ctx, p.store) })
+	now, err = await(ctx, func() (*repository.Info, error) { return repository.ReadInfo(ctx, p.store) })
+	return now, err == nil && now.ID == r.ID, err
 }
 
 // putIfAbsent is repository.PutIfAbsent with the retry policy of ctx.

@@ -24,13 +24,13 @@ type Known struct {
 const knownAtOnce = 512
 
 // Known yields the backups of a partition in the order of their keys in the bucket, some at a time.
-// The error is ErrNoCensus if some may be missing. No view of the index is open while the caller
+// The error is ErrNoCensus if there was no census; see Counted for its age. No view of the index is open while the caller
 // has them.
 func (s *Set) Known(partition string) iter.Seq2[[]Known, error] {
 	return func(yield func([]Known, error) bool) {
 		k := knownPages{partition: partition}
 		err := s.index.View(func(t *index.Txn) (err error) {
-			k.census, err = s.lastCensus(t, partition)
+			k.census, err = lastCensus(t, partition)
 			return err
 		})
 		for err == nil && !k.end {

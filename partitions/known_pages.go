@@ -98,7 +98,7 @@ func take[T any](list []atPath, path string, v **T) ([]atPath, error) {
 // join returns what is known about a backup, and whether the partition has it. Either value may be
 // nil. A backup that the census has not found is gone, unless the index got it later.
 func (k *knownPages) join(c *counted, e *entry) (Known, bool) {
-	since := e != nil && e.Own.Since.After(k.census)
+	since := e != nil && !e.Own.Since.Before(k.census)
 	here := e != nil && e.Partition == k.partition
 	switch {
 	case c == nil && here && since:

@@ -86,8 +86,13 @@ func (p *Partition) repository(ctx context.Context, create bool) (*repository.In
 	if err == nil {
 		err = p.capable(ctx, r)
 	}
+	var empty time.Time // when this process created the repository
 	if err == nil && r == nil {
-		r, err = createRepository(ctx, p, *p.caps)
+		now := p.set.opt.Now()
+		var own bool
+		if r, own, err = createRepository(ctx, p, *p.caps); own {
+			empty = now
+		}
 	}
 	if err == nil {
 		err = p.set.claim(p, r.ID)
@@ -95,7 +100,7 @@ func (p *Partition) repository(ctx context.Context, create bool) (*repository.In
 	if err != nil {
 		return nil, p.ofPartition(fmt.Errorf("partition %s (%s): %w", p.name, p.location, err))
 	}
-	if err := p.adoptIndex(r); err != nil {
+	if err := p.adoptIndex(r, empty); err != nil {
 		return nil, err
 	}
 	p.mu.Lock()
@@ -153,8 +158,9 @@ func (p *Partition) invalidate() error {
 	return p.set.index.DropPartition(p.name)
 }
 
-// adoptIndex drops the index entries of another repository under this name.
-func (p *Partition) adoptIndex(r *repository.Info) error {
+// adoptIndex drops the index entries of another repository under this name. empty is when a new
+// repository was empty: the index then knows all its backups, as after a census. Zero = unknown.
+func (p *Partition) adoptIndex(r *repository.Info, empty time.Time) error {
 	known, err := p.set.indexedRepository(p.name)
 	if err != nil || known == r.ID {
 		return err
@@ -166,7 +172,7 @@ func (p *Partition) adoptIndex(r *repository.Info) error {
 			return err
 		}
 	}
-	return p.set.forgetPartition(p.name, r.ID)
+	return p.set.forgetPartition(p.name, r.ID, empty)
 }
 
 // private reports whether backups of this partition share no messages.

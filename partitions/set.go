@@ -5,7 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
-	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/semaphore"
 
@@ -39,7 +39,7 @@ type Set struct {
 
 	checkpoints chan *Backup // backups with a due checkpoint; one is written at a time
 
-	counting atomic.Bool // a census is running
+	censuses censuses
 
 	mu      sync.Mutex
 	backups map[string]*Backup    // by path, those used since the process started
@@ -119,8 +119,8 @@ func (s *Set) indexedRepository(partition string) (id string, err error) {
 }
 
 // forgetPartition drops everything in the index about a partition and its backups, and stores
-// which repository is there now.
-func (s *Set) forgetPartition(partition, id string) error {
+// which repository is there now. counted is when it had no backups; zero = unknown.
+func (s *Set) forgetPartition(partition, id string, counted time.Time) error {
 	if p := s.partition(partition); p != nil {
 		p.epoch.Add(1)
 	}
@@ -142,6 +142,11 @@ func (s *Set) forgetPartition(partition, id string) error {
 	return s.index.Update(func(t *index.Txn) error {
 		if err := forgetCensus(t, partition); err != nil {
 			return err
+		}
+		if !counted.IsZero() {
+			if err := setCensus(t, partition, counted); err != nil {
+				return err
+			}
 		}
 		return t.Set(index.RepositoryKey(partition), []byte(id))
 	})

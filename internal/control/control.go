@@ -35,6 +35,8 @@ type Request struct {
 // Reply is the end of the daemon's answer. An empty Error means success.
 type Reply struct {
 	Error string `json:"error,omitempty"`
+	// Note is a remark about a complete answer, for the operator.
+	Note string `json:"note,omitempty"`
 	// Part is a part of the answer, and the reply not its end.
 	Part json.RawMessage `json:"part,omitempty"`
 }

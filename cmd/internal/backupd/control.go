@@ -4,20 +4,23 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/cyrusbackup/backupd/internal/control"
+	"github.com/cyrusbackup/backupd/internal/timespec"
 	"github.com/cyrusbackup/backupd/partitions"
 )
 
 // control answers requests of the tools.
 func (b *backups) control(ctx context.Context, r control.Request, part func(any) error) control.Reply {
+	var note string
 	var err error
 	switch r.Op {
 	case "ping":
 	case "reindex":
 		err = b.set.ReindexPath(ctx, r.Path)
 	case "list":
-		err = b.list(part)
+		note, err = b.list(part)
 	case "changed":
 		err = b.set.ForgetCensus()
 	case "profile":
@@ -28,24 +31,33 @@ func (b *backups) control(ctx context.Context, r control.Request, part func(any)
 	if err != nil {
 		return control.Reply{Error: err.Error()}
 	}
-	return control.Reply{}
+	return control.Reply{Note: note}
 }
 
-// list sends what the index knows about all backups. If it may not know all, list starts to look
-// for them, for the next request.
-func (b *backups) list(part func(any) error) error {
+// list sends what the index knows about all backups. If other hosts may have changed some, list
+// returns a note, and starts to count them for the next request. It fails if the backups were never
+// counted.
+func (b *backups) list(part func(any) error) (note string, err error) {
+	at, err := b.set.Counted()
+	if errors.Is(err, partitions.ErrNoCensus) {
+		b.set.BeginCensus()
+	}
+	if err != nil {
+		return "", err
+	}
+	if age := time.Since(at); age > partitions.CensusAge || age < 0 {
+		b.set.BeginCensus()
+		note = fmt.Sprintf("backupd counted the backups at %s, and now counts them again: this list may lack changes by other hosts", timespec.Text(at))
+	}
 	for _, p := range b.set.Partitions() {
 		for some, err := range b.set.Known(p.Name()) {
-			if errors.Is(err, partitions.ErrNoCensus) {
-				b.set.BeginCensus()
-			}
 			if err == nil {
 				err = part(some)
 			}
 			if err != nil {
-				return err
+				return "", err
 			}
 		}
 	}
-	return nil
+	return note, nil
 }

@@ -75,6 +75,9 @@ func (c *command) inIndex() iter.Seq2[inList, error] {
 			inBucket(c.chosen())(yield)
 			return
 		}
+		if reply.Note != "" {
+			cli.Fprintf(c.err, "ctl_backups: %s\n", reply.Note)
+		}
 		for err := range c.unmatched() {
 			if !yield(inList{}, err) {
 				return
