@@ -150,6 +150,9 @@ func (w *Writer) add(ctx context.Context, m history.Message, staged *stagedMessa
 	}
 	w.known[m.GUID] = pack
 	m.Private = staged != nil && staged.suspicious
+	if n := len(w.news); n == cap(w.news) {
+		w.news = slices.Grow(w.news, max(n, 16)) // twice as many, which copies less than append
+	}
 	w.news = append(w.news, m)
 	if staged != nil {
 		w.staged = append(w.staged, staged)

@@ -46,6 +46,7 @@ func (w *Writer) commitMessages(ctx context.Context) error {
 // bodies makes the new messages durable: in the commit itself if they are in memory, otherwise
 // in packs. It records the messages and where each chunk is stored.
 func (w *Writer) bodies(ctx context.Context, bld *history.Builder) error {
+	bld.Expect(len(w.news))
 	for part := range slices.Chunk(w.news, history.MaxMessagesPerEvent) {
 		if err := bld.Event(&history.MessagesEvent{Messages: part}); err != nil {
 			return err
@@ -114,6 +115,8 @@ func (w *Writer) unstage() {
 			w.stage.forget(m)
 		}
 	}
-	w.staged, w.news = nil, nil
+	clear(w.staged)
+	clear(w.news)
+	w.staged, w.news = w.staged[:0], w.news[:0] // the next commit of a large mailbox is as large
 	clear(w.known)
 }

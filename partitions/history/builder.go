@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
@@ -106,6 +107,30 @@ func (b *Builder) needs(e Event) {
 	}
 }
 
+// Lengths of lines about a message of one chunk: its part of a messages event, and its place in a
+// pack, whose key and entry have fixed lengths.
+const (
+	messageLength = 150
+	placeLength   = 230
+)
+
+// Expect makes room for messages in packs, and for their places. Memory that grows step by step
+// costs several times as much, because each step copies what there is.
+func (b *Builder) Expect(messages int) {
+	b.events = slices.Grow(b.events, messages*messageLength)
+	b.places = slices.Grow(b.places, messages*placeLength)
+}
+
+// recordRoom is more than an ordinary record takes.
+const recordRoom = 1 << 10
+
+// makeRoom doubles the memory for events before it is full.
+func (b *Builder) makeRoom() {
+	if n := len(b.events); cap(b.events)-n < recordRoom {
+		b.events = slices.Grow(b.events, max(n, recordRoom))
+	}
+}
+
 // Record appends one record of a mailbox, so that callers need no slice of records.
 // Consecutive records with ascending uids share a RecordsEvent until it is full.
 func (b *Builder) Record(uniqueid string, r *cyrus.Record) error {
@@ -114,6 +139,7 @@ func (b *Builder) Record(uniqueid string, r *cyrus.Record) error {
 		r.UID <= l.last || len(b.events)-l.start > lineTarget) {
 		b.closeLine()
 	}
+	b.makeRoom()
 	before := len(b.events)
 	if l.records == 0 {
 		*l = recordsLine{uniqueid: uniqueid, start: before}
