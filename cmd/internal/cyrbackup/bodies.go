@@ -4,7 +4,6 @@ import (
 	"crypto/sha1"
 	"encoding/hex"
 	"errors"
-	"hash/maphash"
 	"io"
 
 	"github.com/cyrusbackup/backupd/internal/cyrus"
@@ -21,18 +20,17 @@ type bodies struct {
 	out  *lines
 	src  *restore.Source
 	next []cyrus.GUID
-
-	// seen has hashes of GUIDs, because a message can be in several mailboxes. Two GUIDs of a
-	// million have the same hash once in 37 million runs, and nobody can choose them: the seed
-	// is random.
-	seen map[uint64]struct{}
-	seed maphash.Seed
+	seen *history.MessageSet // a message can be in several mailboxes
 }
 
 // jsonBodies reads every live message from the bucket and prints the result.
 func jsonBodies(c *command) error {
+	seen, err := c.mem.NewMessageSet()
+	if err != nil {
+		return err
+	}
 	b := bodies{
-		c: c, out: &lines{w: c.out}, seen: map[uint64]struct{}{}, seed: maphash.MakeSeed(),
+		c: c, out: &lines{w: c.out}, seen: seen,
 		src: restore.NewSource(c.mem, history.NewObjects(c.found.Partition.Store, 0)),
 	}
 	for m, err := range c.mem.Mailboxes() {
@@ -52,11 +50,9 @@ func (b *bodies) mailbox(uniqueid string) error {
 		if err != nil {
 			return err
 		}
-		h := maphash.Bytes(b.seed, r.GUID[:])
-		if _, twice := b.seen[h]; twice || r.Expunged != 0 {
+		if r.Expunged != 0 || !b.seen.Add(r.GUID) {
 			continue
 		}
-		b.seen[h] = struct{}{}
 		if b.next = append(b.next, r.GUID); len(b.next) < bodiesAtOnce {
 			continue
 		}
