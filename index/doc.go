@@ -37,6 +37,7 @@
 //	l <p>                                 number of losses found, and time of the last invalidation of the partition (JSON)
 //	Y <p> <path> /                        what a census has found in the bucket about a backup (JSON)
 //	y <p>                                 time of the last census of a partition (JSON)
+//	z <p> <path> /                        what ctl_backups stat has measured of a backup (JSON)
 //
 // <object> is the hash of a pack, or the SHA-256 of another object's key. The keys L and l
 // cannot be derived from the bucket, so they are kept when the cached contents of a

@@ -36,6 +36,7 @@ const (
 	prefixLastPack   = 'u'
 	prefixSummary    = 'Y'
 	prefixCensus     = 'y'
+	prefixMeasured   = 'z'
 )
 
 // RepositoryKey holds the id of a partition's repository.
@@ -216,6 +217,11 @@ func SummaryPrefix(partition string) Key { return ofPartition(prefixSummary, par
 // CensusKey holds the time of the last census of a partition.
 func CensusKey(partition string) Key {
 	return Key(string(rune(prefixCensus)) + partition + "\x00")
+}
+
+// MeasuredKey is what ctl_backups stat has measured of the backup with this path in a partition.
+func MeasuredKey(partition, path string) Key {
+	return append(ofPartition(prefixMeasured, partition, len(path)+1), path+"/"...)
 }
 
 // backupPrefixes are the prefixes whose keys belong to one backup.

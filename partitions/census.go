@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"iter"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,7 +43,7 @@ func (s *Set) BeginCensus() {
 	s.work.Go(func() {
 		defer s.censuses.running.Store(false)
 		if err := s.census(s.life); err != nil && s.life.Err() == nil {
-			s.log.Info("the backups in the buckets could not be counted; ctl_backups list reads the buckets itself", "err", err)
+			s.log.Info("the backups in the buckets could not be counted; ctl_backups list and stat read the buckets themselves", "err", err)
 		}
 	})
 }
@@ -176,7 +177,8 @@ func (s *Set) endCensus(start time.Time) error {
 				if c.Seen.Equal(start) {
 					continue
 				}
-				if err := t.Delete(kv.Key); err != nil {
+				path := strings.TrimSuffix(string(kv.Key[len(index.SummaryPrefix(p.name)):]), "/")
+				if err := errors.Join(t.Delete(kv.Key), t.Delete(index.MeasuredKey(p.name, path))); err != nil {
 					return err
 				}
 			}

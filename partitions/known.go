@@ -18,6 +18,8 @@ type Known struct {
 	// knows nothing else.
 	Bytes   int64     `json:"bytes,omitempty"`
 	Changed time.Time `json:"changed,omitzero"`
+	// Measured is what ctl_backups stat has measured earlier, if that was asked for.
+	Measured *Measured `json:"measured,omitempty"`
 }
 
 // knownAtOnce bounds the backups that Known holds in memory.

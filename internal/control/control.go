@@ -26,10 +26,12 @@ var ErrNoDaemon = errors.New("no backupd is running on this host")
 
 // Request is a request of a tool.
 type Request struct {
-	Op   string        `json:"op"`             // ping, reindex, list, changed, profile
+	Op   string        `json:"op"`             // ping, reindex, list, stat, measured, changed, profile
 	Path string        `json:"path,omitempty"` // reindex: backup, as user/anne
 	Kind string        `json:"kind,omitempty"` // profile
 	For  time.Duration `json:"for,omitempty"`  // profile
+	// Values are what the tool found out, for the next one; measured.
+	Values json.RawMessage `json:"values,omitempty"`
 }
 
 // Reply is the end of the daemon's answer. An empty Error means success.

@@ -15,8 +15,11 @@ type Measured struct {
 	Compressed   int64     // bytes in the bucket: the backup's objects, and its part of packs
 	Uncompressed int64     // bytes of all stored messages
 	Compactable  int64     // bytes of the messages that retention keeps
+	Own          int64     // of Compressed: the backup's objects
 	Newest       uint64    // number of the newest commit, or 0
 	Time         time.Time // store time of the newest commit
+	// Steady means that only a change of the backup changes Compactable, not the passing of time.
+	Steady bool
 }
 
 // Measure measures a backup from its bucket. Retention keeps a message unless it was
@@ -28,8 +31,9 @@ func (f *Found) Measure(ctx context.Context, now time.Time, retention time.Durat
 		if err != nil {
 			return out, err
 		}
-		out.Compressed += info.Size
+		out.Own += info.Size
 	}
+	out.Compressed = out.Own
 	m, err := f.Load(ctx, history.Moment{Tolerant: true})
 	if errors.Is(err, history.ErrBeforeFirst) {
 		return out, nil
@@ -39,6 +43,9 @@ func (f *Found) Measure(ctx context.Context, now time.Time, retention time.Durat
 	}
 	defer m.Close()
 	out.Time, out.Newest = m.Time(), m.Tip().Number
+	if out.Steady, err = steady(m, retention); err != nil {
+		return out, err
+	}
 	wanted, err := wantedMessages(m, now, retention)
 	if err != nil {
 		return out, err
@@ -49,6 +56,19 @@ func (f *Found) Measure(ctx context.Context, now time.Time, retention time.Durat
 	}
 	out.Compressed, err = f.addPacked(ctx, m, chunks, out.Compressed)
 	return out, err
+}
+
+// steady reports whether nothing is deleted that retention could remove later.
+func steady(m *history.Mem, retention time.Duration) (bool, error) {
+	for box, err := range m.Mailboxes() {
+		if err != nil {
+			return false, err
+		}
+		if retention > 0 && (!box.Deleted.IsZero() || box.Live != box.Records) {
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 // wantedMessages returns the prefixes of the messages that retention keeps; nil = all. It

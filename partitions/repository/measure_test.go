@@ -105,10 +105,15 @@ func TestMeasure(t *testing.T) {
 		}
 	}})
 	f := repository.Found{Partition: repository.Config{Store: store}, Path: "user/anne"}
+	sum, err := f.Summarize(t.Context(), noon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := sum.Bytes
 	for retention, kept := range map[time.Duration]int64{0: raw, 2 * time.Hour: raw, time.Minute: live} {
 		gets.Store(0)
 		got, err := f.Measure(t.Context(), noon, retention)
-		want := repository.Measured{Compressed: packed, Uncompressed: raw, Compactable: kept, Newest: 1, Time: noon.Add(-time.Hour)}
+		want := repository.Measured{Compressed: packed, Uncompressed: raw, Compactable: kept, Own: own, Newest: 1, Time: noon.Add(-time.Hour), Steady: retention == 0}
 		if err != nil || got != want {
 			t.Errorf("retention %s: %+v, want %+v (%v)", retention, got, want, err)
 		}

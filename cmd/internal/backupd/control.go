@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"time"
 
 	"github.com/cyrusbackup/backupd/internal/control"
@@ -20,7 +21,11 @@ func (b *backups) control(ctx context.Context, r control.Request, part func(any)
 	case "reindex":
 		err = b.set.ReindexPath(ctx, r.Path)
 	case "list":
-		note, err = b.list(part)
+		note, err = b.list(b.set.Known, part)
+	case "stat":
+		note, err = b.list(b.set.KnownMeasured, part)
+	case "measured":
+		err = b.set.PutMeasured(r.Values)
 	case "changed":
 		err = b.set.ForgetCensus()
 	case "profile":
@@ -37,7 +42,7 @@ func (b *backups) control(ctx context.Context, r control.Request, part func(any)
 // list sends what the index knows about all backups. If other hosts may have changed some, list
 // returns a note, and starts to count them for the next request. It fails if the backups were never
 // counted.
-func (b *backups) list(part func(any) error) (note string, err error) {
+func (b *backups) list(known func(partition string) iter.Seq2[[]partitions.Known, error], part func(any) error) (note string, err error) {
 	at, err := b.set.Counted()
 	if errors.Is(err, partitions.ErrNoCensus) {
 		b.set.BeginCensus()
@@ -47,10 +52,10 @@ func (b *backups) list(part func(any) error) (note string, err error) {
 	}
 	if age := time.Since(at); age > partitions.CensusAge || age < 0 {
 		b.set.BeginCensus()
-		note = fmt.Sprintf("backupd counted the backups at %s, and now counts them again: this list may lack changes by other hosts", timespec.Text(at))
+		note = fmt.Sprintf("backupd counted the backups at %s, and now counts them again: the answer may lack changes by other hosts", timespec.Text(at))
 	}
 	for _, p := range b.set.Partitions() {
-		for some, err := range b.set.Known(p.Name()) {
+		for some, err := range known(p.Name()) {
 			if err == nil {
 				err = part(some)
 			}

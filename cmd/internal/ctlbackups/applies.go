@@ -15,7 +15,7 @@ func (c *command) applies(p *cmdline.Program, verb string) error {
 		verbs  []string
 	}{
 		{"stale", []string{"list"}},
-		{"from-bucket", []string{"list"}},
+		{"from-bucket", []string{"list", "stat"}},
 		{"quick", []string{"verify"}},
 		{"repair", []string{"verify"}},
 		{"dry-run", []string{"verify"}},

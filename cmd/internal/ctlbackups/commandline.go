@@ -22,7 +22,7 @@ func verbs() []verb {
 	return []verb{
 		{cmdline.Verb{Name: "list", Args: "[-t[HOURS]] [--from-bucket] [[MODE] BACKUP...]",
 			Text: "for each backup the time of its last change, its size, its user and its place; without names, all backups"}, list},
-		{cmdline.Verb{Name: "stat", Args: "[MODE] BACKUP...",
+		{cmdline.Verb{Name: "stat", Args: "[--from-bucket] [MODE] BACKUP...",
 			Text: "the size of backups: compressed, uncompressed, the part that is still in use, and the time of the last change"}, stat},
 		{cmdline.Verb{Name: "verify", Args: "[-q | --repair [-n]] [MODE] BACKUP...",
 			Text: "read backups and check every commit, checkpoint and message; print a line for each problem; with --repair, repair it"}, verifyBackups},
@@ -60,7 +60,7 @@ func (c *command) commandLine() *cmdline.Program {
 	p.Group("Options of commands", func(f *pflag.FlagSet) {
 		f.IntVarP(&c.stale, "stale", "t", -1, "list: only backups without a change for `HOURS`, 24 if no number follows: -t, -t48, --stale=48")
 		f.Lookup("stale").NoOptDefVal = "24"
-		f.BoolVar(&c.fromBucket, "from-bucket", false, "list: read the bucket, and do not ask a running backupd")
+		f.BoolVar(&c.fromBucket, "from-bucket", false, "list, stat: read the bucket, and do not ask a running backupd")
 		f.BoolVarP(&c.quick, "quick", "q", false, "verify: check only the newest checkpoint and commits, no messages")
 		f.BoolVar(&c.repair, "repair", false, "verify: repair the damage from other copies and through the next sync")
 		f.BoolVarP(&c.dryRun, "dry-run", "n", false, "verify --repair: only print what would be done")

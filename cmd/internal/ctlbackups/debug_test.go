@@ -65,7 +65,7 @@ func TestDebugProfile(t *testing.T) {
 	if _, err := profile(t, w, "heap"); err == nil || !strings.Contains(err.Error(), "too full") {
 		t.Errorf("an error of the daemon: %v", err)
 	}
-	if len(asked) != 2 || asked[0] != (control.Request{Op: "profile", Kind: "cpu", For: 2 * time.Minute}) || asked[1].For != 0 {
+	if len(asked) != 2 || asked[0].Op != "profile" || asked[0].Kind != "cpu" || asked[0].For != 2*time.Minute || asked[1].For != 0 {
 		t.Errorf("asked %v", asked)
 	}
 	var usage *cli.UsageError

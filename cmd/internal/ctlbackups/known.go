@@ -24,11 +24,16 @@ type inList struct {
 	known *partitions.Known
 	// indexed means that only the daemon has named the backup, which may be gone by now.
 	indexed bool
+	// measures means that the log is read even if known is set, unless it was measured earlier.
+	measures bool
 }
 
 // ListedBytes is 0 for a backup that needs not be read.
 func (b inList) ListedBytes() (n int64, ok bool) {
-	if b.known != nil {
+	switch {
+	case b.known != nil && b.measures && b.known.Measured == nil:
+		return b.known.Bytes, true
+	case b.known != nil:
 		return 0, true
 	}
 	return b.Found.ListedBytes()
@@ -37,12 +42,12 @@ func (b inList) ListedBytes() (n int64, ok bool) {
 // errStopped ends a request because the loop has ended.
 var errStopped = errors.New("the loop has ended")
 
-// inIndex yields the chosen backups as a running daemon knows them. If no daemon can answer, it
-// yields them from the bucket.
-func (c *command) inIndex() iter.Seq2[inList, error] {
+// inIndex yields the chosen backups as a running daemon knows them, in its answer to op. If no daemon
+// can answer, it yields them from the bucket.
+func (c *command) inIndex(op string) iter.Seq2[inList, error] {
 	return func(yield func(inList, error) bool) {
 		begun := false
-		reply, err := control.AskParts(c.ctx, c.bucket.Conf.String("backup_control_socket"), control.Request{Op: "list"}, partTime, func(part json.RawMessage) error {
+		reply, err := control.AskParts(c.ctx, c.bucket.Conf.String("backup_control_socket"), control.Request{Op: op}, partTime, func(part json.RawMessage) error {
 			var some []partitions.Known
 			if err := json.Unmarshal(part, &some); err != nil {
 				return err
@@ -52,7 +57,7 @@ func (c *command) inIndex() iter.Seq2[inList, error] {
 				if err != nil {
 					return err
 				}
-				begun = true
+				begun, b.measures = true, op == "stat"
 				if c.fits(b.Found) && !yield(b, nil) {
 					return errStopped
 				}

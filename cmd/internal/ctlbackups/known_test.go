@@ -13,11 +13,17 @@ import (
 	"github.com/cyrusbackup/backupd/partitions"
 )
 
-// indexDaemon answers list and changed like backupd.
+// indexDaemon answers list, stat, measured and changed like backupd.
 func indexDaemon(t *testing.T, w *tooltest.World) {
 	daemon(t, w, func(_ context.Context, r control.Request, part func(any) error) control.Reply {
 		if r.Op == "changed" {
 			if err := w.Set.ForgetCensus(); err != nil {
+				t.Error(err)
+			}
+			return control.Reply{}
+		}
+		if r.Op == "measured" {
+			if err := w.Set.PutMeasured(r.Values); err != nil {
 				t.Error(err)
 			}
 			return control.Reply{}
@@ -30,8 +36,12 @@ func indexDaemon(t *testing.T, w *tooltest.World) {
 		if w.Now.Sub(at) > partitions.CensusAge {
 			note = "counted long ago"
 		}
+		list := w.Set.Known
+		if r.Op == "stat" {
+			list = w.Set.KnownMeasured
+		}
 		for _, p := range w.Set.Partitions() {
-			for known, err := range w.Set.Known(p.Name()) {
+			for known, err := range list(p.Name()) {
 				if err == nil {
 					err = part(known)
 				}
@@ -155,5 +165,41 @@ func TestListWithoutAnAnswer(t *testing.T) {
 	out, err := tool(t, w, "list")
 	if err == nil || !strings.Contains(out, "incomplete, --from-bucket") || strings.Contains(out, users[3]) {
 		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// A second stat takes what the first one has measured from the daemon, unless the backup has changed.
+func TestStatFromIndex(t *testing.T) {
+	w, users := many(t, 30)
+	indexDaemon(t, w)
+	census(t, w)
+	if n := same(t, w, "stat", "-A"); n["list"] != len(users) || n["get"] != 2*len(users) {
+		t.Errorf("the first time: %v for %d backups, want one list and the two commits of each", n, len(users))
+	}
+	if n := same(t, w, "stat", "-A"); len(n) != 0 {
+		t.Errorf("the second time: %v", n)
+	}
+	if n := same(t, w, "stat", "-P", "u00"); len(n) != 0 {
+		t.Errorf("-P: %v", n)
+	}
+	w.Now = w.Now.Add(2 * time.Minute)
+	for _, user := range []string{"u007", "newcomer"} {
+		m := tooltest.NewMailbox("user." + user)
+		m.Deliver(tooltest.Mail("again "+user, "carol@example.org", 300), w.Now)
+		w.Sync(m)
+	}
+	if n := same(t, w, "stat", "-A"); n["list"] != 2 {
+		t.Errorf("after two syncs: %v", n)
+	}
+	if n := same(t, w, "stat", "-A"); len(n) != 0 {
+		t.Errorf("after that: %v", n)
+	}
+	if out, err := tool(t, w, "set-aside", "u003"); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	same(t, w, "stat", "-A")
+	census(t, w)
+	if n := same(t, w, "stat", "-A"); len(n) != 0 {
+		t.Errorf("after a backup was set aside: %v", n)
 	}
 }

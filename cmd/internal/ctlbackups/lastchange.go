@@ -7,11 +7,11 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// lastChange is Found.LastChange, and reports a time that is ignored.
-func (c *command) lastChange(f *repository.Found, newest uint64) (time.Time, error) {
-	at, doubt, err := f.LastChange(c.ctx, newest, c.now)
-	c.doubt(f, doubt)
-	return at, err
+// lastChange is Found.LastChange, and reports a time that is ignored: doubt.
+func (c *command) lastChange(f *repository.Found, newest uint64) (at time.Time, doubt bool, err error) {
+	at, why, err := f.LastChange(c.ctx, newest, c.now)
+	c.doubt(f, why)
+	return at, why != "", err
 }
 
 func (c *command) doubt(f *repository.Found, doubt string) {

@@ -31,7 +31,7 @@ func (c *command) listed() iter.Seq2[inList, error] {
 	return func(yield func(inList, error) bool) {
 		backups := inBucket(c.chosen())
 		if c.many() && !c.fromBucket {
-			backups = c.inIndex()
+			backups = c.inIndex("list")
 		}
 		for b, err := range backups {
 			if !yield(b, err) {

@@ -10,17 +10,21 @@ import (
 
 // stat prints the size of backups, and the part in use.
 func stat(c *command) error {
-	retention := c.bucket.Conf.Duration("backup_retention")
-	return sideBySide(c, atOnce, c.chosen(), func(c *command, f *repository.Found) error {
-		f = f.Listed()
-		m, err := f.Measure(c.ctx, c.now, retention)
+	backups := inBucket(c.chosen())
+	if c.many() && !c.fromBucket {
+		backups = c.inIndex("stat")
+	}
+	s := &measuring{retention: c.bucket.Conf.Duration("backup_retention")}
+	defer s.flush(c)
+	return sideBySide(c, atOnce, backups, func(c *command, b inList) error {
+		m, err := s.measured(c, b)
 		if err != nil {
-			return fmt.Errorf("%s: %w", label(f), err)
+			return fmt.Errorf("%s: %w", label(b.Found), err)
 		}
-		if m.Time, err = c.lastChange(f, m.Newest); err != nil {
-			return fmt.Errorf("%s: %w", label(f), err)
+		if b.indexed && m.Compressed == 0 {
+			return nil // it is gone
 		}
-		return c.printStat(f, m)
+		return c.printStat(b.Found, m)
 	})
 }
 
