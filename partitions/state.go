@@ -25,6 +25,8 @@ type State struct {
 
 	records recordBlock // the one that was used last
 	scratch []byte
+
+	noneAsked bool // no mailbox has an Asked
 }
 
 var _ history.State = (*State)(nil)

@@ -36,6 +36,9 @@ func (x *Session) GetUser(ctx context.Context, userid string, out func(string, d
 		return err
 	}
 	return b.Read(ctx, func(st *partitions.State) error {
+		if err := st.SeekAsked(); err != nil {
+			return err
+		}
 		for m, err := range st.Mailboxes() {
 			if err != nil {
 				return err

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -34,10 +35,6 @@ func (x *Session) reportMailbox(st *partitions.State, b *partitions.Backup, h *h
 	return out("MAILBOX", dlist.KV(mailboxFields(m)...))
 }
 
-// unreported lists counters that the client would merge into its own. The backup must never
-// change the source (design.md, promise 9).
-var unreported = map[string]bool{"FOLDERMODSEQ": true, "RACLMODSEQ": true}
-
 // mandatory lists the fields that a client requires in a reply (imap/sync_support.c:
 // sync_kl_parse). The client sends only a few of them for an intermediate mailbox.
 var mandatory = [...]struct{ key, value string }{
@@ -46,29 +43,35 @@ var mandatory = [...]struct{ key, value string }{
 }
 
 // mailboxFields returns the fields of a mailbox for the wire: as the client sent them, but
-// with the CRCs of our records.
+// with the CRCs of our records. It takes over m.Fields, which the caller may not use afterwards.
 func mailboxFields(m *history.MailboxState) []dlist.Pair {
-	out := make([]dlist.Pair, 0, len(m.Fields)+len(mandatory))
-	has := map[string]bool{}
+	out := m.Fields[:0]
 	basic, annot := reportedCRC(m)
 	for _, f := range m.Fields {
-		has[f.Key] = true
-		switch {
-		case unreported[f.Key]:
+		switch f.Key {
+		case "FOLDERMODSEQ", "RACLMODSEQ":
+			// The client would merge these counters into its own. The backup must never
+			// change the source (design.md, promise 9).
 			continue
-		case f.Key == "SYNC_CRC":
+		case "SYNC_CRC":
 			f.Value = dlist.N(uint64(basic))
-		case f.Key == "SYNC_CRC_ANNOT":
+		case "SYNC_CRC_ANNOT":
 			f.Value = dlist.N(uint64(annot))
 		}
 		out = append(out, f)
 	}
-	for _, f := range mandatory {
-		if !has[f.key] {
-			out = append(out, dlist.P(f.key, dlist.S(f.value)))
+	return withMandatory(out)
+}
+
+// withMandatory adds the mandatory fields that are missing.
+func withMandatory(fields []dlist.Pair) []dlist.Pair {
+	own := fields
+	for _, m := range mandatory {
+		if !slices.ContainsFunc(own, func(f dlist.Pair) bool { return f.Key == m.key }) {
+			fields = append(fields, dlist.P(m.key, dlist.S(m.value)))
 		}
 	}
-	return out
+	return fields
 }
 
 // identity lists the fields that identify a mailbox. They are reported even if nothing else
@@ -85,20 +88,13 @@ var identity = map[string]bool{
 // a9, f3 and f4).
 func emptyFields(m *history.MailboxState) []dlist.Pair {
 	out := make([]dlist.Pair, 0, len(identity)+len(mandatory)+2)
-	has := map[string]bool{}
 	for _, f := range m.Fields {
 		if identity[f.Key] {
-			has[f.Key] = true
 			out = append(out, f)
 		}
 	}
 	out = append(out, dlist.P("SYNC_CRC", dlist.N(0)), dlist.P("SYNC_CRC_ANNOT", dlist.N(0)))
-	for _, f := range mandatory {
-		if !has[f.key] {
-			out = append(out, dlist.P(f.key, dlist.S(f.value)))
-		}
-	}
-	return out
+	return withMandatory(out)
 }
 
 // reportedCRC returns the CRCs of our records. The annotation CRC has two forms, and the
