@@ -236,6 +236,7 @@ func (s *State) shareKnown(m history.Message) error {
 // unshare removes the shared entries and the chunk places of messages whose bodies are
 // lost, so that nobody refers to them. It must run before the lost event is applied.
 func (s *State) unshare(lost []cyrus.GUID) error {
+	s.part.recent.forget()
 	for _, g := range lost {
 		m, err := s.Message(g)
 		if err != nil || m == nil || m.Missing {

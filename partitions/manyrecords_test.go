@@ -85,8 +85,8 @@ func filled(name string, n int) *source {
 	return box
 }
 
-// A first upload reads no records and no messages of the backup before its commit, and each
-// message of a pack once. Few objects are allocated for each record.
+// A first upload reads no records and no messages before its commit: their packs have just been put.
+// Few objects are allocated for each record.
 func TestFirstUploadReadsLittle(t *testing.T) {
 	const n = 4_000
 	store := &commitHook{Store: newStore()}
@@ -106,11 +106,12 @@ func TestFirstUploadReadsLittle(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The backup is asked once for each batch whether it has messages at all.
-	if records > 0 || messages > n/1000+1 || packs > n+100 {
+	if records > 0 || messages > n/1000+1 || packs > n/20 {
 		t.Errorf("%d records, %d messages, %d entries of packs were read for %d records", records, messages, packs, n)
 	}
 	per := float64(after.Mallocs-before.Mallocs) / n
-	if per > 24 { // 14 to 18, depending on the levels of Badger; 32 with a second lookup
+	t.Logf("%d entries of packs were read, %.1f allocations per record", packs, per)
+	if per > 12 { // 14 to 18 with a lookup in the index
 		t.Errorf("%.1f allocations per record before the commit", per)
 	}
 	c.s.Restart(t.Context())

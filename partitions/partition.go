@@ -30,6 +30,7 @@ type Partition struct {
 	losses  losses
 	proofs  proofs
 	numbers packNumbers
+	recent  recentPacks
 
 	reading, storing outage       // storing: puts; reading: all other requests
 	answered         atomic.Int64 // when the store last answered (UnixNano)

@@ -96,6 +96,9 @@ func (l *sharedLookup) find(g cyrus.GUID, memory []history.ChunkID) (m shared, o
 	return shared{l.value.Size, l.value.Chunks, l.value.Pack}, err == nil, err
 }
 
+// lacks reports whether the index certainly lacks a message, without reading it.
+func (l *sharedLookup) lacks(g cyrus.GUID) bool { return l.t.Lacks(l.key.WithGUID(g)) }
+
 // indexShared adds a message whose chunks are all in durable packs.
 func (p *Partition) indexShared(t *index.Txn, g cyrus.GUID, m shared) error {
 	v := indexvalue.Shared{Size: m.size, Chunks: m.chunks, Pack: m.pack}

@@ -271,6 +271,9 @@ func (p *openPack) put() {
 	if err == nil {
 		p.number, err = pp.part.indexPack(p.key, mem.chunks)
 	}
+	if err == nil {
+		pp.part.recent.add(p, mem.chunks)
+	}
 	if err != nil {
 		p.err = fmt.Errorf("put pack: %w", err)
 		level := slog.LevelError

@@ -89,7 +89,7 @@ func (f *finder) findStored(guids []cyrus.GUID, found []Message) error {
 		return nil
 	}
 	return f.t.InParallel(len(order), func(from, to int) error {
-		packs := f.part.sharedLookup(f.t)
+		packs := f.packs()
 		for _, i := range order[from:to] {
 			m := &found[i]
 			if m.exists && !m.Missing || m.known && m.ours.Private {
@@ -168,9 +168,37 @@ func (f *finder) known(m *Message) (err error) {
 	return nil
 }
 
+// packsLookup looks up messages in packs of a partition.
+type packsLookup struct {
+	index  *sharedLookup
+	recent []*recentPack // asked first; none unless each of their messages may be referred to
+}
+
+// packs returns a lookup for one goroutine.
+func (f *finder) packs() *packsLookup {
+	l := &packsLookup{index: f.part.sharedLookup(f.t)}
+	if now := f.part.lossState(); len(f.dead.Packs) == 0 && now.count.Count == 0 {
+		l.recent = f.part.recent.since(now)
+	}
+	return l
+}
+
+// find returns a message. It uses memory for the chunks if that is large enough.
+func (l *packsLookup) find(g cyrus.GUID, memory []history.ChunkID) (shared, bool, error) {
+	if len(l.recent) > 0 && l.index.lacks(g) {
+		return shared{}, false, nil
+	}
+	for _, p := range l.recent {
+		if m := p.find(g); m != nil {
+			return shared{m.size, append(memory[:0], m.chunk), p.number}, true, nil
+		}
+	}
+	return l.index.find(g, memory)
+}
+
 // inPacks finds a message in packs of the partition. m keeps what is known of the message if
 // the packs do not have it. Several goroutines call it.
-func (f *finder) inPacks(packs *sharedLookup, g cyrus.GUID, m *Message) error {
+func (f *finder) inPacks(packs *packsLookup, g cyrus.GUID, m *Message) error {
 	s, ok, err := packs.find(g, m.memory)
 	if err != nil || !ok {
 		return err
