@@ -126,7 +126,7 @@ func (x *Index) Close() error {
 	x.done.Wait()
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	return x.shut(ctx, errClosed)
+	return errors.Join(x.shut(ctx, errClosed), x.mapped.memory.close())
 }
 
 // errClosed is the reason of an index after Close.

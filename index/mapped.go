@@ -2,9 +2,12 @@ package index
 
 import (
 	"bytes"
+	"errors"
+	"io"
 	"log/slog"
 	"os"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -31,6 +34,7 @@ type mappedPages struct {
 	used    atomic.Int64 // when the last transaction ended, in nanoseconds
 	checked atomic.Int64 // when, in nanoseconds
 	failed  atomic.Bool  // logged once
+	memory  fileMemory
 }
 
 // ended bounds the pages at the end of a transaction.
@@ -53,7 +57,7 @@ func (m *mappedPages) bound(log *slog.Logger) {
 	if now-last < int64(mappedPause) || !m.checked.CompareAndSwap(last, now) {
 		return
 	}
-	n, err := fileMemory()
+	n, err := m.memory.read()
 	if err == nil && n > mostMapped {
 		err = z.ReleasePages()
 	}
@@ -62,16 +66,47 @@ func (m *mappedPages) bound(log *slog.Logger) {
 	}
 }
 
-// fileMemory returns the file-backed memory of this process in bytes (proc(5), statm: shared).
-func fileMemory() (int64, error) {
-	b, err := os.ReadFile("/proc/self/statm")
-	if err != nil {
+// fileMemory reads how much file-backed memory this process has. It keeps its file open: opening
+// it takes longer than reading it.
+type fileMemory struct {
+	mu   sync.Mutex
+	file *os.File // nil: not open yet
+	text [128]byte
+}
+
+// read returns the number of bytes (proc(5), statm: shared).
+func (f *fileMemory) read() (int64, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.file == nil {
+		file, err := os.Open("/proc/self/statm")
+		if err != nil {
+			return 0, err
+		}
+		f.file = file
+	}
+	n, err := f.file.ReadAt(f.text[:], 0)
+	if err != nil && !errors.Is(err, io.EOF) {
 		return 0, err
 	}
-	f := bytes.Fields(b)
-	if len(f) < 3 {
+	_, rest, _ := bytes.Cut(f.text[:n], []byte(" "))
+	_, rest, _ = bytes.Cut(rest, []byte(" "))
+	shared, _, ok := bytes.Cut(rest, []byte(" "))
+	if !ok {
 		return 0, strconv.ErrSyntax
 	}
-	pages, err := strconv.ParseInt(string(f[2]), 10, 64)
+	pages, err := strconv.ParseInt(string(shared), 10, 64)
 	return pages * int64(os.Getpagesize()), err
+}
+
+// close closes the file.
+func (f *fileMemory) close() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.file == nil {
+		return nil
+	}
+	err := f.file.Close()
+	f.file = nil
+	return err
 }
