@@ -197,7 +197,7 @@ func (s *State) share(c *history.CommitReader, messages []history.Message) error
 // placeInline records the places in the object of a commit that this process has put. The
 // other places come from the index.
 func (s *State) placeInline(c *history.CommitReader) error {
-	for p, err := range c.Places() {
+	for p, err := range c.LogPlaces() {
 		if err != nil {
 			return err
 		}

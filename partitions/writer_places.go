@@ -2,9 +2,11 @@ package partitions
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/cyrusbackup/backupd/index"
 	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/objstore/pack"
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
@@ -15,6 +17,7 @@ type placeLookup struct {
 	said    map[history.ChunkID]struct{}
 	objects map[uint64]string // keys of packs, by number
 	at      []history.Place
+	entries strings.Builder // the names of entries in at, many in one allocation
 }
 
 // indexed returns where the index has the chunks of new messages that are not inline. It looks
@@ -64,18 +67,31 @@ func (l *placeLookup) add(m *history.Message, pack uint64) error {
 	return nil
 }
 
-func (l *placeLookup) place(m *history.Message, c history.ChunkID, pack uint64) (history.Place, bool, error) {
-	if pack == 0 {
+func (l *placeLookup) place(m *history.Message, c history.ChunkID, number uint64) (history.Place, bool, error) {
+	if number == 0 {
 		return l.part.lookupChunk(l.t, sole(m.GUID, m.Chunks), c)
 	}
-	object, ok := l.objects[pack]
+	object, ok := l.objects[number]
 	if !ok {
-		sum, err := l.part.numbers.pack(pack)
+		sum, err := l.part.numbers.pack(number)
 		if err != nil {
 			return history.Place{}, false, err
 		}
 		object = history.PackKey(sum)
-		l.objects[pack] = object
+		l.objects[number] = object
 	}
-	return history.Place{Chunk: c, Object: object, Entry: packedChunk{guid: m.GUID, whole: true}.entry()}, true, nil
+	return history.Place{Chunk: c, Object: object, Entry: l.entry(pack.MessageName(m.GUID))}, true, nil
+}
+
+// entry returns the name of an entry.
+func (l *placeLookup) entry(n pack.Name) string {
+	const room = 64 // more than the name of a message takes
+	if l.entries.Cap()-l.entries.Len() < room {
+		l.entries.Reset() // the strings keep their memory
+		l.entries.Grow(256 * room)
+	}
+	var name [room]byte
+	from := l.entries.Len()
+	l.entries.Write(n.Append(name[:0]))
+	return l.entries.String()[from:]
 }

@@ -87,6 +87,9 @@ func (n *Name) appendText(b []byte) []byte {
 	return b
 }
 
+// Append appends the name as it is in the archive.
+func (n Name) Append(b []byte) []byte { return n.appendText(b) }
+
 // String returns the name as it is in the archive.
 func (n Name) String() string {
 	var b [2*maxName + 32]byte

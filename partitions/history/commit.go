@@ -124,6 +124,13 @@ func (c *CommitReader) Hash() (string, error) {
 // Places yields the places of the commit, with "." replaced by the key of the object.
 // It skips the remaining events, and can be ranged over once.
 func (c *CommitReader) Places() iter.Seq2[Place, error] {
+	return c.placesExcept(func([]byte) bool { return false })
+}
+
+// LogPlaces is Places without those in packs, which are neither parsed nor checked.
+func (c *CommitReader) LogPlaces() iter.Seq2[Place, error] { return c.placesExcept(isInPack) }
+
+func (c *CommitReader) placesExcept(skip func(line []byte) bool) iter.Seq2[Place, error] {
 	return func(yield func(Place, error) bool) {
 		_, err := c.Hash()
 		var r io.Reader
@@ -131,7 +138,7 @@ func (c *CommitReader) Places() iter.Seq2[Place, error] {
 			r, err = c.places()
 		}
 		if err == nil && r != nil {
-			err = eachPlace(r, c.key, func(p Place) error {
+			err = eachPlaceExcept(r, c.key, skip, func(p Place) error {
 				if !yield(p, nil) {
 					return errStop
 				}
@@ -146,8 +153,15 @@ func (c *CommitReader) Places() iter.Seq2[Place, error] {
 
 // eachPlace calls fn for each place of a places.ndjson in the object with this key.
 func eachPlace(r io.Reader, key string, fn func(Place) error) error {
+	return eachPlaceExcept(r, key, func([]byte) bool { return false }, fn)
+}
+
+func eachPlaceExcept(r io.Reader, key string, skip func(line []byte) bool, fn func(Place) error) error {
 	var places placeParser
 	return newLines(r).each(func(line []byte) error {
+		if skip(line) {
+			return nil
+		}
 		p, err := places.parse(line)
 		if err != nil {
 			return err

@@ -2,6 +2,7 @@ package history
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"reflect"
@@ -60,6 +61,17 @@ func scanPlace(line []byte, object string) (p Place, ok bool) {
 	p.Entry = s.text()
 	s.Want(`}`)
 	return p, s.Ended()
+}
+
+// isInPack reports whether a line is in the form that append writes and its object is a pack.
+func isInPack(line []byte) bool {
+	const (
+		before = len(`{"chunk":"`) + 2*len(ChunkID{})
+		object = `","object":"packs/`
+		end    = objectSuffix + `"`
+		after  = before + len(object) + len(`xx/`) + 2*sha256.Size
+	)
+	return len(line) > after+len(end) && string(line[before:before+len(object)]) == object && string(line[after:after+len(end)]) == end
 }
 
 // check refuses a place outside packs and logs, so that a forged place cannot make a

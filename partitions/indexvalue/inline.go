@@ -2,10 +2,10 @@ package indexvalue
 
 import (
 	"encoding/binary"
-	"encoding/hex"
 	"strings"
 
 	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/internal/cyrus/exactjson"
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
@@ -76,11 +76,5 @@ func ParseInline(b []byte, backup string, c history.ChunkID) (p history.Place, e
 // wholeEntry returns the GUID in the name of an entry that contains a whole message.
 func wholeEntry(entry string) (g cyrus.GUID, ok bool) {
 	name, ok := strings.CutSuffix(entry, wholeSuffix)
-	if !ok || len(name) != 2*len(g) {
-		return g, false
-	}
-	if _, err := hex.Decode(g[:], []byte(name)); err != nil {
-		return g, false
-	}
-	return g, g.String() == name
+	return g, ok && exactjson.ParseHex(g[:], []byte(name))
 }
