@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
@@ -117,8 +116,8 @@ const (
 // Expect makes room for messages in packs, and for their places. Memory that grows step by step
 // costs several times as much, because each step copies what there is.
 func (b *Builder) Expect(messages int) {
-	b.events = slices.Grow(b.events, messages*messageLength)
-	b.places = slices.Grow(b.places, messages*placeLength)
+	b.events = withRoom(b.events, messages*messageLength)
+	b.places = withRoom(b.places, messages*placeLength)
 }
 
 // recordRoom is more than an ordinary record takes.
@@ -127,8 +126,16 @@ const recordRoom = 1 << 10
 // makeRoom doubles the memory for events before it is full.
 func (b *Builder) makeRoom() {
 	if n := len(b.events); cap(b.events)-n < recordRoom {
-		b.events = slices.Grow(b.events, max(n, recordRoom))
+		b.events = withRoom(b.events, n+recordRoom)
 	}
+}
+
+// withRoom returns b with memory for n more bytes, and allocates no more than that.
+func withRoom(b []byte, n int) []byte {
+	if cap(b)-len(b) >= n {
+		return b
+	}
+	return append(make([]byte, 0, len(b)+n), b...)
 }
 
 // Record appends one record of a mailbox, so that callers need no slice of records.
