@@ -206,7 +206,7 @@ func (b *Backup) indexed(ctx context.Context) (*Partition, error) {
 		return nil, err
 	}
 	if repo == nil { // the bucket is empty, so its index is dropped
-		return nil, b.set.forgetPartition(p.name, "", time.Time{})
+		return nil, b.set.forgetPartition(p.name, "", countStart{})
 	}
 	if e, err = b.set.readEntry(b.path); err != nil || e == nil || e.Read < p.lossCount().Invalid {
 		return nil, err

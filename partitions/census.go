@@ -33,6 +33,18 @@ type censuses struct {
 	forgot  int        // calls of ForgetCensus
 }
 
+// countStart is the beginning of a count of all backups. The zero value means that none was made.
+type countStart struct {
+	at     time.Time
+	forgot int // of censuses: the count does not cover what changed after it was higher
+}
+
+func (s *Set) beginCount() countStart {
+	s.censuses.mu.Lock()
+	defer s.censuses.mu.Unlock()
+	return countStart{at: s.opt.Now(), forgot: s.censuses.forgot}
+}
+
 // BeginCensus starts, in the background, to look for all backups in the buckets, unless that is
 // running. Known works after it. It lists the buckets, and reads the newest commits of the backups
 // that the index does not know.
@@ -75,9 +87,8 @@ func forgetCensus(t *index.Txn, partition string) error {
 // census writes what the buckets contain to the index. A mark shows at its end that nothing is
 // missing. The mark of the census before remains until then.
 func (s *Set) census(ctx context.Context) error {
-	s.censuses.mu.Lock()
-	start, forgot := s.opt.Now(), s.censuses.forgot
-	s.censuses.mu.Unlock()
+	begun := s.beginCount()
+	start := begun.at
 	var batch []found
 	for f := range inorder.Map(ctx, inorder.Limit[browsed]{Count: countedAtOnce}, s.browsed(ctx), func(ctx context.Context, _ <-chan struct{}, b browsed) found {
 		return s.count(ctx, b, start)
@@ -98,7 +109,7 @@ func (s *Set) census(ctx context.Context) error {
 	if err := s.endCensus(start); err != nil {
 		return err
 	}
-	return s.markCensus(start, forgot)
+	return s.markCensus(begun)
 }
 
 // browsed is a backup in the bucket, or an error.
@@ -191,15 +202,15 @@ func (s *Set) endCensus(start time.Time) error {
 }
 
 // markCensus marks a census as complete, unless ForgetCensus was called meanwhile.
-func (s *Set) markCensus(start time.Time, forgot int) error {
+func (s *Set) markCensus(begun countStart) error {
 	s.censuses.mu.Lock()
 	defer s.censuses.mu.Unlock()
-	if s.censuses.forgot != forgot {
+	if s.censuses.forgot != begun.forgot {
 		return nil
 	}
 	return s.index.Update(func(t *index.Txn) error {
 		for _, p := range s.parts {
-			if err := setCensus(t, p.name, start); err != nil {
+			if err := setCensus(t, p.name, begun.at); err != nil {
 				return err
 			}
 		}

@@ -22,7 +22,7 @@ func TestCensusDuringAChange(t *testing.T) {
 	first := time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
 	mark := func(at time.Time, forgot int, want time.Time, wantErr error) {
 		t.Helper()
-		if err := s.markCensus(at, forgot); err != nil {
+		if err := s.markCensus(countStart{at, forgot}); err != nil {
 			t.Fatal(err)
 		}
 		if got, err := s.Counted(); !got.Equal(want) || !errors.Is(err, wantErr) {

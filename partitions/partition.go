@@ -87,9 +87,9 @@ func (p *Partition) repository(ctx context.Context, create bool) (*repository.In
 	if err == nil {
 		err = p.capable(ctx, r)
 	}
-	var empty time.Time // when this process created the repository
+	var empty countStart // when this process created the repository
 	if err == nil && r == nil {
-		now := p.set.opt.Now()
+		now := p.set.beginCount()
 		var own bool
 		if r, own, err = createRepository(ctx, p, *p.caps); own {
 			empty = now
@@ -161,7 +161,7 @@ func (p *Partition) invalidate() error {
 
 // adoptIndex drops the index entries of another repository under this name. empty is when a new
 // repository was empty: the index then knows all its backups, as after a census. Zero = unknown.
-func (p *Partition) adoptIndex(r *repository.Info, empty time.Time) error {
+func (p *Partition) adoptIndex(r *repository.Info, empty countStart) error {
 	known, err := p.set.indexedRepository(p.name)
 	if err != nil || known == r.ID {
 		return err

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
-	"time"
 
 	"golang.org/x/sync/semaphore"
 
@@ -119,8 +118,8 @@ func (s *Set) indexedRepository(partition string) (id string, err error) {
 }
 
 // forgetPartition drops everything in the index about a partition and its backups, and stores
-// which repository is there now. counted is when it had no backups; zero = unknown.
-func (s *Set) forgetPartition(partition, id string, counted time.Time) error {
+// which repository is there now. empty is when a count showed that it had no backups; zero = unknown.
+func (s *Set) forgetPartition(partition, id string, empty countStart) error {
 	if p := s.partition(partition); p != nil {
 		p.epoch.Add(1)
 	}
@@ -139,12 +138,14 @@ func (s *Set) forgetPartition(partition, id string, counted time.Time) error {
 	if err := s.index.DropPartition(partition); err != nil {
 		return err
 	}
+	s.censuses.mu.Lock()
+	defer s.censuses.mu.Unlock()
 	return s.index.Update(func(t *index.Txn) error {
 		if err := forgetCensus(t, partition); err != nil {
 			return err
 		}
-		if !counted.IsZero() {
-			if err := setCensus(t, partition, counted); err != nil {
+		if !empty.at.IsZero() && empty.forgot == s.censuses.forgot {
+			if err := setCensus(t, partition, empty.at); err != nil {
 				return err
 			}
 		}
