@@ -53,7 +53,10 @@ func (f *filter) lacks(k Key) bool {
 
 // Lacks reports whether the index certainly lacks a SharedKey or a MessageKey. It reads
 // nothing, and returns false if it does not know.
-func (t *Txn) Lacks(k Key) bool { return t.x.filter.lacks(k) }
+func (t *Txn) Lacks(k Key) bool { return t.x.Lacks(k) }
+
+// Lacks is Txn.Lacks at this moment, outside of a transaction.
+func (x *Index) Lacks(k Key) bool { return x.filter.lacks(k) }
 
 // filterAtOnce is the number of keys that are read in one transaction, so that the index can
 // be closed soon.

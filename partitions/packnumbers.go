@@ -132,31 +132,46 @@ func readNumber(t *index.Txn, k index.Key) (v uint64, err error) {
 	return v, err
 }
 
-// pack returns the pack with a number that a place in the index names.
-func (n *packNumbers) pack(number uint64) (pack [32]byte, err error) {
+// pack returns the pack with a number that a place in the index names. t is the transaction that
+// has read the place.
+func (n *packNumbers) pack(t *index.Txn, number uint64) (pack [32]byte, err error) {
 	n.mu.Lock()
 	pack, ok := n.packs[number]
 	n.mu.Unlock()
 	if ok {
 		return pack, nil
 	}
-	// A transaction of the caller may be older than the number.
-	err = n.part.set.index.View(func(t *index.Txn) error {
-		return t.Value(index.PackKey(n.part.name, number), func(b []byte) error {
-			if len(b) != len(pack) {
-				return errors.New("bad hash")
-			}
-			copy(pack[:], b)
-			return nil
-		})
+	// t may be older than the number, or may have just stored it: then it is not durable yet, and
+	// not remembered.
+	durable := false
+	err = n.part.set.index.View(func(now *index.Txn) error {
+		pack, err = n.read(now, number)
+		durable = err == nil
+		return err
 	})
+	if errors.Is(err, index.ErrNotFound) {
+		pack, err = n.read(t, number)
+	}
 	if err != nil {
 		return pack, fmt.Errorf("index: pack %d of partition %s: %w", number, n.part.name, err)
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.remember(pack, number)
+	if durable {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.remember(pack, number)
+	}
 	return pack, nil
+}
+
+func (n *packNumbers) read(t *index.Txn, number uint64) (pack [32]byte, err error) {
+	err = t.Value(index.PackKey(n.part.name, number), func(b []byte) error {
+		if len(b) != len(pack) {
+			return errors.New("bad hash")
+		}
+		copy(pack[:], b)
+		return nil
+	})
+	return pack, err
 }
 
 func (n *packNumbers) remember(pack [32]byte, number uint64) {

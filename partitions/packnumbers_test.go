@@ -1,12 +1,15 @@
 package partitions
 
 import (
+	"errors"
 	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/cyrusbackup/backupd/index"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/objstore/memstore"
+	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
@@ -57,10 +60,80 @@ func TestPackNumbers(t *testing.T) {
 			t.Errorf("number %d has two packs", n)
 		}
 	}
-	if pack, err := p.numbers.pack(again[1]); err != nil || pack != [32]byte{4} {
-		t.Errorf("pack %x, %v", pack, err)
+	for number, want := range map[uint64]byte{again[1]: 4, first[1]: 2} {
+		if err := p.set.index.View(func(txn *index.Txn) error {
+			pack, err := p.numbers.pack(txn, number)
+			if pack != [32]byte{want} {
+				t.Errorf("pack %x, want %d", pack, want)
+			}
+			return err
+		}); err != nil {
+			t.Error(err)
+		}
 	}
-	if pack, err := p.numbers.pack(first[1]); err != nil || pack != [32]byte{2} {
-		t.Errorf("pack %x, %v", pack, err)
+}
+
+// A pack can contain a piece of one message that is another message. Its number is not durable
+// while it is indexed.
+func TestPieceThatIsAMessage(t *testing.T) {
+	t.Parallel()
+	p := partitionWithIndex(t)
+	p.losses.now.Store(&lossCount{Count: 1}) // look at the places that are replaced
+	c := history.ChunkID{1}
+	chunks := []packedChunk{{id: c, size: 9}, {id: c, guid: cyrus.GUID{2}, size: 9, whole: true}}
+	if _, err := p.indexPack(history.PackKey([32]byte{3}), chunks); err != nil {
+		t.Fatal(err)
+	}
+	checkPlace(t, p, cyrus.GUID{2}, c, [32]byte{3})
+}
+
+// A backup may name the place of a message as one entry of a pack. The place remains known after
+// another host, with another threshold, has stored the message in pieces.
+func TestWholeMessageStoredInPieces(t *testing.T) {
+	t.Parallel()
+	p := partitionWithIndex(t)
+	c, g := history.ChunkID{1}, cyrus.GUID{2}
+	if _, err := p.indexPack(history.PackKey([32]byte{3}), []packedChunk{{id: c, guid: g, size: 9, whole: true}}); err != nil {
+		t.Fatal(err)
+	}
+	pieces := []history.ChunkID{{4}, {5}}
+	if err := p.set.index.UpdateLong(func(txn *index.Txn) error {
+		return p.indexPieces(txn, g, shared{size: 9, chunks: pieces})
+	}); err != nil {
+		t.Fatal(err)
+	}
+	checkPlace(t, p, g, c, [32]byte{3})
+}
+
+func partitionWithIndex(t *testing.T) *Partition {
+	t.Helper()
+	x, err := index.Open(filepath.Join(t.TempDir(), "index"), index.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(Options{Index: x, Host: "test", Software: "test", NoCheckpoints: true,
+		Partitions: []repository.Config{{Name: "default", Location: "test", Store: memstore.New(time.Now)}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(s.Close(), x.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	return s.parts[0]
+}
+
+func checkPlace(t *testing.T, p *Partition, of cyrus.GUID, c history.ChunkID, pack [32]byte) {
+	t.Helper()
+	err := p.set.index.View(func(txn *index.Txn) error {
+		at, known, err := p.chunkAt(txn, of, c)
+		if !known || at.pack != pack {
+			t.Errorf("the place is %+v, known: %v", at, known)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }

@@ -105,13 +105,37 @@ func (p *Partition) indexShared(t *index.Txn, g cyrus.GUID, m shared) error {
 	return t.SetCopy(index.SharedKey(p.name, g[:]), indexvalue.AppendShared(make([]byte, 0, messageBytes), v))
 }
 
+// indexPieces adds a message whose chunks are pieces. If it was one entry of a pack, that place
+// remains known: a log may name no other one.
+func (p *Partition) indexPieces(t *index.Txn, g cyrus.GUID, m shared) error {
+	old, ok, err := p.lookupShared(t, g)
+	if err != nil {
+		return err
+	}
+	if ok && old.pack != 0 {
+		if err := p.keepWhole(t, g, old); err != nil {
+			return err
+		}
+	}
+	return p.indexShared(t, g, m)
+}
+
+// keepWhole gives the chunk of a message that is one entry of a pack a ChunkKey, unless it has one.
+func (p *Partition) keepWhole(t *index.Txn, g cyrus.GUID, m shared) error {
+	c := m.chunks[0]
+	if has, err := t.Has(index.ChunkKey(p.name, c[:])); err != nil || has {
+		return err
+	}
+	return p.writePlace(t, c, chunkPlace{guid: g, whole: true}, m.pack)
+}
+
 // wholeAt returns the place of a message as one entry of a pack, if its only chunk is c.
 func (p *Partition) wholeAt(t *index.Txn, g cyrus.GUID, c history.ChunkID) (at chunkPlace, known bool, err error) {
 	m, ok, err := p.lookupShared(t, g)
 	if err != nil || !ok || m.pack == 0 || m.chunks[0] != c {
 		return at, false, err
 	}
-	pack, err := p.numbers.pack(m.pack)
+	pack, err := p.numbers.pack(t, m.pack)
 	return chunkPlace{pack: pack, guid: g, whole: true}, err == nil, err
 }
 
@@ -128,7 +152,7 @@ func (p *Partition) pieceAt(t *index.Txn, c history.ChunkID) (at chunkPlace, kno
 	if err != nil {
 		return at, false, err
 	}
-	pack, err := p.numbers.pack(v.Pack)
+	pack, err := p.numbers.pack(t, v.Pack)
 	return chunkPlace{pack: pack, guid: v.GUID, whole: v.Whole}, err == nil, err
 }
 

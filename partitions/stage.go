@@ -18,13 +18,15 @@ import (
 type Stage struct {
 	set    *Set
 	msgs   map[cyrus.GUID]*stagedMessage
-	inline int64                 // bytes of bodies in memory
-	inMem  int                   // messages in memory
-	held   []*stagedMessage      // messages in memory in order of arrival, and some that were forgotten
-	block  *bodyBlock            // takes the next small body; nil: none
-	packed []*stagedMessage      // messages in packs, oldest first
-	asked  askedFor              // messages that the client was asked for
-	spare  []stagedMessage       // memory for the next messages
+	inline int64            // bytes of bodies in memory
+	inMem  int              // messages in memory
+	held   []*stagedMessage // messages in memory in order of arrival, and some that were forgotten
+	block  *bodyBlock       // takes the next small body; nil: none
+	packed []*stagedMessage // messages in packs, oldest first
+	asked  askedFor         // messages that the client was asked for
+	spare  []stagedMessage  // memory for the next messages
+	key    index.Key        // SharedKey for lookups in keyOf; memory
+	keyOf  *Partition
 	failed error                 // why a message of this unit of work could not be stored
 	relied map[*Partition]uint64 // lossCount.Invalid when this unit of work reported the contents of the partition
 }
@@ -270,7 +272,7 @@ func (g *Stage) indexPieces(msgs []*stagedMessage) error {
 	}
 	return g.set.index.UpdateLong(func(t *index.Txn) error {
 		for _, m := range pieces {
-			if err := m.part.indexShared(t, m.guid, shared{size: m.size, chunks: m.chunks}); err != nil {
+			if err := m.part.indexPieces(t, m.guid, shared{size: m.size, chunks: m.chunks}); err != nil {
 				return err
 			}
 		}

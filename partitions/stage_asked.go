@@ -7,9 +7,9 @@ import (
 )
 
 // askedFor are the messages that the client was asked for last, in order. The index did not
-// have them a moment ago, so it need not be asked again for each one when it arrives. If
-// another connection has stored one meanwhile, the message is stored twice, which is harmless:
-// the bytes are equal. For the same reason, a part of the GUID is enough.
+// have them a moment ago, so it need not be asked again for each one when it arrives, unless its
+// filter shows that another connection may have stored it meanwhile. A part of the GUID is enough:
+// at worst a message is stored twice.
 type askedFor struct {
 	list []uint64
 	next int // the client sends them in this order

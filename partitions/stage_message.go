@@ -33,7 +33,7 @@ func (g *Stage) Add(ctx context.Context, last *Backup, alone bool, guid cyrus.GU
 	}
 	m := g.newMessage()
 	m.guid, m.size, m.part = guid, size, s.part
-	sure := old != nil || g.asked.expects(guid)
+	sure := old != nil || g.asked.expects(guid) && g.lacksShared(s.part, guid)
 	whole := size <= g.set.opt.ChunkThreshold
 	if whole && g.room(m) {
 		m.unsure = !sure
@@ -50,6 +50,15 @@ func (g *Stage) Add(ctx context.Context, last *Backup, alone bool, guid cyrus.GU
 		return g.stageWhole(ctx, s, m, body)
 	}
 	return g.stagePieces(ctx, s, m, body)
+}
+
+// lacksShared reports whether backups of a partition certainly share no such message. It reads
+// nothing.
+func (g *Stage) lacksShared(p *Partition, guid cyrus.GUID) bool {
+	if g.keyOf != p {
+		g.key, g.keyOf = index.SharedKey(p.name, make([]byte, len(guid))), p
+	}
+	return g.set.index.Lacks(g.key.WithGUID(guid))
 }
 
 // stage stages a message that is not held.

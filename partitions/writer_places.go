@@ -73,7 +73,7 @@ func (l *placeLookup) place(m *history.Message, c history.ChunkID, number uint64
 	}
 	object, ok := l.objects[number]
 	if !ok {
-		sum, err := l.part.numbers.pack(number)
+		sum, err := l.part.numbers.pack(l.t, number)
 		if err != nil {
 			return history.Place{}, false, err
 		}
