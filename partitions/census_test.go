@@ -35,4 +35,17 @@ func TestCensusDuringAChange(t *testing.T) {
 	}
 	mark(first.Add(time.Minute), 0, time.Time{}, ErrNoCensus)
 	mark(first.Add(time.Hour), 1, first.Add(time.Hour), nil)
+
+	// A repository that was just created counts as known on the same condition.
+	for _, c := range []struct {
+		forgot int
+		want   error
+	}{{0, ErrNoCensus}, {1, nil}} {
+		if err := s.forgetPartition("a", "id", countStart{first, c.forgot}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Counted(); !errors.Is(err, c.want) {
+			t.Errorf("forgot %d: %v, want %v", c.forgot, err, c.want)
+		}
+	}
 }

@@ -26,8 +26,8 @@ type Known struct {
 const knownAtOnce = 512
 
 // Known yields the backups of a partition in the order of their keys in the bucket, some at a time.
-// The error is ErrNoCensus if there was no census; see Counted for its age. No view of the index is open while the caller
-// has them.
+// The error is ErrNoCensus if there was no census; see Counted for its age. No view of the index is
+// open while the caller has them.
 func (s *Set) Known(partition string) iter.Seq2[[]Known, error] {
 	return func(yield func([]Known, error) bool) {
 		k := knownPages{partition: partition}

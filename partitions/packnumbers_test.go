@@ -17,26 +17,7 @@ import (
 // is used twice.
 func TestPackNumbers(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "index")
-	open := func() (*Partition, func()) {
-		x, err := index.Open(dir, index.Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		s, err := Open(Options{Index: x, Host: "test", Software: "test", NoCheckpoints: true,
-			Partitions: []repository.Config{{Name: "default", Location: "test", Store: memstore.New(time.Now)}}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return s.parts[0], func() {
-			if err := s.Close(); err != nil {
-				t.Error(err)
-			}
-			if err := x.Close(); err != nil {
-				t.Error(err)
-			}
-		}
-	}
-	p, end := open()
+	p, end := openPartition(t, dir)
 	packs := [][32]byte{{1}, {2}, {3}}
 	first, err := p.numbers.numbersOf(packs)
 	if err != nil {
@@ -46,7 +27,7 @@ func TestPackNumbers(t *testing.T) {
 		t.Fatal(err)
 	}
 	end()
-	p, end = open()
+	p, end = openPartition(t, dir)
 	defer end()
 	again, err := p.numbers.numbersOf([][32]byte{{3}, {4}, {1}})
 	if err != nil {
@@ -107,7 +88,15 @@ func TestWholeMessageStoredInPieces(t *testing.T) {
 
 func partitionWithIndex(t *testing.T) *Partition {
 	t.Helper()
-	x, err := index.Open(filepath.Join(t.TempDir(), "index"), index.Options{})
+	p, end := openPartition(t, filepath.Join(t.TempDir(), "index"))
+	t.Cleanup(end)
+	return p
+}
+
+// openPartition opens a partition with the index in a directory.
+func openPartition(t *testing.T, dir string) (p *Partition, end func()) {
+	t.Helper()
+	x, err := index.Open(dir, index.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,12 +105,11 @@ func partitionWithIndex(t *testing.T) *Partition {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
+	return s.parts[0], func() {
 		if err := errors.Join(s.Close(), x.Close()); err != nil {
 			t.Error(err)
 		}
-	})
-	return s.parts[0]
+	}
 }
 
 func checkPlace(t *testing.T, p *Partition, of cyrus.GUID, c history.ChunkID, pack [32]byte) {

@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
-	"runtime/debug"
 	"sort"
 	"strings"
 
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 	"github.com/cyrusbackup/backupd/cmd/internal/stores"
 	"github.com/cyrusbackup/backupd/index"
 	"github.com/cyrusbackup/backupd/internal/control"
@@ -39,7 +39,7 @@ func fingerprint(conf *imapconf.File) string {
 // Open opens the index and the stores.
 func (b *backups) Open(ctx context.Context) error {
 	conf := b.env.conf
-	limitMemory(conf.Size("backup_memory_limit"))
+	cli.LimitIndexMemory(conf.Size("backup_memory_limit"))
 	var err error
 	if b.meter, err = newMetrics(conf.String("backup_metrics_listen"), b.env.log); err != nil {
 		return err
@@ -77,18 +77,6 @@ func (b *backups) Open(ctx context.Context) error {
 		return errors.Join(err, b.closeStorage())
 	}
 	return nil
-}
-
-// outsideOfHeap is what the index takes in addition to Go's heap: four tables of 4 MiB while
-// compactions fill them, and pages of mapped files above those of the program (package index).
-const outsideOfHeap = 40 << 20
-
-// limitMemory makes Go's garbage collector work harder before the limit is reached, with what the
-// index needs beside the heap. The heap in use is about 100 MiB in a first sync of a large mailbox.
-// Half of the default growth keeps the peak close to it.
-func limitMemory(n int64) {
-	debug.SetMemoryLimit(max(n-outsideOfHeap, n/2))
-	debug.SetGCPercent(50)
 }
 
 func partitionOptions(conf *imapconf.File) (partitions.Options, error) {

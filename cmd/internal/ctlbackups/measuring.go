@@ -49,25 +49,28 @@ func (s *measuring) measured(c *command, b inList) (repository.Measured, error) 
 
 func (s *measuring) add(c *command, m partitions.Measured) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	var full []partitions.Measured
 	if s.waiting = append(s.waiting, m); len(s.waiting) == measuredTogether {
-		s.send(c)
+		full, s.waiting = s.waiting, nil
 	}
+	s.mu.Unlock()
+	send(c, full)
 }
 
 func (s *measuring) flush(c *command) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.waiting) > 0 {
-		s.send(c)
-	}
+	rest := s.waiting
+	s.waiting = nil
+	s.mu.Unlock()
+	send(c, rest)
 }
 
-// send gives the daemon the waiting measurements. The caller holds mu.
-func (s *measuring) send(c *command) {
-	values, err := json.Marshal(s.waiting)
-	s.waiting = s.waiting[:0]
-	if err == nil {
+// send gives the daemon measurements.
+func send(c *command, list []partitions.Measured) {
+	if len(list) == 0 {
+		return
+	}
+	if values, err := json.Marshal(list); err == nil {
 		// Without a daemon, the next stat measures again.
 		_, _ = control.Ask(c.ctx, c.bucket.Conf.String("backup_control_socket"), control.Request{Op: "measured", Values: values})
 	}

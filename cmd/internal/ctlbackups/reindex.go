@@ -53,7 +53,7 @@ func (c *command) reindexer() (do func(context.Context, *repository.Found) error
 	if os.Geteuid() == 0 {
 		return nil, nil, errors.New("no backupd is running here, and files that root makes in the index would lock the cyrus user out: run this as the cyrus user")
 	}
-	limitMemory(c.bucket.Conf.Size("backup_memory_limit"))
+	cli.LimitIndexMemory(c.bucket.Conf.Size("backup_memory_limit"))
 	x, err := index.Open(c.bucket.Conf.String("backup_index_path"), index.Options{Reserve: c.bucket.Conf.Size("backup_index_reserve")})
 	if err != nil {
 		return nil, nil, err

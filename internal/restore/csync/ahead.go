@@ -22,7 +22,8 @@ func (r *readAhead) begin(ctx context.Context, src *restore.Source, guids []cyru
 	r.guids, r.from = guids, src.LoadAhead(ctx, guids)
 }
 
-// take yields the messages. It uses those that are being read if the list is the same.
+// take yields the messages of the list. It continues the read that begin has started, if that is
+// for the same list.
 func (r *readAhead) take(ctx context.Context, src *restore.Source, guids []cyrus.GUID) iter.Seq[restore.Loaded] {
 	return func(yield func(restore.Loaded) bool) {
 		if r.from == nil || !slices.Equal(r.guids, guids) {
