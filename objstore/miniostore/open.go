@@ -68,7 +68,7 @@ func Open(loc objstore.Location, o Options) (*Store, error) {
 	client, err := minio.NewCore(loc.Endpoint, &minio.Options{
 		Creds:      credentials.New(provider{keys}),
 		Secure:     loc.TLS,
-		Transport:  s3wire.Dated{RoundTripper: transport},
+		Transport:  s3wire.Dated{RoundTripper: settled{transport}},
 		Region:     region,
 		MaxRetries: 1, // no retries: the retry decorator retries, but never conditional puts
 	})

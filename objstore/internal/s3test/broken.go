@@ -1,6 +1,7 @@
 package s3test
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"net"
@@ -45,6 +46,14 @@ func RunBroken(t *testing.T, open Open) {
 	t.Run("silence", func(t *testing.T) {
 		s := serve(t, func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 		check(t, call(t, s, "stat", objstore.PutOptions{}), "stat", nil, true)
+	})
+	t.Run("redirect before the upload ends", func(t *testing.T) {
+		for range 20 {
+			s := serve(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusMovedPermanently) })
+			_, err := s.Put(t.Context(), "key", bytes.NewReader(make([]byte, 8<<20)), objstore.PutOptions{})
+			// Some uploads fail before the answer is read: a temporary error.
+			check(t, err, "put", nil, objstore.IsTemporary(err))
+		}
 	})
 	t.Run("body breaks off", func(t *testing.T) {
 		s := serve(t, func(w http.ResponseWriter, r *http.Request) {
