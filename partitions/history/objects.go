@@ -17,8 +17,8 @@ const (
 	directoryTail = 64 << 10
 	// wholeObject is the largest object that is cached whole with its directory.
 	wholeObject = directoryTail
-	// cachedEntries limits the entries of all cached directories: about 20 MiB.
-	cachedEntries = 128 << 10
+	// cachedEntries limits the entries of all cached directories: about 10 MiB.
+	cachedEntries = 64 << 10
 )
 
 // Objects reads entries of objects in a store. It caches the directories, so that many

@@ -56,7 +56,7 @@ func (std stdio) safe() stdio {
 
 // perConnection is the memory for one user or folder at a time: a million small messages need
 // about 80 MiB.
-const perConnection = 112 << 20
+const perConnection = 96 << 20
 
 func run(ctx context.Context, argv []string, std stdio) error {
 	std = std.safe()

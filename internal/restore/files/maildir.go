@@ -35,9 +35,9 @@ type maildir struct {
 	resting map[string]bool // files with a line in rest
 	files   *newFiles
 	name    string // of the mailbox
-	// count has the highest number in a file's name, by the beginning of its GUID, to save
-	// memory: two messages that share one only skip a number.
-	count map[uint32]int32
+	// count has the highest number in a file's name, by the beginning of its GUID, in fixed
+	// memory: messages that share a beginning only skip numbers.
+	count []int32
 }
 
 // restingWords is a line of keywords.ndjson: the keywords of a message that have no letter.
@@ -129,7 +129,11 @@ func (d *maildir) mark() error {
 
 // peek counts the messages that earlier runs wrote, and changes nothing.
 func (d *maildir) peek(dir *os.Root) (have map[cyrus.GUID]int, err error) {
-	d.dir, d.count, d.resting = dir, map[uint32]int32{}, map[string]bool{}
+	d.dir, d.resting = dir, map[string]bool{}
+	if d.count == nil {
+		d.count = make([]int32, 1<<guidBits)
+	}
+	clear(d.count)
 	if err := d.inTheWay(); err != nil {
 		return nil, err
 	}
@@ -186,7 +190,16 @@ func (d *maildir) see(e os.DirEntry, have map[cyrus.GUID]int) error {
 	return nil
 }
 
-func short(g cyrus.GUID) uint32 { return binary.BigEndian.Uint32(g[:4]) }
+// number returns the number in the name of a new file, which no file of this message has.
+func (d *maildir) number(g cyrus.GUID) int32 {
+	d.count[short(g)]++
+	return d.count[short(g)]
+}
+
+// guidBits is the length of the beginning of a GUID in count.
+const guidBits = 20
+
+func short(g cyrus.GUID) uint32 { return binary.BigEndian.Uint32(g[:4]) >> (32 - guidBits) }
 
 // messages writes a batch. The meaning of letters and the other keywords come first, because an
 // interrupted run must not leave letters without a meaning.
@@ -194,8 +207,7 @@ func (d *maildir) messages(batch []*delivery, done func(*delivery)) error {
 	names := make([]string, len(batch))
 	var resting []restingWords
 	for i, m := range batch {
-		d.count[short(m.GUID)]++
-		file := fmt.Sprintf("%d.%s_%d.restore,S=%d", m.InternalDate, m.GUID, d.count[short(m.GUID)], m.body.Size)
+		file := fmt.Sprintf("%d.%s_%d.restore,S=%d", m.InternalDate, m.GUID, d.number(m.GUID), m.body.Size)
 		flags, rest := d.flags(m.Flags)
 		names[i] = file + ":2," + flags
 		if len(rest) > 0 {
