@@ -28,11 +28,12 @@ func (s *State) SeekAsked() error {
 }
 
 // Asked returns the Asked of a mailbox. It returns the zero value if there is none.
-func (s *State) Asked(uniqueid string) (a Asked, err error) {
+func (s *State) Asked(uniqueid string) (Asked, error) {
 	if s.noneAsked {
-		return a, nil
+		return Asked{}, nil
 	}
-	_, err = s.get(index.AskedKey(s.id, uniqueid), &a)
+	var a Asked
+	_, err := s.get(index.AskedKey(s.id, uniqueid), &a)
 	return a, err
 }
 

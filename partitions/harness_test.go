@@ -209,6 +209,7 @@ func (st state) add(key string, v dlist.Value) error {
 		return nil
 	}
 	id, _, err := v.Text("UNIQUEID")
+	v.Pairs = slices.Clone(v.Pairs) // valid during the call
 	st[id] = v
 	return err
 }

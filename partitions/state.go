@@ -218,10 +218,10 @@ func (s *State) Item(k history.ItemKey) (*history.ItemState, error) {
 
 func (s *State) Items(kind string) iter.Seq2[*history.ItemState, error] {
 	return func(yield func(*history.ItemState, error) bool) {
-		for kv, err := range s.t.Scan(index.ItemPrefix(s.id, kind), nil) {
+		for kv, err := range s.t.Range(index.ItemPrefix(s.id, kind), nil) {
 			i := new(history.ItemState)
 			if err == nil {
-				err = json.Unmarshal(kv.Value, i)
+				err = i.UnmarshalJSON(kv.Value)
 			}
 			if !yield(i, err) || err != nil {
 				return

@@ -23,7 +23,8 @@ type Peer struct {
 	Client  string // known facts about the client's software; may be empty
 }
 
-// Emit writes one untagged reply line: * KEY value.
+// Emit writes one untagged reply line: * KEY value. The caller may reuse the memory of v
+// afterwards.
 type Emit func(key string, v dlist.Value) error
 
 // Session stores and returns the data. The server makes one per connection and calls it

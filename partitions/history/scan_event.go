@@ -7,8 +7,8 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus/exactjson"
 )
 
-// scanEvent reads the events that make up most of a log, in the exact form that AppendEvent
-// writes. It returns nil for any other line.
+// scanEvent reads the events that make up most of a log or of a state, in the exact form that
+// AppendEvent writes. It returns nil for any other line.
 func scanEvent(line []byte) Event {
 	s := scanner{exactjson.Over(line)}
 	s.Want(`{"event":"`)
@@ -22,6 +22,8 @@ func scanEvent(line []byte) Event {
 		e = s.recordBlocksEvent()
 	case s.Has(`mailbox","uniqueid":`):
 		e = s.mailboxEvent()
+	case s.Has(`sub","user":`):
+		e = s.subEvent()
 	default:
 		return nil
 	}
@@ -129,5 +131,17 @@ func (s *scanner) mailboxEvent() *MailboxEvent {
 	e.Name = s.text()
 	s.Want(`,"fields":`)
 	e.Fields = s.pairs()
+	return e
+}
+
+func (s *scanner) subEvent() *SubEvent {
+	e := &SubEvent{User: s.text()}
+	s.Want(`,"name":`)
+	e.Name = s.text()
+	s.Want(`,"subscribed":`)
+	e.Subscribed = s.Has(`true`)
+	if !e.Subscribed {
+		s.Want(`false`)
+	}
 	return e
 }

@@ -38,17 +38,22 @@ func appendValue(dst []byte, v *dlist.Value) []byte {
 	return dst
 }
 
-func (r *reader) pairs(depth int) []dlist.Pair {
+// pairs returns nil for no pairs. It uses into if it is large enough.
+func (r *reader) pairs(into []dlist.Pair, depth int) []dlist.Pair {
 	n := r.count(2)
 	if n == 0 {
 		return nil
 	}
-	out := make([]dlist.Pair, n)
-	for i := range out {
-		out[i].Key = r.word(keyTable[:])
-		r.value(&out[i].Value, depth)
+	if cap(into) < n {
+		into = make([]dlist.Pair, n)
 	}
-	return out
+	into = into[:n]
+	clear(into)
+	for i := range into {
+		into[i].Key = r.word(keyTable[:])
+		r.value(&into[i].Value, depth)
+	}
+	return into
 }
 
 func (r *reader) value(v *dlist.Value, depth int) {
@@ -70,7 +75,7 @@ func (r *reader) value(v *dlist.Value, depth int) {
 			r.value(&v.Items[i], depth+1)
 		}
 	case dlist.KVList:
-		v.Pairs = r.pairs(depth + 1)
+		v.Pairs = r.pairs(nil, depth+1)
 	case dlist.File:
 		v.File = dlist.FileInfo{Partition: r.text(), GUID: r.text(), Size: r.uvarint()}
 	default:

@@ -49,10 +49,12 @@ func AppendMailbox(dst []byte, m *history.MailboxState) []byte {
 	return appendPairs(dst, m.Fields)
 }
 
-// ParseMailbox reads the value of the mailbox with this uniqueid into m.
+// ParseMailbox reads the value of the mailbox with this uniqueid into m. It uses m.Fields if it
+// is large enough.
 func ParseMailbox(b []byte, uniqueid string, m *history.MailboxState) error {
 	d := reader{b: b}
 	f := d.flags(mailboxDeleted | mailboxMoved | mailboxResync)
+	fields := m.Fields[:0]
 	*m = history.MailboxState{
 		UniqueID: uniqueid, Seq: d.uvarint(), Commit: d.uvarint(),
 		Records: int(d.number(math.MaxInt32)), Live: int(d.number(math.MaxInt32)), TopUID: uint32(d.number(math.MaxUint32)),
@@ -68,9 +70,12 @@ func ParseMailbox(b []byte, uniqueid string, m *history.MailboxState) error {
 	if f&mailboxResync != 0 {
 		m.Resync = d.text()
 	}
-	m.Fields = d.pairs(0)
+	m.Fields = d.pairs(fields, 0)
 	if m.Seq == 0 || m.Records < m.Live {
 		d.fail()
+	}
+	if d.whole() {
+		return nil
 	}
 	return d.end("mailbox " + uniqueid)
 }

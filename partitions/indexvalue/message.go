@@ -48,6 +48,9 @@ func ParseMessage(b []byte, g cyrus.GUID, m *history.MessageState) error {
 	if m.Missing != (len(m.Chunks) == 0) {
 		d.fail()
 	}
+	if d.whole() {
+		return nil
+	}
 	return d.end("message " + g.String())
 }
 

@@ -121,11 +121,14 @@ func (r *reader) strings(n int) []string {
 // rest returns the number of bytes that are left.
 func (r *reader) rest() int { return len(r.b) - r.at }
 
+// whole reports whether the value was read to its end without a wrong byte.
+func (r *reader) whole() bool { return !r.bad && r.rest() == 0 }
+
 func (r *reader) end(what string) error {
-	if r.bad || r.rest() > 0 {
-		return fmt.Errorf("%s: %w", what, ErrCorrupt)
+	if r.whole() {
+		return nil
 	}
-	return nil
+	return fmt.Errorf("%s: %w", what, ErrCorrupt)
 }
 
 func appendText(dst []byte, s string) []byte {

@@ -114,7 +114,7 @@ func (r *reader) record(f byte, p *before, uid uint32, out *history.RecordState)
 		}
 	}
 	if f&recordExtra != 0 {
-		out.Extra = r.pairs(0)
+		out.Extra = r.pairs(nil, 0)
 	}
 	p.follow(out)
 }
@@ -158,6 +158,6 @@ func (r *reader) annotation(a *cyrus.Annotation) {
 		a.Value = &v
 	}
 	if f&annotationExtra != 0 {
-		a.Extra = r.pairs(0)
+		a.Extra = r.pairs(nil, 0)
 	}
 }

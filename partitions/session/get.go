@@ -15,7 +15,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// emit writes one untagged line of an answer.
+// emit writes one untagged line of an answer. It does not keep the value.
 type emit = func(key string, v dlist.Value) error
 
 // GetUser reports everything that we hold of a user. The client does not send what is equal.
@@ -39,7 +39,7 @@ func (x *Session) GetUser(ctx context.Context, userid string, out func(string, d
 		if err := st.SeekAsked(); err != nil {
 			return err
 		}
-		for m, err := range st.Mailboxes() {
+		for m, err := range st.EachMailbox() {
 			if err != nil {
 				return err
 			}

@@ -1,7 +1,6 @@
 package session
 
 import (
-	"slices"
 	"strconv"
 	"strings"
 
@@ -54,24 +53,46 @@ func mailboxFields(m *history.MailboxState) []dlist.Pair {
 			// change the source (design.md, promise 9).
 			continue
 		case "SYNC_CRC":
-			f.Value = dlist.N(uint64(basic))
+			setNumber(&f.Value, basic)
 		case "SYNC_CRC_ANNOT":
-			f.Value = dlist.N(uint64(annot))
+			setNumber(&f.Value, annot)
 		}
 		out = append(out, f)
 	}
 	return withMandatory(out)
 }
 
+// setNumber makes v a number. It keeps v if it is the same already, as it is for most mailboxes.
+func setNumber(v *dlist.Value, n uint32) {
+	var digits [10]byte
+	if v.Kind != dlist.String || v.Str != string(strconv.AppendUint(digits[:0], uint64(n), 10)) {
+		*v = dlist.N(uint64(n))
+	}
+}
+
 // withMandatory adds the mandatory fields that are missing.
 func withMandatory(fields []dlist.Pair) []dlist.Pair {
-	own := fields
+	own, from := fields, 0
 	for _, m := range mandatory {
-		if !slices.ContainsFunc(own, func(f dlist.Pair) bool { return f.Key == m.key }) {
+		at := indexFrom(own, m.key, from)
+		if at < 0 {
 			fields = append(fields, dlist.P(m.key, dlist.S(m.value)))
+			continue
 		}
+		from = at + 1
 	}
 	return fields
+}
+
+// indexFrom returns the position of a field, or -1. It searches from a position on, and then from
+// the start: clients send the mandatory fields in one order.
+func indexFrom(fields []dlist.Pair, key string, from int) int {
+	for i := range fields {
+		if at := (from + i) % len(fields); fields[at].Key == key {
+			return at
+		}
+	}
+	return -1
 }
 
 // identity lists the fields that identify a mailbox. They are reported even if nothing else

@@ -42,7 +42,9 @@ const maxPlain = 1024
 // Append appends v in Cyrus's format (imap/dlist.c, dlist_print). plus makes literals {N+},
 // for a client. Of a File it appends only the head including its line end; the bytes must
 // follow.
-func Append(dst []byte, v Value, plus bool) []byte {
+func Append(dst []byte, v Value, plus bool) []byte { return appendValue(dst, &v, plus) }
+
+func appendValue(dst []byte, v *Value, plus bool) []byte {
 	switch v.Kind {
 	case String:
 		return AppendString(dst, v.Str, plus)
@@ -53,20 +55,20 @@ func Append(dst []byte, v Value, plus bool) []byte {
 		return append(dst, v.Str...)
 	case List:
 		dst = append(dst, '(')
-		for i, it := range v.Items {
+		for i := range v.Items {
 			if i > 0 {
 				dst = append(dst, ' ')
 			}
-			dst = Append(dst, it, plus)
+			dst = appendValue(dst, &v.Items[i], plus)
 		}
 		return append(dst, ')')
 	case KVList:
 		dst = append(dst, "%("...)
-		for i, p := range v.Pairs {
+		for i := range v.Pairs {
 			if i > 0 {
 				dst = append(dst, ' ')
 			}
-			dst = AppendPair(dst, p, plus)
+			dst = appendPair(dst, &v.Pairs[i], plus)
 		}
 		return append(dst, ')')
 	case File:
@@ -78,10 +80,12 @@ func Append(dst []byte, v Value, plus bool) []byte {
 
 // AppendPair appends a key, a space and a value: a member of a kvlist, or the
 // argument of a command.
-func AppendPair(dst []byte, p Pair, plus bool) []byte {
+func AppendPair(dst []byte, p Pair, plus bool) []byte { return appendPair(dst, &p, plus) }
+
+func appendPair(dst []byte, p *Pair, plus bool) []byte {
 	dst = AppendString(dst, p.Key, plus)
 	dst = append(dst, ' ')
-	return Append(dst, p.Value, plus)
+	return appendValue(dst, &p.Value, plus)
 }
 
 // AppendFileHead appends %{partition guid size} and CR LF. The bytes of the file must
@@ -102,25 +106,16 @@ func AppendString(dst []byte, s string, plus bool) []byte {
 	if s == "" {
 		return append(dst, `""`...)
 	}
-	atom, quoted := true, true
-	if len(s) >= maxPlain {
-		atom, quoted = false, false
-	}
-	for i := 0; quoted && i < len(s); i++ {
-		switch c := s[i]; {
-		case c >= 0x80, c == 0, c == '\r', c == '\n', c == '"', c == '%', c == '\\':
-			atom, quoted = false, false
-		case c < 0x1f, c == 0x7f, c == ' ', c == '{', c == '(', c == ')', c == '*':
-			atom = false
+	if len(s) < maxPlain {
+		n := atomLen(s)
+		if n == len(s) && s != "NIL" {
+			return append(dst, s...)
 		}
-	}
-	switch {
-	case atom && s != "NIL":
-		return append(dst, s...)
-	case quoted:
-		dst = append(dst, '"')
-		dst = append(dst, s...)
-		return append(dst, '"')
+		if canQuote(s[n:]) {
+			dst = append(dst, '"')
+			dst = append(dst, s...)
+			return append(dst, '"')
+		}
 	}
 	dst = append(dst, '{')
 	dst = strconv.AppendInt(dst, int64(len(s)), 10)
@@ -129,6 +124,35 @@ func AppendString(dst []byte, s string, plus bool) []byte {
 	}
 	dst = append(dst, "}\r\n"...)
 	return append(dst, s...)
+}
+
+// The bytes of an atom, as bits: those below and those from 64 on. Others are quoted, or need a
+// literal.
+const (
+	lowAtom  uint64 = (1<<64 - 1) &^ (1<<0x1f - 1) &^ (1<<' ' | 1<<'"' | 1<<'%' | 1<<'(' | 1<<')' | 1<<'*')
+	highAtom uint64 = (1<<64 - 1) &^ (1<<('\\'-64) | 1<<('{'-64) | 1<<(0x7f-64))
+)
+
+// atomLen returns the length of the longest beginning of s that could be an atom.
+func atomLen(s string) int {
+	for i := range len(s) {
+		c := s[i]
+		if c < 64 && lowAtom>>c&1 == 0 || c >= 64 && (c >= 128 || highAtom>>(c-64)&1 == 0) {
+			return i
+		}
+	}
+	return len(s)
+}
+
+// canQuote reports whether s can be a part of a quoted string.
+func canQuote(s string) bool {
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c >= 0x80, c == 0, c == '\r', c == '\n', c == '"', c == '%', c == '\\':
+			return false
+		}
+	}
+	return true
 }
 
 // isFlag reports whether s can be sent raw and is read back as a flag.

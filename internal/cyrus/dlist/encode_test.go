@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -38,6 +39,34 @@ func TestAppendString(t *testing.T) {
 	}
 	if got := string(AppendString(nil, "ä", false)); got != "{2}\r\nä" {
 		t.Errorf("server literal: %q", got)
+	}
+}
+
+// TestAppendEveryByte checks the form of each byte, alone and within a text (lib/imparse.c,
+// imparse_isnatom; lib/prot.c, prot_printamap).
+func TestAppendEveryByte(t *testing.T) {
+	for c := range 256 {
+		quote, literal := false, false
+		switch c {
+		case 0, '\r', '\n', '"', '%', '\\':
+			literal = true
+		case ' ', '{', '(', ')', '*', 0x7f:
+			quote = true
+		default:
+			literal, quote = c >= 0x80, c < 0x1f
+		}
+		for _, in := range []string{string([]byte{byte(c)}), "a" + string([]byte{byte(c)}) + "b", " " + string([]byte{byte(c)})} {
+			want := in
+			switch {
+			case literal:
+				want = fmt.Sprintf("{%d}\r\n%s", len(in), in)
+			case quote || in[0] == ' ':
+				want = `"` + in + `"`
+			}
+			if got := string(AppendString(nil, in, false)); got != want {
+				t.Errorf("%q: %q, want %q", in, got, want)
+			}
+		}
 	}
 }
 
