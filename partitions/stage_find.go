@@ -215,8 +215,13 @@ func (f *finder) inPacks(packs *packsLookup, g cyrus.GUID, m *Message) error {
 	return nil
 }
 
-// lookupsAtOnce limits the memory of the lookups of a RESERVE.
-const lookupsAtOnce = 8192
+const (
+	// lookupsAtOnce limits the memory of the lookups of a RESERVE.
+	lookupsAtOnce = 8192
+	// lookupMemory is about what one of them takes, in bytes: a Message, its position in the
+	// order of the GUIDs, its chunk, and what the index allocates to read it.
+	lookupMemory = 320
+)
 
 // lacking returns the messages that have no body here, in their order.
 func (f *finder) lacking(guids []cyrus.GUID) (missing []cyrus.GUID, err error) {

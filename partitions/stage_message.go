@@ -91,6 +91,11 @@ func (g *Stage) Lacking(ctx context.Context, last *Backup, alone bool, guids []c
 	if err != nil {
 		return nil, err
 	}
+	memory := int64(min(len(guids), lookupsAtOnce)) * lookupMemory
+	if err := g.memory(ctx, memory); err != nil {
+		return nil, err
+	}
+	defer g.set.working.Release(memory)
 	err = g.set.index.View(func(t *index.Txn) error {
 		missing, err = g.finder(t, s).lacking(guids)
 		return err
