@@ -30,7 +30,7 @@ const lockVersion = 1
 // LockKey is the key of a backup's lock object.
 func LockKey(path string) string { return BackupPrefix(path) + "lock.json" }
 
-// LockFile is lock.json: a lease by the store's clock.
+// LockFile is lock.json or upkeep.json: a lease by the store's clock.
 type LockFile struct {
 	Version int       `json:"version"`
 	ID      string    `json:"id"`    // 16 random bytes, hex
@@ -41,13 +41,20 @@ type LockFile struct {
 }
 
 // HeldError returns ErrHeld with the owner of the lock.
-func (l *LockFile) HeldError() error {
-	return fmt.Errorf("%w (by %s since %s)", ErrHeld, l.Owner, timespec.Text(l.Since))
+func (l *LockFile) HeldError() error { return l.heldError(ErrHeld) }
+
+func (l *LockFile) heldError(kind error) error {
+	return fmt.Errorf("%w (by %s since %s)", kind, l.Owner, timespec.Text(l.Since))
 }
 
 // ReadLock reads lock.json. It returns nil if there is none.
 func ReadLock(ctx context.Context, s objstore.Store, path string) (*LockFile, objstore.Info, error) {
-	b, info, err := ReadSmall(ctx, s, LockKey(path))
+	return readLease(ctx, s, LockKey(path))
+}
+
+// readLease reads lock.json or upkeep.json. It returns nil if there is none.
+func readLease(ctx context.Context, s objstore.Store, key string) (*LockFile, objstore.Info, error) {
+	b, info, err := ReadSmall(ctx, s, key)
 	if errors.Is(err, objstore.ErrNotExist) {
 		return nil, objstore.Info{StoreTime: objstore.StoreTimeOf(err)}, nil
 	}
@@ -56,18 +63,18 @@ func ReadLock(ctx context.Context, s objstore.Store, path string) (*LockFile, ob
 	}
 	var l LockFile
 	if err := json.Unmarshal(b, &l); err != nil {
-		return nil, info, fmt.Errorf("read %s: %w: %w", LockKey(path), history.ErrCorrupt, err)
+		return nil, info, fmt.Errorf("read %s: %w: %w", key, history.ErrCorrupt, err)
 	}
 	if l.Version != lockVersion {
-		return nil, info, fmt.Errorf("%s has version %d, this program supports version %d: %w", LockKey(path), l.Version, lockVersion, ErrVersion)
+		return nil, info, fmt.Errorf("%s has version %d, this program supports version %d: %w", key, l.Version, lockVersion, ErrVersion)
 	}
 	return &l, info, nil
 }
 
-func (l *LockFile) put(ctx context.Context, s objstore.Store, path string, o objstore.PutOptions) (objstore.Info, error) {
+func (l *LockFile) put(ctx context.Context, s objstore.Store, key string, o objstore.PutOptions) (objstore.Info, error) {
 	b, err := json.Marshal(l)
 	if err != nil {
 		return objstore.Info{}, err
 	}
-	return s.Put(ctx, LockKey(path), bytes.NewReader(append(b, '\n')), o)
+	return s.Put(ctx, key, bytes.NewReader(append(b, '\n')), o)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/cyrusbackup/backupd/objstore"
 )
@@ -55,14 +54,14 @@ func PartlyAside(ctx context.Context, s objstore.Store, path string) (bool, erro
 	return false, nil
 }
 
-// hasObjects reports whether the backup has any object below backups/, ignoring its lock.
+// hasObjects reports whether the backup has any object below backups/, ignoring its
+// leases.
 func hasObjects(ctx context.Context, s objstore.Store, path string) (bool, error) {
-	prefix := BackupPrefix(path)
-	for info, err := range s.List(ctx, prefix, "") {
+	for info, err := range s.List(ctx, BackupPrefix(path), "") {
 		if err != nil {
 			return false, err
 		}
-		if strings.TrimPrefix(info.Key, prefix) != "lock.json" {
+		if info.Key != LockKey(path) && info.Key != UpkeepKey(path) {
 			return true, nil
 		}
 	}

@@ -42,20 +42,25 @@ func (f *Found) SetAside(ctx context.Context, reason string, o LockOptions, repo
 	if owner.Foreign() {
 		a.owner = owner.Other
 	}
-	l, err := take(ctx, o)
+	u, err := ExcludeUpkeep(ctx, f, o)
 	if err != nil {
 		return "", done, err
+	}
+	l, err := take(ctx, o)
+	if err != nil {
+		return "", done, errors.Join(err, u.End(context.WithoutCancel(ctx)))
 	}
 	during, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(l.Lost(), cancel)()
+	defer context.AfterFunc(u.Lost(), cancel)()
 	err = a.run(during, l)
 	if err != nil {
-		err = errors.Join(err, l.Release(context.WithoutCancel(ctx)))
+		err = errors.Join(err, l.Release(context.WithoutCancel(ctx)), u.End(context.WithoutCancel(ctx)))
 		return a.base, a.done, err
 	}
 	// The lock is removed last: a daemon that waits for it then finds no backup.
-	if err := l.remove(ctx); err != nil {
+	if err := errors.Join(u.remove(ctx), l.remove(ctx)); err != nil {
 		return a.base, a.done, err
 	}
 	return a.base, a.done, a.putState(ctx, asideDone)
@@ -138,11 +143,11 @@ func (a *asideJob) key(key string) string {
 	return a.base + "/" + strings.TrimPrefix(key, BackupPrefix(a.f.Path))
 }
 
-// objects yields the keys of the backup's objects, without its lock.
+// objects yields the keys of the backup's objects, without its leases.
 func (a *asideJob) objects(ctx context.Context) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		for info, err := range a.f.Partition.Store.List(ctx, BackupPrefix(a.f.Path), "") {
-			if info.Key == LockKey(a.f.Path) {
+			if info.Key == LockKey(a.f.Path) || info.Key == UpkeepKey(a.f.Path) {
 				continue
 			}
 			if !yield(info.Key, err) {

@@ -41,7 +41,7 @@ func (a *asideJob) nextKeys(ctx context.Context) (keys []string, err error) {
 			case last:
 				found = true
 				continue
-			case LockKey(a.f.Path):
+			case LockKey(a.f.Path), UpkeepKey(a.f.Path):
 				continue
 			}
 			if keys = append(keys, info.Key); len(keys) == clearedAtOnce {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
@@ -87,6 +88,11 @@ const sealTries = 10
 // locked calls do under the lock of the backup. A daemon that waits for the lock finds the
 // backup complete afterwards, in the old partition or in the new one.
 func (c *copier) locked(ctx context.Context, o repository.LockOptions, do func(context.Context, *repository.Lock) error) (err error) {
+	u, err := repository.ExcludeUpkeep(ctx, c.from, o) // which would replace objects meanwhile
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, u.End(context.WithoutCancel(ctx))) }()
 	l, err := c.from.Lock(ctx, o)
 	if err != nil {
 		return err
@@ -94,6 +100,7 @@ func (c *copier) locked(ctx context.Context, o repository.LockOptions, do func(c
 	defer func() { err = errors.Join(err, l.Release(context.WithoutCancel(ctx))) }()
 	during, cancel := context.WithCancel(ctx)
 	defer cancel()
+	defer context.AfterFunc(u.Lost(), cancel)()
 	defer context.AfterFunc(l.Lost(), cancel)()
 	return do(during, l)
 }
@@ -149,8 +156,18 @@ func Copy(ctx context.Context, f *repository.Found, dest Target, report func(rep
 	if err := c.sameBackup(ctx); err != nil {
 		return c.done, err
 	}
-	return c.done, c.finish(ctx)
+	err := c.finish(ctx)
+	for range copyTries {
+		if !errors.Is(err, objstore.ErrNotExist) {
+			break
+		}
+		err = c.finish(ctx) // commits were merged meanwhile: the next list has their segment
+	}
+	return c.done, err
 }
+
+// copyTries is how often a copy begins again after an object has disappeared.
+const copyTries = 3
 
 // Import copies a backup out of a repository that Copy has written, and makes it writable.
 // The caller must check that no partition has a backup of that name.

@@ -134,6 +134,11 @@ func (r *repairer) step(what string) {
 func (r *repairer) locked(ctx context.Context) (err error) {
 	o := r.o.Lock
 	o.Mend = true
+	u, err := repository.ExcludeUpkeep(ctx, r.f, o) // which would replace objects meanwhile
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, u.End(context.WithoutCancel(ctx))) }()
 	if r.lock, err = r.f.TakeLease(ctx, o); err != nil {
 		return err
 	}
@@ -141,6 +146,7 @@ func (r *repairer) locked(ctx context.Context) (err error) {
 	during, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(r.lock.Lost(), cancel)()
+	defer context.AfterFunc(u.Lost(), cancel)()
 	if r.diagnosis.lock {
 		r.report(Repaired, repository.LockKey(r.f.Path), "rewritten; nobody held the lock")
 	}

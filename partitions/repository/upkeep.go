@@ -1,0 +1,105 @@
+package repository
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/cyrusbackup/backupd/internal/cyrus"
+)
+
+// ErrUpkeep reports that another program merges, removes or erases objects of the backup,
+// or of the partition. It wraps cyrus.ErrLocked.
+var ErrUpkeep error = upkeepError{}
+
+type upkeepError struct{}
+
+func (upkeepError) Error() string { return "another program is compacting it" }
+func (upkeepError) Unwrap() error { return cyrus.ErrLocked }
+
+// UpkeepKey is the key of the lease of a backup's upkeep.
+func UpkeepKey(path string) string { return BackupPrefix(path) + "upkeep.json" }
+
+// CollectionKey is the key of the lease of a partition's collection.
+const CollectionKey = "upkeep.json"
+
+// Upkeep is the right to merge and remove objects of a backup, or unused packs of a
+// partition. It excludes other upkeep on all hosts, but no daemon.
+type Upkeep struct{ *holder }
+
+// BeginUpkeep takes the lease upkeep.json of a backup. The error is ErrUpkeep if another
+// program has it.
+func BeginUpkeep(ctx context.Context, f *Found, o LockOptions) (*Upkeep, error) {
+	return ExcludeUpkeep(ctx, f, o)
+}
+
+// ExcludeUpkeep is BeginUpkeep for a program that removes nothing for good: it moves the
+// backup, repairs it or sets it aside.
+func ExcludeUpkeep(ctx context.Context, f *Found, o LockOptions) (*Upkeep, error) {
+	if f.Aside != "" {
+		return nil, fmt.Errorf("%s: %w", f.Aside, ErrAside)
+	}
+	return f.Partition.beginUpkeep(ctx, UpkeepKey(f.Path), f.Name().String(), o)
+}
+
+// BeginCollection takes the lease of a partition's collection. The error is ErrUpkeep if
+// another program has it.
+func BeginCollection(ctx context.Context, p Config, o LockOptions) (*Upkeep, error) {
+	return p.beginUpkeep(ctx, CollectionKey, "partition "+p.Name, o)
+}
+
+func (p *Config) beginUpkeep(ctx context.Context, key, what string, o LockOptions) (*Upkeep, error) {
+	// Nobody else needs an unreadable lease: it blocks no daemon.
+	o.Mend = true
+	u := &Upkeep{newHolder(p.Store, key, "the upkeep of "+what, ErrUpkeep, o)}
+	if err := p.canLock(ctx, u.Options.Now); err != nil {
+		return nil, err
+	}
+	if err := u.hold(ctx); err != nil {
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
+	return u, nil
+}
+
+// Context ends when the lease can no longer be renewed, and at End. Every request of the
+// upkeep is made in it, so that no request begins after the lease.
+func (u *Upkeep) Context() context.Context { return u.lost }
+
+// Check returns an error if the lease can no longer be relied on. It is called before
+// every put and delete: a host may have slept since the last request.
+func (u *Upkeep) Check() error {
+	if cause := context.Cause(u.lost); cause != nil {
+		return cause
+	}
+	if u.left() <= 0 {
+		err := fmt.Errorf("%s was lost: it could not be renewed in time", u.lease)
+		u.end(err)
+		return err
+	}
+	return nil
+}
+
+// End releases the lease. It returns an error if the lease was lost before.
+func (u *Upkeep) End(ctx context.Context) error { return u.Release(ctx) }
+
+// AwaitUpkeep waits until no program has the upkeep of the backup. The error is ErrUpkeep
+// if one still has it at the end of ctx.
+func AwaitUpkeep(ctx context.Context, f *Found, o LockOptions) error {
+	h := newHolder(f.Partition.Store, UpkeepKey(f.Path), "", ErrUpkeep, o)
+	for {
+		now, err := h.Now(ctx)
+		if err != nil {
+			return err
+		}
+		l, info, err := readLease(ctx, h.store, h.key)
+		if err != nil {
+			return err
+		}
+		if h.watch.Look(l, info.ETag, now) == LeaseFree {
+			return nil
+		}
+		if pause(ctx, time.Second) != nil {
+			return fmt.Errorf("%s: %w", f.Name(), l.heldError(ErrUpkeep))
+		}
+	}
+}
