@@ -26,6 +26,7 @@ func (c *command) applies(p *cmdline.Program, verb string) error {
 		{"delete", []string{"passwd"}},
 		{"list", []string{"passwd"}},
 		{"for", []string{"debug"}},
+		{"backups", []string{"cost"}},
 	} {
 		if p.Changed(o.option) && !slices.Contains(o.verbs, verb) {
 			return cli.Usagef("--%s cannot be used with %s, only with %s", o.option, verb, strings.Join(o.verbs, " and "))

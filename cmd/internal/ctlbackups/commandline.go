@@ -24,6 +24,8 @@ func verbs() []verb {
 			Text: "for each backup the time of its last change, its size, its user and its place; without names, all backups"}, list},
 		{cmdline.Verb{Name: "stat", Args: "[--from-bucket] [MODE] BACKUP...",
 			Text: "the size of backups: compressed, uncompressed, the part that is still in use, and the time of the last change"}, stat},
+		{cmdline.Verb{Name: "cost", Args: "[--backups]",
+			Text: "what the objects of each partition add up to, by kind, and the price of a month"}, cost},
 		{cmdline.Verb{Name: "verify", Args: "[-q | --repair [-n]] [MODE] BACKUP...",
 			Text: "read backups and check every commit, checkpoint and message; print a line for each problem; with --repair, repair it"}, verifyBackups},
 		{cmdline.Verb{Name: "set-aside", Args: "[MODE] BACKUP...",
@@ -61,6 +63,7 @@ func (c *command) commandLine() *cmdline.Program {
 		f.IntVarP(&c.stale, "stale", "t", -1, "list: only backups without a change for `HOURS`, 24 if no number follows: -t, -t48, --stale=48")
 		f.Lookup("stale").NoOptDefVal = "24"
 		f.BoolVar(&c.fromBucket, "from-bucket", false, "list, stat: read the bucket, and do not ask a running backupd")
+		f.BoolVar(&c.backups, "backups", false, "cost: a line for each backup, too, with what it does not share with others")
 		f.BoolVarP(&c.quick, "quick", "q", false, "verify: check only the newest checkpoint and commits, no messages")
 		f.BoolVar(&c.repair, "repair", false, "verify: repair the damage from other copies and through the next sync")
 		f.BoolVarP(&c.dryRun, "dry-run", "n", false, "verify --repair: only print what would be done")
@@ -88,6 +91,7 @@ func (c *command) commandLine() *cmdline.Program {
 	p.Examples = []string{
 		"ctl_backups list -t48 -A       # who has not been backed up for two days",
 		"ctl_backups stat -h anne       # the size of anne's backup",
+		"ctl_backups cost -h            # bytes, requests and price of each partition",
 		"ctl_backups verify -v -A       # read and check everything",
 		"ctl_backups verify --repair anne",
 		`ctl_backups lock anne -x "rclone sync /var/spool/backup remote:copy"`,
@@ -118,7 +122,7 @@ func (c *command) propose(cmd *cobra.Command, args []string, begun string) ([]st
 		return cmdline.Words("profile")(cmd, args[1:], begun)
 	case args[0] == "debug":
 		return cmdline.Words(control.ProfileKinds()...)(cmd, args[2:], begun)
-	case args[0] == "passwd":
+	case args[0] == "passwd", args[0] == "cost":
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	case args[0] == "move":
 		return c.proposeToMove(cmd, args[1:], begun)

@@ -66,6 +66,7 @@ type command struct {
 	remove     bool
 	list       bool
 	fromBucket bool
+	backups    bool
 	length     time.Duration // of a profile
 }
 
@@ -146,6 +147,10 @@ func (c *command) checkNames(verb string) error {
 	switch {
 	case verb == "debug":
 		return c.checkDebug()
+	case verb == "cost" && (c.anyMode() || len(c.args) > 0):
+		return cli.Usagef("cost takes no mode and no names: it reads all partitions")
+	case verb == "cost":
+		return nil
 	case verb == "import" && (c.mode != modeUsers || len(c.args) == 0):
 		return cli.Usagef("import takes files, directories and locations, and no mode")
 	case verb == "lock" && (len(c.args) != 1 || c.many()):

@@ -1,0 +1,180 @@
+package ctlbackups
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/partitions/repository"
+)
+
+// costPeriod is the time of which cost counts requests.
+const costPeriod = 30 * 24 * time.Hour
+
+// cost prints what the objects of each partition add up to, and their price; with --backups also
+// those of each backup.
+func cost(c *command) error {
+	t := newCosts(c)
+	failed := false
+	for _, p := range c.bucket.Partitions {
+		if err := t.partition(c.ctx, p); err != nil {
+			if c.ctx.Err() != nil {
+				return c.ctx.Err()
+			}
+			failed = true
+			cli.Fprintf(c.err, "ctl_backups: partition %s: %v\n", p.Name, err)
+		}
+	}
+	if err := t.finish(); err != nil {
+		return err
+	}
+	if failed {
+		return cli.ErrReported
+	}
+	return nil
+}
+
+// costs prints a table, or JSON. The table of backups is written as it grows, a few lines at a time.
+type costs struct {
+	c     *command
+	table *tabwriter.Writer // nil: JSON
+	lines int               // since the last flush
+	sum   repository.Account
+	price float64
+	money string // its currency; "" = none, mixed = several
+	parts int
+}
+
+const mixed = "mixed"
+
+func newCosts(c *command) *costs {
+	t := &costs{c: c}
+	if !c.structured() {
+		t.table = tabwriter.NewWriter(c.out, 0, 0, 2, ' ', tabwriter.AlignRight)
+		t.line("packs", "log", "checkpoints", "set aside", "other", "total", "objects", "puts, 30 days", "price, month", "partition")
+	}
+	return t
+}
+
+// partition adds up a partition. Its backups come before its own line.
+func (t *costs) partition(ctx context.Context, p repository.Config) error {
+	charged, known, err := pricesOf(t.c.bucket.Conf.String("backup_prices"), p.Location)
+	if err != nil {
+		return err
+	}
+	each := func(string, repository.Account) error { return nil }
+	if t.c.backups {
+		each = func(path string, own repository.Account) error {
+			return t.print(costOf{Partition: p.Name, Backup: path, Account: own}.with(charged, known))
+		}
+	}
+	all, err := repository.AddUp(ctx, p.Store, t.c.now.Add(-costPeriod), each)
+	if err != nil {
+		return err
+	}
+	line := costOf{Partition: p.Name, Location: p.Location, Account: all}.with(charged, known)
+	t.add(line)
+	return t.print(line)
+}
+
+// add adds a partition to the totals.
+func (t *costs) add(l costOf) {
+	t.parts++
+	t.sum.Add(l.Account)
+	if l.Price == nil {
+		return
+	}
+	if t.money != "" && t.money != l.Price.Currency {
+		t.money = mixed
+		return
+	}
+	t.money = l.Price.Currency
+	t.price += l.Price.Storage + l.Price.Puts
+}
+
+// finish prints the totals of several partitions.
+func (t *costs) finish() error {
+	if t.table == nil {
+		return nil
+	}
+	if t.parts > 1 {
+		price := "-"
+		if t.money != "" && t.money != mixed {
+			price = money(t.price) + " " + t.money
+		}
+		t.amounts(&t.sum, price, "all partitions")
+	}
+	return t.table.Flush()
+}
+
+// costOf is a line of the result.
+type costOf struct {
+	Partition   string             `json:"partition"`
+	Location    string             `json:"location,omitempty"`
+	Backup      string             `json:"fname,omitempty"` // below backups/; "" for the line of a partition
+	Account     repository.Account `json:"-"`
+	Packs       repository.Amount  `json:"packs"`
+	Log         repository.Amount  `json:"log"`
+	Checkpoints repository.Amount  `json:"checkpoints"`
+	SetAside    repository.Amount  `json:"set_aside"`
+	Other       repository.Amount  `json:"other"`
+	Total       repository.Amount  `json:"total"`
+	Price       *price             `json:"price_per_month,omitempty"` // absent: unknown
+}
+
+type price struct {
+	Currency string  `json:"currency"`
+	Storage  float64 `json:"storage"`
+	Puts     float64 `json:"puts"`
+}
+
+// with fills in the figures.
+func (l costOf) with(p prices, known bool) costOf {
+	a := &l.Account
+	l.Packs, l.Log, l.Checkpoints, l.SetAside, l.Other, l.Total = a.Packs, a.Log, a.Checkpoints, a.SetAside, a.Other, a.Total()
+	if known {
+		l.Price = &price{Currency: p.Currency, Storage: p.month(l.Total.Bytes), Puts: p.puts(l.Total.Written)}
+	}
+	return l
+}
+
+func (t *costs) print(l costOf) error {
+	if t.table == nil {
+		return t.c.object(l)
+	}
+	of := l.Partition
+	if l.Backup != "" {
+		of += ":" + l.Backup
+	}
+	charged := "-"
+	if l.Price != nil {
+		charged = money(l.Price.Storage+l.Price.Puts) + " " + l.Price.Currency
+	}
+	t.amounts(&l.Account, charged, of)
+	if t.lines++; t.lines < tableLines {
+		return nil
+	}
+	t.lines = 0
+	return t.table.Flush()
+}
+
+// tableLines is how many lines are aligned together.
+const tableLines = 1000
+
+func (t *costs) amounts(a *repository.Account, charged, of string) {
+	sum := a.Total()
+	t.line(t.c.size(a.Packs.Bytes), t.c.size(a.Log.Bytes), t.c.size(a.Checkpoints.Bytes), t.c.size(a.SetAside.Bytes),
+		t.c.size(a.Other.Bytes), t.c.size(sum.Bytes), fmt.Sprint(sum.Objects), fmt.Sprint(sum.Written), charged, of)
+}
+
+// line writes right-aligned cells, and the last one on the left of its column.
+func (t *costs) line(cells ...string) {
+	last := len(cells) - 1
+	for _, cell := range cells[:last] {
+		_, _ = io.WriteString(t.table, cell+"\t")
+	}
+	_, _ = io.WriteString(t.table, "  "+cells[last]+"\n")
+}

@@ -1,0 +1,73 @@
+package ctlbackups
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+)
+
+// prices are what a store charges.
+type prices struct {
+	Currency string  `json:"currency"`
+	Storage  float64 `json:"storage"` // for a gigabyte (10^9 bytes) and month
+	Put      float64 `json:"put"`     // for 1,000 requests that put or list
+}
+
+// awsPrices are the list prices of S3 Standard in us-east-1 (aws.amazon.com/s3/pricing).
+func awsPrices() prices { return prices{Currency: "USD", Storage: 0.023, Put: 0.005} }
+
+// pricesOf returns the prices of a location: those of the option, or else those of AWS for a bucket
+// at AWS. Other stores have no price that a program can know; then ok is false.
+func pricesOf(option, location string) (p prices, ok bool, err error) {
+	if option != "" {
+		p, err = parsePrices(option)
+		return p, err == nil, err
+	}
+	if strings.HasPrefix(location, "s3://") && !strings.Contains(location, "endpoint=") {
+		return awsPrices(), true, nil
+	}
+	return prices{}, false, nil
+}
+
+// parsePrices parses backup_prices: "EUR storage=0.02 put=0.005". A price that is left
+// out is zero.
+func parsePrices(option string) (p prices, err error) {
+	for i, word := range strings.Fields(option) {
+		name, value, pair := strings.Cut(word, "=")
+		if !pair && i == 0 {
+			p.Currency = word
+			continue
+		}
+		at := map[string]*float64{"storage": &p.Storage, "put": &p.Put}[name]
+		if at == nil {
+			return p, fmt.Errorf("backup_prices: %q: want a currency and then storage= and put=, such as \"EUR storage=0.02 put=0.005\"", word)
+		}
+		if *at, err = strconv.ParseFloat(value, 64); err != nil || *at < 0 || *at > 1e9 {
+			return p, fmt.Errorf("backup_prices: %s: %q is not a price, want a number such as 0.02", name, value)
+		}
+	}
+	if p.Currency == "" {
+		return p, fmt.Errorf("backup_prices: %q: begin with the currency, such as EUR", option)
+	}
+	return p, nil
+}
+
+const gigabyte = 1e9
+
+// month returns the price of storage for a month.
+func (p prices) month(bytes int64) float64 { return micros(float64(bytes) / gigabyte * p.Storage) }
+
+// puts returns the price of requests that put or list.
+func (p prices) puts(n int64) float64 { return micros(float64(n) / 1000 * p.Put) }
+
+// micros rounds to a millionth.
+func micros(x float64) float64 { return math.Round(x*1e6) / 1e6 }
+
+// money formats a price.
+func money(x float64) string {
+	if x > 0 && x < 0.01 {
+		return "<0.01"
+	}
+	return strconv.FormatFloat(x, 'f', 2, 64)
+}
