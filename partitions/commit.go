@@ -154,13 +154,13 @@ func (b *Backup) putCommit(ctx context.Context, h history.Header, obj []byte) (e
 // committed applies a commit of this process to the index. It applies the bytes that were
 // put rather than the builder, so that the index matches the result of a rebuild.
 func (b *Backup) committed(ctx context.Context, h history.Header, obj []byte, etag string) error {
-	slow := !b.wasProven()
+	slow, before := !b.wasProven(), *b.entry
 	if err := b.applyBytes(ctx, h.Number, obj); err != nil {
 		return err
 	}
 	b.entry.ETag = etag
 	if slow && h.Number > 1 {
-		if err := b.stillFollows(ctx, h.Number-1); err != nil {
+		if err := b.stillFollows(ctx, before); err != nil {
 			return err
 		}
 	}
@@ -170,13 +170,16 @@ func (b *Backup) committed(ctx context.Context, h history.Header, obj []byte, et
 	return nil
 }
 
-// stillFollows verifies, after a slow put, that the previous commit still exists. If not, the
-// log in the bucket was replaced during the put.
-func (b *Backup) stillFollows(ctx context.Context, before uint64) error {
-	i, err := b.stat(ctx, before)
+// stillFollows verifies, after a slow put, that the commit before still has its own object. If
+// not, the log in the bucket was replaced during the put, or this host slept for days and the
+// number was merged meanwhile: then readers ignore the commit that was put. before is the
+// entry without that commit.
+func (b *Backup) stillFollows(ctx context.Context, before entry) error {
+	i, err := b.stat(ctx, before.Number)
 	if err != nil || i != nil || b.entry.Rebuilding {
 		return err
 	}
-	err = fmt.Errorf("commit %d has vanished from the log of %s while the next one was put: %w", before, b.path, errOtherHistory)
+	err = fmt.Errorf("commit %d has vanished from the log of %s while the next one was put: %w", before.Number, b.path, errOtherHistory)
+	*b.entry = before
 	return errors.Join(cyrus.ErrLocked, err, b.restart(ctx, err))
 }

@@ -30,9 +30,15 @@ func (b *Backup) prove(ctx context.Context) error {
 	return b.toNewest(ctx)
 }
 
+// wasProven asks both clocks of the host: the monotonic one stops while the host sleeps.
 func (b *Backup) wasProven() bool {
-	age := b.set.opt.Now().Sub(b.provenAt)
-	return !b.provenAt.IsZero() && age >= 0 && age <= justProven
+	now := b.set.opt.Now()
+	for _, age := range []time.Duration{now.Sub(b.provenAt), now.Round(0).Sub(b.provenAt.Round(0))} {
+		if age < 0 || age > justProven {
+			return false
+		}
+	}
+	return !b.provenAt.IsZero()
 }
 
 // toNewest confirms the newest commit in the index and applies the later commits, which other

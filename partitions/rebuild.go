@@ -149,13 +149,9 @@ func (b *Backup) fromCheckpoint(ctx context.Context) error {
 // applyLog applies the commits after a checkpoint, from single objects and segments.
 func (b *Backup) applyLog(ctx context.Context) error {
 	log := history.Log{Store: b.part.store, Backup: b.path}
-	newest, err := await(ctx, func() (uint64, error) { return log.Newest(ctx, b.entry.Number) })
-	if err != nil {
-		return err
-	}
 	return await0(ctx, func() error {
 		tip := history.Tip{Number: b.entry.Number, Hash: b.entry.Hash, Time: b.entry.Time}
-		for c, err := range log.CommitsAfter(ctx, tip, newest) {
+		for c, err := range log.CommitsToEnd(ctx, tip) {
 			if err != nil {
 				return err
 			}

@@ -159,13 +159,37 @@ func (b *body) next() error {
 		return io.EOF
 	}
 	l := b.chunks[0]
-	if err := b.seek(l); err != nil {
+	err := b.seek(l)
+	if errors.Is(err, objstore.ErrNotExist) {
+		if err = b.relocate(l.object); err == nil {
+			l = b.chunks[0]
+			err = b.seek(l)
+		}
+	}
+	if err != nil {
 		return chunkError(l.place, inObject(l.object, err))
 	}
 	b.chunks, b.current = b.chunks[1:], l
 	b.frames = io.LimitReader(b.run, l.entry.Len)
 	b.chunk = pack.OpenEntry(l.entry, b.frames)
 	b.sum = newHashingReader(b.chunk)
+	return nil
+}
+
+// relocate finds the chunks in an object again that was removed after its directory was read.
+func (b *body) relocate(object string) error {
+	b.objects.forget(object)
+	for i, l := range b.chunks {
+		if l.object != object {
+			continue
+		}
+		now, err := b.objects.follow(b.ctx, l.place)
+		if err != nil {
+			return err
+		}
+		now.place = l.place
+		b.chunks[i] = now
+	}
 	return nil
 }
 

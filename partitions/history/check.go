@@ -16,8 +16,13 @@ const readTries = 3
 // check reads commit n to its end, with the record blocks that it names. If stop is not
 // nil and returns true for the header, check returns at once with stopped set.
 func (l *Log) check(ctx context.Context, n uint64, stop func(Header) bool) (stopped bool, err error) {
+	return l.checkIn(ctx, n, stop, nil)
+}
+
+// checkIn is check with the contents of the log, which may be nil.
+func (l *Log) checkIn(ctx context.Context, n uint64, stop func(Header) bool, have *contents) (stopped bool, err error) {
 	for range readTries {
-		for c, cerr := range l.Commits(ctx, n, n) {
+		for c, cerr := range l.commitsAfter(ctx, Tip{Number: n - 1}, n, have) {
 			if err = cerr; err != nil {
 				break
 			}

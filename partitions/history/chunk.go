@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/objstore/pack"
 )
 
@@ -36,6 +37,12 @@ func CheckChunk(ctx context.Context, o *Objects, p Place) error {
 		return err
 	}
 	frames, err := o.Frames(ctx, l.object, l.entry.Off, l.entry.Len)
+	if errors.Is(err, objstore.ErrNotExist) { // removed after its directory was read
+		o.forget(l.object)
+		if l, err = o.follow(ctx, p); err == nil {
+			frames, err = o.Frames(ctx, l.object, l.entry.Off, l.entry.Len)
+		}
+	}
 	if err != nil {
 		return inObject(l.object, err)
 	}

@@ -3,6 +3,7 @@ package history
 import (
 	"context"
 	"fmt"
+	"slices"
 )
 
 // span is a run of commit numbers.
@@ -12,7 +13,9 @@ type span struct{ from, to uint64 }
 // each segment, so that it is small even for a long log.
 type contents struct {
 	commits  []span // objects of single commits, in runs, ascending
-	segments []span // by key
+	segments []span // by key, without those that do not belong to the log
+	weak     []span // segments that are used only for commits that no other object has
+	foreign  []span // segments that do not belong to the log
 	newest   uint64 // highest number of any object
 }
 
@@ -39,7 +42,7 @@ func (l *Log) list(ctx context.Context, after uint64) (*contents, error) {
 		}
 		c.newest = max(c.newest, to)
 	}
-	return c, nil
+	return c, c.settle(ctx, l)
 }
 
 func (c *contents) add(n uint64) {
@@ -54,11 +57,25 @@ func (c *contents) add(n uint64) {
 // larger one, both may contain it; then segment returns the one with the highest end.
 func (c *contents) segment(n uint64) (best span, ok bool) {
 	for _, s := range c.segments {
-		if s.from <= n && n <= s.to && s.to > best.to {
+		if s.from <= n && n <= s.to && (best.to == 0 || c.better(s, best)) {
 			best = s
 		}
 	}
 	return best, best.to > 0
+}
+
+// better reports whether segment a is used rather than b.
+func (c *contents) better(a, b span) bool {
+	if weak := slices.Contains(c.weak, a); weak != slices.Contains(c.weak, b) {
+		return !weak
+	}
+	return a.to > b.to
+}
+
+// preferred reports whether commit n is read from a segment even if it has its own object.
+func (c *contents) preferred(n uint64) bool {
+	s, ok := c.segment(n)
+	return ok && !slices.Contains(c.weak, s)
 }
 
 // merged reports whether a segment contains commit n.
@@ -95,9 +112,13 @@ func (l *Log) Newest(ctx context.Context, from uint64) (uint64, error) {
 		}
 	}
 	if c.newest < from {
-		return 0, fmt.Errorf("commit %d of %s: %w: the log ends with %d", from, l.Backup, ErrAbsent, c.newest)
+		return 0, l.endsWith(from, c.newest)
 	}
 	return c.newest, nil
+}
+
+func (l *Log) endsWith(n, newest uint64) error {
+	return fmt.Errorf("commit %d of %s: %w: the log ends with %d", n, l.Backup, ErrAbsent, newest)
 }
 
 // End lists the log after commit from, which can be that of a checkpoint (0 = list from the

@@ -160,14 +160,14 @@ func (l *loader) continueFrom(m *Mem, apply func(*Mem, *contents, uint64) error)
 // newest reports whether the moment is the newest commit.
 func (l *loader) newest() bool { return l.at.Number == 0 && l.at.Time.IsZero() }
 
-// listFrom lists the log after base. It lists the whole log if a segment contains the
-// commit after base.
+// listFrom lists the log after base. It lists the whole log if commits after base are
+// missing from this list, because they may be in a segment that begins earlier.
 func (l *Log) listFrom(ctx context.Context, base uint64) (*contents, error) {
 	have, err := l.list(ctx, max(base, 1)-1)
 	if err != nil || base <= 1 {
 		return have, err
 	}
-	if next := have.next(base + 1); next == base+1 || next == 0 && have.newest == base {
+	if have.newest >= base && have.hole(base+1, have.newest) == 0 {
 		return have, nil
 	}
 	return l.list(ctx, 0)
@@ -179,7 +179,7 @@ func (l *loader) inOnePass(m *Mem, have *contents, to uint64) error {
 		return l.log.absent(1)
 	}
 	past := l.past(m)
-	for c, err := range l.log.CommitsAfter(l.ctx, m.tip, to) {
+	for c, err := range l.log.commitsAfter(l.ctx, m.tip, to, have) {
 		if err != nil {
 			return err
 		}
@@ -205,7 +205,7 @@ func (l *loader) oneByOne(m *Mem, have *contents, to uint64) error {
 			m.skip(n, end, l.log.absent(n))
 			continue
 		}
-		past, err := l.log.check(l.ctx, n, l.past(m))
+		past, err := l.log.checkIn(l.ctx, n, l.past(m), have)
 		switch {
 		case IsUnreadable(err):
 			m.skip(n, n, err)
@@ -214,7 +214,7 @@ func (l *loader) oneByOne(m *Mem, have *contents, to uint64) error {
 		case past:
 			return nil
 		default:
-			if err := l.applyOne(m, n); err != nil {
+			if err := l.applyOne(m, n, have); err != nil {
 				return err
 			}
 		}
@@ -224,8 +224,8 @@ func (l *loader) oneByOne(m *Mem, have *contents, to uint64) error {
 
 // applyOne applies a commit that passed check. A commit that does not continue the
 // previous one is applied and also recorded as a gap, since either can be the wrong one.
-func (l *loader) applyOne(m *Mem, n uint64) error {
-	for c, err := range l.log.Commits(l.ctx, n, n) {
+func (l *loader) applyOne(m *Mem, n uint64, have *contents) error {
+	for c, err := range l.log.commitsAfter(l.ctx, Tip{Number: n - 1}, n, have) {
 		if err != nil {
 			return err
 		}

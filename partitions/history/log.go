@@ -35,8 +35,32 @@ func (l *Log) Commits(ctx context.Context, from, to uint64) iter.Seq2[*CommitRea
 // CommitsAfter is like Commits from the commit after tip, and compares the first commit
 // with tip.
 func (l *Log) CommitsAfter(ctx context.Context, tip Tip, to uint64) iter.Seq2[*CommitReader, error] {
+	return l.commitsAfter(ctx, tip, to, nil)
+}
+
+// CommitsToEnd is CommitsAfter up to the newest commit. It lists the log once.
+func (l *Log) CommitsToEnd(ctx context.Context, tip Tip) iter.Seq2[*CommitReader, error] {
 	return func(yield func(*CommitReader, error) bool) {
-		w := walk{log: l, store: l.Store, tip: tip, yield: yield}
+		have, err := l.listFrom(ctx, tip.Number)
+		if err == nil && have.newest < tip.Number {
+			err = l.endsWith(tip.Number, have.newest)
+		}
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		for c, err := range l.commitsAfter(ctx, tip, have.newest, have) {
+			if !yield(c, err) {
+				return
+			}
+		}
+	}
+}
+
+// commitsAfter is CommitsAfter with the contents of the log, which may be nil.
+func (l *Log) commitsAfter(ctx context.Context, tip Tip, to uint64, have *contents) iter.Seq2[*CommitReader, error] {
+	return func(yield func(*CommitReader, error) bool) {
+		w := walk{log: l, store: l.Store, tip: tip, yield: yield, contents: have}
 		if to > tip.Number+1 {
 			w.ahead = newAhead(ctx, l.Store, l.Backup, tip.Number+1, to)
 			w.store = w.ahead
@@ -66,6 +90,13 @@ type walk struct {
 // step visits the commit after the tip, or the rest of the segment that holds it.
 func (w *walk) step(ctx context.Context, to uint64) error {
 	n, visited := w.tip.Number+1, w.visited
+	if w.contents != nil && w.contents.preferred(n) {
+		err := w.segment(ctx, n, to)
+		if !errors.Is(err, objstore.ErrNotExist) || w.visited > visited {
+			return err
+		}
+		w.contents = nil // out of date
+	}
 	if w.ahead != nil {
 		w.ahead.request(n)
 	}

@@ -84,6 +84,17 @@ func (o *Objects) Forget() {
 	o.resolver.forget()
 }
 
+// forget drops one object from the cache.
+func (o *Objects) forget(key string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if e, ok := o.byKey[key]; ok {
+		o.used.Remove(e)
+		o.entries -= len(e.Value.(*object).dir.Entries)
+		delete(o.byKey, key)
+	}
+}
+
 func (o *Objects) object(ctx context.Context, key string) (*object, error) {
 	o.mu.Lock()
 	if e, ok := o.byKey[key]; ok {

@@ -54,13 +54,8 @@ func (f *Found) Tip(ctx context.Context, known uint64) (tip history.Tip, seal *h
 
 // HighestNumber returns the highest number of any commit or checkpoint, readable or not.
 func (f *Found) HighestNumber(ctx context.Context) (n uint64, err error) {
-	for info, err := range f.Partition.Store.List(ctx, history.LogPrefix(f.Path), "") {
-		if err != nil {
-			return 0, err
-		}
-		if _, to, ok := history.ParseLogKey(f.Path, info.Key); ok {
-			n = max(n, to)
-		}
+	if n, err = f.Log().Newest(ctx, 0); err != nil {
+		return 0, err
 	}
 	numbers, err := f.Log().Checkpoints(ctx)
 	if len(numbers) > 0 {

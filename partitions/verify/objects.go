@@ -13,6 +13,10 @@ import (
 // It ignores unknown keys.
 func (w *verifier) objects() (first, newest uint64, err error) {
 	w.step("checking the objects of the log")
+	odd, err := w.odd()
+	if err != nil {
+		return 0, 0, err
+	}
 	for info, err := range w.store.List(w.ctx, repository.BackupPrefix(w.f.Path), "") {
 		if err != nil {
 			return 0, 0, err
@@ -28,7 +32,18 @@ func (w *verifier) objects() (first, newest uint64, err error) {
 		if damage != nil && (!history.IsDamage(damage) || w.ctx.Err() != nil) {
 			return 0, 0, damage
 		}
+		if isLog && errors.Is(damage, objstore.ErrNotExist) {
+			there, err := w.elsewhere(from, to)
+			if err != nil {
+				return 0, 0, err
+			}
+			if there {
+				damage = nil
+			}
+		}
 		switch {
+		case isLog && odd[info.Key]:
+			continue
 		case isLog:
 			if first == 0 {
 				first = from
@@ -47,6 +62,32 @@ func (w *verifier) objects() (first, newest uint64, err error) {
 		}
 	}
 	return first, newest, nil
+}
+
+// elsewhere reports whether other objects have commits whose object was merged after the list.
+func (w *verifier) elsewhere(from, to uint64) (bool, error) {
+	if w.contains != nil && w.contains(from, to) {
+		return true, nil
+	}
+	var err error
+	if w.contains, err = w.f.Log().Contains(w.ctx); err != nil {
+		return false, err
+	}
+	return w.contains(from, to), nil
+}
+
+// odd reports the objects that readers of the log ignore, and returns their keys.
+func (w *verifier) odd() (map[string]bool, error) {
+	list, err := w.f.Log().Odd(w.ctx)
+	if history.IsDamage(err) && w.ctx.Err() == nil {
+		return nil, nil // reported by the check of the object
+	}
+	keys := map[string]bool{}
+	for _, o := range list {
+		keys[o.Key] = true
+		w.problem(Problem{Object: o.Key, Text: o.Reason + "; ctl_backups compact removes it when it is old enough"})
+	}
+	return keys, err
 }
 
 // lock checks lock.json. A daemon that cannot read it commits nothing.

@@ -68,6 +68,7 @@ type verifier struct {
 	blocks    map[string]bool // objects in records/: whether they are sound
 	log       loggedProblems
 	diagnosis diagnosis
+	contains  func(from, to uint64) bool // see elsewhere
 }
 
 func (w *verifier) step(format string, args ...any) {
