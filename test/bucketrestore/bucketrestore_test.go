@@ -26,6 +26,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/prefixed"
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/maintenance"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 	"github.com/cyrusbackup/backupd/partitions/session"
 	"github.com/cyrusbackup/backupd/partitions/transfer"
@@ -326,7 +327,33 @@ func testDirectory(t *testing.T, every int) {
 	h.stop()
 	p := &person{t, dir, []string{"PATH=" + tools(t), "TMPDIR=" + t.TempDir()}}
 	checkStory(t, p, st)
+	compact(t, s, "user/anne", "shared/shared")
+	checkStory(t, p, st)
 	checkErrors(t, p, dir, st)
+}
+
+// compact merges all commits of backups but the newest, however young they are.
+func compact(t *testing.T, s objstore.Store, paths ...string) {
+	t.Helper()
+	p := repository.Config{Name: "default", Location: "test", Store: s}
+	m := maintenance.NewMerger(p, maintenance.MergeOptions{PackSize: 8 << 20, Before: time.Now().Add(time.Hour)})
+	for _, path := range paths {
+		f, err := repository.FindPath(t.Context(), p, path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		u, err := repository.BeginUpkeep(t.Context(), f, repository.LockOptions{Owner: "test"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		job := m.Add(t.Context(), f, u)
+		if err := errors.Join(m.Flush(t.Context()), job.Err, u.End(t.Context())); err != nil {
+			t.Fatal(err)
+		}
+		if path == "user/anne" && job.Removed == 0 {
+			t.Errorf("nothing was merged: %+v", job)
+		}
+	}
 }
 
 // An export has its own packs, and moved/ notes that refer to them.

@@ -1,0 +1,85 @@
+package maintenance
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/cyrusbackup/backupd/partitions/history"
+)
+
+// prove reads the segment from the store. It has to contain each commit of the unit with the
+// same bytes, and a place for each of their chunks. Bodies that were in the commits have to be
+// readable at these places.
+func (m *Merger) prove(ctx context.Context, u *unit) error {
+	left := map[uint64]*history.WholeCommit{}
+	for _, c := range u.commits {
+		left[c.Header.Number] = c
+	}
+	for r, err := range history.ReadSegment(ctx, m.p.Store, u.job.Found.Path, u.from, u.to) {
+		if err != nil {
+			return err
+		}
+		c, ok := left[r.Header().Number]
+		if !ok {
+			continue
+		}
+		hash, err := r.Hash()
+		if err == nil && hash != c.Hash {
+			err = fmt.Errorf("%w: it has another commit %d", history.ErrCorrupt, c.Header.Number)
+		}
+		if err == nil {
+			err = m.provePlaces(ctx, u, c, r)
+		}
+		if err != nil {
+			return err
+		}
+		delete(left, c.Header.Number)
+	}
+	if len(left) > 0 {
+		return fmt.Errorf("%w: it lacks commits, the first is %d", history.ErrCorrupt, slices.Min(slices.Collect(maps.Keys(left))))
+	}
+	return nil
+}
+
+// provePlaces compares the places of a commit in the segment with those in its own object.
+func (m *Merger) provePlaces(ctx context.Context, u *unit, c *history.WholeCommit, r *history.CommitReader) error {
+	now := map[history.ChunkID][]history.Place{}
+	for p, err := range r.Places() {
+		if err != nil {
+			return err
+		}
+		now[p.Chunk] = append(now[p.Chunk], p)
+	}
+	for _, p := range c.Places {
+		if len(now[p.Chunk]) == 0 {
+			return fmt.Errorf("%w: commit %d lacks the place of chunk %s", history.ErrCorrupt, c.Header.Number, p.Chunk)
+		}
+	}
+	for _, b := range c.Bodies {
+		if err := m.proveBody(ctx, u, c.Header.Number, b, now[b.Chunk]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// proveBody checks that a body can be read outside of the log. A pack that this run has put
+// was read back already.
+func (m *Merger) proveBody(ctx context.Context, u *unit, n uint64, b history.InlineBody, places []history.Place) error {
+	at, ours := u.bodies[n][b.Chunk]
+	err := fmt.Errorf("%w: the body of chunk %s is in no pack", history.ErrCorrupt, b.Chunk)
+	for _, p := range places {
+		if _, ok := history.MovedKey(p.Object); !ok {
+			continue // in the log
+		}
+		if ours && p.Object == at.pack.key && p.Entry == at.entry {
+			return nil
+		}
+		if err = history.CheckChunk(ctx, m.objects, p); err == nil {
+			return nil
+		}
+	}
+	return err
+}

@@ -1,0 +1,451 @@
+package maintenance_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cyrusbackup/backupd/objstore/faultstore"
+	"github.com/cyrusbackup/backupd/objstore/memstore"
+	"github.com/cyrusbackup/backupd/objstore/observe"
+	"github.com/cyrusbackup/backupd/objstore/pack"
+	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/maintenance"
+	"github.com/cyrusbackup/backupd/partitions/repository"
+	"github.com/cyrusbackup/backupd/partitions/verify"
+)
+
+// Each day becomes a segment, its bodies are in packs, and the history stays the same. The
+// last days stay as they are, and another run has nothing to do.
+func TestMerge(t *testing.T) {
+	w := newWorld(t)
+	anne := w.backup("anne")
+	anne.days(6)
+	before, err := history.Load(t.Context(), w.store, anne.path, history.Moment{FromLog: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer before.Close()
+	var deleted []string
+	w.store.SetFaults(func(op, key string) error {
+		if op == "delete" {
+			deleted = append(deleted, key)
+		}
+		return nil
+	}, nil)
+	got, err := w.merge(w.store, anne)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.store.SetFaults(nil, nil)
+	if len(deleted) != 17 || !slices.IsSorted(deleted) {
+		t.Errorf("commits were removed in the order %q", deleted)
+	}
+	want := []string{"1-5", "10-13", "14-17", "18", "19", "20", "21", "22", "23", "24", "25", "6-9"}
+	if !slices.Equal(anne.log(), want) {
+		t.Errorf("the log is %q, want %q", anne.log(), want)
+	}
+	if r := got[0]; r.Segments != 4 || r.Commits != 17 || r.Removed != 17 || r.Bytes == 0 {
+		t.Errorf("%+v", r)
+	}
+	after, err := history.Load(t.Context(), w.store, anne.path, history.Moment{FromLog: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer after.Close()
+	if diff, err := before.Difference(after); diff != "" || err != nil {
+		t.Errorf("the state differs: %s, %v", diff, err)
+	}
+	anne.must(w.store)
+	anne.clean()
+	if packs := w.store.Keys("packs/"); len(packs) != 1 {
+		t.Errorf("packs: %q", packs)
+	}
+	plan, err := maintenance.PlanMerge(t.Context(), anne.found(w.store), maintenance.LastDay(w.now, maintenance.MinLogAge))
+	if err != nil || plan.Commits != 0 || plan.Requests() != 0 {
+		t.Errorf("the plan of another run: %+v, %v", plan, err)
+	}
+	if got, err := w.merge(w.store, anne); err != nil || got[0].Removed != 0 || !slices.Equal(anne.log(), want) {
+		t.Errorf("another run: %+v, %v", got[0], err)
+	}
+	// The newest commit is never merged, however old it is.
+	w.now = w.now.AddDate(0, 1, 0)
+	if _, err := w.merge(w.store, anne); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"1-5", "10-13", "14-17", "18-21", "22-24", "25", "6-9"}; !slices.Equal(anne.log(), want) {
+		t.Errorf("a month later the log is %q, want %q", anne.log(), want)
+	}
+	anne.must(w.store)
+	anne.clean()
+}
+
+// The bodies of several backups share packs. Equal bodies are stored once, but not with
+// those that were made to collide.
+func TestMergeSharesPacks(t *testing.T) {
+	w := newWorld(t)
+	anne, bob, eve := w.backup("anne"), w.backup("bob"), w.backup("eve")
+	news := strings.Repeat("news for all ", 1000)
+	anne.deliver(news, false)
+	bob.deliver(news, false)
+	eve.deliver(news, true)
+	for _, o := range []*owner{anne, bob, eve} {
+		o.flag(1)
+	}
+	w.now = w.now.AddDate(0, 0, 4)
+	if _, err := w.merge(w.store, anne, bob, eve); err != nil {
+		t.Fatal(err)
+	}
+	entries := 0
+	for _, key := range w.store.Keys("packs/") {
+		dir, err := history.NewObjects(w.store, 0).Directory(t.Context(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		entries += len(dir.Entries)
+	}
+	if entries != 2 || len(w.store.Keys("packs/")) != 2 {
+		t.Errorf("%d entries in %d packs, want two in two", entries, len(w.store.Keys("packs/")))
+	}
+	for _, o := range []*owner{anne, bob, eve} {
+		if want := []string{"1-2", "3"}; !slices.Equal(o.log(), want) {
+			t.Errorf("the log of %s is %q, want %q", o.path, o.log(), want)
+		}
+		o.must(w.store)
+		o.clean()
+	}
+}
+
+var errFault = errors.New("the network is down")
+
+// Each request of a run fails in turn, or its answer is lost. Everything can be read at every
+// moment, and the next run finishes the work.
+func TestMergeFaults(t *testing.T) {
+	for name, fault := range map[string]faultstore.Fault{
+		"fails":     {Count: 1, Before: func(string, string) error { return errFault }},
+		"is lost":   {Count: 1, After: func(string, string) error { return errFault }},
+		"last fail": {Before: func(string, string) error { return errFault }}, // all that follow
+	} {
+		for n := 0; ; n++ {
+			w := newWorld(t)
+			anne, bob := w.backup("anne"), w.backup("bob")
+			anne.days(3)
+			bob.days(3)
+			w.now = w.now.AddDate(0, 0, 3)
+			s := faultstore.New(w.store)
+			fault.Skip = n
+			s.Add(fault)
+			_, err := w.merge(s, anne, bob)
+			if s.Struck() == 0 {
+				if n < 60 {
+					t.Fatalf("only %d requests", n)
+				}
+				break
+			}
+			for _, o := range []*owner{anne, bob} {
+				if cerr := o.check(w.store); cerr != nil {
+					t.Fatalf("request %d %s (%v): %v", n, name, err, cerr)
+				}
+			}
+			if _, err := w.merge(w.store, anne, bob); err != nil {
+				t.Fatalf("after request %d %s: %v", n, name, err)
+			}
+			for _, o := range []*owner{anne, bob} {
+				if len(o.log()) > 5 {
+					t.Errorf("after request %d %s the log of %s is %q", n, name, o.path, o.log())
+				}
+				o.must(w.store)
+				o.clean()
+			}
+		}
+	}
+}
+
+// Two programs merge the same backup side by side, because one has lost its lease without
+// noticing. One is stopped before each of its requests in turn, while the other one does all.
+func TestMergeSideBySide(t *testing.T) {
+	for n := 0; ; n++ {
+		w := newWorld(t)
+		anne := w.backup("anne")
+		anne.days(3)
+		w.now = w.now.AddDate(0, 0, 3)
+		s := faultstore.New(w.store)
+		s.Add(faultstore.Fault{Skip: n, Count: 1, Call: func(string, string) {
+			w.store.Lose(repository.UpkeepKey(anne.path))
+			if _, err := w.merge(w.store, anne); err != nil {
+				t.Errorf("beside request %d: %v", n, err)
+			}
+			anne.must(w.store)
+		}})
+		_, err := w.merge(s, anne)
+		if s.Struck() == 0 {
+			break
+		}
+		if err != nil && !errors.Is(err, history.ErrCorrupt) && !history.IsDamage(err) {
+			t.Errorf("request %d: %v", n, err)
+		}
+		anne.must(w.store)
+		anne.clean()
+		if _, err := w.merge(w.store, anne); err != nil {
+			t.Errorf("after request %d: %v", n, err)
+		}
+	}
+}
+
+// A reader that is stopped between any two of its requests, while everything is merged, loses
+// nothing.
+func TestReadersDuringMerge(t *testing.T) {
+	for name, read := range map[string]func(o *owner, s *faultstore.Store) error{
+		"restore": func(o *owner, s *faultstore.Store) error { return o.check(s) },
+		"verify": func(o *owner, s *faultstore.Store) error {
+			f := o.found(o.w.store)
+			f.Partition.Store = s
+			var bad error
+			_, err := verify.Run(o.w.t.Context(), f, verify.Options{Report: func(p verify.Problem) { bad = errors.New(p.String()) }})
+			return errors.Join(err, bad)
+		},
+	} {
+		for n := 0; ; n++ {
+			w := newWorld(t)
+			anne := w.backup("anne")
+			anne.days(3)
+			anne.deliver("Subject: large\r\n\r\n"+noise(300<<10), false)
+			anne.flag(1)
+			w.now = w.now.AddDate(0, 0, 4)
+			s := faultstore.New(w.store)
+			s.Add(faultstore.Fault{Skip: n, Count: 1, Call: func(string, string) {
+				if _, err := w.merge(w.store, anne); err != nil {
+					t.Error(err)
+				}
+			}})
+			err := read(anne, s)
+			if s.Struck() == 0 {
+				break
+			}
+			if err != nil {
+				t.Errorf("%s, merged before request %d: %v", name, n, err)
+			}
+		}
+	}
+}
+
+// noise returns text that does not compress.
+func noise(n int) string {
+	var b strings.Builder
+	for i := uint64(1); b.Len() < n; i++ {
+		fmt.Fprintf(&b, "%x", (i*0x9e3779b97f4a7c15)^(i<<13))
+	}
+	return b.String()
+}
+
+// A backup that cannot be read completely is left unchanged.
+func TestMergeLeavesDamage(t *testing.T) {
+	for name, damage := range map[string]func(w *world, o *owner){
+		"a missing commit":   func(w *world, o *owner) { w.store.Lose(history.LogKey(o.path, 4)) },
+		"a damaged commit":   func(w *world, o *owner) { w.store.Flip(history.LogKey(o.path, 4), 40) },
+		"a damaged body":     func(w *world, o *owner) { w.store.Flip(history.LogKey(o.path, 2), 60) },
+		"a swapped commit":   func(w *world, o *owner) { w.store.Swap(history.LogKey(o.path, 3), history.LogKey(o.path, 4)) },
+		"the newest damaged": func(w *world, o *owner) { w.store.Flip(history.LogKey(o.path, o.tip.Number), 40) },
+		"a seal": func(w *world, o *owner) {
+			o.commit(func(b *history.Builder) { o.event(b, &history.SealedEvent{Reason: "moved", To: "elsewhere"}) })
+		},
+		"another backup": func(w *world, o *owner) {
+			w.store.Copy(history.LogKey("user/bob", 2), history.LogKey(o.path, 4))
+		},
+	} {
+		w := newWorld(t)
+		anne, bob := w.backup("anne"), w.backup("bob")
+		bob.days(1)
+		anne.days(2)
+		w.now = w.now.AddDate(0, 0, 4)
+		damage(w, anne)
+		was := anne.log()
+		if _, err := w.merge(w.store, anne, bob); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+		if !slices.Equal(anne.log(), was) {
+			t.Errorf("%s: the log was %q, is %q", name, was, anne.log())
+		}
+		if len(bob.log()) != 2 {
+			t.Errorf("%s: the log of the other backup is %q", name, bob.log())
+		}
+	}
+}
+
+// If the store returns other bytes than were put, nothing is removed.
+func TestMergeProves(t *testing.T) {
+	for name, match := range map[string]func(op, key string) bool{
+		"pack": func(op, key string) bool { return op == "get" && strings.HasPrefix(key, "packs/") },
+		"segment": func(op, key string) bool {
+			return op == "get" && strings.Contains(key, "-") && strings.Contains(key, "/log/")
+		},
+	} {
+		w := newWorld(t)
+		anne := w.backup("anne")
+		anne.days(2)
+		w.now = w.now.AddDate(0, 0, 4)
+		s := faultstore.New(w.store)
+		s.Add(faultstore.Fault{Match: match, Garble: func(_ int64, b []byte) []byte {
+			b = bytes.Clone(b)
+			for i := range b {
+				b[i] ^= 1
+			}
+			return b
+		}})
+		if _, err := w.merge(s, anne); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+		singles := slices.DeleteFunc(anne.log(), func(n string) bool { return strings.Contains(n, "-") })
+		if len(singles) != int(anne.tip.Number) {
+			t.Errorf("%s: the log is %q", name, anne.log())
+		}
+		anne.must(w.store)
+	}
+}
+
+// The segment of a program that was stopped arrives in a new backup of the same name.
+func TestMergeIntoNewBackup(t *testing.T) {
+	w := newWorld(t)
+	anne := w.backup("anne")
+	anne.days(2)
+	w.now = w.now.AddDate(0, 0, 4)
+	var fresh *owner
+	s := faultstore.New(w.store)
+	s.Add(faultstore.Fault{Count: 1, Match: func(op, key string) bool { return op == "put" && strings.Contains(key, "/log/") }, Call: func(string, string) {
+		for _, key := range w.store.Keys("backups/") {
+			w.store.Lose(key)
+		}
+		fresh = w.backup("anne")
+		fresh.deliver("Subject: new\r\n\r\nnew\r\n", false)
+	}})
+	if _, err := w.merge(s, anne); err == nil {
+		t.Error("no error although another backup is there")
+	}
+	if want := []string{"1", "1-5", "2"}; !slices.Equal(fresh.log(), want) {
+		t.Fatalf("the log is %q, want %q", fresh.log(), want)
+	}
+	fresh.must(w.store) // ends with commit 2
+	newest, err := fresh.found(w.store).Log().Newest(t.Context(), 0)
+	if err != nil || newest != 2 {
+		t.Errorf("the newest commit is %d, %v, want 2", newest, err)
+	}
+	w.now = w.now.AddDate(0, 0, 4)
+	if _, err := w.merge(w.store, fresh); err == nil {
+		t.Error("no error although a segment may be all that is left of a newer log")
+	}
+	for range 6 {
+		fresh.flag(1)
+	}
+	fresh.must(w.store)
+	reported := 0
+	if _, err := verify.Run(t.Context(), fresh.found(w.store), verify.Options{Report: func(p verify.Problem) { reported++; t.Log(p) }}); err != nil || reported != 1 {
+		t.Errorf("verify has reported %d problems, %v, want one", reported, err)
+	}
+	w.now = w.now.AddDate(0, 0, 4)
+	if _, err := w.merge(w.store, fresh); err != nil {
+		t.Fatal(err)
+	}
+	fresh.must(w.store)
+	fresh.clean()
+	if want := []string{"1-2", "3-7", "8"}; !slices.Equal(fresh.log(), want) {
+		t.Errorf("the log is %q, want %q", fresh.log(), want)
+	}
+}
+
+// A commit of a writer that slept arrives under a number that was merged meanwhile. Readers
+// ignore it, also one that begins at the checkpoint before it, and a later run removes it.
+func TestStrayCommit(t *testing.T) {
+	w := newWorld(t)
+	anne := w.backup("anne")
+	anne.days(3)
+	state, err := history.Load(t.Context(), w.store, anne.path, history.Moment{Number: 7})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tip := state.Tip()
+	w.now = w.now.AddDate(0, 0, 4)
+	if _, err := w.merge(w.store, anne); err != nil {
+		t.Fatal(err)
+	}
+	stray := &owner{w: w, path: anne.path, tip: tip, mail: map[uint32]string{}}
+	stray.uid = anne.uid
+	stray.deliver("Subject: stray\r\n\r\n", false)
+	anne.must(w.store)
+	if _, err := state.WriteCheckpoint(t.Context(), pack.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := state.Close(); err != nil {
+		t.Fatal(err)
+	}
+	anne.must(w.store)
+	var problems []string
+	if _, err := verify.Run(t.Context(), anne.found(w.store), verify.Options{Report: func(p verify.Problem) { problems = append(problems, p.String()) }}); err != nil {
+		t.Fatal(err)
+	}
+	if len(problems) != 1 || !strings.Contains(problems[0], history.LogKey(anne.path, 8)) {
+		t.Errorf("verify reports %q", problems)
+	}
+	w.now = w.now.AddDate(0, 0, 4)
+	if _, err := w.merge(w.store, anne); err != nil {
+		t.Fatal(err)
+	}
+	if slices.Contains(anne.log(), "8") {
+		t.Errorf("the log is %q", anne.log())
+	}
+	anne.must(w.store)
+	anne.clean()
+}
+
+// Without agreement between the clocks of store and host, nothing has an age.
+func TestStoreNow(t *testing.T) {
+	now := time.Date(2026, 3, 2, 8, 0, 0, 0, time.UTC)
+	for skew, good := range map[time.Duration]bool{0: true, 10 * time.Minute: true, -10 * time.Minute: true, 20 * time.Minute: false, -20 * time.Minute: false, 24 * 365 * time.Hour: false} {
+		s := memstore.New(func() time.Time { return now.Add(skew) })
+		at, err := maintenance.StoreNow(t.Context(), s, repository.Key, func() time.Time { return now })
+		if good && (err != nil || !at.Equal(now.Add(skew))) || !good && !errors.Is(err, maintenance.ErrClock) {
+			t.Errorf("skew %v: %v, %v", skew, at, err)
+		}
+	}
+	// A single wrong answer is enough to remove nothing.
+	s := faultstore.New(memstore.New(func() time.Time { return now }))
+	s.Add(faultstore.Fault{Skip: 1, Count: 1, Shift: 100 * 24 * time.Hour})
+	if _, err := maintenance.StoreNow(t.Context(), s, repository.Key, func() time.Time { return now }); !errors.Is(err, maintenance.ErrClock) {
+		t.Errorf("%v, want ErrClock", err)
+	}
+}
+
+// A log of a year, with a hundred commits a day, is read with a few hundred requests.
+func TestYearOfSegments(t *testing.T) {
+	if testing.Short() {
+		t.Skip("makes 36,500 commits")
+	}
+	w := newWorld(t)
+	anne := w.backup("anne")
+	anne.deliver("Subject: first\r\n\r\n", false)
+	for range 365 {
+		for range 100 {
+			anne.flag(1)
+		}
+		w.now = w.now.Truncate(24 * time.Hour).Add(32 * time.Hour)
+	}
+	w.now = w.now.AddDate(0, 0, 4)
+	if _, err := w.merge(w.store, anne); err != nil {
+		t.Fatal(err)
+	}
+	c := new(observe.Counter)
+	if err := anne.check(observe.New(w.store, c.Hooks())); err != nil {
+		t.Fatal(err)
+	}
+	requests := 0
+	for _, n := range c.Snapshot() {
+		requests += n.Requests
+	}
+	t.Logf("%d objects in the log, %d requests", len(anne.log()), requests)
+	if requests > 400 {
+		t.Errorf("%d requests, want 400 at most", requests)
+	}
+}
