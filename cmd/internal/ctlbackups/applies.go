@@ -18,20 +18,22 @@ func (c *command) applies(p *cmdline.Program, verb string) error {
 		{"from-bucket", []string{"list", "stat"}},
 		{"quick", []string{"verify"}},
 		{"repair", []string{"verify"}},
-		{"dry-run", []string{"verify"}},
+		{"dry-run", []string{"verify", "compact"}},
+		{"force", []string{"compact"}},
 		{"no-verify", []string{"list", "stat"}},
 		{"pause", []string{"lock"}},
 		{"execute", []string{"lock"}},
 		{"create", []string{"lock"}},
 		{"delete", []string{"passwd"}},
 		{"list", []string{"passwd"}},
-		{"for", []string{"debug"}},
+		{"for", []string{"debug", "compact"}},
 		{"backups", []string{"cost"}},
 	} {
 		if p.Changed(o.option) && !slices.Contains(o.verbs, verb) {
 			return cli.Usagef("--%s cannot be used with %s, only with %s", o.option, verb, strings.Join(o.verbs, " and "))
 		}
 	}
+	c.timed = p.Changed("for")
 	switch {
 	case verb == "passwd" && (c.anyMode() || c.structured()):
 		return cli.Usagef("passwd takes no mode and prints no JSON")
@@ -41,7 +43,7 @@ func (c *command) applies(p *cmdline.Program, verb string) error {
 		return cli.Usagef("passwd --list takes no name")
 	case c.repair && c.quick:
 		return cli.Usagef("verify --repair reads everything: --quick cannot be used with it")
-	case c.dryRun && !c.repair:
+	case c.dryRun && !c.repair && verb == "verify":
 		return cli.Usagef("--dry-run is only for verify --repair")
 	case p.Changed("execute") && c.execute == "":
 		return cli.Usagef("--execute: the command is empty")

@@ -28,6 +28,8 @@ func verbs() []verb {
 			Text: "what the objects of each partition add up to, by kind, and the price of a month"}, cost},
 		{cmdline.Verb{Name: "verify", Args: "[-q | --repair [-n]] [MODE] BACKUP...",
 			Text: "read backups and check every commit, checkpoint and message; print a line for each problem; with --repair, repair it"}, verifyBackups},
+		{cmdline.Verb{Name: "compact", Args: "[-n] [--for TIME] [MODE] BACKUP...",
+			Text: "merge old changes into few objects; safe beside a running backupd, and to be run every night"}, compact},
 		{cmdline.Verb{Name: "set-aside", Args: "[MODE] BACKUP...",
 			Text: "move backups that cannot be repaired out of the way: the next sync starts new ones, and the old ones stay readable"}, setAside},
 		{cmdline.Verb{Name: "lock", Args: "[-c] [-p | -x COMMAND] [MODE] BACKUP",
@@ -66,7 +68,8 @@ func (c *command) commandLine() *cmdline.Program {
 		f.BoolVar(&c.backups, "backups", false, "cost: a line for each backup, too, with what it does not share with others")
 		f.BoolVarP(&c.quick, "quick", "q", false, "verify: check only the newest checkpoint and commits, no messages")
 		f.BoolVar(&c.repair, "repair", false, "verify: repair the damage from other copies and through the next sync")
-		f.BoolVarP(&c.dryRun, "dry-run", "n", false, "verify --repair: only print what would be done")
+		f.BoolVarP(&c.dryRun, "dry-run", "n", false, "verify --repair, compact: only print what would be done")
+		f.BoolP("force", "F", false, "compact: no effect; accepted because Cyrus's ctl_backups has it")
 		f.BoolP("no-verify", "V", false, "list, stat: no effect; accepted because Cyrus's ctl_backups has it")
 		f.BoolVarP(&c.pause, "pause", "p", false, "lock: until standard input ends; the default without -x")
 		f.StringVarP(&c.execute, "execute", "x", "", "lock: while /bin/sh runs `COMMAND`")
@@ -74,7 +77,7 @@ func (c *command) commandLine() *cmdline.Program {
 		f.BoolVarP(&c.wait, "wait-for-locks", "w", false, "wait for a lock that another process holds")
 		f.BoolVar(&c.remove, "delete", false, "passwd: delete the user")
 		f.BoolVar(&c.list, "list", false, "passwd: list the users")
-		f.DurationVar(&c.length, "for", 30*time.Second, "debug profile: how long cpu, block, mutex and trace watch backupd, at most 10m, as `TIME`: 30s, 2m")
+		f.DurationVar(&c.length, "for", 30*time.Second, "debug profile: how long cpu, block, mutex and trace watch backupd, at most 10m; compact: begin with no further backup after this `TIME`: 30s, 2h")
 	})
 	p.Group("Output", func(f *pflag.FlagSet) {
 		f.BoolVarP(&c.human, "human", "h", false, "sizes as 1.2 MB")
@@ -100,6 +103,7 @@ func (c *command) commandLine() *cmdline.Program {
 		"ctl_backups export anne /srv/for-anne",
 		"ctl_backups set-aside anne     # start a new backup of anne, and keep the old one",
 		"ctl_backups reindex -A",
+		"ctl_backups compact -A --for 4h",
 		"ctl_backups debug profile cpu --for 30s > cpu.pprof",
 		"echo secret | ctl_backups passwd repl",
 	}

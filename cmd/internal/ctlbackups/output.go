@@ -57,6 +57,8 @@ func place(f *repository.Found) string { return f.Partition.Name + ":" + f.Where
 func (c *command) status(verb string, f *repository.Found, err error) error {
 	word := "ok"
 	switch {
+	case errors.Is(err, errSkipped):
+		word = "skipped"
 	case errors.Is(err, cyrus.ErrLocked):
 		word = "locked"
 	case err != nil:

@@ -67,7 +67,8 @@ type command struct {
 	list       bool
 	fromBucket bool
 	backups    bool
-	length     time.Duration // of a profile
+	length     time.Duration // of a profile, or of compact
+	timed      bool          // length was given
 }
 
 // run escapes text of strangers in all output.

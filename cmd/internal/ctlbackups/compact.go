@@ -1,0 +1,275 @@
+package ctlbackups
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/objstore/pack"
+	"github.com/cyrusbackup/backupd/partitions/maintenance"
+	"github.com/cyrusbackup/backupd/partitions/repository"
+)
+
+// compactedAtOnce is how many backups share packs, and thus have their leases at a time.
+const compactedAtOnce = 32
+
+// errSkipped marks a backup without anything to do. It is no failure.
+var errSkipped = errors.New("nothing to do")
+
+// compact merges old commits into segments. Backups share packs, so the result of a backup
+// appears when those of some others are complete, too.
+func compact(c *command) error {
+	level, err := pack.ParseLevel(c.bucket.Conf.Word("backup_compression"))
+	if err != nil {
+		return err
+	}
+	k := &compaction{c: c, level: level, parts: map[string]*compactedPartition{}}
+	if c.timed {
+		k.until = time.Now().Add(c.length)
+	}
+	err = c.report(k.results(c.chosen()))
+	k.summary()
+	if !c.dryRun {
+		c.audit.Done(c.bucket.Conf, "compact", err, "what", c.what(), "backups", k.compacted, "skipped", k.skipped,
+			"commits", k.merged.Commits, "removed", k.merged.Removed, "bytes", k.merged.Bytes)
+	}
+	return err
+}
+
+// compaction is one run of compact.
+type compaction struct {
+	c       *command
+	level   pack.Level
+	until   time.Time // when no further backup is begun; zero = never
+	parts   map[string]*compactedPartition
+	waiting []*maintenance.Merged
+	part    *compactedPartition // of waiting
+
+	compacted, skipped int
+	late               bool // until has passed
+	merged             maintenance.Merged
+	plan               maintenance.Plan // of a dry run
+}
+
+// compactedPartition is the work on one partition.
+type compactedPartition struct {
+	merger *maintenance.Merger
+	before time.Time
+	err    error // why nothing can be done there
+}
+
+// results yields the result of each backup. It releases every lease.
+func (k *compaction) results(backups iter.Seq2[*repository.Found, error]) iter.Seq[error] {
+	return func(yield func(error) bool) {
+		ended := false
+		defer func() {
+			if ended {
+				k.abandon()
+			}
+		}()
+		send := func(errs []error) bool {
+			for _, err := range errs {
+				ended = ended || !yield(err)
+			}
+			return !ended
+		}
+		for f, err := range backups {
+			if k.late = !k.until.IsZero() && time.Now().After(k.until); k.late {
+				break
+			}
+			errs := []error{err}
+			if err == nil {
+				errs = k.begin(f)
+			}
+			if !send(errs) {
+				return
+			}
+		}
+		send(k.flush())
+	}
+}
+
+// begin reads the commits of a backup that can be merged. It returns the results that are complete.
+func (k *compaction) begin(f *repository.Found) (results []error) {
+	if err := inPlace("compact", f); err != nil {
+		return []error{err}
+	}
+	part, err := k.partition(f.Partition)
+	if err != nil || part == nil {
+		return []error{err}
+	}
+	if part != k.part {
+		results = k.flush()
+		k.part = part
+	}
+	plan, err := maintenance.PlanMerge(k.c.ctx, f, part.before)
+	switch {
+	case err != nil:
+		return append(results, k.result(f, err))
+	case k.c.dryRun:
+		return append(results, k.planned(f, plan))
+	case plan.Commits == 0: // a call for retention adds its condition here
+		return append(results, k.result(f, errSkipped))
+	}
+	u, err := repository.BeginUpkeep(k.c.ctx, f, k.c.lockOptions("compact"))
+	if err != nil {
+		return append(results, k.result(f, err))
+	}
+	k.waiting = append(k.waiting, part.merger.Add(k.c.ctx, f, u))
+	if len(k.waiting) >= compactedAtOnce {
+		results = append(results, k.flush()...)
+	}
+	return results
+}
+
+// partition returns the work on a partition. It returns an error the first time that nothing
+// can be done there, and then nil.
+func (k *compaction) partition(p repository.Config) (*compactedPartition, error) {
+	if part, ok := k.parts[p.Name]; ok {
+		if part.err != nil {
+			return nil, cli.ErrReported
+		}
+		return part, nil
+	}
+	part := new(compactedPartition)
+	k.parts[p.Name] = part
+	repo, err := repository.ReadInfo(k.c.ctx, p.Store)
+	var now time.Time
+	if err == nil {
+		now, err = maintenance.StoreNow(k.c.ctx, p.Store, repository.Key, k.c.hostNow)
+	}
+	if err != nil {
+		part.err = fmt.Errorf("partition %s (%s): %w", p.Name, p.Location, err)
+		return nil, part.err
+	}
+	conf := k.c.bucket.Conf
+	part.before = maintenance.LastDay(now, conf.Duration("backup_log_min_age"))
+	part.merger = maintenance.NewMerger(p, maintenance.MergeOptions{
+		Pack: pack.Options{Level: k.level}, PackSize: conf.Size("backup_pack_size"), Before: part.before, Private: repo.Dedup == "backup"})
+	return part, nil
+}
+
+// hostNow returns the time of this host.
+func (c *command) hostNow() time.Time {
+	if c.clock != nil {
+		return c.clock()
+	}
+	return time.Now()
+}
+
+// flush completes the backups that wait, and returns their results.
+func (k *compaction) flush() (results []error) {
+	jobs := k.waiting
+	k.waiting = nil
+	if len(jobs) == 0 {
+		return nil
+	}
+	// An error here is in the result of each backup.
+	_ = k.part.merger.Flush(k.c.ctx)
+	for _, j := range jobs {
+		// Retention of the backup follows here, under the same lease, if j.Err is nil.
+		err := errors.Join(j.Err, j.Upkeep.End(context.WithoutCancel(k.c.ctx)))
+		k.add(j)
+		results = append(results, k.result(j.Found, err))
+		k.details(j)
+	}
+	return results
+}
+
+// abandon releases the leases of backups that wait.
+func (k *compaction) abandon() {
+	for _, j := range k.waiting {
+		if err := j.Upkeep.End(context.WithoutCancel(k.c.ctx)); err != nil {
+			cli.Fprintf(k.c.err, "ctl_backups: %v\n", err)
+		}
+	}
+	k.waiting = nil
+}
+
+func (k *compaction) add(j *maintenance.Merged) {
+	k.merged.Commits += j.Commits
+	k.merged.Segments += j.Segments
+	k.merged.Removed += j.Removed
+	k.merged.Bytes += j.Bytes
+}
+
+// result prints the result of a backup.
+func (k *compaction) result(f *repository.Found, err error) error {
+	switch {
+	case err == nil:
+		k.compacted++
+	case errors.Is(err, errSkipped):
+		k.skipped++
+	}
+	if perr := k.c.status("compact", f, err); perr != nil {
+		return perr
+	}
+	switch {
+	case err == nil, errors.Is(err, errSkipped):
+		return nil
+	case k.c.ctx.Err() != nil:
+		return k.c.ctx.Err()
+	}
+	return fmt.Errorf("compact %s: %w", label(f), err)
+}
+
+// details prints the work on a backup, with -v.
+func (k *compaction) details(j *maintenance.Merged) {
+	if k.c.verbose > 0 {
+		cli.Fprintf(k.c.out, "  %d commits in %d segments, %d objects removed, %s bytes\n", j.Commits, j.Segments, j.Removed, k.c.size(j.Bytes))
+	}
+}
+
+// planned prints the work that a backup needs.
+func (k *compaction) planned(f *repository.Found, p maintenance.Plan) error {
+	k.plan.Commits += p.Commits
+	k.plan.Bytes += p.Bytes
+	k.plan.Days += p.Days
+	if p.Commits > 0 {
+		k.compacted++
+	} else {
+		k.skipped++
+	}
+	if k.c.structured() {
+		return k.c.object(struct {
+			Command  string `json:"command"`
+			UserID   string `json:"userid,omitempty"`
+			Path     string `json:"fname"`
+			Commits  int    `json:"commits"`
+			Segments int    `json:"segments"`
+			Bytes    int64  `json:"bytes"`
+			Requests int    `json:"requests"`
+		}{"compact", userID(f), place(f), p.Commits, p.Days, p.Bytes, p.Requests()})
+	}
+	_, err := cli.Fprintf(k.c.out, "compact %s: would merge %d commits (%s bytes) into %d segments, with about %d requests\n",
+		label(f), p.Commits, k.c.size(p.Bytes), p.Days, p.Requests())
+	return err
+}
+
+// summary prints the totals of many backups.
+func (k *compaction) summary() {
+	c := k.c
+	if k.late {
+		cli.Fprintf(c.err, "ctl_backups: the time of --for has passed: run compact again for the backups that are left\n")
+	}
+	if !c.many() || c.structured() {
+		return
+	}
+	if c.dryRun {
+		cli.Fprintf(c.out, "%d backups: would merge %d commits (%s bytes) into %d segments; %d need nothing\n",
+			k.compacted+k.skipped, k.plan.Commits, c.size(k.plan.Bytes), k.plan.Days, k.skipped)
+		return
+	}
+	packs, bytes := 0, int64(0)
+	for _, p := range k.parts {
+		if p.merger != nil {
+			n, b := p.merger.Packed()
+			packs, bytes = packs+n, bytes+b
+		}
+	}
+	cli.Fprintf(c.out, "%d backups compacted, %d needed nothing: %d commits in %d segments, %d packs (%s bytes) added, %d objects (%s bytes) removed\n",
+		k.compacted, k.skipped, k.merged.Commits, k.merged.Segments, packs, c.size(bytes), k.merged.Removed, c.size(k.merged.Bytes))
+}

@@ -1,0 +1,106 @@
+package ctlbackups
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/partitions/repository"
+)
+
+// compact merges the changes of days that are over, prints a line for each backup, and has
+// nothing to do afterwards.
+func TestCompact(t *testing.T) {
+	w := two(t)
+	w.Now = w.Now.AddDate(0, 0, 4)
+	if out, err := tool(t, w, "compact", "-n", "-A"); err != nil || strings.Count(out, "would merge 1 commits (") != 2 || !strings.Contains(out, "2 backups: would merge 2 commits") {
+		t.Errorf("dry run: %v\n%s", err, out)
+	}
+	if out, err := tool(t, w, "compact", "-n", "--ndjson", "bob"); err != nil || !strings.Contains(out, `"fname":"default:user/bob","commits":1,"segments":1,"bytes":`) {
+		t.Errorf("dry run as JSON: %v\n%s", err, out)
+	}
+	out, err := tool(t, w, "compact", "-v", "-A")
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, want := range []string{"compact bob: ok\n  1 commits in 1 segments, 1 objects removed, ", "compact anne@example.org: ok\n",
+		"2 backups compacted, 0 needed nothing: 2 commits in 2 segments, 0 packs ("} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+	var calls []string
+	w.Stores[0].SetFaults(func(op, key string) error {
+		calls = append(calls, op+" "+key)
+		return nil
+	}, nil)
+	if out, err = tool(t, w, "compact", "-A"); err != nil || !strings.Contains(out, "compact bob: skipped\n") || !strings.Contains(out, "0 backups compacted, 2 needed nothing") {
+		t.Errorf("again: %v\n%s", err, out)
+	}
+	w.Stores[0].SetFaults(nil, nil)
+	calls = slices.DeleteFunc(calls, func(c string) bool {
+		return c == "list backups/" || strings.HasSuffix(c, "/backup.json") || strings.HasSuffix(c, " repository.json")
+	})
+	if len(calls) > 0 {
+		t.Errorf("nothing to do, but %q", calls)
+	}
+	if out, err = tool(t, w, "compact", "--ndjson", "bob"); err != nil || out != `{"command":"compact","userid":"bob","fname":"default:user/bob","status":"skipped"}`+"\n" {
+		t.Errorf("as JSON: %v\n%s", err, out)
+	}
+	if out, err = tool(t, w, "verify", "-A"); err != nil {
+		t.Errorf("verify: %v\n%s", err, out)
+	}
+}
+
+// A backup that cannot be compacted does not stop the others, and the status is 75.
+func TestCompactFailures(t *testing.T) {
+	w := two(t)
+	w.Now = w.Now.AddDate(0, 0, 4)
+	f, err := w.Bucket("").Find(t.Context(), cli.ByUser, "bob")
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, err := repository.BeginUpkeep(t.Context(), f, repository.LockOptions{Owner: "the test", Now: func() time.Time { return w.Now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := tool(t, w, "compact", "-A")
+	if !errors.Is(err, cli.ErrReported) || !strings.Contains(out, "compact bob: locked\n") || !strings.Contains(out, "another program is compacting it (by the test since ") || !strings.Contains(out, "compact anne@example.org: ok\n") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if err := u.End(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.Damage("backups/user/bob/log/0000000000000001.tar.zst")
+	w.Now = w.Now.AddDate(0, 0, 4)
+	if out, err = tool(t, w, "compact", "-A"); !errors.Is(err, cli.ErrReported) || !strings.Contains(out, "compact bob: failed (") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// With --for, no backup is begun after that time, which is no failure.
+func TestCompactFor(t *testing.T) {
+	w := two(t)
+	w.Now = w.Now.AddDate(0, 0, 4)
+	out, err := tool(t, w, "compact", "-A", "--for", "1ns")
+	if err != nil || strings.Contains(out, "compact bob") || !strings.Contains(out, "the time of --for has passed") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if out, err = tool(t, w, "compact", "-A", "--for", "1h"); err != nil || !strings.Contains(out, "compact bob: ok\n") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// If the clocks of the store and of this host differ, ages are unknown: nothing is done.
+func TestCompactClock(t *testing.T) {
+	w := two(t)
+	w.Now = w.Now.AddDate(0, 0, 4)
+	w.Ahead = time.Hour
+	out, err := tool(t, w, "compact", "-A")
+	if !errors.Is(err, cli.ErrReported) || strings.Contains(out, ": ok") || strings.Count(out, "the time is uncertain") != 1 {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
