@@ -60,7 +60,14 @@ func (b *Backup) redo(ctx context.Context) error {
 		// index is useless.
 		err = fmt.Errorf("commit %d is missing from the bucket, and the index has a part of it: %w", b.entry.Applying, errOtherHistory)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	found, err := b.stat(ctx, b.entry.Number)
+	if err != nil || found == nil {
+		return err
+	}
+	return b.proveIfLate(ctx, found)
 }
 
 // apply applies one commit to the index. ours means that this process has put it, with
@@ -78,6 +85,7 @@ func (b *Backup) apply(ctx context.Context, c *history.CommitReader, size int64,
 		return fmt.Errorf("commit %d of %s does not continue commit %d (its prev is %.12s…, want %.12s…): %w",
 			h.Number, b.path, b.entry.Number, h.Prev, b.entry.Hash, errOtherHistory)
 	}
+	b.last = h
 	redo := b.entry.Applying == h.Number
 	b.entry.Applying = h.Number
 	next := *b.entry
@@ -133,6 +141,9 @@ func (b *Backup) foldAll(ctx context.Context, st *State, c *history.CommitReader
 			return seen, err
 		}
 		b.noteLock(e)
+		if _, ok := e.(*history.PruneEvent); ok {
+			b.prunes++
+		}
 		if _, ok := e.(*history.BridgedEvent); ok && !b.entry.Rebuilding {
 			// Its writer could not read commits that this index may contain.
 			return seen, fmt.Errorf("commit %d bridges lost commits: %w", c.Header().Number, errOtherHistory)

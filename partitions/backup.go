@@ -36,8 +36,11 @@ type Backup struct {
 	lock  lockView
 	// provenAt is when the store last confirmed the newest commit; zero = not yet.
 	provenAt time.Time
-	listedAt time.Time // when a listing of the log last showed no hole; zero = not yet
-	damaged  error     // an errOtherHistory found outside a command; the next command handles it
+	putAt    moment         // when the last put of a commit was answered
+	last     history.Header // of the commit that was applied last
+	prunes   int            // prune events that were applied since the process began
+	listedAt time.Time      // when a listing of the log last showed no hole; zero = not yet
+	damaged  error          // an errOtherHistory found outside a command; the next command handles it
 
 	mu       sync.Mutex
 	pending  bool      // a checkpoint is queued or being written

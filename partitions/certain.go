@@ -21,8 +21,9 @@ const proveAhead = 16
 // certain verifies that the objects which hold the chunks exist, before a commit names the
 // places. It returns the current places, which differ if a pack was rewritten. If an object
 // is missing although the index refers to it, the bucket was restored to an older state:
-// certain invalidates the whole index of the partition.
-func (p *Partition) certain(ctx context.Context, places []history.Place) ([]history.Place, error) {
+// certain invalidates the whole index of the partition. again means that the backup names
+// the chunks already: its log may have other places of them, which healing finds.
+func (p *Partition) certain(ctx context.Context, places []history.Place, again bool) ([]history.Place, error) {
 	at, gone, err := p.prove(ctx, places)
 	if err != nil || len(gone) == 0 {
 		return at, err
@@ -33,7 +34,18 @@ func (p *Partition) certain(ctx context.Context, places []history.Place) ([]hist
 	if at, gone, err = p.prove(ctx, places); err != nil || len(gone) == 0 {
 		return at, err
 	}
-	return nil, p.wentBack(gone)
+	var collected []loss
+	lost := gone
+	if !again {
+		collected, lost = split(gone)
+	}
+	if len(collected) > 0 {
+		err = p.forgetCollected(collected)
+	}
+	if len(lost) > 0 {
+		err = errors.Join(err, p.wentBack(lost))
+	}
+	return nil, err
 }
 
 // present verifies that the partition exists at all. A disk that is not mounted has lost
@@ -192,6 +204,9 @@ func (m *mover) follow(ctx context.Context, pl history.Place) (now history.Place
 		return pl, nil, err
 	case note == nil:
 		return pl, &loss{object: id, how: lossAbsent}, nil
+	}
+	if len(note.Entries) == 0 {
+		return pl, &loss{object: id, chunk: &pl.Chunk, how: lossDamaged, collected: &pl}, nil
 	}
 	pack, ok := note.Entries[pl.Entry]
 	if !ok {

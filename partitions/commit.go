@@ -58,7 +58,7 @@ func (b *Backup) commit(ctx context.Context, who Author, bld *history.Builder, r
 // again updates the index from the bucket, with prove or toNewest, and calls recheck if the
 // newest commit in the index has changed.
 func (b *Backup) again(ctx context.Context, look func(context.Context) error, recheck func() error) error {
-	was := *b.entry
+	was, prunes := *b.entry, b.prunes
 	err := look(ctx)
 	if errors.Is(err, errOtherHistory) {
 		err = b.resume(ctx, err)
@@ -68,6 +68,10 @@ func (b *Backup) again(ctx context.Context, look func(context.Context) error, re
 		return err
 	case b.entry.ID == was.ID && b.entry.Number == was.Number:
 		return nil
+	}
+	if b.prunes != prunes {
+		// The commit may name messages again that the backup no longer knows.
+		return fmt.Errorf("messages of %s were pruned while a commit was made: %w", b.path, cyrus.ErrLocked)
 	}
 	if ended, err := b.ended(ctx); ended || err != nil {
 		return errors.Join(err, b.errMoved())
@@ -124,6 +128,7 @@ func (b *Backup) putCommit(ctx context.Context, h history.Header, obj []byte) (e
 	o := objstore.PutOptions{IfAbsent: b.part.Conditional()}
 	won, err = await(ctx, func() (bool, error) {
 		i, putErr := b.part.store.Put(ctx, key, bytes.NewReader(obj), o)
+		defer func() { b.putAt = moment{b.set.opt.Now(), i.StoreTime} }()
 		if o.IfAbsent && errors.Is(putErr, objstore.ErrUnsupported) {
 			if o.IfAbsent, err = b.part.stillConditional(ctx); err != nil {
 				return false, err

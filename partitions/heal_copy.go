@@ -32,13 +32,17 @@ func (h *healer) copyOf(ctx context.Context, m *history.MessageState) (*Message,
 	if m.Private {
 		return nil, nil // other messages with this guid have different bytes
 	}
+	dead, err := h.part.Condemned(ctx)
+	if err != nil {
+		return nil, err
+	}
 	var is *Message
-	err := h.view(func(st *State) error {
+	err = h.view(func(st *State) error {
 		other, ok, err := h.part.lookupShared(st.t, m.GUID)
 		if err != nil || !ok || other.size != m.Size {
 			return err
 		}
-		live, err := h.part.sharedUsable(st.t, new(history.Condemned), m.GUID, other)
+		live, err := h.part.sharedUsable(st.t, dead, m.GUID, other)
 		if live {
 			is = &Message{Size: other.size, chunks: other.chunks}
 		}

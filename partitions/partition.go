@@ -188,7 +188,7 @@ func (p *Partition) private() bool {
 // condemnedList is condemned.json as last read.
 type condemnedList struct {
 	list *history.Condemned // nil = not read yet
-	read time.Time          // monotonic
+	read moment             // before the request
 }
 
 // condemnedFor is how long condemned.json may be trusted (design.md 5, Collection).
@@ -197,36 +197,52 @@ const condemnedFor = 10 * time.Minute
 // Condemned returns the packs that are about to be deleted. Nothing new may refer to them.
 // Call it before opening a view of the index: no view stays open during a request.
 func (p *Partition) Condemned(ctx context.Context) (*history.Condemned, error) {
-	if c := p.believed(); c != nil {
-		return c, nil
+	list, _, err := p.condemned(ctx)
+	return list, err
+}
+
+// condemned is Condemned, and returns when the list was read.
+func (p *Partition) condemned(ctx context.Context) (*history.Condemned, moment, error) {
+	if c := p.believed(); c.list != nil {
+		return c.list, c.read, nil
 	}
 	end, err := p.ask(ctx)
 	if err != nil {
-		return nil, err
+		return nil, moment{}, err
 	}
 	defer end()
-	if c := p.believed(); c != nil {
-		return c, nil
+	if c := p.believed(); c.list != nil {
+		return c.list, c.read, nil
 	}
-	list, err := await(ctx, func() (*history.Condemned, error) {
-		c, _, err := history.ReadCondemned(ctx, p.store)
+	c, err := await(ctx, func() (c condemnedList, err error) {
+		c.read.host = p.set.opt.Now()
+		var info objstore.Info
+		c.list, info, err = history.ReadCondemned(ctx, p.store)
+		c.read.store = info.StoreTime
 		return c, err
 	})
 	if err != nil {
-		return nil, err
+		return nil, moment{}, err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.dead = condemnedList{list, p.set.opt.Now()}
-	return list, nil
+	p.dead = c
+	return c.list, c.read, nil
 }
 
-// believed returns condemned.json as last read, or nil if that was too long ago.
-func (p *Partition) believed() *history.Condemned {
+// believed returns condemned.json as last read. Its list is nil if that was too long ago.
+func (p *Partition) believed() condemnedList {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.dead.list == nil || p.set.opt.Now().Sub(p.dead.read) > condemnedFor {
-		return nil
+	if p.dead.list == nil || apart(p.dead.read.host, p.set.opt.Now()) > condemnedFor {
+		return condemnedList{}
 	}
-	return p.dead.list
+	return p.dead
+}
+
+// forgetCondemned makes the next caller read condemned.json again.
+func (p *Partition) forgetCondemned() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.dead = condemnedList{}
 }

@@ -214,6 +214,10 @@ func (p *Partition) sharedUsable(t *index.Txn, dead *history.Condemned, g cyrus.
 	if m.pack != 0 && len(dead.Packs) == 0 && p.lossCount().Count == 0 {
 		return true, nil
 	}
+	if m.pack != 0 && p.lossCount().Count == 0 {
+		pack, err := p.numbers.pack(t, m.pack)
+		return err == nil && !dead.Has(history.PackKey(pack)), err
+	}
 	return p.allUsable(t, dead, g, m.chunks)
 }
 

@@ -48,7 +48,7 @@ func (p *proofs) has(id [32]byte, now time.Time) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	at, ok := p.at[id]
-	return ok && now.Sub(at) <= objectProvenFor
+	return ok && apart(at, now) <= objectProvenFor // a host may have slept meanwhile
 }
 
 // had reports whether a commit may have relied on the object since the proofs were cleared.

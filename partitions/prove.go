@@ -62,6 +62,9 @@ func (b *Backup) toNewest(ctx context.Context) error {
 			return err
 		}
 		b.entry.ETag = next.ETag
+		if err := b.proveIfLate(ctx, next); err != nil {
+			return err
+		}
 		b.proven() // the commit was just read, and it continues the previous one
 	}
 }

@@ -308,12 +308,17 @@ func (m *stagedMessage) shared() bool { return !m.suspicious && !m.part.private(
 // forgetLost forgets messages that can no longer be read from packs of a partition. The client
 // is asked for them again.
 func (g *Stage) forgetLost(p *Partition) error {
+	return g.forgetUnusable(p, new(history.Condemned))
+}
+
+// forgetUnusable is forgetLost, and also forgets messages in condemned packs.
+func (g *Stage) forgetUnusable(p *Partition, dead *history.Condemned) error {
 	return g.set.index.View(func(t *index.Txn) error {
 		for _, m := range g.msgs {
 			if m.inMem || m.part != p || !m.isPut() {
 				continue
 			}
-			live, err := p.allUsable(t, new(history.Condemned), m.guid, m.chunks)
+			live, err := p.allUsable(t, dead, m.guid, m.chunks)
 			if err != nil {
 				return err
 			}

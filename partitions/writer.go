@@ -26,8 +26,11 @@ type Writer struct {
 	staged []*stagedMessage       // those in news that the connection has sent
 	reused []history.MessageState // messages that the backup knows and new records name
 
-	dead   *history.Condemned // packs that the commit must not refer to
-	losses lossState          // of the partition, when packs were found
+	dead    *history.Condemned // packs that the commit must not refer to
+	checked moment             // when the packs of the commit were looked for in that list
+	named   []history.Place    // in packs, of new messages
+	again   []history.Place    // in packs, of messages that are named again
+	losses  lossState          // of the partition, when packs were found
 }
 
 // lossState changes when something of a partition is lost, or may be.

@@ -27,6 +27,9 @@ func (w *Writer) put(ctx context.Context, bld *history.Builder) error {
 		return err
 	}
 	b.part.saw(history.LogKey(b.path, b.entry.Number), epoch)
+	if err := w.provedAgain(ctx); err != nil {
+		return err
+	}
 	w.unstage()
 	return nil
 }
@@ -90,9 +93,13 @@ func (w *Writer) places(ctx context.Context, bld *history.Builder, inline map[cy
 	if err != nil {
 		return errors.Join(err, w.stage.forgetLost(w.b.part))
 	}
-	if at, err = w.certain(ctx, at); err != nil {
+	if at, err = w.certain(ctx, at, false); err != nil {
 		return err
 	}
+	if err := w.notCondemned(ctx, at); err != nil {
+		return err
+	}
+	w.names(at, false)
 	for _, p := range at {
 		bld.Place(p)
 	}
@@ -100,8 +107,8 @@ func (w *Writer) places(ctx context.Context, bld *history.Builder, inline map[cy
 }
 
 // certain is Partition.certain. It also forgets staged messages that depend on something lost.
-func (w *Writer) certain(ctx context.Context, places []history.Place) ([]history.Place, error) {
-	at, err := w.b.part.certain(ctx, places)
+func (w *Writer) certain(ctx context.Context, places []history.Place, again bool) ([]history.Place, error) {
+	at, err := w.b.part.certain(ctx, places, again)
 	if err != nil {
 		return nil, errors.Join(err, w.stage.forgetLost(w.b.part))
 	}
@@ -119,4 +126,5 @@ func (w *Writer) unstage() {
 	clear(w.news)
 	w.staged, w.news = w.staged[:0], w.news[:0] // the next commit of a large mailbox is as large
 	clear(w.known)
+	w.named, w.again = w.named[:0], w.again[:0]
 }

@@ -35,6 +35,7 @@ func (w *Writer) proveReused(ctx context.Context) error {
 				if err != nil {
 					return err
 				}
+				w.names([]history.Place{p}, true)
 				if !st.part.proofs.has(objectID(p.Object), now) {
 					at = append(at, p)
 				}
@@ -43,7 +44,7 @@ func (w *Writer) proveReused(ctx context.Context) error {
 		return nil
 	})
 	if err == nil {
-		_, err = w.certain(ctx, at)
+		_, err = w.certain(ctx, at, true)
 	}
 	w.reused = w.reused[:0]
 	return err

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -73,25 +74,25 @@ type CondemnedPack struct {
 
 // Has reports whether the pack with this key is condemned.
 func (c *Condemned) Has(key string) bool {
-	for _, p := range c.Packs {
-		if p.Key == key {
-			return true
-		}
+	if len(c.Packs) == 0 {
+		return false
 	}
-	return false
+	_, found := slices.BinarySearchFunc(c.Packs, key, func(p CondemnedPack, key string) int { return strings.Compare(p.Key, key) })
+	return found
 }
 
 // Append appends the bytes of the object, with a newline at the end.
 func (c *Condemned) Append(dst []byte) ([]byte, error) { return appendNotes(dst, c) }
 
-// ReadCondemned reads the list. Without an object, the list is empty and info is zero. A
+// ReadCondemned reads the list. Without an object, the list is empty and info has no ETag. A
 // replacement must match the ETag of info.
 func ReadCondemned(ctx context.Context, s objstore.Store) (c *Condemned, info objstore.Info, err error) {
 	c = &Condemned{Version: Version}
 	info, err = readNotes(ctx, s, CondemnedKey, c)
 	if errors.Is(err, objstore.ErrNotExist) {
-		return &Condemned{Version: Version}, objstore.Info{}, nil
+		return &Condemned{Version: Version}, objstore.Info{StoreTime: objstore.StoreTimeOf(err)}, nil
 	}
+	slices.SortFunc(c.Packs, func(a, b CondemnedPack) int { return strings.Compare(a.Key, b.Key) }) // for Has
 	return c, info, err
 }
 

@@ -69,6 +69,9 @@ func (r *resolver) fromMoved(ctx context.Context, p Place) (Place, error) {
 		r.moved = remember(r.moved, p.Object, m)
 	}
 	object, ok := m.Entries[p.Entry]
+	if len(m.Entries) == 0 {
+		return Place{}, fmt.Errorf("chunk %s: %w: %s was removed because no moment that is kept needs it", p.Chunk, ErrNoPlace, p.Object)
+	}
 	if !ok {
 		return Place{}, fmt.Errorf("chunk %s: %w: entry %s was dropped when %s was rewritten", p.Chunk, ErrNoPlace, p.Entry, p.Object)
 	}
