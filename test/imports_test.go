@@ -35,6 +35,8 @@ var rules = []rule{
 		except: []string{"partitions/history", "partitions/repository", "partitions/storeclock"}},
 	{from: "partitions/maintenance", not: []string{"index", "partitions"},
 		except: []string{"partitions/history", "partitions/repository", "partitions/storeclock"}},
+	{from: "partitions/collection", not: []string{"index", "partitions"},
+		except: []string{"partitions/history", "partitions/repository", "partitions/storeclock"}},
 	{from: "partitions/history", not: []string{"index", "partitions"}},
 	{from: "partitions/storeclock", not: []string{"index", "partitions"}},
 	{from: "cmd/cyr_backup", not: engine},

@@ -65,11 +65,7 @@ func (o *Option) Allowed() string {
 	case Duration:
 		s = fmt.Sprintf("a number with d, h, m or s, such as 1h30m (without a unit: %c)", o.unit())
 	case Size:
-		example := "12M"
-		if 12*mib < o.Min {
-			example = o.Default
-		}
-		s = fmt.Sprintf("a number with K, M or G, such as %s (without a unit: %c)", example, o.unit())
+		s = fmt.Sprintf("a number with K, M or G, such as 12M (without a unit: %c)", o.unit())
 	default:
 		return "any text"
 	}

@@ -21,7 +21,7 @@ type verb struct {
 func verbs() []verb {
 	return []verb{
 		{cmdline.Verb{Name: "list", Args: "[-t[HOURS]] [--from-bucket] [[MODE] BACKUP...]",
-			Text: "for each backup the time of its last change, the size of its commits and checkpoints (stat adds the packs, which backups share), its user and its place; without names, all backups"}, list},
+			Text: "for each backup the time of its last change, its size, its user and its place; without names, all backups"}, list},
 		{cmdline.Verb{Name: "stat", Args: "[--from-bucket] [MODE] BACKUP...",
 			Text: "the size of backups: compressed, uncompressed, the part that is still in use, and the time of the last change"}, stat},
 		{cmdline.Verb{Name: "cost", Args: "[--backups]",
@@ -45,7 +45,7 @@ func verbs() []verb {
 		{cmdline.Verb{Name: "passwd", Args: "USER | --delete USER | --list",
 			Text: "set the password of a mail server, read from standard input; delete a user; list the users"}, passwd},
 		{cmdline.Verb{Name: "debug", Args: "profile KIND [--for TIME]",
-			Text: "write a profile of the running backupd to standard output: cpu, heap, allocs, block or mutex for go tool pprof, trace for go tool trace, or goroutine as text"}, debug},
+			Text: "write a profile of the running backupd to standard output, for go tool pprof; KIND is cpu, heap, allocs, goroutine, block, mutex or trace"}, debug},
 	}
 }
 

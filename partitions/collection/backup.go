@@ -1,0 +1,223 @@
+package collection
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/partitions/history"
+)
+
+// errChanged reports that the objects do not fit the list of them. Another list may help.
+var errChanged = errors.New("the backup is changing or damaged (see ctl_backups verify)")
+
+// reader finds the packs that the objects of a backup name.
+type reader struct {
+	store  objstore.Store
+	prefix string // of the backup, with a final slash
+	old    *usesReader
+	uses   *usesWriter // nil: not written
+	packs  *packSet
+
+	print      fingerprint
+	read       int           // objects that the old uses lack
+	lines      int           // objects that name something
+	blocks     map[Pack]bool // objects that checkpoints have their places in; whether listed
+	checkpoint uint64        // the newest one
+	end        uint64        // the log has all commits up to this one, except for missing
+	newest     uint64        // highest number in the log
+	missing    uint64        // the last commit that is missing or damaged; 0 = none
+}
+
+// run reads a list of the objects. It returns an error if it cannot determine everything
+// that the backup names.
+func (r *reader) run(ctx context.Context, list iter.Seq2[objstore.Info, error]) error {
+	r.print, r.blocks = newFingerprint(), map[Pack]bool{}
+	for info, err := range list {
+		if err != nil {
+			return err
+		}
+		if err := r.object(ctx, parseObject(r.prefix, info)); err != nil {
+			return err
+		}
+	}
+	if r.old != nil {
+		if err := r.old.drain(); err != nil {
+			return err
+		}
+	}
+	return r.complete()
+}
+
+func (r *reader) object(ctx context.Context, o object) error {
+	r.print.add(o)
+	switch o.kind {
+	case kindUnknown:
+		return fmt.Errorf("%s: this program does not know such objects: remove it if it is no part of the backup, or use a newer version", o.Key)
+	case kindCheckpoint:
+		r.checkpoint = max(r.checkpoint, o.to)
+		return r.use(ctx, o, r.placesOf)
+	case kindLog:
+		return r.log(ctx, o)
+	case kindBlocks:
+		return r.block(ctx, o)
+	}
+	return nil
+}
+
+// use finds what an object names: in the old uses, or else in the object.
+func (r *reader) use(ctx context.Context, o object, read func(context.Context, object) (*use, error)) error {
+	var u *use
+	var err error
+	if r.old != nil {
+		if u, err = r.old.find(o); err != nil {
+			return err
+		}
+	}
+	if u == nil {
+		r.read++
+		if u, err = read(ctx, o); err != nil {
+			return err
+		}
+		u.Object, u.version = o.rel, versionOf(o.Info)
+	}
+	r.lines++
+	for _, p := range u.Packs {
+		if err := r.packs.add(p); err != nil {
+			return err
+		}
+	}
+	for _, b := range u.Blocks {
+		if !r.blocks[b] {
+			r.blocks[b] = false
+		}
+	}
+	if r.uses != nil {
+		return r.uses.add(u)
+	}
+	return nil
+}
+
+// placesOf reads which objects have the places of a checkpoint.
+func (r *reader) placesOf(ctx context.Context, o object) (*use, error) {
+	objects, err := history.PlaceObjects(ctx, r.pinned(o), o.Key)
+	if err != nil {
+		return nil, r.gone(err)
+	}
+	u := &use{}
+	for _, key := range objects {
+		id, ok := blocksID(key)
+		if !ok {
+			return nil, fmt.Errorf("%s: %w: it has places in %s", o.Key, history.ErrCorrupt, key)
+		}
+		u.Blocks = append(u.Blocks, id)
+	}
+	return u, nil
+}
+
+// blocksID returns the hash in the key of an object in records/. The objects of a backup that
+// was set aside name each other by their former keys, so the rest of the key does not count.
+func blocksID(key string) (id Pack, ok bool) {
+	name, found := strings.CutSuffix(path.Base(key), ".tar.zst")
+	return id, found && id.UnmarshalText([]byte(name)) == nil
+}
+
+// log reads a commit or segment. A commit that is missing or damaged is no obstacle if a
+// later checkpoint has the places of everything before it.
+func (r *reader) log(ctx context.Context, o object) error {
+	r.newest = max(r.newest, o.to)
+	err := r.use(ctx, o, r.packsIn(history.LogPlaces))
+	if history.IsUnreadable(err) && !errors.Is(err, errChanged) && !errors.Is(err, errUses) {
+		return nil // as if it were missing
+	}
+	if err != nil {
+		return err
+	}
+	if o.from > r.end+1 { // objects come in the order of from
+		r.missing = o.from - 1
+	}
+	r.end = max(r.end, o.to)
+	return nil
+}
+
+// block reads an object in records/, if a checkpoint has places in it.
+func (r *reader) block(ctx context.Context, o object) error {
+	id, ok := blocksID(o.rel)
+	if _, named := r.blocks[id]; !ok || !named {
+		return nil
+	}
+	r.blocks[id] = true
+	return r.use(ctx, o, r.packsIn(history.ObjectPlaces))
+}
+
+// packsIn returns a function that reads the packs in the places of an object.
+func (r *reader) packsIn(places func(context.Context, objstore.Store, string) iter.Seq2[history.Place, error]) func(context.Context, object) (*use, error) {
+	return func(ctx context.Context, o object) (*use, error) {
+		named := map[Pack]struct{}{}
+		for p, err := range places(ctx, r.pinned(o), o.Key) {
+			if err != nil {
+				return nil, r.gone(err)
+			}
+			if id, ok := packOf(p.Object); ok { // nothing else is ever removed
+				named[id] = struct{}{}
+			}
+		}
+		u := &use{}
+		for p := range named {
+			u.Packs = append(u.Packs, p)
+		}
+		slices.SortFunc(u.Packs, comparePacks)
+		return u, nil
+	}
+}
+
+// gone returns errChanged for an object that was removed after it was listed.
+func (r *reader) gone(err error) error {
+	if errors.Is(err, objstore.ErrNotExist) {
+		return fmt.Errorf("%w: %w", errChanged, err)
+	}
+	return err
+}
+
+// complete reports whether the list was complete.
+func (r *reader) complete() error {
+	for b, listed := range r.blocks {
+		if !listed {
+			return fmt.Errorf("%w: %srecords/%x.tar.zst: %w: a checkpoint has its places there", errChanged, r.prefix, b, history.ErrAbsent)
+		}
+	}
+	if r.newest > r.end {
+		r.missing = max(r.missing, r.newest)
+	}
+	if r.missing > r.checkpoint {
+		return fmt.Errorf("%w: commit %d: %w, or damaged, and no later checkpoint has its places", errChanged, r.missing, history.ErrAbsent)
+	}
+	return nil
+}
+
+// pinned returns the store for reading the listed version of an object.
+func (r *reader) pinned(o object) objstore.Store { return pinnedStore{r.store, o.Info} }
+
+// pinnedStore refuses another version of an object than a list has shown: its content must not
+// be noted as that of the listed one.
+type pinnedStore struct {
+	objstore.Store
+	listed objstore.Info
+}
+
+func (s pinnedStore) Get(ctx context.Context, key string, off, n int64) (*objstore.Object, error) {
+	o, err := s.Store.Get(ctx, key, off, n)
+	if err != nil || key != s.listed.Key {
+		return o, err
+	}
+	if o.Size != s.listed.Size || cmp.Or(s.listed.ETag, o.ETag) != o.ETag {
+		return nil, errors.Join(fmt.Errorf("%s: %w", key, errChanged), o.Close())
+	}
+	return o, nil
+}

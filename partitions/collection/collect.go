@@ -1,0 +1,133 @@
+package collection
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
+)
+
+// Options are the options of Collect.
+type Options struct {
+	Lock   repository.LockOptions // owner and clock of the lease
+	Cache  string                 // directory for the cache; "" = none
+	DryRun bool                   // change nothing in the bucket, and take no lease
+}
+
+// pass is one run of Collect.
+type pass struct {
+	store objstore.Store
+	opt   Options
+	lease *repository.Upkeep // nil in a dry run
+	last  *Totals
+	began time.Time // store time, before anything was listed
+	out   *Result
+}
+
+// Collect removes the packs of a partition that nothing has named for a day and that were
+// condemned for as long, and condemns those that nothing names now. It removes nothing while
+// anything in the partition cannot be read: see Result.Blocked. The error is ErrUpkeep if
+// another program collects, and ErrClock if the time is in doubt.
+func Collect(ctx context.Context, part repository.Config, o Options) (out *Result, err error) {
+	o.Lock.SetDefaults()
+	p := &pass{store: part.Store, opt: o, out: &Result{}}
+	repo, err := repository.ReadInfo(ctx, part.Store)
+	if errors.Is(err, objstore.ErrNotExist) {
+		return p.out, nil // an empty partition
+	}
+	if err == nil && !o.DryRun {
+		if p.lease, err = repository.BeginCollection(ctx, part, o.Lock); err == nil {
+			defer func() { err = errors.Join(err, p.lease.End(context.WithoutCancel(ctx))) }()
+			during, cancel := context.WithCancel(ctx)
+			defer cancel()
+			defer context.AfterFunc(p.lease.Context(), cancel)()
+			ctx = during
+		}
+	}
+	if err == nil {
+		err = p.run(ctx, repo.ID, part.Location)
+	}
+	if err != nil {
+		err = fmt.Errorf("collect packs of partition %s (%s): %w", part.Name, part.Location, err)
+	}
+	return p.out, err
+}
+
+func (p *pass) run(ctx context.Context, repo, location string) (err error) {
+	if p.last, err = Last(ctx, p.store); err != nil {
+		return err
+	}
+	if p.began, err = p.certain(ctx); err != nil {
+		return err
+	}
+	p.out.Totals = Totals{Version: resultVersion, Time: p.began.UTC()}
+	// The list is read before the count: a pack is removed only if it was on the list before.
+	list, listed, err := history.ReadCondemned(ctx, p.store)
+	if err != nil {
+		return err
+	}
+	c := &census{store: p.store, now: p.opt.Lock.Now(), putUses: !p.opt.DryRun, used: newPackSet(packsOfAll), moved: newPackSet(packsOfAll), out: p.out}
+	defer func() { err = errors.Join(err, c.close()) }()
+	if err := c.all(ctx, p.opt.Cache, repo, location); err != nil {
+		return err
+	}
+	do, err := p.sortPacks(ctx, both(c.used, c.moved), list, listed)
+	if err != nil {
+		return err
+	}
+	if p.out.Blocking > 0 {
+		p.out.Condemning = Amount{}
+		return nil
+	}
+	if p.opt.DryRun {
+		for _, info := range do.remove {
+			p.out.Removed.add(info.Size)
+		}
+		return nil
+	}
+	return p.finish(ctx, do)
+}
+
+// finish makes the changes.
+func (p *pass) finish(ctx context.Context, do *sorted) error {
+	if err := p.remove(ctx, do.remove); err != nil {
+		return err
+	}
+	gone, err := p.longGone(ctx, do.absent)
+	if err != nil {
+		return err
+	}
+	now, err := p.certain(ctx)
+	if err != nil {
+		return err
+	}
+	if err := p.changeList(ctx, do.condemn, gone, now); err != nil {
+		return err
+	}
+	p.settle()
+	return p.out.put(ctx, p.store)
+}
+
+// settle makes the totals those after the pass.
+func (p *pass) settle() {
+	t := &p.out.Totals
+	for _, a := range []*Amount{&t.All, &t.Condemned} {
+		a.Packs -= p.out.Removed.Packs
+		a.Bytes -= p.out.Removed.Bytes
+	}
+	t.Condemned.Packs += p.out.Condemning.Packs
+	t.Condemned.Bytes += p.out.Condemning.Bytes
+}
+
+// certain returns the store's time, or ErrClock.
+func (p *pass) certain(ctx context.Context) (time.Time, error) {
+	var before time.Time
+	if p.last != nil {
+		before = p.last.Time
+	}
+	return certainNow(ctx, p.store, p.opt.Lock.Now, before)
+}

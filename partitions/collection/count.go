@@ -1,0 +1,254 @@
+package collection
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"strings"
+	"time"
+
+	"github.com/cyrusbackup/backupd/internal/inorder"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
+)
+
+// countedAhead is how many backups are read at a time.
+const countedAhead = 16
+
+// readFew is how many new objects of a backup a pass reads night after night rather than
+// put its uses.
+const readFew = 2
+
+// census finds the packs that anything in a partition names.
+type census struct {
+	store   objstore.Store
+	now     time.Time // host's clock
+	putUses bool
+	used    *packSet // named by backups
+	moved   *packSet // that have the entries of used packs now
+	out     *Result
+}
+
+func (c *census) close() error { return errors.Join(c.used.close(), c.moved.close()) }
+
+// all counts every backup. A backup that is set aside meanwhile is listed under at least one of
+// its prefixes, because it is removed from the first one after it is complete in the second.
+func (c *census) all(ctx context.Context, dir, repo, location string) error {
+	err := withCache(dir, cacheName(dir, repo, location, "uses"), func(old *cacheReader, fresh *cacheWriter) error {
+		for _, prefix := range []string{backupPrefix, asidePrefix} {
+			if err := c.below(ctx, prefix, old, fresh); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return withCache(dir, cacheName(dir, repo, location, "notes"), func(old *cacheReader, fresh *cacheWriter) error {
+		return c.notes(ctx, old, fresh)
+	})
+}
+
+// withCache calls fn with the cache of the last pass and that for the next one.
+func withCache(dir, name string, fn func(*cacheReader, *cacheWriter) error) error {
+	old := &cacheReader{end: true}
+	if dir != "" {
+		old = openCache(name)
+	}
+	fresh, err := newCacheWriter(dir, name)
+	if err == nil {
+		if err = fn(old, fresh); err == nil {
+			err = fresh.done()
+		}
+		fresh.drop()
+	}
+	return errors.Join(err, old.close())
+}
+
+// work is a backup on its way through the count.
+type work struct {
+	group
+	cached *packSet // nil: to be read
+	err    error    // that ends the count
+}
+
+// outcome is a backup after it was counted.
+type outcome struct {
+	work
+	counted *counted
+}
+
+func (c *census) below(ctx context.Context, prefix string, old *cacheReader, fresh *cacheWriter) error {
+	in := func(yield func(work) bool) {
+		for g := range groups(ctx, c.store, prefix) {
+			w := work{group: g}
+			if g.err == nil {
+				w.cached, w.err = old.find(g.prefix, g.print)
+			}
+			if !yield(w) {
+				return
+			}
+		}
+	}
+	results := inorder.Map(ctx, inorder.Limit[work]{Count: countedAhead}, in, func(ctx context.Context, _ <-chan struct{}, w work) outcome { return c.read(ctx, w) })
+	var first error
+	for o := range results {
+		first = errors.Join(first, c.take(o, fresh))
+		if first != nil {
+			break
+		}
+	}
+	if first == nil {
+		first = ctx.Err()
+	}
+	return first
+}
+
+// read finds the packs of a backup, unless the cache has them.
+func (c *census) read(ctx context.Context, w work) outcome {
+	switch {
+	case w.err != nil || w.group.err != nil:
+		return outcome{work: w}
+	case w.cached != nil:
+		return outcome{w, &counted{packs: w.cached, print: w.print}}
+	}
+	b := backup{store: c.store, prefix: w.prefix, listed: w.infos, hasUses: w.uses, now: c.now}
+	if c.putUses {
+		b.putFrom = readFew + 1
+	}
+	n, err := b.count(ctx)
+	if err != nil {
+		w.group.err = err
+		return outcome{work: w}
+	}
+	return outcome{w, n}
+}
+
+// take adds the packs of a backup to those of all backups.
+func (c *census) take(o outcome, fresh *cacheWriter) (err error) {
+	switch {
+	case o.err != nil:
+		return o.err
+	case o.group.err != nil:
+		if o.prefix == "" || failed(o.group.err) {
+			return o.group.err
+		}
+		c.out.block(strings.TrimSuffix(o.prefix, "/"), o.group.err)
+		return nil
+	}
+	defer func() { err = errors.Join(err, o.counted.packs.close()) }()
+	c.out.Backups++
+	if o.cached == nil {
+		c.out.Read++
+	}
+	for p, err := range o.counted.packs.sorted() {
+		if err == nil {
+			err = c.used.add(p)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return fresh.add(o.prefix, o.counted.print, o.counted.packs)
+}
+
+// failed reports whether a request has failed, so that others will fail too.
+func failed(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) ||
+		repository.IsStoreError(err) && !errors.Is(err, objstore.ErrNotExist)
+}
+
+// notes follows the notes in moved/ about packs that backups name. A note leads exactly one
+// step to the packs that have the entries now.
+func (c *census) notes(ctx context.Context, old *cacheReader, fresh *cacheWriter) error {
+	next, stop := iter.Pull2(c.used.sorted())
+	defer stop()
+	p, err, more := next()
+	for info, lerr := range c.store.List(ctx, movedPrefix, "") {
+		if lerr != nil {
+			return lerr
+		}
+		about, ok := noteOf(info.Key)
+		if !ok {
+			continue
+		}
+		for err == nil && more && comparePacks(p, about) < 0 {
+			p, err, more = next()
+		}
+		if err != nil {
+			return err
+		}
+		if !more || p != about {
+			continue // nobody names that pack
+		}
+		if err := c.note(ctx, info, about, old, fresh); err != nil {
+			return err
+		}
+	}
+	return err
+}
+
+const movedPrefix = "moved/"
+
+// noteOf returns the pack that a note is about.
+func noteOf(key string) (p Pack, ok bool) {
+	name, found := strings.CutPrefix(key, movedPrefix)
+	if name, ok = strings.CutSuffix(name, ".json"); !found || !ok {
+		return p, false
+	}
+	return packOf(packPrefix + name + ".tar.zst")
+}
+
+func (c *census) note(ctx context.Context, info objstore.Info, about Pack, old *cacheReader, fresh *cacheWriter) error {
+	f := newFingerprint()
+	f.add(object{Info: info, rel: info.Key, kind: kindLog})
+	packs, err := old.find(info.Key, f.value())
+	if err != nil {
+		return err
+	}
+	listed := true
+	if packs == nil {
+		if packs, listed, err = readNote(ctx, c.store, info, about); err != nil {
+			if failed(err) {
+				return err
+			}
+			c.out.block(info.Key, err)
+			return nil
+		}
+	}
+	defer packs.close()
+	for p, err := range packs.sorted() {
+		if err == nil {
+			err = c.moved.add(p)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if !listed {
+		return nil
+	}
+	return fresh.add(info.Key, f.value(), packs)
+}
+
+// readNote returns the packs that a note names. A note may have been replaced since it was
+// listed: then it names every place that is needed now.
+func readNote(ctx context.Context, s objstore.Store, info objstore.Info, about Pack) (packs *packSet, listed bool, err error) {
+	m, now, err := history.ReadMoved(ctx, s, history.PackKey(about))
+	if err != nil {
+		return nil, false, err
+	}
+	packs = newPackSet(packsOfBackup)
+	for _, key := range m.Entries {
+		p, ok := packOf(key)
+		if !ok {
+			continue // nothing else is ever removed
+		}
+		if err := packs.add(p); err != nil {
+			return nil, false, errors.Join(err, packs.close())
+		}
+	}
+	return packs, now.ETag == info.ETag && now.Size == info.Size, nil
+}

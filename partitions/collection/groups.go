@@ -1,0 +1,86 @@
+package collection
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"strings"
+
+	"github.com/cyrusbackup/backupd/objstore"
+)
+
+// group is the part of a list that is about one backup.
+type group struct {
+	prefix string
+	infos  []objstore.Info // nil: too many to keep
+	uses   bool
+	print  [32]byte
+	err    error // the key is unknown, or the list has ended with an error
+}
+
+// mostGrouped is how many objects of a backup are kept. A longer one is listed again if it
+// has to be read.
+const mostGrouped = 1000
+
+// groups lists the backups below a prefix, in order.
+func groups(ctx context.Context, s objstore.Store, prefix string) iter.Seq[group] {
+	return func(yield func(group) bool) {
+		var g *grouping
+		for info, err := range s.List(ctx, prefix, "") {
+			if err != nil {
+				yield(group{err: err})
+				return
+			}
+			if strings.HasPrefix(info.Key, asidePacks) {
+				continue
+			}
+			of, ok := prefixOf(info.Key)
+			if g != nil && (!ok || of != g.prefix) {
+				if !yield(g.end()) {
+					return
+				}
+				g = nil
+			}
+			if !ok {
+				if !yield(unknownKey(info.Key)) {
+					return
+				}
+				continue
+			}
+			if g == nil {
+				g = &grouping{group{prefix: of, infos: []objstore.Info{}}, newFingerprint()}
+			}
+			g.add(info)
+		}
+		if g != nil {
+			yield(g.end())
+		}
+	}
+}
+
+func unknownKey(key string) group {
+	return group{prefix: key, err: fmt.Errorf("%s: this program does not know such objects: remove it if it belongs to no backup, or use a newer version", key)}
+}
+
+// grouping is a group that is being listed.
+type grouping struct {
+	group
+	sum fingerprint
+}
+
+func (g *grouping) add(info objstore.Info) {
+	o := parseObject(g.prefix, info)
+	g.sum.add(o)
+	g.uses = g.uses || o.kind == kindUses
+	if g.infos != nil {
+		g.infos = append(g.infos, info)
+	}
+	if len(g.infos) > mostGrouped {
+		g.infos = nil
+	}
+}
+
+func (g *grouping) end() group {
+	g.print = g.sum.value()
+	return g.group
+}

@@ -1,0 +1,184 @@
+package collection_test
+
+import (
+	"fmt"
+	"runtime"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cyrusbackup/backupd/partitions/collection"
+	"github.com/cyrusbackup/backupd/partitions/history"
+)
+
+// An unchanged backup costs no GET, and a changed one at most three.
+func TestRequests(t *testing.T) {
+	w := newWorld(t)
+	const users = 50
+	name := func(i int) string { return fmt.Sprintf("user%02d", i) }
+	for i := range users {
+		for c := range 5 {
+			w.commit(name(i), map[int]string{c + 1: w.pack(i*10+c+1, 1000+c)})
+		}
+		w.checkpoint(name(i))
+	}
+	w.collect()
+	gets := func() int {
+		w.count.Reset()
+		w.collect()
+		return w.count.Snapshot()["get"].Ops
+	}
+	idle := gets()
+	if idle > 10 {
+		t.Errorf("%d GETs although nothing has changed", idle)
+	}
+	for i := range 10 {
+		w.commit(name(i), map[int]string{9: ""})
+		w.commit(name(i), map[int]string{8: ""})
+	}
+	if n := gets() - idle; n > 30 {
+		t.Errorf("%d GETs for 10 changed backups", n)
+	}
+	// Another host has no cache, and reads the uses.
+	w.cache = t.TempDir()
+	if n := gets() - idle; n > users*3 {
+		t.Errorf("%d GETs without a cache", n)
+	}
+	// Many new commits are read once, and not again by a host without a cache.
+	for range 20 {
+		w.commit(name(0), map[int]string{7: ""})
+	}
+	w.collect()
+	w.cache = ""
+	if n := gets() - idle; n > users*3 {
+		t.Errorf("%d GETs without a cache after many commits", n)
+	}
+}
+
+// Summarize leaves nothing to read but the uses.
+func TestSummarize(t *testing.T) {
+	w := newWorld(t)
+	for c := range 40 {
+		w.commit("anne", map[int]string{c + 1: w.pack(c + 1)})
+	}
+	f := w.found("anne")
+	f.Partition = w.config()
+	if err := collection.Summarize(t.Context(), f, w.now); err != nil {
+		t.Fatal(err)
+	}
+	w.count.Reset()
+	w.cache = ""
+	if w.collect(); w.count.Snapshot()["get"].Ops > 10 {
+		t.Errorf("%d GETs after Summarize", w.count.Snapshot()["get"].Ops)
+	}
+	before := w.mem.Snapshot()
+	if err := collection.Summarize(t.Context(), f, w.now); err != nil {
+		t.Fatal(err)
+	}
+	if changed := w.mem.Changed(before); len(changed) > 0 {
+		t.Errorf("a second Summarize has put %v", changed)
+	}
+}
+
+// Uses and cache are believed only for the very objects that they describe.
+func TestBucketWentBack(t *testing.T) {
+	for _, with := range []string{"cache", "uses"} {
+		t.Run(with, func(t *testing.T) {
+			w := newWorld(t)
+			p, q := w.pack(1), w.pack(2)
+			then := w.mem.Snapshot()
+			w.commit("anne", map[int]string{1: p})
+			older := w.mem.Snapshot()
+			w.mem.Rollback(then, "backups/", false)
+			w.commit("anne", map[int]string{2: q}) // same keys and sizes
+			w.later(8 * day)
+			w.collect()
+			f := w.found("anne")
+			if err := collection.Summarize(t.Context(), f, w.now); err != nil {
+				t.Fatal(err)
+			}
+			uses := "backups/user/anne/uses.ndjson.zst"
+			newer := w.mem.Snapshot()
+			w.mem.Rollback(older, "backups/", false)
+			if with == "uses" {
+				w.cache = ""
+				w.mem.Rollback(newer, uses, true)
+			}
+			w.later(25 * hour)
+			w.collectFor(3)
+			if !w.has(p) {
+				t.Fatal("the pack of the older state was removed")
+			}
+			if w.has(q) {
+				t.Error("the pack of the newer state is still there")
+			}
+			w.check("anne")
+		})
+	}
+}
+
+// Damaged uses and a damaged cache cost requests, and nothing else.
+func TestDamagedSummaries(t *testing.T) {
+	w := newWorld(t)
+	p := w.pack(1)
+	w.commit("anne", map[int]string{1: p})
+	w.commit("anne", map[int]string{2: ""})
+	w.commit("anne", map[int]string{3: ""})
+	w.later(8 * day)
+	w.collect()
+	uses := "backups/user/anne/uses.ndjson.zst"
+	if !w.has(uses) {
+		t.Fatal("no uses")
+	}
+	size := len(w.mem.Bytes(uses))
+	for off := 0; off < size; off++ {
+		w.cache = ""
+		w.mem.Flip(uses, off)
+		if w.collect(); w.condemned(p) {
+			t.Fatalf("byte %d of the uses is damaged, and the pack condemned", off)
+		}
+		w.mem.Lose(uses)
+		w.collect()
+	}
+}
+
+// The memory of a pass does not depend on the number of packs and backups.
+func TestMemory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a million names of packs take a while")
+	}
+	w := newWorld(t)
+	const users, packs = 200, 10_000
+	for i := range users {
+		in := map[int]string{}
+		for n := range packs {
+			in[n+1] = history.PackKey([32]byte{byte(n), byte(n >> 8), byte(i), 1})
+		}
+		w.commit(fmt.Sprintf("user%04d", i), in)
+	}
+	w.collect()
+	runtime.GC()
+	base, peak := heap(), atomic.Uint64{}
+	done := make(chan struct{})
+	go func() {
+		for {
+			select {
+			case <-done:
+				return
+			case <-time.After(5 * time.Millisecond):
+				peak.Store(max(peak.Load(), heap()))
+			}
+		}
+	}()
+	w.collect()
+	close(done)
+	if used := int64(peak.Load()) - int64(base); used > 160<<20 {
+		t.Errorf("%d MiB beside the repository", used>>20)
+	}
+}
+
+func heap() uint64 {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}

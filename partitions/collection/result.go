@@ -1,0 +1,107 @@
+package collection
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/partitions/history"
+)
+
+// ResultKey is the key of the totals of the last complete pass.
+const ResultKey = "collection.json"
+
+// Amount is a number of packs and their bytes.
+type Amount struct {
+	Packs int   `json:"packs"`
+	Bytes int64 `json:"bytes"`
+}
+
+func (a *Amount) add(bytes int64) {
+	a.Packs++
+	a.Bytes += bytes
+}
+
+// Totals are the packs of a partition as a pass has found them.
+type Totals struct {
+	Version int       `json:"version"`
+	Time    time.Time `json:"time"` // store time at the start
+	All     Amount    `json:"all"`
+	Used    Amount    `json:"used"` // named by a backup
+	// Condemned packs are unused, and will be removed by a later pass.
+	Condemned Amount `json:"condemned"`
+	// Young packs are unused, but not old enough to be condemned.
+	Young Amount `json:"young"`
+}
+
+// Reclaimable is what later passes will remove if nothing changes.
+func (t *Totals) Reclaimable() Amount {
+	return Amount{t.Condemned.Packs + t.Young.Packs, t.Condemned.Bytes + t.Young.Bytes}
+}
+
+// Result is the outcome of a pass.
+type Result struct {
+	Totals
+	Backups    int    // that were counted
+	Read       int    // backups whose objects had changed since the last pass
+	Condemning Amount // condemned by this pass
+	Removed    Amount
+	// Blocked are the reasons why nothing was condemned or removed: backups whose packs could
+	// not be determined. At most MostBlocked of them are kept.
+	Blocked []BlockedError
+	// Blocking is the number of all reasons.
+	Blocking int
+}
+
+// MostBlocked is how many reasons a Result has.
+const MostBlocked = 20
+
+// BlockedError is a backup, or another object, that could not be read.
+type BlockedError struct {
+	Key string
+	Err error
+}
+
+// Error names the key.
+func (b BlockedError) Error() string { return b.Key + ": " + b.Err.Error() }
+func (b BlockedError) Unwrap() error { return b.Err }
+
+func (r *Result) block(key string, err error) {
+	if r.Blocking++; len(r.Blocked) < MostBlocked {
+		r.Blocked = append(r.Blocked, BlockedError{key, err})
+	}
+}
+
+// Last returns the totals of the last complete pass, or nil if there was none.
+func Last(ctx context.Context, s objstore.Store) (*Totals, error) {
+	obj, err := s.Get(ctx, ResultKey, 0, -1)
+	if errors.Is(err, objstore.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	t := new(Totals)
+	if err = json.NewDecoder(obj).Decode(t); err == nil && t.Version != resultVersion {
+		err = history.ErrVersion
+	}
+	if err = errors.Join(err, obj.Close()); err != nil {
+		return nil, fmt.Errorf("%s: %w", ResultKey, err)
+	}
+	return t, nil
+}
+
+const resultVersion = 1
+
+func (t *Totals) put(ctx context.Context, s objstore.Store) error {
+	b, err := json.Marshal(t)
+	if err != nil {
+		return err
+	}
+	_, err = s.Put(ctx, ResultKey, bytes.NewReader(append(b, '\n')), objstore.PutOptions{})
+	return err
+}
