@@ -409,12 +409,28 @@ class State:
         os.unlink(state)
         return loaded
 
+    def places(self, key):
+        """Adds the places in a checkpoint."""
+        with damage(key):
+            for name, _, read in entries(self.store, key):
+                if name == "places.ndjson":
+                    rows = list(lines(read, key))
+            with self.transaction():
+                self.add_places(rows)
+
+    def add_places(self, rows):
+        for p in rows:
+            if "places" in p:
+                for _, line in self.blocks([(p["object"], p["places"], "places")]):
+                    self.place(line, None)
+
     def state(self, rows, places, number, until):
         head = next(rows)
         if head["version"] != 1 or head["backup"] != self.backup or head["number"] != number:
             raise Damaged("the first line belongs to another backup, number or version")
         if until and moment(head["time"]) > until:
             return False
+        self.made = moment(head["time"])
         at = {p["block"]: p["object"] for p in places if "block" in p}
         mailbox = None
         for row in rows:
@@ -430,10 +446,7 @@ class State:
                 h = row["messages"]["sha256"]
                 for _, line in self.blocks([(at[h], h, "messages")]):
                     self.message(line)
-        for p in places:
-            if "places" in p:
-                for _, line in self.blocks([(p["object"], p["places"], "places")]):
-                    self.place(line, None)
+        self.add_places(places)
         return True
 
     # -- commits: format.md 3
@@ -519,6 +532,7 @@ class Log:
         self.scratch = scratch
         self.hash = None        # of the previous commit
         self.lost = []          # commits that could not be read, and why
+        self.later = set()      # checkpoints after the moment
 
     def state(self):
         state, self.next = self.begin()
@@ -526,12 +540,16 @@ class Log:
         names = [m for m in map(LOG.fullmatch, self.store.names(f"backups/{self.backup}/log")) if m]
         if not names:
             raise Trouble(f"{self.backup}: no such backup")
+        kept = self.before_log(state, int(names[0][1])) if int(names[0][1]) > 1 else 0
         for m in names:
             first, last = int(m[1]), int(m[2] or m[1])
             if not m[2] and last < self.next:
                 continue        # only segments: their places have the places of merged bodies
             if not begun and first > 1:
                 raise Trouble("commit 1 is gone: the moment is before the kept history, or objects are missing")
+            if begun and self.next < int(names[0][1]) and kept in self.later:
+                self.single()
+                break
             begun = True
             if not self.object(state, m[0], first, last):
                 break
@@ -544,6 +562,26 @@ class Log:
                 self.problems.add(f"commit {n} is skipped: {why}")
         return state
 
+    def before_log(self, state, first):
+        """Returns the number of the checkpoint that retention left at the beginning of the log, or 0.
+        The places in it replace those in the log that was removed."""
+        at = f"backups/{self.backup}/checkpoints"
+        for name in sorted(filter(CHECKPOINT.fullmatch, self.store.names(at))):
+            number = int(name[:16])
+            if number >= first - 1:
+                try:
+                    if number != self.next - 1:
+                        state.places(f"{at}/{name}")
+                    return number
+                except Damaged as e:
+                    report(f"checkpoint {number} is skipped: {e}")
+        return 0
+
+    def single(self):
+        """The checkpoint is a single moment: what came after it was removed by retention."""
+        if self.begun[:19] != self.until[:19]:
+            self.problems.add(f"the history between {self.begun} and a later moment was removed by retention: this is the state of {self.begun}")
+
     def begin(self):
         at = f"backups/{self.backup}/checkpoints"
         for name in sorted(filter(CHECKPOINT.fullmatch, self.store.names(at)), reverse=True):
@@ -551,7 +589,9 @@ class Log:
             number = int(name[:16])
             try:
                 if state.checkpoint(f"{at}/{name}", number, self.until):
+                    self.begun = state.made
                     return state, number + 1
+                self.later.add(number)
             except Damaged as e:
                 report(f"checkpoint {number} is skipped: {e}")
         return State(self.store, self.backup, tempfile.mkdtemp(dir=self.scratch)), 1

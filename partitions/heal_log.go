@@ -20,7 +20,7 @@ func (l *logPlaces) of(ctx context.Context, b *Backup, c history.ChunkID) ([]his
 		m, err := await(ctx, func() (*history.Mem, error) {
 			return history.Load(ctx, b.part.store, b.path, history.Moment{Number: b.entry.Number, Tolerant: true})
 		})
-		if err != nil && !history.IsUnreadable(err) && !errors.Is(err, history.ErrBeforeFirst) {
+		if err != nil && !history.IsUnreadable(err) && !errors.Is(err, history.ErrBeforeFirst) && !errors.Is(err, history.ErrNotKept) {
 			return nil, err
 		}
 		l.m, l.read = m, true

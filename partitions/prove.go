@@ -120,6 +120,9 @@ func (b *Backup) listNext(ctx context.Context) (*objstore.Info, error) {
 	var newest, missing uint64
 	err := await0(ctx, func() (err error) {
 		newest, missing, err = log.End(ctx, b.entry.Checkpoint)
+		if err == nil && missing > 0 {
+			newest, missing, err = b.endAfterKept(ctx, &log, newest, missing)
+		}
 		return err
 	})
 	switch {
@@ -135,6 +138,25 @@ func (b *Backup) listNext(ctx context.Context) (*objstore.Info, error) {
 		err = fmt.Errorf("commit %d was merged into a segment, and the index does not know it: %w", n+1, errOtherHistory)
 	}
 	return next, err
+}
+
+// endAfterKept is End after the newest checkpoint that the index covers. Retention removes a
+// checkpoint that the index knows, and the log after it, after it has put a newer checkpoint.
+func (b *Backup) endAfterKept(ctx context.Context, log *history.Log, newest, missing uint64) (uint64, uint64, error) {
+	numbers, err := log.Checkpoints(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
+	for _, n := range numbers {
+		if n > b.entry.Checkpoint && n <= b.entry.Number {
+			newest, missing, err = log.End(ctx, n)
+			if err == nil && missing == 0 {
+				b.entry.Checkpoint = n
+			}
+			return newest, missing, err
+		}
+	}
+	return newest, missing, nil
 }
 
 // confirmNewest confirms that the bucket holds the newest commit in the index. The commit may

@@ -60,8 +60,8 @@ func TestTypedDefaults(t *testing.T) {
 	if got := f.Duration("sync_timeout"); got != 30*time.Minute {
 		t.Errorf("sync_timeout %v", got)
 	}
-	if got := f.Duration("backup_retention"); got != 7*24*time.Hour {
-		t.Errorf("backup_retention %v", got)
+	if got := f.Duration("backup_retention"); got != 0 {
+		t.Errorf("backup_retention %v: nobody has decided that old mail is deleted", got)
 	}
 	if got := f.Size("backup_pack_size"); got != 12<<20 {
 		t.Errorf("backup_pack_size %v", got)

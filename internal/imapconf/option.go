@@ -124,7 +124,7 @@ func (o *Option) show(n int64) string {
 func Options() []Option {
 	all := slices.Concat(
 		identityOptions(), loginOptions(), tlsOptions(), protocolOptions(), processOptions(),
-		cyrusBackupOptions(), storageOptions(), serviceOptions(), clientOptions())
+		cyrusBackupOptions(), retentionOptions(), storageOptions(), serviceOptions(), clientOptions())
 	slices.SortFunc(all, func(a, b Option) int { return strings.Compare(a.Name, b.Name) })
 	return all
 }

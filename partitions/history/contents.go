@@ -121,6 +121,19 @@ func (l *Log) endsWith(n, newest uint64) error {
 	return fmt.Errorf("commit %d of %s: %w: the log ends with %d", n, l.Backup, ErrAbsent, newest)
 }
 
+// First returns the first commit that the log has, 0 for an empty log.
+func (l *Log) First(ctx context.Context) (uint64, error) {
+	for info, err := range l.Store.List(ctx, LogPrefix(l.Backup), "") {
+		if err != nil {
+			return 0, err
+		}
+		if from, _, ok := ParseLogKey(l.Backup, info.Key); ok {
+			return from, nil
+		}
+	}
+	return 0, nil
+}
+
 // End lists the log after commit from, which can be that of a checkpoint (0 = list from the
 // start). It returns the newest commit, or from if there is no later one, and the first
 // missing commit between the two, or 0.

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
+
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 // loader does the work of Load. It first reads the log in one pass. If that finds damage,
@@ -15,8 +18,14 @@ type loader struct {
 	at  Moment
 	bad []Damage // skipped checkpoints
 
-	applied int // number of commits
+	numbers []uint64 // of the checkpoints, newest first
+	after   uint64   // the base
+	next    uint64   // the first commit after the base that the log has
+	applied int      // number of commits
 }
+
+// loadTries is how often a state is loaded while retention removes what it is made of.
+const loadTries = 4
 
 // Damage is an object that cannot be read.
 type Damage struct {
@@ -26,8 +35,17 @@ type Damage struct {
 
 func (l *loader) load() (*Mem, error) {
 	m, err := l.readable()
-	if errors.Is(err, errNeedsRecords) {
-		l.at.Heads = false
+	for try := 1; try < loadTries; try++ {
+		again, aerr := l.outdated(m, err)
+		if !again && aerr == nil {
+			break
+		}
+		if m != nil {
+			aerr = errors.Join(aerr, m.Close())
+		}
+		if aerr != nil {
+			return nil, aerr
+		}
 		m, err = l.readable()
 	}
 	if err != nil {
@@ -44,8 +62,43 @@ func (l *loader) load() (*Mem, error) {
 	return m, nil
 }
 
+// outdated reports whether something was missing that has been replaced since it was listed:
+// retention puts a checkpoint before it removes the log up to it.
+func (l *loader) outdated(m *Mem, err error) (bool, error) {
+	missing := errors.Is(err, ErrAbsent) || errors.Is(err, ErrNotKept) || errors.Is(err, objstore.ErrNotExist)
+	for _, b := range l.bad {
+		missing = missing || errors.Is(b.Err, objstore.ErrNotExist)
+	}
+	if m != nil {
+		for _, g := range m.unbridged() {
+			missing = missing || errors.Is(g.Err, ErrAbsent) || errors.Is(g.Err, objstore.ErrNotExist)
+		}
+	}
+	if !missing {
+		return false, nil
+	}
+	numbers, err := l.log.Checkpoints(l.ctx)
+	if err != nil {
+		return false, err
+	}
+	have, err := l.log.list(l.ctx, 0)
+	if err != nil {
+		return false, err
+	}
+	return !l.at.FromLog && !slices.Equal(numbers, l.numbers) || have.next(l.after+1) != l.next, nil
+}
+
 // readable makes the state from the readable part of the log.
 func (l *loader) readable() (*Mem, error) {
+	m, err := l.readAll()
+	if errors.Is(err, errNeedsRecords) {
+		l.at.Heads = false
+		m, err = l.readAll()
+	}
+	return m, err
+}
+
+func (l *loader) readAll() (*Mem, error) {
 	m, err := l.read(l.inOnePass)
 	if IsUnreadable(err) && !errors.Is(err, ErrBeforeFirst) {
 		m, err = l.read(l.oneByOne)
@@ -77,6 +130,7 @@ func (l *loader) base() (*Mem, error) {
 			return nil, err
 		}
 	}
+	l.numbers = numbers
 	for _, n := range numbers {
 		if l.at.Number > 0 && n > l.at.Number {
 			continue
@@ -142,8 +196,15 @@ func (l *loader) continueFrom(m *Mem, apply func(*Mem, *contents, uint64) error)
 	if to == 0 {
 		to = have.newest
 	}
+	l.after, l.next = base, have.next(base+1)
 	if to > max(have.newest, base) {
 		return fmt.Errorf("commit %d of %s: %w: the log ends with %d", to, l.log.Backup, ErrAbsent, have.newest)
+	}
+	if err := l.notKept(m, have); err != nil {
+		if errors.Is(err, errBase) {
+			return nil
+		}
+		return err
 	}
 	if l.at.Number == 0 && have.newest < base {
 		m.gap(have.newest+1, base, l.log.absent(base))

@@ -41,6 +41,7 @@ type Mem struct {
 	line      []byte // the last line that was added
 	heads     bool   // apply no records and messages
 	partial   bool   // records and messages of the log are missing
+	relocate  func(Place) (Place, error)
 
 	gaps    []Gap // commits that could not be read
 	bridged []LostRange
@@ -152,10 +153,13 @@ func (m *Mem) addPlaces(c *CommitReader) error {
 		return nil
 	}
 	for p, err := range c.Places() {
-		if err != nil {
-			return err
+		if err == nil && m.relocate != nil {
+			p, err = m.relocate(p)
 		}
-		if err := m.AddPlace(p); err != nil {
+		if err == nil {
+			err = m.AddPlace(p)
+		}
+		if err != nil {
 			return err
 		}
 	}

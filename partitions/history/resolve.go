@@ -12,9 +12,9 @@ import (
 
 // ResolvePlace returns the current place of an entry whose object p.Object is missing. The
 // rewrite of a pack leaves a note in moved/. A commit may have been merged into a segment,
-// whose places have the new locations of its bodies. One lookup is enough, because another
-// move updates the note under the first name. The error is ErrNoPlace if the place is
-// unknown.
+// whose places have the new locations of its bodies. If retention has removed the commit, the
+// oldest checkpoint after it has them. One lookup is enough, because another move updates the
+// note under the first name. The error is ErrNoPlace if the place is unknown.
 func ResolvePlace(ctx context.Context, s objstore.Store, p Place) (Place, error) {
 	return (&resolver{store: s}).resolve(ctx, p)
 }
@@ -31,6 +31,7 @@ type resolver struct {
 	moved  map[string]*Moved            // by key of the pack
 	merged map[string]map[ChunkID]Place // by key of the segment
 	lists  map[string]*contents         // by backup
+	kept   *Mem                         // the checkpoint that was used last
 }
 
 func (r *resolver) resolve(ctx context.Context, p Place) (Place, error) {
@@ -49,6 +50,7 @@ func (r *resolver) forget() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.moved, r.merged, r.lists = nil, nil, nil
+	r.forgetKept()
 }
 
 func noPlace(p Place) error {
@@ -102,7 +104,7 @@ func parseAnyLogKey(key string) (backup string, n uint64, ok bool) {
 // fromSegment looks for the chunk in the segment that now contains commit n.
 func (r *resolver) fromSegment(ctx context.Context, p Place, backup string, n uint64) (Place, error) {
 	list, ok := r.lists[backup]
-	if !ok || !list.merged(n) {
+	if !ok || !list.merged(n) && list.next(1) <= n {
 		var err error
 		if list, err = (&Log{Store: r.store, Backup: backup}).list(ctx, 0); err != nil {
 			return Place{}, err
@@ -110,6 +112,9 @@ func (r *resolver) fromSegment(ctx context.Context, p Place, backup string, n ui
 		r.lists = remember(r.lists, backup, list)
 	}
 	seg, ok := list.segment(n)
+	if first := list.next(1); !ok && first > n {
+		return r.fromKept(ctx, p, backup, n, first)
+	}
 	if !ok || SegmentKey(backup, seg.from, seg.to) == p.Object {
 		return Place{}, noPlace(p)
 	}

@@ -62,8 +62,14 @@ func (f *Found) LastChange(ctx context.Context, newest uint64, now time.Time) (a
 	return time.Time{}, "", nil
 }
 
+// RetentionConnection is the connection in the header of a commit of retention.
+const RetentionConnection = "retention"
+
 // ofTools reports whether a commit has no data from a mail server.
 func ofTools(r *history.CommitReader) (bool, error) {
+	if r.Header().Connection == RetentionConnection {
+		return true, nil // its unmailbox events, too
+	}
 	for e, err := range r.Events() {
 		if err != nil || !history.FromTool(e) {
 			return false, err

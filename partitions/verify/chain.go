@@ -31,7 +31,25 @@ func (c *chain) begin(first uint64) error {
 	if err := c.checkRetained(first); err != nil {
 		return err
 	}
+	if err := c.readKept(first); err != nil {
+		return err
+	}
 	return c.resume(first)
+}
+
+// readKept reads the checkpoints from before the log: the single moments that retention keeps.
+func (c *chain) readKept(first uint64) error {
+	for len(c.checkpoints) > 0 && c.checkpoints[0]+1 < first {
+		m, err := c.read(c.checkpoints[0])
+		if m != nil {
+			err = errors.Join(err, m.Close())
+		}
+		if err != nil {
+			return err
+		}
+		c.checkpoints = c.checkpoints[1:]
+	}
+	return nil
 }
 
 // resume continues at the first usable checkpoint if the chain breaks at commit n.

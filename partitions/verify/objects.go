@@ -46,7 +46,7 @@ func (w *verifier) objects() (first, newest uint64, err error) {
 			continue
 		case isLog:
 			if first == 0 {
-				first = from
+				first, w.first = from, from
 			}
 			newest = max(newest, to)
 			w.log.addPresent(from, to)

@@ -68,23 +68,22 @@ func Repair(ctx context.Context, f *repository.Found, o RepairOptions) (RepairRe
 		o.PackSize = 12 << 20
 	}
 	r := &repairer{ctx: ctx, f: f, o: o, store: f.Partition.Store, done: RepairResult{Outcomes: map[Outcome]int{}}}
-	w := newVerifier(ctx, f, Options{Report: o.Problem, Step: o.Step})
-	if err := w.run(); err != nil {
+	w, err := runSettled(ctx, f, Options{Report: o.Problem, Step: o.Step})
+	if err != nil {
 		return r.done, err
 	}
 	r.done.Found = w.done.Damaged
 	if r.done.Found == 0 {
 		return r.done, nil
 	}
-	r.diagnosis, r.blocks = w.diagnosis, w.blocks
+	r.diagnosis, r.blocks, r.first = w.diagnosis, w.blocks, w.first
 	if foreign, err := r.setAsideForeign(ctx); err != nil || foreign {
 		return r.done, err
 	}
 	if err := r.locked(ctx); err != nil {
 		return r.done, err
 	}
-	w = newVerifier(ctx, f, Options{Report: r.reportLeft, Step: o.Step})
-	err := w.run()
+	w, err = runSettled(ctx, f, Options{Report: r.reportLeft, Step: o.Step})
 	r.done.Left = w.done
 	return r.done, err
 }
@@ -97,6 +96,7 @@ type repairer struct {
 	store     objstore.Store
 	diagnosis diagnosis
 	blocks    map[string]bool // objects in records/: whether they are sound
+	first     uint64          // the first commit at that time
 	lock      *repository.Lock
 	done      RepairResult
 }
@@ -150,11 +150,26 @@ func (r *repairer) locked(ctx context.Context) (err error) {
 	if r.diagnosis.lock {
 		r.report(Repaired, repository.LockKey(r.f.Path), "rewritten; nobody held the lock")
 	}
-	for _, step := range []func(context.Context) error{r.condemned, r.backupInfo, r.salvageLog, r.announce, r.bridge, r.bodies, r.checkpoints} {
+	for _, step := range []func(context.Context) error{r.verifyAgain, r.condemned, r.backupInfo, r.salvageLog, r.announce, r.bridge, r.bodies, r.checkpoints} {
 		if err := step(during); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+// verifyAgain repeats the diagnosis if retention has removed a part of the log since: the rest of the
+// repair would treat that as a loss.
+func (r *repairer) verifyAgain(ctx context.Context) error {
+	first, err := r.f.Log().First(ctx)
+	if err != nil || first <= r.first {
+		return err
+	}
+	w := newVerifier(ctx, r.f, Options{Report: func(Problem) {}, Step: r.o.Step})
+	if err := w.run(); err != nil {
+		return err
+	}
+	r.diagnosis, r.blocks, r.first = w.diagnosis, w.blocks, w.first
 	return nil
 }
 

@@ -26,7 +26,14 @@ func (r *repairer) checkpoints(ctx context.Context) error {
 			return err
 		}
 	}
+	first, err := r.f.Log().First(ctx)
+	if err != nil {
+		return err
+	}
 	for _, n := range useless {
+		if n+1 < first {
+			continue // a moment from before the log: what can be read of it is nowhere else
+		}
 		key := history.CheckpointKey(r.f.Path, n)
 		if err := r.store.Delete(ctx, key); err != nil {
 			return err
@@ -99,7 +106,7 @@ func (r *repairer) replayed(ctx context.Context, n uint64) (*history.Mem, error)
 		if err == nil && m.NamesBlocksIn(r.unsound) {
 			err = errors.Join(history.ErrCorrupt, m.Close())
 		}
-		if err == nil || !history.IsUnreadable(err) && !errors.Is(err, history.ErrBeforeFirst) {
+		if err == nil || !history.IsUnreadable(err) && !errors.Is(err, history.ErrBeforeFirst) && !errors.Is(err, history.ErrNotKept) {
 			return m, err
 		}
 	}
@@ -145,6 +152,9 @@ func (r *repairer) newCheckpoint(ctx context.Context) error {
 // blocks.
 func (r *repairer) unsoundBlocks(ctx context.Context) error {
 	named, err := r.namedByLog(ctx)
+	if err == nil {
+		err = r.namedByKept(ctx, named)
+	}
 	if err != nil {
 		return err
 	}
@@ -168,6 +178,9 @@ func (r *repairer) unsoundBlocks(ctx context.Context) error {
 
 func (r *repairer) salvageBlocks(ctx context.Context, key string) error {
 	body, etag, drop, err := repository.Hold(ctx, r.store, key)
+	if errors.Is(err, objstore.ErrNotExist) {
+		return nil // reported as not repaired
+	}
 	if err != nil {
 		return err
 	}
@@ -198,13 +211,44 @@ func (r *repairer) namedByLog(ctx context.Context) (map[string]bool, error) {
 	if err != nil {
 		return nil, err
 	}
-	for n := uint64(1); n <= newest; n++ {
+	first, err := r.f.Log().First(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for n := max(first, 1); n <= newest; n++ {
 		err := r.blocksOf(ctx, n, named)
 		if err != nil && !history.IsDamage(err) {
 			return nil, err
 		}
 	}
 	return named, nil
+}
+
+// namedByKept adds the damaged objects that checkpoints from before the log name.
+func (r *repairer) namedByKept(ctx context.Context, named map[string]bool) error {
+	first, err := r.f.Log().First(ctx)
+	if err != nil {
+		return err
+	}
+	for _, n := range slices.Sorted(maps.Keys(r.diagnosis.checkpoints)) {
+		if n+1 >= first {
+			break
+		}
+		m, err := history.ReadCheckpoint(ctx, r.store, r.f.Path, n)
+		if history.IsUnreadable(err) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		for object := range m.Blocks() {
+			named[object] = true
+		}
+		if err := m.Close(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (r *repairer) blocksOf(ctx context.Context, n uint64, named map[string]bool) error {

@@ -47,8 +47,7 @@ type Result struct {
 // Run verifies a backup. It passes problems to Report and continues; it returns an error if
 // the store cannot be read.
 func Run(ctx context.Context, f *repository.Found, v Options) (Result, error) {
-	w := newVerifier(ctx, f, v)
-	err := w.run()
+	w, err := runSettled(ctx, f, v)
 	return w.done, err
 }
 
@@ -69,6 +68,7 @@ type verifier struct {
 	log       loggedProblems
 	diagnosis diagnosis
 	contains  func(from, to uint64) bool // see elsewhere
+	first     uint64                     // the first commit that was listed
 }
 
 func (w *verifier) step(format string, args ...any) {

@@ -90,6 +90,9 @@ func (p program) prepare(ctx context.Context, log *slog.Logger, opt options, con
 	for _, w := range conf.Warnings() {
 		log.Warn(w)
 	}
+	if conf.Duration("backup_retention") <= 0 {
+		log.Info("backup_retention is not set: everything is kept for ever")
+	}
 	if opt.noAuth {
 		log.Error("-N: NO PASSWORD IS CHECKED: whoever reaches this service can read and change every backup")
 	}

@@ -2,7 +2,9 @@ package cyrbackup
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -20,6 +22,7 @@ type chunk struct {
 	Ratio  float64 `json:"ratio"`  // compressed size in percent
 	Start  string  `json:"start time"`
 	End    string  `json:"end time"`
+	Kept   bool    `json:"kept,omitempty"` // a single moment from before the log
 }
 
 // chunks walks the log. A commit happens at one moment: its start and end are the same.
@@ -34,6 +37,9 @@ func (c *command) chunks(fn func(chunk) error) error {
 	log := c.found.Log()
 	first, err := firstCommit(c)
 	if err != nil {
+		return err
+	}
+	if err := c.kept(first, fn); err != nil {
 		return err
 	}
 	var offset int64
@@ -64,6 +70,32 @@ func (c *command) chunks(fn func(chunk) error) error {
 	return nil
 }
 
+// kept calls fn for each moment from before the log that retention keeps, the oldest first.
+func (c *command) kept(first uint64, fn func(chunk) error) error {
+	numbers, err := c.found.Log().Checkpoints(c.ctx)
+	if err != nil {
+		return err
+	}
+	for _, n := range slices.Backward(numbers) {
+		if n >= first {
+			break
+		}
+		m, err := history.ReadCheckpoint(c.ctx, c.found.Partition.Store, c.found.Path, n)
+		if history.IsUnreadable(err) {
+			cli.Fprintf(c.err, "cyr_backup: %v\n", err)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		t := timespec.Text(m.Time())
+		if err := errors.Join(fn(chunk{ID: n, Start: t, End: t, Kept: true}), m.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // firstCommit returns the number of the oldest commit in the log.
 func firstCommit(c *command) (uint64, error) {
 	for info, err := range c.found.Partition.Store.List(c.ctx, history.LogPrefix(c.found.Path), "") {
@@ -80,6 +112,10 @@ func firstCommit(c *command) (uint64, error) {
 func listChunks(c *command) error {
 	c.printf("     id offset\tlength\tratio%%\tstart time                 end time\n")
 	return c.chunks(func(k chunk) error {
+		if k.Kept {
+			_, err := cli.Fprintf(c.out, "%7d -\t-\t     -\t%s  %s\n", k.ID, k.Start, k.End)
+			return err
+		}
 		_, err := cli.Fprintf(c.out, "%7d %s\t%s\t%6.1f\t%s  %s\n", k.ID, c.size(k.Offset), c.size(k.Length), k.Ratio, k.Start, k.End)
 		return err
 	})

@@ -70,7 +70,7 @@ func searchAll(c *command, all *search) iter.Seq[error] {
 // loaded loads a backup and searches it.
 func (s *search) loaded(c *command) error {
 	err := c.loadState()
-	if errors.Is(err, history.ErrBeforeFirst) {
+	if errors.Is(err, history.ErrBeforeFirst) && !errors.Is(err, history.ErrNotKept) {
 		return nil // the backup began later
 	}
 	if err != nil {

@@ -2,6 +2,7 @@ package cyrbackup
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -114,7 +115,8 @@ func (c *command) startLog() (*logWalk, error) {
 	var m *history.Mem
 	var err error
 	if !c.since.IsZero() {
-		if m, err = c.loadAt(history.Moment{Time: c.since.Add(-1)}); err != nil {
+		m, err = c.loadAt(history.Moment{Time: c.since.Add(-1)})
+		if err != nil && !errors.Is(err, history.ErrNotKept) { // the log begins later
 			return nil, err
 		}
 	}

@@ -86,7 +86,7 @@ func (c *command) applies(v verb, p *cmdline.Program, g *given) error {
 
 // explain adds advice to the error about a moment without a state.
 func (c *command) explain(err error) error {
-	if !errors.Is(err, history.ErrBeforeFirst) {
+	if !errors.Is(err, history.ErrBeforeFirst) || errors.Is(err, history.ErrNotKept) {
 		return err
 	}
 	first, ferr := c.firstHeader()
@@ -122,7 +122,7 @@ func (c *command) made(t *history.Times, h history.Header) time.Time {
 // loadAt loads the state of a moment; nil before the first commit.
 func (c *command) loadAt(at history.Moment) (*history.Mem, error) {
 	m, err := c.load(at)
-	if errors.Is(err, history.ErrBeforeFirst) {
+	if errors.Is(err, history.ErrBeforeFirst) && !errors.Is(err, history.ErrNotKept) {
 		return nil, nil
 	}
 	return m, err

@@ -206,7 +206,7 @@ func (c *batch) try(ctx context.Context, f *repository.Found, p phase) (sums res
 	}
 	complain := &prefixed{to: c.report, prefix: "restore: " + f.Path + ": "}
 	j, err := load(ctx, f, &job{options: &o, argv: o.alone(), bucket: c.bucket, limit: c.limit, std: stdio{out: io.Discard, err: complain, audit: c.std.audit}}, c.now)
-	if errors.Is(err, history.ErrBeforeFirst) {
+	if errors.Is(err, history.ErrBeforeFirst) && !errors.Is(err, history.ErrNotKept) {
 		err = c.younger(ctx, f, o, err)
 	}
 	if err != nil {

@@ -139,6 +139,8 @@ func limiter(bytes int64) *rate.Limiter {
 // explain adds advice to errors about a missing moment and about damage.
 func explain(err error, o *options) error {
 	switch {
+	case errors.Is(err, history.ErrNotKept):
+		return fmt.Errorf("%w: cyr_backup %s list chunks shows the available times", err, o.backup)
 	case errors.Is(err, history.ErrBeforeFirst) && o.moment == history.Moment{}:
 		return fmt.Errorf("the log of the backup is empty, or was lost: run ctl_backups verify %s (%w)", o.backup, err)
 	case errors.Is(err, history.ErrBeforeFirst):
