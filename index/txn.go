@@ -133,11 +133,18 @@ func (t *Txn) SetCopy(k Key, v []byte) error { return t.Set(t.arena.copy(k), t.a
 func (t *Txn) Set(k Key, v []byte) error {
 	t.x.filter.add(k) // before anybody can see the key
 	err := t.write("set", k, func() error { return t.txn.SetEntry(t.arena.entry(k, v)) })
-	if len(v) >= largeValue {
-		t.large += int64(len(k) + len(v))
+	if err != nil || len(v) < largeValue {
+		return err
 	}
-	return err
+	if t.large += int64(len(k) + len(v)); t.long && t.large >= mostLarge {
+		return t.split()
+	}
+	return nil
 }
+
+// mostLarge limits the memory of a long transaction: Badger counts only the keys of values
+// that go to its value log.
+const mostLarge = 4 << 20
 
 // Delete removes the key. A missing key is not an error.
 func (t *Txn) Delete(k Key) error {
@@ -147,13 +154,21 @@ func (t *Txn) Delete(k Key) error {
 func (t *Txn) write(op string, k Key, do func() error) error {
 	err := do()
 	if errors.Is(err, badger.ErrTxnTooBig) && t.long {
-		if err := t.commit(); err != nil {
+		if err := t.split(); err != nil {
 			return err
 		}
-		t.txn = t.db.NewTransaction(true)
 		err = do()
 	}
 	return wrap(op, k, err)
+}
+
+// split commits what a long transaction has written, and continues with a new one.
+func (t *Txn) split() error {
+	if err := t.commit(); err != nil {
+		return err
+	}
+	t.txn = t.db.NewTransaction(true)
+	return nil
 }
 
 // Entry is a key and its value.
