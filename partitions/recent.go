@@ -28,8 +28,14 @@ type recentMessage struct {
 	size  int64
 }
 
-// maxRecent limits the messages in memory, which take 60 bytes each: as many as a pack has at most.
-const maxRecent = maxPackChunks
+const (
+	// maxRecent limits the messages in memory, which take 60 bytes each: as many as a pack has at
+	// most.
+	maxRecent = maxPackChunks
+	// maxRecentPacks limits what a lookup costs, because each pack is asked. Packs of large
+	// messages have few.
+	maxRecentPacks = 32
+)
 
 // add adds a pack that the index has now, and forgets the oldest ones.
 func (r *recentPacks) add(p *openPack, chunks []packedChunk) {
@@ -38,6 +44,9 @@ func (r *recentPacks) add(p *openPack, chunks []packedChunk) {
 		if c := &chunks[i]; c.whole && !c.private {
 			n.messages = append(n.messages, recentMessage{c.guid, c.id, c.size})
 		}
+	}
+	if len(n.messages) == 0 {
+		return
 	}
 	slices.SortFunc(n.messages, func(a, b recentMessage) int { return bytes.Compare(a.guid[:], b.guid[:]) })
 	for {
@@ -49,13 +58,14 @@ func (r *recentPacks) add(p *openPack, chunks []packedChunk) {
 	}
 }
 
-// kept returns a new list of the newest packs with at most this many messages.
+// kept returns a new list of the newest packs with at most this many messages, with room for one
+// more pack.
 func kept(list *[]*recentPack, most int) []*recentPack {
 	if list == nil {
 		return nil
 	}
-	from := len(*list)
-	for from > 0 && len((*list)[from-1].messages) <= most {
+	from, least := len(*list), max(0, len(*list)-maxRecentPacks+1)
+	for from > least && len((*list)[from-1].messages) <= most {
 		from--
 		most -= len((*list)[from].messages)
 	}

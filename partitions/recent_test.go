@@ -57,3 +57,25 @@ func TestRecentPacksAfterALoss(t *testing.T) {
 		t.Errorf("%d packs count, want the second one, with one message", len(list))
 	}
 }
+
+// Packs of a few large messages, and of pieces only, do not make a lookup ask ever more packs.
+func TestRecentPacksOfLargeMessages(t *testing.T) {
+	var r recentPacks
+	pieces := recentChunks(1, 3)
+	for i := range pieces {
+		pieces[i].whole = false
+	}
+	r.add(&openPack{number: 1}, recentChunks(0, 3))
+	for i := range 1000 {
+		r.add(&openPack{number: uint64(i + 2)}, pieces)
+	}
+	if list := r.since(lossState{}); len(list) != 1 || list[0].number != 1 {
+		t.Errorf("%d packs are kept, want the only one with messages", len(list))
+	}
+	for i := range 1000 {
+		r.add(&openPack{number: uint64(i + 2000)}, recentChunks(i, 8))
+	}
+	if list := r.since(lossState{}); len(list) > 64 || list[len(list)-1].number != 2999 {
+		t.Errorf("%d packs are kept, the last one is %d", len(list), list[len(list)-1].number)
+	}
+}
