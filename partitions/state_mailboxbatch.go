@@ -15,12 +15,16 @@ import (
 // mailboxes are one range of the index.
 const maxMailboxBatch = 1024
 
+// maxMailboxBytes limits the memory of their values, which have long annotations then. The others
+// are read one by one.
+const maxMailboxBytes = 4 << 20
+
 // mailboxBatch has the values of mailboxes that follow each other in the order of creation.
 type mailboxBatch struct {
 	last   index.Key // SeqKey of the last one of a full batch
 	ids    []string
 	order  []int32  // positions of the ids in ascending order
-	values [][2]int // where the value of each begins and ends in buf; zero: there is none
+	values [][2]int // where the value of each begins and ends in buf; zero: not kept, or there is none
 	buf    []byte
 }
 
@@ -93,18 +97,25 @@ func (b *mailboxBatch) readRange(s *State) (done int, err error) {
 	return len(b.order), nil
 }
 
-// keep stores a copy of the value of ids[i].
+// keep stores a copy of the value of ids[i], if there is room.
 func (b *mailboxBatch) keep(i int32, value []byte) {
 	from := len(b.buf)
+	if from+len(value) > maxMailboxBytes {
+		return
+	}
 	b.buf = append(b.buf, value...)
 	b.values[i] = [2]int{from, len(b.buf)}
 }
 
 // parse reads the mailbox ids[i] into m.
-func (b *mailboxBatch) parse(i int, m *history.MailboxState) error {
-	v := b.values[i]
-	if v[0] == v[1] {
-		return fmt.Errorf("mailbox %s has an order but no state", b.ids[i])
+func (b *mailboxBatch) parse(s *State, i int, m *history.MailboxState) error {
+	id := b.ids[i]
+	if v := b.values[i]; v[0] < v[1] {
+		return indexvalue.ParseMailbox(b.buf[v[0]:v[1]], id, m)
 	}
-	return indexvalue.ParseMailbox(b.buf[v[0]:v[1]], b.ids[i], m)
+	err := s.t.Value(index.MailboxKey(s.id, id), func(v []byte) error { return indexvalue.ParseMailbox(v, id, m) })
+	if errors.Is(err, index.ErrNotFound) {
+		return fmt.Errorf("mailbox %s has an order but no state", id)
+	}
+	return err
 }

@@ -33,7 +33,7 @@ func (s *State) eachMailbox(state func() *history.MailboxState) iter.Seq2[*histo
 			}
 			for i := range b.ids {
 				m := state()
-				if err := b.parse(i, m); err != nil {
+				if err := b.parse(s, i, m); err != nil {
 					yield(nil, fmt.Errorf("index of %s: %w", s.path, err))
 					return
 				}

@@ -96,3 +96,56 @@ func TestMailboxWithoutState(t *testing.T) {
 		}
 	}
 }
+
+// Mailboxes with long annotations are not in memory together.
+func TestMailboxesWithLongFields(t *testing.T) {
+	x, err := index.Open(t.TempDir(), index.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.Close()
+	const n = 48
+	text := strings.Repeat("x", 600<<10)
+	err = x.UpdateLong(func(txn *index.Txn) error {
+		st := &State{t: txn, id: 1, path: "user/anne"}
+		for seq := 1; seq <= n; seq++ {
+			m := &history.MailboxState{Seq: uint64(seq), UniqueID: uniqueID(seq, n), Name: fmt.Sprintf("user.anne.%d", seq)}
+			if m.Fields = append(m.Fields, dlist.P("ACL", dlist.S(""))); seq%2 == 0 {
+				m.Fields[0].Value.Str = text
+			}
+			if err := st.PutMailbox(m); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = x.View(func(txn *index.Txn) error {
+		st := &State{t: txn, id: 1, path: "user/anne"}
+		var b mailboxBatch
+		if _, err := b.next(st); err != nil {
+			return err
+		}
+		if len(b.buf) > 8<<20 {
+			t.Errorf("a batch takes %d MiB", len(b.buf)>>20)
+		}
+		seen := 0
+		for m, err := range st.EachMailbox() {
+			if err != nil {
+				return err
+			}
+			if seen++; m.Seq != uint64(seen) || (m.Fields[0].Value.Str == text) != (seen%2 == 0) {
+				t.Errorf("mailbox %d is %d %s", seen, m.Seq, m.UniqueID)
+			}
+		}
+		if seen != n {
+			t.Errorf("%d of %d mailboxes", seen, n)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
