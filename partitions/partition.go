@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/objstore/probe"
 	"github.com/cyrusbackup/backupd/partitions/history"
@@ -31,6 +33,8 @@ type Partition struct {
 	proofs  proofs
 	numbers packNumbers
 	recent  recentPacks
+	// commits limits the memory of commits that are being built, put and applied at the same time.
+	commits *semaphore.Weighted
 
 	reading, storing outage       // storing: puts; reading: all other requests
 	answered         atomic.Int64 // when the store last answered (UnixNano)

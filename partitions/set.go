@@ -64,6 +64,7 @@ func Open(opt Options) (*Set, error) {
 	for _, c := range opt.Partitions {
 		p := &Partition{name: c.Name, location: c.Location, set: s, asking: make(chan struct{}, 1)}
 		p.numbers.part = p
+		p.commits = semaphore.NewWeighted(opt.commitMemory())
 		p.clock.Log, p.clock.Pause = opt.Logger.With("partition", p.name), opt.ClockPause
 		p.store = storeclock.Store{Store: c.Store, Clock: &p.clock, Now: opt.Now}
 		p.watch()

@@ -120,6 +120,9 @@ func (g *Stage) put(m *stagedMessage) {
 // maxHeld limits the number of messages in memory, and with it the memory beside their bodies.
 const maxHeld = 8192
 
+// besideBody is about what a message in memory takes beside its body, in bytes.
+const besideBody = 320
+
 // room gives the message memory for its body if all such messages still fit into a commit.
 // leave returns the memory.
 func (g *Stage) room(m *stagedMessage) bool {
@@ -129,12 +132,16 @@ func (g *Stage) room(m *stagedMessage) bool {
 	if g.inline+m.size >= g.set.opt.InlineLimit || len(g.held) >= maxHeld {
 		return false
 	}
+	if !g.set.staged.TryAcquire(besideBody) {
+		return false
+	}
 	if g.block != nil {
 		m.body = g.block.take(m.size)
 	}
 	m.block = g.block
 	if m.body == nil {
 		if !g.set.staged.TryAcquire(g.set.bodies.capacity(m.size)) {
+			g.set.staged.Release(besideBody)
 			return false
 		}
 		m.block = g.set.bodies.get(m.size)
@@ -151,6 +158,7 @@ func (g *Stage) room(m *stagedMessage) bool {
 func (g *Stage) leave(m *stagedMessage) {
 	b := m.block
 	m.body, m.block = nil, nil
+	g.set.staged.Release(besideBody)
 	if b.refs--; b.refs > 0 {
 		return
 	}

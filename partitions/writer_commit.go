@@ -3,6 +3,7 @@ package partitions
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/cyrusbackup/backupd/index"
@@ -13,10 +14,49 @@ import (
 // Commit makes everything durable in the order that design.md requires: packs and record
 // blocks, then the commit, then the index.
 func (w *Writer) Commit(ctx context.Context) error {
+	release, err := w.memory(ctx, w.bld)
+	if err != nil {
+		return err
+	}
+	defer release()
 	if err := w.bodies(ctx, w.bld); err != nil {
 		return err
 	}
 	return w.put(ctx, w.bld)
+}
+
+const (
+	// messageMemory is about what a new message takes from here on until the commit is applied, in
+	// bytes: its events and places, compressed and read again, and entries of the index.
+	messageMemory = 1 << 10
+	// smallCommit is the memory of a commit that waits for no other one.
+	smallCommit = 256 << 10
+)
+
+// commitMemory returns what the commits of a partition may take at the same time, in bytes: one of
+// the largest or many small ones. Without a limit, each of many clients would have a large one.
+func (o *Options) commitMemory() int64 { return o.MemoryLimit / 4 }
+
+// memory waits for the memory of a commit, which other commits of the partition release when they
+// are applied.
+func (w *Writer) memory(ctx context.Context, bld *history.Builder) (release func(), err error) {
+	n := int64(len(w.news))*messageMemory + bld.Size()
+	for _, m := range w.staged {
+		n += int64(len(m.body)) // the object has a copy
+	}
+	if n < smallCommit {
+		return func() {}, nil
+	}
+	p := w.b.part
+	n = min(n, w.b.set.opt.commitMemory())
+	if !p.commits.TryAcquire(n) {
+		limit, stop := limited(ctx)
+		defer stop()
+		if err := p.commits.Acquire(limit, n); err != nil {
+			return nil, fmt.Errorf("wait for the memory of a commit: %w", givenUp(ctx, err))
+		}
+	}
+	return func() { p.commits.Release(n) }, nil
 }
 
 // put commits. The bodies that are inline in the commit need no further proof soon.
@@ -38,6 +78,11 @@ func (w *Writer) put(ctx context.Context, bld *history.Builder) error {
 // Nothing refers to them yet, and this limits the size of a commit.
 func (w *Writer) commitMessages(ctx context.Context) error {
 	bld := history.NewBuilder(history.Header{}, w.b.set.opt.Pack)
+	release, err := w.memory(ctx, bld)
+	if err != nil {
+		return err
+	}
+	defer release()
 	if err := w.bodies(ctx, bld); err != nil {
 		return err
 	}

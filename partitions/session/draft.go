@@ -57,6 +57,7 @@ func (d *draft) gather(ctx context.Context, records iter.Seq2[*cyrus.Record, err
 	if err := d.flush(ctx); err != nil {
 		return err
 	}
+	d.batch = batch{} // the commit may wait for others
 	return d.lateFields()
 }
 
