@@ -168,7 +168,7 @@ func (l *loader) settleTimes(m *Mem) error {
 	if !m.times.ahead(m.tip.Time) {
 		return nil
 	}
-	h, err := l.log.header(l.ctx, m.tip.Number)
+	h, err := l.log.Header(l.ctx, m.tip.Number)
 	if IsUnreadable(err) {
 		return nil // base skips the checkpoint if the moment is a time
 	}

@@ -16,7 +16,7 @@ func (l *Log) Made(ctx context.Context, h Header, now time.Time) (at time.Time, 
 	row := []Header{h}
 	// For a time in the future, the clocks are enough to judge.
 	for first := h; !t.ahead(h.Time) && !t.confirmed(first) && first.Number > 1 && len(row) <= lookBack; {
-		first, err = l.header(ctx, first.Number-1)
+		first, err = l.Header(ctx, first.Number-1)
 		if IsUnreadable(err) {
 			break
 		}
@@ -32,8 +32,8 @@ func (l *Log) Made(ctx context.Context, h Header, now time.Time) (at time.Time, 
 	return at, t.Doubts(), nil
 }
 
-// header returns the header of commit n, from its own object or a segment.
-func (l *Log) header(ctx context.Context, n uint64) (h Header, _ error) {
+// Header returns the header of commit n, from its own object or a segment.
+func (l *Log) Header(ctx context.Context, n uint64) (h Header, _ error) {
 	for c, err := range l.Commits(ctx, n, n) {
 		if err != nil {
 			return h, err

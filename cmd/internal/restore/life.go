@@ -38,8 +38,8 @@ func (o *options) loadLife(ctx context.Context, found *repository.Found, newest 
 		return nil, fmt.Errorf("close the state of %s: %w", o.backup, err)
 	}
 	o.selection.NextLife = lives.Began(o.life + 1)
-	h, err := history.ReadHeader(ctx, found.Partition.Store, found.Path, last+1)
-	if err == nil { // otherwise the commit was merged or is damaged: use the mail server's clock
+	h, err := found.Log().Header(ctx, last+1)
+	if err == nil { // otherwise the commit is damaged: use the mail server's clock
 		o.selection.NextLife = h.Time
 	}
 	at.Number = last

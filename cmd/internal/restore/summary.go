@@ -107,12 +107,12 @@ func (j *job) deletionText(ctx context.Context, g *restore.Deletions) string {
 // momentOf names the moment of a commit: by its time, unless the next commit has the same time.
 func (j *job) momentOf(ctx context.Context, n uint64) (at, option string) {
 	number := fmt.Sprintf("--commit %d", n)
-	h, err := history.ReadHeader(ctx, j.found.Partition.Store, j.found.Path, n)
+	h, err := j.found.Log().Header(ctx, n)
 	if err != nil {
-		return "", number // merged or damaged
+		return "", number // damaged
 	}
 	// A time with seconds includes that whole second.
-	next, err := history.ReadHeader(ctx, j.found.Partition.Store, j.found.Path, n+1)
+	next, err := j.found.Log().Header(ctx, n+1)
 	if second := h.Time.Truncate(time.Second); err != nil || next.Time.Before(second.Add(time.Second)) {
 		return " " + timespec.Text(h.Time), number
 	}
