@@ -1,8 +1,10 @@
 package partitions_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -101,7 +103,12 @@ func TestSleeperDuringMerge(t *testing.T) {
 	c := &clocked{now: time.Date(2026, 11, 2, 8, 0, 0, 0, time.UTC)}
 	store := memstore.New(c.clock)
 	slow := faultstore.New(store)
-	sleeper, awake := newHostWith(t, c.options, slow), newHostWith(t, c.options, store)
+	var logs bytes.Buffer
+	logged := func(o *partitions.Options) {
+		c.options(o)
+		o.Logger = slog.New(slog.NewTextHandler(&logs, nil))
+	}
+	sleeper, awake := newHostWith(t, logged, slow), newHostWith(t, c.options, store)
 	inbox := newSource("user.anne")
 	inbox.deliver(mail(1, 500))
 	sleeper.sync("anne", inbox)
@@ -127,6 +134,9 @@ func TestSleeperDuringMerge(t *testing.T) {
 	cl.s.Close()
 	if slow.Struck() != 1 {
 		t.Fatal("no commit was put")
+	}
+	if !strings.Contains(logs.String(), "index of this backup is made again") || strings.Contains(logs.String(), "bucket lacks commits") {
+		t.Errorf("want that the index of this backup only is made again:\n%s", &logs)
 	}
 	awake.expectSame("anne", inbox)
 	newHostWith(t, c.options, store).expectSame("anne", inbox)

@@ -20,11 +20,12 @@ type copier struct {
 	to       Target
 	packs    *packCopier
 	done     repository.Copied
+	named    map[string]bool         // segments whose packs are copied
 	progress func(repository.Copied) // may be nil
 }
 
 func newCopier(from *repository.Found, to Target, report func(repository.Copied)) *copier {
-	c := &copier{from: from, to: to, progress: report}
+	c := &copier{from: from, to: to, named: map[string]bool{}, progress: report}
 	c.packs = newPackCopier(from, to, &c.done)
 	return c
 }
@@ -46,6 +47,7 @@ func (c *copier) upTo(ctx context.Context, n uint64) error {
 			if err := c.packs.namedIn(ctx, info.Key); err != nil {
 				return err
 			}
+			c.noteNamed(info.Key)
 			c.report()
 		}
 	}
@@ -75,10 +77,35 @@ func (c *copier) rest(ctx context.Context, n uint64) (whole bool, err error) {
 	if err := c.objects(ctx, c.lacking(ctx, history.RecordsPrefix(c.from.Path), n), copyAhead); err != nil {
 		return false, err
 	}
-	if err := c.objects(ctx, c.lacking(ctx, history.LogPrefix(c.from.Path), n), 1); err != nil {
+	if err := c.objects(ctx, c.withPacks(ctx, c.lacking(ctx, history.LogPrefix(c.from.Path), n)), 1); err != nil {
 		return false, err
 	}
 	return c.putCheckpoints(ctx, checkpoints)
+}
+
+// noteNamed records that the packs which a segment names are copied.
+func (c *copier) noteNamed(key string) {
+	if n, _, ok := history.ParseLogKey(c.from.Path, key); ok && key != history.LogKey(c.from.Path, n) {
+		c.named[key] = true
+	}
+}
+
+// withPacks copies the packs of segments that a merge has put after the packs of the log were
+// copied.
+func (c *copier) withPacks(ctx context.Context, list iter.Seq2[objstore.Info, error]) iter.Seq2[objstore.Info, error] {
+	return func(yield func(objstore.Info, error) bool) {
+		for info, err := range list {
+			if n, _, ok := history.ParseLogKey(c.from.Path, info.Key); err == nil && ok && info.Key != history.LogKey(c.from.Path, n) && !c.named[info.Key] {
+				if err = c.packs.namedIn(ctx, info.Key); err == nil {
+					err = c.packs.flush(ctx)
+				}
+				c.noteNamed(info.Key)
+			}
+			if !yield(info, err) || err != nil {
+				return
+			}
+		}
+	}
 }
 
 func (c *copier) report() {

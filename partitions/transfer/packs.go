@@ -59,7 +59,7 @@ const batchPlaces = 1 << 14
 // namedIn copies the entries that a commit or an object with blocks refers to.
 func (p *packCopier) namedIn(ctx context.Context, key string) error {
 	for place, err := range history.ObjectPlaces(ctx, p.store, key) {
-		if history.IsUnreadable(err) {
+		if history.IsUnreadable(err) && !errors.Is(err, objstore.ErrNotExist) { // an object that is gone was merged after the list
 			p.damaged = true // copied unchanged; checkAbsent decides whether the state needs it
 			break
 		}
