@@ -59,14 +59,42 @@ const retainEvery = 24 * time.Hour
 //
 // u is the upkeep of the backup, which the caller has begun.
 func Retain(ctx context.Context, f *repository.Found, u *repository.Upkeep, o RetainOptions) (RetainResult, error) {
-	o.Lock.SetDefaults()
-	o.Keep = keepAtLeast(o.Keep, o.LogMinAge)
-	r := &retainer{f: f, o: o, upkeep: u, objects: history.NewObjects(f.Partition.Store, 0)}
-	r.store = guarded{f.Partition.Store, r.mayChange}
+	r := newRetainer(f, u, o)
+	if u != nil {
+		held, end := during(ctx, u)
+		defer end()
+		ctx = held
+	}
 	if err := r.run(ctx); err != nil {
 		return r.done, fmt.Errorf("retention of %s: %w", f.Name(), err)
 	}
 	return r.done, nil
+}
+
+// RetainDue reports whether Retain may have anything to do. It lists the backup, unless it was just
+// listed with others, and reads the first commit.
+func RetainDue(ctx context.Context, f *repository.Found, o RetainOptions) (bool, error) {
+	if o.Keep <= 0 {
+		return false, nil
+	}
+	r := newRetainer(f.Listed(), nil, o)
+	err := r.list(ctx)
+	if err != nil || len(r.have.log) == 0 {
+		return false, err
+	}
+	made, err := r.madeAt(ctx, r.have.log[0].from)
+	if err != nil {
+		return false, fmt.Errorf("retention of %s: %w", f.Name(), err)
+	}
+	return !made.After(r.o.Lock.Now().Add(-r.o.Keep)), nil
+}
+
+func newRetainer(f *repository.Found, u *repository.Upkeep, o RetainOptions) *retainer {
+	o.Lock.SetDefaults()
+	o.Keep = keepAtLeast(o.Keep, o.LogMinAge)
+	r := &retainer{f: f, o: o, upkeep: u, objects: history.NewObjects(f.Partition.Store, 0)}
+	r.store = guarded{f.Partition.Store, r.mayChange}
+	return r
 }
 
 // keepAtLeast keeps what must not be removed from a log anyway.

@@ -26,7 +26,7 @@ func compact(c *command) error {
 	if err != nil {
 		return err
 	}
-	k := &compaction{c: c, level: level, parts: map[string]*compactedPartition{}}
+	k := &compaction{c: c, level: level, parts: map[string]*compactedPartition{}, retention: newRetention(c, level)}
 	if c.timed {
 		k.until = time.Now().Add(c.length)
 	}
@@ -47,6 +47,8 @@ type compaction struct {
 	parts   map[string]*compactedPartition
 	waiting []*maintenance.Merged
 	part    *compactedPartition // of waiting
+
+	retention *retention
 
 	compacted, skipped int
 	late               bool // until has passed
@@ -106,12 +108,16 @@ func (k *compaction) begin(f *repository.Found) (results []error) {
 		k.part = part
 	}
 	plan, err := maintenance.PlanMerge(k.c.ctx, f, part.before)
+	var due bool // by retention
+	if err == nil {
+		due, err = k.retention.due(f)
+	}
 	switch {
 	case err != nil:
 		return append(results, k.result(f, err))
 	case k.c.dryRun:
-		return append(results, k.planned(f, plan))
-	case plan.Commits == 0: // a call for retention adds its condition here
+		return append(results, k.planned(f, plan, due))
+	case plan.Commits == 0 && !due:
 		return append(results, k.result(f, errSkipped))
 	}
 	u, err := repository.BeginUpkeep(k.c.ctx, f, k.c.lockOptions("compact"))
@@ -170,11 +176,21 @@ func (k *compaction) flush() (results []error) {
 	// An error here is in the result of each backup.
 	_ = k.part.merger.Flush(k.c.ctx)
 	for _, j := range jobs {
-		// Retention of the backup follows here, under the same lease, if j.Err is nil.
-		err := errors.Join(j.Err, j.Upkeep.End(context.WithoutCancel(k.c.ctx)))
+		var retained maintenance.RetainResult
+		err := j.Err
+		if err == nil {
+			retained, err = k.retention.run(j.Found, j.Upkeep)
+		}
+		err = errors.Join(err, j.Upkeep.End(context.WithoutCancel(k.c.ctx)))
+		if err == nil && j.Commits+j.Removed == 0 && !retained.Changed() {
+			err = errSkipped
+		}
 		k.add(j)
 		results = append(results, k.result(j.Found, err))
-		k.details(j)
+		if !errors.Is(err, errSkipped) {
+			k.details(j)
+			k.retention.details(&retained)
+		}
 	}
 	return results
 }
@@ -223,12 +239,19 @@ func (k *compaction) details(j *maintenance.Merged) {
 	}
 }
 
-// planned prints the work that a backup needs.
-func (k *compaction) planned(f *repository.Found, p maintenance.Plan) error {
+// planned prints the work that a backup needs. due means that retention may have something to do.
+func (k *compaction) planned(f *repository.Found, p maintenance.Plan, due bool) error {
+	var retained maintenance.RetainResult
+	if due {
+		var err error
+		if retained, err = k.retention.run(f, nil); err != nil {
+			return k.result(f, err)
+		}
+	}
 	k.plan.Commits += p.Commits
 	k.plan.Bytes += p.Bytes
 	k.plan.Days += p.Days
-	if p.Commits > 0 {
+	if p.Commits > 0 || retained.Changed() {
 		k.compacted++
 	} else {
 		k.skipped++
@@ -242,7 +265,11 @@ func (k *compaction) planned(f *repository.Found, p maintenance.Plan) error {
 			Segments int    `json:"segments"`
 			Bytes    int64  `json:"bytes"`
 			Requests int    `json:"requests"`
-		}{"compact", userID(f), place(f), p.Commits, p.Days, p.Bytes, p.Requests()})
+			Retained int    `json:"retained"` // objects that retention would remove
+		}{"compact", userID(f), place(f), p.Commits, p.Days, p.Bytes, p.Requests(), retained.Log.Objects + retained.Checkpoints.Objects + retained.Records.Objects})
+	}
+	if text := k.retention.text(&retained); text != "" {
+		cli.Fprintf(k.c.out, "compact %s: retention would remove %s\n", label(f), text)
 	}
 	_, err := cli.Fprintf(k.c.out, "compact %s: would merge %d commits (%s bytes) into %d segments, with about %d requests\n",
 		label(f), p.Commits, k.c.size(p.Bytes), p.Days, p.Requests())
@@ -258,6 +285,7 @@ func (k *compaction) summary() {
 	if !c.many() || c.structured() {
 		return
 	}
+	defer k.retention.summary()
 	if c.dryRun {
 		cli.Fprintf(c.out, "%d backups: would merge %d commits (%s bytes) into %d segments; %d need nothing\n",
 			k.compacted+k.skipped, k.plan.Commits, c.size(k.plan.Bytes), k.plan.Days, k.skipped)

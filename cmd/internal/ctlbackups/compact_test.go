@@ -2,12 +2,15 @@ package ctlbackups
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/cmd/internal/tooltest"
+	"github.com/cyrusbackup/backupd/partitions/maintenance"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
@@ -16,13 +19,13 @@ import (
 func TestCompact(t *testing.T) {
 	w := two(t)
 	w.Now = w.Now.AddDate(0, 0, 4)
-	if out, err := tool(t, w, "compact", "-n", "-A"); err != nil || strings.Count(out, "would merge 1 commits (") != 2 || !strings.Contains(out, "2 backups: would merge 2 commits") {
+	if out, err := toolWith(t, w, "", "compact", "-n", "-A"); err != nil || strings.Count(out, "would merge 1 commits (") != 2 || !strings.Contains(out, "2 backups: would merge 2 commits") {
 		t.Errorf("dry run: %v\n%s", err, out)
 	}
-	if out, err := tool(t, w, "compact", "-n", "--ndjson", "bob"); err != nil || !strings.Contains(out, `"fname":"default:user/bob","commits":1,"segments":1,"bytes":`) {
+	if out, err := toolWith(t, w, "", "compact", "-n", "--ndjson", "bob"); err != nil || !strings.Contains(out, `"fname":"default:user/bob","commits":1,"segments":1,"bytes":`) {
 		t.Errorf("dry run as JSON: %v\n%s", err, out)
 	}
-	out, err := tool(t, w, "compact", "-v", "-A")
+	out, err := toolWith(t, w, "", "compact", "-v", "-A")
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -37,7 +40,7 @@ func TestCompact(t *testing.T) {
 		calls = append(calls, op+" "+key)
 		return nil
 	}, nil)
-	if out, err = tool(t, w, "compact", "-A"); err != nil || !strings.Contains(out, "compact bob: skipped\n") || !strings.Contains(out, "0 backups compacted, 2 needed nothing") {
+	if out, err = toolWith(t, w, "", "compact", "-A"); err != nil || !strings.Contains(out, "compact bob: skipped\n") || !strings.Contains(out, "0 backups compacted, 2 needed nothing") {
 		t.Errorf("again: %v\n%s", err, out)
 	}
 	w.Stores[0].SetFaults(nil, nil)
@@ -47,7 +50,7 @@ func TestCompact(t *testing.T) {
 	if len(calls) > 0 {
 		t.Errorf("nothing to do, but %q", calls)
 	}
-	if out, err = tool(t, w, "compact", "--ndjson", "bob"); err != nil || out != `{"command":"compact","userid":"bob","fname":"default:user/bob","status":"skipped"}`+"\n" {
+	if out, err = toolWith(t, w, "", "compact", "--ndjson", "bob"); err != nil || out != `{"command":"compact","userid":"bob","fname":"default:user/bob","status":"skipped"}`+"\n" {
 		t.Errorf("as JSON: %v\n%s", err, out)
 	}
 	if out, err = tool(t, w, "verify", "-A"); err != nil {
@@ -67,7 +70,7 @@ func TestCompactFailures(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := tool(t, w, "compact", "-A")
+	out, err := toolWith(t, w, "", "compact", "-A")
 	if !errors.Is(err, cli.ErrReported) || !strings.Contains(out, "compact bob: locked\n") || !strings.Contains(out, "another program is compacting it (by the test since ") || !strings.Contains(out, "compact anne@example.org: ok\n") {
 		t.Errorf("%v\n%s", err, out)
 	}
@@ -76,7 +79,7 @@ func TestCompactFailures(t *testing.T) {
 	}
 	w.Damage("backups/user/bob/log/0000000000000001.tar.zst")
 	w.Now = w.Now.AddDate(0, 0, 4)
-	if out, err = tool(t, w, "compact", "-A"); !errors.Is(err, cli.ErrReported) || !strings.Contains(out, "compact bob: failed (") {
+	if out, err = toolWith(t, w, "", "compact", "-A"); !errors.Is(err, cli.ErrReported) || !strings.Contains(out, "compact bob: failed (") {
 		t.Errorf("%v\n%s", err, out)
 	}
 }
@@ -85,11 +88,11 @@ func TestCompactFailures(t *testing.T) {
 func TestCompactFor(t *testing.T) {
 	w := two(t)
 	w.Now = w.Now.AddDate(0, 0, 4)
-	out, err := tool(t, w, "compact", "-A", "--for", "1ns")
+	out, err := toolWith(t, w, "", "compact", "-A", "--for", "1ns")
 	if err != nil || strings.Contains(out, "compact bob") || !strings.Contains(out, "the time of --for has passed") {
 		t.Errorf("%v\n%s", err, out)
 	}
-	if out, err = tool(t, w, "compact", "-A", "--for", "1h"); err != nil || !strings.Contains(out, "compact bob: ok\n") {
+	if out, err = toolWith(t, w, "", "compact", "-A", "--for", "1h"); err != nil || !strings.Contains(out, "compact bob: ok\n") {
 		t.Errorf("%v\n%s", err, out)
 	}
 }
@@ -99,8 +102,58 @@ func TestCompactClock(t *testing.T) {
 	w := two(t)
 	w.Now = w.Now.AddDate(0, 0, 4)
 	w.Ahead = time.Hour
-	out, err := tool(t, w, "compact", "-A")
+	out, err := toolWith(t, w, "", "compact", "-A")
 	if !errors.Is(err, cli.ErrReported) || strings.Contains(out, ": ok") || strings.Count(out, "the time is uncertain") != 1 {
 		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// compact removes the history that backup_retention does not keep, and says so if it keeps all.
+func TestCompactRetention(t *testing.T) {
+	w := two(t)
+	w.Now = w.Now.AddDate(0, 0, 4)
+	if out, err := toolWith(t, w, "", "compact", "-A"); err != nil || !strings.Contains(out, "backup_retention is not set: everything is kept for ever") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	m := tooltest.NewMailbox("user.carl")
+	for i := range 12 {
+		m.Deliver(tooltest.Mail(fmt.Sprint("mail ", i), "carol@example.org", 3000), w.Now)
+		w.Sync(m)
+		w.Now = w.Now.AddDate(0, 0, 1)
+	}
+	const conf = "backup_retention: 3d\nbackup_keep_daily: 2\n"
+	if out, err := toolWith(t, w, conf, "compact", "carl"); err != nil || !strings.Contains(out, "compact carl: ok\n") {
+		t.Errorf("the first run only merges: %v\n%s", err, out)
+	}
+	w.Now = w.Now.AddDate(0, 0, 3)
+	plan, err := toolWith(t, w, conf, "compact", "-n", "carl")
+	if err != nil || !strings.Contains(plan, "compact carl: retention would remove the history up to commit ") {
+		t.Errorf("dry run: %v\n%s", err, plan)
+	}
+	out, err := toolWith(t, w, conf, "compact", "-v", "-A")
+	if err != nil || !strings.Contains(out, "  retention (every moment of 3d, daily 2) removed the history up to commit ") || !strings.Contains(out, "(daily), ") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if out, err = toolWith(t, w, conf, "verify", "-A"); err != nil {
+		t.Errorf("verify: %v\n%s", err, out)
+	}
+}
+
+func TestRetentionPolicy(t *testing.T) {
+	const day = 24 * time.Hour
+	for conf, want := range map[string]maintenance.Policy{
+		"":                        {DeletedFolders: 30 * day},
+		"backup_retention: 7\n":   {Keep: 7 * day, DeletedFolders: 30 * day},
+		"backup_retention: 60d\n": {Keep: 60 * day, DeletedFolders: 60 * day},
+		"backup_retention: 1h\n":  {Keep: 2 * day, DeletedFolders: 30 * day},
+		"backup_retention: -1\n":  {DeletedFolders: 30 * day},
+		"backup_retention: 7d\nbackup_deleted_folders: 3\nbackup_keep_daily: 1\nbackup_keep_weekly: 2\nbackup_keep_monthly: 3\nbackup_keep_yearly: 4\n": {
+			Keep: 7 * day, DeletedFolders: 3 * day, Daily: 1, Weekly: 2, Monthly: 3, Yearly: 4},
+		"backup_retention: 7d\nbackup_deleted_folders: 0\n": {Keep: 7 * day},
+	} {
+		want.DeletedPrefix, want.LogMinAge = "DELETED", 2*day
+		if got := retentionPolicy(tooltest.New(t, "default").Bucket(conf).Conf); got != want {
+			t.Errorf("%q:\n%+v, want\n%+v", conf, got, want)
+		}
 	}
 }

@@ -47,9 +47,15 @@ func two(t *testing.T) *tooltest.World {
 // tool runs ctl_backups and returns its output, followed by its standard error.
 func tool(t *testing.T, w *tooltest.World, argv ...string) (string, error) {
 	t.Helper()
+	return toolWith(t, w, "backup_retention: 1d\n", argv...)
+}
+
+// toolWith is tool with lines of imapd.conf.
+func toolWith(t *testing.T, w *tooltest.World, conf string, argv ...string) (string, error) {
+	t.Helper()
 	var out, errs bytes.Buffer
 	open := func(context.Context, string, string) (*cli.Bucket, error) {
-		return w.Bucket("backup_retention: 1d\n"), nil
+		return w.Bucket(conf), nil
 	}
 	c := &command{ctx: t.Context(), open: open, now: w.Now, clock: func() time.Time { return w.Now }, in: strings.NewReader(""), out: &out, err: &errs}
 	err := c.run(argv)

@@ -1,0 +1,115 @@
+package ctlbackups
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/internal/imapconf"
+	"github.com/cyrusbackup/backupd/internal/timespec"
+	"github.com/cyrusbackup/backupd/objstore/pack"
+	"github.com/cyrusbackup/backupd/partitions/maintenance"
+	"github.com/cyrusbackup/backupd/partitions/repository"
+)
+
+// leastDeletedFolders is the least default of backup_deleted_folders.
+const leastDeletedFolders = 30 * 24 * time.Hour
+
+// retentionPolicy returns the policy in imapd.conf. Keep is 0 if nothing is ever removed.
+func retentionPolicy(conf *imapconf.File) maintenance.Policy {
+	p := maintenance.Policy{
+		Keep:  max(conf.Duration("backup_retention"), 0),
+		Daily: conf.Int("backup_keep_daily"), Weekly: conf.Int("backup_keep_weekly"),
+		Monthly: conf.Int("backup_keep_monthly"), Yearly: conf.Int("backup_keep_yearly"),
+		DeletedFolders: max(conf.Duration("backup_retention"), leastDeletedFolders),
+		DeletedPrefix:  conf.String("deletedprefix"),
+		LogMinAge:      max(conf.Duration("backup_log_min_age"), maintenance.MinLogAge),
+	}
+	if p.Keep > 0 {
+		p.Keep = max(p.Keep, p.LogMinAge)
+	}
+	if conf.IsSet("backup_deleted_folders") {
+		p.DeletedFolders = max(conf.Duration("backup_deleted_folders"), 0)
+	}
+	return p
+}
+
+// retention is the retention of a run of compact.
+type retention struct {
+	c       *command
+	options maintenance.RetainOptions
+
+	backups                   int // with removed moments
+	log, checkpoints, records maintenance.Removed
+}
+
+func newRetention(c *command, level pack.Level) *retention {
+	o := maintenance.RetainOptions{Policy: retentionPolicy(c.bucket.Conf), Lock: c.lockOptions("compact"), Pack: pack.Options{Level: level}, DryRun: c.dryRun}
+	return &retention{c: c, options: o}
+}
+
+// due reports whether retention may have anything to do.
+func (r *retention) due(f *repository.Found) (bool, error) {
+	return maintenance.RetainDue(r.c.ctx, f, r.options)
+}
+
+// run removes the moments of a backup that are not kept. It reports whether anything has changed.
+func (r *retention) run(f *repository.Found, u *repository.Upkeep) (maintenance.RetainResult, error) {
+	done, err := maintenance.Retain(r.c.ctx, f, u, r.options)
+	if done.Cut.Number > 0 && err == nil {
+		r.backups++
+	}
+	for _, add := range []struct{ to, n *maintenance.Removed }{{&r.log, &done.Log}, {&r.checkpoints, &done.Checkpoints}, {&r.records, &done.Records}} {
+		add.to.Objects += add.n.Objects
+		add.to.Bytes += add.n.Bytes
+	}
+	return done, err
+}
+
+// text describes the result of a backup; "" = nothing has changed.
+func (r *retention) text(d *maintenance.RetainResult) string {
+	var parts []string
+	if d.Cut.Number > 0 {
+		parts = append(parts, fmt.Sprintf("the history up to commit %d (%s): %d objects of the log, %d checkpoints, %d objects of records (%s bytes)",
+			d.Cut.Number, timespec.Text(d.Cut.Time), d.Log.Objects, d.Checkpoints.Objects, d.Records.Objects, r.c.size(d.Log.Bytes+d.Checkpoints.Bytes+d.Records.Bytes)))
+		var kept []string
+		for _, k := range d.Kept {
+			kept = append(kept, fmt.Sprintf("%d (%s)", k.Number, strings.Join(k.Rules, ", ")))
+		}
+		if len(kept) > 0 {
+			parts = append(parts, "keeping commits "+strings.Join(kept, ", "))
+		}
+	}
+	if d.Pruned {
+		parts = append(parts, "content that was deleted more than "+days(r.options.Keep)+" ago")
+	}
+	if d.Folders > 0 {
+		parts = append(parts, fmt.Sprintf("%d folders below %s", d.Folders, r.options.DeletedPrefix))
+	}
+	return strings.Join(parts, "; ")
+}
+
+func days(d time.Duration) string { return fmt.Sprintf("%.4g days", d.Hours()/24) }
+
+// details prints the work on a backup, with -v.
+func (r *retention) details(d *maintenance.RetainResult) {
+	if text := r.text(d); text != "" && r.c.verbose > 0 && !r.c.structured() {
+		cli.Fprintf(r.c.out, "  retention (%s) removed %s\n", r.options.String(), text)
+	}
+}
+
+// summary prints the totals.
+func (r *retention) summary() {
+	switch {
+	case r.options.Keep == 0:
+		cli.Fprintf(r.c.err, "ctl_backups: backup_retention is not set: everything is kept for ever\n")
+	default:
+		would := "removed"
+		if r.c.dryRun {
+			would = "would remove"
+		}
+		cli.Fprintf(r.c.out, "retention (%s) %s history of %d backups: %d objects of logs, %d checkpoints, %d objects of records (%s bytes)\n",
+			r.options.String(), would, r.backups, r.log.Objects, r.checkpoints.Objects, r.records.Objects, r.c.size(r.log.Bytes+r.checkpoints.Bytes+r.records.Bytes))
+	}
+}
