@@ -29,11 +29,14 @@ type located struct {
 // the likeliest first (Mem.Places). Places of moved objects are resolved. Adjacent chunks
 // of an object take one request. The reader returns io.EOF only after it has checked the
 // SHA-256 of each chunk, and the size and GUID of the message: do not trust the bytes
-// before that. The error is ErrMissing for a message without a body, and ErrNoPlace for a
+// before that. Small messages can be checked before OpenMessage returns (KeepFrames). The error is ErrMissing for a message without a body, and ErrNoPlace for a
 // chunk without a known place.
 func OpenMessage(ctx context.Context, o *Objects, m *MessageState, places func(ChunkID) ([]Place, error)) (io.ReadCloser, error) {
 	if m.Missing {
 		return nil, fmt.Errorf("message %s: %w", m.GUID, ErrMissing)
+	}
+	if r := o.fromFrame(ctx, m, places); r != nil {
+		return r, nil
 	}
 	b := &body{ctx: ctx, objects: o, guid: m.GUID, left: m.Size, whole: sha1.New()}
 	for _, c := range m.Chunks {

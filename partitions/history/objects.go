@@ -29,6 +29,7 @@ type Objects struct {
 	max        int
 	maxEntries int
 	resolver   resolver
+	frames     *keptFrames // nil: none are kept
 
 	mu      sync.Mutex
 	byKey   map[string]*list.Element // of *object
@@ -81,6 +82,9 @@ func (o *Objects) Forget() {
 	clear(o.byKey)
 	o.used.Init()
 	o.entries = 0
+	if o.frames != nil {
+		o.frames.forget()
+	}
 	o.resolver.forget()
 }
 

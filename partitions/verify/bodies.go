@@ -11,8 +11,10 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// readers is how many bodies are read in parallel.
-const readers = 4
+const (
+	readers    = 4       // bodies that are read in parallel
+	framesKept = 4 << 20 // bytes: the frames of the readers, and of those before
+)
 
 // bodies reads every message of the backup, including expunged ones, and checks its
 // hashes. It goes through the messages in the order of their arrival, which is mostly
@@ -20,7 +22,11 @@ const readers = 4
 func (w *verifier) bodies(m *history.Mem) error {
 	w.step("checking the messages")
 	objects := history.NewObjects(w.store, 0)
-	read := map[cyrus.GUID]struct{}{}
+	objects.KeepFrames(framesKept)
+	read, err := m.NewMessageSet()
+	if err != nil {
+		return w.damage("backups/"+w.f.Path, err)
+	}
 	results := make(chan badBody)
 	g, ctx := errgroup.WithContext(w.ctx)
 	g.SetLimit(readers)
@@ -28,7 +34,7 @@ func (w *verifier) bodies(m *history.Mem) error {
 	go func() {
 		defer close(results)
 		for msg, err := range m.Messages() {
-			if _, twice := read[msgGUID(msg)]; twice && err == nil {
+			if err == nil && !read.Add(msg.GUID) {
 				continue
 			}
 			if err == nil {
@@ -38,7 +44,6 @@ func (w *verifier) bodies(m *history.Mem) error {
 				list = err
 				break
 			}
-			read[msg.GUID] = struct{}{}
 			if msg.Missing {
 				continue
 			}
@@ -61,13 +66,6 @@ func (w *verifier) bodies(m *history.Mem) error {
 		return w.damage("backups/"+w.f.Path, list)
 	}
 	return nil
-}
-
-func msgGUID(m *history.MessageState) cyrus.GUID {
-	if m == nil {
-		return cyrus.GUID{}
-	}
-	return m.GUID
 }
 
 // placesOf returns the places of a message's chunks.

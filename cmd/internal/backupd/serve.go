@@ -89,7 +89,7 @@ func (b *backups) serverOptions(was *policy, o origin, ready func(context.Contex
 }
 
 // offerCompress decides whether to offer compression to a client. auto excludes clients on
-// this host and on private networks: there compression costs the client twenty times the CPU
+// this host and on private networks: there compression costs the client ten to fifty times the CPU
 // and makes the sync slower.
 func offerCompress(word string) func(net.Addr) bool {
 	return func(a net.Addr) bool {

@@ -70,10 +70,14 @@ func (s *search) end(c *command, where string) error {
 	return nil
 }
 
+// decodedKept is how many bytes of decoded frames are kept for the next messages.
+const decodedKept = 4 << 20
+
 // backup searches the backup that c has loaded, mailbox by mailbox, in order of the uids. It
 // compares the record before it reads the message.
 func (s *search) backup(c *command) error {
 	one := &reader{c: c, objects: history.NewObjects(rangecache.New(c.found.Partition.Store, s.frames), 0)}
+	one.objects.KeepFrames(decodedKept)
 	for m, err := range c.mem.Mailboxes() {
 		if err != nil {
 			return err
