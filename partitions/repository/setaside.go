@@ -160,7 +160,7 @@ func (a *asideJob) objects(ctx context.Context) iter.Seq2[string, error] {
 // copy copies an object byte for byte.
 func (a *asideJob) copy(ctx context.Context, key string) error {
 	s := a.f.Partition.Store
-	body, _, drop, err := Hold(ctx, s, key)
+	body, _, drop, err := ReadWhole(ctx, s, key)
 	if err != nil {
 		return err
 	}

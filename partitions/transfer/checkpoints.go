@@ -49,7 +49,7 @@ func (c *copier) putCheckpoints(ctx context.Context, list []objstore.Info) (whol
 }
 
 func (c *copier) checkpoint(ctx context.Context, info objstore.Info) (same bool, err error) {
-	body, etag, drop, err := repository.Hold(ctx, c.from.Partition.Store, info.Key)
+	body, etag, drop, err := repository.ReadWhole(ctx, c.from.Partition.Store, info.Key)
 	if err != nil {
 		return false, err
 	}

@@ -203,7 +203,7 @@ func (c *copier) objects(ctx context.Context, list iter.Seq2[objstore.Info, erro
 
 // object copies an object byte for byte.
 func (c *copier) object(ctx context.Context, info objstore.Info) error {
-	body, _, drop, err := repository.Hold(ctx, c.from.Partition.Store, info.Key)
+	body, _, drop, err := repository.ReadWhole(ctx, c.from.Partition.Store, info.Key)
 	if err != nil {
 		return err
 	}

@@ -210,7 +210,7 @@ func (r *repairer) salvageLog(ctx context.Context) error {
 		if history.CheckObject(ctx, r.store, key) == nil {
 			continue // a sound object with a commit of another history: bridge records it
 		}
-		body, etag, drop, err := repository.Hold(ctx, r.store, key)
+		body, etag, drop, err := repository.ReadWhole(ctx, r.store, key)
 		if errors.Is(err, objstore.ErrNotExist) {
 			continue
 		}

@@ -177,7 +177,7 @@ func (r *repairer) unsoundBlocks(ctx context.Context) error {
 }
 
 func (r *repairer) salvageBlocks(ctx context.Context, key string) error {
-	body, etag, drop, err := repository.Hold(ctx, r.store, key)
+	body, etag, drop, err := repository.ReadWhole(ctx, r.store, key)
 	if errors.Is(err, objstore.ErrNotExist) {
 		return nil // reported as not repaired
 	}

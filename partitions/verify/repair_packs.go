@@ -25,7 +25,7 @@ func (r *repairer) mendPack(ctx context.Context, key string) error {
 	if back, err := r.fromHold(ctx, key); back || err != nil {
 		return err
 	}
-	body, etag, drop, err := repository.Hold(ctx, r.store, key)
+	body, etag, drop, err := repository.ReadWhole(ctx, r.store, key)
 	if errors.Is(err, objstore.ErrNotExist) {
 		return nil
 	}
@@ -73,7 +73,7 @@ func packOf(body objstore.Body) (string, error) {
 // misplaced handles the bytes of another pack, is, that are stored under the name key.
 // known: the pack is has its own bytes, perhaps again. swapped: the pack key, too.
 func (r *repairer) misplaced(ctx context.Context, key, is string, body objstore.Body) (swapped, known bool, err error) {
-	other, etag, drop, err := repository.Hold(ctx, r.store, is)
+	other, etag, drop, err := repository.ReadWhole(ctx, r.store, is)
 	if errors.Is(err, objstore.ErrNotExist) {
 		if history.CheckObject(ctx, r.store, key) != nil {
 			return false, false, nil // this pack, with damaged bytes
@@ -108,7 +108,7 @@ func holdKey(key string) string { return repository.AsidePrefix + key }
 
 // fromHold puts a pack that is stored under its holdKey back under its own key.
 func (r *repairer) fromHold(ctx context.Context, key string) (bool, error) {
-	body, _, drop, err := repository.Hold(ctx, r.store, holdKey(key))
+	body, _, drop, err := repository.ReadWhole(ctx, r.store, holdKey(key))
 	if err != nil {
 		return false, ignoreAbsent(err)
 	}

@@ -10,17 +10,17 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-// heldInMemory is the size above which Hold uses a temporary file.
-const heldInMemory = 16 << 20
+// wholeInMemory is the size above which ReadWhole uses a temporary file.
+const wholeInMemory = 16 << 20
 
-// Hold reads a whole object, so that it can be put again. The caller must call drop.
-func Hold(ctx context.Context, s objstore.Store, key string) (body objstore.Body, etag string, drop func(), err error) {
+// ReadWhole reads a whole object, so that it can be put again. The caller must call drop.
+func ReadWhole(ctx context.Context, s objstore.Store, key string) (body objstore.Body, etag string, drop func(), err error) {
 	o, err := s.Get(ctx, key, 0, -1)
 	if err != nil {
 		return nil, "", nil, err
 	}
 	defer o.Close()
-	if o.Size <= heldInMemory {
+	if o.Size <= wholeInMemory {
 		b, err := io.ReadAll(o)
 		return bytes.NewReader(b), o.ETag, func() {}, err
 	}
