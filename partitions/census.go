@@ -141,7 +141,7 @@ func (s *Set) count(ctx context.Context, b browsed, start time.Time) found {
 	if b.err != nil {
 		return found{err: b.err}
 	}
-	out := found{partition: b.f.Partition.Name, path: b.f.Path, counted: counted{Kind: b.f.Info.Kind, Name: b.f.Info.Name, Seen: start}}
+	out := found{partition: b.f.Partition.Name, path: b.f.Path, counted: counted{Kind: b.f.Info.Kind, Name: b.f.Info.Name, Seen: start, Held: b.f.ListedHolds()}}
 	e, err := s.readEntry(b.f.Path)
 	if err == nil && e != nil && e.Partition == out.partition && !e.Rebuilding && e.Own.isOf(e.Number) {
 		out.Own = e.Own

@@ -18,6 +18,8 @@ type Known struct {
 	// knows nothing else.
 	Bytes   int64     `json:"bytes,omitempty"`
 	Changed time.Time `json:"changed,omitzero"`
+	// Held means that the backup had a holds.json, or may have had one, at the last census.
+	Held bool `json:"held,omitempty"`
 	// Measured is what ctl_backups stat has measured earlier, if that was asked for.
 	Measured *Measured `json:"measured,omitempty"`
 }

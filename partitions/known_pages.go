@@ -110,7 +110,7 @@ func (k *knownPages) join(c *counted, e *entry) (Known, bool) {
 	case c == nil, !here && since: // the latter was moved away
 		return Known{}, false
 	}
-	out := Known{Kind: c.Kind, Name: c.Name, Bytes: c.Own.Bytes, Changed: c.Own.Changed}
+	out := Known{Kind: c.Kind, Name: c.Name, Bytes: c.Own.Bytes, Changed: c.Own.Changed, Held: c.Held}
 	switch {
 	case !here || e.Rebuilding:
 	case e.Own.isOf(e.Number):

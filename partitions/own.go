@@ -23,7 +23,8 @@ type counted struct {
 	Kind string     `json:"kind"`
 	Name string     `json:"name"`
 	Own  ownObjects `json:"own"`
-	Seen time.Time  `json:"seen"` // start of the census
+	Seen time.Time  `json:"seen"`           // start of the census
+	Held bool       `json:"held,omitempty"` // it has holds, or too many objects to know
 }
 
 // applied is what a commit contains, for noteOwn.

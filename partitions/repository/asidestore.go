@@ -9,8 +9,8 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-// asideStore is a read-only store that shows the objects of a backup under the keys that
-// they had before the backup was set aside.
+// asideStore is a store that shows the objects of a backup under the keys that they had before
+// the backup was set aside. Of its objects only the holds can be changed.
 type asideStore struct {
 	objstore.Store
 	old, now string // prefixes of keys
@@ -33,8 +33,12 @@ func (s asideStore) oldKey(i objstore.Info) objstore.Info {
 // ErrAside reports an attempt to change a backup that was set aside.
 var ErrAside = errors.New("the backup was set aside and is read-only")
 
-// Put implements objstore.Store and always fails.
-func (s asideStore) Put(_ context.Context, key string, _ objstore.Body, _ objstore.PutOptions) (objstore.Info, error) {
+// Put implements objstore.Store, only for holds.json.
+func (s asideStore) Put(ctx context.Context, key string, body objstore.Body, o objstore.PutOptions) (objstore.Info, error) {
+	if key == s.old+holdsName {
+		i, err := s.Store.Put(ctx, s.key(key), body, o)
+		return s.oldKey(i), err
+	}
 	return objstore.Info{}, &objstore.Error{Op: "put", Key: s.key(key), Err: ErrAside}
 }
 

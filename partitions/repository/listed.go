@@ -48,6 +48,16 @@ func (f *Found) ListedBytes() (n int64, ok bool) {
 	return n, true
 }
 
+// ListedHolds reports whether the backup had a holds.json when Browse listed it. It returns true
+// if that is unknown.
+func (f *Found) ListedHolds() bool {
+	if f.listed == nil || f.listed.rest {
+		return true
+	}
+	_, there := (&listedStore{keys: f.listed.keys}).find(HoldsKey(f.Path))
+	return there
+}
+
 // listedStore answers from a listing of all keys with a prefix. It asks the store again once it
 // has proof that the listing is out of date.
 type listedStore struct {

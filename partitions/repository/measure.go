@@ -20,6 +20,8 @@ type Measured struct {
 	Time         time.Time // store time of the newest commit
 	// Steady means that only a change of the backup changes Compactable, not the passing of time.
 	Steady bool
+	// Held is as in Summary.
+	Held bool
 }
 
 // Measure measures a backup from its bucket. Retention keeps a message unless it was
@@ -30,6 +32,10 @@ func (f *Found) Measure(ctx context.Context, now time.Time, retention time.Durat
 	for info, err := range f.Partition.Store.List(ctx, BackupPrefix(f.Path), "") {
 		if err != nil {
 			return out, err
+		}
+		if info.Key == HoldsKey(f.Path) {
+			out.Held = true
+			continue
 		}
 		out.Own += info.Size
 	}

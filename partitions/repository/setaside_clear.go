@@ -72,6 +72,12 @@ func (a *asideJob) remove(ctx context.Context, key string) error {
 	if err != nil && !errors.Is(err, objstore.ErrNotExist) {
 		return err
 	}
+	if key == HoldsKey(a.f.Path) { // it may have changed since the copy
+		if err := CopyHolds(ctx, a.f, a.info.found(a.f.Partition, a.base), true); err != nil {
+			return err
+		}
+		return s.Delete(ctx, key)
+	}
 	if err != nil || copied.Size != is.Size { // written after the copy was complete
 		if err := a.copy(ctx, key); err != nil {
 			return err

@@ -15,6 +15,8 @@ type Summary struct {
 	Bytes int64
 	// Changed is when the newest commit with data from a mail server was made; zero = unknown.
 	Changed time.Time
+	// Held reports that the backup has a holds.json, which ReadHolds reads.
+	Held bool
 	// Doubt explains to people why a store time was ignored; "" = it was not.
 	Doubt string
 }
@@ -25,6 +27,10 @@ func (f *Found) Summarize(ctx context.Context, now time.Time) (s Summary, err er
 	for info, err := range f.Partition.Store.List(ctx, BackupPrefix(f.Path), "") {
 		if err != nil {
 			return s, err
+		}
+		if info.Key == HoldsKey(f.Path) {
+			s.Held = true
+			continue
 		}
 		s.Bytes += info.Size
 		if _, to, ok := history.ParseLogKey(f.Path, info.Key); ok {

@@ -2,10 +2,12 @@ package repository
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/partitions/storeclock"
 )
 
 // ErrUpkeep reports that another program merges, removes or erases objects of the backup,
@@ -28,9 +30,30 @@ const CollectionKey = "upkeep.json"
 type Upkeep struct{ *holder }
 
 // BeginUpkeep takes the lease upkeep.json of a backup. The error is ErrUpkeep if another
-// program has it.
+// program has it, and ErrOnHold if the backup is on hold. A hold that is placed from then on
+// waits for the end of the lease (AwaitUpkeep).
 func BeginUpkeep(ctx context.Context, f *Found, o LockOptions) (*Upkeep, error) {
-	return ExcludeUpkeep(ctx, f, o)
+	u, err := ExcludeUpkeep(ctx, f, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := u.checkHolds(f); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", f.Name(), err), u.End(context.WithoutCancel(ctx)))
+	}
+	return u, nil
+}
+
+// checkHolds returns ErrOnHold if the backup is on hold. A hold ends by time only if the
+// store and this host agree about the time.
+func (u *Upkeep) checkHolds(f *Found) error {
+	now, err := u.Now(u.lost)
+	if err != nil {
+		return err
+	}
+	if now.Sub(u.Options.Now()).Abs() > storeclock.Bound {
+		now = time.Time{}
+	}
+	return f.CheckHolds(u.lost, now)
 }
 
 // ExcludeUpkeep is BeginUpkeep for a program that removes nothing for good: it moves the

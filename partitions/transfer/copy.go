@@ -283,8 +283,12 @@ func (c *copier) found(ctx context.Context, m *history.Mem, chunk history.ChunkI
 	return lost
 }
 
-// putInfo copies backup.json, which makes the copy visible.
+// putInfo copies the holds, and then backup.json, which makes the copy visible.
 func (c *copier) putInfo(ctx context.Context) error {
+	copied := &repository.Found{Partition: c.to.Config(), Path: c.from.Path, Info: c.from.Info}
+	if err := repository.CopyHolds(ctx, c.from, copied, c.to.Conditional()); err != nil {
+		return err
+	}
 	key := repository.BackupInfoKey(c.from.Path)
 	b, _, err := repository.ReadSmall(ctx, c.from.Partition.Store, key)
 	if err != nil {

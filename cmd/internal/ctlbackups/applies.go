@@ -28,6 +28,9 @@ func (c *command) applies(p *cmdline.Program, verb string) error {
 		{"list", []string{"passwd"}},
 		{"for", []string{"debug", "compact"}},
 		{"backups", []string{"cost"}},
+		{"holds", []string{"list"}},
+		{"reason", []string{"hold"}},
+		{"until", []string{"hold"}},
 	} {
 		if p.Changed(o.option) && !slices.Contains(o.verbs, verb) {
 			return cli.Usagef("--%s cannot be used with %s, only with %s", o.option, verb, strings.Join(o.verbs, " and "))
@@ -47,6 +50,8 @@ func (c *command) applies(p *cmdline.Program, verb string) error {
 		return cli.Usagef("--dry-run is only for verify --repair")
 	case p.Changed("execute") && c.execute == "":
 		return cli.Usagef("--execute: the command is empty")
+	case p.Changed("until") && c.until == "":
+		return cli.Usagef("--until: the time is empty")
 	case p.Changed("stale") && c.stale < 0:
 		return cli.Usagef("--stale: hours cannot be negative")
 	}

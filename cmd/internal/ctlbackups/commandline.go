@@ -20,8 +20,8 @@ type verb struct {
 
 func verbs() []verb {
 	return []verb{
-		{cmdline.Verb{Name: "list", Args: "[-t[HOURS]] [--from-bucket] [[MODE] BACKUP...]",
-			Text: "for each backup the time of its last change, its size, its user and its place; without names, all backups"}, list},
+		{cmdline.Verb{Name: "list", Args: "[-t[HOURS]] [--holds] [--from-bucket] [[MODE] BACKUP...]",
+			Text: "for each backup the time of its last change, the size of its commits and checkpoints (stat adds the packs, which backups share), its user and its place; without names, all backups"}, list},
 		{cmdline.Verb{Name: "stat", Args: "[--from-bucket] [MODE] BACKUP...",
 			Text: "the size of backups: compressed, uncompressed, the part that is still in use, and the time of the last change"}, stat},
 		{cmdline.Verb{Name: "cost", Args: "[--backups]",
@@ -32,6 +32,10 @@ func verbs() []verb {
 			Text: "merge old changes into few objects; safe beside a running backupd, and to be run every night"}, compact},
 		{cmdline.Verb{Name: "set-aside", Args: "[MODE] BACKUP...",
 			Text: "move backups that cannot be repaired out of the way: the next sync starts new ones, and the old ones stay readable"}, setAside},
+		{cmdline.Verb{Name: "hold", Args: "[--reason TEXT] [--until TIME] [-w] [MODE] BACKUP...",
+			Text: "from now on, nothing is removed from these backups, on no host; list and stat show it"}, hold},
+		{cmdline.Verb{Name: "release", Args: "[MODE] BACKUP...",
+			Text: "end all holds of backups, those of the tripwire too, and print them"}, release},
 		{cmdline.Verb{Name: "lock", Args: "[-c] [-p | -x COMMAND] [MODE] BACKUP",
 			Text: "lock one backup against every backupd while a command runs, or until standard input ends"}, lock},
 		{cmdline.Verb{Name: "reindex", Args: "[MODE] BACKUP...",
@@ -74,7 +78,10 @@ func (c *command) commandLine() *cmdline.Program {
 		f.BoolVarP(&c.pause, "pause", "p", false, "lock: until standard input ends; the default without -x")
 		f.StringVarP(&c.execute, "execute", "x", "", "lock: while /bin/sh runs `COMMAND`")
 		f.BoolVarP(&c.create, "create", "c", false, "lock: create the backup, which must not exist yet")
-		f.BoolVarP(&c.wait, "wait-for-locks", "w", false, "wait for a lock that another process holds")
+		f.BoolVarP(&c.wait, "wait-for-locks", "w", false, "wait for a lock that another process holds; hold: for compaction, for more than three minutes")
+		f.BoolVar(&c.holds, "holds", false, "list: only backups on hold")
+		f.StringVar(&c.reason, "reason", "", "hold: why, as `TEXT` for people")
+		f.StringVar(&c.until, "until", "", "hold: the `TIME` when the hold ends by itself; without it, release ends it")
 		f.BoolVar(&c.remove, "delete", false, "passwd: delete the user")
 		f.BoolVar(&c.list, "list", false, "passwd: list the users")
 		f.DurationVar(&c.length, "for", 30*time.Second, "debug profile: how long cpu, block, mutex and trace watch backupd, at most 10m; compact: begin with no further backup after this `TIME`: 30s, 2h")
@@ -102,6 +109,8 @@ func (c *command) commandLine() *cmdline.Program {
 		"ctl_backups move -P a cold     # all users whose userid begins with a",
 		"ctl_backups export anne /srv/for-anne",
 		"ctl_backups set-aside anne     # start a new backup of anne, and keep the old one",
+		`ctl_backups hold anne --reason "case 4711" --until 2027-12-31`,
+		"ctl_backups list --holds       # which backups are on hold, and why",
 		"ctl_backups reindex -A",
 		"ctl_backups compact -A --for 4h",
 		"ctl_backups debug profile cpu --for 30s > cpu.pprof",

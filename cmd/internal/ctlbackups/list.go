@@ -5,7 +5,6 @@ import (
 	"iter"
 	"time"
 
-	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 	"github.com/cyrusbackup/backupd/internal/timespec"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
@@ -14,15 +13,33 @@ import (
 // list prints the time of the last change and the size of each backup.
 func list(c *command) error {
 	return sideBySide(c, atOnce, c.listed(), func(c *command, b inList) error {
-		last, size, err := c.summary(b)
+		if c.holds && !b.mayBeHeld() {
+			return nil
+		}
+		sum, err := c.summary(b)
 		if err != nil {
 			return fmt.Errorf("%s: %w", label(b.Found), err)
 		}
-		if b.indexed && size == 0 || c.stale >= 0 && c.now.Sub(last) < time.Duration(c.stale)*time.Hour {
+		if b.indexed && sum.Bytes == 0 || c.stale >= 0 && c.now.Sub(sum.Changed) < time.Duration(c.stale)*time.Hour {
 			return nil
 		}
-		return c.printListed(b.Found, last, size)
+		holds, err := c.held(b.Found, sum.Held)
+		if err != nil {
+			return fmt.Errorf("%s: %w", label(b.Found), err)
+		}
+		if c.holds && len(holds) == 0 {
+			return nil
+		}
+		return c.printListed(b.Found, sum, holds)
 	})
+}
+
+// mayBeHeld returns false if the list shows that the backup has no holds.
+func (b inList) mayBeHeld() bool {
+	if b.known != nil {
+		return b.known.Held
+	}
+	return b.ListedHolds()
 }
 
 // listed returns the chosen backups: if there may be many, from the daemon's index. With -A and
@@ -53,34 +70,34 @@ func (c *command) listed() iter.Seq2[inList, error] {
 
 // summary returns the time of the last change of a backup, and the bytes of its log, checkpoints
 // and blocks (not of packs, which backups share).
-func (c *command) summary(b inList) (last time.Time, size int64, err error) {
+func (c *command) summary(b inList) (repository.Summary, error) {
 	if b.known != nil {
-		return b.known.Changed, b.known.Bytes, nil
+		return repository.Summary{Changed: b.known.Changed, Bytes: b.known.Bytes, Held: b.known.Held}, nil
 	}
 	sum, err := b.Listed().Summarize(c.ctx, c.now)
 	c.doubt(b.Found, sum.Doubt)
 	if b.Aside != "" && history.IsDamage(err) {
-		return time.Time{}, sum.Bytes, nil // damaged backups were set aside
+		sum.Changed, err = time.Time{}, nil // damaged backups were set aside
 	}
-	return sum.Changed, sum.Bytes, err
+	return sum, err
 }
 
-func (c *command) printListed(f *repository.Found, last time.Time, size int64) error {
+func (c *command) printListed(f *repository.Found, sum repository.Summary, holds []repository.Hold) error {
 	changed := "[unknown]"
-	if !last.IsZero() {
-		changed = timespec.Text(last)
+	if !sum.Changed.IsZero() {
+		changed = timespec.Text(sum.Changed)
 	}
 	if !c.structured() {
-		_, err := cli.Fprintf(c.out, "%s\t%s\t%s\t%s\n", changed, c.size(size), label(f), place(f))
-		return err
+		return c.row(holds, "%s\t%s\t%s\t%s", changed, c.size(sum.Bytes), label(f), place(f))
 	}
 	return c.object(struct {
-		Timestamp  string `json:"timestamp"`
-		Compressed int64  `json:"compressed"`
-		UserID     string `json:"userid,omitempty"`
-		Path       string `json:"fname"`
-		SetAside   string `json:"set_aside,omitempty"` // the backup's former name
-	}{changed, size, userID(f), place(f), wasOf(f)})
+		Timestamp  string            `json:"timestamp"`
+		Compressed int64             `json:"compressed"`
+		UserID     string            `json:"userid,omitempty"`
+		Path       string            `json:"fname"`
+		SetAside   string            `json:"set_aside,omitempty"` // the backup's former name
+		Holds      []repository.Hold `json:"holds,omitempty"`
+	}{changed, sum.Bytes, userID(f), place(f), wasOf(f), holds})
 }
 
 // wasOf returns the former name of a backup that was set aside; "" for others.

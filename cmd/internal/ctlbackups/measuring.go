@@ -25,7 +25,7 @@ type measuring struct {
 func (s *measuring) measured(c *command, b inList) (repository.Measured, error) {
 	if b.known != nil && b.known.Measured.Valid(b.known, s.retention, c.now) {
 		m := b.known.Measured
-		return repository.Measured{Compressed: m.Compressed, Uncompressed: m.Uncompressed, Compactable: m.Compactable, Time: m.Changed}, nil
+		return repository.Measured{Compressed: m.Compressed, Uncompressed: m.Uncompressed, Compactable: m.Compactable, Time: m.Changed, Held: b.known.Held}, nil
 	}
 	f := b.Found
 	if b.indexed {

@@ -69,6 +69,10 @@ type command struct {
 	backups    bool
 	length     time.Duration // of a profile, or of compact
 	timed      bool          // length was given
+	holds      bool
+	reason     string
+	until      string
+	end        time.Time // until
 }
 
 // run escapes text of strangers in all output.
@@ -127,10 +131,12 @@ func (c *command) do(name string) error {
 		}
 	}
 	err := all[i].do(c)
-	if c.repair || slices.Contains([]string{"import", "lock", "move", "set-aside"}, name) {
+	if c.repair || slices.Contains([]string{"hold", "import", "lock", "move", "release", "set-aside"}, name) {
 		c.changed()
 	}
 	switch name {
+	case "hold", "release":
+		c.audit.Done(c.bucket.Conf, name, err, "what", c.what(), "reason", c.reason, "until", c.until, "backups", c.tally.backups, "failed", c.tally.failed)
 	case "export", "import", "move":
 		c.audit.Done(c.bucket.Conf, name, err, c.tally.attrs(c.what(), c.target)...)
 	}
@@ -156,6 +162,12 @@ func (c *command) checkNames(verb string) error {
 		return cli.Usagef("import takes files, directories and locations, and no mode")
 	case verb == "lock" && (len(c.args) != 1 || c.many()):
 		return cli.Usagef("lock takes exactly one backup")
+	case verb == "hold":
+		if err := c.checkHold(); err != nil {
+			return err
+		}
+	}
+	switch {
 	case verb == "set-aside" && c.many():
 		return cli.Usagef("set-aside takes names of single backups")
 	case c.pause && c.execute != "":

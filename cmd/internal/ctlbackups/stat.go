@@ -3,7 +3,6 @@ package ctlbackups
 import (
 	"fmt"
 
-	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 	"github.com/cyrusbackup/backupd/internal/timespec"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
@@ -24,32 +23,36 @@ func stat(c *command) error {
 		if b.indexed && m.Compressed == 0 {
 			return nil // it is gone
 		}
-		return c.printStat(b.Found, m)
+		holds, err := c.held(b.Found, m.Held)
+		if err != nil {
+			return fmt.Errorf("%s: %w", label(b.Found), err)
+		}
+		return c.printStat(b.Found, m, holds)
 	})
 }
 
-func (c *command) printStat(f *repository.Found, m repository.Measured) error {
+func (c *command) printStat(f *repository.Found, m repository.Measured, holds []repository.Hold) error {
 	ratio, utilisation := percent(m.Compressed, m.Uncompressed), percent(m.Compactable, m.Uncompressed)
 	changed := "[unknown]"
 	if !m.Time.IsZero() {
 		changed = timespec.Text(m.Time)
 	}
 	if !c.structured() {
-		_, err := cli.Fprintf(c.out, "%s\t%s\t%s\t%s\t%6.1f%%\t%6.1f%%\t%25s\t%25s\n", label(f),
+		return c.row(holds, "%s\t%s\t%s\t%s\t%6.1f%%\t%6.1f%%\t%25s\t%25s", label(f),
 			c.size(m.Compressed), c.size(m.Uncompressed), c.size(m.Compactable), ratio, utilisation, changed, changed)
-		return err
 	}
 	return c.object(struct {
-		UserID       string  `json:"userid,omitempty"`
-		Path         string  `json:"fname"`
-		Compressed   int64   `json:"compressed"`
-		Uncompressed int64   `json:"uncompressed"`
-		Compactable  int64   `json:"compactable"`
-		Ratio        float64 `json:"compression_ratio"`
-		Utilisation  float64 `json:"utilisation_ratio"`
-		Start        string  `json:"last_start_time"`
-		End          string  `json:"last_end_time"`
-	}{userID(f), place(f), m.Compressed, m.Uncompressed, m.Compactable, ratio, utilisation, changed, changed})
+		UserID       string            `json:"userid,omitempty"`
+		Path         string            `json:"fname"`
+		Compressed   int64             `json:"compressed"`
+		Uncompressed int64             `json:"uncompressed"`
+		Compactable  int64             `json:"compactable"`
+		Ratio        float64           `json:"compression_ratio"`
+		Utilisation  float64           `json:"utilisation_ratio"`
+		Start        string            `json:"last_start_time"`
+		End          string            `json:"last_end_time"`
+		Holds        []repository.Hold `json:"holds,omitempty"`
+	}{userID(f), place(f), m.Compressed, m.Uncompressed, m.Compactable, ratio, utilisation, changed, changed, holds})
 }
 
 func percent(part, whole int64) float64 {

@@ -1,0 +1,176 @@
+package ctlbackups
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/partitions/repository"
+)
+
+// found returns the backup that a word on the command line means.
+func foundIn(t *testing.T, open *cli.Bucket, name string) *repository.Found {
+	t.Helper()
+	f, err := open.Find(t.Context(), cli.ByUser, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// A hold is shown by every list until it is released or ends, and placed only once.
+func TestHold(t *testing.T) {
+	w := two(t)
+	for range 2 {
+		if out, err := tool(t, w, "hold", "bob", "--reason", "case 4711\x1b[2J", "--until", "2027-02-03"); err != nil || out != "hold bob: ok\n" {
+			t.Fatalf("%v: %q", err, out)
+		}
+	}
+	f := foundIn(t, w.Bucket(""), "bob")
+	if err := f.CheckHolds(t.Context(), w.Now); !errors.Is(err, repository.ErrOnHold) || strings.Count(err.Error(), "case 4711") != 1 {
+		t.Errorf("bob: %v", err)
+	}
+	if err := foundIn(t, w.Bucket(""), "anne@example.org").CheckHolds(t.Context(), w.Now); err != nil {
+		t.Errorf("anne: %v", err)
+	}
+	const text = "on hold: hold by "
+	for _, argv := range []string{"list", "list bob", "list -P bo", "list --holds", "stat bob", "stat -A", "list -f user/bob"} {
+		out, err := tool(t, w, strings.Fields(argv)...)
+		if err != nil || strings.Count(out, text) != 1 || !strings.Contains(out, " until 2027-02-03 00:00:00 +0000: case 4711") || strings.Contains(out, "\x1b") {
+			t.Errorf("%s: %v:\n%s", argv, err, out)
+		}
+	}
+	if out, err := tool(t, w, "list", "--holds"); err != nil || strings.Contains(out, "anne") {
+		t.Errorf("list --holds: %v:\n%s", err, out)
+	}
+	for _, argv := range []string{"list --ndjson", "stat -A --ndjson"} {
+		out, err := tool(t, w, strings.Fields(argv)...)
+		if err != nil || strings.Count(out, `"holds":[{"kind":"hold","by":"`) != 1 || !strings.Contains(out, `"until":"2027-02-03T00:00:00Z"}]`) {
+			t.Errorf("%s: %v:\n%s", argv, err, out)
+		}
+	}
+	was := w.Now
+	w.Now = time.Date(2027, 2, 3, 0, 0, 0, 0, time.UTC)
+	if out, err := tool(t, w, "list", "--holds"); err != nil || out != "" {
+		t.Errorf("after its end: %v:\n%s", err, out)
+	}
+	w.Now = was.Add(time.Hour)
+	if out, err := tool(t, w, "release", "bob"); err != nil || !strings.HasPrefix(out, "release bob: ok\n  ended: hold by ") {
+		t.Errorf("release: %v: %s", err, out)
+	}
+	if out, err := tool(t, w, "release", "bob"); err != nil || out != "release bob: ok\n  it was not on hold\n" {
+		t.Errorf("again: %v: %s", err, out)
+	}
+	if out, err := tool(t, w, "release", "--ndjson", "bob"); err != nil || !strings.Contains(out, `"status":"ok","ended":[]}`) {
+		t.Errorf("in JSON: %v: %s", err, out)
+	}
+	if out, err := tool(t, w, "list", "--holds"); err != nil || out != "" {
+		t.Errorf("after release: %v:\n%s", err, out)
+	}
+}
+
+// A backup that was set aside keeps its hold, and can be held and released there.
+func TestHoldSetAside(t *testing.T) {
+	w := two(t)
+	for _, argv := range [][]string{{"hold", "bob", "--reason", "before"}, {"set-aside", "bob"}} {
+		if out, err := tool(t, w, argv...); err != nil {
+			t.Fatalf("%v: %v: %s", argv, err, out)
+		}
+	}
+	out, err := tool(t, w, "list", "--holds", "-A")
+	if err != nil || strings.Count(out, "\n") != 1 || !strings.Contains(out, "set-aside/user/bob/") || !strings.Contains(out, ": before\n") {
+		t.Fatalf("%v: %s", err, out)
+	}
+	where := strings.Split(out, "\t")[2]
+	if out, err := tool(t, w, "release", "-f", where); err != nil || !strings.Contains(out, ": before\n") {
+		t.Errorf("%v: %s", err, out)
+	}
+	if out, err := tool(t, w, "hold", "-f", where, "--reason", "after"); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+	if out, err := tool(t, w, "list", "--holds", "-A"); err != nil || !strings.Contains(out, ": after\n") || strings.Contains(out, "before") {
+		t.Errorf("%v: %s", err, out)
+	}
+	if out, err := tool(t, w, "hold", "bob"); !errors.Is(err, cli.ErrReported) || !strings.Contains(out, "bob: not found") {
+		t.Errorf("a backup that is gone: %v: %s", err, out)
+	}
+}
+
+// A holds.json that cannot be read counts as a hold; a hold or its release replaces it.
+func TestHoldUnreadable(t *testing.T) {
+	w := two(t)
+	spoil := func() {
+		if _, err := w.Stores[0].Put(t.Context(), repository.HoldsKey("user/bob"), bytes.NewReader([]byte(`{"version":1,"holds":[`)), objstore.PutOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	spoil()
+	f := foundIn(t, w.Bucket(""), "bob")
+	if err := f.CheckHolds(t.Context(), w.Now); !errors.Is(err, repository.ErrOnHold) {
+		t.Errorf("unreadable: %v", err)
+	}
+	if out, err := tool(t, w, "list"); err != nil || !strings.Contains(out, "on hold: hold by nobody") || !strings.Contains(out, "warning: bob: ") {
+		t.Errorf("%v: %s", err, out)
+	}
+	if out, err := tool(t, w, "hold", "bob", "--reason", "mine"); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+	if out, err := tool(t, w, "list", "--holds"); err != nil || !strings.Contains(out, "was unreadable") || !strings.Contains(out, ": mine\n") {
+		t.Errorf("%v: %s", err, out)
+	}
+	spoil()
+	if out, err := tool(t, w, "release", "bob"); err != nil || !strings.Contains(out, "was unreadable") {
+		t.Errorf("%v: %s", err, out)
+	}
+	if err := f.CheckHolds(t.Context(), w.Now); err != nil {
+		t.Errorf("released: %v", err)
+	}
+}
+
+// hold returns only when no program can still be removing something without having seen it.
+func TestHoldWaitsForUpkeep(t *testing.T) {
+	t.Parallel()
+	w := two(t)
+	f := foundIn(t, w.Bucket(""), "bob")
+	u, err := repository.ExcludeUpkeep(t.Context(), f, repository.LockOptions{Owner: "the test", Now: func() time.Time { return w.Now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for f.CheckHolds(t.Context(), w.Now) == nil { // the hold comes first
+			time.Sleep(time.Millisecond)
+		}
+		time.Sleep(upkeepShown + 500*time.Millisecond)
+		if err := u.End(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}()
+	out, err := tool(t, w, "hold", "bob")
+	if err != nil || !strings.HasPrefix(out, "hold bob: ok\nstderr: ctl_backups: waiting: ") || !strings.Contains(out, "by the test since") {
+		t.Errorf("%v: %s", err, out)
+	}
+	select {
+	case <-ended:
+	default:
+		t.Error("hold did not wait")
+	}
+	<-ended
+}
+
+func TestHoldUsage(t *testing.T) {
+	w := two(t)
+	for _, argv := range [][]string{{"hold"}, {"release"}, {"hold", "bob", "--until", "yesterday"}, {"hold", "bob", "--until="}, {"hold", "bob", "--until", "x"},
+		{"release", "bob", "--reason", "x"}, {"stat", "--holds", "bob"}} {
+		_, err := tool(t, w, argv...)
+		var u *cli.UsageError
+		if !errors.As(err, &u) {
+			t.Errorf("%v: %v, want a usage error", argv, err)
+		}
+	}
+}
