@@ -89,12 +89,14 @@ func (b *Backup) apply(ctx context.Context, c *history.CommitReader, size int64,
 	redo := b.entry.Applying == h.Number
 	b.entry.Applying = h.Number
 	next := *b.entry
+	var seen applied
 	err := b.set.index.UpdateLong(func(t *index.Txn) error {
 		if err := writeEntry(t, b.path, &next); err != nil {
 			return err
 		}
 		st := &State{set: b.set, t: t, id: b.entry.ID, path: b.path, part: b.part}
-		seen, err := b.foldAll(ctx, st, c, redo, ours)
+		var err error
+		seen, err = b.foldAll(ctx, st, c, redo, ours)
 		if err == nil {
 			err = st.flush()
 		}
@@ -120,11 +122,15 @@ func (b *Backup) apply(ctx context.Context, c *history.CommitReader, size int64,
 		return fmt.Errorf("apply commit %d of %s: %w", h.Number, b.path, err)
 	}
 	*b.entry = next
+	if ours {
+		b.countDeleted(h.Time, seen)
+	}
 	return nil
 }
 
 func (b *Backup) foldAll(ctx context.Context, st *State, c *history.CommitReader, redo, ours bool) (seen applied, err error) {
 	rp := history.Replayer{State: st, Blocks: b.blocks(ctx)}
+	defer func() { seen.added, seen.removed = seen.added+rp.Added, seen.removed+rp.Removed }()
 	var messages []history.Message
 	for e, err := range readAhead(1, c.Events()) {
 		if err != nil {
@@ -137,6 +143,9 @@ func (b *Backup) foldAll(ctx context.Context, st *State, c *history.CommitReader
 			}
 		}
 		seen.note(e)
+		if err := b.noteDeleted(&seen, st, e); err != nil {
+			return seen, err
+		}
 		if err := rp.Apply(c.Header(), e); err != nil {
 			return seen, err
 		}

@@ -41,6 +41,8 @@ type Backup struct {
 	prunes   int            // prune events that were applied since the process began
 	listedAt time.Time      // when a listing of the log last showed no hole; zero = not yet
 	damaged  error          // an errOtherHistory found outside a command; the next command handles it
+	// deleted counts what this process has seen deleted; nil = nothing.
+	deleted *deletedCount
 
 	mu       sync.Mutex
 	pending  bool      // a checkpoint is queued or being written

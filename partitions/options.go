@@ -11,6 +11,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/pack/cdc"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 	"github.com/cyrusbackup/backupd/partitions/storeclock"
+	"github.com/cyrusbackup/backupd/partitions/tripwire"
 )
 
 // Options are the settings of Open. Zero values get the defaults shown.
@@ -40,6 +41,7 @@ type Options struct {
 	NoProbe          bool          // nothing will be written, so the abilities of the stores do not matter
 	NoCheckpoints    bool          // for tests that look only at the log
 	CheckpointObject int           // commits between two checkpoints; 256
+	Tripwire         tripwire.Rule // of deletions; zero = off
 	CommitRecords    int           // most records, and most messages, in the commit itself; 16,384
 }
 

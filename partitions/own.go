@@ -31,6 +31,8 @@ type counted struct {
 type applied struct {
 	mail   bool // data from a mail server
 	blocks bool // refers to record blocks, which other objects contain
+	// added and removed are records, as in history.Replayer.
+	added, removed int
 }
 
 func (a *applied) note(e history.Event) {

@@ -37,6 +37,7 @@ type Set struct {
 	troubles *troubles
 
 	checkpoints chan *Backup // backups with a due checkpoint; one is written at a time
+	suspects    chan suspect // backups that have lost many messages; one is checked at a time
 
 	censuses censuses
 
@@ -58,6 +59,7 @@ func Open(opt Options) (*Set, error) {
 		backups:     map[string]*Backup{},
 		claims:      map[string]*Partition{},
 		checkpoints: make(chan *Backup, 1024),
+		suspects:    make(chan suspect, 1024),
 	}
 	s.troubles = newTroubles(s.log, opt.Now)
 	s.life, s.end = context.WithCancel(context.Background())
@@ -76,6 +78,7 @@ func Open(opt Options) (*Set, error) {
 		s.parts = append(s.parts, p)
 	}
 	s.work.Go(s.writeCheckpoints)
+	s.work.Go(s.checkSuspects)
 	return s, nil
 }
 

@@ -37,6 +37,8 @@ var rules = []rule{
 		except: []string{"partitions/history", "partitions/repository", "partitions/storeclock"}},
 	{from: "partitions/collection", not: []string{"index", "partitions"},
 		except: []string{"partitions/history", "partitions/repository", "partitions/storeclock"}},
+	{from: "partitions/tripwire", not: []string{"index", "partitions"},
+		except: []string{"partitions/history", "partitions/repository", "partitions/storeclock"}},
 	{from: "partitions/history", not: []string{"index", "partitions"}},
 	{from: "partitions/storeclock", not: []string{"index", "partitions"}},
 	{from: "cmd/cyr_backup", not: engine},

@@ -17,6 +17,9 @@ type BlockReader func(BlockRef) iter.Seq2[*cyrus.Record, error]
 type Replayer struct {
 	State  State
 	Blocks BlockReader // nil refuses RecordBlocksEvent
+	// Added and Removed count records that events have made live, and live ones that events have
+	// expunged or whose mailbox they have deleted.
+	Added, Removed int
 
 	spare []RecordState // memory for the next records
 	crc   cyrus.CRCMemory
@@ -48,7 +51,7 @@ func (rp *Replayer) apply(h *Header, e Event) error {
 	case *RenameEvent:
 		return rp.rename(h, e)
 	case *UnmailboxEvent:
-		return rp.change(h, e.UniqueID, func(m *MailboxState) { m.markDeleted(h) })
+		return rp.change(h, e.UniqueID, func(m *MailboxState) { rp.delete(h, m) })
 	case *MovedAwayEvent:
 		return rp.change(h, e.UniqueID, func(m *MailboxState) { m.markDeleted(h); m.MovedTo = e.To })
 	case *ResyncEvent:
@@ -91,6 +94,14 @@ func (rp *Replayer) change(h *Header, uniqueid string, fn func(*MailboxState)) e
 	return rp.State.PutMailbox(m)
 }
 
+// delete marks a mailbox as deleted, and counts its records.
+func (rp *Replayer) delete(h *Header, m *MailboxState) {
+	if m.Deleted.IsZero() {
+		rp.Removed += m.Live
+	}
+	m.markDeleted(h)
+}
+
 // markDeleted makes the mailbox a tombstone. The time of the first deletion stays.
 func (m *MailboxState) markDeleted(h *Header) {
 	if m.Deleted.IsZero() {
@@ -117,6 +128,9 @@ func (rp *Replayer) mailbox(h *Header, e *MailboxEvent) error {
 		}
 	}
 	m.Name, m.Fields, m.Commit = e.Name, e.Fields, h.Number
+	if !m.Deleted.IsZero() {
+		rp.Added += m.Live
+	}
 	m.Deleted, m.MovedTo = zeroTime, ""
 	if err := rp.freeName(h, e.Name, e.UniqueID); err != nil {
 		return err
@@ -131,7 +145,7 @@ func (rp *Replayer) freeName(h *Header, name, uniqueid string) error {
 	if err != nil || m == nil || m.UniqueID == uniqueid {
 		return err
 	}
-	return rp.change(h, m.UniqueID, func(m *MailboxState) { m.markDeleted(h) })
+	return rp.change(h, m.UniqueID, func(m *MailboxState) { rp.delete(h, m) })
 }
 
 // rename changes the name and the fields derived from it, and nothing else in the head.

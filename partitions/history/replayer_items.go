@@ -86,7 +86,7 @@ func (rp *Replayer) unuser(h *Header) error {
 		if !m.Deleted.IsZero() {
 			continue
 		}
-		if err := rp.change(h, m.UniqueID, func(m *MailboxState) { m.markDeleted(h) }); err != nil {
+		if err := rp.change(h, m.UniqueID, func(m *MailboxState) { rp.delete(h, m) }); err != nil {
 			return err
 		}
 	}

@@ -66,6 +66,13 @@ func (rp *Replayer) upsert(h *Header, m *MailboxState, r *cyrus.Record) error {
 			n.Expunged = old.Expunged
 		}
 	}
+	wasLive := old != nil && old.Expunged == 0
+	switch {
+	case wasLive && n.Expunged != 0:
+		rp.Removed++
+	case !wasLive && n.Expunged == 0:
+		rp.Added++
+	}
 	m.TopUID = max(m.TopUID, r.UID)
 	m.count(&rp.crc, old, -1)
 	m.count(&rp.crc, n, +1)
@@ -106,6 +113,7 @@ func (rp *Replayer) expungeRecord(h *Header, m *MailboxState, old *RecordState, 
 	n := *old
 	n.Flags = append(slices.Clip(old.Flags), flagExpunged)
 	n.Commit, n.Expunged, n.Gone = h.Number, expungedAt(h), gone
+	rp.Removed++
 	m.count(&rp.crc, old, -1)
 	m.count(&rp.crc, &n, +1)
 	return rp.State.PutRecord(m.UniqueID, &n)

@@ -88,6 +88,10 @@ func partitionOptions(conf *imapconf.File) (partitions.Options, error) {
 	if err != nil {
 		return partitions.Options{}, err
 	}
+	rule, err := stores.Tripwire(conf)
+	if err != nil {
+		return partitions.Options{}, err
+	}
 	return partitions.Options{
 		Names:          stores.Names(conf),
 		Pack:           pack.Options{Level: level},
@@ -100,6 +104,7 @@ func partitionOptions(conf *imapconf.File) (partitions.Options, error) {
 		MissingRetry:   conf.Duration("backup_missing_retry"),
 		Exclusive:      conf.Switch("backup_exclusive"),
 		DedupPerBackup: conf.Word("backup_dedup") == "backup",
+		Tripwire:       rule,
 		Host:           host,
 		Software:       version.Software(),
 	}, nil
