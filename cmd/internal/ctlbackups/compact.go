@@ -51,6 +51,7 @@ type compaction struct {
 	retention *retention
 
 	compacted, skipped int
+	held               int  // on hold, and therefore left alone
 	late               bool // until has passed
 	merged             maintenance.Merged
 	plan               maintenance.Plan // of a dry run
@@ -219,12 +220,14 @@ func (k *compaction) result(f *repository.Found, err error) error {
 		k.compacted++
 	case errors.Is(err, errSkipped):
 		k.skipped++
+	case errors.Is(err, repository.ErrOnHold):
+		k.held++
 	}
 	if perr := k.c.status("compact", f, err); perr != nil {
 		return perr
 	}
 	switch {
-	case err == nil, errors.Is(err, errSkipped):
+	case err == nil, errors.Is(err, errSkipped), errors.Is(err, repository.ErrOnHold):
 		return nil
 	case k.c.ctx.Err() != nil:
 		return k.c.ctx.Err()
@@ -286,6 +289,9 @@ func (k *compaction) summary() {
 		return
 	}
 	defer k.retention.summary()
+	if k.held > 0 {
+		cli.Fprintf(c.out, "%d backups are on hold and were left alone: see ctl_backups list --holds\n", k.held)
+	}
 	if c.dryRun {
 		cli.Fprintf(c.out, "%d backups: would merge %d commits (%s bytes) into %d segments; %d need nothing\n",
 			k.compacted+k.skipped, k.plan.Commits, c.size(k.plan.Bytes), k.plan.Days, k.skipped)

@@ -3,6 +3,7 @@ package ctlbackups
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -172,5 +173,31 @@ func TestHoldUsage(t *testing.T) {
 		if !errors.As(err, &u) {
 			t.Errorf("%v: %v, want a usage error", argv, err)
 		}
+	}
+}
+
+// compact leaves a backup on hold alone, which is no failure.
+func TestCompactOnHold(t *testing.T) {
+	w := two(t)
+	if out, err := tool(t, w, "hold", "bob"); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	w.Now = w.Now.AddDate(0, 0, 4)
+	var log []string
+	for key := range w.Keys("backups/user/bob/log/") {
+		log = append(log, key)
+	}
+	out, err := tool(t, w, "compact", "-A")
+	if err != nil || !strings.Contains(out, "compact bob: on hold\n") || !strings.Contains(out, "compact anne@example.org: ok\n") || !strings.Contains(out, "1 backups are on hold") {
+		t.Errorf("%v: %s", err, out)
+	}
+	if now := slices.Collect(w.Keys("backups/user/bob/log/")); !slices.Equal(now, log) {
+		t.Errorf("the log was %q, and is %q", log, now)
+	}
+	if out, err := tool(t, w, "release", "bob"); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if out, err := tool(t, w, "compact", "-A"); err != nil || !strings.Contains(out, "compact bob: ok\n") {
+		t.Errorf("released: %v: %s", err, out)
 	}
 }

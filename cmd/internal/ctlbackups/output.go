@@ -59,6 +59,8 @@ func (c *command) status(verb string, f *repository.Found, err error) error {
 	switch {
 	case errors.Is(err, errSkipped):
 		word = "skipped"
+	case errors.Is(err, repository.ErrOnHold):
+		word = "on hold"
 	case errors.Is(err, cyrus.ErrLocked):
 		word = "locked"
 	case err != nil:
