@@ -1,5 +1,10 @@
 package control
 
+import "time"
+
+// LongestProfile limits a profile that takes time: it costs CPU while it runs.
+const LongestProfile = 10 * time.Minute
+
 // ProfileKinds are the values of Request.Kind for a profile.
 func ProfileKinds() []string {
 	return []string{"cpu", "heap", "allocs", "goroutine", "block", "mutex", "trace"}

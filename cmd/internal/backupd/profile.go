@@ -18,8 +18,6 @@ import (
 )
 
 const (
-	// longestProfile limits a profile that takes time: it costs CPU while it runs.
-	longestProfile = 10 * time.Minute
 	// blockRate samples one blocking event for each of so many nanoseconds blocked; mutexRate one
 	// of so many contended mutexes.
 	blockRate = 10_000
@@ -37,8 +35,8 @@ func (p *profiles) send(ctx context.Context, kind string, length time.Duration, 
 	if !slices.Contains(control.ProfileKinds(), kind) {
 		return fmt.Errorf("%q is not a kind of profile: %s", kind, strings.Join(control.ProfileKinds(), ", "))
 	}
-	if length < 0 || length > longestProfile {
-		return fmt.Errorf("a profile takes at most %v", longestProfile)
+	if length < 0 || length > control.LongestProfile {
+		return fmt.Errorf("a profile takes at most %v", control.LongestProfile)
 	}
 	if !p.busy.TryLock() {
 		return errors.New("another profile is being taken: try again later")

@@ -46,8 +46,10 @@ func (c *command) checkDebug() error {
 		return cli.Usagef("debug takes no mode and prints no JSON")
 	case len(c.args) != 2 || c.args[0] != "profile" || !slices.Contains(kinds, c.args[1]):
 		return cli.Usagef("debug takes: profile %s", strings.Join(kinds, "|"))
-	case c.length <= 0:
-		return cli.Usagef("--for: the time must be positive")
+	case c.length <= 0 || c.length > control.LongestProfile:
+		return cli.Usagef("--for %s: want a time above 0 and of at most 10m", c.length)
+	case c.timed && !control.TakesTime(c.args[1]):
+		return cli.Usagef("--for cannot be used with profile %s, which is taken at once", c.args[1])
 	}
 	return nil
 }

@@ -69,7 +69,7 @@ func TestDebugProfile(t *testing.T) {
 		t.Errorf("asked %v", asked)
 	}
 	var usage *cli.UsageError
-	for _, argv := range [][]string{{}, {"cmdline"}, {"cpu", "heap"}, {"cpu", "--for", "-1s"}, {"-A", "cpu"}} {
+	for _, argv := range [][]string{{}, {"cmdline"}, {"cpu", "heap"}, {"cpu", "--for", "-1s"}, {"cpu", "--for", "1h"}, {"heap", "--for", "5s"}, {"-A", "cpu"}} {
 		if _, err := profile(t, w, argv...); !errors.As(err, &usage) {
 			t.Errorf("%q: %v, want a UsageError", argv, err)
 		}
