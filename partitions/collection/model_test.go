@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cyrusbackup/backupd/objstore/faultstore"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
@@ -84,7 +85,7 @@ func (m *model) step() bool {
 	case 0, 1:
 		m.deliver()
 	case 2, 3:
-		m.begin()
+		m.begin(false)
 	case 4:
 		m.wake()
 		return true
@@ -122,10 +123,15 @@ func (m *model) deliver() {
 	m.live[u] = append(m.live[u], n)
 }
 
-// begin is a writer that finds a message in a pack, or puts a pack, and checks it.
-func (m *model) begin() {
+// begin is a writer that finds a message in a pack, or puts a pack, and checks it. unlucky
+// means that it looks for a message in a condemned pack, if there is one.
+func (m *model) begin(unlucky bool) {
 	w := writer{user: m.user(), checked: m.now}
-	if known := slices.Sorted(mapsKeys(m.where)); len(known) > 0 && m.rnd.IntN(3) > 0 {
+	known := slices.Sorted(mapsKeys(m.where))
+	if dead := slices.DeleteFunc(slices.Clone(known), func(n int) bool { return !m.condemned(m.where[n]) }); unlucky && len(dead) > 0 {
+		known = dead
+	}
+	if len(known) > 0 && m.rnd.IntN(3) > 0 {
 		w.n = known[m.rnd.IntN(len(known))]
 		w.pack = m.where[w.n]
 		if m.condemned(w.pack) || !m.has(w.pack) {
@@ -228,7 +234,14 @@ func (m *model) holdsBodies(path, key string) bool {
 func (m *model) pass() {
 	m.cache = m.caches[m.rnd.IntN(len(m.caches))]
 	m.note("pass")
+	f := faultstore.New(m.mem)
+	m.store = f
+	f.Add(faultstore.Fault{Skip: m.rnd.IntN(60), Count: 1, Call: func(string, string) { // in the middle of the pass
+		m.begin(true)
+		m.wake()
+	}})
 	r := m.collect()
+	m.store = m.mem
 	m.note("%d packs condemned, %d removed", r.Condemning.Packs, r.Removed.Packs)
 }
 

@@ -13,7 +13,6 @@ import (
 var planted = map[string]struct{ file, is, bug, test string }{
 	"no second count":                      {"packs.go", "case more && u == id:", "case more && u == id && !condemned:", "TestCondemnedPackThatIsUsed"},
 	"no day of grace":                      {"packs.go", "if removable && at.Add(condemnedAge).Before(p.began) && !at.IsZero() {", "if removable || !at.IsZero() {", "TestUnusedPackIsRemoved"},
-	"no grace, modelled":                   {"packs.go", "if removable && at.Add(condemnedAge).Before(p.began) && !at.IsZero() {", "if removable || !at.IsZero() {", "TestModel"},
 	"removed packs leave the list at once": {"remove.go", "gone[key] = info.Modified.Add(removedAge).Before(p.began)", "gone[key] = !info.Modified.IsZero()", "TestRemovedPackStaysListed"},
 	"the clock may be wrong":               {"clock.go", "info.StoreTime.Sub(host).Abs() > storeclock.Bound", "false", "TestDoubtfulClock"},
 	"condemned although young":             {"packs.go", "!info.Modified.Add(orphanAge).Before(p.began)", "false", "TestYoungPackIsKept"},

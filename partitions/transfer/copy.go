@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -35,6 +36,7 @@ const copyAhead = 8
 
 // upTo copies the log up to commit n, and everything that it refers to.
 func (c *copier) upTo(ctx context.Context, n uint64) error {
+	began := c.to.StoreNow(ctx, time.Time{})
 	if err := c.sameHistory(ctx, n); err != nil {
 		return err
 	}
@@ -63,7 +65,41 @@ func (c *copier) upTo(ctx context.Context, n uint64) error {
 			return err
 		}
 	}
-	return nil
+	return c.packsAgain(ctx, n, began)
+}
+
+// longCopy is how long a copy may take after it has asked for packs that the target has
+// already. Nobody names these packs before the log is copied, so that collection may condemn
+// them, and remove them a day later.
+const longCopy = 12 * time.Hour
+
+// packsAgain copies what the target has lost during a long copy. Now the log there names the
+// packs, and no other one is removed.
+func (c *copier) packsAgain(ctx context.Context, n uint64, began time.Time) error {
+	for {
+		now := c.to.StoreNow(ctx, time.Time{})
+		if now.Sub(began) <= longCopy {
+			return nil
+		}
+		began = now
+		c.packs.forget()
+		for _, prefix := range []string{history.RecordsPrefix(c.from.Path), history.LogPrefix(c.from.Path)} {
+			for info, err := range c.from.Partition.Store.List(ctx, prefix, "") {
+				if err != nil {
+					return err
+				}
+				if !c.wanted(info.Key, n) {
+					continue
+				}
+				if err := c.packs.namedIn(ctx, info.Key); err != nil {
+					return err
+				}
+			}
+		}
+		if err := c.packs.flush(ctx); err != nil {
+			return err
+		}
+	}
 }
 
 // rest copies blocks, then the log, then checkpoints, because each refers to the ones

@@ -32,7 +32,7 @@ type packCopier struct {
 	w     *pack.Writer
 	in    map[string]history.ChunkID   // entries of w
 	waits map[string]map[string]bool   // by old pack: its entries in w
-	there map[string]bool              // by old pack: whether the target has the pack itself
+	there map[string]bool              // by pack: whether the target has it and will keep it
 	notes map[string]map[string]string // by old pack: entries of its note; a small cache
 
 	absent  map[history.ChunkID]error // chunks that were not found
@@ -138,8 +138,14 @@ type source struct {
 	entry  pack.Entry
 }
 
-// has reports whether the target has the old pack and will keep it. It can have the pack
-// if the backup was in the target before.
+// forget makes the copier ask again which packs the target has.
+func (p *packCopier) forget() {
+	clear(p.there)
+	clear(p.notes)
+}
+
+// has reports whether the target has a pack and will keep it. It can have the old pack if
+// the backup was in the target before.
 func (p *packCopier) has(ctx context.Context, old string) (bool, error) {
 	if there, known := p.there[old]; known {
 		return there, nil
@@ -170,13 +176,15 @@ func (p *packCopier) note(ctx context.Context, old string) (map[string]string, e
 	if err != nil {
 		return nil, err
 	}
-	// Nothing may refer to packs that will be deleted.
-	condemned, err := p.to.Condemned(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if len(condemned.Packs) > 0 {
-		maps.DeleteFunc(m.Entries, func(_, pack string) bool { return condemned.Has(pack) })
+	// The note may be that of a copy that was interrupted long ago, whose packs nobody named.
+	for entry, pack := range m.Entries {
+		there, err := p.has(ctx, pack)
+		if err != nil {
+			return nil, err
+		}
+		if !there {
+			delete(m.Entries, entry)
+		}
 	}
 	if len(p.notes) >= heldNotes {
 		clear(p.notes)
