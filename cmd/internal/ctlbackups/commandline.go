@@ -29,7 +29,7 @@ func verbs() []verb {
 		{cmdline.Verb{Name: "verify", Args: "[-q | --repair [-n]] [MODE] BACKUP...",
 			Text: "read backups and check every commit, checkpoint and message; print a line for each problem; with --repair, repair it"}, verifyBackups},
 		{cmdline.Verb{Name: "compact", Args: "[-n] [--for TIME] [MODE] BACKUP...",
-			Text: "merge old changes into few objects; safe beside a running backupd, and to be run every night"}, compact},
+			Text: "merge old changes into few objects and, with -A, remove packs that no backup needs any more; safe beside a running backupd, and to be run every night"}, compact},
 		{cmdline.Verb{Name: "set-aside", Args: "[MODE] BACKUP...",
 			Text: "move backups that cannot be repaired out of the way: the next sync starts new ones, and the old ones stay readable"}, setAside},
 		{cmdline.Verb{Name: "hold", Args: "[--reason TEXT] [--until TIME] [-w] [MODE] BACKUP...",

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 	"github.com/cyrusbackup/backupd/objstore/pack"
+	"github.com/cyrusbackup/backupd/partitions/collection"
 	"github.com/cyrusbackup/backupd/partitions/maintenance"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
@@ -32,9 +33,15 @@ func compact(c *command) error {
 	}
 	err = c.report(k.results(c.chosen()))
 	k.summary()
+	if err == nil || !c.stop {
+		if cerr := k.collect(); err == nil {
+			err = cerr
+		}
+	}
 	if !c.dryRun {
 		c.audit.Done(c.bucket.Conf, "compact", err, "what", c.what(), "backups", k.compacted, "skipped", k.skipped,
-			"commits", k.merged.Commits, "removed", k.merged.Removed, "bytes", k.merged.Bytes)
+			"commits", k.merged.Commits, "removed", k.merged.Removed, "bytes", k.merged.Bytes,
+			"packs_removed", k.reclaimed.Packs, "pack_bytes_removed", k.reclaimed.Bytes)
 	}
 	return err
 }
@@ -55,6 +62,7 @@ type compaction struct {
 	late               bool // until has passed
 	merged             maintenance.Merged
 	plan               maintenance.Plan // of a dry run
+	reclaimed          collection.Amount
 }
 
 // compactedPartition is the work on one partition.

@@ -1,6 +1,7 @@
 package ctlbackups
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -10,6 +11,9 @@ import (
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 	"github.com/cyrusbackup/backupd/cmd/internal/tooltest"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/partitions/collection"
+	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/maintenance"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
@@ -45,7 +49,7 @@ func TestCompact(t *testing.T) {
 	}
 	w.Stores[0].SetFaults(nil, nil)
 	calls = slices.DeleteFunc(calls, func(c string) bool {
-		return c == "list backups/" || strings.HasSuffix(c, "/backup.json") || strings.HasSuffix(c, " repository.json")
+		return c == "list backups/" || strings.HasSuffix(c, "/backup.json") || strings.HasSuffix(c, " repository.json") || ofCollection(c)
 	})
 	if len(calls) > 0 {
 		t.Errorf("nothing to do, but %q", calls)
@@ -54,6 +58,48 @@ func TestCompact(t *testing.T) {
 		t.Errorf("as JSON: %v\n%s", err, out)
 	}
 	if out, err = tool(t, w, "verify", "-A"); err != nil {
+		t.Errorf("verify: %v\n%s", err, out)
+	}
+}
+
+// ofCollection reports whether a request belongs to collection, when nothing has changed.
+func ofCollection(call string) bool {
+	_, key, _ := strings.Cut(call, " ")
+	return slices.Contains([]string{repository.CollectionKey, collection.ResultKey, history.CondemnedKey, "set-aside/", "moved/", "packs/"}, key)
+}
+
+// compact -A removes packs that no backup names: it condemns them when they are a week old,
+// and removes them a day later.
+func TestCompactCollects(t *testing.T) {
+	w := two(t)
+	orphan := history.PackKey([32]byte{1})
+	if _, err := w.Stores[0].Put(t.Context(), orphan, bytes.NewReader([]byte("orphan")), objstore.PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	there := func() bool { return w.Stores[0].Bytes(orphan) != nil }
+	w.Now = w.Now.AddDate(0, 0, 8)
+	if out, err := tool(t, w, "compact", "bob"); err != nil || strings.Contains(out, "collect") {
+		t.Errorf("one backup: %v\n%s", err, out)
+	}
+	if out, err := tool(t, w, "compact", "-A"); err != nil || !strings.Contains(out, "collect default: ok, ") || !strings.Contains(out, "1 packs (6 bytes) will be removed later\n") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	w.Now = w.Now.AddDate(0, 0, 2)
+	if out, err := tool(t, w, "compact", "-n", "-A"); err != nil || !strings.Contains(out, "1 packs (6 bytes) would be removed, ") || !there() {
+		t.Errorf("dry run: %v\n%s", err, out)
+	}
+	unknown := "backups/user/bob/unknown"
+	if _, err := w.Stores[0].Put(t.Context(), unknown, bytes.NewReader(nil), objstore.PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := tool(t, w, "compact", "-A"); !errors.Is(err, cli.ErrReported) || !strings.Contains(out, "collect default: blocked, ") || !strings.Contains(out, "no pack is removed because of backups/user/bob: "+unknown) || !there() {
+		t.Errorf("blocked: %v\n%s", err, out)
+	}
+	w.Stores[0].Lose(unknown)
+	if out, err := tool(t, w, "compact", "-A", "--ndjson"); err != nil || !strings.Contains(out, `"command":"collect","partition":"default","status":"ok"`) || !strings.Contains(out, `"removed":{"packs":1,"bytes":6}`) || there() {
+		t.Errorf("as JSON: %v\n%s", err, out)
+	}
+	if out, err := tool(t, w, "verify", "-A"); err != nil {
 		t.Errorf("verify: %v\n%s", err, out)
 	}
 }
