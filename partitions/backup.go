@@ -37,6 +37,7 @@ type Backup struct {
 	// provenAt is when the store last confirmed the newest commit; zero = not yet.
 	provenAt time.Time
 	putAt    moment         // when the last put of a commit was answered
+	storeAt  time.Time      // the store's time when it last confirmed the newest commit; zero = unknown
 	last     history.Header // of the commit that was applied last
 	prunes   int            // prune events that were applied since the process began
 	listedAt time.Time      // when a listing of the log last showed no hole; zero = not yet
@@ -255,7 +256,7 @@ func (b *Backup) newEntry(rebuilding bool, size int64) error {
 		return err
 	}
 	b.entry, b.lock = e, lockUnknown
-	b.provenAt, b.listedAt, b.damaged = time.Time{}, time.Time{}, nil
+	b.provenAt, b.listedAt, b.storeAt, b.damaged = time.Time{}, time.Time{}, time.Time{}, nil
 	return nil
 }
 

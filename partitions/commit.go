@@ -159,7 +159,7 @@ func (b *Backup) putCommit(ctx context.Context, h history.Header, obj []byte) (e
 // committed applies a commit of this process to the index. It applies the bytes that were
 // put rather than the builder, so that the index matches the result of a rebuild.
 func (b *Backup) committed(ctx context.Context, h history.Header, obj []byte, etag string) error {
-	slow, before := !b.wasProven(), *b.entry
+	slow, before := !b.wasProven() || b.slowByStore(), *b.entry
 	if err := b.applyBytes(ctx, h.Number, obj); err != nil {
 		return err
 	}
@@ -170,9 +170,16 @@ func (b *Backup) committed(ctx context.Context, h history.Header, obj []byte, et
 		}
 	}
 	b.proven()
+	b.storeAt = b.putAt.store
 	b.set.troubles.ended(troubleScope{backup: b.path}, opening, working)
 	b.set.checkpointDue(b)
 	return nil
+}
+
+// slowByStore reports whether the put of a commit may have taken long by the store's clock. No
+// clock of a virtual machine runs while the machine is paused.
+func (b *Backup) slowByStore() bool {
+	return !b.storeAt.IsZero() && (b.putAt.store.IsZero() || b.putAt.store.Sub(b.storeAt) > time.Minute)
 }
 
 // stillFollows verifies, after a slow put, that the commit before still has its own object. If

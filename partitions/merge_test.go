@@ -100,12 +100,24 @@ func TestDaemonsAndMerge(t *testing.T) {
 // A host slept while its request to put a commit was on the way, and the number was merged
 // meanwhile. The client is not answered OK, and nothing is lost.
 func TestSleeperDuringMerge(t *testing.T) {
+	t.Run("a host that sleeps", func(t *testing.T) { sleeperDuringMerge(t, false) })
+	t.Run("a machine that is paused", func(t *testing.T) { sleeperDuringMerge(t, true) })
+}
+
+func sleeperDuringMerge(t *testing.T, paused bool) {
 	c := &clocked{now: time.Date(2026, 11, 2, 8, 0, 0, 0, time.UTC)}
 	store := memstore.New(c.clock)
 	slow := faultstore.New(store)
 	var logs bytes.Buffer
+	begun := c.now
 	logged := func(o *partitions.Options) {
 		c.options(o)
+		o.Now = func() time.Time {
+			if paused {
+				return begun
+			}
+			return c.now
+		}
 		o.Logger = slog.New(slog.NewTextHandler(&logs, nil))
 	}
 	sleeper, awake := newHostWith(t, logged, slow), newHostWith(t, c.options, store)
@@ -138,6 +150,7 @@ func TestSleeperDuringMerge(t *testing.T) {
 	if !strings.Contains(logs.String(), "index of this backup is made again") || strings.Contains(logs.String(), "bucket lacks commits") {
 		t.Errorf("want that the index of this backup only is made again:\n%s", &logs)
 	}
+	paused = false
 	awake.expectSame("anne", inbox)
 	newHostWith(t, c.options, store).expectSame("anne", inbox)
 	checkBucket(t, store, "user/anne", inbox)

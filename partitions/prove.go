@@ -164,6 +164,9 @@ func (b *Backup) endAfterKept(ctx context.Context, log *history.Log, newest, mis
 func (b *Backup) confirmNewest(ctx context.Context) error {
 	n := b.entry.Number
 	i, err := b.stat(ctx, n)
+	if err == nil && i != nil {
+		b.storeAt = i.StoreTime
+	}
 	switch {
 	case err != nil:
 		return err

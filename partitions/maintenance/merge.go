@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/cyrusbackup/backupd/objstore/pack"
@@ -27,6 +28,9 @@ const (
 	batchUnits = 256
 	// readAhead is how many commits are read at a time.
 	readAhead = 8
+	// mergedAtOnce is how many backups are merged at a time. Most of the requests remove
+	// objects of one backup in order, each after the other.
+	mergedAtOnce = 16
 )
 
 // MergeOptions are the options of a Merger.
@@ -166,13 +170,26 @@ func (m *Merger) Flush(ctx context.Context) error {
 	units := m.units
 	m.units, m.waiting = nil, 0
 	err := m.packs.flush(ctx)
-	for _, u := range units {
-		if err != nil {
-			u.job.fail(err)
+	var work sync.WaitGroup
+	slots := make(chan struct{}, mergedAtOnce)
+	for len(units) > 0 {
+		n := 1 // units of the same backup, in order
+		for n < len(units) && units[n].job == units[0].job {
+			n++
 		}
-		if u.job.Err == nil {
-			u.job.fail(m.merge(ctx, u))
-		}
+		list := units[:n]
+		units = units[n:]
+		work.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			for _, u := range list {
+				u.job.fail(err)
+				if u.job.Err == nil {
+					u.job.fail(m.merge(ctx, u))
+				}
+			}
+		})
 	}
+	work.Wait()
 	return err
 }
