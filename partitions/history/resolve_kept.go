@@ -2,8 +2,11 @@ package history
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
+
+	"github.com/cyrusbackup/backupd/objstore"
 )
 
 // fromKept looks for a chunk of commit n, which retention has removed. first is the first commit in
@@ -16,22 +19,40 @@ func (r *resolver) fromKept(ctx context.Context, p Place, backup string, n, firs
 			return now, err
 		}
 	}
-	r.forgetKept() // retention may have removed that checkpoint, too
+	for range loadTries {
+		now, again, err := r.fromOldest(ctx, p, backup, first)
+		if !again {
+			return now, err
+		}
+	}
+	return Place{}, noPlace(p)
+}
+
+// fromOldest looks for the chunk in the oldest readable checkpoint that is not before the log. again
+// means that retention has removed that checkpoint since it was listed.
+func (r *resolver) fromOldest(ctx context.Context, p Place, backup string, first uint64) (now Place, again bool, err error) {
+	r.forgetKept()
 	numbers, err := (&Log{Store: r.store, Backup: backup}).Checkpoints(ctx)
 	if err != nil {
-		return Place{}, err
+		return now, false, err
 	}
 	for _, at := range slices.Backward(numbers) {
 		if at+1 < first {
 			continue
 		}
 		// The request that comes first does not limit the others.
-		if r.kept, err = ReadCheckpoint(context.WithoutCancel(ctx), r.store, backup, at); err != nil {
-			return Place{}, err
+		m, err := ReadCheckpoint(context.WithoutCancel(ctx), r.store, backup, at)
+		if err == nil {
+			r.kept = m
+			now, err = r.inKept(p)
 		}
-		return r.inKept(p)
+		gone := errors.Is(err, objstore.ErrNotExist)
+		if gone || !IsUnreadable(err) || errors.Is(err, ErrNoPlace) {
+			return now, gone, err
+		}
+		r.forgetKept()
 	}
-	return Place{}, noPlace(p)
+	return now, false, noPlace(p)
 }
 
 func (r *resolver) inKept(p Place) (Place, error) {
