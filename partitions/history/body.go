@@ -72,11 +72,16 @@ func (o *Objects) locate(ctx context.Context, c ChunkID, places func(ChunkID) ([
 	return located{}, first
 }
 
-// follow is like locateIn, and resolves the place if its object is missing.
+// follow is like locateIn, and resolves the place if its object is missing. A commit in the log may also
+// be another one than the place means: its writer slept until retention had removed the number.
 func (o *Objects) follow(ctx context.Context, p Place) (located, error) {
 	l, err := o.locateIn(ctx, p)
-	if errors.Is(err, objstore.ErrNotExist) {
+	_, _, inLog := parseAnyLogKey(p.Object)
+	if gone := errors.Is(err, objstore.ErrNotExist); gone || inLog && IsUnreadable(err) {
 		now, rerr := o.resolver.resolve(ctx, p)
+		if rerr != nil && !gone {
+			return located{}, err
+		}
 		if rerr != nil {
 			return located{}, rerr
 		}

@@ -16,6 +16,7 @@ type contents struct {
 	segments []span // by key, without those that do not belong to the log
 	weak     []span // segments that are used only for commits that no other object has
 	foreign  []span // segments that do not belong to the log
+	strays   []span // single commits from before the log
 	newest   uint64 // highest number of any object
 }
 
@@ -42,7 +43,10 @@ func (l *Log) list(ctx context.Context, after uint64) (*contents, error) {
 		}
 		c.newest = max(c.newest, to)
 	}
-	return c, c.settle(ctx, l)
+	if err := c.settle(ctx, l); err != nil || after > 0 {
+		return c, err
+	}
+	return c, c.dropBefore(ctx, l)
 }
 
 func (c *contents) add(n uint64) {
@@ -123,15 +127,11 @@ func (l *Log) endsWith(n, newest uint64) error {
 
 // First returns the first commit that the log has, 0 for an empty log.
 func (l *Log) First(ctx context.Context) (uint64, error) {
-	for info, err := range l.Store.List(ctx, LogPrefix(l.Backup), "") {
-		if err != nil {
-			return 0, err
-		}
-		if from, _, ok := ParseLogKey(l.Backup, info.Key); ok {
-			return from, nil
-		}
+	c, err := l.list(ctx, 0)
+	if err != nil {
+		return 0, err
 	}
-	return 0, nil
+	return c.next(1), nil
 }
 
 // End lists the log after commit from, which can be that of a checkpoint (0 = list from the

@@ -158,6 +158,7 @@ func (l *Log) Odd(ctx context.Context) (odd []Odd, err error) {
 	if err != nil {
 		return nil, err
 	}
+	odd = c.oddBefore(l)
 	for _, s := range c.foreign {
 		odd = append(odd, Odd{SegmentKey(l.Backup, s.from, s.to), s.from, s.to, "the segment does not continue the log, so readers ignore it"})
 	}

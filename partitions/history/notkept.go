@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"time"
 )
@@ -99,7 +100,11 @@ func (l *Log) removed(ctx context.Context, first, newest uint64, checkpoints []u
 // Retained reports whether a retained event in the commits from first to newest records that all
 // commits before first were removed. It reads the log up to that event.
 func (l *Log) Retained(ctx context.Context, first, newest uint64) (bool, error) {
-	for c, err := range l.Commits(ctx, first, newest) {
+	return l.retained(l.Commits(ctx, first, newest), first)
+}
+
+func (l *Log) retained(commits iter.Seq2[*CommitReader, error], first uint64) (bool, error) {
+	for c, err := range commits {
 		if err != nil {
 			if IsUnreadable(err) {
 				return false, nil

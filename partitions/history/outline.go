@@ -18,7 +18,7 @@ func (l *Log) Outline(ctx context.Context) (Outline, error) {
 	if err != nil {
 		return Outline{}, err
 	}
-	o := Outline{First: c.next(1), Newest: c.newest, Segments: len(c.segments), Doubtful: len(c.foreign) > 0}
+	o := Outline{First: c.next(1), Newest: c.newest, Segments: len(c.segments), Doubtful: len(c.foreign)+len(c.strays) > 0}
 	for _, s := range c.segments {
 		o.Doubtful = o.Doubtful || c.doubtful(s)
 	}

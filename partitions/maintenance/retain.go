@@ -2,6 +2,7 @@ package maintenance
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -204,7 +205,13 @@ func (r *retainer) plan(ctx context.Context) error {
 	if err := r.notSealed(ctx); err != nil {
 		return err
 	}
-	var err error
+	outline, err := r.log().Outline(ctx)
+	if err == nil && outline.Doubtful {
+		err = errors.New("objects in its log contradict each other: run compact again when they are older than backup_log_min_age")
+	}
+	if err != nil {
+		return err
+	}
 	if r.base, err = r.findBase(ctx); err != nil {
 		return err
 	}

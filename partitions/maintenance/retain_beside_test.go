@@ -1,10 +1,12 @@
 package maintenance_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/cyrusbackup/backupd/objstore/faultstore"
 	"github.com/cyrusbackup/backupd/objstore/memstore"
+	"github.com/cyrusbackup/backupd/objstore/pack"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 	"github.com/cyrusbackup/backupd/partitions/verify"
@@ -112,6 +114,51 @@ func TestReadersBesideRetention(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A writer that has slept until retention had removed its number puts a commit there. Readers and
+// verify --repair ignore it, and retention waits until it is removed.
+func TestStrayCommitBeforeTheLog(t *testing.T) {
+	w, _ := again(t)
+	b := history.NewBuilder(history.Header{Backup: anne, Number: 2, Time: w.times[2], Clock: w.times[2]}, pack.Options{})
+	w.must(b.Event(&history.SubEvent{User: "anne", Name: "user.anne", Subscribed: true}))
+	won, err := w.found.PutBuilt(t.Context(), b)
+	w.must(err)
+	if !won {
+		t.Fatal("commit 2 exists")
+	}
+	w.put(history.SegmentKey(anne, 4, 6), w.get(history.LogKey(anne, 2)))
+	w.check0()
+	_, err = w.retain()
+	if err == nil || !strings.Contains(err.Error(), "contradict each other") {
+		t.Errorf("retention: %v", err)
+	}
+	found := 0
+	report := func(p verify.Problem) {
+		if !strings.Contains(p.Text, "so readers ignore") && !strings.Contains(p.Text, "does not continue the log") {
+			t.Errorf("verify: %s", p)
+		}
+		found++
+	}
+	_, err = verify.Run(t.Context(), w.found, verify.Options{Report: report})
+	w.must(err)
+	if found != 2 {
+		t.Errorf("verify has reported %d objects, want 2", found)
+	}
+	tip := w.tip.Number
+	_, err = verify.Repair(t.Context(), w.found, verify.RepairOptions{Problem: func(verify.Problem) {}, Report: func(c verify.Change) {
+		if c.Outcome != verify.Unchanged {
+			t.Errorf("repair: %s", c)
+		}
+	}, Lock: w.options().Lock})
+	w.must(err)
+	w.catchUp()
+	if got := w.fold.Bridged(); len(got) > 0 {
+		t.Errorf("commits after %d bridge %v", tip, got)
+	}
+	w.must(w.memory.Delete(t.Context(), history.LogKey(anne, 2)))
+	w.must(w.memory.Delete(t.Context(), history.SegmentKey(anne, 4, 6)))
+	w.mustRetain()
 }
 
 // Two runs of retention, of which one has lost its lease without noticing, do no harm.

@@ -432,6 +432,15 @@ func (w *past) checkGone(done maintenance.RetainResult, before map[string]bool) 
 // for every other.
 func (w *past) check() {
 	w.t.Helper()
+	w.check0()
+	if w.checked++; w.checked%9 == 1 {
+		w.checkVerify()
+	}
+}
+
+// check0 is check without verify.
+func (w *past) check0() {
+	w.t.Helper()
 	first, err := w.log().First(w.t.Context())
 	w.must(err)
 	exists := map[uint64]bool{}
@@ -454,9 +463,6 @@ func (w *past) check() {
 		if w.times[n+1].Sub(w.times[n]) >= time.Second {
 			w.checkMoment(history.Moment{Time: w.times[n], Now: w.now}, n, kept)
 		}
-	}
-	if w.checked++; w.checked%9 == 1 {
-		w.checkVerify()
 	}
 }
 

@@ -98,15 +98,8 @@ func (c *command) kept(first uint64, fn func(chunk) error) error {
 
 // firstCommit returns the number of the oldest commit in the log.
 func firstCommit(c *command) (uint64, error) {
-	for info, err := range c.found.Partition.Store.List(c.ctx, history.LogPrefix(c.found.Path), "") {
-		if err != nil {
-			return 0, err
-		}
-		if from, _, ok := history.ParseLogKey(c.found.Path, info.Key); ok {
-			return from, nil
-		}
-	}
-	return 1, nil
+	first, err := c.found.Log().First(c.ctx)
+	return max(first, 1), err
 }
 
 func listChunks(c *command) error {
