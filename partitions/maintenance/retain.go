@@ -17,6 +17,9 @@ type RetainOptions struct {
 	Lock   repository.LockOptions // who writes the commit of retention
 	Pack   pack.Options
 	DryRun bool // change nothing; the upkeep can be nil
+	// Before is called before anything of a backup is changed. Its error ends the retention of
+	// the backup. Nil: it is not called.
+	Before func(ctx context.Context, f *repository.Found) error
 }
 
 // Removed counts objects.
@@ -144,6 +147,11 @@ func (r *retainer) run(ctx context.Context) error {
 	}
 	if r.o.DryRun {
 		return r.preview(ctx)
+	}
+	if r.o.Before != nil {
+		if err := r.o.Before(ctx, r.f); err != nil {
+			return err
+		}
 	}
 	if r.cut.Number > 0 {
 		if err := r.fold(ctx); err != nil {

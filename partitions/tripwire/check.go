@@ -78,6 +78,10 @@ func Check(ctx context.Context, f *repository.Found, o Options) (*Alarm, error) 
 func judge(ctx context.Context, f *repository.Found, o Options, t *table, w window) (*Alarm, error) {
 	// A nanosecond before the first deletion, because times of deletion are whole seconds.
 	m, err := f.Load(ctx, history.Moment{Time: w.from.Add(-1), Now: o.Now})
+	if removed := (*history.NotKeptError)(nil); errors.As(err, &removed) {
+		// The window begins before the history that is kept.
+		m, err = f.Load(ctx, history.Moment{Number: removed.After.Number, Now: o.Now})
+	}
 	if errors.Is(err, history.ErrBeforeFirst) {
 		return nil, nil // the backup did not exist yet: the first sync reported them as deleted
 	}

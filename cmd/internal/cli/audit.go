@@ -21,6 +21,24 @@ type Audit struct {
 // Done writes the line. attrs are pairs for slog about the objects of the operation. On a
 // host without a log daemon Done does nothing.
 func (a Audit) Done(conf *imapconf.File, verb string, err error, attrs ...any) {
+	a.line(conf, attrs, func(log *slog.Logger) {
+		switch {
+		case err == nil:
+			log.Log(context.Background(), syslog.LevelNotice, verb, "result", "ok")
+		case errors.Is(err, ErrReported):
+			log.Warn(verb, "result", "incomplete")
+		default:
+			log.Warn(verb, "result", "failed", "err", err)
+		}
+	})
+}
+
+// Alarm writes a line at level err.
+func (a Audit) Alarm(conf *imapconf.File, text string, attrs ...any) {
+	a.line(conf, attrs, func(log *slog.Logger) { log.Error(text) })
+}
+
+func (a Audit) line(conf *imapconf.File, attrs []any, write func(*slog.Logger)) {
 	if a.Tool == "" {
 		return
 	}
@@ -35,13 +53,5 @@ func (a Audit) Done(conf *imapconf.File, verb string, err error, attrs ...any) {
 	if by := os.Getenv("SUDO_USER"); by != "" {
 		log = log.With("sudo_user", by)
 	}
-	log = log.With(attrs...)
-	switch {
-	case err == nil:
-		log.Log(context.Background(), syslog.LevelNotice, verb, "result", "ok")
-	case errors.Is(err, ErrReported):
-		log.Warn(verb, "result", "incomplete")
-	default:
-		log.Warn(verb, "result", "failed", "err", err)
-	}
+	write(log.With(attrs...))
 }

@@ -27,7 +27,10 @@ func compact(c *command) error {
 	if err != nil {
 		return err
 	}
-	k := &compaction{c: c, level: level, parts: map[string]*compactedPartition{}, retention: newRetention(c, level)}
+	k := &compaction{c: c, level: level, parts: map[string]*compactedPartition{}}
+	if k.retention, err = newRetention(c, level); err != nil {
+		return err
+	}
 	if c.timed {
 		k.until = time.Now().Add(c.length)
 	}

@@ -1,16 +1,19 @@
 package ctlbackups
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/cmd/internal/stores"
 	"github.com/cyrusbackup/backupd/internal/imapconf"
 	"github.com/cyrusbackup/backupd/internal/timespec"
 	"github.com/cyrusbackup/backupd/objstore/pack"
 	"github.com/cyrusbackup/backupd/partitions/maintenance"
 	"github.com/cyrusbackup/backupd/partitions/repository"
+	"github.com/cyrusbackup/backupd/partitions/tripwire"
 )
 
 // leastDeletedFolders is the least default of backup_deleted_folders.
@@ -39,14 +42,37 @@ func retentionPolicy(conf *imapconf.File) maintenance.Policy {
 type retention struct {
 	c       *command
 	options maintenance.RetainOptions
+	rule    tripwire.Rule
 
 	backups                   int // with removed moments
 	log, checkpoints, records maintenance.Removed
 }
 
-func newRetention(c *command, level pack.Level) *retention {
-	o := maintenance.RetainOptions{Policy: retentionPolicy(c.bucket.Conf), Lock: c.lockOptions("compact"), Pack: pack.Options{Level: level}, DryRun: c.dryRun}
-	return &retention{c: c, options: o}
+func newRetention(c *command, level pack.Level) (*retention, error) {
+	rule, err := stores.Tripwire(c.bucket.Conf)
+	if err != nil {
+		return nil, err
+	}
+	r := &retention{c: c, rule: rule}
+	r.options = maintenance.RetainOptions{Policy: retentionPolicy(c.bucket.Conf), Lock: c.lockOptions("compact"), Pack: pack.Options{Level: level}, DryRun: c.dryRun, Before: r.tripwire}
+	return r, nil
+}
+
+// tripwire places a hold, and returns ErrOnHold, if much of the mail of a backup was deleted.
+// Until retention removes a deleted message, the backup shows its deletion.
+func (r *retention) tripwire(ctx context.Context, f *repository.Found) error {
+	c := r.c
+	a, err := tripwire.Check(ctx, f, tripwire.Options{Rule: r.rule, DeletedPrefix: r.options.DeletedPrefix, Now: c.hostNow()})
+	if a == nil || err != nil {
+		return err
+	}
+	if err := f.PlaceHold(ctx, a.Hold("ctl_backups compact on "+c.host), c.hostNow); err != nil {
+		return fmt.Errorf("%v; the hold cannot be placed: %w", a, err)
+	}
+	const text = "much of the mail of this backup was deleted: nothing is removed from the backup until ctl_backups release ends the hold"
+	c.audit.Alarm(c.bucket.Conf, text, "backup", f.Path, "deleted", a.Deleted, "of", a.Of, "from", a.From, "to", a.To)
+	cli.Fprintf(c.err, "ctl_backups: %s: %s: %s\n", label(f), text, a.String())
+	return fmt.Errorf("%w: %v", repository.ErrOnHold, a)
 }
 
 // due reports whether retention may have anything to do.
