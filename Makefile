@@ -42,10 +42,12 @@ STEPS ?= 100000
 
 soak:
 	$(GO) test -count=1 -timeout 0 -v -run '^TestSoak$$' ./partitions -soak.seed=$(SEED) -soak.steps=$(STEPS)
+	$(GO) test -count=1 -timeout 0 -run '^TestModel$$' ./partitions/collection -model.seeds=100 -model.steps=1000
 
 # with one fix after the other taken out of a copy of the source, the soak test fails
 soak-proof:
 	SOAK_PROOF=1 $(GO) test -count=1 -timeout 0 -v ./test/soak
+	SOAK_PROOF=1 $(GO) test -count=1 -timeout 0 -v -run '^TestPlantedBugs$$' ./partitions/collection
 
 # .golangci.yml and .flake8 have the rules
 lint: lint-deps golangci-lint

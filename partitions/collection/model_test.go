@@ -14,7 +14,7 @@ import (
 )
 
 var (
-	modelSeeds = flag.Uint64("model.seeds", 12, "how many `seeds` TestModel tries")
+	modelSeeds = flag.Uint64("model.seeds", 4, "how many `seeds` TestModel tries")
 	modelSteps = flag.Int("model.steps", 150, "`steps` for each seed")
 )
 

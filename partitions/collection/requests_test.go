@@ -3,6 +3,7 @@ package collection_test
 import (
 	"fmt"
 	"runtime"
+	"runtime/debug"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -161,7 +162,7 @@ func TestMemory(t *testing.T) {
 		}
 		w.commit(fmt.Sprintf("user%04d", i), in)
 	}
-	w.collect()
+	defer debug.SetGCPercent(debug.SetGCPercent(10)) // garbage counts little
 	runtime.GC()
 	base, peak := heap(), atomic.Uint64{}
 	done := make(chan struct{})
@@ -175,10 +176,13 @@ func TestMemory(t *testing.T) {
 			}
 		}
 	}()
-	w.collect()
+	w.collect() // reads everything
+	w.cache = ""
+	w.collect() // reads the uses
 	close(done)
-	if used := int64(peak.Load()) - int64(base); used > 160<<20 {
-		t.Errorf("%d MiB beside the repository", used>>20)
+	used := int64(peak.Load()) - int64(base)
+	if t.Logf("%d MiB beside the repository", used>>20); used > 160<<20 {
+		t.Error("that is too much")
 	}
 }
 
