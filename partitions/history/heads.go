@@ -13,9 +13,6 @@ import (
 // ErrHeadsOnly reports a question about records or messages to a state with Moment.Heads.
 var ErrHeadsOnly = errors.New("only the mailboxes were loaded, not their records and messages")
 
-// errNeedsRecords reports an event whose effect on mailboxes follows from records.
-var errNeedsRecords = errors.New("the event depends on records")
-
 // headEvents is Events without records and messages: a RecordsEvent without records
 // replaces each event about records. The skipped lines are covered by the commit's hash,
 // but not parsed.
@@ -44,8 +41,6 @@ func parseHeadEvent(line []byte) (Event, error) {
 		return &RecordsEvent{UniqueID: e.UniqueID}, nil
 	case *MessagesEvent, *LostEvent:
 		return nil, nil
-	case *PruneEvent:
-		return nil, errNeedsRecords
 	}
 	return e, nil
 }

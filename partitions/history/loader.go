@@ -90,15 +90,6 @@ func (l *loader) outdated(m *Mem, err error) (bool, error) {
 
 // readable makes the state from the readable part of the log.
 func (l *loader) readable() (*Mem, error) {
-	m, err := l.readAll()
-	if errors.Is(err, errNeedsRecords) {
-		l.at.Heads = false
-		m, err = l.readAll()
-	}
-	return m, err
-}
-
-func (l *loader) readAll() (*Mem, error) {
 	m, err := l.read(l.inOnePass)
 	if IsUnreadable(err) && !errors.Is(err, ErrBeforeFirst) {
 		m, err = l.read(l.oneByOne)

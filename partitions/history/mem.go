@@ -125,7 +125,7 @@ func (m *Mem) apply(c *CommitReader) error {
 	if i, _ := m.Item(ItemKey{Kind: ItemSealed}); i != nil && i.Event.(*SealedEvent).To == "" {
 		return inObject(c.Key(), fmt.Errorf("%w: the log already ended with commit %d", ErrCorrupt, i.Commit))
 	}
-	rp := Replayer{State: m, Blocks: m.readBlock}
+	rp := Replayer{State: m, Blocks: m.readBlock, heads: m.heads}
 	events := c.Events()
 	if m.heads {
 		events, m.partial = c.headEvents(), true

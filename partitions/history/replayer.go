@@ -17,6 +17,8 @@ type BlockReader func(BlockRef) iter.Seq2[*cyrus.Record, error]
 type Replayer struct {
 	State  State
 	Blocks BlockReader // nil refuses RecordBlocksEvent
+
+	heads bool // the State has no records and messages
 	// Added and Removed count records that events have made live, and live ones that events have
 	// expunged or whose mailbox they have deleted.
 	Added, Removed int

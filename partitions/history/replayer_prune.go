@@ -13,9 +13,10 @@ func (rp *Replayer) prune(e *PruneEvent) error {
 		if err != nil {
 			return err
 		}
-		if deletedBefore(m.Deleted, e.Before) {
+		switch {
+		case deletedBefore(m.Deleted, e.Before):
 			err = rp.State.DropMailbox(m.UniqueID)
-		} else {
+		case !rp.heads:
 			err = rp.pruneRecords(m, e.Before, named)
 		}
 		if err != nil {
@@ -34,6 +35,9 @@ func (rp *Replayer) prune(e *PruneEvent) error {
 				return err
 			}
 		}
+	}
+	if rp.heads {
+		return nil
 	}
 	named.sort()
 	return rp.State.KeepMessages(func(m *MessageState) bool { return named.has(guidPrefix(m.GUID)) })
