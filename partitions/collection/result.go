@@ -6,10 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/cyrusbackup/backupd/objstore"
-	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // ResultKey is the key of the totals of the last complete pass.
@@ -76,7 +77,8 @@ func (r *Result) block(key string, err error) {
 	}
 }
 
-// Last returns the totals of the last complete pass, or nil if there was none.
+// Last returns the totals of the last complete pass, or nil if there was none or they are
+// damaged: the next pass puts them again.
 func Last(ctx context.Context, s objstore.Store) (*Totals, error) {
 	obj, err := s.Get(ctx, ResultKey, 0, -1)
 	if errors.Is(err, objstore.ErrNotExist) {
@@ -85,17 +87,24 @@ func Last(ctx context.Context, s objstore.Store) (*Totals, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := new(Totals)
-	if err = json.NewDecoder(obj).Decode(t); err == nil && t.Version != resultVersion {
-		err = history.ErrVersion
-	}
+	b, err := io.ReadAll(io.LimitReader(obj, maxResult))
 	if err = errors.Join(err, obj.Close()); err != nil {
 		return nil, fmt.Errorf("%s: %w", ResultKey, err)
+	}
+	t := new(Totals)
+	if json.Unmarshal(b, t) != nil {
+		return nil, nil
+	}
+	if t.Version != resultVersion {
+		return nil, fmt.Errorf("%s has version %d: %w", ResultKey, t.Version, repository.ErrVersion)
 	}
 	return t, nil
 }
 
-const resultVersion = 1
+const (
+	resultVersion = 1
+	maxResult     = 1 << 20
+)
 
 func (t *Totals) put(ctx context.Context, s objstore.Store) error {
 	b, err := json.Marshal(t)
