@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/partitions/collection"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
@@ -43,9 +44,11 @@ type costs struct {
 	table *tabwriter.Writer // nil: JSON
 	lines int               // since the last flush
 	sum   repository.Account
-	price float64
-	money string // its currency; "" = none, mixed = several
-	parts int
+	// unused is the reclaimable part of sum, in partitions where that is known.
+	unused int64
+	price  float64
+	money  string // its currency; "" = none, mixed = several
+	parts  int
 }
 
 const mixed = "mixed"
@@ -54,7 +57,7 @@ func newCosts(c *command) *costs {
 	t := &costs{c: c}
 	if !c.structured() {
 		t.table = tabwriter.NewWriter(c.out, 0, 0, 2, ' ', tabwriter.AlignRight)
-		t.line("packs", "log", "checkpoints", "set aside", "other", "total", "objects", "puts, 30 days", "price, month", "partition")
+		t.line("packs", "log", "checkpoints", "set aside", "other", "total", "reclaimable", "objects", "puts, 30 days", "price, month", "partition")
 	}
 	return t
 }
@@ -76,6 +79,14 @@ func (t *costs) partition(ctx context.Context, p repository.Config) error {
 		return err
 	}
 	line := costOf{Partition: p.Name, Location: p.Location, Account: all}.with(charged, known)
+	last, err := collection.Last(ctx, p.Store)
+	if err != nil {
+		return err
+	}
+	if last != nil {
+		unused := last.Reclaimable()
+		line.Reclaimable = &unused
+	}
 	t.add(line)
 	return t.print(line)
 }
@@ -84,6 +95,9 @@ func (t *costs) partition(ctx context.Context, p repository.Config) error {
 func (t *costs) add(l costOf) {
 	t.parts++
 	t.sum.Add(l.Account)
+	if l.Reclaimable != nil {
+		t.unused += l.Reclaimable.Bytes
+	}
 	if l.Price == nil {
 		return
 	}
@@ -105,7 +119,7 @@ func (t *costs) finish() error {
 		if t.money != "" && t.money != mixed {
 			price = money(t.price) + " " + t.money
 		}
-		t.amounts(&t.sum, price, "all partitions")
+		t.amounts(&t.sum, t.c.size(t.unused), price, "all partitions")
 	}
 	return t.table.Flush()
 }
@@ -122,6 +136,8 @@ type costOf struct {
 	SetAside    repository.Amount  `json:"set_aside"`
 	Other       repository.Amount  `json:"other"`
 	Total       repository.Amount  `json:"total"`
+	// Reclaimable is the part of Packs that the last collection found unused; absent: unknown.
+	Reclaimable *collection.Amount `json:"reclaimable,omitempty"`
 	Price       *price             `json:"price_per_month,omitempty"` // absent: unknown
 }
 
@@ -153,7 +169,11 @@ func (t *costs) print(l costOf) error {
 	if l.Price != nil {
 		charged = money(l.Price.Storage+l.Price.Puts) + " " + l.Price.Currency
 	}
-	t.amounts(&l.Account, charged, of)
+	unused := "-"
+	if l.Reclaimable != nil {
+		unused = t.c.size(l.Reclaimable.Bytes)
+	}
+	t.amounts(&l.Account, unused, charged, of)
 	if t.lines++; t.lines < tableLines {
 		return nil
 	}
@@ -164,10 +184,10 @@ func (t *costs) print(l costOf) error {
 // tableLines is how many lines are aligned together.
 const tableLines = 1000
 
-func (t *costs) amounts(a *repository.Account, charged, of string) {
+func (t *costs) amounts(a *repository.Account, unused, charged, of string) {
 	sum := a.Total()
 	t.line(t.c.size(a.Packs.Bytes), t.c.size(a.Log.Bytes), t.c.size(a.Checkpoints.Bytes), t.c.size(a.SetAside.Bytes),
-		t.c.size(a.Other.Bytes), t.c.size(sum.Bytes), fmt.Sprint(sum.Objects), fmt.Sprint(sum.Written), charged, of)
+		t.c.size(a.Other.Bytes), t.c.size(sum.Bytes), unused, fmt.Sprint(sum.Objects), fmt.Sprint(sum.Written), charged, of)
 }
 
 // line writes right-aligned cells, and the last one on the left of its column.

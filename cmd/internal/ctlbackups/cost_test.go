@@ -13,6 +13,7 @@ import (
 	"github.com/cyrusbackup/backupd/cmd/internal/tooltest"
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/objstore/memstore"
+	"github.com/cyrusbackup/backupd/partitions/collection"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
@@ -32,6 +33,10 @@ func costOfTwo(t *testing.T, conf string, failing error, argv ...string) (string
 	now = now.Add(40 * 24 * time.Hour)
 	put(hot, "backups/user/anne/log/0000000000000002.tar.zst", 1000)
 	put(hot, "backups/user/bert/log/0000000000000001.tar.zst", 500)
+	totals := `{"version":1,"time":"2026-12-10T00:00:00Z","condemned":{"packs":1,"bytes":2000000},"young":{"packs":2,"bytes":500000}}`
+	if _, err := hot.Put(t.Context(), collection.ResultKey, strings.NewReader(totals), objstore.PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
 	put(cold, "set-aside/user/anne/20261101T000000Z/log/0000000000000001.tar.zst", 70000)
 	cold.SetFaults(func(string, string) error { return failing }, nil)
 	var out, errs bytes.Buffer
@@ -69,7 +74,7 @@ func TestCostPrices(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := json.NewDecoder(strings.NewReader(out))
-	for _, want := range []price{{"EUR", 3.0035, 20}, {"EUR", 0.07, 10}} {
+	for _, want := range []price{{"EUR", 3.003618, 30}, {"EUR", 0.07, 10}} {
 		var got costOf
 		if err := d.Decode(&got); err != nil || got.Price == nil || *got.Price != want {
 			t.Errorf("%+v, %v, want %+v", got.Price, err, want)
