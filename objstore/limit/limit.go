@@ -1,4 +1,4 @@
-// Package limit limits a store's concurrent requests and bytes per second.
+// Package limit limits a store's requests, concurrent and per second, and bytes per second.
 package limit
 
 import (
@@ -15,6 +15,7 @@ import (
 // Options are the limits; zero means no limit.
 type Options struct {
 	Requests int   // concurrent. A Get counts until it is answered, not while its body is read
+	Rate     int   // calls per second; a List counts as one, however many pages it has
 	Upload   int64 // bytes per second
 	Download int64 // bytes per second
 }
@@ -25,6 +26,7 @@ const minBurst = 64 << 10
 type store struct {
 	under    objstore.Store
 	slots    chan struct{} // nil without a limit
+	rate     *rate.Limiter // nil without a limit
 	up, down *rate.Limiter // nil without a limit
 }
 
@@ -35,6 +37,9 @@ func New(s objstore.Store, o Options) objstore.Store {
 	l := &store{under: s, up: limiter(o.Upload), down: limiter(o.Download)}
 	if o.Requests > 0 {
 		l.slots = make(chan struct{}, o.Requests)
+	}
+	if o.Rate > 0 {
+		l.rate = rate.NewLimiter(rate.Limit(o.Rate), 1)
 	}
 	return l
 }
@@ -50,7 +55,7 @@ func (s *store) Put(ctx context.Context, key string, body objstore.Body, opt obj
 	if err := pay(ctx, s.up, body.Size()); err != nil {
 		return objstore.Info{}, &objstore.Error{Op: "put", Key: key, Err: err}
 	}
-	if err := s.enter(ctx); err != nil {
+	if err := s.begin(ctx); err != nil {
 		return objstore.Info{}, &objstore.Error{Op: "put", Key: key, Err: err}
 	}
 	defer s.leave()
@@ -58,7 +63,7 @@ func (s *store) Put(ctx context.Context, key string, body objstore.Body, opt obj
 }
 
 func (s *store) Get(ctx context.Context, key string, off, n int64) (*objstore.Object, error) {
-	if err := s.enter(ctx); err != nil {
+	if err := s.begin(ctx); err != nil {
 		return nil, &objstore.Error{Op: "get", Key: key, Err: err}
 	}
 	defer s.leave()
@@ -71,7 +76,7 @@ func (s *store) Get(ctx context.Context, key string, off, n int64) (*objstore.Ob
 }
 
 func (s *store) Stat(ctx context.Context, key string) (objstore.Info, error) {
-	if err := s.enter(ctx); err != nil {
+	if err := s.begin(ctx); err != nil {
 		return objstore.Info{}, &objstore.Error{Op: "stat", Key: key, Err: err}
 	}
 	defer s.leave()
@@ -79,7 +84,7 @@ func (s *store) Stat(ctx context.Context, key string) (objstore.Info, error) {
 }
 
 func (s *store) Delete(ctx context.Context, key string) error {
-	if err := s.enter(ctx); err != nil {
+	if err := s.begin(ctx); err != nil {
 		return &objstore.Error{Op: "delete", Key: key, Err: err}
 	}
 	defer s.leave()
@@ -89,7 +94,7 @@ func (s *store) Delete(ctx context.Context, key string) error {
 // List holds a slot only during requests, because the consumer may use the store itself.
 func (s *store) List(ctx context.Context, prefix, startAfter string) iter.Seq2[objstore.Info, error] {
 	return func(yield func(objstore.Info, error) bool) {
-		if err := s.enter(ctx); err != nil {
+		if err := s.begin(ctx); err != nil {
 			yield(objstore.Info{}, &objstore.Error{Op: "list", Key: prefix, Err: err})
 			return
 		}
@@ -112,6 +117,14 @@ func (s *store) List(ctx context.Context, prefix, startAfter string) iter.Seq2[o
 			held = true
 		}
 	}
+}
+
+// begin waits until another call is allowed.
+func (s *store) begin(ctx context.Context) error {
+	if err := pay(ctx, s.rate, 1); err != nil {
+		return err
+	}
+	return s.enter(ctx)
 }
 
 func (s *store) enter(ctx context.Context) error {

@@ -97,3 +97,24 @@ func TestContextEndsWait(t *testing.T) {
 		}
 	})
 }
+
+func TestRate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := limit.New(memstore.New(nil), limit.Options{Rate: 10})
+		begun := time.Now() // fake clock
+		for range 7 {
+			if err := s.Delete(t.Context(), "a"); err != nil {
+				t.Fatal(err)
+			}
+			for _, err := range s.List(t.Context(), "", "") {
+				t.Fatal(err)
+			}
+			if _, err := s.Stat(t.Context(), "a"); !errors.Is(err, objstore.ErrNotExist) {
+				t.Fatal(err)
+			}
+		}
+		if took := time.Since(begun); took != 2*time.Second { // the first of 21 calls is free
+			t.Errorf("21 calls took %v, want 2s", took)
+		}
+	})
+}

@@ -27,6 +27,7 @@ func (c *command) applies(p *cmdline.Program, verb string) error {
 		{"delete", []string{"passwd"}},
 		{"list", []string{"passwd"}},
 		{"for", []string{"debug", "compact"}},
+		{"limit-requests", []string{"compact"}},
 		{"backups", []string{"cost"}},
 		{"holds", []string{"list"}},
 		{"reason", []string{"hold"}},
@@ -52,6 +53,8 @@ func (c *command) applies(p *cmdline.Program, verb string) error {
 		return cli.Usagef("--execute: the command is empty")
 	case p.Changed("until") && c.until == "":
 		return cli.Usagef("--until: the time is empty")
+	case p.Changed("limit-requests") && c.rate < 1:
+		return cli.Usagef("--limit-requests: the number of requests must be at least 1")
 	case p.Changed("stale") && c.stale < 0:
 		return cli.Usagef("--stale: hours cannot be negative")
 	}

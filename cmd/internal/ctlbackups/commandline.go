@@ -28,7 +28,7 @@ func verbs() []verb {
 			Text: "what the objects of each partition add up to, by kind, and the price of a month"}, cost},
 		{cmdline.Verb{Name: "verify", Args: "[-q | --repair [-n]] [MODE] BACKUP...",
 			Text: "read backups and check every commit, checkpoint and message; print a line for each problem; with --repair, repair it"}, verifyBackups},
-		{cmdline.Verb{Name: "compact", Args: "[-n] [--for TIME] [MODE] BACKUP...",
+		{cmdline.Verb{Name: "compact", Args: "[-n] [--for TIME] [--limit-requests N] [MODE] BACKUP...",
 			Text: "merge old changes into few objects and, with -A, remove packs that no backup needs any more; safe beside a running backupd, and to be run every night"}, compact},
 		{cmdline.Verb{Name: "set-aside", Args: "[MODE] BACKUP...",
 			Text: "move backups that cannot be repaired out of the way: the next sync starts new ones, and the old ones stay readable"}, setAside},
@@ -84,6 +84,7 @@ func (c *command) commandLine() *cmdline.Program {
 		f.StringVar(&c.until, "until", "", "hold: the `TIME` when the hold ends by itself; without it, release ends it")
 		f.BoolVar(&c.remove, "delete", false, "passwd: delete the user")
 		f.BoolVar(&c.list, "list", false, "passwd: list the users")
+		f.IntVar(&c.rate, "limit-requests", 0, "compact: make at most `N` requests per second to each partition")
 		f.DurationVar(&c.length, "for", 30*time.Second, "debug profile: how long cpu, block, mutex and trace watch backupd, at most 10m; compact: begin with no further backup after this `TIME`: 30s, 2h")
 	})
 	p.Group("Output", func(f *pflag.FlagSet) {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -39,8 +41,11 @@ func TestCompact(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, out)
 		}
 	}
+	var mu sync.Mutex // backups are looked up side by side
 	var calls []string
 	w.Stores[0].SetFaults(func(op, key string) error {
+		mu.Lock()
+		defer mu.Unlock()
 		calls = append(calls, op+" "+key)
 		return nil
 	}, nil)
@@ -201,5 +206,25 @@ func TestRetentionPolicy(t *testing.T) {
 		if got := retentionPolicy(tooltest.New(t, "default").Bucket(conf).Conf); got != want {
 			t.Errorf("%q:\n%+v, want\n%+v", conf, got, want)
 		}
+	}
+}
+
+// With --limit-requests, a run takes as long as its requests do at that rate.
+func TestCompactLimit(t *testing.T) {
+	w := two(t)
+	w.Now = w.Now.AddDate(0, 0, 4)
+	if out, err := tool(t, w, "compact", "-A", "--limit-requests", "0"); err == nil {
+		t.Errorf("no error: %s", out)
+	}
+	var made atomic.Int64
+	w.Stores[0].SetFaults(func(string, string) error {
+		made.Add(1)
+		return nil
+	}, nil)
+	begun := time.Now()
+	out, err := tool(t, w, "compact", "-n", "-A", "--limit-requests", "50")
+	calls := made.Load()
+	if err != nil || calls < 3 || time.Since(begun) < time.Duration(calls-1)*20*time.Millisecond {
+		t.Errorf("%d calls in %v: %v\n%s", calls, time.Since(begun), err, out)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/objstore/limit"
 	"github.com/cyrusbackup/backupd/partitions"
 )
 
@@ -69,6 +70,7 @@ type command struct {
 	backups    bool
 	length     time.Duration // of a profile, or of compact
 	timed      bool          // length was given
+	rate       int           // requests per second to each partition; 0 = no limit
 	holds      bool
 	reason     string
 	until      string
@@ -128,6 +130,11 @@ func (c *command) do(name string) error {
 		defer c.bucket.Close()
 		if c.host, err = c.bucket.Conf.ServerName(); err != nil {
 			return err
+		}
+		if c.rate > 0 {
+			for i, p := range c.bucket.Partitions {
+				c.bucket.Partitions[i].Store = limit.New(p.Store, limit.Options{Rate: c.rate})
+			}
 		}
 	}
 	err := all[i].do(c)
