@@ -1,6 +1,9 @@
 package partitions_test
 
 import (
+	"bytes"
+	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -141,4 +144,33 @@ func TestPrunedMessageComesAgain(t *testing.T) {
 	checkBucket(t, a.store, "user/anne", box)
 	h.removeIndex()
 	h.expectSame("anne", box)
+}
+
+// A daemon does not read a backup again because retention has removed the checkpoint that its index
+// knows, and the log after it.
+func TestIndexStaysAfterRetention(t *testing.T) {
+	a := newAged(t)
+	var lines bytes.Buffer
+	h := newHostWith(t, func(o *partitions.Options) {
+		o.Now, o.CheckpointObject, o.Logger = func() time.Time { return a.now }, 4, slog.New(slog.NewTextHandler(&lines, nil))
+	}, a.store)
+	box := newSource("user.anne")
+	a.mail(h, box, 12)
+	at := checkpoints(t, a.store, "user/anne")
+	for len(at) == 0 { // they are written in the background
+		a.mail(h, box, 1)
+		at = checkpoints(t, a.store, "user/anne")
+	}
+	h.set.Options().NoCheckpoints = true
+	a.mail(h, box, 20)
+	mergeLog(t, a.store, "user/anne", 1, at[0]+10)
+	a.now = a.now.Add(49 * time.Hour)
+	if done := a.retain(7 * 24 * time.Hour); done.Cut.Number <= at[0]+1 {
+		t.Fatalf("%+v; the index knows checkpoint %d", done, at[0])
+	}
+	a.mail(h, box, 2)
+	h.expectSame("anne", box)
+	if strings.Contains(lines.String(), "made again") || strings.Contains(lines.String(), "read again") {
+		t.Errorf("%s", lines.String())
+	}
 }

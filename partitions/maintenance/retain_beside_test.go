@@ -191,3 +191,27 @@ func TestRetainTwice(t *testing.T) {
 		}
 	}
 }
+
+// Somebody who reads a checkpoint that a run removes can read its blocks until the next run.
+func TestReaderOfRemovedCheckpoint(t *testing.T) {
+	w := newPast(t)
+	w.create("inbox")
+	for day := range 30 {
+		w.days(1)
+		w.deliver("inbox", 1)
+		if day == 4 {
+			w.checkpoint()
+		}
+		w.merge()
+	}
+	n := w.checkpoints()[0]
+	m, err := w.found.Load(t.Context(), history.Moment{Number: n})
+	w.must(err)
+	defer m.Close()
+	if done := w.mustRetain(); done.Checkpoints.Objects != 1 {
+		t.Fatalf("%+v", done)
+	}
+	if w.dump(m) != w.dumps[n] {
+		t.Error("another state")
+	}
+}

@@ -164,6 +164,71 @@ func TestInlineBodiesStay(t *testing.T) {
 	}
 }
 
+// A checkpoint that is made from one with missing blocks would miss them, too.
+func TestMissingBlocksOfBase(t *testing.T) {
+	w := newPast(t)
+	w.create("archive")
+	w.deliver("archive", 5)
+	w.create("inbox")
+	named := func() map[string]bool {
+		m, err := history.ReadCheckpoint(t.Context(), w.memory, anne, w.mustRetain().Cut.Number)
+		w.must(err)
+		out := map[string]bool{}
+		for object := range m.Blocks() {
+			out[object] = true
+		}
+		w.must(m.Close())
+		return out
+	}
+	more := func() {
+		for range 12 {
+			w.days(1)
+			w.deliver("inbox", 1)
+			w.merge()
+		}
+	}
+	more()
+	more()
+	first := named()
+	more()
+	shared := 0
+	for object := range named() {
+		if first[object] {
+			shared++
+			w.must(w.memory.Delete(t.Context(), object)) // with the records of the archive
+		}
+	}
+	if shared == 0 {
+		t.Fatal("the checkpoints share no blocks")
+	}
+	w.days(4)
+	w.deliver("inbox", 1)
+	before := w.keys()
+	if done, err := w.retain(); err == nil || done.Log.Objects+done.Checkpoints.Objects > 0 {
+		t.Errorf("%+v, %v", done, err)
+	}
+	for key := range before {
+		if _, err := w.memory.Stat(t.Context(), key); err != nil {
+			t.Errorf("%s: %v", key, err)
+		}
+	}
+}
+
+// Objects that were put recently stay, although their commits are old: a move has copied them.
+func TestYoungObjectsStay(t *testing.T) {
+	w := year(t, 30)
+	for key := range w.objects(history.LogPrefix(anne)) {
+		w.put(key, w.get(key))
+	}
+	if done := w.mustRetain(); done.Cut.Number > 0 {
+		t.Errorf("%+v", done)
+	}
+	w.hours(49)
+	if done := w.mustRetain(); done.Cut.Number == 0 {
+		t.Errorf("two days later: %+v", done)
+	}
+}
+
 // Compaction leaves a large commit unmerged, with its bodies. Retention packs them.
 func TestInlineBodiesOfLargeCommit(t *testing.T) {
 	w := newPast(t)
@@ -326,11 +391,15 @@ func TestDamagedBackupIsLeft(t *testing.T) {
 		"a commit to be removed is missing": func(w *past) { w.must(w.memory.Delete(w.t.Context(), history.LogKey(anne, 3))) },
 		"a commit to be removed is damaged": func(w *past) { w.corrupt(history.LogKey(anne, 3)) },
 		"a commit to be kept is missing":    func(w *past) { w.must(w.memory.Delete(w.t.Context(), history.LogKey(anne, w.tip.Number-3))) },
-		"the newest commit is damaged":      func(w *past) { w.corrupt(history.LogKey(anne, w.tip.Number)) },
-		"the first commit is missing":       func(w *past) { w.must(w.memory.Delete(w.t.Context(), history.LogKey(anne, 1))) },
-		"a newer checkpoint is damaged":     func(w *past) { w.checkpoint(); w.corrupt(history.CheckpointKey(anne, w.tip.Number)) },
-		"the log continues somewhere else":  func(w *past) { w.commit(&history.SealedEvent{Reason: "moved", To: "elsewhere"}) },
-		"the log has ended":                 func(w *past) { w.commit(&history.SealedEvent{Reason: "erased"}) },
+		"a commit before a checkpoint is missing": func(w *past) {
+			w.checkpoint()
+			w.must(w.memory.Delete(w.t.Context(), history.LogKey(anne, w.tip.Number-3)))
+		},
+		"the newest commit is damaged":     func(w *past) { w.corrupt(history.LogKey(anne, w.tip.Number)) },
+		"the first commit is missing":      func(w *past) { w.must(w.memory.Delete(w.t.Context(), history.LogKey(anne, 1))) },
+		"a newer checkpoint is damaged":    func(w *past) { w.checkpoint(); w.corrupt(history.CheckpointKey(anne, w.tip.Number)) },
+		"the log continues somewhere else": func(w *past) { w.commit(&history.SealedEvent{Reason: "moved", To: "elsewhere"}) },
+		"the log has ended":                func(w *past) { w.commit(&history.SealedEvent{Reason: "erased"}) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newPast(t)
