@@ -201,3 +201,26 @@ func TestCompactOnHold(t *testing.T) {
 		t.Errorf("released: %v: %s", err, out)
 	}
 }
+
+// A running daemon knows which backups are on hold, also by its own tripwire, so only these cost
+// requests.
+func TestHoldFromIndex(t *testing.T) {
+	w, _ := many(t, 20)
+	indexDaemon(t, w)
+	census(t, w)
+	for _, argv := range [][]string{{"hold", "u007"}, {"hold", "-P", "u01", "--reason", "ten"}, {"release", "u015"}} {
+		if out, err := tool(t, w, argv...); err != nil {
+			t.Fatalf("%v: %v: %s", argv, err, out)
+		}
+	}
+	census(t, w)
+	for _, argv := range [][]string{{"list"}, {"list", "--holds", "-A"}} {
+		if n := same(t, w, argv...); n["get"] != 11 || n["list"] != 1 { // set-aside/; one for each holds.json, also of u015
+			t.Errorf("%v: %v", argv, n)
+		}
+	}
+	out, err := tool(t, w, "list", "--holds", "-A")
+	if err != nil || strings.Count(out, "\n") != 10 || strings.Contains(out, "u015") || strings.Count(out, ": ten\n") != 9 {
+		t.Errorf("%v: %s", err, out)
+	}
+}
