@@ -83,7 +83,7 @@ func RetainDue(ctx context.Context, f *repository.Found, o RetainOptions) (bool,
 	}
 	r := newRetainer(f.Listed(), nil, o)
 	err := r.list(ctx)
-	if err != nil || len(r.have.log) == 0 {
+	if err != nil || len(r.have.log) == 0 || r.quiet(r.o.Lock.Now()) {
 		return false, err
 	}
 	made, err := r.madeAt(ctx, r.have.log[0].from)

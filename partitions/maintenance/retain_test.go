@@ -105,6 +105,38 @@ func TestRetainAfterTheEnd(t *testing.T) {
 	}
 }
 
+// A backup that has ended is looked at rarely, but its last deletion is dropped.
+func TestQuietBackup(t *testing.T) {
+	w := year(t, 12)
+	w.expunge("inbox", 3)
+	due := func(days int) (n int) {
+		for range days {
+			w.days(1)
+			w.merge()
+			is, err := maintenance.RetainDue(t.Context(), w.found, w.options())
+			w.must(err)
+			if is {
+				n++
+				w.mustRetain()
+			}
+		}
+		return n
+	}
+	due(15)
+	if box, err := w.fold.Mailbox("inbox"); err != nil || box.Live != box.Records {
+		t.Errorf("%+v, %v", box, err)
+	}
+	due(40)
+	if n := due(40); n != 5 {
+		t.Errorf("of 40 nights, retention had something to look at in %d, want 5", n)
+	}
+	w.expunge("inbox", 1)
+	due(14)
+	if box, err := w.fold.Mailbox("inbox"); err != nil || box.Live != box.Records {
+		t.Errorf("%+v, %v", box, err)
+	}
+}
+
 func TestKeepRules(t *testing.T) {
 	w := year(t, 90)
 	w.policy.Daily, w.policy.Weekly, w.policy.Monthly = 5, 4, 3
