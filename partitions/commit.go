@@ -89,6 +89,7 @@ func (b *Backup) resume(ctx context.Context, why error) error {
 	if err := b.restart(ctx, why); err != nil {
 		return err
 	}
+	b.prunes++ // the state in the bucket may have been pruned
 	if b.entry == nil || b.epoch != epoch {
 		return fmt.Errorf("%w: %w", why, cyrus.ErrLocked)
 	}
