@@ -30,7 +30,7 @@ func storageOptions() []Option {
 		{Name: "backup_credentials_file", Type: String,
 			Doc: "File with the keys of the buckets, in the form of ~/.aws/credentials. The profile is named by the location; otherwise it is default. If this option is set, the server and the tools look for keys only there; the file is read again when it changes. Default: none, see backupd(8). Do not confuse it with backup_credentials_path."},
 		{Name: "backup_log_min_age", Type: Duration, Default: "48h", Min: 3600,
-			Doc: "Changes younger than this are neither merged nor removed from a backup's log by ctl_backups compact, which works by whole days (UTC). A host that sleeps longer than this and then continues may have to read a backup again."},
+			Doc: "Changes younger than this are neither merged nor removed from a backup's log by ctl_backups compact, which works by whole days (UTC). Retention removes nothing younger than 48h, even if this is shorter. A host that sleeps longer than this and then continues may have to read a backup again."},
 		{Name: "backup_tripwire", Type: String, Default: "30% 1d 500",
 			Doc: "How much of a user's mail must be deleted, moved to the trash or replaced to place a hold: a share, the time within which, and the least number of messages. Until ctl_backups release, nothing is removed from that backup, and the log has a line at level err. no: never."},
 		{Name: "backup_outage_wait", Type: Duration, Default: "10m", Max: 7 * 86400,

@@ -5,7 +5,7 @@ func retentionOptions() []Option {
 	const most = 100_000
 	return []Option{
 		{Name: "backup_keep_daily", Type: Int, Default: "0", Max: most,
-			Doc: "For how many days before backup_retention the last moment of the day is kept. Days begin at midnight UTC, and only days with a moment count."},
+			Doc: "For how many days before backup_retention the last moment of the day is kept. Days begin at midnight UTC, and only days with a moment count. Without backup_retention it has no effect."},
 		{Name: "backup_keep_weekly", Type: Int, Default: "0", Max: most,
 			Doc: "The same for weeks, from Monday on."},
 		{Name: "backup_keep_monthly", Type: Int, Default: "0", Max: most,

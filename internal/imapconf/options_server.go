@@ -54,7 +54,7 @@ func cyrusBackupOptions() []Option {
 		{Name: "backuppartition-", Family: true, Type: String,
 			Doc: "backuppartition-NAME: where partition NAME stores its backups: a directory, s3://bucket/prefix?region=…&endpoint=…&profile=…, or minio://host:port/bucket/prefix?tls=…. At least one is needed; new users are spread over all."},
 		{Name: "backup_retention", Type: Duration, Unit: 'd',
-			Doc: "How long to keep every moment of a backup, and content after it has been deleted from the source. ctl_backups compact removes older moments. Unset, 0 or less: for ever. The default of Cyrus, 7 days, does not apply."},
+			Doc: "How long to keep every moment of a backup, and content after it has been deleted from the source. ctl_backups compact removes older moments. Less than 48h counts as 48h. Unset, 0 or less: for ever. The default of Cyrus, 7 days, does not apply."},
 		{Name: "backup_retention_days", Type: Duration, Unit: 'd', ReplacedBy: "backup_retention"},
 		{Name: "backup_compact_minsize", Type: Size, Default: "0", Unit: 'K', NoEffect: true,
 			Doc: "No effect: ctl_backups compact joins the changes of a day in one object of at most 8 MiB."},

@@ -29,7 +29,7 @@ func verbs() []verb {
 		{cmdline.Verb{Name: "verify", Args: "[-q | --repair [-n]] [MODE] BACKUP...",
 			Text: "read backups and check every commit, checkpoint and message; print a line for each problem; with --repair, repair it"}, verifyBackups},
 		{cmdline.Verb{Name: "compact", Args: "[-n] [--for TIME] [--limit-requests N] [MODE] BACKUP...",
-			Text: "merge old changes into few objects and, with -A, remove packs that no backup needs any more; safe beside a running backupd, and to be run every night"}, compact},
+			Text: "merge old changes into few objects, remove what backup_retention no longer keeps and, with -A, packs that no backup needs any more; safe beside a running backupd, and to be run every night"}, compact},
 		{cmdline.Verb{Name: "set-aside", Args: "[MODE] BACKUP...",
 			Text: "move backups that cannot be repaired out of the way: the next sync starts new ones, and the old ones stay readable"}, setAside},
 		{cmdline.Verb{Name: "hold", Args: "[--reason TEXT] [--until TIME] [-w] [MODE] BACKUP...",
@@ -81,11 +81,11 @@ func (c *command) commandLine() *cmdline.Program {
 		f.BoolVarP(&c.wait, "wait-for-locks", "w", false, "wait for a lock that another process holds; hold: for compaction, for more than three minutes")
 		f.BoolVar(&c.holds, "holds", false, "list: only backups on hold")
 		f.StringVar(&c.reason, "reason", "", "hold: why, as `TEXT` for people")
-		f.StringVar(&c.until, "until", "", "hold: the `TIME` when the hold ends by itself; without it, release ends it")
+		f.StringVar(&c.until, "until", "", "hold: the `TIME` when the hold ends by itself, such as 2027-12-31; without it, release ends it")
 		f.BoolVar(&c.remove, "delete", false, "passwd: delete the user")
 		f.BoolVar(&c.list, "list", false, "passwd: list the users")
 		f.IntVar(&c.rate, "limit-requests", 0, "compact: make at most `N` requests per second to each partition")
-		f.DurationVar(&c.length, "for", 30*time.Second, "debug profile: how long cpu, block, mutex and trace watch backupd, at most 10m; compact: begin with no further backup after this `TIME`: 30s, 2h")
+		f.DurationVar(&c.length, "for", 30*time.Second, "compact: begin with no further backup after this `TIME`: 30m, 4h; without it, all backups; debug profile: how long cpu, block, mutex and trace watch backupd, at most 10m")
 	})
 	p.Group("Output", func(f *pflag.FlagSet) {
 		f.BoolVarP(&c.human, "human", "h", false, "sizes as 1.2 MB")
