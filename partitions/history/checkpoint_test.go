@@ -216,10 +216,12 @@ func TestMoments(t *testing.T) {
 	for n := range uint64(4) {
 		w.delete(LogKey(anne, n+1))
 	}
-	if m := w.load(Moment{Number: 6}); m.Tip().Number != 6 {
-		t.Error(m.Tip())
+	for _, at := range []Moment{{Number: 6}, {Number: 6, FromLog: true}} {
+		if m := w.load(at); m.Tip().Number != 6 {
+			t.Error(m.Tip())
+		}
 	}
-	for _, at := range []Moment{{Number: 2}, {Time: noon.Add(2 * time.Minute)}, {Number: 6, FromLog: true}} {
+	for _, at := range []Moment{{Number: 2}, {Time: noon.Add(2 * time.Minute)}, {Number: 2, FromLog: true}} {
 		if _, err := Load(t.Context(), w.store, anne, at); !errors.Is(err, ErrBeforeFirst) {
 			t.Errorf("%s: %v", at, err)
 		}

@@ -17,7 +17,8 @@ type Moment struct {
 	Number uint64
 	Time   time.Time
 	// FromLog applies the log from its first commit, without a checkpoint: for verify,
-	// and for a damaged checkpoint.
+	// and for a damaged checkpoint. If retention has removed the beginning of the log, it
+	// begins with the checkpoint that retention has left there.
 	FromLog bool
 	// Now is the reader's clock. Store times in the future are ignored (Times). Zero =
 	// unknown.

@@ -85,7 +85,7 @@ func (l *loader) outdated(m *Mem, err error) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return !l.at.FromLog && !slices.Equal(numbers, l.numbers) || have.next(l.after+1) != l.next, nil
+	return !slices.Equal(numbers, l.numbers) || have.next(l.after+1) != l.next, nil
 }
 
 // readable makes the state from the readable part of the log.
@@ -114,20 +114,16 @@ func (l *loader) read(apply func(*Mem, *contents, uint64) error) (*Mem, error) {
 // base returns the newest readable checkpoint at or before the moment, or else the state
 // before the first commit.
 func (l *loader) base() (*Mem, error) {
-	var numbers []uint64
-	if !l.at.FromLog {
-		var err error
-		if numbers, err = l.log.Checkpoints(l.ctx); err != nil {
-			return nil, err
-		}
+	numbers, err := l.candidates()
+	if err != nil {
+		return nil, err
 	}
-	l.numbers = numbers
 	for _, n := range numbers {
 		if l.at.Number > 0 && n > l.at.Number {
 			continue
 		}
 		m, err := ReadCheckpoint(l.ctx, l.log.Store, l.log.Backup, n)
-		if IsUnreadable(err) {
+		if IsUnreadable(err) && !l.at.FromLog {
 			l.bad = append(l.bad, Damage{CheckpointKey(l.log.Backup, n), err})
 			continue
 		}
@@ -150,6 +146,18 @@ func (l *loader) base() (*Mem, error) {
 		m.times.Now = l.at.Now
 	}
 	return m, err
+}
+
+// candidates returns the checkpoints that the state can be read from, newest first.
+func (l *loader) candidates() (numbers []uint64, err error) {
+	if l.numbers, err = l.log.Checkpoints(l.ctx); err != nil || !l.at.FromLog {
+		return l.numbers, err
+	}
+	n, err := l.log.Beginning(l.ctx)
+	if n == 0 || err != nil {
+		return nil, err
+	}
+	return []uint64{n}, nil
 }
 
 // settleTimes finds out when the commit of a checkpoint was made. The checkpoint contains

@@ -22,17 +22,22 @@ func (r *repairer) checkpoints(ctx context.Context) error {
 		return err
 	}
 	if len(useless) > 0 || len(r.diagnosis.log) > 0 {
-		if err := r.newCheckpoint(ctx); err != nil {
+		err := r.newCheckpoint(ctx)
+		if errors.Is(err, errNoBeginning) {
+			r.report(Unchanged, "backups/"+r.f.Path, "%v: nothing is removed. Set the backup aside (ctl_backups set-aside), so that the mail server sends everything again", err)
+			return nil
+		}
+		if err != nil {
 			return err
 		}
 	}
-	first, err := r.f.Log().First(ctx)
+	kept, err := r.lastKept(ctx)
 	if err != nil {
 		return err
 	}
 	for _, n := range useless {
-		if n+1 < first {
-			continue // a moment from before the log: what can be read of it is nowhere else
+		if n <= kept {
+			continue // what can be read of this moment is nowhere else
 		}
 		key := history.CheckpointKey(r.f.Path, n)
 		if err := r.store.Delete(ctx, key); err != nil {
@@ -41,6 +46,17 @@ func (r *repairer) checkpoints(ctx context.Context) error {
 		r.report(Repaired, key, "removed: the log before it is incomplete, and a newer checkpoint replaces it")
 	}
 	return r.unsoundBlocks(ctx)
+}
+
+// lastKept returns the checkpoint that has the state before a log whose beginning retention has
+// removed, or 0. Nothing else has the moments up to it.
+func (r *repairer) lastKept(ctx context.Context) (uint64, error) {
+	first, err := r.f.Log().First(ctx)
+	if err != nil {
+		return 0, err
+	}
+	n, err := r.f.Log().Beginning(ctx)
+	return max(n, max(first, 1)-1), err
 }
 
 // rebuild rebuilds checkpoints, and returns the ones that cannot be rebuilt.
@@ -226,12 +242,12 @@ func (r *repairer) namedByLog(ctx context.Context) (map[string]bool, error) {
 
 // namedByKept adds the damaged objects that checkpoints from before the log name.
 func (r *repairer) namedByKept(ctx context.Context, named map[string]bool) error {
-	first, err := r.f.Log().First(ctx)
+	kept, err := r.lastKept(ctx)
 	if err != nil {
 		return err
 	}
 	for _, n := range slices.Sorted(maps.Keys(r.diagnosis.checkpoints)) {
-		if n+1 >= first {
+		if n > kept {
 			break
 		}
 		m, err := history.ReadCheckpoint(ctx, r.store, r.f.Path, n)
