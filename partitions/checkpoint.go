@@ -3,6 +3,7 @@ package partitions
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/cyrusbackup/backupd/partitions/history"
@@ -11,6 +12,10 @@ import (
 // foldAgain is how long no checkpoint is attempted after damage in the log prevented one.
 // Without this pause, each further commit would read the log again.
 const foldAgain = time.Hour
+
+// foldTime is how long a checkpoint may take. It is far below the day that retention leaves the
+// blocks of a removed checkpoint.
+const foldTime = 12 * time.Hour
 
 // checkpointDue requests a checkpoint if the log after the last one is long enough. The
 // caller holds the commit mutex. The checkpoint is written in the background. Nothing waits
@@ -71,6 +76,7 @@ func (b *Backup) writeCheckpoint(ctx context.Context) error {
 	}
 	number, last, part := b.entry.Number, b.entry.Checkpoint, b.part
 	b.End()
+	began := b.set.opt.Now()
 	m, err := part.fold(ctx, b.path, last, number)
 	if history.IsUnreadable(err) {
 		return errors.Join(err, b.logDamaged(ctx, number, err))
@@ -79,7 +85,7 @@ func (b *Backup) writeCheckpoint(ctx context.Context) error {
 		return err
 	}
 	defer m.Close()
-	written, err := m.WriteCheckpoint(ctx, b.set.opt.Pack)
+	written, err := b.putCheckpoint(ctx, m, began)
 	if err != nil {
 		return err
 	}
@@ -93,6 +99,20 @@ func (b *Backup) writeCheckpoint(ctx context.Context) error {
 	b.entry.Checkpoint, b.entry.CheckpointBytes, b.entry.LogBytes = number, written.Bytes, 0
 	b.entry.Own.Bytes += written.Bytes
 	return b.saveEntry()
+}
+
+// putCheckpoint puts a checkpoint. Retention may have removed blocks of the checkpoint that m was
+// folded from, and blocks that m has put, but not within a day.
+func (b *Backup) putCheckpoint(ctx context.Context, m *history.Mem, began time.Time) (history.Checkpoint, error) {
+	if !b.part.Conditional() { // then nobody can compact the backup either
+		return m.WriteCheckpoint(ctx, b.set.opt.Pack)
+	}
+	return m.AddCheckpoint(ctx, b.set.opt.Pack, func() error {
+		if took := apart(began, b.set.opt.Now()); took > foldTime {
+			return fmt.Errorf("it took %s: the host has perhaps slept", took)
+		}
+		return nil
+	})
 }
 
 // logDamaged makes the next command rebuild the index of the backup, which bridges the loss.

@@ -3,6 +3,7 @@ package history
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/cyrusbackup/backupd/objstore"
@@ -40,7 +41,46 @@ func (m *Mem) Checkpoint() Checkpoint { return m.base }
 // that exist. A second call without a commit in between writes the same state with the
 // current places. Objects put by a failed call are harmless: nothing names them.
 func (m *Mem) WriteCheckpoint(ctx context.Context, o pack.Options) (Checkpoint, error) {
-	c, err := m.writeCheckpoint(ctx, o)
+	return m.write(ctx, o, m.put)
+}
+
+// AddCheckpoint is WriteCheckpoint, but leaves a checkpoint that exists already unchanged: it has
+// the same state, and retention may depend on its places. mayPut is asked just before the
+// checkpoint is put, because blocks that nothing names are removed after a day.
+func (m *Mem) AddCheckpoint(ctx context.Context, o pack.Options, mayPut func() error) (Checkpoint, error) {
+	return m.write(ctx, o, func(ctx context.Context, key string, object []byte) error {
+		if err := mayPut(); err != nil {
+			return err
+		}
+		return m.putIfAbsent(ctx, key, object)
+	})
+}
+
+// put puts a checkpoint. It needs no condition: two hosts that read the same log write the same
+// state, and each one names blocks that it has put itself.
+func (m *Mem) put(ctx context.Context, key string, object []byte) error {
+	_, err := m.source.objects.store.Put(ctx, key, bytes.NewReader(object), objstore.PutOptions{})
+	return err
+}
+
+// putTries is how often a conditional put is tried, which no decorator repeats.
+const putTries = 3
+
+func (m *Mem) putIfAbsent(ctx context.Context, key string, object []byte) (err error) {
+	for range putTries {
+		_, err = m.source.objects.store.Put(ctx, key, bytes.NewReader(object), objstore.PutOptions{IfAbsent: true})
+		if !objstore.IsTemporary(err) {
+			break
+		}
+	}
+	if errors.Is(err, objstore.ErrExist) {
+		return nil
+	}
+	return err
+}
+
+func (m *Mem) write(ctx context.Context, o pack.Options, put func(ctx context.Context, key string, object []byte) error) (Checkpoint, error) {
+	c, err := m.writeCheckpoint(ctx, o, put)
 	if err != nil {
 		return Checkpoint{}, fmt.Errorf("checkpoint %d of %s: %w", m.tip.Number, m.backup, err)
 	}
@@ -48,7 +88,7 @@ func (m *Mem) WriteCheckpoint(ctx context.Context, o pack.Options) (Checkpoint, 
 	return c, nil
 }
 
-func (m *Mem) writeCheckpoint(ctx context.Context, o pack.Options) (Checkpoint, error) {
+func (m *Mem) writeCheckpoint(ctx context.Context, o pack.Options, put func(ctx context.Context, key string, object []byte) error) (Checkpoint, error) {
 	s := m.source.objects.store
 	if m.broken != nil {
 		return Checkpoint{}, m.broken
@@ -89,9 +129,7 @@ func (m *Mem) writeCheckpoint(ctx context.Context, o pack.Options) (Checkpoint, 
 	if err != nil {
 		return Checkpoint{}, err
 	}
-	// The put needs no condition: two hosts that read the same log write the same state,
-	// and each one names blocks that it has put itself.
-	if _, err := s.Put(ctx, CheckpointKey(m.backup, m.tip.Number), bytes.NewReader(object), objstore.PutOptions{}); err != nil {
+	if err := put(ctx, CheckpointKey(m.backup, m.tip.Number), object); err != nil {
 		return Checkpoint{}, err
 	}
 	return Checkpoint{m.tip.Number, hashOf(state), previous, packer.bytes + int64(len(object))}, nil
