@@ -150,7 +150,8 @@ func (b *Backup) foldAll(ctx context.Context, st *State, c *history.CommitReader
 			return seen, err
 		}
 		b.noteLock(e)
-		if _, ok := e.(*history.PruneEvent); ok {
+		switch e.(type) {
+		case *history.PruneEvent, *history.RetainedEvent:
 			b.prunes++
 		}
 		if _, ok := e.(*history.BridgedEvent); ok && !b.entry.Rebuilding {

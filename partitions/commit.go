@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cyrusbackup/backupd/internal/cyrus"
@@ -70,8 +71,9 @@ func (b *Backup) again(ctx context.Context, look func(context.Context) error, re
 		return nil
 	}
 	if b.prunes != prunes {
-		// The commit may name messages again that the backup no longer knows.
-		return fmt.Errorf("messages of %s were pruned while a commit was made: %w", b.path, cyrus.ErrLocked)
+		// The commit may name messages again that the backup no longer knows, or record blocks
+		// that were removed because nothing named them.
+		return fmt.Errorf("old objects of %s were removed while a commit was made: %w", b.path, cyrus.ErrLocked)
 	}
 	if ended, err := b.ended(ctx); ended || err != nil {
 		return errors.Join(err, b.errMoved())
@@ -160,13 +162,14 @@ func (b *Backup) putCommit(ctx context.Context, h history.Header, obj []byte) (e
 // committed applies a commit of this process to the index. It applies the bytes that were
 // put rather than the builder, so that the index matches the result of a rebuild.
 func (b *Backup) committed(ctx context.Context, h history.Header, obj []byte, etag string) error {
-	slow, before := !b.wasProven() || b.slowByStore(), *b.entry
+	slow, before := !b.wasProven() || b.slowByStore(time.Minute), *b.entry
+	late := apart(b.provenAt, b.set.opt.Now()) > lateAfter || b.slowByStore(lateAfter)
 	if err := b.applyBytes(ctx, h.Number, obj); err != nil {
 		return err
 	}
 	b.entry.ETag = etag
 	if slow && h.Number > 1 {
-		if err := b.stillFollows(ctx, before); err != nil {
+		if err := b.stillFollows(ctx, before, late); err != nil {
 			return err
 		}
 	}
@@ -177,22 +180,51 @@ func (b *Backup) committed(ctx context.Context, h history.Header, obj []byte, et
 	return nil
 }
 
-// slowByStore reports whether the put of a commit may have taken long by the store's clock. No
-// clock of a virtual machine runs while the machine is paused.
-func (b *Backup) slowByStore() bool {
-	return !b.storeAt.IsZero() && (b.putAt.store.IsZero() || b.putAt.store.Sub(b.storeAt) > time.Minute)
+// slowByStore reports whether the put of a commit may have taken longer than d by the store's clock.
+// No clock of a virtual machine runs while the machine is paused.
+func (b *Backup) slowByStore(d time.Duration) bool {
+	return !b.storeAt.IsZero() && (b.putAt.store.IsZero() || b.putAt.store.Sub(b.storeAt) > d)
 }
 
 // stillFollows verifies, after a slow put, that the commit before still has its own object. If
 // not, the log in the bucket was replaced during the put, or this host slept for days and the
-// number was merged meanwhile: then readers ignore the commit that was put. before is the
-// entry without that commit.
-func (b *Backup) stillFollows(ctx context.Context, before entry) error {
+// number was merged meanwhile: then readers ignore the commit that was put. A large commit keeps
+// its own object, so after a late put the log is listed too. before is the entry without the commit
+// that was put.
+func (b *Backup) stillFollows(ctx context.Context, before entry, late bool) error {
 	i, err := b.stat(ctx, before.Number)
-	if err != nil || i != nil || b.entry.Rebuilding {
+	if err != nil || b.entry.Rebuilding {
 		return err
 	}
+	if i != nil {
+		if !late {
+			return nil
+		}
+		ignored, err := b.ignored(ctx, before.Number+1)
+		if err != nil || !ignored {
+			return err
+		}
+		err = fmt.Errorf("another commit %d is in the log of %s, in a segment: %w", before.Number+1, b.path, errOtherHistory)
+		return b.putInVain(ctx, before, err)
+	}
 	err = fmt.Errorf("commit %d has vanished from the log of %s while the next one was put: %w", before.Number, b.path, errOtherHistory)
+	return b.putInVain(ctx, before, err)
+}
+
+// putInVain undoes a commit in the index that readers of the log ignore.
+func (b *Backup) putInVain(ctx context.Context, before entry, err error) error {
 	*b.entry = before
 	return errors.Join(cyrus.ErrLocked, err, b.restart(ctx, err))
+}
+
+// ignored reports whether readers ignore the object of a commit, because a segment has another
+// commit with its number.
+func (b *Backup) ignored(ctx context.Context, n uint64) (ignored bool, err error) {
+	log := history.Log{Store: b.part.store, Backup: b.path}
+	err = await0(ctx, func() error {
+		odd, err := log.Odd(ctx)
+		ignored = slices.ContainsFunc(odd, func(o history.Odd) bool { return o.Key == history.LogKey(b.path, n) })
+		return err
+	})
+	return ignored, err
 }

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -100,11 +102,15 @@ func TestDaemonsAndMerge(t *testing.T) {
 // A host slept while its request to put a commit was on the way, and the number was merged
 // meanwhile. The client is not answered OK, and nothing is lost.
 func TestSleeperDuringMerge(t *testing.T) {
-	t.Run("a host that sleeps", func(t *testing.T) { sleeperDuringMerge(t, false) })
-	t.Run("a machine that is paused", func(t *testing.T) { sleeperDuringMerge(t, true) })
+	for _, paused := range []bool{false, true} {
+		for _, bodies := range []int{1, 6} {
+			t.Run(fmt.Sprintf("the machine is paused %t, %d bodies", paused, bodies), func(t *testing.T) { sleeperDuringMerge(t, paused, bodies) })
+		}
+	}
 }
 
-func sleeperDuringMerge(t *testing.T, paused bool) {
+// sleeperDuringMerge begins with a commit of some bodies. Six make it so large that it is not merged.
+func sleeperDuringMerge(t *testing.T, paused bool, bodies int) {
 	c := &clocked{now: time.Date(2026, 11, 2, 8, 0, 0, 0, time.UTC)}
 	store := memstore.New(c.clock)
 	slow := faultstore.New(store)
@@ -119,10 +125,13 @@ func sleeperDuringMerge(t *testing.T, paused bool) {
 			return c.now
 		}
 		o.Logger = slog.New(slog.NewTextHandler(&logs, nil))
+		o.InlineLimit = 8 << 20
 	}
 	sleeper, awake := newHostWith(t, logged, slow), newHostWith(t, c.options, store)
 	inbox := newSource("user.anne")
-	inbox.deliver(mail(1, 500))
+	for n := range bodies {
+		inbox.deliver(slices.Concat(mail(1+100*n, 500), noise(uint64(n), 500_000)))
+	}
 	sleeper.sync("anne", inbox)
 	mine := inbox.clone()
 	mine.deliver(mail(2, 500))

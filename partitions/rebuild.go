@@ -39,6 +39,7 @@ func (b *Backup) rebuild(ctx context.Context) error {
 
 // startOver creates an empty state in the index, marked as being filled.
 func (b *Backup) startOver() error {
+	b.prunes++ // a checkpoint may contain prune events
 	if err := b.drop(); err != nil {
 		return err
 	}
