@@ -249,7 +249,7 @@ func (k *compaction) result(f *repository.Found, err error) error {
 // details prints the work on a backup, with -v.
 func (k *compaction) details(j *maintenance.Merged) {
 	if k.c.verbose > 0 {
-		cli.Fprintf(k.c.out, "  %d commits in %d segments, %d objects removed, %s bytes\n", j.Commits, j.Segments, j.Removed, k.c.size(j.Bytes))
+		cli.Fprintf(k.c.out, "  %d commits in %d segments, %d objects removed, %s\n", j.Commits, j.Segments, j.Removed, k.c.bytes(j.Bytes))
 	}
 }
 
@@ -285,8 +285,8 @@ func (k *compaction) planned(f *repository.Found, p maintenance.Plan, due bool) 
 	if text := k.retention.text(&retained); text != "" {
 		cli.Fprintf(k.c.out, "compact %s: retention would remove %s\n", label(f), text)
 	}
-	_, err := cli.Fprintf(k.c.out, "compact %s: would merge %d commits (%s bytes) into %d segments, with about %d requests\n",
-		label(f), p.Commits, k.c.size(p.Bytes), p.Days, p.Requests())
+	_, err := cli.Fprintf(k.c.out, "compact %s: would merge %d commits (%s) into %d segments, with about %d requests\n",
+		label(f), p.Commits, k.c.bytes(p.Bytes), p.Days, p.Requests())
 	return err
 }
 
@@ -304,8 +304,8 @@ func (k *compaction) summary() {
 		cli.Fprintf(c.out, "%d backups are on hold and were left alone: see ctl_backups list --holds\n", k.held)
 	}
 	if c.dryRun {
-		cli.Fprintf(c.out, "%d backups: would merge %d commits (%s bytes) into %d segments; %d need nothing\n",
-			k.compacted+k.skipped, k.plan.Commits, c.size(k.plan.Bytes), k.plan.Days, k.skipped)
+		cli.Fprintf(c.out, "%d backups: would merge %d commits (%s) into %d segments; %d need nothing\n",
+			k.compacted+k.skipped, k.plan.Commits, c.bytes(k.plan.Bytes), k.plan.Days, k.skipped)
 		return
 	}
 	packs, bytes := 0, int64(0)
@@ -315,6 +315,6 @@ func (k *compaction) summary() {
 			packs, bytes = packs+n, bytes+b
 		}
 	}
-	cli.Fprintf(c.out, "%d backups compacted, %d needed nothing: %d commits in %d segments, %d packs (%s bytes) added, %d objects (%s bytes) removed\n",
-		k.compacted, k.skipped, k.merged.Commits, k.merged.Segments, packs, c.size(bytes), k.merged.Removed, c.size(k.merged.Bytes))
+	cli.Fprintf(c.out, "%d backups compacted, %d needed nothing: %d commits in %d segments, %d packs (%s) added, %d objects (%s) removed\n",
+		k.compacted, k.skipped, k.merged.Commits, k.merged.Segments, packs, c.bytes(bytes), k.merged.Removed, c.bytes(k.merged.Bytes))
 }

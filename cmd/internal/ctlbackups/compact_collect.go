@@ -96,5 +96,5 @@ func (k *compaction) collected(p repository.Config, r *collection.Result, failur
 }
 
 func (k *compaction) packs(a collection.Amount) string {
-	return fmt.Sprintf("%d packs (%s bytes)", a.Packs, k.c.size(a.Bytes))
+	return fmt.Sprintf("%d packs (%s)", a.Packs, k.c.bytes(a.Bytes))
 }

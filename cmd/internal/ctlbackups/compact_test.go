@@ -31,6 +31,9 @@ func TestCompact(t *testing.T) {
 	if out, err := toolWith(t, w, "", "compact", "-n", "--ndjson", "bob"); err != nil || !strings.Contains(out, `"fname":"default:user/bob","commits":1,"segments":1,"bytes":`) {
 		t.Errorf("dry run as JSON: %v\n%s", err, out)
 	}
+	if out, err := toolWith(t, w, "", "compact", "-n", "-h", "-A"); err != nil || strings.Contains(out, " bytes") || !strings.Contains(out, "0 packs (0 B)") {
+		t.Errorf("sizes for people: %v\n%s", err, out)
+	}
 	out, err := toolWith(t, w, "", "compact", "-v", "-A")
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)

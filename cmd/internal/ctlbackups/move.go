@@ -82,7 +82,7 @@ func (c *command) progress(verb string, f *repository.Found) func(repository.Cop
 		return nil
 	}
 	return func(d repository.Copied) {
-		cli.Fprintf(c.err, "%s %s: %d objects, %d messages and pieces, %s bytes\n", verb, label(f), d.Objects, d.Chunks, c.size(d.Bytes))
+		cli.Fprintf(c.err, "%s %s: %d objects, %d messages and pieces, %s\n", verb, label(f), d.Objects, d.Chunks, c.bytes(d.Bytes))
 	}
 }
 
@@ -98,6 +98,6 @@ func (c *command) copied(verb string, f *repository.Found, d repository.Copied, 
 	if c.verbose == 0 {
 		return nil
 	}
-	_, err = cli.Fprintf(c.out, "  %d objects, %d messages and pieces, %s bytes\n", d.Objects, d.Chunks, c.size(d.Bytes))
+	_, err = cli.Fprintf(c.out, "  %d objects, %d messages and pieces, %s\n", d.Objects, d.Chunks, c.bytes(d.Bytes))
 	return err
 }

@@ -34,6 +34,14 @@ func (c *command) size(n int64) string {
 	return fmt.Sprint(n)
 }
 
+// bytes returns a size with its unit.
+func (c *command) bytes(n int64) string {
+	if c.human && n >= 0 {
+		return c.size(n)
+	}
+	return fmt.Sprintf("%d bytes", n)
+}
+
 // label names a backup in output: by the userid, or by its path.
 func label(f *repository.Found) string {
 	if f.Info.Kind == repository.KindUser && f.Aside == "" && f.Name().Path() == f.Path {

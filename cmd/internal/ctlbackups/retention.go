@@ -97,8 +97,8 @@ func (r *retention) run(f *repository.Found, u *repository.Upkeep) (maintenance.
 func (r *retention) text(d *maintenance.RetainResult) string {
 	var parts []string
 	if d.Cut.Number > 0 {
-		parts = append(parts, fmt.Sprintf("the history up to commit %d (%s): %d objects of the log, %d checkpoints, %d objects of records (%s bytes)",
-			d.Cut.Number, timespec.Text(d.Cut.Time), d.Log.Objects, d.Checkpoints.Objects, d.Records.Objects, r.c.size(d.Log.Bytes+d.Checkpoints.Bytes+d.Records.Bytes)))
+		parts = append(parts, fmt.Sprintf("the history up to commit %d (%s): %d objects of the log, %d checkpoints, %d objects of records (%s)",
+			d.Cut.Number, timespec.Text(d.Cut.Time), d.Log.Objects, d.Checkpoints.Objects, d.Records.Objects, r.c.bytes(d.Log.Bytes+d.Checkpoints.Bytes+d.Records.Bytes)))
 		var kept []string
 		for _, k := range d.Kept {
 			kept = append(kept, fmt.Sprintf("%d (%s)", k.Number, strings.Join(k.Rules, ", ")))
@@ -135,7 +135,7 @@ func (r *retention) summary() {
 		if r.c.dryRun {
 			would = "would remove"
 		}
-		cli.Fprintf(r.c.out, "retention (%s) %s history of %d backups: %d objects of logs, %d checkpoints, %d objects of records (%s bytes)\n",
-			r.options.String(), would, r.backups, r.log.Objects, r.checkpoints.Objects, r.records.Objects, r.c.size(r.log.Bytes+r.checkpoints.Bytes+r.records.Bytes))
+		cli.Fprintf(r.c.out, "retention (%s) %s history of %d backups: %d objects of logs, %d checkpoints, %d objects of records (%s)\n",
+			r.options.String(), would, r.backups, r.log.Objects, r.checkpoints.Objects, r.records.Objects, r.c.bytes(r.log.Bytes+r.checkpoints.Bytes+r.records.Bytes))
 	}
 }
