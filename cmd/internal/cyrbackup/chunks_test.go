@@ -1,7 +1,9 @@
 package cyrbackup
 
 import (
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
@@ -14,5 +16,19 @@ func TestDescribeNoRecords(t *testing.T) {
 	}
 	if got := describe(e); got != "no records of abc" {
 		t.Errorf("%q", got)
+	}
+}
+
+// The log shows events of the whole backup as text.
+func TestItemText(t *testing.T) {
+	for want, e := range map[string]history.Event{
+		"the account anne was deleted":                    &history.UnuserEvent{User: "anne"},
+		"retention removed the history up to commit 24":   &history.RetainedEvent{From: 1, To: 24},
+		"retention removed what was deleted before 2026-": &history.PruneEvent{Before: time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC)},
+		"the log ends: moved":                             &history.SealedEvent{Reason: "moved", To: "x"},
+	} {
+		if got := itemText(e); !strings.HasPrefix(got, want) {
+			t.Errorf("%q, want %q", got, want)
+		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
+	"github.com/cyrusbackup/backupd/internal/timespec"
 	"github.com/cyrusbackup/backupd/internal/visible"
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
@@ -168,6 +169,14 @@ func itemText(e history.Event) string {
 		return fmt.Sprintf("the bodies of %d messages are lost", len(e.Messages))
 	case *history.LockedEvent:
 		return "locked by " + visible.Text(e.Owner)
+	case *history.UnuserEvent:
+		return "the account " + visible.Text(e.User) + " was deleted"
+	case *history.PruneEvent:
+		return "retention removed what was deleted before " + timespec.Text(e.Before)
+	case *history.RetainedEvent:
+		return fmt.Sprintf("retention removed the history up to commit %d", e.To)
+	case *history.SealedEvent:
+		return "the log ends: " + visible.Text(e.Reason)
 	}
 	return e.Kind()
 }

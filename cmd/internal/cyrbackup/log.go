@@ -236,8 +236,6 @@ func (l *logWalk) event(e *entry, h history.Header, ev history.Event) error {
 	if !ok {
 		switch ev.(type) {
 		case *history.MessagesEvent: // their records show them
-		case *history.UnuserEvent, *history.PruneEvent, *history.RetainedEvent, *history.SealedEvent:
-			return l.item(e, ev, describe(ev))
 		default:
 			return l.item(e, ev, itemText(ev))
 		}
