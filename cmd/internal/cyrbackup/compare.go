@@ -172,7 +172,7 @@ func itemText(e history.Event) string {
 	case *history.UnuserEvent:
 		return "the account " + visible.Text(e.User) + " was deleted"
 	case *history.PruneEvent:
-		return "retention removed what was deleted before " + timespec.Text(e.Before)
+		return "retention removed content deleted before " + timespec.Text(e.Before)
 	case *history.RetainedEvent:
 		return fmt.Sprintf("retention removed the history up to commit %d", e.To)
 	case *history.SealedEvent:
