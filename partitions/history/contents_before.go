@@ -48,7 +48,11 @@ func (l *Log) retentionEnded(ctx context.Context, c *contents, first uint64) (bo
 	if err != nil {
 		return false, err
 	}
-	return l.retained(l.commitsAfter(ctx, Tip{Number: first - 1}, c.newest, c), first)
+	to := c.newest
+	if hole := c.hole(first, c.newest); hole > 0 {
+		to = hole - 1 // reading a missing commit would list the log again, without an end
+	}
+	return l.retained(l.commitsAfter(ctx, Tip{Number: first - 1}, to, c), first)
 }
 
 // cut moves the objects that begin before a number to strays and foreign.
