@@ -65,7 +65,11 @@ func (o *Option) Allowed() string {
 	case Duration:
 		s = fmt.Sprintf("a number with d, h, m or s, such as 1h30m (without a unit: %c)", o.unit())
 	case Size:
-		s = fmt.Sprintf("a number with K, M or G, such as 12M (without a unit: %c)", o.unit())
+		example := "12M"
+		if 12*mib < o.Min {
+			example = o.Default
+		}
+		s = fmt.Sprintf("a number with K, M or G, such as %s (without a unit: %c)", example, o.unit())
 	default:
 		return "any text"
 	}

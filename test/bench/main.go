@@ -47,6 +47,9 @@ func run(ctx context.Context, args []string) error {
 		return measureFloor(args[1], os.Stdout)
 	}
 	o, err := parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -79,7 +82,13 @@ func parse(args []string) (o options, err error) {
 	if f.NArg() > 0 {
 		return o, fmt.Errorf("unexpected argument %q", f.Arg(0))
 	}
+	if o.reps < 0 || o.users < 0 {
+		return o, errors.New("--reps and --users: a positive number, or 0 for the default")
+	}
 	o.defaults()
+	if _, err := o.mailboxes(); err != nil {
+		return o, err
+	}
 	return o, o.resolve()
 }
 

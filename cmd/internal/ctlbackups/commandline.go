@@ -49,7 +49,7 @@ func verbs() []verb {
 		{cmdline.Verb{Name: "passwd", Args: "USER | --delete USER | --list",
 			Text: "set the password of a mail server, read from standard input; delete a user; list the users"}, passwd},
 		{cmdline.Verb{Name: "debug", Args: "profile KIND [--for TIME]",
-			Text: "write a profile of the running backupd to standard output, for go tool pprof; KIND is cpu, heap, allocs, goroutine, block, mutex or trace"}, debug},
+			Text: "write a profile of the running backupd to standard output: cpu, heap, allocs, block or mutex for go tool pprof, trace for go tool trace, or goroutine as text"}, debug},
 	}
 }
 

@@ -23,14 +23,14 @@ func (j *job) summary(s restore.Sums, err error) {
 	if err != nil {
 		fmt.Fprint(j.std.out, "ended early: ")
 	}
-	form := "%s restored as of %s: %s added (%s), %d %s there, %s\n"
+	form := "%s restored as of %s: %s added (%s), %s %s there, %s\n"
 	were := english.PluralWord(s.There, "was", "were")
 	if j.dryRun {
-		form = "dry run, nothing was changed: %s as of %s: %s would be added (%s), %d %s there, %s\n"
+		form = "dry run, nothing was changed: %s as of %s: %s would be added (%s), %s %s there, %s\n"
 		were = english.PluralWord(s.There, "is", "are")
 	}
 	fmt.Fprintf(j.std.out, form, english.Plural(s.Folders, "mailbox", "mailboxes"), j.asOfText(),
-		english.Plural(s.Added, "message", ""), humanize.IBytes(uint64(s.Bytes)), s.There, were, english.Plural(s.Problems, "problem", ""))
+		english.Plural(s.Added, "message", ""), humanize.IBytes(uint64(s.Bytes)), humanize.Comma(int64(s.There)), were, english.Plural(s.Problems, "problem", ""))
 }
 
 // asOfText returns the requested time, and the time of the last change before it.
