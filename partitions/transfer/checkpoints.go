@@ -2,6 +2,8 @@ package transfer
 
 import (
 	"context"
+	"maps"
+	"slices"
 
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/partitions/history"
@@ -27,6 +29,35 @@ func (c *copier) checkpoints(ctx context.Context, n uint64) (out []objstore.Info
 		out = append(out, info)
 	}
 	return out, nil
+}
+
+// packsOfCheckpoints copies the packs that checkpoints name which the target lacks. The target
+// may have the blocks of such a checkpoint from an interrupted copy. Without the checkpoint
+// nothing names the packs there, so that collection may have removed them since.
+func (c *copier) packsOfCheckpoints(ctx context.Context, n uint64) error {
+	objects := map[string]bool{}
+	for info, err := range c.lacking(ctx, history.CheckpointPrefix(c.from.Path), n) {
+		if err != nil {
+			return err
+		}
+		list, err := history.PlaceObjects(ctx, c.from.Partition.Store, info.Key)
+		if history.IsUnreadable(err) {
+			c.packs.damaged = true // copied unchanged, as a damaged commit
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		for _, o := range list {
+			objects[o] = true
+		}
+	}
+	for _, o := range slices.Sorted(maps.Keys(objects)) {
+		if err := c.packs.namedIn(ctx, o); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // putCheckpoints copies checkpoints that have not changed since they were listed. If one

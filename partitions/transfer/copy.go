@@ -20,6 +20,7 @@ type copier struct {
 	from     *repository.Found
 	to       Target
 	packs    *packCopier
+	begun    bool // upTo was called
 	done     repository.Copied
 	named    map[string]bool         // segments whose packs are copied
 	progress func(repository.Copied) // may be nil
@@ -37,9 +38,17 @@ const copyAhead = 8
 // upTo copies the log up to commit n, and everything that it refers to.
 func (c *copier) upTo(ctx context.Context, n uint64) error {
 	began := c.to.StoreNow(ctx, time.Time{})
-	if err := c.sameHistory(ctx, n); err != nil {
+	there, err := c.sameHistory(ctx, n)
+	if err != nil {
 		return err
 	}
+	if there > 0 && !c.begun {
+		_, err := repository.ReadBackupInfo(ctx, c.to.Config().Store, c.from.Path)
+		if errors.Is(err, objstore.ErrNotExist) {
+			began = time.Time{} // the copy was interrupted, and may have been a long one
+		}
+	}
+	c.begun = true
 	// Packs come first: an object must be durable before another refers to it.
 	for _, prefix := range []string{history.RecordsPrefix(c.from.Path), history.LogPrefix(c.from.Path)} {
 		for info, err := range c.lacking(ctx, prefix, n) {
@@ -52,6 +61,9 @@ func (c *copier) upTo(ctx context.Context, n uint64) error {
 			c.noteNamed(info.Key)
 			c.report()
 		}
+	}
+	if err := c.packsOfCheckpoints(ctx, n); err != nil {
+		return err
 	}
 	if err := c.packs.flush(ctx); err != nil {
 		return err
@@ -151,24 +163,24 @@ func (c *copier) report() {
 }
 
 // sameHistory returns an error if the target has another log under the same path. The log
-// of an interrupted copy is accepted.
-func (c *copier) sameHistory(ctx context.Context, n uint64) error {
+// of an interrupted copy is accepted; there is its newest commit, or 0.
+func (c *copier) sameHistory(ctx context.Context, n uint64) (there uint64, err error) {
 	log := history.Log{Store: c.to.Config().Store, Backup: c.from.Path}
-	there, err := log.Newest(ctx, 0)
+	there, err = log.Newest(ctx, 0)
 	if err != nil || there == 0 {
-		return err
+		return there, err
 	}
 	if there <= n {
 		ours, err := headerOf(ctx, c.from.Log(), there)
 		if err != nil {
-			return err
+			return there, err
 		}
 		theirs, err := headerOf(ctx, &log, there)
 		if err != nil || ours.Random == theirs.Random {
-			return err
+			return there, err
 		}
 	}
-	return fmt.Errorf("partition %s (%s) has another history below backups/%s, up to commit %d: remove it if nobody needs it, and try again",
+	return there, fmt.Errorf("partition %s (%s) has another history below backups/%s, up to commit %d: remove it if nobody needs it, and try again",
 		c.to.Config().Name, c.to.Config().Location, c.from.Path, there)
 }
 
