@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/objstore/pack"
@@ -16,6 +17,7 @@ import (
 type newPack struct {
 	key    string // "" until it is durable and was read back
 	bodies map[string]history.ChunkID
+	at     time.Time // store time when it was put; zero = unknown
 }
 
 // placed is a body in a new pack.
@@ -96,9 +98,11 @@ func (p *packer) write(ctx context.Context, w *pack.Writer, n *newPack) error {
 		return err
 	}
 	key := history.PackKey(sha256.Sum256(object))
-	if _, err := p.store.Put(ctx, key, bytes.NewReader(object), objstore.PutOptions{}); err != nil {
+	info, err := p.store.Put(ctx, key, bytes.NewReader(object), objstore.PutOptions{})
+	if err != nil {
 		return err
 	}
+	n.at = info.StoreTime
 	if err := n.readBack(ctx, p.store, key); err != nil {
 		return fmt.Errorf("read back %s: %w", key, err)
 	}

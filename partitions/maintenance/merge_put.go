@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/partitions/history"
@@ -23,8 +24,16 @@ func (m *Merger) merge(ctx context.Context, u *unit) error {
 			return err
 		}
 	}
+	key := history.SegmentKey(u.job.Found.Path, u.from, u.to)
+	if err := m.provePacks(ctx, u); err != nil {
+		err = fmt.Errorf("%s: its packs were removed before it was put: %w", key, err)
+		if u.won && u.job.Upkeep.Check() == nil {
+			err = errors.Join(err, m.p.Store.Delete(ctx, key)) // readers would prefer it to the single commits
+		}
+		return err
+	}
 	if err := m.prove(ctx, u); err != nil {
-		return fmt.Errorf("%s: the single commits are kept: %w", history.SegmentKey(u.job.Found.Path, u.from, u.to), err)
+		return fmt.Errorf("%s: the single commits are kept: %w", key, err)
 	}
 	if err := sameBackup(ctx, u.job.Found); err != nil {
 		return err
@@ -52,16 +61,54 @@ func (m *Merger) put(ctx context.Context, u *unit) error {
 	if err := u.job.Upkeep.Check(); err != nil {
 		return err
 	}
-	_, err = m.p.Store.Put(ctx, key, bytes.NewReader(object), objstore.PutOptions{IfAbsent: true})
+	info, err := m.p.Store.Put(ctx, key, bytes.NewReader(object), objstore.PutOptions{IfAbsent: true})
+	u.at = info.StoreTime
 	if !errors.Is(err, objstore.ErrExist) {
 		u.job.Segments++
 		u.job.Commits += len(u.commits)
 	}
-	if err == nil {
+	if u.won = err == nil; u.won {
 		return nil
 	}
-	if _, serr := m.p.Store.Stat(ctx, key); serr != nil {
+	info, serr := m.p.Store.Stat(ctx, key)
+	if serr != nil {
 		return errors.Join(err, serr)
+	}
+	u.at = info.StoreTime
+	return nil
+}
+
+// packsKept is how long after its pack a segment may be put without asking for the pack again.
+const packsKept = time.Hour
+
+// provePacks asks again for the packs of a segment that was put long after them, because the host
+// slept or was paused. Nothing had named them, so that collection may have removed them, or is
+// about to.
+func (m *Merger) provePacks(ctx context.Context, u *unit) error {
+	asked := map[*newPack]bool{}
+	for _, bodies := range u.bodies {
+		for _, at := range bodies {
+			asked[at.pack] = asked[at.pack] || at.pack.at.IsZero() || u.at.IsZero() || u.at.Sub(at.pack.at).Abs() > packsKept
+		}
+	}
+	var dead *history.Condemned
+	for p, late := range asked {
+		if !late {
+			continue
+		}
+		var err error
+		if dead == nil {
+			dead, _, err = history.ReadCondemned(ctx, m.p.Store)
+		}
+		if err == nil && dead.Has(p.key) {
+			err = fmt.Errorf("%s: it was condemned before the segment named it", p.key)
+		}
+		if err == nil {
+			_, err = m.p.Store.Stat(ctx, p.key)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }

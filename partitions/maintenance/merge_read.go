@@ -14,8 +14,10 @@ import (
 // unit is a run of commits that becomes a segment, or that a segment already has.
 type unit struct {
 	job      *Merged
-	from, to uint64 // of the segment
-	exists   bool   // the segment was put by an earlier run
+	from, to uint64    // of the segment
+	exists   bool      // the segment was put by an earlier run
+	won      bool      // this run has put it
+	at       time.Time // store time when it was put
 	commits  []*history.WholeCommit
 	infos    []objstore.Info // of their objects
 	bodies   map[uint64]map[history.ChunkID]placed

@@ -449,3 +449,43 @@ func TestYearOfSegments(t *testing.T) {
 		t.Errorf("%d requests, want 400 at most", requests)
 	}
 }
+
+// A host is paused for days between a pack and the segment that names it. Collection has
+// condemned or removed the pack meanwhile: the single commits stay.
+func TestMergeSleepsAfterItsPack(t *testing.T) {
+	for name, meanwhile := range map[string]func(w *world, pack string){
+		"removed": func(w *world, pack string) { w.store.Lose(pack) },
+		"condemned": func(w *world, pack string) {
+			b, err := (&history.Condemned{Version: history.Version, Packs: []history.CondemnedPack{{Key: pack, Since: w.now}}}).Append(nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.put(history.CondemnedKey, b)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			anne := w.backup("anne")
+			anne.days(3)
+			w.now = w.now.AddDate(0, 0, 3)
+			s, paused := faultstore.New(w.store), false
+			s.Add(faultstore.Fault{Count: 1, Match: func(op, key string) bool { return op == "put" && strings.HasPrefix(key, history.LogPrefix(anne.path)) }, Call: func(string, string) {
+				paused = true
+				w.now = w.now.AddDate(0, 0, 9)
+				meanwhile(w, w.store.Keys("packs/")[0])
+			}})
+			before := len(w.store.Keys(history.LogPrefix(anne.path)))
+			got, err := w.merge(s, anne)
+			if err == nil {
+				err = got[0].Err
+			}
+			if !paused || got[0].Removed != 0 || len(w.store.Keys(history.LogPrefix(anne.path))) < before {
+				t.Errorf("paused %v, %d commits removed, %v", paused, got[0].Removed, err)
+			}
+			for _, key := range w.store.Keys("packs/") {
+				w.store.Lose(key)
+			}
+			anne.must(w.store)
+		})
+	}
+}
