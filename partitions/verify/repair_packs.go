@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
+	"time"
 
 	"github.com/dustin/go-humanize/english"
 
@@ -156,11 +158,50 @@ func (r *repairer) rewrite(ctx context.Context, key string, body objstore.Body) 
 	if err := repository.NoteMoved(ctx, r.store, false, at, key, kept, now); err != nil {
 		return err
 	}
+	if err := r.renote(ctx, key, at, now); err != nil {
+		return err
+	}
 	text := ""
 	if len(lost) > 0 {
 		text = fmt.Sprintf("; %d unreadable", len(lost))
 	}
 	r.report(Repaired, key, "%s copied to %s%s", english.Plural(len(kept), "entry", "entries"), now, text)
+	return nil
+}
+
+// renote changes the notes of other packs that lead to a rewritten pack. Readers follow one note only, and
+// the places of a backup that was moved here name packs of its former partition. An entry that
+// is not in the new pack leads nowhere in either case.
+func (r *repairer) renote(ctx context.Context, key string, at time.Time, now string) error {
+	for info, err := range r.store.List(ctx, "moved/", "") {
+		if err != nil {
+			return err
+		}
+		name, ok := strings.CutSuffix(strings.TrimPrefix(info.Key, "moved/"), ".json")
+		pack := "packs/" + name + ".tar.zst"
+		if _, is := history.MovedKey(pack); !ok || !is {
+			continue
+		}
+		m, _, err := history.ReadMoved(ctx, r.store, pack)
+		if history.IsDamage(err) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		var entries []string
+		for e, in := range m.Entries {
+			if in == key {
+				entries = append(entries, e)
+			}
+		}
+		if len(entries) == 0 {
+			continue
+		}
+		if err := repository.NoteMoved(ctx, r.store, false, at, pack, entries, now); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
