@@ -195,6 +195,9 @@ func (r *reader) complete() error {
 	if r.newest > r.end {
 		r.missing = max(r.missing, r.newest)
 	}
+	if r.newest == 0 && r.checkpoint > 0 {
+		return fmt.Errorf("%w: %slog/: %w: there are checkpoints, and the newest commit is always kept", errChanged, r.prefix, history.ErrAbsent)
+	}
 	if r.missing > r.checkpoint {
 		return fmt.Errorf("%w: commit %d: %w, or damaged, and no later checkpoint has its places", errChanged, r.missing, history.ErrAbsent)
 	}

@@ -79,6 +79,7 @@ func (p *pass) run(ctx context.Context, repo, location string) (err error) {
 	if err != nil {
 		return err
 	}
+	p.compare()
 	if p.out.Blocking > 0 {
 		p.out.Condemning = Amount{}
 		return nil
@@ -91,6 +92,23 @@ func (p *pass) run(ctx context.Context, repo, location string) (err error) {
 	}
 	return p.finish(ctx, do)
 }
+
+// compare blocks the pass if backups are missing. No program removes a backup: perhaps a disk
+// is not mounted, or somebody has made a mistake, and their packs must still be there when the
+// backups are there again.
+func (p *pass) compare() {
+	is, was := p.out.Totals, p.last
+	switch {
+	case is.Backups+is.Aside == 0 && is.Condemned.Packs+p.out.Condemning.Packs > 0:
+		p.out.block(backupPrefix, fmt.Errorf("%w: there is none, but there are %d packs: is everything mounted?", errMissing, is.All.Packs))
+	case was != nil && is.Backups < was.Backups && is.Backups+is.Aside < was.Backups+was.Aside:
+		p.out.block(backupPrefix, fmt.Errorf("%w: %d (and %d set aside), but %d (%d) on %s: is everything mounted? If backups were removed on purpose, remove %s", errMissing,
+			is.Backups, is.Aside, was.Backups, was.Aside, was.Time.UTC().Format(time.RFC3339), ResultKey))
+	}
+}
+
+// errMissing reports that the list of backups is not believed.
+var errMissing = errors.New("backups are missing")
 
 // finish makes the changes.
 func (p *pass) finish(ctx context.Context, do *sorted) error {

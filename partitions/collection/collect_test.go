@@ -98,6 +98,7 @@ func TestUnreadableBlocks(t *testing.T) {
 		"damaged commit":           func(w *world) { w.mem.Flip(history.LogKey("user/bert", 1), 40) },
 		"missing commit":           func(w *world) { w.mem.Lose(history.LogKey("user/bert", 1)) },
 		"damaged checkpoint":       func(w *world) { w.mem.Flip(history.CheckpointKey("user/anne", 1), 40) },
+		"missing log":              func(w *world) { w.mem.Lose(history.LogKey("user/anne", 1)) },
 		"missing blocks":           func(w *world) { w.mem.Lose(w.mem.Keys("backups/user/anne/records/")[0]) },
 		"damaged blocks":           func(w *world) { w.mem.Flip(w.mem.Keys("backups/user/anne/records/")[0], 40) },
 		"unknown key":              func(w *world) { w.put("backups/user/bert/log/0000000000000003.next", nil) },
@@ -157,6 +158,7 @@ func TestDoubtfulClock(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
+			w.commit("anne", map[int]string{9: ""})
 			p := w.pack(1)
 			w.later(8 * day)
 			w.collect()
@@ -183,6 +185,7 @@ func TestDoubtfulClock(t *testing.T) {
 // A writer may have asked for a pack just before it was removed, and read the list just after.
 func TestRemovedPackStaysListed(t *testing.T) {
 	w := newWorld(t)
+	w.commit("anne", map[int]string{9: ""})
 	p := w.pack(1)
 	w.later(8 * day)
 	w.collect()

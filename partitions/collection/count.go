@@ -3,6 +3,7 @@ package collection
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"strings"
 	"time"
@@ -46,10 +47,29 @@ func (c *census) all(ctx context.Context, dir, repo, location string) error {
 	if err != nil {
 		return err
 	}
-	return withCache(dir, cacheName(dir, repo, location, "notes"), func(old *cacheReader, fresh *cacheWriter) error {
-		return c.notes(ctx, old, fresh)
+	var led *packSet
+	err = withCache(dir, cacheName(dir, repo, location, "notes"), func(old *cacheReader, fresh *cacheWriter) (err error) {
+		led, err = c.notes(ctx, c.used, old, fresh)
+		return err
 	})
+	// Notes lead only one step, unless something was interrupted.
+	for steps := 1; err == nil && !led.empty(); steps++ {
+		if steps == mostSteps {
+			err = fmt.Errorf("%s: notes about packs lead from one to the other in a circle", movedPrefix)
+			break
+		}
+		from := led
+		led, err = c.notes(ctx, from, &cacheReader{end: true}, &cacheWriter{})
+		err = errors.Join(err, from.close())
+	}
+	if led != nil {
+		err = errors.Join(err, led.close())
+	}
+	return err
 }
+
+// mostSteps is how far notes are followed.
+const mostSteps = 10
 
 // withCache calls fn with the cache of the last pass and that for the next one.
 func withCache(dir, name string, fn func(*cacheReader, *cacheWriter) error) error {
@@ -139,7 +159,11 @@ func (c *census) take(o outcome, fresh *cacheWriter) (err error) {
 		return nil
 	}
 	defer func() { err = errors.Join(err, o.counted.packs.close()) }()
-	c.out.Backups++
+	if strings.HasPrefix(o.prefix, asidePrefix) {
+		c.out.Aside++
+	} else {
+		c.out.Backups++
+	}
 	if o.cached == nil {
 		c.out.Read++
 	}
@@ -160,10 +184,19 @@ func failed(err error) bool {
 		repository.IsStoreError(err) && !errors.Is(err, objstore.ErrNotExist)
 }
 
-// notes follows the notes in moved/ about packs that backups name. A note leads exactly one
-// step to the packs that have the entries now.
-func (c *census) notes(ctx context.Context, old *cacheReader, fresh *cacheWriter) error {
-	next, stop := iter.Pull2(c.used.sorted())
+// notes follows the notes in moved/ about some packs, to the packs that have the entries now.
+// It returns these too.
+func (c *census) notes(ctx context.Context, about *packSet, old *cacheReader, fresh *cacheWriter) (led *packSet, err error) {
+	led = newPackSet(packsOfBackup)
+	if err = c.noteEach(ctx, about, led, old, fresh); err != nil {
+		err = errors.Join(err, led.close())
+		led = nil
+	}
+	return led, err
+}
+
+func (c *census) noteEach(ctx context.Context, from, led *packSet, old *cacheReader, fresh *cacheWriter) error {
+	next, stop := iter.Pull2(from.sorted())
 	defer stop()
 	p, err, more := next()
 	for info, lerr := range c.store.List(ctx, movedPrefix, "") {
@@ -183,7 +216,7 @@ func (c *census) notes(ctx context.Context, old *cacheReader, fresh *cacheWriter
 		if !more || p != about {
 			continue // nobody names that pack
 		}
-		if err := c.note(ctx, info, about, old, fresh); err != nil {
+		if err := c.note(ctx, info, about, led, old, fresh); err != nil {
 			return err
 		}
 	}
@@ -201,7 +234,7 @@ func noteOf(key string) (p Pack, ok bool) {
 	return packOf(packPrefix + name + ".tar.zst")
 }
 
-func (c *census) note(ctx context.Context, info objstore.Info, about Pack, old *cacheReader, fresh *cacheWriter) error {
+func (c *census) note(ctx context.Context, info objstore.Info, about Pack, led *packSet, old *cacheReader, fresh *cacheWriter) error {
 	f := newFingerprint()
 	f.add(object{Info: info, rel: info.Key, kind: kindLog})
 	packs, err := old.find(info.Key, f.value())
@@ -221,7 +254,7 @@ func (c *census) note(ctx context.Context, info objstore.Info, about Pack, old *
 	defer packs.close()
 	for p, err := range packs.sorted() {
 		if err == nil {
-			err = c.moved.add(p)
+			err = errors.Join(c.moved.add(p), led.add(p))
 		}
 		if err != nil {
 			return err

@@ -69,6 +69,8 @@ func (s *packSet) close() error {
 	return s.file.Close()
 }
 
+func (s *packSet) empty() bool { return len(s.held) == 0 && len(s.runs) == 0 }
+
 func (s *packSet) add(p Pack) error {
 	if s.held = append(s.held, p); len(s.held) < s.most {
 		return nil

@@ -23,7 +23,7 @@ var planted = map[string]struct{ file, is, bug, test string }{
 	"cache without ETags":         {"keys.go", `o.rel, v.ETag, v.Size`, `o.rel, "", v.Size`, "TestBucketWentBack"},
 	"later commits are not added to the uses": {"backup.go", "r.read++\n\t\tif u, err = read(ctx, o); err != nil {",
 		"r.read++\n\t\tif r.old != nil && o.kind == kindLog {\n\t\t\treturn nil\n\t\t}\n\t\tif u, err = read(ctx, o); err != nil {", "TestModel"},
-	"notes are not followed":        {"count.go", "err = c.moved.add(p)", "_ = p", "TestSetAsideAndMoved"},
+	"notes are not followed":        {"count.go", "err = errors.Join(c.moved.add(p), led.add(p))", "_ = p", "TestSetAsideAndMoved"},
 	"set-aside is not counted":      {"count.go", "[]string{backupPrefix, asidePrefix}", "[]string{backupPrefix}", "TestSetAsideAndMoved"},
 	"an incomplete log is accepted": {"backup.go", "if r.missing > r.checkpoint {", "if false {", "TestUnreadableBlocks"},
 	"old checkpoints do not count":  {"backup.go", "for _, b := range u.Blocks {", "for _, b := range u.Blocks[:0] {", "TestModel"},

@@ -28,12 +28,13 @@ func (p *pass) remove(ctx context.Context, packs []objstore.Info) error {
 	if _, err := p.certain(ctx); err != nil {
 		return err
 	}
-	list, _, err := history.ReadCondemned(ctx, p.store)
-	if err != nil {
-		return err
-	}
+	l := condemnedNow{store: p.store}
 	for _, info := range packs {
-		if !list.Has(info.Key) {
+		// The list may be lost or replaced during a long removal: others may name the packs
+		// that are not on it.
+		if on, err := l.has(ctx, info.Key); err != nil {
+			return err
+		} else if !on {
 			continue
 		}
 		if err := p.removeOne(ctx, info.Key); err != nil {
@@ -42,6 +43,29 @@ func (p *pass) remove(ctx context.Context, packs []objstore.Info) error {
 		p.out.Removed.add(info.Size)
 	}
 	return nil
+}
+
+// condemnedNow is condemned.json as it is now.
+type condemnedNow struct {
+	store objstore.Store
+	list  *history.Condemned
+	etag  string
+}
+
+// has reports whether a pack is on the list. It reads the list only if it has changed.
+func (c *condemnedNow) has(ctx context.Context, key string) (bool, error) {
+	now, err := c.store.Stat(ctx, history.CondemnedKey)
+	if errors.Is(err, objstore.ErrNotExist) {
+		return false, nil
+	}
+	if err == nil && (c.list == nil || now.ETag != c.etag) {
+		c.list, now, err = history.ReadCondemned(ctx, c.store)
+		c.etag = now.ETag
+	}
+	if err != nil {
+		return false, err
+	}
+	return c.list.Has(key), nil
 }
 
 func (p *pass) removeOne(ctx context.Context, key string) error {

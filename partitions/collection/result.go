@@ -31,6 +31,8 @@ func (a *Amount) add(bytes int64) {
 type Totals struct {
 	Version int       `json:"version"`
 	Time    time.Time `json:"time"` // store time at the start
+	Backups int       `json:"backups"`
+	Aside   int       `json:"set_aside"` // backups that were set aside
 	All     Amount    `json:"all"`
 	Used    Amount    `json:"used"` // named by a backup
 	// Condemned packs are unused, and will be removed by a later pass.
@@ -47,7 +49,6 @@ func (t *Totals) Reclaimable() Amount {
 // Result is the outcome of a pass.
 type Result struct {
 	Totals
-	Backups    int    // that were counted
 	Read       int    // backups whose objects had changed since the last pass
 	Condemning Amount // condemned by this pass
 	Removed    Amount
