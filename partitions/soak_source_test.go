@@ -189,6 +189,9 @@ func (w *soak) renameUser() error {
 	}
 	h, byRename := pick(w, w.hosts), w.one(2)
 	w.note("%s becomes %s; by RENAME: %v", u.name, n.name, byRename)
+	if byRename && w.clocksWrong(h) { // commits in both backups
+		u.lied, n.lied = true, true
+	}
 	for _, b := range u.sorted() {
 		old := b.name
 		b.name = renamedTo(old, u.name, n.name)

@@ -94,7 +94,8 @@ func TestUpkeepEndsInTime(t *testing.T) {
 	u := upkeep(t, found(t, faulty), repository.LockOptions{Lease: lease})
 	faulty.Add(faultstore.Fault{Match: func(op, key string) bool { return op == "put" }, Before: func(string, string) error { return errors.New("unreachable") }})
 	<-u.Context().Done()
-	if took := time.Since(begun); took > lease+200*time.Millisecond {
+	const late = 5 * time.Second // on a busy machine; without its rule, the upkeep does not end at all
+	if took := time.Since(begun); took > lease+late {
 		t.Errorf("the upkeep ended after %v, want less than %v", took, lease)
 	}
 	if err := u.Check(); err == nil || !strings.Contains(err.Error(), "was lost") {
