@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/objstore/pack"
 	"github.com/cyrusbackup/backupd/partitions/collection"
 	"github.com/cyrusbackup/backupd/partitions/maintenance"
@@ -42,7 +43,7 @@ func compact(c *command) error {
 		}
 	}
 	if !c.dryRun {
-		c.audit.Done(c.bucket.Conf, "compact", err, "what", c.what(), "backups", k.compacted, "skipped", k.skipped,
+		c.audit.Done(c.bucket.Conf, "compact", err, "what", c.what(), "backups", k.compacted, "skipped", k.skipped, "held", k.held, "locked", k.locked, "failed", k.failures,
 			"commits", k.merged.Commits, "removed", k.merged.Removed, "bytes", k.merged.Bytes,
 			"packs_removed", k.reclaimed.Packs, "pack_bytes_removed", k.reclaimed.Bytes)
 	}
@@ -61,7 +62,8 @@ type compaction struct {
 	retention *retention
 
 	compacted, skipped int
-	held               int  // on hold, and therefore left alone
+	held               int // on hold, and therefore left alone
+	locked, failures   int
 	late               bool // until has passed
 	merged             maintenance.Merged
 	plan               maintenance.Plan // of a dry run
@@ -243,7 +245,21 @@ func (k *compaction) result(f *repository.Found, err error) error {
 	case k.c.ctx.Err() != nil:
 		return k.c.ctx.Err()
 	}
+	k.failed(f, err)
 	return fmt.Errorf("compact %s: %w", label(f), err)
+}
+
+// failed counts a backup that was not compacted. If that is not because of another program, it
+// writes a line to syslog: master discards what the program prints.
+func (k *compaction) failed(f *repository.Found, err error) {
+	if errors.Is(err, cyrus.ErrLocked) {
+		k.locked++
+		return
+	}
+	k.failures++
+	if !k.c.dryRun {
+		k.c.audit.Alarm(k.c.bucket.Conf, "a backup cannot be compacted", "backup", f.Path, "partition", f.Partition.Name, "err", err)
+	}
 }
 
 // details prints the work on a backup, with -v.
