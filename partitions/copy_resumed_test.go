@@ -18,16 +18,16 @@ import (
 func TestCopyResumedAfterCollection(t *testing.T) {
 	a := newAged(t)
 	h := newHostWith(t, func(o *partitions.Options) {
-		o.Now, o.InlineLimit = func() time.Time { return a.now }, 1
+		o.Now, o.InlineLimit = a.clock, 1
 	}, a.store)
 	box := newSource("user.anne")
 	a.mail(h, box, 20)
 	h.stop()
 	a.retain(72 * time.Hour)
-	mem := memstore.New(func() time.Time { return a.now })
+	mem := memstore.New(a.clock)
 	export := func() {
 		t.Helper()
-		h := newHostWith(t, func(o *partitions.Options) { o.Now = func() time.Time { return a.now } }, mem)
+		h := newHostWith(t, func(o *partitions.Options) { o.Now = a.clock }, mem)
 		defer h.stop()
 		f, err := repository.FindPath(t.Context(), repository.Config{Name: "p0", Store: a.store}, "user/anne")
 		if err != nil {
@@ -43,7 +43,7 @@ func TestCopyResumedAfterCollection(t *testing.T) {
 			mem.Lose(key)
 		}
 	}
-	a.now = a.now.Add(20 * 24 * time.Hour)
+	a.pass(20 * 24 * time.Hour)
 	packs := mem.Keys("packs/")
 	for _, key := range packs {
 		mem.Lose(key)

@@ -32,7 +32,7 @@ func TestDamagedCheckpointAfterRetention(t *testing.T) {
 	h.sync("anne", box, other)
 	a.mail(h, box, 20)
 	mergeLog(t, a.store, "user/anne", 1, 12)
-	a.now = a.now.Add(49 * time.Hour)
+	a.pass(49 * time.Hour)
 	done := a.retain(5 * 24 * time.Hour)
 	a.mail(h, box, 3)
 	h.stop()

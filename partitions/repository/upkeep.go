@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"github.com/cyrusbackup/backupd/objstore"
 	"time"
 
 	"github.com/cyrusbackup/backupd/internal/cyrus"
@@ -109,18 +110,23 @@ func (u *Upkeep) End(ctx context.Context) error { return u.Release(ctx) }
 // if one still has it at the end of ctx.
 func AwaitUpkeep(ctx context.Context, f *Found, o LockOptions) error {
 	h := newHolder(f.Partition.Store, UpkeepKey(f.Path), "", ErrUpkeep, o)
+	var held *LockFile // as last read
 	for {
 		now, err := h.Now(ctx)
-		if err != nil {
-			return err
+		var l *LockFile
+		var info objstore.Info
+		if err == nil {
+			l, info, err = readLease(ctx, h.store, h.key)
 		}
-		l, info, err := readLease(ctx, h.store, h.key)
-		if err != nil {
+		switch {
+		case err != nil && held != nil && ctx.Err() != nil: // the wait has ended in a request
+			return fmt.Errorf("%s: %w", f.Name(), held.heldError(ErrUpkeep))
+		case err != nil:
 			return err
-		}
-		if h.watch.Look(l, info.ETag, now) == LeaseFree {
+		case h.watch.Look(l, info.ETag, now) == LeaseFree:
 			return nil
 		}
+		held = l
 		if pause(ctx, time.Second) != nil {
 			return fmt.Errorf("%s: %w", f.Name(), l.heldError(ErrUpkeep))
 		}
