@@ -43,6 +43,7 @@ STEPS ?= 100000
 soak:
 	$(GO) test -count=1 -timeout 0 -v -run '^TestSoak$$' ./partitions -soak.seed=$(SEED) -soak.steps=$(STEPS)
 	$(GO) test -count=1 -timeout 0 -run '^TestModel$$' ./partitions/collection -model.seeds=100 -model.steps=1000
+	$(GO) test -count=1 -timeout 0 ./partitions/maintenance ./partitions/collection
 
 # with one fix after the other taken out of a copy of the source, the soak test fails
 soak-proof:

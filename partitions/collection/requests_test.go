@@ -150,7 +150,7 @@ func TestDamagedSummaries(t *testing.T) {
 
 // The memory of a pass does not depend on the number of packs and backups.
 func TestMemory(t *testing.T) {
-	if testing.Short() {
+	if short() {
 		t.Skip("a million names of packs take a while")
 	}
 	w := newWorld(t)

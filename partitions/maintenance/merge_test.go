@@ -420,7 +420,7 @@ func TestStoreNow(t *testing.T) {
 
 // A log of a year, with a hundred commits a day, is read with a few hundred requests.
 func TestYearOfSegments(t *testing.T) {
-	if testing.Short() {
+	if short() {
 		t.Skip("makes 36,500 commits")
 	}
 	w := newWorld(t)

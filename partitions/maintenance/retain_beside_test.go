@@ -67,7 +67,7 @@ func TestReadersBesideRetention(t *testing.T) {
 	w, start := again(t)
 	tip := w.tip.Number
 	step := 1
-	if testing.Short() {
+	if short() {
 		step = 3
 	}
 	for name, read := range map[string]func(f *repository.Found){
@@ -166,7 +166,7 @@ func TestRetainTwice(t *testing.T) {
 	w, start := again(t)
 	tip := w.tip.Number
 	step := 1
-	if testing.Short() {
+	if short() {
 		step = 7
 	}
 	for n, ran := 4, true; ran; n += step {

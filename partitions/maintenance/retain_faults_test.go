@@ -70,7 +70,7 @@ func TestRetainWithFaults(t *testing.T) {
 	}
 	for _, lost := range []bool{false, true} {
 		step := 1
-		if testing.Short() {
+		if short() {
 			step = 9
 		}
 		for n := 0; ; n += step {

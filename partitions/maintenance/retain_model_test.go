@@ -19,7 +19,7 @@ func TestYears(t *testing.T) {
 			w.policy.Daily, w.policy.Weekly, w.policy.Monthly, w.policy.Yearly = int(seed)*3, 4, int(seed)*5, 2
 			w.create("inbox")
 			days := 400
-			if testing.Short() {
+			if short() {
 				days = 60
 			}
 			cut := uint64(0)

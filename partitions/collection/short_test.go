@@ -1,0 +1,7 @@
+package collection_test
+
+import "testing"
+
+// short reports whether long tests are left out. The race detector makes them ten times as slow;
+// make soak runs them.
+func short() bool { return testing.Short() || raceEnabled }

@@ -1,0 +1,5 @@
+//go:build race
+
+package maintenance_test
+
+const raceEnabled = true
