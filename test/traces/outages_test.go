@@ -71,8 +71,9 @@ func TestAnswerIsLost(t *testing.T) {
 	c.mustApply(inbox, 2)
 	h.golden(t, "answer-is-lost", `
 The answer to the put of a commit is lost. The server reads the number before it does anything
-else. The first time it finds its own commit and continues. The second time the commit does
-not exist, and the server puts it again.`)
+else. The first time it finds its own commit. Without the answer it does not know the store's time
+of the put, so it checks that the log still continues with this commit. The second time the commit
+does not exist, and the server puts it again.`)
 }
 
 func TestIndexWriteFails(t *testing.T) {
