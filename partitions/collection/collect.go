@@ -9,6 +9,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
+	"github.com/cyrusbackup/backupd/partitions/storeclock"
 )
 
 // Options are the options of Collect.
@@ -31,7 +32,7 @@ type pass struct {
 // Collect removes the packs of a partition that nothing has named for a day and that were
 // condemned for as long, and condemns those that nothing names now. It removes nothing while
 // anything in the partition cannot be read: see Result.Blocked. The error is ErrUpkeep if
-// another program collects, and ErrClock if the time is in doubt.
+// another program collects, and storeclock.ErrUncertain if the time is in doubt.
 func Collect(ctx context.Context, part repository.Config, o Options) (out *Result, err error) {
 	o.Lock.SetDefaults()
 	p := &pass{store: part.Store, opt: o, out: &Result{}}
@@ -141,11 +142,11 @@ func (p *pass) settle() {
 	t.Condemned.Bytes += p.out.Condemning.Bytes
 }
 
-// certain returns the store's time, or ErrClock.
+// certain returns the store's time, or storeclock.ErrUncertain.
 func (p *pass) certain(ctx context.Context) (time.Time, error) {
 	var before time.Time
 	if p.last != nil {
 		before = p.last.Time
 	}
-	return certainNow(ctx, p.store, p.opt.Lock.Now, before)
+	return storeclock.Certain(ctx, p.store, repository.Key, p.opt.Lock.Now, before)
 }

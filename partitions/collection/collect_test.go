@@ -7,6 +7,7 @@ import (
 
 	"github.com/cyrusbackup/backupd/partitions/collection"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/storeclock"
 )
 
 // A pack that no moment needs is condemned when it is a week old, and removed a day later.
@@ -172,7 +173,7 @@ func TestDoubtfulClock(t *testing.T) {
 			host := w.now.Add(c.host)
 			o.Lock.Now = func() time.Time { return host }
 			_, err := collection.Collect(t.Context(), w.config(), o)
-			if !errors.Is(err, collection.ErrClock) {
+			if !errors.Is(err, storeclock.ErrUncertain) {
 				t.Errorf("error %v", err)
 			}
 			if !w.has(p) {

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/cyrusbackup/backupd/objstore/faultstore"
-	"github.com/cyrusbackup/backupd/objstore/memstore"
 	"github.com/cyrusbackup/backupd/objstore/observe"
 	"github.com/cyrusbackup/backupd/objstore/pack"
 	"github.com/cyrusbackup/backupd/partitions/history"
@@ -398,24 +397,6 @@ func TestStrayCommit(t *testing.T) {
 	}
 	anne.must(w.store)
 	anne.clean()
-}
-
-// Without agreement between the clocks of store and host, nothing has an age.
-func TestStoreNow(t *testing.T) {
-	now := time.Date(2026, 3, 2, 8, 0, 0, 0, time.UTC)
-	for skew, good := range map[time.Duration]bool{0: true, 10 * time.Minute: true, -10 * time.Minute: true, 20 * time.Minute: false, -20 * time.Minute: false, 24 * 365 * time.Hour: false} {
-		s := memstore.New(func() time.Time { return now.Add(skew) })
-		at, err := maintenance.StoreNow(t.Context(), s, repository.Key, func() time.Time { return now })
-		if good && (err != nil || !at.Equal(now.Add(skew))) || !good && !errors.Is(err, maintenance.ErrClock) {
-			t.Errorf("skew %v: %v, %v", skew, at, err)
-		}
-	}
-	// A single wrong answer is enough to remove nothing.
-	s := faultstore.New(memstore.New(func() time.Time { return now }))
-	s.Add(faultstore.Fault{Skip: 1, Count: 1, Shift: 100 * 24 * time.Hour})
-	if _, err := maintenance.StoreNow(t.Context(), s, repository.Key, func() time.Time { return now }); !errors.Is(err, maintenance.ErrClock) {
-		t.Errorf("%v, want ErrClock", err)
-	}
 }
 
 // A log of a year, with a hundred commits a day, is read with a few hundred requests.

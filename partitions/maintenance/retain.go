@@ -9,6 +9,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/pack"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
+	"github.com/cyrusbackup/backupd/partitions/storeclock"
 )
 
 // RetainOptions are the options of Retain.
@@ -193,7 +194,7 @@ func (r *retainer) due(ctx context.Context) (bool, error) {
 }
 
 func (r *retainer) storeNow(ctx context.Context) (time.Time, error) {
-	return StoreNow(ctx, r.store, repository.BackupInfoKey(r.f.Path), r.o.Lock.Now)
+	return storeclock.Certain(ctx, r.store, repository.BackupInfoKey(r.f.Path), r.o.Lock.Now, time.Time{})
 }
 
 // madeAt returns when a commit was made.

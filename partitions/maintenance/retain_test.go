@@ -9,6 +9,7 @@ import (
 
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/maintenance"
+	"github.com/cyrusbackup/backupd/partitions/storeclock"
 )
 
 // year makes a backup with a commit every eight hours, merged by day.
@@ -386,12 +387,12 @@ func TestClock(t *testing.T) {
 		o.Lock.Now = func() time.Time { return at }
 		before := w.memory.Snapshot()
 		_, err := maintenance.Retain(t.Context(), w.found, nil, o)
-		if !errors.Is(err, maintenance.ErrClock) {
+		if !errors.Is(err, storeclock.ErrUncertain) {
 			t.Errorf("store %s: %v", off, err)
 		}
 		w.now = at
 		o.Lock.Now = func() time.Time { return at.Add(off) }
-		if _, err = maintenance.Retain(t.Context(), w.found, nil, o); !errors.Is(err, maintenance.ErrClock) {
+		if _, err = maintenance.Retain(t.Context(), w.found, nil, o); !errors.Is(err, storeclock.ErrUncertain) {
 			t.Errorf("host %s: %v", off, err)
 		}
 		if changed := w.memory.Changed(before); len(changed) > 0 {

@@ -13,6 +13,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/collection"
 	"github.com/cyrusbackup/backupd/partitions/maintenance"
 	"github.com/cyrusbackup/backupd/partitions/repository"
+	"github.com/cyrusbackup/backupd/partitions/storeclock"
 )
 
 // compactedAtOnce is how many backups share packs, and thus have their leases at a time.
@@ -159,7 +160,7 @@ func (k *compaction) partition(p repository.Config) (*compactedPartition, error)
 	repo, err := repository.ReadInfo(k.c.ctx, p.Store)
 	var now time.Time
 	if err == nil {
-		now, err = maintenance.StoreNow(k.c.ctx, p.Store, repository.Key, k.c.hostNow)
+		now, err = storeclock.Certain(k.c.ctx, p.Store, repository.Key, k.c.hostNow, time.Time{})
 	}
 	if err != nil {
 		part.err = fmt.Errorf("partition %s (%s): %w", p.Name, p.Location, err)

@@ -19,6 +19,10 @@ func (k *compaction) collect() error {
 	}
 	failed := false
 	for _, p := range k.c.bucket.Partitions {
+		if part := k.parts[p.Name]; part != nil && part.err != nil {
+			failed = true // it was reported
+			continue
+		}
 		r, err := collection.Collect(k.c.ctx, p, collection.Options{Lock: k.c.lockOptions("compact"), Cache: k.c.usesCache(), DryRun: k.c.dryRun})
 		if k.c.ctx.Err() != nil {
 			return k.c.ctx.Err()
