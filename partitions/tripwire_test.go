@@ -130,14 +130,15 @@ func (w *wired) special(name, use string) {
 	})
 }
 
-// Whatever way 40 of 100 messages are deleted, the rule of 30 % in a day fires. It does not fire for
-// fewer, or when the messages are still somewhere.
-func TestTripwire(t *testing.T) {
-	const rule = "30% 1d 25"
-	for name, c := range map[string]struct {
-		happens func(*wired)
-		want    int // of 100; 0 = it does not fire
-	}{
+// deletion is a way to delete messages, or something similar.
+type deletion struct {
+	happens func(*wired)
+	want    int // of 100; 0 = the tripwire does not fire
+}
+
+// deletions are ways to delete messages without a trace of them in another mailbox.
+func deletions() map[string]deletion {
+	return map[string]deletion{
 		"nothing":  {func(*wired) {}, 0},
 		"expunged": {func(w *wired) { w.expunge(w.inbox, 40) }, 40},
 		"expunged within a day": {func(w *wired) {
@@ -181,6 +182,12 @@ func TestTripwire(t *testing.T) {
 			w.do(func(c *client) error { return c.s.ApplyUnmailbox(c.t.Context(), w.work.name) })
 			w.drop(w.work)
 		}, 40},
+	}
+}
+
+// moves are ways to move messages, and to delete the copies.
+func moves() map[string]deletion {
+	return map[string]deletion{
 		"moved to the trash": {func(w *wired) { w.move(w.inbox, w.trash, 40) }, 40},
 		"moved to a mailbox with the special use": {func(w *wired) {
 			w.rename(w.trash, "user.anne.Fort")
@@ -207,29 +214,42 @@ func TestTripwire(t *testing.T) {
 			w.do(func(c *client) error { return c.s.ApplyUnuser(c.t.Context(), "anne") })
 			w.boxes = nil
 		}, 100},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			w := newWired(t)
-			c.happens(w)
-			w.later(time.Hour)
-			a := w.check(rule)
-			switch {
-			case a == nil && c.want > 0:
-				t.Errorf("no alarm, want %d of 100", c.want)
-			case a != nil && (a.Deleted != c.want || a.Of != 100):
-				t.Errorf("alarm: %v, want %d of 100", a, c.want)
-			}
-			for _, quiet := range []string{"no", "90% 1d 101", "1% 1d 500"} {
-				if a := w.check(quiet); a != nil {
-					t.Errorf("%s: %v", quiet, a)
-				}
-			}
-			w.later(100 * 24 * time.Hour)
-			if again := w.check(rule); (again == nil) != (a == nil) {
-				t.Errorf("months later: %v, at once: %v", again, a)
-			}
-		})
+	}
+}
+
+// Whatever way 40 of 100 messages are deleted, the rule of 30 % in a day fires. It does not fire for
+// fewer, or when the messages are still somewhere.
+func TestTripwire(t *testing.T) {
+	for _, ways := range []map[string]deletion{deletions(), moves()} {
+		for name, c := range ways {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				c.check(t)
+			})
+		}
+	}
+}
+
+func (c deletion) check(t *testing.T) {
+	const rule = "30% 1d 25"
+	w := newWired(t)
+	c.happens(w)
+	w.later(time.Hour)
+	a := w.check(rule)
+	switch {
+	case a == nil && c.want > 0:
+		t.Errorf("no alarm, want %d of 100", c.want)
+	case a != nil && (a.Deleted != c.want || a.Of != 100):
+		t.Errorf("alarm: %v, want %d of 100", a, c.want)
+	}
+	for _, quiet := range []string{"no", "90% 1d 101", "1% 1d 500"} {
+		if a := w.check(quiet); a != nil {
+			t.Errorf("%s: %v", quiet, a)
+		}
+	}
+	w.later(100 * 24 * time.Hour)
+	if again := w.check(rule); (again == nil) != (a == nil) {
+		t.Errorf("months later: %v, at once: %v", again, a)
 	}
 }
 
