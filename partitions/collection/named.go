@@ -1,0 +1,176 @@
+package collection
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/partitions/history"
+)
+
+// Named is the packs that have bodies of some backups, now or formerly.
+type Named struct {
+	// Unread are objects that could not be read: packs that only they named are missing. At most
+	// MostBlocked of them are kept.
+	Unread []BlockedError
+	// Unreadable is the number of all of them.
+	Unreadable int
+
+	store objstore.Store
+	packs *packSet
+	noted *packSet // of packs, those with a note
+}
+
+// Name finds the packs of the backups with these prefixes, in backups/ or set-aside/. It reads
+// every object, whether a checkpoint needs it or not, and continues after damage. The caller
+// closes the result.
+func Name(ctx context.Context, s objstore.Store, prefixes []string) (_ *Named, err error) {
+	n := &Named{store: s, packs: newPackSet(packsOfAll), noted: newPackSet(packsOfAll)}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.Close())
+		}
+	}()
+	add := func(p history.Place) error {
+		if id, ok := packOf(p.Object); ok {
+			return n.packs.add(id)
+		}
+		return nil
+	}
+	for _, prefix := range prefixes {
+		if err := n.each(ctx, prefix, true, add); err != nil {
+			return nil, err
+		}
+	}
+	if err := n.findNotes(ctx); err != nil {
+		return nil, err
+	}
+	return n, n.follow(ctx, prefixes)
+}
+
+// Close frees the temporary files.
+func (n *Named) Close() error { return errors.Join(n.packs.close(), n.noted.close()) }
+
+// Packs yields the packs in order, each once.
+func (n *Named) Packs() iter.Seq2[Pack, error] { return n.packs.sorted() }
+
+// each calls fn for each place in the objects of a backup. report says whether damage is noted.
+func (n *Named) each(ctx context.Context, prefix string, report bool, fn func(history.Place) error) error {
+	for info, err := range n.store.List(ctx, prefix, "") {
+		if err != nil {
+			return err
+		}
+		err := n.object(ctx, parseObject(prefix, info), fn)
+		switch {
+		case err == nil:
+		case !history.IsDamage(err):
+			return err
+		case report:
+			n.unread(info.Key, err)
+		}
+	}
+	return nil
+}
+
+func (n *Named) unread(key string, err error) {
+	if n.Unreadable++; len(n.Unread) < MostBlocked {
+		n.Unread = append(n.Unread, BlockedError{key, err})
+	}
+}
+
+func (n *Named) object(ctx context.Context, o object, fn func(history.Place) error) error {
+	var places iter.Seq2[history.Place, error]
+	switch o.kind {
+	case kindLog:
+		places = history.LogPlaces(ctx, n.store, o.Key)
+	case kindBlocks:
+		places = history.ObjectPlaces(ctx, n.store, o.Key)
+	case kindUnknown:
+		return fmt.Errorf("%w: this program does not know such objects", history.ErrCorrupt)
+	default:
+		return nil
+	}
+	for p, err := range places {
+		if err == nil {
+			err = fn(p)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// findNotes finds the packs that have a note.
+func (n *Named) findNotes(ctx context.Context) error {
+	next, stop := iter.Pull2(n.packs.sorted())
+	defer stop()
+	p, err, more := next()
+	for info, lerr := range n.store.List(ctx, movedPrefix, "") {
+		if lerr != nil {
+			return lerr
+		}
+		about, ok := noteOf(info.Key)
+		for ok && err == nil && more && comparePacks(p, about) < 0 {
+			p, err, more = next()
+		}
+		if err != nil || !more {
+			return err
+		}
+		if ok && p == about {
+			if err := n.noted.add(about); err != nil {
+				return err
+			}
+		}
+	}
+	return err
+}
+
+// follow adds the packs that notes lead to from an entry that the backups name. A note about a
+// pack has entries of other backups, too.
+func (n *Named) follow(ctx context.Context, prefixes []string) error {
+	var noted []Pack // 32 bytes for each pack of these backups that was rewritten
+	for p, err := range n.noted.sorted() {
+		if err != nil {
+			return err
+		}
+		noted = append(noted, p)
+	}
+	if len(noted) == 0 {
+		return nil
+	}
+	objects, bad := history.NewObjects(n.store, 0), map[Pack]bool{}
+	lead := func(p history.Place) error {
+		id, ok := packOf(p.Object)
+		if _, found := slices.BinarySearchFunc(noted, id, comparePacks); !ok || !found {
+			return nil
+		}
+		now, err := objects.Resolve(ctx, p)
+		switch {
+		case errors.Is(err, history.ErrNoPlace):
+			return nil // dropped
+		case history.IsDamage(err) && !bad[id]:
+			key, _ := history.MovedKey(p.Object)
+			n.unread(key, err)
+			bad[id] = true
+			return nil
+		case history.IsDamage(err):
+			return nil
+		case err != nil:
+			return err
+		}
+		if id, ok := packOf(now.Object); ok {
+			return n.packs.add(id)
+		}
+		return nil
+	}
+	for _, prefix := range prefixes {
+		if err := n.each(ctx, prefix, false, lead); err != nil {
+			return err
+		}
+	}
+	return nil
+}
