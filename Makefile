@@ -19,7 +19,7 @@ GOLANGCI_VERSION := v2.15.0
 SHELL_SCRIPTS = $(shell git grep -lE '^\#!.*[/ ](ba|da)?sh$$' -- ':!*.go' ':!*.md')
 PYTHON        = $(sort $(shell git grep -lE '^\#!.*[/ ]python3$$' -- ':!*.go' ':!*.md'; git ls-files '*.py'))
 
-.PHONY: build test unit soak soak-proof lint deps lint-deps minio golangci-lint test-race demo compose-demo test-compose base-image bench bench-compare bench-counts bench-deps counts man install clean
+.PHONY: build test unit soak soak-compact soak-proof lint deps lint-deps minio golangci-lint test-race demo compose-demo test-compose base-image bench bench-compare bench-counts bench-deps counts man install clean
 
 build:
 	$(GO) build -o bin/ ./cmd/...
@@ -44,6 +44,13 @@ soak:
 	$(GO) test -count=1 -timeout 0 -v -run '^TestSoak$$' ./partitions -soak.seed=$(SEED) -soak.steps=$(STEPS)
 	$(GO) test -count=1 -timeout 0 -run '^TestModel$$' ./partitions/collection -model.seeds=100 -model.steps=1000
 	$(GO) test -count=1 -timeout 0 ./partitions/maintenance ./partitions/collection
+
+# ctl_backups compact beside a real Cyrus: killed a hundred times, and for an hour; as root
+KILLS   ?= 100
+SECONDS ?= 3600
+
+soak-compact: deps minio
+	E2E_COMPACT_KILLS=$(KILLS) E2E_COMPACT_SECONDS=$(SECONDS) $(GO) test -count=1 -timeout 0 -v -run '^TestScenarios$$/.*/^compact' ./test/e2e
 
 # with one fix after the other taken out of a copy of the source, the soak test fails
 soak-proof:

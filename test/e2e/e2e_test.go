@@ -173,6 +173,8 @@ func build(t *testing.T) string {
 	for _, args := range [][]string{
 		append(server, "./cmd/backupd"),
 		{"build", "-o", dir + "/", "./cmd/cyr_backup", "./cmd/ctl_backups", "./cmd/restore", "./cmd/backup_replay"},
+		// for scenarios in which days pass
+		{"build", "-tags", "lapse", "-o", dir + "/lapse/", "./cmd/backupd", "./cmd/cyr_backup", "./cmd/ctl_backups"},
 	} {
 		cmd := exec.CommandContext(t.Context(), "go", args...)
 		cmd.Dir = root

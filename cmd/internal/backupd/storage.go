@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/cmd/internal/clock"
 	"github.com/cyrusbackup/backupd/cmd/internal/stores"
 	"github.com/cyrusbackup/backupd/index"
 	"github.com/cyrusbackup/backupd/internal/control"
@@ -107,6 +108,7 @@ func partitionOptions(conf *imapconf.File) (partitions.Options, error) {
 		Tripwire:       rule,
 		Host:           host,
 		Software:       version.Software(),
+		Now:            clock.Now,
 	}, nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/cmd/internal/clock"
 	"github.com/cyrusbackup/backupd/objstore/limit"
 	"github.com/cyrusbackup/backupd/partitions"
 )
@@ -19,7 +20,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	out := bufio.NewWriter(stdout)
 	cli.SaveMemory()
 	return cli.Main("ctl_backups", new(command).commandLine().Usage(), stderr, func(ctx context.Context) error {
-		c := &command{ctx: ctx, open: cli.Open, now: time.Now(), in: stdin, out: out, direct: stdout, err: stderr, audit: cli.Audit{Tool: "ctl_backups"}}
+		c := &command{ctx: ctx, open: cli.Open, now: clock.Now(), clock: clock.Now, in: stdin, out: out, direct: stdout, err: stderr, audit: cli.Audit{Tool: "ctl_backups"}}
 		err := c.run(args[1:])
 		if flushed := out.Flush(); err == nil {
 			err = flushed

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/cmd/internal/clock"
 	"github.com/cyrusbackup/backupd/internal/timespec"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
@@ -53,7 +54,7 @@ type command struct {
 
 func run(ctx context.Context, open cli.Opener, argv []string, out, stderr io.Writer) error {
 	safe := cli.Output(out)
-	c := &command{ctx: ctx, out: safe, bytes: out, err: cli.Messages(stderr), now: time.Now()}
+	c := &command{ctx: ctx, out: safe, bytes: out, err: cli.Messages(stderr), now: clock.Now()}
 	if cli.Terminal(out) != nil {
 		c.bytes = safe
 	}

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/cmd/internal/clock"
 	"github.com/cyrusbackup/backupd/cmd/internal/stores"
 	"github.com/cyrusbackup/backupd/internal/restore"
 	"github.com/cyrusbackup/backupd/internal/visible"
@@ -60,7 +61,7 @@ const perConnection = 96 << 20
 
 func run(ctx context.Context, argv []string, std stdio) error {
 	std = std.safe()
-	now := time.Now()
+	now := clock.Now()
 	o, err := parse(ctx, argv, std, now)
 	if err != nil || o == nil {
 		return err

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cyrusbackup/backupd/cmd/internal/clock"
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/internal/imapconf"
 	"github.com/cyrusbackup/backupd/objstore"
@@ -155,6 +156,7 @@ func openStore(ctx context.Context, name string, l objstore.Location, o Options)
 // decorate adds observation, limits and retry. Retry is outermost, so observation and limits
 // see each attempt.
 func decorate(s objstore.Store, name string, l objstore.Location, o Options) objstore.Store {
+	s = clock.Store(s)
 	if o.Observe != nil {
 		s = observe.New(s, o.Observe(name))
 	}

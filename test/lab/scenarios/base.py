@@ -15,16 +15,16 @@ SCENARIOS = {}
 
 
 class Scenario:
-    def __init__(self, fn, name, stores, sets, conf, tls, server):
+    def __init__(self, fn, name, stores, sets, conf, tls, lapse, server):
         self.fn, self.name, self.stores, self.about = fn, name, stores, fn.__doc__
-        self.sets, self.conf, self.tls, self.server = sets, conf, tls, server
+        self.sets, self.conf, self.tls, self.lapse, self.server = sets, conf, tls, lapse, server
 
 
-def scenario(name, stores=("dir", "minio"), src=None, conf=None, tls=False, **server):
+def scenario(name, stores=("dir", "minio"), src=None, conf=None, tls=False, lapse=False, **server):
     """Registers a scenario. src, conf: imapd.conf options of the source and of the backup
-    host; server: more arguments of target.backup_server."""
+    host; server: more arguments of target.backup_server. lapse: pass_days can be used."""
     def register(fn):
-        SCENARIOS[name] = Scenario(fn, name, stores, src or {}, conf or {}, tls, server)
+        SCENARIOS[name] = Scenario(fn, name, stores, src or {}, conf or {}, tls, lapse, server)
         return fn
     return register
 
@@ -37,6 +37,7 @@ class Context:
         self.dir = os.path.join(opt.work, "%s-%s" % (sc.name, store))
         self.out = os.path.join(opt.out, "%s-%s" % (sc.name, store))
         self.steps, self.failures, self.conns, self.sieves = [], [], {}, []
+        self.days = []              # when clocks were set forward, and by how much
         self.killed = []            # processes that master may report as dead
         self.mark = os.path.getsize(opt.syslog) if os.path.exists(opt.syslog) else 0
         self.wipe()
@@ -50,9 +51,27 @@ class Context:
         conf = {**self.opt.conf, **self.sc.conf, **kw.pop("conf", {})}
         # do not wait longer for a failing store than the test lasts
         conf.setdefault("backup_outage_wait", "60s")
-        env = {"GORACE": "halt_on_error=0 exitcode=66"}
-        return target.backup_server(self.lab, self.opt.bin, self.store, self.minio, sets=conf, env=env,
+        env, bindir = {"GORACE": "halt_on_error=0 exitcode=66"}, self.opt.bin
+        if self.sc.lapse:       # programs for tests: cmd/internal/clock
+            bindir, env["LAPSE_FILE"] = os.path.join(bindir, "lapse"), self.lab.path("days")
+            self.set_forward()
+        return target.backup_server(self.lab, bindir, self.store, self.minio, sets=conf, env=env,
                                     tls=self.sc.tls, **{**self.sc.server, **kw})
+
+    def set_forward(self):
+        host.write(self.lab.path("days"), "".join("%d %d\n" % d for d in self.days))
+
+    def pass_days(self, days):
+        """Sets the clocks of the backup host and of its store forward, at the next whole second:
+        a store states its time in seconds."""
+        at = int(time.time()) + 1
+        self.days.append((at, int(days * 86400)))
+        self.set_forward()
+        time.sleep(max(0, at + .02 - time.time()))
+
+    def now(self):
+        """The time of the backup host."""
+        return time.time() + sum(by for _, by in self.days)
 
     def wipe(self):
         if os.path.exists(os.path.join(self.dir, "lab.json")):
