@@ -25,6 +25,7 @@ type pass struct {
 	opt   Options
 	lease *repository.Upkeep // nil in a dry run
 	last  *Totals
+	gone  int       // backups that were erased since then
 	began time.Time // store time, before anything was listed
 	out   *Result
 }
@@ -62,6 +63,9 @@ func (p *pass) run(ctx context.Context, repo, location string) (err error) {
 	if p.last, err = Last(ctx, p.store); err != nil {
 		return err
 	}
+	if p.gone, err = p.erasedSince(ctx, p.last); err != nil {
+		return err
+	}
 	if p.began, err = p.certain(ctx); err != nil {
 		return err
 	}
@@ -80,7 +84,9 @@ func (p *pass) run(ctx context.Context, repo, location string) (err error) {
 	if err != nil {
 		return err
 	}
-	p.compare()
+	if err := p.compare(ctx); err != nil {
+		return err
+	}
 	if p.out.Blocking > 0 {
 		p.out.Condemning = Amount{}
 		return nil
@@ -94,18 +100,23 @@ func (p *pass) run(ctx context.Context, repo, location string) (err error) {
 	return p.finish(ctx, do)
 }
 
-// compare blocks the pass if backups are missing. No program removes a backup: perhaps a disk
-// is not mounted, or somebody has made a mistake, and their packs must still be there when the
-// backups are there again.
-func (p *pass) compare() {
+// compare blocks the pass if backups are missing that were not erased. Perhaps a disk is not
+// mounted, or somebody has made a mistake, and their packs must still be there when the backups are
+// there again.
+func (p *pass) compare(ctx context.Context) error {
 	is, was := p.out.Totals, p.last
-	switch {
-	case is.Backups+is.Aside == 0 && is.Condemned.Packs+p.out.Condemning.Packs > 0:
+	if is.Backups+is.Aside == 0 && is.Condemned.Packs+p.out.Condemning.Packs > 0 {
+		if erased, err := p.emptied(ctx); err != nil || erased {
+			return err
+		}
 		p.out.block(backupPrefix, fmt.Errorf("%w: there is none, but there are %d packs: is everything mounted?", errMissing, is.All.Packs))
-	case was != nil && is.Backups < was.Backups && is.Backups+is.Aside < was.Backups+was.Aside:
+		return nil
+	}
+	if was != nil && is.Backups+p.gone < was.Backups && is.Backups+is.Aside+p.gone < was.Backups+was.Aside {
 		p.out.block(backupPrefix, fmt.Errorf("%w: %d (and %d set aside), but %d (%d) on %s: is everything mounted? If backups were removed on purpose, remove %s", errMissing,
 			is.Backups, is.Aside, was.Backups, was.Aside, was.Time.UTC().Format(time.RFC3339), ResultKey))
 	}
+	return nil
 }
 
 // errMissing reports that the list of backups is not believed.
