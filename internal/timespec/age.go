@@ -16,41 +16,61 @@ var (
 // age parses "3h ago", "3h", "1 day 12 hours ago", "90min" and "last week".
 func age(s string, now time.Time) (civil, bool) {
 	s = strings.TrimSpace(strings.TrimSuffix(s, " ago"))
-	s = lastSpan.ReplaceAllString(s, "1 $1")
-	if !agePattern.MatchString(s) {
+	l, ok := readSpan(lastSpan.ReplaceAllString(s, "1 $1"))
+	if !ok {
 		return civil{}, false
 	}
-	var months, days int
-	var clock time.Duration
+	return l.before(now), true
+}
+
+// span is a length of time. Months and days follow the calendar.
+type span struct {
+	months, days int
+	clock        time.Duration
+}
+
+// readSpan parses "3h", "1 day 12 hours" and "90min".
+func readSpan(s string) (l span, ok bool) {
+	if !agePattern.MatchString(s) {
+		return l, false
+	}
 	for _, p := range agePart.FindAllStringSubmatch(s, -1) {
 		n, err := strconv.Atoi(p[1])
 		if err != nil {
-			return civil{}, false
+			return l, false
 		}
 		switch p[2] {
 		case "s", "sec", "secs", "second", "seconds":
-			clock += time.Duration(n) * time.Second
+			l.clock += time.Duration(n) * time.Second
 		case "m", "min", "mins", "minute", "minutes":
-			clock += time.Duration(n) * time.Minute
+			l.clock += time.Duration(n) * time.Minute
 		case "h", "hour", "hours":
-			clock += time.Duration(n) * time.Hour
+			l.clock += time.Duration(n) * time.Hour
 		case "d", "day", "days":
-			days += n
+			l.days += n
 		case "w", "week", "weeks":
-			days += 7 * n
+			l.days += 7 * n
 		case "month", "months":
-			months += n
+			l.months += n
 		case "y", "year", "years":
-			months += 12 * n
+			l.months += 12 * n
 		default:
-			return civil{}, false
+			return l, false
 		}
 	}
-	if months == 0 && days == 0 {
-		return civil{instant: now.Add(-clock)}, true
-	}
-	return back(now.Add(-clock), months, days), true
+	return l, true
 }
+
+// before returns the moment at that distance before t.
+func (l span) before(t time.Time) civil {
+	if l.months == 0 && l.days == 0 {
+		return civil{instant: t.Add(-l.clock)}
+	}
+	return back(t.Add(-l.clock), l.months, l.days)
+}
+
+// after returns the moment at that distance after t.
+func (l span) after(t time.Time) civil { return span{-l.months, -l.days, -l.clock}.before(t) }
 
 // back returns a moment some months and days before t, at the same time of day. If the month is too
 // short, as one month before March 31, it uses the last day.

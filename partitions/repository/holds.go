@@ -22,9 +22,9 @@ const (
 // Hold is the reason why nothing may be removed from a backup.
 type Hold struct {
 	Kind   string    `json:"kind"`
-	By     string    `json:"by"`     // for people
-	Reason string    `json:"reason"` // for people
-	Since  time.Time `json:"since"`  // store time
+	By     string    `json:"by"`             // for people
+	Reason string    `json:"reason"`         // for people
+	Since  time.Time `json:"since,omitzero"` // store time; zero: nobody knows
 	// Until is when the hold ends by itself; zero: it must be released.
 	Until time.Time `json:"until,omitzero"`
 }
@@ -77,14 +77,32 @@ func (h *Holds) Err(now time.Time) error {
 
 // Text describes the hold in one line.
 func (x Hold) Text() string {
-	s := fmt.Sprintf("%s by %s since %s", x.Kind, x.By, timespec.Text(x.Since))
+	var words []string
+	switch {
+	case x.Kind == HoldTripwire:
+		words = append(words, "placed by the tripwire of "+x.By)
+	case x.By != "":
+		words = append(words, "placed by "+x.By)
+	}
+	if !x.Since.IsZero() {
+		words = append(words, "since "+timespec.Text(x.Since))
+	}
 	if !x.Until.IsZero() {
-		s += " until " + timespec.Text(x.Until)
+		words = append(words, "until "+timespec.Text(x.Until))
 	}
-	if x.Reason != "" {
-		s += ": " + x.Reason
+	s := strings.Join(words, " ")
+	switch {
+	case x.Reason == "":
+		return s
+	case s == "":
+		return x.Reason
 	}
-	return s
+	return s + ": " + x.Reason
+}
+
+// UnreadableHold represents the holds in a holds.json that cannot be read.
+func UnreadableHold() Hold {
+	return Hold{Kind: HoldPlaced, Reason: "holds.json is unreadable, which counts as a hold; ctl_backups hold or release replaces it"}
 }
 
 // HoldsText describes holds in one line.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/cyrusbackup/backupd/cmd/internal/stores"
 	"github.com/cyrusbackup/backupd/internal/crash"
 	"github.com/cyrusbackup/backupd/internal/imapconf"
 	"github.com/cyrusbackup/backupd/internal/master"
@@ -92,6 +93,9 @@ func (p program) prepare(ctx context.Context, log *slog.Logger, opt options, con
 	}
 	if conf.Duration("backup_retention") <= 0 {
 		log.Info("backup_retention is not set: everything is kept for ever")
+	}
+	for _, w := range stores.IdleRetention(conf) {
+		log.Warn(w)
 	}
 	if opt.noAuth {
 		log.Error("-N: NO PASSWORD IS CHECKED: whoever reaches this service can read and change every backup")

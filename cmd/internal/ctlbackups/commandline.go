@@ -1,8 +1,6 @@
 package ctlbackups
 
 import (
-	"time"
-
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -49,7 +47,7 @@ func verbs() []verb {
 		{cmdline.Verb{Name: "passwd", Args: "USER | --delete USER | --list",
 			Text: "set the password of a mail server, read from standard input; delete a user; list the users"}, passwd},
 		{cmdline.Verb{Name: "debug", Args: "profile KIND [--for TIME]",
-			Text: "write a profile of the running backupd to standard output: cpu, heap, allocs, block or mutex for go tool pprof, trace for go tool trace, or goroutine as text"}, debug},
+			Text: "for developers: write a profile of the running backupd to standard output: cpu, heap, allocs, block or mutex for go tool pprof, trace for go tool trace, or goroutine as text; cpu, block, mutex and trace watch it for 30s, or the TIME of --for, at most 10m"}, debug},
 	}
 }
 
@@ -81,11 +79,11 @@ func (c *command) commandLine() *cmdline.Program {
 		f.BoolVarP(&c.wait, "wait-for-locks", "w", false, "wait for a lock that another process holds; hold: for compaction, for more than three minutes")
 		f.BoolVar(&c.holds, "holds", false, "list: only backups on hold")
 		f.StringVar(&c.reason, "reason", "", "hold: why, as `TEXT` for people")
-		f.StringVar(&c.until, "until", "", "hold: the `TIME` when the hold ends by itself, such as 2027-12-31; without it, release ends it")
+		f.StringVar(&c.until, "until", "", "hold: the `TIME` when the hold ends by itself: 30d, \"in 6 months\", 2027-12-31, \"2027-12-31 14:05\" or 2027-12-31T14:05:00Z; without it, only release ends it")
 		f.BoolVar(&c.remove, "delete", false, "passwd: delete the user")
 		f.BoolVar(&c.list, "list", false, "passwd: list the users")
 		f.IntVar(&c.rate, "limit-requests", 0, "compact: make at most `N` requests per second to each partition")
-		f.DurationVar(&c.length, "for", 30*time.Second, "compact: begin with no further backup after this `TIME`: 30m, 4h; without it, all backups; debug profile: how long cpu, block, mutex and trace watch backupd, at most 10m")
+		f.Var((*length)(&c.length), "for", "compact: begin with no further backup after this `TIME`: 30m, 4h, 1d; without it, all backups")
 	})
 	p.Group("Output", func(f *pflag.FlagSet) {
 		f.BoolVarP(&c.human, "human", "h", false, "sizes as 1.2 MB")

@@ -169,6 +169,9 @@ func TestCompactRetention(t *testing.T) {
 	if out, err := toolWith(t, w, "", "compact", "-A"); err != nil || !strings.Contains(out, "backup_retention is not set: everything is kept for ever") {
 		t.Errorf("%v\n%s", err, out)
 	}
+	if out, err := toolWith(t, w, "backup_keep_daily: 7\n", "compact", "bob"); err != nil || !strings.Contains(out, "backup_keep_daily has no effect without backup_retention") {
+		t.Errorf("%v\n%s", err, out)
+	}
 	m := tooltest.NewMailbox("user.carl")
 	for i := range 12 {
 		m.Deliver(tooltest.Mail(fmt.Sprint("mail ", i), "carol@example.org", 3000), w.Now)

@@ -11,6 +11,9 @@ import (
 	"github.com/cyrusbackup/backupd/internal/control"
 )
 
+// defaultProfile is how long a profile takes without --for.
+const defaultProfile = 30 * time.Second
+
 // answerTime limits the wait for the daemon, in addition to the time that a profile takes.
 const answerTime = time.Minute
 
@@ -41,6 +44,9 @@ func debug(c *command) error {
 // checkDebug checks the arguments of debug.
 func (c *command) checkDebug() error {
 	kinds := control.ProfileKinds()
+	if !c.timed {
+		c.length = defaultProfile
+	}
 	switch {
 	case c.anyMode() || c.structured():
 		return cli.Usagef("debug takes no mode and prints no JSON")

@@ -11,15 +11,11 @@ func (c *command) held(f *repository.Found, there bool) ([]repository.Hold, erro
 	if !there {
 		return nil, nil
 	}
-	h, err := f.ReadHolds(c.ctx)
-	if err == nil {
-		return h.Active(c.now), nil
+	holds, doubt, err := cli.Holds(c.ctx, f, c.now)
+	if doubt != nil {
+		cli.Fprintf(c.err, "ctl_backups: warning: %s: %v: it counts as a hold\n", label(f), doubt)
 	}
-	if repository.IsStoreError(err) {
-		return nil, err
-	}
-	cli.Fprintf(c.err, "ctl_backups: warning: %s: %v: it counts as a hold\n", label(f), err)
-	return []repository.Hold{{Kind: repository.HoldPlaced, By: "nobody", Reason: "holds.json is unreadable"}}, nil
+	return holds, err
 }
 
 // row prints a line about a backup. The holds are its last column, which other lines lack.

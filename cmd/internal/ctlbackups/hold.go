@@ -137,12 +137,9 @@ func (c *command) checkHold() error {
 	if c.until == "" {
 		return nil
 	}
-	at, err := timespec.Parse(c.until, c.now)
+	at, err := timespec.Future(c.until, c.now)
 	if err != nil {
 		return cli.Usagef("--until: %v", err)
-	}
-	if !at.After(c.now) {
-		return cli.Usagef("--until: %s is not in the future", timespec.Text(at.Time))
 	}
 	if at.Note != "" {
 		cli.Fprintf(c.err, "ctl_backups: --until: %s\n", at.Note)

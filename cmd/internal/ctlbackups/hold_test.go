@@ -38,7 +38,7 @@ func TestHold(t *testing.T) {
 	if err := foundIn(t, w.Bucket(""), "anne@example.org").CheckHolds(t.Context(), w.Now); err != nil {
 		t.Errorf("anne: %v", err)
 	}
-	const text = "on hold: hold by "
+	const text = "on hold: placed by "
 	for _, argv := range []string{"list", "list bob", "list -P bo", "list --holds", "stat bob", "stat -A", "list -f user/bob"} {
 		out, err := tool(t, w, strings.Fields(argv)...)
 		if err != nil || strings.Count(out, text) != 1 || !strings.Contains(out, " until 2027-02-03 00:00:00 +0000: case 4711") || strings.Contains(out, "\x1b") {
@@ -60,7 +60,7 @@ func TestHold(t *testing.T) {
 		t.Errorf("after its end: %v:\n%s", err, out)
 	}
 	w.Now = was.Add(time.Hour)
-	if out, err := tool(t, w, "release", "bob"); err != nil || !strings.HasPrefix(out, "release bob: ok\n  ended: hold by ") {
+	if out, err := tool(t, w, "release", "bob"); err != nil || !strings.HasPrefix(out, "release bob: ok\n  ended: placed by ") {
 		t.Errorf("release: %v: %s", err, out)
 	}
 	if out, err := tool(t, w, "release", "bob"); err != nil || out != "release bob: ok\n  it was not on hold\n" {
@@ -114,7 +114,7 @@ func TestHoldUnreadable(t *testing.T) {
 	if err := f.CheckHolds(t.Context(), w.Now); !errors.Is(err, repository.ErrOnHold) {
 		t.Errorf("unreadable: %v", err)
 	}
-	if out, err := tool(t, w, "list"); err != nil || !strings.Contains(out, "on hold: hold by nobody") || !strings.Contains(out, "warning: bob: ") {
+	if out, err := tool(t, w, "list"); err != nil || !strings.Contains(out, "on hold: holds.json is unreadable, which counts as a hold; ") || !strings.Contains(out, "warning: bob: ") {
 		t.Errorf("%v: %s", err, out)
 	}
 	if out, err := tool(t, w, "hold", "bob", "--reason", "mine"); err != nil {

@@ -53,6 +53,9 @@ func newRetention(c *command, level pack.Level) (*retention, error) {
 	if err != nil {
 		return nil, err
 	}
+	for _, w := range stores.IdleRetention(c.bucket.Conf) {
+		cli.Fprintf(c.err, "ctl_backups: warning: %s\n", w)
+	}
 	r := &retention{c: c, rule: rule}
 	r.options = maintenance.RetainOptions{Policy: retentionPolicy(c.bucket.Conf), Lock: c.lockOptions("compact"), Pack: pack.Options{Level: level}, DryRun: c.dryRun, Before: r.tripwire}
 	return r, nil

@@ -78,7 +78,7 @@ func TestCompactTripwire(t *testing.T) {
 	if line := string(buf[:n]); !strings.HasPrefix(line, err3) || !strings.Contains(line, "much of the mail of this backup was deleted") || !strings.Contains(line, "deleted=6 of=10") {
 		t.Errorf("syslog has %q", line)
 	}
-	if out := run("list", "--holds"); !strings.Contains(out, "\ton hold: tripwire by ctl_backups compact on ") || !strings.Contains(out, ": 6 of 10 messages were deleted between ") {
+	if out := run("list", "--holds"); !strings.Contains(out, "\ton hold: placed by the tripwire of ctl_backups compact on ") || !strings.Contains(out, ": 6 of 10 messages were deleted between ") {
 		t.Errorf("list --holds: %s", out)
 	}
 	was := keys()

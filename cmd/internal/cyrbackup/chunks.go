@@ -103,6 +103,9 @@ func firstCommit(c *command) (uint64, error) {
 }
 
 func listChunks(c *command) error {
+	if err := c.noteHolds(); err != nil {
+		return err
+	}
 	c.printf("     id offset\tlength\tratio%%\tstart time                 end time\n")
 	return c.chunks(func(k chunk) error {
 		if k.Kept {
