@@ -40,8 +40,20 @@ type Store interface {
 	// After an error the sequence ends; the Info beside an error is zero. An object that is
 	// put or deleted during the list may be listed or not.
 	List(ctx context.Context, prefix, startAfter string) iter.Seq2[Info, error]
-	// Delete removes the object. A missing object is not an error.
+	// Delete removes the object. A missing object is not an error. In a versioned bucket the
+	// object becomes a noncurrent version, and a delete marker hides it.
 	Delete(ctx context.Context, key string) error
+	// Noncurrent yields what List does not show: the noncurrent versions and the delete markers
+	// of the keys that begin with prefix, only of keys after startAfter. They come in byte order
+	// of the keys, those of a key in any order, and sometimes twice. A directory and a bucket
+	// that was never versioned have none. A store that cannot list versions answers
+	// ErrUnsupported.
+	Noncurrent(ctx context.Context, prefix, startAfter string) iter.Seq2[Version, error]
+	// DeleteVersion removes a version that Noncurrent has yielded for good. A missing version is
+	// not an error. A version that is current by now is refused with ErrPrecondition, and so is
+	// a delete marker if the version below it would become current again: versions of a key have
+	// to be removed before its markers (EraseObject). ErrRetained means that the bucket forbids it.
+	DeleteVersion(ctx context.Context, v Version) error
 }
 
 // Body is the content for Put: rewindable, so that a retry can send it again, and of known
@@ -103,7 +115,7 @@ var (
 // Error is a failed operation on a key. Err wraps one of the sentinels or the driver's own
 // error. StoreTime is the store's clock, if it answered.
 type Error struct {
-	Op        string // put, get, stat, list, delete
+	Op        string // put, get, stat, list, delete, noncurrent, delete-version
 	Key       string
 	StoreTime time.Time
 	// Temporary: the same call may succeed later (timeouts, 5xx, 429, lost connections).

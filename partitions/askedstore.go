@@ -137,19 +137,36 @@ func (s askedStore) Delete(ctx context.Context, key string) error {
 	return s.noted(ctx, "delete", s.Store.Delete(ctx, key))
 }
 
+func (s askedStore) DeleteVersion(ctx context.Context, v objstore.Version) error {
+	if err := s.may(ctx, "delete-version", v.Key); err != nil {
+		return err
+	}
+	return s.noted(ctx, "delete-version", s.Store.DeleteVersion(ctx, v))
+}
+
 func (s askedStore) List(ctx context.Context, prefix, after string) iter.Seq2[objstore.Info, error] {
-	return func(yield func(objstore.Info, error) bool) {
-		if err := s.may(ctx, "list", prefix); err != nil {
-			yield(objstore.Info{}, err)
+	return askedList(ctx, s, "list", prefix, after, s.Store.List)
+}
+
+func (s askedStore) Noncurrent(ctx context.Context, prefix, after string) iter.Seq2[objstore.Version, error] {
+	return askedList(ctx, s, "noncurrent", prefix, after, s.Store.Noncurrent)
+}
+
+func askedList[T any](ctx context.Context, s askedStore, op, prefix, after string,
+	under func(ctx context.Context, prefix, after string) iter.Seq2[T, error]) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		if err := s.may(ctx, op, prefix); err != nil {
+			var none T
+			yield(none, err)
 			return
 		}
 		first := true
-		for info, err := range s.Store.List(ctx, prefix, after) {
+		for item, err := range under(ctx, prefix, after) {
 			if err != nil || first {
-				err = s.noted(ctx, "list", err)
+				err = s.noted(ctx, op, err)
 			}
 			first = false
-			if !yield(info, err) {
+			if !yield(item, err) {
 				return
 			}
 		}

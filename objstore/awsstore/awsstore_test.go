@@ -42,6 +42,22 @@ func TestConformanceTLS(t *testing.T) {
 	})
 }
 
+// TestVersions has small pages, so that the versions of a key are on several.
+func TestVersions(t *testing.T) {
+	srv := miniotest.Start(t)
+	objstoretest.RunVersioned(t, func(t testing.TB) objstore.Store {
+		return open(t, srv.S3Location(srv.NewVersionedBucket(t)), awsstore.Options{Credentials: srv.Credentials(), PageSize: 7})
+	})
+}
+
+func TestRetained(t *testing.T) {
+	s3test.RunRetained(t, func(t testing.TB, srv *miniotest.Server, bucket string) objstore.Store {
+		return open(t, srv.S3Location(bucket), awsstore.Options{Credentials: srv.Credentials()})
+	})
+}
+
+func TestVersionsIgnored(t *testing.T) { s3test.RunVersionsIgnored(t, openStub) }
+
 func openStub(t testing.TB, hostPort string, stall time.Duration) objstore.Store {
 	loc := objstore.Location{Scheme: objstore.S3, Bucket: "bucket", Endpoint: "http://" + hostPort, Region: "r", PathStyle: true}
 	return open(t, loc, awsstore.Options{Stall: stall, Credentials: &objstore.Credentials{AccessKey: "a", SecretKey: "s"}})

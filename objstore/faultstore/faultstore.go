@@ -14,8 +14,8 @@ import (
 
 // Fault is one kind of fault for some calls. A zero field means no fault of that kind.
 type Fault struct {
-	// Match selects the calls; nil = all. op is put, get, stat, list or delete; key is the
-	// object's, or list's prefix.
+	// Match selects the calls; nil = all. op is that of objstore.Error; key is the
+	// object's, or the prefix of a list.
 	Match func(op, key string) bool
 	Skip  int // number of matching calls that succeed first
 	Count int // number of faulty calls after that; 0 = all that follow
@@ -174,6 +174,37 @@ func (s *Store) Get(ctx context.Context, key string, off, n int64) (*objstore.Ob
 		}
 	}
 	return obj, nil
+}
+
+// DeleteVersion implements objstore.Store.
+func (s *Store) DeleteVersion(ctx context.Context, v objstore.Version) error {
+	t := s.trouble("delete-version", v.Key)
+	if err := t.before(); err != nil {
+		return err
+	}
+	_, err := t.answer(objstore.Info{}, s.inner.DeleteVersion(ctx, v))
+	return err
+}
+
+// Noncurrent implements objstore.Store. A fault affects the whole list.
+func (s *Store) Noncurrent(ctx context.Context, prefix, startAfter string) iter.Seq2[objstore.Version, error] {
+	return func(yield func(objstore.Version, error) bool) {
+		t := s.trouble("noncurrent", prefix)
+		if err := t.before(); err != nil {
+			yield(objstore.Version{}, err)
+			return
+		}
+		for v, err := range s.inner.Noncurrent(ctx, prefix, startAfter) {
+			info, err := t.answer(objstore.Info{StoreTime: v.StoreTime, Modified: v.Modified}, err)
+			if err != nil {
+				v = objstore.Version{}
+			}
+			v.StoreTime, v.Modified = info.StoreTime, info.Modified
+			if !yield(v, err) || err != nil {
+				return
+			}
+		}
+	}
 }
 
 // List implements objstore.Store. A fault affects the whole list.

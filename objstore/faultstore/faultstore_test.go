@@ -17,6 +17,10 @@ func TestConformance(t *testing.T) {
 	objstoretest.Run(t, func(testing.TB) objstore.Store { return faultstore.New(memstore.New(nil)) })
 }
 
+func TestVersions(t *testing.T) {
+	objstoretest.RunVersioned(t, func(testing.TB) objstore.Store { return faultstore.New(memstore.NewVersioned(nil)) })
+}
+
 func put(t *testing.T, s objstore.Store, key, text string, o objstore.PutOptions) error {
 	t.Helper()
 	_, err := s.Put(t.Context(), key, bytes.NewReader([]byte(text)), o)

@@ -91,11 +91,29 @@ func (s *store) Delete(ctx context.Context, key string) error {
 	return s.under.Delete(ctx, key)
 }
 
-// List holds a slot only during requests, because the consumer may use the store itself.
+func (s *store) DeleteVersion(ctx context.Context, v objstore.Version) error {
+	if err := s.begin(ctx); err != nil {
+		return &objstore.Error{Op: "delete-version", Key: v.Key, Err: err}
+	}
+	defer s.leave()
+	return s.under.DeleteVersion(ctx, v)
+}
+
 func (s *store) List(ctx context.Context, prefix, startAfter string) iter.Seq2[objstore.Info, error] {
-	return func(yield func(objstore.Info, error) bool) {
+	return list(ctx, s, "list", prefix, startAfter, s.under.List)
+}
+
+func (s *store) Noncurrent(ctx context.Context, prefix, startAfter string) iter.Seq2[objstore.Version, error] {
+	return list(ctx, s, "noncurrent", prefix, startAfter, s.under.Noncurrent)
+}
+
+// list holds a slot only during requests, because the consumer may use the store itself.
+func list[T any](ctx context.Context, s *store, op, prefix, startAfter string,
+	under func(ctx context.Context, prefix, startAfter string) iter.Seq2[T, error]) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		var none T
 		if err := s.begin(ctx); err != nil {
-			yield(objstore.Info{}, &objstore.Error{Op: "list", Key: prefix, Err: err})
+			yield(none, &objstore.Error{Op: op, Key: prefix, Err: err})
 			return
 		}
 		held := true
@@ -104,14 +122,14 @@ func (s *store) List(ctx context.Context, prefix, startAfter string) iter.Seq2[o
 				s.leave()
 			}
 		}()
-		for info, err := range s.under.List(ctx, prefix, startAfter) {
+		for item, err := range under(ctx, prefix, startAfter) {
 			s.leave()
 			held = false
-			if !yield(info, err) || err != nil {
+			if !yield(item, err) || err != nil {
 				return
 			}
 			if err := s.enter(ctx); err != nil {
-				yield(objstore.Info{}, &objstore.Error{Op: "list", Key: prefix, Err: err})
+				yield(none, &objstore.Error{Op: op, Key: prefix, Err: err})
 				return
 			}
 			held = true

@@ -22,6 +22,12 @@ func TestConformance(t *testing.T) {
 	})
 }
 
+func TestVersions(t *testing.T) {
+	objstoretest.RunVersioned(t, func(testing.TB) objstore.Store {
+		return limit.New(memstore.NewVersioned(nil), limit.Options{Requests: 1})
+	})
+}
+
 func TestRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := memstore.New(nil)

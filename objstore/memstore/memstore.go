@@ -17,8 +17,8 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
-// Fault decides whether a call fails. op is put, get, stat, list or delete; key is the
-// object's, or list's prefix. With a nil error the call continues. An error that is not an
+// Fault decides whether a call fails. op is that of objstore.Error; key is the object's, or
+// the prefix of a list. With a nil error the call continues. An error that is not an
 // *objstore.Error becomes a temporary one.
 type Fault func(op, key string) error
 
@@ -27,15 +27,19 @@ type Store struct {
 	mu      sync.Mutex
 	objects map[string]object
 	version int
-	clock   func() time.Time
-	before  Fault
-	after   Fault
+	// noncurrent has the versions of a versioned store by key, newest first; otherwise nil.
+	noncurrent map[string][]version
+	clock      func() time.Time
+	before     Fault
+	after      Fault
 }
 
 type object struct {
 	data    []byte
 	info    objstore.Info
 	version int
+	// retained is the end of a retention (version.go).
+	retained time.Time
 }
 
 var _ objstore.Store = (*Store)(nil)
@@ -111,6 +115,7 @@ func (s *Store) Put(ctx context.Context, key string, body objstore.Body, opt obj
 		case opt.IfMatch != "" && (!found || old.info.ETag != opt.IfMatch):
 			return objstore.ErrPrecondition
 		}
+		s.retire(key, false, now)
 		o := s.stamped(object{data: data, info: objstore.Info{Key: key, Size: body.Size(), Modified: now, StoreTime: now}})
 		info, s.objects[key] = o.info, o
 		return nil
@@ -158,10 +163,11 @@ func (s *Store) Stat(ctx context.Context, key string) (info objstore.Info, err e
 
 // Delete removes the object.
 func (s *Store) Delete(ctx context.Context, key string) error {
-	return s.do(ctx, "delete", key, func(time.Time) error {
+	return s.do(ctx, "delete", key, func(now time.Time) error {
 		if err := objstore.CheckKey(key); err != nil {
 			return err
 		}
+		s.retire(key, true, now)
 		delete(s.objects, key)
 		return nil
 	})

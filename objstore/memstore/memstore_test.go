@@ -15,6 +15,41 @@ func TestConformance(t *testing.T) {
 	objstoretest.Run(t, func(testing.TB) objstore.Store { return memstore.New(nil) })
 }
 
+func TestVersions(t *testing.T) {
+	objstoretest.RunVersioned(t, func(testing.TB) objstore.Store { return memstore.NewVersioned(nil) })
+}
+
+// TestRetain: a retained version can be removed once its time has passed.
+func TestRetain(t *testing.T) {
+	now := time.Unix(1000, 0)
+	m := memstore.NewVersioned(func() time.Time { return now })
+	for _, text := range []string{"one", "two"} {
+		if _, err := m.Put(t.Context(), "k", bytes.NewReader([]byte(text)), objstore.PutOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until := now.Add(time.Hour)
+	m.Retain("k", until)
+	err := objstore.EraseObject(t.Context(), m, "k")
+	var retained *objstore.RetainedError
+	if !errors.As(err, &retained) || !errors.Is(err, objstore.ErrRetained) || !retained.Until.Equal(until) {
+		t.Errorf("erase: %v, want retained until %v", err, until)
+	}
+	left := func() (out []string) {
+		for key, b := range m.All() {
+			out = append(out, key+" "+string(b))
+		}
+		return out
+	}
+	if got := left(); len(got) != 1 || got[0] != "k two" {
+		t.Errorf("left: %q", got)
+	}
+	now = until
+	if err := objstore.EraseObject(t.Context(), m, "k"); err != nil || len(left()) != 0 {
+		t.Errorf("erase: %v, left: %q", err, left())
+	}
+}
+
 func TestFaults(t *testing.T) {
 	at := time.Unix(1000, 0)
 	s := memstore.New(func() time.Time { return at })

@@ -95,6 +95,18 @@ func (s *Server) NewBucket(tb testing.TB) string {
 	return name
 }
 
+// NewVersionedBucket is NewBucket with versioning.
+func (s *Server) NewVersionedBucket(tb testing.TB) string {
+	tb.Helper()
+	name, err := s.makeBucket(tb.Context(), minio.MakeBucketOptions{}, func(ctx context.Context, c *minio.Client, name string) error {
+		return c.EnableVersioning(ctx, name)
+	})
+	if err != nil {
+		tb.Fatalf("make bucket: %v", err)
+	}
+	return name
+}
+
 // NewLockedBucket is NewBucket with Object Lock: objects cannot be removed for a day.
 func (s *Server) NewLockedBucket(tb testing.TB) string {
 	tb.Helper()
@@ -108,13 +120,27 @@ func (s *Server) NewLockedBucket(tb testing.TB) string {
 	return name
 }
 
-func (s *Server) makeBucket(ctx context.Context, o minio.MakeBucketOptions, then func(context.Context, *minio.Client, string) error) (string, error) {
-	client, err := minio.New(s.Endpoint, &minio.Options{
+// Client returns a client for what no Store does.
+func (s *Server) Client(tb testing.TB) *minio.Client {
+	tb.Helper()
+	client, err := s.client()
+	if err != nil {
+		tb.Fatalf("make client: %v", err)
+	}
+	return client
+}
+
+func (s *Server) client() (*minio.Client, error) {
+	return minio.New(s.Endpoint, &minio.Options{
 		Creds:     credentials.NewStaticV4(s.AccessKey, s.SecretKey, ""),
 		Secure:    s.CAFile != "",
 		Transport: s.transport(),
 		Region:    "us-east-1",
 	})
+}
+
+func (s *Server) makeBucket(ctx context.Context, o minio.MakeBucketOptions, then func(context.Context, *minio.Client, string) error) (string, error) {
+	client, err := s.client()
 	if err != nil {
 		return "", err
 	}

@@ -42,6 +42,7 @@ func Run(t *testing.T, newStore func(t testing.TB) objstore.Store) {
 		{"Cancelled", testCancelled},
 		{"CancelledBody", testCancelledBody},
 		{"StoreTime", testStoreTime},
+		{"Unversioned", testUnversioned},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, newStore(t)) })
 	}

@@ -15,19 +15,24 @@ import (
 
 // Event is a finished operation.
 type Event struct {
-	Op      string // put, get, stat, list, delete
-	Key     string // of the object, or list's prefix
+	Op      string // of objstore.Error
+	Key     string // of the object, or the prefix of a list
 	Outcome string // one of the Outcomes
 	Err     error  // nil when it succeeded
 	Bytes   int64  // put: the body's size; get: bytes read until Close
-	Keys    int    // list: keys yielded
+	Keys    int    // list and noncurrent: keys or versions yielded
 	Answer  time.Duration
-	Total   time.Duration // get: until Close; list: until its end. Otherwise as Answer
+	Total   time.Duration // get: until Close; lists: until their end. Otherwise as Answer
 }
 
 // Requests estimates the number of requests to an S3 store: a list returns 1,000 keys per
-// request.
-func (e Event) Requests() int { return 1 + max(0, e.Keys-1)/1000 }
+// request, and the removal of a version begins with a list.
+func (e Event) Requests() int {
+	if e.Op == "delete-version" {
+		return 2
+	}
+	return 1 + max(0, e.Keys-1)/1000
+}
 
 // Hooks are called for operations, from many goroutines. nil fields are not called.
 type Hooks struct {
@@ -71,6 +76,7 @@ func sentinels() []sentinel {
 		{objstore.ErrNotExist, "not_exist"}, {objstore.ErrExist, "exist"}, {objstore.ErrPrecondition, "precondition"},
 		{objstore.ErrRange, "range"}, {objstore.ErrDenied, "denied"}, {objstore.ErrNoBucket, "no_bucket"},
 		{objstore.ErrUnsupported, "unsupported"}, {objstore.ErrNoSpace, "no_space"}, {objstore.ErrKey, "key"},
+		{objstore.ErrRetained, "retained"},
 	}
 }
 
@@ -126,20 +132,36 @@ func (s *store) Delete(ctx context.Context, key string) error {
 	return err
 }
 
+func (s *store) DeleteVersion(ctx context.Context, v objstore.Version) error {
+	end := s.begin("delete-version", v.Key)
+	err := s.under.DeleteVersion(ctx, v)
+	end(Event{}, err)
+	return err
+}
+
 func (s *store) List(ctx context.Context, prefix, startAfter string) iter.Seq2[objstore.Info, error] {
-	return func(yield func(objstore.Info, error) bool) {
-		end, start := s.begin("list", prefix), time.Now()
+	return list(ctx, s, "list", prefix, startAfter, s.under.List)
+}
+
+func (s *store) Noncurrent(ctx context.Context, prefix, startAfter string) iter.Seq2[objstore.Version, error] {
+	return list(ctx, s, "noncurrent", prefix, startAfter, s.under.Noncurrent)
+}
+
+func list[T any](ctx context.Context, s *store, op, prefix, startAfter string,
+	under func(ctx context.Context, prefix, startAfter string) iter.Seq2[T, error]) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		end, start := s.begin(op, prefix), time.Now()
 		var e Event
 		var failure error
 		defer func() { end(e, failure) }()
-		for info, err := range s.under.List(ctx, prefix, startAfter) {
+		for item, err := range under(ctx, prefix, startAfter) {
 			if e.Answer == 0 {
 				e.Answer = time.Since(start)
 			}
 			if failure = err; err == nil {
 				e.Keys++
 			}
-			if !yield(info, err) {
+			if !yield(item, err) {
 				return
 			}
 		}

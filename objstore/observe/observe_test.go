@@ -15,6 +15,12 @@ func TestConformance(t *testing.T) {
 	})
 }
 
+func TestVersions(t *testing.T) {
+	objstoretest.RunVersioned(t, func(testing.TB) objstore.Store {
+		return observe.New(memstore.NewVersioned(nil), new(observe.Counter).Hooks())
+	})
+}
+
 func TestCounter(t *testing.T) {
 	var c observe.Counter
 	objstoretest.Use(t, observe.New(memstore.New(nil), c.Hooks()))

@@ -15,7 +15,7 @@ import (
 // Puts go to above, which is initially empty and belongs to the overlay. Changes that
 // others make below stay visible.
 func New(below, above objstore.Store) objstore.Store {
-	return &store{below: below, above: above, gone: map[string]bool{}}
+	return &store{below: below, above: above, gone: map[string]bool{}, goneVersions: map[versionID]bool{}}
 }
 
 type store struct {
@@ -23,7 +23,11 @@ type store struct {
 
 	mu   sync.Mutex // held during a change
 	gone map[string]bool
+	// goneVersions has the noncurrent versions that were removed.
+	goneVersions map[versionID]bool
 }
+
+type versionID struct{ key, id string }
 
 func (s *store) isGone(key string) bool {
 	s.mu.Lock()
@@ -131,4 +135,33 @@ func (s *store) List(ctx context.Context, prefix, startAfter string) iter.Seq2[o
 			}
 		}
 	}
+}
+
+// Noncurrent implements objstore.Store. It yields the versions below that were not removed, and
+// not those that changes through the overlay would leave.
+func (s *store) Noncurrent(ctx context.Context, prefix, startAfter string) iter.Seq2[objstore.Version, error] {
+	return func(yield func(objstore.Version, error) bool) {
+		for v, err := range s.below.Noncurrent(ctx, prefix, startAfter) {
+			if err == nil && s.isGoneVersion(v) {
+				continue
+			}
+			if !yield(v, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+func (s *store) isGoneVersion(v objstore.Version) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.goneVersions[versionID{v.Key, v.ID}]
+}
+
+// DeleteVersion implements objstore.Store.
+func (s *store) DeleteVersion(_ context.Context, v objstore.Version) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.goneVersions[versionID{v.Key, v.ID}] = true
+	return nil
 }

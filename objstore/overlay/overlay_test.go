@@ -19,6 +19,39 @@ func TestConformance(t *testing.T) {
 	})
 }
 
+// TestVersions: removed versions disappear from the overlay, not from the store below.
+func TestVersions(t *testing.T) {
+	below := memstore.NewVersioned(nil)
+	for range 3 {
+		if _, err := below.Put(t.Context(), "a", bytes.NewReader(nil), objstore.PutOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := overlay.New(below, memstore.New(nil))
+	count := func(s objstore.Store) (n int) {
+		for _, err := range s.Noncurrent(t.Context(), "a", "") {
+			if n++; err != nil {
+				t.Fatal(err)
+			}
+		}
+		return n
+	}
+	for want := 2; want > 0; want-- {
+		if n := count(s); n != want {
+			t.Errorf("%d versions, want %d", n, want)
+		}
+		for v, err := range s.Noncurrent(t.Context(), "", "") {
+			if err := errors.Join(err, s.DeleteVersion(t.Context(), v)); err != nil {
+				t.Fatal(err)
+			}
+			break
+		}
+	}
+	if count(s) != 0 || count(below) != 2 {
+		t.Errorf("%d versions, and %d below; want 0 and 2", count(s), count(below))
+	}
+}
+
 // Objects below are visible until changed above; nothing below changes.
 func TestOverlay(t *testing.T) {
 	ctx := t.Context()

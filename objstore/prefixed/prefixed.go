@@ -63,6 +63,25 @@ func (s *store) List(ctx context.Context, prefix, startAfter string) iter.Seq2[o
 	}
 }
 
+func (s *store) Noncurrent(ctx context.Context, prefix, startAfter string) iter.Seq2[objstore.Version, error] {
+	if startAfter != "" {
+		startAfter = s.at + startAfter
+	}
+	return func(yield func(objstore.Version, error) bool) {
+		for v, err := range s.under.Noncurrent(ctx, s.at+prefix, startAfter) {
+			v.Key = strings.TrimPrefix(v.Key, s.at)
+			if !yield(v, s.err(err)) {
+				return
+			}
+		}
+	}
+}
+
+func (s *store) DeleteVersion(ctx context.Context, v objstore.Version) error {
+	v.Key = s.at + v.Key
+	return s.err(s.under.DeleteVersion(ctx, v))
+}
+
 func (s *store) info(i objstore.Info) objstore.Info {
 	i.Key = strings.TrimPrefix(i.Key, s.at)
 	return i

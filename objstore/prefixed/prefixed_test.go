@@ -23,6 +23,23 @@ func TestConformance(t *testing.T) {
 	})
 }
 
+func TestVersions(t *testing.T) {
+	objstoretest.RunVersioned(t, func(t testing.TB) objstore.Store {
+		m := memstore.NewVersioned(nil)
+		for _, key := range []string{"mail/backup-2/a", "mail/backup/d/a", "mail/backup0/b"} {
+			for range 2 {
+				if _, err := m.Put(t.Context(), key, bytes.NewReader(nil), objstore.PutOptions{}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if err := objstore.EraseObject(t.Context(), m, "mail/backup/d/a"); err != nil {
+			t.Fatal(err)
+		}
+		return prefixed.New(m, "mail/backup")
+	})
+}
+
 func TestNoPrefix(t *testing.T) {
 	m := memstore.New(nil)
 	if prefixed.New(m, "") != objstore.Store(m) {

@@ -57,3 +57,19 @@ func (b *choppyBody) Read(p []byte) (int, error) {
 	b.left -= n
 	return n, err
 }
+
+// Noncurrent ends each list after three versions.
+func (c *choppy) Noncurrent(ctx context.Context, prefix, after string) iter.Seq2[objstore.Version, error] {
+	return func(yield func(objstore.Version, error) bool) {
+		n := 0
+		for v, err := range c.Store.Noncurrent(ctx, prefix, after) {
+			if n++; !yield(v, err) {
+				return
+			}
+			if n == 3 {
+				yield(objstore.Version{}, broken("noncurrent", prefix))
+				return
+			}
+		}
+	}
+}

@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -47,8 +46,9 @@ type store struct {
 
 // New returns s with retries of errors for which objstore.IsTemporary is true, with growing
 // random pauses. It returns the last error if MaxElapsed would be exceeded before the next
-// try. A list continues after the last yielded key, and a body that breaks off continues at
-// the next byte, as long as the object is the same.
+// try. A list continues after the last yielded key, and a list of versions after the key
+// before it, because there may be more versions of the last one. A body that breaks off
+// continues at the next byte, as long as the object is the same.
 func New(s objstore.Store, o Options) objstore.Store { return &store{s, o.withDefaults()} }
 
 // try is the retry budget of one operation.
@@ -125,37 +125,7 @@ func (s *store) Delete(ctx context.Context, key string) error {
 	return err
 }
 
-func (s *store) List(ctx context.Context, prefix, startAfter string) iter.Seq2[objstore.Info, error] {
-	return func(yield func(objstore.Info, error) bool) {
-		after, t := startAfter, s.newTry()
-		for {
-			failure, stopped := listOnce(s.under.List(ctx, prefix, after), func(info objstore.Info) bool {
-				after, t = info.Key, nil
-				return yield(info, nil)
-			})
-			if failure == nil || stopped {
-				return
-			}
-			if t == nil { // progress: the time starts again
-				t = s.newTry()
-			}
-			if err := t.again(ctx, failure); err != nil {
-				yield(objstore.Info{}, err)
-				return
-			}
-		}
-	}
-}
-
-// listOnce yields infos until an error, the end, or the consumer stops.
-func listOnce(seq iter.Seq2[objstore.Info, error], yield func(objstore.Info) bool) (failure error, stopped bool) {
-	for info, err := range seq {
-		if err != nil {
-			return err, false
-		}
-		if !yield(info) {
-			return nil, true
-		}
-	}
-	return nil, false
+func (s *store) DeleteVersion(ctx context.Context, v objstore.Version) error {
+	_, err := do(ctx, s, func() (struct{}, error) { return struct{}{}, s.under.DeleteVersion(ctx, v) })
+	return err
 }

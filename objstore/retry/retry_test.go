@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,6 +19,22 @@ import (
 
 func TestConformance(t *testing.T) {
 	objstoretest.Run(t, func(testing.TB) objstore.Store { return retry.New(memstore.New(nil), retry.Options{}) })
+}
+
+// TestVersions: every third call about versions fails.
+func TestVersions(t *testing.T) {
+	objstoretest.RunVersioned(t, func(testing.TB) objstore.Store {
+		m := memstore.NewVersioned(nil)
+		var calls atomic.Int64
+		fault := func(op, _ string) error {
+			if (op == "noncurrent" || op == "delete-version") && calls.Add(1)%3 == 0 {
+				return memstore.ErrInjected
+			}
+			return nil
+		}
+		m.SetFaults(fault, fault)
+		return retry.New(m, retry.Options{Initial: time.Microsecond})
+	})
 }
 
 // TestConformanceWithFaults: every third repeatable call fails, before or after it takes
@@ -140,6 +157,46 @@ func TestListResumes(t *testing.T) {
 	if got := strings.Join(keys, ""); got != "abcd" {
 		t.Errorf("listed %q", got)
 	}
+}
+
+// A list of versions repeats the versions of the last key. It ends if the store never gets to
+// its end.
+func TestNoncurrentResumes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := memstore.NewVersioned(nil)
+		put := func(key string, times int) {
+			for range times {
+				if _, err := m.Put(t.Context(), key, body(key), objstore.PutOptions{}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		for _, key := range []string{"a", "b", "c", "d"} {
+			put(key, 3) // two of them are noncurrent
+		}
+		s := retry.New(&choppy{Store: m}, retry.Options{})
+		list := func() (found map[objstore.Version]bool, err error) {
+			found = map[objstore.Version]bool{}
+			for v, err := range s.Noncurrent(t.Context(), "", "") {
+				if err != nil {
+					return found, err
+				}
+				v.StoreTime = time.Time{}
+				found[v] = true
+			}
+			return found, nil
+		}
+		for range 2 {
+			if found, err := list(); err != nil || len(found) != 8 {
+				t.Errorf("%d versions, %v; want 8", len(found), err)
+			}
+		}
+		put("b2", 5)
+		start := time.Now()
+		if found, err := list(); !errors.Is(err, memstore.ErrInjected) || len(found) != 4+3 || time.Since(start) > 5*time.Minute {
+			t.Errorf("%d versions, %v after %v; want 7 and an error", len(found), err, time.Since(start))
+		}
+	})
 }
 
 func TestBodyResumes(t *testing.T) {

@@ -31,6 +31,14 @@ func (g guarded) Delete(ctx context.Context, key string) error {
 	return g.Store.Delete(ctx, key)
 }
 
+// DeleteVersion implements objstore.Store.
+func (g guarded) DeleteVersion(ctx context.Context, v objstore.Version) error {
+	if err := g.mayChange(); err != nil {
+		return err
+	}
+	return g.Store.DeleteVersion(ctx, v)
+}
+
 func (r *retainer) mayChange() error { return r.upkeep.Check() }
 
 // remove removes the checkpoints and the log that are not kept. At any time, the log can be folded

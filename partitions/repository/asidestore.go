@@ -72,3 +72,22 @@ func (s asideStore) List(ctx context.Context, prefix, startAfter string) iter.Se
 		}
 	}
 }
+
+// Noncurrent implements objstore.Store.
+func (s asideStore) Noncurrent(ctx context.Context, prefix, startAfter string) iter.Seq2[objstore.Version, error] {
+	return func(yield func(objstore.Version, error) bool) {
+		for v, err := range s.Store.Noncurrent(ctx, s.key(prefix), s.key(startAfter)) {
+			if rest, ok := strings.CutPrefix(v.Key, s.now); ok {
+				v.Key = s.old + rest
+			}
+			if !yield(v, err) {
+				return
+			}
+		}
+	}
+}
+
+// DeleteVersion implements objstore.Store and always fails.
+func (s asideStore) DeleteVersion(_ context.Context, v objstore.Version) error {
+	return &objstore.Error{Op: "delete-version", Key: s.key(v.Key), Err: ErrAside}
+}

@@ -92,19 +92,38 @@ func (s *askedOnce) Delete(ctx context.Context, key string) error {
 	return err
 }
 
+func (s *askedOnce) DeleteVersion(ctx context.Context, v objstore.Version) error {
+	if err := s.may("delete-version", v.Key); err != nil {
+		return err
+	}
+	err := s.Store.DeleteVersion(ctx, v)
+	s.noted(ctx, err)
+	return err
+}
+
 func (s *askedOnce) List(ctx context.Context, prefix, after string) iter.Seq2[objstore.Info, error] {
-	return func(yield func(objstore.Info, error) bool) {
-		if err := s.may("list", prefix); err != nil {
-			yield(objstore.Info{}, err)
+	return askedList(ctx, s, "list", prefix, after, s.Store.List)
+}
+
+func (s *askedOnce) Noncurrent(ctx context.Context, prefix, after string) iter.Seq2[objstore.Version, error] {
+	return askedList(ctx, s, "noncurrent", prefix, after, s.Store.Noncurrent)
+}
+
+func askedList[T any](ctx context.Context, s *askedOnce, op, prefix, after string,
+	under func(ctx context.Context, prefix, after string) iter.Seq2[T, error]) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		if err := s.may(op, prefix); err != nil {
+			var none T
+			yield(none, err)
 			return
 		}
 		empty := true
-		for i, err := range s.Store.List(ctx, prefix, after) {
+		for item, err := range under(ctx, prefix, after) {
 			if empty || err != nil {
 				s.noted(ctx, err)
 			}
 			empty = false
-			if !yield(i, err) {
+			if !yield(item, err) {
 				return
 			}
 		}

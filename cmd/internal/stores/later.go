@@ -157,3 +157,21 @@ func (l *later) Delete(ctx context.Context, key string) error {
 	}
 	return s.Delete(ctx, key)
 }
+
+func (l *later) Noncurrent(ctx context.Context, prefix, startAfter string) iter.Seq2[objstore.Version, error] {
+	s, err := l.get(ctx)
+	if err != nil {
+		return func(yield func(objstore.Version, error) bool) {
+			yield(objstore.Version{}, failed("noncurrent", prefix, err))
+		}
+	}
+	return s.Noncurrent(ctx, prefix, startAfter)
+}
+
+func (l *later) DeleteVersion(ctx context.Context, v objstore.Version) error {
+	s, err := l.get(ctx)
+	if err != nil {
+		return failed("delete-version", v.Key, err)
+	}
+	return s.DeleteVersion(ctx, v)
+}

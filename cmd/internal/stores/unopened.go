@@ -31,3 +31,13 @@ func (s unopened) List(_ context.Context, prefix, _ string) iter.Seq2[objstore.I
 }
 
 func (s unopened) Delete(_ context.Context, key string) error { return s.fail("delete", key) }
+
+func (s unopened) Noncurrent(_ context.Context, prefix, _ string) iter.Seq2[objstore.Version, error] {
+	return func(yield func(objstore.Version, error) bool) {
+		yield(objstore.Version{}, s.fail("noncurrent", prefix))
+	}
+}
+
+func (s unopened) DeleteVersion(_ context.Context, v objstore.Version) error {
+	return s.fail("delete-version", v.Key)
+}

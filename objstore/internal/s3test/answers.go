@@ -75,6 +75,13 @@ func RunAnswers(t *testing.T, open Open) {
 		{"list", none, 503, "ServiceUnavailable", nil, true},
 		{"delete", none, 404, "NoSuchBucket", objstore.ErrNoBucket, false},
 		{"delete", none, 403, "AccessDenied", objstore.ErrDenied, false},
+		{"noncurrent", none, 404, "NoSuchBucket", objstore.ErrNoBucket, false},
+		{"noncurrent", none, 403, "AccessDenied", objstore.ErrDenied, false},
+		{"noncurrent", none, 501, "NotImplemented", objstore.ErrUnsupported, false},
+		{"noncurrent", none, 503, "SlowDown", nil, true},
+		{"delete-version", none, 501, "NotImplemented", objstore.ErrUnsupported, false},
+		{"delete-version", none, 403, "AccessDenied", objstore.ErrDenied, false},
+		{"delete-version", none, 503, "SlowDown", nil, true},
 	} {
 		t.Run(fmt.Sprintf("%s %d %s", c.op, c.status, c.code), func(t *testing.T) {
 			at := time.Date(2020, 2, 3, 4, 5, 6, 0, time.UTC)
@@ -104,7 +111,8 @@ func wayOut(sentinel error, op, code string) string {
 	case errors.Is(sentinel, objstore.ErrCredentials):
 		return "renew the keys"
 	case errors.Is(sentinel, objstore.ErrDenied):
-		return map[string]string{"put": "s3:PutObject", "get": "s3:GetObject", "stat": "s3:ListBucket", "delete": "s3:DeleteObject"}[op]
+		return map[string]string{"put": "s3:PutObject", "get": "s3:GetObject", "stat": "s3:ListBucket", "delete": "s3:DeleteObject",
+			"noncurrent": "s3:ListBucketVersions", "delete-version": "s3:ListBucketVersions"}[op]
 	case errors.Is(sentinel, objstore.ErrNoBucket):
 		return "create the bucket"
 	case code == "RequestTimeTooSkewed":
@@ -153,6 +161,12 @@ func call(t *testing.T, s objstore.Store, op string, opt objstore.PutOptions) er
 		for _, e := range s.List(t.Context(), "key", "") {
 			err = e
 		}
+	case "noncurrent":
+		for _, e := range s.Noncurrent(t.Context(), "key", "") {
+			err = e
+		}
+	case "delete-version":
+		err = s.DeleteVersion(t.Context(), objstore.Version{Key: "key", ID: "id"})
 	}
 	return err
 }

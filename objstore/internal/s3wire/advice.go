@@ -59,6 +59,10 @@ func permission(op string) string {
 		return "s3:DeleteObject"
 	case "list":
 		return "s3:ListBucket"
+	case "noncurrent":
+		return "s3:ListBucketVersions"
+	case "delete-version":
+		return "s3:DeleteObjectVersion and s3:ListBucketVersions"
 	}
 	// Without s3:ListBucket S3 answers 403 for a missing object.
 	return "s3:GetObject and s3:ListBucket"

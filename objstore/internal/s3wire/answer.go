@@ -144,7 +144,7 @@ func (f Failure) notFound() error {
 	switch {
 	case f.Op == "put" && f.Put.IfMatch != "":
 		return objstore.ErrPrecondition // the object is missing
-	case f.Op == "put" || f.Op == "list":
+	case f.Op == "put", f.Op == "list", f.Op == "noncurrent":
 		return objstore.ErrNoBucket
 	}
 	return objstore.ErrNotExist
