@@ -26,8 +26,8 @@ func (s *Store) Noncurrent(ctx context.Context, prefix, startAfter string) iter.
 	})
 }
 
-// versions lists versions. With new keys, a list begins again after the last key of which all
-// versions were yielded.
+// versions lists versions. With new keys, a list begins again after the last key whose versions
+// were all yielded.
 func (s *Store) versions(ctx context.Context) s3wire.Versions {
 	return func(prefix, after string, limit int) iter.Seq2[s3wire.Listed, error] {
 		return func(yield func(s3wire.Listed, error) bool) {

@@ -173,3 +173,41 @@ func TestStrayCommitBeforeRetention(t *testing.T) {
 		t.Errorf("the state has changed:\n%s", got)
 	}
 }
+
+// Damage after the beginning of a shortened log does not make the commits that retention has removed
+// lost ones.
+func TestDamageOfShortenedLog(t *testing.T) {
+	for name, after := range map[string]uint64{"a commit before the retained event": 5, "the commit with the retained event": 7} {
+		for kind, damage := range map[string]func(*past, string){
+			"damaged": (*past).corrupt,
+			"missing": func(w *past, key string) { w.must(w.memory.Delete(w.t.Context(), key)) },
+		} {
+			t.Run(name+" is "+kind, func(t *testing.T) {
+				w, cut := shortened(t)
+				n := cut + after
+				damage(w, history.LogKey(anne, n))
+				w.repair()
+				m, err := w.found.Load(t.Context(), history.Moment{FromLog: true})
+				w.must(err)
+				defer m.Close()
+				if got := m.Bridged(); len(got) != 1 || got[0].From != n || got[0].To != n {
+					t.Errorf("lost %v, want commit %d", got, n)
+				}
+			})
+		}
+	}
+}
+
+// Without the checkpoint that retention leaves, nothing shows that it has removed the commits.
+func TestDamageOfShortenedLogWithoutCheckpoint(t *testing.T) {
+	w, cut := shortened(t)
+	w.corrupt(history.LogKey(anne, cut+7))
+	w.must(w.memory.Delete(t.Context(), history.CheckpointKey(anne, cut)))
+	lost := false
+	_, err := verify.Run(t.Context(), w.found, verify.Options{Report: func(p verify.Problem) {
+		lost = lost || p.Object == history.LogKey(anne, cut)
+	}})
+	if err != nil || !lost {
+		t.Errorf("%v, loss reported: %v", err, lost)
+	}
+}

@@ -2,6 +2,7 @@ package verify
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/dustin/go-humanize/english"
@@ -31,10 +32,12 @@ func (w *verifier) noLog() error {
 }
 
 // checkRetained checks that retention has removed the commits before the first one.
-// Retention records that in the log before it removes anything.
+// Retention records that in the log before it removes anything. If that commit may be among
+// the damaged ones, the checkpoint that retention leaves is enough, as it is for readers.
 func (c *chain) checkRetained(first uint64) error {
 	w := c.w
-	for r, err := range w.f.Log().Commits(w.ctx, first, c.newest) {
+	damaged := false
+	for r, err := range w.f.Log().Readable(w.ctx, history.Tip{Number: first - 1}, c.newest) {
 		var recorded bool
 		if err == nil {
 			recorded, err = recordsRemoval(r, first-1)
@@ -42,9 +45,10 @@ func (c *chain) checkRetained(first uint64) error {
 		if recorded || err != nil && !history.IsDamage(err) {
 			return err
 		}
-		if err != nil {
-			break // follow reports it
-		}
+		damaged = damaged || err != nil // follow reports it
+	}
+	if damaged && slices.Contains(c.checkpoints, first-1) {
+		return nil
 	}
 	w.log.add(1, first-1, history.LogKey(w.f.Path, first-1),
 		fmt.Errorf("the log begins with commit %d, and no retained event records that earlier commits were removed: %w", first, history.ErrAbsent))
