@@ -60,6 +60,7 @@ soak-proof:
 # .golangci.yml and .flake8 have the rules
 lint: lint-deps golangci-lint
 	$(GO) vet ./...
+	$(GO) vet -tags lapse ./cmd/internal/clock
 	$(CACHE)/golangci-lint run --allow-parallel-runners ./...
 	shellcheck $(SHELL_SCRIPTS)
 	flake8 $(PYTHON)

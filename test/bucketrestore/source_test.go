@@ -174,6 +174,11 @@ func fromHistory(t *testing.T, s objstore.Store, moment string) map[string]strin
 		t.Fatal(err)
 	}
 	defer m.Close()
+	return filesOf(t, s, m)
+}
+
+func filesOf(t *testing.T, s objstore.Store, m *history.Mem) map[string]string {
+	t.Helper()
 	objects, files := history.NewObjects(s, 0), map[string]string{}
 	for mb, err := range m.Mailboxes() {
 		if err != nil {

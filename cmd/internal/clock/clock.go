@@ -1,7 +1,7 @@
 //go:build !lapse
 
-// Package clock is the time of the programs: that of the host. The build tag lapse makes programs
-// for tests in which days pass within seconds.
+// Package clock is the time of the programs: that of the host. With the build tag lapse, the
+// programs are for tests: days pass within seconds.
 package clock
 
 import (

@@ -33,11 +33,12 @@ func later(t time.Time) time.Time {
 	}
 	var by time.Duration
 	for line := range strings.Lines(string(b)) {
-		var at, seconds int64
+		var at float64
+		var seconds int64
 		if _, err := fmt.Sscan(line, &at, &seconds); err != nil {
 			fail(fmt.Errorf("%s: %w", name, err))
 		}
-		if !t.Before(time.Unix(at, 0)) {
+		if !t.Before(time.UnixMicro(int64(at * 1e6))) {
 			by += time.Duration(seconds) * time.Second
 		}
 	}
@@ -52,7 +53,7 @@ func fail(err error) {
 // Store returns a store whose times are comparable with Now.
 func Store(s objstore.Store) objstore.Store { return store{s} }
 
-type store struct{ under objstore.Store }
+type store struct{ objstore.Store }
 
 func info(i objstore.Info) objstore.Info {
 	i.Modified, i.StoreTime = later(i.Modified), later(i.StoreTime)
@@ -70,12 +71,12 @@ func failure(err error) error {
 }
 
 func (s store) Put(ctx context.Context, key string, body objstore.Body, o objstore.PutOptions) (objstore.Info, error) {
-	i, err := s.under.Put(ctx, key, body, o)
+	i, err := s.Store.Put(ctx, key, body, o)
 	return info(i), failure(err)
 }
 
 func (s store) Get(ctx context.Context, key string, off, n int64) (*objstore.Object, error) {
-	o, err := s.under.Get(ctx, key, off, n)
+	o, err := s.Store.Get(ctx, key, off, n)
 	if err != nil {
 		return nil, failure(err)
 	}
@@ -84,18 +85,25 @@ func (s store) Get(ctx context.Context, key string, off, n int64) (*objstore.Obj
 }
 
 func (s store) Stat(ctx context.Context, key string) (objstore.Info, error) {
-	i, err := s.under.Stat(ctx, key)
+	i, err := s.Store.Stat(ctx, key)
 	return info(i), failure(err)
-}
-
-func (s store) Delete(ctx context.Context, key string) error {
-	return failure(s.under.Delete(ctx, key))
 }
 
 func (s store) List(ctx context.Context, prefix, startAfter string) iter.Seq2[objstore.Info, error] {
 	return func(yield func(objstore.Info, error) bool) {
-		for i, err := range s.under.List(ctx, prefix, startAfter) {
+		for i, err := range s.Store.List(ctx, prefix, startAfter) {
 			if !yield(info(i), failure(err)) {
+				return
+			}
+		}
+	}
+}
+
+func (s store) Noncurrent(ctx context.Context, prefix, startAfter string) iter.Seq2[objstore.Version, error] {
+	return func(yield func(objstore.Version, error) bool) {
+		for v, err := range s.Store.Noncurrent(ctx, prefix, startAfter) {
+			v.Modified, v.StoreTime = later(v.Modified), later(v.StoreTime)
+			if !yield(v, failure(err)) {
 				return
 			}
 		}
