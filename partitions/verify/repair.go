@@ -176,32 +176,6 @@ func (r *repairer) verifyAgain(ctx context.Context) error {
 // announce stops daemons that have the backup open.
 func (r *repairer) announce(ctx context.Context) error { return r.lock.AnnounceAnyway(ctx) }
 
-// condemned replaces an unreadable list of condemned packs with an empty one. That is safe:
-// a pack that is not in the list is not deleted, so others may refer to it.
-func (r *repairer) condemned(ctx context.Context) error {
-	if !r.diagnosis.condemned {
-		return nil
-	}
-	_, info, err := history.ReadCondemned(ctx, r.store)
-	if err == nil || !history.IsUnreadable(err) {
-		return err
-	}
-	if info.ETag == "" { // the object could not even be opened
-		if info, err = r.store.Stat(ctx, history.CondemnedKey); err != nil {
-			return err
-		}
-	}
-	b, err := (&history.Condemned{Version: history.Version, Packs: []history.CondemnedPack{}}).Append(nil)
-	if err != nil {
-		return err
-	}
-	if err := r.replace(ctx, history.CondemnedKey, info.ETag, b); err != nil {
-		return err
-	}
-	r.report(Repaired, history.CondemnedKey, "replaced with an empty list, so no pack is deleted for now")
-	return nil
-}
-
 // salvageLog rewrites damaged commits whose events are readable. Their unreadable bodies are
 // searched for later.
 func (r *repairer) salvageLog(ctx context.Context) error {
