@@ -53,6 +53,20 @@ func newDamageWorld(t *testing.T) *damageWorld {
 		if err := l.Release(t.Context()); err != nil {
 			t.Fatal(err)
 		}
+		u, err := repository.BeginUpkeep(t.Context(), w.found(user), repository.LockOptions{Now: w.now}) // and an upkeep.json
+		if err == nil {
+			err = u.End(t.Context())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	u, err := repository.BeginCollection(t.Context(), w.Config(), repository.LockOptions{Now: w.now})
+	if err == nil {
+		err = u.End(t.Context())
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 	b, err := (&history.Condemned{Version: history.Version, Packs: []history.CondemnedPack{}}).Append(nil)
 	if err != nil {
@@ -133,13 +147,16 @@ func (w *damageWorld) key(kind, user string) string {
 		return w.store.Keys(base + "records/")[0]
 	case "backup.json", "lock.json":
 		return base + kind
+	case "backup's upkeep.json":
+		return base + "upkeep.json"
 	}
 	return kind // one object for the partition
 }
 
 // kindsOfObjects are all kinds of objects of a partition.
 var kindsOfObjects = []string{"pack", "newest commit", "first commit", "commit before the checkpoint", "commit at the checkpoint",
-	"commit after the checkpoint", "checkpoint", "record blocks", "backup.json", "lock.json", "condemned.json", "repository.json"}
+	"commit after the checkpoint", "checkpoint", "record blocks", "backup.json", "lock.json", "backup's upkeep.json", "condemned.json", "repository.json",
+	"upkeep.json"}
 
 // spoil damages an object of anne's. It returns false if the damage does not apply to the kind.
 func (w *damageWorld) spoil(kind, damage string) bool {
@@ -178,7 +195,7 @@ func (w *damageWorld) elsewhere(kind, key string) string {
 		return history.CheckpointKey("user/anne", 2)
 	case kind == "record blocks":
 		return history.RecordsKey("user/anne", sha256.Sum256([]byte("other")))
-	case kind == "lock.json":
+	case kind == "lock.json", strings.HasSuffix(kind, "upkeep.json"):
 		return w.key(kind, "bob")
 	}
 	return "backups/user/carol/" + filepath.Base(key) // a backup that does not exist

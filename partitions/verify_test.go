@@ -333,6 +333,36 @@ func TestVerifyFindsDamagedLock(t *testing.T) {
 	}
 }
 
+// An unreadable holds.json counts as a hold, so verify reports it, and what ends that.
+func TestVerifyFindsDamagedHolds(t *testing.T) {
+	s := checked(t)
+	if err := found(t, s).PlaceHold(t.Context(), repository.Hold{Kind: repository.HoldPlaced}, time.Now); err != nil {
+		t.Fatal(err)
+	}
+	if problems, _ := verified(t, s, false); len(problems) > 0 {
+		t.Fatalf("%q", problems)
+	}
+	key := repository.HoldsKey("user/anne")
+	replace(t, s, key, body(t, s, key)[:20])
+	for _, quick := range []bool{true, false} {
+		problems, done := verified(t, s, quick)
+		if len(problems) != 1 || done.Damaged != 1 || !strings.Contains(problems[0], key) || !strings.Contains(problems[0], "release") {
+			t.Errorf("quick %v: %q", quick, problems)
+		}
+	}
+}
+
+// Unreadable leases of upkeep are reported.
+func TestVerifyFindsDamagedUpkeep(t *testing.T) {
+	for _, key := range []string{repository.CollectionKey, repository.UpkeepKey("user/anne")} {
+		s := checked(t)
+		replace(t, s, key, []byte(`{"version":1,`))
+		if problems, _ := verified(t, s, false); len(problems) != 1 || !strings.Contains(problems[0], key) {
+			t.Errorf("%q", problems)
+		}
+	}
+}
+
 // An unreadable condemned.json blocks every writer of the partition, so verify reports it.
 func TestVerifyFindsDamagedCondemnedList(t *testing.T) {
 	s := checked(t)

@@ -26,6 +26,13 @@ func UpkeepKey(path string) string { return BackupPrefix(path) + "upkeep.json" }
 // CollectionKey is the key of the lease of a partition's collection.
 const CollectionKey = "upkeep.json"
 
+// CheckUpkeepFile returns an error if the lease with this key cannot be read. The next upkeep
+// replaces it.
+func CheckUpkeepFile(ctx context.Context, s objstore.Store, key string) error {
+	_, _, err := readLease(ctx, s, key)
+	return err
+}
+
 // Upkeep is the right to merge and remove objects of a backup, or unused packs of a
 // partition. It excludes other upkeep on all hosts, but no daemon.
 type Upkeep struct{ *holder }

@@ -101,6 +101,34 @@ func (w *verifier) lock() error {
 	return nil
 }
 
+// holds checks holds.json. A repair leaves it to a person, because nobody knows what was in it.
+func (w *verifier) holds() error {
+	if !w.f.ListedHolds() {
+		return nil
+	}
+	_, err := w.f.ReadHolds(w.ctx)
+	if err == nil || repository.IsStoreError(err) {
+		return err
+	}
+	w.problem(Problem{Object: repository.HoldsKey(w.f.Path), Text: err.Error() +
+		": it counts as a hold. ctl_backups release ends that, and ctl_backups hold places a new hold"})
+	return nil
+}
+
+// upkeep checks upkeep.json of the backup.
+func (w *verifier) upkeep() error {
+	key := repository.UpkeepKey(w.f.Path)
+	err := repository.CheckUpkeepFile(w.ctx, w.f.Partition.Store, key)
+	if err == nil || repository.IsStoreError(err) {
+		return err
+	}
+	w.problem(Problem{Object: key, Text: err.Error() + upkeepAdvice})
+	return nil
+}
+
+// upkeepAdvice follows the text of an unreadable lease.
+const upkeepAdvice = ": no mail depends on it; ctl_backups compact or verify --repair replaces it"
+
 // info checks backup.json.
 func (w *verifier) info() error {
 	info, err := w.f.ReadInfo(w.ctx)

@@ -17,9 +17,10 @@ type Partitions struct {
 	byName map[string]shared
 }
 
-// shared is the state of repository.json and condemned.json; nil errors mean that they are sound.
+// shared is the state of repository.json, condemned.json and upkeep.json; nil errors mean that they
+// are sound.
 type shared struct {
-	repository, condemned error
+	repository, condemned, upkeep error
 }
 
 // read checks the objects that backups share, or returns what an earlier call has found. The error
@@ -38,6 +39,10 @@ func (p *Partitions) read(ctx context.Context, c repository.Config) (shared, err
 	_, _, s.condemned = history.ReadCondemned(ctx, c.Store)
 	if s.condemned != nil && !history.IsDamage(s.condemned) {
 		return s, s.condemned
+	}
+	s.upkeep = repository.CheckUpkeepFile(ctx, c.Store, repository.CollectionKey)
+	if repository.IsStoreError(s.upkeep) {
+		return s, s.upkeep
 	}
 	if p.byName == nil {
 		p.byName = map[string]shared{}

@@ -26,14 +26,17 @@ const mostCondemned = 400_000
 // note in moved/, because collection puts the note before it deletes a pack. It condemns them
 // from now on. Collection must not run meanwhile.
 func (r *repairer) condemned(ctx context.Context) (err error) {
-	if !r.diagnosis.condemned {
+	if !r.diagnosis.condemned && !r.diagnosis.collection {
 		return nil
 	}
 	lease, err := repository.BeginCollection(ctx, r.f.Partition, r.o.Lock)
 	if err != nil {
-		return fmt.Errorf("repair %s: %w", history.CondemnedKey, err)
+		return fmt.Errorf("repair %s and %s: %w", history.CondemnedKey, repository.CollectionKey, err)
 	}
 	defer func() { err = errors.Join(err, lease.End(context.WithoutCancel(ctx))) }()
+	if r.diagnosis.collection {
+		r.report(Repaired, repository.CollectionKey, "rewritten; nobody removed packs")
+	}
 	_, info, err := history.ReadCondemned(ctx, r.store)
 	if err == nil || !history.IsUnreadable(err) {
 		return err

@@ -123,6 +123,18 @@ func (w *verifier) run() error {
 	if err := w.lock(); err != nil {
 		return err
 	}
+	if err := w.holds(); err != nil {
+		return err
+	}
+	if shared.upkeep != nil {
+		w.problem(Problem{Object: repository.CollectionKey, Text: shared.upkeep.Error() + upkeepAdvice})
+		w.diagnosis.collection = true
+	}
+	if !w.v.Quick {
+		if err := w.upkeep(); err != nil {
+			return err
+		}
+	}
 	if shared.condemned != nil { // if it is damaged, no daemon writes to the partition
 		if err := w.damage(history.CondemnedKey, shared.condemned); err != nil {
 			return err
