@@ -43,10 +43,13 @@ func (r *repairer) mendPack(ctx context.Context, key string) error {
 	if err != nil || swapped {
 		return err
 	}
-	if !known {
-		if err := r.rewrite(ctx, key, body); err != nil {
-			return err
-		}
+	if known {
+		err = r.leadTo(ctx, key, is, body)
+	} else {
+		err = r.rewrite(ctx, key, body)
+	}
+	if err != nil {
+		return err
 	}
 	// A daemon may have written the pack again since it was read.
 	now, err := r.store.Stat(ctx, key)
@@ -132,6 +135,32 @@ func (r *repairer) putBack(ctx context.Context, key string, o objstore.PutOption
 	return err
 }
 
+// leadTo notes that entries of a pack are in another pack, whose bytes were under its name. Two
+// packs can have the same message, and it was readable under both names until now.
+func (r *repairer) leadTo(ctx context.Context, key, is string, body objstore.Body) error {
+	var names []string
+	_, err := history.Salvage(body, body.Size(), func(name string, _ []byte) error {
+		names = append(names, name)
+		return nil
+	})
+	if err != nil || len(names) == 0 {
+		return err
+	}
+	return r.note(ctx, key, names, is)
+}
+
+// note notes that entries of a pack are in another pack now.
+func (r *repairer) note(ctx context.Context, key string, entries []string, now string) error {
+	at, err := r.lock.Now(ctx)
+	if err != nil {
+		return err
+	}
+	if err := repository.NoteMoved(ctx, r.store, false, at, key, entries, now); err != nil {
+		return err
+	}
+	return r.renote(ctx, key, at, now)
+}
+
 // rewrite copies the readable entries of a pack into a new one.
 func (r *repairer) rewrite(ctx context.Context, key string, body objstore.Body) error {
 	w := pack.NewWriter(nil, r.o.Pack)
@@ -151,14 +180,7 @@ func (r *repairer) rewrite(ctx context.Context, key string, body objstore.Body) 
 	if err != nil {
 		return err
 	}
-	at, err := r.lock.Now(ctx)
-	if err != nil {
-		return err
-	}
-	if err := repository.NoteMoved(ctx, r.store, false, at, key, kept, now); err != nil {
-		return err
-	}
-	if err := r.renote(ctx, key, at, now); err != nil {
+	if err := r.note(ctx, key, kept, now); err != nil {
 		return err
 	}
 	text := ""
