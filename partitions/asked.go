@@ -5,6 +5,7 @@ import (
 
 	"github.com/cyrusbackup/backupd/index"
 	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/indexvalue"
 )
 
@@ -96,6 +97,25 @@ func (b *Backup) findMissing() error {
 		}
 		return nil
 	})
+}
+
+// Lacks reports whether a mailbox has a message without a body. Asked.Missing may be too large:
+// another host may have received the bodies.
+func (s *State) Lacks(uniqueid string) (bool, error) {
+	var m history.MessageState
+	for r, err := range s.Records(uniqueid, 0) {
+		if err != nil {
+			return false, err
+		}
+		if r.Gone || r.Expunged != 0 {
+			continue
+		}
+		there, err := s.message(r.GUID, &m)
+		if err != nil || !there || m.Missing {
+			return err == nil, err
+		}
+	}
+	return false, nil
 }
 
 func (s *State) missingMessages() (map[cyrus.GUID]bool, error) {

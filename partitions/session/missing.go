@@ -31,6 +31,11 @@ func (x *Session) askAgain(st *partitions.State, b *partitions.Backup, h *heldBa
 	if err != nil || a.Missing == 0 || now.Sub(a.At) < x.set.Options().MissingRetry {
 		return false, err
 	}
+	if lacks, err := st.Lacks(m.UniqueID); err != nil {
+		return false, err
+	} else if !lacks {
+		return false, b.NoteAsked(m.UniqueID, func(a *partitions.Asked) { a.Missing = 0 })
+	}
 	h.asked[m.UniqueID] = true
 	return true, b.NoteAsked(m.UniqueID, func(a *partitions.Asked) { a.At = now })
 }
