@@ -15,9 +15,10 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// leftOver returns an error if a state shows something of the former person.
+// leftOver returns an error if a state shows something of the former person. A person without
+// an INBOX cannot be told from the former one: it is the real client that removes his scripts.
 func (a *account) leftOver(m *history.Mem) error {
-	if !a.person {
+	if !a.person || !a.hasInbox() {
 		return nil
 	}
 	for kind, has := range map[string]bool{history.ItemSeen: a.seen != "", history.ItemSieve: a.sieve != ""} {
@@ -31,6 +32,15 @@ func (a *account) leftOver(m *history.Mem) error {
 		}
 	}
 	return nil
+}
+
+func (a *account) hasInbox() bool {
+	for _, b := range a.boxes {
+		if cyrus.IsInbox(b.name) {
+			return true
+		}
+	}
+	return false
 }
 
 // where returns the store of a backup, nil if there is no such backup.

@@ -19,7 +19,7 @@ func TestRepairPackUnderAnotherName(t *testing.T) {
 	boxes := map[string]*source{}
 	var packs []string
 	for i, user := range owners {
-		// Each host has an index of its own, so that neither knows the pack of the other.
+		// The hosts have separate indexes, so that neither knows the pack of the other.
 		h := newHostWith(t, func(o *partitions.Options) { o.InlineLimit = 1 }, store)
 		boxes[user] = newSource("user." + user)
 		boxes[user].deliver(shared)

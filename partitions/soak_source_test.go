@@ -118,7 +118,9 @@ var soakChanges = []soakChange{
 			}
 		}
 	}},
-	{1, "another person", func(w *soak, u *soakUser, _ *source) { u.account = u.account.nextPerson(u.name, w.number) }},
+	{1, "another person", func(w *soak, u *soakUser, _ *source) {
+		u.account, u.all = u.account.nextPerson(u.name, w.number), false
+	}},
 	{1, "quota", func(w *soak, u *soakUser, _ *source) { u.account.quota = uint64(w.number()) }},
 	{1, "seen", func(w *soak, u *soakUser, _ *source) { u.account.seen = fmt.Sprint("1:", w.number()) }},
 	{1, "sieve", func(w *soak, u *soakUser, _ *source) { u.account.sieve = fmt.Sprintf("keep; # %d", w.number()) }},

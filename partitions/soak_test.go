@@ -121,11 +121,12 @@ func TestSoak(t *testing.T) {
 	case *soakSteps != 0:
 		seed = rand.Uint64() >> 16
 		r.seeds = from(seed, *soakSteps)
-	default:
+	default: // one of them has found faults; make soak tries others
 		t.Parallel()
-		seed = rand.Uint64() >> 16
-		r.seeds = listed(1, seed)
+		r.seeds = listed(1, 265787313332431)
 	}
-	t.Logf("seed %d", seed)
+	if seed != 0 {
+		t.Logf("seed %d", seed)
+	}
 	r.run()
 }
