@@ -537,7 +537,7 @@ class Log:
     def state(self):
         state, self.next = self.begin()
         begun = self.next > 1
-        names = [m for m in map(LOG.fullmatch, self.store.names(f"backups/{self.backup}/log")) if m]
+        names = self.belonging([m for m in map(LOG.fullmatch, self.store.names(f"backups/{self.backup}/log")) if m])
         if not names:
             raise Trouble(f"{self.backup}: no such backup")
         kept = self.before_log(state, int(names[0][1])) if int(names[0][1]) > 1 else 0
@@ -561,6 +561,96 @@ class Log:
             else:
                 self.problems.add(f"commit {n} is skipped: {why}")
         return state
+
+    # -- objects that do not belong to the log, although they are in its place: format.md 4
+
+    def belonging(self, names):
+        """Returns the objects of the log, without those of another history."""
+        spans = [(int(m[1]), int(m[2] or m[1]), m) for m in names]
+        singles = {first for first, _, m in spans if not m[2]}
+        foreign = {s for s in spans if s[2][2] and self.doubtful(s, spans, singles) and not self.continued(s, spans, singles)}
+        spans = [s for s in spans if s not in foreign]
+        begin = self.after_hole(spans)
+        for _, last, m in foreign.union(s for s in spans if s[1] < begin):
+            report(f"{m[0]} does not belong to the log and is ignored")
+        return [m for _, last, m in spans if last >= begin]
+
+    def doubtful(self, s, spans, singles):
+        overlaps = any(o is not s and o[0] <= s[1] and s[0] <= o[1] for o in spans)
+        return overlaps or bool(singles) and s[1] >= max(singles)
+
+    def continued(self, s, spans, singles):
+        """Whether the next commit names the hash of the last commit of a segment. A damaged segment
+        counts as one of the log."""
+        try:
+            hashes, prev = {}, None
+            for number, head, digest, _ in self.commits(s[2]):
+                if number != (max(hashes) + 1 if hashes else s[0]) or prev and head["prev"] not in ("", prev):
+                    raise Damaged("a commit does not continue the previous one")
+                hashes[number] = prev = digest
+            if max(hashes, default=0) != s[1]:
+                raise Damaged("commits are missing")
+        except Damaged:
+            return True
+        after = [o for o in spans if o is not s and o[0] <= s[1] + 1 <= o[1]]
+        for o in sorted(after, key=lambda o: bool(o[2][2])):    # a single commit first
+            prev = self.of_commit(o, s[1] + 1, lambda head, digest: head["prev"])
+            if prev:
+                return prev == hashes[s[1]]
+        same = max((n for n in singles if s[0] <= n <= s[1]), default=0)
+        if not same:
+            return True
+        digest = self.of_commit(next(o for o in spans if o[0] == same and not o[2][2]), same, lambda head, digest: digest)
+        return digest in (None, hashes[same])
+
+    def of_commit(self, s, n, what):
+        """Returns what(first line, hash) of a commit, or None if it is unreadable."""
+        with contextlib.suppress(Damaged):
+            for number, head, digest, _ in self.commits(s[2]):
+                if number == n:
+                    return what(head, digest)
+        return None
+
+    def after_hole(self, spans):
+        """Returns the commit with which the log begins if retention has ended in a hole of it, or 0."""
+        begin, end = 0, 0
+        for first, last, _ in sorted(spans, key=lambda s: s[:2]):
+            if end and first > end + 1 and self.retained(first, spans):
+                begin = first
+            end = max(end, last)
+        return begin
+
+    def retained(self, n, spans):
+        """Whether retention has removed all commits before n: it leaves a checkpoint and an event."""
+        if f"{n - 1:016}.tar.zst" not in self.store.names(f"backups/{self.backup}/checkpoints"):
+            return False
+        after = n - 1
+        with contextlib.suppress(Damaged):
+            for first, last, m in sorted(spans, key=lambda s: s[:2]):
+                if last <= after:
+                    continue
+                if first > after + 1:
+                    break       # another hole
+                for number, _, _, events in self.commits(m):
+                    if any(e.get("event") == "retained" and number_of(e["to"], "a commit") >= n - 1 for e in events):
+                        return True
+                after = last
+        return False
+
+    def commits(self, m):
+        """Yields (number, first line, hash, other lines) of the commits in an object."""
+        key, spool = f"backups/{self.backup}/log/{m[0]}", os.path.join(self.scratch, "commit")
+        with damage(key):
+            for name, size, read in entries(self.store, key):
+                if name.endswith("commit.ndjson"):
+                    self.save(spool, read, size)
+                    with open(spool, "rb") as f:
+                        events = lines(lambda: f.read(1 << 20), key)
+                        head = next(events)
+                        number = int(name[:16]) if "/" in name else int(m[1])
+                        if head["backup"] != self.backup or head["number"] != number:
+                            raise Damaged(f"{key}: commit {number} belongs to another backup or number")
+                        yield number, head, self.digest.hexdigest(), events
 
     def before_log(self, state, first):
         """Returns the number of the checkpoint that retention left at the beginning of the log, or 0.
