@@ -9,6 +9,7 @@ import (
 
 	"github.com/cyrusbackup/backupd/objstore/pack"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/packing"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
@@ -55,7 +56,7 @@ func LastDay(now time.Time, minAge time.Duration) time.Time {
 type Merger struct {
 	p       repository.Config
 	o       MergeOptions
-	packs   *packer
+	packs   *packing.Packer
 	objects *history.Objects
 	units   []*unit
 	waiting int // bytes of units
@@ -63,7 +64,7 @@ type Merger struct {
 
 // NewMerger returns a Merger for a partition.
 func NewMerger(p repository.Config, o MergeOptions) *Merger {
-	return &Merger{p: p, o: o, packs: newPacker(p.Store, o.PackSize, o.Pack), objects: history.NewObjects(p.Store, 0)}
+	return &Merger{p: p, o: o, packs: packing.New(p.Store, o.PackSize, o.Pack), objects: history.NewObjects(p.Store, 0)}
 }
 
 // Merged is the work on one backup. It is complete after Flush.
@@ -78,7 +79,7 @@ type Merged struct {
 }
 
 // Packed returns the packs that were put, and their bytes.
-func (m *Merger) Packed() (packs int, bytes int64) { return m.packs.put, m.packs.bytes }
+func (m *Merger) Packed() (packs int, bytes int64) { return m.packs.Put() }
 
 // errBackupChanged reports that another backup has taken the place of the one to work on.
 var errBackupChanged = errors.New("the backup was replaced meanwhile by another one with its name")
@@ -98,7 +99,7 @@ func sameBackup(ctx context.Context, f *repository.Found) error {
 func (m *Merger) Add(ctx context.Context, f *repository.Found, u *repository.Upkeep) *Merged {
 	job := &Merged{Found: f, Upkeep: u}
 	if m.o.Private {
-		clear(m.packs.known)
+		m.packs.Forget()
 	}
 	ctx, end := during(ctx, u)
 	defer end()
@@ -169,7 +170,7 @@ func bridged(ctx context.Context, f *repository.Found) error {
 func (m *Merger) Flush(ctx context.Context) error {
 	units := m.units
 	m.units, m.waiting = nil, 0
-	err := m.packs.flush(ctx)
+	err := m.packs.Flush(ctx)
 	var work sync.WaitGroup
 	slots := make(chan struct{}, mergedAtOnce)
 	for len(units) > 0 {

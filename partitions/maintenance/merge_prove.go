@@ -74,7 +74,7 @@ func (m *Merger) proveBody(ctx context.Context, u *unit, n uint64, b history.Inl
 		if _, ok := history.MovedKey(p.Object); !ok {
 			continue // in the log
 		}
-		if ours && p.Object == at.pack.key && p.Entry == at.entry {
+		if ours && p.Object == at.Pack.Key && p.Entry == at.Entry {
 			return nil
 		}
 		if err = history.CheckChunk(ctx, m.objects, p); err == nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/packing"
 )
 
 // merge puts the segment of a unit, proves it, and removes the single commits. After a
@@ -85,10 +86,10 @@ const packsKept = time.Hour
 // slept or was paused. Nothing had named them, so that collection may have removed them, or is
 // about to.
 func (m *Merger) provePacks(ctx context.Context, u *unit) error {
-	asked := map[*newPack]bool{}
+	asked := map[*packing.Pack]bool{}
 	for _, bodies := range u.bodies {
 		for _, at := range bodies {
-			asked[at.pack] = asked[at.pack] || at.pack.at.IsZero() || u.at.IsZero() || u.at.Sub(at.pack.at).Abs() > packsKept
+			asked[at.Pack] = asked[at.Pack] || at.Pack.At.IsZero() || u.at.IsZero() || u.at.Sub(at.Pack.At).Abs() > packsKept
 		}
 	}
 	var dead *history.Condemned
@@ -100,11 +101,11 @@ func (m *Merger) provePacks(ctx context.Context, u *unit) error {
 		if dead == nil {
 			dead, _, err = history.ReadCondemned(ctx, m.p.Store)
 		}
-		if err == nil && dead.Has(p.key) {
-			err = fmt.Errorf("%s: it was condemned before the segment named it", p.key)
+		if err == nil && dead.Has(p.Key) {
+			err = fmt.Errorf("%s: it was condemned before the segment named it", p.Key)
 		}
 		if err == nil {
-			_, err = m.p.Store.Stat(ctx, p.key)
+			_, err = m.p.Store.Stat(ctx, p.Key)
 		}
 		if err != nil {
 			return err
@@ -124,10 +125,10 @@ func (u *unit) place(p history.Place) (history.Place, error) {
 	switch {
 	case !ok:
 		return p, nil // in another commit: it leads to the segment that replaces that one
-	case at.pack.key == "":
+	case at.Pack.Key == "":
 		return p, fmt.Errorf("chunk %s: its pack could not be put", p.Chunk)
 	}
-	p.Object, p.Entry = at.pack.key, at.entry
+	p.Object, p.Entry = at.Pack.Key, at.Entry
 	return p, nil
 }
 

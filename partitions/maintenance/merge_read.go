@@ -9,6 +9,7 @@ import (
 	"github.com/cyrusbackup/backupd/internal/inorder"
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/packing"
 )
 
 // unit is a run of commits that becomes a segment, or that a segment already has.
@@ -20,7 +21,7 @@ type unit struct {
 	at       time.Time // store time when it was put
 	commits  []*history.WholeCommit
 	infos    []objstore.Info // of their objects
-	bodies   map[uint64]map[history.ChunkID]placed
+	bodies   map[uint64]map[history.ChunkID]packing.Placed
 	bytes    int
 	day      time.Time
 }
@@ -131,7 +132,7 @@ func (m *Merger) mergeable(ctx context.Context, job *Merged, newest uint64) iter
 }
 
 func newUnit(job *Merged, c readCommit, day time.Time) *unit {
-	u := &unit{job: job, from: c.number, to: c.number, day: day, bodies: map[uint64]map[history.ChunkID]placed{}}
+	u := &unit{job: job, from: c.number, to: c.number, day: day, bodies: map[uint64]map[history.ChunkID]packing.Placed{}}
 	if c.in.to > 0 {
 		u.from, u.to, u.exists = c.in.from, c.in.to, true
 	}
@@ -150,9 +151,9 @@ func (u *unit) takes(c readCommit, day time.Time) bool {
 func (m *Merger) append(ctx context.Context, u *unit, c readCommit) error {
 	if !u.exists {
 		u.to = c.number
-		at := map[history.ChunkID]placed{}
+		at := map[history.ChunkID]packing.Placed{}
 		for _, b := range c.whole.Bodies {
-			p, err := m.packs.add(ctx, b, c.whole.Private[b.Chunk])
+			p, err := m.packs.Add(ctx, b, c.whole.Private[b.Chunk])
 			if err != nil {
 				return err
 			}

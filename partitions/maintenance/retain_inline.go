@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/packing"
 )
 
 // errInline reports a body that is not in a pack.
@@ -37,10 +38,10 @@ func (r *retainer) repacked(ctx context.Context, p history.Place) (history.Place
 		}
 	}
 	at, ok := r.bodies.places[p.Chunk]
-	if !ok || at.entry != p.Entry {
+	if !ok || at.Entry != p.Entry {
 		return p, errInline
 	}
-	p.Object = at.pack.key
+	p.Object = at.Pack.Key
 	return p, nil
 }
 
@@ -62,20 +63,20 @@ func (r *retainer) tooLargeToMerge(p history.Place) (n uint64, large bool) {
 // packedBodies are the bodies of a commit in new packs.
 type packedBodies struct {
 	number uint64
-	places map[history.ChunkID]placed
+	places map[history.ChunkID]packing.Placed
 }
 
 func (r *retainer) packBodies(ctx context.Context, n uint64) (packedBodies, error) {
-	out := packedBodies{n, map[history.ChunkID]placed{}}
+	out := packedBodies{n, map[history.ChunkID]packing.Placed{}}
 	whole, err := history.ReadWhole(ctx, r.store, r.f.Path, n, mostWhole)
 	if err != nil {
 		return out, err
 	}
-	p := newPacker(r.store, mostWhole, r.o.Pack)
+	p := packing.New(r.store, mostWhole, r.o.Pack)
 	for _, b := range whole.Bodies {
-		if out.places[b.Chunk], err = p.add(ctx, b, whole.Private[b.Chunk]); err != nil {
+		if out.places[b.Chunk], err = p.Add(ctx, b, whole.Private[b.Chunk]); err != nil {
 			return out, err
 		}
 	}
-	return out, p.flush(ctx)
+	return out, p.Flush(ctx)
 }

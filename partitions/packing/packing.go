@@ -1,4 +1,6 @@
-package maintenance
+// Package packing moves bodies into new packs, and proves each pack by reading it back. Merging
+// (package maintenance) and the rewrite of packs (package collection) use it.
+package packing
 
 import (
 	"bytes"
@@ -13,62 +15,70 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// newPack is a pack that is being built, or that was put.
-type newPack struct {
-	key    string // "" until it is durable and was read back
+// Pack is a pack that is being built, or that was put.
+type Pack struct {
+	Key string    // "" until it is durable and was read back
+	At  time.Time // store time when it was put; zero = unknown
+
 	bodies map[string]history.ChunkID
-	at     time.Time // store time when it was put; zero = unknown
 }
 
-// placed is a body in a new pack.
-type placed struct {
-	pack  *newPack
-	entry string
+// Placed is a body in a new pack.
+type Placed struct {
+	Pack  *Pack
+	Entry string
 }
 
 // knownBodies bounds the table of bodies that this run has packed: 10 MiB.
 const knownBodies = 1 << 16
 
-// packer moves inline bodies into packs. One packer serves all backups of a partition, so
-// that the few messages of a day of one user do not need a separate pack.
-type packer struct {
+// Packer moves bodies into packs. One Packer serves all backups of a partition, so that the
+// few messages of a day of one user do not need a separate pack.
+type Packer struct {
 	store objstore.Store
 	size  int64 // of a pack
 	opt   pack.Options
 
 	w     *pack.Writer
-	now   *newPack
-	known map[history.ChunkID]placed
+	now   *Pack
+	known map[history.ChunkID]Placed
 	put   int   // packs
 	bytes int64 // of packs
 }
 
-func newPacker(s objstore.Store, size int64, o pack.Options) *packer {
-	return &packer{store: s, size: size, opt: o, known: map[history.ChunkID]placed{}}
+// New returns a Packer that puts packs of about size bytes.
+func New(s objstore.Store, size int64, o pack.Options) *Packer {
+	return &Packer{store: s, size: size, opt: o, known: map[history.ChunkID]Placed{}}
 }
 
-// add adds a body, unless this run has packed its bytes before. A private body shares its
+// Put returns the number of packs that were put, and their bytes.
+func (p *Packer) Put() (packs int, bytes int64) { return p.put, p.bytes }
+
+// Forget makes the Packer pack bodies again that it has packed before.
+func (p *Packer) Forget() { clear(p.known) }
+
+// Add adds a body, unless this run has packed its bytes before. A private body shares its
 // place with no other.
-func (p *packer) add(ctx context.Context, b history.InlineBody, private bool) (placed, error) {
-	if at, ok := p.known[b.Chunk]; ok && !private && at.entry == b.Entry {
+func (p *Packer) Add(ctx context.Context, b history.InlineBody, private bool) (Placed, error) {
+	if at, ok := p.known[b.Chunk]; ok && !private && at.Entry == b.Entry {
 		return at, nil
 	}
 	if p.w != nil {
 		_, taken := p.now.bodies[b.Entry] // by other bytes with the same name
 		if taken || int64(p.w.Len()+len(b.Body)) > p.size {
-			if err := p.flush(ctx); err != nil {
-				return placed{}, err
+			if err := p.Flush(ctx); err != nil {
+				return Placed{}, err
 			}
 		}
 	}
 	if p.w == nil {
-		p.w, p.now = pack.NewWriter(nil, p.opt), &newPack{bodies: map[string]history.ChunkID{}}
+		p.w, p.now = pack.NewWriter(nil, p.opt), &Pack{bodies: map[string]history.ChunkID{}}
 	}
 	if err := p.w.Add(b.Entry, b.Body); err != nil {
-		return placed{}, err
+		return Placed{}, err
 	}
 	p.now.bodies[b.Entry] = b.Chunk
-	at := placed{p.now, b.Entry}
+	at := Placed{p.now, b.Entry}
 	if !private {
 		if len(p.known) >= knownBodies {
 			clear(p.known)
@@ -78,8 +88,8 @@ func (p *packer) add(ctx context.Context, b history.InlineBody, private bool) (p
 	return at, nil
 }
 
-// flush puts the pack, and reads it back.
-func (p *packer) flush(ctx context.Context) error {
+// Flush puts the pack, and reads it back.
+func (p *Packer) Flush(ctx context.Context) error {
 	if p.w == nil {
 		return nil
 	}
@@ -92,7 +102,7 @@ func (p *packer) flush(ctx context.Context) error {
 	return err
 }
 
-func (p *packer) write(ctx context.Context, w *pack.Writer, n *newPack) error {
+func (p *Packer) write(ctx context.Context, w *pack.Writer, n *Pack) error {
 	object, err := w.Finish()
 	if err != nil {
 		return err
@@ -102,18 +112,18 @@ func (p *packer) write(ctx context.Context, w *pack.Writer, n *newPack) error {
 	if err != nil {
 		return err
 	}
-	n.at = info.StoreTime
+	n.At = info.StoreTime
 	if err := n.readBack(ctx, p.store, key); err != nil {
 		return fmt.Errorf("read back %s: %w", key, err)
 	}
-	n.key = key
+	n.Key = key
 	p.put++
 	p.bytes += int64(len(object))
 	return nil
 }
 
 // readBack reads every body of the pack from the store.
-func (n *newPack) readBack(ctx context.Context, s objstore.Store, key string) error {
+func (n *Pack) readBack(ctx context.Context, s objstore.Store, key string) error {
 	if err := history.CheckObject(ctx, s, key); err != nil {
 		return err
 	}
