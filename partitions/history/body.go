@@ -85,7 +85,14 @@ func (o *Objects) follow(ctx context.Context, p Place) (located, error) {
 		if rerr != nil {
 			return located{}, rerr
 		}
-		if l, err = o.locateIn(ctx, now); IsDamage(err) {
+		l, err = o.locateIn(ctx, now)
+		if errors.Is(err, objstore.ErrNotExist) { // the pack may have been rewritten in turn since its note was cached
+			o.resolver.forgetMoved(p.Object)
+			if again, rerr := o.resolver.resolve(ctx, p); rerr == nil && again != now {
+				l, err = o.locateIn(ctx, again)
+			}
+		}
+		if IsDamage(err) {
 			err = fmt.Errorf("%s is missing, and the recorded new place of entry %s is wrong or out of date: %w", p.Object, p.Entry, err)
 		}
 	}

@@ -234,6 +234,32 @@ func TestMovedPlaces(t *testing.T) {
 	}
 }
 
+// A pack that a note leads to is rewritten in turn, after a reader has cached the note.
+func TestMovedAgain(t *testing.T) {
+	w := newWriter(t)
+	m, entries, order := chunked(3)
+	was := w.packOf(entries, order...)
+	w.delete(was)
+	objects := NewObjects(w.store, 0)
+	last := ""
+	for i := range 3 {
+		now := w.packOf(entries, order...)
+		note := Moved{Version: Version, Pack: was, Time: noon, Entries: map[string]string{order[0]: now, order[1]: now, order[2]: now}}
+		b, err := note.Append(nil)
+		w.must(err)
+		key, _ := MovedKey(was)
+		w.put(key, b)
+		if last != "" {
+			w.delete(last)
+			objects.forget(last)
+		}
+		if b, err := w.read(objects, m, placesIn(was, order...)); err != nil || sha1.Sum(b) != m.GUID {
+			t.Errorf("rewrite %d: %d bytes, %v", i, len(b), err)
+		}
+		last = now
+	}
+}
+
 func TestCondemned(t *testing.T) {
 	w := newWriter(t)
 	c, info, err := ReadCondemned(t.Context(), w.store)

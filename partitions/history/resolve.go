@@ -53,6 +53,13 @@ func (r *resolver) forget() {
 	r.forgetKept()
 }
 
+// forgetMoved drops the note about a pack from the cache.
+func (r *resolver) forgetMoved(pack string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.moved, pack)
+}
+
 func noPlace(p Place) error {
 	return fmt.Errorf("chunk %s: %w: %s is missing", p.Chunk, ErrNoPlace, p.Object)
 }

@@ -230,6 +230,12 @@ func (p *packCopier) wait(old, entry string) {
 
 func (p *packCopier) read(ctx context.Context, s source) ([]byte, error) {
 	frames, err := p.objects.Frames(ctx, s.object, s.entry.Off, s.entry.Len)
+	if errors.Is(err, objstore.ErrNotExist) { // rewritten since its directory was read
+		p.objects.Forget()
+		if s.object, s.entry, err = p.objects.Entry(ctx, s.place); err == nil {
+			frames, err = p.objects.Frames(ctx, s.object, s.entry.Off, s.entry.Len)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
