@@ -205,12 +205,13 @@ func (m *mover) follow(ctx context.Context, pl history.Place) (now history.Place
 	case note == nil:
 		return pl, &loss{object: id, how: lossAbsent}, nil
 	}
-	if len(note.Entries) == 0 {
-		return pl, &loss{object: id, chunk: &pl.Chunk, how: lossDamaged, collected: &pl}, nil
-	}
 	pack, ok := note.Entries[pl.Entry]
 	if !ok {
-		return pl, &loss{object: id, chunk: &pl.Chunk, how: lossDamaged}, nil
+		gone := &loss{object: id, chunk: &pl.Chunk, how: lossDamaged}
+		if note.NothingLost() {
+			gone.collected = &pl
+		}
+		return pl, gone, nil
 	}
 	pl.Object = pack
 	return pl, nil, nil

@@ -9,10 +9,11 @@ import (
 )
 
 // Collection removes a pack when no backup names it any more, and leaves a note that drops all
-// its entries. The index may still offer the messages of such a pack to any backup. That is no
-// loss, and no sign that the bucket was restored to an older state.
+// its entries. If it rewrites a pack, the note drops those that no backup names. The index may
+// still offer such messages to any backup. That is no loss, and no sign that the bucket was
+// restored to an older state.
 
-// split separates the losses of packs that collection has removed from the others.
+// split separates the losses of entries that collection has removed from the others.
 func split(gone []loss) (collected, others []loss) {
 	for _, l := range gone {
 		if l.collected != nil {
@@ -24,7 +25,7 @@ func split(gone []loss) (collected, others []loss) {
 	return collected, others
 }
 
-// forgetCollected removes places in packs that were removed from the index. The client gets
+// forgetCollected removes places of entries that were removed from the index. The client gets
 // LOCKED, and is asked for the messages when it tries again.
 func (p *Partition) forgetCollected(gone []loss) error {
 	p.recent.forget()
@@ -39,8 +40,8 @@ func (p *Partition) forgetCollected(gone []loss) error {
 	if err != nil {
 		return err
 	}
-	p.set.log.Info("the index knew messages whose packs were removed because no backup needed them", "partition", p.name, "messages", len(gone))
-	return fmt.Errorf("partition %s: packs that the index knows were removed, because no backup needed them: %w", p.name, cyrus.ErrLocked)
+	p.set.log.Info("the index knew messages that were removed because no backup needed them", "partition", p.name, "messages", len(gone))
+	return fmt.Errorf("partition %s: messages that the index knows were removed, because no backup needed them: %w", p.name, cyrus.ErrLocked)
 }
 
 // forgetPlace removes a place from the index, if the index still has it.

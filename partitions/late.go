@@ -94,24 +94,21 @@ func (w *Writer) provedAgain(ctx context.Context) error {
 // because a removed pack is taken off the list later.
 func (p *Partition) proveLate(ctx context.Context, named, again []history.Place) error {
 	p.forgetCondemned()
-	all := slices.Concat(named, again)
-	for _, pl := range all {
+	for _, pl := range slices.Concat(named, again) {
 		p.proofs.drop(objectID(pl.Object))
 	}
 	dead, _, err := p.condemned(ctx)
 	var absent map[string]bool
-	if err == nil {
-		absent, err = p.absent(ctx, all)
-	}
 	var gone []loss
+	if err == nil {
+		absent, err = p.absent(ctx, named)
+	}
+	if err == nil {
+		_, gone, err = p.prove(ctx, again) // these may have been rewritten
+	}
 	for _, pl := range named {
 		if err != nil || absent[pl.Object] || dead.Has(pl.Object) {
 			gone = append(gone, loss{object: objectID(pl.Object), chunk: &pl.Chunk, how: lossDamaged})
-		}
-	}
-	for _, pl := range again {
-		if absent[pl.Object] {
-			gone = append(gone, loss{object: objectID(pl.Object), how: lossAbsent})
 		}
 	}
 	if len(gone) == 0 && err == nil {

@@ -44,7 +44,7 @@ type loss struct {
 	object [32]byte         // objectID
 	chunk  *history.ChunkID // nil: the whole object
 	how    byte
-	// collected is the place, if collection has removed the pack: no loss, unless a backup
+	// collected is the place, if collection has removed the entry: no loss, unless a backup
 	// needs it.
 	collected *history.Place
 }

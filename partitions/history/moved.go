@@ -27,7 +27,12 @@ type Moved struct {
 	Pack    string            `json:"pack"`    // key of the old pack
 	Time    time.Time         `json:"time"`    // store time
 	Entries map[string]string `json:"entries"` // entry → key of its new pack; without dropped entries
+	// Unused means that the dropped entries were dropped because nothing named them.
+	Unused bool `json:"unused,omitempty"`
 }
+
+// NothingLost reports whether an entry that the note lacks was dropped because nothing named it.
+func (m *Moved) NothingLost() bool { return m.Unused || len(m.Entries) == 0 }
 
 // MovedKey returns the key of the note about a pack: moved/ab/abcdef….json. ok is false if
 // pack is not the key of a pack.
