@@ -24,6 +24,8 @@ type reader struct {
 	old    *usesReader
 	uses   *usesWriter // nil: not written
 	packs  *packSet
+	wanted map[Pack]bool // packs whose named entries are to be found
+	named  *namingSet    // those entries; nil: none are wanted
 
 	print      fingerprint
 	read       int           // objects that the old uses lack
@@ -62,7 +64,7 @@ func (r *reader) object(ctx context.Context, o object) error {
 		return fmt.Errorf("%s: this program does not know such objects: remove it if it is no part of the backup, or use a newer version", o.Key)
 	case kindCheckpoint:
 		r.checkpoint = max(r.checkpoint, o.to)
-		return r.use(ctx, o, r.placesOf)
+		return r.use(ctx, o, nil)
 	case kindLog:
 		return r.log(ctx, o)
 	case kindBlocks:
@@ -71,8 +73,12 @@ func (r *reader) object(ctx context.Context, o object) error {
 	return nil
 }
 
-// use finds what an object names: in the old uses, or else in the object.
-func (r *reader) use(ctx context.Context, o object, read func(context.Context, object) (*use, error)) error {
+// placesIn reads the places in an object.
+type placesIn func(context.Context, objstore.Store, string) iter.Seq2[history.Place, error]
+
+// use finds what an object names: in the old uses, or else in the object. places is nil for a
+// checkpoint, which has none itself.
+func (r *reader) use(ctx context.Context, o object, places placesIn) error {
 	var u *use
 	var err error
 	if r.old != nil {
@@ -82,10 +88,15 @@ func (r *reader) use(ctx context.Context, o object, read func(context.Context, o
 	}
 	if u == nil {
 		r.read++
-		if u, err = read(ctx, o); err != nil {
+		if u, err = r.readUse(ctx, o, places); err != nil {
 			return err
 		}
 		u.Object, u.version = o.rel, versionOf(o.Info)
+	}
+	if r.named != nil && slices.ContainsFunc(u.Packs, func(p Pack) bool { return r.wanted[p] }) {
+		if err := r.namings(ctx, o, places); err != nil {
+			return err
+		}
 	}
 	r.lines++
 	for _, p := range u.Packs {
@@ -102,6 +113,13 @@ func (r *reader) use(ctx context.Context, o object, read func(context.Context, o
 		return r.uses.add(u)
 	}
 	return nil
+}
+
+func (r *reader) readUse(ctx context.Context, o object, places placesIn) (*use, error) {
+	if places == nil {
+		return r.placesOf(ctx, o)
+	}
+	return r.packsIn(ctx, o, places)
 }
 
 // placesOf reads which objects have the places of a checkpoint.
@@ -132,7 +150,7 @@ func blocksID(key string) (id Pack, ok bool) {
 // later checkpoint has the places of everything before it.
 func (r *reader) log(ctx context.Context, o object) error {
 	r.newest = max(r.newest, o.to)
-	err := r.use(ctx, o, r.packsIn(history.LogPlaces))
+	err := r.use(ctx, o, history.LogPlaces)
 	if history.IsUnreadable(err) && !errors.Is(err, errChanged) && !errors.Is(err, errUses) {
 		return nil // as if it were missing
 	}
@@ -153,28 +171,26 @@ func (r *reader) block(ctx context.Context, o object) error {
 		return nil
 	}
 	r.blocks[id] = true
-	return r.use(ctx, o, r.packsIn(history.ObjectPlaces))
+	return r.use(ctx, o, history.ObjectPlaces)
 }
 
-// packsIn returns a function that reads the packs in the places of an object.
-func (r *reader) packsIn(places func(context.Context, objstore.Store, string) iter.Seq2[history.Place, error]) func(context.Context, object) (*use, error) {
-	return func(ctx context.Context, o object) (*use, error) {
-		named := map[Pack]struct{}{}
-		for p, err := range places(ctx, r.pinned(o), o.Key) {
-			if err != nil {
-				return nil, r.gone(err)
-			}
-			if id, ok := packOf(p.Object); ok { // nothing else is ever removed
-				named[id] = struct{}{}
-			}
+// packsIn reads the packs in the places of an object.
+func (r *reader) packsIn(ctx context.Context, o object, places placesIn) (*use, error) {
+	named := map[Pack]struct{}{}
+	for p, err := range places(ctx, r.pinned(o), o.Key) {
+		if err != nil {
+			return nil, r.gone(err)
 		}
-		u := &use{}
-		for p := range named {
-			u.Packs = append(u.Packs, p)
+		if id, ok := packOf(p.Object); ok { // nothing else is ever removed
+			named[id] = struct{}{}
 		}
-		slices.SortFunc(u.Packs, comparePacks)
-		return u, nil
 	}
+	u := &use{}
+	for p := range named {
+		u.Packs = append(u.Packs, p)
+	}
+	slices.SortFunc(u.Packs, comparePacks)
+	return u, nil
 }
 
 // gone returns errChanged for an object that was removed after it was listed.

@@ -1,12 +1,15 @@
 package collection
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/pack"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 	"github.com/cyrusbackup/backupd/partitions/storeclock"
@@ -17,6 +20,16 @@ type Options struct {
 	Lock   repository.LockOptions // owner and clock of the lease
 	Cache  string                 // directory for the cache; "" = none
 	DryRun bool                   // change nothing in the bucket, and take no lease
+
+	Pack         pack.Options // of new packs
+	PackSize     int64        // of new packs; 0 = 16 MiB
+	RewriteLimit int64        // bytes of packs that a pass rewrites; 0 = 4 GiB
+}
+
+func (o *Options) setDefaults() {
+	o.Lock.SetDefaults()
+	o.PackSize = cmp.Or(o.PackSize, packSize)
+	o.RewriteLimit = cmp.Or(o.RewriteLimit, mostRewritten)
 }
 
 // pass is one run of Collect.
@@ -28,6 +41,9 @@ type pass struct {
 	gone  int       // backups that were erased since then
 	began time.Time // store time, before anything was listed
 	out   *Result
+	// cacheName returns the name of a cache of the partition.
+	cacheName func(what string) string
+	private   bool // backups share no bodies
 }
 
 // Collect removes the packs of a partition that nothing has named for a day and that were
@@ -35,7 +51,13 @@ type pass struct {
 // anything in the partition cannot be read: see Result.Blocked. The error is ErrUpkeep if
 // another program collects, and storeclock.ErrUncertain if the time is in doubt.
 func Collect(ctx context.Context, part repository.Config, o Options) (out *Result, err error) {
-	o.Lock.SetDefaults()
+	o.setDefaults()
+	if o.Cache == "" { // for the second count
+		if o.Cache, err = os.MkdirTemp("", "backupd-uses-"); err != nil {
+			return &Result{}, err
+		}
+		defer func() { err = errors.Join(err, os.RemoveAll(o.Cache)) }()
+	}
 	p := &pass{store: part.Store, opt: o, out: &Result{}}
 	repo, err := repository.ReadInfo(ctx, part.Store)
 	if errors.Is(err, objstore.ErrNotExist) {
@@ -51,7 +73,9 @@ func Collect(ctx context.Context, part repository.Config, o Options) (out *Resul
 		}
 	}
 	if err == nil {
-		err = p.run(ctx, repo.ID, part.Location)
+		p.private = repo.Dedup == "backup"
+		p.cacheName = func(what string) string { return cacheName(o.Cache, repo.ID, part.Location, what) }
+		err = p.run(ctx)
 	}
 	if err != nil {
 		err = fmt.Errorf("collect packs of partition %s (%s): %w", part.Name, part.Location, err)
@@ -59,7 +83,7 @@ func Collect(ctx context.Context, part repository.Config, o Options) (out *Resul
 	return p.out, err
 }
 
-func (p *pass) run(ctx context.Context, repo, location string) (err error) {
+func (p *pass) run(ctx context.Context) (err error) {
 	if p.last, err = Last(ctx, p.store); err != nil {
 		return err
 	}
@@ -77,7 +101,7 @@ func (p *pass) run(ctx context.Context, repo, location string) (err error) {
 	}
 	c := &census{store: p.store, now: p.opt.Lock.Now(), putUses: !p.opt.DryRun, used: newPackSet(packsOfAll), moved: newPackSet(packsOfAll), out: p.out}
 	defer func() { err = errors.Join(err, c.close()) }()
-	if err := c.all(ctx, p.opt.Cache, repo, location); err != nil {
+	if err := c.all(ctx, p.opt.Cache, p.cacheName); err != nil {
 		return err
 	}
 	do, err := p.sortPacks(ctx, both(c.used, c.moved), list, listed)
@@ -91,13 +115,7 @@ func (p *pass) run(ctx context.Context, repo, location string) (err error) {
 		p.out.Condemning = Amount{}
 		return nil
 	}
-	if p.opt.DryRun {
-		for _, info := range do.remove {
-			p.out.Removed.add(info.Size)
-		}
-		return nil
-	}
-	return p.finish(ctx, do)
+	return p.change(ctx, do)
 }
 
 // compare blocks the pass if backups are missing that were not erased. Perhaps a disk is not
@@ -122,9 +140,34 @@ func (p *pass) compare(ctx context.Context) error {
 // errMissing reports that the list of backups is not believed.
 var errMissing = errors.New("backups are missing")
 
-// finish makes the changes.
-func (p *pass) finish(ctx context.Context, do *sorted) error {
-	if err := p.remove(ctx, do.remove); err != nil {
+// change rewrites and removes packs, and changes the list.
+func (p *pass) change(ctx context.Context, do *sorted) (err error) {
+	leads := newSortedSet[lead, *lead](leadsOfAll)
+	if len(do.rewrite)+len(do.remove) > 0 {
+		if leads, err = p.leads(ctx); err != nil {
+			return err
+		}
+	}
+	defer func() { err = errors.Join(err, leads.close()) }()
+	if err := p.rewrite(ctx, do.rewrite, leads); err != nil {
+		return err
+	}
+	switch {
+	case p.out.Blocking > 0: // by what only this count has found
+		p.out.Condemning = Amount{}
+		return nil
+	case p.opt.DryRun:
+		for _, info := range do.remove {
+			p.out.Removed.add(info.Size)
+		}
+		return nil
+	}
+	return p.finish(ctx, do, leads)
+}
+
+// finish removes packs and changes the list.
+func (p *pass) finish(ctx context.Context, do *sorted, leads *leadSet) error {
+	if err := p.remove(ctx, do.remove, leads); err != nil {
 		return err
 	}
 	gone, err := p.longGone(ctx, do.absent)
@@ -144,13 +187,15 @@ func (p *pass) finish(ctx context.Context, do *sorted) error {
 
 // settle makes the totals those after the pass.
 func (p *pass) settle() {
-	t := &p.out.Totals
+	t, r := &p.out.Totals, p.out
 	for _, a := range []*Amount{&t.All, &t.Condemned} {
-		a.Packs -= p.out.Removed.Packs
-		a.Bytes -= p.out.Removed.Bytes
+		a.sub(r.Removed)
 	}
-	t.Condemned.Packs += p.out.Condemning.Packs
-	t.Condemned.Bytes += p.out.Condemning.Bytes
+	for _, a := range []*Amount{&t.All, &t.Used} {
+		a.sub(r.Rewritten)
+		a.sub(Amount{-r.Written.Packs, -r.Written.Bytes})
+	}
+	t.Condemned.sub(Amount{-r.Condemning.Packs, -r.Condemning.Bytes})
 }
 
 // certain returns the store's time, or storeclock.ErrUncertain.

@@ -66,12 +66,12 @@ func TestYoungPackIsKept(t *testing.T) {
 	}
 }
 
-// A pack that is named after it was condemned stays, and stays on the list: a request to
-// delete it may be on its way.
+// A pack that is named after it was condemned is rewritten: a request to delete it may be on its
+// way.
 func TestCondemnedPackThatIsUsed(t *testing.T) {
 	w := newWorld(t)
-	p := w.pack(1)
-	w.commit("bert", map[int]string{2: ""})
+	p := w.pack(1, 2)
+	w.commit("bert", map[int]string{3: ""})
 	w.later(8 * day)
 	w.collect()
 	if !w.condemned(p) {
@@ -79,17 +79,33 @@ func TestCondemnedPackThatIsUsed(t *testing.T) {
 	}
 	w.later(hour / 2) // the writer has read the list before
 	w.commit("bert", map[int]string{1: p})
-	w.later(day)
-	w.collectFor(5)
-	if !w.has(p) || !w.condemned(p) {
-		t.Errorf("exists %v, condemned %v", w.has(p), w.condemned(p))
+	w.later(23 * hour)
+	if w.collect(); !w.has(p) {
+		t.Fatal("the pack was removed within a day")
+	}
+	w.later(2 * hour)
+	r := w.collect()
+	if w.has(p) || !w.condemned(p) || r.Rewritten.Packs != 1 || r.Written.Packs != 1 {
+		t.Fatalf("exists %v, condemned %v: %+v", w.has(p), w.condemned(p), r)
+	}
+	if m, _, err := history.ReadMoved(t.Context(), w.mem, p); err != nil || len(m.Entries) != 1 {
+		t.Errorf("the note %+v, %v", m, err)
+	}
+	w.later(3 * hour)
+	if r = w.collect(); w.condemned(p) || r.All.Packs != 1 || r.Used.Packs != 1 {
+		t.Errorf("later: %+v", r)
 	}
 	w.check("bert")
 	w.commit("bert", nil, expunge(1))
 	w.retain("bert")
-	w.collect()
-	if w.has(p) {
-		t.Error("the pack is unused and was condemned days ago, but exists")
+	w.later(8 * day)
+	w.collectFor(3)
+	if packs := w.packs(); len(packs) > 0 {
+		t.Errorf("nothing needs %v", packs)
+	}
+	// The index of a daemon that knows the first pack is led to none.
+	if m, _, err := history.ReadMoved(t.Context(), w.mem, p); err != nil || len(m.Entries) != 0 {
+		t.Errorf("the note %+v, %v", m, err)
 	}
 }
 

@@ -14,8 +14,8 @@ import (
 )
 
 // A pack stays on the list until it is removed, even if a backup names it after all: a request
-// to delete it may already be on its way, and arrive at any time. Its users keep it, because
-// only an unused pack is removed. Nobody else refers to it any more.
+// to delete it may already be on its way, and arrive at any time. Its users keep it until its
+// entries are in other packs. Nobody else refers to it any more.
 
 // mostCondemned limits condemned.json to about 20 MB.
 const mostCondemned = 150_000

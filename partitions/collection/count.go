@@ -3,7 +3,6 @@ package collection
 import (
 	"context"
 	"errors"
-	"fmt"
 	"iter"
 	"strings"
 	"time"
@@ -35,8 +34,8 @@ func (c *census) close() error { return errors.Join(c.used.close(), c.moved.clos
 
 // all counts every backup. A backup that is set aside meanwhile is listed under at least one of
 // its prefixes, because it is removed from the first one after it is complete in the second.
-func (c *census) all(ctx context.Context, dir, repo, location string) error {
-	err := withCache(dir, cacheName(dir, repo, location, "uses"), func(old *cacheReader, fresh *cacheWriter) error {
+func (c *census) all(ctx context.Context, dir string, name func(string) string) error {
+	err := withCache(dir, name("uses"), func(old *cacheReader, fresh *cacheWriter) error {
 		for _, prefix := range []string{backupPrefix, asidePrefix} {
 			if err := c.below(ctx, prefix, old, fresh); err != nil {
 				return err
@@ -48,14 +47,14 @@ func (c *census) all(ctx context.Context, dir, repo, location string) error {
 		return err
 	}
 	var led *packSet
-	err = withCache(dir, cacheName(dir, repo, location, "notes"), func(old *cacheReader, fresh *cacheWriter) (err error) {
+	err = withCache(dir, name("notes"), func(old *cacheReader, fresh *cacheWriter) (err error) {
 		led, err = c.notes(ctx, c.used, old, fresh)
 		return err
 	})
 	// Notes lead only one step, unless something was interrupted.
 	for steps := 1; err == nil && !led.empty(); steps++ {
 		if steps == mostSteps {
-			err = fmt.Errorf("%s: notes about packs lead from one to the other in a circle", movedPrefix)
+			err = errCircle
 			break
 		}
 		from := led

@@ -14,7 +14,7 @@ import (
 )
 
 var (
-	modelSeeds = flag.Uint64("model.seeds", 4, "how many `seeds` TestModel tries")
+	modelSeeds = flag.Uint64("model.seeds", 0, "how many `seeds` TestModel tries; 0: four, or two if time is short")
 	modelSteps = flag.Int("model.steps", 150, "`steps` for each seed")
 )
 
@@ -32,6 +32,8 @@ type model struct {
 	late   map[string][]moment // commits that no client got an OK for, by user
 	asleep []writer
 	log    []string
+
+	rewritten int // packs
 }
 
 // moment is a range of commits in which a message may be unreadable.
@@ -45,12 +47,20 @@ type writer struct {
 	user, pack string
 	n          int
 	checked    time.Time
+	copies     bool // it copies a backup from another partition, whose places name the pack
 }
 
 // TestModel checks after each step that every message of every moment that can be loaded is
 // readable, and at the end that all other packs are gone.
 func TestModel(t *testing.T) {
-	for seed := range *modelSeeds {
+	rewritten, seeds := 0, *modelSeeds
+	if seeds == 0 {
+		seeds = 4
+		if short() {
+			seeds = 2
+		}
+	}
+	for seed := range seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			m := &model{world: newWorld(t), rnd: rand.New(rand.NewPCG(seed, 1)), users: []string{"anne", "bert", "carl"},
 				caches: []string{t.TempDir(), t.TempDir(), ""}, next: 1, where: map[int]string{}, live: map[string][]int{}, late: map[string][]moment{}}
@@ -69,8 +79,13 @@ func TestModel(t *testing.T) {
 				}
 			}
 			m.end()
+			rewritten += m.rewritten
 		})
 	}
+	if rewritten == 0 {
+		t.Error("no pack was rewritten")
+	}
+	t.Logf("%d packs were rewritten", rewritten)
 }
 
 func (m *model) note(format string, args ...any) {
@@ -81,7 +96,7 @@ func (m *model) user() string { return m.users[m.rnd.IntN(len(m.users))] }
 
 // step reports whether it may have made something unreadable.
 func (m *model) step() bool {
-	switch m.rnd.IntN(12) {
+	switch m.rnd.IntN(14) {
 	case 0, 1:
 		m.deliver()
 	case 2, 3:
@@ -101,6 +116,10 @@ func (m *model) step() bool {
 	case 8, 9:
 		m.pass()
 		return true
+	case 10:
+		m.condemnSome()
+	case 11:
+		m.beginCopy()
 	default:
 		d := []time.Duration{time.Minute, hour / 2, 5 * hour, 25 * hour, 3 * day, 8 * day}[m.rnd.IntN(6)]
 		m.note("%s pass", d)
@@ -133,7 +152,7 @@ func (m *model) begin(unlucky bool) {
 	}
 	if len(known) > 0 && m.rnd.IntN(3) > 0 {
 		w.n = known[m.rnd.IntN(len(known))]
-		w.pack = m.where[w.n]
+		w.pack = m.current(w.n)
 		if m.condemned(w.pack) || !m.has(w.pack) {
 			delete(m.where, w.n) // the client is asked for it
 			return
@@ -151,6 +170,57 @@ func (m *model) begin(unlucky bool) {
 	m.asleep = append(m.asleep, w)
 }
 
+// current returns the pack of a message, which a note names if it was rewritten.
+func (m *model) current(n int) string {
+	if !m.has(m.where[n]) {
+		note, _, err := history.ReadMoved(m.t.Context(), m.mem, m.where[n])
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		m.where[n] = note.Entries[place(n, "").Entry]
+	}
+	return m.where[n]
+}
+
+// condemnSome puts packs on the list, used or not, as an erasure does.
+func (m *model) condemnSome() {
+	packs := m.packs()
+	if len(packs) == 0 {
+		return
+	}
+	key := packs[m.rnd.IntN(len(packs))]
+	m.note("%s is condemned", key)
+	m.condemn(key)
+}
+
+// beginCopy begins to copy a backup with a message from another partition. Its places name a pack
+// that is or was in this one, too.
+func (m *model) beginCopy() {
+	known := slices.Sorted(mapsKeys(m.where))
+	if len(known) == 0 {
+		return
+	}
+	w := writer{user: m.user(), n: known[m.rnd.IntN(len(known))], copies: true}
+	w.pack = m.where[w.n]
+	m.copyBody(&w)
+	m.asleep = append(m.asleep, w)
+}
+
+// copyBody copies the message, unless this partition will keep it.
+func (m *model) copyBody(w *writer) {
+	w.checked = m.now
+	if m.has(w.pack) && !m.condemned(w.pack) {
+		return
+	}
+	if note, _, err := history.ReadMoved(m.t.Context(), m.mem, w.pack); err == nil {
+		if is := note.Entries[place(w.n, "").Entry]; m.has(is) && !m.condemned(is) {
+			return
+		}
+	}
+	m.noteMoved(w.pack, m.pack(w.n), w.n)
+	m.note("the copy of message %d in %s is copied", w.n, w.pack)
+}
+
 func (m *model) wake() {
 	if len(m.asleep) == 0 {
 		return
@@ -163,10 +233,13 @@ func (m *model) wake() {
 
 // finish commits, and proves the pack again if that was late.
 func (m *model) finish(w writer) {
+	for w.copies && m.now.Sub(w.checked) > 12*hour {
+		m.copyBody(&w)
+	}
 	m.note("writer of %s commits message %d in %s", w.user, w.n, w.pack)
 	m.commit(w.user, map[int]string{w.n: w.pack})
 	m.live[w.user] = append(m.live[w.user], w.n)
-	if m.now.Sub(w.checked) <= hour {
+	if w.copies || m.now.Sub(w.checked) <= hour {
 		return
 	}
 	if !m.condemned(w.pack) && m.has(w.pack) {
@@ -242,7 +315,8 @@ func (m *model) pass() {
 	}})
 	r := m.collect()
 	m.store = m.mem
-	m.note("%d packs condemned, %d removed", r.Condemning.Packs, r.Removed.Packs)
+	m.rewritten += r.Rewritten.Packs
+	m.note("%d packs condemned, %d removed, %d rewritten", r.Condemning.Packs, r.Removed.Packs, r.Rewritten.Packs)
 }
 
 // moments returns the numbers of the commits and checkpoints of a backup.
@@ -292,6 +366,17 @@ func (m *model) verify(step int) {
 func (m *model) end() {
 	m.later(9 * day)
 	m.collectFor(4)
+	named := m.named()
+	for _, key := range m.packs() {
+		if !named[key] {
+			m.t.Errorf("%s is unused and still there", key)
+		}
+	}
+	m.verify(*modelSteps)
+}
+
+// named returns the packs that a backup names, and those that notes about them name.
+func (m *model) named() map[string]bool {
 	named := map[string]bool{}
 	for _, u := range m.users {
 		prefix := repository.BackupPrefix(m.found(u).Path)
@@ -302,14 +387,14 @@ func (m *model) end() {
 						m.t.Fatal(err)
 					}
 					named[p.Object] = true
+					if note, _, err := history.ReadMoved(m.t.Context(), m.mem, p.Object); err == nil {
+						for _, key := range note.Entries {
+							named[key] = true
+						}
+					}
 				}
 			}
 		}
 	}
-	for _, key := range m.packs() {
-		if !named[key] {
-			m.t.Errorf("%s is unused and still there", key)
-		}
-	}
-	m.verify(*modelSteps)
+	return named
 }

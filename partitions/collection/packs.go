@@ -26,6 +26,7 @@ const (
 type sorted struct {
 	condemn []Pack
 	remove  []objstore.Info
+	rewrite []objstore.Info      // used, although it was condemned
 	absent  map[string]time.Time // keys on the list that do not exist, with their Since
 }
 
@@ -57,12 +58,16 @@ func (p *pass) sortPacks(ctx context.Context, used iter.Seq2[Pack, error], list 
 		delete(out.absent, info.Key)
 		p.out.All.add(info.Size)
 		at, condemned := since[info.Key]
+		due := condemned && removable && at.Add(condemnedAge).Before(p.began) && !at.IsZero()
 		switch {
 		case more && u == id:
 			p.out.Used.add(info.Size)
+			if due {
+				out.rewrite = append(out.rewrite, info)
+			}
 		case condemned:
 			p.out.Condemned.add(info.Size)
-			if removable && at.Add(condemnedAge).Before(p.began) && !at.IsZero() {
+			if due {
 				out.remove = append(out.remove, info)
 			}
 		case info.Modified.IsZero() || !info.Modified.Add(orphanAge).Before(p.began) || len(out.condemn)+len(list.Packs) >= mostCondemned:

@@ -1,26 +1,21 @@
 package collection
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-const (
-	// removeTime bounds the requests that remove a pack. They end well inside the lease.
-	removeTime = 30 * time.Second
-	// removedAge is how long a removed pack stays on the list. A writer may have asked for the
-	// pack some minutes before it reads the list.
-	removedAge = 2 * time.Hour
-)
+// removedAge is how long a removed pack stays on the list. A writer may have asked for the
+// pack some minutes before it reads the list.
+const removedAge = 2 * time.Hour
 
-// remove deletes packs. They stay on the list.
-func (p *pass) remove(ctx context.Context, packs []objstore.Info) error {
+// remove deletes unused packs. They stay on the list.
+func (p *pass) remove(ctx context.Context, packs []objstore.Info, leads *leadSet) error {
 	if len(packs) == 0 {
 		return nil
 	}
@@ -28,6 +23,19 @@ func (p *pass) remove(ctx context.Context, packs []objstore.Info) error {
 	if _, err := p.certain(ctx); err != nil {
 		return err
 	}
+	for group := range slices.Chunk(packs, rewrittenAtOnce) {
+		older, err := leadingTo(leads, group)
+		if err == nil {
+			err = p.removeGroup(ctx, group, older)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *pass) removeGroup(ctx context.Context, packs []objstore.Info, older map[Pack][]Pack) error {
 	l := condemnedNow{store: p.store}
 	for _, info := range packs {
 		// The list may be lost or replaced during a long removal: others may name the packs
@@ -37,7 +45,8 @@ func (p *pass) remove(ctx context.Context, packs []objstore.Info) error {
 		} else if !on {
 			continue
 		}
-		if err := p.removeOne(ctx, info.Key); err != nil {
+		id, _ := packOf(info.Key)
+		if err := p.removeOne(ctx, info.Key, nil, older[id]); err != nil {
 			return err
 		}
 		p.out.Removed.add(info.Size)
@@ -68,56 +77,24 @@ func (c *condemnedNow) has(ctx context.Context, key string) (bool, error) {
 	return c.list.Has(key), nil
 }
 
-func (p *pass) removeOne(ctx context.Context, key string) error {
-	ctx, cancel := context.WithTimeout(ctx, removeTime)
-	defer cancel()
-	if err := p.noteRemoved(ctx, key); err != nil {
+// removeOne removes a pack: the entries in now are in other packs, and the others are dropped.
+// older are the packs about which there are notes that lead to it. The notes are right before
+// the pack is removed.
+func (p *pass) removeOne(ctx context.Context, key string, now map[string]string, older []Pack) error {
+	if err := p.noteRemoved(ctx, key, now); err != nil {
 		return err
+	}
+	for _, about := range older {
+		if err := p.noteAgain(ctx, about, key, now); err != nil {
+			return err
+		}
 	}
 	if err := p.lease.Check(); err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(ctx, removeTime)
+	defer cancel()
 	return p.store.Delete(ctx, key)
-}
-
-// noteRemoved puts a note that drops all entries of a pack, or puts the present note again: its
-// age is that of the removal. The index of a daemon may know the pack for years, and must not
-// conclude from its absence that the bucket was restored to an older state. Nothing ever
-// removes a note, because a delayed request could remove a newer one.
-func (p *pass) noteRemoved(ctx context.Context, pack string) error {
-	key, _ := history.MovedKey(pack)
-	var last error
-	for range listTries {
-		m, info, err := history.ReadMoved(ctx, p.store, pack)
-		o := objstore.PutOptions{IfMatch: info.ETag}
-		if errors.Is(err, objstore.ErrNotExist) {
-			m, err = &history.Moved{Version: history.Version, Pack: pack, Entries: map[string]string{}}, nil
-			o = objstore.PutOptions{IfAbsent: true}
-		}
-		if err != nil {
-			return errors.Join(err, last)
-		}
-		m.Time = p.began.UTC()
-		b, err := m.Append(nil)
-		if err != nil {
-			return err
-		}
-		if err := p.lease.Check(); err != nil {
-			return err
-		}
-		if _, last = p.store.Put(ctx, key, bytes.NewReader(b), o); last == nil {
-			return nil
-		}
-		if !mayRepeat(last) {
-			return last
-		}
-	}
-	return fmt.Errorf("put %s %d times: %w", key, listTries, last)
-}
-
-// mayRepeat reports whether a conditional put may succeed if the object is read again.
-func mayRepeat(err error) bool {
-	return objstore.IsTemporary(err) || errors.Is(err, objstore.ErrPrecondition) || errors.Is(err, objstore.ErrExist)
 }
 
 // longGone returns the packs on the list that were removed some time ago.

@@ -27,6 +27,11 @@ func (a *Amount) add(bytes int64) {
 	a.Bytes += bytes
 }
 
+func (a *Amount) sub(b Amount) {
+	a.Packs -= b.Packs
+	a.Bytes -= b.Bytes
+}
+
 // Totals are the packs of a partition as a pass has found them.
 type Totals struct {
 	Version int       `json:"version"`
@@ -52,11 +57,18 @@ type Result struct {
 	Read       int    // backups whose objects had changed since the last pass
 	Condemning Amount // condemned by this pass
 	Removed    Amount
+	Rewritten  Amount // condemned packs that were used and are rewritten
+	Written    Amount // the packs that have their entries now
 	// Blocked are the reasons why nothing was condemned or removed: backups whose packs could
 	// not be determined. At most MostBlocked of them are kept.
 	Blocked []BlockedError
 	// Blocking is the number of all reasons.
 	Blocking int
+	// Kept are packs that had to be rewritten and could not be, with the reasons. At most
+	// MostBlocked of them are listed.
+	Kept []BlockedError
+	// Keeping is the number of all these packs.
+	Keeping int
 }
 
 // MostBlocked is how many reasons a Result has.
@@ -75,6 +87,12 @@ func (b BlockedError) Unwrap() error { return b.Err }
 func (r *Result) block(key string, err error) {
 	if r.Blocking++; len(r.Blocked) < MostBlocked {
 		r.Blocked = append(r.Blocked, BlockedError{key, err})
+	}
+}
+
+func (r *Result) keep(key string, err error) {
+	if r.Keeping++; len(r.Kept) < MostBlocked {
+		r.Kept = append(r.Kept, BlockedError{key, err})
 	}
 }
 

@@ -30,13 +30,15 @@ type backup struct {
 	hasUses bool            // the list has shown uses, or has not been made
 	now     time.Time       // host's clock
 	putFrom int             // put the uses from so many new objects on; 0 = never
+	wanted  map[Pack]bool   // packs whose named entries are to be found, or nil
 }
 
 // counted is what a backup names.
 type counted struct {
 	packs *packSet
-	print [32]byte // of the objects that were listed for it
-	read  int      // objects that were read
+	named *namingSet // of the wanted packs
+	print [32]byte   // of the objects that were listed for it
+	read  int        // objects that were read
 }
 
 // countTries is how often a backup is listed that does not fit its list. A daemon, a merge
@@ -44,7 +46,7 @@ type counted struct {
 const countTries = 3
 
 // count finds the packs. It returns an error if it cannot determine all of them. The caller
-// closes the set.
+// closes the sets.
 func (b *backup) count(ctx context.Context) (*counted, error) {
 	for try := 1; ; try++ {
 		out, err := b.once(ctx)
@@ -62,13 +64,19 @@ func (b *backup) count(ctx context.Context) (*counted, error) {
 }
 
 func (b *backup) once(ctx context.Context) (_ *counted, err error) {
-	r := &reader{store: b.store, prefix: b.prefix, packs: newPackSet(packsOfBackup)}
+	r := &reader{store: b.store, prefix: b.prefix, packs: newPackSet(packsOfBackup), wanted: b.wanted}
+	if b.wanted != nil {
+		r.named = newNamingSet(namingsOfBackup)
+	}
 	defer func() {
 		if r.old != nil {
 			err = errors.Join(err, r.old.close())
 		}
 		if err != nil {
 			err = errors.Join(err, r.packs.close())
+		}
+		if err != nil && r.named != nil {
+			err = errors.Join(err, r.named.close())
 		}
 	}()
 	if b.hasUses {
@@ -94,7 +102,7 @@ func (b *backup) once(ctx context.Context) (_ *counted, err error) {
 			return nil, err
 		}
 	}
-	return &counted{r.packs, r.print.value(), r.read}, nil
+	return &counted{r.packs, r.named, r.print.value(), r.read}, nil
 }
 
 // list yields the objects of the backup.

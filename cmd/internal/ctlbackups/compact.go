@@ -46,7 +46,8 @@ func compact(c *command) error {
 	if !c.dryRun {
 		c.audit.Done(c.bucket.Conf, "compact", err, "what", c.what(), "backups", k.compacted, "skipped", k.skipped, "held", k.held, "locked", k.locked, "failed", k.failures,
 			"commits", k.merged.Commits, "removed", k.merged.Removed, "bytes", k.merged.Bytes,
-			"packs_removed", k.reclaimed.Packs, "pack_bytes_removed", k.reclaimed.Bytes)
+			"packs_removed", k.reclaimed.Packs, "pack_bytes_removed", k.reclaimed.Bytes,
+			"packs_rewritten", k.rewritten.Packs, "rewritten_bytes_saved", k.rewritten.Bytes)
 	}
 	return err
 }
@@ -69,6 +70,7 @@ type compaction struct {
 	merged             maintenance.Merged
 	plan               maintenance.Plan // of a dry run
 	reclaimed          collection.Amount
+	rewritten          collection.Amount // and the bytes that this has saved
 }
 
 // compactedPartition is the work on one partition.

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/objstore/pack"
 	"github.com/cyrusbackup/backupd/partitions/collection"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
@@ -23,19 +24,25 @@ func (k *compaction) collect() error {
 			failed = true // it was reported
 			continue
 		}
-		r, err := collection.Collect(k.c.ctx, p, collection.Options{Lock: k.c.lockOptions("compact"), Cache: k.c.usesCache(), DryRun: k.c.dryRun})
+		r, err := collection.Collect(k.c.ctx, p, collection.Options{Lock: k.c.lockOptions("compact"), Cache: k.c.usesCache(), DryRun: k.c.dryRun,
+			Pack: pack.Options{Level: k.level}, PackSize: k.c.bucket.Conf.Size("backup_pack_size")})
 		if k.c.ctx.Err() != nil {
 			return k.c.ctx.Err()
 		}
 		k.reclaimed.Packs += r.Removed.Packs
 		k.reclaimed.Bytes += r.Removed.Bytes
+		k.rewritten.Packs += r.Rewritten.Packs
+		k.rewritten.Bytes += r.Rewritten.Bytes - r.Written.Bytes
 		for _, b := range r.Blocked {
 			cli.Fprintf(k.c.err, "ctl_backups: partition %s: no pack is removed because of %v\n", p.Name, b)
+		}
+		for _, b := range r.Kept {
+			cli.Fprintf(k.c.err, "ctl_backups: partition %s: %v\n", p.Name, b)
 		}
 		if err != nil {
 			cli.Fprintf(k.c.err, "ctl_backups: %v\n", err)
 		}
-		failed = failed || err != nil || r.Blocking > 0
+		failed = failed || err != nil || r.Blocking+r.Keeping > 0
 		if err := k.collected(p, r, err); err != nil {
 			return err
 		}
@@ -81,10 +88,13 @@ func (k *compaction) collected(p repository.Config, r *collection.Result, failur
 			Condemned  collection.Amount `json:"condemned"`
 			Condemning collection.Amount `json:"newly_condemned"`
 			Removed    collection.Amount `json:"removed"`
+			Rewritten  collection.Amount `json:"rewritten"`
+			Written    collection.Amount `json:"written"`
 			Backups    int               `json:"backups"`
 			Read       int               `json:"read"`
 			Blocking   int               `json:"blocking"`
-		}{"collect", p.Name, status, r.Used, r.Young, r.Condemned, r.Condemning, r.Removed, r.Backups, r.Read, r.Blocking})
+			Kept       int               `json:"kept"`
+		}{"collect", p.Name, status, r.Used, r.Young, r.Condemned, r.Condemning, r.Removed, r.Rewritten, r.Written, r.Backups, r.Read, r.Blocking, r.Keeping})
 	}
 	if failure != nil {
 		_, err := cli.Fprintf(c.out, "collect %s: %s\n", p.Name, status)
@@ -94,8 +104,17 @@ func (k *compaction) collected(p repository.Config, r *collection.Result, failur
 	if c.dryRun {
 		verb = "would be removed"
 	}
-	_, err := cli.Fprintf(c.out, "collect %s: %s, %s used, %s %s, %s will be removed later\n", p.Name, status,
-		k.packs(r.Used), k.packs(r.Removed), verb, k.packs(r.Reclaimable()))
+	rewritten := ""
+	if r.Rewritten.Packs > 0 {
+		rewritten = fmt.Sprintf(", %s rewritten", k.packs(r.Rewritten))
+		if c.dryRun {
+			rewritten = fmt.Sprintf(", up to %s would be rewritten", k.packs(r.Rewritten))
+		} else {
+			rewritten += " to " + k.packs(r.Written)
+		}
+	}
+	_, err := cli.Fprintf(c.out, "collect %s: %s, %s used, %s %s%s, %s will be removed later\n", p.Name, status,
+		k.packs(r.Used), k.packs(r.Removed), verb, rewritten, k.packs(r.Reclaimable()))
 	return err
 }
 

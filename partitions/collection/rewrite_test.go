@@ -1,0 +1,408 @@
+package collection_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"testing"
+
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/faultstore"
+	"github.com/cyrusbackup/backupd/objstore/pack"
+	"github.com/cyrusbackup/backupd/partitions/collection"
+	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
+)
+
+// condemn puts packs on the list.
+func (w *world) condemn(keys ...string) {
+	w.t.Helper()
+	u, err := repository.BeginCollection(w.t.Context(), w.config(), w.options().Lock)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	err = collection.Condemn(w.t.Context(), w.config(), u, func(yield func(collection.Pack, error) bool) {
+		for _, k := range keys {
+			var p collection.Pack
+			if err := p.UnmarshalText([]byte(k[len("packs/ab/"):][:64])); err != nil {
+				w.t.Fatal(err)
+			}
+			if !yield(p, nil) {
+				return
+			}
+		}
+	})
+	if err := errors.Join(err, u.End(w.t.Context())); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// entries returns the numbers of the messages in a pack.
+func (w *world) entries(key string) (numbers []int) {
+	w.t.Helper()
+	err := pack.Scan(bytes.NewReader(w.mem.Bytes(key)), func(name string, _ int64, body io.Reader) error {
+		var n int
+		_, err := fmt.Fscanf(body, "Subject: %d", &n)
+		numbers = append(numbers, n)
+		return err
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	slices.Sort(numbers)
+	return numbers
+}
+
+// note returns the number of entries in the note about a pack; -1 = none.
+func (w *world) note(key string) int {
+	m, _, err := history.ReadMoved(w.t.Context(), w.mem, key)
+	if err != nil {
+		return -1
+	}
+	return len(m.Entries)
+}
+
+// shared prepares a pack that two backups use, one of them by a note about a former pack, and that
+// is due to be rewritten. Messages 1, 2 and 5 are used, 3, 4, 6 and 7 are not.
+func shared(w *world) (key, former string) {
+	former, key = w.pack(5, 6), w.pack(1, 2, 3, 4, 5, 6, 7)
+	w.commit("anne", map[int]string{1: key})
+	w.commit("anne", map[int]string{10: ""})
+	w.commit("bert", map[int]string{2: key})
+	w.commit("carl", map[int]string{5: former})
+	w.later(hour)
+	w.noteMoved(former, key, 5, 6)
+	w.mem.Lose(former)
+	w.checkpoint("bert")
+	w.later(8 * day)
+	w.condemn(key)
+	w.later(25 * hour)
+	return key, former
+}
+
+func (w *world) noteMoved(from, to string, numbers ...int) {
+	w.t.Helper()
+	var entries []string
+	for _, n := range numbers {
+		entries = append(entries, message(n).GUID.String()+".eml")
+	}
+	if err := repository.NoteMoved(w.t.Context(), w.mem, false, w.now, from, entries, to); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// rewritten checks the partition after shared and a rewrite. If the rewrite was interrupted, an
+// entry may have two copies.
+func (w *world) rewritten(key, former string) {
+	w.t.Helper()
+	for _, u := range []string{"anne", "bert", "carl"} {
+		w.check(u)
+	}
+	if n := w.note(key); w.has(key) || n < 2 || n > 3 || w.note(former) != 1 {
+		w.t.Errorf("exists %v; %d entries in its note, %d in the older one", w.has(key), n, w.note(former))
+	}
+	var all []int
+	for _, p := range w.packs() {
+		all = append(all, w.entries(p)...)
+	}
+	if slices.Sort(all); !slices.Equal(slices.Compact(all), []int{1, 2, 5}) {
+		w.t.Errorf("the packs have messages %v", all)
+	}
+	if w.condemned(key) {
+		w.t.Error("the pack is still on the list")
+	}
+}
+
+// A used pack is rewritten without its dead entries, and every note leads to the new pack.
+func TestRewrite(t *testing.T) {
+	w := newWorld(t)
+	key, former := shared(w)
+	r := w.collect()
+	if w.has(key) || !w.condemned(key) {
+		t.Fatalf("exists %v, condemned %v: %+v", w.has(key), w.condemned(key), r)
+	}
+	if r.Rewritten.Packs != 1 || r.Written.Packs != 1 || r.Rewritten.Bytes <= r.Written.Bytes || r.All.Packs != 1 || r.Used.Packs != 1 {
+		t.Errorf("%+v", r)
+	}
+	w.later(3 * hour)
+	w.collect()
+	w.rewritten(key, former)
+}
+
+// A pack of which several notes lead from one to the other is used, too.
+func TestRewriteFollowsChains(t *testing.T) {
+	w := newWorld(t)
+	first, second, third := w.pack(1, 9), w.pack(1, 9), w.pack(1, 2, 9)
+	w.commit("anne", map[int]string{1: first})
+	w.commit("anne", map[int]string{3: ""})
+	w.noteMoved(first, second, 1)
+	w.noteMoved(second, third, 1, 9)
+	w.mem.Lose(first)
+	w.mem.Lose(second)
+	w.condemn(third)
+	w.later(25 * hour)
+	w.collect()
+	if packs := w.packs(); len(packs) != 1 || !slices.Equal(w.entries(packs[0]), []int{1}) {
+		t.Errorf("packs %v", packs)
+	}
+	if w.note(second) != 1 || w.note(third) != 1 {
+		t.Errorf("notes with %d and %d entries", w.note(second), w.note(third))
+	}
+}
+
+// A note may have entries that a backup on its way into this partition has copied, and whose log
+// is not there yet.
+func TestRewriteKeepsNotedEntries(t *testing.T) {
+	w := newWorld(t)
+	old, copied := w.pack(1, 2, 3), w.pack(2)
+	w.commit("anne", map[int]string{1: old})
+	w.condemn(old)
+	w.later(24 * hour)
+	w.noteMoved(old, copied, 2)
+	w.later(2 * hour)
+	w.collect()
+	w.commit("bert", map[int]string{2: old})
+	w.check("anne")
+	w.check("bert")
+	if w.has(old) || w.note(old) != 2 {
+		t.Errorf("exists %v, note with %d entries", w.has(old), w.note(old))
+	}
+}
+
+// A pack that cannot be read completely is kept. Others are rewritten.
+func TestDamagedPackIsKept(t *testing.T) {
+	for name, damage := range map[string]func(*world, string){
+		"damaged":   func(w *world, key string) { w.mem.Flip(key, 30) },
+		"truncated": func(w *world, key string) { w.mem.Truncate(key, 100) },
+		"lacks an entry": func(w *world, key string) {
+			w.put(key, w.mem.Bytes(w.pack(1)))
+		},
+		"another chunk": func(w *world, key string) {
+			wrong := place(2, key)
+			wrong.Chunk = sha256.Sum256(nil)
+			w.commitPlace("carl", wrong)
+		},
+		"another body": func(w *world, key string) {
+			p := pack.NewWriter(nil, pack.Options{})
+			for _, n := range []int{1, 2} {
+				if err := p.Put(pack.MessageName(message(n).GUID), body(n+1)); err != nil {
+					w.t.Fatal(err)
+				}
+			}
+			b, err := p.Finish()
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			w.put(key, b)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			bad, good := w.pack(1, 2, 3), w.pack(4, 5, 6)
+			w.commit("anne", map[int]string{1: bad, 2: bad})
+			w.commit("bert", map[int]string{4: good})
+			damage(w, bad)
+			w.condemn(bad, good)
+			w.later(25 * hour)
+			r := w.collect()
+			if !w.has(bad) || w.has(good) || r.Keeping != 1 || len(r.Kept) != 1 || r.Kept[0].Key != bad {
+				t.Errorf("bad %v, good %v: %+v", w.has(bad), w.has(good), r)
+			}
+			if w.note(bad) >= 0 {
+				t.Error("there is a note about the pack that was kept")
+			}
+			w.check("bert")
+		})
+	}
+}
+
+// commitPlace puts a commit that has only a place.
+func (w *world) commitPlace(user string, p history.Place) {
+	w.t.Helper()
+	f := w.found(user)
+	tip, _, err := f.Tip(w.t.Context(), 0)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	o := w.options().Lock
+	b := history.NewBuilder(o.Header(f, tip, w.now), pack.Options{})
+	w.event(b, &history.MailboxEvent{UniqueID: "inbox", Name: "user." + user})
+	b.Place(p)
+	if won, err := f.PutBuilt(w.t.Context(), b); err != nil || !won {
+		w.t.Fatal(won, err)
+	}
+}
+
+// What cannot be read after the first count blocks the rewrite: the entries are counted again.
+func TestSecondCountBlocks(t *testing.T) {
+	log := history.LogKey("user/anne", 1)
+	for name, change := range map[string]func(*world){
+		"damaged":      func(w *world) { w.mem.Flip(log, 40) },
+		"lost":         func(w *world) { w.mem.Lose(log) },
+		"disappeared":  func(w *world) { loseAll(w, "backups/user/anne/") },
+		"unmounted":    func(w *world) { loseAll(w, "backups/") },
+		"note damaged": func(w *world) { w.mem.Truncate(w.mem.Keys("moved/")[0], 400) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			key, former := shared(w)
+			f := faultstore.New(w.mem)
+			w.store = f
+			f.Add(faultstore.Fault{Count: 1, Match: func(op, key string) bool { return op == "list" && key == "packs/" }, Call: func(string, string) { change(w) }})
+			r, err := w.tryCollect()
+			if err != nil || r.Blocking == 0 || !w.has(key) || w.note(key) >= 0 {
+				t.Errorf("exists %v, note %d: %+v, %v", w.has(key), w.note(key), r, err)
+			}
+			if w.note(former) == 1 {
+				t.Error("the older note was changed")
+			}
+		})
+	}
+}
+
+func loseAll(w *world, prefix string) {
+	for _, key := range w.mem.Keys(prefix) {
+		w.mem.Lose(key)
+	}
+}
+
+// Each request of a rewrite fails in turn, without effect or without an answer. A later pass
+// completes it. At any time, everything can be read.
+func TestEachRequestOfRewriteFails(t *testing.T) {
+	for _, how := range []string{"before", "after"} {
+		for n, more := 0, true; more; n += stride() {
+			t.Run(fmt.Sprintf("%s %d", how, n), func(t *testing.T) {
+				more = false
+				w := newWorld(t)
+				key, former := shared(w)
+				f := faultstore.New(w.mem)
+				w.store = f
+				fault := faultstore.Fault{Skip: n, Count: 1}
+				fail := func(string, string) error {
+					return &objstore.Error{Op: "test", Temporary: true, Err: errors.New("no answer")}
+				}
+				if how == "before" {
+					fault.Before = fail
+				} else {
+					fault.After = fail
+				}
+				f.Add(fault)
+				_, _ = w.tryCollect()
+				more = f.Struck() > 0
+				f.Clear()
+				for _, u := range []string{"anne", "bert", "carl"} {
+					w.check(u)
+				}
+				w.store = w.mem
+				w.settle()
+				w.rewritten(key, former)
+			})
+		}
+	}
+}
+
+// settle runs passes until nothing is left to remove. Packs of an interrupted pass are removed when
+// they are old.
+func (w *world) settle() {
+	w.t.Helper()
+	w.later(5 * hour)
+	w.collect()
+	w.later(8 * day)
+	w.collectFor(3)
+}
+
+// A second collector runs whole between any two requests of the first, as if it had no lease.
+func TestTwoRewriters(t *testing.T) {
+	for n, more := 0, true; more; n += stride() {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			more = false
+			w := newWorld(t)
+			key, former := shared(w)
+			f := faultstore.New(w.mem)
+			f.Add(faultstore.Fault{Skip: n, Count: 1, Call: func(string, string) {
+				more = true
+				w.besideLease(func() {
+					if _, err := w.tryCollect(); err != nil {
+						t.Errorf("second collector: %v", err)
+					}
+				})
+			}})
+			first := w.config()
+			first.Store = f
+			_, _ = collection.Collect(t.Context(), first, w.options())
+			for _, u := range []string{"anne", "bert", "carl"} {
+				w.check(u)
+			}
+			w.settle()
+			w.rewritten(key, former)
+		})
+	}
+}
+
+// besideLease calls fn as if nobody had the lease of the collection.
+func (w *world) besideLease(fn func()) {
+	lease := w.mem.Bytes(repository.CollectionKey)
+	w.mem.Lose(repository.CollectionKey)
+	w.store, w.cache = w.mem, ""
+	fn()
+	if lease != nil {
+		w.put(repository.CollectionKey, lease)
+	}
+}
+
+// A reader has found places and read directories before a rewrite, and reads bodies after each of
+// its requests.
+func TestReaderBesideRewrite(t *testing.T) {
+	w := newWorld(t)
+	key, former := shared(w)
+	objects := history.NewObjects(w.mem, 0)
+	places := []history.Place{place(1, key), place(2, key), place(5, former)}
+	read := func() {
+		for _, p := range places {
+			if err := history.CheckChunk(t.Context(), objects, p); err != nil {
+				t.Errorf("%v", err)
+			}
+		}
+	}
+	read()
+	f := faultstore.New(w.mem)
+	w.store = f
+	f.Add(faultstore.Fault{Call: func(string, string) { read() }})
+	w.collect()
+	read()
+	f.Clear()
+	w.store = w.mem
+	w.later(3 * hour)
+	w.collect()
+	w.rewritten(key, former)
+}
+
+// A pass rewrites no more than its limit, and the next one continues.
+func TestRewriteLimit(t *testing.T) {
+	w := newWorld(t)
+	var packs []string
+	for n := range 4 {
+		packs = append(packs, w.pack(10*n+1, 10*n+2))
+		w.commit("anne", map[int]string{10*n + 1: packs[n]})
+	}
+	w.condemn(packs...)
+	w.later(25 * hour)
+	o := w.options()
+	o.RewriteLimit = 1
+	for n := range 4 {
+		o.DryRun = n == 0
+		r, err := collection.Collect(t.Context(), w.config(), o)
+		if err != nil || r.Rewritten.Packs != 1 {
+			t.Errorf("%+v, %v", r, err)
+		}
+		w.check("anne")
+		w.later(25 * hour)
+	}
+	left := slices.DeleteFunc(packs, func(k string) bool { return !w.has(k) })
+	if len(left) != 1 {
+		t.Errorf("%d packs are left", len(left))
+	}
+}
