@@ -87,8 +87,25 @@ func (w *soak) rollback(prefix func(*soakPart) string) error {
 	before := p.store.Snapshot()
 	homes := w.homes()
 	p.store.Rollback(to, pre, keep)
+	w.removeTwins(p)
 	w.forgetHomes()
 	return w.fallIll(&illness{what: "rollback of " + p.name, older: true, packs: pre == "" || pre == "packs/"}, p, before, homes)
+}
+
+// removeTwins removes the backups that a rollback has put in a second partition, as hosts ask an
+// administrator to do. Their users were first seen after the time of the older copy.
+func (w *soak) removeTwins(p *soakPart) {
+	for _, u := range w.users {
+		for _, other := range w.parts {
+			prefix := "backups/" + u.path() + "/"
+			if other == p || len(other.store.Keys(prefix)) == 0 {
+				continue
+			}
+			for _, key := range p.store.Keys(prefix) {
+				p.store.Lose(key)
+			}
+		}
+	}
 }
 
 // forgetHomes makes every host forget its users: a host that detects a rollback no longer knows
