@@ -148,8 +148,7 @@ func (s *Set) checkSuspect(ctx context.Context, f *repository.Found) error {
 	if err := f.PlaceHold(ctx, a.Hold("backupd on "+s.opt.Host), s.opt.Now); err != nil {
 		return err
 	}
-	s.log.Error("much of the mail of this backup was deleted: nothing is removed from the backup until ctl_backups release ends the hold",
-		"backup", f.Path, "deleted", a.Deleted, "of", a.Of, "from", a.From, "to", a.To)
+	s.log.Error(a.Headline(), "backup", f.Path, "deleted", a.Deleted, "of", a.Of, "from", a.From, "to", a.To)
 	return s.noteHeld(f.Partition.Name, f.Path)
 }
 

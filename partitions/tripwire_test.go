@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -134,86 +135,92 @@ func (w *wired) special(name, use string) {
 type deletion struct {
 	happens func(*wired)
 	want    int // of 100; 0 = the tripwire does not fire
+	account bool
 }
 
 // deletions are ways to delete messages without a trace of them in another mailbox.
 func deletions() map[string]deletion {
 	return map[string]deletion{
-		"nothing":  {func(*wired) {}, 0},
-		"expunged": {func(w *wired) { w.expunge(w.inbox, 40) }, 40},
+		"nothing":  {func(*wired) {}, 0, false},
+		"expunged": {func(w *wired) { w.expunge(w.inbox, 40) }, 40, false},
 		"expunged within a day": {func(w *wired) {
 			for range 8 {
 				w.expunge(w.inbox, 5)
 				w.later(2 * time.Hour)
 			}
-		}, 40},
+		}, 40, false},
 		"expunged within a week": {func(w *wired) {
 			for range 8 {
 				w.expunge(w.inbox, 5)
 				w.later(20 * time.Hour)
 			}
-		}, 0},
+		}, 0, false},
 		"expunged in turns with a flood": {func(w *wired) {
 			w.expunge(w.inbox, 40)
 			w.later(time.Hour)
 			w.deliver(w.inbox, 500)
-		}, 40},
+		}, 40, false},
 		"replaced": {func(w *wired) {
 			w.expunge(w.inbox, 40)
 			w.deliver(w.inbox, 40)
-		}, 40},
-		"too few": {func(w *wired) { w.expunge(w.inbox, 29) }, 0},
+		}, 40, false},
+		"too few": {func(w *wired) { w.expunge(w.inbox, 29) }, 0, false},
 		"missing from a complete set": {func(w *wired) {
 			w.inbox.records = w.inbox.records[40:]
 			w.inbox.modseq += 5
 			w.inbox.deletedModSeq = w.inbox.modseq
 			w.later(0) // goes into resync
-		}, 40},
+		}, 40, false},
 		"an unmailbox": {func(w *wired) {
 			w.do(func(c *client) error { return c.s.ApplyUnmailbox(c.t.Context(), w.work.name) })
 			w.drop(w.work)
-		}, 40},
+		}, 40, false},
 		"a deleted mailbox": {func(w *wired) {
 			w.rename(w.work, fmt.Sprintf("DELETED.user.anne.Work.%X", w.now().Unix()))
-		}, 40},
+		}, 40, false},
 		"a deleted mailbox that expires later": {func(w *wired) {
 			w.rename(w.work, fmt.Sprintf("DELETED.user.anne.Work.%X", w.now().Unix()))
 			w.later(30 * 24 * time.Hour)
 			w.do(func(c *client) error { return c.s.ApplyUnmailbox(c.t.Context(), w.work.name) })
 			w.drop(w.work)
-		}, 40},
+		}, 40, false},
 	}
 }
 
 // moves are ways to move messages, and to delete the copies.
 func moves() map[string]deletion {
 	return map[string]deletion{
-		"moved to the trash": {func(w *wired) { w.move(w.inbox, w.trash, 40) }, 40},
+		"moved to the trash": {func(w *wired) { w.move(w.inbox, w.trash, 40) }, 40, false},
 		"moved to a mailbox with the special use": {func(w *wired) {
 			w.rename(w.trash, "user.anne.Fort")
 			w.special("user.anne.Fort", `\Trash`)
 			w.move(w.inbox, w.trash, 40)
-		}, 40},
-		"moved to another mailbox": {func(w *wired) { w.move(w.inbox, w.work, 40) }, 0},
+		}, 40, false},
+		"moved to another mailbox": {func(w *wired) { w.move(w.inbox, w.work, 40) }, 0, false},
 		"moved to the trash and back": {func(w *wired) {
 			w.move(w.inbox, w.trash, 40)
 			w.later(time.Hour)
 			w.move(w.trash, w.work, 40)
-		}, 0},
+		}, 0, false},
 		"moved, and deleted much later": {func(w *wired) {
 			w.move(w.inbox, w.work, 40)
 			w.later(10 * 24 * time.Hour)
 			w.expunge(w.work, 80) // the moved ones too
-		}, 80},
+		}, 80, false},
 		"the trash is emptied": {func(w *wired) {
 			w.deliver(w.trash, 60)
 			w.later(30 * time.Hour)
 			w.expunge(w.trash, 60)
-		}, 0},
+		}, 0, false},
 		"the account": {func(w *wired) {
 			w.do(func(c *client) error { return c.s.ApplyUnuser(c.t.Context(), "anne") })
 			w.boxes = nil
-		}, 100},
+		}, 100, true},
+		"the account, with delay": {func(w *wired) {
+			for _, m := range []*source{w.work, w.trash, w.inbox} {
+				w.rename(m, fmt.Sprintf("DELETED.%s.%X", m.name, w.now().Unix()))
+			}
+		}, 100, true},
 	}
 }
 
@@ -241,6 +248,13 @@ func (c deletion) check(t *testing.T) {
 		t.Errorf("no alarm, want %d of 100", c.want)
 	case a != nil && (a.Deleted != c.want || a.Of != 100):
 		t.Errorf("alarm: %v, want %d of 100", a, c.want)
+	}
+	if a != nil {
+		for _, text := range []string{a.String(), a.Headline()} {
+			if strings.Contains(text, "if the account was deleted on purpose, run ctl_backups release") != c.account {
+				t.Errorf("%q", text)
+			}
+		}
 	}
 	for _, quiet := range []string{"no", "90% 1d 101", "1% 1d 500"} {
 		if a := w.check(quiet); a != nil {

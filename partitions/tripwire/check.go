@@ -28,11 +28,25 @@ type Alarm struct {
 	Of      int       // messages that were there at From
 	From    time.Time // the window begins
 	To      time.Time // and ends
+	Account bool      // no mailbox is left, as after the deletion of an account
 }
 
 // String describes the alarm for people.
 func (a *Alarm) String() string {
-	return fmt.Sprintf("%d of %d messages were deleted between %s and %s", a.Deleted, a.Of, timespec.Text(a.From), timespec.Text(a.To))
+	text := fmt.Sprintf("%d of %d messages were deleted between %s and %s", a.Deleted, a.Of, timespec.Text(a.From), timespec.Text(a.To))
+	if a.Account {
+		text += ", and no mailbox is left: if the account was deleted on purpose, run ctl_backups release"
+	}
+	return text
+}
+
+// Headline is the text of the line in the log.
+func (a *Alarm) Headline() string {
+	const text = "much of the mail of this backup was deleted: nothing is removed from the backup until ctl_backups release ends the hold"
+	if a.Account {
+		return text + ". No mailbox is left: if the account was deleted on purpose, run ctl_backups release"
+	}
+	return text
 }
 
 // Hold returns the hold that an alarm places. by is the program.
@@ -66,6 +80,9 @@ func Check(ctx context.Context, f *repository.Found, o Options) (*Alarm, error) 
 	}
 	for _, w := range t.windows(o.Rule) {
 		a, err := judge(ctx, f, o, t, w)
+		if a != nil && err == nil {
+			a.Account, err = nothingLeft(m, o.DeletedPrefix)
+		}
 		if a != nil || err != nil {
 			return a, err
 		}

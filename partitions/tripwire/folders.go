@@ -62,3 +62,17 @@ func (f *folders) deleted(m *history.MailboxState) time.Time {
 	}
 	return m.Deleted
 }
+
+// nothingLeft reports whether all mailboxes of a state were deleted.
+func nothingLeft(m *history.Mem, deletedPrefix string) (bool, error) {
+	f := &folders{deletedPrefix: deletedPrefix}
+	for box, err := range m.Mailboxes() {
+		if err != nil {
+			return false, err
+		}
+		if f.deleted(box).IsZero() {
+			return false, nil
+		}
+	}
+	return true, nil
+}

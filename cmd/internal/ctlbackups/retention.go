@@ -72,9 +72,8 @@ func (r *retention) tripwire(ctx context.Context, f *repository.Found) error {
 	if err := f.PlaceHold(ctx, a.Hold("ctl_backups compact on "+c.host), c.hostNow); err != nil {
 		return fmt.Errorf("%v; the hold cannot be placed: %w", a, err)
 	}
-	const text = "much of the mail of this backup was deleted: nothing is removed from the backup until ctl_backups release ends the hold"
-	c.audit.Alarm(c.bucket.Conf, text, "backup", f.Path, "deleted", a.Deleted, "of", a.Of, "from", a.From, "to", a.To)
-	cli.Fprintf(c.err, "ctl_backups: %s: %s: %s\n", label(f), text, a.String())
+	c.audit.Alarm(c.bucket.Conf, a.Headline(), "backup", f.Path, "deleted", a.Deleted, "of", a.Of, "from", a.From, "to", a.To)
+	cli.Fprintf(c.err, "ctl_backups: %s: %s: %s\n", label(f), a.Headline(), a.String())
 	return fmt.Errorf("%w: %v", repository.ErrOnHold, a)
 }
 
