@@ -204,5 +204,10 @@ func (p *pass) certain(ctx context.Context) (time.Time, error) {
 	if p.last != nil {
 		before = p.last.Time
 	}
-	return storeclock.Certain(ctx, p.store, repository.Key, p.opt.Lock.Now, before)
+	now, err := storeclock.Certain(ctx, p.store, repository.Key, p.opt.Lock.Now, before)
+	if errors.Is(err, storeclock.ErrEarlier) {
+		return now, fmt.Errorf("%w. That time is in %s: if the clocks are right now and were wrong then, remove %s; otherwise nothing is removed until that time",
+			err, ResultKey, ResultKey)
+	}
+	return now, err
 }

@@ -12,6 +12,9 @@ import (
 // ErrUncertain reports that the age of objects is uncertain, so that nothing may be removed.
 var ErrUncertain = errors.New("the time is uncertain, so nothing is removed")
 
+// ErrEarlier is an ErrUncertain: an earlier run has seen a later time.
+var ErrEarlier = fmt.Errorf("%w: the time is before that of the last run", ErrUncertain)
+
 // Certain returns the store's time, for a program that removes old objects. Such a program needs no
 // estimate: it can wait until the clocks are right (docs/design.md, promise 12). Certain asks
 // three times for the object at key: each answer must agree with here, this host's clock, which is
@@ -37,7 +40,7 @@ func Certain(ctx context.Context, s objstore.Store, key string, here func() time
 		}
 	}
 	if at.Before(notBefore.Add(-Bound)) {
-		return time.Time{}, fmt.Errorf("%w: the clocks show %s, but the last run was at %s: correct the clocks (NTP)", ErrUncertain, shown(at), shown(notBefore))
+		return time.Time{}, fmt.Errorf("%w: the clocks show %s, but the last run was at %s: correct the clocks (NTP)", ErrEarlier, shown(at), shown(notBefore))
 	}
 	return at, nil
 }
