@@ -71,7 +71,7 @@ func Retain(ctx context.Context, f *repository.Found, u *repository.Upkeep, o Re
 		ctx = held
 	}
 	if err := r.run(ctx); err != nil {
-		return r.done, fmt.Errorf("retention of %s: %w", f.Name(), err)
+		return r.done, fmt.Errorf("retention of %s: %w", f.Name(), r.explained(ctx, err))
 	}
 	return r.done, nil
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/cyrusbackup/backupd/objstore/pack"
@@ -209,5 +210,44 @@ func TestDamageOfShortenedLogWithoutCheckpoint(t *testing.T) {
 	}})
 	if err != nil || !lost {
 		t.Errorf("%v, loss reported: %v", err, lost)
+	}
+}
+
+// A loss that a bridge records ends retention. The error names it, and what helps; verify would report
+// no damage.
+func TestRetainAfterBridge(t *testing.T) {
+	for kind, damage := range map[string]func(*past, string){
+		"damaged": (*past).corrupt,
+		"missing": func(w *past, key string) { w.must(w.memory.Delete(w.t.Context(), key)) },
+	} {
+		t.Run(kind, func(t *testing.T) {
+			w := newPast(t)
+			w.create("inbox")
+			for range 5 {
+				w.deliver("inbox", 2)
+				w.days(1)
+			}
+			damage(w, history.LogKey(anne, 4))
+			w.days(60)
+			if _, err := w.retain(); err == nil || strings.Contains(err.Error(), "set-aside") {
+				t.Errorf("before the repair: %v", err)
+			}
+			w.repair()
+			w.must(w.fold.Close())
+			var err error
+			w.fold, err = w.found.Load(t.Context(), history.Moment{})
+			w.must(err)
+			for w.tip = w.fold.Tip(); w.tip.Number < 12; w.days(20) {
+				w.deliver("inbox", 2)
+			}
+			keys := w.memory.Keys("backups/")
+			done, err := w.retain()
+			if err == nil || !strings.Contains(err.Error(), "commit 4 ("+kind+"), recorded by commit ") || !strings.Contains(err.Error(), "set-aside") {
+				t.Errorf("%v", err)
+			}
+			if got := w.memory.Keys("backups/"); done.Log.Objects > 0 || len(got) < len(keys) {
+				t.Errorf("%+v: %d objects, before %d", done, len(got), len(keys))
+			}
+		})
 	}
 }
