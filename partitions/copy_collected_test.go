@@ -55,3 +55,40 @@ func TestCopyBesideCollection(t *testing.T) {
 		})
 	}
 }
+
+// A copy relies on packs that the target has, and an erasure condemns them before the log names
+// them. It removes them two hours later.
+func TestCopyBesideErasure(t *testing.T) {
+	w, _ := inTwo(t)
+	now := time.Now()
+	mem := memstore.New(func() time.Time { return now })
+	out := faultstore.New(mem)
+	export := func() {
+		t.Helper()
+		h := newHostWith(t, func(o *partitions.Options) { o.Now = func() time.Time { return now } }, out)
+		defer h.stop()
+		if _, err := transfer.Copy(t.Context(), w.home(), h.set.Partitions()[0], nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	export()
+	packs := mem.Keys("packs/")
+	for _, key := range mem.Keys("backups/") {
+		mem.Lose(key)
+	}
+	condemned := false
+	out.Add(faultstore.Fault{Count: 1, Match: func(op, key string) bool {
+		return op == "put" && strings.HasPrefix(key, history.LogPrefix(w.path()))
+	}, Call: func(string, string) {
+		now = now.Add(time.Hour)
+		condemnAll(t, &clocked{now: now}, mem, packs)
+		condemned = true
+	}})
+	if export(); !condemned || len(packs) == 0 {
+		t.Fatal("no pack was condemned: this test no longer covers its case")
+	}
+	for _, key := range packs {
+		mem.Lose(key)
+	}
+	checkBucket(t, mem, w.path(), w.boxes...).Close()
+}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"os"
 	"time"
 
@@ -24,6 +25,11 @@ type Options struct {
 	Pack         pack.Options // of new packs
 	PackSize     int64        // of new packs; 0 = 16 MiB
 	RewriteLimit int64        // bytes of packs that a pass rewrites; 0 = 4 GiB
+
+	// Erase yields packs with bodies that were erased, in order, each once. Condemn has put them
+	// on the list. They are removed or rewritten two hours after that, whatever the limit, with
+	// all their versions: see Result.Erasing. nil = none.
+	Erase iter.Seq2[Pack, error]
 }
 
 func (o *Options) setDefaults() {
@@ -149,7 +155,7 @@ func (p *pass) change(ctx context.Context, do *sorted) (err error) {
 		}
 	}
 	defer func() { err = errors.Join(err, leads.close()) }()
-	if err := p.rewrite(ctx, do.rewrite, leads); err != nil {
+	if err := p.rewrite(ctx, do, leads); err != nil {
 		return err
 	}
 	switch {
@@ -179,6 +185,9 @@ func (p *pass) finish(ctx context.Context, do *sorted, leads *leadSet) error {
 		return err
 	}
 	if err := p.changeList(ctx, do.condemn, gone, now); err != nil {
+		return err
+	}
+	if err := p.eraseVersions(ctx); err != nil {
 		return err
 	}
 	p.settle()

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cyrusbackup/backupd/objstore/faultstore"
+	"github.com/cyrusbackup/backupd/partitions/collection"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
@@ -47,7 +48,8 @@ type writer struct {
 	user, pack string
 	n          int
 	checked    time.Time
-	copies     bool // it copies a backup from another partition, whose places name the pack
+	copies     bool   // it copies a backup from another partition, whose places name the pack
+	relied     string // the pack in this partition that a copy relies on
 }
 
 // TestModel checks after each step that every message of every moment that can be loaded is
@@ -208,15 +210,16 @@ func (m *model) beginCopy() {
 
 // copyBody copies the message, unless this partition will keep it.
 func (m *model) copyBody(w *writer) {
-	w.checked = m.now
+	w.checked, w.relied = m.now, w.pack
 	if m.has(w.pack) && !m.condemned(w.pack) {
 		return
 	}
 	if note, _, err := history.ReadMoved(m.t.Context(), m.mem, w.pack); err == nil {
-		if is := note.Entries[place(w.n, "").Entry]; m.has(is) && !m.condemned(is) {
+		if w.relied = note.Entries[place(w.n, "").Entry]; m.has(w.relied) && !m.condemned(w.relied) {
 			return
 		}
 	}
+	w.relied = ""
 	m.noteMoved(w.pack, m.pack(w.n), w.n)
 	m.note("the copy of message %d in %s is copied", w.n, w.pack)
 }
@@ -233,7 +236,7 @@ func (m *model) wake() {
 
 // finish commits, and proves the pack again if that was late.
 func (m *model) finish(w writer) {
-	for w.copies && m.now.Sub(w.checked) > 12*hour {
+	for w.copies && (m.now.Sub(w.checked) > 3*hour || m.condemned(w.relied)) {
 		m.copyBody(&w)
 	}
 	m.note("writer of %s commits message %d in %s", w.user, w.n, w.pack)
@@ -313,7 +316,15 @@ func (m *model) pass() {
 		m.begin(true)
 		m.wake()
 	}})
-	r := m.collect()
+	o := m.options()
+	if m.rnd.IntN(2) == 0 {
+		m.note("it erases")
+		o.Erase = packsOf(slices.DeleteFunc(m.packs(), func(key string) bool { return !m.condemned(key) })...)
+	}
+	r, err := collection.Collect(m.t.Context(), m.config(), o)
+	if err != nil || r.Blocking > 0 {
+		m.t.Fatal(r.Blocked, err)
+	}
 	m.store = m.mem
 	m.rewritten += r.Rewritten.Packs
 	m.note("%d packs condemned, %d removed, %d rewritten", r.Condemning.Packs, r.Removed.Packs, r.Rewritten.Packs)

@@ -28,11 +28,13 @@ type sorted struct {
 	remove  []objstore.Info
 	rewrite []objstore.Info      // used, although it was condemned
 	absent  map[string]time.Time // keys on the list that do not exist, with their Since
+	// erased are the keys in rewrite of packs with erased bodies.
+	erased map[string]bool
 }
 
 // sortPacks lists the packs, beside those that are used, and decides about each.
 func (p *pass) sortPacks(ctx context.Context, used iter.Seq2[Pack, error], list *history.Condemned, listed objstore.Info) (*sorted, error) {
-	out := &sorted{absent: map[string]time.Time{}}
+	out := &sorted{absent: map[string]time.Time{}, erased: map[string]bool{}}
 	since := map[string]time.Time{}
 	for _, c := range list.Packs {
 		since[c.Key], out.absent[c.Key] = c.Since, c.Since
@@ -41,6 +43,8 @@ func (p *pass) sortPacks(ctx context.Context, used iter.Seq2[Pack, error], list 
 	next, stop := iter.Pull2(used)
 	defer stop()
 	u, err, more := next()
+	erase := beginErasing(p.opt.Erase)
+	defer erase.stop()
 	for info, lerr := range p.store.List(ctx, packPrefix, "") {
 		if lerr != nil {
 			return nil, lerr
@@ -57,13 +61,20 @@ func (p *pass) sortPacks(ctx context.Context, used iter.Seq2[Pack, error], list 
 		}
 		delete(out.absent, info.Key)
 		p.out.All.add(info.Size)
+		erased, xerr := erase.has(id)
+		if xerr != nil {
+			return nil, xerr
+		}
 		at, condemned := since[info.Key]
-		due := condemned && removable && at.Add(condemnedAge).Before(p.began) && !at.IsZero()
+		due := condemned && removable && at.Add(age(erased)).Before(p.began) && !at.IsZero()
 		switch {
 		case more && u == id:
 			p.out.Used.add(info.Size)
 			if due {
 				out.rewrite = append(out.rewrite, info)
+				if erased {
+					out.erased[info.Key] = true
+				}
 			}
 		case condemned:
 			p.out.Condemned.add(info.Size)

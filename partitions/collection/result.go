@@ -59,12 +59,16 @@ type Result struct {
 	Removed    Amount
 	Rewritten  Amount // condemned packs that were used and are rewritten
 	Written    Amount // the packs that have their entries now
+	// Erasing is the number of packs in Options.Erase that still exist, or have versions.
+	Erasing int
+	// Retained is the time until which the bucket retains one of them; zero if none or unknown.
+	Retained time.Time
 	// Blocked are the reasons why nothing was condemned or removed: backups whose packs could
 	// not be determined. At most MostBlocked of them are kept.
 	Blocked []BlockedError
 	// Blocking is the number of all reasons.
 	Blocking int
-	// Kept are packs that had to be rewritten and could not be, with the reasons. At most
+	// Kept are packs that had to be rewritten or erased and could not be, with the reasons. At most
 	// MostBlocked of them are listed.
 	Kept []BlockedError
 	// Keeping is the number of all these packs.

@@ -46,9 +46,10 @@ type copied struct {
 	at   map[string]packing.Placed // by entry
 }
 
-// rewrite rewrites packs, as many as the limit allows. They are in order.
-func (p *pass) rewrite(ctx context.Context, packs []objstore.Info, leads *leadSet) error {
-	packs = p.withinLimit(packs)
+// rewrite rewrites packs, as many as the limit allows, and those with erased bodies. They are in
+// order.
+func (p *pass) rewrite(ctx context.Context, do *sorted, leads *leadSet) error {
+	packs := p.withinLimit(do)
 	if p.opt.DryRun {
 		for _, info := range packs {
 			p.out.Rewritten.add(info.Size)
@@ -64,9 +65,12 @@ func (p *pass) rewrite(ctx context.Context, packs []objstore.Info, leads *leadSe
 }
 
 // withinLimit returns the packs that this pass rewrites.
-func (p *pass) withinLimit(packs []objstore.Info) []objstore.Info {
+func (p *pass) withinLimit(do *sorted) []objstore.Info {
 	left := p.opt.RewriteLimit
-	return slices.DeleteFunc(packs, func(info objstore.Info) bool {
+	return slices.DeleteFunc(do.rewrite, func(info objstore.Info) bool {
+		if do.erased[info.Key] {
+			return false
+		}
 		over := left <= 0
 		left -= info.Size
 		return over

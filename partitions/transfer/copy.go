@@ -80,18 +80,21 @@ func (c *copier) upTo(ctx context.Context, n uint64) error {
 	return c.packsAgain(ctx, n, began)
 }
 
-// longCopy is how long a copy may take after it has asked for packs that the target has
-// already. Nobody names these packs before the log is copied, so that collection may condemn
-// them, and remove them a day later.
-const longCopy = 12 * time.Hour
+// longCopy is how long a copy may take after it has asked for packs that the target has already.
+// Nobody names these packs before the log is copied, so that collection or an erasure may condemn
+// them. They are then on the list for two hours before they are removed, and for two hours after
+// that.
+const longCopy = 3 * time.Hour
 
-// packsAgain copies what the target has lost during a long copy. Now the log there names the
-// packs, and no other one is removed.
+// packsAgain copies what the target has condemned during the copy, or may have lost during a long
+// one. Now the log there names the packs, and no other one is removed.
 func (c *copier) packsAgain(ctx context.Context, n uint64, began time.Time) error {
 	for {
 		now := c.to.StoreNow(ctx, time.Time{})
 		if now.Sub(began) <= longCopy {
-			return nil
+			if condemned, err := c.packs.condemned(ctx); err != nil || !condemned {
+				return err
+			}
 		}
 		began = now
 		c.packs.forget()

@@ -144,6 +144,20 @@ func (p *packCopier) forget() {
 	clear(p.notes)
 }
 
+// condemned reports whether the target has condemned a pack that it had.
+func (p *packCopier) condemned(ctx context.Context) (bool, error) {
+	list, err := p.to.Condemned(ctx)
+	if err != nil {
+		return false, err
+	}
+	for _, c := range list.Packs {
+		if p.there[c.Key] {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
 // has reports whether the target has a pack and will keep it. It can have the old pack if
 // the backup was in the target before.
 func (p *packCopier) has(ctx context.Context, old string) (bool, error) {
