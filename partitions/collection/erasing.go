@@ -77,7 +77,7 @@ func (p *pass) eraseVersions(ctx context.Context) error {
 }
 
 // eraseVersionsOf removes the versions of a pack that collection has removed: its note shows that
-// other packs have what is needed. If the pack is absent for another reason, its versions may be the
+// other packs have every entry that is needed. If the pack is absent for another reason, its versions may be the
 // only copies.
 func (p *pass) eraseVersionsOf(ctx context.Context, key string) error {
 	m, _, err := history.ReadMoved(ctx, p.store, key)
