@@ -26,6 +26,12 @@ type Measured struct {
 	Uncompressed int64 `json:"uncompressed"`
 	Compactable  int64 `json:"compactable"`
 	Steady       bool  `json:"steady,omitempty"`
+	Log          int64 `json:"log,omitempty"` // 0: an older program has measured the backup
+	Checkpoints  int64 `json:"checkpoints,omitempty"`
+	// First, Single and Every are as in repository.Reach; zero: unknown.
+	First  time.Time `json:"first,omitzero"`
+	Single int       `json:"single,omitempty"`
+	Every  time.Time `json:"every,omitzero"`
 }
 
 const (

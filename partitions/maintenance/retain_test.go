@@ -488,3 +488,25 @@ func TestWrongCheckpointIsReplaced(t *testing.T) {
 	}
 	w.mustRetain()
 }
+
+// Reach shows how far back the backup can be restored, before and after retention.
+func TestReach(t *testing.T) {
+	w := year(t, 60)
+	check := func(first, every uint64, single int) {
+		t.Helper()
+		r, err := w.found.Reach(t.Context(), w.now)
+		if err != nil || !r.First.Equal(w.times[first]) || !r.Every.Equal(w.times[every]) || r.Single != single {
+			t.Errorf("%+v, %v, want %d moments from %s on, and every one since %s", r, err, single, w.times[first], w.times[every])
+		}
+		w.checkMoment(history.Moment{Time: r.First, Now: w.now}, first, true)
+		if first > 1 {
+			w.checkMoment(history.Moment{Time: r.First.Add(-time.Second), Now: w.now}, first-1, false)
+		}
+	}
+	check(1, 1, 0)
+	w.checkpoint()
+	check(1, 1, 0)
+	w.policy.Weekly = 4
+	done := w.mustRetain()
+	check(done.Kept[0].Number, done.Cut.Number, len(w.checkpoints())-2) // the last two are at the cut and the newest
+}

@@ -16,6 +16,8 @@ type Measured struct {
 	Uncompressed int64     // bytes of all stored messages
 	Compactable  int64     // bytes of the messages that retention keeps
 	Own          int64     // of Compressed: the backup's objects
+	Log          int64     // of Own: commits and segments
+	Checkpoints  int64     // of Own: checkpoints, and the blocks that they name
 	Newest       uint64    // number of the newest commit, or 0
 	Time         time.Time // store time of the newest commit
 	// Steady means that only a change of the backup changes Compactable, not the passing of time.
@@ -24,11 +26,15 @@ type Measured struct {
 	Held bool
 }
 
+// Bodies returns the stored bytes of the messages in packs, also of those that other backups name.
+func (m *Measured) Bodies() int64 { return m.Compressed - m.Own }
+
 // Measure measures a backup from its bucket. Retention keeps a message unless it was
 // expunged, or its mailbox deleted, more than retention ago; retention 0 keeps all. Of a
 // pack Measure reads only the directory.
 func (f *Found) Measure(ctx context.Context, now time.Time, retention time.Duration) (Measured, error) {
 	var out Measured
+	var own Account
 	for info, err := range f.Partition.Store.List(ctx, BackupPrefix(f.Path), "") {
 		if err != nil {
 			return out, err
@@ -37,8 +43,9 @@ func (f *Found) Measure(ctx context.Context, now time.Time, retention time.Durat
 			out.Held = true
 			continue
 		}
-		out.Own += info.Size
+		own.add(info, f.Path, time.Time{})
 	}
+	out.Own, out.Log, out.Checkpoints = own.Total().Bytes, own.Log.Bytes, own.Checkpoints.Bytes
 	out.Compressed = out.Own
 	m, err := f.Load(ctx, history.Moment{Tolerant: true})
 	if errors.Is(err, history.ErrBeforeFirst) {

@@ -113,7 +113,7 @@ func TestMeasure(t *testing.T) {
 	for retention, kept := range map[time.Duration]int64{0: raw, 2 * time.Hour: raw, time.Minute: live} {
 		gets.Store(0)
 		got, err := f.Measure(t.Context(), noon, retention)
-		want := repository.Measured{Compressed: packed, Uncompressed: raw, Compactable: kept, Own: own, Newest: 1, Time: noon.Add(-time.Hour), Steady: retention == 0}
+		want := repository.Measured{Compressed: packed, Uncompressed: raw, Compactable: kept, Own: own, Log: own, Newest: 1, Time: noon.Add(-time.Hour), Steady: retention == 0}
 		if err != nil || got != want {
 			t.Errorf("retention %s: %+v, want %+v (%v)", retention, got, want, err)
 		}
