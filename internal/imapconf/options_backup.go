@@ -36,7 +36,7 @@ func storageOptions() []Option {
 		{Name: "backup_outage_wait", Type: Duration, Default: "10m", Max: 7 * 86400,
 			Doc: "How long a command waits for an unreachable store before the client is asked to try again later. Keep it well below the sync_timeout of the clients."},
 		{Name: "backup_prices", Type: String,
-			Doc: "What the stores charge, for ctl_backups cost: a currency, then the price of a gigabyte (10^9 bytes) for a month, and of 1,000 requests that put, such as EUR storage=0.02 put=0.005. Default: the list prices of S3 Standard in us-east-1 for buckets at AWS, unknown for others."},
+			Doc: "What the stores charge, for ctl_backups cost and compact -n: a currency, then the price of a gigabyte (2^30 bytes) for a month, of 1,000 requests that put or list, and of 1,000 that read, such as EUR storage=0.02 put=0.005 get=0.0004. Default: the list prices of S3 Standard in us-east-1 for buckets at AWS, unknown for others."},
 		{Name: "backup_missing_retry", Type: Duration, Default: "1d", Min: 1,
 			Doc: "How often a client is asked again for a message that the client could not read."},
 	}

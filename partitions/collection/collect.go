@@ -166,6 +166,7 @@ func (p *pass) change(ctx context.Context, do *sorted) (err error) {
 		for _, info := range do.remove {
 			p.out.Removed.add(info.Size)
 		}
+		p.settle()
 		return nil
 	}
 	return p.finish(ctx, do, leads)

@@ -46,12 +46,51 @@ func PlanMerge(ctx context.Context, f *repository.Found, before time.Time) (p Pl
 	return p, nil
 }
 
+// Requests are numbers of requests, as stores charge them.
+type Requests struct {
+	Get    int `json:"get"` // HEAD, too
+	Put    int `json:"put"` // LIST, too
+	Delete int `json:"delete"`
+}
+
+// Add adds other requests.
+func (r *Requests) Add(o Requests) {
+	r.Get += o.Get
+	r.Put += o.Put
+	r.Delete += o.Delete
+}
+
+// Total returns their number.
+func (r Requests) Total() int { return r.Get + r.Put + r.Delete }
+
+// lease are the requests to take a lease of a backup, and to end it.
+func lease() Requests { return Requests{Get: 6, Put: 3, Delete: 1} }
+
 // Requests estimates the requests of the merge: each commit is read and removed, each
 // segment is put and read back.
-func (p Plan) Requests() int {
+func (p Plan) Requests() (r Requests) {
 	if p.Commits == 0 {
-		return 0
+		return r
 	}
-	const perBackup = 14 // the lease, lists, and reads of backup.json
-	return perBackup + 2*p.Commits + 4*p.Days
+	r = lease()
+	r.Add(Requests{Get: 4 + p.Commits + 2*p.Days, Put: 2 + 2*p.Days, Delete: p.Commits})
+	return r
 }
+
+// Requests estimates the requests of a retention that a dry run has shown.
+func (r *RetainResult) Requests() (n Requests) {
+	if !r.Changed() {
+		return n
+	}
+	n = lease()
+	n.Add(Requests{Get: 12 + r.Log.Objects + 2*r.Written, Put: 12 + 2*r.Written, Delete: r.Objects()})
+	return n
+}
+
+// Objects returns the number of removed objects.
+func (r *RetainResult) Objects() int {
+	return r.Log.Objects + r.Checkpoints.Objects + r.Records.Objects
+}
+
+// Bytes returns the size of the removed objects.
+func (r *RetainResult) Bytes() int64 { return r.Log.Bytes + r.Checkpoints.Bytes + r.Records.Bytes }

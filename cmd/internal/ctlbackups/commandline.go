@@ -19,9 +19,9 @@ type verb struct {
 func verbs() []verb {
 	return []verb{
 		{cmdline.Verb{Name: "list", Args: "[-t[HOURS]] [--holds] [--from-bucket] [[MODE] BACKUP...]",
-			Text: "for each backup the time of its last change, the size of its commits and checkpoints (stat adds the packs, which backups share), its user and its place; without names, all backups"}, list},
+			Text: "for each backup the time of its last change, the size of its log and checkpoints (stat adds the messages in packs), its user and its place; without names, all backups"}, list},
 		{cmdline.Verb{Name: "stat", Args: "[--from-bucket] [MODE] BACKUP...",
-			Text: "the size of backups: compressed, uncompressed, the part that is still in use, and the time of the last change"}, stat},
+			Text: "the size of backups: compressed, uncompressed, the part that is still in use, and the time of the last change; with -h also the parts of the size, and how far back each backup can be restored"}, stat},
 		{cmdline.Verb{Name: "cost", Args: "[--backups]",
 			Text: "what the objects of each partition add up to, by kind, and the price of a month"}, cost},
 		{cmdline.Verb{Name: "verify", Args: "[-q | --repair [-n]] [MODE] BACKUP...",
@@ -86,7 +86,7 @@ func (c *command) commandLine() *cmdline.Program {
 		f.Var((*length)(&c.length), "for", "compact: begin with no further backup after this `TIME`: 30m, 4h, 1d; without it, all backups")
 	})
 	p.Group("Output", func(f *pflag.FlagSet) {
-		f.BoolVarP(&c.human, "human", "h", false, "sizes as 1.2 MB")
+		f.BoolVarP(&c.human, "human", "h", false, "for people: sizes as 1.2 MiB; list and stat print a table with titles and totals, as on a terminal")
 		f.BoolVarP(&c.json, "json", "j", false, "one JSON object for each backup")
 		f.BoolVar(&c.ndjson, "ndjson", false, "the same, one object per line")
 		f.CountVarP(&c.verbose, "verbose", "v", "print more")

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
-	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/objstore/pack"
 	"github.com/cyrusbackup/backupd/partitions/collection"
 	"github.com/cyrusbackup/backupd/partitions/maintenance"
@@ -36,12 +35,19 @@ func compact(c *command) error {
 	if c.timed {
 		k.until = time.Now().Add(c.length)
 	}
+	k.progress = newProgress(c)
 	err = c.report(k.results(c.chosen()))
-	k.summary()
+	if perr := k.summary(); err == nil {
+		err = perr
+	}
 	if err == nil || !c.stop {
 		if cerr := k.collect(); err == nil {
 			err = cerr
 		}
+	}
+	k.progress.end()
+	if perr := k.price(); err == nil {
+		err = perr
 	}
 	if !c.dryRun {
 		c.audit.Done(c.bucket.Conf, "compact", err, "what", c.what(), "backups", k.compacted, "skipped", k.skipped, "held", k.held, "locked", k.locked, "failed", k.failures,
@@ -68,9 +74,10 @@ type compaction struct {
 	locked, failures   int
 	late               bool // until has passed
 	merged             maintenance.Merged
-	plan               maintenance.Plan // of a dry run
 	reclaimed          collection.Amount
 	rewritten          collection.Amount // and the bytes that this has saved
+	dry                dryTotals
+	progress           *progress
 }
 
 // compactedPartition is the work on one partition.
@@ -113,6 +120,7 @@ func (k *compaction) results(backups iter.Seq2[*repository.Found, error]) iter.S
 
 // begin reads the commits of a backup that can be merged. It returns the results that are complete.
 func (k *compaction) begin(f *repository.Found) (results []error) {
+	k.progress.at(f)
 	if err := inPlace("compact", f); err != nil {
 		return []error{err}
 	}
@@ -131,15 +139,15 @@ func (k *compaction) begin(f *repository.Found) (results []error) {
 	}
 	switch {
 	case err != nil:
-		return append(results, k.result(f, err))
+		return append(results, k.result(f, nil, err))
 	case k.c.dryRun:
 		return append(results, k.planned(f, plan, due))
 	case plan.Commits == 0 && !due:
-		return append(results, k.result(f, errSkipped))
+		return append(results, k.result(f, nil, errSkipped))
 	}
 	u, err := repository.BeginUpkeep(k.c.ctx, f, k.c.lockOptions("compact"))
 	if err != nil {
-		return append(results, k.result(f, err))
+		return append(results, k.result(f, nil, err))
 	}
 	k.waiting = append(k.waiting, part.merger.Add(k.c.ctx, f, u))
 	if len(k.waiting) >= compactedAtOnce {
@@ -202,12 +210,7 @@ func (k *compaction) flush() (results []error) {
 		if err == nil && j.Commits+j.Removed == 0 && !retained.Changed() {
 			err = errSkipped
 		}
-		k.add(j)
-		results = append(results, k.result(j.Found, err))
-		if !errors.Is(err, errSkipped) {
-			k.details(j)
-			k.retention.details(&retained)
-		}
+		results = append(results, k.result(j.Found, &work{commits: j.Commits, segments: j.Segments, removed: j.Removed, bytes: j.Bytes, retained: retained}, err))
 	}
 	return results
 }
@@ -220,120 +223,4 @@ func (k *compaction) abandon() {
 		}
 	}
 	k.waiting = nil
-}
-
-func (k *compaction) add(j *maintenance.Merged) {
-	k.merged.Commits += j.Commits
-	k.merged.Segments += j.Segments
-	k.merged.Removed += j.Removed
-	k.merged.Bytes += j.Bytes
-}
-
-// result prints the result of a backup.
-func (k *compaction) result(f *repository.Found, err error) error {
-	switch {
-	case err == nil:
-		k.compacted++
-	case errors.Is(err, errSkipped):
-		k.skipped++
-	case errors.Is(err, repository.ErrOnHold):
-		k.held++
-	}
-	if perr := k.c.status("compact", f, err); perr != nil {
-		return perr
-	}
-	switch {
-	case err == nil, errors.Is(err, errSkipped), errors.Is(err, repository.ErrOnHold):
-		return nil
-	case k.c.ctx.Err() != nil:
-		return k.c.ctx.Err()
-	}
-	k.failed(f, err)
-	return fmt.Errorf("compact %s: %w", label(f), err)
-}
-
-// failed counts a backup that was not compacted. If that is not because of another program, it
-// writes a line to syslog: master discards what the program prints.
-func (k *compaction) failed(f *repository.Found, err error) {
-	if errors.Is(err, cyrus.ErrLocked) {
-		k.locked++
-		return
-	}
-	k.failures++
-	if !k.c.dryRun {
-		k.c.audit.Alarm(k.c.bucket.Conf, "a backup cannot be compacted", "backup", f.Path, "partition", f.Partition.Name, "err", err)
-	}
-}
-
-// details prints the work on a backup, with -v.
-func (k *compaction) details(j *maintenance.Merged) {
-	if k.c.verbose > 0 {
-		cli.Fprintf(k.c.out, "  %d commits in %d segments, %d objects removed, %s\n", j.Commits, j.Segments, j.Removed, k.c.bytes(j.Bytes))
-	}
-}
-
-// planned prints the work that a backup needs. due means that retention may have something to do.
-func (k *compaction) planned(f *repository.Found, p maintenance.Plan, due bool) error {
-	var retained maintenance.RetainResult
-	if due {
-		var err error
-		if retained, err = k.retention.run(f, nil); err != nil {
-			return k.result(f, err)
-		}
-	}
-	k.plan.Commits += p.Commits
-	k.plan.Bytes += p.Bytes
-	k.plan.Days += p.Days
-	if p.Commits > 0 || retained.Changed() {
-		k.compacted++
-	} else {
-		k.skipped++
-	}
-	if k.c.structured() {
-		return k.c.object(struct {
-			Command  string `json:"command"`
-			UserID   string `json:"userid,omitempty"`
-			Path     string `json:"fname"`
-			Commits  int    `json:"commits"`
-			Segments int    `json:"segments"`
-			Bytes    int64  `json:"bytes"`
-			Requests int    `json:"requests"`
-			Retained int    `json:"retained"` // objects that retention would remove
-		}{"compact", userID(f), place(f), p.Commits, p.Days, p.Bytes, p.Requests(), retained.Log.Objects + retained.Checkpoints.Objects + retained.Records.Objects})
-	}
-	if text := k.retention.text(&retained); text != "" {
-		cli.Fprintf(k.c.out, "compact %s: retention would remove %s\n", label(f), text)
-	}
-	_, err := cli.Fprintf(k.c.out, "compact %s: would merge %d commits (%s) into %d segments, with about %d requests\n",
-		label(f), p.Commits, k.c.bytes(p.Bytes), p.Days, p.Requests())
-	return err
-}
-
-// summary prints the totals of many backups.
-func (k *compaction) summary() {
-	c := k.c
-	if k.late {
-		cli.Fprintf(c.err, "ctl_backups: the time of --for has passed: run compact again for the backups that are left\n")
-	}
-	if !c.many() || c.structured() {
-		return
-	}
-	defer k.retention.summary()
-	if k.held > 0 {
-		cli.Fprintf(c.out, "%d backups are on hold and were left alone: see ctl_backups list --holds\n", k.held)
-	}
-	if c.dryRun {
-		cli.Fprintf(c.out, "%d backups: would merge %d commits (%s) into %d segments; %d need nothing\n",
-			k.compacted+k.skipped, k.plan.Commits, c.bytes(k.plan.Bytes), k.plan.Days, k.skipped)
-		return
-	}
-	packs, bytes := 0, int64(0)
-	for _, p := range k.parts {
-		if p.merger != nil {
-			n, b := p.merger.Packed()
-			packs, bytes = packs+n, bytes+b
-		}
-	}
-	cli.Fprintf(c.out, "%d backups compacted, %d needed nothing: %d commits in %d segments, %d packs (%s) added, %d objects (%s) removed\n",
-		k.compacted, k.skipped, k.merged.Commits, k.merged.Segments, packs, c.bytes(bytes), k.merged.Removed, c.bytes(k.merged.Bytes))
 }

@@ -24,6 +24,7 @@ func (k *compaction) collect() error {
 			failed = true // it was reported
 			continue
 		}
+		k.progress.step("collect packs of partition " + p.Name)
 		r, err := collection.Collect(k.c.ctx, p, collection.Options{Lock: k.c.lockOptions("compact"), Cache: k.c.usesCache(), DryRun: k.c.dryRun,
 			Pack: pack.Options{Level: k.level}, PackSize: k.c.bucket.Conf.Size("backup_pack_size")})
 		if k.c.ctx.Err() != nil {
@@ -41,6 +42,11 @@ func (k *compaction) collect() error {
 		}
 		if err != nil {
 			cli.Fprintf(k.c.err, "ctl_backups: %v\n", err)
+		}
+		if err == nil && k.c.dryRun {
+			if err := k.dry.add(k.c, p, removing(r), r.Removed.Bytes); err != nil {
+				return err
+			}
 		}
 		failed = failed || err != nil || r.Blocking+r.Keeping > 0
 		if err := k.collected(p, r, err); err != nil {
@@ -83,6 +89,7 @@ func (k *compaction) collected(p repository.Config, r *collection.Result, failur
 			Command    string            `json:"command"`
 			Partition  string            `json:"partition"`
 			Status     string            `json:"status"`
+			Reason     string            `json:"reason,omitempty"`
 			Used       collection.Amount `json:"used"`
 			Young      collection.Amount `json:"young"`
 			Condemned  collection.Amount `json:"condemned"`
@@ -94,7 +101,7 @@ func (k *compaction) collected(p repository.Config, r *collection.Result, failur
 			Read       int               `json:"read"`
 			Blocking   int               `json:"blocking"`
 			Kept       int               `json:"kept"`
-		}{"collect", p.Name, status, r.Used, r.Young, r.Condemned, r.Condemning, r.Removed, r.Rewritten, r.Written, r.Backups, r.Read, r.Blocking, r.Keeping})
+		}{"collect", p.Name, status, reasonOf(r, failure), r.Used, r.Young, r.Condemned, r.Condemning, r.Removed, r.Rewritten, r.Written, r.Backups, r.Read, r.Blocking, r.Keeping})
 	}
 	if failure != nil {
 		_, err := cli.Fprintf(c.out, "collect %s: %s\n", p.Name, status)
@@ -104,20 +111,37 @@ func (k *compaction) collected(p repository.Config, r *collection.Result, failur
 	if c.dryRun {
 		verb = "would be removed"
 	}
-	rewritten := ""
-	if r.Rewritten.Packs > 0 {
-		rewritten = fmt.Sprintf(", %s rewritten", k.packs(r.Rewritten))
-		if c.dryRun {
-			rewritten = fmt.Sprintf(", up to %s would be rewritten", k.packs(r.Rewritten))
-		} else {
-			rewritten += " to " + k.packs(r.Written)
-		}
+	text := packs(r.Used) + " used"
+	if r.Removed.Packs > 0 {
+		text += fmt.Sprintf(", %s %s", packs(r.Removed), verb)
 	}
-	_, err := cli.Fprintf(c.out, "collect %s: %s, %s used, %s %s%s, %s will be removed later\n", p.Name, status,
-		k.packs(r.Used), k.packs(r.Removed), verb, rewritten, k.packs(r.Reclaimable()))
+	switch {
+	case r.Rewritten.Packs == 0:
+	case c.dryRun:
+		text += fmt.Sprintf(", up to %s would be rewritten", packs(r.Rewritten))
+	default:
+		text += fmt.Sprintf(", %s rewritten to %s", packs(r.Rewritten), packs(r.Written))
+	}
+	if later := r.Reclaimable(); later.Packs > 0 {
+		text += fmt.Sprintf(", %s to be removed later", packs(later))
+	}
+	_, err := cli.Fprintf(c.out, "collect %s: %s, %s\n", p.Name, status, text)
 	return err
 }
 
-func (k *compaction) packs(a collection.Amount) string {
-	return fmt.Sprintf("%d packs (%s)", a.Packs, k.c.bytes(a.Bytes))
+// reasonOf returns why a pass has removed nothing; "" = it could.
+func reasonOf(r *collection.Result, failure error) string {
+	switch {
+	case failure != nil:
+		return failure.Error()
+	case len(r.Blocked) > 0:
+		return r.Blocked[0].Error()
+	case len(r.Kept) > 0:
+		return r.Kept[0].Error()
+	}
+	return ""
+}
+
+func packs(a collection.Amount) string {
+	return fmt.Sprintf("%s (%s)", objects(int64(a.Packs), "pack"), binary(a.Bytes))
 }

@@ -25,21 +25,19 @@ import (
 func TestCompact(t *testing.T) {
 	w := two(t)
 	w.Now = w.Now.AddDate(0, 0, 4)
-	if out, err := toolWith(t, w, "", "compact", "-n", "-A"); err != nil || strings.Count(out, "would merge 1 commits (") != 2 || !strings.Contains(out, "2 backups: would merge 2 commits") {
+	if out, err := toolWith(t, w, "", "compact", "-n", "-v", "-A"); err != nil || strings.Count(out, ": to do: 1 commit into 1 segment, 1 object (") != 2 || !strings.Contains(out, "2 backups to be compacted\nmerge: 2 commits (") ||
+		!strings.Contains(out, "\nrequests: about ") {
 		t.Errorf("dry run: %v\n%s", err, out)
 	}
-	if out, err := toolWith(t, w, "", "compact", "-n", "--ndjson", "bob"); err != nil || !strings.Contains(out, `"fname":"default:user/bob","commits":1,"segments":1,"bytes":`) {
+	if out, err := toolWith(t, w, "", "compact", "-n", "--ndjson", "bob"); err != nil || !strings.Contains(out, `"fname":"default:user/bob","status":"ok","dry_run":true,"commits":1,"segments":1,"removed":1,"bytes":`) {
 		t.Errorf("dry run as JSON: %v\n%s", err, out)
-	}
-	if out, err := toolWith(t, w, "", "compact", "-n", "-h", "-A"); err != nil || strings.Contains(out, " bytes") || !strings.Contains(out, "0 packs (0 B)") {
-		t.Errorf("sizes for people: %v\n%s", err, out)
 	}
 	out, err := toolWith(t, w, "", "compact", "-v", "-A")
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	for _, want := range []string{"compact bob: ok\n  1 commits in 1 segments, 1 objects removed, ", "compact anne@example.org: ok\n",
-		"2 backups compacted, 0 needed nothing: 2 commits in 2 segments, 0 packs ("} {
+	for _, want := range []string{"compact bob: ok: 1 commit into 1 segment, 1 object (1.", "compact anne@example.org: ok: ",
+		"2 backups compacted\nmerge: 2 commits into 2 segments, 2 objects ("} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in\n%s", want, out)
 		}
@@ -52,7 +50,7 @@ func TestCompact(t *testing.T) {
 		calls = append(calls, op+" "+key)
 		return nil
 	}, nil)
-	if out, err = toolWith(t, w, "", "compact", "-A"); err != nil || !strings.Contains(out, "compact bob: skipped\n") || !strings.Contains(out, "0 backups compacted, 2 needed nothing") {
+	if out, err = toolWith(t, w, "", "compact", "-A"); err != nil || !strings.HasPrefix(out, "0 backups compacted, 2 with nothing to do\ncollect default: ok, 2 packs (") {
 		t.Errorf("again: %v\n%s", err, out)
 	}
 	w.Stores[0].SetFaults(nil, nil)
@@ -62,7 +60,7 @@ func TestCompact(t *testing.T) {
 	if len(calls) > 0 {
 		t.Errorf("nothing to do, but %q", calls)
 	}
-	if out, err = toolWith(t, w, "", "compact", "--ndjson", "bob"); err != nil || out != `{"command":"compact","userid":"bob","fname":"default:user/bob","status":"skipped"}`+"\n" {
+	if out, err = toolWith(t, w, "", "compact", "--ndjson", "bob"); err != nil || out != `{"command":"compact","userid":"bob","fname":"default:user/bob","status":"skipped","commits":0,"segments":0,"removed":0,"bytes":0}`+"\n" {
 		t.Errorf("as JSON: %v\n%s", err, out)
 	}
 	if out, err = tool(t, w, "verify", "-A"); err != nil {
@@ -89,11 +87,11 @@ func TestCompactCollects(t *testing.T) {
 	if out, err := tool(t, w, "compact", "bob"); err != nil || strings.Contains(out, "collect") {
 		t.Errorf("one backup: %v\n%s", err, out)
 	}
-	if out, err := tool(t, w, "compact", "-A"); err != nil || !strings.Contains(out, "collect default: ok, ") || !strings.Contains(out, "1 packs (6 bytes) will be removed later\n") {
+	if out, err := tool(t, w, "compact", "-A"); err != nil || !strings.Contains(out, "collect default: ok, ") || !strings.Contains(out, ", 1 pack (6 B) to be removed later\n") {
 		t.Errorf("%v\n%s", err, out)
 	}
 	w.Now = w.Now.AddDate(0, 0, 2)
-	if out, err := tool(t, w, "compact", "-n", "-A"); err != nil || !strings.Contains(out, "1 packs (6 bytes) would be removed, ") || !there() {
+	if out, err := tool(t, w, "compact", "-n", "-A"); err != nil || !strings.Contains(out, ", 1 pack (6 B) would be removed\n") || !there() {
 		t.Errorf("dry run: %v\n%s", err, out)
 	}
 	unknown := "backups/user/bob/unknown"
@@ -124,8 +122,8 @@ func TestCompactFailures(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := toolWith(t, w, "", "compact", "-A")
-	if !errors.Is(err, cli.ErrReported) || !strings.Contains(out, "compact bob: locked\n") || !strings.Contains(out, "another program is compacting it (by the test since ") || !strings.Contains(out, "compact anne@example.org: ok\n") {
+	out, err := toolWith(t, w, "", "compact", "-v", "-A")
+	if !errors.Is(err, cli.ErrReported) || !strings.Contains(out, "compact bob: locked (") || !strings.Contains(out, "1 backup compacted, 1 locked\n") || !strings.Contains(out, "another program is compacting it (by the test since ") || !strings.Contains(out, "compact anne@example.org: ok: ") {
 		t.Errorf("%v\n%s", err, out)
 	}
 	if err := u.End(t.Context()); err != nil {
@@ -133,8 +131,11 @@ func TestCompactFailures(t *testing.T) {
 	}
 	w.Damage("backups/user/bob/log/0000000000000001.tar.zst")
 	w.Now = w.Now.AddDate(0, 0, 4)
-	if out, err = toolWith(t, w, "", "compact", "-A"); !errors.Is(err, cli.ErrReported) || !strings.Contains(out, "compact bob: failed (") {
+	if out, err = toolWith(t, w, "", "compact", "-A"); !errors.Is(err, cli.ErrReported) || !strings.Contains(out, "stderr: ctl_backups: compact bob: ") || !strings.Contains(out, ", 1 failed\n") {
 		t.Errorf("%v\n%s", err, out)
+	}
+	if out, err = toolWith(t, w, "", "compact", "--ndjson", "bob"); !errors.Is(err, cli.ErrReported) || !strings.Contains(out, `"status":"failed","reason":"backups/user/bob/log/`) {
+		t.Errorf("as JSON: %v\n%s", err, out)
 	}
 }
 
@@ -146,7 +147,7 @@ func TestCompactFor(t *testing.T) {
 	if err != nil || strings.Contains(out, "compact bob") || !strings.Contains(out, "the time of --for has passed") {
 		t.Errorf("%v\n%s", err, out)
 	}
-	if out, err = toolWith(t, w, "", "compact", "-A", "--for", "1h"); err != nil || !strings.Contains(out, "compact bob: ok\n") {
+	if out, err = toolWith(t, w, "", "compact", "-v", "-A", "--for", "1h"); err != nil || !strings.Contains(out, "compact bob: ok: ") {
 		t.Errorf("%v\n%s", err, out)
 	}
 }
@@ -184,11 +185,11 @@ func TestCompactRetention(t *testing.T) {
 	}
 	w.Now = w.Now.AddDate(0, 0, 3)
 	plan, err := toolWith(t, w, conf, "compact", "-n", "carl")
-	if err != nil || !strings.Contains(plan, "compact carl: retention would remove the history up to commit ") {
+	if err != nil || !strings.Contains(plan, "compact carl: to do: 1 commit into 1 segment, 1 object (1.8 KiB) removed, retention removes the history up to commit ") {
 		t.Errorf("dry run: %v\n%s", err, plan)
 	}
 	out, err := toolWith(t, w, conf, "compact", "-v", "-A")
-	if err != nil || !strings.Contains(out, "  retention (every moment of 3d, daily 2) removed the history up to commit ") || !strings.Contains(out, "(daily), ") {
+	if err != nil || !strings.Contains(out, ", retention removed the history up to commit ") || !strings.Contains(out, "(daily), ") {
 		t.Errorf("%v\n%s", err, out)
 	}
 	if out, err = toolWith(t, w, conf, "verify", "-A"); err != nil {

@@ -3,8 +3,6 @@ package ctlbackups
 import (
 	"context"
 	"fmt"
-	"io"
-	"text/tabwriter"
 	"time"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
@@ -18,7 +16,16 @@ const costPeriod = 30 * 24 * time.Hour
 // cost prints what the objects of each partition add up to, and their price; with --backups also
 // those of each backup.
 func cost(c *command) error {
-	t := newCosts(c)
+	t := &costs{c: c}
+	if c.structured() {
+		return t.all()
+	}
+	titles := []string{"packs", "log", "checkpoints", "set aside", "other", "total", "reclaimable", "objects", "puts, 30 days", "price, month", "partition"}
+	return c.inTable(titles, t.all)
+}
+
+func (t *costs) all() error {
+	c := t.c
 	failed := false
 	for _, p := range c.bucket.Partitions {
 		if err := t.partition(c.ctx, p); err != nil {
@@ -38,12 +45,10 @@ func cost(c *command) error {
 	return nil
 }
 
-// costs prints a table, or JSON. The table of backups is written as it grows, a few lines at a time.
+// costs prints a table, or JSON.
 type costs struct {
-	c     *command
-	table *tabwriter.Writer // nil: JSON
-	lines int               // since the last flush
-	sum   repository.Account
+	c   *command
+	sum repository.Account
 	// unused is the reclaimable part of sum, in partitions where that is known.
 	unused int64
 	price  float64
@@ -52,15 +57,6 @@ type costs struct {
 }
 
 const mixed = "mixed"
-
-func newCosts(c *command) *costs {
-	t := &costs{c: c}
-	if !c.structured() {
-		t.table = tabwriter.NewWriter(c.out, 0, 0, 2, ' ', tabwriter.AlignRight)
-		t.line("packs", "log", "checkpoints", "set aside", "other", "total", "reclaimable", "objects", "puts, 30 days", "price, month", "partition")
-	}
-	return t
-}
 
 // partition adds up a partition. Its backups come before its own line.
 func (t *costs) partition(ctx context.Context, p repository.Config) error {
@@ -111,17 +107,14 @@ func (t *costs) add(l costOf) {
 
 // finish prints the totals of several partitions.
 func (t *costs) finish() error {
-	if t.table == nil {
+	if t.parts < 2 || t.c.structured() {
 		return nil
 	}
-	if t.parts > 1 {
-		price := "-"
-		if t.money != "" && t.money != mixed {
-			price = money(t.price) + " " + t.money
-		}
-		t.amounts(&t.sum, t.c.size(t.unused), price, "all partitions")
+	price := "-"
+	if t.money != "" && t.money != mixed {
+		price = money(t.price) + " " + t.money
 	}
-	return t.table.Flush()
+	return t.amounts(&t.sum, t.c.size(t.unused), price, "all partitions")
 }
 
 // costOf is a line of the result.
@@ -158,7 +151,7 @@ func (l costOf) with(p prices, known bool) costOf {
 }
 
 func (t *costs) print(l costOf) error {
-	if t.table == nil {
+	if t.c.structured() {
 		return t.c.object(l)
 	}
 	of := l.Partition
@@ -173,28 +166,11 @@ func (t *costs) print(l costOf) error {
 	if l.Reclaimable != nil {
 		unused = t.c.size(l.Reclaimable.Bytes)
 	}
-	t.amounts(&l.Account, unused, charged, of)
-	if t.lines++; t.lines < tableLines {
-		return nil
-	}
-	t.lines = 0
-	return t.table.Flush()
+	return t.amounts(&l.Account, unused, charged, of)
 }
 
-// tableLines is how many lines are aligned together.
-const tableLines = 1000
-
-func (t *costs) amounts(a *repository.Account, unused, charged, of string) {
+func (t *costs) amounts(a *repository.Account, unused, charged, of string) error {
 	sum := a.Total()
-	t.line(t.c.size(a.Packs.Bytes), t.c.size(a.Log.Bytes), t.c.size(a.Checkpoints.Bytes), t.c.size(a.SetAside.Bytes),
+	return t.c.cells(t.c.size(a.Packs.Bytes), t.c.size(a.Log.Bytes), t.c.size(a.Checkpoints.Bytes), t.c.size(a.SetAside.Bytes),
 		t.c.size(a.Other.Bytes), t.c.size(sum.Bytes), unused, fmt.Sprint(sum.Objects), fmt.Sprint(sum.Written), charged, of)
-}
-
-// line writes right-aligned cells, and the last one on the left of its column.
-func (t *costs) line(cells ...string) {
-	last := len(cells) - 1
-	for _, cell := range cells[:last] {
-		_, _ = io.WriteString(t.table, cell+"\t")
-	}
-	_, _ = io.WriteString(t.table, "  "+cells[last]+"\n")
 }

@@ -74,7 +74,7 @@ func TestCostPrices(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := json.NewDecoder(strings.NewReader(out))
-	for _, want := range []price{{"EUR", 3.003618, 30}, {"EUR", 0.07, 10}} {
+	for _, want := range []price{{"EUR", 2.797337, 30}, {"EUR", 0.065193, 10}} {
 		var got costOf
 		if err := d.Decode(&got); err != nil || got.Price == nil || *got.Price != want {
 			t.Errorf("%+v, %v, want %+v", got.Price, err, want)
@@ -85,6 +85,7 @@ func TestCostPrices(t *testing.T) {
 func TestParsePrices(t *testing.T) {
 	for option, want := range map[string]string{
 		"EUR storage=0.02 put=0.005": "",
+		"EUR storage=1 get=0.0004":   "",
 		"EUR":                        "",
 		"storage=0.02":               "begin with the currency",
 		"EUR storage=cheap":          `storage: "cheap" is not a price`,

@@ -70,7 +70,10 @@ func masked(out string) string {
 	for _, m := range []struct{ re, to string }{
 		{`("compress\w+": ?)[\d.]+`, "${1}N"},
 		{`(?m)^(\d{4}-\S+ \S+ \S+\t)\d+\t`, "${1}N\t"},
-		{`(?m)^(\S+\t)\S+ kB(\t\S+ kB\t\S+ kB\t) *[\d.]+%`, "${1}N${2}N"},
+		{`(?m)^( {30,})[\d.]+ KiB`, "${1}N"},
+		{`("(?:bodies|log)": ?)\d+`, "${1}N"},
+		{`(?m)^ +[\d.]+ K?i?B +[\d.]+ KiB +\S+ B +[\d.]+ KiB`, "  N  N  N  N"},
+		{`(?m)( \+0000 +)[\d.]+ KiB`, "${1}N"},
 	} {
 		out = regexp.MustCompile(m.re).ReplaceAllString(out, m.to)
 	}
@@ -84,6 +87,7 @@ func TestGolden(t *testing.T) {
 		"list-stale.txt":     "list -t48",
 		"list-domain.json":   "list -j -D example.org",
 		"list.ndjson":        "list -V --ndjson",
+		"list-human.txt":     "list -h",
 		"stat.json":          "stat -j bob",
 		"stat-human.txt":     "stat -h -A",
 		"stat-prefix.ndjson": "--ndjson stat -P bo",

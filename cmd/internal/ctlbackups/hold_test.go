@@ -187,8 +187,14 @@ func TestCompactOnHold(t *testing.T) {
 	for key := range w.Keys("backups/user/bob/log/") {
 		log = append(log, key)
 	}
-	out, err := tool(t, w, "compact", "-A")
-	if err != nil || !strings.Contains(out, "compact bob: on hold\n") || !strings.Contains(out, "compact anne@example.org: ok\n") || !strings.Contains(out, "1 backups are on hold") {
+	for _, argv := range []string{"compact -n -v -A", "compact -v -A"} { // a dry run shows the same
+		out, err := tool(t, w, strings.Fields(argv)...)
+		if err != nil || !strings.Contains(out, "compact bob: on hold (placed by ") || !strings.Contains(out, "compact anne@example.org: ") ||
+			!strings.Contains(out, ", 1 on hold (ctl_backups list --holds)\nmerge: 1 commit") {
+			t.Errorf("%s: %v: %s", argv, err, out)
+		}
+	}
+	if out, err := tool(t, w, "compact", "bob"); err != nil || out != "compact bob: on hold\n" {
 		t.Errorf("%v: %s", err, out)
 	}
 	if now := slices.Collect(w.Keys("backups/user/bob/log/")); !slices.Equal(now, log) {
@@ -197,7 +203,7 @@ func TestCompactOnHold(t *testing.T) {
 	if out, err := tool(t, w, "release", "bob"); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	if out, err := tool(t, w, "compact", "-A"); err != nil || !strings.Contains(out, "compact bob: ok\n") {
+	if out, err := tool(t, w, "compact", "bob"); err != nil || !strings.Contains(out, "compact bob: ok\n") {
 		t.Errorf("released: %v: %s", err, out)
 	}
 }

@@ -43,8 +43,8 @@ func (b inList) ListedBytes() (n int64, ok bool) {
 var errStopped = errors.New("the loop has ended")
 
 // inIndex yields the chosen backups as a running daemon knows them, in its answer to op. If no daemon
-// can answer, it yields them from the bucket.
-func (c *command) inIndex(op string) iter.Seq2[inList, error] {
+// can answer, it yields them from the bucket. measures is as in inList.
+func (c *command) inIndex(op string, measures bool) iter.Seq2[inList, error] {
 	return func(yield func(inList, error) bool) {
 		begun := false
 		reply, err := control.AskParts(c.ctx, c.bucket.Conf.String("backup_control_socket"), control.Request{Op: op}, partTime, func(part json.RawMessage) error {
@@ -57,7 +57,7 @@ func (c *command) inIndex(op string) iter.Seq2[inList, error] {
 				if err != nil {
 					return err
 				}
-				begun, b.measures = true, op == "stat"
+				begun, b.measures = true, measures
 				if c.fits(b.Found) && !yield(b, nil) {
 					return errStopped
 				}

@@ -3,35 +3,53 @@ package ctlbackups
 import (
 	"fmt"
 	"iter"
+	"sync"
 	"time"
 
 	"github.com/cyrusbackup/backupd/internal/timespec"
+	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // list prints the time of the last change and the size of each backup.
 func list(c *command) error {
-	return sideBySide(c, atOnce, c.listed(), func(c *command, b inList) error {
-		if c.holds && !b.mayBeHeld() {
-			return nil
-		}
-		sum, err := c.summary(b)
-		if err != nil {
-			return fmt.Errorf("%s: %w", label(b.Found), err)
-		}
-		if b.indexed && sum.Bytes == 0 || c.stale >= 0 && c.now.Sub(sum.Changed) < time.Duration(c.stale)*time.Hour {
-			return nil
-		}
-		holds, err := c.held(b.Found, sum.Held)
-		if err != nil {
-			return fmt.Errorf("%s: %w", label(b.Found), err)
-		}
-		if c.holds && len(holds) == 0 {
-			return nil
-		}
-		return c.printListed(b.Found, sum, holds)
-	})
+	t := new(listTotals)
+	lines := func() error {
+		return sideBySide(c, atOnce, c.listed(), func(c *command, b inList) error { return c.listOne(b, t) })
+	}
+	if !c.tabular() {
+		return lines()
+	}
+	return c.reported(func() error {
+		return c.inTable([]string{"last change", "log, checkpoints", "bodies", "bodies measured", "partition", "backup"}, func() error {
+			return c.reported(lines, func() error { return c.printListTotals(t) })
+		})
+	}, c.partitionTable)
+}
+
+func (c *command) listOne(b inList, t *listTotals) error {
+	if c.holds && !b.mayBeHeld() {
+		return nil
+	}
+	sum, err := c.summary(b)
+	if err != nil {
+		return fmt.Errorf("%s: %w", label(b.Found), err)
+	}
+	if b.indexed && sum.Bytes == 0 || c.stale >= 0 && c.now.Sub(sum.Changed) < time.Duration(c.stale)*time.Hour {
+		return nil
+	}
+	holds, err := c.held(b.Found, sum.Held)
+	if err != nil {
+		return fmt.Errorf("%s: %w", label(b.Found), err)
+	}
+	if c.holds && len(holds) == 0 {
+		return nil
+	}
+	if c.tabular() {
+		return c.printListRow(b, sum, holds, t)
+	}
+	return c.printListed(b.Found, sum, holds)
 }
 
 // mayBeHeld returns false if the list shows that the backup has no holds.
@@ -48,7 +66,7 @@ func (c *command) listed() iter.Seq2[inList, error] {
 	return func(yield func(inList, error) bool) {
 		backups := inBucket(c.chosen())
 		if c.many() && !c.fromBucket {
-			backups = c.inIndex("list")
+			backups = c.inIndex(c.listOp(), false)
 		}
 		for b, err := range backups {
 			if !yield(b, err) {
@@ -68,6 +86,14 @@ func (c *command) listed() iter.Seq2[inList, error] {
 	}
 }
 
+// listOp is the request to the daemon: a table also shows what an earlier stat has measured.
+func (c *command) listOp() string {
+	if c.tabular() {
+		return "stat"
+	}
+	return "list"
+}
+
 // summary returns the time of the last change of a backup, and the bytes of its log, checkpoints
 // and blocks (not of packs, which backups share).
 func (c *command) summary(b inList) (repository.Summary, error) {
@@ -83,12 +109,8 @@ func (c *command) summary(b inList) (repository.Summary, error) {
 }
 
 func (c *command) printListed(f *repository.Found, sum repository.Summary, holds []repository.Hold) error {
-	changed := "[unknown]"
-	if !sum.Changed.IsZero() {
-		changed = timespec.Text(sum.Changed)
-	}
 	if !c.structured() {
-		return c.row(holds, "%s\t%s\t%s\t%s", changed, c.size(sum.Bytes), label(f), place(f))
+		return c.row(holds, "%s\t%s\t%s\t%s", moment(sum.Changed), c.size(sum.Bytes), label(f), place(f))
 	}
 	return c.object(struct {
 		Timestamp  string            `json:"timestamp"`
@@ -97,7 +119,55 @@ func (c *command) printListed(f *repository.Found, sum repository.Summary, holds
 		Path       string            `json:"fname"`
 		SetAside   string            `json:"set_aside,omitempty"` // the backup's former name
 		Holds      []repository.Hold `json:"holds,omitempty"`
-	}{changed, sum.Bytes, userID(f), place(f), wasOf(f), holds})
+	}{moment(sum.Changed), sum.Bytes, userID(f), place(f), wasOf(f), holds})
+}
+
+// moment formats a time in a list.
+func moment(t time.Time) string {
+	if t.IsZero() {
+		return "[unknown]"
+	}
+	return timespec.Text(t)
+}
+
+// listTotals are the sums of a table.
+type listTotals struct {
+	mu          sync.Mutex
+	backups     int64
+	own, bodies int64
+	measured    int64 // backups whose bodies are known
+}
+
+// add adds a backup. m is nil if nobody has measured it.
+func (t *listTotals) add(own int64, m *partitions.Measured) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.backups++
+	t.own += own
+	if m != nil {
+		t.measured++
+		t.bodies += m.Compressed - m.Bytes
+	}
+}
+
+// printListRow prints a line of the table. An earlier stat has measured the bodies, or nobody.
+func (c *command) printListRow(b inList, sum repository.Summary, holds []repository.Hold, t *listTotals) error {
+	bodies, measured := "-", "-"
+	var m *partitions.Measured
+	if b.known != nil && b.known.Measured != nil {
+		m = b.known.Measured
+		bodies, measured = c.size(m.Compressed-m.Bytes), day(m.At)
+	}
+	t.add(sum.Bytes, m)
+	return c.cells(moment(sum.Changed), c.size(sum.Bytes), bodies, measured, b.Partition.Name, withHolds(label(b.Found), holds))
+}
+
+func (c *command) printListTotals(t *listTotals) error {
+	bodies, measured := "-", "-"
+	if t.measured > 0 {
+		bodies, measured = c.size(t.bodies), fmt.Sprintf("%d of %d", t.measured, t.backups)
+	}
+	return c.cells("", c.size(t.own), bodies, measured, "", objects(t.backups, "backup"))
 }
 
 // wasOf returns the former name of a backup that was set aside; "" for others.

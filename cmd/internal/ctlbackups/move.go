@@ -3,6 +3,8 @@ package ctlbackups
 import (
 	"errors"
 	"fmt"
+
+	"github.com/dustin/go-humanize/english"
 	"iter"
 	"os"
 
@@ -82,7 +84,7 @@ func (c *command) progress(verb string, f *repository.Found) func(repository.Cop
 		return nil
 	}
 	return func(d repository.Copied) {
-		cli.Fprintf(c.err, "%s %s: %d objects, %d messages and pieces, %s\n", verb, label(f), d.Objects, d.Chunks, c.bytes(d.Bytes))
+		cli.Fprintf(c.err, "%s %s: %s\n", verb, label(f), copiedText(d))
 	}
 }
 
@@ -98,6 +100,10 @@ func (c *command) copied(verb string, f *repository.Found, d repository.Copied, 
 	if c.verbose == 0 {
 		return nil
 	}
-	_, err = cli.Fprintf(c.out, "  %d objects, %d messages and pieces, %s\n", d.Objects, d.Chunks, c.bytes(d.Bytes))
+	_, err = cli.Fprintf(c.out, "  %s\n", copiedText(d))
 	return err
+}
+
+func copiedText(d repository.Copied) string {
+	return fmt.Sprintf("%s, %s, %s", objects(int64(d.Objects), "object"), english.Plural(d.Chunks, "message or piece", "messages and pieces"), binary(d.Bytes))
 }

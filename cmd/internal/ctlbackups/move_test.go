@@ -93,7 +93,7 @@ func TestExportAndImport(t *testing.T) {
 	boxes["anne"].Deliver(tooltest.Mail("late", "dave@example.org", 300), time.Now())
 	w.Sync(boxes["anne"])
 	out, err := tool(t, w, "export", "-v", "anne", dir)
-	if err != nil || !strings.HasPrefix(out, "export anne: ok\n  1 objects, 0 messages") {
+	if err != nil || !strings.HasPrefix(out, "export anne: ok\n  1 object, 0 messages") {
 		t.Errorf("what is new: %q, %v", out, err)
 	}
 	for _, name := range []string{"repository.json", "README.txt", "backups/user/anne/backup.json"} {

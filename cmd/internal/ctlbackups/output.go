@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/dustin/go-humanize"
+	"github.com/dustin/go-humanize/english"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 	"github.com/cyrusbackup/backupd/internal/cyrus"
@@ -29,18 +31,16 @@ func (c *command) object(v any) error {
 // size formats a number of bytes; with -h for people.
 func (c *command) size(n int64) string {
 	if c.human && n >= 0 {
-		return humanize.Bytes(uint64(n))
+		return binary(n)
 	}
 	return fmt.Sprint(n)
 }
 
-// bytes returns a size with its unit.
-func (c *command) bytes(n int64) string {
-	if c.human && n >= 0 {
-		return c.size(n)
-	}
-	return fmt.Sprintf("%d bytes", n)
-}
+// binary formats a size for people, in units of powers of 1024, such as MiB.
+func binary(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }
+
+// objects formats a number of objects, or of other things whose plural ends with s, for people.
+func objects(n int64, thing string) string { return english.Plural(int(n), thing, "") }
 
 // label names a backup in output: by the userid, or by its path.
 func label(f *repository.Found) string {
@@ -63,18 +63,11 @@ func place(f *repository.Found) string { return f.Partition.Name + ":" + f.Where
 
 // status prints the result of a command for one backup, like Cyrus's ctl_backups.
 func (c *command) status(verb string, f *repository.Found, err error) error {
-	word := "ok"
-	switch {
-	case errors.Is(err, errSkipped):
-		word = "skipped"
-	case errors.Is(err, repository.ErrOnHold):
-		word = "on hold"
-	case errors.Is(err, cyrus.ErrLocked):
-		word = "locked"
-	case err != nil:
-		word = fmt.Sprintf("failed (%v)", err)
-	}
+	word, reason := statusOf(err)
 	if !c.structured() {
+		if word == "failed" {
+			word += " (" + reason + ")"
+		}
 		_, err := cli.Fprintf(c.out, "%s %s: %s\n", verb, label(f), word)
 		return err
 	}
@@ -83,7 +76,24 @@ func (c *command) status(verb string, f *repository.Found, err error) error {
 		UserID  string `json:"userid,omitempty"`
 		Path    string `json:"fname"`
 		Status  string `json:"status"`
-	}{verb, userID(f), place(f), word})
+		Reason  string `json:"reason,omitempty"`
+	}{verb, userID(f), place(f), word, reason})
+}
+
+// statusOf returns the word for a result, and its reason.
+func statusOf(err error) (word, reason string) {
+	switch {
+	case err == nil:
+		return "ok", ""
+	case errors.Is(err, errSkipped):
+		return "skipped", ""
+	case errors.Is(err, repository.ErrOnHold):
+		_, holds, _ := strings.Cut(err.Error(), repository.ErrOnHold.Error()+": ")
+		return "on hold", holds
+	case errors.Is(err, cyrus.ErrLocked):
+		return "locked", err.Error()
+	}
+	return "failed", err.Error()
 }
 
 // inPlace rejects a backup that was set aside, for commands that change backups.

@@ -10,12 +10,13 @@ import (
 // prices are what a store charges.
 type prices struct {
 	Currency string  `json:"currency"`
-	Storage  float64 `json:"storage"` // for a gigabyte (10^9 bytes) and month
+	Storage  float64 `json:"storage"` // for a gigabyte (2^30 bytes) and month
 	Put      float64 `json:"put"`     // for 1,000 requests that put or list
+	Get      float64 `json:"get"`     // for 1,000 requests that read; to delete is free
 }
 
 // awsPrices are the list prices of S3 Standard in us-east-1 (aws.amazon.com/s3/pricing).
-func awsPrices() prices { return prices{Currency: "USD", Storage: 0.023, Put: 0.005} }
+func awsPrices() prices { return prices{Currency: "USD", Storage: 0.023, Put: 0.005, Get: 0.0004} }
 
 // pricesOf returns the prices of a location: those of the option, or else those of AWS for a bucket
 // at AWS. Other stores have no price that a program can know; then ok is false.
@@ -30,7 +31,7 @@ func pricesOf(option, location string) (p prices, ok bool, err error) {
 	return prices{}, false, nil
 }
 
-// parsePrices parses backup_prices: "EUR storage=0.02 put=0.005". A price that is left
+// parsePrices parses backup_prices: "EUR storage=0.02 put=0.005 get=0.0004". A price that is left
 // out is zero.
 func parsePrices(option string) (p prices, err error) {
 	for i, word := range strings.Fields(option) {
@@ -39,9 +40,9 @@ func parsePrices(option string) (p prices, err error) {
 			p.Currency = word
 			continue
 		}
-		at := map[string]*float64{"storage": &p.Storage, "put": &p.Put}[name]
+		at := map[string]*float64{"storage": &p.Storage, "put": &p.Put, "get": &p.Get}[name]
 		if at == nil {
-			return p, fmt.Errorf("backup_prices: %q: want a currency and then storage= and put=, such as \"EUR storage=0.02 put=0.005\"", word)
+			return p, fmt.Errorf("backup_prices: %q: want a currency and then storage=, put= and get=, such as \"EUR storage=0.02 put=0.005\"", word)
 		}
 		if *at, err = strconv.ParseFloat(value, 64); err != nil || *at < 0 || *at > 1e9 {
 			return p, fmt.Errorf("backup_prices: %s: %q is not a price, want a number such as 0.02", name, value)
@@ -53,13 +54,17 @@ func parsePrices(option string) (p prices, err error) {
 	return p, nil
 }
 
-const gigabyte = 1e9
+// gigabyte is what AWS and most others charge as a GB.
+const gigabyte = 1 << 30
 
 // month returns the price of storage for a month.
 func (p prices) month(bytes int64) float64 { return micros(float64(bytes) / gigabyte * p.Storage) }
 
 // puts returns the price of requests that put or list.
 func (p prices) puts(n int64) float64 { return micros(float64(n) / 1000 * p.Put) }
+
+// gets returns the price of requests that read.
+func (p prices) gets(n int64) float64 { return micros(float64(n) / 1000 * p.Get) }
 
 // micros rounds to a millionth.
 func micros(x float64) float64 { return math.Round(x*1e6) / 1e6 }

@@ -45,6 +45,7 @@ type retention struct {
 	rule    tripwire.Rule
 
 	backups                   int // with removed moments
+	pruned                    int // with dropped content or folders
 	log, checkpoints, records maintenance.Removed
 }
 
@@ -65,7 +66,7 @@ func newRetention(c *command, level pack.Level) (*retention, error) {
 // Until retention removes a deleted message, the backup shows its deletion.
 func (r *retention) tripwire(ctx context.Context, f *repository.Found) error {
 	c := r.c
-	a, err := tripwire.Check(ctx, f, tripwire.Options{Rule: r.rule, DeletedPrefix: r.options.DeletedPrefix, Now: c.hostNow()})
+	a, err := r.alarm(ctx, f)
 	if a == nil || err != nil {
 		return err
 	}
@@ -75,6 +76,11 @@ func (r *retention) tripwire(ctx context.Context, f *repository.Found) error {
 	c.audit.Alarm(c.bucket.Conf, a.Headline(), "backup", f.Path, "deleted", a.Deleted, "of", a.Of, "from", a.From, "to", a.To)
 	cli.Fprintf(c.err, "ctl_backups: %s: %s: %s\n", label(f), a.Headline(), a.String())
 	return fmt.Errorf("%w: %v", repository.ErrOnHold, a)
+}
+
+// alarm returns the alarm of the tripwire for a backup, or nil.
+func (r *retention) alarm(ctx context.Context, f *repository.Found) (*tripwire.Alarm, error) {
+	return tripwire.Check(ctx, f, tripwire.Options{Rule: r.rule, DeletedPrefix: r.options.DeletedPrefix, Now: r.c.hostNow()})
 }
 
 // due reports whether retention may have anything to do.
@@ -88,6 +94,9 @@ func (r *retention) run(f *repository.Found, u *repository.Upkeep) (maintenance.
 	if done.Cut.Number > 0 && err == nil {
 		r.backups++
 	}
+	if err == nil && (done.Pruned || done.Folders > 0) {
+		r.pruned++
+	}
 	for _, add := range []struct{ to, n *maintenance.Removed }{{&r.log, &done.Log}, {&r.checkpoints, &done.Checkpoints}, {&r.records, &done.Records}} {
 		add.to.Objects += add.n.Objects
 		add.to.Bytes += add.n.Bytes
@@ -95,12 +104,38 @@ func (r *retention) run(f *repository.Found, u *repository.Upkeep) (maintenance.
 	return done, err
 }
 
+// preview shows what run would do, unless the tripwire would stop it.
+func (r *retention) preview(f *repository.Found) (maintenance.RetainResult, error) {
+	a, err := r.alarm(r.c.ctx, f)
+	if err == nil && a != nil {
+		err = fmt.Errorf("%w: compact would place a hold: %v", repository.ErrOnHold, a)
+	}
+	if err != nil {
+		return maintenance.RetainResult{}, err
+	}
+	return r.run(f, nil)
+}
+
+// removedText describes removed objects by kind, without those kinds that have none.
+func removedText(log, checkpoints, records maintenance.Removed) string {
+	var parts []string
+	for _, x := range []struct {
+		n           maintenance.Removed
+		thing, more string
+	}{{log, "object", " of the log"}, {checkpoints, "checkpoint", ""}, {records, "object", " with records"}} {
+		if x.n.Objects > 0 {
+			parts = append(parts, objects(int64(x.n.Objects), x.thing)+x.more)
+		}
+	}
+	return fmt.Sprintf("%s (%s)", strings.Join(parts, ", "), binary(log.Bytes+checkpoints.Bytes+records.Bytes))
+}
+
 // text describes the result of a backup; "" = nothing has changed.
 func (r *retention) text(d *maintenance.RetainResult) string {
 	var parts []string
 	if d.Cut.Number > 0 {
-		parts = append(parts, fmt.Sprintf("the history up to commit %d (%s): %d objects of the log, %d checkpoints, %d objects of records (%s)",
-			d.Cut.Number, timespec.Text(d.Cut.Time), d.Log.Objects, d.Checkpoints.Objects, d.Records.Objects, r.c.bytes(d.Log.Bytes+d.Checkpoints.Bytes+d.Records.Bytes)))
+		parts = append(parts, fmt.Sprintf("the history up to commit %d (%s): %s",
+			d.Cut.Number, timespec.Text(d.Cut.Time), removedText(d.Log, d.Checkpoints, d.Records)))
 		var kept []string
 		for _, k := range d.Kept {
 			kept = append(kept, fmt.Sprintf("%d (%s)", k.Number, strings.Join(k.Rules, ", ")))
@@ -113,31 +148,64 @@ func (r *retention) text(d *maintenance.RetainResult) string {
 		parts = append(parts, "content that was deleted more than "+days(r.options.Keep)+" ago")
 	}
 	if d.Folders > 0 {
-		parts = append(parts, fmt.Sprintf("%d folders below %s", d.Folders, r.options.DeletedPrefix))
+		parts = append(parts, fmt.Sprintf("%s below %s", objects(int64(d.Folders), "folder"), r.options.DeletedPrefix))
 	}
 	return strings.Join(parts, "; ")
 }
 
 func days(d time.Duration) string { return fmt.Sprintf("%.4g days", d.Hours()/24) }
 
-// details prints the work on a backup, with -v.
-func (r *retention) details(d *maintenance.RetainResult) {
-	if text := r.text(d); text != "" && r.c.verbose > 0 && !r.c.structured() {
-		cli.Fprintf(r.c.out, "  retention (%s) removed %s\n", r.options.String(), text)
+// summary prints the totals.
+func (r *retention) summary() error {
+	if r.options.Keep == 0 {
+		cli.Fprintf(r.c.err, "ctl_backups: backup_retention is not set: everything is kept for ever\n")
+		return nil
 	}
+	var parts []string
+	would := "removed"
+	if r.c.dryRun {
+		would = "would remove"
+	}
+	if r.backups > 0 {
+		parts = append(parts, fmt.Sprintf("%s the older history of %s: %s", would, objects(int64(r.backups), "backup"), removedText(r.log, r.checkpoints, r.records)))
+	}
+	if r.pruned > 0 {
+		parts = append(parts, fmt.Sprintf("%s deleted content of %s", would, objects(int64(r.pruned), "backup")))
+	}
+	text := "nothing to remove"
+	if len(parts) > 0 {
+		text = strings.Join(parts, "; ")
+	}
+	_, err := cli.Fprintf(r.c.out, "retention: %s: %s\n", r.options.String(), text)
+	return err
 }
 
-// summary prints the totals.
-func (r *retention) summary() {
-	switch {
-	case r.options.Keep == 0:
-		cli.Fprintf(r.c.err, "ctl_backups: backup_retention is not set: everything is kept for ever\n")
-	default:
-		would := "removed"
-		if r.c.dryRun {
-			would = "would remove"
-		}
-		cli.Fprintf(r.c.out, "retention (%s) %s history of %d backups: %d objects of logs, %d checkpoints, %d objects of records (%s)\n",
-			r.options.String(), would, r.backups, r.log.Objects, r.checkpoints.Objects, r.records.Objects, r.c.bytes(r.log.Bytes+r.checkpoints.Bytes+r.records.Bytes))
+// retained is the result of the retention of a backup as JSON.
+type retained struct {
+	UpTo        uint64              `json:"up_to,omitempty"` // the last removed commit
+	Time        time.Time           `json:"time,omitzero"`   // of that commit
+	Log         maintenance.Removed `json:"log"`
+	Checkpoints maintenance.Removed `json:"checkpoints"`
+	Records     maintenance.Removed `json:"records"`
+	Pruned      bool                `json:"pruned"` // deleted content was dropped
+	Folders     int                 `json:"folders"`
+	Kept        []keptMoment        `json:"kept,omitempty"`
+}
+
+type keptMoment struct {
+	Number uint64    `json:"number"`
+	Time   time.Time `json:"time,omitzero"`
+	Rules  []string  `json:"rules"`
+}
+
+// retainedOf returns nil if nothing has changed.
+func retainedOf(d *maintenance.RetainResult) *retained {
+	if !d.Changed() {
+		return nil
 	}
+	out := &retained{UpTo: d.Cut.Number, Time: d.Cut.Time, Log: d.Log, Checkpoints: d.Checkpoints, Records: d.Records, Pruned: d.Pruned, Folders: d.Folders}
+	for _, k := range d.Kept {
+		out.Kept = append(out.Kept, keptMoment{k.Number, k.Time, k.Rules})
+	}
+	return out
 }

@@ -22,8 +22,8 @@ func setAside(c *command) error {
 		if c.structured() {
 			return nil
 		}
-		_, err = cli.Fprintf(c.out, "  stored in %s:%s (%d objects, %s); the next sync starts a new backup\n",
-			f.Partition.Name, where, done.Objects, c.bytes(done.Bytes))
+		_, err = cli.Fprintf(c.out, "  stored in %s:%s (%s, %s); the next sync starts a new backup\n",
+			f.Partition.Name, where, objects(int64(done.Objects), "object"), binary(done.Bytes))
 		return err
 	})
 }

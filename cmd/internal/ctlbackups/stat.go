@@ -2,41 +2,56 @@ package ctlbackups
 
 import (
 	"fmt"
+	"sync"
+	"time"
 
-	"github.com/cyrusbackup/backupd/internal/timespec"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // stat prints the size of backups, and the part in use.
 func stat(c *command) error {
-	backups := inBucket(c.chosen())
-	if c.many() && !c.fromBucket {
-		backups = c.inIndex("stat")
+	s := &measuring{retention: c.bucket.Conf.Duration("backup_retention"), reach: c.tabular() || c.structured()}
+	t := new(statTotals)
+	lines := func() error {
+		backups := inBucket(c.chosen())
+		if c.many() && !c.fromBucket {
+			backups = c.inIndex("stat", true)
+		}
+		defer s.flush(c)
+		return sideBySide(c, atOnce, backups, func(c *command, b inList) error { return c.statOne(s, b, t) })
 	}
-	s := &measuring{retention: c.bucket.Conf.Duration("backup_retention")}
-	defer s.flush(c)
-	return sideBySide(c, atOnce, backups, func(c *command, b inList) error {
-		m, err := s.measured(c, b)
-		if err != nil {
-			return fmt.Errorf("%s: %w", label(b.Found), err)
-		}
-		if b.indexed && m.Compressed == 0 {
-			return nil // it is gone
-		}
-		holds, err := c.held(b.Found, m.Held)
-		if err != nil {
-			return fmt.Errorf("%s: %w", label(b.Found), err)
-		}
-		return c.printStat(b.Found, m, holds)
-	})
+	if !c.tabular() {
+		return lines()
+	}
+	return c.reported(func() error {
+		titles := []string{"bodies", "log", "checkpoints", "total", "mail", "in use", "last change", "first moment", "older moments", "every moment since", "backup"}
+		return c.inTable(titles, func() error {
+			return c.reported(lines, func() error { return c.printStatTotals(t) })
+		})
+	}, func() error { return c.printRetention(t) }, c.partitionTable)
 }
 
-func (c *command) printStat(f *repository.Found, m repository.Measured, holds []repository.Hold) error {
-	ratio, utilisation := percent(m.Compressed, m.Uncompressed), percent(m.Compactable, m.Uncompressed)
-	changed := "[unknown]"
-	if !m.Time.IsZero() {
-		changed = timespec.Text(m.Time)
+func (c *command) statOne(s *measuring, b inList, t *statTotals) error {
+	m, err := s.measured(c, b)
+	if err != nil {
+		return fmt.Errorf("%s: %w", label(b.Found), err)
 	}
+	if b.indexed && m.Compressed == 0 {
+		return nil // it is gone
+	}
+	holds, err := c.held(b.Found, m.Held)
+	if err != nil {
+		return fmt.Errorf("%s: %w", label(b.Found), err)
+	}
+	if c.tabular() {
+		return c.printStatRow(b.Found, m, holds, t)
+	}
+	return c.printStat(b.Found, m, holds)
+}
+
+func (c *command) printStat(f *repository.Found, m measurement, holds []repository.Hold) error {
+	ratio, utilisation := percent(m.Compressed, m.Uncompressed), percent(m.Compactable, m.Uncompressed)
+	changed := moment(m.Time)
 	if !c.structured() {
 		return c.row(holds, "%s\t%s\t%s\t%s\t%6.1f%%\t%6.1f%%\t%25s\t%25s", label(f),
 			c.size(m.Compressed), c.size(m.Uncompressed), c.size(m.Compactable), ratio, utilisation, changed, changed)
@@ -51,8 +66,16 @@ func (c *command) printStat(f *repository.Found, m repository.Measured, holds []
 		Utilisation  float64           `json:"utilisation_ratio"`
 		Start        string            `json:"last_start_time"`
 		End          string            `json:"last_end_time"`
+		Bodies       int64             `json:"bodies"` // the parts of compressed
+		Log          int64             `json:"log"`
+		Checkpoints  int64             `json:"checkpoints"`
+		First        time.Time         `json:"first_moment,omitzero"`
+		Single       int               `json:"single_moments"` // before every_moment_since
+		Every        time.Time         `json:"every_moment_since,omitzero"`
+		Measured     time.Time         `json:"measured"`
 		Holds        []repository.Hold `json:"holds,omitempty"`
-	}{userID(f), place(f), m.Compressed, m.Uncompressed, m.Compactable, ratio, utilisation, changed, changed, holds})
+	}{userID(f), place(f), m.Compressed, m.Uncompressed, m.Compactable, ratio, utilisation, changed, changed,
+		m.Bodies(), m.Log, m.Checkpoints, m.First, m.Single, m.Every, m.at.UTC().Truncate(time.Second), holds})
 }
 
 func percent(part, whole int64) float64 {
@@ -60,4 +83,57 @@ func percent(part, whole int64) float64 {
 		return 0
 	}
 	return 100 * float64(part) / float64(whole)
+}
+
+// statTotals are the sums of a table.
+type statTotals struct {
+	mu      sync.Mutex
+	backups int64
+	sum     repository.Measured
+	oldest  time.Time // measurement
+}
+
+func (t *statTotals) add(m *measurement) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.backups++
+	t.sum.Compressed += m.Compressed
+	t.sum.Own += m.Own
+	t.sum.Log += m.Log
+	t.sum.Checkpoints += m.Checkpoints
+	t.sum.Uncompressed += m.Uncompressed
+	t.sum.Compactable += m.Compactable
+	if t.oldest.IsZero() || m.at.Before(t.oldest) {
+		t.oldest = m.at
+	}
+}
+
+func (c *command) printStatRow(f *repository.Found, m measurement, holds []repository.Hold, t *statTotals) error {
+	t.add(&m)
+	older := fmt.Sprint(m.Single)
+	if m.Every.IsZero() {
+		older = "-"
+	}
+	return c.cells(append(c.statSizes(&m.Measured), moment(m.Time), day(m.First), older, day(m.Every), withHolds(label(f), holds))...)
+}
+
+// statSizes are the cells about sizes.
+func (c *command) statSizes(m *repository.Measured) []string {
+	return []string{c.size(m.Bodies()), c.size(m.Log), c.size(m.Checkpoints), c.size(m.Compressed), c.size(m.Uncompressed),
+		fmt.Sprintf("%.1f%%", percent(m.Compactable, m.Uncompressed))}
+}
+
+func (c *command) printStatTotals(t *statTotals) error {
+	if t.backups < 2 {
+		return nil
+	}
+	return c.cells(append(c.statSizes(&t.sum), "", "", "", "", objects(t.backups, "backup"))...)
+}
+
+// day formats the day of a moment.
+func day(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.Local().Format(time.DateOnly)
 }

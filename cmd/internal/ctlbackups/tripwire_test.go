@@ -83,14 +83,14 @@ func TestCompactTripwire(t *testing.T) {
 	}
 	was := keys()
 	w.Now = w.Now.AddDate(0, 0, 30)
-	if out := run("compact", "-A"); !strings.Contains(out, "compact bob: on hold\n") {
+	if out := run("compact", "bob"); !strings.Contains(out, "compact bob: on hold\n") {
 		t.Errorf("the next night: %s", out)
 	}
 	if is := keys(); is != was {
 		t.Errorf("on hold, the objects change from\n%s\nto\n%s", was, is)
 	}
 	run("release", "bob")
-	if out := run("compact", "-A"); !strings.Contains(out, "compact bob: ok\n") {
+	if out := run("compact", "bob"); !strings.Contains(out, "compact bob: ok\n") {
 		t.Errorf("released: %s", out)
 	}
 	if is := keys(); is == was {
@@ -102,7 +102,7 @@ func TestCompactTripwire(t *testing.T) {
 func TestCompactTripwireQuiet(t *testing.T) {
 	for _, rule := range []string{"no", "30% 1d 500", "70% 1d 5"} {
 		w := massDeletion(t)
-		out, err := toolWith(t, w, "backup_retention: 10d\nbackup_tripwire: "+rule+"\n", "compact", "-A")
+		out, err := toolWith(t, w, "backup_retention: 10d\nbackup_tripwire: "+rule+"\n", "compact", "bob")
 		if err != nil || !strings.Contains(out, "compact bob: ok\n") {
 			t.Errorf("%s: %v: %s", rule, err, out)
 		}
@@ -119,7 +119,7 @@ func TestCompactTripwireUnreadable(t *testing.T) {
 		w.Damage(key)
 		break
 	}
-	if out, err := toolWith(t, w, fewMessages, "compact", "-A"); err == nil || !strings.Contains(out, "compact bob: failed (") {
+	if out, err := toolWith(t, w, fewMessages, "compact", "bob"); err == nil || !strings.Contains(out, "compact bob: failed (") {
 		t.Errorf("%v: %s", err, out)
 	}
 }

@@ -103,7 +103,7 @@ func commandLine(g *given, c *command) *cmdline.Program {
 	p.Group("Output", func(f *pflag.FlagSet) {
 		f.IntVar(&c.max, "max", 0, "log, diff, find: stop after `N` lines")
 		f.BoolVar(&c.json, "json", false, "log, diff, find: one JSON object per line")
-		f.BoolVarP(&c.human, "human", "h", false, "sizes as 1.2 MB")
+		f.BoolVarP(&c.human, "human", "h", false, "sizes as 1.2 MiB")
 		f.CountVarP(&g.verbose, "verbose", "v", "print more; list mailboxes: also names in the administrator's form; log: each message")
 	})
 	p.Group("General", func(f *pflag.FlagSet) {

@@ -190,7 +190,7 @@ func short(s string, most int) string {
 // size formats a number of bytes according to the options.
 func (c *command) size(n int64) string {
 	if c.human && n >= 0 {
-		return humanize.Bytes(uint64(n))
+		return humanize.IBytes(uint64(n))
 	}
 	return fmt.Sprint(n)
 }

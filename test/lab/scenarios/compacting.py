@@ -143,8 +143,8 @@ class Moments:
 class Compact:
     """Runs of ctl_backups compact, and what they report."""
 
-    COUNTS = {"commits merged": r"needed nothing: (\d+) commits", "objects of logs removed": r"^retention .*: (\d+) objects of logs",
-              "checkpoints removed": r"(\d+) checkpoints, \d+ objects of records \(", "packs removed": r"used, (\d+) packs \(.* removed,"}
+    COUNTS = {"commits merged": r"^merge: (\d+) commits?", "objects of logs removed": r"^retention: .*?(\d+) objects? of the log",
+              "checkpoints removed": r"^retention: .*?(\d+) checkpoints?", "packs removed": r"used, (\d+) packs? \([^)]*\) removed"}
 
     def __init__(self, x):
         self.x, self.sums, self.runs, self.killed, self.longest = x, dict.fromkeys(self.COUNTS, 0), 0, 0, .5

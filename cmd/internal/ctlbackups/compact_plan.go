@@ -1,0 +1,91 @@
+package ctlbackups
+
+import (
+	"fmt"
+
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/partitions/collection"
+	"github.com/cyrusbackup/backupd/partitions/maintenance"
+	"github.com/cyrusbackup/backupd/partitions/repository"
+)
+
+// dryTotals are the sums of a dry run.
+type dryTotals struct {
+	commits, segments int
+	bytes             int64 // of the merged commits
+	requests          maintenance.Requests
+	freed             int64 // bytes that are removed and that nothing replaces
+	cost              float64
+	saved             float64 // a month
+	currency          string  // "" = none yet, mixed = several
+	unpriced          bool    // no price is known for some partition
+}
+
+// planned finds the work that a backup needs. due means that retention may have something to do. A
+// backup on hold needs none, and retention none that the tripwire would stop.
+func (k *compaction) planned(f *repository.Found, p maintenance.Plan, due bool) error {
+	holds, err := k.c.held(f, f.ListedHolds())
+	if err == nil && len(holds) > 0 {
+		err = fmt.Errorf("%w: %s", repository.ErrOnHold, repository.HoldsText(holds))
+	}
+	w := &work{commits: p.Commits, segments: p.Days, removed: p.Commits, bytes: p.Bytes, requests: p.Requests()}
+	if err == nil && due {
+		w.retained, err = k.retention.preview(f)
+		w.requests.Add(w.retained.Requests())
+	}
+	if err == nil && p.Commits == 0 && !w.retained.Changed() {
+		err = errSkipped
+	}
+	if err != nil {
+		return k.result(f, nil, err)
+	}
+	k.dry.commits += w.commits
+	k.dry.segments += w.segments
+	k.dry.bytes += w.bytes
+	if err := k.dry.add(k.c, f.Partition, w.requests, w.retained.Bytes()); err != nil {
+		return err
+	}
+	return k.result(f, w, nil)
+}
+
+// add adds requests to a partition, and bytes that are removed there.
+func (d *dryTotals) add(c *command, p repository.Config, r maintenance.Requests, freed int64) error {
+	d.requests.Add(r)
+	d.freed += freed
+	charged, known, err := pricesOf(c.bucket.Conf.String("backup_prices"), p.Location)
+	switch {
+	case err != nil:
+		return err
+	case !known, d.currency != "" && d.currency != charged.Currency:
+		d.unpriced = true
+		return nil
+	}
+	d.currency = charged.Currency
+	d.cost += charged.puts(int64(r.Put)) + charged.gets(int64(r.Get))
+	d.saved += charged.month(freed)
+	return nil
+}
+
+// removing estimates the requests that remove and rewrite packs.
+func removing(r *collection.Result) maintenance.Requests {
+	gone, moved := r.Removed.Packs, r.Rewritten.Packs
+	return maintenance.Requests{Get: 2*gone + 6*moved, Put: gone + 2*moved, Delete: gone + moved}
+}
+
+// price prints what the work of a dry run costs and saves.
+func (k *compaction) price() error {
+	d := &k.dry
+	if !k.c.dryRun || k.c.structured() || d.requests.Total() == 0 {
+		return nil
+	}
+	cost, saved := "", ""
+	if d.currency != "" && !d.unpriced {
+		cost = fmt.Sprintf(", %s %s", money(d.cost), d.currency)
+		saved = fmt.Sprintf(", %s %s a month", money(d.saved), d.currency)
+	}
+	_, err := cli.Fprintf(k.c.out, "requests: about %d: %d get, %d put or list, %d delete%s\n", d.requests.Total(), d.requests.Get, d.requests.Put, d.requests.Delete, cost)
+	if err == nil && d.freed > 0 {
+		_, err = cli.Fprintf(k.c.out, "storage: about %s less%s\n", binary(d.freed), saved)
+	}
+	return err
+}
