@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cyrusbackup/backupd/partitions/collection"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 	"github.com/cyrusbackup/backupd/partitions/verify"
@@ -81,5 +82,27 @@ func TestRepairWaitsForCollection(t *testing.T) {
 	}
 	if err := lease.End(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// The list was lost after a collection had put packs on it: verify reports that, and the repair makes it
+// again.
+func TestRepairOfLostCondemned(t *testing.T) {
+	w, _ := condemnedDamage(t)
+	w.store.Lose(history.CondemnedKey)
+	if err := collection.CheckCondemned(t.Context(), w.store); err != nil {
+		t.Errorf("without a collection: %v", err)
+	}
+	replace(t, w.store, collection.ResultKey, []byte(`{"version":1,"time":"2026-01-02T03:04:05Z","condemned":{"packs":2,"bytes":100}}`))
+	if err := collection.CheckCondemned(t.Context(), w.store); !history.IsDamage(err) {
+		t.Errorf("after a collection: %v", err)
+	}
+	w.repair()
+	list, info, err := history.ReadCondemned(t.Context(), w.store)
+	if err != nil || info.ETag == "" || len(list.Packs) != 1 || list.Packs[0].Key != w.packs["bob"] {
+		t.Errorf("%+v, %v: want the pack with a note", list, err)
+	}
+	if err := collection.CheckCondemned(t.Context(), w.store); err != nil {
+		t.Errorf("repaired: %v", err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/cyrusbackup/backupd/objstore/faultstore"
+	"github.com/cyrusbackup/backupd/partitions/collection"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
@@ -104,6 +105,28 @@ func TestListIsLostDuringRemoval(t *testing.T) {
 	}
 	if left != 2 {
 		t.Errorf("%d of 3 packs are left", left)
+	}
+}
+
+// The list was lost since the last pass. Nothing is condemned or removed until a repair makes it again.
+func TestListIsLost(t *testing.T) {
+	w := newWorld(t)
+	w.commit("anne", map[int]string{9: ""})
+	p := w.pack(1)
+	w.later(8 * day)
+	if w.collect(); !w.condemned(p) {
+		t.Fatal("not condemned")
+	}
+	w.mem.Lose(history.CondemnedKey)
+	for range 2 {
+		w.later(2 * day)
+		out, err := collection.Collect(t.Context(), w.config(), w.options())
+		if err != nil || out.Blocking != 1 || !strings.Contains(out.Blocked[0].Error(), "verify --repair") {
+			t.Errorf("%+v, %v", out, err)
+		}
+		if !w.has(p) || w.mem.Bytes(history.CondemnedKey) != nil {
+			t.Error("something has changed")
+		}
 	}
 }
 

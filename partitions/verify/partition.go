@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/partitions/collection"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
@@ -36,7 +37,7 @@ func (p *Partitions) read(ctx context.Context, c repository.Config) (shared, err
 	if s.repository != nil && (objstore.IsTemporary(s.repository) || ctx.Err() != nil) {
 		return s, s.repository
 	}
-	_, _, s.condemned = history.ReadCondemned(ctx, c.Store)
+	s.condemned = collection.CheckCondemned(ctx, c.Store)
 	if s.condemned != nil && !history.IsDamage(s.condemned) {
 		return s, s.condemned
 	}

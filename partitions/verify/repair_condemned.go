@@ -13,6 +13,7 @@ import (
 	"github.com/dustin/go-humanize/english"
 
 	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/partitions/collection"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
@@ -20,7 +21,7 @@ import (
 // mostCondemned is the number of packs that a list has room for.
 const mostCondemned = 400_000
 
-// condemned replaces an unreadable list of condemned packs. A request to delete a pack that
+// condemned replaces an unreadable or lost list of condemned packs. A request to delete a pack that
 // was on the list may still arrive, so the pack must stay on it: otherwise others refer to it.
 // The new list has the packs whose names can be read in the old one, and all packs with a
 // note in moved/, because collection puts the note before it deletes a pack. It condemns them
@@ -37,14 +38,12 @@ func (r *repairer) condemned(ctx context.Context) (err error) {
 	if r.diagnosis.collection {
 		r.report(Repaired, repository.CollectionKey, "rewritten; nobody removed packs")
 	}
-	_, info, err := history.ReadCondemned(ctx, r.store)
-	if err == nil || !history.IsUnreadable(err) {
+	if err := collection.CheckCondemned(ctx, r.store); err == nil || !history.IsUnreadable(err) {
 		return err
 	}
-	if info.ETag == "" { // the object could not even be opened
-		if info, err = r.store.Stat(ctx, history.CondemnedKey); err != nil {
-			return err
-		}
+	info, err := r.store.Stat(ctx, history.CondemnedKey)
+	if err != nil && !errors.Is(err, objstore.ErrNotExist) {
+		return err
 	}
 	packs := map[string]bool{}
 	if err := r.readableCondemned(ctx, packs); err != nil {

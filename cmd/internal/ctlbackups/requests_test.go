@@ -66,7 +66,7 @@ func TestRequestsForManyBackups(t *testing.T) {
 		{"list", 2, 2, 0}, // backups/ and set-aside/
 		{"list -P u", 1, 2, 0},
 		{"stat -A", 1, 3, 0},      // two commits
-		{"verify -q -A", 1, 3, 3}, // repository.json, condemned.json and upkeep.json
+		{"verify -q -A", 1, 3, 4}, // repository.json, condemned.json, collection.json and upkeep.json
 	} {
 		n := counted(w, func() {
 			if out, err := tool(t, w, strings.Fields(c.argv)...); err != nil {
@@ -167,7 +167,7 @@ func TestTwoRequestsForABackup(t *testing.T) {
 				t.Errorf("%s: %v: %s", argv, err, out)
 			}
 		})
-		if most := 2*backups + 3; n["get"] > most || n["list"] > 2 || len(n) != 2 {
+		if most := 2*backups + 4; n["get"] > most || n["list"] > 2 || len(n) != 2 {
 			t.Errorf("%s sends %v for %d backups", argv, n, backups)
 		}
 	}
