@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cyrusbackup/backupd/partitions/collection"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 	"github.com/cyrusbackup/backupd/partitions/verify"
@@ -90,11 +89,11 @@ func TestRepairWaitsForCollection(t *testing.T) {
 func TestRepairOfLostCondemned(t *testing.T) {
 	w, _ := condemnedDamage(t)
 	w.store.Lose(history.CondemnedKey)
-	if err := collection.CheckCondemned(t.Context(), w.store); err != nil {
+	if err := repository.CheckCondemned(t.Context(), w.store); err != nil {
 		t.Errorf("without a collection: %v", err)
 	}
-	replace(t, w.store, collection.ResultKey, []byte(`{"version":1,"time":"2026-01-02T03:04:05Z","condemned":{"packs":2,"bytes":100}}`))
-	if err := collection.CheckCondemned(t.Context(), w.store); !history.IsDamage(err) {
+	replace(t, w.store, repository.TotalsKey, []byte(`{"version":1,"time":"2026-01-02T03:04:05Z","condemned":{"packs":2,"bytes":100}}`))
+	if err := repository.CheckCondemned(t.Context(), w.store); !history.IsDamage(err) {
 		t.Errorf("after a collection: %v", err)
 	}
 	w.repair()
@@ -102,7 +101,7 @@ func TestRepairOfLostCondemned(t *testing.T) {
 	if err != nil || info.ETag == "" || len(list.Packs) != 1 || list.Packs[0].Key != w.packs["bob"] {
 		t.Errorf("%+v, %v: want the pack with a note", list, err)
 	}
-	if err := collection.CheckCondemned(t.Context(), w.store); err != nil {
+	if err := repository.CheckCondemned(t.Context(), w.store); err != nil {
 		t.Errorf("repaired: %v", err)
 	}
 }

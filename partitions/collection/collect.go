@@ -105,8 +105,10 @@ func (p *pass) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := listLost(listed, p.last); err != nil {
-		p.out.block(history.CondemnedKey, err)
+	if p.last != nil {
+		if err := repository.CondemnedLost(listed, p.last.Condemned.Packs); err != nil {
+			p.out.block(history.CondemnedKey, err)
+		}
 	}
 	c := &census{store: p.store, now: p.opt.Lock.Now(), putUses: !p.opt.DryRun, used: newPackSet(packsOfAll), moved: newPackSet(packsOfAll), out: p.out}
 	defer func() { err = errors.Join(err, c.close()) }()

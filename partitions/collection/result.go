@@ -14,7 +14,7 @@ import (
 )
 
 // ResultKey is the key of the totals of the last complete pass.
-const ResultKey = "collection.json"
+const ResultKey = repository.TotalsKey
 
 // Amount is a number of packs and their bytes.
 type Amount struct {

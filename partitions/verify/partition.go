@@ -5,7 +5,6 @@ import (
 	"sync"
 
 	"github.com/cyrusbackup/backupd/objstore"
-	"github.com/cyrusbackup/backupd/partitions/collection"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
@@ -37,7 +36,7 @@ func (p *Partitions) read(ctx context.Context, c repository.Config) (shared, err
 	if s.repository != nil && (objstore.IsTemporary(s.repository) || ctx.Err() != nil) {
 		return s, s.repository
 	}
-	s.condemned = collection.CheckCondemned(ctx, c.Store)
+	s.condemned = repository.CheckCondemned(ctx, c.Store)
 	if s.condemned != nil && !history.IsDamage(s.condemned) {
 		return s, s.condemned
 	}

@@ -13,7 +13,6 @@ import (
 	"github.com/dustin/go-humanize/english"
 
 	"github.com/cyrusbackup/backupd/objstore"
-	"github.com/cyrusbackup/backupd/partitions/collection"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
@@ -38,7 +37,7 @@ func (r *repairer) condemned(ctx context.Context) (err error) {
 	if r.diagnosis.collection {
 		r.report(Repaired, repository.CollectionKey, "rewritten; nobody removed packs")
 	}
-	if err := collection.CheckCondemned(ctx, r.store); err == nil || !history.IsUnreadable(err) {
+	if err := repository.CheckCondemned(ctx, r.store); err == nil || !history.IsUnreadable(err) {
 		return err
 	}
 	info, err := r.store.Stat(ctx, history.CondemnedKey)
