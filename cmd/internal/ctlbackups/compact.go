@@ -198,12 +198,14 @@ func (k *compaction) flush() (results []error) {
 	if len(jobs) == 0 {
 		return nil
 	}
+	k.progress.step(fmt.Sprintf("merge the commits of %s, up to %s", objects(int64(len(jobs)), "backup"), label(jobs[len(jobs)-1].Found)))
 	// An error here is in the result of each backup.
 	_ = k.part.merger.Flush(k.c.ctx)
 	for _, j := range jobs {
 		var retained maintenance.RetainResult
 		err := j.Err
 		if err == nil {
+			k.progress.step("retention of " + label(j.Found))
 			retained, err = k.retention.run(j.Found, j.Upkeep)
 		}
 		err = errors.Join(err, j.Upkeep.End(context.WithoutCancel(k.c.ctx)))

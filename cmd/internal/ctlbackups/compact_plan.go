@@ -14,7 +14,8 @@ type dryTotals struct {
 	commits, segments int
 	bytes             int64 // of the merged commits
 	requests          maintenance.Requests
-	freed             int64 // bytes that are removed and that nothing replaces
+	freed             int64 // bytes that are removed
+	written           int   // checkpoints in their place
 	cost              float64
 	saved             float64 // a month
 	currency          string  // "" = none yet, mixed = several
@@ -42,6 +43,7 @@ func (k *compaction) planned(f *repository.Found, p maintenance.Plan, due bool) 
 	k.dry.commits += w.commits
 	k.dry.segments += w.segments
 	k.dry.bytes += w.bytes
+	k.dry.written += w.retained.Written
 	if err := k.dry.add(k.c, f.Partition, w.requests, w.retained.Bytes()); err != nil {
 		return err
 	}
@@ -84,8 +86,13 @@ func (k *compaction) price() error {
 		saved = fmt.Sprintf(", %s %s a month", money(d.saved), d.currency)
 	}
 	_, err := cli.Fprintf(k.c.out, "requests: about %d: %d get, %d put or list, %d delete%s\n", d.requests.Total(), d.requests.Get, d.requests.Put, d.requests.Delete, cost)
-	if err == nil && d.freed > 0 {
-		_, err = cli.Fprintf(k.c.out, "storage: about %s less%s\n", binary(d.freed), saved)
+	if err != nil || d.freed == 0 {
+		return err
 	}
+	written := ""
+	if d.written > 0 {
+		written = fmt.Sprintf("; %s written", objects(int64(d.written), "checkpoint"))
+	}
+	_, err = cli.Fprintf(k.c.out, "storage: about %s removed%s%s\n", binary(d.freed), saved, written)
 	return err
 }

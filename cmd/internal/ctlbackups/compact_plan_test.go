@@ -73,7 +73,7 @@ func TestDryRunPrices(t *testing.T) {
 		t.Errorf("no prices are known: %v: %s", err, out)
 	}
 	out, err := toolWith(t, w, conf+"backup_prices: EUR storage=1000000 put=1000\n", "compact", "-n", "-A")
-	if err != nil || !strings.Contains(out, " delete, ") || strings.Count(out, " EUR") != 2 || !strings.Contains(out, " EUR a month\n") {
+	if err != nil || !strings.Contains(out, " delete, ") || strings.Count(out, " EUR") != 2 || !strings.Contains(out, " EUR a month; 1 checkpoint written\n") {
 		t.Errorf("%v: %s", err, out)
 	}
 }

@@ -26,7 +26,7 @@ func newProgress(c *command) *progress {
 		return p
 	}
 	p.bar = progressbar.NewOptions64(-1, progressbar.OptionSetWriter(cli.Raw(c.err)), progressbar.OptionThrottle(200*time.Millisecond),
-		progressbar.OptionClearOnFinish(), progressbar.OptionShowCount(), progressbar.OptionSetDescription("compact"))
+		progressbar.OptionClearOnFinish(), progressbar.OptionSetDescription("compact"))
 	c.out, c.err = erasing{c.out, p}, erasing{c.err, p}
 	return p
 }

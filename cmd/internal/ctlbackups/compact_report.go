@@ -174,7 +174,7 @@ func (k *compaction) mergedText() string {
 		if k.dry.commits == 0 {
 			return ""
 		}
-		return fmt.Sprintf("merge: %s (%s) into at least %s", objects(int64(k.dry.commits), "commit"), binary(k.dry.bytes), objects(int64(k.dry.segments), "segment"))
+		return fmt.Sprintf("merge: %s (%s) into about %s", objects(int64(k.dry.commits), "commit"), binary(k.dry.bytes), objects(int64(k.dry.segments), "segment"))
 	}
 	packs, bytes := 0, int64(0)
 	for _, p := range k.parts {

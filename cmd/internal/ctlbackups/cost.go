@@ -81,7 +81,7 @@ func (t *costs) partition(ctx context.Context, p repository.Config) error {
 	}
 	if last != nil {
 		unused := last.Reclaimable()
-		line.Reclaimable = &unused
+		line.Reclaimable, line.Collection = &unused, last
 	}
 	t.add(line)
 	return t.print(line)
@@ -131,6 +131,7 @@ type costOf struct {
 	Total       repository.Amount  `json:"total"`
 	// Reclaimable is the part of Packs that the last collection found unused; absent: unknown.
 	Reclaimable *collection.Amount `json:"reclaimable,omitempty"`
+	Collection  *collection.Totals `json:"collection,omitempty"`      // the totals of that collection
 	Price       *price             `json:"price_per_month,omitempty"` // absent: unknown
 }
 

@@ -201,3 +201,42 @@ func TestStatFromIndex(t *testing.T) {
 		t.Errorf("after a backup was set aside: %v", n)
 	}
 }
+
+// A table of list shows the bodies as the last stat has measured them, and sends no request for a
+// backup. stat then needs none either.
+func TestTablesFromIndex(t *testing.T) {
+	w, users := many(t, 20)
+	indexDaemon(t, w)
+	census(t, w)
+	if out, err := tool(t, w, "list", "-h"); err != nil || strings.Contains(out, w.Now.Format(time.DateOnly)+"    default") {
+		t.Errorf("before stat: %v\n%s", err, out)
+	}
+	want, err := tool(t, w, "stat", "-h", "-A")
+	if err != nil || !strings.Contains(want, "  21 backups\n\nretention: every moment of 2d\n\n") {
+		t.Fatalf("%v\n%s", err, want)
+	}
+	w.Now = w.Now.Add(time.Minute)
+	n := counted(w, func() {
+		out, err := tool(t, w, "list", "-h")
+		if err != nil || strings.Count(out, "2026-11-20    default  u") != len(users) || !strings.Contains(out, "  21 of 21             21 backups\n") {
+			t.Errorf("after stat: %v\n%s", err, out)
+		}
+	})
+	if n["get"] != 1 || n["list"] != 1 { // collection.json, set-aside/
+		t.Errorf("list: %v", n)
+	}
+	n = counted(w, func() {
+		out, err := tool(t, w, "stat", "-h", "-A")
+		was := strings.Replace(want, "retention: every moment of 2d\n", "retention: every moment of 2d; the oldest line was measured at "+w.Now.Add(-time.Minute).Format("2006-01-02 15:04:05 -0700")+"\n", 1)
+		if err != nil || out != was {
+			t.Errorf("stat again: %v\n%swant\n%s", err, out, was)
+		}
+	})
+	if n["get"] != 1 || len(n) != 1 {
+		t.Errorf("stat again: %v", n)
+	}
+	out, err := tool(t, w, "list", "--ndjson", "-A")
+	if err != nil || strings.Count(out, `"measured":"2026-11-2`) != len(users) {
+		t.Errorf("list --ndjson: %v\n%s", err, out)
+	}
+}

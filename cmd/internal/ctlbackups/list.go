@@ -49,7 +49,7 @@ func (c *command) listOne(b inList, t *listTotals) error {
 	if c.tabular() {
 		return c.printListRow(b, sum, holds, t)
 	}
-	return c.printListed(b.Found, sum, holds)
+	return c.printListed(b, sum, holds)
 }
 
 // mayBeHeld returns false if the list shows that the backup has no holds.
@@ -86,9 +86,9 @@ func (c *command) listed() iter.Seq2[inList, error] {
 	}
 }
 
-// listOp is the request to the daemon: a table also shows what an earlier stat has measured.
+// listOp is the request to the daemon: a table and JSON also show what an earlier stat has measured.
 func (c *command) listOp() string {
-	if c.tabular() {
+	if c.tabular() || c.structured() {
 		return "stat"
 	}
 	return "list"
@@ -108,18 +108,25 @@ func (c *command) summary(b inList) (repository.Summary, error) {
 	return sum, err
 }
 
-func (c *command) printListed(f *repository.Found, sum repository.Summary, holds []repository.Hold) error {
+func (c *command) printListed(b inList, sum repository.Summary, holds []repository.Hold) error {
+	f := b.Found
 	if !c.structured() {
 		return c.row(holds, "%s\t%s\t%s\t%s", moment(sum.Changed), c.size(sum.Bytes), label(f), place(f))
 	}
-	return c.object(struct {
+	out := struct {
 		Timestamp  string            `json:"timestamp"`
 		Compressed int64             `json:"compressed"`
 		UserID     string            `json:"userid,omitempty"`
 		Path       string            `json:"fname"`
 		SetAside   string            `json:"set_aside,omitempty"` // the backup's former name
+		Bodies     int64             `json:"bodies,omitempty"`    // as an earlier stat has measured them
+		Measured   time.Time         `json:"measured,omitzero"`
 		Holds      []repository.Hold `json:"holds,omitempty"`
-	}{moment(sum.Changed), sum.Bytes, userID(f), place(f), wasOf(f), holds})
+	}{Timestamp: moment(sum.Changed), Compressed: sum.Bytes, UserID: userID(f), Path: place(f), SetAside: wasOf(f), Holds: holds}
+	if m := b.measurement(); m != nil {
+		out.Bodies, out.Measured = m.Compressed-m.Bytes, m.At
+	}
+	return c.object(out)
 }
 
 // moment formats a time in a list.
@@ -150,12 +157,19 @@ func (t *listTotals) add(own int64, m *partitions.Measured) {
 	}
 }
 
+// measurement returns what an earlier stat has measured, or nil.
+func (b inList) measurement() *partitions.Measured {
+	if b.known == nil {
+		return nil
+	}
+	return b.known.Measured
+}
+
 // printListRow prints a line of the table. An earlier stat has measured the bodies, or nobody.
 func (c *command) printListRow(b inList, sum repository.Summary, holds []repository.Hold, t *listTotals) error {
 	bodies, measured := "-", "-"
-	var m *partitions.Measured
-	if b.known != nil && b.known.Measured != nil {
-		m = b.known.Measured
+	m := b.measurement()
+	if m != nil {
 		bodies, measured = c.size(m.Compressed-m.Bytes), day(m.At)
 	}
 	t.add(sum.Bytes, m)
