@@ -37,7 +37,7 @@ type model struct {
 	rewritten int // packs
 }
 
-// moment is a range of commits in which a message may be unreadable.
+// moment is a range of commits. A message may be unreadable there.
 type moment struct {
 	chunk    history.ChunkID
 	from, to uint64

@@ -163,8 +163,13 @@ func (r *retainer) run(ctx context.Context) error {
 		}
 	}
 	recorded, err := r.record(ctx)
-	if err != nil || !recorded || r.cut.Number == 0 {
+	switch {
+	case err != nil:
 		return err
+	case r.cut.Number == 0:
+		return r.sweep(ctx)
+	case !recorded:
+		return nil
 	}
 	return r.remove(ctx)
 }

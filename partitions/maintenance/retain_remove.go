@@ -83,11 +83,35 @@ func (r *retainer) removeCheckpoints(ctx context.Context, chosen func(n uint64) 
 	return nil
 }
 
+// sweep removes the blocks that an earlier run has left for readers of the checkpoints that it
+// removed. Without changes of the mail, no later run removes anything else.
+func (r *retainer) sweep(ctx context.Context) error {
+	if r.base == 0 || !slices.ContainsFunc(r.have.blocks, r.old) {
+		return nil
+	}
+	if err := r.findNeeded(ctx); err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(r.have.blocks, func(b blocksObject) bool { return r.old(b) && !r.needed[b.id] }) {
+		return nil
+	}
+	if _, err := r.storeNow(ctx); err != nil {
+		return err
+	}
+	return r.removeBlocks(ctx)
+}
+
+// old reports whether an object with blocks is too old to be part of a checkpoint that a daemon is
+// just writing.
+func (r *retainer) old(b blocksObject) bool {
+	return !b.modified.IsZero() && !b.modified.After(r.now.Add(-r.o.LogMinAge))
+}
+
 // removeBlocks removes the objects of records/ that nothing names.
 func (r *retainer) removeBlocks(ctx context.Context) error {
 	var named map[blocksID]bool // by the log
 	for _, b := range r.have.blocks {
-		if r.needed[b.id] || b.modified.IsZero() || b.modified.After(r.now.Add(-r.o.LogMinAge)) {
+		if r.needed[b.id] || !r.old(b) {
 			continue
 		}
 		key := history.RecordsKey(r.f.Path, b.id)
@@ -123,7 +147,7 @@ func (r *retainer) namedByLog(ctx context.Context) (map[blocksID]bool, error) {
 	if err != nil {
 		return nil, err
 	}
-	for c, err := range r.log().Commits(ctx, r.cut.Number+1, newest) {
+	for c, err := range r.log().Commits(ctx, max(r.cut.Number+1, r.have.log[0].from), newest) {
 		if err != nil {
 			return nil, err
 		}

@@ -9,7 +9,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
-// smallLog is the size up to which a single commit is not worth another one that records its
+// smallLog is the largest size of a single commit that is not worth another one to record its
 // removal. A backup that has ended would otherwise get commits for ever.
 const smallLog = 16 << 10
 
@@ -53,11 +53,43 @@ func (r *retainer) survey(ctx context.Context) (ends []history.Kept, err error) 
 			r.cut = last
 		}
 	}
-	if r.cut.Number-min(r.base, r.cut.Number) < 2 && r.have.upTo(r.cut.Number).Bytes <= smallLog {
-		r.cut = history.Kept{}
+	if r.cut.Number > 0 && r.cut.Number-r.base < 2 && r.have.upTo(r.cut.Number).Bytes <= smallLog {
+		prunes, err := r.prunes(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if !prunes {
+			r.cut = history.Kept{}
+		}
 	}
 	r.done.Cut = r.cut
 	return slices.DeleteFunc(ends, func(k history.Kept) bool { return k.Number >= r.cut.Number }), nil
+}
+
+// fewCommits is the size of the log of a backup that has ended.
+const fewCommits = 8
+
+// prunes reports whether the log after the base drops content. The checkpoint before the log has that
+// content until a later one replaces it. A log that goes on is cut later anyway.
+func (r *retainer) prunes(ctx context.Context) (bool, error) {
+	first := r.have.log[0].from
+	if r.have.newest-first >= fewCommits {
+		return false, nil
+	}
+	for c, err := range r.log().Commits(ctx, first, r.have.newest) {
+		if err != nil {
+			return false, err
+		}
+		for e, err := range c.Events() {
+			if err != nil {
+				return false, err
+			}
+			if _, ok := e.(*history.PruneEvent); ok {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
 }
 
 func (r *retainer) log() *history.Log { return &history.Log{Store: r.store, Backup: r.f.Path} }

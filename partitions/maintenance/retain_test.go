@@ -2,6 +2,7 @@ package maintenance_test
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -106,6 +107,65 @@ func TestRetainAfterTheEnd(t *testing.T) {
 	}
 }
 
+// Nothing is left of deleted content in a backup that has ended: neither in the checkpoint before its
+// log, nor in blocks of former checkpoints.
+func TestNothingIsLeftAfterTheEnd(t *testing.T) {
+	for _, c := range []struct{ days, more int }{{6, 0}, {5, 1}, {5, 2}} {
+		t.Run(fmt.Sprintf("deletion after %d days, then %d commits", c.days, c.more), func(t *testing.T) {
+			w := newPast(t)
+			w.create("inbox")
+			for range 3 {
+				w.days(1)
+				w.deliver("inbox", 2)
+			}
+			w.checkpoint()
+			w.days(c.days)
+			w.expunge("inbox", 3)
+			for range c.more {
+				w.days(1)
+				w.deliver("inbox", 1)
+			}
+			w.nothingIsLeft()
+		})
+	}
+}
+
+// nothingIsLeft runs retention for many nights, and checks that it ends, and the remains.
+func (w *past) nothingIsLeft() {
+	w.t.Helper()
+	end := uint64(0)
+	for night := range 90 {
+		w.days(1)
+		w.merge()
+		if due, err := maintenance.RetainDue(w.t.Context(), w.found, w.options()); err != nil || due {
+			w.must(err)
+			w.mustRetain()
+		}
+		if night == 70 {
+			end = w.tip.Number
+		}
+	}
+	if w.tip.Number != end {
+		w.t.Errorf("retention has put %d commits into a backup without changes", w.tip.Number-end)
+	}
+	numbers := w.checkpoints()
+	if len(numbers) != 1 {
+		w.t.Fatalf("checkpoints %v", numbers)
+	}
+	m, err := w.found.Load(w.t.Context(), history.Moment{Number: numbers[0]})
+	w.must(err)
+	defer m.Close()
+	if box, err := m.Mailbox("inbox"); err != nil || box.Live != box.Records {
+		w.t.Errorf("checkpoint %d: %+v, %v", numbers[0], box, err)
+	}
+	named := w.named()
+	for key := range w.objects(history.RecordsPrefix(anne)) {
+		if !named[key] {
+			w.t.Errorf("%s is left, and nothing names it", key)
+		}
+	}
+}
+
 // A backup that has ended is looked at rarely, but its last deletion is dropped.
 func TestQuietBackup(t *testing.T) {
 	w := year(t, 12)
@@ -127,7 +187,7 @@ func TestQuietBackup(t *testing.T) {
 	if box, err := w.fold.Mailbox("inbox"); err != nil || box.Live != box.Records {
 		t.Errorf("%+v, %v", box, err)
 	}
-	due(40)
+	due(60)
 	if n := due(40); n != 5 {
 		t.Errorf("of 40 nights, retention had something to look at in %d, want 5", n)
 	}
