@@ -136,9 +136,9 @@ func (c *command) resultOf(done verify.RepairResult) (word string, failed bool) 
 	case done.Found == 0:
 		return "ok", false
 	case done.Left.Damaged > 0:
-		return fmt.Sprintf("failed (%d problems remain)", done.Left.Damaged), true
+		return fmt.Sprintf("failed (%s left)", objects(int64(done.Left.Damaged), "problem")), true
 	case c.dryRun:
-		return fmt.Sprintf("can be repaired (%d problems)", done.Found), true
+		return fmt.Sprintf("can be repaired (%s)", objects(int64(done.Found), "problem")), true
 	}
 	return "repaired", false
 }

@@ -31,7 +31,7 @@ func TestRepair(t *testing.T) {
 		t.Errorf("a dry run with something to repair: %v", err)
 	}
 	for _, want := range []string{
-		"bob: (dry run) lost: backups/user/bob/log/: commit", "verify bob: can be repaired (", "verify anne@example.org: can be repaired (1 problems)",
+		"bob: (dry run) lost: backups/user/bob/log/: commit", "verify bob: can be repaired (", "verify anne@example.org: can be repaired (1 problem)",
 		"anne@example.org: (dry run) repaired: backups/user/anne@example.org/backup.json: rewritten",
 	} {
 		if !strings.Contains(out, want) {

@@ -1,7 +1,9 @@
 package ctlbackups
 
 import (
-	"fmt"
+	"errors"
+
+	"github.com/dustin/go-humanize/english"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 	"github.com/cyrusbackup/backupd/partitions/repository"
@@ -31,12 +33,13 @@ func verifyBackups(c *command) error {
 			Partitions: &partitions,
 		})
 		if c.verbose > 0 {
-			cli.Fprintf(c.out, "%s: %d objects, %d commits, %d checkpoints, %d mailboxes, %d messages (%s), %d problems, %d missing bodies\n", label(f),
-				done.Objects, done.Commits, done.Checkpoints, done.Mailboxes, done.Messages, c.size(done.Bytes), done.Damaged, done.Missing)
+			cli.Fprintf(c.out, "%s: %s, %s, %s, %s, %s (%s), %s, %s\n", label(f), objects(int64(done.Objects), "object"), objects(int64(done.Commits), "commit"),
+				objects(int64(done.Checkpoints), "checkpoint"), english.Plural(int(done.Mailboxes), "mailbox", "mailboxes"), objects(int64(done.Messages), "message"), binary(done.Bytes),
+				objects(int64(done.Damaged), "problem"), english.Plural(int(done.Missing), "missing body", "missing bodies"))
 		}
 		damaged := err == nil && done.Damaged > 0
 		if damaged {
-			err = fmt.Errorf("%d problems", done.Damaged)
+			err = errors.New(objects(int64(done.Damaged), "problem"))
 		}
 		if perr := c.status("verify", f, err); perr != nil {
 			return perr

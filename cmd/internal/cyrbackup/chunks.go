@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/dustin/go-humanize/english"
+
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 	"github.com/cyrusbackup/backupd/internal/timespec"
 	"github.com/cyrusbackup/backupd/objstore"
@@ -165,9 +167,9 @@ func describe(e history.Event) string {
 		if len(e.Records) == 0 { // backupd does not write such events
 			return "no records of " + e.UniqueID
 		}
-		return fmt.Sprintf("%d records of %s, uid %d to %d", len(e.Records), e.UniqueID, e.Records[0].UID, e.Records[len(e.Records)-1].UID)
+		return fmt.Sprintf("%s of %s, uid %d to %d", english.Plural(len(e.Records), "record", ""), e.UniqueID, e.Records[0].UID, e.Records[len(e.Records)-1].UID)
 	case *history.MessagesEvent:
-		return fmt.Sprintf("%d new messages", len(e.Messages))
+		return english.Plural(len(e.Messages), "new message", "")
 	}
 	line, err := history.AppendEvent(nil, e)
 	if err != nil {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/dustin/go-humanize/english"
+
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
@@ -118,7 +120,7 @@ func (d *diff) mailboxes() error {
 }
 
 func removedMailbox(m *history.MailboxState) *change {
-	return &change{Change: "removed", What: "mailbox", Mailbox: m.Name, UniqueID: m.UniqueID, Text: fmt.Sprintf("(%d messages)", m.Live)}
+	return &change{Change: "removed", What: "mailbox", Mailbox: m.Name, UniqueID: m.UniqueID, Text: "(" + english.Plural(m.Live, "message", "") + ")"}
 }
 
 func (d *diff) mailbox(was, now *history.MailboxState) error {
@@ -132,7 +134,7 @@ func (d *diff) mailbox(was, now *history.MailboxState) error {
 		return d.show(removedMailbox(was))
 	case !wasLive:
 		k := head
-		k.Change, k.Text = "added", fmt.Sprintf("(%d messages)", now.Live)
+		k.Change, k.Text = "added", "("+english.Plural(now.Live, "message", "")+")"
 		out = append(out, &k)
 	default:
 		if was.Name != now.Name {
