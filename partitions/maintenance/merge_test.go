@@ -24,23 +24,23 @@ func TestMerge(t *testing.T) {
 	w := newWorld(t)
 	anne := w.backup("anne")
 	anne.days(6)
-	before, err := history.Load(t.Context(), w.store, anne.path, history.Moment{FromLog: true})
+	before, err := history.Load(t.Context(), w.memory, anne.path, history.Moment{FromLog: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer before.Close()
 	var deleted []string
-	w.store.SetFaults(func(op, key string) error {
+	w.memory.SetFaults(func(op, key string) error {
 		if op == "delete" {
 			deleted = append(deleted, key)
 		}
 		return nil
 	}, nil)
-	got, err := w.merge(w.store, anne)
+	got, err := w.merge(w.memory, anne)
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.store.SetFaults(nil, nil)
+	w.memory.SetFaults(nil, nil)
 	if len(deleted) != 17 || !slices.IsSorted(deleted) {
 		t.Errorf("commits were removed in the order %q", deleted)
 	}
@@ -51,7 +51,7 @@ func TestMerge(t *testing.T) {
 	if r := got[0]; r.Segments != 4 || r.Commits != 17 || r.Removed != 17 || r.Bytes == 0 {
 		t.Errorf("%+v", r)
 	}
-	after, err := history.Load(t.Context(), w.store, anne.path, history.Moment{FromLog: true})
+	after, err := history.Load(t.Context(), w.memory, anne.path, history.Moment{FromLog: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,27 +59,27 @@ func TestMerge(t *testing.T) {
 	if diff, err := before.Difference(after); diff != "" || err != nil {
 		t.Errorf("the state differs: %s, %v", diff, err)
 	}
-	anne.must(w.store)
+	anne.must(w.memory)
 	anne.clean()
-	if packs := w.store.Keys("packs/"); len(packs) != 1 {
+	if packs := w.memory.Keys("packs/"); len(packs) != 1 {
 		t.Errorf("packs: %q", packs)
 	}
-	plan, err := maintenance.PlanMerge(t.Context(), anne.found(w.store), maintenance.LastDay(w.now, maintenance.MinLogAge))
+	plan, err := maintenance.PlanMerge(t.Context(), anne.found(w.memory), maintenance.LastDay(w.now, maintenance.MinLogAge))
 	if err != nil || plan.Commits != 0 || plan.Requests().Total() != 0 {
 		t.Errorf("the plan of another run: %+v, %v", plan, err)
 	}
-	if got, err := w.merge(w.store, anne); err != nil || got[0].Removed != 0 || !slices.Equal(anne.log(), want) {
+	if got, err := w.merge(w.memory, anne); err != nil || got[0].Removed != 0 || !slices.Equal(anne.log(), want) {
 		t.Errorf("another run: %+v, %v", got[0], err)
 	}
 	// The newest commit is never merged, however old it is.
 	w.now = w.now.AddDate(0, 1, 0)
-	if _, err := w.merge(w.store, anne); err != nil {
+	if _, err := w.merge(w.memory, anne); err != nil {
 		t.Fatal(err)
 	}
 	if want := []string{"1-5", "10-13", "14-17", "18-21", "22-24", "25", "6-9"}; !slices.Equal(anne.log(), want) {
 		t.Errorf("a month later the log is %q, want %q", anne.log(), want)
 	}
-	anne.must(w.store)
+	anne.must(w.memory)
 	anne.clean()
 }
 
@@ -96,25 +96,25 @@ func TestMergeSharesPacks(t *testing.T) {
 		o.flag(1)
 	}
 	w.now = w.now.AddDate(0, 0, 4)
-	if _, err := w.merge(w.store, anne, bob, eve); err != nil {
+	if _, err := w.merge(w.memory, anne, bob, eve); err != nil {
 		t.Fatal(err)
 	}
 	entries := 0
-	for _, key := range w.store.Keys("packs/") {
-		dir, err := history.NewObjects(w.store, 0).Directory(t.Context(), key)
+	for _, key := range w.memory.Keys("packs/") {
+		dir, err := history.NewObjects(w.memory, 0).Directory(t.Context(), key)
 		if err != nil {
 			t.Fatal(err)
 		}
 		entries += len(dir.Entries)
 	}
-	if entries != 2 || len(w.store.Keys("packs/")) != 2 {
-		t.Errorf("%d entries in %d packs, want two in two", entries, len(w.store.Keys("packs/")))
+	if entries != 2 || len(w.memory.Keys("packs/")) != 2 {
+		t.Errorf("%d entries in %d packs, want two in two", entries, len(w.memory.Keys("packs/")))
 	}
 	for _, o := range []*owner{anne, bob, eve} {
 		if want := []string{"1-2", "3"}; !slices.Equal(o.log(), want) {
 			t.Errorf("the log of %s is %q, want %q", o.path, o.log(), want)
 		}
-		o.must(w.store)
+		o.must(w.memory)
 		o.clean()
 	}
 }
@@ -135,7 +135,7 @@ func TestMergeFaults(t *testing.T) {
 			anne.days(3)
 			bob.days(3)
 			w.now = w.now.AddDate(0, 0, 3)
-			s := faultstore.New(w.store)
+			s := faultstore.New(w.memory)
 			fault.Skip = n
 			s.Add(fault)
 			_, err := w.merge(s, anne, bob)
@@ -146,18 +146,18 @@ func TestMergeFaults(t *testing.T) {
 				break
 			}
 			for _, o := range []*owner{anne, bob} {
-				if cerr := o.check(w.store); cerr != nil {
+				if cerr := o.check(w.memory); cerr != nil {
 					t.Fatalf("request %d %s (%v): %v", n, name, err, cerr)
 				}
 			}
-			if _, err := w.merge(w.store, anne, bob); err != nil {
+			if _, err := w.merge(w.memory, anne, bob); err != nil {
 				t.Fatalf("after request %d %s: %v", n, name, err)
 			}
 			for _, o := range []*owner{anne, bob} {
 				if len(o.log()) > 5 {
 					t.Errorf("after request %d %s the log of %s is %q", n, name, o.path, o.log())
 				}
-				o.must(w.store)
+				o.must(w.memory)
 				o.clean()
 			}
 		}
@@ -172,13 +172,13 @@ func TestMergeSideBySide(t *testing.T) {
 		anne := w.backup("anne")
 		anne.days(3)
 		w.now = w.now.AddDate(0, 0, 3)
-		s := faultstore.New(w.store)
+		s := faultstore.New(w.memory)
 		s.Add(faultstore.Fault{Skip: n, Count: 1, Call: func(string, string) {
-			w.store.Lose(repository.UpkeepKey(anne.path))
-			if _, err := w.merge(w.store, anne); err != nil {
+			w.memory.Lose(repository.UpkeepKey(anne.path))
+			if _, err := w.merge(w.memory, anne); err != nil {
 				t.Errorf("beside request %d: %v", n, err)
 			}
-			anne.must(w.store)
+			anne.must(w.memory)
 		}})
 		_, err := w.merge(s, anne)
 		if s.Struck() == 0 {
@@ -187,9 +187,9 @@ func TestMergeSideBySide(t *testing.T) {
 		if err != nil && !errors.Is(err, history.ErrCorrupt) && !history.IsDamage(err) {
 			t.Errorf("request %d: %v", n, err)
 		}
-		anne.must(w.store)
+		anne.must(w.memory)
 		anne.clean()
-		if _, err := w.merge(w.store, anne); err != nil {
+		if _, err := w.merge(w.memory, anne); err != nil {
 			t.Errorf("after request %d: %v", n, err)
 		}
 	}
@@ -201,7 +201,7 @@ func TestReadersDuringMerge(t *testing.T) {
 	for name, read := range map[string]func(o *owner, s *faultstore.Store) error{
 		"restore": func(o *owner, s *faultstore.Store) error { return o.check(s) },
 		"verify": func(o *owner, s *faultstore.Store) error {
-			f := o.found(o.w.store)
+			f := o.found(o.w.memory)
 			f.Partition.Store = s
 			var bad error
 			_, err := verify.Run(o.w.t.Context(), f, verify.Options{Report: func(p verify.Problem) { bad = errors.New(p.String()) }})
@@ -215,9 +215,9 @@ func TestReadersDuringMerge(t *testing.T) {
 			anne.deliver("Subject: large\r\n\r\n"+noise(300<<10), false)
 			anne.flag(1)
 			w.now = w.now.AddDate(0, 0, 4)
-			s := faultstore.New(w.store)
+			s := faultstore.New(w.memory)
 			s.Add(faultstore.Fault{Skip: n, Count: 1, Call: func(string, string) {
-				if _, err := w.merge(w.store, anne); err != nil {
+				if _, err := w.merge(w.memory, anne); err != nil {
 					t.Error(err)
 				}
 			}})
@@ -244,16 +244,16 @@ func noise(n int) string {
 // A backup that cannot be read completely is left unchanged.
 func TestMergeLeavesDamage(t *testing.T) {
 	for name, damage := range map[string]func(w *world, o *owner){
-		"a missing commit":   func(w *world, o *owner) { w.store.Lose(history.LogKey(o.path, 4)) },
-		"a damaged commit":   func(w *world, o *owner) { w.store.Flip(history.LogKey(o.path, 4), 40) },
-		"a damaged body":     func(w *world, o *owner) { w.store.Flip(history.LogKey(o.path, 2), 60) },
-		"a swapped commit":   func(w *world, o *owner) { w.store.Swap(history.LogKey(o.path, 3), history.LogKey(o.path, 4)) },
-		"the newest damaged": func(w *world, o *owner) { w.store.Flip(history.LogKey(o.path, o.tip.Number), 40) },
+		"a missing commit":   func(w *world, o *owner) { w.memory.Lose(history.LogKey(o.path, 4)) },
+		"a damaged commit":   func(w *world, o *owner) { w.memory.Flip(history.LogKey(o.path, 4), 40) },
+		"a damaged body":     func(w *world, o *owner) { w.memory.Flip(history.LogKey(o.path, 2), 60) },
+		"a swapped commit":   func(w *world, o *owner) { w.memory.Swap(history.LogKey(o.path, 3), history.LogKey(o.path, 4)) },
+		"the newest damaged": func(w *world, o *owner) { w.memory.Flip(history.LogKey(o.path, o.tip.Number), 40) },
 		"a seal": func(w *world, o *owner) {
 			o.commit(func(b *history.Builder) { o.event(b, &history.SealedEvent{Reason: "moved", To: "elsewhere"}) })
 		},
 		"another backup": func(w *world, o *owner) {
-			w.store.Copy(history.LogKey("user/bob", 2), history.LogKey(o.path, 4))
+			w.memory.Copy(history.LogKey("user/bob", 2), history.LogKey(o.path, 4))
 		},
 	} {
 		w := newWorld(t)
@@ -263,7 +263,7 @@ func TestMergeLeavesDamage(t *testing.T) {
 		w.now = w.now.AddDate(0, 0, 4)
 		damage(w, anne)
 		was := anne.log()
-		if _, err := w.merge(w.store, anne, bob); err == nil {
+		if _, err := w.merge(w.memory, anne, bob); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 		if !slices.Equal(anne.log(), was) {
@@ -287,7 +287,7 @@ func TestMergeProves(t *testing.T) {
 		anne := w.backup("anne")
 		anne.days(2)
 		w.now = w.now.AddDate(0, 0, 4)
-		s := faultstore.New(w.store)
+		s := faultstore.New(w.memory)
 		s.Add(faultstore.Fault{Match: match, Garble: func(_ int64, b []byte) []byte {
 			b = bytes.Clone(b)
 			for i := range b {
@@ -302,7 +302,7 @@ func TestMergeProves(t *testing.T) {
 		if len(singles) != int(anne.tip.Number) {
 			t.Errorf("%s: the log is %q", name, anne.log())
 		}
-		anne.must(w.store)
+		anne.must(w.memory)
 	}
 }
 
@@ -313,10 +313,10 @@ func TestMergeIntoNewBackup(t *testing.T) {
 	anne.days(2)
 	w.now = w.now.AddDate(0, 0, 4)
 	var fresh *owner
-	s := faultstore.New(w.store)
+	s := faultstore.New(w.memory)
 	s.Add(faultstore.Fault{Count: 1, Match: func(op, key string) bool { return op == "put" && strings.Contains(key, "/log/") }, Call: func(string, string) {
-		for _, key := range w.store.Keys("backups/") {
-			w.store.Lose(key)
+		for _, key := range w.memory.Keys("backups/") {
+			w.memory.Lose(key)
 		}
 		fresh = w.backup("anne")
 		fresh.deliver("Subject: new\r\n\r\nnew\r\n", false)
@@ -327,28 +327,28 @@ func TestMergeIntoNewBackup(t *testing.T) {
 	if want := []string{"1", "1-5", "2"}; !slices.Equal(fresh.log(), want) {
 		t.Fatalf("the log is %q, want %q", fresh.log(), want)
 	}
-	fresh.must(w.store) // ends with commit 2
-	newest, err := fresh.found(w.store).Log().Newest(t.Context(), 0)
+	fresh.must(w.memory) // ends with commit 2
+	newest, err := fresh.found(w.memory).Log().Newest(t.Context(), 0)
 	if err != nil || newest != 2 {
 		t.Errorf("the newest commit is %d, %v, want 2", newest, err)
 	}
 	w.now = w.now.AddDate(0, 0, 4)
-	if _, err := w.merge(w.store, fresh); err == nil {
+	if _, err := w.merge(w.memory, fresh); err == nil {
 		t.Error("no error although a segment may be all that is left of a newer log")
 	}
 	for range 6 {
 		fresh.flag(1)
 	}
-	fresh.must(w.store)
+	fresh.must(w.memory)
 	reported := 0
-	if _, err := verify.Run(t.Context(), fresh.found(w.store), verify.Options{Report: func(p verify.Problem) { reported++; t.Log(p) }}); err != nil || reported != 1 {
+	if _, err := verify.Run(t.Context(), fresh.found(w.memory), verify.Options{Report: func(p verify.Problem) { reported++; t.Log(p) }}); err != nil || reported != 1 {
 		t.Errorf("verify has reported %d problems, %v, want one", reported, err)
 	}
 	w.now = w.now.AddDate(0, 0, 4)
-	if _, err := w.merge(w.store, fresh); err != nil {
+	if _, err := w.merge(w.memory, fresh); err != nil {
 		t.Fatal(err)
 	}
-	fresh.must(w.store)
+	fresh.must(w.memory)
 	fresh.clean()
 	if want := []string{"1-2", "3-7", "8"}; !slices.Equal(fresh.log(), want) {
 		t.Errorf("the log is %q, want %q", fresh.log(), want)
@@ -361,41 +361,41 @@ func TestStrayCommit(t *testing.T) {
 	w := newWorld(t)
 	anne := w.backup("anne")
 	anne.days(3)
-	state, err := history.Load(t.Context(), w.store, anne.path, history.Moment{Number: 7})
+	state, err := history.Load(t.Context(), w.memory, anne.path, history.Moment{Number: 7})
 	if err != nil {
 		t.Fatal(err)
 	}
 	tip := state.Tip()
 	w.now = w.now.AddDate(0, 0, 4)
-	if _, err := w.merge(w.store, anne); err != nil {
+	if _, err := w.merge(w.memory, anne); err != nil {
 		t.Fatal(err)
 	}
 	stray := &owner{w: w, path: anne.path, tip: tip, mail: map[uint32]string{}}
 	stray.uid = anne.uid
 	stray.deliver("Subject: stray\r\n\r\n", false)
-	anne.must(w.store)
+	anne.must(w.memory)
 	if _, err := state.WriteCheckpoint(t.Context(), pack.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := state.Close(); err != nil {
 		t.Fatal(err)
 	}
-	anne.must(w.store)
+	anne.must(w.memory)
 	var problems []string
-	if _, err := verify.Run(t.Context(), anne.found(w.store), verify.Options{Report: func(p verify.Problem) { problems = append(problems, p.String()) }}); err != nil {
+	if _, err := verify.Run(t.Context(), anne.found(w.memory), verify.Options{Report: func(p verify.Problem) { problems = append(problems, p.String()) }}); err != nil {
 		t.Fatal(err)
 	}
 	if len(problems) != 1 || !strings.Contains(problems[0], history.LogKey(anne.path, 8)) {
 		t.Errorf("verify reports %q", problems)
 	}
 	w.now = w.now.AddDate(0, 0, 4)
-	if _, err := w.merge(w.store, anne); err != nil {
+	if _, err := w.merge(w.memory, anne); err != nil {
 		t.Fatal(err)
 	}
 	if slices.Contains(anne.log(), "8") {
 		t.Errorf("the log is %q", anne.log())
 	}
-	anne.must(w.store)
+	anne.must(w.memory)
 	anne.clean()
 }
 
@@ -414,11 +414,11 @@ func TestYearOfSegments(t *testing.T) {
 		w.now = w.now.Truncate(24 * time.Hour).Add(32 * time.Hour)
 	}
 	w.now = w.now.AddDate(0, 0, 4)
-	if _, err := w.merge(w.store, anne); err != nil {
+	if _, err := w.merge(w.memory, anne); err != nil {
 		t.Fatal(err)
 	}
 	c := new(observe.Counter)
-	if err := anne.check(observe.New(w.store, c.Hooks())); err != nil {
+	if err := anne.check(observe.New(w.memory, c.Hooks())); err != nil {
 		t.Fatal(err)
 	}
 	requests := 0
@@ -435,7 +435,7 @@ func TestYearOfSegments(t *testing.T) {
 // condemned or removed the pack meanwhile: the single commits stay.
 func TestMergeSleepsAfterItsPack(t *testing.T) {
 	for name, meanwhile := range map[string]func(w *world, pack string){
-		"removed": func(w *world, pack string) { w.store.Lose(pack) },
+		"removed": func(w *world, pack string) { w.memory.Lose(pack) },
 		"condemned": func(w *world, pack string) {
 			b, err := (&history.Condemned{Version: history.Version, Packs: []history.CondemnedPack{{Key: pack, Since: w.now}}}).Append(nil)
 			if err != nil {
@@ -449,24 +449,24 @@ func TestMergeSleepsAfterItsPack(t *testing.T) {
 			anne := w.backup("anne")
 			anne.days(3)
 			w.now = w.now.AddDate(0, 0, 3)
-			s, paused := faultstore.New(w.store), false
+			s, paused := faultstore.New(w.memory), false
 			s.Add(faultstore.Fault{Count: 1, Match: func(op, key string) bool { return op == "put" && strings.HasPrefix(key, history.LogPrefix(anne.path)) }, Call: func(string, string) {
 				paused = true
 				w.now = w.now.AddDate(0, 0, 9)
-				meanwhile(w, w.store.Keys("packs/")[0])
+				meanwhile(w, w.memory.Keys("packs/")[0])
 			}})
-			before := len(w.store.Keys(history.LogPrefix(anne.path)))
+			before := len(w.memory.Keys(history.LogPrefix(anne.path)))
 			got, err := w.merge(s, anne)
 			if err == nil {
 				err = got[0].Err
 			}
-			if !paused || got[0].Removed != 0 || len(w.store.Keys(history.LogPrefix(anne.path))) < before {
+			if !paused || got[0].Removed != 0 || len(w.memory.Keys(history.LogPrefix(anne.path))) < before {
 				t.Errorf("paused %v, %d commits removed, %v", paused, got[0].Removed, err)
 			}
-			for _, key := range w.store.Keys("packs/") {
-				w.store.Lose(key)
+			for _, key := range w.memory.Keys("packs/") {
+				w.memory.Lose(key)
 			}
-			anne.must(w.store)
+			anne.must(w.memory)
 		})
 	}
 }

@@ -1,11 +1,9 @@
 package maintenance_test
 
 import (
-	"bytes"
 	"crypto/sha1"
 	"crypto/sha256"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -19,9 +17,7 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 	"github.com/cyrusbackup/backupd/objstore"
-	"github.com/cyrusbackup/backupd/objstore/memstore"
 	"github.com/cyrusbackup/backupd/objstore/pack"
-	"github.com/cyrusbackup/backupd/objstore/probe"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/maintenance"
 	"github.com/cyrusbackup/backupd/partitions/repository"
@@ -32,10 +28,8 @@ const anne = "user/anne"
 
 // past is a backup whose writer remembers every state.
 type past struct {
-	t      *testing.T
-	memory *memstore.Store
+	*partition
 	store  objstore.Store // used by Retain
-	now    time.Time
 	random *rand.Rand
 	policy maintenance.Policy
 
@@ -55,42 +49,17 @@ type past struct {
 }
 
 func newPast(t *testing.T) *past {
-	w := &past{t: t, now: time.Date(2026, 2, 1, 8, 0, 0, 0, time.UTC), random: rand.New(rand.NewPCG(3, 4)),
+	w := &past{partition: newPartition(t, time.Date(2026, 2, 1, 8, 0, 0, 0, time.UTC)), random: rand.New(rand.NewPCG(3, 4)),
 		dumps: map[uint64]string{}, times: map[uint64]time.Time{}, boxes: map[string][]uint32{}, uids: map[string]uint32{},
 		policy: maintenance.Policy{Keep: 10 * 24 * time.Hour, LogMinAge: 48 * time.Hour, DeletedFolders: 30 * 24 * time.Hour, DeletedPrefix: "DELETED"}}
-	w.memory = memstore.New(func() time.Time { return w.now })
 	w.store = w.memory
-	w.putJSON(repository.Key, repository.Info{Version: repository.Version, ID: repository.NewID(), Created: w.now, Software: "test", Dedup: "partition",
-		Chunker: repository.Chunker, Capabilities: probe.Capabilities{IfAbsent: true, IfAbsentRace: true, IfMatch: true, Range: true, Suffix: true, ListOrder: true, StoreTime: true}})
-	info := repository.BackupInfo{Version: 1, Name: "anne", Kind: repository.KindUser, Created: w.now, ID: repository.NewID()}
-	w.putJSON(repository.BackupInfoKey(anne), info)
-	w.found = &repository.Found{Partition: repository.Config{Name: "p", Location: "memory", Store: w.memory}, Path: anne, Info: info}
+	w.found = w.user("anne")
 	var err error
 	if w.fold, err = history.NewMem(t.Context(), w.memory, anne); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = w.fold.Close() })
 	return w
-}
-
-func (w *past) must(err error) {
-	w.t.Helper()
-	if err != nil {
-		w.t.Fatal(err)
-	}
-}
-
-func (w *past) putJSON(key string, v any) {
-	w.t.Helper()
-	b, err := json.Marshal(v)
-	w.must(err)
-	w.put(key, b)
-}
-
-func (w *past) put(key string, b []byte) {
-	w.t.Helper()
-	_, err := w.memory.Put(w.t.Context(), key, bytes.NewReader(b), objstore.PutOptions{})
-	w.must(err)
 }
 
 func (w *past) log() *history.Log { return w.found.Log() }

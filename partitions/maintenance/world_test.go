@@ -1,11 +1,9 @@
 package maintenance_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha1"
 	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -17,39 +15,18 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 	"github.com/cyrusbackup/backupd/objstore"
-	"github.com/cyrusbackup/backupd/objstore/memstore"
 	"github.com/cyrusbackup/backupd/objstore/pack"
-	"github.com/cyrusbackup/backupd/objstore/probe"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/maintenance"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 	"github.com/cyrusbackup/backupd/partitions/verify"
 )
 
-// world is a partition in memory with a clock.
-type world struct {
-	t     *testing.T
-	now   time.Time
-	store *memstore.Store
-}
+// world is a partition with backups that are merged.
+type world struct{ *partition }
 
 func newWorld(t *testing.T) *world {
-	w := &world{t: t, now: time.Date(2026, 3, 2, 8, 0, 0, 0, time.UTC)}
-	w.store = memstore.New(func() time.Time { return w.now })
-	b, err := (&repository.Info{Version: repository.Version, ID: repository.NewID(), Created: w.now, Dedup: "partition", Chunker: repository.Chunker,
-		Capabilities: probe.Capabilities{IfAbsent: true, IfAbsentRace: true, IfMatch: true, Range: true, Suffix: true, ListOrder: true}}).Encode()
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.put(repository.Key, b)
-	return w
-}
-
-func (w *world) put(key string, b []byte) {
-	w.t.Helper()
-	if _, err := w.store.Put(w.t.Context(), key, bytes.NewReader(b), objstore.PutOptions{}); err != nil {
-		w.t.Fatal(err)
-	}
+	return &world{newPartition(t, time.Date(2026, 3, 2, 8, 0, 0, 0, time.UTC))}
 }
 
 // owner is a backup with one mailbox.
@@ -64,12 +41,7 @@ type owner struct {
 // backup creates the backup of a user.
 func (w *world) backup(user string) *owner {
 	w.t.Helper()
-	o := &owner{w: w, path: repository.UserName(user).Path(), mail: map[uint32]string{}}
-	b, err := json.Marshal(repository.BackupInfo{Version: 1, Name: user, Kind: "user", Created: w.now, ID: repository.NewID()})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	w.put(repository.BackupInfoKey(o.path), b)
+	o := &owner{w: w, path: w.user(user).Path, mail: map[uint32]string{}}
 	o.commit(func(b *history.Builder) {
 		o.event(b, &history.MailboxEvent{UniqueID: "inbox", Name: "user." + user, Fields: []dlist.Pair{dlist.P("UNIQUEID", dlist.S("inbox")), dlist.P("MBOXNAME", dlist.S("user."+user))}})
 	})
@@ -181,7 +153,7 @@ func (o *owner) must(s objstore.Store) {
 // clean runs verify, and fails for any problem.
 func (o *owner) clean() {
 	o.w.t.Helper()
-	f := o.found(o.w.store)
+	f := o.found(o.w.memory)
 	if _, err := verify.Run(o.w.t.Context(), f, verify.Options{Report: func(p verify.Problem) { o.w.t.Errorf("verify: %s", p) }}); err != nil {
 		o.w.t.Error(err)
 	}
@@ -198,7 +170,7 @@ func (o *owner) found(s objstore.Store) *repository.Found {
 
 // log returns the names of the objects of the log, without directories and suffixes.
 func (o *owner) log() (names []string) {
-	for _, key := range o.w.store.Keys(history.LogPrefix(o.path)) {
+	for _, key := range o.w.memory.Keys(history.LogPrefix(o.path)) {
 		name := strings.TrimSuffix(strings.TrimPrefix(key, history.LogPrefix(o.path)), ".tar.zst")
 		var parts []string
 		for part := range strings.SplitSeq(name, "-") {
@@ -209,8 +181,6 @@ func (o *owner) log() (names []string) {
 	slices.Sort(names)
 	return names
 }
-
-func (w *world) clock() time.Time { return w.now }
 
 // merger returns a Merger for the present time.
 func (w *world) merger(s objstore.Store) *maintenance.Merger {
@@ -231,13 +201,13 @@ func (w *world) merge(s objstore.Store, list ...*owner) ([]*maintenance.Merged, 
 		}
 	}
 	for _, o := range list {
-		u, err := repository.BeginUpkeep(ctx, o.found(w.store), repository.LockOptions{Owner: "test", Now: w.clock})
+		u, err := repository.BeginUpkeep(ctx, o.found(w.memory), repository.LockOptions{Owner: "test", Now: w.clock})
 		if err != nil {
 			note(err)
 			continue
 		}
 		defer func() { _ = u.End(context.WithoutCancel(ctx)) }() // its requests may fail
-		f := o.found(w.store)
+		f := o.found(w.memory)
 		f.Partition.Store = s
 		out = append(out, m.Add(ctx, f, u))
 	}
