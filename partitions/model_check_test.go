@@ -81,7 +81,7 @@ func (w *model) compare(t *rapid.T, user string) {
 	for _, b := range boxes {
 		clones = append(clones, b.clone())
 	}
-	w.past = append(w.past, moment{path, n, clones})
+	w.past = append(w.past, moment{path: path, number: n, boxes: clones})
 	for i, h := range w.hosts {
 		w.hangUp(i)
 		// Background work can lock a backup for longer than a command waits in this test.

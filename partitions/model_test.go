@@ -40,6 +40,8 @@ type moment struct {
 	path   string
 	number uint64
 	boxes  []*source
+	at     time.Time // when it was the newest
+	held   bool      // a hold keeps it
 }
 
 // model is a mail server with some users, and two backup hosts.

@@ -33,7 +33,7 @@ func soakEvents() []soakEvent {
 		{12, "trouble ends", false, func(w *soak) error { w.calm(); return nil }},
 		{3, "new user", false, (*soak).replaceUser},
 		{3, "user is renamed", false, (*soak).renameUser},
-	}, processEvents, networkEvents, clockEvents, bucketEvents)
+	}, processEvents, networkEvents, clockEvents, bucketEvents, upkeepEvents)
 	return slices.DeleteFunc(all, func(e soakEvent) bool {
 		if *soakOnly != "" {
 			return e.fault && !slices.Contains(strings.Split(*soakOnly, ","), e.name)
@@ -213,6 +213,13 @@ func (w *soak) calm() {
 
 // deliver makes the late copies of puts arrive.
 func (w *soak) deliver() {
+	for _, t := range w.tools {
+		for i, n := range t.nets {
+			if late := n.Deliver(w.t.Context()); late > 0 {
+				w.note("%d late puts of %s arrive in %s", late, t.name, w.parts[i].name)
+			}
+		}
+	}
 	for _, h := range w.hosts {
 		for i, n := range h.nets {
 			if late := n.Deliver(w.t.Context()); late > 0 {

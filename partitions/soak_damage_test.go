@@ -150,7 +150,7 @@ func damaged(prefix string, match func(string) bool) func(*soak) error {
 			if k == "repository.json" {
 				i.closed = p
 			}
-			if k == "repository.json" || strings.HasSuffix(k, "/backup.json") {
+			if k == "repository.json" || strings.HasSuffix(k, "/backup.json") || p.irreplaceable(k) {
 				i.admin = append(i.admin, func() { p.store.Rollback(before, k, true) })
 			}
 		}
@@ -158,6 +158,22 @@ func damaged(prefix string, match func(string) bool) func(*soak) error {
 		w.clock.advance(second(w.rng.IntN(1800)))
 		return w.fallIll(i, p, before, homes)
 	}
+}
+
+// irreplaceable reports whether the log cannot replace an object, because retention has removed
+// the beginning of the log.
+func (p *soakPart) irreplaceable(key string) bool {
+	dir, _, ok := strings.Cut(key, "/checkpoints/")
+	if !ok {
+		dir, _, ok = strings.Cut(key, "/records/")
+	}
+	first := uint64(1)
+	for i, k := range p.store.Keys(dir + "/log/") {
+		if from, _, is := history.ParseLogKey(strings.TrimPrefix(dir, "backups/"), k); ok && is && (i == 0 || from < first) {
+			first = from
+		}
+	}
+	return first > 1
 }
 
 // newest reports whether the key is the last commit of its log. If that commit is lost, nothing
@@ -225,6 +241,7 @@ func (w *soak) fallIll(i *illness, p *soakPart, before memstore.Snapshot, homes 
 	i.users = map[*soakUser]bool{}
 	p.lacks = p.lacks || i.packs
 	w.ill = i
+	w.hurt++
 	changed := p.store.Changed(before)
 	for _, u := range w.users {
 		if at := homes[u]; at < 0 || w.parts[at] != p {

@@ -16,6 +16,7 @@ type soakUser struct {
 	acked   map[string]*source // mailboxes when they were last answered with OK, by uniqueid
 	past    []moment           // states that were compared with the bucket
 	all     bool               // acked contains all mailboxes
+	held    bool               // on hold
 	lied    bool               // commits may carry wrong times: a clock was wrong
 }
 
