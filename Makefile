@@ -130,17 +130,22 @@ bench-deps:
 man:
 	$(GO) test -run '^TestManPage$$' $(addprefix ./cmd/,$(PAGES) internal/manpage) -update
 
-# Not into Cyrus's own directory: Debian's cyrus-common has a backupd there.
-install: build
+# Not into Cyrus's own directory: Debian's cyrus-common has a backupd there. Needs no Go if bin/ is
+# built. A program appears whole: a running backupd replaces itself by the new one (mv, not install).
+install: $(addprefix bin/,$(PROGRAMS))
 	install -d $(DESTDIR)$(PREFIX)/sbin $(addprefix $(SHARE)/,man/man1 man/man5 man/man8 \
 		bash-completion/completions zsh/site-functions fish/vendor_completions.d)
 	for p in $(PROGRAMS); do \
-		install -m 755 bin/$$p $(DESTDIR)$(PREFIX)/sbin/ && \
+		install -m 755 bin/$$p $(DESTDIR)$(PREFIX)/sbin/$$p.new && \
+		mv -f $(DESTDIR)$(PREFIX)/sbin/$$p.new $(DESTDIR)$(PREFIX)/sbin/$$p && \
 		bin/$$p --completion bash >$(SHARE)/bash-completion/completions/$$p && \
 		bin/$$p --completion zsh >$(SHARE)/zsh/site-functions/_$$p && \
 		bin/$$p --completion fish >$(SHARE)/fish/vendor_completions.d/$$p.fish || exit 1; \
 	done
 	for s in 1 5 8; do install -m 644 docs/man/*.$$s $(SHARE)/man/man$$s/ || exit 1; done
+
+$(addprefix bin/,$(PROGRAMS)):
+	$(MAKE) build
 
 clean:
 	rm -rf bin demo

@@ -163,7 +163,7 @@ func (p *Process) use() {
 	case last:
 		p.recycle("served as many connections as -U allows")
 	case p.cfg.Binary.Changed():
-		p.recycle("the program file has changed")
+		p.upgrade()
 	}
 }
 

@@ -18,6 +18,7 @@ type end struct {
 	code    int
 	reason  string
 	recycle bool // sessions may first continue for a DrainTimeout
+	upgrade bool // a new program file is there: sessions continue for upgradePatience at most
 	removed bool // the service was removed: master must not start a successor
 }
 
@@ -28,7 +29,8 @@ type end struct {
 //     ExitTempFail. Another signal, a second or more later, kills the process.
 //   - Recycling (-U is reached, the program file has changed, ErrRecycle, the socket was closed):
 //     Run stops accepting, and a successor may start. Once Settled, sessions may continue for
-//     DrainTimeout, then Draining is closed. Run returns ExitOK.
+//     DrainTimeout, then Draining is closed. Run returns ExitOK. After a change of the program
+//     file, which is also noticed without a connection, sessions may continue for 20 s at most.
 //   - Idle, counted from the end of the last connection, if there was one: ExitOK.
 //
 // Sessions that are still running a DrainTimeout after Draining was closed have their context
@@ -88,6 +90,15 @@ func (p *Process) serveOne(c *Conn) {
 func (p *Process) accept(ctx context.Context) end {
 	stop := p.startAcceptors()
 	defer func() { stop() }()
+	watch, unwatch := context.WithCancel(ctx)
+	var watcher sync.WaitGroup
+	defer watcher.Wait()
+	defer unwatch()
+	watcher.Go(func() {
+		if p.cfg.Binary.replaced(watch) {
+			p.upgrade()
+		}
+	})
 	for {
 		idle, changed := p.idleTimer()
 		var e end
@@ -183,7 +194,7 @@ func (p *Process) reload(ctx context.Context) (asked os.Signal) {
 		}
 	}
 	if p.cfg.Binary.Changed() {
-		p.recycle("the program file has changed")
+		p.upgrade()
 	}
 	return nil
 }
@@ -215,6 +226,10 @@ func (p *Process) tryReload(ctx context.Context) (asked os.Signal, err error) {
 
 func (p *Process) recycle(reason string) {
 	p.request(end{code: ExitOK, recycle: true, reason: reason})
+}
+
+func (p *Process) upgrade() {
+	p.request(end{code: ExitOK, recycle: true, upgrade: true, reason: "the program file has changed"})
 }
 
 // request passes e to accept, unless there is a reason to end already.
@@ -259,7 +274,11 @@ func (p *Process) drain(e end, abandon func()) int {
 	timeout := p.limits.DrainTimeout
 	p.mu.Unlock()
 	if e.recycle {
-		p.waitEmpty(timeout, func(sig os.Signal) (stop bool) {
+		patience := timeout
+		if e.upgrade {
+			patience = min(timeout, upgradePatience)
+		}
+		p.waitEmpty(patience, func(sig os.Signal) (stop bool) {
 			e = p.signalled(sig)
 			return true
 		})
