@@ -28,6 +28,11 @@ func compact(c *command) error {
 	if err != nil {
 		return err
 	}
+	if option := c.bucket.Conf.String("backup_prices"); option != "" && c.dryRun {
+		if _, err := parsePrices(option); err != nil {
+			return &cli.ConfigError{Err: err}
+		}
+	}
 	k := &compaction{c: c, level: level, parts: map[string]*compactedPartition{}}
 	if k.retention, err = newRetention(c, level); err != nil {
 		return err

@@ -77,7 +77,12 @@ func removing(r *collection.Result) maintenance.Requests {
 // price prints what the work of a dry run costs and saves.
 func (k *compaction) price() error {
 	d := &k.dry
-	if !k.c.dryRun || k.c.structured() || d.requests.Total() == 0 {
+	switch {
+	case !k.c.dryRun:
+		return nil
+	case k.c.structured():
+		return k.c.object(d.estimate())
+	case d.requests.Total() == 0:
 		return nil
 	}
 	cost, saved := "", ""
@@ -95,4 +100,23 @@ func (k *compaction) price() error {
 	}
 	_, err = cli.Fprintf(k.c.out, "storage: about %s removed%s%s\n", binary(d.freed), saved, written)
 	return err
+}
+
+// estimate is what the work of a dry run costs and saves, as JSON.
+type estimate struct {
+	Command  string               `json:"command"`
+	Requests maintenance.Requests `json:"requests"`
+	Freed    int64                `json:"freed_bytes"`
+	Written  int                  `json:"checkpoints_written"`
+	Currency string               `json:"currency,omitempty"` // absent: prices are unknown
+	Price    *float64             `json:"price,omitempty"`
+	Saved    *float64             `json:"saved_per_month,omitempty"`
+}
+
+func (d *dryTotals) estimate() estimate {
+	e := estimate{Command: "estimate", Requests: d.requests, Freed: d.freed, Written: d.written}
+	if d.currency != "" && !d.unpriced {
+		e.Currency, e.Price, e.Saved = d.currency, &d.cost, &d.saved
+	}
+	return e
 }

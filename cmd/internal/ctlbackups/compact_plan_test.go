@@ -2,9 +2,11 @@ package ctlbackups
 
 import (
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 	"github.com/cyrusbackup/backupd/partitions/maintenance"
 )
 
@@ -40,7 +42,7 @@ func TestDryRunRequests(t *testing.T) {
 			t.Fatalf("%v: %s", err, plan)
 		}
 		var about struct{ Requests maintenance.Requests }
-		if err := json.Unmarshal([]byte(plan), &about); err != nil {
+		if err := json.NewDecoder(strings.NewReader(plan)).Decode(&about); err != nil {
 			t.Fatal(err)
 		}
 		n := counted(w, func() {
@@ -75,5 +77,13 @@ func TestDryRunPrices(t *testing.T) {
 	out, err := toolWith(t, w, conf+"backup_prices: EUR storage=1000000 put=1000\n", "compact", "-n", "-A")
 	if err != nil || !strings.Contains(out, " delete, ") || strings.Count(out, " EUR") != 2 || !strings.Contains(out, " EUR a month; 1 checkpoint written\n") {
 		t.Errorf("%v: %s", err, out)
+	}
+	out, err = toolWith(t, w, conf+"backup_prices: EUR storage=1000000 put=1000\n", "compact", "-n", "--ndjson", "-A")
+	if err != nil || !strings.Contains(out, `{"command":"estimate","requests":{"get":`) || !strings.Contains(out, `"currency":"EUR","price":`) {
+		t.Errorf("as JSON: %v: %s", err, out)
+	}
+	var c *cli.ConfigError
+	if out, err = toolWith(t, w, conf+"backup_prices: EUR storage=cheap\n", "compact", "-n", "-A"); !errors.As(err, &c) || out != "" {
+		t.Errorf("a wrong price: %v: %s", err, out)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/internal/timespec"
 	"github.com/cyrusbackup/backupd/partitions/collection"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
@@ -54,6 +55,8 @@ type costs struct {
 	price  float64
 	money  string // its currency; "" = none, mixed = several
 	parts  int
+	// counted is when the last collection of each partition counted its packs.
+	counted []string
 }
 
 const mixed = "mixed"
@@ -84,6 +87,11 @@ func (t *costs) partition(ctx context.Context, p repository.Config) error {
 		line.Reclaimable, line.Collection = &unused, last
 	}
 	t.add(line)
+	at := "nobody has counted it: run compact -A"
+	if last != nil {
+		at = "as counted at " + timespec.Text(last.Time)
+	}
+	t.counted = append(t.counted, p.Name+": "+at)
 	return t.print(line)
 }
 
@@ -107,9 +115,27 @@ func (t *costs) add(l costOf) {
 
 // finish prints the totals of several partitions.
 func (t *costs) finish() error {
-	if t.parts < 2 || t.c.structured() {
+	if t.c.structured() {
 		return nil
 	}
+	if t.parts > 1 {
+		if err := t.totals(); err != nil {
+			return err
+		}
+	}
+	for i, text := range t.counted {
+		lead := ""
+		if i == 0 {
+			lead = "\n"
+		}
+		if _, err := cli.Fprintf(t.c.out, lead+"reclaimable in %s\n", text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *costs) totals() error {
 	price := "-"
 	if t.money != "" && t.money != mixed {
 		price = money(t.price) + " " + t.money
