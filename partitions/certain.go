@@ -93,30 +93,28 @@ func (p *Partition) prove(ctx context.Context, places []history.Place) (at []his
 		return places, nil, err
 	}
 	m := &mover{p: p, objects: history.NewObjects(p.store, 1), notes: map[string]*history.Moved{}}
-	var moved []history.Place
-	for _, pl := range places {
-		if absent[pl.Object] {
-			now, lost, err := m.follow(ctx, pl)
-			if err != nil {
-				return nil, nil, err
-			}
-			if lost != nil {
-				gone = append(gone, *lost)
-				continue
-			}
-			pl = now
-			moved = append(moved, pl)
+	at = places
+	// A commit that was removed leads to a pack, and a pack that was rewritten in turn to another one.
+	for range placeSteps {
+		var moved []history.Place
+		if at, moved, gone, err = m.followAll(ctx, at, absent, gone); err != nil {
+			return nil, nil, err
 		}
-		at = append(at, pl)
-	}
-	if absent, err = p.absent(ctx, moved); err != nil {
-		return nil, nil, err
+		if absent, err = p.absent(ctx, moved); err != nil {
+			return nil, nil, err
+		}
+		if len(absent) == 0 {
+			break
+		}
 	}
 	for object := range absent {
 		gone = append(gone, loss{object: objectID(object), how: lossAbsent})
 	}
-	return at, gone, p.settle(moved)
+	return at, gone, p.settle(m.moved)
 }
+
+// placeSteps is how many steps can lead from a place to the object that has the chunk now.
+const placeSteps = 2
 
 // absent returns the objects of places that do not exist.
 func (p *Partition) absent(ctx context.Context, places []history.Place) (map[string]bool, error) {
@@ -184,6 +182,28 @@ type mover struct {
 	p       *Partition
 	objects *history.Objects
 	notes   map[string]*history.Moved // by key of the pack; nil = no note
+	moved   []history.Place           // that follow has found
+}
+
+// followAll replaces the places in absent objects. It adds the places that are lost to gone.
+func (m *mover) followAll(ctx context.Context, places []history.Place, absent map[string]bool, gone []loss) (at, moved []history.Place, _ []loss, err error) {
+	for _, pl := range places {
+		if absent[pl.Object] {
+			now, lost, err := m.follow(ctx, pl)
+			if err != nil {
+				return nil, nil, nil, err
+			}
+			if lost != nil {
+				gone = append(gone, *lost)
+				continue
+			}
+			pl = now
+			moved = append(moved, pl)
+		}
+		at = append(at, pl)
+	}
+	m.moved = append(m.moved, moved...)
+	return at, moved, gone, nil
 }
 
 // follow returns the current place of a chunk, or the loss if it cannot be read.

@@ -89,8 +89,12 @@ func (o *Objects) follow(ctx context.Context, p Place) (located, error) {
 		if errors.Is(err, objstore.ErrNotExist) { // the pack may have been rewritten in turn since its note was cached
 			o.resolver.forgetMoved(p.Object)
 			if again, rerr := o.resolver.resolve(ctx, p); rerr == nil && again != now {
-				l, err = o.locateIn(ctx, again)
+				now = again
+				l, err = o.locateIn(ctx, now)
 			}
+		}
+		if _, packed := MovedKey(now.Object); inLog && packed && errors.Is(err, objstore.ErrNotExist) {
+			return o.follow(ctx, now) // the segment or checkpoint that names the pack is older than its rewrite
 		}
 		if IsDamage(err) {
 			err = fmt.Errorf("%s is missing, and the recorded new place of entry %s is wrong or out of date: %w", p.Object, p.Entry, err)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -232,6 +233,24 @@ func TestMovedPlaces(t *testing.T) {
 	if _, err := ResolvePlace(t.Context(), w.store, Place{Object: LogKey(anne, 7)}); !errors.Is(err, ErrNoPlace) {
 		t.Error(err)
 	}
+	w.rewrite(packed, map[string][]byte{entry: inline})
+	if b, err := w.read(NewObjects(w.store, 0), im, placesIn(LogKey(anne, 1), entry)); err != nil || !bytes.Equal(b, inline) {
+		t.Errorf("after the rewrite of the pack that the segment names: %q, %v", b, err)
+	}
+}
+
+// rewrite replaces a pack by another one with other random bytes.
+func (w *writer) rewrite(was string, entries map[string][]byte) {
+	w.t.Helper()
+	now, note := w.packOf(entries, slices.Collect(maps.Keys(entries))...), map[string]string{}
+	for e := range entries {
+		note[e] = now
+	}
+	b, err := (&Moved{Version: Version, Pack: was, Time: noon, Entries: note}).Append(nil)
+	w.must(err)
+	key, _ := MovedKey(was)
+	w.put(key, b)
+	w.delete(was)
 }
 
 // A pack that a note leads to is rewritten in turn, after a reader has cached the note.

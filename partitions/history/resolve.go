@@ -13,8 +13,9 @@ import (
 // ResolvePlace returns the current place of an entry whose object p.Object is missing. The
 // rewrite of a pack leaves a note in moved/. A commit may have been merged into a segment,
 // whose places have the new locations of its bodies. If retention has removed the commit, the
-// oldest checkpoint after it has them. One lookup is enough, because another move updates the
-// note under the first name. The error is ErrNoPlace if the place is unknown.
+// oldest checkpoint after it has them. For a pack, one lookup is
+// enough, because another move updates the note under the first name. But the pack that a segment or
+// checkpoint names may have been rewritten in turn. The error is ErrNoPlace if the place is unknown.
 func ResolvePlace(ctx context.Context, s objstore.Store, p Place) (Place, error) {
 	return (&resolver{store: s}).resolve(ctx, p)
 }
