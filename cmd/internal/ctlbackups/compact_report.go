@@ -101,6 +101,9 @@ func (k *compaction) print(f *repository.Found, w *work, err error) error {
 		word += ": " + w.text(k.retention)
 	}
 	_, perr := cli.Fprintf(k.c.out, "compact %s: %s\n", label(f), word)
+	if perr == nil {
+		perr = k.c.flush() // a run takes hours
+	}
 	return perr
 }
 
