@@ -49,6 +49,7 @@ func (c *copier) upTo(ctx context.Context, n uint64) error {
 		}
 	}
 	c.begun = true
+	c.packs.forget() // the first copy, and the wait for the lock, may have taken long
 	// Packs come first: an object must be durable before another refers to it.
 	for _, prefix := range []string{history.RecordsPrefix(c.from.Path), history.LogPrefix(c.from.Path)} {
 		for info, err := range c.lacking(ctx, prefix, n) {
