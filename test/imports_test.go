@@ -37,6 +37,8 @@ var rules = []rule{
 		except: []string{"partitions/history", "partitions/packing", "partitions/repository", "partitions/storeclock"}},
 	{from: "partitions/collection", not: []string{"index", "partitions"},
 		except: []string{"partitions/history", "partitions/packing", "partitions/repository", "partitions/storeclock"}},
+	{from: "partitions/erasure", not: []string{"index", "partitions"},
+		except: []string{"partitions/history", "partitions/repository", "partitions/storeclock", "partitions/collection", "partitions/packing"}},
 	{from: "partitions/tripwire", not: []string{"index", "partitions"},
 		except: []string{"partitions/history", "partitions/repository", "partitions/storeclock"}},
 	{from: "partitions/packing", not: []string{"index", "partitions"}, except: []string{"partitions/history"}},

@@ -33,8 +33,8 @@ func ordered(keys ...string) []string {
 	return keys
 }
 
-// Name finds the packs of all moments and of several copies, and from notes only those that have
-// an entry of the backup.
+// Name finds the packs of all moments and of several copies, and from notes only packs with an
+// entry of the backup.
 func TestName(t *testing.T) {
 	w := newWorld(t)
 	expunged, live, old, other := w.pack(1), w.pack(2), w.pack(3, 4), w.pack(9)
@@ -72,7 +72,7 @@ func TestName(t *testing.T) {
 	}
 }
 
-// Condemn adds packs to the list, used or not, and keeps the time of those that are on it.
+// Condemn adds packs to the list, used or not, and keeps the time of the others.
 func TestCondemn(t *testing.T) {
 	w := newWorld(t)
 	used, unused := w.pack(1), w.pack(2)

@@ -21,6 +21,18 @@ import (
 // SetAside holds the lock of the backup. A daemon that has the backup open finds that
 // the newest commit is missing, looks for the backup, and finds none.
 func (f *Found) SetAside(ctx context.Context, reason string, o LockOptions, report func(Copied)) (where string, done Copied, err error) {
+	return f.setAside(ctx, reason, o, report, ExcludeUpkeep)
+}
+
+// SetAsideToErase is SetAside, but returns ErrOnHold if the backup is on hold.
+func (f *Found) SetAsideToErase(ctx context.Context, reason string, o LockOptions) (where string, err error) {
+	where, _, err = f.setAside(ctx, reason, o, nil, BeginUpkeep)
+	return where, err
+}
+
+type beginUpkeep func(context.Context, *Found, LockOptions) (*Upkeep, error)
+
+func (f *Found) setAside(ctx context.Context, reason string, o LockOptions, report func(Copied), begin beginUpkeep) (where string, done Copied, err error) {
 	if f.Aside != "" {
 		return f.Aside, done, fmt.Errorf("%s: %w", f.Aside, ErrAside)
 	}
@@ -42,7 +54,7 @@ func (f *Found) SetAside(ctx context.Context, reason string, o LockOptions, repo
 	if owner.Foreign() {
 		a.owner = owner.Other
 	}
-	u, err := ExcludeUpkeep(ctx, f, o)
+	u, err := begin(ctx, f, o)
 	if err != nil {
 		return "", done, err
 	}
@@ -55,6 +67,9 @@ func (f *Found) SetAside(ctx context.Context, reason string, o LockOptions, repo
 	defer context.AfterFunc(l.Lost(), cancel)()
 	defer context.AfterFunc(u.Lost(), cancel)()
 	err = a.run(during, l)
+	if errors.Is(err, ErrNoBackup) { // leave nothing in its place
+		return a.base, a.done, errors.Join(err, u.remove(ctx), l.remove(ctx))
+	}
 	if err != nil {
 		err = errors.Join(err, l.Release(context.WithoutCancel(ctx)), u.End(context.WithoutCancel(ctx)))
 		return a.base, a.done, err

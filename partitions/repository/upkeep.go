@@ -21,7 +21,10 @@ func (upkeepError) Error() string { return "another program is compacting it" }
 func (upkeepError) Unwrap() error { return cyrus.ErrLocked }
 
 // UpkeepKey is the key of the lease of a backup's upkeep.
-func UpkeepKey(path string) string { return BackupPrefix(path) + "upkeep.json" }
+func UpkeepKey(path string) string { return BackupPrefix(path) + upkeepName }
+
+// upkeepName is the last element of UpkeepKey.
+const upkeepName = "upkeep.json"
 
 // CollectionKey is the key of the lease of a partition's collection.
 const CollectionKey = "upkeep.json"

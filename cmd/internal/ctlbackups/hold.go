@@ -41,11 +41,14 @@ func hold(c *command) error {
 // checked where the backup is then.
 func (c *command) holdOne(f *repository.Found, x repository.Hold) error {
 	for range 3 {
-		if err := f.PlaceHold(c.ctx, x, c.clock); err != nil || f.Aside != "" {
+		if err := f.PlaceHold(c.ctx, x, c.clock); err != nil {
 			return err
 		}
 		if err := c.awaitUpkeep(f); err != nil {
 			return fmt.Errorf("the hold is in place, but nobody knows whether a program that runs has seen it: repeat hold: %w", err)
+		}
+		if f.Aside != "" {
+			return f.StillAside(c.ctx)
 		}
 		now, err := repository.Find(c.ctx, c.bucket.Partitions, f.Name())
 		if err != nil {

@@ -1,0 +1,90 @@
+package erasure
+
+import (
+	"context"
+	"errors"
+
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/partitions/collection"
+	"github.com/cyrusbackup/backupd/partitions/repository"
+)
+
+// prepare puts the packs of the copies on record, and condemns them.
+func (p *partJob) prepare(ctx context.Context) (err error) {
+	bases := p.left()
+	cut, err := p.now(ctx)
+	if err == nil && len(bases) > 0 && p.begun() == nil { // another run has ended that record
+		err = p.add(ctx, repository.NewID(), cut)
+	}
+	r := p.begun()
+	if err != nil || r == nil {
+		return err
+	}
+	var prefixes []string
+	for _, base := range bases {
+		prefixes = append(prefixes, base+"/")
+	}
+	if len(bases) == 0 {
+		return p.nothing(ctx)
+	}
+	named, err := collection.Name(ctx, p.Store, prefixes)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, named.Close()) }()
+	if r.Packs, err = putPacks(ctx, p.Store, r.ID, named.Packs()); err != nil {
+		return err
+	}
+	// The list that was put decides what to condemn.
+	if err := collection.Condemn(ctx, p.Config, p.collect, readPacks(ctx, p.Store, r.ID)); err != nil {
+		return err
+	}
+	if r.Objects, r.Bytes, err = p.size(ctx, prefixes); err != nil {
+		return err
+	}
+	r.State, r.Cut, r.Copies, r.Unknown = repository.ErasureRemoving, cut.UTC(), bases, int64(named.Unreadable)
+	p.done = append(p.done, Done{Record: Record{p.Name, r.Erasure}, Unread: named.Unread})
+	return p.put(ctx, r)
+}
+
+// size adds up the objects below prefixes.
+func (p *partJob) size(ctx context.Context, prefixes []string) (objects, bytes int64, err error) {
+	for _, prefix := range prefixes {
+		for info, err := range p.Store.List(ctx, prefix, "") {
+			if err != nil {
+				return 0, 0, err
+			}
+			objects++
+			bytes += info.Size
+		}
+	}
+	return objects, bytes, nil
+}
+
+// nothing ends erasures after another run has done everything.
+func (p *partJob) nothing(ctx context.Context) error {
+	for _, r := range p.records {
+		if r.State != repository.ErasureBegun {
+			continue
+		}
+		now, err := p.now(ctx)
+		if err != nil {
+			return err
+		}
+		r.State, r.Done = repository.ErasureDone, now.UTC()
+		if err := p.put(ctx, r); err != nil {
+			return err
+		}
+		if err := objstore.EraseObject(ctx, p.Store, repository.ErasurePacksKey(r.ID)); err != nil && !errors.Is(err, objstore.ErrUnsupported) {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *partJob) put(ctx context.Context, r *record) (err error) {
+	if err = p.check(); err == nil {
+		r.etag, err = r.Put(ctx, p.Store, r.etag)
+	}
+	return err
+}
