@@ -34,6 +34,8 @@ func verbs() []verb {
 			Text: "from now on, nothing is removed from these backups, on no host; list and stat show it"}, hold},
 		{cmdline.Verb{Name: "release", Args: "[MODE] BACKUP...",
 			Text: "end all holds of backups, those of the tripwire too, and print them"}, release},
+		{cmdline.Verb{Name: "erase", Args: "[-n] [--yes] [--wait] [-w] --reason TEXT [MODE] BACKUP... | --list",
+			Text: "remove backups with all their copies in all partitions, now; compact -A, or --wait, removes their bodies from packs two hours later; a record of the erasure remains"}, erase},
 		{cmdline.Verb{Name: "lock", Args: "[-c] [-p | -x COMMAND] [MODE] BACKUP",
 			Text: "lock one backup against every backupd while a command runs, or until standard input ends"}, lock},
 		{cmdline.Verb{Name: "reindex", Args: "[MODE] BACKUP...",
@@ -70,7 +72,7 @@ func (c *command) commandLine() *cmdline.Program {
 		f.BoolVar(&c.backups, "backups", false, "cost: a line for each backup, too, with what it does not share with others")
 		f.BoolVarP(&c.quick, "quick", "q", false, "verify: check only the newest checkpoint and commits, no messages")
 		f.BoolVar(&c.repair, "repair", false, "verify: repair the damage from other copies and through the next sync")
-		f.BoolVarP(&c.dryRun, "dry-run", "n", false, "verify --repair, compact: only print what would be done")
+		f.BoolVarP(&c.dryRun, "dry-run", "n", false, "verify --repair, compact, erase: only print what would be done")
 		f.BoolP("force", "F", false, "compact: no effect; accepted because Cyrus's ctl_backups has it")
 		f.BoolP("no-verify", "V", false, "list, stat: no effect; accepted because Cyrus's ctl_backups has it")
 		f.BoolVarP(&c.pause, "pause", "p", false, "lock: until standard input ends; the default without -x")
@@ -78,10 +80,12 @@ func (c *command) commandLine() *cmdline.Program {
 		f.BoolVarP(&c.create, "create", "c", false, "lock: create the backup, which must not exist yet")
 		f.BoolVarP(&c.wait, "wait-for-locks", "w", false, "wait for a lock that another process holds; hold: for compaction, for more than three minutes")
 		f.BoolVar(&c.holds, "holds", false, "list: only backups on hold")
-		f.StringVar(&c.reason, "reason", "", "hold: why, as `TEXT` for people")
+		f.StringVar(&c.reason, "reason", "", "hold, erase: why, as `TEXT` for people")
 		f.StringVar(&c.until, "until", "", "hold: the `TIME` when the hold ends by itself: 30d, \"in 6 months\", 2027-12-31, \"2027-12-31 14:05\" or 2027-12-31T14:05:00Z; without it, only release ends it")
 		f.BoolVar(&c.remove, "delete", false, "passwd: delete the user")
-		f.BoolVar(&c.list, "list", false, "passwd: list the users")
+		f.BoolVar(&c.list, "list", false, "passwd: list the users; erase: list all erasures")
+		f.BoolVar(&c.yes, "yes", false, "erase: do not ask")
+		f.BoolVar(&c.waitErased, "wait", false, "erase: wait until the bodies can be removed, two hours, and remove them")
 		f.IntVar(&c.rate, "limit-requests", 0, "compact: make at most `N` requests per second to each partition")
 		f.Var((*length)(&c.length), "for", "compact: begin with no further backup after this `TIME`: 30m, 4h, 1d; without it, all backups")
 	})
@@ -110,6 +114,8 @@ func (c *command) commandLine() *cmdline.Program {
 		"ctl_backups set-aside anne     # start a new backup of anne, and keep the old one",
 		`ctl_backups hold anne --reason "case 4711" --until 2027-12-31`,
 		"ctl_backups list --holds       # which backups are on hold, and why",
+		`ctl_backups erase anne --reason "request of 2027-03-01"`,
+		"ctl_backups erase --list       # who was erased, when and why",
 		"ctl_backups reindex -A",
 		"ctl_backups compact -A --for 4h",
 		"ctl_backups debug profile cpu --for 30s > cpu.pprof",

@@ -25,8 +25,9 @@ func (k *compaction) collect() error {
 			continue
 		}
 		k.progress.step("collect packs of partition " + p.Name)
-		r, err := collection.Collect(k.c.ctx, p, collection.Options{Lock: k.c.lockOptions("compact"), Cache: k.c.usesCache(), DryRun: k.c.dryRun,
-			Pack: pack.Options{Level: k.level}, PackSize: k.c.bucket.Conf.Size("backup_pack_size")})
+		due, complete := k.c.dueErasures(p)
+		failed = failed || !complete
+		r, err := k.c.collectPartition(p, due)
 		if k.c.ctx.Err() != nil {
 			return k.c.ctx.Err()
 		}
@@ -49,14 +50,29 @@ func (k *compaction) collect() error {
 			}
 		}
 		failed = failed || err != nil || r.Blocking+r.Keeping > 0
-		if err := k.collected(p, r, err); err != nil {
+		if perr := k.collected(p, r, err); perr != nil {
+			return perr
+		}
+		if err != nil || r.Blocking > 0 || k.c.dryRun {
+			continue
+		}
+		done, err := k.c.settleErasures(p, due, r)
+		if err != nil {
 			return err
 		}
+		failed = failed || !done
 	}
 	if failed {
 		return cli.ErrReported
 	}
 	return nil
+}
+
+// collectOptions are the options of a collection.
+func (c *command) collectOptions() (collection.Options, error) {
+	level, err := pack.ParseLevel(c.bucket.Conf.Word("backup_compression"))
+	return collection.Options{Lock: c.lockOptions("compact"), Cache: c.usesCache(), DryRun: c.dryRun,
+		Pack: pack.Options{Level: level}, PackSize: c.bucket.Conf.Size("backup_pack_size")}, err
 }
 
 // usesCache returns the directory for the cache of package collection; "" if it cannot be

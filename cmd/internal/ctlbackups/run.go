@@ -76,6 +76,10 @@ type command struct {
 	reason     string
 	until      string
 	end        time.Time // until
+	yes        bool
+	waitErased bool
+	terminal   bool                // somebody can answer, for tests
+	pass       func(time.Duration) // waits, for tests; nil = time passes by itself
 }
 
 // run escapes text of strangers in all output.
@@ -139,7 +143,7 @@ func (c *command) do(name string) error {
 		}
 	}
 	err := all[i].do(c)
-	if c.repair || slices.Contains([]string{"hold", "import", "lock", "move", "release", "set-aside"}, name) {
+	if c.repair || slices.Contains([]string{"erase", "hold", "import", "lock", "move", "release", "set-aside"}, name) {
 		c.changed()
 	}
 	switch name {
@@ -172,6 +176,13 @@ func (c *command) checkNames(verb string) error {
 		return cli.Usagef("lock takes exactly one backup")
 	case verb == "hold":
 		if err := c.checkHold(); err != nil {
+			return err
+		}
+	case verb == "erase":
+		if c.list {
+			return c.checkEraseList()
+		}
+		if err := c.checkErase(); err != nil {
 			return err
 		}
 	}

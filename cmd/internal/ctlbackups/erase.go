@@ -1,0 +1,159 @@
+package ctlbackups
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"golang.org/x/term"
+
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/partitions/erasure"
+	"github.com/cyrusbackup/backupd/partitions/repository"
+)
+
+// checkErase checks the options of erase.
+func (c *command) checkErase() error {
+	c.reason = strings.Join(strings.Fields(c.reason), " ")
+	switch {
+	case c.many():
+		return cli.Usagef("erase takes names of single backups")
+	case c.reason == "" && !c.dryRun:
+		return cli.Usagef("erase needs --reason: it is in the record that remains")
+	}
+	return nil
+}
+
+func (c *command) checkEraseList() error {
+	if c.anyMode() || len(c.args) > 0 || c.yes || c.waitErased || c.dryRun || c.reason != "" {
+		return cli.Usagef("erase --list takes no mode, no names and no other options")
+	}
+	return nil
+}
+
+// eraseTotals counts for the line in syslog.
+type eraseTotals struct {
+	backups, failed int
+	objects, bytes  int64
+	packs           int64
+}
+
+// erase removes backups with all their copies, before retention would.
+func erase(c *command) error {
+	if c.list {
+		return c.eraseList()
+	}
+	var t eraseTotals
+	failed := false
+	for _, arg := range c.args {
+		err := c.eraseOne(arg, &t)
+		if c.ctx.Err() != nil {
+			return c.ctx.Err()
+		}
+		if err == nil {
+			continue
+		}
+		if u := (*cli.UsageError)(nil); errors.As(err, &u) {
+			return err
+		}
+		failed = true
+		t.failed++
+		if !errors.Is(err, cli.ErrReported) {
+			cli.Fprintf(c.err, "ctl_backups: erase %s: %v\n", arg, err)
+		}
+		if c.stop {
+			break
+		}
+	}
+	var err error
+	if failed {
+		err = cli.ErrReported
+	}
+	if !c.dryRun && (t.backups > 0 || t.failed > 0) {
+		c.audit.Done(c.bucket.Conf, "erase", err, "what", c.what(), "reason", c.reason, "backups", t.backups, "failed", t.failed,
+			"objects", t.objects, "bytes", t.bytes, "packs", t.packs)
+	}
+	return err
+}
+
+func (c *command) eraseOne(arg string, t *eraseTotals) error {
+	s, err := c.surveyed(arg)
+	if err != nil {
+		return err
+	}
+	if err := s.Held(); err != nil {
+		return err
+	}
+	if c.dryRun {
+		return c.showSurvey(s, true)
+	}
+	if len(s.Copies) > 0 {
+		if err := c.confirm(s); err != nil {
+			return err
+		}
+	}
+	done, err := erasure.Erase(c.ctx, s, erasure.Options{By: c.person(), Reason: c.reason, Lock: c.lockOptions("erase")})
+	for _, d := range done {
+		t.objects += d.Objects
+		t.bytes += d.Bytes
+		t.packs += d.Packs
+		if perr := c.erasedPart(d); perr != nil {
+			return errors.Join(err, perr)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	t.backups++
+	return c.eraseRest(s.Name)
+}
+
+// surveyed finds all that exists of the backup that an argument means.
+func (c *command) surveyed(arg string) (*erasure.Survey, error) {
+	names, err := c.bucket.Names(c.single(), arg)
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range names {
+		s, err := erasure.Look(c.ctx, c.bucket.Partitions, n, c.hostNow)
+		if err != nil || len(s.Copies)+len(s.Records) > 0 {
+			return s, err
+		}
+	}
+	return nil, fmt.Errorf("not found: %w", repository.ErrNoBackup)
+}
+
+// confirm shows the copies, and asks.
+func (c *command) confirm(s *erasure.Survey) error {
+	if c.yes {
+		return nil
+	}
+	if !c.asks() {
+		return cli.Usagef("erase asks before it removes anything, and standard input is no terminal: use --yes")
+	}
+	if err := c.showSurvey(s, false); err != nil {
+		return err
+	}
+	if _, err := cli.Fprintf(c.out, "Nobody can undo this. Type the name to erase it: "); err != nil {
+		return err
+	}
+	if err := c.flush(); err != nil {
+		return err
+	}
+	answer, err := bufio.NewReader(c.in).ReadString('\n')
+	if strings.TrimSpace(answer) != s.Name.Full {
+		return errors.Join(errors.New("not confirmed: nothing was erased"), c.ctx.Err())
+	}
+	return err
+}
+
+// asks reports whether somebody can answer.
+func (c *command) asks() bool {
+	if c.terminal {
+		return true
+	}
+	f, ok := c.in.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}

@@ -1,0 +1,179 @@
+package ctlbackups
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/internal/timespec"
+	"github.com/cyrusbackup/backupd/partitions/collection"
+	"github.com/cyrusbackup/backupd/partitions/erasure"
+	"github.com/cyrusbackup/backupd/partitions/repository"
+	"github.com/cyrusbackup/backupd/partitions/storeclock"
+)
+
+// pollErasure is how often erase --wait looks whether bodies can be removed.
+const pollErasure = time.Minute
+
+// dueErasures returns the erasures of a partition whose bodies can be removed now. It reports the
+// interrupted ones, and those whose record cannot be read: complete is then false.
+func (c *command) dueErasures(p repository.Config) (due []*repository.Erasure, complete bool) {
+	open, err := erasure.Open(c.ctx, p)
+	complete = err == nil
+	if err != nil {
+		cli.Fprintf(c.err, "ctl_backups: partition %s: erasures: %v\n", p.Name, err)
+	}
+	if len(open) == 0 {
+		return nil, complete
+	}
+	now, err := storeclock.Certain(c.ctx, p.Store, repository.Key, c.hostNow, time.Time{})
+	if err != nil {
+		cli.Fprintf(c.err, "ctl_backups: partition %s: erasures: %v\n", p.Name, err)
+		return nil, false
+	}
+	for _, e := range open {
+		is, at := erasure.Due(e, now)
+		switch {
+		case is || e.State == repository.ErasureDone:
+			due = append(due, e)
+		case e.Unfinished():
+			cli.Fprintf(c.err, "ctl_backups: partition %s: the erasure of %s was interrupted: run ctl_backups erase again\n", p.Name, nameOf(e.Of()))
+			complete = false
+		case c.verbose > 0:
+			cli.Fprintf(c.out, "erase %s: %s: bodies are removed after %s\n", nameOf(e.Of()), p.Name, timespec.Text(at))
+		}
+	}
+	return due, complete
+}
+
+// settleErasures ends erasures after a collection. It reports whether all of them are done.
+func (c *command) settleErasures(p repository.Config, due []*repository.Erasure, r *collection.Result) (bool, error) {
+	if len(due) == 0 {
+		return true, nil
+	}
+	settled, err := erasure.Settle(c.ctx, p, due, r, c.lockOptions("erase"))
+	if err != nil {
+		cli.Fprintf(c.err, "ctl_backups: %v\n", err)
+	}
+	done := err == nil
+	for _, s := range settled {
+		if err := c.erasedPart(erasure.Done{Record: erasure.Record{Partition: p.Name, Erasure: s.Erasure}}); err != nil {
+			return false, err
+		}
+		if s.State == repository.ErasureDone {
+			continue
+		}
+		done = false
+		why := fmt.Sprintf("%s, or former versions, are left: compact -A continues", objects(s.Left, "pack"))
+		if !s.Retained.IsZero() {
+			why = "the bucket retains versions until " + timespec.Text(s.Retained)
+		}
+		cli.Fprintf(c.err, "ctl_backups: partition %s: the erasure of %s is not complete: %s\n", p.Name, nameOf(s.Of()), why)
+	}
+	return done, nil
+}
+
+// eraseRest waits with --wait until the bodies can be removed, and removes them.
+func (c *command) eraseRest(n repository.Name) error {
+	if !c.waitErased {
+		return nil
+	}
+	done := true
+	for _, p := range c.bucket.Partitions {
+		ok, err := c.eraseBodies(p, n)
+		if err != nil {
+			return err
+		}
+		done = done && ok
+	}
+	if !done {
+		return cli.ErrReported
+	}
+	return nil
+}
+
+func (c *command) eraseBodies(p repository.Config, n repository.Name) (done bool, err error) {
+	for {
+		waiting, err := c.waiting(p, n)
+		if err != nil {
+			return false, err
+		}
+		if waiting == 0 {
+			break
+		}
+		if err := c.sleep(min(waiting, pollErasure)); err != nil {
+			return false, err
+		}
+	}
+	due, complete := c.dueErasures(p)
+	if len(due) == 0 {
+		return complete, nil
+	}
+	r, err := c.collectPartition(p, due)
+	if err != nil {
+		return false, err
+	}
+	for _, b := range append(r.Blocked, r.Kept...) {
+		cli.Fprintf(c.err, "ctl_backups: partition %s: bodies stay because of %v\n", p.Name, b)
+	}
+	done, err = c.settleErasures(p, due, r)
+	return done && complete, err
+}
+
+// waiting returns how long the bodies of a backup have to wait; 0 = none waits.
+func (c *command) waiting(p repository.Config, n repository.Name) (left time.Duration, err error) {
+	open, err := erasure.Open(c.ctx, p)
+	if err != nil && len(open) == 0 {
+		return 0, err
+	}
+	for _, e := range open {
+		if e.State != repository.ErasurePending || e.Backup != n.Path() {
+			continue
+		}
+		now, err := storeclock.Certain(c.ctx, p.Store, repository.Key, c.hostNow, time.Time{})
+		if err != nil {
+			return 0, err
+		}
+		if due, at := erasure.Due(e, now); !due {
+			left = max(left, at.Sub(now)+time.Second)
+		}
+	}
+	return left, nil
+}
+
+// sleep waits for a while.
+func (c *command) sleep(d time.Duration) error {
+	if c.pass != nil {
+		c.pass(d)
+		return c.ctx.Err()
+	}
+	select {
+	case <-time.After(d):
+		return nil
+	case <-c.ctx.Done():
+		return c.ctx.Err()
+	}
+}
+
+// collectPartition runs a collection that also removes the bodies of erased backups.
+func (c *command) collectPartition(p repository.Config, due []*repository.Erasure) (*collection.Result, error) {
+	o, err := c.collectOptions()
+	if err != nil {
+		return &collection.Result{}, err
+	}
+	if len(due) > 0 {
+		o.Erase = erasure.Packs(c.ctx, p, due)
+		if !c.dryRun {
+			if err := erasure.Sweep(c.ctx, p, due, c.lockOptions("erase")); err != nil {
+				return &collection.Result{}, err
+			}
+		}
+	}
+	r, err := collection.Collect(c.ctx, p, o)
+	if errors.Is(err, context.Canceled) && c.ctx.Err() != nil {
+		err = c.ctx.Err()
+	}
+	return r, err
+}
