@@ -1,6 +1,7 @@
 package ctlbackups
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
@@ -23,31 +24,38 @@ type dryTotals struct {
 }
 
 // planned finds the work that a backup needs. due means that retention may have something to do. A
-// backup on hold needs none, and retention none that the tripwire would stop.
+// backup on hold needs none. If the tripwire would place a hold, commits are merged before.
 func (k *compaction) planned(f *repository.Found, p maintenance.Plan, due bool) error {
 	holds, err := k.c.held(f, f.ListedHolds())
 	if err == nil && len(holds) > 0 {
 		err = fmt.Errorf("%w: %s", repository.ErrOnHold, repository.HoldsText(holds))
 	}
-	w := &work{commits: p.Commits, segments: p.Days, removed: p.Commits, bytes: p.Bytes, requests: p.Requests()}
-	if err == nil && due {
-		w.retained, err = k.retention.preview(f)
-		w.requests.Add(w.retained.Requests())
-	}
-	if err == nil && p.Commits == 0 && !w.retained.Changed() {
-		err = errSkipped
-	}
 	if err != nil {
 		return k.result(f, nil, err)
 	}
-	k.dry.commits += w.commits
-	k.dry.segments += w.segments
-	k.dry.bytes += w.bytes
-	k.dry.written += w.retained.Written
-	if err := k.dry.add(k.c, f.Partition, w.requests, w.retained.Bytes()); err != nil {
-		return err
+	w := &work{commits: p.Commits, segments: p.Days, removed: p.Commits, bytes: p.Bytes, requests: p.Requests()}
+	if due {
+		w.retained, err = k.retention.preview(f)
+		w.requests.Add(w.retained.Requests())
 	}
-	return k.result(f, w, nil)
+	switch {
+	case err == nil && p.Commits == 0 && !w.retained.Changed():
+		err = errSkipped
+	case err == nil, errors.Is(err, repository.ErrOnHold):
+		if err := k.dry.take(k.c, f.Partition, w); err != nil {
+			return err
+		}
+	}
+	return k.result(f, w, err)
+}
+
+// take adds the work on a backup.
+func (d *dryTotals) take(c *command, p repository.Config, w *work) error {
+	d.commits += w.commits
+	d.segments += w.segments
+	d.bytes += w.bytes
+	d.written += w.retained.Written
+	return d.add(c, p, w.requests, w.retained.Bytes())
 }
 
 // add adds requests to a partition, and bytes that are removed there.

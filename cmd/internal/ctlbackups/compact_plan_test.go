@@ -13,6 +13,9 @@ import (
 // A dry run finds the deletions that would stop retention, and changes nothing.
 func TestDryRunTripwire(t *testing.T) {
 	w := massDeletion(t)
+	if out, err := toolWith(t, w, fewMessages, "compact", "-n", "-A"); err != nil || !strings.Contains(out, ", 1 on hold (ctl_backups list --holds)\nmerge: 14 commits (") {
+		t.Errorf("before the merge: %v: %s", err, out)
+	}
 	if out, err := toolWith(t, w, "backup_tripwire: no\n", "compact", "bob"); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
