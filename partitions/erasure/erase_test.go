@@ -277,3 +277,42 @@ func TestTwoRuns(t *testing.T) {
 		})
 	}
 }
+
+// An erasure that was interrupted at any request after its packs were recorded is completed without
+// touching a new backup of the same name.
+func TestResume(t *testing.T) {
+	resumed := 0
+	for n, more := 0, true; more; n += stride() {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			more = false
+			w := newWorld(t)
+			private, mixed := w.content()
+			f := faultstore.New(w.mem)
+			w.store = f
+			f.Add(faultstore.Fault{Skip: n, Before: func(string, string) error { // killed
+				more = true
+				return &objstore.Error{Op: "test", Err: errors.New("killed")}
+			}})
+			_, _ = w.tryErase()
+			w.store = w.mem
+			open := w.open()
+			if len(open) == 0 || open[0].State != repository.ErasureRemoving {
+				return
+			}
+			resumed++
+			w.later(hour)
+			w.commit("anne", map[int]string{105: ""})
+			done, err := erasure.Resume(t.Context(), w.config(), anneName, w.lock())
+			if err != nil || len(done) != 1 || done[0].State != repository.ErasurePending {
+				t.Fatalf("%+v, %v", done, err)
+			}
+			w.check("anne", 105)
+			if left := w.needles(); !slices.Equal(left, slices.Sorted(slices.Values([]string{private, mixed}))) {
+				t.Errorf("the needle is in %q", left)
+			}
+		})
+	}
+	if resumed < 3 {
+		t.Errorf("%d runs were interrupted while they removed copies", resumed)
+	}
+}

@@ -10,6 +10,35 @@ import (
 
 // remove removes the copies, and ends the erasures that have nothing to do.
 func (p *partJob) remove(ctx context.Context) error {
+	if err := p.removeRecorded(ctx); err != nil {
+		return err
+	}
+	if p.begun() != nil {
+		return p.nothing(ctx)
+	}
+	return nil
+}
+
+// Resume removes the copies of erasures of a backup that were interrupted after their packs were
+// put on record. It erases nothing else.
+func Resume(ctx context.Context, c repository.Config, n repository.Name, o repository.LockOptions) ([]Done, error) {
+	o.SetDefaults()
+	found, err := lookAt(ctx, c, n)
+	if err != nil {
+		return nil, err
+	}
+	j := &job{Options: Options{Lock: o}, name: n}
+	p := &partJob{part: found, job: j, aside: map[string]*lease{}}
+	j.parts = []*partJob{p}
+	err = j.leased(ctx, p.removeRecorded)
+	if err != nil {
+		err = p.failed(err)
+	}
+	return p.done, err
+}
+
+// removeRecorded removes the copies of the erasures that have come so far.
+func (p *partJob) removeRecorded(ctx context.Context) error {
 	for _, r := range p.records {
 		if r.State != repository.ErasureRemoving {
 			continue
@@ -17,9 +46,6 @@ func (p *partJob) remove(ctx context.Context) error {
 		if err := p.removeCopies(ctx, r); err != nil {
 			return err
 		}
-	}
-	if p.begun() != nil {
-		return p.nothing(ctx)
 	}
 	return nil
 }

@@ -38,6 +38,8 @@ func (c *command) dueErasures(p repository.Config) (due []*repository.Erasure, c
 		switch {
 		case is || e.State == repository.ErasureDone:
 			due = append(due, e)
+		case e.State == repository.ErasureRemoving && !c.dryRun:
+			complete = c.resumeErasure(p, e) && complete
 		case e.Unfinished():
 			cli.Fprintf(c.err, "ctl_backups: partition %s: the erasure of %s was interrupted: run ctl_backups erase again\n", p.Name, nameOf(e.Of()))
 			complete = false
@@ -46,6 +48,21 @@ func (c *command) dueErasures(p repository.Config) (due []*repository.Erasure, c
 		}
 	}
 	return due, complete
+}
+
+// resumeErasure removes copies after an interruption. A copy that is removed in part would keep
+// collection from removing anything.
+func (c *command) resumeErasure(p repository.Config, e *repository.Erasure) bool {
+	done, err := erasure.Resume(c.ctx, p, e.Of(), c.lockOptions("erase"))
+	for _, d := range done {
+		if perr := c.erasedPart(d); err == nil {
+			err = perr
+		}
+	}
+	if err != nil {
+		cli.Fprintf(c.err, "ctl_backups: the erasure of %s was interrupted, and cannot be continued: %v\n", nameOf(e.Of()), err)
+	}
+	return err == nil
 }
 
 // settleErasures ends erasures after a collection. It reports whether all of them are done.

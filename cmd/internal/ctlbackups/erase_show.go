@@ -147,3 +147,26 @@ func (c *command) eraseList() error {
 	}
 	return nil
 }
+
+// openErasures prints the erasures that are not done, on standard error: other lines are about
+// backups.
+func (c *command) openErasures() error {
+	if c.mode != modeAll || c.stale >= 0 || c.structured() {
+		return nil
+	}
+	var bad error
+	for _, p := range c.bucket.Partitions {
+		open, err := erasure.Open(c.ctx, p)
+		if repository.IsStoreError(err) {
+			continue // the list of backups has reported it
+		}
+		if err != nil {
+			cli.Fprintf(c.err, "ctl_backups: partition %s: %v\n", p.Name, err)
+			bad = cli.ErrReported
+		}
+		for _, e := range open {
+			cli.Fprintf(c.err, "ctl_backups: erasure of %s in partition %s: %s\n", nameOf(e.Of()), p.Name, recordText(e))
+		}
+	}
+	return bad
+}

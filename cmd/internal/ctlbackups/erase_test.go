@@ -11,6 +11,7 @@ import (
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 	"github.com/cyrusbackup/backupd/cmd/internal/tooltest"
+	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
@@ -64,7 +65,7 @@ func TestEraseVerb(t *testing.T) {
 		t.Errorf("left: %q", left)
 	}
 	for argv, want := range map[string]string{
-		"list -A":           "anne@example.org",
+		"list -A":           "ctl_backups: erasure of bob in partition default: removed ",
 		"erase --list":      "\tpending\tdefault:bob\tby ",
 		"erase --list -j":   `"reason": "left`,
 		"erase -n bob":      "bodies in ",
@@ -202,5 +203,31 @@ func TestEraseUsage(t *testing.T) {
 		if changed := w.Stores[0].Changed(before); len(changed) > 0 {
 			t.Errorf("%v has changed %q", argv, changed)
 		}
+	}
+}
+
+// compact completes an erasure that was killed while it removed a copy. Until then collection could
+// not count the rest of the copy.
+func TestCompactResumesErasure(t *testing.T) {
+	w := two(t)
+	w.Stores[0].SetFaults(func(op, key string) error {
+		if op == "delete" && strings.HasPrefix(key, "set-aside/") && strings.Contains(key, "/log/") {
+			return &objstore.Error{Op: op, Key: key, Err: errors.New("killed")}
+		}
+		return nil
+	}, nil)
+	if out, err := tool(t, w, "erase", "bob", "--yes", "--reason", "left"); !errors.Is(err, cli.ErrReported) || !strings.Contains(out, "killed") {
+		t.Fatalf("%v: %s", err, out)
+	}
+	w.Stores[0].SetFaults(nil, nil)
+	if out, err := tool(t, w, "erase", "--list"); err != nil || !strings.Contains(out, "interrupted: run erase again") {
+		t.Errorf("%v: %s", err, out)
+	}
+	w.Now = w.Now.Add(time.Hour)
+	if out, err := tool(t, w, "compact", "-A"); err != nil || !strings.Contains(out, "erase bob: default: removed ") || !strings.Contains(out, "collect default: ok") {
+		t.Errorf("%v: %s", err, out)
+	}
+	if left := allKeys(w, "bob"); len(left) > 0 {
+		t.Errorf("left: %q", left)
 	}
 }

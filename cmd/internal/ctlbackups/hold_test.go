@@ -221,7 +221,7 @@ func TestHoldFromIndex(t *testing.T) {
 	}
 	census(t, w)
 	for _, argv := range [][]string{{"list"}, {"list", "--holds", "-A"}} {
-		if n := same(t, w, argv...); n["get"] != 11 || n["list"] != 1 { // set-aside/; one for each holds.json, also of u015
+		if n := same(t, w, argv...); n["get"] != 11 || n["list"] != 2 { // set-aside/ and erased/; one for each holds.json, also of u015
 			t.Errorf("%v: %v", argv, n)
 		}
 	}

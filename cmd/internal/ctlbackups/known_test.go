@@ -95,7 +95,7 @@ func TestListFromIndex(t *testing.T) {
 	indexDaemon(t, w)
 	index := func(when string) {
 		t.Helper()
-		if n := same(t, w, "list"); n["get"] != 0 || n["list"] != 1 { // set-aside/
+		if n := same(t, w, "list"); n["get"] != 0 || n["list"] != 2 { // set-aside/ and erased/
 			t.Errorf("%s: %v", when, n)
 		}
 		if n := same(t, w, "list", "-P", "u00"); len(n) != 0 {
@@ -222,7 +222,7 @@ func TestTablesFromIndex(t *testing.T) {
 			t.Errorf("after stat: %v\n%s", err, out)
 		}
 	})
-	if n["get"] != 1 || n["list"] != 1 { // collection.json, set-aside/
+	if n["get"] != 1 || n["list"] != 2 { // collection.json; set-aside/ and erased/
 		t.Errorf("list: %v", n)
 	}
 	n = counted(w, func() {

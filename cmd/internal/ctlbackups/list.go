@@ -12,8 +12,13 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// list prints the time of the last change and the size of each backup.
+// list prints the time of the last change and the size of each backup, and the erasures that are not
+// done.
 func list(c *command) error {
+	return c.reported(func() error { return listBackups(c) }, c.openErasures)
+}
+
+func listBackups(c *command) error {
 	t := new(listTotals)
 	lines := func() error {
 		return sideBySide(c, atOnce, c.listed(), func(c *command, b inList) error { return c.listOne(b, t) })

@@ -63,7 +63,7 @@ func TestRequestsForManyBackups(t *testing.T) {
 		gets  int // for each backup
 		more  int // gets for all of them
 	}{
-		{"list", 2, 2, 0}, // backups/ and set-aside/
+		{"list", 3, 2, 0}, // backups/, set-aside/ and erased/
 		{"list -P u", 1, 2, 0},
 		{"stat -A", 1, 3, 0},      // two commits
 		{"verify -q -A", 1, 3, 4}, // repository.json, condemned.json, collection.json and upkeep.json
@@ -167,7 +167,7 @@ func TestTwoRequestsForABackup(t *testing.T) {
 				t.Errorf("%s: %v: %s", argv, err, out)
 			}
 		})
-		if most := 2*backups + 4; n["get"] > most || n["list"] > 2 || len(n) != 2 {
+		if most := 2*backups + 4; n["get"] > most || n["list"] > 3 || len(n) != 2 {
 			t.Errorf("%s sends %v for %d backups", argv, n, backups)
 		}
 	}
