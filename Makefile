@@ -55,7 +55,7 @@ soak-compact: deps minio
 # with one fix after the other taken out of a copy of the source, the soak test fails
 soak-proof:
 	SOAK_PROOF=1 $(GO) test -count=1 -timeout 0 -v ./test/soak
-	SOAK_PROOF=1 $(GO) test -count=1 -timeout 0 -v -run '^TestPlantedBugs$$' ./partitions/collection
+	SOAK_PROOF=1 $(GO) test -count=1 -timeout 0 -v -run 'PlantedBugs$$' ./partitions ./partitions/maintenance ./partitions/collection
 
 # .golangci.yml and .flake8 have the rules
 lint: lint-deps golangci-lint

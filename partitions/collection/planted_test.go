@@ -1,79 +1,35 @@
 package collection_test
 
 import (
-	"encoding/json"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
 	"testing"
+
+	"github.com/cyrusbackup/backupd/test/soak/planted"
 )
 
-// planted are bugs: a text in a source file, and what replaces it.
-var planted = map[string]struct{ file, is, bug, test string }{
-	"no second count":                      {"packs.go", "case more && u == id:", "case more && u == id && !condemned:", "TestCondemnedPackThatIsUsed"},
-	"no day of grace":                      {"packs.go", "due := condemned && removable && at.Add(condemnedAge).Before(p.began) && !at.IsZero()", "due := condemned && (removable || !at.IsZero())", "TestUnusedPackIsRemoved"},
-	"removed packs leave the list at once": {"remove.go", "gone[key] = info.Modified.Add(removedAge).Before(p.began)", "gone[key] = !info.Modified.IsZero()", "TestRemovedPackStaysListed"},
-	"the clock may be wrong":               {"clock.go", "info.StoreTime.Sub(host).Abs() > storeclock.Bound", "false", "TestDoubtfulClock"},
-	"condemned although young":             {"packs.go", "!info.Modified.Add(orphanAge).Before(p.began)", "false", "TestYoungPackIsKept"},
-	"the list is not read by the writer": {"model_test.go", "if m.condemned(w.pack) || !m.has(w.pack) {",
-		"if !m.has(w.pack) {", "TestModel"},
-	"a late writer is not caught": {"model_test.go", "if w.copies || m.now.Sub(w.checked) <= hour {", "if true {", "TestModel"},
-	"uses of an older object":     {"uses.go", "|| !u.next.same(versionOf(o.Info)) {", "{", "TestBucketWentBack"},
-	"cache without ETags":         {"keys.go", `o.rel, v.ETag, v.Size`, `o.rel, "", v.Size`, "TestBucketWentBack"},
-	"later commits are not added to the uses": {"backup.go", "r.read++\n\t\tif u, err = read(ctx, o); err != nil {",
-		"r.read++\n\t\tif r.old != nil && o.kind == kindLog {\n\t\t\treturn nil\n\t\t}\n\t\tif u, err = read(ctx, o); err != nil {", "TestModel"},
-	"a rewrite follows no notes":        {"naming.go", "len(c.notes) > 0 && !from.empty()", "false", "TestRewrite"},
-	"older notes stay":                  {"remove.go", "for _, about := range older {", "for _, about := range older[:0] {", "TestModel"},
-	"removed before the note":           {"remove.go", "if err := p.noteRemoved(ctx, key, now); err != nil {", "if err := p.store.Delete(ctx, key); err != nil {", "TestReaderBesideRewrite"},
-	"uses instead of the second count":  {"naming.go", "if !ok || !r.wanted[n.pack()] {", "if !ok || !r.wanted[n.pack()] || o.kind == kindBlocks {", "TestModel"},
-	"noted entries are dropped":         {"notes.go", "m.Unused = true", "m.Unused = true\n\t\tif !put {\n\t\t\tclear(m.Entries)\n\t\t}", "TestRewriteKeepsNotedEntries"},
-	"an unreadable pack is rewritten":   {"rewrite.go", "if found != len(need) {", "if false {", "TestDamagedPackIsKept"},
-	"a rewrite does not compare hashes": {"rewrite.go", "err == nil && history.ChunkID(sha256.Sum256(b)) != chunk", "history.ChunkID(sha256.Sum256(b)) != chunk && false", "TestDamagedPackIsKept"},
-	"notes are not followed":            {"count.go", "err = errors.Join(c.moved.add(p), led.add(p))", "_ = p", "TestSetAsideAndMoved"},
-	"set-aside is not counted":          {"count.go", "[]string{backupPrefix, asidePrefix}", "[]string{backupPrefix}", "TestSetAsideAndMoved"},
-	"an incomplete log is accepted":     {"backup.go", "if r.missing > r.checkpoint {", "if false {", "TestUnreadableBlocks"},
-	"old checkpoints do not count":      {"backup.go", "for _, b := range u.Blocks {", "for _, b := range u.Blocks[:0] {", "TestModel"},
-}
-
-// The tests find each planted bug. make soak-proof runs this test, which takes minutes.
+// The tests find each planted bug.
 func TestPlantedBugs(t *testing.T) {
-	if os.Getenv("SOAK_PROOF") == "" {
-		t.Skip("SOAK_PROOF is not set: see make soak-proof")
-	}
-	for name, b := range planted {
-		t.Run(name, func(t *testing.T) {
-			source, err := os.ReadFile(b.file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if strings.Count(string(source), b.is) != 1 {
-				t.Fatalf("%s does not have %q once", b.file, b.is)
-			}
-			dir := t.TempDir()
-			changed := filepath.Join(dir, filepath.Base(b.file))
-			if err := os.WriteFile(changed, []byte(strings.Replace(string(source), b.is, b.bug, 1)), 0o644); err != nil {
-				t.Fatal(err)
-			}
-			is, err := filepath.Abs(b.file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			overlay, err := json.Marshal(map[string]map[string]string{"Replace": {is: changed}})
-			if err != nil {
-				t.Fatal(err)
-			}
-			file := filepath.Join(dir, "overlay.json")
-			if err := os.WriteFile(file, overlay, 0o644); err != nil {
-				t.Fatal(err)
-			}
-			out, err := exec.CommandContext(t.Context(), "go", "test", "-count=1", "-short", "-overlay="+file, "-run", "^"+b.test+"$", ".", "-model.seeds=12").CombinedOutput()
-			if err == nil {
-				t.Fatalf("%s passes:\n%s", b.test, out)
-			}
-			if !strings.Contains(string(out), "--- FAIL: "+b.test) {
-				t.Fatalf("%s does not run:\n%s", b.test, out)
-			}
-		})
-	}
+	seeds := []string{"-model.seeds=12"}
+	planted.Find(t, map[string]planted.Bug{
+		"no second count":                         {File: "packs.go", Is: "case more && u == id:", Bug: "case more && u == id && !condemned:", Test: "TestCondemnedPackThatIsUsed"},
+		"no day of grace":                         {File: "packs.go", Is: "due := condemned && removable && at.Add(age(erased)).Before(p.began) && !at.IsZero()", Bug: "due := condemned && (removable || !at.IsZero())", Test: "TestUnusedPackIsRemoved"},
+		"removed packs leave the list at once":    {File: "remove.go", Is: "gone[key] = info.Modified.Add(removedAge).Before(p.began)", Bug: "gone[key] = !info.Modified.IsZero()", Test: "TestRemovedPackStaysListed"},
+		"the clock may be wrong":                  {File: "../storeclock/certain.go", Is: "!near(info.StoreTime, host, Bound)", Bug: "false", Test: "TestDoubtfulClock"},
+		"condemned although young":                {File: "packs.go", Is: "!info.Modified.Add(orphanAge).Before(p.began)", Bug: "false", Test: "TestYoungPackIsKept"},
+		"the list is not read by the writer":      {File: "model_test.go", Is: "if m.condemned(w.pack) || !m.has(w.pack) {", Bug: "if !m.has(w.pack) {", Test: "TestModel", Args: seeds},
+		"a late writer is not caught":             {File: "model_test.go", Is: "if w.copies || m.now.Sub(w.checked) <= hour {", Bug: "if true {", Test: "TestModel", Args: seeds},
+		"uses of an older object":                 {File: "uses.go", Is: "|| !u.next.same(versionOf(o.Info)) {", Bug: "{", Test: "TestBucketWentBack"},
+		"cache without ETags":                     {File: "keys.go", Is: `o.rel, v.ETag, v.Size`, Bug: `o.rel, "", v.Size`, Test: "TestBucketWentBack"},
+		"later commits are not added to the uses": {File: "backup.go", Is: "r.read++\n\t\tif u, err = r.readUse(ctx, o, places); err != nil {", Bug: "r.read++\n\t\tif r.old != nil && o.kind == kindLog {\n\t\t\treturn nil\n\t\t}\n\t\tif u, err = r.readUse(ctx, o, places); err != nil {", Test: "TestModel", Args: seeds},
+		"a rewrite follows no notes":              {File: "naming.go", Is: "len(c.notes) > 0 && !from.empty()", Bug: "false", Test: "TestRewrite"},
+		"older notes stay":                        {File: "remove.go", Is: "for _, about := range older {", Bug: "for _, about := range older[:0] {", Test: "TestModel", Args: seeds},
+		"removed before the note":                 {File: "remove.go", Is: "if err := p.noteRemoved(ctx, key, now); err != nil {", Bug: "if err := p.store.Delete(ctx, key); err != nil {", Test: "TestReaderBesideRewrite"},
+		"uses instead of the second count":        {File: "naming.go", Is: "if !ok || !r.wanted[n.pack()] {", Bug: "if !ok || !r.wanted[n.pack()] || o.kind == kindBlocks {", Test: "TestModel", Args: seeds},
+		"noted entries are dropped":               {File: "notes.go", Is: "m.Unused = true", Bug: "m.Unused = true\n\t\tif !put {\n\t\t\tclear(m.Entries)\n\t\t}", Test: "TestRewriteKeepsNotedEntries"},
+		"an unreadable pack is rewritten":         {File: "rewrite.go", Is: "if found != len(need) {", Bug: "if false {", Test: "TestDamagedPackIsKept"},
+		"a rewrite does not compare hashes":       {File: "rewrite.go", Is: "err == nil && history.ChunkID(sha256.Sum256(b)) != chunk", Bug: "history.ChunkID(sha256.Sum256(b)) != chunk && false", Test: "TestDamagedPackIsKept"},
+		"notes are not followed":                  {File: "count.go", Is: "err = errors.Join(c.moved.add(p), led.add(p))", Bug: "_ = p", Test: "TestSetAsideAndMoved"},
+		"set-aside is not counted":                {File: "count.go", Is: "[]string{backupPrefix, asidePrefix}", Bug: "[]string{backupPrefix}", Test: "TestSetAsideAndMoved"},
+		"an incomplete log is accepted":           {File: "backup.go", Is: "if r.missing > r.checkpoint {", Bug: "if false {", Test: "TestUnreadableBlocks"},
+		"old checkpoints do not count":            {File: "backup.go", Is: "for _, b := range u.Blocks {", Bug: "for _, b := range u.Blocks[:0] {", Test: "TestModel", Args: seeds},
+	})
 }
