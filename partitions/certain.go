@@ -93,11 +93,14 @@ func (p *Partition) prove(ctx context.Context, places []history.Place) (at []his
 		return places, nil, err
 	}
 	m := &mover{p: p, objects: history.NewObjects(p.store, 1), notes: map[string]*history.Moved{}}
-	at = places
+	all := make([]proved, len(places))
+	for i, pl := range places {
+		all[i] = proved{pl, pl}
+	}
 	// A commit that was removed leads to a pack, and a pack that was rewritten in turn to another one.
 	for range placeSteps {
 		var moved []history.Place
-		if at, moved, gone, err = m.followAll(ctx, at, absent, gone); err != nil {
+		if all, moved, gone, err = m.followAll(ctx, all, absent, gone); err != nil {
 			return nil, nil, err
 		}
 		if absent, err = p.absent(ctx, moved); err != nil {
@@ -110,7 +113,25 @@ func (p *Partition) prove(ctx context.Context, places []history.Place) (at []his
 	for object := range absent {
 		gone = append(gone, loss{object: objectID(object), how: lossAbsent})
 	}
+	for _, pl := range all {
+		if absent[pl.now.Object] {
+			gone = pl.lost(gone)
+		}
+		at = append(at, pl.now)
+	}
 	return at, gone, p.settle(m.moved)
+}
+
+// proved is a place as it was given, and the place to which it leads.
+type proved struct{ was, now history.Place }
+
+// lost adds the loss of the place as it was given to list, if that led to another one. The index may
+// keep a place in a commit that was merged, and would answer that the message is there.
+func (p *proved) lost(list []loss) []loss {
+	if p.was == p.now {
+		return list
+	}
+	return append(list, loss{object: objectID(p.was.Object), chunk: &p.was.Chunk, how: lossDamaged})
 }
 
 // placeSteps is how many steps can lead from a place to the object that has the chunk now.
@@ -186,19 +207,19 @@ type mover struct {
 }
 
 // followAll replaces the places in absent objects. It adds the places that are lost to gone.
-func (m *mover) followAll(ctx context.Context, places []history.Place, absent map[string]bool, gone []loss) (at, moved []history.Place, _ []loss, err error) {
+func (m *mover) followAll(ctx context.Context, places []proved, absent map[string]bool, gone []loss) (at []proved, moved []history.Place, _ []loss, err error) {
 	for _, pl := range places {
-		if absent[pl.Object] {
-			now, lost, err := m.follow(ctx, pl)
+		if absent[pl.now.Object] {
+			now, lost, err := m.follow(ctx, pl.now)
 			if err != nil {
 				return nil, nil, nil, err
 			}
 			if lost != nil {
-				gone = append(gone, *lost)
+				gone = pl.lost(append(gone, *lost))
 				continue
 			}
-			pl = now
-			moved = append(moved, pl)
+			pl.now = now
+			moved = append(moved, now)
 		}
 		at = append(at, pl)
 	}
