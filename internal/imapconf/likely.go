@@ -16,7 +16,9 @@ func (f *File) misspelt() {
 			name = strings.TrimPrefix(key, f.service+"_")
 		}
 		ours := strings.HasPrefix(name, "backup") && !strings.HasPrefix(name, "backupd_")
-		if f.ofFamily(name) || name != key && !ours {
+		// sync_client's options of a channel "backup", on a host that is mail host and backup host
+		channel := strings.HasPrefix(name, "backup_sync_")
+		if f.ofFamily(name) || channel || name != key && !ours {
 			continue
 		}
 		likely, edits := f.likely(name)

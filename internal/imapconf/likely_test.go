@@ -22,6 +22,7 @@ func TestMisspeltOptionsAreReported(t *testing.T) {
 		"backup_index_path: /x":               "",
 		"backupd_backup_index_path: /x":       "",
 		"backupd_tls_something: /x":           "",
+		"backup_sync_host: localhost":         "",
 		"partition-default: /x":               "",
 		"virusscan_notification_template: /x": "",
 	} {
