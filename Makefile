@@ -19,7 +19,7 @@ GOLANGCI_VERSION := v2.15.0
 SHELL_SCRIPTS = $(shell git grep -lE '^\#!.*[/ ](ba|da)?sh$$' -- ':!*.go' ':!*.md')
 PYTHON        = $(sort $(shell git grep -lE '^\#!.*[/ ]python3$$' -- ':!*.go' ':!*.md'; git ls-files '*.py'))
 
-.PHONY: build test unit soak soak-compact soak-proof lint deps lint-deps minio golangci-lint test-race demo compose-demo test-compose base-image bench bench-compare bench-counts bench-deps counts man install clean
+.PHONY: build test unit soak soak-compact soak-proof lint deps lint-deps minio golangci-lint test-race demo compose-demo test-compose base-image bench bench-compare bench-counts bench-deps counts man install deb test-package clean
 
 build:
 	$(GO) build -o bin/ ./cmd/...
@@ -147,5 +147,14 @@ install: $(addprefix bin/,$(PROGRAMS))
 $(addprefix bin/,$(PROGRAMS)):
 	$(MAKE) build
 
+# a Debian package in dist/, beside Debian's Cyrus or without it; lintian checks it if it is installed
+deb:
+	build/deb dist
+	if command -v lintian >/dev/null; then lintian --allow-root --fail-on error,warning dist/*_$$(dpkg --print-architecture).deb; fi
+
+# the package on a machine with Debian's Cyrus: first backup, restore, upgrade, removal; as root
+test-package: deps
+	test/package/run.py
+
 clean:
-	rm -rf bin demo
+	rm -rf bin demo dist
