@@ -20,7 +20,9 @@ type copier struct {
 	from     *repository.Found
 	to       Target
 	packs    *packCopier
-	begun    bool // upTo was called
+	begun    bool      // upTo was called
+	trying   bool      // and has not succeeded since
+	asked    time.Time // when that began, and asked the target for packs; zero = perhaps long ago
 	done     repository.Copied
 	named    map[string]bool         // segments whose packs are copied
 	progress func(repository.Copied) // may be nil
@@ -37,19 +39,22 @@ const copyAhead = 8
 
 // upTo copies the log up to commit n, and everything that it refers to.
 func (c *copier) upTo(ctx context.Context, n uint64) error {
-	began := c.to.StoreNow(ctx, time.Time{})
+	now := c.to.StoreNow(ctx, time.Time{})
 	there, err := c.sameHistory(ctx, n)
 	if err != nil {
 		return err
 	}
+	if !c.trying { // another try uses answers of the first
+		c.trying, c.asked = true, now
+		c.packs.forget() // the first copy, and the wait for the lock, may have taken long
+	}
 	if there > 0 && !c.begun {
 		_, err := repository.ReadBackupInfo(ctx, c.to.Config().Store, c.from.Path)
 		if errors.Is(err, objstore.ErrNotExist) {
-			began = time.Time{} // the copy was interrupted, and may have been a long one
+			c.asked = time.Time{} // the copy was interrupted, and may have been a long one
 		}
 	}
 	c.begun = true
-	c.packs.forget() // the first copy, and the wait for the lock, may have taken long
 	// Packs come first: an object must be durable before another refers to it.
 	for _, prefix := range []string{history.RecordsPrefix(c.from.Path), history.LogPrefix(c.from.Path)} {
 		for info, err := range c.lacking(ctx, prefix, n) {
@@ -78,7 +83,11 @@ func (c *copier) upTo(ctx context.Context, n uint64) error {
 			return err
 		}
 	}
-	return c.packsAgain(ctx, n, began)
+	if err := c.packsAgain(ctx, n); err != nil {
+		return err
+	}
+	c.trying = false
+	return nil
 }
 
 // longCopy is how long a copy may take after it has asked for packs that the target has already.
@@ -89,15 +98,15 @@ const longCopy = 3 * time.Hour
 
 // packsAgain copies what the target has condemned during the copy, or may have lost during a long
 // one. Now the log there names the packs, and no other one is removed.
-func (c *copier) packsAgain(ctx context.Context, n uint64, began time.Time) error {
+func (c *copier) packsAgain(ctx context.Context, n uint64) error {
 	for {
 		now := c.to.StoreNow(ctx, time.Time{})
-		if now.Sub(began) <= longCopy {
+		if now.Sub(c.asked) <= longCopy {
 			if condemned, err := c.packs.condemned(ctx); err != nil || !condemned {
 				return err
 			}
 		}
-		began = now
+		c.asked = time.Time{} // until everything was asked again
 		c.packs.forget()
 		for _, prefix := range []string{history.RecordsPrefix(c.from.Path), history.LogPrefix(c.from.Path)} {
 			for info, err := range c.from.Partition.Store.List(ctx, prefix, "") {
@@ -115,6 +124,7 @@ func (c *copier) packsAgain(ctx context.Context, n uint64, began time.Time) erro
 		if err := c.packs.flush(ctx); err != nil {
 			return err
 		}
+		c.asked = now
 	}
 }
 
