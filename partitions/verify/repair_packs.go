@@ -21,6 +21,9 @@ import (
 // A damaged pack is replaced for all backups. Its readable entries are copied into a new
 // pack, a note in moved/ refers to that pack, and then the damaged object is removed. No
 // writer can mistake it for a sound pack, and no readable entry is lost.
+//
+// Notes lead only to packs that the repair has just written. Any other pack may be condemned, and
+// collection may already have counted who needs it: it would not see the note.
 
 // mendPack repairs a damaged pack.
 func (r *repairer) mendPack(ctx context.Context, key string) error {
@@ -39,16 +42,10 @@ func (r *repairer) mendPack(ctx context.Context, key string) error {
 	if err != nil || is == key {
 		return err // the bytes are correct: the damage is elsewhere
 	}
-	swapped, known, err := r.misplaced(ctx, key, is, body)
-	if err != nil || swapped {
+	if swapped, err := r.misplaced(ctx, key, is, body); err != nil || swapped {
 		return err
 	}
-	if known {
-		err = r.leadTo(ctx, key, is, body)
-	} else {
-		err = r.rewrite(ctx, key, body)
-	}
-	if err != nil {
+	if err := r.rewrite(ctx, key, body); err != nil {
 		return err
 	}
 	// A daemon may have written the pack again since it was read.
@@ -76,36 +73,35 @@ func packOf(body objstore.Body) (string, error) {
 }
 
 // misplaced handles the bytes of another pack, is, that are stored under the name key.
-// known: the pack is has its own bytes, perhaps again. swapped: the pack key, too.
-func (r *repairer) misplaced(ctx context.Context, key, is string, body objstore.Body) (swapped, known bool, err error) {
+// The pack is gets them, unless it has them. swapped: the pack key has its own bytes, too.
+func (r *repairer) misplaced(ctx context.Context, key, is string, body objstore.Body) (swapped bool, err error) {
 	other, etag, drop, err := repository.ReadWhole(ctx, r.store, is)
 	if errors.Is(err, objstore.ErrNotExist) {
 		if history.CheckObject(ctx, r.store, key) != nil {
-			return false, false, nil // this pack, with damaged bytes
+			return false, nil // this pack, with damaged bytes
 		}
-		return false, true, r.putBack(ctx, is, objstore.PutOptions{IfAbsent: true}, body)
+		return false, r.putBack(ctx, is, objstore.PutOptions{IfAbsent: true}, body)
 	}
 	if err != nil {
-		return false, false, err
+		return false, err
 	}
 	defer drop()
 	there, err := packOf(other)
 	if err != nil || there == is {
-		return false, err == nil, err
+		return false, err
 	}
 	if there != key {
-		return false, true, r.putBack(ctx, is, objstore.PutOptions{IfMatch: etag}, body)
+		return false, r.putBack(ctx, is, objstore.PutOptions{IfMatch: etag}, body)
 	}
 	// Each has the bytes of the other. The exchange uses a third key, so that both packs
 	// exist at any time.
 	if _, err := r.store.Put(ctx, holdKey(key), other, objstore.PutOptions{}); err != nil {
-		return false, false, err
+		return false, err
 	}
 	if err := r.putBack(ctx, is, objstore.PutOptions{IfMatch: etag}, body); err != nil {
-		return false, false, err
+		return false, err
 	}
-	swapped, err = r.fromHold(ctx, key)
-	return swapped, true, err
+	return r.fromHold(ctx, key)
 }
 
 // holdKey is the third key, for a pack whose own key is occupied.
@@ -135,20 +131,6 @@ func (r *repairer) putBack(ctx context.Context, key string, o objstore.PutOption
 	return err
 }
 
-// leadTo notes that entries of a pack are in another pack, whose bytes were under its name. Two
-// packs can have the same message, and it was readable under both names until now.
-func (r *repairer) leadTo(ctx context.Context, key, is string, body objstore.Body) error {
-	var names []string
-	_, err := history.Salvage(body, body.Size(), func(name string, _ []byte) error {
-		names = append(names, name)
-		return nil
-	})
-	if err != nil || len(names) == 0 {
-		return err
-	}
-	return r.note(ctx, key, names, is)
-}
-
 // note notes that entries of a pack are in another pack now.
 func (r *repairer) note(ctx context.Context, key string, entries []string, now string) error {
 	at, err := r.lock.Now(ctx)
@@ -161,7 +143,8 @@ func (r *repairer) note(ctx context.Context, key string, entries []string, now s
 	return r.renote(ctx, key, at, now)
 }
 
-// rewrite copies the readable entries of a pack into a new one.
+// rewrite copies the readable entries of a pack into a new one. If its bytes are those of another
+// pack, the two can have the same message, which was readable under both names until now.
 func (r *repairer) rewrite(ctx context.Context, key string, body objstore.Body) error {
 	w := pack.NewWriter(nil, r.o.Pack)
 	var kept []string
