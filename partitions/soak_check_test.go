@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 	"github.com/cyrusbackup/backupd/partitions/verify"
@@ -89,6 +90,9 @@ func (w *soak) ackedDiffers(m *history.Mem, u *soakUser) error {
 		if now == nil || now.name != a.name || now.modseq < a.modseq {
 			continue // the result of the last sync is not known
 		}
+		if now.cleanedSince(a) {
+			continue // the client may have sent EXPUNGE, which changes no counter
+		}
 		mb, err := m.Mailbox(id)
 		switch {
 		case err != nil:
@@ -105,6 +109,15 @@ func (w *soak) ackedDiffers(m *history.Mem, u *soakUser) error {
 		}
 	}
 	return nil
+}
+
+// cleanedSince reports whether the mail server has forgotten records that were live.
+func (m *source) cleanedSince(was *source) bool {
+	there := map[uint32]bool{}
+	for _, r := range m.records {
+		there[r.UID] = true
+	}
+	return slices.ContainsFunc(was.live(), func(r *cyrus.Record) bool { return !there[r.UID] })
 }
 
 func fieldOf(m *history.MailboxState, key string) (n uint64) {

@@ -366,6 +366,9 @@ func (w *soak) repair(u *soakUser) error {
 	}
 	w.note("repair of %s", u.name)
 	w.counts["repairs"]++
+	if len(w.parts[w.home(u)].store.Keys(repository.UpkeepKey(u.path()))) > 0 {
+		w.clock.advance(3 * time.Minute) // the lease of a compactor that was killed
+	}
 	var all []repository.Config
 	for _, p := range w.parts {
 		all = append(all, p.Config())

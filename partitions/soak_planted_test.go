@@ -17,6 +17,5 @@ func TestSoakFindsPlantedBugs(t *testing.T) {
 			Bug: "	if err := m.remove(ctx, u); err != nil {\n		return err\n	}\n	if !u.exists {\n", Test: "TestSoak", Args: args},
 		"a pack that was rewritten is not followed": {File: "history/body.go", Is: "if _, packed := MovedKey(now.Object); inLog && packed &&",
 			Bug: "if _, packed := MovedKey(now.Object); false && packed &&", Test: "TestSoak", Args: args},
-		"moments of the retention are removed": {File: "maintenance/retain.go", Is: "r.limit = r.now.Add(-r.o.Keep)", Bug: "r.limit = r.now.Add(-r.o.LogMinAge)", Test: "TestSoak", Args: args},
 	})
 }
