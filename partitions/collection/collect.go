@@ -44,7 +44,8 @@ type pass struct {
 	opt   Options
 	lease *repository.Upkeep // nil in a dry run
 	last  *Totals
-	gone  int       // backups that were erased since then
+	gone  int // backups that were erased since then
+	seen  *sightings
 	began time.Time // store time, before anything was listed
 	out   *Result
 	// cacheName returns the name of a cache of the partition.
@@ -110,16 +111,17 @@ func (p *pass) run(ctx context.Context) (err error) {
 			p.out.block(history.CondemnedKey, err)
 		}
 	}
-	c := &census{store: p.store, now: p.opt.Lock.Now(), putUses: !p.opt.DryRun, used: newPackSet(packsOfAll), moved: newPackSet(packsOfAll), out: p.out}
+	c := p.newCensus()
 	defer func() { err = errors.Join(err, c.close()) }()
 	if err := c.all(ctx, p.opt.Cache, p.cacheName); err != nil {
 		return err
 	}
+	p.out.There = c.there.there
 	do, err := p.sortPacks(ctx, both(c.used, c.moved), list, listed)
 	if err != nil {
 		return err
 	}
-	if err := p.compare(ctx); err != nil {
+	if err := p.compare(ctx, &c.before); err != nil {
 		return err
 	}
 	if p.out.Blocking > 0 {
@@ -129,10 +131,20 @@ func (p *pass) run(ctx context.Context) (err error) {
 	return p.change(ctx, do)
 }
 
+func (p *pass) newCensus() *census {
+	c := &census{store: p.store, now: p.opt.Lock.Now(), putUses: !p.opt.DryRun, used: newPackSet(packsOfAll), moved: newPackSet(packsOfAll), seen: newSightings(), out: p.out}
+	c.there.at = p.began
+	if p.last != nil {
+		c.before.at = p.last.Time
+	}
+	p.seen = c.seen
+	return c
+}
+
 // compare blocks the pass if backups are missing that were not erased. Perhaps a disk is not
 // mounted, or somebody has made a mistake, and their packs must still be there when the backups are
 // there again.
-func (p *pass) compare(ctx context.Context) error {
+func (p *pass) compare(ctx context.Context, before *presence) error {
 	is, was := p.out.Totals, p.last
 	if is.Backups+is.Aside == 0 && is.Condemned.Packs+p.out.Condemning.Packs > 0 {
 		if erased, err := p.emptied(ctx); err != nil || erased {
@@ -141,9 +153,14 @@ func (p *pass) compare(ctx context.Context) error {
 		p.out.block(backupPrefix, fmt.Errorf("%w: there is none, but there are %d packs: is everything mounted?", errMissing, is.All.Packs))
 		return nil
 	}
-	if was != nil && is.Backups+p.gone < was.Backups && is.Backups+is.Aside+p.gone < was.Backups+was.Aside {
+	if was == nil || p.out.Blocking > 0 { // a backup that blocks was not counted
+		return nil
+	}
+	if is.Backups+p.gone < was.Backups && is.Backups+is.Aside+p.gone < was.Backups+was.Aside {
 		p.out.block(backupPrefix, fmt.Errorf("%w: %d (and %d set aside), but %d (%d) on %s: is everything mounted? If backups were removed on purpose, remove %s", errMissing,
 			is.Backups, is.Aside, was.Backups, was.Aside, was.Time.UTC().Format(time.RFC3339), ResultKey))
+	} else if err := before.fewer(was, p.gone); err != nil {
+		p.out.block(backupPrefix, err)
 	}
 	return nil
 }

@@ -27,10 +27,13 @@ type census struct {
 	putUses bool
 	used    *packSet // named by backups
 	moved   *packSet // that have the entries of used packs now
+	seen    *sightings
+	there   presence // at the beginning of the pass
+	before  presence // at the last pass
 	out     *Result
 }
 
-func (c *census) close() error { return errors.Join(c.used.close(), c.moved.close()) }
+func (c *census) close() error { return errors.Join(c.used.close(), c.moved.close(), c.seen.close()) }
 
 // all counts every backup. A backup that is set aside meanwhile is listed under at least one of
 // its prefixes, because it is removed from the first one after it is complete in the second.
@@ -130,6 +133,9 @@ func (c *census) read(ctx context.Context, w work) outcome {
 	switch {
 	case w.err != nil || w.group.err != nil:
 		return outcome{work: w}
+	case w.logless(c.there.at):
+		w.group.err = errLogless
+		return outcome{work: w}
 	case w.cached != nil:
 		return outcome{w, &counted{packs: w.cached, print: w.print}}
 	}
@@ -158,6 +164,11 @@ func (c *census) take(o outcome, fresh *cacheWriter) (err error) {
 		return nil
 	}
 	defer func() { err = errors.Join(err, o.counted.packs.close()) }()
+	if err := c.seen.add(sightingOf(o.group)); err != nil {
+		return err
+	}
+	c.there.add(o.group)
+	c.before.add(o.group)
 	if strings.HasPrefix(o.prefix, asidePrefix) {
 		c.out.Aside++
 	} else {

@@ -2,9 +2,11 @@ package collection
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"strings"
+	"time"
 
 	"github.com/cyrusbackup/backupd/objstore"
 )
@@ -14,6 +16,10 @@ type group struct {
 	prefix string
 	infos  []objstore.Info // nil: too many to keep
 	uses   bool
+	info   objstore.Info // backup.json, if there is one
+	newest uint64        // highest number in the log
+	first  time.Time     // when the oldest of its objects was put; zero = unknown
+	last   time.Time     // when the newest was put
 	print  [32]byte
 	err    error // the key is unknown, or the list has ended with an error
 }
@@ -58,6 +64,16 @@ func groups(ctx context.Context, s objstore.Store, prefix string) iter.Seq[group
 	}
 }
 
+// createdAge is when a backup has its first commit at the latest.
+const createdAge = 24 * time.Hour
+
+var errLogless = errors.New("its log is missing. If it never had a commit, set it aside (ctl_backups set-aside)")
+
+// logless reports whether a backup has lost its log, or never had one for a day.
+func (g *group) logless(now time.Time) bool {
+	return g.newest == 0 && g.info.Key != "" && g.info.Modified.Add(createdAge).Before(now) && strings.HasPrefix(g.prefix, backupPrefix)
+}
+
 func unknownKey(key string) group {
 	return group{prefix: key, err: fmt.Errorf("%s: this program does not know such objects: remove it if it belongs to no backup, or use a newer version", key)}
 }
@@ -72,6 +88,18 @@ func (g *grouping) add(info objstore.Info) {
 	o := parseObject(g.prefix, info)
 	g.sum.add(o)
 	g.uses = g.uses || o.kind == kindUses
+	if o.rel == infoName {
+		g.info = info
+	}
+	if o.kind == kindLog {
+		g.newest = max(g.newest, o.to)
+	}
+	if g.last.IsZero() || info.Modified.Before(g.first) {
+		g.first = info.Modified
+	}
+	if info.Modified.After(g.last) {
+		g.last = info.Modified
+	}
 	if g.infos != nil {
 		g.infos = append(g.infos, info)
 	}

@@ -32,11 +32,14 @@ type object struct {
 	from, to uint64 // the commits in it; of a checkpoint, its number twice
 }
 
+// infoName is the last element of the key of backup.json.
+const infoName = "backup.json"
+
 // usesName is the last element of the key of a backup's uses.
 const usesName = "uses.ndjson.zst"
 
 // without are the objects of a backup that name no packs.
-var without = []string{"backup.json", "lock.json", "upkeep.json", "holds.json", "set-aside.json"}
+var without = []string{infoName, "lock.json", "upkeep.json", "holds.json", "set-aside.json"}
 
 // anyBackup is a path for functions that need one. Objects of a backup that was set aside
 // have other prefixes than their path.

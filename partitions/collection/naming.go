@@ -98,23 +98,25 @@ type counting struct {
 	*pass
 	wanted map[Pack]bool
 	notes  map[Pack]bool // packs about which there is a note that leads to a wanted pack
-	seen   int           // backups
+	again  *sightings
 }
 
 // entries returns the named entries of the wanted packs. They are incomplete if it has blocked
 // the pass.
-func (c *counting) entries(ctx context.Context) (*namingSet, error) {
+func (c *counting) entries(ctx context.Context) (_ *namingSet, err error) {
 	all := newNamingSet(namingsOfGroup)
+	c.again = newSightings()
+	defer func() { err = errors.Join(err, c.again.close()) }()
 	old := openCache(c.cacheName("uses"))
-	var err error
 	for _, prefix := range []string{backupPrefix, asidePrefix} {
 		if err == nil {
 			err = c.below(ctx, prefix, old, all)
 		}
 	}
 	if err = errors.Join(err, old.close()); err == nil {
-		c.compare()
-		err = c.follow(ctx, all)
+		if err = c.compare(); err == nil {
+			err = c.follow(ctx, all)
+		}
 	}
 	if err != nil {
 		return nil, errors.Join(err, all.close())
@@ -122,11 +124,17 @@ func (c *counting) entries(ctx context.Context) (*namingSet, error) {
 	return all, nil
 }
 
-// compare blocks the pass if backups have disappeared since it has counted them.
-func (c *counting) compare() {
-	if counted := c.out.Backups + c.out.Aside; c.out.Blocking == 0 && c.seen < counted {
-		c.out.block(backupPrefix, fmt.Errorf("%w: %d, after %d some minutes ago: is everything mounted?", errMissing, c.seen, counted))
+// compare blocks the pass if backups, or their newest commits, have disappeared since it has counted
+// them.
+func (c *counting) compare() error {
+	if c.out.Blocking > 0 {
+		return nil
 	}
+	n, err := missing(c.pass.seen, c.again)
+	if n > 0 {
+		c.out.block(backupPrefix, fmt.Errorf("%w, or their newest commits: %d of those that were there some minutes ago: is everything mounted?", errMissing, n))
+	}
+	return err
 }
 
 // asked is a backup on its way through the count.
@@ -205,8 +213,8 @@ func (c *counting) take(a asked, all *namingSet) (err error) {
 		c.out.block(strings.TrimSuffix(a.prefix, "/"), a.group.err)
 		return nil
 	}
-	if c.seen++; a.named == nil {
-		return nil
+	if err := c.again.add(sightingOf(a.group)); err != nil || a.named == nil {
+		return err
 	}
 	for n, err := range a.named.sorted() {
 		if err == nil {

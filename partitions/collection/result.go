@@ -38,8 +38,10 @@ type Totals struct {
 	Time    time.Time `json:"time"` // store time at the start
 	Backups int       `json:"backups"`
 	Aside   int       `json:"set_aside"` // backups that were set aside
-	All     Amount    `json:"all"`
-	Used    Amount    `json:"used"` // named by a backup
+	// There are the backups with an object that was put by Time. 0 = unknown.
+	There int    `json:"there,omitempty"`
+	All   Amount `json:"all"`
+	Used  Amount `json:"used"` // named by a backup
 	// Condemned packs are unused, and will be removed by a later pass.
 	Condemned Amount `json:"condemned"`
 	// Young packs are unused, but not old enough to be condemned.
