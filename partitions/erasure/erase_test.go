@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/objstore/faultstore"
@@ -215,7 +216,7 @@ func TestNewLifeMeanwhile(t *testing.T) {
 	begun := false
 	f.Add(faultstore.Fault{Count: 1, Match: func(op, key string) bool { return op == "put" && strings.HasSuffix(key, ".packs.zst") }, Call: func(string, string) {
 		begun = true
-		w.later(hour / 60)
+		w.later(2 * time.Minute)
 		w.commit("anne", map[int]string{105: ""})
 		w.commit("anne", map[int]string{103: mixed})
 		w.put(repository.LockKey(anne), []byte("{}"))

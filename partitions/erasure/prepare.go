@@ -3,11 +3,16 @@ package erasure
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/partitions/collection"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
+
+// cutMargin allows for answers with whole seconds, and for servers of a store whose clocks differ. A
+// new backup that begins within it keeps all its objects; only former versions of them may go.
+const cutMargin = time.Minute
 
 // prepare puts the packs of the copies on record, and condemns them.
 func (p *partJob) prepare(ctx context.Context) (err error) {
@@ -42,7 +47,7 @@ func (p *partJob) prepare(ctx context.Context) (err error) {
 	if r.Objects, r.Bytes, err = p.size(ctx, prefixes); err != nil {
 		return err
 	}
-	r.State, r.Cut, r.Copies, r.Unknown = repository.ErasureRemoving, cut.UTC(), bases, int64(named.Unreadable)
+	r.State, r.Cut, r.Copies, r.Unknown = repository.ErasureRemoving, cut.Add(cutMargin).UTC(), bases, int64(named.Unreadable)
 	p.done = append(p.done, Done{Record: Record{p.Name, r.Erasure}, Unread: named.Unread})
 	return p.put(ctx, r)
 }
