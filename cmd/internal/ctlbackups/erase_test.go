@@ -115,7 +115,7 @@ func moved(t *testing.T) *tooltest.World {
 		w.Sync(m)
 		w.Now = w.Now.Add(time.Hour)
 	}
-	for _, to := range []string{"cold", "default", "cold", "default"} {
+	for _, to := range []string{"cold", "default"} {
 		if out, err := tool(t, w, "move", "bob", to); err != nil && !strings.Contains(out, "already") {
 			t.Fatalf("%v: %s", err, out)
 		}
