@@ -164,14 +164,23 @@ func (r *reader) log(ctx context.Context, o object) error {
 	return nil
 }
 
-// block reads an object in records/, if a checkpoint has places in it.
+// block reads an object in records/. If no checkpoint has places in it, somebody may still be reading
+// the places of a checkpoint that retention has just removed: retention removes the object a day
+// later.
 func (r *reader) block(ctx context.Context, o object) error {
 	id, ok := blocksID(o.rel)
-	if _, named := r.blocks[id]; !ok || !named {
+	if !ok {
 		return nil
 	}
-	r.blocks[id] = true
-	return r.use(ctx, o, history.ObjectPlaces)
+	_, named := r.blocks[id]
+	if named {
+		r.blocks[id] = true
+	}
+	err := r.use(ctx, o, history.ObjectPlaces)
+	if !named && history.IsUnreadable(err) && !errors.Is(err, errChanged) && !errors.Is(err, errUses) {
+		return nil
+	}
+	return err
 }
 
 // packsIn reads the packs in the places of an object.
