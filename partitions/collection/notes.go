@@ -24,7 +24,7 @@ var errNote = errors.New("the note about it could not be written")
 func (p *pass) noteRemoved(ctx context.Context, pack string, now map[string]string) error {
 	put := false
 	return p.changeNote(ctx, pack, func(m *history.Moved) bool {
-		right := put && m.Unused
+		right := put && m.Unused && m.Time.Equal(p.began)
 		m.Unused = true
 		for entry, key := range now {
 			right = right && m.Entries[entry] == key

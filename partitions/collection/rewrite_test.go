@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/objstore/faultstore"
@@ -404,5 +405,36 @@ func TestRewriteLimit(t *testing.T) {
 	left := slices.DeleteFunc(packs, func(k string) bool { return !w.has(k) })
 	if len(left) != 1 {
 		t.Errorf("%d packs are left", len(left))
+	}
+}
+
+// The note about an unused pack is right, because an earlier pass was interrupted. It is put again
+// even if the first put fails: its age is that of the removal, and the pack stays on the list as long.
+func TestNoteIsAsOldAsRemoval(t *testing.T) {
+	w := newWorld(t)
+	remove, _, _ := due(w)
+	lost := func(string, string) error {
+		return &objstore.Error{Op: "put", Temporary: true, Err: errors.New("no answer")}
+	}
+	f := faultstore.New(w.mem)
+	w.store = f
+	f.Add(faultstore.Fault{Match: func(op, key string) bool { return op == "delete" && key == remove }, Before: lost})
+	_, _ = w.tryCollect()
+	f.Clear()
+	if w.note(remove) != 0 || !w.has(remove) {
+		t.Fatal("the pass was not interrupted after the note")
+	}
+	w.later(25 * hour)
+	note, _ := history.MovedKey(remove)
+	f.Add(faultstore.Fault{Count: 1, Match: func(op, key string) bool { return op == "put" && key == note }, Before: lost})
+	w.collect()
+	f.Clear()
+	if w.has(remove) {
+		t.Fatal("not removed")
+	}
+	w.later(time.Minute)
+	w.collect()
+	if !w.condemned(remove) {
+		t.Error("a minute after its removal, the pack is off the list")
 	}
 }
