@@ -26,6 +26,7 @@ type reader struct {
 	packs  *packSet
 	wanted map[Pack]bool // packs whose named entries are to be found
 	named  *namingSet    // those entries; nil: none are wanted
+	doubt  map[Pack]bool // wanted packs that unreadable commits have named
 
 	print      fingerprint
 	read       int           // objects that the old uses lack
@@ -86,6 +87,9 @@ func (r *reader) use(ctx context.Context, o object, places placesIn) error {
 			return err
 		}
 	}
+	if r.named != nil {
+		u = nil // the entries are counted in the objects themselves
+	}
 	if u == nil {
 		r.read++
 		if u, err = r.readUse(ctx, o, places); err != nil {
@@ -93,7 +97,7 @@ func (r *reader) use(ctx context.Context, o object, places placesIn) error {
 		}
 		u.Object, u.version = o.rel, versionOf(o.Info)
 	}
-	if r.named != nil && slices.ContainsFunc(u.Packs, func(p Pack) bool { return r.wanted[p] }) {
+	if r.named != nil && places != nil && slices.ContainsFunc(u.Packs, func(p Pack) bool { return r.wanted[p] }) {
 		if err := r.namings(ctx, o, places); err != nil {
 			return err
 		}
@@ -151,8 +155,11 @@ func blocksID(key string) (id Pack, ok bool) {
 func (r *reader) log(ctx context.Context, o object) error {
 	r.newest = max(r.newest, o.to)
 	err := r.use(ctx, o, history.LogPlaces)
-	if history.IsUnreadable(err) && !errors.Is(err, errChanged) && !errors.Is(err, errUses) {
-		return nil // as if it were missing
+	if isDamaged(err) { // one answer does not decide
+		err = r.use(ctx, o, history.LogPlaces)
+	}
+	if isDamaged(err) {
+		return r.doubtful(o) // as if it were missing
 	}
 	if err != nil {
 		return err
@@ -161,6 +168,28 @@ func (r *reader) log(ctx context.Context, o object) error {
 		r.missing = o.from - 1
 	}
 	r.end = max(r.end, o.to)
+	return nil
+}
+
+// isDamaged reports whether an object could not be read because of its content.
+func isDamaged(err error) bool {
+	return history.IsUnreadable(err) && !errors.Is(err, errChanged) && !errors.Is(err, errUses)
+}
+
+// doubtful notes the wanted packs that an unreadable commit named when it was readable.
+func (r *reader) doubtful(o object) error {
+	if r.old == nil || r.named == nil {
+		return nil
+	}
+	u, err := r.old.find(o)
+	if err != nil || u == nil {
+		return err
+	}
+	for _, p := range u.Packs {
+		if r.wanted[p] {
+			r.doubt[p] = true
+		}
+	}
 	return nil
 }
 
@@ -177,7 +206,7 @@ func (r *reader) block(ctx context.Context, o object) error {
 		r.blocks[id] = true
 	}
 	err := r.use(ctx, o, history.ObjectPlaces)
-	if !named && history.IsUnreadable(err) && !errors.Is(err, errChanged) && !errors.Is(err, errUses) {
+	if !named && isDamaged(err) {
 		return nil
 	}
 	return err

@@ -129,3 +129,19 @@ func withLeads(all *leadSet, packs []objstore.Info) (wanted, notes map[Pack]bool
 	}
 	return nil, nil, errCircle
 }
+
+// keepLed adds the packs that notes about packs lead to.
+func keepLed(all *leadSet, packs map[Pack]bool) error {
+	for before := -1; len(packs) > 0 && len(packs) != before; {
+		before = len(packs)
+		for l, err := range all.sorted() {
+			if err != nil {
+				return err
+			}
+			if packs[l.about()] {
+				packs[l.to()] = true
+			}
+		}
+	}
+	return nil
+}

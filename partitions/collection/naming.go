@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
 	"strings"
 
@@ -93,19 +94,21 @@ func (r *reader) namings(ctx context.Context, o object, places placesIn) error {
 }
 
 // counting finds which entries of some packs anything in the partition names. It does not rely
-// on what the pass has counted before: it reads the objects that name the packs.
+// on what the pass has counted before: of a backup that names one of the packs, it reads every
+// object with places, also those that name no such pack by its uses.
 type counting struct {
 	*pass
 	wanted map[Pack]bool
 	notes  map[Pack]bool // packs about which there is a note that leads to a wanted pack
 	again  *sightings
+	doubt  map[Pack]bool // wanted packs that unreadable commits have named
 }
 
 // entries returns the named entries of the wanted packs. They are incomplete if it has blocked
 // the pass.
 func (c *counting) entries(ctx context.Context) (_ *namingSet, err error) {
 	all := newNamingSet(namingsOfGroup)
-	c.again = newSightings()
+	c.again, c.doubt = newSightings(), map[Pack]bool{}
 	defer func() { err = errors.Join(err, c.again.close()) }()
 	old := openCache(c.cacheName("uses"))
 	for _, prefix := range []string{backupPrefix, asidePrefix} {
@@ -141,6 +144,7 @@ func (c *counting) compare() error {
 type asked struct {
 	work
 	named *namingSet // nil: it names none of the packs
+	doubt map[Pack]bool
 }
 
 func (c *counting) below(ctx context.Context, prefix string, old *cacheReader, all *namingSet) error {
@@ -186,7 +190,7 @@ func (c *counting) ask(ctx context.Context, a asked) asked {
 		a.group.err = err
 		return a
 	}
-	a.named, a.err = n.named, n.packs.close()
+	a.named, a.doubt, a.err = n.named, n.doubt, n.packs.close()
 	return a
 }
 
@@ -213,6 +217,7 @@ func (c *counting) take(a asked, all *namingSet) (err error) {
 		c.out.block(strings.TrimSuffix(a.prefix, "/"), a.group.err)
 		return nil
 	}
+	maps.Copy(c.doubt, a.doubt)
 	if err := c.again.add(sightingOf(a.group)); err != nil || a.named == nil {
 		return err
 	}

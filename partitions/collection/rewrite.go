@@ -90,6 +90,9 @@ func (p *pass) rewriteGroup(ctx context.Context, packs []objstore.Info, leads *l
 	if p.out.Blocking > 0 {
 		return nil
 	}
+	if err := keepLed(leads, c.doubt); err != nil {
+		return err
+	}
 	if _, err := p.certain(ctx); err != nil { // the count may have taken hours
 		return err
 	}
@@ -104,6 +107,9 @@ func (p *pass) rewriteGroup(ctx context.Context, packs []objstore.Info, leads *l
 		need, differ := sorted.neededOf(id)
 		if sorted.err != nil {
 			return sorted.err
+		}
+		if c.doubt[id] {
+			differ = errDoubt
 		}
 		err := r.copy(ctx, info, need, differ)
 		if err == nil {
@@ -146,6 +152,9 @@ func (r *rewriting) copy(ctx context.Context, info objstore.Info, need needed, d
 	r.waits = append(r.waits, c)
 	return nil
 }
+
+// errDoubt reports a pack whose needed entries are not known.
+var errDoubt = fmt.Errorf("%w: a commit named it that is now unreadable", history.ErrCorrupt)
 
 // errCopy marks an error about a new pack.
 var errCopy = errors.New("write a new pack")

@@ -3,12 +3,15 @@ package collection_test
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/klauspost/compress/zstd"
 
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/objstore/faultstore"
@@ -437,4 +440,140 @@ func TestNoteIsAsOldAsRemoval(t *testing.T) {
 	if !w.condemned(remove) {
 		t.Error("a minute after its removal, the pack is off the list")
 	}
+}
+
+// pruned prepares a condemned pack. A commit before the newest checkpoint alone names message 2.
+func pruned(w *world) (key, log string) {
+	key = w.pack(1, 2, 3)
+	w.commit("anne", map[int]string{1: key, 2: key})
+	w.commit("anne", nil, expunge(2))
+	w.later(time.Minute)
+	w.commit("anne", nil, &history.PruneEvent{Before: w.now.Add(time.Second)})
+	w.checkpoint("anne")
+	w.later(8 * day)
+	w.condemn(key)
+	w.later(25 * hour)
+	return key, history.LogKey("user/anne", 1)
+}
+
+// The second count reads a commit again that seems damaged.
+func TestCommitIsReadTwice(t *testing.T) {
+	w := newWorld(t)
+	_, log := pruned(w)
+	w.betweenCounts(func() {
+		w.garbled(log, 1)
+	})
+	if r := w.collect(); r.Rewritten.Packs != 1 {
+		t.Errorf("%+v", r)
+	}
+	w.check("anne")
+}
+
+// A pack is kept if a commit that named it has become unreadable, also by a note.
+func TestPackOfDamagedCommitIsKept(t *testing.T) {
+	for _, noted := range []bool{false, true} {
+		t.Run(fmt.Sprint("noted ", noted), func(t *testing.T) {
+			w := newWorld(t)
+			key, log := pruned(w)
+			if noted {
+				former := key
+				key = w.pack(1, 2, 3)
+				w.noteMoved(former, key, 1, 2)
+				w.mem.Lose(former)
+				w.condemn(key)
+				w.later(25 * hour)
+			}
+			if err := collection.Summarize(t.Context(), w.found("anne"), w.now); err != nil {
+				t.Fatal(err)
+			}
+			w.betweenCounts(func() { w.garbled(log, 0) })
+			r := w.collect()
+			if r.Keeping != 1 || !w.has(key) {
+				t.Errorf("exists %v: %+v", w.has(key), r)
+			}
+		})
+	}
+}
+
+// garbled makes the next reads of an object wrong, with the same ETag; 0 = all.
+func (w *world) garbled(key string, reads int) {
+	w.store.(*faultstore.Store).Add(faultstore.Fault{Match: func(op, k string) bool { return op == "get" && k == key }, Count: reads, Garble: func(_ int64, b []byte) []byte {
+		b[len(b)/3] ^= 1
+		return b
+	}})
+}
+
+// The second count does not believe the uses of a backup that names the pack.
+func TestSecondCountBelievesNoUses(t *testing.T) {
+	w := newWorld(t)
+	key := w.pack(1, 2, 3)
+	w.commit("anne", map[int]string{1: key})
+	w.commit("anne", map[int]string{2: key})
+	w.condemn(key)
+	w.later(25 * hour)
+	w.usesOf("anne", "log/0000000000000002.tar.zst", "")
+	if r := w.collect(); r.Rewritten.Packs != 1 {
+		t.Errorf("%+v", r)
+	}
+	w.check("anne")
+}
+
+// Uses that name packs of a checkpoint are wrong, and do no harm.
+func TestUsesNamePacksOfCheckpoint(t *testing.T) {
+	w := newWorld(t)
+	key := w.pack(1, 2)
+	w.commit("anne", map[int]string{1: key})
+	n := w.checkpoint("anne")
+	w.condemn(key)
+	w.later(25 * hour)
+	w.usesOf("anne", fmt.Sprintf("checkpoints/%016d.tar.zst", n), key)
+	w.collect()
+	w.check("anne")
+}
+
+// usesOf puts uses in which an object names another pack, or none.
+func (w *world) usesOf(user, object, pack string) {
+	w.t.Helper()
+	f := w.found(user)
+	if err := collection.Summarize(w.t.Context(), f, w.now); err != nil {
+		w.t.Fatal(err)
+	}
+	key := repository.BackupPrefix(f.Path) + "uses.ndjson.zst"
+	dec, err := zstd.NewReader(nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer dec.Close()
+	text, err := dec.DecodeAll(w.mem.Bytes(key), nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var out []byte
+	counts := bytes.Contains(text, []byte(`"entries":`))
+	for line := range bytes.Lines(text) {
+		use := map[string]any{}
+		if err := json.Unmarshal(line, &use); err != nil {
+			w.t.Fatal(err)
+		}
+		if use["object"] == object {
+			delete(use, "packs")
+			delete(use, "entries")
+			if pack != "" {
+				use["packs"] = []string{pack[len("packs/ab/"):][:64]}
+			}
+			if pack != "" && counts {
+				use["entries"] = []int{1}
+			}
+		}
+		b, err := json.Marshal(use)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		out = append(append(out, b...), '\n')
+	}
+	enc, err := zstd.NewWriter(nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.put(key, enc.EncodeAll(out, nil))
 }

@@ -36,9 +36,10 @@ type backup struct {
 // counted is what a backup names.
 type counted struct {
 	packs *packSet
-	named *namingSet // of the wanted packs
-	print [32]byte   // of the objects that were listed for it
-	read  int        // objects that were read
+	named *namingSet    // of the wanted packs
+	doubt map[Pack]bool // wanted packs that unreadable commits have named
+	print [32]byte      // of the objects that were listed for it
+	read  int           // objects that were read
 }
 
 // countTries is how often a backup is listed that does not fit its list. A daemon, a merge
@@ -66,7 +67,7 @@ func (b *backup) count(ctx context.Context) (*counted, error) {
 func (b *backup) once(ctx context.Context) (_ *counted, err error) {
 	r := &reader{store: b.store, prefix: b.prefix, packs: newPackSet(packsOfBackup), wanted: b.wanted}
 	if b.wanted != nil {
-		r.named = newNamingSet(namingsOfBackup)
+		r.named, r.doubt = newNamingSet(namingsOfBackup), map[Pack]bool{}
 	}
 	defer func() {
 		if r.old != nil {
@@ -102,7 +103,7 @@ func (b *backup) once(ctx context.Context) (_ *counted, err error) {
 			return nil, err
 		}
 	}
-	return &counted{r.packs, r.named, r.print.value(), r.read}, nil
+	return &counted{r.packs, r.named, r.doubt, r.print.value(), r.read}, nil
 }
 
 // list yields the objects of the backup.
