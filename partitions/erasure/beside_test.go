@@ -19,7 +19,7 @@ func stride() int {
 	case *everyRequest:
 		return 1
 	case raceEnabled:
-		return 13
+		return 23
 	}
 	return 5
 }
