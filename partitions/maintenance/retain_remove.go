@@ -86,7 +86,10 @@ func (r *retainer) removeCheckpoints(ctx context.Context, chosen func(n uint64) 
 // sweep removes the blocks that an earlier run has left for readers of the checkpoints that it
 // removed. Without changes of the mail, no later run removes anything else.
 func (r *retainer) sweep(ctx context.Context) error {
-	if r.base == 0 || !slices.ContainsFunc(r.have.blocks, r.old) {
+	if r.base == 0 || r.base+1 != r.have.log[0].from { // an interrupted run may have just removed checkpoints
+		return nil
+	}
+	if !slices.ContainsFunc(r.have.blocks, r.old) {
 		return nil
 	}
 	if err := r.findNeeded(ctx); err != nil {
