@@ -14,12 +14,13 @@ PAGES    := internal/backupd internal/ctlbackups internal/cyrbackup internal/res
 
 MINIO_VERSION    := $(shell sed -n 's/^ARG MINIO_VERSION=//p' build/minio.Dockerfile)
 GOLANGCI_VERSION := v2.15.0
+CYCLONEDX_VERSION := v1.10.0
 
 # scripts by their first line; .py files too
 SHELL_SCRIPTS = $(shell git grep -lE '^\#!.*[/ ](ba|da)?sh$$' -- ':!*.go' ':!*.md')
 PYTHON        = $(sort $(shell git grep -lE '^\#!.*[/ ]python3$$' -- ':!*.go' ':!*.md'; git ls-files '*.py'))
 
-.PHONY: build test unit soak soak-compact soak-proof lint deps lint-deps minio golangci-lint test-race demo compose-demo test-compose base-image bench bench-compare bench-counts bench-deps counts man install deb test-package clean
+.PHONY: build test unit soak soak-compact soak-proof lint deps lint-deps minio golangci-lint test-race demo compose-demo test-compose base-image bench bench-compare bench-counts bench-deps counts man install deb test-package release test-release clean
 
 build:
 	$(GO) build -o bin/ ./cmd/...
@@ -155,6 +156,18 @@ deb:
 # the package on a machine with Debian's Cyrus: first backup, restore, upgrade, removal; as root
 test-package: deps
 	test/package/run.py
+
+# static programs and packages for amd64 and arm64, checksums and an SBOM in dist/
+release: $(CACHE)/.cyclonedx-gomod-$(CYCLONEDX_VERSION)
+	build/release dist
+
+# two releases from two folders have the same bytes
+test-release: $(CACHE)/.cyclonedx-gomod-$(CYCLONEDX_VERSION)
+	test/package/reproducible
+
+$(CACHE)/.cyclonedx-gomod-$(CYCLONEDX_VERSION):
+	GOBIN=$(CACHE) $(GO) install github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@$(CYCLONEDX_VERSION)
+	@touch $@
 
 clean:
 	rm -rf bin demo dist
