@@ -44,7 +44,9 @@ type pass struct {
 	opt   Options
 	lease *repository.Upkeep // nil in a dry run
 	last  *Totals
-	gone  int // backups that were erased since then
+	gone  int   // backups that were erased since then
+	left  int64 // bytes that may still be rewritten
+	stuck int   // packs in a row whose deletion has failed
 	seen  *sightings
 	began time.Time // store time, before anything was listed
 	out   *Result

@@ -145,3 +145,22 @@ func keepLed(all *leadSet, packs map[Pack]bool) error {
 	}
 	return nil
 }
+
+// notesTo counts the notes that lead to each of the packs, by key.
+func notesTo(all *leadSet, packs []objstore.Info) (map[string]int, error) {
+	to, n := map[Pack]string{}, map[string]int{}
+	for _, info := range packs {
+		if id, ok := packOf(info.Key); ok {
+			to[id] = info.Key
+		}
+	}
+	for l, err := range all.sorted() {
+		if err != nil {
+			return nil, err
+		}
+		if key := to[l.to()]; key != "" {
+			n[key]++
+		}
+	}
+	return n, nil
+}

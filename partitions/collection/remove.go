@@ -3,7 +3,8 @@ package collection
 import (
 	"context"
 	"errors"
-	"slices"
+	"fmt"
+	"math"
 	"time"
 
 	"github.com/cyrusbackup/backupd/objstore"
@@ -23,7 +24,13 @@ func (p *pass) remove(ctx context.Context, packs []objstore.Info, leads *leadSet
 	if _, err := p.certain(ctx); err != nil {
 		return err
 	}
-	for group := range slices.Chunk(packs, rewrittenAtOnce) {
+	notes, err := notesTo(leads, packs)
+	if err != nil {
+		return err
+	}
+	for len(packs) > 0 {
+		var group []objstore.Info
+		group, packs = nextGroup(packs, math.MaxInt64, nil, notes)
 		older, err := leadingTo(leads, group)
 		if err == nil {
 			err = p.removeGroup(ctx, group, older)
@@ -46,10 +53,12 @@ func (p *pass) removeGroup(ctx context.Context, packs []objstore.Info, older map
 			continue
 		}
 		id, _ := packOf(info.Key)
-		if err := p.removeOne(ctx, info.Key, nil, older[id]); err != nil {
+		err := p.removeOne(ctx, info.Key, nil, older[id])
+		if removed, err := p.removed(ctx, info.Key, err); err != nil {
 			return err
+		} else if removed {
+			p.out.Removed.add(info.Size)
 		}
-		p.out.Removed.add(info.Size)
 	}
 	return nil
 }
@@ -94,7 +103,30 @@ func (p *pass) removeOne(ctx context.Context, key string, now map[string]string,
 	}
 	ctx, cancel := context.WithTimeout(ctx, removeTime)
 	defer cancel()
-	return p.store.Delete(ctx, key)
+	if err := p.store.Delete(ctx, key); err != nil {
+		return fmt.Errorf("%w: %w", errDelete, err)
+	}
+	return nil
+}
+
+// errDelete reports that only the deletion of a pack has failed.
+var errDelete = errors.New("it could not be deleted")
+
+// mostStuck is how many deletions in a row may fail.
+const mostStuck = 100
+
+// removed reports whether a pack was removed. The error ends the pass. If only the deletion has failed,
+// the others continue.
+func (p *pass) removed(ctx context.Context, key string, err error) (bool, error) {
+	if err == nil {
+		p.stuck = 0
+		return true, nil
+	}
+	if p.stuck++; !errors.Is(err, errDelete) || ctx.Err() != nil || p.stuck == mostStuck {
+		return false, err
+	}
+	p.out.keep(key, err)
+	return false, nil
 }
 
 // longGone returns the packs on the list that were removed some time ago.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/objstore/pack"
@@ -22,6 +21,8 @@ import (
 const (
 	// rewrittenAtOnce is how many packs are counted entry by entry at a time.
 	rewrittenAtOnce = 1024
+	// notesAtOnce is about how many notes that lead to them are held.
+	notesAtOnce = 1 << 16
 	// mostRewritten is how many bytes of packs a pass rewrites, unless Options say otherwise. The
 	// others remain condemned until the next pass.
 	mostRewritten = 4 << 30
@@ -37,6 +38,7 @@ type rewriting struct {
 	packer *packing.Packer
 	list   *condemnedNow
 	older  map[Pack][]Pack // by pack: those about which a note leads to it
+	erased map[string]bool // packs that do not count against the limit
 	waits  []*copied       // not complete, or in a pack that was not put yet
 }
 
@@ -49,35 +51,50 @@ type copied struct {
 // rewrite rewrites packs, as many as the limit allows, and those with erased bodies. They are in
 // order.
 func (p *pass) rewrite(ctx context.Context, do *sorted, leads *leadSet) error {
-	packs := p.withinLimit(do)
-	if p.opt.DryRun {
-		for _, info := range packs {
-			p.out.Rewritten.add(info.Size)
-		}
-		return nil
+	notes, err := notesTo(leads, do.rewrite)
+	if err != nil {
+		return err
 	}
-	for group := range slices.Chunk(packs, rewrittenAtOnce) {
-		if err := p.rewriteGroup(ctx, group, leads); err != nil || p.out.Blocking > 0 {
+	p.left = p.opt.RewriteLimit
+	for rest := do.rewrite; p.out.Blocking == 0; {
+		var group []objstore.Info
+		if group, rest = nextGroup(rest, p.left, do.erased, notes); len(group) == 0 {
+			break
+		}
+		if err := p.rewriteGroup(ctx, group, do, leads); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// withinLimit returns the packs that this pass rewrites.
-func (p *pass) withinLimit(do *sorted) []objstore.Info {
-	left := p.opt.RewriteLimit
-	return slices.DeleteFunc(do.rewrite, func(info objstore.Info) bool {
-		if do.erased[info.Key] {
-			return false
+// nextGroup returns the packs that are handled next, and the others. There are few enough that their
+// notes can be held. The packs have about as many bytes as are left, besides those in free.
+func nextGroup(packs []objstore.Info, left int64, free map[string]bool, notes map[string]int) (group, rest []objstore.Info) {
+	held := 0
+	for i, info := range packs {
+		if len(group) == rewrittenAtOnce || len(group) > 0 && held+notes[info.Key] > notesAtOnce {
+			return group, append(rest, packs[i:]...)
 		}
-		over := left <= 0
-		left -= info.Size
-		return over
-	})
+		if !free[info.Key] {
+			if left <= 0 {
+				rest = append(rest, info)
+				continue
+			}
+			left -= info.Size
+		}
+		group, held = append(group, info), held+notes[info.Key]
+	}
+	return group, rest
 }
 
-func (p *pass) rewriteGroup(ctx context.Context, packs []objstore.Info, leads *leadSet) (err error) {
+func (p *pass) rewriteGroup(ctx context.Context, packs []objstore.Info, do *sorted, leads *leadSet) (err error) {
+	if p.opt.DryRun {
+		for _, info := range packs {
+			p.rewrote(info, do.erased)
+		}
+		return nil
+	}
 	c := &counting{pass: p}
 	if c.wanted, c.notes, err = withLeads(leads, packs); err != nil {
 		return err
@@ -96,7 +113,7 @@ func (p *pass) rewriteGroup(ctx context.Context, packs []objstore.Info, leads *l
 	if _, err := p.certain(ctx); err != nil { // the count may have taken hours
 		return err
 	}
-	r := &rewriting{pass: p, packer: packing.New(p.store, p.opt.PackSize, p.opt.Pack), list: &condemnedNow{store: p.store}}
+	r := &rewriting{pass: p, erased: do.erased, packer: packing.New(p.store, p.opt.PackSize, p.opt.Pack), list: &condemnedNow{store: p.store}}
 	if r.older, err = leadingTo(leads, packs); err != nil {
 		return err
 	}
@@ -143,7 +160,7 @@ func (r *rewriting) copy(ctx context.Context, info objstore.Info, need needed, d
 	switch {
 	case errors.Is(err, objstore.ErrNotExist) && !errors.Is(err, errCopy):
 		return nil // another collector has removed it
-	case err != nil && !errors.Is(err, errCopy) && !failed(err):
+	case err != nil && !errors.Is(err, errCopy) && !errors.Is(err, repository.ErrTemporaryFile) && !failed(err):
 		r.out.keep(info.Key, fmt.Errorf("it cannot be rewritten: %w (see ctl_backups verify)", err))
 		return nil
 	case err != nil:
@@ -243,15 +260,39 @@ func (r *rewriting) finish(ctx context.Context) error {
 		for entry, at := range c.at {
 			now[entry] = at.Pack.Key
 		}
+		if err := differs(c); err != nil {
+			r.out.keep(c.info.Key, err)
+			continue
+		}
 		err := r.removeOne(ctx, c.info.Key, now, r.older[id])
 		if errors.Is(err, errNote) {
 			r.out.keep(c.info.Key, err)
 			continue
 		}
-		if err != nil {
+		if removed, err := r.removed(ctx, c.info.Key, err); err != nil {
 			return err
+		} else if removed {
+			r.rewrote(c.info, r.erased)
 		}
-		r.out.Rewritten.add(c.info.Size)
+	}
+	return nil
+}
+
+// rewrote counts a pack that was rewritten. One that is kept leaves the limit to others.
+func (p *pass) rewrote(info objstore.Info, free map[string]bool) {
+	p.out.Rewritten.add(info.Size)
+	if !free[info.Key] {
+		p.left -= info.Size
+	}
+}
+
+// differs returns an error if a new pack has the key of the old one. Every pack has random bytes, so
+// something is wrong with them.
+func differs(c *copied) error {
+	for _, at := range c.at {
+		if at.Pack.Key == c.info.Key {
+			return errors.New("it cannot be rewritten: its copy has the same key, so the random numbers of this host repeat")
+		}
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 
@@ -26,13 +27,28 @@ func ReadWhole(ctx context.Context, s objstore.Store, key string) (body objstore
 	}
 	f, err := os.CreateTemp("", "backupd-copy-")
 	if err != nil {
-		return nil, "", nil, err
+		return nil, "", nil, fmt.Errorf("%w: %w", ErrTemporaryFile, err)
 	}
 	drop = func() { _ = f.Close() }
-	size, err := io.Copy(f, o)
+	size, err := io.Copy(temporary{f}, o)
 	if err = errors.Join(err, os.Remove(f.Name())); err != nil {
 		drop()
 		return nil, "", nil, err
 	}
 	return io.NewSectionReader(f, 0, size), o.ETag, drop, nil
+}
+
+// ErrTemporaryFile reports that a temporary file could not be written: the object is not to blame.
+var ErrTemporaryFile = errors.New("write a temporary file")
+
+// temporary marks errors of writing a temporary file.
+type temporary struct{ w io.Writer }
+
+// Write implements io.Writer.
+func (t temporary) Write(b []byte) (int, error) {
+	n, err := t.w.Write(b)
+	if err != nil {
+		err = fmt.Errorf("%w: %w", ErrTemporaryFile, err)
+	}
+	return n, err
 }
