@@ -131,7 +131,7 @@ func TestDaemonBesideRewrite(t *testing.T) {
 	anne.flag(anne.records[0], `\Expunged`)
 	anne.flag(anne.records[1], `\Expunged`)
 	h.sync("anne", anne)
-	for range 8 {
+	for range 12 { // also until the blocks of removed checkpoints are gone
 		c.now = c.now.Add(25 * time.Hour)
 		anne.deliver(mail(1, 3000))
 		h.sync("anne", anne)
