@@ -48,6 +48,7 @@ func (p *partJob) prepare(ctx context.Context) (err error) {
 		return err
 	}
 	r.State, r.Cut, r.Copies, r.Unknown = repository.ErasureRemoving, cut.Add(cutMargin).UTC(), bases, int64(named.Unreadable)
+	r.listed = true
 	p.done = append(p.done, Done{Record: Record{p.Name, r.Erasure}, Unread: named.Unread})
 	return p.put(ctx, r)
 }

@@ -51,6 +51,9 @@ func (p *partJob) removeRecorded(ctx context.Context) error {
 }
 
 func (p *partJob) removeCopies(ctx context.Context, r *record) error {
+	if err := p.nameAgain(ctx, r); err != nil {
+		return err
+	}
 	m := &remover{store: p.Store, check: p.check}
 	for _, base := range r.Copies {
 		if err := p.removeCopy(ctx, m, base); err != nil {

@@ -47,7 +47,8 @@ type part struct {
 // record is an erasure with the version of its object.
 type record struct {
 	*repository.Erasure
-	etag string
+	etag   string
+	listed bool // its list of packs is complete, as long as this run has the lease of collection
 }
 
 // ErrStray reports objects whose backup is unknown.
@@ -101,7 +102,7 @@ func lookAt(ctx context.Context, c repository.Config, n repository.Name) (*part,
 		if err != nil {
 			return nil, fmt.Errorf("partition %s: %w", c.Name, err)
 		}
-		p.records = append(p.records, &record{now, info.ETag})
+		p.records = append(p.records, &record{Erasure: now, etag: info.ETag})
 	}
 	var err error
 	if p.whole, err = repository.Everything(ctx, p.Config, n); err != nil {
