@@ -110,19 +110,29 @@ func (c *command) eraseOne(arg string, t *eraseTotals) error {
 	return c.eraseRest(s.Name)
 }
 
-// surveyed finds all that exists of the backup that an argument means.
-func (c *command) surveyed(arg string) (*erasure.Survey, error) {
-	names, err := c.bucket.Names(c.single(), arg)
+// surveyed finds all that exists of the backup that an argument means. An argument that may mean
+// several is an error.
+func (c *command) surveyed(arg string) (found *erasure.Survey, err error) {
+	names, err := c.bucket.WholeNames(c.single(), arg)
 	if err != nil {
 		return nil, err
 	}
 	for _, n := range names {
 		s, err := erasure.Look(c.ctx, c.bucket.Partitions, n, c.hostNow)
-		if err != nil || len(s.Copies)+len(s.Records) > 0 {
-			return s, err
+		switch {
+		case err != nil:
+			return nil, err
+		case len(s.Copies)+len(s.Records) == 0:
+		case found != nil:
+			return nil, fmt.Errorf("it may mean %s or %s: give the path, %s or %s, with -f", found.Name, n, found.Name.Path(), n.Path())
+		default:
+			found = s
 		}
 	}
-	return nil, fmt.Errorf("not found: %w", repository.ErrNoBackup)
+	if found == nil {
+		return nil, fmt.Errorf("not found: %w (erase takes whole backups: a userid, or with -m an INBOX or a top-level mailbox)", repository.ErrNoBackup)
+	}
+	return found, nil
 }
 
 // confirm shows the copies, and asks.
