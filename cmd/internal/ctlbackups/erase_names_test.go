@@ -10,7 +10,7 @@ func TestEraseRefusesParts(t *testing.T) {
 	w := moved(t)
 	was := len(allKeys(w, "bob"))
 	for want, argv := range map[string][]string{
-		"is one copy": {"-f", "cold:user/bob"}, // as list and erase -n print it
+		"is one copy":   {"-f", "cold:user/bob"}, // as list and erase -n print it
 		"whole backups": {"-m", "user.bob.Old"},
 	} {
 		out, err := tool(t, w, append([]string{"erase", "--yes", "--reason", "x"}, argv...)...)
