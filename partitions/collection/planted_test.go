@@ -30,6 +30,14 @@ func TestPlantedBugs(t *testing.T) {
 		"notes are not followed":                  {File: "count.go", Is: "err = errors.Join(c.moved.add(p), led.add(p))", Bug: "_ = p", Test: "TestSetAsideAndMoved"},
 		"set-aside is not counted":                {File: "count.go", Is: "[]string{backupPrefix, asidePrefix}", Bug: "[]string{backupPrefix}", Test: "TestSetAsideAndMoved"},
 		"an incomplete log is accepted":           {File: "backup.go", Is: "if r.missing > r.checkpoint {", Bug: "if false {", Test: "TestUnreadableBlocks"},
-		"old checkpoints do not count":            {File: "backup.go", Is: "for _, b := range u.Blocks {", Bug: "for _, b := range u.Blocks[:0] {", Test: "TestModel", Args: seeds},
+		"checkpoints do not count":                {File: "backup.go", Is: "\terr := r.use(ctx, o, history.ObjectPlaces)", Bug: "\tif named {\n\t\treturn nil\n\t}\n\terr := r.use(ctx, o, history.ObjectPlaces)", Test: "TestModel", Args: seeds},
+		"blocks may be missing":                   {File: "backup.go", Is: "for _, b := range u.Blocks {", Bug: "for _, b := range u.Blocks[:0] {", Test: "TestUnreadableBlocks"},
+
+		"a new user hides a missing one":        {File: "sightings.go", Is: "if !g.first.After(p.at) {", Bug: "if true {", Test: "TestMissingSinceLastPass"},
+		"an older copy replaces a missing one":  {File: "sightings.go", Is: "|| !known[a.prefix()])", Bug: "|| true)", Test: "TestSetAsideBetweenCounts"},
+		"the newest commit may be missing":      {File: "sightings.go", Is: "a.newest() >= b.newest() &&", Bug: "", Test: "TestMissingInSecondCount"},
+		"bodies of a removed moment go at once": {File: "backup.go", Is: "\terr := r.use(ctx, o, history.ObjectPlaces)", Bug: "\tif !named {\n\t\treturn nil\n\t}\n\terr := r.use(ctx, o, history.ObjectPlaces)", Test: "TestReaderOfRemovedMoment"},
+		"the second count believes the uses":    {File: "backup.go", Is: "\tif r.named != nil {\n\t\tu = nil", Bug: "\tif false {\n\t\tu = nil", Test: "TestSecondCountBelievesNoUses"},
+		"one misread decides":                   {File: "backup.go", Is: "if isDamaged(err) { // one answer", Bug: "if false { // one answer", Test: "TestCommitIsReadTwice"},
 	})
 }
