@@ -44,9 +44,9 @@ type pass struct {
 	opt   Options
 	lease *repository.Upkeep // nil in a dry run
 	last  *Totals
-	gone  int   // backups that were erased since then
-	left  int64 // bytes that may still be rewritten
-	stuck int   // packs in a row whose deletion has failed
+	gone  erased // since then
+	left  int64  // bytes that may still be rewritten
+	stuck int    // packs in a row whose deletion has failed
 	seen  *sightings
 	began time.Time // store time, before anything was listed
 	out   *Result
@@ -158,10 +158,10 @@ func (p *pass) compare(ctx context.Context, before *presence) error {
 	if was == nil || p.out.Blocking > 0 { // a backup that blocks was not counted
 		return nil
 	}
-	if is.Backups+p.gone < was.Backups && is.Backups+is.Aside+p.gone < was.Backups+was.Aside {
+	if is.Backups+p.gone.used < was.Backups && is.Backups+is.Aside+p.gone.all < was.Backups+was.Aside {
 		p.out.block(backupPrefix, fmt.Errorf("%w: %d (and %d set aside), but %d (%d) on %s: is everything mounted? If backups were removed on purpose, remove %s", errMissing,
 			is.Backups, is.Aside, was.Backups, was.Aside, was.Time.UTC().Format(time.RFC3339), ResultKey))
-	} else if err := before.fewer(was, p.gone); err != nil {
+	} else if err := before.fewer(was, p.gone.used); err != nil {
 		p.out.block(backupPrefix, err)
 	}
 	return nil

@@ -8,9 +8,16 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/storeclock"
 )
 
-// erasedSince counts the backups that erasures have removed since the last pass: these are not
-// missing. An erasure that was finished about then may be counted twice.
-func (p *pass) erasedSince(ctx context.Context, last *Totals) (int, error) {
+// erased is what erasures have removed. A copy that was set aside before is no backup in use: if it
+// counted as one, an erasure with several copies would hide that other backups are missing.
+type erased struct {
+	used int // backups that were in use, one for each record at most
+	all  int // these, and copies that were set aside
+}
+
+// erasedSince counts what erasures have removed since the last pass: this is not missing. An
+// erasure that was finished about then may be counted twice.
+func (p *pass) erasedSince(ctx context.Context, last *Totals) (erased, error) {
 	var since time.Time
 	if last != nil {
 		since = last.Time.Add(-storeclock.Bound)
@@ -18,17 +25,20 @@ func (p *pass) erasedSince(ctx context.Context, last *Totals) (int, error) {
 	return p.erased(ctx, since)
 }
 
-// erased counts the backups that erasures have removed after a time.
-func (p *pass) erased(ctx context.Context, since time.Time) (n int, err error) {
+// erased counts what erasures have removed after a time.
+func (p *pass) erased(ctx context.Context, since time.Time) (n erased, err error) {
 	for e, err := range repository.Erasures(ctx, repository.Config{Store: p.store}, since) {
 		if err != nil && e == nil {
-			return 0, err
+			return n, err
 		}
-		if err != nil {
-			continue // compact reports it
+		if err != nil || len(e.Copies) == 0 {
+			continue // compact reports an error
 		}
-		if e.State == repository.ErasureRemoving || e.Removed.After(since) {
-			n += len(e.Copies)
+		if e.Cut.After(since) { // it was set aside shortly before
+			n.used++
+		}
+		if e.Removed.After(since) {
+			n.all += len(e.Copies)
 		}
 	}
 	return n, nil
@@ -36,9 +46,9 @@ func (p *pass) erased(ctx context.Context, since time.Time) (n int, err error) {
 
 // emptied reports whether erasures explain that there is no backup.
 func (p *pass) emptied(ctx context.Context) (bool, error) {
-	if p.last != nil && p.last.Backups+p.last.Aside > p.gone {
+	if p.last != nil && (p.last.Backups > p.gone.used || p.last.Backups+p.last.Aside > p.gone.all) {
 		return false, nil
 	}
 	n, err := p.erased(ctx, time.Time{})
-	return n > 0, err
+	return n.all > 0, err
 }

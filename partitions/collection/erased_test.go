@@ -14,7 +14,7 @@ func (w *world) erase(user string) {
 		w.mem.Lose(key)
 	}
 	e := repository.Erasure{Version: 1, ID: repository.NewID(), Backup: f.Path, Name: user, Kind: repository.KindUser, Since: w.now,
-		State: repository.ErasurePending, Removed: w.now, Copies: []string{"set-aside/" + f.Path + "/20270301T120000Z"}}
+		State: repository.ErasurePending, Cut: w.now, Removed: w.now, Copies: []string{"set-aside/" + f.Path + "/20270301T120000Z"}}
 	if _, err := e.Put(w.t.Context(), w.mem, ""); err != nil {
 		w.t.Fatal(err)
 	}
