@@ -52,7 +52,8 @@ type pass struct {
 	out   *Result
 	// cacheName returns the name of a cache of the partition.
 	cacheName func(what string) string
-	private   bool // backups share no bodies
+	private   bool   // backups share no bodies
+	unread    []Pack // about which there is a note that cannot be read
 }
 
 // Collect removes the packs of a partition that nothing has named for a day and that were

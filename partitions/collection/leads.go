@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // lead is a note in moved/ that leads to a pack: that pack, then the pack that the note is
@@ -29,7 +30,8 @@ const emptyNote = 200
 var errCircle = fmt.Errorf("%s: notes about packs lead from one to the other in a circle", movedPrefix)
 
 // leads reads all notes, also those about packs that nobody names: the index of a daemon may
-// know these packs. A note that cannot be read blocks the pass.
+// know these packs. A note that cannot be read blocks the pass only if something names its pack,
+// as the count of entries finds out (see withLeads).
 func (p *pass) leads(ctx context.Context) (all *leadSet, err error) {
 	all = newSortedSet[lead, *lead](leadsOfAll)
 	err = withCache(p.opt.Cache, p.cacheName("leads"), func(old *cacheReader, fresh *cacheWriter) error {
@@ -60,7 +62,8 @@ func (p *pass) leadsOf(ctx context.Context, info objstore.Info, about Pack, all 
 	listed := true
 	if err == nil && packs == nil {
 		if packs, listed, err = readNote(ctx, p.store, info, about); err != nil && !failed(err) {
-			p.out.block(info.Key, err)
+			p.out.keep(info.Key, fmt.Errorf("%w: no backup names its pack, so the note can be removed", err))
+			p.unread = append(p.unread, about)
 			return nil
 		}
 	}
@@ -105,9 +108,13 @@ func leadingTo(all *leadSet, packs []objstore.Info) (map[Pack][]Pack, error) {
 	return found, nil
 }
 
-// withLeads returns packs with those from which notes lead to them, and the latter.
-func withLeads(all *leadSet, packs []objstore.Info) (wanted, notes map[Pack]bool, err error) {
+// withLeads returns packs with those from which notes lead to them, and the latter. These include the packs
+// of unreadable notes: the count blocks the pass if it finds that something names them.
+func withLeads(all *leadSet, packs []objstore.Info, unread []Pack) (wanted, notes map[Pack]bool, err error) {
 	wanted, notes = map[Pack]bool{}, map[Pack]bool{}
+	for _, p := range unread {
+		wanted[p], notes[p] = true, true
+	}
 	for _, info := range packs {
 		if id, ok := packOf(info.Key); ok {
 			wanted[id] = true
@@ -163,4 +170,16 @@ func notesTo(all *leadSet, packs []objstore.Info) (map[string]int, error) {
 		}
 	}
 	return n, nil
+}
+
+// doubtfulNote returns an unreadable note about a pack that an unreadable commit has named: nobody knows
+// which packs it leads to.
+func (c *counting) doubtfulNote() (key string, ok bool) {
+	for _, p := range c.unread {
+		if c.doubt[p] {
+			key, _ = history.MovedKey(history.PackKey(p))
+			return key, true
+		}
+	}
+	return "", false
 }

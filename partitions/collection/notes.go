@@ -22,10 +22,10 @@ var errNote = errors.New("the note about it could not be written")
 // Entries that an older note has remain: a backup may be on its way into this partition, and have
 // copied them. The note is put even if it is right, because its age is that of the removal.
 func (p *pass) noteRemoved(ctx context.Context, pack string, now map[string]string) error {
-	put := false
+	put, unused := false, true
 	return p.changeNote(ctx, pack, func(m *history.Moved) bool {
-		right := put && m.Unused && m.Time.Equal(p.began)
-		m.Unused = true
+		right := put && m.Unused != nil && *m.Unused && m.Time.Equal(p.began)
+		m.Unused = &unused
 		for entry, key := range now {
 			right = right && m.Entries[entry] == key
 			m.Entries[entry] = key
@@ -48,7 +48,7 @@ func (p *pass) noteAgain(ctx context.Context, about Pack, pack string, now map[s
 			if is, needed := now[entry]; needed {
 				m.Entries[entry] = is
 			} else {
-				delete(m.Entries, entry)
+				m.Drop(entry)
 			}
 		}
 		return changed

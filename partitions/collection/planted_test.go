@@ -24,7 +24,7 @@ func TestPlantedBugs(t *testing.T) {
 		"older notes stay":                        {File: "remove.go", Is: "for _, about := range older {", Bug: "for _, about := range older[:0] {", Test: "TestModel", Args: seeds},
 		"removed before the note":                 {File: "remove.go", Is: "if err := p.noteRemoved(ctx, key, now); err != nil {", Bug: "if err := p.store.Delete(ctx, key); err != nil {", Test: "TestReaderBesideRewrite"},
 		"uses instead of the second count":        {File: "naming.go", Is: "if !ok || !r.wanted[n.pack()] {", Bug: "if !ok || !r.wanted[n.pack()] || o.kind == kindBlocks {", Test: "TestModel", Args: seeds},
-		"noted entries are dropped":               {File: "notes.go", Is: "m.Unused = true", Bug: "m.Unused = true\n\t\tif !put {\n\t\t\tclear(m.Entries)\n\t\t}", Test: "TestRewriteKeepsNotedEntries"},
+		"noted entries are dropped":               {File: "notes.go", Is: "m.Unused = &unused", Bug: "m.Unused = &unused\n\t\tif !put {\n\t\t\tclear(m.Entries)\n\t\t}", Test: "TestRewriteKeepsNotedEntries"},
 		"an unreadable pack is rewritten":         {File: "rewrite.go", Is: "if found != len(need) {", Bug: "if false {", Test: "TestDamagedPackIsKept"},
 		"a rewrite does not compare hashes":       {File: "rewrite.go", Is: "err == nil && history.ChunkID(sha256.Sum256(b)) != chunk", Bug: "history.ChunkID(sha256.Sum256(b)) != chunk && false", Test: "TestDamagedPackIsKept"},
 		"notes are not followed":                  {File: "count.go", Is: "err = errors.Join(c.moved.add(p), led.add(p))", Bug: "_ = p", Test: "TestSetAsideAndMoved"},

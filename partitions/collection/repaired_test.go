@@ -75,3 +75,87 @@ func TestRepairNeverLeadsToCondemned(t *testing.T) {
 		})
 	}
 }
+
+// A note leads to a damaged pack. A repair drops the entry that cannot be read from the note, so that the new
+// pack can be rewritten later. The note still says that an entry was damaged.
+func TestRepairDropsDamagedEntry(t *testing.T) {
+	w := newWorld(t)
+	former, bad := w.pack(1, 2), w.pack(2, 3)
+	w.noteMoved(former, bad, 2)
+	w.commit("anne", map[int]string{2: former, 3: bad})
+	w.mem.Lose(former)
+	other := w.pack(1)
+	w.put(bad, w.mem.Bytes(other))
+	w.mem.Lose(other)
+	w.repair(w.mem, "anne")
+	m, _, err := history.ReadMoved(t.Context(), w.mem, former)
+	if err != nil || len(m.Entries) > 0 || m.NothingLost() {
+		t.Errorf("%+v, %v", m, err)
+	}
+	w.commitPlace("anne", place(2, w.pack(2))) // the source has sent it again
+	packs := w.packs()
+	w.condemn(packs...)
+	w.later(25 * hour)
+	if r := w.collect(); r.Keeping > 0 {
+		t.Errorf("%v", r.Kept)
+	}
+}
+
+// A note of a repair lacks an entry that was damaged. When nothing needs its other entries any more, it
+// still does not say that nothing was lost: a daemon must heal that message.
+func TestNoteRemembersDamage(t *testing.T) {
+	w := newWorld(t)
+	former, mended := w.pack(1, 2), w.pack(1)
+	w.commit("anne", map[int]string{2: former})
+	w.noteMoved(former, mended, 1)
+	w.mem.Lose(former)
+	w.condemn(mended)
+	w.later(25 * hour)
+	if w.collect(); w.has(mended) {
+		t.Fatal("the pack was not removed")
+	}
+	m, info, err := history.ReadMoved(t.Context(), w.mem, former)
+	if err != nil || len(m.Entries) > 0 || m.NothingLost() {
+		t.Errorf("%+v, %v", m, err)
+	}
+	if info.Size > 200 {
+		t.Errorf("%d bytes: a pass takes it for a note with entries", info.Size)
+	}
+}
+
+// A damaged note about a pack that nobody names does not stop collection. It does once somebody names
+// that pack.
+func TestDamagedNoteOfOthers(t *testing.T) {
+	for name, named := range map[string]bool{"unused": false, "named between the counts": true} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			key, _ := shared(w)
+			other, now := w.pack(70, 71), w.pack(70)
+			w.noteMoved(other, now, 70)
+			w.mem.Lose(other)
+			note, _ := history.MovedKey(other)
+			w.mem.Flip(note, 3)
+			f := faultstore.New(w.mem)
+			w.store = f
+			if named {
+				f.Add(faultstore.Fault{Count: 1, Match: func(op, key string) bool { return op == "list" && key == "packs/" }, Call: func(string, string) {
+					w.commit("dave", map[int]string{70: other})
+				}})
+			}
+			r, err := w.tryCollect()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if w.has(key) != named || (r.Blocking > 0) != named || r.Keeping == 0 || r.Kept[0].Key != note {
+				t.Errorf("exists %v: %+v", w.has(key), r)
+			}
+			if !named {
+				w.later(3 * hour)
+				w.collect()
+				for _, u := range []string{"anne", "bert", "carl"} {
+					w.check(u)
+				}
+			}
+		})
+	}
+}

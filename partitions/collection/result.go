@@ -70,10 +70,10 @@ type Result struct {
 	Blocked []BlockedError
 	// Blocking is the number of all reasons.
 	Blocking int
-	// Kept are packs that had to be rewritten or erased and could not be, with the reasons. At most
-	// MostBlocked of them are listed.
+	// Kept are packs that had to be rewritten or erased and could not be, and unreadable notes about packs that
+	// nobody names, with the reasons. At most MostBlocked of them are listed.
 	Kept []BlockedError
-	// Keeping is the number of all these packs.
+	// Keeping is the number of all these objects.
 	Keeping int
 }
 

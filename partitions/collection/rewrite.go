@@ -96,7 +96,7 @@ func (p *pass) rewriteGroup(ctx context.Context, packs []objstore.Info, do *sort
 		return nil
 	}
 	c := &counting{pass: p}
-	if c.wanted, c.notes, err = withLeads(leads, packs); err != nil {
+	if c.wanted, c.notes, err = withLeads(leads, packs, p.unread); err != nil {
 		return err
 	}
 	set, err := c.entries(ctx)
@@ -105,6 +105,10 @@ func (p *pass) rewriteGroup(ctx context.Context, packs []objstore.Info, do *sort
 	}
 	defer func() { err = errors.Join(err, set.close()) }()
 	if p.out.Blocking > 0 {
+		return nil
+	}
+	if key, ok := c.doubtfulNote(); ok {
+		p.out.block(key, errDoubt)
 		return nil
 	}
 	if err := keepLed(leads, c.doubt); err != nil {

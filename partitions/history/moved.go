@@ -27,12 +27,27 @@ type Moved struct {
 	Pack    string            `json:"pack"`    // key of the old pack
 	Time    time.Time         `json:"time"`    // store time
 	Entries map[string]string `json:"entries"` // entry → key of its new pack; without dropped entries
-	// Unused means that the dropped entries were dropped because nothing named them.
-	Unused bool `json:"unused,omitempty"`
+	// Unused reports whether all dropped entries were dropped because nothing named them. It is nil in
+	// a note that does not say so: then some may have been damaged, unless no entry is left.
+	Unused *bool `json:"unused,omitempty"`
 }
 
 // NothingLost reports whether an entry that the note lacks was dropped because nothing named it.
-func (m *Moved) NothingLost() bool { return m.Unused || len(m.Entries) == 0 }
+func (m *Moved) NothingLost() bool {
+	if m.Unused != nil {
+		return *m.Unused
+	}
+	return len(m.Entries) == 0
+}
+
+// Drop removes an entry. The note still shows whether others may have been damaged.
+func (m *Moved) Drop(entry string) {
+	nothing := m.NothingLost()
+	delete(m.Entries, entry)
+	if m.Unused == nil && !nothing && len(m.Entries) == 0 {
+		m.Unused = new(bool)
+	}
+}
 
 // MovedKey returns the key of the note about a pack: moved/ab/abcdef….json. ok is false if
 // pack is not the key of a pack.

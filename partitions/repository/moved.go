@@ -17,6 +17,17 @@ const notePutTries = 50
 // NoteMoved adds to the note of an old pack in moved/ that these entries are in the pack
 // now.
 func NoteMoved(ctx context.Context, s objstore.Store, unconditional bool, at time.Time, old string, entries []string, now string) error {
+	return ChangeMoved(ctx, s, unconditional, at, old, func(m *history.Moved) bool {
+		for _, e := range entries {
+			m.Entries[e] = now
+		}
+		return true
+	})
+}
+
+// ChangeMoved changes the note about an old pack, unless change returns false. Change may be called
+// again, with a newer note.
+func ChangeMoved(ctx context.Context, s objstore.Store, unconditional bool, at time.Time, old string, change func(*history.Moved) bool) error {
 	key, _ := history.MovedKey(old)
 	for range notePutTries {
 		m, info, err := history.ReadMoved(ctx, s, old)
@@ -31,10 +42,10 @@ func NoteMoved(ctx context.Context, s objstore.Store, unconditional bool, at tim
 		if unconditional {
 			o = objstore.PutOptions{}
 		}
-		m.Time = at.UTC()
-		for _, e := range entries {
-			m.Entries[e] = now
+		if !change(m) {
+			return nil
 		}
+		m.Time = at.UTC()
 		b, err := m.Append(nil)
 		if err != nil {
 			return err

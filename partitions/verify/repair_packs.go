@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -140,7 +142,7 @@ func (r *repairer) note(ctx context.Context, key string, entries []string, now s
 	if err := repository.NoteMoved(ctx, r.store, false, at, key, entries, now); err != nil {
 		return err
 	}
-	return r.renote(ctx, key, at, now)
+	return r.renote(ctx, key, at, entries, now)
 }
 
 // rewrite copies the readable entries of a pack into a new one. If its bytes are those of another
@@ -176,8 +178,13 @@ func (r *repairer) rewrite(ctx context.Context, key string, body objstore.Body) 
 
 // renote changes the notes of other packs that lead to a rewritten pack. Readers follow one note only, and
 // the places of a backup that was moved here name packs of its former partition. An entry that
-// is not in the new pack leads nowhere in either case.
-func (r *repairer) renote(ctx context.Context, key string, at time.Time, now string) error {
+// is not in the new pack was damaged, and is dropped: the new pack could never be rewritten as long as
+// a note leads to an entry that it lacks.
+func (r *repairer) renote(ctx context.Context, key string, at time.Time, entries []string, now string) error {
+	kept := map[string]bool{}
+	for _, e := range entries {
+		kept[e] = true
+	}
 	for info, err := range r.store.List(ctx, "moved/", "") {
 		if err != nil {
 			return err
@@ -194,16 +201,22 @@ func (r *repairer) renote(ctx context.Context, key string, at time.Time, now str
 		if err != nil {
 			return err
 		}
-		var entries []string
-		for e, in := range m.Entries {
-			if in == key {
-				entries = append(entries, e)
-			}
-		}
-		if len(entries) == 0 {
+		if !slices.Contains(slices.Collect(maps.Values(m.Entries)), key) {
 			continue
 		}
-		if err := repository.NoteMoved(ctx, r.store, false, at, pack, entries, now); err != nil {
+		err = repository.ChangeMoved(ctx, r.store, false, at, pack, func(m *history.Moved) bool {
+			for e, in := range m.Entries {
+				switch {
+				case in != key:
+				case kept[e]:
+					m.Entries[e] = now
+				default:
+					m.Drop(e)
+				}
+			}
+			return true
+		})
+		if err != nil {
 			return err
 		}
 	}
