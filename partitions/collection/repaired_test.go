@@ -159,3 +159,29 @@ func TestDamagedNoteOfOthers(t *testing.T) {
 		})
 	}
 }
+
+// The note about a removed pack is damaged. A repair of one backup makes it again, for all that name the
+// pack: nothing is lost, and collection continues.
+func TestRepairMakesNoteAgain(t *testing.T) {
+	w := newWorld(t)
+	key, former := shared(w)
+	w.commit("dave", map[int]string{6: former})
+	note, _ := history.MovedKey(former)
+	w.mem.Flip(note, 3)
+	if r, err := w.tryCollect(); err != nil || r.Blocking == 0 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	if r := w.repair(w.mem, "carl"); r.Outcomes[verify.Waits]+r.Outcomes[verify.LostHere]+r.Outcomes[verify.Unchanged] > 0 {
+		t.Errorf("%+v", r)
+	}
+	w.check("carl")
+	w.check("dave")
+	w.later(25 * hour)
+	w.collect()
+	if w.has(key) || w.note(former) != 2 {
+		t.Errorf("pack exists: %v; %d entries in the note", w.has(key), w.note(former))
+	}
+	for _, u := range []string{"anne", "bert", "carl", "dave"} {
+		w.check(u)
+	}
+}

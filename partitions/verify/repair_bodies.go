@@ -105,7 +105,11 @@ func (s *bodySearch) unreadable(ctx context.Context) (map[cyrus.GUID]int64, erro
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(packs)) {
-		if err := s.r.mendPack(ctx, key); err != nil {
+		err := s.r.mendPack(ctx, key)
+		if err == nil {
+			err = s.mendNote(ctx, key)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("repair %s: %w", key, err)
 		}
 	}
