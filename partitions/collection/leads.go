@@ -173,7 +173,7 @@ func notesTo(all *leadSet, packs []objstore.Info) (map[string]int, error) {
 }
 
 // doubtfulNote returns an unreadable note about a pack that an unreadable commit has named: nobody knows
-// which packs it leads to.
+// where it leads.
 func (c *counting) doubtfulNote() (key string, ok bool) {
 	for _, p := range c.unread {
 		if c.doubt[p] {

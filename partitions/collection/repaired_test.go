@@ -3,6 +3,7 @@ package collection_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/objstore/faultstore"
@@ -183,5 +184,53 @@ func TestRepairMakesNoteAgain(t *testing.T) {
 	}
 	for _, u := range []string{"anne", "bert", "carl", "dave"} {
 		w.check(u)
+	}
+}
+
+// Only a moment that retention keeps needs a damaged pack, or a backup that was set aside. A repair of any
+// backup replaces the pack, so that collection does not report it for ever.
+func TestRepairReplacesKeptPack(t *testing.T) {
+	for name, need := range map[string]func(w *world, key string){
+		"kept moment": func(w *world, key string) {
+			w.commit("anne", map[int]string{2: key})
+			w.checkpoint("anne")
+			w.commit("anne", nil, expunge(2))
+			w.later(time.Minute)
+			w.commit("anne", nil, &history.PruneEvent{Before: w.now.Add(time.Second)})
+			n := w.checkpoint("anne")
+			w.commit("anne", nil, &history.RetainedEvent{From: 1, To: n})
+			for k := uint64(1); k <= n; k++ {
+				w.mem.Lose(history.LogKey("user/anne", k))
+			}
+		},
+		"set aside": func(w *world, key string) {
+			w.commit("bert", map[int]string{2: key})
+			for _, k := range w.mem.Keys("backups/user/bert/") {
+				w.put("set-aside/user/bert/20270301T120000Z/"+strings.TrimPrefix(k, "backups/user/bert/"), w.mem.Bytes(k))
+				w.mem.Lose(k)
+			}
+			w.commit("anne", nil)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			key := w.pack(2)
+			need(w, key)
+			w.mem.Flip(key, 30)
+			w.condemn(key)
+			if w.repair(w.mem, "anne"); !w.has(key) {
+				t.Fatal("verify reads packs that collection may still rewrite")
+			}
+			w.later(2*day + hour)
+			if r := w.collect(); r.Keeping != 1 || r.Kept[0].Key != key {
+				t.Fatalf("%+v", r)
+			}
+			if r := w.repair(w.mem, "anne"); w.has(key) || r.Left.Damaged > 0 {
+				t.Errorf("exists %v: %+v", w.has(key), r)
+			}
+			if r := w.collect(); r.Keeping > 0 {
+				t.Errorf("%v", r.Kept)
+			}
+		})
 	}
 }

@@ -165,7 +165,7 @@ func (r *rewriting) copy(ctx context.Context, info objstore.Info, need needed, d
 	case errors.Is(err, objstore.ErrNotExist) && !errors.Is(err, errCopy):
 		return nil // another collector has removed it
 	case err != nil && !errors.Is(err, errCopy) && !errors.Is(err, repository.ErrTemporaryFile) && !failed(err):
-		r.out.keep(info.Key, fmt.Errorf("it cannot be rewritten: %w (see ctl_backups verify)", err))
+		r.out.keep(info.Key, fmt.Errorf("it cannot be rewritten: %w (if its bytes are damaged, ctl_backups verify --repair of any backup in the partition replaces it after two days)", err))
 		return nil
 	case err != nil:
 		return err

@@ -13,8 +13,9 @@ import (
 // that a check of many backups reads them once. The zero value is ready to use, from many
 // goroutines.
 type Partitions struct {
-	mu     sync.Mutex
-	byName map[string]shared
+	mu      sync.Mutex
+	byName  map[string]shared
+	stuckIn map[string][]string // by name: see stuck
 }
 
 // shared is the state of repository.json, condemned.json and upkeep.json; nil errors mean that they

@@ -16,12 +16,12 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// A damaged note in moved/ hides where the entries of a removed pack are. The entries that any backup names
-// in that pack are looked for in all packs, and copied to new ones, to which the new note leads. Nothing
-// leads to the packs in which they were found, because these may be condemned.
+// A damaged note in moved/ hides where the entries of a removed pack are. All packs are searched for the
+// entries that any backup names in that pack. The copies are put in new packs, and the new note
+// leads there. It never leads to a pack that existed before, because that may be condemned.
 
 // mendNote replaces the note about a removed pack if it is damaged. Collection must not run meanwhile: it
-// could remove what is found.
+// could remove the entries that were found.
 func (s *bodySearch) mendNote(ctx context.Context, about string) (err error) {
 	info, damaged, err := s.r.damagedNote(ctx, about)
 	if err != nil || !damaged {

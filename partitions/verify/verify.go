@@ -131,7 +131,7 @@ func (w *verifier) run() error {
 		w.diagnosis.collection = true
 	}
 	if !w.v.Quick {
-		if err := w.upkeep(); err != nil {
+		if err := errors.Join(w.upkeep(), w.stuck(of)); err != nil {
 			return err
 		}
 	}

@@ -1,0 +1,85 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
+)
+
+// stuckAge is how long a pack must have been condemned: two nightly collections had the time to rewrite it.
+const stuckAge = 2 * 24 * time.Hour
+
+// stuck reports condemned packs that are damaged, so that collection keeps them for ever. Perhaps only a
+// moment that retention keeps, or a backup that was set aside, needs them: then no message that
+// is checked shows the damage.
+func (w *verifier) stuck(of *Partitions) error {
+	packs, err := of.stuck(w.ctx, w.f.Partition)
+	for _, key := range packs {
+		w.problem(Problem{Object: key, Text: "damaged, so that ctl_backups compact cannot rewrite it"})
+	}
+	w.diagnosis.stuck = packs
+	return err
+}
+
+// stuck returns the damaged packs that have been condemned for long, or what an earlier call has found.
+func (p *Partitions) stuck(ctx context.Context, c repository.Config) (packs []string, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if packs, ok := p.stuckIn[c.Name]; ok {
+		return packs, nil
+	}
+	list, info, err := history.ReadCondemned(ctx, c.Store)
+	if err != nil {
+		if history.IsDamage(err) && ctx.Err() == nil {
+			err = nil // reported by the check of that list
+		}
+		return nil, err
+	}
+	for _, condemned := range list.Packs {
+		if !info.StoreTime.IsZero() && info.StoreTime.Sub(condemned.Since) < stuckAge {
+			continue
+		}
+		damaged, err := damagedPack(ctx, c.Store, condemned.Key)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", condemned.Key, err)
+		}
+		if damaged {
+			packs = append(packs, condemned.Key)
+		}
+	}
+	put(&p.stuckIn, c.Name, packs)
+	return packs, nil
+}
+
+// damagedPack reports whether an object has other bytes than the pack of that name. A pack that is
+// absent was removed.
+func damagedPack(ctx context.Context, s objstore.Store, key string) (bool, error) {
+	if _, err := s.Stat(ctx, key); err != nil {
+		return false, ignoreAbsent(err)
+	}
+	body, _, drop, err := repository.ReadWhole(ctx, s, key)
+	if errors.Is(err, objstore.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer drop()
+	is, err := packOf(body)
+	return is != key, err
+}
+
+// stuckPacks replaces condemned packs that collection cannot rewrite.
+func (r *repairer) stuckPacks(ctx context.Context) error {
+	for _, key := range r.diagnosis.stuck {
+		if err := r.mendPack(ctx, key); err != nil {
+			return fmt.Errorf("repair %s: %w", key, err)
+		}
+	}
+	return nil
+}
