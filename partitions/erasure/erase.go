@@ -30,18 +30,20 @@ type Done struct {
 }
 
 // Erase removes what Look has found, and finishes erasures that were interrupted. It returns
-// ErrOnHold, and has changed nothing, if a copy is on hold. When it returns nil, no object of the
-// backup is left, and Finish removes the bodies in packs later.
+// ErrOnHold, and has changed nothing, if a copy is on hold, and ErrChanged if a copy has appeared since
+// Look. If a run was interrupted, it removes what that one was about, and returns ErrNewer if there is
+// more. When it returns nil, no object of the backup is left, and Finish removes the bodies in packs
+// later.
 func Erase(ctx context.Context, s *Survey, o Options) ([]Done, error) {
 	if err := s.Held(); err != nil {
 		return nil, err
 	}
 	o.Lock.SetDefaults()
-	j := &job{Options: o, name: s.Name, id: s.id()}
+	j := &job{Options: o, name: s.Name}
 	for _, p := range s.parts {
 		j.parts = append(j.parts, &partJob{part: p, job: j, aside: map[string]*lease{}})
 	}
-	err := j.run(ctx)
+	err := j.run(ctx, s)
 	var out []Done
 	for _, p := range j.parts {
 		out = append(out, p.done...)
@@ -49,21 +51,12 @@ func Erase(ctx context.Context, s *Survey, o Options) ([]Done, error) {
 	return out, err
 }
 
-// id returns the id of an erasure that was interrupted before it removed anything, or a new one.
-func (s *Survey) id() string {
-	for _, r := range s.Records {
-		if r.State == repository.ErasureBegun {
-			return r.ID
-		}
-	}
-	return repository.NewID()
-}
-
 // job is one run of Erase.
 type job struct {
 	Options
+	scope
 	name  repository.Name
-	id    string
+	id    string // of an erasure that was interrupted before it removed anything, or a new one
 	parts []*partJob
 }
 
@@ -76,22 +69,22 @@ type partJob struct {
 	done    []Done
 }
 
-func (j *job) run(ctx context.Context) error {
+func (j *job) run(ctx context.Context, s *Survey) error {
+	if err := j.lookAgain(ctx, s); err != nil {
+		return err
+	}
 	for _, p := range j.parts {
 		if err := p.begin(ctx); err != nil {
 			return p.failed(err)
 		}
 	}
-	for _, f := range j.active(ctx) {
-		_, err := f.SetAsideToErase(ctx, "ctl_backups erase", j.Lock)
-		if errors.Is(err, repository.ErrNoBackup) {
-			continue // another program has set it aside, and what it has left is gone now
-		}
-		if err != nil {
-			return fmt.Errorf("partition %s: set %s aside: %w", f.Partition.Name, f.Path, err)
-		}
+	if err := j.setAside(ctx); err != nil {
+		return err
 	}
 	return j.leased(ctx, func(ctx context.Context) error {
+		if _, err := j.rest(ctx); err != nil {
+			return err
+		}
 		for _, step := range []func(*partJob, context.Context) error{(*partJob).prepare, (*partJob).remove} {
 			for _, p := range j.parts {
 				if err := step(p, ctx); err != nil {
@@ -99,8 +92,30 @@ func (j *job) run(ctx context.Context) error {
 				}
 			}
 		}
-		return nil
+		newer, err := j.rest(ctx)
+		return errors.Join(newer, err)
 	})
+}
+
+// setAside sets the copies below backups/ aside.
+func (j *job) setAside(ctx context.Context) error {
+	list, err := j.active(ctx)
+	if err != nil {
+		return err
+	}
+	for _, f := range list {
+		where, err := f.SetAsideToErase(ctx, "ctl_backups erase", j.Lock)
+		if errors.Is(err, repository.ErrNoBackup) {
+			continue // another program has set it aside, and what it has left is gone now
+		}
+		if err != nil {
+			return fmt.Errorf("partition %s: set %s aside: %w", f.Partition.Name, f.Path, err)
+		}
+		if j.damaged[placeOf(f)] {
+			j.damaged[place{f.Partition.Name, where}] = true
+		}
+	}
+	return nil
 }
 
 func (p *partJob) failed(err error) error { return fmt.Errorf("partition %s: %w", p.Name, err) }
@@ -108,7 +123,7 @@ func (p *partJob) failed(err error) error { return fmt.Errorf("partition %s: %w"
 // begin puts the record, if the partition has copies that no other record is about.
 func (p *partJob) begin(ctx context.Context) error {
 	now, err := p.now(ctx)
-	if err != nil || len(p.left()) == 0 && p.whole.Active == nil || p.begun() != nil {
+	if err != nil || len(p.left()) == 0 && (p.whole.Active == nil || !p.mine(p.whole.Active)) || p.begun() != nil {
 		return err
 	}
 	return p.add(ctx, p.job.id, now)
@@ -117,7 +132,7 @@ func (p *partJob) begin(ctx context.Context) error {
 // add puts a new record.
 func (p *partJob) add(ctx context.Context, id string, now time.Time) (err error) {
 	r := &record{Erasure: &repository.Erasure{Version: 1, ID: id, Backup: p.job.name.Path(), Name: p.job.name.Full, Kind: p.job.name.Kind,
-		By: p.job.By, Reason: p.job.Reason, Since: now.UTC(), State: repository.ErasureBegun, Copies: []string{}}}
+		By: p.job.By, Reason: p.job.Reason, Since: now.UTC(), State: repository.ErasureBegun, IDs: p.job.sorted(), Copies: []string{}}}
 	if r.etag, err = r.Put(ctx, p.Store, ""); err != nil {
 		return err
 	}
@@ -145,10 +160,10 @@ func (p *partJob) begun() *record {
 	return nil
 }
 
-// left returns the copies that were set aside and that no erasure is removing yet.
+// left returns the copies of this erasure that were set aside, and that none is removing yet.
 func (p *partJob) left() (bases []string) {
 	for _, f := range p.whole.Aside {
-		if r := p.erasing(f.Aside); r == nil || !r.Unfinished() {
+		if r := p.erasing(f.Aside); (r == nil || !r.Unfinished()) && p.mine(f) {
 			bases = append(bases, f.Aside)
 		}
 	}
@@ -157,11 +172,19 @@ func (p *partJob) left() (bases []string) {
 
 // active returns the copies to be set aside. The copy in use comes last: while a daemon finds it, it
 // does not look at what a move has left.
-func (j *job) active(ctx context.Context) []*repository.Found {
+func (j *job) active(ctx context.Context) ([]*repository.Found, error) {
 	var list, leases []*repository.Found // an interrupted run may have left only leases
 	for _, p := range j.parts {
-		if p.whole.Active != nil {
-			list = append(list, p.whole.Active)
+		if f := p.whole.Active; f != nil {
+			there, err := hasContent(ctx, f)
+			if err != nil {
+				return nil, p.failed(err)
+			}
+			if p.mine(f) && there {
+				list = append(list, f)
+			} else if !there {
+				leases = append(leases, f)
+			}
 		}
 		if p.whole.Leases != nil {
 			leases = append(leases, p.whole.Leases)
@@ -169,7 +192,7 @@ func (j *job) active(ctx context.Context) []*repository.Found {
 	}
 	current, err := repository.Current(ctx, list)
 	if err != nil || current == nil {
-		return append(leases, list...) // damaged, or half moved: no order is better
+		return append(leases, list...), nil // damaged, or half moved: no order is better
 	}
 	slices.SortStableFunc(list, func(a, b *repository.Found) int {
 		switch current {
@@ -180,5 +203,5 @@ func (j *job) active(ctx context.Context) []*repository.Found {
 		}
 		return 0
 	})
-	return append(leases, list...)
+	return append(leases, list...), nil
 }

@@ -14,7 +14,7 @@ type lease struct {
 	unwatch func() bool // so that its end is no longer the end of everything
 }
 
-// leased calls fn while it has the lease of every copy, and those of collection.
+// leased calls fn while it has the lease of every copy that it removes, and those of collection.
 func (j *job) leased(ctx context.Context, fn func(context.Context) error) (err error) {
 	during, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -53,6 +53,9 @@ func (p *partJob) take(ctx context.Context) (err error) {
 	}
 	p.part = now
 	for _, f := range p.whole.Aside {
+		if !p.mine(f) {
+			continue
+		}
 		u, err := repository.HoldAside(ctx, f, p.job.Lock)
 		if err != nil {
 			return err

@@ -47,6 +47,10 @@ func (p *partJob) prepare(ctx context.Context) (err error) {
 	if r.Objects, r.Bytes, err = p.size(ctx, prefixes); err != nil {
 		return err
 	}
+	// What is younger than a new backup is not of the erased one.
+	if f := p.whole.Active; f != nil && !p.mine(f) && f.Info.Created.After(r.Since) && f.Info.Created.Before(cut) {
+		cut = f.Info.Created
+	}
 	r.State, r.Cut, r.Copies, r.Unknown = repository.ErasureRemoving, cut.Add(cutMargin).UTC(), bases, int64(named.Unreadable)
 	r.listed = true
 	p.done = append(p.done, Done{Record: Record{p.Name, r.Erasure}, Unread: named.Unread})

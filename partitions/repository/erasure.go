@@ -34,6 +34,9 @@ type Erasure struct {
 	Reason  string    `json:"reason"` // for people
 	Since   time.Time `json:"since"`  // store time, as the following
 	State   string    `json:"state"`
+	// IDs are those in the backup.json of all copies, in every partition. A run that was
+	// interrupted continues with these copies only.
+	IDs []string `json:"ids,omitempty"`
 	// Cut is when the copies were complete and set aside. Former versions below the keys of the
 	// backup are removed if they are older.
 	Cut     time.Time `json:"cut,omitzero"`
