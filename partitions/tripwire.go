@@ -3,11 +3,14 @@ package partitions
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"sync/atomic"
 	"time"
 
 	"github.com/cyrusbackup/backupd/index"
 	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 	"github.com/cyrusbackup/backupd/partitions/tripwire"
@@ -138,6 +141,13 @@ func (s *Set) awaitDue(due time.Time) {
 // checkSuspect places a hold on a backup if its deletions fire the rule. An alarm that is
 // lost harms nobody: compaction checks the backup before it removes anything.
 func (s *Set) checkSuspect(ctx context.Context, f *repository.Found) error {
+	was, err := repository.ReadBackupInfo(ctx, f.Partition.Store, f.Path)
+	if errors.Is(err, objstore.ErrNotExist) {
+		return nil // set aside, moved or erased
+	}
+	if err != nil {
+		return err
+	}
 	if h, err := f.ReadHolds(ctx); err != nil || h.Tripped() {
 		return err
 	}
@@ -145,8 +155,15 @@ func (s *Set) checkSuspect(ctx context.Context, f *repository.Found) error {
 	if a == nil || err != nil {
 		return err
 	}
-	if err := f.PlaceHold(ctx, a.Hold("backupd on "+s.opt.Host), s.opt.Now); err != nil {
+	x := a.Hold("backupd on " + s.opt.Host)
+	if err := f.PlaceHold(ctx, x, s.opt.Now); err != nil {
 		return err
+	}
+	// The check takes long.
+	if now, err := repository.ReadBackupInfo(ctx, f.Partition.Store, f.Path); errors.Is(err, objstore.ErrNotExist) {
+		return f.WithdrawLateHold(ctx, x)
+	} else if err == nil && now.ID != was.ID {
+		return fmt.Errorf("another backup of this name was started during the check, and has the hold now: %s", x.Text())
 	}
 	s.log.Error(a.Headline(), "backup", f.Path, "deleted", a.Deleted, "of", a.Of, "from", a.From, "to", a.To)
 	return s.noteHeld(f.Partition.Name, f.Path)

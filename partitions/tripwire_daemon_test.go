@@ -113,3 +113,42 @@ func TestTripwireIsNotStored(t *testing.T) {
 	}
 	t.Error("no hold")
 }
+
+// The backup is erased while a daemon checks it. The hold does not stay for the next backup of the
+// name, unless the daemon may not delete.
+func TestTripwireOfErased(t *testing.T) {
+	for _, may := range []bool{true, false} {
+		t.Run(fmt.Sprint("may delete ", may), func(t *testing.T) {
+			t.Parallel()
+			w := newWiredDaemon(t)
+			key, ended := repository.HoldsKey("user/anne"), make(chan struct{}, 100)
+			w.store.SetFaults(func(op, k string) error {
+				if k == key && op == "put" {
+					for _, k := range w.store.Keys(repository.BackupPrefix("user/anne")) {
+						w.store.Lose(k)
+					}
+				}
+				if k == key && op == "delete" && !may {
+					ended <- struct{}{}
+					return errDenied
+				}
+				return nil
+			}, func(op, k string) error {
+				if k == key && op == "delete" {
+					ended <- struct{}{}
+				}
+				return nil
+			})
+			w.expunge(w.inbox, 40)
+			w.later(time.Hour)
+			select {
+			case <-ended:
+			case <-time.After(20 * time.Second):
+				t.Fatal("the daemon has not withdrawn its hold")
+			}
+			if left := len(w.store.Keys(key)); (left == 0) != may {
+				t.Errorf("%d objects", left)
+			}
+		})
+	}
+}

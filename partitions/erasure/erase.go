@@ -67,6 +67,8 @@ type partJob struct {
 	collect *repository.Upkeep // keeps collection from copying bodies to other packs
 	aside   map[string]*lease  // of the copies
 	done    []Done
+
+	prepared *record // that is about to be removing
 }
 
 func (j *job) run(ctx context.Context, s *Survey) error {
@@ -82,10 +84,15 @@ func (j *job) run(ctx context.Context, s *Survey) error {
 		return err
 	}
 	return j.leased(ctx, func(ctx context.Context) error {
+		for _, p := range j.parts {
+			if err := p.lateHolds(ctx); err != nil {
+				return p.failed(err)
+			}
+		}
 		if _, err := j.rest(ctx); err != nil {
 			return err
 		}
-		for _, step := range []func(*partJob, context.Context) error{(*partJob).prepare, (*partJob).remove} {
+		for _, step := range []func(*partJob, context.Context) error{(*partJob).prepare, (*partJob).lateHolds, (*partJob).decide, (*partJob).remove} {
 			for _, p := range j.parts {
 				if err := step(p, ctx); err != nil {
 					return p.failed(err)

@@ -3,6 +3,10 @@ package erasure
 import (
 	"context"
 	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/cyrusbackup/backupd/objstore"
@@ -14,7 +18,7 @@ import (
 // new backup that begins within it keeps all its objects; only former versions of them may go.
 const cutMargin = time.Minute
 
-// prepare puts the packs of the copies on record, and condemns them.
+// prepare puts the packs of the copies beside the record, and condemns them.
 func (p *partJob) prepare(ctx context.Context) (err error) {
 	bases := p.left()
 	cut, err := p.now(ctx)
@@ -52,9 +56,50 @@ func (p *partJob) prepare(ctx context.Context) (err error) {
 		cut = f.Info.Created
 	}
 	r.State, r.Cut, r.Copies, r.Unknown = repository.ErasureRemoving, cut.Add(cutMargin).UTC(), bases, int64(named.Unreadable)
-	r.listed = true
-	p.done = append(p.done, Done{Record: Record{p.Name, r.Erasure}, Unread: named.Unread})
-	return p.put(ctx, r)
+	r.listed, r.unread = true, named.Unread
+	p.prepared = r
+	return nil
+}
+
+// lateHolds returns ErrOnHold if a hold has arrived in the former place of the backup. A daemon that
+// checks its tripwire reads the backup for minutes before it places the hold.
+func (p *partJob) lateHolds(ctx context.Context) error {
+	var mine []*repository.Found // that nothing has been removed from
+	for _, f := range p.whole.Aside {
+		r := p.erasing(f.Aside)
+		if p.aside[f.Aside] != nil && (r == nil || r == p.prepared || !r.Unfinished()) {
+			mine = append(mine, f)
+		}
+	}
+	if len(mine) == 0 {
+		return nil
+	}
+	newest := slices.MaxFunc(mine, func(a, b *repository.Found) int {
+		return strings.Compare(path.Base(a.Aside), path.Base(b.Aside))
+	})
+	if err := p.check(); err != nil {
+		return err
+	}
+	if err := repository.TakeLateHolds(ctx, p.Config, newest); err != nil {
+		return err
+	}
+	now, err := p.now(ctx)
+	if err != nil {
+		return err
+	}
+	if err := newest.CheckHolds(ctx, now); err != nil {
+		return fmt.Errorf("%s: %w", newest.Aside, err)
+	}
+	return nil
+}
+
+// decide puts the record: from now on the copies are being removed.
+func (p *partJob) decide(ctx context.Context) error {
+	if p.prepared == nil {
+		return nil
+	}
+	p.done = append(p.done, Done{Record: Record{p.Name, p.prepared.Erasure}, Unread: p.prepared.unread})
+	return p.put(ctx, p.prepared)
 }
 
 // size adds up the objects below prefixes.

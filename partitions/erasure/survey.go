@@ -48,6 +48,7 @@ type part struct {
 type record struct {
 	*repository.Erasure
 	etag   string
+	unread []collection.BlockedError
 	listed bool // its list of packs is complete, as long as this run has the lease of collection
 }
 
