@@ -113,9 +113,9 @@ func (j *job) rest(ctx context.Context) (newer, err error) {
 			return nil, err
 		}
 		for _, f := range now.copies() {
-			left, err := p.leftOver(ctx, f)
-			if errors.Is(left, ErrChanged) || err != nil {
-				return nil, errors.Join(left, err)
+			left := p.leftOver(f)
+			if errors.Is(left, ErrChanged) {
+				return nil, left
 			}
 			newer = errors.Join(newer, left)
 		}
@@ -123,24 +123,18 @@ func (j *job) rest(ctx context.Context) (newer, err error) {
 	return newer, nil
 }
 
-func (p *partJob) leftOver(ctx context.Context, f *repository.Found) (left, err error) {
-	if p.aside[f.Aside] != nil {
-		return nil, nil
-	}
-	if f.Aside == "" {
-		if there, err := hasContent(ctx, f); err != nil || !there {
-			return nil, err
-		}
-	}
-	left = ErrChanged
+func (p *partJob) leftOver(f *repository.Found) error {
+	left := ErrChanged
 	switch {
+	case p.aside[f.Aside] != nil:
+		return nil
 	case p.mine(f):
 	case p.job.continues:
 		left = ErrNewer
 	case f.Aside == "" && f.Info.ID != "": // a new backup has begun since
-		return nil, nil
+		return nil
 	}
-	return fmt.Errorf("partition %s: %s: %w", p.Name, f.Where(), left), nil
+	return fmt.Errorf("partition %s: %s: %w", p.Name, f.Where(), left)
 }
 
 // hasContent reports whether a backup below backups/ has more than leases. If not, only the end of

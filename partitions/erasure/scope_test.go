@@ -118,6 +118,22 @@ func TestWithoutID(t *testing.T) {
 	}
 }
 
+// An erasure was interrupted when nothing but leases was left below backups/.
+func TestContinueAfterClear(t *testing.T) {
+	w := newWorld(t)
+	private, mixed := w.content()
+	leases := false
+	w.killed(0, func(op, key string) bool {
+		leases = leases || op == "delete" && key == repository.BackupInfoKey(anne)
+		return leases && key == repository.LockKey(anne)
+	})
+	if list, err := repository.Remains(t.Context(), w.parts(), anneName); err != nil || len(list) != 1 || w.has(repository.BackupInfoKey(anne)) || !w.has(repository.LockKey(anne)) {
+		t.Fatal(list, err)
+	}
+	w.erase()
+	w.erased(private, mixed)
+}
+
 // moved puts what a move leaves into another partition.
 func (w *world) moved(to *world) {
 	for key, b := range w.mem.All() {
