@@ -18,17 +18,21 @@ import (
 // on a list of condemned packs for at most ten minutes, and on its commit for an hour.
 const Grace = 2 * time.Hour
 
-// Open returns the erasures of a partition whose bodies may be left, and erasures that were
-// interrupted while they removed the copies. Beside them it returns an error that names the records
-// that are unreadable.
+// Open returns the erasures of a partition that are not complete: bodies may be left, or an
+// interruption has left copies. Beside them it returns an error that names the records that are
+// unreadable.
 func Open(ctx context.Context, p repository.Config) (list []*repository.Erasure, err error) {
 	var bad error
+	var done *repository.Erasure // the last record, if it is done
 	for info, err := range p.Store.List(ctx, repository.ErasedPrefix, "") {
 		if err != nil {
 			return nil, err
 		}
-		// The list of packs exists until the erasure is done.
-		id, ok := strings.CutSuffix(strings.TrimPrefix(info.Key, repository.ErasedPrefix), ".packs.zst")
+		if done != nil && info.Key == repository.ErasurePacksKey(done.ID) { // it follows the record
+			list = append(list, done)
+		}
+		done = nil
+		id, ok := strings.CutSuffix(strings.TrimPrefix(info.Key, repository.ErasedPrefix), ".json")
 		if !ok {
 			continue
 		}
@@ -39,11 +43,28 @@ func Open(ctx context.Context, p repository.Config) (list []*repository.Erasure,
 			return nil, err
 		case err != nil:
 			bad = errors.Join(bad, err)
+		case e.State == repository.ErasureDone:
+			done = e
 		default:
 			list = append(list, e)
 		}
 	}
 	return list, bad
+}
+
+// Listed returns the erasures whose list of packs can be read. The error names the others: they must
+// not keep the packs of other backups from being collected.
+func Listed(ctx context.Context, p repository.Config, list []*repository.Erasure) (good []*repository.Erasure, bad error) {
+	for _, e := range list {
+		if e.State != repository.ErasureDone {
+			if err := checkPacks(ctx, p.Store, e.ID); err != nil {
+				bad = errors.Join(bad, fmt.Errorf("erasure %s of %s: bodies may be left in packs that others use, until a former version of this object is put back: %w", e.ID, e.Of(), err))
+				continue
+			}
+		}
+		good = append(good, e)
+	}
+	return good, bad
 }
 
 // Due reports whether bodies can be removed, or when.
@@ -57,7 +78,9 @@ func Packs(ctx context.Context, p repository.Config, list []*repository.Erasure)
 	return func(yield func(collection.Pack, error) bool) {
 		var all []iter.Seq2[collection.Pack, error]
 		for _, e := range list {
-			all = append(all, readPacks(ctx, p.Store, e.ID))
+			if e.State != repository.ErasureDone {
+				all = append(all, readPacks(ctx, p.Store, e.ID))
+			}
 		}
 		for id, err := range merged(all) {
 			if !yield(id, err) || err != nil {

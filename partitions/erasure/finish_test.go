@@ -27,6 +27,7 @@ func (w *world) tryFinish() ([]erasure.Settled, error) {
 			due = append(due, e)
 		}
 	}
+	due, w.unlisted = erasure.Listed(w.t.Context(), w.config(), due)
 	if err := erasure.Sweep(w.t.Context(), w.config(), due, w.lock()); err != nil {
 		return nil, err
 	}

@@ -42,6 +42,8 @@ type world struct {
 	mem   *memstore.Store
 	store objstore.Store // mem, and what a test puts before it
 	now   time.Time
+
+	unlisted error // of the last tryFinish
 }
 
 func newWorld(t *testing.T) *world {

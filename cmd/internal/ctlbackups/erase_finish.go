@@ -47,7 +47,11 @@ func (c *command) dueErasures(p repository.Config) (due []*repository.Erasure, c
 			cli.Fprintf(c.out, "erase %s: %s: bodies are removed after %s\n", nameOf(e.Of()), p.Name, timespec.Text(at))
 		}
 	}
-	return due, complete
+	due, err = erasure.Listed(c.ctx, p, due)
+	if err != nil {
+		cli.Fprintf(c.err, "ctl_backups: partition %s: %v\n", p.Name, err)
+	}
+	return due, complete && err == nil
 }
 
 // resumeErasure removes copies after an interruption. A copy that is removed in part would keep
