@@ -73,19 +73,18 @@ func (p *pass) eraseVersions(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return p.eraseParked(ctx)
 }
 
 // eraseVersionsOf removes the versions of a pack that collection has removed: its note shows that
 // other packs have every entry that is needed. If the pack is absent for another reason, its versions may be the
 // only copies.
 func (p *pass) eraseVersionsOf(ctx context.Context, key string) error {
-	m, _, err := history.ReadMoved(ctx, p.store, key)
-	noted := !errors.Is(err, objstore.ErrNotExist)
-	if noted && err != nil {
+	removed, err := p.removedWhole(ctx, key)
+	if err != nil {
 		return err
 	}
-	if !noted || !m.NothingLost() {
+	if !removed {
 		there, err := p.hasVersions(ctx, key)
 		if there {
 			p.out.Erasing++
@@ -93,10 +92,15 @@ func (p *pass) eraseVersionsOf(ctx context.Context, key string) error {
 		}
 		return err
 	}
+	return p.eraseAll(ctx, key)
+}
+
+// eraseAll removes an object with all its versions.
+func (p *pass) eraseAll(ctx context.Context, key string) error {
 	if err := p.lease.Check(); err != nil {
 		return err
 	}
-	err = objstore.EraseObject(ctx, p.store, key)
+	err := objstore.EraseObject(ctx, p.store, key)
 	var r *objstore.RetainedError
 	switch {
 	case errors.As(err, &r):

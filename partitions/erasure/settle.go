@@ -116,8 +116,17 @@ func (s *settling) left(ctx context.Context, e *repository.Erasure) (n int64, er
 			}
 		}
 	})
-	if err != nil || s.collected.Erasing == 0 {
+	if err != nil {
 		return n, err
+	}
+	for _, err := range collection.Parked(ctx, s.p.Store, readPacks(ctx, s.p.Store, e.ID)) {
+		if err != nil {
+			return n, err
+		}
+		n++
+	}
+	if s.collected.Erasing == 0 {
+		return n, nil
 	}
 	versions, err := s.formerPacks(ctx, e)
 	return n + versions, err
