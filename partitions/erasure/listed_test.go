@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/faultstore"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
@@ -67,5 +68,26 @@ func TestOpenBegun(t *testing.T) {
 	}
 	if open := w.open(); len(open) != 1 || open[0].State != repository.ErasureBegun {
 		t.Errorf("%+v", open)
+	}
+}
+
+// A record that the store does not return now may be about this backup: the run stops, and does not
+// begin a second one beside it.
+func TestRecordIsNotReturned(t *testing.T) {
+	w := newWorld(t)
+	w.content()
+	f := faultstore.New(w.mem)
+	f.Add(faultstore.Fault{Count: 1, Match: func(op, key string) bool { return op == "get" && strings.HasPrefix(key, "erased/") }, Before: func(string, string) error {
+		return &objstore.Error{Op: "get", Temporary: true, Err: errors.New("no answer")}
+	}})
+	w.store = f
+	if _, err := w.tryErase(); err == nil {
+		t.Error("no error")
+	}
+	w.store = w.mem
+	w.later(hour)
+	w.erase()
+	if list := w.records(); len(list) != 1 || list[0].State != repository.ErasurePending {
+		t.Errorf("%d records", len(list))
 	}
 }

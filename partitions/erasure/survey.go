@@ -93,8 +93,8 @@ func (s *Survey) Held() error {
 func lookAt(ctx context.Context, c repository.Config, n repository.Name) (*part, error) {
 	p := &part{Config: c}
 	for e, err := range repository.Erasures(ctx, c, time.Time{}) {
-		if err != nil && e == nil {
-			return nil, err
+		if err != nil && (e == nil || repository.IsStoreError(err)) {
+			return nil, err // it may be about this backup
 		}
 		if err != nil || e.Backup != n.Path() || e.State == repository.ErasureDone {
 			continue // compact reports a record that is unreadable
