@@ -10,6 +10,7 @@ import (
 
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // kind is how an object of a backup takes part in the count.
@@ -37,6 +38,9 @@ const infoName = "backup.json"
 
 // usesName is the last element of the key of a backup's uses.
 const usesName = "uses.ndjson.zst"
+
+// UsesKey is the key of a copy of what the objects of a backup name.
+func UsesKey(path string) string { return repository.BackupPrefix(path) + usesName }
 
 // without are the objects of a backup that name no packs.
 var without = []string{infoName, "lock.json", "upkeep.json", "holds.json", "set-aside.json"}

@@ -7,6 +7,8 @@ import (
 
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/objstore/faultstore"
+	"github.com/cyrusbackup/backupd/partitions/collection"
+	"github.com/cyrusbackup/backupd/partitions/erasure"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
@@ -90,4 +92,29 @@ func TestRecordIsNotReturned(t *testing.T) {
 	if list := w.records(); len(list) != 1 || list[0].State != repository.ErasurePending {
 		t.Errorf("%d records", len(list))
 	}
+}
+
+// A collection puts what it has read of a backup after an erasure that was interrupted has set the
+// backup aside. The next run removes that, too.
+func TestLateUses(t *testing.T) {
+	w := newWorld(t)
+	w.content()
+	f := faultstore.New(w.mem)
+	f.Add(faultstore.Fault{Match: func(op, key string) bool { return op == "put" && strings.HasSuffix(key, ".packs.zst") }, Before: func(string, string) error {
+		return &objstore.Error{Op: "put", Err: objstore.ErrDenied}
+	}})
+	w.store = f
+	if _, err := w.tryErase(); !errors.Is(err, objstore.ErrDenied) {
+		t.Fatal(err)
+	}
+	w.store = w.mem
+	w.put(collection.UsesKey(anne), []byte("x"))
+	w.later(hour)
+	w.erase()
+	if left := w.mem.Keys(repository.BackupPrefix(anne)); len(left) > 0 {
+		t.Errorf("left: %q", left)
+	}
+	w.later(erasure.Grace + hour)
+	w.finish()
+	w.gone()
 }

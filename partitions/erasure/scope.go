@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/cyrusbackup/backupd/partitions/collection"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
@@ -66,7 +67,7 @@ func (j *job) lookAgain(ctx context.Context, s *Survey) error {
 		j.id = repository.NewID()
 	}
 	if j.continues {
-		return nil
+		return j.addLate(ctx)
 	}
 	seen := map[place]string{}
 	for _, c := range s.Copies {
@@ -149,4 +150,30 @@ func hasContent(ctx context.Context, f *repository.Found) (bool, error) {
 		}
 	}
 	return false, nil
+}
+
+// addLate adds what a collection has left below backups/: it had read the backup before that was set
+// aside, and put the list of its packs afterwards. Anything else there is for a person to decide.
+func (j *job) addLate(ctx context.Context) error {
+	for _, p := range j.parts {
+		f := p.whole.Active
+		if f == nil || f.Info.ID != "" {
+			continue
+		}
+		only := true
+		for info, err := range p.Store.List(ctx, repository.BackupPrefix(f.Path), "") {
+			if err != nil {
+				return p.failed(err)
+			}
+			switch info.Key {
+			case repository.LockKey(f.Path), repository.UpkeepKey(f.Path), collection.UsesKey(f.Path):
+			default:
+				only = false
+			}
+		}
+		if only {
+			j.damaged[placeOf(f)] = true
+		}
+	}
+	return nil
 }
