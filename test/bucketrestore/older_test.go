@@ -151,8 +151,8 @@ func TestOlderRepository(t *testing.T) {
 		}
 		compare(t, "now", p.restore("restore", "user/anne"), want[2*olderDays])
 	}
-	for what, pattern := range map[string]string{"commits merged": `needed nothing: (\d+) commits`, "objects of logs removed": `^retention .*: (\d+) objects of logs`,
-		"checkpoints removed": `objects of logs, (\d+) checkpoints`, "packs removed": `used, (\d+) packs \(.* removed,`} {
+	for what, pattern := range map[string]string{"commits merged": `^merge: (\d+) commits?`, "objects of logs removed": `^retention: .*?(\d+) objects? of the log`,
+		"checkpoints removed": `^retention: .*?(\d+) checkpoints?`, "packs removed": `used, (\d+) packs? \([^)]*\) removed`} {
 		n := ctl.removed(pattern)
 		t.Logf("%s: %d", what, n)
 		if n == 0 {

@@ -83,6 +83,17 @@ class Life:
                 c.cmd("EXPUNGE")
             c.cmd("UNSELECT")
 
+    def end(self):
+        """Expunges everything, so that the last nights have packs to remove."""
+        for u in USERS:
+            c = self.x.imap(u)
+            for f in ("INBOX", "Archive"):
+                uids = self.some(c, f, 1000)
+                if uids:
+                    c.cmd("UID STORE %s +FLAGS (\\Deleted)" % uids)
+                    c.cmd("EXPUNGE")
+                c.cmd("UNSELECT")
+
     def folder(self, u, c):
         """A folder is deleted with delay, or created."""
         if self.folders[u]:
@@ -206,12 +217,19 @@ def rolled(x, step, run):
     x.no_differences(step, "refused", [str(l[:300]) for l in refusals(x, step)])
 
 
+def doomed_pack(x, compact):
+    """Makes a pack of the messages in Doomed alone: they are the first to arrive, and to be merged."""
+    time.sleep(2)               # until the client has sent them
+    x.pass_days(3.5)
+    compact.run("2-doomed")
+
+
 def at_last(x, step, compact, moments):
     """Everything is as it should be, also after the days in which folders that the source has deleted end."""
     compact.verify(step)
     moments.check(step)
     cyr_expire(x, "-X", "0", "-E", "0", "-D", "0")
-    for _ in range(3):
+    for _ in range(8):          # until the last weekly moment ends; then records go, and packs two nights later
         x.pass_days(KEEP + 1)
         compact.run(step)
     compact.verify(step)
@@ -228,13 +246,12 @@ def killed_compact(x):
     rng, life, compact, moments = random.Random(), Life(x, 1), Compact(x), Moments(x)
     h = x.start("1-rolling", "-R")
     kills = int(os.environ.get("E2E_COMPACT_KILLS", "4"))
+    doomed_pack(x, compact)
     for n in range(2 * kills):
         if compact.killed >= kills and n > 4:
             break               # some runs end before they are killed
         step = "2-round%d" % n
         life.live(.8)
-        if not n:
-            time.sleep(2)       # until the client has sent the first mail
         moments.remember(step)
         if n == 1:
             life.doom()
@@ -247,6 +264,7 @@ def killed_compact(x):
             cyr_expire(x, "-X", "0", "-E", "0", "-D", "0")
             compact.verify(step)
         moments.check(step, 3)
+    life.end()
     x.expect("2-killed", compact.killed >= kills // 2, "only %d runs were killed" % compact.killed)
     rolled(x, "1-rolling", h)
     at_last(x, "3-last", compact, moments)
@@ -257,12 +275,11 @@ def rolling_compact(x):
     "a rolling client with mail, flags, moves, delayed deletes and cyr_expire while compact runs again and again"
     life, compact, moments = Life(x, 2), Compact(x), Moments(x)
     h, seconds = x.start("1-rolling", "-R"), float(os.environ.get("E2E_COMPACT_SECONDS", "20"))
+    doomed_pack(x, compact)
     began, n = time.time(), 0
     while n < 8 or time.time() < began + seconds:   # on a slow host, too few days would pass
         step, n = "2-round%d" % n, n + 1
         life.live(1 if seconds < 100 else 50)
-        if n == 1:
-            time.sleep(2)       # until the client has sent the first mail
         moments.remember(step)
         if n == 2:
             life.doom()
@@ -276,5 +293,6 @@ def rolling_compact(x):
             x.fail(step, str(e))
         compact.end(p, step, 120)
         moments.check(step, 3)
+    life.end()
     rolled(x, "1-rolling", h)
     at_last(x, "3-last", compact, moments)
