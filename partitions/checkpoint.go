@@ -85,7 +85,7 @@ func (b *Backup) writeCheckpoint(ctx context.Context) error {
 		return err
 	}
 	defer m.Close()
-	written, err := b.putCheckpoint(ctx, m, began)
+	written, err := part.putCheckpoint(ctx, m, began)
 	if err != nil {
 		return err
 	}
@@ -93,7 +93,7 @@ func (b *Backup) writeCheckpoint(ctx context.Context) error {
 		return err
 	}
 	defer b.End()
-	if b.entry == nil || b.entry.Checkpoint >= number {
+	if b.entry == nil || b.part != part || b.entry.Checkpoint >= number {
 		return nil
 	}
 	b.entry.Checkpoint, b.entry.CheckpointBytes, b.entry.LogBytes = number, written.Bytes, 0
@@ -103,12 +103,12 @@ func (b *Backup) writeCheckpoint(ctx context.Context) error {
 
 // putCheckpoint puts a checkpoint. Retention may have removed blocks of the checkpoint that m was
 // folded from, and blocks that m has put, but not within a day.
-func (b *Backup) putCheckpoint(ctx context.Context, m *history.Mem, began time.Time) (history.Checkpoint, error) {
-	if !b.part.Conditional() { // then nobody can compact the backup either
-		return m.WriteCheckpoint(ctx, b.set.opt.Pack)
+func (p *Partition) putCheckpoint(ctx context.Context, m *history.Mem, began time.Time) (history.Checkpoint, error) {
+	if !p.Conditional() { // then nobody can compact the backup either
+		return m.WriteCheckpoint(ctx, p.set.opt.Pack)
 	}
-	return m.AddCheckpoint(ctx, b.set.opt.Pack, func() error {
-		if took := apart(began, b.set.opt.Now()); took > foldTime {
+	return m.AddCheckpoint(ctx, p.set.opt.Pack, func() error {
+		if took := apart(began, p.set.opt.Now()); took > foldTime {
 			return fmt.Errorf("it took %s: the host has perhaps slept", took)
 		}
 		return nil
