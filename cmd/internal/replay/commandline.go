@@ -63,6 +63,10 @@ SIZE bytes (k, M).
 
 The same source gives the same mailboxes in every run: a second run finds nothing
 to do.
+
+For each round it prints what it has pushed, the seconds, messages/s and MB/s (a
+million bytes of message bodies), and the times of each command: in total, and
+after its last byte was sent.
 `
 	p.Exit = []cmdline.Status{
 		{Code: 0, Text: "success: everything was pushed, or the server had it already"},

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cyrusbackup/backupd/replication/client/fakeserver"
 )
@@ -89,6 +90,22 @@ func TestSecondRunFindsNothingToDo(t *testing.T) {
 	}
 	var text strings.Builder
 	if err := sum.writeText(&text); err != nil || !strings.Contains(text.String(), "nothing to do: the server has all 3 mailboxes") {
+		t.Errorf("%s, %v", text.String(), err)
+	}
+}
+
+// The line of a round has both rates. MB are millions of bytes.
+func TestRates(t *testing.T) {
+	r := newRound()
+	r.Messages, r.Bytes = 500, 5_250_000
+	r.finish(2500 * time.Millisecond)
+	sum := Summary{Server: "x", Users: 1, Connections: 1, Rounds: []*Round{r}}
+	var text strings.Builder
+	if err := sum.writeText(&text); err != nil || !strings.Contains(text.String(), "; 2.50 s, 200 messages/s, 2.1 MB/s\n") {
+		t.Errorf("%s, %v", text.String(), err)
+	}
+	text.Reset()
+	if err := sum.writeJSON(&text); err != nil || !strings.Contains(text.String(), `"messages_per_second": 200,`) || !strings.Contains(text.String(), `"mb_per_second": 2.1,`) {
 		t.Errorf("%s, %v", text.String(), err)
 	}
 }
