@@ -29,7 +29,7 @@ func (s *Store) delete(c *call, key string) error {
 	if err := s.check(c.ctx, key); err != nil {
 		return err
 	}
-	if s.clock == "" {
+	if s.readOnly || s.clock == "" {
 		return objstore.ErrDenied
 	}
 	path := s.path(key)

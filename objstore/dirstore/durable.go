@@ -43,7 +43,7 @@ type doubt struct {
 // settle makes an object durable before it is shown to a caller who may rely on it. It does
 // nothing for objects that this process knows to be durable, and for old objects.
 func (s *Store) settle(c *call, key string, st fs.FileInfo, now time.Time) error {
-	if s.clock == "" || s.isKnown(key, st) {
+	if s.readOnly || s.clock == "" || s.isKnown(key, st) {
 		return nil
 	}
 	dir := filepath.Dir(s.path(key))

@@ -80,6 +80,9 @@ type Options struct {
 	// temporary error; 0: 30 s.
 	CallTimeout time.Duration
 	Logger      *slog.Logger // logs when the directory hangs and when it answers again; nil discards
+	// ReadOnly creates nothing: a missing root is ErrNoBucket, and puts and deletions are ErrDenied. A
+	// tool that root runs would otherwise leave directories and locks that the server's user cannot use.
+	ReadOnly bool
 }
 
 // Store is a directory.
@@ -88,6 +91,7 @@ type Store struct {
 	page        int
 	callTimeout time.Duration
 	log         *slog.Logger
+	readOnly    bool
 	clock       string // path of a file; "" if the root is read-only: no store time, no puts
 	lock        *lock
 	calls       chan struct{} // a token for each running call
@@ -131,7 +135,7 @@ func storeAt(root string, o Options) *Store {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &Store{
-		root: filepath.Clean(root), page: defaultPage, callTimeout: o.CallTimeout, log: o.Logger,
+		root: filepath.Clean(root), page: defaultPage, callTimeout: o.CallTimeout, log: o.Logger, readOnly: o.ReadOnly,
 		calls:  make(chan struct{}, maxCalls),
 		synced: map[string]struct{}{}, known: map[string]version{}, doubts: map[string]doubt{}, dirLocks: map[string]*dirLock{},
 	}
@@ -146,13 +150,19 @@ func (s *Store) open(c *call) error {
 		info, err = os.Stat(s.root)
 		return err
 	})
-	if errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && s.readOnly:
+		err = fmt.Errorf("%w: %s", objstore.ErrNoBucket, s.root)
+	case errors.Is(err, fs.ErrNotExist):
 		err = s.makeRoot(c)
-	} else if err == nil && !info.IsDir() {
+	case err == nil && !info.IsDir():
 		err = unix.ENOTDIR
 	}
 	if err != nil {
 		return outcome(err)
+	}
+	if s.readOnly {
+		return s.findClock(c)
 	}
 	switch err := s.openHidden(c); {
 	case errors.Is(err, unix.EROFS), errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
@@ -198,6 +208,19 @@ func (s *Store) openHidden(c *call) error {
 		return errors.Join(err, lockFile.Close())
 	}
 	s.clock, s.lock = clock.Name(), newLock(lockFile)
+	return nil
+}
+
+// findClock uses the clock that a writer has made. Without it, answers state no time.
+func (s *Store) findClock(c *call) error {
+	clock := filepath.Join(s.path(hidden), "clock")
+	err := c.do("stat", clock, func() error { return unix.Access(clock, unix.W_OK) })
+	if left(err) {
+		return err
+	}
+	if err == nil {
+		s.clock = clock
+	}
 	return nil
 }
 

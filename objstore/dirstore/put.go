@@ -37,7 +37,7 @@ func (s *Store) put(c *call, key string, body objstore.Body, opt objstore.PutOpt
 	if err := s.check(c.ctx, key); err != nil {
 		return objstore.Info{}, err
 	}
-	if s.clock == "" {
+	if s.readOnly || s.clock == "" {
 		return objstore.Info{}, fmt.Errorf("%w: the directory is not writable", objstore.ErrDenied)
 	}
 	temp, err := s.createTemp(c)

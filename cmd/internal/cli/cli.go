@@ -84,7 +84,7 @@ func Main(name, usage string, stderr io.Writer, run func(context.Context) error)
 	return ExitTemporary
 }
 
-// Bucket is the set of configured partitions, opened for reading by a tool.
+// Bucket is the set of configured partitions, opened by a tool.
 type Bucket struct {
 	Conf       *imapconf.File
 	Partitions []repository.Config
@@ -104,14 +104,24 @@ func NewBucket(conf *imapconf.File, parts []repository.Config) *Bucket {
 	return b
 }
 
-// Open reads imapd.conf and opens its partitions. If one of several cannot be opened, the
-// Bucket contains it, and its operations fail.
+// Open reads imapd.conf and opens its partitions for reading: it creates nothing, because an
+// administrator may run a tool as root before the server has made its directories. If one of several
+// partitions cannot be opened, the Bucket contains it, and its operations fail.
 func Open(ctx context.Context, config, tool string) (*Bucket, error) {
+	return open(ctx, config, tool, true)
+}
+
+// OpenToWrite is Open for tools that change backups.
+func OpenToWrite(ctx context.Context, config, tool string) (*Bucket, error) {
+	return open(ctx, config, tool, false)
+}
+
+func open(ctx context.Context, config, tool string, readOnly bool) (*Bucket, error) {
 	conf, err := imapconf.Load(config, tool)
 	if err != nil {
 		return nil, &ConfigError{err}
 	}
-	parts, closer, err := stores.Open(ctx, conf, stores.Options{Tolerant: true})
+	parts, closer, err := stores.Open(ctx, conf, stores.Options{Tolerant: true, ReadOnly: readOnly})
 	if err != nil {
 		return nil, &ConfigError{err}
 	}

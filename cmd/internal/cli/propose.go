@@ -40,7 +40,7 @@ func backupNames(ctx context.Context, config string, m Mode, begun string) ([]st
 	if err != nil {
 		return nil, err
 	}
-	parts, closer, err := stores.Open(ctx, conf, stores.Options{Only: inUse})
+	parts, closer, err := stores.Open(ctx, conf, stores.Options{Only: inUse, ReadOnly: true})
 	if err != nil {
 		return nil, err
 	}
@@ -68,8 +68,7 @@ func backupNames(ctx context.Context, config string, m Mode, begun string) ([]st
 	return out, nil
 }
 
-// inUse reports whether a partition is a directory with backups. Opening any other directory
-// would create it.
+// inUse reports whether a partition is a directory with backups.
 func inUse(l objstore.Location) bool {
 	if l.Scheme != objstore.Dir {
 		return false

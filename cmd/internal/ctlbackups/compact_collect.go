@@ -76,9 +76,12 @@ func (c *command) collectOptions() (collection.Options, error) {
 }
 
 // usesCache returns the directory for the cache of package collection; "" if it cannot be
-// made. Without a cache, a pass reads more.
+// made, or is not there and -n must not make it. Without a cache, a pass reads more.
 func (c *command) usesCache() string {
 	dir := filepath.Join(c.bucket.Conf.String("configdirectory"), "backup-uses")
+	if _, err := os.Stat(dir); err != nil && c.dryRun {
+		return ""
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		if c.verbose > 0 {
 			cli.Fprintf(c.err, "ctl_backups: collection without a cache: %v\n", err)

@@ -20,7 +20,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	out := bufio.NewWriter(stdout)
 	cli.SaveMemory()
 	return cli.Main("ctl_backups", new(command).commandLine().Usage(), stderr, func(ctx context.Context) error {
-		c := &command{ctx: ctx, open: cli.Open, now: clock.Now(), clock: clock.Now, in: stdin, out: out, direct: stdout, err: stderr, audit: cli.Audit{Tool: "ctl_backups"}}
+		c := &command{ctx: ctx, now: clock.Now(), clock: clock.Now, in: stdin, out: out, direct: stdout, err: stderr, audit: cli.Audit{Tool: "ctl_backups"}}
 		err := c.run(args[1:])
 		if flushed := out.Flush(); err == nil {
 			err = flushed
@@ -32,7 +32,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 // command is one run of the program.
 type command struct {
 	ctx    context.Context
-	open   cli.Opener
+	open   cli.Opener // nil: cli.Open, or cli.OpenToWrite if the command changes backups
 	bucket *cli.Bucket
 	now    time.Time
 	clock  func() time.Time // nil: time.Now
@@ -129,7 +129,7 @@ func (c *command) do(name string) error {
 			return err
 		}
 		var err error
-		if c.bucket, err = c.open(c.ctx, c.config, "ctl_backups"); err != nil {
+		if c.bucket, err = c.opener(name)(c.ctx, c.config, "ctl_backups"); err != nil {
 			return err
 		}
 		defer c.bucket.Close()
@@ -153,6 +153,32 @@ func (c *command) do(name string) error {
 		c.audit.Done(c.bucket.Conf, name, err, c.tally.attrs(c.what(), c.target)...)
 	}
 	return err
+}
+
+// opener returns what opens the partitions for a command.
+func (c *command) opener(name string) cli.Opener {
+	switch {
+	case c.open != nil:
+		return c.open
+	case c.reads(name):
+		return cli.Open
+	}
+	return cli.OpenToWrite
+}
+
+// reads reports whether a command only reads.
+func (c *command) reads(name string) bool {
+	switch name {
+	case "list", "stat", "cost", "debug":
+		return true
+	case "verify":
+		return !c.repair || c.dryRun
+	case "compact":
+		return c.dryRun
+	case "erase":
+		return c.dryRun || c.list
+	}
+	return false
 }
 
 func (c *command) checkNames(verb string) error {

@@ -53,6 +53,8 @@ type Options struct {
 	// Later tries again, for a daemon, to open partitions that cannot be opened; until then
 	// their operations fail. Open waits for several hanging partitions no longer than for one.
 	Later bool
+	// ReadOnly creates nothing in a directory, and not the directory itself.
+	ReadOnly bool
 }
 
 // Open opens the store of every partition. It accesses only directories, and sends no requests.
@@ -144,7 +146,7 @@ func openStore(ctx context.Context, name string, l objstore.Location, o Options)
 	}
 	switch l.Scheme {
 	case objstore.Dir:
-		return dirstore.OpenWith(ctx, l.Path, dirstore.Options{CallTimeout: o.Hang, Logger: log})
+		return dirstore.OpenWith(ctx, l.Path, dirstore.Options{CallTimeout: o.Hang, Logger: log, ReadOnly: o.ReadOnly})
 	case objstore.S3:
 		return awsstore.Open(ctx, l, awsstore.Options{CredentialsFile: o.CredentialsFile, Log: log})
 	case objstore.MinIO:
