@@ -160,6 +160,7 @@ func (c *conn) loggedIn(mech string, id sasl.Identity) error {
 	if !c.admin {
 		c.log().Warn("user is not an admin: everything will be denied", "user", c.user)
 	}
+	c.warnCleartext()
 	c.state(false)
 	protection := "no protection"
 	if c.tls {

@@ -10,12 +10,13 @@ import (
 	"time"
 )
 
-// Server serves replication connections. It holds only what they share: options, a counter,
-// and recent refusals. Make one with NewServer.
+// Server serves replication connections. It holds only what they share: options, a
+// counter, recent refusals, and the clients that do not use TLS. Make one with NewServer.
 type Server struct {
 	opt           Options
 	log           *slog.Logger
 	slow          slowdown
+	clear         cleartext
 	verbs         map[string]verb
 	gets, applies map[string]request
 

@@ -362,6 +362,30 @@ def saslauthd(x):
         daemon.stop()
 
 
+@scenario("k5", tls=True, stores=("dir",))
+def tls_required(x):
+    "a certificate alone gives no TLS; tls_required does; the client reports a bad certificate and continues"
+    x.user("kai")
+    x.imap("kai").append("INBOX", [(msg("k"), [], None)])
+
+    def said(text, by):
+        return [l for _, l in x.logged() if by in l and text in l]
+
+    x.sync("k5-clear", "-u", "kai", readable=False)
+    x.expect("k5-clear", said("SCRAM-SHA-256 User logged in", "-backup/"), "the login was not in clear")
+    n = len(said("does not use TLS", "-backup/"))
+    x.expect("k5-clear", n == 1, "%d warnings after two logins in clear, wanted 1" % n)
+    instance.stop_master(x.backup)
+    x.start_backup(conf={"tls_required": "yes"})
+    x.sync("k5-required", "-u", "kai", readable=False, again=False)
+    x.expect("k5-required", said("SCRAM-SHA-256+TLS User logged in", "-backup/"), "the login was not under TLS")
+    x.expect("k5-required", said("verify error", "-src/"), "the client did not report the certificate")
+    seen = len(said("verify error", "-src/"))
+    x.sync("k5-trusted", "-u", "kai", readable=False, again=False,
+           sets={"tls_server_ca_file": x.backup["base"] + "/tls.crt"})
+    x.expect("k5-trusted", len(said("verify error", "-src/")) == seen, "the client does not trust the certificate")
+
+
 @scenario("l")
 def names(x):
     "odd folder names, dotted user; altnamespace and unixhierarchysep on"
