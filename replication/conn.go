@@ -12,6 +12,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
 
@@ -60,7 +61,7 @@ func (s *Server) ServeConn(ctx context.Context, nc net.Conn, opt ConnOptions) (e
 	c.commands = commands
 	defer func() {
 		if p := recover(); p != nil {
-			s.log.Error("panic", "conn", c.id, "panic", p, "stack", string(debug.Stack()))
+			c.log().Error("panic", "panic", p, "stack", string(debug.Stack()))
 			err = fmt.Errorf("panic: %v", p)
 		}
 		err = errors.Join(err, c.close(nc))
@@ -197,7 +198,7 @@ func (c *conn) state(ended bool) {
 func (c *conn) ctx() context.Context { return c.commands }
 
 // log returns a logger that names the connection.
-func (c *conn) log() *slog.Logger { return c.srv.log.With("conn", c.id) }
+func (c *conn) log() *slog.Logger { return c.srv.log.With("conn", cyrus.ShortSessionID(c.id)) }
 
 // open returns the connection's Session and makes it on first use. The client waits 10 s
 // for the login but 30 minutes for an answer (client-behaviour.md 4), so slow work is put

@@ -198,6 +198,7 @@ func (s *Store) failed(op, key string, opt objstore.PutOptions, err error) s3wir
 		if status := resp.HTTPStatusCode(); status >= 300 {
 			f.Status = status
 		}
+		f.Request = resp.ServiceRequestID()
 		f.Date, _ = http.ParseTime(resp.HTTPResponse().Header.Get("Date"))
 	}
 	var api smithy.APIError

@@ -171,7 +171,7 @@ func (s *Store) failed(op, key string, opt objstore.PutOptions, date time.Time, 
 	f := s3wire.Failure{Op: op, Key: key, Put: opt, Date: date, Err: err, Keys: s.keys.Get().Origin}
 	var resp minio.ErrorResponse
 	if errors.As(err, &resp) && resp.StatusCode >= 300 {
-		f.Status, f.Code, f.Message = resp.StatusCode, resp.Code, resp.Message
+		f.Status, f.Code, f.Message, f.Request = resp.StatusCode, resp.Code, resp.Message, resp.RequestID
 	}
 	return f
 }

@@ -58,7 +58,7 @@ type heldBackup struct {
 // New returns the session of a new connection.
 func New(s *partitions.Set, w Who) *Session {
 	x := &Session{
-		set: s, who: partitions.Author{Connection: w.Connection, Client: w.Client}, log: s.Options().Logger.With("conn", w.Connection),
+		set: s, who: partitions.Author{Connection: w.Connection, Client: w.Client}, log: s.Options().Logger.With("conn", cyrus.ShortSessionID(w.Connection)),
 		held: map[*partitions.Backup]*heldBackup{}, taken: map[*partitions.Lease]bool{}, stage: s.NewStage(),
 	}
 	x.since.Store(x.clock().UnixNano())

@@ -13,6 +13,7 @@ import (
 	"github.com/cyrusbackup/backupd/internal/crash"
 	"github.com/cyrusbackup/backupd/internal/imapconf"
 	"github.com/cyrusbackup/backupd/internal/master"
+	"github.com/cyrusbackup/backupd/internal/version"
 	"github.com/cyrusbackup/backupd/internal/visible"
 )
 
@@ -60,6 +61,7 @@ func (p program) run(ctx context.Context) int {
 	}
 	log = p.logger(inherited.Service, conf)
 	logFaults(log)
+	log.Info("starting", slog.String("version", version.Number()), slog.String("config", conf.Path()))
 	if report, err := crash.Watch(filepath.Join(conf.String("configdirectory"), "backupd-crashes"), log); err != nil {
 		log.Warn("a crash of this process will not be reported", slog.Any("err", err))
 	} else {

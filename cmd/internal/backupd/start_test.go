@@ -13,6 +13,7 @@ import (
 
 	"github.com/cyrusbackup/backupd/internal/master"
 	"github.com/cyrusbackup/backupd/internal/master/mastertest"
+	"github.com/cyrusbackup/backupd/internal/version"
 )
 
 func chmodAll(path string) error { return os.Chmod(path, 0o777) }
@@ -58,6 +59,19 @@ func TestExitStatusOfFailedStarts(t *testing.T) {
 				t.Errorf("says %q", child.Stderr)
 			}
 		})
+	}
+}
+
+// The log has the version, also of a process that cannot serve.
+func TestStartIsLogged(t *testing.T) {
+	h := newHost(t)
+	h.mkdir("conf/backup-index/broken")
+	child := h.start(h.service(0))
+	child.Status()
+	for _, want := range []string{"starting", "version=" + version.Number(), "config=" + h.path("imapd.conf")} {
+		if !strings.Contains(child.Stderr.String(), want) {
+			t.Errorf("%q lacks %q", child.Stderr, want)
+		}
 	}
 }
 

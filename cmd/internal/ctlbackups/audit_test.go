@@ -33,6 +33,9 @@ func TestAudit(t *testing.T) {
 		{[]string{"export", "anne", "bob", to}, []string{"ctl_backups[", "export uid=", `what="anne bob" to=` + to + " backups=2 failed=0 objects=", "result=ok"}},
 		{[]string{"move", "anne", other}, []string{"move uid=", "what=anne to=" + other + " backups=1 failed=0", "result=ok"}},
 		{[]string{"import", to}, []string{"import uid=", "what=" + to + " backups=0 failed=2", "result=incomplete"}},
+		{[]string{"lock", "-x", "true", "bob"}, []string{"lock uid=", "what=bob", "result=ok"}},
+		{[]string{"verify", "--repair", "bob"}, []string{"repair uid=", "what=bob", "result=ok"}},
+		{[]string{"set-aside", "bob"}, []string{"set-aside uid=", "what=bob", "result=ok"}},
 	} {
 		var out bytes.Buffer
 		run := &command{ctx: t.Context(), now: w.Now, clock: func() time.Time { return w.Now }, in: strings.NewReader(""), out: &out, err: &out,

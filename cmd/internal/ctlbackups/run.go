@@ -146,12 +146,7 @@ func (c *command) do(name string) error {
 	if c.repair || slices.Contains([]string{"erase", "hold", "import", "lock", "move", "release", "set-aside"}, name) {
 		c.changed()
 	}
-	switch name {
-	case "hold", "release":
-		c.audit.Done(c.bucket.Conf, name, err, "what", c.what(), "reason", c.reason, "until", c.until, "backups", c.tally.backups, "failed", c.tally.failed)
-	case "export", "import", "move":
-		c.audit.Done(c.bucket.Conf, name, err, c.tally.attrs(c.what(), c.target)...)
-	}
+	c.record(name, err)
 	return err
 }
 
@@ -179,6 +174,21 @@ func (c *command) reads(name string) bool {
 		return c.dryRun || c.list
 	}
 	return false
+}
+
+// record writes a line for the audit if the command has changed backups or copied them elsewhere.
+// passwd, erase and compact write their own.
+func (c *command) record(name string, err error) {
+	switch {
+	case name == "hold", name == "release":
+		c.audit.Done(c.bucket.Conf, name, err, "what", c.what(), "reason", c.reason, "until", c.until, "backups", c.tally.backups, "failed", c.tally.failed)
+	case name == "export", name == "import", name == "move":
+		c.audit.Done(c.bucket.Conf, name, err, c.tally.attrs(c.what(), c.target)...)
+	case c.repair && !c.dryRun:
+		c.audit.Done(c.bucket.Conf, "repair", err, "what", c.what())
+	case name == "set-aside", name == "lock":
+		c.audit.Done(c.bucket.Conf, name, err, "what", c.what())
+	}
 }
 
 func (c *command) checkNames(verb string) error {

@@ -11,6 +11,7 @@ import (
 	"github.com/dustin/go-humanize/english"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/internal/timespec"
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/partitions/history"
@@ -142,7 +143,7 @@ func showChunks(c *command) error {
 			if at.IsZero() {
 				at = h.Time
 			}
-			c.printf("chunk:\t%d\ntime:\t%s\nby:\t%s %s %s\n", h.Number, timespec.Text(at), h.Host, h.Connection, h.Client)
+			c.printf("chunk:\t%d\ntime:\t%s\nby:\t%s %s %s\n", h.Number, timespec.Text(at), h.Host, cyrus.ShortSessionID(h.Connection), h.Client)
 			for e, err := range r.Events() {
 				if err != nil {
 					return err

@@ -470,7 +470,7 @@ func (e *entry) print(w io.Writer, verbose bool) error {
 }
 
 func (e *entry) by() string {
-	return strings.Join(strings.Fields(strings.Join([]string{e.Client, e.Connection, "on", e.Host}, " ")), " ")
+	return strings.Join(strings.Fields(strings.Join([]string{e.Client, cyrus.ShortSessionID(e.Connection), "on", e.Host}, " ")), " ")
 }
 
 func (t *tally) summary() string {

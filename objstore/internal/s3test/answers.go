@@ -91,6 +91,9 @@ func RunAnswers(t *testing.T, open Open) {
 			if way := wayOut(c.want, c.op, c.code); !strings.Contains(fmt.Sprint(err), way) {
 				t.Errorf("%v: advice is missing: %s", err, way)
 			}
+			if !strings.Contains(fmt.Sprint(err), "request R17") {
+				t.Errorf("%v: the id of the request is missing", err)
+			}
 			if got := objstore.StoreTimeOf(err); !got.Equal(at) {
 				t.Errorf("store time %v, want %v", got, at)
 			}
@@ -130,6 +133,7 @@ func answer(t *testing.T, status int, code string, at time.Time) (hostPort strin
 		_, _ = io.Copy(io.Discard, r.Body)
 		w.Header().Set("Date", at.Format(http.TimeFormat))
 		w.Header().Set("Content-Type", "application/xml")
+		w.Header().Set("X-Amz-Request-Id", "R17")
 		w.WriteHeader(status)
 		if code != "" {
 			_, _ = fmt.Fprintf(w, `<?xml version="1.0" encoding="UTF-8"?><Error><Code>%s</Code><Message>words of the store</Message></Error>`, code)

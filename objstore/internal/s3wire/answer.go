@@ -22,6 +22,7 @@ type Failure struct {
 	Status  int       // 0 without an answer
 	Code    string    // S3's error code, if the answer had a body
 	Message string    // S3's text
+	Request string    // the store's id of the request, for its operator; "" if there was none
 	Date    time.Time // of the answer
 	Err     error     // the SDK's error
 	// Credentials: the request was not sent because no credentials were available.
@@ -41,6 +42,9 @@ func (f Failure) Error(ctx context.Context) error {
 	text := strings.TrimSpace(fmt.Sprintf("%d %s", f.Status, f.Code))
 	if f.Message != "" {
 		text += ": " + f.Message
+	}
+	if f.Request != "" {
+		text += ", request " + f.Request
 	}
 	if sentinel == nil {
 		e.Err = errors.New(text + f.advice(nil))
