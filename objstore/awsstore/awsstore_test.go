@@ -56,6 +56,12 @@ func TestRetained(t *testing.T) {
 	})
 }
 
+func TestSettings(t *testing.T) {
+	s3test.RunSettings(t, func(t testing.TB, srv *miniotest.Server, bucket string, keys *objstore.Credentials) objstore.Inspector {
+		return open(t, srv.S3Location(bucket), awsstore.Options{Credentials: keys})
+	})
+}
+
 func TestVersionsIgnored(t *testing.T) { s3test.RunVersionsIgnored(t, openStub) }
 
 func openStub(t testing.TB, hostPort string, stall time.Duration) objstore.Store {

@@ -9,12 +9,14 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
@@ -118,6 +120,24 @@ func (s *Server) NewLockedBucket(tb testing.TB) string {
 		tb.Fatalf("make bucket: %v", err)
 	}
 	return name
+}
+
+// Limited returns temporary keys with a policy, a list of statements in JSON: the root user may do
+// everything.
+func (s *Server) Limited(tb testing.TB, valid time.Duration, statements string) *objstore.Credentials {
+	tb.Helper()
+	role, err := credentials.NewSTSAssumeRole(s.URL(), credentials.STSAssumeRoleOptions{
+		AccessKey: s.AccessKey, SecretKey: s.SecretKey, DurationSeconds: int(valid.Seconds()),
+		Policy: `{"Version":"2012-10-17","Statement":[` + statements + `]}`,
+	})
+	var v credentials.Value
+	if err == nil {
+		v, err = role.GetWithContext(&credentials.CredContext{Client: &http.Client{Transport: s.transport()}})
+	}
+	if err != nil {
+		tb.Fatalf("assume role: %v", err)
+	}
+	return &objstore.Credentials{AccessKey: v.AccessKeyID, SecretKey: objstore.Secret(v.SecretAccessKey), SessionToken: objstore.Secret(v.SessionToken)}
 }
 
 // Client returns a client for what no Store does.

@@ -110,11 +110,15 @@ type prober struct {
 	c    *Capabilities
 	keys []string // keys to remove
 
-	round int // of the current step
+	round int    // of the current step
+	fixed string // the only key; "" = keys of this run
 }
 
 // key names an object of this run and round, which cleanup will remove.
 func (p *prober) key(name string) string {
+	if p.fixed != "" {
+		return p.fixed
+	}
 	key := p.at + p.roundName() + name
 	p.keys = append(p.keys, key)
 	return key

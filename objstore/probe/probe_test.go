@@ -354,3 +354,55 @@ func TestLeftovers(t *testing.T) {
 		t.Errorf("left: %s", got)
 	}
 }
+
+// noDelete is a store whose keys may not delete.
+type noDelete struct{ objstore.Store }
+
+func (s noDelete) Delete(_ context.Context, key string) error {
+	return &objstore.Error{Op: "delete", Key: key, Err: objstore.ErrDenied}
+}
+
+// Without the right to delete, the probe leaves one object, however often it runs. A later probe with
+// that right removes it when it is a day old.
+func TestKeeping(t *testing.T) {
+	now := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
+	clock := func() time.Time { return now }
+	m := memstore.New(clock)
+	for range 3 {
+		c, err := probe.Keeping(t.Context(), noDelete{m}, clock)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantAll(t, c)
+		var keys []string
+		for info, err := range m.List(t.Context(), "", "") {
+			keys = append(keys, info.Key)
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if !slices.Equal(keys, []string{probe.Kept}) {
+			t.Errorf("objects %q", keys)
+		}
+	}
+	now = now.Add(25 * time.Hour)
+	if _, err := probe.Run(t.Context(), m, clock); err != nil {
+		t.Fatal(err)
+	}
+	wantEmpty(t, m)
+}
+
+// Keeping finds what a store lacks.
+func TestKeepingNotes(t *testing.T) {
+	c, err := probe.Keeping(t.Context(), unconditional{memstore.New(nil)}, time.Now)
+	if err != nil || c.IfAbsent || c.IfAbsentRace || c.IfMatch || len(c.Notes) != 2 {
+		t.Errorf("%+v, %v", c, err)
+	}
+}
+
+// unconditional ignores conditions.
+type unconditional struct{ objstore.Store }
+
+func (s unconditional) Put(ctx context.Context, key string, body objstore.Body, _ objstore.PutOptions) (objstore.Info, error) {
+	return s.Store.Put(ctx, key, body, objstore.PutOptions{})
+}

@@ -64,9 +64,12 @@ func Main(name, usage string, stderr io.Writer, run func(context.Context) error)
 	messages := Messages(stderr)
 	var u *UsageError
 	var c *ConfigError
+	var exit ExitError
 	switch {
 	case err == nil:
 		return ExitOK
+	case errors.As(err, &exit):
+		return int(exit)
 	case errors.As(err, &u):
 		fmt.Fprintf(messages, "%s: %v\n", name, err)
 		fmt.Fprint(stderr, usage)

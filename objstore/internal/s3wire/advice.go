@@ -61,6 +61,8 @@ func permission(op string) string {
 		return "s3:ListBucket"
 	case "noncurrent":
 		return "s3:ListBucketVersions"
+	case "settings":
+		return "s3:GetBucketVersioning, s3:GetBucketObjectLockConfiguration and s3:GetLifecycleConfiguration"
 	case "delete-version":
 		return "s3:DeleteObjectVersion and s3:ListBucketVersions"
 	}
