@@ -1,0 +1,58 @@
+"""The command lines and files in the code of a document."""
+import os
+
+from hosts import PROJECT, Failed
+
+
+class Document:
+    def __init__(self, path):
+        self.path = path
+        self.blocks = []
+        with open(os.path.join(PROJECT, path), encoding="utf-8") as h:
+            lines = h.read().split("\n")
+        fenced = open_ = False
+        for text in lines:
+            if text.startswith("```"):
+                fenced, open_ = not fenced, False
+            elif fenced or text.startswith("    "):
+                if not open_:
+                    self.blocks.append([])
+                self.blocks[-1].append(text)
+                open_ = True
+            else:
+                open_ = False
+        self.blocks = [[t.strip() for t in b] for b in self.blocks]
+        self.left = {self.command(t) for b in self.blocks for t in b if self.is_command(t)}
+
+    @staticmethod
+    def command(text):
+        """A line without its comment."""
+        return text.split(" # ")[0].split("      #")[0].strip()
+
+    @staticmethod
+    def is_command(text):
+        return bool(text) and not text.startswith("#") and "  cmd=" not in text and text.split()[0].rstrip(":") == text.split()[0] \
+            and text not in ("}", "...") and not text.endswith("{")
+
+    def line(self, text):
+        """Notes that the line was run. It must be in the document."""
+        if not any(self.command(t) == text for b in self.blocks for t in b):
+            raise Failed("%s has no line: %s" % (self.path, text))
+        self.left.discard(text)
+        return text
+
+    def file(self, first, *more):
+        """The block of a file that begins with this line, and has more lines."""
+        for b in self.blocks:
+            if b[0] == first and all(m in b for m in more):
+                self.left -= {self.command(t) for t in b}
+                return "\n".join(b) + "\n"
+        raise Failed("%s has no block that begins with %s and has %s" % (self.path, first, more))
+
+    def skip(self, text, why):
+        assert why
+        self.line(text)
+
+    def check(self):
+        if self.left:
+            raise Failed("%s: nothing runs these lines:\n  %s" % (self.path, "\n  ".join(sorted(self.left))))
