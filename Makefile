@@ -45,6 +45,7 @@ soak:
 	$(GO) test -count=1 -timeout 0 -v -run '^TestSoak$$' ./partitions -soak.seed=$(SEED) -soak.steps=$(STEPS)
 	$(GO) test -count=1 -timeout 0 -run '^TestModel$$' ./partitions/collection -model.seeds=100 -model.steps=1000
 	$(GO) test -count=1 -timeout 0 ./partitions/maintenance ./partitions/collection
+	DOCUMENTS_LONG=1 $(GO) test -count=1 -timeout 0 ./test/documents
 
 # ctl_backups compact beside a real Cyrus: killed a hundred times, and for an hour; as root
 KILLS   ?= 100
@@ -134,7 +135,7 @@ man:
 # Not into Cyrus's own directory: Debian's cyrus-common has a backupd there. Needs no Go if bin/ is
 # built. A program appears whole: a running backupd replaces itself by the new one (mv, not install).
 install: $(addprefix bin/,$(PROGRAMS))
-	install -d $(DESTDIR)$(PREFIX)/sbin $(addprefix $(SHARE)/,man/man1 man/man5 man/man8 \
+	install -d $(DESTDIR)$(PREFIX)/sbin $(addprefix $(SHARE)/,man/man1 man/man5 man/man7 man/man8 \
 		bash-completion/completions zsh/site-functions fish/vendor_completions.d)
 	for p in $(PROGRAMS); do \
 		install -m 755 bin/$$p $(DESTDIR)$(PREFIX)/sbin/$$p.new && \
@@ -143,7 +144,7 @@ install: $(addprefix bin/,$(PROGRAMS))
 		bin/$$p --completion zsh >$(SHARE)/zsh/site-functions/_$$p && \
 		bin/$$p --completion fish >$(SHARE)/fish/vendor_completions.d/$$p.fish || exit 1; \
 	done
-	for s in 1 5 8; do install -m 644 docs/man/*.$$s $(SHARE)/man/man$$s/ || exit 1; done
+	for s in 1 5 7 8; do install -m 644 docs/man/*.$$s $(SHARE)/man/man$$s/ || exit 1; done
 
 $(addprefix bin/,$(PROGRAMS)):
 	$(MAKE) build

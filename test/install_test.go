@@ -52,7 +52,7 @@ func TestInstallNeedsNoGo(t *testing.T) {
 			}
 		}
 	}
-	if pages, err := filepath.Glob(filepath.Join(root, "usr/share/man/man[158]/*.[158]")); err != nil || len(pages) != 6 {
+	if pages, err := filepath.Glob(filepath.Join(root, "usr/share/man/man[1578]/*.[1578]")); err != nil || len(pages) != 7 {
 		t.Errorf("%v, pages %v", err, pages)
 	}
 	running, err := os.Stat(filepath.Join(root, "usr/sbin/backupd"))

@@ -10,6 +10,10 @@ NAMES = {2: "backup.example.com", 3: "mail.example.com", 4: "minio.example.com"}
 PROGRAMS = ("backupd", "ctl_backups", "cyr_backup", "restore", "backup_replay")
 KEY, SECRET = "administrator", "a secret of MinIO"
 
+# like "cyrus makedirs", which takes seconds for directories that Cyrus makes when it needs them
+EMPTY = ("rm -rf /var/lib/cyrus/* /var/spool/cyrus/mail/* /var/spool/sieve/*;"
+         " cd /var/lib/cyrus && install -d -o cyrus -g mail db lock log msg proc ptclient quota socket sync user")
+
 
 def message(subject, sender="bob@example.org"):
     return ("From: %s\r\nTo: anne@example.org\r\nSubject: %s\r\nMessage-ID: <%s@example.org>\r\n\r\nText of %s\r\n"
@@ -32,7 +36,7 @@ class Cast:
 
     def debian_mail_host(self):
         """A mail host as Debian installs it: its imapd.conf, and the installed services of its cyrus.conf."""
-        self.mail.run("rm -rf /var/lib/cyrus/* /var/spool/cyrus/mail/* /etc/sasldb2 && sudo -u cyrus cyrus makedirs")
+        self.mail.run(EMPTY + "; rm -f /etc/sasldb2")
         with open(self.mail.root("/etc/cyrus.conf")) as h:
             text = h.read()
         self.mail.write("/etc/cyrus.conf", re.sub(r"(?m)^\s*(pop3|nntp|http|sieve|notify)\s.*\n", "", text))
@@ -80,12 +84,89 @@ class Cast:
         c.logout()
         return sorted(found)
 
-    def expunge(self, user, folder="INBOX"):
+    def numbers(self, c, subject):
+        return ",".join(n.decode() for n in c.search(None, "SUBJECT", '"%s"' % subject)[1][0].split()) if subject else "1:*"
+
+    def expunge(self, user, folder="INBOX", subject=None):
+        self.flag(user, subject, "\\Deleted", folder, then="expunge")
+
+    def flag(self, user, subject, flag, folder="INBOX", then=None):
         c = self.imap(user)
         c.select(folder)
-        c.store("1:*", "+FLAGS", "\\Deleted")
-        c.expunge()
+        c.store(self.numbers(c, subject), "+FLAGS", flag)
+        if then:
+            c.expunge()
         c.logout()
+
+    def flags(self, user, subject):
+        c = self.imap(user)
+        c.select("INBOX", readonly=True)
+        said = c.fetch(self.numbers(c, subject), "(FLAGS)")[1][0].decode()
+        c.logout()
+        return " ".join(f for f in re.search(r"FLAGS \(([^)]*)\)", said).group(1).split() if f != "\\Recent")
+
+    def delete(self, user, *names, acl=None):
+        c = self.imap(user)
+        if acl:
+            c.setacl(acl, "cyrus", "lrswipkxtecda")
+        for n in names:
+            ok, said = c.delete(n)
+            if ok != "OK":
+                raise Failed("delete %s: %s" % (n, said))
+        c.logout()
+
+    def everything(self):
+        """The subjects of every folder of every user."""
+        found = {}
+        for u in ("anne", "bob", "carol"):
+            c = self.imap(u)
+            names = [x.decode().split('"')[-2] if x.decode().endswith('"') else x.decode().split()[-1] for x in c.list()[1] if x]
+            c.logout()
+            found.update({(u, n): self.subjects(u, n) for n in names if n.startswith("INBOX")})
+        return found
+
+    def settled(self, user):
+        """Waits until the backup has everything, with a last message."""
+        self.n += 1
+        self.deliver(user, "number %d" % self.n)
+        self.backed_up(user, "number %d" % self.n)
+
+    # ---- the mail host is lost, or older
+
+    def rolling(self, on):
+        with open(self.mail.root("/etc/cyrus.conf")) as h:
+            text = h.read()
+        self.mail.write("/etc/cyrus.conf", re.sub(r"(?m)^#?( *backupsync )", r"\1" if on else r"#\1", text))
+
+    def empty_mail_host(self):
+        self.rolling(False)
+        self.mail.run("systemctl stop cyrus-imapd; %s; systemctl start cyrus-imapd" % EMPTY)
+        self.mail.listens(143)
+        self.mail.listens(2005)
+
+    def save_mail_host(self):
+        self.mail.run("systemctl stop cyrus-imapd; tar -C / -cf /root/older.tar var/lib/cyrus var/spool/cyrus/mail; systemctl start cyrus-imapd")
+        self.mail.listens(143)
+
+    def older_mail_host(self):
+        self.mail.run("systemctl stop cyrus-imapd; rm -rf /var/lib/cyrus/* /var/spool/cyrus/mail/*; tar -C / -xf /root/older.tar; systemctl start cyrus-imapd")
+        self.mail.listens(143)
+        self.mail.listens(2005)
+
+    def roll(self):
+        """A sync of everybody, then the rolling client."""
+        self.mail.run("cyrus sync_client -n backup -v -A")
+        self.rolling(True)
+        self.restart_mail()
+
+    def no_resync(self, before):
+        new = self.backup.log()[len(before):]
+        if "resync" in new:
+            raise Failed("a resync:\n" + new)
+
+    def swap_bucket(self, how):
+        self.minio.run("pkill -x minio; while pgrep -x minio >/dev/null; do sleep 0.05; done; " + how)
+        self.start_minio()
 
     @staticmethod
     def service(host, entry):

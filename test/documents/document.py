@@ -3,6 +3,8 @@ import os
 
 from hosts import PROJECT, Failed
 
+WHEN = '"2026-11-28 03:00"'     # replaced by a moment
+
 
 class Document:
     def __init__(self, path):
@@ -53,6 +55,8 @@ class Document:
         assert why
         self.line(text)
 
-    def check(self):
-        if self.left:
-            raise Failed("%s: nothing runs these lines:\n  %s" % (self.path, "\n  ".join(sorted(self.left))))
+    def check(self, source=""):
+        """Fails if a line was not run, and is not in the source of a section that was left out either."""
+        left = [t for t in self.left if t.replace(WHEN, "%s") not in source]
+        if left:
+            raise Failed("%s: nothing runs these lines:\n  %s" % (self.path, "\n  ".join(sorted(left))))

@@ -33,7 +33,11 @@ func TestCommandLines(t *testing.T) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	out, err := exec.CommandContext(t.Context(), "python3", "-B", "run.py", "--bin", bin, "--minio", minio).CombinedOutput()
+	args := []string{"-B", "run.py", "--bin", bin, "--minio", minio}
+	if os.Getenv("DOCUMENTS_LONG") != "" { // make soak
+		args = append(args, "--long")
+	}
+	out, err := exec.CommandContext(t.Context(), "python3", args...).CombinedOutput()
 	if err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}

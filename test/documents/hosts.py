@@ -58,7 +58,7 @@ class Host:
         subprocess.run([*ip, "addr", "add", "%s%d/24" % (NET, number), "dev", "eth0"], check=True)
         subprocess.run([*ip, "link", "set", "eth0", "up"], check=True)
 
-    def run(self, line, rc=0, timeout=120):
+    def run(self, line, rc=0, timeout=240):
         """Runs a command line as root would type it. Returns status and output."""
         began = time.time()
         r = subprocess.run(["nsenter", "--target", str(self.pid), "--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd",
@@ -82,7 +82,7 @@ class Host:
         with open(self.root("/var/log/mail.log"), errors="replace") as h:
             return h.read()
 
-    def wait(self, true, what, seconds=60):
+    def wait(self, true, what, seconds=120):
         end = time.time() + seconds
         while not true():
             if time.time() > end:

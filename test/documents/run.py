@@ -15,6 +15,7 @@ import traceback
 
 sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
 import readme                           # noqa: E402
+import runbook                          # noqa: E402
 from cast import Cast                   # noqa: E402
 from hosts import HERE, Failed          # noqa: E402
 
@@ -23,6 +24,8 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--bin", required=True)
     p.add_argument("--minio", required=True)
+    p.add_argument("--only", nargs="*", default=[], help="sections of the runbook, the functions in runbook.py")
+    p.add_argument("--long", action="store_true", help="also the sections that take longer")
     opt = p.parse_args()
     if os.environ.get("DOCUMENTS_ALONE") != "1":    # separate mounts and network
         os.execvpe("unshare", ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", sys.executable, "-B",
@@ -31,6 +34,7 @@ def main():
     try:
         cast = Cast(work, os.path.realpath(opt.bin), os.path.realpath(opt.minio))
         readme.run(cast)
+        runbook.run(cast, opt.only, opt.long)
     except (Exception, KeyboardInterrupt) as e:
         if not isinstance(e, Failed):
             traceback.print_exc()

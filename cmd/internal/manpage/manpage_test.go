@@ -24,6 +24,7 @@ func TestMain(m *testing.M) {
 
 func TestManPage(t *testing.T) {
 	Golden(t, "../../../docs/man/backup-imapd.conf.5", OfSettings(imapconf.Options()))
+	Golden(t, "../../../docs/man/backup-runbook.7", nil)
 }
 
 // The page lists options without effect: exactly the options that no program reads.
