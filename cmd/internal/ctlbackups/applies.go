@@ -32,6 +32,8 @@ func (c *command) applies(p *cmdline.Program, verb string) error {
 		{"limit-requests", []string{"compact"}},
 		{"backups", []string{"cost"}},
 		{"holds", []string{"list"}},
+		{"client", []string{"doctor"}},
+		{"cyrus-conf", []string{"doctor"}},
 		{"reason", []string{"hold", "erase"}},
 		{"until", []string{"hold"}},
 	} {

@@ -48,6 +48,8 @@ func verbs() []verb {
 			Text: "import repositories made by export, or data files of Cyrus Backups, with their history, before the first sync of those users"}, importAll},
 		{cmdline.Verb{Name: "passwd", Args: "USER | --delete USER | --list",
 			Text: "set the password of a mail server, read from standard input; delete a user; list the users"}, passwd},
+		{cmdline.Verb{Name: "doctor", Args: "[--client]",
+			Text: "check this host before the first backup: imapd.conf, cyrus.conf, directories, keys, certificates and stores, as the daemon sees them; print what is wrong, where, and the command or setting that corrects it; with --client, print the lines that the mail host needs"}, examine},
 		{cmdline.Verb{Name: "debug", Args: "profile KIND [--for TIME]",
 			Text: "for developers: write a profile of the running backupd to standard output: cpu, heap, allocs, block or mutex for go tool pprof, trace for go tool trace, or goroutine as text; cpu, block, mutex and trace watch it for 30s, or the TIME of --for, at most 10m"}, debug},
 	}
@@ -79,6 +81,8 @@ func (c *command) commandLine() *cmdline.Program {
 		f.StringVarP(&c.execute, "execute", "x", "", "lock: while /bin/sh runs `COMMAND`")
 		f.BoolVarP(&c.create, "create", "c", false, "lock: create the backup, which must not exist yet")
 		f.BoolVarP(&c.wait, "wait-for-locks", "w", false, "wait for a lock that another process holds; hold: for compaction, for more than three minutes")
+		f.BoolVar(&c.client, "client", false, "doctor: check nothing; print the lines for imapd.conf and cyrus.conf of the mail host")
+		f.StringVar(&c.cyrusConf, "cyrus-conf", "/etc/cyrus.conf", "doctor: read `FILE` as cyrus.conf")
 		f.BoolVar(&c.holds, "holds", false, "list: only backups on hold")
 		f.StringVar(&c.reason, "reason", "", "hold, erase: why, as `TEXT` for people")
 		f.StringVar(&c.until, "until", "", "hold: the `TIME` when the hold ends by itself: 30d, \"in 6 months\", 2027-12-31, \"2027-12-31 14:05\" or 2027-12-31T14:05:00Z; without it, only release ends it")
@@ -100,7 +104,9 @@ func (c *command) commandLine() *cmdline.Program {
 		f.BoolVarP(&c.stop, "stop-on-error", "S", false, "stop at the first backup that fails")
 		p.About(f)
 	})
-	p.Exit = cli.Statuses()
+	p.Exit = append(cli.Statuses(),
+		cmdline.Status{Code: cli.ExitWarning, Text: "doctor: at least one warning, and no error"},
+		cmdline.Status{Code: cli.ExitCritical, Text: "doctor: at least one error"})
 	p.Examples = []string{
 		"ctl_backups list -t48 -A       # who has not been backed up for two days",
 		"ctl_backups stat -h anne       # the size of anne's backup",
@@ -118,6 +124,7 @@ func (c *command) commandLine() *cmdline.Program {
 		"ctl_backups erase --list       # who was erased, when and why",
 		"ctl_backups reindex -A",
 		"ctl_backups compact -A --for 4h",
+		"ctl_backups doctor             # as root: is this host set up well?",
 		"ctl_backups debug profile cpu --for 30s > cpu.pprof",
 		"echo secret | ctl_backups passwd repl",
 	}
@@ -140,7 +147,7 @@ func (c *command) propose(cmd *cobra.Command, args []string, begun string) ([]st
 		return cmdline.Words("profile")(cmd, args[1:], begun)
 	case args[0] == "debug":
 		return cmdline.Words(control.ProfileKinds()...)(cmd, args[2:], begun)
-	case args[0] == "passwd", args[0] == "cost":
+	case args[0] == "passwd", args[0] == "cost", args[0] == "doctor":
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	case args[0] == "move":
 		return c.proposeToMove(cmd, args[1:], begun)

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cyrusbackup/backupd/cmd/internal/doctor"
 	"github.com/cyrusbackup/backupd/cmd/internal/tooltest"
 	"github.com/cyrusbackup/backupd/objstore/dirstore"
 )
@@ -25,6 +26,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		os.Exit(Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 	}
+	if os.Getenv(doctor.FactsVariable) != "" { // doctor checks as the daemon's user
+		os.Exit(Main(os.Args, os.Stdin, os.Stdout, os.Stderr))
+	}
 	os.Exit(m.Run())
 }
 
@@ -32,7 +36,7 @@ func TestMain(m *testing.M) {
 var readers = []string{
 	"ctl_backups list", "ctl_backups list -t", "ctl_backups list --holds", "ctl_backups list --from-bucket -j", "ctl_backups stat -h -A",
 	"ctl_backups cost -h --backups", "ctl_backups verify -A", "ctl_backups verify -q anne", "ctl_backups verify --repair -n anne",
-	"ctl_backups compact -n -A", "ctl_backups erase -n anne", "ctl_backups erase --list",
+	"ctl_backups doctor", "ctl_backups doctor --client", "ctl_backups compact -n -A", "ctl_backups erase -n anne", "ctl_backups erase --list",
 	"cyr_backup anne list mailboxes", "cyr_backup anne list chunks", "cyr_backup anne log", "cyr_backup anne find subject:x",
 	"restore -n -v --to maildir:OUT anne -a", "restore -n -v --to maildir:OUT -A",
 }
@@ -79,7 +83,7 @@ func TestReadersCreateNothing(t *testing.T) {
 				args = append([]string{args[0], "-C", conf}, args[1:]...)
 				status := Main(args, strings.NewReader(""), io.Discard, io.Discard)
 				same(t, line, before, tree(t, root))
-				if wants := name == "backups"; wants && status != 0 {
+				if name == "backups" && status != 0 && line != "ctl_backups doctor" {
 					t.Errorf("%s: status %d", line, status)
 				}
 			}
