@@ -59,13 +59,16 @@ def mail_host(c, d):
 
 def first_backup(c, d):
     c.mail.write("/etc/imapd.conf", d.file("# add to /etc/imapd.conf of the mail host", "sync_log: 1"), "a")
+    c.restart_mail()
     lines(c.mail, d, "cyrus sync_client -n backup -v -u anne", "cyrus sync_client -n backup -v -A")
+    c.deliver("bob", "before the rolling client")
     if "repl SCRAM-SHA-256+TLS User logged in" not in c.backup.log():
         raise Failed("no login under TLS")
     c.mail.write("/etc/cyrus.conf", d.file("# add to /etc/cyrus.conf of the mail host"), "a")
     c.restart_mail()
     c.deliver("anne", "invoice 3")
     c.backed_up("anne", "invoice 3")
+    c.backed_up("bob", "before the rolling client")
     shows(c.backup, d, "sudo -u cyrus ctl_backups list", "anne", "bob")
     shows(c.backup, d, "sudo -u cyrus cyr_backup anne list mailboxes", "user.anne.Sent")
     shows(c.backup, d, "sudo -u cyrus cyr_backup anne show mailboxes user/anne", "user.anne")
