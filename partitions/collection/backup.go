@@ -23,25 +23,26 @@ type reader struct {
 	prefix string // of the backup, with a final slash
 	old    *usesReader
 	uses   *usesWriter // nil: not written
-	packs  *packSet
+	packs  *usageSet
 	wanted map[Pack]bool // packs whose named entries are to be found
 	named  *namingSet    // those entries; nil: none are wanted
 	doubt  map[Pack]bool // wanted packs that unreadable commits have named
 
-	print      fingerprint
-	read       int           // objects that the old uses lack
-	lines      int           // objects that name something
-	blocks     map[Pack]bool // objects that checkpoints have their places in; whether listed
-	checkpoint uint64        // the newest one
-	end        uint64        // the log has all commits up to this one, except for missing
-	newest     uint64        // highest number in the log
-	missing    uint64        // the last commit that is missing or damaged; 0 = none
+	print        fingerprint
+	read         int           // objects that the old uses lack
+	lines        int           // objects that name something
+	blocks       map[Pack]bool // objects that checkpoints have their places in; whether listed
+	newestBlocks map[Pack]bool // those of the newest checkpoint
+	checkpoint   uint64        // the newest one
+	end          uint64        // the log has all commits up to this one, except for missing
+	newest       uint64        // highest number in the log
+	missing      uint64        // the last commit that is missing or damaged; 0 = none
 }
 
 // run reads a list of the objects. It returns an error if it cannot determine everything
 // that the backup names.
 func (r *reader) run(ctx context.Context, list iter.Seq2[objstore.Info, error]) error {
-	r.print, r.blocks = newFingerprint(), map[Pack]bool{}
+	r.print, r.blocks, r.newestBlocks = newFingerprint(), map[Pack]bool{}, map[Pack]bool{}
 	for info, err := range list {
 		if err != nil {
 			return err
@@ -103,20 +104,38 @@ func (r *reader) use(ctx context.Context, o object, places placesIn) error {
 		}
 	}
 	r.lines++
-	for _, p := range u.Packs {
-		if err := r.packs.add(p); err != nil {
+	for i, p := range u.Packs {
+		if err := r.packs.add(newUsage(p, r.kindOf(o), uint32(r.lines), u.Entries[i])); err != nil {
 			return err
 		}
+	}
+	if o.kind == kindCheckpoint && o.to == r.checkpoint {
+		clear(r.newestBlocks)
 	}
 	for _, b := range u.Blocks {
 		if !r.blocks[b] {
 			r.blocks[b] = false
 		}
+		r.newestBlocks[b] = true
 	}
 	if r.uses != nil {
 		return r.uses.add(u)
 	}
 	return nil
+}
+
+// kindOf returns the kind of an object that names packs. Checkpoints are listed first.
+func (r *reader) kindOf(o object) usageKind {
+	if o.kind == kindBlocks {
+		if id, _ := blocksID(o.rel); !r.newestBlocks[id] {
+			return inOthers
+		}
+		return inState
+	}
+	if o.from > r.checkpoint {
+		return afterLog
+	}
+	return inLog
 }
 
 func (r *reader) readUse(ctx context.Context, o object, places placesIn) (*use, error) {
@@ -214,13 +233,13 @@ func (r *reader) block(ctx context.Context, o object) error {
 
 // packsIn reads the packs in the places of an object.
 func (r *reader) packsIn(ctx context.Context, o object, places placesIn) (*use, error) {
-	named := map[Pack]struct{}{}
+	named := map[Pack]uint32{}
 	for p, err := range places(ctx, r.pinned(o), o.Key) {
 		if err != nil {
 			return nil, r.gone(err)
 		}
 		if id, ok := packOf(p.Object); ok { // nothing else is ever removed
-			named[id] = struct{}{}
+			named[id]++
 		}
 	}
 	u := &use{}
@@ -228,6 +247,9 @@ func (r *reader) packsIn(ctx context.Context, o object, places placesIn) (*use, 
 		u.Packs = append(u.Packs, p)
 	}
 	slices.SortFunc(u.Packs, comparePacks)
+	for _, p := range u.Packs {
+		u.Entries = append(u.Entries, named[p])
+	}
 	return u, nil
 }
 

@@ -9,6 +9,8 @@ import (
 	"errors"
 	"hash"
 	"io"
+	"iter"
+	"math"
 	"os"
 	"path/filepath"
 )
@@ -18,10 +20,10 @@ import (
 // if the fingerprint of the backup's objects is the same, which includes their ETags: a bucket
 // that was restored to an older state has the same keys.
 //
-// A record is: the length of the prefix, the prefix, the fingerprint, then runs of packs,
-// each after its length, the length 0, and the SHA-256 of all that.
+// A record is: the length of the prefix, the prefix, the fingerprint, then runs of packs with a
+// number, each run after its length, the length 0, and the SHA-256 of all that.
 
-const cacheMagic = "backupd uses 1\n"
+const cacheMagic = "backupd uses 2\n"
 
 // cacheName returns the name of the cache of a repository. Nothing in a bucket chooses a name.
 func cacheName(dir, repository, location, what string) string {
@@ -98,7 +100,7 @@ func (c *cacheReader) header() {
 
 // body reads the packs of the record, and then the header of the next one. It reports
 // whether the record is undamaged.
-func (c *cacheReader) body(use func(Pack) error) (sound bool, err error) {
+func (c *cacheReader) body(use func(packUse) error) (sound bool, err error) {
 	for {
 		n, err := binary.ReadUvarint(c)
 		if err != nil {
@@ -109,12 +111,12 @@ func (c *cacheReader) body(use func(Pack) error) (sound bool, err error) {
 			break
 		}
 		for range n {
-			var p Pack
-			if err := c.bytes(p[:]); err != nil {
+			var b [cachedPack]byte
+			if err := c.bytes(b[:]); err != nil {
 				c.end = true
 				return false, nil
 			}
-			if err := use(p); err != nil {
+			if err := use(packUse{Pack(b[:32]), uint64(binary.BigEndian.Uint32(b[32:]))}); err != nil {
 				return false, err
 			}
 		}
@@ -131,8 +133,8 @@ func (c *cacheReader) body(use func(Pack) error) (sound bool, err error) {
 
 // find returns the packs of a backup with these objects, or nil. Calls are in the order of
 // the prefixes.
-func (c *cacheReader) find(prefix string, print [32]byte) (*packSet, error) {
-	skip := func(Pack) error { return nil }
+func (c *cacheReader) find(prefix string, print [32]byte) (*usageSet, error) {
+	skip := func(packUse) error { return nil }
 	for !c.end && c.prefix < prefix {
 		if _, err := c.body(skip); err != nil {
 			return nil, err
@@ -141,8 +143,8 @@ func (c *cacheReader) find(prefix string, print [32]byte) (*packSet, error) {
 	if c.end || c.prefix != prefix || c.print != print {
 		return nil, nil
 	}
-	s := newPackSet(packsOfBackup)
-	sound, err := c.body(s.add)
+	s := newUsageSet(packsOfBackup)
+	sound, err := c.body(func(p packUse) error { return s.add(newUsage(p.Pack, inLog, 0, clip(p.entries))) })
 	if err != nil || !sound {
 		return nil, errors.Join(err, s.close())
 	}
@@ -174,8 +176,14 @@ func newCacheWriter(dir, name string) (*cacheWriter, error) {
 // cacheRun is how many packs of a record are written after one length.
 const cacheRun = 4096
 
+// cachedPack is the length of a pack in a record.
+const cachedPack = 32 + 4
+
+// clip makes a number of entries fit.
+func clip(n uint64) uint32 { return uint32(min(n, math.MaxUint32)) }
+
 // add writes a record.
-func (c *cacheWriter) add(prefix string, print [32]byte, packs *packSet) error {
+func (c *cacheWriter) add(prefix string, print [32]byte, packs iter.Seq2[packUse, error]) error {
 	if c.file == nil {
 		return nil
 	}
@@ -191,18 +199,19 @@ func (c *cacheWriter) add(prefix string, print [32]byte, packs *packSet) error {
 		if part.Len() == 0 {
 			return nil
 		}
-		n := binary.AppendUvarint(nil, uint64(part.Len()/len(Pack{})))
+		n := binary.AppendUvarint(nil, uint64(part.Len()/cachedPack))
 		if _, err := both.Write(n); err != nil {
 			return err
 		}
 		_, err := part.WriteTo(both)
 		return err
 	}
-	for p, err := range packs.sorted() {
+	for p, err := range packs {
 		if err != nil {
 			return err
 		}
-		if part.Write(p[:]); part.Len() == cacheRun*len(p) {
+		part.Write(binary.BigEndian.AppendUint32(p.Pack[:], clip(p.entries)))
+		if part.Len() == cacheRun*cachedPack {
 			if err := flush(); err != nil {
 				return err
 			}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/cyrusbackup/backupd/objstore"
@@ -24,7 +25,8 @@ type Options struct {
 
 	Pack         pack.Options // of new packs
 	PackSize     int64        // of new packs; 0 = 16 MiB
-	RewriteLimit int64        // bytes of packs that a pass rewrites; 0 = 4 GiB
+	RewriteLimit int64        // bytes of packs that a pass rewrites; 0 = 16 GiB
+	RewriteGain  int64        // bytes that the rewrite of a mostly dead pack saves at least; 0 = 1 MiB
 
 	// Erase yields packs with bodies that were erased, in order, each once. Condemn has put them
 	// on the list. They are removed or rewritten two hours after that, whatever the limit, with
@@ -36,6 +38,7 @@ func (o *Options) setDefaults() {
 	o.Lock.SetDefaults()
 	o.PackSize = cmp.Or(o.PackSize, packSize)
 	o.RewriteLimit = cmp.Or(o.RewriteLimit, mostRewritten)
+	o.RewriteGain = cmp.Or(o.RewriteGain, rewriteGain)
 }
 
 // pass is one run of Collect.
@@ -110,7 +113,7 @@ func (p *pass) run(ctx context.Context) (err error) {
 		return err
 	}
 	if p.last != nil {
-		if err := repository.CondemnedLost(listed, p.last.Condemned.Packs); err != nil {
+		if err := repository.CondemnedLost(listed, p.last.Condemned.Packs+p.last.Sparse.Packs); err != nil {
 			p.out.block(history.CondemnedKey, err)
 		}
 	}
@@ -120,7 +123,7 @@ func (p *pass) run(ctx context.Context) (err error) {
 		return err
 	}
 	p.out.There = c.there.there
-	do, err := p.sortPacks(ctx, both(c.used, c.moved), list, listed)
+	do, err := p.sortPacks(ctx, both(ofAll(c.used), ofAll(c.moved)), list, listed)
 	if err != nil {
 		return err
 	}
@@ -128,14 +131,14 @@ func (p *pass) run(ctx context.Context) (err error) {
 		return err
 	}
 	if p.out.Blocking > 0 {
-		p.out.Condemning = Amount{}
+		p.out.Condemning, p.out.Thinning = Amount{}, Amount{}
 		return nil
 	}
 	return p.change(ctx, do)
 }
 
 func (p *pass) newCensus() *census {
-	c := &census{store: p.store, now: p.opt.Lock.Now(), putUses: !p.opt.DryRun, used: newPackSet(packsOfAll), moved: newPackSet(packsOfAll), seen: newSightings(), out: p.out}
+	c := &census{store: p.store, now: p.opt.Lock.Now(), putUses: !p.opt.DryRun, used: newUsageSet(packsOfAll), moved: newUsageSet(packsOfAll), seen: newSightings(), out: p.out}
 	c.there.at = p.began
 	if p.last != nil {
 		c.before.at = p.last.Time
@@ -185,7 +188,7 @@ func (p *pass) change(ctx context.Context, do *sorted) (err error) {
 	}
 	switch {
 	case p.out.Blocking > 0: // by what only this count has found
-		p.out.Condemning = Amount{}
+		p.out.Condemning, p.out.Thinning = Amount{}, Amount{}
 		return nil
 	case p.opt.DryRun:
 		for _, info := range do.remove {
@@ -210,7 +213,7 @@ func (p *pass) finish(ctx context.Context, do *sorted, leads *leadSet) error {
 	if err != nil {
 		return err
 	}
-	if err := p.changeList(ctx, do.condemn, gone, now); err != nil {
+	if err := p.changeList(ctx, slices.Concat(do.condemn, do.sparse), gone, now); err != nil {
 		return err
 	}
 	if err := p.eraseVersions(ctx); err != nil {
@@ -227,10 +230,12 @@ func (p *pass) settle() {
 		a.sub(r.Removed)
 	}
 	for _, a := range []*Amount{&t.All, &t.Used} {
-		a.sub(r.Rewritten)
-		a.sub(Amount{-r.Written.Packs, -r.Written.Bytes})
+		a.sub(r.Replaced)
+		a.Add(r.Written)
 	}
-	t.Condemned.sub(Amount{-r.Condemning.Packs, -r.Condemning.Bytes})
+	t.Condemned.Add(r.Condemning)
+	t.Sparse.sub(r.Replaced)
+	t.Sparse.Add(r.Thinning)
 }
 
 // certain returns the store's time, or storeclock.ErrUncertain.

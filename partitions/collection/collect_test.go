@@ -85,8 +85,12 @@ func TestCondemnedPackThatIsUsed(t *testing.T) {
 		t.Fatal("the pack was removed within a day")
 	}
 	w.later(2 * hour)
+	if r := w.collect(); r.Rewritten.Packs != 1 || r.Written.Packs != 1 {
+		t.Fatalf("%+v", r)
+	}
+	w.later(21 * hour)
 	r := w.collect()
-	if w.has(p) || !w.condemned(p) || r.Rewritten.Packs != 1 || r.Written.Packs != 1 {
+	if w.has(p) || !w.condemned(p) || r.Replaced.Packs != 1 {
 		t.Fatalf("exists %v, condemned %v: %+v", w.has(p), w.condemned(p), r)
 	}
 	if m, _, err := history.ReadMoved(t.Context(), w.mem, p); err != nil || len(m.Entries) != 1 {

@@ -77,6 +77,7 @@ func TestSlowTriesOfCopy(t *testing.T) {
 				tries++
 				q.later(12*hour - 10*time.Minute)
 				q.collect()
+				q.nextNight()
 			}
 		}})
 	})

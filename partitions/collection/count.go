@@ -25,11 +25,12 @@ type census struct {
 	store   objstore.Store
 	now     time.Time // host's clock
 	putUses bool
-	used    *packSet // named by backups
-	moved   *packSet // that have the entries of used packs now
+	used    *usageSet // named by backups
+	moved   *usageSet // that have the entries of used packs now
 	seen    *sightings
 	there   presence // at the beginning of the pass
 	before  presence // at the last pass
+	number  uint32   // of the last backup or note
 	out     *Result
 }
 
@@ -49,7 +50,7 @@ func (c *census) all(ctx context.Context, dir string, name func(string) string) 
 	if err != nil {
 		return err
 	}
-	var led *packSet
+	var led *usageSet
 	err = withCache(dir, name("notes"), func(old *cacheReader, fresh *cacheWriter) (err error) {
 		led, err = c.notes(ctx, c.used, old, fresh)
 		return err
@@ -92,8 +93,8 @@ func withCache(dir, name string, fn func(*cacheReader, *cacheWriter) error) erro
 // work is a backup on its way through the count.
 type work struct {
 	group
-	cached *packSet // nil: to be read
-	err    error    // that ends the count
+	cached *usageSet // nil: to be read
+	err    error     // that ends the count
 }
 
 // outcome is a backup after it was counted.
@@ -177,15 +178,16 @@ func (c *census) take(o outcome, fresh *cacheWriter) (err error) {
 	if o.cached == nil {
 		c.out.Read++
 	}
-	for p, err := range o.counted.packs.sorted() {
+	c.number++
+	for p, err := range ofBackup(o.counted.packs) {
 		if err == nil {
-			err = c.used.add(p)
+			err = c.used.add(newUsage(p.Pack, inLog, c.number, clip(p.entries)))
 		}
 		if err != nil {
 			return err
 		}
 	}
-	return fresh.add(o.prefix, o.counted.print, o.counted.packs)
+	return fresh.add(o.prefix, o.counted.print, ofBackup(o.counted.packs))
 }
 
 // failed reports whether a request has failed, so that others will fail too.
@@ -196,8 +198,8 @@ func failed(err error) bool {
 
 // notes follows the notes in moved/ about some packs, to the packs that have the entries now.
 // It returns these too.
-func (c *census) notes(ctx context.Context, about *packSet, old *cacheReader, fresh *cacheWriter) (led *packSet, err error) {
-	led = newPackSet(packsOfBackup)
+func (c *census) notes(ctx context.Context, about *usageSet, old *cacheReader, fresh *cacheWriter) (led *usageSet, err error) {
+	led = newUsageSet(packsOfBackup)
 	if err = c.noteEach(ctx, about, led, old, fresh); err != nil {
 		err = errors.Join(err, led.close())
 		led = nil
@@ -205,8 +207,8 @@ func (c *census) notes(ctx context.Context, about *packSet, old *cacheReader, fr
 	return led, err
 }
 
-func (c *census) noteEach(ctx context.Context, from, led *packSet, old *cacheReader, fresh *cacheWriter) error {
-	next, stop := iter.Pull2(from.sorted())
+func (c *census) noteEach(ctx context.Context, from, led *usageSet, old *cacheReader, fresh *cacheWriter) error {
+	next, stop := iter.Pull2(ofAll(from))
 	defer stop()
 	p, err, more := next()
 	for info, lerr := range c.store.List(ctx, movedPrefix, "") {
@@ -217,16 +219,16 @@ func (c *census) noteEach(ctx context.Context, from, led *packSet, old *cacheRea
 		if !ok {
 			continue
 		}
-		for err == nil && more && comparePacks(p, about) < 0 {
+		for err == nil && more && comparePacks(p.Pack, about) < 0 {
 			p, err, more = next()
 		}
 		if err != nil {
 			return err
 		}
-		if !more || p != about {
+		if !more || p.Pack != about {
 			continue // nobody names that pack
 		}
-		if err := c.note(ctx, info, about, led, old, fresh); err != nil {
+		if err := c.note(ctx, info, p, led, old, fresh); err != nil {
 			return err
 		}
 	}
@@ -244,7 +246,7 @@ func noteOf(key string) (p Pack, ok bool) {
 	return packOf(packPrefix + name + ".tar.zst")
 }
 
-func (c *census) note(ctx context.Context, info objstore.Info, about Pack, led *packSet, old *cacheReader, fresh *cacheWriter) error {
+func (c *census) note(ctx context.Context, info objstore.Info, about packUse, led *usageSet, old *cacheReader, fresh *cacheWriter) error {
 	f := newFingerprint()
 	f.add(object{Info: info, rel: info.Key, kind: kindLog})
 	packs, err := old.find(info.Key, f.value())
@@ -253,7 +255,7 @@ func (c *census) note(ctx context.Context, info objstore.Info, about Pack, led *
 	}
 	listed := true
 	if packs == nil {
-		if packs, listed, err = readNote(ctx, c.store, info, about); err != nil {
+		if packs, listed, err = readNote(ctx, c.store, info, about.Pack); err != nil {
 			if failed(err) {
 				return err
 			}
@@ -262,9 +264,11 @@ func (c *census) note(ctx context.Context, info objstore.Info, about Pack, led *
 		}
 	}
 	defer packs.close()
-	for p, err := range packs.sorted() {
+	c.number++
+	for p, err := range ofAll(packs) {
 		if err == nil {
-			err = errors.Join(c.moved.add(p), led.add(p))
+			u := newUsage(p.Pack, inLog, c.number, clip(min(p.entries, about.entries)))
+			err = errors.Join(c.moved.add(u), led.add(u))
 		}
 		if err != nil {
 			return err
@@ -273,23 +277,25 @@ func (c *census) note(ctx context.Context, info objstore.Info, about Pack, led *
 	if !listed {
 		return nil
 	}
-	return fresh.add(info.Key, f.value(), packs)
+	return fresh.add(info.Key, f.value(), ofAll(packs))
 }
 
 // readNote returns the packs that a note names. A note may have been replaced since it was
 // listed: then it names every place that is needed now.
-func readNote(ctx context.Context, s objstore.Store, info objstore.Info, about Pack) (packs *packSet, listed bool, err error) {
+func readNote(ctx context.Context, s objstore.Store, info objstore.Info, about Pack) (packs *usageSet, listed bool, err error) {
 	m, now, err := history.ReadMoved(ctx, s, history.PackKey(about))
 	if err != nil {
 		return nil, false, err
 	}
-	packs = newPackSet(packsOfBackup)
+	entries := map[Pack]uint32{}
 	for _, key := range m.Entries {
-		p, ok := packOf(key)
-		if !ok {
-			continue // nothing else is ever removed
+		if p, ok := packOf(key); ok { // nothing else is ever removed
+			entries[p]++
 		}
-		if err := packs.add(p); err != nil {
+	}
+	packs = newUsageSet(packsOfBackup)
+	for p, n := range entries {
+		if err := packs.add(newUsage(p, inLog, 0, n)); err != nil {
 			return nil, false, errors.Join(err, packs.close())
 		}
 	}

@@ -71,12 +71,12 @@ func (p *pass) leadsOf(ctx context.Context, info objstore.Info, about Pack, all 
 		return err
 	}
 	defer func() { err = errors.Join(err, packs.close()) }()
-	for to, err := range packs.sorted() {
+	for to, err := range ofAll(packs) {
 		if err != nil {
 			return err
 		}
 		var l lead
-		copy(l[:], to[:])
+		copy(l[:], to.Pack[:])
 		copy(l[32:], about[:])
 		if err := all.add(l); err != nil {
 			return err
@@ -85,7 +85,7 @@ func (p *pass) leadsOf(ctx context.Context, info objstore.Info, about Pack, all 
 	if !listed {
 		return nil
 	}
-	return fresh.add(info.Key, f.value(), packs)
+	return fresh.add(info.Key, f.value(), ofAll(packs))
 }
 
 // leadingTo returns the notes that lead to packs, by pack: the packs that the notes are about.

@@ -317,6 +317,7 @@ func (m *model) pass() {
 		m.wake()
 	}})
 	o := m.options()
+	o.RewriteGain = int64(m.rnd.IntN(2)) // 0: none of these packs is large enough
 	if m.rnd.IntN(2) == 0 {
 		m.note("it erases")
 		o.Erase = packsOf(slices.DeleteFunc(m.packs(), func(key string) bool { return !m.condemned(key) })...)

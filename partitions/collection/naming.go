@@ -195,9 +195,9 @@ func (c *counting) ask(ctx context.Context, a asked) asked {
 }
 
 // names reports whether some packs are wanted.
-func (c *counting) names(packs *packSet) (bool, error) {
-	for p, err := range packs.sorted() {
-		if err != nil || c.wanted[p] {
+func (c *counting) names(packs *usageSet) (bool, error) {
+	for p, err := range ofBackup(packs) {
+		if err != nil || c.wanted[p.Pack] {
 			return err == nil, err
 		}
 	}

@@ -2,6 +2,7 @@ package collection
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"time"
 
@@ -25,68 +26,105 @@ const (
 // sorted is what a pass does with the packs of the partition.
 type sorted struct {
 	condemn []Pack
+	sparse  []Pack // condemned although they are used
 	remove  []objstore.Info
 	rewrite []objstore.Info      // used, although it was condemned
 	absent  map[string]time.Time // keys on the list that do not exist, with their Since
 	// erased are the keys in rewrite of packs with erased bodies.
 	erased map[string]bool
+	// rewritten are the keys in rewrite of packs that an earlier pass has rewritten.
+	rewritten map[string]bool
+	free      map[string]bool      // the keys in rewrite that do not count against the limit
+	since     map[string]time.Time // of the packs on the list
+}
+
+// sorter sorts the packs.
+type sorter struct {
+	*pass
+	do        *sorted
+	used      *ordered
+	erase     *erasing
+	sparse    *sparse
+	removable bool // the list has not changed lately
 }
 
 // sortPacks lists the packs, beside those that are used, and decides about each.
-func (p *pass) sortPacks(ctx context.Context, used iter.Seq2[Pack, error], list *history.Condemned, listed objstore.Info) (*sorted, error) {
-	out := &sorted{absent: map[string]time.Time{}, erased: map[string]bool{}}
-	since := map[string]time.Time{}
-	for _, c := range list.Packs {
-		since[c.Key], out.absent[c.Key] = c.Since, c.Since
-	}
-	removable := listed.Modified.Add(listAge).Before(p.began)
-	next, stop := iter.Pull2(used)
-	defer stop()
-	u, err, more := next()
-	erase := beginErasing(p.opt.Erase)
-	defer erase.stop()
-	for info, lerr := range p.store.List(ctx, packPrefix, "") {
-		if lerr != nil {
-			return nil, lerr
+func (p *pass) sortPacks(ctx context.Context, used iter.Seq2[packUse, error], list *history.Condemned, listed objstore.Info) (*sorted, error) {
+	out := &sorted{absent: map[string]time.Time{}, erased: map[string]bool{}, rewritten: map[string]bool{}, free: map[string]bool{}, since: map[string]time.Time{}}
+	err := p.withTotals(func(totals *usageSet) (*sparse, error) {
+		s := &sorter{pass: p, do: out, used: inOrder(used), erase: beginErasing(p.opt.Erase), sparse: p.newSparse(totals),
+			removable: listed.Modified.Add(listAge).Before(p.began)}
+		defer s.used.stop()
+		defer s.erase.stop()
+		for _, c := range list.Packs {
+			out.since[c.Key], out.absent[c.Key] = c.Since, c.Since
 		}
-		id, ok := packOf(info.Key)
-		if !ok {
-			continue
-		}
-		for err == nil && more && comparePacks(u, id) < 0 {
-			u, err, more = next()
-		}
-		if err != nil {
-			return nil, err
-		}
-		delete(out.absent, info.Key)
-		p.out.All.add(info.Size)
-		erased, xerr := erase.has(id)
-		if xerr != nil {
-			return nil, xerr
-		}
-		at, condemned := since[info.Key]
-		due := condemned && removable && at.Add(age(erased)).Before(p.began) && !at.IsZero()
-		switch {
-		case more && u == id:
-			p.out.Used.add(info.Size)
-			if due {
-				out.rewrite = append(out.rewrite, info)
-				if erased {
-					out.erased[info.Key] = true
-				}
+		for info, err := range p.store.List(ctx, packPrefix, "") {
+			if err == nil {
+				err = s.sort(info)
 			}
-		case condemned:
-			p.out.Condemned.add(info.Size)
-			if due {
-				out.remove = append(out.remove, info)
+			if err != nil {
+				return s.sparse, err
 			}
-		case info.Modified.IsZero() || !info.Modified.Add(orphanAge).Before(p.began) || len(out.condemn)+len(list.Packs) >= mostCondemned:
-			p.out.Young.add(info.Size)
-		default:
-			out.condemn = append(out.condemn, id)
-			p.out.Condemning.add(info.Size)
 		}
-	}
+		if p.out.Blocking > 0 {
+			return s.sparse, nil
+		}
+		var err error
+		out.sparse, err = s.sparse.choose(ctx, mostCondemned-len(out.since)-len(out.condemn))
+		return s.sparse, err
+	})
 	return out, err
+}
+
+// sort decides about a pack. Calls are in order.
+func (s *sorter) sort(info objstore.Info) error {
+	id, ok := packOf(info.Key)
+	if !ok {
+		return nil
+	}
+	use, used := s.used.find(id)
+	erased, err := s.erase.has(id)
+	if err = errors.Join(err, s.used.err); err != nil {
+		return err
+	}
+	delete(s.do.absent, info.Key)
+	s.out.All.add(info.Size)
+	at, condemned := s.do.since[info.Key]
+	due := condemned && s.removable && at.Add(age(erased)).Before(s.began) && !at.IsZero()
+	old := !info.Modified.IsZero() && info.Modified.Add(orphanAge).Before(s.began)
+	switch {
+	case used:
+		s.out.Used.add(info.Size)
+		if !condemned && old {
+			return s.sparse.consider(info, use)
+		}
+		if condemned {
+			s.rewriteLater(info, due, erased)
+		}
+	case condemned:
+		s.out.Condemned.add(info.Size)
+		if due {
+			s.do.remove = append(s.do.remove, info)
+		}
+	case !old || len(s.do.condemn)+len(s.do.since) >= mostCondemned:
+		s.out.Young.add(info.Size)
+	default:
+		s.do.condemn = append(s.do.condemn, id)
+		s.out.Condemning.add(info.Size)
+	}
+	return nil
+}
+
+// rewriteLater notes a used pack on the list.
+func (s *sorter) rewriteLater(info objstore.Info, due, erased bool) {
+	s.out.Sparse.add(info.Size)
+	s.sparse.left -= info.Size
+	if !due {
+		return
+	}
+	s.do.rewrite = append(s.do.rewrite, info)
+	if erased {
+		s.do.erased[info.Key] = true
+	}
 }

@@ -3,9 +3,7 @@ package collection
 import (
 	"bytes"
 	"encoding/hex"
-	"errors"
 	"fmt"
-	"iter"
 	"strings"
 
 	"github.com/cyrusbackup/backupd/partitions/history"
@@ -50,41 +48,3 @@ const (
 )
 
 func newPackSet(most int) *packSet { return newSortedSet[Pack, *Pack](most) }
-
-// both yields the packs of two sets in order, each once.
-func both(a, b *packSet) iter.Seq2[Pack, error] {
-	return func(yield func(Pack, error) bool) {
-		next, stop := iter.Pull2(b.sorted())
-		defer stop()
-		q, err, more := next()
-		for p, perr := range a.sorted() {
-			if err = errors.Join(perr, err); err != nil {
-				yield(Pack{}, err)
-				return
-			}
-			for more && comparePacks(q, p) < 0 {
-				if !yield(q, nil) {
-					return
-				}
-				if q, err, more = next(); err != nil {
-					yield(Pack{}, err)
-					return
-				}
-			}
-			if more && q == p {
-				if q, err, more = next(); err != nil {
-					yield(Pack{}, err)
-					return
-				}
-			}
-			if !yield(p, nil) {
-				return
-			}
-		}
-		for ; more; q, err, more = next() {
-			if !yield(q, err) || err != nil {
-				return
-			}
-		}
-	}
-}

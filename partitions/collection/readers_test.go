@@ -27,8 +27,8 @@ func TestReaderOfRemovedMoment(t *testing.T) {
 	objects := history.NewObjects(w.mem, 0)
 	w.retain("anne")
 	w.later(time.Minute)
-	if r := w.collect(); r.Rewritten.Packs != 1 {
-		t.Errorf("%+v", r)
+	if r := w.collect(); r.Rewritten.Packs != 1 || w.note(key) != 2 {
+		t.Errorf("%d entries in the note: %+v", w.note(key), r)
 	}
 	for _, err := range w.unreadable(objects, m) {
 		t.Errorf("a minute after retention: %v", err)

@@ -27,10 +27,13 @@ func (a *Amount) add(bytes int64) {
 	a.Bytes += bytes
 }
 
-func (a *Amount) sub(b Amount) {
-	a.Packs -= b.Packs
-	a.Bytes -= b.Bytes
+// Add adds another amount.
+func (a *Amount) Add(b Amount) {
+	a.Packs += b.Packs
+	a.Bytes += b.Bytes
 }
+
+func (a *Amount) sub(b Amount) { a.Add(Amount{-b.Packs, -b.Bytes}) }
 
 // Totals are the packs of a partition as a pass has found them.
 type Totals struct {
@@ -42,13 +45,17 @@ type Totals struct {
 	There int    `json:"there,omitempty"`
 	All   Amount `json:"all"`
 	Used  Amount `json:"used"` // named by a backup
+	// Sparse packs are used and condemned, most of them because they are mostly dead. They will be
+	// rewritten by a later pass.
+	Sparse Amount `json:"sparse"`
 	// Condemned packs are unused, and will be removed by a later pass.
 	Condemned Amount `json:"condemned"`
 	// Young packs are unused, but not old enough to be condemned.
 	Young Amount `json:"young"`
 }
 
-// Reclaimable is what later passes will remove if nothing changes.
+// Reclaimable is what later passes will remove whole if nothing changes. What they free in sparse packs
+// is known when these are counted entry by entry.
 func (t *Totals) Reclaimable() Amount {
 	return Amount{t.Condemned.Packs + t.Young.Packs, t.Condemned.Bytes + t.Young.Bytes}
 }
@@ -57,10 +64,12 @@ func (t *Totals) Reclaimable() Amount {
 type Result struct {
 	Totals
 	Read       int    // backups whose objects had changed since the last pass
-	Condemning Amount // condemned by this pass
+	Condemning Amount // unused packs, condemned by this pass
+	Thinning   Amount // used but mostly dead packs, condemned by this pass
 	Removed    Amount
-	Rewritten  Amount // condemned packs that were used and are rewritten
-	Written    Amount // the packs that have their entries now
+	Rewritten  Amount // condemned packs whose used entries were copied: a later pass removes them
+	Written    Amount // the packs that have these entries now
+	Replaced   Amount // packs that were removed after their rewrite
 	// Erasing is the number of packs in Options.Erase that still exist, or have versions.
 	Erasing int
 	// Retained is the time until which the bucket retains one of them; zero if none or unknown.

@@ -6,17 +6,21 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
+	"time"
 
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/objstore/pack"
+	"github.com/cyrusbackup/backupd/objstore/rangecache"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/packing"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // A condemned pack that is used after all, or that was condemned because most of it is dead, is
-// rewritten: its named entries are copied to new packs, notes lead there, and then it is removed
-// like an unused pack. Nothing can name other entries of it any more, so they are dropped.
+// rewritten: its named entries are copied to new packs, and its note leads there. Nothing can name
+// other entries of it any more. A later pass, most of a day after that, counts again, and removes it
+// like an unused pack. Until then a reader of a moment that was just dropped finds every entry.
 
 const (
 	// rewrittenAtOnce is how many packs are counted entry by entry at a time.
@@ -25,7 +29,9 @@ const (
 	notesAtOnce = 1 << 16
 	// mostRewritten is how many bytes of packs a pass rewrites, unless Options say otherwise. The
 	// others remain condemned until the next pass.
-	mostRewritten = 4 << 30
+	mostRewritten = 16 << 30
+	// droppedAge is how long a pack stays after its rewrite. The next night is late enough.
+	droppedAge = 20 * time.Hour
 	// mostNoted limits the entries in a note to what readers accept.
 	mostNoted = 400_000
 	// packSize is the size of new packs, unless Options say otherwise.
@@ -35,11 +41,12 @@ const (
 // rewriting is the rewrite of packs.
 type rewriting struct {
 	*pass
-	packer *packing.Packer
-	list   *condemnedNow
-	older  map[Pack][]Pack // by pack: those about which a note leads to it
-	erased map[string]bool // packs that do not count against the limit
-	waits  []*copied       // not complete, or in a pack that was not put yet
+	do      *sorted
+	packer  *packing.Packer
+	objects *history.Objects // new packs of an earlier pass
+	list    *condemnedNow
+	older   map[Pack][]Pack // by pack: those about which a note leads to it
+	waits   []*copied       // not complete, or in a pack that was not put yet
 }
 
 // copied is an old pack whose named entries are in new packs.
@@ -48,17 +55,21 @@ type copied struct {
 	at   map[string]packing.Placed // by entry
 }
 
-// rewrite rewrites packs, as many as the limit allows, and those with erased bodies. They are in
-// order.
+// rewrite rewrites packs, as many as the limit allows, and packs with erased bodies. It removes
+// the packs that an earlier pass has rewritten.
 func (p *pass) rewrite(ctx context.Context, do *sorted, leads *leadSet) error {
-	notes, err := notesTo(leads, do.rewrite)
+	packs, err := p.rewritable(ctx, do)
+	if err != nil {
+		return err
+	}
+	notes, err := notesTo(leads, packs)
 	if err != nil {
 		return err
 	}
 	p.left = p.opt.RewriteLimit
-	for rest := do.rewrite; p.out.Blocking == 0; {
+	for rest := packs; p.out.Blocking == 0; {
 		var group []objstore.Info
-		if group, rest = nextGroup(rest, p.left, do.erased, notes); len(group) == 0 {
+		if group, rest = nextGroup(rest, p.left, do.free, notes); len(group) == 0 {
 			break
 		}
 		if err := p.rewriteGroup(ctx, group, do, leads); err != nil {
@@ -66,6 +77,34 @@ func (p *pass) rewrite(ctx context.Context, do *sorted, leads *leadSet) error {
 		}
 	}
 	return nil
+}
+
+// rewritable returns the packs to rewrite or to remove, in order. A pack that was rewritten too short
+// a time ago is not one of them.
+func (p *pass) rewritable(ctx context.Context, do *sorted) (packs []objstore.Info, err error) {
+	for _, info := range do.rewrite {
+		if do.erased[info.Key] {
+			do.free[info.Key] = true
+			packs = append(packs, info)
+			continue
+		}
+		m, note, err := history.ReadMoved(ctx, p.store, info.Key)
+		switch {
+		case errors.Is(err, objstore.ErrNotExist):
+		case err != nil && !failed(err):
+			p.out.block(info.Key, err)
+			continue
+		case err != nil:
+			return nil, err
+		case m.Unused != nil && *m.Unused && note.Modified.After(do.since[info.Key]):
+			if !note.Modified.Add(droppedAge).Before(p.began) {
+				continue
+			}
+			do.rewritten[info.Key], do.free[info.Key] = true, true
+		}
+		packs = append(packs, info)
+	}
+	return packs, nil
 }
 
 // nextGroup returns the packs that are handled next, and the others. There are few enough that their
@@ -88,11 +127,23 @@ func nextGroup(packs []objstore.Info, left int64, free map[string]bool, notes ma
 	return group, rest
 }
 
+// plan counts packs in a dry run.
+func (p *pass) plan(packs []objstore.Info, do *sorted) {
+	for _, info := range packs {
+		if do.rewritten[info.Key] {
+			p.out.Replaced.add(info.Size)
+			continue
+		}
+		p.rewrote(info, do.free)
+		if do.erased[info.Key] {
+			p.out.Replaced.add(info.Size)
+		}
+	}
+}
+
 func (p *pass) rewriteGroup(ctx context.Context, packs []objstore.Info, do *sorted, leads *leadSet) (err error) {
 	if p.opt.DryRun {
-		for _, info := range packs {
-			p.rewrote(info, do.erased)
-		}
+		p.plan(packs, do)
 		return nil
 	}
 	c := &counting{pass: p}
@@ -117,7 +168,8 @@ func (p *pass) rewriteGroup(ctx context.Context, packs []objstore.Info, do *sort
 	if _, err := p.certain(ctx); err != nil { // the count may have taken hours
 		return err
 	}
-	r := &rewriting{pass: p, erased: do.erased, packer: packing.New(p.store, p.opt.PackSize, p.opt.Pack), list: &condemnedNow{store: p.store}}
+	r := &rewriting{pass: p, do: do, packer: packing.New(p.store, p.opt.PackSize, p.opt.Pack), list: &condemnedNow{store: p.store},
+		objects: history.NewObjects(withoutNotes{rangecache.New(p.store, 16<<20)}, 0)}
 	if r.older, err = leadingTo(leads, packs); err != nil {
 		return err
 	}
@@ -132,7 +184,10 @@ func (p *pass) rewriteGroup(ctx context.Context, packs []objstore.Info, do *sort
 		if c.doubt[id] {
 			differ = errDoubt
 		}
-		err := r.copy(ctx, info, need, differ)
+		done, err := r.replace(ctx, info, need, differ)
+		if err == nil && !done {
+			err = r.copy(ctx, info, need, differ)
+		}
 		if err == nil {
 			err = r.finish(ctx)
 		}
@@ -148,6 +203,63 @@ func (p *pass) rewriteGroup(ctx context.Context, packs []objstore.Info, do *sort
 	p.out.Written.Packs += packed
 	p.out.Written.Bytes += bytes
 	return err
+}
+
+// replace removes a pack that an earlier pass has rewritten, if other packs have all entries that
+// are needed: it reads and compares them.
+func (r *rewriting) replace(ctx context.Context, info objstore.Info, need needed, differ error) (done bool, err error) {
+	if !r.do.rewritten[info.Key] || differ != nil {
+		return false, nil
+	}
+	m, _, err := history.ReadMoved(ctx, r.store, info.Key)
+	if err != nil {
+		return false, err
+	}
+	now := make(map[string]string, len(need))
+	for entry, chunk := range need {
+		at := history.Place{Chunk: chunk, Object: m.Entries[entry], Entry: entry}
+		if at.Object == "" || at.Object == info.Key {
+			return false, nil
+		}
+		if err := history.CheckChunk(ctx, r.objects, at); err != nil {
+			if failed(err) {
+				return false, err
+			}
+			return false, nil // it is copied again
+		}
+		now[entry] = at.Object
+	}
+	_, err = r.remove(ctx, info, now)
+	return true, err
+}
+
+// withoutNotes hides moved/: the note about a pack must lead to a pack that exists, because readers
+// follow one note only.
+type withoutNotes struct{ objstore.Store }
+
+// Get implements objstore.Store.
+func (s withoutNotes) Get(ctx context.Context, key string, off, n int64) (*objstore.Object, error) {
+	if strings.HasPrefix(key, movedPrefix) {
+		return nil, &objstore.Error{Op: "get", Key: key, Err: objstore.ErrNotExist}
+	}
+	return s.Store.Get(ctx, key, off, n)
+}
+
+// remove removes a pack whose entries are in other packs.
+func (r *rewriting) remove(ctx context.Context, info objstore.Info, now map[string]string) (removed bool, err error) {
+	if on, err := r.list.has(ctx, info.Key); err != nil || !on {
+		return false, err
+	}
+	id, _ := packOf(info.Key)
+	err = r.removeOne(ctx, info.Key, now, r.older[id])
+	if errors.Is(err, errNote) {
+		r.out.keep(info.Key, err)
+		return false, nil
+	}
+	if removed, err = r.removed(ctx, info.Key, err); removed {
+		r.out.Replaced.add(info.Size)
+	}
+	return removed, err
 }
 
 // copy copies the needed entries of a pack, unless places differ about them. A pack that cannot be
@@ -249,40 +361,47 @@ func (c *copied) durable() bool {
 	return true
 }
 
-// finish removes the packs whose entries are all durable.
+// finish notes where the entries are of packs whose entries are all durable, and removes packs
+// with erased bodies.
 func (r *rewriting) finish(ctx context.Context) error {
 	for len(r.waits) > 0 && r.waits[0].durable() {
 		c := r.waits[0]
 		r.waits = r.waits[1:]
-		if on, err := r.list.has(ctx, c.info.Key); err != nil {
-			return err
-		} else if !on {
-			continue
-		}
-		id, _ := packOf(c.info.Key)
-		now := make(map[string]string, len(c.at))
-		for entry, at := range c.at {
-			now[entry] = at.Pack.Key
-		}
 		if err := differs(c); err != nil {
 			r.out.keep(c.info.Key, err)
 			continue
 		}
-		err := r.removeOne(ctx, c.info.Key, now, r.older[id])
-		if errors.Is(err, errNote) {
-			r.out.keep(c.info.Key, err)
-			continue
+		now := make(map[string]string, len(c.at))
+		for entry, at := range c.at {
+			now[entry] = at.Pack.Key
 		}
-		if removed, err := r.removed(ctx, c.info.Key, err); err != nil {
+		done := r.noted
+		if r.do.erased[c.info.Key] {
+			done = r.remove
+		}
+		if ok, err := done(ctx, c.info, now); err != nil {
 			return err
-		} else if removed {
-			r.rewrote(c.info, r.erased)
+		} else if ok {
+			r.rewrote(c.info, r.do.free)
 		}
 	}
 	return nil
 }
 
-// rewrote counts a pack that was rewritten. One that is kept leaves the limit to others.
+// noted notes where the entries of a pack are. The pack stays for a night.
+func (r *rewriting) noted(ctx context.Context, info objstore.Info, now map[string]string) (ok bool, err error) {
+	if on, err := r.list.has(ctx, info.Key); err != nil || !on {
+		return false, err
+	}
+	err = r.noteRemoved(ctx, info.Key, now)
+	if errors.Is(err, errNote) {
+		r.out.keep(info.Key, err)
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// rewrote counts a pack that was rewritten. A pack that is kept leaves the limit to others.
 func (p *pass) rewrote(info objstore.Info, free map[string]bool) {
 	p.out.Rewritten.add(info.Size)
 	if !free[info.Key] {

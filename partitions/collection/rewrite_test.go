@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -120,23 +121,35 @@ func (w *world) rewritten(key, former string) {
 	}
 }
 
+// nextNight runs a pass in the night after a rewrite: it removes the packs that were rewritten.
+func (w *world) nextNight() *collection.Result {
+	w.t.Helper()
+	w.later(21 * hour)
+	return w.collect()
+}
+
 // A used pack is rewritten without its dead entries, and every note leads to the new pack.
 func TestRewrite(t *testing.T) {
 	w := newWorld(t)
 	key, former := shared(w)
 	r := w.collect()
-	if w.has(key) || !w.condemned(key) {
-		t.Fatalf("exists %v, condemned %v: %+v", w.has(key), w.condemned(key), r)
+	if !w.has(key) || r.Rewritten.Packs != 1 || r.Written.Packs != 1 || r.Rewritten.Bytes <= r.Written.Bytes || r.All.Packs != 2 {
+		t.Fatalf("exists %v: %+v", w.has(key), r)
 	}
-	if r.Rewritten.Packs != 1 || r.Written.Packs != 1 || r.Rewritten.Bytes <= r.Written.Bytes || r.All.Packs != 1 || r.Used.Packs != 1 {
-		t.Errorf("%+v", r)
+	w.later(19 * hour)
+	if r = w.collect(); !w.has(key) || r.Rewritten.Packs != 0 {
+		t.Fatalf("after 19 hours: exists %v: %+v", w.has(key), r)
+	}
+	w.later(2 * hour)
+	if r = w.collect(); w.has(key) || !w.condemned(key) || r.Replaced.Packs != 1 || r.Rewritten.Packs+r.Written.Packs != 0 || r.All.Packs != 1 || r.Used.Packs != 1 {
+		t.Fatalf("exists %v, condemned %v: %+v", w.has(key), w.condemned(key), r)
 	}
 	w.later(3 * hour)
 	w.collect()
 	w.rewritten(key, former)
 }
 
-// A pack of which several notes lead from one to the other is used, too.
+// Notes that lead from one to the other make the last pack used, too.
 func TestRewriteFollowsChains(t *testing.T) {
 	w := newWorld(t)
 	first, second, third := w.pack(1, 9), w.pack(1, 9), w.pack(1, 2, 9)
@@ -147,8 +160,7 @@ func TestRewriteFollowsChains(t *testing.T) {
 	w.mem.Lose(first)
 	w.mem.Lose(second)
 	w.condemn(third)
-	w.later(25 * hour)
-	w.collect()
+	w.collectFor(3)
 	if packs := w.packs(); len(packs) != 1 || !slices.Equal(w.entries(packs[0]), []int{1}) {
 		t.Errorf("packs %v", packs)
 	}
@@ -167,7 +179,7 @@ func TestRewriteKeepsNotedEntries(t *testing.T) {
 	w.later(24 * hour)
 	w.noteMoved(old, copied, 2)
 	w.later(2 * hour)
-	w.collect()
+	w.collectFor(2)
 	w.commit("bert", map[int]string{2: old})
 	w.check("anne")
 	w.check("bert")
@@ -211,6 +223,8 @@ func TestDamagedPackIsKept(t *testing.T) {
 			damage(w, bad)
 			w.condemn(bad, good)
 			w.later(25 * hour)
+			w.collect()
+			w.later(21 * hour)
 			r := w.collect()
 			if !w.has(bad) || w.has(good) || r.Keeping != 1 || len(r.Kept) != 1 || r.Kept[0].Key != bad {
 				t.Errorf("bad %v, good %v: %+v", w.has(bad), w.has(good), r)
@@ -273,22 +287,23 @@ func loseAll(w *world, prefix string) {
 	}
 }
 
-// Each request of a rewrite fails in turn, without effect or without an answer. A later pass
-// completes it. At any time, everything can be read.
+// Each request of a rewrite fails in turn, without effect or without an answer, and each one of the
+// removal after it. A later pass completes it. At any time, everything can be read.
 func TestEachRequestOfRewriteFails(t *testing.T) {
-	for _, how := range []string{"before", "after"} {
+	for _, how := range []string{"before", "after", "removal before", "removal after"} {
 		for n, more := 0, true; more; n += stride() {
 			t.Run(fmt.Sprintf("%s %d", how, n), func(t *testing.T) {
 				more = false
 				w := newWorld(t)
 				key, former := shared(w)
+				w.rewrittenBefore(how)
 				f := faultstore.New(w.mem)
 				w.store = f
 				fault := faultstore.Fault{Skip: n, Count: 1}
 				fail := func(string, string) error {
 					return &objstore.Error{Op: "test", Temporary: true, Err: errors.New("no answer")}
 				}
-				if how == "before" {
+				if strings.HasSuffix(how, "before") {
 					fault.Before = fail
 				} else {
 					fault.After = fail
@@ -308,6 +323,15 @@ func TestEachRequestOfRewriteFails(t *testing.T) {
 	}
 }
 
+// rewrittenBefore runs a pass that rewrites, if a test is about the removal.
+func (w *world) rewrittenBefore(how string) {
+	w.t.Helper()
+	if strings.HasPrefix(how, "removal") {
+		w.collect()
+		w.later(21 * hour)
+	}
+}
+
 // settle runs passes until nothing is left to remove. Packs of an interrupted pass are removed when
 // they are old.
 func (w *world) settle() {
@@ -315,16 +339,23 @@ func (w *world) settle() {
 	w.later(5 * hour)
 	w.collect()
 	w.later(8 * day)
-	w.collectFor(3)
+	w.collectFor(4)
 }
 
 // A second collector runs whole between any two requests of the first, as if it had no lease.
 func TestTwoRewriters(t *testing.T) {
+	for _, what := range []string{"rewrite", "removal"} {
+		twoRewriters(t, what)
+	}
+}
+
+func twoRewriters(t *testing.T, what string) {
 	for n, more := 0, true; more; n += stride() {
-		t.Run(fmt.Sprint(n), func(t *testing.T) {
+		t.Run(fmt.Sprint(what, n), func(t *testing.T) {
 			more = false
 			w := newWorld(t)
 			key, former := shared(w)
+			w.rewrittenBefore(what)
 			f := faultstore.New(w.mem)
 			f.Add(faultstore.Fault{Skip: n, Count: 1, Call: func(string, string) {
 				more = true
@@ -365,9 +396,12 @@ func TestReaderBesideRewrite(t *testing.T) {
 	objects := history.NewObjects(w.mem, 0)
 	places := []history.Place{place(1, key), place(2, key), place(5, former)}
 	read := func() {
+		fresh := history.NewObjects(w.mem, 0) // another reader
 		for _, p := range places {
-			if err := history.CheckChunk(t.Context(), objects, p); err != nil {
-				t.Errorf("%v", err)
+			for _, o := range []*history.Objects{objects, fresh} {
+				if err := history.CheckChunk(t.Context(), o, p); err != nil {
+					t.Errorf("%v", err)
+				}
 			}
 		}
 	}
@@ -376,6 +410,7 @@ func TestReaderBesideRewrite(t *testing.T) {
 	w.store = f
 	f.Add(faultstore.Fault{Call: func(string, string) { read() }})
 	w.collect()
+	w.nextNight()
 	read()
 	f.Clear()
 	w.store = w.mem
@@ -396,17 +431,17 @@ func TestRewriteLimit(t *testing.T) {
 	w.later(25 * hour)
 	o := w.options()
 	o.RewriteLimit = 1
-	for n := range 4 {
-		o.DryRun = n == 0
+	for n := range 5 {
+		o.DryRun = n == 0 || n == 4
 		r, err := collection.Collect(t.Context(), w.config(), o)
-		if err != nil || r.Rewritten.Packs != 1 {
+		if err != nil || r.Rewritten.Packs != 1 || r.Replaced.Packs != max(0, min(n-1, 1)) {
 			t.Errorf("%+v, %v", r, err)
 		}
 		w.check("anne")
 		w.later(25 * hour)
 	}
 	left := slices.DeleteFunc(packs, func(k string) bool { return !w.has(k) })
-	if len(left) != 1 {
+	if len(left) != 2 { // one of them is rewritten
 		t.Errorf("%d packs are left", len(left))
 	}
 }
@@ -469,6 +504,27 @@ func TestCommitIsReadTwice(t *testing.T) {
 	w.check("anne")
 }
 
+// An entry that nobody needs any more when its pack is rewritten stays readable until the next night,
+// for a reader of the moment that was dropped.
+func TestDroppedEntryStays(t *testing.T) {
+	w := newWorld(t)
+	key := w.pack(1, 2, 3)
+	w.commit("anne", map[int]string{1: key, 2: key})
+	w.condemn(key)
+	w.later(25 * hour)
+	w.commit("anne", nil, expunge(2))
+	w.retain("anne")
+	w.collect()
+	objects := history.NewObjects(w.mem, 0)
+	if err := history.CheckChunk(t.Context(), objects, place(2, key)); err != nil {
+		t.Error(err)
+	}
+	if w.nextNight(); w.has(key) || w.note(key) != 1 {
+		t.Errorf("exists %v, note with %d entries", w.has(key), w.note(key))
+	}
+	w.check("anne")
+}
+
 // A pack is kept if a commit that named it has become unreadable, also by a note.
 func TestPackOfDamagedCommitIsKept(t *testing.T) {
 	for _, noted := range []bool{false, true} {
@@ -514,6 +570,9 @@ func TestSecondCountBelievesNoUses(t *testing.T) {
 	w.usesOf("anne", "log/0000000000000002.tar.zst", "")
 	if r := w.collect(); r.Rewritten.Packs != 1 {
 		t.Errorf("%+v", r)
+	}
+	if r := w.nextNight(); r.Replaced.Packs != 1 || w.note(key) != 2 {
+		t.Errorf("%d entries in the note: %+v", w.note(key), r)
 	}
 	w.check("anne")
 }
@@ -576,4 +635,36 @@ func (w *world) usesOf(user, object, pack string) {
 		w.t.Fatal(err)
 	}
 	w.put(key, enc.EncodeAll(out, nil))
+}
+
+// The new packs are damaged or lost before the old one is removed: the entries are copied again.
+func TestNewPackIsProvedAgain(t *testing.T) {
+	for name, damage := range map[string]func(*world, string){
+		"lost":    func(w *world, key string) { w.mem.Lose(key) },
+		"damaged": func(w *world, key string) { w.mem.Flip(key, 30) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			key := w.pack(1, 2, 3)
+			w.commit("anne", map[int]string{1: key})
+			w.condemn(key)
+			w.later(25 * hour)
+			w.collect()
+			for _, k := range w.packs() {
+				if k != key {
+					damage(w, k)
+				}
+			}
+			w.later(21 * hour)
+			if r := w.collect(); !w.has(key) || r.Rewritten.Packs != 1 || r.Replaced.Packs != 0 {
+				t.Errorf("exists %v: %+v", w.has(key), r)
+			}
+			w.later(21 * hour)
+			w.collect()
+			w.check("anne")
+			if w.has(key) {
+				t.Error("the pack still exists")
+			}
+		})
+	}
 }

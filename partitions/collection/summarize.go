@@ -35,7 +35,7 @@ type backup struct {
 
 // counted is what a backup names.
 type counted struct {
-	packs *packSet
+	packs *usageSet
 	named *namingSet    // of the wanted packs
 	doubt map[Pack]bool // wanted packs that unreadable commits have named
 	print [32]byte      // of the objects that were listed for it
@@ -65,7 +65,7 @@ func (b *backup) count(ctx context.Context) (*counted, error) {
 }
 
 func (b *backup) once(ctx context.Context) (_ *counted, err error) {
-	r := &reader{store: b.store, prefix: b.prefix, packs: newPackSet(packsOfBackup), wanted: b.wanted}
+	r := &reader{store: b.store, prefix: b.prefix, packs: newUsageSet(packsOfBackup), wanted: b.wanted}
 	if b.wanted != nil {
 		r.named, r.doubt = newNamingSet(namingsOfBackup), map[Pack]bool{}
 	}

@@ -18,13 +18,13 @@ import (
 )
 
 // The uses of a backup, backups/<b>/uses.ndjson.zst, are a copy of what its objects name:
-// which packs each commit, segment and object with places names, and which objects each
+// which packs each commit, segment and object with places names, how many entries of them, and which objects each
 // checkpoint has its places in (docs/format.md 7). A reader believes a line only if the
 // object still has the version in it. So the uses need not be as new as the backup, and
 // nothing has to be ordered before or after their put.
 
 // usesVersion is the version of the uses.
-const usesVersion = 1
+const usesVersion = 2
 
 // usesHeader is the first line.
 type usesHeader struct {
@@ -36,8 +36,9 @@ type usesHeader struct {
 type use struct {
 	Object string `json:"object"` // key below the prefix of the backup
 	version
-	Packs  []Pack `json:"packs,omitempty"`  // ascending
-	Blocks []Pack `json:"blocks,omitempty"` // of a checkpoint: the objects in records/ that have its places
+	Packs   []Pack   `json:"packs,omitempty"`   // ascending
+	Entries []uint32 `json:"entries,omitempty"` // by pack, the number of places in it
+	Blocks  []Pack   `json:"blocks,omitempty"`  // of a checkpoint: the objects in records/ that have its places
 }
 
 // maxUseLine limits the memory of a line: 500,000 packs.
@@ -109,8 +110,11 @@ func (u *usesReader) advance() error {
 	if err := u.line(&u.next); err != nil || u.end {
 		return err
 	}
-	if u.n++; u.next.Object <= was {
+	switch u.n++; {
+	case u.next.Object <= was:
 		return fmt.Errorf("%w: %s is not in order", errUses, u.next.Object)
+	case len(u.next.Entries) != len(u.next.Packs):
+		return fmt.Errorf("%w: %s has %d packs and the entries of %d", errUses, u.next.Object, len(u.next.Packs), len(u.next.Entries))
 	}
 	return nil
 }

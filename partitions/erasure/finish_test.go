@@ -214,6 +214,8 @@ func TestFormerPack(t *testing.T) {
 	w.condemn(private, mixed)
 	w.later(2 * day)
 	w.finish() // rewrites both, because they are used
+	w.later(day)
+	w.finish() // and removes them
 	if w.has(mixed) || !slices.Contains(w.needles(), mixed) {
 		t.Fatal("the pack was not rewritten")
 	}

@@ -26,11 +26,11 @@ func CheckCondemned(ctx context.Context, s objstore.Store) error {
 	if err != nil {
 		return err
 	}
-	var last struct{ Condemned struct{ Packs int } }
+	var last struct{ Condemned, Sparse struct{ Packs int } }
 	if json.Unmarshal(b, &last) != nil {
 		return nil // the next collection puts it again
 	}
-	return CondemnedLost(info, last.Condemned.Packs)
+	return CondemnedLost(info, last.Condemned.Packs+last.Sparse.Packs)
 }
 
 // CondemnedLost returns an error if there is no list although the last collection has left packs

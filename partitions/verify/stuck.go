@@ -41,7 +41,11 @@ func (p *Partitions) stuck(ctx context.Context, c repository.Config) (packs []st
 		return nil, err
 	}
 	for _, condemned := range list.Packs {
-		if !info.StoreTime.IsZero() && info.StoreTime.Sub(condemned.Since) < stuckAge {
+		since, err := untouchedSince(ctx, c.Store, condemned)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", condemned.Key, err)
+		}
+		if !info.StoreTime.IsZero() && info.StoreTime.Sub(since) < stuckAge {
 			continue
 		}
 		damaged, err := damagedPack(ctx, c.Store, condemned.Key)
@@ -54,6 +58,20 @@ func (p *Partitions) stuck(ctx context.Context, c repository.Config) (packs []st
 	}
 	put(&p.stuckIn, c.Name, packs)
 	return packs, nil
+}
+
+// untouchedSince returns when a pack was condemned or, if that is later, rewritten. Most condemned packs
+// that are used are removed in the night after their rewrite, and need not be read here.
+func untouchedSince(ctx context.Context, s objstore.Store, c history.CondemnedPack) (time.Time, error) {
+	note, ok := history.MovedKey(c.Key)
+	if !ok {
+		return c.Since, nil
+	}
+	info, err := s.Stat(ctx, note)
+	if err != nil || info.Modified.Before(c.Since) {
+		return c.Since, ignoreAbsent(err)
+	}
+	return info.Modified, nil
 }
 
 // damagedPack reports whether an object has other bytes than the pack of that name. A pack that is

@@ -58,7 +58,7 @@ func compact(c *command) error {
 		c.audit.Done(c.bucket.Conf, "compact", err, "what", c.what(), "backups", k.compacted, "skipped", k.skipped, "held", k.held, "locked", k.locked, "failed", k.failures,
 			"commits", k.merged.Commits, "removed", k.merged.Removed, "bytes", k.merged.Bytes,
 			"packs_removed", k.reclaimed.Packs, "pack_bytes_removed", k.reclaimed.Bytes,
-			"packs_rewritten", k.rewritten.Packs, "rewritten_bytes_saved", k.rewritten.Bytes)
+			"packs_rewritten", k.rewritten.Packs, "pack_bytes_rewritten", k.rewritten.Bytes, "pack_bytes_written", k.written.Bytes)
 	}
 	return err
 }
@@ -80,7 +80,8 @@ type compaction struct {
 	late               bool // until has passed
 	merged             maintenance.Merged
 	reclaimed          collection.Amount
-	rewritten          collection.Amount // and the bytes that this has saved
+	rewritten          collection.Amount // packs whose needed entries were copied
+	written            collection.Amount // the new packs with these entries
 	dry                dryTotals
 	progress           *progress
 }

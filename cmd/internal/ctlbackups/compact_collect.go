@@ -31,10 +31,10 @@ func (k *compaction) collect() error {
 		if k.c.ctx.Err() != nil {
 			return k.c.ctx.Err()
 		}
-		k.reclaimed.Packs += r.Removed.Packs
-		k.reclaimed.Bytes += r.Removed.Bytes
-		k.rewritten.Packs += r.Rewritten.Packs
-		k.rewritten.Bytes += r.Rewritten.Bytes - r.Written.Bytes
+		k.reclaimed.Add(r.Removed)
+		k.reclaimed.Add(r.Replaced)
+		k.rewritten.Add(r.Rewritten)
+		k.written.Add(r.Written)
 		for _, b := range r.Blocked {
 			cli.Fprintf(k.c.err, "ctl_backups: partition %s: no pack is removed because of %v\n", p.Name, b)
 		}
@@ -45,7 +45,7 @@ func (k *compaction) collect() error {
 			cli.Fprintf(k.c.err, "ctl_backups: %v\n", err)
 		}
 		if err == nil && k.c.dryRun {
-			if err := k.dry.add(k.c, p, removing(r), r.Removed.Bytes); err != nil {
+			if err := k.dry.add(k.c, p, removing(r), r.Removed.Bytes+r.Replaced.Bytes); err != nil {
 				return err
 			}
 		}
@@ -111,16 +111,19 @@ func (k *compaction) collected(p repository.Config, r *collection.Result, failur
 			Reason     string            `json:"reason,omitempty"`
 			Used       collection.Amount `json:"used"`
 			Young      collection.Amount `json:"young"`
+			Sparse     collection.Amount `json:"sparse"`
 			Condemned  collection.Amount `json:"condemned"`
 			Condemning collection.Amount `json:"newly_condemned"`
+			Thinning   collection.Amount `json:"newly_sparse"`
 			Removed    collection.Amount `json:"removed"`
 			Rewritten  collection.Amount `json:"rewritten"`
 			Written    collection.Amount `json:"written"`
+			Replaced   collection.Amount `json:"replaced"`
 			Backups    int               `json:"backups"`
 			Read       int               `json:"read"`
 			Blocking   int               `json:"blocking"`
 			Kept       int               `json:"kept"`
-		}{"collect", p.Name, status, reasonOf(r, failure), r.Used, r.Young, r.Condemned, r.Condemning, r.Removed, r.Rewritten, r.Written, r.Backups, r.Read, r.Blocking, r.Keeping})
+		}{"collect", p.Name, status, reasonOf(r, failure), r.Used, r.Young, r.Sparse, r.Condemned, r.Condemning, r.Thinning, r.Removed, r.Rewritten, r.Written, r.Replaced, r.Backups, r.Read, r.Blocking, r.Keeping})
 	}
 	if failure != nil {
 		_, err := cli.Fprintf(c.out, "collect %s: %s\n", p.Name, status)
@@ -134,12 +137,18 @@ func (k *compaction) collected(p repository.Config, r *collection.Result, failur
 	if r.Removed.Packs > 0 {
 		text += fmt.Sprintf(", %s %s", packs(r.Removed), verb)
 	}
+	if r.Replaced.Packs > 0 {
+		text += fmt.Sprintf(", %s %s after a rewrite", packs(r.Replaced), verb)
+	}
 	switch {
 	case r.Rewritten.Packs == 0:
 	case c.dryRun:
-		text += fmt.Sprintf(", up to %s would be rewritten", packs(r.Rewritten))
+		text += fmt.Sprintf(", %s would be rewritten", packs(r.Rewritten))
 	default:
 		text += fmt.Sprintf(", %s rewritten to %s", packs(r.Rewritten), packs(r.Written))
+	}
+	if r.Sparse.Packs > 0 {
+		text += fmt.Sprintf(", %s mostly dead", packs(r.Sparse))
 	}
 	if later := r.Reclaimable(); later.Packs > 0 {
 		text += fmt.Sprintf(", %s to be removed later", packs(later))

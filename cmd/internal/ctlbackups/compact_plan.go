@@ -76,11 +76,15 @@ func (d *dryTotals) add(c *command, p repository.Config, r maintenance.Requests,
 	return nil
 }
 
-// removing estimates the requests that remove and rewrite packs.
+// removing estimates the requests that remove and rewrite packs. The removal of a rewritten pack reads the
+// frames of its entries in the new packs.
 func removing(r *collection.Result) maintenance.Requests {
-	gone, moved := r.Removed.Packs, r.Rewritten.Packs
-	return maintenance.Requests{Get: 2*gone + 6*moved, Put: gone + 2*moved, Delete: gone + moved}
+	gone, moved, replaced := r.Removed.Packs, r.Rewritten.Packs, r.Replaced.Packs
+	return maintenance.Requests{Get: 2*gone + 6*moved + 6*replaced + int(r.Replaced.Bytes/frameBytes), Put: gone + 2*moved + replaced, Delete: gone + replaced}
 }
+
+// frameBytes is how many bytes of a mostly dead pack have a frame of needed entries, at most.
+const frameBytes = 256 << 10
 
 // price prints what the work of a dry run costs and saves.
 func (k *compaction) price() error {

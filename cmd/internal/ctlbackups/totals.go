@@ -59,7 +59,7 @@ func (c *command) partitionTable() error {
 	if _, err := cli.Fprintf(c.out, "\n"); err != nil {
 		return err
 	}
-	titles := []string{"packs", "used", "condemned", "unused, young", "reclaimable", "backups", "set aside", "counted", "partition"}
+	titles := []string{"packs", "used", "mostly dead", "condemned", "unused, young", "reclaimable", "backups", "set aside", "counted", "partition"}
 	return c.inTable(titles, func() error {
 		for _, p := range c.bucket.Partitions {
 			if err := c.printPartition(p); err != nil {
@@ -74,13 +74,13 @@ func (c *command) printPartition(p repository.Config) error {
 	last, err := collection.Last(c.ctx, p.Store)
 	switch {
 	case err != nil && c.ctx.Err() == nil:
-		return c.cells("-", "-", "-", "-", "-", "-", "-", "-", p.Name+": "+err.Error())
+		return c.cells("-", "-", "-", "-", "-", "-", "-", "-", "-", p.Name+": "+err.Error())
 	case err != nil:
 		return err
 	case last == nil:
-		return c.cells("-", "-", "-", "-", "-", "-", "-", "never: run compact -A", p.Name)
+		return c.cells("-", "-", "-", "-", "-", "-", "-", "-", "never: run compact -A", p.Name)
 	}
 	size := func(a collection.Amount) string { return c.size(a.Bytes) }
-	return c.cells(size(last.All), size(last.Used), size(last.Condemned), size(last.Young), size(last.Reclaimable()),
+	return c.cells(size(last.All), size(last.Used), size(last.Sparse), size(last.Condemned), size(last.Young), size(last.Reclaimable()),
 		fmt.Sprint(last.Backups), fmt.Sprint(last.Aside), timespec.Text(last.Time), p.Name)
 }

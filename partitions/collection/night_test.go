@@ -1,0 +1,129 @@
+package collection_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/partitions/history"
+)
+
+// Something names another entry of a pack in the night after its rewrite, as a writer does that slept
+// for a day. The count before the removal finds it.
+func TestNamedInTheNight(t *testing.T) {
+	w := newWorld(t)
+	key := w.pack(1, 2, 3)
+	w.commit("anne", map[int]string{1: key})
+	w.condemn(key)
+	w.later(25 * hour)
+	w.collect()
+	w.commit("bert", map[int]string{2: key})
+	if r := w.nextNight(); !w.has(key) || r.Replaced.Packs != 0 || r.Rewritten.Packs != 1 {
+		t.Errorf("exists %v: %+v", w.has(key), r)
+	}
+	if r := w.nextNight(); w.has(key) || r.Replaced.Packs != 1 || w.note(key) != 2 {
+		t.Errorf("exists %v, note with %d entries: %+v", w.has(key), w.note(key), r)
+	}
+	w.check("anne")
+	w.check("bert")
+}
+
+// A person has restored a pack that was rewritten long ago. Its old note does not replace the night.
+func TestOldNoteIsNoRewrite(t *testing.T) {
+	w := newWorld(t)
+	key := w.pack(1, 2, 3)
+	b := w.mem.Bytes(key)
+	w.commit("anne", map[int]string{1: key})
+	w.condemn(key)
+	w.later(25 * hour)
+	w.collect()
+	if w.nextNight(); w.has(key) {
+		t.Fatal("the pack still exists")
+	}
+	w.later(3 * hour)
+	if w.collect(); w.condemned(key) {
+		t.Fatal("the pack is still on the list")
+	}
+	w.put(key, b)
+	w.commit("anne", map[int]string{2: key})
+	w.condemn(key)
+	w.later(25 * hour)
+	w.commit("anne", nil, expunge(2))
+	w.retain("anne")
+	w.collect()
+	if err := history.CheckChunk(t.Context(), history.NewObjects(w.mem, 0), place(2, key)); err != nil {
+		t.Errorf("dropped in this night: %v", err)
+	}
+	if w.nextNight(); w.has(key) {
+		t.Error("the pack still exists")
+	}
+	w.check("anne")
+}
+
+// The new pack is gone before the old one is removed, and a note leads from it to a third one. Readers
+// follow one note only.
+func TestNewPackHasMoved(t *testing.T) {
+	w := newWorld(t)
+	key := w.pack(1, 2, 3)
+	w.commit("anne", map[int]string{1: key})
+	w.condemn(key)
+	w.later(25 * hour)
+	w.collect()
+	others := slices.DeleteFunc(w.packs(), func(k string) bool { return k == key })
+	w.noteMoved(others[0], w.pack(1), 1)
+	w.mem.Lose(others[0])
+	w.nextNight()
+	w.check("anne")
+	if w.nextNight(); w.has(key) {
+		t.Error("the pack still exists")
+	}
+	w.check("anne")
+}
+
+// forgetful loses one put below a prefix, and answers as if it had stored it.
+type forgetful struct {
+	objstore.Store
+	prefix string
+	skip   int
+}
+
+func (s *forgetful) Put(ctx context.Context, key string, body objstore.Body, o objstore.PutOptions) (objstore.Info, error) {
+	if strings.HasPrefix(key, s.prefix) {
+		if s.skip--; s.skip == -1 {
+			return objstore.Info{Key: key, Size: body.Size(), ETag: "lost"}, nil
+		}
+	}
+	return s.Store.Put(ctx, key, body, o)
+}
+
+// A store answers that it has stored a note or a new pack, and has not. Both are read back before anything
+// is removed.
+func TestStoreForgets(t *testing.T) {
+	for _, prefix := range []string{"moved/", "packs/"} {
+		for n, more := 0, true; more; n++ {
+			t.Run(fmt.Sprint(prefix, n), func(t *testing.T) {
+				w := newWorld(t)
+				key, former := shared(w)
+				s := &forgetful{w.mem, prefix, n}
+				for range 2 {
+					w.store = s
+					if _, err := w.tryCollect(); err != nil && !errors.Is(err, objstore.ErrNotExist) {
+						t.Error(err)
+					}
+					w.store = w.mem
+					for _, u := range []string{"anne", "bert", "carl"} {
+						w.check(u)
+					}
+					w.later(21 * hour)
+				}
+				more = s.skip < 0
+				w.settle()
+				w.rewritten(key, former)
+			})
+		}
+	}
+}
