@@ -226,10 +226,12 @@ func (w *soak) compact(t *soakTool, part int, fails bool) error {
 			return fmt.Errorf("%s condemns in %s: %w", t.name, p.name, err)
 		}
 	}
-	r, err := collection.Collect(w.t.Context(), c, collection.Options{Lock: t.lock(), Cache: t.cacheDir(), PackSize: 16 << 10})
+	r, err := collection.Collect(w.t.Context(), c, collection.Options{Lock: t.lock(), Cache: t.cacheDir(), PackSize: 16 << 10, RewriteGain: 1})
 	w.mu.Lock()
 	w.counts["packs removed"] += r.Removed.Packs
 	w.counts["packs rewritten"] += r.Rewritten.Packs
+	w.counts["packs removed after a rewrite"] += r.Replaced.Packs
+	w.counts["mostly dead packs condemned"] += r.Thinning.Packs
 	w.counts["packs condemned"] += r.Condemning.Packs
 	w.mu.Unlock()
 	for _, b := range r.Blocked {
@@ -447,8 +449,9 @@ func (w *soak) searchAll() error {
 				alive = alive || live[string(g)]
 			}
 			w.counts["objects searched"]++
-			// An object with many blocks or messages stays as long as one of them is needed.
-			if found > 0 && !(strings.HasPrefix(key, "packs/") && alive) && !(strings.Contains(key, "/records/") && w.named(p, key)) {
+			// An object with many blocks stays as long as one of them is needed, and so do messages that the others name.
+			// A pack stays whole if most of it is needed.
+			if found > 0 && !(strings.HasPrefix(key, "packs/") && (alive || w.needed(p, key))) && !(strings.Contains(key, "/records/") && w.named(p, key)) {
 				return fmt.Errorf("%s of %s has %d messages that are long gone; %s", key, p.name, found, w.naming(p, key))
 			}
 		}
@@ -475,6 +478,29 @@ func (w *soak) named(p *soakPart, object string) bool {
 			}
 		}
 		_ = m.Close()
+	}
+	return false
+}
+
+// needed reports whether an object in records/ names a pack, perhaps by a note, and a checkpoint that object.
+func (w *soak) needed(p *soakPart, pack string) bool {
+	for _, k := range p.store.Keys("backups/") {
+		if !strings.Contains(k, "/records/") {
+			continue
+		}
+		for at, err := range history.ObjectPlaces(w.t.Context(), p.store, k) {
+			if err == nil && at.Object != pack {
+				if m, _, merr := history.ReadMoved(w.t.Context(), p.store, at.Object); merr == nil {
+					at.Object = m.Entries[at.Entry]
+				}
+			}
+			if err == nil && at.Object == pack {
+				if w.named(p, k) {
+					return true
+				}
+				break
+			}
+		}
 	}
 	return false
 }
