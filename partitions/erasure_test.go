@@ -16,7 +16,7 @@ func (w *asideWorld) erase() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	o := erasure.Options{By: "test", Reason: "test", Lock: repository.LockOptions{Owner: "test", Lease: 150 * time.Millisecond, Wait: true}}
+	o := erasure.Options{By: "test", Reason: "test", Lock: repository.LockOptions{Owner: "test", Wait: true}}
 	if _, err := erasure.Erase(w.t.Context(), s, o); err != nil {
 		w.t.Fatal(err)
 	}

@@ -251,6 +251,6 @@ func (w *asideWorld) setAsideNow() (string, error) {
 // setAside uses a short lease, so that it does not wait long for the lock of an interrupted
 // attempt.
 func setAside(t *testing.T, f *repository.Found) (string, error) {
-	where, _, err := f.SetAside(t.Context(), "test", repository.LockOptions{Owner: "test", Lease: 150 * time.Millisecond, Wait: true}, nil)
+	where, _, err := f.SetAside(t.Context(), "test", repository.LockOptions{Owner: "test", Lease: time.Second, Wait: true}, nil)
 	return where, err
 }
