@@ -27,8 +27,8 @@ func protocolOptions() []Option {
 
 func processOptions() []Option {
 	return []Option{
-		{Name: "cyrus_user", Type: String, Default: "cyrus", NoEffect: true,
-			Doc: "The account that owns the files. Files belong to the account under which master(8) starts backupd."},
+		{Name: "cyrus_user", Type: String, Default: "cyrus",
+			Doc: "The account that owns the files, for ctl_backups doctor. Files belong to the account under which master(8) starts backupd."},
 		{Name: "cyrus_group", Type: String, NoEffect: true,
 			Doc: "The group of that account."},
 		{Name: "proc_path", Type: String, Default: "{configdirectory}/proc",

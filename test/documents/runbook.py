@@ -228,6 +228,7 @@ def behind(c, d):
     shows(c.mail, d, "cyrus sync_client -n backup -v -u anne", "anne")
     shows(c.mail, d, "grep sync_client /var/log/mail.log | tail -20")
     c.mail.wait(lambda: "-r -n backup" in c.mail.run(d.line("pgrep -a sync_client"), None)[1], "the rolling client")
+    shows(c.backup, d, "ctl_backups doctor", "0 errors", rc=None)
     shows(c.mail, d, "ls -l /var/lib/cyrus/sync/backup")
 
 
