@@ -40,8 +40,9 @@ def backup_host(c, d):
           "openssl req -x509 -newkey rsa:3072 -nodes -days 3650 -subj /CN=backup.example.com -addext subjectAltName=DNS:backup.example.com"
           " -keyout /etc/cyrus/backup.key -out /etc/cyrus/backup.crt",
           "chown cyrus:mail /etc/cyrus/backup.key",
-          "echo 'a long secret' | sudo -u cyrus ctl_backups passwd repl",
-          "systemctl restart cyrus-imapd")
+          "echo 'a long secret' | sudo -u cyrus ctl_backups passwd repl")
+    shows(c.backup, d, "ctl_backups doctor", "0 errors, 0 warnings")
+    lines(c.backup, d, "systemctl restart cyrus-imapd")
     c.backup.listens(2005)
 
 

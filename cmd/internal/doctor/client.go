@@ -44,7 +44,7 @@ backup_sync_try_imap: 0
 	b.WriteString(`# the admins so far, and the user of restore (restore_authname on the backup host)
 admins: cyrus restore
 
-# /etc/cyrus.conf of the mail host
+# /etc/cyrus.conf of the mail host: add to these sections, if it has them
 DAEMON {
   backupsync  cmd="sync_client -r -n backup"
 }
