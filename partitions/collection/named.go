@@ -21,14 +21,15 @@ type Named struct {
 
 	store objstore.Store
 	packs *packSet
-	noted *packSet // of packs, those with a note
+	noted *packSet      // of packs, those with a note
+	bad   map[Pack]bool // packs with an unreadable note
 }
 
 // Name finds the packs of the backups with these prefixes, in backups/ or set-aside/. It reads
 // every object, whether a checkpoint needs it or not, and continues after damage. The caller
 // closes the result.
 func Name(ctx context.Context, s objstore.Store, prefixes []string) (_ *Named, err error) {
-	n := &Named{store: s, packs: newPackSet(packsOfAll), noted: newPackSet(packsOfAll)}
+	n := &Named{store: s, packs: newPackSet(packsOfAll), noted: newPackSet(packsOfAll), bad: map[Pack]bool{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.Close())
@@ -45,10 +46,39 @@ func Name(ctx context.Context, s objstore.Store, prefixes []string) (_ *Named, e
 			return nil, err
 		}
 	}
-	if err := n.findNotes(ctx); err != nil {
-		return nil, err
+	return n, n.followAll(ctx, prefixes)
+}
+
+// followAll follows the notes until no pack that was found has another one: while a pack waits for its
+// removal, a note leads to it, and its own note to the next pack.
+func (n *Named) followAll(ctx context.Context, prefixes []string) error {
+	for noted, steps := 0, 1; ; steps++ {
+		if err := n.findNotes(ctx); err != nil {
+			return err
+		}
+		packs, err := n.withNotes()
+		if err != nil || len(packs) == noted {
+			return err
+		}
+		if steps == mostSteps {
+			return errCircle
+		}
+		if err := n.follow(ctx, prefixes, packs); err != nil {
+			return err
+		}
+		noted = len(packs)
 	}
-	return n, n.follow(ctx, prefixes)
+}
+
+// withNotes returns the packs with a note: 32 bytes for each pack of these backups that was rewritten.
+func (n *Named) withNotes() (packs []Pack, err error) {
+	for p, err := range n.noted.sorted() {
+		if err != nil {
+			return nil, err
+		}
+		packs = append(packs, p)
+	}
+	return packs, nil
 }
 
 // Close frees the temporary files.
@@ -129,43 +159,43 @@ func (n *Named) findNotes(ctx context.Context) error {
 	return err
 }
 
-// follow adds the packs that notes lead to from an entry that the backups name. A note about a
-// pack has entries of other backups, too.
-func (n *Named) follow(ctx context.Context, prefixes []string) error {
-	var noted []Pack // 32 bytes for each pack of these backups that was rewritten
-	for p, err := range n.noted.sorted() {
-		if err != nil {
-			return err
-		}
-		noted = append(noted, p)
-	}
-	if len(noted) == 0 {
-		return nil
-	}
-	objects, bad := history.NewObjects(n.store, 0), map[Pack]bool{}
-	lead := func(p history.Place) error {
+// follow adds the packs that the notes about some packs lead to from an entry that the backups name. A
+// note about a pack has entries of other backups, too.
+func (n *Named) follow(ctx context.Context, prefixes []string, noted []Pack) error {
+	objects := history.NewObjects(n.store, 0)
+	step := func(p history.Place) (now history.Place, led bool, err error) {
 		id, ok := packOf(p.Object)
 		if _, found := slices.BinarySearchFunc(noted, id, comparePacks); !ok || !found {
-			return nil
+			return p, false, nil
 		}
-		now, err := objects.Resolve(ctx, p)
+		now, err = objects.Resolve(ctx, p)
 		switch {
 		case errors.Is(err, history.ErrNoPlace):
-			return nil // dropped
-		case history.IsDamage(err) && !bad[id]:
-			key, _ := history.MovedKey(p.Object)
-			n.unread(key, err)
-			bad[id] = true
-			return nil
+			return p, false, nil // dropped
 		case history.IsDamage(err):
-			return nil
+			if !n.bad[id] {
+				key, _ := history.MovedKey(p.Object)
+				n.unread(key, err)
+				n.bad[id] = true
+			}
+			return p, false, nil
 		case err != nil:
-			return err
+			return p, false, err
 		}
 		if id, ok := packOf(now.Object); ok {
-			return n.packs.add(id)
+			err = n.packs.add(id)
 		}
-		return nil
+		return now, true, err
+	}
+	lead := func(p history.Place) error {
+		for range mostSteps {
+			now, led, err := step(p)
+			if err != nil || !led {
+				return err
+			}
+			p = now
+		}
+		return errCircle
 	}
 	for _, prefix := range prefixes {
 		if err := n.each(ctx, prefix, false, lead); err != nil {

@@ -111,3 +111,27 @@ func TestCondemn(t *testing.T) {
 	}
 	w.check("anne")
 }
+
+// While a pack waits for its removal, a note leads to it, and its own note to the next one. Each of them has
+// the body.
+func TestNameInTheNight(t *testing.T) {
+	w := newWorld(t)
+	first := w.pack(1, 2, 3)
+	w.commit("anne", map[int]string{1: first})
+	w.commit("bert", map[int]string{2: first})
+	w.condemn(first)
+	w.later(25 * hour)
+	w.collect()
+	w.nextNight()
+	second := w.packs()
+	if len(second) != 1 || w.has(first) {
+		t.Fatalf("packs %q", second)
+	}
+	w.condemn(second...)
+	w.later(25 * hour)
+	w.collect()
+	packs := w.packs()
+	if got, bad := w.named("backups/user/bert/"); len(packs) != 2 || bad != 0 || !slices.Equal(got, ordered(append(packs, first)...)) {
+		t.Errorf("%q, %d unreadable; the packs are %q", got, bad, packs)
+	}
+}
