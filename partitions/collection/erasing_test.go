@@ -170,3 +170,32 @@ func TestEraseInterrupted(t *testing.T) {
 		}
 	}
 }
+
+// The new pack of a rewritten one is erased by the pass that would remove the old one. Readers follow one
+// note only, so no note may lead there.
+func TestNewPackIsErasedInTheNight(t *testing.T) {
+	for range 8 { // the keys come in both orders
+		w := newWorld(t)
+		former, key := w.pack(5), w.pack(1, 2, 5)
+		w.commit("anne", map[int]string{1: key})
+		w.commit("carl", map[int]string{5: former})
+		w.noteMoved(former, key, 5)
+		w.mem.Lose(former)
+		w.condemn(key)
+		w.later(25 * hour)
+		w.collect()
+		second := slices.DeleteFunc(w.packs(), func(k string) bool { return k == key })[0]
+		w.later(18 * hour)
+		w.condemn(second)
+		w.later(3 * hour)
+		w.collectErasing(second)
+		for range 3 {
+			w.check("anne")
+			w.check("carl")
+			w.nextNight()
+		}
+		if w.has(key) || w.has(second) {
+			t.Errorf("the packs still exist: %v, %v", w.has(key), w.has(second))
+		}
+	}
+}

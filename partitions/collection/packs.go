@@ -38,6 +38,12 @@ type sorted struct {
 	since     map[string]time.Time // of the packs on the list
 }
 
+// listed reports whether a pack was on the list when the pass began.
+func (s *sorted) listed(key string) bool {
+	_, on := s.since[key]
+	return on
+}
+
 // sorter sorts the packs.
 type sorter struct {
 	*pass

@@ -26,6 +26,7 @@ func TestPlantedBugs(t *testing.T) {
 		"the second count is left out":            {File: "rewrite.go", Is: "if at.Object == \"\" || at.Object == info.Key {\n\t\t\treturn false, nil", Bug: "if at.Object == \"\" {\n\t\t\tcontinue", Test: "TestNamedInTheNight"},
 		"an old note counts as a rewrite":         {File: "rewrite.go", Is: "&& note.Modified.After(do.since[info.Key]):", Bug: ":", Test: "TestOldNoteIsNoRewrite"},
 		"a new pack may have moved":               {File: "rewrite.go", Is: "if strings.HasPrefix(key, movedPrefix) {", Bug: "if false {", Test: "TestNewPackHasMoved"},
+		"a new pack may be condemned":             {File: "rewrite.go", Is: "if r.do.listed(at.Object) {", Bug: "if false {", Test: "TestNewPackIsErasedInTheNight"},
 		"notes are not read back":                 {File: "notes.go", Is: "last != nil && !mayRepeat(last) {", Bug: "!mayRepeat(last) {", Test: "TestStoreForgets"},
 		"more is condemned than can be rewritten": {File: "sparse.go", Is: "c.info.Size > s.left ||", Bug: "", Test: "TestSparseLimit"},
 		"packs that wait do not count":            {File: "packs.go", Is: "s.sparse.left -= info.Size", Bug: "_ = s", Test: "TestSparseLimit"},

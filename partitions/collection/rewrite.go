@@ -206,7 +206,8 @@ func (p *pass) rewriteGroup(ctx context.Context, packs []objstore.Info, do *sort
 }
 
 // replace removes a pack that an earlier pass has rewritten, if other packs have all entries that
-// are needed: it reads and compares them.
+// are needed: it reads and compares them. These packs are not on the list: this pass may remove them,
+// and would not know the older notes that lead there since then.
 func (r *rewriting) replace(ctx context.Context, info objstore.Info, need needed, differ error) (done bool, err error) {
 	if !r.do.rewritten[info.Key] || differ != nil {
 		return false, nil
@@ -219,6 +220,9 @@ func (r *rewriting) replace(ctx context.Context, info objstore.Info, need needed
 	for entry, chunk := range need {
 		at := history.Place{Chunk: chunk, Object: m.Entries[entry], Entry: entry}
 		if at.Object == "" || at.Object == info.Key {
+			return false, nil
+		}
+		if r.do.listed(at.Object) {
 			return false, nil
 		}
 		if err := history.CheckChunk(ctx, r.objects, at); err != nil {
