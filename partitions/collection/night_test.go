@@ -127,3 +127,32 @@ func TestStoreForgets(t *testing.T) {
 		}
 	}
 }
+
+// Retention drops an entry a minute before a rewritten pack is removed. A restore that has begun before finds
+// the entry in the new pack, also by an older note.
+func TestDroppedBeforeRemoval(t *testing.T) {
+	for _, older := range []bool{false, true} {
+		w := newWorld(t)
+		former, key := w.pack(5, 6), w.pack(1, 5, 6)
+		at := key
+		if older {
+			at = former
+			w.noteMoved(former, key, 5, 6)
+			w.mem.Lose(former)
+		}
+		w.commit("anne", map[int]string{5: at, 6: at})
+		w.condemn(key)
+		w.later(25 * hour)
+		w.collect()
+		w.later(21 * hour)
+		w.commit("anne", nil, expunge(5))
+		w.retain("anne")
+		if w.collect(); w.has(key) {
+			t.Fatal("the pack still exists")
+		}
+		if err := history.CheckChunk(t.Context(), history.NewObjects(w.mem, 0), place(5, at)); err != nil {
+			t.Errorf("older note %v: %v", older, err)
+		}
+		w.check("anne")
+	}
+}

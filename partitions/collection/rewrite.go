@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"strings"
 	"time"
 
@@ -216,7 +217,6 @@ func (r *rewriting) replace(ctx context.Context, info objstore.Info, need needed
 	if err != nil {
 		return false, err
 	}
-	now := make(map[string]string, len(need))
 	for entry, chunk := range need {
 		at := history.Place{Chunk: chunk, Object: m.Entries[entry], Entry: entry}
 		if at.Object == "" || at.Object == info.Key {
@@ -231,9 +231,10 @@ func (r *rewriting) replace(ctx context.Context, info objstore.Info, need needed
 			}
 			return false, nil // it is copied again
 		}
-		now[entry] = at.Object
 	}
-	_, err = r.remove(ctx, info, now)
+	// Older notes keep the entries that were dropped since the rewrite, like the note about this pack.
+	maps.DeleteFunc(m.Entries, func(_, at string) bool { return at == info.Key || r.do.listed(at) })
+	_, err = r.remove(ctx, info, m.Entries)
 	return true, err
 }
 
