@@ -186,6 +186,10 @@ func (p *pass) change(ctx context.Context, do *sorted) (err error) {
 	if err := p.rewrite(ctx, do, leads); err != nil {
 		return err
 	}
+	waiting, err := p.waiting(ctx, do)
+	if err != nil {
+		return err
+	}
 	switch {
 	case p.out.Blocking > 0: // by what only this count has found
 		p.out.Condemning, p.out.Thinning = Amount{}, Amount{}
@@ -196,6 +200,9 @@ func (p *pass) change(ctx context.Context, do *sorted) (err error) {
 		}
 		p.settle()
 		return nil
+	}
+	if err := p.noteUnused(ctx, waiting); err != nil {
+		return err
 	}
 	return p.finish(ctx, do, leads)
 }

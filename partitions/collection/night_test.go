@@ -156,3 +156,34 @@ func TestDroppedBeforeRemoval(t *testing.T) {
 		w.check("anne")
 	}
 }
+
+// Retention drops the last entry of a used pack a minute before the pass that would rewrite it. The pack was
+// used when it was condemned, so it has had no grace yet.
+func TestUnusedBeforeRewrite(t *testing.T) {
+	for _, rewritten := range []bool{false, true} {
+		w := newWorld(t)
+		key := w.ten("anne", 1, 0)
+		w.later(8 * day)
+		if w.thin(0); !w.condemned(key) {
+			t.Fatal("the pack is not condemned")
+		}
+		w.later(25 * hour)
+		if rewritten {
+			w.thin(0)
+			w.later(hour)
+		}
+		w.commit("anne", nil, expunge(1))
+		w.retain("anne")
+		w.thin(0)
+		if err := history.CheckChunk(t.Context(), history.NewObjects(w.mem, 0), place(1, key)); err != nil {
+			t.Errorf("rewritten %v: %v", rewritten, err)
+		}
+		for range 3 {
+			w.later(21 * hour)
+			w.thin(0)
+		}
+		if w.has(key) {
+			t.Error("the pack still exists")
+		}
+	}
+}

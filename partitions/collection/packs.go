@@ -30,7 +30,7 @@ type sorted struct {
 	remove  []objstore.Info
 	rewrite []objstore.Info      // used, although it was condemned
 	absent  map[string]time.Time // keys on the list that do not exist, with their Since
-	// erased are the keys in rewrite of packs with erased bodies.
+	// erased are the keys in remove and rewrite of packs with erased bodies.
 	erased map[string]bool
 	// rewritten are the keys in rewrite of packs that an earlier pass has rewritten.
 	rewritten map[string]bool
@@ -112,6 +112,7 @@ func (s *sorter) sort(info objstore.Info) error {
 		s.out.Condemned.add(info.Size)
 		if due {
 			s.do.remove = append(s.do.remove, info)
+			s.do.erased[info.Key] = erased
 		}
 	case !old || len(s.do.condemn)+len(s.do.since) >= mostCondemned:
 		s.out.Young.add(info.Size)

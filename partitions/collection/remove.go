@@ -15,6 +15,61 @@ import (
 // pack some minutes before it reads the list.
 const removedAge = 2 * time.Hour
 
+// waiting takes the packs off do.remove that must wait for a night, and returns those about which there is
+// no note of this removal yet. A pack may have been condemned although it was used, and then it has had
+// no grace: retention may have dropped its last entry just before the count.
+func (p *pass) waiting(ctx context.Context, do *sorted) (unnoted []objstore.Info, err error) {
+	if p.last == nil || p.last.Sparse.Packs == 0 {
+		return nil, nil // the last pass has found every pack on the list unused
+	}
+	var remove []objstore.Info
+	for _, info := range do.remove {
+		at, err := p.notedAt(ctx, info.Key, do.since[info.Key])
+		switch {
+		case err != nil:
+			return nil, err
+		case do.erased[info.Key] || !at.IsZero() && at.Add(droppedAge).Before(p.began):
+			remove = append(remove, info)
+			continue
+		case at.IsZero():
+			unnoted = append(unnoted, info)
+		}
+		p.out.Condemned.sub(Amount{1, info.Size})
+		p.out.Sparse.add(info.Size) // so that the next pass knows
+	}
+	do.remove = remove
+	return unnoted, nil
+}
+
+// notedAt returns when a pack was noted as rewritten, or unused, since it was condemned; zero if it was not.
+func (p *pass) notedAt(ctx context.Context, key string, since time.Time) (time.Time, error) {
+	m, note, err := history.ReadMoved(ctx, p.store, key)
+	switch {
+	case errors.Is(err, objstore.ErrNotExist):
+		return time.Time{}, nil
+	case err != nil:
+		return time.Time{}, err
+	case m.Unused == nil || !*m.Unused || !note.Modified.After(since):
+		return time.Time{}, nil
+	}
+	return note.Modified, nil
+}
+
+// noteUnused notes that unused packs will be removed. They stay for a night.
+func (p *pass) noteUnused(ctx context.Context, packs []objstore.Info) error {
+	l := condemnedNow{store: p.store}
+	for _, info := range packs {
+		on, err := l.has(ctx, info.Key)
+		if err == nil && on {
+			err = p.noteRemoved(ctx, info.Key, nil)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // remove deletes unused packs. They stay on the list.
 func (p *pass) remove(ctx context.Context, packs []objstore.Info, leads *leadSet) error {
 	if len(packs) == 0 {
