@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/faultstore"
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
@@ -185,5 +186,40 @@ func TestUnusedBeforeRewrite(t *testing.T) {
 		if w.has(key) {
 			t.Error("the pack still exists")
 		}
+	}
+}
+
+// The list is lost during a pass. The pack may be named by anybody from then on, so it is neither noted nor
+// removed.
+func TestListLostInTheNight(t *testing.T) {
+	for _, removal := range []bool{false, true} {
+		w := newWorld(t)
+		key, _ := shared(w)
+		lost := func(op, k string) bool { return op == "put" && strings.HasPrefix(k, "packs/") }
+		if removal {
+			w.collect()
+			w.later(21 * hour)
+			lost = func(op, k string) bool { return op == "list" && k == "packs/" }
+		}
+		before := w.note(key)
+		f := faultstore.New(w.mem)
+		w.store = f
+		f.Add(faultstore.Fault{Count: 1, Match: lost, Call: func(string, string) { w.mem.Lose(history.CondemnedKey) }})
+		if r, err := w.tryCollect(); err != nil || f.Struck() == 0 || !w.has(key) || w.note(key) != before {
+			t.Errorf("removal %v: exists %v, note %d, %d before: %+v, %v", removal, w.has(key), w.note(key), before, r, err)
+		}
+	}
+}
+
+// Places disagree about an entry since the rewrite. The pack is kept.
+func TestPlacesDifferInTheNight(t *testing.T) {
+	w := newWorld(t)
+	key, _ := shared(w)
+	w.collect()
+	wrong := place(1, key)
+	wrong.Chunk = history.ChunkID{1}
+	w.commitPlace("dave", wrong)
+	if r := w.nextNight(); !w.has(key) || r.Keeping != 1 {
+		t.Errorf("exists %v: %+v", w.has(key), r)
 	}
 }
