@@ -101,6 +101,18 @@ func TestSparseEstimate(t *testing.T) {
 			w.commit("anne", map[int]string{4: key, 5: key, 6: key})
 			return key
 		}, false},
+		"six of ten, half of them since retention": {func(w *world) string {
+			key := w.ten("anne", 1, 0, 1, 2)
+			w.retain("anne")
+			w.commit("anne", map[int]string{4: key, 5: key, 6: key})
+			return key
+		}, false},
+		"six of ten, half of them by a note": {func(w *world) string {
+			old, key := history.PackKey([32]byte{7}), w.ten("anne", 1, 0, 1, 2)
+			w.commit("bert", map[int]string{4: old, 5: old, 6: old})
+			w.noteMoved(old, key, 4, 5, 6)
+			return key
+		}, false},
 		"six of ten, in a checkpoint only": {func(w *world) string {
 			key := w.ten("anne", 1, 0, 1, 2, 3, 4, 5)
 			w.retain("anne")
