@@ -223,3 +223,31 @@ func TestPlacesDifferInTheNight(t *testing.T) {
 		t.Errorf("exists %v: %+v", w.has(key), r)
 	}
 }
+
+// A note is damaged in the night. Nobody follows it while the pack exists, so nobody finds the damage, but it
+// blocks every pass. A repair makes it again.
+func TestNoteDamagedInTheNight(t *testing.T) {
+	w := newWorld(t)
+	key := w.pack(1, 2, 3)
+	w.commit("anne", map[int]string{1: key})
+	w.condemn(key)
+	w.later(25 * hour)
+	w.collect()
+	note, _ := history.MovedKey(key)
+	w.mem.Truncate(note, 50)
+	w.later(21 * hour)
+	if r, err := w.tryCollect(); err != nil || r.Blocking == 0 {
+		t.Errorf("not blocked: %+v, %v", r, err)
+	}
+	w.repair(w.mem, "anne")
+	for range 4 {
+		w.later(21 * hour)
+		if r, err := w.tryCollect(); err != nil || r.Blocking > 0 {
+			t.Errorf("%+v, %v", r.Blocked, err)
+		}
+	}
+	if w.has(key) {
+		t.Error("the pack still exists")
+	}
+	w.check("anne")
+}

@@ -19,9 +19,9 @@ const (
 
 // diagnosis is the damage that verify has found, as input for a repair.
 type diagnosis struct {
-	info, lock, condemned bool                 // damaged: backup.json, lock.json, condemned.json
-	collection            bool                 // damaged: upkeep.json of the partition
-	stuck                 []string             // damaged packs that are condemned
+	info, lock, condemned bool // damaged: backup.json, lock.json, condemned.json
+	collection            bool // damaged: upkeep.json of the partition
+	stuck                 stuck
 	log                   []history.LostRange  // unreadable commits without a bridge
 	bridged               []history.LostRange  // commits that bridges name
 	objects               []string             // damaged objects of the log, perhaps only in part

@@ -15,7 +15,7 @@ import (
 type Partitions struct {
 	mu      sync.Mutex
 	byName  map[string]shared
-	stuckIn map[string][]string // by name: see stuck
+	stuckIn map[string]stuck // by name
 }
 
 // shared is the state of repository.json, condemned.json and upkeep.json; nil errors mean that they

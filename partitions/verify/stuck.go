@@ -14,60 +14,76 @@ import (
 // stuckAge is how long a pack must have been condemned: two nightly collections had the time to rewrite it.
 const stuckAge = 2 * 24 * time.Hour
 
+// stuck is what prevents collection from rewriting condemned packs.
+type stuck struct {
+	packs []string // damaged
+	notes []string // packs with a damaged note
+}
+
 // stuck reports condemned packs that are damaged, so that collection keeps them for ever. Perhaps only a
 // moment that retention keeps, or a backup that was set aside, needs them: then no message that
-// is checked shows the damage.
+// is checked shows the damage. A damaged note about a pack that still exists blocks collection, and no
+// reader follows it.
 func (w *verifier) stuck(of *Partitions) error {
-	packs, err := of.stuck(w.ctx, w.f.Partition)
-	for _, key := range packs {
+	found, err := of.stuck(w.ctx, w.f.Partition)
+	for _, key := range found.packs {
 		w.problem(Problem{Object: key, Text: "damaged, so that ctl_backups compact cannot rewrite it"})
 	}
-	w.diagnosis.stuck = packs
+	for _, key := range found.notes {
+		note, _ := history.MovedKey(key)
+		w.problem(Problem{Object: note, Text: "damaged, so that ctl_backups compact cannot remove " + key})
+	}
+	w.diagnosis.stuck = found
 	return err
 }
 
-// stuck returns the damaged packs that have been condemned for long, or what an earlier call has found.
-func (p *Partitions) stuck(ctx context.Context, c repository.Config) (packs []string, err error) {
+// stuck returns the damaged packs that have been condemned for long, and the damaged notes about condemned
+// packs, or what an earlier call has found.
+func (p *Partitions) stuck(ctx context.Context, c repository.Config) (found stuck, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if packs, ok := p.stuckIn[c.Name]; ok {
-		return packs, nil
+	if found, ok := p.stuckIn[c.Name]; ok {
+		return found, nil
 	}
 	list, info, err := history.ReadCondemned(ctx, c.Store)
 	if err != nil {
 		if history.IsDamage(err) && ctx.Err() == nil {
 			err = nil // reported by the check of that list
 		}
-		return nil, err
+		return found, err
 	}
 	for _, condemned := range list.Packs {
 		since, err := untouchedSince(ctx, c.Store, condemned)
+		if history.IsDamage(err) && ctx.Err() == nil {
+			found.notes = append(found.notes, condemned.Key)
+			continue
+		}
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", condemned.Key, err)
+			return found, fmt.Errorf("%s: %w", condemned.Key, err)
 		}
 		if !info.StoreTime.IsZero() && info.StoreTime.Sub(since) < stuckAge {
 			continue
 		}
 		damaged, err := damagedPack(ctx, c.Store, condemned.Key)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", condemned.Key, err)
+			return found, fmt.Errorf("%s: %w", condemned.Key, err)
 		}
 		if damaged {
-			packs = append(packs, condemned.Key)
+			found.packs = append(found.packs, condemned.Key)
 		}
 	}
-	put(&p.stuckIn, c.Name, packs)
-	return packs, nil
+	put(&p.stuckIn, c.Name, found)
+	return found, nil
 }
 
 // untouchedSince returns when a pack was condemned or, if that is later, rewritten. Most condemned packs
-// that are used are removed in the night after their rewrite, and need not be read here.
+// that are used are removed in the night after their rewrite, and need not be read here. The error is
+// damage if the note about the pack cannot be read.
 func untouchedSince(ctx context.Context, s objstore.Store, c history.CondemnedPack) (time.Time, error) {
-	note, ok := history.MovedKey(c.Key)
-	if !ok {
+	if _, ok := history.MovedKey(c.Key); !ok {
 		return c.Since, nil
 	}
-	info, err := s.Stat(ctx, note)
+	_, info, err := history.ReadMoved(ctx, s, c.Key)
 	if err != nil || info.Modified.Before(c.Since) {
 		return c.Since, ignoreAbsent(err)
 	}
@@ -92,11 +108,17 @@ func damagedPack(ctx context.Context, s objstore.Store, key string) (bool, error
 	return is != key, err
 }
 
-// stuckPacks replaces condemned packs that collection cannot rewrite.
+// stuckPacks replaces condemned packs that collection cannot rewrite, and notes that it cannot read.
 func (r *repairer) stuckPacks(ctx context.Context) error {
-	for _, key := range r.diagnosis.stuck {
+	for _, key := range r.diagnosis.stuck.packs {
 		if err := r.mendPack(ctx, key); err != nil {
 			return fmt.Errorf("repair %s: %w", key, err)
+		}
+	}
+	search := &bodySearch{r: r} // mendNote needs nothing else
+	for _, key := range r.diagnosis.stuck.notes {
+		if err := search.mendNote(ctx, key); err != nil {
+			return fmt.Errorf("repair the note about %s: %w", key, err)
 		}
 	}
 	return nil
