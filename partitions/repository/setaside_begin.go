@@ -81,9 +81,23 @@ func (a *asideJob) start(ctx context.Context, l *Lock) error {
 		if !errors.Is(err, objstore.ErrExist) {
 			return err
 		}
+		ours, rerr := a.hasPut(ctx)
+		if ours || rerr != nil {
+			return rerr
+		}
 		a.info.Since = a.info.Since.Add(time.Second)
 	}
 	return err
+}
+
+// hasPut reports whether the set-aside.json that exists already is this one: the request to put it has
+// arrived twice. Nobody else begins at the same time, because this job has the lock of the backup.
+func (a *asideJob) hasPut(ctx context.Context) (bool, error) {
+	there, err := readAsideInfo(ctx, a.f.Partition.Store, a.base)
+	if err != nil {
+		return false, err
+	}
+	return *there == *a.info, nil
 }
 
 func (a *asideJob) putState(ctx context.Context, state string) error {
