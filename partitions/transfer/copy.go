@@ -130,10 +130,16 @@ func (c *copier) packsAgain(ctx context.Context, n uint64) error {
 
 // rest copies blocks, then the log, then checkpoints, because each refers to the ones
 // before. It copies the log in order, because tools may read the copy at any time. whole
-// is false if a daemon has rewritten a checkpoint during the copy.
+// is false if a daemon has rewritten a checkpoint during the copy, or if retention has.
 func (c *copier) rest(ctx context.Context, n uint64) (whole bool, err error) {
 	checkpoints, err := c.checkpoints(ctx, n)
 	if err != nil {
+		return false, err
+	}
+	if err := c.packsOfCheckpoints(ctx, n); err != nil { // a merge may have put packs since they were copied
+		return false, err
+	}
+	if err := c.packs.flush(ctx); err != nil {
 		return false, err
 	}
 	if err := c.objects(ctx, c.lacking(ctx, history.RecordsPrefix(c.from.Path), n), copyAhead); err != nil {
@@ -142,7 +148,23 @@ func (c *copier) rest(ctx context.Context, n uint64) (whole bool, err error) {
 	if err := c.objects(ctx, c.withPacks(ctx, c.lacking(ctx, history.LogPrefix(c.from.Path), n)), 1); err != nil {
 		return false, err
 	}
-	return c.putCheckpoints(ctx, checkpoints)
+	if whole, err = c.putCheckpoints(ctx, checkpoints); err != nil || !whole {
+		return false, err
+	}
+	return c.begins(ctx, n)
+}
+
+// begins reports whether the copy has all checkpoints if its log may lack the beginning: retention may
+// have put checkpoints, and then have removed commits, since both were listed.
+func (c *copier) begins(ctx context.Context, n uint64) (bool, error) {
+	first, err := c.from.Log().First(ctx)
+	if err != nil || first <= 1 {
+		return err == nil, err
+	}
+	for _, err := range c.lacking(ctx, history.CheckpointPrefix(c.from.Path), n) {
+		return false, err
+	}
+	return true, nil
 }
 
 // noteNamed records that the packs which a segment names are copied.
@@ -185,17 +207,56 @@ func (c *copier) sameHistory(ctx context.Context, n uint64) (there uint64, err e
 		return there, err
 	}
 	if there <= n {
-		ours, err := headerOf(ctx, c.from.Log(), there)
-		if err != nil {
-			return there, err
-		}
-		theirs, err := headerOf(ctx, &log, there)
-		if err != nil || ours.Random == theirs.Random {
+		same, err := c.continues(ctx, &log, there)
+		if err != nil || same {
 			return there, err
 		}
 	}
 	return there, fmt.Errorf("partition %s (%s) has another history below backups/%s, up to commit %d: remove it if nobody needs it, and try again",
 		c.to.Config().Name, c.to.Config().Location, c.from.Path, there)
+}
+
+// continues reports whether the log in the target, which ends with the given commit, has the
+// same history.
+func (c *copier) continues(ctx context.Context, log *history.Log, there uint64) (bool, error) {
+	theirs, err := headerOf(ctx, log, there)
+	if err != nil {
+		return false, err
+	}
+	first, err := c.from.Log().First(ctx)
+	if err != nil {
+		return false, err
+	}
+	if there < first {
+		return c.continuesAfterCut(ctx, log, there, first)
+	}
+	ours, err := headerOf(ctx, c.from.Log(), there)
+	return err == nil && ours.Random == theirs.Random, err
+}
+
+// continuesAfterCut is continues for a copy that ends before the log begins: retention has removed
+// what the two had in common. The copy is of the same backup if this copier has begun it, or if its
+// backup.json has the same id, which sameBackup has checked. A reader ignores its commits if others are missing after them.
+func (c *copier) continuesAfterCut(ctx context.Context, log *history.Log, there, first uint64) (bool, error) {
+	_, err := repository.ReadBackupInfo(ctx, c.to.Config().Store, c.from.Path)
+	if errors.Is(err, objstore.ErrNotExist) {
+		return c.begun, nil
+	}
+	if err != nil || there+1 < first {
+		return err == nil, err
+	}
+	ours, err := headerOf(ctx, c.from.Log(), first)
+	if err != nil {
+		return false, err
+	}
+	for last, err := range log.Commits(ctx, there, there) {
+		if err != nil {
+			return false, err
+		}
+		hash, err := last.Hash()
+		return err == nil && hash == ours.Prev, err
+	}
+	return false, nil
 }
 
 func headerOf(ctx context.Context, log *history.Log, n uint64) (h history.Header, err error) {
