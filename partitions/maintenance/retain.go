@@ -77,7 +77,7 @@ func Retain(ctx context.Context, f *repository.Found, u *repository.Upkeep, o Re
 }
 
 // RetainDue reports whether Retain may have anything to do. It lists the backup, unless it was just
-// listed with others, and reads the first commit.
+// listed with others, and reads the first commit, unless an earlier run has.
 func RetainDue(ctx context.Context, f *repository.Found, o RetainOptions) (bool, error) {
 	if o.Keep <= 0 {
 		return false, nil
@@ -87,9 +87,14 @@ func RetainDue(ctx context.Context, f *repository.Found, o RetainOptions) (bool,
 	if err != nil || len(r.have.log) == 0 || r.quiet(r.o.Lock.Now()) {
 		return false, err
 	}
-	made, err := r.madeAt(ctx, r.have.log[0].from)
-	if err != nil {
-		return false, fmt.Errorf("retention of %s: %w", f.Name(), err)
+	made, known := f.FirstMade(r.have.first)
+	if !known {
+		if made, err = r.madeAt(ctx, r.have.log[0].from); err != nil {
+			return false, fmt.Errorf("retention of %s: %w", f.Name(), err)
+		}
+		if !made.After(r.o.Lock.Now()) { // a time in the future is not believed for long
+			f.RememberMade(r.have.first, made)
+		}
 	}
 	return !made.After(r.o.Lock.Now().Add(-r.o.Keep)), nil
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
@@ -58,6 +59,7 @@ type listing struct {
 	checkpoints []checkpointObject
 	blocks      []blocksObject // by id
 	newest      uint64
+	first       objstore.Info // of log[0]
 }
 
 // list lists the objects of the backup. It ignores unknown keys.
@@ -72,6 +74,9 @@ func (r *retainer) list(ctx context.Context) error {
 		switch {
 		case isLog:
 			segment := info.Key != history.LogKey(p, from)
+			if f, t, _ := history.ParseLogKey(p, l.first.Key); len(l.log) == 0 || from < f || from == f && to < t {
+				l.first = info
+			}
 			l.log = append(l.log, logObject{from, to, segment, info.Size, info.Modified})
 			l.newest = max(l.newest, to)
 		case isCheckpoint:

@@ -24,25 +24,60 @@ const (
 // one backup comes with a Found that has only its Path. A page of the store's list shows hundreds
 // of backups; beyond that BrowseAll sends one request for each, several at a time.
 func BrowseAll(ctx context.Context, parts []Config) iter.Seq2[*Found, error] {
+	return BrowseKnown(ctx, parts, nil)
+}
+
+// BrowseKnown is BrowseAll for a program that runs again and again on the same host: it sends no
+// request for a backup whose backup.json is unchanged since the last run. open opens the Known
+// of a partition. It may be nil, and may return nil.
+func BrowseKnown(ctx context.Context, parts []Config, open func(Config) *Known) iter.Seq2[*Found, error] {
 	return func(yield func(*Found, error) bool) {
-		for i := range parts {
-			if !browse(ctx, parts, i, yield) {
+		for i, p := range parts {
+			var k *Known
+			if open != nil {
+				k = open(p)
+			}
+			if !browseKnown(ctx, parts, i, k, yield) {
 				return
 			}
 		}
 	}
 }
 
+// browseKnown remembers the backups of a partition if it has yielded all of them.
+func browseKnown(ctx context.Context, parts []Config, i int, k *Known, yield func(*Found, error) bool) bool {
+	if k == nil {
+		return browse(ctx, parts, i, nil, yield)
+	}
+	// Without it, a run only sends more requests.
+	defer func() { _ = k.Close() }()
+	whole := true
+	more := browse(ctx, parts, i, k, func(f *Found, err error) bool {
+		if !yield(f, err) {
+			return false
+		}
+		whole = whole && f != nil && ctx.Err() == nil
+		if err == nil && whole {
+			whole = k.note(f) == nil
+		}
+		return true
+	})
+	if more && whole {
+		_ = k.Keep()
+	}
+	return more
+}
+
 // Browse is BrowseAll for one partition, whether its backups are used there or not.
 func Browse(ctx context.Context, p Config) iter.Seq2[*Found, error] {
-	return func(yield func(*Found, error) bool) { browse(ctx, []Config{p}, 0, yield) }
+	return func(yield func(*Found, error) bool) { browse(ctx, []Config{p}, 0, nil, yield) }
 }
 
 // browse yields the backups that are used in parts[i]. It returns false if yield did.
-func browse(ctx context.Context, parts []Config, i int, yield func(*Found, error) bool) bool {
+func browse(ctx context.Context, parts []Config, i int, k *Known, yield func(*Found, error) bool) bool {
 	p := parts[i]
 	unanswered := 0
-	for b := range inorder.Map(ctx, inorder.Limit[browsed]{Count: browsedAhead}, scanned(ctx, parts, i), func(ctx context.Context, _ <-chan struct{}, b browsed) browsed {
+	for b := range inorder.Map(ctx, inorder.Limit[browsed]{Count: browsedAhead}, scanned(ctx, parts, i, k), func(ctx context.Context, _ <-chan struct{}, b browsed) browsed {
 		return b.lookUp(ctx, parts, p)
 	}) {
 		if b.skip {
@@ -64,14 +99,15 @@ func browse(ctx context.Context, parts []Config, i int, yield func(*Found, error
 // browsed is a backup that a scan has found, or the error that ended the scan.
 type browsed struct {
 	listing *listing
-	copied  bool // another partition may have a copy
+	copied  bool         // another partition may have a copy
+	known   *knownBackup // nil: nothing is remembered
 	found   *Found
 	err     error
 	skip    bool // the backup is used in another partition
 }
 
 // scanned scans parts[i], and on the way the other partitions for copies.
-func scanned(ctx context.Context, parts []Config, i int) iter.Seq[browsed] {
+func scanned(ctx context.Context, parts []Config, i int, k *Known) iter.Seq[browsed] {
 	return func(yield func(browsed) bool) {
 		var others []*cursor
 		for j, other := range parts {
@@ -87,6 +123,9 @@ func scanned(ctx context.Context, parts []Config, i int) iter.Seq[browsed] {
 				return
 			}
 			b := browsed{listing: l}
+			if k != nil {
+				b.known = k.find(l)
+			}
 			for _, c := range others {
 				b.copied = c.mayHave(l.path) || b.copied
 			}
@@ -102,7 +141,12 @@ func (b browsed) lookUp(ctx context.Context, parts []Config, p Config) browsed {
 	if b.err != nil {
 		return b
 	}
-	b.found, b.err = readFound(ctx, p, b.listing)
+	if b.known != nil && b.known.Path != "" {
+		b.found = &Found{Partition: p, Path: b.listing.path, listed: b.listing, Info: b.known.Info}
+	} else {
+		b.found, b.err = readFound(ctx, p, b.listing)
+	}
+	b.found.known = b.known
 	if b.err == nil && b.copied {
 		var here bool
 		here, b.err = b.found.usedHere(ctx, parts)

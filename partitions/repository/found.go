@@ -25,7 +25,8 @@ type Found struct {
 	// its objects under their old keys.
 	Aside string
 
-	listed *listing // by Browse; nil: not listed
+	listed *listing     // by Browse; nil: not listed
+	known  *knownBackup // by BrowseKnown, with what the run adds; nil: nothing is remembered
 }
 
 // Where returns Aside or Path, for messages.

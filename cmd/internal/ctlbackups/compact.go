@@ -41,7 +41,11 @@ func compact(c *command) error {
 		k.until = time.Now().Add(c.length)
 	}
 	k.progress = newProgress(c)
-	err = c.report(k.results(c.chosen()))
+	chosen := c.chosen()
+	if c.mode == modeAll {
+		chosen = c.browsedWith(c.known)
+	}
+	err = c.report(k.results(chosen))
 	if perr := k.summary(); err == nil {
 		err = perr
 	}

@@ -91,6 +91,20 @@ func (c *command) usesCache() string {
 	return dir
 }
 
+// known opens what the last run has remembered of a partition; nil if it cannot be remembered.
+// Without it, a run reads more.
+func (c *command) known(p repository.Config) *repository.Known {
+	dir := c.usesCache()
+	if dir == "" {
+		return nil
+	}
+	k, err := repository.OpenKnown(dir, p)
+	if err != nil {
+		return nil
+	}
+	return k
+}
+
 // collected prints the result of a partition.
 func (k *compaction) collected(p repository.Config, r *collection.Result, failure error) error {
 	c := k.c

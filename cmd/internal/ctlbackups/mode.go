@@ -111,8 +111,13 @@ func (c *command) single() cli.Mode {
 }
 
 func (c *command) browsed() iter.Seq2[*repository.Found, error] {
+	return c.browsedWith(nil)
+}
+
+// browsedWith is browsed with what earlier runs have remembered.
+func (c *command) browsedWith(known func(repository.Config) *repository.Known) iter.Seq2[*repository.Found, error] {
 	return func(yield func(*repository.Found, error) bool) {
-		for f, err := range repository.BrowseAll(c.ctx, c.bucket.Partitions) {
+		for f, err := range repository.BrowseKnown(c.ctx, c.bucket.Partitions, known) {
 			if err == nil && !c.fits(f) {
 				continue
 			}
