@@ -37,7 +37,7 @@ func ratio(a, b float64) float64 {
 // goals returns the summary of the document.
 func goals(tables map[string]*record.Table) (all []record.Goal) {
 	f := figures(tables)
-	for _, some := range [][]record.Goal{f.first(), f.large(), f.many(), f.restores(), f.lookups()} {
+	for _, some := range [][]record.Goal{f.first(), f.large(), f.many(), f.restores(), f.lookups(), f.compaction()} {
 		all = append(all, some...)
 	}
 	return all
@@ -130,5 +130,19 @@ func (f figures) lookups() []record.Goal {
 		goal("RESERVE of 10,000 GUIDs (of 8,192, × 1.22), held, 1,000,000 in the index", "≤ 40 ms",
 			f.median("scale", reserveHeld, million, record.WallMs)*10000/reserved, 40, " ms"),
 		goal("RESERVE of 10,000 GUIDs (of 8,192, × 1.22), missing, 1,000,000 in the index", "≤ 40 ms", f.median("scale", reserveNew, million, record.WallMs)*10000/reserved, 40, " ms"),
+	}
+}
+
+func (f figures) compaction() []record.Goal {
+	var peak float64
+	for _, work := range []string{passFirst, passSame, passFew, passMerge, passLater, passNights} {
+		peak = max(peak, f.median("compact", work, string(minio), record.PeakRSS))
+	}
+	at := func(work string, m record.Metric) float64 { return f.median("compact", work, string(minio), m) }
+	return []record.Goal{
+		goal("compact of many backups with 10,000 messages each: peak memory", "≤ 256 MiB", peak, 256, " MiB"),
+		goal("compact: GETs a changed backup, nothing to merge", "≤ 3", at(passFew, record.GetsEach), 3, ""),
+		goal("compact: GETs a changed backup, commits to merge", "≤ 3", at(passMerge, record.GetsEach), 3, ""),
+		goal("compact: GETs of all backups together, nothing has changed", "≤ 50", at(passSame, record.Gets), 50, ""),
 	}
 }

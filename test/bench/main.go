@@ -26,7 +26,7 @@ import (
 type options struct {
 	bin, minio, mail, cyrus string
 	workloads, sizes        string
-	reps, users             int
+	reps, users, backups    int
 	full                    bool
 	limit                   time.Duration
 	level, conf             string
@@ -68,6 +68,7 @@ func parse(args []string) (o options, err error) {
 	f.StringVar(&o.workloads, "workloads", "", "which workloads, separated by commas: "+strings.Join(names(workloads()), ", ")+" (empty: all; with --against: "+quick+")")
 	f.StringVar(&o.sizes, "sizes", "", "workload scale: numbers of messages (empty: "+allSizes+"; with --against: "+quickSizes+")")
 	f.IntVar(&o.users, "users", 0, "workload users: how many (0: 1000; with --against: 100)")
+	f.IntVar(&o.backups, "backups", 0, "workload compact: how many backups of 10,000 messages (0: 100; with --full: 1000)")
 	f.IntVar(&o.reps, "reps", 0, "repetitions; the median counts (0: 3; with --against: 5)")
 	f.BoolVar(&o.full, "full", false, "repeat the largest workloads as well, and reindex 1,000 backups of 10,000 messages instead of 100")
 	f.DurationVar(&o.limit, "limit", 30*time.Minute, "time limit of one repetition of a workload")
@@ -82,8 +83,8 @@ func parse(args []string) (o options, err error) {
 	if f.NArg() > 0 {
 		return o, fmt.Errorf("unexpected argument %q", f.Arg(0))
 	}
-	if o.reps < 0 || o.users < 0 {
-		return o, errors.New("--reps and --users: a positive number, or 0 for the default")
+	if o.reps < 0 || o.users < 0 || o.backups < 0 {
+		return o, errors.New("--reps, --users and --backups: a positive number, or 0 for the default")
 	}
 	o.defaults()
 	if _, err := o.mailboxes(); err != nil {
@@ -119,6 +120,10 @@ func (o *options) defaults() {
 	set(&o.sizes, allSizes, quickSizes)
 	number(&o.users, 1000, 100)
 	number(&o.reps, 3, 5)
+	if o.full {
+		number(&o.backups, 1000, 1000)
+	}
+	number(&o.backups, 100, 100)
 }
 
 // resolve makes all paths absolute, because programs run in other directories.

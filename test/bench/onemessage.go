@@ -98,8 +98,8 @@ func restoreOne(ctx context.Context, t *record.Table, s *server, work string, ar
 		t.Add(work, s.column(), record.Read, c.read)
 		return nil
 	}
-	requests, answered := count()
-	t.Add(work, s.column(), record.Requests, float64(requests))
-	t.Add(work, s.column(), record.Read, float64(answered)/1e6)
+	n := count()
+	t.Add(work, s.column(), record.Requests, float64(n.gets+n.lists))
+	t.Add(work, s.column(), record.Read, float64(n.answered)/1e6)
 	return nil
 }

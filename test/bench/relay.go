@@ -12,14 +12,31 @@ import (
 // relay passes connections on to MinIO, and counts requests and the bytes of the answers.
 type relay struct {
 	net.Listener
-	to       string
-	requests atomic.Int64
-	answered atomic.Int64
+	to                                   string
+	gets, lists, puts, deletes, answered atomic.Int64
+}
+
+// traffic is what has gone through a relay.
+type traffic struct {
+	gets     int64 // HEAD, too
+	lists    int64
+	puts     int64
+	deletes  int64
+	answered int64 // bytes
+}
+
+func (r *relay) count() traffic {
+	return traffic{r.gets.Load(), r.lists.Load(), r.puts.Load(), r.deletes.Load(), r.answered.Load()}
+}
+
+// since returns what has been added.
+func (t traffic) since(o traffic) traffic {
+	return traffic{t.gets - o.gets, t.lists - o.lists, t.puts - o.puts, t.deletes - o.deletes, t.answered - o.answered}
 }
 
 // throughRelay lets the tools of a server on MinIO connect through a relay, until end is called.
 // On a directory count is nil.
-func (s *server) throughRelay() (count func() (requests, answered int64), end func(), err error) {
+func (s *server) throughRelay() (count func() traffic, end func(), err error) {
 	if s.store == nil {
 		return nil, func() {}, nil
 	}
@@ -44,7 +61,7 @@ func (s *server) throughRelay() (count func() (requests, answered int64), end fu
 		end()
 		return nil, nil, err
 	}
-	return func() (int64, int64) { return r.requests.Load(), r.answered.Load() }, end, nil
+	return r.count, end, nil
 }
 
 func (r *relay) serve() {
@@ -71,12 +88,24 @@ func (r *relay) pass(client net.Conn) {
 	_, _ = io.Copy(client, io.TeeReader(server, countFunc(func(p []byte) { r.answered.Add(int64(len(p))) })))
 }
 
-// asked counts a request to read, which has no body and arrives in one piece.
+// asked counts a request, whose first line arrives in one piece.
 func (r *relay) asked(p []byte) {
-	for _, verb := range []string{"GET /", "HEAD /"} {
-		if bytes.HasPrefix(p, []byte(verb)) {
-			r.requests.Add(1)
+	line, _, _ := bytes.Cut(p[:min(len(p), 4096)], []byte("\r\n"))
+	if !bytes.HasSuffix(line, []byte(" HTTP/1.1")) {
+		return
+	}
+	verb, target, _ := bytes.Cut(line, []byte(" /"))
+	switch string(verb) {
+	case "GET", "HEAD":
+		if bytes.Contains(target, []byte("list-type=")) {
+			r.lists.Add(1)
+		} else {
+			r.gets.Add(1)
 		}
+	case "PUT":
+		r.puts.Add(1)
+	case "DELETE", "POST":
+		r.deletes.Add(1)
 	}
 }
 

@@ -24,6 +24,8 @@ func workloads() []workload {
 		workload{name: "syncclient", run: realClient, table: record.Table{Reference: string(debian)}},
 		workload{name: "restore", run: intoCyrus, table: record.Table{Reference: string(debian)}},
 		workload{name: "onemessage", run: oneMessage},
+		workload{name: "compact", run: compactSite},
+		workload{name: "year", run: aYear},
 		workload{name: "clients", run: manyClients, table: record.Table{Reference: floorOfCores}},
 		workload{name: "beside", run: beside},
 	)

@@ -32,6 +32,7 @@ type server struct {
 type setup struct {
 	connections int // at once; 0 = 1
 	compress    bool
+	idle        bool     // only our tools: no backupd runs
 	lines       []string // more of imapd.conf
 }
 

@@ -95,6 +95,9 @@ func (l *lab) startOurs(s *server, location string, set setup) error {
 	if err := l.configure(s, append(lines, strings.Split(l.conf, ";")...)...); err != nil {
 		return err
 	}
+	if set.idle {
+		return nil
+	}
 	return s.run()
 }
 

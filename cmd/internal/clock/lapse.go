@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"iter"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -33,9 +34,10 @@ func later(t time.Time) time.Time {
 	}
 	var by time.Duration
 	for line := range strings.Lines(string(b)) {
-		var at float64
-		var seconds int64
-		if _, err := fmt.Sscan(line, &at, &seconds); err != nil {
+		from, add, _ := strings.Cut(strings.TrimSpace(line), " ")
+		at, err := strconv.ParseFloat(from, 64)
+		seconds, serr := strconv.ParseInt(add, 10, 64)
+		if err := errors.Join(err, serr); err != nil {
 			fail(fmt.Errorf("%s: %w", name, err))
 		}
 		if !t.Before(time.UnixMicro(int64(at * 1e6))) {

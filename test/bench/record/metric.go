@@ -1,6 +1,6 @@
 package record
 
-// A Metric is what a row measures, with its unit. Less is better for all of them except rates.
+// A Metric is what a row measures, with its unit. Less is better for all of them except rates and what is reclaimed.
 type Metric string
 
 // The metrics of processes: CPU is user and system time together, memory is VmHWM.
@@ -21,18 +21,26 @@ const (
 	IndexEach  Metric = "bytes of index a message"
 	Read       Metric = "MB read"
 	Requests   Metric = "requests"
+	Gets       Metric = "GETs"
+	GetsEach   Metric = "GETs a changed backup"
+	Lists      Metric = "LISTs"
+	Puts       Metric = "PUTs"
+	Deletes    Metric = "DELETEs"
+	Rewritten  Metric = "MB of packs rewritten"
+	Reclaimed  Metric = "MB of packs reclaimed"
+	Rewriting  Metric = "bytes rewritten a byte reclaimed"
 	Allocs     Metric = "allocations"
 	FloorTimes Metric = "server CPU, multiple of the floor"
 )
 
 // more reports whether a higher figure is better.
-func (m Metric) more() bool { return m == Rate }
+func (m Metric) more() bool { return m == Rate || m == Reclaimed }
 
 // tolerance is the part of a figure that two builds may differ by, however little the repetitions
 // spread: the machine has slow and fast minutes, and memory depends on when the collector runs.
 func (m Metric) tolerance() float64 {
 	switch m {
-	case Kept, KeptEach, IndexEach, Read, Requests, Allocs:
+	case Kept, KeptEach, IndexEach, Read, Requests, Allocs, Gets, GetsEach, Lists, Puts, Deletes, Rewriting:
 		return 0.01
 	case CPU, ServerCPU, ClientCPU, StoreCPU, TargetCPU, CPUEach, FloorTimes:
 		return 0.05
