@@ -95,7 +95,7 @@ func take[T any](list []atPath, path string, v **T) ([]atPath, error) {
 	return list[1:], json.Unmarshal(list[0].value, *v)
 }
 
-// join returns what is known about a backup, and whether the partition has it. Either value may be
+// join returns the facts about a backup, and whether the partition has it. Either value may be
 // nil. A backup that the census has not found is gone, unless the index got it later.
 func (k *knownPages) join(c *counted, e *entry) (Known, bool) {
 	since := e != nil && !e.Own.Since.Before(k.census)

@@ -9,7 +9,7 @@ import (
 // figures finds medians in the tables of a run.
 type figures map[string]*record.Table
 
-// median returns 0 for what was not measured.
+// median returns 0 for a figure that was not measured.
 func (f figures) median(workload, work, column string, m record.Metric) float64 {
 	if t := f[workload]; t != nil {
 		return t.Get(work, column, m).Median()

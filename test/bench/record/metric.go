@@ -1,6 +1,6 @@
 package record
 
-// A Metric is what a row measures, with its unit. Less is better for all of them except rates and what is reclaimed.
+// A Metric is what a row measures, with its unit. Less is better for all of them except rates and reclaimed bytes.
 type Metric string
 
 // The metrics of processes: CPU is user and system time together, memory is VmHWM.
