@@ -41,6 +41,16 @@ var bucketEvents = []soakEvent{
 	{1, "repository.json damaged", true, damaged("repository.json", nil)},
 }
 
+// leftIn returns the prefixes of the copies that moves have left in a partition. Nothing reads them.
+func (w *soak) leftIn(p *soakPart) (out []string) {
+	for _, u := range w.users {
+		if at := w.home(u); at >= 0 && w.parts[at] != p {
+			out = append(out, "backups/"+u.path()+"/")
+		}
+	}
+	return out
+}
+
 func isCommit(key string) bool { return strings.Contains(key, "/log/") }
 
 // snapshot saves the content of the buckets for a rollback.
@@ -98,7 +108,7 @@ func (w *soak) removeTwins(p *soakPart) {
 	for _, u := range w.users {
 		for _, other := range w.parts {
 			prefix := "backups/" + u.path() + "/"
-			if other == p || len(other.store.Keys(prefix)) == 0 {
+			if other == p || u.moved > 0 || len(other.store.Keys(prefix)) == 0 {
 				continue
 			}
 			for _, key := range p.store.Keys(prefix) {
@@ -133,9 +143,10 @@ func damaged(prefix string, match func(string) bool) func(*soak) error {
 		}
 		p := pick(w, w.parts)
 		keys := p.store.Keys(prefix)
-		if match != nil {
-			keys = slices.DeleteFunc(keys, func(k string) bool { return !match(k) })
-		}
+		left := w.leftIn(p)
+		keys = slices.DeleteFunc(keys, func(k string) bool {
+			return match != nil && !match(k) || slices.ContainsFunc(left, func(l string) bool { return strings.HasPrefix(k, l) })
+		})
 		if len(keys) == 0 {
 			return nil
 		}
@@ -167,13 +178,19 @@ func (p *soakPart) irreplaceable(key string) bool {
 	if !ok {
 		dir, _, ok = strings.Cut(key, "/records/")
 	}
-	first := uint64(1)
-	for i, k := range p.store.Keys(dir + "/log/") {
-		if from, _, is := history.ParseLogKey(strings.TrimPrefix(dir, "backups/"), k); ok && is && (i == 0 || from < first) {
-			first = from
+	path, first := strings.TrimPrefix(dir, "backups/"), uint64(1)
+	in := map[uint64]bool{}
+	for _, k := range p.store.Keys(dir + "/log/") {
+		from, to, is := history.ParseLogKey(path, k)
+		for n := from; is && n <= to; n++ {
+			in[n] = true
+			first = max(first, n)
 		}
 	}
-	return first > 1
+	for in[first-1] { // a late put can leave a commit before the beginning
+		first--
+	}
+	return ok && first > 1
 }
 
 // newest reports whether the key is the last commit of its log. If that commit is lost, nothing
@@ -257,6 +274,9 @@ func (w *soak) fallIll(i *illness, p *soakPart, before memstore.Snapshot, homes 
 				return err
 			}
 			continue
+		}
+		if i.packs {
+			u.past = nil // verify looks for messages of the newest state
 		}
 		if len(u.acked) == 0 {
 			continue
@@ -360,18 +380,23 @@ func (w *soak) syncPatiently(u *soakUser) error {
 
 // repair runs `ctl_backups verify --repair`.
 func (w *soak) repair(u *soakUser) error {
-	f, err := w.found(u)
-	if f == nil || err != nil {
-		return err
-	}
 	w.note("repair of %s", u.name)
-	w.counts["repairs"]++
-	if len(w.parts[w.home(u)].store.Keys(repository.UpkeepKey(u.path()))) > 0 {
+	if w.home(u) >= 0 && len(w.parts[w.home(u)].store.Keys(repository.UpkeepKey(u.path()))) > 0 {
 		w.clock.advance(3 * time.Minute) // the lease of a compactor that was killed
 	}
-	var all []repository.Config
-	for _, p := range w.parts {
-		all = append(all, p.Config())
+	return w.repairWith(u, w.configs())
+}
+
+// repairWith repairs a backup, and copies lost messages from all of the partitions.
+func (w *soak) repairWith(u *soakUser, all []repository.Config) error {
+	at := w.home(u)
+	if at < 0 {
+		return nil
+	}
+	w.counts["repairs"]++
+	f, err := repository.FindPath(w.t.Context(), all[at], u.path())
+	if err != nil {
+		return err
 	}
 	_, err = verify.Repair(w.t.Context(), f, verify.RepairOptions{
 		Lock:   repository.LockOptions{Owner: "soak", Host: "tool", Now: w.clock.now},

@@ -36,6 +36,7 @@ type soakHost struct {
 	shaken      bool         // a bucket was rolled back: the next start does not trust the index of it
 	lives       int          // number of starts
 	dieAt       atomic.Int64 // number of index transactions until it dies; 0 = it does not die
+	doubts      atomic.Bool  // it could not prove the packs of a late commit, perhaps: it asks its client again
 	dead        atomic.Bool  // it was killed: its requests no longer reach a bucket
 	killedIndex string       // a copy of its index when it was killed
 
@@ -111,6 +112,9 @@ type soakLog struct{ h *soakHost }
 func (l *soakLog) Write(b []byte) (int, error) {
 	_, line, _ := strings.Cut(string(bytes.TrimSpace(b)), "level=")
 	l.h.w.logged(l.h.name + " " + line)
+	if strings.Contains(line, "a commit arrived long after its packs were checked") {
+		l.h.doubts.Store(true)
+	}
 	return len(b), nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
@@ -50,18 +51,21 @@ func (w *soak) checkMoment(u *soakUser, p moment) error {
 	if err != nil {
 		return fmt.Errorf("%s at commit %d of %v: %w", u.name, p.number, p.at, err)
 	}
-	return errors.Join(w.momentDiffers(u, p, m), m.Close())
+	if err := errors.Join(w.momentDiffers(w.parts[w.home(u)].store, p, m), m.Close()); err != nil {
+		return fmt.Errorf("%s: %w", u.name, err)
+	}
+	return nil
 }
 
-func (w *soak) momentDiffers(u *soakUser, p moment, m *history.Mem) error {
+func (w *soak) momentDiffers(s objstore.Store, p moment, m *history.Mem) error {
 	err := sameBoxes(m, p.boxes)
 	for _, b := range p.boxes {
 		if err == nil {
-			err = w.unreadable(m, w.home(u), b)
+			err = w.unreadable(m, s, b)
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("%s at commit %d: %w", u.name, p.number, err)
+		return fmt.Errorf("%s at commit %d: %w", p.path, p.number, err)
 	}
 	return nil
 }
@@ -70,6 +74,7 @@ func (w *soak) momentDiffers(u *soakUser, p moment, m *history.Mem) error {
 type soakReader struct {
 	user  *soakUser
 	state *history.Mem
+	store objstore.Store
 	moment
 	begun time.Time
 	hurt  int // damage so far
@@ -96,7 +101,7 @@ func (w *soak) beginReading() error {
 		return err
 	}
 	w.note("a restore of %s at commit %d begins", u.name, p.number)
-	w.reader = &soakReader{user: u, state: m, moment: p, begun: w.clock.now(), hurt: w.hurt}
+	w.reader = &soakReader{user: u, state: m, store: w.parts[w.home(u)].store, moment: p, begun: w.clock.now(), hurt: w.hurt}
 	return nil
 }
 
@@ -116,7 +121,7 @@ func (w *soak) endReading() error {
 	}
 	w.note("a restore of %s at commit %d ends after %v", r.user.name, r.number, took)
 	w.counts["long restores"]++
-	if err := errors.Join(w.momentDiffers(r.user, r.moment, r.state), r.state.Close()); err != nil {
+	if err := errors.Join(w.momentDiffers(r.store, r.moment, r.state), r.state.Close()); err != nil {
 		return fmt.Errorf("a restore that has lasted %v: %w", took, err)
 	}
 	return nil

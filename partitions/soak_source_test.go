@@ -18,6 +18,9 @@ type soakUser struct {
 	all     bool               // acked contains all mailboxes
 	held    bool               // on hold
 	lied    bool               // commits may carry wrong times: a clock was wrong
+	amid    bool               // a tool works on the backup
+	again   bool               // a sync has reached a host while a tool worked
+	moved   int                // the partition into which the backup was moved, plus 1; 0 = it was not
 }
 
 func (u *soakUser) path() string { return repository.UserName(u.name).Path() }
@@ -120,6 +123,11 @@ var soakChanges = []soakChange{
 		}
 	}},
 	{1, "another person", func(w *soak, u *soakUser, _ *source) {
+		for id, b := range u.account.boxes {
+			if cyrus.IsInbox(b.name) && u.acked[id] == nil {
+				return // no host has seen this INBOX, so that none sees that it is replaced
+			}
+		}
 		u.account, u.all = u.account.nextPerson(u.name, w.number), false
 	}},
 	{1, "quota", func(w *soak, u *soakUser, _ *source) { u.account.quota = uint64(w.number()) }},
@@ -211,6 +219,7 @@ func (w *soak) renameUser() error {
 	}
 	h.connection().s.Restart(w.t.Context())
 	w.users = append(w.users, n)
+	w.inherits(n.path(), u.path())
 	if err := w.restartKilled(); err != nil {
 		return err
 	}

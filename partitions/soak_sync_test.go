@@ -23,6 +23,10 @@ func (w *soak) syncWith(u *soakUser, h *soakHost) error {
 	if err != nil || h.dead.Load() {
 		return err
 	}
+	if u.amid {
+		u.again = true
+		return nil
+	}
 	if !quiet {
 		return w.checkAcked(u)
 	}
@@ -42,6 +46,7 @@ func (w *soak) syncWith(u *soakUser, h *soakHost) error {
 func (w *soak) pushAll(u *soakUser, h *soakHost) (quiet bool, err error) {
 	maps.DeleteFunc(u.acked, func(id string, _ *source) bool { return u.account.boxes[id] == nil })
 	u.all, u.lied = false, u.lied || w.clocksWrong(h)
+	w.owns(u)
 	failures := 0
 	var attempts []string
 	for range syncTries {
@@ -94,17 +99,20 @@ func (w *soak) excused(u *soakUser, h *soakHost, err error) bool {
 	if !deferred(err) {
 		return false
 	}
-	if w.sick(u) || errors.Is(err, context.DeadlineExceeded) { // the host's timeout is short, and this machine busy
+	if u.amid || w.sick(u) || errors.Is(err, context.DeadlineExceeded) { // the host's timeout is short, and this machine busy
 		return true
 	}
 	at := w.home(u)
+	if errors.Is(err, cyrus.ErrLocked) && (strings.Contains(err.Error(), "which is about to be removed") || strings.Contains(err.Error(), "no backup needed them")) {
+		return true // a pack was condemned since the host answered that it has a message of it
+	}
 	if errors.Is(err, cyrus.ErrLocked) && !errors.Is(err, cyrus.ErrUnavailable) && (at < 0 || w.parts[at].lacks) {
 		return true // a message was reported as held, and is lost: the host detects this before the commit
 	}
 	for i, trouble := range h.trouble {
 		closed := w.ill != nil && w.ill.closed == w.parts[i]
-		// A host that does not know a user's partition asks all buckets.
-		if (trouble || closed) && (i == at || at < 0 || h.vague || !h.knows[u.name]) {
+		// A host that does not know a user's partition asks all buckets, and one that finds two copies reads both.
+		if (trouble || closed) && (i == at || at < 0 || u.moved > 0 || h.vague || !h.knows[u.name]) {
 			return true
 		}
 	}
@@ -113,6 +121,9 @@ func (w *soak) excused(u *soakUser, h *soakHost, err error) bool {
 
 // home returns the partition of a user's backup; -1 = none.
 func (w *soak) home(u *soakUser) int {
+	if u.moved > 0 {
+		return u.moved - 1
+	}
 	for i, p := range w.parts {
 		if len(p.store.Keys("backups/"+u.path()+"/")) > 0 {
 			return i

@@ -1,6 +1,7 @@
 package partitions_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha1"
 	"encoding/hex"
@@ -20,6 +21,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/objstore/faultstore"
 	"github.com/cyrusbackup/backupd/partitions/collection"
+	"github.com/cyrusbackup/backupd/partitions/erasure"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/maintenance"
 	"github.com/cyrusbackup/backupd/partitions/repository"
@@ -83,13 +85,20 @@ var upkeepEvents = []soakEvent{
 	{5, "restore begins", true, (*soak).beginReading},
 }
 
-// nightFaults can happen to a compactor.
-var nightFaults = []struct {
+// nightFault can happen to a compactor.
+type nightFault struct {
 	weight int
 	name   string
 	fails  bool // the run may fail
 	do     func(w *soak, t *soakTool, n *faultstore.Store, at int)
-}{
+}
+
+// meanwhile returns a fault that lets something happen in the middle of a run.
+func meanwhile(at int, do func()) faultstore.Fault {
+	return faultstore.Fault{Skip: at, Count: 1, Call: func(string, string) { do() }}
+}
+
+var nightFaults = []nightFault{
 	{8, "none", false, func(*soak, *soakTool, *faultstore.Store, int) {}},
 	{5, "killed", true, func(_ *soak, t *soakTool, n *faultstore.Store, at int) {
 		n.Add(faultstore.Fault{Skip: at, Count: 1, Call: func(string, string) { t.dead.Store(true) }})
@@ -111,28 +120,21 @@ var nightFaults = []struct {
 	}},
 	{6, "a sync meanwhile", false, func(w *soak, _ *soakTool, n *faultstore.Store, at int) {
 		u, h := w.someUser(), pick(w, w.hosts)
-		n.Add(faultstore.Fault{Skip: at, Count: 1, Call: func(string, string) { w.between(w.syncWith(u, h)) }})
+		n.Add(meanwhile(at, func() { w.between(w.syncWith(u, h)) }))
 	}},
 	{3, "another run meanwhile", true, func(w *soak, t *soakTool, n *faultstore.Store, at int) {
-		i, other := w.partOf(n), w.tools[0]
-		if other == t {
-			other = w.tools[1]
-		}
-		n.Add(faultstore.Fault{Skip: at, Count: 1, Call: func(string, string) { w.between(w.compact(other, i, true)) }})
+		n.Add(meanwhile(at, func() { w.between(w.compact(w.otherTool(t), w.partOf(n), true)) }))
 	}},
 	{2, "another run meanwhile, without the leases", true, func(w *soak, t *soakTool, n *faultstore.Store, at int) {
-		i, other := w.partOf(n), w.tools[0]
-		if other == t {
-			other = w.tools[1]
-		}
-		n.Add(faultstore.Fault{Skip: at, Count: 1, Call: func(string, string) {
+		i := w.partOf(n)
+		n.Add(meanwhile(at, func() {
 			for _, key := range w.parts[i].store.Keys("") {
 				if strings.HasSuffix(key, "upkeep.json") {
 					w.parts[i].store.Lose(key)
 				}
 			}
-			w.between(w.compact(other, i, true))
-		}})
+			w.between(w.compact(w.otherTool(t), i, true))
+		}))
 	}},
 }
 
@@ -158,29 +160,31 @@ func (w *soak) partOf(n *faultstore.Store) int {
 func (w *soak) night() error {
 	w.clock.advance(time.Duration(8+w.rng.IntN(40)) * time.Hour)
 	t, i := pick(w, w.tools), w.rng.IntN(len(w.parts))
-	total := 0
-	for _, f := range nightFaults {
-		total += f.weight
-	}
-	n := w.rng.IntN(total)
-	for _, f := range nightFaults {
-		if n -= f.weight; n < 0 {
-			at := w.rng.IntN(pick(w, []int{20, 100, 400}))
-			w.note("night: %s works on %s; fault: %s at request %d", t.name, w.parts[i].name, f.name, at)
-			f.do(w, t, t.nets[i], at)
-			err := w.compact(t, i, f.fails)
-			t.calm()
-			if err = errors.Join(err, w.amid); err != nil {
-				return err
-			}
-			break
-		}
+	f, at := w.drawFault(nightFaults), w.rng.IntN(pick(w, []int{20, 100, 400}))
+	w.note("night: %s works on %s; fault: %s at request %d", t.name, w.parts[i].name, f.name, at)
+	f.do(w, t, t.nets[i], at)
+	err := w.compact(t, i, f.fails)
+	t.calm()
+	if err = errors.Join(err, w.amid); err != nil {
+		return err
 	}
 	return w.checkSome(i)
 }
 
 // checkSome compares some moments of users in a partition.
 func (w *soak) checkSome(part int) error {
+	for _, a := range w.aside {
+		if w.one(3) {
+			if err := w.checkAside(a, 2); err != nil {
+				return err
+			}
+		}
+	}
+	if w.one(4) {
+		if err := w.searchErased(false); err != nil {
+			return err
+		}
+	}
 	for _, u := range w.users {
 		if w.home(u) != part || w.sick(u) || !w.one(3) {
 			continue
@@ -208,7 +212,14 @@ func (w *soak) compact(t *soakTool, part int, fails bool) error {
 	merger := maintenance.NewMerger(c, maintenance.MergeOptions{PackSize: 16 << 10, Before: before})
 	explained := func(err error) bool {
 		return err == nil || fails || w.ill != nil || w.rotten || w.rolled || p.off.Load() != 0 || errors.Is(err, repository.ErrOnHold) ||
-			errors.Is(err, cyrus.ErrLocked) || w.hurt > 0 && history.IsDamage(err) || strings.Contains(err.Error(), "contradict each other")
+			errors.Is(err, cyrus.ErrLocked) || errors.Is(err, repository.ErrSealed) || strings.Contains(err.Error(), "its log is missing") || w.hurt > 0 && history.IsDamage(err) || strings.Contains(err.Error(), "contradict each other")
+	}
+	for _, u := range w.users {
+		for _, h := range w.hosts {
+			if w.home(u) == part { // a host that finds its newest commit merged looks for the backup again
+				delete(h.knows, u.name)
+			}
+		}
 	}
 	for f, err := range repository.Browse(w.t.Context(), c) {
 		if err == nil {
@@ -226,7 +237,7 @@ func (w *soak) compact(t *soakTool, part int, fails bool) error {
 			return fmt.Errorf("%s condemns in %s: %w", t.name, p.name, err)
 		}
 	}
-	r, err := collection.Collect(w.t.Context(), c, collection.Options{Lock: t.lock(), Cache: t.cacheDir(), PackSize: 16 << 10, RewriteGain: 1})
+	r, err := w.collect(t, c)
 	w.mu.Lock()
 	w.counts["packs removed"] += r.Removed.Packs
 	w.counts["packs rewritten"] += r.Rewritten.Packs
@@ -242,6 +253,26 @@ func (w *soak) compact(t *soakTool, part int, fails bool) error {
 	}
 	w.note("  collection: %d packs removed, %d condemned, %v", r.Removed.Packs, r.Condemning.Packs, err)
 	return nil
+}
+
+// collect removes packs, also those with erased bodies.
+func (w *soak) collect(t *soakTool, c repository.Config) (*collection.Result, error) {
+	due, err := w.dueErasures(t, c)
+	if err != nil {
+		return &collection.Result{}, err
+	}
+	o := collection.Options{Lock: t.lock(), Cache: t.cacheDir(), PackSize: 16 << 10, RewriteGain: 1}
+	if len(due) > 0 {
+		o.Erase = erasure.Packs(w.t.Context(), c, due)
+		if err := erasure.Sweep(w.t.Context(), c, due, t.lock()); err != nil {
+			return &collection.Result{}, err
+		}
+	}
+	r, err := collection.Collect(w.t.Context(), c, o)
+	if err == nil && r.Blocking == 0 {
+		err = w.settle(t, c, due, r)
+	}
+	return r, err
 }
 
 // condemn puts a pack on the list, although it may be used: it will be rewritten.
@@ -380,6 +411,9 @@ func (w *soak) release() error {
 // lastNights lets many quiet nights pass. Nobody sends mail. Afterwards nothing is left
 // of messages that no mailbox has any more.
 func (w *soak) lastNights() error {
+	for _, t := range w.tools {
+		t.noTrip = true
+	}
 	for _, p := range w.parts {
 		for f, err := range repository.Browse(w.t.Context(), p.Config()) {
 			if err == nil {
@@ -393,12 +427,13 @@ func (w *soak) lastNights() error {
 	for _, u := range w.users {
 		u.held, u.past = false, nil
 	}
-	t := w.tools[0]
-	t.noTrip = true
+	if err := w.eraseOld(); err != nil {
+		return err
+	}
 	for range 60 {
 		w.clock.advance(25 * time.Hour)
 		for i := range w.parts {
-			if err := w.compact(t, i, false); err != nil {
+			if err := w.compact(w.tools[0], i, false); err != nil {
 				return err
 			}
 		}
@@ -408,7 +443,7 @@ func (w *soak) lastNights() error {
 			return err
 		}
 	}
-	return w.searchAll()
+	return errors.Join(w.searchAll(), w.searchErased(true))
 }
 
 // searchAll searches every object for the GUIDs of messages that no mailbox has.
@@ -427,36 +462,63 @@ func (w *soak) searchAll() error {
 			dead[g] = true
 		}
 	}
-	d, err := zstd.NewReader(nil)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
 	for _, p := range w.parts {
-		for _, key := range p.store.Keys("") {
-			if !strings.HasSuffix(key, ".zst") {
-				continue
-			}
-			plain, err := d.DecodeAll(p.store.Bytes(key), nil)
-			if err != nil {
-				return fmt.Errorf("%s: %w", key, err)
-			}
-			found, alive := 0, false
-			for _, g := range guidPattern.FindAll(plain, -1) {
-				if dead[string(g)] {
-					found++
-				}
-				alive = alive || live[string(g)]
-			}
-			w.counts["objects searched"]++
-			// An object with many blocks stays as long as one of them is needed, and so do messages that the others name.
-			// A pack stays whole if most of it is needed.
-			if found > 0 && !(strings.HasPrefix(key, "packs/") && (alive || w.needed(p, key))) && !(strings.Contains(key, "/records/") && w.named(p, key)) {
-				return fmt.Errorf("%s of %s has %d messages that are long gone; %s", key, p.name, found, w.naming(p, key))
-			}
+		if err := w.searchPart(p, live, dead); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// searchPart searches a partition. An object with many blocks or messages stays as long as one of them
+// is needed, and so do packs with messages in such blocks.
+func (w *soak) searchPart(p *soakPart, live, dead map[string]bool) error {
+	text, err := plainObjects(p)
+	if err != nil {
+		return err
+	}
+	blocks := map[string]bool{} // GUIDs in objects that checkpoints name
+	for key, plain := range text {
+		if strings.Contains(key, "/records/") && w.named(p, key) {
+			for _, g := range guidPattern.FindAll(plain, -1) {
+				blocks[string(g)] = true
+			}
+			delete(text, key)
+		}
+	}
+	for key, plain := range text {
+		found, needed := 0, false
+		for _, g := range guidPattern.FindAll(plain, -1) {
+			if dead[string(g)] {
+				found++
+			}
+			needed = needed || live[string(g)] || blocks[string(g)]
+		}
+		w.counts["objects searched"]++
+		if found > 0 && !(strings.HasPrefix(key, "packs/") && needed) {
+			return fmt.Errorf("%s of %s has %d messages that are long gone; %s", key, p.name, found, w.naming(p, key))
+		}
+	}
+	return nil
+}
+
+// plainObjects returns the decompressed bytes of all compressed objects of a partition.
+func plainObjects(p *soakPart) (map[string][]byte, error) {
+	d, err := zstd.NewReader(nil)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	out := map[string][]byte{}
+	for _, key := range p.store.Keys("") {
+		if !strings.HasSuffix(key, ".zst") {
+			continue
+		}
+		if plain, err := d.DecodeAll(p.store.Bytes(key), nil); err == nil {
+			out[key] = plain // the others are damaged
+		}
+	}
+	return out, nil
 }
 
 var guidPattern = regexp.MustCompile(`[0-9a-f]{40}`)
@@ -482,29 +544,6 @@ func (w *soak) named(p *soakPart, object string) bool {
 	return false
 }
 
-// needed reports whether an object in records/ names a pack, perhaps by a note, and a checkpoint that object.
-func (w *soak) needed(p *soakPart, pack string) bool {
-	for _, k := range p.store.Keys("backups/") {
-		if !strings.Contains(k, "/records/") {
-			continue
-		}
-		for at, err := range history.ObjectPlaces(w.t.Context(), p.store, k) {
-			if err == nil && at.Object != pack {
-				if m, _, merr := history.ReadMoved(w.t.Context(), p.store, at.Object); merr == nil {
-					at.Object = m.Entries[at.Entry]
-				}
-			}
-			if err == nil && at.Object == pack {
-				if w.named(p, k) {
-					return true
-				}
-				break
-			}
-		}
-	}
-	return false
-}
-
 // naming describes the objects that name a pack.
 func (w *soak) naming(p *soakPart, pack string) (text string) {
 	for _, k := range p.store.Keys("backups/") {
@@ -516,6 +555,12 @@ func (w *soak) naming(p *soakPart, pack string) (text string) {
 				text += fmt.Sprintf("%s names it, and a checkpoint that: %v; ", k, w.named(p, k))
 				break
 			}
+		}
+	}
+	id := strings.TrimSuffix(filepath.Base(pack), ".tar.zst")
+	for _, k := range p.store.Keys("moved/") {
+		if from := strings.TrimSuffix(filepath.Base(k), ".json"); from != id && bytes.Contains(p.store.Bytes(k), []byte(id)) {
+			text += fmt.Sprintf("%s leads to it (%s); ", k, w.naming(p, fmt.Sprintf("packs/%s/%s.tar.zst", from[:2], from)))
 		}
 	}
 	return text

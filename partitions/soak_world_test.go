@@ -38,6 +38,9 @@ type soak struct {
 	rolled  bool     // a bucket was rolled back
 	rotten  bool     // packs may be damaged in parts that no backup referred to when they were healed
 	events  []soakEvent
+	aside   []soakAside
+	owners  map[string]map[string]bool // which backups have ever had a message or mailbox: by GUID or uniqueid, and by path
+	erased  map[string]string          // of whom, by GUID or uniqueid
 
 	mu    sync.Mutex // guards trace: hosts log in the background
 	trace []string
@@ -64,7 +67,7 @@ func (p *soakPart) Config() repository.Config {
 }
 
 func newSoak(t *testing.T, seed uint64) *soak {
-	w := &soak{t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 7)), clock: new(soakClock), counts: map[string]int{}, events: soakEvents()}
+	w := &soak{t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 7)), clock: new(soakClock), counts: map[string]int{}, owners: map[string]map[string]bool{}, erased: map[string]string{}, events: soakEvents()}
 	if w.undamaged() {
 		w.events = slices.DeleteFunc(w.events, func(e soakEvent) bool {
 			return slices.ContainsFunc(slices.Concat(bucketEvents, clockEvents), func(b soakEvent) bool { return b.name == e.name })
