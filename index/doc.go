@@ -24,6 +24,7 @@
 //	c <b> <chunk>                         location of a chunk in the log itself (binary)
 //	s <b>                                 order of the next new mailbox (JSON)
 //	x <b> <uniqueid>                      when and why the client last had to send the whole mailbox (JSON)
+//	d <b> <uniqueid>                      the mailbox is live and in resync (empty)
 //	o <path>                              the source must compare the whole user because a change was refused (empty)
 //	U <uniqueid> 0 <path>                 this backup contains the mailbox (empty)
 //	G <p> <guid>                          a message in packs: size, chunks and, if it is one entry of a pack, the pack's number (binary)
@@ -38,6 +39,9 @@
 //	Y <p> <path> /                        what a census has found in the bucket about a backup (JSON)
 //	y <p>                                 time of the last census of a partition (JSON)
 //	z <p> <path> /                        what ctl_backups stat has measured of a backup (JSON)
+//	T <client>                            a mail server's last contact and refusal (JSON)
+//	t <path> /                            the last contact of a mail server with a backup (JSON)
+//	f <path> /                            a refusal since which no mail server has reached the backup (JSON)
 //
 // <object> is the hash of a pack, or the SHA-256 of another object's key. The keys L and l
 // cannot be derived from the bucket, so they are kept when the cached contents of a

@@ -3,6 +3,7 @@ package index
 import (
 	"context"
 	"errors"
+	"os"
 	"time"
 )
 
@@ -109,6 +110,7 @@ type Status struct {
 	Open     bool
 	Free     int64 // bytes of its file system; -1: unknown
 	SetAside int   // damaged indexes that are kept
+	Bytes    int64 // of its files
 }
 
 // Status returns the state of the index and its disk.
@@ -117,5 +119,21 @@ func (x *Index) Status() Status {
 	if free, err := freeBytes(x.dir); err == nil {
 		s.Free = free
 	}
+	s.Bytes = bytesIn(x.dir)
 	return s
+}
+
+// bytesIn returns the size of the files in a directory. A file that is removed meanwhile counts as
+// nothing.
+func bytesIn(dir string) (n int64) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return 0
+	}
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil && info.Mode().IsRegular() {
+			n += info.Size()
+		}
+	}
+	return n
 }

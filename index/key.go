@@ -37,6 +37,10 @@ const (
 	prefixSummary    = 'Y'
 	prefixCensus     = 'y'
 	prefixMeasured   = 'z'
+	prefixResync     = 'd'
+	prefixServer     = 'T'
+	prefixContact    = 't'
+	prefixRefusal    = 'f'
 )
 
 // RepositoryKey holds the id of a partition's repository.
@@ -224,8 +228,44 @@ func MeasuredKey(partition, path string) Key {
 	return append(ofPartition(prefixMeasured, partition, len(path)+1), path+"/"...)
 }
 
+// ServerKey is what this host knows about the mail server with this identity.
+func ServerKey(client string) Key { return Key(string(rune(prefixServer)) + client) }
+
+// ClientOf returns the identity in a ServerKey.
+func ClientOf(k Key) string { return string(k[1:]) }
+
+// ContactKey is the last contact of a mail server with the backup with this path.
+func ContactKey(path string) Key { return Key(string(rune(prefixContact)) + path + "/") }
+
+// RefusalKey exists while no mail server has reached the backup with this path since a refusal. With
+// path "" it is the common prefix.
+func RefusalKey(path string) Key {
+	if path == "" {
+		return Key{prefixRefusal}
+	}
+	return Key(string(rune(prefixRefusal)) + path + "/")
+}
+
+// ResyncKey exists while a live mailbox is in resync.
+func ResyncKey(b uint64, uniqueid string) Key {
+	return append(ofBackup(prefixResync, b, len(uniqueid)), uniqueid...)
+}
+
+// ResyncPrefix is the prefix of every ResyncKey, AskedPrefix that of every AskedKey, and OwedPrefix
+// that of every OwedKey.
+func ResyncPrefix() Key { return Key{prefixResync} }
+
+// AskedPrefix is described at ResyncPrefix.
+func AskedPrefix() Key { return Key{prefixAsked} }
+
+// OwedPrefix is described at ResyncPrefix.
+func OwedPrefix() Key { return Key{prefixOwed} }
+
+// NumberOf returns the number of the backup in a ResyncKey or an AskedKey.
+func NumberOf(k Key) uint64 { return binary.BigEndian.Uint64(k[1:]) }
+
 // backupPrefixes are the prefixes whose keys belong to one backup.
-var backupPrefixes = [...]byte{prefixMailbox, prefixSeq, prefixName, prefixRecord, prefixMessage, prefixItem, prefixAsked, prefixNextSeq, prefixInline}
+var backupPrefixes = [...]byte{prefixMailbox, prefixSeq, prefixName, prefixRecord, prefixMessage, prefixItem, prefixAsked, prefixNextSeq, prefixInline, prefixResync}
 
 // partitionPrefixes are the prefixes whose keys belong to one partition.
 var partitionPrefixes = [...]byte{prefixShared, prefixChunk}

@@ -189,7 +189,7 @@ func (s *Set) endCensus(start time.Time) error {
 					continue
 				}
 				path := strings.TrimSuffix(string(kv.Key[len(index.SummaryPrefix(p.name)):]), "/")
-				if err := errors.Join(t.Delete(kv.Key), t.Delete(index.MeasuredKey(p.name, path))); err != nil {
+				if err := errors.Join(t.Delete(kv.Key), t.Delete(index.MeasuredKey(p.name, path)), forgetContact(t, p.name, path)); err != nil {
 					return err
 				}
 			}

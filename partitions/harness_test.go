@@ -53,7 +53,7 @@ func shortWait(o *partitions.Options) {
 func newHostWith(t *testing.T, set func(*partitions.Options), stores ...objstore.Store) *host {
 	t.Helper()
 	h := &host{t: t, dir: filepath.Join(t.TempDir(), "index"), opt: partitions.Options{
-		OutageWait: 10 * time.Second, PatientWait: 10 * time.Second, Host: "host", Software: "test",
+		OutageWait: 10 * time.Second, PatientWait: 10 * time.Second, Host: "host", Software: "test", ContactPause: time.Hour,
 	}}
 	for i, s := range stores {
 		h.opt.Partitions = append(h.opt.Partitions, repository.Config{Name: fmt.Sprintf("p%d", i), Location: "memory", Store: s})

@@ -15,6 +15,7 @@ import (
 type knownPages struct {
 	partition string
 	census    time.Time
+	servers   reach
 	after     string // the last key that was joined
 	end       bool
 }
@@ -54,6 +55,12 @@ func (k *knownPages) next(t *index.Txn) (out []Known, err error) {
 		}
 		if known, there := k.join(c, e); there {
 			known.Partition, known.Path = k.partition, strings.TrimSuffix(path, "/")
+			if e != nil {
+				known.id, known.indexed = e.ID, e.Partition == k.partition
+			}
+			if err := k.servers.add(t, &known); err != nil {
+				return nil, err
+			}
 			out = append(out, known)
 		}
 	}

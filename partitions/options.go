@@ -42,6 +42,7 @@ type Options struct {
 	NoCheckpoints    bool          // for tests that look only at the log
 	CheckpointObject int           // commits between two checkpoints; 256
 	Tripwire         tripwire.Rule // of deletions; zero = off
+	ContactPause     time.Duration // how long contacts of mail servers are gathered before the index has them; 1 min
 	CommitRecords    int           // most records, and most messages, in the commit itself; 16,384
 }
 
@@ -79,6 +80,7 @@ func (o *Options) defaults() error {
 	orDefault(&o.MissingRetry, 24*time.Hour)
 	orDefault(&o.ClockPause, storeclock.Pause)
 	orDefault(&o.CheckpointObject, 256)
+	orDefault(&o.ContactPause, contactPause)
 	orDefault(&o.CommitRecords, commitRecords)
 	if least := 2 * max(o.ChunkThreshold, cdc.MaxSize); o.MemoryLimit < least {
 		return fmt.Errorf("the memory limit is %d bytes: at least %d are needed, for one message to be received", o.MemoryLimit, least)

@@ -40,6 +40,7 @@ type Set struct {
 	suspects    chan suspect // backups that have lost many messages; one is checked at a time
 
 	censuses censuses
+	contacts *contacts
 
 	mu      sync.Mutex
 	backups map[string]*Backup    // by path, those used since the process started
@@ -62,9 +63,10 @@ func Open(opt Options) (*Set, error) {
 		suspects:    make(chan suspect, 1024),
 	}
 	s.troubles = newTroubles(s.log, opt.Now)
+	s.contacts = newContacts(opt.Now())
 	s.life, s.end = context.WithCancel(context.Background())
 	for _, c := range opt.Partitions {
-		p := &Partition{name: c.Name, location: c.Location, set: s, asking: make(chan struct{}, 1)}
+		p := &Partition{name: c.Name, location: c.Location, plain: c.Store, set: s, asking: make(chan struct{}, 1)}
 		p.numbers.part = p
 		p.commits = semaphore.NewWeighted(opt.commitMemory())
 		p.clock.Log, p.clock.Pause = opt.Logger.With("partition", p.name), opt.ClockPause
@@ -79,6 +81,7 @@ func Open(opt Options) (*Set, error) {
 	}
 	s.work.Go(s.writeCheckpoints)
 	s.work.Go(s.checkSuspects)
+	s.work.Go(s.writeContacts)
 	return s, nil
 }
 
@@ -86,6 +89,7 @@ func Open(opt Options) (*Set, error) {
 func (s *Set) Close() error {
 	s.end()
 	s.work.Wait()
+	s.endContacts()
 	return nil
 }
 

@@ -97,6 +97,9 @@ func (s *State) PutMailbox(m *history.MailboxState) error {
 			return err
 		}
 	}
+	if err := s.noteResync(old, m); err != nil {
+		return err
+	}
 	if err := s.t.Set(index.MailboxKey(s.id, m.UniqueID), indexvalue.AppendMailbox(nil, m)); err != nil {
 		return err
 	}
@@ -110,6 +113,19 @@ func (s *State) PutMailbox(m *history.MailboxState) error {
 		return err
 	}
 	return s.t.Set(index.UniqueIDKey(m.UniqueID, s.path), nil)
+}
+
+// noteResync keeps the list of live mailboxes in resync. It comes before the write of the mailbox,
+// because a repetition sees the new one as old.
+func (s *State) noteResync(old, m *history.MailboxState) error {
+	in := func(m *history.MailboxState) bool { return m != nil && m.Resync != "" && m.Deleted.IsZero() }
+	switch k := index.ResyncKey(s.id, m.UniqueID); {
+	case in(m):
+		return s.t.Set(k, nil)
+	case in(old):
+		return s.t.Delete(k)
+	}
+	return nil
 }
 
 // dropName removes the name of a mailbox, unless another mailbox has taken it.
@@ -261,7 +277,7 @@ func (s *State) DropMailbox(uniqueid string) error {
 	}
 	for _, k := range []index.Key{
 		index.UniqueIDKey(uniqueid, s.path), index.SeqKey(s.id, m.Seq),
-		index.AskedKey(s.id, uniqueid), index.MailboxKey(s.id, uniqueid),
+		index.AskedKey(s.id, uniqueid), index.MailboxKey(s.id, uniqueid), index.ResyncKey(s.id, uniqueid),
 	} {
 		if err := s.t.Delete(k); err != nil {
 			return err

@@ -15,6 +15,8 @@ type Summary struct {
 	Bytes int64
 	// Changed is when the newest commit with data from a mail server was made; zero = unknown.
 	Changed time.Time
+	// Client is the mail server that has sent it, as in the commit; "" = unknown.
+	Client string
 	// Held reports that the backup has a holds.json, which ReadHolds reads.
 	Held bool
 	// Doubt explains to people why a store time was ignored; "" = it was not.
@@ -37,7 +39,7 @@ func (f *Found) Summarize(ctx context.Context, now time.Time) (s Summary, err er
 			s.Number = max(s.Number, to)
 		}
 	}
-	s.Changed, s.Doubt, err = f.LastChange(ctx, s.Number, now)
+	s.Client, s.Changed, s.Doubt, err = f.lastChange(ctx, s.Number, now)
 	return s, err
 }
 
@@ -50,22 +52,28 @@ const lookedBack = 100
 // backups nightly, to copy them, still wants to see which mail servers have stopped sending.
 // doubt is as in Summary.
 func (f *Found) LastChange(ctx context.Context, newest uint64, now time.Time) (at time.Time, doubt string, err error) {
+	_, at, doubt, err = f.lastChange(ctx, newest, now)
+	return at, doubt, err
+}
+
+func (f *Found) lastChange(ctx context.Context, newest uint64, now time.Time) (client string, at time.Time, doubt string, err error) {
 	for n := newest; n > 0 && newest-n < lookedBack; n-- {
 		for r, err := range f.Log().Commits(ctx, n, n) {
 			if history.IsUnreadable(err) {
 				break // older commits are no newer
 			}
 			if err != nil {
-				return time.Time{}, "", err
+				return "", time.Time{}, "", err
 			}
 			if toolsOnly, err := ofTools(r); err != nil {
-				return time.Time{}, "", err
+				return "", time.Time{}, "", err
 			} else if !toolsOnly {
-				return f.Log().Made(ctx, r.Header(), now)
+				at, doubt, err := f.Log().Made(ctx, r.Header(), now)
+				return r.Header().Client, at, doubt, err
 			}
 		}
 	}
-	return time.Time{}, "", nil
+	return "", time.Time{}, "", nil
 }
 
 // RetentionConnection is the connection in the header of a commit of retention.

@@ -27,7 +27,7 @@ func (x *Session) enter() func(err *error) {
 
 func (x *Session) begin() {
 	x.since.Store(0)
-	x.opened, x.owes = x.opened[:0], repository.Name{}
+	x.opened, x.owes, x.trying = x.opened[:0], repository.Name{}, nil
 }
 
 // end is deferred by each command that has called begin.
@@ -40,6 +40,7 @@ func (x *Session) end(err *error) {
 		}
 		x.abandon()
 	}
+	x.noteContact(*err)
 	*err = x.judge(*err)
 	x.since.Store(x.clock().UnixNano())
 }

@@ -35,6 +35,7 @@ type Session struct {
 	body      fromClient // of the message that is being read
 
 	opened []*partitions.Backup // opened by the running command
+	trying *partitions.Backup   // that the running command has tried to open last
 	owes   repository.Name      // the backup to compare later if the running command is refused
 
 	unreadable int // files that the client could not read in this unit of work
@@ -53,6 +54,7 @@ type heldBackup struct {
 	sent     map[string]bool // uniqueids of mailboxes that the client has sent
 	closed   map[string]bool // uniqueids that a new life has ended
 	compared bool            // GET USER was answered
+	refused  bool            // a command of this unit of work was refused
 }
 
 // New returns the session of a new connection.
@@ -99,6 +101,7 @@ const secondLock = 10 * time.Second
 // It returns without the commit mutex. It also opens a backup that no partition holds yet.
 func (x *Session) open(ctx context.Context, n repository.Name) (*partitions.Backup, *heldBackup, error) {
 	b := x.set.Backup(n)
+	x.trying = b
 	h := x.held[b]
 	if h != nil && x.lostOne(b.Lease()) {
 		delete(x.held, b)
@@ -136,6 +139,7 @@ func (x *Session) keepOnly(names map[repository.Name]bool) {
 }
 
 func (x *Session) giveUp(b *partitions.Backup) {
+	x.reached(b)
 	delete(x.held, b)
 	x.lostOne(b.Lease())
 	b.Lease().Release(x)

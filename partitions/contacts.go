@@ -1,0 +1,196 @@
+package partitions
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/partitions/repository"
+)
+
+const (
+	// contactPause is how long contacts are gathered in memory before the index has them.
+	contactPause = time.Minute
+	// contactsMost is how many of them are in memory at most. Others are forgotten until the mail
+	// server is in contact again.
+	contactsMost = 10000
+	// contactAge is the time between two puts of what this host knows about a mail server.
+	contactAge = time.Hour
+	// contactTime limits the puts of all contacts at the end of the process.
+	contactTime = 5 * time.Second
+	// contactText limits the text of a refusal.
+	contactText = 500
+)
+
+// contacts are what mail servers have done since the index was last written (design.md 5, Contact).
+type contacts struct {
+	begun time.Time // of the process
+
+	mu      sync.Mutex
+	servers map[string]serverContact // by client
+	backups map[string]backupContact // by path
+	full    chan struct{}            // has an element if they are to be written soon
+
+	writing sync.Mutex
+}
+
+// serverContact is the value of index.ServerKey.
+type serverContact struct {
+	Last    time.Time           `json:"last"`
+	Refused *repository.Refusal `json:"refused,omitempty"`
+	// Put is when this host last put it into each partition.
+	Put map[string]time.Time `json:"put,omitempty"`
+}
+
+// backupContact is the value of index.ContactKey.
+type backupContact struct {
+	Client string    `json:"client"`
+	At     time.Time `json:"at"` // zero: there was none, only a refusal
+	// refused is the value of index.RefusalKey, if a command was refused after At.
+	refused *repository.Refusal
+}
+
+func newContacts(now time.Time) *contacts {
+	return &contacts{begun: now, servers: map[string]serverContact{}, backups: map[string]backupContact{}, full: make(chan struct{}, 1)}
+}
+
+// Contact records that a mail server has sent a command.
+func (s *Set) Contact(client string) {
+	s.contacts.mu.Lock()
+	defer s.contacts.mu.Unlock()
+	s.contacts.server(client, s.opt.Now(), nil)
+}
+
+// Reached records that a mail server has finished a unit of work on a backup.
+func (s *Set) Reached(client string, b *Backup) {
+	now := s.opt.Now()
+	s.contacts.mu.Lock()
+	defer s.contacts.mu.Unlock()
+	s.contacts.server(client, now, nil)
+	s.contacts.backup(b.path, backupContact{Client: client, At: now})
+}
+
+// Refused records that a command could not be executed. b is nil if it is about no backup.
+func (s *Set) Refused(client string, b *Backup, err error) {
+	now := s.opt.Now()
+	r := &repository.Refusal{Client: client, Since: now, At: now, Error: shortened(err.Error())}
+	if b != nil {
+		r.Backup = b.path
+	}
+	k := trouble(err, b)
+	switch {
+	case k.kind != "":
+		r.Kind, r.Action = string(k.kind), k.kind.advice(k.scope)
+	case errors.Is(err, cyrus.ErrLocked):
+		r.Kind = "busy"
+	default:
+		r.Kind = string(troubleInternal)
+	}
+	s.contacts.mu.Lock()
+	defer s.contacts.mu.Unlock()
+	s.contacts.server(client, now, r)
+	if b != nil {
+		s.contacts.backup(b.path, backupContact{refused: r})
+	}
+}
+
+func shortened(text string) string {
+	if len(text) > contactText {
+		return text[:contactText] + "…"
+	}
+	return text
+}
+
+// server notes a contact. The caller holds mu, as of backup.
+func (c *contacts) server(client string, now time.Time, r *repository.Refusal) {
+	was, there := c.servers[client]
+	if !there && len(c.servers) >= contactsMost {
+		return
+	}
+	if r == nil {
+		r = was.Refused
+	}
+	c.servers[client] = serverContact{Last: now, Refused: r}
+}
+
+func (c *contacts) backup(path string, b backupContact) {
+	was, there := c.backups[path]
+	if !there && len(c.backups) >= contactsMost {
+		return
+	}
+	if b.refused != nil {
+		b.Client, b.At = was.Client, was.At
+		if was.refused != nil {
+			b.refused.Since = was.refused.Since
+		}
+	}
+	c.backups[path] = b
+	if len(c.backups) < contactsMost/2 {
+		return
+	}
+	select {
+	case c.full <- struct{}{}:
+	default:
+	}
+}
+
+// take returns the contacts to write, and begins again.
+func (c *contacts) take() (map[string]serverContact, map[string]backupContact) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	servers, backups := c.servers, c.backups
+	c.servers, c.backups = map[string]serverContact{}, map[string]backupContact{}
+	return servers, backups
+}
+
+// giveBack keeps what could not be written, unless newer contacts have replaced it.
+func (c *contacts) giveBack(servers map[string]serverContact, backups map[string]backupContact) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for client, v := range servers {
+		if _, newer := c.servers[client]; !newer {
+			c.servers[client] = v
+		}
+	}
+	for path, v := range backups {
+		if _, newer := c.backups[path]; !newer {
+			c.backups[path] = v
+		}
+	}
+}
+
+// writeContacts writes contacts until the end of the Set.
+func (s *Set) writeContacts() {
+	tick := time.NewTicker(s.opt.ContactPause)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-s.contacts.full:
+		case <-s.life.Done():
+			return
+		}
+		s.noteContacts(s.life, false)
+	}
+}
+
+// noteContacts writes contacts to the index and, if they are due, to the buckets. An error only means
+// that the next attempt writes them.
+func (s *Set) noteContacts(ctx context.Context, ending bool) {
+	err := s.FlushContacts()
+	if err == nil {
+		err = s.putContacts(ctx, ending)
+	}
+	if err != nil && ctx.Err() == nil {
+		s.log.Debug("the contacts of the mail servers could not be recorded", "err", err)
+	}
+}
+
+// endContacts writes contacts at the end of the Set.
+func (s *Set) endContacts() {
+	ctx, cancel := context.WithTimeout(context.Background(), contactTime)
+	defer cancel()
+	s.noteContacts(ctx, true)
+}

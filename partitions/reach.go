@@ -1,0 +1,76 @@
+package partitions
+
+import (
+	"time"
+
+	"github.com/cyrusbackup/backupd/index"
+	"github.com/cyrusbackup/backupd/partitions/repository"
+)
+
+// reach decides since when backups may miss changes (design.md 5, Contact).
+type reach struct {
+	servers map[string]serverContact
+	// all is when the last of all mail servers was in contact, the one that is silent for longest: no
+	// backup of an unknown server misses an earlier change. Zero = no server is known.
+	all time.Time
+}
+
+func readReach(t *index.Txn) (r reach, err error) {
+	r.servers, err = servers(t)
+	for _, v := range r.servers {
+		if r.all.IsZero() || v.Last.Before(r.all) {
+			r.all = v.Last
+		}
+	}
+	return r, err
+}
+
+// add adds the contact of a backup.
+func (r *reach) add(t *index.Txn, k *Known) error {
+	own, there, err := getJSON[backupContact](t, index.ContactKey(k.Path))
+	if err != nil {
+		return err
+	}
+	refusal, refused, err := getJSON[repository.Refusal](t, index.RefusalKey(k.Path))
+	if err != nil {
+		return err
+	}
+	k.Client, k.Contact = own.Client, own.At
+	switch {
+	case refused:
+		k.Refused = &refusal
+		if k.Client == "" {
+			k.Client = refusal.Client
+		}
+	case !there:
+		k.Contact = r.all
+	default:
+		k.Contact = later(own.At, r.servers[own.Client].Last)
+	}
+	return nil
+}
+
+// forgetContact drops the contact of a backup that a partition no longer has.
+func forgetContact(t *index.Txn, partition, path string) error {
+	e, there, err := getJSON[entry](t, index.BackupKey(path))
+	if err != nil || there && e.Partition != partition {
+		return err
+	}
+	for _, k := range []index.Key{index.ContactKey(path), index.RefusalKey(path)} {
+		there, err := t.Has(k)
+		if err == nil && there {
+			err = t.Delete(k)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
