@@ -120,8 +120,8 @@ func refusedBackups(t *index.Txn) (map[string]*repository.Contact, error) {
 			c = new(repository.Contact)
 			out[r.Client] = c
 		}
-		if r.Client = ""; len(c.Behind) < repository.MostBehind {
-			c.Behind = append(c.Behind, r)
+		if r.Client = ""; len(c.Unreached) < repository.MostBehind {
+			c.Unreached = append(c.Unreached, r)
 		} else {
 			c.More++
 		}
@@ -151,7 +151,7 @@ func (s *Set) putContacts(ctx context.Context, ending bool) error {
 			}
 			c := repository.Contact{Client: client, Host: s.opt.Host, Last: v.Last, Written: p.lastWrite(), Refused: v.Refused}
 			if r := refused[client]; r != nil {
-				c.Behind, c.More = r.Behind, r.More
+				c.Unreached, c.More = r.Unreached, r.More
 			}
 			if perr := c.Put(ctx, p.plain); perr != nil {
 				failed = errors.Join(failed, perr)

@@ -164,7 +164,7 @@ func TestContactInBucket(t *testing.T) {
 	first := clock.now()
 	h.stop()
 	got := contactsIn(t, s)
-	if len(got) != 1 || got[0].Client != "repl [127.0.0.1]" || got[0].Host != "host" || !got[0].Last.Equal(first) || !got[0].Written.Equal(first) || len(got[0].Behind) != 0 {
+	if len(got) != 1 || got[0].Client != "repl [127.0.0.1]" || got[0].Host != "host" || !got[0].Last.Equal(first) || !got[0].Written.Equal(first) || len(got[0].Unreached) != 0 {
 		t.Fatalf("contacts %+v", got)
 	}
 	for _, step := range []struct {
@@ -205,11 +205,11 @@ func TestContactListsRefused(t *testing.T) {
 	clock.pass(time.Hour)
 	h.stop()
 	got := contactsIn(t, s)
-	if len(got) != 1 || len(got[0].Behind) != 1 || got[0].Behind[0].Backup != "user/anne" || got[0].Refused == nil {
+	if len(got) != 1 || len(got[0].Unreached) != 1 || got[0].Unreached[0].Backup != "user/anne" || got[0].Refused == nil {
 		t.Fatalf("contacts %+v", got)
 	}
 	if got[0].Reaches("user/anne") || !got[0].Reaches("user/bob") {
-		t.Error("Reaches does not follow Behind")
+		t.Error("Reaches does not follow Unreached")
 	}
 	if got[0].More = 1; got[0].Reaches("user/bob") {
 		t.Error("a list that is not complete shows that a backup is reached")

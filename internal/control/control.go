@@ -26,7 +26,7 @@ var ErrNoDaemon = errors.New("no backupd is running on this host")
 
 // Request is a request of a tool.
 type Request struct {
-	Op   string        `json:"op"`             // ping, reindex, list, stat, measured, changed, profile
+	Op   string        `json:"op"`             // ping, reindex, list, stat, measured, changed, status, profile
 	Path string        `json:"path,omitempty"` // reindex: backup, as user/anne
 	Kind string        `json:"kind,omitempty"` // profile
 	For  time.Duration `json:"for,omitempty"`  // profile

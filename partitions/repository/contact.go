@@ -32,10 +32,10 @@ type Contact struct {
 	Written time.Time `json:"written,omitzero"`
 	// Refused is the last command that could not be executed; nil = none.
 	Refused *Refusal `json:"refused,omitempty"`
-	// Behind are the backups that the mail server has not reached since a refusal. More is the
+	// Unreached are the backups that the mail server has not reached since a refusal. More is the
 	// number of those that are not listed.
-	Behind []Refusal `json:"behind,omitempty"`
-	More   int       `json:"more,omitempty"`
+	Unreached []Refusal `json:"unreached,omitempty"`
+	More      int       `json:"more,omitempty"`
 }
 
 // Refusal is a command that could not be executed.
@@ -71,8 +71,8 @@ func (c *Contact) Reaches(path string) bool {
 	if c.More > 0 {
 		return false // it may be one of those that are not listed
 	}
-	for i := range c.Behind {
-		if c.Behind[i].Backup == path {
+	for i := range c.Unreached {
+		if c.Unreached[i].Backup == path {
 			return false
 		}
 	}

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"io"
 	"sync/atomic"
+	"time"
 
+	"github.com/cyrusbackup/backupd/cmd/internal/clock"
 	"github.com/cyrusbackup/backupd/index"
 	"github.com/cyrusbackup/backupd/internal/control"
 	"github.com/cyrusbackup/backupd/internal/imapconf"
@@ -17,6 +19,9 @@ import (
 type backups struct {
 	env    environment
 	policy atomic.Pointer[policy]
+	since  time.Time
+
+	clients connections
 
 	// Set by Open.
 	index  *index.Index
@@ -30,7 +35,7 @@ type backups struct {
 
 // newService checks the whole configuration and opens nothing.
 func newService(env environment) (service, error) {
-	b := &backups{env: env}
+	b := &backups{env: env, since: clock.Now()}
 	p, err := b.newPolicy(env.conf)
 	if err != nil {
 		return nil, err

@@ -28,6 +28,8 @@ func (b *backups) control(ctx context.Context, r control.Request, part func(any)
 		err = b.set.PutMeasured(r.Values)
 	case "changed":
 		err = b.set.ForgetCensus()
+	case "status":
+		err = b.sendStatus(part)
 	case "profile":
 		err = b.profiles.send(ctx, r.Kind, r.For, part)
 	default:
@@ -53,6 +55,9 @@ func (b *backups) list(known func(partition string) iter.Seq2[[]partitions.Known
 	if age := time.Since(at); age > partitions.CensusAge || age < 0 {
 		b.set.BeginCensus()
 		note = fmt.Sprintf("backupd counted the backups at %s, and now counts them again: the answer may lack changes by other hosts", timespec.Text(at))
+	}
+	if err := b.set.FlushContacts(); err != nil {
+		return "", err
 	}
 	for _, p := range b.set.Partitions() {
 		for some, err := range known(p.Name()) {

@@ -81,6 +81,7 @@ func (b *backups) serverOptions(was *policy, o origin, ready func(context.Contex
 		SessionPrefix:   conf.String("syslog_prefix"),
 		ShutdownMessage: func() (string, bool) { return master.ShutdownMessage(conf.String("configdirectory"), o.service) },
 		OnState: func(s replication.ConnState) {
+			b.clients.note(s)
 			b.env.observe(connection{id: s.ID, host: s.Addr, user: s.User, ended: s.Ended})
 		},
 		Logger:  b.env.log,

@@ -113,8 +113,14 @@ func partitionOptions(conf *imapconf.File) (partitions.Options, error) {
 }
 
 // Close closes what Open opened.
-func (b *backups) Close() error { return errors.Join(b.ctl.Close(), b.closeStorage()) }
+func (b *backups) Close() error {
+	err := errors.Join(b.ctl.Close(), b.set.Close())
+	b.leaveStatus()
+	return errors.Join(err, b.closeIndex())
+}
 
-func (b *backups) closeStorage() error {
-	return errors.Join(b.set.Close(), b.index.Close(), b.stores.Close(), b.meter.close())
+func (b *backups) closeStorage() error { return errors.Join(b.set.Close(), b.closeIndex()) }
+
+func (b *backups) closeIndex() error {
+	return errors.Join(b.index.Close(), b.stores.Close(), b.meter.close())
 }

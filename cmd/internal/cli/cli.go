@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cmdline"
 	"github.com/cyrusbackup/backupd/cmd/internal/stores"
@@ -125,6 +126,22 @@ func open(ctx context.Context, config, tool string, readOnly bool) (*Bucket, err
 		return nil, &ConfigError{err}
 	}
 	parts, closer, err := stores.Open(ctx, conf, stores.Options{Tolerant: true, ReadOnly: readOnly})
+	if err != nil {
+		return nil, &ConfigError{err}
+	}
+	b := NewBucket(conf, parts)
+	b.closer = closer
+	return b, nil
+}
+
+// OpenSoon is Open for a program that must end soon, and creates nothing: a partition that cannot be
+// opened within seconds fails, and so do its requests.
+func OpenSoon(ctx context.Context, config, tool string) (*Bucket, error) {
+	conf, err := imapconf.Load(config, tool)
+	if err != nil {
+		return nil, &ConfigError{err}
+	}
+	parts, closer, err := stores.Open(ctx, conf, stores.Options{Later: true, ReadOnly: true, Retry: 2 * time.Second, Hang: 5 * time.Second})
 	if err != nil {
 		return nil, &ConfigError{err}
 	}

@@ -30,6 +30,7 @@ func (c *command) applies(p *cmdline.Program, verb string) error {
 		{"wait", []string{"erase"}},
 		{"for", []string{"debug", "compact"}},
 		{"limit-requests", []string{"compact"}},
+		{"max-age", []string{"status"}},
 		{"backups", []string{"cost"}},
 		{"holds", []string{"list"}},
 		{"client", []string{"doctor"}},

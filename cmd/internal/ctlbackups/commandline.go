@@ -22,6 +22,8 @@ func verbs() []verb {
 			Text: "for each backup the time of its last change, the size of its log and checkpoints (stat adds the messages in packs), its user and its place; without names, all backups"}, list},
 		{cmdline.Verb{Name: "stat", Args: "[--from-bucket] [MODE] BACKUP...",
 			Text: "the size of backups: compressed, uncompressed, the part that is still in use, and the time of the last change; with -h also the parts of the size, and how far back each backup can be restored"}, stat},
+		{cmdline.Verb{Name: "status", Args: "[--max-age TIME] [PARTITION...]",
+			Text: "whether all is well, for people and for monitoring: the daemon, partitions, mail servers, backups that lack something, the last verify and compact, and holds, with what to do; the exit status is 0 = ok, 1 = warning, 2 = critical"}, status},
 		{cmdline.Verb{Name: "cost", Args: "[--backups]",
 			Text: "what the objects of each partition add up to, by kind, and the price of a month"}, cost},
 		{cmdline.Verb{Name: "verify", Args: "[-q | --repair [-n]] [MODE] BACKUP...",
@@ -68,7 +70,7 @@ func (c *command) commandLine() *cmdline.Program {
 		}
 	})
 	p.Group("Options of commands", func(f *pflag.FlagSet) {
-		f.IntVarP(&c.stale, "stale", "t", -1, "list: only backups without a change for `HOURS`, 24 if no number follows: -t, -t48, --stale=48")
+		f.IntVarP(&c.stale, "stale", "t", -1, "list: only backups that may be out of date, because their mail server was not in contact for `HOURS`, or was refused; 24 if no number follows: -t, -t48, --stale=48")
 		f.Lookup("stale").NoOptDefVal = "24"
 		f.BoolVar(&c.fromBucket, "from-bucket", false, "list, stat: read the bucket, and do not ask a running backupd")
 		f.BoolVar(&c.backups, "backups", false, "cost: a line for each backup, too, with what it does not share with others")
@@ -91,6 +93,7 @@ func (c *command) commandLine() *cmdline.Program {
 		f.BoolVar(&c.yes, "yes", false, "erase: do not ask")
 		f.BoolVar(&c.waitErased, "wait", false, "erase: wait until the bodies can be removed, two hours, and remove them")
 		f.IntVar(&c.rate, "limit-requests", 0, "compact: make at most `N` requests per second to each partition")
+		f.Var(&c.age, "max-age", "status: it is critical if a mail server was not in contact, or a user was refused, for more than this `TIME`: 2h, 1d; 24h without it")
 		f.Var((*length)(&c.length), "for", "compact: begin with no further backup after this `TIME`: 30m, 4h, 1d; without it, all backups")
 	})
 	p.Group("Output", func(f *pflag.FlagSet) {
@@ -104,11 +107,10 @@ func (c *command) commandLine() *cmdline.Program {
 		f.BoolVarP(&c.stop, "stop-on-error", "S", false, "stop at the first backup that fails")
 		p.About(f)
 	})
-	p.Exit = append(cli.Statuses(),
-		cmdline.Status{Code: cli.ExitWarning, Text: "doctor: at least one warning, and no error"},
-		cmdline.Status{Code: cli.ExitCritical, Text: "doctor: at least one error"})
+	p.Exit = statuses()
 	p.Examples = []string{
-		"ctl_backups list -t48 -A       # who has not been backed up for two days",
+		"ctl_backups list -t48 -A       # whose mail server has not been in contact for two days",
+		"ctl_backups status             # is all well?",
 		"ctl_backups stat -h anne       # the size of anne's backup",
 		"ctl_backups cost -h            # bytes, requests and price of each partition",
 		"ctl_backups verify -v -A       # read and check everything",
@@ -132,6 +134,14 @@ func (c *command) commandLine() *cmdline.Program {
 	return p
 }
 
+// statuses describes the exit statuses: status and doctor have their own for a result, as monitoring
+// expects them.
+func statuses() []cmdline.Status {
+	return append(cli.Statuses(),
+		cmdline.Status{Code: cli.ExitWarning, Text: "doctor, status: at least one warning, and nothing worse"},
+		cmdline.Status{Code: cli.ExitCritical, Text: "doctor: at least one error; status: something is critical"})
+}
+
 // propose completes an argument: a command, then its arguments.
 func (c *command) propose(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
 	switch {
@@ -149,6 +159,8 @@ func (c *command) propose(cmd *cobra.Command, args []string, begun string) ([]st
 		return cmdline.Words(control.ProfileKinds()...)(cmd, args[2:], begun)
 	case args[0] == "passwd", args[0] == "cost", args[0] == "doctor":
 		return nil, cobra.ShellCompDirectiveNoFileComp
+	case args[0] == "status":
+		return cli.ProposePartitions(c.config, begun)
 	case args[0] == "move":
 		return c.proposeToMove(cmd, args[1:], begun)
 	}

@@ -41,6 +41,7 @@ func compact(c *command) error {
 		k.until = time.Now().Add(c.length)
 	}
 	k.progress = newProgress(c)
+	k.record = c.beginRun(repository.RunCompact)
 	chosen := c.chosen()
 	if c.mode == modeAll {
 		chosen = c.browsedWith(c.known)
@@ -55,6 +56,7 @@ func compact(c *command) error {
 		}
 	}
 	k.progress.end()
+	k.record.end(k.late, err)
 	if perr := k.price(); err == nil {
 		err = perr
 	}
@@ -88,6 +90,7 @@ type compaction struct {
 	written            collection.Amount // the new packs with these entries
 	dry                dryTotals
 	progress           *progress
+	record             *runRecord
 }
 
 // compactedPartition is the work on one partition.

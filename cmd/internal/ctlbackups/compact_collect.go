@@ -22,6 +22,7 @@ func (k *compaction) collect() error {
 	for _, p := range k.c.bucket.Partitions {
 		if part := k.parts[p.Name]; part != nil && part.err != nil {
 			failed = true // it was reported
+			k.record.blocked(p.Name, part.err.Error())
 			continue
 		}
 		k.progress.step("collect packs of partition " + p.Name)
@@ -37,12 +38,15 @@ func (k *compaction) collect() error {
 		k.written.Add(r.Written)
 		for _, b := range r.Blocked {
 			cli.Fprintf(k.c.err, "ctl_backups: partition %s: no pack is removed because of %v\n", p.Name, b)
+			k.record.blocked(p.Name, "no pack is removed because of "+b.Error())
 		}
 		for _, b := range r.Kept {
 			cli.Fprintf(k.c.err, "ctl_backups: partition %s: %v\n", p.Name, b)
+			k.record.blocked(p.Name, b.Error())
 		}
 		if err != nil {
 			cli.Fprintf(k.c.err, "ctl_backups: %v\n", err)
+			k.record.blocked(p.Name, err.Error())
 		}
 		if err == nil && k.c.dryRun {
 			if err := k.dry.add(k.c, p, removing(r), r.Removed.Bytes+r.Replaced.Bytes); err != nil {

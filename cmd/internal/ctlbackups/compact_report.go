@@ -49,6 +49,7 @@ func (k *compaction) result(f *repository.Found, w *work, err error) error {
 	case errors.Is(err, repository.ErrOnHold):
 		k.held++
 	}
+	k.record.add(f.Partition.Name, failedWork(err))
 	if w != nil && !k.c.dryRun {
 		k.merged.Commits += w.commits
 		k.merged.Segments += w.segments
@@ -59,13 +60,18 @@ func (k *compaction) result(f *repository.Found, w *work, err error) error {
 		return perr
 	}
 	switch {
-	case err == nil, errors.Is(err, errSkipped), errors.Is(err, repository.ErrOnHold):
+	case !failedWork(err):
 		return nil
 	case k.c.ctx.Err() != nil:
 		return k.c.ctx.Err()
 	}
 	k.failed(f, err)
 	return fmt.Errorf("compact %s: %w", label(f), err)
+}
+
+// failedWork reports whether a result is a failure.
+func failedWork(err error) bool {
+	return err != nil && !errors.Is(err, errSkipped) && !errors.Is(err, repository.ErrOnHold)
 }
 
 // failed counts a backup that was not compacted. If that is not because of another program, it

@@ -19,6 +19,9 @@ func list(c *command) error {
 }
 
 func listBackups(c *command) error {
+	if c.stale >= 0 {
+		c.readContacts()
+	}
 	t := new(listTotals)
 	lines := func() error {
 		return sideBySide(c, atOnce, c.listed(), func(c *command, b inList) error { return c.listOne(b, t) })
@@ -41,7 +44,8 @@ func (c *command) listOne(b inList, t *listTotals) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", label(b.Found), err)
 	}
-	if b.indexed && sum.Bytes == 0 || c.stale >= 0 && c.now.Sub(sum.Changed) < time.Duration(c.stale)*time.Hour {
+	contact := c.contact(b, sum)
+	if b.indexed && sum.Bytes == 0 || c.stale >= 0 && c.now.Sub(contact) < time.Duration(c.stale)*time.Hour {
 		return nil
 	}
 	holds, err := c.held(b.Found, sum.Held)
@@ -54,7 +58,7 @@ func (c *command) listOne(b inList, t *listTotals) error {
 	if c.tabular() {
 		return c.printListRow(b, sum, holds, t)
 	}
-	return c.printListed(b, sum, holds)
+	return c.printListed(b, sum, contact, holds)
 }
 
 // mayBeHeld returns false if the list shows that the backup has no holds.
@@ -113,7 +117,7 @@ func (c *command) summary(b inList) (repository.Summary, error) {
 	return sum, err
 }
 
-func (c *command) printListed(b inList, sum repository.Summary, holds []repository.Hold) error {
+func (c *command) printListed(b inList, sum repository.Summary, contact time.Time, holds []repository.Hold) error {
 	f := b.Found
 	if !c.structured() {
 		return c.row(holds, "%s\t%s\t%s\t%s", moment(sum.Changed), c.size(sum.Bytes), label(f), place(f))
@@ -127,7 +131,11 @@ func (c *command) printListed(b inList, sum repository.Summary, holds []reposito
 		Bodies     int64             `json:"bodies,omitempty"`    // as an earlier stat has measured them
 		Measured   time.Time         `json:"measured,omitzero"`
 		Holds      []repository.Hold `json:"holds,omitempty"`
+		Contact    time.Time         `json:"contact,omitzero"` // with -t
 	}{Timestamp: moment(sum.Changed), Compressed: sum.Bytes, UserID: userID(f), Path: place(f), SetAside: wasOf(f), Holds: holds}
+	if c.stale >= 0 {
+		out.Contact = contact
+	}
 	if m := b.measurement(); m != nil {
 		out.Bodies, out.Measured = m.Compressed-m.Bytes, m.At
 	}

@@ -62,21 +62,30 @@ func TestRequestsForManyBackups(t *testing.T) {
 		lists int
 		gets  int // for each backup
 		more  int // gets for all of them
+		puts  int
 	}{
-		{"list", 3, 2, 0}, // backups/, set-aside/ and erased/
-		{"list -P u", 1, 2, 0},
-		{"stat -A", 1, 3, 0},      // two commits
-		{"verify -q -A", 1, 3, 4}, // repository.json, condemned.json, collection.json and upkeep.json
+		{"list", 3, 2, 0, 0}, // backups/, set-aside/ and erased/
+		{"list -P u", 1, 2, 0, 0},
+		{"stat -A", 1, 3, 0, 0},      // two commits
+		{"verify -q -A", 1, 3, 4, 1}, // repository.json, condemned.json, collection.json and upkeep.json; runs/
 	} {
 		n := counted(w, func() {
 			if out, err := tool(t, w, strings.Fields(c.argv)...); err != nil {
 				t.Errorf("%s: %v: %s", c.argv, err, out)
 			}
 		})
-		if n["list"] != c.lists || n["get"] != c.gets*backups+c.more || len(n) != 2 {
-			t.Errorf("%s sends %v for %d backups, want %d lists, and %d gets for each backup and %d more", c.argv, n, backups, c.lists, c.gets, c.more)
+		if n["list"] != c.lists || n["get"] != c.gets*backups+c.more || n["put"] != c.puts || n["get"]+n["list"]+n["put"] != total(n) {
+			t.Errorf("%s sends %v for %d backups, want %d lists, %d puts, and %d gets for each backup and %d more", c.argv, n, backups, c.lists, c.puts, c.gets, c.more)
 		}
 	}
+}
+
+// total adds up requests of all kinds.
+func total(n map[string]int) (sum int) {
+	for _, v := range n {
+		sum += v
+	}
+	return sum
 }
 
 // The output about many backups is that about each of them, in order.
@@ -167,7 +176,7 @@ func TestTwoRequestsForABackup(t *testing.T) {
 				t.Errorf("%s: %v: %s", argv, err, out)
 			}
 		})
-		if most := 2*backups + 4; n["get"] > most || n["list"] > 3 || len(n) != 2 {
+		if most := 2*backups + 4; n["get"] > most || n["list"] > 3 || n["put"] > 1 || n["get"]+n["list"]+n["put"] != total(n) {
 			t.Errorf("%s sends %v for %d backups", argv, n, backups)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/cyrusbackup/backupd/cmd/internal/clock"
 	"github.com/cyrusbackup/backupd/objstore/limit"
 	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // Main runs the program and returns its exit status. args begin with the program's name.
@@ -46,8 +47,9 @@ type command struct {
 	audit      cli.Audit
 	tally      tally
 	args       []string
-	matched    map[int]bool // the args, with -D and -P, that matched a backup
-	target     string       // of move and export
+	byClient   map[string][]*repository.Contact // of all mail servers, for list -t
+	matched    map[int]bool                     // the args, with -D and -P, that matched a backup
+	target     string                           // of move and export
 
 	config     string
 	mode       mode
@@ -71,6 +73,7 @@ type command struct {
 	backups    bool
 	length     time.Duration // of a profile, or of compact
 	timed      bool          // length was given
+	age        length        // --max-age
 	rate       int           // requests per second to each partition; 0 = no limit
 	holds      bool
 	reason     string
@@ -157,6 +160,8 @@ func (c *command) opener(name string) cli.Opener {
 	switch {
 	case c.open != nil:
 		return c.open
+	case name == "status":
+		return cli.OpenSoon
 	case c.reads(name):
 		return cli.Open
 	}
@@ -206,7 +211,9 @@ func (c *command) checkNames(verb string) error {
 		return c.checkDebug()
 	case verb == "cost" && (c.anyMode() || len(c.args) > 0):
 		return cli.Usagef("cost takes no mode and no names: it reads all partitions")
-	case verb == "cost":
+	case verb == "status" && c.anyMode():
+		return cli.Usagef("status takes partitions, and no mode")
+	case verb == "cost", verb == "status":
 		return nil
 	case verb == "import" && (c.mode != modeUsers || len(c.args) == 0):
 		return cli.Usagef("import takes files, directories and locations, and no mode")

@@ -17,11 +17,12 @@ func verifyBackups(c *command) error {
 		return repair(c)
 	}
 	var partitions verify.Partitions
-	n := verifiedAtOnce
+	n, run := verifiedAtOnce, repository.RunVerify
 	if c.quick {
-		n = atOnce
+		n, run = atOnce, repository.RunQuick
 	}
-	return sideBySide(c, n, c.chosen(), func(c *command, f *repository.Found) error {
+	record := c.beginRun(run)
+	err := sideBySide(c, n, c.chosen(), func(c *command, f *repository.Found) error {
 		if c.quick {
 			f = f.Listed()
 		}
@@ -38,6 +39,7 @@ func verifyBackups(c *command) error {
 				objects(int64(done.Damaged), "problem"), english.Plural(int(done.Missing), "missing body", "missing bodies"))
 		}
 		damaged := err == nil && done.Damaged > 0
+		record.add(f.Partition.Name, err != nil || damaged)
 		if damaged {
 			err = errors.New(objects(int64(done.Damaged), "problem"))
 		}
@@ -49,6 +51,8 @@ func verifyBackups(c *command) error {
 		}
 		return err
 	})
+	record.end(false, err)
+	return err
 }
 
 // stepper prints each step with -v.

@@ -54,7 +54,7 @@ func New(t *testing.T, names ...string) *World {
 	}
 	w.Set, err = partitions.Open(partitions.Options{
 		Partitions: w.Parts, Index: x, Host: "backup1", Software: "test", Now: clock,
-		OutageWait: 10 * time.Second, PatientWait: 10 * time.Second, NoCheckpoints: true, InlineLimit: 4 << 10, ClockPause: time.Nanosecond,
+		OutageWait: 10 * time.Second, PatientWait: 10 * time.Second, NoCheckpoints: true, InlineLimit: 4 << 10, ClockPause: time.Nanosecond, ContactPause: time.Hour,
 	})
 	if err != nil {
 		t.Fatal(err)

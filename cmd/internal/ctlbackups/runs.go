@@ -1,0 +1,141 @@
+package ctlbackups
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/cmd/internal/stores"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/partitions/repository"
+)
+
+// recordTime limits the record of a run that was interrupted.
+const recordTime = 5 * time.Second
+
+// runRecord counts what a run over all backups has done in each partition, for status.
+type runRecord struct {
+	c       *command
+	command string
+	begun   time.Time
+
+	mu    sync.Mutex
+	parts map[string]*repository.Run
+}
+
+func (c *command) beginRun(command string) *runRecord {
+	return &runRecord{c: c, command: command, begun: c.hostNow(), parts: map[string]*repository.Run{}}
+}
+
+// add counts a backup.
+func (r *runRecord) add(partition string, failed bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p := r.part(partition)
+	p.Backups++
+	if failed {
+		p.Failed++
+	}
+}
+
+// part returns the run in a partition. The caller holds mu.
+func (r *runRecord) part(name string) *repository.Run {
+	p := r.parts[name]
+	if p == nil {
+		p = new(repository.Run)
+		r.parts[name] = p
+	}
+	return p
+}
+
+// blocked counts a failure of the work on a partition as a whole.
+func (r *runRecord) blocked(partition, why string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.part(partition).Error = why
+}
+
+// end puts the record into each partition, if the run was over all backups. A bucket that cannot be
+// written is no error of the run.
+func (r *runRecord) end(late bool, failure error) {
+	c := r.c
+	if c.mode != modeAll || c.dryRun {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.ctx), recordTime)
+	defer cancel()
+	unread := map[string]error{}
+	for _, err := range c.bucket.LeftOut() {
+		if of := (repository.UnaskedError{}); errors.As(err, &of) {
+			unread[of.Partition.Name] = of.Err
+		}
+	}
+	for _, p := range c.bucket.Partitions {
+		if unread[p.Name] != nil {
+			continue
+		}
+		out := r.part(p.Name)
+		out.Command, out.Host, out.Begun, out.Ended = r.command, c.host, r.begun, c.hostNow()
+		if failure != nil && !errors.Is(failure, cli.ErrReported) {
+			out.Error = failure.Error()
+		}
+		out.Result = r.result(out, late, failure)
+		err := c.writing(ctx, p, func(s objstore.Store) error { return out.Put(ctx, s) })
+		if err != nil && c.verbose > 0 {
+			cli.Fprintf(c.err, "ctl_backups: partition %s: status will not show this run: %v\n", p.Name, err)
+		}
+	}
+}
+
+func (r *runRecord) result(out *repository.Run, late bool, failure error) string {
+	switch {
+	case late, r.c.ctx.Err() != nil, r.c.stop && failure != nil:
+		return repository.RunIncomplete
+	case out.Failed > 0, out.Error != "":
+		return repository.RunFailed
+	}
+	return repository.RunOK
+}
+
+// writing calls fn with a store that may write. A command that reads has opened a directory only for
+// reading.
+func (c *command) writing(ctx context.Context, p repository.Config, fn func(objstore.Store) error) error {
+	dir := directoryOf(p)
+	if dir == "" || c.open != nil {
+		return fn(p.Store)
+	}
+	if !mayRecord(dir) {
+		return errors.New("root would leave files that other users cannot replace")
+	}
+	l, err := objstore.ParseLocation(p.Location)
+	if err != nil {
+		return err
+	}
+	out, closer, err := stores.OpenOne(ctx, p.Name, l, stores.Options{})
+	if err != nil {
+		return err
+	}
+	return errors.Join(fn(out.Store), closer.Close())
+}
+
+// mayRecord reports whether this user may leave an object in the directory of a partition.
+func mayRecord(dir string) bool {
+	if os.Geteuid() != 0 {
+		return true
+	}
+	info, err := os.Stat(dir)
+	return err == nil && ownerOf(info) == 0
+}
+
+// directoryOf returns the directory of a partition; "" = it is a bucket.
+func directoryOf(p repository.Config) string {
+	l, err := objstore.ParseLocation(p.Location)
+	if err != nil || l.Scheme != objstore.Dir || !strings.HasPrefix(l.Path, "/") {
+		return ""
+	}
+	return l.Path
+}
