@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/partitions/history"
 )
 
 // resumeOrStart resumes an interrupted SetAside, or starts a new one.
@@ -61,8 +63,58 @@ func (a *asideJob) canResume(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	copied, _, err := ReadSmall(ctx, s, a.key(key))
-	return err == nil && bytes.Equal(old, copied), err
+	if err != nil || !bytes.Equal(old, copied) {
+		return false, err
+	}
+	return a.sameLog(ctx)
 }
+
+// sameLog reports whether the remaining commits are those that were copied. If all of them had been
+// removed, the announcement of the lock, or a daemon, has put another commit 1. It must not replace
+// the copied one.
+func (a *asideJob) sameLog(ctx context.Context) (bool, error) {
+	s := a.f.Partition.Store
+	first := true
+	for is, err := range s.List(ctx, history.LogPrefix(a.f.Path), "") {
+		if err != nil {
+			return false, err
+		}
+		copied, err := s.Stat(ctx, a.key(is.Key))
+		if errors.Is(err, objstore.ErrNotExist) {
+			continue // added after the copy was complete
+		}
+		if err != nil || copied.Size != is.Size {
+			return false, err
+		}
+		if first { // another log would begin with another commit
+			if same, err := a.sameHead(ctx, is.Key); err != nil || !same {
+				return false, err
+			}
+		}
+		first = false
+	}
+	return true, nil
+}
+
+// sameHead reports whether an object and its copy begin with the same bytes. A commit has its hash,
+// time and random number there.
+func (a *asideJob) sameHead(ctx context.Context, key string) (bool, error) {
+	var heads [2][]byte
+	for i, k := range []string{key, a.key(key)} {
+		o, err := a.f.Partition.Store.Get(ctx, k, 0, headLength)
+		if err != nil {
+			return false, err
+		}
+		heads[i], err = io.ReadAll(o)
+		if err = errors.Join(err, o.Close()); err != nil {
+			return false, err
+		}
+	}
+	return bytes.Equal(heads[0], heads[1]), nil
+}
+
+// headLength is more than the header of a commit needs.
+const headLength = 64 << 10
 
 // start writes set-aside.json under the store's time.
 func (a *asideJob) start(ctx context.Context, l *Lock) error {
