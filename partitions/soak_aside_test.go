@@ -45,6 +45,7 @@ func (w *soak) setAside() error {
 		return err
 	}
 	w.counts["set aside"]++
+	w.endReadingOf(u)
 	u.acked, u.all, u.past, u.moved, u.held = map[string]*source{}, false, nil, 0, false
 	w.forget(u)
 	if err := w.noteAside(u.path(), home, past); err != nil {

@@ -88,10 +88,7 @@ func (w *soak) eraseName(u *soakUser) (done bool, err error) {
 	w.counts["erased"]++
 	w.aside = slices.DeleteFunc(w.aside, func(a soakAside) bool { return a.path == u.path() })
 	u.acked, u.all, u.past, u.moved, u.held = map[string]*source{}, false, nil, 0, false
-	if w.reader != nil && w.reader.user == u {
-		w.between(w.reader.state.Close())
-		w.reader = nil
-	}
+	w.endReadingOf(u)
 	w.forget(u)
 	for n := range needles {
 		delete(w.owners[n], u.path())
@@ -101,6 +98,14 @@ func (w *soak) eraseName(u *soakUser) (done bool, err error) {
 		w.owns(u)
 	}
 	return true, w.searchErased(false)
+}
+
+// endReadingOf ends a restore of a backup whose objects are not in their place any more.
+func (w *soak) endReadingOf(u *soakUser) {
+	if w.reader != nil && w.reader.user == u {
+		w.between(w.reader.state.Close())
+		w.reader = nil
+	}
 }
 
 // eraseHeld checks that nothing on hold is erased.
