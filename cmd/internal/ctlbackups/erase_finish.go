@@ -36,6 +36,12 @@ func (c *command) dueErasures(p repository.Config) (due []*repository.Erasure, c
 	for _, e := range open {
 		is, at := erasure.Due(e, now)
 		switch {
+		case e.OfHistory() && e.State != repository.ErasureDone && (is || e.Unfinished()) && !c.dryRun:
+			if c.sweepHistory(p, e) {
+				due = append(due, e)
+			} else {
+				complete = false
+			}
 		case is || e.State == repository.ErasureDone:
 			due = append(due, e)
 		case e.State == repository.ErasureRemoving && !c.dryRun:
