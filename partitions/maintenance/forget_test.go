@@ -595,7 +595,7 @@ func TestSweepLeavesYoungBlocks(t *testing.T) {
 	w.checkForgotten(false)
 }
 
-// What is too young, or in the future, is refused before anything changes.
+// A time that is too recent is refused before anything changes.
 func TestForgetTooYoung(t *testing.T) {
 	w := shortHistory(t)
 	for _, until := range []time.Time{w.until.Add(time.Hour), maintenance.LastDay(w.now, 48*time.Hour).Add(24 * time.Hour)} {

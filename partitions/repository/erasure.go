@@ -95,7 +95,7 @@ func (e *Erasure) check(key string) error {
 	case e.Version != erasureVersion && e.Version != erasureOfHistory:
 		return fmt.Errorf("%s has version %d, this program supports version %d: %w", key, e.Version, erasureOfHistory, ErrVersion)
 	case (e.Version == erasureOfHistory) != e.OfHistory() || e.OfHistory() && len(e.Copies) > 0:
-		return fmt.Errorf("%s: %w: it does not show what is erased", key, history.ErrCorrupt)
+		return fmt.Errorf("%s: %w: it does not show which part it is about", key, history.ErrCorrupt)
 	case ErasureKey(e.ID) != key, e.Of().Path() != e.Backup:
 		return fmt.Errorf("%s: %w: it is about another erasure", key, history.ErrCorrupt)
 	}
