@@ -1,0 +1,55 @@
+package erasure_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/cyrusbackup/backupd/objstore/faultstore"
+	"github.com/cyrusbackup/backupd/objstore/pack"
+	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
+)
+
+// Between any two changes, a daemon that was slow puts a checkpoint of the state before the erasure.
+// It names the erased bodies, and is removed half a day later: their packs must be on record anyway.
+func TestHistoryBesideLateCheckpoint(t *testing.T) {
+	n, more := 0, true
+	for ; more; n += stride() {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			more = false
+			w := newPast(t)
+			late, err := w.found("anne").Load(t.Context(), history.Moment{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer late.Close()
+			f := faultstore.New(w.mem)
+			w.store = f
+			var failed error
+			changes := func(op, _ string) bool { return op == "put" || op == "delete" }
+			f.Add(faultstore.Fault{Skip: n, Count: 1, Match: changes, Call: func(string, string) {
+				more = true
+				_, failed = late.AddCheckpoint(t.Context(), pack.Options{}, func() error { return nil })
+			}})
+			_, err = w.tryHistory()
+			f.Clear()
+			w.store = w.mem
+			if failed != nil && !errors.Is(failed, repository.ErrUpkeep) {
+				t.Fatal(failed)
+			}
+			if err != nil {
+				w.later(hour)
+				w.mustHistory()
+			}
+			for range 3 {
+				w.later(15 * hour)
+				w.finish()
+			}
+			w.complete(false)
+		})
+	}
+	if n < 15 {
+		t.Errorf("only %d changes", n)
+	}
+}
