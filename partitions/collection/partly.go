@@ -10,8 +10,8 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// Partly calls fn with those of some packs, in order, that may have an entry that the log and the
-// checkpoints of a backup do not name: others may need it, or nobody. It leaves out packs that
+// Partly calls fn with those of some packs, in order, that may have an entry that the log of a backup and
+// the checkpoints before it do not name: others may need it, or nobody. It leaves out packs that
 // the backup needs completely, because there is nothing to erase in them. Packs that do not exist, or
 // cannot be read, are not left out.
 func Partly(ctx context.Context, f *repository.Found, packs iter.Seq2[Pack, error], fn func(iter.Seq2[Pack, error]) error) (err error) {
@@ -41,17 +41,22 @@ type partly struct {
 	set     *namingSet
 }
 
-// name finds the entries that the backup names.
+// name finds the entries that the log and the checkpoints before it name. Those are all that a state needs:
+// a later checkpoint may be that of a slow daemon, with bodies that were erased since.
 func (p *partly) name(ctx context.Context) error {
 	store, prefix := p.f.Partition.Store, repository.BackupPrefix(p.f.Path)
+	first, err := p.f.Log().First(ctx)
+	if err != nil {
+		return err
+	}
 	for info, err := range store.List(ctx, prefix, "") {
 		if err != nil {
 			return err
 		}
-		switch o := parseObject(prefix, info); o.kind {
-		case kindLog:
+		switch o := parseObject(prefix, info); {
+		case o.kind == kindLog:
 			err = p.add(ctx, history.LogPlaces(ctx, store, o.Key))
-		case kindCheckpoint:
+		case o.kind == kindCheckpoint && o.to < first:
 			err = p.checkpoint(ctx, o.to)
 		}
 		if err != nil {
