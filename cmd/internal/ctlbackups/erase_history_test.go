@@ -1,6 +1,7 @@
 package ctlbackups
 
 import (
+	"bytes"
 	"errors"
 	"strings"
 	"testing"
@@ -8,6 +9,8 @@ import (
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 	"github.com/cyrusbackup/backupd/cmd/internal/tooltest"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // erase --before shows the loss, asks, removes the history, and leaves the mail that the user has.
@@ -83,5 +86,53 @@ func TestEraseBeforeUsage(t *testing.T) {
 	}
 	if _, err := tool(t, w, "erase", "--list", "--before", "2020-01-01"); err == nil {
 		t.Error("--list with --before")
+	}
+}
+
+// pastOfBob erases the history of bob, who has deleted a message before it.
+func pastOfBob(t *testing.T) *tooltest.World {
+	t.Helper()
+	w := tooltest.New(t, "default")
+	bob := tooltest.NewMailbox("user.bob")
+	for _, subject := range []string{"old and kept", "deleted SECRETWORD"} {
+		bob.Deliver(tooltest.Mail(subject, "carol@example.org", 9000), w.Now)
+	}
+	w.Sync(bob)
+	w.Now = w.Now.Add(24 * time.Hour)
+	bob.Expunge(2)
+	w.Sync(bob)
+	w.Now = w.Now.Add(10 * 24 * time.Hour)
+	bob.Deliver(tooltest.Mail("new", "carol@example.org", 9000), w.Now)
+	w.Sync(bob)
+	before := w.Now.Add(-4 * 24 * time.Hour).Format(time.RFC3339)
+	if out, err := tool(t, w, "erase", "bob", "--yes", "--before", before, "--reason", "request"); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return w
+}
+
+// A record that cannot be read is reported, and does not keep another erasure of history from its end.
+func TestEraseBeforeBesideDamagedRecord(t *testing.T) {
+	w := pastOfBob(t)
+	id := strings.Repeat("0", 32)
+	_, err := w.Parts[0].Store.Put(t.Context(), repository.ErasureKey(id), strings.NewReader("{"), objstore.PutOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Now = w.Now.Add(15 * time.Hour)
+	if out, err := tool(t, w, "compact", "-A"); err == nil || !strings.Contains(out, id) || !strings.Contains(out, "and the bodies in ") {
+		t.Errorf("compact: %v: %s", err, out)
+	}
+}
+
+// An erasure of history that becomes due while compact runs waits for the next run, and is no failure.
+func TestEraseBeforeDueMeanwhile(t *testing.T) {
+	w := pastOfBob(t)
+	var out, errs bytes.Buffer
+	c := &command{ctx: t.Context(), bucket: w.Bucket(""), now: w.Now, clock: func() time.Time { return w.Now }, mode: modeAll, out: &out, err: &errs}
+	c.sweepHistories()
+	w.Now = w.Now.Add(15 * time.Hour)
+	if due, complete := c.dueErasures(w.Parts[0]); len(due) > 0 || !complete || errs.Len() > 0 {
+		t.Errorf("%d are due, complete: %t: %s", len(due), complete, &errs)
 	}
 }
