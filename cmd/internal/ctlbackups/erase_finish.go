@@ -37,11 +37,11 @@ func (c *command) dueErasures(p repository.Config) (due []*repository.Erasure, c
 		is, at := erasure.Due(e, now)
 		switch {
 		case e.OfHistory() && e.State != repository.ErasureDone && (is || e.Unfinished()) && !c.dryRun:
-			if c.sweepHistory(p, e) {
+			swept, begun := c.sweepHistory(p, e)
+			if swept {
 				due = append(due, e)
-			} else {
-				complete = false
 			}
+			complete = complete && (swept || !begun)
 		case is || e.State == repository.ErasureDone:
 			due = append(due, e)
 		case e.State == repository.ErasureRemoving && !c.dryRun:

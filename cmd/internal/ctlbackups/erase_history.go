@@ -3,6 +3,7 @@ package ctlbackups
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
@@ -166,28 +167,31 @@ func (c *command) sweepHistories() {
 	}
 	c.swept = swept{}
 	for _, p := range c.bucket.Partitions {
-		open, err := erasure.Open(c.ctx, p)
-		if err != nil {
-			continue // the collection reports it
+		open, _ := erasure.Open(c.ctx, p) // the collection reports records that cannot be read
+		open = slices.DeleteFunc(open, func(e *repository.Erasure) bool { return !e.OfHistory() || e.State == repository.ErasureDone })
+		if len(open) == 0 {
+			continue
 		}
 		now, err := storeclock.Certain(c.ctx, p.Store, repository.Key, c.hostNow, time.Time{})
 		if err != nil {
-			continue
+			continue // the collection reports it
 		}
 		for _, e := range open {
-			if is, _ := erasure.Due(e, now); e.OfHistory() && (is || e.Unfinished()) {
+			if is, _ := erasure.Due(e, now); is || e.Unfinished() {
 				c.swept[p.Name+"/"+e.ID] = c.sweepNow(p, e)
 			}
 		}
 	}
 }
 
-// sweepHistory reports whether the packs of an erasure of history can be collected.
-func (c *command) sweepHistory(p repository.Config, e *repository.Erasure) bool {
+// sweepHistory reports whether the packs of an erasure of history can be collected, and whether it was due
+// before retention. Otherwise it waits for the next run.
+func (c *command) sweepHistory(p repository.Config, e *repository.Erasure) (complete, due bool) {
 	if c.swept != nil {
-		return c.swept[p.Name+"/"+e.ID]
+		complete, due = c.swept[p.Name+"/"+e.ID]
+		return complete, due
 	}
-	return c.sweepNow(p, e)
+	return c.sweepNow(p, e), true
 }
 
 func (c *command) sweepNow(p repository.Config, e *repository.Erasure) bool {
