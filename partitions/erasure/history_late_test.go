@@ -7,6 +7,8 @@ import (
 
 	"github.com/cyrusbackup/backupd/objstore/faultstore"
 	"github.com/cyrusbackup/backupd/objstore/pack"
+	"github.com/cyrusbackup/backupd/partitions/collection"
+	"github.com/cyrusbackup/backupd/partitions/erasure"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
@@ -52,4 +54,30 @@ func TestHistoryBesideLateCheckpoint(t *testing.T) {
 	if n < 15 {
 		t.Errorf("only %d changes", n)
 	}
+}
+
+// A hold keeps the rest of erased history for days. Meanwhile collection rewrites the condemned packs, with the
+// erased bodies, because blocks that are left name them. The new packs are erased after the release.
+func TestHistoryHeldMeanwhile(t *testing.T) {
+	w := newPast(t)
+	w.mustHistory()
+	w.hold(w.found("anne"), repository.HoldPlaced)
+	for range 4 {
+		w.later(25 * hour)
+		for _, e := range w.open() {
+			_, err := erasure.SweepHistory(t.Context(), w.config(), e, w.historyOptions().Forget)
+			if is, _ := erasure.Due(e, w.now); is && !errors.Is(err, repository.ErrOnHold) {
+				t.Fatal(err)
+			}
+		}
+		if _, err := collection.Collect(t.Context(), w.config(), w.collectOptions()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.mem.Lose(repository.HoldsKey(w.found("anne").Path))
+	for range 4 {
+		w.later(25 * hour)
+		w.finish()
+	}
+	w.complete(false)
 }
