@@ -56,8 +56,8 @@ func TestHistoryBesideLateCheckpoint(t *testing.T) {
 	}
 }
 
-// A hold keeps the rest of erased history for days. Meanwhile collection rewrites the condemned packs, with the
-// erased bodies, because blocks that are left name them. The new packs are erased after the release.
+// A hold keeps the rest of erased history for days. Meanwhile collection does not rewrite the condemned packs: blocks
+// that are left name the erased bodies, and the new packs would be on no list.
 func TestHistoryHeldMeanwhile(t *testing.T) {
 	w := newPast(t)
 	w.mustHistory()
@@ -70,7 +70,9 @@ func TestHistoryHeldMeanwhile(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if _, err := collection.Collect(t.Context(), w.config(), w.collectOptions()); err != nil {
+		o := w.collectOptions()
+		o.Keep = erasure.Packs(t.Context(), w.config(), w.open())
+		if _, err := collection.Collect(t.Context(), w.config(), o); err != nil {
 			t.Fatal(err)
 		}
 	}
