@@ -83,3 +83,30 @@ func TestHistoryHeldMeanwhile(t *testing.T) {
 	}
 	w.complete(false)
 }
+
+// A daemon that was slow puts blocks after the erasure, and no checkpoint. No former version of them stays.
+func TestHistoryLateBlocks(t *testing.T) {
+	w := newPast(t)
+	w.commit("anne", nil, &history.SubEvent{User: "anne", Name: "user.anne", Subscribed: true})
+	late, err := w.found("anne").Load(t.Context(), history.Moment{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer late.Close()
+	w.mustHistory()
+	w.later(hour)
+	killed := errors.New("killed")
+	if _, err := late.AddCheckpoint(t.Context(), pack.Options{}, func() error { return killed }); !errors.Is(err, killed) {
+		t.Fatal(err)
+	}
+	for range 2 {
+		w.later(15 * hour)
+		w.finish()
+	}
+	w.complete(false)
+	for _, key := range w.below("backups/user/anne/records/") {
+		if !w.has(key) {
+			t.Errorf("a former version of %s is left", key)
+		}
+	}
+}
