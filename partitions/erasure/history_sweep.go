@@ -32,10 +32,9 @@ func SweepHistory(ctx context.Context, p repository.Config, e *repository.Erasur
 	defer func() { err = errors.Join(err, u.End(context.WithoutCancel(ctx))) }()
 	o.Until = e.Before
 	swept, err := maintenance.Sweep(ctx, f, u, o)
-	if err != nil || !swept.Appeared {
+	if err != nil || !swept.Appeared && swept.Removed.Objects == 0 {
 		return err == nil && swept.Complete(), err
 	}
-	// Daemons may be folding from the removed checkpoint, for as long as at the beginning.
 	r, info, err := repository.ReadErasure(ctx, p.Store, e.ID)
 	if err != nil {
 		return false, err
@@ -44,12 +43,15 @@ func SweepHistory(ctx context.Context, p repository.Config, e *repository.Erasur
 	if err != nil {
 		return false, err
 	}
-	r.Cut, r.Removed = at.UTC(), at.UTC()
+	r.Cut = at.UTC() // the former versions of removed objects go, too
+	if swept.Appeared {
+		r.Removed = at.UTC() // daemons may be folding from the removed checkpoint, for as long as at the beginning
+	}
 	if err := u.Check(); err != nil {
 		return false, err
 	}
 	_, err = r.Put(ctx, p.Store, info.ETag)
-	return false, err
+	return err == nil && swept.Complete(), err
 }
 
 // gone continues the erasure of history of a backup that does not exist any more.
