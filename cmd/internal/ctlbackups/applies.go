@@ -27,7 +27,6 @@ func (c *command) applies(p *cmdline.Program, verb string) error {
 		{"delete", []string{"passwd"}},
 		{"list", []string{"passwd", "erase"}},
 		{"yes", []string{"erase"}},
-		{"before", []string{"erase"}},
 		{"wait", []string{"erase"}},
 		{"for", []string{"debug", "compact"}},
 		{"limit-requests", []string{"compact"}},
@@ -59,8 +58,6 @@ func (c *command) applies(p *cmdline.Program, verb string) error {
 		return cli.Usagef("--execute: the command is empty")
 	case p.Changed("until") && c.until == "":
 		return cli.Usagef("--until: the time is empty")
-	case p.Changed("before") && c.before == "":
-		return cli.Usagef("--before: the time is empty")
 	case p.Changed("limit-requests") && c.rate < 1:
 		return cli.Usagef("--limit-requests: the number of requests must be at least 1")
 	case p.Changed("stale") && c.stale < 0:

@@ -36,8 +36,8 @@ func verbs() []verb {
 			Text: "from now on, nothing is removed from these backups, on no host; list and stat show it"}, hold},
 		{cmdline.Verb{Name: "release", Args: "[MODE] BACKUP...",
 			Text: "end all holds of backups, those of the tripwire too, and print them"}, release},
-		{cmdline.Verb{Name: "erase", Args: "[-n] [--before TIME] [--yes] [--wait] [-w] --reason TEXT [MODE] BACKUP... | --list",
-			Text: "remove backups with all their copies in all partitions, now, or only their history before a time; compact -A, or --wait, removes their bodies from packs two hours later; a record of the erasure remains"}, erase},
+		{cmdline.Verb{Name: "erase", Args: "[-n] [--yes] [--wait] [-w] --reason TEXT [MODE] BACKUP... | --list",
+			Text: "remove backups with all their copies in all partitions, now; compact -A, or --wait, removes their bodies from packs two hours later; a record of the erasure remains"}, erase},
 		{cmdline.Verb{Name: "lock", Args: "[-c] [-p | -x COMMAND] [MODE] BACKUP",
 			Text: "lock one backup against every backupd while a command runs, or until standard input ends"}, lock},
 		{cmdline.Verb{Name: "reindex", Args: "[MODE] BACKUP...",
@@ -91,8 +91,7 @@ func (c *command) commandLine() *cmdline.Program {
 		f.BoolVar(&c.remove, "delete", false, "passwd: delete the user")
 		f.BoolVar(&c.list, "list", false, "passwd: list the users; erase: list all erasures")
 		f.BoolVar(&c.yes, "yes", false, "erase: do not ask")
-		f.StringVar(&c.before, "before", "", "erase: only the history before this `TIME`: every earlier moment, and what the user had deleted or changed before it; mail that the user still has stays, also old mail")
-		f.BoolVar(&c.waitErased, "wait", false, "erase: wait until the bodies can be removed, two hours (fourteen with --before), and remove them")
+		f.BoolVar(&c.waitErased, "wait", false, "erase: wait until the bodies can be removed, two hours, and remove them")
 		f.IntVar(&c.rate, "limit-requests", 0, "compact: make at most `N` requests per second to each partition")
 		f.Var(&c.age, "max-age", "status: it is critical if a mail server was not in contact, or a user was refused, for more than this `TIME`: 2h, 1d; 24h without it")
 		f.Var((*length)(&c.length), "for", "compact: begin with no further backup after this `TIME`: 30m, 4h, 1d; without it, all backups")
@@ -124,7 +123,6 @@ func (c *command) commandLine() *cmdline.Program {
 		`ctl_backups hold anne --reason "case 4711" --until 2027-12-31`,
 		"ctl_backups list --holds       # which backups are on hold, and why",
 		`ctl_backups erase anne --reason "request of 2027-03-01"`,
-		`ctl_backups erase anne --before 2027-01-01 --reason "request of 2027-03-01"`,
 		"ctl_backups erase --list       # who was erased, when and why",
 		"ctl_backups reindex -A",
 		"ctl_backups compact -A --for 4h",

@@ -80,9 +80,6 @@ type command struct {
 	until      string
 	end        time.Time // until
 	yes        bool
-	before     string    // of erase
-	history    time.Time // before: the history up to there is erased
-	swept      swept     // nil: not in a run of compact
 	waitErased bool
 	client     bool
 	cyrusConf  string
