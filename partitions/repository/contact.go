@@ -32,8 +32,8 @@ type Contact struct {
 	Written time.Time `json:"written,omitzero"`
 	// Refused is the last command that could not be executed; nil = none.
 	Refused *Refusal `json:"refused,omitempty"`
-	// Unreached are the backups that the mail server has not reached since a refusal. More is the
-	// number of those that are not listed.
+	// Unreached are the backups that the mail server has not reached since a refusal, up to
+	// MostBehind. More counts the others.
 	Unreached []Refusal `json:"unreached,omitempty"`
 	More      int       `json:"more,omitempty"`
 }
@@ -69,7 +69,7 @@ func (c *Contact) Put(ctx context.Context, s objstore.Store) error {
 // Reaches reports whether a backup of this mail server is up to date while the server is in contact.
 func (c *Contact) Reaches(path string) bool {
 	if c.More > 0 {
-		return false // it may be one of those that are not listed
+		return false // it may be among the backups that More counts
 	}
 	for i := range c.Unreached {
 		if c.Unreached[i].Backup == path {

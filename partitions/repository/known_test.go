@@ -80,8 +80,8 @@ func (w *knownWorld) browse(each func(*Found)) (all []string, gets int) {
 	return all, int(w.gets.Load())
 }
 
-// An unchanged backup costs no request. A new one, and one that has taken the place of another, costs
-// one.
+// An unchanged backup costs no request. A new one costs one request, also if it
+// has replaced another.
 func TestKnown(t *testing.T) {
 	w := newKnownWorld(t, "anne", "anne-2", "bert", "carl.x")
 	first, gets := w.browse(nil)

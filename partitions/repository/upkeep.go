@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"github.com/cyrusbackup/backupd/objstore"
 	"time"
 
 	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/partitions/storeclock"
 )
 

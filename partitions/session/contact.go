@@ -8,7 +8,7 @@ import (
 )
 
 // noteContact records that the client has sent a command, and whether it was refused. A client with
-// another view of the state, or with invalid data, is in contact all the same.
+// another view of the state, or with invalid data, is in contact, too.
 func (x *Session) noteContact(err error) {
 	if !x.isServer() {
 		return
