@@ -16,6 +16,7 @@ const (
 	RunVerify  = "verify"
 	RunQuick   = "verify-quick"
 	RunCompact = "compact"
+	RunDrill   = "drill"
 )
 
 // The results of a Run.
@@ -37,7 +38,14 @@ type Run struct {
 	Backups int       `json:"backups"`
 	Failed  int       `json:"failed,omitempty"` // of them
 	Error   string    `json:"error,omitempty"`
+	// What a drill has restored, and the seconds that it took.
+	Messages int64   `json:"messages,omitempty"`
+	Bytes    int64   `json:"bytes,omitempty"`
+	Seconds  float64 `json:"seconds,omitempty"`
 }
+
+// RunCommands returns the commands whose last run is recorded.
+func RunCommands() []string { return []string{RunVerify, RunQuick, RunCompact, RunDrill} }
 
 // RunKey is the key of a Run.
 func RunKey(command string) string { return "runs/" + command + ".json" }

@@ -37,6 +37,9 @@ func (c *command) applies(p *cmdline.Program, verb string) error {
 		{"cyrus-conf", []string{"doctor"}},
 		{"reason", []string{"hold", "erase"}},
 		{"until", []string{"hold"}},
+		{"users", []string{"drill"}},
+		{"share", []string{"drill"}},
+		{"scratch", []string{"drill"}},
 	} {
 		if p.Changed(o.option) && !slices.Contains(o.verbs, verb) {
 			return cli.Usagef("--%s cannot be used with %s, only with %s", o.option, verb, strings.Join(o.verbs, " and "))
@@ -56,6 +59,8 @@ func (c *command) applies(p *cmdline.Program, verb string) error {
 		return cli.Usagef("--dry-run is only for verify --repair")
 	case p.Changed("execute") && c.execute == "":
 		return cli.Usagef("--execute: the command is empty")
+	case p.Changed("users") && c.users < 1:
+		return cli.Usagef("--users: the number of backups must be at least 1")
 	case p.Changed("until") && c.until == "":
 		return cli.Usagef("--until: the time is empty")
 	case p.Changed("limit-requests") && c.rate < 1:

@@ -28,6 +28,8 @@ func verbs() []verb {
 			Text: "what the objects of each partition add up to, by kind, and the price of a month"}, cost},
 		{cmdline.Verb{Name: "verify", Args: "[-q | --repair [-n]] [MODE] BACKUP...",
 			Text: "read backups and check every commit, checkpoint and message; print a line for each problem; with --repair, repair it"}, verifyBackups},
+		{cmdline.Verb{Name: "drill", Args: "[--users N | --share P] [--scratch DIR] [[MODE] BACKUP...]",
+			Text: "restore the newest state of backups into a scratch directory, compare the files with the backup and with the checksums of the mail server, print how long the restore took, and remove the files; without names, 3 backups drawn at random"}, drillBackups},
 		{cmdline.Verb{Name: "compact", Args: "[-n] [--for TIME] [--limit-requests N] [MODE] BACKUP...",
 			Text: "merge old changes into few objects, remove what backup_retention no longer keeps and, with -A, packs that no backup needs any more; safe beside a running backupd, and to be run every night"}, compact},
 		{cmdline.Verb{Name: "set-aside", Args: "[MODE] BACKUP...",
@@ -93,6 +95,9 @@ func (c *command) commandLine() *cmdline.Program {
 		f.BoolVar(&c.yes, "yes", false, "erase: do not ask")
 		f.BoolVar(&c.waitErased, "wait", false, "erase: wait until the bodies can be removed, two hours, and remove them")
 		f.IntVar(&c.rate, "limit-requests", 0, "compact: make at most `N` requests per second to each partition")
+		f.IntVar(&c.users, "users", 0, "drill: only `N` of the backups, drawn at random")
+		f.Var(&c.share, "share", "drill: only a `SHARE` of the backups, drawn at random, but at least one: 5%")
+		f.StringVar(&c.scratch, "scratch", "", "drill: restore below `DIR`, which needs room for the largest backup; $TMPDIR or /tmp without it")
 		f.Var(&c.age, "max-age", "status: it is critical if a mail server was not in contact, or a user was refused, for more than this `TIME`: 2h, 1d; 24h without it")
 		f.Var((*length)(&c.length), "for", "compact: begin with no further backup after this `TIME`: 30m, 4h, 1d; without it, all backups")
 	})

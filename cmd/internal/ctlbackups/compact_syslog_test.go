@@ -10,13 +10,35 @@ import (
 	"time"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/cmd/internal/tooltest"
 )
 
-// Under master, nobody sees the output of compact: syslog has the reason for each backup that failed.
-func TestCompactSyslog(t *testing.T) {
+// Under master, nobody sees the output of compact and drill: syslog has the reason for each backup
+// that failed.
+func TestFailuresInSyslog(t *testing.T) {
 	w := two(t)
 	w.Damage("backups/user/bob/log/0000000000000001.tar.zst")
 	w.Now = w.Now.AddDate(0, 0, 4)
+	for _, test := range []struct {
+		argv  []string
+		lines [][]string // <19>: mail.err
+	}{
+		{[]string{"compact", "-A"}, [][]string{
+			{"<19>", "a backup cannot be compacted", "backup=user/bob partition=default", "damaged"},
+			{"compact uid=", "backups=1 skipped=0 held=0 locked=0 failed=1", "result=incomplete"},
+		}},
+		{[]string{"drill", "-A", "--scratch", t.TempDir()}, [][]string{
+			{"<19>", "a drill could not restore everything", "backup=user/bob partition=default problems=1", "has lost"},
+			{"drill uid=", "backups=2 failed=1 messages=9", "result=incomplete"},
+		}},
+	} {
+		wantSyslog(t, w, test.argv, test.lines)
+	}
+}
+
+// wantSyslog runs ctl_backups, and checks the lines in syslog.
+func wantSyslog(t *testing.T, w *tooltest.World, argv []string, lines [][]string) {
+	t.Helper()
 	socket := filepath.Join(t.TempDir(), "log")
 	daemon, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
 	if err != nil {
@@ -27,11 +49,8 @@ func TestCompactSyslog(t *testing.T) {
 	c := &command{ctx: t.Context(), now: w.Now, clock: func() time.Time { return w.Now }, in: strings.NewReader(""), out: &out, err: &out,
 		open:  func(context.Context, string, string) (*cli.Bucket, error) { return w.Bucket(""), nil },
 		audit: cli.Audit{Tool: "ctl_backups", Socket: socket}}
-	_ = c.run([]string{"compact", "-A"}) // the lines have the result
-	for _, want := range [][]string{     // <19>: mail.err
-		{"<19>", "a backup cannot be compacted", "backup=user/bob partition=default", "damaged"},
-		{"compact uid=", "backups=1 skipped=0 held=0 locked=0 failed=1", "result=incomplete"},
-	} {
+	_ = c.run(argv) // the lines have the result
+	for _, want := range lines {
 		buf := make([]byte, 4096)
 		if err := daemon.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
 			t.Fatal(err)

@@ -83,6 +83,10 @@ type command struct {
 	waitErased bool
 	client     bool
 	cyrusConf  string
+	users      int     // drill: how many; 0 = not given
+	share      portion // drill: the share of backups; 0 = not given
+	scratch    string
+	draw       func(n int) int     // returns a random number below n, for tests; nil = rand.IntN
 	terminal   bool                // somebody can answer, for tests
 	pass       func(time.Duration) // waits, for tests; nil = time passes by itself
 }
@@ -171,7 +175,7 @@ func (c *command) opener(name string) cli.Opener {
 // reads reports whether a command only reads.
 func (c *command) reads(name string) bool {
 	switch name {
-	case "list", "stat", "cost", "debug":
+	case "list", "stat", "cost", "debug", "drill":
 		return true
 	case "verify":
 		return !c.repair || c.dryRun
@@ -184,7 +188,7 @@ func (c *command) reads(name string) bool {
 }
 
 // record writes a line for the audit if the command has changed backups or copied them elsewhere.
-// passwd, erase and compact write their own.
+// passwd, erase, drill and compact write their own.
 func (c *command) record(name string, err error) {
 	switch {
 	case name == "hold", name == "release":
@@ -219,6 +223,10 @@ func (c *command) checkNames(verb string) error {
 		return cli.Usagef("import takes files, directories and locations, and no mode")
 	case verb == "lock" && (len(c.args) != 1 || c.many()):
 		return cli.Usagef("lock takes exactly one backup")
+	case verb == "drill":
+		if err := c.checkDrill(); err != nil {
+			return err
+		}
 	case verb == "hold":
 		if err := c.checkHold(); err != nil {
 			return err

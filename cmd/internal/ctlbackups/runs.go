@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/cmd/internal/drill"
 	"github.com/cyrusbackup/backupd/cmd/internal/stores"
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/partitions/repository"
@@ -40,6 +41,16 @@ func (r *runRecord) add(partition string, failed bool) {
 	if failed {
 		p.Failed++
 	}
+}
+
+// restored counts what a drill has restored.
+func (r *runRecord) restored(partition string, out drill.Result) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p := r.part(partition)
+	p.Messages += int64(out.Messages)
+	p.Bytes += out.Bytes
+	p.Seconds += out.Took.Seconds()
 }
 
 // part returns the run in a partition. The caller holds mu.
@@ -79,6 +90,9 @@ func (r *runRecord) end(late bool, failure error) {
 			continue
 		}
 		out := r.part(p.Name)
+		if r.command == repository.RunDrill && out.Backups == 0 {
+			continue // no backup of it was drawn
+		}
 		out.Command, out.Host, out.Begun, out.Ended = r.command, c.host, r.begun, c.hostNow()
 		if failure != nil && !errors.Is(failure, cli.ErrReported) {
 			out.Error = failure.Error()

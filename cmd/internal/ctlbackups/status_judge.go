@@ -95,6 +95,7 @@ func (j *judge) partition(p *statusPartition) {
 	j.space(about, p.Space)
 	if p.State == partitionOK {
 		j.verified(about, p)
+		j.drilled(about, p)
 		j.compacted(about, p)
 	}
 }
@@ -135,6 +136,13 @@ func (j *judge) verified(about string, p *statusPartition) {
 	}
 	if j.old(at, p.Created, verifyAge) {
 		j.r.problem(levelWarning, about, "every message was read and checked "+when, "run ctl_backups verify -A every month")
+	}
+}
+
+func (j *judge) drilled(about string, p *statusPartition) {
+	if r := p.Runs[repository.RunDrill]; r != nil && r.Result == repository.RunFailed {
+		j.r.problem(levelCritical, about, fmt.Sprintf("drill at %s could not restore everything of %s of %d", timespec.Text(r.Ended), objects(int64(r.Failed), "backup"), r.Backups),
+			"ctl_backups verify -A prints what is lost; ctl_backups verify --repair (docs/damage.md); then run ctl_backups drill again")
 	}
 }
 

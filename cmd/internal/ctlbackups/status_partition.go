@@ -127,7 +127,7 @@ func (s *statusPartition) readRecords(ctx context.Context, store objstore.Store)
 	if last != nil && err == nil {
 		s.Condemned, s.Reclaimable, s.Collected = last.Condemned.Bytes, last.Reclaimable().Bytes, last.Time
 	}
-	for _, command := range []string{repository.RunVerify, repository.RunQuick, repository.RunCompact} {
+	for _, command := range repository.RunCommands() {
 		r, err := repository.LastRun(ctx, store, command)
 		switch {
 		case errors.Is(err, objstore.ErrNotExist):

@@ -179,7 +179,7 @@ func (p *statusPrinter) behind(r *statusReport) {
 func (p *statusPrinter) runs(r *statusReport) {
 	var rows [][]string
 	for _, x := range r.Partitions {
-		for _, command := range []string{repository.RunVerify, repository.RunQuick, repository.RunCompact} {
+		for _, command := range repository.RunCommands() {
 			if run := x.Runs[command]; run != nil {
 				rows = append(rows, []string{command, x.Name, timespec.Text(run.Ended), run.Result, fmt.Sprint(run.Backups), fmt.Sprint(run.Failed), run.Host})
 			} else if x.State == partitionOK && command != repository.RunQuick {

@@ -171,6 +171,12 @@ func (b *Backup) Fault(f memstore.Fault) { b.store.SetFaults(f, nil) }
 // Session is the connection that Sync uses, for data outside mailboxes.
 func (b *Backup) Session() *session.Session { return b.s }
 
+// Found is the backup as programs find it.
+func (b *Backup) Found() *repository.Found {
+	return &repository.Found{Partition: repository.Config{Name: "p0", Location: "memory", Store: b.store},
+		Path: repository.UserName(b.user).Path(), Info: repository.BackupInfo{Version: repository.Version, Kind: repository.KindUser, Name: b.user}}
+}
+
 // Source opens the backup as of a moment; the zero time is now.
 func (b *Backup) Source(at time.Time) *restore.Source {
 	b.t.Helper()
