@@ -54,7 +54,7 @@ func TestHoldsFollowABackup(t *testing.T) {
 	expectHolds(t, found(t, out), "one")
 	w.mustMove(w.other())
 	expectHolds(t, w.home(), "one")
-	if ended, err := w.home().ReleaseHolds(t.Context(), nil); err != nil || len(ended) != 1 {
+	if ended, err := w.home().ReleaseHolds(t.Context(), nil, repository.AnyHold); err != nil || len(ended) != 1 {
 		t.Fatalf("%v, %v", ended, err)
 	}
 	if err := w.home().PlaceHold(t.Context(), aHold("two"), nil); err != nil {
@@ -122,9 +122,9 @@ func TestHoldsInterrupted(t *testing.T) {
 				t.Fatalf("%s: request %d: %v", name, n, err)
 			}
 			expectHolds(t, f, hold.Reason)
-			_, err = g.ReleaseHolds(t.Context(), nil)
+			_, err = g.ReleaseHolds(t.Context(), nil, repository.AnyHold)
 			if err != nil {
-				_, err = g.ReleaseHolds(t.Context(), nil)
+				_, err = g.ReleaseHolds(t.Context(), nil, repository.AnyHold)
 			}
 			if err != nil {
 				t.Fatalf("%s: request %d: %v", name, n, err)
@@ -177,7 +177,7 @@ func TestUpkeepOnHold(t *testing.T) {
 			t.Errorf("a host that is %s ahead: %v, want ErrOnHold", d, err)
 		}
 	}
-	if _, err := f.ReleaseHolds(t.Context(), nil); err != nil {
+	if _, err := f.ReleaseHolds(t.Context(), nil, repository.AnyHold); err != nil {
 		t.Fatal(err)
 	}
 	u, err := repository.BeginUpkeep(t.Context(), f, later(0)) // the attempts before have left no lease

@@ -129,7 +129,7 @@ func (w *soak) releaseToErase(n repository.Name, err error) bool {
 		return false
 	}
 	for _, c := range s.Copies {
-		if _, err := c.ReleaseHolds(context.WithoutCancel(w.t.Context()), w.clock.now); err != nil {
+		if _, err := c.ReleaseHolds(context.WithoutCancel(w.t.Context()), w.clock.now, repository.AnyHold); err != nil {
 			return false
 		}
 	}

@@ -397,7 +397,7 @@ func (w *soak) release() error {
 		if f == nil || err != nil || w.sick(u) || !w.one(2) {
 			continue
 		}
-		if _, err := f.ReleaseHolds(w.t.Context(), w.clock.now); err != nil && w.ill == nil && !w.rolled {
+		if _, err := f.ReleaseHolds(w.t.Context(), w.clock.now, repository.AnyHold); err != nil && w.ill == nil && !w.rolled {
 			return fmt.Errorf("release of %s: %w", u.name, err)
 		}
 		u.held = false
@@ -417,7 +417,7 @@ func (w *soak) lastNights() error {
 	for _, p := range w.parts {
 		for f, err := range repository.Browse(w.t.Context(), p.Config()) {
 			if err == nil {
-				_, err = f.ReleaseHolds(w.t.Context(), w.clock.now)
+				_, err = f.ReleaseHolds(w.t.Context(), w.clock.now, repository.AnyHold)
 			}
 			if err != nil {
 				return err

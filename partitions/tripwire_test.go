@@ -295,7 +295,7 @@ func TestTripwireReleased(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	ended, err := f.ReleaseHolds(t.Context(), w.now)
+	ended, err := f.ReleaseHolds(t.Context(), w.now, repository.AnyHold)
 	if err != nil || len(ended) != 1 || ended[0].Kind != repository.HoldTripwire {
 		t.Fatalf("%v, %v", ended, err)
 	}

@@ -75,7 +75,7 @@ func TestHeldWhileRemoving(t *testing.T) {
 			}
 			w.later(hour)
 			spoil(w, repository.ErasurePacksKey(w.records()[0].ID))
-			if _, err := w.look().Copies[0].Found.ReleaseHolds(t.Context(), w.here); err != nil {
+			if _, err := w.look().Copies[0].Found.ReleaseHolds(t.Context(), w.here, repository.AnyHold); err != nil {
 				t.Fatal(err)
 			}
 			w.later(hour)

@@ -45,7 +45,7 @@ func TestLateTripwire(t *testing.T) {
 				t.Fatalf("%+v, %v", s.Copies, s.Held())
 			}
 			w.later(hour)
-			if _, err := s.Copies[0].ReleaseHolds(t.Context(), w.here); err != nil {
+			if _, err := s.Copies[0].ReleaseHolds(t.Context(), w.here, repository.AnyHold); err != nil {
 				t.Fatal(err)
 			}
 			w.erase()

@@ -25,6 +25,9 @@ type Hold struct {
 	By     string    `json:"by"`             // for people
 	Reason string    `json:"reason"`         // for people
 	Since  time.Time `json:"since,omitzero"` // store time; zero: nobody knows
+	// Placed is when the hold was placed, if another hold of the backup was released since then;
+	// zero: at Since.
+	Placed time.Time `json:"placed,omitzero"`
 	// Until is when the hold ends by itself; zero: it must be released.
 	Until time.Time `json:"until,omitzero"`
 }
@@ -84,8 +87,8 @@ func (x Hold) Text() string {
 	case x.By != "":
 		words = append(words, "placed by "+x.By)
 	}
-	if !x.Since.IsZero() {
-		words = append(words, "since "+timespec.Text(x.Since))
+	if since := x.placed(); !since.IsZero() {
+		words = append(words, "since "+timespec.Text(since))
 	}
 	if !x.Until.IsZero() {
 		words = append(words, "until "+timespec.Text(x.Until))
@@ -98,6 +101,14 @@ func (x Hold) Text() string {
 		return x.Reason
 	}
 	return s + ": " + x.Reason
+}
+
+// placed returns when the hold was placed; zero: nobody knows.
+func (x Hold) placed() time.Time {
+	if x.Placed.IsZero() {
+		return x.Since
+	}
+	return x.Placed
 }
 
 // UnreadableHold represents the holds in a holds.json that cannot be read.
@@ -132,13 +143,23 @@ func (h *Holds) add(x Hold) (changed bool) {
 	return true
 }
 
-// release removes all holds. A hold that is added later begins after this release.
-func (h *Holds) release(at time.Time) (ended []Hold) {
-	ended, h.Holds = h.Holds, []Hold{}
+// release removes the holds that match. The others, and a hold that is added later, begin after this
+// release: otherwise it would end them in copies of the backup.
+func (h *Holds) release(at time.Time, match func(Hold) bool) (ended []Hold) {
 	h.Released = latest(h.Released, at)
-	for _, x := range ended {
+	for _, x := range h.Holds {
 		h.Released = latest(h.Released, x.Since)
 	}
+	kept := []Hold{}
+	for _, x := range h.Holds {
+		if match(x) {
+			ended = append(ended, x)
+			continue
+		}
+		x.Placed, x.Since = x.placed(), h.Released.Add(1)
+		kept = append(kept, x)
+	}
+	h.Holds = kept
 	return ended
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cyrusbackup/backupd/objstore"
@@ -40,17 +41,21 @@ func (f *Found) PlaceHold(ctx context.Context, x Hold, now func() time.Time) err
 	})
 }
 
-// ReleaseHolds ends all holds and returns them.
-func (f *Found) ReleaseHolds(ctx context.Context, now func() time.Time) (ended []Hold, err error) {
+// AnyHold matches every hold.
+func AnyHold(Hold) bool { return true }
+
+// ReleaseHolds ends the holds that match, and returns them.
+func (f *Found) ReleaseHolds(ctx context.Context, now func() time.Time, match func(Hold) bool) (ended []Hold, err error) {
 	at, err := f.timeOfHold(ctx, now)
 	if err != nil {
 		return nil, err
 	}
 	err = f.changeHolds(ctx, true, func(h *Holds) (bool, error) {
-		if len(h.Holds) == 0 {
+		if !slices.ContainsFunc(h.Holds, match) {
+			ended = nil
 			return false, nil
 		}
-		ended = h.release(at)
+		ended = h.release(at, match)
 		return true, nil
 	})
 	return ended, err

@@ -2,6 +2,7 @@ package repository
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -38,7 +39,7 @@ func TestHoldsWithinASecond(t *testing.T) {
 	old := Hold{Kind: HoldPlaced, Reason: "old", Since: at(1)}
 	h.add(old)
 	copied := Holds{Holds: []Hold{old}}
-	if ended := h.release(at(0)); len(ended) != 1 { // the clock shows less than the hold
+	if ended := h.release(at(0), AnyHold); len(ended) != 1 { // the clock shows less than the hold
 		t.Errorf("ended: %v", ended)
 	}
 	h.add(Hold{Kind: HoldPlaced, Reason: "new", Since: at(0)})
@@ -85,5 +86,32 @@ func TestDecodeHolds(t *testing.T) {
 		if _, err := decodeHolds("k", []byte(text)); !errors.Is(err, want) {
 			t.Errorf("%s: %v, want %v", text, err, want)
 		}
+	}
+}
+
+// A release of one hold does not end another in a copy of the backup, whichever copy is newer.
+func TestReleaseOfOneAndCopies(t *testing.T) {
+	at := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
+	court := Hold{Kind: HoldPlaced, By: "anne", Reason: "court", Since: at}
+	wire := Hold{Kind: HoldTripwire, By: "host", Since: at.Add(time.Hour)}
+	here, copied := new(Holds), new(Holds)
+	for _, h := range []*Holds{here, copied} {
+		h.add(court)
+		h.add(wire)
+	}
+	ended := here.release(at.Add(2*time.Hour), func(x Hold) bool { return x.Kind == HoldTripwire })
+	if len(ended) != 1 || ended[0] != wire || len(here.Holds) != 1 || !here.Holds[0].placed().Equal(at) {
+		t.Fatalf("ended %v, left %v", ended, here.Holds)
+	}
+	back := &Holds{Holds: slices.Clone(copied.Holds)}
+	back.merge(here)
+	here.merge(copied)
+	for name, h := range map[string]*Holds{"here": here, "copy": back} {
+		if len(h.Holds) != 1 || h.Holds[0].Reason != "court" || !strings.Contains(h.Holds[0].Text(), "since 2026-11-01 00:00:00") {
+			t.Errorf("%s: %v", name, h.Holds)
+		}
+	}
+	if again := here.release(at.Add(3*time.Hour), AnyHold); len(again) != 1 || len(here.Holds) != 0 {
+		t.Errorf("released %v, left %v", again, here.Holds)
 	}
 }

@@ -36,8 +36,8 @@ func verbs() []verb {
 			Text: "move backups that cannot be repaired out of the way: the next sync starts new ones, and the old ones stay readable"}, setAside},
 		{cmdline.Verb{Name: "hold", Args: "[--reason TEXT] [--until TIME] [-w] [MODE] BACKUP...",
 			Text: "from now on, nothing is removed from these backups, on no host; list and stat show it"}, hold},
-		{cmdline.Verb{Name: "release", Args: "[MODE] BACKUP...",
-			Text: "end all holds of backups, those of the tripwire too, and print them"}, release},
+		{cmdline.Verb{Name: "release", Args: "[--reason TEXT | --tripwire | --yes] [MODE] BACKUP...",
+			Text: "end holds of backups and print them: those with this reason, those of the tripwire, or all; with -A, -D and -P, all only with --yes"}, release},
 		{cmdline.Verb{Name: "erase", Args: "[-n] [--yes] [--wait] [-w] --reason TEXT [MODE] BACKUP... | --list",
 			Text: "remove backups with all their copies in all partitions, now; compact -A, or --wait, removes their bodies from packs two hours later; a record of the erasure remains"}, erase},
 		{cmdline.Verb{Name: "lock", Args: "[-c] [-p | -x COMMAND] [MODE] BACKUP",
@@ -88,11 +88,12 @@ func (c *command) commandLine() *cmdline.Program {
 		f.BoolVar(&c.client, "client", false, "doctor: check nothing; print the lines for imapd.conf and cyrus.conf of the mail host")
 		f.StringVar(&c.cyrusConf, "cyrus-conf", "/etc/cyrus.conf", "doctor: read `FILE` as cyrus.conf")
 		f.BoolVar(&c.holds, "holds", false, "list: only backups on hold")
-		f.StringVar(&c.reason, "reason", "", "hold, erase: why, as `TEXT` for people")
+		f.StringVar(&c.reason, "reason", "", "hold, erase: why, as `TEXT` for people; release: only the holds that were placed with this reason")
+		f.BoolVar(&c.tripwire, "tripwire", false, "release: only the holds that the tripwire has placed")
 		f.StringVar(&c.until, "until", "", "hold: the `TIME` when the hold ends by itself: 30d, \"in 6 months\", 2027-12-31, \"2027-12-31 14:05\" or 2027-12-31T14:05:00Z; without it, only release ends it")
 		f.BoolVar(&c.remove, "delete", false, "passwd: delete the user")
 		f.BoolVar(&c.list, "list", false, "passwd: list the users; erase: list all erasures")
-		f.BoolVar(&c.yes, "yes", false, "erase: do not ask")
+		f.BoolVar(&c.yes, "yes", false, "erase: do not ask; release with -A, -D or -P: every hold, whatever its reason")
 		f.BoolVar(&c.waitErased, "wait", false, "erase: wait until the bodies can be removed, two hours, and remove them")
 		f.IntVar(&c.rate, "limit-requests", 0, "compact: make at most `N` requests per second to each partition")
 		f.IntVar(&c.users, "users", 0, "drill: only `N` of the backups, drawn at random")

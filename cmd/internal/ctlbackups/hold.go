@@ -82,10 +82,10 @@ func (c *command) awaitFor(f *repository.Found, o repository.LockOptions, d time
 	return repository.AwaitUpkeep(ctx, f, o)
 }
 
-// release ends all holds of backups, and prints them.
+// release ends holds of backups, and prints them.
 func release(c *command) error {
 	return c.each(func(f *repository.Found) error {
-		ended, err := f.ReleaseHolds(c.ctx, c.clock)
+		ended, err := f.ReleaseHolds(c.ctx, c.clock, c.ends)
 		c.tally.add(repository.Copied{}, err)
 		if err := c.released(f, ended, err); err != nil {
 			return err
@@ -95,6 +95,30 @@ func release(c *command) error {
 		}
 		return nil
 	})
+}
+
+// ends reports whether release ends a hold.
+func (c *command) ends(x repository.Hold) bool {
+	switch {
+	case c.tripwire:
+		return x.Kind == repository.HoldTripwire
+	case c.reason != "":
+		return x.Kind == repository.HoldPlaced && x.Reason == c.reason
+	}
+	return true
+}
+
+// checkRelease checks the options of release. Of many backups, it ends all holds only on request:
+// one may be a legal hold of another person.
+func (c *command) checkRelease() error {
+	c.reason = strings.Join(strings.Fields(c.reason), " ")
+	switch {
+	case c.tripwire && c.reason != "":
+		return cli.Usagef("only one of --tripwire and --reason can be given")
+	case c.many() && !c.tripwire && c.reason == "" && !c.yes:
+		return cli.Usagef("which holds of these backups? --reason TEXT ends those with this reason, --tripwire those of the tripwire, and --yes every hold, including legal holds; ctl_backups list --holds shows them")
+	}
+	return nil
 }
 
 func (c *command) released(f *repository.Found, ended []repository.Hold, err error) error {
@@ -111,7 +135,11 @@ func (c *command) released(f *repository.Found, ended []repository.Hold, err err
 		return perr
 	}
 	if len(ended) == 0 {
-		_, err := cli.Fprintf(c.out, "  it was not on hold\n")
+		text := "it was not on hold"
+		if c.tripwire || c.reason != "" {
+			text = "it had no such hold"
+		}
+		_, err := cli.Fprintf(c.out, "  %s\n", text)
 		return err
 	}
 	for _, x := range ended {

@@ -167,7 +167,7 @@ func TestHoldWaitsForUpkeep(t *testing.T) {
 func TestHoldUsage(t *testing.T) {
 	w := two(t)
 	for _, argv := range [][]string{{"hold"}, {"release"}, {"hold", "bob", "--until", "yesterday"}, {"hold", "bob", "--until="}, {"hold", "bob", "--until", "x"},
-		{"release", "bob", "--reason", "x"}, {"stat", "--holds", "bob"}} {
+		{"release", "-A"}, {"release", "-P", "b"}, {"release", "bob", "--reason", "x", "--tripwire"}, {"hold", "bob", "--tripwire"}, {"stat", "--holds", "bob"}} {
 		_, err := tool(t, w, argv...)
 		var u *cli.UsageError
 		if !errors.As(err, &u) {
@@ -228,5 +228,30 @@ func TestHoldFromIndex(t *testing.T) {
 	out, err := tool(t, w, "list", "--holds", "-A")
 	if err != nil || strings.Count(out, "\n") != 10 || strings.Contains(out, "u015") || strings.Count(out, ": ten\n") != 9 {
 		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// A release of some holds leaves the others, with the time when they were placed.
+func TestReleaseSome(t *testing.T) {
+	w := two(t)
+	for _, argv := range [][]string{{"hold", "bob", "--reason", "court"}, {"hold", "-A", "--reason", "mail  is lost"}} {
+		if out, err := tool(t, w, argv...); err != nil {
+			t.Fatal(err, out)
+		}
+		w.Now = w.Now.Add(time.Hour)
+	}
+	out, err := tool(t, w, "release", "-A", "--reason", "mail is lost")
+	if err != nil || strings.Count(out, "ended: placed by") != 2 || strings.Contains(out, "court") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	placed := w.Now.Add(-2 * time.Hour).Format("2006-01-02 15:04")
+	if out, err := tool(t, w, "list", "--holds"); err != nil || strings.Count(out, "\n") != 1 || !strings.Contains(out, "since "+placed) || !strings.Contains(out, "court") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if out, err := tool(t, w, "release", "-A", "--tripwire"); err != nil || strings.Count(out, "it had no such hold") != 2 {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if out, err := tool(t, w, "release", "-A", "--yes"); err != nil || !strings.Contains(out, "ended: placed by") {
+		t.Errorf("%v\n%s", err, out)
 	}
 }

@@ -80,6 +80,7 @@ type command struct {
 	until      string
 	end        time.Time // until
 	yes        bool
+	tripwire   bool
 	waitErased bool
 	client     bool
 	cyrusConf  string
@@ -229,6 +230,10 @@ func (c *command) checkNames(verb string) error {
 		}
 	case verb == "hold":
 		if err := c.checkHold(); err != nil {
+			return err
+		}
+	case verb == "release":
+		if err := c.checkRelease(); err != nil {
 			return err
 		}
 	case verb == "erase":

@@ -75,7 +75,7 @@ func (c *command) drawnShare(backups iter.Seq2[*repository.Found, error]) iter.S
 			none = none && err != nil
 			return yield(f, err)
 		}
-		var left *repository.Found // one of those that were not drawn
+		var left *repository.Found // a backup that was not drawn
 		seen := 0
 		for f, err := range backups {
 			if err == nil && float64(c.random(precision)) >= float64(c.share)*precision {

@@ -142,7 +142,7 @@ func (j *judge) verified(about string, p *statusPartition) {
 func (j *judge) drilled(about string, p *statusPartition) {
 	if r := p.Runs[repository.RunDrill]; r != nil && r.Result == repository.RunFailed {
 		j.r.problem(levelCritical, about, fmt.Sprintf("drill at %s could not restore everything of %s of %d", timespec.Text(r.Ended), objects(int64(r.Failed), "backup"), r.Backups),
-			"ctl_backups verify -A prints what is lost; ctl_backups verify --repair (docs/damage.md); then run ctl_backups drill again")
+			"ctl_backups verify -A prints the damage; ctl_backups verify --repair (docs/damage.md); then run ctl_backups drill again")
 	}
 }
 

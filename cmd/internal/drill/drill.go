@@ -32,10 +32,10 @@ type Options struct {
 	DeletedPrefix string
 	AdminForm     cyrus.AdminForm
 	Problem       func(error)  // is called for each item that was not restored as it should be
-	Note          func(string) // is called for what an administrator should know; it is no failure
+	Note          func(string) // is called for a finding that is no failure
 }
 
-// Result counts what was restored.
+// Result counts the restored items.
 type Result struct {
 	AsOf      time.Time // of the restored state
 	Mailboxes int

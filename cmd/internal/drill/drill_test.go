@@ -105,7 +105,7 @@ func TestEachDifferenceIsFound(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer end()
+			defer func() { _ = end() }()
 			if err := d.restore(t.Context()); err != nil {
 				t.Fatal(err)
 			}
@@ -145,7 +145,7 @@ func TestCRCOfMailServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer end()
+	defer func() { _ = end() }()
 	f := d.sel.Folders[0]
 	d.compareCRC(f, f.From.CRC)
 	if len(p.list)+len(p.notes) > 0 {
@@ -176,7 +176,7 @@ func TestSweep(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer done()
+	defer func() { _ = done() }()
 	killed := filepath.Join(parent, scratchPrefix+"1")
 	other := filepath.Join(parent, "other")
 	for _, dir := range []string{killed, other} {

@@ -37,7 +37,7 @@ func scratch(parent string) (mail string, done func() error, err error) {
 // staleAge is the age of directories that sweep removes. A younger one may not be locked yet.
 const staleAge = time.Hour
 
-// sweep removes what drills have left that were killed. Whatever it cannot remove belongs to
+// sweep removes the remains of killed drills. Whatever it cannot remove belongs to
 // another user.
 func sweep(parent string) {
 	dirs, _ := filepath.Glob(filepath.Join(parent, scratchPrefix+"*"))
