@@ -58,10 +58,17 @@ func (w *verifier) bodies(m *history.Mem) error {
 		}
 		list = errors.Join(list, g.Wait())
 	}()
+	bad := map[cyrus.GUID]*whereabouts{}
 	for b := range results {
 		w.diagnosis.bodies = append(w.diagnosis.bodies, b.guid)
-		w.problem(Problem{Object: "message " + b.guid.String(), Text: b.err.Error()})
+		if !w.hold(bad, b) {
+			w.problem(Problem{Object: "message " + b.guid.String(), Text: b.err.Error()})
+		}
 	}
+	if list == nil {
+		list = locate(m, bad)
+	}
+	w.reportBad(m, objects, bad)
 	if list != nil {
 		return w.damage("backups/"+w.f.Path, list)
 	}
