@@ -47,12 +47,12 @@ func BrowseKnown(ctx context.Context, parts []Config, open func(Config) *Known) 
 // browseKnown remembers the backups of a partition if it has yielded all of them.
 func browseKnown(ctx context.Context, parts []Config, i int, k *Known, yield func(*Found, error) bool) bool {
 	if k == nil {
-		return browse(ctx, parts, i, nil, yield)
+		return browse(ctx, parts, i, "", nil, yield)
 	}
 	// Without it, a run only sends more requests.
 	defer func() { _ = k.Close() }()
 	whole := true
-	more := browse(ctx, parts, i, k, func(f *Found, err error) bool {
+	more := browse(ctx, parts, i, "", k, func(f *Found, err error) bool {
 		if !yield(f, err) {
 			return false
 		}
@@ -70,14 +70,35 @@ func browseKnown(ctx context.Context, parts []Config, i int, k *Known, yield fun
 
 // Browse is BrowseAll for one partition, whether its backups are used there or not.
 func Browse(ctx context.Context, p Config) iter.Seq2[*Found, error] {
-	return func(yield func(*Found, error) bool) { browse(ctx, []Config{p}, 0, nil, yield) }
+	return func(yield func(*Found, error) bool) { browse(ctx, []Config{p}, 0, "", nil, yield) }
 }
 
-// browse yields the backups that are used in parts[i]. It returns false if yield did.
-func browse(ctx context.Context, parts []Config, i int, k *Known, yield func(*Found, error) bool) bool {
+// BrowseAfter is BrowseAll for parts[i], from the backup after a path; "" = from the first one.
+func BrowseAfter(ctx context.Context, parts []Config, i int, path string) iter.Seq2[*Found, error] {
+	after := ""
+	if path != "" {
+		after = afterBackup(path)
+	}
+	return func(yield func(*Found, error) bool) { browse(ctx, parts, i, after, nil, yield) }
+}
+
+// CountBackups returns how many backups a partition has. It only lists. Copies that a move has left
+// count, too.
+func CountBackups(ctx context.Context, s objstore.Store) (n int, err error) {
+	for _, err := range scan(ctx, s, "") {
+		if err != nil {
+			return 0, err
+		}
+		n++
+	}
+	return n, nil
+}
+
+// browse yields the backups that are used in parts[i], after a key. It returns false if yield did.
+func browse(ctx context.Context, parts []Config, i int, after string, k *Known, yield func(*Found, error) bool) bool {
 	p := parts[i]
 	unanswered := 0
-	for b := range inorder.Map(ctx, inorder.Limit[browsed]{Count: browsedAhead}, scanned(ctx, parts, i, k), func(ctx context.Context, _ <-chan struct{}, b browsed) browsed {
+	for b := range inorder.Map(ctx, inorder.Limit[browsed]{Count: browsedAhead}, scanned(ctx, parts, i, after, k), func(ctx context.Context, _ <-chan struct{}, b browsed) browsed {
 		return b.lookUp(ctx, parts, p)
 	}) {
 		if b.skip {
@@ -107,17 +128,17 @@ type browsed struct {
 }
 
 // scanned scans parts[i], and on the way the other partitions for copies.
-func scanned(ctx context.Context, parts []Config, i int, k *Known) iter.Seq[browsed] {
+func scanned(ctx context.Context, parts []Config, i int, after string, k *Known) iter.Seq[browsed] {
 	return func(yield func(browsed) bool) {
 		var others []*cursor
 		for j, other := range parts {
 			if j != i {
-				c := newCursor(ctx, other.Store)
+				c := newCursor(ctx, other.Store, after)
 				defer c.stop()
 				others = append(others, c)
 			}
 		}
-		for l, err := range scan(ctx, parts[i].Store) {
+		for l, err := range scan(ctx, parts[i].Store, after) {
 			if err != nil {
 				yield(browsed{err: UnaskedError{parts[i], err}})
 				return

@@ -15,6 +15,7 @@ import (
 const (
 	RunVerify  = "verify"
 	RunQuick   = "verify-quick"
+	RunPart    = "verify-part"
 	RunCompact = "compact"
 	RunDrill   = "drill"
 )
@@ -45,7 +46,7 @@ type Run struct {
 }
 
 // RunCommands returns the commands whose last run is recorded.
-func RunCommands() []string { return []string{RunVerify, RunQuick, RunCompact, RunDrill} }
+func RunCommands() []string { return []string{RunVerify, RunPart, RunQuick, RunCompact, RunDrill} }
 
 // RunKey is the key of a Run.
 func RunKey(command string) string { return "runs/" + command + ".json" }

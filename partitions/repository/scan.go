@@ -22,11 +22,11 @@ type listing struct {
 	rest bool            // there may be more keys
 }
 
-// scan lists the backups of a partition in order of their keys. A page of the store's list
+// scan lists the backups of a partition after a key, in order of their keys. A page of the store's list
 // contains hundreds of small backups.
-func scan(ctx context.Context, s objstore.Store) iter.Seq2[*listing, error] {
+func scan(ctx context.Context, s objstore.Store, after string) iter.Seq2[*listing, error] {
 	return func(yield func(*listing, error) bool) {
-		for after, more := "", true; more; {
+		for after, more := after, true; more; {
 			after, more = scanFrom(ctx, s, after, yield)
 		}
 	}
@@ -56,7 +56,7 @@ func scanFrom(ctx context.Context, s objstore.Store, after string, yield func(*l
 			l = &listing{path: path, at: at}
 		case len(l.keys) == mostListed:
 			l.rest = true
-			return "backups/" + path + "0", yield(l, nil) // "0" follows "/", so this key sorts after the whole backup
+			return afterBackup(path), yield(l, nil)
 		}
 		l.keys = append(l.keys, info)
 	}
@@ -65,6 +65,9 @@ func scanFrom(ctx context.Context, s objstore.Store, after string, yield func(*l
 	}
 	return "", false
 }
+
+// afterBackup returns a key that sorts after those of a backup: "0" follows "/".
+func afterBackup(path string) string { return strings.TrimSuffix(BackupPrefix(path), "/") + "0" }
 
 // backupOf returns the path of the backup that an object belongs to, or "".
 func backupOf(key string) string {
@@ -85,9 +88,9 @@ type cursor struct {
 	end  bool
 }
 
-func newCursor(ctx context.Context, s objstore.Store) *cursor {
+func newCursor(ctx context.Context, s objstore.Store, after string) *cursor {
 	c := new(cursor)
-	c.next, c.stop = iter.Pull2(scan(ctx, s))
+	c.next, c.stop = iter.Pull2(scan(ctx, s, after))
 	return c
 }
 

@@ -18,6 +18,7 @@ func (c *command) applies(p *cmdline.Program, verb string) error {
 		{"from-bucket", []string{"list", "stat"}},
 		{"quick", []string{"verify"}},
 		{"repair", []string{"verify"}},
+		{"read", []string{"verify"}},
 		{"dry-run", []string{"verify", "compact", "erase"}},
 		{"force", []string{"compact"}},
 		{"no-verify", []string{"list", "stat"}},
@@ -54,6 +55,8 @@ func (c *command) applies(p *cmdline.Program, verb string) error {
 		return cli.Usagef("only one of --delete and --list can be given")
 	case verb == "passwd" && c.list && len(c.args) > 0:
 		return cli.Usagef("passwd --list takes no name")
+	case c.read.given() && (c.quick || c.repair):
+		return cli.Usagef("--read cannot be used with --quick and --repair")
 	case c.repair && c.quick:
 		return cli.Usagef("verify --repair reads everything: --quick cannot be used with it")
 	case c.dryRun && !c.repair && verb == "verify":

@@ -26,8 +26,8 @@ func verbs() []verb {
 			Text: "whether all is well, for people and for monitoring: the daemon, partitions, mail servers, backups that lack something, the last verify and compact, and holds, with what to do; the exit status is 0 = ok, 1 = warning, 2 = critical"}, status},
 		{cmdline.Verb{Name: "cost", Args: "[--backups]",
 			Text: "what the objects of each partition add up to, by kind, and the price of a month"}, cost},
-		{cmdline.Verb{Name: "verify", Args: "[-q | --repair [-n]] [MODE] BACKUP...",
-			Text: "read backups and check every commit, checkpoint and message; print a line for each problem; with --repair, repair it"}, verifyBackups},
+		{cmdline.Verb{Name: "verify", Args: "[-q | --repair [-n]] [MODE] BACKUP... | --read AMOUNT",
+			Text: "read backups and check every commit, checkpoint and message; print a line for each problem; with --repair, repair it; with --read, a part of all backups, and the next part with the next run"}, verifyBackups},
 		{cmdline.Verb{Name: "drill", Args: "[--users N | --share P] [--scratch DIR] [[MODE] BACKUP...]",
 			Text: "restore the newest state of backups into a scratch directory, compare the files with the backup and with the checksums of the mail server, print how long the restore took, and remove the files; without names, 3 backups drawn at random"}, drillBackups},
 		{cmdline.Verb{Name: "compact", Args: "[-n] [--for TIME] [--limit-requests N] [MODE] BACKUP...",
@@ -77,6 +77,7 @@ func (c *command) commandLine() *cmdline.Program {
 		f.BoolVar(&c.fromBucket, "from-bucket", false, "list, stat: read the bucket, and do not ask a running backupd")
 		f.BoolVar(&c.backups, "backups", false, "cost: a line for each backup, too, with what it does not share with others")
 		f.BoolVarP(&c.quick, "quick", "q", false, "verify: check only the newest checkpoint and commits, no messages")
+		f.Var(&c.read, "read", "verify: of each partition, only an `AMOUNT` of those backups that were verified least recently: 5% of their number, or until 10G of messages were read")
 		f.BoolVar(&c.repair, "repair", false, "verify: repair the damage from other copies and through the next sync")
 		f.BoolVarP(&c.dryRun, "dry-run", "n", false, "verify --repair, compact, erase: only print what would be done")
 		f.BoolP("force", "F", false, "compact: no effect; accepted because Cyrus's ctl_backups has it")

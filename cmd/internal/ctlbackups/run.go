@@ -62,6 +62,7 @@ type command struct {
 	pause      bool
 	execute    string
 	quick      bool
+	read       amount
 	repair     bool
 	dryRun     bool
 	stop       bool
@@ -224,6 +225,11 @@ func (c *command) checkNames(verb string) error {
 		return cli.Usagef("import takes files, directories and locations, and no mode")
 	case verb == "lock" && (len(c.args) != 1 || c.many()):
 		return cli.Usagef("lock takes exactly one backup")
+	case verb == "verify" && c.read.given():
+		if len(c.args) > 0 || c.anyMode() && c.mode != modeAll {
+			return cli.Usagef("verify --read takes no names: it continues where the last one has ended")
+		}
+		c.mode = modeAll
 	case verb == "drill":
 		if err := c.checkDrill(); err != nil {
 			return err

@@ -122,7 +122,7 @@ func (j *judge) old(last, never time.Time, most time.Duration) bool {
 
 func (j *judge) verified(about string, p *statusPartition) {
 	last := p.Runs[repository.RunVerify]
-	for _, r := range []*repository.Run{last, p.Runs[repository.RunQuick]} {
+	for _, r := range []*repository.Run{last, p.Runs[repository.RunPart], p.Runs[repository.RunQuick]} {
 		if r != nil && r.Result == repository.RunFailed {
 			j.r.problem(levelCritical, about, fmt.Sprintf("%s at %s has found problems in %s of %d", r.Command, timespec.Text(r.Ended), objects(int64(r.Failed), "backup"), r.Backups),
 				"ctl_backups verify -A prints them; ctl_backups verify --repair (docs/damage.md)")
@@ -135,7 +135,7 @@ func (j *judge) verified(about string, p *statusPartition) {
 		at, when = last.Ended, "not since "+timespec.Text(last.Ended)
 	}
 	if j.old(at, p.Created, verifyAge) {
-		j.r.problem(levelWarning, about, "every message was read and checked "+when, "run ctl_backups verify -A every month")
+		j.r.problem(levelWarning, about, "every message was read and checked "+when, "run ctl_backups verify -A every month, or verify --read 5% every night")
 	}
 }
 

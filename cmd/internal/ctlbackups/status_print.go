@@ -182,7 +182,7 @@ func (p *statusPrinter) runs(r *statusReport) {
 		for _, command := range repository.RunCommands() {
 			if run := x.Runs[command]; run != nil {
 				rows = append(rows, []string{command, x.Name, timespec.Text(run.Ended), run.Result, fmt.Sprint(run.Backups), fmt.Sprint(run.Failed), run.Host})
-			} else if x.State == partitionOK && command != repository.RunQuick {
+			} else if x.State == partitionOK && command != repository.RunQuick && command != repository.RunPart {
 				rows = append(rows, []string{command, x.Name, "never", "-", "-", "-", "-"})
 			}
 		}
