@@ -34,7 +34,7 @@ func TestScan(t *testing.T) {
 	}
 	s, _ := store(t, sizes)
 	var got []string
-	for l, err := range scan(t.Context(), s) {
+	for l, err := range scan(t.Context(), s, "") {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -50,7 +50,7 @@ func TestScan(t *testing.T) {
 func TestListedStore(t *testing.T) {
 	s, all := store(t, map[string]int{"backups/user/a/log/1": 10, "backups/user/a/log/2": 3 * beginningSize, "backups/user/a/z": 0, "backups/user/b/log/1": 5})
 	var f *Found
-	for l, err := range scan(t.Context(), s) {
+	for l, err := range scan(t.Context(), s, "") {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -84,7 +84,7 @@ func TestListedStore(t *testing.T) {
 // Once a listed object is missing, the store is listed again.
 func TestListedStoreOutOfDate(t *testing.T) {
 	s, _ := store(t, map[string]int{"backups/user/a/log/1": 10, "backups/user/a/log/2": 10})
-	for l := range scan(t.Context(), s) {
+	for l := range scan(t.Context(), s, "") {
 		f := (&Found{Partition: Config{Store: s}, Path: l.path, listed: l}).Listed()
 		if err := s.Delete(t.Context(), "backups/user/a/log/1"); err != nil {
 			t.Fatal(err)
