@@ -2,6 +2,7 @@ package partitions
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/cyrusbackup/backupd/internal/cyrus"
@@ -17,18 +18,27 @@ import (
 // can be read. The caller holds the commit mutex.
 func (b *Backup) bridge(ctx context.Context, lost []history.LostRange) error {
 	ended, err := b.ended(ctx)
-	if err != nil || ended {
-		return err // no commit can follow here; readers still report the loss
+	if err != nil {
+		return err
+	}
+	events := []history.Event{&history.BridgedEvent{Lost: lost}}
+	if ended {
+		seal, err := b.lostSeal(ctx)
+		if err != nil || seal == nil {
+			return err // no commit can follow here; readers still report the loss
+		}
+		events = append(events, seal)
 	}
 	if err := b.checkLock(ctx); err != nil {
 		return err
 	}
-	e := &history.BridgedEvent{Lost: lost}
 	b.set.log.Error("the log of this backup has lost commits: it goes on without them, and the source is asked for every mailbox at its next sync. "+
 		"ctl_backups verify lists the damage", "backup", b.path, "partition", b.part.name, "lost", fmt.Sprint(lost))
 	bld := history.NewBuilder(history.Header{}, b.set.opt.Pack)
-	if err := bld.Event(e); err != nil {
-		return err
+	for _, e := range events {
+		if err := bld.Event(e); err != nil {
+			return err
+		}
 	}
 	if err := b.noteLostCommits(lost); err != nil {
 		return err
@@ -41,6 +51,19 @@ func (b *Backup) bridge(ctx context.Context, lost []history.LostRange) error {
 		return fmt.Errorf("bridge the lost commits: %w", err)
 	}
 	return nil
+}
+
+// lostSeal returns the seal that was among the lost commits and led back to this partition, or nil.
+func (b *Backup) lostSeal(ctx context.Context) (*history.SealedEvent, error) {
+	hits, errs := b.set.lookInto(ctx, b.name)
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	here := hits.in(b.part)
+	if here == nil {
+		return nil, nil
+	}
+	return await(ctx, func() (*history.SealedEvent, error) { return here.LostSeal(ctx, hits) })
 }
 
 // marksAtOnce bounds the losses marked in one transaction.

@@ -231,6 +231,9 @@ func (c *copier) continues(ctx context.Context, log *history.Log, there uint64) 
 		return c.continuesAfterCut(ctx, log, there, first)
 	}
 	ours, err := headerOf(ctx, c.from.Log(), there)
+	if history.IsUnreadable(err) {
+		return false, nil // lost here, and perhaps bridged: the target has a commit that this log lacks
+	}
 	return err == nil && ours.Random == theirs.Random, err
 }
 

@@ -3,6 +3,7 @@ package verify
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -23,7 +24,15 @@ func (r *repairer) bridge(ctx context.Context) error {
 	if len(lost) == 0 {
 		return nil
 	}
-	n, err := r.commit(ctx, nil, &history.BridgedEvent{Lost: lost})
+	events := []history.Event{&history.BridgedEvent{Lost: lost}}
+	seal, err := r.lostSeal(ctx)
+	if err != nil {
+		return err
+	}
+	if seal != nil {
+		events = append(events, seal)
+	}
+	n, err := r.commit(ctx, nil, events...)
 	if err != nil {
 		return err
 	}
@@ -32,6 +41,22 @@ func (r *repairer) bridge(ctx context.Context) error {
 	}
 	r.report(Waits, "backups/"+r.f.Path, "the next sync compares the whole backup with the mail server, which sends the lost data")
 	return nil
+}
+
+// lostSeal returns the seal that was among the lost commits and led back to this partition, or nil.
+func (r *repairer) lostSeal(ctx context.Context) (*history.SealedEvent, error) {
+	copies, unasked, err := repository.CopiesOf(ctx, r.o.Others, r.f.Name())
+	if err == nil && len(unasked) > 0 {
+		err = unasked[0]
+	}
+	if err != nil {
+		return nil, err
+	}
+	seal, err := r.f.LostSeal(ctx, copies)
+	if history.IsDamage(err) || errors.Is(err, history.ErrBeforeFirst) {
+		return nil, nil // no state is left
+	}
+	return seal, err
 }
 
 // mergeRanges sorts ranges, and joins ranges that overlap or that are adjacent and have the
