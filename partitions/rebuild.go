@@ -100,6 +100,10 @@ func (b *Backup) refillAround(ctx context.Context, fromLog bool) (lost []history
 		return nil, err
 	}
 	defer m.Close()
+	log := history.Log{Store: b.part.store, Backup: b.path}
+	if err := await0(ctx, func() error { return log.CheckBeginning(ctx, m) }); err != nil {
+		return nil, err // a person may have the checkpoint, and a bridge would replace it for good
+	}
 	if err := await0(ctx, func() error { return b.importCheckpoint(m) }); err != nil {
 		return nil, err
 	}

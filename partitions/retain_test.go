@@ -64,6 +64,11 @@ func (a *aged) expunge(h *host, box *source) {
 
 func (a *aged) retain(keep time.Duration) maintenance.RetainResult {
 	a.t.Helper()
+	return a.retainBy(maintenance.Policy{Keep: keep, LogMinAge: 48 * time.Hour})
+}
+
+func (a *aged) retainBy(policy maintenance.Policy) maintenance.RetainResult {
+	a.t.Helper()
 	f, err := repository.FindPath(a.t.Context(), repository.Config{Name: "p0", Store: a.store}, "user/anne")
 	if err != nil {
 		a.t.Fatal(err)
@@ -73,7 +78,7 @@ func (a *aged) retain(keep time.Duration) maintenance.RetainResult {
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	done, err := maintenance.Retain(u.Context(), f, u, maintenance.RetainOptions{Lock: o, Policy: maintenance.Policy{Keep: keep, LogMinAge: 48 * time.Hour}})
+	done, err := maintenance.Retain(u.Context(), f, u, maintenance.RetainOptions{Lock: o, Policy: policy})
 	if err == nil {
 		err = u.End(a.t.Context())
 	}

@@ -149,9 +149,6 @@ func (w *verifier) state() (*history.Mem, error) {
 	return m, w.damage("backups/"+w.f.Path, err)
 }
 
-// errNoBeginning reports that neither the log nor a checkpoint has the whole state any more.
-var errNoBeginning = fmt.Errorf("%w: retention has removed the beginning of the log, and the checkpoint that it has left there is damaged", history.ErrCorrupt)
-
 // soundState returns the newest state that is completely readable, from the newest
 // checkpoint if all its blocks are sound, or else from the log alone.
 func soundState(ctx context.Context, f *repository.Found, unsound func(object string) bool) (*history.Mem, error) {
@@ -169,22 +166,14 @@ func soundState(ctx context.Context, f *repository.Found, unsound func(object st
 		return nil, err
 	}
 	if m.Checkpoint().Number > 0 && m.NamesBlocksIn(unsound) {
-		return nil, errors.Join(errNoBeginning, m.Close())
+		return nil, errors.Join(history.ErrNoBeginning, m.Close())
 	}
 	return withBeginning(ctx, f, m)
 }
 
-// withBeginning returns errNoBeginning if a state lacks the commits that retention has removed.
+// withBeginning returns history.ErrNoBeginning if a state lacks the commits that retention has removed.
 func withBeginning(ctx context.Context, f *repository.Found, m *history.Mem) (*history.Mem, error) {
-	gaps := m.Gaps()
-	if m.Checkpoint().Number > 0 || len(gaps) == 0 || gaps[0].From != 1 {
-		return m, nil
-	}
-	n, err := f.Log().Beginning(ctx)
-	if err == nil && n > 0 {
-		err = errNoBeginning
-	}
-	if err != nil {
+	if err := f.Log().CheckBeginning(ctx, m); err != nil {
 		return nil, errors.Join(err, m.Close())
 	}
 	return m, nil

@@ -38,11 +38,14 @@ func (c *chain) checkRetained(first uint64) error {
 	w := c.w
 	damaged := false
 	for r, err := range w.f.Log().Readable(w.ctx, history.Tip{Number: first - 1}, c.newest) {
-		var recorded bool
+		var to uint64
 		if err == nil {
-			recorded, err = recordsRemoval(r, first-1)
+			to, err = recordsRemoval(r, first-1)
 		}
-		if recorded || err != nil && !history.IsDamage(err) {
+		if to > 0 {
+			c.checkLeft(first-1, to)
+		}
+		if to > 0 || err != nil && !history.IsDamage(err) {
 			return err
 		}
 		damaged = damaged || err != nil // follow reports it
@@ -55,16 +58,24 @@ func (c *chain) checkRetained(first uint64) error {
 	return nil
 }
 
-// recordsRemoval reports whether a commit records that all commits up to a number were
-// removed.
-func recordsRemoval(r *history.CommitReader, number uint64) (bool, error) {
+// checkLeft reports if the checkpoint is missing that retention leaves at the beginning of the log.
+// While retention removes the log up to a commit, the checkpoint is that of the commit.
+func (c *chain) checkLeft(from, to uint64) {
+	if !slices.ContainsFunc(c.checkpoints, func(n uint64) bool { return from <= n && n <= to }) {
+		c.w.problem(Problem{Object: history.CheckpointKey(c.w.f.Path, to), Text: history.ErrNoBeginning.Error()})
+	}
+}
+
+// recordsRemoval returns the last commit whose removal a commit records, if that includes all commits
+// up to a number, and otherwise 0.
+func recordsRemoval(r *history.CommitReader, number uint64) (uint64, error) {
 	for e, err := range r.Events() {
 		if err != nil {
-			return false, err
+			return 0, err
 		}
 		if e, ok := e.(*history.RetainedEvent); ok && e.To >= number {
-			return true, nil
+			return e.To, nil
 		}
 	}
-	return false, nil
+	return 0, nil
 }

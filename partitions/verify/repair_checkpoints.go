@@ -23,7 +23,7 @@ func (r *repairer) checkpoints(ctx context.Context) error {
 	}
 	if len(useless) > 0 || len(r.diagnosis.log) > 0 {
 		err := r.newCheckpoint(ctx)
-		if errors.Is(err, errNoBeginning) {
+		if errors.Is(err, history.ErrNoBeginning) {
 			r.report(Unchanged, "backups/"+r.f.Path, "%v: nothing is removed. Set the backup aside (ctl_backups set-aside), so that the mail server sends everything again", err)
 			return nil
 		}
