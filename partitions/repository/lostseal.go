@@ -8,7 +8,7 @@ import (
 )
 
 // LostSeal returns the seal that has to follow a bridge in this log, or nil. A backup that has moved
-// away and back has a seal that names the other repository, and then one that names this repository. If
+// away and back has a seal that names the other repository, and then one with the name of this repository. If
 // the commit with the latter is lost, the state shows the former, and no writer would continue the log.
 // copies are the copies of the backup in all partitions: they decide whether this one is in use.
 func (f *Found) LostSeal(ctx context.Context, copies []*Found) (*history.SealedEvent, error) {
