@@ -124,6 +124,7 @@ func (b *Backup) apply(ctx context.Context, c *history.CommitReader, size int64,
 	*b.entry = next
 	if ours {
 		b.part.wrote.Store(b.set.opt.Now().UnixNano())
+		b.part.counters.committed(size, &seen)
 		b.countDeleted(h.Time, seen)
 	}
 	return nil

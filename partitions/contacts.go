@@ -32,6 +32,8 @@ type contacts struct {
 	servers map[string]serverContact // by client
 	backups map[string]backupContact // by path
 	full    chan struct{}            // has an element if they are to be written soon
+	// refusals counts refused commands by kind since the process began.
+	refusals map[string]int64
 
 	writing sync.Mutex
 }
@@ -53,7 +55,7 @@ type backupContact struct {
 }
 
 func newContacts(now time.Time) *contacts {
-	return &contacts{begun: now, servers: map[string]serverContact{}, backups: map[string]backupContact{}, full: make(chan struct{}, 1)}
+	return &contacts{begun: now, servers: map[string]serverContact{}, backups: map[string]backupContact{}, full: make(chan struct{}, 1), refusals: map[string]int64{}}
 }
 
 // Contact records that a mail server has sent a command.
@@ -90,6 +92,7 @@ func (s *Set) Refused(client string, b *Backup, err error) {
 	}
 	s.contacts.mu.Lock()
 	defer s.contacts.mu.Unlock()
+	s.contacts.refusals[r.Kind]++
 	s.contacts.server(client, now, r)
 	if b != nil {
 		s.contacts.backup(b.path, backupContact{refused: r})

@@ -33,6 +33,7 @@ type applied struct {
 	blocks bool // refers to record blocks, which other objects contain
 	// added and removed are records, as in history.Replayer.
 	added, removed int
+	resyncs        int // mailboxes that began to wait for their mail server
 }
 
 func (a *applied) note(e history.Event) {
@@ -41,6 +42,9 @@ func (a *applied) note(e history.Event) {
 	}
 	if _, ok := e.(*history.RecordBlocksEvent); ok {
 		a.blocks = true
+	}
+	if r, ok := e.(*history.ResyncEvent); ok && r.Reason != "" {
+		a.resyncs++
 	}
 }
 

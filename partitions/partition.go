@@ -40,6 +40,7 @@ type Partition struct {
 	reading, storing outage       // storing: puts; reading: all other requests
 	answered         atomic.Int64 // when the store last answered (UnixNano)
 	wrote            atomic.Int64 // when this process last committed something (UnixNano)
+	counters         counters
 
 	// asking is held while the store is asked for the fields below, so that it is asked only
 	// once. It is a channel so that a wait can be cancelled.

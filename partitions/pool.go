@@ -266,7 +266,9 @@ func (p *openPack) put() {
 	if err == nil {
 		sum := sha256.Sum256(obj)
 		p.key = history.PackKey(sum)
-		err = pp.store(p.key, obj)
+		if err = pp.store(p.key, obj); err == nil {
+			pp.part.counters.packed(int64(len(obj)))
+		}
 	}
 	if err == nil {
 		p.number, err = pp.part.indexPack(p.key, mem.chunks)

@@ -40,6 +40,7 @@ type Set struct {
 	suspects    chan suspect // backups that have lost many messages; one is checked at a time
 
 	censuses censuses
+	received amountCounter
 	contacts *contacts
 
 	mu      sync.Mutex

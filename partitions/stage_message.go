@@ -20,6 +20,7 @@ import (
 // Add stages one message for the partition of last, the backup that was opened last (nil if
 // none was). alone means that no other backup in use may name the message.
 func (g *Stage) Add(ctx context.Context, last *Backup, alone bool, guid cyrus.GUID, size int64, body io.Reader) error {
+	g.set.received.add(1, size)
 	s, err := g.scope(ctx, last, alone)
 	if err != nil {
 		return err

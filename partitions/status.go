@@ -43,6 +43,14 @@ type PartitionStatus struct {
 	// Held are the paths of backups with holds, at most MostBehind. MoreHeld is the number of others.
 	Held     []string `json:"held,omitempty"`
 	MoreHeld int      `json:"more_held,omitempty"`
+	// ContactAges count the backups by the time since their mail server was in contact, ChangeAges by
+	// the time since their last change. They and the following are for metrics.
+	ContactAges Ages `json:"-"`
+	ChangeAges  Ages `json:"-"`
+	// Resync are mailboxes that wait until the mail server sends them completely. Missing are about the
+	// bodies that mail servers could not read.
+	Resync  int `json:"-"`
+	Missing int `json:"-"`
 }
 
 // ServerStatus is what the index knows about a mail server.
@@ -139,6 +147,7 @@ func (s *Set) partitionStatus(p *Partition, out *Status, l lacking, known map[st
 		return status, err
 	}
 	status.Known = id != ""
+	bounds := AgeBounds()
 	for some, err := range s.known(p.name, true) {
 		if err != nil {
 			return status, err
@@ -146,6 +155,12 @@ func (s *Set) partitionStatus(p *Partition, out *Status, l lacking, known map[st
 		for i := range some {
 			k := &some[i]
 			status.add(k)
+			status.ContactAges.add(out.Time, k.Contact, bounds)
+			status.ChangeAges.add(out.Time, k.Changed, bounds)
+			if k.indexed {
+				status.Resync += l.resync[k.id]
+				status.Missing += l.missing[k.id]
+			}
 			if _, there := known[k.Client]; there {
 				reached[k.Client]++
 			} else {

@@ -70,6 +70,7 @@ func (w *Writer) put(ctx context.Context, bld *history.Builder) error {
 	if err := w.provedAgain(ctx); err != nil {
 		return err
 	}
+	w.countMessages()
 	w.unstage()
 	return nil
 }

@@ -129,10 +129,13 @@ func (c *conn) loginFailed(ctx context.Context, mech, claimed string, err error)
 	case errors.As(err, &writing), errors.As(err, &reading):
 		return err
 	case errors.Is(err, errCancelled):
+		c.noteLogin(mech, LoginCancelled)
 		return c.reply("BAD Client canceled authentication")
 	case errors.Is(err, errLongLine):
+		c.noteLogin(mech, LoginRefused)
 		return c.reply("NO Error reading client response: line too long")
 	}
+	c.noteRefused(mech, err)
 	detail := err.Error()
 	if claimed != "" {
 		detail += ", user " + printable(claimed)
@@ -151,6 +154,11 @@ func (c *conn) loginFailed(ctx context.Context, mech, claimed string, err error)
 // loggedIn records that the connection belongs to the user.
 func (c *conn) loggedIn(mech string, id sasl.Identity) error {
 	c.user, c.admin = id.User, id.Admin
+	if c.admin {
+		c.noteLogin(mech, LoginOK)
+	} else {
+		c.noteLogin(mech, LoginNotAdmin)
+	}
 	c.transport.loginBy = time.Time{}
 	layer := ""
 	if c.tls {

@@ -24,8 +24,9 @@ const (
 // verb is the first word of a command line. run must read the rest of the line in every
 // case. It gets the verb in the spelling of the error lines.
 type verb struct {
-	in  states
-	run func(c *conn, ctx context.Context, verb string) error
+	in   states
+	run  func(c *conn, ctx context.Context, verb string) error
+	name string // for Events
 }
 
 // verbs returns the command table. AUTHENTICATE itself refuses a second login after it has
@@ -41,17 +42,22 @@ type verb struct {
 // compressor takes more memory than the rest of a connection, so it must not be available
 // to everyone who can reach the port.
 func verbs() map[string]verb {
-	return map[string]verb{
-		"Authenticate": {always, (*conn).authenticate},
-		"Starttls":     {always, (*conn).starttls},
-		"Compress":     {afterLogin, (*conn).compress},
-		"Noop":         {always, (*conn).noop},
-		"Restart":      {always, (*conn).restart},
-		"Exit":         {always | notAdmin, (*conn).exit},
-		"Get":          {afterLogin, (*conn).get},
-		"Apply":        {afterLogin, (*conn).apply},
-		"Restore":      {afterLogin, (*conn).restore},
+	t := map[string]verb{
+		"Authenticate": {in: always, run: (*conn).authenticate},
+		"Starttls":     {in: always, run: (*conn).starttls},
+		"Compress":     {in: afterLogin, run: (*conn).compress},
+		"Noop":         {in: always, run: (*conn).noop},
+		"Restart":      {in: always, run: (*conn).restart},
+		"Exit":         {in: always | notAdmin, run: (*conn).exit},
+		"Get":          {in: afterLogin, run: (*conn).get},
+		"Apply":        {in: afterLogin, run: (*conn).apply},
+		"Restore":      {in: afterLogin, run: (*conn).restore},
 	}
+	for key, v := range t {
+		v.name = strings.ToUpper(key)
+		t[key] = v
+	}
+	return t
 }
 
 func (c *conn) currentState() states {
@@ -75,7 +81,9 @@ func (c *conn) command(ctx context.Context) error {
 	}
 	name := capitalized(word)
 	v, known := c.srv.verbs[name]
-	if !known {
+	if known {
+		c.running = v.name
+	} else {
 		if done, err := c.imapProbe(word); done {
 			return err
 		}

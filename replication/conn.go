@@ -42,8 +42,11 @@ type conn struct {
 
 	session Session // nil until the first command that needs one
 	subject string  // the user or mailbox of the current command, for slowdown and logs
-	within  bool    // between an answered GET USER or GET MAILBOXES and RESTART
-	scratch []byte  // for one reply line
+	// The current command and the status line that answered it, for Events.
+	running, answered string
+
+	within  bool   // between an answered GET USER or GET MAILBOXES and RESTART
+	scratch []byte // for one reply line
 
 	commands context.Context // for calls of the Session
 }
@@ -88,6 +91,7 @@ func (s *Server) newConn(nc net.Conn, opt ConnOptions) *conn {
 		readLimit:  s.opt.SyncTimeout,
 		writeLimit: s.opt.WriteTimeout,
 		loginBy:    time.Now().Add(s.opt.LoginTimeout),
+		events:     s.opt.Events,
 		stopped:    make(chan struct{}),
 	}
 	if opt.Unix {
@@ -155,7 +159,7 @@ func (c *conn) next() error {
 		return fmt.Errorf("wait for a command: %w", err)
 	}
 	c.dec.Begin()
-	c.subject = ""
+	c.subject, c.running, c.answered = "", Other, ""
 	if msg, down := c.shutdown(); down {
 		if err := c.dec.SkipLine(); err != nil {
 			return lost(err)
@@ -165,7 +169,9 @@ func (c *conn) next() error {
 		}
 		return errExit
 	}
-	return c.command(c.commands)
+	err = c.command(c.commands)
+	c.noteCommand(err)
+	return err
 }
 
 // close ends the Session and the connection.

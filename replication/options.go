@@ -58,6 +58,7 @@ type Options struct {
 	ShutdownMessage func() (string, bool)
 	// OnState is called when a connection begins, logs in, or ends. nil = no calls.
 	OnState func(ConnState)
+	Events  Events // for metrics
 
 	Logger *slog.Logger // nil = nothing is logged
 	Clock  Clock        // nil = the system's. Network timeouts do not use it.

@@ -95,6 +95,7 @@ func (c *conn) dispatch(ctx context.Context, verb string, table map[string]reque
 		}
 		return c.refuse(ctx, printable(what), "NO IMAP_PROTOCOL_ERROR Protocol error")
 	}
+	c.running = what
 	err = r.run(c, ctx)
 	if err == nil && r.begins {
 		c.within = true

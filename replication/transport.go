@@ -27,6 +27,7 @@ type transport struct {
 	// loginBy ends every read and write, so that a client that sends a byte now and then
 	// cannot hold one of the limited connections. Zero once the client has logged in.
 	loginBy time.Time
+	events  Events
 
 	mu       sync.Mutex
 	waiting  bool // for the first byte of a command
@@ -42,6 +43,9 @@ func (t *transport) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	n, err := t.conn.Read(p)
+	if f := t.events.Read; f != nil && n > 0 {
+		f(n)
+	}
 	switch {
 	case n > 0 || !errors.Is(err, os.ErrDeadlineExceeded):
 		return n, err
@@ -80,7 +84,11 @@ func (t *transport) until(limit time.Duration) time.Time {
 
 func (t *transport) Write(p []byte) (int, error) {
 	_ = t.conn.SetWriteDeadline(t.until(t.writeLimit)) // as in armRead
-	return t.conn.Write(p)
+	n, err := t.conn.Write(p)
+	if f := t.events.Written; f != nil && n > 0 {
+		f(n)
+	}
+	return n, err
 }
 
 // wait sets whether the next reads are for the first byte of a command. It returns
