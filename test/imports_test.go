@@ -94,7 +94,7 @@ var libraries = map[string][]string{
 	"github.com/dgraph-io/badger":  {"index", "cmd"},
 	"github.com/aws/aws-sdk-go-v2": {"objstore", "cmd"},
 	"github.com/minio/minio-go":    {"objstore", "cmd"},
-	"github.com/prometheus":        {"objstore/storemetrics", "cmd"},
+	"github.com/prometheus":        {"cmd"},
 }
 
 // unlinked libraries are not in these programs, whatever they import.

@@ -13,22 +13,22 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	daemonmetrics "github.com/cyrusbackup/backupd/cmd/internal/metrics"
 	"github.com/cyrusbackup/backupd/index"
 	"github.com/cyrusbackup/backupd/internal/unixsocket"
-	"github.com/cyrusbackup/backupd/objstore/storemetrics"
 )
 
 // metrics are served to Prometheus at backup_metrics_listen.
 type metrics struct {
 	registry *prometheus.Registry
-	stores   *storemetrics.Metrics
+	stores   *daemonmetrics.Stores
 	server   *http.Server // nil: metrics are not served
 }
 
 // newMetrics registers the metrics and serves them at host:port, or at the absolute path of a
 // socket; "" means not at all.
 func newMetrics(at string, log *slog.Logger) (*metrics, error) {
-	m := &metrics{registry: prometheus.NewRegistry(), stores: storemetrics.New("cyrus_backupd")}
+	m := &metrics{registry: prometheus.NewRegistry(), stores: daemonmetrics.NewStores("cyrus_backupd")}
 	err := errors.Join(
 		m.registry.Register(m.stores),
 		m.registry.Register(collectors.NewGoCollector()),

@@ -1,4 +1,4 @@
-package storemetrics_test
+package metrics_test
 
 import (
 	"strings"
@@ -7,14 +7,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/cyrusbackup/backupd/cmd/internal/metrics"
 	"github.com/cyrusbackup/backupd/objstore/memstore"
 	"github.com/cyrusbackup/backupd/objstore/objstoretest"
 	"github.com/cyrusbackup/backupd/objstore/observe"
-	"github.com/cyrusbackup/backupd/objstore/storemetrics"
 )
 
 func TestMetrics(t *testing.T) {
-	m := storemetrics.New("backupd")
+	m := metrics.NewStores("backupd")
 	reg := prometheus.NewPedanticRegistry()
 	reg.MustRegister(m)
 	objstoretest.Use(t, observe.New(memstore.New(nil), m.Hooks("p1")))

@@ -1,6 +1,6 @@
-// Package storemetrics counts the requests to stores as Prometheus metrics. It is separate
-// from observe so that only the daemon links Prometheus.
-package storemetrics
+// Package metrics has the Prometheus metrics of the daemon. No other package but the daemon links
+// Prometheus.
+package metrics
 
 import (
 	"github.com/prometheus/client_golang/prometheus"
@@ -8,18 +8,18 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/observe"
 )
 
-// Metrics are the Prometheus collectors of the stores of a process.
-type Metrics struct {
+// Stores are the Prometheus collectors of the stores of a process.
+type Stores struct {
 	requests *prometheus.CounterVec
 	bytes    *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
 	inflight *prometheus.GaugeVec
 }
 
-// New makes the collectors; the caller registers them.
-func New(namespace string) *Metrics {
+// NewStores makes the collectors; the caller registers them.
+func NewStores(namespace string) *Stores {
 	by := func(more ...string) []string { return append([]string{"partition", "op"}, more...) }
-	return &Metrics{
+	return &Stores{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Subsystem: "store", Name: "requests_total",
 			Help: "Requests to the store by their outcome."}, by("outcome")),
 		bytes: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Subsystem: "store", Name: "bytes_total",
@@ -33,7 +33,7 @@ func New(namespace string) *Metrics {
 }
 
 // Hooks update the collectors for one partition.
-func (m *Metrics) Hooks(partition string) observe.Hooks {
+func (m *Stores) Hooks(partition string) observe.Hooks {
 	return observe.Hooks{
 		Start: func(op, _ string) { m.inflight.WithLabelValues(partition, op).Inc() },
 		End: func(e observe.Event) {
@@ -46,19 +46,19 @@ func (m *Metrics) Hooks(partition string) observe.Hooks {
 }
 
 // Describe implements prometheus.Collector.
-func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
+func (m *Stores) Describe(ch chan<- *prometheus.Desc) {
 	for _, c := range m.all() {
 		c.Describe(ch)
 	}
 }
 
 // Collect implements prometheus.Collector.
-func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
+func (m *Stores) Collect(ch chan<- prometheus.Metric) {
 	for _, c := range m.all() {
 		c.Collect(ch)
 	}
 }
 
-func (m *Metrics) all() []prometheus.Collector {
+func (m *Stores) all() []prometheus.Collector {
 	return []prometheus.Collector{m.requests, m.bytes, m.seconds, m.inflight}
 }
