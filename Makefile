@@ -20,7 +20,7 @@ CYCLONEDX_VERSION := v1.10.0
 SHELL_SCRIPTS = $(shell git grep -lE '^\#!.*[/ ](ba|da)?sh$$' -- ':!*.go' ':!*.md')
 PYTHON        = $(sort $(shell git grep -lE '^\#!.*[/ ]python3$$' -- ':!*.go' ':!*.md'; git ls-files '*.py'))
 
-.PHONY: build test unit soak soak-compact soak-proof lint deps lint-deps minio golangci-lint test-race demo compose-demo test-compose base-image bench bench-compare bench-counts bench-deps counts man install deb test-package release test-release clean
+.PHONY: build test unit soak soak-compact soak-proof lint deps lint-deps minio golangci-lint test-race demo compose-demo test-compose base-image bench bench-compare bench-counts bench-deps counts man metrics install deb test-package release test-release clean
 
 build:
 	$(GO) build -o bin/ ./cmd/...
@@ -131,6 +131,10 @@ bench-deps:
 # the manual pages: their tests write what they otherwise compare with
 man:
 	$(GO) test -run '^TestManPage$$' $(addprefix ./cmd/,$(PAGES) internal/manpage) -update
+
+# docs/metrics.md: its test writes what it otherwise compares with
+metrics:
+	$(GO) test -run '^TestDocument$$' ./cmd/internal/metrics -update
 
 # Not into Cyrus's own directory: Debian's cyrus-common has a backupd there. Needs no Go if bin/ is
 # built. A program appears whole: a running backupd replaces itself by the new one (mv, not install).

@@ -120,6 +120,7 @@ type Error struct {
 	StoreTime time.Time
 	// Temporary: the same call may succeed later (timeouts, 5xx, 429, lost connections).
 	Temporary bool
+	Status    int // of the HTTP answer; 0: there was none
 	Err       error
 }
 
@@ -139,4 +140,13 @@ func StoreTimeOf(err error) time.Time {
 		return e.StoreTime
 	}
 	return time.Time{}
+}
+
+// StatusOf returns the status of the HTTP answer that was an error; 0: there was no such answer.
+func StatusOf(err error) int {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Status
+	}
+	return 0
 }

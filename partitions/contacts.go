@@ -20,6 +20,8 @@ const (
 	contactAge = time.Hour
 	// contactTime limits the puts of all contacts at the end of the process.
 	contactTime = 5 * time.Second
+	// refusedBusy is the kind of a refusal that ends by itself.
+	refusedBusy = "busy"
 	// contactText limits the text of a refusal.
 	contactText = 500
 )
@@ -86,7 +88,7 @@ func (s *Set) Refused(client string, b *Backup, err error) {
 	case k.kind != "":
 		r.Kind, r.Action = string(k.kind), k.kind.advice(k.scope)
 	case errors.Is(err, cyrus.ErrLocked):
-		r.Kind = "busy"
+		r.Kind = refusedBusy
 	default:
 		r.Kind = string(troubleInternal)
 	}

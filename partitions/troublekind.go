@@ -33,6 +33,24 @@ const (
 	troubleInternal troubleKind = "internal"
 )
 
+// BackupTroubles returns the kinds of trouble of a backup.
+func BackupTroubles() []string {
+	return texts(troubleDamage, troubleVersion, troubleForeign, troubleTwice, troubleMoved, troubleSealed, troubleLocked, troubleInternal)
+}
+
+// RefusalKinds returns the kinds of refusals: those of trouble, and busy.
+func RefusalKinds() []string {
+	return append(texts(troubleNoAnswer, troubleNoSpace, troubleDenied, troubleNoBucket, troubleEmptied, troubleShared, troubleUnsupported, troubleStore),
+		append(BackupTroubles(), refusedBusy)...)
+}
+
+func texts(kinds ...troubleKind) (out []string) {
+	for _, k := range kinds {
+		out = append(out, string(k))
+	}
+	return out
+}
+
 // quiet is how long a trouble must be absent before a success ends it. An answer ends an
 // outage immediately.
 func (k troubleKind) quiet() time.Duration {

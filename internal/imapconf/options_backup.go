@@ -60,7 +60,9 @@ func serviceOptions() []Option {
 		{Name: "backup_offer_compress", Type: Enum, Default: "auto", Words: []string{"auto", "yes", "no"},
 			Doc: "Whether to offer COMPRESS DEFLATE. auto: to clients that are not on this host or its network."},
 		{Name: "backup_metrics_listen", Type: String,
-			Doc: "Address (host:port) or socket (absolute path) that serves metrics over HTTP. Default: none."},
+			Doc: "Address (host:port) or socket (absolute path) that serves metrics for Prometheus at /metrics. While it is set, the server stays when it is idle, whatever -T says; start it with prefork=1. Whoever reaches the address can read the metrics. Default: none."},
+		{Name: "backup_metrics_file", Type: String,
+			Doc: "File with metrics for the textfile collector of node_exporter; its name must end in .prom. It is written twice a minute, and at the end of an idle server. The user of the server needs to create files in its directory. Default: none."},
 	}
 }
 

@@ -70,6 +70,7 @@ type Process struct {
 	taken    int           // connections so far
 	changed  chan struct{} // closed and replaced when conns or limits change
 	stopping bool          // no more reservations
+	stays    bool          // idle or not
 }
 
 // New returns a Process. Connections can be reserved at once; they are served after Run or RunOne
@@ -109,6 +110,14 @@ func (p *Process) Conns() int {
 // counts.
 func (p *Process) Exit(code int, reason string) {
 	p.request(end{code: code, reason: reason})
+}
+
+// Stay makes the process stay while it is idle, whatever Config.Idle says.
+func (p *Process) Stay() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stays = true
+	p.broadcastLocked()
 }
 
 // Slot is a reserved place for a passed connection. Exactly one of Serve and Free must be called.

@@ -31,7 +31,7 @@ type end struct {
 //     Run stops accepting, and a successor may start. Once Settled, sessions may continue for
 //     DrainTimeout, then Draining is closed. Run returns ExitOK. After a change of the program
 //     file, which is also noticed without a connection, sessions may continue for 20 s at most.
-//   - Idle, counted from the end of the last connection, if there was one: ExitOK.
+//   - Idle, counted from the end of the last connection, if there was one: ExitOK. Stay prevents it.
 //
 // Sessions that are still running a DrainTimeout after Draining was closed have their context
 // cancelled.
@@ -133,7 +133,7 @@ func (p *Process) accept(ctx context.Context) end {
 func (p *Process) stopIfEmpty() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.conns > 0 {
+	if p.conns > 0 || p.stays {
 		return false
 	}
 	p.stopping = true
@@ -146,7 +146,7 @@ func (p *Process) stopIfEmpty() bool {
 func (p *Process) idleTimer() (<-chan time.Time, <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.cfg.Idle > 0 && p.conns == 0 && p.taken > 0 {
+	if p.cfg.Idle > 0 && !p.stays && p.conns == 0 && p.taken > 0 {
 		return time.After(p.cfg.Idle), p.changed
 	}
 	return nil, p.changed

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/clock"
+	"github.com/cyrusbackup/backupd/cmd/internal/metrics"
 	"github.com/cyrusbackup/backupd/index"
 	"github.com/cyrusbackup/backupd/internal/control"
 	"github.com/cyrusbackup/backupd/internal/imapconf"
@@ -30,7 +31,7 @@ type backups struct {
 	ctl    *control.Server
 
 	profiles profiles
-	meter    *metrics
+	meter    *metrics.Metrics
 }
 
 // newService checks the whole configuration and opens nothing.
@@ -44,7 +45,11 @@ func newService(env environment) (service, error) {
 	if _, err := restartSettings(env.conf, env.name); err != nil {
 		return nil, err
 	}
-	return b, nil
+	b.meter, err = metrics.New(metrics.Options{
+		Logger: env.log, Now: clock.Now, Connections: b.clients.number,
+		MemoryLimit: env.conf.Size("backup_memory_limit"), Reserve: env.conf.Size("backup_index_reserve"),
+	})
+	return b, err
 }
 
 // Reload applies changes to logins, TLS and connections. Other changes need a new process;

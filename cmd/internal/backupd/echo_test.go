@@ -44,6 +44,9 @@ func fingerprintOf(conf *imapconf.File) string {
 	return p
 }
 
+// Stays is as in the real service.
+func (e *echo) Stays() bool { return e.env.conf.String("backup_metrics_listen") != "" }
+
 // Open takes a separate lock, which detects two owners at once.
 func (e *echo) Open(context.Context) error {
 	if err := os.MkdirAll(e.Index(), 0o700); err != nil {

@@ -74,7 +74,7 @@ func (r *running) end(reason string) { r.process.Exit(master.ExitOK, reason) }
 
 // live serves until the process ends. It releases the index last.
 func (r *running) live(ctx context.Context) int {
-	r.index = openPending(ctx, r.role, r.svc.Open, r.process.Draining(), func(err error) {
+	r.index = openPending(ctx, r.role, r.open, r.process.Draining(), func(err error) {
 		r.log.Error("open the index", slog.Any("err", err))
 		r.process.Exit(master.ExitConfig, "the index cannot be opened")
 	})
@@ -94,6 +94,15 @@ func (r *running) live(ctx context.Context) int {
 		r.log.Error("end", slog.Any("err", err))
 	}
 	return code
+}
+
+// open opens the index.
+func (r *running) open(ctx context.Context) error {
+	err := r.svc.Open(ctx)
+	if err == nil && r.svc.Stays() {
+		r.process.Stay()
+	}
+	return err
 }
 
 func (r *running) liveOnStdio(ctx context.Context, cb master.Callbacks) int {

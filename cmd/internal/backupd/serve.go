@@ -81,9 +81,12 @@ func (b *backups) serverOptions(was *policy, o origin, ready func(context.Contex
 		SessionPrefix:   conf.String("syslog_prefix"),
 		ShutdownMessage: func() (string, bool) { return master.ShutdownMessage(conf.String("configdirectory"), o.service) },
 		OnState: func(s replication.ConnState) {
-			b.clients.note(s)
+			if b.clients.note(s) {
+				b.meter.Connected()
+			}
 			b.env.observe(connection{id: s.ID, host: s.Addr, user: s.User, ended: s.Ended})
 		},
+		Events:  b.meter.Events(),
 		Logger:  b.env.log,
 		Backend: backend{b, ready},
 	}

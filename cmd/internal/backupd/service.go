@@ -27,6 +27,8 @@ type service interface {
 	// Reload applies a new configuration, or nothing of it. master.ErrRecycle means that the
 	// change needs a new process.
 	Reload(ctx context.Context, conf *imapconf.File) error
+	// Stays reports whether a process that has opened the index stays while it is idle.
+	Stays() bool
 	// Close closes what Open opened. It is called when no session is running.
 	Close() error
 }

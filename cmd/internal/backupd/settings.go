@@ -59,7 +59,7 @@ func restartSettings(conf *imapconf.File, service string) (string, error) {
 		return "", err
 	}
 	return fmt.Sprint(fingerprint(conf), partitions, log, mask, conf.Int("backup_upload_concurrency"), " ",
-		conf.String("backup_control_socket"), " ", conf.String("backup_metrics_listen"), " ", conf.String("backup_credentials_file"), " ", conf.String("proc_path"), " ",
+		conf.String("backup_control_socket"), " ", conf.String("backup_metrics_listen"), " ", conf.String("backup_metrics_file"), " ", conf.String("backup_credentials_file"), " ", conf.String("proc_path"), " ",
 		conf.Size("backup_index_reserve")), nil
 }
 

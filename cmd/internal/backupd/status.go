@@ -21,13 +21,14 @@ type connections struct {
 	byID map[string]control.Connection
 }
 
-// note follows the beginning, the login and the end of a connection.
-func (c *connections) note(s replication.ConnState) {
+// note follows the beginning, the login and the end of a connection. It reports whether this is the
+// beginning.
+func (c *connections) note(s replication.ConnState) (begun bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if s.Ended {
 		delete(c.byID, s.ID)
-		return
+		return false
 	}
 	v, there := c.byID[s.ID]
 	if !there {
@@ -38,6 +39,13 @@ func (c *connections) note(s replication.ConnState) {
 		c.byID = map[string]control.Connection{}
 	}
 	c.byID[s.ID] = v
+	return !there
+}
+
+func (c *connections) number() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.byID)
 }
 
 // list returns the connections, the oldest first.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 	"github.com/cyrusbackup/backupd/cmd/internal/clock"
+	"github.com/cyrusbackup/backupd/cmd/internal/metrics"
 	"github.com/cyrusbackup/backupd/cmd/internal/stores"
 	"github.com/cyrusbackup/backupd/index"
 	"github.com/cyrusbackup/backupd/internal/control"
@@ -41,15 +42,12 @@ func fingerprint(conf *imapconf.File) string {
 func (b *backups) Open(ctx context.Context) error {
 	conf := b.env.conf
 	cli.LimitIndexMemory(conf.Size("backup_memory_limit"))
-	var err error
-	if b.meter, err = newMetrics(conf.String("backup_metrics_listen"), b.env.log); err != nil {
-		return err
-	}
 	configs, closer, err := stores.Open(ctx, conf, stores.Options{
-		Logger: b.env.log, Requests: conf.Int("backup_upload_concurrency") * 4, Observe: b.meter.stores.Hooks, Later: true,
+		Logger: b.env.log, Requests: conf.Int("backup_upload_concurrency") * 4, Later: true,
+		Observe: b.meter.Stores.Hooks, Retried: b.meter.Stores.Retried,
 	})
 	if err != nil {
-		return errors.Join(err, b.meter.close())
+		return err
 	}
 	x, err := index.Open(b.Index(), index.Options{
 		Logger: b.env.log, Reserve: conf.Size("backup_index_reserve"), RetryOpen: true,
@@ -57,10 +55,7 @@ func (b *backups) Open(ctx context.Context) error {
 		OnDamage:     func(err error) { b.env.end(err.Error()) },
 	})
 	if err != nil {
-		return errors.Join(err, closer.Close(), b.meter.close())
-	}
-	if err := b.meter.watchIndex(x.Status); err != nil {
-		return errors.Join(err, x.Close(), closer.Close(), b.meter.close())
+		return errors.Join(err, closer.Close())
 	}
 	opt, err := partitionOptions(conf)
 	if err == nil {
@@ -68,17 +63,31 @@ func (b *backups) Open(ctx context.Context) error {
 		b.set, err = partitions.Open(opt)
 	}
 	if err != nil {
-		return errors.Join(err, x.Close(), closer.Close(), b.meter.close())
+		return errors.Join(err, x.Close(), closer.Close())
 	}
 	b.index, b.stores = x, closer
-	if err := b.meter.registry.Register(newTroubleMetrics(b.set.Troubles)); err != nil {
+	if err := b.meter.Watch(metrics.Engine{Index: x.Status, Set: b.set, Partitions: configs}); err != nil {
 		return errors.Join(err, b.closeStorage())
 	}
 	if b.ctl, err = control.Listen(conf.String("backup_control_socket"), b.env.log, b.control); err != nil {
 		return errors.Join(err, b.closeStorage())
 	}
+	b.publish()
 	return nil
 }
+
+// publish begins to serve or write metrics, if that is configured.
+func (b *backups) publish() {
+	if at := b.env.conf.String("backup_metrics_listen"); at != "" {
+		b.meter.Serve(at)
+	}
+	if path := b.env.conf.String("backup_metrics_file"); path != "" {
+		b.meter.WriteTo(path)
+	}
+}
+
+// Stays reports whether the process is to stay while it is idle: somebody may ask for metrics.
+func (b *backups) Stays() bool { return b.env.conf.String("backup_metrics_listen") != "" }
 
 func partitionOptions(conf *imapconf.File) (partitions.Options, error) {
 	level, err := pack.ParseLevel(conf.Word("backup_compression"))
@@ -114,13 +123,13 @@ func partitionOptions(conf *imapconf.File) (partitions.Options, error) {
 
 // Close closes what Open opened.
 func (b *backups) Close() error {
-	err := errors.Join(b.ctl.Close(), b.set.Close())
+	err := errors.Join(b.ctl.Close(), b.meter.Close(), b.set.Close())
 	b.leaveStatus()
 	return errors.Join(err, b.closeIndex())
 }
 
-func (b *backups) closeStorage() error { return errors.Join(b.set.Close(), b.closeIndex()) }
-
-func (b *backups) closeIndex() error {
-	return errors.Join(b.index.Close(), b.stores.Close(), b.meter.close())
+func (b *backups) closeStorage() error {
+	return errors.Join(b.meter.Close(), b.set.Close(), b.closeIndex())
 }
+
+func (b *backups) closeIndex() error { return errors.Join(b.index.Close(), b.stores.Close()) }

@@ -1,64 +1,65 @@
-// Package metrics has the Prometheus metrics of the daemon. No other package but the daemon links
-// Prometheus.
 package metrics
 
 import (
+	"strconv"
+
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/objstore/observe"
 )
 
-// Stores are the Prometheus collectors of the stores of a process.
+// Stores are the metrics of the requests to stores.
 type Stores struct {
 	requests *prometheus.CounterVec
 	bytes    *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
 	inflight *prometheus.GaugeVec
+	retries  *prometheus.CounterVec
 }
 
-// NewStores makes the collectors; the caller registers them.
-func NewStores(namespace string) *Stores {
-	by := func(more ...string) []string { return append([]string{"partition", "op"}, more...) }
+func newStores(c *catalogue) *Stores {
+	c.begin("Stores")
 	return &Stores{
-		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Subsystem: "store", Name: "requests_total",
-			Help: "Requests to the store by their outcome."}, by("outcome")),
-		bytes: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Subsystem: "store", Name: "bytes_total",
-			Help: "Bytes of objects put (tried ones too) and read."}, by()),
-		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: namespace, Subsystem: "store", Name: "request_seconds",
-			Help:    "Time until the store's answer, without the body of a get.",
-			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 120}}, by()),
-		inflight: prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: namespace, Subsystem: "store", Name: "requests_in_flight",
-			Help: "Operations begun and not ended; a get ends when its body is closed."}, by()),
+		requests: c.counterVec("store_requests_total",
+			"Requests to the store by operation and outcome. code is the HTTP status of an answer that was an error, ok, or none without an HTTP answer.",
+			"partition", "op", "outcome", "code"),
+		bytes: c.counterVec("store_bytes_total", "Bytes of objects put (tried ones too) and read.", "partition", "op"),
+		seconds: c.histogramVec("store_request_duration_seconds", "Time until the store's answer, without the body of a get.",
+			[]float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 120}, "partition", "op"),
+		inflight: c.gaugeVec("store_requests_in_flight", "Operations begun and not ended; a get ends when its body is closed.", "partition", "op"),
+		retries:  c.counterVec("store_retries_total", "Requests that were repeated after a temporary failure.", "partition"),
 	}
 }
 
-// Hooks update the collectors for one partition.
-func (m *Stores) Hooks(partition string) observe.Hooks {
+// Hooks update the metrics for one partition.
+func (s *Stores) Hooks(partition string) observe.Hooks {
+	s.retries.WithLabelValues(partition)
 	return observe.Hooks{
-		Start: func(op, _ string) { m.inflight.WithLabelValues(partition, op).Inc() },
+		Start: func(op, _ string) { s.inflight.WithLabelValues(partition, op).Inc() },
 		End: func(e observe.Event) {
-			m.inflight.WithLabelValues(partition, e.Op).Dec()
-			m.requests.WithLabelValues(partition, e.Op, e.Outcome).Add(float64(e.Requests()))
-			m.bytes.WithLabelValues(partition, e.Op).Add(float64(e.Bytes))
-			m.seconds.WithLabelValues(partition, e.Op).Observe(e.Answer.Seconds())
+			s.inflight.WithLabelValues(partition, e.Op).Dec()
+			s.requests.WithLabelValues(partition, e.Op, e.Outcome, code(e.Err)).Add(float64(e.Requests()))
+			s.bytes.WithLabelValues(partition, e.Op).Add(float64(e.Bytes))
+			s.seconds.WithLabelValues(partition, e.Op).Observe(e.Answer.Seconds())
 		},
 	}
 }
 
-// Describe implements prometheus.Collector.
-func (m *Stores) Describe(ch chan<- *prometheus.Desc) {
-	for _, c := range m.all() {
-		c.Describe(ch)
+// Retried counts a request that is repeated.
+func (s *Stores) Retried(partition string) { s.retries.WithLabelValues(partition).Inc() }
+
+// code returns the label of the HTTP status.
+func code(err error) string {
+	if err == nil {
+		return "ok"
 	}
+	if n := objstore.StatusOf(err); n != 0 {
+		return strconv.Itoa(n)
+	}
+	return "none"
 }
 
-// Collect implements prometheus.Collector.
-func (m *Stores) Collect(ch chan<- prometheus.Metric) {
-	for _, c := range m.all() {
-		c.Collect(ch)
-	}
-}
-
-func (m *Stores) all() []prometheus.Collector {
-	return []prometheus.Collector{m.requests, m.bytes, m.seconds, m.inflight}
+func (s *Stores) vectors() []prometheus.Collector {
+	return []prometheus.Collector{s.requests, s.bytes, s.seconds, s.inflight, s.retries}
 }

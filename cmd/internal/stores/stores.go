@@ -43,6 +43,7 @@ type Options struct {
 	Hang     time.Duration
 	Requests int                                  // concurrent, in each partition; 0: no limit
 	Observe  func(partition string) observe.Hooks // observes each request; nil: none
+	Retried  func(partition string)               // is called before a request is repeated; nil: no call
 	// CredentialsFile is backup_credentials_file; Open takes it from the configuration.
 	CredentialsFile string
 	// Only selects the partitions to open; nil: all.
@@ -167,6 +168,9 @@ func decorate(s objstore.Store, name string, l objstore.Location, o Options) obj
 		o.Retry = 5 * time.Second
 	}
 	return retry.New(s, retry.Options{MaxElapsed: o.Retry, Notify: func(err error, pause time.Duration) {
+		if o.Retried != nil {
+			o.Retried(name)
+		}
 		if o.Logger != nil {
 			o.Logger.Warn("the store did not answer as it should; trying again", "partition", name, "pause", pause.Round(time.Millisecond).String(), "err", err)
 		}

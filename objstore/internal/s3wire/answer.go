@@ -32,7 +32,7 @@ type Failure struct {
 
 // Error returns the *objstore.Error of a failure.
 func (f Failure) Error(ctx context.Context) error {
-	e := &objstore.Error{Op: f.Op, Key: f.Key, StoreTime: f.Date}
+	e := &objstore.Error{Op: f.Op, Key: f.Key, StoreTime: f.Date, Status: f.Status}
 	if f.Status == 0 {
 		e.Err, e.Temporary = f.unanswered(ctx)
 		return e

@@ -51,7 +51,7 @@ func Stat(ctx context.Context, head func() (objstore.Info, *Failure), get func()
 	var e *objstore.Error
 	switch {
 	case errors.As(err, &e):
-		return objstore.Info{}, &objstore.Error{Op: f.Op, Key: f.Key, StoreTime: e.StoreTime, Temporary: e.Temporary, Err: e.Err}
+		return objstore.Info{}, &objstore.Error{Op: f.Op, Key: f.Key, StoreTime: e.StoreTime, Temporary: e.Temporary, Status: e.Status, Err: e.Err}
 	case err != nil:
 		return objstore.Info{}, err
 	}

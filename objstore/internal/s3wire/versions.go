@@ -34,7 +34,7 @@ func Noncurrent(prefix, startAfter string, versions Versions, hasObject func(aft
 			return
 		}
 		failed := func(err error) {
-			yield(objstore.Version{}, &objstore.Error{Op: "noncurrent", Key: prefix, StoreTime: objstore.StoreTimeOf(err), Err: err})
+			yield(objstore.Version{}, &objstore.Error{Op: "noncurrent", Key: prefix, StoreTime: objstore.StoreTimeOf(err), Status: objstore.StatusOf(err), Err: err})
 		}
 		last := after
 		for v, err := range versions(prefix, after, 0) {
