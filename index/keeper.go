@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"syscall"
 	"time"
 )
 
@@ -110,7 +111,7 @@ type Status struct {
 	Open     bool
 	Free     int64 // bytes of its file system; -1: unknown
 	SetAside int   // damaged indexes that are kept
-	Bytes    int64 // of its files
+	Bytes    int64 // that its files take on the disk
 }
 
 // Status returns the state of the index and its disk.
@@ -123,8 +124,8 @@ func (x *Index) Status() Status {
 	return s
 }
 
-// bytesIn returns the size of the files in a directory. A file that is removed meanwhile counts as
-// nothing.
+// bytesIn returns what the files in a directory take on the disk: some are sparse. A file that is removed
+// meanwhile counts as nothing.
 func bytesIn(dir string) (n int64) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -132,7 +133,9 @@ func bytesIn(dir string) (n int64) {
 	}
 	for _, e := range entries {
 		if info, err := e.Info(); err == nil && info.Mode().IsRegular() {
-			n += info.Size()
+			if s, ok := info.Sys().(*syscall.Stat_t); ok {
+				n += s.Blocks * 512 // stat(2)
+			}
 		}
 	}
 	return n

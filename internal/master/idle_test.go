@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -52,5 +53,37 @@ func TestIdleEndRefusesReservations(t *testing.T) {
 	}
 	if got := <-code; got != ExitOK {
 		t.Errorf("status %d", got)
+	}
+}
+
+// A process that stays does not end when it is idle, and still ends when it is asked to.
+func TestStay(t *testing.T) {
+	for _, stays := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			p := New(Config{Idle: time.Minute}, Limits{})
+			ctx, end := context.WithCancel(t.Context())
+			defer end()
+			code := make(chan int, 1)
+			go func() { code <- p.Run(ctx, Callbacks{Serve: func(context.Context, *Conn) {}}) }()
+			if stays {
+				p.Stay()
+			}
+			place, err := p.Reserve(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			near, far := net.Pipe()
+			defer near.Close()
+			place.Serve(&Conn{Conn: far})
+			time.Sleep(time.Hour)
+			end()
+			want := ExitOK
+			if stays {
+				want = ExitTempFail
+			}
+			if got := <-code; got != want {
+				t.Errorf("stays %v: status %d, want %d", stays, got, want)
+			}
+		})
 	}
 }

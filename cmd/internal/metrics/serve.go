@@ -51,13 +51,14 @@ func (m *Metrics) Serve(at string) {
 	}))
 	s := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	m.output.server = s
-	m.output.work.Go(func() { m.serve(m.output.life, s, at) })
+	l, err := listen(at)
+	m.output.work.Go(func() { m.serve(m.output.life, s, at, l, err) })
 }
 
-func (m *Metrics) serve(ctx context.Context, s *http.Server, at string) {
+// serve serves at l, or at what it can listen to later if there was an error.
+func (m *Metrics) serve(ctx context.Context, s *http.Server, at string, l net.Listener, err error) {
 	failed := false
-	for {
-		l, err := listen(at)
+	for ; ; l, err = listen(at) {
 		if err == nil {
 			if failed {
 				m.opt.Logger.Warn("metrics are served again", "address", at)

@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -33,7 +34,12 @@ func newUsers(c *catalogue, b *background, set *partitions.Set) *users {
 	c.begin("Backups")
 	x := &users{
 		status: newReading(b, "backups", func(*partitions.Status) time.Duration { return usersAge },
-			func(context.Context) (*partitions.Status, error) { return set.Status() }),
+			func(context.Context) (*partitions.Status, error) {
+				if _, err := set.Counted(); errors.Is(err, partitions.ErrNoCensus) {
+					set.BeginCensus()
+				}
+				return set.Status()
+			}),
 		backups: c.gauge("backups", "Backups in the partition, as far as this host knows.", "partition"),
 		contact: c.histogram("contact_age_seconds",
 			"Backups by the time since their mail server was in contact: older changes are in the backup. It is the distribution now; its rate means nothing.", "partition"),
