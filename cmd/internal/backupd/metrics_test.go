@@ -59,7 +59,7 @@ func TestMetricsMove(t *testing.T) {
 		"build_info", "memory_limit_bytes", "resident_memory_bytes", "index_reserve_bytes", // constant: TestConstantMetrics
 		"running",                                           // TestMetricsFile
 		"index_open", "index_set_aside", "index_size_bytes", // metrics.TestLocalIndex
-		"partition_size_bytes", "index_free_bytes", "partition_free_bytes", // of the disk: TestConstantMetrics
+		"partition_size_bytes", "partition_created_timestamp_seconds", "index_free_bytes", "partition_free_bytes", // of the disk: TestConstantMetrics
 		"store_requests_in_flight",                                     // objstore/observe has the tests of its hooks
 		"store_clock_offset_seconds", "backups_read_timestamp_seconds", // TestConstantMetrics
 	} {
@@ -332,6 +332,7 @@ func TestConstantMetrics(t *testing.T) {
 		"running": 1, "memory_limit_bytes": 300 << 20, "index_reserve_bytes": 1 << 20, "index_open": 1, "index_set_aside": 0,
 		"index_size_bytes": more, "index_free_bytes": more, "resident_memory_bytes": more, "backups_read_timestamp_seconds": more,
 		`partition_free_bytes{partition="default"}`: more, `partition_size_bytes{partition="default"}`: more,
+		`partition_created_timestamp_seconds{partition="default"}`: more,
 	} {
 		if got, there := v[series]; !there || got != want && (want != more || got <= 0) {
 			t.Errorf("%s is %v, want %v", series, got, want)

@@ -27,13 +27,14 @@ const (
 type reach struct {
 	state *reading[[]reached]
 
-	reachable, checked, offset, free, size *family
+	reachable, created, checked, offset, free, size *family
 }
 
 // reached is what a request to a partition has shown.
 type reached struct {
 	partition string
 	ok        bool
+	created   time.Time // of the repository; zero: unknown
 	offset    time.Duration
 	timed     bool   // offset is known
 	space     *space // nil: unknown, or a bucket
@@ -45,6 +46,7 @@ func newReach(c *catalogue, b *background, parts []repository.Config) *reach {
 	c.begin("Partitions")
 	x := &reach{
 		reachable: c.gauge("partition_reachable", "1 if repository.json could be read when it was tried last: at most once a minute, and only while somebody reads the metrics.", "partition"),
+		created:   c.gauge("partition_created_timestamp_seconds", "When the repository in the partition was made.", "partition"),
 		checked:   c.gauge("partition_checked_timestamp_seconds", "When that was tried.", "partition"),
 		offset:    c.gauge("store_clock_offset_seconds", "How far the clock of the store is ahead of the clock of this host. S3 refuses requests from 900 seconds on.", "partition"),
 		free:      c.gauge("partition_free_bytes", "Free space of the file system of a partition that is a directory.", "partition"),
@@ -79,10 +81,15 @@ func reachAll(ctx context.Context, parts []repository.Config, now func() time.Ti
 
 func reachOne(ctx context.Context, p repository.Config, now func() time.Time) reached {
 	out := reached{partition: p.Name}
-	_, info, err := repository.ReadSmall(ctx, p.Store, repository.Key)
+	b, info, err := repository.ReadSmall(ctx, p.Store, repository.Key)
 	out.ok = err == nil || errors.Is(err, objstore.ErrNotExist) || errors.Is(err, fs.ErrNotExist)
 	if out.timed = err == nil && !info.StoreTime.IsZero(); out.timed {
 		out.offset = info.StoreTime.Sub(now().Round(0))
+	}
+	if err == nil {
+		if repo, derr := repository.DecodeInfo(b); derr == nil { // otherwise a newer program, or damage
+			out.created = repo.Created
+		}
 	}
 	if out.ok {
 		out.space = spaceOf(ctx, p.Location)
@@ -121,6 +128,9 @@ func (x *reach) collect(ch chan<- prometheus.Metric) {
 	for _, r := range all {
 		x.reachable.value(ch, number(r.ok), r.partition)
 		x.checked.value(ch, float64(at.Unix()), r.partition)
+		if !r.created.IsZero() {
+			x.created.value(ch, float64(r.created.Unix()), r.partition)
+		}
 		if r.timed {
 			x.offset.value(ch, r.offset.Seconds(), r.partition)
 		}
