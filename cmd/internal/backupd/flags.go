@@ -40,7 +40,7 @@ func (o *options) commandLine(idle *int) *cmdline.Program {
 	p.Group("Options", func(f *pflag.FlagSet) {
 		f.StringVarP(&o.config, "config-file", "C", imapconf.DefaultPath, "read `FILE` as imapd.conf")
 		f.IntVarP(&o.uses, "uses", "U", 0, "exit after `N` connections; 0: no limit")
-		f.IntVarP(idle, "timeout", "T", defaultIdle, "exit after `SECONDS` without a connection; 0: never")
+		f.IntVarP(idle, "timeout", "T", defaultIdle, "exit after `SECONDS` without a connection; 0, or backup_metrics_listen: never")
 		f.BoolVarP(&o.debug, "debug", "D", false, "run debug_command of imapd.conf before serving")
 		f.BoolVarP(&o.tls, "tls", "s", false, "TLS from the first byte")
 		f.BoolVarP(&o.noAuth, "no-auth", "N", false, "do not check passwords: for tests")

@@ -23,6 +23,7 @@ func try(ctx context.Context, was, conf *imapconf.File) error {
 		"backup_index_path":     tryIndex,
 		"backup_control_socket": tryDirectory,
 		"backup_metrics_listen": tryListen,
+		"backup_metrics_file":   tryFile,
 	} {
 		value := conf.String(option)
 		if value == was.String(option) {
@@ -56,6 +57,14 @@ func tryDirectory(path string) error {
 		return &os.PathError{Op: "access", Path: dir, Err: err}
 	}
 	return nil
+}
+
+// tryFile checks the directory of a file, which need not be used.
+func tryFile(path string) error {
+	if path == "" {
+		return nil
+	}
+	return unix.Access(filepath.Dir(path), unix.W_OK|unix.X_OK)
 }
 
 func tryListen(at string) error {

@@ -123,6 +123,10 @@ func (c *checkup) options() {
 		c.warn(c.conf.Origin("backup_outage_wait").String(), "backup_outage_wait: 10m",
 			"backup_outage_wait (%v) is not below sync_timeout (%v): clients give up before they are deferred", wait, silence)
 	}
+	if file := c.conf.String("backup_metrics_file"); file != "" && (!strings.HasPrefix(file, "/") || !strings.HasSuffix(file, ".prom")) {
+		c.fail(c.conf.Origin("backup_metrics_file").String(), "backup_metrics_file: /var/lib/prometheus/node-exporter/backupd.prom",
+			"backup_metrics_file: %q is not an absolute path that ends in .prom: node_exporter reads no other file", file)
+	}
 	if listen := c.conf.String("backup_metrics_listen"); listen != "" && !strings.HasPrefix(listen, "/") && !strings.Contains(listen, ":") {
 		c.fail(c.conf.Origin("backup_metrics_listen").String(), "backup_metrics_listen: 127.0.0.1:"+listen, "backup_metrics_listen: %q is neither host:port nor an absolute path", listen)
 	}

@@ -33,6 +33,7 @@ func TestFaults(t *testing.T) {
 		"facility":           {set("syslog_facility", "MIAL"), want{Error, "options", "imapd.conf:10", "syslog_facility", "syslog_facility: "}},
 		"idle retention":     {set("backup_keep_daily", "7"), want{Warning, "options", "imapd.conf:10", "no effect", "backup_retention: 30d"}},
 		"outage wait":        {set("backup_outage_wait", "1h"), want{Warning, "options", "imapd.conf:10", "sync_timeout", "backup_outage_wait: 10m"}},
+		"metrics file":       {set("backup_metrics_file", "/tmp/backupd.txt"), want{Error, "options", "imapd.conf:10", "/tmp/backupd.txt", "node-exporter/backupd.prom"}},
 		"metrics":            {set("backup_metrics_listen", "9100"), want{Error, "options", "imapd.conf:10", "9100", "127.0.0.1:9100"}},
 		"password for all":   {set("restore_password", "x"), want{Warning, "options", "imapd.conf:10", "every user", "chmod 640"}},
 		"passwords for all":  {func(h *host) { h.must(os.Chmod(h.path("conf/backup-credentials.db"), 0o644)) }, want{Error, "login", "backup-credentials.db", "mode 0644", "chmod 600"}},
