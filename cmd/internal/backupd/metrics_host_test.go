@@ -88,7 +88,7 @@ func (m *metered) mailServer() *syncclient.Client {
 	return c
 }
 
-// sync synchronizes a user's mailbox, in a connection of its own.
+// sync synchronizes a user's mailbox, in a new connection.
 func (m *metered) sync(user string, boxes ...*box) error {
 	m.t.Helper()
 	c := m.mailServer()

@@ -2,7 +2,7 @@
 // them to a file. No other package but the daemon links Prometheus.
 //
 // What happens often is counted as it happens. Everything else is read when somebody asks for the
-// metrics, and what is expensive to read is read in the background, and not often. No label is made
+// metrics. Expensive values are read in the background, and not often. No label is made
 // from a user's name, and no value takes memory for each user.
 package metrics
 
@@ -111,7 +111,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 // Gatherer returns the metrics with Prefix.
 func (m *Metrics) Gatherer() prometheus.Gatherer { return m.own }
 
-// Refresh reads now what is otherwise read from time to time. It is for tests.
+// Refresh reads all values now. It is for tests.
 func (m *Metrics) Refresh(ctx context.Context) error { return m.work.refresh(ctx) }
 
 // Definitions returns what all metrics mean, in the order of docs/metrics.md.

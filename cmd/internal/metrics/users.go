@@ -15,7 +15,7 @@ import (
 const (
 	// usersAge is how old the metrics of users become. Counting them reads the whole index.
 	usersAge = time.Minute
-	// mostServers is how many mail servers have metrics of their own: the mail servers of the most
+	// mostServers is how many mail servers have their own metrics: the mail servers of the most
 	// backups.
 	mostServers = 200
 )
@@ -78,7 +78,7 @@ func (x *users) collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// listed returns the mail servers that have metrics of their own.
+// listed returns the mail servers that have their own metrics.
 func listed(all []partitions.ServerStatus) []partitions.ServerStatus {
 	out := slices.DeleteFunc(slices.Clone(all), func(s partitions.ServerStatus) bool { return s.Backups == 0 })
 	slices.SortStableFunc(out, func(a, b partitions.ServerStatus) int { return b.Backups - a.Backups })
