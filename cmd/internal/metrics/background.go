@@ -87,14 +87,16 @@ func (r *reading[T]) get() (v T, at time.Time, ok bool) {
 	return r.value, r.at, !r.at.IsZero()
 }
 
-func (r *reading[T]) begin() {
+// begin begins a reading if it is due, and returns the channel that is closed at the end of the running
+// one; nil: none is running.
+func (r *reading[T]) begin() <-chan struct{} {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.running != nil || time.Now().Before(r.next) || r.b.life.Err() != nil {
-		return
+	if r.running == nil && !time.Now().Before(r.next) && r.b.life.Err() == nil {
+		r.running = make(chan struct{})
+		r.b.work.Go(r.run)
 	}
-	r.running = make(chan struct{})
-	r.b.work.Go(r.run)
+	return r.running
 }
 
 // refresh reads a new value, after the end of a reading that has begun.
@@ -103,12 +105,12 @@ func (r *reading[T]) refresh(ctx context.Context) error {
 		r.mu.Lock()
 		r.next = time.Time{}
 		r.mu.Unlock()
-		r.begin()
-		r.mu.Lock()
-		running := r.running
-		r.mu.Unlock()
+		running := r.begin()
+		if running == nil {
+			return r.b.life.Err()
+		}
 		select {
-		case <-running: // nil: the daemon ends
+		case <-running:
 		case <-ctx.Done():
 			return ctx.Err()
 		}

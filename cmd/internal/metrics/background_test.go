@@ -68,3 +68,22 @@ func TestReadingHangs(t *testing.T) {
 		}
 	})
 }
+
+// A refresh ends although the reading that it begins is over at once.
+func TestRefresh(t *testing.T) {
+	b := newBackground(slog.New(slog.DiscardHandler), time.Now)
+	defer b.end()
+	n := 0
+	newReading(b, "numbers", func(int) time.Duration { return time.Hour }, func(context.Context) (int, error) {
+		n++
+		return n, nil
+	})
+	for range 1000 {
+		if err := b.refresh(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n != 2000 {
+		t.Errorf("read %d times, want 2000", n)
+	}
+}
