@@ -17,7 +17,7 @@ func TestCounts(t *testing.T) {
 	inbox := newSource("user.anne")
 	bodies := int64(0)
 	for i := range 3 {
-		bodies += int64(len(inbox.bodies[inbox.deliver(mail(i, 2<<20)).GUID])) // too large for a commit
+		bodies += int64(len(inbox.bodies[inbox.deliver(mail(i, 400<<10)).GUID])) // together too large for a commit
 	}
 	h.sync("anne", inbox)
 	got := h.counts()
@@ -33,7 +33,7 @@ func TestCounts(t *testing.T) {
 
 	same := newSource("user.bob") // the same mail
 	for i := range 3 {
-		same.deliver(mail(i, 2<<20))
+		same.deliver(mail(i, 400<<10))
 	}
 	h.sync("bob", same)
 	if got, want := h.counts().Deduplicated, (partitions.Amount{Messages: 3, Bytes: bodies}); got != want || h.counts().Stored.Messages != 3 {

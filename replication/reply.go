@@ -14,7 +14,8 @@ func (e *writeError) Unwrap() error { return e.err }
 
 // reply writes one line. It is flushed before the next read.
 func (c *conn) reply(line string) error {
-	if line[0] != '*' && line[0] != '+' {
+	// Other lines are untagged, a challenge, or the empty end of a file.
+	if line != "" && line[0] != '*' && line[0] != '+' {
 		c.answered = line
 	}
 	if _, err := c.out.WriteString(line); err != nil {
