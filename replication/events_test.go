@@ -35,7 +35,7 @@ func (t *tally) events() replication.Events {
 	}
 }
 
-// Each login and each command is an event with its result, also those that a client makes up.
+// Each login and each command is an event with its result, invented commands too.
 func TestEvents(t *testing.T) {
 	var seen tally
 	srv := newServer(t, replicationtest.NewStore(), func(o *replication.Options) { o.Events = seen.events() })
@@ -76,7 +76,7 @@ func TestEvents(t *testing.T) {
 	}
 }
 
-// A command that the client does not finish, and one that the server cannot answer.
+// An unfinished command, and a command without an answer.
 func TestEventsWithoutAnswer(t *testing.T) {
 	var seen tally
 	srv := newServer(t, replicationtest.NewStore(), func(o *replication.Options) { o.Events = seen.events() })
