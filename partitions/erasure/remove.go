@@ -19,6 +19,8 @@ type remover struct {
 	retained *objstore.RetainedError
 	// objects counts the objects that were removed.
 	objects int
+	// only chooses the keys whose former versions are removed; nil = all.
+	only func(key string) bool
 	// unsupported is set if the store cannot list former versions.
 	unsupported bool
 }
@@ -104,6 +106,9 @@ func (r *remover) former(ctx context.Context, prefix string, cut time.Time) erro
 				return err
 			}
 			some = some[:0]
+		}
+		if r.only != nil && !r.only(v.Key) {
+			continue
 		}
 		some = append(some, v)
 	}

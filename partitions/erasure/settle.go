@@ -69,6 +69,11 @@ func (s *settling) one(ctx context.Context, id string) (out Settled, err error) 
 	if err := m.copies(ctx, e); err != nil {
 		return out, err
 	}
+	if e.OfHistory() {
+		if m.only, err = ofHistory(ctx, s.p, e); err != nil {
+			return out, err
+		}
+	}
 	if err := m.former(ctx, repository.BackupPrefix(e.Backup), e.Cut); err != nil {
 		return out, err
 	}
