@@ -14,14 +14,21 @@ import (
 // Later is what the commits after a state refer to.
 type Later struct {
 	seed      maphash.Seed
-	mailboxes map[string]bool
+	mailboxes map[string]mention
 	messages  prefixSet // guids
 	records   prefixSet // records that were sent as expunged
 	sorted    int       // prefixes at the last sort
+	pruned    time.Time // the latest time of a prune event
+}
+
+// mention is how commits refer to a mailbox.
+type mention struct {
+	live   bool      // it is live from a commit on
+	pruned time.Time // before that commit, a deleted mailbox was dropped if it was deleted before this time
 }
 
 // NewLater returns an empty Later.
-func NewLater() *Later { return &Later{seed: maphash.MakeSeed(), mailboxes: map[string]bool{}} }
+func NewLater() *Later { return &Later{seed: maphash.MakeSeed(), mailboxes: map[string]mention{}} }
 
 // Add adds a commit. m is a state of the backup, and is not changed.
 func (l *Later) Add(m *Mem, c *CommitReader) error {
@@ -42,14 +49,20 @@ func (l *Later) Add(m *Mem, c *CommitReader) error {
 func (l *Later) event(m *Mem, e Event) error {
 	switch e := e.(type) {
 	case *MailboxEvent:
-		l.mailboxes[e.UniqueID] = true
+		if m := l.mailboxes[e.UniqueID]; !m.live {
+			l.mailboxes[e.UniqueID] = mention{true, l.pruned}
+		}
+	case *PruneEvent:
+		if e.Before.After(l.pruned) {
+			l.pruned = e.Before
+		}
 	case *RecordsEvent:
-		l.mailboxes[e.UniqueID] = true
+		l.mention(e.UniqueID)
 		for _, r := range e.Records {
 			l.record(e.UniqueID, &RecordState{Record: *r})
 		}
 	case *RecordBlocksEvent:
-		l.mailboxes[e.UniqueID] = true
+		l.mention(e.UniqueID)
 		for _, b := range e.Blocks {
 			for r, err := range m.readBlock(b) {
 				if err != nil {
@@ -62,16 +75,22 @@ func (l *Later) event(m *Mem, e Event) error {
 		for i := range e.Messages {
 			l.messages.add(guidPrefix(e.Messages[i].GUID))
 		}
-	case *LostEvent:
+	case *LostEvent: // a lost message counts as another arrival
 		for _, g := range e.Messages {
 			l.messages.add(guidPrefix(g))
 		}
 	default:
 		if id := mailboxOf(e); id != "" {
-			l.mailboxes[id] = true
+			l.mention(id)
 		}
 	}
 	return nil
+}
+
+func (l *Later) mention(uniqueid string) {
+	if _, ok := l.mailboxes[uniqueid]; !ok {
+		l.mailboxes[uniqueid] = mention{}
+	}
 }
 
 // mailboxOf returns the uniqueid in an event that changes a mailbox, apart from its records; "" = none.
@@ -132,18 +151,8 @@ func (m *Mem) Forget(before time.Time, later *Later) (changed bool, err error) {
 func (rp *Replayer) forget(before time.Time, later *Later) error {
 	named := &prefixSet{}
 	for m, err := range rp.State.Mailboxes() {
-		var drop bool
-		if err == nil && deletedBefore(m.Deleted, before) {
-			drop, err = rp.unmentioned(m.UniqueID, later)
-		}
-		switch {
-		case err != nil:
-		case drop:
-			err = rp.State.DropMailbox(m.UniqueID)
-		default:
-			err = rp.pruneRecords(m, named, func(r *RecordState) bool {
-				return expungedBefore(r, before) && !later.has(m.UniqueID, r)
-			})
+		if err == nil {
+			err = rp.forgetMailbox(m, named, before, later)
 		}
 		if err != nil {
 			return err
@@ -158,17 +167,34 @@ func (rp *Replayer) forget(before time.Time, later *Later) error {
 	})
 }
 
-// unmentioned reports whether no later commit refers to a mailbox or one of its records.
-func (rp *Replayer) unmentioned(uniqueid string, later *Later) (bool, error) {
-	if later.mailboxes[uniqueid] {
-		return false, nil
-	}
-	for r, err := range rp.State.Records(uniqueid, 0) {
-		if err != nil || later.has(uniqueid, r) {
-			return false, err
+// forgetMailbox drops a deleted mailbox, or some of its records. Commits may also refer to a mailbox that
+// stays deleted: then nothing makes its other records live again.
+func (rp *Replayer) forgetMailbox(m *MailboxState, named *prefixSet, before time.Time, later *Later) error {
+	then, mentioned := later.mailboxes[m.UniqueID]
+	revived := then.live && !deletedBefore(m.Deleted, then.pruned)
+	dead := deletedBefore(m.Deleted, before) && !revived
+	if dead && !mentioned {
+		used, err := rp.anyRecord(m.UniqueID, later)
+		if err != nil {
+			return err
+		}
+		if !used {
+			return rp.State.DropMailbox(m.UniqueID)
 		}
 	}
-	return true, nil
+	return rp.pruneRecords(m, named, func(r *RecordState) bool {
+		return (dead || expungedBefore(r, before)) && !later.has(m.UniqueID, r)
+	})
+}
+
+// anyRecord reports whether a record of a mailbox has to stay.
+func (rp *Replayer) anyRecord(uniqueid string, later *Later) (bool, error) {
+	for r, err := range rp.State.Records(uniqueid, 0) {
+		if err != nil || later.has(uniqueid, r) {
+			return err == nil, err
+		}
+	}
+	return false, nil
 }
 
 // has reports whether a record has to stay. A record whose message is named again keeps that from an

@@ -190,8 +190,58 @@ func alive(t *testing.T, m *Mem) string {
 	return b.String()
 }
 
+// needs adds the messages that a state needs after the history before limit was erased.
+func (f *forgetModel) needs(m *Mem, limit time.Time, out map[cyrus.GUID]bool) {
+	f.t.Helper()
+	for box, err := range m.Mailboxes() {
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		if deletedBefore(box.Deleted, limit) {
+			continue
+		}
+		for r, err := range m.Records(box.UniqueID, 0) {
+			if err != nil {
+				f.t.Fatal(err)
+			}
+			if !expungedBefore(r, limit) {
+				out[r.GUID] = true
+			}
+		}
+	}
+}
+
+// names adds the messages that a commit names, and those of the records of base that it replaces.
+func (f *forgetModel) names(c *CommitReader, base *Mem, out map[cyrus.GUID]bool) {
+	f.t.Helper()
+	for e, err := range c.Events() {
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		switch e := e.(type) {
+		case *RecordsEvent:
+			for _, r := range e.Records {
+				out[r.GUID] = true
+				if old, err := base.Record(e.UniqueID, r.UID); err != nil {
+					f.t.Fatal(err)
+				} else if old != nil { // a mail server never gives a uid to another message
+					out[old.GUID] = true
+				}
+			}
+		case *MessagesEvent:
+			for _, m := range e.Messages {
+				out[m.GUID] = true
+			}
+		case *LostEvent:
+			for _, g := range e.Messages {
+				out[g] = true
+			}
+		}
+	}
+}
+
 // Random logs of all kinds of events: after Forget, every later state has the same live content, and the prune
-// event leads to the same state.
+// event leads to the same state. It leaves no message that nothing needs.
 func TestForgetModel(t *testing.T) {
 	for seed := range uint64(60) {
 		f := &forgetModel{writer: newWriter(t)}
@@ -213,6 +263,7 @@ func TestForgetModel(t *testing.T) {
 		}
 		f.add(&PruneEvent{Before: limit})
 		full, clean, later := f.load(Moment{Number: base, FromLog: true}), f.load(Moment{Number: base, FromLog: true}), NewLater()
+		needed := map[cyrus.GUID]bool{}
 		for c, err := range f.log().CommitsAfter(t.Context(), full.Tip(), f.tip.Number) {
 			if err == nil {
 				err = later.Add(full, c)
@@ -221,13 +272,27 @@ func TestForgetModel(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		for c, err := range f.log().CommitsAfter(t.Context(), full.Tip(), f.tip.Number) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.names(c, full, needed)
+		}
 		if _, err := clean.Forget(limit, later); err != nil {
 			t.Fatal(err)
 		}
 		if err := clean.sweepPlaces(); err != nil { // as WriteCheckpoint does
 			t.Fatal(err)
 		}
+		left := map[cyrus.GUID]bool{}
+		for s, err := range clean.Messages() {
+			if err != nil {
+				t.Fatal(err)
+			}
+			left[s.GUID] = true
+		}
 		for n := base; ; n++ {
+			f.needs(full, limit, needed)
 			if a, b := alive(t, full), alive(t, clean); a != b {
 				t.Fatalf("seed %d, base %d, limit %s: after commit %d:\n%s\ninstead of\n%s", seed, base, limit, n, b, a)
 			}
@@ -247,6 +312,11 @@ func TestForgetModel(t *testing.T) {
 		}
 		if diff, err := full.Difference(clean); err != nil || diff != "" {
 			t.Fatalf("seed %d, base %d, limit %s: %s, %v", seed, base, limit, diff, err)
+		}
+		for g := range left {
+			if !needed[g] {
+				t.Fatalf("seed %d, base %d, limit %s: message %s is left, and nothing needs it", seed, base, limit, g)
+			}
 		}
 		if err := f.m.Close(); err != nil {
 			t.Fatal(err)

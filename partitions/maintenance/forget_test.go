@@ -429,7 +429,7 @@ func TestForgetWithFaults(t *testing.T) {
 	w := shortHistory(t)
 	restore := w.again()
 	for _, lost := range []bool{false, true} {
-		step := 1
+		step := 7
 		if short() {
 			step = 41
 		}
@@ -469,50 +469,68 @@ func TestForgetWithFaults(t *testing.T) {
 	}
 }
 
-// A daemon commits between any two requests. Its commit names a message again that was deleted, as long
-// as its state has the message.
+// A daemon commits between any two changes. Its commit names a message again that was deleted, as long
+// as its state has the message: until the commit of the erasure.
 func TestForgetBesideWriter(t *testing.T) {
 	w := shortHistory(t)
 	restore := w.again()
-	named, step := 0, 1
+	before, after, step := 0, 0, 1
 	if short() {
 		step = 5
 	}
 	w.still = true
-	changes := func(op, _ string) bool { return op == "put" || op == "delete" } // by the goroutine of the test
 	for n := 0; ; n += step {
 		restore()
 		g, r := w.deletedMessage()
-		s := faultstore.New(w.memory)
-		struck := false
-		s.Add(faultstore.Fault{Skip: n, Count: 1, Match: changes, Call: func(string, string) {
-			struck = true
-			w.catchUp() // a daemon has read the commits before its own
-			if m, err := w.fold.Message(g); err != nil || m == nil {
-				return
-			}
-			named++
-			w.uids["inbox"]++
-			again := *r
-			again.UID, again.Flags = w.uids["inbox"], []string{}
-			w.commit(&history.RecordsEvent{UniqueID: "inbox", Records: []*cyrus.Record{&again}})
-			w.note()
-		}})
-		w.store = s
-		_, err := w.forget()
-		w.store = w.memory
-		if err != nil {
-			t.Fatalf("request %d: %v", n, err)
+		switch struck, pruned := w.forgetBesideWriter(n, g, r); {
+		case !struck && (before == 0 || after == 0):
+			t.Fatalf("the message was named again %d times, and was gone %d times", before, after)
+		case !struck:
+			return
+		case pruned:
+			after++
+		case after > 0:
+			t.Fatalf("change %d: the message is back", n)
+		default:
+			before++
 		}
-		if !struck {
-			break
-		}
-		w.renew()
 		w.checkForgotten(false)
 	}
-	if named < 12/step {
-		t.Errorf("the message was named again %d times", named)
+}
+
+// forgetBesideWriter erases, and names a message again before change n. pruned means that the commit of the
+// erasure exists by then: the state lacks the message from there on.
+func (w *forgetful) forgetBesideWriter(n int, g cyrus.GUID, r *cyrus.Record) (struck, pruned bool) {
+	w.t.Helper()
+	start := w.tip.Number
+	s := faultstore.New(w.memory)
+	changes := func(op, _ string) bool { return op == "put" || op == "delete" } // by the goroutine of the test
+	s.Add(faultstore.Fault{Skip: n, Count: 1, Match: changes, Call: func(string, string) {
+		struck = true
+		w.catchUp() // a daemon has read the commits before its own
+		pruned = w.tip.Number > start
+		m, err := w.fold.Message(g)
+		w.must(err)
+		if has := m != nil; has == pruned {
+			w.t.Errorf("change %d: the state has the message: %t, with the commit of the erasure: %t", n, has, pruned)
+		}
+		if m == nil {
+			return
+		}
+		w.uids["inbox"]++
+		again := *r
+		again.UID, again.Flags = w.uids["inbox"], []string{}
+		w.commit(&history.RecordsEvent{UniqueID: "inbox", Records: []*cyrus.Record{&again}})
+		w.note()
+	}})
+	w.store = s
+	_, err := w.forget()
+	w.store = w.memory
+	if err != nil {
+		w.t.Fatalf("change %d: %v", n, err)
 	}
+	w.renew()
+	return struck, pruned
 }
 
 // deletedMessage returns a message that only tombstones name, and one of them.
