@@ -82,6 +82,7 @@ func (j *historyJob) run(ctx context.Context) (err error) {
 	j.done = &Done{Record: Record{j.f.Partition.Name, j.r.Erasure}}
 	o := j.Forget
 	o.Until = j.r.Before
+	o.Merge.Packing = j.packing
 	o.Cutting = func(ctx context.Context) error {
 		if err := j.name(ctx); err != nil {
 			return err
@@ -154,6 +155,15 @@ func (j *historyJob) put(ctx context.Context) (err error) {
 	return err
 }
 
+// packing adds a pack to the list before it is put: after an interruption nothing may name it.
+func (j *historyJob) packing(ctx context.Context, key string) error {
+	id, err := collection.ParsePack(key)
+	if err != nil {
+		return err
+	}
+	return j.record(ctx, func(yield func(collection.Pack, error) bool) { yield(id, nil) })
+}
+
 // name adds the packs that the backup names now to the list beside the record.
 func (j *historyJob) name(ctx context.Context) (err error) {
 	store := j.f.Partition.Store
@@ -165,7 +175,13 @@ func (j *historyJob) name(ctx context.Context) (err error) {
 	if named.Unreadable > 0 {
 		return fmt.Errorf("%w: nothing is erased from a backup that cannot be read: run ctl_backups verify", &named.Unread[0])
 	}
-	lists := []iter.Seq2[collection.Pack, error]{named.Packs()}
+	return j.record(ctx, named.Packs())
+}
+
+// record adds packs to the list.
+func (j *historyJob) record(ctx context.Context, packs iter.Seq2[collection.Pack, error]) (err error) {
+	store := j.f.Partition.Store
+	lists := []iter.Seq2[collection.Pack, error]{packs}
 	switch err := checkPacks(ctx, store, j.r.ID); {
 	case err == nil:
 		lists = append(lists, readPacks(ctx, store, j.r.ID))
@@ -210,9 +226,7 @@ func (j *historyJob) end(ctx context.Context) error {
 	}
 	j.done.Unsupported = m.unsupported
 	j.r.State, j.r.Cut, j.r.Removed = repository.ErasurePending, at.UTC(), at.UTC()
-	if m.retained != nil {
-		j.r.Retained = m.retained.Until.UTC()
-	}
+	m.note(j.r.Erasure)
 	return j.put(ctx)
 }
 

@@ -48,7 +48,7 @@ func TestHistoryBesideLateCheckpoint(t *testing.T) {
 				w.later(15 * hour)
 				w.finish()
 			}
-			w.complete(false)
+			w.complete()
 		})
 	}
 	if n < 15 {
@@ -81,7 +81,7 @@ func TestHistoryHeldMeanwhile(t *testing.T) {
 		w.later(25 * hour)
 		w.finish()
 	}
-	w.complete(false)
+	w.complete()
 }
 
 // A daemon that was slow puts blocks after the erasure, and no checkpoint. No former version of them stays.
@@ -103,10 +103,97 @@ func TestHistoryLateBlocks(t *testing.T) {
 		w.later(15 * hour)
 		w.finish()
 	}
-	w.complete(false)
+	w.complete()
 	for _, key := range w.below("backups/user/anne/records/") {
 		if !w.has(key) {
 			t.Errorf("a former version of %s is left", key)
 		}
 	}
+}
+
+// A backup cannot be set aside while bodies of erased history are left: nothing would remove them from the copy.
+func TestHistoryKeepsFromSetAside(t *testing.T) {
+	w := newPast(t)
+	w.mustHistory()
+	w.later(hour)
+	if _, _, err := w.remains().SetAside(t.Context(), "test", w.lock(), nil); !errors.Is(err, repository.ErrErasing) {
+		t.Fatalf("%v", err)
+	}
+	w.later(15 * hour)
+	w.finish()
+	w.complete()
+	if _, _, err := w.remains().SetAside(t.Context(), "test", w.lock(), nil); err != nil {
+		t.Error(err)
+	}
+}
+
+// Each request of what compact does later fails in turn, and is repeated.
+func TestHistoryFinishWithFaults(t *testing.T) {
+	n := 0
+	for more := true; more; n += stride() {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			w := newPast(t)
+			w.mustHistory()
+			w.later(15 * hour)
+			f := faultstore.New(w.mem)
+			w.store = f
+			fault := faultstore.Fault{Skip: n, Count: 1}
+			if n%2 == 0 {
+				fault.Before = faultstore.Lost
+			} else {
+				fault.After = faultstore.Lost
+			}
+			f.Add(fault)
+			_ = w.tryFinish()
+			more = f.Struck() > 0
+			f.Clear()
+			w.store = w.mem
+			for range 2 {
+				w.later(15 * hour)
+				w.finish()
+			}
+			w.complete()
+		})
+	}
+	if n < 80 {
+		t.Errorf("only %d requests", n)
+	}
+}
+
+// What the bucket retains of the history is removed when it may be: a pack, a checkpoint, and a version with a
+// legal hold. Until then the record shows why.
+func TestHistoryRetained(t *testing.T) {
+	w := newPast(t)
+	until := w.now.Add(10 * day)
+	w.mem.Retain(w.private, until)
+	held := w.below("backups/user/anne/checkpoints/")[0]
+	w.mem.LegalHold(held, true)
+	w.mem.LegalHold(w.mixed, true)
+	if done := w.mustHistory(); !done.LegalHold || !done.Retained.IsZero() {
+		t.Errorf("%+v", done.Erasure)
+	}
+	w.forgotten()
+	for range 2 {
+		w.later(15 * hour)
+		if err := w.tryFinish(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.forgotten()
+	if open := w.open(); len(open) != 1 || !open[0].LegalHold || !open[0].Retained.Equal(until) || w.has(w.private) || w.has(w.mixed) {
+		t.Fatalf("%+v", open)
+	}
+	w.later(10 * day)
+	if err := w.tryFinish(); err != nil {
+		t.Fatal(err)
+	}
+	if open := w.open(); len(open) != 1 || !open[0].LegalHold || !open[0].Retained.IsZero() {
+		t.Fatalf("after the retention: %+v", open)
+	}
+	for _, key := range []string{held, w.mixed} {
+		w.mem.LegalHold(key, false)
+	}
+	w.later(day)
+	w.finish()
+	w.complete()
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // remover removes objects of a partition with all their versions.
@@ -83,10 +84,21 @@ func (r *remover) keep(err error) error {
 	if !errors.As(err, &kept) {
 		return err
 	}
-	if r.retained == nil || kept.Until.After(r.retained.Until) {
-		r.retained = kept
+	if r.retained == nil {
+		r.retained = &objstore.RetainedError{}
+	}
+	r.retained.LegalHold = r.retained.LegalHold || kept.LegalHold
+	if kept.Until.After(r.retained.Until) {
+		r.retained.Until = kept.Until
 	}
 	return nil
+}
+
+// note puts into the record what keeps versions from being removed.
+func (r *remover) note(e *repository.Erasure) {
+	if r.retained != nil {
+		e.Retained, e.LegalHold = r.retained.Until.UTC(), r.retained.LegalHold
+	}
 }
 
 // former removes the former versions below a prefix that are not younger than cut. A new backup of

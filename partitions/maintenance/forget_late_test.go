@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cyrusbackup/backupd/objstore/pack"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/maintenance"
 	"github.com/cyrusbackup/backupd/partitions/repository"
@@ -90,4 +91,31 @@ func TestSweepBesideRetention(t *testing.T) {
 		w.checkpoint()
 	}
 	t.Error("it never completes")
+}
+
+// A delayed request puts a single commit into the history that was removed, with an inline body. Sweep removes it
+// as soon as it is old enough.
+func TestSweepLateCommit(t *testing.T) {
+	for _, which := range []string{"first", "middle"} {
+		t.Run(which, func(t *testing.T) {
+			w := longHistory(t)
+			w.mustForget()
+			n := map[string]uint64{"first": 1, "middle": w.base() / 2}[which]
+			b := history.NewBuilder(history.Header{Backup: anne, Number: n, Time: w.times[n], Clock: w.times[n]}, pack.Options{})
+			w.must(b.Event(&history.MessagesEvent{Messages: w.bodies(b, 1, true)}))
+			if won, err := w.found.PutBuilt(t.Context(), b); err != nil || !won {
+				t.Fatal(won, err)
+			}
+			for range 4 {
+				w.hours(25)
+				_, _ = w.night()
+			}
+			w.hours(25)
+			s := w.sweep()
+			if there := w.memory.Bytes(history.LogKey(anne, n)) != nil; there || !s.Complete() {
+				t.Errorf("%+v, commit %d is there: %t", s, n, there)
+			}
+			w.checkForgotten(true)
+		})
+	}
 }

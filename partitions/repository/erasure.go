@@ -47,10 +47,12 @@ type Erasure struct {
 	Done    time.Time `json:"done,omitzero"`
 	// Retained is the time until which the store refuses to remove something.
 	Retained time.Time `json:"retained,omitzero"`
-	Copies   []string  `json:"copies"` // folders of the copies that were set aside
-	Objects  int64     `json:"objects"`
-	Bytes    int64     `json:"bytes"` // of the objects of the copies
-	Packs    int64     `json:"packs"` // with bodies of the backup
+	// LegalHold means that a version has a legal hold, which ends only when somebody releases it.
+	LegalHold bool     `json:"legal_hold,omitempty"`
+	Copies    []string `json:"copies"` // folders of the copies that were set aside
+	Objects   int64    `json:"objects"`
+	Bytes     int64    `json:"bytes"` // of the objects of the copies
+	Packs     int64    `json:"packs"` // with bodies of the backup
 	// Unknown counts objects that could not be read, so that the packs that only they named are
 	// not on record. They are removed as unused.
 	Unknown int64 `json:"unknown,omitempty"`
@@ -152,13 +154,14 @@ func (e *Erasure) Concerns(f *Found) bool {
 	return e.OfHistory() && e.Backup == f.Path && len(e.IDs) == 1 && e.IDs[0] == f.Info.ID
 }
 
-// CheckErasures returns ErrErasing if a copy of the backup may have bodies that have to disappear.
+// CheckErasures returns ErrErasing if a copy of the backup may have bodies that have to disappear. A backup
+// whose backup.json cannot be read counts as every backup that had its name.
 func (f *Found) CheckErasures(ctx context.Context) error {
 	for e, err := range Erasures(ctx, f.Partition, time.Time{}) {
 		if err != nil && (e == nil || IsStoreError(err)) {
 			return err
 		}
-		if err == nil && e.State != ErasureDone && e.Concerns(f) {
+		if err == nil && e.State != ErasureDone && (e.Concerns(f) || f.Info.ID == "" && e.OfHistory() && e.Backup == f.Path) {
 			return fmt.Errorf("%s: %w", f.Name(), ErrErasing)
 		}
 	}

@@ -108,8 +108,8 @@ func (c *command) settleErasures(p repository.Config, due []*repository.Erasure,
 		}
 		done = false
 		why := fmt.Sprintf("%s, or former versions, are left: compact -A continues", objects(s.Left, "pack"))
-		if !s.Retained.IsZero() {
-			why = "the bucket retains versions until " + timespec.Text(s.Retained)
+		if text := retainedText(s.Erasure); text != "" {
+			why = text
 		}
 		cli.Fprintf(c.err, "ctl_backups: partition %s: the erasure of %s is not complete: %s\n", p.Name, nameOf(s.Of()), why)
 	}

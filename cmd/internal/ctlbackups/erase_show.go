@@ -2,6 +2,7 @@ package ctlbackups
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
@@ -119,10 +120,22 @@ func recordText(e *repository.Erasure) string {
 	default:
 		text = "the erasure was interrupted: run erase again"
 	}
-	if !e.Retained.IsZero() {
-		text += "; the bucket retains versions until " + timespec.Text(e.Retained)
+	if kept := retainedText(e); kept != "" {
+		text += "; " + kept
 	}
 	return text
+}
+
+// retainedText returns what keeps versions in the bucket; "" = nothing.
+func retainedText(e *repository.Erasure) string {
+	var why []string
+	if e.LegalHold {
+		why = append(why, "the bucket has a legal hold on versions: whoever placed it must release it")
+	}
+	if !e.Retained.IsZero() {
+		why = append(why, "the bucket retains versions until "+timespec.Text(e.Retained))
+	}
+	return strings.Join(why, "; ")
 }
 
 // eraseList prints the records of all erasures.
