@@ -42,7 +42,6 @@ func compact(c *command) error {
 	}
 	k.progress = newProgress(c)
 	k.record = c.beginRun(repository.RunCompact)
-	c.sweepHistories()
 	chosen := c.chosen()
 	if c.mode == modeAll {
 		chosen = c.browsedWith(c.known)

@@ -26,9 +26,9 @@ func (k *compaction) collect() error {
 			continue
 		}
 		k.progress.step("collect packs of partition " + p.Name)
-		due, keep, complete := k.c.dueErasures(p)
+		due, complete := k.c.dueErasures(p)
 		failed = failed || !complete
-		r, err := k.c.collectPartition(p, due, keep)
+		r, err := k.c.collectPartition(p, due)
 		if k.c.ctx.Err() != nil {
 			return k.c.ctx.Err()
 		}
