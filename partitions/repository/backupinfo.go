@@ -28,18 +28,26 @@ func BackupInfoKey(path string) string { return BackupPrefix(path) + "backup.jso
 // ReadBackupInfo reads backup.json. The error is history.ErrCorrupt if it is damaged,
 // ErrVersion if a newer program wrote it, and objstore.ErrNotExist if it is missing.
 func ReadBackupInfo(ctx context.Context, s objstore.Store, path string) (*BackupInfo, error) {
-	b, _, err := ReadSmall(ctx, s, BackupInfoKey(path))
+	i, _, err := readBackupInfo(ctx, s, path)
+	return i, err
+}
+
+// readBackupInfo also returns the version of the object.
+func readBackupInfo(ctx context.Context, s objstore.Store, path string) (*BackupInfo, objectVersion, error) {
+	key := BackupInfoKey(path)
+	b, info, err := ReadSmall(ctx, s, key)
 	if err != nil {
-		return nil, err
+		return nil, objectVersion{}, err
 	}
 	var i BackupInfo
 	if err := json.Unmarshal(b, &i); err != nil {
-		return nil, fmt.Errorf("read %s: %w: %w", BackupInfoKey(path), history.ErrCorrupt, err)
+		return nil, objectVersion{}, fmt.Errorf("read %s: %w: %w", key, history.ErrCorrupt, err)
 	}
 	if i.Version != Version {
-		return nil, fmt.Errorf("%s has version %d, this program supports version %d: %w", BackupInfoKey(path), i.Version, Version, ErrVersion)
+		return nil, objectVersion{}, fmt.Errorf("%s has version %d, this program supports version %d: %w", key, i.Version, Version, ErrVersion)
 	}
-	return &i, nil
+	info.Key = key
+	return &i, versionOf(info), nil
 }
 
 // Check returns an error if this is not the backup of n. Two truncated names have the

@@ -63,6 +63,9 @@ func browseKnown(ctx context.Context, parts []Config, i int, k *Known, yield fun
 		return true
 	})
 	if more && whole {
+		if k.Settle != nil {
+			k.Settle()
+		}
 		_ = k.Keep()
 	}
 	return more
@@ -163,7 +166,7 @@ func (b browsed) lookUp(ctx context.Context, parts []Config, p Config) browsed {
 		return b
 	}
 	if b.known != nil && b.known.Path != "" {
-		b.found = &Found{Partition: p, Path: b.listing.path, listed: b.listing, Info: b.known.Info}
+		b.found = &Found{Partition: p, Path: b.listing.path, listed: b.listing, Info: b.known.Info, read: b.known.Version}
 	} else {
 		b.found, b.err = readFound(ctx, p, b.listing)
 	}
@@ -201,14 +204,14 @@ var ErrIncomplete = errors.New("backup.json is missing: repeat the move, export 
 
 func readFound(ctx context.Context, p Config, l *listing) (*Found, error) {
 	f := &Found{Partition: p, Path: l.path, listed: l}
-	info, err := ReadBackupInfo(ctx, f.Listed().Partition.Store, l.path)
+	info, read, err := readBackupInfo(ctx, f.Listed().Partition.Store, l.path)
 	switch {
 	case errors.Is(err, objstore.ErrNotExist):
 		return f, fmt.Errorf("partition %s: backups/%s: %w", p.Name, l.path, ErrIncomplete)
 	case err != nil:
 		return f, fmt.Errorf("partition %s: %w", p.Name, err)
 	}
-	f.Info = *info
+	f.Info, f.read = *info, read
 	return f, nil
 }
 

@@ -83,7 +83,7 @@ func HoldAside(ctx context.Context, f *Found, o LockOptions) (*Upkeep, error) {
 		return nil, fmt.Errorf("%s was not set aside", f.Where())
 	}
 	p.Store = raw.Store
-	u, err := p.beginUpkeep(ctx, f.Aside+"/"+upkeepName, f.Aside, o)
+	u, err := NewLeases(p, o).take(ctx, f.Aside+"/"+upkeepName, f.Aside, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -25,8 +25,9 @@ type Found struct {
 	// its objects under their old keys.
 	Aside string
 
-	listed *listing     // by Browse; nil: not listed
-	known  *knownBackup // by BrowseKnown, with what the run adds; nil: nothing is remembered
+	read   objectVersion // of backup.json, with Info; zero = unknown
+	listed *listing      // by Browse; nil: not listed
+	known  *knownBackup  // by BrowseKnown, with what the run adds; nil: nothing is remembered
 }
 
 // Where returns Aside or Path, for messages.
@@ -72,14 +73,14 @@ func FindPath(ctx context.Context, p Config, path string) (*Found, error) {
 	if strings.HasPrefix(path, AsidePrefix) {
 		return findAside(ctx, p, path)
 	}
-	info, err := ReadBackupInfo(ctx, p.Store, path)
+	info, read, err := readBackupInfo(ctx, p.Store, path)
 	if errors.Is(err, objstore.ErrNotExist) {
 		return nil, fmt.Errorf("%s: %w in partition %s (%s)", path, ErrNoBackup, p.Name, p.Location)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("partition %s: %w", p.Name, err)
 	}
-	return &Found{Partition: p, Path: path, Info: *info}, nil
+	return &Found{Partition: p, Path: path, Info: *info, read: read}, nil
 }
 
 // FindAny finds the backup with a path in the first partition that has objects of it,

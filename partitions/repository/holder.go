@@ -21,9 +21,11 @@ type holder struct {
 	taken   error  // wrapped by the error about another holder
 	file    LockFile
 	etag    string
-	clock   storeclock.Clock
-	watch   LeaseWatch      // of the present holder's lease
-	lost    context.Context // ends when the lease is lost or released
+	putAt   time.Time            // the store's time in the answer to the last put; zero = unknown
+	free    *objstore.PutOptions // see Found.freeLease
+	clock   *storeclock.Clock    // of the store
+	watch   LeaseWatch           // of the present holder's lease
+	lost    context.Context      // ends when the lease is lost or released
 	end     context.CancelCauseFunc
 	done    chan struct{} // closed when the renewal has ended
 
@@ -35,7 +37,7 @@ type holder struct {
 func newHolder(s objstore.Store, key, lease string, taken error, o LockOptions) *holder {
 	o.SetDefaults()
 	return &holder{Options: o, store: s, key: key, lease: lease, taken: taken,
-		file: LockFile{Version: lockVersion, ID: NewID(), Owner: o.Owner}, done: make(chan struct{})}
+		clock: new(storeclock.Clock), file: LockFile{Version: lockVersion, ID: NewID(), Owner: o.Owner}, done: make(chan struct{})}
 }
 
 // hold takes the lease, and renews it from then on. It waits for the present holder if the
@@ -92,9 +94,12 @@ func (p *Config) canLock(ctx context.Context, now func() time.Time) error {
 // take writes the lease unless another one is valid.
 func (l *holder) take(ctx context.Context) (LeaseState, error) {
 	begun := leaseNow()
-	now, err := l.Now(ctx)
+	now, err := l.time(ctx)
 	if err != nil {
 		return LeaseFree, err
+	}
+	if l.takeFree(ctx, begun, now) {
+		return LeaseFree, l.correct(ctx)
 	}
 	old, info, err := readLease(ctx, l.store, l.key)
 	if l.Options.Mend && err != nil && !IsStoreError(err) && !errors.Is(err, ErrVersion) {
@@ -110,9 +115,25 @@ func (l *holder) take(ctx context.Context) (LeaseState, error) {
 	if info.ETag != "" {
 		o = objstore.PutOptions{IfMatch: info.ETag}
 	}
+	if err := l.begin(ctx, begun, now, o); err != nil {
+		return LeaseFree, err
+	}
+	return LeaseFree, l.correct(ctx)
+}
+
+// begin puts the lease as of now.
+func (l *holder) begin(ctx context.Context, begun leaseTime, now time.Time, o objstore.PutOptions) error {
 	l.file.Since, l.file.Expires = now.UTC(), now.Add(l.Options.Lease).UTC()
 	l.setRenewed(begun)
-	return LeaseFree, l.put(ctx, o)
+	return l.put(ctx, o)
+}
+
+// takeFree takes the lease without reading it, if it is known to be free. The condition of the put
+// proves that nobody has taken it since.
+func (l *holder) takeFree(ctx context.Context, begun leaseTime, now time.Time) bool {
+	free := l.free
+	l.free = nil
+	return free != nil && l.begin(ctx, begun, now, *free) == nil
 }
 
 // Now returns the store's time, from several answers: other programs rely on the time in
@@ -140,9 +161,11 @@ func (l *holder) Now(ctx context.Context) (time.Time, error) {
 func (l *holder) put(ctx context.Context, o objstore.PutOptions) error {
 	info, putErr := l.file.put(ctx, l.store, l.key, o)
 	if putErr == nil {
-		l.etag = info.ETag
+		l.etag, l.putAt = info.ETag, info.StoreTime
+		l.clock.Observe(info.StoreTime, l.Options.Now())
 		return nil
 	}
+	l.putAt = time.Time{}
 	there, info, err := readLease(ctx, l.store, l.key)
 	switch {
 	case err != nil:
@@ -150,7 +173,7 @@ func (l *holder) put(ctx context.Context, o objstore.PutOptions) error {
 	case there == nil:
 		return putErr
 	case there.ID == l.file.ID && there.Expires.Equal(l.file.Expires):
-		l.etag = info.ETag
+		l.etag, l.putAt = info.ETag, info.StoreTime
 		return nil
 	case there.ID == l.file.ID && info.ETag != l.etag:
 		// An earlier put by this program succeeded, although its answer was unclear.

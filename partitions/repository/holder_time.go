@@ -1,6 +1,11 @@
 package repository
 
-import "time"
+import (
+	"context"
+	"time"
+
+	"github.com/cyrusbackup/backupd/objstore"
+)
 
 // leaseTime is a moment by two clocks of this host. The monotonic clock ignores changes of
 // the time, but stops while the host sleeps; the other one does not.
@@ -29,4 +34,33 @@ func (l *holder) left() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.Options.Lease - l.Options.Lease/12 - l.renewed.since()
+}
+
+// time returns the store's time for the beginning of a lease. If the clock has enough answers,
+// from earlier leases of this program, it sends no request: correct notices an estimate that
+// is wrong because this host has slept or was paused.
+func (l *holder) time(ctx context.Context) (time.Time, error) {
+	if l.clock.Sure() {
+		return l.clock.Now(l.Options.Now()), nil
+	}
+	return l.Now(ctx)
+}
+
+// leaseSlack is the part of a lease by which its beginning may differ from the store's time in
+// the answer to its put. It is half of what left deducts.
+const leaseSlack = 24
+
+// correct compares the beginning of a lease that was just put with the store's time in the answer.
+// If they differ, it asks for the time and puts the lease again. One answer thus decides
+// nothing: it only costs requests.
+func (l *holder) correct(ctx context.Context) error {
+	if l.putAt.IsZero() || l.putAt.Sub(l.file.Since).Abs() <= l.Options.Lease/leaseSlack {
+		return nil
+	}
+	begun := leaseNow()
+	now, err := l.Now(ctx)
+	if err != nil {
+		return err
+	}
+	return l.begin(ctx, begun, now, objstore.PutOptions{IfMatch: l.etag})
 }

@@ -17,11 +17,17 @@ import (
 // Known remembers facts about the backups of a partition from one run on this host to the next, so
 // that an unchanged backup costs no request: its backup.json, and when the first commit of its log
 // was made. A fact counts only while a list shows the same version of the object that it was read
-// from. The file can be removed at any time, and ends at the first damage.
+// from. Known also remembers which version of a lease this host has released: the lease can be taken
+// without reading it (holder.takeFree). The file can be removed at any time, and ends at the first
+// damage.
 //
 // It is a file of lines, in the order of the keys of the backups: the first 16 digits of the SHA-256
 // of the JSON that follows, a space, and the JSON.
 type Known struct {
+	// Settle is called at the end of the partition, before the facts are kept: it releases the leases
+	// that are still held. Nil: there are none.
+	Settle func()
+
 	name  string
 	old   *bufio.Scanner // nil: there is none
 	file  *os.File       // of old
@@ -29,6 +35,7 @@ type Known struct {
 	end   bool
 	fresh *os.File // nil: nothing is written
 	w     *bufio.Writer
+	queue []*knownBackup // to be written, in order
 }
 
 // knownBackup is a line.
@@ -38,6 +45,10 @@ type knownBackup struct {
 	Version objectVersion `json:"version"` // of backup.json
 	First   objectVersion `json:"first"`   // of the first object of the log
 	Made    time.Time     `json:"made"`    // its first commit; zero = unknown
+	// Free is the ETag of the lease when it was released; "" = unknown.
+	Free string `json:"free,omitempty"`
+
+	busy bool // the lease is not released yet
 }
 
 // objectVersion is a version of an object, as a list shows it.
@@ -52,9 +63,15 @@ func versionOf(i objstore.Info) objectVersion {
 	return objectVersion{i.Key, i.ETag, i.Size, i.Modified.UTC()}
 }
 
-// is reports whether the list shows this version. Without an ETag, nothing is certain.
+// is reports whether the list shows this version. Without an ETag, nothing is certain. The answer to
+// a GET has the time in whole seconds.
 func (v objectVersion) is(i objstore.Info) bool {
-	return v.ETag != "" && v.Key == i.Key && v.ETag == i.ETag && v.Size == i.Size && v.Modified.Equal(i.Modified)
+	return v.shows(i) && v.Modified.Truncate(time.Second).Equal(i.Modified.Truncate(time.Second))
+}
+
+// shows is is, without the time: an ETag changes with the content.
+func (v objectVersion) shows(i objstore.Info) bool {
+	return v.ETag != "" && v.Key == i.Key && v.ETag == i.ETag && v.Size == i.Size
 }
 
 const knownMagic = "backupd known 1"
@@ -102,7 +119,7 @@ func (k *Known) Keep() error {
 		return nil
 	}
 	name := k.fresh.Name()
-	err := errors.Join(k.w.Flush(), k.fresh.Close())
+	err := errors.Join(k.write(0), k.w.Flush(), k.fresh.Close())
 	k.fresh = nil
 	if err == nil {
 		err = os.Rename(name, k.name)
@@ -149,15 +166,32 @@ func (k *Known) find(l *listing) *knownBackup {
 // note remembers a backup. Calls are in the order of the keys.
 func (k *Known) note(f *Found) error {
 	listed, ok := f.listed.find(BackupInfoKey(f.Path))
-	if !ok {
+	if !ok || !f.read.shows(listed) {
 		return nil
 	}
-	b := knownBackup{Path: f.Path, Info: f.Info, Version: versionOf(listed), First: f.known.First, Made: f.known.Made}
-	text, err := json.Marshal(b)
-	if err == nil {
-		_, err = k.w.WriteString(checksum(text) + " " + string(text) + "\n")
+	b := f.known
+	b.Path, b.Info, b.Version = f.Path, f.Info, versionOf(listed)
+	k.queue = append(k.queue, b)
+	return k.write(mostQueued)
+}
+
+// mostQueued limits the backups that wait for one whose lease is not released yet. Beyond that, the
+// next run reads the lease.
+const mostQueued = 4096
+
+// write writes the backups whose facts are complete, and those of more than most that wait.
+func (k *Known) write(most int) error {
+	for len(k.queue) > 0 && (!k.queue[0].busy || len(k.queue) > most) {
+		text, err := json.Marshal(k.queue[0])
+		if err == nil {
+			_, err = k.w.WriteString(checksum(text) + " " + string(text) + "\n")
+		}
+		if err != nil {
+			return err
+		}
+		k.queue = k.queue[1:]
 	}
-	return err
+	return nil
 }
 
 // find returns an object of the listing.
@@ -182,5 +216,44 @@ func (f *Found) FirstMade(first objstore.Info) (at time.Time, ok bool) {
 func (f *Found) RememberMade(first objstore.Info, at time.Time) {
 	if f.known != nil {
 		f.known.First, f.known.Made = versionOf(first), at.UTC()
+	}
+}
+
+// FirstReplaced remembers that for an object that begins with the same commit, and has replaced
+// the one with the key was.
+func (f *Found) FirstReplaced(was string, by objstore.Info) {
+	if f.known != nil && f.known.First.Key == was && by.Key != "" {
+		f.known.First = versionOf(by)
+	}
+}
+
+// freeLease returns the condition of a put that succeeds only if nobody has the lease; nil =
+// unknown. No time counts here: either the lease does not exist, or it is the version that this
+// host has released.
+func (f *Found) freeLease() *objstore.PutOptions {
+	if f.listed == nil || f.listed.rest {
+		return nil
+	}
+	lease, there := f.listed.find(UpkeepKey(f.Path))
+	switch {
+	case !there:
+		return &objstore.PutOptions{IfAbsent: true}
+	case f.known != nil && f.known.Free != "" && f.known.Free == lease.ETag:
+		return &objstore.PutOptions{IfMatch: lease.ETag}
+	}
+	return nil
+}
+
+// leased notes that the lease is in use.
+func (f *Found) leased() {
+	if f.known != nil {
+		f.known.Free, f.known.busy = "", true
+	}
+}
+
+// released remembers the ETag of a lease that was released, or "".
+func (f *Found) released(etag string) {
+	if f.known != nil {
+		f.known.Free, f.known.busy = etag, false
 	}
 }

@@ -58,6 +58,19 @@ func (f *Found) ListedHolds() bool {
 	return there
 }
 
+// ListedObject returns an object of a backup that is Listed.
+func (f *Found) ListedObject(key string) (objstore.Info, bool) {
+	s, ok := f.Partition.Store.(*listedStore)
+	if !ok {
+		return objstore.Info{}, false
+	}
+	i, ok := s.find(key)
+	if !ok {
+		return objstore.Info{}, false
+	}
+	return s.keys[i], true
+}
+
 // listedStore answers from a listing of all keys with a prefix. It asks the store again once it
 // has proof that the listing is out of date.
 type listedStore struct {

@@ -69,6 +69,22 @@ func scanFrom(ctx context.Context, s objstore.Store, after string, yield func(*l
 // afterBackup returns a key that sorts after those of a backup: "0" follows "/".
 func afterBackup(path string) string { return strings.TrimSuffix(BackupPrefix(path), "/") + "0" }
 
+// list lists this backup alone.
+func (f *Found) list(ctx context.Context) (*listing, error) {
+	l := &listing{path: f.Path, at: time.Now()}
+	for info, err := range f.Partition.Store.List(ctx, BackupPrefix(f.Path), "") {
+		if err != nil {
+			return nil, err
+		}
+		if len(l.keys) == mostListed {
+			l.rest = true
+			break
+		}
+		l.keys = append(l.keys, info)
+	}
+	return l, nil
+}
+
 // backupOf returns the path of the backup that an object belongs to, or "".
 func backupOf(key string) string {
 	parts := strings.SplitN(key, "/", 4)

@@ -60,7 +60,7 @@ func isUnasked(p Config, unasked []UnaskedError) bool {
 // partitions that could not be read.
 func CopiesOf(ctx context.Context, parts []Config, n Name) (out []*Found, unasked []UnaskedError, err error) {
 	for _, p := range parts {
-		info, err := ReadBackupInfo(ctx, p.Store, n.Path())
+		info, read, err := readBackupInfo(ctx, p.Store, n.Path())
 		if errors.Is(err, objstore.ErrNotExist) {
 			continue
 		}
@@ -74,7 +74,7 @@ func CopiesOf(ctx context.Context, parts []Config, n Name) (out []*Found, unaske
 		if err != nil {
 			return nil, nil, fmt.Errorf("partition %s: %w", p.Name, err)
 		}
-		out = append(out, &Found{Partition: p, Path: n.Path(), Info: *info})
+		out = append(out, &Found{Partition: p, Path: n.Path(), Info: *info, read: read})
 	}
 	return out, unasked, nil
 }

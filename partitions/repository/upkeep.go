@@ -2,13 +2,11 @@ package repository
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/objstore"
-	"github.com/cyrusbackup/backupd/partitions/storeclock"
 )
 
 // ErrUpkeep reports that another program merges, removes or erases objects of the backup,
@@ -38,61 +36,27 @@ func CheckUpkeepFile(ctx context.Context, s objstore.Store, key string) error {
 
 // Upkeep is the right to merge and remove objects of a backup, or unused packs of a
 // partition. It excludes other upkeep on all hosts, but no daemon.
-type Upkeep struct{ *holder }
-
-// BeginUpkeep takes the lease upkeep.json of a backup. The error is ErrUpkeep if another
-// program has it, and ErrOnHold if the backup is on hold. A hold that is placed from then on
-// waits for the end of the lease (AwaitUpkeep).
-func BeginUpkeep(ctx context.Context, f *Found, o LockOptions) (*Upkeep, error) {
-	u, err := ExcludeUpkeep(ctx, f, o)
-	if err != nil {
-		return nil, err
-	}
-	if err := u.checkHolds(f); err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", f.Name(), err), u.End(context.WithoutCancel(ctx)))
-	}
-	return u, nil
+type Upkeep struct {
+	*holder
+	found  *Found // nil: the lease is of a partition, or the backup was not listed
+	listed *listing
 }
 
-// checkHolds returns ErrOnHold if the backup is on hold. A hold ends by time only if the
-// store and this host agree about the time.
-func (u *Upkeep) checkHolds(f *Found) error {
-	now, err := u.Now(u.lost)
-	if err != nil {
-		return err
-	}
-	if now.Sub(u.Options.Now()).Abs() > storeclock.Bound {
-		now = time.Time{}
-	}
-	return f.CheckHolds(u.lost, now)
+// BeginUpkeep takes the lease upkeep.json of a backup, as Leases.Begin does.
+func BeginUpkeep(ctx context.Context, f *Found, o LockOptions) (*Upkeep, error) {
+	return NewLeases(f.Partition, o).Begin(ctx, f)
 }
 
 // ExcludeUpkeep is BeginUpkeep for a program that removes nothing for good: it moves the
 // backup, repairs it or sets it aside.
 func ExcludeUpkeep(ctx context.Context, f *Found, o LockOptions) (*Upkeep, error) {
-	if f.Aside != "" {
-		return nil, fmt.Errorf("%s: %w", f.Aside, ErrAside)
-	}
-	return f.Partition.beginUpkeep(ctx, UpkeepKey(f.Path), f.Name().String(), o)
+	return NewLeases(f.Partition, o).exclude(ctx, f)
 }
 
 // BeginCollection takes the lease of a partition's collection. The error is ErrUpkeep if
 // another program has it.
 func BeginCollection(ctx context.Context, p Config, o LockOptions) (*Upkeep, error) {
-	return p.beginUpkeep(ctx, CollectionKey, "partition "+p.Name, o)
-}
-
-func (p *Config) beginUpkeep(ctx context.Context, key, what string, o LockOptions) (*Upkeep, error) {
-	// Nobody else needs an unreadable lease: it blocks no daemon.
-	o.Mend = true
-	u := &Upkeep{newHolder(p.Store, key, "the upkeep of "+what, ErrUpkeep, o)}
-	if err := p.canLock(ctx, u.Options.Now); err != nil {
-		return nil, err
-	}
-	if err := u.hold(ctx); err != nil {
-		return nil, fmt.Errorf("%s: %w", what, err)
-	}
-	return u, nil
+	return NewLeases(p, o).take(ctx, CollectionKey, "partition "+p.Name, nil)
 }
 
 // Context ends when the lease can no longer be renewed, and at End. Every request of the
@@ -114,7 +78,17 @@ func (u *Upkeep) Check() error {
 }
 
 // End releases the lease. It returns an error if the lease was lost before.
-func (u *Upkeep) End(ctx context.Context) error { return u.Release(ctx) }
+func (u *Upkeep) End(ctx context.Context) error {
+	err := u.Release(ctx)
+	if u.found != nil {
+		free := u.etag
+		if err != nil {
+			free = ""
+		}
+		u.found.released(free)
+	}
+	return err
+}
 
 // AwaitUpkeep waits until no program has the upkeep of the backup. The error is ErrUpkeep
 // if one still has it at the end of ctx.

@@ -15,7 +15,7 @@ func TestUpkeepAfterSleep(t *testing.T) {
 	if err := h.hold(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	u := &Upkeep{h}
+	u := &Upkeep{holder: h}
 	if err := u.Check(); err != nil {
 		t.Errorf("a new lease: %v", err)
 	}

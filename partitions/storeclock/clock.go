@@ -84,6 +84,13 @@ func (c *Clock) Now(here time.Time) time.Time {
 	return c.estimate(here)
 }
 
+// Sure reports whether enough answers of the store were accepted that no single one decides.
+func (c *Clock) Sure() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.last) == Answers && !c.own
+}
+
 // estimate returns the median of the last accepted answers, so that a single answer that
 // is wrong by less than Bound has no effect either. Of two answers it takes the earlier.
 func (c *Clock) estimate(here time.Time) time.Time {
