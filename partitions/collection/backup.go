@@ -29,14 +29,15 @@ type reader struct {
 	doubt  map[Pack]bool // wanted packs that unreadable commits have named
 
 	print        fingerprint
-	read         int           // objects that the old uses lack
-	lines        int           // objects that name something
-	blocks       map[Pack]bool // objects that checkpoints have their places in; whether listed
-	newestBlocks map[Pack]bool // those of the newest checkpoint
-	checkpoint   uint64        // the newest one
-	end          uint64        // the log has all commits up to this one, except for missing
-	newest       uint64        // highest number in the log
-	missing      uint64        // the last commit that is missing or damaged; 0 = none
+	seen         map[string]*use // by rel: objects that this run has read before
+	fresh        int             // objects that the old uses lack
+	lines        int             // objects that name something
+	blocks       map[Pack]bool   // objects that checkpoints have their places in; whether listed
+	newestBlocks map[Pack]bool   // those of the newest checkpoint
+	checkpoint   uint64          // the newest one
+	end          uint64          // the log has all commits up to this one, except for missing
+	newest       uint64          // highest number in the log
+	missing      uint64          // the last commit that is missing or damaged; 0 = none
 }
 
 // run reads a list of the objects. It returns an error if it cannot determine everything
@@ -92,9 +93,11 @@ func (r *reader) use(ctx context.Context, o object, places placesIn) error {
 		u = nil // the entries are counted in the objects themselves
 	}
 	if u == nil {
-		r.read++
-		if u, err = r.readUse(ctx, o, places); err != nil {
-			return err
+		r.fresh++
+		if u = r.seen[o.rel]; u == nil || r.named != nil || !u.same(versionOf(o.Info)) {
+			if u, err = r.readUse(ctx, o, places); err != nil {
+				return err
+			}
 		}
 		u.Object, u.version = o.rel, versionOf(o.Info)
 	}
@@ -242,6 +245,11 @@ func (r *reader) packsIn(ctx context.Context, o object, places placesIn) (*use, 
 			named[id]++
 		}
 	}
+	return useOf(named), nil
+}
+
+// useOf returns a line with the entries of packs.
+func useOf(named map[Pack]uint32) *use {
 	u := &use{}
 	for p := range named {
 		u.Packs = append(u.Packs, p)
@@ -250,7 +258,7 @@ func (r *reader) packsIn(ctx context.Context, o object, places placesIn) (*use, 
 	for _, p := range u.Packs {
 		u.Entries = append(u.Entries, named[p])
 	}
-	return u, nil
+	return u
 }
 
 // gone returns errChanged for an object that was removed after it was listed.

@@ -32,6 +32,9 @@ type Options struct {
 	// on the list. They are removed or rewritten two hours after that, whatever the limit, with
 	// all their versions: see Result.Erasing. nil = none.
 	Erase iter.Seq2[Pack, error]
+
+	// Seen is what this run has read of new objects; nil = nothing.
+	Seen *Seen
 }
 
 func (o *Options) setDefaults() {
@@ -138,7 +141,7 @@ func (p *pass) run(ctx context.Context) (err error) {
 }
 
 func (p *pass) newCensus() *census {
-	c := &census{store: p.store, now: p.opt.Lock.Now(), putUses: !p.opt.DryRun, used: newUsageSet(packsOfAll), moved: newUsageSet(packsOfAll), seen: newSightings(), out: p.out}
+	c := &census{store: p.store, now: p.opt.Lock.Now(), putUses: !p.opt.DryRun, fresh: p.opt.Seen, used: newUsageSet(packsOfAll), moved: newUsageSet(packsOfAll), seen: newSightings(), out: p.out}
 	c.there.at = p.began
 	if p.last != nil {
 		c.before.at = p.last.Time

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -40,6 +41,12 @@ func TestRequests(t *testing.T) {
 	if n := gets() - idle; n > 30 {
 		t.Errorf("%d GETs for 10 changed backups", n)
 	}
+	for night := range 6 {
+		w.commit(name(0), map[int]string{9: ""})
+		if n := gets() - idle; n > 3 {
+			t.Errorf("%d GETs for a new commit in night %d", n, night)
+		}
+	}
 	// Another host has no cache, and reads the uses.
 	w.cache = t.TempDir()
 	if n := gets() - idle; n > users*3 {
@@ -53,6 +60,64 @@ func TestRequests(t *testing.T) {
 	w.cache = ""
 	if n := gets() - idle; n > users*3 {
 		t.Errorf("%d GETs without a cache after many commits", n)
+	}
+}
+
+// What a run has read is not read again, unless the object was replaced meanwhile. It counts as if it
+// had been read.
+func TestSeen(t *testing.T) {
+	for _, replaced := range []bool{false, true} {
+		w := newWorld(t)
+		pack, other := w.pack(1), w.pack(2)
+		w.commit("anne", map[int]string{1: pack})
+		w.collect()
+		w.commit("anne", map[int]string{2: other})
+		path := w.found("anne").Path
+		info, err := w.mem.Stat(t.Context(), history.LogKey(path, 2))
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen, err := collection.NewSeen()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer seen.Close()
+		for _, key := range []string{history.LogKey(path, 2), history.LogKey(path, 1)} { // the second is not in order
+			at := info
+			at.Key = key
+			if err := seen.Add(at, map[string]uint32{other: 1}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		reads := 2 // of the uses and a commit: too few objects for a put of the uses
+		if replaced {
+			w.put(history.LogKey(path, 2), w.mem.Bytes(history.LogKey(path, 2)))
+			reads = 3
+		}
+		log := map[string]int{}
+		w.mem.SetFaults(func(op, key string) error {
+			if op == "get" && strings.HasPrefix(key, "backups/") {
+				log[key]++
+			}
+			return nil
+		}, nil)
+		o := w.options()
+		o.Seen = seen
+		r, err := collection.Collect(t.Context(), w.config(), o)
+		w.mem.SetFaults(nil, nil)
+		if err != nil || r.Blocking > 0 {
+			t.Fatal(err, r.Blocked)
+		}
+		if got := log[history.LogKey(path, 2)]; got != 0 && !replaced || got != 1 && replaced {
+			t.Errorf("replaced: %v: it was read %d times", replaced, got)
+		}
+		if r.Used.Packs != 2 || len(log) >= reads+1 {
+			t.Errorf("%d packs are used; %v", r.Used.Packs, log)
+		}
+		w.collectFor(12)
+		if !w.has(pack) || !w.has(other) {
+			t.Error("a used pack was removed")
+		}
 	}
 }
 

@@ -31,6 +31,7 @@ type backup struct {
 	now     time.Time       // host's clock
 	putFrom int             // put the uses from so many new objects on; 0 = never
 	wanted  map[Pack]bool   // packs whose named entries are to be found, or nil
+	seen    map[string]*use // objects that this run has read before
 }
 
 // counted is what a backup names.
@@ -39,7 +40,7 @@ type counted struct {
 	named *namingSet    // of the wanted packs
 	doubt map[Pack]bool // wanted packs that unreadable commits have named
 	print [32]byte      // of the objects that were listed for it
-	read  int           // objects that were read
+	fresh int           // objects that the old uses lack
 }
 
 // countTries is how often a backup is listed that does not fit its list. A daemon, a merge
@@ -65,7 +66,7 @@ func (b *backup) count(ctx context.Context) (*counted, error) {
 }
 
 func (b *backup) once(ctx context.Context) (_ *counted, err error) {
-	r := &reader{store: b.store, prefix: b.prefix, packs: newUsageSet(packsOfBackup), wanted: b.wanted}
+	r := &reader{store: b.store, prefix: b.prefix, packs: newUsageSet(packsOfBackup), wanted: b.wanted, seen: b.seen}
 	if b.wanted != nil {
 		r.named, r.doubt = newNamingSet(namingsOfBackup), map[Pack]bool{}
 	}
@@ -98,12 +99,12 @@ func (b *backup) once(ctx context.Context) (_ *counted, err error) {
 	if err := r.run(ctx, b.list(ctx)); err != nil {
 		return nil, err
 	}
-	if b.putFrom > 0 && r.read >= b.putFrom || r.old != nil && b.putFrom == 1 && r.old.n != r.lines {
+	if b.putFrom > 0 && r.fresh >= b.putFrom || r.old != nil && b.putFrom == 1 && r.old.n != r.lines {
 		if err := r.uses.put(ctx, b.store, b.prefix); err != nil {
 			return nil, err
 		}
 	}
-	return &counted{r.packs, r.named, r.doubt, r.print.value(), r.read}, nil
+	return &counted{r.packs, r.named, r.doubt, r.print.value(), r.fresh}, nil
 }
 
 // list yields the objects of the backup.

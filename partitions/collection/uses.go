@@ -63,6 +63,10 @@ func openUses(ctx context.Context, s objstore.Store, prefix string) (*usesReader
 	if err != nil {
 		return nil, err
 	}
+	return newUsesReader(obj)
+}
+
+func newUsesReader(obj io.ReadCloser) (*usesReader, error) {
 	dec, err := zstd.NewReader(obj, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxUseLine), zstd.WithDecoderMaxWindow(8<<20))
 	if err != nil {
 		return nil, errors.Join(err, obj.Close())
