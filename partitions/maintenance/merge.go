@@ -76,6 +76,8 @@ type Merged struct {
 	Segments int
 	Removed  int   // objects
 	Bytes    int64 // of removed objects
+	// Seen are the objects of its log that are new for collection, and were read.
+	Seen []Seen
 }
 
 // Packed returns the packs that were put, and their bytes.
@@ -121,9 +123,11 @@ func during(ctx context.Context, u *repository.Upkeep) (context.Context, func())
 }
 
 func (m *Merger) add(ctx context.Context, job *Merged) error {
-	f := job.Found
-	if err := sameBackup(ctx, f); err != nil {
-		return err
+	f, same := job.Upkeep.Listed(job.Found)
+	if !same {
+		if err := sameBackup(ctx, job.Found); err != nil {
+			return err
+		}
 	}
 	log := f.Log()
 	outline, err := log.Outline(ctx)
@@ -131,6 +135,7 @@ func (m *Merger) add(ctx context.Context, job *Merged) error {
 		return err
 	}
 	if outline.Doubtful {
+		f, log = job.Found, job.Found.Log() // the list of it changes
 		if err := m.removeOdd(ctx, job, log); err != nil {
 			return err
 		}
@@ -153,7 +158,10 @@ func (m *Merger) add(ctx context.Context, job *Merged) error {
 			return err
 		}
 	}
-	return m.collect(ctx, job, outline.Newest)
+	if err := m.seeNewest(ctx, job, f, outline.Newest); err != nil {
+		return err
+	}
+	return m.collect(ctx, job, f.Partition.Store, outline.Newest)
 }
 
 // bridged returns an error if commits are missing from the log that no bridge names.

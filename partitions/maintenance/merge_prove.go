@@ -13,11 +13,16 @@ import (
 // same bytes, and a place for each of their chunks. Bodies that were in the commits have to be
 // readable at these places.
 func (m *Merger) prove(ctx context.Context, u *unit) error {
+	w, seen := watch(m.p.Store, history.SegmentKey(u.job.Found.Path, u.from, u.to))
 	left := map[uint64]*history.WholeCommit{}
 	for _, c := range u.commits {
 		left[c.Header.Number] = c
 	}
-	for r, err := range history.ReadSegment(ctx, m.p.Store, u.job.Found.Path, u.from, u.to) {
+	for r, err := range history.ReadSegment(ctx, w, u.job.Found.Path, u.from, u.to) {
+		if err != nil {
+			return err
+		}
+		places, err := placesOf(r, seen)
 		if err != nil {
 			return err
 		}
@@ -30,7 +35,7 @@ func (m *Merger) prove(ctx context.Context, u *unit) error {
 			err = fmt.Errorf("%w: it has another commit %d", history.ErrCorrupt, c.Header.Number)
 		}
 		if err == nil {
-			err = m.provePlaces(ctx, u, c, r)
+			err = m.provePlaces(ctx, u, c, places)
 		}
 		if err != nil {
 			return err
@@ -40,18 +45,27 @@ func (m *Merger) prove(ctx context.Context, u *unit) error {
 	if len(left) > 0 {
 		return fmt.Errorf("%w: it lacks commits, the first is %d", history.ErrCorrupt, slices.Min(slices.Collect(maps.Keys(left))))
 	}
+	if w.add(u.job, seen) {
+		u.proven = seen.Info
+	}
 	return nil
 }
 
-// provePlaces compares the places of a commit in the segment with those in its own object.
-func (m *Merger) provePlaces(ctx context.Context, u *unit, c *history.WholeCommit, r *history.CommitReader) error {
+// placesOf returns the places of a commit in a segment.
+func placesOf(r *history.CommitReader, seen *Seen) (map[history.ChunkID][]history.Place, error) {
 	now := map[history.ChunkID][]history.Place{}
 	for p, err := range r.Places() {
 		if err != nil {
-			return err
+			return nil, err
 		}
 		now[p.Chunk] = append(now[p.Chunk], p)
+		seen.add(p)
 	}
+	return now, nil
+}
+
+// provePlaces compares the places of a commit in the segment with those in its own object.
+func (m *Merger) provePlaces(ctx context.Context, u *unit, c *history.WholeCommit, now map[history.ChunkID][]history.Place) error {
 	for _, p := range c.Places {
 		if len(now[p.Chunk]) == 0 {
 			return fmt.Errorf("%w: commit %d lacks the place of chunk %s", history.ErrCorrupt, c.Header.Number, p.Chunk)

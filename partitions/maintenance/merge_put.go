@@ -14,12 +14,13 @@ import (
 
 // merge puts the segment of a unit, proves it, and removes the single commits. After a
 // failure at any point everything can be read, and the next run continues.
+//
+// The backup was proven to be the one that was found when the lease was taken, and only another
+// holder of the lease could have replaced it since. A segment that arrives in another backup does no
+// harm there, like one that is delayed on its way. A removal would, so that is proven again before.
 func (m *Merger) merge(ctx context.Context, u *unit) error {
 	ctx, end := during(ctx, u.job.Upkeep)
 	defer end()
-	if err := sameBackup(ctx, u.job.Found); err != nil {
-		return err
-	}
 	if !u.exists {
 		if err := m.put(ctx, u); err != nil {
 			return err
@@ -149,6 +150,9 @@ func (m *Merger) remove(ctx context.Context, u *unit) error {
 		}
 		u.job.Removed++
 		u.job.Bytes += info.Size
+	}
+	if u.commits[0].Header.Number == u.from {
+		u.job.Found.FirstReplaced(u.infos[0].Key, u.proven)
 	}
 	return nil
 }

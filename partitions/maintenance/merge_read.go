@@ -15,10 +15,11 @@ import (
 // unit is a run of commits that becomes a segment, or that a segment already has.
 type unit struct {
 	job      *Merged
-	from, to uint64    // of the segment
-	exists   bool      // the segment was put by an earlier run
-	won      bool      // this run has put it
-	at       time.Time // store time when it was put
+	from, to uint64        // of the segment
+	exists   bool          // the segment was put by an earlier run
+	won      bool          // this run has put it
+	at       time.Time     // store time when it was put
+	proven   objstore.Info // the segment that was read back; without a Key = unknown
 	commits  []*history.WholeCommit
 	infos    []objstore.Info // of their objects
 	bodies   map[uint64]map[history.ChunkID]packing.Placed
@@ -36,10 +37,11 @@ type mergeable struct {
 type span struct{ from, to uint64 }
 
 // collect reads the commits that can be merged, in order, and makes units of them.
-func (m *Merger) collect(ctx context.Context, job *Merged, newest uint64) error {
+// listed is the store that lists the log.
+func (m *Merger) collect(ctx context.Context, job *Merged, listed objstore.Store, newest uint64) error {
 	var failed error // of the list
 	list := func(yield func(mergeable) bool) {
-		for c, err := range m.mergeable(ctx, job, newest) {
+		for c, err := range m.mergeable(ctx, job, listed, newest) {
 			if failed = err; err != nil || !yield(c) {
 				return
 			}
@@ -99,11 +101,11 @@ type readCommit struct {
 
 // mergeable yields the single commits that are old enough, in ascending order. It stops at
 // the first that is younger, because removal is in ascending order.
-func (m *Merger) mergeable(ctx context.Context, job *Merged, newest uint64) iter.Seq2[mergeable, error] {
+func (m *Merger) mergeable(ctx context.Context, job *Merged, listed objstore.Store, newest uint64) iter.Seq2[mergeable, error] {
 	return func(yield func(mergeable, error) bool) {
 		backup := job.Found.Path
 		var in span
-		for info, err := range m.p.Store.List(ctx, history.LogPrefix(backup), "") {
+		for info, err := range listed.List(ctx, history.LogPrefix(backup), "") {
 			if err != nil {
 				yield(mergeable{}, err)
 				return

@@ -63,17 +63,17 @@ func (r *Requests) Add(o Requests) {
 // Total returns their number.
 func (r Requests) Total() int { return r.Get + r.Put + r.Delete }
 
-// lease are the requests to take a lease of a backup, and to end it.
-func lease() Requests { return Requests{Get: 6, Put: 3, Delete: 1} }
+// lease are the requests to take a lease of a backup, to list the backup, and to end the lease.
+func lease() Requests { return Requests{Get: 1, Put: 3} }
 
 // Requests estimates the requests of the merge: each commit is read and removed, each
-// segment is put and read back.
+// segment is put and read back. The newest commit and backup.json are read, and packs.
 func (p Plan) Requests() (r Requests) {
 	if p.Commits == 0 {
 		return r
 	}
 	r = lease()
-	r.Add(Requests{Get: 4 + p.Commits + 2*p.Days, Put: 2 + 2*p.Days, Delete: p.Commits})
+	r.Add(Requests{Get: 5 + p.Commits + p.Days, Put: 1 + p.Days, Delete: p.Commits})
 	return r
 }
 
@@ -83,7 +83,7 @@ func (r *RetainResult) Requests() (n Requests) {
 		return n
 	}
 	n = lease()
-	n.Add(Requests{Get: 12 + r.Log.Objects + 2*r.Written, Put: 12 + 2*r.Written, Delete: r.Objects()})
+	n.Add(Requests{Get: 17 + r.Log.Objects + 2*r.Written, Put: 12 + 2*r.Written, Delete: r.Objects()})
 	return n
 }
 

@@ -14,9 +14,10 @@ func TestPlantedBugs(t *testing.T) {
 		"the removal is not recorded": {File: "retain.go", Is: "recorded, err := r.record(ctx)", Bug: "recorded, err := true, error(nil)", Test: "TestRetain"},
 		"commits are removed before their segment is durable": {File: "merge_put.go", Is: "	if !u.exists {\n",
 			Bug: "	if err := m.remove(ctx, u); err != nil {\n		return err\n	}\n	if !u.exists {\n", Test: "TestMergeFaults"},
-		"the segment is not read back": {File: "merge_put.go", Is: "if err := m.prove(ctx, u); err != nil {", Bug: "if err := error(nil); err != nil {", Test: "TestMergeProves"},
-		"young commits are removed":    {File: "retain_survey.go", Is: "r.have.cuts(r.now.Add(-r.o.LogMinAge))", Bug: "r.have.cuts(r.now)", Test: "TestYoungObjectsStay"},
-		"the last deletion is left":    {File: "retain_survey.go", Is: "if !prunes {", Bug: "if true || !prunes {", Test: "TestNothingIsLeftAfterTheEnd"},
-		"former blocks are left":       {File: "retain.go", Is: "return r.sweep(ctx)", Bug: "return nil", Test: "TestNothingIsLeftAfterTheEnd"},
+		"commits are removed although another backup is there": {File: "merge_put.go", Is: "if err := sameBackup(ctx, u.job.Found); err != nil {", Bug: "if err := error(nil); err != nil {", Test: "TestMergeReplaced"},
+		"the segment is not read back":                         {File: "merge_put.go", Is: "if err := m.prove(ctx, u); err != nil {", Bug: "if err := error(nil); err != nil {", Test: "TestMergeProves"},
+		"young commits are removed":                            {File: "retain_survey.go", Is: "r.have.cuts(r.now.Add(-r.o.LogMinAge))", Bug: "r.have.cuts(r.now)", Test: "TestYoungObjectsStay"},
+		"the last deletion is left":                            {File: "retain_survey.go", Is: "if !prunes {", Bug: "if true || !prunes {", Test: "TestNothingIsLeftAfterTheEnd"},
+		"former blocks are left":                               {File: "retain.go", Is: "return r.sweep(ctx)", Bug: "return nil", Test: "TestNothingIsLeftAfterTheEnd"},
 	})
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
@@ -44,8 +46,9 @@ func compact(c *command) error {
 	k.record = c.beginRun(repository.RunCompact)
 	chosen := c.chosen()
 	if c.mode == modeAll {
-		chosen = c.browsedWith(c.known)
+		chosen = c.browsedWith(k.known)
 	}
+	defer k.close()
 	err = c.report(k.results(chosen))
 	if perr := k.summary(); err == nil {
 		err = perr
@@ -75,8 +78,9 @@ type compaction struct {
 	level   pack.Level
 	until   time.Time // when no further backup is begun; zero = never
 	parts   map[string]*compactedPartition
-	waiting []*maintenance.Merged
+	waiting []waitingBackup
 	part    *compactedPartition // of waiting
+	settled []error             // results that were not sent yet
 
 	retention *retention
 
@@ -95,9 +99,26 @@ type compaction struct {
 
 // compactedPartition is the work on one partition.
 type compactedPartition struct {
+	leases *repository.Leases
 	merger *maintenance.Merger
+	seen   *collection.Seen // what the merger has read; nil if nobody will need it
 	before time.Time
 	err    error // why nothing can be done there
+}
+
+// waitingBackup is a backup whose commits are being merged.
+type waitingBackup struct {
+	*maintenance.Merged
+	retain bool // retention may have something to do
+}
+
+// close removes temporary files.
+func (k *compaction) close() {
+	for _, part := range k.parts {
+		if part.seen != nil {
+			_ = part.seen.Close()
+		}
+	}
 }
 
 // results yields the result of each backup. It releases every lease.
@@ -123,12 +144,23 @@ func (k *compaction) results(backups iter.Seq2[*repository.Found, error]) iter.S
 			if err == nil {
 				errs = k.begin(f)
 			}
-			if !send(errs) {
+			if !send(append(k.settled, errs...)) {
 				return
 			}
+			k.settled = nil
 		}
-		send(k.flush())
+		send(append(k.settled, k.flush()...))
 	}
+}
+
+// known opens what the last run has remembered of a partition. What this run remembers is complete
+// when the leases are released.
+func (k *compaction) known(p repository.Config) *repository.Known {
+	known := k.c.known(p)
+	if known != nil {
+		known.Settle = func() { k.settled = append(k.settled, k.flush()...) }
+	}
+	return known
 }
 
 // begin reads the commits of a backup that can be merged. It returns the results that are complete.
@@ -158,11 +190,11 @@ func (k *compaction) begin(f *repository.Found) (results []error) {
 	case plan.Commits == 0 && !due:
 		return append(results, k.result(f, nil, errSkipped))
 	}
-	u, err := repository.BeginUpkeep(k.c.ctx, f, k.c.lockOptions("compact"))
+	u, err := part.leases.Begin(k.c.ctx, f)
 	if err != nil {
 		return append(results, k.result(f, nil, err))
 	}
-	k.waiting = append(k.waiting, part.merger.Add(k.c.ctx, f, u))
+	k.waiting = append(k.waiting, waitingBackup{part.merger.Add(k.c.ctx, f, u), due})
 	if len(k.waiting) >= compactedAtOnce {
 		results = append(results, k.flush()...)
 	}
@@ -178,16 +210,20 @@ func (k *compaction) partition(p repository.Config) (*compactedPartition, error)
 		}
 		return part, nil
 	}
-	part := new(compactedPartition)
+	part := &compactedPartition{leases: repository.NewLeases(p, k.c.lockOptions("compact"))}
 	k.parts[p.Name] = part
 	repo, err := repository.ReadInfo(k.c.ctx, p.Store)
 	var now time.Time
 	if err == nil {
-		now, err = storeclock.Certain(k.c.ctx, p.Store, repository.Key, k.c.hostNow, time.Time{})
+		now, err = storeclock.Certain(k.c.ctx, part.leases.Watched(), repository.Key, k.c.hostNow, time.Time{})
 	}
 	if err != nil {
 		part.err = fmt.Errorf("partition %s (%s): %w", p.Name, p.Location, err)
 		return nil, part.err
+	}
+	if k.c.mode == modeAll && !k.c.dryRun {
+		// Without it, the collection reads these objects again.
+		part.seen, _ = collection.NewSeen()
 	}
 	conf := k.c.bucket.Conf
 	part.before = maintenance.LastDay(now, conf.Duration("backup_log_min_age"))
@@ -216,8 +252,8 @@ func (k *compaction) flush() (results []error) {
 	_ = k.part.merger.Flush(k.c.ctx)
 	for _, j := range jobs {
 		var retained maintenance.RetainResult
-		err := j.Err
-		if err == nil {
+		err := errors.Join(j.Err, k.part.note(j.Seen))
+		if err == nil && j.retain {
 			k.progress.step("retention of " + label(j.Found))
 			retained, err = k.retention.run(j.Found, j.Upkeep)
 		}
@@ -228,6 +264,20 @@ func (k *compaction) flush() (results []error) {
 		results = append(results, k.result(j.Found, &work{commits: j.Commits, segments: j.Segments, removed: j.Removed, bytes: j.Bytes, retained: retained}, err))
 	}
 	return results
+}
+
+// note keeps what was read of a backup for the collection. Retention may remove some of it.
+func (part *compactedPartition) note(list []maintenance.Seen) error {
+	if part.seen == nil {
+		return nil
+	}
+	slices.SortFunc(list, func(a, b maintenance.Seen) int { return strings.Compare(a.Info.Key, b.Info.Key) })
+	for _, s := range list {
+		if err := part.seen.Add(s.Info, s.Packs); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // abandon releases the leases of backups that wait.

@@ -28,7 +28,11 @@ func (k *compaction) collect() error {
 		k.progress.step("collect packs of partition " + p.Name)
 		due, complete := k.c.dueErasures(p)
 		failed = failed || !complete
-		r, err := k.c.collectPartition(p, due)
+		var seen *collection.Seen
+		if part := k.parts[p.Name]; part != nil {
+			seen = part.seen
+		}
+		r, err := k.c.collectPartition(p, due, seen)
 		if k.c.ctx.Err() != nil {
 			return k.c.ctx.Err()
 		}

@@ -132,7 +132,7 @@ func (c *command) eraseBodies(p repository.Config, n repository.Name) (done bool
 	if len(due) == 0 {
 		return complete, nil
 	}
-	r, err := c.collectPartition(p, due)
+	r, err := c.collectPartition(p, due, nil)
 	if err != nil {
 		return false, err
 	}
@@ -179,8 +179,9 @@ func (c *command) sleep(d time.Duration) error {
 }
 
 // collectPartition runs a collection that also removes the bodies of erased backups.
-func (c *command) collectPartition(p repository.Config, due []*repository.Erasure) (*collection.Result, error) {
+func (c *command) collectPartition(p repository.Config, due []*repository.Erasure, seen *collection.Seen) (*collection.Result, error) {
 	o, err := c.collectOptions()
+	o.Seen = seen
 	if err != nil {
 		return &collection.Result{}, err
 	}
