@@ -81,9 +81,9 @@ func (u *Upkeep) Check() error {
 func (u *Upkeep) End(ctx context.Context) error {
 	err := u.Release(ctx)
 	if u.found != nil {
-		free := u.etag
-		if err != nil {
-			free = ""
+		free := ""
+		if err == nil {
+			free = u.etag
 		}
 		u.found.released(free)
 	}
