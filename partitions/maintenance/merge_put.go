@@ -15,9 +15,9 @@ import (
 // merge puts the segment of a unit, proves it, and removes the single commits. After a
 // failure at any point everything can be read, and the next run continues.
 //
-// The backup was proven to be the one that was found when the lease was taken, and only another
+// When the lease was taken, the backup was proven to be unchanged since it was found. Only another
 // holder of the lease could have replaced it since. A segment that arrives in another backup does no
-// harm there, like one that is delayed on its way. A removal would, so that is proven again before.
+// harm there, like a delayed request. A removal would, so that is proven again before it.
 func (m *Merger) merge(ctx context.Context, u *unit) error {
 	ctx, end := during(ctx, u.job.Upkeep)
 	defer end()

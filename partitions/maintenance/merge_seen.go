@@ -42,7 +42,7 @@ func (w *watched) Get(ctx context.Context, key string, off, n int64) (*objstore.
 	return o, err
 }
 
-// add adds what was read, unless its version is unknown: several answers could be about several
+// add adds the object, unless its version is unknown: several answers could be about several
 // versions.
 func (w *watched) add(job *Merged, s *Seen) bool {
 	if len(w.got) != 1 || w.got[0].ETag == "" {

@@ -266,7 +266,7 @@ func (k *compaction) flush() (results []error) {
 	return results
 }
 
-// note keeps what was read of a backup for the collection. Retention may remove some of it.
+// note keeps the contents of objects that were read, for the collection. Retention may remove some of it.
 func (part *compactedPartition) note(list []maintenance.Seen) error {
 	if part.seen == nil {
 		return nil
