@@ -87,7 +87,7 @@ func HoldAside(ctx context.Context, f *Found, o LockOptions) (*Upkeep, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := u.checkHolds(f); err != nil {
+	if err := u.CheckHolds(f); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", f.Aside, err), u.End(context.WithoutCancel(ctx)))
 	}
 	return u, nil

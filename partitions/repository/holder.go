@@ -102,6 +102,20 @@ func (l *holder) take(ctx context.Context) (LeaseState, error) {
 		return LeaseFree, l.correct(ctx)
 	}
 	old, info, err := readLease(ctx, l.store, l.key)
+	if old != nil && !old.Expires.IsZero() || err != nil && !IsStoreError(err) {
+		// Only answers to this look may end somebody else's lease. An estimate of earlier looks, and
+		// the look before this one, would say the same again.
+		now, timeErr := l.Now(ctx)
+		if timeErr != nil {
+			return LeaseFree, timeErr
+		}
+		return l.takeEnded(ctx, begun, now, old, info, err)
+	}
+	return l.takeEnded(ctx, begun, now, old, info, err)
+}
+
+// takeEnded takes the lease if the present one, as it was read, has ended by now.
+func (l *holder) takeEnded(ctx context.Context, begun leaseTime, now time.Time, old *LockFile, info objstore.Info, err error) (LeaseState, error) {
 	if l.Options.Mend && err != nil && !IsStoreError(err) && !errors.Is(err, ErrVersion) {
 		err = l.abandoned(info, now)
 	}

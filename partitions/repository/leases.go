@@ -36,6 +36,9 @@ func (l *Leases) Watched() objstore.Store {
 // Begin takes the lease upkeep.json of a backup, and lists the backup then: see Upkeep.Listed. The
 // error is ErrUpkeep if another program has the lease, and ErrOnHold if the backup is on hold. A
 // hold that is placed from then on waits for the end of the lease (AwaitUpkeep).
+//
+// A list may omit holds.json while somebody replaces it. That is enough to merge commits, which
+// loses nothing; call CheckHolds before anything is removed for good.
 func (l *Leases) Begin(ctx context.Context, f *Found) (*Upkeep, error) {
 	u, err := l.exclude(ctx, f)
 	if err != nil {
@@ -77,15 +80,21 @@ func (u *Upkeep) look() (err error) {
 	if u.listed, err = u.found.list(u.lost); err != nil {
 		return err
 	}
-	if _, there := u.listed.find(HoldsKey(u.found.Path)); !there && !u.listed.rest {
+	if !u.listed.mayHold() && (u.found.listed == nil || !u.found.listed.mayHold()) {
 		return nil
 	}
-	return u.checkHolds(u.found)
+	return u.CheckHolds(u.found)
 }
 
-// checkHolds returns ErrOnHold if the backup is on hold. A hold ends by time only if the
-// store and this host agree about the time.
-func (u *Upkeep) checkHolds(f *Found) error {
+// mayHold reports whether the list shows holds.json, or is incomplete.
+func (l *listing) mayHold() bool {
+	_, there := l.find(HoldsKey(l.path))
+	return there || l.rest
+}
+
+// CheckHolds returns ErrOnHold if the backup is on hold. It reads holds.json. A hold ends by time only
+// if the store and this host agree about the time.
+func (u *Upkeep) CheckHolds(f *Found) error {
 	now, err := u.Now(u.lost)
 	if err != nil {
 		return err

@@ -72,7 +72,7 @@ func afterBackup(path string) string { return strings.TrimSuffix(BackupPrefix(pa
 // list lists this backup alone.
 func (f *Found) list(ctx context.Context) (*listing, error) {
 	l := &listing{path: f.Path, at: time.Now()}
-	for info, err := range f.Partition.Store.List(ctx, BackupPrefix(f.Path), "") {
+	for info, err := range f.unlistedStore().List(ctx, BackupPrefix(f.Path), "") {
 		if err != nil {
 			return nil, err
 		}

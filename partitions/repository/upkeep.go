@@ -2,6 +2,7 @@ package repository
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -42,9 +43,16 @@ type Upkeep struct {
 	listed *listing
 }
 
-// BeginUpkeep takes the lease upkeep.json of a backup, as Leases.Begin does.
+// BeginUpkeep takes the lease upkeep.json of a backup, as Leases.Begin does, and reads its holds.
 func BeginUpkeep(ctx context.Context, f *Found, o LockOptions) (*Upkeep, error) {
-	return NewLeases(f.Partition, o).Begin(ctx, f)
+	u, err := NewLeases(f.Partition, o).Begin(ctx, f)
+	if err != nil {
+		return nil, err
+	}
+	if err := u.CheckHolds(f); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", f.Name(), err), u.End(context.WithoutCancel(ctx)))
+	}
+	return u, nil
 }
 
 // ExcludeUpkeep is BeginUpkeep for a program that removes nothing for good: it moves the

@@ -254,6 +254,9 @@ func (k *compaction) flush() (results []error) {
 		var retained maintenance.RetainResult
 		err := errors.Join(j.Err, k.part.note(j.Seen))
 		if err == nil && j.retain {
+			err = j.Upkeep.CheckHolds(j.Found)
+		}
+		if err == nil && j.retain {
 			k.progress.step("retention of " + label(j.Found))
 			retained, err = k.retention.run(j.Found, j.Upkeep)
 		}

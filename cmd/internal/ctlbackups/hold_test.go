@@ -2,13 +2,17 @@ package ctlbackups
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/cmd/internal/tooltest"
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
@@ -252,6 +256,41 @@ func TestReleaseSome(t *testing.T) {
 		t.Errorf("%v\n%s", err, out)
 	}
 	if out, err := tool(t, w, "release", "-A", "--yes"); err != nil || !strings.Contains(out, "ended: placed by") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// hidingHolds is a store whose lists omit holds.json, as they may while it is replaced.
+type hidingHolds struct{ objstore.Store }
+
+func (h hidingHolds) List(ctx context.Context, prefix, after string) iter.Seq2[objstore.Info, error] {
+	return func(yield func(objstore.Info, error) bool) {
+		for i, err := range h.Store.List(ctx, prefix, after) {
+			if (err != nil || !strings.HasSuffix(i.Key, "/holds.json")) && !yield(i, err) {
+				return
+			}
+		}
+	}
+}
+
+// Retention reads the holds of a backup, even if no list shows them.
+func TestRetentionReadsHolds(t *testing.T) {
+	w := tooltest.New(t, "default")
+	boxes := []*tooltest.Mailbox{tooltest.NewMailbox("user.free"), tooltest.NewMailbox("user.held")}
+	for day := range 6 {
+		for _, m := range boxes {
+			m.Deliver(tooltest.Mail(fmt.Sprintf("day %d", day), "carol@example.org", 3000), w.Now)
+			w.Sync(m)
+		}
+		w.Now = w.Now.Add(24 * time.Hour)
+	}
+	w.Now = w.Now.AddDate(0, 0, 10)
+	if out, err := tool(t, w, "hold", "held"); err != nil {
+		t.Fatal(err, out)
+	}
+	w.Parts[0].Store = hidingHolds{w.Parts[0].Store}
+	out, err := tool(t, w, "compact", "-v", "-A")
+	if err != nil || !strings.Contains(out, "compact free: ok") || !strings.Contains(out, "compact held: on hold") {
 		t.Errorf("%v\n%s", err, out)
 	}
 }
