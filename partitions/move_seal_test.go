@@ -3,6 +3,7 @@ package partitions_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cyrusbackup/backupd/objstore/memstore"
 	"github.com/cyrusbackup/backupd/partitions/history"
@@ -26,6 +27,7 @@ func TestLostSeal(t *testing.T) {
 			t.Run(damage+", by "+by, func(t *testing.T) {
 				t.Parallel()
 				w, a := inTwo(t)
+				w.lease = time.Minute
 				first := w.home().Partition.Name
 				w.mustMove(w.other())
 				w.news(a)

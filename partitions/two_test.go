@@ -22,6 +22,9 @@ type two struct {
 	stores []*memstore.Store
 	who    string
 	boxes  []*source
+	// lease is that of a move. A second is short enough to wait for the end of one that a test has
+	// interrupted, and a busy machine loses it.
+	lease time.Duration
 }
 
 // inTwo makes a backup with every kind of object: inline bodies, packs shared with another
@@ -35,7 +38,7 @@ func inTwo(t *testing.T) (*two, *host) {
 // backedUp makes the backup of a user with mail in packs and in the log, a checkpoint, and the
 // given large messages.
 func backedUp(a *host, stores []*memstore.Store, who string, large ...[]byte) *two {
-	w := &two{t: a.t, stores: stores, who: who}
+	w := &two{t: a.t, stores: stores, who: who, lease: time.Second}
 	inbox, sent, other := newSource("user."+who), newSource("user."+who+".Sent"), newSource("user.with"+who)
 	for n := range 12 {
 		inbox.deliver(mail(n, 3000))
@@ -139,7 +142,7 @@ func (w *two) moveWith(h *host, to string) error {
 		return err
 	}
 	_, err = transfer.Move(w.t.Context(), h.set.Configs(), repository.UserName(w.who), dest,
-		repository.LockOptions{Owner: "test", Host: "mover", Wait: true, Lease: time.Second}, nil)
+		repository.LockOptions{Owner: "test", Host: "mover", Wait: true, Lease: w.lease}, nil)
 	return err
 }
 
