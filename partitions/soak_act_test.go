@@ -33,13 +33,21 @@ func soakEvents() []soakEvent {
 		{12, "trouble ends", false, func(w *soak) error { w.calm(); return nil }},
 		{3, "new user", false, (*soak).replaceUser},
 		{3, "user is renamed", false, (*soak).renameUser},
-	}, oldMailEvents, processEvents, networkEvents, clockEvents, bucketEvents, upkeepEvents, toolEvents)
+	}, processEvents, networkEvents, clockEvents, bucketEvents, upkeepEvents, byHand(toolEvents))
 	return slices.DeleteFunc(all, func(e soakEvent) bool {
 		if *soakOnly != "" {
 			return e.fault && !slices.Contains(strings.Split(*soakOnly, ","), e.name)
 		}
 		return e.weight == 0 || *soakOnly == "" && notYet[e.name] != ""
 	})
+}
+
+// byHand returns events that happen only if a person runs the test, until their model has proved itself.
+func byHand(events []soakEvent) []soakEvent {
+	if *soakSeed == 0 && *soakSteps == 0 {
+		return nil
+	}
+	return events
 }
 
 // act runs one random event.

@@ -15,8 +15,6 @@ func TestSoakFindsPlantedBugs(t *testing.T) {
 			Bug: "if err := errors.Join(r.remove(ctx), r.fold(ctx)); err != nil {", Test: "TestSoak", Args: args},
 		"commits are removed before their segment is durable": {File: "maintenance/merge_put.go", Is: "	if !u.exists {\n",
 			Bug: "	if err := m.remove(ctx, u); err != nil {\n		return err\n	}\n	if !u.exists {\n", Test: "TestSoak", Args: args},
-		"the list of condemned packs is not read": {File: "partition.go", Is: "c.read.store = info.StoreTime",
-			Bug: "c.read.store, c.list = info.StoreTime, new(history.Condemned)", Test: "TestSoak", Args: args},
 		"a pack that was rewritten is not followed": {File: "history/body.go", Is: "if _, packed := MovedKey(now.Object); inLog && packed &&",
 			Bug: "if _, packed := MovedKey(now.Object); false && packed &&", Test: "TestSoak", Args: args},
 	})

@@ -268,9 +268,6 @@ func (w *soak) collect(t *soakTool, c repository.Config) (*collection.Result, er
 			return &collection.Result{}, err
 		}
 	}
-	if !t.noTrip && w.one(2) {
-		t.nets[w.partOf(c.Store.(*faultstore.Store))].Add(w.beforeRemoval(w.partOf(c.Store.(*faultstore.Store))))
-	}
 	r, err := collection.Collect(w.t.Context(), c, o)
 	if err == nil && r.Blocking == 0 {
 		err = w.settle(t, c, due, r)
@@ -281,7 +278,7 @@ func (w *soak) collect(t *soakTool, c repository.Config) (*collection.Result, er
 // condemn puts a pack on the list, although it may be used: it will be rewritten.
 func (w *soak) condemn(t *soakTool, c repository.Config) error {
 	var packs []collection.Pack
-	for _, key := range w.byAge(w.parts[w.partOf(c.Store.(*faultstore.Store))], "packs/") {
+	for _, key := range w.parts[w.partOf(c.Store.(*faultstore.Store))].store.Keys("packs/") {
 		name, _, _ := strings.Cut(filepath.Base(key), ".")
 		if b, err := hex.DecodeString(name); err == nil && len(b) == len(collection.Pack{}) {
 			packs = append(packs, collection.Pack(b))
@@ -451,7 +448,15 @@ func (w *soak) lastNights() error {
 
 // searchAll searches every object for the GUIDs of messages that no mailbox has.
 func (w *soak) searchAll() error {
-	live, dead := w.liveMail(), map[string]bool{}
+	live := map[string]bool{}
+	for _, u := range w.users {
+		for _, b := range u.account.boxes {
+			for _, r := range b.records {
+				live[r.GUID.String()] = true
+			}
+		}
+	}
+	dead := map[string]bool{}
 	for _, b := range w.mail {
 		if g := fmt.Sprintf("%x", sha1.Sum(b)); !live[g] {
 			dead[g] = true
