@@ -20,9 +20,9 @@ const CycleKey = "runs/verify-cycle.json"
 // least recently.
 type Cycle struct {
 	Version int       `json:"version"`
-	Host    string    `json:"host"`  // of the last part
-	Begun   time.Time `json:"begun"` // of the first part, by the clock of its host
-	After   string    `json:"after"` // path of the last backup that was verified
+	Host    string    `json:"host"`           // of the last part
+	Begun   time.Time `json:"begun,omitzero"` // of the first part, by the clock of its host; zero = not begun
+	After   string    `json:"after"`          // path of the last backup that was verified
 	Backups int       `json:"backups"`
 	Failed  int       `json:"failed,omitempty"` // of them
 }

@@ -105,11 +105,10 @@ func (l *holder) take(ctx context.Context) (LeaseState, error) {
 	if old != nil && !old.Expires.IsZero() || err != nil && !IsStoreError(err) {
 		// Only answers to this look may end somebody else's lease. An estimate of earlier looks, and
 		// the look before this one, would say the same again.
-		now, timeErr := l.Now(ctx)
-		if timeErr != nil {
+		var timeErr error
+		if now, timeErr = l.Now(ctx); timeErr != nil {
 			return LeaseFree, timeErr
 		}
-		return l.takeEnded(ctx, begun, now, old, info, err)
 	}
 	return l.takeEnded(ctx, begun, now, old, info, err)
 }

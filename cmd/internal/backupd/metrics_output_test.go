@@ -73,7 +73,7 @@ func (s *safeBuffer) String() string {
 	return s.b.String()
 }
 
-// A daemon whose address is in use serves clients all the same, and reports once what to do.
+// If the address of the metrics is in use, the daemon serves clients, and reports the action once.
 func TestMetricsAddressInUse(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

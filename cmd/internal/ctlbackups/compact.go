@@ -49,7 +49,7 @@ func compact(c *command) error {
 		chosen = c.browsedWith(k.known)
 	}
 	defer k.close()
-	err = c.report(k.results(chosen))
+	err = c.report(k.results(k.record.counting(chosen)))
 	if perr := k.summary(); err == nil {
 		err = perr
 	}

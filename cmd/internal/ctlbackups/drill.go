@@ -33,7 +33,7 @@ type drilling struct {
 // with what the mail server reported.
 func drillBackups(c *command) error {
 	d := &drilling{command: c, record: c.beginRun(repository.RunDrill)}
-	err := c.eachOf(c.sampled(c.chosen()), d.one)
+	err := c.eachOf(d.record.counting(c.sampled(c.chosen())), d.one)
 	d.record.end(false, err)
 	c.audit.Done(c.bucket.Conf, "drill", err, "what", c.what(), "backups", d.done, "failed", d.failed, "messages", d.total.Messages)
 	if perr := d.summary(); perr != nil {

@@ -3,6 +3,7 @@ package ctlbackups
 import (
 	"context"
 	"errors"
+	"iter"
 	"os"
 	"strings"
 	"sync"
@@ -40,6 +41,24 @@ func (r *runRecord) add(partition string, failed bool) {
 	p.Backups++
 	if failed {
 		p.Failed++
+	}
+}
+
+// counting yields backups, and counts those that cannot be read or even be listed.
+func (r *runRecord) counting(backups iter.Seq2[*repository.Found, error]) iter.Seq2[*repository.Found, error] {
+	return func(yield func(*repository.Found, error) bool) {
+		for f, err := range backups {
+			of := repository.UnaskedError{}
+			switch {
+			case errors.As(err, &of):
+				r.blocked(of.Partition.Name, of.Err.Error())
+			case err != nil && f != nil:
+				r.add(f.Partition.Name, true)
+			}
+			if !yield(f, err) {
+				return
+			}
+		}
 	}
 }
 
@@ -90,7 +109,7 @@ func (r *runRecord) end(late bool, failure error) {
 			continue
 		}
 		out := r.part(p.Name)
-		if r.command == repository.RunDrill && out.Backups == 0 {
+		if r.command == repository.RunDrill && out.Backups == 0 && out.Error == "" {
 			continue // no backup of it was drawn
 		}
 		out.Command, out.Host, out.Begun, out.Ended = r.command, c.host, r.begun, c.hostNow()

@@ -42,3 +42,20 @@ func TestRunsAreRecorded(t *testing.T) {
 	run(repository.RunVerify, repository.RunFailed, 1, "verify", "-A")
 	run(repository.RunCompact, repository.RunFailed, 1, "compact", "-A")
 }
+
+// A backup that cannot even be opened counts as failed.
+func TestRunsCountUnreadableBackups(t *testing.T) {
+	w := two(t)
+	w.Stores[0].Lose(repository.BackupInfoKey("user/bob"))
+	for command, argv := range map[string][]string{
+		repository.RunVerify: {"verify", "-A"}, repository.RunPart: {"verify", "--read", "100%"},
+		repository.RunCompact: {"compact", "-A"}, repository.RunDrill: {"drill", "-A", "--scratch", t.TempDir()},
+	} {
+		if out, err := tool(t, w, argv...); !errors.Is(err, cli.ErrReported) {
+			t.Errorf("%v: %v\n%s", argv, err, out)
+		}
+		if r, err := repository.LastRun(t.Context(), w.Parts[0].Store, command); err != nil || r.Result != repository.RunFailed || r.Failed != 1 || r.Backups != 2 {
+			t.Errorf("%v: %+v, %v", argv, r, err)
+		}
+	}
+}

@@ -46,7 +46,7 @@ func (c *command) drawn(backups iter.Seq2[*repository.Found, error], n int) iter
 		seen := 0
 		for f, err := range backups {
 			if err != nil {
-				if !yield(nil, err) {
+				if !yield(f, err) {
 					return
 				}
 				continue

@@ -25,7 +25,7 @@ func verifyBackups(c *command) error {
 		n, run = atOnce, repository.RunQuick
 	}
 	v := &verification{record: c.beginRun(run)}
-	err := sideBySide(c, n, c.chosen(), v.one)
+	err := sideBySide(c, n, v.record.counting(c.chosen()), v.one)
 	v.record.end(false, err)
 	return err
 }
@@ -38,7 +38,7 @@ func (c *command) verifyPart() error {
 	if c.read.bytes > 0 {
 		n = 1 // nobody knows how many bytes the next backup has
 	}
-	err := sideBySide(c, n, l.backups(), v.one)
+	err := sideBySide(c, n, v.record.counting(l.backups()), v.one)
 	v.record.end(false, err)
 	return cmp.Or(err, l.keep())
 }

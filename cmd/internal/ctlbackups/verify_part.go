@@ -201,5 +201,9 @@ func (p *partial) keep(ctx context.Context, c *command, s objstore.Store) error 
 	if whole.Failed > 0 {
 		whole.Result = repository.RunFailed
 	}
-	return errors.Join(whole.Put(ctx, s), (&repository.Cycle{Host: c.host}).Put(ctx, s))
+	// If the first put fails, the next run finds nothing more to verify, and records the end again.
+	if err := whole.Put(ctx, s); err != nil {
+		return errors.Join(err, p.cycle.Put(ctx, s))
+	}
+	return (&repository.Cycle{Host: c.host}).Put(ctx, s)
 }

@@ -137,3 +137,26 @@ func TestPartialEndsInAnyOrder(t *testing.T) {
 		t.Errorf("%+v, %v", p.cycle, p.begun)
 	}
 }
+
+// If the end of a cycle cannot be recorded, the next run records it.
+func TestEndOfCycleIsRecordedAgain(t *testing.T) {
+	w := five(t)
+	store := w.Stores[0]
+	store.SetFaults(func(op, key string) error {
+		if op == "put" && key == repository.RunKey(repository.RunVerify) {
+			return objstore.ErrDenied
+		}
+		return nil
+	}, nil)
+	out, err := tool(t, w, "verify", "--read", "100%")
+	if !errors.Is(err, cli.ErrReported) || !strings.Contains(out, "could not record its end") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	store.SetFaults(nil, nil)
+	if users, err := verifiedUsers(t, w, "--read", "100%"); err != nil || users != "" {
+		t.Errorf("%q, %v", users, err)
+	}
+	if r, err := repository.LastRun(t.Context(), store, repository.RunVerify); err != nil || r.Backups != 5 {
+		t.Errorf("%+v, %v", r, err)
+	}
+}

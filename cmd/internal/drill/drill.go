@@ -75,6 +75,15 @@ type drill struct {
 	src     *restore.Source
 	sel     *restore.Selection
 	account *restore.Account
+	added   int       // messages that the restore has written, as it says
+	lines   int       // messages in the directory
+	missing []missing // in no line
+}
+
+// missing is a message that is not in the directory.
+type missing struct {
+	mailbox string
+	uid     uint32
 }
 
 // problem counts and reports a problem.
@@ -121,8 +130,10 @@ func (d *drill) restore(ctx context.Context) error {
 		return err
 	}
 	rep := &restore.Report{Progress: silent{}, Problem: func(err error) { d.problem("%w", err) }, Warning: d.Note}
-	return files.New(d.src, rep, files.Options{Kind: "eml", Path: d.dir, DefaultDomain: d.DefaultDomain,
+	err := files.New(d.src, rep, files.Options{Kind: "eml", Path: d.dir, DefaultDomain: d.DefaultDomain,
 		DeletedPrefix: d.DeletedPrefix, AdminForm: d.AdminForm}).Restore(ctx, d.sel.Folders, d.account)
+	d.added = rep.Sums().Added
+	return err
 }
 
 // silent is a restore.Progress that shows nothing.
@@ -152,6 +163,12 @@ func (d *drill) compare(ctx context.Context) error {
 			return fmt.Errorf("%s: %w", f.Name, err)
 		}
 		d.out.Mailboxes++
+	}
+	// If all that was written is there, the restore has reported each of the others.
+	if d.lines != d.added {
+		for _, m := range d.missing {
+			d.problem("%s uid %d: was not restored", m.mailbox, m.uid)
+		}
 	}
 	return d.compareAccount(root)
 }

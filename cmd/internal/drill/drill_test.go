@@ -132,7 +132,7 @@ func TestDamageIsAProblem(t *testing.T) {
 		return nil
 	})
 	out, err := Run(t.Context(), b.Found(), p.options(t.TempDir()))
-	if err != nil || out.Messages != 4 || out.Problems == 0 || out.Problems != len(p.list) || !strings.Contains(p.list[0], "user.anne") {
+	if err != nil || out.Messages != 4 || out.Problems != 1 || out.Problems != len(p.list) || !strings.Contains(p.list[0], "user.anne") {
 		t.Errorf("%+v, %v, %q", out, err, p.list)
 	}
 }

@@ -63,7 +63,7 @@ func (d *drill) folder(ctx context.Context, root *os.Root, path string, f *resto
 		return err
 	}
 	defer index.Close()
-	before := d.out.Problems
+	before, missed := d.out.Problems, len(d.missing)
 	crc, memory := cyrus.NewCRC(), new(cyrus.CRCMemory)
 	rest := f.Messages // without a line so far
 	_, _, err = jsonl.Read(index, func(b []byte) error {
@@ -85,6 +85,7 @@ func (d *drill) folder(ctx context.Context, root *os.Root, path string, f *resto
 			return err
 		}
 		rest = rest[at+1:]
+		d.lines++
 		d.message(dir, f, m, &l, &crc, memory)
 		return nil
 	})
@@ -92,16 +93,16 @@ func (d *drill) folder(ctx context.Context, root *os.Root, path string, f *resto
 		return err
 	}
 	d.lost(f, rest)
-	if d.out.Problems == before {
+	if d.out.Problems == before && len(d.missing) == missed {
 		d.compareCRC(f, crc)
 	}
 	return nil
 }
 
-// lost reports messages without a line.
+// lost notes messages without a line.
 func (d *drill) lost(f *restore.Folder, refs []restore.Ref) {
 	for _, r := range refs {
-		d.problem("%s uid %d: was not restored", f.Name, r.UID)
+		d.missing = append(d.missing, missing{f.Name, r.UID})
 	}
 }
 
