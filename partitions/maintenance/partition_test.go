@@ -3,6 +3,7 @@ package maintenance_test
 import (
 	"bytes"
 	"encoding/json"
+	"sync"
 	"testing"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 // partition is a partition in memory with a clock.
 type partition struct {
 	t      *testing.T
+	mu     sync.Mutex // for changes of now while the store is in use
 	now    time.Time
 	memory *memstore.Store
 }
@@ -27,7 +29,18 @@ func newPartition(t *testing.T, now time.Time) *partition {
 	return p
 }
 
-func (p *partition) clock() time.Time { return p.now }
+func (p *partition) clock() time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.now
+}
+
+// setNow changes the clock, also while the store is in use.
+func (p *partition) setNow(now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.now = now
+}
 
 func (p *partition) must(err error) {
 	p.t.Helper()

@@ -58,7 +58,7 @@ func (o *owner) event(b *history.Builder, e history.Event) {
 // commit puts the next commit, a minute after the last one.
 func (o *owner) commit(fill func(*history.Builder)) {
 	o.w.t.Helper()
-	o.w.now = o.w.now.Add(time.Minute)
+	o.w.setNow(o.w.now.Add(time.Minute))
 	h := history.Header{Backup: o.path, Number: o.tip.Number + 1, Prev: o.tip.Hash, Time: o.w.now, Host: "h", Clock: o.w.now, Connection: "c", Client: "test"}
 	b := history.NewBuilder(h, pack.Options{})
 	fill(b)
@@ -101,7 +101,7 @@ func (o *owner) days(n int) {
 			o.deliver(fmt.Sprintf("Subject: %s %d\r\n\r\n%s\r\n", o.path, o.uid+1, strings.Repeat("text ", 40)), false)
 		}
 		o.flag(o.uid)
-		o.w.now = o.w.now.Truncate(24 * time.Hour).Add(32 * time.Hour)
+		o.w.setNow(o.w.now.Truncate(24 * time.Hour).Add(32 * time.Hour))
 	}
 }
 
