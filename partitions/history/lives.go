@@ -116,11 +116,29 @@ func (ls Lives) Began(number int) (at time.Time) {
 	return at
 }
 
-// clockLag is how much earlier than a deletion just before it a life can seem to begin. Cyrus takes
-// the UIDVALIDITY from time(2), which returns the time of the kernel's last tick, and the time in a
-// deleted name from gettimeofday(2) (imap/mailbox.c, imap/mboxname.c). Both are whole seconds. If in
-// doubt, a mailbox belongs to the former person: nobody else may get it.
-const clockLag = time.Second
+// A life can seem to begin before the deletion that preceded it. Cyrus takes the UIDVALIDITY from
+// time(2), which returns the time of the kernel's last tick, and the time in a deleted name from
+// gettimeofday(2) (imap/mailbox.c, imap/mboxname.c). Both are whole seconds. The last tick is some
+// milliseconds old, or seconds on a virtual machine that waits for its processor. If in doubt, a
+// mailbox belongs to the former person: nobody else may get it.
+const (
+	clockLag    = time.Second // for any deleted mailbox
+	clockLagOld = time.Minute // for a mailbox that is older than the life
+)
+
+// precedes reports whether the mail server deleted a mailbox before the life began.
+func (l Life) precedes(m *MailboxState, deleted time.Time) bool {
+	lag := clockLag
+	for _, f := range m.Fields {
+		if f.Key != "UIDVALIDITY" {
+			continue
+		}
+		if created, err := strconv.ParseInt(f.Value.Str, 10, 64); err == nil && created < l.Began.Unix() {
+			lag = clockLagOld
+		}
+	}
+	return !deleted.After(l.Began.Add(lag))
+}
 
 // Of returns the life that a mailbox belongs to. For a mailbox that the mail server keeps
 // under DELETED, the time of deletion in its name decides. For any other, the commit that
@@ -131,7 +149,7 @@ func (ls Lives) Of(m *MailboxState, deletedPrefix string) Life {
 	deleted, named := DeletedAt(m.Name, deletedPrefix)
 	for _, l := range ls[1:] {
 		switch {
-		case named && !deleted.After(l.Began.Add(clockLag)):
+		case named && l.precedes(m, deleted):
 		case !named && !m.Deleted.IsZero() && m.Commit <= l.First:
 		default:
 			at = l
