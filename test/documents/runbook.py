@@ -46,7 +46,7 @@ def begin(c, d):
     shows(c.backup, d, 'sudo -u cyrus ctl_backups hold -A --reason "mail is lost"')
     shows(c.backup, d, "sudo -u cyrus ctl_backups list -h", "anne", "on hold")
     shows(c.backup, d, "grep backupd /var/log/mail.log | tail -50", "login")
-    shows(c.backup, d, "sudo -u cyrus ctl_backups release -A", "mail is lost")
+    shows(c.backup, d, 'sudo -u cyrus ctl_backups release -A --reason "mail is lost"', "mail is lost")
 
 
 def message(c, d):
@@ -209,7 +209,7 @@ def masses(c, d):
     c.equal("a mass deletion", c.subjects("anne"), sorted(want + ["pay us"]))
     at(c, d, "restore --at %s --parallel 4 --resume /root/undo.done mail.example.com:2005 --all-users" % WHEN, before, "done")
     c.equal("a second restore", c.subjects("anne"), sorted(want + ["pay us"]))
-    c.backup.run("sudo -u cyrus ctl_backups release -A")
+    c.backup.run('sudo -u cyrus ctl_backups release -A --reason "mass deletion"')
 
 
 def damage(c, d):
