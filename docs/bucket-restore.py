@@ -571,6 +571,7 @@ class Log:
         foreign = {s for s in spans if s[2][2] and self.doubtful(s, spans, singles) and not self.continued(s, spans, singles)}
         spans = [s for s in spans if s not in foreign]
         begin = self.after_hole(spans)
+        begin = self.after_stray([s for s in spans if s[1] >= begin]) or begin
         for _, last, m in foreign.union(s for s in spans if s[1] < begin):
             report(f"{m[0]} does not belong to the log and is ignored")
         return [m for _, last, m in spans if last >= begin]
@@ -619,6 +620,23 @@ class Log:
                 begin = first
             end = max(end, last)
         return begin
+
+    def after_stray(self, spans):
+        """Returns the commit with which the log begins if it does not continue the one before, and
+        retention has ended between the two; otherwise 0."""
+        first = min(s[0] for s in spans) if spans else 1
+        kept = [int(n[:16]) for n in self.store.names(f"backups/{self.backup}/checkpoints") if CHECKPOINT.fullmatch(n)]
+        end = min((n for n in kept if n >= first - 1), default=0)
+        if first == 1 or end < first or any(s[0] <= end < s[1] for s in spans):
+            return 0
+        of = [self.digest_at(end, spans), self.prev_at(end + 1, spans)]
+        return end + 1 if all(of) and of[0] != of[1] and self.retained(end + 1, spans) else 0
+
+    def digest_at(self, n, spans):
+        return next((self.of_commit(s, n, lambda head, digest: digest) for s in spans if s[0] <= n <= s[1]), None)
+
+    def prev_at(self, n, spans):
+        return next((self.of_commit(s, n, lambda head, digest: head["prev"]) for s in spans if s[0] <= n <= s[1]), None)
 
     def retained(self, n, spans):
         """Whether retention has removed all commits before n: it leaves a checkpoint and an event."""

@@ -98,26 +98,33 @@ func (l *Log) removed(ctx context.Context, first, newest uint64, checkpoints []u
 }
 
 // Retained reports whether a retained event in the commits from first to newest records that all
-// commits before first were removed. It reads the log up to that event.
+// commits before first were removed. It reads the log up to that event, and skips unreadable commits.
 func (l *Log) Retained(ctx context.Context, first, newest uint64) (bool, error) {
-	return l.retained(l.Commits(ctx, first, newest), first)
+	return l.retained(l.Readable(ctx, Tip{Number: first - 1}, newest), first)
 }
 
+// retained skips what an error does not end.
 func (l *Log) retained(commits iter.Seq2[*CommitReader, error], first uint64) (bool, error) {
 	for c, err := range commits {
+		removed := false
+		if err == nil {
+			removed, err = c.removes(first)
+		}
+		if removed || err != nil && !IsUnreadable(err) {
+			return removed, err
+		}
+	}
+	return false, nil
+}
+
+// removes reports whether the commit has a retained event about all commits before first.
+func (c *CommitReader) removes(first uint64) (bool, error) {
+	for e, err := range c.Events() {
 		if err != nil {
-			if IsUnreadable(err) {
-				return false, nil
-			}
 			return false, err
 		}
-		for e, err := range c.Events() {
-			if err != nil {
-				return false, err
-			}
-			if e, ok := e.(*RetainedEvent); ok && e.To >= first-1 {
-				return true, nil
-			}
+		if e, ok := e.(*RetainedEvent); ok && e.To >= first-1 {
+			return true, nil
 		}
 	}
 	return false, nil

@@ -89,7 +89,7 @@ func RetainDue(ctx context.Context, f *repository.Found, o RetainOptions) (bool,
 	}
 	made, known := f.FirstMade(r.have.first)
 	if !known {
-		if made, err = r.madeAt(ctx, r.have.log[0].from); err != nil {
+		if made, err = r.firstMade(ctx); err != nil {
 			return false, fmt.Errorf("retention of %s: %w", f.Name(), err)
 		}
 		if !made.After(r.o.Lock.Now()) { // a time in the future is not believed for long
@@ -185,7 +185,7 @@ func (r *retainer) due(ctx context.Context) (bool, error) {
 		return false, nil
 	}
 	first := r.have.log[0].from
-	made, err := r.madeAt(ctx, first)
+	made, err := r.firstMade(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -207,6 +207,16 @@ func (r *retainer) storeNow(ctx context.Context) (time.Time, error) {
 	return storeclock.Certain(ctx, r.store, repository.BackupInfoKey(r.f.Path), r.o.Lock.Now, time.Time{})
 }
 
+// firstMade returns when the first commit in the list was made; zero if it is in an object that does
+// not belong to the log, which plan reports.
+func (r *retainer) firstMade(ctx context.Context) (time.Time, error) {
+	at, err := r.madeAt(ctx, r.have.log[0].from)
+	if errors.Is(err, history.ErrAbsent) {
+		err = nil
+	}
+	return at, err
+}
+
 // madeAt returns when a commit was made.
 func (r *retainer) madeAt(ctx context.Context, n uint64) (at time.Time, err error) {
 	for c, err := range r.f.Log().Commits(ctx, n, n) {
@@ -226,7 +236,7 @@ func (r *retainer) plan(ctx context.Context) error {
 	}
 	outline, err := r.log().Outline(ctx)
 	if err == nil && outline.Doubtful {
-		err = errors.New("objects in its log contradict each other: run compact again when they are older than backup_log_min_age")
+		err = r.contradiction(ctx)
 	}
 	if err != nil {
 		return err
@@ -255,6 +265,20 @@ func (r *retainer) plan(ctx context.Context) error {
 		r.stay[k.Number] = true
 	}
 	return nil
+}
+
+// contradiction returns an error that names an object of the log which readers ignore. The merge of a
+// later night removes it.
+func (r *retainer) contradiction(ctx context.Context) error {
+	const what = "objects in its log contradict each other"
+	odd, err := r.log().Odd(ctx)
+	switch {
+	case err != nil:
+		return err
+	case len(odd) == 0:
+		return errors.New(what + ": run compact again when they are older than backup_log_min_age")
+	}
+	return fmt.Errorf("%s: %s: %s: compact removes it when it is older than backup_log_min_age, and retention continues then", what, odd[0].Key, odd[0].Reason)
 }
 
 // notSealed returns an error if the log continues in another repository, or nowhere.

@@ -1,6 +1,7 @@
 package maintenance_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -8,6 +9,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/memstore"
 	"github.com/cyrusbackup/backupd/objstore/pack"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/maintenance"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 	"github.com/cyrusbackup/backupd/partitions/verify"
 )
@@ -159,6 +161,105 @@ func TestStrayCommitBeforeTheLog(t *testing.T) {
 	w.must(w.memory.Delete(t.Context(), history.LogKey(anne, 2)))
 	w.must(w.memory.Delete(t.Context(), history.SegmentKey(anne, 4, 6)))
 	w.mustRetain()
+}
+
+// A stray commit can have exactly the number of the checkpoint that retention has left. Then nothing is
+// missing between it and the log. Readers ignore it all the same, the next nights remove it, and
+// retention continues.
+func TestStrayCommitAtTheCheckpoint(t *testing.T) {
+	for name, put := range map[string]func(w *past, n uint64){
+		"a commit":          func(w *past, n uint64) { w.stray(n) },
+		"two commits":       func(w *past, n uint64) { w.stray(n - 1); w.stray(n) },
+		"beside a hole":     func(w *past, n uint64) { w.stray(2); w.stray(n) },
+		"a foreign segment": func(w *past, n uint64) { w.foreignSegment(n) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, cut := shortened(t)
+			put(w, cut)
+			w.check0()
+			m, err := w.found.Load(t.Context(), history.Moment{FromLog: true})
+			w.must(err)
+			if got := w.dump(m); got != w.dumps[w.tip.Number] {
+				t.Errorf("from the log:\n%s", got)
+			}
+			w.must(m.Close())
+			w.days(1)
+			if done, err := w.retain(); err == nil || done.Log.Objects > 0 || !strings.Contains(err.Error(), history.LogPrefix(anne)) || !strings.Contains(err.Error(), "compact removes it") {
+				t.Errorf("before it is old enough: %+v, %v", done, err)
+			}
+			w.days(4)
+			w.compact()
+			if done := w.mustRetain(); done.Cut.Number <= cut {
+				t.Errorf("retention has not continued: %+v", done)
+			}
+			w.checkVerify()
+		})
+	}
+}
+
+// An interrupted retention has left commits before its checkpoint, and a stray commit arrives before them.
+func TestStrayCommitBeforeAnInterruptedRetention(t *testing.T) {
+	w, cut := shortened(t)
+	w.days(9)
+	w.deliver("inbox", 1)
+	w.days(3)
+	f := faultstore.New(w.memory)
+	f.Add(faultstore.Fault{Skip: 2, Before: faultstore.Denied, Match: func(op, key string) bool {
+		return op == "delete" && strings.HasPrefix(key, history.LogPrefix(anne))
+	}})
+	w.store = f
+	if _, err := w.retain(); err == nil {
+		t.Fatal("retention was not interrupted")
+	}
+	w.store = w.memory
+	w.catchUp()
+	first, err := w.log().First(t.Context())
+	w.must(err)
+	if first != cut+3 {
+		t.Fatalf("the log begins with commit %d, want %d", first, cut+3)
+	}
+	w.stray(first - 1)
+	w.days(4)
+	w.compact()
+	w.mustRetain()
+	w.checkVerify()
+}
+
+// stray puts a commit that no log names.
+func (w *past) stray(n uint64) {
+	w.t.Helper()
+	b := history.NewBuilder(history.Header{Backup: anne, Number: n, Prev: strings.Repeat("ab", 32), Time: w.times[n], Clock: w.times[n], Host: "late"}, pack.Options{})
+	w.must(b.Event(&history.SubEvent{User: "anne", Name: "user.anne", Subscribed: true}))
+	won, err := w.found.PutBuilt(w.t.Context(), b)
+	w.must(err)
+	if !won {
+		w.t.Fatalf("commit %d exists", n)
+	}
+}
+
+// foreignSegment puts a segment of another history that ends with commit n.
+func (w *past) foreignSegment(n uint64) {
+	w.t.Helper()
+	w.stray(n)
+	b := history.NewSegmentBuilder(anne, pack.Options{})
+	for c, err := range w.log().Commits(w.t.Context(), n, n) {
+		w.must(err)
+		w.must(b.Add(c, func(p history.Place) (history.Place, error) { return p, nil }))
+	}
+	key, object, err := b.Finish()
+	w.must(err)
+	w.put(key, object)
+	w.must(w.memory.Delete(w.t.Context(), history.LogKey(anne, n)))
+}
+
+// compact merges as ctl_backups does, which also removes stray objects.
+func (w *past) compact() {
+	w.t.Helper()
+	u, err := repository.BeginUpkeep(w.t.Context(), w.found, w.options().Lock)
+	w.must(err)
+	m := maintenance.NewMerger(w.found.Partition, maintenance.MergeOptions{PackSize: 1 << 20, Before: maintenance.LastDay(w.now, maintenance.MinLogAge)})
+	job := m.Add(w.t.Context(), w.found, u)
+	w.must(errors.Join(m.Flush(w.t.Context()), job.Err, u.End(w.t.Context())))
 }
 
 // Two runs of retention, of which one has lost its lease without noticing, do no harm.
