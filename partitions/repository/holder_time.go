@@ -2,6 +2,8 @@ package repository
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/cyrusbackup/backupd/objstore"
@@ -50,17 +52,37 @@ func (l *holder) time(ctx context.Context) (time.Time, error) {
 // the answer to its put. It is half of what left deducts.
 const leaseSlack = 24
 
+// correctTries is how often a lease is put again because of its time.
+const correctTries = 3
+
 // correct compares the beginning of a lease that was just put with the store's time in the answer.
-// If they differ, it asks for the time and puts the lease again. One answer thus decides
-// nothing: it only costs requests.
+// If they differ, it asks for the time. If that shows another time too, it puts the lease again, and
+// compares again: this host may be paused at any moment. One answer thus decides nothing: it only
+// costs requests. A lease that never begins at the right time is released.
 func (l *holder) correct(ctx context.Context) error {
-	if l.putAt.IsZero() || l.putAt.Sub(l.file.Since).Abs() <= l.Options.Lease/leaseSlack {
-		return nil
+	for try := 0; !l.begunAt(l.putAt); try++ {
+		begun := leaseNow()
+		now, err := l.Now(ctx)
+		if err != nil {
+			return err
+		}
+		if l.begunAt(now) {
+			return nil // the answer was wrong
+		}
+		if try == correctTries {
+			err = fmt.Errorf("%s begins at %s, but the store's time is %s, after %d attempts: this host was paused each time",
+				l.lease, l.file.Since.Format(time.RFC3339), now.UTC().Format(time.RFC3339), try+1)
+			l.file.Expires = time.Time{}
+			return errors.Join(err, l.put(ctx, objstore.PutOptions{IfMatch: l.etag}))
+		}
+		if err := l.begin(ctx, begun, now, objstore.PutOptions{IfMatch: l.etag}); err != nil {
+			return err
+		}
 	}
-	begun := leaseNow()
-	now, err := l.Now(ctx)
-	if err != nil {
-		return err
-	}
-	return l.begin(ctx, begun, now, objstore.PutOptions{IfMatch: l.etag})
+	return nil
+}
+
+// begunAt reports whether the lease begins at about this time; zero = unknown.
+func (l *holder) begunAt(at time.Time) bool {
+	return at.IsZero() || at.Sub(l.file.Since).Abs() <= l.Options.Lease/leaseSlack
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cyrusbackup/backupd/objstore/faultstore"
 	"github.com/cyrusbackup/backupd/objstore/memstore"
 	"github.com/cyrusbackup/backupd/objstore/probe"
 )
@@ -99,6 +100,48 @@ func TestLeaseAfterPause(t *testing.T) {
 	}
 	if err := u.End(t.Context()); err != nil {
 		t.Error(err)
+	}
+}
+
+// A program can be paused again before each put of its lease. The lease begins at the right time after
+// that, or the program does not have it.
+func TestLeaseAfterPauses(t *testing.T) {
+	for pauses, ok := range map[int]bool{1: true, 2: true, 3: true, 4: false, 100: false} {
+		w := newLeaseWorld(t, "anne", "bert")
+		paused := faultstore.New(w.s)
+		w.conf.Store = paused
+		leases := NewLeases(w.conf, LockOptions{Owner: "test"})
+		begin := func(user string) (*Upkeep, error) {
+			f, err := FindPath(t.Context(), w.conf, UserName(user).Path())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return leases.Begin(t.Context(), f)
+		}
+		u, err := begin("anne")
+		if err == nil {
+			err = u.End(t.Context())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		paused.Add(faultstore.Fault{Count: pauses, Call: func(string, string) { w.now = w.now.Add(70 * time.Second) },
+			Match: func(op, key string) bool { return op == "put" && key == UpkeepKey("user/bert") }})
+		u, err = begin("bert")
+		switch l := w.file("bert"); {
+		case (err == nil) != ok:
+			t.Errorf("%d pauses: %v", pauses, err)
+		case ok && l.Expires.Sub(w.now) < time.Minute:
+			t.Errorf("%d pauses: the lease ends at %v, it is %v", pauses, l.Expires, w.now)
+		case !ok && !l.Expires.IsZero():
+			t.Errorf("%d pauses: the lease was not released", pauses)
+		}
+		if err == nil {
+			paused.Clear()
+			if err := u.End(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
 	}
 }
 
