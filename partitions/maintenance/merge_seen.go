@@ -58,7 +58,8 @@ func (w *watched) add(job *Merged, s *Seen) bool {
 // (repository.Found.Listed).
 const mostSeenNewest = 64 << 10
 
-// seeNewest notes what the newest commit names.
+// seeNewest notes what the newest commit names. If its places are unreadable, nothing is noted:
+// collection reads them, and reports it. Nothing of the newest commit is merged.
 func (m *Merger) seeNewest(ctx context.Context, job *Merged, f *repository.Found, newest uint64) error {
 	key := history.LogKey(f.Path, newest)
 	if info, ok := f.ListedObject(key); !ok || info.Size > mostSeenNewest {
@@ -66,6 +67,9 @@ func (m *Merger) seeNewest(ctx context.Context, job *Merged, f *repository.Found
 	}
 	w, s := watch(f.Partition.Store, key)
 	for p, err := range history.LogPlaces(ctx, w, key) {
+		if history.IsUnreadable(err) {
+			return nil
+		}
 		if err != nil {
 			return err
 		}

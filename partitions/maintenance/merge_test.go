@@ -1,13 +1,18 @@
 package maintenance_test
 
 import (
+	"archive/tar"
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
+	"iter"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/klauspost/compress/zstd"
 
 	"github.com/cyrusbackup/backupd/objstore/faultstore"
 	"github.com/cyrusbackup/backupd/objstore/observe"
@@ -271,6 +276,63 @@ func TestMergeLeavesDamage(t *testing.T) {
 		}
 		if len(bob.log()) != 2 {
 			t.Errorf("%s: the log of the other backup is %q", name, bob.log())
+		}
+	}
+}
+
+// Nothing of the newest commit is merged, so damage to its places stops no merge.
+func TestMergeBesideDamagedPlaces(t *testing.T) {
+	w := newWorld(t)
+	anne := w.backup("anne")
+	anne.days(2)
+	anne.deliver("the newest", false)
+	w.now = w.now.AddDate(0, 0, 4)
+	key := history.LogKey(anne.path, anne.tip.Number)
+	p := pack.NewWriter(nil, pack.Options{})
+	for name, b := range entries(t, w.memory.Bytes(key)) {
+		if name == "places.ndjson" {
+			b = []byte("nonsense\n")
+		}
+		w.must(p.Add(name, b))
+	}
+	object, err := p.Finish()
+	w.must(err)
+	w.put(key, object)
+	if tip, err := anne.found(w.memory).OpenTip(t.Context(), anne.tip.Number); err != nil || tip.Hash == "" {
+		t.Fatalf("%+v, %v: this test no longer covers its case", tip, err)
+	}
+	if _, err := w.merge(w.memory, anne); err != nil {
+		t.Error(err)
+	}
+	if got := anne.log(); len(got) != 3 {
+		t.Errorf("the log is %q, want two segments and a commit", got)
+	}
+}
+
+// entries yields the entries of an object, in order.
+func entries(t *testing.T, object []byte) iter.Seq2[string, []byte] {
+	return func(yield func(string, []byte) bool) {
+		z, err := zstd.NewReader(bytes.NewReader(object))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer z.Close()
+		archive := tar.NewReader(z)
+		for {
+			h, err := archive.Next()
+			if errors.Is(err, io.EOF) {
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, err := io.ReadAll(archive)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !yield(h.Name, b) {
+				return
+			}
 		}
 	}
 }
