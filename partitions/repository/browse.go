@@ -44,29 +44,34 @@ func BrowseKnown(ctx context.Context, parts []Config, open func(Config) *Known) 
 	}
 }
 
-// browseKnown remembers the backups of a partition if it has yielded all of them.
+// browseKnown remembers the backups of a partition that it has yielded. If it has not come to the end of
+// the partition, the facts about the others stay.
 func browseKnown(ctx context.Context, parts []Config, i int, k *Known, yield func(*Found, error) bool) bool {
 	if k == nil {
 		return browse(ctx, parts, i, "", nil, yield)
 	}
 	// Without it, a run only sends more requests.
 	defer func() { _ = k.Close() }()
-	whole := true
+	whole, sound := true, true
 	more := browse(ctx, parts, i, "", k, func(f *Found, err error) bool {
 		if !yield(f, err) {
 			return false
 		}
 		whole = whole && f != nil && ctx.Err() == nil
-		if err == nil && whole {
-			whole = k.note(f) == nil
+		if err == nil && whole && sound {
+			sound = k.note(f) == nil
 		}
 		return true
 	})
-	if more && whole {
+	switch {
+	case !sound:
+	case more && whole:
 		if k.Settle != nil {
 			k.Settle()
 		}
 		_ = k.Keep()
+	default:
+		_ = k.KeepPart()
 	}
 	return more
 }

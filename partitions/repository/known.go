@@ -36,6 +36,7 @@ type Known struct {
 	fresh *os.File // nil: nothing is written
 	w     *bufio.Writer
 	queue []*knownBackup // to be written, in order
+	last  string         // path of the last backup in the queue, ever
 }
 
 // knownBackup is a line.
@@ -47,6 +48,8 @@ type knownBackup struct {
 	Made    time.Time     `json:"made"`    // its first commit; zero = unknown
 	// Free is the ETag of the lease when it was released; "" = unknown.
 	Free string `json:"free,omitempty"`
+	// Held is set once a list has shown holds.json.
+	Held bool `json:"held,omitempty"`
 
 	busy bool // the lease is not released yet
 }
@@ -130,14 +133,68 @@ func (k *Known) Keep() error {
 	return err
 }
 
+// KeepPart remembers a run that has ended before the end of the partition. What an earlier run has
+// remembered of the backups after the last one stays: a fact counts only for the version that it is about.
+func (k *Known) KeepPart() error {
+	if k.fresh == nil || k.last == "" {
+		return nil
+	}
+	if err := k.write(0); err != nil {
+		return err
+	}
+	if err := k.copyRest(); err != nil {
+		return err
+	}
+	return k.Keep()
+}
+
+// copyRest copies the lines about backups after the last one of this run. They are read again, because
+// a run looks up backups before it comes to them.
+func (k *Known) copyRest() error {
+	f, err := os.Open(k.name)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	old := bufio.NewScanner(f)
+	old.Buffer(nil, maxKnownLine)
+	if !old.Scan() || old.Text() != knownMagic {
+		return nil
+	}
+	for old.Scan() {
+		b, ok := parseKnown(old.Bytes())
+		if !ok {
+			return nil
+		}
+		if BackupPrefix(b.Path) <= BackupPrefix(k.last) {
+			continue
+		}
+		if _, err := k.w.Write(append(old.Bytes(), '\n')); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // advance reads the next line.
 func (k *Known) advance() {
 	k.next = knownBackup{}
 	if k.end = k.end || !k.old.Scan(); k.end {
 		return
 	}
-	sum, text, ok := bytes.Cut(k.old.Bytes(), []byte(" "))
-	k.end = !ok || string(sum) != checksum(text) || json.Unmarshal(text, &k.next) != nil
+	var ok bool
+	k.next, ok = parseKnown(k.old.Bytes())
+	k.end = !ok
+}
+
+// parseKnown returns the backup of a line. ok is false if the line is damaged.
+func parseKnown(line []byte) (b knownBackup, ok bool) {
+	sum, text, ok := bytes.Cut(line, []byte(" "))
+	ok = ok && string(sum) == checksum(text) && json.Unmarshal(text, &b) == nil
+	return b, ok
 }
 
 func checksum(b []byte) string {
@@ -171,7 +228,8 @@ func (k *Known) note(f *Found) error {
 	}
 	b := f.known
 	b.Path, b.Info, b.Version = f.Path, f.Info, versionOf(listed)
-	k.queue = append(k.queue, b)
+	b.Held = b.Held || f.ListedHolds() && !f.listed.rest
+	k.queue, k.last = append(k.queue, b), f.Path
 	return k.write(mostQueued)
 }
 

@@ -168,6 +168,50 @@ func TestKnownOfPart(t *testing.T) {
 	}
 }
 
+// A run that ends early remembers the backups that it has seen, beside what the run before has remembered
+// of the others.
+func TestKnownOfEarlyEnd(t *testing.T) {
+	w := newKnownWorld(t, "anne", "bert", "carl", "dora")
+	part := func(most int) {
+		t.Helper()
+		open := func(p Config) *Known {
+			k, err := OpenKnown(w.dir, p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return k
+		}
+		for _, err := range BrowseKnown(t.Context(), []Config{{Location: "memory", Store: w.s}}, open) {
+			if err != nil {
+				t.Error(err)
+			}
+			if most--; most < 0 {
+				break
+			}
+		}
+	}
+	part(2)
+	want, gets := w.browse(nil)
+	if gets != 2 {
+		t.Errorf("%d GETs after a run that has seen 2 of 4 backups", gets)
+	}
+	w.create("anne")
+	w.create("carl")
+	part(2) // anne is new, carl was not reached
+	w.gets.Store(0)
+	got, gets := w.browse(nil)
+	if gets != 1 || len(got) != 4 || got[1] != want[1] || got[3] != want[3] {
+		t.Errorf("%d GETs, only one backup is unknown: %q, before %q", gets, got, want)
+	}
+	part(0)
+	if _, gets := w.browse(nil); gets != 0 {
+		t.Errorf("%d GETs after a run that has seen nothing", gets)
+	}
+	if files, err := os.ReadDir(w.dir); err != nil || len(files) != 1 {
+		t.Errorf("%v, %v", files, err)
+	}
+}
+
 // Whatever is damaged in the file, each backup has its own name and id.
 func TestKnownDamaged(t *testing.T) {
 	w := newKnownWorld(t, "anne", "bert", "carl")
