@@ -13,6 +13,10 @@ import (
 // a temporary file, so that a first upload can have any size.
 const heldPacked = 8 << 20
 
+// ErrTemporaryFile reports that the directory for temporary files (TMPDIR) cannot be used: it is full, for
+// example. Other backups of the same size fail as well.
+var ErrTemporaryFile = errors.New("the state of the backup does not fit into memory, and cannot be kept in a temporary file: make room in the directory for temporary files, or set TMPDIR to a larger one")
+
 // packedBlock is a compressed block that no object contains yet.
 type packedBlock struct {
 	held []byte // nil if the block is in the file
@@ -71,7 +75,7 @@ func (s *spill) put(old *packedBlock, raw []byte) (*packedBlock, error) {
 		p.off, p.room = old.off, old.room
 	}
 	if err := s.write(p); err != nil {
-		return nil, fmt.Errorf("write a block to a temporary file: %w", err)
+		return nil, fmt.Errorf("%w: %w", ErrTemporaryFile, err)
 	}
 	return p, nil
 }

@@ -88,6 +88,7 @@ type compaction struct {
 	held               int // on hold, and therefore left alone
 	locked, failures   int
 	late               bool // until has passed
+	noRoom             bool // a line has reported that temporary files cannot be written
 	merged             maintenance.Merged
 	reclaimed          collection.Amount
 	rewritten          collection.Amount // packs whose needed entries were copied
@@ -177,6 +178,9 @@ func (k *compaction) begin(f *repository.Found) (results []error) {
 		results = k.flush()
 		k.part = part
 	}
+	if err := f.CheckHoldsKept(k.c.ctx); err != nil {
+		return append(results, k.result(f, nil, err))
+	}
 	plan, err := maintenance.PlanMerge(k.c.ctx, f, part.before)
 	var due bool // by retention
 	if err == nil {
@@ -252,7 +256,8 @@ func (k *compaction) flush() (results []error) {
 	_ = k.part.merger.Flush(k.c.ctx)
 	for _, j := range jobs {
 		var retained maintenance.RetainResult
-		err := errors.Join(j.Err, k.part.note(j.Seen))
+		err := j.Err
+		k.note(j.Seen)
 		if err == nil && j.retain {
 			err = j.Upkeep.CheckHolds(j.Found)
 		}
@@ -269,18 +274,23 @@ func (k *compaction) flush() (results []error) {
 	return results
 }
 
-// note keeps the contents of objects that were read, for the collection. Retention may remove some of it.
-func (part *compactedPartition) note(list []maintenance.Seen) error {
+// note keeps the contents of objects that were read, for the collection. Retention may remove some of
+// it. If that fails, for example because the directory for temporary files is full, the collection reads
+// these objects again.
+func (k *compaction) note(list []maintenance.Seen) {
+	part := k.part
 	if part.seen == nil {
-		return nil
+		return
 	}
 	slices.SortFunc(list, func(a, b maintenance.Seen) int { return strings.Compare(a.Info.Key, b.Info.Key) })
 	for _, s := range list {
 		if err := part.seen.Add(s.Info, s.Packs); err != nil {
-			return err
+			cli.Fprintf(k.c.err, "ctl_backups: the collection reads again what compact has read, because it cannot be kept in a temporary file: %v\n", err)
+			_ = part.seen.Close()
+			part.seen = nil
+			return
 		}
 	}
-	return nil
 }
 
 // abandon releases the leases of backups that wait.

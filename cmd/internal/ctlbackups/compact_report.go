@@ -7,6 +7,7 @@ import (
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/maintenance"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
@@ -65,6 +66,11 @@ func (k *compaction) result(f *repository.Found, w *work, err error) error {
 	case k.c.ctx.Err() != nil:
 		return k.c.ctx.Err()
 	}
+	if errors.Is(err, history.ErrTemporaryFile) && k.noRoom {
+		k.failures++
+		return cli.ErrReported // by the first line, which names the cause
+	}
+	k.noRoom = k.noRoom || errors.Is(err, history.ErrTemporaryFile)
 	k.failed(f, err)
 	return fmt.Errorf("compact %s: %w", label(f), err)
 }

@@ -212,6 +212,41 @@ func TestCompactOnHold(t *testing.T) {
 	}
 }
 
+// Somebody has deleted holds.json. The host that has seen it reports that each night, and removes nothing
+// from the backup until a person has placed the hold again, or released it.
+func TestHoldsThatWereDeleted(t *testing.T) {
+	w := two(t)
+	key := repository.HoldsKey("user/bob")
+	for _, argv := range [][]string{{"hold", "bob", "--reason", "court"}, {"compact", "-A"}} {
+		if out, err := tool(t, w, argv...); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	w.Stores[0].Lose(key)
+	log := slices.Collect(w.Keys("backups/user/bob/log/"))
+	for range 2 {
+		w.Now = w.Now.AddDate(0, 0, 4)
+		for _, argv := range []string{"compact -n -v -A", "compact -v -A"} {
+			out, err := tool(t, w, strings.Fields(argv)...)
+			if !errors.Is(err, cli.ErrReported) || !strings.Contains(out, "compact bob: failed (") || strings.Count(out, "stderr: ctl_backups: compact bob: ") != 1 ||
+				!strings.Contains(out, "holds.json is gone") || !strings.Contains(out, "ctl_backups hold") || strings.Contains(out, "compact anne@example.org: failed") {
+				t.Errorf("%s: %v: %s", argv, err, out)
+			}
+		}
+		if now := slices.Collect(w.Keys("backups/user/bob/log/")); !slices.Equal(now, log) {
+			t.Fatalf("the log was %q, and is %q", log, now)
+		}
+	}
+	for _, next := range []struct{ verb, want string }{{"hold", "compact bob: on hold"}, {"release", "compact bob: ok"}} {
+		if out, err := tool(t, w, next.verb, "bob"); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		if out, err := tool(t, w, "compact", "-v", "-A"); err != nil || !strings.Contains(out, next.want) {
+			t.Errorf("after a %s: %v: %s", next.verb, err, out)
+		}
+	}
+}
+
 // A running daemon knows which backups are on hold, also by its own tripwire, so only these cost
 // requests.
 func TestHoldFromIndex(t *testing.T) {
