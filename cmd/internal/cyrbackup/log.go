@@ -31,8 +31,12 @@ func showLog(c *command) error {
 	if err != nil {
 		return err
 	}
+	past := false // the commits are after --until
 	for r, err := range log.Readable(c.ctx, l.state.Tip(), newest) {
 		if g, ok := history.IsGap(err); ok {
+			if past {
+				continue
+			}
 			if err := l.gap(g); err != nil {
 				return enough(err)
 			}
@@ -41,8 +45,14 @@ func showLog(c *command) error {
 		if err != nil {
 			return err
 		}
-		if !c.until.IsZero() && l.times.Peek(r.Header()).After(c.until) {
-			break
+		if past = past || !c.until.IsZero() && l.times.Peek(r.Header()).After(c.until); past {
+			if err := l.readBridges(r); err != nil {
+				return err
+			}
+			if len(l.unbridged()) == 0 {
+				break
+			}
+			continue // a later commit may record the loss
 		}
 		err := l.commit(r)
 		if history.IsUnreadable(err) {
@@ -55,9 +65,50 @@ func showLog(c *command) error {
 	if err := l.unknown(); err != nil {
 		return err
 	}
-	if len(l.lost) > 0 {
-		cli.Fprintf(c.err, "cyr_backup: the log of %s has lost %s: ctl_backups verify %s reports the damage\n", c.found.Path, strings.Join(l.lost, ", "), c.found.Name().Full)
-		return cli.ErrReported
+	return l.reportLost()
+}
+
+// reportLost reports unreadable commits. It returns an error if no bridge in the log records some of
+// them: then the repair is not complete.
+func (l *logWalk) reportLost() error {
+	c := l.c
+	open := l.unbridged()
+	var known []string
+	for _, g := range l.lost {
+		if !slices.Contains(open, g.String()) {
+			known = append(known, g.String())
+		}
+	}
+	if len(known) > 0 {
+		cli.Fprintf(c.err, "cyr_backup: the log of %s has lost %s, and was repaired: it continues without them\n", c.found.Path, strings.Join(known, ", "))
+	}
+	if len(open) == 0 {
+		return nil
+	}
+	cli.Fprintf(c.err, "cyr_backup: the log of %s has lost %s: ctl_backups verify %s reports the damage\n", c.found.Path, strings.Join(open, ", "), c.found.Name().Full)
+	return cli.ErrReported
+}
+
+// unbridged returns the unreadable commits that no bridge so far records.
+func (l *logWalk) unbridged() (open []string) {
+	for _, g := range l.lost {
+		known := func(r history.LostRange) bool { return r.From <= g.From && g.To <= r.To }
+		if !slices.ContainsFunc(l.bridged, known) {
+			open = append(open, g.String())
+		}
+	}
+	return open
+}
+
+// readBridges reads which losses a commit records. It skips unreadable events: Readable names them next.
+func (l *logWalk) readBridges(r *history.CommitReader) error {
+	for e, err := range r.Events() {
+		if err != nil && !history.IsUnreadable(err) {
+			return err
+		}
+		if b, ok := e.(*history.BridgedEvent); ok {
+			l.bridged = append(l.bridged, b.Lost...)
+		}
 	}
 	return nil
 }
@@ -71,7 +122,7 @@ type lostLine struct {
 
 // gap prints a line about unreadable commits.
 func (l *logWalk) gap(g *history.GapError) error {
-	l.lost = append(l.lost, g.String())
+	l.lost = append(l.lost, g.Gap)
 	if l.c.json {
 		line := lostLine{Number: g.From, Lost: g.Range().Reason}
 		if g.To > g.From {
@@ -107,7 +158,8 @@ type logWalk struct {
 	replayer history.Replayer
 	only     []string // names and uniqueids of the requested mailbox; nil = all
 	shown    int
-	lost     []string // commits that cannot be read
+	lost     []history.Gap       // commits that cannot be read
+	bridged  []history.LostRange // losses that commits record
 }
 
 // startLog loads the state before the first commit to print.
@@ -186,6 +238,9 @@ func (l *logWalk) commit(r *history.CommitReader) error {
 	for ev, err := range r.Events() {
 		if err != nil {
 			return err
+		}
+		if b, ok := ev.(*history.BridgedEvent); ok {
+			l.bridged = append(l.bridged, b.Lost...)
 		}
 		if err := l.event(e, h, ev); err != nil {
 			return err

@@ -4,9 +4,12 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
+	"github.com/cyrusbackup/backupd/partitions/verify"
 )
 
 // Readable commits are shown, unreadable ones are named, and the exit status reports the loss.
@@ -32,5 +35,37 @@ func TestALogWithLostCommits(t *testing.T) {
 				t.Errorf("%s lacks %q:\n%s", tt.argv, text, out)
 			}
 		}
+	}
+}
+
+// After a complete repair, the log mentions the loss, and the exit status no longer reports it. A loss
+// since then does.
+func TestALogAfterARepair(t *testing.T) {
+	w := story(t)
+	lose := func(n uint64) { w.Damage(history.LogKey("user/anne", n)) }
+	lose(3)
+	part := w.Bucket("").Partitions[0]
+	f, err := repository.FindPath(t.Context(), part, "user/anne")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = verify.Repair(t.Context(), f, verify.RepairOptions{Problem: func(verify.Problem) {}, Report: func(verify.Change) {},
+		Lock: repository.LockOptions{Owner: "test", Now: func() time.Time { return w.Now }}, Others: []repository.Config{part}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, argv := range []string{"anne log", "anne log --json", "anne log --until 2026-10-01T00:00:00Z"} {
+		out, err := tool(t, w, strings.Fields(argv)...)
+		if err != nil {
+			t.Errorf("%s: %v\n%s", argv, err, out)
+		}
+		if strings.Contains(out, "3") && !strings.Contains(argv, "until") && !strings.Contains(out, "has lost commit 3 (damaged), and was repaired") {
+			t.Errorf("%s does not mention the loss:\n%s", argv, out)
+		}
+	}
+	lose(6)
+	out, err := tool(t, w, "anne", "log")
+	if !errors.Is(err, cli.ErrReported) || !strings.Contains(out, "has lost commit 3 (damaged), and was repaired") || !strings.Contains(out, "has lost commit 6 (damaged): ctl_backups verify") {
+		t.Errorf("another loss: %v\n%s", err, out)
 	}
 }
