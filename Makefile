@@ -46,13 +46,14 @@ soak:
 	$(GO) test -count=1 -timeout 0 -run '^TestModel$$' ./partitions/collection -model.seeds=100 -model.steps=1000
 	$(GO) test -count=1 -timeout 0 ./partitions/maintenance ./partitions/collection
 	DOCUMENTS_LONG=1 $(GO) test -count=1 -timeout 0 ./test/documents
+	E2E_ALL=1 $(GO) test -count=1 -timeout 0 ./test/e2e
 
 # ctl_backups compact beside a real Cyrus: killed a hundred times, and for an hour; as root
 KILLS   ?= 100
 SECONDS ?= 3600
 
 soak-compact: deps minio
-	E2E_COMPACT_KILLS=$(KILLS) E2E_COMPACT_SECONDS=$(SECONDS) $(GO) test -count=1 -timeout 0 -v -run '^TestScenarios$$/.*/^compact' ./test/e2e
+	E2E_ALL=1 E2E_COMPACT_KILLS=$(KILLS) E2E_COMPACT_SECONDS=$(SECONDS) $(GO) test -count=1 -timeout 0 -v -run '^TestScenarios$$/.*/^compact' ./test/e2e
 
 # with one fix after the other taken out of a copy of the source, the soak test fails
 soak-proof:

@@ -23,7 +23,16 @@ const root = "../.."
 type scenario struct {
 	Name   string   `json:"name"`
 	Stores []string `json:"stores"`
+	Usual  []string `json:"usual"` // those of CI
 	About  string   `json:"about"`
+}
+
+// stores returns the stores to run the scenario on: with E2E_ALL, as in "make soak", every store.
+func (s *scenario) stores() []string {
+	if os.Getenv("E2E_ALL") != "" {
+		return s.Stores
+	}
+	return s.Usual
 }
 
 type result struct {
@@ -100,7 +109,7 @@ func TestScenarios(t *testing.T) {
 	slots := make(chan struct{}, atOnce)
 	for _, store := range []string{"dir", "minio"} {
 		for _, s := range scenarios {
-			if !slices.Contains(s.Stores, store) {
+			if !slices.Contains(s.stores(), store) {
 				continue
 			}
 			t.Run(store+"/"+s.Name, func(t *testing.T) {

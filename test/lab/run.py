@@ -53,7 +53,7 @@ def options(argv=None):
     p.add_argument("--conf", help="more imapd.conf lines for the backup host")
     p.add_argument("--work", default="/tmp/backupd-lab", help="directory for labs (a short path, because of UNIX sockets)")
     p.add_argument("--keep", action="store_true", help="leave labs and captures")
-    p.add_argument("--list", action="store_true", help="name, stores and subject of every scenario, as JSON")
+    p.add_argument("--list", action="store_true", help="name, stores, usual stores and subject of every scenario, as JSON")
     opt = p.parse_args(argv)
     if not (opt.list or opt.out and opt.bin):
         p.error("--out and --bin are required")
@@ -69,7 +69,7 @@ def options(argv=None):
 def main():
     opt = options()
     if opt.list:
-        print(json.dumps([{"name": s.name, "stores": s.stores, "about": s.about} for s in SCENARIOS.values()],
+        print(json.dumps([{"name": s.name, "stores": s.stores, "usual": s.usual, "about": s.about} for s in SCENARIOS.values()],
                          indent=1))
         return 0
     opt.syslog = host.own_syslog()

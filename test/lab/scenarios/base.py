@@ -15,16 +15,17 @@ SCENARIOS = {}
 
 
 class Scenario:
-    def __init__(self, fn, name, stores, sets, conf, tls, lapse, server):
-        self.fn, self.name, self.stores, self.about = fn, name, stores, fn.__doc__
+    def __init__(self, fn, name, stores, usual, sets, conf, tls, lapse, server):
+        self.fn, self.name, self.stores, self.usual, self.about = fn, name, stores, usual, fn.__doc__
         self.sets, self.conf, self.tls, self.lapse, self.server = sets, conf, tls, lapse, server
 
 
-def scenario(name, stores=("dir", "minio"), src=None, conf=None, tls=False, lapse=False, **server):
+def scenario(name, stores=("dir", "minio"), usual=None, src=None, conf=None, tls=False, lapse=False, **server):
     """Registers a scenario. src, conf: imapd.conf options of the source and of the backup
-    host; server: more arguments of target.backup_server. lapse: pass_days can be used."""
+    host; server: more arguments of target.backup_server. lapse: pass_days can be used.
+    usual: the only store that CI takes, of a scenario that hardly depends on the store."""
     def register(fn):
-        SCENARIOS[name] = Scenario(fn, name, stores, src or {}, conf or {}, tls, lapse, server)
+        SCENARIOS[name] = Scenario(fn, name, stores, (usual,) if usual else stores, src or {}, conf or {}, tls, lapse, server)
         return fn
     return register
 

@@ -240,7 +240,7 @@ def at_last(x, step, compact, moments):
     x.settle(step, "-u", *USERS)
 
 
-@scenario("compactkill", lapse=True, conf=RULES)
+@scenario("compactkill", usual="minio", lapse=True, conf=RULES)
 def killed_compact(x):
     "compact is killed with -9 at random points, beside a daemon: the next run completes, kept moments stay equal"
     rng, life, compact, moments = random.Random(), Life(x, 1), Compact(x), Moments(x)
@@ -270,7 +270,7 @@ def killed_compact(x):
     at_last(x, "3-last", compact, moments)
 
 
-@scenario("compactroll", lapse=True, conf=RULES)
+@scenario("compactroll", usual="minio", lapse=True, conf=RULES)
 def rolling_compact(x):
     "a rolling client with mail, flags, moves, delayed deletes and cyr_expire while compact runs again and again"
     life, compact, moments = Life(x, 2), Compact(x), Moments(x)

@@ -28,7 +28,7 @@ def cyr_expire(x, *args):
                    capture_output=True, cwd="/", env={"PATH": host.PATH}, **host.as_cyrus())
 
 
-@scenario("f10")
+@scenario("f10", usual="dir")
 def away_over_expunge(x):
     "the backup host is off during an expunge and its clean-up"
     x.user("frida")
@@ -48,7 +48,7 @@ def away_over_expunge(x):
     x.sync("3-later", "-u", "frida")
 
 
-@scenario("dual", listen="%P", service_opts="prefork=3")
+@scenario("dual", usual="minio", listen="%P", service_opts="prefork=3")
 def dual_stack(x):
     "listen on every address family, prefork=3; 8 clients at once, then 2 for one user; rolling"
     users = ["user%d" % i for i in range(8)]
@@ -94,7 +94,7 @@ def spool_file(x, uid):
     return f
 
 
-@scenario("spool", conf={"backup_missing_retry": "1s"})
+@scenario("spool", usual="dir", conf={"backup_missing_retry": "1s"})
 def unreadable_file(x):
     "a spool file is damaged while other mail arrives, and repaired later"
     x.user("ursula")
@@ -209,7 +209,7 @@ def terminated(x):
     x.sync("2-resumed", "-u", "theo")
 
 
-@scenario("hup")
+@scenario("hup", usual="dir")
 def reloaded(x):
     "SIGHUP between and during syncs changes nothing"
     x.user("hugo")
@@ -270,7 +270,7 @@ def long_outage(x):
     x.sync("4-back", "-u", "olaf", quiet=True)
 
 
-@scenario("master")
+@scenario("master", usual="dir")
 def silent_master(x):
     "many connections, sequential and concurrent; master logs nothing (checked for every scenario)"
     x.user("mona")

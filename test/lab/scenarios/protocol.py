@@ -16,7 +16,7 @@ def expunge(c, uids):
     c.cmd("UID EXPUNGE %s" % uids)
 
 
-@scenario("a")
+@scenario("a", usual="dir")
 def empty(x):
     "empty user; user that does not exist"
     x.user("empty")
@@ -24,14 +24,14 @@ def empty(x):
     x.sync("a2-no-such-user", "-u", "nobody")
 
 
-@scenario("b")
+@scenario("b", usual="dir")
 def varied(x):
     "INBOX, nested folders, varied messages, the same message in two folders"
     populate_b(x)
     x.sync("b1-initial", "-u", "berta")
 
 
-@scenario("b2")
+@scenario("b2", usual="dir")
 def twins(x):
     "the same message twice in one folder (one GUID, two UIDs)"
     x.user("dora")
@@ -44,7 +44,7 @@ def twins(x):
     x.sync("b9-one-expunged", "-u", "dora")
 
 
-@scenario("c")
+@scenario("c", usual="dir")
 def incremental(x):
     "appends, flags, \\Deleted, EXPUNGE, MOVE, COPY"
     x.user("carl")
@@ -74,7 +74,7 @@ def incremental(x):
     x.sync("c11-nochange", "-u", "carl", quiet=True)
 
 
-@scenario("d")
+@scenario("d", usual="dir")
 def folders(x):
     "folder rename, nested rename, delayed delete, recreate with the same name, names swapped"
     x.user("dirk")
@@ -99,7 +99,7 @@ def folders(x):
     x.sync("d7-swap-names", "-u", "dirk")
 
 
-@scenario("d2", src={"delete_mode": "immediate", "expunge_mode": "immediate"})
+@scenario("d2", usual="dir", src={"delete_mode": "immediate", "expunge_mode": "immediate"})
 def immediate(x):
     "folder delete and expunge with delete_mode and expunge_mode immediate"
     x.user("dirk")
@@ -118,7 +118,7 @@ def immediate(x):
     x.sync("d15-and-u", "-u", "dirk")
 
 
-@scenario("e")
+@scenario("e", usual="dir")
 def everything_else(x):
     "subscriptions, seen, ACL, quota, annotations, Sieve"
     x.user("emil", "erna")
@@ -153,7 +153,7 @@ def everything_else(x):
     x.sync("e12-message-annotation", "-u", "emil")
 
 
-@scenario("e3")
+@scenario("e3", usual="dir")
 def sieve(x):
     "Sieve: put, activate, replace, switch, deactivate, delete"
     x.user("sven")
@@ -170,7 +170,7 @@ def sieve(x):
     x.sync("e36-s", "-s", "sven", quiet=True, check=False)
 
 
-@scenario("e2")
+@scenario("e2", usual="dir")
 def annotations(x):
     "annotations that need a literal or more than one value; quota alone"
     x.user("ea", "eb")
@@ -187,7 +187,7 @@ def annotations(x):
     x.sync("e20-both", "-u", "ea", "eb")
 
 
-@scenario("f", src={"allowusermoves": "yes"})
+@scenario("f", usual="dir", src={"allowusermoves": "yes"})
 def user_rename(x):
     "user rename, user delete, user of the same name again"
     x.user("fritz")
@@ -217,7 +217,7 @@ def user_rename(x):
     x.settle("f10-recreated", "-u", "gone")
 
 
-@scenario("g")
+@scenario("g", usual="dir")
 def shared_mailboxes(x):
     "shared mailboxes: alone, with a user's, by -A, deleted"
     shared(x)
@@ -232,7 +232,7 @@ def shared_mailboxes(x):
     x.sync("g5-m-deleted", "-m", "projects/apollo")
 
 
-@scenario("h")
+@scenario("h", usual="dir")
 def all_of_them(x):
     "sync_client -A"
     x.user("ha", "hb", "hc")
@@ -277,7 +277,7 @@ def rolling_changes(x):
     x.sync("i3-shared", "-m", "projects", "projects/apollo")
 
 
-@scenario("j")
+@scenario("j", usual="dir")
 def odd_arguments(x):
     "-s, -m, -O and other odd arguments"
     x.user("jan", "jule")
@@ -386,7 +386,7 @@ def tls_required(x):
     x.expect("k5-trusted", len(said("verify error", "-src/")) == seen, "the client does not trust the certificate")
 
 
-@scenario("l")
+@scenario("l", usual="dir")
 def names(x):
     "odd folder names, dotted user; altnamespace and unixhierarchysep on"
     x.user("lena", "a.b")
@@ -399,7 +399,7 @@ def names(x):
     x.sync("l3-rename-odd", "-u", "lena")
 
 
-@scenario("l2", src={"altnamespace": "no", "unixhierarchysep": "no"})
+@scenario("l2", usual="dir", src={"altnamespace": "no", "unixhierarchysep": "no"})
 def netnews_names(x):
     "altnamespace off, unixhierarchysep off"
     x.user("lutz")
@@ -411,7 +411,7 @@ def netnews_names(x):
     x.sync("l5-netnews", "-u", "lutz")
 
 
-@scenario("l3", src={"virtdomains": "userid", "defaultdomain": "lab.test"})
+@scenario("l3", usual="minio", src={"virtdomains": "userid", "defaultdomain": "lab.test"})
 def virtual_domains(x):
     "virtual domains"
     users = ("joe@example.com", "joe@example.net", "joe")
@@ -425,7 +425,7 @@ def virtual_domains(x):
     x.sync("l9-m", "-m", "user/joe@example.com")
 
 
-@scenario("l4", src={"conversations": "yes"})
+@scenario("l4", usual="minio", src={"conversations": "yes"})
 def conversations(x):
     "conversations on: XCONVMODSEQ, thrid annotations"
     x.user("conv")
@@ -433,7 +433,7 @@ def conversations(x):
     x.sync("l11-conversations", "-u", "conv")
 
 
-@scenario("m")
+@scenario("m", usual="dir")
 def at_once(x):
     "two clients at once for one user, and one for another"
     x.user("max", "mia")
@@ -450,7 +450,7 @@ def at_once(x):
     x.sync("m2-after", "-u", "max", "mia")
 
 
-@scenario("o")
+@scenario("o", usual="minio")
 def interrupted(x):
     "the connection broken inside a message, the client killed; both resumed"
     x.user("olga")
@@ -465,7 +465,7 @@ def interrupted(x):
     x.sync("o5-resume", "-u", "olga")
 
 
-@scenario("p")
+@scenario("p", usual="minio")
 def rolled_back(x):
     "the source is reset to an older state and continues differently (same UIDs, other messages)"
     x.user("petra")

@@ -158,7 +158,7 @@ def lose(x, user, purge):
         x.expect("cyr_expire", not left, "left: %r" % left[:3])
 
 
-@scenario("r2", conf=LOGIN)
+@scenario("r2", usual="dir", conf=LOGIN)
 def moments(x):
     "restore --at: before a folder was renamed, before messages were expunged, before flags were changed"
     x.user("mona")
@@ -222,7 +222,7 @@ def moments(x):
         x.expect(what, rc == 64 or sum(l.startswith("restore: ") for l in said.splitlines()) == 1, "not one line: %s" % said)
 
 
-@scenario("r3", conf=LOGIN)
+@scenario("r3", usual="minio", conf=LOGIN)
 def cut(x):
     "restore killed repeatedly, with and without -U: complete in the end, without duplicates"
     x.user("kim")
@@ -360,7 +360,7 @@ def crash(inst):
     host.wait_for(lambda: not any(map(host.alive, pids)), 10, "the crashed Cyrus to end")
 
 
-@scenario("r5", conf=LOGIN)
+@scenario("r5", usual="dir", conf=LOGIN)
 def destination_killed(x):
     "restore while the destination is killed and started repeatedly: complete in the end, without duplicates"
     want = grown(x, "kurt")
@@ -416,7 +416,7 @@ def bucket_killed(x):
             instance.down(x.lab, name, wipe=True)
 
 
-@scenario("r7", conf=LOGIN, src={"virtdomains": "userid", "defaultdomain": "lab.test"})
+@scenario("r7", usual="dir", conf=LOGIN, src={"virtdomains": "userid", "defaultdomain": "lab.test"})
 def shared_and_domains(x):
     "restore of shared mailboxes, and of users and shared mailboxes of virtual domains"
     shared(x)

@@ -84,7 +84,7 @@ def arrivals(x, b, step, users, rounds=3):
         print("    round %d: all seven after %.1f s" % (n + 1, time.time() - start), flush=True)
 
 
-@scenario("ten")
+@scenario("ten", usual="dir")
 def ten_users(x):
     "rolling, ten users: one is damaged, one partition answers 403, one is unreachable; the others are backed up within seconds"
     everybody = [DAMAGED, DENIED, AWAY] + WELL
