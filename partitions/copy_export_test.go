@@ -56,7 +56,7 @@ func TestExportAndImport(t *testing.T) {
 func TestImportInterrupted(t *testing.T) {
 	w, _ := inTwo(t)
 	w.mustMove(w.other())
-	for n := 1; ; n++ {
+	for n := firstCall(); ; n += stride() {
 		target := newStore()
 		h := newHostWith(t, shortWait, target)
 		f, done := fault(n, 1, errDenied)

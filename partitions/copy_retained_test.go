@@ -54,7 +54,7 @@ func (x *exported) options(o *partitions.Options) { o.Now, o.NoCheckpoints = x.c
 func TestExportBesideCompact(t *testing.T) {
 	x := newExported(t)
 	was, now := x.s.Snapshot(), x.c.now
-	for n := 0; x.beside(n); n++ {
+	for n := firstCall() - 1; x.beside(n); n += stride() {
 		if t.Failed() {
 			t.Fatalf("at request %d", n)
 		}

@@ -295,12 +295,12 @@ func TestEveryCallFailsOnce(t *testing.T) {
 			t.Parallel()
 			store := withRepository(t)
 			h := storyHost(t, 10*time.Second, store)
-			n := 1
+			n := firstCall()
 			for tryStory(h, store, n, n, 1, c.after, c.injected) {
 				if t.Failed() {
 					t.Fatalf("call %d", n)
 				}
-				n++
+				n += stride()
 			}
 			if n < 25 {
 				t.Errorf("the story has only %d calls", n-1)
@@ -317,7 +317,7 @@ func TestOutages(t *testing.T) {
 			t.Parallel()
 			store := withRepository(t)
 			h := storyHost(t, 40*time.Millisecond, store)
-			for n := 1; tryStory(h, store, n, n, 4, after, memstore.ErrInjected); n += 3 {
+			for n := firstCall(); tryStory(h, store, n, n, 4, after, memstore.ErrInjected); n += 3 * stride() {
 				if t.Failed() {
 					t.Fatalf("calls from %d on", n)
 				}
