@@ -1,7 +1,6 @@
 package replication
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"os"
@@ -16,6 +15,7 @@ type tap struct {
 	file *os.File // nil = nothing is copied
 	now  func() time.Time
 	err  func(error) // called with the reason when copying ends
+	mask mask
 }
 
 type tapReader struct {
@@ -47,7 +47,7 @@ func (t *tap) copy(direction byte, p []byte) {
 		return
 	}
 	if direction == '<' {
-		p = maskAuthenticate(p)
+		p = t.mask.hide(p)
 	}
 	mark := fmt.Appendf(nil, "%c%d%c", direction, t.now().Unix(), direction)
 	// A single write, so that connections that share the file do not interleave.
@@ -63,27 +63,6 @@ func (t *tap) close() {
 		_ = t.file.Close()
 		t.file = nil
 	}
-}
-
-// maskAuthenticate hides the credentials of an AUTHENTICATE sent after the login. The
-// server refuses it, but credentials must not be written to a file. Only the start of a
-// chunk is checked, because a client's command starts there.
-func maskAuthenticate(p []byte) []byte {
-	const verb = "AUTHENTICATE "
-	if len(p) < len(verb) || !bytes.EqualFold(p[:len(verb)], []byte(verb)) {
-		return p
-	}
-	end := bytes.IndexAny(p, "\r\n")
-	if end < 0 {
-		end = len(p)
-	}
-	mech := bytes.IndexByte(p[len(verb):end], ' ')
-	if mech < 0 {
-		return p
-	}
-	masked := append([]byte(nil), p[:len(verb)+mech+1]...)
-	masked = append(masked, "********"...)
-	return append(masked, p[end:]...)
 }
 
 // startTelemetry opens the user's telemetry file if its directory exists. All connections
