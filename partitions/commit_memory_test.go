@@ -15,7 +15,10 @@ func TestCommitsWaitForMemory(t *testing.T) {
 	t.Parallel()
 	const messages = 1500
 	store := &commitHook{Store: newStore()}
-	h := newHostWith(t, func(o *partitions.Options) { o.MemoryLimit, o.NoCheckpoints = 16<<20, true }, store) // room for two commits
+	h := newHostWith(t, func(o *partitions.Options) {
+		o.MemoryLimit, o.NoCheckpoints = 16<<20, true // room for two commits
+		o.OutageWait, o.PatientWait = time.Minute, time.Minute
+	}, store)
 	var now, most atomic.Int64
 	hold := make(chan struct{})
 	store.fn = func() {

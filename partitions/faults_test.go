@@ -330,7 +330,7 @@ func TestOutages(t *testing.T) {
 // store lacks a capability.
 func TestProbeUnderFaults(t *testing.T) {
 	t.Parallel()
-	for n := 1; ; n++ {
+	for n := firstCall(); ; n += stride() {
 		store := newStore()
 		h := newHostWith(t, func(o *partitions.Options) { o.OutageWait = 10 * time.Second }, store)
 		f, done := fault(n, 1, memstore.ErrInjected)

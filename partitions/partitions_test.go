@@ -276,7 +276,7 @@ func TestExclusiveUnderFaults(t *testing.T) {
 		o.OutageWait, o.PatientWait = 10*time.Second, 10*time.Second
 	}, deaf{store})
 	h.sync("somebody", newSource("user.somebody"))
-	for n := 1; tryStory(h, store, n, n, 1, n%2 == 0, memstore.ErrInjected); n++ {
+	for n := firstCall(); tryStory(h, store, n, n, 1, n%2 == 0, memstore.ErrInjected); n += stride() {
 		if t.Failed() {
 			t.Fatalf("call %d", n)
 		}

@@ -392,8 +392,8 @@ func TestRepairInterrupted(t *testing.T) {
 		c.store.Truncate(c.packs["anne"], 10000)
 		c.store.Truncate("backups/user/anne/backup.json", 30)
 	}
-	n := 1
-	for ; ; n += 1 + n/5 {
+	n := firstCall()
+	for ; ; n += stride() + n/5 {
 		c := w.in(t)
 		damage(c)
 		c.later += 5 * time.Minute
