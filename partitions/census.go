@@ -24,6 +24,8 @@ const (
 	countedAtOnce = 8
 	// countedTogether is how many of them it writes to the index in one transaction.
 	countedTogether = 200
+	// countFailsMost is how many backups in a row may fail before the partition counts as unreadable.
+	countFailsMost = 32
 )
 
 // censuses is the state of the censuses of a Set.
@@ -85,15 +87,19 @@ func forgetCensus(t *index.Txn, partition string) error {
 }
 
 // census writes what the buckets contain to the index. A mark shows at its end that nothing is
-// missing. The mark of the census before remains until then.
+// missing. The mark of the census before remains until then. A backup that cannot be read does not stop
+// it.
 func (s *Set) census(ctx context.Context) error {
 	begun := s.beginCount()
 	start := begun.at
 	var batch []found
+	failed := 0
 	for f := range inorder.Map(ctx, inorder.Limit[browsed]{Count: countedAtOnce}, s.browsed(ctx), func(ctx context.Context, _ <-chan struct{}, b browsed) found {
 		return s.count(ctx, b, start)
 	}) {
-		if f.err != nil {
+		if f.err == nil {
+			failed = 0
+		} else if failed++; f.path == "" || failed == countFailsMost || ctx.Err() != nil {
 			return f.err
 		}
 		if batch = append(batch, f); len(batch) == countedTogether {
@@ -132,14 +138,17 @@ func (s *Set) browsed(ctx context.Context) iter.Seq[browsed] {
 type found struct {
 	partition, path string
 	counted
-	err error
+	err error // path "": of the partition; otherwise the store failed, and only the path is certain
 }
 
 // count reads what the index does not know about a backup. A backup that cannot be read is known to
 // exist, and ctl_backups list reads it itself.
 func (s *Set) count(ctx context.Context, b browsed, start time.Time) found {
-	if b.err != nil {
+	switch {
+	case b.err != nil && b.f == nil:
 		return found{err: b.err}
+	case b.err != nil:
+		return unreadable(b, start)
 	}
 	out := found{partition: b.f.Partition.Name, path: b.f.Path, counted: counted{Kind: b.f.Info.Kind, Name: b.f.Info.Name, Seen: start, Held: b.f.ListedHolds()}}
 	e, err := s.readEntry(b.f.Path)
@@ -150,10 +159,22 @@ func (s *Set) count(ctx context.Context, b browsed, start time.Time) found {
 	sum, err := b.f.Listed().Summarize(ctx, s.opt.Now())
 	switch {
 	case history.IsDamage(err) || sum.Doubt != "":
-	case err != nil:
+	case repository.IsStoreError(err) || ctx.Err() != nil:
 		out.err = err
+	case err != nil: // such as a newer version
 	default:
 		out.Own = ownObjects{Number: sum.Number, Bytes: sum.Bytes, Changed: sum.Changed}
+	}
+	return out
+}
+
+// unreadable is a backup whose backup.json cannot be read. Its path has its name, if that is not too long.
+func unreadable(b browsed, start time.Time) found {
+	out := found{partition: b.f.Partition.Name, path: b.f.Path, counted: counted{Seen: start, Held: b.f.ListedHolds(), Unreadable: true}}
+	out.Kind, _, _ = strings.Cut(b.f.Path, "/")
+	out.Name = nameIn(b.f.Path)
+	if repository.IsStoreError(b.err) {
+		out.err = b.err
 	}
 	return out
 }

@@ -80,6 +80,15 @@ func getJSON[T any](t *index.Txn, k index.Key) (v T, there bool, err error) {
 	return v, err == nil, err
 }
 
+// findJSON is getJSON. It returns nil if there is no value.
+func findJSON[T any](t *index.Txn, k index.Key) (*T, error) {
+	v, there, err := getJSON[T](t, k)
+	if err != nil || !there {
+		return nil, err
+	}
+	return &v, nil
+}
+
 func setJSON(t *index.Txn, k index.Key, v any) error {
 	b, err := json.Marshal(v)
 	if err != nil {

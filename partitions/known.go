@@ -22,6 +22,8 @@ type Known struct {
 	Changed time.Time `json:"changed,omitzero"`
 	// Held means that the backup had a holds.json, or may have had one, at the last census.
 	Held bool `json:"held,omitempty"`
+	// Unreadable means that backup.json could not be read at the last census. Name is then as in Path.
+	Unreadable bool `json:"unreadable,omitempty"`
 	// Client is the mail server that was last in contact with the backup; "" = unknown. Contact is
 	// since when the backup may miss changes of its mail server: a server that is in contact reports
 	// every change. Zero = unknown.

@@ -68,6 +68,20 @@ func (k *knownPages) next(t *index.Txn) (out []Known, err error) {
 	return out, nil
 }
 
+// has reports whether the partition has the backup with this path.
+func (k *knownPages) has(t *index.Txn, path string) (bool, error) {
+	c, err := findJSON[counted](t, index.SummaryKey(k.partition, path))
+	if err != nil {
+		return false, err
+	}
+	e, err := findJSON[entry](t, index.BackupKey(path))
+	if err != nil || c == nil && e == nil {
+		return false, err
+	}
+	_, there := k.join(c, e)
+	return there, nil
+}
+
 // someAfter returns at most knownAtOnce values. end is the last path if there are more.
 func someAfter(t *index.Txn, prefix index.Key, after string) (list []atPath, end string, err error) {
 	from := prefix
@@ -117,7 +131,7 @@ func (k *knownPages) join(c *counted, e *entry) (Known, bool) {
 	case c == nil, !here && since: // the latter was moved away
 		return Known{}, false
 	}
-	out := Known{Kind: c.Kind, Name: c.Name, Bytes: c.Own.Bytes, Changed: c.Own.Changed, Held: c.Held}
+	out := Known{Kind: c.Kind, Name: c.Name, Bytes: c.Own.Bytes, Changed: c.Own.Changed, Held: c.Held, Unreadable: c.Unreadable}
 	switch {
 	case !here || e.Rebuilding:
 	case e.Own.isOf(e.Number):

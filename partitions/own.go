@@ -25,6 +25,8 @@ type counted struct {
 	Own  ownObjects `json:"own"`
 	Seen time.Time  `json:"seen"`           // start of the census
 	Held bool       `json:"held,omitempty"` // it has holds, or too many objects to know
+	// Unreadable means that backup.json could not be read. Kind and Name are then those in the path.
+	Unreadable bool `json:"unreadable,omitempty"`
 }
 
 // applied is what a commit contains, for noteOwn.

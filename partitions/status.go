@@ -121,6 +121,9 @@ func (s *Set) Status() (*Status, error) {
 		}
 		out.Partitions = append(out.Partitions, status)
 	}
+	if err := s.addNewcomers(out); err != nil {
+		return nil, err
+	}
 	for _, client := range slices.Sorted(maps.Keys(known)) {
 		v := known[client]
 		out.Servers = append(out.Servers, ServerStatus{Client: client, Last: v.Last, Refused: v.Refused, Backups: reached[client]})
@@ -223,10 +226,8 @@ func readLacking(t *index.Txn) (lacking, error) {
 // add adds what a backup lacks.
 func (l *lacking) add(out *Status, k *Known) {
 	b := Behind{Partition: k.Partition, Path: k.Path, Name: k.Name, Client: k.Client}
-	if r := k.Refused; r != nil {
-		refused := b
-		refused.Why, refused.Since, refused.Kind, refused.Error, refused.Action = BehindRefused, r.Since, r.Kind, r.Error, r.Action
-		out.lacks(refused)
+	if k.Refused != nil {
+		out.lacks(refusedOf(k.Refused, b))
 	}
 	if n := l.resync[k.id]; n > 0 && k.indexed {
 		b.Why, b.Count = BehindResync, n
@@ -240,6 +241,12 @@ func (l *lacking) add(out *Status, k *Known) {
 		b.Why, b.Count = BehindCompare, 0
 		out.lacks(b)
 	}
+}
+
+// refusedOf returns b as a refused backup.
+func refusedOf(r *repository.Refusal, b Behind) Behind {
+	b.Why, b.Since, b.Kind, b.Error, b.Action = BehindRefused, r.Since, r.Kind, r.Error, r.Action
+	return b
 }
 
 func (s *Status) lacks(b Behind) {

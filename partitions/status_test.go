@@ -1,11 +1,17 @@
 package partitions_test
 
 import (
+	"bytes"
+	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/faultstore"
 	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // lacks returns what the Set knows that backups lack, as "reason path".
@@ -61,6 +67,100 @@ func TestStatusResync(t *testing.T) {
 	other.wantLacks("in an index from the bucket", map[string]int{"resync user/anne": 1})
 	h.sync("anne", &old) // sends the mailbox whole
 	h.wantLacks("after the resync", nil)
+}
+
+// A user who was refused at the very first sync is known at once, here and on other hosts, although no
+// partition has a backup, and until the first success.
+func TestStatusRefusedAtFirst(t *testing.T) {
+	clock := &hostClock{at: time.Now().Round(0)}
+	inner := newStore()
+	s := faultstore.New(inner)
+	h := newHostWith(t, func(o *partitions.Options) {
+		shortWait(o)
+		o.Now = clock.now
+	}, s)
+	h.sync("bob", newSource("user.bob"))
+	s.Add(faultstore.Fault{
+		Match:  func(_, key string) bool { return strings.HasPrefix(key, "backups/user/anne/") },
+		Before: faultstore.Denied,
+	})
+	for range 2 {
+		clock.pass(time.Minute)
+		c := h.client()
+		if _, _, err := c.getUser("anne"); err == nil {
+			t.Fatal("not refused")
+		}
+		c.s.Close()
+		h.wantLacks("refused at the first sync", map[string]int{"refused user/anne": 0})
+	}
+	st, err := h.set.Status()
+	if err != nil || len(st.Behind) != 1 {
+		t.Fatalf("behind: %+v, %v", st, err)
+	}
+	if b := st.Behind[0]; b.Partition != "p0" || b.Name != "anne" || b.Client != "repl [127.0.0.1]" || !b.Since.Equal(clock.now().Add(-time.Minute)) || b.Kind == "" || b.Action == "" {
+		t.Errorf("behind: %+v", b)
+	}
+	clock.pass(time.Hour)
+	h.stop()
+	if got := contactsIn(t, inner); len(got) != 1 || len(got[0].Unreached) != 1 || got[0].Unreached[0].Backup != "user/anne" {
+		t.Errorf("contacts %+v", got)
+	}
+	s.Clear()
+	h.start()
+	h.wantLacks("after a restart", map[string]int{"refused user/anne": 0})
+	inbox := newSource("user.anne")
+	inbox.deliver(mail(1, 500))
+	h.sync("anne", inbox)
+	h.wantLacks("after a success", nil)
+}
+
+// A backup that cannot be read does not stop the count of the others, and is counted.
+func TestCensusBesideUnreadable(t *testing.T) {
+	clock := &hostClock{at: time.Now().Round(0)}
+	s := faultstore.New(newStore())
+	h := newHostWith(t, func(o *partitions.Options) { o.Now = clock.now }, s)
+	for _, user := range []string{"anne", "bob", "carol", "dora", "emil"} {
+		inbox := newSource("user." + user)
+		inbox.deliver(mail(1, 500))
+		h.sync(user, inbox)
+	}
+	for user, b := range map[string][]byte{"anne": []byte("{"), "bob": []byte(`{"version":9}`)} {
+		if _, err := s.Put(t.Context(), repository.BackupInfoKey("user/"+user), bytes.NewReader(b), objstore.PutOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Delete(t.Context(), repository.BackupInfoKey("user/carol")); err != nil {
+		t.Fatal(err)
+	}
+	s.Add(faultstore.Fault{Match: func(op, key string) bool { return op == "get" && key == repository.BackupInfoKey("user/dora") }, Before: faultstore.Denied})
+	clock.pass(time.Minute)
+	h.count()
+	unreadable := map[string]bool{}
+	for some, err := range h.set.Known("p0") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, k := range some {
+			unreadable[k.Kind+" "+k.Name] = k.Unreadable
+		}
+	}
+	if want := map[string]bool{"user anne": true, "user bob": true, "user carol": true, "user dora": true, "user emil": false}; !maps.Equal(unreadable, want) {
+		t.Errorf("unreadable: %v, want %v", unreadable, want)
+	}
+}
+
+// count counts the backups in the buckets.
+func (h *host) count() {
+	h.t.Helper()
+	now := h.set.Options().Now()
+	for range 1000 {
+		h.set.BeginCensus()
+		if at, err := h.set.Counted(); err == nil && !at.Before(now) {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	h.t.Fatal("the backups were not counted")
 }
 
 // Bodies that the mail server could not read are known until it sends them.

@@ -196,14 +196,13 @@ func stateMoves(t *testing.T) map[string]bool {
 // count counts the backups in the bucket.
 func (m *metered) count() {
 	m.t.Helper()
-	began := time.Now()
-	for at := (time.Time{}); at.Before(began); at, _ = m.set.Counted() {
+	for began := time.Now(); time.Since(began) < time.Minute; time.Sleep(time.Millisecond) {
 		m.set.BeginCensus()
-		if m.t.Context().Err() != nil {
-			m.t.Fatal("the backups were not counted")
+		if at, err := m.set.Counted(); err == nil && !at.Before(began) {
+			return
 		}
-		time.Sleep(time.Millisecond)
 	}
+	m.t.Fatal("the backups were not counted")
 }
 
 func troubleMoves(t *testing.T) map[string]bool {
@@ -239,7 +238,11 @@ func troubleMoves(t *testing.T) map[string]bool {
 	if err := m.sync("dora", newBox("user.dora")); err == nil {
 		t.Fatal("a sync of a damaged backup")
 	}
-	w.changed("a damaged backup", map[string]float64{`unavailable_backups{kind="damage"}`: 1, `refusals_total{kind="damage"}`: more})
+	w.changed("a damaged backup", map[string]float64{
+		`unavailable_backups{kind="damage"}`: 1, `refusals_total{kind="damage"}`: more, `behind_backups{reason="refused"}`: 1, `backups{partition="default"}`: 0,
+	})
+	m.count()
+	w.changed("a count of the backups, one of which is damaged", map[string]float64{`behind_backups{reason="refused"}`: 0, `backups{partition="default"}`: 1})
 	return w.moved
 }
 

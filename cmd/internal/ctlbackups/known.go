@@ -24,6 +24,8 @@ type inList struct {
 	known *partitions.Known
 	// indexed means that only the daemon has named the backup, which may be gone by now.
 	indexed bool
+	// unreadable means that backup.json could not be read when the daemon counted the backups.
+	unreadable bool
 	// measures means that the log is read even if known is set, unless it was measured earlier.
 	measures bool
 }
@@ -37,6 +39,25 @@ func (b inList) ListedBytes() (n int64, ok bool) {
 		return 0, true
 	}
 	return b.Found.ListedBytes()
+}
+
+// readable returns why the backup.json of an unreadable backup cannot be read now. A backup that is gone
+// is no error.
+func (c *command) readable(b inList) error {
+	if !b.unreadable {
+		return nil
+	}
+	_, err := repository.FindPath(c.ctx, b.Partition, b.Path)
+	if !errors.Is(err, repository.ErrNoBackup) {
+		return err
+	}
+	for _, err := range b.Partition.Store.List(c.ctx, repository.BackupPrefix(b.Path), "") {
+		if err == nil {
+			err = repository.ErrIncomplete
+		}
+		return fmt.Errorf("partition %s: backups/%s: %w", b.Partition.Name, b.Path, err)
+	}
+	return nil
 }
 
 // errStopped ends a request because the loop has ended.
@@ -102,6 +123,7 @@ func (c *command) indexed(k partitions.Known) (inList, error) {
 		if k.Bytes > 0 {
 			b.known = &k
 		}
+		b.unreadable = k.Unreadable
 		return b, nil
 	}
 	return inList{}, fmt.Errorf("backupd has a partition %s, which is not in this imapd.conf", k.Partition)

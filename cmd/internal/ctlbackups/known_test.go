@@ -8,8 +8,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 	"github.com/cyrusbackup/backupd/cmd/internal/tooltest"
 	"github.com/cyrusbackup/backupd/internal/control"
+	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/partitions"
 )
 
@@ -138,6 +140,28 @@ func TestListFromIndex(t *testing.T) {
 	})
 	if !maps.Equal(sent, fresh) {
 		t.Errorf("an old census: %v, before: %v", sent, fresh)
+	}
+}
+
+// A damaged or missing backup.json is reported by the daemon's list as by the bucket's. The
+// others are still answered from the index.
+func TestListBesideUnreadable(t *testing.T) {
+	w, _ := many(t, 5)
+	indexDaemon(t, w)
+	if _, err := w.Stores[0].Put(t.Context(), "backups/user/u003/backup.json", strings.NewReader("{"), objstore.PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Stores[0].Delete(t.Context(), "backups/user/u004/backup.json"); err != nil {
+		t.Fatal(err)
+	}
+	w.Now = w.Now.Add(time.Minute)
+	census(t, w)
+	for _, verb := range []string{"list", "stat"} {
+		want, errWant := tool(t, w, verb, "-A", "--from-bucket")
+		got, err := tool(t, w, verb, "-A")
+		if got != want || !errors.Is(err, cli.ErrReported) || !errors.Is(errWant, cli.ErrReported) || strings.Count(got, "u00") < 6 {
+			t.Errorf("%s: %v:\n%swith --from-bucket: %v:\n%s", verb, err, got, errWant, want)
+		}
 	}
 }
 

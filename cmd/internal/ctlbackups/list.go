@@ -40,6 +40,9 @@ func (c *command) listOne(b inList, t *listTotals) error {
 	if c.holds && !b.mayBeHeld() {
 		return nil
 	}
+	if err := c.readable(b); err != nil {
+		return err
+	}
 	sum, err := c.summary(b)
 	if err != nil {
 		return fmt.Errorf("%s: %w", label(b.Found), err)

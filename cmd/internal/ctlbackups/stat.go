@@ -32,6 +32,9 @@ func stat(c *command) error {
 }
 
 func (c *command) statOne(s *measuring, b inList, t *statTotals) error {
+	if err := c.readable(b); err != nil {
+		return err
+	}
 	m, err := s.measured(c, b)
 	if err != nil {
 		return fmt.Errorf("%s: %w", label(b.Found), err)
