@@ -38,6 +38,8 @@ type contacts struct {
 	refusals map[string]int64
 
 	writing sync.Mutex
+	// putting has an element while contacts are put into the buckets.
+	putting chan struct{}
 }
 
 // serverContact is the value of index.ServerKey.
@@ -57,7 +59,7 @@ type backupContact struct {
 }
 
 func newContacts(now time.Time) *contacts {
-	return &contacts{begun: now, servers: map[string]serverContact{}, backups: map[string]backupContact{}, full: make(chan struct{}, 1), refusals: map[string]int64{}}
+	return &contacts{begun: now, servers: map[string]serverContact{}, backups: map[string]backupContact{}, full: make(chan struct{}, 1), refusals: map[string]int64{}, putting: make(chan struct{}, 1)}
 }
 
 // Contact records that a mail server has sent a command.

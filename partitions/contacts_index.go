@@ -141,9 +141,14 @@ func refusedBackups(t *index.Txn) (map[string]*repository.Contact, error) {
 // putContacts puts what the index has about the mail servers into the partitions, where that is due.
 // A store that refuses it may still take mail: this is no trouble of the partition.
 func (s *Set) putContacts(ctx context.Context, ending bool) error {
+	done, err := s.beginPuts(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
 	var known map[string]serverContact
 	var refused map[string]*repository.Contact
-	err := s.index.View(func(t *index.Txn) (err error) {
+	err = s.index.View(func(t *index.Txn) (err error) {
 		if known, err = servers(t); err == nil {
 			refused, err = refusedBackups(t)
 		}
@@ -172,6 +177,16 @@ func (s *Set) putContacts(ctx context.Context, ending bool) error {
 	return errors.Join(err, failed)
 }
 
+// beginPuts waits until no other goroutine puts contacts. done ends the puts of the caller.
+func (s *Set) beginPuts(ctx context.Context) (done func(), err error) {
+	select {
+	case s.contacts.putting <- struct{}{}:
+		return func() { <-s.contacts.putting }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
 // contactDue reports whether a contact is to be put: if the mail server has been in contact since the
 // last put, and that was an hour ago. The end of a first hour, or of the process,
 // shows more than its beginning.
@@ -188,8 +203,8 @@ func (s *Set) contactDue(v serverContact, partition string, ending bool) bool {
 
 func (s *Set) contactPut(client, partition string) error {
 	return s.index.Update(func(t *index.Txn) error {
-		v, _, err := getJSON[serverContact](t, index.ServerKey(client))
-		if err != nil {
+		v, there, err := getJSON[serverContact](t, index.ServerKey(client))
+		if err != nil || !there {
 			return err
 		}
 		if v.Put == nil {

@@ -239,3 +239,43 @@ func TestContactCannotBePut(t *testing.T) {
 		t.Errorf("contacts %+v", got)
 	}
 }
+
+// A mail server that is forgotten is unknown until it comes back. Its refusals end, those of others do not,
+// and its backups keep the time of their last contact.
+func TestForgetServer(t *testing.T) {
+	clock := &hostClock{at: time.Now().Round(0)}
+	s := faultstore.New(newStore())
+	h := newHostWith(t, func(o *partitions.Options) {
+		shortWait(o)
+		o.Now = clock.now
+	}, s)
+	h.sync("anne", newSource("user.anne"))
+	at := clock.now()
+	s.Add(faultstore.Fault{
+		Match:  func(_, key string) bool { return strings.HasPrefix(key, "backups/user/b") },
+		Before: faultstore.Denied,
+	})
+	for client, user := range map[string]string{"repl [127.0.0.1]": "bob", "repl [192.0.2.7]": "bill"} {
+		c := h.as(client)
+		if _, _, err := c.getUser(user); err == nil {
+			t.Fatal("not refused")
+		}
+		c.s.Close()
+	}
+	h.wantLacks("before", map[string]int{"refused user/bob": 0, "refused user/bill": 0})
+	clock.pass(48 * time.Hour)
+	if err := h.set.ForgetServer(t.Context(), "repl [127.0.0.1]"); err != nil {
+		t.Fatal(err)
+	}
+	h.wantLacks("after", map[string]int{"refused user/bill": 0})
+	if st, err := h.set.Status(); err != nil || len(st.Servers) != 1 || st.Servers[0].Client != "repl [192.0.2.7]" || st.Unknown != 1 {
+		t.Errorf("%+v, %v", st, err)
+	}
+	if k := h.known("user/anne"); !k.Contact.Equal(at) {
+		t.Errorf("contact %v, want %v", k.Contact, at)
+	}
+	h.sync("anne", newSource("user.anne"))
+	if st, err := h.set.Status(); err != nil || len(st.Servers) != 2 || st.Unknown != 0 {
+		t.Errorf("%+v, %v", st, err)
+	}
+}

@@ -1,6 +1,7 @@
 package partitions
 
 import (
+	"errors"
 	"time"
 
 	"github.com/cyrusbackup/backupd/index"
@@ -56,16 +57,7 @@ func forgetContact(t *index.Txn, partition, path string) error {
 	if err != nil || there && e.Partition != partition {
 		return err
 	}
-	for _, k := range []index.Key{index.ContactKey(path), index.RefusalKey(path)} {
-		there, err := t.Has(k)
-		if err == nil && there {
-			err = t.Delete(k)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return errors.Join(deleteIfThere(t, index.ContactKey(path)), deleteIfThere(t, index.RefusalKey(path)))
 }
 
 func later(a, b time.Time) time.Time {

@@ -26,10 +26,12 @@ var ErrNoDaemon = errors.New("no backupd is running on this host")
 
 // Request is a request of a tool.
 type Request struct {
-	Op   string        `json:"op"`             // ping, reindex, list, stat, measured, changed, status, profile
-	Path string        `json:"path,omitempty"` // reindex: backup, as user/anne
-	Kind string        `json:"kind,omitempty"` // profile
-	For  time.Duration `json:"for,omitempty"`  // profile
+	Op   string `json:"op"`             // ping, reindex, list, stat, measured, changed, status, forget-server, profile
+	Path string `json:"path,omitempty"` // reindex: backup, as user/anne
+	Kind string `json:"kind,omitempty"` // profile
+	// Client is a mail server, as in partitions.ServerStatus; forget-server.
+	Client string        `json:"client,omitempty"`
+	For    time.Duration `json:"for,omitempty"` // profile
 	// Values are what the tool found out, for the next one; measured.
 	Values json.RawMessage `json:"values,omitempty"`
 }

@@ -109,3 +109,21 @@ func readContact(ctx context.Context, s objstore.Store, key string) (*Contact, e
 	}
 	return c, nil
 }
+
+// ForgetClient removes what backup hosts have put into a partition about a mail server, and returns the
+// names of these hosts. An object that cannot be read as a contact stays.
+func ForgetClient(ctx context.Context, s objstore.Store, client string) (hosts []string, err error) {
+	for c, err := range Contacts(ctx, s) {
+		switch {
+		case IsStoreError(err):
+			return hosts, err
+		case err != nil || c.Client != client:
+			continue
+		}
+		if err := s.Delete(ctx, ContactKey(c.Client, c.Host)); err != nil {
+			return hosts, err
+		}
+		hosts = append(hosts, c.Host)
+	}
+	return hosts, nil
+}

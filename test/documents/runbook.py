@@ -1,4 +1,6 @@
 """docs/man/backup-runbook.7.md, section by section, after README.md."""
+import hashlib
+import json
 import re
 import time
 
@@ -230,6 +232,21 @@ def behind(c, d):
     c.mail.wait(lambda: "-r -n backup" in c.mail.run(d.line("pgrep -a sync_client"), None)[1], "the rolling client")
     shows(c.backup, d, "ctl_backups doctor", "0 errors", rc=None)
     shows(c.mail, d, "ls -l /var/lib/cyrus/sync/backup")
+    gone_mail_server(c)
+    shows(c.backup, d, "sudo -u cyrus ctl_backups forget-server -n old.example.com", "would be forgotten")
+    shows(c.backup, d, "sudo -u cyrus ctl_backups forget-server old.example.com", "repl old.example.com [192.0.2.9]: ok")
+
+
+def gone_mail_server(c):
+    """The record of a mail server that this host had backed up long ago (docs/format.md 9)."""
+    client, host = "repl old.example.com [192.0.2.9]", "backup.example.com"
+    key = hashlib.sha256(("%s\0%s" % (client, host)).encode()).hexdigest()[:32]
+    c.backup.write("/tmp/contact.json", json.dumps({"version": 1, "client": client, "host": host, "last": "2026-01-02T03:04:05Z"}))
+    c.backup.run("AWS_SHARED_CREDENTIALS_FILE=/etc/backup.keys aws --endpoint-url http://minio.example.com:9000"
+                 " s3 cp /tmp/contact.json s3://mailbackup/site1/contacts/%s.json" % key)
+    status = c.backup.run("sudo -u cyrus ctl_backups status", None)[1]
+    if "critical  mail server %s: no contact since 2026-01-02" % client not in status:
+        raise Failed("no silent mail server in\n" + status)
 
 
 def leaver(c, d):

@@ -30,6 +30,8 @@ func (b *backups) control(ctx context.Context, r control.Request, part func(any)
 		err = b.set.ForgetCensus()
 	case "status":
 		err = b.sendStatus(part)
+	case "forget-server":
+		err = b.set.ForgetServer(ctx, r.Client)
 	case "profile":
 		err = b.profiles.send(ctx, r.Kind, r.For, part)
 	default:

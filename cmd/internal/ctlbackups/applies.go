@@ -19,7 +19,7 @@ func (c *command) applies(p *cmdline.Program, verb string) error {
 		{"quick", []string{"verify"}},
 		{"repair", []string{"verify"}},
 		{"read", []string{"verify"}},
-		{"dry-run", []string{"verify", "compact", "erase"}},
+		{"dry-run", []string{"verify", "compact", "erase", "forget-server"}},
 		{"force", []string{"compact"}},
 		{"no-verify", []string{"list", "stat"}},
 		{"pause", []string{"lock"}},

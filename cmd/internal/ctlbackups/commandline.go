@@ -40,6 +40,8 @@ func verbs() []verb {
 			Text: "end holds of backups and print them: those with this reason, those of the tripwire, or all; with -A, -D and -P, all only with --yes"}, release},
 		{cmdline.Verb{Name: "erase", Args: "[-n] [--yes] [--wait] [-w] --reason TEXT [MODE] BACKUP... | --list",
 			Text: "remove backups with all their copies in all partitions, now; compact -A, or --wait, removes their bodies from packs two hours later; a record of the erasure remains"}, erase},
+		{cmdline.Verb{Name: "forget-server", Args: "[-n] MAILSERVER...",
+			Text: "mail servers that are gone for good: status shows them no longer, and their refused users neither; their backups stay; a name as status prints it, or its address alone"}, forgetServers},
 		{cmdline.Verb{Name: "lock", Args: "[-c] [-p | -x COMMAND] [MODE] BACKUP",
 			Text: "lock one backup against every backupd while a command runs, or until standard input ends"}, lock},
 		{cmdline.Verb{Name: "reindex", Args: "[MODE] BACKUP...",
@@ -79,7 +81,7 @@ func (c *command) commandLine() *cmdline.Program {
 		f.BoolVarP(&c.quick, "quick", "q", false, "verify: check only the newest checkpoint and commits, no messages")
 		f.Var(&c.read, "read", "verify: of each partition, only an `AMOUNT` of those backups that were verified least recently: 5% of their number, or until 10G of messages were read")
 		f.BoolVar(&c.repair, "repair", false, "verify: repair the damage from other copies and through the next sync")
-		f.BoolVarP(&c.dryRun, "dry-run", "n", false, "verify --repair, compact, erase: only print what would be done")
+		f.BoolVarP(&c.dryRun, "dry-run", "n", false, "verify --repair, compact, erase, forget-server: only print what would be done")
 		f.BoolP("force", "F", false, "compact: no effect; accepted because Cyrus's ctl_backups has it")
 		f.BoolP("no-verify", "V", false, "list, stat: no effect; accepted because Cyrus's ctl_backups has it")
 		f.BoolVarP(&c.pause, "pause", "p", false, "lock: until standard input ends; the default without -x")
@@ -131,6 +133,7 @@ func (c *command) commandLine() *cmdline.Program {
 		"ctl_backups list --holds       # which backups are on hold, and why",
 		`ctl_backups erase anne --reason "request of 2027-03-01"`,
 		"ctl_backups erase --list       # who was erased, when and why",
+		`ctl_backups forget-server "repl [192.0.2.7]"`,
 		"ctl_backups reindex -A",
 		"ctl_backups compact -A --for 4h",
 		"ctl_backups doctor             # as root: is this host set up well?",
@@ -164,7 +167,7 @@ func (c *command) propose(cmd *cobra.Command, args []string, begun string) ([]st
 		return cmdline.Words("profile")(cmd, args[1:], begun)
 	case args[0] == "debug":
 		return cmdline.Words(control.ProfileKinds()...)(cmd, args[2:], begun)
-	case args[0] == "passwd", args[0] == "cost", args[0] == "doctor":
+	case args[0] == "passwd", args[0] == "cost", args[0] == "doctor", args[0] == "forget-server":
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	case args[0] == "status":
 		return cli.ProposePartitions(c.config, begun)

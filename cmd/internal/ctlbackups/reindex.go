@@ -50,7 +50,16 @@ func (c *command) reindexer() (do func(context.Context, *repository.Found) error
 	} else if !errors.Is(err, control.ErrNoDaemon) {
 		return nil, nil, err
 	}
-	if os.Geteuid() == 0 {
+	set, end, err := c.openHere()
+	if err != nil {
+		return nil, nil, err
+	}
+	return func(ctx context.Context, f *repository.Found) error { return set.Reindex(ctx, f.Name()) }, end, nil
+}
+
+// openHere opens the index of this host, which no daemon has open.
+func (c *command) openHere() (set *partitions.Set, end func(), err error) {
+	if os.Geteuid() == 0 && c.open == nil { // tests own their files
 		return nil, nil, errors.New("no backupd is running here, and files that root makes in the index would lock the cyrus user out: run this as the cyrus user")
 	}
 	cli.LimitIndexMemory(c.bucket.Conf.Size("backup_memory_limit"))
@@ -58,12 +67,11 @@ func (c *command) reindexer() (do func(context.Context, *repository.Found) error
 	if err != nil {
 		return nil, nil, err
 	}
-	set, err := partitions.Open(partitions.Options{Partitions: c.bucket.Partitions, Index: x, NoCheckpoints: true, NoProbe: true})
+	set, err = partitions.Open(partitions.Options{Partitions: c.bucket.Partitions, Index: x, Host: c.host, Now: c.clock, NoCheckpoints: true, NoProbe: true})
 	if err != nil {
 		return nil, nil, errors.Join(err, x.Close())
 	}
-	here := func(ctx context.Context, f *repository.Found) error { return set.Reindex(ctx, f.Name()) }
-	return here, func() {
+	return set, func() {
 		if err := errors.Join(set.Close(), x.Close()); err != nil {
 			cli.Fprintf(c.err, "ctl_backups: close the index: %v\n", err)
 		}

@@ -181,7 +181,7 @@ func (c *command) reads(name string) bool {
 		return true
 	case "verify":
 		return !c.repair || c.dryRun
-	case "compact":
+	case "compact", "forget-server":
 		return c.dryRun
 	case "erase":
 		return c.dryRun || c.list
@@ -190,7 +190,7 @@ func (c *command) reads(name string) bool {
 }
 
 // record writes a line for the audit if the command has changed backups or copied them elsewhere.
-// passwd, erase, drill and compact write their own.
+// passwd, erase, drill, compact and forget-server write their own.
 func (c *command) record(name string, err error) {
 	switch {
 	case name == "hold", name == "release":
@@ -219,7 +219,9 @@ func (c *command) checkNames(verb string) error {
 		return cli.Usagef("cost takes no mode and no names: it reads all partitions")
 	case verb == "status" && c.anyMode():
 		return cli.Usagef("status takes partitions, and no mode")
-	case verb == "cost", verb == "status":
+	case verb == "forget-server" && (c.anyMode() || len(c.args) == 0):
+		return cli.Usagef("forget-server takes mail servers, as status prints them, and no mode")
+	case verb == "cost", verb == "status", verb == "forget-server":
 		return nil
 	case verb == "import" && (c.mode != modeUsers || len(c.args) == 0):
 		return cli.Usagef("import takes files, directories and locations, and no mode")

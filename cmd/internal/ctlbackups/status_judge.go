@@ -41,7 +41,7 @@ func (j *judge) all(of ofDaemon) {
 		j.server(&j.r.Servers[i])
 	}
 	if j.r.Unknown > 0 && len(j.r.Servers) == 0 {
-		j.r.problem(levelWarning, "mail servers", fmt.Sprintf("no mail server has been in contact since the index was made; there are %s", objects(int64(j.r.Unknown), "backup")),
+		j.r.problem(levelWarning, "mail servers", objects(int64(j.r.Unknown), "backup")+", and no mail server is known here",
 			"check that sync_client runs on the mail servers, and that they reach the port of backupd")
 	}
 	j.users()
@@ -179,7 +179,7 @@ func (j *judge) server(s *statusServer) {
 		users = objects(int64(*s.Backups), "backup") + " may be out of date"
 	}
 	j.r.problem(levelCritical, "mail server "+s.Client, fmt.Sprintf("no contact since %s: %s", timespec.Text(s.Last), users),
-		"check sync_client, its log directory and the network there")
+		"check sync_client, its log directory and the network there; if the server is gone for good: ctl_backups forget-server '"+s.Client+"'")
 }
 
 // users reports the backups that lack something, in one line for each reason.

@@ -20,10 +20,16 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// daemonStatus makes a daemon that answers status with what the Set knows, changed.
+// daemonStatus makes a daemon that answers status with what the Set knows, changed, and forget-server.
 func daemonStatus(t *testing.T, w *tooltest.World, change func(*control.Status, *partitions.Status)) {
 	t.Helper()
 	daemon(t, w, func(_ context.Context, r control.Request, part func(any) error) control.Reply {
+		if r.Op == "forget-server" {
+			if err := w.Set.ForgetServer(t.Context(), r.Client); err != nil {
+				return control.Reply{Error: err.Error()}
+			}
+			return control.Reply{}
+		}
 		if r.Op != "status" {
 			return control.Reply{Error: "this backupd does not know the operation " + r.Op}
 		}
