@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/cmd/internal/prices"
 	"github.com/cyrusbackup/backupd/objstore/pack"
 	"github.com/cyrusbackup/backupd/partitions/collection"
 	"github.com/cyrusbackup/backupd/partitions/maintenance"
@@ -31,7 +32,7 @@ func compact(c *command) error {
 		return err
 	}
 	if option := c.bucket.Conf.String("backup_prices"); option != "" && c.dryRun {
-		if _, err := parsePrices(option); err != nil {
+		if _, err := prices.Parse(option); err != nil {
 			return &cli.ConfigError{Err: err}
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/cmd/internal/prices"
 	"github.com/cyrusbackup/backupd/partitions/collection"
 	"github.com/cyrusbackup/backupd/partitions/maintenance"
 	"github.com/cyrusbackup/backupd/partitions/repository"
@@ -62,7 +63,7 @@ func (d *dryTotals) take(c *command, p repository.Config, w *work) error {
 func (d *dryTotals) add(c *command, p repository.Config, r maintenance.Requests, freed int64) error {
 	d.requests.Add(r)
 	d.freed += freed
-	charged, known, err := pricesOf(c.bucket.Conf.String("backup_prices"), p.Location)
+	charged, known, err := prices.Of(c.bucket.Conf.String("backup_prices"), p.Location)
 	switch {
 	case err != nil:
 		return err
@@ -71,8 +72,8 @@ func (d *dryTotals) add(c *command, p repository.Config, r maintenance.Requests,
 		return nil
 	}
 	d.currency = charged.Currency
-	d.cost += charged.puts(int64(r.Put)) + charged.gets(int64(r.Get))
-	d.saved += charged.month(freed)
+	d.cost += charged.Puts(int64(r.Put)) + charged.Gets(int64(r.Get))
+	d.saved += charged.Month(freed)
 	return nil
 }
 
@@ -99,8 +100,8 @@ func (k *compaction) price() error {
 	}
 	cost, saved := "", ""
 	if d.currency != "" && !d.unpriced {
-		cost = fmt.Sprintf(", %s %s", money(d.cost), d.currency)
-		saved = fmt.Sprintf(", %s %s a month", money(d.saved), d.currency)
+		cost = fmt.Sprintf(", %s %s", prices.Money(d.cost), d.currency)
+		saved = fmt.Sprintf(", %s %s a month", prices.Money(d.saved), d.currency)
 	}
 	_, err := cli.Fprintf(k.c.out, "requests: about %d: %d get, %d put or list, %d delete%s\n", d.requests.Total(), d.requests.Get, d.requests.Put, d.requests.Delete, cost)
 	if err != nil || d.freed == 0 {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/cmd/internal/prices"
 	"github.com/cyrusbackup/backupd/internal/timespec"
 	"github.com/cyrusbackup/backupd/partitions/collection"
 	"github.com/cyrusbackup/backupd/partitions/repository"
@@ -63,7 +64,7 @@ const mixed = "mixed"
 
 // partition adds up a partition. Its backups come before its own line.
 func (t *costs) partition(ctx context.Context, p repository.Config) error {
-	charged, known, err := pricesOf(t.c.bucket.Conf.String("backup_prices"), p.Location)
+	charged, known, err := prices.Of(t.c.bucket.Conf.String("backup_prices"), p.Location)
 	if err != nil {
 		return err
 	}
@@ -138,7 +139,7 @@ func (t *costs) finish() error {
 func (t *costs) totals() error {
 	price := "-"
 	if t.money != "" && t.money != mixed {
-		price = money(t.price) + " " + t.money
+		price = prices.Money(t.price) + " " + t.money
 	}
 	return t.amounts(&t.sum, t.c.size(t.unused), price, "all partitions")
 }
@@ -168,11 +169,11 @@ type price struct {
 }
 
 // with fills in the figures.
-func (l costOf) with(p prices, known bool) costOf {
+func (l costOf) with(p prices.Prices, known bool) costOf {
 	a := &l.Account
 	l.Packs, l.Log, l.Checkpoints, l.SetAside, l.Other, l.Total = a.Packs, a.Log, a.Checkpoints, a.SetAside, a.Other, a.Total()
 	if known {
-		l.Price = &price{Currency: p.Currency, Storage: p.month(l.Total.Bytes), Puts: p.puts(l.Total.Written)}
+		l.Price = &price{Currency: p.Currency, Storage: p.Month(l.Total.Bytes), Puts: p.Puts(l.Total.Written)}
 	}
 	return l
 }
@@ -187,7 +188,7 @@ func (t *costs) print(l costOf) error {
 	}
 	charged := "-"
 	if l.Price != nil {
-		charged = money(l.Price.Storage+l.Price.Puts) + " " + l.Price.Currency
+		charged = prices.Money(l.Price.Storage+l.Price.Puts) + " " + l.Price.Currency
 	}
 	unused := "-"
 	if l.Reclaimable != nil {

@@ -82,24 +82,6 @@ func TestCostPrices(t *testing.T) {
 	}
 }
 
-func TestParsePrices(t *testing.T) {
-	for option, want := range map[string]string{
-		"EUR storage=0.02 put=0.005": "",
-		"EUR storage=1 get=0.0004":   "",
-		"EUR":                        "",
-		"storage=0.02":               "begin with the currency",
-		"EUR storage=cheap":          `storage: "cheap" is not a price`,
-		"EUR storage=-1":             "is not a price",
-		"EUR delete=1":               `"delete=1"`,
-		"EUR USD":                    `"USD"`,
-	} {
-		_, err := parsePrices(option)
-		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
-			t.Errorf("%q: %v, want %q", option, err, want)
-		}
-	}
-}
-
 // A partition that cannot be read does not hide the others.
 func TestCostUnreachable(t *testing.T) {
 	out, err := costOfTwo(t, "", &objstore.Error{Op: "list", Err: errors.New("no route")})

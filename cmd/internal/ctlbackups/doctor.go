@@ -22,7 +22,7 @@ func examine(c *command) error {
 	}
 	found, err := doctor.Examiner{
 		Options: doctor.Options{Config: c.config, CyrusConf: c.cyrusConf},
-		Sources: doctor.Sources{Proc: "/proc", Default: "/etc/default/cyrus-imapd", Shell: os.Environ()},
+		Sources: doctor.Sources{Proc: "/proc", Default: "/etc/default/cyrus-imapd", Shell: os.Environ(), Cron: doctor.CronFiles()},
 		Command: []string{"ctl_backups", "doctor", "--ndjson"},
 	}.Examine(c.ctx)
 	if err == nil && c.structured() {

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/cyrusbackup/backupd/cmd/internal/prices"
 	"github.com/cyrusbackup/backupd/cmd/internal/stores"
 	"github.com/cyrusbackup/backupd/internal/imapconf"
 	"github.com/cyrusbackup/backupd/internal/syslog"
@@ -129,6 +130,11 @@ func (c *checkup) options() {
 	}
 	if listen := c.conf.String("backup_metrics_listen"); listen != "" && !strings.HasPrefix(listen, "/") && !strings.Contains(listen, ":") {
 		c.fail(c.conf.Origin("backup_metrics_listen").String(), "backup_metrics_listen: 127.0.0.1:"+listen, "backup_metrics_listen: %q is neither host:port nor an absolute path", listen)
+	}
+	if option := c.conf.String("backup_prices"); option != "" {
+		if _, err := prices.Parse(option); err != nil {
+			c.fail(c.conf.Origin("backup_prices").String(), "backup_prices: EUR storage=0.02 put=0.005 get=0.0004", "%v", err)
+		}
 	}
 	c.secrets()
 	if c.sound(n) {

@@ -20,6 +20,7 @@ type Facts struct {
 	Daemon int      `json:"daemon,omitempty"` // the process of a running backupd
 	Files  int      `json:"files,omitempty"`  // file descriptors that it may open
 	Memory int64    `json:"memory,omitempty"` // of the host, in bytes
+	Jobs   []Job    `json:"jobs,omitempty"`   // of cron
 }
 
 // Sources are where Gather looks.
@@ -27,11 +28,12 @@ type Sources struct {
 	Proc    string   // /proc
 	Default string   // /etc/default/cyrus-imapd
 	Shell   []string // os.Environ
+	Cron    []string // patterns of cron's files: CronFiles
 }
 
 // Gather collects the facts about this host.
 func Gather(s Sources) Facts {
-	f := Facts{Memory: memoryOf(s.Proc)}
+	f := Facts{Memory: memoryOf(s.Proc), Jobs: jobs(s.Cron)}
 	for _, kv := range s.Shell {
 		if name, value, _ := strings.Cut(kv, "="); hasKeys(name) && value != "" {
 			f.Shell = append(f.Shell, name)

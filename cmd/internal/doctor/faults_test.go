@@ -2,6 +2,9 @@ package doctor
 
 import (
 	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -33,6 +36,8 @@ func TestFaults(t *testing.T) {
 		"facility":           {set("syslog_facility", "MIAL"), want{Error, "options", "imapd.conf:10", "syslog_facility", "syslog_facility: "}},
 		"idle retention":     {set("backup_keep_daily", "7"), want{Warning, "options", "imapd.conf:10", "no effect", "backup_retention: 30d"}},
 		"outage wait":        {set("backup_outage_wait", "1h"), want{Warning, "options", "imapd.conf:10", "sync_timeout", "backup_outage_wait: 10m"}},
+		"prices":             {set("backup_prices", "EUR storage=cheap"), want{Error, "options", "imapd.conf:10", `"cheap" is not a price`, "storage=0.02"}},
+		"prices of nothing":  {set("backup_prices", "0.02"), want{Error, "options", "imapd.conf:10", "begin with the currency", "EUR storage="}},
 		"metrics file":       {set("backup_metrics_file", "/tmp/backupd.txt"), want{Error, "options", "imapd.conf:10", "/tmp/backupd.txt", "node-exporter/backupd.prom"}},
 		"metrics":            {set("backup_metrics_listen", "9100"), want{Error, "options", "imapd.conf:10", "9100", "127.0.0.1:9100"}},
 		"password for all":   {set("restore_password", "x"), want{Warning, "options", "imapd.conf:10", "every user", "chmod 640"}},
@@ -168,7 +173,15 @@ func TestMasterFaults(t *testing.T) {
 		"no compact":   {edit("  compact  cmd", "  #"), want{Warning, "compact", "cyrus.conf", "no line in EVENTS", "EVENTS { compact"}},
 		"compact -A":   {edit("compact -A", "compact anne"), want{Warning, "compact", "cyrus.conf:9", "without -A", "-A"}},
 		"compact path": {func(h *host) { h.cyrusLine(h.path("ctl_backups"), "ctl_backups") }, want{Error, "compact", "cyrus.conf:9", "whole path", "/ctl_backups"}},
-		"compact once": {func(h *host) { h.cyrusLine("START {\n}\n", ""); h.cyrusLine("EVENTS {", "START {") }, want{Error, "compact", "cyrus.conf:7", "is in START", "EVENTS"}},
+		"compact twice": {func(h *host) {
+			h.cyrusLine("EVENTS {\n", "EVENTS {\n  again cmd=\""+h.path("ctl_backups")+" compact --all\" at=1600\n")
+		}, want{Warning, "compact", "cyrus.conf:10", "started in 2 places", "all but one"}},
+		"compact in cron": {func(h *host) { h.facts.Jobs = []Job{{"/etc/crontab:7", []string{"compact", "-A"}}} },
+			want{Warning, "compact", "cyrus.conf:9", "compact -A is started in 2 places: /etc/crontab:7, ", "all but one"}},
+		"part in cron": {func(h *host) { h.facts.Jobs = []Job{{"/etc/crontab:7", []string{"compact", "anne"}}} },
+			want{Warning, "compact", "/etc/crontab:7", "without -A", "compact -A"}},
+		"compact in a timer": {func(h *host) { h.timer("night") }, want{Warning, "compact", "cyrus.conf:9", "started in 2 places: night.timer, ", "all but one"}},
+		"compact once":       {func(h *host) { h.cyrusLine("START {\n}\n", ""); h.cyrusLine("EVENTS {", "START {") }, want{Error, "compact", "cyrus.conf:7", "is in START", "EVENTS"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHost(t)
@@ -176,6 +189,42 @@ func TestMasterFaults(t *testing.T) {
 			h.prepare()
 			expect(t, h.run(), c.want)
 		})
+	}
+}
+
+// timer enables a timer whose service compacts.
+func (h *host) timer(name string) {
+	h.must(os.MkdirAll(h.path("systemd/timers.target.wants"), 0o755))
+	h.write("systemd/other.service", "[Service]\nType=oneshot\nExecStart=/bin/sh -c 'ctl_backups compact -A'\n", 0o644)
+	h.write("systemd/"+name+".timer", "[Timer]\nOnCalendar=daily\nUnit=other.service\n", 0o644)
+	h.must(os.Symlink(h.path("systemd/"+name+".timer"), h.path("systemd/timers.target.wants/"+name+".timer")))
+}
+
+// The lines of cron that compact are found in the files that cron reads.
+func TestJobs(t *testing.T) {
+	h := newHost(t)
+	for name, text := range map[string]string{
+		"crontab":             "SHELL=/bin/sh\n# 0 4 * * * cyrus ctl_backups compact -A\n0 4 * * * cyrus /usr/local/sbin/ctl_backups compact -A >/dev/null\n0 5 * * * cyrus ctl_backups compact -n -A\n0 6 * * * root ctl_backups status\n",
+		"cron.d/backup":       "\n0 4 * * * cyrus cd / && ctl_backups compact -D example.org\n",
+		"cron.d/backup.old":   "0 4 * * * cyrus ctl_backups compact -A\n",
+		"cron.daily/backup":   "#!/bin/sh\nsu cyrus -c 'ctl_backups compact -A'\n",
+		"cron.daily/disabled": "#!/bin/sh\nctl_backups compact -A\n",
+		"crontabs/an.admin":   "0 4 * * * ctl_backups compact -A\n",
+	} {
+		h.must(os.MkdirAll(filepath.Dir(h.path(name)), 0o755))
+		mode := os.FileMode(0o755)
+		if strings.HasSuffix(name, "disabled") {
+			mode = 0o644
+		}
+		h.write(name, text, mode)
+	}
+	var got []string
+	for _, j := range jobs([]string{h.path("crontab"), h.path("cron.d/*"), h.path("cron.daily/*"), h.path("crontabs/*"), h.path("none/*")}) {
+		got = append(got, strings.TrimPrefix(j.Where, h.root+"/")+" "+strings.Join(j.Args, " "))
+	}
+	want := []string{"crontab:3 compact -A >/dev/null", "cron.d/backup:2 compact -D example.org", "cron.daily/backup:2 compact -A", "crontabs/an.admin:1 compact -A"}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
 

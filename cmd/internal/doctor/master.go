@@ -179,38 +179,3 @@ func (c *checkup) running() {
 			"the running backupd may open %d files, and %d connections need %d", c.Facts.Files, c.conf.Int("backup_max_connections"), need)
 	}
 }
-
-// compaction checks that something runs ctl_backups compact.
-func (c *checkup) compaction() {
-	n := len(c.all)
-	fix := `EVENTS { compact cmd="` + beside("ctl_backups") + ` compact -A --for 4h" at=0400 }`
-	if c.unit("timers.target.wants/cyrus-backupd-compact.timer") {
-		c.ok("cyrus-backupd-compact.timer", "systemd runs it")
-		return
-	}
-	text, err := os.ReadFile(c.CyrusConf)
-	if err != nil {
-		return // reported by master
-	}
-	found := false
-	for _, e := range parseCyrusConf(string(text)) {
-		path, args := e.program()
-		if filepath.Base(path) != "ctl_backups" || !slices.Contains(args, "compact") {
-			continue
-		}
-		found = true
-		c.binary(e, path)
-		if e.section != "EVENTS" {
-			c.fail(c.at(e), "move the line to EVENTS", "%s is in %s: it runs once, or never", e.name, e.section)
-		}
-		if !slices.Contains(args, "-A") && !slices.Contains(args, "--all") {
-			c.warn(c.at(e), "compact -A", "without -A, compact removes no packs")
-		}
-	}
-	switch {
-	case !found:
-		c.warn(c.CyrusConf, fix+", or systemctl enable --now cyrus-backupd-compact.timer", "no line in EVENTS runs ctl_backups compact; ignore this if cron does")
-	case c.sound(n):
-		c.ok(c.CyrusConf, "in EVENTS")
-	}
-}
