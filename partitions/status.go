@@ -33,6 +33,10 @@ type PartitionStatus struct {
 	// Known means that there was a repository when this host last looked.
 	Known   bool `json:"known"`
 	Backups int  `json:"backups"`
+	// Bytes are those of the backups' own objects, without packs. Unsized are the backups whose bytes the
+	// index does not know.
+	Bytes   int64 `json:"bytes"`
+	Unsized int   `json:"unsized,omitempty"`
 	// Written is when this process has last committed something, Changed when a mail server has last
 	// changed something in a backup; zero = unknown.
 	Written time.Time `json:"written,omitzero"`
@@ -177,6 +181,9 @@ func (s *Set) partitionStatus(p *Partition, out *Status, l lacking, known map[st
 
 func (p *PartitionStatus) add(k *Known) {
 	p.Backups++
+	if p.Bytes += k.Bytes; k.Bytes == 0 {
+		p.Unsized++
+	}
 	p.Changed = later(p.Changed, k.Changed)
 	switch {
 	case !k.Held:

@@ -129,13 +129,13 @@ func (c *conn) loginFailed(ctx context.Context, mech, claimed string, err error)
 	case errors.As(err, &writing), errors.As(err, &reading):
 		return err
 	case errors.Is(err, errCancelled):
-		c.noteLogin(mech, LoginCancelled)
+		c.noteLogin(mech, LoginCancelled, claimed)
 		return c.reply("BAD Client canceled authentication")
 	case errors.Is(err, errLongLine):
-		c.noteLogin(mech, LoginRefused)
+		c.noteLogin(mech, LoginRefused, claimed)
 		return c.reply("NO Error reading client response: line too long")
 	}
-	c.noteRefused(mech, err)
+	c.noteRefused(mech, claimed, err)
 	detail := err.Error()
 	if claimed != "" {
 		detail += ", user " + printable(claimed)
@@ -155,9 +155,9 @@ func (c *conn) loginFailed(ctx context.Context, mech, claimed string, err error)
 func (c *conn) loggedIn(mech string, id sasl.Identity) error {
 	c.user, c.admin = id.User, id.Admin
 	if c.admin {
-		c.noteLogin(mech, LoginOK)
+		c.noteLogin(mech, LoginOK, c.user)
 	} else {
-		c.noteLogin(mech, LoginNotAdmin)
+		c.noteLogin(mech, LoginNotAdmin, c.user)
 	}
 	c.transport.loginBy = time.Time{}
 	layer := ""

@@ -48,8 +48,18 @@ const (
 	CommandLost          = "lost"   // the connection failed before the answer
 )
 
-// noteLogin reports an attempt to log in.
-func (c *conn) noteLogin(mech, result string) {
+// Login is an attempt to log in.
+type Login struct {
+	Addr   string // see Peer.Addr
+	User   string // that the client claims; "" = none
+	Result string // LoginOK, …
+}
+
+// noteLogin reports an attempt to log in. user is the name that the client claims.
+func (c *conn) noteLogin(mech, result, user string) {
+	if f := c.srv.opt.OnLogin; f != nil {
+		f(Login{Addr: c.opt.Addr, User: printable(user), Result: result})
+	}
 	if f := c.srv.opt.Events.Login; f != nil {
 		if mech = strings.ToUpper(mech); !slices.Contains(sasl.Mechanisms(), mech) {
 			mech = Other
@@ -59,11 +69,11 @@ func (c *conn) noteLogin(mech, result string) {
 }
 
 // noteRefused reports a login that failed with err.
-func (c *conn) noteRefused(mech string, err error) {
+func (c *conn) noteRefused(mech, user string, err error) {
 	if errors.Is(err, sasl.ErrUnavailable) {
-		c.noteLogin(mech, LoginUnavailable)
+		c.noteLogin(mech, LoginUnavailable, user)
 	} else {
-		c.noteLogin(mech, LoginRefused)
+		c.noteLogin(mech, LoginRefused, user)
 	}
 }
 

@@ -58,6 +58,8 @@ type Options struct {
 	ShutdownMessage func() (string, bool)
 	// OnState is called when a connection begins, logs in, or ends. nil = no calls.
 	OnState func(ConnState)
+	// OnLogin is called after an attempt to log in, from many goroutines. nil = no calls.
+	OnLogin func(Login)
 	Events  Events // for metrics
 
 	Logger *slog.Logger // nil = nothing is logged

@@ -23,6 +23,36 @@ type Daemon struct {
 	Ended       time.Time    `json:"ended,omitzero"` // only in the file
 	Connections []Connection `json:"connections"`
 	Index       Index        `json:"index"`
+	Logins      Logins       `json:"logins"`
+	// Requests are those to the store of each partition since the start.
+	Requests map[string]Requests `json:"requests,omitempty"`
+}
+
+// Logins are the attempts to log in since the start.
+type Logins struct {
+	OK     int64 `json:"ok"`
+	Failed int64 `json:"failed"`
+	// Recent are the failed ones of the last RecentLogins.
+	Recent int64        `json:"recent"`
+	Last   *FailedLogin `json:"last_failed,omitempty"`
+}
+
+// RecentLogins is the time of which Logins.Recent counts.
+const RecentLogins = 30 * time.Minute
+
+// FailedLogin is an attempt to log in that did not succeed.
+type FailedLogin struct {
+	At     time.Time `json:"at"`
+	Host   string    `json:"host"`
+	User   string    `json:"user,omitempty"` // that the client claimed
+	Result string    `json:"result"`         // refused, not_admin, …, as in the metrics
+}
+
+// Requests are requests to a store, as stores charge them: each try counts.
+type Requests struct {
+	Put    int64 `json:"put"` // and list
+	Get    int64 `json:"get"` // and head
+	Delete int64 `json:"delete"`
 }
 
 // Connection is a client that is connected.

@@ -23,6 +23,7 @@ type backups struct {
 	since  time.Time
 
 	clients connections
+	logins  logins
 
 	// Set by Open.
 	index  *index.Index

@@ -114,6 +114,13 @@ func clientsMove(t *testing.T) map[string]bool {
 	w.changed("a user who is no admin, and a wrong password", map[string]float64{
 		`logins_total{mechanism="PLAIN",result="not_admin"}`: 1, `logins_total{mechanism="PLAIN",result="refused"}`: 1, `commands_total{command="AUTHENTICATE",result="no"}`: 1,
 	})
+	s, err := m.status()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l := s.Daemon.Logins; l.OK != 1 || l.Failed != 2 || l.Recent != 2 || l.Last == nil || l.Last.User != "repl" || l.Last.Host != "[192.0.2.1]" || l.Last.Result != replication.LoginRefused {
+		t.Errorf("logins %+v, the last one %+v", l, l.Last)
+	}
 	return w.moved
 }
 
@@ -142,6 +149,9 @@ func mailMoves(t *testing.T) map[string]bool {
 		`mail_server_last_contact_timestamp_seconds{mail_server="cyrus [192.0.2.1]"}`: more,
 		`store_bytes_total{op="put",partition="default"}`:                             more,
 	})
+	if n := m.meter.Stores.Charged()["default"]; n.Put == 0 || n.Get == 0 {
+		t.Errorf("requests %+v", n)
+	}
 	same := newBox("user.bob")
 	same.deliver(1, 2<<20)
 	m.mustSync("bob", same)

@@ -86,6 +86,7 @@ func (b *backups) serverOptions(was *policy, o origin, ready func(context.Contex
 			}
 			b.env.observe(connection{id: s.ID, host: s.Addr, user: s.User, ended: s.Ended})
 		},
+		OnLogin: b.logins.note,
 		Events:  b.meter.Events(),
 		Logger:  b.env.log,
 		Backend: backend{b, ready},

@@ -61,7 +61,8 @@ func (b *backups) status() (*control.Status, error) {
 	x := b.index.Status()
 	out := &control.Status{Daemon: control.Daemon{
 		Version: version.Number(), PID: os.Getpid(), Since: b.since, Connections: b.clients.list(),
-		Index: control.Index{Open: x.Open, Bytes: x.Bytes, Free: x.Free, Reserve: b.env.conf.Size("backup_index_reserve"), SetAside: x.SetAside},
+		Index:  control.Index{Open: x.Open, Bytes: x.Bytes, Free: x.Free, Reserve: b.env.conf.Size("backup_index_reserve"), SetAside: x.SetAside},
+		Logins: b.logins.status(), Requests: b.meter.Stores.Charged(),
 	}}
 	s, err := b.set.Status()
 	if err != nil {

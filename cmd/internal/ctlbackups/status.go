@@ -88,6 +88,7 @@ func status(c *command) error {
 	}
 	r.addSet(of.set)
 	r.addContacts()
+	r.addCosts(c.bucket.Conf.String("backup_prices"))
 	c.addHolds(ctx, r, chosen, of.set)
 	j := judge{r: r, now: c.now, maxAge: c.maxAge(), retention: retentionPolicy(c.bucket.Conf).Keep > 0}
 	j.all(of)

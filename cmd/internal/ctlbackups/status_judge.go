@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cyrusbackup/backupd/internal/control"
 	"github.com/cyrusbackup/backupd/internal/timespec"
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/repository"
@@ -20,6 +21,8 @@ const (
 	offsetWarning, offsetCritical = time.Minute, 15 * time.Minute
 	// compactAge and verifyAge are how old the last runs may be.
 	compactAge, verifyAge = 3 * 24 * time.Hour, 35 * 24 * time.Hour
+	// loginsWarning is how many failed logins in half an hour are a warning, as in docs/monitoring/alerts.yml.
+	loginsWarning = 10
 	// namedUsers is how many users a line names.
 	namedUsers = 5
 )
@@ -70,6 +73,21 @@ func (j *judge) daemon(of ofDaemon) {
 		j.r.problem(levelWarning, "daemon", fmt.Sprintf("the disk of the index has %s free; below %s (backup_index_reserve) clients are deferred", binary(d.Index.Free), binary(d.Index.Reserve)),
 			"free space on the disk of backup_index_path")
 	}
+	j.logins(d.Daemon)
+}
+
+// logins reports failed logins of the last half hour, also those of a daemon that has ended since.
+func (j *judge) logins(d *control.Daemon) {
+	n, last := d.Logins.Recent, d.Logins.Last
+	if n <= loginsWarning || last == nil || j.now.Sub(last.At) > control.RecentLogins {
+		return
+	}
+	as := ""
+	if last.User != "" {
+		as = " as " + last.User
+	}
+	j.r.problem(levelWarning, "daemon", fmt.Sprintf("%d logins have failed in half an hour, the last one from %s%s (%s)", n, last.Host, as, last.Result),
+		"a mail server has a wrong password, or somebody guesses: look for badlogin in syslog; ctl_backups passwd sets a password")
 }
 
 func (j *judge) partition(p *statusPartition) {
@@ -187,10 +205,12 @@ func (j *judge) users() {
 	for _, why := range []string{partitions.BehindRefused, partitions.BehindResync, partitions.BehindMissing, partitions.BehindCompare} {
 		var names []string
 		l, action := levelOK, ""
+		left := j.r.Lacking[why] // that are not listed
 		for _, b := range j.r.Behind {
 			if b.Why != why {
 				continue
 			}
+			left--
 			if bad, todo := j.user(&b); bad > levelOK {
 				names = append(names, behindName(&b))
 				if bad > l || action == "" {
@@ -201,7 +221,7 @@ func (j *judge) users() {
 		if len(names) == 0 {
 			continue
 		}
-		n := max(len(names), j.r.Lacking[why]-partitions.MostBehind)
+		n := len(names) + max(0, left)
 		j.r.problem(l, "users", fmt.Sprintf("%s %s: %s", objects(int64(n), "backup"), reasons()[why], someOf(names)), action)
 	}
 }

@@ -36,8 +36,12 @@ type statusPartition struct {
 	Reclaimable int64                      `json:"reclaimable"`
 	Collected   time.Time                  `json:"collected,omitzero"`
 	Runs        map[string]*repository.Run `json:"runs,omitempty"`
+	Cost        *statusCost                `json:"cost,omitempty"`
 
-	known    bool // this host has seen a repository there
+	packs    int64 // bytes, as of Collected
+	own      int64 // bytes of logs and checkpoints that the index knows
+	unsized  int   // backups whose own bytes it does not know
+	known    bool  // this host has seen a repository there
 	contacts []*repository.Contact
 	unread   error // of a contact or a run
 }
@@ -126,6 +130,7 @@ func (s *statusPartition) readRecords(ctx context.Context, store objstore.Store)
 	}
 	if last != nil && err == nil {
 		s.Condemned, s.Reclaimable, s.Collected = last.Condemned.Bytes, last.Reclaimable().Bytes, last.Time
+		s.packs = last.All.Bytes
 	}
 	for _, command := range repository.RunCommands() {
 		r, err := repository.LastRun(ctx, store, command)

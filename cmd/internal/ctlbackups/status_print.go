@@ -2,6 +2,8 @@ package ctlbackups
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -19,7 +21,9 @@ func (c *command) printStatus(r *statusReport) error {
 		p.line("\n%s  %s: %s\n    do: %s", x.Level, x.About, x.Text, x.Action)
 	}
 	p.daemon(&r.Daemon)
+	p.logins(&r.Daemon)
 	p.partitions(r)
+	p.costs(r)
 	p.servers(r)
 	p.behind(r)
 	p.runs(r)
@@ -169,8 +173,12 @@ func (p *statusPrinter) behind(r *statusReport) {
 		rows = append(rows, []string{behindName(b), b.Why, count, timeOr(b.Since, "-"), detail})
 	}
 	p.table([]string{"behind", "why", "count", "since", "detail"}, rows)
-	for why, n := range r.Lacking {
-		if listed := n - len(r.Behind); listed > 0 {
+	listed := map[string]int{}
+	for i := range r.Behind {
+		listed[r.Behind[i].Why]++
+	}
+	for _, why := range slices.Sorted(maps.Keys(r.Lacking)) {
+		if n := r.Lacking[why]; n > listed[why] {
 			p.line("and more: %s in total %s", objects(int64(n), "backup"), reasons()[why])
 		}
 	}

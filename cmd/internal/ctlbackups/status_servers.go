@@ -33,6 +33,7 @@ func (r *statusReport) addSet(s *partitions.Status) {
 		for _, of := range s.Partitions {
 			if of.Name == p.Name {
 				p.Backups, p.Counted, p.known = &of.Backups, of.Counted, of.Known
+				p.own, p.unsized = of.Bytes, of.Unsized
 				p.Written = newer(newer(p.Written, of.Written), of.Changed)
 			}
 		}

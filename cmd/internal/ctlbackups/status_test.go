@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
+	"math"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -176,6 +177,21 @@ func TestStatusProblems(t *testing.T) {
 			}
 			s.Lacking[partitions.BehindRefused] = 7
 		}, want: []string{"critical  users: 7 backups refused since the last success: a, b, c, d, e and 2 more"}},
+		"more refused than listed": {code: 2, status: func(_ *control.Status, s *partitions.Status) {
+			for _, u := range []string{"a", "b"} {
+				s.Behind = append(s.Behind, partitions.Behind{Partition: "default", Path: "user/" + u, Name: u, Why: partitions.BehindRefused, Since: s.Time.Add(-25 * time.Hour), Kind: "busy"})
+			}
+			s.Lacking[partitions.BehindRefused] = 150
+		}, want: []string{"critical  users: 150 backups refused since the last success: a, b", "and more: 150 backups in total refused since the last success"}},
+		"few failed logins": {code: 0, status: func(d *control.Status, s *partitions.Status) {
+			d.Daemon.Logins = control.Logins{OK: 5, Failed: 12, Recent: 10, Last: &control.FailedLogin{At: s.Time, Host: "[192.0.2.9]", User: "repl", Result: "refused"}}
+		}, want: []string{"failed logins  last half hour  since                      last                       from         as    why\n12             10              2026-", "[192.0.2.9]  repl  refused"}},
+		"many failed logins": {code: 1, status: func(d *control.Status, s *partitions.Status) {
+			d.Daemon.Logins = control.Logins{Failed: 11, Recent: 11, Last: &control.FailedLogin{At: s.Time, Host: "[192.0.2.9]", User: "repl", Result: "refused"}}
+		}, want: []string{"warning  daemon: 11 logins have failed in half an hour, the last one from [192.0.2.9] as repl (refused)\n    do: a mail server has a wrong password"}},
+		"failed logins of yesterday": {code: 0, status: func(d *control.Status, s *partitions.Status) {
+			d.Daemon.Logins = control.Logins{Failed: 11, Recent: 11, Last: &control.FailedLogin{At: s.Time.Add(-31 * time.Minute), Host: "[192.0.2.9]", Result: "cancelled"}}
+		}, want: []string{"[192.0.2.9]  -   cancelled"}},
 		"just refused": {code: 0, status: func(_ *control.Status, s *partitions.Status) {
 			s.Behind = append(s.Behind, partitions.Behind{Partition: "default", Path: "user/a", Name: "a", Why: partitions.BehindRefused, Since: s.Time.Add(-time.Minute), Kind: "busy"})
 		}, want: []string{"a       refused  -      "}},
@@ -194,6 +210,56 @@ func TestStatusProblems(t *testing.T) {
 			}
 			wantStatus(t, w, c.code, nil, c.want...)
 		})
+	}
+}
+
+// Each partition has its price: of the storage that is known, and of the daemon's requests.
+func TestStatusCost(t *testing.T) {
+	w := twoIn(t, "default", "cold")
+	daemonStatus(t, w, func(d *control.Status, _ *partitions.Status) {
+		d.Daemon.Requests = map[string]control.Requests{"default": {Put: 2000, Get: 5000, Delete: 7}}
+	})
+	const conf = "backup_prices: EUR storage=1000000 put=10 get=1\n"
+	partition := func() (got statusPartition) {
+		t.Helper()
+		out, err := toolWith(t, w, conf, "status", "-j")
+		var r struct{ Partitions []statusPartition }
+		if err == nil {
+			err = json.Unmarshal([]byte(out), &r)
+		}
+		if err != nil {
+			t.Fatal(err, out)
+		}
+		return r.Partitions[0]
+	}
+	own := int64(0)
+	for info, err := range w.Stores[0].List(t.Context(), "backups/", "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		own += info.Size
+	}
+	k := partition().Cost
+	if k == nil || k.Stored != own || !k.Partial || k.Requests.Put != 2000 || k.Price == nil || k.Price.Currency != "EUR" || k.Price.Requests != 25 ||
+		k.Price.Storage != math.Round(float64(own)/(1<<30)*1e12)/1e6 {
+		t.Errorf("%+v of %d bytes: %+v", k, own, k.Price)
+	}
+	out, err := toolWith(t, w, conf, "status")
+	if want := "cost     stored           price, month  puts  gets  price of these  since\ndefault  "; err != nil || !strings.Contains(out, want) || !strings.Contains(out, " or more  ") ||
+		!strings.Contains(out, " EUR      2000  5000  25.00 EUR       2026-") {
+		t.Errorf("%v: no %q in\n%s", err, want, out)
+	}
+	census(t, w)
+	if out, err := toolWith(t, w, conf, "compact", "-A"); err != nil {
+		t.Fatal(err, out)
+	}
+	if k := partition().Cost; k == nil || k.Partial || k.Stored < own/2 {
+		t.Errorf("after compact: %+v", k)
+	}
+	wantStatus(t, w, 0, nil, "default  ", "-             2000  5000  -               2026-") // no price is known
+	out, err = toolWith(t, w, "backup_prices: 0.02\n", "status")
+	if exit := cli.ExitError(0); !errors.As(err, &exit) || int(exit) != 1 || !strings.Contains(out, "warning  imapd.conf: backup_prices: ") {
+		t.Errorf("%v\n%s", err, out)
 	}
 }
 
