@@ -1,5 +1,6 @@
 """The command lines and files in the code of a document."""
 import os
+import textwrap
 
 from hosts import PROJECT, Failed
 
@@ -23,7 +24,8 @@ class Document:
                 open_ = True
             else:
                 open_ = False
-        self.blocks = [[t.strip() for t in b] for b in self.blocks]
+        self.raw = self.blocks
+        self.blocks = [[t.strip() for t in b] for b in self.raw]
         self.left = {self.command(t) for b in self.blocks for t in b if self.is_command(t)}
 
     @staticmethod
@@ -43,12 +45,12 @@ class Document:
         self.left.discard(text)
         return text
 
-    def file(self, first, *more):
-        """The block of a file that begins with this line, and has more lines."""
-        for b in self.blocks:
+    def file(self, first, *more, indented=False):
+        """The block of a file that begins with this line, and has more lines. It is indented as in the document, or not at all."""
+        for b, raw in zip(self.blocks, self.raw):
             if b[0] == first and all(m in b for m in more):
                 self.left -= {self.command(t) for t in b}
-                return "\n".join(b) + "\n"
+                return textwrap.dedent("\n".join(raw)) + "\n" if indented else "\n".join(b) + "\n"
         raise Failed("%s has no block that begins with %s and has %s" % (self.path, first, more))
 
     def skip(self, text, why):

@@ -1,4 +1,4 @@
-// Package documents types the command lines of README.md and of the runbook into hosts with a real
+// Package documents types the command lines of README.md, docs/monitoring.md and the runbook into hosts with a real
 // Cyrus and a real MinIO.
 package documents
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""run.py --bin DIR --minio FILE: types the command lines of README.md and docs/man/backup-runbook.7.md
-into a backup host, a mail host with Debian's Cyrus, and a host with MinIO. As root.
+"""run.py --bin DIR --minio FILE: types the command lines of README.md, docs/monitoring.md
+and docs/man/backup-runbook.7.md into a backup host, a mail host with Debian's Cyrus, and a host with MinIO. As root.
 
 Fails if a line fails, has another effect, or is in a document and not here. Nothing of this machine
 changes: hosts.py.
@@ -14,6 +14,7 @@ import time
 import traceback
 
 sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
+import monitoring                       # noqa: E402
 import readme                           # noqa: E402
 import runbook                          # noqa: E402
 from cast import Cast                   # noqa: E402
@@ -34,6 +35,7 @@ def main():
     try:
         cast = Cast(work, os.path.realpath(opt.bin), os.path.realpath(opt.minio))
         readme.run(cast)
+        monitoring.run(cast)
         runbook.run(cast, opt.only, opt.long)
     except (Exception, KeyboardInterrupt) as e:
         if not isinstance(e, Failed):
