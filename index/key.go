@@ -237,6 +237,9 @@ func ClientOf(k Key) string { return string(k[1:]) }
 // ContactKey is the last contact of a mail server with the backup with this path.
 func ContactKey(path string) Key { return Key(string(rune(prefixContact)) + path + "/") }
 
+// ContactPrefix is the prefix of every ContactKey. The path and its slash follow.
+func ContactPrefix() Key { return Key{prefixContact} }
+
 // RefusalKey exists while no mail server has reached the backup with this path since a refusal. With
 // path "" it is the common prefix.
 func RefusalKey(path string) Key {

@@ -20,6 +20,17 @@ type knownPages struct {
 	end       bool
 }
 
+// listedEntry is the part of an entry that a list shows. To decode all of 100,000 entries takes longer.
+type listedEntry struct {
+	Partition  string     `json:"partition"`
+	Kind       string     `json:"kind"`
+	Name       string     `json:"name"`
+	ID         uint64     `json:"id"`
+	Number     uint64     `json:"number"`
+	Rebuilding bool       `json:"rebuilding"`
+	Own        ownObjects `json:"own"`
+}
+
 // atPath is a value of the index about the backup with this path, which ends with a slash.
 type atPath struct {
 	path  string
@@ -40,13 +51,14 @@ func (k *knownPages) next(t *index.Txn) (out []Known, err error) {
 	if end != "" && (limit == "" || end < limit) {
 		limit = end
 	}
+	var keys []string // of out
 	for len(found) > 0 || len(entries) > 0 {
 		path := firstOf(found, entries)
 		if limit != "" && path > limit {
 			break
 		}
 		var c *counted
-		var e *entry
+		var e *listedEntry
 		if found, err = take(found, path, &c); err != nil {
 			return nil, err
 		}
@@ -58,11 +70,11 @@ func (k *knownPages) next(t *index.Txn) (out []Known, err error) {
 			if e != nil {
 				known.id, known.indexed = e.ID, e.Partition == k.partition
 			}
-			if err := k.servers.add(t, &known); err != nil {
-				return nil, err
-			}
-			out = append(out, known)
+			out, keys = append(out, known), append(keys, path)
 		}
+	}
+	if err := k.servers.add(t, out, keys, k.after); err != nil {
+		return nil, err
 	}
 	k.after, k.end = limit, limit == ""
 	return out, nil
@@ -74,7 +86,7 @@ func (k *knownPages) has(t *index.Txn, path string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	e, err := findJSON[entry](t, index.BackupKey(path))
+	e, err := findJSON[listedEntry](t, index.BackupKey(path))
 	if err != nil || c == nil && e == nil {
 		return false, err
 	}
@@ -84,11 +96,7 @@ func (k *knownPages) has(t *index.Txn, path string) (bool, error) {
 
 // someAfter returns at most knownAtOnce values. end is the last path if there are more.
 func someAfter(t *index.Txn, prefix index.Key, after string) (list []atPath, end string, err error) {
-	from := prefix
-	if after != "" {
-		from = append(append(slices.Clip(prefix), after...), 0)
-	}
-	for kv, err := range t.Range(prefix, from) {
+	for kv, err := range t.Range(prefix, beginAfter(prefix, after)) {
 		if err != nil {
 			return nil, "", err
 		}
@@ -98,6 +106,42 @@ func someAfter(t *index.Txn, prefix index.Key, after string) (list []atPath, end
 		list = append(list, atPath{string(kv.Key[len(prefix):]), bytes.Clone(kv.Value)})
 	}
 	return list, "", nil
+}
+
+// beginAfter returns the key from which the paths after one begin; "" = all.
+func beginAfter(prefix index.Key, after string) index.Key {
+	if after == "" {
+		return prefix
+	}
+	return append(append(slices.Clip(prefix), after...), 0)
+}
+
+// matching returns the values of the index about backups with these paths, which end with a slash, and nil
+// for those without. It reads the values after a path in their order: that is faster than to look each one
+// up.
+func matching[T any](t *index.Txn, prefix index.Key, paths []string, after string) ([]*T, error) {
+	out := make([]*T, len(paths))
+	i := 0
+	for kv, err := range t.Range(prefix, beginAfter(prefix, after)) {
+		if err != nil {
+			return nil, err
+		}
+		path := kv.Key[len(prefix):]
+		for i < len(paths) && paths[i] < string(path) {
+			i++
+		}
+		switch {
+		case i == len(paths):
+			return out, nil
+		case paths[i] != string(path):
+			continue
+		}
+		out[i] = new(T)
+		if err := json.Unmarshal(kv.Value, out[i]); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
 }
 
 func firstOf(a, b []atPath) string {
@@ -118,7 +162,7 @@ func take[T any](list []atPath, path string, v **T) ([]atPath, error) {
 
 // join returns the facts about a backup, and whether the partition has it. Either value may be
 // nil. A backup that the census has not found is gone, unless the index got it later.
-func (k *knownPages) join(c *counted, e *entry) (Known, bool) {
+func (k *knownPages) join(c *counted, e *listedEntry) (Known, bool) {
 	since := e != nil && !e.Own.Since.Before(k.census)
 	here := e != nil && e.Partition == k.partition
 	switch {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/cyrusbackup/backupd/index"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // Pages of a census and of the daemon's entries, which overlap in part, give each backup once, in
@@ -80,5 +81,70 @@ func TestKnownInPages(t *testing.T) {
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("%d backups, want %d", len(got), len(want))
+	}
+}
+
+// The contacts and refusals of a page are those that a look-up of each backup finds.
+func TestContactsInPages(t *testing.T) {
+	t.Parallel()
+	x, err := index.Open(filepath.Join(t.TempDir(), "index"), index.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.Close()
+	rng := rand.New(rand.NewPCG(3, 4))
+	err = x.UpdateLong(func(tx *index.Txn) error {
+		for i := range 3 * knownAtOnce {
+			path := fmt.Sprintf("user/u%d%s", i, []string{"", "-b", ".c", "=20"}[rng.IntN(4)])
+			values := map[string]any{string(index.ContactKey(path)): backupContact{Client: path}, string(index.RefusalKey(path)): repository.Refusal{Error: path},
+				string(index.SummaryKey("p0", path)): counted{Kind: "user", Name: path}}
+			for k, v := range values {
+				if rng.IntN(3) == 0 {
+					continue
+				}
+				if err := setJSON(tx, index.Key(k), v); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := [3]int{}
+	for k := (knownPages{partition: "p0"}); !k.end; {
+		err := x.View(func(tx *index.Txn) error {
+			page, err := k.next(tx)
+			if err != nil {
+				return err
+			}
+			for _, b := range page {
+				own, err := findJSON[backupContact](tx, index.ContactKey(b.Path))
+				if err != nil {
+					return err
+				}
+				refusal, err := findJSON[repository.Refusal](tx, index.RefusalKey(b.Path))
+				if err != nil {
+					return err
+				}
+				if n[0]++; own != nil {
+					n[1]++
+				}
+				if refusal != nil {
+					n[2]++
+				}
+				if (b.Client != "") != (own != nil) || own != nil && b.Client != b.Path || (b.Refused != nil) != (refusal != nil) || refusal != nil && b.Refused.Error != b.Path {
+					t.Errorf("%+v: contact %+v, refusal %+v", b, own, refusal)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n[0] < 2*knownAtOnce || n[1] == n[0] || n[2] == n[0] || n[1]*n[2] == 0 {
+		t.Errorf("%d backups, %d contacts, %d refusals", n[0], n[1], n[2])
 	}
 }

@@ -26,29 +26,39 @@ func readReach(t *index.Txn) (r reach, err error) {
 	return r, err
 }
 
-// add adds the contact of a backup.
-func (r *reach) add(t *index.Txn, k *Known) error {
-	own, there, err := getJSON[backupContact](t, index.ContactKey(k.Path))
+// add adds the contacts of a page of backups. Paths are those of the page, and end with a slash; after is the
+// last path before it.
+func (r *reach) add(t *index.Txn, page []Known, paths []string, after string) error {
+	contacts, err := matching[backupContact](t, index.ContactPrefix(), paths, after)
 	if err != nil {
 		return err
 	}
-	refusal, refused, err := getJSON[repository.Refusal](t, index.RefusalKey(k.Path))
+	refusals, err := matching[repository.Refusal](t, index.RefusalKey(""), paths, after)
 	if err != nil {
 		return err
 	}
-	k.Client, k.Contact = own.Client, own.At
+	for i := range page {
+		r.addOne(&page[i], contacts[i], refusals[i])
+	}
+	return nil
+}
+
+// addOne adds the contact of a backup. own and refusal may be nil.
+func (r *reach) addOne(k *Known, own *backupContact, refusal *repository.Refusal) {
+	if own != nil {
+		k.Client, k.Contact = own.Client, own.At
+	}
 	switch {
-	case refused:
-		k.Refused = &refusal
+	case refusal != nil:
+		k.Refused = refusal
 		if k.Client == "" {
 			k.Client = refusal.Client
 		}
-	case !there:
+	case own == nil:
 		k.Contact = r.all
 	default:
 		k.Contact = later(own.At, r.servers[own.Client].Last)
 	}
-	return nil
 }
 
 // forgetContact drops the contact of a backup that a partition no longer has.
