@@ -44,7 +44,7 @@ func (r *runRecord) add(partition string, failed bool) {
 	}
 }
 
-// counting yields backups, and counts those that cannot be read or even be listed.
+// counting yields backups, and counts backups that cannot be read or even be listed.
 func (r *runRecord) counting(backups iter.Seq2[*repository.Found, error]) iter.Seq2[*repository.Found, error] {
 	return func(yield func(*repository.Found, error) bool) {
 		for f, err := range backups {
