@@ -35,7 +35,9 @@ def main():
     try:
         cast = Cast(work, os.path.realpath(opt.bin), os.path.realpath(opt.minio))
         readme.run(cast)
+        began = time.time()
         monitoring.run(cast)
+        print("  %4.1f s in all: monitoring" % (time.time() - began), flush=True)
         runbook.run(cast, opt.only, opt.long)
     except (Exception, KeyboardInterrupt) as e:
         if not isinstance(e, Failed):
