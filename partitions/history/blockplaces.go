@@ -101,7 +101,7 @@ func (p *blockPlace) scan(line []byte, last string) bool {
 func (m *Mem) readBlockPlaces(r io.Reader) error {
 	object := make(map[string]string)
 	ended, last := false, ""
-	err := newLines(r).each(func(line []byte) error {
+	err := newLines(r, mostLines).each(func(line []byte) error {
 		p, err := parseBlockPlace(line, last)
 		if err != nil {
 			return err

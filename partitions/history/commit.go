@@ -35,7 +35,7 @@ func newCommitReader(key, backup string, number uint64, e entry, places func() (
 		return nil, inObject(key, fmt.Errorf("%w: %s is too large, %d bytes", ErrCorrupt, e.name, e.size))
 	}
 	c := &CommitReader{key: key, size: e.size, sum: sha256.New(), places: places}
-	c.lines = newLines(io.TeeReader(e.body, c.sum))
+	c.lines = newLines(io.TeeReader(e.body, c.sum), e.size)
 	line, err := c.lines.next()
 	if errors.Is(err, io.EOF) {
 		err = fmt.Errorf("%w: %s is empty", ErrCorrupt, e.name)
@@ -156,9 +156,12 @@ func eachPlace(r io.Reader, key string, fn func(Place) error) error {
 	return eachPlaceExcept(r, key, func([]byte) bool { return false }, fn)
 }
 
+// somePlaces is a buffer for the places of a commit: some dozens at a time.
+const somePlaces = 8 << 10
+
 func eachPlaceExcept(r io.Reader, key string, skip func(line []byte) bool, fn func(Place) error) error {
 	var places placeParser
-	return newLines(r).each(func(line []byte) error {
+	return newLines(r, somePlaces).each(func(line []byte) error {
 		if skip(line) {
 			return nil
 		}

@@ -16,7 +16,16 @@ type lines struct {
 	n   int    // lines so far
 }
 
-func newLines(r io.Reader) *lines { return &lines{r: bufio.NewReaderSize(r, 64<<10)} }
+// The limits of a buffer for lines. Most commits have few lines, and a log has many commits.
+const (
+	leastLines = 1 << 10
+	mostLines  = 64 << 10
+)
+
+// newLines reads lines of size bytes in total.
+func newLines(r io.Reader, size int64) *lines {
+	return &lines{r: bufio.NewReaderSize(r, int(min(max(size, leastLines), mostLines)))}
+}
 
 // next returns the next line without its newline, valid until the following call. It
 // returns io.EOF after the last line.

@@ -45,7 +45,7 @@ func LogPlaces(ctx context.Context, s objstore.Store, key string) iter.Seq2[Plac
 
 // checkFirstLine refuses an entry of an unknown version.
 func checkFirstLine(e entry, newest int) error {
-	line, err := newLines(e.body).next()
+	line, err := newLines(e.body, e.size).next()
 	if err != nil {
 		return fmt.Errorf("%w: %s has no first line: %w", ErrCorrupt, e.name, err)
 	}
@@ -67,7 +67,7 @@ func PlaceObjects(ctx context.Context, s objstore.Store, checkpoint string) ([]s
 			state, err = true, checkFirstLine(e, Version)
 		case placesEntry:
 			last := ""
-			err = newLines(e.body).each(func(line []byte) error {
+			err = newLines(e.body, e.size).each(func(line []byte) error {
 				p, err := parseBlockPlace(line, last)
 				if err != nil {
 					return err

@@ -118,7 +118,7 @@ func OfCheckpoints(ctx context.Context, s objstore.Store, key string) (bool, err
 		if path.Ext(e.name) != "."+recordBlocks {
 			continue
 		}
-		line, err := newLines(e.body).next()
+		line, err := newLines(e.body, e.size).next()
 		if err != nil {
 			return false, inObject(key, err)
 		}

@@ -182,7 +182,7 @@ func PeekHeader(ctx context.Context, s objstore.Store, key string) (h Header, er
 		if path.Base(e.name) != commitEntry {
 			break
 		}
-		line, err := newLines(e.body).next()
+		line, err := newLines(e.body, e.size).next()
 		if err == nil {
 			h, err = parseHeader(line)
 		}

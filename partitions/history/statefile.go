@@ -120,7 +120,7 @@ func MarshalState(v any) ([]byte, error) {
 // readState fills an empty Mem from a state.ndjson and returns its header.
 func (m *Mem) readState(r io.Reader) (stateHeader, error) {
 	var h stateHeader
-	l := newLines(r)
+	l := newLines(r, mostLines)
 	line, err := l.next()
 	if err != nil {
 		return h, fmt.Errorf("%w: no first line: %w", ErrCorrupt, err)
