@@ -33,7 +33,7 @@ func soakEvents() []soakEvent {
 		{12, "trouble ends", false, func(w *soak) error { w.calm(); return nil }},
 		{3, "new user", false, (*soak).replaceUser},
 		{3, "user is renamed", false, (*soak).renameUser},
-	}, processEvents, networkEvents, clockEvents, bucketEvents, upkeepEvents, byHand(toolEvents))
+	}, oldMailEvents, processEvents, networkEvents, clockEvents, bucketEvents, upkeepEvents, byHand(toolEvents))
 	return slices.DeleteFunc(all, func(e soakEvent) bool {
 		if *soakOnly != "" {
 			return e.fault && !slices.Contains(strings.Split(*soakOnly, ","), e.name)

@@ -1,11 +1,13 @@
 package partitions_test
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/objstore/memstore"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
@@ -142,7 +144,7 @@ func damaged(prefix string, match func(string) bool) func(*soak) error {
 			return nil
 		}
 		p := pick(w, w.parts)
-		keys := p.store.Keys(prefix)
+		keys := w.byAge(p, prefix)
 		left := w.leftIn(p)
 		keys = slices.DeleteFunc(keys, func(k string) bool {
 			return match != nil && !match(k) || slices.ContainsFunc(left, func(l string) bool { return strings.HasPrefix(k, l) })
@@ -169,6 +171,24 @@ func damaged(prefix string, match func(string) bool) func(*soak) error {
 		w.clock.advance(second(w.rng.IntN(1800)))
 		return w.fallIll(i, p, before, homes)
 	}
+}
+
+// byAge returns keys in the order of their time. The names of packs and blocks are random: in the order of
+// their names, each run of a seed would pick other ones.
+func (w *soak) byAge(p *soakPart, prefix string) (keys []string) {
+	var list []objstore.Info
+	for info, err := range p.store.List(w.t.Context(), prefix, "") {
+		if err == nil {
+			list = append(list, info)
+		}
+	}
+	slices.SortStableFunc(list, func(a, b objstore.Info) int {
+		return cmp.Or(a.Modified.Compare(b.Modified), cmp.Compare(a.Size, b.Size))
+	})
+	for _, info := range list {
+		keys = append(keys, info.Key)
+	}
+	return keys
 }
 
 // irreplaceable reports whether the log cannot replace an object, because retention has removed
@@ -260,6 +280,8 @@ func (w *soak) fallIll(i *illness, p *soakPart, before memstore.Snapshot, homes 
 	w.ill = i
 	w.hurt++
 	changed := p.store.Changed(before)
+	// No client repeats the end of a mailbox that it has forgotten (client-behaviour.md 10.1).
+	w.undone = w.undone || slices.ContainsFunc(changed, isCommit)
 	for _, u := range w.users {
 		if at := homes[u]; at < 0 || w.parts[at] != p {
 			continue

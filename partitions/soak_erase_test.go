@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -14,9 +13,6 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/erasure"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
-
-// needlePattern matches GUIDs of messages and uniqueids of mailboxes.
-var needlePattern = regexp.MustCompile(`[0-9a-f]{40}|unique[0-9]{6}`)
 
 // owns records that a user's backup may have everything that the source has now.
 func (w *soak) owns(u *soakUser) {
@@ -140,15 +136,15 @@ func (w *soak) releaseToErase(n repository.Name, err error) bool {
 func (w *soak) needlesOf(path string) map[string]bool {
 	out := map[string]bool{}
 	for _, p := range w.parts {
-		text, err := plainObjects(p)
+		all, err := w.search(p)
 		w.between(err)
-		for key, plain := range text {
+		for key, s := range all {
 			if !strings.HasPrefix(key, "backups/"+path+"/") && !strings.HasPrefix(key, "set-aside/"+path+"/") {
 				continue
 			}
-			for _, n := range needlePattern.FindAll(plain, -1) {
-				if o := w.owners[string(n)]; len(o) == 1 && o[path] {
-					out[string(n)] = true
+			for _, n := range s.needles {
+				if o := w.owners[n]; len(o) == 1 && o[path] {
+					out[n] = true
 				}
 			}
 		}
@@ -170,24 +166,31 @@ func (w *soak) searchErased(whole bool) error {
 		if whole && len(open) > 0 {
 			return fmt.Errorf("%s: the erasure of %s is still %s", p.name, open[0].Of(), open[0].State)
 		}
-		text, err := plainObjects(p)
+		all, err := w.search(p)
 		if err != nil {
 			return err
 		}
 		w.counts["searches for erased mail"]++
-		for _, key := range slices.Sorted(maps.Keys(text)) {
+		for _, key := range slices.Sorted(maps.Keys(all)) {
+			n := w.erasedIn(all[key])
 			// Nothing names an unused pack: the daemon has put it before a commit that failed.
-			inPack := strings.HasPrefix(key, "packs/")
-			for _, n := range needlePattern.FindAll(text[key], -1) {
-				of := w.erased[string(n)]
-				if of == "" || len(w.owners[string(n)]) > 0 || inPack && !whole && (len(open) > 0 || w.naming(p, key) == "") {
-					continue
-				}
-				return fmt.Errorf("%s in %s has %s, which was erased with %s; %s", key, p.name, n, of, w.naming(p, key))
+			if n == "" || strings.HasPrefix(key, "packs/") && !whole && (len(open) > 0 || !w.isNamed(p, all, key)) {
+				continue
 			}
+			return fmt.Errorf("%s in %s has %s, which was erased with %s; %s", key, p.name, n, w.erased[n], w.naming(p, key))
 		}
 	}
 	return nil
+}
+
+// erasedIn returns something in an object that was erased, and belongs to nobody now; "" = nothing.
+func (w *soak) erasedIn(s *searched) string {
+	for _, n := range s.needles {
+		if w.erased[n] != "" && len(w.owners[n]) == 0 {
+			return n
+		}
+	}
+	return ""
 }
 
 // dueErasures returns the erasures of a partition whose bodies can be removed, as ctl_backups compact does.

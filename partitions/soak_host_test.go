@@ -43,6 +43,9 @@ type soakHost struct {
 	trouble []bool // by partition: calls may fail
 }
 
+// soakInline is the size of a message that does not fit into a commit.
+const soakInline = 2 << 10
+
 var errKilled = errors.New("the process was killed")
 
 func (w *soak) newHost(i int) *soakHost {
@@ -86,7 +89,7 @@ func (h *soakHost) start() (err error) {
 	}
 	o := partitions.Options{
 		Index: h.index, Host: h.name, Software: "soak", Logger: slog.New(slog.NewTextHandler(h.logging(), &slog.HandlerOptions{Level: slog.LevelInfo})),
-		InlineLimit: 2 << 10, PackSize: 16 << 10, PackBuffers: 2, CheckpointObject: 7,
+		InlineLimit: soakInline, PackSize: 16 << 10, PackBuffers: 2, CheckpointObject: 7,
 		OutageWait: wait, PatientWait: wait, MissingRetry: 5 * time.Minute,
 		Now:        func() time.Time { return h.w.clock.now().Add(time.Duration(h.off.Load())) },
 		ClockPause: time.Nanosecond,

@@ -69,7 +69,7 @@ func (w *soak) export() error {
 	if u == nil || len(u.past) == 0 {
 		return nil
 	}
-	t, out := pick(w, w.tools), memstore.New(w.clock.now)
+	t, out, newest := pick(w, w.tools), memstore.New(w.clock.now), u.past[len(u.past)-1].number
 	home := w.home(u)
 	f, err := repository.FindPath(w.t.Context(), t.configs()[home], u.path())
 	if err != nil {
@@ -96,7 +96,7 @@ func (w *soak) export() error {
 		return fmt.Errorf("export of %s: %w", u.name, err)
 	}
 	w.counts["exported"]++
-	return w.checkExport(u, out)
+	return w.checkExport(u, out, newest)
 }
 
 // nightMeanwhile lets a night pass while a tool works.
@@ -105,8 +105,12 @@ func (w *soak) nightMeanwhile(t *soakTool, part int) error {
 	return w.compact(w.otherTool(t), part, false)
 }
 
-func (w *soak) checkExport(u *soakUser, out *memstore.Store) error {
+// checkExport compares the moments up to a commit: mail may have arrived since the export has begun.
+func (w *soak) checkExport(u *soakUser, out *memstore.Store, newest uint64) error {
 	for _, p := range u.past {
+		if p.number > newest {
+			continue
+		}
 		err := w.checkMoment(u, p)
 		if errors.Is(err, errDropped) {
 			continue

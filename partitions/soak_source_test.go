@@ -76,6 +76,16 @@ var soakChanges = []soakChange{
 			b.deliver(w.body())
 		}
 	}},
+	{5, "newsletter", func(w *soak, _ *soakUser, b *source) { // deleted unread: nobody needs its pack
+		for _, r := range b.live() {
+			if len(b.bodies[r.GUID]) > 5000 {
+				b.flag(r, `\Deleted`, `\Expunged`)
+			}
+		}
+		body := mail(w.number(), 6000)
+		w.mail = append(w.mail, body)
+		b.deliver(body)
+	}},
 	{4, "flag", func(w *soak, _ *soakUser, b *source) {
 		if live := b.live(); len(live) > 0 {
 			b.flag(pick(w, live), `\Seen`, fmt.Sprintf("$%d", w.rng.IntN(4)))

@@ -50,7 +50,7 @@ func (w *soak) pushAll(u *soakUser, h *soakHost) (quiet bool, err error) {
 	failures := 0
 	var attempts []string
 	for range syncTries {
-		p := &push{c: h.connection(), user: u.name, account: u.account, all: w.rolled, acked: func(b *source) { u.acked[b.uniqueid] = b.clone() }}
+		p := &push{c: h.connection(), user: u.name, account: u.account, all: w.rolled || w.undone, acked: func(b *source) { u.acked[b.uniqueid] = b.clone() }}
 		err := p.run(w.t.Context())
 		p.c.s.Restart(w.t.Context())
 		attempts = append(attempts, fmt.Sprintf("%d commands, %v, %s", p.applies, err, p.last))

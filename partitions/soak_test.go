@@ -22,7 +22,7 @@ import (
 
 var (
 	soakSeed  = flag.Uint64("soak.seed", 0, "first seed of TestSoak; 0 = a random one")
-	soakSteps = flag.Int("soak.steps", 0, "steps of TestSoak in total; 0 = one episode of the seed (without a seed: one of a random and one of a fixed seed)")
+	soakSteps = flag.Int("soak.steps", 0, "steps of TestSoak in total; 0 = one episode of the seed (without a seed: episodes of known seeds)")
 	soakOnly  = flag.String("soak.only", "", "faults of TestSoak by name, comma-separated; empty = all")
 	soakTrace = flag.Bool("soak.trace", false, "print each step of TestSoak")
 )

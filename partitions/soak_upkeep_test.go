@@ -1,7 +1,6 @@
 package partitions_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha1"
 	"encoding/hex"
@@ -9,13 +8,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
-
-	"github.com/klauspost/compress/zstd"
 
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/objstore"
@@ -42,6 +38,7 @@ type soakTool struct {
 	cache  string
 	busy   bool
 	noTrip bool
+	awaits map[int]bool // by partition: old mail arrives when the next pack is removed
 	policy maintenance.Policy
 }
 
@@ -50,8 +47,8 @@ func (w *soak) newTool(i int) *soakTool {
 	for _, p := range w.parts {
 		t.nets = append(t.nets, faultstore.New(p.store))
 	}
-	if w.undamaged() {
-		t.policy.Daily, t.policy.Weekly = 0, 0 // a checkpoint of the last days with changes would stay
+	if w.undamaged() || w.seed%2 == 0 {
+		t.policy.Daily, t.policy.Weekly = 0, 0 // a checkpoint of the last days with changes would stay, and its packs
 	}
 	if i == 0 {
 		t.cache = filepath.Join(w.dir, t.name)
@@ -62,6 +59,7 @@ func (w *soak) newTool(i int) *soakTool {
 
 func (t *soakTool) calm() {
 	t.dead.Store(false)
+	t.awaits = map[int]bool{}
 	for _, n := range t.nets {
 		n.Clear()
 		n.Add(faultstore.Fault{Before: func(op, key string) error {
@@ -268,6 +266,7 @@ func (w *soak) collect(t *soakTool, c repository.Config) (*collection.Result, er
 			return &collection.Result{}, err
 		}
 	}
+	w.beforeRemoval(t, w.partOf(c.Store.(*faultstore.Store)))
 	r, err := collection.Collect(w.t.Context(), c, o)
 	if err == nil && r.Blocking == 0 {
 		err = w.settle(t, c, due, r)
@@ -278,7 +277,7 @@ func (w *soak) collect(t *soakTool, c repository.Config) (*collection.Result, er
 // condemn puts a pack on the list, although it may be used: it will be rewritten.
 func (w *soak) condemn(t *soakTool, c repository.Config) error {
 	var packs []collection.Pack
-	for _, key := range w.parts[w.partOf(c.Store.(*faultstore.Store))].store.Keys("packs/") {
+	for _, key := range w.byAge(w.parts[w.partOf(c.Store.(*faultstore.Store))], "packs/") {
 		name, _, _ := strings.Cut(filepath.Base(key), ".")
 		if b, err := hex.DecodeString(name); err == nil && len(b) == len(collection.Pack{}) {
 			packs = append(packs, collection.Pack(b))
@@ -448,15 +447,7 @@ func (w *soak) lastNights() error {
 
 // searchAll searches every object for the GUIDs of messages that no mailbox has.
 func (w *soak) searchAll() error {
-	live := map[string]bool{}
-	for _, u := range w.users {
-		for _, b := range u.account.boxes {
-			for _, r := range b.records {
-				live[r.GUID.String()] = true
-			}
-		}
-	}
-	dead := map[string]bool{}
+	live, dead := w.liveMail(), map[string]bool{}
 	for _, b := range w.mail {
 		if g := fmt.Sprintf("%x", sha1.Sum(b)); !live[g] {
 			dead[g] = true
@@ -473,26 +464,29 @@ func (w *soak) searchAll() error {
 // searchPart searches a partition. An object with many blocks or messages stays as long as one of them
 // is needed, and so do packs with messages in such blocks.
 func (w *soak) searchPart(p *soakPart, live, dead map[string]bool) error {
-	text, err := plainObjects(p)
+	all, err := w.search(p)
 	if err != nil {
 		return err
 	}
+	named := w.named(p)
 	blocks := map[string]bool{} // GUIDs in objects that checkpoints name
-	for key, plain := range text {
-		if strings.Contains(key, "/records/") && w.named(p, key) {
-			for _, g := range guidPattern.FindAll(plain, -1) {
-				blocks[string(g)] = true
+	for key, s := range all {
+		if strings.Contains(key, "/records/") && named[key] {
+			for _, g := range s.needles {
+				blocks[g] = true
 			}
-			delete(text, key)
 		}
 	}
-	for key, plain := range text {
+	for key, s := range all {
+		if strings.Contains(key, "/records/") && named[key] {
+			continue
+		}
 		found, needed := 0, false
-		for _, g := range guidPattern.FindAll(plain, -1) {
-			if dead[string(g)] {
+		for _, g := range s.needles {
+			if dead[g] {
 				found++
 			}
-			needed = needed || live[string(g)] || blocks[string(g)]
+			needed = needed || isGUID(g) && (live[g] || blocks[g])
 		}
 		w.counts["objects searched"]++
 		if found > 0 && !(strings.HasPrefix(key, "packs/") && needed) {
@@ -500,68 +494,4 @@ func (w *soak) searchPart(p *soakPart, live, dead map[string]bool) error {
 		}
 	}
 	return nil
-}
-
-// plainObjects returns the decompressed bytes of all compressed objects of a partition.
-func plainObjects(p *soakPart) (map[string][]byte, error) {
-	d, err := zstd.NewReader(nil)
-	if err != nil {
-		return nil, err
-	}
-	defer d.Close()
-	out := map[string][]byte{}
-	for _, key := range p.store.Keys("") {
-		if !strings.HasSuffix(key, ".zst") {
-			continue
-		}
-		if plain, err := d.DecodeAll(p.store.Bytes(key), nil); err == nil {
-			out[key] = plain // the others are damaged
-		}
-	}
-	return out, nil
-}
-
-var guidPattern = regexp.MustCompile(`[0-9a-f]{40}`)
-
-// named reports whether a checkpoint names an object with blocks.
-func (w *soak) named(p *soakPart, object string) bool {
-	dir, _, _ := strings.Cut(object, "/records/")
-	path := strings.TrimPrefix(dir, "backups/")
-	for _, k := range p.store.Keys(dir + "/checkpoints/") {
-		n, _ := history.ParseCheckpointKey(path, k)
-		m, err := history.ReadCheckpoint(w.t.Context(), p.store, path, n)
-		if err != nil {
-			continue
-		}
-		for o := range m.Blocks() {
-			if o == object {
-				_ = m.Close()
-				return true
-			}
-		}
-		_ = m.Close()
-	}
-	return false
-}
-
-// naming describes the objects that name a pack.
-func (w *soak) naming(p *soakPart, pack string) (text string) {
-	for _, k := range p.store.Keys("backups/") {
-		if !strings.Contains(k, "/log/") && !strings.Contains(k, "/records/") {
-			continue
-		}
-		for at, err := range history.ObjectPlaces(w.t.Context(), p.store, k) {
-			if err == nil && at.Object == pack {
-				text += fmt.Sprintf("%s names it, and a checkpoint that: %v; ", k, w.named(p, k))
-				break
-			}
-		}
-	}
-	id := strings.TrimSuffix(filepath.Base(pack), ".tar.zst")
-	for _, k := range p.store.Keys("moved/") {
-		if from := strings.TrimSuffix(filepath.Base(k), ".json"); from != id && bytes.Contains(p.store.Bytes(k), []byte(id)) {
-			text += fmt.Sprintf("%s leads to it (%s); ", k, w.naming(p, fmt.Sprintf("packs/%s/%s.tar.zst", from[:2], from)))
-		}
-	}
-	return text
 }

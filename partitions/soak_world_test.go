@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/klauspost/compress/zstd"
+
 	"github.com/cyrusbackup/backupd/objstore/memstore"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
@@ -36,11 +38,14 @@ type soak struct {
 	counts  map[string]int
 	ill     *illness // damage that is not healed yet; nil = none
 	rolled  bool     // a bucket was rolled back
+	undone  bool     // commits were lost: a mailbox that one of them has ended can be live again
 	rotten  bool     // packs may be damaged in parts that no backup referred to when they were healed
 	events  []soakEvent
 	aside   []soakAside
 	owners  map[string]map[string]bool // which backups have ever had a message or mailbox: by GUID or uniqueid, and by path
 	erased  map[string]string          // of whom, by GUID or uniqueid
+
+	unzip *zstd.Decoder
 
 	mu    sync.Mutex // guards trace: hosts log in the background
 	trace []string
@@ -59,6 +64,8 @@ type soakPart struct {
 	off   atomic.Int64 // error of its clock in nanoseconds
 	past  []memstore.Snapshot
 	lacks bool // packs were lost, and a host may not know this yet
+
+	searched map[string]*searched // by key
 }
 
 // Config returns the bucket as tools reach it, without network trouble.
