@@ -221,7 +221,7 @@ func (w *soak) resyncing(u *soakUser) bool {
 // compare compares the bucket and the hosts with the source, after a sync that had nothing left
 // to send.
 func (w *soak) compare(u *soakUser, h *soakHost) error {
-	if len(u.account.boxes) == 0 && w.home(u) < 0 {
+	if len(u.account.boxes) == 0 && w.isEmpty(u) {
 		return nil
 	}
 	if err := errors.Join(w.differs(u), w.leftOver(u)); err != nil {
@@ -245,6 +245,11 @@ func (w *soak) compare(u *soakUser, h *soakHost) error {
 		}
 	}
 	return nil
+}
+
+// isEmpty reports whether a user has no backup, or one whose first commit was never put.
+func (w *soak) isEmpty(u *soakUser) bool {
+	return w.home(u) < 0 || len(w.parts[w.home(u)].store.Keys(history.LogPrefix(u.path()))) == 0
 }
 
 // same checks that another host requests nothing.
