@@ -119,6 +119,7 @@ func (st *mailboxStream) value() (dlist.Value, error) {
 func (st *mailboxStream) records(yield func(*cyrus.Record, error) bool) {
 	for !st.done {
 		var r *cyrus.Record
+		held := st.dec.Held()
 		more, err := st.members.Next()
 		if more && err == nil {
 			r, err = st.reader.Read(st.dec)
@@ -131,6 +132,9 @@ func (st *mailboxStream) records(yield func(*cyrus.Record, error) bool) {
 		st.done = r == nil
 		if (r != nil || err != nil) && !yield(r, err) {
 			return
+		}
+		if r != nil {
+			st.dec.Release(held)
 		}
 	}
 }

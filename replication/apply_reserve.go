@@ -74,7 +74,10 @@ func (r *reserve) read(d *dlist.Decoder) error {
 		if r.have[key] {
 			return d.Skip() // the first one counts (imap/dlist.c, dlist_getchild)
 		}
-		r.have[key] = true
+		switch key {
+		case "PARTITION", "MBOXNAME", "GUID":
+			r.have[key] = true
+		}
 		switch key {
 		case "PARTITION":
 			s, _, err := d.Text()
@@ -93,6 +96,9 @@ func (r *reserve) readName(d *dlist.Decoder) error {
 	if len(r.names) >= maxReserve {
 		return fmt.Errorf("RESERVE: %w: more than %d names", cyrus.ErrBadParameters, maxReserve)
 	}
+	if err := d.Hold(16); err != nil { // a string in a list
+		return err
+	}
 	s, _, err := d.Text()
 	r.names = append(r.names, s)
 	return err
@@ -101,6 +107,9 @@ func (r *reserve) readName(d *dlist.Decoder) error {
 func (r *reserve) readGUID(d *dlist.Decoder) error {
 	if len(r.guids) >= maxReserve {
 		return fmt.Errorf("RESERVE: %w: more than %d guids", cyrus.ErrBadParameters, maxReserve)
+	}
+	if err := d.Hold(int64(len(cyrus.GUID{}))); err != nil {
+		return err
 	}
 	g, err := d.GUID()
 	r.guids = append(r.guids, g)

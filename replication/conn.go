@@ -35,6 +35,7 @@ type conn struct {
 	deflate   *deflater // nil = not compressed
 	tlsConfig *tls.Config
 
+	lent       int64  // bytes borrowed for the current command
 	user       string // "" = not logged in
 	admin      bool
 	tls        bool
@@ -106,7 +107,10 @@ func (s *Server) newConn(nc net.Conn, opt ConnOptions) *conn {
 func (c *conn) layer(r io.Reader, w io.Writer) {
 	c.in = bufio.NewReaderSize(tapReader{&c.tap, r}, inputBuffer)
 	c.out = bufio.NewWriterSize(tapWriter{&c.tap, w}, outputBuffer)
-	c.dec = dlist.NewDecoder(c.in, c.srv.opt.Limits)
+	if c.dec != nil {
+		c.dec.Release(0)
+	}
+	c.dec = dlist.NewDecoder(c.in, c.loans())
 }
 
 // serve sends the banner and runs commands until a command, or the connection, ends it.
@@ -171,12 +175,15 @@ func (c *conn) next() error {
 	}
 	err = c.command(c.commands)
 	c.noteCommand(err)
+	c.subject = ""
+	c.dec.Release(0)
 	return err
 }
 
 // close ends the Session and the connection.
 func (c *conn) close(nc net.Conn) error {
 	var errs []error
+	c.dec.Release(0)
 	if c.session != nil {
 		if err := c.session.Close(); err != nil {
 			errs = append(errs, fmt.Errorf("close session: %w", err))

@@ -106,6 +106,9 @@ func (c *conn) answer(ctx context.Context, what string, policy failurePolicy, er
 	switch {
 	case errors.As(err, &session):
 		return c.answerSession(ctx, what, policy, session.err)
+	case errors.Is(err, errTooMuch):
+		c.log().Warn("command refused: its argument is too large", "command", what, "subject", c.subject, "err", err)
+		return c.refuse(ctx, what, "NO Argument of "+what+" is too large")
 	case errors.As(err, &syntax):
 		c.log().Warn("malformed command", "command", what, "err", err)
 		return c.refuse(ctx, what, "BAD IMAP_PROTOCOL_ERROR Failed to parse "+what+" line")
@@ -124,7 +127,7 @@ func (c *conn) wireError(err error) error {
 	switch {
 	case errors.As(err, &writing):
 		return err
-	case errors.As(err, &session), errors.As(err, &syntax):
+	case errors.As(err, &session), errors.As(err, &syntax), errors.Is(err, errTooMuch):
 		return nil
 	}
 	if _, ok := refusal(err); ok || errors.Is(err, cyrus.ErrClose) {

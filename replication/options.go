@@ -47,7 +47,13 @@ type Options struct {
 	// OfferCompress reports whether to offer COMPRESS to a client at addr. nil = always.
 	OfferCompress func(addr net.Addr) bool
 
-	Limits    dlist.Limits // limits on memory; see there
+	// Limits limits each command; Loans is ignored.
+	Limits dlist.Limits
+	// CommandMemory limits what the arguments of all running commands may take together, in bytes,
+	// beyond 64 KiB for each connection. Bodies of messages are not included. 0 = 36 MiB.
+	CommandMemory int64
+	// Patience is how long a client whose command takes shared memory may be silent. 0 = 30 s.
+	Patience  time.Duration
 	Telemetry Telemetry
 	// SessionPrefix begins session ids (option syslog_prefix). "" = ServerName.
 	SessionPrefix string
@@ -115,6 +121,12 @@ func (o Options) withDefaults() Options {
 	}
 	if o.LoginTimeout <= 0 {
 		o.LoginTimeout = time.Minute
+	}
+	if o.CommandMemory <= 0 {
+		o.CommandMemory = 36 << 20
+	}
+	if o.Patience <= 0 {
+		o.Patience = 30 * time.Second
 	}
 	if o.StopGrace <= 0 {
 		o.StopGrace = 30 * time.Second

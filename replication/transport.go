@@ -27,7 +27,10 @@ type transport struct {
 	// loginBy ends every read and write, so that a client that sends a byte now and then
 	// cannot hold one of the limited connections. Zero once the client has logged in.
 	loginBy time.Time
-	events  Events
+	// patience is how long the client may be silent while its command takes shared memory: most of
+	// it at first, and what is left of it. Both are 0 without such memory.
+	patience, patienceLeft time.Duration
+	events                 Events
 
 	mu       sync.Mutex
 	waiting  bool // for the first byte of a command
@@ -42,10 +45,12 @@ func (t *transport) Read(p []byte) (int, error) {
 	if err := t.armRead(); err != nil {
 		return 0, err
 	}
+	start := time.Now()
 	n, err := t.conn.Read(p)
 	if f := t.events.Read; f != nil && n > 0 {
 		f(n)
 	}
+	t.waited(time.Since(start), n)
 	switch {
 	case n > 0 || !errors.Is(err, os.ErrDeadlineExceeded):
 		return n, err
@@ -53,8 +58,26 @@ func (t *transport) Read(p []byte) (int, error) {
 		return 0, errStopping
 	case !t.loginBy.IsZero() && !time.Now().Before(t.loginBy):
 		return 0, errNoLogin
+	case t.patience > 0 && t.patienceLeft <= 0:
+		return 0, errTooSlow
 	}
 	return n, err
+}
+
+// hurry makes the client send at minRate after it was silent for this long in total; 0 = it need
+// not any more.
+func (t *transport) hurry(patience time.Duration) {
+	if patience == 0 || t.patience == 0 {
+		t.patienceLeft = patience
+	}
+	t.patience = patience
+}
+
+// waited records that n bytes came after a wait.
+func (t *transport) waited(d time.Duration, n int) {
+	if t.patience > 0 {
+		t.patienceLeft = min(t.patience, t.patienceLeft-d+time.Duration(n)*time.Second/minRate)
+	}
 }
 
 // armRead sets the deadline of the next read, unless the server is stopping. The lock
@@ -66,8 +89,16 @@ func (t *transport) armRead() error {
 		return errStopping
 	}
 	// It fails only on a closed connection, and the read itself reports that better.
-	_ = t.conn.SetReadDeadline(t.until(t.readLimit))
+	_ = t.conn.SetReadDeadline(t.until(t.silence()))
 	return nil
+}
+
+// silence returns how long the next read may take; 0 = for ever.
+func (t *transport) silence() time.Duration {
+	if t.patience > 0 && (t.readLimit == 0 || t.patienceLeft < t.readLimit) {
+		return max(t.patienceLeft, time.Millisecond)
+	}
+	return t.readLimit
 }
 
 // until returns the deadline of an operation that begins now; zero means none.

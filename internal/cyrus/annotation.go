@@ -61,6 +61,9 @@ func (rr *RecordReader) readAnnotations(d *dlist.Decoder, end int64) error {
 		if err := within(d, end); err != nil {
 			return err
 		}
+		if err := d.Hold(256); err != nil { // a rawAnnotation and an Annotation
+			return err
+		}
 		rr.raw = append(rr.raw, rawAnnotation{})
 		if err := rr.readAnnotation(d, &rr.raw[len(rr.raw)-1], end); err != nil {
 			return err
@@ -118,10 +121,16 @@ func (rr *RecordReader) readAnnotationField(d *dlist.Decoder, a *rawAnnotation, 
 		a.ModSeq, err = d.Num64()
 	case hasValue:
 		b, kind, err := d.Scalar()
+		if err == nil {
+			err = d.Hold(2 * int64(len(b))) // in text, and in the string made of it
+		}
+		if err != nil {
+			return err
+		}
 		a.from, a.null = len(rr.text), kind == dlist.Nil
 		rr.text = append(rr.text, b...)
 		a.to = len(rr.text)
-		return err
+		return nil
 	}
 	return err
 }

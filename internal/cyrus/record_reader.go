@@ -17,6 +17,9 @@ type RecordReader struct {
 	annots annotations
 }
 
+// keptText is the size of the values of annotations, in bytes, up to which their memory is reused.
+const keptText = 64 << 10
+
 // ReadRecord reads one member of a RECORD list from the stream, see RecordReader.Read.
 func ReadRecord(d *dlist.Decoder) (*Record, error) {
 	var rr RecordReader
@@ -34,6 +37,9 @@ func ReadRecord(d *dlist.Decoder) (*Record, error) {
 // about a field wraps ErrBadParameters and names the uid if it was read.
 func (rr *RecordReader) Read(d *dlist.Decoder) (*Record, error) {
 	rr.rec = Record{}
+	if cap(rr.text) > keptText {
+		rr.text = nil
+	}
 	have, err := rr.fields(d)
 	if err == nil {
 		err = missingKey(have)
@@ -122,6 +128,9 @@ func (rr *RecordReader) readFlags(d *dlist.Decoder, end int64) error {
 			err = &dlist.FieldError{Key: "FLAGS", Msg: "contains an empty flag"}
 		}
 		if err != nil {
+			return err
+		}
+		if err := d.Hold(16); err != nil { // a string in a list
 			return err
 		}
 		rr.flags = append(rr.flags, f)

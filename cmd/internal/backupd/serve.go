@@ -11,6 +11,7 @@ import (
 
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
+	"github.com/cyrusbackup/backupd/internal/imapconf"
 	"github.com/cyrusbackup/backupd/internal/master"
 	"github.com/cyrusbackup/backupd/internal/version"
 	"github.com/cyrusbackup/backupd/partitions/session"
@@ -73,6 +74,7 @@ func (b *backups) serverOptions(was *policy, o origin, ready func(context.Contex
 		Limits: dlist.Limits{
 			MaxWord: int(conf.Size("maxword")), MaxQuoted: int(conf.Size("maxquoted")), MaxLiteral: conf.Size("backup_max_literal"),
 		},
+		CommandMemory: commandMemory(conf),
 		Telemetry: replication.Telemetry{
 			Dir:         filepath.Join(conf.String("configdirectory"), "log"),
 			Umask:       was.umask,
@@ -91,6 +93,12 @@ func (b *backups) serverOptions(was *policy, o origin, ready func(context.Contex
 		Logger:  b.env.log,
 		Backend: backend{b, ready},
 	}
+}
+
+// commandMemory returns what the arguments of all commands may take: an eighth of the limit, and at
+// least what the largest literal needs.
+func commandMemory(conf *imapconf.File) int64 {
+	return max(conf.Size("backup_memory_limit")/8, 2*conf.Size("backup_max_literal")+4<<20)
 }
 
 // offerCompress decides whether to offer compression to a client. auto excludes clients on

@@ -19,6 +19,8 @@ type Decoder struct {
 
 	key     string // of the next value, for errors
 	scratch []byte
+	held    int64             // bytes in values of this command
+	lent    int64             // bytes borrowed from Loans
 	names   map[string]string // see intern
 	body    fileBody
 }
@@ -53,7 +55,7 @@ func (d *Decoder) Word() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return d.intern(w), nil
+	return d.keep(w)
 }
 
 // Key reads the key of the top level and the space around it.
@@ -68,7 +70,9 @@ func (d *Decoder) Key() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	d.key = d.intern(w)
+	if d.key, err = d.keep(w); err != nil {
+		return "", err
+	}
 	if err := d.blanks(); err != nil {
 		return "", err
 	}

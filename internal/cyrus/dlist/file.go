@@ -42,7 +42,10 @@ func (d *Decoder) fileHead(guid func([]byte) error) (FileInfo, error) {
 	if err != nil {
 		return FileInfo{}, err
 	}
-	f := FileInfo{Partition: d.intern(w)}
+	var f FileInfo
+	if f.Partition, err = d.keep(w); err != nil {
+		return f, err
+	}
 	if err := d.one(' '); err != nil {
 		return f, err
 	}

@@ -101,15 +101,18 @@ func (d *Decoder) word() ([]byte, error) {
 			d.inWord = true
 			return nil, d.syntax("word too long")
 		}
+		if n < len(w) && len(d.scratch) == 0 {
+			d.take(n)
+			return w[:n], nil
+		}
+		if err := d.gather(w[:n], int64(d.lim.MaxWord)); err != nil {
+			d.inWord = true
+			return nil, err
+		}
 		d.take(n)
 		if n < len(w) {
-			if len(d.scratch) == 0 {
-				return w[:n], nil
-			}
-			d.scratch = append(d.scratch, w[:n]...)
 			return d.scratch, nil
 		}
-		d.scratch = append(d.scratch, w...)
 	}
 }
 
@@ -131,21 +134,25 @@ func (d *Decoder) quoted() ([]byte, error) {
 			d.inQuoted = true
 			return nil, d.syntax("quoted string too long")
 		}
-		d.take(n)
-		if n == len(w) {
-			d.scratch = append(d.scratch, w...)
-			continue
+		if n < len(w) && w[n] == '"' && len(d.scratch) == 0 {
+			d.take(n + 1)
+			return w[:n], nil
 		}
-		switch w[n] {
-		case '"':
+		if err := d.gather(w[:n], int64(d.lim.MaxQuoted)); err != nil {
+			d.inQuoted = true
+			return nil, err
+		}
+		end := byte(0)
+		if n < len(w) {
+			end = w[n]
+		}
+		d.take(n)
+		switch {
+		case n == len(w):
+		case end == '"':
 			d.take(1)
-			if len(d.scratch) == 0 {
-				return w[:n], nil
-			}
-			d.scratch = append(d.scratch, w[:n]...)
 			return d.scratch, nil
-		case '\\':
-			d.scratch = append(d.scratch, w[:n]...)
+		case end == '\\':
 			d.take(1)
 			c, err := d.peek()
 			if err != nil {

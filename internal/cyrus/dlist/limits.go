@@ -9,6 +9,7 @@ type Limits struct {
 	MaxDepth   int   // lists within lists; 16 (Cyrus prints at most 5)
 	MaxItems   int   // values in one call of Value; 262144
 	MaxBytes   int64 // bytes of all scalars in one call of Value; 64 MiB
+	Loans      Loans // of memory, for all commands; unlimited
 }
 
 func (l Limits) withDefaults() Limits {

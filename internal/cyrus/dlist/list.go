@@ -72,7 +72,9 @@ func (l *Keys) Next() (key string, ok bool, err error) {
 	if err != nil {
 		return "", false, err
 	}
-	d.key = d.intern(w)
+	if d.key, err = d.keep(w); err != nil {
+		return "", false, err
+	}
 	_, err = d.space()
 	return d.key, err == nil, err
 }

@@ -83,7 +83,10 @@ func (d *Decoder) literal() ([]byte, error) {
 			return nil, err
 		}
 		w = w[:min(int64(len(w)), n-int64(len(d.scratch)))]
-		d.scratch = append(d.scratch, w...)
+		if err := d.gather(w, n); err != nil {
+			d.pending = n - int64(len(d.scratch))
+			return nil, err
+		}
 		d.take(len(w))
 	}
 	return d.scratch, nil

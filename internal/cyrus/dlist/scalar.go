@@ -1,9 +1,14 @@
 package dlist
 
-import "encoding/hex"
+import (
+	"encoding/hex"
+	"strings"
+)
 
-// field makes an error that contains the last key.
-func (d *Decoder) field(msg string) error { return &FieldError{Key: d.key, Msg: msg} }
+// field makes an error that contains the beginning of the last key.
+func (d *Decoder) field(msg string) error {
+	return &FieldError{Key: strings.Clone(d.key[:min(len(d.key), internMaxLen)]), Msg: msg}
+}
 
 // Scalar reads a string, a flag or NIL. The bytes are valid until the next call. A value of
 // another kind stays unread and returns an ErrField.
@@ -29,7 +34,11 @@ func (d *Decoder) Scalar() ([]byte, Kind, error) {
 // Text reads a string. NIL returns "" and null.
 func (d *Decoder) Text() (s string, null bool, err error) {
 	b, k, err := d.Scalar()
-	return string(b), k == Nil, err
+	if err != nil {
+		return "", false, err
+	}
+	s, err = d.text(b)
+	return s, k == Nil, err
 }
 
 // Name is Text for recurring strings: a repeated string costs no allocation.
@@ -38,7 +47,8 @@ func (d *Decoder) Name() (s string, null bool, err error) {
 	if err != nil {
 		return "", false, err
 	}
-	return d.intern(b), k == Nil, nil
+	s, err = d.keep(b)
+	return s, k == Nil, err
 }
 
 // Num64 reads an unsigned decimal number.
@@ -105,6 +115,9 @@ func (d *Decoder) value(b *budget) (Value, error) {
 	if b.items--; b.items < 0 {
 		return Value{}, d.syntax("too many values")
 	}
+	if err := d.Hold(itemMemory); err != nil {
+		return Value{}, err
+	}
 	k, err := d.Peek()
 	if err != nil {
 		return Value{}, err
@@ -137,13 +150,25 @@ func (d *Decoder) value(b *budget) (Value, error) {
 			if b.bytes -= int64(len(s)); b.bytes < 0 {
 				return Value{}, d.syntax("value too large")
 			}
-			v.Str = string(s)
+			v.Str, err = d.text(s)
 		}
 	}
 	if err != nil {
 		return Value{}, err
 	}
 	return v, nil
+}
+
+// text makes a string of a scalar, and frees the memory that a large one was read into.
+func (d *Decoder) text(b []byte) (string, error) {
+	if err := d.Hold(int64(len(b))); err != nil {
+		return "", err
+	}
+	s := string(b)
+	if cap(d.scratch) > freeMemory {
+		d.scratch = nil
+	}
+	return s, nil
 }
 
 // parseNum accepts a complete decimal string up to max, like lib/parsenum.

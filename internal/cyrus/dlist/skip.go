@@ -118,7 +118,8 @@ func (d *Decoder) SkipLine() error {
 // malformed reports whether err concerns the input, not the stream.
 func malformed(err error) bool {
 	var s *SyntaxError
-	return errors.As(err, &s) || errors.Is(err, ErrField)
+	var m *MemoryError
+	return errors.As(err, &s) || errors.As(err, &m) || errors.Is(err, ErrField)
 }
 
 // skipToken skips one token, or one byte between tokens. done means that it was the line

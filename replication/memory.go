@@ -1,0 +1,60 @@
+package replication
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
+)
+
+// A command whose argument takes more than 64 KiB borrows memory that all connections share
+// (dlist.Loans). A connection that has borrowed must keep sending, so that a silent one cannot keep
+// the memory from the others for as long as SyncTimeout.
+const (
+	// loanWait is how long a command waits for memory before the client has to try again later.
+	loanWait = 10 * time.Second
+	// minRate is what a client with borrowed memory must send, in bytes a second, when its
+	// Patience is used up.
+	minRate = 16 << 10
+)
+
+// errTooSlow ends a connection that has borrowed memory and sends too little.
+var errTooSlow = errors.New("the client sends too slowly for a command that takes shared memory")
+
+// errTooMuch refuses a command that would take more than all memory there is for commands.
+var errTooMuch = errors.New("more than backup_memory_limit leaves for commands")
+
+// loans returns the limits of the connection's commands.
+func (c *conn) loans() dlist.Limits {
+	l := c.srv.opt.Limits
+	l.Loans = dlist.Loans{Lend: c.lend, Return: c.giveBack}
+	return l
+}
+
+// lend borrows n bytes for the current command.
+func (c *conn) lend(n int64) error {
+	if c.lent+n > c.srv.opt.CommandMemory {
+		return fmt.Errorf("%w: %d bytes", errTooMuch, c.srv.opt.CommandMemory)
+	}
+	if !c.srv.memory.TryAcquire(n) {
+		ctx, cancel := context.WithTimeout(c.commands, loanWait)
+		defer cancel()
+		if err := c.srv.memory.Acquire(ctx, n); err != nil {
+			return &sessionError{fmt.Errorf("%w: other clients have the memory for commands: %w", cyrus.ErrLocked, err)}
+		}
+	}
+	c.lent += n
+	c.transport.hurry(c.srv.opt.Patience)
+	return nil
+}
+
+// giveBack returns n borrowed bytes.
+func (c *conn) giveBack(n int64) {
+	c.srv.memory.Release(n)
+	if c.lent -= n; c.lent == 0 {
+		c.transport.hurry(0)
+	}
+}
