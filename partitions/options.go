@@ -88,6 +88,11 @@ func (o *Options) defaults() error {
 	return nil
 }
 
+// workingMemory returns a share of the memory limit that holds at least one chunk.
+func (o *Options) workingMemory(share int64) int64 {
+	return max(o.MemoryLimit/share, o.ChunkThreshold, cdc.MaxSize)
+}
+
 func orDefault[T comparable](v *T, d T) {
 	var zero T
 	if *v == zero {

@@ -35,7 +35,7 @@ func TestReserveWaitsForMemory(t *testing.T) {
 	stage := set.NewStage()
 	defer stage.Drop()
 	guids := make([]cyrus.GUID, 2*lookupsAtOnce)
-	all := set.opt.MemoryLimit - set.opt.MemoryLimit/2
+	all := set.opt.workingMemory(8)
 	if !set.working.TryAcquire(all - lookupsAtOnce*lookupMemory + 1) {
 		t.Fatal("the memory is in use")
 	}

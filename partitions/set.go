@@ -21,12 +21,14 @@ type Set struct {
 	log   *slog.Logger
 	index *index.Index
 	parts []*Partition
-	// Bytes of bodies outside of packs, each limited to half of the memory limit. working is
-	// for bodies that a command is processing; commands wait for it. staged is for bodies
-	// staged for a commit. They keep their memory until the client continues, so nothing may
-	// wait for staged.
-	working, staged *semaphore.Weighted
-	bodies          bodyBlocks
+	// Bytes of bodies outside of packs. Half of the memory limit is for bodies staged for a commit.
+	// They keep their memory until the client continues, so nothing may wait for staged. The other
+	// half is for bodies that a command is processing: a quarter of it is working, which commands
+	// wait for because it waits for no client, a quarter arriving, and half of it pieces, for
+	// large messages while they arrive.
+	working, staged, pieces *semaphore.Weighted
+	arriving                arrivals
+	bodies                  bodyBlocks
 
 	// life is the context of puts of packs and checkpoints that nothing waits for. It ends
 	// with Close.
@@ -56,7 +58,9 @@ func Open(opt Options) (*Set, error) {
 	}
 	s := &Set{
 		opt: opt, log: opt.Logger, index: opt.Index,
-		working:     semaphore.NewWeighted(opt.MemoryLimit - opt.MemoryLimit/2),
+		working:     semaphore.NewWeighted(max(opt.workingMemory(8), lookupsAtOnce*lookupMemory)),
+		pieces:      semaphore.NewWeighted(opt.workingMemory(4)),
+		arriving:    arrivals{memory: semaphore.NewWeighted(opt.workingMemory(8))},
 		staged:      semaphore.NewWeighted(opt.MemoryLimit / 2),
 		backups:     map[string]*Backup{},
 		claims:      map[string]*Partition{},

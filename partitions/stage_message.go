@@ -10,6 +10,7 @@ import (
 	"io"
 
 	"github.com/pjbgf/sha1cd"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/cyrusbackup/backupd/index"
 	"github.com/cyrusbackup/backupd/internal/cyrus"
@@ -184,13 +185,16 @@ func errWrongGUID(said, is cyrus.GUID) error {
 }
 
 // memory waits for working memory, which other commands release when they end.
-func (g *Stage) memory(ctx context.Context, n int64) error {
-	if g.set.working.TryAcquire(n) {
+func (g *Stage) memory(ctx context.Context, n int64) error { return borrow(ctx, g.set.working, n) }
+
+// borrow waits for n bytes of memory.
+func borrow(ctx context.Context, from *semaphore.Weighted, n int64) error {
+	if from.TryAcquire(n) {
 		return nil // no wait, so no timer
 	}
 	limit, stop := limited(ctx)
 	defer stop()
-	if err := g.set.working.Acquire(limit, n); err != nil {
+	if err := from.Acquire(limit, n); err != nil {
 		return fmt.Errorf("wait for memory: %w", givenUp(ctx, err))
 	}
 	return nil
@@ -209,11 +213,11 @@ func (g *Stage) stageInMemory(m *stagedMessage, body io.Reader) error {
 // stageWhole puts a message of one chunk into a pack that does not fit into a commit, and all
 // that wait for the commit with it.
 func (g *Stage) stageWhole(ctx context.Context, s scope, m *stagedMessage, body io.Reader) error {
-	n := g.set.bodies.capacity(m.size)
-	if err := g.memory(ctx, n); err != nil {
+	body, done, err := g.arrive(ctx, g.set.bodies.capacity(m.size), m.size, body)
+	if err != nil {
 		return err
 	}
-	defer g.set.working.Release(n)
+	defer done()
 	block := g.set.bodies.get(m.size)
 	defer g.set.bodies.put(block)
 	buf := block.take(m.size)
@@ -257,10 +261,10 @@ func (g *Stage) stagePieces(ctx context.Context, s scope, m *stagedMessage, body
 	if err := g.spill(ctx, s); err != nil {
 		return err
 	}
-	if err := g.memory(ctx, cdc.MaxSize); err != nil {
+	if err := borrow(ctx, g.set.pieces, cdc.MaxSize); err != nil {
 		return err
 	}
-	defer g.set.working.Release(cdc.MaxSize)
+	defer g.set.pieces.Release(cdc.MaxSize)
 	dead, err := m.part.Condemned(ctx)
 	if err != nil {
 		return err

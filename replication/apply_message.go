@@ -56,7 +56,8 @@ func (c *conn) message(ctx context.Context, s Session, last *cyrus.GUID) (failed
 		return nil, err
 	}
 	*last = f.GUID
-	if err := s.Message(ctx, f.Partition, f.GUID, int64(f.Size), body); err != nil {
+	err = c.hurryBody(func() error { return s.Message(ctx, f.Partition, f.GUID, int64(f.Size), body) })
+	if err != nil {
 		return fromSession(fmt.Errorf("message %s, %d bytes: %w", *last, f.Size, err)), nil
 	}
 	return nil, nil

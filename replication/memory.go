@@ -16,9 +16,12 @@ import (
 const (
 	// loanWait is how long a command waits for memory before the client has to try again later.
 	loanWait = 10 * time.Second
-	// minRate is what a client with borrowed memory must send, in bytes a second, when its
+	// loanRate is what a client with borrowed memory must send, in bytes a second, when its
 	// Patience is used up.
-	minRate = 16 << 10
+	loanRate = 16 << 10
+	// bodyRate is the same for the body of a message, which may take the memory of a chunk. Ten
+	// times Patience applies there: the body may come over a bad line.
+	bodyRate = 1 << 10
 )
 
 // errTooSlow ends a connection that has borrowed memory and sends too little.
@@ -47,7 +50,7 @@ func (c *conn) lend(n int64) error {
 		}
 	}
 	c.lent += n
-	c.transport.hurry(c.srv.opt.Patience)
+	c.transport.hurry(c.srv.opt.Patience, loanRate)
 	return nil
 }
 
@@ -55,6 +58,15 @@ func (c *conn) lend(n int64) error {
 func (c *conn) giveBack(n int64) {
 	c.srv.memory.Release(n)
 	if c.lent -= n; c.lent == 0 {
-		c.transport.hurry(0)
+		c.transport.hurry(0, 0)
 	}
+}
+
+// hurryBody calls fn, which reads the body of a message.
+func (c *conn) hurryBody(fn func() error) error {
+	if c.lent == 0 {
+		c.transport.hurry(10*c.srv.opt.Patience, bodyRate)
+		defer c.transport.hurry(0, 0)
+	}
+	return fn()
 }

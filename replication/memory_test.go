@@ -38,8 +38,8 @@ var hungry = []struct {
 	{"file partitions", "GET MAILBOXES (", ")", 16, func(i int) string { return "%" + literalFile(i) + " " }},
 	{"strings", "GET MAILBOXES (", ")", 16, func(i int) string { return literal(i) + " " }},
 	{"empty lists", "GET MAILBOXES (", ")", 16, func(int) string { return strings.Repeat("() ", 10000) }},
-	{"flags", head+" RECORD (%(FLAGS (", "))))", 16, func(i int) string { return literal(i) + " " }},
-	{"annotations", head+" RECORD (%(ANNOTATIONS (", "))))", 16, func(i int) string {
+	{"flags", head + " RECORD (%(FLAGS (", "))))", 16, func(i int) string { return literal(i) + " " }},
+	{"annotations", head + " RECORD (%(ANNOTATIONS (", "))))", 16, func(i int) string {
 		return "%(ENTRY e USERID u MODSEQ 1 VALUE " + literal(i) + ") "
 	}},
 }
@@ -114,6 +114,16 @@ func TestCommandWaitsForMemory(t *testing.T) {
 	first.want(")", "OK Success")
 	if got := <-answer; got != "OK Success\n" {
 		t.Errorf("the second command: %.100q", got)
+	}
+}
+
+// A client that announces a message and is silent is disconnected long before SyncTimeout.
+func TestSilentBody(t *testing.T) {
+	srv := newServer(t, replicationtest.NewStore(), func(o *replication.Options) { o.Patience = 20 * time.Millisecond })
+	b := dial(t, srv, replication.ConnOptions{Unix: true})
+	send(t, b.Conn, "APPLY MESSAGE (%{default "+guidHello+" 5}\r\nhel")
+	if err := <-b.ended; err == nil || !strings.Contains(err.Error(), "too slowly") {
+		t.Errorf("the silent client: %v", err)
 	}
 }
 

@@ -30,6 +30,7 @@ type transport struct {
 	// patience is how long the client may be silent while its command takes shared memory: most of
 	// it at first, and what is left of it. Both are 0 without such memory.
 	patience, patienceLeft time.Duration
+	rate                   time.Duration // bytes a second that keep it
 	events                 Events
 
 	mu       sync.Mutex
@@ -64,19 +65,19 @@ func (t *transport) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// hurry makes the client send at minRate after it was silent for this long in total; 0 = it need
-// not any more.
-func (t *transport) hurry(patience time.Duration) {
+// hurry makes the client send at the rate, in bytes a second, after it was silent for this long in
+// total; 0 = it need not any more.
+func (t *transport) hurry(patience time.Duration, rate int) {
 	if patience == 0 || t.patience == 0 {
 		t.patienceLeft = patience
 	}
-	t.patience = patience
+	t.patience, t.rate = patience, time.Duration(rate)
 }
 
 // waited records that n bytes came after a wait.
 func (t *transport) waited(d time.Duration, n int) {
 	if t.patience > 0 {
-		t.patienceLeft = min(t.patience, t.patienceLeft-d+time.Duration(n)*time.Second/minRate)
+		t.patienceLeft = min(t.patience, t.patienceLeft-d+time.Duration(n)*time.Second/t.rate)
 	}
 }
 
