@@ -26,7 +26,7 @@ type arrivals struct {
 const (
 	// arrivalWait is how long a message waits for others to arrive.
 	arrivalWait = 200 * time.Millisecond
-	// starvedFor is how long messages do not wait after one has waited in vain.
+	// starvedFor is how long no message waits after a vain wait.
 	starvedFor = 10 * time.Second
 )
 
@@ -65,7 +65,7 @@ func (g *Stage) arrive(ctx context.Context, n, size int64, body io.Reader) (r io
 	}
 	return f, func() {
 		g.set.working.Release(n)
-		_ = f.Close() // what was read of it is checked against the GUID
+		_ = f.Close() // the bytes are checked against the GUID
 	}, nil
 }
 

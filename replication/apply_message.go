@@ -2,6 +2,7 @@ package replication
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/cyrusbackup/backupd/internal/cyrus"
@@ -57,7 +58,10 @@ func (c *conn) message(ctx context.Context, s Session, last *cyrus.GUID) (failed
 	}
 	*last = f.GUID
 	err = c.hurryBody(func() error { return s.Message(ctx, f.Partition, f.GUID, int64(f.Size), body) })
-	if err != nil {
+	switch {
+	case errors.Is(err, errTooSlow):
+		return nil, err // the rest would not arrive either
+	case err != nil:
 		return fromSession(fmt.Errorf("message %s, %d bytes: %w", *last, f.Size, err)), nil
 	}
 	return nil, nil

@@ -17,7 +17,7 @@ type RecordReader struct {
 	annots annotations
 }
 
-// keptText is the size of the values of annotations, in bytes, up to which their memory is reused.
+// keptText limits the memory for values of annotations that is reused, in bytes.
 const keptText = 64 << 10
 
 // ReadRecord reads one member of a RECORD list from the stream, see RecordReader.Read.
