@@ -38,7 +38,7 @@ func contactHost(t *testing.T) (*host, *hostClock, objstore.Store) {
 	clock := &hostClock{at: time.Now().Round(0)}
 	s := newStore()
 	h := newHostWith(t, func(o *partitions.Options) {
-		shortWait(o)
+		o.OutageWait, o.PatientWait = 2*time.Second, 2*time.Second
 		o.Now = clock.now
 	}, s)
 	return h, clock, s

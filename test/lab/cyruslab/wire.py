@@ -16,8 +16,9 @@ class Recorder:
     so that the interleaving can be rebuilt exactly; OUT.txt (render): readable."""
 
     def __init__(self, out):
-        self.f = {d: open("%s.%s" % (out, d), "wb") for d in ("c2s", "s2c")}
-        self.idx = open(out + ".idx", "w")
+        # without buffers, because scenarios read the capture while the client runs
+        self.f = {d: open("%s.%s" % (out, d), "wb", buffering=0) for d in ("c2s", "s2c")}
+        self.idx = open(out + ".idx", "w", buffering=1)
         self.off = {"c2s": 0, "s2c": 0}
         self.t0 = time.time()
 
