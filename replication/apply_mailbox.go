@@ -134,6 +134,7 @@ func (st *mailboxStream) records(yield func(*cyrus.Record, error) bool) {
 			return
 		}
 		if r != nil {
+			st.reader.Trim()
 			st.dec.Release(held)
 		}
 	}

@@ -80,6 +80,31 @@ func TestMemoryOfCommands(t *testing.T) {
 	}
 }
 
+// A large record leaves no memory after it, however long its mailbox takes to arrive.
+func TestMemoryAfterRecord(t *testing.T) {
+	record := func(flags, annotations string) string {
+		return " RECORD (%(UID 1 MODSEQ 2 LAST_UPDATED 1 FLAGS (" + flags + ") INTERNALDATE 1 SIZE 5 GUID " + guidHello +
+			" ANNOTATIONS (" + annotations + "))"
+	}
+	for _, c := range []struct {
+		name, text string
+		kept       int64 // by the test's store
+	}{
+		{"flags", record(strings.Repeat("a ", mib/2), ""), 8 * mib},
+		{"annotations", record("", strings.Repeat("%(ENTRY e USERID u MODSEQ 1 VALUE v)", mib/64)), 3 * mib / 2},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := open(t, replicationtest.NewStore())
+			before := heap()
+			send(t, b.Conn, head+c.text)
+			send(t, b.Conn, " ") // is read after the record
+			if used := heap() - before; used > c.kept+mib {
+				t.Errorf("after the record %d KiB are in use", used>>10)
+			}
+		})
+	}
+}
+
 func heap() int64 {
 	runtime.GC()
 	var m runtime.MemStats

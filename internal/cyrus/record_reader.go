@@ -17,8 +17,19 @@ type RecordReader struct {
 	annots annotations
 }
 
-// keptText limits the memory for values of annotations that is reused, in bytes.
-const keptText = 64 << 10
+// Limits of the memory that is reused: bytes of the values of annotations, and numbers of the rest.
+const (
+	keptText        = 64 << 10
+	keptFlags       = 1 << 10
+	keptAnnotations = 256
+)
+
+// Trim frees the memory of the last record if it was large. The record is not valid any more.
+func (rr *RecordReader) Trim() {
+	if cap(rr.text) > keptText || cap(rr.flags) > keptFlags || cap(rr.raw) > keptAnnotations || len(rr.rec.Extra) > 0 {
+		*rr = RecordReader{}
+	}
+}
 
 // ReadRecord reads one member of a RECORD list from the stream, see RecordReader.Read.
 func ReadRecord(d *dlist.Decoder) (*Record, error) {
@@ -37,9 +48,6 @@ func ReadRecord(d *dlist.Decoder) (*Record, error) {
 // about a field wraps ErrBadParameters and names the uid if it was read.
 func (rr *RecordReader) Read(d *dlist.Decoder) (*Record, error) {
 	rr.rec = Record{}
-	if cap(rr.text) > keptText {
-		rr.text = nil
-	}
 	have, err := rr.fields(d)
 	if err == nil {
 		err = missingKey(have)
