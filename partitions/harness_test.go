@@ -9,6 +9,7 @@ import (
 	"iter"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -32,8 +33,8 @@ type host struct {
 	index *index.Index
 	set   *partitions.Set
 
-	beforeCommit func()          // called before each commit of the index
-	onRead       func(index.Key) // called for each read of the index
+	beforeCommit func()                          // called before each commit of the index
+	onRead       atomic.Pointer[func(index.Key)] // called for each read of the index
 }
 
 // newStore returns an S3-like store in memory.
@@ -87,8 +88,8 @@ func (h *host) onCommit(commit func() error) error {
 }
 
 func (h *host) read(k index.Key) {
-	if h.onRead != nil {
-		h.onRead(k)
+	if f := h.onRead.Load(); f != nil {
+		(*f)(k)
 	}
 }
 

@@ -23,11 +23,12 @@ type reads struct {
 
 func countReads(h *host) *reads {
 	c := &reads{n: map[byte]int{}}
-	h.onRead = func(k index.Key) {
+	count := func(k index.Key) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.n[k[0]]++
 	}
+	h.onRead.Store(&count) // packs are put in the background
 	return c
 }
 
