@@ -50,6 +50,7 @@ type sorter struct {
 	do        *sorted
 	used      *ordered
 	erase     *erasing
+	keep      *erasing
 	sparse    *sparse
 	removable bool // the list has not changed lately
 }
@@ -58,10 +59,11 @@ type sorter struct {
 func (p *pass) sortPacks(ctx context.Context, used iter.Seq2[packUse, error], list *history.Condemned, listed objstore.Info) (*sorted, error) {
 	out := &sorted{absent: map[string]time.Time{}, erased: map[string]bool{}, rewritten: map[string]bool{}, free: map[string]bool{}, since: map[string]time.Time{}}
 	err := p.withTotals(func(totals *usageSet) (*sparse, error) {
-		s := &sorter{pass: p, do: out, used: inOrder(used), erase: beginErasing(p.opt.Erase), sparse: p.newSparse(totals),
-			removable: listed.Modified.Add(listAge).Before(p.began)}
+		s := &sorter{pass: p, do: out, used: inOrder(used), erase: beginErasing(p.opt.Erase), keep: beginErasing(p.opt.Keep),
+			sparse: p.newSparse(totals), removable: listed.Modified.Add(listAge).Before(p.began)}
 		defer s.used.stop()
 		defer s.erase.stop()
+		defer s.keep.stop()
 		for _, c := range list.Packs {
 			out.since[c.Key], out.absent[c.Key] = c.Since, c.Since
 		}
@@ -91,7 +93,8 @@ func (s *sorter) sort(info objstore.Info) error {
 	}
 	use, used := s.used.find(id)
 	erased, err := s.erase.has(id)
-	if err = errors.Join(err, s.used.err); err != nil {
+	kept, kerr := s.keep.has(id)
+	if err = errors.Join(err, kerr, s.used.err); err != nil {
 		return err
 	}
 	delete(s.do.absent, info.Key)
@@ -102,11 +105,11 @@ func (s *sorter) sort(info objstore.Info) error {
 	switch {
 	case used:
 		s.out.Used.add(info.Size)
-		if !condemned && old {
+		if !condemned && old && !kept {
 			return s.sparse.consider(info, use)
 		}
 		if condemned {
-			s.rewriteLater(info, due, erased)
+			s.rewriteLater(info, due && (erased || !kept), erased)
 		}
 	case condemned:
 		s.out.Condemned.add(info.Size)

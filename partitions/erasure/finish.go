@@ -70,6 +70,9 @@ func Listed(ctx context.Context, p repository.Config, list []*repository.Erasure
 // Due reports whether bodies can be removed, or when.
 func Due(e *repository.Erasure, now time.Time) (due bool, at time.Time) {
 	at = e.Removed.Add(Grace)
+	if e.OfHistory() {
+		at = e.Removed.Add(HistoryGrace)
+	}
 	return e.State == repository.ErasurePending && now.After(at), at
 }
 

@@ -69,6 +69,11 @@ func (s *settling) one(ctx context.Context, id string) (out Settled, err error) 
 	if err := m.copies(ctx, e); err != nil {
 		return out, err
 	}
+	if e.OfHistory() {
+		if m.only, err = ofHistory(ctx, s.p, e); err != nil {
+			return out, err
+		}
+	}
 	if err := m.former(ctx, repository.BackupPrefix(e.Backup), e.Cut); err != nil {
 		return out, err
 	}
@@ -77,12 +82,14 @@ func (s *settling) one(ctx context.Context, id string) (out Settled, err error) 
 
 // put puts the record again if it has changed.
 func (s *settling) put(ctx context.Context, e *repository.Erasure, etag string, m *remover, left int64) error {
-	retained := m.retained != nil || left > 0 && !s.collected.Retained.IsZero()
+	if c := s.collected; left > 0 && (c.LegalHold || !c.Retained.IsZero()) {
+		if err := m.keep(&objstore.RetainedError{Until: c.Retained, LegalHold: c.LegalHold}); err != nil {
+			return err
+		}
+	}
 	switch {
-	case m.retained != nil && m.retained.Until.After(s.collected.Retained):
-		e.Retained = m.retained.Until.UTC()
-	case retained:
-		e.Retained = s.collected.Retained.UTC()
+	case m.retained != nil:
+		m.note(e)
 	case left > 0 || m.objects > 0: // the collection may have counted an object that has appeared
 		return nil
 	default:
@@ -90,7 +97,7 @@ func (s *settling) put(ctx context.Context, e *repository.Erasure, etag string, 
 		if err != nil {
 			return err
 		}
-		e.State, e.Done, e.Retained = repository.ErasureDone, now.UTC(), time.Time{}
+		e.State, e.Done, e.Retained, e.LegalHold = repository.ErasureDone, now.UTC(), time.Time{}, false
 	}
 	if err := s.lease.Check(); err != nil {
 		return err

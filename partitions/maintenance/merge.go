@@ -42,6 +42,8 @@ type MergeOptions struct {
 	Before time.Time
 	// Private stores equal bodies once for each backup, as repository.json may demand.
 	Private bool
+	// Packing is called before a pack is put. nil: it is not called.
+	Packing func(ctx context.Context, key string) error
 }
 
 // LastDay returns the end of the last day (UTC) whose commits may be merged at the store's
@@ -64,7 +66,9 @@ type Merger struct {
 
 // NewMerger returns a Merger for a partition.
 func NewMerger(p repository.Config, o MergeOptions) *Merger {
-	return &Merger{p: p, o: o, packs: packing.New(p.Store, o.PackSize, o.Pack), objects: history.NewObjects(p.Store, 0)}
+	m := &Merger{p: p, o: o, packs: packing.New(p.Store, o.PackSize, o.Pack), objects: history.NewObjects(p.Store, 0)}
+	m.packs.Announce(o.Packing)
+	return m
 }
 
 // Merged is the work on one backup. It is complete after Flush.

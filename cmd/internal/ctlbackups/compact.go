@@ -45,6 +45,7 @@ func compact(c *command) error {
 	}
 	k.progress = newProgress(c)
 	k.record = c.beginRun(repository.RunCompact)
+	c.sweepHistories()
 	chosen := c.chosen()
 	if c.mode == modeAll {
 		chosen = c.browsedWith(k.known)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
@@ -18,24 +19,31 @@ import (
 const pollErasure = time.Minute
 
 // dueErasures returns the erasures of a partition whose bodies can be removed now. It reports the
-// interrupted ones, and those whose record cannot be read: complete is then false.
-func (c *command) dueErasures(p repository.Config) (due []*repository.Erasure, complete bool) {
+// interrupted ones, and those whose record cannot be read: complete is then false. The packs of those that wait
+// are not rewritten.
+func (c *command) dueErasures(p repository.Config) (due, waiting []*repository.Erasure, complete bool) {
 	open, err := erasure.Open(c.ctx, p)
 	complete = err == nil
 	if err != nil {
 		cli.Fprintf(c.err, "ctl_backups: partition %s: erasures: %v\n", p.Name, err)
 	}
 	if len(open) == 0 {
-		return nil, complete
+		return nil, nil, complete
 	}
 	now, err := storeclock.Certain(c.ctx, p.Store, repository.Key, c.hostNow, time.Time{})
 	if err != nil {
 		cli.Fprintf(c.err, "ctl_backups: partition %s: erasures: %v\n", p.Name, err)
-		return nil, false
+		return nil, waitingOf(c.ctx, p, open, nil), false
 	}
 	for _, e := range open {
 		is, at := erasure.Due(e, now)
 		switch {
+		case e.OfHistory() && e.State != repository.ErasureDone && (is || e.Unfinished()) && !c.dryRun:
+			swept, begun := c.sweepHistory(p, e)
+			if swept {
+				due = append(due, e)
+			}
+			complete = complete && (swept || !begun)
 		case is || e.State == repository.ErasureDone:
 			due = append(due, e)
 		case e.State == repository.ErasureRemoving && !c.dryRun:
@@ -51,7 +59,19 @@ func (c *command) dueErasures(p repository.Config) (due []*repository.Erasure, c
 	if err != nil {
 		cli.Fprintf(c.err, "ctl_backups: partition %s: %v\n", p.Name, err)
 	}
-	return due, complete && err == nil
+	return due, waitingOf(c.ctx, p, open, due), complete && err == nil
+}
+
+// waitingOf returns the erasures of history that are not due, and have a list of packs.
+func waitingOf(ctx context.Context, p repository.Config, open, due []*repository.Erasure) []*repository.Erasure {
+	var out []*repository.Erasure
+	for _, e := range open {
+		if e.OfHistory() && e.State != repository.ErasureDone && !slices.Contains(due, e) {
+			out = append(out, e)
+		}
+	}
+	out, _ = erasure.Listed(ctx, p, out) // a list that is missing or damaged is reported when it is due
+	return out
 }
 
 // resumeErasure removes copies after an interruption. A copy that is removed in part would keep
@@ -88,8 +108,8 @@ func (c *command) settleErasures(p repository.Config, due []*repository.Erasure,
 		}
 		done = false
 		why := fmt.Sprintf("%s, or former versions, are left: compact -A continues", objects(s.Left, "pack"))
-		if !s.Retained.IsZero() {
-			why = "the bucket retains versions until " + timespec.Text(s.Retained)
+		if text := retainedText(s.Erasure); text != "" {
+			why = text
 		}
 		cli.Fprintf(c.err, "ctl_backups: partition %s: the erasure of %s is not complete: %s\n", p.Name, nameOf(s.Of()), why)
 	}
@@ -128,11 +148,11 @@ func (c *command) eraseBodies(p repository.Config, n repository.Name) (done bool
 			return false, err
 		}
 	}
-	due, complete := c.dueErasures(p)
+	due, keep, complete := c.dueErasures(p)
 	if len(due) == 0 {
 		return complete, nil
 	}
-	r, err := c.collectPartition(p, due, nil)
+	r, err := c.collectPartition(p, due, keep, nil)
 	if err != nil {
 		return false, err
 	}
@@ -178,12 +198,16 @@ func (c *command) sleep(d time.Duration) error {
 	}
 }
 
-// collectPartition runs a collection that also removes the bodies of erased backups.
-func (c *command) collectPartition(p repository.Config, due []*repository.Erasure, seen *collection.Seen) (*collection.Result, error) {
+// collectPartition runs a collection that also removes the bodies of erased backups, and rewrites no pack of the
+// erasures in keep.
+func (c *command) collectPartition(p repository.Config, due, keep []*repository.Erasure, seen *collection.Seen) (*collection.Result, error) {
 	o, err := c.collectOptions()
 	o.Seen = seen
 	if err != nil {
 		return &collection.Result{}, err
+	}
+	if len(keep) > 0 {
+		o.Keep = erasure.Packs(c.ctx, p, keep)
 	}
 	if len(due) > 0 {
 		o.Erase = erasure.Packs(c.ctx, p, due)

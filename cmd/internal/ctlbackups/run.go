@@ -82,6 +82,9 @@ type command struct {
 	end        time.Time // until
 	yes        bool
 	tripwire   bool
+	before     string    // of erase
+	history    time.Time // before: the history up to there is erased
+	swept      swept     // nil: not in a run of compact
 	waitErased bool
 	client     bool
 	cyrusConf  string

@@ -1,0 +1,138 @@
+package ctlbackups
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/cmd/internal/tooltest"
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/partitions/repository"
+)
+
+// erase --before shows the loss, asks, removes the history, and leaves the mail that the user has.
+// compact removes the bodies in the next night.
+func TestEraseBefore(t *testing.T) {
+	w := tooltest.New(t, "default", "cold")
+	bob := tooltest.NewMailbox("user.bob")
+	for _, subject := range []string{"old and kept", "deleted SECRETWORD"} {
+		bob.Deliver(tooltest.Mail(subject, "carol@example.org", 9000), w.Now)
+	}
+	w.Sync(bob)
+	w.Now = w.Now.Add(24 * time.Hour)
+	bob.Expunge(2)
+	w.Sync(bob)
+	w.Now = w.Now.Add(10 * 24 * time.Hour)
+	bob.Deliver(tooltest.Mail("new", "carol@example.org", 9000), w.Now)
+	w.Sync(bob)
+	before := w.Now.Add(-4 * 24 * time.Hour).Format(time.RFC3339)
+	argv := []string{"erase", "bob", "--before", before, "--reason", "request"}
+	if out, err := tool(t, w, append([]string{"erase", "-n"}, argv[1:]...)...); err != nil || !strings.Contains(out, "every moment from ") || !strings.Contains(out, "; 1 message (") {
+		t.Fatalf("dry run: %v: %s", err, out)
+	}
+	if out, err := answering(t, w, "no\n", argv...); err == nil || !strings.Contains(out, "every moment from ") {
+		t.Fatalf("answered no: %v: %s", err, out)
+	}
+	if _, err := tool(t, w, "verify", "bob"); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := answering(t, w, "bob\n", argv...); err != nil || !strings.Contains(out, "erase bob: default: removed the history before ") {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if out, err := tool(t, w, "erase", "--list"); err != nil || !strings.Contains(out, "\tpending\tdefault:bob\t") || !strings.Contains(out, "history before") {
+		t.Errorf("%v: %s", err, out)
+	}
+	if out, err := tool(t, w, "stat", "-h", "bob"); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+	if out, err := tool(t, w, "move", "bob", "cold"); err == nil || !strings.Contains(out, "erasure of its history is not complete") {
+		t.Errorf("move: %v: %s", err, out)
+	}
+	w.Now = w.Now.Add(15 * time.Hour)
+	if out, err := tool(t, w, "compact", "-A"); err != nil || !strings.Contains(out, "and the bodies in ") {
+		t.Errorf("compact: %v: %s", err, out)
+	}
+	if out, err := tool(t, w, "erase", "--list"); err != nil || !strings.Contains(out, "\tdone\tdefault:bob\t") {
+		t.Errorf("%v: %s", err, out)
+	}
+	if out, err := tool(t, w, "verify", "-A"); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+	if out, err := tool(t, w, "hold", "bob"); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if out, err := tool(t, w, append(argv, "--yes")...); !errors.Is(err, cli.ErrReported) || !strings.Contains(out, "on hold") {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// A time that is too late, in the future or no time is refused, and so are other copies.
+func TestEraseBeforeUsage(t *testing.T) {
+	w := moved(t)
+	for text, usage := range map[string]bool{"": true, "yesterdayish": true, "in 3 days": true, w.Now.Add(-time.Hour).Format(time.RFC3339): false} {
+		out, err := tool(t, w, "erase", "anne@example.org", "--yes", "--reason", "x", "--before", text)
+		var u *cli.UsageError
+		if err == nil || errors.As(err, &u) != usage || !usage && !strings.Contains(out, "must not be after ") {
+			t.Errorf("%q: %v: %s", text, err, out)
+		}
+	}
+	w.Now = w.Now.Add(9 * 24 * time.Hour)
+	out, err := tool(t, w, "erase", "bob", "--yes", "--reason", "x", "--before", w.Now.Add(-5*24*time.Hour).Format(time.RFC3339))
+	if err == nil || !strings.Contains(out, "partition cold: user/bob") {
+		t.Errorf("%v: %s", err, out)
+	}
+	if _, err := tool(t, w, "erase", "--list", "--before", "2020-01-01"); err == nil {
+		t.Error("--list with --before")
+	}
+}
+
+// pastOfBob erases the history of bob, who has deleted a message before it.
+func pastOfBob(t *testing.T) *tooltest.World {
+	t.Helper()
+	w := tooltest.New(t, "default")
+	bob := tooltest.NewMailbox("user.bob")
+	for _, subject := range []string{"old and kept", "deleted SECRETWORD"} {
+		bob.Deliver(tooltest.Mail(subject, "carol@example.org", 9000), w.Now)
+	}
+	w.Sync(bob)
+	w.Now = w.Now.Add(24 * time.Hour)
+	bob.Expunge(2)
+	w.Sync(bob)
+	w.Now = w.Now.Add(10 * 24 * time.Hour)
+	bob.Deliver(tooltest.Mail("new", "carol@example.org", 9000), w.Now)
+	w.Sync(bob)
+	before := w.Now.Add(-4 * 24 * time.Hour).Format(time.RFC3339)
+	if out, err := tool(t, w, "erase", "bob", "--yes", "--before", before, "--reason", "request"); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return w
+}
+
+// A record that cannot be read is reported, and does not keep another erasure of history from its end.
+func TestEraseBeforeBesideDamagedRecord(t *testing.T) {
+	w := pastOfBob(t)
+	id := strings.Repeat("0", 32)
+	_, err := w.Parts[0].Store.Put(t.Context(), repository.ErasureKey(id), strings.NewReader("{"), objstore.PutOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Now = w.Now.Add(15 * time.Hour)
+	if out, err := tool(t, w, "compact", "-A"); err == nil || !strings.Contains(out, id) || !strings.Contains(out, "and the bodies in ") {
+		t.Errorf("compact: %v: %s", err, out)
+	}
+}
+
+// An erasure of history that becomes due while compact runs waits for the next run, and is no failure.
+func TestEraseBeforeDueMeanwhile(t *testing.T) {
+	w := pastOfBob(t)
+	var out, errs bytes.Buffer
+	c := &command{ctx: t.Context(), bucket: w.Bucket(""), now: w.Now, clock: func() time.Time { return w.Now }, mode: modeAll, out: &out, err: &errs}
+	c.sweepHistories()
+	w.Now = w.Now.Add(15 * time.Hour)
+	if due, _, complete := c.dueErasures(w.Parts[0]); len(due) > 0 || !complete || errs.Len() > 0 {
+		t.Errorf("%d are due, complete: %t: %s", len(due), complete, &errs)
+	}
+}

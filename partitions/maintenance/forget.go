@@ -1,0 +1,192 @@
+package maintenance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
+)
+
+// ForgetOptions are the options of Forget.
+type ForgetOptions struct {
+	RetainOptions // Policy counts only for the ages of objects
+	Merge         MergeOptions
+	// Until is the moment before which the history is removed: the beginning of a day (UTC), and at
+	// most LastDay.
+	Until time.Time
+	// Cutting is called before the first removal. Bodies of the backup may have moved to new packs
+	// since Forget was called. nil: it is not called.
+	Cutting func(context.Context) error
+}
+
+// ErrTooYoung reports history that cannot be removed yet.
+var ErrTooYoung = errors.New("this history is too young to be removed")
+
+// Forget removes the history of a backup before a time, and content that was deleted before it,
+// whatever the policy keeps. Every later moment stays, without that content. u is the upkeep of the
+// backup, which the caller has begun. After an interruption at any point, it can be called again. When
+// it returns, blocks of checkpoints are left that daemons may be using: see Sweep.
+func Forget(ctx context.Context, f *repository.Found, u *repository.Upkeep, o ForgetOptions) (RetainResult, error) {
+	r := newForgetter(f, u, o)
+	held, end := during(ctx, u)
+	defer end()
+	if err := r.runForget(held, o); err != nil {
+		return r.done, fmt.Errorf("%s: %w", f.Name(), r.explained(held, err))
+	}
+	return r.done, nil
+}
+
+func newForgetter(f *repository.Found, u *repository.Upkeep, o ForgetOptions) *retainer {
+	r := newRetainer(f, u, o.RetainOptions)
+	r.forget, r.limit = true, o.Until.UTC()
+	return r
+}
+
+func (r *retainer) runForget(ctx context.Context, o ForgetOptions) (err error) {
+	if r.f.Aside != "" {
+		return fmt.Errorf("%s: %w", r.f.Aside, repository.ErrAside)
+	}
+	if r.now, err = r.storeNow(ctx); err != nil {
+		return err
+	}
+	if last := LastDay(r.now, r.o.LogMinAge); r.limit.After(last) || !r.limit.Equal(r.limit.Truncate(24*time.Hour)) {
+		return fmt.Errorf("%w: the time must be the beginning of a day in UTC, at most %s", ErrTooYoung, last.Format(time.RFC3339))
+	}
+	if r.o.Before != nil {
+		if err := r.o.Before(ctx, r.f); err != nil {
+			return err
+		}
+	}
+	if err := r.succeed(ctx); err != nil {
+		return err
+	}
+	m := NewMerger(r.f.Partition, o.Merge)
+	job := m.Add(ctx, r.f, r.upkeep)
+	if err := errors.Join(m.Flush(ctx), job.Err); err != nil {
+		return err
+	}
+	if o.Cutting != nil {
+		if err := o.Cutting(ctx); err != nil {
+			return err
+		}
+	}
+	if err := r.cutOff(ctx); err != nil {
+		return err
+	}
+	_, err = r.clean(ctx)
+	return err
+}
+
+// clean drops content that was deleted before the limit from the rest. It reports whether it has
+// changed anything.
+func (r *retainer) clean(ctx context.Context) (changed bool, err error) {
+	if changed, err = r.scrub(ctx); err != nil {
+		return changed, err
+	}
+	did, err := r.rehouse(ctx)
+	return changed || did, err
+}
+
+// relist lists the backup again. It reports whether it has a log.
+func (r *retainer) relist(ctx context.Context) (bool, error) {
+	r.have = listing{}
+	err := r.list(ctx)
+	return len(r.have.log) > 0, err
+}
+
+// succeed puts a commit after the newest one, if that belongs to the history that is removed: the
+// newest commit is never removed.
+func (r *retainer) succeed(ctx context.Context) error {
+	if there, err := r.relist(ctx); err != nil || !there {
+		return err
+	}
+	if err := r.notSealed(ctx); err != nil {
+		return err
+	}
+	at, err := r.madeAt(ctx, r.have.newest)
+	if err != nil || at.IsZero() || !at.Before(r.limit) {
+		return err
+	}
+	_, err = r.record(ctx)
+	return err
+}
+
+// forgotten returns the events of the commit that records the removal.
+func (r *retainer) forgotten() []history.Event {
+	r.done.Pruned = true
+	events := []history.Event{&history.PruneEvent{Before: r.limit}}
+	if r.cut.Number > 0 {
+		events = append(events, &history.RetainedEvent{From: 1, To: r.cut.Number})
+	}
+	return events
+}
+
+// cutOff removes the log and the checkpoints before the limit, as retention does. A checkpoint of the
+// state at the limit stays.
+func (r *retainer) cutOff(ctx context.Context) error {
+	if there, err := r.relist(ctx); err != nil || !there {
+		return err
+	}
+	if err := r.sound(ctx); err != nil {
+		return err
+	}
+	if _, err := r.survey(ctx); err != nil {
+		return err
+	}
+	next := max(r.cut.Number, r.base) + 1
+	at, err := r.madeAt(ctx, next)
+	if err != nil {
+		return err
+	}
+	if at.Before(r.limit) {
+		return fmt.Errorf("%w: commit %d, of %s: it can be removed %s after its object was put here, if no object has later commits, too: run erase again then", ErrTooYoung,
+			next, at.UTC().Format(time.RFC3339), r.o.LogMinAge)
+	}
+	if next == 1 {
+		return nil // everything is newer
+	}
+	older, err := r.laterMoments(ctx)
+	if err != nil {
+		return err
+	}
+	r.stay = map[uint64]bool{next - 1: true}
+	for _, n := range older {
+		r.stay[n] = true
+	}
+	cut := r.cut.Number > 0
+	r.cut.Number = next - 1
+	if cut {
+		if err := r.fold(ctx); err != nil {
+			return err
+		}
+	}
+	if err := r.findNeeded(ctx); err != nil {
+		return err
+	}
+	if cut {
+		if _, err := r.record(ctx); err != nil {
+			return err
+		}
+	}
+	return r.remove(ctx)
+}
+
+// laterMoments returns the single moments before the log that are not before the limit.
+func (r *retainer) laterMoments(ctx context.Context) (keep []uint64, err error) {
+	older, err := r.olderMoments(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range older {
+		switch {
+		case m.Time.IsZero():
+			return nil, fmt.Errorf("checkpoint %d: nobody knows from when it is: run ctl_backups verify", m.Number)
+		case !m.Time.Before(r.limit):
+			keep = append(keep, m.Number)
+		}
+	}
+	return keep, nil
+}
