@@ -71,8 +71,8 @@ func TestEraseHistoryNeedle(t *testing.T) {
 	if err != nil || len(due) != 1 {
 		t.Fatalf("%+v, %v", due, err)
 	}
-	if complete, err := erasure.SweepHistory(t.Context(), part, due[0], options()); err != nil || !complete {
-		t.Fatal(complete, err)
+	if swept, err := erasure.SweepHistory(t.Context(), part, due[0], options()); err != nil || !swept.Complete() {
+		t.Fatal(swept, err)
 	}
 	res, err := collection.Collect(t.Context(), part, collection.Options{Lock: lock, Erase: erasure.Packs(t.Context(), part, due)})
 	if err != nil || res.Blocking > 0 || res.Erasing > 0 {

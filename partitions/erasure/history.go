@@ -34,10 +34,10 @@ type historyJob struct {
 	done    *Done
 }
 
-// EraseHistory removes the history of a backup before o.Forget.Until, whatever retention keeps. If an
-// earlier run for the backup was interrupted, that one is completed, with the later of both times. When
-// it returns nil, nobody can restore the history, and Sweep and Finish remove the bodies in packs
-// later.
+// EraseHistory removes the history of a backup before o.Forget.Until, whatever retention keeps. An
+// interrupted run that has removed nothing yet continues with this time. If it has, it is completed with its own time
+// first. When EraseHistory returns nil, nobody can restore the history, and SweepHistory and a collection remove the
+// bodies in packs later.
 func EraseHistory(ctx context.Context, s *HistorySurvey, o HistoryOptions) (*Done, error) {
 	if s.Held != nil {
 		return nil, s.Held
@@ -72,13 +72,25 @@ func (j *historyJob) leased(ctx context.Context, fn func(context.Context) error)
 
 func (j *historyJob) check() error { return errors.Join(j.backup.Check(), j.collect.Check()) }
 
-func (j *historyJob) run(ctx context.Context) (err error) {
-	if err := j.same(ctx); err != nil {
-		return err
+func (j *historyJob) run(ctx context.Context) error {
+	for {
+		if err := j.same(ctx); err != nil {
+			return err
+		}
+		if err := j.begin(ctx); err != nil {
+			return err
+		}
+		if err := j.erase(ctx); err != nil {
+			return err
+		}
+		if !j.r.Before.Before(j.Forget.Until) {
+			return nil
+		}
 	}
-	if err := j.begin(ctx); err != nil {
-		return err
-	}
+}
+
+// erase erases what the record is about.
+func (j *historyJob) erase(ctx context.Context) error {
 	j.done = &Done{Record: Record{j.f.Partition.Name, j.r.Erasure}}
 	o := j.Forget
 	o.Until = j.r.Before
@@ -108,25 +120,28 @@ func (j *historyJob) same(ctx context.Context) error {
 	return err
 }
 
-// begin puts the record, or continues with that of an interrupted run.
+// begin puts the record, or continues with that of an interrupted run. Once something may have been removed, its time
+// stays.
 func (j *historyJob) begin(ctx context.Context) error {
 	r, err := interrupted(ctx, j.f)
 	if err != nil {
 		return err
 	}
 	until := j.Forget.Until.UTC()
-	if j.r = r; r != nil && !r.Before.Before(until) {
+	switch j.r = r; {
+	case r != nil && r.State == repository.ErasureRemoving && r.Before.After(until): // this person has not seen that time
+		return fmt.Errorf("an interrupted run has begun to remove the history before %s: %w", r.Before.Format(time.RFC3339), ErrChanged)
+	case r != nil && (r.State == repository.ErasureRemoving || r.Before.Equal(until)):
 		return nil
-	}
-	if r == nil {
+	case r == nil:
 		now, err := now(ctx, j.f.Partition, j.Forget.Lock.Now)
 		if err != nil {
 			return err
 		}
 		j.r = &record{Erasure: repository.NewErasure(repository.NewID(), j.f.Name(), until)}
-		j.r.By, j.r.Reason, j.r.Since, j.r.IDs = j.By, j.Reason, now.UTC(), []string{j.f.Info.ID}
+		j.r.Since, j.r.IDs = now.UTC(), []string{j.f.Info.ID}
 	}
-	j.r.Before = until
+	j.r.Before, j.r.By, j.r.Reason = until, j.By, j.Reason
 	return j.put(ctx)
 }
 

@@ -3,13 +3,16 @@ package erasure_test
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/objstore/faultstore"
 	"github.com/cyrusbackup/backupd/objstore/pack"
 	"github.com/cyrusbackup/backupd/partitions/collection"
 	"github.com/cyrusbackup/backupd/partitions/erasure"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/maintenance"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
@@ -71,7 +74,7 @@ func TestHistoryHeldMeanwhile(t *testing.T) {
 			}
 		}
 		o := w.collectOptions()
-		o.Keep = erasure.Packs(t.Context(), w.config(), w.open())
+		o.Keep = erasure.Keep(w.config(), nil)
 		if _, err := collection.Collect(t.Context(), w.config(), o); err != nil {
 			t.Fatal(err)
 		}
@@ -195,5 +198,87 @@ func TestHistoryRetained(t *testing.T) {
 	}
 	w.later(day)
 	w.finish()
+	w.complete()
+}
+
+// A message was deleted before the time, and its tombstone is sent again later. The tombstone stays, and not its body.
+func TestHistoryTombstoneAgain(t *testing.T) {
+	w := newPast(t)
+	var again []*cyrus.Record
+	for _, n := range []int{1, 3, 4} {
+		m := message(n)
+		again = append(again, &cyrus.Record{UID: uint32(n), ModSeq: 9, GUID: m.GUID, Size: uint32(m.Size), Flags: []string{`\Expunged`}, LastUpdated: w.now.Unix(), InternalDate: w.now.Unix()})
+	}
+	w.commit("anne", nil, &history.RecordsEvent{UniqueID: "inbox", Records: again})
+	w.mustHistory()
+	w.later(15 * hour)
+	w.finish()
+	for _, key := range w.needles() {
+		if strings.HasPrefix(key, "packs/") || strings.HasPrefix(key, "backups/user/anne/log/") {
+			t.Errorf("the needle is in %s", key)
+		}
+	}
+	if open := w.open(); len(open) > 0 {
+		t.Errorf("%+v", open[0])
+	}
+	w.check("anne", 101, 102, 105, 106, 107)
+	w.check("bert", 103, 104)
+}
+
+// The list of packs of an erasure that waits is damaged. Meanwhile collection rewrites no pack: nobody knows which of
+// them have erased bodies.
+func TestHistoryListDamagedMeanwhile(t *testing.T) {
+	w := newPast(t)
+	w.mustHistory()
+	key := repository.ErasurePacksKey(w.open()[0].ID)
+	list := w.mem.Bytes(key)
+	w.put(key, []byte("damaged"))
+	for range 3 {
+		w.later(25 * hour)
+		o := w.collectOptions()
+		o.Keep = erasure.Keep(w.config(), nil)
+		if _, err := collection.Collect(t.Context(), w.config(), o); err != nil {
+			t.Fatal(err)
+		}
+		if !w.has(w.mixed) {
+			t.Fatal("a pack was rewritten")
+		}
+	}
+	w.put(key, list)
+	for range 2 {
+		w.later(15 * hour)
+		w.finish()
+	}
+	w.complete()
+}
+
+// Each sweep that has found something is interrupted after its changes. The next one waits as long nevertheless.
+func TestHistorySweepInterrupted(t *testing.T) {
+	w := newPast(t)
+	late, err := w.found("anne").Load(t.Context(), history.Moment{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer late.Close()
+	w.mustHistory()
+	w.later(11 * hour)
+	if _, err := late.AddCheckpoint(t.Context(), pack.Options{}, func() error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	w.later(5 * hour)
+	struck := w.fails(0, func(op, key string) bool {
+		return op == "put" && strings.HasPrefix(key, "backups/user/anne/checkpoints/")
+	})
+	if err := w.tryFinish(); err == nil || !struck() {
+		t.Fatal(err)
+	}
+	e := w.open()[0]
+	if is, at := erasure.Due(e, w.now.Add(hour)); is || at.Before(w.now.Add(maintenance.BlocksGrace)) {
+		t.Errorf("due at %s", at)
+	}
+	for range 3 {
+		w.later(15 * hour)
+		w.finish()
+	}
 	w.complete()
 }

@@ -21,7 +21,8 @@ type HistorySurvey struct {
 	// them afterwards. Single moments before may have more.
 	Messages int
 	Bytes    int64
-	// Interrupted is the record of an earlier run, or nil. Its time counts if it is later.
+	// Interrupted is the record of an earlier run, or nil. Once that has removed something, its time counts if it is
+	// later.
 	Interrupted *repository.Erasure
 }
 
@@ -53,7 +54,7 @@ func LookAtHistory(ctx context.Context, parts []repository.Config, n repository.
 	}
 	if r != nil {
 		h.Interrupted = r.Erasure
-		if r.Before.After(until) {
+		if r.State == repository.ErasureRemoving && r.Before.After(until) {
 			h.Until = r.Before
 		}
 	}
@@ -77,20 +78,20 @@ func (h *HistorySurvey) count(ctx context.Context, here time.Time) error {
 	if err != nil {
 		return err
 	}
-	later := history.NewLater()
 	newest, err := h.Found.Log().Newest(ctx, m.Tip().Number)
 	if err != nil {
 		return err
 	}
-	for c, err := range h.Found.Log().CommitsAfter(ctx, m.Tip(), newest) {
-		if err == nil {
-			err = later.Add(m, c)
-		}
-		if err != nil {
-			return err
-		}
+	full, err := h.Found.Load(ctx, history.Moment{Number: m.Tip().Number})
+	if err != nil {
+		return err
 	}
-	if _, err := m.Forget(h.Until, later); err != nil {
+	defer full.Close()
+	later := history.NewLater(h.Until)
+	if err := later.Fold(full, h.Found.Log().CommitsAfter(ctx, full.Tip(), newest)); err != nil {
+		return err
+	}
+	if _, err := m.Forget(later); err != nil {
 		return err
 	}
 	after, left, err := sizeOf(m)

@@ -4,54 +4,122 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/cyrusbackup/backupd/partitions/collection"
 	"github.com/cyrusbackup/backupd/partitions/maintenance"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
-// SweepHistory removes the rest of erased history from the backup, before its packs are collected. It
-// reports whether they can be: nothing in the backup names the erased bodies any more. It is called
+// SweepHistory removes the rest of erased history from the backup, before its packs are collected. If the result is
+// complete, they can be: nothing in the backup names the erased bodies any more. It is called
 // before retention, which leaves blocks that readers may still need.
-func SweepHistory(ctx context.Context, p repository.Config, e *repository.Erasure, o maintenance.ForgetOptions) (complete bool, err error) {
+func SweepHistory(ctx context.Context, p repository.Config, e *repository.Erasure, o maintenance.ForgetOptions) (out maintenance.Swept, err error) {
 	o.Lock.SetDefaults()
 	f, err := repository.FindPath(ctx, p, e.Backup)
 	if errors.Is(err, repository.ErrNoBackup) || err == nil && !e.Concerns(f) {
-		return true, gone(ctx, p, e, o.Lock)
+		return out, gone(ctx, p, e, o.Lock)
 	}
 	if err != nil {
-		return false, err
+		return out, err
 	}
 	if e.State != repository.ErasurePending {
-		return false, fmt.Errorf("the erasure of %s before %s was interrupted: run it again", e.Of(), e.Before)
+		return out, fmt.Errorf("the erasure of %s before %s was interrupted: run it again", e.Of(), e.Before)
 	}
 	u, err := repository.BeginUpkeep(ctx, f, o.Lock)
 	if err != nil {
-		return false, err
+		return out, err
 	}
 	defer func() { err = errors.Join(err, u.End(context.WithoutCancel(ctx))) }()
-	o.Until = e.Before
-	swept, err := maintenance.Sweep(ctx, f, u, o)
-	if err != nil || !swept.Appeared && swept.Removed.Objects == 0 {
-		return err == nil && swept.Complete(), err
-	}
-	r, info, err := repository.ReadErasure(ctx, p.Store, e.ID)
+	s := &historySweep{p: p, f: f, u: u, lock: o.Lock}
+	now, info, err := repository.ReadErasure(ctx, p.Store, e.ID)
 	if err != nil {
-		return false, err
+		return out, err
 	}
-	at, err := now(ctx, p, o.Lock.Now)
+	s.r = &record{Erasure: now, etag: info.ETag}
+	err = s.run(ctx, o, &out)
+	return out, err
+}
+
+// historySweep is a run of SweepHistory.
+type historySweep struct {
+	p    repository.Config
+	f    *repository.Found
+	u    *repository.Upkeep
+	lock repository.LockOptions
+	r    *record
+}
+
+func (s *historySweep) run(ctx context.Context, o maintenance.ForgetOptions, out *maintenance.Swept) error {
+	if s.r.State != repository.ErasurePending { // another run has ended it
+		*out = maintenance.Swept{Waiting: "another run has changed its record"}
+		return nil
+	}
+	other, err := s.other(ctx)
 	if err != nil {
-		return false, err
+		return err
 	}
-	r.Cut = at.UTC() // the former versions of removed objects go, too
-	if swept.Appeared {
-		r.Removed = at.UTC() // daemons may be folding from the removed checkpoint, for as long as at the beginning
+	if other != nil {
+		_, at := Due(other, time.Time{})
+		*out = maintenance.Swept{Waiting: "another erasure of its history has replaced objects that a daemon may be using", Until: at}
+		return nil
 	}
-	if err := u.Check(); err != nil {
-		return false, err
+	o.Until, o.Late = s.r.Before, s.r.Removed.Add(maintenance.BlocksGrace)
+	// Before each change the record shows it, so that an interrupted run does not shorten the time to wait.
+	o.Cutting = func(ctx context.Context) error {
+		return s.put(ctx, func(at time.Time) { s.r.Removed = at })
 	}
-	_, err = r.Put(ctx, p.Store, info.ETag)
-	return err == nil && swept.Complete(), err
+	o.Moving = func(ctx context.Context) error {
+		return s.put(ctx, func(at time.Time) { s.r.Waits = at.Add(HistoryGrace) })
+	}
+	if *out, err = maintenance.Sweep(ctx, s.f, s.u, o); err != nil {
+		return err
+	}
+	return s.put(ctx, func(at time.Time) {
+		s.r.Cut = at // the former versions of removed objects go, too
+		switch {
+		case out.Appeared:
+			s.r.Removed = at
+		case out.Moved:
+			s.r.Waits = at.Add(HistoryGrace)
+		case out.Waiting != "":
+			s.r.Waits = out.Until.UTC()
+		}
+	})
+}
+
+// other returns another erasure of history of this backup after which daemons may be using objects, or nil.
+func (s *historySweep) other(ctx context.Context) (*repository.Erasure, error) {
+	at, err := now(ctx, s.p, s.lock.Now)
+	if err != nil {
+		return nil, err
+	}
+	for e, err := range repository.Erasures(ctx, s.p, time.Time{}) {
+		switch {
+		case err != nil && (e == nil || repository.IsStoreError(err)):
+			return nil, err
+		case err != nil || e.ID == s.r.ID || !e.Concerns(s.f) || e.State == repository.ErasureDone:
+			continue // compact reports a record that is unreadable
+		}
+		if due, _ := Due(e, at); !due && e.State != repository.ErasureBegun {
+			return e, nil
+		}
+	}
+	return nil, nil
+}
+
+// put changes the record at the store's time.
+func (s *historySweep) put(ctx context.Context, change func(at time.Time)) error {
+	at, err := now(ctx, s.p, s.lock.Now)
+	if err != nil {
+		return err
+	}
+	change(at.UTC())
+	if err := s.u.Check(); err != nil {
+		return err
+	}
+	s.r.etag, err = s.r.Put(ctx, s.p.Store, s.r.etag)
+	return err
 }
 
 // gone continues the erasure of history of a backup that does not exist any more.

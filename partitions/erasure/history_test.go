@@ -56,7 +56,9 @@ func (w *past) tryHistory() (*erasure.Done, error) {
 	if err != nil {
 		return nil, err
 	}
-	return erasure.EraseHistory(w.t.Context(), s, w.historyOptions())
+	o := w.historyOptions()
+	o.Forget.Until = s.Until
+	return erasure.EraseHistory(w.t.Context(), s, o)
 }
 
 func (w *past) mustHistory() *erasure.Done {
@@ -84,25 +86,28 @@ func (w *past) tryFinish() error {
 	}
 	var due []*repository.Erasure
 	for _, e := range open {
-		if is, _ := erasure.Due(e, w.now); !is && e.State != repository.ErasureDone {
+		if e.State == repository.ErasureDone {
+			due = append(due, e)
+		}
+		if is, _ := erasure.Due(e, w.now); !is {
 			continue
 		}
-		complete, err := erasure.SweepHistory(w.t.Context(), w.config(), e, w.historyOptions().Forget)
+		swept, err := erasure.SweepHistory(w.t.Context(), w.config(), e, w.historyOptions().Forget)
 		if err != nil {
 			return err
 		}
-		if complete {
+		if swept.Complete() {
 			due = append(due, e)
 		}
 	}
 	o := w.collectOptions()
 	o.Erase = erasure.Packs(w.t.Context(), w.config(), due)
 	r, err := collection.Collect(w.t.Context(), w.config(), o)
-	if err == nil && (r.Blocking > 0 || r.Keeping > 0 && r.Retained.IsZero() && !r.LegalHold) {
-		err = fmt.Errorf("%+v", r)
-	}
 	if err == nil {
 		_, err = erasure.Settle(w.t.Context(), w.config(), due, r, w.lock())
+	}
+	if err == nil && (r.Blocking > 0 || r.Keeping > 0 && r.Retained.IsZero() && !r.LegalHold) {
+		err = fmt.Errorf("%+v", r)
 	}
 	return err
 }

@@ -3,20 +3,25 @@ package history
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"hash/maphash"
+	"iter"
 	"time"
+
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 )
 
 // An erasure drops deleted content from a checkpoint, although the log after it has no prune event
 // there. What commits after the checkpoint refer to stays: a record may name a message again that was
 // deleted before, and its commit does not repeat the message. Later finds this.
 
-// Later is what the commits after a state refer to.
+// Later is what the commits after a state refer to, apart from the content that was deleted before a time.
 type Later struct {
+	before    time.Time
 	seed      maphash.Seed
 	mailboxes map[string]mention
 	messages  prefixSet // guids
-	records   prefixSet // records that were sent as expunged
+	records   prefixSet // that were sent as expunged: a tombstone of each stays, not its message
 	sorted    int       // prefixes at the last sort
 	pruned    time.Time // the latest time of a prune event
 }
@@ -27,11 +32,38 @@ type mention struct {
 	pruned time.Time // before that commit, a deleted mailbox was dropped if it was deleted before this time
 }
 
-// NewLater returns an empty Later.
-func NewLater() *Later { return &Later{seed: maphash.MakeSeed(), mailboxes: map[string]mention{}} }
+// NewLater returns an empty Later for content that was deleted before a time.
+func NewLater(before time.Time) *Later {
+	return &Later{before: before, seed: maphash.MakeSeed(), mailboxes: map[string]mention{}}
+}
 
-// Add adds a commit. m is a state of the backup, and is not changed.
-func (l *Later) Add(m *Mem, c *CommitReader) error {
+// Fold applies commits to m, and adds what they refer to. It ranges over them twice, beside each other.
+func (l *Later) Fold(m *Mem, commits iter.Seq2[*CommitReader, error]) error {
+	next, stop := iter.Pull2(commits)
+	defer stop()
+	for c, err := range commits {
+		if err == nil {
+			err = m.Apply(c)
+		}
+		if err == nil {
+			err = l.addNext(m, c.Header().Number, next)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addNext adds the next commit, which m contains already.
+func (l *Later) addNext(m *Mem, number uint64, next func() (*CommitReader, error, bool)) error {
+	c, err, ok := next()
+	switch {
+	case err != nil:
+		return err
+	case !ok || c.Header().Number != number:
+		return fmt.Errorf("%w: the log has changed at commit %d", ErrCorrupt, number)
+	}
 	for e, err := range c.Events() {
 		if err == nil {
 			err = l.event(m, e)
@@ -59,16 +91,20 @@ func (l *Later) event(m *Mem, e Event) error {
 	case *RecordsEvent:
 		l.mention(e.UniqueID)
 		for _, r := range e.Records {
-			l.record(e.UniqueID, &RecordState{Record: *r})
+			if err := l.record(m, e.UniqueID, r); err != nil {
+				return err
+			}
 		}
 	case *RecordBlocksEvent:
 		l.mention(e.UniqueID)
 		for _, b := range e.Blocks {
 			for r, err := range m.readBlock(b) {
+				if err == nil {
+					err = l.record(m, e.UniqueID, r)
+				}
 				if err != nil {
 					return err
 				}
-				l.record(e.UniqueID, &RecordState{Record: *r})
 			}
 		}
 	case *MessagesEvent:
@@ -114,11 +150,18 @@ func mailboxOf(e Event) string {
 	return ""
 }
 
-func (l *Later) record(uniqueid string, r *RecordState) {
-	l.messages.add(guidPrefix(r.GUID))
-	if r.Record.Expunged() { // the time of its tombstone stays
+// record adds a record. m is the state after its commit. A record that was expunged before, and is sent again as
+// expunged, keeps the time of its tombstone: no state needs its message.
+func (l *Later) record(m *Mem, uniqueid string, r *cyrus.Record) error {
+	if r.Expunged() {
 		l.records.add(l.id(uniqueid, r.UID))
+		now, err := m.Record(uniqueid, r.UID)
+		if err != nil || now != nil && expungedBefore(now, l.before) {
+			return err
+		}
 	}
+	l.messages.add(guidPrefix(r.GUID))
+	return nil
 }
 
 func (l *Later) id(uniqueid string, uid uint32) uint64 {
@@ -131,17 +174,17 @@ func (l *Later) sort() {
 	l.sorted = len(l.messages.prefixes) + len(l.records.prefixes)
 }
 
-// Forget drops what a prune event would drop, apart from what later refers to: the commits that were
-// added to it can be applied, and then a prune event leads to the same state as without Forget. It
-// reports whether anything has changed.
-func (m *Mem) Forget(before time.Time, later *Later) (changed bool, err error) {
+// Forget drops what a prune event of the time of later would drop, apart from what later refers to: the commits
+// that were added to it can be applied, and then a prune event leads to the same state as without Forget. A
+// tombstone that stays for these commits loses its message. Forget reports whether anything has changed.
+func (m *Mem) Forget(later *Later) (changed bool, err error) {
 	was, err := m.sealedState()
 	if err != nil {
 		return false, err
 	}
 	later.sort()
 	rp := Replayer{State: m}
-	if err := rp.forget(before, later); err != nil {
+	if err := rp.forget(later.before, later); err != nil {
 		return false, err
 	}
 	is, err := m.sealedState()
@@ -182,8 +225,11 @@ func (rp *Replayer) forgetMailbox(m *MailboxState, named *prefixSet, before time
 			return rp.State.DropMailbox(m.UniqueID)
 		}
 	}
-	return rp.pruneRecords(m, named, func(r *RecordState) bool {
-		return (dead || expungedBefore(r, before)) && !later.has(m.UniqueID, r)
+	return rp.pruneRecords(m, named, func(r *RecordState) (drop, names bool) {
+		if !dead && !expungedBefore(r, before) {
+			return false, true
+		}
+		return !later.has(m.UniqueID, r), false
 	})
 }
 

@@ -211,8 +211,9 @@ func (f *forgetModel) needs(m *Mem, limit time.Time, out map[cyrus.GUID]bool) {
 	}
 }
 
-// names adds the messages that a commit names, and those of the records of base that it replaces.
-func (f *forgetModel) names(c *CommitReader, base *Mem, out map[cyrus.GUID]bool) {
+// names adds the messages that a commit names, apart from those of records that were deleted before the limit. m is
+// the state after the commit.
+func (f *forgetModel) names(c *CommitReader, m *Mem, limit time.Time, out map[cyrus.GUID]bool) {
 	f.t.Helper()
 	for e, err := range c.Events() {
 		if err != nil {
@@ -221,11 +222,12 @@ func (f *forgetModel) names(c *CommitReader, base *Mem, out map[cyrus.GUID]bool)
 		switch e := e.(type) {
 		case *RecordsEvent:
 			for _, r := range e.Records {
-				out[r.GUID] = true
-				if old, err := base.Record(e.UniqueID, r.UID); err != nil {
+				now, err := m.Record(e.UniqueID, r.UID)
+				if err != nil {
 					f.t.Fatal(err)
-				} else if old != nil { // a mail server never gives a uid to another message
-					out[old.GUID] = true
+				}
+				if now == nil || !expungedBefore(now, limit) {
+					out[r.GUID] = true
 				}
 			}
 		case *MessagesEvent:
@@ -262,23 +264,13 @@ func TestForgetModel(t *testing.T) {
 			limit = limit.Add(-time.Duration(f.n(5)) * time.Minute)
 		}
 		f.add(&PruneEvent{Before: limit})
-		full, clean, later := f.load(Moment{Number: base, FromLog: true}), f.load(Moment{Number: base, FromLog: true}), NewLater()
+		full, clean, later := f.load(Moment{Number: base, FromLog: true}), f.load(Moment{Number: base, FromLog: true}), NewLater(limit)
 		needed := map[cyrus.GUID]bool{}
-		for c, err := range f.log().CommitsAfter(t.Context(), full.Tip(), f.tip.Number) {
-			if err == nil {
-				err = later.Add(full, c)
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
+		commits := f.log().CommitsAfter(t.Context(), full.Tip(), f.tip.Number)
+		if err := later.Fold(f.load(Moment{Number: base, FromLog: true}), commits); err != nil {
+			t.Fatal(err)
 		}
-		for c, err := range f.log().CommitsAfter(t.Context(), full.Tip(), f.tip.Number) {
-			if err != nil {
-				t.Fatal(err)
-			}
-			f.names(c, full, needed)
-		}
-		if _, err := clean.Forget(limit, later); err != nil {
+		if _, err := clean.Forget(later); err != nil {
 			t.Fatal(err)
 		}
 		if err := clean.sweepPlaces(); err != nil { // as WriteCheckpoint does
@@ -308,6 +300,12 @@ func TestForgetModel(t *testing.T) {
 						t.Fatalf("seed %d: %v", seed, err)
 					}
 				}
+			}
+			for c, err := range f.log().Commits(t.Context(), n+1, n+1) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				f.names(c, full, limit, needed)
 			}
 		}
 		if diff, err := full.Difference(clean); err != nil || diff != "" {

@@ -127,16 +127,15 @@ func OfCheckpoints(ctx context.Context, s objstore.Store, key string) (bool, err
 	return true, nil
 }
 
-// PlaceBlocks returns the hashes of the blocks of places in an object of records/.
-func PlaceBlocks(ctx context.Context, s objstore.Store, key string) (sums []string, err error) {
+// BlocksIn returns the hashes of the blocks in an object of records/.
+func BlocksIn(ctx context.Context, s objstore.Store, key string) (sums []string, err error) {
 	obj, err := readObject(ctx, s, key)
 	if err != nil {
 		return nil, inObject(key, err)
 	}
 	for _, e := range obj.dir.Entries {
-		if sum, ok := strings.CutSuffix(e.Name, "."+placeBlocks); ok {
-			sums = append(sums, sum)
-		}
+		sum, _, _ := strings.Cut(e.Name, ".")
+		sums = append(sums, sum)
 	}
 	return sums, nil
 }

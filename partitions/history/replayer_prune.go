@@ -17,7 +17,10 @@ func (rp *Replayer) prune(e *PruneEvent) error {
 		case deletedBefore(m.Deleted, e.Before):
 			err = rp.State.DropMailbox(m.UniqueID)
 		case !rp.heads:
-			err = rp.pruneRecords(m, named, func(r *RecordState) bool { return expungedBefore(r, e.Before) })
+			err = rp.pruneRecords(m, named, func(r *RecordState) (drop, names bool) {
+				drop = expungedBefore(r, e.Before)
+				return drop, !drop
+			})
 		}
 		if err != nil {
 			return err
@@ -52,15 +55,18 @@ func (rp *Replayer) pruneItems(before time.Time) error {
 	return nil
 }
 
-// pruneRecords drops some records of a mailbox and adds the messages of the other records to named.
-func (rp *Replayer) pruneRecords(old *MailboxState, named *prefixSet, drop func(*RecordState) bool) error {
+// pruneRecords drops some records of a mailbox, and adds the messages of records that need them to named.
+func (rp *Replayer) pruneRecords(old *MailboxState, named *prefixSet, choose func(*RecordState) (drop, names bool)) error {
 	m := *old
 	for r, err := range rp.State.Records(m.UniqueID, 0) {
 		if err != nil {
 			return err
 		}
-		if !drop(r) {
+		drop, names := choose(r)
+		if names {
 			named.add(guidPrefix(r.GUID))
+		}
+		if !drop {
 			continue
 		}
 		if err := rp.State.DropRecord(m.UniqueID, r.UID); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cyrusbackup/backupd/partitions/history"
@@ -17,9 +18,15 @@ type ForgetOptions struct {
 	// Until is the moment before which the history is removed: the beginning of a day (UTC), and at
 	// most LastDay.
 	Until time.Time
-	// Cutting is called before the first removal. Bodies of the backup may have moved to new packs
-	// since Forget was called. nil: it is not called.
+	// Cutting is called before the first change that depends on Until, and again if bodies may have moved to new
+	// packs since. If it was not called, another Until can be chosen. nil: it is not called.
 	Cutting func(context.Context) error
+
+	// Late is for Sweep: when the last daemon has put blocks that may have dropped content. It began before
+	// Forget, or used a checkpoint that Sweep has removed. Zero: now.
+	Late time.Time
+	// Moving is for Sweep, too: it is called before blocks are put into other objects. nil: it is not called.
+	Moving func(context.Context) error
 }
 
 // ErrTooYoung reports history that cannot be removed yet.
@@ -42,6 +49,7 @@ func Forget(ctx context.Context, f *repository.Found, u *repository.Upkeep, o Fo
 func newForgetter(f *repository.Found, u *repository.Upkeep, o ForgetOptions) *retainer {
 	r := newRetainer(f, u, o.RetainOptions)
 	r.forget, r.limit = true, o.Until.UTC()
+	r.cutting, r.moving, r.late = o.Cutting, o.Moving, o.Late
 	return r
 }
 
@@ -68,26 +76,24 @@ func (r *retainer) runForget(ctx context.Context, o ForgetOptions) (err error) {
 	if err := errors.Join(m.Flush(ctx), job.Err); err != nil {
 		return err
 	}
-	if o.Cutting != nil {
-		if err := o.Cutting(ctx); err != nil {
-			return err
-		}
-	}
+	r.cutBegun = false
 	if err := r.cutOff(ctx); err != nil {
 		return err
 	}
-	_, err = r.clean(ctx)
+	if _, err := r.scrub(ctx); err != nil {
+		return err
+	}
+	_, err = r.rehouse(ctx)
 	return err
 }
 
-// clean drops content that was deleted before the limit from the rest. It reports whether it has
-// changed anything.
-func (r *retainer) clean(ctx context.Context) (changed bool, err error) {
-	if changed, err = r.scrub(ctx); err != nil {
-		return changed, err
+// beginCutting comes before each change that depends on the limit.
+func (r *retainer) beginCutting(ctx context.Context) error {
+	if r.cutBegun || r.cutting == nil {
+		return nil
 	}
-	did, err := r.rehouse(ctx)
-	return changed || did, err
+	r.cutBegun = true
+	return r.cutting(ctx)
 }
 
 // relist lists the backup again. It reports whether it has a log.
@@ -108,6 +114,9 @@ func (r *retainer) succeed(ctx context.Context) error {
 	}
 	at, err := r.madeAt(ctx, r.have.newest)
 	if err != nil || at.IsZero() || !at.Before(r.limit) {
+		return err
+	}
+	if err := r.beginCutting(ctx); err != nil {
 		return err
 	}
 	_, err = r.record(ctx)
@@ -166,12 +175,75 @@ func (r *retainer) cutOff(ctx context.Context) error {
 	if err := r.findNeeded(ctx); err != nil {
 		return err
 	}
+	if err := r.notAhead(ctx, next-1); err != nil {
+		return err
+	}
+	if !cut && !r.removes() {
+		return nil
+	}
+	if err := r.beginCutting(ctx); err != nil {
+		return err
+	}
 	if cut {
 		if _, err := r.record(ctx); err != nil {
 			return err
 		}
 	}
 	return r.remove(ctx)
+}
+
+// removes reports whether remove has anything to do.
+func (r *retainer) removes() bool {
+	return len(r.doomedLog()) > 0 || slices.ContainsFunc(r.have.checkpoints, func(c checkpointObject) bool { return c.number < r.cut.Number && !r.stay[c.number] })
+}
+
+// notAhead returns an error if the state after commit n, which is before the limit, has content with a time of deletion
+// that is not: its commit has a wrong time, and no prune event of the limit drops the content.
+func (r *retainer) notAhead(ctx context.Context, n uint64) error {
+	m, err := history.ReadCheckpoint(ctx, r.store, r.f.Path, n)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	at, err := deletedAhead(m, r.limit)
+	if err == nil && !at.IsZero() {
+		err = fmt.Errorf("the time of a deletion before %s is wrong, %s, because the store's clock was wrong: this history cannot be erased apart from the rest", r.limit.Format(time.RFC3339), at.UTC().Format(time.RFC3339))
+	}
+	return err
+}
+
+// deletedAhead returns a time of deletion in the state that is not before the limit, or zero.
+func deletedAhead(m *history.Mem, limit time.Time) (time.Time, error) {
+	for _, kind := range history.ItemKinds() {
+		for i, err := range m.Items(kind) {
+			if err != nil {
+				return time.Time{}, err
+			}
+			if !i.Deleted.Before(limit) {
+				return i.Deleted, nil
+			}
+		}
+	}
+	for box, err := range m.Mailboxes() {
+		if err != nil {
+			return time.Time{}, err
+		}
+		if !box.Deleted.Before(limit) {
+			return box.Deleted, nil
+		}
+		if box.Live == box.Records {
+			continue
+		}
+		for rec, err := range m.Records(box.UniqueID, 0) {
+			if err != nil {
+				return time.Time{}, err
+			}
+			if rec.Expunged >= limit.Unix() {
+				return time.Unix(rec.Expunged, 0), nil
+			}
+		}
+	}
+	return time.Time{}, nil
 }
 
 // laterMoments returns the single moments before the log that are not before the limit.

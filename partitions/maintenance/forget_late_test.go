@@ -1,12 +1,14 @@
 package maintenance_test
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/objstore/pack"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/maintenance"
@@ -73,6 +75,7 @@ func TestSweepBesideRetention(t *testing.T) {
 	w := longHistory(t)
 	w.policy.Keep, w.policy.Daily = 72*time.Hour, 3
 	w.mustForget()
+	w.late = w.now.Add(maintenance.BlocksGrace)
 	for night := range 8 {
 		w.hours(25)
 		if night > 3 {
@@ -118,4 +121,135 @@ func TestSweepLateCommit(t *testing.T) {
 			w.checkForgotten(true)
 		})
 	}
+}
+
+// An object with the records of a large commit that was removed is young: a repair, or a move of the backup, has put it
+// again. Sweep waits until it is old enough to be removed.
+func TestSweepYoungRecords(t *testing.T) {
+	w := newForgetful(t)
+	w.plain = true
+	w.create("inbox")
+	w.note()
+	w.wide = true
+	w.deliver("inbox", 4)
+	w.note()
+	w.expunge("inbox", 2)
+	w.note()
+	w.liveFor(9)
+	w.until = maintenance.LastDay(w.now, 48*time.Hour)
+	objects := w.objects(history.RecordsPrefix(anne))
+	w.mustForget()
+	var again []string
+	for key := range objects {
+		if of, err := history.OfCheckpoints(t.Context(), w.memory, key); err == nil && !of {
+			w.put(key, w.memory.Bytes(key))
+			again = append(again, key)
+		}
+	}
+	if len(again) == 0 {
+		t.Fatal("no records of a large commit are left: this test no longer covers its case")
+	}
+	w.hours(14)
+	if s := w.sweep(); s.Complete() || !s.Until.Equal(w.now.Add(34*time.Hour)) {
+		t.Errorf("%+v, want to wait until %s", s, w.now.Add(34*time.Hour))
+	}
+	w.hours(36)
+	if s := w.sweep(); !s.Complete() || s.Removed.Objects < len(again) {
+		t.Errorf("%+v", s)
+	}
+	w.checkForgotten(true)
+}
+
+// A daemon puts checkpoints between the sweeps, so that blocks that nothing names are beside needed ones at any time.
+// The erasure completes nevertheless.
+func TestSweepBesideDaemon(t *testing.T) {
+	w := longHistory(t)
+	for range 3 { // several blocks of messages and places
+		w.deliver("inbox", 40)
+		w.note()
+	}
+	w.checkpoint()
+	w.mustForget()
+	w.late = w.now.Add(maintenance.BlocksGrace)
+	for range 4 {
+		for range 5 {
+			w.hours(3)
+			w.deliver("inbox", 2)
+			w.note()
+			w.checkpoint()
+		}
+		if s := w.sweep(); s.Complete() {
+			w.checkForgotten(true)
+			return
+		}
+	}
+	t.Error("it never completes")
+}
+
+// The time of a deletion is wrong, because the clock of the store was: a prune event of the limit does not drop the
+// content. Forget refuses before anything is removed.
+func TestForgetDeletedAhead(t *testing.T) {
+	w := shortHistory(t)
+	w.days(1)
+	wrong := w.now.AddDate(4, 0, 0)
+	ahead := func(events ...history.Event) {
+		h := history.Header{Backup: anne, Number: w.tip.Number + 1, Prev: w.tip.Hash, Time: wrong, Host: "h", Clock: w.now, Connection: "c", Client: "mail"}
+		b := history.NewBuilder(h, pack.Options{})
+		for _, e := range events {
+			w.must(b.Event(e))
+		}
+		if won, err := w.found.PutBuilt(t.Context(), b); err != nil || !won {
+			t.Fatal(won, err)
+		}
+		w.catchUp()
+	}
+	ahead(&history.ExpungeEvent{UniqueID: "inbox", UIDs: w.past.boxes["inbox"][:1]})
+	for range 6 {
+		w.days(1)
+		ahead(&history.SubEvent{User: "anne", Name: "user.anne", Subscribed: true})
+	}
+	w.until = maintenance.LastDay(w.now, 48*time.Hour)
+	cut := false
+	err := w.upkeep(func(f *repository.Found, u *repository.Upkeep) error {
+		o := w.forgetOptions()
+		o.Cutting = func(context.Context) error { cut = true; return nil }
+		_, err := maintenance.Forget(t.Context(), f, u, o)
+		return err
+	})
+	if err == nil || !strings.Contains(err.Error(), "is wrong") || cut {
+		t.Errorf("%v, removed: %t", err, cut)
+	}
+}
+
+// A message was deleted in one folder and is live in another one, so that only its former record goes. That is in an
+// object beside blocks that are needed, and no block of places has changed.
+func TestForgetRecordBesideNeeded(t *testing.T) {
+	w := newForgetful(t)
+	w.create("inbox")
+	w.create("other")
+	w.deliver("inbox", 2)
+	r, err := w.fold.Record("inbox", 1)
+	w.must(err)
+	marker := "MARKER-3d19"
+	record := r.Record
+	record.Annotations = []cyrus.Annotation{{Entry: "/comment", Value: &marker}}
+	w.commit(&history.RecordsEvent{UniqueID: "inbox", Records: []*cyrus.Record{&record}}, &history.RecordsEvent{UniqueID: "other", Records: []*cyrus.Record{&r.Record}})
+	w.commit(&history.ExpungeEvent{UniqueID: "inbox", UIDs: []uint32{1}})
+	w.checkpoint()
+	for range 6 {
+		w.days(1)
+		w.commit(&history.SubEvent{User: "anne", Name: "user.anne", Subscribed: true})
+	}
+	w.until = maintenance.LastDay(w.now, 48*time.Hour)
+	w.mustForget()
+	w.hours(14)
+	if s := w.sweep(); !s.Complete() {
+		t.Errorf("%+v", s)
+	}
+	for key := range w.objects(history.RecordsPrefix(anne)) {
+		if strings.Contains(decompressed(t, w.memory.Bytes(key)), marker) {
+			t.Errorf("the deleted record is in %s", key)
+		}
+	}
+	w.checkMoments()
 }

@@ -34,6 +34,9 @@ func (r *retainer) scrub(ctx context.Context) (changed bool, err error) {
 			return changed, err
 		}
 		r.cut = history.Kept{} // the removal was recorded
+		if err := r.beginCutting(ctx); err != nil {
+			return changed, err
+		}
 		if _, err := r.record(ctx); err != nil {
 			return changed, err
 		}
@@ -53,16 +56,8 @@ func (r *retainer) scrubOnce(ctx context.Context) (again, changed bool, err erro
 	if err != nil {
 		return false, false, err
 	}
-	later := history.NewLater()
-	for c, err := range r.log().CommitsAfter(ctx, full.Tip(), newest) {
-		if err == nil {
-			err = later.Add(full, c)
-		}
-		if err != nil {
-			return false, false, err
-		}
-	}
-	if err := r.foldTo(ctx, full, newest); err != nil {
+	later := history.NewLater(r.limit)
+	if err := later.Fold(full, r.log().CommitsAfter(ctx, full.Tip(), newest)); err != nil {
 		return false, false, err
 	}
 	doomed, again, err := r.trial(ctx, full, later)
@@ -70,6 +65,9 @@ func (r *retainer) scrubOnce(ctx context.Context) (again, changed bool, err erro
 		return again, false, err
 	}
 	for _, n := range doomed {
+		if err := r.beginCutting(ctx); err != nil {
+			return false, changed, err
+		}
 		if err := r.removeCheckpoint(ctx, n); err != nil {
 			return false, changed, err
 		}
@@ -129,7 +127,7 @@ func (r *retainer) cleanBase(ctx context.Context, later *history.Later) (m *hist
 	if m, err = history.Resume(ctx, r.store, r.f.Path, r.base, r.now); err != nil {
 		return nil, false, err
 	}
-	if changed, err = m.Forget(r.limit, later); err != nil {
+	if changed, err = m.Forget(later); err != nil {
 		return nil, false, errors.Join(err, m.Close())
 	}
 	return m, changed, nil
@@ -180,6 +178,9 @@ func (r *retainer) replaceBase(ctx context.Context, full *history.Mem, later *hi
 	defer m.Close()
 	p := proof{retainer: r, m: m, seen: map[string]bool{}}
 	if changed {
+		if err := r.beginCutting(ctx); err != nil {
+			return false, err
+		}
 		if err := p.write(ctx, r.base); err != nil {
 			return false, fmt.Errorf("checkpoint %d: %w", r.base, err)
 		}
@@ -207,7 +208,10 @@ func (r *retainer) replaceMoment(ctx context.Context, n uint64) (changed bool, e
 		return false, err
 	}
 	defer m.Close()
-	if changed, err = m.Forget(r.limit, history.NewLater()); err != nil || !changed {
+	if changed, err = m.Forget(history.NewLater(r.limit)); err != nil || !changed {
+		return false, err
+	}
+	if err := r.beginCutting(ctx); err != nil {
 		return false, err
 	}
 	p := proof{retainer: r, m: m, seen: map[string]bool{}}

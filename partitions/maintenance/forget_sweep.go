@@ -15,17 +15,26 @@ const BlocksGrace = 13 * time.Hour
 
 // Swept is the result of Sweep.
 type Swept struct {
-	// Appeared means that a daemon has written a checkpoint with dropped content meanwhile. It was
-	// removed, and daemons may be folding from it.
+	// Appeared means that a daemon has written a checkpoint with dropped content meanwhile, or that a delayed
+	// request has put an object again. It was removed, and daemons may be using it.
 	Appeared bool
-	// Waiting means that blocks are left that nobody names, and that are too young to be removed: they
-	// may have places of dropped bodies.
-	Waiting bool
-	Removed Removed // blocks
+	// Moved means that blocks without dropped content were put into other objects.
+	Moved bool
+	// Waiting is why objects are left that may have dropped content; "" = none are.
+	Waiting string
+	Until   time.Time // when they can be removed, if nothing else happens; zero = unknown
+	Removed Removed   // blocks
 }
 
-// Complete reports whether nothing in the backup names dropped bodies any more.
-func (s *Swept) Complete() bool { return !s.Appeared && !s.Waiting }
+// Complete reports whether nothing in the backup has or names dropped content any more.
+func (s *Swept) Complete() bool { return s.Waiting == "" }
+
+// wait notes why something is left, and until when.
+func (s *Swept) wait(until time.Time, why string) {
+	if s.Waiting == "" || until.After(s.Until) {
+		s.Waiting, s.Until = why, until
+	}
+}
 
 // Sweep removes the rest of the content that Forget has dropped. It is called at least BlocksGrace
 // after Forget, with the same options.
@@ -46,9 +55,17 @@ func (r *retainer) sweepForgotten(ctx context.Context, out *Swept) (err error) {
 	if err := r.cutOff(ctx); err != nil { // a delayed request may have put an object again
 		return err
 	}
-	changed, err := r.clean(ctx)
-	out.Appeared = changed || r.done.Objects() > 0
+	changed, err := r.scrub(ctx)
+	if out.Appeared = changed || r.done.Objects() > 0; out.Appeared {
+		out.wait(r.now.Add(BlocksGrace), "a checkpoint with the content has appeared, and was removed: a daemon may be using it")
+	}
 	if err != nil || out.Appeared {
+		return err
+	}
+	if out.Moved, err = r.rehouse(ctx); out.Moved {
+		out.wait(r.now.Add(BlocksGrace), "objects with the content and with other records were replaced: a daemon may be using them")
+	}
+	if err != nil || out.Moved {
 		return err
 	}
 	there, err := r.relist(ctx)
@@ -57,7 +74,7 @@ func (r *retainer) sweepForgotten(ctx context.Context, out *Swept) (err error) {
 	}
 	// Whoever removes checkpoints replaces the one before the log. What it named may still be in use.
 	if c, ok := r.have.checkpoint(r.have.log[0].from - 1); ok && !r.unusedSince(c.modified) {
-		out.Waiting = true
+		out.wait(c.modified.Add(BlocksGrace), "the checkpoint before its log was replaced: a daemon may be using the former one")
 		return nil
 	}
 	r.needed, r.stay = map[blocksID]bool{}, nil
@@ -72,11 +89,11 @@ func (r *retainer) unusedSince(t time.Time) bool {
 	return !t.IsZero() && t.Before(r.now.Add(-BlocksGrace))
 }
 
-// sweepBlocks removes the objects of records/ that nothing names.
+// sweepBlocks removes the objects of records/ that nothing names, and that may have dropped content.
 func (r *retainer) sweepBlocks(ctx context.Context, out *Swept) error {
 	var named map[blocksID]bool // by the log
 	for _, b := range r.have.blocks {
-		if r.needed[b.id] {
+		if r.needed[b.id] || !r.suspect(b.modified) {
 			continue
 		}
 		key := history.RecordsKey(r.f.Path, b.id)
@@ -84,20 +101,19 @@ func (r *retainer) sweepBlocks(ctx context.Context, out *Swept) error {
 		if err != nil {
 			return err
 		}
-		if !ofCheckpoints { // it has no places
-			if !r.old(b) || !b.modified.Before(r.limit) {
-				continue
+		if !ofCheckpoints && named == nil {
+			if named, err = r.namedByLog(ctx); err != nil {
+				return err
 			}
-			if named == nil {
-				if named, err = r.namedByLog(ctx); err != nil {
-					return err
-				}
-			}
-			if named[b.id] {
-				continue
-			}
-		} else if !r.unusedSince(b.modified) {
-			out.Waiting = true
+		}
+		switch {
+		case !ofCheckpoints && named[b.id]:
+			continue
+		case !ofCheckpoints && !r.old(b): // the commit that names it may follow
+			out.wait(b.modified.Add(r.o.LogMinAge), "records that no commit names are too young to be removed")
+			continue
+		case ofCheckpoints && !r.unusedSince(b.modified):
+			out.wait(b.modified.Add(BlocksGrace), "records that no checkpoint names are too young to be removed")
 			continue
 		}
 		if err := r.store.Delete(ctx, key); err != nil {

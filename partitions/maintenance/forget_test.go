@@ -1,8 +1,10 @@
 package maintenance_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"math"
 	"math/rand/v2"
@@ -10,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/klauspost/compress/zstd"
 
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/objstore/faultstore"
@@ -27,7 +31,8 @@ type forgetful struct {
 	boxes map[string]bool                 // every mailbox that ever was
 	kept  map[cyrus.GUID]bool             // messages whose tombstones were sent again
 	until time.Time
-	plain bool // no odd commits
+	late  time.Time // of Sweep
+	plain bool      // no odd commits
 }
 
 func newForgetful(t *testing.T) *forgetful {
@@ -176,7 +181,7 @@ func (w *forgetful) liveFor(days int) {
 }
 
 func (w *forgetful) forgetOptions() maintenance.ForgetOptions {
-	return maintenance.ForgetOptions{RetainOptions: w.options(), Until: w.until,
+	return maintenance.ForgetOptions{RetainOptions: w.options(), Until: w.until, Late: w.late,
 		Merge: maintenance.MergeOptions{PackSize: 1 << 20, Before: maintenance.LastDay(w.now, 48*time.Hour)}}
 }
 
@@ -248,6 +253,9 @@ func (w *forgetful) checkForgotten(whole bool) {
 			w.t.Errorf("%s names chunk %s, which only the history before %s needs", key, chunk, w.until)
 		}
 	}
+	if whole {
+		w.checkRecords(allowed)
+	}
 }
 
 // checkMoments checks the moments that an erasure leaves, at any time.
@@ -289,7 +297,7 @@ func (w *forgetful) allowed(base uint64) map[history.ChunkID]bool {
 			continue
 		}
 		for g, at := range used {
-			if at >= w.until.Unix() || w.kept[g] {
+			if at >= w.until.Unix() {
 				guids[g] = true
 			}
 		}
@@ -299,6 +307,32 @@ func (w *forgetful) allowed(base uint64) map[history.ChunkID]bool {
 		out[w.chunks[g]] = true
 	}
 	return out
+}
+
+// checkRecords checks that no object has the records or messages that only the history before the limit needs, apart
+// from tombstones that were sent again.
+func (w *forgetful) checkRecords(allowed map[history.ChunkID]bool) {
+	w.t.Helper()
+	for key := range w.objects(history.RecordsPrefix(anne)) {
+		text := decompressed(w.t, w.memory.Bytes(key))
+		for g, chunk := range w.chunks {
+			if !allowed[chunk] && !w.kept[g] && strings.Contains(text, g.String()) {
+				w.t.Errorf("%s has message %s, which only the history before %s needs", key, g, w.until)
+			}
+		}
+	}
+}
+
+// decompressed decompresses an object as far as possible.
+func decompressed(t *testing.T, b []byte) string {
+	t.Helper()
+	d, err := zstd.NewReader(bytes.NewReader(b), zstd.WithDecoderConcurrency(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	out, _ := io.ReadAll(d)
+	return string(out)
 }
 
 // places returns the chunks that objects name.
@@ -607,7 +641,7 @@ func TestSweepLeavesYoungBlocks(t *testing.T) {
 			fresh++
 		}
 	}
-	if fresh == 0 || !out.Waiting {
+	if fresh == 0 || out.Complete() {
 		t.Errorf("%d new objects are left; %+v", fresh, out)
 	}
 	w.checkForgotten(false)

@@ -134,6 +134,10 @@ type retainer struct {
 	needed map[blocksID]bool
 	bodies packedBodies // of the large commit that was folded last
 	forget bool         // for an erasure: everything before limit goes, whatever the policy
+
+	cutting, moving func(context.Context) error // of ForgetOptions
+	cutBegun        bool                        // cutting was called
+	late            time.Time                   // of ForgetOptions
 }
 
 func (r *retainer) run(ctx context.Context) error {

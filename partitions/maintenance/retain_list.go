@@ -99,8 +99,12 @@ func (l *listing) checkpoint(n uint64) (checkpointObject, bool) {
 
 // hasBlocks reports whether an object with blocks was listed.
 func (l *listing) hasBlocks(id blocksID) bool {
-	_, ok := slices.BinarySearchFunc(l.blocks, id, func(b blocksObject, id blocksID) int { return slices.Compare(b.id[:], id[:]) })
+	_, ok := l.findBlocks(id)
 	return ok
+}
+
+func (l *listing) findBlocks(id blocksID) (i int, ok bool) {
+	return slices.BinarySearchFunc(l.blocks, id, func(b blocksObject, id blocksID) int { return slices.Compare(b.id[:], id[:]) })
 }
 
 // hole returns the first number from n on that no object contains, up to the newest; 0 = none.

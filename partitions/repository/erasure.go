@@ -44,6 +44,7 @@ type Erasure struct {
 	// backup are removed if they are older.
 	Cut     time.Time `json:"cut,omitzero"`
 	Removed time.Time `json:"removed,omitzero"` // when the copies had been removed
+	Waits   time.Time `json:"waits,omitzero"`   // of history: when the next look for the rest makes sense
 	Done    time.Time `json:"done,omitzero"`
 	// Retained is the time until which the store refuses to remove something.
 	Retained time.Time `json:"retained,omitzero"`

@@ -26,13 +26,13 @@ func (k *compaction) collect() error {
 			continue
 		}
 		k.progress.step("collect packs of partition " + p.Name)
-		due, keep, complete := k.c.dueErasures(p)
+		due, complete := k.c.dueErasures(p)
 		failed = failed || !complete
 		var seen *collection.Seen
 		if part := k.parts[p.Name]; part != nil {
 			seen = part.seen
 		}
-		r, err := k.c.collectPartition(p, due, keep, seen)
+		r, err := k.c.collectPartition(p, due, seen)
 		if k.c.ctx.Err() != nil {
 			return k.c.ctx.Err()
 		}

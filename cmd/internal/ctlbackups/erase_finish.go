@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
@@ -19,21 +18,20 @@ import (
 const pollErasure = time.Minute
 
 // dueErasures returns the erasures of a partition whose bodies can be removed now. It reports the
-// interrupted ones, and those whose record cannot be read: complete is then false. The packs of those that wait
-// are not rewritten.
-func (c *command) dueErasures(p repository.Config) (due, waiting []*repository.Erasure, complete bool) {
+// interrupted ones, and those whose record cannot be read: complete is then false.
+func (c *command) dueErasures(p repository.Config) (due []*repository.Erasure, complete bool) {
 	open, err := erasure.Open(c.ctx, p)
 	complete = err == nil
 	if err != nil {
 		cli.Fprintf(c.err, "ctl_backups: partition %s: erasures: %v\n", p.Name, err)
 	}
 	if len(open) == 0 {
-		return nil, nil, complete
+		return nil, complete
 	}
 	now, err := storeclock.Certain(c.ctx, p.Store, repository.Key, c.hostNow, time.Time{})
 	if err != nil {
 		cli.Fprintf(c.err, "ctl_backups: partition %s: erasures: %v\n", p.Name, err)
-		return nil, waitingOf(c.ctx, p, open, nil), false
+		return nil, false
 	}
 	for _, e := range open {
 		is, at := erasure.Due(e, now)
@@ -59,19 +57,7 @@ func (c *command) dueErasures(p repository.Config) (due, waiting []*repository.E
 	if err != nil {
 		cli.Fprintf(c.err, "ctl_backups: partition %s: %v\n", p.Name, err)
 	}
-	return due, waitingOf(c.ctx, p, open, due), complete && err == nil
-}
-
-// waitingOf returns the erasures of history that are not due, and have a list of packs.
-func waitingOf(ctx context.Context, p repository.Config, open, due []*repository.Erasure) []*repository.Erasure {
-	var out []*repository.Erasure
-	for _, e := range open {
-		if e.OfHistory() && e.State != repository.ErasureDone && !slices.Contains(due, e) {
-			out = append(out, e)
-		}
-	}
-	out, _ = erasure.Listed(ctx, p, out) // a list that is missing or damaged is reported when it is due
-	return out
+	return due, complete && err == nil
 }
 
 // resumeErasure removes copies after an interruption. A copy that is removed in part would keep
@@ -148,11 +134,11 @@ func (c *command) eraseBodies(p repository.Config, n repository.Name) (done bool
 			return false, err
 		}
 	}
-	due, keep, complete := c.dueErasures(p)
+	due, complete := c.dueErasures(p)
 	if len(due) == 0 {
 		return complete, nil
 	}
-	r, err := c.collectPartition(p, due, keep, nil)
+	r, err := c.collectPartition(p, due, nil)
 	if err != nil {
 		return false, err
 	}
@@ -198,17 +184,15 @@ func (c *command) sleep(d time.Duration) error {
 	}
 }
 
-// collectPartition runs a collection that also removes the bodies of erased backups, and rewrites no pack of the
-// erasures in keep.
-func (c *command) collectPartition(p repository.Config, due, keep []*repository.Erasure, seen *collection.Seen) (*collection.Result, error) {
+// collectPartition runs a collection that also removes the bodies of erased backups, and rewrites no pack of
+// erasures that wait.
+func (c *command) collectPartition(p repository.Config, due []*repository.Erasure, seen *collection.Seen) (*collection.Result, error) {
 	o, err := c.collectOptions()
 	o.Seen = seen
 	if err != nil {
 		return &collection.Result{}, err
 	}
-	if len(keep) > 0 {
-		o.Keep = erasure.Packs(c.ctx, p, keep)
-	}
+	o.Keep = erasure.Keep(p, due)
 	if len(due) > 0 {
 		o.Erase = erasure.Packs(c.ctx, p, due)
 		if !c.dryRun {

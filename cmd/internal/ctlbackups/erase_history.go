@@ -196,16 +196,20 @@ func (c *command) sweepHistory(p repository.Config, e *repository.Erasure) (comp
 
 func (c *command) sweepNow(p repository.Config, e *repository.Erasure) bool {
 	o, err := c.forgetOptions(p)
-	complete := false
+	var swept maintenance.Swept
 	if err == nil {
-		complete, err = erasure.SweepHistory(c.ctx, p, e, o)
+		swept, err = erasure.SweepHistory(c.ctx, p, e, o)
 	}
 	switch {
 	case err != nil:
 		cli.Fprintf(c.err, "ctl_backups: partition %s: erasure of %s before %s: %v\n", p.Name, nameOf(e.Of()), timespec.Text(e.Before), err)
-	case !complete:
-		cli.Fprintf(c.err, "ctl_backups: partition %s: erasure of %s before %s: a daemon may be using blocks with places of erased bodies: compact -A continues half a day later\n",
-			p.Name, nameOf(e.Of()), timespec.Text(e.Before))
+	case !swept.Complete():
+		until := ""
+		if !swept.Until.IsZero() {
+			until = " until " + timespec.Text(swept.Until)
+		}
+		cli.Fprintf(c.err, "ctl_backups: partition %s: erasure of %s before %s: waiting%s: %s: compact -A continues then\n",
+			p.Name, nameOf(e.Of()), timespec.Text(e.Before), until, swept.Waiting)
 	}
-	return complete
+	return err == nil && swept.Complete()
 }

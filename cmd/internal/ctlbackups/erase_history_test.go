@@ -132,7 +132,7 @@ func TestEraseBeforeDueMeanwhile(t *testing.T) {
 	c := &command{ctx: t.Context(), bucket: w.Bucket(""), now: w.Now, clock: func() time.Time { return w.Now }, mode: modeAll, out: &out, err: &errs}
 	c.sweepHistories()
 	w.Now = w.Now.Add(15 * time.Hour)
-	if due, _, complete := c.dueErasures(w.Parts[0]); len(due) > 0 || !complete || errs.Len() > 0 {
+	if due, complete := c.dueErasures(w.Parts[0]); len(due) > 0 || !complete || errs.Len() > 0 {
 		t.Errorf("%d are due, complete: %t: %s", len(due), complete, &errs)
 	}
 }
