@@ -161,7 +161,7 @@ func (r *repairer) rewrite(ctx context.Context, key string, body objstore.Body) 
 		r.report(Repaired, key, "removed: no entry is readable")
 		return nil
 	}
-	now, err := r.putPack(ctx, w)
+	now, err := r.putPack(ctx, w, key, nil)
 	if err != nil {
 		return err
 	}
@@ -223,13 +223,18 @@ func (r *repairer) renote(ctx context.Context, key string, at time.Time, entries
 	return nil
 }
 
-// putPack finishes and writes a pack.
-func (r *repairer) putPack(ctx context.Context, w *pack.Writer) (key string, err error) {
+// putPack finishes and writes a pack. Its entries were in the pack of; "" = only those that a backup needs.
+func (r *repairer) putPack(ctx context.Context, w *pack.Writer, of string, lease *repository.Upkeep) (key string, err error) {
 	obj, err := w.Finish()
 	if err != nil {
 		return "", err
 	}
 	key = history.PackKey(sha256.Sum256(obj))
+	if of != "" && r.o.Replacing != nil {
+		if err := r.o.Replacing(ctx, lease, of, key); err != nil {
+			return "", err
+		}
+	}
 	_, err = r.store.Put(ctx, key, bytes.NewReader(obj), objstore.PutOptions{})
 	return key, err
 }
