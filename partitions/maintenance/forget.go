@@ -68,9 +68,13 @@ func (r *retainer) runForget(ctx context.Context, o ForgetOptions) (err error) {
 			return err
 		}
 	}
+	if err := r.oldEnough(ctx, o.Merge.Before); err != nil {
+		return err
+	}
 	if err := r.succeed(ctx); err != nil {
 		return err
 	}
+	o.Merge.Relist = true
 	m := NewMerger(r.f.Partition, o.Merge)
 	job := m.Add(ctx, r.f, r.upkeep)
 	if err := errors.Join(m.Flush(ctx), job.Err); err != nil {
@@ -101,6 +105,30 @@ func (r *retainer) relist(ctx context.Context) (bool, error) {
 	r.have = listing{}
 	err := r.list(ctx)
 	return len(r.have.log) > 0, err
+}
+
+// oldEnough returns ErrTooYoung if a commit before the limit is in an object that can neither be merged nor removed:
+// the backup was moved or imported lately. Nothing has changed then.
+func (r *retainer) oldEnough(ctx context.Context, before time.Time) error {
+	if there, err := r.relist(ctx); err != nil || !there {
+		return err
+	}
+	for _, o := range r.have.log {
+		if o.segment || !o.modified.IsZero() && o.modified.Before(before) {
+			continue
+		}
+		at, err := r.madeAt(ctx, o.from)
+		if err == nil && at.Before(r.limit) {
+			err = r.tooYoung(o.from, at)
+		}
+		return err
+	}
+	return nil
+}
+
+func (r *retainer) tooYoung(n uint64, at time.Time) error {
+	return fmt.Errorf("%w: commit %d, of %s: it can be removed %s after its object was put here, if no object has later commits, too: run erase again then", ErrTooYoung,
+		n, at.UTC().Format(time.RFC3339), r.o.LogMinAge)
 }
 
 // succeed puts a commit after the newest one, if that belongs to the history that is removed: the
@@ -151,8 +179,7 @@ func (r *retainer) cutOff(ctx context.Context) error {
 		return err
 	}
 	if at.Before(r.limit) {
-		return fmt.Errorf("%w: commit %d, of %s: it can be removed %s after its object was put here, if no object has later commits, too: run erase again then", ErrTooYoung,
-			next, at.UTC().Format(time.RFC3339), r.o.LogMinAge)
+		return r.tooYoung(next, at)
 	}
 	if next == 1 {
 		return nil // everything is newer

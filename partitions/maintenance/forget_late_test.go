@@ -58,7 +58,9 @@ func TestSweepLateSegment(t *testing.T) {
 			w.put(key, old[key])
 			for range 4 {
 				w.hours(25)
-				_, _ = w.night()
+				if s, err := w.night(); err == nil && s.Complete() && w.memory.Bytes(key) != nil {
+					t.Errorf("%s is there, and nothing waits", key)
+				}
 			}
 			w.hours(25)
 			if s := w.sweep(); !s.Complete() || w.memory.Bytes(key) != nil {
@@ -104,6 +106,7 @@ func TestSweepLateCommit(t *testing.T) {
 			w := longHistory(t)
 			w.mustForget()
 			n := map[string]uint64{"first": 1, "middle": w.base() / 2}[which]
+			key := history.LogKey(anne, n)
 			b := history.NewBuilder(history.Header{Backup: anne, Number: n, Time: w.times[n], Clock: w.times[n]}, pack.Options{})
 			w.must(b.Event(&history.MessagesEvent{Messages: w.bodies(b, 1, true)}))
 			if won, err := w.found.PutBuilt(t.Context(), b); err != nil || !won {
@@ -111,11 +114,13 @@ func TestSweepLateCommit(t *testing.T) {
 			}
 			for range 4 {
 				w.hours(25)
-				_, _ = w.night()
+				if s, err := w.night(); err == nil && s.Complete() && w.memory.Bytes(key) != nil {
+					t.Errorf("%s is there, and nothing waits", key)
+				}
 			}
 			w.hours(25)
 			s := w.sweep()
-			if there := w.memory.Bytes(history.LogKey(anne, n)) != nil; there || !s.Complete() {
+			if there := w.memory.Bytes(key) != nil; there || !s.Complete() {
 				t.Errorf("%+v, commit %d is there: %t", s, n, there)
 			}
 			w.checkForgotten(true)
@@ -252,4 +257,40 @@ func TestForgetRecordBesideNeeded(t *testing.T) {
 		}
 	}
 	w.checkMoments()
+}
+
+// A backup was moved here lately, and its newest commit is old. Forget refuses before it changes anything.
+func TestForgetMovedLately(t *testing.T) {
+	w := shortHistory(t)
+	w.days(5)
+	for key := range w.objects("backups/") {
+		w.put(key, w.memory.Bytes(key))
+	}
+	w.until = maintenance.LastDay(w.now, 48*time.Hour)
+	before := w.memory.Snapshot()
+	if _, err := w.forget(); !errors.Is(err, maintenance.ErrTooYoung) {
+		t.Errorf("%v", err)
+	}
+	if changed := slices.DeleteFunc(w.memory.Changed(before), func(key string) bool { return strings.HasSuffix(key, "/upkeep.json") }); len(changed) > 0 {
+		t.Errorf("changed %q", changed)
+	}
+	w.days(3)
+	w.mustForget()
+	w.checkForgotten(false)
+}
+
+// The newest commit has its body inline, and nothing has followed for long. One run removes the history.
+func TestForgetIdle(t *testing.T) {
+	w := shortHistory(t)
+	w.commitWith(1, "inbox", true)
+	w.note()
+	w.days(5)
+	w.until = maintenance.LastDay(w.now, 48*time.Hour)
+	w.mustForget()
+	w.checkForgotten(false)
+	w.hours(14)
+	if s := w.sweep(); !s.Complete() {
+		t.Errorf("%+v", s)
+	}
+	w.checkForgotten(true)
 }

@@ -42,6 +42,8 @@ type MergeOptions struct {
 	Before time.Time
 	// Private stores equal bodies once for each backup, as repository.json may demand.
 	Private bool
+	// Relist lists each backup again: it has changed since its lease was taken.
+	Relist bool
 	// Packing is called before a pack is put. nil: it is not called.
 	Packing func(ctx context.Context, key string) error
 }
@@ -127,7 +129,10 @@ func during(ctx context.Context, u *repository.Upkeep) (context.Context, func())
 }
 
 func (m *Merger) add(ctx context.Context, job *Merged) error {
-	f, same := job.Upkeep.Listed(job.Found)
+	f, same := job.Found, false
+	if !m.o.Relist {
+		f, same = job.Upkeep.Listed(job.Found)
+	}
 	if !same {
 		if err := sameBackup(ctx, job.Found); err != nil {
 			return err

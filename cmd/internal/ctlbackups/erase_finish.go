@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
@@ -53,11 +54,22 @@ func (c *command) dueErasures(p repository.Config) (due []*repository.Erasure, c
 			cli.Fprintf(c.out, "erase %s: %s: bodies are removed after %s\n", nameOf(e.Of()), p.Name, timespec.Text(at))
 		}
 	}
-	due, err = erasure.Listed(c.ctx, p, due)
-	if err != nil {
+	listed, err := erasure.Listed(c.ctx, p, due)
+	_, werr := erasure.Listed(c.ctx, p, waitingOf(open, due))
+	if err = errors.Join(err, werr); err != nil {
 		cli.Fprintf(c.err, "ctl_backups: partition %s: %v\n", p.Name, err)
 	}
-	return due, complete && err == nil
+	return listed, complete && err == nil
+}
+
+// waitingOf returns the erasures of history that are not due, and have put a list of packs.
+func waitingOf(open, due []*repository.Erasure) (out []*repository.Erasure) {
+	for _, e := range open {
+		if e.OfHistory() && (e.State == repository.ErasureRemoving || e.State == repository.ErasurePending) && !slices.Contains(due, e) {
+			out = append(out, e)
+		}
+	}
+	return out
 }
 
 // resumeErasure removes copies after an interruption. A copy that is removed in part would keep

@@ -136,3 +136,21 @@ func TestEraseBeforeDueMeanwhile(t *testing.T) {
 		t.Errorf("%d are due, complete: %t: %s", len(due), complete, &errs)
 	}
 }
+
+// The list of packs of an erasure that is not due is damaged: compact reports it, because no pack is rewritten meanwhile.
+func TestEraseBeforeListDamaged(t *testing.T) {
+	w := pastOfBob(t)
+	keys := w.Parts[0].Store.List(t.Context(), repository.ErasedPrefix, "")
+	for info, err := range keys {
+		if err == nil && strings.HasSuffix(info.Key, ".packs.zst") {
+			_, err = w.Parts[0].Store.Put(t.Context(), info.Key, strings.NewReader("damaged"), objstore.PutOptions{})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.Now = w.Now.Add(3 * time.Hour)
+	if out, err := tool(t, w, "compact", "-A"); !errors.Is(err, cli.ErrReported) || !strings.Contains(out, "until a former version of this object is put back") {
+		t.Errorf("compact: %v: %s", err, out)
+	}
+}
