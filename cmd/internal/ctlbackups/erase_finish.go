@@ -134,19 +134,19 @@ func (c *command) eraseRest(n repository.Name) error {
 }
 
 func (c *command) eraseBodies(p repository.Config, n repository.Name) (done bool, err error) {
-	for {
+	var due []*repository.Erasure
+	complete := false
+	for more := true; more; { // the rest of a history may have to wait again
+		if err := c.awaitErasures(p, n); err != nil {
+			return false, err
+		}
+		due, complete = c.dueErasures(p)
 		waiting, err := c.waiting(p, n)
 		if err != nil {
 			return false, err
 		}
-		if waiting == 0 {
-			break
-		}
-		if err := c.sleep(min(waiting, pollErasure)); err != nil {
-			return false, err
-		}
+		more = waiting > 0
 	}
-	due, complete := c.dueErasures(p)
 	if len(due) == 0 {
 		return complete, nil
 	}
@@ -159,6 +159,19 @@ func (c *command) eraseBodies(p repository.Config, n repository.Name) (done bool
 	}
 	done, err = c.settleErasures(p, due, r)
 	return done && complete, err
+}
+
+// awaitErasures sleeps until no bodies of a backup have to wait.
+func (c *command) awaitErasures(p repository.Config, n repository.Name) error {
+	for {
+		waiting, err := c.waiting(p, n)
+		if err != nil || waiting == 0 {
+			return err
+		}
+		if err := c.sleep(min(waiting, pollErasure)); err != nil {
+			return err
+		}
+	}
 }
 
 // waiting returns how long the bodies of a backup have to wait; 0 = none waits.

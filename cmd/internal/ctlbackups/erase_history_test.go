@@ -111,6 +111,34 @@ func pastOfBob(t *testing.T) *tooltest.World {
 	return w
 }
 
+// With --wait, erase completes the erasure, although a delayed request puts a checkpoint with the content again
+// meanwhile: it prints why it waits, and for how long.
+func TestEraseBeforeWaits(t *testing.T) {
+	w := pastOfBob(t)
+	store := w.Parts[0].Store
+	var late string
+	for info, err := range store.List(t.Context(), "backups/user/bob/checkpoints/", "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		late = info.Key
+	}
+	slept := time.Duration(0)
+	var out, errs bytes.Buffer
+	c := &command{ctx: t.Context(), bucket: w.Bucket(""), now: w.Now, clock: func() time.Time { return w.Now }, out: &out, err: &errs, waitErased: true,
+		pass: func(d time.Duration) {
+			if slept += d; slept < 13*time.Hour { // the checkpoint is young when its packs are due
+				if _, err := store.Put(t.Context(), late, bytes.NewReader(w.Stores[0].Bytes(late)), objstore.PutOptions{}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			w.Now = w.Now.Add(d)
+		}}
+	if err := c.eraseRest(repository.UserName("bob")); err != nil || slept < 20*time.Hour || !strings.Contains(errs.String(), "waiting until ") || !strings.Contains(out.String(), "and the bodies in ") {
+		t.Errorf("%v after %s: %s%s", err, slept, &out, &errs)
+	}
+}
+
 // A record that cannot be read is reported, and does not keep another erasure of history from its end.
 func TestEraseBeforeBesideDamagedRecord(t *testing.T) {
 	w := pastOfBob(t)
