@@ -49,7 +49,7 @@ func Forget(ctx context.Context, f *repository.Found, u *repository.Upkeep, o Fo
 func newForgetter(f *repository.Found, u *repository.Upkeep, o ForgetOptions) *retainer {
 	r := newRetainer(f, u, o.RetainOptions)
 	r.forget, r.limit = true, o.Until.UTC()
-	r.cutting, r.moving, r.late = o.Cutting, o.Moving, o.Late
+	r.cutting, r.moving, r.late, r.packing = o.Cutting, o.Moving, o.Late, o.Merge.Packing
 	return r
 }
 
@@ -202,8 +202,10 @@ func (r *retainer) cutOff(ctx context.Context) error {
 	if err := r.findNeeded(ctx); err != nil {
 		return err
 	}
-	if err := r.notAhead(ctx, next-1); err != nil {
-		return err
+	if !slices.Contains(older, next-1) { // else retention has cut past the limit, and that state rightly has later deletions
+		if err := r.notAhead(ctx, next-1); err != nil {
+			return err
+		}
 	}
 	if !cut && !r.removes() {
 		return nil

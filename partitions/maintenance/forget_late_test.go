@@ -294,3 +294,85 @@ func TestForgetIdle(t *testing.T) {
 	}
 	w.checkForgotten(true)
 }
+
+// Retention has cut the log past the time of an erasure. The state before the log rightly has messages that were deleted
+// after that time. Neither the erasure nor the sweep takes that for a wrong clock.
+func TestForgetBeforeRetention(t *testing.T) {
+	w := newForgetful(t)
+	w.plain = true
+	w.policy.Keep, w.policy.Daily = 72*time.Hour, 30
+	w.create("inbox")
+	w.note()
+	w.deliver("inbox", 4)
+	w.note()
+	w.days(1)
+	w.expunge("inbox", 1)
+	w.note()
+	w.days(2)
+	w.until = w.now.UTC().Truncate(24 * time.Hour)
+	for range 4 {
+		w.days(1)
+		w.deliver("inbox", 1)
+		w.expunge("inbox", 1)
+		w.note()
+	}
+	w.days(5)
+	w.merge()
+	w.days(3)
+	w.deliver("inbox", 1)
+	w.note()
+	_, err := w.retain()
+	w.must(err)
+	w.catchUp()
+	w.note()
+	if base := w.base(); base < 2 || !w.times[base-1].After(w.until) {
+		t.Fatalf("the log begins after commit %d: this test no longer covers its case", base)
+	}
+	w.mustForget()
+	w.checkForgotten(false)
+	w.hours(14)
+	if s := w.sweep(); !s.Complete() {
+		t.Errorf("%+v", s)
+	}
+	w.checkForgotten(true)
+}
+
+// The bodies of a large commit go into packs when it is removed. Each of these is announced before it is put.
+func TestForgetAnnouncesPacks(t *testing.T) {
+	w := newForgetful(t)
+	w.plain = true
+	w.create("inbox")
+	w.note()
+	w.large = true
+	w.commitWith(3, "inbox", true)
+	w.large = false
+	w.note()
+	w.days(9)
+	w.deliver("inbox", 1)
+	w.note()
+	w.until = maintenance.LastDay(w.now, 48*time.Hour)
+	before, announced := w.objects("packs/"), map[string]bool{}
+	w.must(w.upkeep(func(f *repository.Found, u *repository.Upkeep) error {
+		o := w.forgetOptions()
+		o.Merge.Packing = func(_ context.Context, key string) error {
+			if announced[key] = true; w.memory.Bytes(key) != nil {
+				t.Errorf("%s was put before", key)
+			}
+			return nil
+		}
+		_, err := maintenance.Forget(t.Context(), f, u, o)
+		return err
+	}))
+	put := 0
+	for key := range w.objects("packs/") {
+		if _, old := before[key]; old {
+			continue
+		}
+		if put++; !announced[key] {
+			t.Errorf("%s was not announced", key)
+		}
+	}
+	if put == 0 {
+		t.Error("no pack was put: this test no longer covers its case")
+	}
+}

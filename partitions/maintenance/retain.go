@@ -135,9 +135,10 @@ type retainer struct {
 	bodies packedBodies // of the large commit that was folded last
 	forget bool         // for an erasure: everything before limit goes, whatever the policy
 
-	cutting, moving func(context.Context) error // of ForgetOptions
-	cutBegun        bool                        // cutting was called
-	late            time.Time                   // of ForgetOptions
+	cutting, moving func(context.Context) error                 // of ForgetOptions
+	packing         func(ctx context.Context, key string) error // of MergeOptions
+	cutBegun        bool                                        // cutting was called
+	late            time.Time                                   // of ForgetOptions
 }
 
 func (r *retainer) run(ctx context.Context) error {
