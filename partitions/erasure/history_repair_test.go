@@ -2,9 +2,12 @@ package erasure_test
 
 import (
 	"context"
+	"errors"
 	"slices"
+	"strings"
 	"testing"
 
+	"github.com/cyrusbackup/backupd/objstore/faultstore"
 	"github.com/cyrusbackup/backupd/partitions/erasure"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 	"github.com/cyrusbackup/backupd/partitions/verify"
@@ -41,5 +44,36 @@ func TestHistoryBesideRepair(t *testing.T) {
 	w.forgotten()
 	if open := w.open(); len(open) != 1 {
 		t.Errorf("the erasure is done, although versions are left: %+v", open)
+	}
+}
+
+// No erasure begins while a repair puts a new pack and the note that leads to it: it would find neither.
+func TestRepairKeepsErasuresOut(t *testing.T) {
+	w := newPast(t)
+	w.put(w.mixed, append(slices.Clone(w.mem.Bytes(w.mixed)), "damage"...))
+	puts := 0
+	f := faultstore.New(w.mem)
+	f.Add(faultstore.Fault{Match: func(op, key string) bool {
+		return op == "put" && (strings.HasPrefix(key, "packs/") || strings.HasPrefix(key, "moved/"))
+	}, Call: func(string, string) {
+		puts++
+		o := w.lock()
+		o.Wait = false
+		u, err := repository.BeginCollection(t.Context(), w.config(), o)
+		if !errors.Is(err, repository.ErrUpkeep) {
+			t.Errorf("put %d: %v", puts, err)
+		}
+		if err == nil {
+			_ = u.End(t.Context())
+		}
+	}})
+	found := w.found("bert")
+	found.Partition.Store = f
+	o := verify.RepairOptions{Lock: w.lock(), Others: w.parts(), Problem: func(verify.Problem) {}, Report: func(verify.Change) {},
+		Replacing: func(ctx context.Context, lease *repository.Upkeep, old, key string) error {
+			return erasure.Replaces(ctx, w.config(), lease, w.lock(), old, key)
+		}}
+	if _, err := verify.Repair(t.Context(), found, o); err != nil || puts < 2 {
+		t.Errorf("%d puts: %v", puts, err)
 	}
 }

@@ -161,11 +161,8 @@ func (r *repairer) rewrite(ctx context.Context, key string, body objstore.Body) 
 		r.report(Repaired, key, "removed: no entry is readable")
 		return nil
 	}
-	now, err := r.putPack(ctx, w, key, nil)
+	now, err := r.putNoted(ctx, w, key, kept)
 	if err != nil {
-		return err
-	}
-	if err := r.note(ctx, key, kept, now); err != nil {
 		return err
 	}
 	text := ""
@@ -174,6 +171,22 @@ func (r *repairer) rewrite(ctx context.Context, key string, body objstore.Body) 
 	}
 	r.report(Repaired, key, "%s copied to %s%s", english.Plural(len(kept), "entry", "entries"), now, text)
 	return nil
+}
+
+// putNoted puts a pack with the entries of another one, and notes it. No erasure begins in between: it would find
+// neither the new pack nor a note that leads there.
+func (r *repairer) putNoted(ctx context.Context, w *pack.Writer, key string, entries []string) (now string, err error) {
+	var lease *repository.Upkeep
+	if r.o.Replacing != nil {
+		if lease, err = repository.BeginCollection(ctx, r.f.Partition, r.o.Lock); err != nil {
+			return "", err
+		}
+		defer func() { err = errors.Join(err, lease.End(context.WithoutCancel(ctx))) }()
+	}
+	if now, err = r.putPack(ctx, w, key, lease); err != nil {
+		return "", err
+	}
+	return now, r.note(ctx, key, entries, now)
 }
 
 // renote changes the notes of other packs that lead to a rewritten pack. Readers follow one note only, and
