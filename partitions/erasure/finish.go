@@ -80,6 +80,11 @@ func Due(e *repository.Erasure, now time.Time) (due bool, at time.Time) {
 	return e.State == repository.ErasurePending && now.After(at), at
 }
 
+// stillDue reports whether an erasure that was due has not begun to wait again.
+func stillDue(was, now *repository.Erasure) bool {
+	return was.State == now.State && was.Removed.Equal(now.Removed) && was.Waits.Equal(now.Waits)
+}
+
 // Packs yields the packs of erasures in order, each once, for collection.
 func Packs(ctx context.Context, p repository.Config, list []*repository.Erasure) iter.Seq2[collection.Pack, error] {
 	return func(yield func(collection.Pack, error) bool) {
@@ -107,7 +112,7 @@ func Keep(p repository.Config, due []*repository.Erasure) func(context.Context) 
 			if err != nil && (e == nil || repository.IsStoreError(err)) {
 				return nil, false, err
 			}
-			isDue := slices.ContainsFunc(due, func(d *repository.Erasure) bool { return d.ID == e.ID })
+			isDue := slices.ContainsFunc(due, func(d *repository.Erasure) bool { return d.ID == e.ID && stillDue(d, e) })
 			if err == nil && (!e.OfHistory() || e.State == repository.ErasureDone || isDue) {
 				continue
 			}

@@ -73,6 +73,9 @@ func (j *historyJob) leased(ctx context.Context, fn func(context.Context) error)
 func (j *historyJob) check() error { return errors.Join(j.backup.Check(), j.collect.Check()) }
 
 func (j *historyJob) run(ctx context.Context) error {
+	if err := j.adopt(ctx); err != nil {
+		return err
+	}
 	for {
 		if err := j.same(ctx); err != nil {
 			return err
@@ -81,7 +84,7 @@ func (j *historyJob) run(ctx context.Context) error {
 			return err
 		}
 		if err := j.erase(ctx); err != nil {
-			return err
+			return errors.Join(err, j.refused(ctx, err))
 		}
 		if !j.r.Before.Before(j.Forget.Until) {
 			return nil
@@ -151,7 +154,7 @@ func interrupted(ctx context.Context, f *repository.Found) (*record, error) {
 		if err != nil && (e == nil || repository.IsStoreError(err)) {
 			return nil, err
 		}
-		if err != nil || !e.Unfinished() || !e.Concerns(f) {
+		if err != nil || !e.Unfinished() || !e.MayConcern(f) {
 			continue
 		}
 		now, info, err := repository.ReadErasure(ctx, f.Partition.Store, e.ID)

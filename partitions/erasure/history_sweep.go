@@ -16,6 +16,9 @@ import (
 // before retention, which leaves blocks that readers may still need.
 func SweepHistory(ctx context.Context, p repository.Config, e *repository.Erasure, o maintenance.ForgetOptions) (out maintenance.Swept, err error) {
 	o.Lock.SetDefaults()
+	if e.State == repository.ErasureBegun {
+		return out, cancelBegun(ctx, p, e, o.Lock)
+	}
 	f, err := repository.FindPath(ctx, p, e.Backup)
 	if errors.Is(err, repository.ErrNoBackup) || err == nil && !e.Concerns(f) {
 		return out, gone(ctx, p, e, o.Lock)
@@ -122,32 +125,55 @@ func (s *historySweep) put(ctx context.Context, change func(at time.Time)) error
 	return err
 }
 
+// there returns where the backup of an erasure may be; "" = it is gone. A repair may have given it another id.
+func there(ctx context.Context, p repository.Config, e *repository.Erasure) (string, error) {
+	w, err := repository.Everything(ctx, p, e.Of())
+	if err != nil {
+		return "", err
+	}
+	if w.Active != nil && e.MayConcern(w.Active) {
+		return repository.BackupPrefix(e.Backup), nil
+	}
+	for _, f := range w.Aside {
+		if e.MayConcern(f) {
+			return f.Aside + "/", nil
+		}
+	}
+	if len(w.Strays) > 0 {
+		return w.Strays[0] + "/", nil
+	}
+	return "", nil
+}
+
 // gone continues the erasure of history of a backup that does not exist any more.
 func gone(ctx context.Context, p repository.Config, e *repository.Erasure, o repository.LockOptions) (err error) {
-	if !e.Unfinished() {
-		return nil
-	}
 	u, err := repository.BeginCollection(ctx, p, o)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, u.End(context.WithoutCancel(ctx))) }()
 	r, info, err := repository.ReadErasure(ctx, p.Store, e.ID)
-	if err != nil || !r.Unfinished() {
+	if err != nil || r.State == repository.ErasureDone {
 		return err
+	}
+	where, err := there(ctx, p, r)
+	if err != nil {
+		return err
+	}
+	if where != "" {
+		return fmt.Errorf("%s may have this history, but not under the id of the backup: repair it, or end the erasure of the whole backup, and run erase again", where)
+	}
+	if r.State != repository.ErasureRemoving {
+		return nil
 	}
 	at, err := now(ctx, p, o.Now)
 	if err != nil {
 		return err
 	}
-	if r.State == repository.ErasureRemoving {
-		if err := collection.Condemn(ctx, p, u, readPacks(ctx, p.Store, r.ID)); err != nil {
-			return err
-		}
-		r.State, r.Cut, r.Removed = repository.ErasurePending, at.UTC(), at.UTC()
-	} else {
-		r.State, r.Done = repository.ErasureDone, at.UTC()
+	if err := collection.Condemn(ctx, p, u, readPacks(ctx, p.Store, r.ID)); err != nil {
+		return err
 	}
+	r.State, r.Cut, r.Removed = repository.ErasurePending, at.UTC(), at.UTC()
 	if err := u.Check(); err != nil {
 		return err
 	}

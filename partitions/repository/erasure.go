@@ -155,6 +155,12 @@ func (e *Erasure) Concerns(f *Found) bool {
 	return e.OfHistory() && e.Backup == f.Path && len(e.IDs) == 1 && e.IDs[0] == f.Info.ID
 }
 
+// MayConcern reports whether the record may be about the history of a backup: backup.json has another id after a
+// repair, but not a later time of creation.
+func (e *Erasure) MayConcern(f *Found) bool {
+	return e.OfHistory() && e.Backup == f.Path && (e.Concerns(f) || f.Info.ID == "" || !f.Info.Created.After(e.Since))
+}
+
 // CheckErasures returns ErrErasing if a copy of the backup may have bodies that have to disappear. A backup
 // whose backup.json cannot be read counts as every backup that had its name.
 func (f *Found) CheckErasures(ctx context.Context) error {
@@ -162,7 +168,7 @@ func (f *Found) CheckErasures(ctx context.Context) error {
 		if err != nil && (e == nil || IsStoreError(err)) {
 			return err
 		}
-		if err == nil && e.State != ErasureDone && (e.Concerns(f) || f.Info.ID == "" && e.OfHistory() && e.Backup == f.Path) {
+		if err == nil && e.State != ErasureDone && e.MayConcern(f) {
 			return fmt.Errorf("%s: %w", f.Name(), ErrErasing)
 		}
 	}

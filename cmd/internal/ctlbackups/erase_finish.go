@@ -157,6 +157,9 @@ func (c *command) eraseBodies(p repository.Config, n repository.Name) (done bool
 	for _, b := range append(r.Blocked, r.Kept...) {
 		cli.Fprintf(c.err, "ctl_backups: partition %s: bodies stay because of %v\n", p.Name, b)
 	}
+	if r.Blocking > 0 { // nothing was removed
+		return false, nil
+	}
 	done, err = c.settleErasures(p, due, r)
 	return done && complete, err
 }

@@ -54,6 +54,11 @@ func (c *command) eraseHistory(arg string, t *eraseTotals) error {
 	if err := c.confirmed(s.Found.Name(), func() error { return c.showHistory(s) }); err != nil {
 		return err
 	}
+	if c.yes {
+		if err := c.showHistory(s); err != nil {
+			return err
+		}
+	}
 	o.Until = s.Until
 	done, err := erasure.EraseHistory(c.ctx, s, erasure.HistoryOptions{By: c.person(), Reason: c.reason, Forget: o})
 	if done != nil {

@@ -105,7 +105,7 @@ func pastOfBob(t *testing.T) *tooltest.World {
 	bob.Deliver(tooltest.Mail("new", "carol@example.org", 9000), w.Now)
 	w.Sync(bob)
 	before := w.Now.Add(-4 * 24 * time.Hour).Format(time.RFC3339)
-	if out, err := tool(t, w, "erase", "bob", "--yes", "--before", before, "--reason", "request"); err != nil {
+	if out, err := tool(t, w, "erase", "bob", "--yes", "--before", before, "--reason", "request"); err != nil || !strings.Contains(out, ": every moment from ") {
 		t.Fatalf("%v: %s", err, out)
 	}
 	return w

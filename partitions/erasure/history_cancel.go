@@ -1,0 +1,82 @@
+package erasure
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cyrusbackup/backupd/partitions/repository"
+)
+
+// refused ends the record of an erasure that was refused before it removed anything. Else it would keep the backup from
+// being moved, and its packs from being collected, for ever. After a failure of the store, the next run continues, or
+// SweepHistory ends the record.
+func (j *historyJob) refused(ctx context.Context, err error) error {
+	if j.r.State != repository.ErasureBegun || repository.IsStoreError(err) || ctx.Err() != nil {
+		return nil
+	}
+	j.done = nil
+	return cancelErasure(ctx, j.f.Partition, j.r.ID, j.check)
+}
+
+// cancelErasure removes the record of an erasure that has removed nothing, and its list before it.
+func cancelErasure(ctx context.Context, p repository.Config, id string, check func() error) error {
+	m := &remover{store: p.Store, check: check}
+	if err := m.erase(ctx, repository.ErasurePacksKey(id)); err != nil {
+		return err
+	}
+	if err := check(); err != nil {
+		return err
+	}
+	return p.Store.Delete(ctx, repository.ErasureKey(id))
+}
+
+// cancelBegun ends an erasure that was interrupted before it removed anything. The error is about that.
+func cancelBegun(ctx context.Context, p repository.Config, e *repository.Erasure, o repository.LockOptions) (err error) {
+	u, err := repository.BeginCollection(ctx, p, o) // EraseHistory holds it while it changes the record
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, u.End(context.WithoutCancel(ctx))) }()
+	now, _, err := repository.ReadErasure(ctx, p.Store, e.ID)
+	if err != nil {
+		return err
+	}
+	if now.State == repository.ErasureBegun {
+		err = cancelErasure(ctx, p, e.ID, u.Check)
+	}
+	if err != nil {
+		return err
+	}
+	return errors.New("it was interrupted before it removed anything, and has ended: to erase this history, run erase again")
+}
+
+// adopt puts the id of the backup into the records of its erasures: a repair has rewritten its backup.json since. The
+// person who runs erase confirms that it is the same backup.
+func (j *historyJob) adopt(ctx context.Context) error {
+	p := j.f.Partition
+	for e, err := range repository.Erasures(ctx, p, time.Time{}) {
+		if err != nil && (e == nil || repository.IsStoreError(err)) {
+			return err
+		}
+		if err != nil || e.State == repository.ErasureDone || e.Concerns(j.f) || !e.MayConcern(j.f) {
+			continue
+		}
+		if e.Before.After(j.Forget.Until) {
+			return fmt.Errorf("the erasure of its history before %s is not complete, and its backup.json was rewritten since: run erase with this time", e.Before.Format(time.RFC3339))
+		}
+		now, info, err := repository.ReadErasure(ctx, p.Store, e.ID)
+		if err != nil {
+			return err
+		}
+		if err := j.check(); err != nil {
+			return err
+		}
+		now.IDs = []string{j.f.Info.ID}
+		if _, err := now.Put(ctx, p.Store, info.ETag); err != nil {
+			return err
+		}
+	}
+	return nil
+}
