@@ -47,9 +47,11 @@ func TestHistoryBesideRepair(t *testing.T) {
 	}
 }
 
-// No erasure begins while a repair puts a new pack and the note that leads to it: it would find neither.
+// While an erasure is open, no other one looks for packs while a repair puts a new pack and the note that leads to it: it
+// would find neither.
 func TestRepairKeepsErasuresOut(t *testing.T) {
 	w := newPast(t)
+	w.mustHistory()
 	w.put(w.mixed, append(slices.Clone(w.mem.Bytes(w.mixed)), "damage"...))
 	puts := 0
 	f := faultstore.New(w.mem)
@@ -69,11 +71,58 @@ func TestRepairKeepsErasuresOut(t *testing.T) {
 	}})
 	found := w.found("bert")
 	found.Partition.Store = f
-	o := verify.RepairOptions{Lock: w.lock(), Others: w.parts(), Problem: func(verify.Problem) {}, Report: func(verify.Change) {},
+	if _, err := verify.Repair(t.Context(), found, w.repairOptions()); err != nil || puts < 2 {
+		t.Errorf("%d puts: %v", puts, err)
+	}
+}
+
+// Without an erasure, a damaged pack is repaired while a collection runs.
+func TestRepairWithoutErasureTakesNoLease(t *testing.T) {
+	w := newPast(t)
+	w.put(w.mixed, append(slices.Clone(w.mem.Bytes(w.mixed)), "damage"...))
+	u, err := repository.BeginCollection(t.Context(), w.config(), w.lock())
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := w.repairOptions()
+	o.Lock.Wait = false
+	if _, err := verify.Repair(t.Context(), w.found("bert"), o); err != nil || w.has(w.mixed) {
+		t.Errorf("%v, the damaged pack is there: %t", err, w.has(w.mixed))
+	}
+	if err := u.End(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// An erasure begins while a repair puts a new pack, and before it puts the note. The new pack gets on its list.
+func TestErasureBeginsDuringRepair(t *testing.T) {
+	w := newPast(t)
+	w.put(w.mixed, append(slices.Clone(w.mem.Bytes(w.mixed)), "damage"...))
+	f := faultstore.New(w.mem)
+	begun := false
+	f.Add(faultstore.Fault{Count: 1, Match: func(op, key string) bool { return op == "put" && strings.HasPrefix(key, "moved/") }, Call: func(string, string) {
+		begun = true
+		w.mustHistory()
+	}})
+	found := w.found("bert")
+	found.Partition.Store = f
+	if _, err := verify.Repair(t.Context(), found, w.repairOptions()); err != nil || !begun {
+		t.Fatalf("begun: %t, %v", begun, err)
+	}
+	for range 3 {
+		w.later(15 * hour)
+		_ = w.tryFinish() // former versions of the damaged pack stay
+	}
+	for _, key := range w.needles() {
+		if key != w.mixed || w.has(key) {
+			t.Errorf("the needle is in %s", key)
+		}
+	}
+}
+
+func (w *past) repairOptions() verify.RepairOptions {
+	return verify.RepairOptions{Lock: w.lock(), Others: w.parts(), Problem: func(verify.Problem) {}, Report: func(verify.Change) {},
 		Replacing: func(ctx context.Context, lease *repository.Upkeep, old, key string) error {
 			return erasure.Replaces(ctx, w.config(), lease, w.lock(), old, key)
 		}}
-	if _, err := verify.Repair(t.Context(), found, o); err != nil || puts < 2 {
-		t.Errorf("%d puts: %v", puts, err)
-	}
 }

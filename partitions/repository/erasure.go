@@ -175,6 +175,25 @@ func (f *Found) CheckErasures(ctx context.Context) error {
 	return nil
 }
 
+// Erasing reports whether an erasure in a partition is not done, of any backup. A record that cannot be read may be about
+// one. Each erasure puts its record before it looks for packs.
+func Erasing(ctx context.Context, p Config) (bool, error) {
+	return anyOpen(ctx, p, func(*Erasure) bool { return true })
+}
+
+// anyOpen reports whether is returns true for a record that is not done, or a record cannot be read.
+func anyOpen(ctx context.Context, p Config, is func(*Erasure) bool) (bool, error) {
+	for e, err := range Erasures(ctx, p, time.Time{}) {
+		if err != nil && (e == nil || IsStoreError(err)) {
+			return false, err
+		}
+		if err != nil || e.State != ErasureDone && is(e) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
 // Erasures yields the records of a partition that were changed after a time, in order of their
 // ids. An error of one record comes with its id only.
 func Erasures(ctx context.Context, p Config, after time.Time) iter.Seq2[*Erasure, error] {

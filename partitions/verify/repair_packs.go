@@ -173,20 +173,54 @@ func (r *repairer) rewrite(ctx context.Context, key string, body objstore.Body) 
 	return nil
 }
 
-// putNoted puts a pack with the entries of another one, and notes it. No erasure begins in between: it would find
-// neither the new pack nor a note that leads there.
+// putNoted puts a pack with the entries of another one, and notes it. If an erasure is open, it holds the lease of
+// collection: else the erasure could look for packs in between, and find neither the new pack nor a note that leads there.
+// An erasure that begins meanwhile has its record before it looks.
 func (r *repairer) putNoted(ctx context.Context, w *pack.Writer, key string, entries []string) (now string, err error) {
-	var lease *repository.Upkeep
-	if r.o.Replacing != nil {
-		if lease, err = repository.BeginCollection(ctx, r.f.Partition, r.o.Lock); err != nil {
-			return "", err
-		}
-		defer func() { err = errors.Join(err, lease.End(context.WithoutCancel(ctx))) }()
-	}
-	if now, err = r.putPack(ctx, w, key, lease); err != nil {
+	open, err := r.erasing(ctx)
+	if err != nil {
 		return "", err
 	}
-	return now, r.note(ctx, key, entries, now)
+	if open {
+		err = r.leased(ctx, func(lease *repository.Upkeep) error {
+			if now, err = r.putPack(ctx, w, key, lease); err == nil {
+				err = lease.Check()
+			}
+			if err != nil {
+				return err
+			}
+			return r.note(ctx, key, entries, now)
+		})
+		return now, err
+	}
+	if now, err = r.putPack(ctx, w, "", nil); err != nil {
+		return "", err
+	}
+	if err := r.note(ctx, key, entries, now); err != nil {
+		return "", err
+	}
+	if open, err = r.erasing(ctx); err == nil && open {
+		err = r.leased(ctx, func(lease *repository.Upkeep) error { return r.o.Replacing(ctx, lease, key, now) })
+	}
+	return now, err
+}
+
+// leased calls fn with the lease of collection, which every erasure holds while it looks for packs.
+func (r *repairer) leased(ctx context.Context, fn func(*repository.Upkeep) error) (err error) {
+	lease, err := repository.BeginCollection(ctx, r.f.Partition, r.o.Lock)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lease.End(context.WithoutCancel(ctx))) }()
+	return fn(lease)
+}
+
+// erasing reports whether new packs have to be put on the lists of erasures.
+func (r *repairer) erasing(ctx context.Context) (bool, error) {
+	if r.o.Replacing == nil {
+		return false, nil
+	}
+	return repository.Erasing(ctx, r.f.Partition)
 }
 
 // renote changes the notes of other packs that lead to a rewritten pack. Readers follow one note only, and
@@ -245,6 +279,11 @@ func (r *repairer) putPack(ctx context.Context, w *pack.Writer, of string, lease
 	key = history.PackKey(sha256.Sum256(obj))
 	if of != "" && r.o.Replacing != nil {
 		if err := r.o.Replacing(ctx, lease, of, key); err != nil {
+			return "", err
+		}
+	}
+	if lease != nil {
+		if err := lease.Check(); err != nil {
 			return "", err
 		}
 	}
