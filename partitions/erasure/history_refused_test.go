@@ -10,6 +10,7 @@ import (
 	"github.com/cyrusbackup/backupd/partitions/collection"
 	"github.com/cyrusbackup/backupd/partitions/erasure"
 	"github.com/cyrusbackup/backupd/partitions/repository"
+	"github.com/cyrusbackup/backupd/partitions/verify"
 )
 
 // sweep calls SweepHistory for the only open erasure.
@@ -102,10 +103,6 @@ func TestHistoryOfRepairedBackup(t *testing.T) {
 			if state == repository.ErasurePending {
 				w.mustHistory()
 			}
-			info, err := repository.ReadBackupInfo(t.Context(), w.mem, anne)
-			if err != nil {
-				t.Fatal(err)
-			}
 			if err := w.mem.Delete(t.Context(), key); err != nil {
 				t.Fatal(err)
 			}
@@ -113,10 +110,7 @@ func TestHistoryOfRepairedBackup(t *testing.T) {
 			if err := w.sweep(); err == nil || !strings.Contains(err.Error(), "backups/user/anne/") {
 				t.Errorf("without backup.json: %v", err)
 			}
-			f := w.remains()
-			if _, err := f.PutInfo(t.Context(), objstore.PutOptions{IfAbsent: true}, info.Created); err != nil {
-				t.Fatal(err)
-			}
+			w.repair()
 			if err := w.sweep(); err == nil || !strings.Contains(err.Error(), "backups/user/anne/") {
 				t.Errorf("with a new id: %v", err)
 			}
@@ -133,6 +127,47 @@ func TestHistoryOfRepairedBackup(t *testing.T) {
 			}
 			w.complete()
 		})
+	}
+}
+
+// repair repairs the backup of anne as far as possible.
+func (w *past) repair() {
+	w.t.Helper()
+	if _, err := verify.Repair(w.t.Context(), w.remains(), w.repairOptions()); err != nil {
+		w.t.Fatal(err)
+	}
+	if info, err := repository.ReadBackupInfo(w.t.Context(), w.mem, anne); err != nil || info.ID == "" {
+		w.t.Fatalf("%+v, %v", info, err)
+	}
+}
+
+// After the erasure had begun, backup.json was lost with all commits of that time. The commits that are left are
+// younger than the erasure. After a repair, the backup still counts as the same one.
+func TestHistoryOfRepairedYoungLog(t *testing.T) {
+	for _, all := range []bool{false, true} {
+		w := newPast(t)
+		w.mustHistory()
+		w.later(15 * hour)
+		old := w.mem.Keys("backups/user/anne/log/")
+		w.commit("anne", map[int]string{108: ""})
+		if all {
+			old = w.mem.Keys("backups/user/anne/")
+		}
+		for _, key := range append(old, repository.BackupInfoKey(anne)) {
+			if strings.HasPrefix(key, "backups/user/anne/records/") { // content of the erased history may be left there
+				continue
+			}
+			if err := w.mem.Delete(t.Context(), key); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.repair()
+		if err := w.sweep(); err == nil || !strings.Contains(err.Error(), "backups/user/anne/") {
+			t.Errorf("everything was lost: %t: %v", all, err)
+		}
+		if got := w.only().State; got != repository.ErasurePending {
+			t.Errorf("the erasure is %s", got)
+		}
 	}
 }
 

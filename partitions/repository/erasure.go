@@ -155,8 +155,9 @@ func (e *Erasure) Concerns(f *Found) bool {
 	return e.OfHistory() && e.Backup == f.Path && len(e.IDs) == 1 && e.IDs[0] == f.Info.ID
 }
 
-// MayConcern reports whether the record may be about the history of a backup: backup.json has another id after a
-// repair, but not a later time of creation.
+// MayConcern reports whether the record may be about the history of a backup. A repair of backup.json gives it another
+// id. The time of creation is then unknown, unless the log begins with commit 1 (verify.Repair): a later one proves that
+// it is another backup.
 func (e *Erasure) MayConcern(f *Found) bool {
 	return e.OfHistory() && e.Backup == f.Path && (e.Concerns(f) || f.Info.ID == "" || !f.Info.Created.After(e.Since))
 }
@@ -179,6 +180,12 @@ func (f *Found) CheckErasures(ctx context.Context) error {
 // one. Each erasure puts its record before it looks for packs.
 func Erasing(ctx context.Context, p Config) (bool, error) {
 	return anyOpen(ctx, p, func(*Erasure) bool { return true })
+}
+
+// ErasingHistory reports whether an erasure of the history of a backup with this name is not done. A record that cannot
+// be read may be one.
+func (f *Found) ErasingHistory(ctx context.Context) (bool, error) {
+	return anyOpen(ctx, f.Partition, func(e *Erasure) bool { return e.OfHistory() && e.Backup == f.Path })
 }
 
 // anyOpen reports whether is returns true for a record that is not done, or a record cannot be read.
