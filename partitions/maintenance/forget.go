@@ -144,11 +144,26 @@ func (r *retainer) succeed(ctx context.Context) error {
 	if err != nil || at.IsZero() || !at.Before(r.limit) {
 		return err
 	}
+	if err := r.newestNotAhead(ctx); err != nil {
+		return err
+	}
 	if err := r.beginCutting(ctx); err != nil {
 		return err
 	}
 	_, err = r.record(ctx)
 	return err
+}
+
+// newestNotAhead returns an error if the newest state, which is before the limit, cannot be cut off later.
+func (r *retainer) newestNotAhead(ctx context.Context) error {
+	if err := r.sound(ctx); err != nil {
+		return err
+	}
+	m, err := r.f.Load(ctx, history.Moment{Now: r.now})
+	if err != nil {
+		return err
+	}
+	return errors.Join(notAhead(m, r.limit), m.Close())
 }
 
 // forgotten returns the events of the commit that records the removal.
@@ -189,8 +204,8 @@ func (r *retainer) cutOff(ctx context.Context) error {
 		return err
 	}
 	r.stay = map[uint64]bool{next - 1: true}
-	for _, n := range older {
-		r.stay[n] = true
+	for _, m := range older {
+		r.stay[m.Number] = true
 	}
 	cut := r.cut.Number > 0
 	r.cut.Number = next - 1
@@ -202,10 +217,8 @@ func (r *retainer) cutOff(ctx context.Context) error {
 	if err := r.findNeeded(ctx); err != nil {
 		return err
 	}
-	if !slices.Contains(older, next-1) { // else retention has cut past the limit, and that state rightly has later deletions
-		if err := r.notAhead(ctx, next-1); err != nil {
-			return err
-		}
+	if err := r.momentsNotAhead(ctx, next-1, older); err != nil {
+		return err
 	}
 	if !cut && !r.removes() {
 		return nil
@@ -226,17 +239,39 @@ func (r *retainer) removes() bool {
 	return len(r.doomedLog()) > 0 || slices.ContainsFunc(r.have.checkpoints, func(c checkpointObject) bool { return c.number < r.cut.Number && !r.stay[c.number] })
 }
 
-// notAhead returns an error if the state after commit n, which is before the limit, has content with a time of deletion
-// that is not: its commit has a wrong time, and no prune event of the limit drops the content.
-func (r *retainer) notAhead(ctx context.Context, n uint64) error {
-	m, err := history.ReadCheckpoint(ctx, r.store, r.f.Path, n)
-	if err != nil {
-		return err
+// momentsNotAhead is notAhead for the state after commit n, before which the log goes, and for the later single moments
+// before the log. If retention has cut past the limit, they rightly have later deletions, but none that is later than
+// themselves. Sweep does not look at them again: a clock that was wrong since the erasure is no reason to stop.
+func (r *retainer) momentsNotAhead(ctx context.Context, n uint64, older []history.Kept) error {
+	limits := map[uint64]time.Time{n: r.limit}
+	for _, m := range older {
+		own := m.Time
+		if own.After(r.now) { // without its commit, nobody knows better
+			own = r.now
+		}
+		limits[m.Number] = own.Truncate(time.Second).Add(time.Second) // tombstones have whole seconds
+		if r.sweeps {
+			delete(limits, m.Number)
+		}
 	}
-	defer m.Close()
-	at, err := deletedAhead(m, r.limit)
+	for number, limit := range limits {
+		m, err := history.ReadCheckpoint(ctx, r.store, r.f.Path, number)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(notAhead(m, limit), m.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// notAhead returns an error if a state from before a limit has content with a time of deletion that is not: its
+// commit has a wrong time, and a prune event does not drop the content.
+func notAhead(m *history.Mem, limit time.Time) error {
+	at, err := deletedAhead(m, limit)
 	if err == nil && !at.IsZero() {
-		err = fmt.Errorf("the time of a deletion before %s is wrong, %s, because the store's clock was wrong: this history cannot be erased apart from the rest", r.limit.Format(time.RFC3339), at.UTC().Format(time.RFC3339))
+		err = fmt.Errorf("the time of a deletion before %s is wrong, %s, because the store's clock was wrong: this history cannot be erased apart from the rest", limit.UTC().Format(time.RFC3339), at.UTC().Format(time.RFC3339))
 	}
 	return err
 }
@@ -276,7 +311,7 @@ func deletedAhead(m *history.Mem, limit time.Time) (time.Time, error) {
 }
 
 // laterMoments returns the single moments before the log that are not before the limit.
-func (r *retainer) laterMoments(ctx context.Context) (keep []uint64, err error) {
+func (r *retainer) laterMoments(ctx context.Context) (keep []history.Kept, err error) {
 	older, err := r.olderMoments(ctx)
 	if err != nil {
 		return nil, err
@@ -286,7 +321,7 @@ func (r *retainer) laterMoments(ctx context.Context) (keep []uint64, err error) 
 		case m.Time.IsZero():
 			return nil, fmt.Errorf("checkpoint %d: nobody knows from when it is: run ctl_backups verify", m.Number)
 		case !m.Time.Before(r.limit):
-			keep = append(keep, m.Number)
+			keep = append(keep, m)
 		}
 	}
 	return keep, nil

@@ -191,39 +191,83 @@ func TestSweepBesideDaemon(t *testing.T) {
 	t.Error("it never completes")
 }
 
-// The time of a deletion is wrong, because the clock of the store was: a prune event of the limit does not drop the
-// content. Forget refuses before anything is removed.
-func TestForgetDeletedAhead(t *testing.T) {
-	w := shortHistory(t)
-	w.days(1)
-	wrong := w.now.AddDate(4, 0, 0)
-	ahead := func(events ...history.Event) {
-		h := history.Header{Backup: anne, Number: w.tip.Number + 1, Prev: w.tip.Hash, Time: wrong, Host: "h", Clock: w.now, Connection: "c", Client: "mail"}
-		b := history.NewBuilder(h, pack.Options{})
-		for _, e := range events {
-			w.must(b.Event(e))
-		}
-		if won, err := w.found.PutBuilt(t.Context(), b); err != nil || !won {
-			t.Fatal(won, err)
-		}
-		w.catchUp()
+// ahead puts a commit while the clock of the store is wrong, and that of the host is right.
+func (w *forgetful) ahead(wrong time.Time, events ...history.Event) {
+	w.t.Helper()
+	h := history.Header{Backup: anne, Number: w.tip.Number + 1, Prev: w.tip.Hash, Time: wrong, Host: "h", Clock: w.now, Connection: "c", Client: "mail"}
+	b := history.NewBuilder(h, pack.Options{})
+	for _, e := range events {
+		w.must(b.Event(e))
 	}
-	ahead(&history.ExpungeEvent{UniqueID: "inbox", UIDs: w.past.boxes["inbox"][:1]})
-	for range 6 {
-		w.days(1)
-		ahead(&history.SubEvent{User: "anne", Name: "user.anne", Subscribed: true})
+	if won, err := w.found.PutBuilt(w.t.Context(), b); err != nil || !won {
+		w.t.Fatal(won, err)
 	}
-	w.until = maintenance.LastDay(w.now, 48*time.Hour)
+	w.catchUp()
+}
+
+// mustRefuseClock checks that Forget refuses because of a wrong clock, and that nothing was removed.
+func (w *forgetful) mustRefuseClock() {
+	w.t.Helper()
 	cut := false
 	err := w.upkeep(func(f *repository.Found, u *repository.Upkeep) error {
 		o := w.forgetOptions()
 		o.Cutting = func(context.Context) error { cut = true; return nil }
-		_, err := maintenance.Forget(t.Context(), f, u, o)
+		_, err := maintenance.Forget(w.t.Context(), f, u, o)
 		return err
 	})
 	if err == nil || !strings.Contains(err.Error(), "is wrong") || cut {
-		t.Errorf("%v, removed: %t", err, cut)
+		w.t.Errorf("%v, removed: %t", err, cut)
 	}
+}
+
+// The time of a deletion is wrong, because the clock of the store was: a prune event of the limit does not drop the
+// content. Forget refuses before anything is removed, also if nothing has followed for long.
+func TestForgetDeletedAhead(t *testing.T) {
+	for _, idle := range []bool{false, true} {
+		w := shortHistory(t)
+		w.days(1)
+		wrong := w.now.AddDate(4, 0, 0)
+		w.ahead(wrong, &history.ExpungeEvent{UniqueID: "inbox", UIDs: w.past.boxes["inbox"][:1]})
+		w.days(6)
+		if !idle {
+			w.ahead(wrong, &history.SubEvent{User: "anne", Name: "user.anne", Subscribed: true})
+		}
+		w.until = maintenance.LastDay(w.now, 48*time.Hour)
+		newest := w.tip.Number
+		w.mustRefuseClock()
+		if n, err := w.log().Newest(t.Context(), newest); err != nil || n != newest {
+			t.Errorf("commit %d was put, %v", n, err)
+		}
+	}
+}
+
+// The same, and retention has cut the log past the time of the erasure.
+func TestForgetDeletedAheadBeforeRetention(t *testing.T) {
+	w := newForgetful(t)
+	w.policy.Keep, w.policy.Daily = 72*time.Hour, 30
+	w.create("inbox")
+	w.deliver("inbox", 4)
+	w.days(1)
+	wrong := w.now.AddDate(4, 0, 0)
+	w.ahead(wrong, &history.ExpungeEvent{UniqueID: "inbox", UIDs: w.past.boxes["inbox"][:1]})
+	w.days(2)
+	w.until = w.now.UTC().Truncate(24 * time.Hour)
+	before := w.tip.Number
+	for i := range 8 {
+		w.days(1)
+		w.ahead(wrong, &history.SubEvent{User: "anne", Name: "user.anne", Subscribed: i%2 == 0})
+	}
+	w.days(5)
+	w.merge()
+	w.days(3)
+	w.ahead(wrong, &history.SubEvent{User: "anne", Name: "user.anne", Subscribed: true})
+	_, err := w.retain()
+	w.must(err)
+	w.catchUp()
+	if base := w.base(); base <= before {
+		t.Fatalf("the log begins after commit %d: this test no longer covers its case", base)
+	}
+	w.mustRefuseClock()
 }
 
 // A message was deleted in one folder and is live in another one, so that only its former record goes. That is in an

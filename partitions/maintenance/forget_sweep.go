@@ -40,6 +40,7 @@ func (s *Swept) wait(until time.Time, why string) {
 // after Forget, with the same options.
 func Sweep(ctx context.Context, f *repository.Found, u *repository.Upkeep, o ForgetOptions) (out Swept, err error) {
 	r := newForgetter(f, u, o)
+	r.sweeps = true
 	ctx, end := during(ctx, u)
 	defer end()
 	if err = r.sweepForgotten(ctx, &out); err != nil {

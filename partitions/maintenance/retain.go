@@ -139,6 +139,7 @@ type retainer struct {
 	packing         func(ctx context.Context, key string) error // of MergeOptions
 	cutBegun        bool                                        // cutting was called
 	late            time.Time                                   // of ForgetOptions
+	sweeps          bool                                        // for Sweep
 }
 
 func (r *retainer) run(ctx context.Context) error {
