@@ -73,9 +73,6 @@ func (j *historyJob) leased(ctx context.Context, fn func(context.Context) error)
 func (j *historyJob) check() error { return errors.Join(j.backup.Check(), j.collect.Check()) }
 
 func (j *historyJob) run(ctx context.Context) error {
-	if err := j.adopt(ctx); err != nil {
-		return err
-	}
 	for {
 		if err := j.same(ctx); err != nil {
 			return err
@@ -86,8 +83,9 @@ func (j *historyJob) run(ctx context.Context) error {
 		if err := j.erase(ctx); err != nil {
 			return errors.Join(err, j.refused(ctx, err))
 		}
-		if !j.r.Before.Before(j.Forget.Until) {
-			return nil
+		left, err := interrupted(ctx, j.f)
+		if err != nil || left == nil && !j.r.Before.Before(j.Forget.Until) {
+			return err
 		}
 	}
 }
@@ -102,8 +100,7 @@ func (j *historyJob) erase(ctx context.Context) error {
 		if err := j.name(ctx); err != nil {
 			return err
 		}
-		j.r.State = repository.ErasureRemoving
-		return j.put(ctx)
+		return j.removing(ctx)
 	}
 	removed, err := maintenance.Forget(ctx, j.f, j.backup, o)
 	j.r.Objects += int64(removed.Objects())
@@ -123,14 +120,24 @@ func (j *historyJob) same(ctx context.Context) error {
 	return err
 }
 
+// removing puts the record with the state removing: from now on its time stays.
+func (j *historyJob) removing(ctx context.Context) error {
+	j.r.State = repository.ErasureRemoving
+	return j.put(ctx)
+}
+
 // begin puts the record, or continues with that of an interrupted run. Once something may have been removed, its time
-// stays.
+// stays. The id of the backup gets into the record when that is put next: a repair may have rewritten backup.json, and
+// the person who runs erase confirms that it is the same backup.
 func (j *historyJob) begin(ctx context.Context) error {
 	r, err := interrupted(ctx, j.f)
 	if err != nil {
 		return err
 	}
 	until := j.Forget.Until.UTC()
+	if r != nil {
+		r.IDs = []string{j.f.Info.ID}
+	}
 	switch j.r = r; {
 	case r != nil && r.State == repository.ErasureRemoving && r.Before.After(until): // this person has not seen that time
 		return fmt.Errorf("an interrupted run has begun to remove the history before %s: %w", r.Before.Format(time.RFC3339), ErrChanged)
@@ -148,22 +155,45 @@ func (j *historyJob) begin(ctx context.Context) error {
 	return j.put(ctx)
 }
 
-// interrupted returns the record of an interrupted erasure of history of this backup, or nil.
-func interrupted(ctx context.Context, f *repository.Found) (*record, error) {
+// interrupted returns the record of an interrupted erasure of history of this backup, or nil: of several that of the
+// latest time, and one that has removed something before one that has not. A pending one of another id counts as
+// interrupted: what a repair has put since may name packs that are not on its list.
+func interrupted(ctx context.Context, f *repository.Found) (found *record, err error) {
 	for e, err := range repository.Erasures(ctx, f.Partition, time.Time{}) {
 		if err != nil && (e == nil || repository.IsStoreError(err)) {
 			return nil, err
 		}
-		if err != nil || !e.Unfinished() || !e.MayConcern(f) {
+		if err != nil || !continues(e, f) {
 			continue
 		}
 		now, info, err := repository.ReadErasure(ctx, f.Partition.Store, e.ID)
 		if err != nil {
 			return nil, err
 		}
-		return &record{Erasure: now, etag: info.ETag}, nil
+		if !continues(now, f) { // another run has ended it meanwhile
+			continue
+		}
+		if now.State == repository.ErasurePending {
+			now.State = repository.ErasureRemoving
+		}
+		if found == nil || later(now, found.Erasure) {
+			found = &record{Erasure: now, etag: info.ETag}
+		}
 	}
-	return nil, nil
+	return found, nil
+}
+
+// continues reports whether an erasure has to be continued with a backup.
+func continues(e *repository.Erasure, f *repository.Found) bool {
+	return e.MayConcern(f) && (e.Unfinished() || e.State == repository.ErasurePending && !e.Concerns(f))
+}
+
+// later reports whether a is to be continued before b.
+func later(a, b *repository.Erasure) bool {
+	if a.State != b.State {
+		return a.State == repository.ErasureRemoving
+	}
+	return a.Before.After(b.Before)
 }
 
 func (j *historyJob) put(ctx context.Context) (err error) {
@@ -226,6 +256,9 @@ func (j *historyJob) end(ctx context.Context) error {
 		return err
 	})
 	if err != nil {
+		return err
+	}
+	if err := j.removing(ctx); err != nil { // perhaps nothing had to be cut
 		return err
 	}
 	if err := collection.Condemn(ctx, p, j.collect, readPacks(ctx, p.Store, j.r.ID)); err != nil {

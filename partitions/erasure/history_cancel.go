@@ -51,32 +51,3 @@ func cancelBegun(ctx context.Context, p repository.Config, e *repository.Erasure
 	}
 	return errors.New("it was interrupted before it removed anything, and has ended: to erase this history, run erase again")
 }
-
-// adopt puts the id of the backup into the records of its erasures: a repair has rewritten its backup.json since. The
-// person who runs erase confirms that it is the same backup.
-func (j *historyJob) adopt(ctx context.Context) error {
-	p := j.f.Partition
-	for e, err := range repository.Erasures(ctx, p, time.Time{}) {
-		if err != nil && (e == nil || repository.IsStoreError(err)) {
-			return err
-		}
-		if err != nil || e.State == repository.ErasureDone || e.Concerns(j.f) || !e.MayConcern(j.f) {
-			continue
-		}
-		if e.Before.After(j.Forget.Until) {
-			return fmt.Errorf("the erasure of its history before %s is not complete, and its backup.json was rewritten since: run erase with this time", e.Before.Format(time.RFC3339))
-		}
-		now, info, err := repository.ReadErasure(ctx, p.Store, e.ID)
-		if err != nil {
-			return err
-		}
-		if err := j.check(); err != nil {
-			return err
-		}
-		now.IDs = []string{j.f.Info.ID}
-		if _, err := now.Put(ctx, p.Store, info.ETag); err != nil {
-			return err
-		}
-	}
-	return nil
-}

@@ -1,10 +1,13 @@
 package erasure_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"strings"
 	"testing"
+
+	"github.com/klauspost/compress/zstd"
 
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/partitions/collection"
@@ -280,4 +283,97 @@ func TestHistoryHeldBeforeSettle(t *testing.T) {
 		w.finish()
 	}
 	w.complete()
+}
+
+// repairedPending erases the history, until the erasure waits for its packs. Then backup.json is lost and made again.
+func repairedPending(t *testing.T) *past {
+	w := newPast(t)
+	w.mustHistory()
+	w.later(hour)
+	w.mem.Lose(repository.BackupInfoKey(anne))
+	w.repair()
+	return w
+}
+
+// An erasure that is refused changes no record of a backup whose backup.json was rewritten, also because another
+// backup has its name meanwhile.
+func TestRefusedHistoryAdoptsNothing(t *testing.T) {
+	refusal := errors.New("no")
+	for _, want := range []error{refusal, erasure.ErrChanged} {
+		w := repairedPending(t)
+		key := repository.ErasureKey(w.only().ID)
+		was := string(w.mem.Bytes(key))
+		s, err := erasure.LookAtHistory(t.Context(), w.parts(), anneName, w.until, w.here)
+		if err != nil || s.Interrupted == nil || s.Interrupted.Concerns(s.Found) {
+			t.Fatalf("%+v, %v", s, err)
+		}
+		o := w.historyOptions()
+		if errors.Is(want, refusal) {
+			o.Forget.Before = func(context.Context, *repository.Found) error { return refusal }
+		} else {
+			w.mem.Lose(repository.BackupInfoKey(anne))
+			w.repair()
+		}
+		if _, err := erasure.EraseHistory(t.Context(), s, o); !errors.Is(err, want) {
+			t.Errorf("%v, want %v", err, want)
+		}
+		if now := string(w.mem.Bytes(key)); now != was {
+			t.Errorf("%v: the record is %s, was %s", want, now, was)
+		}
+	}
+}
+
+// A repair has put a pack that the list of a pending erasure does not have. When a person continues that erasure under the
+// new id, it names the packs of the backup again.
+func TestAdoptedHistoryNamesPacks(t *testing.T) {
+	w := repairedPending(t)
+	id := w.only().ID
+	was := w.mem.Bytes(repository.ErasurePacksKey(id))
+	w.put(repository.ErasurePacksKey(id), emptyList(t))
+	w.mustHistory()
+	if e := w.only(); e.ID != id || e.State != repository.ErasurePending || !e.Concerns(w.remains()) {
+		t.Errorf("%+v", e)
+	}
+	if now := w.mem.Bytes(repository.ErasurePacksKey(id)); len(now) < len(was) {
+		t.Errorf("the list has %d bytes, and had %d", len(now), len(was))
+	}
+	for range 3 {
+		w.later(15 * hour)
+		w.finish()
+	}
+	w.complete()
+}
+
+// emptyList is a list of packs without any.
+func emptyList(t *testing.T) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	z, err := zstd.NewWriter(&b)
+	if err == nil {
+		err = z.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// Nothing has to be removed from the backup itself. An interruption while former versions are removed leaves no record
+// that says that nothing was removed.
+func TestHistoryRemovingBeforeCondemned(t *testing.T) {
+	w := newPast(t)
+	w.mustHistory()
+	for range 2 {
+		w.later(15 * hour)
+		w.finish()
+	}
+	struck := w.fails(0, func(op, key string) bool {
+		return op == "noncurrent" && key == repository.BackupPrefix(anne)
+	})
+	if _, err := w.tryHistory(); err == nil || !struck() {
+		t.Fatal(err)
+	}
+	if e := w.only(); e.State != repository.ErasureRemoving {
+		t.Errorf("%+v", e)
+	}
 }

@@ -148,6 +148,11 @@ func (c *command) showHistory(s *erasure.HistorySurvey) error {
 		if _, err := cli.Fprintf(c.out, "erase %s: %s: %s\n", nameOf(n), s.Found.Partition.Name, recordText(s.Interrupted)); err != nil {
 			return err
 		}
+		if !s.Interrupted.Concerns(s.Found) {
+			if _, err := cli.Fprintf(c.out, "erase %s: its backup.json was rewritten since that erasure began: continue only if it is the same backup\n", nameOf(n)); err != nil {
+				return err
+			}
+		}
 	}
 	lost := "nothing: the backup reaches back to " + timespec.Text(s.Reach.First)
 	if s.Reach.First.Before(s.Until) {
