@@ -60,6 +60,9 @@ func compact(c *command) error {
 			err = cerr
 		}
 	}
+	if err == nil && c.unswept { // it was reported
+		err = cli.ErrReported
+	}
 	k.progress.end()
 	k.record.end(k.late, err)
 	if perr := k.price(); err == nil {

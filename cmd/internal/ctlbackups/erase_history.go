@@ -212,6 +212,7 @@ func (c *command) sweepNow(p repository.Config, e *repository.Erasure) bool {
 	}
 	switch {
 	case err != nil:
+		c.unswept = true
 		cli.Fprintf(c.err, "ctl_backups: partition %s: erasure of %s before %s: %v\n", p.Name, nameOf(e.Of()), timespec.Text(e.Before), err)
 	case !swept.Complete():
 		until := ""

@@ -182,3 +182,23 @@ func TestEraseBeforeListDamaged(t *testing.T) {
 		t.Errorf("compact: %v: %s", err, out)
 	}
 }
+
+// compact -A fails once if it has ended an erasure that had removed nothing.
+func TestEraseBeforeCancelledFails(t *testing.T) {
+	w := pastOfBob(t)
+	w.Now = w.Now.Add(15 * time.Hour)
+	if out, err := tool(t, w, "compact", "-A"); err != nil {
+		t.Fatalf("compact: %v: %s", err, out)
+	}
+	e := repository.NewErasure(repository.NewID(), repository.UserName("bob"), w.Now.Truncate(24*time.Hour))
+	e.Since = w.Now
+	if _, err := e.Put(t.Context(), w.Parts[0].Store, ""); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := tool(t, w, "compact", "-A"); !errors.Is(err, cli.ErrReported) || !strings.Contains(out, "has ended") {
+		t.Errorf("compact: %v: %s", err, out)
+	}
+	if out, err := tool(t, w, "compact", "-A"); err != nil {
+		t.Errorf("compact again: %v: %s", err, out)
+	}
+}
