@@ -3,9 +3,9 @@ package erasure
 import (
 	"context"
 	"errors"
-	"fmt"
-	"time"
 
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/partitions/maintenance"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
@@ -32,22 +32,28 @@ func cancelErasure(ctx context.Context, p repository.Config, id string, check fu
 	return p.Store.Delete(ctx, repository.ErasureKey(id))
 }
 
-// cancelBegun ends an erasure that was interrupted before it removed anything. The error is about that.
-func cancelBegun(ctx context.Context, p repository.Config, e *repository.Erasure, o repository.LockOptions) (err error) {
+// cancelBegun ends an erasure that was interrupted before it removed anything. The error is about that. out is about one
+// that another run has continued or ended meanwhile.
+func cancelBegun(ctx context.Context, p repository.Config, e *repository.Erasure, o repository.LockOptions) (out maintenance.Swept, err error) {
 	u, err := repository.BeginCollection(ctx, p, o) // EraseHistory holds it while it changes the record
 	if err != nil {
-		return err
+		return out, err
 	}
 	defer func() { err = errors.Join(err, u.End(context.WithoutCancel(ctx))) }()
 	now, _, err := repository.ReadErasure(ctx, p.Store, e.ID)
-	if err != nil {
-		return err
+	if errors.Is(err, objstore.ErrNotExist) || err == nil && now.State != repository.ErasureBegun {
+		return changedMeanwhile(), nil
 	}
-	if now.State == repository.ErasureBegun {
+	if err == nil {
 		err = cancelErasure(ctx, p, e.ID, u.Check)
 	}
 	if err != nil {
-		return err
+		return out, err
 	}
-	return errors.New("it was interrupted before it removed anything, and has ended: to erase this history, run erase again")
+	return out, errors.New("it was interrupted before it removed anything, and has ended: to erase this history, run erase again")
+}
+
+// changedMeanwhile is the result of a sweep that has found a record in another state.
+func changedMeanwhile() maintenance.Swept {
+	return maintenance.Swept{Waiting: "another run has changed its record"}
 }

@@ -4,14 +4,17 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/faultstore"
 	"github.com/cyrusbackup/backupd/partitions/collection"
 	"github.com/cyrusbackup/backupd/partitions/erasure"
+	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 	"github.com/cyrusbackup/backupd/partitions/verify"
 )
@@ -376,4 +379,129 @@ func TestHistoryRemovingBeforeCondemned(t *testing.T) {
 	if e := w.only(); e.State != repository.ErasureRemoving {
 		t.Errorf("%+v", e)
 	}
+}
+
+// While the next night waits for the lease, another run continues an erasure that had begun, or ends it. The night
+// neither removes the record nor says that the erasure has ended.
+func TestHistoryBegunContinuesMeanwhile(t *testing.T) {
+	for _, state := range []string{repository.ErasureRemoving, repository.ErasurePending, ""} {
+		w := newPast(t)
+		e := repository.NewErasure(repository.NewID(), anneName, w.until)
+		e.Since, e.IDs = w.now, []string{w.remains().Info.ID}
+		etag, err := e.Put(t.Context(), w.mem, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		open := w.only()
+		f := faultstore.New(w.mem)
+		w.store = f
+		f.Add(faultstore.Fault{Count: 1, Match: func(op, key string) bool { return op == "put" && key == repository.CollectionKey }, Call: func(string, string) {
+			if e.State = state; state == "" {
+				w.mem.Lose(repository.ErasureKey(e.ID))
+			} else if _, err := e.Put(t.Context(), w.mem, etag); err != nil {
+				t.Error(err)
+			}
+		}})
+		swept, err := erasure.SweepHistory(t.Context(), w.config(), open, w.historyOptions().Forget)
+		w.store = w.mem
+		if err != nil || swept.Complete() || f.Struck() == 0 {
+			t.Errorf("%s: %+v, %v", state, swept, err)
+		}
+		if there := w.has(repository.ErasureKey(e.ID)); there != (state != "") {
+			t.Errorf("%s: the record is there: %t", state, there)
+		}
+	}
+}
+
+// The backup is gone, and another one has its name. Former versions of the other one stay, and its hold counts.
+func TestHistoryGoneBesideNewBackup(t *testing.T) {
+	w := interruptedHistory(t)
+	w.erase()
+	w.later(hour)
+	w.commit("anne", map[int]string{108: ""}) // a new life
+	w.checkpoint("anne")
+	numbers, err := w.found("anne").Log().Checkpoints(t.Context())
+	if err != nil || len(numbers) != 1 {
+		t.Fatal(numbers, err)
+	}
+	key := history.CheckpointKey(anne, numbers[0])
+	w.later(hour)
+	w.put(key, w.mem.Bytes(key))
+	w.later(hour)
+	e := w.ofHistory()
+	if _, err := erasure.SweepHistory(t.Context(), w.config(), e, w.historyOptions().Forget); err != nil {
+		t.Fatal(err)
+	}
+	e = w.ofHistory()
+	if created := w.remains().Info.Created; e.State != repository.ErasurePending || e.Cut.After(created) {
+		t.Fatalf("cut at %s, created at %s: %+v", e.Cut, created, e)
+	}
+	w.later(15 * hour)
+	w.hold(w.found("anne"), repository.HoldPlaced)
+	settle := func() error {
+		o := w.collectOptions()
+		o.Erase = erasure.Packs(t.Context(), w.config(), w.open())
+		r, err := collection.Collect(t.Context(), w.config(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = erasure.Settle(t.Context(), w.config(), w.open(), r, w.lock())
+		return err
+	}
+	if err := settle(); !errors.Is(err, repository.ErrOnHold) {
+		t.Errorf("on hold: %v", err)
+	}
+	w.mem.Lose(repository.HoldsKey(anne))
+	if err := settle(); err != nil {
+		t.Error(err)
+	}
+	former := 0
+	for v, err := range w.mem.Noncurrent(t.Context(), key, "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !v.Marker && v.Modified.After(e.Cut) {
+			former++
+		}
+	}
+	if former == 0 {
+		t.Error("a former version of the new backup was removed")
+	}
+	if open := w.open(); len(open) > 0 {
+		t.Errorf("%+v", open[0])
+	}
+	if left := w.needles(); len(left) > 0 {
+		t.Errorf("the needle is in %q", left)
+	}
+}
+
+// ofHistory returns the only open erasure of history.
+func (w *past) ofHistory() *repository.Erasure {
+	w.t.Helper()
+	open := slices.DeleteFunc(w.open(), func(e *repository.Erasure) bool { return !e.OfHistory() })
+	if len(open) != 1 {
+		w.t.Fatalf("%d erasures of history are open", len(open))
+	}
+	return open[0]
+}
+
+// backup.json is lost after the sweep. The erasure does not end, because the backup is there.
+func TestHistorySettleWithoutInfo(t *testing.T) {
+	w := newPast(t)
+	w.mustHistory()
+	due, r := w.collected()
+	info := w.mem.Bytes(repository.BackupInfoKey(anne))
+	w.mem.Lose(repository.BackupInfoKey(anne))
+	if _, err := erasure.Settle(t.Context(), w.config(), due, r, w.lock()); err == nil || !strings.Contains(err.Error(), "backups/user/anne/") {
+		t.Errorf("%v", err)
+	}
+	if got := w.only().State; got != repository.ErasurePending {
+		t.Errorf("the erasure is %s", got)
+	}
+	w.put(repository.BackupInfoKey(anne), info)
+	for range 2 {
+		w.later(15 * hour)
+		w.finish()
+	}
+	w.complete()
 }

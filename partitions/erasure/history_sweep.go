@@ -17,7 +17,7 @@ import (
 func SweepHistory(ctx context.Context, p repository.Config, e *repository.Erasure, o maintenance.ForgetOptions) (out maintenance.Swept, err error) {
 	o.Lock.SetDefaults()
 	if e.State == repository.ErasureBegun {
-		return out, cancelBegun(ctx, p, e, o.Lock)
+		return cancelBegun(ctx, p, e, o.Lock)
 	}
 	f, err := repository.FindPath(ctx, p, e.Backup)
 	if errors.Is(err, repository.ErrNoBackup) || err == nil && !e.Concerns(f) {
@@ -55,7 +55,7 @@ type historySweep struct {
 
 func (s *historySweep) run(ctx context.Context, o maintenance.ForgetOptions, out *maintenance.Swept) error {
 	if s.r.State != repository.ErasurePending { // another run has ended it
-		*out = maintenance.Swept{Waiting: "another run has changed its record"}
+		*out = changedMeanwhile()
 		return nil
 	}
 	other, err := s.other(ctx)
@@ -125,24 +125,29 @@ func (s *historySweep) put(ctx context.Context, change func(at time.Time)) error
 	return err
 }
 
-// there returns where the backup of an erasure may be; "" = it is gone. A repair may have given it another id.
-func there(ctx context.Context, p repository.Config, e *repository.Erasure) (string, error) {
+// notThere returns an error if the backup of an erasure may be left, perhaps with another id after a repair. other is
+// the backup that has its name now, or nil.
+func notThere(ctx context.Context, p repository.Config, e *repository.Erasure) (other *repository.Found, err error) {
 	w, err := repository.Everything(ctx, p, e.Of())
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	if w.Active != nil && e.MayConcern(w.Active) {
-		return repository.BackupPrefix(e.Backup), nil
+	where := ""
+	if len(w.Strays) > 0 {
+		where = w.Strays[0] + "/"
 	}
 	for _, f := range w.Aside {
 		if e.MayConcern(f) {
-			return f.Aside + "/", nil
+			where = f.Aside + "/"
 		}
 	}
-	if len(w.Strays) > 0 {
-		return w.Strays[0] + "/", nil
+	if w.Active != nil && e.MayConcern(w.Active) {
+		where = repository.BackupPrefix(e.Backup)
 	}
-	return "", nil
+	if where != "" {
+		return nil, fmt.Errorf("%s may have this history, but not under the id of the backup: repair it, or end the erasure of the whole backup, and run erase again", where)
+	}
+	return w.Active, nil
 }
 
 // gone continues the erasure of history of a backup that does not exist any more.
@@ -156,12 +161,9 @@ func gone(ctx context.Context, p repository.Config, e *repository.Erasure, o rep
 	if err != nil || r.State == repository.ErasureDone {
 		return err
 	}
-	where, err := there(ctx, p, r)
+	other, err := notThere(ctx, p, r)
 	if err != nil {
 		return err
-	}
-	if where != "" {
-		return fmt.Errorf("%s may have this history, but not under the id of the backup: repair it, or end the erasure of the whole backup, and run erase again", where)
 	}
 	if r.State != repository.ErasureRemoving {
 		return nil
@@ -174,6 +176,9 @@ func gone(ctx context.Context, p repository.Config, e *repository.Erasure, o rep
 		return err
 	}
 	r.State, r.Cut, r.Removed = repository.ErasurePending, at.UTC(), at.UTC()
+	if other != nil && other.Info.Created.Before(at) { // what is younger is not of the erased one
+		r.Cut = other.Info.Created.UTC()
+	}
 	if err := u.Check(); err != nil {
 		return err
 	}

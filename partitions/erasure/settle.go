@@ -88,17 +88,21 @@ func (s *settling) former(ctx context.Context, e *repository.Erasure, m *remover
 	return m.former(ctx, repository.BackupPrefix(e.Backup), e.Cut)
 }
 
-// formerOfHistory is former beside a backup that stays: it may have a hold by now.
+// formerOfHistory is former beside a backup that stays, or that has the name now: it may have a hold. It returns an error
+// if the backup may be left, but not under its id.
 func (s *settling) formerOfHistory(ctx context.Context, e *repository.Erasure, m *remover) (err error) {
 	if m.only, err = ofHistory(ctx, s.p, e); err != nil {
 		return err
 	}
 	f, err := repository.FindPath(ctx, s.p, e.Backup)
-	if errors.Is(err, repository.ErrNoBackup) || err == nil && !e.MayConcern(f) {
-		return s.former(ctx, e, m)
+	if errors.Is(err, repository.ErrNoBackup) || err == nil && !e.Concerns(f) {
+		f, err = notThere(ctx, s.p, e)
 	}
 	if err != nil {
 		return err
+	}
+	if f == nil {
+		return s.former(ctx, e, m)
 	}
 	o := s.options
 	o.Wait = false // EraseHistory takes the two leases in the other order
