@@ -145,7 +145,7 @@ func notThere(ctx context.Context, p repository.Config, e *repository.Erasure) (
 		where = repository.BackupPrefix(e.Backup)
 	}
 	if where != "" {
-		return nil, fmt.Errorf("%s may have this history, but not under the id of the backup: repair it, or end the erasure of the whole backup, and run erase again", where)
+		return nil, fmt.Errorf("%s may have this history, but not under the id of the backup: repair it, or end the erasure of the whole backup, and run erase again. If it is another backup, end this erasure with erase --before %s --cancel", where, e.Before.Format(time.RFC3339))
 	}
 	return w.Active, nil
 }

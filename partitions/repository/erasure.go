@@ -46,6 +46,8 @@ type Erasure struct {
 	Removed time.Time `json:"removed,omitzero"` // when the copies had been removed
 	Waits   time.Time `json:"waits,omitzero"`   // of history: when the next look for the rest makes sense
 	Done    time.Time `json:"done,omitzero"`
+	// Cancelled is when a person ended an erasure of history that was not complete. Some of it may be left.
+	Cancelled time.Time `json:"cancelled,omitzero"`
 	// Retained is the time until which the store refuses to remove something.
 	Retained time.Time `json:"retained,omitzero"`
 	// LegalHold means that a version has a legal hold, which ends only when somebody releases it.

@@ -9,8 +9,8 @@ import (
 
 // Owner is the owner of a backup according to its objects.
 type Owner struct {
-	Own     bool   // some objects belong to this backup
-	Other   string // path of another backup that some objects belong to, or ""
+	Own     bool      // some objects belong to this backup
+	Other   string    // path of another backup that some objects belong to, or ""
 	Created time.Time // when the first of them that is left was made: the backup may be older
 	First   uint64    // the number of its commit; 1 = Created is the beginning of the backup
 	Objects int       // number of commits and checkpoints read

@@ -30,6 +30,7 @@ func (c *command) applies(p *cmdline.Program, verb string) error {
 		{"yes", []string{"erase", "release"}},
 		{"tripwire", []string{"release"}},
 		{"before", []string{"erase"}},
+		{"cancel", []string{"erase"}},
 		{"wait", []string{"erase"}},
 		{"for", []string{"debug", "compact"}},
 		{"limit-requests", []string{"compact"}},

@@ -22,12 +22,14 @@ func (c *command) checkErase() error {
 		return cli.Usagef("erase takes names of single backups")
 	case c.reason == "" && !c.dryRun:
 		return cli.Usagef("erase needs --reason: it is in the record that remains")
+	case c.cancel && (c.before == "" || c.waitErased):
+		return cli.Usagef("--cancel needs the time of the erasure, --before, and cannot be used with --wait")
 	}
 	return c.checkBefore()
 }
 
 func (c *command) checkEraseList() error {
-	if c.anyMode() || len(c.args) > 0 || c.yes || c.waitErased || c.dryRun || c.reason != "" || c.before != "" {
+	if c.anyMode() || len(c.args) > 0 || c.yes || c.waitErased || c.cancel || c.dryRun || c.reason != "" || c.before != "" {
 		return cli.Usagef("erase --list takes no mode, no names and no other options")
 	}
 	return nil
@@ -51,6 +53,9 @@ func erase(c *command) error {
 		one := c.eraseOne
 		if c.before != "" {
 			one = c.eraseHistory
+		}
+		if c.cancel {
+			one = c.cancelHistory
 		}
 		err := one(arg, &t)
 		if c.ctx.Err() != nil {
@@ -76,8 +81,12 @@ func erase(c *command) error {
 		err = cli.ErrReported
 	}
 	if !c.dryRun && (t.backups > 0 || t.failed > 0) {
-		c.audit.Done(c.bucket.Conf, "erase", err, "what", c.what(), "reason", c.reason, "before", c.before, "backups", t.backups, "failed", t.failed,
-			"objects", t.objects, "bytes", t.bytes, "packs", t.packs)
+		attrs := []any{"what", c.what(), "reason", c.reason, "before", c.before, "backups", t.backups, "failed", t.failed,
+			"objects", t.objects, "bytes", t.bytes, "packs", t.packs}
+		if c.cancel {
+			attrs = append(attrs, "cancelled", true)
+		}
+		c.audit.Done(c.bucket.Conf, "erase", err, attrs...)
 	}
 	return err
 }
@@ -141,11 +150,11 @@ func (c *command) surveyed(arg string) (found *erasure.Survey, err error) {
 
 // confirm shows the copies, and asks.
 func (c *command) confirm(s *erasure.Survey) error {
-	return c.confirmed(s.Name, func() error { return c.showSurvey(s, false) })
+	return c.confirmed(s.Name, "erase it", func() error { return c.showSurvey(s, false) })
 }
 
 // confirmed calls show, and asks for a name.
-func (c *command) confirmed(n repository.Name, show func() error) error {
+func (c *command) confirmed(n repository.Name, to string, show func() error) error {
 	if c.yes {
 		return nil
 	}
@@ -155,7 +164,7 @@ func (c *command) confirmed(n repository.Name, show func() error) error {
 	if err := show(); err != nil {
 		return err
 	}
-	if _, err := cli.Fprintf(c.out, "Nobody can undo this. Type the name to erase it: "); err != nil {
+	if _, err := cli.Fprintf(c.out, "Nobody can undo this. Type the name to %s: ", to); err != nil {
 		return err
 	}
 	if err := c.flush(); err != nil {

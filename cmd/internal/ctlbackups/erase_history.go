@@ -51,7 +51,7 @@ func (c *command) eraseHistory(arg string, t *eraseTotals) error {
 	if c.dryRun {
 		return c.showHistory(s)
 	}
-	if err := c.confirmed(s.Found.Name(), func() error { return c.showHistory(s) }); err != nil {
+	if err := c.confirmed(s.Found.Name(), "erase it", func() error { return c.showHistory(s) }); err != nil {
 		return err
 	}
 	if c.yes {

@@ -202,3 +202,47 @@ func TestEraseBeforeCancelledFails(t *testing.T) {
 		t.Errorf("compact again: %v: %s", err, out)
 	}
 }
+
+// A backup of bob with another id has the name, and may have the history: compact fails, until a person ends the erasure.
+// One that can be completed is not ended.
+func TestEraseBeforeCancel(t *testing.T) {
+	w := pastOfBob(t)
+	var e *repository.Erasure
+	for r, err := range repository.Erasures(t.Context(), w.Parts[0], time.Time{}) {
+		if e = r; err != nil {
+			t.Fatal(err)
+		}
+	}
+	argv := []string{"erase", "bob", "--before", e.Before.Format(time.RFC3339), "--cancel", "--reason", "imported"}
+	if out, err := tool(t, w, append(argv, "--yes")...); err == nil || !strings.Contains(out, "its backup is there") {
+		t.Errorf("%v: %s", err, out)
+	}
+	f, err := repository.FindPath(t.Context(), w.Parts[0], e.Backup)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.PutInfo(t.Context(), objstore.PutOptions{}, f.Info.Created); err != nil {
+		t.Fatal(err)
+	}
+	w.Now = w.Now.Add(15 * time.Hour)
+	if out, err := tool(t, w, "compact", "-A"); err == nil || !strings.Contains(out, "--cancel") {
+		t.Errorf("compact: %v: %s", err, out)
+	}
+	if out, err := answering(t, w, "no\n", argv...); err == nil || !strings.Contains(out, "is not complete") {
+		t.Errorf("answered no: %v: %s", err, out)
+	}
+	if out, err := answering(t, w, "bob\n", argv...); err != nil || !strings.Contains(out, "was cancelled on ") {
+		t.Errorf("%v: %s", err, out)
+	}
+	for info, err := range w.Parts[0].Store.List(t.Context(), repository.ErasedPrefix, "") {
+		if err != nil || !strings.HasSuffix(info.Key, ".json") {
+			t.Errorf("%s is left, %v", info.Key, err)
+		}
+	}
+	if out, err := tool(t, w, "compact", "-A"); err != nil {
+		t.Errorf("compact: %v: %s", err, out)
+	}
+	if out, err := tool(t, w, append(argv, "--yes")...); err == nil || !strings.Contains(out, " is open") {
+		t.Errorf("again: %v: %s", err, out)
+	}
+}

@@ -114,7 +114,10 @@ func recordText(e *repository.Erasure) string {
 		text += fmt.Sprintf("; bodies in %s are left: compact -A removes them after %s", objects(e.Packs, "pack"), timespec.Text(at))
 	case repository.ErasureDone:
 		text += fmt.Sprintf(", and the bodies in %s, until %s", objects(e.Packs, "pack"), timespec.Text(e.Done))
-		if len(e.Copies) == 0 && !e.OfHistory() {
+		switch {
+		case !e.Cancelled.IsZero():
+			text = "the erasure of the history before " + timespec.Text(e.Before) + " was cancelled on " + timespec.Text(e.Cancelled) + ": some of it may be left"
+		case len(e.Copies) == 0 && !e.OfHistory():
 			text = "another erasure has removed everything"
 		}
 	default:

@@ -84,8 +84,9 @@ type command struct {
 	tripwire   bool
 	before     string    // of erase
 	history    time.Time // before: the history up to there is erased
-	unswept    bool      // an erasure of history could not be continued
-	swept      swept     // nil: not in a run of compact
+	cancel     bool
+	unswept    bool  // an erasure of history could not be continued
+	swept      swept // nil: not in a run of compact
 	waitErased bool
 	client     bool
 	cyrusConf  string
