@@ -13,9 +13,8 @@ import (
 )
 
 // Replaces adds a pack to the list of each open erasure that has another pack. It is for verify.RepairOptions.Replacing:
-// a repair copies every entry of a damaged pack that is readable, erased ones too. lease is that of collection; nil = it
-// is taken if a list has to be changed.
-func Replaces(ctx context.Context, p repository.Config, lease *repository.Upkeep, o repository.LockOptions, old, now string) (err error) {
+// a repair copies every entry of a damaged pack that is readable, erased ones too. lease is that of collection.
+func Replaces(ctx context.Context, p repository.Config, lease *repository.Upkeep, old, now string) error {
 	was, err := collection.ParsePack(old)
 	if err != nil {
 		return err
@@ -25,15 +24,8 @@ func Replaces(ctx context.Context, p repository.Config, lease *repository.Upkeep
 		return err
 	}
 	ids, err := listing(ctx, p, was)
-	if err != nil || len(ids) == 0 {
+	if err != nil {
 		return err
-	}
-	if lease == nil {
-		o.SetDefaults()
-		if lease, err = repository.BeginCollection(ctx, p, o); err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, lease.End(context.WithoutCancel(ctx))) }()
 	}
 	for _, id := range ids {
 		if err := lease.Check(); err != nil {

@@ -23,8 +23,8 @@ type RepairOptions struct {
 	Pack     pack.Options
 	PackSize int64 // bytes of a pack; 0: 12 MiB
 	// Replacing is called before a pack is put that has entries of another one, which may have been erased
-	// messages, or after it was noted, if an erasure has begun meanwhile. lease is that of collection; nil = the
-	// repair does not have it. nil: it is not called.
+	// messages, or after it was noted, if an erasure has begun meanwhile. lease is that of collection.
+	// nil: it is not called.
 	Replacing func(ctx context.Context, lease *repository.Upkeep, old, now string) error
 	Problem   func(Problem) // called with each problem that verify finds before the repair
 	Report    func(Change)  // called with each change

@@ -111,7 +111,7 @@ func (c *command) repairOne(f *repository.Found, parts []repository.Config) erro
 	done, err := verify.Repair(c.ctx, f, verify.RepairOptions{
 		Lock: c.lockOptions("verify --repair"), Others: parts,
 		Replacing: func(ctx context.Context, lease *repository.Upkeep, old, now string) error {
-			return erasure.Replaces(ctx, f.Partition, lease, c.lockOptions("verify --repair"), old, now)
+			return erasure.Replaces(ctx, f.Partition, lease, old, now)
 		},
 		Problem: func(p verify.Problem) { c.problem(f, p) },
 		Report: func(r verify.Change) {
