@@ -419,6 +419,7 @@ func TestHistoryGoneBesideNewBackup(t *testing.T) {
 	w.erase()
 	w.later(hour)
 	w.commit("anne", map[int]string{108: ""}) // a new life
+	w.later(hour)
 	w.checkpoint("anne")
 	numbers, err := w.found("anne").Log().Checkpoints(t.Context())
 	if err != nil || len(numbers) != 1 {
