@@ -156,7 +156,7 @@ func (j *historyJob) begin(ctx context.Context) error {
 }
 
 // interrupted returns the record of an interrupted erasure of history of this backup, or nil: of several that of the
-// latest time, and one that has removed something before one that has not. A pending one of another id counts as
+// latest time, and first an erasure that has removed something. A pending one of another id counts as
 // interrupted: what a repair has put since may name packs that are not on its list.
 func interrupted(ctx context.Context, f *repository.Found) (found *record, err error) {
 	for e, err := range repository.Erasures(ctx, f.Partition, time.Time{}) {

@@ -77,8 +77,8 @@ func OpenHistories(ctx context.Context, parts []repository.Config, n repository.
 	return out, nil
 }
 
-// CancelHistory ends an erasure of history that cannot be completed, because nothing shows whether what is there with the
-// name of its backup has that history. A person has decided that it has not. Bodies may be left.
+// CancelHistory ends an erasure of history that cannot be completed, because nothing shows whether the backup that has
+// the name now has that history. A person has decided that it has not. Bodies may be left.
 func CancelHistory(ctx context.Context, p repository.Config, id string, o repository.LockOptions) (e *repository.Erasure, err error) {
 	o.SetDefaults()
 	u, err := repository.BeginCollection(ctx, p, o)

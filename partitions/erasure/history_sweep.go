@@ -176,7 +176,7 @@ func gone(ctx context.Context, p repository.Config, e *repository.Erasure, o rep
 		return err
 	}
 	r.State, r.Cut, r.Removed = repository.ErasurePending, at.UTC(), at.UTC()
-	if other != nil && other.Info.Created.Before(at) { // what is younger is not of the erased one
+	if other != nil && other.Info.Created.Before(at) { // anything younger is not of the erased one
 		r.Cut = other.Info.Created.UTC()
 	}
 	if err := u.Check(); err != nil {

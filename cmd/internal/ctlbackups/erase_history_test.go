@@ -204,7 +204,7 @@ func TestEraseBeforeCancelledFails(t *testing.T) {
 }
 
 // A backup of bob with another id has the name, and may have the history: compact fails, until a person ends the erasure.
-// One that can be completed is not ended.
+// An erasure that can be completed is not ended.
 func TestEraseBeforeCancel(t *testing.T) {
 	w := pastOfBob(t)
 	var e *repository.Erasure
