@@ -98,6 +98,7 @@ func (c *conn) answer(ctx context.Context, what string, policy failurePolicy, er
 	if errors.Is(err, cyrus.ErrClose) && !errors.Is(err, cyrus.ErrUnavailable) {
 		return c.hangUp(what, err)
 	}
+	c.dec.Release(0) // the rest of the command may be long in coming
 	if err := c.dec.SkipLine(); err != nil {
 		return lost(err)
 	}

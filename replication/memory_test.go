@@ -142,6 +142,20 @@ func TestCommandWaitsForMemory(t *testing.T) {
 	}
 }
 
+// A command that was refused gives its memory back before its rest arrives.
+func TestRefusedCommandHoldsNoMemory(t *testing.T) {
+	srv := newServer(t, replicationtest.NewStore(), func(o *replication.Options) { o.CommandMemory = 6 * mib })
+	refused, other := dial(t, srv, replication.ConnOptions{Unix: true}), dial(t, srv, replication.ConnOptions{Unix: true})
+	send(t, refused.Conn, "GET MAILBOXES (")
+	for i := range 8 {
+		send(t, refused.Conn, literal(i)+" ")
+	}
+	other.want("GET MAILBOXES ("+literal(1)+" "+literal(2)+" "+literal(3)+")", "OK Success")
+	if got := refused.do(")"); !strings.HasPrefix(got, "NO ") {
+		t.Errorf("the refused command: %.100q", got)
+	}
+}
+
 // A client that announces a message and is silent is disconnected long before SyncTimeout.
 func TestSilentBody(t *testing.T) {
 	srv := newServer(t, replicationtest.NewStore(), func(o *replication.Options) { o.Patience = 20 * time.Millisecond })

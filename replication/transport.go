@@ -43,10 +43,10 @@ func (t *transport) Read(p []byte) (int, error) {
 	if err := t.beforeRead(); err != nil {
 		return 0, err
 	}
+	start := time.Now() // before the deadline is set, so that a read that reaches it has used up the patience
 	if err := t.armRead(); err != nil {
 		return 0, err
 	}
-	start := time.Now()
 	n, err := t.conn.Read(p)
 	if f := t.events.Read; f != nil && n > 0 {
 		f(n)
