@@ -97,9 +97,12 @@ func (s *Set) census(ctx context.Context) error {
 	for f := range inorder.Map(ctx, inorder.Limit[browsed]{Count: countedAtOnce}, s.browsed(ctx), func(ctx context.Context, _ <-chan struct{}, b browsed) found {
 		return s.count(ctx, b, start)
 	}) {
+		if err := ctx.Err(); err != nil {
+			return err // whatever f says of its backup
+		}
 		if f.err == nil {
 			failed = 0
-		} else if failed++; f.path == "" || failed == countFailsMost || ctx.Err() != nil {
+		} else if failed++; f.path == "" || failed == countFailsMost {
 			return f.err
 		}
 		if batch = append(batch, f); len(batch) == countedTogether {
@@ -109,7 +112,7 @@ func (s *Set) census(ctx context.Context) error {
 			batch = batch[:0]
 		}
 	}
-	if err := s.putCounted(batch); err != nil {
+	if err := errors.Join(ctx.Err(), s.putCounted(batch)); err != nil {
 		return err
 	}
 	if err := s.endCensus(start); err != nil {
