@@ -69,15 +69,12 @@ type reserve struct {
 }
 
 func (r *reserve) read(d *dlist.Decoder) error {
-	r.have = make(map[string]bool)
+	r.have = map[string]bool{"PARTITION": false, "MBOXNAME": false, "GUID": false}
 	return d.KVList(func(key string) error {
-		if r.have[key] {
+		if have, known := r.have[key]; have || !known {
 			return d.Skip() // the first one counts (imap/dlist.c, dlist_getchild)
 		}
-		switch key {
-		case "PARTITION", "MBOXNAME", "GUID":
-			r.have[key] = true
-		}
+		r.have[key] = true
 		switch key {
 		case "PARTITION":
 			s, _, err := d.Text()
@@ -85,10 +82,8 @@ func (r *reserve) read(d *dlist.Decoder) error {
 			return err
 		case "MBOXNAME":
 			return d.List(func() error { return r.readName(d) })
-		case "GUID":
-			return d.List(func() error { return r.readGUID(d) })
 		}
-		return d.Skip()
+		return d.List(func() error { return r.readGUID(d) })
 	})
 }
 

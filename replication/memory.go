@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 )
@@ -30,6 +32,18 @@ var errTooSlow = errors.New("the client sends too slowly for a command that take
 // errTooMuch refuses a command that would take more than all memory there is for commands.
 var errTooMuch = errors.New("more than backup_memory_limit leaves for commands")
 
+// CommandMemory limits what the arguments of all running commands may take together, beyond 64 KiB for
+// each connection. Bodies of messages are not included. The Servers of a process share one.
+type CommandMemory struct {
+	size int64
+	free *semaphore.Weighted
+}
+
+// NewCommandMemory returns a CommandMemory of so many bytes.
+func NewCommandMemory(bytes int64) *CommandMemory {
+	return &CommandMemory{size: bytes, free: semaphore.NewWeighted(bytes)}
+}
+
 // loans returns the limits of the connection's commands.
 func (c *conn) loans() dlist.Limits {
 	l := c.srv.opt.Limits
@@ -39,13 +53,14 @@ func (c *conn) loans() dlist.Limits {
 
 // lend borrows n bytes for the current command.
 func (c *conn) lend(n int64) error {
-	if c.lent+n > c.srv.opt.CommandMemory {
-		return fmt.Errorf("%w: %d bytes", errTooMuch, c.srv.opt.CommandMemory)
+	memory := c.srv.opt.CommandMemory
+	if c.lent+n > memory.size {
+		return fmt.Errorf("%w: %d bytes", errTooMuch, memory.size)
 	}
-	if !c.srv.memory.TryAcquire(n) {
+	if !memory.free.TryAcquire(n) {
 		ctx, cancel := context.WithTimeout(c.commands, loanWait)
 		defer cancel()
-		if err := c.srv.memory.Acquire(ctx, n); err != nil {
+		if err := memory.free.Acquire(ctx, n); err != nil {
 			return &sessionError{fmt.Errorf("%w: other clients have the memory for commands: %w", cyrus.ErrLocked, err)}
 		}
 	}
@@ -56,7 +71,7 @@ func (c *conn) lend(n int64) error {
 
 // giveBack returns n borrowed bytes.
 func (c *conn) giveBack(n int64) {
-	c.srv.memory.Release(n)
+	c.srv.opt.CommandMemory.free.Release(n)
 	if c.lent -= n; c.lent == 0 {
 		c.transport.hurry(0, 0)
 	}

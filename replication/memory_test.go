@@ -57,7 +57,7 @@ func TestMemoryOfCommands(t *testing.T) {
 	for _, compress := range []bool{false, true} {
 		for _, c := range hungry {
 			t.Run(fmt.Sprintf("%s, compress %v", c.name, compress), func(t *testing.T) {
-				srv := newServer(t, replicationtest.NewStore(), func(o *replication.Options) { o.CommandMemory = limit })
+				srv := newServer(t, replicationtest.NewStore(), func(o *replication.Options) { o.CommandMemory = replication.NewCommandMemory(limit) })
 				b := dial(t, srv, replication.ConnOptions{Unix: true})
 				if compress {
 					b.want("COMPRESS DEFLATE", "OK DEFLATE active")
@@ -121,7 +121,7 @@ func send(t *testing.T, w io.Writer, s string) {
 
 // A command that only has to wait for the memory of others succeeds when they return it.
 func TestCommandWaitsForMemory(t *testing.T) {
-	srv := newServer(t, replicationtest.NewStore(), func(o *replication.Options) { o.CommandMemory = 6 * mib })
+	srv := newServer(t, replicationtest.NewStore(), func(o *replication.Options) { o.CommandMemory = replication.NewCommandMemory(6 * mib) })
 	first, second := dial(t, srv, replication.ConnOptions{Unix: true}), dial(t, srv, replication.ConnOptions{Unix: true})
 	send(t, first.Conn, "GET MAILBOXES (")
 	for i := range 4 {
@@ -144,7 +144,7 @@ func TestCommandWaitsForMemory(t *testing.T) {
 
 // A command that was refused gives its memory back before its rest arrives.
 func TestRefusedCommandHoldsNoMemory(t *testing.T) {
-	srv := newServer(t, replicationtest.NewStore(), func(o *replication.Options) { o.CommandMemory = 6 * mib })
+	srv := newServer(t, replicationtest.NewStore(), func(o *replication.Options) { o.CommandMemory = replication.NewCommandMemory(6 * mib) })
 	refused, other := dial(t, srv, replication.ConnOptions{Unix: true}), dial(t, srv, replication.ConnOptions{Unix: true})
 	send(t, refused.Conn, "GET MAILBOXES (")
 	for i := range 8 {
@@ -170,7 +170,7 @@ func TestSilentBody(t *testing.T) {
 // memory returns.
 func TestSilentClientLosesItsMemory(t *testing.T) {
 	srv := newServer(t, replicationtest.NewStore(), func(o *replication.Options) {
-		o.CommandMemory, o.Patience = 6*mib, 200*time.Millisecond
+		o.CommandMemory, o.Patience = replication.NewCommandMemory(6*mib), 200*time.Millisecond
 	})
 	silent, other := dial(t, srv, replication.ConnOptions{Unix: true}), dial(t, srv, replication.ConnOptions{Unix: true})
 	send(t, silent.Conn, "GET MAILBOXES (")

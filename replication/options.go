@@ -48,10 +48,8 @@ type Options struct {
 	OfferCompress func(addr net.Addr) bool
 
 	// Limits limits each command; Loans is ignored.
-	Limits dlist.Limits
-	// CommandMemory limits what the arguments of all running commands may take together, in bytes,
-	// beyond 64 KiB for each connection. Bodies of messages are not included. 0 = 36 MiB.
-	CommandMemory int64
+	Limits        dlist.Limits
+	CommandMemory *CommandMemory // nil = 36 MiB for this Server
 	// Patience is how long a client whose command takes shared memory may be silent. 0 = 30 s.
 	Patience  time.Duration
 	Telemetry Telemetry
@@ -122,8 +120,8 @@ func (o Options) withDefaults() Options {
 	if o.LoginTimeout <= 0 {
 		o.LoginTimeout = time.Minute
 	}
-	if o.CommandMemory <= 0 {
-		o.CommandMemory = 36 << 20
+	if o.CommandMemory == nil {
+		o.CommandMemory = NewCommandMemory(36 << 20)
 	}
 	if o.Patience <= 0 {
 		o.Patience = 30 * time.Second

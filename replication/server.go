@@ -8,8 +8,6 @@ import (
 	"os"
 	"sync"
 	"time"
-
-	"golang.org/x/sync/semaphore"
 )
 
 // Server serves replication connections. It holds only what they share: options, a
@@ -19,7 +17,6 @@ type Server struct {
 	log           *slog.Logger
 	slow          slowdown
 	clear         cleartext
-	memory        *semaphore.Weighted // for commands, see lend
 	verbs         map[string]verb
 	gets, applies map[string]request
 
@@ -36,7 +33,6 @@ func NewServer(opt Options) (*Server, error) {
 	opt = opt.withDefaults()
 	s := &Server{opt: opt, log: opt.Logger, verbs: verbs(), gets: gets(), applies: applies()}
 	s.slow = slowdown{now: opt.Clock.Now}
-	s.memory = semaphore.NewWeighted(opt.CommandMemory)
 	return s, nil
 }
 

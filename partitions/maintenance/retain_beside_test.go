@@ -164,7 +164,7 @@ func TestStrayCommitBeforeTheLog(t *testing.T) {
 }
 
 // A stray commit can have exactly the number of the checkpoint that retention has left. Then nothing is
-// missing between it and the log. Readers ignore it all the same, the next nights remove it, and
+// missing between it and the log. Readers still ignore it, the next nights remove it, and
 // retention continues.
 func TestStrayCommitAtTheCheckpoint(t *testing.T) {
 	for name, put := range map[string]func(w *past, n uint64){

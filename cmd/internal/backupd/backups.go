@@ -14,6 +14,7 @@ import (
 	"github.com/cyrusbackup/backupd/internal/imapconf"
 	"github.com/cyrusbackup/backupd/internal/master"
 	"github.com/cyrusbackup/backupd/partitions"
+	"github.com/cyrusbackup/backupd/replication"
 )
 
 // backups is the real service: a replication server on top of partitions and the index.
@@ -24,6 +25,8 @@ type backups struct {
 
 	clients connections
 	logins  logins
+	// commands is the memory of commands of all services.
+	commands *replication.CommandMemory
 
 	// Set by Open.
 	index  *index.Index
@@ -37,7 +40,7 @@ type backups struct {
 
 // newService checks the whole configuration and opens nothing.
 func newService(env environment) (service, error) {
-	b := &backups{env: env, since: clock.Now()}
+	b := &backups{env: env, since: clock.Now(), commands: replication.NewCommandMemory(commandMemory(env.conf))}
 	p, err := b.newPolicy(env.conf)
 	if err != nil {
 		return nil, err

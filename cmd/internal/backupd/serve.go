@@ -74,7 +74,7 @@ func (b *backups) serverOptions(was *policy, o origin, ready func(context.Contex
 		Limits: dlist.Limits{
 			MaxWord: int(conf.Size("maxword")), MaxQuoted: int(conf.Size("maxquoted")), MaxLiteral: conf.Size("backup_max_literal"),
 		},
-		CommandMemory: commandMemory(conf),
+		CommandMemory: b.commands,
 		Telemetry: replication.Telemetry{
 			Dir:         filepath.Join(conf.String("configdirectory"), "log"),
 			Umask:       was.umask,
