@@ -34,7 +34,7 @@ test-race:
 
 # without the real Cyrus, MinIO and the bucket tools; some packages mostly wait, so four run at a time
 unit:
-	$(GO) test -p 4 -shuffle=on -short $$($(GO) list ./... | grep -v -e /test/e2e -e /test/documents -e /test/okholds -e /test/bucketrestore -e /miniostore -e /awsstore)
+	$(GO) test -p 4 -shuffle=on -short $$($(GO) list ./... | grep -v -e /test/e2e -e /test/documents -e /test/okholds -e /test/bucketrestore -e /test/policies -e /miniostore -e /awsstore)
 
 # everything that can happen to a bucket, a network, a clock or a process; to repeat an
 # episode: make soak SEED=… STEPS=1
