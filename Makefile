@@ -20,7 +20,7 @@ CYCLONEDX_VERSION := v1.10.0
 SHELL_SCRIPTS = $(shell git grep -lE '^\#!.*[/ ](ba|da)?sh$$' -- ':!*.go' ':!*.md')
 PYTHON        = $(sort $(shell git grep -lE '^\#!.*[/ ]python3$$' -- ':!*.go' ':!*.md'; git ls-files '*.py'))
 
-.PHONY: build test unit soak soak-compact soak-proof lint deps lint-deps minio golangci-lint test-race demo compose-demo test-compose base-image bench bench-compare bench-counts bench-deps counts man metrics install deb test-package release test-release clean
+.PHONY: attack build test unit soak soak-compact soak-proof lint deps lint-deps minio golangci-lint test-race demo compose-demo test-compose base-image bench bench-compare bench-counts bench-deps counts man metrics install deb test-package release test-release clean
 
 build:
 	$(GO) build -o bin/ ./cmd/...
@@ -54,6 +54,10 @@ SECONDS ?= 3600
 
 soak-compact: deps minio
 	E2E_ALL=1 E2E_COMPACT_KILLS=$(KILLS) E2E_COMPACT_SECONDS=$(SECONDS) $(GO) test -count=1 -timeout 0 -v -run '^TestScenarios$$/.*/^compact' ./test/e2e
+
+# hostile clients in full numbers, and how much longer a backup takes beside them
+attack:
+	ATTACK=1 $(GO) test -count=1 -timeout 0 -v ./test/attack
 
 # with one fix after the other taken out of a copy of the source, the soak test fails
 soak-proof:

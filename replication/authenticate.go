@@ -156,6 +156,9 @@ func (c *conn) loggedIn(mech string, id sasl.Identity) error {
 	c.user, c.admin = id.User, id.Admin
 	if c.admin {
 		c.noteLogin(mech, LoginOK, c.user)
+		if f := c.opt.LoggedIn; f != nil {
+			f()
+		}
 	} else {
 		c.noteLogin(mech, LoginNotAdmin, c.user)
 	}

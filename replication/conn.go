@@ -2,6 +2,7 @@ package replication
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -20,6 +21,8 @@ import (
 const (
 	inputBuffer  = 32 << 10
 	outputBuffer = 16 << 10
+	// strangerBuffer is the size of both until the client has logged in: many may never do so.
+	strangerBuffer = 4 << 10
 )
 
 // conn is one connection. Only transport.stop may be called from another goroutine.
@@ -31,6 +34,8 @@ type conn struct {
 	tap       tap
 	in        *bufio.Reader
 	out       *bufio.Writer
+	source    io.Reader // below in
+	sink      io.Writer // below out
 	dec       *dlist.Decoder
 	deflate   *deflater // nil = not compressed
 	tlsConfig *tls.Config
@@ -105,12 +110,44 @@ func (s *Server) newConn(nc net.Conn, opt ConnOptions) *conn {
 // layer makes new buffers above r and w. The caller handles the contents of the old
 // buffers.
 func (c *conn) layer(r io.Reader, w io.Writer) {
-	c.in = bufio.NewReaderSize(tapReader{&c.tap, r}, inputBuffer)
-	c.out = bufio.NewWriterSize(tapWriter{&c.tap, w}, outputBuffer)
+	in, out := inputBuffer, outputBuffer
+	if c.user == "" {
+		in, out = strangerBuffer, strangerBuffer
+	}
+	c.source, c.sink = tapReader{&c.tap, r}, tapWriter{&c.tap, w}
+	c.in = bufio.NewReaderSize(c.source, in)
+	c.out = bufio.NewWriterSize(c.sink, out)
+	c.decode()
+}
+
+// decode begins to decode the input with a new decoder.
+func (c *conn) decode() {
 	if c.dec != nil {
 		c.dec.Release(0)
 	}
 	c.dec = dlist.NewDecoder(c.in, c.loans())
+}
+
+// widen makes larger buffers once the client has logged in.
+func (c *conn) widen() error {
+	if c.user == "" || c.in.Size() >= inputBuffer {
+		return nil
+	}
+	if err := c.flush(); err != nil {
+		return err
+	}
+	early, err := c.in.Peek(c.in.Buffered())
+	if err != nil {
+		return err
+	}
+	in := c.source
+	if len(early) > 0 {
+		in = io.MultiReader(bytes.NewReader(bytes.Clone(early)), in)
+	}
+	c.in = bufio.NewReaderSize(in, inputBuffer)
+	c.out = bufio.NewWriterSize(c.sink, outputBuffer)
+	c.decode()
+	return nil
 }
 
 // serve sends the banner and runs commands until a command, or the connection, ends it.
@@ -154,7 +191,10 @@ func (c *conn) next() error {
 	if err := c.transport.wait(true); err != nil {
 		return err
 	}
-	_, err := c.in.Peek(1)
+	err := c.widen()
+	if err == nil {
+		_, err = c.in.Peek(1)
+	}
 	_ = c.transport.wait(false) // only true fails
 	if errors.Is(err, io.EOF) {
 		return errExit

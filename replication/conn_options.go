@@ -19,6 +19,9 @@ type ConnOptions struct {
 	// Draining, when closed, ends the connection like the end of the context, but without a
 	// time limit for a running command. nil = never.
 	Draining <-chan struct{}
+	// LoggedIn is called when the client has logged in as an admin, on a socket of the network. nil = no
+	// call.
+	LoggedIn func()
 }
 
 // addrText formats a as Cyrus does for an address without a name.

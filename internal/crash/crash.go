@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -57,6 +58,15 @@ func Watch(dir string, log *slog.Logger) (*Report, error) {
 // Close removes the file after a normal end of the process.
 func (r *Report) Close() error {
 	return errors.Join(debug.SetCrashOutput(nil, debug.CrashOptions{}), os.Remove(r.file.Name()), r.file.Close())
+}
+
+// Stacks writes why this process ends, and what all its goroutines do. The next Watch reports it like a
+// crash.
+func (r *Report) Stacks(why string) error {
+	stacks := make([]byte, most)
+	stacks = stacks[:runtime.Stack(stacks, true)]
+	_, err := fmt.Fprintf(r.file, "%s\n\n%s", why, stacks)
+	return err
 }
 
 // create creates and locks the file. Before it is locked, another process may mistake it for the
@@ -122,7 +132,7 @@ func report(dir string, pid int, log *slog.Logger) error {
 	}
 	last := filepath.Join(dir, lastName)
 	first, stack := split(string(text))
-	log.Error("an earlier process crashed", "pid", pid, "at", modified(f),
+	log.Error("an earlier process crashed, or did not end", "pid", pid, "at", modified(f),
 		"err", first, "report", last, "stack", stack)
 	return os.WriteFile(last, append(text, '\n'), 0o600)
 }

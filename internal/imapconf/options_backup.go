@@ -52,7 +52,7 @@ func serviceOptions() []Option {
 		{Name: "backup_control_socket", Type: String, Default: "{configdirectory}/socket/backupd-control",
 			Doc: "Socket on which the tools and other processes reach the running server."},
 		{Name: "backup_max_connections", Type: Int, Default: "256", Min: 1, Max: 65536,
-			Doc: "How many connections are served at the same time."},
+			Doc: "How many clients that have logged in are served at the same time. Clients that have not give way to others."},
 		{Name: "backup_max_literal", Type: Size, Default: "64M", Min: 64 * kib,
 			Doc: "Largest accepted value other than a message, such as a Sieve script or an annotation."},
 		{Name: "backup_drain_timeout", Type: Duration, Default: "60s", Max: 86400,

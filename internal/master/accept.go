@@ -1,6 +1,7 @@
 package master
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net"
@@ -16,8 +17,8 @@ const (
 	acceptPauseMax = time.Second
 )
 
-// acceptor accepts on one listener until stop is closed or the socket becomes unusable. Two
-// acceptors of a process may exceed MaxConns by one: each waits for room before it accepts. If an
+// acceptor accepts on one listener until stop is closed or the socket becomes unusable. Acceptors may
+// exceed the limits by one connection each: each waits for room before and after it accepts. If an
 // acceptor reserved its place in advance, an idle address could keep the last place from a busy one.
 type acceptor struct {
 	p    *Process
@@ -34,6 +35,7 @@ func (a *acceptor) run() {
 		c, err := a.l.Accept()
 		if err == nil {
 			pause = acceptPauseMin
+			a.waitRoom() // again: somebody may have logged in meanwhile
 			a.accepted(c)
 			continue
 		}
@@ -88,15 +90,19 @@ func (a *acceptor) waitRoom() bool {
 
 func (a *acceptor) accepted(nc net.Conn) {
 	p := a.p
-	p.mu.Lock()
-	p.conns++
-	p.broadcastLocked()
-	p.mu.Unlock()
-	p.cfg.Status.Connection()
 	c := &Conn{Conn: nc, Options: p.cfg.Options}
 	c.Kind, c.Peer = kindOf(nc), PeerName(nc)
+	ctx, end := context.WithCancel(p.ctx)
+	p.mu.Lock()
+	p.conns++
+	newcomer := p.enterLocked(c, end)
+	closed := p.squeezeLocked(newcomer)
+	p.broadcastLocked()
+	p.mu.Unlock()
+	closed()
+	p.cfg.Status.Connection()
 	p.use()
-	go p.serve(c)
+	go p.serve(ctx, end, c)
 }
 
 // tune configures a TCP connection. This includes passed connections, because net.FileConn resets
@@ -116,17 +122,20 @@ func (p *Process) tune(nc net.Conn) {
 
 // serve runs the session. The recover is the last guard: a fault in one connection must not end
 // the others and the index.
-func (p *Process) serve(c *Conn) {
-	defer p.leave()
+func (p *Process) serve(ctx context.Context, end context.CancelFunc, c *Conn) {
+	defer p.leave(c)
 	defer c.Close()
+	defer end()
 	defer func() {
 		if r := recover(); r != nil {
 			p.log.Error("session ended by a bug in this program", slog.String("peer", c.Peer),
 				slog.Any("err", r), slog.String("stack", string(debug.Stack())))
 		}
 	}()
-	p.tune(c.Conn)
-	p.cb.Serve(p.ctx, c)
+	if ctx.Err() == nil {
+		p.tune(c.Conn)
+		p.cb.Serve(ctx, c)
+	}
 }
 
 type acceptVerdict int

@@ -31,6 +31,17 @@ type Options struct {
 type Conn struct {
 	net.Conn
 	Options
+
+	loggedIn func()    // see LoggedIn; nil: it counts as logged in
+	stranger *stranger // nil: the same
+}
+
+// LoggedIn must be called when the client has logged in: until then, the connection may be closed in
+// favour of another one. It may be called again.
+func (c *Conn) LoggedIn() {
+	if c.loggedIn != nil {
+		c.loggedIn()
+	}
 }
 
 // PeerName returns the name of the other end in the form that Cyrus uses in logs and proc files

@@ -27,6 +27,7 @@ type Config struct {
 // Limits are the settings that SIGHUP may change.
 type Limits struct {
 	MaxConns     int                 // connections at a time; 0: no limit
+	Strangers    int                 // further ones, as long as their clients have not logged in
 	DrainTimeout time.Duration       // see Process.Run
 	KeepAlive    net.KeepAliveConfig // for TCP connections accepted here
 }
@@ -67,6 +68,9 @@ type Process struct {
 	mu       sync.Mutex
 	limits   Limits
 	conns    int           // being served, reserved or accepted
+	strange  strangers     // those of conns whose clients have not logged in
+	closing  int           // those of conns that were closed in favour of others
+	pressure pressure      // how many were, for the log
 	taken    int           // connections so far
 	changed  chan struct{} // closed and replaced when conns or limits change
 	stopping bool          // no more reservations
@@ -85,6 +89,7 @@ func New(cfg Config, limits Limits) *Process {
 		started:  make(chan struct{}),
 		ends:     make(chan end, 1),
 		changed:  make(chan struct{}),
+		strange:  newStrangers(),
 	}
 }
 
@@ -136,8 +141,10 @@ func (p *Process) Reserve(ctx context.Context) (*Slot, error) {
 		changed, stopping, room := p.changed, p.stopping, p.roomLocked()
 		if room && !stopping {
 			p.conns++
+			closed := p.squeezeLocked(nil)
 			p.broadcastLocked()
 			p.mu.Unlock()
+			closed()
 			return &Slot{p}, nil
 		}
 		p.mu.Unlock()
@@ -154,12 +161,17 @@ func (p *Process) Reserve(ctx context.Context) (*Slot, error) {
 
 // Serve serves c, with c's own options, in a new goroutine.
 func (pl *Slot) Serve(c *Conn) {
-	pl.p.use()
-	go pl.p.serve(c)
+	p := pl.p
+	ctx, end := context.WithCancel(p.ctx)
+	p.mu.Lock()
+	p.enterLocked(c, end)
+	p.mu.Unlock()
+	p.use()
+	go p.serve(ctx, end, c)
 }
 
 // Free releases the place.
-func (pl *Slot) Free() { pl.p.leave() }
+func (pl *Slot) Free() { pl.p.leave(nil) }
 
 // use counts a connection. The process recycles when the number reaches -U, or with the first
 // connection after the program file has changed.
@@ -174,17 +186,6 @@ func (p *Process) use() {
 	case p.cfg.Binary.Changed():
 		p.upgrade()
 	}
-}
-
-func (p *Process) leave() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.conns--
-	p.broadcastLocked()
-}
-
-func (p *Process) roomLocked() bool {
-	return p.limits.MaxConns <= 0 || p.conns < p.limits.MaxConns
 }
 
 // usedUpLocked reports whether -U allows no more connections.

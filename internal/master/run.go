@@ -81,7 +81,8 @@ func (p *Process) serveOne(c *Conn) {
 	p.mu.Unlock()
 	p.use()
 	go func() {
-		p.serve(c)
+		ctx, end := context.WithCancel(p.ctx)
+		p.serve(ctx, end, c)
 		p.recycle("the connection has ended")
 	}()
 }

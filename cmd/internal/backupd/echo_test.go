@@ -63,7 +63,13 @@ func (e *echo) Open(context.Context) error {
 	return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 }
 
-func (e *echo) Close() error { return e.lock.Close() }
+// Close never returns if there is a file "stuck" in the index.
+func (e *echo) Close() error {
+	if _, err := os.Stat(filepath.Join(e.Index(), "stuck")); err == nil {
+		select {}
+	}
+	return e.lock.Close()
+}
 
 func (e *echo) Reload(_ context.Context, conf *imapconf.File) error {
 	if fingerprintOf(conf) != e.Fingerprint() {
@@ -81,6 +87,7 @@ func (e *echo) Serve(ctx context.Context, c *master.Conn, index func(context.Con
 	if e.bye(c) {
 		return
 	}
+	c.LoggedIn() // there is no login
 	fmt.Fprintf(c, "* HELLO %d %s %v %v %d %s %s\r\n", os.Getpid(), c.Service, c.TLS, c.NoAuth, c.SSF, c.Kind, c.Peer)
 	lines := bufio.NewReader(c)
 	for {

@@ -20,13 +20,19 @@ import (
 // childVariable makes the test binary run backupd, with echo as its service.
 const childVariable = "BACKUPD_TEST_AS_SERVICE"
 
+// endVariable replaces endMost.
+const endVariable = "BACKUPD_TEST_END"
+
 func TestMain(m *testing.M) {
 	if os.Getenv(childVariable) == "" {
 		flag.Bool("update", false, "write the manual page")
 		flag.Parse()
 		os.Exit(m.Run())
 	}
-	p := program{args: os.Args, getenv: os.Getenv, stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, euid: os.Geteuid(), logger: stderrLogger, build: newEcho}
+	p := program{args: os.Args, getenv: os.Getenv, stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, euid: os.Geteuid(), logger: stderrLogger, build: newEcho, end: endMost, exit: os.Exit}
+	if d, err := time.ParseDuration(os.Getenv(endVariable)); err == nil {
+		p.end = d
+	}
 	os.Exit(p.run(context.Background()))
 }
 

@@ -67,6 +67,29 @@ func TestTermBeforeAnyConnection(t *testing.T) {
 	}
 }
 
+// A process that cannot close its index exits nevertheless. The next one reports what it waited for.
+func TestProcessThatDoesNotEnd(t *testing.T) {
+	t.Setenv(endVariable, "200ms")
+	h := newHost(t)
+	h.mkdir("conf/backup-index")
+	h.write("conf/backup-index/stuck", "")
+	m := h.service(0)
+	child := h.start(m)
+	mastertest.Eventually(t, "the process has the index", func() bool { return strings.Contains(child.Stderr.String(), "has the index") })
+	child.Signal(syscall.SIGTERM)
+	if code := child.Status(); code != master.ExitTempFail {
+		t.Errorf("status %d", code)
+	}
+	if said := child.Stderr.String(); !strings.Contains(said, "does not end") {
+		t.Errorf("the log does not report it:\n%s", said)
+	}
+	next := h.start(m)
+	mastertest.Eventually(t, "the next process reports it", func() bool {
+		said := next.Stderr.String()
+		return strings.Contains(said, "did not end within 200ms") && strings.Contains(said, "(*echo).Close")
+	})
+}
+
 func TestDrainTimeoutCutsOff(t *testing.T) {
 	h := newHost(t)
 	h.write("imapd.conf", "configdirectory: "+h.path("conf")+"\nbackup_drain_timeout: 1s\nbackuppartition-default: /x\n")
@@ -245,9 +268,10 @@ func TestLimitOfConnections(t *testing.T) {
 	h.configure("backup_max_connections: 2")
 	m := h.service(0)
 	h.start(m)
-	first, second, third := dial(t, m), dial(t, m), dial(t, m)
+	first, second := dial(t, m), dial(t, m)
 	first.hello()
 	second.hello()
+	third := dial(t, m)
 	if n := len(m.Messages()); n != 2 {
 		t.Fatalf("%d accepted", n)
 	}

@@ -22,6 +22,8 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		euid:   os.Geteuid(),
 		logger: newLogger,
 		build:  newService,
+		end:    endMost,
+		exit:   os.Exit,
 	}
 	return p.run(context.Background())
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/stores"
 	"github.com/cyrusbackup/backupd/internal/crash"
@@ -27,6 +28,8 @@ type program struct {
 	euid   int
 	logger func(service string, conf *imapconf.File) *slog.Logger
 	build  func(environment) (service, error)
+	end    time.Duration  // see lastResort
+	exit   func(code int) // ends the process at once
 }
 
 // run runs the program and returns the exit status.
@@ -62,7 +65,8 @@ func (p program) run(ctx context.Context) int {
 	log = p.logger(inherited.Service, conf)
 	logFaults(log)
 	log.Info("starting", slog.String("version", version.Number()), slog.String("config", conf.Path()))
-	if report, err := crash.Watch(filepath.Join(conf.String("configdirectory"), "backupd-crashes"), log); err != nil {
+	report, err := crash.Watch(filepath.Join(conf.String("configdirectory"), "backupd-crashes"), log)
+	if err != nil {
 		log.Warn("a crash of this process will not be reported", slog.Any("err", err))
 	} else {
 		defer func() { _ = report.Close() }() // without effect: the next start finds an empty report
@@ -72,7 +76,8 @@ func (p program) run(ctx context.Context) int {
 	}
 	r := &running{
 		opt: opt, log: log, signals: signals, inherited: inherited, stdin: p.stdin, stdout: p.stdout,
-		proc: openProcFile(log, conf.String("proc_path"), inherited.Service),
+		proc:       openProcFile(log, conf.String("proc_path"), inherited.Service),
+		lastResort: lastResort{most: p.end, report: report, log: log, exit: p.exit},
 	}
 	defer r.proc.remove()
 	r.svc, err = p.build(environment{name: inherited.Service, conf: conf, log: log, observe: r.proc.observe, end: r.end})

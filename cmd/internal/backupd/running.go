@@ -25,6 +25,7 @@ type running struct {
 	process   *master.Process
 	role      *handover.Member
 	index     *pendingIndex
+	lastResort
 }
 
 // join sets up the process and joins the group of processes with the same index.
@@ -85,6 +86,7 @@ func (r *running) live(ctx context.Context) int {
 	} else {
 		code = r.liveOnStdio(ctx, callbacks)
 	}
+	defer r.begin(code)()
 	opened := r.index.stop()
 	var err error
 	if opened {

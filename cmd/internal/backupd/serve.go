@@ -30,6 +30,7 @@ func (b *backups) Serve(ctx context.Context, c *master.Conn, ready func(context.
 	err = srv.ServeConn(ctx, c, replication.ConnOptions{
 		Service: c.Service, Addr: c.Peer, ImplicitTLS: c.TLS, NoPassword: c.NoAuth, SSF: c.SSF,
 		Unix: c.Kind == master.KindUnix, Draining: draining,
+		LoggedIn: c.LoggedIn,
 	})
 	if err != nil {
 		b.env.log.Info("connection ended", "peer", c.Peer, "err", err)

@@ -20,9 +20,29 @@ import (
 func limits(conf *imapconf.File) master.Limits {
 	return master.Limits{
 		MaxConns:     conf.Int("backup_max_connections"),
+		Strangers:    strangers(conf),
 		DrainTimeout: conf.Duration("backup_drain_timeout"),
 		KeepAlive:    keepAlive(conf),
 	}
+}
+
+const (
+	// ownFiles is how many descriptors backupd needs beside its connections (docs/administration.md).
+	ownFiles = 64
+	// strangersMost limits the connections beside backup_max_connections whose clients have not logged in.
+	// Each takes about 25 KB.
+	strangersMost = 2048
+)
+
+// strangers returns how many clients may be connected before they log in, beside the others: as many as
+// there are descriptors for.
+func strangers(conf *imapconf.File) int {
+	var files unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil {
+		return 0
+	}
+	spare := int64(min(files.Cur, 1<<20)) - int64(conf.Int("backup_max_connections")) - ownFiles
+	return int(min(max(spare, 0), strangersMost))
 }
 
 // keepAlive returns the TCP keepalive settings. 0 in imapd.conf keeps the system's default

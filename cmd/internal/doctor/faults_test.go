@@ -149,7 +149,7 @@ func TestMasterFaults(t *testing.T) {
 		want
 	}{
 		"no cyrus.conf": {func(h *host) { h.cyrus = "" }, want{Error, "master", "cyrus.conf", "no such file", "SERVICES { backupd"}},
-		"no line":       {edit("  backupd", "  #backupd"), want{Error, "master", "cyrus.conf", "no line in SERVICES", "maxfds=400"}},
+		"no line":       {edit("  backupd", "  #backupd"), want{Error, "master", "cyrus.conf", "no line in SERVICES", "maxfds=2500"}},
 		"in START": {func(h *host) {
 			h.cyrusLine("START {\n", "START {\n  backupd cmd=\"/x/backupd\"\n")
 			h.cyrusLine("  backupd  cmd", "  # backupd cmd")
@@ -163,11 +163,11 @@ func TestMasterFaults(t *testing.T) {
 		"no listen":    {edit(`listen="2005"`, ""), want{Error, "master", "cyrus.conf:6", "no listen", `listen="2005"`}},
 		"unknown port": {edit(`listen="2005"`, `listen="csinc"`), want{Error, "master", "cyrus.conf:6", "csinc", "/etc/services"}},
 		"proto":        {edit(`listen="2005"`, `listen="2005" proto="udp"`), want{Error, "master", "cyrus.conf:6", "udp", "proto"}},
-		"maxfds":       {edit("maxfds=400", ""), want{Warning, "master", "cyrus.conf:6", "256 file descriptors", "maxfds=400"}},
-		"wrong maxfds": {edit("maxfds=400", "maxfds=many"), want{Error, "master", "cyrus.conf:6", "not a number", "maxfds=400"}},
+		"maxfds":       {edit("maxfds=2500", ""), want{Warning, "master", "cyrus.conf:6", "256 file descriptors", "maxfds=2500"}},
+		"wrong maxfds": {edit("maxfds=2500", "maxfds=many"), want{Error, "master", "cyrus.conf:6", "not a number", "maxfds=2500"}},
 		"other config": {edit(`backupd" listen`, `backupd -C /etc/other.conf" listen`), want{Warning, "master", "cyrus.conf:6", "/etc/other.conf", "-C /etc/other.conf"}},
 		"port twice":   {edit(`listen="imap"`, `listen="2005"`), want{Error, "master", "cyrus.conf:6", "same address as imap", "another port"}},
-		"quotation":    {edit(`prefork=0 maxfds=400`, `prefork="0`), want{Error, "master", "cyrus.conf:6", "has no end", "cyrus.conf(5)"}},
+		"quotation":    {edit(`prefork=0 maxfds=2500`, `prefork="0`), want{Error, "master", "cyrus.conf:6", "has no end", "cyrus.conf(5)"}},
 		"two sections": {func(h *host) { h.cyrus += "SERVICES {\n}\n" }, want{Error, "master", "cyrus.conf:11", "second section SERVICES", "first section"}},
 		"few files":    {func(h *host) { h.facts.Daemon, h.facts.Files = 7, 128 }, want{Warning, "master", "process 7", "128 files", "LimitNOFILE"}},
 		"no compact":   {edit("  compact  cmd", "  #"), want{Warning, "compact", "cyrus.conf", "no line in EVENTS", "EVENTS { compact"}},

@@ -92,7 +92,7 @@ func newHost(t *testing.T) *host {
 SERVICES {
   # comment
   imap     cmd="imapd" listen="imap" prefork=0
-  backupd  cmd="` + h.path("backupd") + `" listen="2005" prefork=0 maxfds=400
+  backupd  cmd="` + h.path("backupd") + `" listen="2005" prefork=0 maxfds=2500
 }
 EVENTS {
   compact  cmd="` + h.path("ctl_backups") + ` compact -A --for 4h" at=0400

@@ -19,6 +19,8 @@ const (
 	masterFiles = 256
 	// ownFiles is how many descriptors backupd needs beside its connections.
 	ownFiles = 64
+	// strangerFiles is how many it uses at most for clients that have not logged in.
+	strangerFiles = 2048
 )
 
 // line is the entry that cyrus.conf needs.
@@ -26,9 +28,10 @@ func (c *checkup) line() string {
 	return fmt.Sprintf(`SERVICES { backupd cmd="%s" listen="2005" prefork=0 maxfds=%d }`, beside("backupd"), c.files())
 }
 
-// files is how many descriptors the daemon needs.
+// files is how many descriptors the daemon should have: it needs fewer, but has places for clients that never
+// log in with these.
 func (c *checkup) files() int {
-	return max(400, c.conf.Int("backup_max_connections")+ownFiles)
+	return max(2500, c.conf.Int("backup_max_connections")+ownFiles+strangerFiles)
 }
 
 // unit reports whether a unit of systemd is on, such as sockets.target.wants/cyrus-backupd.socket.
