@@ -9,7 +9,7 @@ import (
 // tests ten times as slow; make soak tries every call.
 func stride() int {
 	if testing.Short() || raceEnabled {
-		return 3
+		return 5
 	}
 	return 1
 }

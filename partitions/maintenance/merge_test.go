@@ -134,7 +134,7 @@ func TestMergeFaults(t *testing.T) {
 		"is lost":   {Count: 1, After: func(string, string) error { return errFault }},
 		"last fail": {Before: func(string, string) error { return errFault }}, // all that follow
 	} {
-		for n := 0; ; n++ {
+		for n, step := every(4); ; n += step {
 			w := newWorld(t)
 			anne, bob := w.backup("anne"), w.backup("bob")
 			anne.days(3)
@@ -213,7 +213,7 @@ func TestReadersDuringMerge(t *testing.T) {
 			return errors.Join(err, bad)
 		},
 	} {
-		for n := 0; ; n++ {
+		for n, step := every(4); ; n += step {
 			w := newWorld(t)
 			anne := w.backup("anne")
 			anne.days(3)

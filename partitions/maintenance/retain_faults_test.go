@@ -69,11 +69,7 @@ func TestRetainWithFaults(t *testing.T) {
 		w.must(err)
 	}
 	for _, lost := range []bool{false, true} {
-		step := 1
-		if short() {
-			step = 9
-		}
-		for n := 0; ; n += step {
+		for n, step := every(24); ; n += step {
 			restart()
 			s := faultstore.New(w.memory)
 			f := faultstore.Fault{Skip: n, Count: 1}
