@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"iter"
-	"strings"
 	"time"
 
 	"github.com/cyrusbackup/backupd/partitions/history"
@@ -35,6 +34,7 @@ func (m *Measured) Bodies() int64 { return m.Compressed - m.Own }
 func (f *Found) Measure(ctx context.Context, now time.Time, retention time.Duration) (Measured, error) {
 	var out Measured
 	var own Account
+	log := logKeys{}
 	for info, err := range f.Partition.Store.List(ctx, BackupPrefix(f.Path), "") {
 		if err != nil {
 			return out, err
@@ -44,6 +44,7 @@ func (f *Found) Measure(ctx context.Context, now time.Time, retention time.Durat
 			continue
 		}
 		own.add(info, f.Path, time.Time{})
+		log.add(info.Key, f.Path)
 	}
 	out.Own, out.Log, out.Checkpoints = own.Total().Bytes, own.Log.Bytes, own.Checkpoints.Bytes
 	out.Compressed = out.Own
@@ -67,7 +68,12 @@ func (f *Found) Measure(ctx context.Context, now time.Time, retention time.Durat
 	if err != nil {
 		return out, err
 	}
-	out.Compressed, err = f.addPacked(ctx, m, chunks, out.Compressed)
+	sizes := make([]int64, len(chunks.sorted))
+	err = f.eachPacked(ctx, m, chunks, log, func(chunk int, _ history.Place, bytes int64) error {
+		out.Compressed += bytes - sizes[chunk]
+		sizes[chunk] = bytes
+		return nil
+	})
 	return out, err
 }
 
@@ -164,47 +170,4 @@ func addMessages(messages iter.Seq2[*history.MessageState, error], wanted *prefi
 	}
 	chunks.sort()
 	return chunks, nil
-}
-
-// directories is how many directories of packs are held while the places of a backup are
-// read. Places are in order of arrival, so that most neighbours are in the same pack.
-const directories = 4
-
-// addPacked adds the stored bytes of chunks in packs to a total: the newest place of a chunk
-// counts. Chunks in the log are in the total already.
-func (f *Found) addPacked(ctx context.Context, m *history.Mem, chunks *prefixes, total int64) (int64, error) {
-	objects := history.NewObjects(f.Partition.Store, directories)
-	sizes := make([]int64, len(chunks.sorted))
-	for p, err := range m.AllPlaces() {
-		if err != nil {
-			return 0, err
-		}
-		i, n := chunks.find(p.Chunk[:])
-		if n == 0 {
-			continue
-		}
-		size, err := packedSize(ctx, objects, p)
-		if err != nil {
-			return 0, err
-		}
-		total += int64(n) * (size - sizes[i])
-		sizes[i] = size
-	}
-	return total, nil
-}
-
-// packedSize returns the stored bytes of a chunk in its pack: its share, if it shares a
-// frame. It returns 0 for a chunk in the log.
-func packedSize(ctx context.Context, o *history.Objects, p history.Place) (int64, error) {
-	if !strings.HasPrefix(p.Object, "packs/") {
-		return 0, nil
-	}
-	_, e, err := o.Entry(ctx, p)
-	if history.IsDamage(err) {
-		return 0, nil // verify reports the damage
-	}
-	if err != nil || e.Raw <= 0 {
-		return e.Len, err
-	}
-	return e.Len * min(e.Size, e.Raw) / e.Raw, nil
 }
