@@ -21,9 +21,14 @@ import (
 // that was restored to an older state has the same keys.
 //
 // A record is: the length of the prefix, the prefix, the fingerprint, then runs of packs with a
-// number, each run after its length, the length 0, and the SHA-256 of all that.
+// number, each run after its length, the length 0, and the SHA-256 of all that. The last record has
+// the prefix cacheEnd and no packs.
 
 const cacheMagic = "backupd uses 2\n"
+
+// cacheEnd is the prefix of the last record, after all others in their order. Caches of older programs
+// lack it.
+const cacheEnd = "\xff"
 
 // cacheName returns the name of the cache of a repository. Nothing in a bucket chooses a name.
 func cacheName(dir, repository, location, what string) string {
@@ -233,7 +238,8 @@ func (c *cacheWriter) done() error {
 		return nil
 	}
 	name := c.file.Name()
-	err := errors.Join(c.w.Flush(), c.file.Close())
+	err := c.add(cacheEnd, [32]byte{}, func(func(packUse, error) bool) {})
+	err = errors.Join(err, c.w.Flush(), c.file.Close())
 	c.file = nil
 	if err == nil {
 		err = os.Rename(name, c.name)

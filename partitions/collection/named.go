@@ -112,14 +112,20 @@ func (n *Named) unread(key string, err error) {
 }
 
 func (n *Named) object(ctx context.Context, o object, fn func(history.Place) error) error {
+	if o.kind == kindUnknown {
+		return fmt.Errorf("%w: this program does not know such objects", history.ErrCorrupt)
+	}
+	return eachPlaceIn(ctx, n.store, o, fn)
+}
+
+// eachPlaceIn calls fn for each place in an object of a backup, if such objects have places.
+func eachPlaceIn(ctx context.Context, s objstore.Store, o object, fn func(history.Place) error) error {
 	var places iter.Seq2[history.Place, error]
 	switch o.kind {
 	case kindLog:
-		places = history.LogPlaces(ctx, n.store, o.Key)
+		places = history.LogPlaces(ctx, s, o.Key)
 	case kindBlocks:
-		places = history.ObjectPlaces(ctx, n.store, o.Key)
-	case kindUnknown:
-		return fmt.Errorf("%w: this program does not know such objects", history.ErrCorrupt)
+		places = history.ObjectPlaces(ctx, s, o.Key)
 	default:
 		return nil
 	}

@@ -16,6 +16,7 @@ func (c *command) applies(p *cmdline.Program, verb string) error {
 	}{
 		{"stale", []string{"list"}},
 		{"from-bucket", []string{"list", "stat"}},
+		{"shared", []string{"stat"}},
 		{"quick", []string{"verify"}},
 		{"repair", []string{"verify"}},
 		{"read", []string{"verify"}},
@@ -55,6 +56,8 @@ func (c *command) applies(p *cmdline.Program, verb string) error {
 		return cli.Usagef("only one of --delete and --list can be given")
 	case verb == "passwd" && c.list && len(c.args) > 0:
 		return cli.Usagef("passwd --list takes no name")
+	case c.shared && c.many():
+		return cli.Usagef("stat --shared takes names of single backups, because it reads many others for each of them")
 	case c.read.given() && (c.quick || c.repair):
 		return cli.Usagef("--read cannot be used with --quick and --repair")
 	case c.repair && c.quick:

@@ -20,7 +20,7 @@ func verbs() []verb {
 	return []verb{
 		{cmdline.Verb{Name: "list", Args: "[-t[HOURS]] [--holds] [--from-bucket] [[MODE] BACKUP...]",
 			Text: "for each backup the time of its last change, the size of its log and checkpoints (stat adds the messages in packs), its user and its place; without names, all backups"}, list},
-		{cmdline.Verb{Name: "stat", Args: "[--from-bucket] [MODE] BACKUP...",
+		{cmdline.Verb{Name: "stat", Args: "[--from-bucket] [--shared] [MODE] BACKUP...",
 			Text: "the size of backups: compressed, uncompressed, the part that is still in use, and the time of the last change; with -h also the parts of the size, and how far back each backup can be restored"}, stat},
 		{cmdline.Verb{Name: "status", Args: "[--max-age TIME] [PARTITION...]",
 			Text: "whether all is well, for people and for monitoring: the daemon, partitions, mail servers, backups that lack something, the last verify and compact, and holds, with what to do; the exit status is 0 = ok, 1 = warning, 2 = critical"}, status},
@@ -77,6 +77,7 @@ func (c *command) commandLine() *cmdline.Program {
 		f.IntVarP(&c.stale, "stale", "t", -1, "list: only backups that may be out of date, because their mail server was not in contact for `HOURS`, or was refused; 24 if no number follows: -t, -t48, --stale=48")
 		f.Lookup("stale").NoOptDefVal = "24"
 		f.BoolVar(&c.fromBucket, "from-bucket", false, "list, stat: read the bucket, and do not ask a running backupd")
+		f.BoolVar(&c.shared, "shared", false, "stat: also the part of the bodies that other backups of the partition use, too; it reads those backups, and needs a compact -A on this host")
 		f.BoolVar(&c.backups, "backups", false, "cost: a line for each backup, too, with what it does not share with others")
 		f.BoolVarP(&c.quick, "quick", "q", false, "verify: check only the newest checkpoint and commits, no messages")
 		f.Var(&c.read, "read", "verify: of each partition, only an `AMOUNT` of those backups that were verified least recently: 5% of their number, or until 10G of messages were read")
@@ -121,6 +122,7 @@ func (c *command) commandLine() *cmdline.Program {
 		"ctl_backups list -t48 -A       # whose mail server has not been in contact for two days",
 		"ctl_backups status             # is all well?",
 		"ctl_backups stat -h anne       # the size of anne's backup",
+		"ctl_backups stat -h --shared anne  # the bodies that an erasure would leave",
 		"ctl_backups cost -h            # bytes, requests and price of each partition",
 		"ctl_backups verify -v -A       # read and check everything",
 		"ctl_backups verify --repair anne",

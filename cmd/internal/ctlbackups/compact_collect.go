@@ -86,7 +86,7 @@ func (c *command) collectOptions() (collection.Options, error) {
 // usesCache returns the directory for the cache of package collection; "" if it cannot be
 // made, or is not there and -n must not make it. Without a cache, a pass reads more.
 func (c *command) usesCache() string {
-	dir := filepath.Join(c.bucket.Conf.String("configdirectory"), "backup-uses")
+	dir := c.usesDir()
 	if _, err := os.Stat(dir); err != nil && c.dryRun {
 		return ""
 	}
@@ -97,6 +97,11 @@ func (c *command) usesCache() string {
 		return ""
 	}
 	return dir
+}
+
+// usesDir is where the cache of package collection belongs.
+func (c *command) usesDir() string {
+	return filepath.Join(c.bucket.Conf.String("configdirectory"), "backup-uses")
 }
 
 // known opens what the last run has remembered of a partition; nil if it cannot be remembered.

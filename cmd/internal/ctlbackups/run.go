@@ -71,6 +71,7 @@ type command struct {
 	remove     bool
 	list       bool
 	fromBucket bool
+	shared     bool
 	backups    bool
 	length     time.Duration // of a profile, or of compact
 	timed      bool          // length was given

@@ -1,6 +1,7 @@
 package ctlbackups
 
 import (
+	"cmp"
 	"fmt"
 	"sync"
 	"time"
@@ -25,7 +26,7 @@ func stat(c *command) error {
 	}
 	return c.reported(func() error {
 		titles := []string{"bodies", "log", "checkpoints", "total", "mail", "in use", "last change", "first moment", "older moments", "every moment since", "backup"}
-		return c.inTable(titles, func() error {
+		return c.inTable(c.withShared(titles, "shared"), func() error {
 			return c.reported(lines, func() error { return c.printStatTotals(t) })
 		})
 	}, func() error { return c.printRetention(t) }, c.partitionTable)
@@ -46,39 +47,50 @@ func (c *command) statOne(s *measuring, b inList, t *statTotals) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", label(b.Found), err)
 	}
-	if c.tabular() {
-		return c.printStatRow(b.Found, m, holds, t)
+	shared, err := c.sharedOf(b.Found)
+	if err != nil {
+		return fmt.Errorf("%s: %w", label(b.Found), err)
 	}
-	return c.printStat(b.Found, m, holds)
+	if c.tabular() {
+		err = c.printStatRow(b.Found, m, shared, holds, t)
+	} else {
+		err = c.printStat(b.Found, m, shared, holds)
+	}
+	return cmp.Or(err, shared.reported())
 }
 
-func (c *command) printStat(f *repository.Found, m measurement, holds []repository.Hold) error {
+func (c *command) printStat(f *repository.Found, m measurement, shared *sharedSize, holds []repository.Hold) error {
 	ratio, utilisation := percent(m.Compressed, m.Uncompressed), percent(m.Compactable, m.Uncompressed)
 	changed := moment(m.Time)
 	if !c.structured() {
-		return c.row(holds, "%s\t%s\t%s\t%s\t%6.1f%%\t%6.1f%%\t%25s\t%25s", label(f),
-			c.size(m.Compressed), c.size(m.Uncompressed), c.size(m.Compactable), ratio, utilisation, changed, changed)
+		last := ""
+		if shared != nil {
+			last = "\t" + c.size(shared.Bytes)
+		}
+		return c.row(holds, "%s\t%s\t%s\t%s\t%6.1f%%\t%6.1f%%\t%25s\t%25s%s", label(f),
+			c.size(m.Compressed), c.size(m.Uncompressed), c.size(m.Compactable), ratio, utilisation, changed, changed, last)
 	}
 	return c.object(struct {
-		UserID       string            `json:"userid,omitempty"`
-		Path         string            `json:"fname"`
-		Compressed   int64             `json:"compressed"`
-		Uncompressed int64             `json:"uncompressed"`
-		Compactable  int64             `json:"compactable"`
-		Ratio        float64           `json:"compression_ratio"`
-		Utilisation  float64           `json:"utilisation_ratio"`
-		Start        string            `json:"last_start_time"`
-		End          string            `json:"last_end_time"`
-		Bodies       int64             `json:"bodies"` // the parts of compressed
-		Log          int64             `json:"log"`
-		Checkpoints  int64             `json:"checkpoints"`
-		First        time.Time         `json:"first_moment,omitzero"`
-		Single       int               `json:"single_moments"` // before every_moment_since
-		Every        time.Time         `json:"every_moment_since,omitzero"`
-		Measured     time.Time         `json:"measured"`
-		Holds        []repository.Hold `json:"holds,omitempty"`
+		UserID       string  `json:"userid,omitempty"`
+		Path         string  `json:"fname"`
+		Compressed   int64   `json:"compressed"`
+		Uncompressed int64   `json:"uncompressed"`
+		Compactable  int64   `json:"compactable"`
+		Ratio        float64 `json:"compression_ratio"`
+		Utilisation  float64 `json:"utilisation_ratio"`
+		Start        string  `json:"last_start_time"`
+		End          string  `json:"last_end_time"`
+		Bodies       int64   `json:"bodies"` // the parts of compressed
+		Log          int64   `json:"log"`
+		Checkpoints  int64   `json:"checkpoints"`
+		*sharedSize
+		First    time.Time         `json:"first_moment,omitzero"`
+		Single   int               `json:"single_moments"` // before every_moment_since
+		Every    time.Time         `json:"every_moment_since,omitzero"`
+		Measured time.Time         `json:"measured"`
+		Holds    []repository.Hold `json:"holds,omitempty"`
 	}{userID(f), place(f), m.Compressed, m.Uncompressed, m.Compactable, ratio, utilisation, changed, changed,
-		m.Bodies(), m.Log, m.Checkpoints, m.First, m.Single, m.Every, m.at.UTC().Truncate(time.Second), holds})
+		m.Bodies(), m.Log, m.Checkpoints, shared, m.First, m.Single, m.Every, m.at.UTC().Truncate(time.Second), holds})
 }
 
 func percent(part, whole int64) float64 {
@@ -111,13 +123,17 @@ func (t *statTotals) add(m *measurement) {
 	}
 }
 
-func (c *command) printStatRow(f *repository.Found, m measurement, holds []repository.Hold, t *statTotals) error {
+func (c *command) printStatRow(f *repository.Found, m measurement, shared *sharedSize, holds []repository.Hold, t *statTotals) error {
 	t.add(&m)
 	older := fmt.Sprint(m.Single)
 	if m.Every.IsZero() {
 		older = "-"
 	}
-	return c.cells(append(c.statSizes(&m.Measured), moment(m.Time), day(m.First), older, day(m.Every), withHolds(label(f), holds))...)
+	part := ""
+	if shared != nil {
+		part = c.size(shared.Bytes)
+	}
+	return c.cells(append(c.withShared(c.statSizes(&m.Measured), part), moment(m.Time), day(m.First), older, day(m.Every), withHolds(label(f), holds))...)
 }
 
 // statSizes are the cells about sizes.
@@ -130,7 +146,7 @@ func (c *command) printStatTotals(t *statTotals) error {
 	if t.backups < 2 {
 		return nil
 	}
-	return c.cells(append(c.statSizes(&t.sum), "", "", "", "", objects(t.backups, "backup"))...)
+	return c.cells(append(c.withShared(c.statSizes(&t.sum), ""), "", "", "", "", objects(t.backups, "backup"))...)
 }
 
 // day formats the day of a moment.
