@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -97,6 +98,11 @@ func (s *site) restore() {
 	s.works("restore", "restore", "--to", "maildir:"+to, "anne", "-a")
 	if files, err := filepath.Glob(filepath.Join(to, "cur/*")); err != nil || len(files) != 7 {
 		s.t.Errorf("%d files restored, %v", len(files), err)
+	}
+	for _, path := range []string{to, filepath.Join(to, "cur")} {
+		if info, err := os.Stat(path); err != nil || info.Mode().Perm()&0o077 != 0 {
+			s.t.Errorf("others can read %s: %v, %v", path, info, err)
+		}
 	}
 	s.works("restore", "cyr_backup", "anne", "list", "mailboxes")
 	s.works("restore", "cyr_backup", "-A", "find", "subject:message")

@@ -214,9 +214,13 @@ func (s *site) refused(role, name string, args ...string) {
 // push sends mail to the INBOX of a user, to a backupd with the keys of the daemon.
 func (s *site) push(user, source string) {
 	s.t.Helper()
-	out, status := s.runWith("", "backup_replay", "--user", user, "--auth", "repl", "--password-file", filepath.Join(s.dir, "password"), "--exec", source,
-		"--", filepath.Join(os.Getenv(binEnv), "backupd"), "-C", filepath.Join(s.dir, "daemon.conf"))
-	if status != 0 {
+	if out, status := s.pushed(user, source); status != 0 {
 		s.t.Fatalf("push %s %s: status %d\n%s", user, source, status, out)
 	}
+}
+
+func (s *site) pushed(user, source string) (out string, status int) {
+	s.t.Helper()
+	return s.runWith("", "backup_replay", "--user", user, "--auth", "repl", "--password-file", filepath.Join(s.dir, "password"), "--exec", source,
+		"--", filepath.Join(os.Getenv(binEnv), "backupd"), "-C", filepath.Join(s.dir, "daemon.conf"))
 }
