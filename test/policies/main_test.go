@@ -34,7 +34,7 @@ func withPrograms(run func() int) (status int, err error) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return 1, err
 	}
-	cmd := exec.Command("go", "build", "-tags", "lapse", "-o", dir+"/", "./cmd/backup-programs")
+	cmd := exec.Command("go", "build", "-tags", "lapse", "-ldflags=-s -w", "-o", dir+"/", "./cmd/backup-programs")
 	cmd.Dir = root
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return 1, fmt.Errorf("go build: %w\n%s", err, out)
