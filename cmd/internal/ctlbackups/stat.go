@@ -63,12 +63,12 @@ func (c *command) printStat(f *repository.Found, m measurement, shared *sharedSi
 	ratio, utilisation := percent(m.Compressed, m.Uncompressed), percent(m.Compactable, m.Uncompressed)
 	changed := moment(m.Time)
 	if !c.structured() {
-		last := ""
+		format, cells := "%s\t%s\t%s\t%s\t%6.1f%%\t%6.1f%%\t%25s\t%25s", []any{label(f),
+			c.size(m.Compressed), c.size(m.Uncompressed), c.size(m.Compactable), ratio, utilisation, changed, changed}
 		if shared != nil {
-			last = "\t" + c.size(shared.Bytes)
+			format, cells = format+"\t%s", append(cells, c.size(shared.Bytes))
 		}
-		return c.row(holds, "%s\t%s\t%s\t%s\t%6.1f%%\t%6.1f%%\t%25s\t%25s%s", label(f),
-			c.size(m.Compressed), c.size(m.Uncompressed), c.size(m.Compactable), ratio, utilisation, changed, changed, last)
+		return c.row(holds, format, cells...)
 	}
 	return c.object(struct {
 		UserID       string  `json:"userid,omitempty"`

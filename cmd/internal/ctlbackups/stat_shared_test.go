@@ -3,6 +3,7 @@ package ctlbackups
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -49,6 +50,10 @@ func TestStatShared(t *testing.T) {
 	t.Log(out)
 	if out, err = tool(t, w, "stat", "--ndjson", "bob"); err != nil || strings.Contains(out, "shared") {
 		t.Errorf("without the option: %v\n%s", err, out)
+	}
+	out, err = tool(t, w, "stat", "--shared", "bob")
+	if cells := strings.Split(strings.TrimSpace(out), "\t"); err != nil || cells[len(cells)-1] != fmt.Sprint(got.Shared) {
+		t.Errorf("the last of the cells %q is not %d, %v", cells, got.Shared, err)
 	}
 	if _, err := tool(t, w, "stat", "--shared", "-A"); !errors.As(err, new(*cli.UsageError)) {
 		t.Errorf("of all: %v", err)
