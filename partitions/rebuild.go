@@ -59,7 +59,7 @@ func (b *Backup) drop() error {
 // refill fills the empty state. lost lists the unreadable commits that no bridge names yet.
 func (b *Backup) refill(ctx context.Context) (lost []history.LostRange, err error) {
 	err = b.refillInOneGo(ctx)
-	if !history.IsUnreadable(err) {
+	if !history.IsUnreadable(err) && !errors.Is(err, errOtherHistory) {
 		return nil, err
 	}
 	b.set.log.Error("a part of the backup in the bucket cannot be read: what can be is read one by one", "backup", b.path, "err", err)

@@ -19,6 +19,8 @@ type loader struct {
 	bad []Damage // skipped checkpoints
 
 	numbers []uint64 // of the checkpoints, newest first
+	ignored []uint64 // checkpoints that the log contradicts
+	doubt   bool     // something is damaged: ask whether the log contradicts the base
 	after   uint64   // the base
 	next    uint64   // the first commit after the base that the log has
 	applied int      // number of commits
@@ -90,8 +92,10 @@ func (l *loader) outdated(m *Mem, err error) (bool, error) {
 
 // readable makes the state from the readable part of the log.
 func (l *loader) readable() (*Mem, error) {
+	l.ignored, l.doubt = nil, false
 	m, err := l.read(l.inOnePass)
 	if IsUnreadable(err) && !errors.Is(err, ErrBeforeFirst) {
+		l.doubt = true
 		m, err = l.read(l.oneByOne)
 	}
 	return m, err
@@ -99,16 +103,21 @@ func (l *loader) readable() (*Mem, error) {
 
 // read makes the state from a checkpoint and the log. apply applies the commits.
 func (l *loader) read(apply func(*Mem, *contents, uint64) error) (*Mem, error) {
-	l.bad, l.applied = nil, 0
-	m, err := l.base()
-	if err != nil {
-		return nil, err
+	for {
+		l.bad, l.applied = nil, 0
+		m, err := l.base()
+		if err != nil {
+			return nil, err
+		}
+		m.heads = l.at.Heads
+		if err = l.continueFrom(m, apply); err == nil {
+			return m, nil
+		}
+		if err = errors.Join(err, m.Close()); !errors.Is(err, errContradicted) {
+			return nil, err
+		}
+		l.ignored = append(l.ignored, m.base.Number)
 	}
-	m.heads = l.at.Heads
-	if err := l.continueFrom(m, apply); err != nil {
-		return nil, errors.Join(err, m.Close())
-	}
-	return m, nil
 }
 
 // base returns the newest readable checkpoint at or before the moment, or else the state
@@ -120,6 +129,10 @@ func (l *loader) base() (*Mem, error) {
 	}
 	for _, n := range numbers {
 		if l.at.Number > 0 && n > l.at.Number {
+			continue
+		}
+		if slices.Contains(l.ignored, n) {
+			l.bad = append(l.bad, Damage{CheckpointKey(l.log.Backup, n), errContradicted})
 			continue
 		}
 		m, err := ReadCheckpoint(l.ctx, l.log.Store, l.log.Backup, n)
@@ -196,6 +209,11 @@ func (l *loader) continueFrom(m *Mem, apply func(*Mem, *contents, uint64) error)
 		to = have.newest
 	}
 	l.after, l.next = base, have.next(base+1)
+	if l.doubt || have.newest < base {
+		if err := l.uncontradicted(m, have); err != nil {
+			return err
+		}
+	}
 	if to > max(have.newest, base) {
 		return fmt.Errorf("commit %d of %s: %w: the log ends with %d", to, l.log.Backup, ErrAbsent, have.newest)
 	}
@@ -211,10 +229,27 @@ func (l *loader) continueFrom(m *Mem, apply func(*Mem, *contents, uint64) error)
 	if err := apply(m, have, to); err != nil {
 		return err
 	}
+	if l.applied == 0 { // no commit has named the hash of the base
+		if err := l.uncontradicted(m, have); err != nil {
+			return err
+		}
+	}
 	if base == 0 && l.applied == 0 && (len(m.gaps) == 0 || !l.newest()) {
 		return ErrBeforeFirst
 	}
 	return nil
+}
+
+// uncontradicted returns errContradicted if the log shows that the base is of another log.
+func (l *loader) uncontradicted(m *Mem, have *contents) error {
+	if m.base.Number == 0 {
+		return nil
+	}
+	other, err := l.log.contradicts(l.ctx, have, m.tip)
+	if err == nil && other {
+		err = errContradicted
+	}
+	return err
 }
 
 // newest reports whether the moment is the newest commit.

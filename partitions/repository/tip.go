@@ -52,14 +52,6 @@ func (f *Found) Tip(ctx context.Context, known uint64) (tip history.Tip, seal *h
 	return tip, seal, nil
 }
 
-// HighestNumber returns the highest number of any commit or checkpoint, readable or not.
-func (f *Found) HighestNumber(ctx context.Context) (n uint64, err error) {
-	if n, err = f.Log().Newest(ctx, 0); err != nil {
-		return 0, err
-	}
-	numbers, err := f.Log().Checkpoints(ctx)
-	if len(numbers) > 0 {
-		n = max(n, numbers[0])
-	}
-	return n, err
-}
+// HighestNumber returns the highest number of any commit or checkpoint, readable or not, except for
+// checkpoints that the log contradicts.
+func (f *Found) HighestNumber(ctx context.Context) (uint64, error) { return f.Log().NewestNumber(ctx) }

@@ -61,7 +61,7 @@ func (c *chain) resume(n uint64) error {
 		if at+1 < n {
 			continue
 		}
-		m, err := c.read(at)
+		m, err := c.continuing(at)
 		if err == nil && m != nil {
 			err = c.skim(n, at)
 		}
@@ -75,6 +75,23 @@ func (c *chain) resume(n uint64) error {
 	}
 	c.w.log.unchecked = n
 	return nil
+}
+
+// continuing reads a checkpoint that the log may continue. It reports any other, and returns nil.
+func (c *chain) continuing(n uint64) (*history.Mem, error) {
+	m, err := c.read(n)
+	if err != nil || m == nil {
+		return nil, err
+	}
+	other, err := c.w.f.Log().Contradicts(c.w.ctx, m.Tip())
+	if err == nil && !other {
+		return m, nil
+	}
+	if err == nil && n <= c.newest { // beyond reports the others
+		c.w.diagnosis.wrong(n)
+		c.w.problem(Problem{Object: history.CheckpointKey(c.w.f.Path, n), Text: "the checkpoint is of another log: readers ignore it"})
+	}
+	return nil, errors.Join(err, m.Close())
 }
 
 // read reads a checkpoint with all its blocks. It reports damage and then returns nil.

@@ -201,6 +201,9 @@ func (w *verifier) whole() (*history.Mem, error) {
 	if err := chain.follow(); err != nil {
 		return nil, err
 	}
+	if err := chain.beyond(); err != nil {
+		return nil, err
+	}
 	w.reportLog()
 	return w.state()
 }
