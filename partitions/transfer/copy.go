@@ -346,8 +346,8 @@ func (c *copier) put(ctx context.Context, key string, body objstore.Body) error 
 }
 
 // checkAbsent returns an error if a chunk that could not be found belongs to a message of
-// the newest state. The log may still refer to chunks that retention has removed. Unreadable
-// commits are accepted if a bridge names them.
+// the newest state. The log may still refer to chunks that retention has removed, or whose loss it
+// records. Unreadable commits are accepted if a bridge names them.
 func (c *copier) checkAbsent(ctx context.Context, n uint64) error {
 	hole, err := c.hole(ctx)
 	if err != nil || len(c.packs.absent) == 0 && !c.packs.damaged && !hole {
@@ -361,13 +361,14 @@ func (c *copier) checkAbsent(ctx context.Context, n uint64) error {
 		return err
 	}
 	defer m.Close()
-	for msg, err := range m.Messages() {
+	for msg, err := range m.DistinctMessages() {
 		if err != nil {
 			return err
 		}
 		for _, chunk := range msg.Chunks {
 			if err := c.found(ctx, m, chunk); err != nil {
-				return fmt.Errorf("message %s cannot be copied (ctl_backups verify lists the damage): %w", msg.GUID, err)
+				return fmt.Errorf("message %s cannot be copied: run ctl_backups verify --repair %s, which finds another copy or records that it is lost, and try again: %w",
+					msg.GUID, c.from.Name().Full, err)
 			}
 		}
 	}
