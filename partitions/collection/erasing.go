@@ -109,6 +109,7 @@ func (p *pass) eraseAll(ctx context.Context, key string) error {
 		if r.Until.After(p.out.Retained) {
 			p.out.Retained = r.Until
 		}
+		p.out.LegalHold = p.out.LegalHold || r.LegalHold
 		return nil
 	case errors.Is(err, objstore.ErrUnsupported):
 		return nil // the store discloses no versions

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 	"time"
 
@@ -70,7 +71,18 @@ func Listed(ctx context.Context, p repository.Config, list []*repository.Erasure
 // Due reports whether bodies can be removed, or when.
 func Due(e *repository.Erasure, now time.Time) (due bool, at time.Time) {
 	at = e.Removed.Add(Grace)
+	if e.OfHistory() {
+		at = e.Removed.Add(HistoryGrace)
+		if e.Waits.After(at) {
+			at = e.Waits
+		}
+	}
 	return e.State == repository.ErasurePending && now.After(at), at
+}
+
+// stillDue reports whether an erasure that was due has not begun to wait again.
+func stillDue(was, now *repository.Erasure) bool {
+	return was.State == now.State && was.Removed.Equal(now.Removed) && was.Waits.Equal(now.Waits)
 }
 
 // Packs yields the packs of erasures in order, each once, for collection.
@@ -87,6 +99,34 @@ func Packs(ctx context.Context, p repository.Config, list []*repository.Erasure)
 				return
 			}
 		}
+	}
+}
+
+// Keep is for collection.Options.Keep: it finds the packs of erasures of history that are not done, and not due. Until
+// then objects of the backup may name the erased bodies, so that collection would copy them. A record that cannot be
+// read may be one of these.
+func Keep(p repository.Config, due []*repository.Erasure) func(context.Context) (iter.Seq2[collection.Pack, error], bool, error) {
+	return func(ctx context.Context) (packs iter.Seq2[collection.Pack, error], all bool, err error) {
+		var waiting []*repository.Erasure
+		for e, err := range repository.Erasures(ctx, p, time.Time{}) {
+			if err != nil && (e == nil || repository.IsStoreError(err)) {
+				return nil, false, err
+			}
+			isDue := slices.ContainsFunc(due, func(d *repository.Erasure) bool { return d.ID == e.ID && stillDue(d, e) })
+			if err == nil && (!e.OfHistory() || e.State == repository.ErasureDone || isDue) {
+				continue
+			}
+			switch err := checkPacks(ctx, p.Store, e.ID); {
+			case err == nil:
+				waiting = append(waiting, e)
+			case errors.Is(err, objstore.ErrNotExist) && (e.State == "" || e.State == repository.ErasureBegun): // it has named nothing yet
+			case errors.Is(err, objstore.ErrNotExist) || history.IsDamage(err):
+				all = true // compact reports it
+			default:
+				return nil, false, err
+			}
+		}
+		return Packs(ctx, p, waiting), all, nil
 	}
 }
 

@@ -1,0 +1,66 @@
+package erasure
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/partitions/collection"
+	"github.com/cyrusbackup/backupd/partitions/repository"
+)
+
+// Replaces adds a pack to the list of each open erasure that has another pack. It is for verify.RepairOptions.Replacing:
+// a repair copies every entry of a damaged pack that is readable, erased ones too. lease is that of collection.
+func Replaces(ctx context.Context, p repository.Config, lease *repository.Upkeep, old, now string) error {
+	was, err := collection.ParsePack(old)
+	if err != nil {
+		return err
+	}
+	is, err := collection.ParsePack(now)
+	if err != nil {
+		return err
+	}
+	ids, err := listing(ctx, p, was)
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		if err := lease.Check(); err != nil {
+			return err
+		}
+		one := func(yield func(collection.Pack, error) bool) { yield(is, nil) }
+		lists := []iter.Seq2[collection.Pack, error]{readPacks(ctx, p.Store, id), one}
+		if _, err := putPacks(ctx, p.Store, id, merged(lists)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// listing returns the ids of open erasures that have a pack on their list. A record that cannot be read may be one.
+func listing(ctx context.Context, p repository.Config, pack collection.Pack) (ids []string, err error) {
+	for e, err := range repository.Erasures(ctx, p, time.Time{}) {
+		if err != nil && (e == nil || repository.IsStoreError(err)) {
+			return nil, err
+		}
+		if err == nil && e.State == repository.ErasureDone {
+			continue
+		}
+		for id, err := range readPacks(ctx, p.Store, e.ID) {
+			if errors.Is(err, objstore.ErrNotExist) {
+				break
+			}
+			if err != nil {
+				return nil, fmt.Errorf("erasure %s: the pack may have erased messages: put back a former version of this object first: %w", e.ID, err)
+			}
+			if id == pack {
+				ids = append(ids, e.ID)
+				break
+			}
+		}
+	}
+	return ids, nil
+}
