@@ -131,7 +131,8 @@ func Keep(p repository.Config, due []*repository.Erasure) func(context.Context) 
 }
 
 // Sweep removes what has appeared in the place of the copies since they were removed: a delayed
-// request may have put it. It is called before the collection, which would count what that names.
+// request may have put it. It also looks for packs that a repair has left (followNotes). It is called before the
+// collection, which would count what these objects name, and replaces notes.
 func Sweep(ctx context.Context, p repository.Config, list []*repository.Erasure, o repository.LockOptions) (err error) {
 	if len(list) == 0 {
 		return nil
@@ -144,7 +145,7 @@ func Sweep(ctx context.Context, p repository.Config, list []*repository.Erasure,
 	defer func() { err = errors.Join(err, u.End(context.WithoutCancel(ctx))) }()
 	m := &remover{store: p.Store, check: u.Check}
 	for _, e := range list {
-		if err := m.copies(ctx, e); err != nil {
+		if err := errors.Join(m.copies(ctx, e), followNotes(ctx, p, u, e)); err != nil {
 			return fmt.Errorf("partition %s: erasure %s of %s: %w", p.Name, e.ID, e.Of(), err)
 		}
 	}

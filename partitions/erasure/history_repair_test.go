@@ -1,13 +1,16 @@
 package erasure_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/cyrusbackup/backupd/objstore/faultstore"
+	"github.com/cyrusbackup/backupd/objstore/pack"
 	"github.com/cyrusbackup/backupd/partitions/erasure"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 	"github.com/cyrusbackup/backupd/partitions/verify"
@@ -116,6 +119,58 @@ func TestErasureBeginsDuringRepair(t *testing.T) {
 	for _, key := range w.needles() {
 		if key != w.mixed || w.has(key) {
 			t.Errorf("the needle is in %s", key)
+		}
+	}
+}
+
+// The same, but the repair ends after the note, before it notices the erasure. Nobody repairs the pack again, because
+// nobody needs the damaged message any more.
+func TestRepairDiesBesideErasure(t *testing.T) {
+	w := newPast(t)
+	w.commit("carl", map[int]string{200: w.mixed})
+	w.damageEntry(w.mixed, 200)
+	f := faultstore.New(w.mem)
+	noted := false
+	f.Add(faultstore.Fault{Count: 1, Match: func(op, key string) bool { return op == "put" && strings.HasPrefix(key, "moved/") }, Call: func(string, string) {
+		noted = true
+		w.mustHistory()
+	}})
+	f.Add(faultstore.Fault{Match: func(op, key string) bool { return noted && (op != "put" || !strings.HasPrefix(key, "moved/")) },
+		Before: func(string, string) error { return errDied }})
+	found := w.found("carl")
+	found.Partition.Store = f
+	if _, err := verify.Repair(t.Context(), found, w.repairOptions()); !errors.Is(err, errDied) || !w.has(w.mixed) {
+		t.Fatalf("%v, the damaged pack is there: %t", err, w.has(w.mixed))
+	}
+	for _, key := range w.mem.Keys("backups/user/carl/") {
+		w.mem.Lose(key)
+	}
+	for range 3 {
+		w.later(15 * hour)
+		w.finish()
+	}
+	w.complete()
+}
+
+var errDied = errors.New("the process has ended")
+
+// damageEntry changes the bytes of one message in a pack.
+func (w *past) damageEntry(key string, n int) {
+	w.t.Helper()
+	b := w.mem.Bytes(key)
+	dir, err := pack.ReadDirectory(func(off, n int64) (io.ReadCloser, error) {
+		if off < 0 {
+			off = max(int64(len(b))+off, 0)
+			n = int64(len(b)) - off
+		}
+		return io.NopCloser(io.NewSectionReader(bytes.NewReader(b), off, n)), nil
+	}, int64(len(b)))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, e := range dir.Entries {
+		if e.Name == message(n).GUID.String()+".eml" {
+			w.mem.Flip(key, int(e.Off+e.Len/2))
 		}
 	}
 }

@@ -18,7 +18,7 @@ import (
 )
 
 // past is a world where anne has deleted messages 1, 3 and 4 before until: 1 from a pack of her own,
-// 3 from a pack that bert's message 103 is in, 4 was inline. 101 and 102 stay.
+// 3 from a pack that bert's message 103 is in, and 200, which nobody names; 4 was inline. 101 and 102 stay.
 type past struct {
 	*world
 	until               time.Time
@@ -27,7 +27,7 @@ type past struct {
 
 func newPast(t *testing.T) *past {
 	w := &past{world: newWorld(t)}
-	w.private, w.mixed, w.own = w.pack(1, 101), w.pack(3, 103), w.pack(105)
+	w.private, w.mixed, w.own = w.pack(1, 101), w.pack(3, 103, 200), w.pack(105)
 	w.commit("anne", map[int]string{1: w.private, 101: w.private, 3: w.mixed, 4: "", 102: "", 105: w.own})
 	w.commit("bert", map[int]string{103: w.mixed, 104: ""})
 	w.later(day)
@@ -102,6 +102,10 @@ func (w *past) tryFinish() error {
 	}
 	o := w.collectOptions()
 	o.Erase = erasure.Packs(w.t.Context(), w.config(), due)
+	o.Keep = erasure.Keep(w.config(), due)
+	if err := erasure.Sweep(w.t.Context(), w.config(), due, w.lock()); err != nil {
+		return err
+	}
 	r, err := collection.Collect(w.t.Context(), w.config(), o)
 	if err == nil {
 		_, err = erasure.Settle(w.t.Context(), w.config(), due, r, w.lock())

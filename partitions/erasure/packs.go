@@ -98,3 +98,33 @@ func readPacks(ctx context.Context, s objstore.Store, id string) iter.Seq2[colle
 		}
 	}
 }
+
+// existing yields the packs of an erasure that exist.
+func existing(ctx context.Context, p repository.Config, e *repository.Erasure) iter.Seq2[collection.Pack, error] {
+	return func(yield func(collection.Pack, error) bool) {
+		next, stop := iter.Pull2(readPacks(ctx, p.Store, e.ID))
+		defer stop()
+		id, err, more := next()
+		for info, lerr := range p.Store.List(ctx, "packs/", "") {
+			if lerr != nil {
+				yield(collection.Pack{}, lerr)
+				return
+			}
+			for err == nil && more && history.PackKey(id) < info.Key {
+				id, err, more = next()
+			}
+			if err != nil || !more {
+				break
+			}
+			if history.PackKey(id) == info.Key && !yield(id, nil) {
+				return
+			}
+		}
+		for err == nil && more { // the rest of the list, so that its damage is noticed
+			_, err, more = next()
+		}
+		if err != nil {
+			yield(collection.Pack{}, err)
+		}
+	}
+}

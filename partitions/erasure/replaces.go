@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/partitions/collection"
+	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
@@ -63,4 +66,54 @@ func listing(ctx context.Context, p repository.Config, pack collection.Pack) (id
 		}
 	}
 	return ids, nil
+}
+
+// followNotes adds the packs to the list of an erasure to which notes about its packs lead, as long as those exist: a repair
+// was interrupted before it removed the damaged pack, and perhaps before it noticed that the erasure had begun. The rewrite
+// of a pack without erased messages, if that was interrupted, is then rewritten once more.
+func followNotes(ctx context.Context, p repository.Config, lease *repository.Upkeep, e *repository.Erasure) error {
+	if e.State != repository.ErasurePending {
+		return nil
+	}
+	to := map[collection.Pack]bool{}
+	for id, err := range existing(ctx, p, e) {
+		if err == nil {
+			err = noted(ctx, p, id, to)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if len(to) == 0 {
+		return nil
+	}
+	more := slices.SortedFunc(maps.Keys(to), func(a, b collection.Pack) int { return slices.Compare(a[:], b[:]) })
+	if err := lease.Check(); err != nil {
+		return err
+	}
+	_, err := putPacks(ctx, p.Store, e.ID, merged([]iter.Seq2[collection.Pack, error]{readPacks(ctx, p.Store, e.ID), func(yield func(collection.Pack, error) bool) {
+		for _, id := range more {
+			if !yield(id, nil) {
+				return
+			}
+		}
+	}}))
+	return err
+}
+
+// noted adds the packs to which the note about a pack leads, if there is one. Collection reports a damaged note.
+func noted(ctx context.Context, p repository.Config, id collection.Pack, to map[collection.Pack]bool) error {
+	m, _, err := history.ReadMoved(ctx, p.Store, history.PackKey(id))
+	if errors.Is(err, objstore.ErrNotExist) || history.IsDamage(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, key := range m.Entries {
+		if other, err := collection.ParsePack(key); err == nil && other != id {
+			to[other] = true
+		}
+	}
+	return nil
 }

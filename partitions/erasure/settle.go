@@ -152,7 +152,7 @@ func (s *settling) forget(ctx context.Context, e *repository.Erasure) error {
 // left counts the packs that exist, or have former versions. Collection removes both.
 func (s *settling) left(ctx context.Context, e *repository.Erasure) (n int64, err error) {
 	err = collection.Condemn(ctx, s.p, s.lease, func(yield func(collection.Pack, error) bool) {
-		for id, err := range s.existing(ctx, e) {
+		for id, err := range existing(ctx, s.p, e) {
 			if n++; !yield(id, err) {
 				return
 			}
@@ -172,36 +172,6 @@ func (s *settling) left(ctx context.Context, e *repository.Erasure) (n int64, er
 	}
 	versions, err := s.formerPacks(ctx, e)
 	return n + versions, err
-}
-
-// existing yields the packs of an erasure that exist.
-func (s *settling) existing(ctx context.Context, e *repository.Erasure) iter.Seq2[collection.Pack, error] {
-	return func(yield func(collection.Pack, error) bool) {
-		next, stop := iter.Pull2(readPacks(ctx, s.p.Store, e.ID))
-		defer stop()
-		id, err, more := next()
-		for info, lerr := range s.p.Store.List(ctx, "packs/", "") {
-			if lerr != nil {
-				yield(collection.Pack{}, lerr)
-				return
-			}
-			for err == nil && more && history.PackKey(id) < info.Key {
-				id, err, more = next()
-			}
-			if err != nil || !more {
-				break
-			}
-			if history.PackKey(id) == info.Key && !yield(id, nil) {
-				return
-			}
-		}
-		for err == nil && more { // the rest of the list, so that its damage is noticed
-			_, err, more = next()
-		}
-		if err != nil {
-			yield(collection.Pack{}, err)
-		}
-	}
 }
 
 // formerPacks counts the packs that do not exist, but have former versions.
