@@ -2,9 +2,11 @@ package maintenance
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
+	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
@@ -53,6 +55,9 @@ func (r *retainer) sweepForgotten(ctx context.Context, out *Swept) (err error) {
 	if r.now, err = r.storeNow(ctx); err != nil {
 		return err
 	}
+	if err := r.setLate(ctx); err != nil {
+		return err
+	}
 	if err := r.cutOff(ctx); err != nil { // a delayed request may have put an object again
 		return err
 	}
@@ -84,6 +89,19 @@ func (r *retainer) sweepForgotten(ctx context.Context, out *Swept) (err error) {
 		return err
 	}
 	return r.sweepBlocks(ctx, out)
+}
+
+// setLate makes late the time of a copy of the bucket, if that is later: the objects that were copied have that time.
+// Nothing else puts backup.json again, apart from a repair.
+func (r *retainer) setLate(ctx context.Context) error {
+	info, err := r.store.Stat(ctx, repository.BackupInfoKey(r.f.Path))
+	if errors.Is(err, objstore.ErrNotExist) {
+		return nil
+	}
+	if at := info.Modified.Add(BlocksGrace); err == nil && !r.late.IsZero() && at.After(r.late) {
+		r.late = at
+	}
+	return err
 }
 
 func (r *retainer) unusedSince(t time.Time) bool {
