@@ -59,7 +59,7 @@ func Listed(ctx context.Context, p repository.Config, list []*repository.Erasure
 	for _, e := range list {
 		if e.State != repository.ErasureDone {
 			if err := checkPacks(ctx, p.Store, e.ID); err != nil {
-				bad = errors.Join(bad, fmt.Errorf("erasure %s of %s: bodies may be left in packs that others use, until a former version of this object is put back: %w", e.ID, e.Of(), err))
+				bad = errors.Join(bad, fmt.Errorf("erasure %s of %s: bodies may be left in packs that others use, until a former version of this object is put back%s: %w", e.ID, e.Of(), otherwise(e), err))
 				continue
 			}
 		}
@@ -68,10 +68,18 @@ func Listed(ctx context.Context, p repository.Config, list []*repository.Erasure
 	return good, bad
 }
 
+// otherwise is what to do if the list of packs is lost.
+func otherwise(e *repository.Erasure) string {
+	if !e.OfHistory() {
+		return ""
+	}
+	return fmt.Sprintf(" (if there is none, end it with erase --before %s --cancel, and run erase again)", e.Before.Format(time.RFC3339))
+}
+
 // Due reports whether bodies can be removed, or when.
 func Due(e *repository.Erasure, now time.Time) (due bool, at time.Time) {
 	at = e.Removed.Add(Grace)
-	if e.OfHistory() {
+	if e.OfHistory() && e.Cancelled.IsZero() {
 		at = e.Removed.Add(HistoryGrace)
 		if e.Waits.After(at) {
 			at = e.Waits

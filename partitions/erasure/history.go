@@ -185,7 +185,7 @@ func interrupted(ctx context.Context, f *repository.Found) (found *record, err e
 
 // continues reports whether an erasure has to be continued with a backup.
 func continues(e *repository.Erasure, f *repository.Found) bool {
-	return e.MayConcern(f) && (e.Unfinished() || e.State == repository.ErasurePending && !e.Concerns(f))
+	return e.MayConcern(f) && e.Cancelled.IsZero() && (e.Unfinished() || e.State == repository.ErasurePending && !e.Concerns(f))
 }
 
 // later reports whether a is to be continued before b.
@@ -230,6 +230,10 @@ func (j *historyJob) name(ctx context.Context) (err error) {
 func (j *historyJob) record(ctx context.Context, packs iter.Seq2[collection.Pack, error]) (err error) {
 	store := j.f.Partition.Store
 	lists := []iter.Seq2[collection.Pack, error]{packs}
+	tag, err := listTag(ctx, store, j.r.ID)
+	if err != nil {
+		return err
+	}
 	switch err := checkPacks(ctx, store, j.r.ID); {
 	case err == nil:
 		lists = append(lists, readPacks(ctx, store, j.r.ID))
@@ -239,7 +243,7 @@ func (j *historyJob) record(ctx context.Context, packs iter.Seq2[collection.Pack
 	if err := j.check(); err != nil {
 		return err
 	}
-	j.r.Packs, err = putPacks(ctx, store, j.r.ID, merged(lists))
+	j.r.Packs, err = putPacks(ctx, store, j.r.ID, tag, merged(lists))
 	return err
 }
 
@@ -249,9 +253,13 @@ func (j *historyJob) end(ctx context.Context) error {
 	if err := j.name(ctx); err != nil {
 		return err
 	}
-	err := collection.Partly(ctx, j.f, readPacks(ctx, p.Store, j.r.ID), func(packs iter.Seq2[collection.Pack, error]) (err error) {
+	tag, err := listTag(ctx, p.Store, j.r.ID)
+	if err != nil {
+		return err
+	}
+	err = collection.Partly(ctx, j.f, readPacks(ctx, p.Store, j.r.ID), func(packs iter.Seq2[collection.Pack, error]) (err error) {
 		if err = j.check(); err == nil {
-			j.r.Packs, err = putPacks(ctx, p.Store, j.r.ID, packs)
+			j.r.Packs, err = putPacks(ctx, p.Store, j.r.ID, tag, packs)
 		}
 		return err
 	})
@@ -269,7 +277,7 @@ func (j *historyJob) end(ctx context.Context) error {
 		return err
 	}
 	m := &remover{store: p.Store, check: j.check}
-	if m.only, err = ofHistory(ctx, p, j.r.Erasure); err != nil {
+	if m.only, err = ofHistory(ctx, p, j.r.Erasure, false); err != nil {
 		return err
 	}
 	if err := m.former(ctx, repository.BackupPrefix(j.f.Path), at); err != nil {
@@ -281,15 +289,16 @@ func (j *historyJob) end(ctx context.Context) error {
 	return j.put(ctx)
 }
 
-// ofHistory returns a function that chooses the keys whose former versions have erased history.
-func ofHistory(ctx context.Context, p repository.Config, e *repository.Erasure) (func(key string) bool, error) {
+// ofHistory returns a function that chooses the keys whose former versions have erased history. gone: the backup is not
+// there any more, under this name.
+func ofHistory(ctx context.Context, p repository.Config, e *repository.Erasure, gone bool) (func(key string) bool, error) {
 	first, err := (&history.Log{Store: p.Store, Backup: e.Backup}).First(ctx)
 	if err != nil {
 		return nil, err
 	}
 	return func(key string) bool {
 		if _, to, ok := history.ParseLogKey(e.Backup, key); ok {
-			return to < first
+			return gone || to < first
 		}
 		_, checkpoint := history.ParseCheckpointKey(e.Backup, key)
 		return checkpoint || history.IsRecordsKey(e.Backup, key) || key == collection.UsesKey(e.Backup)

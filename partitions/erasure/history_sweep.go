@@ -13,11 +13,14 @@ import (
 
 // SweepHistory removes the rest of erased history from the backup, before its packs are collected. If the result is
 // complete, they can be: nothing in the backup names the erased bodies any more. It is called
-// before retention, which leaves blocks that readers may still need.
+// before retention, which leaves blocks that readers may still need. e is the record that was found due.
 func SweepHistory(ctx context.Context, p repository.Config, e *repository.Erasure, o maintenance.ForgetOptions) (out maintenance.Swept, err error) {
 	o.Lock.SetDefaults()
 	if e.State == repository.ErasureBegun {
 		return cancelBegun(ctx, p, e, o.Lock)
+	}
+	if !e.Cancelled.IsZero() { // nothing was removed, and only packs are left that it had put
+		return out, nil
 	}
 	f, err := repository.FindPath(ctx, p, e.Backup)
 	if errors.Is(err, repository.ErrNoBackup) || err == nil && !e.Concerns(f) {
@@ -40,6 +43,9 @@ func SweepHistory(ctx context.Context, p repository.Config, e *repository.Erasur
 		return out, err
 	}
 	s.r = &record{Erasure: now, etag: info.ETag}
+	if !stillDue(e, now) { // another run has ended it, or has put blocks that daemons may use
+		return changedMeanwhile(), nil
+	}
 	err = s.run(ctx, o, &out)
 	return out, err
 }
@@ -54,10 +60,6 @@ type historySweep struct {
 }
 
 func (s *historySweep) run(ctx context.Context, o maintenance.ForgetOptions, out *maintenance.Swept) error {
-	if s.r.State != repository.ErasurePending { // another run has ended it
-		*out = changedMeanwhile()
-		return nil
-	}
 	other, err := s.other(ctx)
 	if err != nil {
 		return err
@@ -101,7 +103,7 @@ func (s *historySweep) other(ctx context.Context) (*repository.Erasure, error) {
 		switch {
 		case err != nil && (e == nil || repository.IsStoreError(err)):
 			return nil, err
-		case err != nil || e.ID == s.r.ID || !e.Concerns(s.f) || e.State == repository.ErasureDone:
+		case err != nil || e.ID == s.r.ID || !e.Concerns(s.f) || e.State == repository.ErasureDone || !e.Cancelled.IsZero():
 			continue // compact reports a record that is unreadable
 		}
 		if due, _ := Due(e, at); !due && e.State != repository.ErasureBegun {
@@ -125,7 +127,9 @@ func (s *historySweep) put(ctx context.Context, change func(at time.Time)) error
 	return err
 }
 
-// notThere returns an error if the backup of an erasure may be left, perhaps with another id after a repair. other is
+var errMayBe = errors.New("may have this history, but not under the id of the backup")
+
+// notThere returns errMayBe if the backup of an erasure may be left, perhaps with another id after a repair. other is
 // the backup that has its name now, or nil.
 func notThere(ctx context.Context, p repository.Config, e *repository.Erasure) (other *repository.Found, err error) {
 	w, err := repository.Everything(ctx, p, e.Of())
@@ -145,7 +149,7 @@ func notThere(ctx context.Context, p repository.Config, e *repository.Erasure) (
 		where = repository.BackupPrefix(e.Backup)
 	}
 	if where != "" {
-		return nil, fmt.Errorf("%s may have this history, but not under the id of the backup: repair it, or end the erasure of the whole backup, and run erase again. If it is another backup, end this erasure with erase --before %s --cancel", where, e.Before.Format(time.RFC3339))
+		return nil, fmt.Errorf("%s %w: repair it, or end the erasure of the whole backup, and run erase again. If it is another backup, end this erasure with erase --before %s --cancel", where, errMayBe, e.Before.Format(time.RFC3339))
 	}
 	return w.Active, nil
 }

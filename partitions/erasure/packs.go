@@ -2,7 +2,9 @@ package erasure
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -20,8 +22,18 @@ import (
 // The list of packs, erased/<id>.packs.zst, is one zstd frame with the names of the packs in hex, a
 // line each, ascending. It is kept while bodies may be in them.
 
-// putPacks puts the list. It goes through a temporary file, because the list can have any length.
-func putPacks(ctx context.Context, s objstore.Store, id string, packs iter.Seq2[collection.Pack, error]) (n int64, err error) {
+// listTag returns the ETag of the list, for putPacks; "" = there is none. Whoever changes the list asks before reading it.
+func listTag(ctx context.Context, s objstore.Store, id string) (string, error) {
+	info, err := s.Stat(ctx, repository.ErasurePacksKey(id))
+	if errors.Is(err, objstore.ErrNotExist) {
+		return "", nil
+	}
+	return info.ETag, err
+}
+
+// putPacks puts the list, if it still has an ETag: a request that arrives late must take no pack off it. It goes through
+// a temporary file, because the list can have any length. After an unclear answer it looks whether its put has succeeded.
+func putPacks(ctx context.Context, s objstore.Store, id, etag string, packs iter.Seq2[collection.Pack, error]) (n int64, err error) {
 	f, err := os.CreateTemp("", "backupd-erased-")
 	if err != nil {
 		return 0, err
@@ -37,8 +49,31 @@ func putPacks(ctx context.Context, s objstore.Store, id string, packs iter.Seq2[
 	if err != nil {
 		return 0, err
 	}
-	_, err = s.Put(ctx, repository.ErasurePacksKey(id), io.NewSectionReader(f, 0, end), objstore.PutOptions{})
+	list := io.NewSectionReader(f, 0, end)
+	if _, err = s.Put(ctx, repository.ErasurePacksKey(id), list, objstore.PutOptions{IfAbsent: etag == "", IfMatch: etag}); err == nil {
+		return n, nil
+	}
+	if same, serr := hasBytes(ctx, s, repository.ErasurePacksKey(id), io.NewSectionReader(f, 0, end)); serr == nil && same {
+		return n, nil
+	}
 	return n, err
+}
+
+// hasBytes reports whether an object has these bytes.
+func hasBytes(ctx context.Context, s objstore.Store, key string, want *io.SectionReader) (same bool, err error) {
+	obj, err := s.Get(ctx, key, 0, -1)
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, obj.Close()) }()
+	is, was := sha256.New(), sha256.New()
+	if _, err := io.Copy(is, obj); err != nil {
+		return false, err
+	}
+	if _, err := io.Copy(was, want); err != nil {
+		return false, err
+	}
+	return bytes.Equal(is.Sum(nil), was.Sum(nil)), nil
 }
 
 func writePacks(w io.Writer, packs iter.Seq2[collection.Pack, error]) (n int64, err error) {

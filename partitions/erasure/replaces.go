@@ -34,9 +34,13 @@ func Replaces(ctx context.Context, p repository.Config, lease *repository.Upkeep
 		if err := lease.Check(); err != nil {
 			return err
 		}
+		tag, err := listTag(ctx, p.Store, id)
+		if err != nil {
+			return err
+		}
 		one := func(yield func(collection.Pack, error) bool) { yield(is, nil) }
 		lists := []iter.Seq2[collection.Pack, error]{readPacks(ctx, p.Store, id), one}
-		if _, err := putPacks(ctx, p.Store, id, merged(lists)); err != nil {
+		if _, err := putPacks(ctx, p.Store, id, tag, merged(lists)); err != nil {
 			return err
 		}
 	}
@@ -68,12 +72,16 @@ func listing(ctx context.Context, p repository.Config, pack collection.Pack) (id
 	return ids, nil
 }
 
-// followNotes adds the packs to the list of an erasure to which notes about its packs lead, as long as those exist: a repair
+// followNotes adds to the list of an erasure the packs that notes about its packs lead to, as long as those exist: a repair
 // was interrupted before it removed the damaged pack, and perhaps before it noticed that the erasure had begun. The rewrite
 // of a pack without erased messages, if that was interrupted, is then rewritten once more.
 func followNotes(ctx context.Context, p repository.Config, lease *repository.Upkeep, e *repository.Erasure) error {
 	if e.State != repository.ErasurePending {
 		return nil
+	}
+	tag, err := listTag(ctx, p.Store, e.ID)
+	if err != nil {
+		return err
 	}
 	to := map[collection.Pack]bool{}
 	for id, err := range existing(ctx, p, e) {
@@ -91,7 +99,7 @@ func followNotes(ctx context.Context, p repository.Config, lease *repository.Upk
 	if err := lease.Check(); err != nil {
 		return err
 	}
-	_, err := putPacks(ctx, p.Store, e.ID, merged([]iter.Seq2[collection.Pack, error]{readPacks(ctx, p.Store, e.ID), func(yield func(collection.Pack, error) bool) {
+	_, err = putPacks(ctx, p.Store, e.ID, tag, merged([]iter.Seq2[collection.Pack, error]{readPacks(ctx, p.Store, e.ID), func(yield func(collection.Pack, error) bool) {
 		for _, id := range more {
 			if !yield(id, nil) {
 				return
@@ -101,7 +109,7 @@ func followNotes(ctx context.Context, p repository.Config, lease *repository.Upk
 	return err
 }
 
-// noted adds the packs to which the note about a pack leads, if there is one. Collection reports a damaged note.
+// noted adds the packs that the note about a pack leads to, if there is one. Collection reports a damaged note.
 func noted(ctx context.Context, p repository.Config, id collection.Pack, to map[collection.Pack]bool) error {
 	m, _, err := history.ReadMoved(ctx, p.Store, history.PackKey(id))
 	if errors.Is(err, objstore.ErrNotExist) || history.IsDamage(err) {

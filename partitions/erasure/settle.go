@@ -77,8 +77,10 @@ func (s *settling) one(ctx context.Context, was *repository.Erasure) (out Settle
 	if e.OfHistory() {
 		former = s.formerOfHistory
 	}
-	if err := former(ctx, e, m); err != nil {
-		return out, err
+	if e.Cancelled.IsZero() {
+		if err := former(ctx, e, m); err != nil {
+			return out, err
+		}
 	}
 	return out, s.put(ctx, e, info.ETag, m, out.Left)
 }
@@ -91,14 +93,15 @@ func (s *settling) former(ctx context.Context, e *repository.Erasure, m *remover
 // formerOfHistory is former beside a backup that stays, or that has the name now: it may have a hold. It returns an error
 // if the backup may be left, but not under its id.
 func (s *settling) formerOfHistory(ctx context.Context, e *repository.Erasure, m *remover) (err error) {
-	if m.only, err = ofHistory(ctx, s.p, e); err != nil {
-		return err
-	}
 	f, err := repository.FindPath(ctx, s.p, e.Backup)
-	if errors.Is(err, repository.ErrNoBackup) || err == nil && !e.Concerns(f) {
+	gone := errors.Is(err, repository.ErrNoBackup) || err == nil && !e.Concerns(f)
+	if gone {
 		f, err = notThere(ctx, s.p, e)
 	}
 	if err != nil {
+		return err
+	}
+	if m.only, err = ofHistory(ctx, s.p, e, gone); err != nil {
 		return err
 	}
 	if f == nil {

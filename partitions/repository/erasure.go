@@ -46,7 +46,8 @@ type Erasure struct {
 	Removed time.Time `json:"removed,omitzero"` // when the copies had been removed
 	Waits   time.Time `json:"waits,omitzero"`   // of history: when the next look for the rest makes sense
 	Done    time.Time `json:"done,omitzero"`
-	// Cancelled is when a person ended an erasure of history that was not complete. Some of it may be left.
+	// Cancelled is when an erasure of history was ended that was not complete: by a person, or, while it is pending,
+	// because it had removed nothing. In the latter case only packs are left that it had put.
 	Cancelled time.Time `json:"cancelled,omitzero"`
 	// Retained is the time until which the store refuses to remove something.
 	Retained time.Time `json:"retained,omitzero"`
@@ -171,7 +172,7 @@ func (f *Found) CheckErasures(ctx context.Context) error {
 		if err != nil && (e == nil || IsStoreError(err)) {
 			return err
 		}
-		if err == nil && e.State != ErasureDone && e.MayConcern(f) {
+		if err == nil && e.State != ErasureDone && e.Cancelled.IsZero() && e.MayConcern(f) {
 			return fmt.Errorf("%s: %w", f.Name(), ErrErasing)
 		}
 	}
