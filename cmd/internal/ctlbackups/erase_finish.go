@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
@@ -96,6 +97,7 @@ func (c *command) settleErasures(p repository.Config, due []*repository.Erasure,
 	if err != nil {
 		cli.Fprintf(c.err, "ctl_backups: %v\n", err)
 	}
+	others := c.othersWaiting(p, due)
 	done := err == nil
 	for _, s := range settled {
 		if err := c.erasedPart(erasure.Done{Record: erasure.Record{Partition: p.Name, Erasure: s.Erasure}}); err != nil {
@@ -106,12 +108,29 @@ func (c *command) settleErasures(p repository.Config, due []*repository.Erasure,
 		}
 		done = false
 		why := fmt.Sprintf("%s, or former versions, are left: compact -A continues", objects(s.Left, "pack"))
+		if others != "" {
+			why += ". Packs that it shares with the erasure of the history of " + others + " wait for that"
+		}
 		if text := retainedText(s.Erasure); text != "" {
 			why = text
 		}
 		cli.Fprintf(c.err, "ctl_backups: partition %s: the erasure of %s is not complete: %s\n", p.Name, nameOf(s.Of()), why)
 	}
 	return done, nil
+}
+
+// othersWaiting names the backups whose erasures of history are not due, or could not be swept. Until they are, no pack of
+// theirs is rewritten (erasure.Keep).
+func (c *command) othersWaiting(p repository.Config, due []*repository.Erasure) string {
+	open, _ := erasure.Open(c.ctx, p) // what cannot be read was reported
+	var names []string
+	for _, e := range open {
+		if e.OfHistory() && e.State != repository.ErasureDone && !slices.ContainsFunc(due, func(d *repository.Erasure) bool { return d.ID == e.ID }) {
+			names = append(names, nameOf(e.Of()))
+		}
+	}
+	slices.Sort(names)
+	return strings.Join(slices.Compact(names), ", ")
 }
 
 // eraseRest waits with --wait until the bodies can be removed, and removes them.

@@ -51,6 +51,9 @@ func (c *command) eraseHistory(arg string, t *eraseTotals) error {
 	if c.dryRun {
 		return c.showHistory(s)
 	}
+	if err := c.agreed(s); err != nil {
+		return err
+	}
 	if err := c.confirmed(s.Found.Name(), "erase it", func() error { return c.showHistory(s) }); err != nil {
 		return err
 	}
@@ -74,6 +77,21 @@ func (c *command) eraseHistory(arg string, t *eraseTotals) error {
 	}
 	t.backups++
 	return c.eraseRest(s.Found.Name())
+}
+
+// agreed returns an error if --yes is not an answer to the question: an interrupted erasure has a later time, or perhaps
+// another backup.
+func (c *command) agreed(s *erasure.HistorySurvey) error {
+	i := s.Interrupted
+	switch {
+	case !c.yes || i == nil || i.State != repository.ErasureRemoving:
+		return nil
+	case !s.Until.Equal(c.history):
+		return fmt.Errorf("an interrupted erasure has begun to remove the history before %s, which is later: run erase with that time, or without --yes", timespec.Text(s.Until))
+	case !i.Concerns(s.Found):
+		return errors.New("its backup.json was rewritten since an erasure of its history was interrupted: run erase without --yes, and continue only if it is the same backup")
+	}
+	return nil
 }
 
 func (c *command) historySurveyed(arg string) (found *erasure.HistorySurvey, err error) {
@@ -152,6 +170,11 @@ func (c *command) showHistory(s *erasure.HistorySurvey) error {
 			if _, err := cli.Fprintf(c.out, "erase %s: its backup.json was rewritten since that erasure began: continue only if it is the same backup\n", nameOf(n)); err != nil {
 				return err
 			}
+		}
+	}
+	if !s.Until.Equal(c.history) {
+		if _, err := cli.Fprintf(c.out, "erase %s: that erasure is completed first, with its own time, instead of %s\n", nameOf(n), timespec.Text(c.history)); err != nil {
+			return err
 		}
 	}
 	lost := "nothing: the backup reaches back to " + timespec.Text(s.Reach.First)

@@ -214,7 +214,7 @@ func TestEraseBeforeCancel(t *testing.T) {
 		}
 	}
 	argv := []string{"erase", "bob", "--before", e.Before.Format(time.RFC3339), "--cancel", "--reason", "imported"}
-	if out, err := tool(t, w, append(argv, "--yes")...); err == nil || !strings.Contains(out, "its backup is there") {
+	if out, err := tool(t, w, append(argv, "--yes")...); err == nil || !strings.Contains(out, "it can be completed") {
 		t.Errorf("%v: %s", err, out)
 	}
 	f, err := repository.FindPath(t.Context(), w.Parts[0], e.Backup)
@@ -244,5 +244,33 @@ func TestEraseBeforeCancel(t *testing.T) {
 	}
 	if out, err := tool(t, w, append(argv, "--yes")...); err == nil || !strings.Contains(out, " is open") {
 		t.Errorf("again: %v: %s", err, out)
+	}
+}
+
+// --yes does not agree to the later time of an interrupted erasure, nor to another backup.
+func TestEraseBeforeYesIsNoAnswer(t *testing.T) {
+	w := tooltest.New(t, "default")
+	bob := tooltest.NewMailbox("user.bob")
+	bob.Deliver(tooltest.Mail("old", "carol@example.org", 9000), w.Now)
+	w.Sync(bob)
+	w.Now = w.Now.Add(11 * 24 * time.Hour)
+	bob.Deliver(tooltest.Mail("new", "carol@example.org", 9000), w.Now)
+	w.Sync(bob)
+	e := repository.NewErasure(repository.NewID(), repository.UserName("bob"), w.Now.Add(-4*24*time.Hour).UTC().Truncate(24*time.Hour))
+	e.State, e.IDs, e.Since = repository.ErasureRemoving, []string{"0123456789abcdef0123456789abcdef"}, w.Now
+	if _, err := e.Put(t.Context(), w.Parts[0].Store, ""); err != nil {
+		t.Fatal(err)
+	}
+	early := w.Now.Add(-30 * 24 * time.Hour).Format(time.RFC3339)
+	for before, want := range map[string]string{early: "which is later", e.Before.Format(time.RFC3339): "was rewritten"} {
+		if out, err := tool(t, w, "erase", "bob", "--yes", "--before", before, "--reason", "cron"); err == nil || !strings.Contains(out, want) {
+			t.Errorf("before %s: %v: %s", before, err, out)
+		}
+	}
+	if now, _, err := repository.ReadErasure(t.Context(), w.Parts[0].Store, e.ID); err != nil || now.State != repository.ErasureRemoving || now.Objects != 0 {
+		t.Errorf("%+v, %v", now, err)
+	}
+	if out, err := answering(t, w, "bob\n", "erase", "bob", "--before", early, "--reason", "cron"); err != nil || !strings.Contains(out, "completed first, with its own time, instead of") {
+		t.Errorf("answered: %v: %s", err, out)
 	}
 }

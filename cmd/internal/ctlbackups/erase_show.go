@@ -111,6 +111,9 @@ func recordText(e *repository.Erasure) string {
 	switch e.State {
 	case repository.ErasurePending:
 		_, at := erasure.Due(e, time.Time{})
+		if !e.Cancelled.IsZero() {
+			text = "the erasure of the history before " + timespec.Text(e.Before) + " has ended, and had removed nothing"
+		}
 		text += fmt.Sprintf("; bodies in %s are left: compact -A removes them after %s", objects(e.Packs, "pack"), timespec.Text(at))
 	case repository.ErasureDone:
 		text += fmt.Sprintf(", and the bodies in %s, until %s", objects(e.Packs, "pack"), timespec.Text(e.Done))
