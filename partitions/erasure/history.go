@@ -28,6 +28,7 @@ type HistoryOptions struct {
 type historyJob struct {
 	HistoryOptions
 	f       *repository.Found
+	parts   []repository.Config
 	backup  *repository.Upkeep
 	collect *repository.Upkeep
 	r       *record
@@ -43,7 +44,7 @@ func EraseHistory(ctx context.Context, s *HistorySurvey, o HistoryOptions) (*Don
 		return nil, s.Held
 	}
 	o.Forget.Lock.SetDefaults()
-	j := &historyJob{HistoryOptions: o, f: s.Found}
+	j := &historyJob{HistoryOptions: o, f: s.Found, parts: s.parts}
 	err := j.leased(ctx, j.run)
 	if err != nil {
 		err = fmt.Errorf("partition %s: %w", s.Found.Partition.Name, err)
@@ -111,13 +112,26 @@ func (j *historyJob) erase(ctx context.Context) error {
 	return j.end(ctx)
 }
 
-// same returns an error if the name belongs to another backup by now.
+// same returns an error if the name belongs to another backup by now, or if a copy has appeared since the person has
+// looked.
 func (j *historyJob) same(ctx context.Context) error {
 	now, err := repository.ReadBackupInfo(ctx, j.f.Partition.Store, j.f.Path)
 	if err == nil && now.ID != j.f.Info.ID {
 		err = ErrChanged
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	for _, p := range j.parts {
+		w, err := repository.Everything(ctx, p, j.f.Name())
+		if err != nil {
+			return err
+		}
+		if len(w.Aside) > 0 || w.Active != nil && p.Name != j.f.Partition.Name {
+			return fmt.Errorf("%w; partition %s", ErrCopies, p.Name)
+		}
+	}
+	return nil
 }
 
 // removing puts the record with the state removing: from now on its time stays.

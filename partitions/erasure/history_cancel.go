@@ -48,6 +48,14 @@ func cancelErasure(ctx context.Context, p repository.Config, lease *repository.U
 		r.etag, err = r.Put(ctx, p.Store, r.etag)
 		return err
 	}
+	// Nothing continues a record that is done: a request to delete it may arrive late.
+	r.State, r.Cancelled, r.Done = repository.ErasureDone, r.Since, r.Since
+	if err := lease.Check(); err != nil {
+		return err
+	}
+	if r.etag, err = r.Put(ctx, p.Store, r.etag); err != nil {
+		return err
+	}
 	m := &remover{store: p.Store, check: lease.Check}
 	if err := m.erase(ctx, repository.ErasurePacksKey(r.ID)); err != nil {
 		return err

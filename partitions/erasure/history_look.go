@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cyrusbackup/backupd/partitions/history"
@@ -24,6 +25,8 @@ type HistorySurvey struct {
 	// Interrupted is the record of an earlier run, or nil. Once that has removed something, its time counts if it is
 	// later.
 	Interrupted *repository.Erasure
+
+	parts []repository.Config
 }
 
 // ErrCopies reports that a backup exists more than once.
@@ -36,7 +39,7 @@ func LookAtHistory(ctx context.Context, parts []repository.Config, n repository.
 	switch {
 	case err != nil:
 		return nil, err
-	case len(s.Records) > 0:
+	case slices.ContainsFunc(s.Records, func(r Record) bool { return r.Unfinished() }):
 		return nil, errors.New("the whole backup is being erased: see ctl_backups erase --list")
 	case len(s.Copies) == 0:
 		return nil, fmt.Errorf("not found: %w", repository.ErrNoBackup)
@@ -47,7 +50,7 @@ func LookAtHistory(ctx context.Context, parts []repository.Config, n repository.
 		}
 		return nil, all
 	}
-	h := &HistorySurvey{Found: s.Copies[0].Found, Until: until, Held: s.Copies[0].Held}
+	h := &HistorySurvey{parts: parts, Found: s.Copies[0].Found, Until: until, Held: s.Copies[0].Held}
 	r, err := interrupted(ctx, h.Found)
 	if err != nil {
 		return nil, err

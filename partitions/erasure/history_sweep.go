@@ -64,6 +64,10 @@ func (s *historySweep) run(ctx context.Context, o maintenance.ForgetOptions, out
 	if err != nil {
 		return err
 	}
+	if other != nil && other.Unfinished() {
+		*out = maintenance.Swept{Waiting: fmt.Sprintf("another erasure of its history, before %s, was interrupted: run erase again", other.Before.Format(time.RFC3339))}
+		return nil
+	}
 	if other != nil {
 		_, at := Due(other, time.Time{})
 		*out = maintenance.Swept{Waiting: "another erasure of its history has replaced objects that a daemon may be using", Until: at}

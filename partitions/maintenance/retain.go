@@ -21,6 +21,9 @@ type RetainOptions struct {
 	// Before is called before anything of a backup is changed. Its error ends the retention of
 	// the backup. Nil: it is not called.
 	Before func(ctx context.Context, f *repository.Found) error
+	// Erasing reports whether an erasure of the history of a backup is open: Sweep removes its blocks then, and knows
+	// which of them daemons may be using. It is called before blocks are removed. Nil: none is open.
+	Erasing func(ctx context.Context, f *repository.Found) (bool, error)
 }
 
 // Removed counts objects.

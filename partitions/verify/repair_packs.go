@@ -181,8 +181,15 @@ func (r *repairer) putNoted(ctx context.Context, w *pack.Writer, key string, ent
 	if err != nil {
 		return "", err
 	}
+	earlier, err := r.earlierPacks(ctx, key)
+	if err != nil {
+		return "", err
+	}
 	if open {
 		err = r.leased(ctx, func(lease *repository.Upkeep) error {
+			if err := r.replacing(ctx, lease, key, earlier); err != nil {
+				return err
+			}
 			if now, err = r.putPack(ctx, w, key, lease); err == nil {
 				err = lease.Check()
 			}
@@ -200,9 +207,33 @@ func (r *repairer) putNoted(ctx context.Context, w *pack.Writer, key string, ent
 		return "", err
 	}
 	if open, err = r.erasing(ctx); err == nil && open {
-		err = r.leased(ctx, func(lease *repository.Upkeep) error { return r.o.Replacing(ctx, lease, key, now) })
+		err = r.leased(ctx, func(lease *repository.Upkeep) error { return r.replacing(ctx, lease, key, append(earlier, now)) })
 	}
 	return now, err
+}
+
+// earlierPacks returns the packs that the note about a pack leads to: an interrupted repair has put them, and nothing
+// shows them once the note is changed.
+func (r *repairer) earlierPacks(ctx context.Context, key string) ([]string, error) {
+	m, _, err := history.ReadMoved(ctx, r.store, key)
+	if errors.Is(err, objstore.ErrNotExist) || history.IsDamage(err) || r.o.Replacing == nil {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	packs := slices.Sorted(maps.Values(m.Entries))
+	return slices.DeleteFunc(slices.Compact(packs), func(p string) bool { return p == key }), nil
+}
+
+// replacing puts packs with entries of another one on the lists of erasures.
+func (r *repairer) replacing(ctx context.Context, lease *repository.Upkeep, old string, packs []string) error {
+	for _, now := range packs {
+		if err := r.o.Replacing(ctx, lease, old, now); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // leased calls fn with the lease of collection, which every erasure holds while it looks for packs.
