@@ -164,12 +164,23 @@ func damaged(prefix string, match func(string) bool) func(*soak) error {
 				i.closed = p
 			}
 			if k == "repository.json" || strings.HasSuffix(k, "/backup.json") || p.irreplaceable(k) {
-				i.admin = append(i.admin, func() { p.store.Rollback(before, k, true) })
+				i.admin = append(i.admin, p.restorer(before, k))
 			}
 		}
 		w.note("%s: %s", p.name, i.what)
 		w.clock.advance(second(w.rng.IntN(1800)))
 		return w.fallIll(i, p, before, homes)
+	}
+}
+
+// restorer returns what an administrator does about a damaged object, unless retention has removed or
+// replaced it meanwhile: then the former one names blocks that are gone.
+func (p *soakPart) restorer(before memstore.Snapshot, key string) func() {
+	damaged := p.store.Snapshot()
+	return func() {
+		if !slices.Contains(p.store.Changed(damaged), key) {
+			p.store.Rollback(before, key, true)
+		}
 	}
 }
 
