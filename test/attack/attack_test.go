@@ -1,6 +1,6 @@
 // Package attack runs clients that harm a server on purpose against the real backupd, beside a client
 // that makes a backup. It checks what must hold in each case; "make attack" runs it with the full
-// numbers and prints how much longer the backup takes. docs/security.md has the results.
+// numbers and prints how much longer the backup takes.
 package attack
 
 import (
@@ -163,25 +163,11 @@ func (v *victim) start(files int) {
 // backUp pushes generated mail of a user, and returns how long that took.
 func (v *victim) backUp(user string, messages int) time.Duration {
 	v.t.Helper()
-	return v.backUpAgain(user, messages, 1)
-}
-
-// backUpAgain is backUp with several tries, one a second.
-func (v *victim) backUpAgain(user string, messages, tries int) time.Duration {
-	v.t.Helper()
-	for try := 1; ; try++ {
-		took, err := v.push(user, messages)
-		switch {
-		case err == nil:
-			if try > 1 {
-				v.t.Logf("the backup of %s succeeded with try %d", user, try)
-			}
-			return took
-		case try == tries:
-			v.t.Fatalf("the backup of %s failed: %v", user, err)
-		}
-		time.Sleep(time.Second)
+	took, err := v.push(user, messages)
+	if err != nil {
+		v.t.Fatalf("the backup of %s failed: %v", user, err)
 	}
+	return took
 }
 
 func (v *victim) push(user string, messages int) (time.Duration, error) {
