@@ -430,7 +430,7 @@ class State:
             raise Damaged("the first line belongs to another backup, number or version")
         if until and moment(head["time"]) > until:
             return False
-        self.made = moment(head["time"])
+        self.made, self.hash = moment(head["time"]), head.get("hash")
         at = {p["block"]: p["object"] for p in places if "block" in p}
         mailbox = None
         for row in rows:
@@ -535,9 +535,9 @@ class Log:
         self.later = set()      # checkpoints after the moment
 
     def state(self):
-        state, self.next = self.begin()
-        begun = self.next > 1
         names = self.belonging([m for m in map(LOG.fullmatch, self.store.names(f"backups/{self.backup}/log")) if m])
+        state, self.next = self.begin(names)
+        begun = self.next > 1
         if not names:
             raise Trouble(f"{self.backup}: no such backup")
         kept = self.before_log(state, int(names[0][1])) if int(names[0][1]) > 1 else 0
@@ -670,6 +670,25 @@ class Log:
                             raise Damaged(f"{key}: commit {number} belongs to another backup or number")
                         yield number, head, self.digest.hexdigest(), events
 
+    def contradicts(self, state, number, spans):
+        """Whether the log shows that a checkpoint is of another one: format.md 5.3."""
+        for s in spans:
+            if state.hash and s[0] <= number + 1 <= s[1]:
+                with contextlib.suppress(Damaged):
+                    for n, head, _, events in self.commits(s[2]):
+                        if n == number + 1 and head["prev"] in ("", state.hash):
+                            return False
+                        if n == number + 1 and not any(e.get("event") == "bridged" for e in events):
+                            return True
+        digest = self.digest_at(number, spans)
+        if state.hash and digest:
+            return digest != state.hash
+        newest = max(spans, key=lambda s: s[1], default=None)
+        if not newest or newest[1] >= number:
+            return False
+        made = self.of_commit(newest, newest[1], lambda head, digest: moment(head["time"]))
+        return bool(made) and made > state.made
+
     def before_log(self, state, first):
         """Returns the number of the checkpoint that retention left at the beginning of the log, or 0.
         The places in it replace those in the log that was removed."""
@@ -690,16 +709,20 @@ class Log:
         if self.begun[:19] != self.until[:19]:
             self.problems.add(f"the history between {self.begun} and a later moment was removed by retention: this is the state of {self.begun}")
 
-    def begin(self):
+    def begin(self, names):
+        spans = [(int(m[1]), int(m[2] or m[1]), m) for m in names]
         at = f"backups/{self.backup}/checkpoints"
         for name in sorted(filter(CHECKPOINT.fullmatch, self.store.names(at)), reverse=True):
             state = State(self.store, self.backup, tempfile.mkdtemp(dir=self.scratch))
             number = int(name[:16])
             try:
-                if state.checkpoint(f"{at}/{name}", number, self.until):
+                if not state.checkpoint(f"{at}/{name}", number, self.until):
+                    self.later.add(number)
+                elif self.contradicts(state, number, spans):
+                    report(f"checkpoint {number} is of another log and is ignored")
+                else:
                     self.begun = state.made
                     return state, number + 1
-                self.later.add(number)
             except Damaged as e:
                 report(f"checkpoint {number} is skipped: {e}")
         return State(self.store, self.backup, tempfile.mkdtemp(dir=self.scratch)), 1

@@ -58,8 +58,12 @@ func (b *Backup) drop() error {
 
 // refill fills the empty state. lost lists the unreadable commits that no bridge names yet.
 func (b *Backup) refill(ctx context.Context) (lost []history.LostRange, err error) {
-	err = b.refillInOneGo(ctx)
-	if !history.IsUnreadable(err) && !errors.Is(err, errOtherHistory) {
+	base, err := b.refillInOneGo(ctx)
+	if errors.Is(err, errOtherHistory) {
+		if other, cerr := b.contradicts(ctx, base); cerr != nil || !other {
+			return nil, errors.Join(err, cerr)
+		}
+	} else if !history.IsUnreadable(err) {
 		return nil, err
 	}
 	b.set.log.Error("a part of the backup in the bucket cannot be read: what can be is read one by one", "backup", b.path, "err", err)
@@ -73,16 +77,27 @@ func (b *Backup) refill(ctx context.Context) (lost []history.LostRange, err erro
 	return lost, nil
 }
 
-// refillInOneGo imports the newest checkpoint and applies the commits after it.
-func (b *Backup) refillInOneGo(ctx context.Context) error {
-	if err := b.fromCheckpoint(ctx); err != nil {
-		return err
+// contradicts reports whether the log shows that the checkpoint below the state, with this tip, is of
+// another log, so that the state has to be made without it.
+func (b *Backup) contradicts(ctx context.Context, base history.Tip) (bool, error) {
+	log := history.Log{Store: b.part.store, Backup: b.path}
+	if base.Number == 0 {
+		return false, nil
 	}
+	return await(ctx, func() (bool, error) { return log.Contradicts(ctx, base) })
+}
+
+// refillInOneGo imports the newest checkpoint, whose tip is base, and applies the commits after it.
+func (b *Backup) refillInOneGo(ctx context.Context) (base history.Tip, err error) {
+	if err := b.fromCheckpoint(ctx); err != nil {
+		return base, err
+	}
+	base = history.Tip{Number: b.entry.Number, Hash: b.entry.Hash, Time: b.entry.Time}
 	if err := b.applyLog(ctx); err != nil {
-		return err
+		return base, err
 	}
 	b.listedAt = b.set.opt.Now()
-	return b.toNewest(ctx)
+	return base, b.toNewest(ctx)
 }
 
 // refillAround imports the readable parts of a damaged backup.

@@ -1,6 +1,7 @@
 package bucketrestore
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -44,7 +45,8 @@ func putInto(t *testing.T, dir string, objects map[string][]byte, chosen func(ke
 			continue
 		}
 		n++
-		if err := os.WriteFile(filepath.Join(dir, filepath.FromSlash(key)), b, 0o600); err != nil {
+		path := filepath.Join(dir, filepath.FromSlash(key))
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, b, 0o600)); err != nil {
 			t.Fatal(err)
 		}
 	}
