@@ -672,20 +672,22 @@ class Log:
 
     def contradicts(self, state, number, spans):
         """Whether the log shows that a checkpoint is of another one: format.md 5.3."""
+        other = False           # the next commit names another one
         for s in spans:
             if state.hash and s[0] <= number + 1 <= s[1]:
-                with contextlib.suppress(Damaged):
+                try:
                     for n, head, _, events in self.commits(s[2]):
                         if n == number + 1 and head["prev"] in ("", state.hash):
                             return False
-                        if n == number + 1 and not any(e.get("event") == "bridged" for e in events):
-                            return True
-        digest = self.digest_at(number, spans)
-        if state.hash and digest:
-            return digest != state.hash
+                        if n == number + 1:
+                            other = not any(e.get("event") == "bridged" for e in events)
+                except Damaged:
+                    return False
+        if state.hash and any(s[0] <= number <= s[1] for s in spans):
+            return self.digest_at(number, spans) not in (None, state.hash)
         newest = max(spans, key=lambda s: s[1], default=None)
-        if not newest or newest[1] >= number:
-            return False
+        if other or not newest or newest[1] >= number:
+            return other
         made = self.of_commit(newest, newest[1], lambda head, digest: moment(head["time"]))
         return bool(made) and made > state.made
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/faultstore"
 	"github.com/cyrusbackup/backupd/objstore/memstore"
 	"github.com/cyrusbackup/backupd/partitions"
 	"github.com/cyrusbackup/backupd/partitions/history"
@@ -155,5 +156,93 @@ func TestCheckpointOfLostCommits(t *testing.T) {
 	l.check("the log continues after the checkpoint")
 	if got := objects(t, l.store, history.LogKey("user/anne", 3)); len(got) > 0 {
 		t.Errorf("a number was used twice: %v", got)
+	}
+}
+
+// A checkpoint is ignored only if the log proves that it is of another one. A single stray or damaged
+// commit proves nothing.
+func TestContradicts(t *testing.T) {
+	t.Parallel()
+	l := newLateCheckpoint(t, 0, false)
+	none := l.store.Snapshot()
+	foreign := map[uint64][]byte{}
+	for n := uint64(1); n <= 4; n = checkLog(t, l.store, "user/anne") + 1 {
+		l.news()
+	}
+	for n := uint64(3); n <= 4; n++ {
+		foreign[n] = l.store.Bytes(history.LogKey("user/anne", n))
+	}
+	l.now = l.now.Add(time.Hour)
+	l.store.Rollback(none, "", false)
+	for n := uint64(1); n <= 3; n = checkLog(t, l.store, "user/anne") + 1 {
+		l.news()
+	}
+	checkpoint(t, l.store)
+	cp, err := history.ReadCheckpoint(t.Context(), l.store, "user/anne", 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cp.Close()
+	l.news()
+	own := l.store.Snapshot()
+	const left, away, other, broken = 0, 1, 2, 3
+	for _, c := range []struct {
+		same, next int // the commit of the checkpoint, and the next one
+		want       bool
+	}{
+		{left, left, false},
+		{left, away, false},
+		{left, other, false},
+		{left, broken, false},
+		{other, left, false},
+		{other, broken, false},
+		{broken, left, false},
+		{broken, other, false},
+		{broken, away, false},
+		{away, left, false},
+		{away, broken, false},
+		{away, other, true},
+		{other, away, true},
+		{other, other, true},
+	} {
+		l.store.Rollback(own, "", false)
+		for n, change := range map[uint64]int{3: c.same, 4: c.next} {
+			key := history.LogKey("user/anne", n)
+			b := map[int][]byte{other: foreign[n], broken: []byte("damaged")}[change]
+			if change != left {
+				err = l.store.Delete(t.Context(), key)
+			}
+			if err == nil && b != nil {
+				_, err = l.store.Put(t.Context(), key, bytes.NewReader(b), objstore.PutOptions{})
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, err := (&history.Log{Store: l.store, Backup: "user/anne"}).Contradicts(t.Context(), cp.Tip())
+		if err != nil || got != c.want {
+			t.Errorf("%+v: %v, %v", c, got, err)
+		}
+	}
+}
+
+// A daemon that commits, and puts a checkpoint, while verify reads has lost nothing.
+func TestVerifyBesideCheckpoint(t *testing.T) {
+	t.Parallel()
+	for n := firstCall(); ; n += stride() {
+		l := newLateCheckpoint(t, 0, false)
+		l.news()
+		l.news()
+		s := faultstore.New(l.store)
+		s.Add(faultstore.Fault{Skip: n - 1, Count: 1, Call: func(string, string) {
+			l.news()
+			checkpoint(t, l.store)
+		}})
+		if problems, _ := verified(t, s, false); len(problems) > 0 {
+			t.Errorf("checkpoint at request %d: %q", n, problems)
+		}
+		if s.Struck() == 0 {
+			break
+		}
 	}
 }

@@ -59,12 +59,13 @@ func (b *Backup) drop() error {
 // refill fills the empty state. lost lists the unreadable commits that no bridge names yet.
 func (b *Backup) refill(ctx context.Context) (lost []history.LostRange, err error) {
 	base, err := b.refillInOneGo(ctx)
-	if errors.Is(err, errOtherHistory) {
+	if !history.IsUnreadable(err) {
+		if !errors.Is(err, errOtherHistory) {
+			return nil, err
+		}
 		if other, cerr := b.contradicts(ctx, base); cerr != nil || !other {
 			return nil, errors.Join(err, cerr)
 		}
-	} else if !history.IsUnreadable(err) {
-		return nil, err
 	}
 	b.set.log.Error("a part of the backup in the bucket cannot be read: what can be is read one by one", "backup", b.path, "err", err)
 	lost, around := b.refillAround(ctx, false)

@@ -23,19 +23,35 @@ func (l *Log) Contradicts(ctx context.Context, checkpoint Tip) (bool, error) {
 	return l.contradicts(ctx, have, checkpoint)
 }
 
-// contradicts is Contradicts with a list of the log from the checkpoint on. The next commit decides
-// first: a writer that slept can put a stray commit at the number where retention has ended. If the log has neither the
-// commit of the checkpoint nor the one after it, it ends before the checkpoint or begins after it. Times
-// in a log never decrease, so a log that ends before it, but later, is another one.
+// contradicts is Contradicts with a list of the log from the checkpoint on. A commit that names the hash of
+// the checkpoint, or has it, is the better evidence: the other one of the two may be a stray commit, of a
+// writer that slept or of a former log. If one of them cannot be read, nothing is proven. If the log has
+// neither, it ends before the checkpoint or begins after it. Times in a log never decrease, so a log that
+// ends before it, but later, is another one.
 func (l *Log) contradicts(ctx context.Context, have *contents, checkpoint Tip) (bool, error) {
-	n := checkpoint.Number
-	for _, decide := range []func(context.Context, *contents, Tip) (bool, error){l.otherPrev, l.otherCommit} {
-		other, err := decide(ctx, have, checkpoint)
-		if !errors.Is(err, errUndecided) && !IsUnreadable(err) {
-			return other, err
-		}
+	next, err := l.otherPrev(ctx, have, checkpoint)
+	decided := err == nil
+	if decided && !next || IsUnreadable(err) {
+		return false, nil
 	}
-	if have.newest == 0 || have.newest >= n {
+	if !decided && !errors.Is(err, errUndecided) {
+		return false, err
+	}
+	other, err := l.otherCommit(ctx, have, checkpoint)
+	switch {
+	case IsUnreadable(err):
+		return false, nil
+	case !errors.Is(err, errUndecided):
+		return other, err
+	case decided:
+		return true, nil
+	}
+	return l.endedLater(ctx, have, checkpoint)
+}
+
+// endedLater reports whether the log ends before the checkpoint, and with a later time.
+func (l *Log) endedLater(ctx context.Context, have *contents, checkpoint Tip) (bool, error) {
+	if have.newest == 0 || have.newest >= checkpoint.Number {
 		return false, nil
 	}
 	h, err := l.Header(ctx, have.newest)
@@ -53,6 +69,15 @@ func (l *Log) otherCommit(ctx context.Context, have *contents, checkpoint Tip) (
 	n := checkpoint.Number
 	if checkpoint.Hash == "" || !have.hasSingle(n) && !have.merged(n) {
 		return false, errUndecided
+	}
+	for c, err := range l.commitsAfter(ctx, Tip{Number: n - 1}, n, have) {
+		if err != nil {
+			return false, err
+		}
+		if c.Header().Time.Equal(checkpoint.Time) {
+			return false, nil // the rest, which may be a first upload, need not be read
+		}
+		break
 	}
 	hash, err := l.hashOf(ctx, have, n)
 	return err == nil && hash != checkpoint.Hash, err
@@ -91,7 +116,7 @@ func (l *Log) NewestNumber(ctx context.Context) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	beyond, err := l.Beyond(ctx, newest)
+	newest, beyond, err := l.Beyond(ctx, newest)
 	for _, c := range beyond {
 		if !c.Contradicted {
 			newest = max(newest, c.Number)
@@ -106,11 +131,16 @@ type BeyondEnd struct {
 	Contradicted bool // by the log, so readers ignore it
 }
 
-// Beyond returns the checkpoints of commits after the newest one in the log, newest first.
-func (l *Log) Beyond(ctx context.Context, newest uint64) (beyond []BeyondEnd, err error) {
+// Beyond returns the newest commit in the log, and the checkpoints of commits after it, newest first. known
+// is a commit that was the newest. If there is a checkpoint after it, the log is listed again: a writer that
+// is at work puts commits, and then a checkpoint.
+func (l *Log) Beyond(ctx context.Context, known uint64) (newest uint64, beyond []BeyondEnd, err error) {
 	numbers, err := l.Checkpoints(ctx)
-	if err != nil {
-		return nil, err
+	if err != nil || len(numbers) == 0 || numbers[0] <= known {
+		return known, nil, err
+	}
+	if newest, err = l.Newest(ctx, 0); err != nil {
+		return 0, nil, err
 	}
 	for _, n := range numbers {
 		if n <= newest {
@@ -125,9 +155,9 @@ func (l *Log) Beyond(ctx context.Context, newest uint64) (beyond []BeyondEnd, er
 			err = nil
 		}
 		if err != nil {
-			return nil, err
+			return 0, nil, err
 		}
 		beyond = append(beyond, b)
 	}
-	return beyond, nil
+	return newest, beyond, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -375,16 +376,21 @@ func (c *copier) checkAbsent(ctx context.Context, n uint64) error {
 	return nil
 }
 
-// hole reports whether a commit after the newest checkpoint is missing from the log.
+// hole reports whether a commit after the newest checkpoint is missing from the log. A checkpoint after the
+// end of the log is no beginning: it may be of another log.
 func (c *copier) hole(ctx context.Context) (bool, error) {
 	log := c.from.Log()
 	checkpoints, err := log.Checkpoints(ctx)
 	if err != nil {
 		return false, err
 	}
+	newest, err := log.Newest(ctx, 0)
+	if err != nil {
+		return false, err
+	}
 	var from uint64
-	if len(checkpoints) > 0 {
-		from = checkpoints[0]
+	if i := slices.IndexFunc(checkpoints, func(n uint64) bool { return n <= newest }); i >= 0 {
+		from = checkpoints[i]
 	}
 	_, missing, err := log.End(ctx, from)
 	return missing > 0, err
