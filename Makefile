@@ -27,10 +27,10 @@ build:
 
 test: deps minio lint test-race
 
-# the two longest packages first, so that none of them runs alone at the end; some packages
+# the three longest packages first, so that none of them runs alone at the end; some packages
 # mostly wait, so three run at a time
 test-race:
-	$(GO) test -race -shuffle=on -p 3 -timeout 25m ./test/e2e ./partitions ./...
+	$(GO) test -race -shuffle=on -p 3 -timeout 25m ./test/e2e ./partitions ./partitions/maintenance ./...
 
 # without the real Cyrus, MinIO and the bucket tools; some packages mostly wait, so four run at a time
 unit:

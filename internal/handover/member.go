@@ -21,6 +21,10 @@ const (
 	ownerPoll = 25 * time.Millisecond // waiting for the index of a process that drains
 )
 
+// passingMost limits the connections that are being passed at a time: each takes another descriptor in both
+// processes, and waits while the receiver has no room.
+const passingMost = 32
+
 // answerTimeout is how long to wait for the receiver's answer. Clients wait ten seconds for the
 // greeting.
 const answerTimeout = 5 * time.Second
@@ -71,6 +75,8 @@ type Member struct {
 	joined chan error // the first outcome of run, then closed
 	join   sync.Once
 
+	passing chan struct{} // full: passingMost connections are being passed
+
 	mu       sync.Mutex
 	keeps    bool          // this process serves the connections that it accepts
 	received chan struct{} // closed when keeps becomes true
@@ -96,6 +102,7 @@ func Join(ctx context.Context, cfg Config) (*Member, error) {
 		owned:    make(chan struct{}),
 		joined:   make(chan error, 1),
 		received: make(chan struct{}),
+		passing:  make(chan struct{}, passingMost),
 	}
 	r.ctx, r.retire = context.WithCancel(context.WithoutCancel(ctx))
 	r.runs.Go(r.run)

@@ -30,7 +30,20 @@ func (r *Member) Pass(ctx context.Context, c *master.Conn) bool {
 		if kept {
 			return false
 		}
+		select {
+		case r.passing <- struct{}{}:
+		default:
+			select {
+			case r.passing <- struct{}{}:
+				last = time.Now()
+			case <-keeps:
+				continue
+			case <-ctx.Done():
+				return false
+			}
+		}
 		heard, err := r.handOver(ctx, sc, c.Options)
+		<-r.passing
 		if err == nil {
 			_ = c.Close()
 			return true

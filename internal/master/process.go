@@ -165,6 +165,7 @@ func (pl *Slot) Serve(c *Conn) {
 	ctx, end := context.WithCancel(p.ctx)
 	p.mu.Lock()
 	p.enterLocked(c, end)
+	p.broadcastLocked() // it counted as logged in until now
 	p.mu.Unlock()
 	p.use()
 	go p.serve(ctx, end, c)
