@@ -38,6 +38,10 @@ func (p *partJob) nameAgain(ctx context.Context, r *record) (err error) {
 	defer func() { err = errors.Join(err, named.Close()) }()
 	lists := []iter.Seq2[collection.Pack, error]{named.Packs()}
 	r.Unknown = max(r.Unknown, int64(named.Unreadable))
+	tag, err := listTag(ctx, p.Store, r.ID)
+	if err != nil {
+		return err
+	}
 	switch err := checkPacks(ctx, p.Store, r.ID); {
 	case err == nil:
 		lists = append(lists, readPacks(ctx, p.Store, r.ID))
@@ -49,7 +53,7 @@ func (p *partJob) nameAgain(ctx context.Context, r *record) (err error) {
 	if err := p.check(); err != nil {
 		return err
 	}
-	if r.Packs, err = putPacks(ctx, p.Store, r.ID, merged(lists)); err != nil {
+	if r.Packs, err = putPacks(ctx, p.Store, r.ID, tag, merged(lists)); err != nil {
 		return err
 	}
 	if err := collection.Condemn(ctx, p.Config, p.collect, readPacks(ctx, p.Store, r.ID)); err != nil {
