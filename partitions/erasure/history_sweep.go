@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cyrusbackup/backupd/partitions/collection"
+	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/maintenance"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
@@ -73,7 +74,10 @@ func (s *historySweep) run(ctx context.Context, o maintenance.ForgetOptions, out
 		*out = maintenance.Swept{Waiting: "another erasure of its history has replaced objects that a daemon may be using", Until: at}
 		return nil
 	}
-	o.Until, o.Late = s.r.Before, s.r.Removed.Add(maintenance.BlocksGrace)
+	o.Until, o.Found = s.r.Before, s.keepStale
+	if o.Stale, err = s.stale(ctx); err != nil {
+		return err
+	}
 	// Before each change the record shows it, so that an interrupted run does not shorten the time to wait.
 	o.Cutting = func(ctx context.Context) error {
 		return s.put(ctx, func(at time.Time) { s.r.Removed = at })
@@ -95,6 +99,48 @@ func (s *historySweep) run(ctx context.Context, o maintenance.ForgetOptions, out
 			s.r.Waits = out.Until.UTC()
 		}
 	})
+}
+
+// stale returns the blocks that an earlier sweep has found, or nil: there was none since a checkpoint with the content has
+// existed last, or the list is lost. Then they are found again.
+func (s *historySweep) stale(ctx context.Context) (*maintenance.StaleBlocks, error) {
+	if !s.r.Stale.After(s.r.Removed) {
+		return nil, nil
+	}
+	out := &maintenance.StaleBlocks{At: s.r.Stale}
+	for id, err := range readList(ctx, s.p.Store, repository.ErasureBlocksKey(s.r.ID)) {
+		if history.IsDamage(err) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		out.IDs = append(out.IDs, id)
+	}
+	return out, nil
+}
+
+// keepStale puts the list of the blocks that a sweep has found, and then the record.
+func (s *historySweep) keepStale(ctx context.Context, found *maintenance.StaleBlocks) error {
+	key := repository.ErasureBlocksKey(s.r.ID)
+	tag, err := tagOf(ctx, s.p.Store, key)
+	if err == nil {
+		err = s.u.Check()
+	}
+	if err != nil {
+		return err
+	}
+	_, err = putList(ctx, s.p.Store, key, tag, func(yield func(collection.Pack, error) bool) {
+		for _, id := range found.IDs {
+			if !yield(id, nil) {
+				return
+			}
+		}
+	})
+	if err != nil {
+		return err
+	}
+	return s.put(ctx, func(time.Time) { s.r.Stale = found.At.UTC() })
 }
 
 // other returns another erasure of history of this backup after which daemons may be using objects, or nil.

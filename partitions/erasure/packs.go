@@ -24,7 +24,11 @@ import (
 
 // listTag returns the ETag of the list, for putPacks; "" = there is none. Whoever changes the list asks before reading it.
 func listTag(ctx context.Context, s objstore.Store, id string) (string, error) {
-	info, err := s.Stat(ctx, repository.ErasurePacksKey(id))
+	return tagOf(ctx, s, repository.ErasurePacksKey(id))
+}
+
+func tagOf(ctx context.Context, s objstore.Store, key string) (string, error) {
+	info, err := s.Stat(ctx, key)
 	if errors.Is(err, objstore.ErrNotExist) {
 		return "", nil
 	}
@@ -34,6 +38,11 @@ func listTag(ctx context.Context, s objstore.Store, id string) (string, error) {
 // putPacks puts the list, if it still has an ETag: a request that arrives late must take no pack off it. It goes through
 // a temporary file, because the list can have any length. After an unclear answer it looks whether its put has succeeded.
 func putPacks(ctx context.Context, s objstore.Store, id, etag string, packs iter.Seq2[collection.Pack, error]) (n int64, err error) {
+	return putList(ctx, s, repository.ErasurePacksKey(id), etag, packs)
+}
+
+// putList is putPacks for any list of objects with hashes in their names.
+func putList(ctx context.Context, s objstore.Store, key, etag string, list iter.Seq2[collection.Pack, error]) (n int64, err error) {
 	f, err := os.CreateTemp("", "backupd-erased-")
 	if err != nil {
 		return 0, err
@@ -42,18 +51,17 @@ func putPacks(ctx context.Context, s objstore.Store, id, etag string, packs iter
 	if err := os.Remove(f.Name()); err != nil {
 		return 0, err
 	}
-	if n, err = writePacks(f, packs); err != nil {
-		return 0, fmt.Errorf("write the names of packs to a temporary file: %w", err)
+	if n, err = writePacks(f, list); err != nil {
+		return 0, fmt.Errorf("write the names of objects to a temporary file: %w", err)
 	}
 	end, err := f.Seek(0, io.SeekEnd)
 	if err != nil {
 		return 0, err
 	}
-	list := io.NewSectionReader(f, 0, end)
-	if _, err = s.Put(ctx, repository.ErasurePacksKey(id), list, objstore.PutOptions{IfAbsent: etag == "", IfMatch: etag}); err == nil {
+	if _, err = s.Put(ctx, key, io.NewSectionReader(f, 0, end), objstore.PutOptions{IfAbsent: etag == "", IfMatch: etag}); err == nil {
 		return n, nil
 	}
-	if same, serr := hasBytes(ctx, s, repository.ErasurePacksKey(id), io.NewSectionReader(f, 0, end)); serr == nil && same {
+	if same, serr := hasBytes(ctx, s, key, io.NewSectionReader(f, 0, end)); serr == nil && same {
 		return n, nil
 	}
 	return n, err
@@ -99,7 +107,10 @@ func writePacks(w io.Writer, packs iter.Seq2[collection.Pack, error]) (n int64, 
 
 // readPacks yields the packs of an erasure. A list that is missing or damaged is an error.
 func readPacks(ctx context.Context, s objstore.Store, id string) iter.Seq2[collection.Pack, error] {
-	key := repository.ErasurePacksKey(id)
+	return readList(ctx, s, repository.ErasurePacksKey(id))
+}
+
+func readList(ctx context.Context, s objstore.Store, key string) iter.Seq2[collection.Pack, error] {
 	return func(yield func(collection.Pack, error) bool) {
 		fail := func(err error) { yield(collection.Pack{}, fmt.Errorf("%s: %w", key, err)) }
 		obj, err := s.Get(ctx, key, 0, -1)
@@ -108,6 +119,10 @@ func readPacks(ctx context.Context, s objstore.Store, id string) iter.Seq2[colle
 			return
 		}
 		defer obj.Close()
+		if obj.Size == 0 { // the decoder takes it for a list without lines
+			fail(fmt.Errorf("%w: it is empty", history.ErrCorrupt))
+			return
+		}
 		dec, err := zstd.NewReader(obj, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(8<<20))
 		if err != nil {
 			fail(err)

@@ -146,10 +146,20 @@ func (s *settling) put(ctx context.Context, e *repository.Erasure, etag string, 
 	return s.forget(ctx, e)
 }
 
-// forget removes the list of packs.
+// forget removes the lists of an erasure.
 func (s *settling) forget(ctx context.Context, e *repository.Erasure) error {
 	m := &remover{store: s.p.Store, check: s.lease.Check}
-	return m.erase(ctx, repository.ErasurePacksKey(e.ID))
+	return m.lists(ctx, e)
+}
+
+// lists removes the lists of an erasure, that of packs last: while it is there, Open finds the erasure.
+func (r *remover) lists(ctx context.Context, e *repository.Erasure) error {
+	if e.OfHistory() {
+		if err := r.erase(ctx, repository.ErasureBlocksKey(e.ID)); err != nil {
+			return err
+		}
+	}
+	return r.erase(ctx, repository.ErasurePacksKey(e.ID))
 }
 
 // left counts the packs that exist, or have former versions. Collection removes both.

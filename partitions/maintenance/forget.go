@@ -22,9 +22,12 @@ type ForgetOptions struct {
 	// packs since. If it was not called, another Until can be chosen. nil: it is not called.
 	Cutting func(context.Context) error
 
-	// Late is for Sweep: when the last daemon has put blocks that may have dropped content. It began before
-	// Forget, or used a checkpoint that Sweep has removed. Zero: now.
-	Late time.Time
+	// Stale is for Sweep: what an earlier one has found since Appeared was reported last. nil = nothing is known, so
+	// that Sweep finds it.
+	Stale *StaleBlocks
+	// Found is for Sweep, too: it is called with what it has found, before the first change that depends on it. nil:
+	// it is not called.
+	Found func(context.Context, *StaleBlocks) error
 	// Moving is for Sweep, too: it is called before blocks are put into other objects. nil: it is not called.
 	Moving func(context.Context) error
 }
@@ -49,7 +52,7 @@ func Forget(ctx context.Context, f *repository.Found, u *repository.Upkeep, o Fo
 func newForgetter(f *repository.Found, u *repository.Upkeep, o ForgetOptions) *retainer {
 	r := newRetainer(f, u, o.RetainOptions)
 	r.forget, r.limit = true, o.Until.UTC()
-	r.cutting, r.moving, r.late, r.packing = o.Cutting, o.Moving, o.Late, o.Merge.Packing
+	r.cutting, r.moving, r.packing = o.Cutting, o.Moving, o.Merge.Packing
 	return r
 }
 
@@ -85,6 +88,9 @@ func (r *retainer) runForget(ctx context.Context, o ForgetOptions) (err error) {
 		return err
 	}
 	if _, err := r.scrub(ctx); err != nil {
+		return err
+	}
+	if err := r.findStale(ctx); err != nil {
 		return err
 	}
 	_, err = r.rehouse(ctx)

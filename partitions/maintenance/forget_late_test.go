@@ -28,6 +28,7 @@ func (w *forgetful) night() (swept maintenance.Swept, err error) {
 	w.t.Helper()
 	err = w.upkeep(func(f *repository.Found, u *repository.Upkeep) (err error) {
 		swept, err = maintenance.Sweep(w.t.Context(), f, u, w.forgetOptions())
+		w.after(swept)
 		m := maintenance.NewMerger(f.Partition, w.forgetOptions().Merge)
 		job := m.Add(w.t.Context(), f, u)
 		return errors.Join(err, m.Flush(w.t.Context()), job.Err)
@@ -77,7 +78,6 @@ func TestSweepBesideRetention(t *testing.T) {
 	w := longHistory(t)
 	w.policy.Keep, w.policy.Daily = 72*time.Hour, 3
 	w.mustForget()
-	w.late = w.now.Add(maintenance.BlocksGrace)
 	for night := range 8 {
 		w.hours(25)
 		if night > 3 {
@@ -175,7 +175,6 @@ func TestSweepBesideDaemon(t *testing.T) {
 	}
 	w.checkpoint()
 	w.mustForget()
-	w.late = w.now.Add(maintenance.BlocksGrace)
 	for range 4 {
 		for range 5 {
 			w.hours(3)
@@ -419,4 +418,34 @@ func TestForgetAnnouncesPacks(t *testing.T) {
 	if put == 0 {
 		t.Error("no pack was put: this test no longer covers its case")
 	}
+}
+
+// After the first sweep, objects come back from a mirror that nothing has named for long. A later sweep removes them.
+func TestSweepRestoredBlocks(t *testing.T) {
+	w := longHistory(t)
+	before := w.objects(history.RecordsPrefix(anne))
+	old := map[string][]byte{}
+	for key := range before {
+		old[key] = w.memory.Bytes(key)
+	}
+	w.mustForget()
+	for range 3 {
+		w.hours(15)
+		w.sweep()
+	}
+	back := 0
+	for key, b := range old {
+		if w.memory.Bytes(key) == nil {
+			w.put(key, b)
+			back++
+		}
+	}
+	if back == 0 {
+		t.Fatal("no object was removed: this test covers nothing")
+	}
+	w.hours(49)
+	if s := w.sweep(); !s.Complete() {
+		t.Errorf("%+v", s)
+	}
+	w.checkForgotten(true)
 }

@@ -13,17 +13,66 @@ import (
 // also with blocks that no checkpoint names any more, which may have dropped content: records, messages, and places
 // that keep bodies from being collected.
 //
-// A daemon goes on writing checkpoints, so that some object has such blocks at any time. In an object that was put when
-// no daemon could have dropped content any more (late), they are harmless.
+// A daemon goes on writing checkpoints, so that some object has such blocks at any time. Therefore the first Sweep
+// remembers which objects have some: no daemon has had a state with dropped content since, so nothing else can have any.
+// The names of objects are the hashes of their bytes. The times of objects would not do: a copy of the bucket, or a
+// restore of some objects, changes them.
 
-// rehouse puts the blocks of checkpoints into new objects, if they share one with blocks that no checkpoint names. It
-// reports whether it has changed anything.
+// StaleBlocks are the objects of records/ that may have dropped content: at a time when the checkpoints had none, and no
+// daemon had a state with any, they had blocks that no checkpoint named.
+type StaleBlocks struct {
+	At  time.Time  // store time
+	IDs [][32]byte // the hashes in their keys, ascending
+}
+
+func (s *StaleBlocks) has(id blocksID) bool {
+	_, found := slices.BinarySearchFunc(s.IDs, id, func(a [32]byte, id blocksID) int { return slices.Compare(a[:], id[:]) })
+	return found
+}
+
+// findStale finds the stale blocks, unless they are known.
+func (r *retainer) findStale(ctx context.Context) error {
+	if r.stale != nil {
+		return nil
+	}
+	if there, err := r.relist(ctx); err != nil || !there {
+		r.stale = &StaleBlocks{At: r.now}
+		return err
+	}
+	named, objects, err := r.namedBlocks(ctx)
+	if err != nil {
+		return err
+	}
+	found := &StaleBlocks{At: r.now}
+	for _, b := range r.have.blocks {
+		key := history.RecordsKey(r.f.Path, b.id)
+		is := !objects[key]
+		if !is {
+			if is, err = r.hasUnnamed(ctx, key, named); err != nil {
+				return err
+			}
+		}
+		if is {
+			found.IDs = append(found.IDs, b.id)
+		}
+	}
+	if r.found != nil {
+		if err := r.found(ctx, found); err != nil {
+			return err
+		}
+	}
+	r.stale = found
+	return nil
+}
+
+// rehouse puts the blocks of checkpoints into new objects, if they share a stale one with blocks that no checkpoint
+// names. It reports whether it has changed anything.
 func (r *retainer) rehouse(ctx context.Context) (changed bool, err error) {
 	if there, err := r.relist(ctx); err != nil || !there || r.have.log[0].from == 1 {
 		return false, err
 	}
-	stale, err := r.staleObjects(ctx)
-	if err != nil || len(stale) == 0 {
+	shared, err := r.sharedObjects(ctx)
+	if err != nil || len(shared) == 0 {
 		return false, err
 	}
 	if r.moving != nil {
@@ -32,7 +81,7 @@ func (r *retainer) rehouse(ctx context.Context) (changed bool, err error) {
 		}
 	}
 	for _, c := range r.have.checkpoints {
-		did, err := r.rehouseOne(ctx, c.number, stale)
+		did, err := r.rehouseOne(ctx, c.number, shared)
 		if err != nil {
 			return changed, fmt.Errorf("checkpoint %d: %w", c.number, err)
 		}
@@ -41,32 +90,32 @@ func (r *retainer) rehouse(ctx context.Context) (changed bool, err error) {
 	return changed, nil
 }
 
-// staleObjects returns objects with needed blocks whose needed blocks have to move. With late, these are all that may
-// have dropped content, if any of them has a block that nothing names: otherwise each checkpoint of a daemon would
-// make another one stale.
-func (r *retainer) staleObjects(ctx context.Context) (map[string]bool, error) {
+// sharedObjects returns the stale objects that have blocks which a checkpoint names, and others.
+func (r *retainer) sharedObjects(ctx context.Context) (map[string]bool, error) {
 	named, objects, err := r.namedBlocks(ctx)
 	if err != nil {
 		return nil, err
 	}
-	stale, suspect := map[string]bool{}, map[string]bool{}
+	shared := map[string]bool{}
 	for object := range objects {
-		if !r.suspect(r.putAt(object)) {
+		if !r.stale.has(blocksOf(object)) {
 			continue
 		}
-		suspect[object] = true
-		sums, err := history.BlocksIn(ctx, r.store, object)
+		is, err := r.hasUnnamed(ctx, object, named)
 		if err != nil {
 			return nil, err
 		}
-		if slices.ContainsFunc(sums, func(sum string) bool { return !named[blockKey(object, sum)] }) {
-			stale[object] = true
+		if is {
+			shared[object] = true
 		}
 	}
-	if len(stale) > 0 && !r.late.IsZero() {
-		return suspect, nil
-	}
-	return stale, nil
+	return shared, nil
+}
+
+// hasUnnamed reports whether an object has a block that no checkpoint names.
+func (r *retainer) hasUnnamed(ctx context.Context, object string, named map[string]bool) (bool, error) {
+	sums, err := history.BlocksIn(ctx, r.store, object)
+	return slices.ContainsFunc(sums, func(sum string) bool { return !named[blockKey(object, sum)] }), err
 }
 
 // namedBlocks returns the blocks that the checkpoints name, and their objects.
@@ -87,29 +136,17 @@ func (r *retainer) namedBlocks(ctx context.Context) (named, objects map[string]b
 	return named, objects, nil
 }
 
-// suspect reports whether an object that was put at a time may have dropped content; zero = unknown.
-func (r *retainer) suspect(put time.Time) bool { return r.late.IsZero() || !put.After(r.late) }
-
-// putAt returns when an object with blocks was put; an object that was not listed was put since.
-func (r *retainer) putAt(object string) time.Time {
-	i, ok := r.have.findBlocks(blocksOf(object))
-	if !ok {
-		return r.now
-	}
-	return r.have.blocks[i].modified
-}
-
-func (r *retainer) rehouseOne(ctx context.Context, n uint64, stale map[string]bool) (changed bool, err error) {
+func (r *retainer) rehouseOne(ctx context.Context, n uint64, shared map[string]bool) (changed bool, err error) {
 	m, err := history.ReadCheckpoint(ctx, r.store, r.f.Path, n)
 	if err != nil {
 		return false, err
 	}
 	defer m.Close()
-	isStale := func(object string) bool { return stale[object] }
-	if !m.NamesBlocksIn(isStale) {
+	obsolete := func(object string) bool { return shared[object] }
+	if !m.NamesBlocksIn(obsolete) {
 		return false, nil
 	}
-	if err := m.Rehouse(isStale); err != nil {
+	if err := m.Rehouse(obsolete); err != nil {
 		return false, err
 	}
 	p := proof{retainer: r, m: m, seen: map[string]bool{}}

@@ -2,11 +2,9 @@ package maintenance
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
-	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
@@ -39,10 +37,10 @@ func (s *Swept) wait(until time.Time, why string) {
 }
 
 // Sweep removes the rest of the content that Forget has dropped. It is called at least BlocksGrace
-// after Forget, with the same options.
+// after Forget, and after a Sweep that has reported Appeared, with the same options.
 func Sweep(ctx context.Context, f *repository.Found, u *repository.Upkeep, o ForgetOptions) (out Swept, err error) {
 	r := newForgetter(f, u, o)
-	r.sweeps = true
+	r.sweeps, r.stale, r.found = true, o.Stale, o.Found
 	ctx, end := during(ctx, u)
 	defer end()
 	if err = r.sweepForgotten(ctx, &out); err != nil {
@@ -55,9 +53,6 @@ func (r *retainer) sweepForgotten(ctx context.Context, out *Swept) (err error) {
 	if r.now, err = r.storeNow(ctx); err != nil {
 		return err
 	}
-	if err := r.setLate(ctx); err != nil {
-		return err
-	}
 	if err := r.cutOff(ctx); err != nil { // a delayed request may have put an object again
 		return err
 	}
@@ -66,6 +61,9 @@ func (r *retainer) sweepForgotten(ctx context.Context, out *Swept) (err error) {
 		out.wait(r.now.Add(BlocksGrace), "a checkpoint with the content has appeared, and was removed: a daemon may be using it")
 	}
 	if err != nil || out.Appeared {
+		return err
+	}
+	if err := r.findStale(ctx); err != nil {
 		return err
 	}
 	if out.Moved, err = r.rehouse(ctx); out.Moved {
@@ -79,9 +77,11 @@ func (r *retainer) sweepForgotten(ctx context.Context, out *Swept) (err error) {
 		return err
 	}
 	// Whoever removes checkpoints replaces the one before the log. What it named may still be in use.
-	if c, ok := r.have.checkpoint(r.have.log[0].from - 1); ok && !r.unusedSince(c.modified) {
-		out.wait(c.modified.Add(BlocksGrace), "the checkpoint before its log was replaced: a daemon may be using the former one")
-		return nil
+	if c, ok := r.have.checkpoint(r.have.log[0].from - 1); ok {
+		if put := r.putBefore(c.modified); !put.Before(r.now.Add(-BlocksGrace)) {
+			out.wait(put.Add(BlocksGrace), "the checkpoint before its log was replaced: a daemon may be using the former one")
+			return nil
+		}
 	}
 	r.needed, r.stay = map[blocksID]bool{}, nil
 	r.cut = history.Kept{}
@@ -91,28 +91,23 @@ func (r *retainer) sweepForgotten(ctx context.Context, out *Swept) (err error) {
 	return r.sweepBlocks(ctx, out)
 }
 
-// setLate makes late the time of a copy of the bucket, if that is later: the objects that were copied have that time.
-// Nothing else puts backup.json again, apart from a repair.
-func (r *retainer) setLate(ctx context.Context) error {
-	info, err := r.store.Stat(ctx, repository.BackupInfoKey(r.f.Path))
-	if errors.Is(err, objstore.ErrNotExist) {
-		return nil
+// aheadMargin is how far the time of an object may be ahead of the store's.
+const aheadMargin = 15 * time.Minute
+
+// putBefore returns the time of an object that was there when the stale blocks were found. While a clock was wrong, the
+// object may have got a time in the future.
+func (r *retainer) putBefore(t time.Time) time.Time {
+	if t.IsZero() || t.After(r.now.Add(aheadMargin)) {
+		return r.stale.At
 	}
-	if at := info.Modified.Add(BlocksGrace); err == nil && !r.late.IsZero() && at.After(r.late) {
-		r.late = at
-	}
-	return err
+	return t
 }
 
-func (r *retainer) unusedSince(t time.Time) bool {
-	return !t.IsZero() && t.Before(r.now.Add(-BlocksGrace))
-}
-
-// sweepBlocks removes the objects of records/ that nothing names, and that may have dropped content.
+// sweepBlocks removes the objects of records/ that nothing names. It waits for those that may have dropped content.
 func (r *retainer) sweepBlocks(ctx context.Context, out *Swept) error {
 	var named map[blocksID]bool // by the log
 	for _, b := range r.have.blocks {
-		if r.needed[b.id] || !r.suspect(b.modified) {
+		if r.needed[b.id] {
 			continue
 		}
 		key := history.RecordsKey(r.f.Path, b.id)
@@ -125,14 +120,21 @@ func (r *retainer) sweepBlocks(ctx context.Context, out *Swept) error {
 				return err
 			}
 		}
-		switch {
-		case !ofCheckpoints && named[b.id]:
+		if !ofCheckpoints && named[b.id] {
 			continue
-		case !ofCheckpoints && !r.old(b): // the commit that names it may follow
-			out.wait(b.modified.Add(r.o.LogMinAge), "records that no commit names are too young to be removed")
-			continue
-		case ofCheckpoints && !r.unusedSince(b.modified):
-			out.wait(b.modified.Add(BlocksGrace), "records that no checkpoint names are too young to be removed")
+		}
+		grace, why := BlocksGrace, "records that no checkpoint names are too young to be removed"
+		if !ofCheckpoints { // the commit that names it may follow
+			grace, why = r.o.LogMinAge, "records that no commit names are too young to be removed"
+		}
+		put, stale := b.modified, r.stale.has(b.id)
+		if stale {
+			put = r.putBefore(put)
+		}
+		if put.IsZero() || put.After(r.now.Add(-grace)) {
+			if stale {
+				out.wait(put.Add(grace), why)
+			}
 			continue
 		}
 		if err := r.store.Delete(ctx, key); err != nil {

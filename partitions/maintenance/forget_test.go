@@ -2,6 +2,7 @@ package maintenance_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -31,8 +32,8 @@ type forgetful struct {
 	boxes map[string]bool                 // every mailbox that ever was
 	kept  map[cyrus.GUID]bool             // messages whose tombstones were sent again
 	until time.Time
-	late  time.Time // of Sweep
-	plain bool      // no odd commits
+	stale *maintenance.StaleBlocks // what Sweep has found
+	plain bool                     // no odd commits
 }
 
 func newForgetful(t *testing.T) *forgetful {
@@ -181,7 +182,8 @@ func (w *forgetful) liveFor(days int) {
 }
 
 func (w *forgetful) forgetOptions() maintenance.ForgetOptions {
-	return maintenance.ForgetOptions{RetainOptions: w.options(), Until: w.until, Late: w.late,
+	return maintenance.ForgetOptions{RetainOptions: w.options(), Until: w.until, Stale: w.stale,
+		Found: func(_ context.Context, found *maintenance.StaleBlocks) error { w.stale = found; return nil },
 		Merge: maintenance.MergeOptions{PackSize: 1 << 20, Before: maintenance.LastDay(w.now, 48*time.Hour)}}
 }
 
@@ -230,7 +232,15 @@ func (w *forgetful) sweep() (out maintenance.Swept) {
 		out, err = maintenance.Sweep(w.t.Context(), f, u, w.forgetOptions())
 		return err
 	}))
+	w.after(out)
 	return out
+}
+
+// after forgets what Sweep has found, if a checkpoint has appeared since.
+func (w *forgetful) after(out maintenance.Swept) {
+	if out.Appeared {
+		w.stale = nil
+	}
 }
 
 // checkForgotten checks every moment. With whole, also blocks that nobody names have no dropped bodies.

@@ -23,7 +23,7 @@ func TestPlantedBugs(t *testing.T) {
 		"an erasure leaves objects with old places":            {File: "forget.go", Is: "_, err = r.rehouse(ctx)", Bug: "err = error(nil)", Test: "TestForget"},
 		"an erasure removes blocks at once":                    {File: "retain_remove.go", Is: "if r.forget {", Bug: "if false {", Test: "TestForget"},
 		"a late checkpoint is left":                            {File: "forget_sweep.go", Is: "changed, err := r.scrub(ctx)", Bug: "changed, err := false, error(nil)", Test: "TestSweepLateCheckpoint"},
-		"young blocks are swept":                               {File: "forget_sweep.go", Is: "case ofCheckpoints && !r.unusedSince(b.modified):", Bug: "case false:", Test: "TestSweepLeavesYoungBlocks"},
+		"young blocks are swept":                               {File: "forget_sweep.go", Is: "if put.IsZero() || put.After(r.now.Add(-grace)) {", Bug: "if false {", Test: "TestSweepLeavesYoungBlocks"},
 		"former blocks are left":                               {File: "retain.go", Is: "return r.sweep(ctx)", Bug: "return nil", Test: "TestNothingIsLeftAfterTheEnd"},
 	})
 }

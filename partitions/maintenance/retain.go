@@ -141,7 +141,8 @@ type retainer struct {
 	cutting, moving func(context.Context) error                 // of ForgetOptions
 	packing         func(ctx context.Context, key string) error // of MergeOptions
 	cutBegun        bool                                        // cutting was called
-	late            time.Time                                   // of ForgetOptions
+	found           func(context.Context, *StaleBlocks) error   // of ForgetOptions
+	stale           *StaleBlocks                                // of ForgetOptions, or what was found
 	sweeps          bool                                        // for Sweep
 }
 

@@ -45,7 +45,9 @@ type Erasure struct {
 	Cut     time.Time `json:"cut,omitzero"`
 	Removed time.Time `json:"removed,omitzero"` // when the copies had been removed
 	Waits   time.Time `json:"waits,omitzero"`   // of history: when the next look for the rest makes sense
-	Done    time.Time `json:"done,omitzero"`
+	// Stale is when the list of blocks was made (ErasureBlocksKey), of history. It counts only if it is after Removed.
+	Stale time.Time `json:"stale,omitzero"`
+	Done  time.Time `json:"done,omitzero"`
 	// Cancelled is when an erasure of history was ended that was not complete: by a person, or, while it is pending,
 	// because it had removed nothing. In the latter case only packs are left that it had put.
 	Cancelled time.Time `json:"cancelled,omitzero"`
@@ -88,6 +90,9 @@ func ErasureKey(id string) string { return ErasedPrefix + id + ".json" }
 
 // ErasurePacksKey is the key of the list of the packs of an erasure, until it is done.
 func ErasurePacksKey(id string) string { return ErasedPrefix + id + ".packs.zst" }
+
+// ErasureBlocksKey is the key of the list of the objects of records/ that may have erased history, until it is done.
+func ErasureBlocksKey(id string) string { return ErasedPrefix + id + ".blocks.zst" }
 
 // Unfinished reports whether copies of the backup may be left.
 func (e *Erasure) Unfinished() bool { return e.State == ErasureBegun || e.State == ErasureRemoving }
