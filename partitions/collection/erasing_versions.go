@@ -88,7 +88,7 @@ func (p *pass) eraseUnclear(ctx context.Context, packs []Pack) (err error) {
 }
 
 // elsewhere counts who names entries of packs that are absent, and returns the packs whose notes lead to each of these
-// entries.
+// entries, or of which nobody names any.
 func (p *pass) elsewhere(ctx context.Context, packs []Pack) (out map[Pack]bool, err error) {
 	leads, err := p.leads(ctx)
 	if err != nil {
@@ -124,6 +124,10 @@ func (p *pass) elsewhere(ctx context.Context, packs []Pack) (out map[Pack]bool, 
 			return nil, sorted.err
 		}
 		if differ != nil || c.doubt[id] {
+			continue
+		}
+		if len(need) == 0 { // also without a note: a repair has found nothing that is readable
+			out[id] = true
 			continue
 		}
 		if out[id], err = p.noteLeads(ctx, objects, id, need); err != nil {

@@ -84,7 +84,7 @@ func (p *pass) sortPacks(ctx context.Context, used iter.Seq2[packUse, error], li
 			return s.sparse, nil
 		}
 		var err error
-		out.sparse, err = s.sparse.choose(ctx, mostCondemned-len(out.since)-len(out.condemn))
+		out.sparse, err = s.sparse.choose(ctx, MostCondemned-len(out.since)-len(out.condemn))
 		return s.sparse, err
 	})
 	return out, err
@@ -131,7 +131,7 @@ func (s *sorter) sort(info objstore.Info) error {
 			s.do.remove = append(s.do.remove, info)
 			s.do.erased[info.Key] = erased
 		}
-	case !old || len(s.do.condemn)+len(s.do.since) >= mostCondemned:
+	case !old || len(s.do.condemn)+len(s.do.since) >= MostCondemned:
 		s.out.Young.add(info.Size)
 	default:
 		s.do.condemn = append(s.do.condemn, id)

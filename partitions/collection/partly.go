@@ -117,6 +117,9 @@ func (p *partly) whole(ctx context.Context, id Pack, named *namings) (bool, erro
 	if named.err != nil {
 		return false, named.err
 	}
+	if len(need) == 0 {
+		return false, nil
+	}
 	dir, err := p.objects.Directory(ctx, history.PackKey(id))
 	if errors.Is(err, objstore.ErrNotExist) || history.IsDamage(err) || differ != nil {
 		return false, nil

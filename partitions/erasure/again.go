@@ -3,6 +3,7 @@ package erasure
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 
 	"github.com/cyrusbackup/backupd/objstore"
@@ -61,6 +62,14 @@ func (p *partJob) nameAgain(ctx context.Context, r *record) (err error) {
 	}
 	r.listed = true
 	return nil
+}
+
+// checkList reads the list of packs of an erasure to its end. One of history that lacks packs is as good as damaged.
+func checkList(ctx context.Context, s objstore.Store, e *repository.Erasure) error {
+	if e.OfHistory() && e.Unknown > 0 {
+		return fmt.Errorf("%s: %w: it lacks packs, which a repair has put while it could not be read", repository.ErasurePacksKey(e.ID), history.ErrCorrupt)
+	}
+	return checkPacks(ctx, s, e.ID)
 }
 
 // checkPacks reads the list of packs of an erasure to its end.

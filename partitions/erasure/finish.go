@@ -58,8 +58,8 @@ func Open(ctx context.Context, p repository.Config) (list []*repository.Erasure,
 func Listed(ctx context.Context, p repository.Config, list []*repository.Erasure) (good []*repository.Erasure, bad error) {
 	for _, e := range list {
 		if e.State != repository.ErasureDone {
-			if err := checkPacks(ctx, p.Store, e.ID); err != nil {
-				bad = errors.Join(bad, fmt.Errorf("erasure %s of %s: bodies may be left in packs that others use, until a former version of this object is put back%s: %w", e.ID, e.Of(), otherwise(e), err))
+			if err := checkList(ctx, p.Store, e); err != nil {
+				bad = errors.Join(bad, fmt.Errorf("erasure %s of %s: bodies may be left in packs that others use, until %s: %w", e.ID, e.Of(), remedy(e), err))
 				continue
 			}
 		}
@@ -68,12 +68,17 @@ func Listed(ctx context.Context, p repository.Config, list []*repository.Erasure
 	return good, bad
 }
 
-// otherwise is what to do if the list of packs is lost.
-func otherwise(e *repository.Erasure) string {
-	if !e.OfHistory() {
-		return ""
+// remedy is what to do if the list of packs is lost. That of history can be made again, and a former version may lack
+// packs.
+func remedy(e *repository.Erasure) string {
+	before := e.Before.Format(time.RFC3339)
+	switch {
+	case !e.OfHistory():
+		return "a former version of this object is put back"
+	case !e.Cancelled.IsZero():
+		return fmt.Sprintf("it is ended with erase --before %s --cancel", before)
 	}
-	return fmt.Sprintf(" (if there is none, end it with erase --before %s --cancel, and run erase again)", e.Before.Format(time.RFC3339))
+	return fmt.Sprintf("erase --before %s is run again, after which every pack of the partition is rewritten (or the erasure is ended with --cancel, and bodies stay)", before)
 }
 
 // Due reports whether bodies can be removed, or when.
@@ -124,11 +129,12 @@ func Keep(p repository.Config, due []*repository.Erasure) func(context.Context) 
 			if err == nil && (!e.OfHistory() || e.State == repository.ErasureDone || isDue) {
 				continue
 			}
-			switch err := checkPacks(ctx, p.Store, e.ID); {
+			switch err := checkList(ctx, p.Store, e); {
 			case err == nil:
 				waiting = append(waiting, e)
 			case errors.Is(err, objstore.ErrNotExist) && (e.State == "" || e.State == repository.ErasureBegun): // it has named nothing yet
-			case errors.Is(err, objstore.ErrNotExist) || history.IsDamage(err):
+			case !e.Cancelled.IsZero() && history.IsDamage(err): // nothing names its packs, so that no body in them is copied
+			case history.IsDamage(err):
 				all = true // compact reports it
 			default:
 				return nil, false, err

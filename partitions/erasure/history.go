@@ -127,6 +127,9 @@ func (j *historyJob) same(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if len(w.Strays) > 0 {
+			return fmt.Errorf("partition %s: %s/: %w", p.Name, w.Strays[0], ErrStray)
+		}
 		if len(w.Aside) > 0 || w.Active != nil && p.Name != j.f.Partition.Name {
 			return fmt.Errorf("%w; partition %s", ErrCopies, p.Name)
 		}
@@ -171,20 +174,27 @@ func (j *historyJob) begin(ctx context.Context) error {
 
 // interrupted returns the record of an interrupted erasure of history of this backup, or nil: of several that of the
 // latest time, and first an erasure that has removed something. A pending one of another id counts as
-// interrupted: what a repair has put since may name packs that are not on its list.
+// interrupted: what a repair has put since may name packs that are not on its list. So does one whose list is lost.
 func interrupted(ctx context.Context, f *repository.Found) (found *record, err error) {
 	for e, err := range repository.Erasures(ctx, f.Partition, time.Time{}) {
 		if err != nil && (e == nil || repository.IsStoreError(err)) {
 			return nil, err
 		}
-		if err != nil || !continues(e, f) {
+		if err != nil {
+			continue
+		}
+		if is, err := continues(ctx, e, f); err != nil {
+			return nil, err
+		} else if !is {
 			continue
 		}
 		now, info, err := repository.ReadErasure(ctx, f.Partition.Store, e.ID)
 		if err != nil {
 			return nil, err
 		}
-		if !continues(now, f) { // another run has ended it meanwhile
+		if is, err := continues(ctx, now, f); err != nil {
+			return nil, err
+		} else if !is { // another run has ended it meanwhile
 			continue
 		}
 		if now.State == repository.ErasurePending {
@@ -198,8 +208,20 @@ func interrupted(ctx context.Context, f *repository.Found) (found *record, err e
 }
 
 // continues reports whether an erasure has to be continued with a backup.
-func continues(e *repository.Erasure, f *repository.Found) bool {
-	return e.MayConcern(f) && e.Cancelled.IsZero() && (e.Unfinished() || e.State == repository.ErasurePending && !e.Concerns(f))
+func continues(ctx context.Context, e *repository.Erasure, f *repository.Found) (bool, error) {
+	switch {
+	case !e.MayConcern(f) || !e.Cancelled.IsZero():
+		return false, nil
+	case e.Unfinished() || e.State == repository.ErasurePending && !e.Concerns(f):
+		return true, nil
+	case e.State != repository.ErasurePending:
+		return false, nil
+	}
+	err := checkList(ctx, f.Partition.Store, e)
+	if history.IsDamage(err) {
+		return true, nil
+	}
+	return false, err
 }
 
 // later reports whether a is to be continued before b.
@@ -240,7 +262,7 @@ func (j *historyJob) name(ctx context.Context) (err error) {
 	return j.record(ctx, named.Packs())
 }
 
-// record adds packs to the list.
+// record adds packs to the list. If that is lost, nothing shows which packs have erased bodies, and it gets every pack.
 func (j *historyJob) record(ctx context.Context, packs iter.Seq2[collection.Pack, error]) (err error) {
 	store := j.f.Partition.Store
 	lists := []iter.Seq2[collection.Pack, error]{packs}
@@ -248,17 +270,56 @@ func (j *historyJob) record(ctx context.Context, packs iter.Seq2[collection.Pack
 	if err != nil {
 		return err
 	}
-	switch err := checkPacks(ctx, store, j.r.ID); {
+	switch err := checkList(ctx, store, j.r.Erasure); {
 	case err == nil:
 		lists = append(lists, readPacks(ctx, store, j.r.ID))
+	case j.r.State != repository.ErasureBegun && history.IsDamage(err):
+		if err := roomForAll(ctx, store); err != nil {
+			return err
+		}
+		lists = append(lists, everyPack(ctx, store))
 	case !errors.Is(err, objstore.ErrNotExist):
 		return err
 	}
 	if err := j.check(); err != nil {
 		return err
 	}
-	j.r.Packs, err = putPacks(ctx, store, j.r.ID, tag, merged(lists))
+	if j.r.Packs, err = putPacks(ctx, store, j.r.ID, tag, merged(lists)); err == nil {
+		j.r.Unknown = 0
+	}
 	return err
+}
+
+// everyPack yields the packs that exist, in order.
+func everyPack(ctx context.Context, s objstore.Store) iter.Seq2[collection.Pack, error] {
+	return func(yield func(collection.Pack, error) bool) {
+		for info, err := range s.List(ctx, "packs/", "") {
+			var id collection.Pack
+			if err == nil {
+				if id, err = collection.ParsePack(info.Key); history.IsDamage(err) {
+					continue
+				}
+			}
+			if !yield(id, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// roomForAll returns an error if not all packs can be condemned. As long as the list is lost, a person can end the erasure.
+func roomForAll(ctx context.Context, s objstore.Store) error {
+	n := 0
+	for _, err := range everyPack(ctx, s) {
+		if err != nil {
+			return err
+		}
+		n++
+	}
+	if n > collection.MostCondemned {
+		return fmt.Errorf("its list of packs is lost, and the partition has %d packs: at most %d can be rewritten. End the erasure with --cancel: bodies may stay in packs that others use", n, collection.MostCondemned)
+	}
+	return nil
 }
 
 // end condemns the packs that may have erased bodies, and removes former versions.

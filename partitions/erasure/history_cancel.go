@@ -3,6 +3,7 @@ package erasure
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"slices"
 	"time"
@@ -57,7 +58,7 @@ func cancelErasure(ctx context.Context, p repository.Config, lease *repository.U
 		return err
 	}
 	m := &remover{store: p.Store, check: lease.Check}
-	if err := m.erase(ctx, repository.ErasurePacksKey(r.ID)); err != nil {
+	if err := m.lists(ctx, r.Erasure); err != nil {
 		return err
 	}
 	if err := lease.Check(); err != nil {
@@ -74,7 +75,7 @@ func keepUnnamed(ctx context.Context, p repository.Config, lease *repository.Upk
 		return 0, err
 	}
 	switch err := checkPacks(ctx, p.Store, r.ID); {
-	case errors.Is(err, objstore.ErrNotExist) || history.IsDamage(err):
+	case history.IsDamage(err):
 		return 0, nil
 	case err != nil:
 		return 0, err
@@ -146,7 +147,7 @@ func OpenHistories(ctx context.Context, parts []repository.Config, n repository.
 			if err != nil && (e == nil || repository.IsStoreError(err)) {
 				return nil, err
 			}
-			if err == nil && e.OfHistory() && e.State != repository.ErasureDone && e.Cancelled.IsZero() && e.Backup == n.Path() && e.Before.Equal(before) {
+			if err == nil && e.OfHistory() && e.State != repository.ErasureDone && e.Backup == n.Path() && e.Before.Equal(before) {
 				out = append(out, Record{p.Name, e})
 			}
 		}
@@ -172,6 +173,9 @@ func CancelHistory(ctx context.Context, p repository.Config, id string, o reposi
 	}
 	at, err := now(ctx, p, o.Now)
 	if err == nil {
+		err = unused(e, info, at)
+	}
+	if err == nil {
 		err = u.Check()
 	}
 	if err != nil {
@@ -182,14 +186,27 @@ func CancelHistory(ctx context.Context, p repository.Config, id string, o reposi
 		return nil, err
 	}
 	m := &remover{store: p.Store, check: u.Check}
-	return e, m.erase(ctx, repository.ErasurePacksKey(id))
+	return e, m.lists(ctx, e)
+}
+
+// unused returns an error while daemons may be using objects that the erasure has replaced: once it has ended, retention
+// removes them. info is that of the record, which was put before the first change.
+func unused(e *repository.Erasure, info objstore.Info, now time.Time) error {
+	since := e.Removed
+	if e.State == repository.ErasureRemoving && !info.Modified.After(now) {
+		since = info.Modified
+	}
+	if until := since.Add(HistoryGrace); e.State != repository.ErasureBegun && e.Cancelled.IsZero() && now.Before(until) {
+		return fmt.Errorf("daemons may be using objects that it has replaced, until %s: try again then", until.UTC().Format(time.RFC3339))
+	}
+	return nil
 }
 
 // hopeless returns errCompletes if an erasure of history can be completed.
 func hopeless(ctx context.Context, p repository.Config, e *repository.Erasure) error {
 	if e.State != repository.ErasureBegun {
-		err := checkPacks(ctx, p.Store, e.ID)
-		if errors.Is(err, objstore.ErrNotExist) || history.IsDamage(err) {
+		err := checkList(ctx, p.Store, e)
+		if history.IsDamage(err) {
 			return nil
 		}
 		if err != nil {

@@ -25,6 +25,8 @@ type HistorySurvey struct {
 	// Interrupted is the record of an earlier run, or nil. Once that has removed something, its time counts if it is
 	// later.
 	Interrupted *repository.Erasure
+	// ListLost means that its list of packs is lost. Then every pack of the partition is rewritten.
+	ListLost bool
 
 	parts []repository.Config
 }
@@ -59,6 +61,13 @@ func LookAtHistory(ctx context.Context, parts []repository.Config, n repository.
 		h.Interrupted = r.Erasure
 		if r.State == repository.ErasureRemoving && r.Before.After(until) {
 			h.Until = r.Before
+		}
+		if r.State == repository.ErasureRemoving {
+			if err := checkList(ctx, h.Found.Partition.Store, r.Erasure); history.IsDamage(err) {
+				h.ListLost = true
+			} else if err != nil {
+				return nil, err
+			}
 		}
 	}
 	if h.Reach, err = h.Found.Reach(ctx, here()); err != nil {

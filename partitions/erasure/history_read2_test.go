@@ -38,7 +38,7 @@ func TestRetentionAfterSweep(t *testing.T) {
 			t.Fatal(err)
 		}
 		o := w.historyOptions().Forget.RetainOptions
-		o.Keep, o.Erasing = 2*day, erasure.NewWatch(w.config()).OfHistory
+		o.Keep, o.Erasing = 2*day, erasure.NewWatch(w.config(), w.here).OfHistory
 		_, err = maintenance.Retain(t.Context(), f, u, o)
 		if err = errors.Join(err, u.End(t.Context())); err != nil {
 			t.Fatal(err)
@@ -62,7 +62,7 @@ func TestRetentionAfterSweep(t *testing.T) {
 // A Watch notices that a record appears, changes and is damaged.
 func TestWatch(t *testing.T) {
 	w := newPast(t)
-	watch := erasure.NewWatch(w.config())
+	watch := erasure.NewWatch(w.config(), w.here)
 	is := func(user string, want bool) {
 		t.Helper()
 		if open, err := watch.OfHistory(t.Context(), w.found(user)); err != nil || open != want {
@@ -80,8 +80,10 @@ func TestWatch(t *testing.T) {
 	is("anne", false)
 	w.put(repository.ErasureKey(w.records()[0].ID), []byte("damaged"))
 	is("bert", true)
+	w.later(15 * hour)
+	is("bert", false)
 	w.fails(0, func(op, _ string) bool { return op == "list" })
-	if _, err := erasure.NewWatch(w.config()).OfHistory(t.Context(), w.found("anne")); err == nil {
+	if _, err := erasure.NewWatch(w.config(), w.here).OfHistory(t.Context(), w.found("anne")); err == nil {
 		t.Error("no error")
 	}
 }

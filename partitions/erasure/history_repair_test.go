@@ -27,7 +27,7 @@ func TestHistoryBesideRepair(t *testing.T) {
 	o := verify.RepairOptions{Lock: w.lock(), Others: w.parts(), Problem: func(verify.Problem) {}, Report: func(c verify.Change) { t.Log(c) },
 		Replacing: func(ctx context.Context, lease *repository.Upkeep, old, key string) error {
 			now = key
-			return erasure.Replaces(ctx, w.config(), lease, old, key)
+			return erasure.Replaces(ctx, w.config(), lease, old, key, func(err error) { t.Error(err) })
 		}}
 	if _, err := verify.Repair(t.Context(), w.found("bert"), o); err != nil || now == "" || w.has(w.mixed) {
 		t.Fatalf("%q: %v", now, err)
@@ -197,6 +197,6 @@ func (w *past) damageEntry(key string, n int) {
 func (w *past) repairOptions() verify.RepairOptions {
 	return verify.RepairOptions{Lock: w.lock(), Others: w.parts(), Problem: func(verify.Problem) {}, Report: func(verify.Change) {},
 		Replacing: func(ctx context.Context, lease *repository.Upkeep, old, key string) error {
-			return erasure.Replaces(ctx, w.config(), lease, old, key)
+			return erasure.Replaces(ctx, w.config(), lease, old, key, func(err error) { w.t.Log(err) })
 		}}
 }

@@ -16,8 +16,9 @@ import (
 )
 
 // Replaces adds a pack to the list of each open erasure that has another pack. It is for verify.RepairOptions.Replacing:
-// a repair copies every entry of a damaged pack that is readable, erased ones too. lease is that of collection.
-func Replaces(ctx context.Context, p repository.Config, lease *repository.Upkeep, old, now string) error {
+// a repair copies every entry of a damaged pack that is readable, erased ones too. lease is that of collection. A list
+// that cannot be read does not stop the repair: it is reported, and the record shows that packs are missing from the list.
+func Replaces(ctx context.Context, p repository.Config, lease *repository.Upkeep, old, now string, report func(error)) error {
 	was, err := collection.ParsePack(old)
 	if err != nil {
 		return err
@@ -26,9 +27,14 @@ func Replaces(ctx context.Context, p repository.Config, lease *repository.Upkeep
 	if err != nil {
 		return err
 	}
-	ids, err := listing(ctx, p, was)
+	ids, lost, err := listing(ctx, p, was, report)
 	if err != nil {
 		return err
+	}
+	for _, id := range lost {
+		if err := lacks(ctx, p, lease, id); err != nil {
+			return err
+		}
 	}
 	for _, id := range ids {
 		if err := lease.Check(); err != nil {
@@ -47,29 +53,59 @@ func Replaces(ctx context.Context, p repository.Config, lease *repository.Upkeep
 	return nil
 }
 
-// listing returns the ids of open erasures that have a pack on their list. A record that cannot be read may be one.
-func listing(ctx context.Context, p repository.Config, pack collection.Pack) (ids []string, err error) {
+// listing returns the ids of open erasures that have a pack on their list, and of those whose list is lost. A record that
+// cannot be read may be an open one.
+func listing(ctx context.Context, p repository.Config, pack collection.Pack, report func(error)) (ids, lost []string, err error) {
 	for e, err := range repository.Erasures(ctx, p, time.Time{}) {
 		if err != nil && (e == nil || repository.IsStoreError(err)) {
-			return nil, err
+			return nil, nil, err
 		}
 		if err == nil && e.State == repository.ErasureDone {
 			continue
 		}
-		for id, err := range readPacks(ctx, p.Store, e.ID) {
-			if errors.Is(err, objstore.ErrNotExist) {
-				break
-			}
-			if err != nil {
-				return nil, fmt.Errorf("erasure %s: the pack may have erased messages: put back a former version of this object first: %w", e.ID, err)
-			}
-			if id == pack {
-				ids = append(ids, e.ID)
-				break
-			}
+		begins := err != nil || e.State == repository.ErasureBegun
+		on, err := onList(ctx, p, e.ID, pack)
+		switch {
+		case errors.Is(err, objstore.ErrNotExist) && begins: // it has named nothing yet
+		case history.IsDamage(err):
+			report(fmt.Errorf("partition %s: erasure %s: the damaged pack may have erased messages, and the new one is not on its list: %w", p.Name, e.ID, err))
+			lost = append(lost, e.ID)
+		case err != nil:
+			return nil, nil, err
+		case on:
+			ids = append(ids, e.ID)
 		}
 	}
-	return ids, nil
+	return ids, lost, nil
+}
+
+// onList reads the whole list of an erasure.
+func onList(ctx context.Context, p repository.Config, id string, pack collection.Pack) (on bool, err error) {
+	for is, err := range readPacks(ctx, p.Store, id) {
+		if err != nil {
+			return false, err
+		}
+		on = on || is == pack
+	}
+	return on, nil
+}
+
+// lacks notes in the record of an erasure that its list, if somebody puts it back, lacks a pack. A record that cannot be
+// read is left alone.
+func lacks(ctx context.Context, p repository.Config, lease *repository.Upkeep, id string) error {
+	e, info, err := repository.ReadErasure(ctx, p.Store, id)
+	if err != nil {
+		if history.IsDamage(err) || !repository.IsStoreError(err) {
+			return nil
+		}
+		return err
+	}
+	e.Unknown++
+	if err := lease.Check(); err != nil {
+		return err
+	}
+	_, err = e.Put(ctx, p.Store, info.ETag)
+	return err
 }
 
 // followNotes adds to the list of an erasure the packs that notes about its packs lead to, as long as those exist: a repair

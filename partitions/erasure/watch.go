@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/partitions/history"
@@ -14,7 +15,8 @@ import (
 // Watch finds out which backups of a partition have an erasure of history that is not done. It reads a record again only
 // if that has changed, so that many calls cost one list each.
 type Watch struct {
-	p repository.Config
+	p    repository.Config
+	here func() time.Time
 
 	mu    sync.Mutex
 	known map[string]watched // by key
@@ -27,10 +29,14 @@ type watched struct {
 	unclear bool   // it may be about any backup
 }
 
-// NewWatch returns a Watch.
-func NewWatch(p repository.Config) *Watch { return &Watch{p: p, known: map[string]watched{}} }
+// NewWatch returns a Watch. here returns the time of this host.
+func NewWatch(p repository.Config, here func() time.Time) *Watch {
+	return &Watch{p: p, here: here, known: map[string]watched{}}
+}
 
-// OfHistory reports whether an erasure of the history of a backup is open. A record that is damaged may be one.
+// OfHistory reports whether an erasure of the history of a backup is open. A record that cannot be read may be one, of
+// any backup. But a sweep puts its record before it leaves objects to daemons, so half a day later that does not matter:
+// nobody's retention waits for a person.
 func (w *Watch) OfHistory(ctx context.Context, f *repository.Found) (open bool, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -49,8 +55,14 @@ func (w *Watch) OfHistory(ctx context.Context, f *repository.Found) (open bool, 
 			}
 			w.known[info.Key] = is
 		}
-		if is.unclear || is.backup == f.Path {
+		if is.backup == f.Path {
 			return true, nil
+		}
+		if is.unclear {
+			at, err := now(ctx, w.p, w.here)
+			if err != nil || !info.Modified.Before(at.Add(-HistoryGrace)) {
+				return err == nil, err
+			}
 		}
 	}
 	return false, nil

@@ -39,11 +39,11 @@ func (c *command) dueErasures(p repository.Config) (due []*repository.Erasure, c
 		is, at := erasure.Due(e, now)
 		switch {
 		case e.OfHistory() && e.State != repository.ErasureDone && (is || e.Unfinished()) && !c.dryRun:
-			swept, begun := c.sweepHistory(p, e)
-			if swept {
-				due = append(due, e)
+			s, begun := c.sweepHistory(p, e)
+			if s.complete {
+				due = append(due, s.of)
 			}
-			complete = complete && (swept || !begun)
+			complete = complete && (s.complete || !begun)
 		case is || e.State == repository.ErasureDone:
 			due = append(due, e)
 		case e.State == repository.ErasureRemoving && !c.dryRun:
@@ -66,11 +66,15 @@ func (c *command) dueErasures(p repository.Config) (due []*repository.Erasure, c
 // waitingOf returns the erasures of history that are not due, and have put a list of packs.
 func waitingOf(open, due []*repository.Erasure) (out []*repository.Erasure) {
 	for _, e := range open {
-		if e.OfHistory() && (e.State == repository.ErasureRemoving || e.State == repository.ErasurePending) && !slices.Contains(due, e) {
+		if e.OfHistory() && (e.State == repository.ErasureRemoving || e.State == repository.ErasurePending) && !hasErasure(due, e) {
 			out = append(out, e)
 		}
 	}
 	return out
+}
+
+func hasErasure(list []*repository.Erasure, e *repository.Erasure) bool {
+	return slices.ContainsFunc(list, func(x *repository.Erasure) bool { return x.ID == e.ID })
 }
 
 // resumeErasure removes copies after an interruption. A copy that is removed in part would keep
@@ -125,7 +129,7 @@ func (c *command) othersWaiting(p repository.Config, due []*repository.Erasure) 
 	open, _ := erasure.Open(c.ctx, p) // what cannot be read was reported
 	var names []string
 	for _, e := range open {
-		if e.OfHistory() && e.State != repository.ErasureDone && !slices.ContainsFunc(due, func(d *repository.Erasure) bool { return d.ID == e.ID }) {
+		if e.OfHistory() && e.State != repository.ErasureDone && !hasErasure(due, e) {
 			names = append(names, nameOf(e.Of()))
 		}
 	}

@@ -90,6 +90,8 @@ func (c *command) agreed(s *erasure.HistorySurvey) error {
 		return fmt.Errorf("an interrupted erasure has begun to remove the history before %s, which is later: run erase with that time, or without --yes", timespec.Text(s.Until))
 	case !i.Concerns(s.Found):
 		return errors.New("its backup.json was rewritten since an erasure of its history was interrupted: run erase without --yes, and continue only if it is the same backup")
+	case s.ListLost:
+		return errors.New("its list of packs is lost, so that every pack of the partition would be rewritten: run erase without --yes")
 	}
 	return nil
 }
@@ -160,7 +162,8 @@ func (c *command) showHistory(s *erasure.HistorySurvey) error {
 			Messages int                 `json:"messages"`
 			Bytes    int64               `json:"bytes"`
 			Record   *repository.Erasure `json:"interrupted,omitempty"`
-		}{"erase", nameOf(n), place(s.Found), s.Until, s.Reach, s.Messages, s.Bytes, s.Interrupted})
+			ListLost bool                `json:"list_lost,omitempty"`
+		}{"erase", nameOf(n), place(s.Found), s.Until, s.Reach, s.Messages, s.Bytes, s.Interrupted, s.ListLost})
 	}
 	if s.Interrupted != nil {
 		if _, err := cli.Fprintf(c.out, "erase %s: %s: %s\n", nameOf(n), s.Found.Partition.Name, recordText(s.Interrupted)); err != nil {
@@ -170,6 +173,11 @@ func (c *command) showHistory(s *erasure.HistorySurvey) error {
 			if _, err := cli.Fprintf(c.out, "erase %s: its backup.json was rewritten since that erasure began: continue only if it is the same backup\n", nameOf(n)); err != nil {
 				return err
 			}
+		}
+	}
+	if s.ListLost {
+		if _, err := cli.Fprintf(c.out, "erase %s: its list of packs is lost: every pack of partition %s is rewritten, in one night, and former messages in them have to be sent again\n", nameOf(n), s.Found.Partition.Name); err != nil {
+			return err
 		}
 	}
 	if !s.Until.Equal(c.history) {
@@ -189,8 +197,14 @@ func (c *command) showHistory(s *erasure.HistorySurvey) error {
 	return err
 }
 
-// swept are the erasures of history whose packs can be collected, by partition and id.
-type swept map[string]bool
+// swept are the erasures of history that were due before retention, by partition and id.
+type swept map[string]sweep
+
+// sweep is the sweep of an erasure.
+type sweep struct {
+	of       *repository.Erasure // as it was then: another host may change it until the collection
+	complete bool                // its packs can be collected
+}
 
 // sweepHistories removes the rest of erased history. It comes before retention, see
 // erasure.SweepHistory.
@@ -211,20 +225,20 @@ func (c *command) sweepHistories() {
 		}
 		for _, e := range open {
 			if is, _ := erasure.Due(e, now); is || e.Unfinished() {
-				c.swept[p.Name+"/"+e.ID] = c.sweepNow(p, e)
+				c.swept[p.Name+"/"+e.ID] = sweep{e, c.sweepNow(p, e)}
 			}
 		}
 	}
 }
 
-// sweepHistory reports whether the packs of an erasure of history can be collected, and whether it was due
-// before retention. Otherwise it waits for the next run.
-func (c *command) sweepHistory(p repository.Config, e *repository.Erasure) (complete, due bool) {
+// sweepHistory returns the sweep of an erasure of history, and whether it was due before retention. Otherwise it waits
+// for the next run.
+func (c *command) sweepHistory(p repository.Config, e *repository.Erasure) (s sweep, due bool) {
 	if c.swept != nil {
-		complete, due = c.swept[p.Name+"/"+e.ID]
-		return complete, due
+		s, due = c.swept[p.Name+"/"+e.ID]
+		return s, due
 	}
-	return c.sweepNow(p, e), true
+	return sweep{e, c.sweepNow(p, e)}, true
 }
 
 func (c *command) sweepNow(p repository.Config, e *repository.Erasure) bool {

@@ -166,6 +166,7 @@ func TestEraseBeforeDueMeanwhile(t *testing.T) {
 }
 
 // The list of packs of an erasure that is not due is damaged: compact reports it, because no pack is rewritten meanwhile.
+// A person continues the erasure, and it ends.
 func TestEraseBeforeListDamaged(t *testing.T) {
 	w := pastOfBob(t)
 	keys := w.Parts[0].Store.List(t.Context(), repository.ErasedPrefix, "")
@@ -178,7 +179,25 @@ func TestEraseBeforeListDamaged(t *testing.T) {
 		}
 	}
 	w.Now = w.Now.Add(3 * time.Hour)
-	if out, err := tool(t, w, "compact", "-A"); !errors.Is(err, cli.ErrReported) || !strings.Contains(out, "until a former version of this object is put back") {
+	if out, err := tool(t, w, "compact", "-A"); !errors.Is(err, cli.ErrReported) || !strings.Contains(out, "is run again, after which every pack of the partition is rewritten") {
+		t.Errorf("compact: %v: %s", err, out)
+	}
+	var before string
+	for r, err := range repository.Erasures(t.Context(), w.Parts[0], time.Time{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		before = r.Before.Format(time.RFC3339)
+	}
+	argv := []string{"erase", "bob", "--before", before, "--reason", "again"}
+	if out, err := tool(t, w, append(argv, "--yes")...); err == nil || !strings.Contains(out, "run erase without --yes") {
+		t.Errorf("%v: %s", err, out)
+	}
+	if out, err := answering(t, w, "bob\n", argv...); err != nil || !strings.Contains(out, "every pack of partition default is rewritten") {
+		t.Errorf("%v: %s", err, out)
+	}
+	w.Now = w.Now.Add(15 * time.Hour)
+	if out, err := tool(t, w, "compact", "-A"); err != nil || !strings.Contains(out, "and the bodies in ") {
 		t.Errorf("compact: %v: %s", err, out)
 	}
 }

@@ -111,7 +111,9 @@ func (c *command) repairOne(f *repository.Found, parts []repository.Config) erro
 	done, err := verify.Repair(c.ctx, f, verify.RepairOptions{
 		Lock: c.lockOptions("verify --repair"), Others: parts,
 		Replacing: func(ctx context.Context, lease *repository.Upkeep, old, now string) error {
-			return erasure.Replaces(ctx, f.Partition, lease, old, now)
+			return erasure.Replaces(ctx, f.Partition, lease, old, now, func(err error) {
+				cli.Fprintf(c.err, "ctl_backups: %v\n", err)
+			})
 		},
 		Problem: func(p verify.Problem) { c.problem(f, p) },
 		Report: func(r verify.Change) {

@@ -68,7 +68,7 @@ func newRetention(c *command, level pack.Level) (*retention, error) {
 func (r *retention) erasing(ctx context.Context, f *repository.Found) (bool, error) {
 	w := r.watches[f.Partition.Name]
 	if w == nil {
-		w = erasure.NewWatch(f.Partition)
+		w = erasure.NewWatch(f.Partition, r.c.hostNow)
 		if r.watches == nil {
 			r.watches = map[string]*erasure.Watch{}
 		}
