@@ -103,7 +103,7 @@ func (r *retainer) putBefore(t time.Time) time.Time {
 	return t
 }
 
-// sweepBlocks removes the objects of records/ that nothing names. It waits for those that may have dropped content.
+// sweepBlocks removes the objects of records/ that nothing names. It waits for objects that may have dropped content.
 func (r *retainer) sweepBlocks(ctx context.Context, out *Swept) error {
 	var named map[blocksID]bool // by the log
 	for _, b := range r.have.blocks {
