@@ -74,8 +74,6 @@ type Result struct {
 	Erasing int
 	// Retained is the time until which the bucket retains one of them; zero if none or unknown.
 	Retained time.Time
-	// LegalHold means that one of them has a legal hold.
-	LegalHold bool
 	// Blocked are the reasons why nothing was condemned or removed: backups whose packs could
 	// not be determined. At most MostBlocked of them are kept.
 	Blocked []BlockedError

@@ -41,11 +41,7 @@ func (p *partJob) prepare(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, named.Close()) }()
-	tag, err := listTag(ctx, p.Store, r.ID)
-	if err != nil {
-		return err
-	}
-	if r.Packs, err = putPacks(ctx, p.Store, r.ID, tag, named.Packs()); err != nil {
+	if r.Packs, err = putPacks(ctx, p.Store, r.ID, named.Packs()); err != nil {
 		return err
 	}
 	// The list that was put decides what to condemn.
