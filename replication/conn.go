@@ -21,7 +21,7 @@ import (
 const (
 	inputBuffer  = 32 << 10
 	outputBuffer = 16 << 10
-	// strangerBuffer is the size of both until the client has logged in: many may never do so.
+	// strangerBuffer is the size of both until the client has logged in as an admin: many may never do so.
 	strangerBuffer = 4 << 10
 )
 
@@ -111,7 +111,7 @@ func (s *Server) newConn(nc net.Conn, opt ConnOptions) *conn {
 // buffers.
 func (c *conn) layer(r io.Reader, w io.Writer) {
 	in, out := inputBuffer, outputBuffer
-	if c.user == "" {
+	if !c.admin {
 		in, out = strangerBuffer, strangerBuffer
 	}
 	c.source, c.sink = tapReader{&c.tap, r}, tapWriter{&c.tap, w}
@@ -128,9 +128,9 @@ func (c *conn) decode() {
 	c.dec = dlist.NewDecoder(c.in, c.loans())
 }
 
-// widen makes larger buffers once the client has logged in.
+// widen makes larger buffers once the client has logged in as an admin.
 func (c *conn) widen() error {
-	if c.user == "" || c.in.Size() >= inputBuffer {
+	if !c.admin || c.in.Size() >= inputBuffer {
 		return nil
 	}
 	if err := c.flush(); err != nil {

@@ -6,6 +6,13 @@ import (
 	"time"
 )
 
+const (
+	// OwnFiles is how many file descriptors backupd needs beside its connections (docs/administration.md).
+	OwnFiles = 64
+	// MostStrangers limits Limits.Strangers, because each connection takes memory.
+	MostStrangers = 2048
+)
+
 // pressureLog is the time between two lines about strangers.
 const pressureLog = time.Minute
 

@@ -18,11 +18,11 @@ const (
 	knownMost = 1024
 )
 
-// strangers are the TCP connections whose clients have not logged in. If there is no place for another
-// connection, one of them is closed, and never one that has logged in. It is the oldest one of the
-// busiest address in the busiest network; addresses from which nobody has logged in come first. A mail
-// server thus gets a place beside a flood from other addresses, and beside a flood from its own address
-// as long as it logs in faster than the flood replaces all places.
+// strangers are the TCP connections whose clients have not logged in. If no place is free for another
+// connection, the process closes one of them: the oldest connection of the busiest address in the busiest
+// network, first of addresses from which nobody has logged in. It closes no connection of a logged-in
+// client. A mail server thus gets a place beside a flood from other addresses, and beside a flood from
+// its own address if it logs in faster than the flood replaces all places.
 type strangers struct {
 	inOrder   list.List // of *stranger, the oldest first
 	addresses map[netip.Prefix]*crowd

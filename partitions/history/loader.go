@@ -209,7 +209,8 @@ func (l *loader) continueFrom(m *Mem, apply func(*Mem, *contents, uint64) error)
 		to = have.newest
 	}
 	l.after, l.next = base, have.next(base+1)
-	if l.doubt || have.newest < base {
+	asked := l.doubt || have.newest < base
+	if asked {
 		if err := l.uncontradicted(m, have); err != nil {
 			return err
 		}
@@ -229,7 +230,7 @@ func (l *loader) continueFrom(m *Mem, apply func(*Mem, *contents, uint64) error)
 	if err := apply(m, have, to); err != nil {
 		return err
 	}
-	if l.applied == 0 { // no commit has named the hash of the base
+	if l.applied == 0 && !asked { // no commit has named the hash of the base
 		if err := l.uncontradicted(m, have); err != nil {
 			return err
 		}

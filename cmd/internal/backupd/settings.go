@@ -26,14 +26,6 @@ func limits(conf *imapconf.File) master.Limits {
 	}
 }
 
-const (
-	// ownFiles is how many descriptors backupd needs beside its connections (docs/administration.md).
-	ownFiles = 64
-	// strangersMost limits the connections beside backup_max_connections whose clients have not logged in.
-	// Each takes about 25 KB.
-	strangersMost = 2048
-)
-
 // strangers returns how many clients may be connected before they log in, beside the others: as many as
 // there are descriptors for.
 func strangers(conf *imapconf.File) int {
@@ -41,8 +33,8 @@ func strangers(conf *imapconf.File) int {
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil {
 		return 0
 	}
-	spare := int64(min(files.Cur, 1<<20)) - int64(conf.Int("backup_max_connections")) - ownFiles
-	return int(min(max(spare, 0), strangersMost))
+	spare := int64(min(files.Cur, 1<<20)) - int64(conf.Int("backup_max_connections")) - master.OwnFiles
+	return int(min(max(spare, 0), master.MostStrangers))
 }
 
 // keepAlive returns the TCP keepalive settings. 0 in imapd.conf keeps the system's default

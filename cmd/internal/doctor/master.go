@@ -12,16 +12,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/cyrusbackup/backupd/internal/master"
 )
 
-const (
-	// masterFiles is how many file descriptors master allows a service without maxfds=.
-	masterFiles = 256
-	// ownFiles is how many descriptors backupd needs beside its connections.
-	ownFiles = 64
-	// strangerFiles is how many it uses at most for clients that have not logged in.
-	strangerFiles = 2048
-)
+// masterFiles is how many file descriptors master allows a service without maxfds=.
+const masterFiles = 256
 
 // line is the entry that cyrus.conf needs.
 func (c *checkup) line() string {
@@ -31,7 +27,7 @@ func (c *checkup) line() string {
 // files is how many descriptors the daemon should have: it needs fewer, but has places for clients that never
 // log in with these.
 func (c *checkup) files() int {
-	return max(2500, c.conf.Int("backup_max_connections")+ownFiles+strangerFiles)
+	return max(2500, c.conf.Int("backup_max_connections")+master.OwnFiles+master.MostStrangers)
 }
 
 // unit reports whether a unit of systemd is on, such as sockets.target.wants/cyrus-backupd.socket.
@@ -100,9 +96,9 @@ func (c *checkup) service(e entry) {
 		}
 		files = n
 	}
-	if connections := c.conf.Int("backup_max_connections"); files < connections+ownFiles {
-		c.warn(c.at(e), fmt.Sprintf("maxfds=%d in this line, or backup_max_connections: %d in imapd.conf", c.files(), max(1, files-ownFiles)),
-			"master allows %d file descriptors, and %d connections need %d", files, connections, connections+ownFiles)
+	if connections := c.conf.Int("backup_max_connections"); files < connections+master.OwnFiles {
+		c.warn(c.at(e), fmt.Sprintf("maxfds=%d in this line, or backup_max_connections: %d in imapd.conf", c.files(), max(1, files-master.OwnFiles)),
+			"master allows %d file descriptors, and %d connections need %d", files, connections, connections+master.OwnFiles)
 	}
 	if config := configOf(args); config != "" && config != c.Config {
 		c.warn(c.at(e), "ctl_backups -C "+config+" doctor", "backupd reads %s, and these checks %s", config, c.Config)
@@ -177,7 +173,7 @@ func (c *checkup) running() {
 	if c.Facts.Daemon == 0 || c.Facts.Files == 0 {
 		return
 	}
-	if need := c.conf.Int("backup_max_connections") + ownFiles; c.Facts.Files < need {
+	if need := c.conf.Int("backup_max_connections") + master.OwnFiles; c.Facts.Files < need {
 		c.warn(fmt.Sprintf("process %d", c.Facts.Daemon), fmt.Sprintf("maxfds=%d in cyrus.conf, LimitNOFILE=%d in the unit of master; then restart master", c.files(), 2*c.files()),
 			"the running backupd may open %d files, and %d connections need %d", c.Facts.Files, c.conf.Int("backup_max_connections"), need)
 	}
