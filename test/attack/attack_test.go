@@ -17,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/cyrusbackup/backupd/test/programs"
 )
 
 const (
@@ -29,32 +31,7 @@ const (
 )
 
 func TestMain(m *testing.M) {
-	status, err := withPrograms(m.Run)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		status = 1
-	}
-	os.Exit(status)
-}
-
-func withPrograms(run func() int) (status int, err error) {
-	dir, err := os.MkdirTemp("", "attack-bin-")
-	if err != nil {
-		return 1, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	if err := os.Chmod(dir, 0o755); err != nil {
-		return 1, err
-	}
-	cmd := exec.Command("go", "build", "-o", dir+"/", "./cmd/backupd", "./cmd/backup_replay", "./cmd/ctl_backups")
-	cmd.Dir = root
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return 1, fmt.Errorf("go build: %w\n%s", err, out)
-	}
-	if err := os.Setenv(binEnv, dir); err != nil {
-		return 1, err
-	}
-	return run(), nil
+	os.Exit(programs.Run(m.Run, binEnv, root, nil, "./cmd/backupd", "./cmd/backup_replay", "./cmd/ctl_backups"))
 }
 
 // full reports whether the attacks run with the full numbers.

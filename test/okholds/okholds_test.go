@@ -25,6 +25,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/dirstore"
 	"github.com/cyrusbackup/backupd/objstore/miniostore"
 	"github.com/cyrusbackup/backupd/objstore/miniotest"
+	"github.com/cyrusbackup/backupd/test/programs"
 )
 
 const root = "../.."
@@ -35,32 +36,7 @@ const nobody = 65534
 const binEnv = "OKHOLDS_BIN" // the directory with the programs
 
 func TestMain(m *testing.M) {
-	status, err := withPrograms(m.Run)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		status = 1
-	}
-	os.Exit(status)
-}
-
-func withPrograms(run func() int) (status int, err error) {
-	dir, err := os.MkdirTemp("", "okholds-bin-")
-	if err != nil {
-		return 1, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	if err := os.Chmod(dir, 0o755); err != nil {
-		return 1, err
-	}
-	cmd := exec.Command("go", "build", "-o", dir+"/", "./cmd/backupd", "./cmd/backup_replay", "./cmd/ctl_backups", "./cmd/cyr_backup", "./cmd/restore")
-	cmd.Dir = root
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return 1, fmt.Errorf("go build: %w\n%s", err, out)
-	}
-	if err := os.Setenv(binEnv, dir); err != nil {
-		return 1, err
-	}
-	return run(), nil
+	os.Exit(programs.Run(m.Run, binEnv, root, nil, "./cmd/backupd", "./cmd/backup_replay", "./cmd/ctl_backups", "./cmd/cyr_backup", "./cmd/restore"))
 }
 
 // site is an installation: imapd.conf, the state of the host, and a bucket.
