@@ -119,11 +119,12 @@ func (ls Lives) Began(number int) (at time.Time) {
 // A life can seem to begin before the deletion that preceded it. Cyrus takes the UIDVALIDITY from
 // time(2), which returns the time of the kernel's last tick, and the time in a deleted name from
 // gettimeofday(2) (imap/mailbox.c, imap/mboxname.c). Both are whole seconds. The last tick is some
-// milliseconds old, or seconds on a virtual machine that waits for its processor. If in doubt, a
-// mailbox belongs to the former person: nobody else may get it.
+// milliseconds old, or seconds on a virtual machine that waits for its processor: four seconds have
+// been seen, in which the former person's last folder got the UIDVALIDITY of the next INBOX. If in
+// doubt, a mailbox belongs to the former person: nobody else may get it.
 const (
 	clockLag    = time.Second // for any deleted mailbox
-	clockLagOld = time.Minute // for a mailbox that is older than the life
+	clockLagOld = time.Minute // for a mailbox that is not younger than the life
 )
 
 // precedes reports whether the mail server deleted a mailbox before the life began.
@@ -133,7 +134,7 @@ func (l Life) precedes(m *MailboxState, deleted time.Time) bool {
 		if f.Key != "UIDVALIDITY" {
 			continue
 		}
-		if created, err := strconv.ParseInt(f.Value.Str, 10, 64); err == nil && created < l.Began.Unix() {
+		if created, err := strconv.ParseInt(f.Value.Str, 10, 64); err == nil && created <= l.Began.Unix() {
 			lag = clockLagOld
 		}
 	}

@@ -17,7 +17,8 @@ func TestLifeOfDeletedMailbox(t *testing.T) {
 		created, deleted time.Duration
 		life             int
 	}{
-		{-2 * time.Hour, -time.Hour, 1}, {0, 0, 1}, {0, time.Second, 1}, {0, 2 * time.Second, 2}, {0, time.Hour, 2},
+		{-2 * time.Hour, -time.Hour, 1}, {0, 0, 1}, {0, time.Second, 1}, {0, 3 * time.Second, 1}, {0, time.Hour, 2},
+		{time.Second, time.Second, 1}, {time.Second, 2 * time.Second, 2},
 		{-time.Second, 2 * time.Second, 1}, {-time.Hour, time.Minute, 1}, {-time.Hour, 61 * time.Second, 2},
 	} {
 		m := &MailboxState{
