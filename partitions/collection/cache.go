@@ -24,7 +24,7 @@ import (
 // number, each run after its length, the length 0, and the SHA-256 of all that. The last record has
 // the prefix cacheEnd and no packs.
 
-const cacheMagic = "backupd uses 2\n"
+const cacheMagic = "backupd uses 3\n"
 
 // cacheEnd is the prefix of the last record, after all others in their order. Caches of older programs
 // lack it.
@@ -121,7 +121,8 @@ func (c *cacheReader) body(use func(packUse) error) (sound bool, err error) {
 				c.end = true
 				return false, nil
 			}
-			if err := use(packUse{Pack(b[:32]), uint64(binary.BigEndian.Uint32(b[32:]))}); err != nil {
+			n := binary.BigEndian.Uint32(b[32:])
+			if err := use(packUse{Pack(b[:32]), uint64(n &^ cachedPlaced), n&cachedPlaced != 0}); err != nil {
 				return false, err
 			}
 		}
@@ -149,7 +150,13 @@ func (c *cacheReader) find(prefix string, print [32]byte) (*usageSet, error) {
 		return nil, nil
 	}
 	s := newUsageSet(packsOfBackup)
-	sound, err := c.body(func(p packUse) error { return s.add(newUsage(p.Pack, inLog, 0, clip(p.entries))) })
+	sound, err := c.body(func(p packUse) error {
+		kind := inLog
+		if p.placed {
+			kind = inState
+		}
+		return s.add(newUsage(p.Pack, kind, 0, clip(p.entries)))
+	})
 	if err != nil || !sound {
 		return nil, errors.Join(err, s.close())
 	}
@@ -184,8 +191,11 @@ const cacheRun = 4096
 // cachedPack is the length of a pack in a record.
 const cachedPack = 32 + 4
 
+// cachedPlaced is the bit of the number of a pack that has a place of a checkpoint.
+const cachedPlaced = 1 << 31
+
 // clip makes a number of entries fit.
-func clip(n uint64) uint32 { return uint32(min(n, math.MaxUint32)) }
+func clip(n uint64) uint32 { return uint32(min(n, math.MaxInt32)) }
 
 // add writes a record.
 func (c *cacheWriter) add(prefix string, print [32]byte, packs iter.Seq2[packUse, error]) error {
@@ -215,7 +225,11 @@ func (c *cacheWriter) add(prefix string, print [32]byte, packs iter.Seq2[packUse
 		if err != nil {
 			return err
 		}
-		part.Write(binary.BigEndian.AppendUint32(p.Pack[:], clip(p.entries)))
+		n := clip(p.entries)
+		if p.placed {
+			n |= cachedPlaced
+		}
+		part.Write(binary.BigEndian.AppendUint32(p.Pack[:], n))
 		if part.Len() == cacheRun*cachedPack {
 			if err := flush(); err != nil {
 				return err

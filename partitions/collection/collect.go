@@ -33,6 +33,9 @@ type Options struct {
 	// all their versions: see Result.Erasing. nil = none.
 	Erase iter.Seq2[Pack, error]
 
+	// Places chooses the backups that Result.Places may name; nil = none.
+	Places func(path string) bool
+
 	// Seen is what this run has read of new objects; nil = nothing.
 	Seen *Seen
 }
@@ -142,7 +145,7 @@ func (p *pass) run(ctx context.Context) (err error) {
 
 func (p *pass) newCensus() *census {
 	c := &census{store: p.store, now: p.opt.Lock.Now(), putUses: !p.opt.DryRun, fresh: p.opt.Seen, used: newUsageSet(packsOfAll), moved: newUsageSet(packsOfAll), seen: newSightings(), out: p.out}
-	c.there.at = p.began
+	c.there.at, c.places = p.began, p.opt.Places
 	if p.last != nil {
 		c.before.at = p.last.Time
 	}

@@ -32,6 +32,8 @@ type census struct {
 	there   presence // at the beginning of the pass
 	before  presence // at the last pass
 	number  uint32   // of the last backup or note
+	places  func(path string) bool
+	noted   noted
 	out     *Result
 }
 
@@ -40,6 +42,9 @@ func (c *census) close() error { return errors.Join(c.used.close(), c.moved.clos
 // all counts every backup. A backup that is set aside meanwhile is listed under at least one of
 // its prefixes, because it is removed from the first one after it is complete in the second.
 func (c *census) all(ctx context.Context, dir string, name func(string) string) error {
+	if err := c.listNoted(ctx); err != nil {
+		return err
+	}
 	err := withCache(dir, name("uses"), func(old *cacheReader, fresh *cacheWriter) error {
 		seen, err := c.fresh.read()
 		for _, prefix := range []string{backupPrefix, asidePrefix} {
@@ -185,13 +190,18 @@ func (c *census) take(o outcome, fresh *cacheWriter) (err error) {
 		c.out.Read++
 	}
 	c.number++
+	old := false // places
 	for p, err := range ofBackup(o.counted.packs) {
+		old = old || p.placed && c.noted.has(p.Pack)
 		if err == nil {
 			err = c.used.add(newUsage(p.Pack, inLog, c.number, clip(p.entries)))
 		}
 		if err != nil {
 			return err
 		}
+	}
+	if old {
+		c.oldPlaces(o.prefix)
 	}
 	return fresh.add(o.prefix, o.counted.print, ofBackup(o.counted.packs))
 }

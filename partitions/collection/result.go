@@ -74,6 +74,12 @@ type Result struct {
 	Erasing int
 	// Retained is the time until which the bucket retains one of them; zero if none or unknown.
 	Retained time.Time
+	// Places are the paths of backups, chosen by Options.Places, with a checkpoint whose places may
+	// lead to packs that have a note. At most mostOldPlaces of them are listed: the others follow.
+	Places []string
+	// Noted reports whether there is a note with entries about the pack with a key, or perhaps about
+	// another one. It is nil without Options.Places.
+	Noted func(pack string) bool
 	// Blocked are the reasons why nothing was condemned or removed: backups whose packs could
 	// not be determined. At most MostBlocked of them are kept.
 	Blocked []BlockedError

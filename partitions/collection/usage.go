@@ -39,10 +39,14 @@ func newUsageSet(most int) *usageSet { return newSortedSet[usage, *usage](most) 
 type packUse struct {
 	Pack
 	entries uint64
+	placed  bool // a place of a checkpoint is in it
 }
 
 // sums are the entries of a pack that the objects of each kind name, and the most in one of them.
 type sums struct{ sum, most [usageKinds]uint64 }
+
+// placed reports whether an object with places of checkpoints names the pack.
+func (n *sums) placed() bool { return n.sum[inState]+n.sum[inOthers] > 0 }
 
 // ofBackup estimates how many entries of each pack a backup names. The log and the newest checkpoint
 // name the same entries, and so do the checkpoints.
@@ -74,7 +78,7 @@ func eachPack(s *usageSet, estimate func(*sums) uint64) iter.Seq2[packUse, error
 			}
 			p := Pack(u[:32])
 			if n != nil && p != at {
-				if !yield(packUse{at, estimate(n)}, nil) {
+				if !yield(packUse{at, estimate(n), n.placed()}, nil) {
 					return
 				}
 				n = nil
@@ -87,7 +91,7 @@ func eachPack(s *usageSet, estimate func(*sums) uint64) iter.Seq2[packUse, error
 			n.most[u[32]] = max(n.most[u[32]], entries)
 		}
 		if n != nil {
-			yield(packUse{at, estimate(n)}, nil)
+			yield(packUse{at, estimate(n), n.placed()}, nil)
 		}
 	}
 }

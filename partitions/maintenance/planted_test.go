@@ -18,6 +18,10 @@ func TestPlantedBugs(t *testing.T) {
 		"the segment is not read back":                         {File: "merge_put.go", Is: "if err := m.prove(ctx, u); err != nil {", Bug: "if err := error(nil); err != nil {", Test: "TestMergeProves"},
 		"young commits are removed":                            {File: "retain_survey.go", Is: "r.have.cuts(r.now.Add(-r.o.LogMinAge))", Bug: "r.have.cuts(r.now)", Test: "TestYoungObjectsStay"},
 		"the last deletion is left":                            {File: "retain_survey.go", Is: "if !prunes {", Bug: "if true || !prunes {", Test: "TestNothingIsLeftAfterTheEnd"},
+		"the former blocks go with the places":                 {File: "retain_remove.go", Is: "if r.have.replaced(r.now) {", Bug: "if false {", Test: "TestRelocateBeforeRetention"},
+		"a pack is left whose copies are not proven":           {File: "relocate_moved.go", Is: "if errors.Is(err, objstore.ErrNotExist) {\n		note,", Bug: "if err = nil; err == nil {\n		note,", Test: "TestRelocateNot"},
+		"a place leads to a condemned pack":                    {File: "relocate_moved.go", Is: "if m.condemned.Has(key) {\n		return false", Bug: "if false {\n		return false", Test: "TestRelocateNot"},
+		"blocks with former places stay needed":                {File: "relocate.go", Is: "return err == nil, err", Bug: "return false, err", Test: "TestRelocate"},
 		"former blocks are left":                               {File: "retain.go", Is: "return r.sweep(ctx)", Bug: "return nil", Test: "TestNothingIsLeftAfterTheEnd"},
 	})
 }

@@ -105,6 +105,9 @@ func (p *proof) reuse(ctx context.Context, n uint64) error {
 		return err
 	}
 	defer old.Close()
+	for object := range old.Blocks() {
+		p.need(object) // somebody may be reading this version
+	}
 	diff, err := old.Difference(p.m)
 	if err != nil {
 		return err

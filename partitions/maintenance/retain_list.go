@@ -62,10 +62,12 @@ type listing struct {
 	first       objstore.Info // of log[0]
 }
 
-// list lists the objects of the backup. It ignores unknown keys.
-func (r *retainer) list(ctx context.Context) error {
-	p, l := r.f.Path, &r.have
-	for info, err := range r.store.List(ctx, repository.BackupPrefix(p), "") {
+// list lists the objects of the backup.
+func (r *retainer) list(ctx context.Context) error { return r.have.read(ctx, r.store, r.f.Path) }
+
+// read lists the objects of a backup. It ignores unknown keys.
+func (l *listing) read(ctx context.Context, s objstore.Store, p string) error {
+	for info, err := range s.List(ctx, repository.BackupPrefix(p), "") {
 		if err != nil {
 			return err
 		}

@@ -110,8 +110,12 @@ func (r *retainer) old(b blocksObject) bool {
 	return !b.modified.IsZero() && !b.modified.After(r.now.Add(-r.o.LogMinAge))
 }
 
-// removeBlocks removes the objects of records/ that nothing names.
+// removeBlocks removes the objects of records/ that nothing names, unless a checkpoint was replaced
+// lately: the former version may have named them.
 func (r *retainer) removeBlocks(ctx context.Context) error {
+	if r.have.replaced(r.now) {
+		return nil
+	}
 	var named map[blocksID]bool // by the log
 	for _, b := range r.have.blocks {
 		if r.needed[b.id] || !r.old(b) {

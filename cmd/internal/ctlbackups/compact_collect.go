@@ -32,7 +32,7 @@ func (k *compaction) collect() error {
 		if part := k.parts[p.Name]; part != nil {
 			seen = part.seen
 		}
-		r, err := k.c.collectPartition(p, due, seen)
+		r, err := k.c.collectPartition(p, due, seen, k.places())
 		if k.c.ctx.Err() != nil {
 			return k.c.ctx.Err()
 		}
@@ -66,6 +66,10 @@ func (k *compaction) collect() error {
 		}
 		done, err := k.c.settleErasures(p, due, r)
 		if err != nil {
+			return err
+		}
+		failed = failed || !done
+		if done, err = k.relocate(p, r); err != nil {
 			return err
 		}
 		failed = failed || !done

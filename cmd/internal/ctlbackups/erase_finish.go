@@ -132,7 +132,7 @@ func (c *command) eraseBodies(p repository.Config, n repository.Name) (done bool
 	if len(due) == 0 {
 		return complete, nil
 	}
-	r, err := c.collectPartition(p, due, nil)
+	r, err := c.collectPartition(p, due, nil, nil)
 	if err != nil {
 		return false, err
 	}
@@ -178,10 +178,11 @@ func (c *command) sleep(d time.Duration) error {
 	}
 }
 
-// collectPartition runs a collection that also removes the bodies of erased backups.
-func (c *command) collectPartition(p repository.Config, due []*repository.Erasure, seen *collection.Seen) (*collection.Result, error) {
+// collectPartition runs a collection that also removes the bodies of erased backups. places chooses the
+// backups whose old places are wanted.
+func (c *command) collectPartition(p repository.Config, due []*repository.Erasure, seen *collection.Seen, places func(path string) bool) (*collection.Result, error) {
 	o, err := c.collectOptions()
-	o.Seen = seen
+	o.Seen, o.Places = seen, places
 	if err != nil {
 		return &collection.Result{}, err
 	}

@@ -37,6 +37,8 @@ type command struct {
 	bucket *cli.Bucket
 	now    time.Time
 	clock  func() time.Time // nil: time.Now
+	// placesNow looks at the places of all backups in each night, for tests.
+	placesNow bool
 	// setOptions are options of an opened Set, for tests.
 	setOptions partitions.Options
 	host       string // in commits

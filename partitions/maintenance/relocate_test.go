@@ -1,0 +1,427 @@
+package maintenance_test
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/faultstore"
+	"github.com/cyrusbackup/backupd/objstore/pack"
+	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/maintenance"
+	"github.com/cyrusbackup/backupd/partitions/repository"
+)
+
+// moving is a backup with kept moments, whose packs have moved: all that the log does not name.
+type moving struct {
+	*past
+	moved []string // packs
+}
+
+func newMoving(t *testing.T) *moving {
+	w := &moving{past: newPast(t)}
+	w.policy.Keep, w.policy.Daily, w.policy.Weekly = 4*24*time.Hour, 2, 2
+	w.create("inbox")
+	for day := range 16 {
+		w.days(1)
+		w.deliver("inbox", 2)
+		w.expunge("inbox", 1)
+		if day == 11 {
+			w.checkpoint()
+		}
+	}
+	done, err := w.retain()
+	w.must(err)
+	w.catchUp()
+	if done.Cut.Number == 0 || len(done.Kept) < 2 {
+		t.Fatalf("%+v", done)
+	}
+	w.checkpoint()
+	w.days(4) // so that the commit of each checkpoint is old
+	w.movePacks()
+	return w
+}
+
+// movePacks does what a collection does: the entries of some packs are in another one, as notes record.
+func (w *moving) movePacks() {
+	w.t.Helper()
+	inLog := w.inLog()
+	w.moved = nil
+	places := map[history.Place]bool{}
+	for _, n := range w.checkpoints() {
+		m, err := history.ReadCheckpoint(w.t.Context(), w.memory, anne, n)
+		w.must(err)
+		for p, err := range m.AllPlaces() {
+			w.must(err)
+			if strings.HasPrefix(p.Object, "packs/") && !inLog[p.Object] {
+				places[p] = true
+			}
+		}
+		w.must(m.Close())
+	}
+	for p := range places {
+		now := w.pack(p)
+		w.must(repository.NoteMoved(w.t.Context(), w.memory, false, w.now, p.Object, []string{p.Entry}, now))
+		w.moved = append(w.moved, p.Object)
+	}
+	slices.Sort(w.moved)
+	w.moved = slices.Compact(w.moved)
+	if len(w.moved) < 6 {
+		w.t.Fatalf("%d packs have moved", len(w.moved))
+	}
+	for _, key := range w.moved {
+		w.must(w.memory.Delete(w.t.Context(), key))
+	}
+}
+
+// inLog returns the objects that places in the log name.
+func (w *moving) inLog() map[string]bool {
+	w.t.Helper()
+	out := map[string]bool{}
+	for key := range w.objects(history.LogPrefix(anne)) {
+		for p, err := range history.LogPlaces(w.t.Context(), w.memory, key) {
+			w.must(err)
+			out[p.Object] = true
+		}
+	}
+	return out
+}
+
+// relocate runs Relocate.
+func (w *moving) relocate() (maintenance.Relocated, error) {
+	w.t.Helper()
+	f := *w.found
+	f.Partition.Store = w.store
+	u, err := repository.BeginUpkeep(w.t.Context(), &f, w.options().Lock)
+	if err != nil {
+		return maintenance.Relocated{}, err
+	}
+	noted := func(key string) bool { return strings.HasPrefix(key, "packs/") }
+	done, err := maintenance.Relocate(u.Context(), &f, u, maintenance.NewMoved(w.store, noted), pack.Options{})
+	return done, errors.Join(err, u.End(context.WithoutCancel(w.t.Context())))
+}
+
+func (w *moving) mustRelocate() maintenance.Relocated {
+	w.t.Helper()
+	done, err := w.relocate()
+	w.must(err)
+	return done
+}
+
+// withoutNotes calls fn while the notes about the packs are gone.
+func (w *moving) withoutNotes(fn func()) {
+	w.t.Helper()
+	s := w.memory.Snapshot()
+	for _, key := range w.moved {
+		note, _ := history.MovedKey(key)
+		w.must(w.memory.Delete(w.t.Context(), note))
+	}
+	fn()
+	w.memory.Rollback(s, "", false)
+}
+
+// unread counts the messages of all checkpoints that cannot be read.
+func (w *moving) unread() (n int) {
+	w.t.Helper()
+	o := history.NewObjects(w.memory, 0)
+	for _, at := range w.checkpoints() {
+		m, err := history.ReadCheckpoint(w.t.Context(), w.memory, anne, at)
+		w.must(err)
+		for s, err := range m.Messages() {
+			w.must(err)
+			body, err := history.OpenMessage(w.t.Context(), o, s, m.Places)
+			if err != nil {
+				n++
+				continue
+			}
+			w.must(body.Close())
+		}
+		w.must(m.Close())
+	}
+	return n
+}
+
+// Checkpoints get the places of today: every kept moment is restored without the notes, with the same
+// state.ndjson. The former blocks stay for a day.
+func TestRelocate(t *testing.T) {
+	w := newMoving(t)
+	w.check()
+	w.withoutNotes(func() {
+		if w.unread() == 0 {
+			t.Fatal("no checkpoint needs a note")
+		}
+	})
+	states, blocks := w.states(), slices.Collect(maps.Keys(w.objects(history.RecordsPrefix(anne))))
+	done := w.mustRelocate()
+	if done.Checkpoints < 3 || done.Places < len(w.moved) {
+		t.Errorf("%+v", done)
+	}
+	if now := w.states(); !maps.Equal(states, now) {
+		t.Errorf("states of checkpoints have changed: %v, were %v", now, states)
+	}
+	w.check()
+	w.checkVerify()
+	w.withoutNotes(func() { w.check0() })
+	for key := range w.named() { // also in blocks that no checkpoint names
+		for p, err := range history.ObjectPlaces(t.Context(), w.memory, key) {
+			w.must(err)
+			if slices.Contains(w.moved, p.Object) {
+				t.Errorf("%s names %s", key, p.Object)
+			}
+		}
+	}
+	if done := w.mustRelocate(); done.Checkpoints > 0 {
+		t.Errorf("again: %+v", done)
+	}
+	lost := func() (n int) {
+		left := w.objects(history.RecordsPrefix(anne))
+		for _, key := range blocks {
+			if _, ok := left[key]; !ok {
+				n++
+			}
+		}
+		return n
+	}
+	w.hours(20)
+	w.deliver("inbox", 1)
+	w.mustRetain()
+	if lost() > 0 {
+		t.Errorf("%d former blocks are gone after 20 hours", lost())
+	}
+	w.days(2)
+	w.deliver("inbox", 1)
+	w.mustRetain()
+	if lost() == 0 {
+		t.Error("the former blocks stay for ever")
+	}
+	w.withoutNotes(func() { w.check0() })
+}
+
+// mustRead fails if a message of any checkpoint cannot be read after a fault of request n.
+func (w *moving) mustRead(n int) {
+	w.t.Helper()
+	if lost := w.unread(); lost > 0 {
+		w.t.Fatalf("request %d: %d messages cannot be read", n, lost)
+	}
+}
+
+// states returns the hash of the state of each checkpoint.
+func (w *moving) states() map[uint64]string {
+	w.t.Helper()
+	out := map[uint64]string{}
+	for _, n := range w.checkpoints() {
+		m, err := history.ReadCheckpoint(w.t.Context(), w.memory, anne, n)
+		w.must(err)
+		out[n] = m.Checkpoint().Hash
+		w.must(m.Close())
+	}
+	return out
+}
+
+// The first retention of a backup leaves the blocks of a checkpoint that was replaced just before.
+func TestRelocateBeforeRetention(t *testing.T) {
+	w := &moving{past: newPast(t)}
+	w.create("inbox")
+	for range 12 {
+		w.deliver("inbox", 1)
+	}
+	w.checkpoint()
+	for range 20 {
+		w.days(1)
+		w.deliver("inbox", 1)
+	}
+	former, err := history.ReadCheckpoint(t.Context(), w.memory, anne, w.checkpoints()[0])
+	w.must(err)
+	defer former.Close()
+	m, err := history.ReadCheckpoint(t.Context(), w.memory, anne, w.checkpoints()[0])
+	w.must(err)
+	for p, err := range m.AllPlaces() {
+		w.must(err)
+		w.must(repository.NoteMoved(t.Context(), w.memory, false, w.now, p.Object, []string{p.Entry}, w.pack(p)))
+		w.must(w.memory.Delete(t.Context(), p.Object))
+		break
+	}
+	w.must(m.Close())
+	if done := w.mustRelocate(); done.Checkpoints != 1 || done.Places != 1 {
+		t.Fatalf("%+v", done)
+	}
+	if r, err := w.retain(); err != nil || r.Cut.Number == 0 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	for _, err := range former.AllPlaces() {
+		w.must(err)
+	}
+}
+
+// A place leads neither to a condemned pack nor to one that lacks the entry, and a pack that still exists
+// is not left. A checkpoint of a young commit is not touched, nor one of an interrupted retention.
+func TestRelocateNot(t *testing.T) {
+	w := newMoving(t)
+	start := w.memory.Snapshot()
+	for name, prevent := range map[string]func(*moving){
+		"condemned": func(w *moving) {
+			list := history.Condemned{Version: history.Version}
+			for key := range w.objects("packs/") {
+				list.Packs = append(list.Packs, history.CondemnedPack{Key: key, Since: w.now})
+			}
+			b, err := list.Append(nil)
+			w.must(err)
+			w.put(history.CondemnedKey, b)
+		},
+		"exists": func(w *moving) {
+			for _, key := range w.moved {
+				w.put(key, []byte("x"))
+			}
+		},
+		"lacks the entry": func(w *moving) {
+			other := w.pack(w.anyPlace())
+			for _, key := range w.moved {
+				w.must(repository.ChangeMoved(w.t.Context(), w.memory, false, w.now, key, func(m *history.Moved) bool {
+					for e := range m.Entries {
+						m.Entries[e] = other
+					}
+					return true
+				}))
+			}
+		},
+		"no note": func(w *moving) {
+			for _, key := range w.moved {
+				note, _ := history.MovedKey(key)
+				w.memory.Lose(note)
+			}
+		},
+		"damaged note": func(w *moving) {
+			for _, key := range w.moved {
+				note, _ := history.MovedKey(key)
+				w.memory.Truncate(note, 50)
+			}
+		},
+		"interrupted": func(w *moving) {
+			first, err := w.log().First(w.t.Context())
+			w.must(err)
+			w.memory.Lose(history.CheckpointKey(anne, first-1))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w.t = t
+			w.memory.Rollback(start, "", false)
+			prevent(w)
+			before := w.memory.Snapshot()
+			if done, err := w.relocate(); err != nil || done.Checkpoints > 0 {
+				t.Errorf("%+v, %v", done, err)
+			}
+			changed := slices.DeleteFunc(w.memory.Changed(before), func(key string) bool { return strings.HasSuffix(key, "/upkeep.json") })
+			if len(changed) > 0 {
+				t.Errorf("changed: %v", changed)
+			}
+		})
+	}
+}
+
+// anyPlace returns a place in a pack that exists, of no moved body.
+func (w *moving) anyPlace() (at history.Place) {
+	w.t.Helper()
+	for key := range w.objects(history.LogPrefix(anne)) {
+		for p, err := range history.LogPlaces(w.t.Context(), w.memory, key) {
+			w.must(err)
+			if strings.HasPrefix(p.Object, "packs/") {
+				at = p
+			}
+		}
+	}
+	return at
+}
+
+// Each request of a run fails in turn, loses its answer, or arrives again when the run has ended. Every
+// moment is there then, and the next run leaves no checkpoint that needs a note.
+func TestRelocateWithFaults(t *testing.T) {
+	w := newMoving(t)
+	start, at := w.memory.Snapshot(), w.now
+	kinds := map[string]faultstore.Fault{
+		"fails":      {Before: faultstore.Lost},
+		"lost":       {After: faultstore.Lost},
+		"again late": {Late: true},
+	}
+	for name, f := range kinds {
+		for n, step := every(40); ; n += step {
+			w.memory.Rollback(start, "", false)
+			w.now = at
+			s := faultstore.New(w.memory)
+			f.Skip, f.Count = n, 1
+			s.Add(f)
+			w.store = s
+			_, err := w.relocate()
+			w.store = w.memory
+			if s.Struck() == 0 {
+				if n < 30 {
+					t.Errorf("a run has only %d requests", n)
+				}
+				break
+			}
+			if err != nil && !objstore.IsTemporary(err) {
+				t.Fatalf("%s, request %d: %v", name, n, err)
+			}
+			s.Deliver(t.Context())
+			w.mustRead(0)
+			w.hours(1)
+			s.Deliver(t.Context())
+			w.mustRead(0)
+			w.mustRelocate()
+			w.checkVerifyEach(n)
+			w.withoutNotes(func() { w.mustRead(n) })
+		}
+	}
+}
+
+// checkVerifyEach runs verify after some of the faults.
+func (w *moving) checkVerifyEach(n int) {
+	w.t.Helper()
+	if n%16 == 0 {
+		w.checkVerify()
+	}
+}
+
+// A checkpoint that somebody replaces meanwhile stays as it is.
+func TestRelocateBeside(t *testing.T) {
+	w := newMoving(t)
+	n := w.checkpoints()[0]
+	key := history.CheckpointKey(anne, n)
+	s := faultstore.New(w.memory)
+	s.Add(faultstore.Fault{Match: func(op, k string) bool { return op == "put" && k == key }, Count: 1, Call: func(string, string) {
+		m, err := history.ReadCheckpoint(t.Context(), w.memory, anne, n)
+		w.must(err)
+		_, err = m.WriteCheckpoint(t.Context(), pack.Options{})
+		w.must(errors.Join(err, m.Close()))
+	}})
+	w.store = s
+	_, err := w.relocate()
+	w.store = w.memory
+	if !errors.Is(err, objstore.ErrPrecondition) || s.Struck() != 1 {
+		t.Errorf("%v", err)
+	}
+	w.check0()
+	w.mustRelocate()
+	w.withoutNotes(func() { w.mustRead(0) })
+}
+
+// Each backup is looked at in about one night of seven, also if compact runs on one day of the week.
+func TestRelocateNight(t *testing.T) {
+	for _, path := range []string{"user/a", "user/anne", "user/bert@example.org", "shared/list"} {
+		for _, days := range []int{1, 2, 7} {
+			n := 0
+			for night := range 140 {
+				if maintenance.RelocateNight(path, time.Date(2026, 3, 1+night*days, 3, 0, 0, 0, time.UTC)) {
+					n++
+				}
+			}
+			if n < 8 || n > 40 {
+				t.Errorf("%s: %d of 140 runs, one every %d days", path, n, days)
+			}
+		}
+	}
+}
