@@ -38,7 +38,7 @@ var rules = []rule{
 	{from: "partitions/collection", not: []string{"index", "partitions"},
 		except: []string{"partitions/history", "partitions/packing", "partitions/repository", "partitions/storeclock"}},
 	{from: "partitions/erasure", not: []string{"index", "partitions"},
-		except: []string{"partitions/history", "partitions/repository", "partitions/storeclock", "partitions/collection", "partitions/packing"}},
+		except: []string{"partitions/history", "partitions/repository", "partitions/storeclock", "partitions/collection", "partitions/maintenance", "partitions/packing"}},
 	{from: "partitions/tripwire", not: []string{"index", "partitions"},
 		except: []string{"partitions/history", "partitions/repository", "partitions/storeclock"}},
 	{from: "partitions/packing", not: []string{"index", "partitions"}, except: []string{"partitions/history"}},

@@ -40,6 +40,7 @@ type object struct {
 	version int
 	// retained is the end of a retention (version.go).
 	retained time.Time
+	held     bool // has a legal hold
 }
 
 var _ objstore.Store = (*Store)(nil)

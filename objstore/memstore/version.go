@@ -54,6 +54,19 @@ func (s *Store) Retain(key string, until time.Time) {
 	}
 }
 
+// LegalHold places a legal hold on the current version of the object, or releases those of all its versions.
+func (s *Store) LegalHold(key string, on bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if o, ok := s.objects[key]; ok {
+		o.held = on
+		s.objects[key] = o
+	}
+	for i := range s.noncurrent[key] {
+		s.noncurrent[key][i].held = s.noncurrent[key][i].held && on
+	}
+}
+
 // Noncurrent yields a snapshot, taken when the iteration begins.
 func (s *Store) Noncurrent(ctx context.Context, prefix, startAfter string) iter.Seq2[objstore.Version, error] {
 	return func(yield func(objstore.Version, error) bool) {
@@ -101,6 +114,8 @@ func (s *Store) DeleteVersion(ctx context.Context, v objstore.Version) error {
 		switch {
 		case at < 0:
 			return nil
+		case all[at].held:
+			return &objstore.RetainedError{LegalHold: true}
 		case all[at].retained.After(now):
 			return &objstore.RetainedError{Until: all[at].retained}
 		case !exists && at == 0 && len(all) > 1 && !all[1].marker:

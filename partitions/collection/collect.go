@@ -32,6 +32,10 @@ type Options struct {
 	// on the list. They are removed or rewritten two hours after that, whatever the limit, with
 	// all their versions: see Result.Erasing. nil = none.
 	Erase iter.Seq2[Pack, error]
+	// Keep returns packs with bodies that will be erased later, in the same order, or all = every pack. They are
+	// not rewritten, even if Erase yields them too, because a copy of such a body would be in a pack that no erasure
+	// has on record. It is called when no erasure can begin any more. nil = none.
+	Keep func(context.Context) (packs iter.Seq2[Pack, error], all bool, err error)
 
 	// Places chooses the backups that Result.Places may name; nil = none.
 	Places func(path string) bool

@@ -17,8 +17,8 @@ import (
 // to delete it may already be on its way, and arrive at any time. Its users keep it until its
 // entries are in other packs. Nobody else refers to it any more.
 
-// mostCondemned limits condemned.json to about 20 MB.
-const mostCondemned = 150_000
+// MostCondemned is how many packs condemned.json has at most: about 20 MB.
+const MostCondemned = 150_000
 
 // listTries is how often a change of condemned.json is repeated after an unclear answer, or
 // after another collector has changed the list.
@@ -67,7 +67,7 @@ func changed(list *history.Condemned, add []Pack, gone map[string]bool, since ti
 	is := len(list.Packs) != before
 	for _, p := range add {
 		key := history.PackKey(p)
-		if there[key] || len(list.Packs) >= mostCondemned {
+		if there[key] || len(list.Packs) >= MostCondemned {
 			continue
 		}
 		list.Packs, is = append(list.Packs, history.CondemnedPack{Key: key, Since: since.UTC()}), true

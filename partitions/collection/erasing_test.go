@@ -2,6 +2,7 @@ package collection_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"iter"
 	"slices"
@@ -198,4 +199,31 @@ func TestNewPackIsErasedInTheNight(t *testing.T) {
 			t.Errorf("the packs still exist: %v, %v", w.has(key), w.has(second))
 		}
 	}
+}
+
+// A pack of two erasures, of which one is due and the other waits, stays: a copy of the bodies that wait would be in a
+// pack that no erasure has on record.
+func TestEraseKeeps(t *testing.T) {
+	w := newWorld(t)
+	w.versioned()
+	_, shared := erased(w)
+	for name, keep := range map[string]func(context.Context) (iter.Seq2[collection.Pack, error], bool, error){
+		"listed": func(context.Context) (iter.Seq2[collection.Pack, error], bool, error) {
+			return packsOf(shared), false, nil
+		},
+		"all": func(context.Context) (iter.Seq2[collection.Pack, error], bool, error) { return nil, true, nil },
+	} {
+		w.later(25 * hour)
+		o := w.options()
+		o.Erase, o.Keep = packsOf(shared), keep
+		r, err := collection.Collect(t.Context(), w.config(), o)
+		if err != nil || !w.has(shared) || r.Erasing != 1 || r.Rewritten.Packs > 0 {
+			t.Errorf("%s: %+v, %v", name, r, err)
+		}
+	}
+	w.later(3 * hour)
+	if r := w.collectErasing(shared); w.has(shared) || r.Erasing != 0 {
+		t.Errorf("without the other erasure: %+v", r)
+	}
+	w.check("bert")
 }

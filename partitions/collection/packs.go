@@ -50,6 +50,8 @@ type sorter struct {
 	do        *sorted
 	used      *ordered
 	erase     *erasing
+	keep      *erasing
+	keepAll   bool
 	sparse    *sparse
 	removable bool // the list has not changed lately
 }
@@ -57,11 +59,16 @@ type sorter struct {
 // sortPacks lists the packs, beside those that are used, and decides about each.
 func (p *pass) sortPacks(ctx context.Context, used iter.Seq2[packUse, error], list *history.Condemned, listed objstore.Info) (*sorted, error) {
 	out := &sorted{absent: map[string]time.Time{}, erased: map[string]bool{}, rewritten: map[string]bool{}, free: map[string]bool{}, since: map[string]time.Time{}}
-	err := p.withTotals(func(totals *usageSet) (*sparse, error) {
-		s := &sorter{pass: p, do: out, used: inOrder(used), erase: beginErasing(p.opt.Erase), sparse: p.newSparse(totals),
-			removable: listed.Modified.Add(listAge).Before(p.began)}
+	keep, keepAll, err := p.kept(ctx)
+	if err != nil {
+		return nil, err
+	}
+	err = p.withTotals(func(totals *usageSet) (*sparse, error) {
+		s := &sorter{pass: p, do: out, used: inOrder(used), erase: beginErasing(p.opt.Erase), keep: beginErasing(keep), keepAll: keepAll,
+			sparse: p.newSparse(totals), removable: listed.Modified.Add(listAge).Before(p.began)}
 		defer s.used.stop()
 		defer s.erase.stop()
+		defer s.keep.stop()
 		for _, c := range list.Packs {
 			out.since[c.Key], out.absent[c.Key] = c.Since, c.Since
 		}
@@ -77,10 +84,18 @@ func (p *pass) sortPacks(ctx context.Context, used iter.Seq2[packUse, error], li
 			return s.sparse, nil
 		}
 		var err error
-		out.sparse, err = s.sparse.choose(ctx, mostCondemned-len(out.since)-len(out.condemn))
+		out.sparse, err = s.sparse.choose(ctx, MostCondemned-len(out.since)-len(out.condemn))
 		return s.sparse, err
 	})
 	return out, err
+}
+
+// kept returns the packs that are not rewritten.
+func (p *pass) kept(ctx context.Context) (packs iter.Seq2[Pack, error], all bool, err error) {
+	if p.opt.Keep == nil {
+		return nil, false, nil
+	}
+	return p.opt.Keep(ctx)
 }
 
 // sort decides about a pack. Calls are in order.
@@ -91,7 +106,9 @@ func (s *sorter) sort(info objstore.Info) error {
 	}
 	use, used := s.used.find(id)
 	erased, err := s.erase.has(id)
-	if err = errors.Join(err, s.used.err); err != nil {
+	kept, kerr := s.keep.has(id)
+	kept = kept || s.keepAll
+	if err = errors.Join(err, kerr, s.used.err); err != nil {
 		return err
 	}
 	delete(s.do.absent, info.Key)
@@ -102,11 +119,11 @@ func (s *sorter) sort(info objstore.Info) error {
 	switch {
 	case used:
 		s.out.Used.add(info.Size)
-		if !condemned && old {
+		if !condemned && old && !kept {
 			return s.sparse.consider(info, use)
 		}
 		if condemned {
-			s.rewriteLater(info, due, erased)
+			s.rewriteLater(info, due && !kept, erased)
 		}
 	case condemned:
 		s.out.Condemned.add(info.Size)
@@ -114,7 +131,7 @@ func (s *sorter) sort(info objstore.Info) error {
 			s.do.remove = append(s.do.remove, info)
 			s.do.erased[info.Key] = erased
 		}
-	case !old || len(s.do.condemn)+len(s.do.since) >= mostCondemned:
+	case !old || len(s.do.condemn)+len(s.do.since) >= MostCondemned:
 		s.out.Young.add(info.Size)
 	default:
 		s.do.condemn = append(s.do.condemn, id)

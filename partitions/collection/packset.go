@@ -33,6 +33,15 @@ func packOf(key string) (p Pack, ok bool) {
 	return p, history.PackKey(p) == key
 }
 
+// ParsePack returns the pack with a key.
+func ParsePack(key string) (Pack, error) {
+	p, ok := packOf(key)
+	if !ok {
+		return p, fmt.Errorf("%s: %w: not the key of a pack", key, history.ErrCorrupt)
+	}
+	return p, nil
+}
+
 const packPrefix = "packs/"
 
 func comparePacks(a, b Pack) int { return bytes.Compare(a[:], b[:]) }

@@ -33,7 +33,7 @@ func TestPlantedBugs(t *testing.T) {
 		"more is condemned than can be rewritten": {File: "sparse.go", Is: "c.info.Size > s.left ||", Bug: "", Test: "TestSparseLimit"},
 		"packs that wait do not count":            {File: "packs.go", Is: "s.sparse.left -= info.Size", Bug: "_ = s", Test: "TestSparseLimit"},
 		"a pass rewrites without a limit":         {File: "rewrite.go", Is: "if left <= 0 {", Bug: "if false {", Test: "TestRewriteLimit"},
-		"condemned although young and used":       {File: "packs.go", Is: "if !condemned && old {", Bug: "if !condemned {", Test: "TestSparsePack"},
+		"condemned although young and used":       {File: "packs.go", Is: "if !condemned && old && !kept {", Bug: "if !condemned && !kept {", Test: "TestSparsePack"},
 		"the gain does not count":                 {File: "sparse.go", Is: "c.rank >= s.opt.RewriteGain {", Bug: "c.rank >= 0 {", Test: "TestSparsePack"},
 		"half of a pack is enough":                {File: "sparse.go", Is: "c.named*5 < c.total*2 {", Bug: "c.named < c.total {", Test: "TestSparseEstimate"},
 		"the list may be lost with sparse packs":  {File: "collect.go", Is: "p.last.Condemned.Packs+p.last.Sparse.Packs", Bug: "p.last.Condemned.Packs", Test: "TestSparsePack"},

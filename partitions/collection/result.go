@@ -74,6 +74,8 @@ type Result struct {
 	Erasing int
 	// Retained is the time until which the bucket retains one of them; zero if none or unknown.
 	Retained time.Time
+	// LegalHold means that one of them has a legal hold.
+	LegalHold bool
 	// Places are the paths of backups, chosen by Options.Places, with a checkpoint whose places may
 	// lead to packs that have a note. At most mostOldPlaces of them are listed: the others follow.
 	Places []string

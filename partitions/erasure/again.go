@@ -3,6 +3,7 @@ package erasure
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 
 	"github.com/cyrusbackup/backupd/objstore"
@@ -38,6 +39,10 @@ func (p *partJob) nameAgain(ctx context.Context, r *record) (err error) {
 	defer func() { err = errors.Join(err, named.Close()) }()
 	lists := []iter.Seq2[collection.Pack, error]{named.Packs()}
 	r.Unknown = max(r.Unknown, int64(named.Unreadable))
+	tag, err := listTag(ctx, p.Store, r.ID)
+	if err != nil {
+		return err
+	}
 	switch err := checkPacks(ctx, p.Store, r.ID); {
 	case err == nil:
 		lists = append(lists, readPacks(ctx, p.Store, r.ID))
@@ -49,7 +54,7 @@ func (p *partJob) nameAgain(ctx context.Context, r *record) (err error) {
 	if err := p.check(); err != nil {
 		return err
 	}
-	if r.Packs, err = putPacks(ctx, p.Store, r.ID, merged(lists)); err != nil {
+	if r.Packs, err = putPacks(ctx, p.Store, r.ID, tag, merged(lists)); err != nil {
 		return err
 	}
 	if err := collection.Condemn(ctx, p.Config, p.collect, readPacks(ctx, p.Store, r.ID)); err != nil {
@@ -57,6 +62,14 @@ func (p *partJob) nameAgain(ctx context.Context, r *record) (err error) {
 	}
 	r.listed = true
 	return nil
+}
+
+// checkList reads the list of packs of an erasure to its end. One of history that lacks packs is as good as damaged.
+func checkList(ctx context.Context, s objstore.Store, e *repository.Erasure) error {
+	if e.OfHistory() && e.Unknown > 0 {
+		return fmt.Errorf("%s: %w: it lacks packs, which a repair has put while it could not be read", repository.ErasurePacksKey(e.ID), history.ErrCorrupt)
+	}
+	return checkPacks(ctx, s, e.ID)
 }
 
 // checkPacks reads the list of packs of an erasure to its end.

@@ -138,8 +138,8 @@ func (p *partJob) begin(ctx context.Context) error {
 
 // add puts a new record.
 func (p *partJob) add(ctx context.Context, id string, now time.Time) (err error) {
-	r := &record{Erasure: &repository.Erasure{Version: 1, ID: id, Backup: p.job.name.Path(), Name: p.job.name.Full, Kind: p.job.name.Kind,
-		By: p.job.By, Reason: p.job.Reason, Since: now.UTC(), State: repository.ErasureBegun, IDs: p.job.sorted(), Copies: []string{}}}
+	r := &record{Erasure: repository.NewErasure(id, p.job.name, time.Time{})}
+	r.By, r.Reason, r.Since, r.IDs = p.job.By, p.job.Reason, now.UTC(), p.job.sorted()
 	if r.etag, err = r.Put(ctx, p.Store, ""); err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 	"time"
 
@@ -57,8 +58,8 @@ func Open(ctx context.Context, p repository.Config) (list []*repository.Erasure,
 func Listed(ctx context.Context, p repository.Config, list []*repository.Erasure) (good []*repository.Erasure, bad error) {
 	for _, e := range list {
 		if e.State != repository.ErasureDone {
-			if err := checkPacks(ctx, p.Store, e.ID); err != nil {
-				bad = errors.Join(bad, fmt.Errorf("erasure %s of %s: bodies may be left in packs that others use, until a former version of this object is put back: %w", e.ID, e.Of(), err))
+			if err := checkList(ctx, p.Store, e); err != nil {
+				bad = errors.Join(bad, fmt.Errorf("erasure %s of %s: bodies may be left in packs that others use, until %s: %w", e.ID, e.Of(), remedy(e), err))
 				continue
 			}
 		}
@@ -67,10 +68,34 @@ func Listed(ctx context.Context, p repository.Config, list []*repository.Erasure
 	return good, bad
 }
 
+// remedy is what to do if the list of packs is lost. That of history can be made again, and a former version may lack
+// packs.
+func remedy(e *repository.Erasure) string {
+	before := e.Before.Format(time.RFC3339)
+	switch {
+	case !e.OfHistory():
+		return "a former version of this object is put back"
+	case !e.Cancelled.IsZero():
+		return fmt.Sprintf("it is ended with erase --before %s --cancel", before)
+	}
+	return fmt.Sprintf("erase --before %s is run again, after which every pack of the partition is rewritten (or the erasure is ended with --cancel, and bodies stay)", before)
+}
+
 // Due reports whether bodies can be removed, or when.
 func Due(e *repository.Erasure, now time.Time) (due bool, at time.Time) {
 	at = e.Removed.Add(Grace)
+	if e.OfHistory() && e.Cancelled.IsZero() {
+		at = e.Removed.Add(HistoryGrace)
+		if e.Waits.After(at) {
+			at = e.Waits
+		}
+	}
 	return e.State == repository.ErasurePending && now.After(at), at
+}
+
+// stillDue reports whether an erasure that was due has not begun to wait again.
+func stillDue(was, now *repository.Erasure) bool {
+	return was.State == now.State && was.Removed.Equal(now.Removed) && was.Waits.Equal(now.Waits)
 }
 
 // Packs yields the packs of erasures in order, each once, for collection.
@@ -90,8 +115,38 @@ func Packs(ctx context.Context, p repository.Config, list []*repository.Erasure)
 	}
 }
 
+// Keep is for collection.Options.Keep: it finds the packs of erasures of history that are not done, and not due. Until
+// then objects of the backup may name the erased bodies, so that collection would copy them. A record that cannot be
+// read may be one of these.
+func Keep(p repository.Config, due []*repository.Erasure) func(context.Context) (iter.Seq2[collection.Pack, error], bool, error) {
+	return func(ctx context.Context) (packs iter.Seq2[collection.Pack, error], all bool, err error) {
+		var waiting []*repository.Erasure
+		for e, err := range repository.Erasures(ctx, p, time.Time{}) {
+			if err != nil && (e == nil || repository.IsStoreError(err)) {
+				return nil, false, err
+			}
+			isDue := slices.ContainsFunc(due, func(d *repository.Erasure) bool { return d.ID == e.ID && stillDue(d, e) })
+			if err == nil && (!e.OfHistory() || e.State == repository.ErasureDone || isDue) {
+				continue
+			}
+			switch err := checkList(ctx, p.Store, e); {
+			case err == nil:
+				waiting = append(waiting, e)
+			case errors.Is(err, objstore.ErrNotExist) && (e.State == "" || e.State == repository.ErasureBegun): // it has named nothing yet
+			case !e.Cancelled.IsZero() && history.IsDamage(err): // nothing names its packs, so that no body in them is copied
+			case history.IsDamage(err):
+				all = true // compact reports it
+			default:
+				return nil, false, err
+			}
+		}
+		return Packs(ctx, p, waiting), all, nil
+	}
+}
+
 // Sweep removes what has appeared in the place of the copies since they were removed: a delayed
-// request may have put it. It is called before the collection, which would count what that names.
+// request may have put it. It also looks for packs that a repair has left (followNotes). It is called before the
+// collection, which would count what these objects name, and replaces notes.
 func Sweep(ctx context.Context, p repository.Config, list []*repository.Erasure, o repository.LockOptions) (err error) {
 	if len(list) == 0 {
 		return nil
@@ -104,7 +159,7 @@ func Sweep(ctx context.Context, p repository.Config, list []*repository.Erasure,
 	defer func() { err = errors.Join(err, u.End(context.WithoutCancel(ctx))) }()
 	m := &remover{store: p.Store, check: u.Check}
 	for _, e := range list {
-		if err := m.copies(ctx, e); err != nil {
+		if err := errors.Join(m.copies(ctx, e), followNotes(ctx, p, u, e)); err != nil {
 			return fmt.Errorf("partition %s: erasure %s of %s: %w", p.Name, e.ID, e.Of(), err)
 		}
 	}

@@ -82,9 +82,12 @@ func (w *world) put(key string, b []byte) {
 
 func (w *world) has(key string) bool { return w.mem.Bytes(key) != nil }
 
-// body is a message. Those of anne alone, below 100, have the needle.
+// body is a message. Those of anne alone, below 100, have the needle. Those from 200 on have separate frames in a pack.
 func body(n int) []byte {
 	text := "shared"
+	if n >= 200 {
+		text = strings.Repeat(text, 100_000)
+	}
 	if n < 100 {
 		text = needle
 	}

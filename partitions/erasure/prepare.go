@@ -41,7 +41,11 @@ func (p *partJob) prepare(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, named.Close()) }()
-	if r.Packs, err = putPacks(ctx, p.Store, r.ID, named.Packs()); err != nil {
+	tag, err := listTag(ctx, p.Store, r.ID)
+	if err != nil {
+		return err
+	}
+	if r.Packs, err = putPacks(ctx, p.Store, r.ID, tag, named.Packs()); err != nil {
 		return err
 	}
 	// The list that was put decides what to condemn.

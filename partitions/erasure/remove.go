@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/partitions/repository"
 )
 
 // remover removes objects of a partition with all their versions.
@@ -19,6 +20,8 @@ type remover struct {
 	retained *objstore.RetainedError
 	// objects counts the objects that were removed.
 	objects int
+	// only chooses the keys whose former versions are removed; nil = all.
+	only func(key string) bool
 	// unsupported is set if the store cannot list former versions.
 	unsupported bool
 }
@@ -81,10 +84,21 @@ func (r *remover) keep(err error) error {
 	if !errors.As(err, &kept) {
 		return err
 	}
-	if r.retained == nil || kept.Until.After(r.retained.Until) {
-		r.retained = kept
+	if r.retained == nil {
+		r.retained = &objstore.RetainedError{}
+	}
+	r.retained.LegalHold = r.retained.LegalHold || kept.LegalHold
+	if kept.Until.After(r.retained.Until) {
+		r.retained.Until = kept.Until
 	}
 	return nil
+}
+
+// note puts into the record what keeps versions from being removed.
+func (r *remover) note(e *repository.Erasure) {
+	if r.retained != nil {
+		e.Retained, e.LegalHold = r.retained.Until.UTC(), r.retained.LegalHold
+	}
 }
 
 // former removes the former versions below a prefix that are not younger than cut. A new backup of
@@ -104,6 +118,9 @@ func (r *remover) former(ctx context.Context, prefix string, cut time.Time) erro
 				return err
 			}
 			some = some[:0]
+		}
+		if r.only != nil && !r.only(v.Key) {
+			continue
 		}
 		some = append(some, v)
 	}

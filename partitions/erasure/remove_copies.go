@@ -68,9 +68,7 @@ func (p *partJob) removeCopies(ctx context.Context, r *record) error {
 		return err
 	}
 	r.State, r.Removed = repository.ErasurePending, now.UTC()
-	if m.retained != nil {
-		r.Retained = m.retained.Until.UTC()
-	}
+	m.note(r.Erasure)
 	i := slices.IndexFunc(p.done, func(d Done) bool { return d.ID == r.ID })
 	if i < 0 {
 		i, p.done = len(p.done), append(p.done, Done{Record: Record{p.Name, r.Erasure}})

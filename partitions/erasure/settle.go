@@ -31,13 +31,14 @@ func Settle(ctx context.Context, p repository.Config, list []*repository.Erasure
 	defer func() { err = errors.Join(err, u.End(context.WithoutCancel(ctx))) }()
 	for _, e := range list {
 		s := &settling{p: p, lease: u, options: o, collected: r}
-		x, err := s.one(ctx, e.ID)
-		if err != nil {
-			return out, fmt.Errorf("partition %s: erasure %s of %s: %w", p.Name, e.ID, e.Of(), err)
+		x, oerr := s.one(ctx, e)
+		if oerr != nil {
+			err = errors.Join(err, fmt.Errorf("partition %s: erasure %s of %s: %w", p.Name, e.ID, e.Of(), oerr))
+			continue
 		}
 		out = append(out, x)
 	}
-	return out, nil
+	return out, err
 }
 
 // settling is the end of one erasure.
@@ -49,8 +50,8 @@ type settling struct {
 	collected *collection.Result
 }
 
-func (s *settling) one(ctx context.Context, id string) (out Settled, err error) {
-	e, info, err := repository.ReadErasure(ctx, s.p.Store, id)
+func (s *settling) one(ctx context.Context, was *repository.Erasure) (out Settled, err error) {
+	e, info, err := repository.ReadErasure(ctx, s.p.Store, was.ID)
 	if err != nil {
 		return out, err
 	}
@@ -62,6 +63,9 @@ func (s *settling) one(ctx context.Context, id string) (out Settled, err error) 
 	default:
 		return out, nil
 	}
+	if e.OfHistory() && !stillDue(was, e) {
+		return out, nil
+	}
 	m := &remover{store: s.p.Store, check: s.lease.Check}
 	if out.Left, err = s.left(ctx, e); err != nil {
 		return out, err
@@ -69,28 +73,69 @@ func (s *settling) one(ctx context.Context, id string) (out Settled, err error) 
 	if err := m.copies(ctx, e); err != nil {
 		return out, err
 	}
-	if err := m.former(ctx, repository.BackupPrefix(e.Backup), e.Cut); err != nil {
-		return out, err
+	former := s.former
+	if e.OfHistory() {
+		former = s.formerOfHistory
+	}
+	if e.Cancelled.IsZero() {
+		if err := former(ctx, e, m); err != nil {
+			return out, err
+		}
 	}
 	return out, s.put(ctx, e, info.ETag, m, out.Left)
 }
 
+// former removes former versions of the backup.
+func (s *settling) former(ctx context.Context, e *repository.Erasure, m *remover) error {
+	return m.former(ctx, repository.BackupPrefix(e.Backup), e.Cut)
+}
+
+// formerOfHistory is former beside a backup that stays, or that has the name now: it may have a hold. It returns an error
+// if the backup may be left, but not under its id.
+func (s *settling) formerOfHistory(ctx context.Context, e *repository.Erasure, m *remover) (err error) {
+	f, err := repository.FindPath(ctx, s.p, e.Backup)
+	gone := errors.Is(err, repository.ErrNoBackup) || err == nil && !e.Concerns(f)
+	if gone {
+		f, err = notThere(ctx, s.p, e)
+	}
+	if err != nil {
+		return err
+	}
+	if m.only, err = ofHistory(ctx, s.p, e, gone); err != nil {
+		return err
+	}
+	if f == nil {
+		return s.former(ctx, e, m)
+	}
+	o := s.options
+	o.Wait = false // EraseHistory takes the two leases in the other order
+	u, err := repository.BeginUpkeep(ctx, f, o)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, u.End(context.WithoutCancel(ctx))) }()
+	m.check = func() error { return errors.Join(s.lease.Check(), u.Check()) }
+	return s.former(ctx, e, m)
+}
+
 // put puts the record again if it has changed.
 func (s *settling) put(ctx context.Context, e *repository.Erasure, etag string, m *remover, left int64) error {
-	retained := m.retained != nil || left > 0 && !s.collected.Retained.IsZero()
+	if c := s.collected; left > 0 && (c.LegalHold || !c.Retained.IsZero()) {
+		if err := m.keep(&objstore.RetainedError{Until: c.Retained, LegalHold: c.LegalHold}); err != nil {
+			return err
+		}
+	}
 	switch {
-	case m.retained != nil && m.retained.Until.After(s.collected.Retained):
-		e.Retained = m.retained.Until.UTC()
-	case retained:
-		e.Retained = s.collected.Retained.UTC()
-	case left > 0 || m.objects > 0: // the collection may have counted an object that has appeared
+	case m.retained != nil:
+		m.note(e)
+	case left > 0 || m.objects > 0 || s.collected.Blocking > 0: // the collection may have counted an object that has appeared
 		return nil
 	default:
 		now, err := storeclock.Certain(ctx, s.p.Store, repository.Key, s.options.Now, time.Time{})
 		if err != nil {
 			return err
 		}
-		e.State, e.Done, e.Retained = repository.ErasureDone, now.UTC(), time.Time{}
+		e.State, e.Done, e.Retained, e.LegalHold = repository.ErasureDone, now.UTC(), time.Time{}, false
 	}
 	if err := s.lease.Check(); err != nil {
 		return err
@@ -101,16 +146,26 @@ func (s *settling) put(ctx context.Context, e *repository.Erasure, etag string, 
 	return s.forget(ctx, e)
 }
 
-// forget removes the list of packs.
+// forget removes the lists of an erasure.
 func (s *settling) forget(ctx context.Context, e *repository.Erasure) error {
 	m := &remover{store: s.p.Store, check: s.lease.Check}
-	return m.erase(ctx, repository.ErasurePacksKey(e.ID))
+	return m.lists(ctx, e)
+}
+
+// lists removes the lists of an erasure, that of packs last: while it is there, Open finds the erasure.
+func (r *remover) lists(ctx context.Context, e *repository.Erasure) error {
+	if e.OfHistory() {
+		if err := r.erase(ctx, repository.ErasureBlocksKey(e.ID)); err != nil {
+			return err
+		}
+	}
+	return r.erase(ctx, repository.ErasurePacksKey(e.ID))
 }
 
 // left counts the packs that exist, or have former versions. Collection removes both.
 func (s *settling) left(ctx context.Context, e *repository.Erasure) (n int64, err error) {
 	err = collection.Condemn(ctx, s.p, s.lease, func(yield func(collection.Pack, error) bool) {
-		for id, err := range s.existing(ctx, e) {
+		for id, err := range existing(ctx, s.p, e) {
 			if n++; !yield(id, err) {
 				return
 			}
@@ -125,41 +180,11 @@ func (s *settling) left(ctx context.Context, e *repository.Erasure) (n int64, er
 		}
 		n++
 	}
-	if s.collected.Erasing == 0 {
+	if s.collected.Erasing == 0 && !e.OfHistory() {
 		return n, nil
 	}
 	versions, err := s.formerPacks(ctx, e)
 	return n + versions, err
-}
-
-// existing yields the packs of an erasure that exist.
-func (s *settling) existing(ctx context.Context, e *repository.Erasure) iter.Seq2[collection.Pack, error] {
-	return func(yield func(collection.Pack, error) bool) {
-		next, stop := iter.Pull2(readPacks(ctx, s.p.Store, e.ID))
-		defer stop()
-		id, err, more := next()
-		for info, lerr := range s.p.Store.List(ctx, "packs/", "") {
-			if lerr != nil {
-				yield(collection.Pack{}, lerr)
-				return
-			}
-			for err == nil && more && history.PackKey(id) < info.Key {
-				id, err, more = next()
-			}
-			if err != nil || !more {
-				break
-			}
-			if history.PackKey(id) == info.Key && !yield(id, nil) {
-				return
-			}
-		}
-		for err == nil && more { // the rest of the list, so that its damage is noticed
-			_, err, more = next()
-		}
-		if err != nil {
-			yield(collection.Pack{}, err)
-		}
-	}
 }
 
 // formerPacks counts the packs that do not exist, but have former versions.

@@ -126,3 +126,16 @@ func OfCheckpoints(ctx context.Context, s objstore.Store, key string) (bool, err
 	}
 	return true, nil
 }
+
+// BlocksIn returns the hashes of the blocks in an object of records/.
+func BlocksIn(ctx context.Context, s objstore.Store, key string) (sums []string, err error) {
+	obj, err := readObject(ctx, s, key)
+	if err != nil {
+		return nil, inObject(key, err)
+	}
+	for _, e := range obj.dir.Entries {
+		sum, _, _ := strings.Cut(e.Name, ".")
+		sums = append(sums, sum)
+	}
+	return sums, nil
+}

@@ -17,27 +17,17 @@ func (rp *Replayer) prune(e *PruneEvent) error {
 		case deletedBefore(m.Deleted, e.Before):
 			err = rp.State.DropMailbox(m.UniqueID)
 		case !rp.heads:
-			err = rp.pruneRecords(m, e.Before, named)
+			err = rp.pruneRecords(m, named, func(r *RecordState) (drop, names bool) {
+				drop = expungedBefore(r, e.Before)
+				return drop, !drop
+			})
 		}
 		if err != nil {
 			return err
 		}
 	}
-	for _, kind := range ItemKinds() {
-		for i, err := range rp.State.Items(kind) {
-			if err != nil {
-				return err
-			}
-			if !deletedBefore(i.Deleted, e.Before) {
-				continue
-			}
-			if err := rp.State.DropItem(i.Key); err != nil {
-				return err
-			}
-		}
-	}
-	if rp.heads {
-		return nil
+	if err := rp.pruneItems(e.Before); err != nil || rp.heads {
+		return err
 	}
 	named.sort()
 	return rp.State.KeepMessages(func(m *MessageState) bool { return named.has(guidPrefix(m.GUID)) })
@@ -47,16 +37,36 @@ func deletedBefore(deleted, before time.Time) bool {
 	return !deleted.IsZero() && deleted.Before(before)
 }
 
-// pruneRecords drops expunged records of a mailbox and adds the messages of the other
-// records to named.
-func (rp *Replayer) pruneRecords(old *MailboxState, before time.Time, named *prefixSet) error {
+func expungedBefore(r *RecordState, before time.Time) bool {
+	return r.Expunged != 0 && r.Expunged < before.Unix()
+}
+
+func (rp *Replayer) pruneItems(before time.Time) error {
+	for _, kind := range ItemKinds() {
+		for i, err := range rp.State.Items(kind) {
+			if err == nil && deletedBefore(i.Deleted, before) {
+				err = rp.State.DropItem(i.Key)
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// pruneRecords drops some records of a mailbox, and adds the messages of records that need them to named.
+func (rp *Replayer) pruneRecords(old *MailboxState, named *prefixSet, choose func(*RecordState) (drop, names bool)) error {
 	m := *old
 	for r, err := range rp.State.Records(m.UniqueID, 0) {
 		if err != nil {
 			return err
 		}
-		if r.Expunged == 0 || r.Expunged >= before.Unix() {
+		drop, names := choose(r)
+		if names {
 			named.add(guidPrefix(r.GUID))
+		}
+		if !drop {
 			continue
 		}
 		if err := rp.State.DropRecord(m.UniqueID, r.UID); err != nil {

@@ -42,6 +42,10 @@ type MergeOptions struct {
 	Before time.Time
 	// Private stores equal bodies once for each backup, as repository.json may demand.
 	Private bool
+	// Relist lists each backup again: it has changed since its lease was taken.
+	Relist bool
+	// Packing is called before a pack is put. nil: it is not called.
+	Packing func(ctx context.Context, key string) error
 }
 
 // LastDay returns the end of the last day (UTC) whose commits may be merged at the store's
@@ -64,7 +68,9 @@ type Merger struct {
 
 // NewMerger returns a Merger for a partition.
 func NewMerger(p repository.Config, o MergeOptions) *Merger {
-	return &Merger{p: p, o: o, packs: packing.New(p.Store, o.PackSize, o.Pack), objects: history.NewObjects(p.Store, 0)}
+	m := &Merger{p: p, o: o, packs: packing.New(p.Store, o.PackSize, o.Pack), objects: history.NewObjects(p.Store, 0)}
+	m.packs.Announce(o.Packing)
+	return m
 }
 
 // Merged is the work on one backup. It is complete after Flush.
@@ -123,7 +129,10 @@ func during(ctx context.Context, u *repository.Upkeep) (context.Context, func())
 }
 
 func (m *Merger) add(ctx context.Context, job *Merged) error {
-	f, same := job.Upkeep.Listed(job.Found)
+	f, same := job.Found, false
+	if !m.o.Relist {
+		f, same = job.Upkeep.Listed(job.Found)
+	}
 	if !same {
 		if err := sameBackup(ctx, job.Found); err != nil {
 			return err

@@ -21,6 +21,9 @@ type RetainOptions struct {
 	// Before is called before anything of a backup is changed. Its error ends the retention of
 	// the backup. Nil: it is not called.
 	Before func(ctx context.Context, f *repository.Found) error
+	// Erasing reports whether an erasure of the history of a backup is open: Sweep removes its blocks then, and knows
+	// which of them daemons may be using. It is called before blocks are removed. Nil: none is open.
+	Erasing func(ctx context.Context, f *repository.Found) (bool, error)
 }
 
 // Removed counts objects.
@@ -133,6 +136,14 @@ type retainer struct {
 	// needed are the objects with blocks that a checkpoint names.
 	needed map[blocksID]bool
 	bodies packedBodies // of the large commit that was folded last
+	forget bool         // for an erasure: everything before limit goes, whatever the policy
+
+	cutting, moving func(context.Context) error                 // of ForgetOptions
+	packing         func(ctx context.Context, key string) error // of MergeOptions
+	cutBegun        bool                                        // cutting was called
+	found           func(context.Context, *StaleBlocks) error   // of ForgetOptions
+	stale           *StaleBlocks                                // of ForgetOptions, or what was found
+	sweeps          bool                                        // for Sweep
 }
 
 func (r *retainer) run(ctx context.Context) error {
@@ -231,21 +242,8 @@ func (r *retainer) madeAt(ctx context.Context, n uint64) (at time.Time, err erro
 
 // plan chooses the moments to keep, and the cut.
 func (r *retainer) plan(ctx context.Context) error {
-	if err := r.notSealed(ctx); err != nil {
+	if err := r.sound(ctx); err != nil {
 		return err
-	}
-	outline, err := r.log().Outline(ctx)
-	if err == nil && outline.Doubtful {
-		err = r.contradiction(ctx)
-	}
-	if err != nil {
-		return err
-	}
-	if r.base, err = r.findBase(ctx); err != nil {
-		return err
-	}
-	if n := r.have.hole(r.base + 1); n > 0 {
-		return fmt.Errorf("commit %d: %w: run ctl_backups verify", n, history.ErrAbsent)
 	}
 	ends, err := r.survey(ctx)
 	if err != nil || r.cut.Number == 0 {
@@ -263,6 +261,27 @@ func (r *retainer) plan(ctx context.Context) error {
 	r.stay = map[uint64]bool{r.cut.Number: true}
 	for _, k := range r.done.Kept {
 		r.stay[k.Number] = true
+	}
+	return nil
+}
+
+// sound returns an error if the log cannot be folded, and finds the base.
+func (r *retainer) sound(ctx context.Context) error {
+	if err := r.notSealed(ctx); err != nil {
+		return err
+	}
+	outline, err := r.log().Outline(ctx)
+	if err == nil && outline.Doubtful {
+		err = r.contradiction(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	if r.base, err = r.findBase(ctx); err != nil {
+		return err
+	}
+	if n := r.have.hole(r.base + 1); n > 0 {
+		return fmt.Errorf("commit %d: %w: run ctl_backups verify", n, history.ErrAbsent)
 	}
 	return nil
 }

@@ -62,6 +62,11 @@ func (p *proof) checkpoint(ctx context.Context, n uint64) error {
 	if err := p.reuse(ctx, n); err != nil {
 		return err
 	}
+	return p.write(ctx, n)
+}
+
+// write writes the state as checkpoint n, reads it back, and compares.
+func (p *proof) write(ctx context.Context, n uint64) error {
 	if _, err := p.m.WriteCheckpoint(ctx, p.o.Pack); err != nil {
 		return err
 	}

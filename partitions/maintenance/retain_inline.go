@@ -73,6 +73,7 @@ func (r *retainer) packBodies(ctx context.Context, n uint64) (packedBodies, erro
 		return out, err
 	}
 	p := packing.New(r.store, mostWhole, r.o.Pack)
+	p.Announce(r.packing)
 	for _, b := range whole.Bodies {
 		if out.places[b.Chunk], err = p.Add(ctx, b, whole.Private[b.Chunk]); err != nil {
 			return out, err

@@ -101,8 +101,12 @@ func (l *listing) checkpoint(n uint64) (checkpointObject, bool) {
 
 // hasBlocks reports whether an object with blocks was listed.
 func (l *listing) hasBlocks(id blocksID) bool {
-	_, ok := slices.BinarySearchFunc(l.blocks, id, func(b blocksObject, id blocksID) int { return slices.Compare(b.id[:], id[:]) })
+	_, ok := l.findBlocks(id)
 	return ok
+}
+
+func (l *listing) findBlocks(id blocksID) (i int, ok bool) {
+	return slices.BinarySearchFunc(l.blocks, id, func(b blocksObject, id blocksID) int { return slices.Compare(b.id[:], id[:]) })
 }
 
 // hole returns the first number from n on that no object contains, up to the newest; 0 = none.
@@ -120,15 +124,17 @@ func (l *listing) hole(n uint64) uint64 {
 }
 
 // cuts yields, ascending, the numbers up to which all objects of the log can be removed: the last
-// one is whole, all are old enough, and the newest commit is in none of them.
-func (l *listing) cuts(youngest time.Time) (out []uint64) {
+// one is whole, all are old enough, and the newest commit is in none of them. With merged, segments of
+// any age are old enough, because their commits are.
+func (l *listing) cuts(youngest time.Time, merged bool) (out []uint64) {
 	var to uint64
 	for _, o := range l.log {
 		if to > 0 && o.from > to {
 			out = append(out, to)
 		}
 		to = max(to, o.to)
-		if o.modified.IsZero() || o.modified.After(youngest) || to >= l.newest {
+		young := o.modified.IsZero() || o.modified.After(youngest)
+		if young && !(merged && o.segment) || to >= l.newest {
 			return out
 		}
 	}

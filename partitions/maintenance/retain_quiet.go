@@ -26,7 +26,7 @@ func (r *retainer) quiet(now time.Time) bool {
 	if now.Sub(last) < r.o.Keep+settled {
 		return false
 	}
-	if cuts := r.have.cuts(now); len(cuts) > 0 {
+	if cuts := r.have.cuts(now, false); len(cuts) > 0 {
 		if cut := cuts[len(cuts)-1]; cut > first || r.have.upTo(cut).Bytes > smallLog {
 			return false
 		}

@@ -74,6 +74,9 @@ func (r *retainer) events(ctx context.Context) (history.Tip, []history.Event, er
 	if err := r.goesOn(ctx, st); err != nil {
 		return history.Tip{}, nil, err
 	}
+	if r.forget {
+		return st.Tip(), r.forgotten(), nil
+	}
 	r.done.Folders, r.done.Pruned = 0, false
 	worth, err := r.worthACommit(ctx, st)
 	if err != nil || !worth {

@@ -60,6 +60,9 @@ func (r *retainer) remove(ctx context.Context) error {
 	if err := r.removeCheckpoints(ctx, func(n uint64) bool { return n <= r.base }); err != nil {
 		return err
 	}
+	if r.forget { // blocks may be those of checkpoints that were removed a moment ago: see Sweep
+		return nil
+	}
 	return r.removeBlocks(ctx)
 }
 
@@ -117,9 +120,16 @@ func (r *retainer) removeBlocks(ctx context.Context) error {
 		return nil
 	}
 	var named map[blocksID]bool // by the log
+	asked := r.o.Erasing == nil
 	for _, b := range r.have.blocks {
 		if r.needed[b.id] || !r.old(b) {
 			continue
+		}
+		if !asked {
+			if open, err := r.o.Erasing(ctx, r.f); err != nil || open {
+				return err
+			}
+			asked = true
 		}
 		key := history.RecordsKey(r.f.Path, b.id)
 		ofCheckpoints, err := history.OfCheckpoints(ctx, r.store, key)

@@ -17,7 +17,7 @@ const smallLog = 16 << 10
 // with all before it. Every moment after the cut stays in the log. It returns the last commits of
 // the days up to the cut.
 func (r *retainer) survey(ctx context.Context) (ends []history.Kept, err error) {
-	allowed := r.have.cuts(r.now.Add(-r.o.LogMinAge))
+	allowed := r.have.cuts(r.now.Add(-r.o.LogMinAge), r.forget)
 	if len(allowed) == 0 || allowed[len(allowed)-1] <= r.base {
 		return nil, nil
 	}
@@ -53,7 +53,7 @@ func (r *retainer) survey(ctx context.Context) (ends []history.Kept, err error) 
 			r.cut = last
 		}
 	}
-	if r.cut.Number > 0 && r.cut.Number-r.base < 2 && r.have.upTo(r.cut.Number).Bytes <= smallLog {
+	if !r.forget && r.cut.Number > 0 && r.cut.Number-r.base < 2 && r.have.upTo(r.cut.Number).Bytes <= smallLog {
 		prunes, err := r.prunes(ctx)
 		if err != nil {
 			return nil, err

@@ -43,14 +43,17 @@ type past struct {
 	uids  map[string]uint32
 	body  int
 
+	chunks map[cyrus.GUID]history.ChunkID // of every message
+
 	checked int  // number of checks
 	wide    bool // the next commit names its records in blocks
 	large   bool // the next commit has 3 MiB
+	still   bool // commits take no time: other goroutines are reading the clock
 }
 
 func newPast(t *testing.T) *past {
 	w := &past{partition: newPartition(t, time.Date(2026, 2, 1, 8, 0, 0, 0, time.UTC)), random: rand.New(rand.NewPCG(3, 4)),
-		dumps: map[uint64]string{}, times: map[uint64]time.Time{}, boxes: map[string][]uint32{}, uids: map[string]uint32{},
+		chunks: map[cyrus.GUID]history.ChunkID{}, dumps: map[uint64]string{}, times: map[uint64]time.Time{}, boxes: map[string][]uint32{}, uids: map[string]uint32{},
 		policy: maintenance.Policy{Keep: 10 * 24 * time.Hour, LogMinAge: 48 * time.Hour, DeletedFolders: 30 * 24 * time.Hour, DeletedPrefix: "DELETED"}}
 	w.store = w.memory
 	w.found = w.user("anne")
@@ -80,7 +83,7 @@ func (w *past) bodies(b *history.Builder, n int, inline bool) []history.Message 
 			body = binary.LittleEndian.AppendUint64(body, w.random.Uint64())
 		}
 		m := history.Message{GUID: sha1.Sum(body), Size: int64(len(body)), Chunks: []history.ChunkID{sha256.Sum256(body)}}
-		out = append(out, m)
+		out, w.chunks[m.GUID] = append(out, m), m.Chunks[0]
 		entry := m.GUID.String() + ".eml"
 		w.must(p.Add(entry, body))
 		if inline {
@@ -108,7 +111,9 @@ func (w *past) commit(events ...history.Event) { w.commitWith(0, "", false, even
 // commitWith adds new messages to a mailbox.
 func (w *past) commitWith(n int, box string, inline bool, events ...history.Event) {
 	w.t.Helper()
-	w.now = w.now.Add(time.Second)
+	if !w.still {
+		w.now = w.now.Add(time.Second)
+	}
 	h := history.Header{Backup: anne, Number: w.tip.Number + 1, Prev: w.tip.Hash, Time: w.now, Host: "h", Clock: w.now, Connection: "c", Client: "mail"}
 	b := history.NewBuilder(h, pack.Options{})
 	for _, e := range events {

@@ -44,12 +44,17 @@ type Packer struct {
 	known map[history.ChunkID]Placed
 	put   int   // packs
 	bytes int64 // of packs
+
+	announce func(ctx context.Context, key string) error
 }
 
 // New returns a Packer that puts packs of about size bytes.
 func New(s objstore.Store, size int64, o pack.Options) *Packer {
 	return &Packer{store: s, size: size, opt: o, known: map[history.ChunkID]Placed{}}
 }
+
+// Announce makes the Packer call fn before it puts a pack. An error keeps the pack from being put.
+func (p *Packer) Announce(fn func(ctx context.Context, key string) error) { p.announce = fn }
 
 // Put returns the number of packs that were put, and their bytes.
 func (p *Packer) Put() (packs int, bytes int64) { return p.put, p.bytes }
@@ -108,6 +113,11 @@ func (p *Packer) write(ctx context.Context, w *pack.Writer, n *Pack) error {
 		return err
 	}
 	key := history.PackKey(sha256.Sum256(object))
+	if p.announce != nil {
+		if err := p.announce(ctx, key); err != nil {
+			return fmt.Errorf("announce %s: %w", key, err)
+		}
+	}
 	info, err := p.store.Put(ctx, key, bytes.NewReader(object), objstore.PutOptions{})
 	if err != nil {
 		return err

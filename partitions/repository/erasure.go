@@ -34,6 +34,9 @@ type Erasure struct {
 	Reason  string    `json:"reason"` // for people
 	Since   time.Time `json:"since"`  // store time, as the following
 	State   string    `json:"state"`
+	// Before is the time before which only the history was erased; zero = the whole backup. Such a
+	// record has version 2, because a program that does not know it would erase everything.
+	Before time.Time `json:"before,omitzero"`
 	// IDs are those in the backup.json of all copies, in every partition. A run that was
 	// interrupted continues with these copies only.
 	IDs []string `json:"ids,omitempty"`
@@ -41,20 +44,43 @@ type Erasure struct {
 	// backup are removed if they are older.
 	Cut     time.Time `json:"cut,omitzero"`
 	Removed time.Time `json:"removed,omitzero"` // when the copies had been removed
-	Done    time.Time `json:"done,omitzero"`
+	Waits   time.Time `json:"waits,omitzero"`   // of history: when the next look for the rest makes sense
+	// Stale is when the list of blocks was made (ErasureBlocksKey), of history. It counts only if it is after Removed.
+	Stale time.Time `json:"stale,omitzero"`
+	Done  time.Time `json:"done,omitzero"`
+	// Cancelled is when an erasure of history was ended that was not complete: by a person, or, while it is pending,
+	// because it had removed nothing. In the latter case only packs are left that it had put.
+	Cancelled time.Time `json:"cancelled,omitzero"`
 	// Retained is the time until which the store refuses to remove something.
 	Retained time.Time `json:"retained,omitzero"`
-	Copies   []string  `json:"copies"` // folders of the copies that were set aside
-	Objects  int64     `json:"objects"`
-	Bytes    int64     `json:"bytes"` // of the objects of the copies
-	Packs    int64     `json:"packs"` // with bodies of the backup
+	// LegalHold means that a version has a legal hold, which ends only when somebody releases it.
+	LegalHold bool     `json:"legal_hold,omitempty"`
+	Copies    []string `json:"copies"` // folders of the copies that were set aside
+	Objects   int64    `json:"objects"`
+	Bytes     int64    `json:"bytes"` // of the objects of the copies
+	Packs     int64    `json:"packs"` // with bodies of the backup
 	// Unknown counts objects that could not be read, so that the packs that only they named are
 	// not on record. They are removed as unused.
 	Unknown int64 `json:"unknown,omitempty"`
 }
 
-// erasureVersion is the version of the record.
-const erasureVersion = 1
+// The versions of the record: of whole backups, and of the history before a time.
+const (
+	erasureVersion   = 1
+	erasureOfHistory = 2
+)
+
+// NewErasure returns a record of the erasure of a backup, or of its history before a time.
+func NewErasure(id string, of Name, before time.Time) *Erasure {
+	e := &Erasure{Version: erasureVersion, ID: id, Backup: of.Path(), Name: of.Full, Kind: of.Kind, State: ErasureBegun, Copies: []string{}}
+	if !before.IsZero() {
+		e.Version, e.Before = erasureOfHistory, before.UTC()
+	}
+	return e
+}
+
+// OfHistory reports whether the backup stays, and only history is erased.
+func (e *Erasure) OfHistory() bool { return !e.Before.IsZero() }
 
 // ErasedPrefix is the prefix of the records of erasures.
 const ErasedPrefix = "erased/"
@@ -65,6 +91,9 @@ func ErasureKey(id string) string { return ErasedPrefix + id + ".json" }
 // ErasurePacksKey is the key of the list of the packs of an erasure, until it is done.
 func ErasurePacksKey(id string) string { return ErasedPrefix + id + ".packs.zst" }
 
+// ErasureBlocksKey is the key of the list of the objects of records/ that may have erased history, until it is done.
+func ErasureBlocksKey(id string) string { return ErasedPrefix + id + ".blocks.zst" }
+
 // Unfinished reports whether copies of the backup may be left.
 func (e *Erasure) Unfinished() bool { return e.State == ErasureBegun || e.State == ErasureRemoving }
 
@@ -74,8 +103,10 @@ func (e *Erasure) Of() Name { return Name{e.Kind, e.Name} }
 // Check returns an error if the record is not valid.
 func (e *Erasure) check(key string) error {
 	switch {
-	case e.Version != erasureVersion:
-		return fmt.Errorf("%s has version %d, this program supports version %d: %w", key, e.Version, erasureVersion, ErrVersion)
+	case e.Version != erasureVersion && e.Version != erasureOfHistory:
+		return fmt.Errorf("%s has version %d, this program supports version %d: %w", key, e.Version, erasureOfHistory, ErrVersion)
+	case (e.Version == erasureOfHistory) != e.OfHistory() || e.OfHistory() && len(e.Copies) > 0:
+		return fmt.Errorf("%s: %w: it does not show which part it is about", key, history.ErrCorrupt)
 	case ErasureKey(e.ID) != key, e.Of().Path() != e.Backup:
 		return fmt.Errorf("%s: %w: it is about another erasure", key, history.ErrCorrupt)
 	}
@@ -122,6 +153,60 @@ func (e *Erasure) Put(ctx context.Context, s objstore.Store, etag string) (strin
 		return now.ETag, nil
 	}
 	return "", err
+}
+
+// ErrErasing reports a backup with erased history whose bodies are not all removed yet.
+var ErrErasing = errors.New("an erasure of its history is not complete: see ctl_backups erase --list, and run compact -A first")
+
+// Concerns reports whether the record is about the history of a backup, and not of another one with its name.
+func (e *Erasure) Concerns(f *Found) bool {
+	return e.OfHistory() && e.Backup == f.Path && len(e.IDs) == 1 && e.IDs[0] == f.Info.ID
+}
+
+// MayConcern reports whether the record may be about the history of a backup. A repair of backup.json gives it another
+// id. The time of creation is then unknown, unless the log begins with commit 1 (verify.Repair): a later one proves that
+// it is another backup.
+func (e *Erasure) MayConcern(f *Found) bool {
+	return e.OfHistory() && e.Backup == f.Path && (e.Concerns(f) || f.Info.ID == "" || !f.Info.Created.After(e.Since))
+}
+
+// CheckErasures returns ErrErasing if a copy of the backup may have bodies that have to disappear. A backup
+// whose backup.json cannot be read counts as every backup that had its name.
+func (f *Found) CheckErasures(ctx context.Context) error {
+	for e, err := range Erasures(ctx, f.Partition, time.Time{}) {
+		if err != nil && (e == nil || IsStoreError(err)) {
+			return err
+		}
+		if err == nil && e.State != ErasureDone && e.Cancelled.IsZero() && e.MayConcern(f) {
+			return fmt.Errorf("%s: %w", f.Name(), ErrErasing)
+		}
+	}
+	return nil
+}
+
+// Erasing reports whether an erasure in a partition is not done, of any backup. A record that cannot be read may be about
+// one. Each erasure puts its record before it looks for packs.
+func Erasing(ctx context.Context, p Config) (bool, error) {
+	return anyOpen(ctx, p, func(*Erasure) bool { return true })
+}
+
+// ErasingHistory reports whether an erasure of the history of a backup with this name is not done. A record that cannot
+// be read may be one.
+func (f *Found) ErasingHistory(ctx context.Context) (bool, error) {
+	return anyOpen(ctx, f.Partition, func(e *Erasure) bool { return e.OfHistory() && e.Backup == f.Path })
+}
+
+// anyOpen reports whether is returns true for a record that is not done, or a record cannot be read.
+func anyOpen(ctx context.Context, p Config, is func(*Erasure) bool) (bool, error) {
+	for e, err := range Erasures(ctx, p, time.Time{}) {
+		if err != nil && (e == nil || IsStoreError(err)) {
+			return false, err
+		}
+		if err != nil || e.State != ErasureDone && is(e) {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // Erasures yields the records of a partition that were changed after a time, in order of their

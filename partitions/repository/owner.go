@@ -9,10 +9,11 @@ import (
 
 // Owner is the owner of a backup according to its objects.
 type Owner struct {
-	Own     bool   // some objects belong to this backup
-	Other   string // path of another backup that some objects belong to, or ""
-	Created time.Time
-	Objects int // number of commits and checkpoints read
+	Own     bool      // some objects belong to this backup
+	Other   string    // path of another backup that some objects belong to, or ""
+	Created time.Time // when the first of them that is left was made: the backup may be older
+	First   uint64    // the number of its commit; 1 = Created is the beginning of the backup
+	Objects int       // number of commits and checkpoints read
 }
 
 // Foreign reports whether the objects belong to another backup only.
@@ -34,7 +35,7 @@ func (f *Found) Owner(ctx context.Context) (o Owner, err error) {
 			return o, err
 		case err != nil, h.Backup == f.Path && h.Connection == "lock": // a lock that a tool took here proves nothing
 		case h.Backup == f.Path:
-			o.Own, o.Created = true, h.Time
+			o.Own, o.Created, o.First = true, h.Time, h.Number
 			return o, nil
 		case o.Other == "":
 			o.Other = h.Backup
@@ -50,7 +51,7 @@ func (f *Found) Owner(ctx context.Context) (o Owner, err error) {
 		if err != nil {
 			return o, err
 		}
-		o.Own, o.Created = true, m.Time()
+		o.Own, o.Created, o.First = true, m.Time(), n
 		return o, m.Close()
 	}
 	return o, err

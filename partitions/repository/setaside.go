@@ -18,10 +18,21 @@ import (
 // It does not decode the objects, so their damage does not matter. After an interruption
 // at any point, calling it again continues. where is the new prefix of the backup.
 //
+// It returns ErrErasing if bodies of an erased history are left: nothing removes them from a copy.
+//
 // SetAside holds the lock of the backup. A daemon that has the backup open finds that
 // the newest commit is missing, looks for the backup, and finds none.
 func (f *Found) SetAside(ctx context.Context, reason string, o LockOptions, report func(Copied)) (where string, done Copied, err error) {
-	return f.setAside(ctx, reason, o, report, ExcludeUpkeep)
+	return f.setAside(ctx, reason, o, report, func(ctx context.Context, f *Found, o LockOptions) (*Upkeep, error) {
+		u, err := ExcludeUpkeep(ctx, f, o)
+		if err != nil {
+			return nil, err
+		}
+		if err := f.CheckErasures(ctx); err != nil {
+			return nil, errors.Join(err, u.End(context.WithoutCancel(ctx)))
+		}
+		return u, nil
+	})
 }
 
 // SetAsideToErase is SetAside, but returns ErrOnHold if the backup is on hold.

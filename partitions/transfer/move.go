@@ -37,6 +37,9 @@ func Move(ctx context.Context, from []repository.Config, n repository.Name, dest
 		return c.done, c.finish(ctx)
 	}
 	return c.done, c.locked(ctx, o, func(ctx context.Context, l *repository.Lock) error {
+		if err := end.Found.CheckErasures(ctx); err != nil {
+			return err
+		}
 		if err := c.seal(ctx, l, repo.ID); err != nil {
 			return err
 		}

@@ -20,9 +20,12 @@ const newBackup = time.Hour
 func (w *verifier) noLog() error {
 	numbers, err := w.f.Log().Checkpoints(w.ctx)
 	if age := time.Since(w.f.Info.Created); err == nil && len(numbers) == 0 && age > newBackup {
+		ago := ""
+		if !w.f.Info.Created.IsZero() { // else a repair of backup.json did not know
+			ago = " " + english.Plural(int(age.Hours()), "hour", "") + " ago"
+		}
 		w.problem(Problem{Object: history.LogPrefix(w.f.Path), Text: fmt.Sprintf(
-			"no commit and no checkpoint exists: the log was lost, or backupd was stopped while it created the backup %s. Run sync_client -u to fill the backup, or ctl_backups set-aside to start a new one",
-			english.Plural(int(age.Hours()), "hour", "")+" ago")})
+			"no commit and no checkpoint exists: the log was lost, or backupd was stopped while it created the backup%s. Run sync_client -u to fill the backup, or ctl_backups set-aside to start a new one", ago)})
 	}
 	if err == nil && len(numbers) > 0 {
 		w.diagnosis.log = append(w.diagnosis.log, history.LostRange{From: 1, To: numbers[0], Reason: lostMissing})

@@ -21,10 +21,14 @@ type RepairOptions struct {
 	// Others are the partitions to search for other copies of bodies, including this one.
 	Others   []repository.Config
 	Pack     pack.Options
-	PackSize int64         // bytes of a pack; 0: 12 MiB
-	Problem  func(Problem) // called with each problem that verify finds before the repair
-	Report   func(Change)  // called with each change
-	Step     func(string)  // called with the present step; may be nil
+	PackSize int64 // bytes of a pack; 0: 12 MiB
+	// Replacing is called before a pack is put that has entries of another one, which may have been erased
+	// messages, or after it was noted, if an erasure has begun meanwhile. lease is that of collection.
+	// nil: it is not called.
+	Replacing func(ctx context.Context, lease *repository.Upkeep, old, now string) error
+	Problem   func(Problem) // called with each problem that verify finds before the repair
+	Report    func(Change)  // called with each change
+	Step      func(string)  // called with the present step; may be nil
 }
 
 // Outcome is the result of the repair of one object.

@@ -32,7 +32,7 @@ func (s *bodySearch) flushPack(ctx context.Context) error {
 	if len(s.in) == 0 {
 		return nil
 	}
-	key, err := s.r.putPack(ctx, s.w)
+	key, err := s.r.putPack(ctx, s.w, "", nil)
 	if err != nil {
 		return err
 	}

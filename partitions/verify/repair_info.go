@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/partitions/repository"
@@ -73,14 +74,28 @@ func (r *repairer) backupInfo(ctx context.Context) error {
 	} else if !errors.Is(err, objstore.ErrNotExist) {
 		return err
 	}
-	if o.Created.IsZero() {
-		if o.Created, err = r.lock.Now(ctx); err != nil {
-			return err
-		}
+	created, err := r.created(ctx, o)
+	if err != nil {
+		return err
 	}
-	if r.f.Info, err = f.PutInfo(ctx, opt, o.Created); err != nil {
+	if r.f.Info, err = f.PutInfo(ctx, opt, created); err != nil {
 		return err
 	}
 	r.report(Repaired, key, "rewritten: the log belongs to the backup of %s", f.Name())
 	return nil
+}
+
+// created returns the time of creation for a new backup.json; zero = unknown. The first commit that is left may be much
+// younger than the backup, and an erasure of its history that is not complete would take it for another backup.
+func (r *repairer) created(ctx context.Context, o repository.Owner) (time.Time, error) {
+	if o.First != 1 {
+		erasing, err := r.f.ErasingHistory(ctx)
+		if err != nil || erasing {
+			return time.Time{}, err
+		}
+	}
+	if o.Created.IsZero() {
+		return r.lock.Now(ctx)
+	}
+	return o.Created, nil
 }

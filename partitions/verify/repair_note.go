@@ -35,7 +35,7 @@ func (s *bodySearch) mendNote(ctx context.Context, about string) (err error) {
 	if info, damaged, err = s.r.damagedNote(ctx, about); err != nil || !damaged {
 		return err // a single answer may have been garbled
 	}
-	n := &noteSearch{repairer: s.r, bodies: s, about: about, need: map[string]history.ChunkID{}, in: map[string]string{}, w: pack.NewWriter(nil, s.r.o.Pack)}
+	n := &noteSearch{repairer: s.r, lease: lease, bodies: s, about: about, need: map[string]history.ChunkID{}, in: map[string]string{}, w: pack.NewWriter(nil, s.r.o.Pack)}
 	for _, prefix := range []string{"backups/", repository.AsidePrefix} {
 		if err := n.namedBelow(ctx, prefix); err != nil {
 			return err
@@ -85,6 +85,7 @@ type noteSearch struct {
 	*repairer
 	bodies *bodySearch // for its reads
 	about  string
+	lease  *repository.Upkeep         // of collection
 	need   map[string]history.ChunkID // by entry: at most the entries of a pack
 	in     map[string]string          // found entries, with their new packs
 	w      *pack.Writer
@@ -175,7 +176,7 @@ func (n *noteSearch) flushPack(ctx context.Context) error {
 	if len(n.added) == 0 {
 		return nil
 	}
-	key, err := n.putPack(ctx, n.w)
+	key, err := n.putPack(ctx, n.w, n.about, n.lease)
 	if err != nil {
 		return err
 	}

@@ -161,11 +161,8 @@ func (r *repairer) rewrite(ctx context.Context, key string, body objstore.Body) 
 		r.report(Repaired, key, "removed: no entry is readable")
 		return nil
 	}
-	now, err := r.putPack(ctx, w)
+	now, err := r.putNoted(ctx, w, key, kept)
 	if err != nil {
-		return err
-	}
-	if err := r.note(ctx, key, kept, now); err != nil {
 		return err
 	}
 	text := ""
@@ -174,6 +171,87 @@ func (r *repairer) rewrite(ctx context.Context, key string, body objstore.Body) 
 	}
 	r.report(Repaired, key, "%s copied to %s%s", english.Plural(len(kept), "entry", "entries"), now, text)
 	return nil
+}
+
+// putNoted puts a pack with the entries of another one, and notes it. If an erasure is open, it holds the lease of
+// collection: else the erasure could look for packs in between, and find neither the new pack nor a note that leads there.
+// An erasure that begins meanwhile has its record before it looks.
+func (r *repairer) putNoted(ctx context.Context, w *pack.Writer, key string, entries []string) (now string, err error) {
+	open, err := r.erasing(ctx)
+	if err != nil {
+		return "", err
+	}
+	earlier, err := r.earlierPacks(ctx, key)
+	if err != nil {
+		return "", err
+	}
+	if open {
+		err = r.leased(ctx, func(lease *repository.Upkeep) error {
+			if err := r.replacing(ctx, lease, key, earlier); err != nil {
+				return err
+			}
+			if now, err = r.putPack(ctx, w, key, lease); err == nil {
+				err = lease.Check()
+			}
+			if err != nil {
+				return err
+			}
+			return r.note(ctx, key, entries, now)
+		})
+		return now, err
+	}
+	if now, err = r.putPack(ctx, w, "", nil); err != nil {
+		return "", err
+	}
+	if err := r.note(ctx, key, entries, now); err != nil {
+		return "", err
+	}
+	if open, err = r.erasing(ctx); err == nil && open {
+		err = r.leased(ctx, func(lease *repository.Upkeep) error { return r.replacing(ctx, lease, key, append(earlier, now)) })
+	}
+	return now, err
+}
+
+// earlierPacks returns the packs that the note about a pack leads to: an interrupted repair has put them, and nothing
+// shows them once the note is changed.
+func (r *repairer) earlierPacks(ctx context.Context, key string) ([]string, error) {
+	m, _, err := history.ReadMoved(ctx, r.store, key)
+	if errors.Is(err, objstore.ErrNotExist) || history.IsDamage(err) || r.o.Replacing == nil {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	packs := slices.Sorted(maps.Values(m.Entries))
+	return slices.DeleteFunc(slices.Compact(packs), func(p string) bool { return p == key }), nil
+}
+
+// replacing puts packs with entries of another one on the lists of erasures.
+func (r *repairer) replacing(ctx context.Context, lease *repository.Upkeep, old string, packs []string) error {
+	for _, now := range packs {
+		if err := r.o.Replacing(ctx, lease, old, now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// leased calls fn with the lease of collection, which every erasure holds while it looks for packs.
+func (r *repairer) leased(ctx context.Context, fn func(*repository.Upkeep) error) (err error) {
+	lease, err := repository.BeginCollection(ctx, r.f.Partition, r.o.Lock)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lease.End(context.WithoutCancel(ctx))) }()
+	return fn(lease)
+}
+
+// erasing reports whether new packs have to be put on the lists of erasures.
+func (r *repairer) erasing(ctx context.Context) (bool, error) {
+	if r.o.Replacing == nil {
+		return false, nil
+	}
+	return repository.Erasing(ctx, r.f.Partition)
 }
 
 // renote changes the notes of other packs that lead to a rewritten pack. Readers follow one note only, and
@@ -223,13 +301,23 @@ func (r *repairer) renote(ctx context.Context, key string, at time.Time, entries
 	return nil
 }
 
-// putPack finishes and writes a pack.
-func (r *repairer) putPack(ctx context.Context, w *pack.Writer) (key string, err error) {
+// putPack finishes and writes a pack. Its entries were in the pack of; "" = only those that a backup needs.
+func (r *repairer) putPack(ctx context.Context, w *pack.Writer, of string, lease *repository.Upkeep) (key string, err error) {
 	obj, err := w.Finish()
 	if err != nil {
 		return "", err
 	}
 	key = history.PackKey(sha256.Sum256(obj))
+	if of != "" && r.o.Replacing != nil {
+		if err := r.o.Replacing(ctx, lease, of, key); err != nil {
+			return "", err
+		}
+	}
+	if lease != nil {
+		if err := lease.Check(); err != nil {
+			return "", err
+		}
+	}
 	_, err = r.store.Put(ctx, key, bytes.NewReader(obj), objstore.PutOptions{})
 	return key, err
 }

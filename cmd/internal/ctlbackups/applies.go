@@ -30,6 +30,8 @@ func (c *command) applies(p *cmdline.Program, verb string) error {
 		{"list", []string{"passwd", "erase"}},
 		{"yes", []string{"erase", "release"}},
 		{"tripwire", []string{"release"}},
+		{"before", []string{"erase"}},
+		{"cancel", []string{"erase"}},
 		{"wait", []string{"erase"}},
 		{"for", []string{"debug", "compact"}},
 		{"limit-requests", []string{"compact"}},
@@ -70,6 +72,8 @@ func (c *command) applies(p *cmdline.Program, verb string) error {
 		return cli.Usagef("--users: the number of backups must be at least 1")
 	case p.Changed("until") && c.until == "":
 		return cli.Usagef("--until: the time is empty")
+	case p.Changed("before") && c.before == "":
+		return cli.Usagef("--before: the time is empty")
 	case p.Changed("limit-requests") && c.rate < 1:
 		return cli.Usagef("--limit-requests: the number of requests must be at least 1")
 	case p.Changed("stale") && c.stale < 0:

@@ -38,8 +38,8 @@ func verbs() []verb {
 			Text: "from now on, nothing is removed from these backups, on no host; list and stat show it"}, hold},
 		{cmdline.Verb{Name: "release", Args: "[--reason TEXT | --tripwire | --yes] [MODE] BACKUP...",
 			Text: "end holds of backups and print them: those with this reason, those of the tripwire, or all; with -A, -D and -P, all only with --yes"}, release},
-		{cmdline.Verb{Name: "erase", Args: "[-n] [--yes] [--wait] [-w] --reason TEXT [MODE] BACKUP... | --list",
-			Text: "remove backups with all their copies in all partitions, now; compact -A, or --wait, removes their bodies from packs two hours later; a record of the erasure remains"}, erase},
+		{cmdline.Verb{Name: "erase", Args: "[-n] [--before TIME [--cancel]] [--yes] [--wait] [-w] --reason TEXT [MODE] BACKUP... | --list",
+			Text: "remove backups with all their copies in all partitions, now, or only their history before a time; compact -A, or --wait, removes their bodies from packs two hours later; a record of the erasure remains"}, erase},
 		{cmdline.Verb{Name: "forget-server", Args: "[-n] MAILSERVER...",
 			Text: "mail servers that are gone for good: status shows them no longer, and their refused users neither; their backups stay; a name as status prints it, or its address alone"}, forgetServers},
 		{cmdline.Verb{Name: "lock", Args: "[-c] [-p | -x COMMAND] [MODE] BACKUP",
@@ -98,7 +98,9 @@ func (c *command) commandLine() *cmdline.Program {
 		f.BoolVar(&c.remove, "delete", false, "passwd: delete the user")
 		f.BoolVar(&c.list, "list", false, "passwd: list the users; erase: list all erasures")
 		f.BoolVar(&c.yes, "yes", false, "erase: do not ask; release with -A, -D or -P: every hold, whatever its reason")
-		f.BoolVar(&c.waitErased, "wait", false, "erase: wait until the bodies can be removed, two hours, and remove them")
+		f.StringVar(&c.before, "before", "", "erase: only the history before this `TIME`: every earlier moment, and what the user had deleted or changed before it; mail that the user still has stays, also old mail")
+		f.BoolVar(&c.cancel, "cancel", false, "erase --before: end an erasure of this history that cannot be completed, because a backup with another id has the name, or because its list of packs is lost; bodies may be left")
+		f.BoolVar(&c.waitErased, "wait", false, "erase: wait until the bodies can be removed, two hours (fourteen with --before), and remove them")
 		f.IntVar(&c.rate, "limit-requests", 0, "compact: make at most `N` requests per second to each partition")
 		f.IntVar(&c.users, "users", 0, "drill: only `N` of the backups, drawn at random")
 		f.Var(&c.share, "share", "drill: only a `SHARE` of the backups, drawn at random, but at least one: 5%")
@@ -134,6 +136,7 @@ func (c *command) commandLine() *cmdline.Program {
 		`ctl_backups hold anne --reason "case 4711" --until 2027-12-31`,
 		"ctl_backups list --holds       # which backups are on hold, and why",
 		`ctl_backups erase anne --reason "request of 2027-03-01"`,
+		`ctl_backups erase anne --before 2027-01-01 --reason "request of 2027-03-01"`,
 		"ctl_backups erase --list       # who was erased, when and why",
 		`ctl_backups forget-server "repl [192.0.2.7]"`,
 		"ctl_backups reindex -A",

@@ -45,6 +45,7 @@ func compact(c *command) error {
 	}
 	k.progress = newProgress(c)
 	k.record = c.beginRun(repository.RunCompact)
+	c.sweepHistories()
 	chosen := c.chosen()
 	if c.mode == modeAll {
 		chosen = c.browsedWith(k.known)
@@ -58,6 +59,9 @@ func compact(c *command) error {
 		if cerr := k.collect(); err == nil {
 			err = cerr
 		}
+	}
+	if err == nil && c.unswept { // it was reported
+		err = cli.ErrReported
 	}
 	k.progress.end()
 	k.record.end(k.late, err)

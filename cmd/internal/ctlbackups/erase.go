@@ -22,12 +22,14 @@ func (c *command) checkErase() error {
 		return cli.Usagef("erase takes names of single backups")
 	case c.reason == "" && !c.dryRun:
 		return cli.Usagef("erase needs --reason: it is in the record that remains")
+	case c.cancel && (c.before == "" || c.waitErased):
+		return cli.Usagef("--cancel needs the time of the erasure, --before, and cannot be used with --wait")
 	}
-	return nil
+	return c.checkBefore()
 }
 
 func (c *command) checkEraseList() error {
-	if c.anyMode() || len(c.args) > 0 || c.yes || c.waitErased || c.dryRun || c.reason != "" {
+	if c.anyMode() || len(c.args) > 0 || c.yes || c.waitErased || c.cancel || c.dryRun || c.reason != "" || c.before != "" {
 		return cli.Usagef("erase --list takes no mode, no names and no other options")
 	}
 	return nil
@@ -48,7 +50,14 @@ func erase(c *command) error {
 	var t eraseTotals
 	failed := false
 	for _, arg := range c.args {
-		err := c.eraseOne(arg, &t)
+		one := c.eraseOne
+		if c.before != "" {
+			one = c.eraseHistory
+		}
+		if c.cancel {
+			one = c.cancelHistory
+		}
+		err := one(arg, &t)
 		if c.ctx.Err() != nil {
 			return c.ctx.Err()
 		}
@@ -72,8 +81,12 @@ func erase(c *command) error {
 		err = cli.ErrReported
 	}
 	if !c.dryRun && (t.backups > 0 || t.failed > 0) {
-		c.audit.Done(c.bucket.Conf, "erase", err, "what", c.what(), "reason", c.reason, "backups", t.backups, "failed", t.failed,
-			"objects", t.objects, "bytes", t.bytes, "packs", t.packs)
+		attrs := []any{"what", c.what(), "reason", c.reason, "before", c.before, "backups", t.backups, "failed", t.failed,
+			"objects", t.objects, "bytes", t.bytes, "packs", t.packs}
+		if c.cancel {
+			attrs = append(attrs, "cancelled", true)
+		}
+		c.audit.Done(c.bucket.Conf, "erase", err, attrs...)
 	}
 	return err
 }
@@ -137,23 +150,28 @@ func (c *command) surveyed(arg string) (found *erasure.Survey, err error) {
 
 // confirm shows the copies, and asks.
 func (c *command) confirm(s *erasure.Survey) error {
+	return c.confirmed(s.Name, "erase it", func() error { return c.showSurvey(s, false) })
+}
+
+// confirmed calls show, and asks for a name.
+func (c *command) confirmed(n repository.Name, to string, show func() error) error {
 	if c.yes {
 		return nil
 	}
 	if !c.asks() {
 		return cli.Usagef("erase asks before it removes anything, and standard input is no terminal: use --yes")
 	}
-	if err := c.showSurvey(s, false); err != nil {
+	if err := show(); err != nil {
 		return err
 	}
-	if _, err := cli.Fprintf(c.out, "Nobody can undo this. Type the name to erase it: "); err != nil {
+	if _, err := cli.Fprintf(c.out, "Nobody can undo this. Type the name to %s: ", to); err != nil {
 		return err
 	}
 	if err := c.flush(); err != nil {
 		return err
 	}
 	answer, err := bufio.NewReader(c.in).ReadString('\n')
-	if strings.TrimSpace(answer) != s.Name.Full {
+	if strings.TrimSpace(answer) != n.Full {
 		return errors.Join(errors.New("not confirmed: nothing was erased"), c.ctx.Err())
 	}
 	return err

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
@@ -36,6 +38,12 @@ func (c *command) dueErasures(p repository.Config) (due []*repository.Erasure, c
 	for _, e := range open {
 		is, at := erasure.Due(e, now)
 		switch {
+		case e.OfHistory() && e.State != repository.ErasureDone && (is || e.Unfinished()) && !c.dryRun:
+			s, begun := c.sweepHistory(p, e)
+			if s.complete {
+				due = append(due, s.of)
+			}
+			complete = complete && (s.complete || !begun)
 		case is || e.State == repository.ErasureDone:
 			due = append(due, e)
 		case e.State == repository.ErasureRemoving && !c.dryRun:
@@ -47,11 +55,26 @@ func (c *command) dueErasures(p repository.Config) (due []*repository.Erasure, c
 			cli.Fprintf(c.out, "erase %s: %s: bodies are removed after %s\n", nameOf(e.Of()), p.Name, timespec.Text(at))
 		}
 	}
-	due, err = erasure.Listed(c.ctx, p, due)
-	if err != nil {
+	listed, err := erasure.Listed(c.ctx, p, due)
+	_, werr := erasure.Listed(c.ctx, p, waitingOf(open, due))
+	if err = errors.Join(err, werr); err != nil {
 		cli.Fprintf(c.err, "ctl_backups: partition %s: %v\n", p.Name, err)
 	}
-	return due, complete && err == nil
+	return listed, complete && err == nil
+}
+
+// waitingOf returns the erasures of history that are not due, and have put a list of packs.
+func waitingOf(open, due []*repository.Erasure) (out []*repository.Erasure) {
+	for _, e := range open {
+		if e.OfHistory() && (e.State == repository.ErasureRemoving || e.State == repository.ErasurePending) && !hasErasure(due, e) {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+func hasErasure(list []*repository.Erasure, e *repository.Erasure) bool {
+	return slices.ContainsFunc(list, func(x *repository.Erasure) bool { return x.ID == e.ID })
 }
 
 // resumeErasure removes copies after an interruption. A copy that is removed in part would keep
@@ -78,6 +101,7 @@ func (c *command) settleErasures(p repository.Config, due []*repository.Erasure,
 	if err != nil {
 		cli.Fprintf(c.err, "ctl_backups: %v\n", err)
 	}
+	others := c.othersWaiting(p, due)
 	done := err == nil
 	for _, s := range settled {
 		if err := c.erasedPart(erasure.Done{Record: erasure.Record{Partition: p.Name, Erasure: s.Erasure}}); err != nil {
@@ -88,12 +112,29 @@ func (c *command) settleErasures(p repository.Config, due []*repository.Erasure,
 		}
 		done = false
 		why := fmt.Sprintf("%s, or former versions, are left: compact -A continues", objects(s.Left, "pack"))
-		if !s.Retained.IsZero() {
-			why = "the bucket retains versions until " + timespec.Text(s.Retained)
+		if others != "" {
+			why += ". Packs that it shares with the erasure of the history of " + others + " wait for that"
+		}
+		if text := retainedText(s.Erasure); text != "" {
+			why = text
 		}
 		cli.Fprintf(c.err, "ctl_backups: partition %s: the erasure of %s is not complete: %s\n", p.Name, nameOf(s.Of()), why)
 	}
 	return done, nil
+}
+
+// othersWaiting names the backups whose erasures of history are not due, or could not be swept. Until they are, no pack of
+// theirs is rewritten (erasure.Keep).
+func (c *command) othersWaiting(p repository.Config, due []*repository.Erasure) string {
+	open, _ := erasure.Open(c.ctx, p) // what cannot be read was reported
+	var names []string
+	for _, e := range open {
+		if e.OfHistory() && e.State != repository.ErasureDone && !hasErasure(due, e) {
+			names = append(names, nameOf(e.Of()))
+		}
+	}
+	slices.Sort(names)
+	return strings.Join(slices.Compact(names), ", ")
 }
 
 // eraseRest waits with --wait until the bodies can be removed, and removes them.
@@ -116,19 +157,19 @@ func (c *command) eraseRest(n repository.Name) error {
 }
 
 func (c *command) eraseBodies(p repository.Config, n repository.Name) (done bool, err error) {
-	for {
+	var due []*repository.Erasure
+	complete := false
+	for more := true; more; { // the rest of a history may have to wait again
+		if err := c.awaitErasures(p, n); err != nil {
+			return false, err
+		}
+		due, complete = c.dueErasures(p)
 		waiting, err := c.waiting(p, n)
 		if err != nil {
 			return false, err
 		}
-		if waiting == 0 {
-			break
-		}
-		if err := c.sleep(min(waiting, pollErasure)); err != nil {
-			return false, err
-		}
+		more = waiting > 0
 	}
-	due, complete := c.dueErasures(p)
 	if len(due) == 0 {
 		return complete, nil
 	}
@@ -139,8 +180,24 @@ func (c *command) eraseBodies(p repository.Config, n repository.Name) (done bool
 	for _, b := range append(r.Blocked, r.Kept...) {
 		cli.Fprintf(c.err, "ctl_backups: partition %s: bodies stay because of %v\n", p.Name, b)
 	}
+	if r.Blocking > 0 { // nothing was removed
+		return false, nil
+	}
 	done, err = c.settleErasures(p, due, r)
 	return done && complete, err
+}
+
+// awaitErasures sleeps until no bodies of a backup have to wait.
+func (c *command) awaitErasures(p repository.Config, n repository.Name) error {
+	for {
+		waiting, err := c.waiting(p, n)
+		if err != nil || waiting == 0 {
+			return err
+		}
+		if err := c.sleep(min(waiting, pollErasure)); err != nil {
+			return err
+		}
+	}
 }
 
 // waiting returns how long the bodies of a backup have to wait; 0 = none waits.
@@ -178,14 +235,15 @@ func (c *command) sleep(d time.Duration) error {
 	}
 }
 
-// collectPartition runs a collection that also removes the bodies of erased backups. places chooses the
-// backups whose old places are wanted.
+// collectPartition runs a collection that also removes the bodies of erased backups, and rewrites no pack of
+// erasures that wait. places chooses the backups whose old places are wanted.
 func (c *command) collectPartition(p repository.Config, due []*repository.Erasure, seen *collection.Seen, places func(path string) bool) (*collection.Result, error) {
 	o, err := c.collectOptions()
 	o.Seen, o.Places = seen, places
 	if err != nil {
 		return &collection.Result{}, err
 	}
+	o.Keep = erasure.Keep(p, due)
 	if len(due) > 0 {
 		o.Erase = erasure.Packs(c.ctx, p, due)
 		if !c.dryRun {

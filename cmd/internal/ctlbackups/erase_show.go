@@ -2,6 +2,7 @@ package ctlbackups
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
@@ -104,22 +105,43 @@ func (c *command) eraseObject(r erasure.Record) error {
 // recordText describes an erasure in words.
 func recordText(e *repository.Erasure) string {
 	text := fmt.Sprintf("removed %s in %s", objects(e.Objects, "object"), objects(int64(len(e.Copies)), "folder"))
+	if e.OfHistory() {
+		text = fmt.Sprintf("removed the history before %s, %s", timespec.Text(e.Before), objects(e.Objects, "object"))
+	}
 	switch e.State {
 	case repository.ErasurePending:
 		_, at := erasure.Due(e, time.Time{})
+		if !e.Cancelled.IsZero() {
+			text = "the erasure of the history before " + timespec.Text(e.Before) + " has ended, and had removed nothing"
+		}
 		text += fmt.Sprintf("; bodies in %s are left: compact -A removes them after %s", objects(e.Packs, "pack"), timespec.Text(at))
 	case repository.ErasureDone:
 		text += fmt.Sprintf(", and the bodies in %s, until %s", objects(e.Packs, "pack"), timespec.Text(e.Done))
-		if len(e.Copies) == 0 {
+		switch {
+		case !e.Cancelled.IsZero():
+			text = "the erasure of the history before " + timespec.Text(e.Before) + " was cancelled on " + timespec.Text(e.Cancelled) + ": some of it may be left"
+		case len(e.Copies) == 0 && !e.OfHistory():
 			text = "another erasure has removed everything"
 		}
 	default:
 		text = "the erasure was interrupted: run erase again"
 	}
-	if !e.Retained.IsZero() {
-		text += "; the bucket retains versions until " + timespec.Text(e.Retained)
+	if kept := retainedText(e); kept != "" {
+		text += "; " + kept
 	}
 	return text
+}
+
+// retainedText returns what keeps versions in the bucket; "" = nothing.
+func retainedText(e *repository.Erasure) string {
+	var why []string
+	if e.LegalHold {
+		why = append(why, "the bucket has a legal hold on versions: whoever placed it must release it")
+	}
+	if !e.Retained.IsZero() {
+		why = append(why, "the bucket retains versions until "+timespec.Text(e.Retained))
+	}
+	return strings.Join(why, "; ")
 }
 
 // eraseList prints the records of all erasures.

@@ -1,12 +1,14 @@
 package ctlbackups
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"iter"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 	"github.com/cyrusbackup/backupd/internal/version"
+	"github.com/cyrusbackup/backupd/partitions/erasure"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 	"github.com/cyrusbackup/backupd/partitions/verify"
 )
@@ -108,6 +110,11 @@ func (c *command) repairOne(f *repository.Found, parts []repository.Config) erro
 	var report []verify.Change
 	done, err := verify.Repair(c.ctx, f, verify.RepairOptions{
 		Lock: c.lockOptions("verify --repair"), Others: parts,
+		Replacing: func(ctx context.Context, lease *repository.Upkeep, old, now string) error {
+			return erasure.Replaces(ctx, f.Partition, lease, old, now, func(err error) {
+				cli.Fprintf(c.err, "ctl_backups: %v\n", err)
+			})
+		},
 		Problem: func(p verify.Problem) { c.problem(f, p) },
 		Report: func(r verify.Change) {
 			report = append(report, r)

@@ -11,6 +11,7 @@ import (
 	"github.com/cyrusbackup/backupd/internal/imapconf"
 	"github.com/cyrusbackup/backupd/internal/timespec"
 	"github.com/cyrusbackup/backupd/objstore/pack"
+	"github.com/cyrusbackup/backupd/partitions/erasure"
 	"github.com/cyrusbackup/backupd/partitions/maintenance"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 	"github.com/cyrusbackup/backupd/partitions/tripwire"
@@ -43,6 +44,7 @@ type retention struct {
 	c       *command
 	options maintenance.RetainOptions
 	rule    tripwire.Rule
+	watches map[string]*erasure.Watch // by partition
 
 	backups                   int // with removed moments
 	pruned                    int // with dropped content or folders
@@ -58,8 +60,21 @@ func newRetention(c *command, level pack.Level) (*retention, error) {
 		cli.Fprintf(c.err, "ctl_backups: warning: %s\n", w)
 	}
 	r := &retention{c: c, rule: rule}
-	r.options = maintenance.RetainOptions{Policy: retentionPolicy(c.bucket.Conf), Lock: c.lockOptions("compact"), Pack: pack.Options{Level: level}, DryRun: c.dryRun, Before: r.tripwire}
+	r.options = maintenance.RetainOptions{Policy: retentionPolicy(c.bucket.Conf), Lock: c.lockOptions("compact"), Pack: pack.Options{Level: level}, DryRun: c.dryRun, Before: r.tripwire, Erasing: r.erasing}
 	return r, nil
+}
+
+// erasing reports whether an erasure of the history of a backup is open.
+func (r *retention) erasing(ctx context.Context, f *repository.Found) (bool, error) {
+	w := r.watches[f.Partition.Name]
+	if w == nil {
+		w = erasure.NewWatch(f.Partition, r.c.hostNow)
+		if r.watches == nil {
+			r.watches = map[string]*erasure.Watch{}
+		}
+		r.watches[f.Partition.Name] = w
+	}
+	return w.OfHistory(ctx, f)
 }
 
 // tripwire places a hold, and returns ErrOnHold, if much of the mail of a backup was deleted.

@@ -85,6 +85,11 @@ type command struct {
 	end        time.Time // until
 	yes        bool
 	tripwire   bool
+	before     string    // of erase
+	history    time.Time // before: the history up to there is erased
+	cancel     bool
+	unswept    bool  // an erasure of history could not be continued
+	swept      swept // nil: not in a run of compact
 	waitErased bool
 	client     bool
 	cyrusConf  string

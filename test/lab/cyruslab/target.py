@@ -1,4 +1,6 @@
 """The server under test: our backupd under a real master, and its stores."""
+import hashlib
+import hmac
 import http.client
 import http.server
 import json
@@ -9,6 +11,7 @@ import socket
 import struct
 import subprocess
 import threading
+import time
 
 from . import instance
 from .host import PATH, as_cyrus, cmdline, die, free_port, mkdirs, need_root, wait_for
@@ -59,6 +62,37 @@ class Minio:
 
     def thaw(self):
         self.proc.send_signal(signal.SIGCONT)
+
+    def keep_versions(self):
+        """Turns on versioning of the bucket (S3: PutBucketVersioning, Signature Version 4)."""
+        body = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
+        host, at = "127.0.0.1:%d" % self.port, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        scope = [at[:8], "us-east-1", "s3", "aws4_request"]
+        head = {"host": host, "x-amz-content-sha256": hashlib.sha256(body).hexdigest(), "x-amz-date": at}
+        names = ";".join(sorted(head))
+        request = "\n".join(["PUT", "/" + self.BUCKET, "versioning=", *("%s:%s" % h for h in sorted(head.items())), "", names,
+                             head["x-amz-content-sha256"]])
+        key = b"AWS4" + self.SECRET.encode()
+        for part in scope + ["\n".join(["AWS4-HMAC-SHA256", at, "/".join(scope), hashlib.sha256(request.encode()).hexdigest()])]:
+            key = hmac.new(key, part.encode(), "sha256").digest()
+        head["authorization"] = "AWS4-HMAC-SHA256 Credential=%s, SignedHeaders=%s, Signature=%s" % (
+            "/".join([self.USER, *scope]), names, key.hex())
+        c = http.client.HTTPConnection(host, timeout=10)
+        c.request("PUT", "/%s?versioning=" % self.BUCKET, body, head)
+        r = c.getresponse()
+        if r.status != 200:
+            die("PutBucketVersioning: %d: %s" % (r.status, r.read()[:300]))
+        c.close()
+
+    def has(self, needle):
+        """The files of MinIO's drive that have these bytes: of objects and of former versions."""
+        out = []
+        for d, _, files in os.walk(os.path.join(self.path, self.BUCKET)):
+            for f in files:
+                with open(os.path.join(d, f), "rb") as h:
+                    if needle in h.read():
+                        out.append(os.path.relpath(os.path.join(d, f), self.path))
+        return sorted(out)
 
     @property
     def location(self):
