@@ -109,10 +109,11 @@ func (p *pass) eraseParked(ctx context.Context) error {
 }
 
 // removedWhole reports whether collection has removed a pack: its note shows that other packs have
-// every entry that is needed.
+// every entry that is needed. A damaged note shows nothing, and must not stop the collection: perhaps no backup names the
+// pack any more, so that no repair mends the note.
 func (p *pass) removedWhole(ctx context.Context, key string) (bool, error) {
 	m, _, err := history.ReadMoved(ctx, p.store, key)
-	if errors.Is(err, objstore.ErrNotExist) {
+	if errors.Is(err, objstore.ErrNotExist) || err != nil && !failed(err) {
 		return false, nil
 	}
 	return err == nil && m.NothingLost(), err

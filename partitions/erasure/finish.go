@@ -19,6 +19,9 @@ import (
 // on a list of condemned packs for at most ten minutes, and on its commit for an hour.
 const Grace = 2 * time.Hour
 
+// mendRecord is what to do with a record that cannot be read. Nothing shows what it is about.
+const mendRecord = "put back a former version of this object, or remove it and the lists beside it. Bodies may be left then in packs that others use"
+
 // Open returns the erasures of a partition that are not complete: bodies may be left, or an
 // interruption has left copies. Beside them it returns an error that names the records that are
 // unreadable.
@@ -43,7 +46,7 @@ func Open(ctx context.Context, p repository.Config) (list []*repository.Erasure,
 		case err != nil && !history.IsDamage(err):
 			return nil, err
 		case err != nil:
-			bad = errors.Join(bad, err)
+			bad = errors.Join(bad, fmt.Errorf("%w: %s", err, mendRecord))
 		case e.State == repository.ErasureDone:
 			done = e
 		default:
@@ -93,9 +96,9 @@ func Due(e *repository.Erasure, now time.Time) (due bool, at time.Time) {
 	return e.State == repository.ErasurePending && now.After(at), at
 }
 
-// stillDue reports whether an erasure that was due has not begun to wait again.
+// stillDue reports whether an erasure that was due has not begun to wait again, and its list has not lost packs.
 func stillDue(was, now *repository.Erasure) bool {
-	return was.State == now.State && was.Removed.Equal(now.Removed) && was.Waits.Equal(now.Waits)
+	return was.State == now.State && was.Removed.Equal(now.Removed) && was.Waits.Equal(now.Waits) && was.Unknown == now.Unknown
 }
 
 // Packs yields the packs of erasures in order, each once, for collection.
@@ -117,8 +120,8 @@ func Packs(ctx context.Context, p repository.Config, list []*repository.Erasure)
 
 // Keep is for collection.Options.Keep: it finds the packs of erasures of history that are not done, and not due. Until
 // then objects of the backup may name the erased bodies, so that collection would copy them. A record that cannot be
-// read may be one of these.
-func Keep(p repository.Config, due []*repository.Erasure) func(context.Context) (iter.Seq2[collection.Pack, error], bool, error) {
+// read may be one of these, for as long as that matters (mayWait). here returns the time of this host.
+func Keep(p repository.Config, due []*repository.Erasure, here func() time.Time) func(context.Context) (iter.Seq2[collection.Pack, error], bool, error) {
 	return func(ctx context.Context) (packs iter.Seq2[collection.Pack, error], all bool, err error) {
 		var waiting []*repository.Erasure
 		for e, err := range repository.Erasures(ctx, p, time.Time{}) {
@@ -128,6 +131,13 @@ func Keep(p repository.Config, due []*repository.Erasure) func(context.Context) 
 			isDue := slices.ContainsFunc(due, func(d *repository.Erasure) bool { return d.ID == e.ID && stillDue(d, e) })
 			if err == nil && (!e.OfHistory() || e.State == repository.ErasureDone || isDue) {
 				continue
+			}
+			if err != nil {
+				if may, err := mayWait(ctx, p, e.ID, here); err != nil {
+					return nil, false, err
+				} else if !may {
+					continue
+				}
 			}
 			switch err := checkList(ctx, p.Store, e); {
 			case err == nil:
@@ -142,6 +152,28 @@ func Keep(p repository.Config, due []*repository.Erasure) func(context.Context) 
 		}
 		return Packs(ctx, p, waiting), all, nil
 	}
+}
+
+// mayWait reports whether a record that cannot be read may be of an erasure of history that waits for daemons. It does not
+// wait for a person: after half a day, others may have their packs rewritten.
+func mayWait(ctx context.Context, p repository.Config, id string, here func() time.Time) (bool, error) {
+	info, err := p.Store.Stat(ctx, repository.ErasureKey(id))
+	if errors.Is(err, objstore.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return recent(ctx, p, info.Modified, here)
+}
+
+// recent reports whether daemons may still be using what a run has left that put its record at a time of the store.
+func recent(ctx context.Context, p repository.Config, put time.Time, here func() time.Time) (bool, error) {
+	at, err := now(ctx, p, here)
+	if err != nil {
+		return false, err
+	}
+	return !put.Before(at.Add(-HistoryGrace)), nil
 }
 
 // Sweep removes what has appeared in the place of the copies since they were removed: a delayed

@@ -19,11 +19,37 @@ import (
 // being moved, and its packs from being collected, for ever. After a failure of the store, the next run continues, or
 // SweepHistory ends the record.
 func (j *historyJob) refused(ctx context.Context, err error) error {
-	if j.r.State != repository.ErasureBegun || repository.IsStoreError(err) || ctx.Err() != nil {
+	if repository.IsStoreError(err) || ctx.Err() != nil {
 		return nil
+	}
+	if j.r.State != repository.ErasureBegun {
+		return j.failed(ctx, err)
 	}
 	j.done = nil
 	return cancelErasure(ctx, j.f.Partition, j.collect, j.r)
+}
+
+// failed notes that the erasure cannot be completed because of the backup. A run that has changed nothing yet does not
+// adopt the record of another backup by that.
+func (j *historyJob) failed(ctx context.Context, err error) error {
+	if !ofBackup(ctx, err) {
+		return nil
+	}
+	p := j.f.Partition
+	e, info, err := repository.ReadErasure(ctx, p.Store, j.r.ID)
+	if err != nil || !e.Concerns(j.f) {
+		return err
+	}
+	at, err := now(ctx, p, j.Forget.Lock.Now)
+	if err == nil {
+		err = j.check()
+	}
+	if err != nil {
+		return err
+	}
+	e.Failed = at.UTC()
+	_, err = e.Put(ctx, p.Store, info.ETag)
+	return err
 }
 
 // cancelErasure ends an erasure that has removed nothing. Packs on its list that the backup does not name are of
@@ -138,7 +164,7 @@ func changedMeanwhile() maintenance.Swept {
 }
 
 // errCompletes reports an erasure that can be completed, so that nobody has to cancel it.
-var errCompletes = errors.New("it can be completed: run erase with the same time, or compact -A")
+var errCompletes = errors.New("it can be completed: run erase with the same time, or compact -A. If that fails because of the backup, it can be ended")
 
 // OpenHistories returns the erasures of the history of a backup before a time that are not done.
 func OpenHistories(ctx context.Context, parts []repository.Config, n repository.Name, before time.Time) (out []Record, err error) {
@@ -156,7 +182,8 @@ func OpenHistories(ctx context.Context, parts []repository.Config, n repository.
 }
 
 // CancelHistory ends an erasure of history that cannot be completed, because nothing shows whether the backup that has
-// the name now has that history, or because its list of packs is lost. A person has decided so. Bodies may be left.
+// the name now has that history, because its list of packs is lost, or because the last run has failed on the backup. A
+// person has decided so. Erased content may be left.
 func CancelHistory(ctx context.Context, p repository.Config, id string, o repository.LockOptions) (e *repository.Erasure, err error) {
 	o.SetDefaults()
 	u, err := repository.BeginCollection(ctx, p, o)
@@ -190,13 +217,16 @@ func CancelHistory(ctx context.Context, p repository.Config, id string, o reposi
 }
 
 // unused returns an error while daemons may be using objects that the erasure has replaced: once it has ended, retention
-// removes them. info is that of the record, which was put before the first change.
+// removes them. info is that of the record, which was put before the first change. That run may have taken a while.
 func unused(e *repository.Erasure, info objstore.Info, now time.Time) error {
-	since := e.Removed
-	if e.State == repository.ErasureRemoving && !info.Modified.After(now) {
-		since = info.Modified
+	until := e.Removed.Add(HistoryGrace)
+	if e.Waits.After(until) {
+		until = e.Waits
 	}
-	if until := since.Add(HistoryGrace); e.State != repository.ErasureBegun && e.Cancelled.IsZero() && now.Before(until) {
+	if e.State == repository.ErasureRemoving && !info.Modified.After(now) {
+		until = info.Modified.Add(24 * time.Hour)
+	}
+	if e.State != repository.ErasureBegun && e.Cancelled.IsZero() && now.Before(until) {
 		return fmt.Errorf("daemons may be using objects that it has replaced, until %s: try again then", until.UTC().Format(time.RFC3339))
 	}
 	return nil
@@ -216,6 +246,8 @@ func hopeless(ctx context.Context, p repository.Config, e *repository.Erasure) e
 	f, err := repository.FindPath(ctx, p, e.Backup)
 	if errors.Is(err, repository.ErrNoBackup) || err == nil && !e.Concerns(f) {
 		_, err = notThere(ctx, p, e)
+	} else if err == nil && !e.Failed.IsZero() {
+		return nil
 	}
 	switch {
 	case errors.Is(err, errMayBe):

@@ -74,7 +74,7 @@ func TestHistoryHeldMeanwhile(t *testing.T) {
 			}
 		}
 		o := w.collectOptions()
-		o.Keep = erasure.Keep(w.config(), nil)
+		o.Keep = erasure.Keep(w.config(), nil, w.here)
 		if _, err := collection.Collect(t.Context(), w.config(), o); err != nil {
 			t.Fatal(err)
 		}
@@ -236,7 +236,7 @@ func TestHistoryListDamagedMeanwhile(t *testing.T) {
 	for range 3 {
 		w.later(25 * hour)
 		o := w.collectOptions()
-		o.Keep = erasure.Keep(w.config(), nil)
+		o.Keep = erasure.Keep(w.config(), nil, w.here)
 		if _, err := collection.Collect(t.Context(), w.config(), o); err != nil {
 			t.Fatal(err)
 		}

@@ -70,10 +70,16 @@ func LookAtHistory(ctx context.Context, parts []repository.Config, n repository.
 			}
 		}
 	}
-	if h.Reach, err = h.Found.Reach(ctx, here()); err != nil {
+	if h.Reach, err = h.Found.Reach(ctx, here()); err == nil {
+		err = h.count(ctx, here())
+	}
+	if r != nil && r.State == repository.ErasureRemoving && history.IsUnreadable(err) {
+		return h, nil // EraseHistory notes the failure in the record, so that a person can end the erasure
+	}
+	if err != nil {
 		return nil, err
 	}
-	return h, h.count(ctx, here())
+	return h, nil
 }
 
 // count counts the messages that were deleted before the time, and that no later moment names.

@@ -81,7 +81,7 @@ func TestCancelledListLost(t *testing.T) {
 	if err := objstore.EraseObject(t.Context(), w.mem, repository.ErasurePacksKey(now.ID)); err != nil {
 		t.Fatal(err)
 	}
-	if _, all, err := erasure.Keep(w.config(), nil)(t.Context()); err != nil || all {
+	if _, all, err := erasure.Keep(w.config(), nil, w.here)(t.Context()); err != nil || all {
 		t.Errorf("no pack is rewritten: %t, %v", all, err)
 	}
 	if _, err := erasure.Listed(t.Context(), w.config(), w.open()); err == nil || !strings.Contains(err.Error(), "--cancel") {
@@ -140,7 +140,7 @@ func TestCancelTooEarly(t *testing.T) {
 		if _, err := erasure.CancelHistory(t.Context(), w.config(), id, w.lock()); err == nil || !strings.Contains(err.Error(), "try again then") {
 			t.Errorf("%s: %v", state, err)
 		}
-		w.later(15 * hour)
+		w.later(25 * hour)
 		if _, err := erasure.CancelHistory(t.Context(), w.config(), id, w.lock()); err != nil {
 			t.Errorf("%s: %v", state, err)
 		}

@@ -77,7 +77,7 @@ func TestHistoryListLost(t *testing.T) {
 	if _, err := erasure.CancelHistory(t.Context(), w.config(), w.only().ID, w.lock()); err != nil {
 		t.Fatal(err)
 	}
-	if _, all, err := erasure.Keep(w.config(), nil)(t.Context()); all || err != nil {
+	if _, all, err := erasure.Keep(w.config(), nil, w.here)(t.Context()); all || err != nil {
 		t.Errorf("no pack is rewritten: %t, %v", all, err)
 	}
 }

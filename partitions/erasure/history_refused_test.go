@@ -228,7 +228,7 @@ func (w *past) collected() ([]*repository.Erasure, *collection.Result) {
 		w.t.Fatal(err)
 	}
 	due, o := w.open(), w.collectOptions()
-	o.Erase, o.Keep = erasure.Packs(w.t.Context(), w.config(), due), erasure.Keep(w.config(), due)
+	o.Erase, o.Keep = erasure.Packs(w.t.Context(), w.config(), due), erasure.Keep(w.config(), due, w.here)
 	r, err := collection.Collect(w.t.Context(), w.config(), o)
 	if err != nil {
 		w.t.Fatal(err)
@@ -249,7 +249,7 @@ func TestHistoryDueIsReadAgain(t *testing.T) {
 	if _, err := now.Put(t.Context(), w.mem, info.ETag); err != nil {
 		t.Fatal(err)
 	}
-	packs, all, err := erasure.Keep(w.config(), due)(t.Context())
+	packs, all, err := erasure.Keep(w.config(), due, w.here)(t.Context())
 	if err != nil || all {
 		t.Fatal(all, err)
 	}

@@ -86,9 +86,13 @@ func (s *historySweep) run(ctx context.Context, o maintenance.ForgetOptions, out
 		return s.put(ctx, func(at time.Time) { s.r.Waits = at.Add(HistoryGrace) })
 	}
 	if *out, err = maintenance.Sweep(ctx, s.f, s.u, o); err != nil {
+		if ofBackup(ctx, err) {
+			err = errors.Join(err, s.put(ctx, func(at time.Time) { s.r.Failed = at }))
+		}
 		return err
 	}
 	return s.put(ctx, func(at time.Time) {
+		s.r.Failed = time.Time{}
 		s.r.Cut = at // the former versions of removed objects go, too
 		switch {
 		case out.Appeared:
@@ -99,6 +103,12 @@ func (s *historySweep) run(ctx context.Context, o maintenance.ForgetOptions, out
 			s.r.Waits = out.Until.UTC()
 		}
 	})
+}
+
+// ofBackup reports whether an erasure of history has failed because of the backup: another run fails, too, until a person
+// repairs it. err is that of maintenance.Forget or Sweep.
+func ofBackup(ctx context.Context, err error) bool {
+	return ctx.Err() == nil && !repository.IsStoreError(err) && !errors.Is(err, repository.ErrUpkeep) && !errors.Is(err, maintenance.ErrTooYoung)
 }
 
 // stale returns the blocks that an earlier sweep has found, or nil: there was none since a checkpoint with the content has

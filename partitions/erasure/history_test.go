@@ -102,7 +102,7 @@ func (w *past) tryFinish() error {
 	}
 	o := w.collectOptions()
 	o.Erase = erasure.Packs(w.t.Context(), w.config(), due)
-	o.Keep = erasure.Keep(w.config(), due)
+	o.Keep = erasure.Keep(w.config(), due, w.here)
 	if err := erasure.Sweep(w.t.Context(), w.config(), due, w.lock()); err != nil {
 		return err
 	}

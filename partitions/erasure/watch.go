@@ -25,7 +25,7 @@ type Watch struct {
 // watched is a record as it was read.
 type watched struct {
 	etag    string
-	backup  string // path; "" = the record is not about history, or is done
+	backup  string // path; "" = the record is not about history, or nothing of it is left in the backup
 	unclear bool   // it may be about any backup
 }
 
@@ -59,9 +59,8 @@ func (w *Watch) OfHistory(ctx context.Context, f *repository.Found) (open bool, 
 			return true, nil
 		}
 		if is.unclear {
-			at, err := now(ctx, w.p, w.here)
-			if err != nil || !info.Modified.Before(at.Add(-HistoryGrace)) {
-				return err == nil, err
+			if is, err := recent(ctx, w.p, info.Modified, w.here); err != nil || is {
+				return is, err
 			}
 		}
 	}
@@ -77,7 +76,7 @@ func (w *Watch) read(ctx context.Context, id string) (watched, error) {
 		return watched{etag: info.ETag, unclear: true}, nil
 	case err != nil:
 		return watched{}, err
-	case !e.OfHistory() || e.State == repository.ErasureDone:
+	case !e.OfHistory() || e.State == repository.ErasureDone, !e.Cancelled.IsZero():
 		return watched{etag: info.ETag}, nil
 	}
 	return watched{etag: info.ETag, backup: e.Backup}, nil

@@ -48,6 +48,9 @@ type Erasure struct {
 	// Stale is when the list of blocks was made (ErasureBlocksKey), of history. It counts only if it is after Removed.
 	Stale time.Time `json:"stale,omitzero"`
 	Done  time.Time `json:"done,omitzero"`
+	// Failed is when an erasure of history failed last because of the backup, not of the store: a commit is lost, for
+	// example. Zero = the last run succeeded, or none was made. A person can then end it.
+	Failed time.Time `json:"failed,omitzero"`
 	// Cancelled is when an erasure of history was ended that was not complete: by a person, or, while it is pending,
 	// because it had removed nothing. In the latter case only packs are left that it had put.
 	Cancelled time.Time `json:"cancelled,omitzero"`
@@ -156,7 +159,7 @@ func (e *Erasure) Put(ctx context.Context, s objstore.Store, etag string) (strin
 }
 
 // ErrErasing reports a backup with erased history whose bodies are not all removed yet.
-var ErrErasing = errors.New("an erasure of its history is not complete: see ctl_backups erase --list, and run compact -A first")
+var ErrErasing = errors.New("an erasure of its history is not complete: see ctl_backups erase --list, and run compact -A first (if that fails because of the backup, end it with erase --before TIME --cancel)")
 
 // Concerns reports whether the record is about the history of a backup, and not of another one with its name.
 func (e *Erasure) Concerns(f *Found) bool {

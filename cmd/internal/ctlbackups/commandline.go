@@ -99,7 +99,7 @@ func (c *command) commandLine() *cmdline.Program {
 		f.BoolVar(&c.list, "list", false, "passwd: list the users; erase: list all erasures")
 		f.BoolVar(&c.yes, "yes", false, "erase: do not ask; release with -A, -D or -P: every hold, whatever its reason")
 		f.StringVar(&c.before, "before", "", "erase: only the history before this `TIME`: every earlier moment, and what the user had deleted or changed before it; mail that the user still has stays, also old mail")
-		f.BoolVar(&c.cancel, "cancel", false, "erase --before: end an erasure of this history that cannot be completed, because a backup with another id has the name, or because its list of packs is lost; bodies may be left")
+		f.BoolVar(&c.cancel, "cancel", false, "erase --before: end an erasure of this history that cannot be completed, because a backup with another id has the name, because its list of packs is lost, or because the backup is damaged; bodies may be left")
 		f.BoolVar(&c.waitErased, "wait", false, "erase: wait until the bodies can be removed, two hours (fourteen with --before), and remove them")
 		f.IntVar(&c.rate, "limit-requests", 0, "compact: make at most `N` requests per second to each partition")
 		f.IntVar(&c.users, "users", 0, "drill: only `N` of the backups, drawn at random")

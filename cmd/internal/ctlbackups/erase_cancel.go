@@ -72,7 +72,7 @@ func (c *command) showCancelled(n repository.Name, list []erasure.Record) error 
 			}
 			continue
 		}
-		_, err := cli.Fprintf(c.out, "erase %s: %s: the erasure of the history before %s, by %s: %s, is not complete: its packs, and the history of a backup that may be the same, stay. No later erasure finds bodies that are left in packs with the mail of others\n",
+		_, err := cli.Fprintf(c.out, "erase %s: %s: the erasure of the history before %s, by %s: %s, is not complete: what is left of it stays, in the backup and in packs. No later erasure finds bodies that are left in packs with the mail of others\n",
 			nameOf(n), r.Partition, timespec.Text(r.Before), r.By, r.Reason)
 		if err != nil {
 			return err

@@ -243,7 +243,7 @@ func (c *command) collectPartition(p repository.Config, due []*repository.Erasur
 	if err != nil {
 		return &collection.Result{}, err
 	}
-	o.Keep = erasure.Keep(p, due)
+	o.Keep = erasure.Keep(p, due, c.hostNow)
 	if len(due) > 0 {
 		o.Erase = erasure.Packs(c.ctx, p, due)
 		if !c.dryRun {
