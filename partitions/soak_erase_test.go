@@ -152,7 +152,7 @@ func (w *soak) needlesOf(path string) map[string]bool {
 	return out
 }
 
-// searchErased searches everything for what was erased. Packs may have it until collection has removed
+// searchErased searches everything for erased content. Packs may have it until collection has removed
 // them; with whole, nothing may have it.
 func (w *soak) searchErased(whole bool) error {
 	if w.hurt > 0 {

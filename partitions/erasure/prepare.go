@@ -55,7 +55,7 @@ func (p *partJob) prepare(ctx context.Context) (err error) {
 	if r.Objects, r.Bytes, err = p.size(ctx, prefixes); err != nil {
 		return err
 	}
-	// What is younger than a new backup is not of the erased one.
+	// Anything younger than a new backup is not of the erased one.
 	if f := p.whole.Active; f != nil && !p.mine(f) && f.Info.Created.After(r.Since) && f.Info.Created.Before(cut) {
 		cut = f.Info.Created
 	}

@@ -261,11 +261,15 @@ func TestDamagedObjects(t *testing.T) {
 	w.merge(1, 4, nil)
 	want, err := tryDump(t, w, Moment{})
 	w.must(err)
+	steps := 12
+	if raceEnabled {
+		steps = 4
+	}
 	for _, at := range []Moment{{}, {FromLog: true}} {
 		seen := map[string]int{}
 		for _, key := range w.keys() {
 			good := w.get(key)
-			for i := 0; i < len(good); i += 1 + len(good)/12 {
+			for i := 0; i < len(good); i += 1 + len(good)/steps {
 				for _, bad := range [][]byte{flip(good, i), good[:i]} {
 					w.put(key, bad)
 					got, err := tryDump(t, w, at)

@@ -245,7 +245,11 @@ func (f *forgetModel) names(c *CommitReader, m *Mem, limit time.Time, out map[cy
 // Random logs of all kinds of events: after Forget, every later state has the same live content, and the prune
 // event leads to the same state. It leaves no message that nothing needs.
 func TestForgetModel(t *testing.T) {
-	for seed := range uint64(60) {
+	seeds := uint64(60)
+	if raceEnabled {
+		seeds = 10
+	}
+	for seed := range seeds {
 		f := &forgetModel{writer: newWriter(t)}
 		f.random = rand.New(rand.NewPCG(seed, 9))
 		for n := range 10 {

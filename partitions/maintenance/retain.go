@@ -142,7 +142,7 @@ type retainer struct {
 	packing         func(ctx context.Context, key string) error // of MergeOptions
 	cutBegun        bool                                        // cutting was called
 	found           func(context.Context, *StaleBlocks) error   // of ForgetOptions
-	stale           *StaleBlocks                                // of ForgetOptions, or what was found
+	stale           *StaleBlocks                                // of ForgetOptions, or what it has found
 	sweeps          bool                                        // for Sweep
 }
 
