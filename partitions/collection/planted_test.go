@@ -28,7 +28,7 @@ func TestPlantedBugs(t *testing.T) {
 		"an old note counts as a rewrite":         {File: "rewrite.go", Is: "&& note.Modified.After(do.since[info.Key]):", Bug: ":", Test: "TestOldNoteIsNoRewrite"},
 		"a new pack may have moved":               {File: "rewrite.go", Is: "if strings.HasPrefix(key, movedPrefix) {", Bug: "if false {", Test: "TestNewPackHasMoved"},
 		"a new pack may be condemned":             {File: "rewrite.go", Is: "if r.do.listed(at.Object) {", Bug: "if false {", Test: "TestNewPackIsErasedInTheNight"},
-		"older notes lose the dropped entries":       {File: "rewrite.go", Is: "_, err = r.remove(ctx, info, m.Entries)", Bug: "maps.DeleteFunc(m.Entries, func(e, _ string) bool { return need[e] == history.ChunkID{} })\n\t_, err = r.remove(ctx, info, m.Entries)", Test: "TestDroppedBeforeRemoval"},
+		"older notes lose the dropped entries":    {File: "rewrite.go", Is: "_, err = r.remove(ctx, info, m.Entries)", Bug: "maps.DeleteFunc(m.Entries, func(e, _ string) bool { return need[e] == history.ChunkID{} })\n\t_, err = r.remove(ctx, info, m.Entries)", Test: "TestDroppedBeforeRemoval"},
 		"notes are not read back":                 {File: "notes.go", Is: "last != nil && !mayRepeat(last) {", Bug: "!mayRepeat(last) {", Test: "TestStoreForgets"},
 		"more is condemned than can be rewritten": {File: "sparse.go", Is: "c.info.Size > s.left ||", Bug: "", Test: "TestSparseLimit"},
 		"packs that wait do not count":            {File: "packs.go", Is: "s.sparse.left -= info.Size", Bug: "_ = s", Test: "TestSparseLimit"},
