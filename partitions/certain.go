@@ -235,9 +235,6 @@ func (m *mover) follow(ctx context.Context, pl history.Place) (now history.Place
 		if err != nil && history.IsUnreadable(err) {
 			return pl, &loss{object: id, how: lossAbsent}, nil
 		}
-		if err == nil && now.Erased() {
-			return pl, &loss{object: id, chunk: &pl.Chunk, how: lossDamaged}, nil
-		}
 		return now, nil, err
 	}
 	note, err := m.note(ctx, pl.Object)

@@ -31,7 +31,7 @@ func SweepHistory(ctx context.Context, p repository.Config, e *repository.Erasur
 		return out, err
 	}
 	if e.State != repository.ErasurePending {
-		return out, fmt.Errorf("the erasure of %s was interrupted: run it again", e.Of())
+		return out, fmt.Errorf("the erasure of %s before %s was interrupted: run it again", e.Of(), e.Before)
 	}
 	u, err := repository.BeginUpkeep(ctx, f, o.Lock)
 	if err != nil {
@@ -66,18 +66,15 @@ func (s *historySweep) run(ctx context.Context, o maintenance.ForgetOptions, out
 		return err
 	}
 	if other != nil && other.Unfinished() {
-		*out = maintenance.Swept{Waiting: "another erasure of a part of it was interrupted: run erase again"}
+		*out = maintenance.Swept{Waiting: fmt.Sprintf("another erasure of its history, before %s, was interrupted: run erase again", other.Before.Format(time.RFC3339))}
 		return nil
 	}
 	if other != nil {
 		_, at := Due(other, time.Time{})
-		*out = maintenance.Swept{Waiting: "another erasure of a part of it has replaced objects that a daemon may be using", Until: at}
+		*out = maintenance.Swept{Waiting: "another erasure of its history has replaced objects that a daemon may be using", Until: at}
 		return nil
 	}
 	o.Until, o.Found = s.r.Before, s.keepStale
-	if s.r.OfMessages() {
-		o.Messages = &maintenance.Messages{List: s.r.Messages, Commit: s.r.Commit, At: s.r.Erased}
-	}
 	if o.Stale, err = s.stale(ctx); err != nil {
 		return err
 	}
@@ -190,7 +187,7 @@ func (s *historySweep) put(ctx context.Context, change func(at time.Time)) error
 	return err
 }
 
-var errMayBe = errors.New("may have this content, but not under the id of the backup")
+var errMayBe = errors.New("may have this history, but not under the id of the backup")
 
 // notThere returns errMayBe if the backup of an erasure may be left, perhaps with another id after a repair. other is
 // the backup that has its name now, or nil.
@@ -212,7 +209,7 @@ func notThere(ctx context.Context, p repository.Config, e *repository.Erasure) (
 		where = repository.BackupPrefix(e.Backup)
 	}
 	if where != "" {
-		return nil, fmt.Errorf("%s %w: repair it, or end the erasure of the whole backup, and run erase again. If it is another backup, end this erasure with erase %s --cancel", where, errMayBe, PartOption(e))
+		return nil, fmt.Errorf("%s %w: repair it, or end the erasure of the whole backup, and run erase again. If it is another backup, end this erasure with erase --before %s --cancel", where, errMayBe, e.Before.Format(time.RFC3339))
 	}
 	return w.Active, nil
 }

@@ -89,7 +89,7 @@ func (r *repairer) backupInfo(ctx context.Context) error {
 // younger than the backup, and an erasure of its history that is not complete would take it for another backup.
 func (r *repairer) created(ctx context.Context, o repository.Owner) (time.Time, error) {
 	if o.First != 1 {
-		erasing, err := r.f.ErasingPart(ctx)
+		erasing, err := r.f.ErasingHistory(ctx)
 		if err != nil || erasing {
 			return time.Time{}, err
 		}
