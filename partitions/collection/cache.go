@@ -10,7 +10,6 @@ import (
 	"hash"
 	"io"
 	"iter"
-	"math"
 	"os"
 	"path/filepath"
 )
@@ -24,7 +23,7 @@ import (
 // number, each run after its length, the length 0, and the SHA-256 of all that. The last record has
 // the prefix cacheEnd and no packs.
 
-const cacheMagic = "backupd uses 3\n"
+const cacheMagic = "backupd uses 4\n"
 
 // cacheEnd is the prefix of the last record, after all others in their order. Caches of older programs
 // lack it.
@@ -122,7 +121,7 @@ func (c *cacheReader) body(use func(packUse) error) (sound bool, err error) {
 				return false, nil
 			}
 			n := binary.BigEndian.Uint32(b[32:])
-			if err := use(packUse{Pack(b[:32]), uint64(n &^ cachedPlaced), n&cachedPlaced != 0}); err != nil {
+			if err := use(packUse{Pack(b[:32]), uint64(n & mostCached), n&cachedPlaced != 0, n&cachedLogged != 0}); err != nil {
 				return false, err
 			}
 		}
@@ -150,12 +149,14 @@ func (c *cacheReader) find(prefix string, print [32]byte) (*usageSet, error) {
 		return nil, nil
 	}
 	s := newUsageSet(packsOfBackup)
-	sound, err := c.body(func(p packUse) error {
-		kind := inLog
+	sound, err := c.body(func(p packUse) (err error) {
 		if p.placed {
-			kind = inState
+			err = s.add(newUsage(p.Pack, inState, 0, clip(p.entries)))
 		}
-		return s.add(newUsage(p.Pack, kind, 0, clip(p.entries)))
+		if err == nil && (p.logged || !p.placed) {
+			err = s.add(newUsage(p.Pack, inLog, 0, clip(p.entries)))
+		}
+		return err
 	})
 	if err != nil || !sound {
 		return nil, errors.Join(err, s.close())
@@ -191,11 +192,15 @@ const cacheRun = 4096
 // cachedPack is the length of a pack in a record.
 const cachedPack = 32 + 4
 
-// cachedPlaced is the bit of the number of a pack that has a place of a checkpoint.
-const cachedPlaced = 1 << 31
+// The number of a pack has two bits for packUse.placed and packUse.logged.
+const (
+	cachedPlaced = 1 << 31
+	cachedLogged = 1 << 30
+	mostCached   = cachedLogged - 1
+)
 
 // clip makes a number of entries fit.
-func clip(n uint64) uint32 { return uint32(min(n, math.MaxInt32)) }
+func clip(n uint64) uint32 { return uint32(min(n, mostCached)) }
 
 // add writes a record.
 func (c *cacheWriter) add(prefix string, print [32]byte, packs iter.Seq2[packUse, error]) error {
@@ -228,6 +233,9 @@ func (c *cacheWriter) add(prefix string, print [32]byte, packs iter.Seq2[packUse
 		n := clip(p.entries)
 		if p.placed {
 			n |= cachedPlaced
+		}
+		if p.logged {
+			n |= cachedLogged
 		}
 		part.Write(binary.BigEndian.AppendUint32(p.Pack[:], n))
 		if part.Len() == cacheRun*cachedPack {

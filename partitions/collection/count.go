@@ -181,7 +181,8 @@ func (c *census) take(o outcome, fresh *cacheWriter) (err error) {
 	}
 	c.there.add(o.group)
 	c.before.add(o.group)
-	if strings.HasPrefix(o.prefix, asidePrefix) {
+	aside := strings.HasPrefix(o.prefix, asidePrefix) // nobody changes its places
+	if aside {
 		c.out.Aside++
 	} else {
 		c.out.Backups++
@@ -194,7 +195,11 @@ func (c *census) take(o outcome, fresh *cacheWriter) (err error) {
 	for p, err := range ofBackup(o.counted.packs) {
 		old = old || p.placed && c.noted.has(p.Pack)
 		if err == nil {
-			err = c.used.add(newUsage(p.Pack, inLog, c.number, clip(p.entries)))
+			kind := inState
+			if p.logged || aside {
+				kind = inLog
+			}
+			err = c.used.add(newUsage(p.Pack, kind, c.number, clip(p.entries)))
 		}
 		if err != nil {
 			return err

@@ -49,7 +49,8 @@ type sparse struct {
 	fresh *usageSet // for the next pass
 	found *ranked   // mostly dead
 	ask   *ranked   // packs whose number of entries is unknown
-	left  int64     // bytes of packs that may be condemned
+	small smallPacks
+	left  int64 // bytes of packs that may be condemned
 }
 
 // ranked keeps the candidates of the highest rank.
@@ -107,6 +108,7 @@ func (s *sparse) close() error {
 
 // consider looks at a used pack that is not on the list. Calls are in order.
 func (s *sparse) consider(info objstore.Info, u packUse) error {
+	s.small.add(info, u, s.opt.PackSize)
 	c := candidate{info: info, id: u.Pack, named: u.entries}
 	t, ok := s.known.find(u.Pack)
 	if !ok {
@@ -141,7 +143,7 @@ func (s *sparse) choose(ctx context.Context, room int) (packs []Pack, err error)
 		s.out.Thinning.add(c.info.Size)
 		packs = append(packs, c.id)
 	}
-	return packs, nil
+	return s.merge(packs, room), nil
 }
 
 // learn reads the directories of the packs that are most likely to be mostly dead: large ones with

@@ -40,6 +40,7 @@ type packUse struct {
 	Pack
 	entries uint64
 	placed  bool // a place of a checkpoint is in it
+	logged  bool // a place of the log is in it, or a note leads to it
 }
 
 // sums are the entries of a pack that the objects of each kind name, and the most in one of them.
@@ -47,6 +48,9 @@ type sums struct{ sum, most [usageKinds]uint64 }
 
 // placed reports whether an object with places of checkpoints names the pack.
 func (n *sums) placed() bool { return n.sum[inState]+n.sum[inOthers] > 0 }
+
+// logged reports whether the log names the pack.
+func (n *sums) logged() bool { return n.sum[inLog]+n.sum[afterLog] > 0 }
 
 // ofBackup estimates how many entries of each pack a backup names. The log and the newest checkpoint
 // name the same entries, and so do the checkpoints.
@@ -78,7 +82,7 @@ func eachPack(s *usageSet, estimate func(*sums) uint64) iter.Seq2[packUse, error
 			}
 			p := Pack(u[:32])
 			if n != nil && p != at {
-				if !yield(packUse{at, estimate(n), n.placed()}, nil) {
+				if !yield(packUse{at, estimate(n), n.placed(), n.logged()}, nil) {
 					return
 				}
 				n = nil
@@ -91,7 +95,7 @@ func eachPack(s *usageSet, estimate func(*sums) uint64) iter.Seq2[packUse, error
 			n.most[u[32]] = max(n.most[u[32]], entries)
 		}
 		if n != nil {
-			yield(packUse{at, estimate(n), n.placed()}, nil)
+			yield(packUse{at, estimate(n), n.placed(), n.logged()}, nil)
 		}
 	}
 }
@@ -111,6 +115,7 @@ func both(a, b iter.Seq2[packUse, error]) iter.Seq2[packUse, error] {
 			}
 			if perr == nil && err == nil && more && q.Pack == p.Pack {
 				p.entries += q.entries
+				p.placed, p.logged = p.placed || q.placed, p.logged || q.logged
 				q, err, more = next()
 			}
 			if perr == nil {

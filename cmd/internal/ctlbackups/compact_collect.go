@@ -179,7 +179,7 @@ func (k *compaction) collected(p repository.Config, r *collection.Result, failur
 		text += fmt.Sprintf(", %s rewritten to %s", packs(r.Rewritten), packs(r.Written))
 	}
 	if r.Sparse.Packs > 0 {
-		text += fmt.Sprintf(", %s mostly dead", packs(r.Sparse))
+		text += fmt.Sprintf(", %s mostly dead or small", packs(r.Sparse))
 	}
 	if later := r.Reclaimable(); later.Packs > 0 {
 		text += fmt.Sprintf(", %s to be removed later", packs(later))

@@ -3,7 +3,10 @@ package ctlbackups
 import (
 	"bytes"
 	"context"
+	"crypto/sha1"
+	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -122,4 +125,89 @@ func rewritten(t *testing.T) (w *tooltest.World, packs []string) {
 		t.Fatal(err)
 	}
 	return w, packs
+}
+
+// A small host puts a small pack each night. When retention has removed the log that names them, they
+// are merged, and the checkpoints get the new places: each kept moment is restored with a few requests, and
+// without the notes about the merged packs.
+func TestCompactMergesSmallPacks(t *testing.T) {
+	const days, conf = 70, "backup_retention: 5d\nbackup_keep_weekly: 3\nbackup_tripwire: no\n"
+	w := tooltest.New(t, "default")
+	boxes := []*tooltest.Mailbox{tooltest.NewMailbox("user.bob"), tooltest.NewMailbox("user.carl")}
+	for day := range days {
+		for _, box := range boxes {
+			box.Deliver(tooltest.Mail(fmt.Sprint(box.Name, " message ", day), "carol@example.org", 300), w.Now)
+			w.Sync(box)
+		}
+		w.Now = w.Now.Add(25 * time.Hour)
+		nightly(t, w, conf)
+	}
+	s := w.Stores[0]
+	inLog, notes := map[string]bool{}, s.Keys("moved/")
+	for _, key := range s.Keys("backups/") {
+		if !strings.Contains(key, "/log/") {
+			continue
+		}
+		for p, err := range history.LogPlaces(t.Context(), s, key) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			inLog[p.Object] = true
+		}
+	}
+	packs := s.Keys("packs/")
+	t.Logf("%d nights: %d packs, %d notes, %d packs in the log", days, len(packs), len(notes), len(inLog))
+	if len(notes) < days/3 || len(packs) > days/2 {
+		t.Errorf("%d packs and %d notes after %d nights", len(packs), len(notes), days)
+	}
+	for _, key := range notes {
+		about := "packs/" + strings.TrimSuffix(strings.TrimPrefix(key, "moved/"), ".json") + ".tar.zst"
+		if inLog[about] {
+			t.Errorf("the log names %s, which has a note", about)
+		}
+		s.Lose(key)
+	}
+	for _, path := range []string{"user/bob", "user/carl"} {
+		log := &history.Log{Store: s, Backup: path}
+		numbers, err := log.Checkpoints(t.Context())
+		if err != nil || len(numbers) < 3 {
+			t.Fatalf("%s: checkpoints %v, %v", path, numbers, err)
+		}
+		for _, n := range append(numbers, 0) {
+			requests := counted(w, func() { readMoment(t, s, path, n, days) })
+			t.Logf("%s, commit %d: %v", path, n, requests)
+		}
+	}
+	if out, err := toolWith(t, w, conf, "verify", "-A"); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// readMoment reads every message of a moment, and compares it with its GUID.
+func readMoment(t *testing.T, s objstore.Store, path string, n uint64, most int) {
+	t.Helper()
+	m, err := history.Load(t.Context(), s, path, history.Moment{Number: n})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	objects, read := history.NewObjects(s, 0), 0
+	for msg, err := range m.Messages() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := history.OpenMessage(t.Context(), objects, msg, m.Places)
+		if err != nil {
+			t.Fatalf("%s, commit %d: %v", path, n, err)
+		}
+		sum := sha1.New()
+		_, err = io.Copy(sum, body)
+		if err = errors.Join(err, body.Close()); err != nil || !bytes.Equal(sum.Sum(nil), msg.GUID[:]) {
+			t.Errorf("%s, commit %d: message %s: %v", path, n, msg.GUID, err)
+		}
+		read++
+	}
+	if read == 0 || read > most || n == 0 && read != most {
+		t.Errorf("%s, commit %d: %d messages", path, n, read)
+	}
 }

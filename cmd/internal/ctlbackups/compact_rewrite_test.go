@@ -31,7 +31,7 @@ func TestCompactRewrites(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	run(" mostly dead\n", "compact", "-A")
+	run(" mostly dead or small\n", "compact", "-A")
 	run("mostly dead", "stat", "-h", "-A")
 	w.Now = w.Now.Add(25 * time.Hour)
 	run(" would be rewritten, 1 pack (", "compact", "-n", "-A")
