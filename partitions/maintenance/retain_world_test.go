@@ -314,11 +314,17 @@ func (w *past) retain() (maintenance.RetainResult, error) {
 
 func (w *past) mustRetain() maintenance.RetainResult {
 	w.t.Helper()
-	named := w.named()
+	named, read := w.named(), w.ofCheckpoints()
 	done, err := w.retain()
 	w.must(err)
 	w.catchUp()
 	w.check()
+	there := w.objects(history.RecordsPrefix(anne))
+	for key := range read {
+		if _, ok := there[key]; !ok {
+			w.t.Errorf("%s is gone, and somebody may be reading a checkpoint that named it before the run", key)
+		}
+	}
 	if done.Cut.Number > 0 {
 		w.checkGone(done, named)
 	}
@@ -344,8 +350,8 @@ func (w *past) checkpoints() []uint64 {
 	return numbers
 }
 
-// named returns the objects with blocks that checkpoints and the log name.
-func (w *past) named() map[string]bool {
+// ofCheckpoints returns the objects with blocks that checkpoints name.
+func (w *past) ofCheckpoints() map[string]bool {
 	w.t.Helper()
 	out := map[string]bool{}
 	for _, n := range w.checkpoints() {
@@ -356,6 +362,13 @@ func (w *past) named() map[string]bool {
 		}
 		w.must(m.Close())
 	}
+	return out
+}
+
+// named returns the objects with blocks that checkpoints and the log name.
+func (w *past) named() map[string]bool {
+	w.t.Helper()
+	out := w.ofCheckpoints()
 	first, err := w.log().First(w.t.Context())
 	w.must(err)
 	for c, err := range w.log().Commits(w.t.Context(), max(first, 1), w.tip.Number) {
