@@ -13,14 +13,19 @@ import (
 // MovedPlaces are the blocks of places that MovePlaces has read. The checkpoints of a backup share most
 // of them, so that each is read, changed and put once. The zero value has none.
 type MovedPlaces struct {
-	now map[string]*lineBlock // by the SHA-256 of the block before
+	now map[string]movedBlock // by the SHA-256 of the block before
+}
+
+type movedBlock struct {
+	*lineBlock
+	changed int // places
 }
 
 // MovePlaces makes fn decide where each chunk is, and returns how many places it has changed. It must
 // return the same for the same place. ReplaceCheckpoint then puts the changed blocks.
 func (m *Mem) MovePlaces(moved *MovedPlaces, fn func(Place) (Place, error)) (changed int, err error) {
 	if moved.now == nil {
-		moved.now = map[string]*lineBlock{}
+		moved.now = map[string]movedBlock{}
 	}
 	l := &m.places
 	for _, b := range l.blocks {
@@ -32,7 +37,7 @@ func (m *Mem) MovePlaces(moved *MovedPlaces, fn func(Place) (Place, error)) (cha
 			if now.ref.SHA256 != was {
 				l.source.spill.drop(b.packed)
 				b.ref.SHA256, b.ref.Object, b.packed = now.ref.SHA256, now.ref.Object, nil
-				changed += b.ref.Count
+				changed += now.changed
 			}
 			continue
 		}
@@ -41,7 +46,7 @@ func (m *Mem) MovePlaces(moved *MovedPlaces, fn func(Place) (Place, error)) (cha
 			return changed, inObject(b.ref.Object, err)
 		}
 		changed += n
-		moved.now[was] = b
+		moved.now[was] = movedBlock{b, n}
 	}
 	if changed > 0 {
 		l.table, l.decoded = nil, nil
