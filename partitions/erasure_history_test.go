@@ -50,37 +50,10 @@ func TestEraseHistoryNeedle(t *testing.T) {
 	if in := needlesIn(s); !strings.Contains(strings.Join(in, " "), "packs/") || !strings.Contains(strings.Join(in, " "), "/log/") {
 		t.Fatalf("the needle is in %q: this test no longer covers its case", in)
 	}
-	part, lock := repository.Config{Name: "p0", Location: "memory", Store: s}, repository.LockOptions{Owner: "test", Host: "test", Now: c.clock}
-	options := func() maintenance.ForgetOptions {
-		last := maintenance.LastDay(c.now, maintenance.MinLogAge)
-		return maintenance.ForgetOptions{RetainOptions: maintenance.RetainOptions{Policy: maintenance.Policy{LogMinAge: maintenance.MinLogAge}, Lock: lock},
-			Merge: maintenance.MergeOptions{PackSize: 8 << 20, Before: last}, Until: last}
-	}
-	o := options()
-	look, err := erasure.LookAtHistory(t.Context(), []repository.Config{part}, repository.UserName("anne"), o.Until, c.clock)
-	if err != nil || look.Messages != 4 {
-		t.Fatalf("%+v, %v", look, err)
-	}
-	if _, err := erasure.EraseHistory(t.Context(), look, erasure.HistoryOptions{By: "test", Reason: "test", Forget: o}); err != nil {
-		t.Fatal(err)
-	}
-	h.expectSame("anne", anne)
-	step(1)
-	c.now = c.now.Add(erasure.HistoryGrace)
-	due, err := erasure.Open(t.Context(), part)
-	if err != nil || len(due) != 1 {
-		t.Fatalf("%+v, %v", due, err)
-	}
-	if swept, err := erasure.SweepHistory(t.Context(), part, due[0], options()); err != nil || !swept.Complete() {
-		t.Fatal(swept, err)
-	}
-	res, err := collection.Collect(t.Context(), part, collection.Options{Lock: lock, Erase: erasure.Packs(t.Context(), part, due)})
-	if err != nil || res.Blocking > 0 || res.Erasing > 0 {
-		t.Fatalf("%+v, %v", res, err)
-	}
-	if settled, err := erasure.Settle(t.Context(), part, due, res, lock); err != nil || settled[0].State != repository.ErasureDone {
-		t.Fatalf("%+v, %v", settled, err)
-	}
+	h.eraseHistory(c, s, func() {
+		h.expectSame("anne", anne)
+		step(1)
+	})
 	if in := needlesIn(s); len(in) > 0 {
 		t.Errorf("the needle is in %q", in)
 	}
@@ -99,4 +72,40 @@ func TestEraseHistoryNeedle(t *testing.T) {
 		t.Error("a message that has arrived again was not stored")
 	}
 	noDamage(t, s)
+}
+
+// eraseHistory erases anne's history, calls before, and completes the erasure half a day later.
+func (h *host) eraseHistory(c *clocked, s *memstore.Store, before func()) {
+	t := h.t
+	t.Helper()
+	part, lock := repository.Config{Name: "p0", Location: "memory", Store: s}, repository.LockOptions{Owner: "test", Host: "test", Now: c.clock}
+	options := func() maintenance.ForgetOptions {
+		last := maintenance.LastDay(c.now, maintenance.MinLogAge)
+		return maintenance.ForgetOptions{RetainOptions: maintenance.RetainOptions{Policy: maintenance.Policy{LogMinAge: maintenance.MinLogAge}, Lock: lock},
+			Merge: maintenance.MergeOptions{PackSize: 8 << 20, Before: last}, Until: last}
+	}
+	o := options()
+	look, err := erasure.LookAtHistory(t.Context(), []repository.Config{part}, repository.UserName("anne"), o.Until, c.clock)
+	if err != nil || look.Messages != 4 {
+		t.Fatalf("%+v, %v", look, err)
+	}
+	if _, err := erasure.EraseHistory(t.Context(), look, erasure.HistoryOptions{By: "test", Reason: "test", Forget: o}); err != nil {
+		t.Fatal(err)
+	}
+	before()
+	c.now = c.now.Add(erasure.HistoryGrace)
+	due, err := erasure.Open(t.Context(), part)
+	if err != nil || len(due) != 1 {
+		t.Fatalf("%+v, %v", due, err)
+	}
+	if swept, err := erasure.SweepHistory(t.Context(), part, due[0], options()); err != nil || !swept.Complete() {
+		t.Fatal(swept, err)
+	}
+	res, err := collection.Collect(t.Context(), part, collection.Options{Lock: lock, Erase: erasure.Packs(t.Context(), part, due)})
+	if err != nil || res.Blocking > 0 || res.Erasing > 0 {
+		t.Fatalf("%+v, %v", res, err)
+	}
+	if settled, err := erasure.Settle(t.Context(), part, due, res, lock); err != nil || settled[0].State != repository.ErasureDone {
+		t.Fatalf("%+v, %v", settled, err)
+	}
 }

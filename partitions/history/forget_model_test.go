@@ -250,78 +250,78 @@ func TestForgetModel(t *testing.T) {
 		seeds = 10
 	}
 	for seed := range seeds {
-		f := &forgetModel{writer: newWriter(t)}
-		f.random = rand.New(rand.NewPCG(seed, 9))
-		for n := range 10 {
-			f.pool = append(f.pool, message(text(n, 20)))
-		}
-		var err error
-		if f.m, err = NewMem(t.Context(), f.store, anne); err != nil {
-			t.Fatal(err)
-		}
-		for f.tip.Number < 40 {
-			f.step()
-		}
-		base := uint64(5 + f.n(25))
-		limit := noon.Add(time.Duration(base+1) * time.Minute)
-		if f.n(3) == 0 { // a checkpoint that is younger than the limit
-			limit = limit.Add(-time.Duration(f.n(5)) * time.Minute)
-		}
-		f.add(&PruneEvent{Before: limit})
-		full, clean, later := f.load(Moment{Number: base, FromLog: true}), f.load(Moment{Number: base, FromLog: true}), NewLater(limit)
-		needed := map[cyrus.GUID]bool{}
-		commits := f.log().CommitsAfter(t.Context(), full.Tip(), f.tip.Number)
-		if err := later.Fold(f.load(Moment{Number: base, FromLog: true}), commits); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := clean.Forget(later); err != nil {
-			t.Fatal(err)
-		}
-		if err := clean.sweepPlaces(); err != nil { // as WriteCheckpoint does
-			t.Fatal(err)
-		}
-		left := map[cyrus.GUID]bool{}
-		for s, err := range clean.Messages() {
-			if err != nil {
-				t.Fatal(err)
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			f := newForgetModel(t, seed)
+			base := uint64(5 + f.n(25))
+			limit := noon.Add(time.Duration(base+1) * time.Minute)
+			if f.n(3) == 0 { // a checkpoint that is younger than the limit
+				limit = limit.Add(-time.Duration(f.n(5)) * time.Minute)
 			}
-			left[s.GUID] = true
+			f.add(&PruneEvent{Before: limit})
+			t.Logf("base %d, limit %s", base, limit)
+			f.checkForget(base, limit)
+			f.must(f.m.Close())
+		})
+	}
+}
+
+// newForgetModel makes a random log.
+func newForgetModel(t *testing.T, seed uint64) *forgetModel {
+	t.Helper()
+	f := &forgetModel{writer: newWriter(t)}
+	f.random = rand.New(rand.NewPCG(seed, 9))
+	for n := range 10 {
+		f.pool = append(f.pool, message(text(n, 20)))
+	}
+	var err error
+	f.m, err = NewMem(t.Context(), f.store, anne)
+	f.must(err)
+	for f.tip.Number < 40 {
+		f.step()
+	}
+	return f
+}
+
+// checkForget drops from the state after commit base what was deleted before a time, and folds the rest of the log with
+// and without that.
+func (f *forgetModel) checkForget(base uint64, limit time.Time) {
+	f.t.Helper()
+	full, clean, later := f.load(Moment{Number: base, FromLog: true}), f.load(Moment{Number: base, FromLog: true}), NewLater(limit)
+	commits := f.log().CommitsAfter(f.t.Context(), full.Tip(), f.tip.Number)
+	f.must(later.Fold(f.load(Moment{Number: base, FromLog: true}), commits))
+	_, err := clean.Forget(later)
+	f.must(err)
+	f.must(clean.sweepPlaces()) // as WriteCheckpoint does
+	left, needed := map[cyrus.GUID]bool{}, map[cyrus.GUID]bool{}
+	for s, err := range clean.Messages() {
+		f.must(err)
+		left[s.GUID] = true
+	}
+	for n := base; ; n++ {
+		f.needs(full, limit, needed)
+		if a, b := alive(f.t, full), alive(f.t, clean); a != b {
+			f.t.Fatalf("after commit %d:\n%s\ninstead of\n%s", n, b, a)
 		}
-		for n := base; ; n++ {
-			f.needs(full, limit, needed)
-			if a, b := alive(t, full), alive(t, clean); a != b {
-				t.Fatalf("seed %d, base %d, limit %s: after commit %d:\n%s\ninstead of\n%s", seed, base, limit, n, b, a)
-			}
-			if n == f.tip.Number {
-				break
-			}
-			for _, m := range []*Mem{full, clean} {
-				for c, err := range f.log().CommitsAfter(t.Context(), m.Tip(), n+1) {
-					if err == nil {
-						err = m.Apply(c)
-					}
-					if err != nil {
-						t.Fatalf("seed %d: %v", seed, err)
-					}
-				}
-			}
-			for c, err := range f.log().Commits(t.Context(), n+1, n+1) {
-				if err != nil {
-					t.Fatal(err)
-				}
-				f.names(c, full, limit, needed)
-			}
+		if n == f.tip.Number {
+			break
 		}
-		if diff, err := full.Difference(clean); err != nil || diff != "" {
-			t.Fatalf("seed %d, base %d, limit %s: %s, %v", seed, base, limit, diff, err)
-		}
-		for g := range left {
-			if !needed[g] {
-				t.Fatalf("seed %d, base %d, limit %s: message %s is left, and nothing needs it", seed, base, limit, g)
+		for _, m := range []*Mem{full, clean} {
+			for c, err := range f.log().CommitsAfter(f.t.Context(), m.Tip(), n+1) {
+				f.must(err)
+				f.must(m.Apply(c))
 			}
 		}
-		if err := f.m.Close(); err != nil {
-			t.Fatal(err)
+		for c, err := range f.log().Commits(f.t.Context(), n+1, n+1) {
+			f.must(err)
+			f.names(c, full, limit, needed)
+		}
+	}
+	if diff, err := full.Difference(clean); err != nil || diff != "" {
+		f.t.Fatalf("%s, %v", diff, err)
+	}
+	for g := range left {
+		if !needed[g] {
+			f.t.Fatalf("message %s is left, and nothing needs it", g)
 		}
 	}
 }

@@ -246,7 +246,7 @@ func (r *retainer) removes() bool {
 }
 
 // momentsNotAhead is notAhead for the state after commit n, before which the log goes, and for the later single moments
-// before the log. If retention has cut past the limit, they rightly have later deletions, but none that is later than
+// before the log. If retention has cut past the limit, they may have later deletions, but none later than
 // themselves. Sweep does not look at them again: a clock that was wrong since the erasure is no reason to stop.
 func (r *retainer) momentsNotAhead(ctx context.Context, n uint64, older []history.Kept) error {
 	limits := map[uint64]time.Time{n: r.limit}
