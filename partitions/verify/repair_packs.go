@@ -301,7 +301,8 @@ func (r *repairer) renote(ctx context.Context, key string, at time.Time, entries
 	return nil
 }
 
-// putPack finishes and writes a pack. Its entries were in the pack of; "" = only those that a backup needs.
+// putPack finishes and writes a pack. of is the damaged pack that its entries come from, erased ones too; "" = a backup
+// needs all of them.
 func (r *repairer) putPack(ctx context.Context, w *pack.Writer, of string, lease *repository.Upkeep) (key string, err error) {
 	obj, err := w.Finish()
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 	"github.com/cyrusbackup/backupd/cmd/internal/prices"
+	"github.com/cyrusbackup/backupd/cmd/internal/stores"
 	"github.com/cyrusbackup/backupd/objstore/pack"
 	"github.com/cyrusbackup/backupd/partitions/collection"
 	"github.com/cyrusbackup/backupd/partitions/maintenance"
@@ -37,8 +38,11 @@ func compact(c *command) error {
 		}
 	}
 	k := &compaction{c: c, level: level, parts: map[string]*compactedPartition{}}
-	if k.retention, err = newRetention(c, level); err != nil {
+	if k.retention, err = newRetention(c, level, "compact"); err != nil {
 		return err
+	}
+	for _, w := range stores.IdleRetention(c.bucket.Conf) {
+		cli.Fprintf(c.err, "ctl_backups: warning: %s\n", w)
 	}
 	if c.timed {
 		k.until = time.Now().Add(c.length)

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
-	"github.com/cyrusbackup/backupd/cmd/internal/stores"
 	"github.com/cyrusbackup/backupd/internal/timespec"
 	"github.com/cyrusbackup/backupd/objstore/pack"
 	"github.com/cyrusbackup/backupd/partitions/erasure"
@@ -46,7 +45,7 @@ func (c *command) eraseHistory(arg string, t *eraseTotals) error {
 		return err
 	}
 	if last := o.Merge.Before; s.Until.After(last) {
-		return fmt.Errorf("changes stay for at least %s: the time must not be after %s", c.minLogAge(), timespec.Text(last))
+		return fmt.Errorf("changes stay for at least %s: the time must not be after %s", o.LogMinAge, timespec.Text(last))
 	}
 	if c.dryRun {
 		return c.showHistory(s)
@@ -119,10 +118,6 @@ func (c *command) historySurveyed(arg string) (found *erasure.HistorySurvey, err
 	return found, nil
 }
 
-func (c *command) minLogAge() time.Duration {
-	return max(c.bucket.Conf.Duration("backup_log_min_age"), maintenance.MinLogAge)
-}
-
 // forgetOptions are the options of package maintenance for an erasure of history.
 func (c *command) forgetOptions(p repository.Config) (o maintenance.ForgetOptions, err error) {
 	conf := c.bucket.Conf
@@ -130,7 +125,7 @@ func (c *command) forgetOptions(p repository.Config) (o maintenance.ForgetOption
 	if err != nil {
 		return o, err
 	}
-	rule, err := stores.Tripwire(conf)
+	r, err := newRetention(c, level, "erase")
 	if err != nil {
 		return o, err
 	}
@@ -142,11 +137,8 @@ func (c *command) forgetOptions(p repository.Config) (o maintenance.ForgetOption
 	if err != nil {
 		return o, err
 	}
-	r := &retention{c: c, rule: rule}
-	r.options = maintenance.RetainOptions{Policy: retentionPolicy(conf), Lock: c.lockOptions("erase"), Pack: pack.Options{Level: level}, Before: r.tripwire}
-	r.options.LogMinAge = c.minLogAge()
 	return maintenance.ForgetOptions{RetainOptions: r.options, Merge: maintenance.MergeOptions{Pack: r.options.Pack, PackSize: conf.Size("backup_pack_size"),
-		Before: maintenance.LastDay(now, c.minLogAge()), Private: repo.Dedup == "backup"}}, nil
+		Before: maintenance.LastDay(now, r.options.LogMinAge), Private: repo.Dedup == "backup"}}, nil
 }
 
 // showHistory prints what would be erased.

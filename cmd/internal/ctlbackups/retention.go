@@ -51,16 +51,14 @@ type retention struct {
 	log, checkpoints, records maintenance.Removed
 }
 
-func newRetention(c *command, level pack.Level) (*retention, error) {
+// newRetention returns the retention for a verb, compact or erase.
+func newRetention(c *command, level pack.Level, verb string) (*retention, error) {
 	rule, err := stores.Tripwire(c.bucket.Conf)
 	if err != nil {
 		return nil, err
 	}
-	for _, w := range stores.IdleRetention(c.bucket.Conf) {
-		cli.Fprintf(c.err, "ctl_backups: warning: %s\n", w)
-	}
 	r := &retention{c: c, rule: rule}
-	r.options = maintenance.RetainOptions{Policy: retentionPolicy(c.bucket.Conf), Lock: c.lockOptions("compact"), Pack: pack.Options{Level: level}, DryRun: c.dryRun, Before: r.tripwire, Erasing: r.erasing}
+	r.options = maintenance.RetainOptions{Policy: retentionPolicy(c.bucket.Conf), Lock: c.lockOptions(verb), Pack: pack.Options{Level: level}, DryRun: c.dryRun, Before: r.tripwire, Erasing: r.erasing}
 	return r, nil
 }
 
