@@ -143,7 +143,6 @@ func (w *world) hold(f *repository.Found, kind string) {
 
 // Each request fails in turn, without effect or without an answer. A second run completes the work.
 func TestEachRequestFails(t *testing.T) {
-	lost := errors.New("no answer")
 	for _, how := range []string{"before", "after"} {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()
@@ -154,14 +153,7 @@ func TestEachRequestFails(t *testing.T) {
 					private, mixed := w.content()
 					f := faultstore.New(w.mem)
 					w.store = f
-					fault := faultstore.Fault{Skip: n, Count: 1}
-					fail := func(string, string) error { return &objstore.Error{Op: "test", Temporary: true, Err: lost} }
-					if how == "before" {
-						fault.Before = fail
-					} else {
-						fault.After = fail
-					}
-					f.Add(fault)
+					f.Add(lost(n, how == "after"))
 					_, err := w.tryErase()
 					more = f.Struck() > 0
 					f.Clear()

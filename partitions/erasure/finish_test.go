@@ -1,14 +1,12 @@
 package erasure_test
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/objstore/faultstore"
 	"github.com/cyrusbackup/backupd/partitions/collection"
 	"github.com/cyrusbackup/backupd/partitions/erasure"
@@ -96,7 +94,6 @@ func TestNeedle(t *testing.T) {
 // Each request of the end fails in turn, without effect or without an answer. Another night
 // completes it.
 func TestEachRequestOfTheEndFails(t *testing.T) {
-	lost := errors.New("no answer")
 	for _, how := range []string{"before", "after"} {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()
@@ -109,14 +106,7 @@ func TestEachRequestOfTheEndFails(t *testing.T) {
 					w.later(erasure.Grace + time.Minute)
 					f := faultstore.New(w.mem)
 					w.store = f
-					fault := faultstore.Fault{Skip: n, Count: 1}
-					fail := func(string, string) error { return &objstore.Error{Op: "test", Temporary: true, Err: lost} }
-					if how == "before" {
-						fault.Before = fail
-					} else {
-						fault.After = fail
-					}
-					f.Add(fault)
+					f.Add(lost(n, how == "after"))
 					_, _ = w.tryFinish()
 					more = f.Struck() > 0
 					f.Clear()

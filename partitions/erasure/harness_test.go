@@ -16,6 +16,7 @@ import (
 
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/faultstore"
 	"github.com/cyrusbackup/backupd/objstore/memstore"
 	"github.com/cyrusbackup/backupd/objstore/pack"
 	"github.com/cyrusbackup/backupd/objstore/probe"
@@ -357,4 +358,12 @@ func (w *world) condemn(keys ...string) {
 	if err = errors.Join(err, u.End(w.t.Context())); err != nil {
 		w.t.Fatal(err)
 	}
+}
+
+// lost loses the n-th request from now on, or its answer.
+func lost(n int, answer bool) faultstore.Fault {
+	if answer {
+		return faultstore.Fault{Skip: n, Count: 1, After: faultstore.Lost}
+	}
+	return faultstore.Fault{Skip: n, Count: 1, Before: faultstore.Lost}
 }

@@ -140,13 +140,7 @@ func TestHistoryFinishWithFaults(t *testing.T) {
 			w.later(15 * hour)
 			f := faultstore.New(w.mem)
 			w.store = f
-			fault := faultstore.Fault{Skip: n, Count: 1}
-			if n%2 == 0 {
-				fault.Before = faultstore.Lost
-			} else {
-				fault.After = faultstore.Lost
-			}
-			f.Add(fault)
+			f.Add(lost(n, n%2 != 0))
 			_ = w.tryFinish()
 			more = f.Struck() > 0
 			f.Clear()

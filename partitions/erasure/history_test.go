@@ -233,16 +233,7 @@ func TestHistoryWithFaults(t *testing.T) {
 					w := newPast(t)
 					f := faultstore.New(w.mem)
 					w.store = f
-					fault := faultstore.Fault{Skip: n, Count: 1}
-					fail := func(string, string) error {
-						return &objstore.Error{Op: "test", Temporary: true, Err: faultstore.ErrLost}
-					}
-					if how == "before" {
-						fault.Before = fail
-					} else {
-						fault.After = fail
-					}
-					f.Add(fault)
+					f.Add(lost(n, how == "after"))
 					_, err := w.tryHistory()
 					more = f.Struck() > 0
 					f.Clear()

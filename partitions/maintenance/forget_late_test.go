@@ -329,13 +329,7 @@ func TestForgetIdle(t *testing.T) {
 	w.note()
 	w.days(5)
 	w.until = maintenance.LastDay(w.now, 48*time.Hour)
-	w.mustForget()
-	w.checkForgotten(false)
-	w.hours(14)
-	if s := w.sweep(); !s.Complete() {
-		t.Errorf("%+v", s)
-	}
-	w.checkForgotten(true)
+	w.mustForgetWholly()
 }
 
 // Retention has cut the log past the time of an erasure. The state before the log rightly has messages that were deleted
@@ -371,13 +365,7 @@ func TestForgetBeforeRetention(t *testing.T) {
 	if base := w.base(); base < 2 || !w.times[base-1].After(w.until) {
 		t.Fatalf("the log begins after commit %d: this test no longer covers its case", base)
 	}
-	w.mustForget()
-	w.checkForgotten(false)
-	w.hours(14)
-	if s := w.sweep(); !s.Complete() {
-		t.Errorf("%+v", s)
-	}
-	w.checkForgotten(true)
+	w.mustForgetWholly()
 }
 
 // The bodies of a large commit go into packs when it is removed. Each of these is announced before it is put.

@@ -203,6 +203,18 @@ func (w *forgetful) mustForget() maintenance.RetainResult {
 	return done
 }
 
+// mustForgetWholly forgets, and completes that half a day later.
+func (w *forgetful) mustForgetWholly() {
+	w.t.Helper()
+	w.mustForget()
+	w.checkForgotten(false)
+	w.hours(14)
+	if s := w.sweep(); !s.Complete() {
+		w.t.Errorf("%+v", s)
+	}
+	w.checkForgotten(true)
+}
+
 func (w *forgetful) renew() {
 	w.t.Helper()
 	w.must(w.fold.Close())

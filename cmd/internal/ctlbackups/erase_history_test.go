@@ -17,18 +17,7 @@ import (
 // compact removes the bodies in the next night.
 func TestEraseBefore(t *testing.T) {
 	w := tooltest.New(t, "default", "cold")
-	bob := tooltest.NewMailbox("user.bob")
-	for _, subject := range []string{"old and kept", "deleted SECRETWORD"} {
-		bob.Deliver(tooltest.Mail(subject, "carol@example.org", 9000), w.Now)
-	}
-	w.Sync(bob)
-	w.Now = w.Now.Add(24 * time.Hour)
-	bob.Expunge(2)
-	w.Sync(bob)
-	w.Now = w.Now.Add(10 * 24 * time.Hour)
-	bob.Deliver(tooltest.Mail("new", "carol@example.org", 9000), w.Now)
-	w.Sync(bob)
-	before := w.Now.Add(-4 * 24 * time.Hour).Format(time.RFC3339)
+	before := deletesLong(w)
 	argv := []string{"erase", "bob", "--before", before, "--reason", "request"}
 	if out, err := tool(t, w, append([]string{"erase", "-n"}, argv[1:]...)...); err != nil || !strings.Contains(out, "every moment from ") || !strings.Contains(out, "; 1 message (") {
 		t.Fatalf("dry run: %v: %s", err, out)
@@ -89,10 +78,8 @@ func TestEraseBeforeUsage(t *testing.T) {
 	}
 }
 
-// pastOfBob erases the history of bob, who has deleted a message before it.
-func pastOfBob(t *testing.T) *tooltest.World {
-	t.Helper()
-	w := tooltest.New(t, "default")
+// deletesLong lets bob delete a message long before a time, and get another one after it.
+func deletesLong(w *tooltest.World) (before string) {
 	bob := tooltest.NewMailbox("user.bob")
 	for _, subject := range []string{"old and kept", "deleted SECRETWORD"} {
 		bob.Deliver(tooltest.Mail(subject, "carol@example.org", 9000), w.Now)
@@ -104,7 +91,14 @@ func pastOfBob(t *testing.T) *tooltest.World {
 	w.Now = w.Now.Add(10 * 24 * time.Hour)
 	bob.Deliver(tooltest.Mail("new", "carol@example.org", 9000), w.Now)
 	w.Sync(bob)
-	before := w.Now.Add(-4 * 24 * time.Hour).Format(time.RFC3339)
+	return w.Now.Add(-4 * 24 * time.Hour).Format(time.RFC3339)
+}
+
+// pastOfBob erases the history of bob, who has deleted a message before it.
+func pastOfBob(t *testing.T) *tooltest.World {
+	t.Helper()
+	w := tooltest.New(t, "default")
+	before := deletesLong(w)
 	if out, err := tool(t, w, "erase", "bob", "--yes", "--before", before, "--reason", "request"); err != nil || !strings.Contains(out, ": every moment from ") {
 		t.Fatalf("%v: %s", err, out)
 	}
