@@ -46,6 +46,9 @@ type Callbacks struct {
 	// accepting but takes connections that are passed to it. Signals do not wait for the
 	// channel, nor does a process without connections. nil: no wait.
 	Settled func() <-chan struct{}
+	// Ending is called once, when the process ends for good, before anything that may hang. Run should return
+	// code within a time that its sessions may take. nil: nothing to do.
+	Ending func(code int, within time.Duration)
 	// Retire is called once, after the process has finally stopped accepting and before it waits
 	// for its sessions. nil: nothing to do.
 	Retire func()

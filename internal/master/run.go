@@ -56,14 +56,19 @@ func (p *Process) run(ctx context.Context, cb Callbacks, one *Conn) int {
 	}
 	e := p.accept(ctx)
 	p.log.Info("ending", slog.String("reason", e.reason), slog.Int("status", e.code))
+	settles := e.recycle && cb.Settled != nil
+	if !settles {
+		p.endsWithin(e)
+	}
 	for _, l := range p.cfg.Listeners {
 		_ = l.Close()
 	}
 	if !e.removed {
 		p.cfg.Status.Unavailable()
 	}
-	if e.recycle && cb.Settled != nil {
+	if settles { // as long as the owner of the index takes
 		e = p.settle(ctx, e, cb.Settled())
+		p.endsWithin(e)
 	}
 	p.mu.Lock()
 	p.stopping = true
@@ -73,6 +78,20 @@ func (p *Process) run(ctx context.Context, cb Callbacks, one *Conn) int {
 		cb.Retire()
 	}
 	return p.drain(e, abandon)
+}
+
+// endsWithin calls Ending.
+func (p *Process) endsWithin(e end) {
+	if p.cb.Ending == nil {
+		return
+	}
+	p.mu.Lock()
+	within := p.limits.DrainTimeout
+	p.mu.Unlock()
+	if e.recycle {
+		within *= 2 // see drain
+	}
+	p.cb.Ending(e.code, within+AbandonAfter)
 }
 
 func (p *Process) serveOne(c *Conn) {

@@ -12,6 +12,11 @@ NET = "10.213.78."
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8", "TERM": "dumb"}
 
 
+# what the processes of a host wait for; a backupd ends, and leaves its stacks
+STUCK = ("ps -eo pid,ppid,stat,wchan:24,args; pkill -ABRT -x backupd; sleep 1; "
+         "cat /var/lib/cyrus/backupd-crashes/* /srv/*/backupd-crashes/* 2>/dev/null | head -c 30000")
+
+
 class Failed(Exception):
     pass
 
@@ -61,9 +66,14 @@ class Host:
     def run(self, line, rc=0, timeout=240):
         """Runs a command line as root would type it. Returns status and output."""
         began = time.time()
-        r = subprocess.run(["nsenter", "--target", str(self.pid), "--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd",
-                            "sh", "-c", line], env=ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                           stderr=subprocess.STDOUT, timeout=timeout)
+        try:
+            r = subprocess.run(["nsenter", "--target", str(self.pid), "--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd",
+                                "sh", "-c", line], env=ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT, timeout=timeout)
+        except subprocess.TimeoutExpired:
+            if line != STUCK:
+                print("---- the processes of %s:\n%s" % (self.name, self.run(STUCK, rc=None)[1]), flush=True)
+            raise
         said = r.stdout.decode("utf-8", "replace")
         if time.time() - began > 2:
             print("  %4.1f s  %s# %s" % (time.time() - began, self.name.split(".")[0], line), flush=True)

@@ -39,6 +39,9 @@ def main():
         monitoring.run(cast)
         print("  %4.1f s in all: monitoring" % (time.time() - began), flush=True)
         runbook.run(cast, opt.only, opt.long)
+        for h in (cast.backup, cast.mail):
+            if "the process does not end" in h.log():
+                raise Failed("%s: a process did not end: see its stacks in the log" % h.name)
     except (Exception, KeyboardInterrupt) as e:
         if not isinstance(e, Failed):
             traceback.print_exc()

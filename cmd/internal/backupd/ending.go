@@ -7,7 +7,7 @@ import (
 	"github.com/cyrusbackup/backupd/internal/crash"
 )
 
-// endMost limits the end of the process after its sessions: puts that are cancelled, the last contacts
+// endMost limits the end of the process beside the time of its sessions: puts that are cancelled, the last contacts
 // (5 s), the index (20 s). Everything that clients have an answer for is durable before.
 const endMost = time.Minute
 
@@ -20,15 +20,16 @@ type lastResort struct {
 	exit   func(code int)
 }
 
-// begin starts the limit. stop ends it.
-func (l lastResort) begin(code int) (stop func()) {
-	timer := time.AfterFunc(l.most, func() {
+// begin starts the limit, before which sessions may take a time. stop ends it.
+func (l lastResort) begin(code int, sessions time.Duration) (stop func()) {
+	most := sessions + l.most
+	timer := time.AfterFunc(most, func() {
 		// Neither may hold up the exit: the log or the disk may be what the process waits for.
 		time.AfterFunc(l.most, func() { l.exit(code) })
 		l.log.Error("the process does not end: exiting without closing the index, which loses nothing; the next start reports what this one waited for",
-			slog.Duration("after", l.most), slog.Int("status", code))
+			slog.Duration("after", most), slog.Int("status", code))
 		if l.report != nil {
-			_ = l.report.Stacks("the process did not end within " + l.most.String())
+			_ = l.report.Stacks("the process did not end within " + most.String())
 		}
 		l.exit(code)
 	})

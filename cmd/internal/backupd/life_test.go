@@ -90,6 +90,26 @@ func TestProcessThatDoesNotEnd(t *testing.T) {
 	})
 }
 
+// A process that does not even begin to wait for its sessions exits, too.
+func TestProcessStuckBeforeItsEnd(t *testing.T) {
+	t.Setenv(endVariable, "200ms")
+	h := newHost(t)
+	h.write("imapd.conf", "configdirectory: "+h.path("conf")+"\nbackup_drain_timeout: 1s\nbackuppartition-default: /x\n")
+	m := h.service(0)
+	child := h.start(m)
+	mastertest.Eventually(t, "the process has the index", func() bool { return strings.Contains(child.Stderr.String(), "has the index") })
+	m.Stall()
+	child.Signal(syscall.SIGTERM)
+	if code := child.Status(); code != master.ExitTempFail {
+		t.Errorf("status %d", code)
+	}
+	next := h.start(h.service(0))
+	mastertest.Eventually(t, "the next process reports it", func() bool {
+		said := next.Stderr.String()
+		return strings.Contains(said, "did not end within 6.2s") && strings.Contains(said, "(*Status).send")
+	})
+}
+
 func TestDrainTimeoutCutsOff(t *testing.T) {
 	h := newHost(t)
 	h.write("imapd.conf", "configdirectory: "+h.path("conf")+"\nbackup_drain_timeout: 1s\nbackuppartition-default: /x\n")

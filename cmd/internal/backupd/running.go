@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"time"
 
 	"github.com/cyrusbackup/backupd/internal/handover"
 	"github.com/cyrusbackup/backupd/internal/imapconf"
@@ -79,14 +80,17 @@ func (r *running) live(ctx context.Context) int {
 		r.log.Error("open the index", slog.Any("err", err))
 		r.process.Exit(master.ExitConfig, "the index cannot be opened")
 	})
-	callbacks := master.Callbacks{Serve: r.serve, Reload: r.reload, Settled: r.role.Settled, Retire: r.role.Retire}
+	stop := func() {}
+	callbacks := master.Callbacks{Serve: r.serve, Reload: r.reload, Settled: r.role.Settled, Retire: r.role.Retire,
+		Ending: func(code int, within time.Duration) { stop = r.begin(code, within) }}
 	var code int
 	if len(r.inherited.Listeners) > 0 {
 		code = r.process.Run(ctx, callbacks)
 	} else {
 		code = r.liveOnStdio(ctx, callbacks)
 	}
-	defer r.begin(code)()
+	stop()
+	defer r.begin(code, 0)()
 	opened := r.index.stop()
 	var err error
 	if opened {

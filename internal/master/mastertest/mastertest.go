@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Timeout is how long tests wait for things that should happen at once.
@@ -37,6 +39,8 @@ type Master struct {
 	listener *os.File
 	addr     net.Addr
 	pipe     *os.File // write end
+	reader   *os.File // read end
+	reads    sync.WaitGroup
 
 	mu       sync.Mutex
 	messages []Message
@@ -67,17 +71,16 @@ func Listen(t *testing.T, name string, id int, network, address string) *Master 
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &Master{t: t, name: name, id: id, listener: f, addr: addr, pipe: w}
-	go m.read(r)
-	t.Cleanup(func() { f.Close(); w.Close() })
+	m := &Master{t: t, name: name, id: id, listener: f, addr: addr, pipe: w, reader: r}
+	m.reads.Go(m.read)
+	t.Cleanup(func() { f.Close(); w.Close(); m.reads.Wait(); r.Close() })
 	return m
 }
 
-func (m *Master) read(r *os.File) {
-	defer r.Close()
+func (m *Master) read() {
 	var b [8]byte
 	for {
-		n, err := io.ReadFull(r, b[:])
+		n, err := io.ReadFull(m.reader, b[:])
 		if err != nil {
 			m.mu.Lock()
 			m.short = m.short || n > 0
@@ -101,6 +104,23 @@ func (m *Master) Messages() []Message {
 		m.t.Error("a status message was not 8 bytes")
 	}
 	return slices.Clone(m.messages)
+}
+
+// Stall stops reading status messages, and fills the pipe: the next message of a process blocks. The process gets an
+// error when the test ends.
+func (m *Master) Stall() {
+	m.t.Helper()
+	if err := m.reader.SetReadDeadline(time.Unix(1, 0)); err != nil {
+		m.t.Fatal(err)
+	}
+	m.reads.Wait()
+	room, err := unix.FcntlInt(m.pipe.Fd(), unix.F_GETPIPE_SZ, 0)
+	if err == nil {
+		_, err = m.pipe.Write(make([]byte, room))
+	}
+	if err != nil {
+		m.t.Fatal(err)
+	}
 }
 
 // Remove does what master does to a service that was removed from cyrus.conf.
