@@ -28,9 +28,10 @@ build:
 test: deps minio lint test-race
 
 # the three longest packages first, so that none of them runs alone at the end; some packages
-# mostly wait, so three run at a time
+# mostly wait, so three run at a time. At its end a process with the race detector waits for a second
+# by default: backupd is started a thousand times
 test-race:
-	$(GO) test -race -shuffle=on -p 3 -timeout 25m ./test/e2e ./partitions ./partitions/maintenance ./...
+	GORACE=atexit_sleep_ms=0 $(GO) test -race -shuffle=on -p 3 -timeout 25m ./test/e2e ./partitions ./partitions/maintenance ./...
 
 # without the real Cyrus, MinIO and the bucket tools; some packages mostly wait, so four run at a time
 unit:

@@ -79,7 +79,7 @@ func TestManyMessagesFewPuts(t *testing.T) {
 	h := newHostWith(t, patient, s)
 	inbox := newSource("user.anne")
 	total := 0
-	for i := range 4000 {
+	for i := range 2000 {
 		b := mail(i, 5000)
 		total += len(b)
 		inbox.deliver(b)

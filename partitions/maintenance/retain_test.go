@@ -86,15 +86,15 @@ func TestDryRun(t *testing.T) {
 func TestRetainAfterTheEnd(t *testing.T) {
 	w := year(t, 12)
 	w.expunge("inbox", 3)
-	for range 60 {
+	for night := range 60 {
 		w.days(1)
-		w.mustRetain()
+		w.retainNightly(night)
 	}
 	end := w.tip.Number
-	for range 60 {
+	for night := range 60 {
 		w.days(1)
 		w.merge()
-		w.mustRetain()
+		w.retainNightly(night)
 	}
 	if w.tip.Number != end {
 		t.Errorf("retention has put %d commits into a backup without changes", w.tip.Number-end)
@@ -205,11 +205,11 @@ func TestKeepRules(t *testing.T) {
 	if n := len(done.Kept); n != 9 {
 		t.Errorf("%d moments are kept: %v", n, done.Kept)
 	}
-	for range 30 {
+	for night := range 30 {
 		w.days(1)
 		w.deliver("inbox", 1)
 		w.merge()
-		done = w.mustRetain()
+		done = w.retainNightly(night)
 	}
 	if n := len(done.Kept); n < 8 || n > 12 {
 		t.Errorf("a month later %d moments are kept: %v", n, done.Kept)
