@@ -112,7 +112,7 @@ type suspect struct {
 // suspectLook is how often checkSuspects looks whether a check is due.
 const suspectLook = time.Second
 
-// checkSuspects checks one backup after the other, in the order in which they are due.
+// checkSuspects checks one backup after the other, as they become due.
 func (s *Set) checkSuspects() {
 	for {
 		select {

@@ -19,7 +19,7 @@ func newWiredDaemon(t *testing.T) *wired {
 	return w
 }
 
-// held waits for the holds of the backup, or for a time in which none appear.
+// held waits for the holds of the backup, or until none can appear.
 func (w *wired) held(wait time.Duration) []repository.Hold {
 	w.t.Helper()
 	for end := time.Now().Add(wait); ; time.Sleep(5 * time.Millisecond) {

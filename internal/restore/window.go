@@ -75,7 +75,7 @@ func (s *Source) small(ctx context.Context, m *Message) (*history.Small, error) 
 	return s.Objects.Small(ctx, state, s.places)
 }
 
-// requests returns the requests for new frames, in the order in which they are needed.
+// requests returns the requests for new frames, as they are needed.
 func (w *window) requests() []*run {
 	var list []*frame
 	first := map[*frame]int{}

@@ -117,6 +117,9 @@ func (p *pass) run(ctx context.Context) (err error) {
 		return err
 	}
 	p.out.Totals = Totals{Version: resultVersion, Time: p.began.UTC()}
+	if p.last != nil {
+		p.out.Merged = p.last.Merged
+	}
 	// The list is read before the count: a pack is removed only if it was on the list before.
 	list, listed, err := history.ReadCondemned(ctx, p.store)
 	if err != nil {

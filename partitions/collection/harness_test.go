@@ -43,14 +43,20 @@ func newWorld(t *testing.T) *world {
 	w := &world{t: t, now: time.Date(2027, 3, 1, 12, 0, 0, 0, time.UTC), cache: t.TempDir()}
 	w.mem = memstore.New(func() time.Time { return w.now })
 	w.store = observe.New(w.mem, w.count.Hooks())
-	info := repository.Info{Version: repository.Version, ID: repository.NewID(), Created: w.now, Dedup: "partition", Chunker: repository.Chunker,
+	w.dedup("partition")
+	return w
+}
+
+// dedup puts repository.json.
+func (w *world) dedup(between string) {
+	w.t.Helper()
+	info := repository.Info{Version: repository.Version, ID: repository.NewID(), Created: w.now, Dedup: between, Chunker: repository.Chunker,
 		Capabilities: probe.Capabilities{IfAbsent: true, IfAbsentRace: true, IfMatch: true, Range: true, Suffix: true, ListOrder: true, StoreTime: true}}
 	b, err := info.Encode()
 	if err != nil {
-		t.Fatal(err)
+		w.t.Fatal(err)
 	}
 	w.put(repository.Key, b)
-	return w
 }
 
 func (w *world) config() repository.Config {

@@ -45,13 +45,15 @@ type Totals struct {
 	There int    `json:"there,omitempty"`
 	All   Amount `json:"all"`
 	Used  Amount `json:"used"` // named by a backup
-	// Sparse packs are used and condemned, most of them because they are mostly dead. They will be
-	// rewritten by a later pass.
+	// Sparse packs are used and condemned, most of them because they are mostly dead or small. They will
+	// be rewritten by a later pass.
 	Sparse Amount `json:"sparse"`
 	// Condemned packs are unused, and will be removed by a later pass.
 	Condemned Amount `json:"condemned"`
 	// Young packs are unused, but not old enough to be condemned.
 	Young Amount `json:"young"`
+	// Merged is the store time of the last pass that condemned small packs. Zero = none.
+	Merged time.Time `json:"merged,omitzero"`
 }
 
 // Reclaimable is what later passes will remove whole if nothing changes. What they free in sparse packs
@@ -65,7 +67,7 @@ type Result struct {
 	Totals
 	Read       int    // backups whose objects had changed since the last pass
 	Condemning Amount // unused packs, condemned by this pass
-	Thinning   Amount // used but mostly dead packs, condemned by this pass
+	Thinning   Amount // used but mostly dead or small packs, condemned by this pass
 	Removed    Amount
 	Rewritten  Amount // condemned packs whose used entries were copied: a later pass removes them
 	Written    Amount // the packs that have these entries now

@@ -2,6 +2,7 @@ package collection_test
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -191,20 +192,129 @@ func TestSmallPacksWithFaults(t *testing.T) {
 	}
 }
 
-// Somebody refers to an entry of a small pack just before it is condemned: the entry is copied, too.
+// Somebody refers to an entry of a small pack just before it is condemned: that entry is copied too, and
+// those that nobody names are not.
 func TestSmallPackUsedMeanwhile(t *testing.T) {
 	w := newWorld(t)
-	keys := w.smallPacks(1, 9)
+	var keys []string
+	for n := range 9 {
+		keys = append(keys, w.pack(1+n, 101+n, 201+n))
+		w.commit("anne", map[int]string{1 + n: keys[n]})
+	}
+	w.retain("anne")
 	w.later(8 * day)
-	w.collect()
-	w.commit("carl", map[int]string{1: keys[0]}) // he has read the list before
+	if r := w.collect(); r.Thinning.Packs != 9 {
+		t.Fatalf("%+v", r)
+	}
+	for n := range 9 {
+		w.commit("carl", map[int]string{101 + n: keys[n]}) // he has read the list before
+	}
 	w.later(25 * hour)
 	w.collect()
 	w.later(21 * hour)
 	if r := w.collect(); r.Replaced.Packs != 9 {
 		t.Fatalf("%+v", r)
 	}
-	for _, u := range []string{"anne", "bert", "carl"} {
-		w.check(u)
+	w.check("anne")
+	w.check("carl")
+	if packs := w.packs(); len(packs) != 1 || len(w.entries(packs[0])) != 18 {
+		t.Errorf("packs %v, want one with 18 entries", packs)
+	}
+}
+
+// The limits of a merge: a pack is small below a quarter of a new one, and a night rewrites only so many
+// bytes and packs.
+func TestSmallPacksLimits(t *testing.T) {
+	const packs = 1100
+	for name, c := range map[string]struct {
+		set  func(o *collection.Options, smallest, largest int64)
+		want int
+	}{
+		"just small":       {func(o *collection.Options, _, largest int64) { o.PackSize = 4 * largest }, 1024},
+		"just not small":   {func(o *collection.Options, smallest, _ int64) { o.PackSize = 4*smallest - 1 }, 0},
+		"bytes of 8 packs": {func(o *collection.Options, _, largest int64) { o.RewriteLimit = 8 * largest }, 8},
+		"bytes of 7 packs": {func(o *collection.Options, smallest, _ int64) { o.RewriteLimit = 8*smallest - 1 }, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			at := map[int]string{}
+			smallest, largest := int64(math.MaxInt64), int64(0)
+			for n := range packs {
+				key := w.pack(1000 + n)
+				size := int64(len(w.mem.Bytes(key)))
+				at[1000+n], smallest, largest = key, min(smallest, size), max(largest, size)
+			}
+			w.commit("anne", at)
+			w.retain("anne")
+			w.later(8 * day)
+			o := w.options()
+			c.set(&o, smallest, largest)
+			r, err := collection.Collect(t.Context(), w.config(), o)
+			if err != nil || r.Thinning.Packs != c.want {
+				t.Errorf("%d packs are condemned, want %d: %v", r.Thinning.Packs, c.want, err)
+			}
+		})
+	}
+}
+
+// Packs are merged in one night of a week: in the nights after that, many backups are read.
+func TestSmallPacksOnceAWeek(t *testing.T) {
+	w := newWorld(t)
+	w.smallPacks(1, 9)
+	w.later(4 * day)
+	w.smallPacks(100, 9)
+	w.later(4 * day)
+	if r := w.collect(); r.Thinning.Packs != 9 {
+		t.Fatalf("%+v", r)
+	}
+	var nights []int
+	for n := range 16 {
+		w.later(day)
+		if w.collect().Thinning.Packs > 0 {
+			nights = append(nights, n+1)
+		}
+	}
+	if !slices.Equal(nights, []int{7}) {
+		t.Errorf("the other packs were condemned in nights %v after that, want 7", nights)
+	}
+}
+
+// With "backup_dedup: backup", each of the users who got the same message has a pack with an entry of
+// the same name. A new pack cannot have it twice, so a merge would change nothing.
+func TestSmallPacksOfBackupsThatShareNothing(t *testing.T) {
+	w := newWorld(t)
+	w.dedup("backup")
+	for n := range 10 {
+		u := fmt.Sprint("user", n)
+		w.commit(u, map[int]string{1: w.pack(1)})
+		w.retain(u)
+	}
+	for range 30 {
+		w.later(25 * hour)
+		if r := w.collect(); r.Thinning.Packs+r.Rewritten.Packs != 0 {
+			t.Fatalf("%+v", r)
+		}
+	}
+}
+
+// A damaged small pack stays, and costs one request a week rather than a count in every night.
+func TestSmallPackDamaged(t *testing.T) {
+	w := newWorld(t)
+	keys := w.smallPacks(1, 9)
+	b := slices.Clone(w.mem.Bytes(keys[3]))
+	b[len(b)/2] ^= 1
+	w.put(keys[3], b)
+	w.later(8 * day)
+	if r := w.collect(); r.Thinning.Packs != 8 || w.condemned(keys[3]) {
+		t.Fatalf("%+v", r)
+	}
+	for range 3 {
+		w.later(25 * hour)
+		if r := w.collect(); r.Keeping > 0 {
+			t.Errorf("%+v", r)
+		}
+	}
+	if w.mem.Bytes(keys[3]) == nil {
+		t.Error("the damaged pack is gone")
 	}
 }

@@ -143,7 +143,7 @@ func (s *sparse) choose(ctx context.Context, room int) (packs []Pack, err error)
 		s.out.Thinning.add(c.info.Size)
 		packs = append(packs, c.id)
 	}
-	return s.merge(packs, room), nil
+	return s.merge(ctx, packs, room)
 }
 
 // learn reads the directories of the packs that are most likely to be mostly dead: large ones with

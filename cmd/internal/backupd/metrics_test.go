@@ -252,7 +252,7 @@ func troubleMoves(t *testing.T) map[string]bool {
 		`unavailable_backups{kind="damage"}`: 1, `refusals_total{kind="damage"}`: more, `behind_backups{reason="refused"}`: 1, `backups{partition="default"}`: 0,
 	})
 	m.count()
-	w.changed("a count of the backups, one of which is damaged", map[string]float64{`behind_backups{reason="refused"}`: 0, `backups{partition="default"}`: 1})
+	w.changed("a count of the backups, where one is damaged", map[string]float64{`behind_backups{reason="refused"}`: 0, `backups{partition="default"}`: 1})
 	return w.moved
 }
 
