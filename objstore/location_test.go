@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cyrusbackup/backupd/internal/fuzztest"
 	"github.com/cyrusbackup/backupd/objstore"
 )
 
@@ -126,6 +127,7 @@ func FuzzParseLocation(f *testing.F) {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
+		defer fuzztest.Limit(t, 256<<10+4<<10*int64(len(text)))()
 		loc, err := objstore.ParseLocation(text)
 		if err != nil {
 			return

@@ -5,9 +5,17 @@ import (
 	"errors"
 	"io"
 	"testing"
+
+	"github.com/cyrusbackup/backupd/internal/fuzztest"
 )
 
 // With -fuzzminimizetime 20x: otherwise go test spends its time on minimizing inputs.
+
+// fuzzLimit is the most memory for an object or a part of it. Each frame may have 4 MiB of content, however small it is.
+func fuzzLimit(b []byte) int64 {
+	frames := bytes.Count(b, []byte("\x28\xb5\x2f\xfd"))
+	return 32<<20 + 16<<20*int64(frames) + 256*int64(len(b))
+}
 
 // FuzzReadDirectory reads a directory with a correct trailer and checksum, which no fuzzer
 // would find, and the same bytes as a whole object.
@@ -21,6 +29,7 @@ func FuzzReadDirectory(f *testing.F) {
 	f.Add(uint16(data), obj[data+skippableHead:len(obj)-trailerSize])
 	f.Add(uint16(100), []byte("\x010123456789abcdef\x00\x00\x01\x64\x03\x01\x1000000000000000000000\x00"))
 	f.Fuzz(func(t *testing.T, data uint16, payload []byte) {
+		defer fuzztest.Limit(t, 4<<20+1<<10*int64(len(payload)))()
 		dir := appendTrailer(append(make([]byte, skippableHead), payload...), 0)
 		obj := append(make([]byte, data), dir...)
 		d, err := ReadDirectory(fetchFrom(obj), int64(len(obj)))
@@ -62,6 +71,7 @@ func FuzzScan(f *testing.F) {
 	f.Add(obj)
 	f.Add(obj[:len(obj)/2])
 	f.Fuzz(func(t *testing.T, obj []byte) {
+		defer fuzztest.Limit(t, fuzzLimit(obj))()
 		seen := map[string][]byte{}
 		err := Scan(bytes.NewReader(obj), func(name string, size int64, body io.Reader) error {
 			b, err := io.ReadAll(io.LimitReader(body, 1<<20))
@@ -102,6 +112,7 @@ func FuzzOpenEntry(f *testing.F) {
 		f.Add(e.Name, e.Size, e.Len, e.Skip, e.Raw, obj[e.Off:e.Off+e.Len])
 	}
 	f.Fuzz(func(t *testing.T, name string, size, length, skip, raw int64, frames []byte) {
+		defer fuzztest.Limit(t, fuzzLimit(frames))()
 		r := OpenEntry(Entry{Name: name, Size: size, Len: length, Skip: skip, Raw: raw}, bytes.NewReader(frames))
 		defer r.Close()
 		n, err := io.Copy(io.Discard, r)

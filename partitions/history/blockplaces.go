@@ -63,6 +63,15 @@ func parseBlockPlace(line []byte, last string) (p blockPlace, err error) {
 	return decodeBlockPlace(line)
 }
 
+// check refuses a block that no writer names. The last line names none.
+func (p *blockPlace) check() error {
+	if p.Object == "" {
+		return nil
+	}
+	ref := BlockRef{Count: p.Count, SHA256: p.Block + p.Places, Object: p.Object}
+	return ref.check()
+}
+
 // decodeBlockPlace reads a line in any form.
 func decodeBlockPlace(line []byte) (p blockPlace, err error) {
 	d := json.NewDecoder(bytes.NewReader(line))
@@ -107,6 +116,9 @@ func (m *Mem) readBlockPlaces(r io.Reader) error {
 			return err
 		}
 		last = p.Object
+		if err := p.check(); err != nil {
+			return err
+		}
 		switch {
 		case ended:
 			return fmt.Errorf("%w: data after the last line", ErrCorrupt)

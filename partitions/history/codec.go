@@ -104,10 +104,19 @@ func ParseEvent(line []byte) (Event, error) {
 	if !utf8.Valid(line) {
 		return nil, fmt.Errorf("%w: event is not UTF-8", ErrCorrupt)
 	}
-	if e := scanEvent(line); e != nil {
-		return e, nil
+	e := scanEvent(line)
+	if e == nil {
+		var err error
+		if e, err = decodeEvent(line); err != nil {
+			return nil, err
+		}
 	}
-	return decodeEvent(line)
+	if blocks, ok := e.(*RecordBlocksEvent); ok {
+		if err := blocks.check(); err != nil {
+			return nil, err
+		}
+	}
+	return e, nil
 }
 
 // decodeEvent reads an event in any form.

@@ -9,6 +9,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
+
+	"github.com/cyrusbackup/backupd/internal/fuzztest"
 )
 
 // Any event, with any bytes from a client, is unchanged after encoding and decoding.
@@ -96,6 +98,7 @@ func FuzzParseEvent(f *testing.F) {
 	}
 	f.Add([]byte(`{"event":"records","uniqueid":"a","records":[{"uid":1,"modseq":"4","flags":["\\Seen"]},{"uid":2}]}`))
 	f.Fuzz(func(t *testing.T, line []byte) {
+		defer fuzztest.Limit(t, 1<<20+4<<10*int64(len(line)))()
 		e, err := ParseEvent(line)
 		if err != nil {
 			return

@@ -145,7 +145,7 @@ func (f *forgetModel) step() {
 }
 
 // alive returns what a restore finds.
-func alive(t *testing.T, m *Mem) string {
+func alive(t testing.TB, m *Mem) string {
 	t.Helper()
 	var b strings.Builder
 	must := func(err error) {

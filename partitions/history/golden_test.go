@@ -80,7 +80,7 @@ func bodies(t *testing.T, w *writer, m *Mem) string {
 	return b.String()
 }
 
-func readTree(t *testing.T, dir string) *writer {
+func readTree(t testing.TB, dir string) *writer {
 	t.Helper()
 	w := newWriter(t)
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {

@@ -27,13 +27,13 @@ var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 // writer makes a log like package partitions, but without concurrent writers.
 type writer struct {
-	t      *testing.T
+	t      testing.TB
 	store  objstore.Store
 	tip    Tip
 	random *rand.Rand
 }
 
-func newWriter(t *testing.T) *writer {
+func newWriter(t testing.TB) *writer {
 	return &writer{t: t, store: memstore.New(nil), random: rand.New(rand.NewPCG(1, 2))}
 }
 
@@ -88,7 +88,7 @@ func (w *writer) get(key string) []byte {
 	return getAll(w.t, w.store, key)
 }
 
-func getAll(t *testing.T, s objstore.Store, key string) []byte {
+func getAll(t testing.TB, s objstore.Store, key string) []byte {
 	t.Helper()
 	obj, err := s.Get(t.Context(), key, 0, -1)
 	if err != nil {
@@ -149,7 +149,7 @@ func (w *writer) load(at Moment) *Mem {
 	return loadAt(w.t, w.t.Context(), w.store, at)
 }
 
-func loadAt(t *testing.T, ctx context.Context, s objstore.Store, at Moment) *Mem {
+func loadAt(t testing.TB, ctx context.Context, s objstore.Store, at Moment) *Mem {
 	t.Helper()
 	m, err := Load(ctx, s, anne, at)
 	if err != nil {

@@ -25,14 +25,24 @@ func (p *Place) append(dst []byte) []byte {
 
 // placeParser reads lines of places.ndjson. Consecutive places in one object share the
 // string with its key.
-type placeParser struct{ object string }
+type placeParser struct {
+	object string
+	safe   bool // object was checked
+}
 
 func (r *placeParser) parse(line []byte) (Place, error) {
 	p, ok := scanPlace(line, r.object)
-	if r.object = p.Object; !ok {
+	if !ok {
+		r.object, r.safe = p.Object, false
 		return decodePlace(line)
 	}
-	return p, p.check()
+	if p.Object != r.object || !r.safe {
+		r.object, r.safe = p.Object, safeKey(p.Object)
+	}
+	if !r.safe {
+		return p, p.check()
+	}
+	return p, p.checkEntry()
 }
 
 // decodePlace reads a line in any form.
@@ -80,6 +90,11 @@ func (p *Place) check() error {
 	if !safeKey(p.Object) && p.Object != "." {
 		return fmt.Errorf("%w: place of chunk %s in object %q", ErrCorrupt, p.Chunk, p.Object)
 	}
+	return p.checkEntry()
+}
+
+// checkEntry is check for a place whose object was checked.
+func (p *Place) checkEntry() error {
 	if pack.CheckName(p.Entry) != nil || !(strings.HasSuffix(p.Entry, ".eml") || strings.HasSuffix(p.Entry, ".part")) {
 		return fmt.Errorf("%w: place of chunk %s in entry %q", ErrCorrupt, p.Chunk, p.Entry)
 	}
@@ -88,7 +103,7 @@ func (p *Place) check() error {
 
 // safeKey reports whether a place may name this key.
 func safeKey(key string) bool {
-	if strings.Contains(key, "//") || strings.Contains(key, "/../") || strings.Contains(key, "/./") || !strings.HasSuffix(key, objectSuffix) {
+	if !strings.HasSuffix(key, objectSuffix) || !plainKey(key) {
 		return false
 	}
 	return strings.HasPrefix(key, "packs/") || (strings.HasPrefix(key, "backups/") && strings.Contains(key, "/log/"))

@@ -7,6 +7,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
+
+	"github.com/cyrusbackup/backupd/internal/fuzztest"
 )
 
 // The fast way to read each kind of line, and encoding/json. ok of fast is false for a line
@@ -107,6 +109,7 @@ func FuzzScan(f *testing.F) {
 		f.Add([]byte(line))
 	}
 	f.Fuzz(func(t *testing.T, line []byte) {
+		defer fuzztest.Limit(t, 1<<20+16<<10*int64(len(line)))()
 		if bytes.ContainsRune(line, '�') {
 			return
 		}

@@ -135,6 +135,9 @@ func (m *Mem) readState(r io.Reader) (stateHeader, error) {
 	blocks := 0
 	err = l.each(func(line []byte) error {
 		s, err := parseStateLine(line)
+		if err == nil {
+			err = s.check()
+		}
 		if err != nil {
 			return err
 		}
@@ -209,6 +212,20 @@ func (l *stateLine) scan(line []byte) bool {
 	}
 	s.Want(`}`)
 	return s.Ended()
+}
+
+// check refuses a block that no writer names.
+func (l *stateLine) check() error {
+	for _, b := range []*stateBlock{l.Records, l.Messages} {
+		if b == nil {
+			continue
+		}
+		ref := b.ref()
+		if err := ref.checkCount(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *scanner) stateBlock() *stateBlock {

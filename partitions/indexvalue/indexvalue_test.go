@@ -15,6 +15,7 @@ import (
 	"github.com/cyrusbackup/backupd/index"
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
+	"github.com/cyrusbackup/backupd/internal/fuzztest"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/indexvalue"
 )
@@ -280,6 +281,7 @@ func FuzzParse(f *testing.F) {
 	f.Add(indexvalue.AppendBlock(nil, &indexvalue.Block{Records: [32]*history.RecordState{3: {Commit: 1}, 5: {Commit: 1}}, Long: 1 << 7}))
 	f.Add(indexvalue.AppendMailbox(nil, &history.MailboxState{Seq: 1, Fields: []dlist.Pair{dlist.P("ACL", dlist.S("x"))}}))
 	f.Fuzz(func(t *testing.T, b []byte) {
+		defer fuzztest.Limit(t, 1<<20+1<<10*int64(len(b)))()
 		in := bytes.Clone(b)
 		var r history.RecordState
 		var m history.MessageState

@@ -114,7 +114,7 @@ func (e *Erasure) check(key string) error {
 		return fmt.Errorf("%s: %w: it is about another erasure", key, history.ErrCorrupt)
 	}
 	for _, c := range e.Copies { // they are removed with all that is in them
-		if rest, ok := strings.CutPrefix(c, AsidePrefix); !ok || strings.Count(rest, "/") != 2 || strings.HasSuffix(rest, "/") {
+		if rest, ok := strings.CutPrefix(c, AsidePrefix); !ok || strings.Count(rest, "/") != 2 || objstore.CheckKey(c) != nil {
 			return fmt.Errorf("%s: %w: %q is not the folder of a backup that was set aside", key, history.ErrCorrupt, c)
 		}
 	}
