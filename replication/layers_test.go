@@ -21,7 +21,7 @@ import (
 )
 
 // certificate makes a TLS configuration for tests.
-func certificate(t *testing.T) *tls.Config {
+func certificate(t testing.TB) *tls.Config {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -37,7 +37,7 @@ func certificate(t *testing.T) *tls.Config {
 	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
 }
 
-func withTLS(t *testing.T) func(*replication.Options) {
+func withTLS(t testing.TB) func(*replication.Options) {
 	conf := certificate(t)
 	return func(o *replication.Options) { o.TLS = func() *tls.Config { return conf } }
 }

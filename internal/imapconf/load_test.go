@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/cyrusbackup/backupd/internal/fuzztest"
 )
 
 const dir = "configdirectory: /var/lib/cyrus\n"
@@ -246,6 +248,7 @@ func FuzzParse(f *testing.F) {
 	f.Add(dir+"@include: c\nbackupd_debug: yes\ndebug:no\nx\x00: y\n", "BackupD")
 	f.Add("configdirectory: {configdirectory}\nbackup_retention_days: -1\ntcp_keepalive_cnt: 0x10", "")
 	f.Fuzz(func(t *testing.T, text, service string) {
+		defer fuzztest.Limit(t, 8<<20+4<<10*int64(len(text)+len(service)))()
 		conf, err := Parse("c", text, service)
 		if (conf == nil) == (err == nil) {
 			t.Fatalf("%v, %v", conf, err)

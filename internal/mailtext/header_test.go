@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cyrusbackup/backupd/internal/fuzztest"
 	"github.com/cyrusbackup/backupd/internal/mailtext"
 )
 
@@ -120,6 +121,7 @@ func FuzzHeader(f *testing.F) {
 		f.Add(string(b))
 	}
 	f.Fuzz(func(t *testing.T, s string) {
+		defer fuzztest.Limit(t, 16<<20+16<<10*int64(len(s)))()
 		h, err := mailtext.ReadHeader(bufio.NewReader(strings.NewReader(s)))
 		if err != nil {
 			t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cyrusbackup/backupd/internal/fuzztest"
 	"github.com/cyrusbackup/backupd/internal/timespec"
 )
 
@@ -118,6 +119,7 @@ func FuzzParse(f *testing.F) {
 	}
 	now := time.Date(2026, 11, 24, 9, 30, 15, 0, berlin)
 	f.Fuzz(func(t *testing.T, s string) {
+		defer fuzztest.Limit(t, 2<<20+4<<10*int64(len(s)))()
 		m, err := timespec.Parse(s, now)
 		if err != nil {
 			if !m.IsZero() {

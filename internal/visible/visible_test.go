@@ -6,6 +6,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"github.com/cyrusbackup/backupd/internal/fuzztest"
 	"github.com/cyrusbackup/backupd/internal/visible"
 )
 
@@ -53,6 +54,7 @@ func FuzzJSON(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
+		defer fuzztest.Limit(t, 256<<10+1<<10*int64(len(s)))()
 		if !utf8.ValidString(s) {
 			s = strings.ToValidUTF8(s, "?")
 		}

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/xdg-go/scram"
+
+	"github.com/cyrusbackup/backupd/internal/fuzztest"
 )
 
 const (
@@ -176,6 +178,7 @@ func FuzzNext(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, first, second []byte, which uint8) {
+		defer fuzztest.Limit(t, 4<<20+1<<10*int64(len(first)+len(second)))()
 		x := start(t, a, []string{ScramSHA256, Plain, Login, ScramSHA1}[which%4], Layer{})
 		for _, r := range [][]byte{first, second, {}} {
 			if _, done, err := x.Next(t.Context(), r); done {

@@ -7,6 +7,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/cyrusbackup/backupd/internal/fuzztest"
 )
 
 // FuzzDecode checks that every decoded value survives a round trip through the wire and
@@ -21,6 +23,7 @@ func FuzzDecode(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
+		defer fuzztest.Limit(t, 256<<10+4<<10*int64(len(b)))()
 		lim := Limits{MaxWord: 100, MaxQuoted: 100, MaxLiteral: 100, MaxDepth: 8, MaxItems: 1000}
 		d := NewDecoder(bufio.NewReaderSize(bytes.NewReader(b), 16), lim)
 		key, err := d.Key()

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cyrusbackup/backupd/internal/fuzztest"
 	"github.com/cyrusbackup/backupd/internal/restore/filename"
 )
 
@@ -109,6 +110,7 @@ func FuzzPath(f *testing.F) {
 		f.Add(strings.Join(e.Internal, "."))
 	}
 	f.Fuzz(func(t *testing.T, name string) {
+		defer fuzztest.Limit(t, 256<<10+1<<10*int64(len(name)))()
 		internal := strings.Split(name, ".")
 		for _, c := range append(filename.Path(internal), filename.Maildir(internal)) {
 			safe(t, internal, c)
