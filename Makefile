@@ -20,7 +20,7 @@ CYCLONEDX_VERSION := v1.10.0
 SHELL_SCRIPTS = $(shell git grep -lE '^\#!.*[/ ](ba|da)?sh$$' -- ':!*.go' ':!*.md')
 PYTHON        = $(sort $(shell git grep -lE '^\#!.*[/ ]python3$$' -- ':!*.go' ':!*.md'; git ls-files '*.py'))
 
-.PHONY: attack build test unit soak soak-compact soak-proof lint deps lint-deps minio golangci-lint test-race demo compose-demo test-compose base-image bench bench-compare bench-counts bench-deps counts man metrics install deb test-package release test-release clean
+.PHONY: attack build test unit fuzz soak soak-compact soak-proof lint deps lint-deps minio golangci-lint test-race demo compose-demo test-compose base-image bench bench-compare bench-counts bench-deps counts man metrics install deb test-package release test-release clean
 
 build:
 	$(GO) build -o bin/ ./cmd/...
@@ -59,6 +59,13 @@ soak-compact: deps minio
 # hostile clients in full numbers, and how much longer a backup takes beside them
 attack:
 	ATTACK=1 $(GO) test -count=1 -timeout 0 -v ./test/attack
+
+# each fuzz target in turn; FUZZ chooses some of them, such as FUZZ=history
+TIME ?= 30s
+FUZZ ?= .
+
+fuzz:
+	GO='$(GO)' test/fuzz.sh '$(TIME)' '$(FUZZ)'
 
 # with one fix after the other taken out of a copy of the source, the soak test fails
 soak-proof:
