@@ -25,6 +25,12 @@ func RelocateNight(path string, now time.Time) bool {
 	return night.Sum32()%relocateNights == 0
 }
 
+// RelocateOptions are the options of Relocate.
+type RelocateOptions struct {
+	Lock repository.LockOptions // whose clock is a witness of the store's
+	Pack pack.Options
+}
+
 // Relocated is what Relocate has done.
 type Relocated struct {
 	Checkpoints int // that were put again
@@ -38,11 +44,15 @@ type Relocated struct {
 // before, during and after it. The former blocks stay for a day (listing.replaced). A checkpoint of a
 // young commit is left to a later night: a daemon may be putting it.
 //
+// Only retention removes the former blocks. So nothing is done for a backup that it cannot shorten, or has
+// not shortened yet.
+//
 // u is the upkeep of the backup, which the caller has begun.
-func Relocate(ctx context.Context, f *repository.Found, u *repository.Upkeep, moved *Moved, o pack.Options) (Relocated, error) {
+func Relocate(ctx context.Context, f *repository.Found, u *repository.Upkeep, moved *Moved, o RelocateOptions) (Relocated, error) {
 	ctx, end := during(ctx, u)
 	defer end()
-	r := &relocation{path: f.Path, store: guarded{f.Partition.Store, u.Check}, moved: moved, opt: o, sound: map[string]bool{}, former: map[string]bool{}}
+	up := newRetainer(f, u, RetainOptions{Lock: o.Lock})
+	r := &relocation{retainer: up, path: f.Path, store: up.store, moved: moved, opt: o.Pack, sound: map[string]bool{}, former: map[string]bool{}}
 	err := r.run(ctx)
 	if r.last != nil {
 		err = errors.Join(err, r.last.Close())
@@ -55,12 +65,12 @@ func Relocate(ctx context.Context, f *repository.Found, u *repository.Upkeep, mo
 
 // relocation is one run of Relocate.
 type relocation struct {
-	path   string
-	store  guarded
-	moved  *Moved
-	opt    pack.Options
-	have   listing
-	blocks history.MovedPlaces
+	retainer *retainer // that would remove the former blocks
+	path     string
+	store    guarded
+	moved    *Moved
+	opt      pack.Options
+	blocks   history.MovedPlaces
 	sound  map[string]bool // blocks that need not be read back
 	former map[string]bool // objects with blocks: whether one that no checkpoint names has old places
 	last   *history.Mem    // the checkpoint that was put last; nil: none
@@ -68,12 +78,13 @@ type relocation struct {
 }
 
 func (r *relocation) run(ctx context.Context) error {
-	if err := r.have.read(ctx, r.store, r.path); err != nil {
+	if err := r.retainer.list(ctx); err != nil {
 		return err
 	}
-	if len(r.have.log) == 0 || !r.have.settled() {
-		return nil
+	if cleans, err := r.retentionCleans(ctx); err != nil || !cleans {
+		return err
 	}
+	have := &r.retainer.have
 	info, err := r.store.Stat(ctx, repository.BackupInfoKey(r.path))
 	if err != nil {
 		return err
@@ -82,8 +93,8 @@ func (r *relocation) run(ctx context.Context) error {
 		return nil
 	}
 	r.moved.begin()
-	for _, c := range r.have.checkpoints {
-		if !r.have.settledBefore(c.number, info.StoreTime.Add(-MinLogAge)) {
+	for _, c := range have.checkpoints {
+		if !have.settledBefore(c.number, info.StoreTime.Add(-MinLogAge)) {
 			continue
 		}
 		if err := r.checkpoint(ctx, c.number); err != nil {
@@ -91,6 +102,21 @@ func (r *relocation) run(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// retentionCleans reports whether retention would remove the former blocks: it has removed the beginning of the
+// log before, without an interruption, and nothing keeps it from going on. It reports such things itself.
+func (r *relocation) retentionCleans(ctx context.Context) (bool, error) {
+	if log := r.retainer.have.log; len(log) == 0 || log[0].from == 1 {
+		return false, nil
+	}
+	if err := r.retainer.sound(ctx); err != nil {
+		if ctx.Err() != nil || repository.IsStoreError(err) && !errors.Is(err, objstore.ErrNotExist) {
+			return false, err
+		}
+		return false, nil
+	}
+	return r.retainer.base+1 == r.retainer.have.log[0].from, nil
 }
 
 // checkpoint puts a checkpoint again, if any of its places leads elsewhere.
@@ -202,16 +228,6 @@ func (r *relocation) put(ctx context.Context, m *history.Mem, n uint64, etag str
 		return err // the former version is there
 	}
 	return fmt.Errorf("%w: read back, it has other places", history.ErrCorrupt)
-}
-
-// settled reports whether the log begins where retention has ended, and not where it was interrupted.
-func (l *listing) settled() bool {
-	first := l.log[0].from
-	if first == 1 {
-		return true
-	}
-	_, ok := l.checkpoint(first - 1)
-	return ok
 }
 
 // settledBefore reports whether commit n was put before a time, as far as the list shows. Commits are

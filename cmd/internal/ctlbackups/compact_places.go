@@ -80,7 +80,8 @@ func (k *compaction) relocateOne(p repository.Config, path string, leases *repos
 	// The end of an erasure of history removes old blocks, and does not know which of them were replaced lately.
 	erasing, err := k.retention.erasing(k.c.ctx, f)
 	if err == nil && !erasing {
-		done, err = maintenance.Relocate(k.c.ctx, f, u, moved, pack.Options{Level: k.level})
+		done, err = maintenance.Relocate(k.c.ctx, f, u, moved,
+			maintenance.RelocateOptions{Lock: k.c.lockOptions("compact"), Pack: pack.Options{Level: k.level}})
 	}
 	return done, errors.Join(err, u.End(context.WithoutCancel(k.c.ctx)))
 }
