@@ -11,6 +11,7 @@ import (
 	"github.com/cyrusbackup/backupd/objstore/pack"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
+	"github.com/cyrusbackup/backupd/partitions/storeclock"
 )
 
 // relocateNights is about how many nights a backup waits until its places are looked at.
@@ -85,16 +86,16 @@ func (r *relocation) run(ctx context.Context) error {
 		return err
 	}
 	have := &r.retainer.have
-	info, err := r.store.Stat(ctx, repository.BackupInfoKey(r.path))
+	now, err := r.retainer.storeNow(ctx)
+	if errors.Is(err, storeclock.ErrUncertain) {
+		return nil // another night
+	}
 	if err != nil {
 		return err
 	}
-	if info.StoreTime.IsZero() {
-		return nil
-	}
 	r.moved.begin()
 	for _, c := range have.checkpoints {
-		if !have.settledBefore(c.number, info.StoreTime.Add(-MinLogAge)) {
+		if !have.settledBefore(c.number, now.Add(-MinLogAge)) {
 			continue
 		}
 		if err := r.checkpoint(ctx, c.number); err != nil {

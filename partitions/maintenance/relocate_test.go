@@ -377,6 +377,31 @@ func TestRelocateNot(t *testing.T) {
 	}
 }
 
+// A wrong answer about the time does not make a commit old. Its checkpoint may be one that a daemon is putting.
+func TestRelocateYoung(t *testing.T) {
+	w := newMoving(t)
+	w.deliver("inbox", 1)
+	w.checkpoint()
+	restore, key := w.again(), history.CheckpointKey(anne, w.tip.Number)
+	for wrong := range 4 { // which answer
+		restore()
+		before := w.memory.Snapshot()
+		s := faultstore.New(w.memory)
+		s.Add(faultstore.Fault{Match: func(op, key string) bool { return op == "stat" && key == repository.BackupInfoKey(anne) }, Skip: wrong - 1, Count: 1, Shift: 72 * time.Hour})
+		if wrong > 0 {
+			w.store = s
+		}
+		done, err := w.relocate()
+		w.store = w.memory
+		if all := wrong == 0; err != nil || all != (done.Checkpoints > 0) {
+			t.Errorf("answer %d is wrong: %+v, %v", wrong, done, err)
+		}
+		if slices.Contains(w.memory.Changed(before), key) {
+			t.Errorf("answer %d is wrong: the young checkpoint was put again", wrong)
+		}
+	}
+}
+
 // anyPlace returns a place in a pack that exists, of no moved body.
 func (w *moving) anyPlace() (at history.Place) {
 	w.t.Helper()
