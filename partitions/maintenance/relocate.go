@@ -246,11 +246,12 @@ func (l *listing) settledBefore(n uint64, t time.Time) bool {
 const putSlowly = 13 * time.Hour
 
 // replaced reports whether a checkpoint was put again within the last day: readers of the former version
-// may still need its blocks. A daemon puts a checkpoint soon after its commit.
+// may still need its blocks. A daemon puts a checkpoint soon after its commit. A time in the future, from while a
+// clock was wrong, shows nothing: no checkpoint is put again then.
 func (l *listing) replaced(now time.Time) bool {
 	since := now.Add(-retainEvery)
 	for _, c := range l.checkpoints {
-		if c.modified.After(since) && l.settledBefore(c.number, since.Add(-putSlowly)) {
+		if c.modified.After(since) && !c.modified.After(now.Add(aheadMargin)) && l.settledBefore(c.number, since.Add(-putSlowly)) {
 			return true
 		}
 	}

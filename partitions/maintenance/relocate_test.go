@@ -300,6 +300,25 @@ func TestRetainAfterRelocate(t *testing.T) {
 	}
 }
 
+// A moment whose object got a time in the future, while a clock was wrong, does not keep former blocks.
+func TestRetainAheadOfTime(t *testing.T) {
+	w := newMoving(t)
+	blocks, n := w.objects(history.RecordsPrefix(anne)), w.checkpoints()[0]
+	if done := w.mustRelocate(); done.Checkpoints < 3 {
+		t.Fatalf("%+v", done)
+	}
+	key, now := history.CheckpointKey(anne, n), w.now
+	w.now = now.AddDate(10, 0, 0)
+	w.put(key, w.memory.Bytes(key))
+	w.now = now
+	w.days(2)
+	w.deliver("inbox", 1)
+	w.mustRetain()
+	if w.lost(blocks) == 0 {
+		t.Error("the former blocks stay")
+	}
+}
+
 // A place leads neither to a condemned pack nor to one that lacks the entry, and a pack that still exists
 // is not left. A checkpoint of a young commit is not touched, nor is a backup whose former blocks no retention
 // would remove.
