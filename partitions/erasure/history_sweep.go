@@ -85,6 +85,7 @@ func (s *historySweep) run(ctx context.Context, o maintenance.ForgetOptions, out
 	o.Moving = func(ctx context.Context) error {
 		return s.put(ctx, func(at time.Time) { s.r.Waits = at.Add(HistoryGrace) })
 	}
+	o.Since = s.r.Since
 	if *out, err = maintenance.Sweep(ctx, s.f, s.u, o); err != nil {
 		if ofBackup(ctx, err) {
 			err = errors.Join(err, s.put(ctx, func(at time.Time) { s.r.Failed = at }))

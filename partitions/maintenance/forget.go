@@ -28,6 +28,8 @@ type ForgetOptions struct {
 	// Found is for Sweep, too: it is called with what it has found, before the first change that depends on it. nil:
 	// it is not called.
 	Found func(context.Context, *StaleBlocks) error
+	// Since is for Sweep, too: when the erasure began, in store time. Relocate has changed nothing after it.
+	Since time.Time
 	// Moving is for Sweep, too: it is called before blocks are put into other objects. nil: it is not called.
 	Moving func(context.Context) error
 }

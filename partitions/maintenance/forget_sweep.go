@@ -40,7 +40,7 @@ func (s *Swept) wait(until time.Time, why string) {
 // after Forget, and after a Sweep that has reported Appeared, with the same options.
 func Sweep(ctx context.Context, f *repository.Found, u *repository.Upkeep, o ForgetOptions) (out Swept, err error) {
 	r := newForgetter(f, u, o)
-	r.sweeps, r.stale, r.found = true, o.Stale, o.Found
+	r.sweeps, r.stale, r.found, r.since = true, o.Stale, o.Found, o.Since
 	ctx, end := during(ctx, u)
 	defer end()
 	if err = r.sweepForgotten(ctx, &out); err != nil {
@@ -76,12 +76,9 @@ func (r *retainer) sweepForgotten(ctx context.Context, out *Swept) (err error) {
 	if err != nil || !there {
 		return err
 	}
-	// Whoever removes checkpoints replaces the one before the log. What it named may still be in use.
-	if c, ok := r.have.checkpoint(r.have.log[0].from - 1); ok {
-		if put := r.putBefore(c.modified); !put.Before(r.now.Add(-BlocksGrace)) {
-			out.wait(put.Add(BlocksGrace), "the checkpoint before its log was replaced: a daemon may be using the former one")
-			return nil
-		}
+	if until := r.usedUntil(); until.After(r.now) {
+		out.wait(until, "one of its checkpoints was replaced: somebody may be using the former one")
+		return nil
 	}
 	r.needed, r.stay = map[blocksID]bool{}, nil
 	r.cut = history.Kept{}
@@ -89,6 +86,24 @@ func (r *retainer) sweepForgotten(ctx context.Context, out *Swept) (err error) {
 		return err
 	}
 	return r.sweepBlocks(ctx, out)
+}
+
+// usedUntil returns when nobody is using the former version of a checkpoint any more. Whoever removes checkpoints
+// replaces the one before the log, and daemons may be using that. Relocate promises a day to readers of the others,
+// too, but does nothing after the erasure has begun.
+func (r *retainer) usedUntil() (until time.Time) {
+	base := r.have.log[0].from - 1
+	for _, c := range r.have.checkpoints {
+		put, grace := r.putBefore(c.modified), BlocksGrace
+		replaced := r.have.settledBefore(c.number, put.Add(-putSlowly))
+		if replaced && c.number != base && put.Before(r.since) {
+			grace = retainEvery
+		}
+		if end := put.Add(grace); (replaced || c.number == base) && end.After(until) {
+			until = end
+		}
+	}
+	return until
 }
 
 // aheadMargin is how far the time of an object may be ahead of the store's.

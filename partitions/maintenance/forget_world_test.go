@@ -26,6 +26,7 @@ type forgetful struct {
 	boxes map[string]bool                 // every mailbox that ever was
 	kept  map[cyrus.GUID]bool             // messages whose tombstones were sent again
 	until time.Time
+	since time.Time                // when the erasure began
 	stale *maintenance.StaleBlocks // what Sweep has found
 	plain bool                     // no odd commits
 }
@@ -172,7 +173,7 @@ func (w *forgetful) liveFor(days int) {
 }
 
 func (w *forgetful) forgetOptions() maintenance.ForgetOptions {
-	return maintenance.ForgetOptions{RetainOptions: w.options(), Until: w.until, Stale: w.stale,
+	return maintenance.ForgetOptions{RetainOptions: w.options(), Until: w.until, Since: w.since, Stale: w.stale,
 		Found: func(_ context.Context, found *maintenance.StaleBlocks) error { w.stale = found; return nil },
 		Merge: maintenance.MergeOptions{PackSize: 1 << 20, Before: maintenance.LastDay(w.now, 48*time.Hour)}}
 }
@@ -188,6 +189,9 @@ func (w *forgetful) upkeep(fn func(*repository.Found, *repository.Upkeep) error)
 }
 
 func (w *forgetful) forget() (done maintenance.RetainResult, err error) {
+	if w.since.IsZero() {
+		w.since = w.now
+	}
 	err = w.upkeep(func(f *repository.Found, u *repository.Upkeep) error {
 		done, err = maintenance.Forget(w.t.Context(), f, u, w.forgetOptions())
 		return err

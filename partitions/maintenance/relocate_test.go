@@ -23,8 +23,10 @@ type moving struct {
 	moved []string // packs
 }
 
-func newMoving(t *testing.T) *moving {
-	w := &moving{past: newPast(t)}
+func newMoving(t *testing.T) *moving { return movingOf(newPast(t)) }
+
+func movingOf(p *past) *moving {
+	w := &moving{past: p}
 	w.policy.Keep, w.policy.Daily, w.policy.Weekly = 4*24*time.Hour, 2, 2
 	w.create("inbox")
 	for day := range 16 {
@@ -39,7 +41,7 @@ func newMoving(t *testing.T) *moving {
 	w.must(err)
 	w.catchUp()
 	if done.Cut.Number == 0 || len(done.Kept) < 2 {
-		t.Fatalf("%+v", done)
+		w.t.Fatalf("%+v", done)
 	}
 	w.checkpoint()
 	w.days(4) // so that the commit of each checkpoint is old
@@ -298,6 +300,40 @@ func TestRetainAfterRelocate(t *testing.T) {
 	if w.lost(blocks) == 0 {
 		t.Error("the former blocks stay for ever")
 	}
+}
+
+// An erasure of history that begins just after Relocate leaves the former blocks for a day, too.
+func TestRelocateBeforeForget(t *testing.T) {
+	w := newForgetful(t)
+	m := movingOf(w.past)
+	w.renew()
+	first, err := w.log().First(t.Context())
+	w.must(err)
+	n := w.checkpoints()[1] // a kept moment
+	if n >= first-1 {
+		t.Fatalf("checkpoints %v, log from %d", w.checkpoints(), first)
+	}
+	former, err := history.ReadCheckpoint(t.Context(), w.memory, anne, n)
+	w.must(err)
+	defer former.Close()
+	if done := m.mustRelocate(); done.Checkpoints < 3 {
+		t.Fatalf("%+v", done)
+	}
+	w.now = w.now.Add(5 * time.Minute)
+	w.until = w.times[n].Truncate(24 * time.Hour)
+	w.mustForget()
+	w.hours(15)
+	if s := w.sweep(); s.Complete() {
+		t.Errorf("%+v", s)
+	}
+	for _, err := range former.AllPlaces() {
+		w.must(err)
+	}
+	w.hours(9)
+	if s := w.sweep(); !s.Complete() {
+		t.Errorf("a day later: %+v", s)
+	}
+	w.checkMoments()
 }
 
 // A moment whose object got a time in the future, while a clock was wrong, does not keep former blocks.

@@ -144,6 +144,7 @@ type retainer struct {
 	found           func(context.Context, *StaleBlocks) error   // of ForgetOptions
 	stale           *StaleBlocks                                // of ForgetOptions, or what it has found
 	sweeps          bool                                        // for Sweep
+	since           time.Time                                   // of ForgetOptions
 }
 
 func (r *retainer) run(ctx context.Context) error {
