@@ -111,7 +111,8 @@ func (m *Mem) HasOtherPlaces(ctx context.Context, object string) (bool, error) {
 
 // ReplaceCheckpoint puts the checkpoint that the state was read from again, with the same state.ndjson
 // and the places of now, over the version with this ETag. It puts the changed blocks first, and calls
-// before between the two. If the put fails for any reason, the former version may be there.
+// before between the two. It repeats a put without a clear answer. If the put fails for any reason, either version
+// may be there: the answer ErrPrecondition can be that to a repetition.
 func (m *Mem) ReplaceCheckpoint(ctx context.Context, o pack.Options, etag string, before func() error) error {
 	state, err := m.state(m.base.Previous)
 	if err == nil && (m.base.Number != m.tip.Number || hashOf(state) != m.base.Hash) {
@@ -124,7 +125,11 @@ func (m *Mem) ReplaceCheckpoint(ctx context.Context, o pack.Options, etag string
 		if err := before(); err != nil {
 			return err
 		}
-		_, err := m.source.objects.store.Put(ctx, key, bytes.NewReader(object), objstore.PutOptions{IfMatch: etag})
+		for range putTries {
+			if _, err = m.source.objects.store.Put(ctx, key, bytes.NewReader(object), objstore.PutOptions{IfMatch: etag}); !objstore.IsTemporary(err) {
+				break
+			}
+		}
 		return err
 	})
 	return err

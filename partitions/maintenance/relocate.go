@@ -72,10 +72,12 @@ type relocation struct {
 	moved    *Moved
 	opt      pack.Options
 	blocks   history.MovedPlaces
-	sound  map[string]bool // blocks that need not be read back
-	former map[string]bool // objects with blocks: whether one that no checkpoint names has old places
-	last   *history.Mem    // the checkpoint that was put last; nil: none
-	done   Relocated
+	sound    map[string]bool // blocks that need not be read back
+	former   map[string]bool // objects with blocks: whether one that no checkpoint names has old places
+	last     *history.Mem    // the checkpoint that was put last; nil: none
+	done     Relocated
+	first    error // of a checkpoint
+	more     int   // checkpoints with errors
 }
 
 func (r *relocation) run(ctx context.Context) error {
@@ -98,11 +100,35 @@ func (r *relocation) run(ctx context.Context) error {
 		if !have.settledBefore(c.number, now.Add(-MinLogAge)) {
 			continue
 		}
-		if err := r.checkpoint(ctx, c.number); err != nil {
-			return fmt.Errorf("checkpoint %d: %w", c.number, err)
+		err := r.checkpoint(ctx, c.number)
+		switch {
+		case err == nil, errors.Is(err, objstore.ErrPrecondition):
+			continue // somebody has replaced it meanwhile
+		case errors.Is(err, errLed):
+			return r.failed() // a later run finds other places
+		case r.first == nil:
+			r.first = fmt.Errorf("checkpoint %d: %w", c.number, err)
+		default:
+			r.more++
+		}
+		if fails(ctx, err) {
+			break
 		}
 	}
-	return nil
+	return r.failed()
+}
+
+// failed returns the first error of a checkpoint.
+func (r *relocation) failed() error {
+	if r.more > 0 {
+		return fmt.Errorf("%w (and %d more errors)", r.first, r.more)
+	}
+	return r.first
+}
+
+// fails reports whether other requests will fail as well, or whatever else needs a temporary file.
+func fails(ctx context.Context, err error) bool {
+	return ctx.Err() != nil || errors.Is(err, history.ErrTemporaryFile) || repository.IsStoreError(err) && !errors.Is(err, objstore.ErrNotExist)
 }
 
 // retentionCleans reports whether retention would remove the former blocks: it has removed the beginning of the
@@ -112,7 +138,7 @@ func (r *relocation) retentionCleans(ctx context.Context) (bool, error) {
 		return false, nil
 	}
 	if err := r.retainer.sound(ctx); err != nil {
-		if ctx.Err() != nil || repository.IsStoreError(err) && !errors.Is(err, objstore.ErrNotExist) {
+		if fails(ctx, err) {
 			return false, err
 		}
 		return false, nil
@@ -208,27 +234,34 @@ func (r *relocation) put(ctx context.Context, m *history.Mem, n uint64, etag str
 	if err != nil && !objstore.IsTemporary(err) && !errors.Is(err, objstore.ErrPrecondition) {
 		return err
 	}
-	there, rerr := history.ReadCheckpoint(ctx, r.store, r.path, n)
-	if rerr != nil {
-		return errors.Join(err, rerr)
-	}
-	defer there.Close()
-	same, rerr := there.SamePlaces(m)
-	if rerr == nil && same {
-		var diff string
-		if diff, rerr = there.Difference(m); rerr == nil && diff != "" {
-			rerr = fmt.Errorf("%w: read back, it differs: %s", history.ErrCorrupt, diff)
-		}
-	}
+	same, rerr := r.isThere(ctx, m, n)
 	switch {
 	case rerr != nil:
-		return errors.Join(err, rerr)
+		return rerr // nobody knows which version is there
 	case same:
-		return nil // also if the answer was lost
+		return nil // also if the answer was lost, and a repetition was refused
 	case err != nil:
-		return err // the former version is there
+		return err // the former version is there, or somebody else's
 	}
 	return fmt.Errorf("%w: read back, it has other places", history.ErrCorrupt)
+}
+
+// isThere reports whether a checkpoint has the places of m.
+func (r *relocation) isThere(ctx context.Context, m *history.Mem, n uint64) (bool, error) {
+	there, err := history.ReadCheckpoint(ctx, r.store, r.path, n)
+	if err != nil {
+		return false, err
+	}
+	defer there.Close()
+	same, err := there.SamePlaces(m)
+	if err != nil || !same {
+		return false, err
+	}
+	diff, err := there.Difference(m)
+	if err == nil && diff != "" {
+		err = fmt.Errorf("%w: read back, it differs: %s", history.ErrCorrupt, diff)
+	}
+	return true, err
 }
 
 // settledBefore reports whether commit n was put before a time, as far as the list shows. Commits are

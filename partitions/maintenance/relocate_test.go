@@ -3,6 +3,7 @@ package maintenance_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -533,14 +534,63 @@ func TestRelocateBeside(t *testing.T) {
 		w.must(errors.Join(err, m.Close()))
 	}})
 	w.store = s
-	_, err := w.relocate()
+	done, err := w.relocate()
 	w.store = w.memory
-	if !errors.Is(err, objstore.ErrPrecondition) || s.Struck() != 1 {
-		t.Errorf("%v", err)
+	if err != nil || done.Checkpoints < 2 || s.Struck() != 1 {
+		t.Errorf("%+v, %v", done, err)
 	}
 	w.check0()
-	w.mustRelocate()
+	if again := w.mustRelocate(); again.Checkpoints != 1 {
+		t.Errorf("the next night: %+v", again)
+	}
 	w.withoutNotes(func() { w.mustRead(0) })
+}
+
+// A temporary answer to the put of a checkpoint is no failure, although no decorator repeats the put: also if it
+// has arrived, so that the repetition is refused.
+func TestRelocateRepeats(t *testing.T) {
+	w := newMoving(t)
+	restore := w.again()
+	puts := func(op, key string) bool { return op == "put" && strings.Contains(key, "/checkpoints/") }
+	for name, f := range map[string]faultstore.Fault{"busy": {Before: faultstore.Lost}, "lost": {After: faultstore.Lost}} {
+		for n := range 4 { // which put
+			restore()
+			s := faultstore.New(w.memory)
+			f.Match, f.Skip, f.Count = puts, n, 1
+			s.Add(f)
+			w.store = s
+			done, err := w.relocate()
+			w.store = w.memory
+			if err != nil || done.Checkpoints != 4 || s.Struck() != 1 {
+				t.Errorf("%s: put %d: %+v, %v", name, n, done, err)
+			}
+			w.withoutNotes(func() { w.mustRead(n) })
+		}
+	}
+}
+
+// A damaged checkpoint does not keep the others from being put again.
+func TestRelocateDespiteDamage(t *testing.T) {
+	w := newMoving(t)
+	n := w.checkpoints()[0]
+	w.memory.Truncate(history.CheckpointKey(anne, n), 100)
+	done, err := w.relocate()
+	if done.Checkpoints != 3 || !history.IsDamage(err) || !strings.Contains(err.Error(), fmt.Sprintf("checkpoint %d:", n)) {
+		t.Errorf("%+v, %v", done, err)
+	}
+}
+
+// Without an answer, the run ends at the first checkpoint.
+func TestRelocateWithoutStore(t *testing.T) {
+	w := newMoving(t)
+	s := faultstore.New(w.memory)
+	s.Add(faultstore.Fault{Match: func(op, key string) bool { return op == "get" && strings.Contains(key, "/checkpoints/") }, Before: faultstore.Lost})
+	w.store = s
+	_, err := w.relocate()
+	w.store = w.memory
+	if !objstore.IsTemporary(err) || s.Struck() != 1 {
+		t.Errorf("%d requests, %v", s.Struck(), err)
+	}
 }
 
 // Each backup is looked at in about one night of seven, also if compact runs on one day of the week.

@@ -6,8 +6,10 @@ import (
 	"time"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/objstore/pack"
 	"github.com/cyrusbackup/backupd/partitions/collection"
+	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/maintenance"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
@@ -43,29 +45,50 @@ func (k *compaction) relocate(p repository.Config, r *collection.Result) (ok boo
 	}
 	total := relocation{Command: "relocate", Partition: p.Name}
 	leases, moved := repository.NewLeases(p, k.c.lockOptions("compact")), maintenance.NewMoved(p.Store, r.Noted)
+	broken := 0 // backups in a row
 	for _, path := range r.Places {
 		if k.late = !k.until.IsZero() && time.Now().After(k.until); k.late {
 			break
 		}
 		k.progress.step("places of " + path + " in partition " + p.Name)
 		done, err := k.relocateOne(p, path, leases, moved)
-		switch {
-		case k.c.ctx.Err() != nil:
+		if k.c.ctx.Err() != nil {
 			return false, k.c.ctx.Err()
-		case errors.Is(err, repository.ErrOnHold), errors.Is(err, repository.ErrUpkeep), errors.Is(err, repository.ErrNoBackup):
-			continue // another night
-		case err != nil:
-			total.Failed++
-			cli.Fprintf(k.c.err, "ctl_backups: partition %s: %v\n", p.Name, err)
-			k.record.blocked(p.Name, err.Error())
 		}
 		if done.Checkpoints > 0 {
 			total.Backups++
 		}
 		total.Checkpoints += done.Checkpoints
 		total.Places += done.Places
+		if k.notRelocated(p, err) {
+			total.Failed++
+		}
+		if broken++; !repository.IsStoreError(err) || errors.Is(err, objstore.ErrNotExist) {
+			broken = 0
+		}
+		if broken == mostBroken {
+			break
+		}
 	}
 	return total.Failed == 0, k.relocated(total)
+}
+
+// mostBroken is after how many backups in a row, for which a request has failed, the others of a partition
+// are left to another night.
+const mostBroken = 2
+
+// notRelocated reports an error, and whether it is a failure.
+func (k *compaction) notRelocated(p repository.Config, err error) bool {
+	switch {
+	case err == nil, errors.Is(err, repository.ErrOnHold), errors.Is(err, repository.ErrUpkeep), errors.Is(err, repository.ErrNoBackup):
+		return false // another night
+	case errors.Is(err, history.ErrTemporaryFile) && k.noRoom:
+		return true // by the first line, which names the cause
+	}
+	k.noRoom = k.noRoom || errors.Is(err, history.ErrTemporaryFile)
+	cli.Fprintf(k.c.err, "ctl_backups: partition %s: %v\n", p.Name, err)
+	k.record.blocked(p.Name, err.Error())
+	return true
 }
 
 func (k *compaction) relocateOne(p repository.Config, path string, leases *repository.Leases, moved *maintenance.Moved) (done maintenance.Relocated, err error) {

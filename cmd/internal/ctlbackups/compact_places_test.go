@@ -14,6 +14,8 @@ import (
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 	"github.com/cyrusbackup/backupd/cmd/internal/tooltest"
 	"github.com/cyrusbackup/backupd/objstore"
+	"github.com/cyrusbackup/backupd/objstore/faultstore"
+	"github.com/cyrusbackup/backupd/partitions/collection"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
@@ -209,5 +211,30 @@ func readMoment(t *testing.T, s objstore.Store, path string, n uint64, most int)
 	}
 	if read == 0 || read > most || n == 0 && read != most {
 		t.Errorf("%s, commit %d: %d messages", path, n, read)
+	}
+}
+
+// A store that does not answer has two lines, and a full directory for temporary files one, however many backups
+// have old places.
+func TestCompactPlacesWithoutStore(t *testing.T) {
+	w := tooltest.New(t, "default")
+	var errs bytes.Buffer
+	c := &command{ctx: t.Context(), mode: modeAll, out: io.Discard, err: &errs, clock: func() time.Time { return w.Now }}
+	k := &compaction{c: c, record: c.beginRun(repository.RunCompact), progress: &progress{}}
+	s := faultstore.New(w.Stores[0])
+	s.Add(faultstore.Fault{Before: faultstore.Lost})
+	paths := []string{"user/a", "user/b", "user/c", "user/d"}
+	ok, err := k.relocate(repository.Config{Name: "default", Store: s}, &collection.Result{Places: paths})
+	if ok || err != nil || strings.Count(errs.String(), "\n") != 2 {
+		t.Errorf("%t, %v: %s", ok, err, errs.String())
+	}
+	errs.Reset()
+	for range paths {
+		if !k.notRelocated(repository.Config{Name: "default"}, fmt.Errorf("places: %w", history.ErrTemporaryFile)) {
+			t.Error("no failure")
+		}
+	}
+	if strings.Count(errs.String(), "\n") != 1 {
+		t.Errorf("%s", errs.String())
 	}
 }
