@@ -1,10 +1,14 @@
 package collection
 
 import (
+	"cmp"
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
+	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // A place in a checkpoint that names a rewritten pack costs a reader two more requests, and keeps the
@@ -52,7 +56,22 @@ func (c *census) listNoted(ctx context.Context) error {
 // oldPlaces notes a backup with a checkpoint whose places may lead to noted packs.
 func (c *census) oldPlaces(prefix string) {
 	path, ok := strings.CutPrefix(strings.TrimSuffix(prefix, "/"), backupPrefix)
-	if ok && len(c.out.Places) < mostOldPlaces && c.places(path) {
-		c.out.Places = append(c.out.Places, path)
+	if ok && c.places(path) {
+		c.out.Places = inTurn(c.out.Places, path, c.now, mostOldPlaces)
 	}
+}
+
+// inTurn adds a backup to a list. If there are too many, each night lists others, so that all are served: some may be
+// on the list night after night.
+func inTurn(list []string, path string, now time.Time, most int) []string {
+	turn := func(path string) uint64 {
+		sum := sha256.Sum256(fmt.Appendf(nil, "%d %s", now.Unix()/86400, path))
+		return binary.BigEndian.Uint64(sum[:])
+	}
+	mine, n := turn(path), len(list)
+	if n == most && mine > turn(list[n-1]) {
+		return list
+	}
+	at, _ := slices.BinarySearchFunc(list, mine, func(p string, t uint64) int { return cmp.Compare(turn(p), t) })
+	return slices.Insert(list, at, path)[:min(n+1, most)]
 }
