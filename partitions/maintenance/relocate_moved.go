@@ -11,9 +11,6 @@ import (
 )
 
 const (
-	// mostNotes and mostNotedEntries limit the notes that are kept in memory.
-	mostNotes        = 64
-	mostNotedEntries = 1 << 18
 	// mostConfirmed is how many packs are remembered.
 	mostConfirmed = 1 << 12
 	// confirmedFor is how long an answer about a pack or the list of condemned packs counts.
@@ -27,8 +24,7 @@ type Moved struct {
 	noted func(pack string) bool
 
 	objects   *history.Objects
-	notes     map[string]*history.Moved // by the removed pack; nil: nothing is to be followed
-	entries   int                       // of these notes
+	notes     *notes
 	condemned *history.Condemned
 	etag      string               // of condemned
 	confirmed map[string]time.Time // when a pack was last known to exist, by the clock of this host
@@ -38,7 +34,7 @@ type Moved struct {
 // NewMoved returns a Moved. noted reports whether there may be a note about a pack: no request is made
 // for any other.
 func NewMoved(s objstore.Store, noted func(pack string) bool) *Moved {
-	return &Moved{store: s, noted: noted, objects: history.NewObjects(s, 0), notes: map[string]*history.Moved{}, confirmed: map[string]time.Time{}}
+	return &Moved{store: s, noted: noted, objects: history.NewObjects(s, 0), notes: newNotes(mostNoteBytes), confirmed: map[string]time.Time{}}
 }
 
 // begin forgets which packs were used.
@@ -54,7 +50,7 @@ func (m *Moved) now(ctx context.Context, p history.Place) (history.Place, error)
 	if err != nil || note == nil {
 		return p, err
 	}
-	to, ok := note.Entries[p.Entry]
+	to, ok := m.notes.place(note, p.Entry)
 	if _, isPack := history.MovedKey(to); !ok || !isPack {
 		return p, nil
 	}
@@ -69,30 +65,22 @@ func (m *Moved) now(ctx context.Context, p history.Place) (history.Place, error)
 
 // note returns the note about a pack, or nil if the pack exists, if the note cannot be read, or if it
 // does not exist. While a rewritten pack exists, its copies are not proven yet.
-func (m *Moved) note(ctx context.Context, key string) (*history.Moved, error) {
-	if n, ok := m.notes[key]; ok {
+func (m *Moved) note(ctx context.Context, key string) (*note, error) {
+	if n, known := m.notes.find(key); known {
 		return n, nil
 	}
-	var note *history.Moved
+	var read *history.Moved
 	_, err := m.store.Stat(ctx, key)
 	if errors.Is(err, objstore.ErrNotExist) {
-		note, _, err = history.ReadMoved(ctx, m.store, key)
+		read, _, err = history.ReadMoved(ctx, m.store, key)
 		if history.IsDamage(err) {
-			note, err = nil, nil
+			read, err = nil, nil
 		}
 	}
 	if err != nil {
 		return nil, err
 	}
-	if len(m.notes) >= mostNotes || m.entries > mostNotedEntries {
-		clear(m.notes)
-		m.entries = 0
-	}
-	m.notes[key] = note
-	if note != nil {
-		m.entries += len(note.Entries)
-	}
-	return note, nil
+	return m.notes.add(key, read), nil
 }
 
 // has reports whether a pack has an entry, and is not condemned.
