@@ -25,6 +25,7 @@ type Fault struct {
 	After  func(op, key string) error       // the call does its work, but returns this error
 	Twice  bool                             // a put arrives twice; the second answer counts
 	Late   bool                             // a copy of the put waits until Deliver
+	Kept   bool                             // a put waits until Deliver, and its answer is lost
 	Shift  time.Duration                    // added to the times in the answer
 	Garble func(off int64, b []byte) []byte // changes the bytes of a body read from off
 }

@@ -24,10 +24,13 @@ func (s *Store) Put(ctx context.Context, key string, body objstore.Body, opt obj
 	twice := false
 	for _, f := range t.hit {
 		twice = twice || f.Twice
-		if f.Late {
+		if f.Late || f.Kept {
 			if err := s.keep(key, body, opt); err != nil {
 				return objstore.Info{}, asError("put", key, err)
 			}
+		}
+		if f.Kept {
+			return objstore.Info{}, Lost("put", key)
 		}
 	}
 	info, err := s.inner.Put(ctx, key, body, opt)

@@ -569,6 +569,46 @@ func TestRelocateRepeats(t *testing.T) {
 	}
 }
 
+// The put of a checkpoint arrives when the run has ended: in its place, or too late.
+func TestRelocateLate(t *testing.T) {
+	w := newMoving(t)
+	restore, key := w.again(), history.CheckpointKey(anne, w.checkpoints()[1])
+	for name, c := range map[string]struct {
+		meanwhile func()
+		wins      bool
+	}{
+		"an hour":   {func() { w.hours(1) }, true},
+		"relocated": {func() { w.hours(1); w.mustRelocate() }, false},
+		"removed": {func() {
+			w.hours(20)
+			w.deliver("inbox", 1)
+			_, err := w.retain()
+			w.must(err)
+			w.catchUp()
+		}, false},
+	} {
+		restore()
+		s := faultstore.New(w.memory)
+		s.Add(faultstore.Fault{Match: func(op, k string) bool { return op == "put" && k == key }, Kept: true})
+		w.store = s
+		_, err := w.relocate()
+		w.store = w.memory
+		if !objstore.IsTemporary(err) || s.Struck() < 2 {
+			t.Fatalf("%s: %d puts, %v", name, s.Struck(), err)
+		}
+		c.meanwhile()
+		before := w.memory.Snapshot()
+		s.Deliver(t.Context())
+		if wins := len(w.memory.Changed(before)) > 0; wins != c.wins {
+			t.Errorf("%s: the late put wins: %t", name, wins)
+		}
+		w.mustRead(0)
+		w.checkVerify()
+		w.mustRelocate()
+		w.withoutNotes(func() { w.mustRead(0) })
+	}
+}
+
 // A damaged checkpoint does not keep the others from being put again.
 func TestRelocateDespiteDamage(t *testing.T) {
 	w := newMoving(t)
