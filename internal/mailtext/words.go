@@ -39,7 +39,7 @@ func Decode(v, charset string) string {
 			text, known = convert(string(raw), name)
 		}
 		if !known {
-			text = v[m[0]:end]
+			text = Unlabelled(v[m[0]:end], charset)
 		}
 		out.WriteString(text)
 		at = end

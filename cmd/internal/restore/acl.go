@@ -1,6 +1,7 @@
 package restore
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
@@ -17,7 +18,7 @@ func parseACL(s string) (string, error) {
 	if strings.Contains(s, "\t") { // so identifiers may contain spaces
 		split = strings.Split(strings.TrimSuffix(s, "\t"), "\t")
 	}
-	if len(split)%2 != 0 {
+	if len(split) == 0 || len(split)%2 != 0 || slices.Contains(split, "") {
 		return "", cli.Usagef("-A %s: write IDENTIFIER RIGHTS..., as in -A'anne lrswipkxtecda anyone lrs'", s)
 	}
 	return strings.Join(split, "\t") + "\t", nil
