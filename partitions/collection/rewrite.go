@@ -344,10 +344,8 @@ func (r *rewriting) entries(ctx context.Context, c *copied, need needed) error {
 
 // readEntry reads an entry of a pack, and compares it with its hash.
 func readEntry(body io.ReaderAt, e pack.Entry, chunk history.ChunkID) ([]byte, error) {
-	r := pack.OpenEntry(e, io.NewSectionReader(body, e.Off, e.Len))
-	b := make([]byte, e.Size)
-	_, err := io.ReadFull(r, b)
-	if err = errors.Join(err, r.Close()); err == nil && history.ChunkID(sha256.Sum256(b)) != chunk {
+	b, err := pack.ReadBody(e, io.NewSectionReader(body, e.Off, e.Len))
+	if err == nil && history.ChunkID(sha256.Sum256(b)) != chunk {
 		err = fmt.Errorf("%w: the SHA-256 is not that of chunk %s", history.ErrCorrupt, chunk)
 	}
 	if err != nil {

@@ -7,7 +7,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -254,10 +253,8 @@ func (p *packCopier) read(ctx context.Context, s source) ([]byte, error) {
 		return nil, err
 	}
 	defer frames.Close()
-	r := pack.OpenEntry(s.entry, frames)
-	body := make([]byte, s.entry.Size)
-	_, err = io.ReadFull(r, body)
-	if err = errors.Join(err, r.Close()); err == nil && history.ChunkID(sha256.Sum256(body)) != s.place.Chunk {
+	body, err := pack.ReadBody(s.entry, frames)
+	if err == nil && history.ChunkID(sha256.Sum256(body)) != s.place.Chunk {
 		err = fmt.Errorf("%w: the SHA-256 is not that of chunk %s", history.ErrCorrupt, s.place.Chunk)
 	}
 	if err != nil {

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 
 	"github.com/cyrusbackup/backupd/objstore"
@@ -24,10 +23,8 @@ func (s *bodySearch) read(ctx context.Context, o *history.Objects, p history.Pla
 		return object, nil, err
 	}
 	defer frames.Close()
-	r := pack.OpenEntry(e, frames)
-	body = make([]byte, e.Size)
-	_, err = io.ReadFull(r, body)
-	if err = errors.Join(err, r.Close()); err == nil && history.ChunkID(sha256.Sum256(body)) != p.Chunk {
+	body, err = pack.ReadBody(e, frames)
+	if err == nil && history.ChunkID(sha256.Sum256(body)) != p.Chunk {
 		err = fmt.Errorf("%s: %w: entry %s has a different SHA-256", object, history.ErrCorrupt, p.Entry)
 	}
 	return object, body, err
