@@ -339,7 +339,7 @@ func TestLongRecordsGoIntoBlocks(t *testing.T) {
 	h := newHost(t, store)
 	box := newSource("user.anne")
 	long := strings.Repeat("annotation ", 400_000)
-	for i := range 5 {
+	for i := range 10 {
 		r := box.deliver(mail(i, 100))
 		r.Annotations = append(r.Annotations, cyrus.Annotation{Entry: "/comment", Value: ptr(fmt.Sprint(i, long))})
 	}

@@ -20,7 +20,7 @@ func TestPlantedBugs(t *testing.T) {
 		"the last deletion is left":                            {File: "retain_survey.go", Is: "if !prunes {", Bug: "if true || !prunes {", Test: "TestNothingIsLeftAfterTheEnd"},
 		"the former blocks go with the places":                 {File: "retain_remove.go", Is: "if r.have.replaced(r.now) {", Bug: "if false {", Test: "TestRelocateBeforeRetention"},
 		"the blocks of a replaced checkpoint go at once":       {File: "retain_fold.go", Is: "p.need(object) // somebody may be reading this version", Bug: "_ = object", Test: "TestYears"},
-		"a pack is left whose copies are not proven":           {File: "relocate_moved.go", Is: "if errors.Is(err, objstore.ErrNotExist) {\n		note,", Bug: "if err = nil; err == nil {\n		note,", Test: "TestRelocateNot"},
+		"a pack is left whose copies are not proven":           {File: "relocate_moved.go", Is: "if errors.Is(err, objstore.ErrNotExist) {\n\t\tread,", Bug: "if err = nil; err == nil {\n\t\tread,", Test: "TestRelocateNot"},
 		"a place leads to a condemned pack":                    {File: "relocate_moved.go", Is: "if m.condemned.Has(key) {\n		return false", Bug: "if false {\n		return false", Test: "TestRelocateNot"},
 		"blocks with former places stay needed":                {File: "relocate.go", Is: "return err == nil, err", Bug: "return false, err", Test: "TestRelocate"},
 		"an erasure does not prove the newest state":           {File: "forget_scrub.go", Is: `return doomed, diff != "", err`, Bug: "return doomed, false, err", Test: "TestForgetBesideWriter"},
