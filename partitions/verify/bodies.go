@@ -44,6 +44,9 @@ func (w *verifier) bodies(m *history.Mem) error {
 				list = err
 				break
 			}
+			if !msg.Erased.IsZero() {
+				w.done.Erased++
+			}
 			if msg.Missing {
 				continue
 			}
