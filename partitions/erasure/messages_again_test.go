@@ -4,8 +4,10 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/cyrusbackup/backupd/objstore/faultstore"
 	"github.com/cyrusbackup/backupd/partitions/erasure"
 	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/maintenance"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 	"github.com/cyrusbackup/backupd/partitions/verify"
 )
@@ -106,5 +108,52 @@ func TestCancelMessages(t *testing.T) {
 	w.at(history.Moment{Number: 1})
 	if _, _, err := w.found("anne").SetAside(t.Context(), "test", w.lock(), nil); err != nil {
 		t.Error(err)
+	}
+}
+
+// The message arrives again between any two changes of a run, and a daemon puts a checkpoint with it: it stays readable
+// since then, also in later checkpoints.
+func TestMessagesArriveWithin(t *testing.T) {
+	arrived := 0
+	n, more := 0, true
+	for ; more; n++ {
+		more = false
+		w := newLetters(t)
+		f := faultstore.New(w.mem)
+		w.store = f
+		changes := func(op, _ string) bool { return op == "put" || op == "delete" }
+		f.Add(faultstore.Fault{Skip: n, Count: 1, Match: changes, Call: func(string, string) {
+			more = true
+			store := w.store
+			w.store = w.mem
+			w.commit("anne", map[int]string{1: ""})
+			w.checkpoint("anne")
+			w.store = store
+		}})
+		_, err := w.tryMessages()
+		f.Clear()
+		w.store = w.mem
+		var live *maintenance.LiveError
+		switch {
+		case !more || errors.As(err, &live): // it was refused
+			continue
+		case err != nil:
+			w.later(hour)
+			w.mustMessages()
+		}
+		arrived++
+		w.check2("anne", 1)
+		w.commit("anne", map[int]string{130: ""})
+		w.checkpoint("anne")
+		w.later(15 * hour)
+		w.finish()
+		w.nightsOf(2)
+		w.check2("anne", 1, 130)
+		if t.Failed() {
+			t.Fatalf("change %d: %v", n, err)
+		}
+	}
+	if arrived < 5 {
+		t.Errorf("the message arrived at %d changes of %d", arrived, n)
 	}
 }

@@ -86,6 +86,7 @@ func (r *retainer) runMessages(ctx context.Context, o ForgetOptions) (err error)
 	if err := r.mergeMessages(ctx, o.Merge); err != nil {
 		return err
 	}
+	r.cutBegun = false // a late segment may have places in other packs
 	if err := r.redactAll(ctx); err != nil {
 		return err
 	}

@@ -16,9 +16,10 @@ import (
 )
 
 // redactAll replaces the places of the messages in the segments, and then in the checkpoints. All commits with such places
-// have been merged.
+// have been merged. It surveys the objects that it changes: a message may have arrived since the event, and be in a
+// checkpoint that was put since then.
 func (r *retainer) redactAll(ctx context.Context) error {
-	if err := r.soundLog(ctx); err != nil {
+	if err := r.surveyMessages(ctx); err != nil {
 		return err
 	}
 	left, err := r.inlineMessages(ctx)

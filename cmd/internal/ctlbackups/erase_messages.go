@@ -97,9 +97,10 @@ func (c *command) messagesSurveyed(arg string) (found *erasure.MessageSurvey, o 
 	return found, o, err
 }
 
-// liveError returns an error for each message that the user still has, unless it has arrived after the event.
+// liveError returns an error for each message that the user still has. After an interrupted run, EraseMessages decides: it
+// continues, or ends the record of a run that has removed nothing.
 func liveError(s *erasure.MessageSurvey) (err error) {
-	if s.Recorded() {
+	if s.Interrupted != nil {
 		return nil
 	}
 	for _, m := range s.Messages {
