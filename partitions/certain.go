@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -34,10 +33,6 @@ func (p *Partition) certain(ctx context.Context, places []history.Place, again b
 	}
 	if at, gone, err = p.prove(ctx, places); err != nil || len(gone) == 0 {
 		return at, err
-	}
-	if slices.ContainsFunc(gone, func(l loss) bool { return l.erased }) {
-		// No loss: the backup has an event about it, which the index reads before the client tries again.
-		return nil, fmt.Errorf("partition %s: a message was erased meanwhile: %w", p.name, cyrus.ErrLocked)
 	}
 	var collected []loss
 	lost := gone
@@ -239,9 +234,6 @@ func (m *mover) follow(ctx context.Context, pl history.Place) (now history.Place
 		now, err = await(ctx, func() (history.Place, error) { return m.objects.Resolve(ctx, pl) })
 		if err != nil && history.IsUnreadable(err) {
 			return pl, &loss{object: id, how: lossAbsent}, nil
-		}
-		if err == nil && now.Erased() {
-			return pl, &loss{object: id, chunk: &pl.Chunk, how: lossDamaged, erased: true}, nil
 		}
 		return now, nil, err
 	}

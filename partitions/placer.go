@@ -142,8 +142,6 @@ func (w *placer) put(p history.Place, at chunkPlace, number uint64) error {
 	_, needed := w.needed[p.Chunk]
 	delete(w.needed, p.Chunk)
 	switch {
-	case p.Erased():
-		return nil
 	case number == 0:
 		if m, ok := w.waitsFor(p); ok {
 			w.messages.take(m) // in a log: not shared

@@ -83,9 +83,6 @@ func (m *Mem) Places(c ChunkID) ([]Place, error) {
 			out = append(out, p)
 		}
 	}
-	if slices.ContainsFunc(out, func(p Place) bool { return !p.Erased() }) { // it has arrived again
-		out = slices.DeleteFunc(out, func(p Place) bool { return p.Erased() })
-	}
 	return out, nil
 }
 

@@ -48,8 +48,7 @@ func (m *Merger) collect(ctx context.Context, job *Merged, listed objstore.Store
 		}
 	}
 	read := func(ctx context.Context, _ <-chan struct{}, c mergeable) readCommit {
-		// A large commit that a segment has came with a delayed request, after an erasure has merged it.
-		if c.info.Size > largestMerged && c.in.to == 0 && (m.o.Large == nil || !m.o.Large(c.number)) {
+		if c.info.Size > largestMerged {
 			return readCommit{mergeable: c, large: true}
 		}
 		whole, err := history.ReadWhole(ctx, m.p.Store, job.Found.Path, c.number, mostWhole)
@@ -156,9 +155,6 @@ func (m *Merger) append(ctx context.Context, u *unit, c readCommit) error {
 		u.to = c.number
 		at := map[history.ChunkID]packing.Placed{}
 		for _, b := range c.whole.Bodies {
-			if _, is := m.erased(c.number, b.Chunk); is {
-				continue
-			}
 			p, err := m.packs.Add(ctx, b, c.whole.Private[b.Chunk])
 			if err != nil {
 				return err

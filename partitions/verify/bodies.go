@@ -44,9 +44,6 @@ func (w *verifier) bodies(m *history.Mem) error {
 				list = err
 				break
 			}
-			if !msg.Erased.IsZero() {
-				w.done.Erased++
-			}
 			if msg.Missing {
 				continue
 			}
