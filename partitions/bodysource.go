@@ -123,7 +123,7 @@ func (w *Writer) fromOld(ctx context.Context, g cyrus.GUID) (*Message, error) {
 		return &Message{exists: true, Size: m.Size, Missing: true}, nil
 	}
 	from, epoch := w.from, w.from.part.epoch.Load()
-	places, err := from.places(ctx, m)
+	places, err := from.places(m)
 	var copied *Message
 	if err == nil {
 		copied, err = w.stage.copyMessage(ctx, w.b.part, g, m.Size, func(ctx context.Context) (io.ReadCloser, error) {

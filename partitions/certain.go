@@ -22,8 +22,7 @@ const proveAhead = 16
 // places. It returns the current places, which differ if a pack was rewritten. If an object
 // is missing although the index refers to it, the bucket was restored to an older state:
 // certain invalidates the whole index of the partition. again means that the backup names
-// the chunks already: its log may have other places of them, which healing finds. If their
-// packs were removed with their notes, the error is a formerError: see Backup.findFormer.
+// the chunks already: its log may have other places of them, which healing finds.
 func (p *Partition) certain(ctx context.Context, places []history.Place, again bool) ([]history.Place, error) {
 	at, gone, err := p.prove(ctx, places)
 	if err != nil || len(gone) == 0 {
@@ -35,10 +34,12 @@ func (p *Partition) certain(ctx context.Context, places []history.Place, again b
 	if at, gone, err = p.prove(ctx, places); err != nil || len(gone) == 0 {
 		return at, err
 	}
-	collected, lost := split(gone, again)
-	if len(collected) > 0 && again {
-		err = &formerError{collected}
-	} else if len(collected) > 0 {
+	var collected []loss
+	lost := gone
+	if !again {
+		collected, lost = split(gone)
+	}
+	if len(collected) > 0 {
 		err = p.forgetCollected(collected)
 	}
 	if len(lost) > 0 {
@@ -91,7 +92,7 @@ func (p *Partition) prove(ctx context.Context, places []history.Place) (at []his
 	if err != nil || len(absent) == 0 {
 		return places, nil, err
 	}
-	m := &mover{p: p, objects: history.NewObjects(p.store, 1), notes: map[string]*history.Moved{}, retired: map[string]bool{}}
+	m := &mover{p: p, objects: history.NewObjects(p.store, 1), notes: map[string]*history.Moved{}}
 	all := make([]proved, len(places))
 	for i, pl := range places {
 		all[i] = proved{pl, pl}
@@ -99,7 +100,6 @@ func (p *Partition) prove(ctx context.Context, places []history.Place) (at []his
 	// A commit that was removed leads to a pack, and a pack that was rewritten in turn to another one.
 	for range placeSteps {
 		var moved []history.Place
-		m.absent = absent
 		if all, moved, gone, err = m.followAll(ctx, all, absent, gone); err != nil {
 			return nil, nil, err
 		}
@@ -204,8 +204,6 @@ type mover struct {
 	objects *history.Objects
 	notes   map[string]*history.Moved // by key of the pack; nil = no note
 	moved   []history.Place           // that follow has found
-	absent  map[string]bool           // objects that do not exist
-	retired map[string]bool           // absent packs without a note; whether collection has removed it
 }
 
 // followAll replaces the places in absent objects. It adds the places that are lost to gone.
@@ -246,11 +244,7 @@ func (m *mover) follow(ctx context.Context, pl history.Place) (now history.Place
 	case err != nil:
 		return pl, nil, err
 	case note == nil:
-		retired, err := m.wasRetired(ctx, pl.Object)
-		if retired {
-			return pl, &loss{object: id, chunk: &pl.Chunk, how: lossDamaged, collected: &pl, former: true}, err
-		}
-		return pl, &loss{object: id, how: lossAbsent}, err
+		return pl, &loss{object: id, how: lossAbsent}, nil
 	}
 	pack, ok := note.Entries[pl.Entry]
 	if !ok {

@@ -42,10 +42,7 @@ func nightly(t *testing.T, c *clocked, s *memstore.Store, cache string) *collect
 			t.Fatal(err)
 		}
 	}
-	r, err := collection.Collect(t.Context(), part, collection.Options{Lock: lock, Cache: cache, NoteAge: nightlyNoteAge, Places: func(string) bool { return true }})
-	if err == nil {
-		err = relocateAll(t, part, r, lock)
-	}
+	r, err := collection.Collect(t.Context(), part, collection.Options{Lock: lock, Cache: cache})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,29 +50,6 @@ func nightly(t *testing.T, c *clocked, s *memstore.Store, cache string) *collect
 		t.Errorf("blocked: %v", b)
 	}
 	return r
-}
-
-// nightlyNoteAge is how long a note stays that nothing needs.
-const nightlyNoteAge = 5 * 24 * time.Hour
-
-// relocateAll puts the checkpoints of backups again that name rewritten packs.
-func relocateAll(t *testing.T, part repository.Config, r *collection.Result, lock repository.LockOptions) error {
-	moved := maintenance.NewMoved(part.Store, r.Noted)
-	for _, path := range r.Places {
-		f, err := repository.FindPath(t.Context(), part, path)
-		if err != nil {
-			return err
-		}
-		u, err := repository.BeginUpkeep(t.Context(), f, lock)
-		if err != nil {
-			return err
-		}
-		_, err = maintenance.Relocate(u.Context(), f, u, moved, maintenance.RelocateOptions{Lock: lock})
-		if err = errors.Join(err, u.End(context.WithoutCancel(t.Context()))); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // A daemon serves clients while old mail is merged, forgotten and collected every night. Packs

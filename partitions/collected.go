@@ -13,11 +13,10 @@ import (
 // still offer such messages to any backup. That is no loss, and no sign that the bucket was
 // restored to an older state.
 
-// split separates the losses of entries that collection has removed from the others. A backup that names them
-// needs them, except in a former pack.
-func split(gone []loss, named bool) (collected, others []loss) {
+// split separates the losses of entries that collection has removed from the others.
+func split(gone []loss) (collected, others []loss) {
 	for _, l := range gone {
-		if l.collected != nil && (l.former || !named) {
+		if l.collected != nil {
 			collected = append(collected, l)
 		} else {
 			others = append(others, l)

@@ -47,7 +47,6 @@ type loss struct {
 	// collected is the place, if collection has removed the entry: no loss, unless a backup
 	// needs it.
 	collected *history.Place
-	former    bool // its pack was removed with its note: the chunk may be in another pack
 }
 
 func (l loss) key(partition string) index.Key {

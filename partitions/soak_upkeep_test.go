@@ -259,7 +259,7 @@ func (w *soak) collect(t *soakTool, c repository.Config) (*collection.Result, er
 	if err != nil {
 		return &collection.Result{}, err
 	}
-	o := collection.Options{Lock: t.lock(), Cache: t.cacheDir(), PackSize: 16 << 10, RewriteGain: 1, NoteAge: 2 * 24 * time.Hour}
+	o := collection.Options{Lock: t.lock(), Cache: t.cacheDir(), PackSize: 16 << 10, RewriteGain: 1}
 	if len(due) > 0 {
 		o.Erase = erasure.Packs(w.t.Context(), c, due)
 		if err := erasure.Sweep(w.t.Context(), c, due, t.lock()); err != nil {

@@ -69,12 +69,7 @@ func (p *Partition) examine(ctx context.Context, pl history.Place) error {
 	}
 	if errors.Is(err, objstore.ErrNotExist) || errors.Is(err, history.ErrNoPlace) {
 		p.proofs.drop(objectID(pl.Object))
-		_, gone := p.certain(ctx, []history.Place{pl}, true)
-		var former *formerError
-		if errors.As(gone, &former) {
-			return p.forgetCollected(former.places) // the backup finds its place in its log
-		}
-		if gone != nil {
+		if _, gone := p.certain(ctx, []history.Place{pl}, true); gone != nil {
 			return fmt.Errorf("%w: %w", errBodyLost, gone)
 		}
 	}

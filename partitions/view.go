@@ -94,7 +94,7 @@ func (b *Backup) Open(ctx context.Context, m *history.MessageState) (io.ReadClos
 	if err := b.Begin(ctx); err != nil {
 		return nil, err
 	}
-	places, err := b.places(ctx, m)
+	places, err := b.places(m)
 	b.End()
 	if err != nil {
 		return nil, err
@@ -139,44 +139,18 @@ func (b *Backup) Change(ctx context.Context, who Author, c Change) error {
 // errAgain reports that other commits came first, so the change has to be decided again.
 var errAgain = errors.New("other commits came first")
 
-// places returns where the chunks of a message are stored. It looks in the log for a chunk that the index does not
-// know. The caller holds the commit mutex.
-func (b *Backup) places(ctx context.Context, m *history.MessageState) (map[history.ChunkID]history.Place, error) {
-	places, unknown, err := b.indexPlaces(m)
-	if !unknown {
-		return places, err
-	}
-	all := make([]loss, len(m.Chunks)) // the others may be in the same former pack
-	for i := range m.Chunks {
-		all[i] = loss{chunk: &m.Chunks[i], how: lossDamaged}
-	}
-	if _, err := b.findFormer(ctx, all); err != nil {
-		return nil, err
-	}
-	places, _, err = b.indexPlaces(m)
-	return places, err
-}
-
-// indexPlaces returns where the index has the chunks of a message. unknown means that a chunk without a place is not marked
-// as lost; the error is then ErrNoPlace.
-func (b *Backup) indexPlaces(m *history.MessageState) (places map[history.ChunkID]history.Place, unknown bool, err error) {
-	places = map[history.ChunkID]history.Place{}
-	err = b.View(func(st *State) error {
-		var last error
+// places returns where the chunks of a message are stored. The caller holds the commit mutex.
+func (b *Backup) places(m *history.MessageState) (map[history.ChunkID]history.Place, error) {
+	places := map[history.ChunkID]history.Place{}
+	err := b.View(func(st *State) error {
 		for _, c := range m.Chunks {
 			p, err := st.place(m, c)
-			if errors.Is(err, history.ErrNoPlace) {
-				l, lerr := st.unknown(c)
-				unknown = unknown || l != nil
-				last = errors.Join(err, lerr)
-				continue
-			}
 			if err != nil {
 				return err
 			}
 			places[c] = p
 		}
-		return last
+		return nil
 	})
-	return places, unknown, err
+	return places, err
 }

@@ -155,10 +155,6 @@ func (w *Writer) places(ctx context.Context, bld *history.Builder, inline map[cy
 // certain is Partition.certain. It also forgets staged messages that depend on something lost.
 func (w *Writer) certain(ctx context.Context, places []history.Place, again bool) ([]history.Place, error) {
 	at, err := w.b.part.certain(ctx, places, again)
-	var former *formerError
-	if errors.As(err, &former) {
-		err = w.b.knowAgain(ctx, former.places)
-	}
 	if err != nil {
 		return nil, errors.Join(err, w.stage.forgetLost(w.b.part))
 	}

@@ -2,7 +2,6 @@ package partitions
 
 import (
 	"context"
-	"errors"
 	"slices"
 
 	"github.com/cyrusbackup/backupd/partitions/history"
@@ -28,20 +27,11 @@ func (w *Writer) proveReused(ctx context.Context) error {
 		return nil
 	}
 	var at []history.Place
-	var unknown []loss
 	now := w.b.set.opt.Now()
 	err := w.b.View(func(st *State) error {
 		for i := range w.reused {
 			for _, c := range w.reused[i].Chunks {
 				p, err := st.place(&w.reused[i], c)
-				if errors.Is(err, history.ErrNoPlace) {
-					l, lerr := st.unknown(c)
-					if l != nil {
-						unknown = append(unknown, *l)
-						continue
-					}
-					err = errors.Join(err, lerr)
-				}
 				if err != nil {
 					return err
 				}
@@ -53,9 +43,6 @@ func (w *Writer) proveReused(ctx context.Context) error {
 		}
 		return nil
 	})
-	if err == nil && len(unknown) > 0 {
-		err = w.b.knowAgain(ctx, unknown)
-	}
 	if err == nil {
 		_, err = w.certain(ctx, at, true)
 	}

@@ -28,10 +28,6 @@ type Options struct {
 	RewriteLimit int64        // bytes of packs that a pass rewrites; 0 = 16 GiB
 	RewriteGain  int64        // bytes that the rewrite of a mostly dead pack saves at least; 0 = 1 MiB
 
-	NoteAge   time.Duration // how long nothing has named the pack of a note that is removed; 0 = 30 days
-	MostNotes int           // notes that a pass removes; 0 = 5000
-	MostList  int64         // bytes of the list of notes that nothing needs; 0 = 200 MiB
-
 	// Erase yields packs with bodies that were erased, in order, each once. Condemn has put them
 	// on the list. They are removed or rewritten two hours after that, whatever the limit, with
 	// all their versions: see Result.Erasing. nil = none.
@@ -53,9 +49,6 @@ func (o *Options) setDefaults() {
 	o.PackSize = cmp.Or(o.PackSize, packSize)
 	o.RewriteLimit = cmp.Or(o.RewriteLimit, mostRewritten)
 	o.RewriteGain = cmp.Or(o.RewriteGain, rewriteGain)
-	o.NoteAge = cmp.Or(o.NoteAge, noteAge)
-	o.MostNotes = cmp.Or(o.MostNotes, mostRetired)
-	o.MostList = cmp.Or(o.MostList, mostList)
 }
 
 // pass is one run of Collect.
@@ -68,13 +61,8 @@ type pass struct {
 	left  int64  // bytes that may still be rewritten
 	stuck int    // packs in a row whose deletion has failed
 	seen  *sightings
-	count *census
-	there *packSet // packs that exist, of those with an unneeded note
-	// keep and keepAll are what Options.Keep has returned.
-	keep    iter.Seq2[Pack, error]
-	keepAll bool
-	began   time.Time // store time, before anything was listed
-	out     *Result
+	began time.Time // store time, before anything was listed
+	out   *Result
 	// cacheName returns the name of a cache of the partition.
 	cacheName func(what string) string
 	private   bool   // backups share no bodies
@@ -143,8 +131,7 @@ func (p *pass) run(ctx context.Context) (err error) {
 		}
 	}
 	c := p.newCensus()
-	p.count, p.there = c, newPackSet(packsOfBackup)
-	defer func() { err = errors.Join(err, c.close(), p.there.close()) }()
+	defer func() { err = errors.Join(err, c.close()) }()
 	if err := c.all(ctx, p.opt.Cache, p.cacheName); err != nil {
 		return err
 	}
@@ -164,7 +151,7 @@ func (p *pass) run(ctx context.Context) (err error) {
 }
 
 func (p *pass) newCensus() *census {
-	c := &census{store: p.store, now: p.opt.Lock.Now(), putUses: !p.opt.DryRun, fresh: p.opt.Seen, used: newUsageSet(packsOfAll), moved: newUsageSet(packsOfAll), unneeded: newUnneededSet(), seen: newSightings(), out: p.out}
+	c := &census{store: p.store, now: p.opt.Lock.Now(), putUses: !p.opt.DryRun, fresh: p.opt.Seen, used: newUsageSet(packsOfAll), moved: newUsageSet(packsOfAll), seen: newSightings(), out: p.out}
 	c.there.at, c.places = p.began, p.opt.Places
 	if p.last != nil {
 		c.before.at = p.last.Time
@@ -225,7 +212,7 @@ func (p *pass) change(ctx context.Context, do *sorted) (err error) {
 			p.out.Removed.add(info.Size)
 		}
 		p.settle()
-		return p.retire(ctx, do)
+		return nil
 	}
 	if err := p.noteUnused(ctx, waiting); err != nil {
 		return err
@@ -253,10 +240,7 @@ func (p *pass) finish(ctx context.Context, do *sorted, leads *leadSet) error {
 		return err
 	}
 	p.settle()
-	if err := p.out.put(ctx, p.store); err != nil {
-		return err
-	}
-	return p.retire(ctx, do)
+	return p.out.put(ctx, p.store)
 }
 
 // settle makes the totals those after the pass.

@@ -22,25 +22,22 @@ const readFew = 1
 
 // census finds the packs that anything in a partition names.
 type census struct {
-	store    objstore.Store
-	now      time.Time // host's clock
-	putUses  bool
-	fresh    *Seen        // what this run has read
-	used     *usageSet    // named by backups
-	moved    *usageSet    // that have the entries of used packs now
-	unneeded *unneededSet // notes about packs that no backup names
-	seen     *sightings
-	there    presence // at the beginning of the pass
-	before   presence // at the last pass
-	number   uint32   // of the last backup or note
-	places   func(path string) bool
-	noted    noted
-	out      *Result
+	store   objstore.Store
+	now     time.Time // host's clock
+	putUses bool
+	fresh   *Seen     // what this run has read
+	used    *usageSet // named by backups
+	moved   *usageSet // that have the entries of used packs now
+	seen    *sightings
+	there   presence // at the beginning of the pass
+	before  presence // at the last pass
+	number  uint32   // of the last backup or note
+	places  func(path string) bool
+	noted   noted
+	out     *Result
 }
 
-func (c *census) close() error {
-	return errors.Join(c.used.close(), c.moved.close(), c.unneeded.close(), c.seen.close())
-}
+func (c *census) close() error { return errors.Join(c.used.close(), c.moved.close(), c.seen.close()) }
 
 // all counts every backup. A backup that is set aside meanwhile is listed under at least one of
 // its prefixes, because it is removed from the first one after it is complete in the second.
@@ -243,9 +240,6 @@ func (c *census) noteEach(ctx context.Context, from, led *usageSet, old *cacheRe
 		if !ok {
 			continue
 		}
-		if from == c.used {
-			c.out.Notes++
-		}
 		for err == nil && more && comparePacks(p.Pack, about) < 0 {
 			p, err, more = next()
 		}
@@ -253,9 +247,6 @@ func (c *census) noteEach(ctx context.Context, from, led *usageSet, old *cacheRe
 			return err
 		}
 		if !more || p.Pack != about {
-			if from == c.used {
-				err = c.unneeded.add(newUnneeded(about, info.Modified))
-			}
 			continue // nobody names that pack
 		}
 		if err := c.note(ctx, info, p, led, old, fresh); err != nil {

@@ -9,10 +9,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/cyrusbackup/backupd/internal/inorder"
-	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/objstore/pack"
 	"github.com/cyrusbackup/backupd/partitions/history"
 )
@@ -100,11 +98,10 @@ func (r *reader) namings(ctx context.Context, o object, places placesIn) error {
 // object with places, also those that name no such pack by its uses.
 type counting struct {
 	*pass
-	wanted  map[Pack]bool
-	notes   map[Pack]bool // packs about which there is a note that leads to a wanted pack
-	again   *sightings
-	retired map[Pack]bool // packs about which a note was removed lately; nil = not read
-	doubt   map[Pack]bool // wanted packs that unreadable commits have named
+	wanted map[Pack]bool
+	notes  map[Pack]bool // packs about which there is a note that leads to a wanted pack
+	again  *sightings
+	doubt  map[Pack]bool // wanted packs that unreadable commits have named
 }
 
 // entries returns the named entries of the wanted packs. They are incomplete if it has blocked
@@ -294,54 +291,14 @@ func (c *counting) ledFrom(ctx context.Context, p Pack) (map[string]string, erro
 		return map[string]string{}, nil
 	}
 	m, _, err := history.ReadMoved(ctx, c.store, history.PackKey(p))
-	if errors.Is(err, objstore.ErrNotExist) {
-		m, err = &history.Moved{}, c.wasRetired(ctx, p)
-	}
 	switch {
-	case err != nil && !failed(err):
+	case err != nil && !failed(err): // also if it is gone: nothing removes notes
 		c.out.block(history.PackKey(p), err)
 		return map[string]string{}, nil
 	case err != nil:
 		return nil, err
 	}
 	return m.Entries, nil
-}
-
-// errNoteGone reports a note that was there some minutes ago.
-var errNoteGone = errors.New("the note about it is gone, although something names it")
-
-// wasRetired returns nil if the list shows that the note about a pack has just been removed: then no reader follows it
-// either. What names its pack is a copy into the partition that is not complete. Otherwise one answer does not decide that
-// it is gone. The list is read once.
-func (c *counting) wasRetired(ctx context.Context, p Pack) (err error) {
-	if c.retired == nil {
-		if c.retired, err = retiredSince(ctx, c.store, c.began.Add(-removedAge)); err != nil {
-			return err
-		}
-	}
-	if !c.retired[p] {
-		return errNoteGone
-	}
-	return nil
-}
-
-// retiredSince returns the packs about which a note was removed since a time: those of a few passes.
-func retiredSince(ctx context.Context, s objstore.Store, since time.Time) (packs map[Pack]bool, err error) {
-	list, err := history.OpenRetired(ctx, s)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, list.Close()) }()
-	packs = map[Pack]bool{}
-	for n, err := range list.Notes() {
-		if err != nil {
-			return nil, err
-		}
-		if n.Removed.After(since) {
-			packs[Pack(n.Pack)] = true
-		}
-	}
-	return packs, nil
 }
 
 // needed are the named entries of a pack, with their chunks.

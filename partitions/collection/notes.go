@@ -16,8 +16,8 @@ var errNote = errors.New("the note about it could not be written")
 
 // noteRemoved puts the note about a pack that is about to be removed: now is where its entries
 // are, and all others are dropped. The index of a daemon may know the pack for years, and must not
-// conclude from its absence that the bucket was restored to an older state. When nothing has named
-// the pack for long, retire removes the note.
+// conclude from its absence that the bucket was restored to an older state. Nothing ever
+// removes a note, because a delayed request could remove a newer one.
 //
 // Entries that an older note has remain: a backup may be on its way into this partition, and have
 // copied them. The note is put even if it is right, because its age is that of the removal.
@@ -100,10 +100,9 @@ func (p *pass) putNote(ctx context.Context, key string, m *history.Moved, o objs
 	return err
 }
 
-// mayRepeat reports whether a conditional put may succeed if the object is read again. A note may have been removed
-// meanwhile.
+// mayRepeat reports whether a conditional put may succeed if the object is read again.
 func mayRepeat(err error) bool {
-	return objstore.IsTemporary(err) || errors.Is(err, objstore.ErrPrecondition) || errors.Is(err, objstore.ErrNotExist) || errors.Is(err, objstore.ErrExist)
+	return objstore.IsTemporary(err) || errors.Is(err, objstore.ErrPrecondition) || errors.Is(err, objstore.ErrExist)
 }
 
 // removeTime bounds each request that changes a note or removes a pack. It ends well inside the

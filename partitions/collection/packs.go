@@ -49,7 +49,6 @@ type sorter struct {
 	*pass
 	do        *sorted
 	used      *ordered
-	noted     *erasing // packs with a note that no backup names
 	erase     *erasing
 	keep      *erasing
 	keepAll   bool
@@ -61,15 +60,13 @@ type sorter struct {
 func (p *pass) sortPacks(ctx context.Context, used iter.Seq2[packUse, error], list *history.Condemned, listed objstore.Info) (*sorted, error) {
 	out := &sorted{absent: map[string]time.Time{}, erased: map[string]bool{}, rewritten: map[string]bool{}, free: map[string]bool{}, since: map[string]time.Time{}}
 	keep, keepAll, err := p.kept(ctx)
-	p.keep, p.keepAll = keep, keepAll
 	if err != nil {
 		return nil, err
 	}
 	err = p.withTotals(func(totals *usageSet) (*sparse, error) {
-		s := &sorter{pass: p, do: out, used: inOrder(used), noted: beginErasing(packsIn(p.count.unneeded)), erase: beginErasing(p.opt.Erase), keep: beginErasing(keep), keepAll: keepAll,
+		s := &sorter{pass: p, do: out, used: inOrder(used), erase: beginErasing(p.opt.Erase), keep: beginErasing(keep), keepAll: keepAll,
 			sparse: p.newSparse(totals), removable: listed.Modified.Add(listAge).Before(p.began)}
 		defer s.used.stop()
-		defer s.noted.stop()
 		defer s.erase.stop()
 		defer s.keep.stop()
 		for _, c := range list.Packs {
@@ -108,14 +105,10 @@ func (s *sorter) sort(info objstore.Info) error {
 		return nil
 	}
 	use, used := s.used.find(id)
-	noted, nerr := s.noted.has(id)
-	if noted && nerr == nil {
-		nerr = s.there.add(id)
-	}
 	erased, err := s.erase.has(id)
 	kept, kerr := s.keep.has(id)
 	kept = kept || s.keepAll
-	if err = errors.Join(err, kerr, nerr, s.used.err); err != nil {
+	if err = errors.Join(err, kerr, s.used.err); err != nil {
 		return err
 	}
 	delete(s.do.absent, info.Key)

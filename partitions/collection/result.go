@@ -72,9 +72,6 @@ type Result struct {
 	Rewritten  Amount // condemned packs whose used entries were copied: a later pass removes them
 	Written    Amount // the packs that have these entries now
 	Replaced   Amount // packs that were removed after their rewrite
-	Notes      int    // notes about packs that were removed, before the pass
-	Retiring   int    // notes that the next passes will remove, if nothing needs them then
-	Retired    int    // notes that were removed
 	// Erasing is the number of packs in Options.Erase that still exist, or have versions.
 	Erasing int
 	// Retained is the time until which the bucket retains one of them; zero if none or unknown.

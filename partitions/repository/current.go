@@ -69,9 +69,6 @@ type LogEnd struct {
 // Sealed reports whether the newest commit ends the log in this repository.
 func (e LogEnd) Sealed() bool { return e.Seal != nil && e.Seal.To != e.Repo }
 
-// Number returns the number of the newest commit, or 0.
-func (e LogEnd) Number() uint64 { return e.tip.Number }
-
 // LogEnd reads the newest commit of the backup.
 func (f *Found) LogEnd(ctx context.Context) (LogEnd, error) {
 	repo, err := ReadInfo(ctx, f.Partition.Store)

@@ -50,8 +50,10 @@ func (c *copier) upTo(ctx context.Context, n uint64) error {
 		c.packs.forget() // the first copy, and the wait for the lock, may have taken long
 	}
 	if there > 0 && !c.begun {
-		// An earlier copy may have put these objects, and have failed before it knew that their packs stay.
-		c.asked = time.Time{}
+		_, err := repository.ReadBackupInfo(ctx, c.to.Config().Store, c.from.Path)
+		if errors.Is(err, objstore.ErrNotExist) {
+			c.asked = time.Time{} // the copy was interrupted, and may have been a long one
+		}
 	}
 	c.begun = true
 	// Packs come first: an object must be durable before another refers to it.
@@ -96,12 +98,12 @@ func (c *copier) upTo(ctx context.Context, n uint64) error {
 const longCopy = 3 * time.Hour
 
 // packsAgain copies what the target has condemned during the copy, or may have lost during a long
-// one. Now the log there names the packs, and no other one is removed. The same is true of notes.
+// one. Now the log there names the packs, and no other one is removed.
 func (c *copier) packsAgain(ctx context.Context, n uint64) error {
 	for {
 		now := c.to.StoreNow(ctx, time.Time{})
 		if now.Sub(c.asked) <= longCopy {
-			if gone, err := c.packs.mayBeGone(ctx, c.asked, now); err != nil || !gone {
+			if condemned, err := c.packs.condemned(ctx); err != nil || !condemned {
 				return err
 			}
 		}

@@ -185,14 +185,8 @@ func Import(ctx context.Context, f *repository.Found, dest Target, o repository.
 	if err != nil {
 		return c.done, err
 	}
-	tip, _, err := c.from.Tip(ctx, 0)
-	if err != nil {
-		return c.done, err
-	}
-	// A seal of the export itself may lead to this repository. Only a seal after its end shows that an interrupted
-	// import has done this step.
-	if end.Seal == nil || end.Sealed() || end.Number() <= tip.Number {
-		if err := c.takeOver(ctx, now, repo.ID, tip, o); err != nil {
+	if end.Seal == nil || end.Sealed() { // else an interrupted import has done this step
+		if err := c.takeOver(ctx, now, repo.ID, o); err != nil {
 			return c.done, err
 		}
 	}
@@ -201,9 +195,10 @@ func Import(ctx context.Context, f *repository.Found, dest Target, o repository.
 
 // takeOver copies the log. If it is sealed for another repository, takeOver adds a seal for
 // this one, so that the log continues here.
-func (c *copier) takeOver(ctx context.Context, now *repository.Found, repo string, tip history.Tip, o repository.LockOptions) error {
-	if tip.Number == 0 {
-		return nil
+func (c *copier) takeOver(ctx context.Context, now *repository.Found, repo string, o repository.LockOptions) error {
+	tip, _, err := c.from.Tip(ctx, 0)
+	if err != nil || tip.Number == 0 {
+		return err
 	}
 	if err := c.upTo(ctx, tip.Number); err != nil {
 		return err

@@ -33,7 +33,6 @@ type packCopier struct {
 	waits map[string]map[string]bool   // by old pack: its entries in w
 	there map[string]bool              // by pack: whether the target has it and will keep it
 	notes map[string]map[string]string // by old pack: entries of its note; a small cache
-	noted map[string]bool              // packs whose notes in the target are relied on
 
 	absent  map[history.ChunkID]error // chunks that were not found
 	damaged bool                      // an object could not be read completely
@@ -42,7 +41,7 @@ type packCopier struct {
 func newPackCopier(from *repository.Found, to Target, done *repository.Copied) *packCopier {
 	s := rangecache.New(from.Partition.Store, 16<<20)
 	p := &packCopier{store: s, objects: history.NewObjects(s, 0), to: to, done: done,
-		there: map[string]bool{}, noted: map[string]bool{}, notes: map[string]map[string]string{}, absent: map[history.ChunkID]error{}}
+		there: map[string]bool{}, notes: map[string]map[string]string{}, absent: map[history.ChunkID]error{}}
 	p.begin()
 	return p
 }
@@ -99,7 +98,6 @@ func (p *packCopier) copyFrom(ctx context.Context, old string, places []history.
 	if there, err := p.has(ctx, old); there || err != nil {
 		return err
 	}
-	p.noted[old] = true
 	note, err := p.note(ctx, old)
 	if err != nil {
 		return err
@@ -143,22 +141,6 @@ type source struct {
 func (p *packCopier) forget() {
 	clear(p.there)
 	clear(p.notes)
-}
-
-// mayBeGone reports whether the target has condemned a pack that it had, or may have removed a note since the copy has
-// asked for it.
-func (p *packCopier) mayBeGone(ctx context.Context, asked, now time.Time) (bool, error) {
-	if condemned, err := p.condemned(ctx); condemned || err != nil {
-		return condemned, err
-	}
-	if len(p.noted) == 0 {
-		return false, nil
-	}
-	again, err := repository.KeepNotes(ctx, p.to.Config().Store, asked, now, func(pack string) bool { return p.noted[pack] })
-	if errors.Is(err, repository.ErrNoteEnds) {
-		err = fmt.Errorf("partition %s: %w", p.to.Config().Name, err)
-	}
-	return again, err
 }
 
 // condemned reports whether the target has condemned a pack that it had.

@@ -19,17 +19,17 @@ const (
 
 // diagnosis is the damage that verify has found, as input for a repair.
 type diagnosis struct {
-	info, lock, condemned, retired bool // damaged: backup.json, lock.json, condemned.json, the list of notes
-	collection                     bool // damaged: upkeep.json of the partition
-	stuck                          stuck
-	log                            []history.LostRange  // unreadable commits without a bridge
-	bridged                        []history.LostRange  // commits that bridges name
-	objects                        []string             // damaged objects of the log, perhaps only in part
-	checkpoints                    map[uint64]bool      // damaged, or with damaged blocks
-	differ                         map[uint64]bool      // checkpoints that differ from the log
-	bodies                         []cyrus.GUID         // unreadable messages
-	absent                         map[cyrus.GUID]int64 // see unknown
-	mailboxes                      map[string]bool      // uniqueids of mailboxes whose state is wrong
+	info, lock, condemned bool // damaged: backup.json, lock.json, condemned.json
+	collection            bool // damaged: upkeep.json of the partition
+	stuck                 stuck
+	log                   []history.LostRange  // unreadable commits without a bridge
+	bridged               []history.LostRange  // commits that bridges name
+	objects               []string             // damaged objects of the log, perhaps only in part
+	checkpoints           map[uint64]bool      // damaged, or with damaged blocks
+	differ                map[uint64]bool      // checkpoints that differ from the log
+	bodies                []cyrus.GUID         // unreadable messages
+	absent                map[cyrus.GUID]int64 // see unknown
+	mailboxes             map[string]bool      // uniqueids of mailboxes whose state is wrong
 }
 
 func (d *diagnosis) checkpoint(n uint64) { put(&d.checkpoints, n, true) }

@@ -18,10 +18,10 @@ type Partitions struct {
 	stuckIn map[string]stuck // by name
 }
 
-// shared is the state of repository.json, condemned.json, the list of notes and upkeep.json; nil errors mean that they
+// shared is the state of repository.json, condemned.json and upkeep.json; nil errors mean that they
 // are sound.
 type shared struct {
-	repository, condemned, retired, upkeep error
+	repository, condemned, upkeep error
 }
 
 // read checks the objects that backups share, or returns what an earlier call has found. The error
@@ -40,10 +40,6 @@ func (p *Partitions) read(ctx context.Context, c repository.Config) (shared, err
 	s.condemned = repository.CheckCondemned(ctx, c.Store)
 	if s.condemned != nil && !history.IsDamage(s.condemned) {
 		return s, s.condemned
-	}
-	s.retired = checkRetired(ctx, c.Store)
-	if s.retired != nil && !history.IsDamage(s.retired) {
-		return s, s.retired
 	}
 	s.upkeep = repository.CheckUpkeepFile(ctx, c.Store, repository.CollectionKey)
 	if repository.IsStoreError(s.upkeep) {

@@ -154,7 +154,7 @@ func (r *repairer) locked(ctx context.Context) (err error) {
 	if r.diagnosis.lock {
 		r.report(Repaired, repository.LockKey(r.f.Path), "rewritten; nobody held the lock")
 	}
-	for _, step := range []func(context.Context) error{r.verifyAgain, r.condemned, r.retired, r.backupInfo, r.salvageLog, r.announce, r.bridge, r.stuckPacks, r.bodies, r.checkpoints} {
+	for _, step := range []func(context.Context) error{r.verifyAgain, r.condemned, r.backupInfo, r.salvageLog, r.announce, r.bridge, r.stuckPacks, r.bodies, r.checkpoints} {
 		if err := step(during); err != nil {
 			return err
 		}

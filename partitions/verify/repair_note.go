@@ -49,10 +49,6 @@ func (s *bodySearch) mendNote(ctx context.Context, about string) (err error) {
 	if err != nil {
 		return err
 	}
-	// Before the put: a sound note is not looked at again. No collection begins meanwhile.
-	if err := s.r.noteStays(ctx, about, now); err != nil {
-		return err
-	}
 	m := &history.Moved{Version: history.Version, Pack: about, Time: now.UTC(), Entries: n.in}
 	if len(m.Entries) == 0 {
 		m.Unused = new(bool) // something may have been lost

@@ -142,17 +142,7 @@ func (r *repairer) note(ctx context.Context, key string, entries []string, now s
 	if err := repository.NoteMoved(ctx, r.store, false, at, key, entries, now); err != nil {
 		return err
 	}
-	if err := r.noteStays(ctx, key, at); err != nil {
-		return err
-	}
 	return r.renote(ctx, key, at, entries, now)
-}
-
-// noteStays returns an error if a request to remove the note about a pack may be on its way. The damaged pack, or note, is
-// still there, so that the repair can be repeated.
-func (r *repairer) noteStays(ctx context.Context, key string, at time.Time) error {
-	_, err := repository.KeepNotes(ctx, r.store, at, at, func(pack string) bool { return pack == key })
-	return err
 }
 
 // rewrite copies the readable entries of a pack into a new one. If its bytes are those of another

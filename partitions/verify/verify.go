@@ -141,12 +141,6 @@ func (w *verifier) run() error {
 		}
 		w.diagnosis.condemned = true
 	}
-	if shared.retired != nil {
-		if err := w.damage(history.RetiredKey, shared.retired); err != nil {
-			return err
-		}
-		w.diagnosis.retired = true
-	}
 	var m *history.Mem
 	if w.v.Quick {
 		m, err = w.newest()

@@ -150,14 +150,11 @@ func (k *compaction) collected(p repository.Config, r *collection.Result, failur
 			Rewritten  collection.Amount `json:"rewritten"`
 			Written    collection.Amount `json:"written"`
 			Replaced   collection.Amount `json:"replaced"`
-			Notes      int               `json:"notes"` // before this run
-			Retiring   int               `json:"newly_unneeded_notes"`
-			Retired    int               `json:"removed_notes"`
 			Backups    int               `json:"backups"`
 			Read       int               `json:"read"`
 			Blocking   int               `json:"blocking"`
 			Kept       int               `json:"kept"`
-		}{"collect", p.Name, status, reasonOf(r, failure), r.Used, r.Young, r.Sparse, r.Condemned, r.Condemning, r.Thinning, r.Removed, r.Rewritten, r.Written, r.Replaced, r.Notes, r.Retiring, r.Retired, r.Backups, r.Read, r.Blocking, r.Keeping})
+		}{"collect", p.Name, status, reasonOf(r, failure), r.Used, r.Young, r.Sparse, r.Condemned, r.Condemning, r.Thinning, r.Removed, r.Rewritten, r.Written, r.Replaced, r.Backups, r.Read, r.Blocking, r.Keeping})
 	}
 	if failure != nil {
 		_, err := cli.Fprintf(c.out, "collect %s: %s\n", p.Name, status)
@@ -180,9 +177,6 @@ func (k *compaction) collected(p repository.Config, r *collection.Result, failur
 		text += fmt.Sprintf(", %s would be rewritten", packs(r.Rewritten))
 	default:
 		text += fmt.Sprintf(", %s rewritten to %s", packs(r.Rewritten), packs(r.Written))
-	}
-	if r.Retired > 0 {
-		text += fmt.Sprintf(", %s %s", objects(int64(r.Retired), "old note"), verb)
 	}
 	if r.Sparse.Packs > 0 {
 		text += fmt.Sprintf(", %s mostly dead or small", packs(r.Sparse))
