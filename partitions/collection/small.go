@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"math/bits"
-	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -65,8 +64,12 @@ func (s *sparse) merge(ctx context.Context, packs []Pack, room int) ([]Pack, err
 	if !s.mergeDue() {
 		return packs, nil
 	}
+	chosen := map[Pack]bool{}
+	for _, id := range packs {
+		chosen[id] = true
+	}
 	for _, class := range s.small {
-		group, err := s.intact(ctx, s.fitting(class, packs, room))
+		group, err := s.intact(ctx, s.fitting(class, chosen, room-len(packs)))
 		if err != nil {
 			return nil, err
 		}
@@ -84,12 +87,12 @@ func (s *sparse) merge(ctx context.Context, packs []Pack, room int) ([]Pack, err
 	return packs, nil
 }
 
-// fitting returns the packs of a class that may still be condemned beside others.
-func (s *sparse) fitting(class []objstore.Info, packs []Pack, room int) (group []objstore.Info) {
+// fitting returns the packs of a class that may still be condemned. The list has room for some.
+func (s *sparse) fitting(class []objstore.Info, chosen map[Pack]bool, room int) (group []objstore.Info) {
 	left := s.left
 	for _, info := range class {
 		id, _ := packOf(info.Key)
-		if info.Size <= left && len(packs)+len(group) < room && !slices.Contains(packs, id) {
+		if info.Size <= left && len(group) < room && !chosen[id] {
 			group, left = append(group, info), left-info.Size
 		}
 	}
@@ -114,8 +117,13 @@ func (s *sparse) intact(ctx context.Context, group []objstore.Info) ([]objstore.
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	i := -1
-	return slices.DeleteFunc(group, func(objstore.Info) bool { i++; return !good[i] }), nil
+	sound := group[:0]
+	for i, info := range group {
+		if good[i] {
+			sound = append(sound, info)
+		}
+	}
+	return sound, nil
 }
 
 // isIntact compares the bytes of a pack with their hash.
