@@ -42,7 +42,7 @@ func FuzzPacks(f *testing.F) {
 	})
 }
 
-// tryPacks reads a list. One that is accepted is read again from its own form.
+// tryPacks reads a list. If it is accepted, tryPacks writes it again, and reads that.
 func tryPacks(t *testing.T, object []byte) {
 	t.Helper()
 	const id = "00112233445566778899aabbccddeeff"

@@ -9,7 +9,6 @@ import (
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/objstore/pack"
 	"github.com/cyrusbackup/backupd/partitions/collection"
-	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/maintenance"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
@@ -82,10 +81,9 @@ func (k *compaction) notRelocated(p repository.Config, err error) bool {
 	switch {
 	case err == nil, errors.Is(err, repository.ErrOnHold), errors.Is(err, repository.ErrUpkeep), errors.Is(err, repository.ErrNoBackup):
 		return false // another night
-	case errors.Is(err, history.ErrTemporaryFile) && k.noRoom:
-		return true // by the first line, which names the cause
+	case k.noRoomAgain(err):
+		return true
 	}
-	k.noRoom = k.noRoom || errors.Is(err, history.ErrTemporaryFile)
 	cli.Fprintf(k.c.err, "ctl_backups: partition %s: %v\n", p.Name, err)
 	k.record.blocked(p.Name, err.Error())
 	return true

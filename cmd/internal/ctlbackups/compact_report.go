@@ -66,13 +66,20 @@ func (k *compaction) result(f *repository.Found, w *work, err error) error {
 	case k.c.ctx.Err() != nil:
 		return k.c.ctx.Err()
 	}
-	if errors.Is(err, history.ErrTemporaryFile) && k.noRoom {
+	if k.noRoomAgain(err) {
 		k.failures++
-		return cli.ErrReported // by the first line, which names the cause
+		return cli.ErrReported
 	}
-	k.noRoom = k.noRoom || errors.Is(err, history.ErrTemporaryFile)
 	k.failed(f, err)
 	return fmt.Errorf("compact %s: %w", label(f), err)
+}
+
+// noRoomAgain reports whether err is about temporary files, as an earlier one was. The line about that one names the
+// cause, and is enough.
+func (k *compaction) noRoomAgain(err error) bool {
+	was, is := k.noRoom, errors.Is(err, history.ErrTemporaryFile)
+	k.noRoom = was || is
+	return was && is
 }
 
 // failedWork reports whether a result is a failure.
