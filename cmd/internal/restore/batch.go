@@ -17,6 +17,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/cmd/internal/syncport"
 	"github.com/cyrusbackup/backupd/internal/imapconf"
 	"github.com/cyrusbackup/backupd/internal/restore"
 	"github.com/cyrusbackup/backupd/internal/restore/filename"
@@ -165,7 +166,7 @@ func serverGone(err error) bool {
 	if err == nil || objstore.IsTemporary(err) || errors.As(err, &refused) {
 		return false
 	}
-	var none *unreachable
+	var none *syncport.Unreachable
 	var broken net.Error
 	return errors.As(err, &none) || errors.As(err, &broken) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
 		errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)
@@ -174,7 +175,7 @@ func serverGone(err error) bool {
 // refused reports whether the server rejected the login. A retry with the same password could
 // lock the account.
 func refused(err error) bool {
-	var none *unreachable
+	var none *syncport.Unreachable
 	var broken net.Error
 	return errors.As(err, &none) && !errors.As(err, &broken) && !errors.Is(err, io.EOF)
 }

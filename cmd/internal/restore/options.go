@@ -10,6 +10,7 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
+	"github.com/cyrusbackup/backupd/cmd/internal/syncport"
 	"github.com/cyrusbackup/backupd/internal/restore"
 	"github.com/cyrusbackup/backupd/internal/timespec"
 	"github.com/cyrusbackup/backupd/partitions/history"
@@ -192,13 +193,12 @@ func (o *options) where(to string, args []string) ([]string, error) {
 			o.toFiles, o.server = kind, rest
 		case "imap", "imaps":
 			o.toFiles, o.server = "imap", to
-		case "sync":
-			o.server = strings.TrimSuffix(strings.TrimPrefix(rest, "//"), "/")
 		default:
-			if err := isServer(to); err != nil {
+			server, err := syncport.ParseTo(to, "write maildir:DIR, mbox:FILE, eml:DIR, tar:FILE, imap://USER@HOST/ or sync://HOST")
+			if err != nil {
 				return nil, err
 			}
-			o.server = to
+			o.server = server
 		}
 		if o.server == "" {
 			return nil, cli.Usagef("--to %s: the destination is empty", to)

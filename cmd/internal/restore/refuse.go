@@ -1,10 +1,6 @@
 package restore
 
 import (
-	"errors"
-	"os"
-	"strings"
-
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 	"github.com/cyrusbackup/backupd/cmd/internal/cmdline"
 )
@@ -23,26 +19,6 @@ func (g *given) filled(p *cmdline.Program) error {
 	}
 	if p.Changed("commit") && g.moment.Number == 0 {
 		return cli.Usagef("--commit: commits are numbered from 1")
-	}
-	return nil
-}
-
-// isServer rejects a destination that was meant as files, and would be used as the name of a
-// Cyrus server.
-func isServer(to string) error {
-	const kinds = "write maildir:DIR, mbox:FILE, eml:DIR, tar:FILE, imap://USER@HOST/ or sync://HOST"
-	if strings.HasPrefix(to, "/") {
-		info, err := os.Stat(to)
-		if errors.Is(err, os.ErrNotExist) {
-			return cli.Usagef("--to %s: no such socket; %s", to, kinds)
-		}
-		if err == nil && info.Mode()&os.ModeSocket == 0 {
-			return cli.Usagef("--to %s: not a socket; %s", to, kinds)
-		}
-		return nil
-	}
-	if strings.Contains(strings.TrimSuffix(to, "/tls"), "/") {
-		return cli.Usagef("--to %s: neither a server nor a kind of file; %s", to, kinds)
 	}
 	return nil
 }
