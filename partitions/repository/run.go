@@ -24,7 +24,7 @@ const (
 const (
 	RunOK         = "ok"
 	RunFailed     = "failed"     // for some backups
-	RunIncomplete = "incomplete" // it was interrupted, or its time was over
+	RunIncomplete = "incomplete" // it was interrupted, its time was over, or it could not begin (Error)
 )
 
 // Run is runs/<command>.json: the last run of a command over all backups of a partition
@@ -39,6 +39,7 @@ type Run struct {
 	Backups int       `json:"backups"`
 	Failed  int       `json:"failed,omitempty"` // of them
 	Error   string    `json:"error,omitempty"`
+	Server  string    `json:"server,omitempty"` // that a drill has restored into; "" = files
 	// What a drill has restored, and the seconds that it took.
 	Messages int64   `json:"messages,omitempty"`
 	Bytes    int64   `json:"bytes,omitempty"`

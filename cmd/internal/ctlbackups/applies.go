@@ -45,6 +45,7 @@ func (c *command) applies(p *cmdline.Program, verb string) error {
 		{"users", []string{"drill"}},
 		{"share", []string{"drill"}},
 		{"scratch", []string{"drill"}},
+		{"to", []string{"drill"}},
 	} {
 		if p.Changed(o.option) && !slices.Contains(o.verbs, verb) {
 			return cli.Usagef("--%s cannot be used with %s, only with %s", o.option, verb, strings.Join(o.verbs, " and "))
@@ -70,6 +71,8 @@ func (c *command) applies(p *cmdline.Program, verb string) error {
 		return cli.Usagef("--execute: the command is empty")
 	case p.Changed("users") && c.users < 1:
 		return cli.Usagef("--users: the number of backups must be at least 1")
+	case p.Changed("to") && c.to == "":
+		return cli.Usagef("--to: the server is empty")
 	case p.Changed("until") && c.until == "":
 		return cli.Usagef("--until: the time is empty")
 	case p.Changed("before") && c.before == "":

@@ -28,8 +28,8 @@ func verbs() []verb {
 			Text: "what the objects of each partition add up to, by kind, and the price of a month"}, cost},
 		{cmdline.Verb{Name: "verify", Args: "[-q | --repair [-n]] [MODE] BACKUP... | --read AMOUNT",
 			Text: "read backups and check every commit, checkpoint and message; print a line for each problem; with --repair, repair it; with --read, a part of all backups, and the next part with the next run"}, verifyBackups},
-		{cmdline.Verb{Name: "drill", Args: "[--users N | --share P] [--scratch DIR] [[MODE] BACKUP...]",
-			Text: "restore the newest state of backups into a scratch directory, compare the files with the backup and with the checksums of the mail server, print how long the restore took, and remove the files; without names, 3 backups drawn at random"}, drillBackups},
+		{cmdline.Verb{Name: "drill", Args: "[--users N | --share P] [--scratch DIR | --to SERVER] [[MODE] BACKUP...]",
+			Text: "restore the newest state of backups into a scratch directory, or as the user backup-drill into a Cyrus server; compare the result with the backup and with the checksums of the mail server, print how long the restore took, and remove it; without names, 3 backups drawn at random"}, drillBackups},
 		{cmdline.Verb{Name: "compact", Args: "[-n] [--for TIME] [--limit-requests N] [MODE] BACKUP...",
 			Text: "merge old changes into few objects, remove what backup_retention no longer keeps and, with -A, packs that no backup needs any more; safe beside a running backupd, and to be run every night"}, compact},
 		{cmdline.Verb{Name: "set-aside", Args: "[MODE] BACKUP...",
@@ -105,6 +105,7 @@ func (c *command) commandLine() *cmdline.Program {
 		f.IntVar(&c.users, "users", 0, "drill: only `N` of the backups, drawn at random")
 		f.Var(&c.share, "share", "drill: only a `SHARE` of the backups, drawn at random, but at least one: 5%")
 		f.StringVar(&c.scratch, "scratch", "", "drill: restore below `DIR`, which needs room for the largest backup; $TMPDIR or /tmp without it")
+		f.StringVar(&c.to, "to", "", "drill: restore into the Cyrus `SERVER`, a test server: host, host:port, host:port/tls or the path of a socket, as for restore, with the same login")
 		f.Var(&c.age, "max-age", "status: it is critical if a mail server was not in contact, or a user was refused, for more than this `TIME`: 2h, 1d; 24h without it")
 		f.Var((*length)(&c.length), "for", "compact: begin with no further backup after this `TIME`: 30m, 4h, 1d; without it, all backups")
 	})
@@ -137,6 +138,7 @@ func (c *command) commandLine() *cmdline.Program {
 		"ctl_backups list --holds       # which backups are on hold, and why",
 		`ctl_backups erase anne --reason "request of 2027-03-01"`,
 		`ctl_backups erase anne --before 2027-01-01 --reason "request of 2027-03-01"`,
+		"ctl_backups drill --to imap-test.example.com",
 		"ctl_backups erase --list       # who was erased, when and why",
 		`ctl_backups forget-server "repl [192.0.2.7]"`,
 		"ctl_backups reindex -A",

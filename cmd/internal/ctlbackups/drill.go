@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"iter"
 	"os"
 	"strings"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/cyrusbackup/backupd/cmd/internal/cli"
 	"github.com/cyrusbackup/backupd/cmd/internal/drill"
 	"github.com/cyrusbackup/backupd/cmd/internal/stores"
+	"github.com/cyrusbackup/backupd/cmd/internal/syncport"
 	"github.com/cyrusbackup/backupd/internal/timespec"
 	"github.com/cyrusbackup/backupd/partitions/repository"
 )
@@ -27,31 +29,76 @@ type drilling struct {
 	total  drill.Result
 	done   int
 	failed int
+	server *drill.Server // nil = a directory
 }
 
-// drillBackups restores sampled backups into a scratch directory, one after another, and compares them
-// with what the mail server reported.
+// drillBackups restores sampled backups into a scratch directory or a server, one after another, and
+// compares them with what the mail server reported.
 func drillBackups(c *command) error {
 	d := &drilling{command: c, record: c.beginRun(repository.RunDrill)}
-	err := c.eachOf(d.record.counting(c.sampled(c.chosen())), d.one)
+	end, err := d.begin()
+	if err == nil {
+		err = errors.Join(c.eachOf(d.record.counting(c.sampled(d.drillable(c.chosen()))), d.one), end())
+	}
 	d.record.end(false, err)
-	c.audit.Done(c.bucket.Conf, "drill", err, "what", c.what(), "backups", d.done, "failed", d.failed, "messages", d.total.Messages)
+	c.audit.Done(c.bucket.Conf, "drill", err, "what", c.what(), "to", c.to, "backups", d.done, "failed", d.failed, "messages", d.total.Messages)
 	if perr := d.summary(); perr != nil {
 		return perr
 	}
 	return err
 }
 
+// begin finds out whether the server can be used, before it restores anything.
+func (d *drilling) begin() (end func() error, err error) {
+	if d.to == "" {
+		return func() error { return nil }, nil
+	}
+	dial, err := syncport.Dialer(d.bucket.Conf, d.to, false)
+	if err != nil {
+		return nil, err
+	}
+	release, err := drill.LockServers()
+	if err != nil {
+		return nil, err
+	}
+	d.server, d.record.server = drill.NewServer(d.to, d.host, dial), d.to
+	if err := d.server.Clear(d.ctx, d.now); err != nil {
+		d.record.notRun(err)
+		return nil, errors.Join(err, release())
+	}
+	return release, nil
+}
+
+// drillable leaves out the backup of the scratch user. A server for drills may have been backed up, too.
+func (d *drilling) drillable(backups iter.Seq2[*repository.Found, error]) iter.Seq2[*repository.Found, error] {
+	if d.to == "" || d.mode != modeAll {
+		return backups
+	}
+	return func(yield func(*repository.Found, error) bool) {
+		for f, err := range backups {
+			if err == nil && userID(f) == drill.ScratchUser {
+				continue
+			}
+			if !yield(f, err) {
+				return
+			}
+		}
+	}
+}
+
 // one restores one backup.
 func (d *drilling) one(f *repository.Found) error {
 	name := label(f)
+	if d.server != nil && userID(f) == drill.ScratchUser {
+		return fmt.Errorf("%s: is the scratch user of drills: it cannot be restored as itself", name)
+	}
 	var first error
 	problem := func(err error) {
 		first = cmp.Or(first, err)
 		cli.Fprintf(d.err, "ctl_backups: %s: %v\n", name, err)
 	}
 	out, err := drill.Run(d.ctx, f, drill.Options{
-		Scratch: d.scratch, Now: d.now, Clock: time.Now,
+		Scratch: d.scratch, Server: d.server, Now: d.now, Clock: time.Now,
 		DefaultDomain: d.bucket.Conf.String("defaultdomain"), DeletedPrefix: d.bucket.Conf.String("deletedprefix"),
 		AdminForm: stores.AdminForm(d.bucket.Conf),
 		Problem:   problem,
@@ -95,6 +142,7 @@ func (d *drilling) print(f *repository.Found, out drill.Result, err error) error
 			Command   string    `json:"command"`
 			UserID    string    `json:"userid,omitempty"`
 			Path      string    `json:"fname"`
+			Server    string    `json:"server,omitempty"`
 			Status    string    `json:"status"`
 			Reason    string    `json:"reason,omitempty"`
 			AsOf      time.Time `json:"as_of,omitzero"`
@@ -103,7 +151,7 @@ func (d *drilling) print(f *repository.Found, out drill.Result, err error) error
 			Bytes     int64     `json:"bytes"`
 			Seconds   float64   `json:"seconds"`
 			Problems  int       `json:"problems"`
-		}{"drill", userID(f), place(f), word, strings.TrimSuffix(reason, ": "+cli.ErrReported.Error()), out.AsOf,
+		}{"drill", userID(f), place(f), d.to, word, strings.TrimSuffix(reason, ": "+cli.ErrReported.Error()), out.AsOf,
 			out.Mailboxes, out.Messages, out.Bytes, out.Took.Seconds(), out.Problems})
 	}
 	text := word
@@ -139,8 +187,15 @@ func inTime(bytes int64, took time.Duration) string {
 }
 
 // checkDrill checks the options of drill. Without names, it draws from all backups.
-func (c *command) checkDrill() error {
-	if c.scratch == "" {
+func (c *command) checkDrill() (err error) {
+	switch {
+	case c.scratch != "" && c.to != "":
+		return cli.Usagef("only one of --scratch and --to can be given")
+	case c.to != "":
+		if c.to, err = syncport.ParseTo(c.to, "write a Cyrus server as HOST, HOST:PORT, HOST:PORT/tls or sync://HOST; --scratch DIR is for files"); err != nil {
+			return err
+		}
+	case c.scratch == "":
 		c.scratch = os.TempDir()
 	}
 	if c.users > 0 && c.share > 0 {

@@ -96,6 +96,7 @@ type command struct {
 	users      int     // drill: how many; 0 = not given
 	share      portion // drill: the share of backups; 0 = not given
 	scratch    string
+	to         string              // drill: the server; "" = a directory
 	draw       func(n int) int     // returns a random number below n, for tests; nil = rand.IntN
 	terminal   bool                // somebody can answer, for tests
 	pass       func(time.Duration) // waits, for tests; nil = time passes by itself

@@ -24,6 +24,8 @@ type runRecord struct {
 	c       *command
 	command string
 	begun   time.Time
+	server  string // that a drill restores into
+	unable  bool   // it could not begin
 
 	mu    sync.Mutex
 	parts map[string]*repository.Run
@@ -72,6 +74,16 @@ func (r *runRecord) restored(partition string, out drill.Result) {
 	p.Seconds += out.Took.Seconds()
 }
 
+// notRun records in all partitions that the run could not begin.
+func (r *runRecord) notRun(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, p := range r.c.bucket.Partitions {
+		r.part(p.Name).Error = err.Error()
+	}
+	r.unable = true
+}
+
 // part returns the run in a partition. The caller holds mu.
 func (r *runRecord) part(name string) *repository.Run {
 	p := r.parts[name]
@@ -112,7 +124,7 @@ func (r *runRecord) end(late bool, failure error) {
 		if r.command == repository.RunDrill && out.Backups == 0 && out.Error == "" {
 			continue // no backup of it was drawn
 		}
-		out.Command, out.Host, out.Begun, out.Ended = r.command, c.host, r.begun, c.hostNow()
+		out.Command, out.Host, out.Server, out.Begun, out.Ended = r.command, c.host, r.server, r.begun, c.hostNow()
 		if failure != nil && !errors.Is(failure, cli.ErrReported) {
 			out.Error = failure.Error()
 		}
@@ -126,7 +138,7 @@ func (r *runRecord) end(late bool, failure error) {
 
 func (r *runRecord) result(out *repository.Run, late bool, failure error) string {
 	switch {
-	case late, r.c.ctx.Err() != nil, r.c.stop && failure != nil:
+	case late, r.unable, r.c.ctx.Err() != nil, r.c.stop && failure != nil:
 		return repository.RunIncomplete
 	case out.Failed > 0, out.Error != "":
 		return repository.RunFailed

@@ -158,9 +158,15 @@ func (j *judge) verified(about string, p *statusPartition) {
 }
 
 func (j *judge) drilled(about string, p *statusPartition) {
-	if r := p.Runs[repository.RunDrill]; r != nil && r.Result == repository.RunFailed {
+	r := p.Runs[repository.RunDrill]
+	switch {
+	case r == nil:
+	case r.Result == repository.RunFailed:
 		j.r.problem(levelCritical, about, fmt.Sprintf("drill at %s could not restore everything of %s of %d", timespec.Text(r.Ended), objects(int64(r.Failed), "backup"), r.Backups),
 			"ctl_backups verify -A prints the damage; ctl_backups verify --repair (docs/damage.md); then run ctl_backups drill again")
+	case r.Result == repository.RunIncomplete && r.Server != "" && r.Error != "":
+		j.r.problem(levelWarning, about, fmt.Sprintf("drill at %s could not use the server %s: %s", timespec.Text(r.Ended), r.Server, r.Error),
+			"correct that, or name another server; then run ctl_backups drill --to again")
 	}
 }
 

@@ -189,7 +189,11 @@ func (p *statusPrinter) runs(r *statusReport) {
 	for _, x := range r.Partitions {
 		for _, command := range repository.RunCommands() {
 			if run := x.Runs[command]; run != nil {
-				rows = append(rows, []string{command, x.Name, timespec.Text(run.Ended), run.Result, fmt.Sprint(run.Backups), fmt.Sprint(run.Failed), run.Host})
+				host := run.Host
+				if run.Server != "" {
+					host += " to " + run.Server
+				}
+				rows = append(rows, []string{command, x.Name, timespec.Text(run.Ended), run.Result, fmt.Sprint(run.Backups), fmt.Sprint(run.Failed), host})
 			} else if x.State == partitionOK && command != repository.RunQuick && command != repository.RunPart {
 				rows = append(rows, []string{command, x.Name, "never", "-", "-", "-", "-"})
 			}

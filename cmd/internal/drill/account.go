@@ -11,7 +11,7 @@ import (
 )
 
 // compareAccount compares the subscriptions and the Sieve scripts.
-func (d *drill) compareAccount(root *os.Root) error {
+func (d *directory) compareAccount(root *os.Root) error {
 	b, err := root.ReadFile(filename.Account)
 	if err != nil {
 		return err

@@ -1,20 +1,20 @@
-// Package drill restores backups into a scratch directory, as restore --to eml:DIR does, reads
-// the files, and compares them with the backup and with the mail server's own checksums.
+// Package drill restores backups into a scratch directory, as restore --to eml:DIR does, or into a
+// Cyrus server, as restore SERVER -U does, and compares the result with the backup and with the mail
+// server's own checksums.
 //
 // The files are read by code of this package, from what docs/restore.md says about them, so that
-// an error of the program that wrote them is found, too.
+// an error of the program that wrote them is found, too. A server reports its mailboxes and sends its
+// messages over the replication port. Its own checksums are compared, too.
 package drill
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/internal/restore"
-	"github.com/cyrusbackup/backupd/internal/restore/files"
 	"github.com/cyrusbackup/backupd/objstore/rangecache"
 	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/partitions/repository"
@@ -25,7 +25,8 @@ const rangesKept = 8 << 20
 
 // Options of a drill.
 type Options struct {
-	Scratch       string // a directory for the files, which are removed at the end
+	Scratch       string  // a directory for the files, which are removed at the end
+	Server        *Server // nil = restore files
 	Now           time.Time
 	Clock         func() time.Time // measures the time of the restore
 	DefaultDomain string
@@ -39,48 +40,67 @@ type Options struct {
 type Result struct {
 	AsOf      time.Time // of the restored state
 	Mailboxes int
-	Messages  int           // in files whose SHA-1, size, date and flags are right
+	Messages  int           // whose SHA-1, size, date and flags are right
 	Bytes     int64         // of these messages
-	Took      time.Duration // from the first request to the last file on disk, without the comparison
+	Took      time.Duration // from the first request to the last message at its place, without the comparison
 	Problems  int
+}
+
+// place is where a drill restores to.
+type place interface {
+	// prepare removes what an interrupted drill has left. done removes what this one leaves.
+	prepare(context.Context) (done func() error, err error)
+	restore(context.Context) error
+	compare(context.Context) error
 }
 
 // Run restores the newest state of a backup, compares it, and removes it. An error means that the
 // drill could not be carried out; problems of single items are in Result.Problems.
 func Run(ctx context.Context, f *repository.Found, o Options) (out Result, err error) {
-	dir, done, err := scratch(o.Scratch)
+	d := &drill{Options: o, out: &out}
+	to := d.place()
+	done, err := to.prepare(ctx)
 	if err != nil {
 		return out, err
 	}
 	defer func() { err = errors.Join(err, done()) }()
-	d := &drill{Options: o, dir: dir, out: &out}
 	begun := o.Clock()
 	end, err := d.load(ctx, f)
 	if err != nil {
 		return out, err
 	}
 	defer func() { err = errors.Join(err, end()) }()
-	if err := d.restore(ctx); err != nil {
+	if err := to.restore(ctx); err != nil {
 		return out, err
 	}
 	out.Took = o.Clock().Sub(begun)
-	return out, d.compare(ctx)
+	if err := to.compare(ctx); err != nil {
+		return out, err
+	}
+	d.reportMissing()
+	return out, nil
 }
 
 // drill is the work on one backup.
 type drill struct {
 	Options
-	dir     string
 	out     *Result
 	src     *restore.Source
 	sel     *restore.Selection
 	account *restore.Account
 	added   int       // messages that the restore has written, as it says
-	lines   int       // messages in the directory
-	missing []missing // in no line
+	found   int       // messages that are there
+	missing []missing // messages that are not there
 }
 
-// missing is a message that is not in the directory.
+func (d *drill) place() place {
+	if d.Server != nil {
+		return &inServer{drill: d}
+	}
+	return &directory{drill: d}
+}
+
+// missing is a message that is not there.
 type missing struct {
 	mailbox string
 	uid     uint32
@@ -123,17 +143,9 @@ func (d *drill) load(ctx context.Context, f *repository.Found) (end func() error
 	return mem.Close, nil
 }
 
-// restore writes the files.
-func (d *drill) restore(ctx context.Context) error {
-	n, size := d.sel.Messages()
-	if err := checkSpace(d.Scratch, n, size); err != nil {
-		return err
-	}
-	rep := &restore.Report{Progress: silent{}, Problem: func(err error) { d.problem("%w", err) }, Warning: d.Note}
-	err := files.New(d.src, rep, files.Options{Kind: "eml", Path: d.dir, DefaultDomain: d.DefaultDomain,
-		DeletedPrefix: d.DeletedPrefix, AdminForm: d.AdminForm}).Restore(ctx, d.sel.Folders, d.account)
-	d.added = rep.Sums().Added
-	return err
+// report returns what the restore reports to.
+func (d *drill) report() *restore.Report {
+	return &restore.Report{Progress: silent{}, Problem: func(err error) { d.problem("%w", err) }, Warning: d.Note}
 }
 
 // silent is a restore.Progress that shows nothing.
@@ -142,33 +154,20 @@ type silent struct{}
 func (silent) Total(int, int64) {}
 func (silent) Add(int, int64)   {}
 
-// compare reads the files.
-func (d *drill) compare(ctx context.Context) error {
-	root, err := os.OpenRoot(d.dir)
-	if err != nil {
-		return err
+// lost notes messages of a mailbox that are not there.
+func (d *drill) lost(f *restore.Folder, refs []restore.Ref) {
+	for _, r := range refs {
+		d.missing = append(d.missing, missing{f.From.Name, r.UID})
 	}
-	defer root.Close()
-	paths, err := readFolders(root)
-	if err != nil {
-		return err
+}
+
+// reportMissing reports messages that are not there. If all that the restore has written is there, it
+// has reported each of the others itself.
+func (d *drill) reportMissing() {
+	if d.found == d.added {
+		return
 	}
-	for _, f := range d.sel.Folders {
-		path, ok := paths[f.From.UniqueID]
-		if !ok {
-			d.problem("%s: was not restored", f.Name)
-			continue
-		}
-		if err := d.folder(ctx, root, path, f); err != nil {
-			return fmt.Errorf("%s: %w", f.Name, err)
-		}
-		d.out.Mailboxes++
+	for _, m := range d.missing {
+		d.problem("%s uid %d: was not restored", m.mailbox, m.uid)
 	}
-	// If all that was written is there, the restore has reported each of the others.
-	if d.lines != d.added {
-		for _, m := range d.missing {
-			d.problem("%s uid %d: was not restored", m.mailbox, m.uid)
-		}
-	}
-	return d.compareAccount(root)
 }

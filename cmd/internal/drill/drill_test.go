@@ -99,7 +99,7 @@ func TestEachDifferenceIsFound(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b, p, out := world(t), new(problems), Result{}
-			d := &drill{Options: p.options(t.TempDir()), out: &out}
+			d := &directory{drill: &drill{Options: p.options(t.TempDir()), out: &out}}
 			d.dir = filepath.Join(d.Scratch, "mail")
 			end, err := d.load(t.Context(), b.Found())
 			if err != nil {
@@ -113,6 +113,7 @@ func TestEachDifferenceIsFound(t *testing.T) {
 			if err := d.compare(t.Context()); err != nil {
 				t.Fatal(err)
 			}
+			d.reportMissing()
 			if !slices.ContainsFunc(p.list, func(s string) bool { return strings.Contains(s, test.want) }) || out.Problems != len(p.list) {
 				t.Errorf("%d problems, want %q in %q", out.Problems, test.want, p.list)
 			}
@@ -140,7 +141,7 @@ func TestDamageIsAProblem(t *testing.T) {
 // The CRC that the mail server reported differs from that of its records: a note.
 func TestCRCOfMailServer(t *testing.T) {
 	b, p, out := world(t), new(problems), Result{}
-	d := &drill{Options: p.options(t.TempDir()), out: &out}
+	d := &directory{drill: &drill{Options: p.options(t.TempDir()), out: &out}}
 	end, err := d.load(t.Context(), b.Found())
 	if err != nil {
 		t.Fatal(err)

@@ -52,7 +52,7 @@ type line struct {
 }
 
 // folder compares the files of a mailbox with its records, one after another.
-func (d *drill) folder(ctx context.Context, root *os.Root, path string, f *restore.Folder) error {
+func (d *directory) folder(ctx context.Context, root *os.Root, path string, f *restore.Folder) error {
 	dir, err := root.OpenRoot(path)
 	if err != nil {
 		return err
@@ -85,7 +85,7 @@ func (d *drill) folder(ctx context.Context, root *os.Root, path string, f *resto
 			return err
 		}
 		rest = rest[at+1:]
-		d.lines++
+		d.found++
 		d.message(dir, f, m, &l, &crc, memory)
 		return nil
 	})
@@ -99,15 +99,8 @@ func (d *drill) folder(ctx context.Context, root *os.Root, path string, f *resto
 	return nil
 }
 
-// lost notes messages without a line.
-func (d *drill) lost(f *restore.Folder, refs []restore.Ref) {
-	for _, r := range refs {
-		d.missing = append(d.missing, missing{f.Name, r.UID})
-	}
-}
-
 // message compares a file with its record, and adds what the file and its line say to the CRC.
-func (d *drill) message(dir *os.Root, f *restore.Folder, m *restore.Message, l *line, crc *cyrus.CRC, memory *cyrus.CRCMemory) {
+func (d *directory) message(dir *os.Root, f *restore.Folder, m *restore.Message, l *line, crc *cyrus.CRC, memory *cyrus.CRCMemory) {
 	guid, size, date, err := readMessage(dir, l.File)
 	if err != nil {
 		d.problem("%s uid %d (message %s): %w", f.Name, m.UID, m.GUID, err)
@@ -158,7 +151,7 @@ func readMessage(dir *os.Root, name string) (guid cyrus.GUID, size int64, date t
 
 // compareCRC compares the CRC of the files with that of the backup's records, and with the last
 // one of the mail server.
-func (d *drill) compareCRC(f *restore.Folder, crc cyrus.CRC) {
+func (d *directory) compareCRC(f *restore.Folder, crc cyrus.CRC) {
 	if f.Merged {
 		return
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/cyrusbackup/backupd/internal/cyrus"
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
@@ -38,10 +39,14 @@ func (c *conn) get() (string, error) {
 	switch c.key {
 	case "USER":
 		return ok, c.getUser(v.Str)
-	case "MAILBOXES":
+	case "MAILBOXES", "UNIQUEIDS":
 		for _, m := range c.s.mailboxes {
-			if slices.ContainsFunc(v.Items, func(n dlist.Value) bool { return n.Str == m.head.Name }) {
-				if err := c.emit("MAILBOX", dlist.KV(m.head.Fields...)); err != nil {
+			name := m.head.Name
+			if c.key == "UNIQUEIDS" {
+				name = m.head.UniqueID
+			}
+			if slices.ContainsFunc(v.Items, func(n dlist.Value) bool { return n.Str == name }) {
+				if err := c.emit("MAILBOX", dlist.KV(m.reported()...)); err != nil {
 					return "", err
 				}
 			}
@@ -58,9 +63,14 @@ func (c *conn) get() (string, error) {
 func (c *conn) getUser(userid string) error {
 	for _, m := range c.s.mailboxes {
 		if owner, _ := cyrus.Owner(m.head.Name, "internal", "DELETED"); owner == userid {
-			if err := c.emit("MAILBOX", dlist.KV(m.head.Fields...)); err != nil {
+			if err := c.emit("MAILBOX", dlist.KV(m.reported()...)); err != nil {
 				return err
 			}
+		}
+	}
+	for _, p := range c.s.accounts[userid] {
+		if err := c.emit(p.Key, p.Value); err != nil {
+			return err
 		}
 	}
 	if subs := c.s.subs[userid]; len(subs) > 0 {
@@ -80,7 +90,7 @@ func (c *conn) getFull(name string) (string, error) {
 			for _, r := range m.records {
 				list.Items = append(list.Items, r.DList())
 			}
-			pairs := append(slices.Clone(m.head.Fields), dlist.P("RECORD", list))
+			pairs := append(m.reported(), dlist.P("RECORD", list))
 			return ok, c.emit("MAILBOX", dlist.KV(pairs...))
 		}
 	}
@@ -115,6 +125,10 @@ func (c *conn) apply() (string, error) {
 	switch c.key {
 	case "RESERVE":
 		return c.reserve(v)
+	case "UNUSER":
+		c.s.removeUser(v.Str)
+	case "SIEVE", "ACTIVATE_SIEVE", "QUOTA":
+		return ok, c.account(v)
 	case "SUB":
 		userid, name, err := cyrus.ParseSub(v)
 		if err != nil || c.s.Null {
@@ -219,6 +233,9 @@ func (c *conn) mailbox() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if c.verb == "RESTORE" {
+		fields = withDefaults(fields)
+	}
 	head, since, err := cyrus.ParseMailbox(fields)
 	if err != nil {
 		return "", err
@@ -228,6 +245,9 @@ func (c *conn) mailbox() (string, error) {
 	c.s.stats.Records += n
 	if c.s.Null {
 		return ok, nil
+	}
+	if c.verb == "RESTORE" && c.s.named(head.Name) != nil && n == 0 {
+		return ok, nil // unchanged (imap/sync_support.c, sync_restore_mailbox)
 	}
 	return ok, c.s.store(head, since, records)
 }
@@ -260,4 +280,84 @@ func (s *Server) store(head *cyrus.Mailbox, since cyrus.Since, records []*cyrus.
 	m.head, m.records = *head, merged
 	s.mailboxes[head.UniqueID] = m
 	return nil
+}
+
+// named returns the mailbox of a name; nil = none. The caller holds mu.
+func (s *Server) named(name string) *mailbox {
+	for _, m := range s.mailboxes {
+		if m.head.Name == name {
+			return m
+		}
+	}
+	return nil
+}
+
+// removeUser removes a user with all mailboxes.
+func (s *Server) removeUser(userid string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, m := range s.mailboxes {
+		if owner, _ := cyrus.Owner(m.head.Name, "internal", "DELETED"); owner == userid {
+			delete(s.mailboxes, id)
+		}
+	}
+	delete(s.subs, userid)
+	delete(s.accounts, userid)
+}
+
+// account stores a script, which script is active, or a quota, as GET USER reports it.
+func (c *conn) account(v dlist.Value) error {
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	if c.key == "QUOTA" {
+		q, err := cyrus.ParseQuota(v)
+		if owner, _ := cyrus.Owner(q.Root, "internal", "DELETED"); err == nil {
+			c.s.accounts[owner] = append(c.s.accounts[owner], dlist.P("QUOTA", dlist.KV(q.Fields...)))
+		}
+		return err
+	}
+	if c.key == "ACTIVATE_SIEVE" {
+		userid, name, err := cyrus.ParseUserFile(v)
+		for _, p := range c.s.accounts[userid] {
+			if file, _, _ := p.Value.Text("FILENAME"); p.Key == "SIEVE" && strings.TrimSuffix(file, ".script") == strings.TrimSuffix(name, ".bc") {
+				p.Value.Pairs[3].Value = dlist.N(1)
+			}
+		}
+		return err
+	}
+	f, err := cyrus.ParseSieve(v)
+	guid := cyrus.GUID(sha1.Sum([]byte(f.Content)))
+	c.s.accounts[f.UserID] = append(c.s.accounts[f.UserID], dlist.P("SIEVE", dlist.KV(dlist.P("FILENAME", dlist.S(f.Filename)),
+		dlist.P("LAST_UPDATE", dlist.N(uint64(f.LastUpdate))), dlist.P("GUID", dlist.S(guid.String())), dlist.P("ISACTIVE", dlist.N(0)))))
+	return err
+}
+
+// withDefaults replaces what RESTORE may leave to the server.
+func withDefaults(fields []dlist.Pair) []dlist.Pair {
+	out := slices.Clone(fields)
+	set := func(key string, v dlist.Value) {
+		i := slices.IndexFunc(out, func(p dlist.Pair) bool { return p.Key == key })
+		switch {
+		case i < 0:
+			out = append(out, dlist.P(key, v))
+		case out[i].Value.Kind == dlist.Nil:
+			out[i].Value = v
+		}
+	}
+	set("PARTITION", dlist.S("default"))
+	set("ACL", dlist.S("owner\tlrswipkxtecda\t"))
+	for _, key := range []string{"SYNC_CRC", "SYNC_CRC_ANNOT", "LAST_UID", "RECENTUID", "RECENTTIME", "LAST_APPENDDATE", "POP3_LAST_LOGIN"} {
+		set(key, dlist.N(0))
+	}
+	return out
+}
+
+// reported returns the fields of a mailbox, with the checksums of its records. The caller holds mu.
+func (m *mailbox) reported() []dlist.Pair {
+	crc := cyrus.NewCRC()
+	for _, r := range m.records {
+		crc.Add(r)
+	}
+	out := slices.DeleteFunc(slices.Clone(m.head.Fields), func(p dlist.Pair) bool { return p.Key == "SYNC_CRC" || p.Key == "SYNC_CRC_ANNOT" })
+	return append(out, dlist.P("SYNC_CRC", dlist.N(uint64(crc.Basic))), dlist.P("SYNC_CRC_ANNOT", dlist.N(uint64(crc.Annot))))
 }

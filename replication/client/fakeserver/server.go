@@ -25,16 +25,20 @@ type Server struct {
 	Passwords map[string]string // users and passwords; nil = no login needed, and PLAIN accepts everybody
 	TLS       *tls.Config       // offers STARTTLS
 	Compress  bool              // offers COMPRESS DEFLATE
-	// Refuse may answer a command in place of the server: "NO …", or "" to execute it. It
-	// is called after the whole command has been read.
+	// Refuse may answer a command in place of the server: "NO …", Drop, or "" for the server's
+	// own answer. It is called after the command has been executed.
 	Refuse func(verb, key string) string
 
 	mu        sync.Mutex
 	mailboxes map[string]*mailbox // by uniqueid
 	bodies    map[cyrus.GUID][]byte
-	subs      map[string][]string // by userid
+	subs      map[string][]string     // by userid
+	accounts  map[string][]dlist.Pair // what GET USER reports beside mailboxes and subscriptions, by userid
 	stats     Stats
 }
+
+// Drop closes the connection in place of an answer.
+const Drop = "drop"
 
 // Stats counts what a Server has received.
 type Stats struct {
@@ -109,6 +113,7 @@ func (s *Server) ServeConn(rw io.ReadWriteCloser) error {
 	s.stats.Connections++
 	if s.mailboxes == nil {
 		s.mailboxes, s.bodies, s.subs = map[string]*mailbox{}, map[cyrus.GUID][]byte{}, map[string][]string{}
+		s.accounts = map[string][]dlist.Pair{}
 	}
 	s.mu.Unlock()
 	c := &conn{s: s, rw: rw}
@@ -191,6 +196,9 @@ func (c *conn) next() error {
 	if c.s.Refuse != nil {
 		if r := c.s.Refuse(c.verb, c.key); r != "" {
 			status = r
+		}
+		if status == Drop {
+			return errExit
 		}
 	}
 	if status == "" {

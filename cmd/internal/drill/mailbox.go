@@ -1,0 +1,249 @@
+package drill
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha1"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/internal/restore"
+	"github.com/cyrusbackup/backupd/replication/client"
+)
+
+// compare asks the server for all that was restored.
+func (d *inServer) compare(ctx context.Context) error {
+	return d.Server.with(ctx, func(c *client.Client) error {
+		u, err := c.GetUser(ctx, ScratchUser)
+		if err != nil {
+			return err
+		}
+		boxes := map[string]*cyrus.Mailbox{}
+		for _, m := range u.Mailboxes {
+			boxes[m.Name] = m
+		}
+		for _, f := range d.folders {
+			if of := (cyrus.Mailbox{Type: text(f.From.Fields, "MBOXTYPE")}); of.Intermediate() {
+				continue
+			}
+			m := boxes[f.Name]
+			if m == nil || !holds(m) {
+				d.problem("%s: was not restored", f.From.Name)
+				d.lost(f, f.Messages)
+				continue
+			}
+			if err := d.mailbox(ctx, c, m, f); err != nil {
+				return fmt.Errorf("%s: %w", f.From.Name, err)
+			}
+			d.out.Mailboxes++
+		}
+		d.compareUser(u)
+		return nil
+	})
+}
+
+// mailbox compares a mailbox of the server: what the server reports, then each message.
+func (d *inServer) mailbox(ctx context.Context, c *client.Client, m *cyrus.Mailbox, f *restore.Folder) error {
+	x := &comparing{inServer: d, f: f, rest: f.Messages, want: cyrus.NewCRC(), bad: map[uint32]bool{}}
+	before, missed := d.out.Problems, len(d.missing)
+	fields, err := c.GetFullMailbox(ctx, m.Name, x.record)
+	if err != nil {
+		return err
+	}
+	x.lost(x.rest)
+	if d.out.Problems == before && len(d.missing) == missed {
+		x.compareCRC(number(fields, "SYNC_CRC"), number(fields, "SYNC_CRC_ANNOT"))
+	}
+	x.compareHead(m, &cyrus.Mailbox{Fields: fields})
+	return x.bodies(ctx, c, m)
+}
+
+// comparing is the comparison of one mailbox.
+type comparing struct {
+	*inServer
+	f      *restore.Folder
+	rest   []restore.Ref // that the server has not reported so far
+	want   cyrus.CRC
+	memory cyrus.CRCMemory
+	bad    map[uint32]bool // uids with a problem
+	more   bool            // the server has annotations that the backup does not have
+}
+
+// lost notes messages that the server does not have.
+func (x *comparing) lost(refs []restore.Ref) {
+	x.inServer.lost(x.f, refs)
+	for _, r := range refs {
+		x.bad[r.UID] = true
+	}
+}
+
+// record compares a record of the server with that of the backup.
+func (x *comparing) record(r *cyrus.Record) error {
+	if r.Expunged() {
+		return nil
+	}
+	at, ok := slices.BinarySearchFunc(x.rest, r.UID, func(a restore.Ref, uid uint32) int { return cmp.Compare(a.UID, uid) })
+	if !ok {
+		x.problem("%s uid %d: was restored twice, or is not in the mailbox", x.f.From.Name, r.UID)
+		return nil
+	}
+	x.lost(x.rest[:at])
+	m, err := x.src.Message(x.rest[at])
+	if err != nil {
+		return err
+	}
+	x.rest = x.rest[at+1:]
+	x.found++
+	x.ownAnnotations(m)
+	x.want.AddIn(&x.memory, &m.Record)
+	if wrong := x.differences(m, r); len(wrong) > 0 {
+		x.bad[m.UID] = true
+		x.problem("%s uid %d (message %s): the server has other %s", x.f.From.Name, m.UID, m.GUID, strings.Join(wrong, ", "))
+	}
+	return nil
+}
+
+// ownAnnotations assigns the private annotations of the backup's user to the scratch user, as the restore
+// does.
+func (x *comparing) ownAnnotations(m *restore.Message) {
+	m.Annotations = slices.Clone(m.Annotations)
+	for i := range m.Annotations {
+		m.Annotations[i].UserID = x.user(m.Annotations[i].UserID)
+	}
+}
+
+// user returns the scratch user for the backup's user.
+func (d *inServer) user(userid string) string {
+	if userid != "" && userid == d.owner {
+		return ScratchUser
+	}
+	return userid
+}
+
+func (x *comparing) differences(m *restore.Message, r *cyrus.Record) (wrong []string) {
+	for _, part := range []struct {
+		what    string
+		differs bool
+	}{
+		{"bytes", m.GUID != r.GUID},
+		{"size", m.Size != r.Size},
+		{"date", m.InternalDate != r.InternalDate},
+		{"flags", !slices.Equal(folded(m.Flags), folded(r.Flags))},
+		{"modseq", m.ModSeq != r.ModSeq},
+		{"time of the last change", m.LastUpdated != r.LastUpdated},
+		{"annotations", !contains(r.Annotations, m.Annotations)},
+	} {
+		if part.differs {
+			wrong = append(wrong, part.what)
+		}
+	}
+	x.more = x.more || !contains(m.Annotations, r.Annotations)
+	return wrong
+}
+
+// folded returns flags in an order and a form that can be compared.
+func folded(flags []string) []string {
+	out := make([]string, len(flags))
+	for i, f := range flags {
+		out[i] = strings.ToLower(f)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// contains reports whether all has each annotation of some.
+func contains(all, some []cyrus.Annotation) bool {
+	return !slices.ContainsFunc(some, func(a cyrus.Annotation) bool {
+		return a.Value != nil && *a.Value != "" && !slices.ContainsFunc(all, func(b cyrus.Annotation) bool {
+			return a.Entry == b.Entry && a.UserID == b.UserID && b.Value != nil && *a.Value == *b.Value
+		})
+	})
+}
+
+// compareCRC compares the checksums that the server has computed with those of the backup's records. A
+// server with conversations adds annotations to messages, so their checksum cannot be equal.
+func (x *comparing) compareCRC(basic, annot uint64) {
+	if uint64(x.want.Basic) != basic {
+		x.problem("%s: the CRC of the server is %d, that of the backup %d", x.f.From.Name, basic, x.want.Basic)
+	}
+	if !x.more && !x.want.Equal(0, uint32(annot)) {
+		x.problem("%s: the CRC of annotations of the server is %d, that of the backup %d", x.f.From.Name, annot, x.want.Annot)
+	}
+}
+
+// compareHead compares the mailbox itself.
+func (x *comparing) compareHead(m, full *cyrus.Mailbox) {
+	if want := number(x.f.From.Fields, "UIDVALIDITY"); want != 0 && uint64(m.UIDValidity) != want {
+		x.problem("%s: uidvalidity is %d, that of the backup %d", x.f.From.Name, m.UIDValidity, want)
+	}
+	want, err := (&cyrus.Mailbox{Fields: x.f.From.Fields}).Annotations()
+	if err != nil {
+		x.problem("%s: annotations in the backup: %w", x.f.From.Name, err)
+		return
+	}
+	for i := range want {
+		want[i].UserID = x.user(want[i].UserID)
+	}
+	if have, err := full.Annotations(); err != nil || !contains(have, want) {
+		x.problem("%s: the server has other annotations of the mailbox", x.f.From.Name)
+	}
+}
+
+// bodies reads each message back from the server.
+func (x *comparing) bodies(ctx context.Context, c *client.Client, m *cyrus.Mailbox) error {
+	for _, ref := range x.f.Messages {
+		if x.bad[ref.UID] {
+			continue
+		}
+		want, err := x.src.Message(ref)
+		if err != nil {
+			return err
+		}
+		sum := sha1.New()
+		size, err := c.GetFetch(ctx, cyrus.Fetch{Name: m.Name, Partition: m.Partition, UniqueID: m.UniqueID, GUID: want.GUID, UID: want.UID}, sum)
+		var refused *client.RefusedError
+		switch {
+		case err != nil && (c.Broken() || ctx.Err() != nil || !errors.As(err, &refused) && !errors.Is(err, cyrus.ErrNonexistent)):
+			return err
+		case err != nil:
+			x.problem("%s uid %d (message %s): cannot be read from the server: %w", x.f.From.Name, want.UID, want.GUID, err)
+		case cyrus.GUID(sum.Sum(nil)) != want.GUID:
+			x.problem("%s uid %d (message %s): the server sends other bytes", x.f.From.Name, want.UID, want.GUID)
+		default:
+			x.out.Messages++
+			x.out.Bytes += size
+		}
+	}
+	return nil
+}
+
+// compareUser compares subscriptions, scripts and quotas.
+func (d *inServer) compareUser(u *client.User) {
+	for _, e := range d.mapped.Subs {
+		if !slices.Contains(u.Subs, e.Name) {
+			d.problem("subscription to %s: was not restored", e.Name)
+		}
+	}
+	for _, e := range d.mapped.Scripts {
+		if !slices.ContainsFunc(u.Sieve, func(s client.SieveInfo) bool {
+			return s.Filename == e.Filename && (s.GUID == "" || s.GUID == e.GUID.String())
+		}) {
+			d.problem("Sieve script %s: was not restored, or has other bytes", e.Filename)
+		}
+	}
+	for _, e := range d.mapped.Active {
+		if !slices.ContainsFunc(u.Sieve, func(s client.SieveInfo) bool {
+			return s.Active && restore.ScriptName(s.Filename) == restore.ScriptName(e.Filename)
+		}) {
+			d.problem("Sieve script %s: is not active", e.Filename)
+		}
+	}
+	for _, e := range d.mapped.Quotas {
+		if !slices.ContainsFunc(u.Quotas, func(q cyrus.Quota) bool { return q.Root == e.Root }) {
+			d.problem("quota of %s: was not restored", e.Root)
+		}
+	}
+}

@@ -1,0 +1,140 @@
+package drill
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/cyrusbackup/backupd/internal/cyrus"
+	"github.com/cyrusbackup/backupd/internal/timespec"
+	"github.com/cyrusbackup/backupd/replication/client"
+)
+
+// ScratchUser is the user who gets the mail of a drill into a server. The name is always the same, so
+// that every drill finds what an interrupted one has left.
+const ScratchUser = "backup-drill"
+
+// scratchInbox is the internal name of the user's INBOX.
+const scratchInbox = "user." + ScratchUser
+
+// elsewhere is how long a drill of another host may take. After that it counts as interrupted.
+const elsewhere = 24 * time.Hour
+
+// ErrForeign means that a drill refuses a server, because the mail of its scratch user may be somebody's.
+var ErrForeign = errors.New("nothing was changed there")
+
+// marks makes the uniqueids of the mailboxes of a drill. They show that a drill has made a mailbox,
+// on which host, and when. The server creates a mailbox and its uniqueid in one step, so no
+// interruption leaves a mailbox without the mark.
+type marks struct {
+	host string // 6 hexadecimal digits for the host
+	last uint16
+}
+
+// markPrefix begins the uniqueids: "drill!" in ASCII, then the version of a UUID with a form of its own
+// (RFC 9562, version 8).
+const markPrefix = "6472696c-6c21-8"
+
+func newMarks(host string) *marks {
+	sum := sha256.Sum256([]byte(host))
+	return &marks{host: hex.EncodeToString(sum[:3]), last: uint16(rand.Uint32())}
+}
+
+// next returns a uniqueid that no other mailbox of any drill has: the host, the second, and a number.
+func (m *marks) next(now time.Time) string {
+	m.last++
+	var b [6]byte
+	binary.BigEndian.PutUint32(b[:], uint32(now.Unix()))
+	binary.BigEndian.PutUint16(b[4:], m.last)
+	return markPrefix + m.host[:3] + "-8" + m.host[3:] + "-" + hex.EncodeToString(b[:])
+}
+
+// ours reports whether a drill has made the mailbox, on which host, and when.
+func ours(uniqueid string) (host string, at time.Time, ok bool) {
+	rest, ok := strings.CutPrefix(uniqueid, markPrefix)
+	if !ok || len(uniqueid) != 36 {
+		return "", at, false
+	}
+	sec, err := strconv.ParseUint(rest[9:17], 16, 32)
+	return rest[:3] + rest[5:8], time.Unix(int64(sec), 0), err == nil
+}
+
+// clear removes the scratch user, if a drill has made it. It refuses any other user of this name, and
+// what a drill of another host may still use.
+func (s *Server) clear(ctx context.Context, c *client.Client, now time.Time) error {
+	u, err := c.GetUser(ctx, ScratchUser)
+	if err != nil || nothing(u) {
+		return err
+	}
+	if err := s.mayRemove(u, now); err != nil {
+		return err
+	}
+	if err := c.ApplyUnuser(ctx, ScratchUser); err != nil {
+		return fmt.Errorf("remove the user %s from %s: %w", ScratchUser, s.Name, err)
+	}
+	if u, err = c.GetUser(ctx, ScratchUser); err == nil && !nothing(u) {
+		err = fmt.Errorf("%s has not removed all of the user %s: see its log", s.Name, ScratchUser)
+	}
+	return err
+}
+
+// holds reports whether a mailbox can hold messages: it is neither a part of a name nor deleted.
+func holds(m *cyrus.Mailbox) bool { return !m.Intermediate() && !m.Deleted() }
+
+func nothing(u *client.User) bool {
+	return !slices.ContainsFunc(u.Mailboxes, holds) && len(u.Subs)+len(u.Sieve)+len(u.Seen)+len(u.Quotas) == 0
+}
+
+// mayRemove returns an error if a drill must not remove the user: each mailbox must have the mark of a
+// drill. Cyrus adds mailboxes of its own below an INBOX, such as user.x.#sieve; they have no mark.
+func (s *Server) mayRemove(u *client.User, now time.Time) error {
+	var inbox, marked bool
+	var busy time.Time // since when a drill of another host uses the server
+	for _, m := range u.Mailboxes {
+		host, made, ok := ours(m.UniqueID)
+		if ok && host != s.marks.host && now.Sub(made) < elsewhere {
+			busy = made
+		}
+		marked = marked || ok
+		inbox = inbox || ok && m.Name == scratchInbox
+	}
+	for _, m := range u.Mailboxes {
+		_, _, ok := ours(m.UniqueID)
+		if !ok && holds(m) && !(inbox && strings.HasPrefix(m.Name, scratchInbox+".#")) {
+			return fmt.Errorf("%s has a user %s, and no drill has made the mailbox %s: %w. Remove or rename that user, or use another server",
+				s.Name, ScratchUser, m.Name, ErrForeign)
+		}
+	}
+	switch {
+	case !marked:
+		return fmt.Errorf("%s has subscriptions, seen state, scripts or a quota of a user %s without a mailbox, and nothing shows that a drill has made them: %w. Remove them there",
+			s.Name, ScratchUser, ErrForeign)
+	case !busy.IsZero():
+		return fmt.Errorf("a drill of another host uses %s since %s: %w. If it was interrupted, try again after %s", s.Name, timespec.Text(busy), ErrForeign,
+			timespec.Text(busy.Add(elsewhere)))
+	}
+	return nil
+}
+
+// LockServers makes sure that no other drill of this host uses a server. The lock ends with the process.
+func LockServers() (release func() error, err error) {
+	// A name in the abstract namespace needs no file, whoever runs the drill.
+	l, err := net.Listen("unix", "@cyrus-backupd-drill")
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, errors.New("another drill --to runs on this host: wait until it ends")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("lock against other drills: %w", err)
+	}
+	return l.Close, nil
+}
