@@ -57,11 +57,11 @@ func (d *drilling) begin() (end func() error, err error) {
 	if err != nil {
 		return nil, err
 	}
-	release, err := drill.LockServers()
+	d.server, d.record.server = drill.NewServer(d.to, d.host, dial), d.to
+	release, err := d.server.Lock()
 	if err != nil {
 		return nil, err
 	}
-	d.server, d.record.server = drill.NewServer(d.to, d.host, dial), d.to
 	if err := d.server.Clear(d.ctx, d.now); err != nil {
 		d.record.notRun(err)
 		return nil, errors.Join(err, release())

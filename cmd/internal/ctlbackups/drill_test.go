@@ -1,8 +1,10 @@
 package ctlbackups
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"regexp"
 	"slices"
@@ -14,6 +16,7 @@ import (
 	"github.com/cyrusbackup/backupd/cmd/internal/tooltest"
 	"github.com/cyrusbackup/backupd/objstore"
 	"github.com/cyrusbackup/backupd/partitions/repository"
+	"github.com/cyrusbackup/backupd/replication/client/fakeserver"
 )
 
 // maskedDrill hides times and rates.
@@ -77,6 +80,11 @@ func TestDrillOptions(t *testing.T) {
 		{"drill --share 5", `"5" is no share`},
 		{"drill --share 101%", `"101%" is no share`},
 		{"drill --users 1 --share 5%", "only one of --users and --share"},
+		{"drill --to srv --scratch /tmp", "only one of --scratch and --to"},
+		{"drill --to=", "--to: the server is empty"},
+		{"drill --to eml:/tmp", "neither a server nor a kind of file"},
+		{"drill --to srv bob", "restore_authname (or sync_authname) is not set"},
+		{"list --to srv", "--to cannot be used with list, only with drill"},
 		{"drill -A bob", "-A takes no names"},
 		{"list --users 1", "--users cannot be used with list, only with drill"},
 		{"drill nobody", "nobody: not found"},
@@ -161,5 +169,71 @@ func TestDrillTwice(t *testing.T) {
 	}
 	if left, _ := os.ReadDir(dir); len(left) > 0 {
 		t.Error(left)
+	}
+}
+
+// intoServer runs a server for drills, and returns its address and the lines of imapd.conf for it.
+func intoServer(t *testing.T) (s *fakeserver.Server, addr, conf string) {
+	s = &fakeserver.Server{Passwords: map[string]string{"repl": "secret"}}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ctx, l) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return s, l.Addr().String(), "backup_retention: 1d\nrestore_authname: repl\nrestore_password: secret\n"
+}
+
+// A drill into a server is recorded with the server's name. The backup of the scratch user is left out.
+func TestDrillIntoServer(t *testing.T) {
+	w := two(t)
+	m := tooltest.NewMailbox("user.backup-drill")
+	m.Deliver(tooltest.Mail("of a drill", "carol@example.org", 300), w.Now)
+	w.Sync(m)
+	_, addr, conf := intoServer(t)
+	out, err := toolWith(t, w, conf, "drill", "--to", "sync://"+addr, "-A")
+	if err != nil || strings.Count(out, ": ok: 9 messages in 1 mailbox") != 2 || strings.Contains(out, "drill backup-drill") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	r, err := repository.LastRun(t.Context(), w.Parts[0].Store, repository.RunDrill)
+	if err != nil || r.Result != repository.RunOK || r.Backups != 2 || r.Messages != 18 || r.Server != addr {
+		t.Errorf("%+v, %v", r, err)
+	}
+	status, _ := toolWith(t, w, conf, "status")
+	if !strings.Contains(status, " to "+addr) {
+		t.Error(status)
+	}
+	out, err = toolWith(t, w, conf, "drill", "--to", addr, "-j", "bob")
+	if err != nil || !strings.Contains(out, `"server": "`+addr+`"`) {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if out, err = toolWith(t, w, conf, "drill", "--to", addr, "backup-drill"); err == nil || !strings.Contains(out+err.Error(), "the scratch user of drills") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// A server that cannot be used says nothing about the backups: the run is incomplete, and status warns.
+func TestDrillWithoutServer(t *testing.T) {
+	w := two(t)
+	s, addr, conf := intoServer(t)
+	s.Passwords["repl"] = "other"
+	out, err := toolWith(t, w, conf, "drill", "--to", addr)
+	if err == nil || !strings.Contains(err.Error(), "cannot restore to "+addr) || strings.Contains(out, "failed") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	r, err := repository.LastRun(t.Context(), w.Parts[0].Store, repository.RunDrill)
+	if err != nil || r.Result != repository.RunIncomplete || r.Failed != 0 || !strings.Contains(r.Error, addr) {
+		t.Errorf("%+v, %v", r, err)
+	}
+	status, _ := toolWith(t, w, conf, "status")
+	if !strings.Contains(status, "could not use the server "+addr) {
+		t.Error(status)
 	}
 }

@@ -126,15 +126,17 @@ func (s *Server) mayRemove(u *client.User, now time.Time) error {
 	return nil
 }
 
-// LockServers makes sure that no other drill of this host uses a server. The lock ends with the process.
-func LockServers() (release func() error, err error) {
+// Lock makes sure that no other drill of this host uses the server under this name. The lock ends with
+// the process.
+func (s *Server) Lock() (release func() error, err error) {
 	// A name in the abstract namespace needs no file, whoever runs the drill.
-	l, err := net.Listen("unix", "@cyrus-backupd-drill")
+	sum := sha256.Sum256([]byte(strings.ToLower(s.Name)))
+	l, err := net.Listen("unix", "@cyrus-backupd-drill-"+hex.EncodeToString(sum[:8]))
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, errors.New("another drill --to runs on this host: wait until it ends")
+		return nil, fmt.Errorf("another drill of this host uses %s: wait until it ends", s.Name)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("lock against other drills: %w", err)
+		return nil, fmt.Errorf("lock %s against other drills: %w", s.Name, err)
 	}
 	return l.Close, nil
 }

@@ -18,7 +18,7 @@ import (
 // removeTime limits the removal of the scratch user after a drill, also after an interrupted one.
 const removeTime = 2 * time.Minute
 
-// Server is a Cyrus server for drills. The caller holds LockServers.
+// Server is a Cyrus server for drills. The caller holds its Lock.
 type Server struct {
 	Name string // for messages
 	Dial func(context.Context) (*client.Client, error)

@@ -14,6 +14,7 @@ from cyruslab import client, compare, host, instance, target
 from cyruslab.imap import ADMIN, PASSWORD
 from cyruslab.source import Source
 
+from . import drilling
 from .base import scenario
 from .material import SCRIPT, msg, odd_names, populate_b, shared
 
@@ -126,6 +127,7 @@ def whole_user(x):
         said = restore(x, "r1-fresh-again", "-v", "-U", csync(x, "fresh"), "-u", "berta", "-a")
         x.expect("r1-fresh-again", "0 messages added" in said, said)
         equal(x, "r1-fresh-again", want, f.look(scope, whole=True))
+        drilling.into_server(x, f, csync(x, "fresh"))
     finally:
         f.close()
 
