@@ -219,31 +219,3 @@ func (x *comparing) bodies(ctx context.Context, c *client.Client, m *cyrus.Mailb
 	}
 	return nil
 }
-
-// compareUser compares subscriptions, scripts and quotas.
-func (d *inServer) compareUser(u *client.User) {
-	for _, e := range d.mapped.Subs {
-		if !slices.Contains(u.Subs, e.Name) {
-			d.problem("subscription to %s: was not restored", e.Name)
-		}
-	}
-	for _, e := range d.mapped.Scripts {
-		if !slices.ContainsFunc(u.Sieve, func(s client.SieveInfo) bool {
-			return s.Filename == e.Filename && (s.GUID == "" || s.GUID == e.GUID.String())
-		}) {
-			d.problem("Sieve script %s: was not restored, or has other bytes", e.Filename)
-		}
-	}
-	for _, e := range d.mapped.Active {
-		if !slices.ContainsFunc(u.Sieve, func(s client.SieveInfo) bool {
-			return s.Active && restore.ScriptName(s.Filename) == restore.ScriptName(e.Filename)
-		}) {
-			d.problem("Sieve script %s: is not active", e.Filename)
-		}
-	}
-	for _, e := range d.mapped.Quotas {
-		if !slices.ContainsFunc(u.Quotas, func(q cyrus.Quota) bool { return q.Root == e.Root }) {
-			d.problem("quota of %s: was not restored", e.Root)
-		}
-	}
-}

@@ -41,7 +41,7 @@ type marks struct {
 	last uint16
 }
 
-// markPrefix begins the uniqueids: "drill!" in ASCII, then the version of a UUID with a form of its own
+// markPrefix begins the uniqueids: "drill!" in ASCII, then the version of a UUID in a private form
 // (RFC 9562, version 8).
 const markPrefix = "6472696c-6c21-8"
 
@@ -96,7 +96,7 @@ func nothing(u *client.User) bool {
 }
 
 // mayRemove returns an error if a drill must not remove the user: each mailbox must have the mark of a
-// drill. Cyrus adds mailboxes of its own below an INBOX, such as user.x.#sieve; they have no mark.
+// drill. Cyrus adds mailboxes below an INBOX by itself, such as user.x.#sieve; they have no mark.
 func (s *Server) mayRemove(u *client.User, now time.Time) error {
 	var inbox, marked bool
 	var busy time.Time // since when a drill of another host uses the server

@@ -11,7 +11,6 @@ import (
 	"github.com/cyrusbackup/backupd/internal/cyrus/dlist"
 	"github.com/cyrusbackup/backupd/internal/restore"
 	"github.com/cyrusbackup/backupd/internal/restore/csync"
-	"github.com/cyrusbackup/backupd/partitions/history"
 	"github.com/cyrusbackup/backupd/replication/client"
 )
 
@@ -154,54 +153,6 @@ func (d *inServer) createInbox(ctx context.Context, c *client.Client) (partition
 		return "", fmt.Errorf("%s has made a user %s meanwhile: %w", d.Server.Name, ScratchUser, ErrForeign)
 	}
 	return boxes[0].Partition, nil
-}
-
-// mapAccount returns the data of the backup's user for the scratch user. Whatever belongs to others, or
-// to the server, is left out.
-func (d *inServer) mapAccount() *restore.Account {
-	out := new(restore.Account)
-	if d.owner == "" {
-		return out
-	}
-	for _, e := range d.account.Subs {
-		if e.User == d.owner {
-			out.Subs = append(out.Subs, &history.SubEvent{User: ScratchUser, Name: d.subscription(e.Name)})
-		}
-	}
-	for _, e := range d.account.Scripts {
-		if c := *e; c.User == d.owner {
-			c.User = ScratchUser
-			out.Scripts = append(out.Scripts, &c)
-		}
-	}
-	for _, e := range d.account.Active {
-		if c := *e; c.User == d.owner {
-			c.User = ScratchUser
-			out.Active = append(out.Active, &c)
-		}
-	}
-	for _, e := range d.account.Quotas {
-		if c := *e; d.owns(c.Root) {
-			c.Root = d.name(c.Root)
-			c.Fields = with(c.Fields, "ROOT", dlist.S(c.Root))
-			out.Quotas = append(out.Quotas, &c)
-		}
-	}
-	return out
-}
-
-// owns reports whether the backup's user owns a mailbox.
-func (d *inServer) owns(name string) bool {
-	owner, _ := cyrus.Owner(name, d.DefaultDomain, d.DeletedPrefix)
-	return owner == d.owner
-}
-
-// subscription returns the name of a mailbox to subscribe to, which may be somebody else's.
-func (d *inServer) subscription(name string) string {
-	if d.owns(name) {
-		return d.name(name)
-	}
-	return name
 }
 
 // with returns fields with one replaced or appended.

@@ -166,7 +166,7 @@ func serverGone(err error) bool {
 	if err == nil || objstore.IsTemporary(err) || errors.As(err, &refused) {
 		return false
 	}
-	var none *syncport.Unreachable
+	var none *syncport.UnreachableError
 	var broken net.Error
 	return errors.As(err, &none) || errors.As(err, &broken) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
 		errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)
@@ -175,7 +175,7 @@ func serverGone(err error) bool {
 // refused reports whether the server rejected the login. A retry with the same password could
 // lock the account.
 func refused(err error) bool {
-	var none *syncport.Unreachable
+	var none *syncport.UnreachableError
 	var broken net.Error
 	return errors.As(err, &none) && !errors.As(err, &broken) && !errors.Is(err, io.EOF)
 }

@@ -44,7 +44,7 @@ const defaultPort = "2005"
 
 // Dialer returns a function that connects to server and logs in, with the restore_ options of
 // imapd.conf, or else with the sync_ options. server is host, host:port, host:port/tls or the path of
-// a socket. The function fails with an *Unreachable if the server cannot be reached, or rejects the
+// a socket. The function fails with an *UnreachableError if the server cannot be reached, or rejects the
 // login. compress refuses a server without compression.
 func Dialer(conf *imapconf.File, server string, compress bool) (func(context.Context) (*client.Client, error), error) {
 	pick := func(option string) string {
@@ -86,7 +86,7 @@ func Dialer(conf *imapconf.File, server string, compress bool) (func(context.Con
 			c, err = client.Dial(ctx, addr, o)
 		}
 		if err != nil {
-			return nil, &Unreachable{server, err}
+			return nil, &UnreachableError{server, err}
 		}
 		if compress && !c.Banner().Compress {
 			_ = c.Close()
@@ -96,17 +96,19 @@ func Dialer(conf *imapconf.File, server string, compress bool) (func(context.Con
 	}, nil
 }
 
-// Unreachable reports a server that accepts no connection, or rejects the login.
-type Unreachable struct {
+// UnreachableError reports a server that accepts no connection, or rejects the login.
+type UnreachableError struct {
 	server string
 	err    error
 }
 
 // Error implements error.
-func (e *Unreachable) Error() string { return "cannot restore to " + e.server + ": " + e.err.Error() }
+func (e *UnreachableError) Error() string {
+	return "cannot restore to " + e.server + ": " + e.err.Error()
+}
 
 // Unwrap returns the reason.
-func (e *Unreachable) Unwrap() error { return e.err }
+func (e *UnreachableError) Unwrap() error { return e.err }
 
 // address returns host:port, or the path of a socket.
 func address(server, port string) (string, error) {
