@@ -66,13 +66,27 @@ func (b *Backup) lostSeal(ctx context.Context) (*history.SealedEvent, error) {
 	return await(ctx, func() (*history.SealedEvent, error) { return here.LostSeal(ctx, hits) })
 }
 
-// marksAtOnce bounds the losses marked in one transaction.
-const marksAtOnce = 1024
+// Bounds for the marks of lost commits.
+const (
+	marksAtOnce = 1024
+	// mostMarks is far more than a log has between two nights of compact. The length of a
+	// hole is a number that anyone who can write to the bucket may choose.
+	mostMarks = 64 << 10
+)
 
 // noteLostCommits marks the objects of the lost commits that the checkpoint covers, because
 // the checkpoint may contain messages whose bodies were in these objects. Opening the backup
-// heals it. The messages of later commits are unknown.
+// heals it. The messages of later commits are unknown. If a hole is longer than mostMarks,
+// every backup of the partition proves what it refers to instead.
 func (b *Backup) noteLostCommits(lost []history.LostRange) error {
+	left := uint64(mostMarks)
+	for _, r := range lost {
+		n := coveredBy(b.entry.Checkpoint, r)
+		if n > left {
+			return b.part.noteInvalid()
+		}
+		left -= n
+	}
 	var marks []loss
 	flush := func() error {
 		_, err := b.part.noteLost(marks, false)
@@ -84,8 +98,8 @@ func (b *Backup) noteLostCommits(lost []history.LostRange) error {
 		if r.Reason == history.LostMissing {
 			how = lossAbsent
 		}
-		for n := r.From; n <= min(r.To, b.entry.Checkpoint); n++ {
-			marks = append(marks, loss{object: objectID(history.LogKey(b.path, n)), how: how})
+		for i := range coveredBy(b.entry.Checkpoint, r) {
+			marks = append(marks, loss{object: objectID(history.LogKey(b.path, r.From+i)), how: how})
 			if len(marks) < marksAtOnce {
 				continue
 			}
@@ -95,4 +109,13 @@ func (b *Backup) noteLostCommits(lost []history.LostRange) error {
 		}
 	}
 	return flush()
+}
+
+// coveredBy returns how many commits of a range a checkpoint covers, but at most mostMarks + 1.
+func coveredBy(checkpoint uint64, r history.LostRange) uint64 {
+	to := min(r.To, checkpoint)
+	if to < r.From {
+		return 0
+	}
+	return min(to-r.From, mostMarks) + 1
 }
