@@ -233,9 +233,34 @@ func (c *copier) continues(ctx context.Context, log *history.Log, there uint64) 
 	}
 	ours, err := headerOf(ctx, c.from.Log(), there)
 	if history.IsUnreadable(err) {
-		return false, nil // lost here, and perhaps bridged: the target has a commit that this log lacks
+		return c.goesOnHere(ctx, log, there)
 	}
 	return err == nil && ours.Random == theirs.Random, err
+}
+
+// goesOnHere is continues for a copy that ends with a commit which this log has lost since then:
+// the hash in the next commit shows whether it was this one.
+func (c *copier) goesOnHere(ctx context.Context, log *history.Log, there uint64) (bool, error) {
+	next, err := headerOf(ctx, c.from.Log(), there+1)
+	if history.IsUnreadable(err) {
+		return false, nil // the target may have a commit that this log never had
+	}
+	if err != nil {
+		return false, err
+	}
+	return follows(ctx, log, there, next)
+}
+
+// follows reports whether a commit follows the newest one of a log.
+func follows(ctx context.Context, log *history.Log, newest uint64, next history.Header) (bool, error) {
+	for last, err := range log.Commits(ctx, newest, newest) {
+		if err != nil {
+			return false, err
+		}
+		hash, err := last.Hash()
+		return err == nil && hash == next.Prev, err
+	}
+	return false, nil
 }
 
 // continuesAfterCut is continues for a copy that ends before the log begins: retention has removed
@@ -253,14 +278,7 @@ func (c *copier) continuesAfterCut(ctx context.Context, log *history.Log, there,
 	if err != nil {
 		return false, err
 	}
-	for last, err := range log.Commits(ctx, there, there) {
-		if err != nil {
-			return false, err
-		}
-		hash, err := last.Hash()
-		return err == nil && hash == ours.Prev, err
-	}
-	return false, nil
+	return follows(ctx, log, there, ours)
 }
 
 func headerOf(ctx context.Context, log *history.Log, n uint64) (h history.Header, err error) {
