@@ -51,7 +51,7 @@ func (w *soak) erase() error {
 	if err != nil {
 		return err
 	}
-	if gone && done {
+	if gone && done && !u.again { // otherwise the new backup stays, with all that it has
 		w.users = slices.DeleteFunc(w.users, func(o *soakUser) bool { return o == u })
 		return w.sync(w.newUser())
 	}
