@@ -73,8 +73,12 @@ func (w *soak) pushAll(u *soakUser, h *soakHost) (quiet bool, err error) {
 }
 
 // infect marks a user who has taken over hidden damage: a reference to a pack whose bytes no
-// host has read since the damage. verify reports the damage for this user, too.
+// host has read since the damage, or a partition whose repository.json is damaged. verify reports the damage for this user, too.
 func (w *soak) infect(u *soakUser) {
+	if at := w.home(u); w.ill != nil && w.ill.closed != nil && at >= 0 && w.parts[at] == w.ill.closed {
+		w.ill.users[u] = true // the host still knows the damaged repository.json, and began a backup there
+		return
+	}
 	if !w.rotten && (w.ill == nil || !w.ill.hidden) || w.sick(u) || !w.looksDamaged(u) {
 		return
 	}
@@ -103,8 +107,10 @@ func (w *soak) excused(u *soakUser, h *soakHost, err error) bool {
 		return true
 	}
 	at := w.home(u)
-	if errors.Is(err, cyrus.ErrLocked) && (strings.Contains(err.Error(), "which is about to be removed") || strings.Contains(err.Error(), "no backup needed them")) {
-		return true // a pack was condemned since the host answered that it has a message of it
+	if errors.Is(err, cyrus.ErrLocked) && (strings.Contains(err.Error(), "which is about to be removed") || strings.Contains(err.Error(), "no backup needed them") || strings.Contains(err.Error(), "lacks what the index")) {
+		// A pack was condemned since the host answered that it has a message of it, or its index lost
+		// the place that the backup's own log has (certain.go).
+		return true
 	}
 	if errors.Is(err, cyrus.ErrLocked) && !errors.Is(err, cyrus.ErrUnavailable) && (at < 0 || w.parts[at].lacks) {
 		return true // a message was reported as held, and is lost: the host detects this before the commit
