@@ -28,7 +28,7 @@ func (w *soak) setAside() error {
 	if err := w.markHeld(u); err != nil { // no retention works on it any more
 		return err
 	}
-	t, home, past := pick(w, w.tools), w.home(u), u.past
+	t, home, past, held := pick(w, w.tools), w.home(u), u.past, u.held
 	err := w.attacked("set-aside", t, u, func() error {
 		list, err := repository.Remains(w.t.Context(), t.configs(), repository.UserName(u.name))
 		if err != nil {
@@ -48,15 +48,18 @@ func (w *soak) setAside() error {
 	w.endReadingOf(u)
 	u.acked, u.all, u.past, u.moved, u.held = map[string]*source{}, false, nil, 0, false
 	w.forget(u)
-	if err := w.noteAside(u.path(), home, past); err != nil {
+	mayGo := func(p moment) bool { // retention may have worked on it between two attempts
+		return !held && (u.lied || p.at.Before(w.clock.now().Add(-soakKeep+2*timeOff)))
+	}
+	if err := w.noteAside(u.path(), home, past, mayGo); err != nil {
 		return err
 	}
 	return w.sync(u)
 }
 
 // noteAside notes the copies of a backup that were set aside just now. The oldest one in its partition has
-// its moments.
-func (w *soak) noteAside(path string, home int, past []moment) error {
+// its moments, but for those of mayGo that retention has removed.
+func (w *soak) noteAside(path string, home int, past []moment, mayGo func(moment) bool) error {
 	known := func(part int, where string) bool {
 		return slices.ContainsFunc(w.aside, func(a soakAside) bool { return a.part == part && a.where == where })
 	}
@@ -70,7 +73,10 @@ func (w *soak) noteAside(path string, home int, past []moment) error {
 			}
 			a := soakAside{part: i, where: f.Where(), path: path, hurt: w.hurt}
 			if i == home {
-				a.past, past = past, nil
+				if a.past, err = w.keptIn(f, past, mayGo); err != nil {
+					return err
+				}
+				past = nil
 			}
 			w.aside = append(w.aside, a)
 			w.note("  %s in %s has %d moments", a.where, p.name, len(a.past))
@@ -83,6 +89,26 @@ func (w *soak) noteAside(path string, home int, past []moment) error {
 		return fmt.Errorf("%s was set aside nowhere", path)
 	}
 	return nil
+}
+
+// keptIn returns the moments without those of mayGo that a copy does not have.
+func (w *soak) keptIn(f *repository.Found, past []moment, mayGo func(moment) bool) (kept []moment, err error) {
+	for _, p := range past {
+		if mayGo(p) {
+			m, err := stateIn(w, f.Partition.Store, f.Path, p)
+			if errors.Is(err, history.ErrNotKept) {
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+			if err := m.Close(); err != nil {
+				return nil, err
+			}
+		}
+		kept = append(kept, p)
+	}
+	return kept, nil
 }
 
 // checkAside compares some moments of a copy that was set aside.
