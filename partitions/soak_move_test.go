@@ -47,13 +47,13 @@ func (w *soak) move() error {
 }
 
 // unchanged checks after the work of a tool that a backup has all moments, and that clients who had sent
-// everything before have nothing to send.
+// everything before have nothing to send, unless mail has arrived meanwhile.
 func (w *soak) unchanged(u *soakUser, whole bool) error {
 	if err := w.checkPastOf(u, len(u.past)); err != nil {
 		return err
 	}
 	for _, h := range w.hosts {
-		if whole && !h.dead.Load() {
+		if whole && u.all && !h.dead.Load() {
 			if err := w.same(u, h); err != nil {
 				return err
 			}

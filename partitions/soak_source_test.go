@@ -151,6 +151,7 @@ func (w *soak) someUser() *soakUser {
 	u := pick(w, w.users)
 	if len(u.account.boxes) == 0 { // deleted, and no host received the deletion
 		w.newMailbox(u)
+		u.all = false
 	}
 	return u
 }
