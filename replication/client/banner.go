@@ -35,6 +35,9 @@ func (c *Client) readBanner() error {
 		switch strings.ToUpper(words[1]) {
 		case "OK":
 			b.Greeting = strings.Join(words[2:], " ")
+			if strings.Contains(b.Greeting, "IMAP4") {
+				return errors.New("this is an IMAP server, not a replication port (csync, usually 2005); restore --to imap://... uses IMAP")
+			}
 			c.banner = b
 			return nil
 		case "SASL":

@@ -11,7 +11,7 @@ class Document:
     def __init__(self, path):
         self.path = path
         self.blocks = []
-        with open(os.path.join(PROJECT, path), encoding="utf-8") as h:
+        with open(self.source(path), encoding="utf-8") as h:
             lines = h.read().split("\n")
         fenced = open_ = False
         for text in lines:
@@ -27,6 +27,10 @@ class Document:
         self.raw = self.blocks
         self.blocks = [[t.strip() for t in b] for b in self.raw]
         self.left = {self.command(t) for b in self.blocks for t in b if self.is_command(t)}
+
+    @staticmethod
+    def source(path):
+        return os.path.join(PROJECT, path)
 
     @staticmethod
     def command(text):

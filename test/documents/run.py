@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""run.py --bin DIR --minio FILE: types the command lines of README.md, docs/monitoring.md
-and docs/man/backup-runbook.7.md into a backup host, a mail host with Debian's Cyrus, and a host with MinIO. As root.
+"""run.py --bin DIR --minio FILE: types the command lines of README.md, docs/monitoring.md,
+docs/tasks.md and docs/man/backup-runbook.7.md into a backup host, a mail host with Debian's Cyrus, and a host with MinIO. As root.
 
 Fails if a line fails, has another effect, or is in a document and not here. Nothing of this machine
 changes: hosts.py.
@@ -17,6 +17,7 @@ sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
 import monitoring                       # noqa: E402
 import readme                           # noqa: E402
 import runbook                          # noqa: E402
+import tasks                            # noqa: E402
 from cast import Cast                   # noqa: E402
 from hosts import HERE, Failed          # noqa: E402
 
@@ -38,6 +39,9 @@ def main():
         began = time.time()
         monitoring.run(cast)
         print("  %4.1f s in all: monitoring" % (time.time() - began), flush=True)
+        began = time.time()
+        tasks.run(cast)
+        print("  %4.1f s in all: tasks" % (time.time() - began), flush=True)
         runbook.run(cast, opt.only, opt.long)
         for h in (cast.backup, cast.mail):
             if "the process does not end" in h.log():

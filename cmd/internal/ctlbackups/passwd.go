@@ -48,7 +48,7 @@ func passwd(c *command) error {
 			err = fmt.Errorf("%s is not in %s", user, path)
 		}
 		c.audit.Done(conf, "passwd: user removed", err, "user", user, "file", path)
-		return err
+		return c.passwdDone(user, "removed", err)
 	}
 	password, err := c.readPassword()
 	if err != nil {
@@ -56,6 +56,15 @@ func passwd(c *command) error {
 	}
 	err = sasl.SetPassword(path, user, password)
 	c.audit.Done(conf, "passwd: password set", err, "user", user, "file", path)
+	return c.passwdDone(user, "password set", err)
+}
+
+// passwdDone prints what was done, under the name that logins are compared with.
+func (c *command) passwdDone(user, what string, err error) error {
+	if err != nil {
+		return err
+	}
+	_, err = cli.Fprintf(c.out, "%s: %s\n", user, what)
 	return err
 }
 
