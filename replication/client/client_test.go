@@ -161,6 +161,18 @@ func TestConnections(t *testing.T) {
 	}
 }
 
+// The port of an IMAP server is a common mistake.
+func TestIMAPPort(t *testing.T) {
+	ours, theirs := net.Pipe()
+	go func() {
+		defer theirs.Close()
+		_, _ = io.WriteString(theirs, "* OK [CAPABILITY IMAP4rev1 LITERAL+ ID] mail.example.com Cyrus IMAP 3.6.1 server ready\r\n")
+	}()
+	if _, err := New(t.Context(), ours, Options{}); err == nil || !strings.Contains(err.Error(), "this is an IMAP server") {
+		t.Error(err)
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	answer := ""
 	s := &fakeserver.Server{Refuse: func(_, key string) string {

@@ -27,6 +27,7 @@ class Tasks(Document):
 def run(c):
     d = Tasks("docs/tasks.md")
     d.skip("make demo", "make demo runs it")
+    d.skip("make -C /root/backupd install DESTDIR=/tmp/image", "test/install_test.go")
     with open(c.backup.root(CONFIG)) as h:
         good = h.read()
     for step in (setting_up, partition, watching, restoring, mistakes, index):
@@ -38,8 +39,6 @@ def run(c):
 
 
 def setting_up(c, d):
-    c.backup.run(d.line("make -C /root/backupd install DESTDIR=/tmp/image"))
-    c.backup.run("test -x /tmp/image/usr/local/sbin/ctl_backups")
     shows(c.backup, d, "man backup-runbook", "A MESSAGE IS LOST")
     shows(c.backup, d, "ctl_backups --completion bash", "bash completion")
     shows(c.backup, d, "echo 'a long secret' | sudo -u cyrus ctl_backups passwd repl", "repl: password set")
@@ -99,7 +98,7 @@ def mistakes(c, d):
             raise Failed("%s with %s\n%d, not %d with %s:\n%s" % (line, change, said[0], rc, wanted, said[1]))
     c.backup.run("test ! -e /srv/none")
     c.backup.write(CONFIG, good.replace("mailbackup/site1", "mailbackup/site2"))
-    said = c.backup.run("sudo -u cyrus ctl_backups status", 2)[1]
+    said = c.backup.run(d.line("sudo -u cyrus ctl_backups status"), 2)[1]
     if "this host has seen a repository there" not in said:
         raise Failed("status with a wrong prefix:\n" + said)
     c.backup.write(CONFIG, good)
@@ -108,9 +107,11 @@ def mistakes(c, d):
 
 def index(c, d):
     c.mail.run("cp /etc/imapd.conf /root/imapd.conf; sed -i 's/backup_sync_password: .*/backup_sync_password: wrong/' /etc/imapd.conf")
-    c.mail.run("cyrus sync_client -n backup -v -u anne", None)
-    c.mail.run("mv /root/imapd.conf /etc/imapd.conf")
-    shows(c.backup, d, "grep badlogin /var/log/mail.log", "mail.example.com" if "mail.example.com" in c.backup.log() else "10.213.78.3", "repl")
+    # it tries again and again
+    c.mail.run("cyrus sync_client -n backup -v -u anne </dev/null >/dev/null 2>&1 & echo $! >/run/wrong.pid")
+    c.backup.wait(lambda: "badlogin" in c.backup.log(), "a failed login")
+    c.mail.run("kill $(cat /run/wrong.pid); mv /root/imapd.conf /etc/imapd.conf")
+    shows(c.backup, d, "grep badlogin /var/log/mail.log", "repl")
     c.backup.run("systemctl stop cyrus-imapd && " + d.line("rm -rf /var/lib/cyrus/backup-index") + " && systemctl start cyrus-imapd")
     c.backup.listens(2005)
-    c.settled("anne")
+    c.settled("carol")
