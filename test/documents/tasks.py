@@ -45,7 +45,7 @@ def setting_up(c, d):
     c.backup.run(d.line("echo 'sasl_pwcheck_method: saslauthd' >> /etc/imapd.conf"))
     said = c.backup.run("ctl_backups doctor", 2)[1]
     if "saslauthd" not in said:
-        raise Failed("doctor says nothing about saslauthd:\n" + said)
+        raise Failed("doctor does not mention saslauthd:\n" + said)
 
 
 def partition(c, d):
@@ -85,7 +85,7 @@ def restoring(c, d):
 
 
 def mistakes(c, d):
-    """What is wrong in imapd.conf has its line, and a hint."""
+    """Each mistake in imapd.conf is reported with its line and a hint."""
     with open(c.backup.root(CONFIG)) as h:
         good = h.read()
     for change, line, rc, wanted in (

@@ -219,7 +219,7 @@ func TestDrillIntoServer(t *testing.T) {
 	}
 }
 
-// A server that cannot be used says nothing about the backups: the run is incomplete, and status warns.
+// A server that cannot be used is no finding about the backups: the run is incomplete, and status warns.
 func TestDrillWithoutServer(t *testing.T) {
 	w := two(t)
 	s, addr, conf := intoServer(t)

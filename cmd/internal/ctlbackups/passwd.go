@@ -59,7 +59,7 @@ func passwd(c *command) error {
 	return c.passwdDone(user, "password set", err)
 }
 
-// passwdDone prints what was done, under the name that logins are compared with.
+// passwdDone prints the result, under the name that logins are compared with.
 func (c *command) passwdDone(user, what string, err error) error {
 	if err != nil {
 		return err

@@ -88,7 +88,7 @@ type drill struct {
 	src     *restore.Source
 	sel     *restore.Selection
 	account *restore.Account
-	added   int       // messages that the restore has written, as it says
+	added   int       // messages that the restore reports as written
 	found   int       // messages that are there
 	missing []missing // messages that are not there
 }
