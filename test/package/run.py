@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""run.py [FILE.deb]: installs the Debian package on a machine with Debian's Cyrus, backs up and
+"""run.py [FILE.deb]: installs the Debian package with apt on a machine with Debian's Cyrus, backs up and
 restores a message, upgrades and removes it. Builds the package without FILE.deb.
 
 The machine is this one below an overlay, so nothing of it changes. As root on Debian, with the

@@ -49,7 +49,7 @@ def tree():
     out = {}
     for top in ("/etc", "/usr", "/var", "/opt", "/srv", "/home"):
         for d, dirs, files in os.walk(top):
-            dirs[:] = [n for n in dirs if d + "/" + n not in ("/var/lib/dpkg", "/var/cache", "/var/log", "/usr/local")]
+            dirs[:] = [n for n in dirs if d + "/" + n not in ("/var/lib/dpkg", "/var/lib/apt", "/var/cache", "/var/log", "/usr/local")]
             for n in dirs + files:
                 s = os.lstat(d + "/" + n)
                 content = () if stat.S_ISDIR(s.st_mode) else (s.st_size, s.st_mtime_ns)
@@ -61,8 +61,13 @@ def below(path, tops):
     return any(path == t or path.startswith(t + "/") for t in tops)
 
 
+def apt(*argv):
+    """apt as an administrator types it. The machine has no network: whatever is missing would be an error."""
+    return run("apt-get", "-y", "-q", *argv)
+
+
 def install(deb, before):
-    run("dpkg", "-i", deb)
+    apt("install", deb)
     after, listed = tree(), set(run("dpkg", "-L", "cyrus-backupd").split())
     changed = [p for p in before if after.get(p) != before[p] and not re.match(r"/etc/(passwd|group|shadow|gshadow|subuid|subgid)-?$", p)]
     check(not changed, "the installation changed files of others: %s" % changed)
@@ -147,7 +152,7 @@ def first_backup():
 def upgrade(deb):
     old, began = serving(), time.time()
     check(len(old) == 1, "backupd: %s" % old)
-    run("dpkg", "-i", deb)
+    apt("install", "--reinstall", deb)
     # no new connection: the rolling client is connected
     wait_for(lambda: not set(old) & set(serving()), 60, "the former program still runs")
     took = time.time() - began
@@ -158,11 +163,11 @@ def upgrade(deb):
 
 
 def remove(master, before):
-    said = run("dpkg", "-r", "cyrus-backupd")
+    said = apt("remove", "cyrus-backupd")
     check("/etc/cyrus.conf still names" in said, "no hint at cyrus.conf: " + said)
     master.send_signal(signal.SIGTERM)
     master.wait(60)
-    run("dpkg", "-P", "cyrus-backupd")
+    apt("purge", "cyrus-backupd")
     after = tree()
     mail = ["/var/lib/cyrus", "/var/spool/cyrus", "/var/spool/sieve", "/etc/imapd.conf", "/etc/cyrus.conf", "/etc/sasldb2", "/etc"]
     left = [p for p in after if p not in before and not below(p, DATA) and not below(p, mail[:-2] + ["/etc/sasldb2"])]
@@ -177,7 +182,7 @@ def without_cyrus(deb):
     """The user does not exist, and no master runs: systemd's socket starts backupd."""
     run("sed", "-i", "/^cyrus /d", "/var/lib/dpkg/statoverride")    # of Debian's Cyrus
     run("userdel", "cyrus")
-    run("dpkg", "-i", deb)
+    apt("install", deb)
     check(run("stat", "-c", "%U:%G %a", *DATA).split() == ["cyrus:mail", "750"] * 2, "owner of %s" % DATA)
     if shutil.which("systemd-analyze"):
         units = [p for p in run("dpkg", "-L", "cyrus-backupd").split() if p.startswith("/lib/systemd/system/c")]
