@@ -61,15 +61,17 @@ def untouched(x, step, f, before):
 def killed(x, f, server):
     """A drill is killed as soon as its user appears, and leaves it."""
     a, i = f.conn(ADMIN), x.backup
-    p = subprocess.Popen([i["base"] + "/bin/ctl_backups", "-C", i["conf"], "drill", "--to", server, "berta"], stdin=subprocess.DEVNULL,
-                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/", env={"PATH": host.PATH, **i.get("env", {})}, **host.as_cyrus())
 
     def there():
         return any(SCRATCH.encode() in l for l in a.cmd('LIST "" "user/%s"' % SCRATCH))
-    end = time.time() + 60
-    while p.poll() is None and time.time() < end and not there():
-        pass
-    p.kill()
-    p.wait()
-    x.expect("drill-killed", p.returncode == -9, "the drill ended with %s before it could be killed" % p.returncode)
-    x.expect("drill-killed", there(), "the killed drill has left nothing")
+    for _ in range(5):      # the drill may be faster than the kill
+        p = subprocess.Popen([i["base"] + "/bin/ctl_backups", "-C", i["conf"], "drill", "--to", server, "berta"], stdin=subprocess.DEVNULL,
+                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/", env={"PATH": host.PATH, **i.get("env", {})}, **host.as_cyrus())
+        end = time.time() + 60
+        while p.poll() is None and time.time() < end and not there():
+            pass
+        p.kill()
+        p.wait()
+        if p.returncode == -9 and there():
+            return
+    x.fail("drill-killed", "five drills ended before they could be killed")
