@@ -94,14 +94,12 @@ type presence struct {
 	at    time.Time
 	there int // backups with an object that was put by then
 	aside int // copies that were set aside since then
-
-	remade map[string]bool // prefixes of backups that were there, whatever the times of their objects
 }
 
 func (p *presence) add(g group) {
 	switch {
 	case !strings.HasPrefix(g.prefix, asidePrefix):
-		if !g.first.After(p.at) || p.remade[g.prefix] {
+		if !g.first.After(p.at) {
 			p.there++
 		}
 	case g.last.After(p.at.Add(-listPrecision)):

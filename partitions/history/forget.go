@@ -112,21 +112,15 @@ func (l *Later) event(m *Mem, e Event) error {
 			l.messages.add(guidPrefix(e.Messages[i].GUID))
 		}
 	case *LostEvent: // a lost message counts as another arrival
-		l.addMessages(e.Messages)
-	case *ErasedEvent:
-		l.addMessages(e.Messages)
+		for _, g := range e.Messages {
+			l.messages.add(guidPrefix(g))
+		}
 	default:
 		if id := mailboxOf(e); id != "" {
 			l.mention(id)
 		}
 	}
 	return nil
-}
-
-func (l *Later) addMessages(list []cyrus.GUID) {
-	for _, g := range list {
-		l.messages.add(guidPrefix(g))
-	}
 }
 
 func (l *Later) mention(uniqueid string) {

@@ -447,10 +447,7 @@ func (c *copier) putInfo(ctx context.Context) error {
 	}
 	err = repository.PutIfAbsent(ctx, c.to.Config().Store, key, b, c.to.Conditional())
 	if errors.Is(err, objstore.ErrExist) {
-		err = c.sameBackup(ctx)
-		if err == nil && c.from.Info.Version >= repository.VersionErased { // the copy is of an earlier time
-			err = copied.MarkErased(ctx)
-		}
+		return c.sameBackup(ctx)
 	}
 	return err
 }
