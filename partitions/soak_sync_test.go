@@ -107,6 +107,9 @@ func (w *soak) excused(u *soakUser, h *soakHost, err error) bool {
 		return true
 	}
 	at := w.home(u)
+	if errors.Is(err, cyrus.ErrNonexistent) {
+		return true // the new INBOX ended a mailbox that the client updates: the next attempt sends it whole
+	}
 	if errors.Is(err, cyrus.ErrLocked) && (strings.Contains(err.Error(), "which is about to be removed") || strings.Contains(err.Error(), "no backup needed them") || strings.Contains(err.Error(), "lacks what the index")) {
 		// A pack was condemned since the host answered that it has a message of it, or its index lost
 		// the place that the backup's own log has (certain.go).
