@@ -175,8 +175,7 @@ func (p *pass) compare(ctx context.Context, before *presence) error {
 	if was == nil || p.out.Blocking > 0 { // a backup that blocks was not counted
 		return nil
 	}
-	// The last pass may have counted a backup twice that was set aside meanwhile.
-	if is.Backups+p.gone.used < was.Backups && is.Backups+is.Aside+p.gone.all+before.aside < was.Backups+was.Aside {
+	if is.Backups+p.gone.used < was.Backups && is.Backups+is.Aside+p.gone.all < was.Backups+was.Aside {
 		p.out.block(backupPrefix, fmt.Errorf("%w: %d (and %d set aside), but %d (%d) on %s: is everything mounted? If backups were removed on purpose, remove %s", errMissing,
 			is.Backups, is.Aside, was.Backups, was.Aside, was.Time.UTC().Format(time.RFC3339), ResultKey))
 	} else if err := before.fewer(was, p.gone.used); err != nil {

@@ -83,36 +83,6 @@ func TestSetAsideIsNotMissing(t *testing.T) {
 	w.collect()
 }
 
-// A backup that is set aside while a pass lists backups is counted under both prefixes. The next
-// pass does not miss it.
-func TestSetAsideDuringCount(t *testing.T) {
-	w := newWorld(t)
-	w.commit("anne", map[int]string{1: ""})
-	w.commit("bert", map[int]string{2: ""})
-	w.later(hour)
-	f, done := faultstore.New(w.mem), false
-	w.store = f
-	f.Add(faultstore.Fault{Count: 1, Match: func(op, key string) bool { return op == "list" && key == "set-aside/" }, Call: func(string, string) {
-		done = true
-		if _, _, err := w.found("bert").SetAside(t.Context(), "test", repository.LockOptions{Owner: "test", Now: w.options().Lock.Now}, nil); err != nil {
-			t.Error(err)
-		}
-	}})
-	if r := w.collect(); !done || r.Backups != 2 || r.Aside != 1 {
-		t.Fatalf("this test no longer covers its case: %v, %+v", done, r)
-	}
-	w.store = w.mem
-	w.later(day)
-	w.collect()
-	w.later(day)
-	for _, key := range w.mem.Keys("backups/user/anne/") {
-		w.mem.Lose(key)
-	}
-	if r, err := w.tryCollect(); err != nil || r.Blocking == 0 {
-		t.Errorf("a backup is missing: %+v, %v", r, err)
-	}
-}
-
 // The list is lost during the removals: writers may name packs that are no longer on it.
 func TestListIsLostDuringRemoval(t *testing.T) {
 	w := newWorld(t)
