@@ -54,55 +54,60 @@ type command struct {
 	matched    map[int]bool                     // the args, with -D and -P, that matched a backup
 	target     string                           // of move and export
 
-	config     string
-	mode       mode
-	modes      map[mode]*bool // as given
-	json       bool
-	ndjson     bool
-	human      bool
-	wait       bool
-	create     bool
-	pause      bool
-	execute    string
-	quick      bool
-	read       amount
-	repair     bool
-	dryRun     bool
-	stop       bool
-	stale      int // hours; -1 = all
-	verbose    int
-	remove     bool
-	list       bool
-	fromBucket bool
-	shared     bool
-	backups    bool
-	length     time.Duration // of a profile, or of compact
-	timed      bool          // length was given
-	age        length        // --max-age
-	rate       int           // requests per second to each partition; 0 = no limit
-	holds      bool
-	reason     string
-	until      string
-	end        time.Time // until
-	yes        bool
-	tripwire   bool
-	before     string    // of erase
-	history    time.Time // before: the history up to there is erased
-	messages   []string  // GUIDs of messages to erase
-	guids      []cyrus.GUID
-	cancel     bool
-	unswept    bool  // an erasure of history could not be continued
-	swept      swept // nil: not in a run of compact
-	waitErased bool
-	client     bool
-	cyrusConf  string
-	users      int     // drill: how many; 0 = not given
-	share      portion // drill: the share of backups; 0 = not given
-	scratch    string
-	to         string              // drill: the server; "" = a directory
-	draw       func(n int) int     // returns a random number below n, for tests; nil = rand.IntN
-	terminal   bool                // somebody can answer, for tests
-	pass       func(time.Duration) // waits, for tests; nil = time passes by itself
+	config      string
+	mode        mode
+	modes       map[mode]*bool // as given
+	json        bool
+	ndjson      bool
+	human       bool
+	wait        bool
+	create      bool
+	pause       bool
+	execute     string
+	quick       bool
+	read        amount
+	repair      bool
+	dryRun      bool
+	stop        bool
+	stale       int // hours; -1 = all
+	verbose     int
+	remove      bool
+	list        bool
+	fromBucket  bool
+	shared      bool
+	backups     bool
+	length      time.Duration // of a profile, or of compact
+	timed       bool          // length was given
+	age         length        // --max-age
+	rate        int           // requests per second to each partition; 0 = no limit
+	holds       bool
+	reason      string
+	until       string
+	end         time.Time // until
+	yes         bool
+	tripwire    bool
+	before      string    // of erase
+	history     time.Time // before: the history up to there is erased
+	messages    []string  // GUIDs of messages to erase
+	guids       []cyrus.GUID
+	cancel      bool
+	unswept     bool  // an erasure of history could not be continued
+	swept       swept // nil: not in a run of compact
+	waitErased  bool
+	client      bool
+	cyrusConf   string
+	users       int     // drill: how many; 0 = not given
+	share       portion // drill: the share of backups; 0 = not given
+	scratch     string
+	to          string              // drill: the server; "" = a directory
+	draw        func(n int) int     // returns a random number below n, for tests; nil = rand.IntN
+	terminal    bool                // somebody can answer, for tests
+	pass        func(time.Duration) // waits, for tests; nil = time passes by itself
+	initKey     bool                // seal
+	syslog      bool                // seal
+	newCopy     bool                // seal
+	acknowledge bool                // seal
+	seals       bool                // verify
 }
 
 // run escapes text of strangers in all output.
@@ -147,7 +152,7 @@ func (c *command) do(name string) error {
 	if i < 0 {
 		return cli.Usagef("%q is not a command", name)
 	}
-	if name != "passwd" && name != "doctor" {
+	if name != "passwd" && name != "doctor" && !c.initKey {
 		if err := c.checkNames(name); err != nil {
 			return err
 		}
@@ -244,6 +249,10 @@ func (c *command) checkNames(verb string) error {
 			return cli.Usagef("verify --read takes no names: it continues where the last one has ended")
 		}
 		c.mode = modeAll
+	case verb == "seal":
+		return c.checkSeal()
+	case verb == "verify" && c.seals:
+		return c.checkVerifySeals()
 	case verb == "drill":
 		if err := c.checkDrill(); err != nil {
 			return err

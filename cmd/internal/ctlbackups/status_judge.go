@@ -19,8 +19,8 @@ const (
 	// offsetWarning is the difference of clocks that is a warning. From offsetCritical on, S3 refuses
 	// requests.
 	offsetWarning, offsetCritical = time.Minute, 15 * time.Minute
-	// compactAge and verifyAge are how old the last runs may be.
-	compactAge, verifyAge = 3 * 24 * time.Hour, 35 * 24 * time.Hour
+	// compactAge, verifyAge and sealAge are how old the last runs may be.
+	compactAge, verifyAge, sealAge = 3 * 24 * time.Hour, 35 * 24 * time.Hour, 2 * 24 * time.Hour
 	// loginsWarning is how many failed logins in half an hour are a warning, as in docs/monitoring/alerts.yml.
 	loginsWarning = 10
 	// namedUsers is how many users a line names.
@@ -115,6 +115,7 @@ func (j *judge) partition(p *statusPartition) {
 		j.verified(about, p)
 		j.drilled(about, p)
 		j.compacted(about, p)
+		j.sealed(about, p)
 	}
 }
 
@@ -167,6 +168,25 @@ func (j *judge) drilled(about string, p *statusPartition) {
 	case r.Result == repository.RunIncomplete && r.Server != "" && r.Error != "":
 		j.r.problem(levelWarning, about, fmt.Sprintf("drill at %s could not use the server %s: %s", timespec.Text(r.Ended), r.Server, r.Error),
 			"correct that, or name another server; then run ctl_backups drill --to again")
+	}
+}
+
+// sealed judges the signed lists, if this partition has any.
+func (j *judge) sealed(about string, p *statusPartition) {
+	const action = "ctl_backups verify --seals prints what; then backup-runbook(7), \"The bucket may have been tampered with\""
+	for _, command := range []string{repository.RunSeal, repository.RunVerifySeals} {
+		if r := p.Runs[command]; r != nil && r.Failed > 0 {
+			j.r.problem(levelCritical, about, fmt.Sprintf("%s at %s has found %s: something was rewritten, removed or could not be read", command, timespec.Text(r.Ended), objects(int64(r.Failed), "problem")), action)
+			return
+		}
+	}
+	last := p.Runs[repository.RunSeal]
+	switch {
+	case last == nil:
+	case last.Result == repository.RunFailed:
+		j.r.problem(levelWarning, about, fmt.Sprintf("seal at %s has failed: %s", timespec.Text(last.Ended), last.Error), "run ctl_backups seal -A again; it continues")
+	case j.old(last.Ended, time.Time{}, sealAge):
+		j.r.problem(levelWarning, about, "there is no signed list since "+timespec.Text(last.Ended), "run ctl_backups seal -A every night")
 	}
 }
 

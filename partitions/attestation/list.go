@@ -1,0 +1,179 @@
+package attestation
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/cyrusbackup/backupd/partitions/history"
+	"github.com/cyrusbackup/backupd/partitions/repository"
+)
+
+// Version is the version of a list.
+const Version = 1
+
+// maxLine is the length of the longest line of a list. A path has at most 200 bytes, and a userid fewer than 1,024.
+const maxLine = 64 << 10
+
+// Header is the first line of a list.
+type Header struct {
+	Version    int        `json:"version"`
+	Number     uint64     `json:"number"` // from 1; no number is used twice
+	Partition  string     `json:"partition"`
+	Repository string     `json:"repository"` // id
+	Time       time.Time  `json:"time"`       // store time, before the first backup was looked at
+	Host       string     `json:"host"`
+	Clock      time.Time  `json:"clock"` // of the host
+	Previous   *Reference `json:"previous,omitempty"`
+	// Acknowledged is as in Comment.
+	Acknowledged uint64 `json:"acknowledged,omitempty"`
+	// Findings are problems of the lists before: one was removed, for example.
+	Findings []string `json:"findings,omitempty"`
+}
+
+// Entry is the line of a backup. Number and Hash are its newest commit.
+type Entry struct {
+	// Backup is the path below backups/, or that of a backup that was set aside, with set-aside/.
+	Backup string    `json:"backup"`
+	ID     string    `json:"id,omitempty"`   // in backup.json; absent = unknown
+	Name   string    `json:"name,omitempty"` // userid, or name of a shared mailbox
+	Number uint64    `json:"number"`         // 0 = the backup has no commit, or none was ever read
+	Hash   string    `json:"hash,omitempty"`
+	Time   time.Time `json:"time,omitzero"` // of that commit
+	// Recent are the newest commits in lists of the 48 hours before this list, if they were others: nothing removes what
+	// follows them before these are 48 hours old.
+	Recent []Head `json:"recent,omitempty"`
+	First  uint64 `json:"first,omitempty"` // the first commit that the log has
+	// Base is the checkpoint before the log, if retention has removed the beginning.
+	Base *Base `json:"base,omitempty"`
+	// MovedTo is the repository where the log continues: its newest commit is a seal.
+	MovedTo string `json:"moved_to,omitempty"`
+	// New means that the list before does not have the backup; Shortened that commits were removed since.
+	New       bool `json:"new,omitempty"`
+	Shortened bool `json:"shortened,omitempty"`
+	// Unreadable is why the newest commit could not be read. The other values are then those of the list before.
+	Unreadable string `json:"unreadable,omitempty"`
+	// Gone is why the backup is there no more: Erased, Aside or Removed. The values are those of the list before.
+	Gone string `json:"gone,omitempty"`
+	// Finding is a change since the list before that nothing explains.
+	Finding *Finding `json:"finding,omitempty"`
+}
+
+// Head is the newest commit of a log at the time of a list.
+type Head struct {
+	List   time.Time `json:"list"`   // when the list was made
+	Number uint64    `json:"number"` // of the commit
+	Time   time.Time `json:"time"`   // of the commit
+}
+
+// Base is the state before the beginning of a log.
+type Base struct {
+	Number uint64 `json:"number"`         // of the checkpoint, and of its last commit
+	Hash   string `json:"hash"`           // SHA-256 of state.ndjson
+	ETag   string `json:"etag,omitempty"` // of the checkpoint; while it is the same, the hash is, too
+}
+
+// Why a backup is gone.
+const (
+	Erased  = "erased"
+	Aside   = "set-aside"
+	Removed = "removed" // nothing explains it
+)
+
+// Totals is the last line of a list. Without it, the list is incomplete.
+type Totals struct {
+	Backups    int `json:"backups"` // without the lines with Gone
+	Gone       int `json:"gone"`
+	Unreadable int `json:"unreadable"`
+	Findings   int `json:"findings"`
+}
+
+func (t *Totals) add(e *Entry) {
+	if e.Gone == "" {
+		t.Backups++
+	} else {
+		t.Gone++
+	}
+	if e.Unreadable != "" {
+		t.Unreadable++
+	}
+	if e.Finding != nil {
+		t.Findings++
+	}
+}
+
+// order is what the entries of a list are sorted by: the order of the keys of the backups.
+func order(backup string) string {
+	if isAside(backup) {
+		return backup + "/"
+	}
+	return repository.BackupPrefix(backup)
+}
+
+// isAside reports whether an entry is about a backup that was set aside.
+func isAside(backup string) bool { return strings.HasPrefix(backup, repository.AsidePrefix) }
+
+// endLine is the last line.
+type endLine struct {
+	End *Totals `json:"end"`
+}
+
+func marshalLine(v any) ([]byte, error) {
+	b, err := history.MarshalState(v)
+	if err == nil && len(b) >= maxLine {
+		err = fmt.Errorf("a line of %d bytes is too long for a list", len(b))
+	}
+	return append(b, '\n'), err
+}
+
+// checkVersion refuses the first line of a list of another version before its other keys are parsed.
+func checkVersion(line []byte) error {
+	var v struct {
+		Version int `json:"version"`
+	}
+	if err := json.Unmarshal(line, &v); err != nil {
+		return fmt.Errorf("%w: %w", history.ErrCorrupt, err)
+	}
+	if v.Version != Version {
+		return fmt.Errorf("version %d, this program supports version %d: use a newer version of this program: %w", v.Version, Version, repository.ErrVersion)
+	}
+	return nil
+}
+
+// parseLine fills v in. An unknown key is an error: a version has a fixed set of keys.
+func parseLine(line []byte, v any) error {
+	d := json.NewDecoder(bytes.NewReader(line))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		return fmt.Errorf("%w: %w", history.ErrCorrupt, err)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return fmt.Errorf("%w: more than one value in a line", history.ErrCorrupt)
+	}
+	return nil
+}
+
+func (h *Header) check() error {
+	switch {
+	case h.Version != Version, h.Number == 0, h.Number > maxNumber, h.Acknowledged >= h.Number, h.Previous != nil && (!h.Previous.valid() || h.Previous.Number >= h.Number):
+		return fmt.Errorf("%w: number %d", history.ErrCorrupt, h.Number)
+	}
+	return nil
+}
+
+func (e *Entry) check() error {
+	sound := e.Backup != "" && !strings.HasSuffix(e.Backup, "/") && (e.Hash == "" || isHash(e.Hash)) &&
+		(e.Number > 0 || e.Hash == "") && e.First <= e.Number && (e.Base == nil || isHash(e.Base.Hash))
+	switch e.Gone {
+	case "", Erased, Aside, Removed:
+	default:
+		sound = false
+	}
+	if !sound {
+		return fmt.Errorf("%w: the line of %q contradicts itself", history.ErrCorrupt, e.Backup)
+	}
+	return nil
+}
