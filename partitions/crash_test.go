@@ -130,10 +130,14 @@ func (s *story) clone() *story {
 	return &c
 }
 
+// patience is how long hosts of tests wait for a store that answers: a busy machine copies a store
+// within it.
+const patience = 30 * time.Second
+
 // reopen starts a host on the index of a crash.
 func reopen(t *testing.T, c crash) *host {
 	t.Helper()
-	h := storyHost(t, time.Second, c.store)
+	h := storyHost(t, patience, c.store)
 	h.stop()
 	h.dir = c.dir
 	if c.log != nil {
@@ -149,7 +153,7 @@ func reopen(t *testing.T, c crash) *host {
 func TestDiesAnywhere(t *testing.T) {
 	t.Parallel()
 	store := withRepository(t)
-	h := storyHost(t, time.Second, store)
+	h := storyHost(t, patience, store)
 	h.stop()
 	s := newStory(1)
 	dir := t.TempDir()
@@ -161,7 +165,7 @@ func TestDiesAnywhere(t *testing.T) {
 	die := func(what string) {
 		mu.Lock()
 		defer mu.Unlock()
-		if inside {
+		if inside || t.Context().Err() != nil { // the test has failed meanwhile
 			return
 		}
 		if events++; events%6 != 0 {
@@ -182,9 +186,12 @@ func TestDiesAnywhere(t *testing.T) {
 		return func(op, key string) error { die(when + " " + op + " " + key); return nil }
 	}
 	store.SetFaults(hook("before"), hook("after"))
-	for ; step < len(steps); step++ {
-		steps[step].change(s)
-		if err := s.send(h, step); err != nil {
+	for i := range steps {
+		mu.Lock()
+		step = i // the last one also while the host stops
+		mu.Unlock()
+		steps[i].change(s)
+		if err := s.send(h, i); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -234,7 +241,7 @@ func TestDiesDuringLargeCommit(t *testing.T) {
 	t.Parallel()
 	const n = 5_000
 	store := withRepository(t)
-	h := storyHost(t, time.Second, store)
+	h := storyHost(t, patience, store)
 	h.sync("somebody", newSource("user.somebody")) // the index knows the repository
 	dir := t.TempDir()
 	all := many("user.anne", n)
@@ -293,7 +300,7 @@ func TestDiesDuringLargeCommit(t *testing.T) {
 func TestDiesDuringRebuild(t *testing.T) {
 	t.Parallel()
 	store := withRepository(t)
-	h := storyHost(t, time.Second, store)
+	h := storyHost(t, patience, store)
 	box, other := many("user.anne", 10_000), newSource("user.anne.Other")
 	h.sync("anne", box, other)
 	for i := range 4 {
@@ -349,7 +356,7 @@ func TestDiesDuringRebuild(t *testing.T) {
 func TestDiesDuringLostCommit(t *testing.T) {
 	t.Parallel()
 	store := withRepository(t)
-	h := storyHost(t, time.Second, store)
+	h := storyHost(t, patience, store)
 	box := newSource("user.anne")
 	box.deliver(mail(0, 300))
 	h.sync("anne", box)
