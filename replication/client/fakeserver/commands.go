@@ -39,6 +39,10 @@ func (c *conn) get() (string, error) {
 	switch c.key {
 	case "USER":
 		return ok, c.getUser(v.Str)
+	case "META":
+		return ok, c.meta(v.Str, "QUOTA")
+	case "QUOTA":
+		return ok, c.quota(v.Str)
 	case "MAILBOXES", "UNIQUEIDS":
 		for _, m := range c.s.mailboxes {
 			name := m.head.Name
@@ -60,15 +64,41 @@ func (c *conn) get() (string, error) {
 	return "NO IMAP_PROTOCOL_ERROR Protocol error", nil
 }
 
+// getUser reports a user, but nothing of one without a mailbox, as Cyrus 3.6 and later
+// (imap/sync_support.c, sync_get_user).
 func (c *conn) getUser(userid string) error {
+	exists := false
 	for _, m := range c.s.mailboxes {
 		if owner, _ := cyrus.Owner(m.head.Name, "internal", "DELETED"); owner == userid {
+			exists = true
 			if err := c.emit("MAILBOX", dlist.KV(m.reported()...)); err != nil {
 				return err
 			}
 		}
 	}
+	if !exists {
+		return nil
+	}
+	return c.meta(userid, "")
+}
+
+// quota reports the quota of a root.
+func (c *conn) quota(root string) error {
+	owner, _ := cyrus.Owner(root, "internal", "DELETED")
+	for _, p := range c.s.accounts[owner] {
+		if of, _, _ := p.Value.Text("ROOT"); p.Key == "QUOTA" && of == root {
+			return c.emit(p.Key, p.Value)
+		}
+	}
+	return nil
+}
+
+// meta reports what a user has beside mailboxes, except one kind of it.
+func (c *conn) meta(userid, without string) error {
 	for _, p := range c.s.accounts[userid] {
+		if p.Key == without {
+			continue
+		}
 		if err := c.emit(p.Key, p.Value); err != nil {
 			return err
 		}
@@ -127,6 +157,8 @@ func (c *conn) apply() (string, error) {
 		return c.reserve(v)
 	case "UNUSER":
 		c.s.removeUser(v.Str)
+	case "UNMAILBOX":
+		c.s.removeMailbox(v.Str)
 	case "SIEVE", "ACTIVATE_SIEVE", "QUOTA":
 		return ok, c.account(v)
 	case "SUB":
@@ -290,6 +322,17 @@ func (s *Server) named(name string) *mailbox {
 		}
 	}
 	return nil
+}
+
+// removeMailbox removes a mailbox.
+func (s *Server) removeMailbox(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, m := range s.mailboxes {
+		if m.head.Name == name {
+			delete(s.mailboxes, id)
+		}
+	}
 }
 
 // removeUser removes a user with all mailboxes.
